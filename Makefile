@@ -1,0 +1,48 @@
+# Everything a newcomer needs: `make demo` and `make test`. Each target sets itself up.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check run bench soak lock clean
+
+help:           ## Show this list
+	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+# One virtual environment; the stamp says which extras are in it, so that `make demo` installs no test tools.
+$(VENV)/.demo: pyproject.toml constraints.txt
+	@.ci/setup-venv $(PYTHON) $(VENV) demo
+	@touch $@
+
+$(VENV)/.check: pyproject.toml constraints.txt
+	@.ci/setup-venv $(PYTHON) $(VENV) check
+	@touch $@ $(VENV)/.demo
+
+demo: $(VENV)/.demo   ## Start a server and two workers, convert the sample PDFs (ARGS=--once: end by itself)
+	@$(BIN)/python -m blobforge.demo $(ARGS)
+
+run: $(VENV)/.demo    ## Start the server on its embedded default (ARGS=... are options of `blobforge serve`)
+	@$(BIN)/blobforge serve $(ARGS)
+
+test: $(VENV)/.check  ## Run the whole suite, real parts included (ARGS=... are pytest's)
+	@.ci/debian-packages poppler-utils
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.check ## Lint, types, import direction
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+bench: $(VENV)/.check ## Measure claim throughput; prints a table, writes JSON to bench/results/local
+	@$(BIN)/python -m bench.claim $(ARGS)
+
+soak: $(VENV)/.check  ## The long versions of the fault tests
+	@BLOBFORGE_TEST_SOAK=1 $(BIN)/python -m pytest -m soak $(ARGS)
+
+lock:           ## Write constraints.txt anew from the newest versions that pyproject.toml allows
+	@.ci/lock $(PYTHON) constraints.txt
+
+clean:          ## Remove the virtual environment and caches (never ./data)
+	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build *.egg-info

@@ -1,0 +1,1 @@
+"""BlobForge Server: the coordinator of a distributed job queue over files."""

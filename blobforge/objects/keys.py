@@ -1,0 +1,44 @@
+"""The names of objects. Every key that this server ever signs is made or checked here.
+
+    sources/<sha256>                     a submitted file; its name is its content
+    outputs/<job>/<attempt>/<name>       what one attempt wrote; no other attempt can name it
+
+Confinement is ours: botocore signs `sources/../litestream/x` as it stands.
+"""
+
+from __future__ import annotations
+
+import re
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_SOURCE = re.compile(r"sources/[0-9a-f]{64}")
+_OUTPUT = re.compile(r"outputs/[1-9][0-9]{0,18}/[1-9][0-9]{0,8}/[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+OUTPUT_NAME = "output"
+
+
+def is_sha256(text: str) -> bool:
+    """Whether `text` is 64 lowercase hex digits."""
+    return _SHA256.fullmatch(text) is not None
+
+
+def source_key(source_hash: str) -> str:
+    """The key of a source. Raises ValueError for what is no SHA-256."""
+    if not is_sha256(source_hash):
+        raise ValueError(f"not a SHA-256 in lowercase hex: {source_hash!r}")
+    return f"sources/{source_hash}"
+
+
+def output_key(job_id: int, attempt: int) -> str:
+    """The key that one attempt writes its output to: its fence against every other attempt."""
+    return f"outputs/{job_id}/{attempt}/{OUTPUT_NAME}"
+
+
+def is_source_key(key: str) -> bool:
+    """Whether `key` names a source, exactly."""
+    return _SOURCE.fullmatch(key) is not None
+
+
+def is_key(key: str) -> bool:
+    """Whether `key` is one that this server may sign or serve."""
+    return is_source_key(key) or _OUTPUT.fullmatch(key) is not None

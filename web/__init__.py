@@ -1,0 +1,1 @@
+"""The HTTP front: decodes, authorizes, asks one actor (or reads), encodes."""
