@@ -1,0 +1,166 @@
+"""What each message does to the database, inside the writer's transaction: one function a message.
+
+An effect reads what it needs, applies the domain's pure rules, writes guarded updates, and notes what has
+happened. It neither waits nor talks to anybody. `apply` is the one place that knows which message does what.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from actors.effects import access, attempts, claims, fleet, jobs, submission
+from actors.effects.step import Step
+from actors.messages import (
+    Answer,
+    Batch,
+    BatchDone,
+    Cancel,
+    Claim,
+    Command,
+    Complete,
+    CreateToken,
+    CreateWorker,
+    DeleteToken,
+    DisableWorker,
+    Done,
+    Drain,
+    EnableWorker,
+    EnsureAdminToken,
+    ExpireLeases,
+    ExpireUploads,
+    ExpireWorkers,
+    Fail,
+    Heartbeat,
+    Item,
+    ItemOutcome,
+    OutputChecked,
+    Ping,
+    Purge,
+    RecordBulk,
+    Register,
+    Release,
+    RemoveWorker,
+    ReplaceSecret,
+    Retry,
+    SetPriority,
+    SourceArrived,
+    SourceRejected,
+    Submit,
+    TouchTokens,
+    Unregister,
+    WakeRetries,
+)
+from blobforge.refusals import Refusal
+
+
+class Undo(Exception):
+    """Carries a refusal out of a savepoint, so that what the effect had written is undone."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.detail)
+        self.refusal = refusal
+
+
+def perform(step: Step, message: Command) -> Answer:
+    """Apply one message in a savepoint of its own: refused or broken, it leaves nothing behind."""
+    events, facts = len(step.events), len(step.facts)
+    try:
+        with step.store.savepoint():
+            answer = apply(step, message)
+            if isinstance(answer, Refusal):
+                raise Undo(answer)
+            return answer
+    except Undo as undo:
+        del step.events[events:], step.facts[facts:]
+        return undo.refusal
+    except BaseException:
+        del step.events[events:], step.facts[facts:]
+        raise
+
+
+def apply(step: Step, message: Command) -> Answer:  # noqa: PLR0912 - one row a message
+    match message:
+        case Claim():
+            return claims.claim(step, message)
+        case Heartbeat():
+            return fleet.heartbeat(step, message)
+        case Complete() | Fail() | Submit() | Retry() | Cancel() | SetPriority():
+            return _apply_item(step, message)
+        case Batch():
+            return BatchDone(tuple(_item(step, item) for item in message.items))
+        case Release():
+            return attempts.release(step, message)
+        case ExpireLeases():
+            return attempts.expire_leases(step, message)
+        case OutputChecked():
+            return attempts.output_checked(step, message)
+        case SourceArrived():
+            return submission.source_arrived(step, message)
+        case SourceRejected():
+            return submission.source_rejected(step, message)
+        case ExpireUploads():
+            return submission.expire_uploads(step, message)
+        case Register():
+            return fleet.register(step, message)
+        case Unregister():
+            return fleet.unregister(step, message)
+        case Drain():
+            return fleet.drain(step, message)
+        case RemoveWorker():
+            return fleet.remove(step, message)
+        case CreateWorker():
+            return fleet.create(step, message)
+        case ReplaceSecret():
+            return fleet.replace_secret(step, message)
+        case EnableWorker():
+            return fleet.enable(step, message)
+        case DisableWorker():
+            return fleet.disable(step, message)
+        case ExpireWorkers():
+            return fleet.expire_workers(step, message)
+        case WakeRetries():
+            return jobs.wake_retries(step, message)
+        case CreateToken():
+            return access.create_token(step, message)
+        case EnsureAdminToken():
+            return access.ensure_admin_token(step, message)
+        case DeleteToken():
+            return access.delete_token(step, message)
+        case TouchTokens():
+            return access.touch_tokens(step, message)
+        case Purge():
+            step.store.purge(
+                before=step.now - round(step.rules.idempotency_window * 1000),
+                rates_before=step.now - round(step.rules.rates_kept * 1000),
+            )
+            return Done()
+        case RecordBulk():
+            return message.done
+        case Ping():
+            return Done()
+        case _:
+            assert_never(message)
+
+
+def _apply_item(step: Step, message: Item) -> ItemOutcome:
+    match message:
+        case Complete():
+            return attempts.complete(step, message)
+        case Fail():
+            return attempts.fail(step, message)
+        case Submit():
+            return submission.submit(step, message)
+        case Retry():
+            return jobs.retry(step, message)
+        case Cancel():
+            return jobs.cancel(step, message)
+        case SetPriority():
+            return jobs.set_priority(step, message)
+        case _:
+            assert_never(message)
+
+
+def _item(step: Step, item: Item) -> ItemOutcome:
+    outcome = perform(step, item)
+    assert isinstance(outcome, ItemOutcome)
+    return outcome

@@ -1,0 +1,227 @@
+"""How attempts end: completed, failed, released, lost; and where `lease-lost` and `output-missing` are said."""
+
+from __future__ import annotations
+
+from actors.effects import claims
+from actors.effects.step import Step
+from actors.messages import (
+    AttemptFailed,
+    Claim,
+    Complete,
+    Completed,
+    Expired,
+    ExpireLeases,
+    Fail,
+    Granted,
+    OutputChecked,
+    Release,
+    Released,
+    Seen,
+)
+from blobforge import job as rules
+from blobforge.access import Caller
+from blobforge.events import (
+    JobCompleted,
+    JobFailed,
+    JobReady,
+    JobUpdated,
+    LeaseEnded,
+    OutputUnchecked,
+    RetryScheduled,
+)
+from blobforge.job import Job, JobStatus, Outcome
+from blobforge.objects.keys import output_key
+from blobforge.refusals import Refusal, RefusalCode
+from blobforge.worker import Worker, may_act, no_such_worker
+
+
+def no_such_job(job_id: int) -> Refusal:
+    return Refusal(RefusalCode.NO_SUCH_JOB, f"There is no job {job_id}.")
+
+
+def _worker_and_job(step: Step, caller: Caller, worker_id: str, job_id: int) -> tuple[Worker, Job] | Refusal:
+    worker = step.store.worker(worker_id)
+    if worker is None:
+        return no_such_worker(worker_id)
+    if refusal := may_act(worker, caller):
+        return refusal
+    job = step.store.job(job_id)
+    return (worker, job) if job is not None else no_such_job(job_id)
+
+
+def complete(step: Step, message: Complete) -> Completed | Refusal:
+    """Accept the work of the attempt that holds the job, once its output is there."""
+    found = _worker_and_job(step, message.caller, message.worker_id, message.job_id)
+    if isinstance(found, Refusal):
+        return found
+    _, job = found
+    if not rules.completed_already(
+        job, worker_id=message.worker_id, lease=message.lease, output_key=message.output_key
+    ):
+        refusal = _accept(step, message, job)
+        if refusal is not None:
+            return refusal
+    return Completed(job.id, _claim_next(step, message, job) if message.claim_next else None)
+
+
+def _claim_next(step: Step, message: Complete, job: Job) -> Granted:
+    """The next job of the same type, for the same worker. A completion that is repeated gets the same one."""
+    key = f"after {message.lease}" if message.lease is not None else None
+    following = claims.claim(step, Claim(message.caller, message.worker_id, (job.type,), claim_key=key))
+    # The completion stands whatever becomes of the claim behind it.
+    return following if isinstance(following, Granted) else Granted(idle=True)
+
+
+def _accept(step: Step, message: Complete, job: Job) -> Refusal | None:
+    completed = rules.complete(
+        job,
+        worker_id=message.worker_id,
+        lease=message.lease,
+        last=None if job.status is JobStatus.RUNNING else step.store.attempt(job.id, job.attempt),
+        output_key=message.output_key,
+        result=message.result,
+        now=step.now,
+    )
+    if isinstance(completed, Refusal):
+        return completed
+    if message.output_key is not None:
+        if refusal := _output_refused(message, job):
+            return refusal
+        checked = message.output.seen in {Seen.VERIFIED, Seen.PRESENT}
+        step.store.record_file(
+            message.output_key,
+            size=message.output.size,
+            sha256=message.output.sha256 or message.checksum,
+            now=step.now,
+            checked=checked,
+            job_id=job.id,
+            attempt=job.attempt,
+        )
+        if not checked:
+            step.facts.append(OutputUnchecked(job.id, job.attempt, message.output_key))
+    step.store.save_job(job, completed)
+    step.store.end_attempt(completed, Outcome.COMPLETED, now=step.now)
+    step.events.append(JobCompleted(job.id, job.type, completed.status, worker_id=message.worker_id))
+    step.facts.append(LeaseEnded(job.id))
+    return None
+
+
+def _output_refused(message: Complete, job: Job) -> Refusal | None:
+    """The output must be at the key that this attempt was given, with the bytes that the worker says."""
+    given = output_key(job.id, job.attempt)
+    if message.output_key != given:
+        detail = f"Attempt {job.attempt} of job {job.id} writes to {given!r}, not to {message.output_key!r}."
+    elif message.output.seen is Seen.ABSENT:
+        detail = f"There is no object {given!r}. Upload it to the attempt's upload_url first, then complete."
+    elif message.checksum and message.output.sha256 and message.checksum != message.output.sha256:
+        detail = f"The object {given!r} has SHA-256 {message.output.sha256}, not {message.checksum}."
+    else:
+        return None
+    return Refusal(RefusalCode.OUTPUT_MISSING, detail)
+
+
+def fail(step: Step, message: Fail) -> AttemptFailed | Refusal:
+    found = _worker_and_job(step, message.caller, message.worker_id, message.job_id)
+    if isinstance(found, Refusal):
+        return found
+    _, job = found
+    failed = rules.fail(
+        job,
+        worker_id=message.worker_id,
+        lease=message.lease,
+        error=message.error,
+        retryable=message.retryable,
+        policy=step.rules.retry,
+        dice=step.dice.random(),
+        now=step.now,
+    )
+    if isinstance(failed, Refusal):
+        return failed
+    step.store.save_job(job, failed)
+    step.store.end_attempt(
+        failed,
+        Outcome.FAILED,
+        now=step.now,
+        error=message.error,
+        kind=message.kind,
+        traceback=message.traceback,
+        log_tail=message.log_tail,
+    )
+    step.events.append(JobFailed(job.id, job.type, failed.status, error=message.error, worker_id=message.worker_id))
+    step.facts.append(LeaseEnded(job.id))
+    if failed.not_before is None:
+        return AttemptFailed(job.id, will_retry=False)
+    step.facts.append(RetryScheduled(job.id, failed.attempt, (failed.not_before - step.now) / 1000))
+    return AttemptFailed(job.id, will_retry=True)
+
+
+def release(step: Step, message: Release) -> Released | Refusal:
+    found = _worker_and_job(step, message.caller, message.worker_id, message.job_id)
+    if isinstance(found, Refusal):
+        return found
+    _, job = found
+    released = rules.release(job, worker_id=message.worker_id, lease=message.lease, now=step.now)
+    if isinstance(released, Refusal):
+        return released
+    _back_in_queue(step, job, released, message.reason or "given back by the worker")
+    return Released(job.id)
+
+
+def take_back_all(step: Step, worker_id: str, reason: str) -> int:
+    """Every job that this worker runs goes back to the queue at no cost; its leases are void. Returns how many."""
+    running = step.store.jobs_of_worker(worker_id)
+    for job in running:
+        returned = rules.take_back(job, now=step.now)
+        assert isinstance(returned, Job)
+        _back_in_queue(step, job, returned, reason)
+    return len(running)
+
+
+def _back_in_queue(step: Step, job: Job, returned: Job, reason: str) -> None:
+    step.store.save_job(job, returned)
+    step.store.end_attempt(returned, Outcome.RELEASED, now=step.now, error=reason)
+    step.events.append(JobUpdated(job.id, job.type, returned.status))
+    step.facts += [LeaseEnded(job.id), JobReady(job.type)]
+
+
+def expire_leases(step: Step, message: ExpireLeases) -> Expired:
+    """Where a lease expires. Only if no heartbeat was committed since the reaper last heard of the attempt."""
+    count = 0
+    for silent in message.leases:
+        job = step.store.job(silent.job_id)
+        if job is None or job.attempt != silent.attempt or job.heartbeat_at != silent.beat:
+            continue
+        lost = rules.lose(job, policy=step.rules.retry, now=step.now)
+        if isinstance(lost, Refusal):
+            continue
+        step.store.save_job(job, lost)
+        step.store.end_attempt(lost, Outcome.LOST, now=step.now, kind="WorkerLost", error=lost.last_error)
+        step.facts.append(LeaseEnded(job.id))
+        if lost.status is JobStatus.PENDING:
+            step.events.append(JobUpdated(job.id, job.type, lost.status))
+            step.facts.append(JobReady(job.type))
+        else:
+            step.events.append(
+                JobFailed(job.id, job.type, lost.status, error=lost.last_error or "", worker_id=job.worker_id)
+            )
+        count += 1
+    return Expired(count)
+
+
+def output_checked(step: Step, message: OutputChecked) -> Expired:
+    """The object store answers again: the output is there, or the completion is revoked and the job redone."""
+    if message.output.seen is not Seen.ABSENT:
+        step.store.record_file(
+            message.key, size=message.output.size, sha256=message.output.sha256, now=step.now, checked=True
+        )
+        return Expired(0)
+    step.store.forget_file(message.key)
+    job = step.store.job(message.job_id)
+    revoked = rules.revoke(job, attempt=message.attempt, now=step.now) if job is not None else None
+    if job is None or revoked is None:
+        return Expired(0)
+    step.store.save_job(job, revoked)
+    step.store.end_attempt(revoked, Outcome.REVOKED, now=step.now, kind="OutputMissing", error=revoked.last_error)
+    step.events.append(JobUpdated(job.id, job.type, revoked.status))
+    step.facts.append(JobReady(job.type))
+    return Expired(1)

@@ -1,0 +1,53 @@
+"""Where a claim is decided: who gets which jobs."""
+
+from __future__ import annotations
+
+from actors.effects.step import Step
+from actors.messages import Claim, Granted
+from blobforge import job as rules
+from blobforge.events import JobUpdated, LeaseRenewed
+from blobforge.job import Job
+from blobforge.refusals import Refusal
+from blobforge.worker import gets_work, may_act, no_such_worker
+
+
+def claim(step: Step, message: Claim) -> Granted | Refusal:
+    """Hand out the next jobs in claim order, each as a new attempt with a lease of its own.
+
+    A claim that is repeated with its key gets what it was given before, as far as it still holds it.
+    """
+    worker = step.store.worker(message.worker_id)
+    if worker is None:
+        return no_such_worker(message.worker_id)
+    if refusal := may_act(worker, message.caller):
+        return refusal
+    if message.claim_key is not None and (again := _given_before(step, message)):
+        return Granted(tuple(again))
+    if not gets_work(worker):
+        return Granted(idle=True)
+    granted = [_grant(step, job, message.worker_id) for job in step.store.pick_ready(message.types, message.limit)]
+    if granted and message.claim_key is not None:
+        step.store.remember_claim(message.worker_id, message.claim_key, granted, now=step.now)
+    return Granted(tuple(granted))
+
+
+def _grant(step: Step, job: Job, worker_id: str) -> Job:
+    running = rules.claim(job, worker_id=worker_id, lease=step.new_lease(), now=step.now)
+    step.store.save_job(job, running)
+    step.store.start_attempt(running)
+    step.events.append(JobUpdated(running.id, running.type, running.status, worker_id=worker_id))
+    step.facts.append(LeaseRenewed(running.id, running.attempt, step.now))
+    return running
+
+
+def _given_before(step: Step, message: Claim) -> list[Job]:
+    """What an earlier claim with this key was given and still holds; its leases run from now on."""
+    assert message.claim_key is not None
+    held = []
+    for job_id, attempt in step.store.claimed_with(message.worker_id, message.claim_key):
+        job = step.store.job(job_id)
+        if job is not None and job.attempt == attempt and rules.holds(job, worker_id=message.worker_id, lease=None):
+            step.store.beat_job(job, progress=None, now=step.now)
+            step.facts.append(LeaseRenewed(job.id, job.attempt, step.now))
+            held.append(job)
+    return held

@@ -1,0 +1,241 @@
+"""Workers: register, heartbeat, drain, leave; and their credentials."""
+
+from __future__ import annotations
+
+from msgspec import Raw
+from msgspec.structs import replace
+
+from actors.effects.attempts import take_back_all
+from actors.effects.step import Step
+from actors.messages import (
+    CreateWorker,
+    DisableWorker,
+    Drain,
+    EnableWorker,
+    Expired,
+    ExpireWorkers,
+    Heartbeat,
+    HeartbeatSeen,
+    JobBeat,
+    Register,
+    Registered,
+    RemoveWorker,
+    ReplaceSecret,
+    Unregister,
+    WorkerChanged,
+)
+from blobforge import job as rules
+from blobforge.events import (
+    AccessChanged,
+    JobProgress,
+    LeaseRenewed,
+    WorkerDraining,
+    WorkerGone,
+    WorkerOffline,
+    WorkerOnline,
+    WorkerRemoved,
+    WorkerSeen,
+)
+from blobforge.refusals import Refusal, RefusalCode
+from blobforge.worker import Worker, WorkerStatus, may_act, no_such_worker
+
+
+def register(step: Step, message: Register) -> Registered | Refusal:
+    """A worker process starts: it is online from here on. Registering is a sign of life, and ends a drain."""
+    worker = step.store.worker(message.worker_id)
+    if worker is None:
+        if message.caller.worker_id is not None:
+            # Its credential went with it when it was removed; this request was authenticated just before.
+            return no_such_worker(message.worker_id)
+        new = Worker(
+            id=message.worker_id,
+            type=message.type,
+            status=WorkerStatus.OFFLINE,
+            created_at=step.now,
+            updated_at=step.now,
+            token_id=message.caller.token_id,
+        )
+        step.store.save_worker(None, new)
+        worker = new
+    elif refusal := may_act(worker, message.caller):
+        return refusal
+    online = replace(
+        worker,
+        type=message.type,
+        status=WorkerStatus.ONLINE,
+        drain=False,
+        last_heartbeat=step.now,
+        updated_at=step.now,
+        metadata=message.metadata,
+        labels=message.labels,
+        version=message.version,
+    )
+    step.store.save_worker(worker, online)
+    step.events.append(WorkerOnline(online.id, online.type))
+    step.facts.append(WorkerSeen(online.id, step.now))
+    return Registered(online.id)
+
+
+def heartbeat(step: Step, message: Heartbeat) -> HeartbeatSeen | Refusal:
+    """A sign of life. Renews the leases of the jobs named, and says which of them are this worker's no longer."""
+    worker = step.store.worker(message.worker_id)
+    if worker is None:
+        return no_such_worker(message.worker_id)
+    if refusal := may_act(worker, message.caller):
+        return refusal
+    if worker.status is WorkerStatus.OFFLINE:
+        back = replace(
+            worker,
+            status=WorkerStatus.DRAINING if worker.drain else WorkerStatus.ONLINE,
+            last_heartbeat=step.now,
+            updated_at=step.now,
+        )
+        step.store.save_worker(worker, back)
+        step.events.append(WorkerDraining(back.id, back.type) if back.drain else WorkerOnline(back.id, back.type))
+        worker = back
+    else:
+        step.store.beat_worker(worker, now=step.now)
+    step.facts.append(WorkerSeen(worker.id, step.now))
+    abandon = tuple(beat.job_id for beat in message.jobs if not _renew(step, worker, beat))
+    renewed = step.now if len(abandon) < len(message.jobs) else None
+    return HeartbeatSeen(drain=worker.drain, abandon=abandon, renewed=renewed)
+
+
+def _renew(step: Step, worker: Worker, beat: JobBeat) -> bool:
+    """Whether the worker holds the job; then its lease runs anew from now."""
+    job = step.store.job(beat.job_id)
+    if job is None or not rules.holds(job, worker_id=worker.id, lease=beat.lease):
+        return False
+    step.store.beat_job(job, progress=beat.progress, now=step.now)
+    step.facts.append(LeaseRenewed(job.id, job.attempt, step.now))
+    if beat.progress is not None:
+        step.events.append(JobProgress(job.id, job.type, job.status, worker.id, Raw(beat.progress.encode())))
+    return True
+
+
+def unregister(step: Step, message: Unregister) -> WorkerChanged | Refusal:
+    """The worker leaves by its own word: its jobs go back at once, at no cost."""
+    worker = step.store.worker(message.worker_id)
+    if worker is None:
+        return no_such_worker(message.worker_id)
+    if refusal := may_act(worker, message.caller):
+        return refusal
+    returned = take_back_all(step, worker.id, "the worker unregistered")
+    return _changed(_go_offline(step, worker), returned)
+
+
+def drain(step: Step, message: Drain) -> WorkerChanged | Refusal:
+    """No new jobs from now on; what it runs, it may end. Lasts until it registers anew or is enabled."""
+    worker = step.store.worker(message.worker_id)
+    if worker is None:
+        return no_such_worker(message.worker_id)
+    # An offline worker stays offline; it drains when it is back.
+    status = worker.status if worker.status is WorkerStatus.OFFLINE else WorkerStatus.DRAINING
+    draining = replace(worker, drain=True, status=status, updated_at=step.now)
+    step.store.save_worker(worker, draining)
+    step.events.append(WorkerDraining(worker.id, worker.type))
+    return _changed(draining)
+
+
+def remove(step: Step, message: RemoveWorker) -> WorkerChanged | Refusal:
+    worker = step.store.worker(message.worker_id)
+    if worker is None:
+        return no_such_worker(message.worker_id)
+    returned = take_back_all(step, worker.id, "the worker was removed")
+    step.store.delete_worker(worker)
+    step.events.append(WorkerRemoved(worker.id, worker.type))
+    step.facts += [WorkerGone(worker.id), AccessChanged()]
+    return _changed(worker, returned)
+
+
+def create(step: Step, message: CreateWorker) -> WorkerChanged | Refusal:
+    """Give a worker a credential of its own before it first calls."""
+    if step.store.worker(message.worker_id) is not None:
+        return Refusal(
+            RefusalCode.WORKER_EXISTS,
+            f"Worker {message.worker_id!r} exists already. Regenerate its secret, or choose another id.",
+            field="id",
+        )
+    worker = Worker(
+        id=message.worker_id,
+        type=message.type,
+        status=WorkerStatus.OFFLINE,
+        created_at=step.now,
+        updated_at=step.now,
+        name=message.name,
+        secret_hash=message.secret_hash,
+    )
+    step.store.save_worker(None, worker)
+    step.facts.append(AccessChanged())
+    return _changed(worker)
+
+
+def replace_secret(step: Step, message: ReplaceSecret) -> WorkerChanged | Refusal:
+    """A new credential; the old one, or the token that registered the worker, is worth nothing from now on."""
+    return _set_access(step, message.worker_id, secret_hash=message.secret_hash)
+
+
+def enable(step: Step, message: EnableWorker) -> WorkerChanged | Refusal:
+    worker = step.store.worker(message.worker_id)
+    if worker is None:
+        return no_such_worker(message.worker_id)
+    draining = worker.status is WorkerStatus.DRAINING
+    enabled = replace(
+        worker,
+        enabled=True,
+        drain=False,
+        status=WorkerStatus.ONLINE if draining else worker.status,
+        updated_at=step.now,
+    )
+    step.store.save_worker(worker, enabled)
+    step.facts.append(AccessChanged())
+    if draining:
+        step.events.append(WorkerOnline(worker.id, worker.type))
+    return _changed(enabled)
+
+
+def disable(step: Step, message: DisableWorker) -> WorkerChanged | Refusal:
+    """Its credential is refused from now on, and its jobs go back at once, at no cost."""
+    worker = step.store.worker(message.worker_id)
+    if worker is None:
+        return no_such_worker(message.worker_id)
+    returned = take_back_all(step, worker.id, "the worker was disabled")
+    disabled = replace(worker, enabled=False)
+    step.store.save_worker(worker, disabled)
+    step.facts.append(AccessChanged())
+    return _changed(_go_offline(step, disabled), returned)
+
+
+def expire_workers(step: Step, message: ExpireWorkers) -> Expired:
+    """Silent for too long: offline. Leases expire by themselves, whatever their worker's status."""
+    count = 0
+    for silent in message.workers:
+        worker = step.store.worker(silent.worker_id)
+        if worker is None or worker.last_heartbeat != silent.beat or worker.status is WorkerStatus.OFFLINE:
+            continue
+        _go_offline(step, worker)
+        count += 1
+    return Expired(count)
+
+
+def _go_offline(step: Step, worker: Worker) -> Worker:
+    offline = replace(worker, status=WorkerStatus.OFFLINE, updated_at=step.now)
+    step.store.save_worker(worker, offline)
+    step.facts.append(WorkerGone(worker.id))
+    if worker.status is not WorkerStatus.OFFLINE:
+        step.events.append(WorkerOffline(worker.id, worker.type))
+    return offline
+
+
+def _set_access(step: Step, worker_id: str, *, secret_hash: str) -> WorkerChanged | Refusal:
+    worker = step.store.worker(worker_id)
+    if worker is None:
+        return no_such_worker(worker_id)
+    changed = replace(worker, secret_hash=secret_hash, token_id=None, updated_at=step.now)
+    step.store.save_worker(worker, changed)
+    step.facts.append(AccessChanged())
+    return _changed(changed)
+
+
+def _changed(worker: Worker, returned: int = 0) -> WorkerChanged:
+    return WorkerChanged(worker.id, worker.status, worker.type, worker.name, returned)

@@ -1,0 +1,136 @@
+"""Submitting a job, and the arrival (or not) of its source."""
+
+from __future__ import annotations
+
+from actors.effects.step import Step
+from actors.messages import (
+    ExpireUploads,
+    Seen,
+    SourceArrived,
+    SourceRejected,
+    SourceSettledFor,
+    Submit,
+    Submitted,
+)
+from blobforge import job as rules
+from blobforge.events import JobCreated, JobFailed, JobReady, JobUpdated, SourceAwaited, SourceSettled
+from blobforge.job import Job, JobStatus
+from blobforge.objects.keys import source_key
+
+
+def submit(step: Step, message: Submit) -> Submitted:
+    """Make the job, or find the one that this type and source have already: one statement decides a race."""
+    new = message.job
+    ready = _source_ready(step, message)
+    missing = not ready and message.source.seen is not Seen.PRESENT
+    existing = step.store.job_by_source(new.source_hash, new.type)
+    if existing is not None:
+        if existing.status is JobStatus.DEAD and existing.attempt == 0:
+            existing = _revive(step, existing, ready=ready)
+        upload = missing and existing.status is JobStatus.UPLOADING
+        return Submitted(existing.id, True, existing.status, new.source_hash, upload)
+    job = step.store.insert_job(
+        Job(
+            id=0,
+            type=new.type,
+            status=JobStatus.PENDING if ready else JobStatus.UPLOADING,
+            priority=new.priority,
+            source_hash=new.source_hash,
+            created_at=step.now,
+            updated_at=step.now,
+            max_attempts=new.max_attempts or step.rules.max_attempts,
+            source_path=new.source_path,
+            source_size=new.source_size,
+            tags=tuple(dict.fromkeys(new.tags)),
+            metadata=new.metadata,
+        )
+    )
+    step.events.append(JobCreated(job.id, job.type, job.status))
+    _waits(step, job)
+    return Submitted(job.id, False, job.status, new.source_hash, missing)
+
+
+def _source_ready(step: Step, message: Submit) -> bool:
+    """Whether the source is known to be in the store, its bytes checked."""
+    key = source_key(message.job.source_hash)
+    if message.source.seen is Seen.VERIFIED:
+        step.store.record_file(
+            key, size=message.source.size, sha256=message.job.source_hash, now=step.now, checked=True
+        )
+        return True
+    if message.source.seen is Seen.ABSENT:
+        # Somebody has emptied the bucket behind our back: believe the store, not our memory.
+        step.store.forget_file(key)
+        return False
+    known = step.store.file(key)
+    return known is not None and known.checked_at is not None
+
+
+def _revive(step: Step, job: Job, *, ready: bool) -> Job:
+    """Its source never came, and now somebody submits it again: it waits anew."""
+    revived = rules.retry(job, reset_attempts=True, priority=None, source_ready=ready, now=step.now)
+    assert isinstance(revived, Job)
+    step.store.save_job(job, revived)
+    step.events.append(JobUpdated(job.id, job.type, revived.status))
+    _waits(step, revived)
+    return revived
+
+
+def _waits(step: Step, job: Job) -> None:
+    if job.status is JobStatus.PENDING:
+        step.facts.append(JobReady(job.type))
+    else:
+        step.facts.append(SourceAwaited(job.id, job.source_hash))
+
+
+def source_arrived(step: Step, message: SourceArrived) -> SourceSettledFor:
+    step.store.record_file(
+        source_key(message.source_hash),
+        size=message.size,
+        sha256=message.source_hash if message.verified else None,
+        now=step.now,
+        checked=True,
+    )
+    count = 0
+    for job in step.store.jobs_by_hash(message.source_hash):
+        arrived = rules.arrive(job, size=message.size, now=step.now)
+        if arrived is None:
+            continue
+        step.store.save_job(job, arrived)
+        step.events.append(JobUpdated(job.id, job.type, arrived.status))
+        step.facts += [SourceSettled(job.id, job.source_hash), JobReady(job.type)]
+        count += 1
+    return SourceSettledFor(count)
+
+
+def source_rejected(step: Step, message: SourceRejected) -> SourceSettledFor:
+    """Say it on every job that waits; they go on waiting for the right bytes until their time is over."""
+    step.store.forget_file(source_key(message.source_hash))
+    count = 0
+    for job in step.store.jobs_by_hash(message.source_hash):
+        told = rules.reject_source(job, reason=message.reason, now=step.now)
+        if told is None:
+            continue
+        step.store.save_job(job, told)
+        step.events.append(JobUpdated(job.id, job.type, told.status))
+        count += 1
+    return SourceSettledFor(count)
+
+
+def expire_uploads(step: Step, message: ExpireUploads) -> SourceSettledFor:
+    count = 0
+    for job_id in message.job_ids:
+        job = step.store.job(job_id)
+        if job is None:
+            continue
+        reason = f"the source was not uploaded within {message.after:g} seconds"
+        if job.last_error:
+            reason = f"{reason}; {job.last_error}"
+        expired = rules.expire_upload(job, reason=reason, now=step.now)
+        if expired is None:
+            continue
+        step.store.save_job(job, expired)
+        step.events.append(JobFailed(job.id, job.type, expired.status, error=reason))
+        step.facts.append(SourceSettled(job.id, job.source_hash))
+        count += 1
+    return SourceSettledFor(count)

@@ -1,0 +1,195 @@
+"""The intake. State owned here: which sources are awaited and when to look for each again, and which outputs were
+accepted unseen.
+
+A client may tell us that a source has arrived, and the local store does; but a client that only PUTs to S3 tells
+nobody. So the intake looks: often at first, when an upload is likely to be under way, then less and less. What it
+finds, it verifies before any worker is given it: by the checksum that the store vouches for, or by reading it; a
+source above `verify_limit` is taken at its size. All of this is off the write path, and an object store that does
+not answer only delays it.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import structlog
+import trio
+
+from actors.mailbox import Board, Envelope, Mailbox, ReplyTo, ask
+from actors.messages import (
+    CheckSource,
+    ObjectSeen,
+    OutputChecked,
+    Seen,
+    SourceArrived,
+    SourceRejected,
+    SourceSettledFor,
+)
+from blobforge.events import Fact, OutputUnchecked, SourceAwaited, SourceSettled
+from blobforge.objects import ObjectInfo, ObjectStore, ObjectStoreError
+from blobforge.objects.keys import source_key
+from blobforge.refusals import Refusal, RefusalCode
+
+log = structlog.get_logger("blobforge.intake")
+
+MAILBOX = 1024
+AT_ONCE = 8  # objects looked at side by side; each may hold a thread for as long as the store takes
+FIRST_LOOK = 1.0  # seconds after a source was announced
+LONGEST_LOOK = 60.0  # seconds between two looks at a source that was announced long ago
+OUTPUT_LOOK = 5.0  # seconds between two looks for an output that was accepted unseen
+
+
+class _Awaited:
+    """A source that jobs wait for. `since` is on trio's clock."""
+
+    __slots__ = ("jobs", "replies", "since")
+
+    def __init__(self, since: float) -> None:
+        self.since = since
+        self.jobs: set[int] = set()
+        self.replies: list[ReplyTo[SourceSettledFor | Refusal]] = []
+
+
+class Intake:
+    """`verify_limit` is in bytes: above it, only existence and size are checked."""
+
+    def __init__(self, writer: Mailbox[Envelope[Any]], objects: ObjectStore, *, verify_limit: int) -> None:
+        self.mailbox: Mailbox[Envelope[Any]] = Mailbox(MAILBOX)
+        self.board: Board[Envelope[Any]] = Board(self.mailbox)
+        self._writer = writer
+        self._objects = objects
+        self._verify_limit = verify_limit
+        self._order = itertools.count()
+        self._awaited: dict[str, _Awaited] = {}
+        self._outputs: dict[str, OutputUnchecked] = {}
+        self._looks: list[tuple[float, int, str]] = []  # (when, tie-break, source hash or output key)
+        self._busy: set[str] = set()
+        self._slots = trio.Semaphore(AT_ONCE)
+
+    def resume(self, *, sources: Iterable[tuple[int, str, int]], outputs: Iterable[tuple[int, int, str]]) -> None:
+        """Take up what a former run left."""
+        self._heed([SourceAwaited(job_id, source_hash) for job_id, source_hash, _ in sources])
+        self._heed([OutputUnchecked(job_id, attempt, key) for job_id, attempt, key in outputs])
+
+    async def run(self) -> None:
+        async with trio.open_nursery() as nursery:
+            while True:
+                until = self._looks[0][0] if self._looks else math.inf
+                envelope = await self.mailbox.take(until=until)
+                self._heed(self.board.take())
+                while envelope is not None:
+                    self._asked(envelope)
+                    envelope = self.mailbox.take_nowait()
+                while self._looks and self._looks[0][0] <= trio.current_time():
+                    name = heapq.heappop(self._looks)[2]
+                    if name in self._busy or (name not in self._awaited and name not in self._outputs):
+                        continue
+                    self._busy.add(name)
+                    await self._slots.acquire()
+                    nursery.start_soon(self._look, name)
+
+    def _heed(self, facts: list[Fact]) -> None:
+        now = trio.current_time()
+        for fact in facts:
+            match fact:
+                case SourceAwaited(job_id=job_id, source_hash=source_hash):
+                    self._await(source_hash).jobs.add(job_id)
+                    self._look_at(source_hash, now + FIRST_LOOK)
+                case SourceSettled(job_id=job_id, source_hash=source_hash):
+                    awaited = self._awaited.get(source_hash)
+                    if awaited is not None:
+                        awaited.jobs.discard(job_id)
+                        if not awaited.jobs and not awaited.replies:
+                            del self._awaited[source_hash]
+                case OutputUnchecked(key=key):
+                    self._outputs[key] = fact
+                    self._look_at(key, now + OUTPUT_LOOK)
+                case _:
+                    pass  # the business of other actors
+
+    def _asked(self, envelope: Envelope[SourceSettledFor]) -> None:
+        """Somebody says that the source is there, and waits to hear whether it is."""
+        assert isinstance(envelope.message, CheckSource)
+        source_hash = envelope.message.source_hash
+        self._await(source_hash).replies.append(envelope.reply)
+        self._look_at(source_hash, trio.current_time())
+
+    def _await(self, source_hash: str) -> _Awaited:
+        return self._awaited.setdefault(source_hash, _Awaited(trio.current_time()))
+
+    def _look_at(self, name: str, when: float) -> None:
+        heapq.heappush(self._looks, (when, next(self._order), name))
+
+    async def _look(self, name: str) -> None:
+        # Only those who asked before this look are answered by it: a later one may know of a later upload.
+        awaited = self._awaited.get(name)
+        asked: list[ReplyTo[SourceSettledFor | Refusal]] = []
+        if awaited is not None:
+            asked, awaited.replies = awaited.replies, []
+        outcome: SourceSettledFor | Refusal | None
+        try:
+            if name in self._outputs:
+                await self._look_for_output(name)
+                outcome = None
+            else:
+                outcome = await self._look_for_source(name)
+        except ObjectStoreError as error:
+            log.warning("cannot look for an object", error=str(error))
+            said = f"The object store does not answer: {error}"
+            outcome = Refusal(RefusalCode.UNAVAILABLE, said, retry_after=5)
+        if outcome is not None:
+            for reply in asked:
+                reply.settle(outcome)
+        self._busy.discard(name)
+        self._slots.release()
+        self._look_again(name)
+
+    def _look_again(self, name: str) -> None:
+        now = trio.current_time()
+        if name in self._outputs:
+            self._look_at(name, now + OUTPUT_LOOK)
+        elif (awaited := self._awaited.get(name)) is not None:
+            if not awaited.jobs and not awaited.replies:
+                del self._awaited[name]
+                return
+            # A tenth of its age: an upload that just began is found within seconds, an old one costs little.
+            pause = min(max((now - awaited.since) / 10, FIRST_LOOK), LONGEST_LOOK)
+            self._look_at(name, now if awaited.replies else now + pause)
+        self.mailbox.nudge()
+
+    async def _look_for_source(self, source_hash: str) -> SourceSettledFor | Refusal:
+        key = source_key(source_hash)
+        info = await self._objects.head(key)
+        if info is None:
+            said = f"There is no object {key!r} yet. PUT it to upload_url first."
+            return Refusal(RefusalCode.SOURCE_MISSING, said)
+        found = await self._digest(info)
+        if found is None or found == source_hash:
+            arrived = SourceArrived(source_hash, info.size, verified=found is not None)
+            return await ask(self._writer, arrived)
+        # Not the bytes that it is named for: away with them, so that the right ones can come.
+        log.warning("a source has the wrong bytes; removed", key=key, found=found)
+        await self._objects.delete(key)
+        reason = f"what was uploaded as {key} has SHA-256 {found}; it was removed, upload the right file"
+        await ask(self._writer, SourceRejected(source_hash, reason))
+        return Refusal(RefusalCode.SOURCE_MISSING, f"{reason[0].upper()}{reason[1:]}.")
+
+    async def _digest(self, info: ObjectInfo) -> str | None:
+        """The SHA-256 of the object's bytes; None when it is too large to be read for that."""
+        if info.sha256 is not None:
+            return info.sha256
+        if info.size > self._verify_limit:
+            return None
+        return await self._objects.digest(info.key)
+
+    async def _look_for_output(self, key: str) -> None:
+        info = await self._objects.head(key)
+        seen = ObjectSeen(Seen.ABSENT) if info is None else ObjectSeen(Seen.PRESENT, info.size, info.sha256)
+        accepted = self._outputs[key]
+        outcome = await ask(self._writer, OutputChecked(accepted.job_id, accepted.attempt, key, seen))
+        if not isinstance(outcome, Refusal):
+            del self._outputs[key]

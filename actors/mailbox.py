@@ -1,0 +1,169 @@
+"""How actors are reached: a bounded mailbox, and a reply that is settled once.
+
+A producer waits when a mailbox is full: that is the back-pressure. Messages go forward only (web -> scheduler ->
+writer -> broadcaster); an answer comes back through the Reply, and what a commit has brought about is posted on
+the boards of those who asked to know. Neither ever waits, so there is no cycle to deadlock in.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Generic, Protocol, TypeVar
+
+import trio
+
+from actors.messages import Message, Repeatable
+from blobforge.events import Fact
+from blobforge.refusals import Refusal
+
+O = TypeVar("O")  # noqa: E741 - the outcome
+A_contra = TypeVar("A_contra", contravariant=True)
+M = TypeVar("M")
+
+
+class ReplyTo(Protocol[A_contra]):
+    """Where the answer to a message goes. `abandoned`: nobody waits for it any more."""
+
+    @property
+    def abandoned(self) -> bool: ...
+
+    def settle(self, outcome: A_contra, /) -> None: ...
+
+    def fail(self, error: Exception, /) -> None: ...
+
+
+class Reply(Generic[O]):
+    """The answer to one message: settled once by the actor, awaited once by the asker.
+
+    `abandoned` turns true when the asker has gone away. It is read by the writer's thread as well; that is safe,
+    for it only ever goes from False to True.
+    """
+
+    def __init__(self) -> None:
+        self._done = trio.Event()
+        self._outcome: O | Refusal | None = None
+        self._error: Exception | None = None
+        self.abandoned = False
+
+    def settle(self, outcome: O | Refusal) -> None:
+        self._outcome = outcome
+        self._done.set()
+
+    def fail(self, error: Exception) -> None:
+        """The message met a bug: the asker gets the exception."""
+        self._error = error
+        self._done.set()
+
+    async def wait(self) -> O | Refusal:
+        try:
+            await self._done.wait()
+        except trio.Cancelled:
+            self.abandoned = True
+            raise
+        if self._error is not None:
+            raise self._error
+        assert self._outcome is not None
+        return self._outcome
+
+
+class Callback(Generic[O]):
+    """A reply for an actor that goes on instead of waiting: it is called back, and must not block."""
+
+    def __init__(
+        self, done: Callable[[O | Refusal | Exception], None], abandoned: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._done = done
+        self._abandoned = abandoned
+
+    @property
+    def abandoned(self) -> bool:
+        return self._abandoned()
+
+    def settle(self, outcome: O | Refusal) -> None:
+        self._done(outcome)
+
+    def fail(self, error: Exception) -> None:
+        self._done(error)
+
+
+class Envelope(Generic[O]):
+    """A message on its way: the plain data, where the answer goes, and how it may be repeated."""
+
+    __slots__ = ("message", "repeat", "reply")
+
+    def __init__(self, message: Message[O], reply: ReplyTo[O | Refusal], repeat: Repeatable | None = None) -> None:
+        self.message = message
+        self.reply = reply
+        self.repeat = repeat
+
+
+class Mailbox(Generic[M]):
+    """A bounded trio memory channel with the two ways to use it."""
+
+    def __init__(self, capacity: int) -> None:
+        self._send, self._receive = trio.open_memory_channel[M | None](capacity)
+
+    async def put(self, item: M) -> None:
+        """Wait for room, then put."""
+        await self._send.send(item)
+
+    def offer(self, item: M) -> bool:
+        """Put if there is room; whether there was."""
+        try:
+            self._send.send_nowait(item)
+        except trio.WouldBlock:
+            return False
+        return True
+
+    async def take(self, *, until: float = math.inf) -> M | None:
+        """The next item; None for a nudge, or when `until` (trio's clock) has come."""
+        with trio.move_on_at(until):
+            return await self._receive.receive()
+        return None
+
+    def take_nowait(self) -> M | None:
+        """The next item if there is one (None for a nudge too)."""
+        try:
+            return self._receive.receive_nowait()
+        except trio.WouldBlock:
+            return None
+
+    def nudge(self) -> None:
+        """Have the owner look at its board. When the mailbox is full, it is about to anyway."""
+        try:
+            self._send.send_nowait(None)
+        except trio.WouldBlock:
+            return
+
+    def __len__(self) -> int:
+        return self._receive.statistics().current_buffer_used
+
+
+async def ask(mailbox: Mailbox[Envelope[O]], message: Message[O], repeat: Repeatable | None = None) -> O | Refusal:
+    """Send a message and wait for its answer."""
+    reply: Reply[O] = Reply()
+    await mailbox.put(Envelope(message, reply, repeat))
+    return await reply.wait()
+
+
+class Board(Generic[M]):
+    """What an actor is told without its being asked for, and without the teller waiting.
+
+    It cannot grow without bound: its owner takes all of it whenever it runs, and waits for the writer at most
+    once in between; the writer serves its mailbox in order, so what gathers meanwhile is at most what stood there.
+    """
+
+    def __init__(self, mailbox: Mailbox[M]) -> None:
+        self._mailbox = mailbox
+        self._facts: list[Fact] = []
+
+    def post(self, facts: Iterable[Fact]) -> None:
+        before = len(self._facts)
+        self._facts.extend(facts)
+        if before == 0 and self._facts:
+            self._mailbox.nudge()
+
+    def take(self) -> list[Fact]:
+        facts, self._facts = self._facts, []
+        return facts

@@ -1,0 +1,431 @@
+"""Every message on one page: who may ask what, and what the answer is. Read from top to bottom, this is the system.
+
+Plain data only: no callable and no open handle, so that a message could cross a process boundary. A message is
+named for what is wanted, its outcome for what has happened. Any of them may be answered by a Refusal instead.
+Times are milliseconds since the epoch unless a name says seconds; JSON values are text as the client sent it.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+import msgspec
+
+from blobforge.access import Caller, Scope
+from blobforge.job import Job, JobStatus
+from blobforge.refusals import Refusal
+from blobforge.worker import WorkerStatus
+
+O = TypeVar("O")  # noqa: E741 - the outcome
+
+
+class Message(msgspec.Struct, Generic[O], frozen=True, tag=True, tag_field="is"):
+    """Base of all messages; `Message[X]` is answered by an X or a Refusal."""
+
+
+class Outcome(msgspec.Struct, frozen=True, tag=True, tag_field="is"):
+    """Base of all answers that are not refusals."""
+
+
+class Repeatable(msgspec.Struct, frozen=True):
+    """An `Idempotency-Key` as the writer keeps it: whose, which, and the SHA-256 of method, path and body."""
+
+    subject: str
+    key: str
+    fingerprint: bytes
+
+
+# ------------------------------------------------------------------ submission: web, intake, reaper -> writer
+
+
+class NewJob(msgspec.Struct, frozen=True):
+    type: str
+    source_hash: str
+    source_path: str | None = None
+    source_size: int | None = None
+    priority: int = 3
+    max_attempts: int | None = None
+    tags: tuple[str, ...] = ()
+    metadata: str | None = None
+
+
+class Seen(StrEnum):
+    """What the object store said of an object when it was asked, before the write."""
+
+    VERIFIED = "verified"  # it is there, and its bytes are what they should be
+    PRESENT = "present"  # it is there
+    ABSENT = "absent"  # it is not there
+    UNKNOWN = "unknown"  # the store gave no answer in time, or was not asked
+
+
+class ObjectSeen(msgspec.Struct, frozen=True):
+    seen: Seen = Seen.UNKNOWN
+    size: int | None = None
+    sha256: str | None = None
+
+
+class Submitted(Outcome, frozen=True):
+    """`upload`: the source is not in the store as far as we know, and the client should send it."""
+
+    job_id: int
+    existing: bool
+    status: JobStatus
+    source_hash: str
+    upload: bool
+
+
+class Submit(Message[Submitted], frozen=True):
+    job: NewJob
+    source: ObjectSeen = ObjectSeen()
+
+
+class SourceSettledFor(Outcome, frozen=True):
+    """How many jobs stopped waiting for the source."""
+
+    jobs: int
+
+
+class CheckSource(Message[SourceSettledFor], frozen=True):
+    """To the intake: the source is said to be there; look at once."""
+
+    source_hash: str
+
+
+class SourceArrived(Message[SourceSettledFor], frozen=True):
+    """The source is in the store and its bytes are what its name says (or it is too large to be checked)."""
+
+    source_hash: str
+    size: int
+    verified: bool
+
+
+class SourceRejected(Message[SourceSettledFor], frozen=True):
+    """What was uploaded is not what its name says; it has been removed, and the jobs go on waiting."""
+
+    source_hash: str
+    reason: str
+
+
+class ExpireUploads(Message[SourceSettledFor], frozen=True):
+    job_ids: tuple[int, ...]
+    after: float  # seconds that were waited, for the reason that the job shows
+
+
+# --------------------------------------------------------------- claims: web -> scheduler -> writer
+
+
+class Granted(Outcome, frozen=True):
+    """The jobs handed out, most urgent first. `idle`: none, because this worker gets none (it drains)."""
+
+    jobs: tuple[Job, ...] = ()
+    idle: bool = False
+
+
+class Claim(Message[Granted], frozen=True):
+    """Ask for up to `limit` jobs of these types; `wait` seconds at most until there is one."""
+
+    caller: Caller
+    worker_id: str
+    types: tuple[str, ...]
+    limit: int = 1
+    wait: float = 0.0
+    claim_key: str | None = None
+
+
+# --------------------------------------------------------------- attempts: web, reaper, intake -> writer
+
+
+class Completed(Outcome, frozen=True):
+    """Accepted. `next` is the answer to `claim_next`, from the same transaction."""
+
+    job_id: int
+    next: Granted | None = None
+
+
+class Complete(Message[Completed], frozen=True):
+    caller: Caller
+    worker_id: str
+    job_id: int
+    lease: str | None = None
+    output_key: str | None = None
+    output: ObjectSeen = ObjectSeen()
+    checksum: str | None = None
+    result: str | None = None
+    claim_next: bool = False
+
+
+class AttemptFailed(Outcome, frozen=True):
+    job_id: int
+    will_retry: bool
+
+
+class Fail(Message[AttemptFailed], frozen=True):
+    caller: Caller
+    worker_id: str
+    job_id: int
+    error: str
+    lease: str | None = None
+    kind: str | None = None
+    traceback: str | None = None
+    log_tail: str | None = None
+    retryable: bool = True
+
+
+class Released(Outcome, frozen=True):
+    job_id: int
+
+
+class Release(Message[Released], frozen=True):
+    caller: Caller
+    worker_id: str
+    job_id: int
+    lease: str | None = None
+    reason: str | None = None
+
+
+class Expired(Outcome, frozen=True):
+    """How many had really expired: those that gave a sign of life meanwhile have not."""
+
+    count: int
+
+
+class Silent(msgspec.Struct, frozen=True):
+    """A lease that no heartbeat has renewed since `beat`."""
+
+    job_id: int
+    attempt: int
+    beat: int
+
+
+class ExpireLeases(Message[Expired], frozen=True):
+    leases: tuple[Silent, ...]
+
+
+class OutputChecked(Message[Expired], frozen=True):
+    """We looked for the output of a completion that was accepted unchecked."""
+
+    job_id: int
+    attempt: int
+    key: str
+    output: ObjectSeen
+
+
+# ------------------------------------------------------------------------ workers: web, reaper -> writer
+
+
+class Registered(Outcome, frozen=True):
+    worker_id: str
+
+
+class Register(Message[Registered], frozen=True):
+    """`metadata` and `labels` are JSON objects as text."""
+
+    caller: Caller
+    worker_id: str
+    type: str
+    metadata: str | None = None
+    labels: str | None = None
+    version: str | None = None
+
+
+class HeartbeatSeen(Outcome, frozen=True):
+    """`abandon`: the jobs named that this worker no longer holds. `renewed`: when their leases were renewed."""
+
+    drain: bool
+    abandon: tuple[int, ...] = ()
+    renewed: int | None = None
+
+
+class JobBeat(msgspec.Struct, frozen=True):
+    job_id: int
+    lease: str | None = None
+    progress: str | None = None
+
+
+class Heartbeat(Message[HeartbeatSeen], frozen=True):
+    caller: Caller
+    worker_id: str
+    jobs: tuple[JobBeat, ...] = ()
+
+
+class WorkerChanged(Outcome, frozen=True):
+    """The worker as it is now; `returned` running jobs went back to the queue."""
+
+    worker_id: str
+    status: WorkerStatus
+    type: str = ""
+    name: str | None = None
+    returned: int = 0
+
+
+class Unregister(Message[WorkerChanged], frozen=True):
+    caller: Caller
+    worker_id: str
+
+
+class Drain(Message[WorkerChanged], frozen=True):
+    worker_id: str
+
+
+class RemoveWorker(Message[WorkerChanged], frozen=True):
+    worker_id: str
+
+
+class CreateWorker(Message[WorkerChanged], frozen=True):
+    worker_id: str
+    type: str
+    secret_hash: str
+    name: str | None = None
+
+
+class ReplaceSecret(Message[WorkerChanged], frozen=True):
+    worker_id: str
+    secret_hash: str
+
+
+class EnableWorker(Message[WorkerChanged], frozen=True):
+    """Also ends a drain."""
+
+    worker_id: str
+
+
+class DisableWorker(Message[WorkerChanged], frozen=True):
+    worker_id: str
+
+
+class SilentWorker(msgspec.Struct, frozen=True):
+    worker_id: str
+    beat: int
+
+
+class ExpireWorkers(Message[Expired], frozen=True):
+    workers: tuple[SilentWorker, ...]
+
+
+# ------------------------------------------------------------------------ jobs: web, scheduler -> writer
+
+
+class JobChanged(Outcome, frozen=True):
+    job_id: int
+    status: JobStatus
+
+
+class Retry(Message[JobChanged], frozen=True):
+    job_id: int
+    reset_attempts: bool = False
+    priority: int | None = None
+
+
+class Cancel(Message[JobChanged], frozen=True):
+    job_id: int
+
+
+class SetPriority(Message[JobChanged], frozen=True):
+    job_id: int
+    priority: int
+
+
+class DueRetry(msgspec.Struct, frozen=True):
+    job_id: int
+    attempt: int
+
+
+class WakeRetries(Message[Expired], frozen=True):
+    """These back-offs are over."""
+
+    retries: tuple[DueRetry, ...]
+
+
+# ------------------------------------------------------------------------ access and upkeep: web, reaper -> writer
+
+
+class TokenCreated(Outcome, frozen=True):
+    token_id: int
+    name: str
+
+
+class CreateToken(Message[TokenCreated], frozen=True):
+    name: str
+    hash: str
+    prefix: str
+    scopes: frozenset[Scope]
+    expires_at: int | None = None
+
+
+class EnsureAdminToken(Message[TokenCreated], frozen=True):
+    """The first-start token, or the one that the configuration names: there, and an administrator's."""
+
+    name: str
+    hash: str
+    prefix: str
+
+
+class Done(Outcome, frozen=True):
+    pass
+
+
+class DeleteToken(Message[Done], frozen=True):
+    token_id: int
+
+
+class TouchTokens(Message[Done], frozen=True):
+    """(token id, last use) pairs, gathered over a minute."""
+
+    uses: tuple[tuple[int, int], ...]
+
+
+class Purge(Message[Done], frozen=True):
+    """Forget what has been kept long enough."""
+
+
+class Ping(Message[Done], frozen=True):
+    """Answered once the writer has come round: what `/readyz` asks."""
+
+
+# ------------------------------------------------------------------------ many at once: web -> writer
+
+Item = Submit | Complete | Fail | Retry | Cancel | SetPriority
+ItemOutcome = Submitted | Completed | AttemptFailed | JobChanged | Refusal
+
+
+class BatchDone(Outcome, frozen=True):
+    """One answer an item, in their order."""
+
+    items: tuple[ItemOutcome, ...]
+
+
+class Batch(Message[BatchDone], frozen=True):
+    """Many in one transaction; a refused item spoils no other."""
+
+    items: tuple[Item, ...]
+
+
+class BulkDone(Outcome, frozen=True):
+    """What a bulk action over a filter came to, all its transactions together."""
+
+    matched: int
+    changed: int
+    refused: int
+
+
+class RecordBulk(Message[BulkDone], frozen=True):
+    """Keep the answer of a bulk action for its idempotency key; answered by what was kept first."""
+
+    done: BulkDone
+
+
+Command = (
+    Submit | SourceArrived | SourceRejected | ExpireUploads
+    | Claim | Complete | Fail | Release | ExpireLeases | OutputChecked
+    | Register | Heartbeat | Unregister | Drain | RemoveWorker | CreateWorker | ReplaceSecret
+    | EnableWorker | DisableWorker | ExpireWorkers
+    | Retry | Cancel | SetPriority | WakeRetries
+    | CreateToken | EnsureAdminToken | DeleteToken | TouchTokens | Purge | Ping | Batch | RecordBulk
+)  # fmt: skip
+
+# What an idempotency record may hold.
+Answer = (
+    Submitted | SourceSettledFor | Granted | Completed | AttemptFailed | Released | Expired | Registered
+    | HeartbeatSeen | WorkerChanged | JobChanged | TokenCreated | Done | BatchDone | BulkDone | Refusal
+)  # fmt: skip

@@ -1,0 +1,159 @@
+"""The reaper. State owned here: the deadlines of leases, of workers, and of uploads that are awaited.
+
+It hears of every sign of life from the commits that hold it, sleeps until the next deadline, and then asks the
+writer to expire what has stayed silent. The writer looks once more, in the transaction: a heartbeat that was
+committed meanwhile wins.
+
+Deadlines run on the monotonic clock; a start gives each one fresh period. And a server that was itself asleep
+(stopped, swapped out, its disk stuck) cannot say that others were silent: it grants a fresh period then too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+import structlog
+import trio
+
+from actors.deadlines import Deadlines
+from actors.mailbox import Board, Envelope, Mailbox, ask
+from actors.messages import (
+    ExpireLeases,
+    ExpireUploads,
+    ExpireWorkers,
+    Message,
+    Purge,
+    Silent,
+    SilentWorker,
+)
+from blobforge.events import (
+    Fact,
+    LeaseEnded,
+    LeaseRenewed,
+    SourceAwaited,
+    SourceSettled,
+    WorkerGone,
+    WorkerSeen,
+)
+from blobforge.refusals import Refusal
+
+log = structlog.get_logger("blobforge.reaper")
+O = TypeVar("O")  # noqa: E741 - the outcome
+
+MAILBOX = 1  # only ever nudged; what it is told comes by the board
+LARGEST_REAP = 500  # expiries in one transaction, so that heartbeats behind it do not wait long
+TRY_AGAIN_SECONDS = 5.0  # after a commit that failed
+PURGE_SECONDS = 3600.0
+OVERSLEPT_SHARE = 0.25  # of the worker timeout: that late, and the fault is ours
+
+
+class Reaper:
+    """`worker_timeout` and `upload_timeout` are in seconds."""
+
+    def __init__(self, writer: Mailbox[Envelope[Any]], *, worker_timeout: float, upload_timeout: float) -> None:
+        self.mailbox: Mailbox[Envelope[Any]] = Mailbox(MAILBOX)
+        self.board: Board[Envelope[Any]] = Board(self.mailbox)
+        self._writer = writer
+        self._worker_timeout = worker_timeout
+        self._upload_timeout = upload_timeout
+        self._leases: Deadlines[int, Silent] = Deadlines()
+        self._workers: Deadlines[str, SilentWorker] = Deadlines()
+        self._uploads: Deadlines[int, None] = Deadlines()
+        self._purge_at = 0.0
+        self.expired_leases = 0
+
+    def resume(
+        self,
+        *,
+        running: Iterable[tuple[int, int, int]],
+        workers: Iterable[tuple[str, int | None]],
+        uploads: Iterable[tuple[int, str, int]],
+        now_ms: int,
+    ) -> None:
+        """Take up what a former run left, each with one fresh period of grace."""
+        now = trio.current_time()
+        for job_id, attempt, beat in running:
+            self._leases.set(job_id, now + self._worker_timeout, Silent(job_id, attempt, beat))
+        for worker_id, seen in workers:
+            self._workers.set(worker_id, now + self._worker_timeout, SilentWorker(worker_id, seen or 0))
+        for job_id, _, created_at in uploads:
+            left = self._upload_timeout - (now_ms - created_at) / 1000
+            # The wall clock may have jumped between the runs: never less than the grace, never more than the whole.
+            left = min(max(left, self._worker_timeout), max(self._upload_timeout, self._worker_timeout))
+            self._uploads.set(job_id, now + left, None)
+        self._purge_at = now
+
+    async def run(self) -> None:
+        while True:
+            wake = min(self._leases.next(), self._workers.next(), self._uploads.next(), self._purge_at)
+            slept_from = trio.current_time()
+            await self.mailbox.take(until=wake)
+            self._heed(self.board.take())
+            self._forgive_oversleeping(max(wake, slept_from))
+            await self._expire_leases()
+            await self._expire_workers()
+            await self._expire_uploads()
+            await self._purge()
+
+    def _forgive_oversleeping(self, planned: float) -> None:
+        late = trio.current_time() - planned
+        if late < self._worker_timeout * OVERSLEPT_SHARE:
+            return
+        log.warning("the server itself was stopped; every lease gets a fresh period", late_seconds=round(late, 1))
+        until = trio.current_time() + self._worker_timeout
+        self._leases.postpone_all(until)
+        self._workers.postpone_all(until)
+
+    def _heed(self, facts: list[Fact]) -> None:
+        now = trio.current_time()
+        for fact in facts:
+            match fact:
+                case LeaseRenewed(job_id=job_id, attempt=attempt, beat=beat):
+                    self._leases.set(job_id, now + self._worker_timeout, Silent(job_id, attempt, beat))
+                case LeaseEnded(job_id=job_id):
+                    self._leases.drop(job_id)
+                case WorkerSeen(worker_id=worker_id, beat=beat):
+                    self._workers.set(worker_id, now + self._worker_timeout, SilentWorker(worker_id, beat))
+                case WorkerGone(worker_id=worker_id):
+                    self._workers.drop(worker_id)
+                case SourceAwaited(job_id=job_id):
+                    self._uploads.set(job_id, now + self._upload_timeout, None)
+                case SourceSettled(job_id=job_id):
+                    self._uploads.drop(job_id)
+                case _:
+                    pass  # the business of other actors
+
+    async def _expire_leases(self) -> None:
+        due = self._leases.take_due(trio.current_time(), LARGEST_REAP)
+        if not due:
+            return
+        outcome = await self._ask(ExpireLeases(tuple(silent for _, silent in due)))
+        if outcome is None:
+            for job_id, silent in due:
+                self._leases.set(job_id, trio.current_time() + TRY_AGAIN_SECONDS, silent)
+        else:
+            self.expired_leases += outcome.count
+
+    async def _expire_workers(self) -> None:
+        due = self._workers.take_due(trio.current_time(), LARGEST_REAP)
+        if due and await self._ask(ExpireWorkers(tuple(silent for _, silent in due))) is None:
+            for worker_id, silent in due:
+                self._workers.set(worker_id, trio.current_time() + TRY_AGAIN_SECONDS, silent)
+
+    async def _expire_uploads(self) -> None:
+        due = self._uploads.take_due(trio.current_time(), LARGEST_REAP)
+        ids = tuple(job_id for job_id, _ in due)
+        if due and await self._ask(ExpireUploads(ids, self._upload_timeout)) is None:
+            for job_id in ids:
+                self._uploads.set(job_id, trio.current_time() + TRY_AGAIN_SECONDS, None)
+
+    async def _purge(self) -> None:
+        if trio.current_time() >= self._purge_at:
+            self._purge_at = trio.current_time() + PURGE_SECONDS
+            await self._ask(Purge())
+
+    async def _ask(self, message: Message[O]) -> O | None:
+        """The outcome, or None when the writer could not commit."""
+        outcome = await ask(self._writer, message)
+        return None if isinstance(outcome, Refusal) else outcome

@@ -1,0 +1,214 @@
+"""The writer. State owned here: the one write connection (through the Store), and nothing else.
+
+Group commit: whatever has gathered in the mailbox goes into one transaction, in one hop to a thread; each message
+is an effect in a savepoint of its own. Replies are settled after COMMIT and never before: acknowledged means
+durable. When the commit fails, nothing of it has happened, and everybody in it is told to come again.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, Protocol, TypeVar, cast
+
+import msgspec
+import structlog
+import trio
+
+from actors.effects import perform
+from actors.effects.step import Rules, Step
+from actors.mailbox import Envelope, Mailbox
+from actors.messages import Answer, Claim, Command, Granted, Repeatable
+from blobforge.events import Event, Fact
+from blobforge.refusals import Refusal, RefusalCode
+from blobforge.store.store import StaleState, Store, StoreUnavailable
+
+T = TypeVar("T")
+log = structlog.get_logger("blobforge.writer")
+
+# Ten thousand workers that beat at once wait in their connections, not here: a mailbox of a few transactions
+# keeps the answer within reach of a client's patience.
+MAILBOX = 4096
+# So large that one COMMIT is cheap beside it, so small that nobody waits long for the transaction to end.
+LARGEST_BATCH = 512
+COME_AGAIN_SECONDS = 5
+
+CANNOT_WRITE = Refusal(
+    RefusalCode.UNAVAILABLE,
+    "The server cannot write to its database now; nothing was changed. Try again later.",
+    retry_after=COME_AGAIN_SECONDS,
+)
+IDEMPOTENCY_MISMATCH = Refusal(
+    RefusalCode.IDEMPOTENCY_MISMATCH,
+    "This Idempotency-Key was used with another request within the last 24 hours. Use a new key.",
+    field="Idempotency-Key",
+)
+
+
+class Hop(Protocol):
+    """How a blocking call leaves trio's thread; virtual-time tests call it in place."""
+
+    def __call__(self, call: Callable[[], T], /) -> Awaitable[T]: ...
+
+
+class ToThread:
+    """The real Hop: one thread at a time, so that the connection has one user."""
+
+    def __init__(self) -> None:
+        self._one = trio.CapacityLimiter(1)
+
+    async def __call__(self, call: Callable[[], T], /) -> T:
+        # Not abandoned when cancelled: a transaction is always seen through to its end.
+        return await trio.to_thread.run_sync(call, limiter=self._one)
+
+
+class EventSink(Protocol):
+    """Who is told of events after each commit (the broadcaster)."""
+
+    async def publish(self, events: Sequence[Event]) -> None: ...
+
+
+class Listener(Protocol):
+    """Who is told of facts after each commit, before anybody is answered. Must not wait."""
+
+    def post(self, facts: Iterable[Fact], /) -> None: ...
+
+
+class Committed(msgspec.Struct):
+    """What one transaction came to: an answer (or the bug that was met) for each message, and what happened."""
+
+    answers: list[Answer | Exception]
+    events: list[Event]
+    facts: list[Fact]
+
+
+class Writer:
+    """Takes messages, answers after COMMIT. `listeners` are posted the facts, `sink` the events."""
+
+    def __init__(
+        self,
+        store: Store,
+        rules: Rules,
+        *,
+        now: Callable[[], int],
+        sink: EventSink,
+        hop: Hop | None = None,
+        dice: random.Random | None = None,
+    ) -> None:
+        self.mailbox: Mailbox[Envelope[Any]] = Mailbox(MAILBOX)
+        self.listeners: list[Listener] = []
+        self._store = store
+        self._rules = rules
+        self._now = now
+        self._sink = sink
+        self._hop = hop or ToThread()
+        self._dice = dice or random.Random()
+        self.commits = 0
+        self.committed_messages = 0
+        self.failing = False
+
+    async def run(self) -> None:
+        """Serve until the mailbox says stop: then everything before it has been committed and answered."""
+        while True:
+            batch = await self._gather()
+            if batch is None:
+                return
+            await self._commit(batch)
+
+    async def stop(self) -> None:
+        """End `run` after all that was sent before this."""
+        await self.mailbox.put(STOP)
+
+    async def _gather(self) -> list[Envelope[Any]] | None:
+        first = await self.mailbox.take()
+        while first is None:
+            first = await self.mailbox.take()
+        if first is STOP:
+            return None
+        batch = [first]
+        while len(batch) < LARGEST_BATCH and (more := self.mailbox.take_nowait()) is not None:
+            if more is STOP:
+                await self._commit(batch)
+                return None
+            batch.append(more)
+        return batch
+
+    async def _commit(self, batch: list[Envelope[Any]]) -> None:
+        now = self._now()
+        try:
+            done = await self._hop(lambda: self._transact(batch, now))
+        except StoreUnavailable as error:
+            if not self.failing:
+                log.error("cannot commit", error=str(error), messages=len(batch))
+            self.failing = True
+            for envelope in batch:
+                envelope.reply.settle(CANNOT_WRITE)
+            return
+        except Exception as error:
+            # The transaction as a whole met a bug; its messages are innocent of each other, but none was written.
+            log.exception("transaction failed", messages=len(batch))
+            for envelope in batch:
+                envelope.reply.fail(error)
+            return
+        if self.failing:
+            log.info("can commit again")
+        self.failing = False
+        self.commits += 1
+        self.committed_messages += len(batch)
+        # Facts first: whoever is answered now and asks again finds the actors informed.
+        for listener in self.listeners:
+            listener.post(done.facts)
+        for envelope, answer in zip(batch, done.answers, strict=True):
+            if isinstance(answer, Exception):
+                envelope.reply.fail(answer)
+            else:
+                envelope.reply.settle(answer)
+        if done.events:
+            await self._sink.publish(done.events)
+
+    def _transact(self, batch: list[Envelope[Any]], now: int) -> Committed:
+        """Runs in the thread."""
+        step = Step(self._store, self._rules, now, self._dice)
+        answers: list[Answer | Exception] = []
+        with self._store.transaction():
+            for envelope in batch:
+                try:
+                    answers.append(self._answer(step, envelope))
+                except (StaleState, AssertionError, ValueError, TypeError, LookupError) as error:
+                    # A bug in one effect; its savepoint is undone, the others are not to suffer.
+                    log.exception("effect failed", message=type(envelope.message).__name__)
+                    answers.append(error)
+        return Committed(answers, step.events, step.facts)
+
+    def _answer(self, step: Step, envelope: Envelope[Any]) -> Answer:
+        message = cast(Command, envelope.message)
+        if isinstance(message, Claim) and envelope.reply.abandoned:
+            return Granted(idle=True)  # nobody is there to take the jobs
+        if envelope.repeat is None:
+            return perform(step, message)
+        return self._perform_once(step, message, envelope.repeat)
+
+    def _perform_once(self, step: Step, message: Command, repeat: Repeatable) -> Answer:
+        """The effect and the record of its answer, in one transaction."""
+        since = step.now - round(self._rules.idempotency_window * 1000)
+        earlier = self._store.remembered(repeat.subject, repeat.key, since=since)
+        if earlier is not None:
+            fingerprint, encoded = earlier
+            if fingerprint != repeat.fingerprint:
+                return IDEMPOTENCY_MISMATCH
+            return _decode_answer(encoded)
+        answer = perform(step, message)
+        self._store.remember(
+            repeat.subject, repeat.key, repeat.fingerprint, msgspec.msgpack.encode(answer), now=step.now
+        )
+        return answer
+
+
+_decode_answer: Callable[[bytes], Answer] = msgspec.msgpack.Decoder(Answer).decode
+
+
+class _Stop:
+    """The last thing in the mailbox."""
+
+
+STOP: Any = _Stop()

@@ -1,0 +1,92 @@
+"""Who may call: credentials, scopes, callers. Pure; `web/auth` reads them off requests.
+
+Secrets are 256 random bits behind a prefix that names their kind (`bf_` API token, `bfw_` worker credential), so
+that a leaked one is recognised by scanners. We keep only the SHA-256: with that much entropy a slow hash adds
+nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from enum import StrEnum
+
+import msgspec
+
+TOKEN_PREFIX = "bf_"
+WORKER_SECRET_PREFIX = "bfw_"
+_SHOWN = 8  # characters after the prefix that lists show, enough to tell tokens apart
+
+
+class Scope(StrEnum):
+    READ = "read"
+    SUBMIT = "submit"
+    WORK = "work"
+    ADMIN = "admin"  # implies all the others
+
+
+DEFAULT_SCOPES = frozenset({Scope.READ, Scope.SUBMIT})
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """Who makes a request, as its credential says. Exactly one of `token_id`, `worker_id`, `user_id` is set."""
+
+    scopes: frozenset[Scope]
+    token_id: int | None = None
+    worker_id: str | None = None
+    user_id: int | None = None
+    name: str = ""
+
+    @property
+    def is_admin(self) -> bool:
+        return Scope.ADMIN in self.scopes
+
+    @property
+    def subject(self) -> str:
+        """A stable name for logs and for scoping idempotency keys; holds no secret."""
+        if self.worker_id is not None:
+            return f"worker:{self.worker_id}"
+        if self.token_id is not None:
+            return f"token:{self.token_id}"
+        return f"user:{self.user_id}"
+
+    def may(self, scope: Scope) -> bool:
+        return self.is_admin or scope in self.scopes
+
+
+class Token(msgspec.Struct, frozen=True):
+    """An API token as it is stored. Times are milliseconds since the epoch, UTC."""
+
+    id: int
+    name: str
+    hash: str
+    prefix: str
+    scopes: frozenset[Scope]
+    created_at: int
+    expires_at: int | None = None
+    last_used_at: int | None = None
+
+    def expired(self, now: int) -> bool:
+        return self.expires_at is not None and self.expires_at <= now
+
+    def caller(self) -> Caller:
+        return Caller(scopes=self.scopes, token_id=self.id, name=self.name)
+
+
+def new_token() -> str:
+    return TOKEN_PREFIX + secrets.token_urlsafe(32)
+
+
+def new_worker_secret() -> str:
+    return WORKER_SECRET_PREFIX + secrets.token_urlsafe(32)
+
+
+def hash_secret(secret: str) -> str:
+    """What is stored of a secret: SHA-256, 64 hex digits."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def shown_prefix(secret: str) -> str:
+    """The first characters, for lists: names the token to its owner, and is useless to anybody else."""
+    kind, _, rest = secret.partition("_")
+    return f"{kind}_{rest[:_SHOWN]}"

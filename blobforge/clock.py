@@ -1,0 +1,11 @@
+"""The two clocks. Records show wall time; deadlines run on trio's clock, so that no jump of the wall clock
+expires anything, and so that tests can run days in milliseconds."""
+
+from __future__ import annotations
+
+import time
+
+
+def wall_ms() -> int:
+    """Milliseconds since the epoch, UTC: for what is recorded and shown."""
+    return time.time_ns() // 1_000_000

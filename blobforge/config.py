@@ -1,0 +1,261 @@
+"""The settings: one table, read from the environment once, frozen afterwards.
+
+README and `blobforge config` show this table; a test holds the README to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+PREFIX = "BLOBFORGE_"
+MASK = "********"
+
+Seconds = Annotated[float, Meta(gt=0, le=10 * 365 * 86_400)]
+Count = Annotated[int, Meta(ge=1, le=10_000_000)]
+Bytes = Annotated[int, Meta(ge=0, le=2**50)]
+LIVES_IN = {"db_path": "{data_dir}/blobforge.db", "heartbeat_interval": "a sixth of the worker timeout"}
+
+
+class ConfigError(Exception):
+    """A variable has a wrong value. The message is one line: its name, what it got, what it takes."""
+
+
+def _doc(text: str, *, secret: bool = False, group: str = "server") -> Meta:
+    return Meta(description=text, extra={"secret": secret, "group": group})
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Every setting with its default. The variable is the field's name in capitals behind `BLOBFORGE_`.
+
+    Durations are in seconds, sizes in bytes.
+    """
+
+    # --- server
+    host: Annotated[str, _doc("Address to listen on")] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535), _doc("HTTP server port; 0 takes a free one")] = 8080
+    public_url: Annotated[
+        str, Meta(pattern=r"^(https?://[^/?#\s]+)?/?$"), _doc("The address that others reach this server at")
+    ] = ""
+    data_dir: Annotated[str, Meta(min_length=1), _doc("Folder for everything that is kept locally")] = "./data"
+    db_path: Annotated[str, _doc("SQLite database path")] = ""
+    admin_token: Annotated[
+        str,
+        Meta(pattern=r"^(bf_[A-Za-z0-9_-]{20,200})?$"),
+        _doc(
+            "Administrator's API token (`bf_` and at least 20 letters or digits); made at the first start if empty",
+            secret=True,
+        ),
+    ] = ""
+    log_level: Annotated[
+        str, Meta(pattern=r"^(debug|info|warning|error)$"), _doc("debug, info, warning or error")
+    ] = "info"
+    log_format: Annotated[
+        str, Meta(pattern=r"^(auto|json|console)$"), _doc("json, console, or auto: console on a terminal")
+    ] = "auto"
+    shutdown_grace: Annotated[Seconds, _doc("Longest wait for open requests at shutdown")] = 10.0
+
+    # --- objects
+    s3_endpoint: Annotated[
+        str,
+        Meta(pattern=r"^(https?://[^/?#\s]+/?)?$"),
+        _doc("S3/R2/MinIO endpoint URL; empty: objects live in the data folder", group="s3"),
+    ] = ""
+    s3_bucket: Annotated[str, _doc("S3 bucket name", group="s3")] = ""
+    s3_access_key: Annotated[str, _doc("S3 access key", group="s3", secret=True)] = ""
+    s3_secret_key: Annotated[str, _doc("S3 secret key", group="s3", secret=True)] = ""
+    s3_region: Annotated[str, Meta(min_length=1), _doc("S3 region", group="s3")] = "auto"
+    s3_prefix: Annotated[str, _doc("Optional path prefix in bucket", group="s3")] = ""
+    s3_timeout: Annotated[Seconds, _doc("Longest wait for one answer of the object store", group="s3")] = 5.0
+    url_lifetime: Annotated[
+        float, Meta(ge=1, le=604_800), _doc("How long signed URLs are valid (S3 allows a week at most)", group="s3")
+    ] = 3600.0
+    verify_limit: Annotated[
+        Bytes,
+        _doc(
+            "Sources above this size that came without a checksum are checked for existence and size only", group="s3"
+        ),
+    ] = 1024**3
+    max_object_size: Annotated[Bytes, _doc("Largest object that the embedded store accepts", group="s3")] = (
+        50 * 1024**3
+    )
+
+    # --- jobs
+    worker_timeout: Annotated[
+        Seconds,
+        _doc("Seconds before worker considered stale: a lease not renewed for this long expires", group="jobs"),
+    ] = 180.0
+    heartbeat_interval: Annotated[
+        float, Meta(ge=0, le=86_400), _doc("What workers are told to beat at", group="jobs")
+    ] = 0.0
+    max_attempts: Annotated[int, Meta(ge=1, le=1000), _doc("Max job retry attempts", group="jobs")] = 3
+    max_losses: Annotated[
+        int, Meta(ge=1, le=1000), _doc("How many workers may be lost with one job before it is dead", group="jobs")
+    ] = 3
+    retry_backoff: Annotated[
+        float, Meta(ge=0, le=86_400), _doc("Wait before the first retry; doubles with each further one", group="jobs")
+    ] = 30.0
+    retry_backoff_max: Annotated[
+        float, Meta(ge=0, le=30 * 86_400), _doc("Longest wait before a retry", group="jobs")
+    ] = 3600.0
+    retry_jitter: Annotated[
+        float, Meta(ge=0, le=1), _doc("Share by which waits are spread at random", group="jobs")
+    ] = 0.2
+    upload_timeout: Annotated[Seconds, _doc("How long a job waits for its source to be uploaded", group="jobs")] = (
+        86_400.0
+    )
+
+    # --- limits
+    max_body: Annotated[int, Meta(ge=1024, le=1024**3), _doc("Largest request body", group="limits")] = 1024**2
+    request_timeout: Annotated[Seconds, _doc("Longest time for a request's body to arrive", group="limits")] = 30.0
+    max_streams: Annotated[Count, _doc("Event streams open at once", group="limits")] = 2000
+    max_streams_per_address: Annotated[Count, _doc("Event streams open at once from one address", group="limits")] = (
+        200
+    )
+    max_long_polls: Annotated[Count, _doc("Claims that wait at once", group="limits")] = 20_000
+    event_replay: Annotated[Count, _doc("Events kept for clients that come back", group="limits")] = 10_000
+    event_queue: Annotated[Count, _doc("Events queued for a slow client before it must resync", group="limits")] = (
+        1000
+    )
+
+    # --- OIDC
+    oidc_issuer: Annotated[str, _doc("OIDC provider URL", group="oidc")] = ""
+    oidc_client_id: Annotated[str, _doc("OAuth2 client ID", group="oidc")] = ""
+    oidc_client_secret: Annotated[str, _doc("OAuth2 client secret", group="oidc", secret=True)] = ""
+    oidc_redirect_url: Annotated[str, _doc("OAuth2 callback URL", group="oidc")] = ""
+    oidc_allowed_groups: Annotated[str, _doc("Comma-separated groups allowed access (empty = all)", group="oidc")] = (
+        ""
+    )
+    oidc_admin_groups: Annotated[str, _doc("Comma-separated groups with admin access", group="oidc")] = ""
+
+    # --- Litestream
+    litestream_disabled: Annotated[bool, _doc("Set to `true` to disable Litestream", group="litestream")] = False
+    litestream_skip_restore: Annotated[bool, _doc("Set to `true` to skip restore on startup", group="litestream")] = (
+        False
+    )
+    litestream_age_secret_key: Annotated[
+        str, _doc("Age secret key for encryption (optional)", group="litestream", secret=True)
+    ] = ""
+    litestream_age_public_key: Annotated[
+        str, _doc("Age public key for encryption (optional)", group="litestream")
+    ] = ""
+
+    @property
+    def data_path(self) -> Path:
+        return Path(self.data_dir)
+
+    @property
+    def database(self) -> Path:
+        return Path(self.db_path) if self.db_path else self.data_path / "blobforge.db"
+
+    @property
+    def beat_every(self) -> float:
+        """Seconds between heartbeats: by default six fit into the timeout, so that five may get lost."""
+        return self.heartbeat_interval or self.worker_timeout / 6
+
+    @property
+    def uses_s3(self) -> bool:
+        return bool(self.s3_endpoint)
+
+
+class Variable(msgspec.Struct, frozen=True):
+    """One row of the table. `value` is masked where it is a secret."""
+
+    name: str
+    value: str
+    default: str
+    description: str
+    group: str
+    is_set: bool
+
+
+def load(environ: Mapping[str, str]) -> Settings:
+    """Read the settings. An empty variable counts as absent. Raises ConfigError."""
+    values: dict[str, Any] = {}
+    for name, type_ in _types().items():
+        text = environ.get(PREFIX + name.upper(), "").strip()
+        if text:
+            values[name] = _convert(name, text, type_)
+    settings = Settings(**values)
+    _check(settings)
+    return settings
+
+
+def describe(settings: Settings) -> list[Variable]:
+    """Every setting as it is in force, secrets masked."""
+    rows = []
+    for field in msgspec.structs.fields(Settings):
+        meta = _meta(_types()[field.name])
+        value = getattr(settings, field.name)
+        secret = bool(meta["secret"]) and bool(value)
+        rows.append(
+            Variable(
+                PREFIX + field.name.upper(),
+                MASK if secret else _show(value),
+                LIVES_IN.get(field.name) or _show(field.default),
+                str(meta["description"]),
+                str(meta["group"]),
+                value != field.default,
+            )
+        )
+    return rows
+
+
+# Read by the command line and the worker, not by the server; listed so that a typing error is still found.
+CLIENT_VARIABLES = frozenset(PREFIX + name for name in ("SERVER_URL", "API_TOKEN", "WORKER_ID", "WORKER_SECRET"))
+
+
+def unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """The variables that look like ours and are not: most likely typing errors."""
+    known = CLIENT_VARIABLES | {PREFIX + name.upper() for name in _types()}
+    return sorted(key for key in environ if key.startswith(PREFIX) and key not in known)
+
+
+def _types() -> dict[str, Any]:
+    return get_type_hints(Settings, include_extras=True)
+
+
+def _meta(type_: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {"description": "", "secret": False, "group": "server"}
+    for part in get_args(type_)[1:]:
+        if isinstance(part, Meta) and part.extra:
+            found |= {"description": part.description, **part.extra}
+    return found
+
+
+def _convert(name: str, text: str, type_: Any) -> Any:
+    try:
+        return msgspec.convert(text, type_, strict=False)
+    except msgspec.ValidationError as error:
+        got = MASK if _meta(type_)["secret"] else repr(text)
+        takes = _meta(type_)["description"]
+        reason = str(error).replace("`str`", "text").replace("Expected", "expected")
+        raise ConfigError(f"{PREFIX}{name.upper()}={got}: {reason} ({takes}).") from None
+
+
+def _check(settings: Settings) -> None:
+    """What no single field shows."""
+    s3 = {name: getattr(settings, f"s3_{name}") for name in ("endpoint", "bucket", "access_key", "secret_key")}
+    if any(s3.values()) and not all(s3.values()):
+        missing = next(name for name, value in s3.items() if not value)
+        raise ConfigError(
+            f"{PREFIX}S3_{missing.upper()} is missing: S3 needs endpoint, bucket, access key and secret key, or none "
+            "of them (objects then live in the data folder)."
+        )
+    if settings.heartbeat_interval >= settings.worker_timeout:
+        raise ConfigError(
+            f"{PREFIX}HEARTBEAT_INTERVAL={settings.heartbeat_interval:g}: it must be shorter than "
+            f"{PREFIX}WORKER_TIMEOUT ({settings.worker_timeout:g}), or every lease expires."
+        )
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value)

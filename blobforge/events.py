@@ -1,0 +1,160 @@
+"""What has happened, in the past tense. Effects return these; they leave the writer only after COMMIT.
+
+Events are what subscribers of `/events` see: names and fields are a public contract. Facts are for our own
+actors (who waits, which lease runs until when) and never leave the process.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import msgspec
+
+
+class Event(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Base of all that subscribers see. `name` is the SSE event name."""
+
+    name: ClassVar[str]
+
+
+class JobCreated(Event, frozen=True, omit_defaults=True):
+    name: ClassVar[str] = "job_created"
+    job_id: int
+    type: str
+    status: str
+
+
+class JobUpdated(Event, frozen=True, omit_defaults=True):
+    name: ClassVar[str] = "job_updated"
+    job_id: int
+    type: str
+    status: str
+    worker_id: str | None = None
+
+
+class JobCompleted(Event, frozen=True, omit_defaults=True):
+    name: ClassVar[str] = "job_completed"
+    job_id: int
+    type: str
+    status: str
+    worker_id: str | None = None
+
+
+class JobFailed(Event, frozen=True, omit_defaults=True):
+    """An attempt failed: `status` is `failed` (it will be tried again) or `dead`."""
+
+    name: ClassVar[str] = "job_failed"
+    job_id: int
+    type: str
+    status: str
+    error: str
+    worker_id: str | None = None
+
+
+class JobProgress(Event, frozen=True, omit_defaults=True):
+    name: ClassVar[str] = "job_progress"
+    job_id: int
+    type: str
+    status: str
+    worker_id: str
+    progress: msgspec.Raw
+
+
+class WorkerOnline(Event, frozen=True, omit_defaults=True):
+    name: ClassVar[str] = "worker_online"
+    worker_id: str
+    type: str
+    status: str = "online"
+
+
+class WorkerOffline(Event, frozen=True, omit_defaults=True):
+    name: ClassVar[str] = "worker_offline"
+    worker_id: str
+    type: str
+    status: str = "offline"
+
+
+class WorkerDraining(Event, frozen=True, omit_defaults=True):
+    name: ClassVar[str] = "worker_draining"
+    worker_id: str
+    type: str
+    status: str = "draining"
+
+
+class WorkerRemoved(Event, frozen=True, omit_defaults=True):
+    name: ClassVar[str] = "worker_removed"
+    worker_id: str
+    type: str
+
+
+EVENT_NAMES: tuple[str, ...] = (
+    *(kind.name for kind in Event.__subclasses__()),
+    "stats_updated",  # made by the broadcaster itself, at most once a second
+)
+
+
+class Fact(msgspec.Struct, frozen=True):
+    """Base of what only our own actors are told."""
+
+
+class JobReady(Fact, frozen=True):
+    """A job of this type can be claimed now."""
+
+    type: str
+
+
+class RetryScheduled(Fact, frozen=True):
+    """The job waits out its back-off: `delay` seconds from now. `attempt` guards against a stale timer."""
+
+    job_id: int
+    attempt: int
+    delay: float
+
+
+class LeaseRenewed(Fact, frozen=True):
+    """The lease was granted or renewed now. `beat` is the heartbeat (ms) that a later expiry must still find."""
+
+    job_id: int
+    attempt: int
+    beat: int
+
+
+class LeaseEnded(Fact, frozen=True):
+    job_id: int
+
+
+class WorkerSeen(Fact, frozen=True):
+    """A sign of life. `beat` is the heartbeat (ms) that a later expiry must still find."""
+
+    worker_id: str
+    beat: int
+
+
+class WorkerGone(Fact, frozen=True):
+    worker_id: str
+
+
+class SourceAwaited(Fact, frozen=True):
+    """A job waits for `sources/<source_hash>` to be uploaded."""
+
+    job_id: int
+    source_hash: str
+
+
+class SourceSettled(Fact, frozen=True):
+    """The job waits for its source no longer: it has come, or the job has ended."""
+
+    job_id: int
+    source_hash: str
+
+
+class OutputUnchecked(Fact, frozen=True):
+    """A completion was accepted while the object store gave no answer: look for the object later."""
+
+    job_id: int
+    attempt: int
+    key: str
+
+
+class AccessChanged(Fact, frozen=True):
+    """A token or a worker credential was made, changed or revoked: forget what was cached."""

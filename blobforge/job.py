@@ -1,0 +1,404 @@
+"""Jobs and their life: the one table of transitions, and a pure function for each verb.
+
+A function takes the job, the facts of the case and `now`, and returns the job as it is afterwards, or a Refusal.
+No clock, no randomness, no database in here: what is random (lease tokens, jitter) is an argument, so that a
+model can drive these functions without anything else running.
+
+Two counters are easily confused. `attempt` is the serial number of the last attempt ever made: it names outputs
+and never goes back. `attempts` is what counts against `max_attempts`: giving a job back costs nothing, and an
+attempt whose worker was lost is charged to `losses`, a budget of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+import msgspec
+from msgspec.structs import replace
+
+from blobforge.refusals import Refusal, RefusalCode
+
+
+class JobStatus(StrEnum):
+    UPLOADING = "uploading"  # its source is not there yet; handed to nobody
+    PENDING = "pending"  # may be claimed
+    RUNNING = "running"  # one attempt holds the lease
+    COMPLETED = "completed"
+    FAILED = "failed"  # waits out its back-off, then is pending again by itself
+    DEAD = "dead"  # a budget is spent; only a person brings it back
+    CANCELLED = "cancelled"
+
+
+class Verb(StrEnum):
+    """What can happen to a job."""
+
+    ARRIVE = "arrive"  # its source is there and verified
+    EXPIRE_UPLOAD = "expire_upload"  # its source never came
+    CLAIM = "claim"
+    COMPLETE = "complete"
+    FAIL = "fail"
+    RELEASE = "release"  # the worker gives it back
+    LOSE = "lose"  # the lease expired
+    DUE = "due"  # the back-off is over
+    CANCEL = "cancel"
+    RETRY = "retry"
+    REVOKE = "revoke"  # it was accepted unchecked, and its output turned out not to be there
+
+
+_S = JobStatus
+
+# (verb, status before) -> the statuses that it may have afterwards. What is not here is refused.
+# docs/architecture.md draws this table; a test holds the two together.
+TRANSITIONS: Mapping[tuple[Verb, JobStatus], frozenset[JobStatus]] = {
+    (Verb.ARRIVE, _S.UPLOADING): frozenset({_S.PENDING}),
+    (Verb.EXPIRE_UPLOAD, _S.UPLOADING): frozenset({_S.DEAD}),
+    (Verb.CLAIM, _S.PENDING): frozenset({_S.RUNNING}),
+    (Verb.COMPLETE, _S.RUNNING): frozenset({_S.COMPLETED}),
+    # Late, and nobody has started the job since: the work is good, take it.
+    (Verb.COMPLETE, _S.PENDING): frozenset({_S.COMPLETED}),
+    (Verb.COMPLETE, _S.DEAD): frozenset({_S.COMPLETED}),
+    (Verb.FAIL, _S.RUNNING): frozenset({_S.FAILED, _S.DEAD}),
+    (Verb.RELEASE, _S.RUNNING): frozenset({_S.PENDING}),
+    (Verb.LOSE, _S.RUNNING): frozenset({_S.PENDING, _S.DEAD}),
+    (Verb.DUE, _S.FAILED): frozenset({_S.PENDING}),
+    (Verb.CANCEL, _S.UPLOADING): frozenset({_S.CANCELLED}),
+    (Verb.CANCEL, _S.PENDING): frozenset({_S.CANCELLED}),
+    (Verb.CANCEL, _S.RUNNING): frozenset({_S.CANCELLED}),
+    (Verb.CANCEL, _S.FAILED): frozenset({_S.CANCELLED}),
+    (Verb.RETRY, _S.FAILED): frozenset({_S.PENDING, _S.UPLOADING}),
+    (Verb.RETRY, _S.DEAD): frozenset({_S.PENDING, _S.UPLOADING}),
+    (Verb.RETRY, _S.CANCELLED): frozenset({_S.PENDING, _S.UPLOADING}),
+    (Verb.RETRY, _S.COMPLETED): frozenset({_S.PENDING, _S.UPLOADING}),
+    (Verb.REVOKE, _S.COMPLETED): frozenset({_S.PENDING}),
+}
+
+
+class Outcome(StrEnum):
+    """How an attempt ended."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    LOST = "lost"
+    RELEASED = "released"
+    CANCELLED = "cancelled"
+    REVOKED = "revoked"
+
+
+class Job(msgspec.Struct, frozen=True):
+    """One document to convert. Times are milliseconds since the epoch, UTC; sizes are bytes.
+
+    `metadata`, `result` and `progress` are JSON as the client sent it. `lease` is the token of the attempt that
+    holds the job, or of a lost one that may still complete it while nobody has started it since.
+    """
+
+    id: int
+    type: str
+    status: JobStatus
+    priority: int
+    source_hash: str
+    created_at: int
+    updated_at: int
+    max_attempts: int
+    source_path: str | None = None
+    source_size: int | None = None
+    tags: tuple[str, ...] = ()
+    metadata: str | None = None
+    attempts: int = 0
+    losses: int = 0
+    attempt: int = 0
+    worker_id: str | None = None
+    lease: str | None = None
+    heartbeat_at: int | None = None
+    started_at: int | None = None
+    completed_at: int | None = None
+    not_before: int | None = None
+    last_error: str | None = None
+    output_key: str | None = None
+    result: str | None = None
+    progress: str | None = None
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """The record of one attempt. `outcome` is None while it runs."""
+
+    job_id: int
+    attempt: int
+    worker_id: str
+    lease: str
+    started_at: int
+    ended_at: int | None = None
+    outcome: Outcome | None = None
+    kind: str | None = None
+    error: str | None = None
+    traceback: str | None = None
+    log_tail: str | None = None
+
+
+class RetryPolicy(msgspec.Struct, frozen=True):
+    """Back-off and budgets. Times are in seconds.
+
+    The delay before attempt n+1 is `backoff * 2**(n-1)`, at most `backoff_max`, spread by ±`jitter` (a share).
+    """
+
+    backoff: float = 30.0
+    backoff_max: float = 3600.0
+    jitter: float = 0.2
+    max_losses: int = 3
+
+    def delay(self, attempts: int, dice: float) -> float:
+        """Seconds to wait after `attempts` failed attempts; `dice` is uniform in [0, 1)."""
+        # The exponent is capped: 2**1000 is no float.
+        base = min(self.backoff_max, self.backoff * 2.0 ** min(max(attempts - 1, 0), 40))
+        return max(0.0, base * (1.0 + self.jitter * (2.0 * dice - 1.0)))
+
+
+def allowed(verb: Verb, status: JobStatus) -> bool:
+    """Whether the table has a row for this."""
+    return (verb, status) in TRANSITIONS
+
+
+def lease_lost(job: Job) -> Refusal:
+    """The answer to a worker that no longer holds the job, saying who does."""
+    if job.status is JobStatus.RUNNING:
+        why = f"worker {job.worker_id} holds it now (attempt {job.attempt})"
+    else:
+        why = f"the job is {job.status}"
+    return Refusal(
+        RefusalCode.LEASE_LOST,
+        f"This attempt no longer holds job {job.id}: {why}. Drop the work and claim anew.",
+    )
+
+
+def holds(job: Job, *, worker_id: str, lease: str | None) -> bool:
+    """Whether this worker's attempt is the one that runs. Without a lease token, the worker's id decides."""
+    return job.status is JobStatus.RUNNING and job.worker_id == worker_id and (lease is None or lease == job.lease)
+
+
+def claim(job: Job, *, worker_id: str, lease: str, now: int) -> Job:
+    """Hand the job to a worker. The caller has picked it among the pending ones."""
+    if not allowed(Verb.CLAIM, job.status):
+        raise ValueError(f"claim of a job that is {job.status}")
+    return replace(
+        job,
+        status=JobStatus.RUNNING,
+        attempts=job.attempts + 1,
+        attempt=job.attempt + 1,
+        worker_id=worker_id,
+        lease=lease,
+        heartbeat_at=now,
+        started_at=now,
+        completed_at=None,
+        not_before=None,
+        output_key=None,
+        result=None,
+        progress=None,
+        updated_at=now,
+    )
+
+
+def complete(
+    job: Job,
+    *,
+    worker_id: str,
+    lease: str | None,
+    last: Attempt | None,
+    output_key: str | None,
+    result: str | None,
+    now: int,
+) -> Job | Refusal:
+    """Accept the work. `last` is the job's latest attempt; it decides about late completions.
+
+    Late means: the lease has expired, and nobody has started the job since. Then it is still this attempt's.
+    """
+    if not holds(job, worker_id=worker_id, lease=lease):
+        late = (
+            allowed(Verb.COMPLETE, job.status)
+            and job.lease is not None
+            and last is not None
+            and last.outcome is Outcome.LOST
+            and last.worker_id == worker_id
+            and (lease is None or lease == job.lease)
+        )
+        if not late:
+            return lease_lost(job)
+    return replace(
+        job,
+        status=JobStatus.COMPLETED,
+        worker_id=worker_id,
+        output_key=output_key,
+        result=result,
+        completed_at=now,
+        not_before=None,
+        last_error=None,
+        updated_at=now,
+    )
+
+
+def completed_already(job: Job, *, worker_id: str, lease: str | None, output_key: str | None) -> bool:
+    """Whether this is the repetition of an accepted completion whose answer was lost.
+
+    Only the lease token proves that it is the same attempt; a worker that sends none is told `lease-lost`.
+    """
+    return (
+        job.status is JobStatus.COMPLETED
+        and lease is not None
+        and job.lease == lease
+        and job.worker_id == worker_id
+        and job.output_key == output_key
+    )
+
+
+def fail(
+    job: Job,
+    *,
+    worker_id: str,
+    lease: str | None,
+    error: str,
+    retryable: bool,
+    policy: RetryPolicy,
+    dice: float,
+    now: int,
+) -> Job | Refusal:
+    """End the attempt with the document's or converter's error: back-off, or dead when the budget is spent."""
+    if not holds(job, worker_id=worker_id, lease=lease):
+        return lease_lost(job)
+    ended = replace(job, lease=None, worker_id=None, last_error=error, updated_at=now)
+    if not retryable or job.attempts >= job.max_attempts:
+        return replace(ended, status=JobStatus.DEAD, completed_at=now)
+    wait = policy.delay(job.attempts, dice)
+    return replace(ended, status=JobStatus.FAILED, not_before=now + round(wait * 1000))
+
+
+def release(job: Job, *, worker_id: str, lease: str | None, now: int) -> Job | Refusal:
+    """The worker gives the job back (shutdown, preemption): no attempt is charged."""
+    if not holds(job, worker_id=worker_id, lease=lease):
+        return lease_lost(job)
+    return _give_back(job, now=now)
+
+
+def take_back(job: Job, *, now: int) -> Job | Refusal:
+    """Take a running job from a worker that is removed, disabled or gone by its own word: nothing is charged."""
+    if not allowed(Verb.RELEASE, job.status):
+        return lease_lost(job)
+    return _give_back(job, now=now)
+
+
+def _give_back(job: Job, *, now: int) -> Job:
+    return replace(
+        job,
+        status=JobStatus.PENDING,
+        attempts=job.attempts - 1,
+        worker_id=None,
+        lease=None,
+        started_at=None,
+        heartbeat_at=None,
+        progress=None,
+        updated_at=now,
+    )
+
+
+def lose(job: Job, *, policy: RetryPolicy, now: int) -> Job | Refusal:
+    """The lease expired: the worker is silent. Charged to `losses`; a job that kills its workers ends dead.
+
+    The lease token stays: until somebody starts the job again, the lost attempt may still complete it.
+    """
+    if not allowed(Verb.LOSE, job.status):
+        return lease_lost(job)
+    losses = job.losses + 1
+    error = f"worker {job.worker_id} was lost during attempt {job.attempt} (silent past its lease)"
+    lost = replace(
+        job,
+        attempts=job.attempts - 1,
+        losses=losses,
+        worker_id=None,
+        last_error=error,
+        progress=None,
+        updated_at=now,
+    )
+    if losses >= policy.max_losses:
+        reason = f"{error}; {losses} workers were lost with this job, the most that is allowed"
+        return replace(lost, status=JobStatus.DEAD, last_error=reason, completed_at=now)
+    return replace(lost, status=JobStatus.PENDING, started_at=None)
+
+
+def due(job: Job, *, now: int) -> Job | None:
+    """The back-off is over: pending again. None when the job has moved on meanwhile."""
+    if not allowed(Verb.DUE, job.status):
+        return None
+    return replace(job, status=JobStatus.PENDING, not_before=None, updated_at=now)
+
+
+def cancel(job: Job, *, now: int) -> Job | Refusal:
+    """Stop the job at once; a running attempt's lease is void."""
+    if not allowed(Verb.CANCEL, job.status):
+        return Refusal(RefusalCode.JOB_ENDED, f"Job {job.id} is {job.status} already; there is nothing to cancel.")
+    return replace(
+        job,
+        status=JobStatus.CANCELLED,
+        lease=None,
+        worker_id=None,
+        not_before=None,
+        completed_at=now,
+        updated_at=now,
+    )
+
+
+def retry(job: Job, *, reset_attempts: bool, priority: int | None, source_ready: bool, now: int) -> Job | Refusal:
+    """Bring an ended or waiting job back. Without `reset_attempts` a dead job gets exactly one more try."""
+    if not allowed(Verb.RETRY, job.status):
+        return Refusal(
+            RefusalCode.JOB_NOT_RETRYABLE,
+            f"Job {job.id} is {job.status}; only failed, dead, cancelled and completed jobs can be retried.",
+        )
+    return replace(
+        job,
+        status=JobStatus.PENDING if source_ready else JobStatus.UPLOADING,
+        priority=priority if priority is not None else job.priority,
+        attempts=0 if reset_attempts else job.attempts,
+        losses=0 if reset_attempts else job.losses,
+        worker_id=None,
+        lease=None,
+        started_at=None,
+        completed_at=None,
+        not_before=None,
+        output_key=None,
+        result=None,
+        progress=None,
+        updated_at=now,
+    )
+
+
+def arrive(job: Job, *, size: int | None, now: int) -> Job | None:
+    """The source is there and verified. None when the job does not wait for it."""
+    if not allowed(Verb.ARRIVE, job.status):
+        return None
+    return replace(
+        job,
+        status=JobStatus.PENDING,
+        source_size=size if size is not None else job.source_size,
+        last_error=None,
+        updated_at=now,
+    )
+
+
+def reject_source(job: Job, *, reason: str, now: int) -> Job | None:
+    """What came was not the source: say so, and go on waiting. None when the job does not wait for it."""
+    if not allowed(Verb.ARRIVE, job.status):
+        return None
+    return replace(job, last_error=reason, updated_at=now)
+
+
+def expire_upload(job: Job, *, reason: str, now: int) -> Job | None:
+    """The source never came. None when the job does not wait for it any more."""
+    if not allowed(Verb.EXPIRE_UPLOAD, job.status):
+        return None
+    return replace(job, status=JobStatus.DEAD, last_error=reason, completed_at=now, updated_at=now)
+
+
+def revoke(job: Job, *, attempt: int, now: int) -> Job | None:
+    """The output of an unchecked completion is not in the store: convert again, at no cost."""
+    if not allowed(Verb.REVOKE, job.status) or job.attempt != attempt:
+        return None
+    error = f"attempt {attempt} reported an output that is not in the object store"
+    return replace(_give_back(job, now=now), completed_at=None, output_key=None, result=None, last_error=error)

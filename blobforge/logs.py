@@ -1,0 +1,64 @@
+"""Logging: structlog, JSON when nobody watches, and no secret in any line.
+
+Redaction is the last step before a line is written, so that it also covers what libraries and tracebacks say.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from typing import Any, TextIO
+
+import structlog
+from structlog.typing import EventDict, Processor
+
+GONE = "[redacted]"
+_SECRETS = re.compile(
+    r"(?P<token>\bbfw?_[A-Za-z0-9_-]{12,})"
+    r"|(?P<bearer>(?i:bearer)\s+\S+)"
+    r"|(?P<name>(?i:X-Amz-Signature|X-Amz-Credential|X-Amz-Security-Token|sig|code|state|token|secret)=)[^&\s\"'<>]+"
+)
+
+
+def redact(text: str) -> str:
+    """The text without tokens, worker secrets and signatures of URLs."""
+    return _SECRETS.sub(lambda match: (match["name"] or "") + GONE, text)
+
+
+def configure(level: str, format_: str, stream: TextIO | None = None) -> None:
+    """Send everything, the libraries' lines too, to `stream` (stderr by default).
+
+    `level` is debug, info, warning or error; `format_` is json, console or auto (console on a terminal).
+    """
+    stream = stream if stream is not None else sys.stderr
+    console = format_ == "console" or (format_ == "auto" and stream.isatty())
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        _redact_event,
+    ]
+    renderer: Processor = (
+        structlog.dev.ConsoleRenderer(colors=stream.isatty()) if console else structlog.processors.JSONRenderer()
+    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=renderer, foreign_pre_chain=shared))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    # Hypercorn's own access log would write query strings, and botocore's debug lines whole requests.
+    for noisy in ("hypercorn.access", "botocore", "boto3", "urllib3", "s3transfer"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+
+
+def _redact_event(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    return {key: redact(value) if isinstance(value, str) else value for key, value in event.items()}

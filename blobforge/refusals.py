@@ -1,0 +1,56 @@
+"""Every "no" that the system can say, as values.
+
+A Refusal is an answer, not an error: whoever asked for what the rules or the state forbid gets one back.
+Exceptions are kept for bugs and outages. `web/problems.py` is the one place that gives each code its HTTP status.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+
+class RefusalCode(StrEnum):
+    """The stable suffix of the problem's `type` URI: clients may match on it."""
+
+    MALFORMED = "malformed"
+    INVALID = "invalid"
+    NOT_JSON = "not-json"
+    TOO_LARGE = "too-large"
+    TOO_SLOW = "too-slow"
+    NO_SUCH_ROUTE = "no-such-route"
+    METHOD_NOT_ALLOWED = "method-not-allowed"
+    UNAUTHENTICATED = "unauthenticated"
+    SCOPE_MISSING = "scope-missing"
+    NOT_YOURS = "not-yours"
+    KEY_NOT_ALLOWED = "key-not-allowed"
+    WORKER_DISABLED = "worker-disabled"
+    NO_SUCH_JOB = "no-such-job"
+    NO_SUCH_WORKER = "no-such-worker"
+    NO_SUCH_TOKEN = "no-such-token"
+    NO_SUCH_OBJECT = "no-such-object"
+    JOB_NOT_RETRYABLE = "job-not-retryable"
+    JOB_ENDED = "job-ended"
+    JOB_NOT_UPLOADING = "job-not-uploading"
+    JOB_NOT_RUNNING = "job-not-running"
+    LEASE_LOST = "lease-lost"
+    OUTPUT_MISSING = "output-missing"
+    SOURCE_MISSING = "source-missing"
+    WORKER_EXISTS = "worker-exists"
+    IDEMPOTENCY_MISMATCH = "idempotency-mismatch"
+    SLOW_DOWN = "slow-down"
+    UNAVAILABLE = "unavailable"
+    SHUTTING_DOWN = "shutting-down"
+
+
+class Refusal(msgspec.Struct, frozen=True, tag=True, tag_field="is"):
+    """One "no": what was refused and what to do about it, in a sentence that a person can act on.
+
+    `field` names the offending member of the request where there is one; `retry_after` is in seconds.
+    """
+
+    code: RefusalCode
+    detail: str
+    field: str | None = None
+    retry_after: int | None = None

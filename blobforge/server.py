@@ -1,0 +1,339 @@
+"""The composition root: from settings to a running server, and back down in the right order.
+
+Up: lock, database, objects, actors, HTTP. Down: streams end and long polls answer, HTTP closes, the writer drains,
+the actors stop, the database closes. Every part gets what it needs here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import TextIO
+
+import hypercorn.trio
+import msgspec
+import structlog
+import trio
+from hypercorn.config import Config
+
+from actors.broadcaster import Broadcaster
+from actors.effects.step import Rules
+from actors.intake import Intake
+from actors.mailbox import ask
+from actors.messages import EnsureAdminToken
+from actors.reaper import Reaper
+from actors.scheduler import Scheduler
+from actors.writer import Writer
+from blobforge import logs
+from blobforge.access import hash_secret, new_token, shown_prefix
+from blobforge.clock import wall_ms
+from blobforge.config import Settings
+from blobforge.job import RetryPolicy
+from blobforge.objects import ObjectStore
+from blobforge.objects.local import LocalStore
+from blobforge.objects.s3 import S3Store
+from blobforge.refusals import Refusal
+from blobforge.store.database import DatabaseError, open_writer
+from blobforge.store.store import Store
+from web.api.status import read_stats
+from web.app import make_app
+from web.auth.keyring import Keyring
+from web.limits import Limit
+from web.metrics import Metrics
+from web.reads import ReadPool
+from web.services import Services
+
+log = structlog.get_logger("blobforge.server")
+
+LARGEST_HEADERS = 32 * 1024  # bytes; Hypercorn answers more with 400 or 431
+READY_FILE = "server.json"
+TOKEN_FILE = "admin-token"
+SECRET_FILE = "signing-secret"
+
+
+class StartError(Exception):
+    """The server cannot start. The message is one line that says why and what to do."""
+
+
+def run(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT. Returns the exit code: 0 after a clean stop, 1 when it could not start."""
+    logs.configure(settings.log_level, settings.log_format)
+    failed = False
+    try:
+        trio.run(serve, settings)
+    except* (StartError, DatabaseError, OSError) as errors:
+        failed = True
+        for error in _leaves(errors):
+            log.error("cannot start", reason=str(error))
+    return 1 if failed else 0
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from _leaves(each)
+    else:
+        yield error
+
+
+async def serve(settings: Settings, *, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED) -> None:
+    """Run the whole server; reports its URL once it is ready, and ends after a signal or when cancelled."""
+    stop = trio.Event()
+    _prepare(settings.data_path)
+    with _lock(settings.data_path):
+        async with _running(settings) as parts:
+            app = make_app(parts.services)
+            try:
+                async with trio.open_nursery() as nursery:
+                    serve_http = partial(hypercorn.trio.serve, app, _hypercorn(settings), shutdown_trigger=stop.wait)
+                    addresses = await nursery.start(serve_http)
+                    parts.url = _reachable(addresses[0])
+                    _announce(settings, parts)
+                    task_status.started(parts.url)
+                    await _until_signal()
+                    log.info("stopping")
+                    # Streams first: an open one would hold up everything behind it.
+                    parts.broadcaster.close()
+                    parts.scheduler.close()
+                    stop.set()
+            finally:
+                (settings.data_path / READY_FILE).unlink(missing_ok=True)
+    log.info("stopped")
+
+
+class Parts:
+    """What runs, for the one who starts and stops it."""
+
+    def __init__(self, settings: Settings, store: Store, reads: ReadPool, objects: ObjectStore) -> None:
+        self.url = ""
+        self.admin_token = ""
+        self.reads = reads
+        rules = Rules(
+            retry=RetryPolicy(
+                backoff=settings.retry_backoff,
+                backoff_max=settings.retry_backoff_max,
+                jitter=settings.retry_jitter,
+                max_losses=settings.max_losses,
+            ),
+            max_attempts=settings.max_attempts,
+            worker_timeout=settings.worker_timeout,
+        )
+        self.broadcaster = Broadcaster(
+            replay=settings.event_replay,
+            queue=settings.event_queue,
+            stats=lambda: read_stats(self.services),
+        )
+        self.writer = Writer(store, rules, now=wall_ms, sink=self.broadcaster)
+        self.scheduler = Scheduler(self.writer.mailbox)
+        self.reaper = Reaper(
+            self.writer.mailbox,
+            worker_timeout=settings.worker_timeout,
+            upload_timeout=settings.upload_timeout,
+        )
+        self.intake = Intake(self.writer.mailbox, objects, verify_limit=settings.verify_limit)
+        keyring = Keyring(reads, self.writer.mailbox, now=wall_ms)
+        self.writer.listeners += [self.scheduler.board, self.reaper.board, self.intake.board, keyring]
+        self.services = Services(
+            settings=settings,
+            writer=self.writer.mailbox,
+            scheduler=self.scheduler.mailbox,
+            intake=self.intake.mailbox,
+            broadcaster=self.broadcaster,
+            reads=reads,
+            objects=objects,
+            keyring=keyring,
+            metrics=self._metrics(),
+            long_polls=Limit(settings.max_long_polls),
+            streams=Limit(settings.max_streams, settings.max_streams_per_address),
+            now=wall_ms,
+            signing_secret=_secret(settings.data_path),
+            base_url=lambda: self.url,
+        )
+
+    def _metrics(self) -> Metrics:
+        metrics = Metrics()
+        gauges = metrics.gauge
+        gauges("blobforge_commits", "Transactions committed since the start", lambda: self.writer.commits)
+        gauges("blobforge_messages", "Messages committed since the start", lambda: self.writer.committed_messages)
+        gauges("blobforge_writer_mailbox", "Messages that wait for the writer", lambda: len(self.writer.mailbox))
+        gauges("blobforge_long_polls", "Claims that wait for a job", lambda: self.scheduler.waiting)
+        gauges("blobforge_event_streams", "Open event streams", lambda: self.broadcaster.subscribers)
+        gauges("blobforge_event_drops", "Times that a slow stream was cut short", lambda: self.broadcaster.dropped)
+        gauges("blobforge_leases_expired", "Leases expired since the start", lambda: self.reaper.expired_leases)
+        return metrics
+
+
+@asynccontextmanager
+async def _running(settings: Settings) -> AsyncIterator[Parts]:
+    """Open everything, run the actors, and close in the opposite order."""
+    objects = _objects(settings)
+    store = Store(await trio.to_thread.run_sync(open_writer, settings.database))
+    reads = ReadPool(settings.database)
+    try:
+        parts = Parts(settings, store, reads, objects)
+        await _resume(parts)
+        async with trio.open_nursery() as actors:
+            # The writer is not cancelled with the others: it ends when it has served all that was sent to it.
+            for actor in (parts.broadcaster, parts.scheduler, parts.reaper, parts.intake):
+                actors.start_soon(actor.run)
+            async with trio.open_nursery() as writing:
+                writing.start_soon(parts.writer.run)
+                try:
+                    parts.admin_token = await _admin_token(settings, parts)
+                    yield parts
+                finally:
+                    with trio.CancelScope(shield=True):
+                        await parts.writer.stop()
+            actors.cancel_scope.cancel()
+    finally:
+        reads.close()
+        store.close()
+
+
+async def _resume(parts: Parts) -> None:
+    """Let the actors take up what a former run left."""
+    now = wall_ms()
+    running = await parts.reads.run(lambda reader: reader.running())
+    workers = await parts.reads.run(lambda reader: reader.live_workers())
+    sources = await parts.reads.run(lambda reader: reader.awaited_sources())
+    outputs = await parts.reads.run(lambda reader: reader.unchecked_outputs())
+    retries = await parts.reads.run(lambda reader: reader.waiting_retries())
+    parts.reaper.resume(running=running, workers=workers, uploads=sources, now_ms=now)
+    parts.intake.resume(sources=sources, outputs=outputs)
+    parts.scheduler.resume(retries, now_ms=now)
+    if running:
+        log.info("leases get a fresh period", jobs=len(running))
+
+
+# ------------------------------------------------------------------ the parts
+
+
+def _objects(settings: Settings) -> ObjectStore:
+    if not settings.uses_s3:
+        return LocalStore(settings.data_path / "objects", _secret(settings.data_path))
+    return S3Store(
+        endpoint=settings.s3_endpoint,
+        bucket=settings.s3_bucket,
+        access_key=settings.s3_access_key,
+        secret_key=settings.s3_secret_key,
+        region=settings.s3_region,
+        prefix=settings.s3_prefix,
+        timeout=settings.s3_timeout,
+    )
+
+
+def _hypercorn(settings: Settings) -> Config:
+    config = Config()
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    config.bind = [f"{host}:{settings.port}"]
+    config.graceful_timeout = settings.shutdown_grace
+    config.shutdown_timeout = settings.shutdown_grace
+    config.h11_max_incomplete_size = LARGEST_HEADERS
+    config.h2_max_header_list_size = LARGEST_HEADERS
+    # read_timeout stays unset: it would end healthy event streams, whose clients say nothing.
+    config.keep_alive_timeout = 75
+    config.backlog = 1024
+    config.include_server_header = False
+    config.errorlog = None
+    config.accesslog = None
+    return config
+
+
+async def _admin_token(settings: Settings, parts: Parts) -> str:
+    """The first administrator: from the configuration, or made at the first start and kept in a 0600 file."""
+    path = settings.data_path / TOKEN_FILE
+    name = "configured administrator"
+    token = settings.admin_token
+    if not token:
+        name = "first-start administrator"
+        token = path.read_text().strip() if path.exists() else ""
+    if not token:
+        token = new_token()
+    if not settings.admin_token:
+        _write_private(path, token + "\n")
+    outcome = await ask(parts.writer.mailbox, EnsureAdminToken(name, hash_secret(token), shown_prefix(token)))
+    if isinstance(outcome, Refusal):
+        raise StartError(outcome.detail)
+    return token
+
+
+def _secret(folder: Path) -> bytes:
+    """What local URLs are signed with; made once, never shown."""
+    path = folder / SECRET_FILE
+    if not path.exists():
+        _write_private(path, secrets.token_hex(32))
+    return bytes.fromhex(path.read_text().strip())
+
+
+# ------------------------------------------------------------------ the data folder
+
+
+def _prepare(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise StartError(f"cannot make the data folder {folder} (BLOBFORGE_DATA_DIR): {error}") from error
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[TextIO]:
+    """One server for each data folder: a second writer would break every promise. Raises StartError."""
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise StartError(
+                f"another BlobForge serves {folder} already; stop it, or choose another BLOBFORGE_DATA_DIR"
+            ) from None
+        yield file
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Write a file that only we can read, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.unlink(missing_ok=True)
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path)
+
+
+# ------------------------------------------------------------------ telling people
+
+
+def _reachable(address: str) -> str:
+    """The URL to reach this server from this machine: a wildcard address is nobody's."""
+    return address.replace("://0.0.0.0:", "://127.0.0.1:").replace("://[::]:", "://[::1]:")
+
+
+def _announce(settings: Settings, parts: Parts) -> None:
+    ready = {"url": parts.url, "pid": os.getpid(), "version": version("blobforge-server")}
+    _write_private(settings.data_path / READY_FILE, msgspec.json.encode(ready).decode())
+    log.info(
+        "ready",
+        url=parts.url,
+        database=str(settings.database),
+        objects=parts.services.objects.name,
+        admin_token="BLOBFORGE_ADMIN_TOKEN" if settings.admin_token else str(settings.data_path / TOKEN_FILE),
+    )
+    later = {"OIDC sign-in": settings.oidc_issuer, "age encryption": settings.litestream_age_public_key}
+    for part, is_set in later.items():
+        if is_set:
+            log.warning("configured, but not part of this release", part=part)
+
+
+async def _until_signal() -> None:
+    """Wait for SIGTERM or SIGINT; a second one ends the process at once."""
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for _ in signals:
+            break
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

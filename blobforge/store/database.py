@@ -1,0 +1,89 @@
+"""Opening the database: pragmas, the version of SQLite, migrations."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+import apsw
+
+# Before this version two connections that checkpoint at once could corrupt a WAL (fixed upstream in 3.51.3).
+OLDEST_SQLITE = (3, 51, 3)
+BUSY_TIMEOUT_MS = 5_000
+
+
+class DatabaseError(Exception):
+    """The database cannot be used. The message is one line that says why and what to do."""
+
+
+def check_sqlite_version(version: str) -> None:
+    """Refuse a SQLite that can lose data. Raises DatabaseError."""
+    parts = tuple(int(part) for part in version.split("."))
+    if parts < OLDEST_SQLITE:
+        oldest = ".".join(map(str, OLDEST_SQLITE))
+        raise DatabaseError(f"SQLite {version} can corrupt its WAL; {oldest} or newer is needed: upgrade apsw.")
+
+
+def open_writer(path: Path) -> apsw.Connection:
+    """Open (or create) the database for its one writer, and migrate it. Raises DatabaseError.
+
+    `synchronous=FULL`: what COMMIT acknowledged is on the disk.
+    """
+    check_sqlite_version(apsw.sqlite_lib_version())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    connection: apsw.Connection | None = None
+    try:
+        connection = apsw.Connection(str(path))
+        path.chmod(0o600)  # it holds hashes of credentials; SQLite gives its side files the same mode
+        connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+        connection.execute("PRAGMA journal_mode=WAL").fetchall()
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute("PRAGMA temp_store=MEMORY")
+        migrate(connection)
+    except (apsw.Error, OSError) as error:
+        if connection is not None:
+            connection.close()
+        raise DatabaseError(f"cannot open the database {path}: {error}") from error
+    return connection
+
+
+def open_reader(path: Path) -> apsw.Connection:
+    """Open the database read-only. The file must be there and migrated."""
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+    connection.execute("PRAGMA query_only=ON")
+    return connection
+
+
+def migrations() -> list[str]:
+    """The scripts, oldest first. The database's `user_version` is how many of them it has."""
+    folder = resources.files("blobforge.store") / "migrations"
+    names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
+    return [(folder / name).read_text() for name in names]
+
+
+def migrate(connection: apsw.Connection, scripts: list[str] | None = None) -> None:
+    """Bring the schema up to date: each script in one transaction with its version. Raises DatabaseError."""
+    scripts = migrations() if scripts is None else scripts
+    version = _user_version(connection)
+    if version > len(scripts):
+        raise DatabaseError(
+            f"the database has schema version {version}, this BlobForge knows {len(scripts)}: "
+            "it was written by a newer release; run that one."
+        )
+    for number, script in enumerate(scripts[version:], start=version + 1):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            connection.execute(script)
+            connection.execute(f"PRAGMA user_version={number}")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
+
+
+def _user_version(connection: apsw.Connection) -> int:
+    version = connection.pragma("user_version")
+    assert isinstance(version, int)
+    return version

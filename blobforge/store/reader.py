@@ -1,0 +1,303 @@
+"""The read side. Each method is one short read transaction: a long one would keep the backup from checkpointing.
+
+Lists are pages of an index, never scans: the kept counters say which (status, type, priority) ranges hold rows,
+and a page is a lazy merge of those ranges. What no index serves (a text in the path) is filtered on the way,
+over at most SCAN_LIMIT rows a page; the cursor goes on from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
+from heapq import merge
+from itertools import islice
+from pathlib import Path
+
+import msgspec
+
+from blobforge.access import Token
+from blobforge.job import Attempt, Job, JobStatus
+from blobforge.store import rows, sql
+from blobforge.store.database import open_reader
+from blobforge.store.store import MINUTE_MS, FileRecord
+from blobforge.worker import Worker, WorkerStatus
+
+SCAN_LIMIT = 20_000  # rows that one page may look at: about 60 ms
+SMALL_TAG = 2_000  # jobs; a tag with more is filtered on the way, as it then matches often enough
+NEWEST = 2**63 - 1
+RATE_MINUTES = 10
+
+
+class Cursor(msgspec.Struct, frozen=True, array_like=True):
+    """Where a page ended: the priority and the id of the last job looked at."""
+
+    priority: int = 0
+    id: int = NEWEST
+
+
+class JobFilter(msgspec.Struct, frozen=True):
+    """What a list or a bulk action is about; None means any. `q` is a part of the source's path."""
+
+    status: JobStatus | None = None
+    type: str | None = None
+    tag: str | None = None
+    worker: str | None = None
+    q: str | None = None
+
+    @property
+    def counted(self) -> bool:
+        """Whether the kept counters alone can say how many jobs match."""
+        return self.tag is None and self.worker is None and self.q is None
+
+    def matches(self, job: Job) -> bool:
+        return (
+            (self.status is None or job.status is self.status)
+            and (self.type is None or job.type == self.type)
+            and (self.tag is None or self.tag in job.tags)
+            and (self.worker is None or job.worker_id == self.worker)
+            and (self.q is None or self.q.casefold() in (job.source_path or "").casefold())
+        )
+
+
+class Page(msgspec.Struct, frozen=True):
+    """A page of jobs. `total` is exact, or what is known to match so far. `next` is None at the end."""
+
+    jobs: list[Job]
+    total: int
+    exact: bool
+    next: Cursor | None
+
+
+class Stats(msgspec.Struct, frozen=True):
+    """The kept counters. `oldest_pending_at` is in ms since the epoch; `completed_per_minute` is a mean."""
+
+    jobs: dict[JobStatus, int]
+    by_type: dict[str, dict[str, int]]
+    by_priority: dict[int, dict[str, int]]
+    workers: dict[WorkerStatus, int]
+    oldest_pending_at: int | None
+    completed_per_minute: float
+
+
+class Reader:
+    """A read-only connection. Used by one thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self._db = open_reader(path)
+
+    def close(self) -> None:
+        self._db.close()
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[None]:
+        """Several statements that see one moment."""
+        self._db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._db.execute("COMMIT")
+
+    def _rows(self, statement: str, values: rows.Row = ()) -> Iterator[rows.Row]:
+        return iter(self._db.execute(statement, values))
+
+    def _row(self, statement: str, values: rows.Row = ()) -> rows.Row | None:
+        return self._db.execute(statement, values).fetchone()
+
+    # --- single things
+
+    def job(self, job_id: int) -> Job | None:
+        row = self._row(sql.JOB, (job_id,))
+        return rows.job(row) if row else None
+
+    def job_with_attempts(self, job_id: int) -> tuple[Job, list[Attempt]] | None:
+        """The job and the records of its attempts, oldest first, of one moment."""
+        with self._snapshot():
+            job = self.job(job_id)
+            if job is None:
+                return None
+            return job, [rows.attempt(row) for row in self._rows(sql.ATTEMPTS, (job_id,))]
+
+    def file(self, key: str) -> FileRecord | None:
+        row = self._row(sql.FILE, (key,))
+        return FileRecord(*row) if row else None
+
+    def worker(self, worker_id: str) -> Worker | None:
+        row = self._row(sql.WORKER, (worker_id,))
+        return rows.worker(row) if row else None
+
+    def workers(self, only: str | None = None) -> list[tuple[Worker, list[int]]]:
+        """All workers by id (or just one), each with the ids of the jobs that it runs."""
+        with self._snapshot():
+            if only is not None:
+                worker = self.worker(only)
+                jobs = [row[0] for row in self._rows(sql.JOBS_OF_WORKER, (only,))]
+                return [(worker, jobs)] if worker is not None else []
+            running: dict[str, list[int]] = {}
+            for worker_id, job_id in self._rows(sql.RUNNING_BY_WORKER):
+                running.setdefault(worker_id, []).append(job_id)
+            found = [rows.worker(row) for row in self._rows(sql.WORKERS)]
+        return [(worker, running.get(worker.id, [])) for worker in found]
+
+    def remembered(self, subject: str, key: str, *, since: int) -> tuple[bytes, bytes] | None:
+        """(fingerprint, outcome) of an earlier request with this idempotency key."""
+        row = self._row(sql.IDEMPOTENT, (subject, key, since))
+        return (row[0], row[1]) if row else None
+
+    def token_by_hash(self, hash_: str) -> Token | None:
+        row = self._row(sql.TOKEN_BY_HASH, (hash_,))
+        return rows.token(row) if row else None
+
+    def tokens(self) -> list[Token]:
+        return [rows.token(row) for row in self._rows(sql.TOKENS)]
+
+    # --- lists
+
+    def list_jobs(self, filter_: JobFilter, *, limit: int, cursor: Cursor, offset: int = 0) -> Page:
+        """A page in list order: urgent first, then newest. `offset` skips that many and costs as much."""
+        with self._snapshot():
+            small = self._small_tag(filter_)
+            if small is not None:
+                return _page_of(small, limit=limit, cursor=cursor, offset=offset)
+            return self._page(filter_, limit=limit, cursor=cursor, offset=offset)
+
+    def _page(self, filter_: JobFilter, *, limit: int, cursor: Cursor, offset: int) -> Page:
+        found: list[Job] = []
+        skipped = 0
+        last: Job | None = None
+        # One row more than wanted says whether there is a next page.
+        scan = self._in_order(filter_, cursor)
+        more = False
+        budget = SCAN_LIMIT + offset if filter_.counted else SCAN_LIMIT
+        for job in islice(scan, budget):
+            if not filter_.matches(job):
+                last = job
+                continue
+            if skipped < offset:
+                skipped += 1
+                last = job
+                continue
+            if len(found) == limit:
+                more = True
+                break
+            found.append(job)
+            last = job
+        else:
+            more = next(scan, None) is not None
+        scan.close()
+        total = self._counted(filter_) if filter_.counted else skipped + len(found) + more
+        exact = filter_.counted or not more
+        return Page(found, total, exact, Cursor(last.priority, last.id) if more and last else None)
+
+    def _in_order(self, filter_: JobFilter, cursor: Cursor) -> Generator[Job, None, None]:
+        """All jobs of the filter's status and type from the cursor on, lazily, in list order."""
+        strata = self._strata(filter_)
+        for priority in sorted({priority for _, _, priority in strata}):
+            if priority < cursor.priority:
+                continue
+            before = cursor.id if priority == cursor.priority else NEWEST
+            ranges = [self._range(status, type_, priority, before) for status, type_, at in strata if at == priority]
+            try:
+                yield from merge(*ranges, key=lambda job: -job.id)
+            finally:
+                for each in ranges:
+                    each.close()
+
+    def _range(self, status: str, type_: str, priority: int, before: int) -> Generator[Job, None, None]:
+        cursor = self._db.cursor()
+        try:
+            for row in cursor.execute(sql.STRATUM, (status, type_, priority, before)):
+                yield rows.job(row)
+        finally:
+            cursor.close()
+
+    def _strata(self, filter_: JobFilter) -> list[tuple[str, str, int]]:
+        return [
+            (status, type_, priority)
+            for status, type_, priority, _ in self._rows(sql.JOB_COUNTS)
+            if (filter_.status is None or status == filter_.status)
+            and (filter_.type is None or type_ == filter_.type)
+        ]
+
+    def _counted(self, filter_: JobFilter) -> int:
+        return sum(
+            n
+            for status, type_, _, n in self._rows(sql.JOB_COUNTS)
+            if (filter_.status is None or status == filter_.status)
+            and (filter_.type is None or type_ == filter_.type)
+        )
+
+    def _small_tag(self, filter_: JobFilter) -> list[Job] | None:
+        """All matches of a filter by a rare tag or by a worker's running jobs; None where no index helps."""
+        if filter_.tag is not None:
+            ids = [row[0] for row in self._rows(sql.IDS_OF_TAG, (filter_.tag, SMALL_TAG + 1))]
+            if len(ids) > SMALL_TAG:
+                return None
+            found: Iterable[Job | None] = (self.job(id_) for id_ in ids)
+        elif filter_.worker is not None and filter_.status is JobStatus.RUNNING:
+            found = (rows.job(row) for row in self._rows(sql.JOBS_OF_WORKER, (filter_.worker,)))
+        else:
+            return None
+        return sorted(
+            (job for job in found if job is not None and filter_.matches(job)),
+            key=lambda job: (job.priority, -job.id),
+        )
+
+    # --- statistics
+
+    def stats(self, *, now: int) -> Stats:
+        """The kept counters and a few index look-ups: the same time whatever the number of jobs."""
+        with self._snapshot():
+            jobs = dict.fromkeys(JobStatus, 0)
+            by_type: dict[str, dict[str, int]] = {}
+            by_priority: dict[int, dict[str, int]] = {}
+            oldest: int | None = None
+            for status, type_, priority, n in self._rows(sql.JOB_COUNTS):
+                jobs[JobStatus(status)] += n
+                of_type = by_type.setdefault(type_, {})
+                of_type[status] = of_type.get(status, 0) + n
+                of_priority = by_priority.setdefault(priority, {})
+                of_priority[status] = of_priority.get(status, 0) + n
+                if status == JobStatus.PENDING:
+                    row = self._row(sql.OLDEST_PENDING, (type_, priority))
+                    if row and (oldest is None or row[0] < oldest):
+                        oldest = row[0]
+            workers = dict.fromkeys(WorkerStatus, 0)
+            for status, n in self._rows(sql.WORKER_COUNTS):
+                workers[WorkerStatus(status)] = n
+            minute = now // MINUTE_MS
+            rate = self._row(sql.RATE_SINCE, (minute - RATE_MINUTES + 1, minute + 1))
+        return Stats(jobs, by_type, by_priority, workers, oldest, (rate[0] if rate else 0) / RATE_MINUTES)
+
+    # --- what the actors read at a start
+
+    def running(self) -> list[tuple[int, int, int]]:
+        """(job, attempt, heartbeat_at) of every attempt that holds a lease."""
+        return list(self._rows(sql.RUNNING))
+
+    def live_workers(self) -> list[tuple[str, int | None]]:
+        """(id, last_heartbeat) of every worker that is not offline."""
+        return list(self._rows(sql.LIVE_WORKERS))
+
+    def waiting_retries(self) -> list[tuple[int, int, int]]:
+        """(job, attempt, not_before) of every job in its back-off."""
+        return list(self._rows(sql.WAITING_RETRIES))
+
+    def awaited_sources(self) -> list[tuple[int, str, int]]:
+        """(job, source_hash, created_at) of every job whose source is not there yet."""
+        return list(self._rows(sql.AWAITED_SOURCES))
+
+    def unchecked_outputs(self) -> list[tuple[int, int, str]]:
+        """(job, attempt, key) of completions accepted while the object store gave no answer."""
+        return list(self._rows(sql.UNCHECKED_OUTPUTS))
+
+    def sanity(self) -> None:
+        """Raises apsw.Error when the database cannot be read."""
+        self._db.execute(sql.SANITY).fetchall()
+
+
+def _page_of(found: list[Job], *, limit: int, cursor: Cursor, offset: int) -> Page:
+    """Cut a page out of a complete, ordered list."""
+    rest = [job for job in found if (job.priority, -job.id) > (cursor.priority, -cursor.id)][offset:]
+    jobs = rest[:limit]
+    more = len(rest) > limit
+    return Page(jobs, len(found), True, Cursor(jobs[-1].priority, jobs[-1].id) if more else None)

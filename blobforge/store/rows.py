@@ -1,0 +1,72 @@
+"""From rows to the domain's types and back. Column order is that of `sql.py`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from blobforge.access import Scope, Token
+from blobforge.job import Attempt, Job, JobStatus, Outcome
+from blobforge.worker import Worker, WorkerStatus
+
+Row = tuple[Any, ...]
+
+_STATUS = {status.value: status for status in JobStatus}  # a dict is several times faster than JobStatus(text)
+_decode_tags = msgspec.json.Decoder(tuple[str, ...]).decode
+
+
+def job(row: Row) -> Job:
+    (id_, type_, status, priority, source_hash, created, updated, most, path, size, tags, *rest) = row
+    return Job(
+        id_, type_, _STATUS[status], priority, source_hash, created, updated, most, path, size,
+        _decode_tags(tags) if tags else (), *rest,
+    )  # fmt: skip
+
+
+def job_update(before: Job, after: Job) -> Row:
+    """The parameters of UPDATE_JOB: the new state, then the guard."""
+    return (
+        after.status, after.priority, after.source_size, after.attempts, after.losses, after.attempt,
+        after.worker_id, after.lease, after.heartbeat_at, after.started_at, after.completed_at,
+        after.not_before, after.last_error, after.output_key, after.result, after.progress, after.updated_at,
+        before.id, before.status, before.attempt,
+    )  # fmt: skip
+
+
+def encode_tags(tags: tuple[str, ...]) -> str | None:
+    return msgspec.json.encode(tags).decode() if tags else None
+
+
+def attempt(row: Row) -> Attempt:
+    job_id, number, worker_id, lease, started, ended, outcome, *rest = row
+    known = Outcome(outcome) if outcome is not None else None
+    return Attempt(job_id, number, worker_id, lease, started, ended, known, *rest)
+
+
+def worker(row: Row) -> Worker:
+    (
+        id_, type_, status, created, updated, name, enabled, heartbeat, metadata, labels, version, token_id,
+        secret_hash, drain,
+    ) = row  # fmt: skip
+    return Worker(
+        id_, type_, WorkerStatus(status), created, updated, name, bool(enabled), heartbeat, metadata, labels,
+        version, token_id, secret_hash, bool(drain),
+    )  # fmt: skip
+
+
+def worker_values(worker: Worker) -> Row:
+    return (
+        worker.id, worker.type, worker.status, worker.created_at, worker.updated_at, worker.name,
+        int(worker.enabled), worker.last_heartbeat, worker.metadata, worker.labels, worker.version,
+        worker.token_id, worker.secret_hash, int(worker.drain),
+    )  # fmt: skip
+
+
+def token(row: Row) -> Token:
+    id_, name, hash_, prefix, scopes, *rest = row
+    return Token(id_, name, hash_, prefix, frozenset(Scope(scope) for scope in scopes.split()), *rest)
+
+
+def encode_scopes(scopes: frozenset[Scope]) -> str:
+    return " ".join(sorted(scopes))

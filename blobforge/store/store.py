@@ -1,0 +1,292 @@
+"""The write side of the database. State owned here: the write connection and the counter changes of the
+transaction that is open. Used by one thread at a time: the writer's.
+
+Counters are gathered while effects run and written once, just before COMMIT; an effect that is rolled back to
+its savepoint takes its share with it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from heapq import merge
+from itertools import islice
+
+import apsw
+import msgspec
+from msgspec.structs import replace
+
+from blobforge.access import Scope, Token
+from blobforge.job import Attempt, Job, Outcome
+from blobforge.store import rows, sql
+from blobforge.worker import Worker
+
+MINUTE_MS = 60_000
+
+
+class StaleState(Exception):
+    """A guarded update found another state than the one just read: two writers, or a bug."""
+
+
+class StoreUnavailable(Exception):
+    """The transaction could not be committed (disk full, I/O error). Nothing of it happened."""
+
+
+class FileRecord(msgspec.Struct, frozen=True):
+    """What is known of an object. `checked_at` is None until we have looked ourselves."""
+
+    size: int | None
+    sha256: str | None
+    checked_at: int | None
+
+
+class Store:
+    """Reads and writes inside the transaction that the writer has open."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._db = connection
+        self._jobs_delta: Counter[tuple[str, str, int]] = Counter()
+        self._workers_delta: Counter[str] = Counter()
+        self._rates: Counter[tuple[int, str, str]] = Counter()
+
+    # --- transactions
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing. Raises StoreUnavailable when SQLite cannot begin or commit."""
+        self._clear_counts()
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+        except apsw.Error as error:
+            raise StoreUnavailable(str(error)) from error
+        try:
+            yield
+            self._write_counts()
+            self._db.execute("COMMIT")
+        except BaseException as error:
+            if self._db.in_transaction:  # SQLite has rolled back by itself after some errors
+                self._db.execute("ROLLBACK")
+            if isinstance(error, apsw.FullError | apsw.IOError | apsw.BusyError | apsw.ReadOnlyError):
+                raise StoreUnavailable(str(error)) from error
+            raise
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """One effect inside the transaction: when it raises, it alone is undone."""
+        saved = (self._jobs_delta.copy(), self._workers_delta.copy(), self._rates.copy())
+        self._db.execute("SAVEPOINT effect")
+        try:
+            yield
+        except BaseException:
+            self._jobs_delta, self._workers_delta, self._rates = saved
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK TO effect")
+                self._db.execute("RELEASE effect")
+            raise
+        self._db.execute("RELEASE effect")
+
+    def close(self) -> None:
+        self._db.close()
+
+    def _rows(self, statement: str, values: rows.Row) -> Iterator[rows.Row]:
+        return iter(self._db.execute(statement, values))
+
+    def _row(self, statement: str, values: rows.Row) -> rows.Row | None:
+        return self._db.execute(statement, values).fetchone()
+
+    # --- jobs
+
+    def job(self, job_id: int) -> Job | None:
+        row = self._row(sql.JOB, (job_id,))
+        return rows.job(row) if row else None
+
+    def job_by_source(self, source_hash: str, type_: str) -> Job | None:
+        row = self._row(sql.JOB_BY_SOURCE, (source_hash, type_))
+        return rows.job(row) if row else None
+
+    def jobs_by_hash(self, source_hash: str) -> list[Job]:
+        """All jobs of one source, whatever their type."""
+        return [rows.job(row) for row in self._rows(sql.JOBS_BY_HASH, (source_hash,))]
+
+    def pick_ready(self, types: tuple[str, ...], limit: int) -> list[Job]:
+        """The next jobs to hand out: urgent first, then the oldest, over all `types` together."""
+        if len(types) == 1:
+            return [rows.job(row) for row in self._rows(sql.PICK_READY, (types[0], limit))]
+        each = [[rows.job(row) for row in self._rows(sql.PICK_READY, (type_, limit))] for type_ in set(types)]
+        return list(islice(merge(*each, key=lambda job: (job.priority, job.id)), limit))
+
+    def jobs_of_worker(self, worker_id: str) -> list[Job]:
+        """The jobs that this worker runs now."""
+        return [rows.job(row) for row in self._rows(sql.JOBS_OF_WORKER, (worker_id,))]
+
+    def insert_job(self, job: Job) -> Job:
+        """Store a new job (its `id` is ignored) and return it with the id that it got."""
+        self._db.execute(
+            sql.INSERT_JOB,
+            (
+                job.type, job.status, job.priority, job.source_hash, job.created_at, job.updated_at,
+                job.max_attempts, job.source_path, job.source_size, rows.encode_tags(job.tags), job.metadata,
+            ),
+        )  # fmt: skip
+        stored = replace(job, id=self._db.last_insert_rowid())
+        for tag in job.tags:
+            self._db.execute(sql.INSERT_JOB_TAG, (tag, stored.id))
+        self._jobs_delta[job.status, job.type, job.priority] += 1
+        return stored
+
+    def save_job(self, before: Job, after: Job) -> None:
+        """Write a transition, guarded by the state it started from. Raises StaleState."""
+        self._db.execute(sql.UPDATE_JOB, rows.job_update(before, after))
+        if self._db.changes() != 1:
+            raise StaleState(f"job {before.id} was no longer {before.status} (attempt {before.attempt})")
+        self._jobs_delta[before.status, before.type, before.priority] -= 1
+        self._jobs_delta[after.status, after.type, after.priority] += 1
+
+    def beat_job(self, job: Job, *, progress: str | None, now: int) -> None:
+        """Renew the lease of a running attempt and keep its progress, where it sent any."""
+        self._db.execute(sql.BEAT_JOB, (now, progress, now, job.id, job.attempt))
+        if self._db.changes() != 1:
+            raise StaleState(f"job {job.id} was no longer running attempt {job.attempt}")
+
+    # --- attempts
+
+    def attempt(self, job_id: int, attempt: int) -> Attempt | None:
+        row = self._row(sql.ATTEMPT, (job_id, attempt))
+        return rows.attempt(row) if row else None
+
+    def start_attempt(self, job: Job) -> None:
+        self._db.execute(sql.INSERT_ATTEMPT, (job.id, job.attempt, job.worker_id, job.lease, job.started_at))
+
+    def end_attempt(
+        self,
+        job: Job,
+        outcome: Outcome,
+        *,
+        now: int,
+        error: str | None = None,
+        kind: str | None = None,
+        traceback: str | None = None,
+        log_tail: str | None = None,
+    ) -> None:
+        """Write how the job's latest attempt ended; a late completion writes over `lost`."""
+        self._db.execute(sql.END_ATTEMPT, (now, outcome, kind, error, traceback, log_tail, job.id, job.attempt))
+        self._rates[now // MINUTE_MS, job.type, outcome] += 1
+
+    # --- files
+
+    def file(self, key: str) -> FileRecord | None:
+        row = self._row(sql.FILE, (key,))
+        return FileRecord(*row) if row else None
+
+    def record_file(
+        self,
+        key: str,
+        *,
+        size: int | None,
+        sha256: str | None,
+        now: int,
+        checked: bool,
+        job_id: int | None = None,
+        attempt: int | None = None,
+    ) -> None:
+        self._db.execute(sql.RECORD_FILE, (key, size, sha256, job_id, attempt, now, now if checked else None))
+
+    def forget_file(self, key: str) -> None:
+        self._db.execute(sql.FORGET_FILE, (key,))
+
+    # --- workers
+
+    def worker(self, worker_id: str) -> Worker | None:
+        row = self._row(sql.WORKER, (worker_id,))
+        return rows.worker(row) if row else None
+
+    def save_worker(self, before: Worker | None, after: Worker) -> None:
+        """Insert or change a worker; `before` is what was read, None for a new one."""
+        self._db.execute(sql.SAVE_WORKER, rows.worker_values(after))
+        if before is not None:
+            self._workers_delta[before.status] -= 1
+        self._workers_delta[after.status] += 1
+
+    def beat_worker(self, worker: Worker, *, now: int) -> None:
+        """Write a sign of life that changes nothing else."""
+        self._db.execute(sql.BEAT_WORKER, (now, now, worker.id))
+
+    def delete_worker(self, worker: Worker) -> None:
+        self._db.execute(sql.DELETE_WORKER, (worker.id,))
+        self._workers_delta[worker.status] -= 1
+
+    # --- what may be repeated
+
+    def claimed_with(self, worker_id: str, claim_key: str) -> list[tuple[int, int]]:
+        """The (job, attempt) pairs that an earlier claim with this key was given."""
+        row = self._row(sql.CLAIM_KEY, (worker_id, claim_key))
+        return msgspec.json.decode(row[0], type=list[tuple[int, int]]) if row else []
+
+    def remember_claim(self, worker_id: str, claim_key: str, jobs: list[Job], *, now: int) -> None:
+        pairs = msgspec.json.encode([(job.id, job.attempt) for job in jobs]).decode()
+        self._db.execute(sql.SAVE_CLAIM_KEY, (worker_id, claim_key, pairs, now))
+
+    def remembered(self, subject: str, key: str, *, since: int) -> tuple[bytes, bytes] | None:
+        """(fingerprint, outcome) of an earlier request with this idempotency key, if it is young enough."""
+        row = self._row(sql.IDEMPOTENT, (subject, key, since))
+        return (row[0], row[1]) if row else None
+
+    def remember(self, subject: str, key: str, fingerprint: bytes, outcome: bytes, *, now: int) -> None:
+        self._db.execute(sql.SAVE_IDEMPOTENT, (subject, key, fingerprint, outcome, now))
+
+    def purge(self, *, before: int, rates_before: int) -> None:
+        """Forget repeatable requests older than `before` (ms) and rates older than `rates_before` (ms)."""
+        self._db.execute(sql.PURGE_CLAIM_KEYS, (before,))
+        self._db.execute(sql.PURGE_IDEMPOTENT, (before,))
+        self._db.execute(sql.PURGE_RATES, (rates_before // MINUTE_MS,))
+
+    # --- tokens
+
+    def insert_token(self, token: Token) -> int:
+        """Store a new token (its `id` is ignored); returns the id."""
+        self._db.execute(
+            sql.INSERT_TOKEN,
+            (
+                token.name, token.hash, token.prefix, rows.encode_scopes(token.scopes), token.created_at,
+                token.expires_at,
+            ),
+        )  # fmt: skip
+        return self._db.last_insert_rowid()
+
+    def token_by_hash(self, hash_: str) -> Token | None:
+        row = self._row(sql.TOKEN_BY_HASH, (hash_,))
+        return rows.token(row) if row else None
+
+    def make_token_admin(self, token: Token) -> None:
+        """Give a token all rights and no expiry (the operator named it in the configuration)."""
+        self._db.execute(sql.REPLACE_TOKEN_SCOPES, (rows.encode_scopes(frozenset({Scope.ADMIN})), token.id))
+
+    def delete_token(self, token_id: int) -> bool:
+        """Whether there was such a token."""
+        self._db.execute(sql.DELETE_TOKEN, (token_id,))
+        return self._db.changes() == 1
+
+    def touch_token(self, token_id: int, *, now: int) -> None:
+        self._db.execute(sql.TOUCH_TOKEN, (now, token_id))
+
+    # --- counters
+
+    def _clear_counts(self) -> None:
+        self._jobs_delta.clear()
+        self._workers_delta.clear()
+        self._rates.clear()
+
+    def _write_counts(self) -> None:
+        for (status, type_, priority), n in self._jobs_delta.items():
+            if n > 0:
+                self._db.execute(sql.ADD_JOB_COUNT, (status, type_, priority, n))
+            elif n < 0:
+                self._db.execute(sql.TAKE_JOB_COUNT, (-n, status, type_, priority))
+        for status, n in self._workers_delta.items():
+            if n > 0:
+                self._db.execute(sql.ADD_WORKER_COUNT, (status, n))
+            elif n < 0:
+                self._db.execute(sql.TAKE_WORKER_COUNT, (-n, status))
+        for (minute, type_, outcome), n in self._rates.items():
+            self._db.execute(sql.ADD_RATE, (minute, type_, outcome, n))

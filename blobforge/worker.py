@@ -1,0 +1,71 @@
+"""Workers: what they are, and the pure rules of who may act as one and who gets work."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from blobforge.access import Caller
+from blobforge.refusals import Refusal, RefusalCode
+
+
+class WorkerStatus(StrEnum):
+    ONLINE = "online"
+    OFFLINE = "offline"
+    DRAINING = "draining"  # ends what it has, gets nothing new
+
+
+class Worker(msgspec.Struct, frozen=True):
+    """One machine's worker process, by the id that it chose. Times are milliseconds since the epoch, UTC.
+
+    `token_id` is the API token that registered it; `secret_hash` the SHA-256 of its own credential. A worker
+    has at most one of the two to its name: nobody else may act as it. `drain` outlives a silence: a draining
+    worker that comes back still drains.
+    """
+
+    id: str
+    type: str
+    status: WorkerStatus
+    created_at: int
+    updated_at: int
+    name: str | None = None
+    enabled: bool = True
+    last_heartbeat: int | None = None
+    metadata: str | None = None
+    labels: str | None = None
+    version: str | None = None
+    token_id: int | None = None
+    secret_hash: str | None = None
+    drain: bool = False
+
+
+def no_such_worker(worker_id: str) -> Refusal:
+    return Refusal(
+        RefusalCode.NO_SUCH_WORKER,
+        f"No worker {worker_id!r} is registered. Register it first: POST /api/workers/register.",
+    )
+
+
+def may_act(worker: Worker, caller: Caller) -> Refusal | None:
+    """Whether `caller` may act as `worker`: identity comes from the credential alone.
+
+    A worker credential is that worker. An API token is any worker that it registered itself; an admin's, any.
+    """
+    if not worker.enabled:
+        return Refusal(
+            RefusalCode.WORKER_DISABLED,
+            f"Worker {worker.id!r} is disabled. An administrator can enable it again.",
+        )
+    if caller.worker_id is not None:
+        mine = caller.worker_id == worker.id
+    else:
+        mine = caller.is_admin or (caller.token_id is not None and caller.token_id == worker.token_id)
+    if mine:
+        return None
+    return Refusal(RefusalCode.NOT_YOURS, f"Your credential is not worker {worker.id!r} and did not register it.")
+
+
+def gets_work(worker: Worker) -> bool:
+    """Whether jobs may be handed to this worker. An offline one is back by the very act of asking."""
+    return worker.enabled and worker.status is not WorkerStatus.DRAINING

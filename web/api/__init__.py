@@ -1,0 +1,16 @@
+"""The API: all its routes, in the order in which the documentation shows them."""
+
+from __future__ import annotations
+
+from web.api import bulk, claims, files, jobs, status, tokens, workers
+from web.routing import Route
+
+ROUTES: list[Route] = [
+    *jobs.ROUTES,
+    *bulk.ROUTES,
+    *claims.ROUTES,
+    *workers.ROUTES,
+    *files.ROUTES,
+    *tokens.ROUTES,
+    *status.ROUTES,
+]

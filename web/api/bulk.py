@@ -1,0 +1,127 @@
+"""The same thing done to many jobs, by their ids or by a filter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from actors.mailbox import ask
+from actors.messages import Batch, BulkDone, Cancel, Item, RecordBulk, Retry, SetPriority
+from actors.writer import IDEMPOTENCY_MISMATCH
+from blobforge.job import Job, Verb, allowed
+from blobforge.refusals import Refusal, RefusalCode
+from blobforge.store.reader import Cursor, JobFilter, Page, Reader
+from web.api import wire
+from web.routing import Access, Call, Route
+
+PAGE = 1000  # jobs read, and changed in one transaction
+DAY_MS = 86_400_000
+
+
+async def retry(call: Call, body: wire.BulkRetry) -> wire.BulkAnswer | Refusal:
+    return await _bulk(
+        call,
+        body,
+        lambda job: allowed(Verb.RETRY, job.status),
+        lambda job_id: Retry(job_id, body.reset_attempts, body.priority),
+    )
+
+
+async def cancel(call: Call, body: wire.BulkBody) -> wire.BulkAnswer | Refusal:
+    return await _bulk(call, body, lambda job: allowed(Verb.CANCEL, job.status), Cancel)
+
+
+async def set_priority(call: Call, body: wire.BulkPriority) -> wire.BulkAnswer | Refusal:
+    return await _bulk(
+        call,
+        body,
+        lambda job: job.priority != body.priority,
+        lambda job_id: SetPriority(job_id, body.priority),
+    )
+
+
+async def _bulk(
+    call: Call, body: wire.BulkBody, touches: Callable[[Job], bool], message: Callable[[int], Item]
+) -> wire.BulkAnswer | Refusal:
+    """Select first, then change page by page, each page one transaction.
+
+    A record for an Idempotency-Key is written once, after the last page; a run that broke off before is simply
+    gone on with by its repetition, for what is done already no longer needs doing.
+    """
+    earlier = await _earlier(call)
+    if earlier is not None:
+        return earlier if isinstance(earlier, Refusal) else _answer(earlier, dry_run=body.dry_run)
+    selected = await _select(call, body, touches)
+    if isinstance(selected, Refusal):
+        return selected
+    matched, ids = selected
+    changed = len(ids)
+    if not body.dry_run:
+        changed = 0
+        for start in range(0, len(ids), PAGE):
+            done = await ask(call.services.writer, Batch(tuple(message(id_) for id_ in ids[start : start + PAGE])))
+            if isinstance(done, Refusal):
+                return done
+            changed += sum(not isinstance(item, Refusal) for item in done.items)
+    outcome = BulkDone(matched, changed, matched - changed)
+    if call.repeat is not None:
+        kept = await call.ask(RecordBulk(outcome))
+        if isinstance(kept, Refusal):
+            return kept
+        outcome = kept
+    return _answer(outcome, dry_run=body.dry_run)
+
+
+async def _select(call: Call, body: wire.BulkBody, touches: Callable[[Job], bool]) -> tuple[int, list[int]] | Refusal:
+    """How many match, and the ids of those that the action would change."""
+    filter_ = JobFilter(body.status, body.type, body.tag, body.worker, body.q)
+    if body.ids is not None:
+        if filter_ != JobFilter():
+            return Refusal(RefusalCode.INVALID, "Send ids or a filter, not both.", field="ids")
+        wanted = list(dict.fromkeys(body.ids))
+        found = await call.services.reads.run(lambda reader: [reader.job(id_) for id_ in wanted])
+        return len(wanted), [job.id for job in found if job is not None and touches(job)]
+    if filter_ == JobFilter():
+        return Refusal(RefusalCode.INVALID, "Send ids, or at least one of status, type, tag, worker, q.", field="ids")
+    matched = 0
+    ids: list[int] = []
+    cursor: Cursor | None = Cursor()
+    while cursor is not None:
+        page = await call.services.reads.run(_page(filter_, cursor))
+        matched += len(page.jobs)
+        ids += [job.id for job in page.jobs if touches(job)]
+        cursor = page.next
+    return matched, ids
+
+
+def _page(filter_: JobFilter, cursor: Cursor) -> Callable[[Reader], Page]:
+    return lambda reader: reader.list_jobs(filter_, limit=PAGE, cursor=cursor)
+
+
+async def _earlier(call: Call) -> BulkDone | Refusal | None:
+    """The answer that was given to this Idempotency-Key before, if any."""
+    repeat = call.repeat
+    if repeat is None:
+        return None
+    since = call.services.now() - DAY_MS
+    kept = await call.services.reads.run(lambda reader: reader.remembered(repeat.subject, repeat.key, since=since))
+    if kept is None:
+        return None
+    if kept[0] != repeat.fingerprint:
+        return IDEMPOTENCY_MISMATCH
+    return msgspec.msgpack.decode(kept[1], type=BulkDone)
+
+
+def _answer(done: BulkDone, *, dry_run: bool) -> wire.BulkAnswer:
+    return wire.BulkAnswer(done.matched, done.changed, done.refused, dry_run)
+
+
+ROUTES = [
+    Route("POST", "/api/jobs/retry", Access.SUBMIT, retry, "Bring many ended jobs back",
+          body=wire.BulkRetry, gives=wire.BulkAnswer),
+    Route("POST", "/api/jobs/cancel", Access.SUBMIT, cancel, "Cancel many jobs",
+          body=wire.BulkBody, gives=wire.BulkAnswer),
+    Route("POST", "/api/jobs/priority", Access.SUBMIT, set_priority, "Change the priority of many jobs",
+          body=wire.BulkPriority, gives=wire.BulkAnswer),
+]  # fmt: skip

@@ -1,0 +1,199 @@
+"""What workers do with jobs: claim, complete, fail, release."""
+
+from __future__ import annotations
+
+import trio
+
+from actors.messages import (
+    AttemptFailed,
+    Batch,
+    Claim,
+    Complete,
+    Completed,
+    Fail,
+    Item,
+    ObjectSeen,
+    Release,
+)
+from blobforge.refusals import Refusal, RefusalCode
+from web.api import wire
+from web.api.grants import claim_answer
+from web.api.seen import look
+from web.problems import item_problem
+from web.routing import Access, Call, Route
+
+LONGEST_ERROR = 8_192  # characters that are kept of each
+LONGEST_TRACE = 65_536
+LOOKS_AT_ONCE = 16  # outputs of one batch that are looked for side by side
+
+
+async def claim(call: Call, body: wire.ClaimBody) -> wire.GrantWire | wire.GrantsWire | Refusal:
+    worker_id = worker_of(call, body.worker_id)
+    if isinstance(worker_id, Refusal):
+        return worker_id
+    if (body.job_type is None) == (body.job_types is None):
+        return Refusal(RefusalCode.INVALID, "Send job_type or job_types, one of them.", field="job_type")
+    types = (body.job_type,) if body.job_type is not None else tuple(dict.fromkeys(body.job_types or ()))
+    message = Claim(call.caller, worker_id, types, body.limit or 1, body.wait, body.claim_key)
+    if body.wait == 0:
+        outcome = await call.ask_via(call.services.scheduler, message)
+    else:
+        with call.services.long_polls.room() as room:
+            if not room:
+                return TOO_MANY_WAIT
+            outcome = await call.ask_via(call.services.scheduler, message)
+    if isinstance(outcome, Refusal):
+        return outcome
+    return claim_answer(call, outcome, many=body.limit is not None)
+
+
+async def complete(call: Call, body: wire.CompleteBody) -> dict[str, object] | Refusal:
+    message = await _completion(call, call.params["job_id"], body)
+    if isinstance(message, Refusal):
+        return message
+    outcome = await call.ask(message)
+    return outcome if isinstance(outcome, Refusal) else _completed(call, outcome)
+
+
+async def _completion(call: Call, job_id: int, body: wire.CompleteBody) -> Complete | Refusal:
+    worker_id = worker_of(call, body.worker_id)
+    if isinstance(worker_id, Refusal):
+        return worker_id
+    seen = ObjectSeen()
+    if body.output_key is not None:
+        seen = await look(call.services.objects, body.output_key, expected_sha256=body.checksum)
+    return Complete(
+        call.caller,
+        worker_id,
+        job_id,
+        body.lease,
+        body.output_key,
+        seen,
+        body.checksum,
+        wire.json_text(body.result),
+        claim_next=body.claim_next,
+    )
+
+
+def _completed(call: Call, outcome: Completed) -> dict[str, object]:
+    answer: dict[str, object] = {"status": "completed"}
+    if outcome.next is not None:
+        answer["next"] = claim_answer(call, outcome.next, many=False)
+    return answer
+
+
+async def fail(call: Call, body: wire.FailBody) -> wire.FailAnswer | Refusal:
+    message = _failure(call, call.params["job_id"], body)
+    if isinstance(message, Refusal):
+        return message
+    outcome = await call.ask(message)
+    return outcome if isinstance(outcome, Refusal) else wire.FailAnswer(outcome.will_retry)
+
+
+def _failure(call: Call, job_id: int, body: wire.FailBody) -> Fail | Refusal:
+    worker_id = worker_of(call, body.worker_id)
+    if isinstance(worker_id, Refusal):
+        return worker_id
+    return Fail(
+        call.caller,
+        worker_id,
+        job_id,
+        wire.clipped(body.error, LONGEST_ERROR),
+        body.lease,
+        wire.clipped(body.kind, 200) if body.kind is not None else None,
+        wire.clipped_tail(body.traceback, LONGEST_TRACE),
+        wire.clipped_tail(body.log_tail, LONGEST_TRACE),
+        body.retryable,
+    )
+
+
+async def release(call: Call, body: wire.ReleaseBody) -> wire.Status | Refusal:
+    worker_id = worker_of(call, body.worker_id)
+    if isinstance(worker_id, Refusal):
+        return worker_id
+    outcome = await call.ask(Release(call.caller, worker_id, call.params["job_id"], body.lease, body.reason))
+    return outcome if isinstance(outcome, Refusal) else wire.Status("released")
+
+
+async def complete_many(call: Call, body: wire.CompleteMany) -> wire.Items | Refusal:
+    messages: list[Complete | Refusal] = [_PENDING] * len(body.jobs)
+    slots = trio.Semaphore(LOOKS_AT_ONCE)
+
+    async def prepare(index: int, item: wire.CompleteItem) -> None:
+        async with slots:
+            messages[index] = await _completion(call, item.job_id, item)
+
+    async with trio.open_nursery() as nursery:
+        for index, item in enumerate(body.jobs):
+            nursery.start_soon(prepare, index, item)
+    return await _in_one(call, [item.job_id for item in body.jobs], messages)
+
+
+async def fail_many(call: Call, body: wire.FailMany) -> wire.Items | Refusal:
+    messages = [_failure(call, item.job_id, item) for item in body.jobs]
+    return await _in_one(call, [item.job_id for item in body.jobs], messages)
+
+
+async def _in_one(
+    call: Call, job_ids: list[int], messages: list[Complete | Refusal] | list[Fail | Refusal]
+) -> wire.Items | Refusal:
+    """Send all that can be sent as one message; answer item by item."""
+    good: list[Item] = [message for message in messages if not isinstance(message, Refusal)]
+    done = await call.ask(Batch(tuple(good)))
+    if isinstance(done, Refusal):
+        return done
+    outcomes = iter(done.items)
+    items: list[dict[str, object]] = []
+    for job_id, message in zip(job_ids, messages, strict=True):
+        outcome = message if isinstance(message, Refusal) else next(outcomes)
+        items.append({"job_id": job_id} | _item(call, outcome))
+    return wire.Items(items)
+
+
+def _item(call: Call, outcome: object) -> dict[str, object]:
+    match outcome:
+        case Refusal():
+            return item_problem(outcome)
+        case Completed():
+            return _completed(call, outcome)
+        case AttemptFailed():
+            return {"status": "failed", "will_retry": outcome.will_retry}
+        case _:
+            raise TypeError(f"no item of this batch is answered by {outcome!r}")
+
+
+def worker_of(call: Call, named: str | None) -> str | Refusal:
+    """The worker that this call is made as: the credential's, or the one that a token's holder names."""
+    own = call.caller.worker_id
+    if own is None:
+        if named is None:
+            return Refusal(RefusalCode.INVALID, "worker_id is missing: say which worker you are.", field="worker_id")
+        return named
+    if named not in (None, own):
+        return Refusal(RefusalCode.NOT_YOURS, f"You are worker {own!r}, not {named!r}.")
+    return own
+
+
+TOO_MANY_WAIT = Refusal(
+    RefusalCode.SLOW_DOWN,
+    "Too many claims wait already (BLOBFORGE_MAX_LONG_POLLS). Claim again later.",
+    retry_after=5,
+)
+_PENDING = Refusal(RefusalCode.INVALID, "not looked at")
+
+ROUTES = [
+    Route("POST", "/api/jobs/claim", Access.WORK, claim,
+          "Claim the next jobs; with `wait`, held open until there is one",
+          body=wire.ClaimBody, gives=(wire.GrantWire, wire.GrantsWire)),
+    Route("POST", "/api/jobs/<id:job_id>/complete", Access.WORK, complete,
+          "Report success; the output must be in the store", body=wire.CompleteBody, gives=wire.CompleteAnswer),
+    Route("POST", "/api/jobs/<id:job_id>/fail", Access.WORK, fail,
+          "Report failure; the job is tried again after its back-off, or is dead",
+          body=wire.FailBody, gives=wire.FailAnswer),
+    Route("POST", "/api/jobs/<id:job_id>/release", Access.WORK, release,
+          "Give a job back at no cost", body=wire.ReleaseBody, gives=wire.Status),
+    Route("POST", "/api/jobs/complete", Access.WORK, complete_many, "Complete many, answered item by item",
+          body=wire.CompleteMany, gives=wire.Items),
+    Route("POST", "/api/jobs/fail", Access.WORK, fail_many, "Fail many, answered item by item",
+          body=wire.FailMany, gives=wire.Items),
+]  # fmt: skip

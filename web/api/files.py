@@ -1,0 +1,116 @@
+"""Signed URLs. No credential signs a key outside its own job or source."""
+
+from __future__ import annotations
+
+import msgspec
+
+from blobforge.access import Scope
+from blobforge.job import Job, JobStatus, holds, lease_lost
+from blobforge.objects import ObjectStoreError
+from blobforge.objects.keys import is_source_key, output_key, source_key
+from blobforge.refusals import Refusal, RefusalCode
+from blobforge.worker import may_act
+from web.api import wire
+from web.api.claims import worker_of
+from web.api.grants import absolute, output_name, source_name
+from web.routing import Access, Call, Route
+
+
+async def download(call: Call) -> wire.Url | Refusal:
+    """A URL to fetch the source or the output of a job, under a name that says what it is."""
+    job_id, kind = call.params["job_id"], call.params["kind"]
+    job = await call.services.reads.run(lambda reader: reader.job(job_id))
+    if job is None:
+        return Refusal(RefusalCode.NO_SUCH_JOB, f"There is no job {job_id}.")
+    key, name = _named(job, kind)
+    if key is None or not await _is_there(call, key):
+        return Refusal(RefusalCode.NO_SUCH_OBJECT, f"Job {job_id} ({job.status}) has no {kind} in the store.")
+    lifetime = round(call.services.settings.url_lifetime)
+    return wire.Url(absolute(call, call.services.objects.sign_download(key, expires_in=lifetime, filename=name)))
+
+
+def _named(job: Job, kind: str) -> tuple[str | None, str]:
+    if kind == "source":
+        return source_key(job.source_hash), source_name(job)
+    result = msgspec.json.decode(job.result) if job.result is not None else {}
+    return job.output_key, output_name(job, result.get("filename"))
+
+
+async def _is_there(call: Call, key: str) -> bool:
+    """Ask the store; when it does not answer, what we know of it has to do."""
+    try:
+        return await call.services.objects.head(key) is not None
+    except ObjectStoreError:
+        known = await call.services.reads.run(lambda reader: reader.file(key))
+        return known is not None
+
+
+async def upload_url(call: Call, body: wire.UploadBody) -> wire.UploadAnswer | Refusal:
+    """For a submitter: the URL of a source. For a worker: a fresh URL for its own attempt's output."""
+    key = await _attempts_key(call, body) if body.job_id is not None else _sources_key(call, body)
+    if isinstance(key, Refusal):
+        return key
+    # The source's name is its checksum; an output's checksum is the worker's to give.
+    checksum = body.checksum if body.job_id is not None else None
+    upload = call.services.objects.sign_upload(
+        key,
+        expires_in=round(call.services.settings.url_lifetime),
+        content_type=body.content_type,
+        sha256=checksum,
+    )
+    return wire.UploadAnswer(absolute(call, upload.url), key, upload.headers)
+
+
+def _sources_key(call: Call, body: wire.UploadBody) -> str | Refusal:
+    if not call.caller.may(Scope.SUBMIT):
+        return Refusal(RefusalCode.KEY_NOT_ALLOWED, "A worker asks with job_id and lease, for its own output only.")
+    if body.source_hash is not None:
+        key = source_key(body.source_hash)
+        if body.key not in (None, key):
+            return Refusal(RefusalCode.INVALID, "key and source_hash name different objects.", field="key")
+        return key
+    if body.key is None:
+        return Refusal(
+            RefusalCode.INVALID, "Send source_hash, or key (sources/<64 hex digits>).", field="source_hash"
+        )
+    if not is_source_key(body.key):
+        return Refusal(
+            RefusalCode.KEY_NOT_ALLOWED, "Only sources/<64 hex digits> may be asked for; outputs belong to attempts."
+        )
+    return body.key
+
+
+async def _attempts_key(call: Call, body: wire.UploadBody) -> str | Refusal:
+    if not call.caller.may(Scope.WORK):
+        return Refusal(RefusalCode.KEY_NOT_ALLOWED, "Only the worker that holds a job may upload its output.")
+    job_id = body.job_id
+    assert job_id is not None
+    job = await call.services.reads.run(lambda reader: reader.job(job_id))
+    if job is None:
+        return Refusal(RefusalCode.NO_SUCH_JOB, f"There is no job {job_id}.")
+    # A token may stand for several workers; the lease says which attempt it is.
+    worker_id = worker_of(call, body.worker_id or (job.worker_id if body.lease is not None else None))
+    if isinstance(worker_id, Refusal):
+        return worker_id
+    if job.status is not JobStatus.RUNNING or not holds(job, worker_id=worker_id, lease=body.lease):
+        return lease_lost(job)
+    if call.caller.worker_id is None and not await _registered_by(call, worker_id):
+        return Refusal(RefusalCode.NOT_YOURS, f"Your token did not register worker {worker_id!r}.")
+    key = output_key(job.id, job.attempt)
+    if body.key not in (None, key):
+        return Refusal(RefusalCode.KEY_NOT_ALLOWED, f"This attempt writes to {key!r} and nowhere else.")
+    return key
+
+
+async def _registered_by(call: Call, worker_id: str) -> bool:
+    worker = await call.services.reads.run(lambda reader: reader.worker(worker_id))
+    return worker is not None and may_act(worker, call.caller) is None
+
+
+ROUTES = [
+    Route("GET", "/api/files/<id:job_id>/<any(source,output):kind>/url", Access.READ, download,
+          "A signed URL to download a job's source or output", gives=wire.Url),
+    Route("POST", "/api/files/upload-url", Access.UPLOAD, upload_url,
+          "A signed URL to upload a source, or the output of an attempt that the caller holds",
+          body=wire.UploadBody, gives=wire.UploadAnswer, writes=False),
+]  # fmt: skip

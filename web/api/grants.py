@@ -1,0 +1,56 @@
+"""The answer to a claim: the jobs with their signed URLs, in the old shape and in the new."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+from actors.messages import Granted
+from blobforge.job import Job
+from blobforge.objects.keys import output_key, source_key
+from web.api import wire
+from web.routing import Call
+
+
+def claim_answer(call: Call, granted: Granted, *, many: bool) -> wire.GrantWire | wire.GrantsWire:
+    """`many`: the request had a `limit`, so the answer is a list even of one."""
+    if many:
+        return wire.GrantsWire([_grant(call, job) for job in granted.jobs])
+    return _grant(call, granted.jobs[0]) if granted.jobs else wire.GrantWire(None)
+
+
+def _grant(call: Call, job: Job) -> wire.GrantWire:
+    settings = call.services.settings
+    lifetime = round(settings.url_lifetime)
+    objects = call.services.objects
+    key = output_key(job.id, job.attempt)
+    source = objects.sign_download(source_key(job.source_hash), expires_in=lifetime, filename=source_name(job))
+    upload = objects.sign_upload(key, expires_in=lifetime)
+    assert job.lease is not None
+    assert job.heartbeat_at is not None
+    return wire.GrantWire(
+        job=wire.job_wire(job),
+        source_url=absolute(call, source),
+        upload_url=absolute(call, upload.url),
+        output_key=key,
+        lease=job.lease,
+        lease_expires_at=wire.rfc3339(job.heartbeat_at + round(settings.worker_timeout * 1000)),
+    )
+
+
+def absolute(call: Call, url: str) -> str:
+    """URLs that this server serves itself are relative until somebody is told of them."""
+    return call.base_url + url if url.startswith("/") else url
+
+
+def source_name(job: Job) -> str:
+    """What a browser saves the source as."""
+    name = PurePosixPath((job.source_path or "").replace("\\", "/")).name
+    return name or f"{job.source_hash}.{job.type}"
+
+
+def output_name(job: Job, claimed: object) -> str:
+    """What a browser saves the output as: the worker's own name for it, or one made of the source's."""
+    if isinstance(claimed, str) and (name := PurePosixPath(claimed.replace("\\", "/")).name):
+        return name
+    stem = PurePosixPath(source_name(job)).stem
+    return f"{stem}-output"

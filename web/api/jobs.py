@@ -1,0 +1,192 @@
+"""Jobs: submit, look, and what people do to them one by one."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+
+import msgspec
+import trio
+
+from actors.messages import (
+    Batch,
+    Cancel,
+    CheckSource,
+    JobChanged,
+    Message,
+    NewJob,
+    ObjectSeen,
+    Retry,
+    SetPriority,
+    Submit,
+    Submitted,
+)
+from blobforge.job import JobStatus
+from blobforge.objects.keys import source_key
+from blobforge.refusals import Refusal, RefusalCode
+from blobforge.store.reader import Cursor, JobFilter
+from web.api import wire
+from web.api.grants import absolute
+from web.api.seen import look
+from web.decode import query
+from web.problems import item_problem
+from web.routing import Access, Call, Route
+
+VERIFY_WAIT = 10.0  # seconds that `uploaded` waits for the check of the bytes before it answers "uploading"
+
+
+async def submit(call: Call, body: wire.SubmitBody) -> tuple[int, wire.SubmitAnswer] | Refusal:
+    source = await look(call.services.objects, source_key(body.source_hash), expected_sha256=body.source_hash)
+    outcome = await call.ask(Submit(_new_job(body), source))
+    if isinstance(outcome, Refusal):
+        return outcome
+    return (200 if outcome.existing else 201), _submitted(call, outcome)
+
+
+async def submit_many(call: Call, body: wire.SubmitMany) -> wire.Items | Refusal:
+    # The store is not asked a thousand times: what we know of it decides, and the intake finds the rest.
+    done = await call.ask(Batch(tuple(Submit(_new_job(item), ObjectSeen()) for item in body.jobs)))
+    if isinstance(done, Refusal):
+        return done
+    items: list[dict[str, object]] = []
+    for outcome in done.items:
+        if isinstance(outcome, Refusal):
+            items.append(item_problem(outcome))
+        else:
+            assert isinstance(outcome, Submitted)
+            items.append(msgspec.to_builtins(_submitted(call, outcome)))
+    return wire.Items(items)
+
+
+def _new_job(body: wire.SubmitBody) -> NewJob:
+    return NewJob(
+        body.type,
+        body.source_hash,
+        body.source_path,
+        body.source_size,
+        body.priority,
+        body.max_attempts,
+        tuple(body.tags or ()),
+        wire.json_text(body.metadata),
+    )
+
+
+def _submitted(call: Call, outcome: Submitted) -> wire.SubmitAnswer:
+    if not outcome.upload:
+        return wire.SubmitAnswer(job_id=outcome.job_id, existing=outcome.existing, status=outcome.status)
+    # No header is signed: existing clients PUT with their own Content-Type and nothing else.
+    upload = call.services.objects.sign_upload(
+        source_key(outcome.source_hash), expires_in=round(call.services.settings.url_lifetime)
+    )
+    return wire.SubmitAnswer(
+        job_id=outcome.job_id,
+        existing=outcome.existing,
+        status=outcome.status,
+        upload_url=absolute(call, upload.url),
+        upload_headers={"Content-Type": "application/octet-stream"} | upload.headers,
+    )
+
+
+async def uploaded(call: Call) -> wire.Status | Refusal:
+    """The client says that the source is there; answered once it has been checked, or is being checked."""
+    job_id = call.params["job_id"]
+    job = await call.services.reads.run(lambda reader: reader.job(job_id))
+    if job is None:
+        return _no_such_job(job_id)
+    if job.status is not JobStatus.UPLOADING:
+        if job.attempt == 0 and job.status is JobStatus.DEAD:
+            return Refusal(
+                RefusalCode.JOB_NOT_UPLOADING, f"Job {job_id} waited too long for its source. Submit it again."
+            )
+        return wire.Status(job.status)
+    with trio.move_on_after(VERIFY_WAIT):
+        outcome = await call.ask_via(call.services.intake, CheckSource(job.source_hash))
+        if isinstance(outcome, Refusal):
+            return outcome
+    now = await call.services.reads.run(lambda reader: reader.job(job_id))
+    return wire.Status(now.status) if now is not None else _no_such_job(job_id)
+
+
+async def listed(call: Call) -> wire.JobsWire | Refusal:
+    wanted = query(call.request.args, wire.ListQuery)
+    if isinstance(wanted, Refusal):
+        return wanted
+    filter_ = JobFilter(wanted.status, wanted.type, wanted.tag, wanted.worker, wanted.q)
+    cursor = Cursor()
+    if wanted.cursor is not None:
+        decoded = _decode_cursor(wanted.cursor)
+        if decoded is None:
+            return Refusal(RefusalCode.INVALID, "cursor: use next_cursor of the page before.", field="cursor")
+        cursor = decoded
+    page = await call.services.reads.run(
+        lambda reader: reader.list_jobs(filter_, limit=wanted.limit, cursor=cursor, offset=wanted.offset)
+    )
+    return wire.JobsWire(
+        jobs=[wire.job_wire(job) for job in page.jobs],
+        total=page.total,
+        limit=wanted.limit,
+        offset=wanted.offset,
+        total_exact=page.exact,
+        next_cursor=_encode_cursor(page.next) if page.next is not None else None,
+    )
+
+
+async def shown(call: Call) -> wire.JobWire | Refusal:
+    job_id = call.params["job_id"]
+    found = await call.services.reads.run(lambda reader: reader.job_with_attempts(job_id))
+    return wire.job_wire(*found) if found is not None else _no_such_job(job_id)
+
+
+async def retry(call: Call, body: wire.RetryBody) -> wire.Status | Refusal:
+    return await _change(call, Retry(call.params["job_id"], body.reset_attempts, body.priority), "retrying")
+
+
+async def cancel(call: Call) -> wire.Status | Refusal:
+    return await _change(call, Cancel(call.params["job_id"]), "cancelled")
+
+
+async def set_priority(call: Call, body: wire.PriorityBody) -> wire.Status | Refusal:
+    return await _change(call, SetPriority(call.params["job_id"], body.priority), "updated")
+
+
+async def _change(call: Call, message: Message[JobChanged], status: str) -> wire.Status | Refusal:
+    outcome = await call.ask(message)
+    return outcome if isinstance(outcome, Refusal) else wire.Status(status)
+
+
+def _no_such_job(job_id: int) -> Refusal:
+    return Refusal(RefusalCode.NO_SUCH_JOB, f"There is no job {job_id}.")
+
+
+def _encode_cursor(cursor: Cursor) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode(cursor)).rstrip(b"=").decode()
+
+
+def _decode_cursor(text: str) -> Cursor | None:
+    try:
+        cursor = msgspec.json.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=Cursor)
+    except (binascii.Error, msgspec.MsgspecError, UnicodeError):
+        return None
+    return cursor if 0 <= cursor.priority <= 5 and 0 <= cursor.id < 2**63 else None
+
+
+ROUTES = [
+    Route("POST", "/api/jobs", Access.SUBMIT, submit,
+          "Submit a job; a second one of the same type and source finds the first (then 200)",
+          body=wire.SubmitBody, gives=wire.SubmitAnswer, status=201),
+    Route("POST", "/api/jobs/batch", Access.SUBMIT, submit_many,
+          "Submit up to 1,000 jobs in one transaction, answered item by item",
+          body=wire.SubmitMany, gives=wire.Items),
+    Route("POST", "/api/jobs/<id:job_id>/uploaded", Access.SUBMIT, uploaded,
+          "Say that the source has been uploaded; answered when its bytes have been checked",
+          gives=wire.Status, writes=False),
+    Route("GET", "/api/jobs", Access.READ, listed, "Jobs, urgent first, then newest", gives=wire.JobsWire,
+          query=wire.ListQuery),
+    Route("GET", "/api/jobs/<id:job_id>", Access.READ, shown, "One job with all its attempts", gives=wire.JobWire),
+    Route("POST", "/api/jobs/<id:job_id>/retry", Access.SUBMIT, retry, "Bring an ended job back",
+          body=wire.RetryBody, gives=wire.Status),
+    Route("POST", "/api/jobs/<id:job_id>/cancel", Access.SUBMIT, cancel,
+          "Stop a job at once, a running one too", gives=wire.Status),
+    *(Route(method, "/api/jobs/<id:job_id>/priority", Access.SUBMIT, set_priority, "Change a job's priority",
+            body=wire.PriorityBody, gives=wire.Status) for method in ("PATCH", "POST")),
+]  # fmt: skip

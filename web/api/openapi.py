@@ -1,0 +1,182 @@
+"""The description of the API, generated from the same rows and types that serve it."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from importlib.metadata import version
+from typing import Any
+
+import msgspec
+from quart import Response, render_template
+
+from web.api import ROUTES as API_ROUTES
+from web.problems import Problem
+from web.routing import Access, Call, Route
+
+_PARAMETER = re.compile(r"<(?:(\w+)(?:\([^)]*\))?:)?(\w+)>")
+_REF = "#/components/schemas/{name}"
+_PARAMETERS: dict[str | None, dict[str, Any]] = {
+    "id": {"type": "integer", "minimum": 1},
+    "worker": {"type": "string", "maxLength": 200},
+    "any": {"type": "string", "enum": ["source", "output"]},
+}
+_ACCESS = {
+    Access.PUBLIC: "Anybody may call this.",
+    Access.READ: "Takes the scope `read`.",
+    Access.SUBMIT: "Takes the scope `submit`.",
+    Access.WORK: "Takes a worker's credential, or the scope `work`.",
+    Access.UPLOAD: "Takes the scope `submit` or `work`, or a worker's credential.",
+    Access.ADMIN: "Takes the scope `admin`.",
+}
+
+
+@cache
+def document() -> dict[str, Any]:
+    """The whole OpenAPI 3.1 document."""
+    routes = [route for route in (*API_ROUTES, *ROUTES) if not route.hidden]
+    types = _types(routes)
+    schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
+    known = dict(zip(map(str, types), schemas, strict=True))
+    paths: dict[str, dict[str, Any]] = {}
+    for route in routes:
+        path = _PARAMETER.sub(r"{\2}", route.path)
+        paths.setdefault(path, {})[route.method.lower()] = _operation(route, known, components)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "BlobForge Server",
+            "version": version("blobforge-server"),
+            "description": "The coordinator of a distributed job queue over files.",
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "security": [{"token": []}],
+        "paths": paths,
+        "components": {
+            "schemas": components,
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer", "description": "An API token, `bf_...`"},
+                "worker_id": {"type": "apiKey", "in": "header", "name": "X-Worker-ID"},
+                "worker_secret": {"type": "apiKey", "in": "header", "name": "X-Worker-Secret"},
+            },
+        },
+    }
+
+
+def _types(routes: list[Route]) -> list[Any]:
+    types: dict[str, Any] = {str(Problem): Problem}
+    for route in routes:
+        for type_ in (route.body, *_alternatives(route)):
+            if type_ is not None:
+                types[str(type_)] = type_
+    return list(types.values())
+
+
+def _operation(route: Route, known: dict[str, Any], components: dict[str, Any]) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "operationId": _operation_id(route),
+        "summary": route.summary,
+        "description": _ACCESS[route.access],
+        "tags": [_tag(route)],
+        "security": _security(route),
+        "parameters": _parameters(route),
+        "responses": _responses(route, known),
+    }
+    if route.body is not None:
+        required = any(field.required for field in msgspec.structs.fields(route.body))
+        content = {"application/json": {"schema": known[str(route.body)]}}
+        operation["requestBody"] = {"required": required, "content": content}
+    return operation
+
+
+def _alternatives(route: Route) -> tuple[Any, ...]:
+    """The types of the answer: none, one, or several of which it is one."""
+    if isinstance(route.gives, tuple):
+        return route.gives
+    return (route.gives,) if route.gives is not None else ()
+
+
+def _operation_id(route: Route) -> str:
+    path = _PARAMETER.sub(r"\2", route.path)
+    return re.sub(r"\W+", "_", route.method.lower() + path)
+
+
+def _tag(route: Route) -> str:
+    parts = [part for part in route.path.split("/") if part and part not in ("api", "admin")]
+    return parts[0] if route.path.startswith("/api/") and parts else "operations"
+
+
+def _security(route: Route) -> list[dict[str, list[str]]]:
+    worker: list[dict[str, list[str]]] = [{"worker_id": [], "worker_secret": []}]
+    match route.access:
+        case Access.PUBLIC:
+            return []
+        case Access.WORK | Access.UPLOAD:
+            return [{"token": []}, *worker]
+        case _:
+            return [{"token": []}]
+
+
+def _parameters(route: Route) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = [
+        {"name": name, "in": "path", "required": True, "schema": _PARAMETERS[converter or None]}
+        for converter, name in _PARAMETER.findall(route.path)
+    ]
+    if route.query is not None:
+        schema = msgspec.json.schema_components([route.query], ref_template=_REF)[1]
+        for name, shape in schema[route.query.__name__]["properties"].items():
+            found.append({"name": name, "in": "query", "required": False, "schema": _plain(shape, schema)})
+    if route.method == "POST" and route.access is not Access.PUBLIC:
+        found.append(
+            {
+                "name": "Idempotency-Key",
+                "in": "header",
+                "required": False,
+                "description": "Makes the request repeatable for 24 hours",
+                "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+            }
+        )
+    return found
+
+
+def _plain(shape: dict[str, Any], components: dict[str, Any]) -> dict[str, Any]:
+    """A query parameter's schema without null (absent is how a query says it) and without references."""
+    options = [option for option in shape.get("anyOf", [shape]) if option.get("type") != "null"]
+    option = dict(options[0])
+    if "$ref" in option:
+        option = dict(components[option["$ref"].rsplit("/", 1)[1]])
+    if shape.get("default") is not None:
+        option["default"] = shape["default"]
+    return option
+
+
+def _responses(route: Route, known: dict[str, Any]) -> dict[str, Any]:
+    kind = "text/plain" if route.gives is str else "application/json"
+    good: dict[str, Any] = {"description": "Done"}
+    shapes = [known[str(type_)] for type_ in _alternatives(route)]
+    if shapes:
+        good["content"] = {kind: {"schema": shapes[0] if len(shapes) == 1 else {"anyOf": shapes}}}
+    problem = {"application/problem+json": {"schema": known[str(Problem)]}}
+    answers = {str(route.status): good}
+    if route.status == 201:
+        answers["200"] = good  # what a repetition finds
+    if route.path in ("/api/health", "/readyz"):
+        answers["503"] = {"description": "Not healthy", "content": good["content"]}
+    else:
+        answers["default"] = {"description": "Refused (RFC 9457)", "content": problem}
+    return answers
+
+
+async def openapi(call: Call) -> dict[str, Any]:
+    return document()
+
+
+async def docs(call: Call) -> Response:
+    """The same for a person: one page, no script, no asset from anywhere else."""
+    return Response(await render_template("docs.html", api=document()), content_type="text/html; charset=utf-8")
+
+
+ROUTES = [
+    Route("GET", "/api/openapi.json", Access.PUBLIC, openapi, "This description", gives=dict[str, Any]),
+    Route("GET", "/api/docs", Access.PUBLIC, docs, "This description, to read", gives=str),
+]

@@ -1,0 +1,131 @@
+"""Statistics, health and metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import apsw
+import trio
+from prometheus_client.core import GaugeMetricFamily, Metric
+from quart import Response
+
+from actors.mailbox import ask
+from actors.messages import Ping
+from blobforge.job import JobStatus
+from blobforge.objects import ObjectStoreError
+from blobforge.refusals import Refusal
+from blobforge.store.reader import Stats
+from blobforge.worker import WorkerStatus
+from web.api import wire
+from web.routing import Access, Call, Route
+from web.services import Services
+
+WRITER_PATIENCE = 5.0  # seconds that `/readyz` waits for the writer to come round
+
+
+def stats_wire(stats: Stats, *, now: int) -> wire.StatsWire:
+    jobs, workers = stats.jobs, stats.workers
+    waiting = jobs[JobStatus.PENDING] + jobs[JobStatus.FAILED]
+    per_minute = stats.completed_per_minute
+    oldest = stats.oldest_pending_at
+    return wire.StatsWire(
+        total_jobs=sum(jobs.values()),
+        pending_jobs=jobs[JobStatus.PENDING],
+        running_jobs=jobs[JobStatus.RUNNING],
+        completed_jobs=jobs[JobStatus.COMPLETED],
+        failed_jobs=jobs[JobStatus.FAILED],
+        dead_jobs=jobs[JobStatus.DEAD],
+        uploading_jobs=jobs[JobStatus.UPLOADING],
+        cancelled_jobs=jobs[JobStatus.CANCELLED],
+        total_workers=sum(workers.values()),
+        online_workers=workers[WorkerStatus.ONLINE],
+        offline_workers=workers[WorkerStatus.OFFLINE],
+        draining_workers=workers[WorkerStatus.DRAINING],
+        by_type=stats.by_type,
+        by_priority={str(priority): counts for priority, counts in stats.by_priority.items()},
+        oldest_pending_seconds=max(0.0, (now - oldest) / 1000) if oldest is not None else None,
+        jobs_per_minute=round(per_minute, 3),
+        eta_seconds=round(waiting / per_minute * 60, 1) if waiting and per_minute else None,
+    )
+
+
+async def read_stats(services: Services) -> wire.StatsWire:
+    now = services.now()
+    return stats_wire(await services.reads.run(lambda reader: reader.stats(now=now)), now=now)
+
+
+async def stats(call: Call) -> wire.StatsWire:
+    return await read_stats(call.services)
+
+
+async def health(call: Call) -> tuple[int, wire.Health]:
+    """The parts one by one. A store or a backup that is away degrades; only the database makes it unhealthy."""
+    database = await _database(call.services)
+    store = await _object_store(call.services)
+    healthy = database.status == "healthy"
+    overall = "unhealthy" if not healthy else "healthy" if store.status == "healthy" else "degraded"
+    backup = wire.Part("disabled", detail="replication is not part of this release")
+    return (200 if healthy else 503), wire.Health(overall, database, store, backup)
+
+
+async def _database(services: Services) -> wire.Part:
+    with trio.move_on_after(WRITER_PATIENCE):
+        try:
+            await services.reads.run(lambda reader: reader.sanity())
+        except apsw.Error as error:
+            return wire.Part("unhealthy", detail=str(error))
+        outcome = await ask(services.writer, Ping())
+        if isinstance(outcome, Refusal):
+            return wire.Part("unhealthy", detail=outcome.detail)
+        return wire.Part("healthy")
+    return wire.Part("unhealthy", detail=f"the writer has not answered for {WRITER_PATIENCE:g} seconds")
+
+
+async def _object_store(services: Services) -> wire.Part:
+    try:
+        await services.objects.check()
+    except ObjectStoreError as error:
+        return wire.Part("unhealthy", name=services.objects.name, detail=str(error))
+    return wire.Part("healthy", name=services.objects.name)
+
+
+async def live(call: Call) -> wire.Status:
+    """The process answers. Touches nothing."""
+    return wire.Status("alive")
+
+
+async def ready(call: Call) -> tuple[int, wire.Part]:
+    """Whether the writer can commit now."""
+    part = await _database(call.services)
+    return (200, wire.Part("ready")) if part.status == "healthy" else (503, part)
+
+
+async def metrics(call: Call) -> Response:
+    now = call.services.now()
+    found = await call.services.reads.run(lambda reader: reader.stats(now=now))
+    text = call.services.metrics.render(_families(found, now=now))
+    return Response(text, content_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _families(stats: Stats, *, now: int) -> Iterable[Metric]:
+    jobs = GaugeMetricFamily("blobforge_jobs", "Jobs by type and status", labels=["type", "status"])
+    for type_, counts in stats.by_type.items():
+        for status, n in counts.items():
+            jobs.add_metric([type_, status], n)
+    workers = GaugeMetricFamily("blobforge_workers", "Workers by status", labels=["status"])
+    for worker_status, n in stats.workers.items():
+        workers.add_metric([worker_status], n)
+    oldest = GaugeMetricFamily("blobforge_oldest_pending_seconds", "Age of the oldest pending job")
+    age = (now - stats.oldest_pending_at) / 1000 if stats.oldest_pending_at is not None else 0.0
+    oldest.add_metric([], max(0.0, age))
+    return [jobs, workers, oldest]
+
+
+ROUTES = [
+    Route("GET", "/api/stats", Access.READ, stats, "Queue statistics, in constant time", gives=wire.StatsWire),
+    Route("GET", "/api/health", Access.PUBLIC, health, "Health of the parts", gives=wire.Health),
+    Route("GET", "/health", Access.PUBLIC, health, "Health of the parts", gives=wire.Health, hidden=True),
+    Route("GET", "/livez", Access.PUBLIC, live, "Whether the process answers", gives=wire.Status),
+    Route("GET", "/readyz", Access.PUBLIC, ready, "Whether the server can commit", gives=wire.Part),
+    Route("GET", "/metrics", Access.READ, metrics, "Metrics for Prometheus", gives=str),
+]  # fmt: skip

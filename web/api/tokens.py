@@ -1,0 +1,60 @@
+"""API tokens: list, create, delete."""
+
+from __future__ import annotations
+
+from actors.messages import CreateToken, DeleteToken
+from blobforge.access import DEFAULT_SCOPES, Scope, Token, hash_secret, shown_prefix
+from blobforge.refusals import Refusal
+from web.api import secrets, wire
+from web.routing import Access, Call, Route
+
+DAY_MS = 86_400_000
+
+
+async def listed(call: Call) -> list[wire.TokenWire]:
+    return [_wire(token) for token in await call.services.reads.run(lambda reader: reader.tokens())]
+
+
+async def create(call: Call, body: wire.TokenBody) -> wire.TokenMade | Refusal:
+    """The token is shown in this answer and never again: only its hash is kept."""
+    scopes = {Scope(scope) for scope in body.scopes or DEFAULT_SCOPES}
+    if body.is_admin:
+        scopes = {Scope.ADMIN}
+    expires = call.services.now() + round(body.expires_in * DAY_MS) if body.expires_in is not None else None
+    secret = secrets.api_token(call)
+    outcome = await call.ask(
+        CreateToken(body.name, hash_secret(secret), shown_prefix(secret), frozenset(scopes), expires)
+    )
+    return outcome if isinstance(outcome, Refusal) else wire.TokenMade(outcome.token_id, secret, outcome.name)
+
+
+async def delete(call: Call) -> wire.Status | Refusal:
+    outcome = await call.ask(DeleteToken(call.params["token_id"]))
+    return outcome if isinstance(outcome, Refusal) else wire.Status("deleted")
+
+
+def _wire(token: Token) -> wire.TokenWire:
+    return wire.TokenWire(
+        id=token.id,
+        name=token.name,
+        prefix=token.prefix,
+        scopes=sorted(token.scopes),
+        is_admin=Scope.ADMIN in token.scopes,
+        created_at=wire.rfc3339(token.created_at),
+        expires_at=wire.time_or_none(token.expires_at),
+        last_used_at=wire.time_or_none(token.last_used_at),
+    )
+
+
+def _under(prefix: str, *, hidden: bool) -> list[Route]:
+    return [
+        Route("GET", prefix, Access.ADMIN, listed, "All API tokens", gives=list[wire.TokenWire], hidden=hidden),
+        Route("POST", prefix, Access.ADMIN, create, "Create an API token; it is shown once",
+              body=wire.TokenBody, gives=wire.TokenMade, status=201, hidden=hidden),
+        Route("DELETE", f"{prefix}/<id:token_id>", Access.ADMIN, delete, "Revoke an API token, at once",
+              gives=wire.Status, hidden=hidden),
+    ]  # fmt: skip
+
+
+# Existing clients know the second address.
+ROUTES = [*_under("/api/admin/tokens", hidden=False), *_under("/api/tokens", hidden=True)]

@@ -1,0 +1,523 @@
+"""What goes over the wire: the types that decode every body, and the shapes of every answer.
+
+The field names of *(existing)* shapes are fixed by clients that we do not control; see docs/api in the README.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from actors.messages import JobBeat
+from blobforge.job import Attempt, Job, JobStatus, Outcome
+
+# ------------------------------------------------------------------ parts
+
+Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+\Z")]
+WorkerId = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=200,
+        pattern=r"^[^\s/\x00-\x1f\x7f]+\Z",
+        description="Chosen by the worker; no spaces, no slash",
+    ),
+]
+JobType = Annotated[
+    str, Meta(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:+-]*\Z", examples=["pdf"])
+]
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z", description="64 lowercase hex digits")]
+Priority = Annotated[int, Meta(ge=1, le=5, description="1 (critical) to 5 (background)")]
+MaxAttempts = Annotated[int, Meta(ge=1, le=1000)]
+Size = Annotated[int, Meta(ge=0, le=2**53, description="bytes")]
+Tag = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+\Z")]
+SourcePath = Annotated[str, Meta(max_length=4096, pattern=r"^[^\x00]*\Z")]
+ShortText = Annotated[str, Meta(max_length=1000, pattern=r"^[^\x00]*\Z")]
+Lease = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\x00]*\Z")]
+ObjectKey = Annotated[str, Meta(min_length=1, max_length=1024, pattern=r"^[^\x00]*\Z")]
+JobId = Annotated[int, Meta(ge=1, le=2**63 - 1)]
+ClaimKey = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00]*\Z")]
+Json = dict[str, Any]
+
+
+# ------------------------------------------------------------------ workers
+
+
+class RegisterBody(msgspec.Struct, frozen=True):
+    id: WorkerId
+    type: JobType
+    metadata: Json | None = None
+    labels: Json | list[Tag] | None = None
+    version: ShortText | None = None
+
+
+class Registered(msgspec.Struct, frozen=True):
+    """Intervals are in seconds."""
+
+    heartbeat_interval: float
+    worker_timeout: float
+    status: str = "registered"
+
+
+class HeartbeatJob(msgspec.Struct, frozen=True):
+    job_id: JobId
+    lease: Lease | None = None
+    progress: Json | None = None
+
+
+class HeartbeatBody(msgspec.Struct, frozen=True):
+    job_id: JobId | None = None
+    lease: Lease | None = None
+    progress: Json | None = None
+    jobs: Annotated[list[HeartbeatJob], Meta(max_length=1000)] = []
+
+
+class HeartbeatAnswer(msgspec.Struct, frozen=True):
+    """`abandon` lists the jobs named whose lease this worker no longer holds: stop working on them."""
+
+    drain: bool
+    abandon: list[int]
+    lease_expires_at: str | None
+    status: str = "ok"
+
+
+class Status(msgspec.Struct, frozen=True):
+    status: str
+
+
+class WorkerWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    id: str
+    type: str
+    status: str
+    enabled: bool
+    created_at: str
+    updated_at: str
+    name: str | None = None
+    last_heartbeat: str | None = None
+    current_job_id: int | None = None
+    current_job_ids: list[int] = []
+    metadata: msgspec.Raw | None = None
+    labels: msgspec.Raw | None = None
+    version: str | None = None
+
+
+# ------------------------------------------------------------------ claims and attempts
+
+
+class ClaimBody(msgspec.Struct, frozen=True):
+    """`wait` is in seconds. `job_type` or `job_types`, not both."""
+
+    worker_id: WorkerId | None = None
+    job_type: JobType | None = None
+    job_types: Annotated[list[JobType], Meta(min_length=1, max_length=50)] | None = None
+    wait: Annotated[float, Meta(ge=0, le=60)] = 0.0
+    limit: Annotated[int, Meta(ge=1, le=500)] | None = None
+    claim_key: ClaimKey | None = None
+
+
+class CompleteBody(msgspec.Struct, frozen=True):
+    worker_id: WorkerId | None = None
+    output_key: ObjectKey | None = None
+    result: Json | None = None
+    lease: Lease | None = None
+    checksum: Sha256 | None = None
+    claim_next: bool = False
+
+
+class FailBody(msgspec.Struct, frozen=True):
+    """Texts are cut to size, not refused: a failure must not get lost over its own length."""
+
+    worker_id: WorkerId | None = None
+    error: str = "the worker gave no reason"
+    lease: Lease | None = None
+    kind: str | None = None
+    traceback: str | None = None
+    log_tail: str | None = None
+    retryable: bool = True
+
+
+class ReleaseBody(msgspec.Struct, frozen=True):
+    worker_id: WorkerId | None = None
+    lease: Lease | None = None
+    reason: ShortText | None = None
+
+
+class CompleteItem(CompleteBody, frozen=True, kw_only=True):
+    job_id: JobId
+
+
+class FailItem(FailBody, frozen=True, kw_only=True):
+    job_id: JobId
+
+
+class CompleteMany(msgspec.Struct, frozen=True):
+    jobs: Annotated[list[CompleteItem], Meta(min_length=1, max_length=1000)]
+
+
+class FailMany(msgspec.Struct, frozen=True):
+    jobs: Annotated[list[FailItem], Meta(min_length=1, max_length=1000)]
+
+
+class GrantWire(msgspec.Struct, frozen=True):
+    """One attempt: fetch `source_url`, PUT the result to `upload_url`, then complete with `output_key`.
+
+    When there is no job, `job` is null and nothing else is there.
+    """
+
+    job: JobWire | None
+    source_url: str | msgspec.UnsetType = msgspec.UNSET
+    upload_url: str | msgspec.UnsetType = msgspec.UNSET
+    output_key: str | msgspec.UnsetType = msgspec.UNSET
+    lease: str | msgspec.UnsetType = msgspec.UNSET
+    lease_expires_at: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class GrantsWire(msgspec.Struct, frozen=True):
+    jobs: list[GrantWire]
+
+
+class CompleteAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`next` answers `claim_next`, as a claim would be."""
+
+    status: str
+    next: GrantWire | None = None
+
+
+class FailAnswer(msgspec.Struct, frozen=True):
+    will_retry: bool
+    status: str = "failed"
+
+
+# ------------------------------------------------------------------ jobs
+
+
+class SubmitBody(msgspec.Struct, frozen=True):
+    type: JobType
+    source_hash: Sha256
+    source_path: SourcePath | None = None
+    source_size: Size | None = None
+    priority: Priority = 3
+    max_attempts: MaxAttempts | None = None
+    tags: Annotated[list[Tag], Meta(max_length=100)] | None = None
+    metadata: Json | None = None
+
+
+class SubmitMany(msgspec.Struct, frozen=True):
+    jobs: Annotated[list[SubmitBody], Meta(min_length=1, max_length=1000)]
+
+
+class SubmitAnswer(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    job_id: int
+    existing: bool
+    status: JobStatus
+    upload_url: str | None = None
+    upload_headers: dict[str, str] | None = None
+
+
+class Items(msgspec.Struct, frozen=True):
+    """One answer an item, in their order; a refused one has `error`, `type` and `status_code`."""
+
+    items: list[dict[str, Any]]
+
+
+class RetryBody(msgspec.Struct, frozen=True):
+    reset_attempts: bool = False
+    priority: Priority | None = None
+
+
+class PriorityBody(msgspec.Struct, frozen=True):
+    priority: Priority
+
+
+class BulkBody(msgspec.Struct, frozen=True, kw_only=True):
+    """`ids`, or a filter; an empty filter matches nothing, so that a slip does not touch everything."""
+
+    ids: Annotated[list[JobId], Meta(min_length=1, max_length=10_000)] | None = None
+    status: JobStatus | None = None
+    type: JobType | None = None
+    tag: Tag | None = None
+    worker: WorkerId | None = None
+    q: Annotated[str, Meta(min_length=1, max_length=500)] | None = None
+    dry_run: bool = False
+
+
+class BulkRetry(BulkBody, frozen=True, kw_only=True):
+    reset_attempts: bool = False
+    priority: Priority | None = None
+
+
+class BulkPriority(BulkBody, frozen=True, kw_only=True):
+    priority: Priority
+
+
+class BulkAnswer(msgspec.Struct, frozen=True):
+    """How many matched, how many were (or, in a dry run, would be) changed, and how many refused the change."""
+
+    matched: int
+    changed: int
+    refused: int
+    dry_run: bool
+
+
+class AttemptWire(msgspec.Struct, frozen=True, omit_defaults=True):
+    attempt: int
+    worker_id: str
+    started_at: str
+    ended_at: str | None = None
+    outcome: Outcome | None = None
+    kind: str | None = None
+    error: str | None = None
+    traceback: str | None = None
+    log_tail: str | None = None
+
+
+class JobWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """Absent where null."""
+
+    id: int
+    type: str
+    status: JobStatus
+    priority: int
+    source_hash: str
+    attempts: int
+    max_attempts: int
+    created_at: str
+    updated_at: str
+    source_path: str | None = None
+    source_size: int | None = None
+    worker_id: str | None = None
+    started_at: str | None = None
+    completed_at: str | None = None
+    last_error: str | None = None
+    tags: tuple[str, ...] = ()
+    metadata: msgspec.Raw | None = None
+    result: msgspec.Raw | None = None
+    progress: msgspec.Raw | None = None
+    not_before: str | None = None
+    heartbeat_at: str | None = None
+    output_key: str | None = None
+    losses: int = 0
+    attempt_history: list[AttemptWire] = []
+
+
+class JobsWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """`total` is exact unless `total_exact` is false: then it is what is known so far, at least."""
+
+    jobs: list[JobWire]
+    total: int
+    limit: int
+    offset: int
+    total_exact: bool
+    next_cursor: str | None = None
+
+
+# ------------------------------------------------------------------ files, tokens, workers' credentials
+
+
+class UploadBody(msgspec.Struct, frozen=True):
+    key: ObjectKey | None = None
+    source_hash: Sha256 | None = None
+    content_type: Annotated[str, Meta(max_length=200, pattern=r"^[\x20-\x7e]*\Z")] | None = None
+    job_id: JobId | None = None
+    lease: Lease | None = None
+    worker_id: WorkerId | None = None
+    checksum: Sha256 | None = None
+
+
+class UploadAnswer(msgspec.Struct, frozen=True):
+    url: str
+    key: str
+    headers: dict[str, str]
+
+
+class Url(msgspec.Struct, frozen=True):
+    url: str
+
+
+class TokenBody(msgspec.Struct, frozen=True):
+    """`expires_in` is in days; absent: never."""
+
+    name: Name
+    is_admin: bool = False
+    scopes: list[Annotated[str, Meta(pattern=r"^(read|submit|work|admin)\Z")]] | None = None
+    expires_in: Annotated[float, Meta(gt=0, le=36_500)] | None = None
+
+
+class TokenMade(msgspec.Struct, frozen=True):
+    """The only time that the token is shown."""
+
+    id: int
+    token: str
+    name: str
+
+
+class TokenWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    id: int
+    name: str
+    prefix: str
+    scopes: list[str]
+    is_admin: bool
+    created_at: str
+    expires_at: str | None = None
+    last_used_at: str | None = None
+
+
+class WorkerBody(msgspec.Struct, frozen=True):
+    id: WorkerId
+    type: JobType
+    name: Name | None = None
+
+
+class WorkerMade(msgspec.Struct, frozen=True):
+    """The only time that the secret is shown."""
+
+    id: str
+    name: str
+    type: str
+    secret: str
+
+
+# ------------------------------------------------------------------ lists, statistics, health
+
+
+class ListQuery(msgspec.Struct, frozen=True):
+    """What `GET /api/jobs` takes. `cursor` is `next_cursor` of the page before, and fast at any depth."""
+
+    status: JobStatus | None = None
+    type: str | None = None
+    tag: str | None = None
+    worker: str | None = None
+    q: Annotated[str, Meta(max_length=500)] | None = None
+    limit: Annotated[int, Meta(ge=1, le=100)] = 50
+    offset: Annotated[int, Meta(ge=0, le=10_000, description="beyond 10,000 use `cursor`")] = 0
+    cursor: Annotated[str, Meta(max_length=200)] | None = None
+
+
+class StatsWire(msgspec.Struct, frozen=True, kw_only=True):
+    """`jobs_per_minute` is the mean of the last ten minutes; `eta_seconds` is null while nothing is completed."""
+
+    total_jobs: int
+    pending_jobs: int
+    running_jobs: int
+    completed_jobs: int
+    failed_jobs: int
+    dead_jobs: int
+    uploading_jobs: int
+    cancelled_jobs: int
+    total_workers: int
+    online_workers: int
+    offline_workers: int
+    draining_workers: int
+    by_type: dict[str, dict[str, int]]
+    by_priority: dict[str, dict[str, int]]
+    oldest_pending_seconds: float | None
+    jobs_per_minute: float
+    eta_seconds: float | None
+
+
+class Part(msgspec.Struct, frozen=True, omit_defaults=True):
+    status: str
+    name: str | None = None
+    detail: str | None = None
+
+
+class Health(msgspec.Struct, frozen=True):
+    status: str
+    database: Part
+    object_store: Part
+    backup: Part
+
+
+# ------------------------------------------------------------------ from the domain to the wire
+
+
+@lru_cache(maxsize=1024)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def rfc3339(ms: int) -> str:
+    """Milliseconds since the epoch as RFC 3339 in UTC."""
+    seconds, rest = divmod(ms, 1000)
+    return f"{_second(seconds)}.{rest:03d}Z"
+
+
+def time_or_none(ms: int | None) -> str | None:
+    return rfc3339(ms) if ms is not None else None
+
+
+def raw(text: str | None) -> msgspec.Raw | None:
+    """JSON that is passed on as it was stored."""
+    return msgspec.Raw(text.encode()) if text is not None else None
+
+
+def json_text(value: Any) -> str | None:
+    """JSON to be stored as it came."""
+    return msgspec.json.encode(value).decode() if value is not None else None
+
+
+def job_wire(job: Job, attempts: list[Attempt] | None = None) -> JobWire:
+    return JobWire(
+        id=job.id,
+        type=job.type,
+        status=job.status,
+        priority=job.priority,
+        source_hash=job.source_hash,
+        attempts=job.attempts,
+        max_attempts=job.max_attempts,
+        created_at=rfc3339(job.created_at),
+        updated_at=rfc3339(job.updated_at),
+        source_path=job.source_path,
+        source_size=job.source_size,
+        worker_id=job.worker_id,
+        started_at=time_or_none(job.started_at),
+        completed_at=time_or_none(job.completed_at),
+        last_error=job.last_error,
+        tags=job.tags,
+        metadata=raw(job.metadata),
+        result=raw(job.result),
+        progress=raw(job.progress),
+        not_before=time_or_none(job.not_before),
+        heartbeat_at=time_or_none(job.heartbeat_at),
+        output_key=job.output_key,
+        losses=job.losses,
+        attempt_history=[attempt_wire(attempt) for attempt in attempts or ()],
+    )
+
+
+def attempt_wire(attempt: Attempt) -> AttemptWire:
+    return AttemptWire(
+        attempt.attempt,
+        attempt.worker_id,
+        rfc3339(attempt.started_at),
+        time_or_none(attempt.ended_at),
+        attempt.outcome,
+        attempt.kind,
+        attempt.error,
+        attempt.traceback,
+        attempt.log_tail,
+    )
+
+
+def beats(body: HeartbeatBody) -> tuple[JobBeat, ...]:
+    """The jobs that a heartbeat names, in the old form and in the new one."""
+    named = [HeartbeatJob(body.job_id, body.lease, body.progress)] if body.job_id is not None else []
+    return tuple(JobBeat(job.job_id, job.lease, json_text(job.progress)) for job in (*named, *body.jobs))
+
+
+def clipped(text: str, most: int) -> str:
+    """The beginning of a text, at most `most` characters, without NUL."""
+    text = text.replace("\0", "")
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def clipped_tail(text: str | None, most: int) -> str | None:
+    """The end of a text, at most `most` characters, without NUL."""
+    if text is None:
+        return None
+    text = text.replace("\0", "")
+    return text if len(text) <= most else "…" + text[1 - most :]

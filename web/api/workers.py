@@ -1,0 +1,152 @@
+"""Workers: register, heartbeat, leave; and what an administrator does to them."""
+
+from __future__ import annotations
+
+from actors.messages import (
+    CreateWorker,
+    DisableWorker,
+    Drain,
+    EnableWorker,
+    Heartbeat,
+    Message,
+    Register,
+    RemoveWorker,
+    ReplaceSecret,
+    Unregister,
+    WorkerChanged,
+)
+from blobforge.access import hash_secret
+from blobforge.refusals import Refusal, RefusalCode
+from blobforge.worker import Worker
+from web.api import secrets, wire
+from web.routing import Access, Call, Route
+
+
+async def register(call: Call, body: wire.RegisterBody) -> wire.Registered | Refusal:
+    if call.caller.worker_id not in (None, body.id):
+        return _not_you(call, body.id)
+    outcome = await call.ask(
+        Register(
+            call.caller,
+            body.id,
+            body.type,
+            wire.json_text(body.metadata),
+            wire.json_text(body.labels),
+            body.version,
+        )
+    )
+    if isinstance(outcome, Refusal):
+        return outcome
+    settings = call.services.settings
+    return wire.Registered(settings.beat_every, settings.worker_timeout)
+
+
+async def heartbeat(call: Call, body: wire.HeartbeatBody) -> wire.HeartbeatAnswer | Refusal:
+    outcome = await call.ask(Heartbeat(call.caller, call.params["worker_id"], wire.beats(body)))
+    if isinstance(outcome, Refusal):
+        return outcome
+    timeout = round(call.services.settings.worker_timeout * 1000)
+    expires = outcome.renewed + timeout if outcome.renewed is not None else None
+    return wire.HeartbeatAnswer(outcome.drain, list(outcome.abandon), wire.time_or_none(expires))
+
+
+async def unregister(call: Call) -> wire.Status | Refusal:
+    return await _change(call, Unregister(call.caller, call.params["worker_id"]), "unregistered")
+
+
+async def drain(call: Call) -> wire.Status | Refusal:
+    return await _change(call, Drain(call.params["worker_id"]), "draining")
+
+
+async def remove(call: Call) -> wire.Status | Refusal:
+    return await _change(call, RemoveWorker(call.params["worker_id"]), "removed")
+
+
+async def enable(call: Call) -> wire.Status | Refusal:
+    return await _change(call, EnableWorker(call.params["worker_id"]), "enabled")
+
+
+async def disable(call: Call) -> wire.Status | Refusal:
+    return await _change(call, DisableWorker(call.params["worker_id"]), "disabled")
+
+
+async def _change(call: Call, message: Message[WorkerChanged], status: str) -> wire.Status | Refusal:
+    outcome = await call.ask(message)
+    return outcome if isinstance(outcome, Refusal) else wire.Status(status)
+
+
+async def listed(call: Call) -> list[wire.WorkerWire]:
+    workers = await call.services.reads.run(lambda reader: reader.workers())
+    return [_wire(worker, jobs) for worker, jobs in workers]
+
+
+async def shown(call: Call) -> wire.WorkerWire | Refusal:
+    worker_id = call.params["worker_id"]
+    for worker, jobs in await call.services.reads.run(lambda reader: reader.workers(worker_id)):
+        return _wire(worker, jobs)
+    return Refusal(RefusalCode.NO_SUCH_WORKER, f"There is no worker {worker_id!r}.")
+
+
+async def create(call: Call, body: wire.WorkerBody) -> wire.WorkerMade | Refusal:
+    secret = secrets.worker_secret(call)
+    outcome = await call.ask(CreateWorker(body.id, body.type, hash_secret(secret), body.name))
+    return _made(outcome, secret)
+
+
+async def regenerate(call: Call) -> wire.WorkerMade | Refusal:
+    secret = secrets.worker_secret(call)
+    outcome = await call.ask(ReplaceSecret(call.params["worker_id"], hash_secret(secret)))
+    return _made(outcome, secret)
+
+
+def _made(outcome: WorkerChanged | Refusal, secret: str) -> wire.WorkerMade | Refusal:
+    if isinstance(outcome, Refusal):
+        return outcome
+    return wire.WorkerMade(outcome.worker_id, outcome.name or outcome.worker_id, outcome.type, secret)
+
+
+def _not_you(call: Call, named: str) -> Refusal:
+    return Refusal(RefusalCode.NOT_YOURS, f"You are worker {call.caller.worker_id!r}, not {named!r}.")
+
+
+def _wire(worker: Worker, jobs: list[int]) -> wire.WorkerWire:
+    return wire.WorkerWire(
+        id=worker.id,
+        type=worker.type,
+        status=worker.status,
+        enabled=worker.enabled,
+        created_at=wire.rfc3339(worker.created_at),
+        updated_at=wire.rfc3339(worker.updated_at),
+        name=worker.name,
+        last_heartbeat=wire.time_or_none(worker.last_heartbeat),
+        current_job_id=jobs[0] if jobs else None,
+        current_job_ids=jobs,
+        metadata=wire.raw(worker.metadata),
+        labels=wire.raw(worker.labels),
+        version=worker.version,
+    )
+
+
+ROUTES = [
+    Route("POST", "/api/workers/register", Access.WORK, register, "Register a worker: it is online from now on",
+          body=wire.RegisterBody, gives=wire.Registered),
+    Route("POST", "/api/workers/<worker:worker_id>/heartbeat", Access.WORK, heartbeat,
+          "A sign of life; renews the leases of the jobs named and keeps their progress",
+          body=wire.HeartbeatBody, gives=wire.HeartbeatAnswer),
+    Route("POST", "/api/workers/<worker:worker_id>/unregister", Access.WORK, unregister,
+          "The worker leaves; its running jobs go back at once", gives=wire.Status),
+    Route("POST", "/api/workers/<worker:worker_id>/drain", Access.ADMIN, drain,
+          "No new jobs for this worker; what it runs, it may end", gives=wire.Status),
+    Route("DELETE", "/api/workers/<worker:worker_id>", Access.ADMIN, remove,
+          "Remove a worker; its running jobs go back at once", gives=wire.Status),
+    Route("GET", "/api/workers", Access.READ, listed, "All workers", gives=list[wire.WorkerWire]),
+    Route("GET", "/api/workers/<worker:worker_id>", Access.READ, shown, "One worker", gives=wire.WorkerWire),
+    Route("POST", "/api/admin/workers", Access.ADMIN, create, "Give a worker a credential of its own",
+          body=wire.WorkerBody, gives=wire.WorkerMade, status=201),
+    Route("POST", "/api/admin/workers/<worker:worker_id>/regenerate", Access.ADMIN, regenerate,
+          "A new secret for a worker; the old one is worth nothing from now on", gives=wire.WorkerMade),
+    Route("POST", "/api/admin/workers/<worker:worker_id>/enable", Access.ADMIN, enable,
+          "Let a worker work again; also ends a drain", gives=wire.Status),
+    Route("POST", "/api/admin/workers/<worker:worker_id>/disable", Access.ADMIN, disable,
+          "Refuse a worker's credential; its running jobs go back at once", gives=wire.Status),
+]  # fmt: skip

@@ -1,0 +1,108 @@
+"""The HTTP front as one Quart-Trio app: routes, limits, and the last word on errors."""
+
+from __future__ import annotations
+
+import secrets
+from functools import partial
+
+import structlog
+from quart import Response, redirect, request
+from quart_trio import QuartTrio
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import BaseConverter
+from werkzeug.wrappers import Response as BaseResponse
+
+from actors.mailbox import ask
+from actors.messages import SourceArrived
+from blobforge.objects import ObjectInfo
+from blobforge.objects.keys import is_source_key
+from blobforge.objects.local import LocalStore
+from web import events
+from web.api import ROUTES as API_ROUTES
+from web.api import openapi
+from web.dispatch import http_problem, view
+from web.objects import object_routes
+from web.problems import internal_error
+from web.routing import Route
+from web.services import Services
+
+log = structlog.get_logger("blobforge.http")
+
+# The pages that exist so far need a stylesheet and nothing else.
+SECURITY_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; frame-ancestors 'none'; "
+    "base-uri 'none'; form-action 'self'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "DENY",
+}
+
+
+class IdConverter(BaseConverter):
+    """An id: digits, few enough to fit into the database's integers."""
+
+    regex = r"[1-9][0-9]{0,17}"
+
+    def to_python(self, value: str) -> int:
+        return int(value)
+
+
+class WorkerConverter(BaseConverter):
+    """A worker's id, as its wire type allows it."""
+
+    regex = r"[^/\s\x00-\x1f\x7f]{1,200}"
+
+
+def routes() -> list[Route]:
+    """Every route of the API, the event stream and the documentation."""
+    return [*API_ROUTES, *events.ROUTES, *openapi.ROUTES]
+
+
+def make_app(services: Services) -> QuartTrio:
+    """The app. It holds no state of its own: all of it is in `services`."""
+    app = QuartTrio("web", static_folder="api/static", template_folder="api/templates")
+    app.config["MAX_CONTENT_LENGTH"] = services.settings.max_body
+    app.config["BODY_TIMEOUT"] = services.settings.request_timeout
+    app.url_map.converters["id"] = IdConverter
+    app.url_map.converters["worker"] = WorkerConverter
+    app.url_map.merge_slashes = False
+    for route in routes():
+        app.add_url_rule(route.path, route.name, view(route, services), methods=[route.method])
+    if isinstance(services.objects, LocalStore):
+        received = partial(_received, services)
+        app.register_blueprint(
+            object_routes(services.objects, max_size=services.settings.max_object_size, on_received=received)
+        )
+    app.add_url_rule("/", "home", home, methods=["GET"])
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(Exception, _bug)
+    app.after_request(_secure)
+    return app
+
+
+async def _received(services: Services, key: str, info: ObjectInfo) -> None:
+    """The embedded store has an object: a job may wait for it, and need not wait for the intake to look."""
+    if is_source_key(key):
+        digest = key.removeprefix("sources/")
+        await ask(services.writer, SourceArrived(digest, info.size, verified=info.sha256 == digest))
+
+
+async def home() -> BaseResponse:
+    """The dashboard's place; until it is built, the API's documentation is what a person can read."""
+    return redirect("/api/docs")
+
+
+async def _http_error(error: HTTPException) -> Response:
+    return http_problem(error, secrets.token_hex(8))
+
+
+async def _bug(error: Exception) -> Response:
+    request_id = secrets.token_hex(8)
+    log.error("unhandled error", request_id=request_id, exc_info=error)
+    return internal_error(instance=request.path, request_id=request_id)
+
+
+async def _secure(response: Response) -> Response:
+    for name, value in SECURITY_HEADERS.items():
+        response.headers.setdefault(name, value)
+    return response

@@ -1,0 +1,33 @@
+"""Reading the credential off a request. Identity comes from here and from nowhere else."""
+
+from __future__ import annotations
+
+from quart import Request
+
+from blobforge.access import Caller
+from blobforge.refusals import Refusal, RefusalCode
+from web.auth.keyring import NOBODY, Keyring
+
+LONGEST_SECRET = 512  # characters; ours have 46
+
+
+async def authenticate(request: Request, keyring: Keyring) -> Caller | Refusal:
+    """The caller, by `Authorization: Bearer` or by `X-Worker-ID` with `X-Worker-Secret`."""
+    authorization = request.headers.get("Authorization")
+    worker_id = request.headers.get("X-Worker-ID")
+    worker_secret = request.headers.get("X-Worker-Secret")
+    if authorization is not None:
+        if worker_secret is not None:
+            return Refusal(
+                RefusalCode.UNAUTHENTICATED, "Send one credential: an API token or a worker's, not both of them."
+            )
+        kind, _, secret = authorization.partition(" ")
+        secret = secret.strip()
+        if kind.lower() != "bearer" or not secret or len(secret) > LONGEST_SECRET:
+            return NOBODY
+        return await keyring.token(secret)
+    if worker_id is not None and worker_secret is not None:
+        if not worker_id or max(len(worker_id), len(worker_secret)) > LONGEST_SECRET:
+            return NOBODY
+        return await keyring.worker(worker_id, worker_secret)
+    return NOBODY

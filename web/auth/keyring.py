@@ -1,0 +1,91 @@
+"""From a credential to its caller. State owned here: a cache of valid credentials, and uses not yet written.
+
+The cache is emptied by the commit that changes any credential, before that commit is answered: a revoked token is
+refused from that moment on.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from actors.mailbox import Envelope, Mailbox, Reply
+from actors.messages import TouchTokens
+from blobforge.access import Caller, Scope, Token, hash_secret
+from blobforge.events import AccessChanged, Fact
+from blobforge.refusals import Refusal, RefusalCode
+from blobforge.worker import Worker
+from web.reads import ReadPool
+
+CACHED = 20_000  # credentials; a fleet of ten thousand fits twice
+TOUCH_MS = 60_000  # a token's last use is written at most once in this time
+
+NOBODY = Refusal(
+    RefusalCode.UNAUTHENTICATED,
+    "Send an API token (`Authorization: Bearer bf_...`) or a worker's credential (`X-Worker-ID`, `X-Worker-Secret`).",
+)
+UNKNOWN_TOKEN = Refusal(RefusalCode.UNAUTHENTICATED, "This API token is not known here, or it was revoked.")
+EXPIRED_TOKEN = Refusal(
+    RefusalCode.UNAUTHENTICATED, "This API token has expired. Ask an administrator for a new one."
+)
+UNKNOWN_WORKER = Refusal(RefusalCode.UNAUTHENTICATED, "This worker id and secret do not belong together.")
+
+
+class Keyring:
+    def __init__(self, reads: ReadPool, writer: Mailbox[Envelope[Any]], *, now: Callable[[], int]) -> None:
+        self._reads = reads
+        self._writer = writer
+        self._now = now
+        self._tokens: dict[str, Token] = {}
+        self._workers: dict[str, Worker] = {}
+        self._changes = 0
+        self._touched: dict[int, int] = {}
+
+    def post(self, facts: Iterable[Fact]) -> None:
+        """Told of every commit, before its askers are."""
+        if any(isinstance(fact, AccessChanged) for fact in facts):
+            self._changes += 1
+            self._tokens.clear()
+            self._workers.clear()
+
+    async def token(self, secret: str) -> Caller | Refusal:
+        """The caller that an API token stands for."""
+        digest = hash_secret(secret)
+        token = self._tokens.get(digest)
+        if token is None:
+            changes = self._changes
+            token = await self._reads.run(lambda reader: reader.token_by_hash(digest))
+            if token is None:
+                return UNKNOWN_TOKEN
+            if changes == self._changes and len(self._tokens) < CACHED:
+                self._tokens[digest] = token
+        if token.expired(self._now()):
+            return EXPIRED_TOKEN
+        self._note_use(token)
+        return token.caller()
+
+    async def worker(self, worker_id: str, secret: str) -> Caller | Refusal:
+        """The caller that a worker's own credential stands for."""
+        worker = self._workers.get(worker_id)
+        if worker is None:
+            changes = self._changes
+            worker = await self._reads.run(lambda reader: reader.worker(worker_id))
+            if worker is not None and changes == self._changes and len(self._workers) < CACHED:
+                self._workers[worker_id] = worker
+        # Compared even when there is no such worker, so that the time says nothing.
+        known = worker.secret_hash if worker is not None and worker.secret_hash else "0" * 64
+        if not hmac.compare_digest(known, hash_secret(secret)) or worker is None:
+            return UNKNOWN_WORKER
+        if not worker.enabled:
+            return Refusal(RefusalCode.WORKER_DISABLED, f"Worker {worker_id!r} is disabled by an administrator.")
+        return Caller(scopes=frozenset({Scope.WORK}), worker_id=worker_id, name=worker.name or worker_id)
+
+    def _note_use(self, token: Token) -> None:
+        now = self._now()
+        last = max(self._touched.get(token.id, 0), token.last_used_at or 0)
+        if now - last < TOUCH_MS:
+            return
+        # Nobody waits for it, and when the writer is busy it can wait for the next use.
+        if self._writer.offer(Envelope(TouchTokens(((token.id, now),)), Reply())):
+            self._touched[token.id] = now

@@ -1,0 +1,101 @@
+"""Request bodies larger than memory: read from the network only as fast as the handler takes them.
+
+Quart (0.22) reads a whole body into memory as fast as it comes, whether or not the handler iterates over it, and
+fixes its limit before any handler runs. For uploads of many GiB onto a disk slower than the network that ends in
+the out-of-memory killer. `StreamingConnection` gives uploads to the object routes a body of bounded size instead,
+without Quart's limit: their handler has its own. All other requests stay as Quart makes them.
+"""
+
+from __future__ import annotations
+
+import trio
+from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable
+from quart import Quart
+from quart.typing import ResponseTypes
+from quart.wrappers import Request
+from quart_trio.asgi import TrioASGIHTTPConnection
+from quart_trio.wrappers.request import TrioBody
+
+from blobforge.objects.links import PATH
+
+HIGH_WATER = 1 << 20  # bytes held for one upload: one batch of the store. Above it, TCP makes the client wait.
+
+
+class StreamedBody(TrioBody):
+    """A body that holds about HIGH_WATER bytes. Its sender waits while it is full."""
+
+    def __init__(self) -> None:
+        super().__init__(None, None)
+        self._taken = trio.Event()
+        self._unwanted = False
+
+    async def feed(self, data: bytes) -> None:
+        """Add `data`, then wait until there is room again."""
+        if self._unwanted:
+            return
+        self.append(data)
+        while len(self._data) >= HIGH_WATER:
+            self._taken = trio.Event()
+            await self._taken.wait()
+
+    async def __anext__(self) -> bytes:
+        data = await super().__anext__()
+        self._taken.set()
+        return data
+
+    def discard(self) -> None:
+        """Throw away what is here and what is still to come: the request is answered."""
+        self._unwanted = True
+        self.clear()
+        self._taken.set()
+
+    async def ended(self) -> None:
+        """Wait until the client has sent everything."""
+        await self._complete.wait()
+
+
+class StreamingConnection(TrioASGIHTTPConnection):
+    """Quart-Trio's connection, with a StreamedBody for uploads below `/objects/`."""
+
+    _upload: StreamedBody | None = None
+
+    def _create_request_from_scope(self, send: ASGISendCallable) -> Request:
+        request = super()._create_request_from_scope(send)
+        if request.method == "PUT" and request.path.startswith(PATH):
+            request.body = self._upload = StreamedBody()
+        return request
+
+    async def handle_messages(  # type: ignore[override]  # quart-trio passes the nursery, too
+        self, nursery: trio.Nursery, request: Request, receive: ASGIReceiveCallable
+    ) -> None:
+        body = request.body
+        if not isinstance(body, StreamedBody):
+            await super().handle_messages(nursery, request, receive)
+            return
+        while True:
+            message = await receive()
+            if message["type"] == "http.request":
+                await body.feed(message.get("body", b""))
+                if not message.get("more_body", False):
+                    body.set_complete()
+            elif message["type"] == "http.disconnect":
+                nursery.cancel_scope.cancel()  # the handler goes with its client, as everywhere in Quart-Trio
+                return
+
+    async def _send_response(self, send: ASGISendCallable, response: ResponseTypes) -> None:
+        # Hypercorn ends a request by putting a message behind those of its body: if they still waited here for
+        # a handler that is done, that message would wait for ever, and the connection with it.
+        if self._upload is not None:
+            self._upload.discard()
+        await super()._send_response(send, response)
+
+
+def install(app: object) -> None:
+    """Make `app`, a QuartTrio, use StreamingConnection. Raises RuntimeError when it has a connection of its own."""
+    assert isinstance(app, Quart), "what a blueprint is registered with"
+    if app.asgi_http_class is TrioASGIHTTPConnection:
+        app.asgi_http_class = StreamingConnection
+    elif app.asgi_http_class is not StreamingConnection:
+        raise RuntimeError(
+            f"{app.asgi_http_class} reads whole uploads into memory; derive it from StreamingConnection"
+        )

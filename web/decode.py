@@ -1,0 +1,77 @@
+"""From the bytes of a request to a typed body, or a Refusal that says what is wrong with it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, TypeVar
+
+import msgspec
+from werkzeug.datastructures import MultiDict
+
+from blobforge.refusals import Refusal, RefusalCode
+
+DEEPEST = 64  # levels of arrays and objects
+_STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+_AT = re.compile(r" - at `\$\.?(.*)`$")
+
+
+def json_body(body: bytes, content_type: str | None, decoder: msgspec.json.Decoder[Any]) -> Any | Refusal:
+    """Decode a JSON body. Returns the typed value, or 400, 415, 422 as a Refusal."""
+    if not body.strip():
+        body = b"{}"  # a client that has nothing to say may say nothing
+    elif not _is_json(content_type):
+        return Refusal(
+            RefusalCode.NOT_JSON,
+            f"Send JSON with `Content-Type: application/json`, not {content_type or 'nothing'!r}.",
+        )
+    if body.count(b"[") + body.count(b"{") > DEEPEST and _depth(body) > DEEPEST:
+        return Refusal(RefusalCode.MALFORMED, f"The body nests deeper than {DEEPEST} levels.")
+    try:
+        body.decode()  # parts that are kept as they come are not looked into by the decoder
+        return decoder.decode(body)
+    except UnicodeDecodeError as error:
+        return Refusal(RefusalCode.MALFORMED, f"The body is not UTF-8: {error.reason} at byte {error.start}.")
+    except msgspec.ValidationError as error:
+        return invalid(str(error))
+    except (msgspec.DecodeError, RecursionError) as error:
+        return Refusal(RefusalCode.MALFORMED, f"The body is not valid JSON: {error}.")
+
+
+Q = TypeVar("Q")
+
+
+def query(arguments: MultiDict[str, str], type_: type[Q]) -> Q | Refusal:
+    """Decode a query string. An empty value counts as absent; unknown names are no error."""
+    given = {name: value for name, value in arguments.items() if value != ""}
+    if any("\0" in value for value in given.values()):
+        return Refusal(RefusalCode.INVALID, "The query holds a NUL character.")
+    try:
+        return msgspec.convert(given, type_, strict=False)
+    except msgspec.ValidationError as error:
+        return invalid(str(error))
+
+
+def invalid(message: str) -> Refusal:
+    """A 422 from a decoder's message, with the field that it names."""
+    at = _AT.search(message)
+    field = at[1] if at else None
+    text = message[: at.start()] if at else message
+    where = f"{field}: " if field else ""
+    return Refusal(RefusalCode.INVALID, f"{where}{text}.", field=field)
+
+
+def _is_json(content_type: str | None) -> bool:
+    kind = (content_type or "").partition(";")[0].strip().lower()
+    return kind == "application/json" or kind.endswith("+json")
+
+
+def _depth(body: bytes) -> int:
+    deepest = depth = 0
+    for match in _STRING_OR_BRACKET.finditer(body):
+        mark = match[0]
+        if mark in (b"[", b"{"):
+            depth += 1
+            deepest = max(deepest, depth)
+        elif mark in (b"]", b"}"):
+            depth -= 1
+    return deepest

@@ -1,0 +1,174 @@
+"""One request from the socket to its handler and back: authenticate, authorize, decode, ask, encode, log.
+
+Every API route goes through here, and only here are a route's row, its caller and its body brought together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+import structlog
+import trio
+from quart import Request, Response, request
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, RequestTimeout
+
+from actors.messages import Done, Ping, Repeatable
+from blobforge.access import Caller, Scope
+from blobforge.refusals import Refusal, RefusalCode
+from web.auth.credentials import authenticate
+from web.decode import json_body
+from web.problems import internal_error, refused
+from web.routing import Access, Answer, Call, Route
+from web.services import Services
+
+log = structlog.get_logger("blobforge.http")
+
+ANYBODY = Caller(scopes=frozenset())
+LONGEST_KEY = 255  # characters of an Idempotency-Key
+_encode = msgspec.json.Encoder().encode
+
+
+def view(route: Route, services: Services) -> Callable[..., Awaitable[Response]]:
+    """The function that Quart calls for this route."""
+    decoder = msgspec.json.Decoder(route.body) if route.body is not None else None
+
+    async def answer(**params: Any) -> Response:
+        started = trio.current_time()
+        request_id = secrets.token_hex(8)
+        caller = ANYBODY
+        try:
+            found = await _authorize(route, services, request, params)
+            if isinstance(found, Refusal):
+                response = refused(found, instance=request.path, request_id=request_id)
+            else:
+                caller = found
+                outcome = await _handle(route, services, decoder, caller, request_id, params)
+                response = _respond(outcome, route, request_id)
+        except HTTPException as error:
+            response = http_problem(error, request_id)
+        except Exception:
+            log.exception("unhandled error", route=route.name, request_id=request_id)
+            response = internal_error(instance=request.path, request_id=request_id)
+        response.headers["X-Request-ID"] = request_id
+        seconds = trio.current_time() - started
+        services.metrics.observe(route.name, response.status_code, seconds)
+        log.info(
+            "request",
+            method=request.method,
+            path=request.path,
+            status=response.status_code,
+            ms=round(seconds * 1000, 1),
+            caller=caller.subject if caller is not ANYBODY else None,
+            request_id=request_id,
+        )
+        return response
+
+    return answer
+
+
+def http_problem(error: HTTPException, request_id: str) -> Response:
+    """What Quart and Werkzeug refuse by themselves, in our form."""
+    match error:
+        case RequestEntityTooLarge():
+            refusal = Refusal(
+                RefusalCode.TOO_LARGE, "The body is larger than this server takes (BLOBFORGE_MAX_BODY)."
+            )
+        case RequestTimeout():
+            refusal = Refusal(RefusalCode.TOO_SLOW, "The body did not arrive in time.")
+        case _ if error.code == 404:
+            refusal = Refusal(RefusalCode.NO_SUCH_ROUTE, f"There is nothing at {request.path}. See /api/docs.")
+        case _ if error.code == 405:
+            refusal = Refusal(RefusalCode.METHOD_NOT_ALLOWED, f"{request.method} is not for {request.path}.")
+        case _:
+            refusal = Refusal(RefusalCode.MALFORMED, error.description or "The request is malformed.")
+    response = refused(refusal, instance=request.path, request_id=request_id)
+    if refusal.code is RefusalCode.METHOD_NOT_ALLOWED:
+        response.headers["Allow"] = ", ".join(getattr(error, "valid_methods", None) or [])
+    return response
+
+
+async def _authorize(route: Route, services: Services, request: Request, params: dict[str, Any]) -> Caller | Refusal:
+    if route.access is Access.PUBLIC:
+        return ANYBODY
+    caller = await authenticate(request, services.keyring)
+    if isinstance(caller, Refusal):
+        return caller
+    if not _may(caller, route.access):
+        return Refusal(
+            RefusalCode.SCOPE_MISSING,
+            f"{route.name} takes the scope {route.access}; your credential does not have it.",
+        )
+    named = params.get("worker_id")
+    if route.access is Access.WORK and caller.worker_id is not None and named not in (None, caller.worker_id):
+        return Refusal(RefusalCode.NOT_YOURS, f"You are worker {caller.worker_id!r}, not {named!r}.")
+    return caller
+
+
+def _may(caller: Caller, access: Access) -> bool:
+    match access:
+        case Access.WORK:
+            return caller.may(Scope.WORK)
+        case Access.UPLOAD:
+            return caller.may(Scope.SUBMIT) or caller.may(Scope.WORK)
+        case _:
+            return caller.may(Scope(access.value))
+
+
+async def _handle(
+    route: Route,
+    services: Services,
+    decoder: msgspec.json.Decoder[Any] | None,
+    caller: Caller,
+    request_id: str,
+    params: dict[str, Any],
+) -> Answer:
+    raw: bytes = b""
+    if route.method != "GET":
+        raw = await request.get_data(cache=False, as_text=False)  # type: ignore[assignment]
+    repeat = _repeatable(route, caller, raw)
+    if isinstance(repeat, Refusal):
+        return repeat
+    call = Call(services, request, request_id, caller, params, repeat)
+    if decoder is None:
+        arguments: tuple[Any, ...] = ()
+    else:
+        body = json_body(raw, request.headers.get("Content-Type"), decoder)
+        if isinstance(body, Refusal):
+            return body
+        arguments = (body,)
+    if repeat is not None and not route.writes:
+        # The handler writes nothing that could carry the record; the key must still be good for one body only.
+        kept = await call.ask(Ping())
+        if not isinstance(kept, Done):
+            return kept
+    return await route.handler(call, *arguments)
+
+
+def _repeatable(route: Route, caller: Caller, body: bytes) -> Repeatable | Refusal | None:
+    key = request.headers.get("Idempotency-Key")
+    if key is None or route.method != "POST":
+        return None
+    if not 0 < len(key) <= LONGEST_KEY or not key.isprintable():
+        return Refusal(
+            RefusalCode.INVALID,
+            f"An Idempotency-Key has 1 to {LONGEST_KEY} printable characters.",
+            field="Idempotency-Key",
+        )
+    digest = hashlib.sha256(f"{request.method} {request.path}\n".encode() + body).digest()
+    return Repeatable(caller.subject, key, digest)
+
+
+def _respond(outcome: Answer, route: Route, request_id: str) -> Response:
+    match outcome:
+        case Response():
+            return outcome
+        case Refusal():
+            return refused(outcome, instance=request.path, request_id=request_id)
+        case (int(status), body):
+            return Response(_encode(body), status, content_type="application/json")
+        case _:
+            return Response(_encode(outcome), route.status, content_type="application/json")

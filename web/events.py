@@ -1,0 +1,75 @@
+"""`GET /events`: Server-Sent Events, from the broadcaster's queue to one client's socket."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import ExitStack
+from typing import Annotated
+
+import msgspec
+import trio
+from msgspec import Meta
+from quart import Response
+
+from actors.broadcaster import Subscription
+from blobforge.events import EVENT_NAMES
+from blobforge.refusals import Refusal, RefusalCode
+from web.decode import query
+from web.routing import Access, Call, Route
+
+# Proxies close what is silent for a minute; a comment costs nothing and also finds clients that are gone.
+KEEPALIVE_SECONDS = 15.0
+
+TOO_MANY = Refusal(RefusalCode.SLOW_DOWN, "Too many event streams are open (BLOBFORGE_MAX_STREAMS).", retry_after=10)
+
+
+class EventsQuery(msgspec.Struct, frozen=True):
+    """`types` is a comma-separated list of event names; `job` the id of one job."""
+
+    types: Annotated[str, Meta(max_length=500)] | None = None
+    job: Annotated[int, Meta(ge=1, le=2**63 - 1)] | None = None
+    last_event_id: Annotated[str, Meta(max_length=100)] | None = None
+
+
+async def events(call: Call) -> Response | Refusal:
+    """What happens from now on; with `Last-Event-ID`, what was missed comes first."""
+    wanted = query(call.request.args, EventsQuery)
+    if isinstance(wanted, Refusal):
+        return wanted
+    types = frozenset(filter(None, (wanted.types or "").split(",")))
+    if unknown := types - set(EVENT_NAMES):
+        names = ", ".join(EVENT_NAMES)
+        return Refusal(RefusalCode.INVALID, f"There is no event {min(unknown)!r}; there are {names}.", field="types")
+    room = ExitStack()
+    if not room.enter_context(call.services.streams.room(call.request.remote_addr or "")):
+        return TOO_MANY
+    last = call.request.headers.get("Last-Event-ID") or wanted.last_event_id
+    subscription = call.services.broadcaster.subscribe(last_event_id=last, types=types, job=wanted.job)
+    room.callback(call.services.broadcaster.unsubscribe, subscription)
+    response = Response(
+        _stream(call, subscription, room),
+        content_type="text/event-stream; charset=utf-8",
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    )
+    response.timeout = None  # Quart would end it after a minute
+    return response
+
+
+async def _stream(call: Call, subscription: Subscription, room: ExitStack) -> AsyncIterator[bytes]:
+    # A client that goes away ends this by Cancelled or by GeneratorExit: `finally` hears of both.
+    try:
+        yield call.services.broadcaster.ping_frame()
+        while True:
+            frame: bytes | None = b": still here\n\n"
+            with trio.move_on_after(KEEPALIVE_SECONDS):
+                frame = await subscription.next()
+            if frame is None:
+                return
+            yield frame
+    finally:
+        room.pop_all().close()
+
+
+ROUTES = [
+    Route("GET", "/events", Access.READ, events, "Live events (SSE)", gives=str, query=EventsQuery),
+]

@@ -1,0 +1,34 @@
+"""How many at once: in total, and from one address. State owned here: the counts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Limit:
+    """Room for `total` at once, and for `each` from one address."""
+
+    def __init__(self, total: int, each: int | None = None) -> None:
+        self._total = total
+        self._each = each if each is not None else total
+        self._used: Counter[str] = Counter()
+        self.used = 0
+
+    @contextmanager
+    def room(self, address: str = "") -> Iterator[bool]:
+        """Whether there was room; it is held until the block ends."""
+        fits = self.used < self._total and self._used[address] < self._each
+        if not fits:
+            yield False
+            return
+        self.used += 1
+        self._used[address] += 1
+        try:
+            yield True
+        finally:
+            self.used -= 1
+            self._used[address] -= 1
+            if not self._used[address]:
+                del self._used[address]

@@ -1,0 +1,199 @@
+"""The embedded object store over HTTP: GET, HEAD and PUT on the URLs that a LocalStore signed.
+
+The signature is the only credential here, as with S3: no cookie, no token is looked at. What is served are
+strangers' bytes on the dashboard's origin, hence the headers that keep a browser from rendering them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+
+import msgspec
+import trio
+from quart import Blueprint, Response, request
+from quart.wrappers.request import Body
+from werkzeug.datastructures import ContentRange
+
+from blobforge.objects import ObjectInfo, ObjectStoreError
+from blobforge.objects.disposition import attachment
+from blobforge.objects.incoming import DigestMismatchError, StoreFullError, TooLargeError
+from blobforge.objects.links import PATH, Denied, Grant
+from blobforge.objects.local import LocalStore
+from web import bodies
+
+OnReceived = Callable[[str, ObjectInfo], Awaitable[None]]
+
+# After an early refusal the rest of the upload is read and thrown away for so many seconds: closing at once would
+# reset the connection, and the client would never see why (RFC 9112, section 9.6).
+_LINGER = 30.0
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "sandbox; default-src 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",  # the URL is a credential
+    "Cache-Control": "private, no-store",
+}
+
+
+class _StalledError(Exception):
+    """An upload of which nothing came for too long."""
+
+
+def object_routes(
+    store: LocalStore,
+    *,
+    max_size: int,
+    on_received: OnReceived | None = None,
+    idle_timeout: float = 60.0,
+) -> Blueprint:
+    """The routes below `/objects/`; registering them also installs `bodies.StreamingConnection` in the app.
+
+    An upload may have `max_size` bytes, and may pause for `idle_timeout` seconds. `on_received(key, info)` is
+    awaited after an object was stored and before the client hears of it; it must not raise.
+    """
+    handler = _Handler(store, max_size, on_received, idle_timeout)
+    blueprint = Blueprint("objects", __name__)
+    blueprint.record_once(lambda state: bodies.install(state.app))
+    blueprint.add_url_rule(f"{PATH}<path:key>", "object", handler.handle, methods=["GET", "HEAD", "PUT"])
+    return blueprint
+
+
+class _Handler:
+    def __init__(self, store: LocalStore, max_size: int, on_received: OnReceived | None, idle_timeout: float) -> None:
+        self._store = store
+        self._max_size = max_size
+        self._on_received = on_received
+        self._idle_timeout = idle_timeout
+
+    async def handle(self, key: str) -> Response:
+        query = request.args.to_dict()
+        grant = self._store.verify(request.method, key, query)
+        if isinstance(grant, Denied):
+            return _problem(403, "object-url-refused", "This URL opens nothing", grant.reason)
+        if len(query) != len(list(request.args.items(multi=True))):
+            return _problem(403, "object-url-refused", "This URL opens nothing", "it gives a parameter twice")
+        try:
+            return await (self._put(grant) if grant.op == "put" else self._get(grant))
+        except StoreFullError as error:
+            return _problem(507, "object-store-full", "The object store is full", str(error))
+        except ObjectStoreError as error:
+            answer = _problem(503, "object-store-failed", "The object store failed", str(error))
+            answer.headers["Retry-After"] = "5"
+            return answer
+
+    async def _get(self, grant: Grant) -> Response:
+        found = await self._store.find(grant.key)
+        if found is None:
+            return _problem(404, "object-missing", "No such object", f"{grant.key} is not here")
+        size, etag = found.info.size, found.info.sha256
+        if etag is not None and request.if_none_match.contains_weak(etag):
+            answer = _answer(b"", 304)
+            answer.set_etag(etag)
+            return answer
+        span = _span(size, etag)
+        if span is None:
+            answer = _problem(416, "range-outside", "Range outside the object", f"the object has {size} bytes")
+            answer.content_range = ContentRange("bytes", None, None, size)
+            return answer
+        start, stop, status = span
+        content = self._store.read(found, start, stop - start) if request.method == "GET" else b""
+        answer = _answer(content, status)
+        answer.content_length = stop - start
+        answer.accept_ranges = "bytes"
+        answer.headers["Content-Disposition"] = attachment(grant.filename)
+        if status == 206:
+            answer.content_range = ContentRange("bytes", start, stop, size)
+        if etag is not None:
+            answer.set_etag(etag)
+        return answer
+
+    async def _put(self, grant: Grant) -> Response:
+        content_type = request.headers.get("Content-Type")
+        if grant.content_type not in (None, content_type):
+            detail = f"this URL is for Content-Type {grant.content_type}, not {content_type}"
+            return _problem(403, "object-url-refused", "This URL opens nothing", detail)
+        try:
+            if (request.content_length or 0) > self._max_size:
+                raise TooLargeError(self._max_size)
+            async with aclosing(_chunks(request.body, self._idle_timeout)) as chunks:
+                info = await self._store.receive(
+                    grant.key,
+                    chunks,
+                    max_size=self._max_size,
+                    expected_sha256=grant.sha256,
+                    content_type=content_type,
+                )
+        except TooLargeError as error:
+            return _problem(413, "object-too-large", "Object too large", str(error))
+        except DigestMismatchError as error:
+            return _problem(422, "digest-mismatch", "Other bytes than promised", str(error))
+        except _StalledError:
+            detail = f"nothing came for {self._idle_timeout:g} s; start the upload again"
+            return _problem(408, "upload-stalled", "Upload stalled", detail)
+        if self._on_received is not None:
+            await self._on_received(grant.key, info)
+        answer = _answer(b"", 200)
+        if info.sha256 is not None:
+            answer.set_etag(info.sha256)
+        return answer
+
+
+def _span(size: int, etag: str | None) -> tuple[int, int, int] | None:
+    """(start, stop, status) of what the request asks for, or None for a range outside the object.
+
+    If-Range: a part, only if the client has the rest of the same object. With several ranges the whole is sent,
+    as RFC 9110 (14.2) allows: a download asks for one, and many are a way to make one request cost much.
+    """
+    wanted = request.range
+    same = "If-Range" not in request.headers or (etag is not None and request.if_range.etag == etag)
+    if wanted is None or wanted.units != "bytes" or len(wanted.ranges) != 1 or not same:
+        return 0, size, 200
+    span = wanted.range_for_length(size)
+    return None if span is None else (span[0], span[1], 206)
+
+
+async def _chunks(body: Body, idle_timeout: float) -> AsyncGenerator[bytes, None]:
+    """The body as it comes. Raises _StalledError: a silent client must not hold a file, and its disk, for ever."""
+    while True:
+        try:
+            with trio.fail_after(idle_timeout):
+                chunk = await anext(body)
+        except StopAsyncIteration:
+            return
+        except trio.TooSlowError:
+            raise _StalledError from None
+        yield chunk
+
+
+def _answer(content: bytes | AsyncGenerator[bytes, None], status: int) -> Response:
+    # The type is never the uploader's: it is a download, whatever they called it.
+    answer = Response(content, status, headers=_HEADERS, content_type="application/octet-stream")
+    answer.timeout = None  # a transfer takes as long as it takes
+    answer.headers["Content-Disposition"] = "attachment"
+    return answer
+
+
+def _problem(status: int, kind: str, title: str, detail: str) -> Response:
+    """RFC 9457, with `error` for existing clients. The query is left out of `instance`: it holds the signature."""
+    problem = {
+        "type": f"urn:blobforge:problem:{kind}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "instance": request.path,
+        "error": detail,
+    }
+    content = msgspec.json.encode(problem)
+    answer = _answer(_linger(content, request.body), status)
+    answer.content_type = "application/problem+json"
+    answer.content_length = len(content)
+    return answer
+
+
+async def _linger(content: bytes, body: Body) -> AsyncGenerator[bytes, None]:
+    """Answer, then read on for a while, so that a client in the middle of its upload gets to see the answer."""
+    yield content
+    if isinstance(body, bodies.StreamedBody):
+        with trio.move_on_after(_LINGER):
+            await body.ended()

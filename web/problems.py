@@ -1,0 +1,107 @@
+"""Where a 409 is made, and every other status: the one table from Refusal to HTTP.
+
+Errors are `application/problem+json` (RFC 9457) with a member `error`, which existing clients read.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from quart import Response
+
+from blobforge.refusals import Refusal, RefusalCode
+
+_C = RefusalCode
+TYPE_PREFIX = "urn:blobforge:problem:"
+
+STATUS: dict[RefusalCode, tuple[int, str]] = {
+    _C.MALFORMED: (400, "Malformed request"),
+    _C.UNAUTHENTICATED: (401, "Who are you?"),
+    _C.SCOPE_MISSING: (403, "Scope missing"),
+    _C.NOT_YOURS: (403, "Not yours"),
+    _C.KEY_NOT_ALLOWED: (403, "Key not allowed"),
+    _C.WORKER_DISABLED: (403, "Worker disabled"),
+    _C.NO_SUCH_ROUTE: (404, "No such address"),
+    _C.NO_SUCH_JOB: (404, "No such job"),
+    _C.NO_SUCH_WORKER: (404, "No such worker"),
+    _C.NO_SUCH_TOKEN: (404, "No such token"),
+    _C.NO_SUCH_OBJECT: (404, "No such object"),
+    _C.METHOD_NOT_ALLOWED: (405, "Method not allowed"),
+    _C.TOO_SLOW: (408, "Request too slow"),
+    _C.JOB_NOT_RETRYABLE: (409, "Job cannot be retried"),
+    _C.JOB_ENDED: (409, "Job has ended"),
+    _C.JOB_NOT_UPLOADING: (409, "Job awaits no source"),
+    _C.JOB_NOT_RUNNING: (409, "Job is not running"),
+    _C.LEASE_LOST: (409, "Lease lost"),
+    _C.OUTPUT_MISSING: (409, "Output missing"),
+    _C.SOURCE_MISSING: (409, "Source missing"),
+    _C.WORKER_EXISTS: (409, "Worker exists"),
+    _C.TOO_LARGE: (413, "Body too large"),
+    _C.NOT_JSON: (415, "Not JSON"),
+    _C.INVALID: (422, "Invalid request"),
+    _C.IDEMPOTENCY_MISMATCH: (422, "Idempotency-Key used before"),
+    _C.SLOW_DOWN: (429, "Slow down"),
+    _C.UNAVAILABLE: (503, "Unavailable"),
+    _C.SHUTTING_DOWN: (503, "Shutting down"),
+}
+
+
+class Problem(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """The body of every error."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    error: str
+    instance: str
+    request_id: str
+    field: str | None = None
+
+
+def problem_of(refusal: Refusal, *, instance: str, request_id: str) -> Problem:
+    status, title = STATUS[refusal.code]
+    return Problem(
+        type=TYPE_PREFIX + refusal.code,
+        title=title,
+        status=status,
+        detail=refusal.detail,
+        error=refusal.detail,
+        instance=instance,
+        request_id=request_id,
+        field=refusal.field,
+    )
+
+
+def refused(refusal: Refusal, *, instance: str, request_id: str) -> Response:
+    """The response to a refusal."""
+    problem = problem_of(refusal, instance=instance, request_id=request_id)
+    response = Response(msgspec.json.encode(problem), problem.status, content_type="application/problem+json")
+    if refusal.retry_after is not None:
+        response.headers["Retry-After"] = str(refusal.retry_after)
+    if problem.status == 401:
+        response.headers["WWW-Authenticate"] = 'Bearer realm="blobforge"'
+    return response
+
+
+def item_problem(refusal: Refusal) -> dict[str, Any]:
+    """A refused item inside an answer about many."""
+    status, _ = STATUS[refusal.code]
+    answer = {"status_code": status, "type": TYPE_PREFIX + refusal.code, "error": refusal.detail}
+    return answer | ({"field": refusal.field} if refusal.field else {})
+
+
+def internal_error(*, instance: str, request_id: str) -> Response:
+    """A bug of ours. Says nothing of its cause: that stands in the log, under the request id."""
+    detail = f"The server met an internal error. Its log has the cause under request id {request_id}."
+    problem = Problem(
+        type=TYPE_PREFIX + "internal",
+        title="Internal error",
+        status=500,
+        detail=detail,
+        error=detail,
+        instance=instance,
+        request_id=request_id,
+    )
+    return Response(msgspec.json.encode(problem), 500, content_type="application/problem+json")

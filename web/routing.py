@@ -1,0 +1,95 @@
+"""What a route is: one row that says who may call it, what it takes and gives, and what answers it.
+
+The rows register the handlers, guard them, and generate `/api/openapi.json`; none of the three can forget one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, TypeVar
+
+import msgspec
+from quart import Request, Response
+
+from actors.mailbox import Envelope, Mailbox, ask
+from actors.messages import Message, Repeatable
+from blobforge.access import Caller
+from blobforge.refusals import Refusal
+from web.services import Services
+
+O = TypeVar("O")  # noqa: E741 - the outcome
+
+
+class Access(StrEnum):
+    """Who may call a route."""
+
+    PUBLIC = "public"  # anybody
+    READ = "read"
+    SUBMIT = "submit"
+    WORK = "work"  # a worker's own credential, or an API token with the scope
+    UPLOAD = "submit or work"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request on its way to its handler."""
+
+    services: Services
+    request: Request
+    request_id: str
+    caller: Caller
+    params: dict[str, Any]
+    repeat: Repeatable | None
+
+    @property
+    def base_url(self) -> str:
+        """What stands before the URLs that this server serves itself."""
+        return self.services.settings.public_url.rstrip("/") or _own_address(self.request, self.services)
+
+    async def ask(self, message: Message[O]) -> O | Refusal:
+        """Ask the writer; repeatable when the request carries an Idempotency-Key."""
+        return await ask(self.services.writer, message, self.repeat)
+
+    async def ask_via(self, mailbox: Mailbox[Envelope[Any]], message: Message[O]) -> O | Refusal:
+        """Ask another actor."""
+        return await ask(mailbox, message, self.repeat)
+
+
+def _own_address(request: Request, services: Services) -> str:
+    """The address that this client reached us at. It goes into answers to this client only, and is not signed."""
+    host = request.headers.get("Host", "")
+    if host and all(character.isalnum() or character in "-._:[]" for character in host):
+        return f"{request.scheme}://{host}"
+    return services.base_url()
+
+
+Answer = msgspec.Struct | dict[str, Any] | list[Any] | Response | Refusal | tuple[int, Any]
+Handler = Callable[..., Awaitable[Answer]]
+
+
+@dataclass(frozen=True)
+class Route:
+    """`body` and `query` are the msgspec types that the request is decoded into, `gives` that of the answer (a tuple: one of them).
+
+    `writes`: the handler hands `Call.repeat` to the writer itself, so that the record of an Idempotency-Key is
+    written with the effect. For any other POST the dispatcher records the key.
+    """
+
+    method: str
+    path: str
+    access: Access
+    handler: Handler
+    summary: str
+    body: Any = None
+    gives: Any = None
+    status: int = 200
+    writes: bool = True
+    query: Any = None
+    hidden: bool = False  # an older name of another route
+
+    @property
+    def name(self) -> str:
+        return f"{self.method} {self.path}"

@@ -1,0 +1,36 @@
+"""What the handlers may use, with its types: made once in `blobforge/server.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from actors.broadcaster import Broadcaster
+from actors.mailbox import Envelope, Mailbox
+from blobforge.config import Settings
+from blobforge.objects import ObjectStore
+from web.auth.keyring import Keyring
+from web.limits import Limit
+from web.metrics import Metrics
+from web.reads import ReadPool
+
+
+@dataclass(frozen=True)
+class Services:
+    """`now` is in milliseconds since the epoch. `signing_secret` never leaves the process."""
+
+    settings: Settings
+    writer: Mailbox[Envelope[Any]]
+    scheduler: Mailbox[Envelope[Any]]
+    intake: Mailbox[Envelope[Any]]
+    broadcaster: Broadcaster
+    reads: ReadPool
+    objects: ObjectStore
+    keyring: Keyring
+    metrics: Metrics
+    long_polls: Limit
+    streams: Limit
+    now: Callable[[], int]
+    signing_secret: bytes
+    base_url: Callable[[], str]
