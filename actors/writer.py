@@ -8,22 +8,21 @@ durable. When the commit fails, nothing of it has happened, and everybody in it 
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, Protocol, TypeVar, cast
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol, cast
 
 import msgspec
 import structlog
-import trio
 
 from actors.effects import perform
 from actors.effects.step import Rules, Step
 from actors.mailbox import Envelope, Mailbox
 from actors.messages import Answer, Claim, Command, Granted, Repeatable
 from blobforge.events import Event, Fact
+from blobforge.hop import Hop, in_thread
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.store import StaleState, Store, StoreUnavailable
 
-T = TypeVar("T")
 log = structlog.get_logger("blobforge.writer")
 
 # Ten thousand workers that beat at once wait in their connections, not here: a mailbox of a few transactions
@@ -43,23 +42,6 @@ IDEMPOTENCY_MISMATCH = Refusal(
     "This Idempotency-Key was used with another request within the last 24 hours. Use a new key.",
     field="Idempotency-Key",
 )
-
-
-class Hop(Protocol):
-    """How a blocking call leaves trio's thread; virtual-time tests call it in place."""
-
-    def __call__(self, call: Callable[[], T], /) -> Awaitable[T]: ...
-
-
-class ToThread:
-    """The real Hop: one thread at a time, so that the connection has one user."""
-
-    def __init__(self) -> None:
-        self._one = trio.CapacityLimiter(1)
-
-    async def __call__(self, call: Callable[[], T], /) -> T:
-        # Not abandoned when cancelled: a transaction is always seen through to its end.
-        return await trio.to_thread.run_sync(call, limiter=self._one)
 
 
 class EventSink(Protocol):
@@ -101,7 +83,7 @@ class Writer:
         self._rules = rules
         self._now = now
         self._sink = sink
-        self._hop = hop or ToThread()
+        self._hop = hop or in_thread
         self._dice = dice or random.Random()
         self.commits = 0
         self.committed_messages = 0

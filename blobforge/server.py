@@ -10,7 +10,7 @@ import fcntl
 import os
 import secrets
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from importlib.metadata import version
@@ -35,6 +35,7 @@ from blobforge import logs
 from blobforge.access import hash_secret, new_token, shown_prefix
 from blobforge.clock import wall_ms
 from blobforge.config import Settings
+from blobforge.hop import Hop, in_thread
 from blobforge.job import RetryPolicy
 from blobforge.objects import ObjectStore
 from blobforge.objects.local import LocalStore
@@ -88,7 +89,7 @@ async def serve(settings: Settings, *, task_status: trio.TaskStatus[str] = trio.
     stop = trio.Event()
     _prepare(settings.data_path)
     with _lock(settings.data_path):
-        async with _running(settings) as parts:
+        async with running(settings) as parts:
             app = make_app(parts.services)
             try:
                 async with trio.open_nursery() as nursery:
@@ -111,8 +112,18 @@ async def serve(settings: Settings, *, task_status: trio.TaskStatus[str] = trio.
 class Parts:
     """What runs, for the one who starts and stops it."""
 
-    def __init__(self, settings: Settings, store: Store, reads: ReadPool, objects: ObjectStore) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        reads: ReadPool,
+        objects: ObjectStore,
+        *,
+        hop: Hop | None,
+        now: Callable[[], int],
+    ) -> None:
         self.url = ""
+        self.now = now
         self.admin_token = ""
         self.reads = reads
         rules = Rules(
@@ -130,7 +141,7 @@ class Parts:
             queue=settings.event_queue,
             stats=lambda: read_stats(self.services),
         )
-        self.writer = Writer(store, rules, now=wall_ms, sink=self.broadcaster)
+        self.writer = Writer(store, rules, now=now, sink=self.broadcaster, hop=hop)
         self.scheduler = Scheduler(self.writer.mailbox)
         self.reaper = Reaper(
             self.writer.mailbox,
@@ -138,7 +149,7 @@ class Parts:
             upload_timeout=settings.upload_timeout,
         )
         self.intake = Intake(self.writer.mailbox, objects, verify_limit=settings.verify_limit)
-        keyring = Keyring(reads, self.writer.mailbox, now=wall_ms)
+        keyring = Keyring(reads, self.writer.mailbox, now=now)
         self.writer.listeners += [self.scheduler.board, self.reaper.board, self.intake.board, keyring]
         self.services = Services(
             settings=settings,
@@ -152,7 +163,7 @@ class Parts:
             metrics=self._metrics(),
             long_polls=Limit(settings.max_long_polls),
             streams=Limit(settings.max_streams, settings.max_streams_per_address),
-            now=wall_ms,
+            now=now,
             signing_secret=_secret(settings.data_path),
             base_url=lambda: self.url,
         )
@@ -171,13 +182,18 @@ class Parts:
 
 
 @asynccontextmanager
-async def _running(settings: Settings) -> AsyncIterator[Parts]:
-    """Open everything, run the actors, and close in the opposite order."""
-    objects = _objects(settings)
-    store = Store(await trio.to_thread.run_sync(open_writer, settings.database))
-    reads = ReadPool(settings.database)
+async def running(
+    settings: Settings, *, hop: Hop | None = None, now: Callable[[], int] = wall_ms
+) -> AsyncIterator[Parts]:
+    """Open everything, run the actors, and close in the opposite order.
+
+    `hop` and `now` are for tests in virtual time: the same house, on another clock.
+    """
+    objects = _objects(settings, hop)
+    store = Store(await (hop or in_thread)(partial(open_writer, settings.database)))
+    reads = ReadPool(settings.database, hop=hop)
     try:
-        parts = Parts(settings, store, reads, objects)
+        parts = Parts(settings, store, reads, objects, hop=hop, now=now)
         await _resume(parts)
         async with trio.open_nursery() as actors:
             # The writer is not cancelled with the others: it ends when it has served all that was sent to it.
@@ -199,25 +215,27 @@ async def _running(settings: Settings) -> AsyncIterator[Parts]:
 
 async def _resume(parts: Parts) -> None:
     """Let the actors take up what a former run left."""
-    now = wall_ms()
-    running = await parts.reads.run(lambda reader: reader.running())
+    now = parts.now()
+    leases = await parts.reads.run(lambda reader: reader.running())
     workers = await parts.reads.run(lambda reader: reader.live_workers())
     sources = await parts.reads.run(lambda reader: reader.awaited_sources())
     outputs = await parts.reads.run(lambda reader: reader.unchecked_outputs())
     retries = await parts.reads.run(lambda reader: reader.waiting_retries())
-    parts.reaper.resume(running=running, workers=workers, uploads=sources, now_ms=now)
+    parts.reaper.resume(running=leases, workers=workers, uploads=sources, now_ms=now)
     parts.intake.resume(sources=sources, outputs=outputs)
     parts.scheduler.resume(retries, now_ms=now)
-    if running:
-        log.info("leases get a fresh period", jobs=len(running))
+    if leases:
+        log.info("leases get a fresh period", jobs=len(leases))
 
 
 # ------------------------------------------------------------------ the parts
 
 
-def _objects(settings: Settings) -> ObjectStore:
+def _objects(settings: Settings, hop: Hop | None) -> ObjectStore:
     if not settings.uses_s3:
-        return LocalStore(settings.data_path / "objects", _secret(settings.data_path))
+        store = LocalStore(settings.data_path / "objects", _secret(settings.data_path), hop=hop)
+        store.sweep()
+        return store
     return S3Store(
         endpoint=settings.s3_endpoint,
         bucket=settings.s3_bucket,

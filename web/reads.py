@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import trio
 
+from blobforge.hop import Hop, in_thread
 from blobforge.store.reader import Reader
 
 T = TypeVar("T")
@@ -18,7 +20,8 @@ CONNECTIONS = 4  # reads are short; more threads would only take turns
 class ReadPool:
     """A few read-only connections, each used by one thread at a time."""
 
-    def __init__(self, path: Path, connections: int = CONNECTIONS) -> None:
+    def __init__(self, path: Path, *, connections: int = CONNECTIONS, hop: Hop | None = None) -> None:
+        self._hop = hop or in_thread
         self._idle = [Reader(path) for _ in range(connections)]
         self._limiter = trio.CapacityLimiter(connections)
 
@@ -27,7 +30,7 @@ class ReadPool:
         async with self._limiter:
             reader = self._idle.pop()
             try:
-                return await trio.to_thread.run_sync(read, reader)
+                return await self._hop(partial(read, reader))
             finally:
                 self._idle.append(reader)
 

@@ -72,7 +72,8 @@ Handler = Callable[..., Awaitable[Answer]]
 
 @dataclass(frozen=True)
 class Route:
-    """`body` and `query` are the msgspec types that the request is decoded into, `gives` that of the answer (a tuple: one of them).
+    """`body` and `query` are the msgspec types that the request is decoded into, `gives` that of
+    the answer (a tuple: one of them).
 
     `writes`: the handler hands `Call.repeat` to the writer itself, so that the record of an Idempotency-Key is
     written with the effect. For any other POST the dispatcher records the key.

@@ -42,3 +42,21 @@ def is_source_key(key: str) -> bool:
 def is_key(key: str) -> bool:
     """Whether `key` is one that this server may sign or serve."""
     return is_source_key(key) or _OUTPUT.fullmatch(key) is not None
+
+
+def check_upload(key: str, sha256: str | None) -> str | None:
+    """The SHA-256 that an upload to `key` is bound to: the one asked for, or a source's name, or None.
+
+    Raises ValueError for what is no key or no SHA-256, and for a source that is to hold other bytes than its name
+    says: such an upload could only fail.
+    """
+    if not is_key(key):
+        raise ValueError(f"not a key of this store: {key!r}")
+    if sha256 is not None and not is_sha256(sha256):
+        raise ValueError(f"not a SHA-256 in lowercase hex: {sha256!r}")
+    if not is_source_key(key):
+        return sha256
+    name = key.removeprefix("sources/")
+    if sha256 not in (None, name):
+        raise ValueError(f"{key} cannot hold bytes with the SHA-256 {sha256}")
+    return name

@@ -1,0 +1,186 @@
+"""The files of the embedded store: what `local.py` does in its threads. Everything here blocks.
+
+Objects are plain files. Beside an output stands `.<name>.json` with the checksum and the type that came with it;
+a source's checksum is its name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import stat
+import threading
+from pathlib import Path
+
+import msgspec
+
+from blobforge.objects import ObjectInfo, ObjectStoreError
+from blobforge.objects.incoming import FILE_MODE, Incoming, make_folders, os_failure, sync_folder
+from blobforge.objects.keys import is_source_key
+
+BATCH = 1 << 20  # bytes that one thread hop moves: a hop costs about 90 µs, little beside 1 MiB
+
+
+class Found(msgspec.Struct, frozen=True):
+    """An object and the file that held it when it was looked up. `stamp` is (inode, size, mtime in ns)."""
+
+    info: ObjectInfo
+    path: Path
+    stamp: tuple[int, int, int]
+
+
+class _Sidecar(msgspec.Struct, frozen=True):
+    """What is known of an output beyond its bytes. It counts only while size and mtime are the output's own:
+    two files cannot be replaced in one step, and a crash between them must not pair old with new.
+    """
+
+    size: int
+    mtime_ns: int
+    sha256: str
+    content_type: str | None
+
+
+class Reader:
+    """An open object, read by position."""
+
+    def __init__(self, found: Found) -> None:
+        self._path = found.path
+        try:
+            self._file = found.path.open("rb", buffering=0)
+        except OSError as error:
+            raise os_failure("read an object", found.path.parent, error) from error
+        if _stamp(os.fstat(self._file.fileno())) != found.stamp:
+            self._file.close()
+            raise ObjectStoreError(f"{found.info.key} was replaced while it was being read; ask again")
+
+    def read(self, start: int, length: int) -> bytes:
+        try:
+            piece = os.pread(self._file.fileno(), length, start)
+        except OSError as error:
+            raise os_failure("read an object", self._path.parent, error) from error
+        if not piece:
+            raise ObjectStoreError(f"{self._path} is shorter than it was; was it changed by hand?")
+        return piece
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _stamp(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _sidecar_path(path: Path) -> Path:
+    return path.with_name(f".{path.name}.json")
+
+
+def find(key: str, path: Path) -> Found | None:
+    """Describe the object at `path`, or None. Raises ObjectStoreError."""
+    try:
+        status = path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise os_failure("look up an object", path.parent, error) from error
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    if is_source_key(key):
+        info = ObjectInfo(key, status.st_size, sha256=path.name)
+    else:
+        sidecar = _read_sidecar(path, status)
+        info = ObjectInfo(
+            key,
+            status.st_size,
+            sha256=sidecar.sha256 if sidecar else None,
+            content_type=sidecar.content_type if sidecar else None,
+        )
+    return Found(info, path, _stamp(status))
+
+
+def _read_sidecar(path: Path, status: os.stat_result) -> _Sidecar | None:
+    try:
+        sidecar = msgspec.json.decode(_sidecar_path(path).read_bytes(), type=_Sidecar)
+    except (OSError, msgspec.MsgspecError):
+        return None  # it is a convenience: without it the checksum is merely unknown
+    return sidecar if (sidecar.size, sidecar.mtime_ns) == (status.st_size, status.st_mtime_ns) else None
+
+
+def finish(
+    incoming: Incoming,
+    batch: list[bytes],
+    *,
+    names: threading.Lock,
+    root: Path,
+    path: Path,
+    key: str,
+    expected: str | None,
+    content_type: str | None,
+) -> ObjectInfo:
+    """Write the last `batch`, check, name the file: one hop, so that a small object costs one. See `receive`.
+
+    `names` is held while names change, here and in `delete`: else a delete takes away the folder just made. The
+    syncs come after it, as they are what takes time.
+    """
+    incoming.write(batch)
+    digest = incoming.seal(expected)
+    try:
+        with names:
+            changed = make_folders(root, path.parent)
+            incoming.move_to(path)
+            if not is_source_key(key):
+                _write_sidecar(path, _Sidecar(incoming.size, incoming.mtime_ns, digest, content_type))
+        for folder in [*changed, path.parent]:
+            sync_folder(folder)
+    except OSError as error:
+        raise os_failure("store an object", path.parent, error) from error
+    return ObjectInfo(key, incoming.size, sha256=digest, content_type=content_type)
+
+
+def _write_sidecar(path: Path, sidecar: _Sidecar) -> None:
+    """Best effort and not synced: the object is stored already, and a lost sidecar costs only a known checksum."""
+    target = _sidecar_path(path)
+    with contextlib.suppress(OSError):
+        fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
+        with open(fd, "wb") as file:
+            file.write(msgspec.json.encode(sidecar))
+
+
+def digest(path: Path, abandoned: threading.Event) -> str | None:
+    """Hash the file in pieces, or None if absent; gives up (with a useless answer) once `abandoned` is set."""
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb", buffering=0) as file:
+            while not abandoned.is_set() and (piece := file.read(BATCH)):
+                digest.update(piece)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise os_failure("read an object", path.parent, error) from error
+    return digest.hexdigest()
+
+
+def delete(names: threading.Lock, root: Path, path: Path) -> None:
+    """Remove the object, its sidecar, and an output's folders as far as they are empty then."""
+    with names:
+        try:
+            _sidecar_path(path).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+        except NotADirectoryError:
+            return
+        except OSError as error:
+            raise os_failure("delete an object", path.parent, error) from error
+        with contextlib.suppress(OSError):  # one that is not empty, or not there
+            for folder in (path.parent, path.parent.parent):
+                if root not in (folder, folder.parent):
+                    folder.rmdir()
+
+
+def check(folder: Path) -> None:
+    """Make a file and remove it. Raises ObjectStoreError."""
+    probe = Incoming(folder, reserve=0)
+    try:
+        probe.write([])
+        probe.discard()
+    except OSError as error:
+        raise os_failure("use the object folder", folder, error) from error

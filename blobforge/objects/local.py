@@ -1,0 +1,197 @@
+"""The embedded object store: a folder, and URLs that this server signs and serves itself (`web/objects.py`).
+
+    <root>/sources/<first two digits>/<sha256>
+    <root>/outputs/<job>/<attempt>/<name>        beside it `.<name>.json`: the checksum and type that came with it
+    <root>/incoming/<random>                     uploads under way; swept at start
+
+Owns: the files below `root`. One process writes them. No key can begin with a dot, so that none names a sidecar.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from blobforge.objects import ObjectInfo, SignedUpload, files
+from blobforge.objects.files import BATCH, Found
+from blobforge.hop import Hop
+from blobforge.objects.guard import Guard, patient_threads, threads
+from blobforge.objects.incoming import DIR_MODE, Incoming, TooLargeError, os_failure
+from blobforge.objects.keys import check_upload, is_key, is_source_key
+from blobforge.objects.links import Denied, Grant, Links
+
+_THREADS = 16  # at once, for transfers and for questions each: a disk gains nothing from more
+_DIGESTS = 4
+
+
+class LocalStore:
+    """An ObjectStore in the folder `root` (created if absent). `clock` gives Unix seconds for URL lifetimes.
+
+    `reserve` bytes of the disk are never filled; `timeout` and `digest_timeout` are deadlines in seconds, so that
+    a hung network mount is an ObjectStoreError and not a silence. `hop` runs the file work (see `blobforge.hop`).
+    """
+
+    name = "local"
+
+    def __init__(
+        self,
+        root: Path,
+        secret: bytes,
+        clock: Callable[[], float] = time.time,
+        *,
+        reserve: int = 64 << 20,
+        timeout: float = 5.0,
+        digest_timeout: float = 900.0,
+        hop: Hop | None = None,
+    ) -> None:
+        self.root = root.absolute()
+        self._links = Links(secret, clock)
+        self._reserve = reserve
+        self._timeout = timeout
+        self._digest_timeout = digest_timeout
+        self._guard = Guard(f"object folder {self.root}", pause=timeout)
+        self._asking = hop or threads(_THREADS)
+        self._digesting = hop or threads(_DIGESTS)  # apart, so that long reads never keep a short question waiting
+        self._moving = hop or patient_threads(_THREADS)
+        self._incoming = self.root / "incoming"
+        self._active: set[Path] = set()
+        self._names = threading.Lock()  # held only in threads, while a name comes or goes
+        try:
+            self.root.mkdir(mode=DIR_MODE, parents=True, exist_ok=True)
+            self._incoming.mkdir(mode=DIR_MODE, exist_ok=True)
+        except OSError as error:
+            raise os_failure("create the object folder", self.root, error) from error
+
+    # URLs
+
+    def sign_download(self, key: str, *, expires_in: int, filename: str | None = None) -> str:
+        """See ObjectStore."""
+        return self._links.url(Grant("get", key, filename=filename), expires_in=expires_in)
+
+    def sign_upload(
+        self, key: str, *, expires_in: int, content_type: str | None = None, sha256: str | None = None
+    ) -> SignedUpload:
+        """See ObjectStore. The checksum travels in the URL: the client has to send no header for it."""
+        check_upload(key, sha256)
+        grant = Grant("put", key, sha256=sha256, content_type=content_type)
+        headers = {} if content_type is None else {"Content-Type": content_type}
+        return SignedUpload(self._links.url(grant, expires_in=expires_in), headers)
+
+    def verify(self, method: str, key: str, query: Mapping[str, str]) -> Grant | Denied:
+        """Whether `query` allows `method` on `key` now. A URL to GET also allows HEAD."""
+        return self._links.verify(method, key, query)
+
+    # Questions
+
+    async def find(self, key: str) -> Found | None:
+        """Look `key` up, for `read`. Raises ObjectStoreError."""
+        path = self._path(key)
+        return await self._guard.call(self._asking, partial(files.find, key, path), timeout=self._timeout)
+
+    async def head(self, key: str) -> ObjectInfo | None:
+        """See ObjectStore. The checksum is that of the bytes as they came in; `digest` reads them again."""
+        found = await self.find(key)
+        return found.info if found else None
+
+    async def digest(self, key: str) -> str | None:
+        """See ObjectStore."""
+        path, abandoned = self._path(key), threading.Event()
+        work = partial(files.digest, path, abandoned)
+        try:
+            return await self._guard.transfer(self._digesting, work, timeout=self._digest_timeout)
+        finally:
+            abandoned.set()  # the thread of a cancelled caller stops at its next batch
+
+    async def delete(self, key: str) -> None:
+        """See ObjectStore."""
+        path = self._path(key)
+        await self._guard.call(
+            self._asking, partial(files.delete, self._names, self.root, path), timeout=self._timeout
+        )
+
+    async def check(self) -> None:
+        """See ObjectStore: the folder is there and can be written to."""
+        await self._guard.call(self._asking, partial(files.check, self._incoming), timeout=self._timeout)
+
+    # Bytes
+
+    async def receive(
+        self,
+        key: str,
+        chunks: AsyncIterable[bytes],
+        *,
+        max_size: int,
+        expected_sha256: str | None = None,
+        content_type: str | None = None,
+    ) -> ObjectInfo:
+        """Store what `chunks` yields (at most `max_size` bytes) as `key`, durably and all or nothing.
+
+        The bytes of a source have to hash to its name. Raises TooLargeError, DigestMismatchError, StoreFullError
+        and other ObjectStoreErrors; after any of them, and after a cancellation, nothing of the upload is left
+        and what was there before is still there.
+        """
+        path = self._path(key)
+        expected = check_upload(key, expected_sha256)
+        incoming = Incoming(self._incoming, reserve=self._reserve)
+        self._active.add(incoming.path)
+        try:
+            batch: list[bytes] = []
+            size = held = 0
+            async for chunk in chunks:
+                size += len(chunk)
+                if size > max_size:
+                    raise TooLargeError(max_size)
+                batch.append(chunk)
+                held += len(chunk)
+                if held >= BATCH:
+                    await self._moving(partial(incoming.write, batch))
+                    batch, held = [], 0
+            finish = partial(files.finish, names=self._names, root=self.root, path=path, key=key)
+            return await self._moving(partial(finish, incoming, batch, expected=expected, content_type=content_type))
+        finally:
+            if not incoming.done:
+                with trio.CancelScope(shield=True):
+                    await self._moving(incoming.discard)
+            self._active.discard(incoming.path)
+
+    async def read(self, found: Found, start: int = 0, length: int | None = None) -> AsyncGenerator[bytes, None]:
+        """Yield `length` bytes (all by default) of `found` from `start` on, in pieces of up to BATCH bytes.
+
+        The file is open only while the generator runs; close it (`aclosing`) if it is not read to its end.
+        Raises ObjectStoreError when the object was replaced or removed since it was found: better a broken
+        transfer than the checksum of one and the bytes of another.
+        """
+        end = found.info.size if length is None else start + length
+        file = await self._moving(partial(files.Reader, found))
+        try:
+            while start < end:
+                piece = await self._moving(partial(file.read, start, min(BATCH, end - start)))
+                start += len(piece)
+                yield piece
+        finally:
+            file.close()
+
+    def sweep(self) -> int:
+        """Remove what uploads cut off by a crash left behind; return how many. Blocks; for the start of a server."""
+        count = 0
+        with contextlib.suppress(OSError):  # what cannot be removed now harms nobody
+            for path in self._incoming.iterdir():
+                if path not in self._active:
+                    path.unlink(missing_ok=True)
+                    count += 1
+        return count
+
+    def _path(self, key: str) -> Path:
+        """Where `key` is kept. Raises ValueError for what is no key: this is the confinement."""
+        if not is_key(key):
+            raise ValueError(f"not a key of this store: {key!r}")
+        if is_source_key(key):
+            digest = key.removeprefix("sources/")
+            return self.root / "sources" / digest[:2] / digest
+        return self.root / key

@@ -1,0 +1,274 @@
+"""Objects in S3 or what speaks its protocol (R2, MinIO, SeaweedFS): boto3 in threads, URLs by our own signer.
+
+Owns: one boto3 client and its threads. Every call has a deadline here; boto3's own timeouts only make sure that
+a thread left behind comes to its end. Nothing is read from ~/.aws or a profile: what is not in the constructor
+does not count.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING
+
+import boto3
+import botocore.session
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, ReadTimeoutError
+
+from blobforge.objects import ObjectInfo, ObjectStoreError, SignedUpload
+from blobforge.objects.disposition import attachment
+from blobforge.hop import Hop
+from blobforge.objects.guard import Guard, NotAnsweringError, threads
+from blobforge.objects.keys import check_upload, is_key
+from blobforge.objects.sigv4 import Presigner
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+_CHUNK = 1 << 20  # bytes of an object in memory while it is hashed
+_ABSENT = frozenset({"404", "NoSuchKey", "NotFound"})  # and not NoSuchBucket, a 404 as well
+
+
+class S3Store:
+    """An ObjectStore in `bucket` below `prefix`, at `endpoint` (`scheme://host[:port]`), path style, SigV4.
+
+    `timeout` bounds each question, `digest_timeout` the reading of a whole object, `pause` is how long a store
+    that missed a deadline is left alone (all seconds). `questions` and `digests` are how many threads each may
+    take. `clock` gives Unix seconds for signing.
+    """
+
+    name = "s3"
+
+    def __init__(
+        self,
+        *,
+        endpoint: str,
+        bucket: str,
+        access_key: str,
+        secret_key: str,
+        region: str = "auto",
+        prefix: str = "",
+        timeout: float = 5.0,
+        digest_timeout: float = 900.0,
+        pause: float = 5.0,
+        questions: int = 16,
+        digests: int = 4,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._bucket = bucket
+        self._prefix = _normalised(prefix)
+        self._timeout = timeout
+        self._digest_timeout = digest_timeout
+        self._clock = clock
+        self._presigner = Presigner(endpoint, bucket, region, access_key, secret_key)
+        self._where = f"S3 at {endpoint}, bucket {bucket!r}"
+        self._guard = Guard(self._where, pause=pause)
+        self._asking: Hop = threads(questions)
+        # Apart, so that long reads never keep a short question waiting.
+        self._digesting: Hop = threads(digests)
+        self._bucket_seen = False
+        config = Config(
+            signature_version="s3v4",
+            s3={"addressing_style": "path"},
+            connect_timeout=timeout,
+            read_timeout=timeout,
+            retries={"total_max_attempts": 2, "mode": "standard"},  # for a connection that the server had closed
+            max_pool_connections=questions + digests,
+        )
+        self._client: S3Client = _session().client(
+            "s3",
+            endpoint_url=endpoint,
+            region_name=region,
+            aws_access_key_id=access_key,
+            aws_secret_access_key=secret_key,
+            config=config,
+        )
+
+    # URLs
+
+    def sign_download(self, key: str, *, expires_in: int, filename: str | None = None) -> str:
+        """See ObjectStore."""
+        query = {"response-content-disposition": attachment(filename)} if filename else None
+        return self._presigner.url("GET", self._full(key), expires_in=expires_in, now=self._now(), query=query)
+
+    def sign_upload(
+        self, key: str, *, expires_in: int, content_type: str | None = None, sha256: str | None = None
+    ) -> SignedUpload:
+        """See ObjectStore."""
+        check_upload(key, sha256)
+        headers = {}
+        if content_type is not None:
+            headers["Content-Type"] = content_type
+        if sha256 is not None:
+            headers["x-amz-checksum-sha256"] = base64.b64encode(bytes.fromhex(sha256)).decode()
+        full = self._full(key)
+        url = self._presigner.url("PUT", full, expires_in=expires_in, now=self._now(), headers=headers)
+        return SignedUpload(url, headers)
+
+    # Questions
+
+    async def head(self, key: str) -> ObjectInfo | None:
+        """See ObjectStore."""
+        work = partial(self._head, key, self._full(key))
+        return await self._guard.call(self._asking, work, timeout=self._timeout)
+
+    async def digest(self, key: str) -> str | None:
+        """See ObjectStore."""
+        abandoned = threading.Event()
+        work = partial(self._digest, self._full(key), abandoned)
+        try:
+            return await self._guard.transfer(self._digesting, work, timeout=self._digest_timeout)
+        finally:
+            abandoned.set()  # the thread of a cancelled caller stops at its next chunk
+
+    async def delete(self, key: str) -> None:
+        """See ObjectStore."""
+        work = partial(self._delete, self._full(key))
+        await self._guard.call(self._asking, work, timeout=self._timeout)
+
+    async def check(self) -> None:
+        """See ObjectStore: the bucket is there and the key pair may use it."""
+        await self._guard.call(self._asking, self._check, timeout=self._timeout)
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock(), UTC)
+
+    def _full(self, key: str) -> str:
+        """The key inside the bucket. Raises ValueError for what is no key: this is the confinement."""
+        if not is_key(key):
+            raise ValueError(f"not a key of this store: {key!r}")
+        return self._prefix + key
+
+    # What follows blocks, and runs in threads.
+
+    def _head(self, key: str, full: str) -> ObjectInfo | None:
+        with self._translated("look up an object"):
+            try:
+                answer = self._client.head_object(Bucket=self._bucket, Key=full, ChecksumMode="ENABLED")
+            except ClientError as error:
+                if not _is_absent(error):
+                    raise
+                self._prove_bucket()
+                return None
+            self._bucket_seen = True
+            sha256 = _hex_digest(answer.get("ChecksumSHA256"))
+            return ObjectInfo(key, answer["ContentLength"], sha256, answer.get("ContentType"))
+
+    def _digest(self, full: str, abandoned: threading.Event) -> str | None:
+        digest = hashlib.sha256()
+        with self._translated("read an object"):
+            try:
+                body = self._client.get_object(Bucket=self._bucket, Key=full)["Body"]
+            except ClientError as error:
+                if not _is_absent(error):
+                    raise
+                return None
+            with contextlib.closing(body):
+                for chunk in body.iter_chunks(_CHUNK):
+                    if abandoned.is_set():
+                        break
+                    digest.update(chunk)
+        return digest.hexdigest()
+
+    def _delete(self, full: str) -> None:
+        with self._translated("delete an object"):
+            try:
+                self._client.delete_object(Bucket=self._bucket, Key=full)
+            except ClientError as error:
+                if not _is_absent(error):
+                    raise
+
+    def _check(self) -> None:
+        with self._translated("reach the bucket"):
+            try:
+                self._client.head_bucket(Bucket=self._bucket)
+            except ClientError as error:
+                if _status(error) != 403:
+                    raise
+                # Some key pairs may list but not describe the bucket.
+                self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
+            self._bucket_seen = True
+
+    def _prove_bucket(self) -> None:
+        """After the first 404: HEAD has no body to say whether the object or the whole bucket is missing, and
+        "no such object" would be said of every job for ever.
+        """
+        if not self._bucket_seen:
+            try:
+                self._client.head_bucket(Bucket=self._bucket)
+            except ClientError as error:
+                if _status(error) != 403:  # may not ask: then take the store at its word
+                    raise
+            self._bucket_seen = True
+
+    @contextlib.contextmanager
+    def _translated(self, what: str) -> Iterator[None]:
+        """Turn what boto3 raises into an ObjectStoreError that says what to do. Keys and secrets are not in it."""
+        try:
+            yield
+        except ClientError as error:
+            code = error.response.get("Error", {}).get("Code", "")
+            raise ObjectStoreError(f"{self._where}: cannot {what}: {_advice(_status(error), code)}") from error
+        except (ConnectTimeoutError, ReadTimeoutError) as error:
+            raise NotAnsweringError(
+                f"{self._where}: cannot {what}: no answer within {self._timeout:g} s; "
+                "check that it is up and reachable from here"
+            ) from error
+        except (BotoCoreError, OSError) as error:
+            raise ObjectStoreError(
+                f"{self._where}: cannot {what}: {error}; check the endpoint and the network"
+            ) from error
+
+
+def _session() -> boto3.Session:
+    """A boto3 session that reads no file of the user's and knows no profile (an unknown AWS_PROFILE would raise)."""
+    core = botocore.session.Session(session_vars={"profile": (None, None, None, None)})
+    core.set_config_variable("config_file", os.devnull)
+    core.set_config_variable("credentials_file", os.devnull)
+    return boto3.Session(botocore_session=core)
+
+
+def _normalised(prefix: str) -> str:
+    """`/a//b/` as `a/b/`, and nothing as nothing. Raises ValueError for what could leave the prefix."""
+    parts = [part for part in prefix.split("/") if part]
+    if any(part in (".", "..") or not part.isprintable() for part in parts):
+        raise ValueError(f"not a usable prefix: {prefix!r}")
+    return "".join(f"{part}/" for part in parts)
+
+
+def _status(error: ClientError) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def _is_absent(error: ClientError) -> bool:
+    return _status(error) == 404 and error.response.get("Error", {}).get("Code", "") in _ABSENT
+
+
+def _advice(status: int, code: str) -> str:
+    said = f"{status} {code}".strip()
+    if status == 403:
+        return f"refused ({said}); check the access key, its secret, its rights on the bucket, and this clock"
+    if status == 404:
+        return f"no such bucket ({said}); create it, or correct its name"
+    if status in (301, 307, 400):
+        return f"not understood ({said}); check the region and the endpoint"
+    return f"the store failed ({said}); it may recover by itself, else see its own log"
+
+
+def _hex_digest(checksum: str | None) -> str | None:
+    """S3's base64 SHA-256 as hex. None for a composite one: `...-N` is a checksum of N parts' checksums."""
+    if checksum is None or "-" in checksum:
+        return None
+    with contextlib.suppress(binascii.Error):
+        digest = base64.b64decode(checksum, validate=True)
+        return digest.hex() if len(digest) == hashlib.sha256().digest_size else None
+    return None

@@ -1,0 +1,200 @@
+"""What every object store does, asked of each of them over real HTTP. Only what is said here may be relied on."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import time
+from urllib.parse import unquote
+
+import pytest
+
+from blobforge.objects import ObjectStore
+from blobforge.objects.keys import output_key, source_key
+from tests.objects.places import APP_LIMIT, Place
+
+HOUR = 3600
+BYTES = b"%PDF-1.7 not really"
+OUTPUT = output_key(7, 1)
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+SOURCE = source_key(sha256(BYTES))
+
+
+async def upload(place: Place, key: str, data: bytes, **bound: str) -> None:
+    signed = place.store.sign_upload(key, expires_in=HOUR, **bound)
+    answer = await place.http.put(signed.url, content=data, headers=signed.headers)
+    assert answer.status_code == 200, answer.text
+
+
+async def refused(place: Place, verb: str, url: str, **request) -> bool:
+    answer = await place.http.request(verb, url, **request)
+    return 400 <= answer.status_code < 500
+
+
+async def test_is_an_object_store(place: Place) -> None:
+    store: ObjectStore = place.store
+    assert store.name in ("local", "s3")
+
+
+@pytest.mark.parametrize("data", [b"", b"x", BYTES, os.urandom(3 * APP_LIMIT + 17)], ids=["0", "1", "19", "3 MiB"])
+@pytest.mark.parametrize("kind_of_key", ["source", "output"])
+async def test_what_goes_in_comes_out(place: Place, data: bytes, kind_of_key: str) -> None:
+    key = source_key(sha256(data)) if kind_of_key == "source" else OUTPUT
+    await upload(place, key, data)
+    answer = await place.http.get(place.store.sign_download(key, expires_in=HOUR))
+    assert answer.status_code == 200
+    assert answer.content == data
+    info = await place.store.head(key)
+    assert info is not None
+    assert (info.key, info.size) == (key, len(data))
+    assert info.sha256 in (None, sha256(data))
+    assert await place.store.digest(key) == sha256(data)
+
+
+async def test_absent_is_none_and_404_and_no_error(place: Place) -> None:
+    assert await place.store.head(OUTPUT) is None
+    assert await place.store.digest(OUTPUT) is None
+    await place.store.delete(OUTPUT)
+    assert (await place.http.get(place.store.sign_download(OUTPUT, expires_in=HOUR))).status_code == 404
+
+
+async def test_delete_removes_that_object_only(place: Place) -> None:
+    neighbour = output_key(7, 2)
+    await upload(place, OUTPUT, b"one")
+    await upload(place, neighbour, b"two")
+    await place.store.delete(OUTPUT)
+    assert await place.store.head(OUTPUT) is None
+    assert await place.store.digest(neighbour) == sha256(b"two")
+
+
+async def test_check_passes(place: Place) -> None:
+    await place.store.check()
+
+
+async def test_the_plain_put_of_existing_clients_works(place: Place) -> None:
+    url = place.store.sign_upload(SOURCE, expires_in=HOUR).url
+    answer = await place.http.put(url, content=BYTES, headers={"Content-Type": "application/octet-stream"})
+    assert answer.status_code == 200, answer.text
+    assert await place.store.digest(SOURCE) == sha256(BYTES)
+
+
+async def test_a_second_upload_replaces_the_first_whole(place: Place) -> None:
+    await upload(place, OUTPUT, b"first, and longer")
+    await upload(place, OUTPUT, b"second")
+    info = await place.store.head(OUTPUT)
+    assert info is not None
+    assert (info.size, await place.store.digest(OUTPUT)) == (6, sha256(b"second"))
+
+
+async def test_a_source_may_come_twice(place: Place) -> None:
+    await upload(place, SOURCE, BYTES)
+    await upload(place, SOURCE, BYTES)
+    assert await place.store.digest(SOURCE) == sha256(BYTES)
+
+
+async def test_a_url_is_for_its_verb_only(place: Place) -> None:
+    await upload(place, OUTPUT, b"kept")
+    down = place.store.sign_download(OUTPUT, expires_in=HOUR)
+    up = place.store.sign_upload(OUTPUT, expires_in=HOUR).url
+    assert await refused(place, "PUT", down, content=b"evil")
+    assert await refused(place, "DELETE", down)
+    assert await refused(place, "POST", down, content=b"evil")
+    assert await refused(place, "GET", up)
+    assert await refused(place, "DELETE", up)
+    assert await place.store.digest(OUTPUT) == sha256(b"kept")
+
+
+async def test_an_expired_url_is_refused(place: Place) -> None:
+    await upload(place, OUTPUT, b"kept")
+    past = place.at(lambda: time.time() - HOUR)
+    assert await refused(place, "GET", past.sign_download(OUTPUT, expires_in=60))
+    assert await refused(place, "PUT", past.sign_upload(OUTPUT, expires_in=60).url, content=b"evil")
+    assert await place.store.digest(OUTPUT) == sha256(b"kept")
+    # and it is the lifetime that was refused, not the older date
+    assert (await place.http.get(past.sign_download(OUTPUT, expires_in=2 * HOUR))).status_code == 200
+
+
+async def test_a_changed_url_is_refused(place: Place) -> None:
+    other = output_key(8, 1)
+    await upload(place, OUTPUT, b"mine")
+    await upload(place, other, b"theirs")
+    down = place.store.sign_download(OUTPUT, expires_in=60, filename="a.pdf")
+    assert await refused(place, "GET", down.replace(OUTPUT, other))
+    assert await refused(place, "GET", down.replace("a.pdf", "b.exe"))
+    for name in ("expires=", "X-Amz-Expires="):
+        assert name not in down or await refused(place, "GET", down.replace(name, f"{name}9"))
+    assert await refused(place, "GET", down[:-1] + ("0" if down[-1] != "0" else "1"))
+    assert await refused(place, "GET", down.rsplit("&", 1)[0])
+    up = place.store.sign_upload(OUTPUT, expires_in=60).url
+    assert await refused(place, "PUT", up.replace(OUTPUT, other), content=b"evil")
+    assert await refused(place, "PUT", up.replace(OUTPUT, SOURCE), content=BYTES)
+    assert await place.store.digest(other) == sha256(b"theirs")
+
+
+async def test_no_other_keys_are_signed_or_touched(place: Place) -> None:
+    keys = ["", "/", "sources/../litestream/x", "sources/", f"/{SOURCE}", f"{SOURCE}/", f"{SOURCE}\n", "sources/AA"]
+    keys += ["outputs/1/1/../x", "outputs/0/1/output", "outputs/1/1/.output.json", "litestream/db", f"{OUTPUT}/.."]
+    keys += [SOURCE.upper(), f"{SOURCE}\0", "outputs/1/1/a b", "outputs/1/1/\u0661", "outputs/\u0661/1/output"]
+    for key in keys:
+        for sign in (place.store.sign_download, place.store.sign_upload):
+            with pytest.raises(ValueError, match="key"):
+                sign(key, expires_in=HOUR)
+        for ask in (place.store.head, place.store.digest, place.store.delete):
+            with pytest.raises(ValueError, match="key"):
+                await ask(key)
+
+
+@pytest.mark.parametrize("filename", ["report.pdf", "Übergröße 日本.pdf", 'a"b\\c/d\r\nX-Evil: 1;.pdf'])
+async def test_a_download_is_saved_under_its_name(place: Place, filename: str) -> None:
+    await upload(place, OUTPUT, b"x")
+    answer = await place.http.get(place.store.sign_download(OUTPUT, expires_in=HOUR, filename=filename))
+    assert answer.status_code == 200, answer.text
+    assert "X-Evil" not in answer.headers
+    disposition = answer.headers["Content-Disposition"]
+    assert disposition.startswith("attachment; filename=")
+    last = filename.replace("\\", "/").rsplit("/", 1)[-1].replace("\r\n", "")
+    assert unquote(disposition.rsplit("UTF-8''", 1)[1]) == last
+
+
+async def test_part_of_an_object_can_be_asked_for(place: Place) -> None:
+    await upload(place, OUTPUT, b"0123456789")
+    url = place.store.sign_download(OUTPUT, expires_in=HOUR)
+    answer = await place.http.get(url, headers={"Range": "bytes=2-4"})
+    assert (answer.status_code, answer.content) == (206, b"234")
+    assert answer.headers["Content-Range"] == "bytes 2-4/10"
+
+
+@pytest.mark.parametrize("key", [SOURCE, OUTPUT])
+async def test_an_upload_bound_to_its_bytes_takes_no_others(place: Place, key: str) -> None:
+    signed = place.store.sign_upload(key, expires_in=HOUR, sha256=sha256(BYTES))
+    assert await refused(place, "PUT", signed.url, content=b"other bytes", headers=signed.headers)
+    lie = {name: base64.b64encode(hashlib.sha256(b"other bytes").digest()).decode() for name in signed.headers}
+    assert await refused(place, "PUT", signed.url, content=b"other bytes", headers=lie)
+    assert await place.store.head(key) is None
+    await upload(place, key, BYTES, sha256=sha256(BYTES))
+    info = await place.store.head(key)
+    assert info is not None
+    assert info.sha256 == sha256(BYTES)  # checked on the way in: the store vouches for it
+
+
+async def test_an_upload_bound_to_a_type_takes_no_other(place: Place) -> None:
+    signed = place.store.sign_upload(OUTPUT, expires_in=HOUR, content_type="application/pdf")
+    assert await refused(place, "PUT", signed.url, content=b"x", headers={"Content-Type": "text/html"})
+    assert await refused(place, "PUT", signed.url, content=b"x")
+    assert await place.store.head(OUTPUT) is None
+    await upload(place, OUTPUT, b"x", content_type="application/pdf")
+    info = await place.store.head(OUTPUT)
+    assert info is not None
+    assert info.content_type == "application/pdf"
+
+
+async def test_a_digest_that_cannot_be_is_not_signed(place: Place) -> None:
+    for key, digest in ((SOURCE, sha256(b"other")), (OUTPUT, "abc"), (OUTPUT, sha256(b"").upper())):
+        with pytest.raises(ValueError, match="SHA-256"):
+            place.store.sign_upload(key, expires_in=HOUR, sha256=digest)
