@@ -7,9 +7,11 @@ the actors stop, the database closes. Every part gets what it needs here and now
 from __future__ import annotations
 
 import fcntl
+import ipaddress
 import os
 import secrets
 import signal
+import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
@@ -53,6 +55,8 @@ from web.services import Services
 
 log = structlog.get_logger("blobforge.server")
 
+BACKLOG = 1024  # connections that wait to be accepted: a fleet that comes back all at once
+UNREAD_MS = 30_000  # how long a client may leave what we sent unread before its connection is given up
 LARGEST_HEADERS = 32 * 1024  # bytes; Hypercorn answers more with 400 or 431
 READY_FILE = "server.json"
 TOKEN_FILE = "admin-token"
@@ -88,14 +92,16 @@ async def serve(settings: Settings, *, task_status: trio.TaskStatus[str] = trio.
     """Run the whole server; reports its URL once it is ready, and ends after a signal or when cancelled."""
     stop = trio.Event()
     _prepare(settings.data_path)
-    with _lock(settings.data_path):
+    with _lock(settings.data_path), _listen(settings) as listener:
         async with running(settings) as parts:
+            parts.url = _reachable(listener)
             app = make_app(parts.services)
             try:
                 async with trio.open_nursery() as nursery:
-                    serve_http = partial(hypercorn.trio.serve, app, _hypercorn(settings), shutdown_trigger=stop.wait)
-                    addresses = await nursery.start(serve_http)
-                    parts.url = _reachable(addresses[0])
+                    serve_http = partial(
+                        hypercorn.trio.serve, app, _hypercorn(settings, listener), shutdown_trigger=stop.wait
+                    )
+                    await nursery.start(serve_http)
                     _announce(settings, parts)
                     task_status.started(parts.url)
                     await _until_signal()
@@ -247,21 +253,46 @@ def _objects(settings: Settings, hop: Hop | None) -> ObjectStore:
     )
 
 
-def _hypercorn(settings: Settings) -> Config:
+def _hypercorn(settings: Settings, listener: socket.socket) -> Config:
     config = Config()
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    config.bind = [f"{host}:{settings.port}"]
+    config.bind = [f"fd://{listener.detach()}"]  # its owner from here on, and the one who closes it
     config.graceful_timeout = settings.shutdown_grace
     config.shutdown_timeout = settings.shutdown_grace
     config.h11_max_incomplete_size = LARGEST_HEADERS
     config.h2_max_header_list_size = LARGEST_HEADERS
     # read_timeout stays unset: it would end healthy event streams, whose clients say nothing.
     config.keep_alive_timeout = 75
-    config.backlog = 1024
     config.include_server_header = False
     config.errorlog = None
     config.accesslog = None
     return config
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """The listening socket. Raises StartError when the address cannot be had.
+
+    Made here and not by Hypercorn, for one option that accepted connections inherit: Hypercorn shields its sends,
+    so a client that stops reading would hold up a shutdown for ever; the kernel now gives such a one up.
+    """
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, proto)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+                listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_MS)
+            listener.bind(address)
+            listener.listen(BACKLOG)
+            listener.setblocking(False)
+        except OSError:
+            listener.close()
+            raise
+    except OSError as error:
+        where = f"{settings.host}:{settings.port}"
+        raise StartError(f"cannot listen on {where} (BLOBFORGE_HOST, BLOBFORGE_PORT): {error}") from error
+    return listener
 
 
 async def _admin_token(settings: Settings, parts: Parts) -> str:
@@ -327,9 +358,12 @@ def _write_private(path: Path, text: str) -> None:
 # ------------------------------------------------------------------ telling people
 
 
-def _reachable(address: str) -> str:
+def _reachable(listener: socket.socket) -> str:
     """The URL to reach this server from this machine: a wildcard address is nobody's."""
-    return address.replace("://0.0.0.0:", "://127.0.0.1:").replace("://[::]:", "://[::1]:")
+    host, port = listener.getsockname()[:2]
+    if ipaddress.ip_address(host).is_unspecified:
+        host = "::1" if ":" in host else "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _announce(settings: Settings, parts: Parts) -> None:

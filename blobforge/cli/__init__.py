@@ -1,0 +1,75 @@
+"""The `blobforge` command. One module a command group; they are loaded when they are asked for.
+
+The modules import only click at their top: what is heavy (httpx, trio, the server) is imported inside commands, so
+that `blobforge --help` and completion answer at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+from blobforge.cli.common import ROOT_OPTIONS, Session
+
+_COMMANDS = {
+    "submit": "blobforge.cli.submit:submit",
+    "ingest": "blobforge.cli.submit:ingest",
+    "jobs": "blobforge.cli.jobs:jobs",
+    "stats": "blobforge.cli.stats:stats",
+    "work": "blobforge.cli.work:work",
+    "workers": "blobforge.cli.workers:workers",
+    "tokens": "blobforge.cli.tokens:tokens",
+    "serve": "blobforge.cli.serve:serve",
+    "config": "blobforge.cli.serve:config",
+}
+
+
+class _Lazy(click.Group):
+    """A group whose commands are named above and imported on use; listed in that order, the usual ones first."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _, name = _COMMANDS[cmd_name].partition(":")
+        command = getattr(importlib.import_module(module), name)
+        assert isinstance(command, click.Command)
+        return command
+
+
+def _version(ctx: click.Context, _param: click.Parameter, asked: bool) -> None:
+    if asked and not ctx.resilient_parsing:
+        from importlib.metadata import version
+
+        click.echo(f"blobforge {version('blobforge-server')}")
+        ctx.exit()
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@ROOT_OPTIONS
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version."
+)
+@click.pass_context
+def main(ctx: click.Context) -> None:
+    """A job queue over files: submit documents, convert them on workers, fetch what comes out.
+
+    \b
+    Start here:
+      blobforge serve                      a server, whole, with its data in ./data
+      blobforge submit report.pdf --wait   a job; more files and folders may follow
+      blobforge work --type pdf --exec 'pdftotext -layout {source} {output}'
+
+    Data goes to stdout, everything else to stderr. The options below may also follow a command.
+
+    \b
+    Exit codes:
+      0  done                             4  not authorised (no token, wrong token, scope missing)
+      1  something failed                 5  no such thing, or its state forbids it
+      2  wrong usage or configuration     130  interrupted
+      3  the server cannot be reached
+    """
+    ctx.ensure_object(Session)

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import trio
 
+from blobforge.hop import Hop
 from blobforge.objects import ObjectInfo, SignedUpload, files
 from blobforge.objects.files import BATCH, Found
-from blobforge.hop import Hop
 from blobforge.objects.guard import Guard, patient_threads, threads
 from blobforge.objects.incoming import DIR_MODE, Incoming, TooLargeError, os_failure
 from blobforge.objects.keys import check_upload, is_key, is_source_key

@@ -24,9 +24,9 @@ import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, ReadTimeoutError
 
+from blobforge.hop import Hop
 from blobforge.objects import ObjectInfo, ObjectStoreError, SignedUpload
 from blobforge.objects.disposition import attachment
-from blobforge.hop import Hop
 from blobforge.objects.guard import Guard, NotAnsweringError, threads
 from blobforge.objects.keys import check_upload, is_key
 from blobforge.objects.sigv4 import Presigner

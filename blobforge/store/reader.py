@@ -13,12 +13,13 @@ from heapq import merge
 from itertools import islice
 from pathlib import Path
 
+import apsw
 import msgspec
 
 from blobforge.access import Token
 from blobforge.job import Attempt, Job, JobStatus
 from blobforge.store import rows, sql
-from blobforge.store.database import open_reader
+from blobforge.store.database import DatabaseError, open_reader
 from blobforge.store.store import MINUTE_MS, FileRecord
 from blobforge.worker import Worker, WorkerStatus
 
@@ -291,8 +292,11 @@ class Reader:
         return list(self._rows(sql.UNCHECKED_OUTPUTS))
 
     def sanity(self) -> None:
-        """Raises apsw.Error when the database cannot be read."""
-        self._db.execute(sql.SANITY).fetchall()
+        """Raises DatabaseError when the database cannot be read."""
+        try:
+            self._row(sql.SANITY)
+        except apsw.Error as error:
+            raise DatabaseError(f"cannot read the database: {error}") from error
 
 
 def _page_of(found: list[Job], *, limit: int, cursor: Cursor, offset: int) -> Page:

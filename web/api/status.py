@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import apsw
 import trio
 from prometheus_client.core import GaugeMetricFamily, Metric
 from quart import Response
@@ -14,6 +13,7 @@ from actors.messages import Ping
 from blobforge.job import JobStatus
 from blobforge.objects import ObjectStoreError
 from blobforge.refusals import Refusal
+from blobforge.store.database import DatabaseError
 from blobforge.store.reader import Stats
 from blobforge.worker import WorkerStatus
 from web.api import wire
@@ -72,7 +72,7 @@ async def _database(services: Services) -> wire.Part:
     with trio.move_on_after(WRITER_PATIENCE):
         try:
             await services.reads.run(lambda reader: reader.sanity())
-        except apsw.Error as error:
+        except DatabaseError as error:
             return wire.Part("unhealthy", detail=str(error))
         outcome = await ask(services.writer, Ping())
         if isinstance(outcome, Refusal):

@@ -1,0 +1,59 @@
+"""`blobforge serve` and `blobforge config`: the server, and the settings that it runs with."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from blobforge.cli import common, output
+from blobforge.cli.common import CliError, Session, pass_session, session_options
+
+if TYPE_CHECKING:
+    from blobforge.config import Settings
+
+
+@click.command()
+@click.option("--host", metavar="ADDRESS", help="Address to listen on [BLOBFORGE_HOST].")
+@click.option("--port", type=click.IntRange(0, 65_535), help="Port; 0 takes a free one [BLOBFORGE_PORT].")
+@click.option(
+    "--data-dir", type=click.Path(file_okay=False, path_type=Path), help="Where its data is [BLOBFORGE_DATA_DIR]."
+)
+def serve(host: str | None, port: int | None, data_dir: Path | None) -> None:
+    """Run the server until SIGTERM or Ctrl-C.
+
+    Without any setting it is whole: database and files in ./data, an admin token made at the first start.
+    `blobforge config` lists what can be set.
+    """
+    settings = _settings({"BLOBFORGE_HOST": host, "BLOBFORGE_PORT": port, "BLOBFORGE_DATA_DIR": data_dir})
+    from blobforge.server import run
+
+    raise click.exceptions.Exit(run(settings))
+
+
+@click.command()
+@session_options
+@pass_session
+def config(session: Session) -> None:
+    """Print the server settings that are in force in this environment, with secrets masked."""
+    from blobforge.config import describe
+
+    variables = describe(_settings({}))
+    if session.json:
+        output.print_json(variables)
+        return
+    rows = [(one.name, one.value, one.default, one.description) for one in variables]
+    output.print_table(("VARIABLE", "VALUE", "DEFAULT", "HELP"), rows)
+
+
+def _settings(overrides: dict[str, object]) -> Settings:
+    """The settings from the environment, options before it. A wrong value is a usage error, told in one line."""
+    from blobforge.config import ConfigError, load
+
+    chosen = {name: str(value) for name, value in overrides.items() if value is not None}
+    try:
+        return load({**os.environ, **chosen})
+    except ConfigError as error:
+        raise CliError(str(error), common.USAGE) from error

@@ -1,0 +1,79 @@
+"""`blobforge tokens`: API tokens and what they may do."""
+
+from __future__ import annotations
+
+import click
+
+from blobforge.cli import output
+from blobforge.cli.common import Session, pass_session, session_options
+
+SCOPES = ("read", "submit", "work", "admin")
+
+
+@click.group()
+def tokens() -> None:
+    """Manage API tokens."""
+
+
+@tokens.command("list")
+@session_options
+@pass_session
+def list_tokens(session: Session) -> None:
+    """List the API tokens, without their secrets."""
+    found = session.run(lambda client: client.list_tokens())
+    if session.json:
+        output.print_json(found)
+    elif session.quiet:
+        for token in found:
+            click.echo(str(token.id))
+    else:
+        rows = [
+            (
+                token.id,
+                token.name,
+                token.prefix,
+                ", ".join(token.scopes or (["admin"] if token.is_admin else [])),
+                token.created_at,
+                token.last_used_at,
+                token.expires_at,
+            )
+            for token in found
+        ]
+        output.print_table(("ID", "NAME", "PREFIX", "SCOPES", "CREATED", "LAST USED", "EXPIRES"), rows)
+
+
+@tokens.command("create")
+@click.argument("name")
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    type=click.Choice(SCOPES),
+    help="What it may do; may be repeated. Without any: read and submit.",
+)
+@click.option("--expires-in", type=click.IntRange(min=1), metavar="DAYS", help="Void after so many days.")
+@session_options
+@pass_session
+def create_token(session: Session, name: str, scopes: tuple[str, ...], expires_in: int | None) -> None:
+    """Make an API token and print it, this once."""
+    made = session.run(lambda client: client.create_token(name, scopes=scopes, expires_in_days=expires_in))
+    if session.json:
+        output.print_json(made)
+        return
+    session.note(f"Token {made.id}, {output.one_line(made.name)}; it will not be shown again:")
+    click.echo(made.token)
+
+
+@tokens.command("delete")
+@click.argument("token_id", metavar="ID")
+@session_options
+@pass_session
+def delete_token(session: Session, token_id: str) -> None:
+    """Delete an API token; it is void at once."""
+    session.run(lambda client: client.delete_token(token_id))
+    if session.json:
+        output.print_json({"id": token_id, "status": "deleted"})
+    elif session.quiet:
+        click.echo(token_id)
+    else:
+        click.echo(f"{output.one_line(token_id)}\tdeleted")

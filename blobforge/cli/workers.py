@@ -1,0 +1,157 @@
+"""`blobforge workers`: look at workers, drain and remove them, and manage their credentials."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from blobforge.cli import common, output
+from blobforge.cli.common import CliError, Session, pass_session, session_options
+
+if TYPE_CHECKING:
+    from blobforge.client import Client, WorkerSecret
+
+_WORKER_ID = click.argument("worker_id", metavar="ID")
+
+
+@click.group()
+def workers() -> None:
+    """Look at workers, drain and remove them, manage their credentials."""
+
+
+@workers.command("list")
+@session_options
+@pass_session
+def list_workers(session: Session) -> None:
+    """List the workers that the server knows."""
+    found = session.run(lambda client: client.list_workers())
+    if session.json:
+        output.print_json(found)
+    elif session.quiet:
+        for worker in found:
+            click.echo(worker.id)
+    else:
+        rows = [
+            (
+                worker.id,
+                worker.status if worker.enabled else "disabled",
+                worker.type,
+                worker.current_job_id,
+                worker.last_heartbeat,
+            )
+            for worker in found
+        ]
+        output.print_table(("ID", "STATUS", "TYPE", "JOB", "LAST HEARD"), rows)
+        if not found:
+            session.note("No worker has registered. `blobforge work --help` says how to start one.")
+
+
+@workers.command("show")
+@_WORKER_ID
+@session_options
+@pass_session
+def show_worker(session: Session, worker_id: str) -> None:
+    """Show one worker."""
+    found = session.run(lambda client: client.list_workers())
+    worker = next((worker for worker in found if worker.id == worker_id), None)
+    if worker is None:
+        raise CliError(
+            f"No worker {worker_id!r}.", common.CONFLICT, "`blobforge workers list` shows those there are."
+        )
+    if session.json:
+        output.print_json(worker)
+        return
+    output.print_fields(
+        [
+            ("id", worker.id),
+            ("name", worker.name),
+            ("type", worker.type),
+            ("status", worker.status),
+            ("enabled", worker.enabled),
+            ("job", worker.current_job_id),
+            ("version", worker.version),
+            ("labels", worker.labels),
+            ("metadata", worker.metadata),
+            ("last heard", worker.last_heartbeat),
+            ("created", worker.created_at),
+        ]
+    )
+
+
+@workers.command("drain")
+@_WORKER_ID
+@session_options
+@pass_session
+def drain_worker(session: Session, worker_id: str) -> None:
+    """Let a worker end what it has and give it nothing new."""
+    _act(session, worker_id, lambda client: client.drain_worker(worker_id))
+
+
+@workers.command("remove")
+@_WORKER_ID
+@session_options
+@pass_session
+def remove_worker(session: Session, worker_id: str) -> None:
+    """Forget a worker; its running jobs go back at once."""
+    _act(session, worker_id, lambda client: client.remove_worker(worker_id))
+
+
+@workers.command("enable")
+@_WORKER_ID
+@session_options
+@pass_session
+def enable_worker(session: Session, worker_id: str) -> None:
+    """Let a disabled worker work again."""
+    _act(session, worker_id, lambda client: client.enable_worker(worker_id, True))
+
+
+@workers.command("disable")
+@_WORKER_ID
+@session_options
+@pass_session
+def disable_worker(session: Session, worker_id: str) -> None:
+    """Refuse a worker until it is enabled again."""
+    _act(session, worker_id, lambda client: client.enable_worker(worker_id, False))
+
+
+@workers.command("create")
+@_WORKER_ID
+@click.option("--type", "worker_type", required=True, metavar="TYPE", help="The job type that it works on.")
+@click.option("--name", metavar="NAME", help="A name for people.")
+@session_options
+@pass_session
+def create_worker(session: Session, worker_id: str, worker_type: str, name: str | None) -> None:
+    """Make a worker credential and print its secret, this once.
+
+    The worker then runs with: BLOBFORGE_WORKER_SECRET=... blobforge work --worker-id ID --type TYPE ...
+    """
+    _show_secret(session, session.run(lambda client: client.create_worker(worker_id, worker_type, name)))
+
+
+@workers.command("rotate")
+@_WORKER_ID
+@session_options
+@pass_session
+def rotate_worker(session: Session, worker_id: str) -> None:
+    """Give a worker a new secret and print it, this once; the old one is void."""
+    _show_secret(session, session.run(lambda client: client.rotate_worker(worker_id)))
+
+
+def _act(session: Session, worker_id: str, act: Callable[[Client], Awaitable[Any]]) -> None:
+    status = session.run(act).status
+    if session.json:
+        output.print_json({"id": worker_id, "status": status})
+    elif session.quiet:
+        click.echo(worker_id)
+    else:
+        click.echo(f"{output.one_line(worker_id)}\t{status}")
+
+
+def _show_secret(session: Session, made: WorkerSecret) -> None:
+    if session.json:
+        output.print_json(made)
+        return
+    session.note(f"The secret of worker {made.id}; it will not be shown again:")
+    click.echo(made.secret)

@@ -1,0 +1,367 @@
+"""`Client`: the endpoints as typed methods. Each does one exchange and says nothing on any stream.
+
+    async with Client("http://localhost:8080", token="bf_...") as client:
+        page = await client.list_jobs(status="dead")
+
+Every method raises ApiError (the server said no), ServerUnreachable (no answer) or UnexpectedAnswer.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar
+from urllib.parse import quote
+
+from blobforge.client import transfer
+from blobforge.client.errors import ClientError
+from blobforge.client.transfer import FileFacts, OnBytes
+from blobforge.client.transport import ANSWER_TIMEOUT, OnRetry, Transport
+from blobforge.client.types import (
+    Claim,
+    ClaimAnswer,
+    Done,
+    DownloadUrl,
+    FailAnswer,
+    HeartbeatAnswer,
+    Job,
+    JobPage,
+    NewToken,
+    Registration,
+    Stats,
+    Submission,
+    TokenInfo,
+    UploadUrl,
+    WorkerInfo,
+    WorkerSecret,
+)
+
+T = TypeVar("T")
+
+DEFAULT_URL = "http://localhost:8080"
+DEFAULT_PATIENCE = 3.0
+LARGEST_CLAIM = 500  # jobs
+LONGEST_WAIT = 60  # seconds that the server holds a claim open at most
+
+
+class Client:
+    """An async (trio) client of one server, with one credential.
+
+    `token` is an API token; `worker` is a pair of worker id and secret. `patience` is how many seconds a call is
+    repeated for while the server does not answer or says "later"; see `with_patience`.
+    Raises ValueError for a base URL that is none.
+    """
+
+    def __init__(
+        self,
+        base_url: str = DEFAULT_URL,
+        *,
+        token: str | None = None,
+        worker: tuple[str, str] | None = None,
+        patience: float = DEFAULT_PATIENCE,
+        on_retry: OnRetry | None = None,
+    ) -> None:
+        auth: dict[str, str] = {}
+        if token is not None:
+            auth["Authorization"] = f"Bearer {token}"
+        if worker is not None:
+            auth["X-Worker-ID"], auth["X-Worker-Secret"] = worker
+        self._transport = Transport(base_url, auth, user_agent="blobforge", on_retry=on_retry)
+        self._patience = patience
+
+    @property
+    def base_url(self) -> str:
+        """The server's URL, without a slash at its end."""
+        return self._transport.base_url
+
+    def with_patience(self, seconds: float) -> Client:
+        """The same client, on the same connections, whose calls are repeated for `seconds` (`math.inf`: for ever)."""
+        other = copy.copy(self)
+        other._patience = seconds
+        return other
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._transport.aclose()
+
+    # Jobs
+
+    async def submit_job(
+        self,
+        type: str,
+        source_hash: str,
+        *,
+        source_path: str | None = None,
+        source_size: int | None = None,
+        priority: int | None = None,
+        max_attempts: int | None = None,
+        tags: Sequence[str] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Submission:
+        """Submit a job; one of the same type and source that is there already is answered instead."""
+        body = _without_none(
+            type=type,
+            source_hash=source_hash,
+            source_path=source_path,
+            source_size=source_size,
+            priority=priority,
+            max_attempts=max_attempts,
+            tags=list(tags) if tags else None,
+            metadata=dict(metadata) if metadata else None,
+        )
+        return await self._post("/api/jobs", Submission, body, once_only=True)
+
+    async def source_uploaded(self, job_id: int) -> Done:
+        """Tell the server that the source has arrived."""
+        return await self._post(f"/api/jobs/{job_id}/uploaded", Done)
+
+    async def list_jobs(
+        self,
+        *,
+        status: str | None = None,
+        type: str | None = None,
+        tag: str | None = None,
+        worker: str | None = None,
+        q: str | None = None,
+        limit: int | None = None,
+        offset: int | None = None,
+        cursor: str | None = None,
+    ) -> JobPage:
+        """One page of jobs, at most 100, by priority and then newest first."""
+        params = _without_none(
+            status=status, type=type, tag=tag, worker=worker, q=q, limit=limit, offset=offset, cursor=cursor
+        )
+        return await self._call("GET", "/api/jobs", JobPage, params=params)
+
+    async def get_job(self, job_id: int) -> Job:
+        """One job, with the record of its attempts."""
+        return await self._call("GET", f"/api/jobs/{job_id}", Job)
+
+    async def retry_job(self, job_id: int, *, reset_attempts: bool = False, priority: int | None = None) -> Done:
+        """Put a failed, dead, cancelled or completed job back in the queue."""
+        body = _without_none(reset_attempts=reset_attempts or None, priority=priority)
+        return await self._post(f"/api/jobs/{job_id}/retry", Done, body, once_only=True)
+
+    async def cancel_job(self, job_id: int) -> Done:
+        """Cancel a job at once, a running one too."""
+        return await self._post(f"/api/jobs/{job_id}/cancel", Done, {}, once_only=True)
+
+    async def set_priority(self, job_id: int, priority: int) -> Done:
+        """Change a job's priority: 1 (critical) to 5 (background)."""
+        return await self._call("PATCH", f"/api/jobs/{job_id}/priority", Done, body={"priority": priority})
+
+    async def stats(self) -> Stats:
+        """The queue in numbers."""
+        return await self._call("GET", "/api/stats", Stats)
+
+    async def ready(self) -> bool:
+        """Whether the server answers that it is ready. Never raises for one that is not."""
+        try:
+            await self.with_patience(0)._call("GET", "/readyz", object)
+        except ClientError:
+            return False
+        return True
+
+    # Files
+
+    async def download_url(self, job_id: int, which: Literal["source", "output"]) -> DownloadUrl:
+        """A signed URL to GET a job's source or accepted output."""
+        return await self._call("GET", f"/api/files/{job_id}/{which}/url", DownloadUrl)
+
+    async def fresh_upload_url(self, job_id: int, lease: str) -> UploadUrl:
+        """A fresh signed URL for the output of the attempt that holds `lease`."""
+        return await self._post("/api/files/upload-url", UploadUrl, {"job_id": job_id, "lease": lease})
+
+    async def download(
+        self, url: str, target: Path, *, sha256: str | None = None, on_bytes: OnBytes | None = None
+    ) -> FileFacts:
+        """GET a signed URL into `target`, which appears whole and verified or not at all.
+
+        Raises TransferRefused, ServerUnreachable, ChecksumMismatch and OSError.
+        """
+        return await transfer.download(
+            self._transport, url, target, patience=self._patience, sha256=sha256, on_bytes=on_bytes
+        )
+
+    async def upload(
+        self,
+        url: str,
+        source: Path,
+        *,
+        headers: Mapping[str, str] | None = None,
+        on_bytes: OnBytes | None = None,
+    ) -> FileFacts:
+        """PUT a file to a signed URL and return the size and hash of what was sent.
+
+        Raises TransferRefused, ServerUnreachable and OSError.
+        """
+        return await transfer.upload(
+            self._transport, url, source, patience=self._patience, headers=headers, on_bytes=on_bytes
+        )
+
+    # A worker's own calls
+
+    async def register(
+        self,
+        worker_id: str,
+        type: str,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        labels: Sequence[str] | None = None,
+        version: str | None = None,
+    ) -> Registration:
+        """Make this worker known; it counts as a sign of life."""
+        body = _without_none(
+            id=worker_id,
+            type=type,
+            metadata=dict(metadata) if metadata else None,
+            labels=list(labels) if labels else None,
+            version=version,
+        )
+        return await self._post("/api/workers/register", Registration, body)
+
+    async def unregister(self, worker_id: str) -> Done:
+        """Leave; jobs that still run here go back without costing an attempt."""
+        return await self._post(f"/api/workers/{_part(worker_id)}/unregister", Done)
+
+    async def heartbeat(self, worker_id: str, jobs: Sequence[Mapping[str, Any]] = ()) -> HeartbeatAnswer:
+        """Sign of life; renews the leases of `jobs`, each `{"job_id", "lease", "progress"}`."""
+        body = {"jobs": list(jobs)} if jobs else {}
+        return await self._post(f"/api/workers/{_part(worker_id)}/heartbeat", HeartbeatAnswer, body)
+
+    async def claim(
+        self, worker_id: str, job_types: Sequence[str], *, claim_key: str, wait: float = 0, limit: int = 1
+    ) -> list[Claim]:
+        """Take up to `limit` jobs, waiting up to `wait` seconds (60 at most) for the first.
+
+        `claim_key` names this claim: repeated with the same key, after an answer was lost, it gets the same jobs.
+        """
+        wait = min(max(wait, 0), LONGEST_WAIT)
+        body = {
+            "worker_id": worker_id,
+            "job_types": list(job_types),
+            "wait": math.ceil(wait),
+            "limit": limit,
+            "claim_key": claim_key,
+        }
+        answer = await self._post("/api/jobs/claim", ClaimAnswer, body, answer_timeout=ANSWER_TIMEOUT + wait)
+        return answer.jobs
+
+    async def complete(
+        self,
+        job_id: int,
+        worker_id: str,
+        lease: str,
+        *,
+        output_key: str | None = None,
+        checksum: str | None = None,
+        result: Mapping[str, Any] | None = None,
+    ) -> Done:
+        """Report success. ApiError `lease-lost` (409): the job is no longer this worker's, its output is not used."""
+        body = _without_none(
+            worker_id=worker_id,
+            lease=lease,
+            output_key=output_key,
+            checksum=checksum,
+            result=dict(result) if result else None,
+        )
+        return await self._post(f"/api/jobs/{job_id}/complete", Done, body, once_only=True)
+
+    async def fail(
+        self,
+        job_id: int,
+        worker_id: str,
+        lease: str,
+        error: str,
+        *,
+        kind: str | None = None,
+        traceback: str | None = None,
+        log_tail: str | None = None,
+        retryable: bool = True,
+    ) -> FailAnswer:
+        """Report a failure of the document; `retryable=False` sends it to `dead` at once."""
+        body = _without_none(
+            worker_id=worker_id,
+            lease=lease,
+            error=error,
+            kind=kind,
+            traceback=traceback,
+            log_tail=log_tail,
+            retryable=None if retryable else False,
+        )
+        return await self._post(f"/api/jobs/{job_id}/fail", FailAnswer, body, once_only=True)
+
+    async def release(self, job_id: int, worker_id: str, lease: str, reason: str) -> Done:
+        """Give a job back; it costs no attempt."""
+        body = {"worker_id": worker_id, "lease": lease, "reason": reason[:1000]}
+        return await self._post(f"/api/jobs/{job_id}/release", Done, body, once_only=True)
+
+    # Workers, as an administrator sees them
+
+    async def list_workers(self) -> list[WorkerInfo]:
+        """All workers that the server knows."""
+        return await self._call("GET", "/api/workers", list[WorkerInfo])
+
+    async def drain_worker(self, worker_id: str) -> Done:
+        """Let a worker end what it has and give it nothing new."""
+        return await self._post(f"/api/workers/{_part(worker_id)}/drain", Done)
+
+    async def remove_worker(self, worker_id: str) -> Done:
+        """Forget a worker; its running jobs go back at once."""
+        return await self._call("DELETE", f"/api/workers/{_part(worker_id)}", Done)
+
+    async def create_worker(self, worker_id: str, type: str, name: str | None = None) -> WorkerSecret:
+        """Make a worker credential; its secret is in this answer and nowhere else."""
+        body = _without_none(id=worker_id, type=type, name=name)
+        return await self._post("/api/admin/workers", WorkerSecret, body, once_only=True)
+
+    async def rotate_worker(self, worker_id: str) -> WorkerSecret:
+        """Give a worker a new secret; the old one is void."""
+        path = f"/api/admin/workers/{_part(worker_id)}/regenerate"
+        return await self._post(path, WorkerSecret, {}, once_only=True)
+
+    async def enable_worker(self, worker_id: str, enabled: bool) -> Done:
+        """Enable or disable a worker's credential."""
+        action = "enable" if enabled else "disable"
+        return await self._post(f"/api/admin/workers/{_part(worker_id)}/{action}", Done)
+
+    # Tokens
+
+    async def list_tokens(self) -> list[TokenInfo]:
+        """All API tokens, without their secrets."""
+        return await self._call("GET", "/api/admin/tokens", list[TokenInfo])
+
+    async def create_token(
+        self, name: str, *, scopes: Sequence[str] = (), expires_in_days: int | None = None
+    ) -> NewToken:
+        """Make an API token; without scopes it may `read` and `submit`."""
+        body = _without_none(name=name, scopes=list(scopes) or None, expires_in=expires_in_days)
+        return await self._post("/api/admin/tokens", NewToken, body, once_only=True)
+
+    async def delete_token(self, token_id: str) -> Done:
+        """Delete an API token; it is void at once."""
+        return await self._call("DELETE", f"/api/admin/tokens/{_part(token_id)}", Done)
+
+    # How
+
+    async def _call(self, method: str, path: str, answer: type[T], **how: Any) -> T:
+        return await self._transport.call(method, path, answer, patience=self._patience, **how)
+
+    async def _post(self, path: str, answer: type[T], body: Mapping[str, Any] | None = None, **how: Any) -> T:
+        return await self._call("POST", path, answer, body=body, **how)
+
+
+def _without_none(**fields: Any) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _part(name: str) -> str:
+    """An id as one part of a path: no character of it keeps a meaning there."""
+    return quote(name, safe="")

@@ -1,0 +1,71 @@
+"""A file becomes a job: hash it, submit the hash, upload the bytes if the server lacks them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from blobforge.client.api import Client
+from blobforge.client.errors import ChecksumMismatch
+from blobforge.client.transfer import OnBytes, hash_file
+
+
+class Submitted(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one file. `existing`: the job was there already. `uploaded`: bytes went over the wire."""
+
+    path: str
+    job_id: int
+    status: str
+    existing: bool
+    uploaded: bool
+    size: int
+    sha256: str
+
+
+async def submit_file(
+    client: Client,
+    path: Path,
+    type: str,
+    *,
+    priority: int | None = None,
+    max_attempts: int | None = None,
+    tags: Sequence[str] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    on_bytes: OnBytes | None = None,
+) -> Submitted:
+    """Submit `path` as a job of `type`. Memory stays bounded whatever its size.
+
+    Raises OSError (the file cannot be read), ChecksumMismatch (it changed while it was read) and what the
+    client raises.
+    """
+    facts = await hash_file(path)
+    name = os.fsencode(path).decode("utf-8", "replace")  # a file's name is bytes; JSON has no place for bad ones
+    answer = await client.submit_job(
+        type,
+        facts.sha256,
+        source_path=name,
+        source_size=facts.size,
+        priority=priority,
+        max_attempts=max_attempts,
+        tags=tags,
+        metadata=metadata,
+    )
+    status = answer.status or "pending"
+    if answer.upload_url is not None:
+        sent = await client.upload(answer.upload_url, path, headers=answer.upload_headers, on_bytes=on_bytes)
+        if sent.sha256 != facts.sha256:
+            raise ChecksumMismatch(f"{path} changed while it was uploaded: it", facts.sha256, sent.sha256)
+        status = (await client.source_uploaded(answer.job_id)).status or "pending"
+    return Submitted(
+        path=name,
+        job_id=answer.job_id,
+        status=status,
+        existing=answer.existing,
+        uploaded=answer.upload_url is not None,
+        size=facts.size,
+        sha256=facts.sha256,
+    )

@@ -1,0 +1,229 @@
+"""One HTTP exchange with the server, and when it is worth repeating. Nothing outside this package sees httpx.
+
+A request is repeated only when a second delivery cannot do a second thing: reads, idempotent verbs, POSTs that
+carry an Idempotency-Key, and those that the contract makes repeatable (claims by `claim_key`, heartbeats).
+Repeats are worth it when no answer came, or one that says "later": 429, 503 (Retry-After is honoured), and a
+gateway's 502 and 504.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, TypeVar
+from urllib.parse import urlsplit, urlunsplit
+
+import httpx
+import msgspec
+import trio
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_before_delay
+from tenacity.wait import wait_exponential, wait_random
+
+from blobforge.client.errors import ApiError, ClientError, ServerUnreachable, UnexpectedAnswer
+
+T = TypeVar("T")
+
+OnRetry = Callable[[ClientError, float], None]
+"""Told before each repeat: what went wrong, and the seconds until the next try."""
+
+LATER = frozenset({429, 502, 503, 504})
+CONNECT_TIMEOUT = 10.0
+ANSWER_TIMEOUT = 30.0
+LONGEST_RETRY_AFTER = 120.0  # a server that asks for more is asked again sooner: it may have restarted meanwhile
+
+_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+_back_off = wait_exponential(multiplier=0.2, max=15.0) + wait_random(0, 0.3)
+
+
+class _Problem(msgspec.Struct, kw_only=True):
+    """The members of an RFC 9457 answer that we read."""
+
+    type: str = ""
+    title: str = ""
+    detail: str = ""
+    error: str = ""
+    request_id: str | None = None
+
+
+class Transport:
+    """A connection pool to one server.
+
+    `patience` (seconds) in each call is how long repeats may go on: 0 is one try, `math.inf` until cancelled.
+    """
+
+    def __init__(
+        self, base_url: str, auth: Mapping[str, str], *, user_agent: str, on_retry: OnRetry | None = None
+    ) -> None:
+        parts = urlsplit(base_url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError(f"not an http:// or https:// URL: {base_url!r}")
+        self.base_url = base_url.rstrip("/")
+        self._auth = dict(auth)
+        self._on_retry = on_retry
+        self.http = httpx.AsyncClient(
+            timeout=httpx.Timeout(ANSWER_TIMEOUT, connect=CONNECT_TIMEOUT),
+            # A proxy that the environment names is for the outside; this machine is never reached through it.
+            mounts={f"all://{host}": None for host in _LOOPBACK},
+            headers={"User-Agent": user_agent},
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
+        )
+
+    async def aclose(self) -> None:
+        """Close the pool."""
+        await self.http.aclose()
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        answer: type[T],
+        *,
+        patience: float,
+        body: Mapping[str, Any] | None = None,
+        params: Mapping[str, Any] | None = None,
+        once_only: bool = False,
+        answer_timeout: float = ANSWER_TIMEOUT,
+    ) -> T:
+        """Make one call and decode what it answers.
+
+        `once_only` marks a POST whose repeat would do a second thing: it gets an Idempotency-Key, the same for
+        every repeat. Raises ApiError, ServerUnreachable or UnexpectedAnswer.
+        """
+        headers = dict(self._auth)
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        if once_only:
+            headers["Idempotency-Key"] = uuid.uuid4().hex
+        request = self.http.build_request(
+            method,
+            self.base_url + path,
+            params={name: value for name, value in (params or {}).items() if value is not None},
+            content=None if body is None else msgspec.json.encode(body),
+            headers=headers,
+            timeout=httpx.Timeout(answer_timeout, connect=CONNECT_TIMEOUT),
+        )
+
+        async def once() -> T:
+            with unreachable_as_client_error(request.url):
+                response = await self.http.send(request)
+            return self._decode(response, answer)
+
+        result: T = await self.patiently(once, patience)
+        return result
+
+    async def patiently(self, once: Callable[[], Any], patience: float) -> Any:
+        """Run `once`, and again while what it raises is worth it and `patience` seconds are not over."""
+        retrying = AsyncRetrying(
+            sleep=trio.sleep,
+            retry=retry_if_exception(worth_repeating),
+            wait=_wait,
+            stop=stop_before_delay(patience),
+            before_sleep=self._tell,
+            reraise=True,
+        )
+        return await retrying(once)
+
+    def _tell(self, state: RetryCallState) -> None:
+        failure = state.outcome.exception() if state.outcome else None
+        if self._on_retry is not None and isinstance(failure, ClientError):
+            self._on_retry(failure, state.upcoming_sleep)
+
+    def _decode(self, response: httpx.Response, answer: type[T]) -> T:
+        if response.is_redirect:
+            target = response.headers.get("Location", "elsewhere")
+            raise UnexpectedAnswer(f"{without_query(response.url)} redirects to {target}; is the server URL right?")
+        if not response.is_success:
+            raise _api_error(response)
+        try:
+            return msgspec.json.decode(response.content, type=answer)
+        except msgspec.DecodeError as error:
+            raise UnexpectedAnswer(
+                f"{without_query(response.url)} did not answer as a BlobForge server does ({error})"
+            ) from error
+
+
+def worth_repeating(error: BaseException) -> bool:
+    """Whether the same request may succeed if it is made again."""
+    return isinstance(error, ServerUnreachable) or (isinstance(error, ApiError) and error.status in LATER)
+
+
+def without_query(url: httpx.URL | str) -> str:
+    """The URL as it may be shown: a signed URL's query is a credential."""
+    return urlunsplit(urlsplit(str(url))._replace(query="", fragment=""))
+
+
+class unreachable_as_client_error:  # noqa: N801 - used as a statement, `with unreachable_as_client_error(url):`
+    """Turn httpx's connection errors into ServerUnreachable with a reason in plain words."""
+
+    def __init__(self, url: httpx.URL | str) -> None:
+        self._url = url
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, httpx.TransportError):
+            raise ServerUnreachable(without_query(self._url), _reason(error)) from error
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, httpx.TimeoutException):
+        return "no answer in time"
+    code = _errno(error)
+    if code in {errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ECONNRESET, errno.EPIPE}:
+        return os.strerror(code).lower()
+    return re.sub(r"^\[Errno -?\d+\] ", "", str(error)) or type(error).__name__
+
+
+def _errno(error: BaseException | None, depth: int = 10) -> int | None:
+    """The system's error number at the root of a connection error, looked for in causes and groups."""
+    if error is None or depth == 0:
+        return None
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+        return error.errno
+    nested = list(error.exceptions) if isinstance(error, BaseExceptionGroup) else []
+    for inner in (*nested, error.__cause__, error.__context__):
+        code = _errno(inner, depth - 1)
+        if code is not None:
+            return code
+    return None
+
+
+def _wait(state: RetryCallState) -> float:
+    failure = state.outcome.exception() if state.outcome else None
+    asked = failure.retry_after if isinstance(failure, ApiError) else None
+    return max(_back_off(state), min(asked or 0.0, LONGEST_RETRY_AFTER))
+
+
+def _api_error(response: httpx.Response) -> ApiError:
+    try:
+        problem = msgspec.json.decode(response.content, type=_Problem)
+    except msgspec.DecodeError:
+        problem = _Problem()
+    detail = problem.detail or problem.error or problem.title or f"the server answered {response.status_code}"
+    return ApiError(
+        response.status_code,
+        problem.type.rstrip("/").rpartition("/")[2].rpartition(":")[2],
+        detail,
+        problem.request_id or response.headers.get("X-Request-ID"),
+        _retry_after(response.headers.get("Retry-After")),
+    )
+
+
+def _retry_after(value: str | None) -> float | None:
+    """Seconds from a Retry-After header, which is a number or an HTTP date (RFC 9110, 10.2.3)."""
+    if value is None:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError):
+        return None

@@ -1,0 +1,208 @@
+"""What the server's answers decode to. Unknown fields are ignored, so that an older client reads a newer server.
+
+Times are aware datetimes in UTC, sizes are bytes, hashes are SHA-256 in lowercase hex.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+FINAL_STATUSES = frozenset({"completed", "dead", "cancelled"})
+"""A job in one of these moves no more by itself. (`failed` waits for its next try.)"""
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """One try of one job by one worker. `outcome` is None while it runs."""
+
+    attempt: int
+    worker_id: str | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    outcome: str | None = None
+    kind: str | None = None
+    error: str | None = None
+    traceback: str | None = None
+    log_tail: str | None = None
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """A job as the server describes it; `attempt_history` only where one job is asked for."""
+
+    id: int
+    type: str
+    status: str
+    source_hash: str
+    priority: int = 3
+    source_path: str | None = None
+    source_size: int | None = None
+    worker_id: str | None = None
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    attempts: int = 0
+    max_attempts: int | None = None
+    last_error: str | None = None
+    tags: list[str] | None = None
+    metadata: Any = None
+    result: Any = None
+    progress: Any = None
+    not_before: datetime | None = None
+    heartbeat_at: datetime | None = None
+    losses: int = 0
+    output_key: str | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    attempt_history: list[Attempt] | None = None
+
+
+class JobPage(msgspec.Struct, frozen=True, kw_only=True):
+    """One page of a list. `next_cursor` is None on the last one; `total` is a lower bound unless `total_exact`."""
+
+    jobs: list[Job]
+    total: int = 0
+    total_exact: bool = True
+    limit: int = 0
+    offset: int = 0
+    next_cursor: str | None = None
+
+
+class Submission(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to a submitted job. `upload_url` is there while the store lacks the source."""
+
+    job_id: int
+    existing: bool = False
+    status: str | None = None
+    upload_url: str | None = None
+    upload_headers: dict[str, str] | None = None
+
+
+class Done(msgspec.Struct, frozen=True, kw_only=True):
+    """The one-word answer of most actions."""
+
+    status: str = ""
+
+
+class FailAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to a reported failure: whether the job will be tried again."""
+
+    status: str = ""
+    will_retry: bool = False
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """One job handed to this worker, with signed URLs for its source and its output. `lease` proves the hold."""
+
+    job: Job
+    source_url: str
+    upload_url: str
+    output_key: str
+    lease: str
+    lease_expires_at: datetime | None = None
+    upload_headers: dict[str, str] | None = None
+
+
+class ClaimAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to a claim that named a `limit`."""
+
+    jobs: list[Claim] = []
+
+
+class Registration(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to a registration. Both times are in seconds."""
+
+    heartbeat_interval: float = 30.0
+    worker_timeout: float | None = None
+
+
+class HeartbeatAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """`drain`: take no more jobs. `abandon`: jobs whose lease this worker no longer holds."""
+
+    drain: bool = False
+    abandon: list[int] = []
+    lease_expires_at: datetime | None = None
+
+
+class UploadUrl(msgspec.Struct, frozen=True, kw_only=True):
+    """A fresh signed URL to PUT one object to."""
+
+    url: str
+    key: str
+    headers: dict[str, str] | None = None
+
+
+class DownloadUrl(msgspec.Struct, frozen=True, kw_only=True):
+    """A signed URL to GET one object from."""
+
+    url: str
+
+
+class Stats(msgspec.Struct, frozen=True, kw_only=True):
+    """The queue in numbers. Rates are per minute, ages and estimates in seconds (None: nothing to tell)."""
+
+    total_jobs: int = 0
+    uploading_jobs: int = 0
+    pending_jobs: int = 0
+    running_jobs: int = 0
+    completed_jobs: int = 0
+    failed_jobs: int = 0
+    dead_jobs: int = 0
+    cancelled_jobs: int = 0
+    total_workers: int = 0
+    online_workers: int = 0
+    offline_workers: int = 0
+    draining_workers: int = 0
+    by_type: Any = None
+    by_priority: Any = None
+    oldest_pending_seconds: float | None = None
+    jobs_per_minute: float | None = None
+    eta_seconds: float | None = None
+
+
+class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker as the server lists it."""
+
+    id: str
+    type: str
+    status: str
+    name: str | None = None
+    last_heartbeat: datetime | None = None
+    current_job_id: int | None = None
+    current_job_ids: list[int] = []
+    metadata: Any = None
+    labels: Any = None
+    version: str | None = None
+    enabled: bool = True
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+class WorkerSecret(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker's new credential; the server shows `secret` this once."""
+
+    id: str
+    secret: str
+    name: str | None = None
+    type: str | None = None
+
+
+class TokenInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """An API token as the server lists it, without its secret."""
+
+    id: int | str
+    name: str
+    prefix: str | None = None
+    is_admin: bool = False
+    scopes: list[str] | None = None
+    created_at: datetime | None = None
+    expires_at: datetime | None = None
+    last_used_at: datetime | None = None
+
+
+class NewToken(msgspec.Struct, frozen=True, kw_only=True):
+    """A token just made; the server shows `token` this once."""
+
+    id: int | str
+    token: str
+    name: str

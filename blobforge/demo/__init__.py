@@ -1,0 +1,1 @@
+"""`python -m blobforge.demo`: a server, two workers and a few real PDFs, on this machine, in a minute."""

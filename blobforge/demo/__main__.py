@@ -1,0 +1,58 @@
+"""`python -m blobforge.demo [--once]`: see it work.
+
+Exit codes: 0 when every good document was converted and checked and the broken one is dead with a reason (without
+--once: and you pressed Ctrl-C after that); 1 when not; 130 when interrupted before.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+import click
+import trio
+
+from blobforge.cli.common import INTERRUPTED, as_cli_error, root_cause
+from blobforge.demo.children import ChildDied
+from blobforge.demo.play import DemoFailed, converter_command, play
+from blobforge.demo.screen import Screen
+
+
+@click.command()
+@click.option("--once", is_flag=True, help="End by itself when all is converted and checked.")
+def main(once: bool) -> None:
+    """Start a server and two workers on this machine, convert the sample PDFs, check what comes out."""
+    word = converter_command()[1]
+    if word:
+        click.echo(word)
+    try:
+        done = trio.run(_until_signalled, once)
+    except BaseException as error:
+        cause = root_cause(error)
+        told = as_cli_error(cause)
+        if isinstance(cause, (DemoFailed, ChildDied)) or told is not None:
+            click.echo(f"\nThe demo failed: {told.format_message() if told else cause}", err=True)
+            sys.exit(1)
+        raise
+    sys.exit(0 if done else INTERRUPTED)
+
+
+async def _until_signalled(once: bool) -> bool:
+    """Play until it ends or SIGINT or SIGTERM comes; whether it had come to its good end by then."""
+    screen, finished = Screen(), trio.Event()
+
+    async def act() -> None:
+        await play(once=once, screen=screen, finished=finished)
+        nursery.cancel_scope.cancel()
+
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(act)
+            async for _ in signals:
+                screen.say("\nStopping the workers and the server ...")
+                nursery.cancel_scope.cancel()
+    return finished.is_set()
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m blobforge.demo")

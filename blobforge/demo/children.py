@@ -1,0 +1,94 @@
+"""The processes that the demo starts, each with its log in a file, all of them stopped at the end."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+STOP_GRACE = 15.0  # seconds from TERM to KILL
+
+
+class ChildDied(Exception):
+    """A process ended that should have stayed; the end of its log is the text."""
+
+
+@dataclass
+class Child:
+    """One running `blobforge` command."""
+
+    name: str
+    process: trio.Process
+    log: Path
+
+    @property
+    def running(self) -> bool:
+        return self.process.poll() is None
+
+    def log_tail(self, lines: int = 25) -> str:
+        """The last lines that it said."""
+        return "\n".join(self.log.read_text("utf-8", "replace").splitlines()[-lines:])
+
+    def check(self) -> None:
+        """Raises ChildDied when it has ended."""
+        if not self.running:
+            raise ChildDied(
+                f"{self.name} ended with exit code {self.process.returncode}. It said:\n{self.log_tail()}"
+            )
+
+
+class Children:
+    """Starts processes, and stops them in reverse order: the workers give their jobs back before the server goes."""
+
+    def __init__(self, logs: Path) -> None:
+        self._logs = logs
+        self._all: list[Child] = []
+
+    async def start(self, name: str, arguments: Sequence[str], environment: Mapping[str, str]) -> Child:
+        """Run `blobforge ARGUMENTS`. Its own session keeps the terminal's Ctrl-C from it: we say when it stops."""
+        path = self._logs / f"{name}.log"
+        with path.open("wb") as log:
+            process = await trio.lowlevel.open_process(
+                [sys.executable, "-m", "blobforge.cli", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                start_new_session=True,
+            )
+        child = Child(name, process, path)
+        self._all.append(child)
+        return child
+
+    def check(self) -> None:
+        """Raises ChildDied when one of them has ended."""
+        for child in self._all:
+            child.check()
+
+    async def stop(self) -> None:
+        """End all that still run: TERM, patience, KILL."""
+        while self._all:
+            child = self._all.pop()
+            if child.running:
+                child.process.terminate()
+                with trio.move_on_after(STOP_GRACE):
+                    await child.process.wait()
+            if child.running:
+                child.process.kill()
+            await child.process.wait()
+
+
+@asynccontextmanager
+async def children(logs: Path) -> AsyncIterator[Children]:
+    """Children that are stopped however the block ends."""
+    started = Children(logs)
+    try:
+        yield started
+    finally:
+        with trio.CancelScope(shield=True):
+            await started.stop()

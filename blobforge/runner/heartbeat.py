@@ -1,0 +1,82 @@
+"""Signs of life, apart from the work: one heartbeat at the server's pace renews the leases of all jobs in hand."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from blobforge.client import ApiError, Client, ClientError
+from blobforge.runner.holdings import Holdings
+
+log = logging.getLogger("blobforge.runner")
+
+_SOON = 5.0  # seconds after which a heartbeat that got no answer is sent again
+_SHORTEST = 0.05
+
+
+class Heartbeat:
+    """Owns what the server last said about this worker: whether it drains, and when it was last heard."""
+
+    def __init__(
+        self,
+        client: Client,
+        worker_id: str,
+        holdings: Holdings,
+        *,
+        interval: float,
+        register: Callable[[], Awaitable[object]],
+    ) -> None:
+        self._client = client.with_patience(0)  # the next beat is the repeat
+        self._worker_id = worker_id
+        self._holdings = holdings
+        self._interval = max(interval, _SHORTEST)
+        self._register = register
+        self._heard = True
+        self.draining = False
+        self.beaten = trio.Event()  # a new one for each beat that was answered
+
+    async def run(self) -> None:
+        """Beat until cancelled. A server that is away costs nothing but a line in the log."""
+        pause = self._interval
+        while True:
+            await trio.sleep(pause)
+            try:
+                await self._beat()
+            except ApiError as error:
+                pause = self._interval
+                await self._refused(error)
+            except ClientError as error:
+                pause = min(self._interval, _SOON)
+                if self._heard:
+                    log.warning("heartbeat not answered: %s; the work goes on", error)
+                self._heard = False
+            else:
+                pause = self._interval
+                if not self._heard:
+                    log.info("the server answers again")
+                self._heard = True
+
+    async def _beat(self) -> None:
+        asked_about = self._holdings.snapshot()
+        answer = await self._client.heartbeat(self._worker_id, [held.beat() for held in asked_about])
+        if answer.drain != self.draining:
+            log.info("draining: no more jobs are taken" if answer.drain else "no longer draining")
+        self.draining = answer.drain
+        self._holdings.abandon(asked_about, answer.abandon)
+        self.beaten.set()
+        self.beaten = trio.Event()
+
+    async def _refused(self, error: ApiError) -> None:
+        if error.status == 404:
+            # Removed, or a server that was restored from before we came. Its leases are gone; a claim will tell.
+            log.warning("the server does not know this worker; registering again")
+            for held in self._holdings.snapshot():
+                held.abandon()
+            try:
+                await self._register()
+            except ClientError as again:
+                log.warning("registering again failed: %s", again)
+        else:
+            log.warning("heartbeat refused: %s", error)

@@ -1,0 +1,145 @@
+"""A real server, run as its users run it, and the real command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+COMMAND = [sys.executable, "-m", "blobforge.cli"]
+Done = subprocess.CompletedProcess[str]
+
+
+def clean_environment(**more: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("BLOBFORGE_")}
+    return {**kept, **more}
+
+
+@dataclass
+class Running:
+    """A server, and ways to talk to it. Commands run in its folder: they find the admin token by themselves."""
+
+    folder: Path
+    settings: dict[str, str]
+    url: str = ""
+    server: subprocess.Popen[bytes] | None = None
+    children: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def serve(self) -> None:
+        """Start the server and wait until it is ready; started again, it comes back at the same port."""
+        address = self.folder / "data" / "server.json"
+        address.unlink(missing_ok=True)  # what a killed one left
+        port = self.url.rpartition(":")[2] or "0"
+        with (self.folder.parent / "server.log").open("ab") as log:
+            self.server = subprocess.Popen(
+                [*COMMAND, "serve"],
+                cwd=self.folder,
+                env=clean_environment(**self.settings, BLOBFORGE_PORT=port),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        while not address.exists():
+            assert self.server.poll() is None, (self.folder.parent / "server.log").read_text()
+            time.sleep(0.02)
+        self.url = json.loads(address.read_text())["url"]
+
+    def kill_server(self) -> None:
+        """kill -9, as the machine's end would do it."""
+        assert self.server is not None
+        self.server.kill()
+        self.server.wait()
+
+    def environment(self, **more: str) -> dict[str, str]:
+        return clean_environment(BLOBFORGE_SERVER_URL=self.url, **more)
+
+    def blobforge(self, *arguments: str | Path, **environment: str) -> Done:
+        """Run a command to its end."""
+        return subprocess.run(
+            [*COMMAND, *map(str, arguments)],
+            cwd=self.folder,
+            env=self.environment(**environment),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+        )
+
+    def ok(self, *arguments: str | Path, **environment: str) -> str:
+        """The stdout of a command that succeeds."""
+        done = self.blobforge(*arguments, **environment)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def json(self, *arguments: str | Path) -> Any:
+        return json.loads(self.ok(*arguments, "--json"))
+
+    def start(self, *arguments: str | Path, **environment: str) -> subprocess.Popen[str]:
+        """Start a command that stays; it is ended with the test at the latest."""
+        child = subprocess.Popen(
+            [*COMMAND, *map(str, arguments)],
+            cwd=self.folder,
+            env=self.environment(**environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.children.append(child)
+        return child
+
+    def wait_for(self, job_id: int, status: str) -> Any:
+        """The job, once it is in `status`; the test's own timeout is the limit."""
+        while True:
+            job = self.json("jobs", "show", str(job_id))
+            if job["status"] == status:
+                return job
+            time.sleep(0.05)
+
+
+SETTINGS = {"BLOBFORGE_RETRY_BACKOFF": "0.05", "BLOBFORGE_HEARTBEAT_INTERVAL": "0.2"}
+
+
+@contextmanager
+def running_server(folder: Path, settings: dict[str, str]) -> Iterator[Running]:
+    """A server with its data in `folder`, ended afterwards with all that was started beside it."""
+    folder.mkdir()
+    running = Running(folder, SETTINGS | settings)
+    try:
+        running.serve()
+        yield running
+    finally:
+        for child in (*running.children, running.server):
+            if child is not None:
+                _end(child)
+
+
+@pytest.fixture
+def running(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Running]:
+    """A server on its embedded default; an indirect parameter adds settings."""
+    with running_server(tmp_path / "here", getattr(request, "param", {})) as running:
+        yield running
+
+
+def _end(child: subprocess.Popen[Any]) -> None:
+    if child.poll() is None:
+        child.send_signal(signal.SIGTERM)
+        try:
+            child.wait(15)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+    for pipe in (child.stdout, child.stderr):
+        if pipe is not None:
+            pipe.close()

@@ -1,0 +1,100 @@
+"""Which files `submit` takes, and how things are shown."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from blobforge.cli import output
+from blobforge.cli.jobs import download_name
+from blobforge.cli.submit import Candidate, find
+from blobforge.client import Job
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    for name in ("b.pdf", "a.PDF", "deep/er/c.pdf", "notes.txt", ".hidden.pdf", ".git/d.pdf", "book.epub", "README"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (tmp_path / "folder.pdf").mkdir()
+    return tmp_path
+
+
+def test_a_folder_stands_for_its_files_of_the_type(tree: Path) -> None:
+    found = find([tree], None)
+    assert [file.path.relative_to(tree).as_posix() for file in found.files] == ["a.PDF", "b.pdf", "deep/er/c.pdf"]
+    assert {file.type for file in found.files} == {"pdf"}
+    assert found.errors == []
+    assert find([tree], "epub").files == [Candidate(tree / "book.epub", "epub")]
+
+
+def test_a_file_counts_whatever_its_name_and_once(tree: Path) -> None:
+    files = [tree / "notes.txt", tree / ".hidden.pdf", tree / "b.pdf", tree / "b.pdf", tree]
+    found = find(files, None)
+    assert [(file.path.name, file.type) for file in found.files] == [
+        ("notes.txt", "txt"),
+        (".hidden.pdf", "pdf"),
+        ("b.pdf", "pdf"),
+        ("a.PDF", "pdf"),
+        ("c.pdf", "pdf"),
+    ]
+    assert find([tree / "README"], "text").files == [Candidate(tree / "README", "text")]
+
+
+def test_what_cannot_be_taken_is_named(tree: Path) -> None:
+    found = find([tree / "no.pdf", tree / "README", tree / "folder.pdf", Path("/dev/null")], None)
+    assert found.files == []
+    assert [error for _, error in found.errors] == [
+        "no such file or folder",
+        "its name does not tell its type: give --type",
+        "no .pdf file in this folder",
+        "not a file",
+    ]
+
+
+def job(source_path: str | None = None, filename: object = None) -> Job:
+    result = None if filename is None else {"filename": filename}
+    return Job(id=7, type="pdf", status="completed", source_hash="0" * 64, source_path=source_path, result=result)
+
+
+@pytest.mark.parametrize(
+    ("of", "source", "name"),
+    [
+        (job("in/a.pdf", "a.txt"), False, "a.txt"),
+        (job("in/a.pdf", "a.txt"), True, "a.pdf"),
+        (job("in/a.pdf"), False, "job-7.output"),
+        (job(filename="../../etc/passwd"), False, "passwd"),
+        (job(filename=".."), False, "job-7.output"),
+        (job(filename="\x1b[31mred\n.txt"), False, "[31mred .txt"),
+        (job(filename=3), False, "job-7.output"),
+        (job(), True, "job-7.source"),
+    ],
+)
+def test_a_download_is_named_by_others_and_stays_in_this_folder(of: Job, source: bool, name: str) -> None:
+    assert download_name(of, source) == name
+
+
+def test_strangers_text_cannot_steer_the_terminal() -> None:
+    assert output.one_line("a\x1b]0;title\x07b\r\nc\x9bd") == "a ]0;title b c d"
+    assert output.many_lines("a\n\tb\x1b[2Jc\r") == "a\n\tb[2Jc"
+
+
+def test_times_and_sizes_in_words() -> None:
+    now = datetime(2026, 11, 23, 12, tzinfo=UTC)
+    assert output.age(now - timedelta(seconds=5), now) == "5 s ago"
+    assert output.age(now - timedelta(minutes=90), now) == "90 min ago"
+    assert output.age(now + timedelta(hours=30), now) == "in 30 h"
+    assert output.age(now - timedelta(days=3), now) == "3 d ago"
+    assert [output.size_text(n) for n in (0, 1023, 1536, 3 << 20, 5 << 40)] == [
+        "0 B",
+        "1023 B",
+        "1.5 KiB",
+        "3.0 MiB",
+        "5.0 TiB",
+    ]
+    assert output.progress_text({"stage": "pages", "percent": 41.6}) == "pages 42%"
+    assert output.progress_text({"stage": "pages", "done": 3, "total": 9, "message": "x\n"}) == "pages 3/9 x"
+    assert output.progress_text("nonsense") == ""

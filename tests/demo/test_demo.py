@@ -1,0 +1,62 @@
+"""`python -m blobforge.demo --once`, whole, with and without pdftotext, twice in one folder."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def demo(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("BLOBFORGE_")}
+    return subprocess.run(
+        [sys.executable, "-m", "blobforge.demo", "--once"],
+        cwd=folder,
+        env={**kept, **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+
+def processes_of(folder: Path) -> list[str]:
+    """The command lines of processes whose environment names the folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if str(folder).encode() in (process / "environ").read_bytes():
+                found.append((process / "cmdline").read_text())
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.parametrize("converter", ["pdftotext", "pypdf"])
+def test_the_demo_converts_checks_and_cleans_up(converter: str, tmp_path: Path) -> None:
+    # Nothing but Python on the PATH: then pdftotext is missing, wherever it is installed.
+    environment = {"BLOBFORGE_S3_ENDPOINT": "http://127.0.0.1:1"} | ({"PATH": "/x"} if converter == "pypdf" else {})
+    for _ in range(2):
+        done = demo(tmp_path, **environment)
+        assert done.returncode == 0, done.stdout + done.stderr
+        if converter == "pypdf":
+            assert "poppler-utils" in done.stdout
+        for words in ("letter.txt", "report.txt", "words, checked", "dead after 3 tries, as it should be"):
+            assert words in done.stdout
+    (run,) = (tmp_path / "data" / "demo").iterdir()  # the second run cleared away the first
+    assert "Dear reader" in (run / "results" / "letter.txt").read_text()
+    assert not (run / "server" / "server.json").exists()
+    assert processes_of(tmp_path) == []
+
+
+def test_a_server_that_does_not_start_is_told_with_its_log(tmp_path: Path) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "sitecustomize.py").write_text("import sys\nsys.modules['blobforge.server'] = None\n")
+    done = demo(tmp_path, PYTHONPATH=str(tmp_path / "broken"))
+    assert done.returncode == 1
+    assert "The demo failed: server ended with exit code" in done.stderr
+    assert "blobforge.server" in done.stderr

@@ -1,0 +1,373 @@
+"""The worker against a coordinator that misbehaves: it takes jobs back, goes away, loses answers, drains."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from blobforge.client import ApiError, Client
+from blobforge.runner import Command, Handler, JobContext, JobFailed, Outcome, Worker, WorkerTrouble
+from tests.runner.scripted import LOSE, Answer, Request, Scripted, eventually
+
+SOURCE = b"the source"
+HASH = hashlib.sha256(SOURCE).hexdigest()
+OK = Answer({"status": "ok"})
+LEASE_LOST = Answer({"type": "https://blobforge.example/problems/lease-lost", "detail": "lost"}, 409)
+
+
+class Coordinator:
+    """The healthy answers to one worker `w`, for tests to break. Job ids count up from 1."""
+
+    def __init__(self, scripted: Scripted) -> None:
+        self.scripted = scripted
+        self.url = scripted.url
+        self.waiting = 0
+        self.handed_out = 0
+        self.outputs: dict[str, bytes] = {}
+        on = scripted.scripts
+        on["POST", "/api/workers/register"] = lambda _: Answer({"status": "registered", "heartbeat_interval": 0.05})
+        on["POST", "/api/workers/w/heartbeat"] = lambda _: OK
+        on["POST", "/api/workers/w/unregister"] = lambda _: OK
+        on["POST", "/api/jobs/claim"] = self.claim
+        on["GET", "/source"] = lambda _: Answer(SOURCE)
+        for number in range(1, 5):
+            on["PUT", f"/output/{number}"] = self.put
+            on["POST", f"/api/jobs/{number}/complete"] = lambda _: OK
+            on["POST", f"/api/jobs/{number}/fail"] = lambda _: Answer({"status": "failed", "will_retry": True})
+            on["POST", f"/api/jobs/{number}/release"] = lambda _: OK
+
+    async def claim(self, request: Request) -> Answer:
+        count = min(self.waiting, request.json["limit"])
+        if not count:
+            await trio.sleep(min(request.json["wait"], 0.05))
+        self.waiting -= count
+        jobs = [self.claimed() for _ in range(count)]
+        return Answer({"jobs": jobs})
+
+    def claimed(self) -> dict[str, Any]:
+        self.handed_out += 1
+        number = self.handed_out
+        job = {"id": number, "type": "pdf", "status": "running", "source_hash": HASH, "source_path": "in/a.pdf"}
+        return {
+            "job": job,
+            "source_url": f"{self.url}/source?signature=1",
+            "upload_url": f"{self.url}/output/{number}?signature=1",
+            "output_key": f"outputs/{number}/1/output",
+            "lease": f"lease-{number}",
+        }
+
+    def put(self, request: Request) -> Answer:
+        self.outputs[request.path.partition("?")[0]] = request.body
+        return Answer(b"")
+
+    def posted(self, path: str) -> list[Any]:
+        return [request.json for request in self.scripted.to("POST", path)]
+
+    async def seen(self, path: str, method: str = "POST") -> Request:
+        """The first request to a route, once it has come."""
+        await eventually(lambda: self.scripted.to(method, path))
+        return self.scripted.to(method, path)[0]
+
+
+@pytest.fixture
+def coordinator(scripted: Scripted) -> Coordinator:
+    return Coordinator(scripted)
+
+
+def copy(ctx: JobContext) -> None:
+    ctx.output.write_bytes(ctx.source.read_bytes().upper())
+
+
+async def run(
+    coordinator: Coordinator,
+    handler: Handler,
+    until: Callable[[Worker], Any] | None = None,
+    **options: Any,
+) -> Counter[Outcome]:
+    """Run a worker until `until` returns, or (without it) for one job."""
+    async with Client(coordinator.url, token="bf_x") as client:
+        worker = Worker(client, handler, ["pdf"], worker_id="w", once=until is None, **options)
+        async with trio.open_nursery() as nursery:
+
+            async def stop() -> None:
+                assert until is not None
+                await until(worker)
+                worker.stop()
+
+            if until is not None:
+                nursery.start_soon(stop)
+            return await worker.run()
+
+
+async def test_a_job_from_claim_to_completion(coordinator: Coordinator, tmp_path: Path) -> None:
+    coordinator.waiting = 1
+    tally = await run(coordinator, copy, output_suffix=".txt", workdir=tmp_path)
+    assert tally == {Outcome.COMPLETED: 1}
+    assert coordinator.outputs == {"/output/1": b"THE SOURCE"}
+    (complete,) = coordinator.posted("/api/jobs/1/complete")
+    assert complete["result"].pop("seconds") >= 0
+    assert complete == {
+        "worker_id": "w",
+        "lease": "lease-1",
+        "output_key": "outputs/1/1/output",
+        "checksum": hashlib.sha256(b"THE SOURCE").hexdigest(),
+        "result": {"size": 10, "filename": "a.txt", "content_type": "text/plain"},
+    }
+    assert len(coordinator.posted("/api/workers/register")) == 1
+    assert len(coordinator.scripted.to("POST", "/api/workers/w/unregister")) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_once_with_no_job_ends(coordinator: Coordinator) -> None:
+    assert await run(coordinator, copy, poll_wait=0) == {}
+
+
+async def test_an_exception_fails_the_job_with_its_traceback(coordinator: Coordinator) -> None:
+    def handler(_: JobContext) -> None:
+        raise ZeroDivisionError("no pages")
+
+    coordinator.waiting = 1
+    assert await run(coordinator, handler) == {Outcome.FAILED: 1}
+    (fail,) = coordinator.posted("/api/jobs/1/fail")
+    assert (fail["error"], fail["kind"], fail["lease"]) == ("no pages", "ZeroDivisionError", "lease-1")
+    assert "raise ZeroDivisionError" in fail["traceback"]
+
+
+async def test_a_failure_may_say_that_it_is_final(coordinator: Coordinator) -> None:
+    async def handler(_: JobContext) -> None:
+        raise JobFailed("encrypted", kind="Encrypted", log_tail="the log", retryable=False)
+
+    coordinator.waiting = 1
+    await run(coordinator, handler)
+    (fail,) = coordinator.posted("/api/jobs/1/fail")
+    assert fail == {
+        "worker_id": "w",
+        "lease": "lease-1",
+        "error": "encrypted",
+        "kind": "Encrypted",
+        "log_tail": "the log",
+        "retryable": False,
+    }
+
+
+async def test_a_damaged_source_is_never_converted(coordinator: Coordinator) -> None:
+    def handler(_: JobContext) -> None:
+        pytest.fail("it was given a damaged source")
+
+    coordinator.scripted.on("GET", "/source", Answer(b"something else"))
+    coordinator.waiting = 1
+    assert await run(coordinator, handler) == {Outcome.FAILED: 1}
+    (fail,) = coordinator.posted("/api/jobs/1/fail")
+    assert fail["kind"] == "ChecksumMismatch"
+
+
+async def test_trouble_of_the_machine_costs_the_job_nothing(coordinator: Coordinator) -> None:
+    def handler(_: JobContext) -> None:
+        raise WorkerTrouble("disk full")
+
+    coordinator.waiting = 1
+    assert await run(coordinator, handler) == {Outcome.RELEASED: 1}
+    assert coordinator.posted("/api/jobs/1/release") == [
+        {"worker_id": "w", "lease": "lease-1", "reason": "disk full"}
+    ]
+
+
+async def test_an_expired_upload_url_is_replaced(coordinator: Coordinator) -> None:
+    coordinator.scripted.on("PUT", "/output/1", Answer(b"expired", 403))
+    coordinator.scripted.on(
+        "POST", "/api/files/upload-url", Answer({"url": f"{coordinator.url}/output/2", "key": "outputs/1/1/output"})
+    )
+    coordinator.waiting = 1
+    assert await run(coordinator, copy) == {Outcome.COMPLETED: 1}
+    assert coordinator.posted("/api/files/upload-url") == [{"job_id": 1, "lease": "lease-1"}]
+    assert coordinator.outputs == {"/output/2": b"THE SOURCE"}
+
+
+async def test_a_lost_completion_answer_is_repeated_as_the_same_request(coordinator: Coordinator) -> None:
+    coordinator.scripted.on("POST", "/api/jobs/1/complete", LOSE, Answer({}, 503), OK)
+    coordinator.waiting = 1
+    assert await run(coordinator, copy) == {Outcome.COMPLETED: 1}
+    requests = coordinator.scripted.to("POST", "/api/jobs/1/complete")
+    assert len({request.headers["idempotency-key"] for request in requests}) == 1
+
+
+async def test_a_completion_that_is_not_ours_any_more_is_dropped(coordinator: Coordinator) -> None:
+    coordinator.scripted.on("POST", "/api/jobs/1/complete", LEASE_LOST)
+    coordinator.waiting = 1
+    assert await run(coordinator, copy) == {Outcome.DROPPED: 1}
+    assert coordinator.posted("/api/jobs/1/fail") == []
+    assert coordinator.posted("/api/jobs/1/release") == []
+
+
+async def test_a_result_that_the_server_refuses_fails_the_job(coordinator: Coordinator) -> None:
+    missing = {"type": "https://blobforge.example/problems/output-missing", "detail": "No such object."}
+    coordinator.scripted.on("POST", "/api/jobs/1/complete", Answer(missing, 409))
+    coordinator.waiting = 1
+    assert await run(coordinator, copy) == {Outcome.FAILED: 1}
+    (fail,) = coordinator.posted("/api/jobs/1/fail")
+    assert fail["kind"] == "ResultRefused"
+
+
+SLEEPER = "sh -c 'echo $$ > {workdir}/../pid.new; mv {workdir}/../pid.new {workdir}/../pid; sleep 1000'"
+
+
+async def pid_of(tmp_path: Path) -> int:
+    await eventually((tmp_path / "pid").exists)
+    return int((tmp_path / "pid").read_text())
+
+
+def killed(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+async def test_heartbeats_renew_the_lease_while_the_command_runs_and_carry_progress(
+    coordinator: Coordinator, tmp_path: Path
+) -> None:
+    beats: list[Any] = []
+
+    def beat(request: Request) -> Answer:
+        beats.append(request.json)
+        return OK
+
+    async def handler(ctx: JobContext) -> None:
+        ctx.progress("pages", done=3, total=9)
+        await eventually(lambda: len([beat for beat in beats if beat.get("jobs")]) >= 3)
+        ctx.output.touch()
+
+    coordinator.scripted.scripts["POST", "/api/workers/w/heartbeat"] = beat
+    coordinator.waiting = 1
+    assert await run(coordinator, handler) == {Outcome.COMPLETED: 1}
+    assert {
+        "jobs": [{"job_id": 1, "lease": "lease-1", "progress": {"stage": "pages", "done": 3, "total": 9}}]
+    } in beats
+
+
+async def test_abandon_kills_the_command_and_nothing_is_said_of_the_job(
+    coordinator: Coordinator, tmp_path: Path
+) -> None:
+    def beat(request: Request) -> Answer:
+        held = request.json.get("jobs", [])
+        return Answer({"status": "ok", "abandon": [1] if held and (tmp_path / "pid").exists() else []})
+
+    coordinator.scripted.scripts["POST", "/api/workers/w/heartbeat"] = beat
+    coordinator.waiting = 1
+    tally = await run(coordinator, Command(SLEEPER), workdir=tmp_path)
+    assert tally == {Outcome.DROPPED: 1}
+    assert killed(await pid_of(tmp_path))
+    for action in ("complete", "fail", "release"):
+        assert coordinator.posted(f"/api/jobs/1/{action}") == []
+    assert [path.name for path in tmp_path.iterdir()] == ["pid"]
+
+
+async def test_stop_kills_the_command_and_gives_the_job_back(coordinator: Coordinator, tmp_path: Path) -> None:
+    async def until(_: Worker) -> None:
+        await pid_of(tmp_path)
+
+    coordinator.waiting = 1
+    tally = await run(coordinator, Command(SLEEPER), until, workdir=tmp_path)
+    assert tally == {Outcome.RELEASED: 1}
+    assert killed(await pid_of(tmp_path))
+    (release,) = coordinator.posted("/api/jobs/1/release")
+    assert release == {"worker_id": "w", "lease": "lease-1", "reason": "the worker is stopping"}
+    paths = [request.path for request in coordinator.scripted.requests]
+    assert paths.index("/api/jobs/1/release") < paths.index("/api/workers/w/unregister")
+
+
+async def test_a_server_that_is_away_costs_nothing(coordinator: Coordinator) -> None:
+    """Heartbeats, the upload and the completion find nobody for a while; the job is completed all the same."""
+    away = trio.Event()
+    coordinator.scripted.on("POST", "/api/jobs/1/complete", LOSE, LOSE, OK)
+    coordinator.scripted.on("POST", "/api/workers/w/heartbeat", LOSE, LOSE, LOSE, OK)
+    coordinator.scripted.on("PUT", "/output/1", LOSE, Answer({}, 503), Answer(b""))
+
+    async def handler(ctx: JobContext) -> None:
+        await eventually(lambda: len(coordinator.posted("/api/workers/w/heartbeat")) >= 3)
+        away.set()
+        copy(ctx)
+
+    coordinator.waiting = 1
+    assert await run(coordinator, handler) == {Outcome.COMPLETED: 1}
+    assert away.is_set()
+
+
+async def test_several_jobs_side_by_side_in_one_heartbeat(coordinator: Coordinator) -> None:
+    together = trio.Event()
+
+    def beat(request: Request) -> Answer:
+        if {job["job_id"] for job in request.json.get("jobs", [])} == {1, 2, 3}:
+            together.set()
+        return OK
+
+    async def handler(ctx: JobContext) -> None:
+        await together.wait()
+        copy(ctx)
+
+    async def until(worker: Worker) -> None:
+        await eventually(lambda: worker.tally[Outcome.COMPLETED] == 4)
+
+    coordinator.scripted.scripts["POST", "/api/workers/w/heartbeat"] = beat
+    coordinator.waiting = 4
+    assert await run(coordinator, handler, until, concurrency=3) == {Outcome.COMPLETED: 4}
+    assert coordinator.posted("/api/jobs/claim")[0]["limit"] == 3
+    assert len({claim["claim_key"] for claim in coordinator.posted("/api/jobs/claim")}) == len(
+        coordinator.posted("/api/jobs/claim")
+    )
+
+
+async def test_a_draining_worker_ends_what_it_has_and_takes_no_more(coordinator: Coordinator) -> None:
+    draining: list[bool] = []
+
+    def beat(_: Request) -> Answer:
+        draining.append(True)
+        return Answer({"status": "ok", "drain": True})
+
+    async def handler(ctx: JobContext) -> None:
+        coordinator.scripted.scripts["POST", "/api/workers/w/heartbeat"] = beat
+        coordinator.waiting = 1
+        await eventually(lambda: len(draining) >= 2)
+        copy(ctx)
+
+    async def until(worker: Worker) -> None:
+        await eventually(lambda: worker.tally[Outcome.COMPLETED] == 1)
+        seen = len(draining)
+        await eventually(lambda: len(draining) >= seen + 3)  # it lives on, and keeps its hands off
+
+    coordinator.waiting = 1
+    assert await run(coordinator, handler, until) == {Outcome.COMPLETED: 1}
+    assert coordinator.waiting == 1
+
+
+async def test_a_server_that_forgot_the_worker_gets_to_know_it_again(coordinator: Coordinator) -> None:
+    forgotten = [Answer({"detail": "no such worker"}, 404)]
+
+    async def claim(request: Request) -> Answer:
+        return forgotten.pop() if forgotten else await coordinator.claim(request)
+
+    coordinator.scripted.scripts["POST", "/api/jobs/claim"] = claim
+
+    async def until(worker: Worker) -> None:
+        await eventually(lambda: worker.tally[Outcome.COMPLETED] == 1)
+
+    coordinator.waiting = 1
+    assert await run(coordinator, copy, until) == {Outcome.COMPLETED: 1}
+    assert len(coordinator.posted("/api/workers/register")) == 2
+
+
+async def test_a_credential_that_is_void_ends_the_worker(coordinator: Coordinator) -> None:
+    async def until(_: Worker) -> None:
+        await trio.sleep_forever()
+
+    coordinator.scripted.on("POST", "/api/jobs/claim", Answer({"detail": "void"}, 401))
+    with pytest.RaisesGroup(pytest.RaisesExc(ApiError), flatten_subgroups=True):
+        await run(coordinator, copy, until)
