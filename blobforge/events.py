@@ -60,21 +60,21 @@ class JobProgress(Event, frozen=True, omit_defaults=True):
     progress: msgspec.Raw
 
 
-class WorkerOnline(Event, frozen=True, omit_defaults=True):
+class WorkerOnline(Event, frozen=True, omit_defaults=False):  # its status is sent although it never varies
     name: ClassVar[str] = "worker_online"
     worker_id: str
     type: str
     status: str = "online"
 
 
-class WorkerOffline(Event, frozen=True, omit_defaults=True):
+class WorkerOffline(Event, frozen=True, omit_defaults=False):  # its status is sent although it never varies
     name: ClassVar[str] = "worker_offline"
     worker_id: str
     type: str
     status: str = "offline"
 
 
-class WorkerDraining(Event, frozen=True, omit_defaults=True):
+class WorkerDraining(Event, frozen=True, omit_defaults=False):  # its status is sent although it never varies
     name: ClassVar[str] = "worker_draining"
     worker_id: str
     type: str

@@ -222,6 +222,8 @@ def complete(
         )
         if not late:
             return lease_lost(job)
+        # The worker was not lost after all: the charge moves back to where a completion's stands.
+        job = replace(job, attempts=job.attempts + 1, losses=job.losses - 1)
     return replace(
         job,
         status=JobStatus.COMPLETED,

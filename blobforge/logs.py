@@ -61,4 +61,20 @@ def configure(level: str, format_: str, stream: TextIO | None = None) -> None:
 
 
 def _redact_event(_logger: Any, _method: str, event: EventDict) -> EventDict:
-    return {key: redact(value) if isinstance(value, str) else value for key, value in event.items()}
+    # What begins with an underscore is structlog's own (the LogRecord) and is not written.
+    return {key: value if key.startswith("_") else _redact_value(value) for key, value in event.items()}
+
+
+def _redact_value(value: Any) -> Any:
+    """The value without secrets, however deep; what is no plain data becomes the text that would be written."""
+    match value:
+        case None | bool() | int() | float():
+            return value
+        case str():
+            return redact(value)
+        case dict():
+            return {_redact_value(key): _redact_value(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return [_redact_value(inner) for inner in value]
+        case _:
+            return redact(repr(value))

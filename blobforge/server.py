@@ -6,24 +6,17 @@ the actors stop, the database closes. Every part gets what it needs here and now
 
 from __future__ import annotations
 
-import fcntl
-import ipaddress
 import os
-import secrets
 import signal
-import socket
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
-from typing import TextIO
 
 import hypercorn.trio
 import msgspec
 import structlog
 import trio
-from hypercorn.config import Config
 
 from actors.broadcaster import Broadcaster
 from actors.effects.step import Rules
@@ -33,12 +26,14 @@ from actors.messages import EnsureAdminToken
 from actors.reaper import Reaper
 from actors.scheduler import Scheduler
 from actors.writer import Writer
-from blobforge import logs
+from blobforge import datadir, logs
 from blobforge.access import hash_secret, new_token, shown_prefix
 from blobforge.clock import wall_ms
 from blobforge.config import Settings
+from blobforge.datadir import StartError
 from blobforge.hop import Hop, in_thread
 from blobforge.job import RetryPolicy
+from blobforge.listener import http_settings, listen, reachable
 from blobforge.objects import ObjectStore
 from blobforge.objects.local import LocalStore
 from blobforge.objects.s3 import S3Store
@@ -55,16 +50,7 @@ from web.services import Services
 
 log = structlog.get_logger("blobforge.server")
 
-BACKLOG = 1024  # connections that wait to be accepted: a fleet that comes back all at once
-UNREAD_MS = 30_000  # how long a client may leave what we sent unread before its connection is given up
-LARGEST_HEADERS = 32 * 1024  # bytes; Hypercorn answers more with 400 or 431
-READY_FILE = "server.json"
-TOKEN_FILE = "admin-token"
-SECRET_FILE = "signing-secret"
-
-
-class StartError(Exception):
-    """The server cannot start. The message is one line that says why and what to do."""
+DRAIN_SECONDS = 10.0  # for the writer to take its last message; it takes none when it has met a bug itself
 
 
 def run(settings: Settings) -> int:
@@ -91,15 +77,15 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 async def serve(settings: Settings, *, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED) -> None:
     """Run the whole server; reports its URL once it is ready, and ends after a signal or when cancelled."""
     stop = trio.Event()
-    _prepare(settings.data_path)
-    with _lock(settings.data_path), _listen(settings) as listener:
+    datadir.prepare(settings.data_path)
+    with datadir.locked(settings.database), listen(settings) as listener:
         async with running(settings) as parts:
-            parts.url = _reachable(listener)
+            parts.url = reachable(listener)
             app = make_app(parts.services)
             try:
                 async with trio.open_nursery() as nursery:
                     serve_http = partial(
-                        hypercorn.trio.serve, app, _hypercorn(settings, listener), shutdown_trigger=stop.wait
+                        hypercorn.trio.serve, app, http_settings(settings, listener), shutdown_trigger=stop.wait
                     )
                     await nursery.start(serve_http)
                     _announce(settings, parts)
@@ -111,7 +97,7 @@ async def serve(settings: Settings, *, task_status: trio.TaskStatus[str] = trio.
                     parts.scheduler.close()
                     stop.set()
             finally:
-                (settings.data_path / READY_FILE).unlink(missing_ok=True)
+                (settings.data_path / datadir.READY_FILE).unlink(missing_ok=True)
     log.info("stopped")
 
 
@@ -170,7 +156,7 @@ class Parts:
             long_polls=Limit(settings.max_long_polls),
             streams=Limit(settings.max_streams, settings.max_streams_per_address),
             now=now,
-            signing_secret=_secret(settings.data_path),
+            signing_secret=datadir.signing_secret(settings.data_path),
             base_url=lambda: self.url,
         )
 
@@ -211,7 +197,7 @@ async def running(
                     parts.admin_token = await _admin_token(settings, parts)
                     yield parts
                 finally:
-                    with trio.CancelScope(shield=True):
+                    with trio.move_on_after(DRAIN_SECONDS, shield=True):
                         await parts.writer.stop()
             actors.cancel_scope.cancel()
     finally:
@@ -239,7 +225,7 @@ async def _resume(parts: Parts) -> None:
 
 def _objects(settings: Settings, hop: Hop | None) -> ObjectStore:
     if not settings.uses_s3:
-        store = LocalStore(settings.data_path / "objects", _secret(settings.data_path), hop=hop)
+        store = LocalStore(settings.data_path / "objects", datadir.signing_secret(settings.data_path), hop=hop)
         store.sweep()
         return store
     return S3Store(
@@ -253,51 +239,9 @@ def _objects(settings: Settings, hop: Hop | None) -> ObjectStore:
     )
 
 
-def _hypercorn(settings: Settings, listener: socket.socket) -> Config:
-    config = Config()
-    config.bind = [f"fd://{listener.detach()}"]  # its owner from here on, and the one who closes it
-    config.graceful_timeout = settings.shutdown_grace
-    config.shutdown_timeout = settings.shutdown_grace
-    config.h11_max_incomplete_size = LARGEST_HEADERS
-    config.h2_max_header_list_size = LARGEST_HEADERS
-    # read_timeout stays unset: it would end healthy event streams, whose clients say nothing.
-    config.keep_alive_timeout = 75
-    config.include_server_header = False
-    config.errorlog = None
-    config.accesslog = None
-    return config
-
-
-def _listen(settings: Settings) -> socket.socket:
-    """The listening socket. Raises StartError when the address cannot be had.
-
-    Made here and not by Hypercorn, for one option that accepted connections inherit: Hypercorn shields its sends,
-    so a client that stops reading would hold up a shutdown for ever; the kernel now gives such a one up.
-    """
-    try:
-        family, kind, proto, _, address = socket.getaddrinfo(
-            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, proto)
-        try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
-                listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_MS)
-            listener.bind(address)
-            listener.listen(BACKLOG)
-            listener.setblocking(False)
-        except OSError:
-            listener.close()
-            raise
-    except OSError as error:
-        where = f"{settings.host}:{settings.port}"
-        raise StartError(f"cannot listen on {where} (BLOBFORGE_HOST, BLOBFORGE_PORT): {error}") from error
-    return listener
-
-
 async def _admin_token(settings: Settings, parts: Parts) -> str:
     """The first administrator: from the configuration, or made at the first start and kept in a 0600 file."""
-    path = settings.data_path / TOKEN_FILE
+    path = settings.data_path / datadir.TOKEN_FILE
     name = "configured administrator"
     token = settings.admin_token
     if not token:
@@ -306,75 +250,22 @@ async def _admin_token(settings: Settings, parts: Parts) -> str:
     if not token:
         token = new_token()
     if not settings.admin_token:
-        _write_private(path, token + "\n")
+        datadir.write_private(path, token + "\n")
     outcome = await ask(parts.writer.mailbox, EnsureAdminToken(name, hash_secret(token), shown_prefix(token)))
     if isinstance(outcome, Refusal):
         raise StartError(outcome.detail)
     return token
 
 
-def _secret(folder: Path) -> bytes:
-    """What local URLs are signed with; made once, never shown."""
-    path = folder / SECRET_FILE
-    if not path.exists():
-        _write_private(path, secrets.token_hex(32))
-    return bytes.fromhex(path.read_text().strip())
-
-
-# ------------------------------------------------------------------ the data folder
-
-
-def _prepare(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise StartError(f"cannot make the data folder {folder} (BLOBFORGE_DATA_DIR): {error}") from error
-
-
-@contextmanager
-def _lock(folder: Path) -> Iterator[TextIO]:
-    """One server for each data folder: a second writer would break every promise. Raises StartError."""
-    with (folder / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise StartError(
-                f"another BlobForge serves {folder} already; stop it, or choose another BLOBFORGE_DATA_DIR"
-            ) from None
-        yield file
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Write a file that only we can read, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.unlink(missing_ok=True)
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
-
-
-# ------------------------------------------------------------------ telling people
-
-
-def _reachable(listener: socket.socket) -> str:
-    """The URL to reach this server from this machine: a wildcard address is nobody's."""
-    host, port = listener.getsockname()[:2]
-    if ipaddress.ip_address(host).is_unspecified:
-        host = "::1" if ":" in host else "127.0.0.1"
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
 def _announce(settings: Settings, parts: Parts) -> None:
     ready = {"url": parts.url, "pid": os.getpid(), "version": version("blobforge-server")}
-    _write_private(settings.data_path / READY_FILE, msgspec.json.encode(ready).decode())
+    datadir.write_private(settings.data_path / datadir.READY_FILE, msgspec.json.encode(ready).decode())
     log.info(
         "ready",
         url=parts.url,
         database=str(settings.database),
         objects=parts.services.objects.name,
-        admin_token="BLOBFORGE_ADMIN_TOKEN" if settings.admin_token else str(settings.data_path / TOKEN_FILE),
+        admin_token="BLOBFORGE_ADMIN_TOKEN" if settings.admin_token else str(settings.data_path / datadir.TOKEN_FILE),
     )
     later = {"OIDC sign-in": settings.oidc_issuer, "age encryption": settings.litestream_age_public_key}
     for part, is_set in later.items():

@@ -67,5 +67,6 @@ def may_act(worker: Worker, caller: Caller) -> Refusal | None:
 
 
 def gets_work(worker: Worker) -> bool:
-    """Whether jobs may be handed to this worker. An offline one is back by the very act of asking."""
-    return worker.enabled and worker.status is not WorkerStatus.DRAINING
+    """Whether jobs may be handed to this worker. An offline one is back by the very act of asking, but a drain
+    outlives the silence."""
+    return worker.enabled and not worker.drain and worker.status is not WorkerStatus.DRAINING

@@ -1,0 +1,1 @@
+"""Benchmarks: one command a question. Numbers are for here, never for tests."""

@@ -1,0 +1,68 @@
+"""The socket that the server listens on, and how Hypercorn is to use it."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+
+from hypercorn.config import Config
+
+from blobforge.config import Settings
+from blobforge.datadir import StartError
+
+BACKLOG = 1024  # connections that wait to be accepted: a fleet that comes back all at once
+UNREAD_MS = 30_000  # how long a client may leave what we sent unread before its connection is given up
+LARGEST_HEADERS = 32 * 1024  # bytes; Hypercorn answers more with 400 or 431
+KEEP_ALIVE_SECONDS = 75.0
+
+
+def listen(settings: Settings) -> socket.socket:
+    """The listening socket. Raises StartError when the address cannot be had.
+
+    Made here and not by Hypercorn, for one option that accepted connections inherit: Hypercorn shields its sends,
+    so a client that stops reading would hold up a shutdown for ever; the kernel now gives such a one up.
+    """
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, proto)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+                listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_MS)
+            listener.bind(address)
+            listener.listen(BACKLOG)
+            listener.setblocking(False)
+        except OSError:
+            listener.close()
+            raise
+    except OSError as error:
+        where = f"{settings.host}:{settings.port}"
+        raise StartError(f"cannot listen on {where} (BLOBFORGE_HOST, BLOBFORGE_PORT): {error}") from error
+    return listener
+
+
+def reachable(listener: socket.socket) -> str:
+    """The URL to reach this server from this machine: a wildcard address is nobody's."""
+    host, port = listener.getsockname()[:2]
+    if ipaddress.ip_address(host).is_unspecified:
+        host = "::1" if ":" in host else "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def http_settings(settings: Settings, listener: socket.socket) -> Config:
+    """How Hypercorn serves on `listener`, which belongs to it from here on."""
+    config = Config()
+    config.bind = [f"fd://{listener.detach()}"]  # it closes it, too
+    config.graceful_timeout = settings.shutdown_grace
+    config.shutdown_timeout = settings.shutdown_grace
+    config.h11_max_incomplete_size = LARGEST_HEADERS
+    config.h2_max_header_list_size = LARGEST_HEADERS
+    # read_timeout stays unset: it would end healthy event streams, whose clients say nothing.
+    config.keep_alive_timeout = KEEP_ALIVE_SECONDS
+    config.keep_alive_max_requests = 10**9  # a worker keeps its connection for days
+    config.include_server_header = False
+    config.errorlog = None
+    config.accesslog = None
+    return config
