@@ -125,9 +125,10 @@ class Broadcaster:
                 subscription.resync()
             else:
                 subscription.replay(missed)
-        self._subscribers.add(subscription)
         if self._closed:
             subscription.close()
+        else:
+            self._subscribers.add(subscription)
         return subscription
 
     def unsubscribe(self, subscription: Subscription) -> None:
@@ -139,6 +140,7 @@ class Broadcaster:
         self._closed = True
         for subscription in self._subscribers:
             subscription.close()
+        self._subscribers.clear()  # the writer still drains: its events must not meet a closed stream
 
     async def run(self) -> None:
         while True:

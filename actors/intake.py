@@ -67,8 +67,8 @@ class Intake:
         self._awaited: dict[str, _Awaited] = {}
         self._outputs: dict[str, OutputUnchecked] = {}
         self._looks: list[tuple[float, int, str]] = []  # (when, tie-break, source hash or output key)
+        self._due: dict[str, float] = {}  # when each is looked for next; the heap also holds times that are past
         self._busy: set[str] = set()
-        self._slots = trio.Semaphore(AT_ONCE)
 
     def resume(self, *, sources: Iterable[tuple[int, str, int]], outputs: Iterable[tuple[int, int, str]]) -> None:
         """Take up what a former run left."""
@@ -78,18 +78,15 @@ class Intake:
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
             while True:
-                until = self._looks[0][0] if self._looks else math.inf
+                # With every slot taken, whoever ends a look nudges.
+                until = self._looks[0][0] if self._looks and len(self._busy) < AT_ONCE else math.inf
                 envelope = await self.mailbox.take(until=until)
                 self._heed(self.board.take())
                 while envelope is not None:
                     self._asked(envelope)
                     envelope = self.mailbox.take_nowait()
-                while self._looks and self._looks[0][0] <= trio.current_time():
-                    name = heapq.heappop(self._looks)[2]
-                    if name in self._busy or (name not in self._awaited and name not in self._outputs):
-                        continue
+                while len(self._busy) < AT_ONCE and (name := self._next_look()) is not None:
                     self._busy.add(name)
-                    await self._slots.acquire()
                     nursery.start_soon(self._look, name)
 
     def _heed(self, facts: list[Fact]) -> None:
@@ -121,7 +118,22 @@ class Intake:
     def _await(self, source_hash: str) -> _Awaited:
         return self._awaited.setdefault(source_hash, _Awaited(trio.current_time()))
 
+    def _next_look(self) -> str | None:
+        """The next object whose time has come, if any."""
+        while self._looks and self._looks[0][0] <= trio.current_time():
+            when, _, name = heapq.heappop(self._looks)
+            if self._due.get(name) != when:
+                continue  # it was brought forward
+            del self._due[name]
+            if name not in self._busy and (name in self._awaited or name in self._outputs):
+                return name
+        return None
+
     def _look_at(self, name: str, when: float) -> None:
+        """Look for it then, or earlier if that was said before."""
+        if self._due.get(name, math.inf) <= when:
+            return
+        self._due[name] = when
         heapq.heappush(self._looks, (when, next(self._order), name))
 
     async def _look(self, name: str) -> None:
@@ -145,7 +157,6 @@ class Intake:
             for reply in asked:
                 reply.settle(outcome)
         self._busy.discard(name)
-        self._slots.release()
         self._look_again(name)
 
     def _look_again(self, name: str) -> None:

@@ -13,7 +13,7 @@ from typing import Generic, Protocol, TypeVar
 
 import trio
 
-from actors.messages import Message, Repeatable
+from actors.messages import Audit, Message, Repeatable
 from blobforge.events import Fact
 from blobforge.refusals import Refusal
 
@@ -88,11 +88,18 @@ class Callback(Generic[O]):
 
 
 class Envelope(Generic[O]):
-    """A message on its way: the plain data, where the answer goes, and how it may be repeated."""
+    """A message on its way: the plain data, where the answer goes, how it may be repeated, and who is behind it."""
 
-    __slots__ = ("message", "repeat", "reply")
+    __slots__ = ("audit", "message", "repeat", "reply")
 
-    def __init__(self, message: Message[O], reply: ReplyTo[O | Refusal], repeat: Repeatable | None = None) -> None:
+    def __init__(
+        self,
+        message: Message[O],
+        reply: ReplyTo[O | Refusal],
+        repeat: Repeatable | None = None,
+        audit: Audit | None = None,
+    ) -> None:
+        self.audit = audit
         self.message = message
         self.reply = reply
         self.repeat = repeat
@@ -140,10 +147,12 @@ class Mailbox(Generic[M]):
         return self._receive.statistics().current_buffer_used
 
 
-async def ask(mailbox: Mailbox[Envelope[O]], message: Message[O], repeat: Repeatable | None = None) -> O | Refusal:
+async def ask(
+    mailbox: Mailbox[Envelope[O]], message: Message[O], repeat: Repeatable | None = None, audit: Audit | None = None
+) -> O | Refusal:
     """Send a message and wait for its answer."""
     reply: Reply[O] = Reply()
-    await mailbox.put(Envelope(message, reply, repeat))
+    await mailbox.put(Envelope(message, reply, repeat, audit))
     return await reply.wait()
 
 

@@ -116,7 +116,8 @@ class ExpireUploads(Message[SourceSettledFor], frozen=True):
 
 
 class Granted(Outcome, frozen=True):
-    """The jobs handed out, most urgent first. `idle`: none, because this worker gets none (it drains)."""
+    """The jobs handed out, most urgent first. `idle`: none, which says nothing about whether there are any (the
+    worker drains, nobody waits, or it is the answer of an earlier request)."""
 
     jobs: tuple[Job, ...] = ()
     idle: bool = False
@@ -376,11 +377,98 @@ class TouchTokens(Message[Done], frozen=True):
 
 
 class Purge(Message[Done], frozen=True):
-    """Forget what has been kept long enough."""
+    """Forget what has been kept long enough; `idle` is how long a session may rest, in seconds."""
+
+    idle: float = 86_400.0
 
 
 class Ping(Message[Done], frozen=True):
     """Answered once the writer has come round: what `/readyz` asks."""
+
+
+# ------------------------------------------------------------------------ people: web -> writer
+
+
+class Audit(msgspec.Struct, frozen=True):
+    """Who did what, from where: goes with a message, and is written with its effect."""
+
+    actor: str
+    name: str
+    address: str
+    action: str
+    subject: str = ""
+    detail: str | None = None
+
+
+class Person(msgspec.Struct, frozen=True):
+    """Who the identity provider says it is."""
+
+    issuer: str
+    subject: str
+    email: str | None
+    name: str | None
+    groups: tuple[str, ...]
+    is_admin: bool
+
+
+class NewSession(msgspec.Struct, frozen=True):
+    hash: str
+    expires_at: int
+    sealed: bytes | None = None
+    address: str | None = None
+    agent: str | None = None
+
+
+class SignedIn(Outcome, frozen=True):
+    """`user_id` is None for somebody who signed in with an API token."""
+
+    user_id: int | None
+    token_id: int | None = None
+
+
+class SignIn(Message[SignedIn], frozen=True):
+    """A person from the identity provider, or the holder of a token. `replaces` ends the session from before."""
+
+    session: NewSession
+    person: Person | None = None
+    token_id: int | None = None
+    replaces: str | None = None
+
+
+class SessionRenewed(Outcome, frozen=True):
+    pass
+
+
+class RenewSession(Message[SessionRenewed], frozen=True):
+    """The provider has confirmed the person; groups may have changed."""
+
+    hash: str
+    person: Person
+    sealed: bytes | None = None
+
+
+class TouchSession(Message[Done], frozen=True):
+    """The session was used."""
+
+    hash: str
+
+
+class EndSession(Message[Done], frozen=True):
+    hash: str
+
+
+class SessionsEnded(Outcome, frozen=True):
+    count: int
+
+
+class EndSessions(Message[SessionsEnded], frozen=True):
+    """All sessions of one user."""
+
+    user_id: int
+
+
+class Note(Message[Done], frozen=True):
+    """Nothing but its audit record."""
 
 
 # ------------------------------------------------------------------------ many at once: web -> writer
@@ -421,11 +509,13 @@ Command = (
     | Register | Heartbeat | Unregister | Drain | RemoveWorker | CreateWorker | ReplaceSecret
     | EnableWorker | DisableWorker | ExpireWorkers
     | Retry | Cancel | SetPriority | WakeRetries
+    | SignIn | RenewSession | TouchSession | EndSession | EndSessions | Note
     | CreateToken | EnsureAdminToken | DeleteToken | TouchTokens | Purge | Ping | Batch | RecordBulk
 )  # fmt: skip
 
 # What an idempotency record may hold.
 Answer = (
     Submitted | SourceSettledFor | Granted | Completed | AttemptFailed | Released | Expired | Registered
-    | HeartbeatSeen | WorkerChanged | JobChanged | TokenCreated | Done | BatchDone | BulkDone | Refusal
+    | HeartbeatSeen | WorkerChanged | JobChanged | TokenCreated | Done | BatchDone | BulkDone
+    | SignedIn | SessionRenewed | SessionsEnded | Refusal
 )  # fmt: skip

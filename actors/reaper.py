@@ -49,14 +49,17 @@ OVERSLEPT_SHARE = 0.25  # of the worker timeout: that late, and the fault is our
 
 
 class Reaper:
-    """`worker_timeout` and `upload_timeout` are in seconds."""
+    """The timeouts and `session_idle` are in seconds."""
 
-    def __init__(self, writer: Mailbox[Envelope[Any]], *, worker_timeout: float, upload_timeout: float) -> None:
+    def __init__(
+        self, writer: Mailbox[Envelope[Any]], *, worker_timeout: float, upload_timeout: float, session_idle: float
+    ) -> None:
         self.mailbox: Mailbox[Envelope[Any]] = Mailbox(MAILBOX)
         self.board: Board[Envelope[Any]] = Board(self.mailbox)
         self._writer = writer
         self._worker_timeout = worker_timeout
         self._upload_timeout = upload_timeout
+        self._session_idle = session_idle
         self._leases: Deadlines[int, Silent] = Deadlines()
         self._workers: Deadlines[str, SilentWorker] = Deadlines()
         self._uploads: Deadlines[int, None] = Deadlines()
@@ -151,7 +154,7 @@ class Reaper:
     async def _purge(self) -> None:
         if trio.current_time() >= self._purge_at:
             self._purge_at = trio.current_time() + PURGE_SECONDS
-            await self._ask(Purge())
+            await self._ask(Purge(self._session_idle))
 
     async def _ask(self, message: Message[O]) -> O | None:
         """The outcome, or None when the writer could not commit."""

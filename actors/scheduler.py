@@ -19,6 +19,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import trio
+from msgspec.structs import replace
 
 from actors.mailbox import Board, Callback, Envelope, Mailbox, Reply
 from actors.messages import Claim, DueRetry, Expired, Granted, Release, WakeRetries
@@ -35,9 +36,10 @@ CLOSING = Refusal(RefusalCode.SHUTTING_DOWN, "The server is shutting down. Claim
 
 class Waiter:
     """One claim and where it stands. `announced` is how many ready jobs of each type had been heard of when it
-    was last sent on; `waits` is whether it is here, and not with the writer."""
+    was last sent on; `waits` is whether it is here, and not with the writer; `timed` is whether its deadline, which
+    never moves, is in the heap."""
 
-    __slots__ = ("announced", "claim", "deadline", "repeat", "reply", "waits")
+    __slots__ = ("announced", "claim", "deadline", "repeat", "reply", "timed", "waits")
 
     def __init__(self, envelope: Envelope[Granted], deadline: float) -> None:
         assert isinstance(envelope.message, Claim)
@@ -46,6 +48,7 @@ class Waiter:
         self.repeat = envelope.repeat
         self.deadline = deadline
         self.waits = False
+        self.timed = False
         self.announced: dict[str, int] = {}
 
 
@@ -135,10 +138,10 @@ class Scheduler:
         self._leave_queues(waiter)
         waiter.announced = {type_: self._announced[type_] for type_ in waiter.claim.types}
         self._in_flight.update(waiter.claim.types)
-        # The record of an idempotent claim is its final answer: none while it may still wait for another.
-        repeat = waiter.repeat if self._is_final(waiter) else None
+        # What is sent on waits no more once its time is over: then "no job", too, is an answer to be recorded.
+        claim = replace(waiter.claim, wait=0.0) if self._is_final(waiter) else waiter.claim
         reply = Callback[Granted](lambda outcome: self._answered(waiter, outcome), lambda: waiter.reply.abandoned)
-        await self._writer.put(Envelope(waiter.claim, reply, repeat))
+        await self._writer.put(Envelope(claim, reply, waiter.repeat))
 
     def _is_final(self, waiter: Waiter) -> bool:
         return self._closing or waiter.deadline <= trio.current_time()
@@ -153,7 +156,9 @@ class Scheduler:
 
     def _wait(self, waiter: Waiter) -> None:
         waiter.waits = True
-        heapq.heappush(self._deadlines, (waiter.deadline, next(self._order), waiter))
+        if not waiter.timed:
+            waiter.timed = True
+            heapq.heappush(self._deadlines, (waiter.deadline, next(self._order), waiter))
 
     def _leave_queues(self, waiter: Waiter) -> None:
         waiter.waits = False

@@ -13,15 +13,17 @@ from typing import Any, Protocol, cast
 
 import msgspec
 import structlog
+from msgspec.structs import replace
 
 from actors.effects import perform
 from actors.effects.step import Rules, Step
 from actors.mailbox import Envelope, Mailbox
-from actors.messages import Answer, Claim, Command, Granted, Repeatable
+from actors.messages import Answer, Audit, Claim, Command, Granted, Repeatable
 from blobforge.events import Event, Fact
 from blobforge.hop import Hop, in_thread
+from blobforge.people import AuditEntry
 from blobforge.refusals import Refusal, RefusalCode
-from blobforge.store.store import StaleState, Store, StoreUnavailable
+from blobforge.store.store import Store, StoreUnavailable
 
 log = structlog.get_logger("blobforge.writer")
 
@@ -156,7 +158,9 @@ class Writer:
             for envelope in batch:
                 try:
                     answers.append(self._answer(step, envelope))
-                except (StaleState, AssertionError, ValueError, TypeError, LookupError) as error:
+                except StoreUnavailable:
+                    raise
+                except Exception as error:
                     # A bug in one effect; its savepoint is undone, the others are not to suffer.
                     log.exception("effect failed", message=type(envelope.message).__name__)
                     answers.append(error)
@@ -166,24 +170,50 @@ class Writer:
         message = cast(Command, envelope.message)
         if isinstance(message, Claim) and envelope.reply.abandoned:
             return Granted(idle=True)  # nobody is there to take the jobs
-        if envelope.repeat is None:
+        if envelope.repeat is None and envelope.audit is None:
             return perform(step, message)
-        return self._perform_once(step, message, envelope.repeat)
+        return self._remembered(step, envelope.repeat) or self._perform_on_record(step, message, envelope)
 
-    def _perform_once(self, step: Step, message: Command, repeat: Repeatable) -> Answer:
-        """The effect and the record of its answer, in one transaction."""
+    def _remembered(self, step: Step, repeat: Repeatable | None) -> Answer | None:
+        """The answer that this idempotency key was given before, if any."""
+        if repeat is None:
+            return None
         since = step.now - round(self._rules.idempotency_window * 1000)
         earlier = self._store.remembered(repeat.subject, repeat.key, since=since)
-        if earlier is not None:
-            fingerprint, encoded = earlier
-            if fingerprint != repeat.fingerprint:
-                return IDEMPOTENCY_MISMATCH
-            return _decode_answer(encoded)
-        answer = perform(step, message)
-        self._store.remember(
-            repeat.subject, repeat.key, repeat.fingerprint, msgspec.msgpack.encode(answer), now=step.now
-        )
+        if earlier is None:
+            return None
+        fingerprint, encoded = earlier
+        if fingerprint != repeat.fingerprint:
+            return IDEMPOTENCY_MISMATCH
+        answer = _decode_answer(encoded)
+        # An old "no job" says nothing about now: the scheduler must not take it for news.
+        return replace(answer, idle=True) if isinstance(answer, Granted) and not answer.jobs else answer
+
+    def _perform_on_record(self, step: Step, message: Command, envelope: Envelope[Any]) -> Answer:
+        """The effect with its audit record and the record of its answer: all of it, or nothing."""
+        events, facts = len(step.events), len(step.facts)
+        repeat, audit = envelope.repeat, envelope.audit
+        try:
+            with self._store.savepoint():
+                answer = perform(step, message)
+                if audit is not None and not isinstance(answer, Refusal):
+                    self._store.insert_audit(_entry(audit, step.now))
+                if repeat is not None and not _may_still_wait(message, answer):
+                    encoded = msgspec.msgpack.encode(answer)
+                    self._store.remember(repeat.subject, repeat.key, repeat.fingerprint, encoded, now=step.now)
+        except BaseException:
+            del step.events[events:], step.facts[facts:]
+            raise
         return answer
+
+
+def _entry(audit: Audit, now: int) -> AuditEntry:
+    return AuditEntry(0, now, audit.actor, audit.name, audit.address, audit.action, audit.subject, audit.detail)
+
+
+def _may_still_wait(message: Command, answer: Answer) -> bool:
+    """Whether this is "no job" to a claim whose time is not over: the scheduler will ask again for it."""
+    return isinstance(message, Claim) and message.wait > 0 and isinstance(answer, Granted) and not answer.jobs
 
 
 _decode_answer: Callable[[bytes], Answer] = msgspec.msgpack.Decoder(Answer).decode

@@ -36,6 +36,7 @@ class Caller(msgspec.Struct, frozen=True):
     worker_id: str | None = None
     user_id: int | None = None
     name: str = ""
+    session: str | None = None  # the hash of the session that it came by, if it did
 
     @property
     def is_admin(self) -> bool:

@@ -6,8 +6,10 @@ README and `blobforge config` show this table; a test holds the README to it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -57,6 +59,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_format: Annotated[
         str, Meta(pattern=r"^(auto|json|console)$"), _doc("json, console, or auto: console on a terminal")
     ] = "auto"
+    trusted_proxies: Annotated[
+        str,
+        _doc("Comma-separated addresses or networks whose X-Forwarded-For and -Proto are believed; empty: nobody's"),
+    ] = ""
     shutdown_grace: Annotated[Seconds, _doc("Longest wait for open requests at shutdown")] = 10.0
 
     # --- objects
@@ -112,11 +118,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # --- limits
     max_body: Annotated[int, Meta(ge=1024, le=1024**3), _doc("Largest request body", group="limits")] = 1024**2
     request_timeout: Annotated[Seconds, _doc("Longest time for a request's body to arrive", group="limits")] = 30.0
+    max_connections: Annotated[Count, _doc("Connections open at once", group="limits")] = 20_000
+    max_connections_per_address: Annotated[
+        Count, _doc("Connections open at once from one address", group="limits")
+    ] = 12_000
     max_streams: Annotated[Count, _doc("Event streams open at once", group="limits")] = 2000
     max_streams_per_address: Annotated[Count, _doc("Event streams open at once from one address", group="limits")] = (
         200
     )
     max_long_polls: Annotated[Count, _doc("Claims that wait at once", group="limits")] = 20_000
+    max_long_polls_per_address: Annotated[
+        Count, _doc("Claims that wait at once from one address", group="limits")
+    ] = 12_000
     event_replay: Annotated[Count, _doc("Events kept for clients that come back", group="limits")] = 10_000
     event_queue: Annotated[Count, _doc("Events queued for a slow client before it must resync", group="limits")] = (
         1000
@@ -127,10 +140,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     oidc_client_id: Annotated[str, _doc("OAuth2 client ID", group="oidc")] = ""
     oidc_client_secret: Annotated[str, _doc("OAuth2 client secret", group="oidc", secret=True)] = ""
     oidc_redirect_url: Annotated[str, _doc("OAuth2 callback URL", group="oidc")] = ""
+    oidc_groups_claim: Annotated[
+        str, Meta(min_length=1), _doc("Claim that holds the groups; dots lead into nested claims", group="oidc")
+    ] = "groups"
     oidc_allowed_groups: Annotated[str, _doc("Comma-separated groups allowed access (empty = all)", group="oidc")] = (
         ""
     )
     oidc_admin_groups: Annotated[str, _doc("Comma-separated groups with admin access", group="oidc")] = ""
+
+    session_idle: Annotated[Seconds, _doc("A session ends when it was not used for this long", group="oidc")] = (
+        43_200.0
+    )
+    session_lifetime: Annotated[Seconds, _doc("A session ends after this long, whatever happens", group="oidc")] = (
+        604_800.0
+    )
+    session_recheck: Annotated[
+        Seconds,
+        _doc("How often the provider is asked whether a person is still there, and in which groups", group="oidc"),
+    ] = 600.0
 
     # --- Litestream
     litestream_disabled: Annotated[bool, _doc("Set to `true` to disable Litestream", group="litestream")] = False
@@ -246,11 +273,43 @@ def _check(settings: Settings) -> None:
             f"{PREFIX}S3_{missing.upper()} is missing: S3 needs endpoint, bucket, access key and secret key, or none "
             "of them (objects then live in the data folder)."
         )
+    _check_oidc(settings)
+    _check_proxies(settings)
     if settings.heartbeat_interval >= settings.worker_timeout:
         raise ConfigError(
             f"{PREFIX}HEARTBEAT_INTERVAL={settings.heartbeat_interval:g}: it must be shorter than "
             f"{PREFIX}WORKER_TIMEOUT ({settings.worker_timeout:g}), or every lease expires."
         )
+
+
+def _check_oidc(settings: Settings) -> None:
+    if not settings.oidc_issuer:
+        return
+    for name in ("oidc_issuer", "oidc_redirect_url"):
+        url = urlsplit(getattr(settings, name))
+        local = url.hostname in {"localhost", "127.0.0.1", "::1"}
+        if getattr(settings, name) and not (url.scheme == "https" or (url.scheme == "http" and local)):
+            raise ConfigError(
+                f"{PREFIX}{name.upper()}={getattr(settings, name)!r}: it must be an https:// URL "
+                "(http:// is for localhost only): who can read the line could sign in."
+            )
+    if not settings.oidc_client_id:
+        raise ConfigError(f"{PREFIX}OIDC_CLIENT_ID is missing: the provider knows this server by it.")
+    if not settings.oidc_redirect_url and not settings.public_url:
+        raise ConfigError(
+            f"{PREFIX}OIDC_REDIRECT_URL is missing: where the provider sends people back to, "
+            "for example https://blobforge.example.org/auth/callback."
+        )
+
+
+def _check_proxies(settings: Settings) -> None:
+    for name in filter(None, (part.strip() for part in settings.trusted_proxies.split(","))):
+        try:
+            ip_network(name, strict=False)
+        except ValueError:
+            raise ConfigError(
+                f"{PREFIX}TRUSTED_PROXIES={settings.trusted_proxies!r}: {name!r} is no address and no network."
+            ) from None
 
 
 def _show(value: Any) -> str:

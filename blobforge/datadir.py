@@ -11,6 +11,7 @@ from pathlib import Path
 
 READY_FILE = "server.json"  # {"url", "pid", "version"} while the server is ready
 TOKEN_FILE = "admin-token"  # the first administrator's; the command line on this machine finds it
+LINK_FILE = "sign-in-link"  # signs the first administrator in, once
 SECRET_FILE = "signing-secret"
 
 
@@ -27,23 +28,23 @@ def prepare(folder: Path) -> None:
 
 
 @contextmanager
-def locked(database: Path) -> Iterator[None]:
-    """One server for each database: a second writer would break every promise. Raises StartError.
+def locked(what: Path) -> Iterator[None]:
+    """One server for each data folder and each database: a second one would break every promise. Raises StartError.
 
     The lock is the process's and goes with it, however it ends.
     """
-    path = database.with_name(database.name + ".lock")
+    path = what.with_name(what.name + ".lock")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("w")
     except OSError as error:
-        raise StartError(f"cannot use the folder of the database {database} (BLOBFORGE_DB_PATH): {error}") from error
+        raise StartError(f"cannot make {path} (BLOBFORGE_DATA_DIR, BLOBFORGE_DB_PATH): {error}") from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise StartError(
-                f"another BlobForge serves {database} already; stop it, or choose another BLOBFORGE_DATA_DIR"
+                f"another BlobForge holds {path} already; stop it, or choose another BLOBFORGE_DATA_DIR"
             ) from None
         yield
 

@@ -70,7 +70,7 @@ TRANSITIONS: Mapping[tuple[Verb, JobStatus], frozenset[JobStatus]] = {
     (Verb.RETRY, _S.DEAD): frozenset({_S.PENDING, _S.UPLOADING}),
     (Verb.RETRY, _S.CANCELLED): frozenset({_S.PENDING, _S.UPLOADING}),
     (Verb.RETRY, _S.COMPLETED): frozenset({_S.PENDING, _S.UPLOADING}),
-    (Verb.REVOKE, _S.COMPLETED): frozenset({_S.PENDING}),
+    (Verb.REVOKE, _S.COMPLETED): frozenset({_S.PENDING, _S.DEAD}),
 }
 
 
@@ -159,7 +159,9 @@ def allowed(verb: Verb, status: JobStatus) -> bool:
 
 
 def lease_lost(job: Job) -> Refusal:
-    """The answer to a worker that no longer holds the job, saying who does."""
+    """The answer to a worker that does not hold the job, saying who does."""
+    if job.attempt == 0:
+        return Refusal(RefusalCode.JOB_NOT_RUNNING, f"Job {job.id} is {job.status}; nobody has claimed it yet.")
     if job.status is JobStatus.RUNNING:
         why = f"worker {job.worker_id} holds it now (attempt {job.attempt})"
     else:
@@ -398,9 +400,20 @@ def expire_upload(job: Job, *, reason: str, now: int) -> Job | None:
     return replace(job, status=JobStatus.DEAD, last_error=reason, completed_at=now, updated_at=now)
 
 
-def revoke(job: Job, *, attempt: int, now: int) -> Job | None:
-    """The output of an unchecked completion is not in the store: convert again, at no cost."""
+def revoke(job: Job, *, attempt: int, policy: RetryPolicy, now: int) -> Job | None:
+    """The output of an unchecked completion is not in the store: convert again, charged to `losses`."""
     if not allowed(Verb.REVOKE, job.status) or job.attempt != attempt:
         return None
     error = f"attempt {attempt} reported an output that is not in the object store"
-    return replace(_give_back(job, now=now), completed_at=None, output_key=None, result=None, last_error=error)
+    returned = _give_back(job, now=now)
+    losses = job.losses + 1
+    dead = losses >= policy.max_losses
+    return replace(
+        returned,
+        status=JobStatus.DEAD if dead else JobStatus.PENDING,
+        losses=losses,
+        completed_at=now if dead else None,
+        output_key=None,
+        result=None,
+        last_error=error,
+    )

@@ -51,10 +51,9 @@ def reachable(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def http_settings(settings: Settings, listener: socket.socket) -> Config:
-    """How Hypercorn serves on `listener`, which belongs to it from here on."""
+def http_settings(settings: Settings) -> Config:
+    """How Hypercorn serves."""
     config = Config()
-    config.bind = [f"fd://{listener.detach()}"]  # it closes it, too
     config.graceful_timeout = settings.shutdown_grace
     config.shutdown_timeout = settings.shutdown_grace
     config.h11_max_incomplete_size = LARGEST_HEADERS

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
 
-import hypercorn.trio
 import msgspec
 import structlog
 import trio
@@ -27,7 +27,7 @@ from actors.reaper import Reaper
 from actors.scheduler import Scheduler
 from actors.writer import Writer
 from blobforge import datadir, logs
-from blobforge.access import hash_secret, new_token, shown_prefix
+from blobforge.access import Caller, Scope, hash_secret, new_token, shown_prefix
 from blobforge.clock import wall_ms
 from blobforge.config import Settings
 from blobforge.datadir import StartError
@@ -40,13 +40,18 @@ from blobforge.objects.s3 import S3Store
 from blobforge.refusals import Refusal
 from blobforge.store.database import DatabaseError, open_writer
 from blobforge.store.store import Store
+from web import front
 from web.api.status import read_stats
 from web.app import make_app
-from web.auth.keyring import Keyring
+from web.auth.keyring import FirstLink, Keyring
+from web.auth.oidc import Provider, ProviderSettings
+from web.auth.sessions import Sealer, Sessions
+from web.auth.throttle import Throttle
 from web.limits import Limit
 from web.metrics import Metrics
 from web.reads import ReadPool
 from web.services import Services
+from web.site import Site
 
 log = structlog.get_logger("blobforge.server")
 
@@ -78,16 +83,23 @@ async def serve(settings: Settings, *, task_status: trio.TaskStatus[str] = trio.
     """Run the whole server; reports its URL once it is ready, and ends after a signal or when cancelled."""
     stop = trio.Event()
     datadir.prepare(settings.data_path)
-    with datadir.locked(settings.database), listen(settings) as listener:
+    with (
+        datadir.locked(settings.data_path / "server"),
+        datadir.locked(settings.database),
+        listen(settings) as listener,
+    ):
         async with running(settings) as parts:
             parts.url = reachable(listener)
+            capped = front.CappedListener(
+                trio.SocketListener(trio.socket.from_stdlib_socket(listener)),
+                Limit(settings.max_connections, settings.max_connections_per_address),
+            )
             app = make_app(parts.services)
             try:
                 async with trio.open_nursery() as nursery:
-                    serve_http = partial(
-                        hypercorn.trio.serve, app, http_settings(settings, listener), shutdown_trigger=stop.wait
+                    await nursery.start(
+                        partial(front.serve, app, http_settings(settings), capped, shutdown=stop.wait)
                     )
-                    await nursery.start(serve_http)
                     _announce(settings, parts)
                     task_status.started(parts.url)
                     await _until_signal()
@@ -97,7 +109,8 @@ async def serve(settings: Settings, *, task_status: trio.TaskStatus[str] = trio.
                     parts.scheduler.close()
                     stop.set()
             finally:
-                (settings.data_path / datadir.READY_FILE).unlink(missing_ok=True)
+                for name in (datadir.READY_FILE, datadir.LINK_FILE):
+                    (settings.data_path / name).unlink(missing_ok=True)
     log.info("stopped")
 
 
@@ -139,10 +152,18 @@ class Parts:
             self.writer.mailbox,
             worker_timeout=settings.worker_timeout,
             upload_timeout=settings.upload_timeout,
+            session_idle=settings.session_idle,
         )
         self.intake = Intake(self.writer.mailbox, objects, verify_limit=settings.verify_limit)
+        secret = datadir.signing_secret(settings.data_path)
         keyring = Keyring(reads, self.writer.mailbox, now=now)
-        self.writer.listeners += [self.scheduler.board, self.reaper.board, self.intake.board, keyring]
+        site = Site(settings, lambda: self.url)
+        sealer = Sealer(secret)
+        provider = _provider(settings)
+        sessions = Sessions(
+            settings, reads, self.writer.mailbox, provider=provider, sealer=sealer, site=site, now=now
+        )
+        self.writer.listeners += [self.scheduler.board, self.reaper.board, self.intake.board, keyring, sessions]
         self.services = Services(
             settings=settings,
             writer=self.writer.mailbox,
@@ -153,11 +174,16 @@ class Parts:
             objects=objects,
             keyring=keyring,
             metrics=self._metrics(),
-            long_polls=Limit(settings.max_long_polls),
+            sessions=sessions,
+            provider=provider,
+            sealer=sealer,
+            site=site,
+            throttle=Throttle(trio.current_time),
+            first_link=FirstLink(),
+            long_polls=Limit(settings.max_long_polls, settings.max_long_polls_per_address),
             streams=Limit(settings.max_streams, settings.max_streams_per_address),
             now=now,
-            signing_secret=datadir.signing_secret(settings.data_path),
-            base_url=lambda: self.url,
+            signing_secret=secret,
         )
 
     def _metrics(self) -> Metrics:
@@ -223,20 +249,38 @@ async def _resume(parts: Parts) -> None:
 # ------------------------------------------------------------------ the parts
 
 
+def _provider(settings: Settings) -> Provider | None:
+    if not settings.oidc_issuer:
+        return None
+    redirect = settings.oidc_redirect_url or f"{settings.public_url.rstrip('/')}/auth/callback"
+    return Provider(
+        ProviderSettings(
+            issuer=settings.oidc_issuer,
+            client_id=settings.oidc_client_id,
+            client_secret=settings.oidc_client_secret,
+            redirect_url=redirect,
+            groups_claim=settings.oidc_groups_claim,
+        )
+    )
+
+
 def _objects(settings: Settings, hop: Hop | None) -> ObjectStore:
     if not settings.uses_s3:
         store = LocalStore(settings.data_path / "objects", datadir.signing_secret(settings.data_path), hop=hop)
         store.sweep()
         return store
-    return S3Store(
-        endpoint=settings.s3_endpoint,
-        bucket=settings.s3_bucket,
-        access_key=settings.s3_access_key,
-        secret_key=settings.s3_secret_key,
-        region=settings.s3_region,
-        prefix=settings.s3_prefix,
-        timeout=settings.s3_timeout,
-    )
+    try:
+        return S3Store(
+            endpoint=settings.s3_endpoint,
+            bucket=settings.s3_bucket,
+            access_key=settings.s3_access_key,
+            secret_key=settings.s3_secret_key,
+            region=settings.s3_region,
+            prefix=settings.s3_prefix,
+            timeout=settings.s3_timeout,
+        )
+    except ValueError as error:
+        raise StartError(f"the object store cannot be used (BLOBFORGE_S3_*): {error}") from error
 
 
 async def _admin_token(settings: Settings, parts: Parts) -> str:
@@ -254,12 +298,21 @@ async def _admin_token(settings: Settings, parts: Parts) -> str:
     outcome = await ask(parts.writer.mailbox, EnsureAdminToken(name, hash_secret(token), shown_prefix(token)))
     if isinstance(outcome, Refusal):
         raise StartError(outcome.detail)
+    parts.services.first_link.stands_for(
+        Caller(scopes=frozenset({Scope.ADMIN}), token_id=outcome.token_id, name=outcome.name)
+    )
     return token
 
 
 def _announce(settings: Settings, parts: Parts) -> None:
     ready = {"url": parts.url, "pid": os.getpid(), "version": version("blobforge-server")}
     datadir.write_private(settings.data_path / datadir.READY_FILE, msgspec.json.encode(ready).decode())
+    base = settings.public_url.rstrip("/") or parts.url
+    link = f"{base}/auth/first?code={parts.services.first_link.code}"
+    datadir.write_private(settings.data_path / datadir.LINK_FILE, link + "\n")
+    if sys.stderr.isatty():
+        # To the person at the terminal, and not through the log, which others may read.
+        print(f"\n  Sign in (this link works once): {link}\n", file=sys.stderr)
     log.info(
         "ready",
         url=parts.url,
@@ -267,7 +320,7 @@ def _announce(settings: Settings, parts: Parts) -> None:
         objects=parts.services.objects.name,
         admin_token="BLOBFORGE_ADMIN_TOKEN" if settings.admin_token else str(settings.data_path / datadir.TOKEN_FILE),
     )
-    later = {"OIDC sign-in": settings.oidc_issuer, "age encryption": settings.litestream_age_public_key}
+    later = {"age encryption": settings.litestream_age_public_key}
     for part, is_set in later.items():
         if is_set:
             log.warning("configured, but not part of this release", part=part)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from functools import partial
 
 import structlog
-from quart import Response, redirect, request
+from quart import Response, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import BaseConverter
-from werkzeug.wrappers import Response as BaseResponse
 
 from actors.mailbox import ask
 from actors.messages import SourceArrived
@@ -20,6 +20,8 @@ from blobforge.objects.local import LocalStore
 from web import events
 from web.api import ROUTES as API_ROUTES
 from web.api import openapi
+from web.auth import login
+from web.dashboard import pages
 from web.dispatch import http_problem, view
 from web.objects import object_routes
 from web.problems import internal_error
@@ -55,12 +57,12 @@ class WorkerConverter(BaseConverter):
 
 def routes() -> list[Route]:
     """Every route of the API, the event stream and the documentation."""
-    return [*API_ROUTES, *events.ROUTES, *openapi.ROUTES]
+    return [*API_ROUTES, *events.ROUTES, *openapi.ROUTES, *login.ROUTES, *pages.ROUTES]
 
 
 def make_app(services: Services) -> QuartTrio:
     """The app. It holds no state of its own: all of it is in `services`."""
-    app = QuartTrio("web", static_folder="api/static", template_folder="api/templates")
+    app = QuartTrio("web", static_folder="static", template_folder="templates")
     app.config["MAX_CONTENT_LENGTH"] = services.settings.max_body
     app.config["BODY_TIMEOUT"] = services.settings.request_timeout
     app.url_map.converters["id"] = IdConverter
@@ -73,10 +75,9 @@ def make_app(services: Services) -> QuartTrio:
         app.register_blueprint(
             object_routes(services.objects, max_size=services.settings.max_object_size, on_received=received)
         )
-    app.add_url_rule("/", "home", home, methods=["GET"])
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _bug)
-    app.after_request(_secure)
+    app.after_request(partial(_secure, lambda: services.site.is_https(request)))
     return app
 
 
@@ -85,11 +86,6 @@ async def _received(services: Services, key: str, info: ObjectInfo) -> None:
     if is_source_key(key):
         digest = key.removeprefix("sources/")
         await ask(services.writer, SourceArrived(digest, info.size, verified=info.sha256 == digest))
-
-
-async def home() -> BaseResponse:
-    """The dashboard's place; until it is built, the API's documentation is what a person can read."""
-    return redirect("/api/docs")
 
 
 async def _http_error(error: HTTPException) -> Response:
@@ -102,7 +98,9 @@ async def _bug(error: Exception) -> Response:
     return internal_error(instance=request.path, request_id=request_id)
 
 
-async def _secure(response: Response) -> Response:
+async def _secure(https: Callable[[], bool], response: Response) -> Response:
+    if https():
+        response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
     for name, value in SECURITY_HEADERS.items():
         response.headers.setdefault(name, value)
     return response

@@ -13,13 +13,13 @@ from typing import Any
 import msgspec
 import structlog
 import trio
-from quart import Request, Response, request
+from quart import Request, Response, has_request_context, request, websocket
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, RequestTimeout
 
-from actors.messages import Done, Ping, Repeatable
+from actors.messages import Audit, Done, Ping, Repeatable
 from blobforge.access import Caller, Scope
 from blobforge.refusals import Refusal, RefusalCode
-from web.auth.credentials import authenticate
+from web.auth.credentials import authenticate, claimed
 from web.decode import json_body
 from web.problems import internal_error, refused
 from web.routing import Access, Answer, Call, Route
@@ -72,6 +72,7 @@ def view(route: Route, services: Services) -> Callable[..., Awaitable[Response]]
 
 def http_problem(error: HTTPException, request_id: str) -> Response:
     """What Quart and Werkzeug refuse by themselves, in our form."""
+    asked = request if has_request_context() else websocket  # there is no WebSocket here, and some ask for one
     match error:
         case RequestEntityTooLarge():
             refusal = Refusal(
@@ -80,12 +81,12 @@ def http_problem(error: HTTPException, request_id: str) -> Response:
         case RequestTimeout():
             refusal = Refusal(RefusalCode.TOO_SLOW, "The body did not arrive in time.")
         case _ if error.code == 404:
-            refusal = Refusal(RefusalCode.NO_SUCH_ROUTE, f"There is nothing at {request.path}. See /api/docs.")
+            refusal = Refusal(RefusalCode.NO_SUCH_ROUTE, f"There is nothing at {asked.path}. See /api/docs.")
         case _ if error.code == 405:
-            refusal = Refusal(RefusalCode.METHOD_NOT_ALLOWED, f"{request.method} is not for {request.path}.")
+            refusal = Refusal(RefusalCode.METHOD_NOT_ALLOWED, f"{asked.method} is not for {asked.path}.")
         case _:
             refusal = Refusal(RefusalCode.MALFORMED, error.description or "The request is malformed.")
-    response = refused(refusal, instance=request.path, request_id=request_id)
+    response = refused(refusal, instance=asked.path, request_id=request_id)
     if refusal.code is RefusalCode.METHOD_NOT_ALLOWED:
         response.headers["Allow"] = ", ".join(getattr(error, "valid_methods", None) or [])
     return response
@@ -94,9 +95,9 @@ def http_problem(error: HTTPException, request_id: str) -> Response:
 async def _authorize(route: Route, services: Services, request: Request, params: dict[str, Any]) -> Caller | Refusal:
     if route.access is Access.PUBLIC:
         return ANYBODY
-    caller = await authenticate(request, services.keyring)
+    caller = await authenticate(request, services.keyring, services.sessions)
     if isinstance(caller, Refusal):
-        return caller
+        return _slowed(services, request, caller)
     if not _may(caller, route.access):
         return Refusal(
             RefusalCode.SCOPE_MISSING,
@@ -106,6 +107,17 @@ async def _authorize(route: Route, services: Services, request: Request, params:
     if route.access is Access.WORK and caller.worker_id is not None and named not in (None, caller.worker_id):
         return Refusal(RefusalCode.NOT_YOURS, f"You are worker {caller.worker_id!r}, not {named!r}.")
     return caller
+
+
+def _slowed(services: Services, request: Request, refusal: Refusal) -> Refusal:
+    """A failed authentication, or the news that there have been too many. A valid credential never comes here."""
+    who = claimed(request)
+    if who is None or refusal.code is not RefusalCode.UNAUTHENTICATED:
+        return refusal
+    names = [f"address {services.site.address(request)}"]
+    if who != "token":
+        names.append(who)
+    return services.throttle.failed(*names) or refusal
 
 
 def _may(caller: Caller, access: Access) -> bool:
@@ -132,7 +144,7 @@ async def _handle(
     repeat = _repeatable(route, caller, raw)
     if isinstance(repeat, Refusal):
         return repeat
-    call = Call(services, request, request_id, caller, params, repeat)
+    call = Call(services, request, request_id, caller, params, repeat, _audit(route, services, caller, params), raw)
     if decoder is None:
         arguments: tuple[Any, ...] = ()
     else:
@@ -146,6 +158,14 @@ async def _handle(
         if not isinstance(kept, Done):
             return kept
     return await route.handler(call, *arguments)
+
+
+def _audit(route: Route, services: Services, caller: Caller, params: dict[str, Any]) -> Audit | None:
+    """The record that this request leaves, if it is of the kind that does."""
+    if route.audit is None:
+        return None
+    subject = " ".join(str(value) for value in params.values())
+    return Audit(caller.subject, caller.name, services.site.address(request), route.audit, subject)
 
 
 def _repeatable(route: Route, caller: Caller, body: bytes) -> Repeatable | Refusal | None:

@@ -20,6 +20,9 @@ from web.routing import Access, Call, Route
 # Proxies close what is silent for a minute; a comment costs nothing and also finds clients that are gone.
 KEEPALIVE_SECONDS = 15.0
 
+CONTENT_TYPE = "text/event-stream; charset=utf-8"
+HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
 TOO_MANY = Refusal(RefusalCode.SLOW_DOWN, "Too many event streams are open (BLOBFORGE_MAX_STREAMS).", retry_after=10)
 
 
@@ -40,17 +43,22 @@ async def events(call: Call) -> Response | Refusal:
     if unknown := types - set(EVENT_NAMES):
         names = ", ".join(EVENT_NAMES)
         return Refusal(RefusalCode.INVALID, f"There is no event {min(unknown)!r}; there are {names}.", field="types")
+    if call.request.method == "HEAD":  # asks about the stream, and will read nothing of it
+        return Response(b"", headers=HEADERS, content_type=CONTENT_TYPE)
     room = ExitStack()
-    if not room.enter_context(call.services.streams.room(call.request.remote_addr or "")):
+    if not room.enter_context(call.services.streams.room(call.services.site.address(call.request))):
         return TOO_MANY
     last = call.request.headers.get("Last-Event-ID") or wanted.last_event_id
     subscription = call.services.broadcaster.subscribe(last_event_id=last, types=types, job=wanted.job)
     room.callback(call.services.broadcaster.unsubscribe, subscription)
     response = Response(
         _stream(call, subscription, room),
-        content_type="text/event-stream; charset=utf-8",
-        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        headers=HEADERS,
+        content_type=CONTENT_TYPE,
     )
+    if call.request.http_version.startswith("1"):
+        # A connection that has carried a stream carries nothing after it: kept open, it would hold up a shutdown.
+        response.headers["Connection"] = "close"
     response.timeout = None  # Quart would end it after a minute
     return response
 

@@ -6,6 +6,7 @@ strangers' bytes on the dashboard's origin, hence the headers that keep a browse
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 
@@ -176,6 +177,7 @@ def _answer(content: bytes | AsyncGenerator[bytes, None], status: int) -> Respon
 
 def _problem(status: int, kind: str, title: str, detail: str) -> Response:
     """RFC 9457, with `error` for existing clients. The query is left out of `instance`: it holds the signature."""
+    request_id = secrets.token_hex(8)
     problem = {
         "type": f"urn:blobforge:problem:{kind}",
         "title": title,
@@ -183,10 +185,12 @@ def _problem(status: int, kind: str, title: str, detail: str) -> Response:
         "detail": detail,
         "instance": request.path,
         "error": detail,
+        "request_id": request_id,
     }
     content = msgspec.json.encode(problem)
     answer = _answer(_linger(content, request.body), status)
     answer.content_type = "application/problem+json"
+    answer.headers["X-Request-ID"] = request_id
     answer.content_length = len(content)
     return answer
 

@@ -11,10 +11,11 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 from quart import Request, Response
 
 from actors.mailbox import Envelope, Mailbox, ask
-from actors.messages import Message, Repeatable
+from actors.messages import Audit, Message, Repeatable
 from blobforge.access import Caller
 from blobforge.refusals import Refusal
 from web.services import Services
@@ -43,27 +44,27 @@ class Call:
     caller: Caller
     params: dict[str, Any]
     repeat: Repeatable | None
+    audit: Audit | None
+    raw: bytes
 
     @property
     def base_url(self) -> str:
         """What stands before the URLs that this server serves itself."""
-        return self.services.settings.public_url.rstrip("/") or _own_address(self.request, self.services)
+        return self.services.site.base(self.request)
 
-    async def ask(self, message: Message[O]) -> O | Refusal:
-        """Ask the writer; repeatable when the request carries an Idempotency-Key."""
-        return await ask(self.services.writer, message, self.repeat)
+    async def ask(self, message: Message[O], *, about: str | None = None) -> O | Refusal:
+        """Ask the writer; repeatable with an Idempotency-Key, and on record where the route says so.
+
+        `about` is what the audit record names where the path does not.
+        """
+        audit = self.audit
+        if audit is not None and about is not None:
+            audit = replace(audit, subject=about)
+        return await ask(self.services.writer, message, self.repeat, audit)
 
     async def ask_via(self, mailbox: Mailbox[Envelope[Any]], message: Message[O]) -> O | Refusal:
         """Ask another actor."""
         return await ask(mailbox, message, self.repeat)
-
-
-def _own_address(request: Request, services: Services) -> str:
-    """The address that this client reached us at. It goes into answers to this client only, and is not signed."""
-    host = request.headers.get("Host", "")
-    if host and all(character.isalnum() or character in "-._:[]" for character in host):
-        return f"{request.scheme}://{host}"
-    return services.base_url()
 
 
 Answer = msgspec.Struct | dict[str, Any] | list[Any] | Response | Refusal | tuple[int, Any]
@@ -90,6 +91,7 @@ class Route:
     writes: bool = True
     query: Any = None
     hidden: bool = False  # an older name of another route
+    audit: str | None = None  # the action's name in the audit log, for what leaves a record there
 
     @property
     def name(self) -> str:

@@ -10,10 +10,14 @@ from actors.broadcaster import Broadcaster
 from actors.mailbox import Envelope, Mailbox
 from blobforge.config import Settings
 from blobforge.objects import ObjectStore
-from web.auth.keyring import Keyring
+from web.auth.keyring import FirstLink, Keyring
+from web.auth.oidc import Provider
+from web.auth.sessions import Sealer, Sessions
+from web.auth.throttle import Throttle
 from web.limits import Limit
 from web.metrics import Metrics
 from web.reads import ReadPool
+from web.site import Site
 
 
 @dataclass(frozen=True)
@@ -29,8 +33,13 @@ class Services:
     objects: ObjectStore
     keyring: Keyring
     metrics: Metrics
+    sessions: Sessions
+    provider: Provider | None
+    sealer: Sealer
+    site: Site
+    throttle: Throttle
+    first_link: FirstLink
     long_polls: Limit
     streams: Limit
     now: Callable[[], int]
     signing_secret: bytes
-    base_url: Callable[[], str]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from actors.effects import access, attempts, claims, fleet, jobs, submission
+from actors.effects import access, attempts, claims, fleet, jobs, people, submission
 from actors.effects.step import Step
 from actors.messages import (
     Answer,
@@ -25,6 +25,8 @@ from actors.messages import (
     Done,
     Drain,
     EnableWorker,
+    EndSession,
+    EndSessions,
     EnsureAdminToken,
     ExpireLeases,
     ExpireUploads,
@@ -33,6 +35,7 @@ from actors.messages import (
     Heartbeat,
     Item,
     ItemOutcome,
+    Note,
     OutputChecked,
     Ping,
     Purge,
@@ -40,12 +43,15 @@ from actors.messages import (
     Register,
     Release,
     RemoveWorker,
+    RenewSession,
     ReplaceSecret,
     Retry,
     SetPriority,
+    SignIn,
     SourceArrived,
     SourceRejected,
     Submit,
+    TouchSession,
     TouchTokens,
     Unregister,
     WakeRetries,
@@ -133,10 +139,21 @@ def apply(step: Step, message: Command) -> Answer:  # noqa: PLR0912 - one row a 
                 before=step.now - round(step.rules.idempotency_window * 1000),
                 rates_before=step.now - round(step.rules.rates_kept * 1000),
             )
+            step.store.purge_sessions(seen_before=step.now - round(message.idle * 1000), now=step.now)
             return Done()
         case RecordBulk():
             return message.done
-        case Ping():
+        case SignIn():
+            return people.sign_in(step, message)
+        case RenewSession():
+            return people.renew_session(step, message)
+        case TouchSession():
+            return people.touch_session(step, message)
+        case EndSession():
+            return people.end_session(step, message)
+        case EndSessions():
+            return people.end_sessions(step, message)
+        case Ping() | Note():
             return Done()
         case _:
             assert_never(message)

@@ -209,19 +209,28 @@ def expire_leases(step: Step, message: ExpireLeases) -> Expired:
 
 
 def output_checked(step: Step, message: OutputChecked) -> Expired:
-    """The object store answers again: the output is there, or the completion is revoked and the job redone."""
-    if message.output.seen is not Seen.ABSENT:
+    """The object store answers again: the output is there, with the bytes that the worker said, or the completion
+    is revoked and the job redone."""
+    known = step.store.file(message.key)
+    said = known.sha256 if known is not None else None
+    found = message.output.sha256
+    if message.output.seen is not Seen.ABSENT and (said is None or found is None or said == found):
         step.store.record_file(
-            message.key, size=message.output.size, sha256=message.output.sha256, now=step.now, checked=True
+            message.key, size=message.output.size, sha256=found or said, now=step.now, checked=True
         )
         return Expired(0)
     step.store.forget_file(message.key)
     job = step.store.job(message.job_id)
-    revoked = rules.revoke(job, attempt=message.attempt, now=step.now) if job is not None else None
+    revoked = (
+        rules.revoke(job, attempt=message.attempt, policy=step.rules.retry, now=step.now) if job is not None else None
+    )
     if job is None or revoked is None:
         return Expired(0)
     step.store.save_job(job, revoked)
     step.store.end_attempt(revoked, Outcome.REVOKED, now=step.now, kind="OutputMissing", error=revoked.last_error)
-    step.events.append(JobUpdated(job.id, job.type, revoked.status))
-    step.facts.append(JobReady(job.type))
+    if revoked.status is JobStatus.PENDING:
+        step.events.append(JobUpdated(job.id, job.type, revoked.status))
+        step.facts.append(JobReady(job.type))
+    else:
+        step.events.append(JobFailed(job.id, job.type, revoked.status, error=revoked.last_error or ""))
     return Expired(1)

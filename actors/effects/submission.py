@@ -93,14 +93,26 @@ def source_arrived(step: Step, message: SourceArrived) -> SourceSettledFor:
     )
     count = 0
     for job in step.store.jobs_by_hash(message.source_hash):
-        arrived = rules.arrive(job, size=message.size, now=step.now)
+        arrived = _arrived(job, message, step.now)
         if arrived is None:
+            continue
+        if arrived.status is JobStatus.UPLOADING:
+            step.store.save_job(job, arrived)
+            step.events.append(JobUpdated(job.id, job.type, arrived.status))
             continue
         step.store.save_job(job, arrived)
         step.events.append(JobUpdated(job.id, job.type, arrived.status))
         step.facts += [SourceSettled(job.id, job.source_hash), JobReady(job.type)]
         count += 1
     return SourceSettledFor(count)
+
+
+def _arrived(job: Job, message: SourceArrived, now: int) -> Job | None:
+    """Ready, where the bytes were checked; where they were not, only if there are as many as were announced."""
+    if not message.verified and job.source_size not in (None, message.size):
+        reason = f"the source has {message.size} bytes, and {job.source_size} were announced; upload the right file"
+        return rules.reject_source(job, reason=reason, now=now)
+    return rules.arrive(job, size=message.size, now=now)
 
 
 def source_rejected(step: Step, message: SourceRejected) -> SourceSettledFor:

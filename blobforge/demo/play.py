@@ -53,6 +53,10 @@ class Stage:
     def token_file(self) -> Path:
         return self.data / "admin-token"
 
+    @property
+    def link_file(self) -> Path:
+        return self.data / "sign-in-link"
+
 
 class _Address(msgspec.Struct):
     """What the server writes to `server.json` once it is ready."""
@@ -80,8 +84,8 @@ async def play(*, once: bool, screen: Screen, finished: trio.Event) -> None:
             await _check_results(client, jobs, stage, screen)
             finished.set()
         if not once:
-            screen.say(f"\nDashboard: {url}/")
-            screen.say(f"Sign in with the token in {stage.token_file}")
+            screen.say(f"\nDashboard: {stage.link_file.read_text().strip()}")
+            screen.say(f"(that link signs you in, once; later, {url}/ and the token in {stage.token_file})")
             screen.say("The server and its workers stay up until you press Ctrl-C.")
             while True:
                 started.check()

@@ -41,6 +41,10 @@ def open_writer(path: Path) -> apsw.Connection:
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute("PRAGMA temp_store=MEMORY")
         migrate(connection)
+    except DatabaseError:
+        if connection is not None:
+            connection.close()
+        raise
     except (apsw.Error, OSError) as error:
         if connection is not None:
             connection.close()

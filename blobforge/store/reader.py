@@ -18,6 +18,7 @@ import msgspec
 
 from blobforge.access import Token
 from blobforge.job import Attempt, Job, JobStatus
+from blobforge.people import AuditEntry, Session, User
 from blobforge.store import rows, sql
 from blobforge.store.database import DatabaseError, open_reader
 from blobforge.store.store import MINUTE_MS, FileRecord
@@ -151,6 +152,36 @@ class Reader:
     def tokens(self) -> list[Token]:
         return [rows.token(row) for row in self._rows(sql.TOKENS)]
 
+    def token(self, token_id: int) -> Token | None:
+        row = self._row(sql.TOKEN, (token_id,))
+        return rows.token(row) if row else None
+
+    def session(self, hash_: str) -> tuple[Session, User | Token | None] | None:
+        """A session with whom it stands for."""
+        with self._snapshot():
+            row = self._row(sql.SESSION, (hash_,))
+            if row is None:
+                return None
+            session = rows.session(row)
+            if session.token_id is not None:
+                return session, self.token(session.token_id)
+            person = self._row(sql.USER, (session.user_id,))
+            return session, rows.user(person) if person else None
+
+    def users(self) -> list[User]:
+        return [rows.user(row) for row in self._rows(sql.USERS)]
+
+    def user(self, user_id: int) -> User | None:
+        row = self._row(sql.USER, (user_id,))
+        return rows.user(row) if row else None
+
+    def sessions_of(self, user_id: int) -> list[Session]:
+        return [rows.session(row) for row in self._rows(sql.SESSIONS_OF_USER, (user_id,))]
+
+    def audit(self, *, before: int, limit: int) -> list[AuditEntry]:
+        """The newest entries with an id below `before`."""
+        return [AuditEntry(*row) for row in self._rows(sql.AUDIT, (before, limit))]
+
     # --- lists
 
     def list_jobs(self, filter_: JobFilter, *, limit: int, cursor: Cursor, offset: int = 0) -> Page:
@@ -167,7 +198,7 @@ class Reader:
         last: Job | None = None
         # One row more than wanted says whether there is a next page.
         scan = self._in_order(filter_, cursor)
-        more = False
+        more = matched_more = False
         budget = SCAN_LIMIT + offset if filter_.counted else SCAN_LIMIT
         for job in islice(scan, budget):
             if not filter_.matches(job):
@@ -178,15 +209,16 @@ class Reader:
                 last = job
                 continue
             if len(found) == limit:
-                more = True
+                more = matched_more = True
                 break
             found.append(job)
             last = job
         else:
             more = next(scan, None) is not None
         scan.close()
-        total = self._counted(filter_) if filter_.counted else skipped + len(found) + more
-        exact = filter_.counted or not more
+        total = self._counted(filter_) if filter_.counted else skipped + len(found) + matched_more
+        # A page that begins behind others has not seen what matched before it.
+        exact = filter_.counted or (not more and cursor == Cursor())
         return Page(found, total, exact, Cursor(last.priority, last.id) if more and last else None)
 
     def _in_order(self, filter_: JobFilter, cursor: Cursor) -> Generator[Job, None, None]:

@@ -8,6 +8,7 @@ import msgspec
 
 from blobforge.access import Scope, Token
 from blobforge.job import Attempt, Job, JobStatus, Outcome
+from blobforge.people import Session, User
 from blobforge.worker import Worker, WorkerStatus
 
 Row = tuple[Any, ...]
@@ -70,3 +71,23 @@ def token(row: Row) -> Token:
 
 def encode_scopes(scopes: frozenset[Scope]) -> str:
     return " ".join(sorted(scopes))
+
+
+def user(row: Row) -> User:
+    id_, issuer, subject, email, name, groups, is_admin, created, last_login = row
+    return User(id_, issuer, subject, email, name, _decode_tags(groups), bool(is_admin), created, last_login)
+
+
+def session(row: Row) -> Session:
+    return Session(*row)
+
+
+def session_values(session: Session) -> Row:
+    return (
+        session.hash, session.user_id, session.token_id, session.created_at, session.seen_at, session.checked_at,
+        session.expires_at, session.sealed, session.address, session.agent,
+    )  # fmt: skip
+
+
+def encode_groups(groups: tuple[str, ...]) -> str:
+    return msgspec.json.encode(groups).decode()

@@ -19,6 +19,10 @@ WORKER_COLUMNS: Final = (
     "id, type, status, created_at, updated_at, name, enabled, last_heartbeat, metadata, labels, version,"
     " token_id, secret_hash, drain"
 )
+USER_COLUMNS: Final = "id, issuer, subject, email, name, groups, is_admin, created_at, last_login_at"
+SESSION_COLUMNS: Final = (
+    "hash, user_id, token_id, created_at, seen_at, checked_at, expires_at, sealed, address, agent"
+)
 TOKEN_COLUMNS: Final = "id, name, hash, prefix, scopes, created_at, expires_at, last_used_at"
 
 # --- jobs
@@ -94,6 +98,31 @@ INSERT_TOKEN: Final = """
 REPLACE_TOKEN_SCOPES: Final = "UPDATE tokens SET scopes = ?, expires_at = NULL WHERE id = ?"
 DELETE_TOKEN: Final = "DELETE FROM tokens WHERE id = ?"
 TOUCH_TOKEN: Final = "UPDATE tokens SET last_used_at = ? WHERE id = ?"
+
+# --- people
+USER: Final = f"SELECT {USER_COLUMNS} FROM users WHERE id = ?"
+USERS: Final = f"SELECT {USER_COLUMNS} FROM users ORDER BY id"
+SAVE_USER: Final = """
+    INSERT INTO users (issuer, subject, email, name, groups, is_admin, created_at, last_login_at)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (issuer, subject) DO UPDATE SET email = excluded.email, name = excluded.name,
+        groups = excluded.groups, is_admin = excluded.is_admin, last_login_at = excluded.last_login_at
+    RETURNING id"""
+UPDATE_USER: Final = """
+    UPDATE users SET email = ?, name = ?, groups = ?, is_admin = ? WHERE issuer = ? AND subject = ?"""
+SESSION: Final = f"SELECT {SESSION_COLUMNS} FROM sessions WHERE hash = ?"
+SESSIONS_OF_USER: Final = f"SELECT {SESSION_COLUMNS} FROM sessions WHERE user_id = ? ORDER BY created_at"
+INSERT_SESSION: Final = f"INSERT INTO sessions ({SESSION_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+CHECK_SESSION: Final = "UPDATE sessions SET checked_at = ?, seen_at = ?, sealed = ? WHERE hash = ?"
+TOUCH_SESSION: Final = "UPDATE sessions SET seen_at = ? WHERE hash = ?"
+DELETE_SESSION: Final = "DELETE FROM sessions WHERE hash = ?"
+DELETE_SESSIONS_OF_USER: Final = "DELETE FROM sessions WHERE user_id = ?"
+PURGE_SESSIONS: Final = "DELETE FROM sessions WHERE seen_at < ? OR expires_at <= ?"
+INSERT_AUDIT: Final = """
+    INSERT INTO audit (at, actor, name, address, action, subject, detail) VALUES (?, ?, ?, ?, ?, ?, ?)"""
+AUDIT: Final = """
+    SELECT id, at, actor, name, address, action, subject, detail FROM audit WHERE id < ? ORDER BY id DESC LIMIT ?"""
+TOKEN: Final = f"SELECT {TOKEN_COLUMNS} FROM tokens WHERE id = ?"
 
 # --- counters
 ADD_JOB_COUNT: Final = """

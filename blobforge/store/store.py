@@ -19,10 +19,12 @@ from msgspec.structs import replace
 
 from blobforge.access import Scope, Token
 from blobforge.job import Attempt, Job, Outcome
+from blobforge.people import AuditEntry, Session, User
 from blobforge.store import rows, sql
 from blobforge.worker import Worker
 
 MINUTE_MS = 60_000
+OUTAGES = (apsw.FullError, apsw.IOError, apsw.BusyError, apsw.ReadOnlyError)  # nobody's request is to blame
 
 
 class StaleState(Exception):
@@ -67,24 +69,30 @@ class Store:
         except BaseException as error:
             if self._db.in_transaction:  # SQLite has rolled back by itself after some errors
                 self._db.execute("ROLLBACK")
-            if isinstance(error, apsw.FullError | apsw.IOError | apsw.BusyError | apsw.ReadOnlyError):
+            if isinstance(error, OUTAGES):
                 raise StoreUnavailable(str(error)) from error
             raise
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
-        """One effect inside the transaction: when it raises, it alone is undone."""
+        """One effect inside the transaction: when it raises, it alone is undone.
+
+        Raises StoreUnavailable for what no effect is to blame for: then the whole transaction is lost.
+        """
         saved = (self._jobs_delta.copy(), self._workers_delta.copy(), self._rates.copy())
-        self._db.execute("SAVEPOINT effect")
         try:
+            self._db.execute("SAVEPOINT effect")
             yield
-        except BaseException:
+            self._db.execute("RELEASE effect")
+        except StoreUnavailable:
+            raise  # of a savepoint inside this one
+        except BaseException as error:
+            if isinstance(error, OUTAGES) or not self._db.in_transaction:
+                raise StoreUnavailable(str(error)) from error
             self._jobs_delta, self._workers_delta, self._rates = saved
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK TO effect")
-                self._db.execute("RELEASE effect")
+            self._db.execute("ROLLBACK TO effect")
+            self._db.execute("RELEASE effect")
             raise
-        self._db.execute("RELEASE effect")
 
     def close(self) -> None:
         self._db.close()
@@ -269,6 +277,67 @@ class Store:
 
     def touch_token(self, token_id: int, *, now: int) -> None:
         self._db.execute(sql.TOUCH_TOKEN, (now, token_id))
+
+    # --- people
+
+    def save_user(self, user: User) -> int:
+        """Insert or update by issuer and subject (`id` is ignored); returns the id."""
+        row = self._row(
+            sql.SAVE_USER,
+            (
+                user.issuer, user.subject, user.email, user.name, rows.encode_groups(user.groups),
+                int(user.is_admin), user.created_at, user.last_login_at,
+            ),
+        )  # fmt: skip
+        assert row is not None
+        return int(row[0])
+
+    def update_user(self, user: User) -> None:
+        self._db.execute(
+            sql.UPDATE_USER,
+            (
+                user.email, user.name, rows.encode_groups(user.groups), int(user.is_admin), user.issuer,
+                user.subject,
+            ),
+        )  # fmt: skip
+
+    def user(self, user_id: int) -> User | None:
+        row = self._row(sql.USER, (user_id,))
+        return rows.user(row) if row else None
+
+    def session(self, hash_: str) -> Session | None:
+        row = self._row(sql.SESSION, (hash_,))
+        return rows.session(row) if row else None
+
+    def insert_session(self, session: Session) -> None:
+        self._db.execute(sql.INSERT_SESSION, rows.session_values(session))
+
+    def check_session(self, hash_: str, sealed: bytes | None, *, now: int) -> None:
+        """Note that the provider confirmed the person just now."""
+        self._db.execute(sql.CHECK_SESSION, (now, now, sealed, hash_))
+
+    def touch_session(self, hash_: str, *, now: int) -> None:
+        self._db.execute(sql.TOUCH_SESSION, (now, hash_))
+
+    def delete_session(self, hash_: str) -> bool:
+        """Whether there was such a session."""
+        self._db.execute(sql.DELETE_SESSION, (hash_,))
+        return self._db.changes() == 1
+
+    def delete_sessions_of(self, user_id: int) -> int:
+        """Returns how many there were."""
+        self._db.execute(sql.DELETE_SESSIONS_OF_USER, (user_id,))
+        return self._db.changes()
+
+    def purge_sessions(self, *, seen_before: int, now: int) -> None:
+        self._db.execute(sql.PURGE_SESSIONS, (seen_before, now))
+
+    def insert_audit(self, entry: AuditEntry) -> None:
+        """Append to the audit log (`id` is ignored)."""
+        self._db.execute(
+            sql.INSERT_AUDIT,
+            (entry.at, entry.actor, entry.name, entry.address, entry.action, entry.subject, entry.detail),
+        )
 
     # --- counters
 

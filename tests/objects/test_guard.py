@@ -9,8 +9,8 @@ import pytest
 import trio
 import trio.testing
 
-from blobforge.objects import ObjectStoreError
 from blobforge.hop import in_place
+from blobforge.objects import ObjectStoreError
 from blobforge.objects.guard import Guard, NotAnsweringError
 
 T = TypeVar("T")

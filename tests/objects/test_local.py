@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import trio
 
+from blobforge.hop import in_place
 from blobforge.objects import ObjectStoreError
 from blobforge.objects.files import BATCH
-from blobforge.hop import in_place
 from blobforge.objects.incoming import DigestMismatchError, StoreFullError, TooLargeError, UploadRefusedError
 from blobforge.objects.keys import output_key, source_key
 from blobforge.objects.local import LocalStore

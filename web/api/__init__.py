@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from web.api import bulk, claims, files, jobs, status, tokens, workers
+from web.api import bulk, claims, files, jobs, people, status, tokens, workers
 from web.routing import Route
 
 ROUTES: list[Route] = [
@@ -12,5 +12,6 @@ ROUTES: list[Route] = [
     *workers.ROUTES,
     *files.ROUTES,
     *tokens.ROUTES,
+    *people.ROUTES,
     *status.ROUTES,
 ]

@@ -65,8 +65,11 @@ async def _bulk(
                 return done
             changed += sum(not isinstance(item, Refusal) for item in done.items)
     outcome = BulkDone(matched, changed, matched - changed)
-    if call.repeat is not None:
-        kept = await call.ask(RecordBulk(outcome))
+    if call.repeat is not None or not body.dry_run:
+        # The record for a repetition, and the one for the audit log: what was asked for, and what it came to.
+        detail = f"{msgspec.json.encode(body).decode()[:1000]}: {outcome.changed} of {outcome.matched}"
+        audit = msgspec.structs.replace(call.audit, detail=detail) if call.audit and not body.dry_run else None
+        kept = await ask(call.services.writer, RecordBulk(outcome), call.repeat, audit)
         if isinstance(kept, Refusal):
             return kept
         outcome = kept
@@ -119,9 +122,9 @@ def _answer(done: BulkDone, *, dry_run: bool) -> wire.BulkAnswer:
 
 ROUTES = [
     Route("POST", "/api/jobs/retry", Access.SUBMIT, retry, "Bring many ended jobs back",
-          body=wire.BulkRetry, gives=wire.BulkAnswer),
+          body=wire.BulkRetry, gives=wire.BulkAnswer, audit="jobs.retry"),
     Route("POST", "/api/jobs/cancel", Access.SUBMIT, cancel, "Cancel many jobs",
-          body=wire.BulkBody, gives=wire.BulkAnswer),
+          body=wire.BulkBody, gives=wire.BulkAnswer, audit="jobs.cancel"),
     Route("POST", "/api/jobs/priority", Access.SUBMIT, set_priority, "Change the priority of many jobs",
-          body=wire.BulkPriority, gives=wire.BulkAnswer),
+          body=wire.BulkPriority, gives=wire.BulkAnswer, audit="jobs.priority"),
 ]  # fmt: skip

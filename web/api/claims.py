@@ -38,7 +38,7 @@ async def claim(call: Call, body: wire.ClaimBody) -> wire.GrantWire | wire.Grant
     if body.wait == 0:
         outcome = await call.ask_via(call.services.scheduler, message)
     else:
-        with call.services.long_polls.room() as room:
+        with call.services.long_polls.room(call.services.site.address(call.request)) as room:
             if not room:
                 return TOO_MANY_WAIT
             outcome = await call.ask_via(call.services.scheduler, message)

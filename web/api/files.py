@@ -88,8 +88,13 @@ async def _attempts_key(call: Call, body: wire.UploadBody) -> str | Refusal:
     job = await call.services.reads.run(lambda reader: reader.job(job_id))
     if job is None:
         return Refusal(RefusalCode.NO_SUCH_JOB, f"There is no job {job_id}.")
-    # A token may stand for several workers; the lease says which attempt it is.
-    worker_id = worker_of(call, body.worker_id or (job.worker_id if body.lease is not None else None))
+    named = body.worker_id
+    if named is None and body.lease is not None and call.caller.worker_id is None:
+        # A token may stand for several workers; the lease says which attempt it is.
+        named = job.worker_id
+        if named is None:
+            return lease_lost(job)
+    worker_id = worker_of(call, named)
     if isinstance(worker_id, Refusal):
         return worker_id
     if job.status is not JobStatus.RUNNING or not holds(job, worker_id=worker_id, lease=body.lease):

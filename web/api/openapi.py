@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from quart import Response, render_template
 
+from web import events
 from web.api import ROUTES as API_ROUTES
 from web.problems import Problem
 from web.routing import Access, Call, Route
@@ -34,7 +35,7 @@ _ACCESS = {
 @cache
 def document() -> dict[str, Any]:
     """The whole OpenAPI 3.1 document."""
-    routes = [route for route in (*API_ROUTES, *ROUTES) if not route.hidden]
+    routes = [route for route in (*API_ROUTES, *events.ROUTES, *ROUTES) if not route.hidden]
     types = _types(routes)
     schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
     known = dict(zip(map(str, types), schemas, strict=True))
@@ -151,7 +152,9 @@ def _plain(shape: dict[str, Any], components: dict[str, Any]) -> dict[str, Any]:
 
 
 def _responses(route: Route, known: dict[str, Any]) -> dict[str, Any]:
-    kind = "text/plain" if route.gives is str else "application/json"
+    kind = "application/json"
+    if route.gives is str:
+        kind = "text/event-stream" if route in events.ROUTES else "text/plain"
     good: dict[str, Any] = {"description": "Done"}
     shapes = [known[str(type_)] for type_ in _alternatives(route)]
     if shapes:

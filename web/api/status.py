@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import structlog
 import trio
 from prometheus_client.core import GaugeMetricFamily, Metric
 from quart import Response
@@ -19,6 +20,8 @@ from blobforge.worker import WorkerStatus
 from web.api import wire
 from web.routing import Access, Call, Route
 from web.services import Services
+
+log = structlog.get_logger("blobforge.health")
 
 WRITER_PATIENCE = 5.0  # seconds that `/readyz` waits for the writer to come round
 
@@ -73,7 +76,8 @@ async def _database(services: Services) -> wire.Part:
         try:
             await services.reads.run(lambda reader: reader.sanity())
         except DatabaseError as error:
-            return wire.Part("unhealthy", detail=str(error))
+            log.error("database", reason=str(error))
+            return wire.Part("unhealthy", detail="the database cannot be read; the server's log says why")
         outcome = await ask(services.writer, Ping())
         if isinstance(outcome, Refusal):
             return wire.Part("unhealthy", detail=outcome.detail)
@@ -85,7 +89,10 @@ async def _object_store(services: Services) -> wire.Part:
     try:
         await services.objects.check()
     except ObjectStoreError as error:
-        return wire.Part("unhealthy", name=services.objects.name, detail=str(error))
+        # Anybody may ask for the health: what the store is called, and what it said, stands in the log.
+        log.warning("object store", reason=str(error))
+        said = "the object store does not answer; the server's log says why"
+        return wire.Part("unhealthy", name=services.objects.name, detail=said)
     return wire.Part("healthy", name=services.objects.name)
 
 

@@ -23,7 +23,8 @@ async def create(call: Call, body: wire.TokenBody) -> wire.TokenMade | Refusal:
     expires = call.services.now() + round(body.expires_in * DAY_MS) if body.expires_in is not None else None
     secret = secrets.api_token(call)
     outcome = await call.ask(
-        CreateToken(body.name, hash_secret(secret), shown_prefix(secret), frozenset(scopes), expires)
+        CreateToken(body.name, hash_secret(secret), shown_prefix(secret), frozenset(scopes), expires),
+        about=f"{body.name} ({' '.join(sorted(scopes))})",
     )
     return outcome if isinstance(outcome, Refusal) else wire.TokenMade(outcome.token_id, secret, outcome.name)
 
@@ -50,9 +51,9 @@ def _under(prefix: str, *, hidden: bool) -> list[Route]:
     return [
         Route("GET", prefix, Access.ADMIN, listed, "All API tokens", gives=list[wire.TokenWire], hidden=hidden),
         Route("POST", prefix, Access.ADMIN, create, "Create an API token; it is shown once",
-              body=wire.TokenBody, gives=wire.TokenMade, status=201, hidden=hidden),
+              body=wire.TokenBody, gives=wire.TokenMade, status=201, hidden=hidden, audit="token.create"),
         Route("DELETE", f"{prefix}/<id:token_id>", Access.ADMIN, delete, "Revoke an API token, at once",
-              gives=wire.Status, hidden=hidden),
+              gives=wire.Status, hidden=hidden, audit="token.delete"),
     ]  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """What goes over the wire: the types that decode every body, and the shapes of every answer.
 
-The field names of *(existing)* shapes are fixed by clients that we do not control; see docs/api in the README.
+The field names of *(existing)* shapes are fixed by clients that we do not control.
 """
 
 from __future__ import annotations
@@ -276,7 +276,7 @@ class AttemptWire(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class JobWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """Absent where null."""
+    """Absent where null; `attempt_history` is there when one job is asked for."""
 
     id: int
     type: str
@@ -301,7 +301,7 @@ class JobWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     heartbeat_at: str | None = None
     output_key: str | None = None
     losses: int = 0
-    attempt_history: list[AttemptWire] = []
+    attempt_history: list[AttemptWire] | msgspec.UnsetType = msgspec.UNSET
 
 
 class JobsWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -397,6 +397,52 @@ class ListQuery(msgspec.Struct, frozen=True):
     cursor: Annotated[str, Meta(max_length=200)] | None = None
 
 
+class UserWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    id: int
+    issuer: str
+    subject: str
+    groups: list[str]
+    is_admin: bool
+    created_at: str
+    last_login_at: str
+    email: str | None = None
+    name: str | None = None
+
+
+class SessionWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    created_at: str
+    seen_at: str
+    checked_at: str
+    expires_at: str
+    address: str | None = None
+    agent: str | None = None
+
+
+class SessionsEnded(msgspec.Struct, frozen=True):
+    ended: int
+
+
+class AuditQuery(msgspec.Struct, frozen=True):
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+    cursor: Annotated[int, Meta(ge=1, le=2**63 - 1, description="`next_cursor` of the page before")] = 2**63 - 1
+
+
+class AuditWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    id: int
+    at: str
+    actor: str
+    name: str
+    address: str
+    action: str
+    subject: str
+    detail: str | None = None
+
+
+class AuditPage(msgspec.Struct, frozen=True):
+    entries: list[AuditWire]
+    next_cursor: int | msgspec.UnsetType = msgspec.UNSET
+
+
 class StatsWire(msgspec.Struct, frozen=True, kw_only=True):
     """`jobs_per_minute` is the mean of the last ten minutes; `eta_seconds` is null while nothing is completed."""
 
@@ -485,7 +531,7 @@ def job_wire(job: Job, attempts: list[Attempt] | None = None) -> JobWire:
         heartbeat_at=time_or_none(job.heartbeat_at),
         output_key=job.output_key,
         losses=job.losses,
-        attempt_history=[attempt_wire(attempt) for attempt in attempts or ()],
+        attempt_history=[attempt_wire(each) for each in attempts] if attempts is not None else msgspec.UNSET,
     )
 
 

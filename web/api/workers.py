@@ -89,7 +89,7 @@ async def shown(call: Call) -> wire.WorkerWire | Refusal:
 
 async def create(call: Call, body: wire.WorkerBody) -> wire.WorkerMade | Refusal:
     secret = secrets.worker_secret(call)
-    outcome = await call.ask(CreateWorker(body.id, body.type, hash_secret(secret), body.name))
+    outcome = await call.ask(CreateWorker(body.id, body.type, hash_secret(secret), body.name), about=body.id)
     return _made(outcome, secret)
 
 
@@ -136,17 +136,19 @@ ROUTES = [
     Route("POST", "/api/workers/<worker:worker_id>/unregister", Access.WORK, unregister,
           "The worker leaves; its running jobs go back at once", gives=wire.Status),
     Route("POST", "/api/workers/<worker:worker_id>/drain", Access.ADMIN, drain,
-          "No new jobs for this worker; what it runs, it may end", gives=wire.Status),
+          "No new jobs for this worker; what it runs, it may end", gives=wire.Status, audit="worker.drain"),
     Route("DELETE", "/api/workers/<worker:worker_id>", Access.ADMIN, remove,
-          "Remove a worker; its running jobs go back at once", gives=wire.Status),
+          "Remove a worker; its running jobs go back at once", gives=wire.Status, audit="worker.remove"),
     Route("GET", "/api/workers", Access.READ, listed, "All workers", gives=list[wire.WorkerWire]),
     Route("GET", "/api/workers/<worker:worker_id>", Access.READ, shown, "One worker", gives=wire.WorkerWire),
     Route("POST", "/api/admin/workers", Access.ADMIN, create, "Give a worker a credential of its own",
-          body=wire.WorkerBody, gives=wire.WorkerMade, status=201),
+          body=wire.WorkerBody, gives=wire.WorkerMade, status=201, audit="worker.create"),
     Route("POST", "/api/admin/workers/<worker:worker_id>/regenerate", Access.ADMIN, regenerate,
-          "A new secret for a worker; the old one is worth nothing from now on", gives=wire.WorkerMade),
+          "A new secret for a worker; the old one is worth nothing from now on",
+          gives=wire.WorkerMade, audit="worker.rotate"),
     Route("POST", "/api/admin/workers/<worker:worker_id>/enable", Access.ADMIN, enable,
-          "Let a worker work again; also ends a drain", gives=wire.Status),
+          "Let a worker work again; also ends a drain", gives=wire.Status, audit="worker.enable"),
     Route("POST", "/api/admin/workers/<worker:worker_id>/disable", Access.ADMIN, disable,
-          "Refuse a worker's credential; its running jobs go back at once", gives=wire.Status),
+          "Refuse a worker's credential; its running jobs go back at once",
+          gives=wire.Status, audit="worker.disable"),
 ]  # fmt: skip

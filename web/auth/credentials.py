@@ -7,12 +7,13 @@ from quart import Request
 from blobforge.access import Caller
 from blobforge.refusals import Refusal, RefusalCode
 from web.auth.keyring import NOBODY, Keyring
+from web.auth.sessions import Sessions
 
 LONGEST_SECRET = 512  # characters; ours have 46
 
 
-async def authenticate(request: Request, keyring: Keyring) -> Caller | Refusal:
-    """The caller, by `Authorization: Bearer` or by `X-Worker-ID` with `X-Worker-Secret`."""
+async def authenticate(request: Request, keyring: Keyring, sessions: Sessions) -> Caller | Refusal:
+    """The caller, by `Authorization: Bearer`, by `X-Worker-ID` with `X-Worker-Secret`, or by a session's cookie."""
     authorization = request.headers.get("Authorization")
     worker_id = request.headers.get("X-Worker-ID")
     worker_secret = request.headers.get("X-Worker-Secret")
@@ -30,4 +31,11 @@ async def authenticate(request: Request, keyring: Keyring) -> Caller | Refusal:
         if not worker_id or max(len(worker_id), len(worker_secret)) > LONGEST_SECRET:
             return NOBODY
         return await keyring.worker(worker_id, worker_secret)
-    return NOBODY
+    return await sessions.caller(request) or NOBODY
+
+
+def claimed(request: Request) -> str | None:
+    """Who the request says it is, for slowing down guesses: an id, never a secret. None without a credential."""
+    if request.headers.get("X-Worker-Secret") is not None:
+        return f"worker {request.headers.get('X-Worker-ID', '')[:LONGEST_SECRET]}"
+    return "token" if request.headers.get("Authorization") is not None else None

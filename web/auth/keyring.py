@@ -7,6 +7,7 @@ refused from that moment on.
 from __future__ import annotations
 
 import hmac
+import secrets
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -29,7 +30,30 @@ UNKNOWN_TOKEN = Refusal(RefusalCode.UNAUTHENTICATED, "This API token is not know
 EXPIRED_TOKEN = Refusal(
     RefusalCode.UNAUTHENTICATED, "This API token has expired. Ask an administrator for a new one."
 )
+USED_LINK = Refusal(
+    RefusalCode.UNAUTHENTICATED,
+    "This link was used already, or is from before a restart. Sign in with an API token.",
+)
 UNKNOWN_WORKER = Refusal(RefusalCode.UNAUTHENTICATED, "This worker id and secret do not belong together.")
+
+
+class FirstLink:
+    """A sign-in code that works once. State owned here: its hash, until it is used."""
+
+    def __init__(self) -> None:
+        self.code = secrets.token_urlsafe(32)
+        self._hash: str | None = hash_secret(self.code)
+        self._caller: Caller | None = None
+
+    def stands_for(self, caller: Caller) -> None:
+        """Whom the link signs in."""
+        self._caller = caller
+
+    def use(self, code: str) -> Caller | Refusal:
+        if self._hash is None or self._caller is None or not hmac.compare_digest(self._hash, hash_secret(code)):
+            return USED_LINK
+        self._hash = None
+        return self._caller
 
 
 class Keyring:

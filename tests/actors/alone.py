@@ -1,0 +1,66 @@
+"""The writer by itself on a real database: tests fill its mailbox, watch its hops, and fill up its disk."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from actors.mailbox import ask
+from actors.messages import Repeatable
+from actors.writer import Writer
+from blobforge.events import Event, Fact
+from blobforge.hop import Hop, in_place
+from tests.fixtures.house import virtual_now
+from tests.store.making import Book
+
+
+class Alone:
+    """`events` and `facts` are what the writer has told; `book` is the same connection, for a look inside."""
+
+    def __init__(self, book: Book, hop: Hop, now: Callable[[], int]) -> None:
+        self.book = book
+        self.events: list[Event] = []
+        self.facts: list[Fact] = []
+        self.writer = Writer(book.store, book.rules, now=now, sink=self, hop=hop, dice=book.dice)
+        self.writer.listeners.append(self)
+
+    async def publish(self, events: Sequence[Event]) -> None:
+        self.events += events
+
+    def post(self, facts: Iterable[Fact]) -> None:
+        self.facts += facts
+
+    async def ask(self, message: Any, repeat: Repeatable | None = None) -> Any:
+        return await ask(self.writer.mailbox, message, repeat)
+
+    async def ask_all(self, messages: Sequence[Any]) -> list[Any]:
+        """Ask all at once; answers in order, an exception in the place of an answer that was one."""
+        answers: list[Any] = [None] * len(messages)
+
+        async def one(index: int, message: Any) -> None:
+            try:
+                answers[index] = await self.ask(message)
+            except Exception as error:
+                answers[index] = error
+
+        async with trio.open_nursery() as nursery:
+            for index, message in enumerate(messages):
+                nursery.start_soon(one, index, message)
+        return answers
+
+
+@asynccontextmanager
+async def writer_alone(
+    folder: Path, *, hop: Hop = in_place, now: Callable[[], int] = virtual_now
+) -> AsyncIterator[Alone]:
+    book = Book(folder / "alone.db")
+    alone = Alone(book, hop, now)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(alone.writer.run)
+        yield alone
+        await alone.writer.stop()
+    book.close()

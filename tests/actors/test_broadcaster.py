@@ -1,0 +1,184 @@
+"""Event streams: ids, what is replayed, and who is told to fetch everything anew."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+import pytest
+import trio
+import trio.testing
+
+from actors.broadcaster import Broadcaster, Subscription
+from blobforge.events import JobCreated, JobUpdated, WorkerOnline
+
+ALL_BUT_STATS = frozenset({"job_created", "job_updated", "worker_online"})
+
+
+@asynccontextmanager
+async def broadcasting(*, replay: int = 100, queue: int = 100) -> AsyncIterator[Broadcaster]:
+    async def stats() -> dict[str, int]:
+        return {"total_jobs": 5}
+
+    broadcaster = Broadcaster(replay=replay, queue=queue, stats=stats)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(broadcaster.run)
+        yield broadcaster
+        nursery.cancel_scope.cancel()
+
+
+async def publish(broadcaster: Broadcaster, first: int, last: int) -> None:
+    for number in range(first, last + 1):
+        await broadcaster.publish([JobCreated(number, "pdf", "pending")])
+    await trio.testing.wait_all_tasks_blocked()
+
+
+async def read(subscription: Subscription, *, within: float = 0.5) -> list[tuple[str, str, Any]]:
+    """(id, name, data) of all that comes within the time."""
+    frames = []
+    with trio.move_on_after(within):
+        while (frame := await subscription.next()) is not None:
+            id_, name, data = (line.split(": ", 1)[1] for line in frame.decode().strip().split("\n"))
+            frames.append((id_, name, msgspec.json.decode(data)))
+    return frames
+
+
+def jobs(frames: list[tuple[str, str, Any]]) -> list[int]:
+    return [data["job_id"] for _, name, data in frames if name == "job_created"]
+
+
+async def test_ids_count_up_and_a_client_that_comes_back_misses_nothing(autojump_clock: Any) -> None:
+    async with broadcasting() as broadcaster:
+        first = broadcaster.subscribe(types=ALL_BUT_STATS)
+        await publish(broadcaster, 1, 3)
+        seen = await read(first)
+        assert jobs(seen) == [1, 2, 3]
+        assert len({id_ for id_, _, _ in seen}) == 3
+        broadcaster.unsubscribe(first)
+        await publish(broadcaster, 4, 6)
+        for id_, _, data in seen:
+            again = broadcaster.subscribe(last_event_id=id_, types=ALL_BUT_STATS)
+            await publish(broadcaster, 7, 7) if data["job_id"] == 1 else None
+            assert jobs(await read(again)) == list(range(data["job_id"] + 1, 8))
+            broadcaster.unsubscribe(again)
+        assert broadcaster.subscribers == 0
+
+
+@pytest.mark.parametrize("kind", ["too old", "another run", "the future", "nonsense", "-", "x-1-2"])
+async def test_what_is_no_longer_known_is_a_resync(autojump_clock: Any, kind: str) -> None:
+    async with broadcasting(replay=5) as broadcaster:
+        first = broadcaster.subscribe(types=ALL_BUT_STATS)
+        await publish(broadcaster, 1, 1)
+        ((id_, _, _),) = await read(first)
+        run = id_.partition("-")[0]
+        await publish(broadcaster, 2, 20)
+        asked = {"too old": id_, "another run": "0badf00d-3", "the future": f"{run}-{10**6}", "nonsense": "\u0663"}
+        back = broadcaster.subscribe(last_event_id=asked.get(kind, kind), types=ALL_BUT_STATS)
+        await publish(broadcaster, 21, 21)
+        frames = await read(back)
+        assert [name for _, name, _ in frames] == ["resync", "job_created"]
+        # From the id that came with the resync one can go on.
+        again = broadcaster.subscribe(last_event_id=frames[-1][0], types=ALL_BUT_STATS)
+        await publish(broadcaster, 22, 22)
+        assert jobs(await read(again)) == [22]
+
+
+async def test_the_edge_of_the_window(autojump_clock: Any) -> None:
+    async with broadcasting(replay=5) as broadcaster:
+        first = broadcaster.subscribe()
+        await publish(broadcaster, 1, 10)
+        ids = [id_ for id_, name, _ in await read(first, within=0.0001) if name == "job_created"]
+        broadcaster.unsubscribe(first)
+        await trio.sleep(5)
+        inside = broadcaster.subscribe(last_event_id=ids[5], types=ALL_BUT_STATS)
+        outside = broadcaster.subscribe(last_event_id=ids[2], types=ALL_BUT_STATS)
+        assert jobs(await read(inside)) == [7, 8, 9, 10]
+        assert [name for _, name, _ in await read(outside)] == ["resync"]
+
+
+async def test_who_lags_is_cut_short_and_told(autojump_clock: Any) -> None:
+    async with broadcasting(queue=3) as broadcaster:
+        slow = broadcaster.subscribe(types=ALL_BUT_STATS)
+        quick = broadcaster.subscribe(types=ALL_BUT_STATS)
+        got = []
+        for number in range(1, 11):
+            await publish(broadcaster, number, number)
+            got += jobs(await read(quick, within=0.001))
+        assert got == list(range(1, 11))  # the others do not wait for the slow one
+        frames = await read(slow)
+        assert [name for _, name, _ in frames] == ["job_created"] * 3 + ["resync"]
+        assert broadcaster.dropped == 1
+        await publish(broadcaster, 11, 11)
+        assert jobs(await read(slow)) == [11]  # and goes on from there
+
+
+async def test_filters(autojump_clock: Any) -> None:
+    async with broadcasting() as broadcaster:
+        by_type = broadcaster.subscribe(types=frozenset({"worker_online"}))
+        by_job = broadcaster.subscribe(job=2)
+        await broadcaster.publish([WorkerOnline("w", "pdf"), JobCreated(1, "a", "pending")])
+        await broadcaster.publish([JobCreated(2, "a", "pending"), JobUpdated(2, "a", "running", worker_id="w")])
+        online = await read(by_type)
+        assert [name for _, name, _ in online] == ["worker_online"]
+        assert online[0][2] == {"worker_id": "w", "type": "pdf", "status": "online"}
+        assert [name for _, name, _ in await read(by_job)] == ["job_created", "job_updated"]
+        again = broadcaster.subscribe(last_event_id=online[0][0], job=1)
+        assert jobs(await read(again)) == [1]  # filters hold for what is replayed, too
+
+
+async def test_statistics_are_sent_once_a_second_at_most_and_only_after_changes(autojump_clock: Any) -> None:
+    async with broadcasting() as broadcaster:
+        stats = broadcaster.subscribe(types=frozenset({"stats_updated"}))
+        times = []
+
+        async def note() -> None:
+            while await stats.next() is not None:
+                times.append(trio.current_time())
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(note)
+            for number in range(50):  # for five seconds, ten a second
+                await publish(broadcaster, number, number)
+                await trio.sleep(0.1)
+            busy = len(times)
+            await trio.sleep(2)
+            quiet = len(times)
+            await trio.sleep(1000)
+            assert len(times) == quiet <= busy + 1
+            nursery.cancel_scope.cancel()
+        assert 5 <= busy <= 6
+        assert all(later - earlier >= 1 - 1e-6 for earlier, later in pairwise(times))
+
+
+async def test_closing_ends_every_stream_now_and_later(autojump_clock: Any) -> None:
+    async with broadcasting() as broadcaster:
+        waiting = broadcaster.subscribe(types=ALL_BUT_STATS)
+        queued = broadcaster.subscribe(types=ALL_BUT_STATS)
+        ended = trio.Event()
+
+        async def until_the_end() -> None:
+            while await waiting.next() is not None:
+                pass
+            ended.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(until_the_end)
+            await publish(broadcaster, 1, 2)
+            broadcaster.close()
+            with trio.fail_after(1):
+                await ended.wait()
+        assert [await queued.next() is not None for _ in range(3)] == [True, True, False]
+        assert await broadcaster.subscribe().next() is None
+
+
+async def test_events_after_closing_hurt_nobody(autojump_clock: Any) -> None:
+    """The writer still drains while the streams have ended."""
+    async with broadcasting() as broadcaster:
+        broadcaster.subscribe()
+        broadcaster.close()
+        broadcaster.subscribe()
+        await publish(broadcaster, 1, 3)
+        await trio.sleep(5)

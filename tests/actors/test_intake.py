@@ -1,0 +1,265 @@
+"""Looking for what was uploaded: in a store that is slow, wrong, or away."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from actors.intake import Intake
+from actors.mailbox import ask
+from actors.messages import (
+    Cancel,
+    CheckSource,
+    Claim,
+    Complete,
+    Completed,
+    ObjectSeen,
+    Register,
+    Seen,
+    SourceSettledFor,
+)
+from blobforge.objects import ObjectInfo, ObjectStoreError
+from blobforge.objects.keys import output_key, source_key
+from blobforge.refusals import Refusal, RefusalCode
+from tests.actors.alone import Alone, writer_alone
+from tests.store.making import ADMIN, hash_of, submission
+
+LIMIT = 1000
+
+
+class ScriptedStore:
+    """What the intake asks of an object store, as a test would have it answer. `digests` are what the bytes hash
+    to; `vouched` are the checksums that the store itself gives."""
+
+    def __init__(self) -> None:
+        self.sizes: dict[str, int] = {}
+        self.digests: dict[str, str] = {}
+        self.vouched: dict[str, str] = {}
+        self.away = False
+        self.slow = 0.0
+        self.asked: Counter[str] = Counter()
+        self.at_once = self.most_at_once = 0
+
+    def put(self, name: object, *, content: object = None, size: int = 5) -> None:
+        key = source_key(hash_of(name))
+        self.sizes[key] = size
+        self.digests[key] = hash_of(name if content is None else content)
+
+    async def head(self, key: str) -> ObjectInfo | None:
+        self.asked[key] += 1
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            await trio.sleep(self.slow)
+        finally:
+            self.at_once -= 1
+        if self.away:
+            raise ObjectStoreError("it is away")
+        return ObjectInfo(key, self.sizes[key], self.vouched.get(key)) if key in self.sizes else None
+
+    async def digest(self, key: str) -> str | None:
+        self.asked["digest " + key] += 1
+        if self.away:
+            raise ObjectStoreError("it is away")
+        return self.digests.get(key)
+
+    async def delete(self, key: str) -> None:
+        self.sizes.pop(key, None)
+        self.digests.pop(key, None)
+
+
+class Looking:
+    def __init__(self, alone: Alone, store: ScriptedStore) -> None:
+        self.alone = alone
+        self.store = store
+        self.intake = Intake(alone.writer.mailbox, store, verify_limit=LIMIT)  # type: ignore[arg-type]
+        alone.writer.listeners.append(self.intake.board)
+
+    async def submit(self, name: object) -> None:
+        await self.alone.ask(submission(name, ready=False))
+
+    async def check(self, name: object) -> Any:
+        return await ask(self.intake.mailbox, CheckSource(hash_of(name)))
+
+    def status(self, job_id: int = 1) -> tuple[str, str | None]:
+        ((status, error),) = self.alone.book.rows("SELECT status, last_error FROM jobs WHERE id = ?", (job_id,))
+        return status, error
+
+
+@asynccontextmanager
+async def looking(folder: Path) -> AsyncIterator[Looking]:
+    async with writer_alone(folder) as alone:
+        made = Looking(alone, ScriptedStore())
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(made.intake.run)
+            yield made
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_source_that_comes_later_is_found_within_seconds(tmp_path: Path, autojump_clock: Any) -> None:
+    async with looking(tmp_path) as it:
+        await it.submit("a")
+        await trio.sleep(5.5)
+        assert it.status() == ("uploading", None)
+        it.store.put("a")
+        await trio.sleep(2)
+        assert it.status() == ("pending", None)
+        looks = it.store.asked.total()
+        await trio.sleep(10_000)
+        assert it.store.asked.total() == looks  # found is found
+
+
+async def test_looks_become_rare_but_never_stop(tmp_path: Path, autojump_clock: Any) -> None:
+    async with looking(tmp_path) as it:
+        await it.submit("a")
+        await trio.sleep(3600)
+        assert 60 <= it.store.asked.total() <= 200  # not a look a second
+        before = it.store.asked.total()
+        await trio.sleep(3600)
+        assert 55 <= it.store.asked.total() - before <= 65
+        it.store.put("a")
+        await trio.sleep(61)
+        assert it.status()[0] == "pending"
+
+
+async def test_who_says_that_it_is_there_is_answered_at_once(tmp_path: Path, autojump_clock: Any) -> None:
+    async with looking(tmp_path) as it:
+        await it.submit("a")
+        started = trio.current_time()
+        missing = await it.check("a")
+        assert isinstance(missing, Refusal)
+        assert missing.code is RefusalCode.SOURCE_MISSING
+        it.store.put("a")
+        assert await it.check("a") == SourceSettledFor(1)
+        assert trio.current_time() - started < 0.5
+        assert it.status()[0] == "pending"
+
+
+async def test_wrong_bytes_are_removed_and_told(tmp_path: Path, autojump_clock: Any) -> None:
+    async with looking(tmp_path) as it:
+        await it.submit("a")
+        it.store.put("a", content="another")
+        await trio.sleep(2)
+        status, error = it.status()
+        assert status == "uploading"
+        assert hash_of("another") in (error or "")
+        assert not it.store.sizes
+        it.store.put("a", content="another")
+        told = await it.check("a")
+        assert isinstance(told, Refusal)
+        assert told.code is RefusalCode.SOURCE_MISSING
+        it.store.put("a")  # the right ones may still come
+        await trio.sleep(3)
+        assert it.status() == ("pending", None)
+
+
+async def test_above_the_limit_only_the_size_is_looked_at(tmp_path: Path, autojump_clock: Any) -> None:
+    async with looking(tmp_path) as it:
+        for name, size in (("large", LIMIT + 1), ("small", LIMIT)):
+            await it.submit(name)
+            it.store.put(name, content="something else", size=size)
+        await trio.sleep(3)
+        assert it.status(1)[0] == "pending"
+        assert it.status(2)[0] == "uploading"
+        assert not it.store.asked["digest " + source_key(hash_of("large"))]
+        rows = it.alone.book.rows("SELECT size, sha256 FROM files WHERE key = ?", (source_key(hash_of("large")),))
+        assert rows == [(LIMIT + 1, None)]  # not said to be verified
+
+
+async def test_a_checksum_that_the_store_vouches_for_saves_the_reading(tmp_path: Path, autojump_clock: Any) -> None:
+    async with looking(tmp_path) as it:
+        await it.submit("a")
+        it.store.put("a", size=10**12)
+        it.store.vouched[source_key(hash_of("a"))] = hash_of("a")
+        assert await it.check("a") == SourceSettledFor(1)
+        assert not it.store.asked["digest " + source_key(hash_of("a"))]
+
+
+async def test_a_store_that_is_away_only_delays(tmp_path: Path, autojump_clock: Any) -> None:
+    async with looking(tmp_path) as it:
+        await it.submit("a")
+        it.store.put("a")
+        it.store.away = True
+        refused = await it.check("a")
+        assert isinstance(refused, Refusal)
+        assert refused.code is RefusalCode.UNAVAILABLE
+        assert refused.retry_after
+        await trio.sleep(600)
+        assert it.status() == ("uploading", None)  # "cannot look" is not "is not there"
+        it.store.away = False
+        await trio.sleep(61)
+        assert it.status()[0] == "pending"
+
+
+async def test_a_store_that_hangs_keeps_few_looks_open(tmp_path: Path, autojump_clock: Any) -> None:
+    async with looking(tmp_path) as it:
+        it.store.slow = 30.0
+        for number in range(40):
+            await it.submit(number)
+            it.store.put(number)
+        await trio.sleep(400)
+        assert it.store.most_at_once == 8
+        assert all(it.status(number)[0] == "pending" for number in range(1, 41))
+
+
+async def test_nobody_looks_for_what_nobody_awaits(tmp_path: Path, autojump_clock: Any) -> None:
+    async with looking(tmp_path) as it:
+        await it.submit("a")
+        await trio.sleep(3)
+        await it.alone.ask(Cancel(1))
+        await trio.sleep(100)
+        looks = it.store.asked.total()
+        await trio.sleep(1000)
+        assert it.store.asked.total() == looks
+
+
+@pytest.mark.parametrize("there", [True, False])
+async def test_an_output_that_was_accepted_unseen_is_looked_for(
+    tmp_path: Path, autojump_clock: Any, there: bool
+) -> None:
+    async with looking(tmp_path) as it:
+        await it.alone.ask(Register(ADMIN, "w", "pdf"))
+        await it.alone.ask(submission("a"))
+        (job,) = (await it.alone.ask(Claim(ADMIN, "w", ("pdf",)))).jobs
+        it.store.away = True
+        key = output_key(job.id, job.attempt)
+        done = await it.alone.ask(Complete(ADMIN, "w", job.id, job.lease, key, ObjectSeen(Seen.UNKNOWN)))
+        assert done == Completed(job.id)
+        await trio.sleep(300)
+        assert it.status()[0] == "completed"
+        if there:
+            it.store.sizes[key] = 7
+        it.store.away = False
+        await trio.sleep(10)
+        if there:
+            assert it.status()[0] == "completed"
+            assert it.alone.book.rows("SELECT size, checked_at IS NULL FROM files WHERE key = ?", (key,)) == [(7, 0)]
+        else:
+            status, error = it.status()
+            assert status == "pending"
+            assert "attempt 1 reported an output that is not" in (error or "")
+            (again,) = (await it.alone.ask(Claim(ADMIN, "w", ("pdf",)))).jobs
+            assert (again.attempt, again.attempts) == (2, 1)  # redone at no cost, under a key of its own
+        looks = it.store.asked.total()
+        await trio.sleep(1000)
+        assert it.store.asked.total() == looks
+
+
+async def test_what_a_former_run_awaited_is_looked_for(tmp_path: Path, autojump_clock: Any) -> None:
+    async with looking(tmp_path) as it:
+        await it.submit("a")
+    async with writer_alone(tmp_path) as alone:
+        it = Looking(alone, ScriptedStore())
+        it.intake.resume(sources=[(1, hash_of("a"), 0)], outputs=[])
+        it.store.put("a")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(it.intake.run)
+            await trio.sleep(2)
+            assert it.status()[0] == "pending"
+            nursery.cancel_scope.cancel()

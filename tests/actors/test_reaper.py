@@ -1,0 +1,261 @@
+"""Silence expires a lease; elapsed time, a restart, a wall clock that jumps and our own sleep do not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from actors.messages import (
+    Claim,
+    Complete,
+    Completed,
+    CreateWorker,
+    Drain,
+    Heartbeat,
+    JobBeat,
+    Purge,
+    Register,
+    SourceRejected,
+)
+from blobforge.config import Settings
+from blobforge.hop import in_place
+from blobforge.refusals import Refusal, RefusalCode
+from blobforge.server import running
+from tests.fixtures.house import House, open_house, virtual_now
+from tests.store.making import ADMIN, hash_of, submission
+
+TIMEOUT = 180.0
+DAY = 86_400.0
+
+
+async def job_of(house: House, job_id: int = 1) -> Any:
+    return await house.parts.reads.run(lambda reader: reader.job(job_id))
+
+
+async def worker_status(house: House, worker_id: str = "w1") -> str:
+    worker = await house.parts.reads.run(lambda reader: reader.worker(worker_id))
+    assert worker is not None
+    return str(worker.status)
+
+
+async def running_job(house: House, name: str = "one", worker_id: str = "w1") -> Any:
+    await house.ask(Register(ADMIN, worker_id, "pdf"))
+    await house.ask(submission(name))
+    return (await house.ask(Claim(ADMIN, worker_id, ("pdf",)))).jobs[0]
+
+
+async def test_silence_expires_a_lease_at_the_timeout_and_not_before(autojump_clock: Any, house: House) -> None:
+    await running_job(house)
+    await trio.sleep(TIMEOUT - 1)
+    assert (await job_of(house)).status == "running"
+    await trio.sleep(2)
+    lost = await job_of(house)
+    assert (lost.status, lost.attempts, lost.losses) == ("pending", 0, 1)
+    assert "w1 was lost" in lost.last_error
+    assert await worker_status(house) == "offline"
+    _, (attempt,) = await house.parts.reads.run(lambda reader: reader.job_with_attempts(1))
+    assert (attempt.outcome, attempt.kind) == ("lost", "WorkerLost")
+
+
+async def test_a_worker_that_beats_keeps_its_job_for_days(autojump_clock: Any, house: House) -> None:
+    job = await running_job(house)
+    until = trio.current_time() + 2 * DAY
+    while trio.current_time() < until:
+        await trio.sleep(TIMEOUT - 1)
+        seen = await house.ask(Heartbeat(ADMIN, "w1", (JobBeat(job.id, job.lease),)))
+        assert seen.abandon == ()
+    assert (await job_of(house)).attempt == 1
+    assert await worker_status(house) == "online"
+
+
+async def test_a_heartbeat_that_names_no_job_renews_no_lease(autojump_clock: Any, house: House) -> None:
+    await running_job(house)
+    for _ in range(4):
+        await trio.sleep(TIMEOUT / 3)
+        await house.ask(Heartbeat(ADMIN, "w1"))
+    assert (await job_of(house)).status == "pending"
+    assert await worker_status(house) == "online"
+
+
+async def test_a_heartbeat_committed_just_before_wins(tmp_path: Path, autojump_clock: Any) -> None:
+    """The reaper has asked for the expiry already; the heartbeat is before it in the same transaction."""
+    held: list[float] = []
+
+    async def gate(call: Any, /) -> Any:
+        if held:
+            await trio.sleep(held.pop())
+        return await in_place(call)
+
+    (tmp_path / "data").mkdir()
+    async with running(Settings(data_dir=str(tmp_path / "data")), hop=gate, now=virtual_now) as parts:
+        house = House(parts, tmp_path / "data")
+        job = await running_job(house)
+        await trio.sleep(TIMEOUT - 1)
+        held.append(5.0)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(house.ask, Drain("w1"))  # busy: what comes now gathers behind it
+            await trio.sleep(0.5)
+            nursery.start_soon(house.ask, Heartbeat(ADMIN, "w1", (JobBeat(job.id, job.lease),)))
+            await trio.sleep(2)
+            assert len(parts.writer.mailbox) >= 2  # the heartbeat, and the reaper's ExpireLeases
+        await trio.sleep(1)
+        assert (await job_of(house)).status == "running"
+        assert parts.reaper.expired_leases == 0
+        await trio.sleep(TIMEOUT + 5)
+        assert (await job_of(house)).status == "pending"  # and from that heartbeat on it runs anew
+
+
+async def test_the_lease_of_a_draining_worker_expires_as_well(autojump_clock: Any, house: House) -> None:
+    await running_job(house)
+    await house.ask(Drain("w1"))
+    await trio.sleep(TIMEOUT + 1)
+    assert (await job_of(house)).status == "pending"
+    assert await worker_status(house) == "offline"
+    seen = await house.ask(Heartbeat(ADMIN, "w1"))
+    assert seen.drain
+    assert await worker_status(house) == "draining"  # a drain outlives the silence
+
+
+async def test_registering_is_a_sign_of_life(autojump_clock: Any, house: House) -> None:
+    await house.ask(Register(ADMIN, "w1", "pdf"))
+    await trio.sleep(TIMEOUT - 1)
+    await house.ask(Register(ADMIN, "w1", "pdf"))
+    await trio.sleep(TIMEOUT - 1)
+    assert await worker_status(house) == "online"
+    await trio.sleep(2)
+    assert await worker_status(house) == "offline"
+    await house.ask(Heartbeat(ADMIN, "w1"))
+    assert await worker_status(house) == "online"
+
+
+async def test_a_worker_that_never_called_is_no_silent_one(autojump_clock: Any, house: House) -> None:
+    await house.ask(CreateWorker("w1", "pdf", "0" * 64))
+    await trio.sleep(DAY)
+    assert await worker_status(house) == "offline"
+
+
+async def test_a_late_completion_is_taken_unless_somebody_started_since(autojump_clock: Any, house: House) -> None:
+    first, second = await running_job(house, "one"), await running_job(house, "two")
+    await trio.sleep(TIMEOUT + 1)
+    await house.ask(Register(ADMIN, "w2", "pdf"))
+    again = (await house.ask(Claim(ADMIN, "w2", ("pdf",)))).jobs[0]
+    assert (again.id, again.attempt) == (first.id, 2)
+    refused = await house.ask(Complete(ADMIN, "w1", first.id, first.lease))
+    assert isinstance(refused, Refusal)
+    assert refused.code is RefusalCode.LEASE_LOST
+    assert await house.ask(Complete(ADMIN, "w1", second.id, second.lease)) == Completed(second.id)
+    assert (await job_of(house, second.id)).status == "completed"
+    await trio.sleep(TIMEOUT * 3)  # and no deadline of that lease is left behind
+    assert (await job_of(house, second.id)).status == "completed"
+
+
+async def test_a_job_that_kills_its_workers_ends_dead(autojump_clock: Any, house: House) -> None:
+    await house.ask(submission("deadly"))
+    for number in range(3):
+        await house.ask(Register(ADMIN, f"w{number}", "pdf"))
+        (job,) = (await house.ask(Claim(ADMIN, f"w{number}", ("pdf",)))).jobs
+        assert job.attempt == number + 1
+        await trio.sleep(TIMEOUT + 1)
+    dead = await job_of(house)
+    assert dead.status == "dead"
+    assert "3 workers were lost" in dead.last_error
+
+
+async def test_a_restart_gives_every_lease_one_fresh_period(tmp_path: Path, autojump_clock: Any) -> None:
+    async with open_house(tmp_path / "data") as house:
+        job = await running_job(house)
+    await trio.sleep(10 * TIMEOUT)
+    async with open_house(tmp_path / "data") as house:
+        await trio.sleep(TIMEOUT - 1)
+        assert (await job_of(house)).status == "running"
+        assert await worker_status(house) == "online"
+        await house.ask(Heartbeat(ADMIN, "w1", (JobBeat(job.id, job.lease),)))
+        await trio.sleep(TIMEOUT - 1)
+        assert (await job_of(house)).status == "running"
+        await trio.sleep(2)
+        assert (await job_of(house)).status == "pending"
+        assert await worker_status(house) == "offline"
+
+
+@pytest.mark.parametrize("jump", [3_600_000, -3_600_000])
+async def test_a_wall_clock_that_jumps_expires_nothing(tmp_path: Path, autojump_clock: Any, jump: int) -> None:
+    offset = [0]
+    (tmp_path / "data").mkdir()
+    settings = Settings(data_dir=str(tmp_path / "data"))
+    async with running(settings, hop=in_place, now=lambda: virtual_now() + offset[0]) as parts:
+        house = House(parts, tmp_path / "data")
+        job = await running_job(house)
+        await house.ask(submission("awaited", ready=False))
+        for number in range(20):
+            offset[0] = jump if number % 2 == 0 else 0
+            await trio.sleep(TIMEOUT * 0.6)
+            seen = await house.ask(Heartbeat(ADMIN, "w1", (JobBeat(job.id, job.lease),)))
+            assert seen.abandon == ()
+        assert (await job_of(house)).attempt == 1
+        assert (await job_of(house, 2)).status == "uploading"
+        assert await worker_status(house) == "online"
+        offset[0] = jump
+        await trio.sleep(TIMEOUT + 1)  # and what is silent still expires
+        assert (await job_of(house)).status == "pending"
+
+
+async def test_our_own_sleep_is_nobodys_silence(tmp_path: Path, mock_clock: trio.testing.MockClock) -> None:
+    async with open_house(tmp_path / "data") as house:
+        job = await running_job(house)
+        mock_clock.jump(5 * TIMEOUT)  # SIGSTOP, a suspended laptop, a disk that hung
+        await trio.testing.wait_all_tasks_blocked()
+        assert (await job_of(house)).status == "running"
+        assert await worker_status(house) == "online"
+        mock_clock.jump(TIMEOUT - 1)
+        await trio.testing.wait_all_tasks_blocked()
+        seen = await house.ask(Heartbeat(ADMIN, "w1", (JobBeat(job.id, job.lease),)))
+        assert seen.abandon == ()
+        for _ in range(19):  # this time we are awake, and it is the worker that is silent
+            mock_clock.jump(10)
+            await trio.testing.wait_all_tasks_blocked()
+        assert (await job_of(house)).status == "pending"
+
+
+async def test_a_source_that_never_comes_ends_its_job_with_the_reason(autojump_clock: Any, house: House) -> None:
+    await house.ask(submission("never", ready=False))
+    await house.ask(submission("wrong", ready=False))
+    await house.ask(SourceRejected(hash_of("wrong"), "what came has other bytes"))
+    await trio.sleep(DAY - 1)
+    assert (await job_of(house)).status == "uploading"
+    await trio.sleep(2)
+    never, wrong = await job_of(house, 1), await job_of(house, 2)
+    assert (never.status, never.last_error) == ("dead", "the source was not uploaded within 86400 seconds")
+    assert wrong.status == "dead"
+    assert "what came has other bytes" in wrong.last_error
+    revived = await house.ask(submission("never"))  # submitted again, with its source this time
+    assert (revived.job_id, revived.status) == (1, "pending")
+
+
+async def test_the_wait_for_a_source_goes_on_over_a_restart(tmp_path: Path, autojump_clock: Any) -> None:
+    async with open_house(tmp_path / "data") as house:
+        await house.ask(submission("awaited", ready=False))
+        await trio.sleep(DAY / 2)
+    async with open_house(tmp_path / "data") as house:
+        await trio.sleep(DAY / 2 - 10)
+        assert (await job_of(house)).status == "uploading"
+        await trio.sleep(20)
+        assert (await job_of(house)).status == "dead"
+
+
+async def test_old_records_are_purged_by_themselves(autojump_clock: Any, house: House) -> None:
+    await house.ask(Register(ADMIN, "w1", "pdf"))
+    await house.ask(submission("one"))
+    claim = Claim(ADMIN, "w1", ("pdf",), claim_key="k")
+    await house.ask(claim)
+
+    async def kept() -> int:
+        return int(await house.parts.reads.run(lambda r: r._row("SELECT count(*) FROM claim_keys")[0]))
+
+    await house.ask(Purge())
+    assert await kept() == 1
+    await trio.sleep(DAY + 2 * 3600)
+    assert await kept() == 0

@@ -1,0 +1,300 @@
+"""Long polls: who is woken by what, in which order, and when they are told that there is nothing."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from actors.mailbox import ask
+from actors.messages import (
+    Batch,
+    Cancel,
+    Claim,
+    Drain,
+    EnableWorker,
+    Fail,
+    Granted,
+    Heartbeat,
+    Register,
+    Release,
+    Retry,
+    SourceArrived,
+    Unregister,
+)
+from actors.scheduler import CLOSING
+from tests.fixtures.house import House, open_house
+from tests.store.making import ADMIN, hash_of, submission
+
+LONG = 60.0
+
+
+class Poll:
+    """One claim under way in a nursery of the test."""
+
+    def __init__(self) -> None:
+        self.outcome: Any = None
+        self.at: float | None = None
+        self.scope = trio.CancelScope()
+
+
+@asynccontextmanager
+async def polls(house: House) -> AsyncIterator[Callable[..., Poll]]:
+    async with trio.open_nursery() as nursery:
+
+        def start(worker_id: str = "w1", *types: str, wait: float = LONG, **fields: Any) -> Poll:
+            poll = Poll()
+            claim = Claim(ADMIN, worker_id, types or ("pdf",), wait=wait, **fields)
+
+            async def run() -> None:
+                with poll.scope:
+                    poll.outcome = await ask(house.parts.scheduler.mailbox, claim)
+                    poll.at = trio.current_time()
+
+            nursery.start_soon(run)
+            return poll
+
+        yield start
+
+
+async def ready(house: House, *worker_ids: str) -> None:
+    for worker_id in worker_ids or ("w1", "w2", "w3"):
+        await house.ask(Register(ADMIN, worker_id, "pdf"))
+
+
+def ids(poll: Poll) -> list[int]:
+    assert isinstance(poll.outcome, Granted), poll.outcome
+    return [job.id for job in poll.outcome.jobs]
+
+
+async def settle() -> None:
+    """Let everything that is under way come to rest, a moment later."""
+    await trio.sleep(0.001)
+
+
+async def held(house: House, *names: object, worker_id: str = "w1") -> list[Any]:
+    """Jobs that are running already."""
+    for name in names:
+        await house.ask(submission(name))
+    granted = await house.ask(Claim(ADMIN, worker_id, ("pdf",), len(names)))
+    assert len(granted.jobs) == len(names)
+    return list(granted.jobs)
+
+
+async def test_nothing_to_wait_for_answers_at_once(autojump_clock: Any, house: House) -> None:
+    await ready(house)
+    async with polls(house) as claim:
+        started = trio.current_time()
+        poll = claim(wait=0.0)
+    assert (ids(poll), poll.at) == ([], started)
+    commits = house.parts.writer.commits
+    async with polls(house) as claim:
+        poll = claim(wait=0.0)
+    assert ids(poll) == []
+    assert house.parts.writer.commits == commits  # the type is known to be dry: the database is not asked again
+
+
+async def test_a_wait_ends_at_its_deadline_and_not_before(autojump_clock: Any, house: House) -> None:
+    await ready(house)
+    started = trio.current_time()
+    async with polls(house) as claim:
+        made = [claim(wait=seconds) for seconds in (30.0, 0.5, 10.0, 60.0)]
+    assert [poll.at - started for poll in made if poll.at] == pytest.approx([30.0, 0.5, 10.0, 60.0], abs=0.01)
+    assert all(poll.at - started >= wait for poll, wait in zip(made, (30.0, 0.5, 10.0, 60.0), strict=True) if poll.at)
+    assert not any(ids(poll) for poll in made)
+
+
+async def submitted(house: House, job: Any) -> None:
+    await house.ask(submission("new"))
+
+
+async def uploaded(house: House, job: Any) -> None:
+    await house.ask(submission("later", ready=False))
+    await trio.sleep(1)
+    await house.ask(SourceArrived(hash_of("later"), 1, verified=True))
+
+
+async def released(house: House, job: Any) -> None:
+    await house.ask(Release(ADMIN, "w1", job.id, job.lease))
+
+
+async def unregistered(house: House, job: Any) -> None:
+    await house.ask(Unregister(ADMIN, "w1"))
+
+
+async def cancelled_and_retried(house: House, job: Any) -> None:
+    await house.ask(Cancel(job.id))
+    await house.ask(Retry(job.id))
+
+
+async def failed(house: House, job: Any) -> None:
+    await house.ask(Fail(ADMIN, "w1", job.id, "boom", job.lease))
+
+
+async def nothing(house: House, job: Any) -> None:
+    """The lease expires by itself."""
+
+
+@pytest.mark.parametrize(
+    ("cause", "earliest", "latest"),
+    [
+        (submitted, 0, 0.01), (uploaded, 1, 1.01), (released, 0, 0.01), (unregistered, 0, 0.01),
+        (cancelled_and_retried, 0, 0.01), (failed, 24, 36.01), (nothing, 35, 40),
+    ],
+)  # fmt: skip
+async def test_what_makes_a_job_ready_wakes_who_waits(
+    tmp_path: Path, autojump_clock: Any, cause: Any, earliest: float, latest: float
+) -> None:
+    async with open_house(tmp_path / "data", worker_timeout=40.0) as house:
+        await ready(house)
+        (job,) = await held(house, "first")
+        await trio.sleep(1)
+        async with polls(house) as claim:
+            poll = claim("w2")
+            await settle()
+            started = trio.current_time()
+            await cause(house, job)
+        assert len(ids(poll)) == 1
+        assert poll.at is not None
+        assert earliest <= poll.at - started <= latest
+
+
+async def test_the_one_who_waits_longest_is_first(autojump_clock: Any, house: House) -> None:
+    workers = [f"w{number}" for number in range(10)]
+    await ready(house, *workers)
+    async with polls(house) as claim:
+        waiting = []
+        for worker in workers:
+            waiting.append(claim(worker))
+            await trio.sleep(0.1)
+        for number in range(5):
+            await house.ask(submission(number))
+            await settle()
+        assert [ids(poll) for poll in waiting[:5]] == [[1], [2], [3], [4], [5]]
+        assert not any(poll.outcome for poll in waiting[5:])
+        for number in range(5, 10):  # all at once
+            await house.ask(submission(number))
+        await settle()
+        assert [ids(poll) for poll in waiting[5:]] == [[6], [7], [8], [9], [10]]
+
+
+async def test_one_ready_job_wakes_one_who_waits(autojump_clock: Any, house: House) -> None:
+    """A thousand idle workers must not cost a thousand claims for each job that comes."""
+    await ready(house)
+    async with polls(house) as claim:
+        waiting = [claim(f"w{1 + number % 3}") for number in range(1000)]
+        await settle()
+        before = house.parts.writer.committed_messages
+        await house.ask(submission("one"))
+        await settle()
+        sent = house.parts.writer.committed_messages - before - 1
+        assert sum(poll.outcome is not None for poll in waiting) == 1
+        assert sent <= 2  # the one that got it, and one that finds that there is no more
+        for poll in waiting:
+            poll.scope.cancel()
+
+
+async def test_a_job_that_somebody_else_took_leaves_the_order_as_it_was(autojump_clock: Any, house: House) -> None:
+    await ready(house)
+    async with polls(house) as claim:
+        first = claim("w1")
+        await settle()
+        second = claim("w2")
+        await settle()
+        await house.ask(submission("one"))
+        await house.ask(submission("two"))
+        await settle()
+        assert (ids(first), ids(second)) == ([1], [2])
+    async with polls(house) as claim:
+        first = claim("w1")
+        await settle()
+        second = claim("w2")
+        await settle()
+        # Readied and taken away again, before the one who was woken could have it.
+        for name in ("three", "four"):
+            await house.ask(Batch((submission(name), Cancel(3 if name == "three" else 4))))
+            await settle()
+        assert first.outcome is None
+        assert house.parts.scheduler.waiting == 2  # each is counted once, however often it was woken in vain
+        await house.ask(submission("five"))
+        await settle()
+        assert ids(first) == [5]
+        second.scope.cancel()
+
+
+async def test_several_types_and_a_limit(autojump_clock: Any, house: House) -> None:
+    await ready(house)
+    async with polls(house) as claim:
+        both, other = claim("w1", "ocr", "pdf"), claim("w2", "thumb")
+        await settle()
+        await house.ask(submission(1, type_="ocr"))
+        await settle()
+        assert ids(both) == [1]
+        assert other.outcome is None
+        other.scope.cancel()
+    for number in range(7):
+        await house.ask(submission(number, type_=("a", "b")[number % 2], priority=1 + number % 3))
+    async with polls(house) as claim:
+        batch = claim("w1", "a", "b", limit=5)
+        await settle()
+        rest = claim("w2", "a", "b", limit=5)
+    assert [len(ids(batch)), len(ids(rest))] == [5, 2]
+    order = [(job.priority, job.id) for poll in (batch, rest) for job in poll.outcome.jobs]
+    assert order == sorted(order)
+
+
+@pytest.mark.parametrize("silent", [False, True])
+async def test_a_draining_worker_waits_its_time_out_and_gets_nothing(
+    autojump_clock: Any, house: House, silent: bool
+) -> None:
+    await ready(house)
+    await house.ask(Drain("w1"))
+    if silent:
+        await trio.sleep(1000)  # offline by now; coming back by claiming does not end the drain
+        assert (await house.call("GET", "/api/workers"))[1][0]["status"] == "offline"
+    await house.ask(submission("one"))
+    started, before = trio.current_time(), house.parts.writer.committed_messages
+    async with polls(house) as claim:
+        poll = claim("w1", wait=20.0)
+    assert ids(poll) == []
+    assert poll.at is not None
+    assert poll.at - started == pytest.approx(20, abs=0.01)
+    assert house.parts.writer.committed_messages - before <= 3  # it did not turn in circles
+    await house.ask(Heartbeat(ADMIN, "w1"))
+    await house.ask(EnableWorker("w1"))
+    async with polls(house) as claim:
+        poll = claim("w1")
+    assert ids(poll) == [1]
+
+
+async def test_closing_answers_all_and_refuses_the_next(autojump_clock: Any, house: House) -> None:
+    await ready(house)
+    async with polls(house) as claim:
+        waiting = [claim(f"w{1 + number % 3}", wait=LONG) for number in range(50)]
+        await settle()
+        started = trio.current_time()
+        house.parts.scheduler.close()
+        await settle()
+        assert all(ids(poll) == [] for poll in waiting)
+        late = claim()
+    assert late.outcome == CLOSING
+    assert trio.current_time() - started < 1
+
+
+async def test_back_offs_survive_a_restart(tmp_path: Path, autojump_clock: Any) -> None:
+    folder = tmp_path / "data"
+    async with open_house(folder, retry_jitter=0.0, retry_backoff=100.0) as house:
+        await ready(house)
+        (job,) = await held(house, "first")
+        await house.ask(Fail(ADMIN, "w1", job.id, "boom", job.lease))
+        failed_at = trio.current_time()
+    await trio.sleep(60)
+    async with open_house(folder) as house, polls(house) as claim:
+        early, poll = claim("w1", wait=30.0), claim("w2", wait=LONG)
+    assert ids(early) == []
+    assert ids(poll) == [job.id]
+    assert poll.at == pytest.approx(failed_at + 100, abs=0.1)

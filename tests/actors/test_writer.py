@@ -1,0 +1,187 @@
+"""The writer: group commit, answers after COMMIT, and what happens to the innocent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+import trio
+
+from actors.mailbox import Envelope, Reply, ask
+from actors.messages import (
+    Batch,
+    BatchDone,
+    Cancel,
+    Claim,
+    Done,
+    Granted,
+    JobChanged,
+    Ping,
+    Register,
+    SetPriority,
+    Submitted,
+)
+from blobforge.events import JobCreated, JobReady
+from blobforge.hop import in_place
+from blobforge.refusals import Refusal, RefusalCode
+from tests.actors.alone import writer_alone
+from tests.store.making import ADMIN, submission
+
+
+async def test_what_has_gathered_is_one_commit(tmp_path: Path, autojump_clock: Any) -> None:
+    async with writer_alone(tmp_path) as alone:
+        answers = await alone.ask_all([submission(number) for number in range(1000)])
+        assert sorted(answer.job_id for answer in answers) == list(range(1, 1001))
+        assert alone.writer.committed_messages == 1000
+        assert alone.writer.commits <= 4  # of 512 at most
+        assert len(alone.events) == 1000
+        alone.book.counts_are_right()
+
+
+# What a message can meet: a no, the schema's no, a number that SQLite has no room for, text that is no UTF-8, and
+# a value that the domain calls a bug.
+POISON = [
+    pytest.param(SetPriority(1, 9), apsw.ConstraintError, id="check constraint"),
+    pytest.param(Cancel(2**70), OverflowError, id="too large a number"),
+    pytest.param(submission("x", source_path="\ud800"), UnicodeEncodeError, id="lone surrogate"),
+    pytest.param(submission("x", metadata=b"\x00"), apsw.ConstraintError, id="wrong type"),
+]
+
+
+@pytest.mark.parametrize(("poison", "error"), POISON)
+async def test_a_broken_effect_spoils_no_other(
+    tmp_path: Path, autojump_clock: Any, poison: Any, error: type[Exception]
+) -> None:
+    async with writer_alone(tmp_path) as alone:
+        await alone.ask(submission("first"))
+        before = alone.writer.commits
+        answers = await alone.ask_all([submission("before"), poison, Cancel(77), submission("after")])
+        assert alone.writer.commits == before + 1  # they did share a transaction
+        kinds = {type(answer) for answer in answers}
+        assert kinds == {Submitted, error, Refusal}
+        assert alone.book.rows("SELECT count(*) FROM jobs") == [(3,)]
+        assert sum(isinstance(event, JobCreated) for event in alone.events) == 3
+        alone.book.counts_are_right()
+
+
+async def test_a_refused_item_of_a_batch_spoils_no_other(tmp_path: Path, autojump_clock: Any) -> None:
+    async with writer_alone(tmp_path) as alone:
+        done = await alone.ask(Batch((submission(1), Cancel(99), submission(1, priority=1), Cancel(1), Cancel(1))))
+        assert isinstance(done, BatchDone)
+        kinds = [type(item) for item in done.items]
+        assert kinds == [Submitted, Refusal, Submitted, JobChanged, Refusal]
+        assert alone.book.rows("SELECT status FROM jobs") == [("cancelled",)]
+        alone.book.counts_are_right()
+
+
+async def test_answers_come_after_the_commit(tmp_path: Path, autojump_clock: Any) -> None:
+    """Seen from outside: at no moment is somebody answered, or an event told, while the row is not on the disk."""
+    path = tmp_path / "alone.db"
+    moments: list[tuple[str, int, int, int]] = []
+    answered: list[Any] = []
+
+    async def watched(call: Callable[[], Any], /) -> Any:
+        await trio.sleep(1)
+        moments.append(("before", count(), len(answered), len(told)))
+        result = call()
+        moments.append(("after", count(), len(answered), len(told)))
+        await trio.sleep(1)
+        moments.append(("still in the hop", count(), len(answered), len(told)))
+        return result
+
+    def count() -> int:
+        other = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        (row,) = other.execute("SELECT count(*) FROM jobs").fetchall()
+        other.close()
+        return int(row[0])
+
+    async with writer_alone(tmp_path, hop=watched) as alone:
+        told = alone.events
+        answered.append(await alone.ask(submission(1)))
+        assert count() == 1
+    assert moments == [("before", 0, 0, 0), ("after", 1, 0, 0), ("still in the hop", 1, 0, 0)]
+
+
+async def test_facts_are_posted_before_anybody_is_answered(tmp_path: Path, autojump_clock: Any) -> None:
+    async with writer_alone(tmp_path) as alone:
+        known: list[bool] = []
+
+        class Asker(Reply[Any]):
+            def settle(self, outcome: Any) -> None:
+                known.append(any(isinstance(fact, JobReady) for fact in alone.facts))
+                super().settle(outcome)
+
+        asker = Asker()
+        await alone.writer.mailbox.put(Envelope(submission(1), asker))
+        await asker.wait()
+        assert known == [True]
+
+
+async def test_a_disk_that_is_full_refuses_all_and_comes_back(tmp_path: Path, autojump_clock: Any) -> None:
+    async with writer_alone(tmp_path) as alone:
+        await alone.ask(submission("before"))
+        db, events = alone.book.db, len(alone.events)
+        db.execute(f"PRAGMA max_page_count={db.pragma('page_count')}").fetchall()
+        many = [submission(number, metadata="x" * 2000) for number in range(100)]
+        answers = await alone.ask_all([Cancel(1), *many])
+        assert {answer.code for answer in answers} == {RefusalCode.UNAVAILABLE}
+        assert all(answer.retry_after for answer in answers)
+        assert alone.writer.failing
+        assert len(alone.events) == events
+        assert alone.book.rows("SELECT status FROM jobs") == [("pending",)]
+        db.execute("PRAGMA max_page_count=4294967294").fetchall()
+        answers = await alone.ask_all([Cancel(1), *many])
+        assert not any(isinstance(answer, Refusal) for answer in answers)
+        assert not alone.writer.failing
+        alone.book.counts_are_right()
+
+
+async def test_an_abandoned_claim_is_not_made(tmp_path: Path, autojump_clock: Any) -> None:
+    async with writer_alone(tmp_path) as alone:
+        await alone.ask_all([Register(ADMIN, "w", "pdf"), submission(1)])
+        gone: Reply[Granted] = Reply()
+        gone.abandoned = True
+        await alone.writer.mailbox.put(Envelope(Claim(ADMIN, "w", ("pdf",)), gone))
+        assert await alone.ask(Ping()) == Done()
+        assert alone.book.rows("SELECT status, attempt FROM jobs") == [("pending", 0)]
+        # Whereas what tells us something is done, whether somebody waits for it or not.
+        also_gone: Reply[JobChanged] = Reply()
+        also_gone.abandoned = True
+        await alone.writer.mailbox.put(Envelope(Cancel(1), also_gone))
+        await alone.ask(Ping())
+        assert alone.book.rows("SELECT status FROM jobs") == [("cancelled",)]
+
+
+async def test_who_leaves_while_waiting_is_marked(tmp_path: Path, autojump_clock: Any) -> None:
+    reply: Reply[Done] = Reply()
+    with trio.move_on_after(1):
+        await reply.wait()
+    assert reply.abandoned
+
+
+async def test_stop_serves_what_was_sent_before_it(tmp_path: Path, autojump_clock: Any) -> None:
+    async with writer_alone(tmp_path, hop=in_place) as alone:
+        replies: list[Reply[Any]] = [Reply() for _ in range(700)]
+        for number, reply in enumerate(replies):
+            await alone.writer.mailbox.put(Envelope(submission(number), reply))
+    for reply in replies:
+        assert isinstance(await reply.wait(), Submitted)
+
+
+async def test_a_full_mailbox_makes_the_sender_wait(tmp_path: Path, autojump_clock: Any) -> None:
+    async def slow(call: Callable[[], Any], /) -> Any:
+        await trio.sleep(10)
+        return call()
+
+    async with writer_alone(tmp_path, hop=slow) as alone:
+        mailbox = alone.writer.mailbox
+        await mailbox.put(Envelope(Ping(), Reply()))
+        await trio.sleep(1)  # that one is in its hop
+        while mailbox.offer(Envelope(Ping(), Reply())):
+            pass
+        started = trio.current_time()
+        assert await ask(mailbox, Ping()) == Done()
+        assert trio.current_time() - started > 9

@@ -1,0 +1,69 @@
+"""A real database on disk, driven through the effects as the writer drives it, and without trio."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from actors.effects import perform
+from actors.effects.step import Rules, Step
+from actors.messages import NewJob, ObjectSeen, Register, Seen, Submit
+from blobforge.access import Caller, Scope
+from blobforge.job import RetryPolicy
+from blobforge.store.database import open_writer
+from blobforge.store.store import Store
+
+ADMIN = Caller(frozenset({Scope.ADMIN}), token_id=1)
+T0 = 1_795_000_000_000
+
+
+def hash_of(text: object) -> str:
+    return hashlib.sha256(str(text).encode()).hexdigest()
+
+
+def submission(name: object, *, type_: str = "pdf", ready: bool = True, **fields: Any) -> Submit:
+    """A submission whose source is in the store and verified, or not there."""
+    seen = ObjectSeen(Seen.VERIFIED, size=1) if ready else ObjectSeen(Seen.ABSENT)
+    return Submit(NewJob(type_, hash_of(name), **fields), seen)
+
+
+class Book:
+    """A store and its connection. `do` is one transaction of the writer; the clock moves a second with each."""
+
+    def __init__(self, path: Path, *, rules: Rules | None = None, seed: int = 0) -> None:
+        self.path = path
+        self.db: apsw.Connection = open_writer(path)
+        self.store = Store(self.db)
+        self.rules = rules or Rules(RetryPolicy(jitter=0))
+        self.dice = random.Random(seed)
+        self.now = T0
+
+    def do(self, *messages: Any) -> Any:
+        """Perform the messages in one transaction; the answer, or the list of answers."""
+        self.now += 1000
+        step = Step(self.store, self.rules, self.now, self.dice)
+        with self.store.transaction():
+            answers = [perform(step, message) for message in messages]
+        return answers[0] if len(answers) == 1 else answers
+
+    def register(self, *worker_ids: str) -> None:
+        self.do(*(Register(ADMIN, worker_id, "pdf") for worker_id in worker_ids))
+
+    def rows(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        return list(self.db.execute(statement, values))
+
+    def counts_are_right(self) -> None:
+        """The kept counters say exactly what counting would."""
+        kept = set(self.rows("SELECT status, type, priority, n FROM job_counts WHERE n <> 0"))
+        real = set(self.rows("SELECT status, type, priority, count(*) FROM jobs GROUP BY status, type, priority"))
+        assert kept == real
+        kept = set(self.rows("SELECT status, n FROM worker_counts WHERE n <> 0"))
+        assert kept == set(self.rows("SELECT status, count(*) FROM workers GROUP BY status"))
+
+    def close(self) -> None:
+        self.db.close()

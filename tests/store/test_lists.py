@@ -1,0 +1,150 @@
+"""Pages of lists, against the plain way to make them: filter everything, sort it, cut it."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from actors.messages import Cancel, Claim, Complete, Fail
+from blobforge.job import Job, JobStatus
+from blobforge.store import reader as reading
+from blobforge.store.reader import Cursor, JobFilter, Page, Reader
+from tests.store.making import ADMIN, Book, submission
+
+JOBS = 300
+STATUSES = (None, JobStatus.PENDING, JobStatus.RUNNING, JobStatus.COMPLETED, JobStatus.DEAD)
+FILTERS = [
+    JobFilter(*parts)
+    for parts in itertools.product(
+        STATUSES, (None, "a", "nothing"), (None, "half", "rare"), (None, "w1"), (None, "REPORT-1")
+    )
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few hundred jobs of three types in all statuses, tagged, made once for this module."""
+    folder = tmp_path_factory.mktemp("lists")
+    dice = random.Random(4)
+    book = Book(folder / "x.db")
+    book.register("w1", "w2")
+    for number in range(JOBS):
+        tags = ("half",) * (dice.random() < 0.5) + ("rare",) * (number % 40 == 0) + ("other", "Half")
+        book.do(
+            submission(
+                number,
+                type_=dice.choice("abc"),
+                ready=dice.random() < 0.9,
+                priority=dice.randint(1, 5),
+                tags=tags,
+                source_path=f"in/Report-{number}.pdf" if number % 7 else None,
+            )
+        )
+    for _ in range(JOBS // 3):
+        worker = dice.choice(["w1", "w2"])
+        (job,) = book.do(Claim(ADMIN, worker, ("a", "b", "c"))).jobs
+        match dice.randrange(4):
+            case 0:
+                book.do(Complete(ADMIN, worker, job.id))
+            case 1:
+                book.do(Fail(ADMIN, worker, job.id, "boom", retryable=dice.random() < 0.5))
+            case 2:
+                book.do(Cancel(job.id))
+    book.close()
+    return folder
+
+
+@pytest.fixture(params=["tags by index", "tags on the way", "short scans"])
+def reader(folder: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
+    """The three ways that a page is found: bounds are made small, so that a few hundred jobs meet them all."""
+    if request.param != "tags by index":
+        monkeypatch.setattr(reading, "SMALL_TAG", 3)
+    if request.param == "short scans":
+        monkeypatch.setattr(reading, "SCAN_LIMIT", 17)
+    opened = Reader(folder / "x.db")
+    yield opened
+    opened.close()
+
+
+def everything(reader: Reader) -> list[Job]:
+    jobs = [reader.job(number) for number in range(1, JOBS + 1)]
+    assert all(jobs)
+    return sorted((job for job in jobs if job), key=lambda job: (job.priority, -job.id))
+
+
+def matching(jobs: list[Job], wanted: JobFilter) -> list[Job]:
+    """Spelt out, and not by the filter's own method."""
+    return [
+        job
+        for job in jobs
+        if wanted.status in (None, job.status)
+        and wanted.type in (None, job.type)
+        and (wanted.tag is None or wanted.tag in job.tags)
+        and wanted.worker in (None, job.worker_id)
+        and (wanted.q is None or wanted.q.lower() in (job.source_path or "").lower())
+    ]
+
+
+def pages(reader: Reader, wanted: JobFilter, limit: int) -> list[Page]:
+    found, cursor = [], Cursor()
+    for _ in range(2000):
+        page = reader.list_jobs(wanted, limit=limit, cursor=cursor)
+        found.append(page)
+        if page.next is None:
+            return found
+        assert (page.next.priority, -page.next.id) > (cursor.priority, -cursor.id)  # each page gets further
+        cursor = page.next
+    raise AssertionError("the pages never end")
+
+
+@pytest.mark.parametrize("limit", [1, 7, 50, 1000])
+def test_pages_are_what_sorting_gives(reader: Reader, limit: int) -> None:
+    jobs = everything(reader)
+    for wanted in FILTERS if limit > 1 else FILTERS[::7]:
+        expected = matching(jobs, wanted)
+        got = pages(reader, wanted, limit)
+        assert [job.id for page in got for job in page.jobs] == [job.id for job in expected], wanted
+        assert all(len(page.jobs) <= limit for page in got)
+        for number, page in enumerate(got):
+            if page.exact:
+                assert page.total == len(expected), (wanted, number)
+            else:
+                assert page.total <= len(expected), (wanted, number)
+        if wanted.counted:
+            assert all(page.exact for page in got)
+
+
+def test_an_offset_skips(reader: Reader) -> None:
+    jobs = everything(reader)
+    for wanted in FILTERS[::3]:
+        expected = matching(jobs, wanted)
+        for offset in (0, 1, 13, 299, 5000):
+            page = reader.list_jobs(wanted, limit=10, cursor=Cursor(), offset=offset)
+            ids = [job.id for job in page.jobs]
+            while len(ids) < 10 and page.next is not None:  # a short scan ended early: go on from there
+                skipped = _before(jobs, wanted, page.next)
+                page = reader.list_jobs(wanted, limit=10, cursor=page.next, offset=max(0, offset - skipped))
+                ids += [job.id for job in page.jobs]
+            assert ids[:10] == [job.id for job in expected[offset : offset + 10]], (wanted, offset)
+
+
+def _before(jobs: list[Job], wanted: JobFilter, cursor: Cursor) -> int:
+    return sum((job.priority, -job.id) <= (cursor.priority, -cursor.id) for job in matching(jobs, wanted))
+
+
+def test_stats_are_the_counts(folder: Path) -> None:
+    reader = Reader(folder / "x.db")
+    jobs = everything(reader)
+    stats = reader.stats(now=0)
+    assert stats.jobs == {status: sum(job.status is status for job in jobs) for status in JobStatus}
+    pending = [job for job in jobs if job.status is JobStatus.PENDING]
+    assert stats.oldest_pending_at == min(job.created_at for job in pending)
+    for type_, by_status in stats.by_type.items():
+        of_type = [job for job in jobs if job.type == type_]
+        assert sum(by_status.values()) == len(of_type)
+    assert sum(n for by_status in stats.by_priority.values() for n in by_status.values()) == JOBS
+    reader.close()

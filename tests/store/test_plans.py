@@ -1,0 +1,49 @@
+"""The queries of the hot paths walk the index that was made for them: no scan, no sorting."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from actors.messages import Claim
+from blobforge.store import sql
+from tests.store.making import ADMIN, Book, submission
+
+PLANS: list[tuple[str, tuple[Any, ...], str]] = [
+    (sql.PICK_READY, ("pdf", 10), "jobs_ready"),
+    (sql.STRATUM, ("pending", "pdf", 3, 99), "jobs_listed"),
+    (sql.OLDEST_PENDING, ("pdf", 3), "jobs_"),  # either index has them in order
+    (sql.JOBS_OF_WORKER, ("w",), "jobs_running"),
+    (sql.RUNNING, (), "jobs_"),
+    (sql.WAITING_RETRIES, (), "jobs_listed"),
+    (sql.AWAITED_SOURCES, (), "jobs_listed"),
+    (sql.JOB_BY_SOURCE, ("x", "pdf"), "jobs_by_source"),
+    (sql.JOBS_BY_HASH, ("x",), "jobs_by_source"),
+    (sql.IDS_OF_TAG, ("t", 10), "PRIMARY KEY"),
+    (sql.UNCHECKED_OUTPUTS, (), "files_unchecked"),
+    (sql.PURGE_CLAIM_KEYS, (1,), "claim_keys_by_age"),
+    (sql.PURGE_IDEMPOTENT, (1,), "idempotency_by_age"),
+    (sql.UPDATE_JOB, (*([None] * 17), 1, "pending", 1), "PRIMARY KEY"),
+]
+
+
+@pytest.mark.parametrize("analyzed", [False, True])
+@pytest.mark.parametrize(("statement", "values", "index"), PLANS)
+def test_a_query_uses_its_index(
+    book: Book, statement: str, values: tuple[Any, ...], index: str, analyzed: bool
+) -> None:
+    """With statistics and without: ANALYZE must not talk the planner out of the claim order."""
+    if analyzed:
+        book.register("w")
+        book.do(*(submission(number, priority=1 + number % 5, tags=("t",)) for number in range(300)))
+        book.do(Claim(ADMIN, "w", ("pdf",), 20))
+        book.db.execute("ANALYZE")
+    plan = [row[3] for row in book.rows(f"EXPLAIN QUERY PLAN {statement}", values)]
+    assert len(plan) == 1, plan
+    assert index in plan[0]
+    assert "TEMP B-TREE" not in plan[0]
+    # A partial index that is walked whole holds nothing but what is asked for.
+    partial = {"jobs_running", "files_unchecked"}
+    whole = plan[0].startswith("SCAN") and not any(name in plan[0] for name in partial)
+    assert not whole, plan

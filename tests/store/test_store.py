@@ -1,0 +1,114 @@
+"""Transactions: guarded updates, savepoints, and a disk that is full."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+
+import apsw
+import pytest
+from msgspec.structs import replace
+
+from actors.effects import perform
+from actors.effects.step import Step
+from actors.messages import Cancel, Claim, Granted, Submitted
+from blobforge.job import JobStatus
+from blobforge.store.store import StaleState, StoreUnavailable
+from tests.store.making import ADMIN, Book, submission
+
+
+def test_a_guarded_update_of_another_state_is_refused(book: Book) -> None:
+    book.do(submission(1))
+    stale = book.store.job(1)
+    assert stale is not None
+    book.do(Cancel(1))
+    with pytest.raises(StaleState, match="job 1 was no longer pending"), book.store.transaction():
+        book.store.save_job(stale, replace(stale, status=JobStatus.COMPLETED))
+    now = book.store.job(1)
+    assert now is not None
+    assert now.status is JobStatus.CANCELLED
+    book.counts_are_right()
+
+
+def test_a_renewal_of_another_attempt_is_refused(book: Book) -> None:
+    book.register("w")
+    book.do(submission(1))
+    (job,) = book.do(Claim(ADMIN, "w", ("pdf",))).jobs
+    with pytest.raises(StaleState), book.store.transaction():
+        book.store.beat_job(replace(job, attempt=2), progress=None, now=1)
+
+
+def test_claim_order_is_priority_then_age_over_all_types(book: Book) -> None:
+    book.register("w")
+    plan = [("a", 3), ("b", 1), ("a", 5), ("c", 1), ("b", 3), ("a", 1), ("d", 1), ("c", 3)]
+    for number, (type_, priority) in enumerate(plan):
+        book.do(submission(number, type_=type_, priority=priority))
+    wanted = sorted((priority, number + 1) for number, (type_, priority) in enumerate(plan) if type_ != "d")
+    claimed = [job.id for _ in range(3) for job in book.do(Claim(ADMIN, "w", ("c", "a", "b"), 2)).jobs]
+    claimed += [job.id for job in book.do(Claim(ADMIN, "w", ("c", "a", "b", "a"), 10)).jobs]
+    assert claimed == [number for _, number in wanted]
+    assert book.do(Claim(ADMIN, "w", ("c", "a", "b"))) == Granted()
+
+
+def test_a_duplicate_is_the_same_job_whatever_else_is_in_the_transaction(book: Book) -> None:
+    first, second, other = book.do(submission(1), submission(1, priority=1), submission(1, type_="ocr"))
+    assert isinstance(first, Submitted)
+    assert (second.job_id, second.existing) == (first.job_id, True)
+    assert (other.job_id, other.existing) == (2, False)
+    book.counts_are_right()
+
+
+def test_what_is_undone_takes_its_counts_along(book: Book) -> None:
+    book.register("w")
+    step = Step(book.store, book.rules, book.now, book.dice)
+    with book.store.transaction():
+        perform(step, submission(1))
+        with suppress(RuntimeError), book.store.savepoint():
+            perform(step, submission(2))
+            perform(step, Cancel(1))
+            perform(step, Claim(ADMIN, "w", ("pdf",)))
+            raise RuntimeError
+        perform(step, submission(3))
+    book.counts_are_right()
+    assert book.rows("SELECT id, status FROM jobs ORDER BY id") == [(1, "pending"), (2, "pending")]
+    with suppress(RuntimeError), book.store.transaction():
+        perform(step, submission(4))
+        raise RuntimeError
+    book.do(submission(5))  # the counts of the transaction that failed must not come along now
+    book.counts_are_right()
+
+
+@pytest.fixture
+def full(book: Book) -> Iterator[Book]:
+    """A database whose disk has just filled up, as far as SQLite is concerned."""
+    book.register("w")
+    book.do(submission("before"))
+    book.db.execute(f"PRAGMA max_page_count={book.db.pragma('page_count')}").fetchall()
+    yield book
+    book.db.execute("PRAGMA max_page_count=4294967294").fetchall()
+
+
+def test_a_full_disk_undoes_all_and_is_no_bug(full: Book) -> None:
+    before = full.rows("SELECT count(*) FROM jobs")
+    many = [submission(number, metadata="x" * 2000) for number in range(200)]
+    with pytest.raises(StoreUnavailable, match="full"):
+        full.do(Cancel(1), *many)
+    assert not full.db.in_transaction
+    assert full.rows("SELECT count(*) FROM jobs") == before
+    assert full.rows("SELECT status FROM jobs") == [("pending",)]  # what came before the failure, too
+    full.counts_are_right()
+    # And when there is room again, so is the store.
+    full.db.execute("PRAGMA max_page_count=4294967294").fetchall()
+    assert len(full.do(*many)) == 200
+    full.counts_are_right()
+
+
+def test_a_database_that_somebody_else_holds_is_unavailable(book: Book) -> None:
+    other = apsw.Connection(str(book.path))
+    other.execute("BEGIN IMMEDIATE")
+    book.db.set_busy_timeout(1)
+    with pytest.raises(StoreUnavailable):
+        book.do(submission(1))
+    other.execute("ROLLBACK")
+    other.close()
+    assert book.do(submission(1)).job_id == 1

@@ -1,0 +1,276 @@
+"""The documentation says what the code does: tables, diagrams, module lists and examples are held to it here."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+import httpx
+import pytest
+
+from blobforge.cli import main as command_line
+from blobforge.config import CLIENT_VARIABLES, Settings, describe
+from blobforge.job import TRANSITIONS, JobStatus
+from tests.fixtures.server import ServerProcess
+from web.app import routes
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
+WORKERS = ROOT / "docs" / "writing-workers.md"
+PAGES = [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PACKAGES = ("blobforge", "actors", "web")
+SAMPLE = ROOT / "blobforge" / "demo" / "samples" / "letter.pdf"
+GROUPS = sorted({variable.group for variable in describe(Settings())})
+
+
+def between_markers(page: Path, name: str) -> str:
+    """What stands between `<!-- name -->` and `<!-- /name -->`."""
+    found = re.search(rf"<!-- {re.escape(name)} -->\n(.*?)\n<!-- /{re.escape(name)} -->", page.read_text(), re.DOTALL)
+    assert found is not None, f"{page.name} has no markers for {name}"
+    return found[1]
+
+
+def example(page: Path, language: str) -> str:
+    """The code block behind `<!-- tested -->`."""
+    found = re.search(rf"<!-- tested -->\n```{language}\n(.*?)```", page.read_text(), re.DOTALL)
+    assert found is not None, f"{page.name} has no tested {language} block"
+    return found[1]
+
+
+def without_fences(page: Path) -> str:
+    return re.sub(r"^ *```.*?^ *```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+
+
+def table(header: str, rows: list[str]) -> str:
+    columns = header.count("|") - 1
+    return "\n".join([header, "|" + " --- |" * columns, *rows])
+
+
+def test_the_configuration_table_has_every_group() -> None:
+    assert re.findall(r"<!-- config:(\w+) -->", README.read_text()) == list(
+        dict.fromkeys(variable.group for variable in describe(Settings()))
+    )
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_the_configuration_table_is_that_of_the_code(group: str) -> None:
+    def shown(default: str) -> str:
+        # A sentence stands as it is; a value is code.
+        return "–" if not default else default if " " in default else f"`{default}`"
+
+    expected = table(
+        "| Variable | Default | Description |",
+        [
+            f"| `{variable.name}` | {shown(variable.default)} | {variable.description} |"
+            for variable in describe(Settings())
+            if variable.group == group
+        ],
+    )
+    assert between_markers(README, f"config:{group}") == expected, f"README.md should have:\n{expected}"
+
+
+def test_the_variables_of_clients_are_listed() -> None:
+    text = README.read_text()
+    assert [name for name in sorted(CLIENT_VARIABLES) if f"| `{name}` |" not in text] == []
+
+
+def test_the_endpoint_table_is_that_of_the_routes() -> None:
+    def path(pattern: str) -> str:
+        return re.sub(r"<(?:\w+(?:\([^)]*\))?:)?(\w+)>", r"{\1}", pattern)
+
+    expected = table(
+        "| Endpoint | Who | What |",
+        [
+            f"| `{route.method} {path(route.path)}` | {route.access} | {route.summary} |"
+            for route in routes()
+            if not route.hidden
+        ],
+    )
+    assert between_markers(README, "endpoints") == expected, f"README.md should have:\n{expected}"
+
+
+def test_every_command_is_in_the_readme_and_the_other_way_round() -> None:
+    def commands(group: click.Group, before: tuple[str, ...] = ()) -> Iterator[str]:
+        context = click.Context(group)
+        for name in group.list_commands(context):
+            command = group.get_command(context, name)
+            if isinstance(command, click.Group):
+                yield from commands(command, (*before, name))
+            else:
+                yield " ".join((*before, name))
+
+    section = README.read_text().split("## Command line")[1].split("| Exit code")[0]
+    cells = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    assert sorted(re.findall(r"`([^`]+)`", " ".join(cells))) == sorted(commands(command_line))
+
+
+def test_every_exit_code_is_in_the_readme() -> None:
+    told = re.findall(r"^ *(\d+)  \S", command_line.help or "", re.MULTILINE)
+    told += re.findall(r"  (\d+)  \S", command_line.help or "")
+    section = README.read_text().split("| Exit code")[1].split("\n\n")[0]
+    assert set(re.findall(r"^\| (\d+) \|", section, re.MULTILINE)) == set(told)
+
+
+def test_every_make_target_that_is_named_exists() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for page in PAGES:
+        named = set(re.findall(r"(?:`|^)make ([a-z]+)", page.read_text(), re.MULTILINE))
+        assert named <= targets, f"{page.name} names {sorted(named - targets)}"
+
+
+def test_the_state_diagram_is_the_table_of_transitions() -> None:
+    drawn = re.findall(r"^    (\S+) --> (\S+): (\S+)$", ARCHITECTURE.read_text(), re.MULTILINE)
+    begins = [arrow for arrow in drawn if arrow[0] == "[*]"]
+    assert begins == [("[*]", JobStatus.UPLOADING, "submit"), ("[*]", JobStatus.PENDING, "submit")]
+    expected = {(before, after, verb) for (verb, before), afters in TRANSITIONS.items() for after in afters}
+    arrows = set(drawn) - set(begins)
+    missing = "\n".join(f"    {before} --> {after}: {verb}" for before, after, verb in sorted(expected - arrows))
+    assert arrows == expected, f"not drawn:\n{missing}\ndrawn, but not in the table: {sorted(arrows - expected)}"
+
+
+def test_the_modules_of_the_architecture_are_those_of_the_code() -> None:
+    there = {
+        path.relative_to(ROOT).as_posix()
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.py")
+        if path.name != "__init__.py"
+    }
+    named = set(re.findall(rf"`((?:{'|'.join(PACKAGES)})/[\w/]+\.py)`", ARCHITECTURE.read_text()))
+    assert sorted(there - named) == [], "not in docs/architecture.md"
+    assert sorted(named - there) == [], "in docs/architecture.md, but not there"
+
+
+def test_variables_that_are_named_exist() -> None:
+    known = CLIENT_VARIABLES | {variable.name for variable in describe(Settings())}
+    for page in PAGES:
+        named = set(re.findall(r"BLOBFORGE_[A-Z0-9_]*[A-Z0-9]\b(?!_)", page.read_text())) - {"BLOBFORGE_S3"}
+        assert named <= known, f"{page.name} names {sorted(named - known)}"
+
+
+def anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", without_fences(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_relative_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", without_fences(page)):
+        if target.startswith(("http://", "https://")):
+            continue
+        name, _, anchor = target.partition("#")
+        path = (page.parent / name).resolve() if name else page
+        assert path.exists(), f"{page.name} links to {target}"
+        if anchor:
+            assert anchor in anchors(path), f"{page.name} links to {target}"
+
+
+def test_every_decision_is_in_the_list_of_decisions() -> None:
+    folder = ROOT / "docs" / "adr"
+    listed = re.findall(r"\]\((\d{4}-[\w-]+\.md)\)", (folder / "README.md").read_text())
+    assert listed == sorted(path.name for path in folder.glob("[0-9]*.md"))
+
+
+# ------------------------------------------------------------------ the examples
+
+
+def submit(client: httpx.Client, content: bytes, type_: str) -> int:
+    """Submit a document and upload it; returns the job's id once it may be claimed."""
+    body = {"type": type_, "source_hash": hashlib.sha256(content).hexdigest(), "source_path": f"a.{type_}"}
+    job = client.post("/api/jobs", json=body).raise_for_status().json()
+    upload = {"Content-Type": "application/octet-stream"}
+    httpx.put(job["upload_url"], content=content, headers=upload, trust_env=False).raise_for_status()
+    return int(job["job_id"])
+
+
+def output_of(client: httpx.Client, job_id: int) -> bytes:
+    url = client.get(f"/api/files/{job_id}/output/url").raise_for_status().json()["url"]
+    return httpx.get(url, trust_env=False).raise_for_status().content
+
+
+def wait_for(client: httpx.Client, job_id: int, status: str, seconds: float = 30) -> dict[str, object]:
+    deadline = time.monotonic() + seconds
+    while True:
+        job: dict[str, object] = client.get(f"/api/jobs/{job_id}").raise_for_status().json()
+        if job["status"] == status:
+            return job
+        assert time.monotonic() < deadline, f"job {job_id} did not become {status}: {job}"
+        time.sleep(0.05)
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """Ours, without any setting or proxy of ours."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("BLOBFORGE_") and not name.lower().endswith("_proxy")
+    }
+    return kept | variables
+
+
+@contextmanager
+def running(script: str, folder: Path, variables: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    path = folder / "worker.py"
+    path.write_text(script)
+    process = subprocess.Popen([sys.executable, str(path)], env=variables, cwd=folder)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_the_example_worker_completes_fails_and_leaves(server: ServerProcess, tmp_path: Path) -> None:
+    variables = environment(
+        BLOBFORGE_SERVER_URL=server.url, BLOBFORGE_API_TOKEN=server.token, BLOBFORGE_WORKER_ID="words"
+    )
+    with (
+        server.client() as client,
+        running(example(WORKERS, "python"), tmp_path, variables) as worker,
+    ):
+        good = submit(client, b"one two three", "txt")
+        wait_for(client, good, "completed")
+        assert output_of(client, good) == b"3\n"
+
+        bad = submit(client, b"\xff\xfe", "txt")
+        job = wait_for(client, bad, "failed")
+        assert "codec" in str(job["last_error"])
+
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(30) == 0
+        (listed,) = client.get("/api/workers").json()
+        assert (listed["id"], listed["status"]) == ("words", "offline")
+
+
+@pytest.mark.parametrize("waiting", [True, False], ids=["a job waits", "there is none"])
+def test_the_worker_of_the_readme_works_as_it_stands(server: ServerProcess, tmp_path: Path, waiting: bool) -> None:
+    if missing := [tool for tool in ("bash", "curl", "jq", "pdftotext") if shutil.which(tool) is None]:
+        pytest.skip(f"needs {', '.join(missing)}")
+    script = example(README, "bash")
+    if not waiting:
+        script = script.replace('"wait": 30', '"wait": 0')
+    with server.client() as client:
+        job = submit(client, SAMPLE.read_bytes(), "pdf") if waiting else None
+        ended = subprocess.run(
+            ["bash", "-c", script],
+            check=False,
+            env=environment(BLOBFORGE=server.url, TOKEN=server.token),
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert ended.returncode == 0, ended.stderr
+        if job is not None:
+            wait_for(client, job, "completed")
+            assert output_of(client, job) == (tmp_path / "output.txt").read_bytes()

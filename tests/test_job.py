@@ -1,0 +1,359 @@
+"""The life of a job: the table of transitions against the functions, and what holds along every path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from blobforge import job as rules
+from blobforge.job import TRANSITIONS, Attempt, Job, JobStatus, Outcome, RetryPolicy, Verb
+from blobforge.refusals import Refusal, RefusalCode
+
+POLICY = RetryPolicy()
+ENDED = {JobStatus.COMPLETED, JobStatus.DEAD, JobStatus.CANCELLED}
+
+
+def job_that_is(status: JobStatus) -> Job:
+    """A plausible job in that status, whose latest attempt (the second) was worker w's, with the lease L."""
+    running = status is JobStatus.RUNNING
+    return Job(
+        id=7, type="pdf", status=status, priority=3, source_hash="a" * 64, created_at=0, updated_at=0,
+        max_attempts=3, attempts=1, losses=1, attempt=2,
+        worker_id="w" if running else None,
+        lease="L" if running else None,
+        not_before=5 if status is JobStatus.FAILED else None,
+        completed_at=5 if status in ENDED else None,
+    )  # fmt: skip
+
+
+def ended(outcome: Outcome | None, *, worker_id: str = "w", lease: str = "L") -> Attempt:
+    return Attempt(7, 2, worker_id, lease, 0, 1, outcome)
+
+
+def complete(
+    job: Job, *, worker_id: str = "w", lease: str | None = "L", last: Attempt | None = None
+) -> Job | Refusal:
+    return rules.complete(
+        job, worker_id=worker_id, lease=lease, last=last, output_key="k", result='{"pages":1}', now=9
+    )
+
+
+def fail(job: Job, *, retryable: bool = True, policy: RetryPolicy = POLICY) -> Job | Refusal:
+    return rules.fail(
+        job, worker_id="w", lease="L", error="boom", retryable=retryable, policy=policy, dice=0.5, now=9
+    )
+
+
+def retry(job: Job, *, reset: bool = False, ready: bool = True, priority: int | None = None) -> Job | Refusal:
+    return rules.retry(job, reset_attempts=reset, priority=priority, source_ready=ready, now=9)
+
+
+# Each verb with facts under which it succeeds wherever the table lets it: what then decides is the status alone.
+APPLY: dict[Verb, Callable[[Job], Job | Refusal | None]] = {
+    Verb.ARRIVE: lambda job: rules.arrive(job, size=3, now=9),
+    Verb.EXPIRE_UPLOAD: lambda job: rules.expire_upload(job, reason="late", now=9),
+    Verb.CLAIM: lambda job: rules.claim(job, worker_id="w", lease="L", now=9),
+    Verb.COMPLETE: lambda job: complete(replace(job, lease="L"), last=ended(Outcome.LOST)),
+    Verb.FAIL: fail,
+    Verb.RELEASE: lambda job: rules.release(job, worker_id="w", lease="L", now=9),
+    Verb.LOSE: lambda job: rules.lose(job, policy=POLICY, now=9),
+    Verb.DUE: lambda job: rules.due(job, now=9),
+    Verb.CANCEL: lambda job: rules.cancel(job, now=9),
+    Verb.RETRY: retry,
+    Verb.REVOKE: lambda job: rules.revoke(job, attempt=2, policy=POLICY, now=9),
+}
+
+
+def test_every_verb_is_tried() -> None:
+    assert set(APPLY) == set(Verb)
+
+
+@pytest.mark.parametrize("status", JobStatus)
+@pytest.mark.parametrize("verb", Verb)
+def test_functions_do_what_the_table_says(verb: Verb, status: JobStatus) -> None:
+    job = job_that_is(status)
+    try:
+        after = APPLY[verb](job)
+    except ValueError:
+        assert verb is Verb.CLAIM  # its caller has picked the job: asking for another is a bug, not a no
+        after = None
+    targets = TRANSITIONS.get((verb, status))
+    assert rules.allowed(verb, status) is (targets is not None)
+    if targets is None:
+        assert not isinstance(after, Job)
+    else:
+        assert isinstance(after, Job)
+        assert after.status in targets
+        assert after.updated_at == 9
+
+
+def test_every_target_of_the_table_is_reached() -> None:
+    """A status that the table allows and no function ever gives would be a lie in the documentation's picture."""
+    tight = RetryPolicy(max_losses=2)
+    running = job_that_is(JobStatus.RUNNING)
+    reached = {(Verb.FAIL, JobStatus.RUNNING): {_status(fail(running)), _status(fail(running, retryable=False))}}
+    lost = {_status(rules.lose(running, policy=policy, now=9)) for policy in (POLICY, tight)}
+    reached[Verb.LOSE, JobStatus.RUNNING] = lost
+    done = job_that_is(JobStatus.COMPLETED)
+    reached[Verb.REVOKE, JobStatus.COMPLETED] = {
+        _status(rules.revoke(done, attempt=2, policy=policy, now=9)) for policy in (POLICY, tight)
+    }
+    for (verb, status), targets in TRANSITIONS.items():
+        if verb is Verb.RETRY:
+            reached[verb, status] = {_status(retry(job_that_is(status), ready=ready)) for ready in (True, False)}
+        elif (verb, status) not in reached:
+            reached[verb, status] = {_status(APPLY[verb](job_that_is(status)))}
+        assert reached[verb, status] == targets
+
+
+def _status(job: Job | Refusal | None) -> JobStatus:
+    assert isinstance(job, Job)
+    return job.status
+
+
+# ------------------------------------------------------------------ leases
+
+
+@pytest.mark.parametrize("verb", [Verb.COMPLETE, Verb.FAIL, Verb.RELEASE])
+@pytest.mark.parametrize(("holder", "lease"), [("w", "another"), ("v", "L")])
+def test_another_attempt_is_refused(verb: Verb, holder: str, lease: str) -> None:
+    job = replace(job_that_is(JobStatus.RUNNING), worker_id=holder, lease=lease)
+    refusal = APPLY[verb](job) if verb is not Verb.COMPLETE else complete(job, last=ended(None))
+    assert isinstance(refusal, Refusal)
+    assert refusal.code is RefusalCode.LEASE_LOST
+    assert holder in refusal.detail  # it says who holds it
+
+
+def test_without_a_lease_token_the_worker_id_decides() -> None:
+    job = job_that_is(JobStatus.RUNNING)
+    assert isinstance(complete(job, lease=None), Job)
+    assert isinstance(complete(job, lease=None, worker_id="v"), Refusal)
+
+
+def lost_job(policy: RetryPolicy = POLICY) -> Job:
+    lost = rules.lose(job_that_is(JobStatus.RUNNING), policy=policy, now=9)
+    assert isinstance(lost, Job)
+    return lost
+
+
+@pytest.mark.parametrize("lease", ["L", None])
+@pytest.mark.parametrize("policy", [POLICY, RetryPolicy(max_losses=1)])
+def test_late_completion_is_taken_while_nobody_has_started_since(lease: str | None, policy: RetryPolicy) -> None:
+    late = complete(lost_job(policy), lease=lease, last=ended(Outcome.LOST))
+    assert isinstance(late, Job)
+    assert (late.status, late.worker_id, late.last_error) == (JobStatus.COMPLETED, "w", None)
+
+
+@pytest.mark.parametrize(
+    ("job", "last"),
+    [
+        (lost_job(), ended(Outcome.LOST, worker_id="v")),  # another worker's loss
+        (lost_job(), ended(Outcome.RELEASED)),
+        (lost_job(), None),
+        (replace(lost_job(), lease="newer"), ended(Outcome.LOST)),
+        (replace(lost_job(), lease=None), ended(Outcome.LOST)),  # cancelled or retried in between
+    ],
+)
+def test_late_completion_of_anything_else_is_refused(job: Job, last: Attempt | None) -> None:
+    assert isinstance(complete(job, last=last), Refusal)
+
+
+def test_a_person_who_retries_or_cancels_ends_the_right_to_complete_late() -> None:
+    dead = lost_job(RetryPolicy(max_losses=1))
+    again, stopped = retry(dead), rules.cancel(lost_job(), now=9)
+    assert isinstance(again, Job)
+    assert isinstance(stopped, Job)
+    assert isinstance(complete(again, last=ended(Outcome.LOST)), Refusal)
+    assert isinstance(complete(stopped, last=ended(Outcome.LOST)), Refusal)
+
+
+def test_a_late_completion_that_is_revoked_charges_the_loss_budget_once() -> None:
+    """The loss was no loss after all; the missing output is one. What is given back was charged before."""
+    first = rules.claim(
+        replace(job_that_is(JobStatus.PENDING), attempts=0, losses=0), worker_id="w", lease="L", now=1
+    )
+    lost = rules.lose(first, policy=POLICY, now=2)
+    assert isinstance(lost, Job)
+    late = complete(lost, last=ended(Outcome.LOST))
+    assert isinstance(late, Job)
+    assert (late.attempts, late.losses) == (1, 0)
+    revoked = rules.revoke(late, attempt=late.attempt, policy=POLICY, now=4)
+    assert revoked is not None
+    assert (revoked.attempts, revoked.losses, revoked.status) == (0, 1, JobStatus.PENDING)
+
+
+def test_only_the_same_completion_counts_as_a_repetition() -> None:
+    done = complete(job_that_is(JobStatus.RUNNING))
+    assert isinstance(done, Job)
+    assert rules.completed_already(done, worker_id="w", lease="L", output_key="k")
+    assert not rules.completed_already(done, worker_id="w", lease=None, output_key="k")
+    assert not rules.completed_already(done, worker_id="w", lease="M", output_key="k")
+    assert not rules.completed_already(done, worker_id="v", lease="L", output_key="k")
+    assert not rules.completed_already(done, worker_id="w", lease="L", output_key="other")
+    running = job_that_is(JobStatus.RUNNING)
+    assert not rules.completed_already(running, worker_id="w", lease="L", output_key=None)
+
+
+def test_only_the_attempt_that_was_accepted_is_revoked() -> None:
+    done = complete(job_that_is(JobStatus.RUNNING))
+    assert isinstance(done, Job)
+    assert rules.revoke(done, attempt=1, policy=POLICY, now=9) is None
+    revoked = rules.revoke(done, attempt=2, policy=POLICY, now=9)
+    assert revoked is not None
+    assert (revoked.output_key, revoked.result, revoked.completed_at) == (None, None, None)
+    assert "attempt 2" in (revoked.last_error or "")
+
+
+# ------------------------------------------------------------------ back-off and budgets
+
+
+def test_back_off_doubles_up_to_its_cap() -> None:
+    policy = RetryPolicy(backoff=30, backoff_max=3600, jitter=0)
+    delays = [policy.delay(attempts, 0.5) for attempts in range(1, 12)]
+    assert delays[:4] == [30, 60, 120, 240]
+    assert delays == sorted(delays)
+    assert delays[-1] == 3600
+    assert policy.delay(10**9, 0.999) == 3600  # no overflow, whatever the count
+
+
+@given(
+    st.integers(min_value=0, max_value=10**12),
+    st.floats(min_value=0, max_value=1, exclude_max=True),
+    st.floats(min_value=0, max_value=1),
+)
+def test_jitter_stays_in_its_bounds(attempts: int, dice: float, jitter: float) -> None:
+    policy = RetryPolicy(jitter=jitter)
+    base = RetryPolicy(jitter=0).delay(attempts, dice)
+    delay = policy.delay(attempts, dice)
+    assert delay >= 0
+    assert base * (1 - jitter) - 1e-6 <= delay <= base * (1 + jitter) + 1e-6
+
+
+def test_fail_waits_and_then_is_dead() -> None:
+    job = job_that_is(JobStatus.RUNNING)
+    waiting = fail(job)
+    assert isinstance(waiting, Job)
+    assert (waiting.status, waiting.not_before, waiting.lease) == (JobStatus.FAILED, 9 + 30_000, None)
+    spent = fail(replace(job, attempts=3))
+    assert isinstance(spent, Job)
+    assert (spent.status, spent.not_before, spent.completed_at) == (JobStatus.DEAD, None, 9)
+
+
+def test_what_cannot_be_retried_is_dead_at_once() -> None:
+    dead = fail(job_that_is(JobStatus.RUNNING), retryable=False)
+    assert isinstance(dead, Job)
+    assert (dead.status, dead.last_error, dead.not_before) == (JobStatus.DEAD, "boom", None)
+
+
+@given(st.integers(min_value=1, max_value=30))
+def test_a_job_that_kills_its_workers_ends_dead(max_losses: int) -> None:
+    job = replace(job_that_is(JobStatus.PENDING), attempts=0, losses=0)
+    for n in range(1, max_losses + 1):
+        assert job.status is JobStatus.PENDING
+        lost = rules.lose(
+            rules.claim(job, worker_id="w", lease=f"L{n}", now=n), policy=RetryPolicy(max_losses=max_losses), now=n
+        )
+        assert isinstance(lost, Job)
+        assert lost.attempts == 0  # not the document's fault
+        job = lost
+    assert (job.status, job.losses) == (JobStatus.DEAD, max_losses)
+    assert "lost" in (job.last_error or "")
+
+
+@given(st.integers(min_value=1, max_value=30))
+def test_a_job_that_always_fails_ends_dead(max_attempts: int) -> None:
+    job = replace(job_that_is(JobStatus.PENDING), attempts=0, max_attempts=max_attempts)
+    for n in range(1, max_attempts + 1):
+        failed = fail(rules.claim(job, worker_id="w", lease="L", now=n))
+        assert isinstance(failed, Job)
+        if n < max_attempts:
+            again = rules.due(failed, now=n)
+            assert again is not None
+            job = again
+    assert (failed.status, failed.attempts) == (JobStatus.DEAD, max_attempts)
+
+
+@pytest.mark.parametrize(("reset", "tries"), [(False, 1), (True, 3)])
+def test_retry_gives_one_more_try_or_the_whole_budget(reset: bool, tries: int) -> None:
+    job = replace(job_that_is(JobStatus.DEAD), attempts=3, losses=3, last_error="boom")
+    again = retry(job, reset=reset, priority=1)
+    assert isinstance(again, Job)
+    assert again.priority == 1
+    assert again.attempt == job.attempt  # outputs of the next attempt get a name of their own
+    count = 0
+    while again.status is JobStatus.PENDING:
+        failed = fail(rules.claim(again, worker_id="w", lease="L", now=1))
+        assert isinstance(failed, Job)
+        count += 1
+        again = rules.due(failed, now=1) or failed
+    assert count == tries
+    lost = rules.lose(rules.claim(_pending(retry(job)), worker_id="w", lease="L", now=1), policy=POLICY, now=1)
+    assert isinstance(lost, Job)
+    assert lost.status is JobStatus.DEAD  # the budget for lost workers, too, allows one more
+
+
+def _pending(job: Job | Refusal) -> Job:
+    assert isinstance(job, Job)
+    return job
+
+
+# ------------------------------------------------------------------ any path
+
+
+@settings(max_examples=300)
+@given(st.lists(st.integers(min_value=0, max_value=59), max_size=60), st.booleans())
+def test_invariants_hold_along_every_path(choices: list[int], reset: bool) -> None:
+    """Each number chooses among the verbs that the table has for the status: so that no step is wasted."""
+    job = replace(job_that_is(JobStatus.UPLOADING), attempts=0, losses=0, attempt=0)
+    last: Attempt | None = None
+    leases = 0
+    for choice in choices:
+        possible = [verb for verb in Verb if rules.allowed(verb, job.status)]
+        verb = possible[choice % len(possible)]
+        before = job
+        after = _step(verb, job, last, lease=f"L{leases}", reset=reset)
+        if not isinstance(after, Job):
+            continue
+        job = after
+        leases += verb is Verb.CLAIM
+        if verb is Verb.CLAIM:
+            last = Attempt(job.id, job.attempt, "w", job.lease or "", 1)
+        elif last is not None and verb in {Verb.LOSE, Verb.COMPLETE, Verb.RELEASE, Verb.FAIL, Verb.REVOKE}:
+            outcome = {Verb.LOSE: Outcome.LOST, Verb.COMPLETE: Outcome.COMPLETED}.get(verb, Outcome.RELEASED)
+            last = replace(last, outcome=outcome)
+        assert job.attempt == before.attempt + (verb is Verb.CLAIM)  # the serial number only ever counts claims
+        assert job.attempts >= 0
+        assert job.losses >= 0
+        assert (job.not_before is not None) == (job.status is JobStatus.FAILED)
+        assert (job.completed_at is not None) == (job.status in ENDED)
+        if job.status is JobStatus.RUNNING:
+            assert job.worker_id
+            assert job.lease
+        elif job.status is not JobStatus.COMPLETED:
+            assert job.worker_id is None
+            # Only a lost attempt keeps its token: it may still come in late.
+            lost = last is not None and last.outcome is Outcome.LOST
+            assert job.lease is None or (lost and job.status in {JobStatus.PENDING, JobStatus.DEAD})
+
+
+def _step(verb: Verb, job: Job, last: Attempt | None, *, lease: str, reset: bool) -> Job | Refusal | None:
+    held = job.lease or "none"
+    match verb:
+        case Verb.CLAIM:
+            return rules.claim(job, worker_id="w", lease=lease, now=1) if job.status is JobStatus.PENDING else None
+        case Verb.COMPLETE:
+            return complete(job, lease=held, last=last)
+        case Verb.FAIL:
+            return fail(replace(job, lease="L")) if job.status is JobStatus.RUNNING else fail(job)
+        case Verb.RELEASE:
+            return rules.release(job, worker_id="w", lease=held, now=1)
+        case Verb.RETRY:
+            return retry(job, reset=reset)
+        case Verb.REVOKE:
+            return rules.revoke(job, attempt=job.attempt, policy=POLICY, now=1)
+        case _:
+            return APPLY[verb](job)

@@ -1,0 +1,89 @@
+"""People: who has signed in, their sessions, and what was done by whom."""
+
+from __future__ import annotations
+
+import msgspec
+
+from actors.messages import EndSessions
+from blobforge.people import AuditEntry, Session, User
+from blobforge.refusals import Refusal, RefusalCode
+from web.api import wire
+from web.decode import query
+from web.routing import Access, Call, Route
+
+
+async def users(call: Call) -> list[wire.UserWire]:
+    return [_user(user) for user in await call.services.reads.run(lambda reader: reader.users())]
+
+
+async def sessions(call: Call) -> list[wire.SessionWire] | Refusal:
+    user_id = call.params["user_id"]
+    if await call.services.reads.run(lambda reader: reader.user(user_id)) is None:
+        return Refusal(RefusalCode.NO_SUCH_USER, f"There is no user {user_id}.")
+    return [_session(each) for each in await call.services.reads.run(lambda reader: reader.sessions_of(user_id))]
+
+
+async def end_sessions(call: Call) -> wire.SessionsEnded | Refusal:
+    outcome = await call.ask(EndSessions(call.params["user_id"]))
+    return outcome if isinstance(outcome, Refusal) else wire.SessionsEnded(outcome.count)
+
+
+async def audit(call: Call) -> wire.AuditPage | Refusal:
+    """Newest first."""
+    wanted = query(call.request.args, wire.AuditQuery)
+    if isinstance(wanted, Refusal):
+        return wanted
+    entries = await call.services.reads.run(lambda reader: reader.audit(before=wanted.cursor, limit=wanted.limit + 1))
+    page = entries[: wanted.limit]
+    more = len(entries) > wanted.limit
+    return wire.AuditPage([_entry(each) for each in page], page[-1].id if more else msgspec.UNSET)
+
+
+def _user(user: User) -> wire.UserWire:
+    return wire.UserWire(
+        id=user.id,
+        issuer=user.issuer,
+        subject=user.subject,
+        email=user.email,
+        name=user.name,
+        groups=list(user.groups),
+        is_admin=user.is_admin,
+        created_at=wire.rfc3339(user.created_at),
+        last_login_at=wire.rfc3339(user.last_login_at),
+    )
+
+
+def _session(session: Session) -> wire.SessionWire:
+    return wire.SessionWire(
+        created_at=wire.rfc3339(session.created_at),
+        seen_at=wire.rfc3339(session.seen_at),
+        checked_at=wire.rfc3339(session.checked_at),
+        expires_at=wire.rfc3339(session.expires_at),
+        address=session.address,
+        agent=session.agent,
+    )
+
+
+def _entry(entry: AuditEntry) -> wire.AuditWire:
+    return wire.AuditWire(
+        id=entry.id,
+        at=wire.rfc3339(entry.at),
+        actor=entry.actor,
+        name=entry.name,
+        address=entry.address,
+        action=entry.action,
+        subject=entry.subject,
+        detail=entry.detail,
+    )
+
+
+ROUTES = [
+    *(Route("GET", path, Access.ADMIN, users, "Everybody who has signed in", gives=list[wire.UserWire],
+            hidden=path != "/api/admin/users") for path in ("/api/admin/users", "/api/users")),
+    Route("GET", "/api/admin/users/<id:user_id>/sessions", Access.ADMIN, sessions, "The sessions of one user",
+          gives=list[wire.SessionWire]),
+    Route("DELETE", "/api/admin/users/<id:user_id>/sessions", Access.ADMIN, end_sessions,
+          "End all sessions of one user, at once", gives=wire.SessionsEnded, audit="user.sign-out"),
+    Route("GET", "/api/admin/audit", Access.ADMIN, audit, "What was done by whom, newest first",
+          gives=wire.AuditPage, query=wire.AuditQuery),
+]  # fmt: skip

@@ -1,0 +1,311 @@
+"""Signing in and out: with the identity provider, with an API token, or once with the first-start link."""
+
+from __future__ import annotations
+
+import hmac
+from typing import Any
+from urllib.parse import parse_qs, quote
+
+import structlog
+from quart import Response, render_template
+
+from actors.mailbox import ask
+from actors.messages import Audit, EndSession, NewSession, Note, Person, SignIn
+from blobforge.access import Caller
+from blobforge.people import new_session_id, session_hash
+from blobforge.refusals import Refusal
+from web.auth.oidc import Leaving, ProviderDown, SignInRefused, Tokens
+from web.auth.sessions import CROSS_SITE
+from web.routing import Access, Call, Route
+
+log = structlog.get_logger("blobforge.login")
+
+SIGN_IN_SECONDS = 600  # from leaving for the provider to coming back
+LONGEST_FORM = 4096  # bytes
+
+
+def safe_next(path: str | None) -> str:
+    """A path on this site, and nothing that a browser takes for another one; `/` otherwise."""
+    if (
+        not path
+        or len(path) > 1000
+        or not path.startswith("/")
+        or path.startswith(("//", "/\\"))
+        or "\\" in path
+        or not path.isprintable()
+    ):
+        return "/"
+    return path
+
+
+# ------------------------------------------------------------------ with the identity provider
+
+
+async def leave(call: Call) -> Response:
+    """Off to the provider, with what must be remembered sealed in a cookie."""
+    next_path = safe_next(call.request.args.get("next"))
+    provider = call.services.provider
+    if provider is None:
+        return _redirect(f"/login?next={_quoted(next_path)}")
+    if not call.services.site.may_hold_session(call.request):
+        return await _login_page(call, next_path, 400)
+    try:
+        url, leaving = await provider.begin(next_path, now=call.services.now())
+    except ProviderDown as error:
+        return await _provider_down(error)
+    response = _redirect(url)
+    response.set_cookie(
+        _leaving_cookie(call),
+        call.services.sealer.seal(leaving).decode(),
+        max_age=SIGN_IN_SECONDS,
+        path="/auth",
+        httponly=True,
+        samesite="Lax",  # not Strict: the way back begins at the provider's site
+        secure=call.services.site.is_https(call.request),
+    )
+    return response
+
+
+async def come_back(call: Call) -> Response:
+    """The provider sends somebody back: check everything, and start a session under a new id."""
+    provider = call.services.provider
+    if provider is None:
+        return _redirect("/login")
+    arguments = call.request.args
+    sealed = call.request.cookies.get(_leaving_cookie(call), "")
+    leaving = call.services.sealer.open(sealed.encode(), Leaving)
+    if leaving is None or not 0 <= call.services.now() - leaving.started_at <= SIGN_IN_SECONDS * 1000:
+        return await _refused(call, "It took too long, or cookies are blocked. Please sign in again.")
+    if not hmac.compare_digest(arguments.get("state", "").encode(), leaving.state.encode()):
+        # The one that is under way, in another tab perhaps, is not spoilt by this.
+        return await _refused(call, "The answer belongs to another sign-in. Please sign in again.", forget=False)
+    if "error" in arguments:
+        return await _refused(call, f"The identity provider said: {arguments['error'][:100]}.")
+    if not arguments.get("code"):
+        return await _refused(call, "The identity provider sent no code. Please sign in again.")
+    try:
+        identity = await provider.finish(arguments["code"], leaving, iss=arguments.get("iss"))
+    except ProviderDown as error:
+        return await _provider_down(error)
+    except SignInRefused as error:
+        return await _refused(call, f"The sign-in was refused: {error}.")
+    if not call.services.sessions.rules.lets_in(identity.groups):
+        return await _refused(
+            call, "You are not in a group that may use this server. Ask its administrator.", who=identity.subject
+        )
+    person = call.services.sessions.person(identity)
+    sealed_tokens = call.services.sealer.seal(identity.tokens)
+    return await _start_session(call, leaving.next, person=person, sealed=sealed_tokens)
+
+
+async def _provider_down(error: ProviderDown) -> Response:
+    log.warning("identity provider", reason=str(error))
+    return await _message(
+        503,
+        "Signing in is not possible now",
+        f"{str(error)[0].upper()}{str(error)[1:]}. Everything else goes on working; try again in a while.",
+        link="/login",
+        label="Try again",
+    )
+
+
+async def _refused(call: Call, text: str, *, who: str = "", forget: bool = True) -> Response:
+    log.info("sign-in refused", reason=text)
+    address = call.services.site.address(call.request)
+    slow = call.services.throttle.failed(f"address {address}")
+    if slow is not None:
+        # Nothing on record: strangers must not be able to fill the audit log.
+        return await _message(429, "Signing in failed", slow.detail, link="/login", label="Sign in again", wait=slow)
+    audit = Audit("nobody", who, address, "sign-in.refused", who, text)
+    await ask(call.services.writer, Note(), audit=audit)
+    response = await _message(403, "Signing in failed", text, link="/login", label="Sign in again")
+    if forget:
+        _forget_leaving(call, response)
+    return response
+
+
+# ------------------------------------------------------------------ with an API token, or the first-start link
+
+
+async def page(call: Call) -> Response:
+    return await _login_page(call, safe_next(call.request.args.get("next")), 200)
+
+
+async def with_token(call: Call) -> Response | Refusal:
+    """The sign-in form: the session is the token's, and ends with it."""
+    if not call.services.sessions.same_site(call.request):
+        return CROSS_SITE
+    if len(call.raw) > LONGEST_FORM:
+        return await _login_page(call, "/", 413, "That is more than a token.")
+    try:
+        form = parse_qs(call.raw.decode("utf-8", "replace"), max_num_fields=10)
+    except ValueError:
+        return await _login_page(call, "/", 400, "That is not what the form sends.")
+    next_path = safe_next(form.get("next", [""])[0])
+    if not call.services.site.may_hold_session(call.request):
+        return await _login_page(call, next_path, 400)
+    caller = await call.services.keyring.token(form.get("token", [""])[0].strip())
+    if isinstance(caller, Refusal):
+        return await _wrong(call, next_path, caller)
+    return await _start_session(call, next_path, token=caller)
+
+
+async def first_start(call: Call) -> Response:
+    """The link that the server shows on its terminal: signs in once, as the first administrator."""
+    if not call.services.site.may_hold_session(call.request):
+        return await _login_page(call, "/", 400)  # and the link is not used up
+    caller = call.services.first_link.use(call.request.args.get("code", ""))
+    if isinstance(caller, Refusal):
+        return await _wrong(call, "/", caller)
+    return await _start_session(call, "/", token=caller)
+
+
+async def _wrong(call: Call, next_path: str, refusal: Refusal) -> Response:
+    """The credential is not one; said more slowly to an address that tries many."""
+    slow = call.services.throttle.failed(f"address {call.services.site.address(call.request)}")
+    return await _login_page(call, next_path, 429 if slow else 401, (slow or refusal).detail, wait=slow)
+
+
+# ------------------------------------------------------------------ both, and out again
+
+
+async def _start_session(
+    call: Call,
+    next_path: str,
+    *,
+    person: Person | None = None,
+    sealed: bytes | None = None,
+    token: Caller | None = None,
+) -> Response:
+    """A new session under a new id; the one that the browser had before ends, so that none can be planted."""
+    services, request = call.services, call.request
+    session_id = new_session_id()
+    address = services.site.address(request)
+    expires = services.now() + round(services.settings.session_lifetime * 1000)
+    agent = request.headers.get("User-Agent", "")[:200]
+    session = NewSession(session_hash(session_id), expires, sealed, address, agent)
+    token_id = token.token_id if token is not None else None
+    if person is not None:
+        actor, name = f"{person.issuer} {person.subject}", person.name or person.email or person.subject
+    else:
+        assert token is not None
+        actor, name = token.subject, token.name
+    audit = Audit(actor, name, address, "sign-in")
+    outcome = await ask(
+        services.writer,
+        SignIn(session, person, token_id, replaces=services.sessions.hash_of(request)),
+        audit=audit,
+    )
+    if isinstance(outcome, Refusal):
+        return await _message(503, "Signing in is not possible now", outcome.detail, link="/login", label="Try again")
+    response = _redirect(next_path)
+    services.sessions.set_cookie(request, response, session_id)
+    _forget_leaving(call, response)
+    return response
+
+
+async def logout(call: Call) -> Response | Refusal:
+    """End the session here, and at the provider where it has a place for that."""
+    services = call.services
+    if not services.sessions.same_site(call.request):
+        return CROSS_SITE
+    hash_ = services.sessions.hash_of(call.request)
+    url = None
+    if hash_ is not None:
+        found = await services.reads.run(lambda reader: reader.session(hash_))
+        # Whom it stood for, without asking the provider first: one that is down must not keep anybody signed in.
+        caller = found[1].caller() if found is not None and found[1] is not None else None
+        actor, name = (caller.subject, caller.name) if caller is not None else ("nobody", "")
+        audit = Audit(actor, name, services.site.address(call.request), "sign-out")
+        outcome = await ask(services.writer, EndSession(hash_), audit=audit)
+        if isinstance(outcome, Refusal):
+            return outcome
+        if found is not None and found[0].sealed is not None and services.provider is not None:
+            tokens = services.sealer.open(found[0].sealed, Tokens) or Tokens()
+            back = services.site.base(call.request) + "/login"
+            url = await services.provider.end_session_url(tokens, back_to=back)
+    response = await _message(200, "Signed out", "Your session here has ended.", link="/login", label="Sign in again")
+    services.sessions.clear_cookie(call.request, response)
+    if url is not None:
+        # Not a redirect: browsers hold the target of a form's redirect against our own `form-action`.
+        response.headers["Refresh"] = f"0; url={url}"
+    return response
+
+
+def sign_in_first(call: Call) -> Response:
+    """To the sign-in page, and from there back to where this request wanted to go."""
+    return _redirect(f"/login?next={_quoted(safe_next(call.request.full_path.rstrip('?')))}")
+
+
+async def info(call: Call) -> dict[str, Any]:
+    """Who is signed in, if anybody, and how one signs in here."""
+    caller = await call.services.sessions.caller(call.request)
+    user = None
+    if isinstance(caller, Caller):
+        user = {"name": caller.name, "is_admin": caller.is_admin, "scopes": sorted(caller.scopes)}
+    return {
+        "authenticated": user is not None,
+        "user": user,
+        "oidc": call.services.provider is not None,
+        "login_url": "/auth/login" if call.services.provider is not None else "/login",
+    }
+
+
+async def _login_page(
+    call: Call, next_path: str, status: int, problem: str = "", *, wait: Refusal | None = None
+) -> Response:
+    text = await render_template(
+        "login.html",
+        next=next_path,
+        problem=problem,
+        oidc=call.services.provider is not None,
+        provider=call.services.settings.oidc_issuer.partition("://")[2],
+        allowed=call.services.site.may_hold_session(call.request),
+    )
+    return _html(text, status, wait)
+
+
+async def _message(
+    status: int, title: str, text: str, *, link: str, label: str, wait: Refusal | None = None
+) -> Response:
+    page = await render_template(
+        "message.html", title=title, text=text, link=link, label=label, problem=status >= 400
+    )
+    return _html(page, status, wait)
+
+
+def _html(text: str, status: int, wait: Refusal | None) -> Response:
+    headers = {"Cache-Control": "no-store"}
+    if status in (429, 503):
+        headers["Retry-After"] = str(wait.retry_after) if wait is not None else "10"
+    return Response(text, status, content_type="text/html; charset=utf-8", headers=headers)
+
+
+def _redirect(url: str) -> Response:
+    return Response("", 303, headers={"Location": url, "Cache-Control": "no-store"}, content_type="text/plain")
+
+
+def _leaving_cookie(call: Call) -> str:
+    return "__Secure-blobforge-leaving" if call.services.site.is_https(call.request) else "blobforge-leaving"
+
+
+def _forget_leaving(call: Call, response: Response) -> None:
+    response.delete_cookie(
+        _leaving_cookie(call), path="/auth", httponly=True, secure=call.services.site.is_https(call.request)
+    )
+
+
+def _quoted(text: str) -> str:
+    return quote(text, safe="/")
+
+
+ROUTES = [
+    Route("GET", "/login", Access.PUBLIC, page, "The sign-in page", gives=str),
+    Route("POST", "/login", Access.PUBLIC, with_token, "Sign in with an API token (a form)", gives=str),
+    Route("GET", "/auth/login", Access.PUBLIC, leave, "Sign in with the identity provider", gives=str),
+    Route("GET", "/auth/callback", Access.PUBLIC, come_back, "Where the identity provider sends people back to",
+          gives=str),
+    Route("GET", "/auth/first", Access.PUBLIC, first_start, "The first-start link: signs in once", gives=str),
+    Route("POST", "/auth/logout", Access.PUBLIC, logout, "Sign out", gives=str),
+    Route("GET", "/api/auth/info", Access.PUBLIC, info, "Who is signed in", gives=dict[str, Any]),
+]  # fmt: skip

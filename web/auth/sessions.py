@@ -1,0 +1,247 @@
+"""Signed-in browsers: their cookie, their caller, and asking the provider again from time to time.
+
+State owned here: a cache of sessions, and which of them are being checked. The cache is emptied by any commit that
+changes who may do what, before that commit is answered; the cookie's value is kept nowhere, only its hash.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+import structlog
+import trio
+from cryptography.fernet import Fernet, InvalidToken
+from quart import Request, Response
+
+from actors.mailbox import Envelope, Mailbox, Reply, ask
+from actors.messages import EndSession, Person, RenewSession, TouchSession
+from blobforge.access import Caller, Token
+from blobforge.config import Settings
+from blobforge.events import AccessChanged, Fact
+from blobforge.people import GroupRules, Session, User, group_rules, session_hash
+from blobforge.refusals import Refusal, RefusalCode
+from web.auth.oidc import Identity, Provider, ProviderDown, SignInRefused, Tokens
+from web.reads import ReadPool
+from web.site import Site
+
+log = structlog.get_logger("blobforge.sessions")
+
+CACHED = 10_000
+TOUCH_MS = 60_000  # the last use is written at most once in this time
+# A provider that is down throws nobody out at once: this many re-checks may fail for want of an answer.
+MISSED_CHECKS = 4
+DOWN_PAUSE_MS = 30_000  # after an answer that did not come, so that not every request waits for the next one
+
+ENDED = Refusal(RefusalCode.UNAUTHENTICATED, "Your session has ended. Sign in again at /login.")
+CROSS_SITE = Refusal(
+    RefusalCode.CROSS_SITE, "This request rides on a session cookie and comes from another site: refused."
+)
+
+
+class Sealer:
+    """Encrypts what must travel through, or rest in, places that others can read (Fernet: AES-CBC and HMAC)."""
+
+    def __init__(self, secret: bytes) -> None:
+        key = hmac.digest(secret, b"blobforge: sealing", "sha256")
+        self._fernet = Fernet(base64.urlsafe_b64encode(key))
+
+    def seal(self, value: msgspec.Struct) -> bytes:
+        return self._fernet.encrypt(msgspec.msgpack.encode(value))
+
+    def open(self, sealed: bytes, type_: type[Any], *, ttl: int | None = None) -> Any | None:
+        """The value, or None when it is not ours, was tampered with, or is older than `ttl` seconds."""
+        try:
+            return msgspec.msgpack.decode(self._fernet.decrypt(sealed, ttl=ttl), type=type_)
+        except (InvalidToken, msgspec.MsgspecError):
+            return None
+
+
+class Sessions:
+    """`provider` is None without OIDC: then sessions come from API tokens and the first-start link only."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        reads: ReadPool,
+        writer: Mailbox[Envelope[Any]],
+        *,
+        provider: Provider | None,
+        sealer: Sealer,
+        site: Site,
+        now: Callable[[], int],
+    ) -> None:
+        self._settings = settings
+        self._reads = reads
+        self._writer = writer
+        self._provider = provider
+        self._sealer = sealer
+        self._site = site
+        self._now = now
+        self.rules: GroupRules = group_rules(settings.oidc_allowed_groups, settings.oidc_admin_groups)
+        self._cache: dict[str, tuple[Session, User | Token]] = {}
+        self._changes = 0
+        self._touched: dict[str, int] = {}
+        self._checking: defaultdict[str, trio.Lock] = defaultdict(trio.Lock)
+        self._down_until = 0
+
+    def post(self, facts: Iterable[Fact]) -> None:
+        """Told of every commit, before its askers are."""
+        if any(isinstance(fact, AccessChanged) for fact in facts):
+            self._changes += 1
+            self._cache.clear()
+
+    # --- the cookie
+
+    def cookie_name(self, request: Request) -> str:
+        """`__Host-` binds the cookie to this very host over https; browsers refuse it over http."""
+        return "__Host-blobforge" if self._site.is_https(request) else "blobforge"
+
+    def set_cookie(self, request: Request, response: Response, session_id: str) -> None:
+        response.set_cookie(
+            self.cookie_name(request),
+            session_id,
+            max_age=round(self._settings.session_lifetime),
+            path="/",
+            httponly=True,
+            samesite="Lax",
+            secure=self._site.is_https(request),
+        )
+
+    def clear_cookie(self, request: Request, response: Response) -> None:
+        response.delete_cookie(
+            self.cookie_name(request), path="/", httponly=True, samesite="Lax", secure=self._site.is_https(request)
+        )
+
+    def hash_of(self, request: Request) -> str | None:
+        """The hash of the session that the request's cookie names, if it has one."""
+        cookie = request.cookies.get(self.cookie_name(request))
+        return session_hash(cookie) if cookie else None
+
+    # --- the caller
+
+    async def caller(self, request: Request) -> Caller | Refusal | None:
+        """Whom the request's session stands for; None without a cookie."""
+        hash_ = self.hash_of(request)
+        if hash_ is None:
+            return None
+        if request.method not in ("GET", "HEAD", "OPTIONS") and not self.same_site(request):
+            return CROSS_SITE
+        found = await self._find(hash_)
+        if found is None:
+            return ENDED
+        session, holder = found
+        if isinstance(holder, User):
+            checked = await self._checked(session, holder)
+            if checked is None:
+                return ENDED
+            holder = checked
+        self._note_use(session)
+        return msgspec.structs.replace(holder.caller(), session=hash_)
+
+    def same_site(self, request: Request) -> bool:
+        """Whether a browser says that its own page of ours sent this. `Sec-Fetch-Site` cannot be forged by pages."""
+        fetch_site = request.headers.get("Sec-Fetch-Site")
+        if fetch_site is not None:
+            return fetch_site == "same-origin"
+        return request.headers.get("Origin") == self._site.base(request)
+
+    async def _find(self, hash_: str) -> tuple[Session, User | Token] | None:
+        now = self._now()
+        found = self._cache.get(hash_)
+        if found is None:
+            changes = self._changes
+            read = await self._reads.run(lambda reader: reader.session(hash_))
+            if read is None or read[1] is None:
+                return None
+            found = (read[0], read[1])
+            if changes == self._changes and len(self._cache) < CACHED:
+                self._cache[hash_] = found
+        session, holder = found
+        seen = max(session.seen_at, self._touched.get(hash_, 0))
+        if not msgspec.structs.replace(session, seen_at=seen).alive(now, idle=self._settings.session_idle):
+            return None
+        if isinstance(holder, Token) and holder.expired(now):
+            return None
+        return found
+
+    def _note_use(self, session: Session) -> None:
+        now = self._now()
+        if now - max(session.seen_at, self._touched.get(session.hash, 0)) < TOUCH_MS:
+            return
+        if self._writer.offer(Envelope(TouchSession(session.hash), Reply())):
+            if len(self._touched) >= CACHED:
+                self._touched.clear()
+                self._cache.clear()  # it would take those sessions for idle since it read them
+            self._touched[session.hash] = now
+
+    # --- asking the provider again
+
+    async def _checked(self, session: Session, user: User) -> User | None:
+        """The user as the provider sees them, asked at most once in a while; None when the session is over."""
+        if self._provider is None:
+            return None  # OIDC was switched off: what it let in is let in no longer
+        if self._now() - session.checked_at < self._settings.session_recheck * 1000:
+            return user
+        lock = self._checking[session.hash]
+        try:
+            # One at a time: providers take a refresh token that is used twice for a stolen one.
+            async with lock:
+                found = await self._find(session.hash)  # another request may just have asked
+                if found is None or not isinstance(found[1], User):
+                    return None
+                session, user = found[0], found[1]
+                if self._now() - session.checked_at < self._settings.session_recheck * 1000:
+                    return user
+                if self._now() < self._down_until:
+                    return self._unconfirmed(session, user)
+                # Shielded: when the browser goes away now, the new refresh token must still be kept.
+                with trio.CancelScope(shield=True):
+                    confirmed = await self._ask_again(session, user)
+                return confirmed
+        finally:
+            if not lock.locked():  # and so nobody waits for it
+                self._checking.pop(session.hash, None)
+
+    def _unconfirmed(self, session: Session, user: User) -> User | None:
+        """What stands while the provider cannot be asked: the session as it was, for a while."""
+        late = self._now() - session.checked_at > self._settings.session_recheck * 1000 * MISSED_CHECKS
+        return None if late else user
+
+    async def _ask_again(self, session: Session, user: User) -> User | None:
+        assert self._provider is not None
+        tokens = self._sealer.open(session.sealed or b"", Tokens) or Tokens()
+        try:
+            identity = await self._provider.ask_again(user.issuer, user.subject, tokens)
+        except ProviderDown as error:
+            self._down_until = self._now() + DOWN_PAUSE_MS
+            log.warning("cannot ask the identity provider", reason=str(error))
+            return self._unconfirmed(session, user)
+        except SignInRefused as error:
+            log.info("session ended by the provider", user=user.id, reason=str(error))
+            await ask(self._writer, EndSession(session.hash))
+            return None
+        if not self.rules.lets_in(identity.groups):
+            log.info("session ended: no longer in an allowed group", user=user.id)
+            await ask(self._writer, EndSession(session.hash))
+            return None
+        renewed = await ask(
+            self._writer, RenewSession(session.hash, self.person(identity), self._sealer.seal(identity.tokens))
+        )
+        if isinstance(renewed, Refusal):
+            return user if renewed.code is RefusalCode.UNAVAILABLE else None
+        return await self._reads.run(lambda reader: reader.user(user.id))
+
+    def person(self, identity: Identity) -> Person:
+        return Person(
+            identity.issuer,
+            identity.subject,
+            identity.email,
+            identity.name,
+            identity.groups,
+            self.rules.makes_admin(identity.groups),
+        )
