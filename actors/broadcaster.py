@@ -9,6 +9,7 @@ the rest.
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -24,6 +25,7 @@ from blobforge.events import EVENT_NAMES, Event
 log = structlog.get_logger("blobforge.broadcaster")
 
 MAILBOX = 256  # commits; the broadcaster never waits for anybody, so the writer never waits long for room
+REPLAY_BYTES = 32 << 20  # of the window, whatever the number of events in it
 STATS_SECONDS = 1.0  # at most one stats_updated in this time, and only when something changed
 
 
@@ -99,11 +101,13 @@ class Broadcaster:
         self._run = secrets.token_hex(4)
         self._number = 0
         self._window: deque[Frame] = deque(maxlen=replay)
+        self._window_bytes = 0
         self._queue = queue
         self._stats = stats
         self._subscribers: set[Subscription] = set()
         self._stats_due: float | None = None
         self._stats_sent = float("-inf")
+        self._reading_stats = False
         self._closed = False
 
     @property
@@ -143,36 +147,50 @@ class Broadcaster:
         self._subscribers.clear()  # the writer still drains: its events must not meet a closed stream
 
     async def run(self) -> None:
-        while True:
-            until = self._stats_due if self._stats_due is not None else float("inf")
-            events = await self.mailbox.take(until=until)
-            if events is not None:
-                for event in events:
-                    self._send(event.name, getattr(event, "job_id", None), event)
-                if self._stats_due is None:
-                    self._stats_due = max(trio.current_time(), self._stats_sent + STATS_SECONDS)
-            elif self._stats_due is not None and trio.current_time() >= self._stats_due:
-                await self._send_stats()
+        async with trio.open_nursery() as reading:
+            while True:
+                until = self._stats_due if self._stats_due is not None else math.inf
+                events = await self.mailbox.take(until=until)
+                if events is not None:
+                    for event in events:
+                        self._send(event.name, getattr(event, "job_id", None), event)
+                    if self._stats_due is None:
+                        self._stats_due = max(trio.current_time(), self._stats_sent + STATS_SECONDS)
+                elif self._stats_due is not None and trio.current_time() >= self._stats_due:
+                    self._stats_due = None
+                    self._stats_sent = trio.current_time()
+                    # Beside this loop: whoever waits for the broadcaster waits for the writer behind it, and a slow
+                    # read must not hold up writes.
+                    if self._subscribers and not self._reading_stats:
+                        self._reading_stats = True
+                        reading.start_soon(self._send_stats)
 
     async def _send_stats(self) -> None:
-        self._stats_due = None
-        self._stats_sent = trio.current_time()
-        if not self._subscribers:
-            return  # nobody to tell; whoever comes later asks /api/stats first
         try:
             data = await self._stats()
         except Exception:
             log.exception("cannot read statistics")
-            return
-        self._send("stats_updated", None, data)
+        else:
+            self._send("stats_updated", None, data)
+        finally:
+            self._reading_stats = False
 
     def _send(self, name: str, job_id: int | None, data: Any) -> None:
         assert name in EVENT_NAMES
         self._number += 1
         frame = Frame(self._number, name, job_id, self._encode(name, data))
-        self._window.append(frame)
+        self._remember(frame)
         for subscription in self._subscribers:
             subscription.offer(frame)
+
+    def _remember(self, frame: Frame) -> None:
+        """Keep the frame for those who come back: as many as fit, by number and by size."""
+        if len(self._window) == self._window.maxlen:
+            self._window_bytes -= len(self._window[0].data)
+        self._window.append(frame)
+        self._window_bytes += len(frame.data)
+        while self._window_bytes > REPLAY_BYTES:
+            self._window_bytes -= len(self._window.popleft().data)
 
     def resync_frame(self) -> bytes:
         """Tells a client that it has missed events. Its id lets it go on from here."""

@@ -2,7 +2,7 @@
 
 It hears of every sign of life from the commits that hold it, sleeps until the next deadline, and then asks the
 writer to expire what has stayed silent. The writer looks once more, in the transaction: a heartbeat that was
-committed meanwhile wins.
+committed meanwhile wins. Each is tried by itself there, so that one odd row does not keep the others alive.
 
 Deadlines run on the monotonic clock; a start gives each one fresh period. And a server that was itself asleep
 (stopped, swapped out, its disk stuck) cannot say that others were silent: it grants a fresh period then too.
@@ -35,6 +35,7 @@ from blobforge.events import (
     SourceSettled,
     WorkerGone,
     WorkerSeen,
+    WritesResumed,
 )
 from blobforge.refusals import Refusal
 
@@ -43,9 +44,12 @@ O = TypeVar("O")  # noqa: E741 - the outcome
 
 MAILBOX = 1  # only ever nudged; what it is told comes by the board
 LARGEST_REAP = 500  # expiries in one transaction, so that heartbeats behind it do not wait long
-TRY_AGAIN_SECONDS = 5.0  # after a commit that failed
+TRY_AGAIN_SECONDS = 5.0  # for uploads, after a commit that failed
 PURGE_SECONDS = 3600.0
-OVERSLEPT_SHARE = 0.25  # of the worker timeout: that late, and the fault is ours
+PULSE_SHARE = 1 / 8  # of the worker timeout: it never sleeps longer, so as to notice when it was stopped
+OVERSLEPT_SHARE = 1 / 4  # of the worker timeout: stopped for that long, and everybody gets a fresh period
+SETTLE_AFTER = 1.0  # seconds; stopped for less than the above, two heartbeats' time is enough to be heard
+SETTLE_SHARE = 1 / 3
 
 
 class Reaper:
@@ -89,22 +93,29 @@ class Reaper:
 
     async def run(self) -> None:
         while True:
+            now = trio.current_time()
             wake = min(self._leases.next(), self._workers.next(), self._uploads.next(), self._purge_at)
-            slept_from = trio.current_time()
-            await self.mailbox.take(until=wake)
+            # The pulse is how it notices that it was stopped: the later it comes, the longer that was.
+            planned = max(now, min(wake, now + self._worker_timeout * PULSE_SHARE))
+            await self.mailbox.take(until=planned)
             self._heed(self.board.take())
-            self._forgive_oversleeping(max(wake, slept_from))
+            self._forgive_oversleeping(trio.current_time() - planned)
             await self._expire_leases()
             await self._expire_workers()
             await self._expire_uploads()
             await self._purge()
 
-    def _forgive_oversleeping(self, planned: float) -> None:
-        late = trio.current_time() - planned
-        if late < self._worker_timeout * OVERSLEPT_SHARE:
-            return
-        log.warning("the server itself was stopped; every lease gets a fresh period", late_seconds=round(late, 1))
-        until = trio.current_time() + self._worker_timeout
+    def _forgive_oversleeping(self, late: float) -> None:
+        """What was said to us while we were stopped still waits in the sockets: hear it before judging anybody."""
+        if late >= self._worker_timeout * OVERSLEPT_SHARE:
+            log.warning("the server itself was stopped; every lease gets a fresh period", seconds=round(late, 1))
+            self._grant_all(self._worker_timeout)
+        elif late >= min(SETTLE_AFTER, self._worker_timeout * OVERSLEPT_SHARE):
+            self._grant_all(self._worker_timeout * SETTLE_SHARE)
+
+    def _grant_all(self, seconds: float) -> None:
+        """No lease and no worker expires before so many seconds from now."""
+        until = trio.current_time() + seconds
         self._leases.postpone_all(until)
         self._workers.postpone_all(until)
 
@@ -124,6 +135,9 @@ class Reaper:
                     self._uploads.set(job_id, now + self._upload_timeout, None)
                 case SourceSettled(job_id=job_id):
                     self._uploads.drop(job_id)
+                case WritesResumed():
+                    # Nobody's heartbeat could be committed for a while: that is our silence, not theirs.
+                    self._grant_all(self._worker_timeout)
                 case _:
                     pass  # the business of other actors
 
@@ -134,7 +148,7 @@ class Reaper:
         outcome = await self._ask(ExpireLeases(tuple(silent for _, silent in due)))
         if outcome is None:
             for job_id, silent in due:
-                self._leases.set(job_id, trio.current_time() + TRY_AGAIN_SECONDS, silent)
+                self._leases.set(job_id, trio.current_time() + self._worker_timeout, silent)
         else:
             self.expired_leases += outcome.count
 
@@ -142,7 +156,7 @@ class Reaper:
         due = self._workers.take_due(trio.current_time(), LARGEST_REAP)
         if due and await self._ask(ExpireWorkers(tuple(silent for _, silent in due))) is None:
             for worker_id, silent in due:
-                self._workers.set(worker_id, trio.current_time() + TRY_AGAIN_SECONDS, silent)
+                self._workers.set(worker_id, trio.current_time() + self._worker_timeout, silent)
 
     async def _expire_uploads(self) -> None:
         due = self._uploads.take_due(trio.current_time(), LARGEST_REAP)
@@ -157,6 +171,10 @@ class Reaper:
             await self._ask(Purge(self._session_idle))
 
     async def _ask(self, message: Message[O]) -> O | None:
-        """The outcome, or None when the writer could not commit."""
-        outcome = await ask(self._writer, message)
+        """The outcome, or None when the writer could not commit, or met a bug: then it is tried again later."""
+        try:
+            outcome = await ask(self._writer, message)
+        except Exception:
+            log.exception("cannot expire", message=type(message).__name__)
+            return None
         return None if isinstance(outcome, Refusal) else outcome

@@ -1,8 +1,8 @@
 """The scheduler. State owned here: who waits for work, which types are known to have none, and when back-offs end.
 
 Which job goes to whom is decided by the writer's transaction, in the order of the index (effects/claims.py); the
-scheduler decides when to ask. Nobody polls: a claim is sent on at once unless its types are known to be empty,
-and then it waits here until a commit makes a job of its type ready, or its time is over.
+scheduler decides when to ask. Nobody polls: a claim is sent on at once; when there was nothing for it, it waits
+here until a commit makes a job of its type ready, or its time is over.
 
 What keeps waiters from being forgotten: while a type may have work and somebody waits for it, at least one claim
 for that type is with the writer. Only an empty answer makes a type "dry", and only if nothing became ready since
@@ -14,12 +14,13 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
 import trio
 from msgspec.structs import replace
+from sortedcontainers import SortedDict
 
 from actors.mailbox import Board, Callback, Envelope, Mailbox, Reply
 from actors.messages import Claim, DueRetry, Expired, Granted, Release, WakeRetries
@@ -28,6 +29,7 @@ from blobforge.refusals import Refusal, RefusalCode
 
 # Every long poll of the fleet stands here at most once, before it is moved to the waiters.
 MAILBOX = 4096
+MOST_DRY = 10_000  # types that are known to be empty; clients may name any
 LARGEST_WAKE = 500  # back-offs ended in one transaction
 TRY_AGAIN_SECONDS = 5.0  # after a commit that failed
 
@@ -35,14 +37,16 @@ CLOSING = Refusal(RefusalCode.SHUTTING_DOWN, "The server is shutting down. Claim
 
 
 class Waiter:
-    """One claim and where it stands. `announced` is how many ready jobs of each type had been heard of when it
+    """One claim and where it stands. `arrival` numbers the claims as they came. `announced` is how many ready jobs
+    of each type had been heard of when it
     was last sent on; `waits` is whether it is here, and not with the writer; `timed` is whether its deadline, which
     never moves, is in the heap."""
 
-    __slots__ = ("announced", "claim", "deadline", "repeat", "reply", "timed", "waits")
+    __slots__ = ("announced", "arrival", "claim", "deadline", "repeat", "reply", "timed", "waits")
 
-    def __init__(self, envelope: Envelope[Granted], deadline: float) -> None:
+    def __init__(self, envelope: Envelope[Granted], arrival: int, deadline: float) -> None:
         assert isinstance(envelope.message, Claim)
+        self.arrival = arrival
         self.claim: Claim = envelope.message
         self.reply = envelope.reply
         self.repeat = envelope.repeat
@@ -57,8 +61,9 @@ class Scheduler:
         self.mailbox: Mailbox[Envelope[Any]] = Mailbox(MAILBOX)
         self.board: Board[Envelope[Any]] = Board(self.mailbox)
         self._writer = writer
-        self._order = itertools.count()  # breaks ties in the heaps
-        self._queues: dict[str, OrderedDict[Waiter, None]] = {}  # by type, oldest first; a waiter stands in each
+        self._arrivals = itertools.count()
+        # By type, and in it by arrival: who got nothing goes back to the place that he had. A waiter stands in each.
+        self._queues: dict[str, SortedDict[int, Waiter]] = {}
         self._deadlines: list[tuple[float, int, Waiter]] = []
         self._dry: set[str] = set()
         self._announced: Counter[str] = Counter()
@@ -73,10 +78,13 @@ class Scheduler:
         """How many long polls wait now."""
         return sum(waiter.waits for _, _, waiter in self._deadlines)
 
-    def resume(self, retries: Iterable[tuple[int, int, int]], *, now_ms: int) -> None:
-        """Take up the back-offs that a former run left: (job, attempt, not_before in ms)."""
+    def resume(self, retries: Iterable[tuple[int, int, int]], *, now_ms: int, longest: float) -> None:
+        """Take up the back-offs that a former run left: (job, attempt, not_before in ms).
+
+        `longest`, in seconds, is what a back-off can be at most: the wall clock may have jumped between the runs.
+        """
         for job_id, attempt, not_before in retries:
-            self._retry_in(max(0.0, (not_before - now_ms) / 1000), job_id, attempt)
+            self._retry_in(min(max(0.0, (not_before - now_ms) / 1000), longest), job_id, attempt)
 
     def close(self) -> None:
         """Answer every long poll with "no job" and refuse new claims. What is with the writer is still granted."""
@@ -120,17 +128,13 @@ class Scheduler:
 
     async def _arrive(self, envelope: Envelope[Granted]) -> None:
         assert isinstance(envelope.message, Claim)
-        waiter = Waiter(envelope, trio.current_time() + envelope.message.wait)
-        # A claim that may be a repetition must reach the database: it may have been given jobs before.
-        may_repeat = waiter.claim.claim_key is not None or waiter.repeat is not None
+        waiter = Waiter(envelope, next(self._arrivals), trio.current_time() + envelope.message.wait)
         if self._closing:
             waiter.reply.settle(CLOSING)
-        elif may_repeat or any(type_ not in self._dry for type_ in waiter.claim.types):
-            await self._send(waiter)
-        elif self._is_final(waiter):
-            waiter.reply.settle(Granted())
         else:
-            self._park(waiter)
+            # Once to the database even when there is no work: it knows whether this worker may ask at all, and
+            # whether it was given jobs before.
+            await self._send(waiter)
 
     # --- sending on, and waiting
 
@@ -146,26 +150,23 @@ class Scheduler:
     def _is_final(self, waiter: Waiter) -> bool:
         return self._closing or waiter.deadline <= trio.current_time()
 
-    def _park(self, waiter: Waiter, *, first: bool = False) -> None:
+    def _park(self, waiter: Waiter) -> None:
         for type_ in waiter.claim.types:
-            queue = self._queues.setdefault(type_, OrderedDict())
-            queue[waiter] = None
-            if first:
-                queue.move_to_end(waiter, last=False)
+            self._queues.setdefault(type_, SortedDict())[waiter.arrival] = waiter
         self._wait(waiter)
 
     def _wait(self, waiter: Waiter) -> None:
         waiter.waits = True
         if not waiter.timed:
             waiter.timed = True
-            heapq.heappush(self._deadlines, (waiter.deadline, next(self._order), waiter))
+            heapq.heappush(self._deadlines, (waiter.deadline, waiter.arrival, waiter))
 
     def _leave_queues(self, waiter: Waiter) -> None:
         waiter.waits = False
         for type_ in waiter.claim.types:
             queue = self._queues.get(type_)
             if queue is not None:
-                queue.pop(waiter, None)
+                queue.pop(waiter.arrival, None)
                 if not queue:
                     del self._queues[type_], self._fresh[type_]
 
@@ -178,7 +179,7 @@ class Scheduler:
     async def _take_answers(self) -> None:
         answers, self._answers = self._answers, []
         for waiter, outcome in answers:
-            self._in_flight.subtract(waiter.claim.types)
+            self._landed(waiter)
             match outcome:
                 case Granted(jobs=()):
                     self._got_nothing(waiter, outcome)
@@ -189,12 +190,15 @@ class Scheduler:
                 case _:
                     waiter.reply.settle(outcome)
 
+    def _landed(self, waiter: Waiter) -> None:
+        for type_ in waiter.claim.types:
+            self._in_flight[type_] -= 1
+            if not self._in_flight[type_]:
+                del self._in_flight[type_]
+
     def _got_nothing(self, waiter: Waiter, outcome: Granted) -> None:
         if not outcome.idle:
-            for type_ in waiter.claim.types:
-                if waiter.announced[type_] == self._announced[type_]:
-                    self._dry.add(type_)
-                    self._fresh.pop(type_, None)
+            self._note_what_was_there(waiter)
         if waiter.reply.abandoned:
             return
         if self._is_final(waiter):
@@ -203,7 +207,19 @@ class Scheduler:
             # It drains: it waits its time out where no job wakes it, lest it ask again at once.
             self._wait(waiter)
         else:
-            self._park(waiter, first=True)
+            self._park(waiter)
+
+    def _note_what_was_there(self, waiter: Waiter) -> None:
+        """Nothing: so these types are dry, as far as nothing was announced since; what was, is still to be served."""
+        if len(self._dry) > MOST_DRY:
+            self._dry.clear()  # a hint only; each type costs one claim to find out again
+        for type_ in waiter.claim.types:
+            missed = self._announced[type_] - waiter.announced[type_]
+            if not missed:
+                self._dry.add(type_)
+                self._fresh.pop(type_, None)
+            else:
+                self._fresh[type_] = max(self._fresh[type_], missed)
 
     async def _give_back(self, waiter: Waiter, outcome: Granted) -> None:
         """The client went away while its claim was being committed. One with a claim key will come and ask again."""
@@ -218,11 +234,12 @@ class Scheduler:
         """One waiter for each job that became ready, and never none while its type may have work."""
         for type_ in [type_ for type_ in self._queues if type_ not in self._dry]:
             while (queue := self._queues.get(type_)) and (self._fresh[type_] > 0 or self._in_flight[type_] == 0):
-                waiter = next(iter(queue))
+                waiter = queue.peekitem(0)[1]
                 if waiter.reply.abandoned:
                     self._leave_queues(waiter)
                     continue
-                self._fresh[type_] -= 1
+                if self._fresh[type_] > 0:
+                    self._fresh[type_] -= 1
                 await self._send(waiter)
 
     # --- time

@@ -18,8 +18,8 @@ from msgspec.structs import replace
 from actors.effects import perform
 from actors.effects.step import Rules, Step
 from actors.mailbox import Envelope, Mailbox
-from actors.messages import Answer, Audit, Claim, Command, Granted, Repeatable
-from blobforge.events import Event, Fact
+from actors.messages import Answer, Audit, Batch, Claim, Command, Granted, Repeatable
+from blobforge.events import Event, Fact, WritesResumed
 from blobforge.hop import Hop, in_thread
 from blobforge.people import AuditEntry
 from blobforge.refusals import Refusal, RefusalCode
@@ -64,6 +64,7 @@ class Committed(msgspec.Struct):
     answers: list[Answer | Exception]
     events: list[Event]
     facts: list[Fact]
+    wrote: bool
 
 
 class Writer:
@@ -110,11 +111,13 @@ class Writer:
         if first is STOP:
             return None
         batch = [first]
-        while len(batch) < LARGEST_BATCH and (more := self.mailbox.take_nowait()) is not None:
+        weight = _weight(first)
+        while weight < LARGEST_BATCH and (more := self.mailbox.take_nowait()) is not None:
             if more is STOP:
                 await self._commit(batch)
                 return None
             batch.append(more)
+            weight += _weight(more)
         return batch
 
     async def _commit(self, batch: list[Envelope[Any]]) -> None:
@@ -134,9 +137,11 @@ class Writer:
             for envelope in batch:
                 envelope.reply.fail(error)
             return
-        if self.failing:
+        if self.failing and done.wrote:
+            # Only a transaction that wrote shows it: an empty one succeeds on a full disk, too.
             log.info("can commit again")
-        self.failing = False
+            self.failing = False
+            done.facts.insert(0, WritesResumed())
         self.commits += 1
         self.committed_messages += len(batch)
         # Facts first: whoever is answered now and asks again finds the actors informed.
@@ -164,7 +169,7 @@ class Writer:
                     # A bug in one effect; its savepoint is undone, the others are not to suffer.
                     log.exception("effect failed", message=type(envelope.message).__name__)
                     answers.append(error)
-        return Committed(answers, step.events, step.facts)
+        return Committed(answers, step.events, step.facts, self._store.wrote)
 
     def _answer(self, step: Step, envelope: Envelope[Any]) -> Answer:
         message = cast(Command, envelope.message)
@@ -205,6 +210,12 @@ class Writer:
             del step.events[events:], step.facts[facts:]
             raise
         return answer
+
+
+def _weight(envelope: Envelope[Any]) -> int:
+    """How many effects a message is."""
+    message = envelope.message
+    return len(message.items) if isinstance(message, Batch) else 1
 
 
 def _entry(audit: Audit, now: int) -> AuditEntry:

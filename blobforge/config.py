@@ -130,6 +130,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_long_polls_per_address: Annotated[
         Count, _doc("Claims that wait at once from one address", group="limits")
     ] = 12_000
+    max_types: Annotated[int, Meta(ge=1, le=1000), _doc("Different job types", group="limits")] = 200
     event_replay: Annotated[Count, _doc("Events kept for clients that come back", group="limits")] = 10_000
     event_queue: Annotated[Count, _doc("Events queued for a slow client before it must resync", group="limits")] = (
         1000

@@ -156,5 +156,9 @@ class OutputUnchecked(Fact, frozen=True):
     key: str
 
 
+class WritesResumed(Fact, frozen=True):
+    """The writer can commit again after it could not for a while."""
+
+
 class AccessChanged(Fact, frozen=True):
     """A token or a worker credential was made, changed or revoked: forget what was cached."""

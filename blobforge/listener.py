@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import socket
 
 from hypercorn.config import Config
@@ -62,6 +63,6 @@ def http_settings(settings: Settings) -> Config:
     config.keep_alive_timeout = KEEP_ALIVE_SECONDS
     config.keep_alive_max_requests = 10**9  # a worker keeps its connection for days
     config.include_server_header = False
-    config.errorlog = None
+    config.errorlog = logging.getLogger("hypercorn.error")
     config.accesslog = None
     return config

@@ -47,6 +47,7 @@ from web.auth.keyring import FirstLink, Keyring
 from web.auth.oidc import Provider, ProviderSettings
 from web.auth.sessions import Sealer, Sessions
 from web.auth.throttle import Throttle
+from web.checkup import Checkup
 from web.limits import Limit
 from web.metrics import Metrics
 from web.reads import ReadPool
@@ -139,7 +140,7 @@ class Parts:
                 max_losses=settings.max_losses,
             ),
             max_attempts=settings.max_attempts,
-            worker_timeout=settings.worker_timeout,
+            max_types=settings.max_types,
         )
         self.broadcaster = Broadcaster(
             replay=settings.event_replay,
@@ -174,6 +175,7 @@ class Parts:
             objects=objects,
             keyring=keyring,
             metrics=self._metrics(),
+            checkup=Checkup(),
             sessions=sessions,
             provider=provider,
             sealer=sealer,
@@ -241,7 +243,9 @@ async def _resume(parts: Parts) -> None:
     retries = await parts.reads.run(lambda reader: reader.waiting_retries())
     parts.reaper.resume(running=leases, workers=workers, uploads=sources, now_ms=now)
     parts.intake.resume(sources=sources, outputs=outputs)
-    parts.scheduler.resume(retries, now_ms=now)
+    settings = parts.services.settings
+    longest = settings.retry_backoff_max * (1 + settings.retry_jitter)
+    parts.scheduler.resume(retries, now_ms=now, longest=longest)
     if leases:
         log.info("leases get a fresh period", jobs=len(leases))
 
@@ -293,7 +297,9 @@ async def _admin_token(settings: Settings, parts: Parts) -> str:
         token = path.read_text().strip() if path.exists() else ""
     if not token:
         token = new_token()
-    if not settings.admin_token:
+    if settings.admin_token:
+        path.unlink(missing_ok=True)  # what it held is revoked
+    else:
         datadir.write_private(path, token + "\n")
     outcome = await ask(parts.writer.mailbox, EnsureAdminToken(name, hash_secret(token), shown_prefix(token)))
     if isinstance(outcome, Refusal):

@@ -38,12 +38,20 @@ class Worker(msgspec.Struct, frozen=True):
     token_id: int | None = None
     secret_hash: str | None = None
     drain: bool = False
+    registered: bool = False
 
 
 def no_such_worker(worker_id: str) -> Refusal:
     return Refusal(
         RefusalCode.NO_SUCH_WORKER,
         f"No worker {worker_id!r} is registered. Register it first: POST /api/workers/register.",
+    )
+
+
+def not_registered(worker_id: str) -> Refusal:
+    return Refusal(
+        RefusalCode.NO_SUCH_WORKER,
+        f"Worker {worker_id!r} is not registered now. Register it first: POST /api/workers/register.",
     )
 
 
@@ -67,6 +75,5 @@ def may_act(worker: Worker, caller: Caller) -> Refusal | None:
 
 
 def gets_work(worker: Worker) -> bool:
-    """Whether jobs may be handed to this worker. An offline one is back by the very act of asking, but a drain
-    outlives the silence."""
-    return worker.enabled and not worker.drain and worker.status is not WorkerStatus.DRAINING
+    """Whether jobs may be handed to this worker, which is there: it has just asked."""
+    return worker.enabled and not worker.drain

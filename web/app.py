@@ -17,7 +17,7 @@ from actors.messages import SourceArrived
 from blobforge.objects import ObjectInfo
 from blobforge.objects.keys import is_source_key
 from blobforge.objects.local import LocalStore
-from web import events
+from web import bodies, events
 from web.api import ROUTES as API_ROUTES
 from web.api import openapi
 from web.auth import login
@@ -63,6 +63,7 @@ def routes() -> list[Route]:
 def make_app(services: Services) -> QuartTrio:
     """The app. It holds no state of its own: all of it is in `services`."""
     app = QuartTrio("web", static_folder="static", template_folder="templates")
+    bodies.install(app)
     app.config["MAX_CONTENT_LENGTH"] = services.settings.max_body
     app.config["BODY_TIMEOUT"] = services.settings.request_timeout
     app.url_map.converters["id"] = IdConverter

@@ -3,13 +3,14 @@
 Quart (0.22) reads a whole body into memory as fast as it comes, whether or not the handler iterates over it, and
 fixes its limit before any handler runs. For uploads of many GiB onto a disk slower than the network that ends in
 the out-of-memory killer. `StreamingConnection` gives uploads to the object routes a body of bounded size instead,
-without Quart's limit: their handler has its own. All other requests stay as Quart makes them.
+without Quart's limit: their handler has its own. All other requests stay as Quart makes them. For every response, it
+also makes sure that Hypercorn gets to end it.
 """
 
 from __future__ import annotations
 
 import trio
-from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable
+from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, ASGISendEvent
 from quart import Quart
 from quart.typing import ResponseTypes
 from quart.wrappers import Request
@@ -55,7 +56,7 @@ class StreamedBody(TrioBody):
 
 
 class StreamingConnection(TrioASGIHTTPConnection):
-    """Quart-Trio's connection, with a StreamedBody for uploads below `/objects/`."""
+    """Quart-Trio's connection, with a StreamedBody for uploads below `/objects/`, and responses that end whole."""
 
     _upload: StreamedBody | None = None
 
@@ -87,7 +88,19 @@ class StreamingConnection(TrioASGIHTTPConnection):
         # a handler that is done, that message would wait for ever, and the connection with it.
         if self._upload is not None:
             self._upload.discard()
-        await super()._send_response(send, response)
+
+        async def send_whole(message: ASGISendEvent) -> None:
+            last = message["type"] == "http.response.body" and not message.get("more_body", False)
+            try:
+                # With the last message Hypercorn ends the request, of which `handle_messages` hears as a disconnect
+                # and cancels us, while Hypercorn is still about to set the connection's idle timeout: without the
+                # shield that is lost, the connection is kept for ever, and a shutdown waits for it.
+                with trio.CancelScope(shield=last):
+                    await send(message)
+            except trio.BusyResourceError:
+                return  # the client has gone, and Hypercorn is just closing the connection
+
+        await super()._send_response(send_whole, response)
 
 
 def install(app: object) -> None:

@@ -11,8 +11,17 @@ from werkzeug.datastructures import MultiDict
 from blobforge.refusals import Refusal, RefusalCode
 
 DEEPEST = 64  # levels of arrays and objects
-_STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+# Possessive, and content with a string that never ends: a hostile body must not make it go back and try again.
+_STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
 _AT = re.compile(r" - at `\$\.?(.*)`$")
+
+
+class Oversized(Exception):
+    """A member of the body is larger than what is kept of it. Answered as 422."""
+
+    def __init__(self, field: str, size: int, most: int) -> None:
+        super().__init__(f"{field}: {size} bytes of JSON, and at most {most} are kept")
+        self.field = field
 
 
 def json_body(body: bytes, content_type: str | None, decoder: msgspec.json.Decoder[Any]) -> Any | Refusal:
@@ -24,7 +33,7 @@ def json_body(body: bytes, content_type: str | None, decoder: msgspec.json.Decod
             RefusalCode.NOT_JSON,
             f"Send JSON with `Content-Type: application/json`, not {content_type or 'nothing'!r}.",
         )
-    if body.count(b"[") + body.count(b"{") > DEEPEST and _depth(body) > DEEPEST:
+    if body.count(b"[") + body.count(b"{") > DEEPEST and _too_deep(body):
         return Refusal(RefusalCode.MALFORMED, f"The body nests deeper than {DEEPEST} levels.")
     try:
         body.decode()  # parts that are kept as they come are not looked into by the decoder
@@ -65,13 +74,14 @@ def _is_json(content_type: str | None) -> bool:
     return kind == "application/json" or kind.endswith("+json")
 
 
-def _depth(body: bytes) -> int:
-    deepest = depth = 0
+def _too_deep(body: bytes) -> bool:
+    depth = 0
     for match in _STRING_OR_BRACKET.finditer(body):
         mark = match[0]
         if mark in (b"[", b"{"):
             depth += 1
-            deepest = max(deepest, depth)
+            if depth > DEEPEST:
+                return True
         elif mark in (b"]", b"}"):
             depth -= 1
-    return deepest
+    return False

@@ -20,7 +20,7 @@ from actors.messages import Audit, Done, Ping, Repeatable
 from blobforge.access import Caller, Scope
 from blobforge.refusals import Refusal, RefusalCode
 from web.auth.credentials import authenticate, claimed
-from web.decode import json_body
+from web.decode import Oversized, json_body
 from web.problems import internal_error, refused
 from web.routing import Access, Answer, Call, Route
 from web.services import Services
@@ -50,6 +50,9 @@ def view(route: Route, services: Services) -> Callable[..., Awaitable[Response]]
                 response = _respond(outcome, route, request_id)
         except HTTPException as error:
             response = http_problem(error, request_id)
+        except Oversized as error:
+            refusal = Refusal(RefusalCode.INVALID, f"{error}.", field=error.field)
+            response = refused(refusal, instance=request.path, request_id=request_id)
         except Exception:
             log.exception("unhandled error", route=route.name, request_id=request_id)
             response = internal_error(instance=request.path, request_id=request_id)

@@ -56,9 +56,6 @@ async def events(call: Call) -> Response | Refusal:
         headers=HEADERS,
         content_type=CONTENT_TYPE,
     )
-    if call.request.http_version.startswith("1"):
-        # A connection that has carried a stream carries nothing after it: kept open, it would hold up a shutdown.
-        response.headers["Connection"] = "close"
     response.timeout = None  # Quart would end it after a minute
     return response
 

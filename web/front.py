@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from functools import partial
 
+import structlog
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
@@ -21,6 +22,8 @@ from hypercorn.typing import ConnectionState, LifespanState
 from quart_trio import QuartTrio
 
 from web.limits import Limit
+
+log = structlog.get_logger("blobforge.http")
 
 
 class CappedListener(trio.abc.Listener[trio.SocketStream]):
@@ -73,6 +76,10 @@ async def serve(
     async def connection(stream: trio.SocketStream) -> None:
         try:
             await TCPServer(wrapped, config, context, ConnectionState(state.copy()), stream)  # type: ignore[arg-type]  # plain works, too
+        except* Exception as errors:
+            # What a client brings about ends its own connection and nobody else's. Hypercorn lets some of it out: one
+            # that closes in the middle of its body, while it is being answered, would take the whole server down.
+            log.warning("a connection broke off", error=repr(errors.exceptions[0]))
         finally:
             listener.release(stream)
 

@@ -14,6 +14,7 @@ from web.auth.keyring import FirstLink, Keyring
 from web.auth.oidc import Provider
 from web.auth.sessions import Sealer, Sessions
 from web.auth.throttle import Throttle
+from web.checkup import Checkup
 from web.limits import Limit
 from web.metrics import Metrics
 from web.reads import ReadPool
@@ -33,6 +34,7 @@ class Services:
     objects: ObjectStore
     keyring: Keyring
     metrics: Metrics
+    checkup: Checkup
     sessions: Sessions
     provider: Provider | None
     sealer: Sealer

@@ -153,7 +153,10 @@ def apply(step: Step, message: Command) -> Answer:  # noqa: PLR0912 - one row a 
             return people.end_session(step, message)
         case EndSessions():
             return people.end_sessions(step, message)
-        case Ping() | Note():
+        case Ping():
+            step.store.pulse(now=step.now)
+            return Done()
+        case Note():
             return Done()
         case _:
             assert_never(message)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from actors.effects.step import Step
 from actors.messages import CreateToken, DeleteToken, Done, EnsureAdminToken, TokenCreated, TouchTokens
 from blobforge.access import Scope, Token
@@ -9,7 +11,14 @@ from blobforge.events import AccessChanged
 from blobforge.refusals import Refusal, RefusalCode
 
 
-def create_token(step: Step, message: CreateToken) -> TokenCreated:
+def create_token(step: Step, message: CreateToken) -> TokenCreated | Refusal:
+    if step.store.token_by_hash(message.hash) is not None:
+        # The secret was derived from an Idempotency-Key whose record has been forgotten since.
+        return Refusal(
+            RefusalCode.IDEMPOTENCY_MISMATCH,
+            "This Idempotency-Key made a token before. Use a new key.",
+            field="Idempotency-Key",
+        )
     token_id = step.store.insert_token(
         Token(0, message.name, message.hash, message.prefix, message.scopes, step.now, message.expires_at)
     )
@@ -18,14 +27,17 @@ def create_token(step: Step, message: CreateToken) -> TokenCreated:
 
 
 def ensure_admin_token(step: Step, message: EnsureAdminToken) -> TokenCreated:
-    """The token is there and an administrator's, whoever may have changed it since."""
-    known = step.store.token_by_hash(message.hash)
-    if known is None:
-        admin = CreateToken(message.name, message.hash, message.prefix, frozenset({Scope.ADMIN}))
-        return create_token(step, admin)
-    step.store.make_token_admin(known)
+    """The token is there and an administrator's, whoever may have changed it since; those from before are revoked."""
+    step.store.delete_start_tokens(but=message.hash)
     step.facts.append(AccessChanged())
-    return TokenCreated(known.id, known.name)
+    known = step.store.token_by_hash(message.hash)
+    if known is not None:
+        step.store.make_token_admin(known)
+        return TokenCreated(known.id, known.name)
+    token = Token(0, message.name, message.hash, message.prefix, frozenset({Scope.ADMIN}), step.now)
+    token_id = step.store.insert_token(token)
+    step.store.make_token_admin(msgspec.structs.replace(token, id=token_id))
+    return TokenCreated(token_id, message.name)
 
 
 def delete_token(step: Step, message: DeleteToken) -> Done | Refusal:

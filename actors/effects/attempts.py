@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+from functools import partial
+
 from actors.effects import claims
+from actors.effects.returns import back_in_queue
 from actors.effects.step import Step
 from actors.messages import (
     AttemptFailed,
@@ -17,6 +21,7 @@ from actors.messages import (
     Release,
     Released,
     Seen,
+    Silent,
 )
 from blobforge import job as rules
 from blobforge.access import Caller
@@ -65,11 +70,24 @@ def complete(step: Step, message: Complete) -> Completed | Refusal:
 
 
 def _claim_next(step: Step, message: Complete, job: Job) -> Granted:
-    """The next job of the same type, for the same worker. A completion that is repeated gets the same one."""
-    key = f"after {message.lease}" if message.lease is not None else None
-    following = claims.claim(step, Claim(message.caller, message.worker_id, (job.type,), claim_key=key))
+    """The next job of the same type, for the same worker.
+
+    Its lease is derived from this attempt's, so that a completion that is repeated finds the job that it was given,
+    with nothing to be remembered for that.
+    """
+    lease = _lease_after(message.lease) if message.lease is not None else None
+    if lease is not None:
+        for held in step.store.jobs_of_worker(message.worker_id):
+            if held.lease == lease:
+                return Granted((held,))
+    following = claims.claim(step, Claim(message.caller, message.worker_id, (job.type,)), lease=lease)
     # The completion stands whatever becomes of the claim behind it.
     return following if isinstance(following, Granted) else Granted(idle=True)
+
+
+def _lease_after(lease: str) -> str:
+    """As unguessable as the one that it comes from, which only its holder knows."""
+    return hashlib.sha256(f"after {lease}".encode()).hexdigest()[:32]
 
 
 def _accept(step: Step, message: Complete, job: Job) -> Refusal | None:
@@ -163,49 +181,33 @@ def release(step: Step, message: Release) -> Released | Refusal:
     released = rules.release(job, worker_id=message.worker_id, lease=message.lease, now=step.now)
     if isinstance(released, Refusal):
         return released
-    _back_in_queue(step, job, released, message.reason or "given back by the worker")
+    back_in_queue(step, job, released, message.reason or "given back by the worker")
     return Released(job.id)
-
-
-def take_back_all(step: Step, worker_id: str, reason: str) -> int:
-    """Every job that this worker runs goes back to the queue at no cost; its leases are void. Returns how many."""
-    running = step.store.jobs_of_worker(worker_id)
-    for job in running:
-        returned = rules.take_back(job, now=step.now)
-        assert isinstance(returned, Job)
-        _back_in_queue(step, job, returned, reason)
-    return len(running)
-
-
-def _back_in_queue(step: Step, job: Job, returned: Job, reason: str) -> None:
-    step.store.save_job(job, returned)
-    step.store.end_attempt(returned, Outcome.RELEASED, now=step.now, error=reason)
-    step.events.append(JobUpdated(job.id, job.type, returned.status))
-    step.facts += [LeaseEnded(job.id), JobReady(job.type)]
 
 
 def expire_leases(step: Step, message: ExpireLeases) -> Expired:
     """Where a lease expires. Only if no heartbeat was committed since the reaper last heard of the attempt."""
-    count = 0
-    for silent in message.leases:
-        job = step.store.job(silent.job_id)
-        if job is None or job.attempt != silent.attempt or job.heartbeat_at != silent.beat:
-            continue
-        lost = rules.lose(job, policy=step.rules.retry, now=step.now)
-        if isinstance(lost, Refusal):
-            continue
-        step.store.save_job(job, lost)
-        step.store.end_attempt(lost, Outcome.LOST, now=step.now, kind="WorkerLost", error=lost.last_error)
-        step.facts.append(LeaseEnded(job.id))
-        if lost.status is JobStatus.PENDING:
-            step.events.append(JobUpdated(job.id, job.type, lost.status))
-            step.facts.append(JobReady(job.type))
-        else:
-            step.events.append(
-                JobFailed(job.id, job.type, lost.status, error=lost.last_error or "", worker_id=job.worker_id)
-            )
-        count += 1
-    return Expired(count)
+    return Expired(sum(step.alone(partial(_expire_lease, step, silent)) or False for silent in message.leases))
+
+
+def _expire_lease(step: Step, silent: Silent) -> bool:
+    job = step.store.job(silent.job_id)
+    if job is None or job.attempt != silent.attempt or job.heartbeat_at != silent.beat:
+        return False
+    lost = rules.lose(job, policy=step.rules.retry, now=step.now)
+    if isinstance(lost, Refusal):
+        return False
+    step.store.save_job(job, lost)
+    step.store.end_attempt(lost, Outcome.LOST, now=step.now, kind="WorkerLost", error=lost.last_error)
+    step.facts.append(LeaseEnded(job.id))
+    if lost.status is JobStatus.PENDING:
+        step.events.append(JobUpdated(job.id, job.type, lost.status))
+        step.facts.append(JobReady(job.type))
+    else:
+        step.events.append(
+            JobFailed(job.id, job.type, lost.status, error=lost.last_error or "", worker_id=job.worker_id)
+        )
+    return True
 
 
 def output_checked(step: Step, message: OutputChecked) -> Expired:

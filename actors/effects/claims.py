@@ -2,37 +2,48 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
+from actors.effects.fleet import show_life
 from actors.effects.step import Step
 from actors.messages import Claim, Granted
 from blobforge import job as rules
 from blobforge.events import JobUpdated, LeaseRenewed
 from blobforge.job import Job
 from blobforge.refusals import Refusal
-from blobforge.worker import gets_work, may_act, no_such_worker
+from blobforge.worker import WorkerStatus, gets_work, may_act, no_such_worker, not_registered
+
+LIFE_MS = 5_000  # a claim is a sign of life; written when the last one is older than this
 
 
-def claim(step: Step, message: Claim) -> Granted | Refusal:
+def claim(step: Step, message: Claim, *, lease: str | None = None) -> Granted | Refusal:
     """Hand out the next jobs in claim order, each as a new attempt with a lease of its own.
 
-    A claim that is repeated with its key gets what it was given before, as far as it still holds it.
+    A claim that is repeated with its key gets what it was given before, as far as it still holds it. `lease` is the
+    token to use, for a claim of one job.
     """
     worker = step.store.worker(message.worker_id)
     if worker is None:
         return no_such_worker(message.worker_id)
     if refusal := may_act(worker, message.caller):
         return refusal
+    if not worker.registered:
+        return not_registered(worker.id)
+    if worker.status is WorkerStatus.OFFLINE or step.now - (worker.last_heartbeat or 0) >= LIFE_MS:
+        worker = show_life(step, worker)
     if message.claim_key is not None and (again := _given_before(step, message)):
         return Granted(tuple(again))
     if not gets_work(worker):
         return Granted(idle=True)
-    granted = [_grant(step, job, message.worker_id) for job in step.store.pick_ready(message.types, message.limit)]
+    picked = step.store.pick_ready(message.types, message.limit)
+    granted = [_grant(step, job, message.worker_id, lease or step.new_lease()) for job in picked]
     if granted and message.claim_key is not None:
         step.store.remember_claim(message.worker_id, message.claim_key, granted, now=step.now)
     return Granted(tuple(granted))
 
 
-def _grant(step: Step, job: Job, worker_id: str) -> Job:
-    running = rules.claim(job, worker_id=worker_id, lease=step.new_lease(), now=step.now)
+def _grant(step: Step, job: Job, worker_id: str, lease: str) -> Job:
+    running = rules.claim(job, worker_id=worker_id, lease=lease, now=step.now)
     step.store.save_job(job, running)
     step.store.start_attempt(running)
     step.events.append(JobUpdated(running.id, running.type, running.status, worker_id=worker_id))
@@ -49,5 +60,5 @@ def _given_before(step: Step, message: Claim) -> list[Job]:
         if job is not None and job.attempt == attempt and rules.holds(job, worker_id=message.worker_id, lease=None):
             step.store.beat_job(job, progress=None, now=step.now)
             step.facts.append(LeaseRenewed(job.id, job.attempt, step.now))
-            held.append(job)
+            held.append(replace(job, heartbeat_at=step.now))
     return held

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Raw
 from msgspec.structs import replace
 
-from actors.effects.attempts import take_back_all
+from actors.effects.returns import take_back_all
 from actors.effects.step import Step
 from actors.messages import (
     CreateWorker,
@@ -25,6 +25,7 @@ from actors.messages import (
     WorkerChanged,
 )
 from blobforge import job as rules
+from blobforge.access import Caller
 from blobforge.events import (
     AccessChanged,
     JobProgress,
@@ -37,7 +38,7 @@ from blobforge.events import (
     WorkerSeen,
 )
 from blobforge.refusals import Refusal, RefusalCode
-from blobforge.worker import Worker, WorkerStatus, may_act, no_such_worker
+from blobforge.worker import Worker, WorkerStatus, may_act, no_such_worker, not_registered
 
 
 def register(step: Step, message: Register) -> Registered | Refusal:
@@ -58,12 +59,19 @@ def register(step: Step, message: Register) -> Registered | Refusal:
         step.store.save_worker(None, new)
         worker = new
     elif refusal := may_act(worker, message.caller):
-        return refusal
+        if not _orphaned(step, worker, message.caller):
+            return refusal
+        # The token that registered it is gone, so nobody speaks for it any more: the new one starts it over.
+        take_back_all(step, worker.id, "the worker was registered anew by another token")
+        adopted = replace(worker, token_id=message.caller.token_id)
+        step.store.save_worker(worker, adopted)
+        worker = adopted
     online = replace(
         worker,
         type=message.type,
         status=WorkerStatus.ONLINE,
         drain=False,
+        registered=True,
         last_heartbeat=step.now,
         updated_at=step.now,
         metadata=message.metadata,
@@ -76,6 +84,14 @@ def register(step: Step, message: Register) -> Registered | Refusal:
     return Registered(online.id)
 
 
+def _orphaned(step: Step, worker: Worker, caller: Caller) -> bool:
+    """Whether the worker belongs to a token that is no more, and a token asks for it."""
+    if not worker.enabled or worker.secret_hash is not None or worker.token_id is None or caller.token_id is None:
+        return False
+    owner = step.store.token(worker.token_id)
+    return owner is None or owner.expired(step.now)
+
+
 def heartbeat(step: Step, message: Heartbeat) -> HeartbeatSeen | Refusal:
     """A sign of life. Renews the leases of the jobs named, and says which of them are this worker's no longer."""
     worker = step.store.worker(message.worker_id)
@@ -83,22 +99,29 @@ def heartbeat(step: Step, message: Heartbeat) -> HeartbeatSeen | Refusal:
         return no_such_worker(message.worker_id)
     if refusal := may_act(worker, message.caller):
         return refusal
-    if worker.status is WorkerStatus.OFFLINE:
-        back = replace(
-            worker,
-            status=WorkerStatus.DRAINING if worker.drain else WorkerStatus.ONLINE,
-            last_heartbeat=step.now,
-            updated_at=step.now,
-        )
-        step.store.save_worker(worker, back)
-        step.events.append(WorkerDraining(back.id, back.type) if back.drain else WorkerOnline(back.id, back.type))
-        worker = back
-    else:
-        step.store.beat_worker(worker, now=step.now)
-    step.facts.append(WorkerSeen(worker.id, step.now))
+    if not worker.registered:
+        return not_registered(worker.id)
+    worker = show_life(step, worker)
     abandon = tuple(beat.job_id for beat in message.jobs if not _renew(step, worker, beat))
     renewed = step.now if len(abandon) < len(message.jobs) else None
     return HeartbeatSeen(drain=worker.drain, abandon=abandon, renewed=renewed)
+
+
+def show_life(step: Step, worker: Worker) -> Worker:
+    """The worker has called: it is there. Returns it as it is now; one that was silent is back."""
+    step.facts.append(WorkerSeen(worker.id, step.now))
+    if worker.status is not WorkerStatus.OFFLINE:
+        step.store.beat_worker(worker, now=step.now)
+        return worker
+    back = replace(
+        worker,
+        status=WorkerStatus.DRAINING if worker.drain else WorkerStatus.ONLINE,
+        last_heartbeat=step.now,
+        updated_at=step.now,
+    )
+    step.store.save_worker(worker, back)
+    step.events.append(WorkerDraining(back.id, back.type) if back.drain else WorkerOnline(back.id, back.type))
+    return back
 
 
 def _renew(step: Step, worker: Worker, beat: JobBeat) -> bool:
@@ -121,7 +144,9 @@ def unregister(step: Step, message: Unregister) -> WorkerChanged | Refusal:
     if refusal := may_act(worker, message.caller):
         return refusal
     returned = take_back_all(step, worker.id, "the worker unregistered")
-    return _changed(_go_offline(step, worker), returned)
+    gone = replace(worker, registered=False)
+    step.store.save_worker(worker, gone)
+    return _changed(_go_offline(step, gone), returned)
 
 
 def drain(step: Step, message: Drain) -> WorkerChanged | Refusal:

@@ -16,9 +16,10 @@ from blobforge import job as rules
 from blobforge.events import JobCreated, JobFailed, JobReady, JobUpdated, SourceAwaited, SourceSettled
 from blobforge.job import Job, JobStatus
 from blobforge.objects.keys import source_key
+from blobforge.refusals import Refusal, RefusalCode
 
 
-def submit(step: Step, message: Submit) -> Submitted:
+def submit(step: Step, message: Submit) -> Submitted | Refusal:
     """Make the job, or find the one that this type and source have already: one statement decides a race."""
     new = message.job
     ready = _source_ready(step, message)
@@ -29,6 +30,13 @@ def submit(step: Step, message: Submit) -> Submitted:
             existing = _revive(step, existing, ready=ready)
         upload = missing and existing.status is JobStatus.UPLOADING
         return Submitted(existing.id, True, existing.status, new.source_hash, upload)
+    if not step.store.knows_type(new.type) and step.store.count_types() >= step.rules.max_types:
+        # Lists and statistics cost as much as there are types: these are kinds of work, not labels.
+        return Refusal(
+            RefusalCode.INVALID,
+            f"There are {step.rules.max_types} job types already (BLOBFORGE_MAX_TYPES). Use tags to tell jobs apart.",
+            field="type",
+        )
     job = step.store.insert_job(
         Job(
             id=0,

@@ -48,11 +48,11 @@ def attempt(row: Row) -> Attempt:
 def worker(row: Row) -> Worker:
     (
         id_, type_, status, created, updated, name, enabled, heartbeat, metadata, labels, version, token_id,
-        secret_hash, drain,
+        secret_hash, drain, registered,
     ) = row  # fmt: skip
     return Worker(
         id_, type_, WorkerStatus(status), created, updated, name, bool(enabled), heartbeat, metadata, labels,
-        version, token_id, secret_hash, bool(drain),
+        version, token_id, secret_hash, bool(drain), bool(registered),
     )  # fmt: skip
 
 
@@ -60,7 +60,7 @@ def worker_values(worker: Worker) -> Row:
     return (
         worker.id, worker.type, worker.status, worker.created_at, worker.updated_at, worker.name,
         int(worker.enabled), worker.last_heartbeat, worker.metadata, worker.labels, worker.version,
-        worker.token_id, worker.secret_hash, int(worker.drain),
+        worker.token_id, worker.secret_hash, int(worker.drain), int(worker.registered),
     )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ ATTEMPT_COLUMNS: Final = (
 )
 WORKER_COLUMNS: Final = (
     "id, type, status, created_at, updated_at, name, enabled, last_heartbeat, metadata, labels, version,"
-    " token_id, secret_hash, drain"
+    " token_id, secret_hash, drain, registered"
 )
 USER_COLUMNS: Final = "id, issuer, subject, email, name, groups, is_admin, created_at, last_login_at"
 SESSION_COLUMNS: Final = (
@@ -68,12 +68,12 @@ UNCHECKED_OUTPUTS: Final = "SELECT job_id, attempt, key FROM files WHERE checked
 WORKER: Final = f"SELECT {WORKER_COLUMNS} FROM workers WHERE id = ?"
 WORKERS: Final = f"SELECT {WORKER_COLUMNS} FROM workers ORDER BY id"
 SAVE_WORKER: Final = f"""
-    INSERT INTO workers ({WORKER_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    INSERT INTO workers ({WORKER_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (id) DO UPDATE SET type = excluded.type, status = excluded.status,
         updated_at = excluded.updated_at, name = excluded.name, enabled = excluded.enabled,
         last_heartbeat = excluded.last_heartbeat, metadata = excluded.metadata, labels = excluded.labels,
         version = excluded.version, token_id = excluded.token_id, secret_hash = excluded.secret_hash,
-        drain = excluded.drain"""
+        drain = excluded.drain, registered = excluded.registered"""
 BEAT_WORKER: Final = "UPDATE workers SET last_heartbeat = ?, updated_at = ? WHERE id = ?"
 DELETE_WORKER: Final = "DELETE FROM workers WHERE id = ?"
 RUNNING_BY_WORKER: Final = "SELECT worker_id, id FROM jobs WHERE status = 'running' ORDER BY worker_id, id"
@@ -95,7 +95,8 @@ TOKEN_BY_HASH: Final = f"SELECT {TOKEN_COLUMNS} FROM tokens WHERE hash = ?"
 TOKENS: Final = f"SELECT {TOKEN_COLUMNS} FROM tokens ORDER BY id"
 INSERT_TOKEN: Final = """
     INSERT INTO tokens (name, hash, prefix, scopes, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)"""
-REPLACE_TOKEN_SCOPES: Final = "UPDATE tokens SET scopes = ?, expires_at = NULL WHERE id = ?"
+MAKE_START_TOKEN: Final = "UPDATE tokens SET scopes = ?, expires_at = NULL, origin = 'start' WHERE id = ?"
+DELETE_START_TOKENS: Final = "DELETE FROM tokens WHERE origin = 'start' AND hash <> ?"
 DELETE_TOKEN: Final = "DELETE FROM tokens WHERE id = ?"
 TOUCH_TOKEN: Final = "UPDATE tokens SET last_used_at = ? WHERE id = ?"
 
@@ -156,4 +157,6 @@ WAITING_RETRIES: Final = "SELECT id, attempt, not_before FROM jobs WHERE status 
 AWAITED_SOURCES: Final = "SELECT id, source_hash, created_at FROM jobs WHERE status = 'uploading'"
 LIVE_WORKERS: Final = "SELECT id, last_heartbeat FROM workers WHERE status <> 'offline'"
 
+TYPES: Final = "SELECT DISTINCT type FROM job_counts"
+PULSE: Final = "INSERT INTO pulse (id, at) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET at = excluded.at"
 SANITY: Final = "SELECT 1"

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from heapq import merge
 from itertools import islice
+from typing import Any
 
 import apsw
 import msgspec
@@ -24,7 +25,10 @@ from blobforge.store import rows, sql
 from blobforge.worker import Worker
 
 MINUTE_MS = 60_000
-OUTAGES = (apsw.FullError, apsw.IOError, apsw.BusyError, apsw.ReadOnlyError)  # nobody's request is to blame
+# Nobody's request is to blame for these.
+OUTAGES = (
+    apsw.FullError, apsw.IOError, apsw.BusyError, apsw.ReadOnlyError, apsw.NoMemError, apsw.CantOpenError,
+)  # fmt: skip
 
 
 class StaleState(Exception):
@@ -48,16 +52,18 @@ class Store:
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._db = connection
-        self._jobs_delta: Counter[tuple[str, str, int]] = Counter()
-        self._workers_delta: Counter[str] = Counter()
-        self._rates: Counter[tuple[int, str, str]] = Counter()
+        # (kind, key, +1 or -1), in the order in which they happened: an effect that is undone takes its tail along.
+        self._changes: list[tuple[str, tuple[Any, ...], int]] = []
+        self._types: set[str] | None = None  # read when needed, forgotten when anything is undone
+        self._before = 0
 
     # --- transactions
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All or nothing. Raises StoreUnavailable when SQLite cannot begin or commit."""
-        self._clear_counts()
+        self._changes.clear()
+        self._before = self._db.total_changes()
         try:
             self._db.execute("BEGIN IMMEDIATE")
         except apsw.Error as error:
@@ -67,6 +73,7 @@ class Store:
             self._write_counts()
             self._db.execute("COMMIT")
         except BaseException as error:
+            self._types = None
             if self._db.in_transaction:  # SQLite has rolled back by itself after some errors
                 self._db.execute("ROLLBACK")
             if isinstance(error, OUTAGES):
@@ -79,7 +86,7 @@ class Store:
 
         Raises StoreUnavailable for what no effect is to blame for: then the whole transaction is lost.
         """
-        saved = (self._jobs_delta.copy(), self._workers_delta.copy(), self._rates.copy())
+        changes = len(self._changes)
         try:
             self._db.execute("SAVEPOINT effect")
             yield
@@ -89,10 +96,16 @@ class Store:
         except BaseException as error:
             if isinstance(error, OUTAGES) or not self._db.in_transaction:
                 raise StoreUnavailable(str(error)) from error
-            self._jobs_delta, self._workers_delta, self._rates = saved
+            del self._changes[changes:]
+            self._types = None
             self._db.execute("ROLLBACK TO effect")
             self._db.execute("RELEASE effect")
             raise
+
+    @property
+    def wrote(self) -> bool:
+        """Whether the last transaction changed anything."""
+        return self._db.total_changes() != self._before
 
     def close(self) -> None:
         self._db.close()
@@ -121,8 +134,21 @@ class Store:
         """The next jobs to hand out: urgent first, then the oldest, over all `types` together."""
         if len(types) == 1:
             return [rows.job(row) for row in self._rows(sql.PICK_READY, (types[0], limit))]
-        each = [[rows.job(row) for row in self._rows(sql.PICK_READY, (type_, limit))] for type_ in set(types)]
+        # Lazily, a cursor for each type: no more rows are read than are handed out, and one for each type.
+        each = [map(rows.job, self._db.cursor().execute(sql.PICK_READY, (type_, limit))) for type_ in set(types)]
         return list(islice(merge(*each, key=lambda job: (job.priority, job.id)), limit))
+
+    def knows_type(self, type_: str) -> bool:
+        """Whether there is, or was, a job of this type."""
+        return type_ in self._known_types()
+
+    def count_types(self) -> int:
+        return len(self._known_types())
+
+    def _known_types(self) -> set[str]:
+        if self._types is None:
+            self._types = {row[0] for row in self._rows(sql.TYPES, ())}
+        return self._types
 
     def jobs_of_worker(self, worker_id: str) -> list[Job]:
         """The jobs that this worker runs now."""
@@ -138,9 +164,10 @@ class Store:
             ),
         )  # fmt: skip
         stored = replace(job, id=self._db.last_insert_rowid())
+        self._known_types().add(job.type)
         for tag in job.tags:
             self._db.execute(sql.INSERT_JOB_TAG, (tag, stored.id))
-        self._jobs_delta[job.status, job.type, job.priority] += 1
+        self._changes.append(("job", (job.status, job.type, job.priority), +1))
         return stored
 
     def save_job(self, before: Job, after: Job) -> None:
@@ -148,8 +175,8 @@ class Store:
         self._db.execute(sql.UPDATE_JOB, rows.job_update(before, after))
         if self._db.changes() != 1:
             raise StaleState(f"job {before.id} was no longer {before.status} (attempt {before.attempt})")
-        self._jobs_delta[before.status, before.type, before.priority] -= 1
-        self._jobs_delta[after.status, after.type, after.priority] += 1
+        self._changes.append(("job", (before.status, before.type, before.priority), -1))
+        self._changes.append(("job", (after.status, after.type, after.priority), +1))
 
     def beat_job(self, job: Job, *, progress: str | None, now: int) -> None:
         """Renew the lease of a running attempt and keep its progress, where it sent any."""
@@ -179,7 +206,7 @@ class Store:
     ) -> None:
         """Write how the job's latest attempt ended; a late completion writes over `lost`."""
         self._db.execute(sql.END_ATTEMPT, (now, outcome, kind, error, traceback, log_tail, job.id, job.attempt))
-        self._rates[now // MINUTE_MS, job.type, outcome] += 1
+        self._changes.append(("rate", (now // MINUTE_MS, job.type, outcome), +1))
 
     # --- files
 
@@ -213,8 +240,8 @@ class Store:
         """Insert or change a worker; `before` is what was read, None for a new one."""
         self._db.execute(sql.SAVE_WORKER, rows.worker_values(after))
         if before is not None:
-            self._workers_delta[before.status] -= 1
-        self._workers_delta[after.status] += 1
+            self._changes.append(("worker", (before.status,), -1))
+        self._changes.append(("worker", (after.status,), +1))
 
     def beat_worker(self, worker: Worker, *, now: int) -> None:
         """Write a sign of life that changes nothing else."""
@@ -222,7 +249,7 @@ class Store:
 
     def delete_worker(self, worker: Worker) -> None:
         self._db.execute(sql.DELETE_WORKER, (worker.id,))
-        self._workers_delta[worker.status] -= 1
+        self._changes.append(("worker", (worker.status,), -1))
 
     # --- what may be repeated
 
@@ -268,7 +295,15 @@ class Store:
 
     def make_token_admin(self, token: Token) -> None:
         """Give a token all rights and no expiry (the operator named it in the configuration)."""
-        self._db.execute(sql.REPLACE_TOKEN_SCOPES, (rows.encode_scopes(frozenset({Scope.ADMIN})), token.id))
+        self._db.execute(sql.MAKE_START_TOKEN, (rows.encode_scopes(frozenset({Scope.ADMIN})), token.id))
+
+    def delete_start_tokens(self, *, but: str) -> None:
+        """Revoke the first administrator's tokens of former starts, all but the one with this hash."""
+        self._db.execute(sql.DELETE_START_TOKENS, (but,))
+
+    def token(self, token_id: int) -> Token | None:
+        row = self._row(sql.TOKEN, (token_id,))
+        return rows.token(row) if row else None
 
     def delete_token(self, token_id: int) -> bool:
         """Whether there was such a token."""
@@ -339,23 +374,27 @@ class Store:
             (entry.at, entry.actor, entry.name, entry.address, entry.action, entry.subject, entry.detail),
         )
 
+    def pulse(self, *, now: int) -> None:
+        """Write something, to see whether it can be done."""
+        self._db.execute(sql.PULSE, (now,))
+
     # --- counters
 
-    def _clear_counts(self) -> None:
-        self._jobs_delta.clear()
-        self._workers_delta.clear()
-        self._rates.clear()
-
     def _write_counts(self) -> None:
-        for (status, type_, priority), n in self._jobs_delta.items():
-            if n > 0:
-                self._db.execute(sql.ADD_JOB_COUNT, (status, type_, priority, n))
-            elif n < 0:
-                self._db.execute(sql.TAKE_JOB_COUNT, (-n, status, type_, priority))
-        for status, n in self._workers_delta.items():
-            if n > 0:
-                self._db.execute(sql.ADD_WORKER_COUNT, (status, n))
-            elif n < 0:
-                self._db.execute(sql.TAKE_WORKER_COUNT, (-n, status))
-        for (minute, type_, outcome), n in self._rates.items():
-            self._db.execute(sql.ADD_RATE, (minute, type_, outcome, n))
+        totals: Counter[tuple[str, tuple[Any, ...]]] = Counter()
+        for kind, key, change in self._changes:
+            totals[kind, key] += change
+        for (kind, key), n in totals.items():
+            if n == 0:
+                continue
+            match kind:
+                case "job" if n > 0:
+                    self._db.execute(sql.ADD_JOB_COUNT, (*key, n))
+                case "job":
+                    self._db.execute(sql.TAKE_JOB_COUNT, (-n, *key))
+                case "worker" if n > 0:
+                    self._db.execute(sql.ADD_WORKER_COUNT, (*key, n))
+                case "worker":
+                    self._db.execute(sql.TAKE_WORKER_COUNT, (-n, *key))
+                case _:
+                    self._db.execute(sql.ADD_RATE, (*key, n))

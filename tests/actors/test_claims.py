@@ -248,7 +248,7 @@ async def test_nobody_sleeps_while_there_is_work(tmp_path: Path, autojump_clock:
             return {
                 (job, attempt, id(waiter))
                 for job, attempt, type_ in pending
-                for waiter in queues.get(type_, ())
+                for waiter in queues.get(type_, {}).values()
                 if not waiter.reply.abandoned
             }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from blobforge.config import Settings
 from blobforge.hop import in_place
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.server import running
+from blobforge.store.store import StoreUnavailable
 from tests.fixtures.house import House, open_house, virtual_now
 from tests.store.making import ADMIN, hash_of, submission
 
@@ -214,8 +216,8 @@ async def test_our_own_sleep_is_nobodys_silence(tmp_path: Path, mock_clock: trio
         await trio.testing.wait_all_tasks_blocked()
         seen = await house.ask(Heartbeat(ADMIN, "w1", (JobBeat(job.id, job.lease),)))
         assert seen.abandon == ()
-        for _ in range(19):  # this time we are awake, and it is the worker that is silent
-            mock_clock.jump(10)
+        for _ in range(190):  # this time we are awake, and it is the worker that is silent
+            mock_clock.jump(1)
             await trio.testing.wait_all_tasks_blocked()
         assert (await job_of(house)).status == "pending"
 
@@ -259,3 +261,48 @@ async def test_old_records_are_purged_by_themselves(autojump_clock: Any, house: 
     assert await kept() == 1
     await trio.sleep(DAY + 2 * 3600)
     assert await kept() == 0
+
+
+async def test_a_stop_shorter_than_the_lease_is_noticed_too(
+    tmp_path: Path, mock_clock: trio.testing.MockClock
+) -> None:
+    """Stopped from just before the deadline until just after it: the heartbeats of that time are still unread."""
+    async with open_house(tmp_path / "data") as house:
+        job = await running_job(house)
+        for _ in range(round(TIMEOUT) - 10):
+            mock_clock.jump(1)
+            await trio.testing.wait_all_tasks_blocked()
+        mock_clock.jump(12)
+        await trio.testing.wait_all_tasks_blocked()
+        assert (await job_of(house)).status == "running"
+        seen = await house.ask(Heartbeat(ADMIN, "w1", (JobBeat(job.id, job.lease),)))
+        assert seen.abandon == ()
+
+
+async def test_a_disk_that_takes_nothing_for_a_while_costs_nobody_a_lease(
+    tmp_path: Path, autojump_clock: Any
+) -> None:
+    """Every heartbeat of that time was answered 503; that was our doing."""
+    failing = False
+
+    async def hop(call: Callable[[], Any], /) -> Any:
+        await trio.lowlevel.checkpoint()
+        if failing and "Writer._commit" in repr(call):
+            raise StoreUnavailable("the disk is full")
+        return call()
+
+    folder = tmp_path / "data"
+    folder.mkdir()
+    async with running(Settings(data_dir=str(folder)), hop=hop, now=virtual_now) as parts:
+        house = House(parts, folder)
+        job = await running_job(house)
+        failing = True
+        for _ in range(12):
+            await trio.sleep(TIMEOUT / 6)
+            refused = await house.ask(Heartbeat(ADMIN, "w1", (JobBeat(job.id, job.lease),)))
+            assert isinstance(refused, Refusal)
+        failing = False
+        await trio.sleep(TIMEOUT / 6)  # time for anybody who would expire the lease before the next beat
+        seen = await house.ask(Heartbeat(ADMIN, "w1", (JobBeat(job.id, job.lease),)))
+        assert seen.abandon == ()
+        assert (await job_of(house)).losses == 0

@@ -27,6 +27,7 @@ from actors.messages import (
     Unregister,
 )
 from actors.scheduler import CLOSING
+from blobforge.refusals import Refusal, RefusalCode
 from tests.fixtures.house import House, open_house
 from tests.store.making import ADMIN, hash_of, submission
 
@@ -91,11 +92,21 @@ async def test_nothing_to_wait_for_answers_at_once(autojump_clock: Any, house: H
         started = trio.current_time()
         poll = claim(wait=0.0)
     assert (ids(poll), poll.at) == ([], started)
-    commits = house.parts.writer.commits
     async with polls(house) as claim:
-        poll = claim(wait=0.0)
-    assert ids(poll) == []
-    assert house.parts.writer.commits == commits  # the type is known to be dry: the database is not asked again
+        started = trio.current_time()
+        poll = claim(wait=0.0)  # the type is known to be dry by now
+    assert (ids(poll), poll.at) == ([], started)
+
+
+async def test_who_may_not_ask_is_told_so_even_when_there_is_no_work(autojump_clock: Any, house: House) -> None:
+    """Known to be dry or not: an unknown worker, or another's, gets the same answer."""
+    await ready(house)
+    async with polls(house) as claim:
+        claim(wait=0.0)
+    for _ in range(2):
+        refusal = await ask(house.parts.scheduler.mailbox, Claim(ADMIN, "stranger", ("pdf",), wait=30.0))
+        assert isinstance(refusal, Refusal)
+        assert refusal.code is RefusalCode.NO_SUCH_WORKER
 
 
 async def test_a_wait_ends_at_its_deadline_and_not_before(autojump_clock: Any, house: House) -> None:

@@ -70,7 +70,7 @@ async def _completion(call: Call, job_id: int, body: wire.CompleteBody) -> Compl
         body.output_key,
         seen,
         body.checksum,
-        wire.json_text(body.result),
+        wire.json_text(body.result, field="result", most=wire.MOST_RESULT),
         claim_next=body.claim_next,
     )
 

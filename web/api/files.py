@@ -50,8 +50,9 @@ async def upload_url(call: Call, body: wire.UploadBody) -> wire.UploadAnswer | R
     key = await _attempts_key(call, body) if body.job_id is not None else _sources_key(call, body)
     if isinstance(key, Refusal):
         return key
-    # The source's name is its checksum; an output's checksum is the worker's to give.
-    checksum = body.checksum if body.job_id is not None else None
+    checksum = await _checksum(call, body, key)
+    if isinstance(checksum, Refusal):
+        return checksum
     upload = call.services.objects.sign_upload(
         key,
         expires_in=round(call.services.settings.url_lifetime),
@@ -59,6 +60,21 @@ async def upload_url(call: Call, body: wire.UploadBody) -> wire.UploadAnswer | R
         sha256=checksum,
     )
     return wire.UploadAnswer(absolute(call, upload.url), key, upload.headers)
+
+
+async def _checksum(call: Call, body: wire.UploadBody, key: str) -> str | Refusal | None:
+    """The SHA-256 that the store is to hold the upload to, if any.
+
+    A source that was verified before may only be replaced by its like.
+    """
+    if not is_source_key(key):
+        return body.checksum
+    name = key.removeprefix("sources/")
+    if body.checksum not in (None, name):
+        return Refusal(RefusalCode.INVALID, "A source's checksum is its name, and this is another.", field="checksum")
+    known = await call.services.reads.run(lambda reader: reader.file(key))
+    verified = known is not None and known.checked_at is not None
+    return name if verified else body.checksum
 
 
 def _sources_key(call: Call, body: wire.UploadBody) -> str | Refusal:

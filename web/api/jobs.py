@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 
 import msgspec
 import trio
@@ -40,7 +39,7 @@ async def submit(call: Call, body: wire.SubmitBody) -> tuple[int, wire.SubmitAns
     outcome = await call.ask(Submit(_new_job(body), source))
     if isinstance(outcome, Refusal):
         return outcome
-    return (200 if outcome.existing else 201), _submitted(call, outcome)
+    return (200 if outcome.existing else 201), _submitted(call, outcome, bind=body.bind_checksum)
 
 
 async def submit_many(call: Call, body: wire.SubmitMany) -> wire.Items | Refusal:
@@ -49,12 +48,12 @@ async def submit_many(call: Call, body: wire.SubmitMany) -> wire.Items | Refusal
     if isinstance(done, Refusal):
         return done
     items: list[dict[str, object]] = []
-    for outcome in done.items:
+    for item, outcome in zip(body.jobs, done.items, strict=True):
         if isinstance(outcome, Refusal):
             items.append(item_problem(outcome))
         else:
             assert isinstance(outcome, Submitted)
-            items.append(msgspec.to_builtins(_submitted(call, outcome)))
+            items.append(msgspec.to_builtins(_submitted(call, outcome, bind=item.bind_checksum)))
     return wire.Items(items)
 
 
@@ -67,16 +66,18 @@ def _new_job(body: wire.SubmitBody) -> NewJob:
         body.priority,
         body.max_attempts,
         tuple(body.tags or ()),
-        wire.json_text(body.metadata),
+        wire.json_text(body.metadata, field="metadata", most=wire.MOST_METADATA),
     )
 
 
-def _submitted(call: Call, outcome: Submitted) -> wire.SubmitAnswer:
+def _submitted(call: Call, outcome: Submitted, *, bind: bool) -> wire.SubmitAnswer:
     if not outcome.upload:
         return wire.SubmitAnswer(job_id=outcome.job_id, existing=outcome.existing, status=outcome.status)
-    # No header is signed: existing clients PUT with their own Content-Type and nothing else.
+    # Without being asked to, no header is signed: existing clients PUT with their own Content-Type and nothing else.
     upload = call.services.objects.sign_upload(
-        source_key(outcome.source_hash), expires_in=round(call.services.settings.url_lifetime)
+        source_key(outcome.source_hash),
+        expires_in=round(call.services.settings.url_lifetime),
+        sha256=outcome.source_hash if bind else None,
     )
     return wire.SubmitAnswer(
         job_id=outcome.job_id,
@@ -165,7 +166,7 @@ def _encode_cursor(cursor: Cursor) -> str:
 def _decode_cursor(text: str) -> Cursor | None:
     try:
         cursor = msgspec.json.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=Cursor)
-    except (binascii.Error, msgspec.MsgspecError, UnicodeError):
+    except (ValueError, msgspec.MsgspecError):  # binascii.Error and UnicodeError are ValueErrors
         return None
     return cursor if 0 <= cursor.priority <= 5 and 0 <= cursor.id < 2**63 else None
 

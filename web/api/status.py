@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
 import structlog
 import trio
@@ -72,6 +73,11 @@ async def health(call: Call) -> tuple[int, wire.Health]:
 
 
 async def _database(services: Services) -> wire.Part:
+    part: wire.Part = await services.checkup.part("database", partial(_look_at_database, services))
+    return part
+
+
+async def _look_at_database(services: Services) -> wire.Part:
     with trio.move_on_after(WRITER_PATIENCE):
         try:
             await services.reads.run(lambda reader: reader.sanity())
@@ -86,6 +92,11 @@ async def _database(services: Services) -> wire.Part:
 
 
 async def _object_store(services: Services) -> wire.Part:
+    part: wire.Part = await services.checkup.part("object store", partial(_look_at_object_store, services))
+    return part
+
+
+async def _look_at_object_store(services: Services) -> wire.Part:
     try:
         await services.objects.check()
     except ObjectStoreError as error:

@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from actors.messages import JobBeat
 from blobforge.job import Attempt, Job, JobStatus, Outcome
+from web.decode import Oversized
 
 # ------------------------------------------------------------------ parts
 
@@ -42,6 +43,12 @@ ObjectKey = Annotated[str, Meta(min_length=1, max_length=1024, pattern=r"^[^\x00
 JobId = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 ClaimKey = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00]*\Z")]
 Json = dict[str, Any]
+
+
+# What is kept of each, in bytes of JSON: it is shown in lists and sent to every subscriber.
+MOST_METADATA = 64 * 1024
+MOST_RESULT = 64 * 1024
+MOST_PROGRESS = 16 * 1024
 
 
 # ------------------------------------------------------------------ workers
@@ -196,6 +203,8 @@ class FailAnswer(msgspec.Struct, frozen=True):
 
 
 class SubmitBody(msgspec.Struct, frozen=True):
+    """`bind_checksum`: sign the SHA-256 into `upload_url`; the PUT must then carry all of `upload_headers`."""
+
     type: JobType
     source_hash: Sha256
     source_path: SourcePath | None = None
@@ -204,6 +213,7 @@ class SubmitBody(msgspec.Struct, frozen=True):
     max_attempts: MaxAttempts | None = None
     tags: Annotated[list[Tag], Meta(max_length=100)] | None = None
     metadata: Json | None = None
+    bind_checksum: bool = False
 
 
 class SubmitMany(msgspec.Struct, frozen=True):
@@ -501,9 +511,14 @@ def raw(text: str | None) -> msgspec.Raw | None:
     return msgspec.Raw(text.encode()) if text is not None else None
 
 
-def json_text(value: Any) -> str | None:
-    """JSON to be stored as it came."""
-    return msgspec.json.encode(value).decode() if value is not None else None
+def json_text(value: Any, *, field: str, most: int) -> str | None:
+    """JSON to be stored as it came. Raises Oversized when it has more than `most` bytes."""
+    if value is None:
+        return None
+    text = msgspec.json.encode(value)
+    if len(text) > most:
+        raise Oversized(field, len(text), most)
+    return text.decode()
 
 
 def job_wire(job: Job, attempts: list[Attempt] | None = None) -> JobWire:
@@ -552,7 +567,10 @@ def attempt_wire(attempt: Attempt) -> AttemptWire:
 def beats(body: HeartbeatBody) -> tuple[JobBeat, ...]:
     """The jobs that a heartbeat names, in the old form and in the new one."""
     named = [HeartbeatJob(body.job_id, body.lease, body.progress)] if body.job_id is not None else []
-    return tuple(JobBeat(job.job_id, job.lease, json_text(job.progress)) for job in (*named, *body.jobs))
+    return tuple(
+        JobBeat(job.job_id, job.lease, json_text(job.progress, field="progress", most=MOST_PROGRESS))
+        for job in (*named, *body.jobs)
+    )
 
 
 def clipped(text: str, most: int) -> str:

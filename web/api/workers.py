@@ -30,8 +30,8 @@ async def register(call: Call, body: wire.RegisterBody) -> wire.Registered | Ref
             call.caller,
             body.id,
             body.type,
-            wire.json_text(body.metadata),
-            wire.json_text(body.labels),
+            wire.json_text(body.metadata, field="metadata", most=wire.MOST_METADATA),
+            wire.json_text(body.labels, field="labels", most=wire.MOST_METADATA),
             body.version,
         )
     )

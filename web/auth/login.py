@@ -22,6 +22,7 @@ log = structlog.get_logger("blobforge.login")
 
 SIGN_IN_SECONDS = 600  # from leaving for the provider to coming back
 LONGEST_FORM = 4096  # bytes
+URL = "%/:?#[]@!$&'()*+,;=~"  # what stays as it is in a Location: everything else is encoded
 
 
 def safe_next(path: str | None) -> str:
@@ -282,7 +283,9 @@ def _html(text: str, status: int, wait: Refusal | None) -> Response:
 
 
 def _redirect(url: str) -> Response:
-    return Response("", 303, headers={"Location": url, "Cache-Control": "no-store"}, content_type="text/plain")
+    return Response(
+        "", 303, headers={"Location": quote(url, safe=URL), "Cache-Control": "no-store"}, content_type="text/plain"
+    )
 
 
 def _leaving_cookie(call: Call) -> str:

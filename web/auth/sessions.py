@@ -202,7 +202,7 @@ class Sessions:
                 # Shielded: when the browser goes away now, the new refresh token must still be kept.
                 with trio.CancelScope(shield=True):
                     confirmed = await self._ask_again(session, user)
-                return confirmed
+                return confirmed  # noqa: RET504 - mypy takes a cancel scope for one that may leave early
         finally:
             if not lock.locked():  # and so nobody waits for it
                 self._checking.pop(session.hash, None)

@@ -86,7 +86,8 @@ CREATE TABLE workers (
     version         TEXT,
     token_id        INTEGER,  -- no reference: a deleted token leaves its workers, which nobody can act as
     secret_hash     TEXT,
-    drain           INTEGER NOT NULL DEFAULT 0
+    drain           INTEGER NOT NULL DEFAULT 0,
+    registered      INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 
 -- A claim whose answer was lost is repeated with its key and gets the same jobs.
@@ -117,7 +118,14 @@ CREATE TABLE tokens (
     scopes        TEXT    NOT NULL,  -- space-separated
     created_at    INTEGER NOT NULL,
     expires_at    INTEGER,
-    last_used_at  INTEGER
+    last_used_at  INTEGER,
+    origin        TEXT    NOT NULL DEFAULT 'api'  -- 'start': made by the server, for the first administrator
+) STRICT;
+
+-- Written by health checks: can anything be?
+CREATE TABLE pulse (
+    id  INTEGER PRIMARY KEY CHECK (id = 1),
+    at  INTEGER NOT NULL
 ) STRICT;
 
 -- Kept by the writes, so that statistics and list totals never count rows.
