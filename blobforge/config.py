@@ -213,6 +213,12 @@ def load(environ: Mapping[str, str]) -> Settings:
     return settings
 
 
+def secrets_of(settings: Settings) -> list[str]:
+    """The values that nobody is to see."""
+    named = (field.name for field in msgspec.structs.fields(Settings) if _meta(_types()[field.name])["secret"])
+    return [value for name in named if (value := getattr(settings, name))]
+
+
 def describe(settings: Settings) -> list[Variable]:
     """Every setting as it is in force, secrets masked."""
     rows = []

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
+from collections.abc import Iterable
 from typing import Any, TextIO
 
 import structlog
@@ -15,14 +16,28 @@ from structlog.typing import EventDict, Processor
 
 GONE = "[redacted]"
 _SECRETS = re.compile(
-    r"(?P<token>\bbfw?_[A-Za-z0-9_-]{12,})"
+    r"(?P<token>bfw?_[A-Za-z0-9_-]{12,})"
+    # 256 random bits in base64url, in both cases: what a session's cookie and the first-start code are.
+    r"|(?P<random>(?<![A-Za-z0-9_-])(?=[a-z0-9_-]*[A-Z])(?=[A-Z0-9_-]*[a-z])[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-]))"
     r"|(?P<bearer>(?i:bearer)\s+\S+)"
     r"|(?P<name>(?i:X-Amz-Signature|X-Amz-Credential|X-Amz-Security-Token|sig|code|state|token|secret)=)[^&\s\"'<>]+"
 )
 
 
+# State owned here: the secrets of this process's configuration, which have no form to be known by.
+_configured: list[str] = []
+SHORTEST = 8  # characters; something shorter is a word of other texts, too
+
+
+def hide(secrets: Iterable[str]) -> None:
+    """From now on, redact these values as well, wherever they stand."""
+    _configured[:] = sorted({secret for secret in secrets if len(secret) >= SHORTEST}, key=len, reverse=True)
+
+
 def redact(text: str) -> str:
-    """The text without tokens, worker secrets and signatures of URLs."""
+    """The text without tokens, worker secrets, session ids, signatures of URLs, and what `hide` was told."""
+    for secret in _configured:
+        text = text.replace(secret, GONE)
     return _SECRETS.sub(lambda match: (match["name"] or "") + GONE, text)
 
 

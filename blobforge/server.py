@@ -29,7 +29,7 @@ from actors.writer import Writer
 from blobforge import datadir, logs
 from blobforge.access import Caller, Scope, hash_secret, new_token, shown_prefix
 from blobforge.clock import wall_ms
-from blobforge.config import Settings
+from blobforge.config import Settings, secrets_of
 from blobforge.datadir import StartError
 from blobforge.hop import Hop, in_thread
 from blobforge.job import RetryPolicy
@@ -62,6 +62,7 @@ DRAIN_SECONDS = 10.0  # for the writer to take its last message; it takes none w
 def run(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT. Returns the exit code: 0 after a clean stop, 1 when it could not start."""
     logs.configure(settings.log_level, settings.log_format)
+    logs.hide(secrets_of(settings))
     failed = False
     try:
         trio.run(serve, settings)

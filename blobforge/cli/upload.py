@@ -16,7 +16,7 @@ from blobforge.cli.progress import Progress
 from blobforge.client import FINAL_STATUSES, Client, ServerUnreachable, Submitted, submit_file
 
 if TYPE_CHECKING:
-    from blobforge.cli.submit import Candidate
+    from blobforge.cli.find import Candidate
 
 SIDE_BY_SIDE = 4
 _FIRST_LOOK = 0.2  # seconds; --wait looks again at growing intervals

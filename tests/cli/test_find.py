@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from blobforge.cli import output
+from blobforge.cli.find import Candidate, find
 from blobforge.cli.jobs import download_name
-from blobforge.cli.submit import Candidate, find
 from blobforge.client import Job
 
 

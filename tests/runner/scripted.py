@@ -102,5 +102,5 @@ class Scripted:
 
 async def eventually(true: Callable[[], object]) -> None:
     """Return once `true()` is; the test's own timeout is the limit."""
-    while not true():  # noqa: ASYNC110 - what it waits for happens on the other side of a socket
+    while not true():
         await trio.sleep(0.01)
