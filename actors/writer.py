@@ -21,6 +21,7 @@ from actors.mailbox import Envelope, Mailbox
 from actors.messages import Answer, Audit, Batch, Claim, Command, Granted, Repeatable
 from blobforge.events import Event, Fact, WritesResumed
 from blobforge.hop import Hop, in_thread
+from blobforge.logs import redact
 from blobforge.people import AuditEntry
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.store import Store, StoreUnavailable
@@ -219,7 +220,10 @@ def _weight(envelope: Envelope[Any]) -> int:
 
 
 def _entry(audit: Audit, now: int) -> AuditEntry:
-    return AuditEntry(0, now, audit.actor, audit.name, audit.address, audit.action, audit.subject, audit.detail)
+    # Names and details are as somebody wrote them, and the audit log is kept for ever: no secret goes in.
+    name, subject = redact(audit.name), redact(audit.subject)
+    detail = redact(audit.detail) if audit.detail is not None else None
+    return AuditEntry(0, now, audit.actor, name, audit.address, audit.action, subject, detail)
 
 
 def _may_still_wait(message: Command, answer: Answer) -> bool:

@@ -18,6 +18,7 @@ import click
 import httpx
 import pytest
 
+from blobforge.access import Scope
 from blobforge.cli import main as command_line
 from blobforge.config import CLIENT_VARIABLES, Settings, describe
 from blobforge.job import TRANSITIONS, JobStatus
@@ -28,6 +29,7 @@ ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 WORKERS = ROOT / "docs" / "writing-workers.md"
+SIGNING_IN = ROOT / "docs" / "signing-in.md"
 PAGES = [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PACKAGES = ("blobforge", "actors", "web")
 SAMPLE = ROOT / "blobforge" / "demo" / "samples" / "letter.pdf"
@@ -98,6 +100,20 @@ def test_the_endpoint_table_is_that_of_the_routes() -> None:
         ],
     )
     assert between_markers(README, "endpoints") == expected, f"README.md should have:\n{expected}"
+
+
+def test_every_action_of_the_audit_log_is_listed() -> None:
+    login = (ROOT / "web" / "auth" / "login.py").read_text()
+    known = set(re.findall(r'"(sign-[a-z]+(?:\.[a-z]+)?)"', login))
+    known |= {route.audit for route in routes() if route.audit is not None}
+    rows = between_markers(SIGNING_IN, "audit").splitlines()[2:]
+    listed = re.findall(r"`([^`]+)`", " ".join(row.split("|")[1] for row in rows))
+    assert sorted(listed) == sorted(known)
+
+
+def test_every_scope_is_explained() -> None:
+    section = SIGNING_IN.read_text().split("| Scope | May |")[1].split("\n\n")[0]
+    assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == list(Scope)
 
 
 def test_every_command_is_in_the_readme_and_the_other_way_round() -> None:
@@ -230,7 +246,7 @@ def running(script: str, folder: Path, variables: dict[str, str]) -> Iterator[su
         process.wait()
 
 
-def test_the_example_worker_completes_fails_and_leaves(server: ServerProcess, tmp_path: Path) -> None:
+def test_the_example_worker_completes_fails_comes_back_and_leaves(server: ServerProcess, tmp_path: Path) -> None:
     variables = environment(
         BLOBFORGE_SERVER_URL=server.url, BLOBFORGE_API_TOKEN=server.token, BLOBFORGE_WORKER_ID="words"
     )
@@ -246,6 +262,10 @@ def test_the_example_worker_completes_fails_and_leaves(server: ServerProcess, tm
         job = wait_for(client, bad, "failed")
         assert "codec" in str(job["last_error"])
 
+        client.delete("/api/workers/words").raise_for_status()
+        after = submit(client, b"four", "txt")
+        assert wait_for(client, after, "completed")["worker_id"] == "words"
+
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(30) == 0
         (listed,) = client.get("/api/workers").json()
@@ -254,8 +274,9 @@ def test_the_example_worker_completes_fails_and_leaves(server: ServerProcess, tm
 
 @pytest.mark.parametrize("waiting", [True, False], ids=["a job waits", "there is none"])
 def test_the_worker_of_the_readme_works_as_it_stands(server: ServerProcess, tmp_path: Path, waiting: bool) -> None:
-    if missing := [tool for tool in ("bash", "curl", "jq", "pdftotext") if shutil.which(tool) is None]:
-        pytest.skip(f"needs {', '.join(missing)}")
+    # Not skipped: `make test` installs them on Debian, and what the README shows first must not go untested.
+    missing = [tool for tool in ("bash", "curl", "jq", "pdftotext") if shutil.which(tool) is None]
+    assert missing == [], "install these (Debian: bash, curl, jq, poppler-utils)"
     script = example(README, "bash")
     if not waiting:
         script = script.replace('"wait": 30', '"wait": 0')

@@ -9,6 +9,8 @@ also makes sure that Hypercorn gets to end it.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import trio
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, ASGISendEvent
 from quart import Quart
@@ -98,9 +100,14 @@ class StreamingConnection(TrioASGIHTTPConnection):
                 with trio.CancelScope(shield=last):
                     await send(message)
             except trio.BusyResourceError:
-                return  # the client has gone, and Hypercorn is just closing the connection
+                raise _GoneError from None  # Hypercorn is just closing the connection
 
-        await super()._send_response(send_whole, response)
+        with suppress(_GoneError):
+            await super()._send_response(send_whole, response)
+
+
+class _GoneError(Exception):
+    """The client went away while it was being answered."""
 
 
 def install(app: object) -> None:

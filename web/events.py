@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
+from functools import partial
 from typing import Annotated
 
 import msgspec
@@ -49,20 +50,19 @@ async def events(call: Call) -> Response | Refusal:
     if not room.enter_context(call.services.streams.room(call.services.site.address(call.request))):
         return TOO_MANY
     last = call.request.headers.get("Last-Event-ID") or wanted.last_event_id
-    subscription = call.services.broadcaster.subscribe(last_event_id=last, types=types, job=wanted.job)
-    room.callback(call.services.broadcaster.unsubscribe, subscription)
-    response = Response(
-        _stream(call, subscription, room),
-        headers=HEADERS,
-        content_type=CONTENT_TYPE,
-    )
+    subscribe = partial(call.services.broadcaster.subscribe, last_event_id=last, types=types, job=wanted.job)
+    response = Response(_stream(call, subscribe, room), headers=HEADERS, content_type=CONTENT_TYPE)
     response.timeout = None  # Quart would end it after a minute
     return response
 
 
-async def _stream(call: Call, subscription: Subscription, room: ExitStack) -> AsyncIterator[bytes]:
-    # A client that goes away ends this by Cancelled or by GeneratorExit: `finally` hears of both.
-    try:
+async def _stream(call: Call, subscribe: Callable[[], Subscription], room: ExitStack) -> AsyncIterator[bytes]:
+    # A client that goes away ends this by Cancelled or by GeneratorExit: `with` hears of both. One that goes
+    # before the first byte ends it before it has begun, and no `with` hears of that: hence nobody is subscribed
+    # outside of it, and the room goes with the last reference to its ExitStack.
+    with room:
+        subscription = subscribe()
+        room.callback(call.services.broadcaster.unsubscribe, subscription)
         yield call.services.broadcaster.ping_frame()
         while True:
             frame: bytes | None = b": still here\n\n"
@@ -71,8 +71,6 @@ async def _stream(call: Call, subscription: Subscription, room: ExitStack) -> As
             if frame is None:
                 return
             yield frame
-    finally:
-        room.pop_all().close()
 
 
 ROUTES = [

@@ -15,6 +15,7 @@ import structlog
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
+from hypercorn.events import Event, Updated
 from hypercorn.trio.lifespan import Lifespan
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
@@ -59,6 +60,26 @@ class CappedListener(trio.abc.Listener[trio.SocketStream]):
         await self._listener.aclose()
 
 
+class Connection(TCPServer):
+    """Hypercorn's, that ends when its client goes.
+
+    Hypercorn (0.18) waits out the keep-alive timeout first, the socket in CLOSE_WAIT: clients that come and go would
+    fill their address's room with connections that nobody holds any longer.
+    """
+
+    _gone = False
+
+    async def _read_data(self) -> None:
+        await super()._read_data()
+        self._gone = True
+        await self.idle_task.stop()
+
+    async def protocol_send(self, event: Event) -> None:
+        if self._gone and isinstance(event, Updated):
+            return  # nothing is to be waited for
+        await super().protocol_send(event)
+
+
 async def serve(
     app: QuartTrio,
     config: Config,
@@ -75,7 +96,7 @@ async def serve(
 
     async def connection(stream: trio.SocketStream) -> None:
         try:
-            await TCPServer(wrapped, config, context, ConnectionState(state.copy()), stream)  # type: ignore[arg-type]  # plain works, too
+            await Connection(wrapped, config, context, ConnectionState(state.copy()), stream)  # type: ignore[arg-type]  # plain works, too
         except* Exception as errors:
             # What a client brings about ends its own connection and nobody else's. Hypercorn lets some of it out: one
             # that closes in the middle of its body, while it is being answered, would take the whole server down.

@@ -16,6 +16,7 @@ from quart import Blueprint, Response, request
 from quart.wrappers.request import Body
 from werkzeug.datastructures import ContentRange
 
+from blobforge.logs import redact
 from blobforge.objects import ObjectInfo, ObjectStoreError
 from blobforge.objects.disposition import attachment
 from blobforge.objects.incoming import DigestMismatchError, StoreFullError, TooLargeError
@@ -178,12 +179,13 @@ def _answer(content: bytes | AsyncGenerator[bytes, None], status: int) -> Respon
 def _problem(status: int, kind: str, title: str, detail: str) -> Response:
     """RFC 9457, with `error` for existing clients. The query is left out of `instance`: it holds the signature."""
     request_id = secrets.token_hex(8)
+    detail = redact(detail)
     problem = {
         "type": f"urn:blobforge:problem:{kind}",
         "title": title,
         "status": status,
         "detail": detail,
-        "instance": request.path,
+        "instance": redact(request.path),
         "error": detail,
         "request_id": request_id,
     }

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from quart import Response
 
+from blobforge.logs import redact
 from blobforge.refusals import Refusal, RefusalCode
 
 _C = RefusalCode
@@ -63,16 +64,18 @@ class Problem(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 def problem_of(refusal: Refusal, *, instance: str, request_id: str) -> Problem:
+    """What a client sent comes back in an error, and errors are copied into tickets: no secret among it."""
     status, title = STATUS[refusal.code]
+    detail = redact(refusal.detail)
     return Problem(
         type=TYPE_PREFIX + refusal.code,
         title=title,
         status=status,
-        detail=refusal.detail,
-        error=refusal.detail,
-        instance=instance,
+        detail=detail,
+        error=detail,
+        instance=redact(instance),
         request_id=request_id,
-        field=refusal.field,
+        field=redact(refusal.field) if refusal.field is not None else None,
     )
 
 
@@ -90,7 +93,7 @@ def refused(refusal: Refusal, *, instance: str, request_id: str) -> Response:
 def item_problem(refusal: Refusal) -> dict[str, Any]:
     """A refused item inside an answer about many."""
     status, _ = STATUS[refusal.code]
-    answer = {"status_code": status, "type": TYPE_PREFIX + refusal.code, "error": refusal.detail}
+    answer = {"status_code": status, "type": TYPE_PREFIX + refusal.code, "error": redact(refusal.detail)}
     return answer | ({"field": refusal.field} if refusal.field else {})
 
 
@@ -103,7 +106,7 @@ def internal_error(*, instance: str, request_id: str) -> Response:
         status=500,
         detail=detail,
         error=detail,
-        instance=instance,
+        instance=redact(instance),
         request_id=request_id,
     )
     return Response(msgspec.json.encode(problem), 500, content_type="application/problem+json")

@@ -14,7 +14,7 @@ import click
 
 from blobforge.cli import common, output
 from blobforge.cli.common import CliError, Session, pass_session, session_options
-from blobforge.cli.find import find
+from blobforge.cli.find import Found, find
 
 if TYPE_CHECKING:
     from blobforge.cli.upload import Options

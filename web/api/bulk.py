@@ -57,18 +57,23 @@ async def _bulk(
         return selected
     matched, ids = selected
     changed = len(ids)
+    audit = None
+    if call.audit is not None and not body.dry_run:
+        detail = f"{msgspec.json.encode(body).decode()[:1000]}: {len(ids)} of {matched}"
+        audit = msgspec.structs.replace(call.audit, detail=detail)
     if not body.dry_run:
         changed = 0
         for start in range(0, len(ids), PAGE):
-            done = await ask(call.services.writer, Batch(tuple(message(id_) for id_ in ids[start : start + PAGE])))
+            # On record with the first page: nothing may be done that is not, even when the rest breaks off.
+            batch = Batch(tuple(message(id_) for id_ in ids[start : start + PAGE]))
+            done = await ask(call.services.writer, batch, audit=audit)
+            audit = None
             if isinstance(done, Refusal):
                 return done
             changed += sum(not isinstance(item, Refusal) for item in done.items)
     outcome = BulkDone(matched, changed, matched - changed)
     if call.repeat is not None or not body.dry_run:
-        # The record for a repetition, and the one for the audit log: what was asked for, and what it came to.
-        detail = f"{msgspec.json.encode(body).decode()[:1000]}: {outcome.changed} of {outcome.matched}"
-        audit = msgspec.structs.replace(call.audit, detail=detail) if call.audit and not body.dry_run else None
+        # The record for a repetition; and the one for the audit log, where there was nothing to do.
         kept = await ask(call.services.writer, RecordBulk(outcome), call.repeat, audit)
         if isinstance(kept, Refusal):
             return kept

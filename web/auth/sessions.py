@@ -53,10 +53,10 @@ class Sealer:
     def seal(self, value: msgspec.Struct) -> bytes:
         return self._fernet.encrypt(msgspec.msgpack.encode(value))
 
-    def open(self, sealed: bytes, type_: type[Any], *, ttl: int | None = None) -> Any | None:
-        """The value, or None when it is not ours, was tampered with, or is older than `ttl` seconds."""
+    def open(self, sealed: bytes, type_: type[Any]) -> Any | None:
+        """The value, or None when it is not ours or was tampered with."""
         try:
-            return msgspec.msgpack.decode(self._fernet.decrypt(sealed, ttl=ttl), type=type_)
+            return msgspec.msgpack.decode(self._fernet.decrypt(sealed), type=type_)
         except (InvalidToken, msgspec.MsgspecError):
             return None
 

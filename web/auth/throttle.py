@@ -14,6 +14,7 @@ from blobforge.refusals import Refusal, RefusalCode
 
 BURST = 20  # failures that a mistyped script may make before anybody minds
 REFILL_SECONDS = 6.0  # ten failures a minute from then on
+SLACK = 1e-6  # of a failure: clocks are floating point
 REMEMBERED = 50_000  # addresses and ids; the one that failed longest ago is forgotten first
 
 
@@ -39,8 +40,10 @@ class Throttle:
         """Seconds until this name may fail again; not positive while it may."""
         now = self._clock()
         failures, when = self._failed.pop(name, (0.0, now))
-        failures = min(max(0.0, failures - (now - when) / REFILL_SECONDS) + 1.0, BURST + 1.0)
-        self._failed[name] = (failures, now)
+        failures = max(0.0, failures - (now - when) / REFILL_SECONDS)
+        # One that is refused does not count, or whoever waits as it was told would be refused again.
+        over = failures + 1.0 - BURST
+        self._failed[name] = (failures if over > SLACK else failures + 1.0, now)
         if len(self._failed) > REMEMBERED:
             self._failed.popitem(last=False)
-        return (failures - BURST) * REFILL_SECONDS
+        return over * REFILL_SECONDS if over > SLACK else 0.0
