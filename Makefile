@@ -26,7 +26,7 @@ run: $(VENV)/.demo    ## Start the server on its embedded default (ARGS=... are 
 	@$(BIN)/blobforge serve $(ARGS)
 
 test: $(VENV)/.check  ## Run the whole suite, real parts included (ARGS=... are pytest's)
-	@.ci/debian-packages chromium poppler-utils
+	@.ci/debian-packages chromium curl jq poppler-utils
 	@$(BIN)/python -m pytest $(ARGS)
 
 check: $(VENV)/.check ## Lint, types, import direction

@@ -251,13 +251,16 @@ class Heartbeat(Message[HeartbeatSeen], frozen=True):
 
 
 class WorkerChanged(Outcome, frozen=True):
-    """The worker as it is now; `returned` running jobs went back to the queue."""
+    """The worker as it is now; `returned` running jobs went back to the queue.
+
+    `salt` is what its secret was made of."""
 
     worker_id: str
     status: WorkerStatus
     type: str = ""
     name: str | None = None
     returned: int = 0
+    salt: str = ""
 
 
 class Unregister(Message[WorkerChanged], frozen=True):
@@ -278,11 +281,13 @@ class CreateWorker(Message[WorkerChanged], frozen=True):
     type: str
     secret_hash: str
     name: str | None = None
+    salt: str = ""
 
 
 class ReplaceSecret(Message[WorkerChanged], frozen=True):
     worker_id: str
     secret_hash: str
+    salt: str = ""
 
 
 class EnableWorker(Message[WorkerChanged], frozen=True):
@@ -342,8 +347,11 @@ class WakeRetries(Message[Expired], frozen=True):
 
 
 class TokenCreated(Outcome, frozen=True):
+    """`salt` is what the token was made of: a repeated request shows the same one, and it is kept nowhere."""
+
     token_id: int
     name: str
+    salt: str = ""
 
 
 class CreateToken(Message[TokenCreated], frozen=True):
@@ -352,6 +360,7 @@ class CreateToken(Message[TokenCreated], frozen=True):
     prefix: str
     scopes: frozenset[Scope]
     expires_at: int | None = None
+    salt: str = ""
 
 
 class EnsureAdminToken(Message[TokenCreated], frozen=True):

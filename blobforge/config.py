@@ -292,7 +292,8 @@ def _check(settings: Settings) -> None:
 def _check_oidc(settings: Settings) -> None:
     if not settings.oidc_issuer:
         return
-    for name in ("oidc_issuer", "oidc_redirect_url"):
+    redirect = "oidc_redirect_url" if settings.oidc_redirect_url else "public_url"
+    for name in ("oidc_issuer", redirect):
         url = urlsplit(getattr(settings, name))
         local = url.hostname in {"localhost", "127.0.0.1", "::1"}
         if getattr(settings, name) and not (url.scheme == "https" or (url.scheme == "http" and local)):

@@ -24,7 +24,11 @@ KEEPALIVE_SECONDS = 15.0
 CONTENT_TYPE = "text/event-stream; charset=utf-8"
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
-TOO_MANY = Refusal(RefusalCode.SLOW_DOWN, "Too many event streams are open (BLOBFORGE_MAX_STREAMS).", retry_after=10)
+TOO_MANY = Refusal(
+    RefusalCode.SLOW_DOWN,
+    "Too many event streams are open, in total or from your address (BLOBFORGE_MAX_STREAMS).",
+    retry_after=10,
+)
 
 
 class EventsQuery(msgspec.Struct, frozen=True):

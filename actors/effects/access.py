@@ -11,19 +11,12 @@ from blobforge.events import AccessChanged
 from blobforge.refusals import Refusal, RefusalCode
 
 
-def create_token(step: Step, message: CreateToken) -> TokenCreated | Refusal:
-    if step.store.token_by_hash(message.hash) is not None:
-        # The secret was derived from an Idempotency-Key whose record has been forgotten since.
-        return Refusal(
-            RefusalCode.IDEMPOTENCY_MISMATCH,
-            "This Idempotency-Key made a token before. Use a new key.",
-            field="Idempotency-Key",
-        )
+def create_token(step: Step, message: CreateToken) -> TokenCreated:
     token_id = step.store.insert_token(
         Token(0, message.name, message.hash, message.prefix, message.scopes, step.now, message.expires_at)
     )
     step.facts.append(AccessChanged())
-    return TokenCreated(token_id, message.name)
+    return TokenCreated(token_id, message.name, message.salt)
 
 
 def ensure_admin_token(step: Step, message: EnsureAdminToken) -> TokenCreated:

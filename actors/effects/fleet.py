@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from msgspec import Raw
 from msgspec.structs import replace
 
@@ -21,6 +23,7 @@ from actors.messages import (
     Registered,
     RemoveWorker,
     ReplaceSecret,
+    SilentWorker,
     Unregister,
     WorkerChanged,
 )
@@ -192,12 +195,12 @@ def create(step: Step, message: CreateWorker) -> WorkerChanged | Refusal:
     )
     step.store.save_worker(None, worker)
     step.facts.append(AccessChanged())
-    return _changed(worker)
+    return replace(_changed(worker), salt=message.salt)
 
 
 def replace_secret(step: Step, message: ReplaceSecret) -> WorkerChanged | Refusal:
     """A new credential; the old one, or the token that registered the worker, is worth nothing from now on."""
-    return _set_access(step, message.worker_id, secret_hash=message.secret_hash)
+    return _set_access(step, message)
 
 
 def enable(step: Step, message: EnableWorker) -> WorkerChanged | Refusal:
@@ -233,14 +236,15 @@ def disable(step: Step, message: DisableWorker) -> WorkerChanged | Refusal:
 
 def expire_workers(step: Step, message: ExpireWorkers) -> Expired:
     """Silent for too long: offline. Leases expire by themselves, whatever their worker's status."""
-    count = 0
-    for silent in message.workers:
-        worker = step.store.worker(silent.worker_id)
-        if worker is None or worker.last_heartbeat != silent.beat or worker.status is WorkerStatus.OFFLINE:
-            continue
-        _go_offline(step, worker)
-        count += 1
-    return Expired(count)
+    return Expired(sum(step.alone(partial(_expire_worker, step, silent)) or False for silent in message.workers))
+
+
+def _expire_worker(step: Step, silent: SilentWorker) -> bool:
+    worker = step.store.worker(silent.worker_id)
+    if worker is None or worker.last_heartbeat != silent.beat or worker.status is WorkerStatus.OFFLINE:
+        return False
+    _go_offline(step, worker)
+    return True
 
 
 def _go_offline(step: Step, worker: Worker) -> Worker:
@@ -252,14 +256,14 @@ def _go_offline(step: Step, worker: Worker) -> Worker:
     return offline
 
 
-def _set_access(step: Step, worker_id: str, *, secret_hash: str) -> WorkerChanged | Refusal:
-    worker = step.store.worker(worker_id)
+def _set_access(step: Step, message: ReplaceSecret) -> WorkerChanged | Refusal:
+    worker = step.store.worker(message.worker_id)
     if worker is None:
-        return no_such_worker(worker_id)
-    changed = replace(worker, secret_hash=secret_hash, token_id=None, updated_at=step.now)
+        return no_such_worker(message.worker_id)
+    changed = replace(worker, secret_hash=message.secret_hash, token_id=None, updated_at=step.now)
     step.store.save_worker(worker, changed)
     step.facts.append(AccessChanged())
-    return _changed(changed)
+    return replace(_changed(changed), salt=message.salt)
 
 
 def _changed(worker: Worker, returned: int = 0) -> WorkerChanged:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from actors.effects.step import Step
 from actors.messages import (
     ExpireUploads,
@@ -138,19 +140,21 @@ def source_rejected(step: Step, message: SourceRejected) -> SourceSettledFor:
 
 
 def expire_uploads(step: Step, message: ExpireUploads) -> SourceSettledFor:
-    count = 0
-    for job_id in message.job_ids:
-        job = step.store.job(job_id)
-        if job is None:
-            continue
-        reason = f"the source was not uploaded within {message.after:g} seconds"
-        if job.last_error:
-            reason = f"{reason}; {job.last_error}"
-        expired = rules.expire_upload(job, reason=reason, now=step.now)
-        if expired is None:
-            continue
-        step.store.save_job(job, expired)
-        step.events.append(JobFailed(job.id, job.type, expired.status, error=reason))
-        step.facts.append(SourceSettled(job.id, job.source_hash))
-        count += 1
-    return SourceSettledFor(count)
+    expired = (step.alone(partial(_expire_upload, step, job_id, message.after)) for job_id in message.job_ids)
+    return SourceSettledFor(sum(each or False for each in expired))
+
+
+def _expire_upload(step: Step, job_id: int, after: float) -> bool:
+    job = step.store.job(job_id)
+    if job is None:
+        return False
+    reason = f"the source was not uploaded within {after:g} seconds"
+    if job.last_error:
+        reason = f"{reason}; {job.last_error}"
+    expired = rules.expire_upload(job, reason=reason, now=step.now)
+    if expired is None:
+        return False
+    step.store.save_job(job, expired)
+    step.events.append(JobFailed(job.id, job.type, expired.status, error=reason))
+    step.facts.append(SourceSettled(job.id, job.source_hash))
+    return True

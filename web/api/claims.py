@@ -176,7 +176,7 @@ def worker_of(call: Call, named: str | None) -> str | Refusal:
 
 TOO_MANY_WAIT = Refusal(
     RefusalCode.SLOW_DOWN,
-    "Too many claims wait already (BLOBFORGE_MAX_LONG_POLLS). Claim again later.",
+    "Too many claims wait already, in total or from your address (BLOBFORGE_MAX_LONG_POLLS). Claim again later.",
     retry_after=5,
 )
 _PENDING = Refusal(RefusalCode.INVALID, "not looked at")

@@ -1,29 +1,25 @@
 """Making secrets so that a repeated request shows the same one, without our keeping it.
 
-With an Idempotency-Key, the secret is derived from the key by HMAC under a secret of this server; the database
-holds only the hash, as always.
+A secret is made of a random salt, by HMAC under a secret of this server. The salt goes along with the message and
+comes back with its outcome, which an Idempotency-Key keeps for a day; alone it is worth nothing. The database holds
+the hash of the secret, as always.
 """
 
 from __future__ import annotations
 
 import base64
 import hmac
+import secrets
 
-from blobforge.access import TOKEN_PREFIX, WORKER_SECRET_PREFIX, new_token, new_worker_secret
 from web.routing import Call
 
 
-def api_token(call: Call) -> str:
-    return _derived(call, TOKEN_PREFIX) or new_token()
+def new_salt() -> str:
+    """256 random bits."""
+    return secrets.token_hex(32)
 
 
-def worker_secret(call: Call) -> str:
-    return _derived(call, WORKER_SECRET_PREFIX) or new_worker_secret()
-
-
-def _derived(call: Call, prefix: str) -> str | None:
-    if call.repeat is None:
-        return None
-    text = "\n".join((prefix, call.repeat.subject, call.repeat.key))
-    digest = hmac.digest(call.services.signing_secret, text.encode() + call.repeat.fingerprint, "sha256")
+def made_of(call: Call, prefix: str, salt: str) -> str:
+    """The secret of this kind that the salt stands for."""
+    digest = hmac.digest(call.services.signing_secret, f"{prefix}\n{salt}".encode(), "sha256")
     return prefix + base64.urlsafe_b64encode(digest).rstrip(b"=").decode()

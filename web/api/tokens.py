@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from actors.messages import CreateToken, DeleteToken
-from blobforge.access import DEFAULT_SCOPES, Scope, Token, hash_secret, shown_prefix
+from blobforge.access import DEFAULT_SCOPES, TOKEN_PREFIX, Scope, Token, hash_secret, shown_prefix
 from blobforge.refusals import Refusal
 from web.api import secrets, wire
 from web.routing import Access, Call, Route
@@ -21,12 +21,15 @@ async def create(call: Call, body: wire.TokenBody) -> wire.TokenMade | Refusal:
     if body.is_admin:
         scopes = {Scope.ADMIN}
     expires = call.services.now() + round(body.expires_in * DAY_MS) if body.expires_in is not None else None
-    secret = secrets.api_token(call)
+    salt = secrets.new_salt()
+    secret = secrets.made_of(call, TOKEN_PREFIX, salt)
     outcome = await call.ask(
-        CreateToken(body.name, hash_secret(secret), shown_prefix(secret), frozenset(scopes), expires),
+        CreateToken(body.name, hash_secret(secret), shown_prefix(secret), frozenset(scopes), expires, salt),
         about=f"{body.name} ({' '.join(sorted(scopes))})",
     )
-    return outcome if isinstance(outcome, Refusal) else wire.TokenMade(outcome.token_id, secret, outcome.name)
+    if isinstance(outcome, Refusal):
+        return outcome
+    return wire.TokenMade(outcome.token_id, secrets.made_of(call, TOKEN_PREFIX, outcome.salt), outcome.name)
 
 
 async def delete(call: Call) -> wire.Status | Refusal:

@@ -15,7 +15,7 @@ from actors.messages import (
     Unregister,
     WorkerChanged,
 )
-from blobforge.access import hash_secret
+from blobforge.access import WORKER_SECRET_PREFIX, hash_secret
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.worker import Worker
 from web.api import secrets, wire
@@ -88,20 +88,23 @@ async def shown(call: Call) -> wire.WorkerWire | Refusal:
 
 
 async def create(call: Call, body: wire.WorkerBody) -> wire.WorkerMade | Refusal:
-    secret = secrets.worker_secret(call)
-    outcome = await call.ask(CreateWorker(body.id, body.type, hash_secret(secret), body.name), about=body.id)
-    return _made(outcome, secret)
+    salt = secrets.new_salt()
+    hash_ = hash_secret(secrets.made_of(call, WORKER_SECRET_PREFIX, salt))
+    outcome = await call.ask(CreateWorker(body.id, body.type, hash_, body.name, salt), about=body.id)
+    return _made(call, outcome)
 
 
 async def regenerate(call: Call) -> wire.WorkerMade | Refusal:
-    secret = secrets.worker_secret(call)
-    outcome = await call.ask(ReplaceSecret(call.params["worker_id"], hash_secret(secret)))
-    return _made(outcome, secret)
+    salt = secrets.new_salt()
+    hash_ = hash_secret(secrets.made_of(call, WORKER_SECRET_PREFIX, salt))
+    outcome = await call.ask(ReplaceSecret(call.params["worker_id"], hash_, salt))
+    return _made(call, outcome)
 
 
-def _made(outcome: WorkerChanged | Refusal, secret: str) -> wire.WorkerMade | Refusal:
+def _made(call: Call, outcome: WorkerChanged | Refusal) -> wire.WorkerMade | Refusal:
     if isinstance(outcome, Refusal):
         return outcome
+    secret = secrets.made_of(call, WORKER_SECRET_PREFIX, outcome.salt)
     return wire.WorkerMade(outcome.worker_id, outcome.name or outcome.worker_id, outcome.type, secret)
 
 

@@ -33,7 +33,7 @@ CREATE INDEX sessions_by_seen ON sessions (seen_at);
 CREATE TABLE audit (
     id       INTEGER PRIMARY KEY AUTOINCREMENT,
     at       INTEGER NOT NULL,
-    actor    TEXT    NOT NULL,  -- token:7, user:3, worker:w1
+    actor    TEXT    NOT NULL,  -- token:7, user:3; who signs in, by issuer and subject
     name     TEXT    NOT NULL,  -- how the actor is called
     address  TEXT    NOT NULL,
     action   TEXT    NOT NULL,

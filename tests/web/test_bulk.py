@@ -1,0 +1,83 @@
+"""The same thing done to many jobs: by a filter or by ids."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.fixtures.house import House
+from tests.web.calls import assert_problem, state
+
+
+async def four_jobs(house: House) -> None:
+    """1 and 2: pdf, tagged; 3: png, pending; 4: pdf, running."""
+    await house.submit(b"1", tags=["old"], source_path="/in/one.pdf")
+    await house.submit(b"2", tags=["old"], priority=1)
+    await house.submit(b"3", type="png")
+    await house.submit(b"4", type="pdf", priority=1)
+    await house.register()
+    assert (await house.claim())["job"]["id"] == 2
+    assert (await house.claim())["job"]["id"] == 4
+
+
+async def bulk(house: House, verb: str, **body: Any) -> Any:
+    status, answer = await house.call("POST", f"/api/jobs/{verb}", body)
+    assert status == 200, answer
+    return answer
+
+
+async def statuses(house: House) -> list[str]:
+    return [(await house.job(job_id))["status"] for job_id in (1, 2, 3, 4)]
+
+
+async def test_cancel_by_filter(house: House, autojump_clock: Any) -> None:
+    await four_jobs(house)
+    before = state(house)
+    dry = await bulk(house, "cancel", tag="old", dry_run=True)
+    assert dry == {"matched": 2, "changed": 2, "refused": 0, "dry_run": True}
+    assert state(house) == before, "a dry run changes nothing"
+    assert await bulk(house, "cancel", tag="old") == dry | {"dry_run": False}
+    assert await statuses(house) == ["cancelled", "cancelled", "pending", "running"]
+    assert await bulk(house, "cancel", tag="old") == {"matched": 2, "changed": 0, "refused": 2, "dry_run": False}
+
+
+@pytest.mark.parametrize(
+    ("filter_", "hit"),
+    [
+        ({"status": "running"}, [2, 4]), ({"type": "png"}, [3]), ({"worker": "w1"}, [2, 4]), ({"q": "one"}, [1]),
+        ({"type": "pdf", "status": "pending"}, [1]), ({"ids": [3, 1, 3, 99]}, [1, 3]), ({"tag": "no"}, []),
+    ],
+)  # fmt: skip
+async def test_every_filter(house: House, autojump_clock: Any, filter_: Any, hit: list[int]) -> None:
+    await four_jobs(house)
+    answer = await bulk(house, "cancel", **filter_)
+    assert answer["changed"] == len(hit)
+    assert [n for n, status in enumerate(await statuses(house), 1) if status == "cancelled"] == hit
+
+
+async def test_retry(house: House, autojump_clock: Any) -> None:
+    await four_jobs(house)
+    await bulk(house, "cancel", ids=[1, 2])
+    answer = await bulk(house, "retry", type="pdf", reset_attempts=True, priority=5)
+    assert answer == {"matched": 3, "changed": 2, "refused": 1, "dry_run": False}
+    assert await statuses(house) == ["pending", "pending", "pending", "running"]
+    assert [(await house.job(n))["priority"] for n in (1, 2, 4)] == [5, 5, 1]
+
+
+async def test_priority(house: House, autojump_clock: Any) -> None:
+    await four_jobs(house)
+    answer = await bulk(house, "priority", status="pending", priority=2)
+    assert answer["changed"] == 2
+    assert [(await house.job(n))["priority"] for n in (1, 3)] == [2, 2]
+
+
+@pytest.mark.parametrize("verb", ["retry", "cancel", "priority"])
+async def test_nothing_selected_is_not_everything(house: House, autojump_clock: Any, verb: str) -> None:
+    await four_jobs(house)
+    before = state(house)
+    more: dict[str, Any] = {"priority": 1} if verb == "priority" else {}
+    for body in ({}, {"ids": [1], "tag": "old"}, {"ids": []}, {"ids": [0]}, {"ids": [2**63]}, {"status": "asleep"},
+                 {"ids": list(range(1, 10_002))}, {"dry_run": "yes", "tag": "old"}):  # fmt: skip
+        assert_problem(await house.call("POST", f"/api/jobs/{verb}", body | more), 422, "invalid")
+    assert state(house) == before

@@ -1,0 +1,214 @@
+"""`GET /events`: names and fields that existing clients know, ids and replay, and limits."""
+
+from __future__ import annotations
+
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import trio
+
+from tests.fixtures.house import House, open_house
+from tests.fixtures.server import ServerProcess
+from tests.web.calls import HEX, Frame, assert_problem, finish, stream
+
+KNOWN = {"job_id", "type", "status", "error", "worker_id"}  # fields that existing clients read
+
+
+async def test_names_and_fields(house: House, autojump_clock: Any) -> None:
+    async with stream(house) as events:
+
+        async def expect(name: str, **fields: Any) -> None:
+            frame = await events.next()
+            assert (frame.event, frame.data) == (name, fields)
+            assert frame.id, "every event has an id"
+
+        await house.call("POST", "/api/jobs", {"type": "pdf", "source_hash": HEX})
+        await expect("job_created", job_id=1, type="pdf", status="uploading")
+        job_id = await house.submit()
+        await expect("job_created", job_id=job_id, type="pdf", status="pending")
+        await house.register()
+        await expect("worker_online", worker_id="w1", type="pdf", status="online")
+        grant = await house.claim()
+        running = {"job_id": job_id, "type": "pdf", "status": "running", "worker_id": "w1"}
+        await expect("job_updated", **running)
+        beat = {"job_id": job_id, "progress": {"stage": "ocr", "percent": 5}}
+        await house.call("POST", "/api/workers/w1/heartbeat", beat)
+        await expect("job_progress", **running, progress=beat["progress"])
+        failure = {"worker_id": "w1", "error": "boom", "lease": grant["lease"]}
+        await house.call("POST", f"/api/jobs/{job_id}/fail", failure)
+        await expect("job_failed", **(running | {"status": "failed"}), error="boom")
+        await house.call("POST", f"/api/jobs/{job_id}/retry")
+        await expect("job_updated", job_id=job_id, type="pdf", status="pending")
+        await finish(house)
+        await expect("job_updated", **running)
+        await expect("job_completed", **(running | {"status": "completed"}))
+        await house.call("POST", "/api/workers/w1/drain")
+        await expect("worker_draining", worker_id="w1", type="pdf", status="draining")
+        await house.call("POST", "/api/workers/w1/unregister")
+        await expect("worker_offline", worker_id="w1", type="pdf", status="offline")
+        await house.call("DELETE", "/api/workers/w1")
+        await expect("worker_removed", worker_id="w1", type="pdf")
+
+
+async def test_what_is_refused_is_no_event(house: House, autojump_clock: Any) -> None:
+    job_id = await house.submit()
+    await house.register()
+    await house.claim()
+    await house.call("POST", f"/api/jobs/{job_id}/cancel")
+    async with stream(house) as events:
+        late = {"worker_id": "w1"}
+        assert_problem(await house.call("POST", f"/api/jobs/{job_id}/complete", late), 409, "lease-lost")
+        assert_problem(await house.call("POST", f"/api/jobs/{job_id}/cancel"), 409, "job-ended")
+        assert await events.rest() == []
+
+
+async def test_statistics_come_at_most_once_a_second(house: House, autojump_clock: Any) -> None:
+    async with stream(house, "?types=stats_updated") as events:
+        for number in range(20):
+            await house.submit(b"%d" % number)
+        frames = []
+        with trio.move_on_after(5):
+            while True:
+                frames.append(await events.block())
+        stats = [frame for frame in frames if isinstance(frame, Frame)]
+        assert 1 <= len(stats) <= 2
+        assert stats[-1].data["total_jobs"] == 20
+
+
+async def test_filters(house: House, autojump_clock: Any) -> None:
+    await house.submit(b"1")
+    await house.submit(b"2")
+    await house.register()
+    async with stream(house, "?types=job_updated,job_completed") as by_type, stream(house, "?job=2") as by_job:
+        await finish(house)
+        await finish(house)
+        assert [frame.event for frame in await by_type.rest()] == ["job_updated", "job_completed"] * 2
+        frames = await by_job.rest()
+        assert {frame.data["job_id"] for frame in frames} == {2}
+        assert [frame.event for frame in frames] == ["job_updated", "job_completed"]
+
+
+@pytest.mark.parametrize("query", ["?types=job_made", "?types=job_created,x", "?job=0", "?job=x", "?job=1.5",
+                                   "?job=9999999999999999999", "?types=%00", "?types=" + "a" * 501])  # fmt: skip
+async def test_bad_filters(house: House, autojump_clock: Any, query: str) -> None:
+    assert_problem(await house.call("GET", f"/events{query}"), 422, "invalid")
+    assert house.parts.services.streams.used == 0
+
+
+# ------------------------------------------------------------------ coming back
+
+
+@pytest.mark.parametrize("way", ["header", "query"])
+async def test_who_comes_back_gets_what_it_missed(house: House, autojump_clock: Any, way: str) -> None:
+    async with stream(house) as events:
+        await house.submit(b"1")
+        seen = str((await events.next()).id)
+    await house.submit(b"2")
+    await house.submit(b"3")
+    query, headers = (f"?last_event_id={seen}", {}) if way == "query" else ("", {"Last-Event-ID": seen})
+    async with stream(house, query, headers) as again:
+        assert [frame.data["job_id"] for frame in await again.rest()] == [2, 3]
+        await house.call("POST", "/api/jobs/1/cancel")
+        assert (await again.next()).data["status"] == "cancelled", "and then what happens from now on"
+
+
+@pytest.mark.parametrize("last", ["0-1", "nonsense", "-", "12345678-99", "x" * 90, "ab-%D9%A1"])
+async def test_an_id_that_is_not_known_any_more_means_resync(house: House, autojump_clock: Any, last: str) -> None:
+    async with stream(house, f"?last_event_id={last}") as events:
+        frame = await events.next()
+        assert frame.event == "resync"
+        assert frame.id
+
+
+async def test_what_has_left_the_window_means_resync(tmp_path: Path, autojump_clock: Any) -> None:
+    async with open_house(tmp_path / "data", event_replay=3) as house:
+        async with stream(house) as events:
+            await house.submit(b"1")
+            seen = (await events.next()).id
+        for number in range(5):
+            await house.submit(b"more %d" % number)
+        async with stream(house, headers={"Last-Event-ID": str(seen)}) as again:
+            assert (await again.next()).event == "resync"
+            await house.call("POST", "/api/jobs/1/cancel")
+            assert (await again.next()).event == "job_updated", "it goes on from here"
+
+
+async def test_a_slow_reader_is_cut_short_and_told_so(tmp_path: Path, autojump_clock: Any) -> None:
+    async with open_house(tmp_path / "data", event_queue=5) as house, stream(house) as events:
+        for number in range(200):  # the test's own connection holds ten more
+            await house.submit(b"%d" % number)
+        frames = await events.rest()
+        assert frames[-1].event == "resync"
+        assert len(frames) < 50
+        assert house.parts.broadcaster.dropped == 1
+        await house.call("POST", "/api/jobs/1/cancel")
+        assert (await events.next()).data["status"] == "cancelled"
+
+
+async def test_silence_is_kept_alive(house: House, autojump_clock: Any) -> None:
+    async with stream(house) as events:
+        began = trio.current_time()
+        for _ in range(20):
+            assert await events.block() == ": still here"
+        assert trio.current_time() - began >= 120, "longer than any time limit of a request"
+
+
+# ------------------------------------------------------------------ limits
+
+
+async def test_streams_are_limited_per_address_and_in_total(tmp_path: Path, autojump_clock: Any) -> None:
+    for limits in ({"max_streams": 2}, {"max_streams_per_address": 2}):
+        async with open_house(tmp_path / next(iter(limits)), **limits) as house:
+            async with stream(house), stream(house):
+                assert_problem(await house.call("GET", "/events"), 429, "slow-down")
+            await trio.sleep(1)
+            assert house.parts.services.streams.used == house.parts.broadcaster.subscribers == 0
+            async with stream(house):
+                pass
+
+
+async def test_head_opens_no_stream(house: House, autojump_clock: Any) -> None:
+    with trio.fail_after(1):
+        status, body = await house.call("HEAD", "/events")
+    assert (status, body) == (200, b"")
+    assert house.parts.services.streams.used == 0
+
+
+def test_clients_that_vanish_leave_nothing_behind(server: ServerProcess) -> None:
+    """Hundreds that go away in every moment of the request: none keeps its place."""
+    host, port = server.url.removeprefix("http://").split(":")
+    request = f"GET /events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {server.token}\r\n\r\n".encode()
+    for number in range(300):
+        with socket.create_connection((host, int(port))) as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")  # close with a reset
+            client.sendall(request)
+            if number % 3 == 1:
+                client.recv(1)
+            elif number % 3 == 2:
+                time.sleep(0.001)
+    with server.client() as http:
+        while b"blobforge_event_streams 0.0" not in http.get("/metrics").content:
+            time.sleep(0.05)  # pytest-timeout is the deadline
+        with http.stream("GET", "/events") as answer:
+            assert next(answer.iter_lines()) == "event: ping"
+
+
+def test_over_a_real_connection(server: ServerProcess) -> None:
+    with server.client() as http, http.stream("GET", "/events", headers={"Accept": "text/event-stream"}) as answer:
+        assert answer.headers["Content-Type"].startswith("text/event-stream")
+        assert answer.headers["Cache-Control"] == "no-store"
+        lines = answer.iter_lines()
+        assert [next(lines) for _ in range(3)] == ["event: ping", "data: connected", ""]
+        httpx.post(
+            f"{server.url}/api/jobs",
+            json={"type": "pdf", "source_hash": HEX},
+            headers={"Authorization": f"Bearer {server.token}"},
+            trust_env=False,
+        )
+        frame = [next(lines) for _ in range(4)]
+        assert frame[0].startswith("id: ")
+        assert frame[1:] == ["event: job_created", 'data: {"job_id":1,"type":"pdf","status":"uploading"}', ""]

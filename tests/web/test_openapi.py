@@ -1,0 +1,83 @@
+"""`/api/openapi.json` describes all of it, from the same rows and types that serve it; `/api/docs` shows it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from tests.fixtures.house import House
+from tests.fixtures.server import ServerProcess
+from web import events
+from web.api import ROUTES
+from web.api import openapi as description
+from web.app import routes
+from web.routing import Access
+
+API = [route for route in (*ROUTES, *events.ROUTES, *description.ROUTES) if not route.hidden]
+
+PARAMETER = re.compile(r"<(?:\w+(?:\([^)]*\))?:)?(\w+)>")
+
+
+async def document(house: House) -> Any:
+    status, found = await house.call("GET", "/api/openapi.json", headers={})
+    assert status == 200
+    return found
+
+
+async def test_every_route_is_described(house: House, autojump_clock: Any) -> None:
+    described = await document(house)
+    assert described["openapi"].startswith("3.1")
+    operations = {(method.upper(), path) for path, row in described["paths"].items() for method in row}
+    assert operations >= {(route.method, PARAMETER.sub(r"{\1}", route.path)) for route in API}
+
+
+async def test_everything_below_api_is_a_row(house: House, autojump_clock: Any) -> None:
+    """Nothing is served beside the table, for it is the table that says who may call."""
+    known = {(route.path, route.method) for route in routes()}
+    for rule in house.app.url_map.iter_rules():
+        if rule.rule.startswith("/api/") or rule.rule == "/events":
+            assert {
+                (rule.rule, method) for method in rule.methods or () if method not in ("HEAD", "OPTIONS")
+            } <= known
+
+
+async def test_every_body_and_answer_has_a_schema(house: House, autojump_clock: Any) -> None:
+    described = await document(house)
+    schemas = described["components"]["schemas"]
+    for route in API:
+        operation = described["paths"][PARAMETER.sub(r"{\1}", route.path)][route.method.lower()]
+        assert ("requestBody" in operation) is (route.body is not None)
+        assert operation["responses"][str(route.status)]["description"]
+        assert (operation["security"] == []) is (route.access is Access.PUBLIC)
+        names = {parameter["name"] for parameter in operation["parameters"] if parameter["in"] == "path"}
+        assert names == set(PARAMETER.findall(route.path))
+    text = str(described)
+    for reference in re.findall(r"'#/components/schemas/(\w+)'", text):
+        assert reference in schemas
+    assert schemas["SubmitBody"]["properties"]["source_hash"]["pattern"].startswith("^[0-9a-f]{64}")
+    assert schemas["Problem"]["required"] == [
+        "type", "title", "status", "detail", "error", "instance", "request_id",
+    ]  # fmt: skip
+
+
+async def test_operation_ids_are_unique(house: House, autojump_clock: Any) -> None:
+    described = await document(house)
+    found = [operation["operationId"] for row in described["paths"].values() for operation in row.values()]
+    assert len(found) == len(set(found))
+
+
+def test_the_documentation_loads_nothing_from_another_host(server: ServerProcess) -> None:
+    """On a real server: files are served from threads, which virtual time does not wait for."""
+    with server.client() as http:
+        answer = http.get("/api/docs", headers={"Authorization": ""})
+        assert answer.status_code == 200
+        assert "/api/jobs/claim" in answer.text
+        loaded = re.findall(r"""(?:src|href|action)\s*=\s*["']?([^"'\s>]+)""", answer.text)
+        assert loaded
+        for url in loaded:
+            assert url.startswith(("/", "#")), url
+            assert not url.startswith("//"), url
+            if url.startswith("/static"):
+                assert http.get(url).status_code == 200
+    assert not re.search(r"<script|\son\w+=|@import|url\(", answer.text)
+    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]

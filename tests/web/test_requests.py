@@ -1,0 +1,248 @@
+"""Malformed requests over all routes: never a 5xx, always a problem that says what is wrong, and no state changed."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.fixtures.house import House
+from tests.fixtures.server import ServerProcess
+from tests.web.calls import HEX, JSON, assert_problem, raw, state
+from web import events
+from web.api import ROUTES, openapi
+from web.routing import Route
+
+PARAMETER = re.compile(r"<(?:\w+(?:\([^)]*\))?:)?(\w+)>")
+API = [*ROUTES, *events.ROUTES, *openapi.ROUTES]
+WITH_BODY = [route for route in API if route.body is not None]
+NAMES = [route.name for route in WITH_BODY]
+
+
+def path_of(route: Route) -> str:
+    return PARAMETER.sub(lambda match: "w1" if match[1] == "worker_id" else "1", route.path)
+
+
+def wrong_values(route: Route) -> Iterator[tuple[str, Any]]:
+    """For each field of the body a value that it cannot take."""
+    decoder = msgspec.json.Decoder(route.body)
+    for field in msgspec.structs.fields(route.body):
+        for value in ([[]], "\x00", 1.5, {"x": 1}, True):
+            try:
+                decoder.decode(msgspec.json.encode({field.name: value}))
+            except msgspec.ValidationError as error:
+                if f"$.{field.name}" in str(error):
+                    yield field.name, value
+
+
+async def some_state(house: House) -> str:
+    """A job and a worker, for the requests to spoil; the state before they try."""
+    await house.register()
+    await house.submit()
+    await house.call("POST", "/api/jobs", {"type": "pdf", "source_hash": HEX})
+    return state(house)
+
+
+UNREADABLE: list[tuple[str, bytes, str, int, str]] = [
+    ("not JSON", b"{", JSON, 400, "malformed"),
+    ("two of them", b"[][]", JSON, 422, "invalid"),
+    ("a comment", b'{"a":1,//x\n}', JSON, 400, "malformed"),
+    ("invalid UTF-8", b'{"a":"\xff\xfe"}', JSON, 400, "malformed"),
+    ("UTF-16", '{"a":1}'.encode("utf-16"), JSON, 400, "malformed"),
+    ("half a surrogate", b'{"a":"\\ud800"}', JSON, 400, "malformed"),
+    ("NUL bytes", b"\0\0\0", JSON, 400, "malformed"),
+    ("too deep", b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}", JSON, 400, "malformed"),
+    ("too deep, unclosed", b"[" * 500_000, JSON, 400, "malformed"),
+    ("deep objects", b'{"a":' * 70 + b"1" + b"}" * 70, JSON, 400, "malformed"),
+    ("not a number", b'{"a":NaN}', JSON, 400, "malformed"),
+    ("a list", b"[]", JSON, 422, "invalid"),
+    ("null", b"null", JSON, 422, "invalid"),
+    ("a string", b'"x"', JSON, 422, "invalid"),
+    ("a form", b"a=1", "application/x-www-form-urlencoded", 415, "not-json"),
+    ("plain text", b"{}", "text/plain", 415, "not-json"),
+    ("no type", b'{"a":1}', "", 415, "not-json"),
+    ("too large", b" " * (1 << 20) + b"{}", JSON, 413, "too-large"),
+]
+
+
+@pytest.mark.parametrize("route", WITH_BODY, ids=NAMES)
+async def test_bodies_that_cannot_be_read(house: House, autojump_clock: Any, route: Route) -> None:
+    before = await some_state(house)
+    for what, body, content_type, status, kind in UNREADABLE:
+        answer = await raw(house, route.method, path_of(route), body, Content_Type=content_type)
+        assert answer.content_type == "application/problem+json", what
+        assert_problem((answer.status_code, await answer.get_json(force=True)), status, kind)
+    assert state(house) == before
+
+
+@pytest.mark.parametrize("route", WITH_BODY, ids=NAMES)
+async def test_fields_of_the_wrong_type_are_named(house: House, autojump_clock: Any, route: Route) -> None:
+    before = await some_state(house)
+    tried = 0
+    for field, value in wrong_values(route):
+        answer = await house.call(route.method, path_of(route), {field: value})
+        problem = assert_problem(answer, 422, "invalid")
+        assert problem["field"].startswith(field), (field, value)
+        assert field in problem["detail"]
+        tried += 1
+    assert tried >= len(msgspec.structs.fields(route.body))
+    assert state(house) == before
+
+
+NUMBERS = ["1e400", "-1e400", "1" * 4000, "-" + "9" * 40, "18446744073709551616", "9223372036854775808", "0", "-1",
+           "1.0000001", "1e-400", "01", "0x10", "1_000", "+1", ".5", "1.", "--1"]  # fmt: skip
+
+
+@pytest.mark.parametrize("route", WITH_BODY, ids=NAMES)
+async def test_numbers(house: House, autojump_clock: Any, route: Route) -> None:
+    """In every field, and in the parts that are kept as they come: never a 5xx."""
+    await some_state(house)
+    for field in msgspec.structs.fields(route.body):
+        for number in NUMBERS:
+            body = f'{{"{field.name}":{number},"metadata":{{"n":{number}}},"result":{{"n":{number}}}}}'.encode()
+            status, answer = await house.call(route.method, path_of(route), body)
+            if status >= 400:
+                assert_problem((status, answer), status, answer["type"].rpartition(":")[2])
+            assert status < 500, (field.name, number, answer)
+
+
+async def test_what_is_kept_as_it_comes_comes_back(house: House, autojump_clock: Any) -> None:
+    kept = (
+        b'{"a\\u0000":"\\u0000\xc3\xbc","big":18446744073709551615,"small":-9223372036854775808,"f":1e308,"n":null}'
+    )
+    body = b'{"type":"pdf","source_hash":"%s","metadata":%s}' % (HEX.encode(), kept)
+    status, made = await house.call("POST", "/api/jobs", body)
+    assert status == 201
+    assert (await house.job(made["job_id"]))["metadata"] == msgspec.json.decode(kept)
+
+
+async def test_of_two_members_with_one_name_the_last_counts(house: House, autojump_clock: Any) -> None:
+    body = b'{"type":"png","source_hash":"%s","type":"pdf","priority":"x","priority":2}' % HEX.encode()
+    assert_problem(await house.call("POST", "/api/jobs", body), 422, "invalid", field="priority")
+    status, made = await house.call("POST", "/api/jobs", body.replace(b'"x"', b"1"))
+    assert status == 201
+    job = await house.job(made["job_id"])
+    assert (job["type"], job["priority"]) == ("pdf", 2)
+
+
+async def test_empty_bodies(house: House, autojump_clock: Any) -> None:
+    """Whoever has nothing to say may say nothing, in any type; where something has to be said, that is what lacks."""
+    await some_state(house)
+    for content_type in ("", "text/plain", JSON):
+        for path in ("/api/workers/w1/heartbeat", "/api/jobs/1/cancel", "/api/jobs/1/retry"):
+            assert (await raw(house, "POST", path, b"", Content_Type=content_type)).status_code == 200
+        answer = await raw(house, "POST", "/api/jobs", b"", Content_Type=content_type)
+        assert_problem((answer.status_code, await answer.get_json(force=True)), 422, "invalid")
+
+
+# ------------------------------------------------------------------ addresses and methods
+
+STRANGE = [
+    "/api", "/api/", "/api/nope", "/api/jobs/", "/api//jobs", "/api/jobs/abc", "/api/jobs/0", "/api/jobs/-1",
+    "/api/jobs/01", "/api/jobs/1.0", "/api/jobs/9999999999999999999", "/api/jobs/%31%00", "/api/jobs/1%2F2",
+    "/api/jobs/%D9%A3", "/api/jobs/../../etc/passwd", "/api/workers/a%20b", "/api/workers/a%00", "/api/workers/a%0Ab",
+    "/api/workers/" + "w" * 201, "/api/files/1/both/url", "/api/files/../jobs", "/objects/", "/objects/../data",
+    "/static/../app.py", "/static/%2e%2e/app.py", "/%ff%fe", "/api/jobs/1/", "/API/JOBS", "/api/jobs;x=1", "/livez/",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", STRANGE)
+async def test_strange_addresses(house: House, autojump_clock: Any, path: str) -> None:
+    for method in ("GET", "POST", "DELETE", "PUT"):
+        status, answer = await house.call(method, path)
+        assert status in (403, 404, 405), answer
+        assert_problem((status, answer), status, answer["type"].rpartition(":")[2])
+
+
+@pytest.mark.parametrize("path", sorted({route.path for route in API}))
+async def test_wrong_methods(house: House, autojump_clock: Any, path: str) -> None:
+    taken = {route.method for route in API if route.path == path}
+    address = PARAMETER.sub(lambda match: {"worker_id": "w1", "kind": "source"}.get(match[1], "1"), path)
+    before = await some_state(house)
+    # `/api/jobs/claim` and its like also look like no other route: an id is digits.
+    for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "TRACE", "BREW"} - taken:
+        answer = await raw(house, method, address)
+        if answer.status_code == 405:
+            assert taken <= set(answer.headers["Allow"].split(", "))
+        problem = await answer.get_json(force=True)
+        assert_problem((answer.status_code, problem), answer.status_code, problem["type"].rpartition(":")[2])
+        assert answer.status_code in (404, 405)
+    assert state(house) == before
+
+
+@pytest.mark.parametrize("path", ["/api/jobs", "/events"])
+@pytest.mark.parametrize("query", ["%00", "limit=%00", "job=%00", "limit=1&limit=x", "=&=&&", "%ff=%ff", "limit[]=1",
+                                   "last_event_id=" + "x" * 101, "types=,,,x"])  # fmt: skip
+async def test_strange_queries(house: House, autojump_clock: Any, path: str, query: str) -> None:
+    status, answer = await house.call("HEAD" if path == "/events" else "GET", f"{path}?{query}")
+    assert status in (200, 422), answer
+
+
+# ------------------------------------------------------------------ on the wire
+
+
+def exchange(server: ServerProcess, sent: bytes) -> bytes:
+    """What the server says to these bytes, until it closes the connection."""
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as client:
+        try:
+            client.sendall(sent)
+            client.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # it has said no before we had said all
+        said = b""
+        try:
+            while chunk := client.recv(65536):
+                said += chunk
+        except OSError:
+            pass
+        return said
+
+
+def test_on_the_wire(server: ServerProcess) -> None:
+    """What no well-behaved client library sends."""
+    head = b"Host: x\r\nAuthorization: Bearer %s\r\nConnection: close\r\n" % server.token.encode()
+    post = b"POST /api/jobs HTTP/1.1\r\n" + head + b"Content-Type: application/json\r\n"
+    requests = [
+        b"\0\0\0\0\r\n\r\n",
+        b"GET /api/jobs\r\n\r\n",
+        b"GET /api/j\xffobs HTTP/1.1\r\n" + head + b"\r\n",
+        b"GET /api/stats HTTP/1.1\r\n" + head + b"X-Big: " + b"x" * 100_000 + b"\r\n\r\n",
+        b"GET /api/stats HTTP/1.1\r\nHost: x\r\nX-Worker-ID: \xff\xfe\r\nX-Worker-Secret: \xff\r\n\r\n",
+        b"GET /api/stats HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer \xff\xfe\r\n\r\n",
+        b"POST /api/jobs HTTP/1.1\r\n" + head + b"Idempotency-Key: \xff\r\nContent-Length: 2\r\n\r\n{}",
+        post + b"Content-Length: -1\r\n\r\n",
+        post + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello!",
+        post + b"Content-Length: 999999999999\r\n\r\n{}",
+        post + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+        post + b"Transfer-Encoding: chunked\r\n\r\n" + b"10000\r\n" + b" " * 65536 + b"\r\n" * 1 + b"0\r\n\r\n",
+        post + b"Transfer-Encoding: chunked\r\n\r\n" + (b"80000\r\n" + b" " * 0x80000 + b"\r\n") * 3 + b"0\r\n\r\n",
+        post + b"Content-Encoding: gzip\r\nContent-Length: 4\r\n\r\n\x1f\x8b\x08\x00",
+        b"GET /api/jobs HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n",
+        b"GET http://elsewhere/api/stats HTTP/1.1\r\n" + head + b"\r\n",
+        b"OPTIONS * HTTP/1.1\r\n" + head + b"\r\n",
+    ]
+    for sent in requests:
+        status = exchange(server, sent)[:12].partition(b" ")[2]
+        assert not status.startswith(b"5"), (sent[:80], status)
+    with server.client() as http:
+        assert http.get("/api/stats").json()["total_jobs"] == 0
+    assert "unhandled error" not in server.logged()
+    assert "Traceback" not in server.logged(), server.logged()
+
+
+def test_who_breaks_off_ends_only_its_own_connection(server: ServerProcess) -> None:
+    """Hypercorn lets errors of one connection out; one such, and without any credential, ended the whole server."""
+    broken = (
+        b"POST /api/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 999999999\r\n\r\n{}"
+    )
+    for _ in range(150):
+        exchange(server, broken)
+    with server.client() as http:
+        assert http.get("/api/stats").status_code == 200
+    assert "Traceback" not in server.logged()

@@ -1,0 +1,91 @@
+"""Statistics, health and metrics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import trio
+
+from tests.fixtures.house import House
+from tests.web.calls import HEX, finish, put_output
+
+EXISTING = {
+    "total_jobs", "pending_jobs", "running_jobs", "completed_jobs", "failed_jobs", "dead_jobs",
+    "total_workers", "online_workers", "offline_workers",
+}  # fmt: skip
+ADDED = {
+    "uploading_jobs", "cancelled_jobs", "draining_workers", "by_type", "by_priority", "oldest_pending_seconds",
+    "jobs_per_minute", "eta_seconds",
+}  # fmt: skip
+
+
+async def stats(house: House) -> Any:
+    status, answer = await house.call("GET", "/api/stats")
+    assert status == 200
+    return answer
+
+
+async def test_statistics_of_nothing(house: House, autojump_clock: Any) -> None:
+    answer = await stats(house)
+    assert answer.keys() == EXISTING | ADDED
+    assert not any(answer[name] for name in EXISTING | ADDED)
+
+
+async def test_statistics(house: House, autojump_clock: Any) -> None:
+    for number in range(5):
+        await house.submit(b"%d" % number, priority=2 if number else 3)
+    await house.submit(b"png", type="png")
+    await house.call("POST", "/api/jobs", {"type": "pdf", "source_hash": HEX})
+    for worker_id in ("w1", "w2", "w3"):
+        await house.register(worker_id)
+    await finish(house)
+    await house.claim()
+    failing = await house.claim()
+    await house.call("POST", f"/api/jobs/{failing['job']['id']}/fail", {"worker_id": "w1", "error": "x"})
+    dying = await house.claim()
+    body = {"worker_id": "w1", "error": "x", "retryable": False}
+    await house.call("POST", f"/api/jobs/{dying['job']['id']}/fail", body)
+    await house.call("POST", "/api/jobs/6/cancel")
+    await house.call("POST", "/api/workers/w2/drain")
+    await house.call("POST", "/api/workers/w3/unregister")
+    await trio.sleep(10)
+    answer = await stats(house)
+    counts = {name: answer[name] for name in answer if name.endswith(("_jobs", "_workers"))}
+    assert counts == {
+        "total_jobs": 7, "pending_jobs": 1, "running_jobs": 1, "completed_jobs": 1, "failed_jobs": 1, "dead_jobs": 1,
+        "uploading_jobs": 1, "cancelled_jobs": 1, "total_workers": 3, "online_workers": 1, "offline_workers": 1,
+        "draining_workers": 1,
+    }  # fmt: skip
+    assert answer["by_type"]["png"]["cancelled"] == 1
+    assert sum(answer["by_type"]["pdf"].values()) == 6
+    assert sum(sum(row.values()) for row in answer["by_priority"].values()) == 7
+    assert answer["oldest_pending_seconds"] >= 10
+    assert answer["jobs_per_minute"] > 0
+    assert answer["eta_seconds"] > 0
+
+
+async def test_health(house: House, autojump_clock: Any) -> None:
+    for path in ("/api/health", "/health"):
+        status, answer = await house.call("GET", path, headers={})
+        assert (status, answer["status"]) == (200, "healthy")
+        assert {part: answer[part]["status"] for part in ("database", "object_store", "backup")} == {
+            "database": "healthy",
+            "object_store": "healthy",
+            "backup": "disabled",
+        }
+    assert await house.call("GET", "/livez", headers={}) == (200, {"status": "alive"})
+    assert (await house.call("GET", "/readyz", headers={}))[0] == 200
+
+
+async def test_metrics(house: House, autojump_clock: Any) -> None:
+    job_id = await house.submit()
+    await house.register("a-worker-with-a-name")
+    grant = await house.claim("a-worker-with-a-name")
+    await put_output(house, grant["output_key"])
+    status, text = await house.call("GET", "/metrics")
+    assert status == 200
+    assert b'blobforge_jobs{status="running",type="pdf"} 1.0' in text
+    assert b'blobforge_workers{status="online"} 1.0' in text
+    assert b'blobforge_http_requests_total{code="200",route="POST /api/jobs/claim"} 1.0' in text
+    assert b"a-worker-with-a-name" not in text, "an id is no label"
+    assert f"/api/jobs/{job_id}".encode() not in text
