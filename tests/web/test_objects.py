@@ -72,7 +72,7 @@ def open_objects(store: LocalStore) -> int:
 
 async def until(condition) -> None:
     """Wait for what is bound to happen; pytest-timeout is the deadline."""
-    while not condition():  # noqa: ASYNC110  # what is waited for is outside of trio: files, descriptors
+    while not condition():  # what is waited for is outside of trio: files, descriptors
         await trio.sleep(0.005)
 
 

@@ -1,0 +1,237 @@
+"""What is done leaves one record, in its own transaction; what is refused leaves none. Who, what, when, whence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from blobforge.store.store import StoreUnavailable
+from tests.authority.callers import SAME_ORIGIN, cookie, oidc_house, session
+from tests.fixtures.house import House
+from tests.web.calls import assert_problem, state, token, worker
+from web.app import routes
+
+FORM = SAME_ORIGIN | {"Content-Type": "application/x-www-form-urlencoded", "Host": "localhost"}
+FROM = {"client": ("192.0.2.7", 4000)}
+
+# (what is called, its body, the record's action, its subject, a part of its detail)
+ACTIONS: list[tuple[str, dict[str, Any], str, str, str | None]] = [
+    (
+        "POST /api/admin/tokens",
+        {"name": "ci", "scopes": ["read", "submit"]},
+        "token.create",
+        "ci (read submit)",
+        None,
+    ),
+    ("POST /api/tokens", {"name": "old"}, "token.create", "old (read submit)", None),
+    ("DELETE /api/admin/tokens/2", {}, "token.delete", "2", None),
+    ("DELETE /api/tokens/2", {}, "token.delete", "2", None),
+    ("POST /api/admin/workers", {"id": "new", "type": "pdf"}, "worker.create", "new", None),
+    ("POST /api/admin/workers/w/regenerate", {}, "worker.rotate", "w", None),
+    ("POST /api/admin/workers/w/enable", {}, "worker.enable", "w", None),
+    ("POST /api/admin/workers/w/disable", {}, "worker.disable", "w", None),
+    ("POST /api/workers/w/drain", {}, "worker.drain", "w", None),
+    ("DELETE /api/workers/w", {}, "worker.remove", "w", None),
+    ("POST /api/jobs/cancel", {"type": "pdf"}, "jobs.cancel", "", "1 of 1"),
+    ("POST /api/jobs/priority", {"ids": [1], "priority": 1}, "jobs.priority", "", "1 of 1"),
+    ("POST /api/jobs/retry", {"ids": [1]}, "jobs.retry", "", "0 of 1"),
+    ("DELETE /api/admin/users/1/sessions", {}, "user.sign-out", "1", None),
+]
+
+
+async def records(house: House, query: str = "") -> list[dict[str, Any]]:
+    status, page = await house.call("GET", f"/api/admin/audit{query}")
+    assert status == 200, page
+    return list(page["entries"])
+
+
+async def prepare(house: House) -> int:
+    """A worker, a token, a user with a session, and a job; returns how many records that has left."""
+    await worker(house, "w")
+    await token(house, "read")
+    await session(house)
+    await house.submit()
+    return len(await records(house))
+
+
+async def call(house: House, name: str, body: dict[str, Any], headers: dict[str, str] | None = None) -> int:
+    method, _, path = name.partition(" ")
+    answer = await house.http.open(
+        path,
+        method=method,
+        json=body,
+        headers={"Authorization": f"Bearer {house.parts.admin_token}"} | (headers or {}),
+        scope_base=FROM,
+    )
+    return int(answer.status_code)
+
+
+def test_every_route_that_leaves_a_record_is_tried() -> None:
+    there = {route.audit for route in routes() if route.audit}
+    assert there == {action for _, _, action, _, _ in ACTIONS}
+
+
+@pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action[0])
+async def test_one_record(tmp_path: Path, autojump_clock: Any, action: Any) -> None:
+    name, body, what, subject, detail = action
+    async with oidc_house(tmp_path) as house:
+        before = await prepare(house)
+        await trio.sleep(3600)
+        assert await call(house, name, body) in (200, 201)
+        found = await records(house)
+        assert len(found) == before + 1
+        entry = found[0]
+        assert (entry["actor"], entry["name"]) == ("token:1", "first-start administrator")
+        assert (entry["action"], entry["subject"], entry["address"]) == (what, subject, "192.0.2.7")
+        assert detail is None or detail in entry["detail"]
+        assert entry["at"][:13] == "2026-11-18T12", "the virtual hour after the beginning"
+
+
+@pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action[0])
+async def test_what_is_refused_leaves_none(tmp_path: Path, autojump_clock: Any, action: Any) -> None:
+    name, body, *_ = action
+    async with oidc_house(tmp_path) as house:
+        await prepare(house)
+        reader = {"Authorization": f"Bearer {await token(house, 'read')}"}
+        before = state(house)
+        for headers in (reader, {"Authorization": "Bearer bf_" + "A" * 43}):
+            assert await call(house, name, body, headers) in (401, 403)
+        missing = name.replace("/w", "/none").replace("/none" + "orkers", "/workers").replace("/2", "/99")
+        missing = missing.replace("/1/", "/99/")
+        if missing != name:
+            assert await call(house, missing, body) == 404
+        if body:
+            assert await call(house, name, {"id": 5, "name": 5, "ids": "x"}) == 422
+        line = "audit ("
+        assert state(house).count(line) == before.count(line) > 0
+
+
+@pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action[0])
+async def test_no_effect_without_its_record_and_no_record_without_its_effect(
+    tmp_path: Path, autojump_clock: Any, monkeypatch: pytest.MonkeyPatch, action: Any
+) -> None:
+    """The record cannot be written: then nothing is done, for both are one transaction."""
+    name, body, *_ = action
+    async with oidc_house(tmp_path) as house:
+        await prepare(house)
+        before = state(house)
+
+        def full(*_: object) -> None:
+            raise StoreUnavailable("disk full")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(type(house.parts.writer._store), "insert_audit", full)
+            assert await call(house, name, body) == 503
+        assert _without_uses(state(house)) == _without_uses(before)
+        assert await call(house, name, body) in (200, 201), "and now it is done"
+
+
+def _without_uses(dump: str) -> list[str]:
+    """The tokens' last use is written whenever there is time for it."""
+    return [
+        line for line in dump.splitlines() if not line.startswith('INSERT INTO "tokens"') and "tokens" not in line
+    ]
+
+
+@pytest.mark.parametrize(
+    "action", [each for each in ACTIONS if each[0].startswith("POST")], ids=lambda action: action[0]
+)
+async def test_a_repeated_request_leaves_one(tmp_path: Path, autojump_clock: Any, action: Any) -> None:
+    name, body, *_ = action
+    async with oidc_house(tmp_path) as house:
+        before = await prepare(house)
+        for _ in range(3):
+            assert await call(house, name, body, {"Idempotency-Key": "once"}) in (200, 201)
+        assert len(await records(house)) == before + 1
+
+
+async def test_a_dry_run_leaves_none(house: House, autojump_clock: Any) -> None:
+    before = await prepare(house)
+    assert await call(house, "POST /api/jobs/cancel", {"type": "pdf", "dry_run": True}) == 200
+    assert len(await records(house)) == before
+
+
+async def test_signing_in_and_out(tmp_path: Path, autojump_clock: Any) -> None:
+    async with oidc_house(tmp_path) as house:
+        secret = await token(house, "read")
+        before = len(await records(house))
+        answer = await house.http.post("/login", headers=FORM, data=f"token={secret}", scope_base=FROM)
+        assert answer.status_code == 303
+        (entry,) = (await records(house))[:-before]
+        assert (entry["action"], entry["actor"], entry["name"]) == ("sign-in", "token:2", "test")
+        assert entry["address"] == "192.0.2.7"
+        signed_in = {"Cookie": answer.headers["Set-Cookie"].partition(";")[0], "Host": "localhost"}
+        answer = await house.http.post("/auth/logout", headers=FORM | signed_in, scope_base=FROM)
+        assert answer.status_code == 200
+        out, _ = (await records(house))[:-before]
+        assert (out["action"], out["actor"], out["address"]) == ("sign-out", "token:2", "192.0.2.7")
+        assert (await house.http.post("/auth/logout", headers=FORM)).status_code == 200
+        assert len(await records(house)) == before + 2, "nobody was signed in, so nobody signed out"
+
+
+async def test_a_refused_sign_in(tmp_path: Path, autojump_clock: Any) -> None:
+    async with oidc_house(tmp_path) as house:
+        before = len(await records(house))
+        answer = await house.http.open("/auth/callback?code=c&state=s", method="GET", scope_base=FROM)
+        assert answer.status_code == 403
+        (entry,) = (await records(house))[:-before] if before else await records(house)
+        assert (entry["action"], entry["address"]) == ("sign-in.refused", "192.0.2.7")
+        assert entry["detail"]
+
+
+async def test_newest_first_and_page_by_page(house: House, autojump_clock: Any) -> None:
+    for n in range(25):
+        await token(house, name=f"t{n}")
+    seen: list[dict[str, Any]] = []
+    query = "?limit=10"
+    while True:
+        _, page = await house.call("GET", f"/api/admin/audit{query}")
+        assert len(page["entries"]) <= 10
+        seen += page["entries"]
+        if "next_cursor" not in page:
+            break
+        await token(house, name="meanwhile")  # what is new does not shift what is old
+        query = f"?limit=10&cursor={page['next_cursor']}"
+    ids = [entry["id"] for entry in seen]
+    assert ids == sorted(set(ids), reverse=True)
+    assert [entry["subject"].split()[0] for entry in seen] == [f"t{n}" for n in reversed(range(25))]
+    for wrong in ("limit=0", "limit=100000", "cursor=x", "cursor=0"):
+        assert_problem(await house.call("GET", f"/api/admin/audit?{wrong}"), 422, "invalid")
+
+
+async def test_it_holds_no_secret(tmp_path: Path, autojump_clock: Any) -> None:
+    """Not those that the actions made, nor those that somebody put where no secret belongs."""
+    async with oidc_house(tmp_path) as house:
+        secrets = [await token(house, "admin"), (await worker(house, "w"))["X-Worker-Secret"]]
+        _, made = await house.call("POST", "/api/admin/workers/w/regenerate")
+        secrets.append(made["secret"])
+        await house.call("POST", "/api/admin/tokens", {"name": f"pasted {secrets[0]}"})
+        await house.call("POST", "/api/admin/workers", {"id": secrets[0], "type": "pdf"})
+        await house.call("POST", f"/api/workers/{secrets[0]}/drain")
+        await house.call("POST", "/api/jobs/cancel", {"q": secrets[1]})
+        await house.http.open(f"/auth/callback?error={secrets[0]}&state=x", method="GET")
+        answer = await house.http.post("/login", headers=FORM, data=f"token={secrets[0]}")
+        secrets.append(answer.headers["Set-Cookie"].partition(";")[0].partition("=")[2])
+        text = str(await records(house))
+        assert [secret for secret in secrets if secret in text] == []
+
+
+async def test_users_and_their_sessions(tmp_path: Path, autojump_clock: Any) -> None:
+    async with oidc_house(tmp_path) as house:
+        first, second, other = await session(house), await session(house), await session(house, subject="other")
+        _, users = await house.call("GET", "/api/admin/users")
+        assert [user["subject"] for user in users] == ["somebody", "other"]
+        assert "email" not in users[0] or users[0]["email"] is None
+        _, listed = await house.call("GET", "/api/admin/users/1/sessions")
+        assert [(each["address"], each["agent"]) for each in listed] == [("192.0.2.9", "a browser")] * 2
+        assert first not in str(listed)
+        for each in (first, second, other):  # in the cache from now on
+            assert (await house.call("GET", "/api/stats", headers=cookie(each)))[0] == 200
+        assert await house.call("DELETE", "/api/admin/users/1/sessions") == (200, {"ended": 2})
+        for each, status in {first: 401, second: 401, other: 200}.items():
+            assert (await house.call("GET", "/api/stats", headers=cookie(each)))[0] == status, "at once"
+        assert (await house.call("GET", "/api/admin/users/1/sessions"))[1] == []
+        assert_problem(await house.call("GET", "/api/admin/users/9/sessions"), 404, "no-such-user")

@@ -1,0 +1,124 @@
+"""Every unsafe request that rides on a session's cookie must come from a page of ours: over the whole route table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.authority.callers import bearer, cookie, oidc_house, session
+from tests.authority.test_matrix import plain
+from tests.fixtures.house import House
+from tests.web.calls import assert_problem, state, token, worker
+from web.app import routes
+from web.routing import Access, Route
+
+UNSAFE = [route for route in routes() if route.method not in ("GET", "HEAD")]
+PROTECTED = [route for route in UNSAFE if route.access is not Access.PUBLIC]
+OPEN = [route for route in UNSAFE if route.access is Access.PUBLIC]
+HOST = {"Host": "localhost"}
+ELSEWHERE: list[dict[str, str]] = [
+    {},  # an old browser, or no browser
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site"},  # another host of the same domain is not ours
+    {"Sec-Fetch-Site": "none"},  # typed by the user; no unsafe request of ours begins like that
+    {"Sec-Fetch-Site": ""},
+    {"Sec-Fetch-Site": "Same-Origin, cross-site"},
+    {"Sec-Fetch-Site": "cross-site", "Origin": "http://localhost"},  # what the browser says itself counts
+    {"Origin": "null"},
+    {"Origin": ""},
+    {"Origin": "http://evil.test"},
+    {"Origin": "https://localhost"},  # another scheme
+    {"Origin": "http://localhost:8080"},  # another port
+    {"Origin": "http://localhost.evil.test"},
+    {"Origin": "http://sub.localhost"},
+    {"Referer": "http://localhost/"},
+]
+OURS: list[dict[str, str]] = [
+    {"Sec-Fetch-Site": "same-origin"},
+    {"Origin": "http://localhost"},
+    {"Sec-Fetch-Site": "same-origin", "Origin": "http://localhost"},
+]
+
+
+def address(route: Route) -> str:
+    path = plain(route.path)
+    for name, value in {"job_id": "1", "token_id": "1", "user_id": "1", "worker_id": "a"}.items():
+        path = path.replace(f"{{{name}}}", value)
+    return path
+
+
+def test_there_are_routes_to_try() -> None:
+    assert len(PROTECTED) > 25
+    assert {route.name for route in OPEN} == {"POST /login", "POST /auth/logout"}, "is the new one safe from others?"
+
+
+async def test_from_another_site_nothing_is_done(tmp_path: Path, autojump_clock: Any) -> None:
+    async with oidc_house(tmp_path) as house:
+        await worker(house, "a")
+        await house.submit()
+        signed_in = cookie(await session(house, admin=True)) | HOST
+        before = state(house)
+        for route in PROTECTED:
+            for headers in ELSEWHERE:
+                answer = await house.call(route.method, address(route), {}, headers=signed_in | headers)
+                assert_problem(answer, 403, "cross-site")
+        assert state(house) == before
+
+
+async def test_from_our_own_pages_it_is(tmp_path: Path, autojump_clock: Any) -> None:
+    async with oidc_house(tmp_path) as house:
+        for headers in OURS:
+            signed_in = cookie(await session(house, admin=True)) | HOST
+            for route in PROTECTED:
+                if "sessions" not in route.path:  # would end the session that asks
+                    status, answer = await house.call(route.method, address(route), {}, headers=signed_in | headers)
+                    assert status not in (401, 403), (route.name, headers, answer)
+
+
+async def test_the_public_url_is_what_counts_behind_a_proxy(tmp_path: Path, autojump_clock: Any) -> None:
+    async with oidc_house(tmp_path, public_url="https://localhost/") as house:
+        signed_in = {"Cookie": f"__Host-blobforge={await session(house)}"} | HOST
+        for origin, wanted in {"https://localhost": 422, "http://localhost": 403}.items():
+            headers = signed_in | {"Origin": origin}
+            assert (await house.call("POST", "/api/jobs", {}, headers=headers))[0] == wanted
+        plain_http = cookie(await session(house)) | {"Sec-Fetch-Site": "same-origin"}
+        assert (await house.call("POST", "/api/jobs", {}, headers=plain_http))[0] == 401, "not by that name on https"
+
+
+async def test_reading_needs_none_of_it(tmp_path: Path, autojump_clock: Any) -> None:
+    async with oidc_house(tmp_path) as house:
+        signed_in = cookie(await session(house)) | HOST
+        for headers in ({}, {"Sec-Fetch-Site": "none"}, {"Sec-Fetch-Site": "cross-site"}):
+            assert (await house.call("GET", "/api/stats", headers=signed_in | headers))[0] == 200
+
+
+async def test_what_a_page_cannot_send_is_not_concerned(tmp_path: Path, autojump_clock: Any) -> None:
+    """An API token or a worker's secret in a header: no other site's page can make a browser add it."""
+    async with oidc_house(tmp_path) as house:
+        for headers in (bearer(await token(house, "admin")).headers, await worker(house, "a")):
+            for elsewhere in ELSEWHERE:
+                sent = headers | elsewhere | cookie("stale")
+                assert (await house.call("POST", "/api/workers/a/heartbeat", {}, headers=sent))[0] == 200
+
+
+@pytest.mark.parametrize("route", OPEN, ids=lambda route: route.name)
+async def test_signing_in_and_out(tmp_path: Path, autojump_clock: Any, route: Route) -> None:
+    """Nobody is signed in as somebody else by another site's form, nor signed out by it."""
+    async with oidc_house(tmp_path) as house:
+        form = f"token={await token(house, 'read')}".encode()
+        for headers, ours in [(each, False) for each in ELSEWHERE] + [(each, True) for each in OURS]:
+            session_id = await session(house)
+            signed_in = cookie(session_id) | HOST | headers
+            signed_in["Content-Type"] = "application/x-www-form-urlencoded"
+            answer = await house.call(route.method, route.path, form, headers=signed_in)
+            if not ours:
+                assert_problem(answer, 403, "cross-site")
+            else:
+                assert answer[0] in (200, 303)
+            assert await is_signed_in(house, session_id) is not ours, (headers, "both end the session from before")
+
+
+async def is_signed_in(house: House, session_id: str) -> bool:
+    return (await house.call("GET", "/api/stats", headers=cookie(session_id) | HOST))[0] == 200

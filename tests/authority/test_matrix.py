@@ -1,0 +1,231 @@
+"""Every address as every caller, held to the table in docs/authority.md: the document is the expectation."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+import pytest
+import trio
+import trio.testing
+from quart_trio import QuartTrio
+
+from tests.authority.callers import KINDS, SAME_ORIGIN, Caller, Door, caller, door, oidc_house
+from tests.fixtures.house import House
+from tests.web.calls import HEX
+from web.app import routes
+from web.auth.oidc import Leaving
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "authority.md"
+PARAMETER = re.compile(r"<(?:\w+(?:\([^)]*\))?:)?(\w+)>")
+CELLS = {"yes", "401", "403", "own", "page", "begun", "code", "url"}
+
+Table = dict[str, dict[str, str]]
+
+# Bodies that get past the decoder: whether a request is for its caller to make, some handlers see in the body only.
+# `{me}` is the worker that is named.
+BODIES: dict[str, str] = {
+    "POST /api/jobs/claim": '{"worker_id":"{me}","job_type":"pdf"}',
+    "POST /api/jobs/{job_id}/complete": '{"worker_id":"{me}"}',
+    "POST /api/jobs/{job_id}/fail": '{"worker_id":"{me}","error":"no"}',
+    "POST /api/jobs/{job_id}/release": '{"worker_id":"{me}"}',
+    "POST /api/jobs/complete": '{"jobs":[{"job_id":1,"worker_id":"{me}"}]}',
+    "POST /api/jobs/fail": '{"jobs":[{"job_id":1,"worker_id":"{me}","error":"no"}]}',
+    "POST /api/workers/register": '{"id":"{me}","type":"pdf"}',
+    "POST /api/jobs": f'{{"type":"pdf","source_hash":"{HEX}"}}',
+    "POST /api/files/upload-url": f'{{"source_hash":"{HEX}"}}',
+    "POST /api/admin/workers": '{"id":"new","type":"pdf"}',
+    "POST /api/admin/tokens": '{"name":"new"}',
+    "POST /api/tokens": '{"name":"new"}',
+}
+# Where a worker asks for something else than a submitter does.
+OWN: dict[str, str] = {"POST /api/files/upload-url": '{"job_id":1,"worker_id":"{me}"}'}
+
+
+def plain(pattern: str) -> str:
+    """A path as a person writes it: `{job_id}` for `<id:job_id>`."""
+    return PARAMETER.sub(r"{\1}", pattern)
+
+
+def table() -> Table:
+    """What the document says: route -> caller -> cell."""
+    found: Table = {}
+    header: list[str] = []
+    for line in DOCUMENT.read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if cells[0] == "route":
+            header = cells[1:]
+            assert header == KINDS, f"docs/authority.md: the columns are {KINDS}"
+        elif header and cells[0].startswith("`"):
+            name = cells[0].strip("`")
+            assert name not in found, f"docs/authority.md has two rows for {name}"
+            assert len(cells) == len(header) + 1, f"docs/authority.md, {name}: {len(header)} cells, please"
+            assert set(cells[1:]) <= CELLS, f"docs/authority.md, {name}: a cell is one of {sorted(CELLS)}"
+            found[name] = dict(zip(header, cells[1:], strict=True))
+    return found
+
+
+def addresses(app: QuartTrio) -> Iterator[str]:
+    """Everything that the application answers: what was registered, not what we believe was."""
+    uploads = {"GET", "HEAD", "PUT"}
+    for rule in app.url_map.iter_rules():
+        # HEAD comes with every GET and OPTIONS with everything, from Quart; neither does anything by itself.
+        methods = set(rule.methods or ()) & uploads if rule.endpoint == "objects.object" else set(rule.methods or ())
+        for method in methods - ({"OPTIONS"} if "PUT" in methods else {"OPTIONS", "HEAD"}):
+            yield f"{method} {plain(rule.rule)}"
+
+
+async def test_every_route_has_a_row_and_every_row_a_route(house: House, autojump_clock: Any) -> None:
+    there, written = set(addresses(house.app)), set(table())
+    assert {f"{route.method} {plain(route.path)}" for route in routes()} <= there
+    missing = "\n".join(f"| `{name}` | {' | '.join('?' * len(KINDS))} |" for name in sorted(there - written))
+    assert missing == "", f"say in docs/authority.md who may call these; add the rows\n{missing}"
+    assert sorted(written - there) == [], "docs/authority.md has rows for what is not there; remove them"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_every_address(tmp_path: Path, autojump_clock: Any, kind: str) -> None:
+    wrong = []
+    async with oidc_house(tmp_path, session_recheck=86_400, worker_timeout=86_400) as house:
+        who = await caller(house, kind)
+        # What takes a worker away comes last, so that it is there for the others.
+        for name, cells in sorted(table().items(), key=_harm):
+            for what, wanted, got in await _tried(house, who, name, cells[kind]):
+                if got != wanted:
+                    wrong.append(f"{name} as {kind}: docs/authority.md says {what}, so {wanted}; it was {got}")
+    assert not wrong, "\n".join(wrong)
+
+
+def _harm(row: tuple[str, object]) -> int:
+    """What the calls before must not spoil: the job and the workers, and last of all the caller's own session."""
+    name = row[0]
+    if name.endswith(("/auth/first", "POST /login", "/auth/logout")):
+        return 3
+    ends = ("unregister", "release", "fail", "complete", "disable", "regenerate")
+    return 2 if name.startswith("DELETE") else int(name.endswith(ends))
+
+
+async def _tried(house: House, who: Caller, name: str, cell: str) -> list[tuple[str, Door, Door]]:
+    """What the cell promises, call by call: (what was tried, wanted, got)."""
+    match cell:
+        case "own":
+            tries: list[tuple[str, str, Door]] = [
+                ("own, as itself", who.worker, "yes"),
+                ("own, as another", who.other, "403"),
+            ]
+            return [(what, wanted, await _as(house, who, name, me, own=True)) for what, me, wanted in tries]
+        case "begun":
+            sealed = house.parts.services.sealer.seal(
+                Leaving("the-state", "nonce", "verifier", "/", house.parts.now())
+            ).decode()
+            mine = {"Cookie": f"blobforge-leaving={sealed}"}
+            path = "/auth/callback?code=x&state="
+            return [
+                ("begun", "403", await _send(house, "GET", f"{path}the-state", who)),
+                ("begun, of another sign-in", "403", await _send(house, "GET", f"{path}another", who, more=mine)),
+                ("begun, of this one", "yes", await _send(house, "GET", f"{path}the-state", who, more=mine)),
+            ]
+        case "code":
+            code = house.parts.services.first_link.code
+            codes: list[tuple[str, str, Door]] = [
+                ("no code", "", "401"),
+                ("wrong code", "x" * 43, "401"),
+                ("the code", code, "yes"),
+                ("again", code, "401"),
+            ]
+            path = "/auth/first?code="
+            return [(what, wanted, await _send(house, "GET", path + each, who)) for what, each, wanted in codes]
+        case "url":
+            return await _signed(house, who, name.partition(" ")[0])
+        case "yes" | "401" | "403" | "page":
+            return [(cell, cell, await _as(house, who, name, who.worker))]
+        case _:
+            raise AssertionError(cell)
+
+
+async def _as(house: House, who: Caller, name: str, me: str, *, own: bool = False) -> Door:
+    """One call of this route; whoever can be named, in the path or in the body, is worker `me`."""
+    method, _, path = name.partition(" ")
+    for parameter, value in {
+        "job_id": "1", "token_id": "999", "user_id": "999", "worker_id": me, "kind": "source", "filename": "site.css",
+    }.items():  # fmt: skip
+        path = path.replace(f"{{{parameter}}}", value)
+    if path == "/login" and method == "POST":
+        form = {"Content-Type": "application/x-www-form-urlencoded"} | SAME_ORIGIN
+        return await _send(house, method, path, who, f"token={who.secret}", form)
+    body = BODIES.get(name)
+    body = (OWN if own else {}).get(name) or BODIES.get(name, "")
+    more = SAME_ORIGIN if path == "/auth/logout" else {}
+    return await _send(house, method, path, who, body.replace("{me}", me), more)
+
+
+async def _signed(house: House, who: Caller, method: str) -> list[tuple[str, Door, Door]]:
+    """An object's address, signed for this method, for another one, for another key, and not at all."""
+    digest = await house.source(b"a document")
+    objects = house.parts.services.objects
+    read = urlsplit(objects.sign_download(f"sources/{digest}", expires_in=60, filename="a.pdf"))
+    write = urlsplit(objects.sign_upload(f"sources/{digest}", expires_in=60).url)
+    good, bad = (write, read) if method == "PUT" else (read, write)
+    tries: list[tuple[str, str, Door]] = [
+        ("not signed", good.path, "403"),
+        ("signed for another method", f"{bad.path}?{bad.query}", "403"),
+        ("signed for another key", f"/objects/sources/{HEX}?{good.query}", "403"),
+        ("signed", f"{good.path}?{good.query}", "yes"),
+    ]
+    body = "a document" if method == "PUT" else ""
+    return [(what, wanted, await _send(house, method, path, who, body)) for what, path, wanted in tries]
+
+
+async def _send(
+    house: House, method: str, path: str, who: Caller, body: str = "", more: dict[str, str] | None = None
+) -> Door:
+    """One request of this caller, and how the door stood. Fails on an answer that no client should ever get."""
+    headers = dict(who.headers) | ({"Content-Type": "application/json"} if body else {})
+    for name, value in (more or {}).items():
+        headers[name] = f"{headers[name]}; {value}" if name == "Cookie" and name in headers else value
+    # Who fails to say who it is, and does so too often, would be told to slow down.
+    await trio.sleep(10)
+    if path == "/events":
+        return await _stream(house, headers)
+    with time_standing_still():
+        response = await house.http.open(path, method=method, headers=headers, data=body)
+        raw = await response.get_data(as_text=False)
+    assert response.status_code != 429
+
+    assert response.status_code < 500 or path.startswith(("/auth/login", "/auth/callback")), (method, path, raw)
+    status = response.status_code
+    if status == 200 and path in ("/api/jobs/complete", "/api/jobs/fail"):
+        status = msgspec.json.decode(raw)["items"][0].get("status_code", 200)  # answered item by item
+    return door(status, response.headers.get("Location", ""))
+
+
+@contextmanager
+def time_standing_still() -> Iterator[None]:
+    """Static files and the identity provider are real input and output: virtual time must not run away from them."""
+    clock = trio.lowlevel.current_clock()
+    assert isinstance(clock, trio.testing.MockClock)
+    before, clock.autojump_threshold = clock.autojump_threshold, math.inf
+    try:
+        yield
+    finally:
+        clock.autojump_threshold = before
+
+
+async def _stream(house: House, headers: dict[str, str]) -> Door:
+    """Read the first frame, if there is one, and go."""
+    async with house.http.request("/events", headers=headers) as connection:
+        await connection.send_complete()
+        first = await connection.receive()
+        status = connection.status_code
+        assert status != 200 or b"connected" in first
+        with trio.CancelScope(shield=True):
+            await connection.disconnect()
+            await trio.sleep(1)
+            connection._client_send.close()
+    return door(status)
