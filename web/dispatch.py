@@ -147,7 +147,9 @@ async def _handle(
     repeat = _repeatable(route, caller, raw)
     if isinstance(repeat, Refusal):
         return repeat
-    call = Call(services, request, request_id, caller, params, repeat, _audit(route, services, caller, params), raw)
+    # The request itself, not Quart's stand-in for "the one under way": a stream outlives that.
+    here: Request = request._get_current_object()  # type: ignore[attr-defined]
+    call = Call(services, here, request_id, caller, params, repeat, _audit(route, services, caller, params), raw)
     if decoder is None:
         arguments: tuple[Any, ...] = ()
     else:

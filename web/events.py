@@ -13,8 +13,10 @@ from msgspec import Meta
 from quart import Response
 
 from actors.broadcaster import Subscription
+from blobforge.access import Scope
 from blobforge.events import EVENT_NAMES
 from blobforge.refusals import Refusal, RefusalCode
+from web.auth.credentials import authenticate
 from web.decode import query
 from web.routing import Access, Call, Route
 
@@ -68,12 +70,19 @@ async def _stream(call: Call, subscribe: Callable[[], Subscription], room: ExitS
         subscription = subscribe()
         room.callback(call.services.broadcaster.unsubscribe, subscription)
         yield call.services.broadcaster.ping_frame()
+        checked = trio.current_time()
         while True:
             frame: bytes | None = b": still here\n\n"
             with trio.move_on_after(KEEPALIVE_SECONDS):
                 frame = await subscription.next()
             if frame is None:
                 return
+            if trio.current_time() - checked >= KEEPALIVE_SECONDS:
+                # A stream lives for days; who was let in then may have been shut out since.
+                caller = await authenticate(call.request, call.services.keyring, call.services.sessions)
+                if isinstance(caller, Refusal) or not caller.may(Scope.READ):
+                    return
+                checked = trio.current_time()
             yield frame
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 from pathlib import Path
@@ -212,3 +213,28 @@ def test_over_a_real_connection(server: ServerProcess) -> None:
         frame = [next(lines) for _ in range(4)]
         assert frame[0].startswith("id: ")
         assert frame[1:] == ["event: job_created", 'data: {"job_id":1,"type":"pdf","status":"uploading"}', ""]
+
+
+async def test_a_stream_ends_when_its_token_is_revoked(house: House, autojump_clock: Any) -> None:
+    """It may live for days: who was let in is asked for again while it does, busy or quiet."""
+    made = (await house.call("POST", "/api/admin/tokens", {"name": "wall", "scopes": ["read"]}))[1]
+    bearer = {"Authorization": f"Bearer {made['token']}"}
+    ended = trio.Event()
+    async with stream(house, headers=bearer) as events, trio.open_nursery() as nursery:
+
+        async def read() -> None:
+            with contextlib.suppress(trio.EndOfChannel):
+                while True:
+                    await events.block()
+            ended.set()
+
+        nursery.start_soon(read)
+        await trio.sleep(60)
+        assert not ended.is_set()
+        assert (await house.call("DELETE", f"/api/admin/tokens/{made['id']}"))[0] == 200
+        for number in range(10):
+            await house.submit(str(number).encode())  # something happens all the time
+            await trio.sleep(4)
+        nursery.cancel_scope.cancel()
+    assert ended.is_set()
+    assert house.parts.broadcaster.subscribers == 0
