@@ -16,7 +16,7 @@ from actors.messages import (
     Release,
 )
 from blobforge.refusals import Refusal, RefusalCode
-from web.api import wire
+from web.api import encode, wire
 from web.api.grants import claim_answer
 from web.api.seen import look
 from web.problems import item_problem
@@ -70,7 +70,7 @@ async def _completion(call: Call, job_id: int, body: wire.CompleteBody) -> Compl
         body.output_key,
         seen,
         body.checksum,
-        wire.json_text(body.result, field="result", most=wire.MOST_RESULT),
+        encode.json_text(body.result, field="result", most=wire.MOST_RESULT),
         claim_next=body.claim_next,
     )
 
@@ -98,11 +98,11 @@ def _failure(call: Call, job_id: int, body: wire.FailBody) -> Fail | Refusal:
         call.caller,
         worker_id,
         job_id,
-        wire.clipped(body.error, LONGEST_ERROR),
+        encode.clipped(body.error, LONGEST_ERROR),
         body.lease,
-        wire.clipped(body.kind, 200) if body.kind is not None else None,
-        wire.clipped_tail(body.traceback, LONGEST_TRACE),
-        wire.clipped_tail(body.log_tail, LONGEST_TRACE),
+        encode.clipped(body.kind, 200) if body.kind is not None else None,
+        encode.clipped_tail(body.traceback, LONGEST_TRACE),
+        encode.clipped_tail(body.log_tail, LONGEST_TRACE),
         body.retryable,
     )
 

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from actors.messages import Granted
 from blobforge.job import Job
 from blobforge.objects.keys import output_key, source_key
-from web.api import wire
+from web.api import encode, wire
 from web.routing import Call
 
 
@@ -28,12 +28,12 @@ def _grant(call: Call, job: Job) -> wire.GrantWire:
     assert job.lease is not None
     assert job.heartbeat_at is not None
     return wire.GrantWire(
-        job=wire.job_wire(job),
+        job=encode.job_wire(job),
         source_url=absolute(call, source),
         upload_url=absolute(call, upload.url),
         output_key=key,
         lease=job.lease,
-        lease_expires_at=wire.rfc3339(job.heartbeat_at + round(settings.worker_timeout * 1000)),
+        lease_expires_at=encode.rfc3339(job.heartbeat_at + round(settings.worker_timeout * 1000)),
     )
 
 

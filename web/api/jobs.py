@@ -24,7 +24,7 @@ from blobforge.job import JobStatus
 from blobforge.objects.keys import source_key
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.reader import Cursor, JobFilter
-from web.api import wire
+from web.api import encode, wire
 from web.api.grants import absolute
 from web.api.seen import look
 from web.decode import query
@@ -66,7 +66,7 @@ def _new_job(body: wire.SubmitBody) -> NewJob:
         body.priority,
         body.max_attempts,
         tuple(body.tags or ()),
-        wire.json_text(body.metadata, field="metadata", most=wire.MOST_METADATA),
+        encode.json_text(body.metadata, field="metadata", most=wire.MOST_METADATA),
     )
 
 
@@ -123,7 +123,7 @@ async def listed(call: Call) -> wire.JobsWire | Refusal:
         lambda reader: reader.list_jobs(filter_, limit=wanted.limit, cursor=cursor, offset=wanted.offset)
     )
     return wire.JobsWire(
-        jobs=[wire.job_wire(job) for job in page.jobs],
+        jobs=[encode.job_wire(job) for job in page.jobs],
         total=page.total,
         limit=wanted.limit,
         offset=wanted.offset,
@@ -135,7 +135,7 @@ async def listed(call: Call) -> wire.JobsWire | Refusal:
 async def shown(call: Call) -> wire.JobWire | Refusal:
     job_id = call.params["job_id"]
     found = await call.services.reads.run(lambda reader: reader.job_with_attempts(job_id))
-    return wire.job_wire(*found) if found is not None else _no_such_job(job_id)
+    return encode.job_wire(*found) if found is not None else _no_such_job(job_id)
 
 
 async def retry(call: Call, body: wire.RetryBody) -> wire.Status | Refusal:

@@ -7,7 +7,7 @@ import msgspec
 from actors.messages import EndSessions
 from blobforge.people import AuditEntry, Session, User
 from blobforge.refusals import Refusal, RefusalCode
-from web.api import wire
+from web.api import encode, wire
 from web.decode import query
 from web.routing import Access, Call, Route
 
@@ -48,17 +48,17 @@ def _user(user: User) -> wire.UserWire:
         name=user.name,
         groups=list(user.groups),
         is_admin=user.is_admin,
-        created_at=wire.rfc3339(user.created_at),
-        last_login_at=wire.rfc3339(user.last_login_at),
+        created_at=encode.rfc3339(user.created_at),
+        last_login_at=encode.rfc3339(user.last_login_at),
     )
 
 
 def _session(session: Session) -> wire.SessionWire:
     return wire.SessionWire(
-        created_at=wire.rfc3339(session.created_at),
-        seen_at=wire.rfc3339(session.seen_at),
-        checked_at=wire.rfc3339(session.checked_at),
-        expires_at=wire.rfc3339(session.expires_at),
+        created_at=encode.rfc3339(session.created_at),
+        seen_at=encode.rfc3339(session.seen_at),
+        checked_at=encode.rfc3339(session.checked_at),
+        expires_at=encode.rfc3339(session.expires_at),
         address=session.address,
         agent=session.agent,
     )
@@ -67,7 +67,7 @@ def _session(session: Session) -> wire.SessionWire:
 def _entry(entry: AuditEntry) -> wire.AuditWire:
     return wire.AuditWire(
         id=entry.id,
-        at=wire.rfc3339(entry.at),
+        at=encode.rfc3339(entry.at),
         actor=entry.actor,
         name=entry.name,
         address=entry.address,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from actors.messages import CreateToken, DeleteToken
 from blobforge.access import DEFAULT_SCOPES, TOKEN_PREFIX, Scope, Token, hash_secret, shown_prefix
 from blobforge.refusals import Refusal
-from web.api import secrets, wire
+from web.api import encode, secrets, wire
 from web.routing import Access, Call, Route
 
 DAY_MS = 86_400_000
@@ -44,9 +44,9 @@ def _wire(token: Token) -> wire.TokenWire:
         prefix=token.prefix,
         scopes=sorted(token.scopes),
         is_admin=Scope.ADMIN in token.scopes,
-        created_at=wire.rfc3339(token.created_at),
-        expires_at=wire.time_or_none(token.expires_at),
-        last_used_at=wire.time_or_none(token.last_used_at),
+        created_at=encode.rfc3339(token.created_at),
+        expires_at=encode.time_or_none(token.expires_at),
+        last_used_at=encode.time_or_none(token.last_used_at),
     )
 
 

@@ -5,16 +5,12 @@ The field names of *(existing)* shapes are fixed by clients that we do not contr
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
-from actors.messages import JobBeat
-from blobforge.job import Attempt, Job, JobStatus, Outcome
-from web.decode import Oversized
+from blobforge.job import JobStatus, Outcome
 
 # ------------------------------------------------------------------ parts
 
@@ -486,102 +482,3 @@ class Health(msgspec.Struct, frozen=True):
     database: Part
     object_store: Part
     backup: Part
-
-
-# ------------------------------------------------------------------ from the domain to the wire
-
-
-@lru_cache(maxsize=1024)
-def _second(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-
-
-def rfc3339(ms: int) -> str:
-    """Milliseconds since the epoch as RFC 3339 in UTC."""
-    seconds, rest = divmod(ms, 1000)
-    return f"{_second(seconds)}.{rest:03d}Z"
-
-
-def time_or_none(ms: int | None) -> str | None:
-    return rfc3339(ms) if ms is not None else None
-
-
-def raw(text: str | None) -> msgspec.Raw | None:
-    """JSON that is passed on as it was stored."""
-    return msgspec.Raw(text.encode()) if text is not None else None
-
-
-def json_text(value: Any, *, field: str, most: int) -> str | None:
-    """JSON to be stored as it came. Raises Oversized when it has more than `most` bytes."""
-    if value is None:
-        return None
-    text = msgspec.json.encode(value)
-    if len(text) > most:
-        raise Oversized(field, len(text), most)
-    return text.decode()
-
-
-def job_wire(job: Job, attempts: list[Attempt] | None = None) -> JobWire:
-    return JobWire(
-        id=job.id,
-        type=job.type,
-        status=job.status,
-        priority=job.priority,
-        source_hash=job.source_hash,
-        attempts=job.attempts,
-        max_attempts=job.max_attempts,
-        created_at=rfc3339(job.created_at),
-        updated_at=rfc3339(job.updated_at),
-        source_path=job.source_path,
-        source_size=job.source_size,
-        worker_id=job.worker_id,
-        started_at=time_or_none(job.started_at),
-        completed_at=time_or_none(job.completed_at),
-        last_error=job.last_error,
-        tags=job.tags,
-        metadata=raw(job.metadata),
-        result=raw(job.result),
-        progress=raw(job.progress),
-        not_before=time_or_none(job.not_before),
-        heartbeat_at=time_or_none(job.heartbeat_at),
-        output_key=job.output_key,
-        losses=job.losses,
-        attempt_history=[attempt_wire(each) for each in attempts] if attempts is not None else msgspec.UNSET,
-    )
-
-
-def attempt_wire(attempt: Attempt) -> AttemptWire:
-    return AttemptWire(
-        attempt.attempt,
-        attempt.worker_id,
-        rfc3339(attempt.started_at),
-        time_or_none(attempt.ended_at),
-        attempt.outcome,
-        attempt.kind,
-        attempt.error,
-        attempt.traceback,
-        attempt.log_tail,
-    )
-
-
-def beats(body: HeartbeatBody) -> tuple[JobBeat, ...]:
-    """The jobs that a heartbeat names, in the old form and in the new one."""
-    named = [HeartbeatJob(body.job_id, body.lease, body.progress)] if body.job_id is not None else []
-    return tuple(
-        JobBeat(job.job_id, job.lease, json_text(job.progress, field="progress", most=MOST_PROGRESS))
-        for job in (*named, *body.jobs)
-    )
-
-
-def clipped(text: str, most: int) -> str:
-    """The beginning of a text, at most `most` characters, without NUL."""
-    text = text.replace("\0", "")
-    return text if len(text) <= most else text[: most - 1] + "…"
-
-
-def clipped_tail(text: str | None, most: int) -> str | None:
-    """The end of a text, at most `most` characters, without NUL."""
-    if text is None:
-        return None
-    text = text.replace("\0", "")
-    return text if len(text) <= most else "…" + text[1 - most :]

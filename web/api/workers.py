@@ -18,7 +18,7 @@ from actors.messages import (
 from blobforge.access import WORKER_SECRET_PREFIX, hash_secret
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.worker import Worker
-from web.api import secrets, wire
+from web.api import encode, secrets, wire
 from web.routing import Access, Call, Route
 
 
@@ -30,8 +30,8 @@ async def register(call: Call, body: wire.RegisterBody) -> wire.Registered | Ref
             call.caller,
             body.id,
             body.type,
-            wire.json_text(body.metadata, field="metadata", most=wire.MOST_METADATA),
-            wire.json_text(body.labels, field="labels", most=wire.MOST_METADATA),
+            encode.json_text(body.metadata, field="metadata", most=wire.MOST_METADATA),
+            encode.json_text(body.labels, field="labels", most=wire.MOST_METADATA),
             body.version,
         )
     )
@@ -42,12 +42,12 @@ async def register(call: Call, body: wire.RegisterBody) -> wire.Registered | Ref
 
 
 async def heartbeat(call: Call, body: wire.HeartbeatBody) -> wire.HeartbeatAnswer | Refusal:
-    outcome = await call.ask(Heartbeat(call.caller, call.params["worker_id"], wire.beats(body)))
+    outcome = await call.ask(Heartbeat(call.caller, call.params["worker_id"], encode.beats(body)))
     if isinstance(outcome, Refusal):
         return outcome
     timeout = round(call.services.settings.worker_timeout * 1000)
     expires = outcome.renewed + timeout if outcome.renewed is not None else None
-    return wire.HeartbeatAnswer(outcome.drain, list(outcome.abandon), wire.time_or_none(expires))
+    return wire.HeartbeatAnswer(outcome.drain, list(outcome.abandon), encode.time_or_none(expires))
 
 
 async def unregister(call: Call) -> wire.Status | Refusal:
@@ -118,14 +118,14 @@ def _wire(worker: Worker, jobs: list[int]) -> wire.WorkerWire:
         type=worker.type,
         status=worker.status,
         enabled=worker.enabled,
-        created_at=wire.rfc3339(worker.created_at),
-        updated_at=wire.rfc3339(worker.updated_at),
+        created_at=encode.rfc3339(worker.created_at),
+        updated_at=encode.rfc3339(worker.updated_at),
         name=worker.name,
-        last_heartbeat=wire.time_or_none(worker.last_heartbeat),
+        last_heartbeat=encode.time_or_none(worker.last_heartbeat),
         current_job_id=jobs[0] if jobs else None,
         current_job_ids=jobs,
-        metadata=wire.raw(worker.metadata),
-        labels=wire.raw(worker.labels),
+        metadata=encode.raw(worker.metadata),
+        labels=encode.raw(worker.labels),
         version=worker.version,
     )
 
