@@ -141,6 +141,9 @@ async def test_registering_was_no_sign_of_life(house: House, autojump_clock: Any
         await trio.sleep(house.parts.services.settings.worker_timeout - 10)
     _, shown = await house.call("GET", "/api/workers/w1")
     assert shown["status"] == "online"
+    await trio.sleep(20)  # and it is the last registration from which its silence counts
+    _, shown = await house.call("GET", "/api/workers/w1")
+    assert shown["status"] == "offline"
 
 
 async def test_draining_workers_still_got_jobs(house: House, autojump_clock: Any) -> None:
