@@ -78,10 +78,6 @@ def new_token() -> str:
     return TOKEN_PREFIX + secrets.token_urlsafe(32)
 
 
-def new_worker_secret() -> str:
-    return WORKER_SECRET_PREFIX + secrets.token_urlsafe(32)
-
-
 def hash_secret(secret: str) -> str:
     """What is stored of a secret: SHA-256, 64 hex digits."""
     return hashlib.sha256(secret.encode()).hexdigest()

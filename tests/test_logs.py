@@ -11,10 +11,10 @@ import pytest
 import structlog
 
 from blobforge import logs
-from blobforge.access import new_token, new_worker_secret
+from blobforge.access import WORKER_SECRET_PREFIX, new_token
 
 TOKEN = new_token()
-WORKER_SECRET = new_worker_secret()
+WORKER_SECRET = WORKER_SECRET_PREFIX + new_token().removeprefix("bf_")
 SIGNATURE = "0123456789abcdef" * 4
 
 

@@ -128,6 +128,15 @@ def test_a_wrong_setting_is_one_clear_line(command: str, tmp_path: Path) -> None
     assert "soon" in line
 
 
+def test_a_misspelt_variable_is_told_at_the_start(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:  # so that the start goes no further
+        port = str(taken.getsockname()[1])
+        done = blobforge("serve", cwd=tmp_path, BLOBFORGE_PORT=port, BLOBFORGE_WORKER_TIMEOUTS="60")
+    assert done.returncode == 1
+    assert "BLOBFORGE_WORKER_TIMEOUTS is no variable of BlobForge" in done.stderr
+    assert "cannot listen" in done.stderr
+
+
 def test_config_masks_secrets(tmp_path: Path) -> None:
     token = "bf_" + "s" * 30
     done = blobforge("config", cwd=tmp_path, BLOBFORGE_ADMIN_TOKEN=token, BLOBFORGE_PORT="8123")
