@@ -26,7 +26,7 @@ run: $(VENV)/.demo    ## Start the server on its embedded default (ARGS=... are 
 	@$(BIN)/blobforge serve $(ARGS)
 
 test: $(VENV)/.check  ## Run the whole suite, real parts included (ARGS=... are pytest's)
-	@.ci/debian-packages chromium curl jq poppler-utils
+	@.ci/debian-packages buildah chromium curl debootstrap git git-lfs jq poppler-utils
 	@$(BIN)/python -m pytest $(ARGS)
 
 check: $(VENV)/.check ## Lint, types, import direction
@@ -34,6 +34,7 @@ check: $(VENV)/.check ## Lint, types, import direction
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/hadolint Containerfile
 
 bench: $(VENV)/.check ## Measure claim throughput; prints a table, writes JSON to bench/results/local
 	@$(BIN)/python -m bench.claim $(ARGS)
@@ -45,4 +46,4 @@ lock:           ## Write constraints.txt anew from the newest versions that pypr
 	@.ci/lock $(PYTHON) constraints.txt
 
 clean:          ## Remove the virtual environment and caches (never ./data)
-	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build *.egg-info
+	@rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build *.egg-info

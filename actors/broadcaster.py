@@ -111,6 +111,11 @@ class Broadcaster:
         self._closed = False
 
     @property
+    def events(self) -> int:
+        """How many events were sent since the start."""
+        return self._number
+
+    @property
     def subscribers(self) -> int:
         return len(self._subscribers)
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import structlog
@@ -55,20 +55,40 @@ class _Awaited:
 
 
 class Intake:
-    """`verify_limit` is in bytes: above it, only existence and size are checked."""
+    """`verify_limit` is in bytes: above it, only existence and size are checked. `deletions` is how many rounds of
+    deletions have ended (the janitor counts)."""
 
-    def __init__(self, writer: Mailbox[Envelope[Any]], objects: ObjectStore, *, verify_limit: int) -> None:
+    def __init__(
+        self,
+        writer: Mailbox[Envelope[Any]],
+        objects: ObjectStore,
+        *,
+        verify_limit: int,
+        deletions: Callable[[], int] = lambda: 0,
+    ) -> None:
         self.mailbox: Mailbox[Envelope[Any]] = Mailbox(MAILBOX)
         self.board: Board[Envelope[Any]] = Board(self.mailbox)
         self._writer = writer
         self._objects = objects
         self._verify_limit = verify_limit
+        self._deletions = deletions
         self._order = itertools.count()
         self._awaited: dict[str, _Awaited] = {}
         self._outputs: dict[str, OutputUnchecked] = {}
         self._looks: list[tuple[float, int, str]] = []  # (when, tie-break, source hash or output key)
         self._due: dict[str, float] = {}  # when each is looked for next; the heap also holds times that are past
         self._busy: set[str] = set()
+        self.rejected = 0  # sources that were removed for their wrong bytes
+
+    @property
+    def awaited(self) -> int:
+        """How many sources are waited for."""
+        return len(self._awaited)
+
+    @property
+    def unchecked(self) -> int:
+        """How many outputs were accepted and not yet seen."""
+        return len(self._outputs)
 
     def resume(self, *, sources: Iterable[tuple[int, str, int]], outputs: Iterable[tuple[int, int, str]]) -> None:
         """Take up what a former run left."""
@@ -174,17 +194,19 @@ class Intake:
 
     async def _look_for_source(self, source_hash: str) -> SourceSettledFor | Refusal:
         key = source_key(source_hash)
+        epoch = self._deletions()
         info = await self._objects.head(key)
         if info is None:
             said = f"There is no object {key!r} yet. PUT it to upload_url first."
             return Refusal(RefusalCode.SOURCE_MISSING, said)
         found = await self._digest(info)
         if found is None or found == source_hash:
-            arrived = SourceArrived(source_hash, info.size, verified=found is not None)
+            arrived = SourceArrived(source_hash, info.size, verified=found is not None, epoch=epoch)
             return await ask(self._writer, arrived)
         # Not the bytes that it is named for: away with them, so that the right ones can come.
         log.warning("a source has the wrong bytes; removed", key=key, found=found)
         await self._objects.delete(key)
+        self.rejected += 1
         reason = f"what was uploaded as {key} has SHA-256 {found}; it was removed, upload the right file"
         await ask(self._writer, SourceRejected(source_hash, reason))
         return Refusal(RefusalCode.SOURCE_MISSING, f"{reason[0].upper()}{reason[1:]}.")

@@ -16,6 +16,7 @@ import trio
 from actors.messages import Audit, Message, Repeatable
 from blobforge.events import Fact
 from blobforge.refusals import Refusal
+from blobforge.tracing import Trace
 
 O = TypeVar("O")  # noqa: E741 - the outcome
 A_contra = TypeVar("A_contra", contravariant=True)
@@ -88,9 +89,10 @@ class Callback(Generic[O]):
 
 
 class Envelope(Generic[O]):
-    """A message on its way: the plain data, where the answer goes, how it may be repeated, and who is behind it."""
+    """A message on its way: the plain data, where the answer goes, how it may be repeated, who is behind it, and
+    which traced request (None: not traced)."""
 
-    __slots__ = ("audit", "message", "repeat", "reply")
+    __slots__ = ("audit", "message", "repeat", "reply", "trace")
 
     def __init__(
         self,
@@ -98,11 +100,13 @@ class Envelope(Generic[O]):
         reply: ReplyTo[O | Refusal],
         repeat: Repeatable | None = None,
         audit: Audit | None = None,
+        trace: Trace | None = None,
     ) -> None:
         self.audit = audit
         self.message = message
         self.reply = reply
         self.repeat = repeat
+        self.trace = trace
 
 
 class Mailbox(Generic[M]):
@@ -146,13 +150,22 @@ class Mailbox(Generic[M]):
     def __len__(self) -> int:
         return self._receive.statistics().current_buffer_used
 
+    @property
+    def capacity(self) -> float:
+        """How many items fit in before senders wait."""
+        return self._receive.statistics().max_buffer_size
+
 
 async def ask(
-    mailbox: Mailbox[Envelope[O]], message: Message[O], repeat: Repeatable | None = None, audit: Audit | None = None
+    mailbox: Mailbox[Envelope[O]],
+    message: Message[O],
+    repeat: Repeatable | None = None,
+    audit: Audit | None = None,
+    trace: Trace | None = None,
 ) -> O | Refusal:
     """Send a message and wait for its answer."""
     reply: Reply[O] = Reply()
-    await mailbox.put(Envelope(message, reply, repeat, audit))
+    await mailbox.put(Envelope(message, reply, repeat, audit, trace))
     return await reply.wait()
 
 

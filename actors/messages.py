@@ -63,6 +63,7 @@ class ObjectSeen(msgspec.Struct, frozen=True):
     seen: Seen = Seen.UNKNOWN
     size: int | None = None
     sha256: str | None = None
+    epoch: int = 0  # how many deletions of objects had ended when one began to look
 
 
 class Submitted(Outcome, frozen=True):
@@ -98,6 +99,7 @@ class SourceArrived(Message[SourceSettledFor], frozen=True):
     source_hash: str
     size: int
     verified: bool
+    epoch: int = 0  # see ObjectSeen
 
 
 class SourceRejected(Message[SourceSettledFor], frozen=True):
@@ -231,10 +233,14 @@ class Register(Message[Registered], frozen=True):
 
 
 class HeartbeatSeen(Outcome, frozen=True):
-    """`abandon`: the jobs named that this worker no longer holds. `renewed`: when their leases were renewed."""
+    """`abandon`: the jobs named that this worker no longer holds. `renewed`: when their leases were renewed.
+
+    `late`: those of `abandon` whose lease expired and that nobody has started since; they may still be completed.
+    """
 
     drain: bool
     abandon: tuple[int, ...] = ()
+    late: tuple[int, ...] = ()
     renewed: int | None = None
 
 
@@ -313,8 +319,11 @@ class ExpireWorkers(Message[Expired], frozen=True):
 
 
 class JobChanged(Outcome, frozen=True):
+    """`undo`: the token that it can be undone by, where one was sent and something was changed."""
+
     job_id: int
     status: JobStatus
+    undo: str = ""
 
 
 class Retry(Message[JobChanged], frozen=True):
@@ -324,12 +333,33 @@ class Retry(Message[JobChanged], frozen=True):
 
 
 class Cancel(Message[JobChanged], frozen=True):
+    """`undo` is a token to remember by how the job was; jobs changed together share one."""
+
     job_id: int
+    undo: str = ""
 
 
 class SetPriority(Message[JobChanged], frozen=True):
     job_id: int
     priority: int
+    undo: str = ""
+
+
+class Undone(Outcome, frozen=True):
+    """`changed` of `matched` jobs are as before; the others have moved on. `more`: ask again for the next ones."""
+
+    matched: int
+    changed: int
+    more: bool
+
+
+class Undo(Message[Undone], frozen=True):
+    """Take back what was done under this token, at most `limit` jobs of it. `further`: this is not the first page,
+    and there may be nothing more."""
+
+    token: str
+    limit: int = 1000
+    further: bool = False
 
 
 class DueRetry(msgspec.Struct, frozen=True):
@@ -389,6 +419,16 @@ class Purge(Message[Done], frozen=True):
     """Forget what has been kept long enough; `idle` is how long a session may rest, in seconds."""
 
     idle: float = 86_400.0
+
+
+class Sampled(Outcome, frozen=True):
+    """`wait`: seconds until the next minute begins."""
+
+    wait: float
+
+
+class Sample(Message[Sampled], frozen=True):
+    """Keep how deep the queue is now, for the charts."""
 
 
 class Ping(Message[Done], frozen=True):
@@ -480,10 +520,137 @@ class Note(Message[Done], frozen=True):
     """Nothing but its audit record."""
 
 
+# ------------------------------------------------------------------------ backups: web -> replicator -> writer
+
+
+class DrillBegun(Outcome, frozen=True):
+    """`already`: one was under way; there is never a second beside it."""
+
+    already: bool = False
+
+
+class RunDrill(Message[DrillBegun], frozen=True):
+    """To the replicator: restore the backup to the side and compare it. Answered when it has begun.
+
+    One `key` begins one drill, however often it is sent.
+    """
+
+    key: str | None = None
+
+
+class RecordDrill(Message[Done], frozen=True):
+    """How a drill went; `proven_until`: everything up to then was in the backup."""
+
+    started_at: int
+    ended_at: int
+    ok: bool
+    proven_until: int | None
+    detail: str
+
+
+# ------------------------------------------------------------------------ housekeeping: web, janitor -> writer
+
+
+class JobDeleted(Outcome, frozen=True):
+    job_id: int
+
+
+class DeleteJob(Message[JobDeleted], frozen=True):
+    """For good. `objects`: its outputs go too, and its source when no other job has it."""
+
+    job_id: int
+    objects: bool = True
+
+
+class Pruned(Outcome, frozen=True):
+    """`more`: there is probably more to prune."""
+
+    jobs: int
+    more: bool
+
+
+class Prune(Message[Pruned], frozen=True):
+    """Remove at most `limit` jobs that ended before the time (ms) of their status, and as much of the audit log."""
+
+    ended_before: tuple[tuple[JobStatus, int], ...]
+    audit_before: int | None = None
+    objects: bool = False
+    limit: int = 200
+
+
+class ToDelete(Outcome, frozen=True):
+    """`next_at`: when there is something to do again (ms), where it is not now."""
+
+    keys: tuple[str, ...]
+    next_at: int | None = None
+
+
+class TakeDoomed(Message[ToDelete], frozen=True):
+    """Which objects to delete now. `first`: the first time in this run of the server."""
+
+    limit: int
+    first: bool = False
+
+
+class DeletionsTried(Message[Done], frozen=True):
+    """What became of them: deleted, certainly not deleted, and no answer. `epoch` is the count with these."""
+
+    gone: tuple[str, ...]
+    refused: tuple[str, ...]
+    unanswered: tuple[str, ...]
+    epoch: int
+
+
+class Unneeded(Outcome, frozen=True):
+    keys: tuple[str, ...]
+
+
+class FindUnneeded(Message[Unneeded], frozen=True):
+    """Which of these objects does no job need? With `doom`, delete them."""
+
+    keys: tuple[str, ...]
+    doom: bool
+
+
+class PagesFreed(Outcome, frozen=True):
+    pages: int
+    more: bool
+
+
+class FreePages(Message[PagesFreed], frozen=True):
+    """Give at most so many free pages of the database file back to the file system."""
+
+    most: int
+
+
+class OrphanSearch(Outcome, frozen=True):
+    """How the search for objects that nobody needs goes, or what the last one found. Times in ms, `bytes` of orphans.
+
+    `unfinished` are uploads that began long ago and never ended.
+    """
+
+    state: str = "never"  # running, done, failed
+    delete: bool = False
+    started_at: int | None = None
+    ended_at: int | None = None
+    objects: int = 0
+    orphans: int = 0
+    bytes: int = 0
+    unfinished: int = 0
+    examples: tuple[str, ...] = ()
+    error: str | None = None
+
+
+class FindOrphans(Message[OrphanSearch], frozen=True):
+    """To the janitor: look through the object store. Answered at once; it takes as long as it takes."""
+
+    delete: bool = False
+
+
 # ------------------------------------------------------------------------ many at once: web -> writer
 
-Item = Submit | Complete | Fail | Retry | Cancel | SetPriority
-ItemOutcome = Submitted | Completed | AttemptFailed | JobChanged | Refusal
+Item = Submit | SourceArrived | Complete | Fail | Retry | Cancel | SetPriority | DeleteJob
+ItemOutcome = Submitted | SourceSettledFor | Completed | AttemptFailed | JobChanged | JobDeleted | Refusal
 
 
 class BatchDone(Outcome, frozen=True):
@@ -504,6 +671,7 @@ class BulkDone(Outcome, frozen=True):
     matched: int
     changed: int
     refused: int
+    undo: str = ""
 
 
 class RecordBulk(Message[BulkDone], frozen=True):
@@ -517,14 +685,18 @@ Command = (
     | Claim | Complete | Fail | Release | ExpireLeases | OutputChecked
     | Register | Heartbeat | Unregister | Drain | RemoveWorker | CreateWorker | ReplaceSecret
     | EnableWorker | DisableWorker | ExpireWorkers
-    | Retry | Cancel | SetPriority | WakeRetries
+    | Retry | Cancel | SetPriority | Undo | WakeRetries | Sample
     | SignIn | RenewSession | TouchSession | EndSession | EndSessions | Note
     | CreateToken | EnsureAdminToken | DeleteToken | TouchTokens | Purge | Ping | Batch | RecordBulk
+    | DeleteJob | Prune | TakeDoomed | DeletionsTried | FindUnneeded | FreePages
+    | RecordDrill
 )  # fmt: skip
 
 # What an idempotency record may hold.
 Answer = (
     Submitted | SourceSettledFor | Granted | Completed | AttemptFailed | Released | Expired | Registered
     | HeartbeatSeen | WorkerChanged | JobChanged | TokenCreated | Done | BatchDone | BulkDone
+    | JobDeleted | Pruned | ToDelete | Unneeded | PagesFreed
+    | Undone | Sampled
     | SignedIn | SessionRenewed | SessionsEnded | Refusal
 )  # fmt: skip

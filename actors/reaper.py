@@ -24,6 +24,7 @@ from actors.messages import (
     ExpireWorkers,
     Message,
     Purge,
+    Sample,
     Silent,
     SilentWorker,
 )
@@ -44,7 +45,7 @@ O = TypeVar("O")  # noqa: E741 - the outcome
 
 MAILBOX = 1  # only ever nudged; what it is told comes by the board
 LARGEST_REAP = 500  # expiries in one transaction, so that heartbeats behind it do not wait long
-TRY_AGAIN_SECONDS = 5.0  # for uploads, after a commit that failed
+TRY_AGAIN_SECONDS = 5.0  # for uploads and samples, after a commit that failed
 PURGE_SECONDS = 3600.0
 PULSE_SHARE = 1 / 8  # of the worker timeout: it never sleeps longer, so as to notice when it was stopped
 OVERSLEPT_SHARE = 1 / 4  # of the worker timeout: stopped for that long, and everybody gets a fresh period
@@ -68,6 +69,7 @@ class Reaper:
         self._workers: Deadlines[str, SilentWorker] = Deadlines()
         self._uploads: Deadlines[int, None] = Deadlines()
         self._purge_at = 0.0
+        self._sample_at = 0.0
         self.expired_leases = 0
 
     def resume(
@@ -89,12 +91,14 @@ class Reaper:
             # The wall clock may have jumped between the runs: never less than the grace, never more than the whole.
             left = min(max(left, self._worker_timeout), max(self._upload_timeout, self._worker_timeout))
             self._uploads.set(job_id, now + left, None)
-        self._purge_at = now
+        self._purge_at = self._sample_at = now
 
     async def run(self) -> None:
         while True:
             now = trio.current_time()
-            wake = min(self._leases.next(), self._workers.next(), self._uploads.next(), self._purge_at)
+            wake = min(
+                self._leases.next(), self._workers.next(), self._uploads.next(), self._purge_at, self._sample_at
+            )
             # The pulse is how it notices that it was stopped: the later it comes, the longer that was.
             planned = max(now, min(wake, now + self._worker_timeout * PULSE_SHARE))
             await self.mailbox.take(until=planned)
@@ -104,6 +108,7 @@ class Reaper:
             await self._expire_workers()
             await self._expire_uploads()
             await self._purge()
+            await self._sample()
 
     def _forgive_oversleeping(self, late: float) -> None:
         """What was said to us while we were stopped still waits in the sockets: hear it before judging anybody."""
@@ -169,6 +174,12 @@ class Reaper:
         if trio.current_time() >= self._purge_at:
             self._purge_at = trio.current_time() + PURGE_SECONDS
             await self._ask(Purge(self._session_idle))
+
+    async def _sample(self) -> None:
+        """Once in each minute by the wall clock, for the charts; how long that is from now, the writer says."""
+        if trio.current_time() >= self._sample_at:
+            sampled = await self._ask(Sample())
+            self._sample_at = trio.current_time() + (sampled.wait if sampled is not None else TRY_AGAIN_SECONDS)
 
     async def _ask(self, message: Message[O]) -> O | None:
         """The outcome, or None when the writer could not commit, or met a bug: then it is tried again later."""

@@ -42,7 +42,7 @@ class Waiter:
     was last sent on; `waits` is whether it is here, and not with the writer; `timed` is whether its deadline, which
     never moves, is in the heap."""
 
-    __slots__ = ("announced", "arrival", "claim", "deadline", "repeat", "reply", "timed", "waits")
+    __slots__ = ("announced", "arrival", "claim", "deadline", "repeat", "reply", "timed", "trace", "waits")
 
     def __init__(self, envelope: Envelope[Granted], arrival: int, deadline: float) -> None:
         assert isinstance(envelope.message, Claim)
@@ -50,6 +50,7 @@ class Waiter:
         self.claim: Claim = envelope.message
         self.reply = envelope.reply
         self.repeat = envelope.repeat
+        self.trace = envelope.trace
         self.deadline = deadline
         self.waits = False
         self.timed = False
@@ -72,11 +73,12 @@ class Scheduler:
         self._answers: list[tuple[Waiter, Granted | Refusal | Exception]] = []
         self._retries: list[tuple[float, int, int]] = []  # (due on trio's clock, job, attempt)
         self._closing = False
+        self.answered: Counter[str] = Counter()  # claims by what became of them
 
     @property
     def waiting(self) -> int:
         """How many long polls wait now."""
-        return sum(waiter.waits for _, _, waiter in self._deadlines)
+        return sum(waiter.waits and not waiter.reply.abandoned for _, _, waiter in self._deadlines)
 
     def resume(self, retries: Iterable[tuple[int, int, int]], *, now_ms: int, longest: float) -> None:
         """Take up the back-offs that a former run left: (job, attempt, not_before in ms).
@@ -130,7 +132,7 @@ class Scheduler:
         assert isinstance(envelope.message, Claim)
         waiter = Waiter(envelope, next(self._arrivals), trio.current_time() + envelope.message.wait)
         if self._closing:
-            waiter.reply.settle(CLOSING)
+            self._settle(waiter, CLOSING)
         else:
             # Once to the database even when there is no work: it knows whether this worker may ask at all, and
             # whether it was given jobs before.
@@ -145,7 +147,8 @@ class Scheduler:
         # What is sent on waits no more once its time is over: then "no job", too, is an answer to be recorded.
         claim = replace(waiter.claim, wait=0.0) if self._is_final(waiter) else waiter.claim
         reply = Callback[Granted](lambda outcome: self._answered(waiter, outcome), lambda: waiter.reply.abandoned)
-        await self._writer.put(Envelope(claim, reply, waiter.repeat))
+        trace = None if waiter.trace is None else waiter.trace.again()
+        await self._writer.put(Envelope(claim, reply, waiter.repeat, trace=trace))
 
     def _is_final(self, waiter: Waiter) -> bool:
         return self._closing or waiter.deadline <= trio.current_time()
@@ -188,7 +191,17 @@ class Scheduler:
                 case Exception():
                     waiter.reply.fail(outcome)
                 case _:
-                    waiter.reply.settle(outcome)
+                    self._settle(waiter, outcome)
+
+    def _settle(self, waiter: Waiter, outcome: Granted | Refusal) -> None:
+        match outcome:
+            case Refusal():
+                self.answered["refused"] += 1
+            case Granted(jobs=()):
+                self.answered["empty"] += 1
+            case Granted():
+                self.answered["granted"] += 1
+        waiter.reply.settle(outcome)
 
     def _landed(self, waiter: Waiter) -> None:
         for type_ in waiter.claim.types:
@@ -202,7 +215,7 @@ class Scheduler:
         if waiter.reply.abandoned:
             return
         if self._is_final(waiter):
-            waiter.reply.settle(outcome)
+            self._settle(waiter, outcome)
         elif outcome.idle:
             # It drains: it waits its time out where no job wakes it, lest it ask again at once.
             self._wait(waiter)
@@ -253,7 +266,7 @@ class Scheduler:
                 await self._send(waiter)  # once more, for the record
             else:
                 self._leave_queues(waiter)
-                waiter.reply.settle(Granted())
+                self._settle(waiter, Granted())
 
     def _retry_in(self, seconds: float, job_id: int, attempt: int) -> None:
         heapq.heappush(self._retries, (trio.current_time() + seconds, job_id, attempt))

@@ -8,6 +8,7 @@ durable. When the commit fails, nothing of it has happened, and everybody in it 
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, cast
 
@@ -25,6 +26,8 @@ from blobforge.logs import redact
 from blobforge.people import AuditEntry
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.store import Store, StoreUnavailable
+from blobforge.tally import Spread
+from blobforge.tracing import Tracer
 
 log = structlog.get_logger("blobforge.writer")
 
@@ -33,6 +36,7 @@ log = structlog.get_logger("blobforge.writer")
 MAILBOX = 4096
 # So large that one COMMIT is cheap beside it, so small that nobody waits long for the transaction to end.
 LARGEST_BATCH = 512
+BATCH_SIZES = tuple(float(2**power) for power in range(10))  # 1 to 512
 COME_AGAIN_SECONDS = 5
 
 CANNOT_WRITE = Refusal(
@@ -66,6 +70,7 @@ class Committed(msgspec.Struct):
     events: list[Event]
     facts: list[Fact]
     wrote: bool
+    commit_seconds: float
 
 
 class Writer:
@@ -80,6 +85,7 @@ class Writer:
         sink: EventSink,
         hop: Hop | None = None,
         dice: random.Random | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self.mailbox: Mailbox[Envelope[Any]] = Mailbox(MAILBOX)
         self.listeners: list[Listener] = []
@@ -89,9 +95,15 @@ class Writer:
         self._sink = sink
         self._hop = hop or in_thread
         self._dice = dice or random.Random()
+        self._tracer = tracer
         self.commits = 0
         self.committed_messages = 0
+        self.failed_commits = 0
+        self.writes = 0  # commits that changed anything
         self.failing = False
+        self.batch_sizes = Spread(BATCH_SIZES)
+        self.transaction_seconds = Spread()
+        self.commit_seconds = Spread()
 
     async def run(self) -> None:
         """Serve until the mailbox says stop: then everything before it has been committed and answered."""
@@ -122,19 +134,39 @@ class Writer:
         return batch
 
     async def _commit(self, batch: list[Envelope[Any]]) -> None:
+        if self._tracer is None:
+            await self._commit_untraced(batch)
+            return
+        began = time.time_ns()
+        commits = self.commits
+        await self._commit_untraced(batch)
+        ended, committed = time.time_ns(), self.commits > commits
+        # Behind the answers: nobody waits for his own trace.
+        for envelope in batch:
+            if (trace := envelope.trace) is not None:
+                kind = type(envelope.message).__name__
+                self._tracer.record(trace, "writer wait", trace.sent, began, message=kind)
+                self._tracer.record(
+                    trace, "writer commit", began, ended, message=kind, batch=len(batch), committed=committed
+                )
+
+    async def _commit_untraced(self, batch: list[Envelope[Any]]) -> None:
         now = self._now()
+        began = time.perf_counter()
         try:
             done = await self._hop(lambda: self._transact(batch, now))
         except StoreUnavailable as error:
             if not self.failing:
                 log.error("cannot commit", error=str(error), messages=len(batch))
             self.failing = True
+            self.failed_commits += 1
             for envelope in batch:
                 envelope.reply.settle(CANNOT_WRITE)
             return
         except Exception as error:
             # The transaction as a whole met a bug; its messages are innocent of each other, but none was written.
             log.exception("transaction failed", messages=len(batch))
+            self.failed_commits += 1
             for envelope in batch:
                 envelope.reply.fail(error)
             return
@@ -144,7 +176,11 @@ class Writer:
             self.failing = False
             done.facts.insert(0, WritesResumed())
         self.commits += 1
+        self.writes += done.wrote
         self.committed_messages += len(batch)
+        self.batch_sizes.add(len(batch))
+        self.transaction_seconds.add(time.perf_counter() - began)
+        self.commit_seconds.add(done.commit_seconds)
         # Facts first: whoever is answered now and asks again finds the actors informed.
         for listener in self.listeners:
             listener.post(done.facts)
@@ -170,7 +206,7 @@ class Writer:
                     # A bug in one effect; its savepoint is undone, the others are not to suffer.
                     log.exception("effect failed", message=type(envelope.message).__name__)
                     answers.append(error)
-        return Committed(answers, step.events, step.facts, self._store.wrote)
+        return Committed(answers, step.events, step.facts, self._store.wrote, self._store.commit_seconds)
 
     def _answer(self, step: Step, envelope: Envelope[Any]) -> Answer:
         message = cast(Command, envelope.message)
@@ -220,7 +256,7 @@ def _weight(envelope: Envelope[Any]) -> int:
 
 
 def _entry(audit: Audit, now: int) -> AuditEntry:
-    # Names and details are as somebody wrote them, and the audit log is kept for ever: no secret goes in.
+    # Names and details are as somebody wrote them, and the audit log is kept for long: no secret goes in.
     name, subject = redact(audit.name), redact(audit.subject)
     detail = redact(audit.detail) if audit.detail is not None else None
     return AuditEntry(0, now, audit.actor, name, audit.address, audit.action, subject, detail)

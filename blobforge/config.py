@@ -6,6 +6,7 @@ README and `blobforge config` show this table; a test holds the README to it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
@@ -18,8 +19,10 @@ PREFIX = "BLOBFORGE_"
 MASK = "********"
 
 Seconds = Annotated[float, Meta(gt=0, le=10 * 365 * 86_400)]
+Kept = Annotated[float, Meta(ge=0, le=100 * 365 * 86_400)]  # 0: for ever
 Count = Annotated[int, Meta(ge=1, le=10_000_000)]
 Bytes = Annotated[int, Meta(ge=0, le=2**50)]
+_S3_NEEDS = ("endpoint", "bucket", "access_key", "secret_key")
 LIVES_IN = {"db_path": "{data_dir}/blobforge.db", "heartbeat_interval": "a sixth of the worker timeout"}
 
 
@@ -59,6 +62,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_format: Annotated[
         str, Meta(pattern=r"^(auto|json|console)$"), _doc("json, console, or auto: console on a terminal")
     ] = "auto"
+    otel_endpoint: Annotated[
+        str,
+        Meta(pattern=r"^(https?://[^/?#@\s]+(/[^?#\s]*)?)?$"),
+        _doc("OTLP/HTTP endpoint of a collector that traces are sent to (extra `otel`); empty: no traces"),
+    ] = ""
     trusted_proxies: Annotated[
         str,
         _doc("Comma-separated addresses or networks whose X-Forwarded-For and -Proto are believed; empty: nobody's"),
@@ -136,6 +144,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         1000
     )
 
+    # --- housekeeping
+    retention_completed: Annotated[
+        Kept, _doc("How long completed jobs are kept after their end; 0: for ever", group="housekeeping")
+    ] = 0.0
+    retention_dead: Annotated[Kept, _doc("How long dead jobs are kept; 0: for ever", group="housekeeping")] = 0.0
+    retention_cancelled: Annotated[
+        Kept, _doc("How long cancelled jobs are kept; 0: for ever", group="housekeeping")
+    ] = 0.0
+    retention_audit: Annotated[
+        Kept, _doc("How long records of the audit log are kept; 0: for ever", group="housekeeping")
+    ] = 0.0
+    retention_objects: Annotated[
+        bool,
+        _doc(
+            "With a job that is not kept any longer, its outputs go, and its source if no other job has it",
+            group="housekeeping",
+        ),
+    ] = False
+
     # --- OIDC
     oidc_issuer: Annotated[str, _doc("OIDC provider URL", group="oidc")] = ""
     oidc_client_id: Annotated[str, _doc("OAuth2 client ID", group="oidc")] = ""
@@ -171,6 +198,31 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     litestream_age_public_key: Annotated[
         str, _doc("Age public key for encryption (optional)", group="litestream")
     ] = ""
+    litestream_bin: Annotated[
+        str, _doc("The Litestream program; looked for if empty: beside Python, on the PATH", group="litestream")
+    ] = ""
+    backup_s3_endpoint: Annotated[
+        str,
+        Meta(pattern=r"^(https?://[^/?#\s]+/?)?$"),
+        _doc("S3 endpoint of the backups; each `BACKUP_S3_*` that is empty is taken from `S3_*`", group="litestream"),
+    ] = ""
+    backup_s3_bucket: Annotated[str, _doc("Bucket of the backups", group="litestream")] = ""
+    backup_s3_access_key: Annotated[str, _doc("Access key of the backups", group="litestream", secret=True)] = ""
+    backup_s3_secret_key: Annotated[str, _doc("Secret key of the backups", group="litestream", secret=True)] = ""
+    backup_s3_region: Annotated[str, _doc("Region of the backups", group="litestream")] = ""
+    backup_sync_interval: Annotated[
+        float, Meta(ge=0.1, le=3600), _doc("What Litestream waits between two copies of changes", group="litestream")
+    ] = 1.0
+    backup_retention: Annotated[
+        float,
+        Meta(ge=3600, le=10 * 365 * 86_400),
+        _doc("How far back `blobforge backup restore --at` reaches", group="litestream"),
+    ] = 7 * 86_400.0
+    backup_drill_interval: Annotated[
+        float,
+        Meta(ge=0, le=365 * 86_400),
+        _doc("Time between two drills, which restore the backup and compare it; 0: none", group="litestream"),
+    ] = 0.0
 
     @property
     def data_path(self) -> Path:
@@ -188,6 +240,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def uses_s3(self) -> bool:
         return bool(self.s3_endpoint)
+
+    def backup_s3(self, name: str) -> str:
+        """One of the backups' S3 settings, from `backup_s3_*`, else from `s3_*`."""
+        return str(getattr(self, f"backup_s3_{name}") or getattr(self, f"s3_{name}"))
+
+    @property
+    def backs_up(self) -> bool:
+        """Whether there is a place for backups, and replication is not turned off."""
+        return bool(self.backup_s3("endpoint")) and not self.litestream_disabled
 
 
 class Variable(msgspec.Struct, frozen=True):
@@ -240,7 +301,9 @@ def describe(settings: Settings) -> list[Variable]:
 
 
 # Read by the command line and the worker, not by the server; listed so that a typing error is still found.
-CLIENT_VARIABLES = frozenset(PREFIX + name for name in ("SERVER_URL", "API_TOKEN", "WORKER_ID", "WORKER_SECRET"))
+CLIENT_VARIABLES = frozenset(
+    PREFIX + name for name in ("SERVER_URL", "API_TOKEN", "DEBUG", "WORKER_ID", "WORKER_SECRET")
+)
 
 
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:
@@ -249,6 +312,7 @@ def unknown_variables(environ: Mapping[str, str]) -> list[str]:
     return sorted(key for key in environ if key.startswith(PREFIX) and key not in known)
 
 
+@cache
 def _types() -> dict[str, Any]:
     return get_type_hints(Settings, include_extras=True)
 
@@ -273,19 +337,37 @@ def _convert(name: str, text: str, type_: Any) -> Any:
 
 def _check(settings: Settings) -> None:
     """What no single field shows."""
-    s3 = {name: getattr(settings, f"s3_{name}") for name in ("endpoint", "bucket", "access_key", "secret_key")}
+    s3 = {name: getattr(settings, f"s3_{name}") for name in _S3_NEEDS}
     if any(s3.values()) and not all(s3.values()):
         missing = next(name for name, value in s3.items() if not value)
         raise ConfigError(
             f"{PREFIX}S3_{missing.upper()} is missing: S3 needs endpoint, bucket, access key and secret key, or none "
             "of them (objects then live in the data folder)."
         )
+    _check_backup(settings)
     _check_oidc(settings)
     _check_proxies(settings)
     if settings.heartbeat_interval >= settings.worker_timeout:
         raise ConfigError(
             f"{PREFIX}HEARTBEAT_INTERVAL={settings.heartbeat_interval:g}: it must be shorter than "
             f"{PREFIX}WORKER_TIMEOUT ({settings.worker_timeout:g}), or every lease expires."
+        )
+
+
+def _check_backup(settings: Settings) -> None:
+    named = [name for name in _S3_NEEDS if getattr(settings, f"backup_s3_{name}")]
+    missing = [name for name in _S3_NEEDS if not settings.backup_s3(name)]
+    if named and missing:
+        raise ConfigError(
+            f"{PREFIX}BACKUP_S3_{missing[0].upper()} is missing, and so is {PREFIX}S3_{missing[0].upper()}: a place "
+            "for backups needs endpoint, bucket, access key and secret key."
+        )
+    secret, public = settings.litestream_age_secret_key, settings.litestream_age_public_key
+    if bool(secret) != bool(public):
+        lacking = "PUBLIC" if secret else "SECRET"
+        raise ConfigError(
+            f"{PREFIX}LITESTREAM_AGE_{lacking}_KEY is missing: encryption takes both keys, the public one to write "
+            "backups and the secret one to read them (`age-keygen` makes a pair)."
         )
 
 

@@ -60,6 +60,21 @@ class JobProgress(Event, frozen=True, omit_defaults=True):
     progress: msgspec.Raw
 
 
+class JobRemoved(Event, frozen=True, omit_defaults=True):
+    """A person deleted it."""
+
+    name: ClassVar[str] = "job_removed"
+    job_id: int
+    type: str
+
+
+class JobsPruned(Event, frozen=True, omit_defaults=True):
+    """Jobs that ended long ago are gone: one event for many, lest they push everything else out of the window."""
+
+    name: ClassVar[str] = "jobs_pruned"
+    count: int
+
+
 class WorkerOnline(Event, frozen=True, omit_defaults=False):  # its status is sent although it never varies
     name: ClassVar[str] = "worker_online"
     worker_id: str
@@ -123,6 +138,15 @@ class LeaseEnded(Fact, frozen=True):
     job_id: int
 
 
+class AttemptEnded(Fact, frozen=True):
+    """For the metrics. `seconds` is how long it ran, None where that says nothing (an attempt that was lost, and is
+    then completed after all, ends twice)."""
+
+    type: str
+    outcome: str
+    seconds: float | None
+
+
 class WorkerSeen(Fact, frozen=True):
     """A sign of life. `beat` is the heartbeat (ms) that a later expiry must still find."""
 
@@ -154,6 +178,10 @@ class OutputUnchecked(Fact, frozen=True):
     job_id: int
     attempt: int
     key: str
+
+
+class ObjectsDoomed(Fact, frozen=True):
+    """There are objects to delete."""
 
 
 class WritesResumed(Fact, frozen=True):

@@ -89,7 +89,8 @@ class Job(msgspec.Struct, frozen=True):
     """One document to convert. Times are milliseconds since the epoch, UTC; sizes are bytes.
 
     `metadata`, `result` and `progress` are JSON as the client sent it. `lease` is the token of the attempt that
-    holds the job, or of a lost one that may still complete it while nobody has started it since.
+    holds the job, or of a lost one that may still complete it while nobody has started it since. `failure` is the
+    number of the cause of its latest failure; `progress_at` is when `progress` last changed.
     """
 
     id: int
@@ -117,6 +118,8 @@ class Job(msgspec.Struct, frozen=True):
     output_key: str | None = None
     result: str | None = None
     progress: str | None = None
+    failure: int | None = None
+    progress_at: int | None = None
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -177,15 +180,33 @@ def holds(job: Job, *, worker_id: str, lease: str | None) -> bool:
     return job.status is JobStatus.RUNNING and job.worker_id == worker_id and (lease is None or lease == job.lease)
 
 
-def claim(job: Job, *, worker_id: str, lease: str, now: int) -> Job:
-    """Hand the job to a worker. The caller has picked it among the pending ones."""
+def may_come_late(job: Job, last: Attempt | None, *, worker_id: str, lease: str | None) -> bool:
+    """Whether this worker's attempt has lost its lease, and nobody has started the job since.
+
+    `last` is the job's latest attempt. A completion is then still accepted.
+    """
+    return (
+        job.status is not JobStatus.RUNNING
+        and allowed(Verb.COMPLETE, job.status)
+        and job.lease is not None
+        and last is not None
+        and last.outcome is Outcome.LOST
+        and last.worker_id == worker_id
+        and (lease is None or lease == job.lease)
+    )
+
+
+def claim(job: Job, *, worker_id: str, lease: str, now: int, floor: int = 0) -> Job:
+    """Hand the job to a worker. The caller has picked it among the pending ones. The attempt's number lies above
+    `floor`: numbers up to there may have been given before a restore.
+    """
     if not allowed(Verb.CLAIM, job.status):
         raise ValueError(f"claim of a job that is {job.status}")
     return replace(
         job,
         status=JobStatus.RUNNING,
         attempts=job.attempts + 1,
-        attempt=job.attempt + 1,
+        attempt=max(job.attempt, floor) + 1,
         worker_id=worker_id,
         lease=lease,
         heartbeat_at=now,
@@ -195,6 +216,7 @@ def claim(job: Job, *, worker_id: str, lease: str, now: int) -> Job:
         output_key=None,
         result=None,
         progress=None,
+        progress_at=None,
         updated_at=now,
     )
 
@@ -211,18 +233,10 @@ def complete(
 ) -> Job | Refusal:
     """Accept the work. `last` is the job's latest attempt; it decides about late completions.
 
-    Late means: the lease has expired, and nobody has started the job since. Then it is still this attempt's.
+    A late completion (see `may_come_late`) is still this attempt's.
     """
     if not holds(job, worker_id=worker_id, lease=lease):
-        late = (
-            allowed(Verb.COMPLETE, job.status)
-            and job.lease is not None
-            and last is not None
-            and last.outcome is Outcome.LOST
-            and last.worker_id == worker_id
-            and (lease is None or lease == job.lease)
-        )
-        if not late:
+        if not may_come_late(job, last, worker_id=worker_id, lease=lease):
             return lease_lost(job)
         # The worker was not lost after all: the charge moves back to where a completion's stands.
         job = replace(job, attempts=job.attempts + 1, losses=job.losses - 1)
@@ -235,6 +249,7 @@ def complete(
         completed_at=now,
         not_before=None,
         last_error=None,
+        failure=None,
         updated_at=now,
     )
 
@@ -382,6 +397,7 @@ def arrive(job: Job, *, size: int | None, now: int) -> Job | None:
         status=JobStatus.PENDING,
         source_size=size if size is not None else job.source_size,
         last_error=None,
+        failure=None,
         updated_at=now,
     )
 

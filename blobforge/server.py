@@ -7,32 +7,41 @@ the actors stop, the database closes. Every part gets what it needs here and now
 from __future__ import annotations
 
 import os
+import random
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
+from types import FrameType
 
 import msgspec
 import structlog
 import trio
 
 from actors.broadcaster import Broadcaster
-from actors.effects.step import Rules
+from actors.effects.recovery import settle_restore
+from actors.effects.step import Rules, Step
 from actors.intake import Intake
+from actors.janitor import Janitor, Retention
 from actors.mailbox import ask
 from actors.messages import EnsureAdminToken
 from actors.reaper import Reaper
+from actors.replicator import Replicator
 from actors.scheduler import Scheduler
 from actors.writer import Writer
-from blobforge import datadir, logs
+from blobforge import datadir, logs, notify
 from blobforge.access import Caller, Scope, hash_secret, new_token, shown_prefix
+from blobforge.backup import BackupError
+from blobforge.backup.opening import opened
+from blobforge.backup.sidecar import Plan
 from blobforge.clock import wall_ms
 from blobforge.config import Settings, secrets_of
 from blobforge.datadir import StartError
 from blobforge.hop import Hop, in_thread
 from blobforge.job import RetryPolicy
+from blobforge.lag import LoopLag
 from blobforge.listener import http_settings, listen, reachable
 from blobforge.objects import ObjectStore
 from blobforge.objects.local import LocalStore
@@ -40,6 +49,7 @@ from blobforge.objects.s3 import S3Store
 from blobforge.refusals import Refusal
 from blobforge.store.database import DatabaseError, open_writer
 from blobforge.store.store import Store
+from blobforge.tracing import Tracer, open_tracer
 from web import front
 from web.api.status import read_stats
 from web.app import make_app
@@ -49,7 +59,9 @@ from web.auth.sessions import Sealer, Sessions
 from web.auth.throttle import Throttle
 from web.checkup import Checkup
 from web.limits import Limit
-from web.metrics import Metrics
+from web.metrics.exposition import Metrics
+from web.metrics.house import House
+from web.preview import Previews
 from web.reads import ReadPool
 from web.services import Services
 from web.site import Site
@@ -63,6 +75,7 @@ def run(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT. Returns the exit code: 0 after a clean stop, 1 when it could not start."""
     logs.configure(settings.log_level, settings.log_format)
     logs.hide(secrets_of(settings))
+    signal.signal(signal.SIGTERM, _end_at_once)  # until the server is ready to stop in good order
     failed = False
     try:
         trio.run(serve, settings)
@@ -70,6 +83,10 @@ def run(settings: Settings) -> int:
         failed = True
         for error in _leaves(errors):
             log.error("cannot start", reason=str(error))
+    except* BackupError as errors:
+        failed = True
+        for error in _leaves(errors):
+            log.error("stopped: the backup is not what was asked for", reason=str(error))
     return 1 if failed else 0
 
 
@@ -94,7 +111,7 @@ async def serve(settings: Settings, *, task_status: trio.TaskStatus[str] = trio.
             parts.url = reachable(listener)
             capped = front.CappedListener(
                 trio.SocketListener(trio.socket.from_stdlib_socket(listener)),
-                Limit(settings.max_connections, settings.max_connections_per_address),
+                parts.connections,
             )
             app = make_app(parts.services)
             try:
@@ -103,8 +120,10 @@ async def serve(settings: Settings, *, task_status: trio.TaskStatus[str] = trio.
                         partial(front.serve, app, http_settings(settings), capped, shutdown=stop.wait)
                     )
                     _announce(settings, parts)
+                    notify.tell(notify.READY)
                     task_status.started(parts.url)
                     await _until_signal()
+                    notify.tell(notify.STOPPING)
                     log.info("stopping")
                     # Streams first: an open one would hold up everything behind it.
                     parts.broadcaster.close()
@@ -128,9 +147,11 @@ class Parts:
         *,
         hop: Hop | None,
         now: Callable[[], int],
+        tracer: Tracer | None,
     ) -> None:
         self.url = ""
         self.now = now
+        self.replicator: Replicator | None = None
         self.admin_token = ""
         self.reads = reads
         rules = Rules(
@@ -148,7 +169,7 @@ class Parts:
             queue=settings.event_queue,
             stats=lambda: read_stats(self.services),
         )
-        self.writer = Writer(store, rules, now=now, sink=self.broadcaster, hop=hop)
+        self.writer = Writer(store, rules, now=now, sink=self.broadcaster, hop=hop, tracer=tracer)
         self.scheduler = Scheduler(self.writer.mailbox)
         self.reaper = Reaper(
             self.writer.mailbox,
@@ -156,7 +177,24 @@ class Parts:
             upload_timeout=settings.upload_timeout,
             session_idle=settings.session_idle,
         )
-        self.intake = Intake(self.writer.mailbox, objects, verify_limit=settings.verify_limit)
+        self.janitor = Janitor(
+            self.writer.mailbox,
+            objects,
+            retention=Retention(
+                completed=settings.retention_completed,
+                dead=settings.retention_dead,
+                cancelled=settings.retention_cancelled,
+                audit=settings.retention_audit,
+                objects=settings.retention_objects,
+            ),
+            now=now,
+        )
+        self.intake = Intake(
+            self.writer.mailbox,
+            objects,
+            verify_limit=settings.verify_limit,
+            deletions=lambda: self.janitor.deletions,
+        )
         secret = datadir.signing_secret(settings.data_path)
         keyring = Keyring(reads, self.writer.mailbox, now=now)
         site = Site(settings, lambda: self.url)
@@ -165,41 +203,64 @@ class Parts:
         sessions = Sessions(
             settings, reads, self.writer.mailbox, provider=provider, sealer=sealer, site=site, now=now
         )
-        self.writer.listeners += [self.scheduler.board, self.reaper.board, self.intake.board, keyring, sessions]
+        self.writer.listeners += [self.scheduler.board, self.reaper.board, self.intake.board, self.janitor.board]
+        self.writer.listeners += [keyring, sessions]
+        throttle = Throttle(trio.current_time)
+        long_polls = Limit(settings.max_long_polls, settings.max_long_polls_per_address)
+        streams = Limit(settings.max_streams, settings.max_streams_per_address)
+        self.connections = Limit(settings.max_connections, settings.max_connections_per_address)
+        self.lag = LoopLag()
+        metrics = Metrics(
+            House(
+                writer=self.writer,
+                scheduler=self.scheduler,
+                reaper=self.reaper,
+                intake=self.intake,
+                janitor=self.janitor,
+                broadcaster=self.broadcaster,
+                mailboxes={
+                    "writer": self.writer.mailbox,
+                    "scheduler": self.scheduler.mailbox,
+                    "reaper": self.reaper.mailbox,
+                    "intake": self.intake.mailbox,
+                    "janitor": self.janitor.mailbox,
+                    "broadcaster": self.broadcaster.mailbox,
+                },
+                objects=objects,
+                throttle=throttle,
+                limits={"connections": self.connections, "long_polls": long_polls, "event_streams": streams},
+                lag=self.lag,
+                tracer=tracer,
+                backup=lambda: self.replicator,
+            )
+        )
+        self.writer.listeners.append(metrics.attempts)
         self.services = Services(
             settings=settings,
             writer=self.writer.mailbox,
             scheduler=self.scheduler.mailbox,
             intake=self.intake.mailbox,
+            janitor=self.janitor,
+            replicator=lambda: self.replicator,
             broadcaster=self.broadcaster,
             reads=reads,
+            previews=Previews(hop=hop),
             objects=objects,
             keyring=keyring,
-            metrics=self._metrics(),
+            metrics=metrics,
+            tracer=tracer,
             checkup=Checkup(),
             sessions=sessions,
             provider=provider,
             sealer=sealer,
             site=site,
-            throttle=Throttle(trio.current_time),
+            throttle=throttle,
             first_link=FirstLink(),
-            long_polls=Limit(settings.max_long_polls, settings.max_long_polls_per_address),
-            streams=Limit(settings.max_streams, settings.max_streams_per_address),
+            long_polls=long_polls,
+            streams=streams,
             now=now,
             signing_secret=secret,
         )
-
-    def _metrics(self) -> Metrics:
-        metrics = Metrics()
-        gauges = metrics.gauge
-        gauges("blobforge_commits", "Transactions committed since the start", lambda: self.writer.commits)
-        gauges("blobforge_messages", "Messages committed since the start", lambda: self.writer.committed_messages)
-        gauges("blobforge_writer_mailbox", "Messages that wait for the writer", lambda: len(self.writer.mailbox))
-        gauges("blobforge_long_polls", "Claims that wait for a job", lambda: self.scheduler.waiting)
-        gauges("blobforge_event_streams", "Open event streams", lambda: self.broadcaster.subscribers)
-        gauges("blobforge_event_drops", "Times that a slow stream was cut short", lambda: self.broadcaster.dropped)
-        gauges("blobforge_leases_expired", "Leases expired since the start", lambda: self.reaper.expired_leases)
-        return metrics
 
 
 @asynccontextmanager
@@ -210,28 +271,86 @@ async def running(
 
     `hop` and `now` are for tests in virtual time: the same house, on another clock.
     """
-    objects = _objects(settings, hop)
+    tracer = open_tracer(settings.otel_endpoint)
+    objects = _objects(settings, hop, tracer)
+    plan = await _backup_opened(settings)
     store = Store(await (hop or in_thread)(partial(open_writer, settings.database)))
     reads = ReadPool(settings.database, hop=hop)
     try:
-        parts = Parts(settings, store, reads, objects, hop=hop, now=now)
+        await (hop or in_thread)(partial(_settle_restore, store, now()))
+        parts = Parts(settings, store, reads, objects, hop=hop, now=now, tracer=tracer)
         await _resume(parts)
-        async with trio.open_nursery() as actors:
+        parts.replicator = await _replicator(plan, parts)
+        async with _replicating(parts.replicator, store, reads), trio.open_nursery() as actors:
             # The writer is not cancelled with the others: it ends when it has served all that was sent to it.
-            for actor in (parts.broadcaster, parts.scheduler, parts.reaper, parts.intake):
+            for actor in (parts.broadcaster, parts.scheduler, parts.reaper, parts.intake, parts.janitor):
                 actors.start_soon(actor.run)
+            if hop is None:  # in virtual time nothing is late, and each of its steps would be one of the clock's
+                actors.start_soon(parts.lag.run)
             async with trio.open_nursery() as writing:
                 writing.start_soon(parts.writer.run)
                 try:
                     parts.admin_token = await _admin_token(settings, parts)
                     yield parts
                 finally:
+                    if parts.replicator is not None:
+                        parts.replicator.close()
                     with trio.move_on_after(DRAIN_SECONDS, shield=True):
                         await parts.writer.stop()
             actors.cancel_scope.cancel()
     finally:
         reads.close()
         store.close()
+        if tracer is not None:
+            await tracer.close()
+
+
+@asynccontextmanager
+async def _replicating(replicator: Replicator | None, store: Store, reads: ReadPool) -> AsyncIterator[None]:
+    """Copy the database over the block, and until it has been closed behind it: then the backup holds everything."""
+    if replicator is None:
+        yield
+        return
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(replicator.run)
+        try:
+            yield
+        finally:
+            reads.close()
+            store.close()
+            with trio.CancelScope(shield=True):
+                await replicator.stop()
+
+
+async def _backup_opened(settings: Settings) -> Plan | None:
+    try:
+        return await opened(settings)
+    except BackupError as error:
+        raise StartError(str(error)) from error
+
+
+def _settle_restore(store: Store, now: int) -> None:
+    """Before anybody looks at the database: if it came out of a backup, nobody holds a job any more."""
+    step = Step(store, Rules(), now, random.Random())
+    with store.transaction():
+        returned = settle_restore(step)
+    if returned is not None:
+        log.warning("restored: every lease is void, running jobs went back", jobs=returned)
+
+
+async def _replicator(plan: Plan | None, parts: Parts) -> Replicator | None:
+    if plan is None:
+        return None
+    drills = await parts.reads.run(lambda reader: reader.drills(limit=1))
+    return Replicator(
+        plan,
+        writer=parts.writer.mailbox,
+        writes=lambda: parts.writer.writes,
+        now=parts.now,
+        drill_interval=parts.services.settings.backup_drill_interval,
+        last_drill=drills[0] if drills else None,
+        proven_until=await parts.reads.run(lambda reader: reader.proven_until()),
+    )
 
 
 async def _resume(parts: Parts) -> None:
@@ -269,9 +388,10 @@ def _provider(settings: Settings) -> Provider | None:
     )
 
 
-def _objects(settings: Settings, hop: Hop | None) -> ObjectStore:
+def _objects(settings: Settings, hop: Hop | None, tracer: Tracer | None) -> ObjectStore:
     if not settings.uses_s3:
-        store = LocalStore(settings.data_path / "objects", datadir.signing_secret(settings.data_path), hop=hop)
+        secret = datadir.signing_secret(settings.data_path)
+        store = LocalStore(settings.data_path / "objects", secret, hop=hop, tracer=tracer)
         store.sweep()
         return store
     try:
@@ -283,6 +403,7 @@ def _objects(settings: Settings, hop: Hop | None) -> ObjectStore:
             region=settings.s3_region,
             prefix=settings.s3_prefix,
             timeout=settings.s3_timeout,
+            tracer=tracer,
         )
     except ValueError as error:
         raise StartError(f"the object store cannot be used (BLOBFORGE_S3_*): {error}") from error
@@ -327,10 +448,6 @@ def _announce(settings: Settings, parts: Parts) -> None:
         objects=parts.services.objects.name,
         admin_token="BLOBFORGE_ADMIN_TOKEN" if settings.admin_token else str(settings.data_path / datadir.TOKEN_FILE),
     )
-    later = {"age encryption": settings.litestream_age_public_key}
-    for part, is_set in later.items():
-        if is_set:
-            log.warning("configured, but not part of this release", part=part)
 
 
 async def _until_signal() -> None:
@@ -338,5 +455,12 @@ async def _until_signal() -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async for _ in signals:
             break
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, _end_at_once)
+    signal.signal(signal.SIGINT, _end_at_once)
+
+
+def _end_at_once(number: int, _frame: FrameType | None) -> None:
+    """The default action, for a process that may be a container's first: the kernel knows none for that one."""
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+    os._exit(128 + number)

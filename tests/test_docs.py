@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -22,6 +24,7 @@ from blobforge.access import Scope
 from blobforge.cli import main as command_line
 from blobforge.config import CLIENT_VARIABLES, Settings, describe
 from blobforge.job import TRANSITIONS, JobStatus
+from blobforge.runner import PLACEHOLDERS
 from tests.fixtures.server import ServerProcess
 from web.app import routes
 
@@ -29,6 +32,7 @@ ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 WORKERS = ROOT / "docs" / "writing-workers.md"
+COMMANDS = ROOT / "docs" / "cli.md"
 SIGNING_IN = ROOT / "docs" / "signing-in.md"
 PAGES = [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PACKAGES = ("blobforge", "actors", "web")
@@ -116,26 +120,90 @@ def test_every_scope_is_explained() -> None:
     assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == list(Scope)
 
 
-def test_every_command_is_in_the_readme_and_the_other_way_round() -> None:
-    def commands(group: click.Group, before: tuple[str, ...] = ()) -> Iterator[str]:
-        context = click.Context(group)
-        for name in group.list_commands(context):
-            command = group.get_command(context, name)
-            if isinstance(command, click.Group):
-                yield from commands(command, (*before, name))
-            else:
-                yield " ".join((*before, name))
+def commands(group: click.Group, before: tuple[str, ...] = ()) -> Iterator[str]:
+    """Every command of ours, as it is typed."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if isinstance(command, click.Group):
+            yield from commands(command, (*before, name))
+        else:
+            yield " ".join((*before, name))
 
-    section = README.read_text().split("## Command line")[1].split("| Exit code")[0]
+
+def listed_commands(section: str) -> list[str]:
+    """The commands in the first columns of the tables."""
     cells = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
-    assert sorted(re.findall(r"`([^`]+)`", " ".join(cells))) == sorted(commands(command_line))
+    return sorted(re.findall(r"`([^`]+)`", " ".join(cells)))
 
 
-def test_every_exit_code_is_in_the_readme() -> None:
+def test_every_command_is_in_the_readme_and_the_other_way_round() -> None:
+    section = README.read_text().split("## Command line")[1].split("| Exit code")[0]
+    assert listed_commands(section) == sorted(commands(command_line))
+
+
+def test_every_command_is_in_its_own_page_and_the_other_way_round() -> None:
+    assert listed_commands(COMMANDS.read_text().split("## Commands")[1]) == sorted(commands(command_line))
+
+
+@pytest.mark.parametrize("page", [README, COMMANDS], ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_exit_code_is_told(page: Path) -> None:
     told = re.findall(r"^ *(\d+)  \S", command_line.help or "", re.MULTILINE)
     told += re.findall(r"  (\d+)  \S", command_line.help or "")
-    section = README.read_text().split("| Exit code")[1].split("\n\n")[0]
+    section = page.read_text().split("| Exit code")[1].split("\n\n")[0]
     assert set(re.findall(r"^\| (\d+) \|", section, re.MULTILINE)) == set(told)
+
+
+def typed(text: str) -> Iterator[list[str]]:
+    """The command lines of ours in the shell examples of a page or of a help text."""
+    for line in text.replace("\\\n", " ").splitlines():
+        words = line.strip()
+        if words.startswith("blobforge "):
+            lexer = shlex.shlex(words, posix=True, punctuation_chars="|&<>;")
+            lexer.whitespace_split = True
+            yield list(itertools.takewhile(lambda word: not word or set(word) - set("|&<>;"), lexer))[1:]
+
+
+def understood(words: list[str]) -> None:
+    """Parse a command line as the command itself would. Raises click's errors; files need not be there."""
+    command: click.Command = command_line
+    context = click.Context(command_line, info_name="blobforge")
+    while isinstance(command, click.Group):
+        name, found, words = command.resolve_command(context, words)
+        assert name is not None
+        assert found is not None
+        command, context = found, click.Context(found, parent=context, info_name=name)
+    try:
+        command.make_context(context.info_name, list(words), parent=context.parent)
+    except click.MissingParameter:
+        raise
+    except click.BadParameter as error:
+        if error.param is None or not isinstance(error.param.type, click.Path):
+            raise
+
+
+@pytest.mark.parametrize("page", [README, *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name)
+def test_the_command_lines_of_the_examples_are_understood(page: Path) -> None:
+    blocks = re.findall(r"^```(?:sh|bash)\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+    for block in blocks:
+        for words in typed(block):
+            understood(words)
+
+
+def test_the_command_lines_of_the_help_texts_are_understood() -> None:
+    count = 0
+    for name in commands(command_line):
+        command: click.Command | None = command_line
+        for word in name.split():
+            assert isinstance(command, click.Group)
+            command = command.get_command(click.Context(command), word)
+        assert command is not None
+        for block in (command.help or "").split("\n\n"):
+            if block.lstrip(" ").startswith("\b"):
+                for words in typed(block):
+                    understood(words)
+                    count += 1
+    assert count > 10
 
 
 def test_every_make_target_that_is_named_exists() -> None:
@@ -168,7 +236,8 @@ def test_the_modules_of_the_architecture_are_those_of_the_code() -> None:
 
 
 def test_variables_that_are_named_exist() -> None:
-    known = CLIENT_VARIABLES | {variable.name for variable in describe(Settings())}
+    given_to_commands = {f"BLOBFORGE_{name.upper()}" for name in PLACEHOLDERS}
+    known = CLIENT_VARIABLES | given_to_commands | {variable.name for variable in describe(Settings())}
     for page in PAGES:
         named = set(re.findall(r"BLOBFORGE_[A-Z0-9_]*[A-Z0-9]\b(?!_)", page.read_text())) - {"BLOBFORGE_S3"}
         assert named <= known, f"{page.name} names {sorted(named - known)}"

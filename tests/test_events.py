@@ -18,6 +18,8 @@ CONTRACT = {
     "worker_offline": {"worker_id", "type", "status"},
     "worker_draining": {"worker_id", "type", "status"},
     "worker_removed": {"worker_id", "type"},
+    "job_removed": {"job_id", "type"},
+    "jobs_pruned": {"count"},
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import logging
 from collections.abc import Iterator
@@ -44,6 +45,7 @@ def lines() -> Iterator[io.StringIO]:
         (f'"{TOKEN}"', '"[redacted]"'),
         ("bf_short and a plain sentence", "bf_short and a plain sentence"),
     ],
+    ids=itertools.count(),
 )  # fmt: skip
 def test_redact(text: str, left: str) -> None:
     assert logs.redact(text) == left

@@ -21,8 +21,11 @@ from web import bodies, events
 from web.api import ROUTES as API_ROUTES
 from web.api import openapi
 from web.auth import login
-from web.dashboard import pages
+from web.dashboard import words
+from web.dashboard.assets import Assets
+from web.dashboard.pages import page_routes
 from web.dispatch import http_problem, view
+from web.metrics.requests import UNMATCHED, Requests
 from web.objects import object_routes
 from web.problems import internal_error
 from web.routing import Route
@@ -30,10 +33,10 @@ from web.services import Services
 
 log = structlog.get_logger("blobforge.http")
 
-# The pages that exist so far need a stylesheet and nothing else.
+# What the pages need and no more; nothing inline, nothing from another host. The frame is for previews.
 SECURITY_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; frame-ancestors 'none'; "
-    "base-uri 'none'; form-action 'self'",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; frame-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "X-Frame-Options": "DENY",
@@ -57,13 +60,15 @@ class WorkerConverter(BaseConverter):
 
 def routes() -> list[Route]:
     """Every route of the API, the event stream and the documentation."""
-    return [*API_ROUTES, *events.ROUTES, *openapi.ROUTES, *login.ROUTES, *pages.ROUTES]
+    return [*API_ROUTES, *events.ROUTES, *openapi.ROUTES, *login.ROUTES, *page_routes(API_ROUTES)]
 
 
 def make_app(services: Services) -> QuartTrio:
     """The app. It holds no state of its own: all of it is in `services`."""
-    app = QuartTrio("web", static_folder="static", template_folder="templates")
+    app = QuartTrio("web", static_folder=None, template_folder="dashboard/templates")
     bodies.install(app)
+    words.install(app.jinja_env)
+    Assets().install(app)
     app.config["MAX_CONTENT_LENGTH"] = services.settings.max_body
     app.config["BODY_TIMEOUT"] = services.settings.request_timeout
     app.url_map.converters["id"] = IdConverter
@@ -78,6 +83,7 @@ def make_app(services: Services) -> QuartTrio:
         )
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _bug)
+    app.after_request(partial(_count, services.metrics.requests, frozenset(route.name for route in routes())))
     app.after_request(partial(_secure, lambda: services.site.is_https(request)))
     return app
 
@@ -97,6 +103,16 @@ async def _bug(error: Exception) -> Response:
     request_id = secrets.token_hex(8)
     log.error("unhandled error", request_id=request_id, exc_info=error)
     return internal_error(instance=request.path, request_id=request_id)
+
+
+async def _count(requests: Requests, ours: frozenset[str], response: Response) -> Response:
+    """What goes past the dispatcher: the embedded store's objects, and what no route is for. Never by its path."""
+    rule = request.url_rule
+    if rule is None:
+        requests.answered(UNMATCHED, response.status_code)
+    elif rule.endpoint not in ours:
+        requests.answered(f"{request.method} {rule.rule}", response.status_code)
+    return response
 
 
 async def _secure(https: Callable[[], bool], response: Response) -> Response:

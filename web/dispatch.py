@@ -18,9 +18,12 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, RequestTim
 
 from actors.messages import Audit, Done, Ping, Repeatable
 from blobforge.access import Caller, Scope
+from blobforge.logs import redact
 from blobforge.refusals import Refusal, RefusalCode
 from web.auth.credentials import authenticate, claimed
 from web.decode import Oversized, json_body
+from web.html import quoted, redirect, refused_page, safe_next
+from web.metrics.requests import GONE
 from web.problems import internal_error, refused
 from web.routing import Access, Answer, Call, Route
 from web.services import Services
@@ -37,28 +40,58 @@ def view(route: Route, services: Services) -> Callable[..., Awaitable[Response]]
     decoder = msgspec.json.Decoder(route.body) if route.body is not None else None
 
     async def answer(**params: Any) -> Response:
-        started = trio.current_time()
         request_id = secrets.token_hex(8)
+        tracer = services.tracer
+        if tracer is None:
+            return await untraced(request_id, params)
+        about = {
+            "http.request.method": request.method,
+            "http.route": route.path,
+            "url.path": redact(request.path),
+            "blobforge.request_id": request_id,
+        }
+        with (
+            tracer.request(route.name, request.headers.get, about) as span,
+            structlog.contextvars.bound_contextvars(trace_id=tracer.trace_id(span)),
+        ):
+            response = await untraced(request_id, params)
+            tracer.answered(span, response.status_code)
+            return response
+
+    async def untraced(request_id: str, params: dict[str, Any]) -> Response:
+        started = trio.current_time()
         caller = ANYBODY
         try:
             found = await _authorize(route, services, request, params)
             if isinstance(found, Refusal):
-                response = refused(found, instance=request.path, request_id=request_id)
+                services.metrics.requests.refused(found.code)
+                response = await _refuse(found, route, request_id)
             else:
                 caller = found
                 outcome = await _handle(route, services, decoder, caller, request_id, params)
-                response = _respond(outcome, route, request_id)
+                if isinstance(outcome, Refusal):
+                    services.metrics.requests.refused(outcome.code)
+                    response = await _refuse(outcome, route, request_id)
+                else:
+                    response = _respond(outcome, route)
         except HTTPException as error:
+            services.metrics.requests.refused(refusal_of(error).code)
             response = http_problem(error, request_id)
         except Oversized as error:
             refusal = Refusal(RefusalCode.INVALID, f"{error}.", field=error.field)
+            services.metrics.requests.refused(refusal.code)
             response = refused(refusal, instance=request.path, request_id=request_id)
+        except trio.Cancelled:
+            services.metrics.requests.answered(route.name, GONE, trio.current_time() - started)
+            raise
         except Exception:
             log.exception("unhandled error", route=route.name, request_id=request_id)
             response = internal_error(instance=request.path, request_id=request_id)
         response.headers["X-Request-ID"] = request_id
         seconds = trio.current_time() - started
-        services.metrics.observe(route.name, response.status_code, seconds)
+        if route.page:
+            response.headers["Server-Timing"] = f"page;dur={seconds * 1000:.2f}"
+        services.metrics.requests.answered(route.name, response.status_code, seconds)
         log.info(
             "request",
             method=request.method,
@@ -75,24 +108,31 @@ def view(route: Route, services: Services) -> Callable[..., Awaitable[Response]]
 
 def http_problem(error: HTTPException, request_id: str) -> Response:
     """What Quart and Werkzeug refuse by themselves, in our form."""
-    asked = request if has_request_context() else websocket  # there is no WebSocket here, and some ask for one
-    match error:
-        case RequestEntityTooLarge():
-            refusal = Refusal(
-                RefusalCode.TOO_LARGE, "The body is larger than this server takes (BLOBFORGE_MAX_BODY)."
-            )
-        case RequestTimeout():
-            refusal = Refusal(RefusalCode.TOO_SLOW, "The body did not arrive in time.")
-        case _ if error.code == 404:
-            refusal = Refusal(RefusalCode.NO_SUCH_ROUTE, f"There is nothing at {asked.path}. See /api/docs.")
-        case _ if error.code == 405:
-            refusal = Refusal(RefusalCode.METHOD_NOT_ALLOWED, f"{asked.method} is not for {asked.path}.")
-        case _:
-            refusal = Refusal(RefusalCode.MALFORMED, error.description or "The request is malformed.")
-    response = refused(refusal, instance=asked.path, request_id=request_id)
+    refusal = refusal_of(error)
+    response = refused(refusal, instance=_asked().path, request_id=request_id)
     if refusal.code is RefusalCode.METHOD_NOT_ALLOWED:
         response.headers["Allow"] = ", ".join(getattr(error, "valid_methods", None) or [])
     return response
+
+
+def refusal_of(error: HTTPException) -> Refusal:
+    """The same as one of our own."""
+    asked = _asked()
+    match error:
+        case RequestEntityTooLarge():
+            return Refusal(RefusalCode.TOO_LARGE, "The body is larger than this server takes (BLOBFORGE_MAX_BODY).")
+        case RequestTimeout():
+            return Refusal(RefusalCode.TOO_SLOW, "The body did not arrive in time.")
+        case _ if error.code == 404:
+            return Refusal(RefusalCode.NO_SUCH_ROUTE, f"There is nothing at {asked.path}. See /api/docs.")
+        case _ if error.code == 405:
+            return Refusal(RefusalCode.METHOD_NOT_ALLOWED, f"{asked.method} is not for {asked.path}.")
+        case _:
+            return Refusal(RefusalCode.MALFORMED, error.description or "The request is malformed.")
+
+
+def _asked() -> Any:
+    return request if has_request_context() else websocket  # there is no WebSocket here, and some ask for one
 
 
 async def _authorize(route: Route, services: Services, request: Request, params: dict[str, Any]) -> Caller | Refusal:
@@ -129,6 +169,8 @@ def _may(caller: Caller, access: Access) -> bool:
             return caller.may(Scope.WORK)
         case Access.UPLOAD:
             return caller.may(Scope.SUBMIT) or caller.may(Scope.WORK)
+        case Access.ANYONE_KNOWN:
+            return True
         case _:
             return caller.may(Scope(access.value))
 
@@ -187,12 +229,19 @@ def _repeatable(route: Route, caller: Caller, body: bytes) -> Repeatable | Refus
     return Repeatable(caller.subject, key, digest)
 
 
-def _respond(outcome: Answer, route: Route, request_id: str) -> Response:
+async def _refuse(refusal: Refusal, route: Route, request_id: str) -> Response:
+    """A refusal in the form that who asks can read."""
+    if not route.page:
+        return refused(refusal, instance=request.path, request_id=request_id)
+    if refusal.code is RefusalCode.UNAUTHENTICATED and route.method == "GET":
+        return redirect(f"/login?next={quoted(safe_next(request.full_path.rstrip('?')))}")
+    return await refused_page(refusal, request_id)
+
+
+def _respond(outcome: Answer, route: Route) -> Response:
     match outcome:
         case Response():
             return outcome
-        case Refusal():
-            return refused(outcome, instance=request.path, request_id=request_id)
         case (int(status), body):
             return Response(_encode(body), status, content_type="application/json")
         case _:

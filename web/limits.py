@@ -11,16 +11,18 @@ class Limit:
     """Room for `total` at once, and for `each` from one address."""
 
     def __init__(self, total: int, each: int | None = None) -> None:
-        self._total = total
+        self.total = total
         self._each = each if each is not None else total
         self._used: Counter[str] = Counter()
         self.used = 0
+        self.refused = 0
 
     @contextmanager
     def room(self, address: str = "") -> Iterator[bool]:
         """Whether there was room; it is held until the block ends."""
-        fits = self.used < self._total and self._used[address] < self._each
+        fits = self.used < self.total and self._used[address] < self._each
         if not fits:
+            self.refused += 1
             yield False
             return
         self.used += 1

@@ -18,6 +18,7 @@ from actors.mailbox import Envelope, Mailbox, ask
 from actors.messages import Audit, Message, Repeatable
 from blobforge.access import Caller
 from blobforge.refusals import Refusal
+from blobforge.tracing import Trace
 from web.services import Services
 
 O = TypeVar("O")  # noqa: E741 - the outcome
@@ -32,6 +33,7 @@ class Access(StrEnum):
     WORK = "work"  # a worker's own credential, or an API token with the scope
     UPLOAD = "submit or work"
     ADMIN = "admin"
+    ANYONE_KNOWN = "any credential"
 
 
 @dataclass(frozen=True)
@@ -60,11 +62,15 @@ class Call:
         audit = self.audit
         if audit is not None and about is not None:
             audit = replace(audit, subject=about)
-        return await ask(self.services.writer, message, self.repeat, audit)
+        return await ask(self.services.writer, message, self.repeat, audit, self._trace())
 
     async def ask_via(self, mailbox: Mailbox[Envelope[Any]], message: Message[O]) -> O | Refusal:
         """Ask another actor."""
-        return await ask(mailbox, message, self.repeat)
+        return await ask(mailbox, message, self.repeat, trace=self._trace())
+
+    def _trace(self) -> Trace | None:
+        tracer = self.services.tracer
+        return None if tracer is None else tracer.here()
 
 
 Answer = msgspec.Struct | dict[str, Any] | list[Any] | Response | Refusal | tuple[int, Any]
@@ -92,6 +98,7 @@ class Route:
     query: Any = None
     hidden: bool = False  # an older name of another route
     audit: str | None = None  # the action's name in the audit log, for what leaves a record there
+    page: bool = False  # for a person in a browser: a refusal is a page, and 401 leads to the sign-in
 
     @property
     def name(self) -> str:

@@ -7,16 +7,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from actors.broadcaster import Broadcaster
+from actors.janitor import Janitor
+from actors.replicator import Replicator
 from actors.mailbox import Envelope, Mailbox
 from blobforge.config import Settings
 from blobforge.objects import ObjectStore
+from blobforge.tracing import Tracer
 from web.auth.keyring import FirstLink, Keyring
 from web.auth.oidc import Provider
 from web.auth.sessions import Sealer, Sessions
 from web.auth.throttle import Throttle
 from web.checkup import Checkup
 from web.limits import Limit
-from web.metrics import Metrics
+from web.metrics.exposition import Metrics
+from web.preview import Previews
 from web.reads import ReadPool
 from web.site import Site
 
@@ -29,11 +33,15 @@ class Services:
     writer: Mailbox[Envelope[Any]]
     scheduler: Mailbox[Envelope[Any]]
     intake: Mailbox[Envelope[Any]]
+    janitor: Janitor
+    replicator: Callable[[], Replicator | None]
     broadcaster: Broadcaster
     reads: ReadPool
+    previews: Previews
     objects: ObjectStore
     keyring: Keyring
     metrics: Metrics
+    tracer: Tracer | None
     checkup: Checkup
     sessions: Sessions
     provider: Provider | None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from actors.effects import access, attempts, claims, fleet, jobs, people, submission
+from actors.effects import access, attempts, claims, fleet, jobs, people, retention, submission, upkeep
 from actors.effects.step import Step
 from actors.messages import (
     Answer,
@@ -20,7 +20,9 @@ from actors.messages import (
     Complete,
     CreateToken,
     CreateWorker,
+    DeleteJob,
     DeleteToken,
+    DeletionsTried,
     DisableWorker,
     Done,
     Drain,
@@ -32,34 +34,42 @@ from actors.messages import (
     ExpireUploads,
     ExpireWorkers,
     Fail,
+    FindUnneeded,
+    FreePages,
     Heartbeat,
     Item,
     ItemOutcome,
     Note,
     OutputChecked,
     Ping,
+    Prune,
     Purge,
     RecordBulk,
+    RecordDrill,
     Register,
     Release,
     RemoveWorker,
     RenewSession,
     ReplaceSecret,
     Retry,
+    Sample,
     SetPriority,
     SignIn,
     SourceArrived,
     SourceRejected,
     Submit,
+    TakeDoomed,
     TouchSession,
     TouchTokens,
+    Undo,
     Unregister,
     WakeRetries,
 )
 from blobforge.refusals import Refusal
+from blobforge.store.recovery import Drill
 
 
-class Undo(Exception):
+class Refused(Exception):
     """Carries a refusal out of a savepoint, so that what the effect had written is undone."""
 
     def __init__(self, refusal: Refusal) -> None:
@@ -74,11 +84,11 @@ def perform(step: Step, message: Command) -> Answer:
         with step.store.savepoint():
             answer = apply(step, message)
             if isinstance(answer, Refusal):
-                raise Undo(answer)
+                raise Refused(answer)
             return answer
-    except Undo as undo:
+    except Refused as refused:
         del step.events[events:], step.facts[facts:]
-        return undo.refusal
+        return refused.refusal
     except BaseException:
         del step.events[events:], step.facts[facts:]
         raise
@@ -90,7 +100,7 @@ def apply(step: Step, message: Command) -> Answer:  # noqa: PLR0912 - one row a 
             return claims.claim(step, message)
         case Heartbeat():
             return fleet.heartbeat(step, message)
-        case Complete() | Fail() | Submit() | Retry() | Cancel() | SetPriority():
+        case Complete() | Fail() | Submit() | Retry() | Cancel() | SetPriority() | DeleteJob():
             return _apply_item(step, message)
         case Batch():
             return BatchDone(tuple(_item(step, item) for item in message.items))
@@ -126,6 +136,10 @@ def apply(step: Step, message: Command) -> Answer:  # noqa: PLR0912 - one row a 
             return fleet.expire_workers(step, message)
         case WakeRetries():
             return jobs.wake_retries(step, message)
+        case Undo():
+            return jobs.undo(step, message)
+        case Sample():
+            return upkeep.sample(step)
         case CreateToken():
             return access.create_token(step, message)
         case EnsureAdminToken():
@@ -135,10 +149,8 @@ def apply(step: Step, message: Command) -> Answer:  # noqa: PLR0912 - one row a 
         case TouchTokens():
             return access.touch_tokens(step, message)
         case Purge():
-            step.store.purge(
-                before=step.now - round(step.rules.idempotency_window * 1000),
-                rates_before=step.now - round(step.rules.rates_kept * 1000),
-            )
+            step.store.purge(before=step.now - round(step.rules.idempotency_window * 1000))
+            step.store.rollups.purge(now=step.now)
             step.store.purge_sessions(seen_before=step.now - round(message.idle * 1000), now=step.now)
             return Done()
         case RecordBulk():
@@ -153,8 +165,23 @@ def apply(step: Step, message: Command) -> Answer:  # noqa: PLR0912 - one row a 
             return people.end_session(step, message)
         case EndSessions():
             return people.end_sessions(step, message)
+        case Prune():
+            return retention.prune(step, message)
+        case TakeDoomed():
+            return retention.take_doomed(step, message)
+        case DeletionsTried():
+            return retention.deletions_tried(step, message)
+        case FindUnneeded():
+            return retention.find_unneeded(step, message)
+        case FreePages():
+            return retention.free_pages(step, message)
         case Ping():
             step.store.pulse(now=step.now)
+            return Done()
+        case RecordDrill():
+            step.store.recovery.record_drill(
+                Drill(message.started_at, message.ended_at, message.ok, message.proven_until, message.detail)
+            )
             return Done()
         case Note():
             return Done()
@@ -170,12 +197,16 @@ def _apply_item(step: Step, message: Item) -> ItemOutcome:
             return attempts.fail(step, message)
         case Submit():
             return submission.submit(step, message)
+        case SourceArrived():
+            return submission.source_arrived(step, message)
         case Retry():
             return jobs.retry(step, message)
         case Cancel():
             return jobs.cancel(step, message)
         case SetPriority():
             return jobs.set_priority(step, message)
+        case DeleteJob():
+            return retention.delete_job(step, message)
         case _:
             assert_never(message)
 

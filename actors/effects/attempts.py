@@ -6,6 +6,7 @@ import hashlib
 from functools import partial
 
 from actors.effects import claims
+from actors.effects.causes import LOST_CAUSE, REVOKED_CAUSE, blamed
 from actors.effects.returns import back_in_queue
 from actors.effects.step import Step
 from actors.messages import (
@@ -23,6 +24,7 @@ from actors.messages import (
     Seen,
     Silent,
 )
+from blobforge import failures
 from blobforge import job as rules
 from blobforge.access import Caller
 from blobforge.events import (
@@ -118,7 +120,7 @@ def _accept(step: Step, message: Complete, job: Job) -> Refusal | None:
         if not checked:
             step.facts.append(OutputUnchecked(job.id, job.attempt, message.output_key))
     step.store.save_job(job, completed)
-    step.store.end_attempt(completed, Outcome.COMPLETED, now=step.now)
+    step.end_attempt(job, completed, Outcome.COMPLETED)
     step.events.append(JobCompleted(job.id, job.type, completed.status, worker_id=message.worker_id))
     step.facts.append(LeaseEnded(job.id))
     return None
@@ -155,11 +157,12 @@ def fail(step: Step, message: Fail) -> AttemptFailed | Refusal:
     )
     if isinstance(failed, Refusal):
         return failed
+    failed = blamed(step, failed, failures.cause(message.kind, message.error, message.traceback))
     step.store.save_job(job, failed)
-    step.store.end_attempt(
+    step.end_attempt(
+        job,
         failed,
         Outcome.FAILED,
-        now=step.now,
         error=message.error,
         kind=message.kind,
         traceback=message.traceback,
@@ -197,8 +200,9 @@ def _expire_lease(step: Step, silent: Silent) -> bool:
     lost = rules.lose(job, policy=step.rules.retry, now=step.now)
     if isinstance(lost, Refusal):
         return False
+    lost = blamed(step, lost, LOST_CAUSE)
     step.store.save_job(job, lost)
-    step.store.end_attempt(lost, Outcome.LOST, now=step.now, kind="WorkerLost", error=lost.last_error)
+    step.end_attempt(job, lost, Outcome.LOST, kind=LOST_CAUSE.kind, error=lost.last_error)
     step.facts.append(LeaseEnded(job.id))
     if lost.status is JobStatus.PENDING:
         step.events.append(JobUpdated(job.id, job.type, lost.status))
@@ -214,8 +218,9 @@ def output_checked(step: Step, message: OutputChecked) -> Expired:
     """The object store answers again: the output is there, with the bytes that the worker said, or the completion
     is revoked and the job redone."""
     known = step.store.file(message.key)
-    said = known.sha256 if known is not None else None
-    found = message.output.sha256
+    if known is None:
+        return Expired(0)  # revoked, or removed with its job, while we looked
+    said, found = known.sha256, message.output.sha256
     if message.output.seen is not Seen.ABSENT and (said is None or found is None or said == found):
         step.store.record_file(
             message.key, size=message.output.size, sha256=found or said, now=step.now, checked=True
@@ -228,8 +233,9 @@ def output_checked(step: Step, message: OutputChecked) -> Expired:
     )
     if job is None or revoked is None:
         return Expired(0)
+    revoked = blamed(step, revoked, REVOKED_CAUSE)
     step.store.save_job(job, revoked)
-    step.store.end_attempt(revoked, Outcome.REVOKED, now=step.now, kind="OutputMissing", error=revoked.last_error)
+    step.end_attempt(job, revoked, Outcome.REVOKED, kind=REVOKED_CAUSE.kind, error=revoked.last_error)
     if revoked.status is JobStatus.PENDING:
         step.events.append(JobUpdated(job.id, job.type, revoked.status))
         step.facts.append(JobReady(job.type))

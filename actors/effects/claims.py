@@ -35,6 +35,9 @@ def claim(step: Step, message: Claim, *, lease: str | None = None) -> Granted | 
         return Granted(tuple(again))
     if not gets_work(worker):
         return Granted(idle=True)
+    if message.types != (worker.type,):
+        # Only what the queue knows: these are kept, and a worker may ask for anything.
+        step.store.rollups.note_types(worker, tuple(filter(step.store.knows_type, message.types)))
     picked = step.store.pick_ready(message.types, message.limit)
     granted = [_grant(step, job, message.worker_id, lease or step.new_lease()) for job in picked]
     if granted and message.claim_key is not None:
@@ -43,7 +46,9 @@ def claim(step: Step, message: Claim, *, lease: str | None = None) -> Granted | 
 
 
 def _grant(step: Step, job: Job, worker_id: str, lease: str) -> Job:
-    running = rules.claim(job, worker_id=worker_id, lease=lease, now=step.now)
+    running = rules.claim(
+        job, worker_id=worker_id, lease=lease, now=step.now, floor=step.store.recovery.attempt_floor()
+    )
     step.store.save_job(job, running)
     step.store.start_attempt(running)
     step.events.append(JobUpdated(running.id, running.type, running.status, worker_id=worker_id))

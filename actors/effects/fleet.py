@@ -82,6 +82,7 @@ def register(step: Step, message: Register) -> Registered | Refusal:
         version=message.version,
     )
     step.store.save_worker(worker, online)
+    step.store.rollups.forget_types(online.id)  # it will say anew what it asks for
     step.events.append(WorkerOnline(online.id, online.type))
     step.facts.append(WorkerSeen(online.id, step.now))
     return Registered(online.id)
@@ -106,8 +107,9 @@ def heartbeat(step: Step, message: Heartbeat) -> HeartbeatSeen | Refusal:
         return not_registered(worker.id)
     worker = show_life(step, worker)
     abandon = tuple(beat.job_id for beat in message.jobs if not _renew(step, worker, beat))
+    late = tuple(beat.job_id for beat in message.jobs if beat.job_id in abandon and _may_come_late(step, worker, beat))
     renewed = step.now if len(abandon) < len(message.jobs) else None
-    return HeartbeatSeen(drain=worker.drain, abandon=abandon, renewed=renewed)
+    return HeartbeatSeen(drain=worker.drain, abandon=abandon, late=late, renewed=renewed)
 
 
 def show_life(step: Step, worker: Worker) -> Worker:
@@ -137,6 +139,14 @@ def _renew(step: Step, worker: Worker, beat: JobBeat) -> bool:
     if beat.progress is not None:
         step.events.append(JobProgress(job.id, job.type, job.status, worker.id, Raw(beat.progress.encode())))
     return True
+
+
+def _may_come_late(step: Step, worker: Worker, beat: JobBeat) -> bool:
+    job = step.store.job(beat.job_id)
+    if job is None:
+        return False
+    last = step.store.attempt(job.id, job.attempt)
+    return rules.may_come_late(job, last, worker_id=worker.id, lease=beat.lease)
 
 
 def unregister(step: Step, message: Unregister) -> WorkerChanged | Refusal:

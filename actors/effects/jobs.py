@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from msgspec.structs import replace
 
 from actors.effects.attempts import no_such_job
 from actors.effects.step import Step
-from actors.messages import Cancel, Expired, JobChanged, Retry, SetPriority, WakeRetries
+from actors.messages import Cancel, Expired, JobChanged, Retry, SetPriority, Undo, Undone, WakeRetries
 from blobforge import job as rules
 from blobforge.events import JobReady, JobUpdated, LeaseEnded, SourceAwaited, SourceSettled
 from blobforge.job import Job, JobStatus, Outcome
 from blobforge.objects.keys import source_key
-from blobforge.refusals import Refusal
+from blobforge.refusals import Refusal, RefusalCode
 
 
 def retry(step: Step, message: Retry) -> JobChanged | Refusal:
     job = step.store.job(message.job_id)
     if job is None:
         return no_such_job(message.job_id)
+    return _again(step, job, reset_attempts=message.reset_attempts, priority=message.priority)
+
+
+def _again(step: Step, job: Job, *, reset_attempts: bool, priority: int | None) -> JobChanged | Refusal:
     source = step.store.file(source_key(job.source_hash))
     again = rules.retry(
         job,
-        reset_attempts=message.reset_attempts,
-        priority=message.priority,
+        reset_attempts=reset_attempts,
+        priority=priority,
         source_ready=source is not None and source.checked_at is not None,
         now=step.now,
     )
@@ -46,11 +52,11 @@ def cancel(step: Step, message: Cancel) -> JobChanged | Refusal:
         return cancelled
     _save(step, job, cancelled)
     if job.status is JobStatus.RUNNING:
-        step.store.end_attempt(cancelled, Outcome.CANCELLED, now=step.now, error="the job was cancelled")
+        step.end_attempt(job, cancelled, Outcome.CANCELLED, error="the job was cancelled")
         step.facts.append(LeaseEnded(job.id))
     if job.status is JobStatus.UPLOADING:
         step.facts.append(SourceSettled(job.id, job.source_hash))
-    return JobChanged(job.id, cancelled.status)
+    return _changed(step, cancelled, message.undo, was=job.status, became=cancelled.status)
 
 
 def set_priority(step: Step, message: SetPriority) -> JobChanged | Refusal:
@@ -58,9 +64,48 @@ def set_priority(step: Step, message: SetPriority) -> JobChanged | Refusal:
     job = step.store.job(message.job_id)
     if job is None:
         return no_such_job(message.job_id)
-    if job.priority != message.priority:
-        _save(step, job, replace(job, priority=message.priority, updated_at=step.now))
-    return JobChanged(job.id, job.status)
+    if job.priority == message.priority:
+        return JobChanged(job.id, job.status)
+    _save(step, job, replace(job, priority=message.priority, updated_at=step.now))
+    return _changed(step, job, message.undo, was=str(job.priority), became=str(message.priority))
+
+
+def _changed(step: Step, job: Job, undo: str, *, was: str, became: str) -> JobChanged:
+    if undo:
+        step.store.rollups.save_undo(undo, job.id, was, became, now=step.now)
+    return JobChanged(job.id, job.status, undo)
+
+
+def undo(step: Step, message: Undo) -> Undone | Refusal:
+    """Put back what an action has changed, as far as nothing has happened to it since.
+
+    A cancelled job goes back into the queue, whatever it was before: one that ran starts again from the beginning.
+    """
+    found = step.store.rollups.undos(message.token, limit=message.limit, now=step.now)
+    if not found and not message.further:
+        return Refusal(
+            RefusalCode.NO_SUCH_UNDO, "There is nothing to undo: it was undone already, or ten minutes have passed."
+        )
+    changed = 0
+    for job_id, was, became, at in found:
+        step.store.rollups.delete_undo(message.token, job_id)
+        changed += step.alone(partial(_put_back, step, job_id, was, became, at)) or False
+    return Undone(len(found), changed, more=len(found) == message.limit)
+
+
+def _put_back(step: Step, job_id: int, was: str, became: str, at: int) -> bool:
+    job = step.store.job(job_id)
+    if job is None:
+        return False
+    if became == JobStatus.CANCELLED:
+        # The moment tells this cancellation from a later one.
+        if job.status is not JobStatus.CANCELLED or job.completed_at != at:
+            return False
+        return isinstance(_again(step, job, reset_attempts=False, priority=None), JobChanged)
+    if str(job.priority) != became:
+        return False
+    _save(step, job, replace(job, priority=int(was), updated_at=step.now))
+    return True
 
 
 def wake_retries(step: Step, message: WakeRetries) -> Expired:

@@ -21,6 +21,6 @@ def take_back_all(step: Step, worker_id: str, reason: str) -> int:
 def back_in_queue(step: Step, job: Job, returned: Job, reason: str) -> None:
     """Write that `job` is now `returned`, and why its attempt ended."""
     step.store.save_job(job, returned)
-    step.store.end_attempt(returned, Outcome.RELEASED, now=step.now, error=reason)
+    step.end_attempt(job, returned, Outcome.RELEASED, error=reason)
     step.events.append(JobUpdated(job.id, job.type, returned.status))
     step.facts += [LeaseEnded(job.id), JobReady(job.type)]

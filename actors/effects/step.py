@@ -11,8 +11,8 @@ from typing import TypeVar
 import msgspec
 import structlog
 
-from blobforge.events import Event, Fact
-from blobforge.job import RetryPolicy
+from blobforge.events import AttemptEnded, Event, Fact
+from blobforge.job import Job, JobStatus, Outcome, RetryPolicy
 from blobforge.store.store import Store, StoreUnavailable
 
 T = TypeVar("T")
@@ -20,13 +20,12 @@ log = structlog.get_logger("blobforge.effects")
 
 
 class Rules(msgspec.Struct, frozen=True):
-    """The settings that decide about jobs. `idempotency_window` and `rates_kept` are in seconds."""
+    """The settings that decide about jobs. `idempotency_window` is in seconds."""
 
     retry: RetryPolicy = RetryPolicy()
     max_attempts: int = 3
     max_types: int = 200
     idempotency_window: float = 86_400.0
-    rates_kept: float = 8 * 86_400.0
 
 
 @dataclass
@@ -55,6 +54,14 @@ class Step:
             log.exception("effect failed")
             del self.events[events:], self.facts[facts:]
             return None
+
+    def end_attempt(self, before: Job, after: Job, outcome: Outcome, **record: str | None) -> None:
+        """Write how the latest attempt of a job ended, and tell it. `before` is the job as it was until now;
+        `record` is what `Store.end_attempt` keeps of it."""
+        self.store.end_attempt(after, outcome, now=self.now, **record)
+        ran = before.status is JobStatus.RUNNING and before.started_at is not None
+        seconds = max(0, self.now - (before.started_at or 0)) / 1000 if ran else None
+        self.facts.append(AttemptEnded(before.type, outcome, seconds))
 
     def new_lease(self) -> str:
         """An unguessable token for one attempt (128 bits)."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 
+from actors.effects.causes import UPLOAD_CAUSE, blamed
+from actors.effects.retention import doubted, spare_source
 from actors.effects.step import Step
 from actors.messages import (
     ExpireUploads,
+    ObjectSeen,
     Seen,
     SourceArrived,
     SourceRejected,
@@ -24,8 +27,11 @@ from blobforge.refusals import Refusal, RefusalCode
 def submit(step: Step, message: Submit) -> Submitted | Refusal:
     """Make the job, or find the one that this type and source have already: one statement decides a race."""
     new = message.job
-    ready = _source_ready(step, message)
-    missing = not ready and message.source.seen is not Seen.PRESENT
+    source = spare_source(step, new.source_hash, message.source)
+    if isinstance(source, Refusal):
+        return source
+    ready = _source_ready(step, new.source_hash, source)
+    missing = not ready and source.seen is not Seen.PRESENT
     existing = step.store.job_by_source(new.source_hash, new.type)
     if existing is not None:
         if existing.status is JobStatus.DEAD and existing.attempt == 0:
@@ -60,15 +66,13 @@ def submit(step: Step, message: Submit) -> Submitted | Refusal:
     return Submitted(job.id, False, job.status, new.source_hash, missing)
 
 
-def _source_ready(step: Step, message: Submit) -> bool:
+def _source_ready(step: Step, source_hash: str, source: ObjectSeen) -> bool:
     """Whether the source is known to be in the store, its bytes checked."""
-    key = source_key(message.job.source_hash)
-    if message.source.seen is Seen.VERIFIED:
-        step.store.record_file(
-            key, size=message.source.size, sha256=message.job.source_hash, now=step.now, checked=True
-        )
+    key = source_key(source_hash)
+    if source.seen is Seen.VERIFIED:
+        step.store.record_file(key, size=source.size, sha256=source_hash, now=step.now, checked=True)
         return True
-    if message.source.seen is Seen.ABSENT:
+    if source.seen is Seen.ABSENT:
         # Somebody has emptied the bucket behind our back: believe the store, not our memory.
         step.store.forget_file(key)
         return False
@@ -93,7 +97,9 @@ def _waits(step: Step, job: Job) -> None:
         step.facts.append(SourceAwaited(job.id, job.source_hash))
 
 
-def source_arrived(step: Step, message: SourceArrived) -> SourceSettledFor:
+def source_arrived(step: Step, message: SourceArrived) -> SourceSettledFor | Refusal:
+    if refusal := doubted(step, message.source_hash, message.epoch):
+        return refusal
     step.store.record_file(
         source_key(message.source_hash),
         size=message.size,
@@ -154,6 +160,7 @@ def _expire_upload(step: Step, job_id: int, after: float) -> bool:
     expired = rules.expire_upload(job, reason=reason, now=step.now)
     if expired is None:
         return False
+    expired = blamed(step, expired, UPLOAD_CAUSE)
     step.store.save_job(job, expired)
     step.events.append(JobFailed(job.id, job.type, expired.status, error=reason))
     step.facts.append(SourceSettled(job.id, job.source_hash))

@@ -7,10 +7,11 @@ that `blobforge --help` and completion answer at once.
 from __future__ import annotations
 
 import importlib
+from typing import Any
 
 import click
 
-from blobforge.cli.common import ROOT_OPTIONS, Session
+from blobforge.cli.common import INTERRUPTED, ROOT_OPTIONS, Group, Session, bug
 
 _COMMANDS = {
     "submit": "blobforge.cli.submit:submit",
@@ -20,13 +21,33 @@ _COMMANDS = {
     "work": "blobforge.cli.work:work",
     "workers": "blobforge.cli.workers:workers",
     "tokens": "blobforge.cli.tokens:tokens",
+    "users": "blobforge.cli.people:users",
+    "audit": "blobforge.cli.people:audit",
+    "backup": "blobforge.cli.backup:backup",
     "serve": "blobforge.cli.serve:serve",
     "config": "blobforge.cli.serve:config",
+    "db": "blobforge.cli.db:db",
+    "login": "blobforge.cli.login:login",
+    "logout": "blobforge.cli.login:logout",
+    "doctor": "blobforge.cli.doctor:doctor",
+    "completion": "blobforge.cli.completion:completion",
 }
 
 
-class _Lazy(click.Group):
+class _Lazy(Group):
     """A group whose commands are named above and imported on use; listed in that order, the usual ones first."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; whatever goes wrong ends in a sentence and an exit code, never in a traceback."""
+        try:
+            return super().invoke(ctx)
+        except (click.Abort, KeyboardInterrupt, EOFError):
+            click.echo("\nInterrupted.", err=True)
+            raise click.exceptions.Exit(INTERRUPTED) from None
+        except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
+            raise
+        except Exception as error:
+            raise bug(error, ctx.ensure_object(Session)) from None
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -62,6 +83,8 @@ def main(ctx: click.Context) -> None:
       blobforge serve                      a server, whole, with its data in ./data
       blobforge submit report.pdf --wait   a job; more files and folders may follow
       blobforge work --type pdf --exec 'pdftotext -layout {source} {output}'
+      blobforge login https://queue.example   a server elsewhere
+      blobforge doctor                     what is wrong, and what to do
 
     Data goes to stdout, everything else to stderr. The options below may also follow a command.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import os
+import re
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from urllib.parse import urlsplit
 import click
 
 if TYPE_CHECKING:
+    from blobforge.cli.login_file import Login
     from blobforge.client import ApiError, Client, OnRetry
 
 T = TypeVar("T")
@@ -22,7 +25,8 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 OK, FAILED, USAGE, UNREACHABLE, UNAUTHORISED, CONFLICT, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 
 DEFAULT_SERVER = "http://localhost:8080"
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_SCOPE = "scope-missing"  # the problem's type when a token lacks a scope
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class CliError(click.ClickException):
@@ -39,41 +43,97 @@ class CliError(click.ClickException):
             click.echo(self.hint, err=True)
 
 
+@dataclass(frozen=True)
+class Credential:
+    """An API token, and where it was found, for the message when it is refused."""
+
+    token: str
+    source: str
+
+
 @dataclass
 class Session:
-    """The global options, and the way to run something against the server they name."""
+    """The global options, and the way to run something against the server they name.
 
-    server: str = DEFAULT_SERVER
+    The server and the token are those of the options or the environment, else those of `blobforge login`, else this
+    machine's. What was kept for one server is never sent to another.
+    """
+
+    server: str | None = None
     token: str | None = None
     json: bool = False
     quiet: bool = False
+    debug: bool = False
 
-    def run(self, work: Callable[[Client], Awaitable[T]]) -> T:
+    @property
+    def url(self) -> str:
+        """The server that is meant, without a slash at its end."""
+        login = self._login()
+        return (self.server or (login.server if login else DEFAULT_SERVER)).rstrip("/")
+
+    def run(self, work: Callable[[Client], Awaitable[T]], *, on_retry: OnRetry | None = None) -> T:
         """Run `work` with a client of the server. Raises CliError for what a person should know."""
-        return run(lambda: self._with_client(work))
+        return run(lambda: self._with_client(work, on_retry))
 
     def client(self, *, worker: tuple[str, str] | None = None, on_retry: OnRetry | None = None) -> Client:
-        """A client with the credential at hand: a worker's, the token given, or this machine's own admin token."""
+        """A client with the credential at hand: a worker's, or what `credential` finds."""
         from blobforge.client import Client
 
-        token = None if worker else self.token or self._local_admin_token()
+        found = None if worker else self.credential()
         try:
-            return Client(self.server, token=token, worker=worker, on_retry=on_retry)
+            return Client(self.url, token=found.token if found else None, worker=worker, on_retry=on_retry)
         except ValueError as error:
             raise CliError(f"--server: {error}", USAGE, f"It looks like {DEFAULT_SERVER}.") from error
+
+    def credential(self) -> Credential | None:
+        """The API token to use for the server, and where it comes from."""
+        if self.token:
+            return Credential(self.token, "--token or BLOBFORGE_API_TOKEN")
+        from blobforge.cli import login_file
+
+        login = self._login()
+        if login is not None and login.server == self.url:
+            try:
+                token = login_file.token_of(login)
+            except login_file.LoginError as error:
+                raise CliError(str(error), UNAUTHORISED) from error
+            if token:
+                return Credential(token, "`blobforge login`")
+        token = self._local_admin_token()
+        return Credential(token, str(admin_token_file())) if token else None
+
+    def _login(self) -> Login | None:
+        from blobforge.cli import login_file
+
+        try:
+            return login_file.load()
+        except login_file.LoginError as error:
+            if self.server:  # it is not needed, then
+                return None
+            raise CliError(str(error)) from error
 
     def note(self, text: str) -> None:
         """Say something that is not data; silent with --quiet."""
         if not self.quiet:
             click.echo(text, err=True)
 
-    async def _with_client(self, work: Callable[[Client], Awaitable[T]]) -> T:
-        async with self.client() as client:
-            return await work(client)
+    async def _with_client(self, work: Callable[[Client], Awaitable[T]], on_retry: OnRetry | None) -> T:
+        from blobforge.client import ApiError
+
+        async with self.client(on_retry=on_retry) as client:
+            try:
+                return await work(client)
+            except ApiError as error:
+                found = self.credential() if error.status == 401 else None
+                if found is None:
+                    raise
+                told = _api_error(error)
+                told.hint = f"The token from {found.source} is unknown, expired or revoked.\n{told.hint}"
+                raise told from None
 
     def _local_admin_token(self) -> str | None:
         """The token that a server on this machine made at its first start. It never leaves this machine."""
-        if urlsplit(self.server).hostname not in _LOOPBACK:
+        if urlsplit(self.url).hostname not in LOOPBACK:
             return None
         try:
             return admin_token_file().read_text().strip() or None
@@ -105,9 +165,8 @@ def root_cause(error: BaseException) -> BaseException:
 
 
 def _explain(error: BaseException, whole: BaseException) -> NoReturn:
-    if isinstance(error, KeyboardInterrupt):
-        click.echo("Interrupted.", err=True)
-        raise click.exceptions.Exit(INTERRUPTED) from None
+    if isinstance(error, (KeyboardInterrupt, BrokenPipeError, click.exceptions.Exit)):
+        raise error from None
     told = as_cli_error(error)
     if told is None:
         raise whole
@@ -121,6 +180,8 @@ def as_cli_error(error: BaseException) -> click.ClickException | None:
     match error:
         case click.ClickException():
             return error
+        case BrokenPipeError():  # whoever read our output has enough of it; click ends silently
+            return None
         case ServerUnreachable():
             return CliError(
                 str(error),
@@ -142,13 +203,13 @@ def _api_error(error: ApiError) -> CliError:
     match error.status:
         case 401:
             hint = (
-                "Give a valid token with --token or BLOBFORGE_API_TOKEN. On the server's own machine, run this in\n"
-                f"the folder it was started in, or set BLOBFORGE_DATA_DIR: its admin token is {admin_token_file()}."
+                "`blobforge login` keeps a token; --token or BLOBFORGE_API_TOKEN gives one. On the server's own\n"
+                "machine, run this in the folder it was started in, or set BLOBFORGE_DATA_DIR: its admin token is\n"
+                f"{admin_token_file()}."
             )
             return CliError(error.detail, UNAUTHORISED, hint)
         case 403:
-            hint = "Use a token that may: `blobforge tokens create NAME --scope ...` makes one."
-            return CliError(error.detail, UNAUTHORISED, hint if error.type == "scope-missing" else "")
+            return CliError(error.detail, UNAUTHORISED, _scope_hint(error.detail) if error.type == _SCOPE else "")
         case 404 | 409:
             return CliError(error.detail, CONFLICT)
         case 400 | 422:
@@ -160,6 +221,38 @@ def _api_error(error: ApiError) -> CliError:
             return CliError(error.detail, FAILED)
 
 
+def _scope_hint(detail: str) -> str:
+    """The server's text names the scope that it takes: `... takes the scope submit; ...`."""
+    found = re.search(r"takes the scope (\w+)", detail)
+    scope = found[1] if found else "..."
+    return (
+        f"An administrator makes a token that may: `blobforge tokens create NAME --scope {scope}`.\n"
+        "`blobforge doctor` says what yours may."
+    )
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask on the terminal; without one only `yes` will do. Raises CliError unless the answer is yes."""
+    if yes:
+        return
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise CliError(f"{question} Nobody is here to answer.", USAGE, "Give --yes to do it, --dry-run to see first.")
+    if not click.confirm(question, err=True):
+        raise CliError("Nothing was changed.")
+
+
+def bug(error: Exception, session: Session) -> CliError:
+    """What to say of an error that nobody foresaw."""
+    if session.debug:
+        import traceback
+
+        traceback.print_exception(error)
+    cause = root_cause(error)
+    hint = "Please report it, with what you ran, `blobforge --version`"
+    more = " and the lines above." if session.debug else ",\nand what the same command prints with --debug."
+    return CliError(f"This is a bug in blobforge: {type(cause).__name__}: {cause}", FAILED, hint + more)
+
+
 def fail(code: int = FAILED) -> NoReturn:
     """End with `code`; what there is to say has been said."""
     raise click.exceptions.Exit(code)
@@ -168,6 +261,20 @@ def fail(code: int = FAILED) -> NoReturn:
 def on_terminal() -> bool:
     """Whether a person watches stderr."""
     return sys.stderr.isatty()
+
+
+class Group(click.Group):
+    """A group that knows what a misspelt command may have meant."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if not name.startswith("-") and self.get_command(ctx, name) is None and not ctx.resilient_parsing:
+            near = difflib.get_close_matches(name, self.list_commands(ctx))
+            meant = f" Did you mean {' or '.join(repr(one) for one in near)}?" if near else ""
+            raise click.UsageError(f"No such command {name!r}.{meant}", ctx)
+        return super().resolve_command(ctx, args)
 
 
 # The global options. They may stand before the command or after it; the nearer one wins, the environment loses.
@@ -201,7 +308,13 @@ def _options(*, environment: bool) -> Callable[[Decorated], Decorated]:
                 "--server",
                 envvar=from_environment("BLOBFORGE_SERVER_URL"),
                 metavar="URL",
-                help=f"The server, else BLOBFORGE_SERVER_URL, else {DEFAULT_SERVER}.",
+                help=f"The server, else BLOBFORGE_SERVER_URL, `blobforge login`'s, or {DEFAULT_SERVER}.",
+            ),
+            option(
+                "--debug",
+                is_flag=True,
+                envvar=from_environment("BLOBFORGE_DEBUG"),
+                help="Show where an unexpected error comes from.",
             ),
         ):
             command = add(command)

@@ -1,68 +1,91 @@
-"""`blobforge jobs`: look at jobs, and act on them."""
+"""`blobforge jobs`: look at jobs. What changes them is in change.py, what follows them in follow.py."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from blobforge.cli import common, output
-from blobforge.cli.common import Session, pass_session, session_options
+from blobforge.cli.change import cancel_jobs, delete_jobs, retry_jobs, set_priority
+from blobforge.cli.common import CliError, Group, Session, pass_session, session_options
+from blobforge.cli.follow import logs, watch
+from blobforge.cli.selection import chosen, each_page, job_filters, one_id
 
 if TYPE_CHECKING:
     from blobforge.client import Attempt, Client, Job, JobPage
 
-STATUSES = ("uploading", "pending", "running", "completed", "failed", "dead", "cancelled")
-_LARGEST_PAGE = 100
-_JOB_IDS = click.argument("job_ids", metavar="ID...", nargs=-1, required=True, type=click.IntRange(min=1))
+_STDOUT = Path("-")
+_HEADERS = ("ID", "STATUS", "TYPE", "PRIO", "TRIES", "UPDATED", "SOURCE", "NOTE")
 
 
-@click.group()
+@click.group(cls=Group)
 def jobs() -> None:
-    """Look at jobs, and act on them."""
+    """Look at jobs, follow them, and act on them."""
 
 
 @jobs.command("list")
-@click.option("--status", type=click.Choice(STATUSES), help="Only jobs in this status.")
-@click.option("--type", "job_type", metavar="TYPE", help="Only jobs of this type.")
-@click.option("--tag", metavar="TAG", help="Only jobs with this tag.")
-@click.option("--worker", metavar="ID", help="Only jobs of this worker.")
-@click.option("--search", "q", metavar="TEXT", help="Only jobs whose source path contains this.")
+@job_filters
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="How many at most.")
+@click.option("--all", "everything", is_flag=True, help="All of them, page after page.")
 @click.option("--cursor", metavar="CURSOR", help="Go on where another list ended.")
 @session_options
 @pass_session
-def list_jobs(session: Session, /, limit: int, cursor: str | None, job_type: str | None, **filters: Any) -> None:
-    """List jobs, by priority and then newest first. With --quiet: their ids only."""
-    found, last = session.run(lambda client: _pages(client, limit, cursor, type=job_type, **filters))
-    following = last.next_cursor
-    if session.json:
-        output.print_json({"jobs": found, "total": last.total, "next_cursor": following})
-    elif session.quiet:
-        for job in found:
-            click.echo(str(job.id))
-    else:
-        output.print_table(
-            ("ID", "STATUS", "TYPE", "PRIO", "TRIES", "UPDATED", "SOURCE", "NOTE"), [_row(job) for job in found]
+def list_jobs(
+    session: Session, /, *, limit: int, everything: bool, cursor: str | None, **filters: str | None
+) -> None:
+    """List jobs, by priority and then newest first. With --quiet: their ids only.
+
+    \b
+      blobforge jobs list --status dead --type pdf
+      blobforge jobs list --tag scan-2026 --all --json
+    """
+    shown = _Shown(session)
+    session.run(
+        lambda client: each_page(
+            client, chosen(filters), shown.page, limit=None if everything else limit, cursor=cursor
         )
-        if not found:
-            session.note("No job matches.")
-    if following and not session.json:
-        least = "" if last.total_exact else "at least "
-        session.note(f"{len(found)} of {least}{last.total}; the next: --cursor {following}")
+    )
+    shown.end()
 
 
-async def _pages(client: Client, limit: int, cursor: str | None, **filters: Any) -> tuple[list[Job], JobPage]:
-    """Up to `limit` jobs from as many pages as that takes, and the last of the pages."""
-    found: list[Job] = []
-    while True:
-        page = await client.list_jobs(limit=min(limit - len(found), _LARGEST_PAGE), cursor=cursor, **filters)
-        found += page.jobs
-        cursor = page.next_cursor
-        if not cursor or not page.jobs or len(found) >= limit:
-            return found, page
+class _Shown:
+    """A list as it comes in: for a pipe page by page, so that its length does not matter; for the rest at its end."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._jobs: list[Job] = []
+        self._count = 0
+        self._last: JobPage | None = None
+
+    def page(self, page: JobPage) -> None:
+        self._last = page
+        self._count += len(page.jobs)
+        if self._session.quiet and not self._session.json:
+            for job in page.jobs:
+                click.echo(str(job.id))
+        elif self._session.json or output.is_terminal():
+            self._jobs += page.jobs
+        else:
+            rows = [_row(job) for job in page.jobs]
+            output.print_rows([_HEADERS, *rows] if self._count == len(page.jobs) else rows)
+
+    def end(self) -> None:
+        page = self._last
+        assert page is not None
+        if self._session.json:
+            output.print_json({"jobs": self._jobs, "total": page.total, "next_cursor": page.next_cursor})
+            return
+        if not self._count:
+            self._session.note("No job matches.")
+        elif self._jobs:
+            output.print_table(_HEADERS, [_row(job) for job in self._jobs])
+        if page.next_cursor:
+            least = "" if page.total_exact else "at least "
+            self._session.note(
+                f"{self._count} of {least}{page.total}; --all for the others, or --cursor {page.next_cursor}"
+            )
 
 
 def _row(job: Job) -> tuple[object, ...]:
@@ -73,7 +96,7 @@ def _row(job: Job) -> tuple[object, ...]:
 
 
 @jobs.command("show")
-@click.argument("job_id", metavar="ID", type=click.IntRange(min=1))
+@one_id
 @session_options
 @pass_session
 def show_job(session: Session, job_id: int) -> None:
@@ -127,60 +150,35 @@ def _show_attempt(attempt: Attempt) -> None:
             click.echo(output.many_lines(text.rstrip()))
 
 
-@jobs.command("retry")
-@_JOB_IDS
-@click.option("--reset-attempts", is_flag=True, help="Give the job all its tries again.")
-@click.option("--priority", type=click.IntRange(1, 5), help="Change its priority, too.")
-@session_options
-@pass_session
-def retry_jobs(session: Session, job_ids: tuple[int, ...], reset_attempts: bool, priority: int | None) -> None:
-    """Put failed, dead, cancelled or completed jobs back in the queue."""
-    _each(
-        session,
-        job_ids,
-        lambda client, job_id: client.retry_job(job_id, reset_attempts=reset_attempts, priority=priority),
-    )
-
-
-@jobs.command("cancel")
-@_JOB_IDS
-@session_options
-@pass_session
-def cancel_jobs(session: Session, job_ids: tuple[int, ...]) -> None:
-    """Cancel jobs at once, running ones too."""
-    _each(session, job_ids, lambda client, job_id: client.cancel_job(job_id))
-
-
-@jobs.command("priority")
-@click.argument("job_id", metavar="ID", type=click.IntRange(min=1))
-@click.argument("priority", type=click.IntRange(1, 5))
-@session_options
-@pass_session
-def set_priority(session: Session, job_id: int, priority: int) -> None:
-    """Change a job's priority: 1 (critical) to 5 (background)."""
-    _each(session, [job_id], lambda client, job_id: client.set_priority(job_id, priority))
-
-
 @jobs.command("download")
-@click.argument("job_id", metavar="ID", type=click.IntRange(min=1))
+@one_id
 @click.option(
     "-o",
     "--output",
     "target",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Where to write it; by default the name that the worker gave it, in this folder.",
+    type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
+    help="Where to write it, - for stdout; by default the name that the worker gave it, in this folder.",
 )
 @click.option("--source", is_flag=True, help="The source instead of the output.")
 @session_options
 @pass_session
 def download(session: Session, job_id: int, target: Path | None, source: bool) -> None:
-    """Download a job's output, or its source. Prints the path; never overwrites a file unless -o names it."""
+    """Download a job's output, or its source. Prints the path; never overwrites a file unless -o names it.
+
+    \b
+      blobforge jobs download 17
+      blobforge jobs download 17 --source -o original.pdf
+      blobforge jobs download 17 -o - | less
+    """
+    if target == _STDOUT:
+        _print_file(session, job_id, source)
+        return
 
     async def fetch(client: Client) -> tuple[Path, int]:
         job = await client.get_job(job_id)
         path = target or Path(download_name(job, source))
         if target is None and path.exists():
-            raise common.CliError(f"{path} exists.", common.CONFLICT, "Name another file, or this one, with -o.")
+            raise CliError(f"{path} exists.", common.CONFLICT, "Name another file, or this one, with -o.")
         url = (await client.download_url(job_id, "source" if source else "output")).url
         facts = await client.download(url, path, sha256=job.source_hash if source else None)
         return path, facts.size
@@ -192,6 +190,26 @@ def download(session: Session, job_id: int, target: Path | None, source: bool) -
         click.echo(str(path))
 
 
+def _print_file(session: Session, job_id: int, source: bool) -> None:
+    """To stdout, once it is here whole and verified."""
+    import shutil
+    import sys
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix="blobforge-") as folder:
+        path = Path(folder) / "file"
+
+        async def fetch(client: Client) -> None:
+            url = (await client.download_url(job_id, "source" if source else "output")).url
+            digest = (await client.get_job(job_id)).source_hash if source else None
+            await client.download(url, path, sha256=digest)
+
+        session.run(fetch)
+        with path.open("rb") as file:
+            shutil.copyfileobj(file, sys.stdout.buffer)
+            sys.stdout.buffer.flush()
+
+
 def download_name(job: Job, source: bool) -> str:
     """A plain name for this folder: what others chose is a name here, never a path."""
     result = job.result if isinstance(job.result, dict) else {}
@@ -200,33 +218,5 @@ def download_name(job: Job, source: bool) -> str:
     return name if name.strip(".") else f"job-{job.id}.{'source' if source else 'output'}"
 
 
-def _each(session: Session, job_ids: Sequence[int], act: Callable[[Client, int], Awaitable[Any]]) -> None:
-    """Act on every job; one that refuses does not keep the others from it. The first refusal's code is ours."""
-
-    async def all_of_them(client: Client) -> int:
-        from blobforge.client import ApiError
-
-        code = common.OK
-        for job_id in job_ids:
-            try:
-                status = (await act(client, job_id)).status
-            except ApiError as error:
-                told = common.as_cli_error(error)
-                if told is None or told.exit_code == common.UNAUTHORISED:
-                    raise
-                code = code or told.exit_code
-                click.echo(f"job {job_id}: {told.message}", err=True)
-                if session.json:
-                    click.echo(output.json_text({"job_id": job_id, "error": told.message}))
-                continue
-            if session.json:
-                click.echo(output.json_text({"job_id": job_id, "status": status}))
-            elif session.quiet:
-                click.echo(str(job_id))
-            else:
-                click.echo(f"{job_id}\t{status}")
-        return code
-
-    code = session.run(all_of_them)
-    if code:
-        common.fail(code)
+for _command in (logs, watch, retry_jobs, cancel_jobs, set_priority, delete_jobs):
+    jobs.add_command(_command)

@@ -13,8 +13,16 @@ from typing import Any
 
 import click
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
-_CONTROL_BUT_NEWLINE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]+")
+# Whole escape sequences (ECMA-48: CSI; OSC and its kin up to their end; two bytes), so that no half of one stays.
+_ESCAPES = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
+    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c)"
+    r"|\x1b[ -/]*[0-~]"
+)
+# What moves the cursor, and what turns the direction of a line around (a name that reads as another one).
+_UNSEEN = r"\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff"
+_CONTROL = re.compile(rf"[\x00-\x1f{_UNSEEN}]+")
+_CONTROL_BUT_NEWLINE = re.compile(rf"[\x00-\x08\x0b-\x1f{_UNSEEN}]+")
 PROSE = frozenset({"SOURCE", "NOTE", "HELP"})
 """Headers of columns that give way where the terminal is too narrow for all: cut, or for HELP wrapped."""
 
@@ -31,13 +39,22 @@ STYLES = {
 }
 
 
+def is_terminal() -> bool:
+    """Whether a person reads stdout."""
+    return sys.stdout.isatty()
+
+
 def one_line(value: object) -> str:
     """A value as it may stand in a table or a line; None is empty."""
-    return "" if value is None else _CONTROL.sub(" ", str(value)).strip()
+    return "" if value is None else _CONTROL.sub(" ", _ESCAPES.sub("", str(value))).strip()
 
 
 def many_lines(text: str) -> str:
-    """A log as it may be shown: newlines and tabs stay, escape sequences do not."""
+    """A log as it may be shown: newlines and tabs stay, escape sequences do not.
+
+    A carriage return ends a line: programs write over their progress with it.
+    """
+    text = _ESCAPES.sub("", text).replace("\r\n", "\n").replace("\r", "\n")
     return _CONTROL_BUT_NEWLINE.sub("", text)
 
 
@@ -46,7 +63,14 @@ def json_text(value: object) -> str:
     import msgspec
 
     encoded = msgspec.json.encode(value)
-    return (msgspec.json.format(encoded, indent=2) if sys.stdout.isatty() else encoded).decode()
+    return (msgspec.json.format(encoded, indent=2) if is_terminal() else encoded).decode()
+
+
+def json_line(value: object) -> str:
+    """JSON in one line, also on a terminal: one of many."""
+    import msgspec
+
+    return msgspec.json.encode(value).decode()
 
 
 def print_json(value: object) -> None:
@@ -55,16 +79,15 @@ def print_json(value: object) -> None:
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Rows under headers. A datetime is shown as an age on a terminal and in RFC 3339 otherwise."""
-    if not sys.stdout.isatty():
-        for row in [headers, *rows]:
-            click.echo("\t".join(_plain(cell) for cell in row))
+    if not is_terminal():
+        print_rows([headers, *rows])
         return
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    shown = [[age(cell) if isinstance(cell, datetime) else _plain(cell) for cell in row] for row in rows]
+    shown = [[age(cell) if isinstance(cell, datetime) else plain(cell) for cell in row] for row in rows]
     for number, header in enumerate(headers):
         width = max(len(header), *(len(row[number]) for row in shown)) if shown else len(header)
         # On a narrow terminal prose gives way, an id never does.
@@ -75,12 +98,21 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
     Console().print(table)
 
 
+def print_rows(rows: Sequence[Sequence[object]]) -> None:
+    """Tab-separated lines."""
+    for row in rows:
+        click.echo("\t".join(plain(cell) for cell in row))
+
+
 def print_fields(fields: Sequence[tuple[str, object]]) -> None:
     """One thing, a field a line; fields without a value are left out."""
     shown = [(name, value) for name, value in fields if value not in (None, "", [], {})]
+    if not is_terminal():
+        print_rows(shown)
+        return
     width = max((len(name) for name, _ in shown), default=0)
     for name, value in shown:
-        text = f"{_plain(value)} ({age(value)})" if isinstance(value, datetime) else _plain(value)
+        text = f"{plain(value)} ({age(value)})" if isinstance(value, datetime) else plain(value)
         click.echo(f"{click.style(name.ljust(width), bold=True)}  {_styled(text)}", color=_colour())
 
 
@@ -96,7 +128,18 @@ def _colour() -> bool | None:
     return False if os.environ.get("NO_COLOR") else None
 
 
-def _plain(value: object) -> str:
+def coloured(text: str, colour: str | None) -> str:
+    """Text in a colour, where there is colour."""
+    return click.style(text, fg=colour) if colour and is_terminal() and _colour() is None else text
+
+
+def bold(text: str) -> str:
+    """A heading, where there is colour."""
+    return click.style(text, bold=True) if is_terminal() and _colour() is None else text
+
+
+def plain(value: object) -> str:
+    """A value as programs get it: times in RFC 3339, structures as JSON."""
     if isinstance(value, datetime):
         return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     if isinstance(value, bool):
@@ -109,39 +152,41 @@ def _plain(value: object) -> str:
 
 
 def age(then: datetime | None, now: datetime | None = None) -> str:
-    """`3 min ago`, `in 20 s`."""
+    """`3 minutes ago`, `20 seconds from now`."""
     if then is None:
         return ""
-    seconds = ((now or datetime.now(UTC)) - then).total_seconds()
-    text = duration(abs(seconds))
-    return f"{text} ago" if seconds >= 0 else f"in {text}"
+    import humanize
+
+    return humanize.naturaltime((now or datetime.now(UTC)) - then)
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds in the largest unit that they are at least two of."""
+    """`3 minutes` for a number of seconds."""
     if seconds is None:
         return ""
-    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
+    import humanize
+
+    return f"{seconds:.0f} s" if seconds < 2 else humanize.naturaldelta(seconds)
 
 
-def size_text(count: float | None) -> str:
-    """Bytes in the unit that a person would use."""
-    if count is None:
+def size_text(size: float | None) -> str:
+    """Bytes in the unit that a person would use: `1.5 MiB`."""
+    if size is None:
         return ""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"
+    import humanize
+
+    return humanize.naturalsize(size, binary=True)
+
+
+def count(number: int, noun: str) -> str:
+    """`1 job`, `2,000 jobs`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def path_text(path: str) -> str:
     """A path on a terminal by its last two parts, where the difference is; whole anywhere else."""
     parts = path.split("/")
-    return "…/" + "/".join(parts[-2:]) if sys.stdout.isatty() and len(parts) > 3 else path
+    return "…/" + "/".join(parts[-2:]) if is_terminal() and len(parts) > 3 else path
 
 
 def progress_text(progress: Any) -> str:

@@ -1,38 +1,151 @@
-"""`blobforge stats`: the queue in numbers."""
+"""`blobforge stats`: the queue in numbers, once or as they change."""
 
 from __future__ import annotations
+
+import contextlib
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
 
 import click
 
 from blobforge.cli import output
 from blobforge.cli.common import Session, pass_session, session_options
 
+if TYPE_CHECKING:
+    import trio
+    from rich.console import RenderableType
+    from rich.live import Live
+
+    from blobforge.client import Client, EventStream, Stats
+
+_LATEST = 10.0  # seconds after which the numbers are fetched although nothing happened: ages grow by themselves
+_STATUSES = ("pending", "running", "completed", "failed", "dead", "cancelled", "uploading")
+
 
 @click.command()
+@click.option("-w", "--watch", is_flag=True, help="Go on and show each change, until Ctrl-C.")
 @session_options
 @pass_session
-def stats(session: Session) -> None:
-    """Show the queue in numbers: jobs by status, workers, how fast it goes."""
+def stats(session: Session, watch: bool) -> None:
+    """Show the queue in numbers: jobs by status and type, workers, how fast it goes.
+
+    \b
+      blobforge stats
+      blobforge stats --watch
+      blobforge stats --json
+    """
+    if watch:
+        session.run(lambda client: _watch(session, client))
+        return
     found = session.run(lambda client: client.stats())
     if session.json:
         output.print_json(found)
-        return
+    else:
+        output.print_fields(_fields(found))
+        if output.is_terminal() and found.by_type:
+            click.echo()
+            output.print_table(("TYPE", *(status.upper() for status in _STATUSES)), _types(found))
+
+
+def _fields(found: Stats) -> list[tuple[str, object]]:
     rate = found.jobs_per_minute
-    output.print_fields(
-        [
-            ("pending", found.pending_jobs),
-            ("running", found.running_jobs),
-            ("completed", found.completed_jobs),
-            ("failed", found.failed_jobs),
-            ("dead", found.dead_jobs),
-            ("cancelled", found.cancelled_jobs),
-            ("uploading", found.uploading_jobs),
-            ("total", found.total_jobs),
-            ("workers online", found.online_workers),
-            ("workers draining", found.draining_workers),
-            ("workers offline", found.offline_workers),
-            ("oldest pending", output.duration(found.oldest_pending_seconds)),
-            ("jobs per minute", f"{rate:.1f}" if rate is not None else None),
-            ("done in about", output.duration(found.eta_seconds)),
-        ]
-    )
+    return [
+        ("pending", found.pending_jobs),
+        ("running", found.running_jobs),
+        ("completed", found.completed_jobs),
+        ("failed", found.failed_jobs),
+        ("dead", found.dead_jobs),
+        ("cancelled", found.cancelled_jobs),
+        ("uploading", found.uploading_jobs),
+        ("total", found.total_jobs),
+        ("workers online", found.online_workers),
+        ("workers draining", found.draining_workers),
+        ("workers offline", found.offline_workers),
+        ("oldest pending", output.duration(found.oldest_pending_seconds)),
+        ("jobs per minute", f"{rate:.1f}" if rate is not None else None),
+        ("done in about", output.duration(found.eta_seconds)),
+    ]
+
+
+def _types(found: Stats) -> list[tuple[object, ...]]:
+    return [
+        (name, *(counts.get(status, 0) for status in _STATUSES)) for name, counts in sorted(found.by_type.items())
+    ]
+
+
+async def _watch(session: Session, client: Client) -> None:
+    """Show the numbers, and again whenever they changed."""
+    import trio
+
+    def broken(error: Exception, pause: float) -> None:
+        session.note(f"{error}; connecting again")
+
+    shown = None
+    send, changed = trio.open_memory_channel[None](1)
+    async with client.events(types=("stats_updated",), on_break=broken) as stream, trio.open_nursery() as nursery:
+        nursery.start_soon(_listen, stream, send)
+        await changed.receive()
+        with _Screen(session) as screen:
+            while True:
+                found = await client.with_patience(60).stats()
+                if found != shown:
+                    screen.show(found)
+                    shown = found
+                with trio.move_on_after(_LATEST):
+                    await changed.receive()
+
+
+async def _listen(stream: EventStream, send: trio.MemorySendChannel[None]) -> None:
+    """Tell that something changed. One who is told already need not be told twice."""
+    import trio
+
+    while True:
+        await stream.next()
+        with contextlib.suppress(trio.WouldBlock):
+            send.send_nowait(None)
+
+
+class _Screen:
+    """The numbers in place on a terminal; elsewhere one after the other, with an empty line or JSON lines."""
+
+    def __init__(self, session: Session) -> None:
+        self._json = session.json
+        self._live: Live | None = None
+        self._first = True
+
+    def __enter__(self) -> Self:
+        if not self._json and output.is_terminal():
+            from rich.live import Live
+
+            self._live = Live(auto_refresh=False)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def show(self, found: Stats) -> None:
+        if self._live is not None:
+            self._live.update(_picture(found), refresh=True)
+        elif self._json:
+            click.echo(output.json_line(found))
+        else:
+            if not self._first:
+                click.echo()
+            output.print_fields(_fields(found))
+        self._first = False
+
+
+def _picture(found: Stats) -> RenderableType:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for name, value in _fields(found):
+        if value not in (None, ""):
+            style = output.STYLES.get(name, "") if value else "dim"
+            table.add_row(Text(name, style="bold"), Text(str(value), style=style))
+    return table

@@ -5,12 +5,12 @@ from __future__ import annotations
 import click
 
 from blobforge.cli import output
-from blobforge.cli.common import Session, pass_session, session_options
+from blobforge.cli.common import Group, Session, pass_session, session_options
 
 SCOPES = ("read", "submit", "work", "admin")
 
 
-@click.group()
+@click.group(cls=Group)
 def tokens() -> None:
     """Manage API tokens."""
 

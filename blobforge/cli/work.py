@@ -3,24 +3,72 @@
 from __future__ import annotations
 
 import os
+import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from blobforge.cli import common, output
+from blobforge.cli import common
 from blobforge.cli.common import CliError, Session, pass_session, session_options
 
 if TYPE_CHECKING:
-    from blobforge.client import ClientError
     from blobforge.runner import Outcome, Worker
+
+_UNITS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
+_SIZES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+
+def duration(value: str) -> float:
+    """`90`, `90s`, `10m`, `2h`, `1d`: seconds."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d|)", value.strip())
+    if found is None:
+        raise click.BadParameter(f"{value!r} is no duration; one is 90s, 10m or 2h")
+    return float(found[1]) * _UNITS[found[2]]
+
+
+def size(value: str) -> int:
+    """`500M`, `2GiB`: bytes, in powers of 1024."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", value.strip().lower())
+    if found is None:
+        raise click.BadParameter(f"{value!r} is no size; one is 500M or 2GiB")
+    return int(float(found[1]) * _SIZES[found[2]])
 
 
 @click.command()
 @click.option("--type", "types", multiple=True, required=True, metavar="TYPE", help="Job type; may be repeated.")
 @click.option("--exec", "template", required=True, metavar="COMMAND", help="The command to run for each job.")
+@click.option("--timeout", type=duration, metavar="TIME", help="Longest run of the command (90s, 10m, 2h) [none].")
+@click.option(
+    "--stall-timeout",
+    type=duration,
+    metavar="TIME",
+    help="Longest time without progress: without output, or, with --progress-regex, without a match [none].",
+)
+@click.option(
+    "--progress-regex",
+    metavar="REGEX",
+    help=r"Finds progress in lines of output: (?P<done>\d+)/(?P<total>\d+); also percent, stage, message.",
+)
 @click.option("--concurrency", type=click.IntRange(min=1), default=1, show_default=True, help="Jobs at a time.")
 @click.option("--once", is_flag=True, help="Take one job at most, then end.")
+@click.option("--max-jobs", type=click.IntRange(min=1), metavar="N", help="End after N jobs.")
+@click.option("--idle-exit", type=duration, metavar="TIME", help="End after so long without a job.")
+@click.option(
+    "--grace",
+    type=duration,
+    default="0",
+    metavar="TIME",
+    help="What running jobs get on SIGTERM before they are given back [0].",
+)
+@click.option(
+    "--run-window",
+    "run_windows",
+    multiple=True,
+    metavar="FROM-TO",
+    help="Take jobs only then, local time: 22:00-06:00; may be repeated. Running jobs go on.",
+)
 @click.option(
     "--poll-wait",
     type=click.IntRange(0, 60),
@@ -41,6 +89,7 @@ if TYPE_CHECKING:
     type=click.Path(exists=True, file_okay=False, writable=True, path_type=Path),
     help="Where the jobs' private folders are made [the system's temporary folder].",
 )
+@click.option("--min-free", type=size, default="256M", metavar="SIZE", help="Leave so much of that disk free [256M].")
 @session_options
 @pass_session
 def work(
@@ -49,64 +98,111 @@ def work(
     *,
     types: tuple[str, ...],
     template: str,
+    timeout: float | None,
+    stall_timeout: float | None,
+    progress_regex: str | None,
     concurrency: int,
     once: bool,
+    max_jobs: int | None,
+    idle_exit: float | None,
+    grace: float,
+    run_windows: tuple[str, ...],
     poll_wait: int | None,
     worker_id: str | None,
     labels: tuple[str, ...],
     output_suffix: str,
     workdir: Path | None,
+    min_free: int,
 ) -> None:
     """Run a command for each job, until SIGTERM or Ctrl-C.
 
     \b
       blobforge work --type pdf --exec 'pdftotext -layout {source} {output}'
+      blobforge work --type video --timeout 6h --stall-timeout 10m \\
+          --progress-regex 'frame (?P<done>\\d+) of (?P<total>\\d+)' --exec './encode {source} {output}'
+      blobforge work --type scan --concurrency 4 --run-window 22:00-06:00 --label ocr --exec './ocr.sh'
 
-    There is no shell. These are replaced: {source} and {output} (the files to read and to write), {workdir} (a
-    private folder, removed afterwards), {job_id}, {source_path} (the name it was submitted by; a stranger's text).
-    The command finds the same in BLOBFORGE_SOURCE, BLOBFORGE_OUTPUT, BLOBFORGE_WORKDIR, BLOBFORGE_JOB_ID,
-    BLOBFORGE_SOURCE_PATH, and BLOBFORGE_JOB_TYPE.
+    There is no shell. These are replaced: {source} and {output} (the files to read and to write), {outputs} (a folder
+    for several files, which become one ZIP file), {workdir} (a private folder, removed afterwards), {progress_file},
+    {job_id}, {job_type}, {source_hash}, {source_path} (the name it was submitted by; a stranger's text). The command
+    finds the same in its environment: BLOBFORGE_SOURCE, BLOBFORGE_OUTPUT and so on.
 
-    Exit status 0 with a file at {output} completes the job. Anything else fails it, with the last output of the
-    command in its record. On SIGTERM, Ctrl-C or SIGHUP the command is stopped and its job given back, at no cost
-    to it; the worker then ends with exit code 0. A second signal ends it sooner.
+    Progress is found in its output by --progress-regex, or read from {progress_file}: the last line there, such as
+    12/90, 45% or {"done": 12, "total": 90, "stage": "ocr"}.
+
+    Exit status 0 with an output completes the job. Anything else fails it, with the last output of the command in its
+    record. So does a limit: --timeout and --stall-timeout end the command and all that it has started. A full disk
+    gives the job back, at no cost to it.
+
+    On SIGTERM, Ctrl-C or SIGHUP no more jobs are taken. Running ones get --grace to finish and are then stopped and
+    given back; a second signal does so at once, a third ends without waiting. Exit code 0.
 
     The credential is an API token with the scope `work`, or a worker's own: --worker-id with its secret in
     BLOBFORGE_WORKER_SECRET.
 
-    With --once the exit code is 0 when the job completed or there was none, 1 when it did not complete.
+    Events go to stderr, one line each, or with --json to stdout. With --once, --max-jobs or --idle-exit the exit code
+    is 1 when a job did not complete. 2: wrong usage; 3: no server (--once); 4: not allowed.
     """
-    from blobforge.runner import Command, Worker
+    from blobforge.runner import Command, Limits, Outcome, Pattern, Waiting, Worker, WorkerTrouble, show_events
 
-    try:
-        command = Command(template)
-    except ValueError as error:
-        raise CliError(f"--exec: {error}", common.USAGE) from error
+    with _usage("--progress-regex"):
+        pattern = Pattern(progress_regex) if progress_regex is not None else None
+    with _usage("--exec"):
+        command = Command(template, pattern=pattern)
+    with _usage("--timeout, --stall-timeout"):
+        limits = Limits(timeout, stall_timeout)
     if output_suffix and (not output_suffix.startswith(".") or "/" in output_suffix):
         raise CliError(f"--output-suffix: {output_suffix!r} is no suffix; one is .txt", common.USAGE)
     credential = _worker_credential(worker_id)
-    _log_to_stderr(quiet=session.quiet)
+    if session.json:
+        show_events(sys.stdout, style="json", quiet=session.quiet)
+    else:
+        show_events(quiet=session.quiet)
 
-    async def main() -> dict[Outcome, int]:
-        async with session.client(worker=credential, on_retry=_Waiting()) as client:
-            worker = Worker(
-                client,
-                command,
-                types,
-                worker_id=worker_id,
-                concurrency=concurrency,
-                once=once,
-                poll_wait=poll_wait if poll_wait is not None else (0 if once else 30),
-                labels=labels,
-                workdir=workdir,
-                output_suffix=output_suffix,
-            )
-            return await _run_until_signalled(worker)
+    async def main() -> Worker:
+        async with session.client(worker=credential, on_retry=Waiting()) as client:
+            with _usage("--run-window"):
+                worker = Worker(
+                    client=client,
+                    worker_id=worker_id,
+                    concurrency=concurrency,
+                    once=once,
+                    max_jobs=max_jobs,
+                    idle_exit=idle_exit,
+                    grace=grace,
+                    run_windows=run_windows,
+                    poll_wait=poll_wait if poll_wait is not None else (0 if once else 30),
+                    labels=labels,
+                    workdir=workdir,
+                    min_free=min_free,
+                    output_suffix=output_suffix,
+                )
+            worker.add(dict.fromkeys(types), command, limits)
+            await worker.run_until_signalled()
+            return worker
 
-    tally = common.run(main)
+    try:
+        tally = common.run(main).tally
+    except (WorkerTrouble, OSError) as error:  # no scratch folder, no guard process: nothing was started
+        raise CliError(f"cannot start: {error}") from error
+    bounded = once or max_jobs is not None or idle_exit is not None
     session.note(_summary(tally, once))
-    if once and any(count for outcome, count in tally.items() if outcome != "completed"):
+    if bounded and any(count for outcome, count in tally.items() if outcome is not Outcome.COMPLETED):
         common.fail()
+
+
+class _usage:  # noqa: N801 - used as a statement, `with _usage("--exec"):`
+    """Tell a ValueError as wrong usage of one option."""
+
+    def __init__(self, option: str) -> None:
+        self._option = option
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, ValueError):
+            raise CliError(f"{self._option}: {error}", common.USAGE) from error
 
 
 def _worker_credential(worker_id: str | None) -> tuple[str, str] | None:
@@ -118,69 +214,7 @@ def _worker_credential(worker_id: str | None) -> tuple[str, str] | None:
     return worker_id, secret
 
 
-async def _run_until_signalled(worker: Worker) -> dict[Outcome, int]:
-    import signal
-
-    import trio
-
-    async def watch(nursery: trio.Nursery) -> None:
-        # A closed terminal (SIGHUP) must not leave commands behind, either.
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
-            nursery.start_soon(run)
-            async for _ in signals:
-                if stopped.is_set():
-                    nursery.cancel_scope.cancel()
-                    return
-                stopped.set()
-                worker.stop()
-
-    async def run() -> None:
-        await worker.run()
-        nursery.cancel_scope.cancel()
-
-    stopped = trio.Event()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(watch, nursery)
-    return dict(worker.tally)
-
-
 def _summary(tally: dict[Outcome, int], once: bool) -> str:
     if not tally:
         return "There was no job." if once else "No job was run."
     return ", ".join(f"{count} {outcome}" for outcome, count in tally.items())
-
-
-class _Waiting:
-    """Says now and then that the server is waited for, not at each try."""
-
-    EVERY = 30.0
-
-    def __init__(self) -> None:
-        self._said: float | None = None
-
-    def __call__(self, error: ClientError, pause: float) -> None:
-        import logging
-        import time
-
-        now = time.monotonic()
-        if self._said is None or now - self._said >= self.EVERY:
-            self._said = now
-            logging.getLogger("blobforge.runner").warning("%s; trying again until it answers", error)
-
-
-def _log_to_stderr(*, quiet: bool) -> None:
-    import logging
-    import sys
-
-    class OneLine(logging.Formatter):
-        """A message stays in its line: paths and the last words of commands are strangers' text."""
-
-        def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
-            return output.one_line(super().formatMessage(record))
-
-    clock = "%H:%M:%S" if sys.stderr.isatty() else "%Y-%m-%dT%H:%M:%S%z"
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(OneLine("%(asctime)s %(message)s", clock))
-    logger = logging.getLogger("blobforge.runner")
-    logger.addHandler(handler)
-    logger.setLevel(logging.WARNING if quiet else logging.INFO)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from blobforge.cli import common, output
-from blobforge.cli.common import CliError, Session, pass_session, session_options
+from blobforge.cli import output
+from blobforge.cli.common import Group, Session, pass_session, session_options
 
 if TYPE_CHECKING:
     from blobforge.client import Client, WorkerSecret
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _WORKER_ID = click.argument("worker_id", metavar="ID")
 
 
-@click.group()
+@click.group(cls=Group)
 def workers() -> None:
     """Look at workers, drain and remove them, manage their credentials."""
 
@@ -54,12 +54,7 @@ def list_workers(session: Session) -> None:
 @pass_session
 def show_worker(session: Session, worker_id: str) -> None:
     """Show one worker."""
-    found = session.run(lambda client: client.list_workers())
-    worker = next((worker for worker in found if worker.id == worker_id), None)
-    if worker is None:
-        raise CliError(
-            f"No worker {worker_id!r}.", common.CONFLICT, "`blobforge workers list` shows those there are."
-        )
+    worker = session.run(lambda client: client.get_worker(worker_id))
     if session.json:
         output.print_json(worker)
         return

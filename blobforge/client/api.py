@@ -17,24 +17,36 @@ from typing import Any, Literal, Self, TypeVar
 from urllib.parse import quote
 
 from blobforge.client import transfer
-from blobforge.client.errors import ClientError
+from blobforge.client.errors import ApiError, ClientError
+from blobforge.client.events import EventStream
 from blobforge.client.transfer import FileFacts, OnBytes
-from blobforge.client.transport import ANSWER_TIMEOUT, OnRetry, Transport
+from blobforge.client.transport import ANSWER_TIMEOUT, Glance, OnRetry, Transport
 from blobforge.client.types import (
+    AuditPage,
+    BackupReport,
+    BatchAnswer,
+    BatchItem,
+    BulkDone,
     Claim,
     ClaimAnswer,
     Done,
     DownloadUrl,
     FailAnswer,
+    Health,
     HeartbeatAnswer,
     Job,
     JobPage,
+    Multipart,
     NewToken,
+    OrphanSearch,
+    PartUrl,
     Registration,
     Stats,
     Submission,
     TokenInfo,
     UploadUrl,
+    UserInfo,
+    WhoAmI,
     WorkerInfo,
     WorkerSecret,
 )
@@ -45,6 +57,7 @@ DEFAULT_URL = "http://localhost:8080"
 DEFAULT_PATIENCE = 3.0
 LARGEST_CLAIM = 500  # jobs
 LONGEST_WAIT = 60  # seconds that the server holds a claim open at most
+_BULK = 600.0  # seconds: the server changes jobs by the thousand, and answers once at the end
 
 
 class Client:
@@ -120,6 +133,14 @@ class Client:
         )
         return await self._post("/api/jobs", Submission, body, once_only=True)
 
+    async def submit_jobs(self, jobs: Sequence[Mapping[str, Any]]) -> BatchAnswer:
+        """Submit up to 1,000 jobs in one round trip, each with the fields of `submit_job`; answered item by item.
+
+        A repetition finds the jobs that the lost answer was about.
+        """
+        body = {"jobs": [{**job, "bind_checksum": True} for job in jobs]}
+        return await self._post("/api/jobs/batch", BatchAnswer, body, answer_timeout=_BULK)
+
     async def source_uploaded(self, job_id: int) -> Done:
         """Tell the server that the source has arrived."""
         return await self._post(f"/api/jobs/{job_id}/uploaded", Done)
@@ -159,9 +180,56 @@ class Client:
         """Change a job's priority: 1 (critical) to 5 (background)."""
         return await self._call("PATCH", f"/api/jobs/{job_id}/priority", Done, body={"priority": priority})
 
+    async def change_many(
+        self,
+        verb: str,
+        *,
+        ids: Sequence[int] | None = None,
+        dry_run: bool = False,
+        filters: Mapping[str, str | None] | None = None,
+        **options: Any,
+    ) -> BulkDone:
+        """`retry`, `cancel`, `delete` or reprioritise (`priority`) many jobs, by their ids or by a filter.
+
+        `filters` are those of `list_jobs`; `options` those of the verb: `reset_attempts`, `priority`, `objects`.
+        """
+        body = _without_none(ids=list(ids) if ids else None, dry_run=dry_run or None, **(filters or {}), **options)
+        return await self._post(f"/api/jobs/{verb}", BulkDone, body, once_only=not dry_run, answer_timeout=_BULK)
+
+    def events(
+        self, *, types: Sequence[str] = (), job: int | None = None, on_break: OnRetry | None = None
+    ) -> EventStream:
+        """The live events, for `async with`: of these types (all), about this job (all). See EventStream."""
+        return EventStream(self._transport, types=types, job=job, patience=self._patience, on_break=on_break)
+
     async def stats(self) -> Stats:
         """The queue in numbers."""
         return await self._call("GET", "/api/stats", Stats)
+
+    async def health(self) -> Health:
+        """How the server's parts are; `unhealthy` is an answer, too."""
+        try:
+            return await self.with_patience(0)._call("GET", "/api/health", Health)
+        except ApiError as error:
+            if error.status == 503:
+                return Health(status="unhealthy")
+            raise
+
+    async def whoami(self) -> WhoAmI:
+        """Whom the server takes us for. ApiError 401: nobody that it knows."""
+        return await self._call("GET", "/api/auth/me", WhoAmI)
+
+    async def glance(self, url: str, *, headers: Mapping[str, str] | None = None) -> Glance:
+        """GET a URL (a path: one of the server's) once, without credential, and only look at the answer's head.
+
+        Raises ServerUnreachable.
+        """
+        return await self._transport.glance(self.base_url + url if url.startswith("/") else url, headers=headers)
+
+    async def source_upload_url(self, sha256: str) -> UploadUrl:
+        """A signed URL to PUT the source with this hash to."""
+        body = {"source_hash": sha256, "checksum": sha256}
+        return await self._post("/api/files/upload-url", UploadUrl, body)
 
     async def ready(self) -> bool:
         """Whether the server answers that it is ready. Never raises for one that is not."""
@@ -207,6 +275,61 @@ class Client:
         return await transfer.upload(
             self._transport, url, source, patience=self._patience, headers=headers, on_bytes=on_bytes
         )
+
+    async def store_sources(self, sources: Sequence[tuple[str, bytes]]) -> list[BatchItem]:
+        """Upload small sources, (SHA-256, bytes) each, in one request; answered item by item.
+
+        ApiError `wrong-store` (409): this server's object store has no such thing.
+        """
+        body = {"sources": [{"source_hash": sha256, "data": data} for sha256, data in sources]}
+        return (await self._post("/api/files/sources", BatchAnswer, body, answer_timeout=_BULK)).items
+
+    async def begin_multipart(self, sha256: str, size: int) -> Multipart:
+        """Start the upload of a large source in parts, or take up one that broke off.
+
+        ApiError `wrong-store` (409): one PUT takes it all.
+        """
+        return await self._post("/api/files/multipart", Multipart, {"source_hash": sha256, "size": size})
+
+    async def upload_part(
+        self,
+        sha256: str,
+        upload_id: str,
+        number: int,
+        source: Path,
+        span: tuple[int, int],
+        md5: str,
+        *,
+        on_bytes: OnBytes | None = None,
+    ) -> str:
+        """PUT one part, `span` (start, length) of the file whose MD5 is `md5` (base64); return its ETag.
+
+        Every try has a URL of its own. Raises TransferRefused, ServerUnreachable, ApiError and OSError.
+        """
+        body = {"source_hash": sha256, "upload_id": upload_id, "number": number, "md5": md5}
+
+        async def once() -> str:
+            signed = await self.with_patience(0)._post("/api/files/multipart/part", PartUrl, body)
+            return await transfer.upload_part(
+                self._transport, signed.url, source, span, headers=signed.headers, on_bytes=on_bytes
+            )
+
+        etag: str = await self._transport.patiently(once, self._patience)
+        return etag
+
+    async def complete_multipart(self, sha256: str, upload_id: str, parts: Sequence[tuple[int, str]]) -> None:
+        """Make the source out of its parts, (number, ETag) each.
+
+        ApiError `upload-gone` (409): they are not there, or others are.
+        """
+        listed = [{"number": number, "etag": etag} for number, etag in parts]
+        body = {"source_hash": sha256, "upload_id": upload_id, "parts": listed}
+        await self._post("/api/files/multipart/complete", Done, body, answer_timeout=_BULK)
+
+    async def abort_multipart(self, sha256: str, upload_id: str) -> None:
+        """Throw away what has been uploaded in parts."""
+        body = {"source_hash": sha256, "upload_id": upload_id}
+        await self._post("/api/files/multipart/abort", Done, body)
 
     # A worker's own calls
 
@@ -311,6 +434,10 @@ class Client:
         """All workers that the server knows."""
         return await self._call("GET", "/api/workers", list[WorkerInfo])
 
+    async def get_worker(self, worker_id: str) -> WorkerInfo:
+        """One worker."""
+        return await self._call("GET", f"/api/workers/{_part(worker_id)}", WorkerInfo)
+
     async def drain_worker(self, worker_id: str) -> Done:
         """Let a worker end what it has and give it nothing new."""
         return await self._post(f"/api/workers/{_part(worker_id)}/drain", Done)
@@ -334,6 +461,16 @@ class Client:
         action = "enable" if enabled else "disable"
         return await self._post(f"/api/admin/workers/{_part(worker_id)}/{action}", Done)
 
+    # The backup
+
+    async def backup(self) -> BackupReport:
+        """How the backup is, with the last drills."""
+        return await self._call("GET", "/api/admin/backup", BackupReport)
+
+    async def begin_drill(self) -> Done:
+        """Have the server restore its backup to the side and compare it; `backup` tells when it is over."""
+        return await self._post("/api/admin/backup/drill", Done, {}, once_only=True)
+
     # Tokens
 
     async def list_tokens(self) -> list[TokenInfo]:
@@ -350,6 +487,28 @@ class Client:
     async def delete_token(self, token_id: str) -> Done:
         """Delete an API token; it is void at once."""
         return await self._call("DELETE", f"/api/admin/tokens/{_part(token_id)}", Done)
+
+    # Housekeeping
+
+    async def find_orphans(self, *, delete: bool = False) -> Done:
+        """Begin to look for objects that no job needs; with `delete`, they are deleted. See `orphan_search`."""
+        return await self._post("/api/admin/orphans", Done, {"dry_run": not delete})
+
+    async def orphan_search(self) -> OrphanSearch:
+        """How that search goes, or what the last one found."""
+        return await self._call("GET", "/api/admin/orphans", OrphanSearch)
+
+    # People
+
+    async def list_users(self) -> list[UserInfo]:
+        """Everybody who has signed in through the identity provider."""
+        return await self._call("GET", "/api/admin/users", list[UserInfo])
+
+    async def audit(self, *, limit: int | None = None, cursor: int | None = None) -> AuditPage:
+        """One page of the audit log, newest first, at most 1,000 entries."""
+        return await self._call(
+            "GET", "/api/admin/audit", AuditPage, params=_without_none(limit=limit, cursor=cursor)
+        )
 
     # How
 

@@ -52,6 +52,10 @@ class TransferRefused(ClientError):
         self.url = url
 
 
+class SourceChanged(ClientError):
+    """A file was written to while it was read."""
+
+
 class ChecksumMismatch(ClientError):
     """The bytes are not those that were promised. Both are SHA-256 in hex."""
 

@@ -57,29 +57,30 @@ async def download(
 
     Raises TransferRefused, ServerUnreachable, ChecksumMismatch (when `sha256` is given and differs) and OSError.
     """
-    part = target.with_name(target.name + ".part")
+    part = _Part(target.with_name(target.name + ".part"), on_bytes)
 
     async def once() -> FileFacts:
-        counter = _Counter(on_bytes)
-        try:
-            with unreachable_as_client_error(url):
-                # identity: the hash is that of the object's bytes, which an encoding in between would hide.
-                headers = {"Accept-Encoding": "identity"}
-                async with transport.http.stream("GET", url, headers=headers, timeout=_TIMEOUT) as response:
-                    await _refuse(response, url)
-                    return await _write(response, part, counter)
-        except BaseException:
-            counter.take_back()
-            raise
+        with unreachable_as_client_error(url):
+            # identity: the hash is that of the object's bytes, which an encoding in between would hide.
+            headers = {"Accept-Encoding": "identity", **part.rest()}
+            async with transport.http.stream("GET", url, headers=headers, timeout=_TIMEOUT) as response:
+                if response.status_code == 416:
+                    part.forget()  # the object is not what it was; the next try takes all of it
+                    raise ApiError(503, "range-outside", f"{without_query(url)} has no such part any more")
+                await _refuse(response, url)
+                return await part.take(response)
 
     try:
         facts: FileFacts = await transport.patiently(once, patience)
         if sha256 is not None and facts.sha256 != sha256:
             raise ChecksumMismatch("the download", sha256, facts.sha256)
-        await trio.to_thread.run_sync(os.replace, part, target)
+        await trio.to_thread.run_sync(os.replace, part.path, target)
+    except BaseException:
+        part.forget()
+        raise
     finally:
         with trio.CancelScope(shield=True):
-            await trio.Path(part).unlink(missing_ok=True)
+            await trio.Path(part.path).unlink(missing_ok=True)
     return facts
 
 
@@ -98,42 +99,77 @@ async def upload(
     """
 
     async def once() -> FileFacts:
-        counter = _Counter(on_bytes)
-        digest = hashlib.sha256()
-        try:
-            async with await trio.open_file(source, "rb") as file:
-                size = (await trio.to_thread.run_sync(os.fstat, file.fileno())).st_size
-
-                async def chunks() -> AsyncIterator[bytes]:
-                    left = size  # a file that grows meanwhile must not send more than Content-Length says
-                    while left and (chunk := await file.read(min(CHUNK, left))):
-                        digest.update(chunk)
-                        left -= len(chunk)
-                        counter.add(len(chunk))
-                        yield chunk
-
-                request = transport.http.build_request(
-                    "PUT",
-                    url,
-                    content=chunks() if size else b"",
-                    headers={
-                        "Content-Type": "application/octet-stream",
-                        **(headers or {}),
-                        # S3 takes no chunked bodies.
-                        "Content-Length": str(size),
-                    },
-                    timeout=_TIMEOUT,
-                )
-                with unreachable_as_client_error(url):
-                    response = await transport.http.send(request)
-                await _refuse(response, url)
-                return FileFacts(counter.count, digest.hexdigest())
-        except BaseException:
-            counter.take_back()
-            raise
+        return (await _put(transport, url, source, headers, on_bytes))[0]
 
     facts: FileFacts = await transport.patiently(once, patience)
     return facts
+
+
+async def upload_part(
+    transport: Transport,
+    url: str,
+    source: Path,
+    span: tuple[int, int],
+    *,
+    headers: Mapping[str, str],
+    on_bytes: OnBytes | None = None,
+) -> str:
+    """PUT (start, length) of `source` to `url`, once, and return the ETag, without quotes, that the store gave it.
+
+    Raises TransferRefused, ServerUnreachable, ApiError (503: try again) and OSError.
+    """
+    _, response = await _put(transport, url, source, headers, on_bytes, span)
+    etag: str = response.headers.get("ETag", "").strip('"')
+    if not etag:
+        raise TransferRefused(response.status_code, without_query(url), "it gave the part no ETag")
+    return etag
+
+
+async def _put(
+    transport: Transport,
+    url: str,
+    source: Path,
+    headers: Mapping[str, str] | None,
+    on_bytes: OnBytes | None,
+    span: tuple[int, int] | None = None,
+) -> tuple[FileFacts, httpx.Response]:
+    """One PUT of the file, or of `span` (start, length) of it."""
+    counter = _Counter(on_bytes)
+    digest = hashlib.sha256()
+    try:
+        async with await trio.open_file(source, "rb") as file:
+            size = (await trio.to_thread.run_sync(os.fstat, file.fileno())).st_size
+            if span is not None:
+                await file.seek(span[0])
+                size = span[1]
+
+            async def chunks() -> AsyncIterator[bytes]:
+                left = size  # a file that grows meanwhile must not send more than Content-Length says
+                while left and (chunk := await file.read(min(CHUNK, left))):
+                    digest.update(chunk)
+                    left -= len(chunk)
+                    counter.add(len(chunk))
+                    yield chunk
+
+            request = transport.http.build_request(
+                "PUT",
+                url,
+                content=chunks() if size else b"",
+                headers={
+                    "Content-Type": "application/octet-stream",
+                    **(headers or {}),
+                    # S3 takes no chunked bodies.
+                    "Content-Length": str(size),
+                },
+                timeout=_TIMEOUT,
+            )
+            with unreachable_as_client_error(url):
+                response = await transport.http.send(request)
+            await _refuse(response, url)
+            return FileFacts(counter.count, digest.hexdigest()), response
+    except BaseException:
+        counter.take_back()
+        raise
 
 
 async def _refuse(response: httpx.Response, url: str) -> None:
@@ -146,14 +182,47 @@ async def _refuse(response: httpx.Response, url: str) -> None:
     raise TransferRefused(response.status_code, without_query(url), " ".join(detail.split())[:300])
 
 
-async def _write(response: httpx.Response, part: Path, counter: _Counter) -> FileFacts:
-    digest = hashlib.sha256()
-    async with await trio.open_file(part, "wb") as file:
-        async for chunk in response.aiter_raw(CHUNK):
-            digest.update(chunk)
-            await file.write(chunk)
-            counter.add(len(chunk))
-    return FileFacts(counter.count, digest.hexdigest())
+class _Part:
+    """The beginning of a download, kept from one try to the next, with its hash so far."""
+
+    def __init__(self, path: Path, on_bytes: OnBytes | None) -> None:
+        self.path = path
+        self._etag: str | None = None
+        self._digest = hashlib.sha256()
+        self._counter = _Counter(on_bytes)
+
+    def forget(self) -> None:
+        """Start over with the next try."""
+        self._counter.take_back()
+        self._counter.count = 0
+        self._digest = hashlib.sha256()
+
+    def rest(self) -> dict[str, str]:
+        """The headers that ask for what is missing, if the object is still the same (RFC 9110, 13.1.5)."""
+        if not self._counter.count or self._etag is None:
+            return {}
+        return {"Range": f"bytes={self._counter.count}-", "If-Range": self._etag}
+
+    async def take(self, response: httpx.Response) -> FileFacts:
+        """Write what comes: the rest (206, from where we are), or all of it anew."""
+        goes_on = response.status_code == 206 and self._fits(response.headers.get("Content-Range", ""))
+        if not goes_on:
+            if response.status_code == 206:
+                raise ApiError(503, "wrong-range", f"{without_query(response.url)} sent another part than asked for")
+            self.forget()
+            etag = response.headers.get("ETag", "")
+            self._etag = etag if etag.startswith('"') else None  # a weak one does not vouch for bytes
+        async with await trio.open_file(self.path, "ab" if goes_on else "wb") as file:
+            async for chunk in response.aiter_raw(CHUNK):
+                await file.write(chunk)
+                # Flushed, so that what is counted is what the next try finds there.
+                await file.flush()
+                self._digest.update(chunk)
+                self._counter.add(len(chunk))
+        return FileFacts(self._counter.count, self._digest.hexdigest())
+
+    def _fits(self, content_range: str) -> bool:
+        return content_range.startswith(f"bytes {self._counter.count}-")
 
 
 class _Counter:

@@ -50,6 +50,14 @@ class _Problem(msgspec.Struct, kw_only=True):
     request_id: str | None = None
 
 
+class Glance(msgspec.Struct, frozen=True):
+    """The head of one answer: its status, the other side's clock (None: it does not say), seconds that it took."""
+
+    status: int
+    date: datetime | None
+    seconds: float
+
+
 class Transport:
     """A connection pool to one server.
 
@@ -115,6 +123,44 @@ class Transport:
 
         result: T = await self.patiently(once, patience)
         return result
+
+    async def open(
+        self, path: str, *, params: Mapping[str, Any], headers: Mapping[str, str], silence: float, patience: float
+    ) -> httpx.Response:
+        """GET a stream: the answer's body is still to come, and is the caller's to close.
+
+        `silence` is how many seconds may pass without a byte. Raises ApiError and ServerUnreachable.
+        """
+        request = self.http.build_request(
+            "GET",
+            self.base_url + path,
+            params=params,
+            headers={**self._auth, **headers},
+            timeout=httpx.Timeout(silence, connect=CONNECT_TIMEOUT),
+        )
+
+        async def once() -> httpx.Response:
+            with unreachable_as_client_error(request.url):
+                response = await self.http.send(request, stream=True)
+                if response.is_success:
+                    return response
+                await response.aread()
+            raise _api_error(response)
+
+        response: httpx.Response = await self.patiently(once, patience)
+        return response
+
+    async def glance(self, url: str, *, headers: Mapping[str, str] | None = None) -> Glance:
+        """GET any URL once, without our credential, and look at the head of the answer only.
+
+        Raises ServerUnreachable.
+        """
+        with unreachable_as_client_error(url):
+            started = trio.current_time()
+            async with self.http.stream("GET", url, headers=dict(headers or {}), timeout=CONNECT_TIMEOUT) as response:
+                return Glance(
+                    response.status_code, _date(response.headers.get("Date")), trio.current_time() - started
+                )
 
     async def patiently(self, once: Callable[[], Any], patience: float) -> Any:
         """Run `once`, and again while what it raises is worth it and `patience` seconds are not over."""
@@ -213,6 +259,13 @@ def _api_error(response: httpx.Response) -> ApiError:
         problem.request_id or response.headers.get("X-Request-ID"),
         _retry_after(response.headers.get("Retry-After")),
     )
+
+
+def _date(value: str | None) -> datetime | None:
+    try:
+        return parsedate_to_datetime(value) if value else None
+    except ValueError:
+        return None
 
 
 def _retry_after(value: str | None) -> float | None:

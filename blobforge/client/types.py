@@ -117,11 +117,58 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HeartbeatAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """`drain`: take no more jobs. `abandon`: jobs whose lease this worker no longer holds."""
+    """`drain`: take no more jobs. `abandon`: jobs whose lease this worker no longer holds.
+
+    `late`: those of `abandon` that nobody has started since; they may still be completed.
+    """
 
     drain: bool = False
     abandon: list[int] = []
+    late: list[int] = []
     lease_expires_at: datetime | None = None
+
+
+class BatchItem(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to one job of a batch: a Submission, or what is wrong with it in `error`."""
+
+    job_id: int = 0
+    existing: bool = False
+    status: str = ""
+    upload_url: str | None = None
+    upload_headers: dict[str, str] | None = None
+    error: str | None = None
+    status_code: int = 200
+
+
+class BatchAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """One answer an item, in their order. `small_sources`: the server takes many small sources in one request."""
+
+    items: list[BatchItem]
+    small_sources: bool = False
+
+
+class Multipart(msgspec.Struct, frozen=True, kw_only=True):
+    """An upload in parts of `part_size` bytes, and those that the store has. `stored`: the source itself is there."""
+
+    stored: bool
+    upload_id: str | None = None
+    part_size: int = 0
+    parts: list[StoredPart] = []
+
+
+class StoredPart(msgspec.Struct, frozen=True, kw_only=True):
+    """`number` counts from 1."""
+
+    number: int
+    size: int
+    etag: str
+
+
+class PartUrl(msgspec.Struct, frozen=True, kw_only=True):
+    """A signed URL to PUT one part to, with these headers."""
+
+    url: str
+    headers: dict[str, str] = {}
 
 
 class UploadUrl(msgspec.Struct, frozen=True, kw_only=True):
@@ -178,6 +225,107 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: datetime | None = None
 
 
+class BulkDone(msgspec.Struct, frozen=True, kw_only=True):
+    """How many jobs matched, were changed (a dry run: would be), and refused the change."""
+
+    matched: int = 0
+    changed: int = 0
+    refused: int = 0
+    dry_run: bool = False
+
+
+class UserInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody who has signed in through the identity provider."""
+
+    id: int
+    issuer: str = ""
+    subject: str = ""
+    email: str | None = None
+    name: str | None = None
+    groups: list[str] = []
+    is_admin: bool = False
+    created_at: datetime | None = None
+    last_login_at: datetime | None = None
+
+
+class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that was done: by whom, from where, to what."""
+
+    id: int
+    at: datetime
+    actor: str = ""
+    name: str = ""
+    address: str = ""
+    action: str = ""
+    subject: str = ""
+    detail: str | None = None
+
+
+class AuditPage(msgspec.Struct, frozen=True, kw_only=True):
+    """One page of the audit log, newest first. `next_cursor` is None on the last one."""
+
+    entries: list[AuditEntry]
+    next_cursor: int | None = None
+
+
+class WhoAmI(msgspec.Struct, frozen=True, kw_only=True):
+    """Who the server takes us for. `expires_at` is that of an API token, None: never."""
+
+    subject: str
+    name: str
+    scopes: list[str] = []
+    is_admin: bool = False
+    expires_at: datetime | None = None
+    server_version: str = ""
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """How one part of the server is: healthy, unhealthy, or disabled."""
+
+    status: str
+    name: str | None = None
+    detail: str | None = None
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """How the server is, part by part."""
+
+    status: str
+    database: Part | None = None
+    object_store: Part | None = None
+    backup: Part | None = None
+
+
+class Drill(msgspec.Struct, frozen=True, kw_only=True):
+    """One drill: the backup was restored to the side and compared."""
+
+    started_at: datetime
+    ended_at: datetime
+    ok: bool
+    proven_until: datetime | None = None
+    detail: str | None = None
+
+
+class BackupReport(msgspec.Struct, frozen=True, kw_only=True):
+    """How the backup is; `drills` newest first."""
+
+    status: str
+    detail: str | None = None
+    lag_seconds: float | None = None
+    proven_until: datetime | None = None
+    place: str | None = None
+    epoch: str | None = None
+    encrypted: bool | None = None
+    litestream: str | None = None
+    running: bool | None = None
+    restarts: int | None = None
+    sync_interval: float | None = None
+    retention: float | None = None
+    drill_interval: float | None = None
+    drill_running: bool | None = None
+    drills: tuple[Drill, ...] = ()
+
+
 class WorkerSecret(msgspec.Struct, frozen=True, kw_only=True):
     """A worker's new credential; the server shows `secret` this once."""
 
@@ -185,6 +333,21 @@ class WorkerSecret(msgspec.Struct, frozen=True, kw_only=True):
     secret: str
     name: str | None = None
     type: str | None = None
+
+
+class OrphanSearch(msgspec.Struct, frozen=True, kw_only=True):
+    """How a search for objects that no job needs goes. `bytes` is the size of the orphans."""
+
+    state: str
+    dry_run: bool
+    objects: int
+    orphans: int
+    bytes: int
+    unfinished: int
+    examples: list[str]
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    error: str | None = None
 
 
 class TokenInfo(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,9 +5,14 @@ Nothing here is on the path of a write: callers ask with a deadline and go on wi
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
+
+from blobforge.tally import Calls
+
+if TYPE_CHECKING:
+    from blobforge.objects.multipart import Multipart
 
 
 class ObjectInfo(msgspec.Struct, frozen=True):
@@ -21,6 +26,17 @@ class ObjectInfo(msgspec.Struct, frozen=True):
     size: int
     sha256: str | None = None
     content_type: str | None = None
+
+
+class Listed(msgspec.Struct, frozen=True):
+    """An object in a list. `size` is in bytes, `modified` in Unix seconds by the store's own clock.
+
+    `key` is below the prefix that was asked for, and perhaps none of ours: somebody else may write there, too.
+    """
+
+    key: str
+    size: int
+    modified: float
 
 
 class SignedUpload(msgspec.Struct, frozen=True):
@@ -43,6 +59,17 @@ class ObjectStore(Protocol):
     """
 
     name: str
+    calls: Calls  # what was asked of it so far
+
+    @property
+    def answering(self) -> bool:
+        """Whether it answered when it was asked last."""
+        ...
+
+    @property
+    def multipart(self) -> Multipart | None:
+        """How to upload large objects in parts, where the store has that."""
+        ...
 
     def sign_download(self, key: str, *, expires_in: int, filename: str | None = None) -> str:
         """Return a URL to GET `key` for `expires_in` seconds; `filename` is what a browser saves it as."""
@@ -62,8 +89,22 @@ class ObjectStore(Protocol):
         """Read the whole object and return the SHA-256 of its bytes (64 hex digits), or None if absent."""
         ...
 
+    async def beginning(self, key: str, most: int) -> bytes | None:
+        """The first `most` bytes of an object, or all of a smaller one; None when there is no such object."""
+        ...
+
     async def delete(self, key: str) -> None:
         """Remove `key`; removing what is not there is no error."""
+        ...
+
+    async def list_page(self, prefix: str, *, after: str = "", limit: int = 1000) -> list[Listed]:
+        """Objects below `prefix` (`sources/` or `outputs/`) in the order of their keys, from the first one behind
+        `after` on: at most `limit`, and none only when there are no more."""
+        ...
+
+    async def clear_unfinished(self, *, before: float, dry_run: bool) -> int:
+        """Remove what is left of uploads that began before that time (Unix seconds) and never ended, up to a
+        thousand at once; returns how many there were."""
         ...
 
     async def check(self) -> None:

@@ -8,6 +8,7 @@ as a probe while the others still fail. A store that answers with an error is no
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -15,8 +16,13 @@ import trio
 
 from blobforge.hop import Hop
 from blobforge.objects import ObjectStoreError
+from blobforge.tally import Calls
+from blobforge.tracing import Tracer
 
 T = TypeVar("T")
+
+# Why a call failed, for the counts: no answer before the deadline; not made, as the store just missed one; refused.
+SILENT, NOT_ASKED, ERROR = "silent", "not asked", "error"
 
 
 class NotAnsweringError(ObjectStoreError):
@@ -48,23 +54,34 @@ def patient_threads(limit: int) -> Hop:
 
 
 class Guard:
-    """Deadlines and the circuit breaker of one store. `where` names the store in messages; `pause` in seconds."""
+    """Deadlines and the circuit breaker of one store. `where` names the store in messages; `pause` in seconds.
 
-    def __init__(self, where: str, *, pause: float) -> None:
+    Each call has a name, `op`, under which it is counted in `calls`, and traced if there is a tracer.
+    """
+
+    def __init__(self, where: str, *, pause: float, tracer: Tracer | None = None) -> None:
+        self.calls = Calls()
+        self._tracer = tracer
         self._where = where
         self._pause = pause
         self._silent_since: datetime | None = None  # wall time, for people
         self._closed_until = float("-inf")  # trio time
         self._probing = False
 
-    async def call(self, hop: Hop, work: Callable[[], T], *, timeout: float) -> T:
+    @property
+    def answering(self) -> bool:
+        """Whether the last call was answered before its deadline."""
+        return self._silent_since is None
+
+    async def call(self, hop: Hop, work: Callable[[], T], *, timeout: float, op: str) -> T:
         """Run `work`; raise NotAnsweringError after `timeout` seconds (which opens the breaker), or at once."""
-        self._refuse_while_open()
+        self._refuse_while_open(op)
         if self._silent_since is not None and self._probing:
+            self.calls.failures[op, NOT_ASKED] += 1
             raise NotAnsweringError(f"{self._silence()}; it is being asked again just now")
         probe = self._probing = self._silent_since is not None
         try:
-            result = await self._bounded(hop, work, timeout)
+            result = await self._bounded(hop, work, timeout, op)
         except NotAnsweringError:
             if self._silent_since is None:
                 self._silent_since = datetime.now(UTC)
@@ -79,27 +96,40 @@ class Guard:
         self._silent_since = None
         return result
 
-    async def transfer(self, hop: Hop, work: Callable[[], T], *, timeout: float) -> T:
+    async def transfer(self, hop: Hop, work: Callable[[], T], *, timeout: float, op: str) -> T:
         """Run long `work`. Fails at once while the breaker is open, but neither opens it nor is its probe:
         an object too large for its deadline says nothing about the store, and a probe has to be short.
         """
-        self._refuse_while_open()
-        return await self._bounded(hop, work, timeout)
+        self._refuse_while_open(op)
+        return await self._bounded(hop, work, timeout, op)
 
-    def _refuse_while_open(self) -> None:
+    def _refuse_while_open(self, op: str) -> None:
         wait = self._closed_until - trio.current_time()
         if self._silent_since is not None and wait > 0:
+            self.calls.failures[op, NOT_ASKED] += 1
             raise NotAnsweringError(f"{self._silence()}; it is asked again in {wait:.1f} s")
 
     def _silence(self) -> str:
         assert self._silent_since is not None
         return f"{self._where}: not answering since {self._silent_since:%Y-%m-%dT%H:%M:%SZ}"
 
-    async def _bounded(self, hop: Hop, work: Callable[[], T], timeout: float) -> T:
+    async def _bounded(self, hop: Hop, work: Callable[[], T], timeout: float, op: str) -> T:
+        span = nullcontext() if self._tracer is None else self._tracer.child(f"object store {op}", {})
+        began = trio.current_time()
         try:
-            with trio.fail_after(timeout):
-                return await hop(work)
+            with span, trio.fail_after(timeout):
+                result = await hop(work)
+        except NotAnsweringError:
+            self.calls.failures[op, SILENT] += 1
+            raise
+        except ObjectStoreError:
+            self.calls.failures[op, ERROR] += 1
+            self.calls.seconds[op].add(trio.current_time() - began)  # a refusal is an answer
+            raise
         except trio.TooSlowError as error:
+            self.calls.failures[op, SILENT] += 1
             raise NotAnsweringError(
                 f"{self._where}: no answer within {timeout:g} s; check that it is up and reachable from here"
             ) from error
+        self.calls.seconds[op].add(trio.current_time() - began)
+        return result

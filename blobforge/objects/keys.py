@@ -12,9 +12,11 @@ import re
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SOURCE = re.compile(r"sources/[0-9a-f]{64}")
-_OUTPUT = re.compile(r"outputs/[1-9][0-9]{0,18}/[1-9][0-9]{0,8}/[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_OUTPUT = re.compile(r"outputs/[1-9][0-9]{0,18}/[1-9][0-9]{0,17}/[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 OUTPUT_NAME = "output"
+SOURCES = "sources/"
+OUTPUTS = "outputs/"
 
 
 def is_sha256(text: str) -> bool:
@@ -34,6 +36,14 @@ def output_key(job_id: int, attempt: int) -> str:
     return f"outputs/{job_id}/{attempt}/{OUTPUT_NAME}"
 
 
+def output_of(key: str) -> tuple[int, int]:
+    """(job, attempt) that this output belongs to. Raises ValueError for what is no output's key."""
+    if _OUTPUT.fullmatch(key) is None:
+        raise ValueError(f"not the key of an output: {key!r}")
+    _, job_id, attempt, _ = key.split("/")
+    return int(job_id), int(attempt)
+
+
 def is_source_key(key: str) -> bool:
     """Whether `key` names a source, exactly."""
     return _SOURCE.fullmatch(key) is not None
@@ -42,6 +52,12 @@ def is_source_key(key: str) -> bool:
 def is_key(key: str) -> bool:
     """Whether `key` is one that this server may sign or serve."""
     return is_source_key(key) or _OUTPUT.fullmatch(key) is not None
+
+
+def check_prefix(prefix: str) -> None:
+    """Raise ValueError for a prefix below which there is more than this server's objects (its backup, for one)."""
+    if prefix not in (SOURCES, OUTPUTS):
+        raise ValueError(f"not a prefix of our keys: {prefix!r}")
 
 
 def check_upload(key: str, sha256: str | None) -> str | None:

@@ -12,19 +12,20 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 import trio
 
 from blobforge.hop import Hop
-from blobforge.objects import ObjectInfo, SignedUpload, files
+from blobforge.objects import Listed, ObjectInfo, SignedUpload, files, listing
 from blobforge.objects.files import BATCH, Found
 from blobforge.objects.guard import Guard, patient_threads, threads
-from blobforge.objects.incoming import DIR_MODE, Incoming, TooLargeError, os_failure
-from blobforge.objects.keys import check_upload, is_key, is_source_key
+from blobforge.objects.incoming import DIR_MODE, Incoming, TooLargeError, UploadRefusedError, os_failure
+from blobforge.objects.keys import check_upload, is_key, is_source_key, source_key
 from blobforge.objects.links import Denied, Grant, Links
+from blobforge.tracing import Tracer
 
 _THREADS = 16  # at once, for transfers and for questions each: a disk gains nothing from more
 _DIGESTS = 4
@@ -38,6 +39,7 @@ class LocalStore:
     """
 
     name = "local"
+    multipart = None  # one streamed PUT takes whatever comes
 
     def __init__(
         self,
@@ -49,13 +51,15 @@ class LocalStore:
         timeout: float = 5.0,
         digest_timeout: float = 900.0,
         hop: Hop | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self.root = root.absolute()
         self._links = Links(secret, clock)
         self._reserve = reserve
         self._timeout = timeout
         self._digest_timeout = digest_timeout
-        self._guard = Guard(f"object folder {self.root}", pause=timeout)
+        self._guard = Guard(f"object folder {self.root}", pause=timeout, tracer=tracer)
+        self.calls = self._guard.calls
         self._asking = hop or threads(_THREADS)
         self._digesting = hop or threads(_DIGESTS)  # apart, so that long reads never keep a short question waiting
         self._moving = hop or patient_threads(_THREADS)
@@ -67,6 +71,11 @@ class LocalStore:
             self._incoming.mkdir(mode=DIR_MODE, exist_ok=True)
         except OSError as error:
             raise os_failure("create the object folder", self.root, error) from error
+
+    @property
+    def answering(self) -> bool:
+        """See ObjectStore."""
+        return self._guard.answering
 
     # URLs
 
@@ -92,7 +101,8 @@ class LocalStore:
     async def find(self, key: str) -> Found | None:
         """Look `key` up, for `read`. Raises ObjectStoreError."""
         path = self._path(key)
-        return await self._guard.call(self._asking, partial(files.find, key, path), timeout=self._timeout)
+        work = partial(files.find, key, path)
+        return await self._guard.call(self._asking, work, timeout=self._timeout, op="head")
 
     async def head(self, key: str) -> ObjectInfo | None:
         """See ObjectStore. The checksum is that of the bytes as they came in; `digest` reads them again."""
@@ -104,20 +114,40 @@ class LocalStore:
         path, abandoned = self._path(key), threading.Event()
         work = partial(files.digest, path, abandoned)
         try:
-            return await self._guard.transfer(self._digesting, work, timeout=self._digest_timeout)
+            return await self._guard.transfer(self._digesting, work, timeout=self._digest_timeout, op="digest")
         finally:
             abandoned.set()  # the thread of a cancelled caller stops at its next batch
+
+    async def beginning(self, key: str, most: int) -> bytes | None:
+        """See ObjectStore."""
+        work = partial(files.beginning, self._path(key), most)
+        return await self._guard.call(self._asking, work, timeout=self._timeout, op="read")
 
     async def delete(self, key: str) -> None:
         """See ObjectStore."""
         path = self._path(key)
-        await self._guard.call(
-            self._asking, partial(files.delete, self._names, self.root, path), timeout=self._timeout
-        )
+        work = partial(files.delete, self._names, self.root, path)
+        await self._guard.call(self._asking, work, timeout=self._timeout, op="delete")
+
+    async def list_page(self, prefix: str, *, after: str = "", limit: int = 1000) -> list[Listed]:
+        """See ObjectStore."""
+        work = partial(listing.page, self.root, prefix, after=after, limit=limit)
+        # Large folders take their time.
+        return await self._guard.transfer(self._digesting, work, timeout=self._digest_timeout, op="list")
+
+    async def clear_unfinished(self, *, before: float, dry_run: bool) -> int:
+        """See ObjectStore."""
+        work = partial(listing.stale, self._incoming, before=before)
+        found = await self._guard.transfer(self._digesting, work, timeout=self._digest_timeout, op="list")
+        stale = [path for path in found if path not in self._active]
+        if not dry_run:
+            await self._moving(partial(files.remove, stale))
+        return len(stale)
 
     async def check(self) -> None:
         """See ObjectStore: the folder is there and can be written to."""
-        await self._guard.call(self._asking, partial(files.check, self._incoming), timeout=self._timeout)
+        work = partial(files.check, self._incoming)
+        await self._guard.call(self._asking, work, timeout=self._timeout, op="check")
 
     # Bytes
 
@@ -159,6 +189,24 @@ class LocalStore:
                 with trio.CancelScope(shield=True):
                     await self._moving(incoming.discard)
             self._active.discard(incoming.path)
+
+    async def receive_many(self, sources: Sequence[tuple[str, bytes]]) -> list[ObjectInfo | UploadRefusedError]:
+        """Store small sources, (sha256, bytes) each, durably and in one hop; answer item by item.
+
+        Raises ObjectStoreError: then none of them counts as stored.
+        """
+        wanted = [(source_key(sha256), data) for sha256, data in sources]
+        files_ = [(key, self._path(key), data) for key, data in wanted]
+        work = partial(
+            files.store_many,
+            files_,
+            folder=self._incoming,
+            active=self._active,
+            reserve=self._reserve,
+            names=self._names,
+            root=self.root,
+        )
+        return await self._moving(work)
 
     async def read(self, found: Found, start: int = 0, length: int | None = None) -> AsyncGenerator[bytes, None]:
         """Yield `length` bytes (all by default) of `found` from `start` on, in pieces of up to BATCH bytes.

@@ -14,10 +14,10 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import boto3
 import botocore.session
@@ -25,14 +25,18 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, ReadTimeoutError
 
 from blobforge.hop import Hop
-from blobforge.objects import ObjectInfo, ObjectStoreError, SignedUpload
+from blobforge.objects import Listed, ObjectInfo, ObjectStoreError, SignedUpload
 from blobforge.objects.disposition import attachment
 from blobforge.objects.guard import Guard, NotAnsweringError, threads
-from blobforge.objects.keys import check_upload, is_key
+from blobforge.objects.keys import OUTPUTS, SOURCES, check_prefix, check_upload, is_key
+from blobforge.objects.multipart import S3Multipart
 from blobforge.objects.sigv4 import Presigner
+from blobforge.tracing import Tracer
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
+
+T = TypeVar("T")
 
 _CHUNK = 1 << 20  # bytes of an object in memory while it is hashed
 _ABSENT = frozenset({"404", "NoSuchKey", "NotFound"})  # and not NoSuchBucket, a 404 as well
@@ -63,15 +67,17 @@ class S3Store:
         questions: int = 16,
         digests: int = 4,
         clock: Callable[[], float] = time.time,
+        tracer: Tracer | None = None,
     ) -> None:
         self._bucket = bucket
-        self._prefix = _normalised(prefix)
+        self._prefix = normalised(prefix)
         self._timeout = timeout
         self._digest_timeout = digest_timeout
         self._clock = clock
         self._presigner = Presigner(endpoint, bucket, region, access_key, secret_key)
         self._where = f"S3 at {endpoint}, bucket {bucket!r}"
-        self._guard = Guard(self._where, pause=pause)
+        self._guard = Guard(self._where, pause=pause, tracer=tracer)
+        self.calls = self._guard.calls
         self._asking: Hop = threads(questions)
         # Apart, so that long reads never keep a short question waiting.
         self._digesting: Hop = threads(digests)
@@ -83,8 +89,10 @@ class S3Store:
             read_timeout=timeout,
             retries={"total_max_attempts": 2, "mode": "standard"},  # for a connection that the server had closed
             max_pool_connections=questions + digests,
+            # Else boto3 announces a CRC32 for every part of a multipart upload, and the parts are not sent by it.
+            request_checksum_calculation="when_required",
         )
-        self._client: S3Client = _session().client(
+        self._client: S3Client = session().client(
             "s3",
             endpoint_url=endpoint,
             region_name=region,
@@ -92,6 +100,14 @@ class S3Store:
             aws_secret_access_key=secret_key,
             config=config,
         )
+        self.multipart = S3Multipart(
+            self._client, bucket, ask=self._ask, full=self._full, sign=self._sign, translated=self._translated
+        )
+
+    @property
+    def answering(self) -> bool:
+        """See ObjectStore."""
+        return self._guard.answering
 
     # URLs
 
@@ -119,25 +135,59 @@ class S3Store:
     async def head(self, key: str) -> ObjectInfo | None:
         """See ObjectStore."""
         work = partial(self._head, key, self._full(key))
-        return await self._guard.call(self._asking, work, timeout=self._timeout)
+        return await self._guard.call(self._asking, work, timeout=self._timeout, op="head")
 
     async def digest(self, key: str) -> str | None:
         """See ObjectStore."""
         abandoned = threading.Event()
         work = partial(self._digest, self._full(key), abandoned)
         try:
-            return await self._guard.transfer(self._digesting, work, timeout=self._digest_timeout)
+            return await self._guard.transfer(self._digesting, work, timeout=self._digest_timeout, op="digest")
         finally:
             abandoned.set()  # the thread of a cancelled caller stops at its next chunk
+
+    async def beginning(self, key: str, most: int) -> bytes | None:
+        """See ObjectStore."""
+        work = partial(self._beginning, self._full(key), most)
+        return await self._guard.call(self._asking, work, timeout=self._timeout, op="read")
 
     async def delete(self, key: str) -> None:
         """See ObjectStore."""
         work = partial(self._delete, self._full(key))
-        await self._guard.call(self._asking, work, timeout=self._timeout)
+        await self._guard.call(self._asking, work, timeout=self._timeout, op="delete")
+
+    async def list_page(self, prefix: str, *, after: str = "", limit: int = 1000) -> list[Listed]:
+        """See ObjectStore."""
+        check_prefix(prefix)
+        work = partial(self._list, prefix, after, limit)
+        return await self._guard.call(self._asking, work, timeout=self._timeout, op="list")
+
+    async def clear_unfinished(self, *, before: float, dry_run: bool) -> int:
+        """See ObjectStore: multipart uploads, whose parts are paid for until somebody aborts them."""
+        count = 0
+        for prefix in (SOURCES, OUTPUTS):
+            find = partial(self._unfinished, prefix, before)
+            found = await self._guard.call(self._asking, find, timeout=self._timeout, op="list")
+            count += len(found)
+            for full, upload_id in () if dry_run else found:
+                work = partial(self._abort, full, upload_id)
+                await self._guard.call(self._asking, work, timeout=self._timeout, op="delete")
+        return count
 
     async def check(self) -> None:
         """See ObjectStore: the bucket is there and the key pair may use it."""
-        await self._guard.call(self._asking, self._check, timeout=self._timeout)
+        await self._guard.call(self._asking, self._check, timeout=self._timeout, op="check")
+
+    async def _ask(self, work: Callable[[], T], /, *, long: bool = False) -> T:
+        if long:
+            return await self._guard.transfer(self._digesting, work, timeout=self._digest_timeout, op="multipart")
+        return await self._guard.call(self._asking, work, timeout=self._timeout, op="multipart")
+
+    def _sign(
+        self, method: str, full: str, *, expires_in: int, headers: Mapping[str, str], query: Mapping[str, str]
+    ) -> str:
+        now = self._now()
+        return self._presigner.url(method, full, expires_in=expires_in, now=now, headers=headers, query=query)
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock(), UTC)
@@ -179,6 +229,19 @@ class S3Store:
                     digest.update(chunk)
         return digest.hexdigest()
 
+    def _beginning(self, full: str, most: int) -> bytes | None:
+        with self._translated("read an object"):
+            try:
+                answer = self._client.get_object(Bucket=self._bucket, Key=full, Range=f"bytes=0-{most - 1}")
+            except ClientError as error:
+                if status_of(error) == 416:
+                    return b""  # an empty object has no first byte
+                if not _is_absent(error):
+                    raise
+                return None
+            with contextlib.closing(answer["Body"]) as body:
+                return body.read(most)  # a store that knows no ranges sends all of it
+
     def _delete(self, full: str) -> None:
         with self._translated("delete an object"):
             try:
@@ -187,12 +250,37 @@ class S3Store:
                 if not _is_absent(error):
                     raise
 
+    def _list(self, prefix: str, after: str, limit: int) -> list[Listed]:
+        start = self._prefix + after if after else ""
+        with self._translated("list the objects"):
+            answer = self._client.list_objects_v2(
+                Bucket=self._bucket, Prefix=self._prefix + prefix, StartAfter=start, MaxKeys=min(limit, 1000)
+            )
+        return [
+            Listed(each["Key"].removeprefix(self._prefix), each["Size"], each["LastModified"].timestamp())
+            for each in answer.get("Contents", [])
+        ]
+
+    def _unfinished(self, prefix: str, before: float) -> list[tuple[str, str]]:
+        with self._translated("list unfinished uploads"):
+            answer = self._client.list_multipart_uploads(Bucket=self._bucket, Prefix=self._prefix + prefix)
+        uploads = answer.get("Uploads", [])
+        return [(each["Key"], each["UploadId"]) for each in uploads if each["Initiated"].timestamp() < before]
+
+    def _abort(self, full: str, upload_id: str) -> None:
+        with self._translated("abort an upload"):
+            try:
+                self._client.abort_multipart_upload(Bucket=self._bucket, Key=full, UploadId=upload_id)
+            except ClientError as error:
+                if status_of(error) != 404:  # it has ended meanwhile
+                    raise
+
     def _check(self) -> None:
         with self._translated("reach the bucket"):
             try:
                 self._client.head_bucket(Bucket=self._bucket)
             except ClientError as error:
-                if _status(error) != 403:
+                if status_of(error) != 403:
                     raise
                 # Some key pairs may list but not describe the bucket.
                 self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
@@ -206,7 +294,7 @@ class S3Store:
             try:
                 self._client.head_bucket(Bucket=self._bucket)
             except ClientError as error:
-                if _status(error) != 403:  # may not ask: then take the store at its word
+                if status_of(error) != 403:  # may not ask: then take the store at its word
                     raise
             self._bucket_seen = True
 
@@ -217,7 +305,7 @@ class S3Store:
             yield
         except ClientError as error:
             code = error.response.get("Error", {}).get("Code", "")
-            raise ObjectStoreError(f"{self._where}: cannot {what}: {_advice(_status(error), code)}") from error
+            raise ObjectStoreError(f"{self._where}: cannot {what}: {advice(status_of(error), code)}") from error
         except (ConnectTimeoutError, ReadTimeoutError) as error:
             raise NotAnsweringError(
                 f"{self._where}: cannot {what}: no answer within {self._timeout:g} s; "
@@ -229,7 +317,7 @@ class S3Store:
             ) from error
 
 
-def _session() -> boto3.Session:
+def session() -> boto3.Session:
     """A boto3 session that reads no file of the user's and knows no profile (an unknown AWS_PROFILE would raise)."""
     core = botocore.session.Session(session_vars={"profile": (None, None, None, None)})
     core.set_config_variable("config_file", os.devnull)
@@ -237,7 +325,7 @@ def _session() -> boto3.Session:
     return boto3.Session(botocore_session=core)
 
 
-def _normalised(prefix: str) -> str:
+def normalised(prefix: str) -> str:
     """`/a//b/` as `a/b/`, and nothing as nothing. Raises ValueError for what could leave the prefix."""
     parts = [part for part in prefix.split("/") if part]
     if any(part in (".", "..") or not part.isprintable() for part in parts):
@@ -245,15 +333,15 @@ def _normalised(prefix: str) -> str:
     return "".join(f"{part}/" for part in parts)
 
 
-def _status(error: ClientError) -> int:
+def status_of(error: ClientError) -> int:
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
 def _is_absent(error: ClientError) -> bool:
-    return _status(error) == 404 and error.response.get("Error", {}).get("Code", "") in _ABSENT
+    return status_of(error) == 404 and error.response.get("Error", {}).get("Code", "") in _ABSENT
 
 
-def _advice(status: int, code: str) -> str:
+def advice(status: int, code: str) -> str:
     said = f"{status} {code}".strip()
     if status == 403:
         return f"refused ({said}); check the access key, its secret, its rights on the bucket, and this clock"

@@ -1,16 +1,25 @@
 """The worker runner: claims jobs, runs a command or a Python function for each, hands in what comes out.
 
-worker.py     registers, claims, leaves          attempt.py   one job from claim to end
-heartbeat.py  signs of life, apart from the work holdings.py  which jobs are in hand
-command.py    a command line as a handler        process.py   a process group that leaves nothing behind
+    from blobforge.runner import Job, Worker
+
+worker.py     what its users see            shift.py      one run: registers, claims, leaves
+attempt.py    one job from claim to end     heartbeat.py  signs of life, apart from the work
+job.py        what a handler gets           handlers.py   Python functions, and where they run
+command.py    a command line as a handler   isolated.py   a handler in a process of its own
 """
 
 from __future__ import annotations
 
 from blobforge.runner.attempt import Outcome
 from blobforge.runner.command import PLACEHOLDERS, Command
-from blobforge.runner.context import Handler, JobContext, JobFailed, WorkerTrouble
+from blobforge.runner.console import show_events
+from blobforge.runner.events import Waiting
+from blobforge.runner.handlers import Handler, Isolation
+from blobforge.runner.job import Job, JobCancelled, JobFailed, WorkerTrouble
+from blobforge.runner.limits import Limits
 from blobforge.runner.process import Finished, Tail, run_in_group
+from blobforge.runner.progress import Pattern
+from blobforge.runner.window import RunWindow
 from blobforge.runner.worker import Worker, default_worker_id
 
 __all__ = [
@@ -18,12 +27,19 @@ __all__ = [
     "Command",
     "Finished",
     "Handler",
-    "JobContext",
+    "Isolation",
+    "Job",
+    "JobCancelled",
     "JobFailed",
+    "Limits",
     "Outcome",
+    "Pattern",
+    "RunWindow",
     "Tail",
+    "Waiting",
     "Worker",
     "WorkerTrouble",
     "default_worker_id",
     "run_in_group",
+    "show_events",
 ]

@@ -6,15 +6,11 @@ The end is one of four: `completed`, `failed` (the document's fault, costs a try
 
 from __future__ import annotations
 
-import inspect
 import logging
 import math
 import mimetypes
 import re
-import shutil
-import tempfile
 import time
-import traceback
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -29,14 +25,19 @@ from blobforge.client import (
     FileFacts,
     TransferRefused,
 )
-from blobforge.runner.context import Handler, JobContext, JobFailed, WorkerTrouble
+from blobforge.runner.events import log, say, warn
+from blobforge.runner.handlers import Converter, as_outcome
 from blobforge.runner.holdings import Held
-
-log = logging.getLogger("blobforge.runner")
+from blobforge.runner.job import Job, JobFailed, WorkerTrouble
+from blobforge.runner.limits import Limits, within
+from blobforge.runner.outputs import Output, collect
+from blobforge.runner.scratch import Scratch, remove
 
 DOWNLOAD_PATIENCE = 600.0  # seconds without an answer from the store, after which the job goes back
 RELEASE_DEADLINE = 5.0
 _URL_IS_OLD = 600.0  # seconds after which a fresh upload URL is asked for without trying the old one
+_UPLOAD_REFUSALS = 6  # fresh URLs that are refused one after the other, with growing pauses, before the job goes back
+_TOO_LARGE = 413
 _LOST = frozenset({"lease-lost", "job-not-running", "no-such-job"})  # the job is no longer this attempt's
 _SAFE_SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,16}")
 
@@ -49,29 +50,36 @@ class Outcome(StrEnum):
 
 
 class Attempt:
-    """One held job on its way. `run` never raises for what can be foreseen; it says how the attempt ended."""
+    """One held job on its way. `run` never raises for what can be foreseen; it says how the attempt ended.
+
+    `leftover` waits for a handler's thread that could not be stopped, if there is one.
+    """
 
     def __init__(
         self,
         client: Client,
         worker_id: str,
-        handler: Handler,
+        converter: Converter,
+        limits: Limits,
         held: Held,
         *,
-        workdir: Path | None,
+        scratch: Scratch,
         output_suffix: str,
     ) -> None:
         self._client = client
         self._worker_id = worker_id
-        self._handler = handler
+        self._converter = converter
+        self._limits = limits
         self._held = held
-        self._base = workdir
+        self._scratch = scratch
         self._output_suffix = output_suffix
         self._started = time.monotonic()
+        self._job: Job | None = None
 
     async def run(self) -> Outcome:
         job, held = self._held.claim.job, self._held
-        log.info("job %d: started (%s)", job.id, job.source_path or job.source_hash[:12])
+        what = job.source_path or job.source_hash[:12]
+        say("job-started", f"job {job.id}: started ({what})", job=job.id, type=job.type, source=what)
         outcome = Outcome.RELEASED
         reason = "the worker is stopping"
         with held.scope:
@@ -84,47 +92,57 @@ class Attempt:
                 log.exception("job %d: unexpected error", job.id)
                 reason = "unexpected error in the worker"
         if held.abandoned:
-            log.info("job %d: dropped, the server took it back", job.id)
+            say("job-dropped", f"job {job.id}: dropped, the server took it back", job=job.id)
             return Outcome.DROPPED
         if outcome is Outcome.RELEASED:
             await self._release(reason)
         return outcome
 
+    async def leftover(self) -> None:
+        """Return when nothing of the attempt runs any more."""
+        if self._job is not None and self._job.leftover is not None:
+            warn(
+                "thread-left",
+                f"job {self._job.id}: its handler's thread goes on, and keeps its place until it ends",
+                job=self._job.id,
+            )
+            await self._job.leftover()
+
     async def _work(self) -> Outcome:
-        try:
-            workdir = Path(await trio.to_thread.run_sync(self._make_workdir))
-        except OSError as error:
-            raise WorkerTrouble(f"no working folder: {error}") from error
+        workdir = await trio.to_thread.run_sync(self._scratch.attempt, self._held.claim.job)
         try:
             return await self._work_in(workdir)
         finally:
             with trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(lambda: shutil.rmtree(workdir, ignore_errors=True))
-
-    def _make_workdir(self) -> str:
-        return tempfile.mkdtemp(prefix=f"blobforge-{self._held.job_id}-", dir=self._base)
+                await trio.to_thread.run_sync(remove, workdir)
 
     async def _work_in(self, workdir: Path) -> Outcome:
-        job = self._held.claim.job
-        ctx = JobContext(
-            job, workdir, workdir / f"source{_suffix(job.source_path)}", workdir / "output", self._held.report
-        )
+        record, report = self._held.claim.job, self._held.report
+        job = self._job = Job(record, workdir, workdir / f"source{_suffix(record.source_path)}", report)
         try:
-            ctx.progress("downloading")
-            await self._download(ctx.source)
-            ctx.progress("converting")
-            await self._convert(ctx)
-            ctx.progress("uploading")
-            facts = await self._upload(ctx.output)
+            report({"stage": "downloading"})
+            await self._download(job.source)
+            report({"stage": "converting"})
+            output = await self._convert(job)
+            report({"stage": "uploading"})
+            facts = await self._upload(output.path)
         except JobFailed as failure:
             return await self._fail(failure)
-        return await self._complete(facts)
+        return await self._complete(facts, output.name)
 
     async def _download(self, target: Path) -> None:
         claim = self._held.claim
         patient = self._client.with_patience(DOWNLOAD_PATIENCE)
+        done, total = 0, claim.job.source_size
+
+        def count(more: int) -> None:
+            nonlocal done
+            done += more
+            known = {"done": done} if total is None else {"done": done, "total": total}
+            self._held.report({"stage": "downloading", **known})
+
         try:
-            await patient.download(claim.source_url, target, sha256=claim.job.source_hash)
+            await patient.download(claim.source_url, target, sha256=claim.job.source_hash, on_bytes=count)
         except ChecksumMismatch as error:
             raise JobFailed(f"the source is damaged: {error}", kind="ChecksumMismatch") from error
         except TransferRefused as error:
@@ -134,39 +152,42 @@ class Attempt:
         except (ClientError, OSError) as error:
             raise WorkerTrouble(f"the source cannot be downloaded: {error}") from error
 
-    async def _convert(self, ctx: JobContext) -> None:
+    async def _convert(self, job: Job) -> Output:
         try:
-            if _is_async(self._handler):
-                result: Any = self._handler(ctx)
-                await result
-            else:
-                await trio.to_thread.run_sync(self._handler, ctx, abandon_on_cancel=True)
-        except (JobFailed, WorkerTrouble):
+            await within(self._limits, job, self._converter)
+            return await trio.to_thread.run_sync(collect, job)
+        except JobFailed as failure:
+            if failure.log_tail is None:
+                failure.log_tail = job.output_tail()
+            raise
+        except WorkerTrouble:
             raise
         except Exception as error:
-            raise JobFailed(
-                str(error) or type(error).__name__,
-                kind=type(error).__name__,
-                traceback="".join(traceback.format_exception(error))[-16_384:],
-            ) from error
-        if not ctx.output.is_file():
-            raise JobFailed("the converter ended well but left no output file", kind="OutputMissing")
+            raise as_outcome(error) from error
 
     async def _upload(self, output: Path) -> FileFacts:
-        """Upload with the claim's own URL while it is young and taken, else with a fresh one.
+        """Upload with the claim's own URL while it is young and taken, else with fresh ones.
 
-        A store that is away is waited for as long as the lease holds: the work is done, and doing it anew costs more.
+        A store that is away is waited for as long as the job is ours: the work is done, and doing it anew costs more.
         """
         claim, held = self._held.claim, self._held
         patient = self._client.with_patience(math.inf)
+        url, headers = claim.upload_url, claim.upload_headers
+        young = trio.current_time() - held.claimed_at < _URL_IS_OLD
+        refused: TransferRefused | None = None
         try:
-            if trio.current_time() - held.claimed_at < _URL_IS_OLD:
+            for refusals in range(_UPLOAD_REFUSALS):
+                if refusals or not young:
+                    fresh = await patient.fresh_upload_url(claim.job.id, claim.lease)
+                    url, headers = fresh.url, fresh.headers
                 try:
-                    return await patient.upload(claim.upload_url, output, headers=claim.upload_headers)
+                    return await patient.upload(url, output, headers=headers)
                 except TransferRefused as error:
-                    log.info("job %d: %s; asking for a fresh upload URL", claim.job.id, error)
-            fresh = await patient.fresh_upload_url(claim.job.id, claim.lease)
-            return await patient.upload(fresh.url, output, headers=fresh.headers)
+                    if error.status == _TOO_LARGE:
+                        raise JobFailed(f"the output is too large: {error}", kind="OutputTooLarge") from error
+                    refused = error
+                    say("upload-refused", f"job {claim.job.id}: {error}; asking for a fresh upload URL")
+                await trio.sleep(min(2.0**refusals - 1, 30.0))
         except ApiError as error:
             if error.type in _LOST:
                 held.abandon()
@@ -174,10 +195,11 @@ class Attempt:
             raise WorkerTrouble(f"the output cannot be uploaded: {error}") from error
         except (ClientError, OSError) as error:
             raise WorkerTrouble(f"the output cannot be uploaded: {error}") from error
+        raise WorkerTrouble(f"the output cannot be uploaded: {refused}")
 
-    async def _complete(self, facts: FileFacts) -> Outcome:
+    async def _complete(self, facts: FileFacts, name: str | None) -> Outcome:
         claim, seconds = self._held.claim, time.monotonic() - self._started
-        self._held.settling = True
+        self._held.settle()
         try:
             await self._client.with_patience(math.inf).complete(
                 claim.job.id,
@@ -185,29 +207,37 @@ class Attempt:
                 claim.lease,
                 output_key=claim.output_key,
                 checksum=facts.sha256,
-                result=self._result(facts, seconds),
+                result=self._result(facts, seconds, name),
             )
         except ApiError as error:
             if error.type not in _LOST and error.status < 500 and error.status not in {401, 403, 404}:
                 # The job is still ours, and the same result would be refused again.
                 return await self._fail(JobFailed(f"the result was refused: {error}", kind="ResultRefused"))
             return self._not_settled("completion", error)
-        log.info("job %d: completed in %.1f s (%d bytes)", claim.job.id, seconds, facts.size)
+        say(
+            "job-completed",
+            f"job {claim.job.id}: completed in {seconds:.1f} s ({facts.size} bytes)",
+            job=claim.job.id,
+            seconds=round(seconds, 3),
+            bytes=facts.size,
+        )
         return Outcome.COMPLETED
 
-    def _result(self, facts: FileFacts, seconds: float) -> dict[str, Any]:
+    def _result(self, facts: FileFacts, seconds: float, name: str | None) -> dict[str, Any]:
         result: dict[str, Any] = {"size": facts.size, "seconds": round(seconds, 3)}
-        if self._output_suffix:
-            name = PurePosixPath(self._held.claim.job.source_path or f"job-{self._held.job_id}").name
-            result["filename"] = PurePosixPath(name).stem + self._output_suffix
-            content_type = mimetypes.guess_type(result["filename"])[0]
+        if name is None and self._output_suffix:
+            source = PurePosixPath(self._held.claim.job.source_path or f"job-{self._held.job_id}").name
+            name = PurePosixPath(source).stem + self._output_suffix
+        if name is not None:
+            result["filename"] = name
+            content_type = mimetypes.guess_type(name)[0]
             if content_type is not None:
                 result["content_type"] = content_type
         return result
 
     async def _fail(self, failure: JobFailed) -> Outcome:
         claim = self._held.claim
-        self._held.settling = True
+        self._held.settle()
         try:
             answer = await self._client.with_patience(math.inf).fail(
                 claim.job.id,
@@ -222,31 +252,34 @@ class Attempt:
         except ApiError as error:
             return self._not_settled("failure", error)
         after = "it will be tried again" if answer.will_retry else "its tries are spent"
-        log.warning("job %d: failed, %s: %s", claim.job.id, after, failure)
+        warn(
+            "job-failed",
+            f"job {claim.job.id}: failed, {after}: {failure}",
+            job=claim.job.id,
+            kind=failure.kind,
+            will_retry=answer.will_retry,
+        )
         return Outcome.FAILED
 
     def _not_settled(self, what: str, error: ApiError) -> Outcome:
         """The server refused the result. Nothing is left to do: the attempt's lease decides, not we."""
-        log.warning("job %d: dropped, its %s was refused: %s", self._held.job_id, what, error)
+        job_id = self._held.job_id
+        warn("job-dropped", f"job {job_id}: dropped, its {what} was refused: {error}", job=job_id)
         return Outcome.DROPPED
 
     async def _release(self, reason: str) -> None:
         """Give the job back; when that does not get through, its lease ends by itself."""
-        claim = self._held.claim
+        claim, job_id = self._held.claim, self._held.job_id
         with trio.CancelScope(shield=True, deadline=trio.current_time() + RELEASE_DEADLINE):
             try:
                 await self._client.release(claim.job.id, self._worker_id, claim.lease, reason)
             except ClientError as error:
-                log.warning("job %d: could not be released: %s", claim.job.id, error)
+                warn("job-not-released", f"job {job_id}: could not be released: {error}", job=job_id)
             else:
-                log.info("job %d: released: %s", claim.job.id, reason)
+                level = logging.INFO if self._held.scope.cancel_called else logging.WARNING
+                say("job-released", f"job {job_id}: released: {reason}", level=level, job=job_id, reason=reason)
             return
-        log.warning("job %d: could not be released in time; its lease will end by itself", claim.job.id)
-
-
-def _is_async(handler: Handler) -> bool:
-    """Whether calling it gives an awaitable: an async function, or an object whose __call__ is one."""
-    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)
+        warn("job-not-released", f"job {job_id}: could not be released in time; its lease will end", job=job_id)
 
 
 def _suffix(source_path: str | None) -> str:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable
 
 import trio
 
 from blobforge.client import ApiError, Client, ClientError
+from blobforge.runner.events import say, warn
 from blobforge.runner.holdings import Holdings
-
-log = logging.getLogger("blobforge.runner")
 
 _SOON = 5.0  # seconds after which a heartbeat that got no answer is sent again
 _SHORTEST = 0.05
+_LATE = 2.0  # seconds of lateness that are nobody's fault on a busy machine
 
 
 class Heartbeat:
@@ -41,7 +40,9 @@ class Heartbeat:
         """Beat until cancelled. A server that is away costs nothing but a line in the log."""
         pause = self._interval
         while True:
-            await trio.sleep(pause)
+            due = trio.current_time() + pause
+            await trio.sleep_until(due)
+            self._tell_lateness(trio.current_time() - due)
             try:
                 await self._beat()
             except ApiError as error:
@@ -50,33 +51,44 @@ class Heartbeat:
             except ClientError as error:
                 pause = min(self._interval, _SOON)
                 if self._heard:
-                    log.warning("heartbeat not answered: %s; the work goes on", error)
+                    warn("heartbeat-unanswered", f"heartbeat not answered: {error}; the work goes on")
                 self._heard = False
             else:
                 pause = self._interval
                 if not self._heard:
-                    log.info("the server answers again")
+                    say("server-back", "the server answers again")
                 self._heard = True
+
+    def _tell_lateness(self, late: float) -> None:
+        """A lease that was lost because we did not get to run must not be lost silently."""
+        if late > max(_LATE, self._interval):
+            warn(
+                "heartbeat-late",
+                f"a heartbeat is {late:.1f} s late: this process was stopped, or a handler held it up "
+                "(isolation='process' prevents that); leases may have ended meanwhile",
+                seconds=round(late, 3),
+            )
 
     async def _beat(self) -> None:
         asked_about = self._holdings.snapshot()
         answer = await self._client.heartbeat(self._worker_id, [held.beat() for held in asked_about])
         if answer.drain != self.draining:
-            log.info("draining: no more jobs are taken" if answer.drain else "no longer draining")
+            text = "draining: no more jobs are taken" if answer.drain else "no longer draining"
+            say("draining" if answer.drain else "drain-ended", text)
         self.draining = answer.drain
-        self._holdings.abandon(asked_about, answer.abandon)
+        self._holdings.abandon(asked_about, answer.abandon, answer.late)
         self.beaten.set()
         self.beaten = trio.Event()
 
     async def _refused(self, error: ApiError) -> None:
         if error.status == 404:
             # Removed, or a server that was restored from before we came. Its leases are gone; a claim will tell.
-            log.warning("the server does not know this worker; registering again")
+            warn("forgotten", "the server does not know this worker; registering again")
             for held in self._holdings.snapshot():
                 held.abandon()
             try:
                 await self._register()
             except ClientError as again:
-                log.warning("registering again failed: %s", again)
+                warn("registration-refused", f"registering again failed: {again}")
         else:
-            log.warning("heartbeat refused: %s", error)
+            warn("heartbeat-refused", f"heartbeat refused: {error}")

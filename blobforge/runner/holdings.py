@@ -9,13 +9,17 @@ from typing import Any
 import trio
 
 from blobforge.client import Claim
+from blobforge.runner.events import warn
 
 SETTLE_GRACE = 5.0  # seconds that a completion on its way gets when the worker is told to stop
 
 
 @dataclass(eq=False)
 class Held:
-    """One attempt in hand. Cancelling `scope` is how it is taken away; `abandoned` tells why."""
+    """One attempt in hand. Cancelling `scope` is how it is taken away; `abandoned` tells why.
+
+    `late` is set when its lease has ended but nobody has started the job since: its completion is still accepted.
+    """
 
     claim: Claim
     claimed_at: float = field(default_factory=trio.current_time)
@@ -23,6 +27,8 @@ class Held:
     progress: dict[str, Any] = field(default_factory=dict)
     abandoned: bool = False
     settling: bool = False
+    late: bool = False
+    _stopping: bool = False
 
     @property
     def job_id(self) -> int:
@@ -38,17 +44,27 @@ class Held:
             self.abandoned = True
             self.scope.cancel()
 
-    def stop(self) -> None:
-        """The worker stops: give the job back, unless its result is just being handed in."""
+    def stop(self, grace: float) -> None:
+        """The worker stops: give the job back in `grace` seconds, but not while its result is being handed in."""
+        self._stopping = True
         if self.settling:
-            self.scope.deadline = min(self.scope.deadline, trio.current_time() + SETTLE_GRACE)
+            grace = max(grace, SETTLE_GRACE)
+        if grace > 0:
+            self.scope.deadline = trio.current_time() + grace
         else:
             self.scope.cancel()
+
+    def settle(self) -> None:
+        """The result is handed in from here on."""
+        self.settling = True
+        if self._stopping:
+            self.scope.deadline = max(self.scope.deadline, trio.current_time() + SETTLE_GRACE)
 
     def report(self, news: Mapping[str, Any]) -> None:
         """Add to the progress that the next heartbeat carries. A new `stage` starts from nothing."""
         # One new dict in one assignment: a handler may call this from its own thread.
-        self.progress = dict(news) if "stage" in news else {**self.progress, **news}
+        same = news.get("stage") in (None, self.progress.get("stage"))
+        self.progress = {**self.progress, **news} if same else dict(news)
 
     def beat(self) -> dict[str, Any]:
         """This attempt's part of a heartbeat."""
@@ -69,7 +85,7 @@ class Holdings:
         held = Held(claim)
         self._held.add(held)
         if self.stopping:
-            held.stop()
+            held.stop(0)
         return held
 
     def let_go(self, held: Held) -> None:
@@ -78,17 +94,28 @@ class Holdings:
     def snapshot(self) -> list[Held]:
         return list(self._held)
 
-    def abandon(self, asked_about: Iterable[Held], job_ids: Iterable[int]) -> None:
+    def abandon(self, asked_about: Iterable[Held], job_ids: Iterable[int], late: Iterable[int]) -> None:
         """Drop what the server names, but only attempts that the heartbeat asked about and that are still held.
 
-        The same job may have been claimed anew while the heartbeat was on its way.
+        The same job may have been claimed anew while the heartbeat was on its way. Work on a job whose lease has
+        ended goes on while nobody else has started it: the next heartbeat asks again.
         """
-        lost = set(job_ids)
+        lost, kept = set(job_ids), set(late)
         for held in asked_about:
-            if held.job_id in lost and held in self._held:
+            if held not in self._held:
+                continue
+            if held.job_id in lost - kept:
                 held.abandon()
+            elif held.job_id in kept and not held.late:
+                held.late = True
+                warn(
+                    "lease-ended",
+                    f"job {held.job_id}: its lease has ended; the work goes on, since nobody has started it anew",
+                    job=held.job_id,
+                )
 
-    def stop(self) -> None:
+    def stop(self, grace: float) -> None:
+        """Give back what is in hand in `grace` seconds, and whatever is still taken at once."""
         self.stopping = True
         for held in self._held:
-            held.stop()
+            held.stop(grace)

@@ -1,34 +1,34 @@
-"""The worker: registers, claims, runs attempts side by side, and leaves in good order."""
+"""The worker as its users see it: what it does with which jobs, as whom, and until when."""
 
 from __future__ import annotations
 
-import logging
-import math
 import os
 import secrets
+import signal
 import socket
-import uuid
+import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from importlib.metadata import version
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import trio
 
-from blobforge.client import LARGEST_CLAIM, ApiError, Claim, Client, ClientError, Registration
-from blobforge.runner.attempt import Attempt, Outcome
-from blobforge.runner.context import Handler
-from blobforge.runner.heartbeat import Heartbeat
-from blobforge.runner.holdings import Holdings
+from blobforge.client import DEFAULT_URL, Client
+from blobforge.runner.attempt import Outcome
+from blobforge.runner.console import show_events
+from blobforge.runner.events import Waiting, log
+from blobforge.runner.handlers import Converter, Handler, InWorker, Isolation
+from blobforge.runner.isolated import INSIDE, InProcess
+from blobforge.runner.limits import Limits
+from blobforge.runner.process import GRACE
+from blobforge.runner.scratch import MIN_FREE
+from blobforge.runner.shift import Duty, Options, Shift
+from blobforge.runner.window import RunWindow
 
-log = logging.getLogger("blobforge.runner")
+H = TypeVar("H", bound=Handler)
 
-_SHORTEST_CYCLE = 1.0  # seconds between two claims that brought nothing: a server need not hold them open
-_COOL_DOWN = (
-    15.0  # seconds without claims after trouble of our own, so that a job is not taken and given back in a loop
-)
-_LEAVE_DEADLINE = 5.0
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # a closed terminal must not leave commands behind, either
 
 
 def default_worker_id() -> str:
@@ -37,165 +37,210 @@ def default_worker_id() -> str:
 
 
 class Worker:
-    """Runs jobs of some types through one handler, `concurrency` at a time, until `stop` or for one job (`once`).
+    """Takes jobs of some types and runs a handler for each.
 
-    `workdir` is where the attempts' private folders are made (the system's temporary folder by default);
-    `output_suffix` names the outputs (`.txt`).
+        worker = Worker()
+
+        @worker.handler("pdf", timeout=600)
+        def convert(job: Job) -> None:
+            (job.outputs / "text.txt").write_text(extract(job.source))
+
+        if __name__ == "__main__":
+            worker.run()
+
+    The server is `server`, or BLOBFORGE_SERVER_URL. The credential is an API token with the scope `work` (`token`, or
+    BLOBFORGE_API_TOKEN), or the worker's own: `worker_id` with `worker_secret` (BLOBFORGE_WORKER_ID with
+    BLOBFORGE_WORKER_SECRET). A `client` replaces all of these. Times are in seconds, sizes in bytes; the options are
+    those of `Options`. Raises ValueError for what cannot be.
     """
 
     def __init__(
         self,
-        client: Client,
-        handler: Handler,
-        types: Sequence[str],
+        server: str | None = None,
         *,
+        token: str | None = None,
         worker_id: str | None = None,
+        worker_secret: str | None = None,
+        client: Client | None = None,
         concurrency: int = 1,
         once: bool = False,
-        poll_wait: float = 30,
-        labels: Sequence[str] = (),
-        workdir: Path | None = None,
+        max_jobs: int | None = None,
+        idle_exit: float | None = None,
+        grace: float = 0.0,
+        poll_wait: float = 30.0,
+        labels: Iterable[str] = (),
+        run_windows: Iterable[str | RunWindow] = (),
+        workdir: Path | str | None = None,
+        min_free: int = MIN_FREE,
         output_suffix: str = "",
     ) -> None:
-        if not types:
-            raise ValueError("a worker needs at least one job type")
-        self.worker_id = worker_id or default_worker_id()
-        self.tally: Counter[Outcome] = Counter()
+        if concurrency < 1:
+            raise ValueError("a worker runs at least one job at a time")
+        if max_jobs is not None and max_jobs < 1:
+            raise ValueError("max_jobs is at least 1; leave it out for no limit")
+        if isinstance(run_windows, str | RunWindow):
+            run_windows = [run_windows]
+        self._server = server
+        self._token = token
+        self._secret = worker_secret
         self._client = client
-        self._steady = client if once else client.with_patience(math.inf)
-        self._handler = handler
-        self._types = list(types)
-        self._once = once
-        self._poll_wait = poll_wait
-        self._labels = list(labels)
-        self._workdir = workdir
-        self._output_suffix = output_suffix
-        self._holdings = Holdings()
-        self._claiming = trio.CancelScope()
-        self._slots = trio.Semaphore(1 if once else concurrency)
-        self._trouble = False
-
-    def stop(self) -> None:
-        """Take no more jobs, kill what runs, give it back. `run` returns when that is done."""
-        if not self._holdings.stopping:
-            log.info("stopping: %d running job(s) are given back", len(self._holdings))
-        self._claiming.cancel()
-        self._holdings.stop()
-
-    async def run(self) -> Counter[Outcome]:
-        """Work until stopped, and return how the attempts ended.
-
-        Raises ApiError when the server refuses this worker for good, and with `once` ServerUnreachable (without
-        it, a server that is away is waited for).
-        """
-        with self._claiming:
-            registration = await self._register(self._steady)
-            log.info("worker %s: registered for %s", self.worker_id, ", ".join(self._types))
-        if self._claiming.cancelled_caught:
-            return self.tally
-        self._claiming = trio.CancelScope()
-        if self._holdings.stopping:
-            self._claiming.cancel()
-        heartbeat = Heartbeat(
-            self._client,
-            self.worker_id,
-            self._holdings,
-            interval=registration.heartbeat_interval,
-            register=lambda: self._register(self._client),
+        self._options = Options(
+            concurrency=concurrency,
+            once=once,
+            max_jobs=max_jobs,
+            idle_exit=idle_exit,
+            grace=grace,
+            poll_wait=poll_wait,
+            labels=tuple(labels),
+            run_windows=tuple(RunWindow.parse(one) if isinstance(one, str) else one for one in run_windows),
+            workdir=Path(workdir) if workdir is not None else None,
+            min_free=min_free,
+            output_suffix=output_suffix,
         )
-        try:
-            async with trio.open_nursery() as beating:
-                beating.start_soon(heartbeat.run)
-                async with trio.open_nursery() as attempts:
-                    with self._claiming:
-                        await self._claim_until_stopped(heartbeat, attempts)
-                beating.cancel_scope.cancel()
-        finally:
-            await self._leave()
+        self._named = worker_id or os.environ.get("BLOBFORGE_WORKER_ID")
+        self.worker_id = self._named or default_worker_id()
+        self.tally: Counter[Outcome] = Counter()
+        self._duties: dict[str, Duty] = {}
+        self._shift: Shift | None = None
+        self._trio: trio.lowlevel.TrioToken | None = None
+
+    def handler(
+        self,
+        *types: str,
+        timeout: float | None = None,
+        stall_timeout: float | None = None,
+        kill_after: float = GRACE,
+        isolation: Isolation = "process",
+    ) -> Callable[[H], H]:
+        """Decorates the function for jobs of `types`; a plain one or an async one (trio).
+
+        `timeout` is for the whole conversion, `stall_timeout` for a time without progress or output. A handler whose
+        job is taken away has `kill_after` seconds from `job.cancel_signal` until its process is killed. With
+        `isolation="process"` the function runs in a process of its own, which a limit can kill and which cannot hold
+        up heartbeats. With `"thread"` it runs in this one; see `handlers.py`.
+        """
+        if isolation not in ("process", "thread"):
+            raise ValueError(f"isolation is 'process' or 'thread', not {isolation!r}")
+        limits = Limits(timeout, stall_timeout)
+
+        def decorate(function: H) -> H:
+            kind = InWorker if isolation == "thread" else InProcess
+            self.add(types, kind(function, grace=kill_after), limits)
+            return function
+
+        return decorate
+
+    def add(self, types: Iterable[str], converter: Converter, limits: Limits = Limits()) -> None:  # noqa: B008 - frozen
+        """Give jobs of `types` to a converter, such as a Command. Raises ValueError for a type that has one."""
+        names = list(types)
+        if not names:
+            raise ValueError("a handler needs at least one job type")
+        for name in names:
+            if name in self._duties:
+                raise ValueError(f"there are two handlers for the type {name!r}")
+            self._duties[name] = Duty(converter, limits)
+
+    def run(self) -> Counter[Outcome]:
+        """Work until SIGTERM, SIGINT or SIGHUP, or until done; return how the attempts ended.
+
+        The first signal takes no more jobs and gives running ones `grace` seconds; the second gives them back at
+        once; the third ends without waiting for anything. What happens is logged to `blobforge.runner`, and shown on
+        stderr if logging is not set up.
+        """
+        if INSIDE in os.environ:
+            raise RuntimeError(
+                "worker.run() was reached while its module was being imported to run a handler: "
+                "put it under `if __name__ == '__main__':`"
+            )
+        if not log.hasHandlers():
+            show_events()
+        trio.run(self.run_until_signalled)
         return self.tally
 
-    async def _register(self, client: Client) -> Registration:
-        facts: Mapping[str, Any] = {
-            "hostname": socket.gethostname(),
-            "pid": os.getpid(),
-            "job_types": self._types,
-        }
-        return await client.register(
-            self.worker_id,
-            self._types[0],
-            metadata=facts,
-            labels=self._labels or None,
-            version=version("blobforge-server"),
-        )
+    async def run_until_signalled(self) -> None:
+        """`run_async`, stopped by signals where they can be had: in the main thread."""
+        if threading.current_thread() is not threading.main_thread():
+            await self.run_async()
+            return
+        failure: Exception | None = None
 
-    async def _leave(self) -> None:
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + _LEAVE_DEADLINE):
+        async def work() -> None:
+            nonlocal failure
             try:
-                await self._client.unregister(self.worker_id)
-            except ClientError as error:
-                log.warning("could not unregister: %s", error)
-            else:
-                log.info("worker %s: unregistered", self.worker_id)
+                await self.run_async()
+            except Exception as error:  # carried past the nursery, which would wrap it in a group
+                failure = error
+            nursery.cancel_scope.cancel()
 
-    async def _claim_until_stopped(self, heartbeat: Heartbeat, attempts: trio.Nursery) -> None:
-        while True:
-            free = await self._free_slots(LARGEST_CLAIM)
-            while heartbeat.draining:
-                await heartbeat.beaten.wait()
-            if self._trouble:
-                self._trouble = False
-                await trio.sleep(_COOL_DOWN)
-            asked_at = trio.current_time()
-            claims = await self._claim(free)
-            for claim in claims:
-                attempts.start_soon(self._run_attempt, claim)
-            for _ in range(free - len(claims)):
-                self._slots.release()
-            if self._once:
-                return
-            if not claims:
-                await trio.sleep_until(asked_at + _SHORTEST_CYCLE)
+        with trio.open_signal_receiver(*SIGNALS) as signals:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(work)
+                seen = 0
+                async for _ in signals:
+                    seen += 1
+                    if seen > 2:
+                        nursery.cancel_scope.cancel()
+                    else:
+                        self.stop(None if seen == 1 else 0)
+        if failure is not None:
+            raise failure
 
-    async def _free_slots(self, most: int) -> int:
-        """Take the slots that are free, waiting for the first."""
-        await self._slots.acquire()
-        free = 1
-        while self._slots.value and free < most:
-            self._slots.acquire_nowait()
-            free += 1
-        return free
-
-    async def _claim(self, limit: int) -> list[Claim]:
+    async def run_async(self) -> Counter[Outcome]:
+        """Work until `stop`, or until done. See `Shift.run` for what it raises."""
+        if not self._duties:
+            raise ValueError("a worker needs at least one handler")
+        if self._shift is not None:
+            raise RuntimeError("this worker runs already")
+        client = self._client or self._own_client()
+        self._trio = trio.lowlevel.current_trio_token()
+        self._shift = shift = Shift(client, self.worker_id, self._duties, self._options)
+        shift.tally = self.tally
         try:
-            return await self._steady.claim(
-                self.worker_id, self._types, claim_key=uuid.uuid4().hex, wait=self._poll_wait, limit=limit
-            )
-        except ApiError as error:
-            if error.status == 401 or self._once:
-                raise
-            if error.status == 404:
-                log.warning("the server does not know this worker; registering again")
-                await self._register(self._steady)
-            else:
-                log.warning("no job is given to this worker: %s", error)
-                self._trouble = True
-            return []
-
-    async def _run_attempt(self, claim: Claim) -> None:
-        held = self._holdings.take(claim)
-        try:
-            attempt = Attempt(
-                self._client,
-                self.worker_id,
-                self._handler,
-                held,
-                workdir=self._workdir,
-                output_suffix=self._output_suffix,
-            )
-            outcome = await attempt.run()
-            self.tally[outcome] += 1
-            if outcome is Outcome.RELEASED:
-                self._trouble = True
+            await shift.run()
+        except BaseExceptionGroup as group:
+            raise _only(group) from None
         finally:
-            self._holdings.let_go(held)
-            self._slots.release()
+            self._shift = None
+            if self._client is None:
+                with trio.CancelScope(shield=True):
+                    await client.__aexit__(None, None, None)
+        return self.tally
+
+    def stop(self, grace: float | None = None) -> None:
+        """Take no more jobs; give running ones `grace` seconds (its own by default), then give them back.
+
+        May be called again, to make it shorter, and from any thread.
+        """
+        seconds = self._options.grace if grace is None else grace
+        shift, token = self._shift, self._trio
+        if shift is None or token is None:
+            return
+        if trio.lowlevel.in_trio_run() and trio.lowlevel.current_trio_token() is token:
+            shift.stop(seconds)
+        else:
+            token.run_sync_soon(shift.stop, seconds)
+
+    def _own_client(self) -> Client:
+        server = self._server or os.environ.get("BLOBFORGE_SERVER_URL") or DEFAULT_URL
+        secret = self._secret or os.environ.get("BLOBFORGE_WORKER_SECRET")
+        if secret:
+            if self._named is None:
+                raise ValueError("a worker's secret was given, but not whose it is: give worker_id, too")
+            return Client(server, worker=(self.worker_id, secret), on_retry=Waiting())
+        token = self._token or os.environ.get("BLOBFORGE_API_TOKEN")
+        if not token:
+            raise ValueError(
+                "no credential: set BLOBFORGE_API_TOKEN to a token with the scope `work`, "
+                "or BLOBFORGE_WORKER_ID and BLOBFORGE_WORKER_SECRET"
+            )
+        return Client(server, token=token, on_retry=Waiting())
+
+
+def _only(error: BaseException) -> BaseException:
+    """The one error in a nursery's group; a group of several stays one."""
+    while isinstance(error, BaseExceptionGroup):
+        inner: tuple[Any, ...] = error.exceptions
+        if len(inner) != 1:
+            return error
+        error = inner[0]
+    return error

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import apsw
 
+from blobforge.store import sql
+
 # Before this version two connections that checkpoint at once could corrupt a WAL (fixed upstream in 3.51.3).
 OLDEST_SQLITE = (3, 51, 3)
 BUSY_TIMEOUT_MS = 5_000
@@ -36,6 +38,8 @@ def open_writer(path: Path) -> apsw.Connection:
         connection = apsw.Connection(str(path))
         path.chmod(0o600)  # it holds hashes of credentials; SQLite gives its side files the same mode
         connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+        # Before anything else is written: a file that has tables takes it only from `blobforge db vacuum`.
+        connection.execute(sql.AUTO_VACUUM)
         connection.execute("PRAGMA journal_mode=WAL").fetchall()
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")

@@ -20,14 +20,19 @@ from blobforge.access import Token
 from blobforge.job import Attempt, Job, JobStatus
 from blobforge.people import AuditEntry, Session, User
 from blobforge.store import rows, sql
+from blobforge.store.counters import HOUR_MS
 from blobforge.store.database import DatabaseError, open_reader
-from blobforge.store.store import MINUTE_MS, FileRecord
+from blobforge.store.insights import AuditFilter, Insights
+from blobforge.store.recovery import Drill
+from blobforge.store.store import FileRecord
 from blobforge.worker import Worker, WorkerStatus
 
 SCAN_LIMIT = 20_000  # rows that one page may look at: about 60 ms
 SMALL_TAG = 2_000  # jobs; a tag with more is filtered on the way, as it then matches often enough
 NEWEST = 2**63 - 1
+PRIORITIES = (1, 2, 3, 4, 5)
 RATE_MINUTES = 10
+MINUTE_MS = 60_000
 
 
 class Cursor(msgspec.Struct, frozen=True, array_like=True):
@@ -38,18 +43,27 @@ class Cursor(msgspec.Struct, frozen=True, array_like=True):
 
 
 class JobFilter(msgspec.Struct, frozen=True):
-    """What a list or a bulk action is about; None means any. `q` is a part of the source's path."""
+    """What a list or a bulk action is about; None means any. `q` is a part of the source's path.
+
+    `failure` is the number of a cause. Times are ms since the epoch: from `since` on, up to and without `until`.
+    """
 
     status: JobStatus | None = None
     type: str | None = None
     tag: str | None = None
     worker: str | None = None
     q: str | None = None
+    priority: int | None = None
+    failure: int | None = None
+    created_since: int | None = None
+    created_until: int | None = None
+    updated_since: int | None = None
+    updated_until: int | None = None
 
     @property
     def counted(self) -> bool:
         """Whether the kept counters alone can say how many jobs match."""
-        return self.tag is None and self.worker is None and self.q is None
+        return self == JobFilter(self.status, self.type, priority=self.priority)
 
     def matches(self, job: Job) -> bool:
         return (
@@ -58,7 +72,15 @@ class JobFilter(msgspec.Struct, frozen=True):
             and (self.tag is None or self.tag in job.tags)
             and (self.worker is None or job.worker_id == self.worker)
             and (self.q is None or self.q.casefold() in (job.source_path or "").casefold())
+            and (self.priority is None or job.priority == self.priority)
+            and (self.failure is None or job.failure == self.failure)
+            and _within(job.created_at, self.created_since, self.created_until)
+            and _within(job.updated_at, self.updated_since, self.updated_until)
         )
+
+
+def _within(at: int, since: int | None, until: int | None) -> bool:
+    return (since is None or at >= since) and (until is None or at < until)
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -81,17 +103,26 @@ class Stats(msgspec.Struct, frozen=True):
     completed_per_minute: float
 
 
+class Census(msgspec.Struct, frozen=True):
+    """The kept counters row by row, zeros too: (status, type, priority, jobs). `oldest_pending` is by type, in ms."""
+
+    jobs: list[tuple[str, str, int, int]]
+    oldest_pending: dict[str, int]
+    workers: dict[WorkerStatus, int]
+
+
 class Reader:
     """A read-only connection. Used by one thread at a time."""
 
     def __init__(self, path: Path) -> None:
         self._db = open_reader(path)
+        self.insights = Insights(self._db)
 
     def close(self) -> None:
         self._db.close()
 
     @contextmanager
-    def _snapshot(self) -> Iterator[None]:
+    def snapshot(self) -> Iterator[None]:
         """Several statements that see one moment."""
         self._db.execute("BEGIN")
         try:
@@ -113,7 +144,7 @@ class Reader:
 
     def job_with_attempts(self, job_id: int) -> tuple[Job, list[Attempt]] | None:
         """The job and the records of its attempts, oldest first, of one moment."""
-        with self._snapshot():
+        with self.snapshot():
             job = self.job(job_id)
             if job is None:
                 return None
@@ -129,16 +160,20 @@ class Reader:
 
     def workers(self, only: str | None = None) -> list[tuple[Worker, list[int]]]:
         """All workers by id (or just one), each with the ids of the jobs that it runs."""
-        with self._snapshot():
+        with self.snapshot():
             if only is not None:
                 worker = self.worker(only)
-                jobs = [row[0] for row in self._rows(sql.JOBS_OF_WORKER, (only,))]
+                jobs = self.jobs_running_on(only)
                 return [(worker, jobs)] if worker is not None else []
             running: dict[str, list[int]] = {}
             for worker_id, job_id in self._rows(sql.RUNNING_BY_WORKER):
                 running.setdefault(worker_id, []).append(job_id)
             found = [rows.worker(row) for row in self._rows(sql.WORKERS)]
         return [(worker, running.get(worker.id, [])) for worker in found]
+
+    def jobs_running_on(self, worker_id: str) -> list[int]:
+        """The ids of the jobs that a worker runs."""
+        return [row[0] for row in self._rows(sql.JOBS_OF_WORKER, (worker_id,))]
 
     def remembered(self, subject: str, key: str, *, since: int) -> tuple[bytes, bytes] | None:
         """(fingerprint, outcome) of an earlier request with this idempotency key."""
@@ -158,7 +193,7 @@ class Reader:
 
     def session(self, hash_: str) -> tuple[Session, User | Token | None] | None:
         """A session with whom it stands for."""
-        with self._snapshot():
+        with self.snapshot():
             row = self._row(sql.SESSION, (hash_,))
             if row is None:
                 return None
@@ -180,13 +215,13 @@ class Reader:
 
     def audit(self, *, before: int, limit: int) -> list[AuditEntry]:
         """The newest entries with an id below `before`."""
-        return [AuditEntry(*row) for row in self._rows(sql.AUDIT, (before, limit))]
+        return self.insights.audit(AuditFilter(), before=before, limit=limit)[0]
 
     # --- lists
 
     def list_jobs(self, filter_: JobFilter, *, limit: int, cursor: Cursor, offset: int = 0) -> Page:
         """A page in list order: urgent first, then newest. `offset` skips that many and costs as much."""
-        with self._snapshot():
+        with self.snapshot():
             small = self._small_tag(filter_)
             if small is not None:
                 return _page_of(small, limit=limit, cursor=cursor, offset=offset)
@@ -222,42 +257,62 @@ class Reader:
         return Page(found, total, exact, Cursor(last.priority, last.id) if more and last else None)
 
     def _in_order(self, filter_: JobFilter, cursor: Cursor) -> Generator[Job, None, None]:
-        """All jobs of the filter's status and type from the cursor on, lazily, in list order."""
-        strata = self._strata(filter_)
-        for priority in sorted({priority for _, _, priority in strata}):
+        """All jobs that an index finds for the filter from the cursor on, lazily, in list order."""
+        after, end = self._ids_of_time(filter_)
+        for priority, found in sorted(self._ranges(filter_).items()):
             if priority < cursor.priority:
                 continue
-            before = cursor.id if priority == cursor.priority else NEWEST
-            ranges = [self._range(status, type_, priority, before) for status, type_, at in strata if at == priority]
+            before = min(end, cursor.id if priority == cursor.priority else NEWEST)
+            ranges = [self._range(statement, (*key, priority, before, after)) for statement, key in found]
             try:
                 yield from merge(*ranges, key=lambda job: -job.id)
             finally:
                 for each in ranges:
                     each.close()
 
-    def _range(self, status: str, type_: str, priority: int, before: int) -> Generator[Job, None, None]:
+    def _range(self, statement: str, values: rows.Row) -> Generator[Job, None, None]:
         cursor = self._db.cursor()
         try:
-            for row in cursor.execute(sql.STRATUM, (status, type_, priority, before)):
+            for row in cursor.execute(statement, values):
                 yield rows.job(row)
         finally:
             cursor.close()
 
-    def _strata(self, filter_: JobFilter) -> list[tuple[str, str, int]]:
+    def _ranges(self, filter_: JobFilter) -> dict[int, list[tuple[str, rows.Row]]]:
+        """The index ranges that hold all that match, by priority: (statement, the first of its values)."""
+        priorities = (filter_.priority,) if filter_.priority is not None else PRIORITIES
+        if filter_.failure is not None:
+            return {priority: [(sql.OF_FAILURE, (filter_.failure,))] for priority in priorities}
+        if filter_.worker is not None:
+            return {priority: [(sql.OF_WORKER, (filter_.worker,))] for priority in priorities}
+        ranges: dict[int, list[tuple[str, rows.Row]]] = {}
+        for status, type_, priority, _ in self._strata(filter_):
+            ranges.setdefault(priority, []).append((sql.STRATUM, (status, type_)))
+        return ranges
+
+    def _ids_of_time(self, filter_: JobFilter) -> tuple[int, int]:
+        """Every job of the filter's time of creation has an id between these two. Exact to the hour."""
+        after, before = 0, NEWEST
+        if filter_.created_since is not None:
+            row = self._row(sql.FIRST_ID, (filter_.created_since // HOUR_MS,))
+            after = row[0] - 1 if row and row[0] is not None else NEWEST
+        if filter_.created_until is not None:
+            row = self._row(sql.LAST_ID, (filter_.created_until // HOUR_MS,))
+            before = row[0] + 1 if row and row[0] is not None else 0
+        return after, before
+
+    def _strata(self, filter_: JobFilter) -> list[tuple[str, str, int, int]]:
+        """The kept counters that the filter is about: (status, type, priority, n)."""
         return [
-            (status, type_, priority)
-            for status, type_, priority, _ in self._rows(sql.JOB_COUNTS)
+            (status, type_, priority, n)
+            for status, type_, priority, n in self._rows(sql.JOB_COUNTS)
             if (filter_.status is None or status == filter_.status)
             and (filter_.type is None or type_ == filter_.type)
+            and (filter_.priority is None or priority == filter_.priority)
         ]
 
     def _counted(self, filter_: JobFilter) -> int:
-        return sum(
-            n
-            for status, type_, _, n in self._rows(sql.JOB_COUNTS)
-            if (filter_.status is None or status == filter_.status)
-            and (filter_.type is None or type_ == filter_.type)
-        )
+        return sum(n for _, _, _, n in self._strata(filter_))
 
     def _small_tag(self, filter_: JobFilter) -> list[Job] | None:
         """All matches of a filter by a rare tag or by a worker's running jobs; None where no index helps."""
@@ -279,7 +334,7 @@ class Reader:
 
     def stats(self, *, now: int) -> Stats:
         """The kept counters and a few index look-ups: the same time whatever the number of jobs."""
-        with self._snapshot():
+        with self.snapshot():
             jobs = dict.fromkeys(JobStatus, 0)
             by_type: dict[str, dict[str, int]] = {}
             by_priority: dict[int, dict[str, int]] = {}
@@ -300,6 +355,23 @@ class Reader:
             minute = now // MINUTE_MS
             rate = self._row(sql.RATE_SINCE, (minute - RATE_MINUTES + 1, minute + 1))
         return Stats(jobs, by_type, by_priority, workers, oldest, (rate[0] if rate else 0) / RATE_MINUTES)
+
+    def census(self) -> Census:
+        """What the metrics show. Raises DatabaseError when it cannot be read."""
+        try:
+            with self.snapshot():
+                jobs = list(self._rows(sql.ALL_JOB_COUNTS))
+                oldest: dict[str, int] = {}
+                for status, type_, priority, n in jobs:
+                    row = self._row(sql.OLDEST_PENDING, (type_, priority)) if n and status == "pending" else None
+                    if row is not None:
+                        oldest[type_] = min(row[0], oldest.get(type_, row[0]))
+                workers = dict.fromkeys(WorkerStatus, 0)
+                for status, n in self._rows(sql.WORKER_COUNTS):
+                    workers[WorkerStatus(status)] = n
+        except apsw.Error as error:
+            raise DatabaseError(f"cannot read the database: {error}") from error
+        return Census(jobs, oldest, workers)
 
     # --- what the actors read at a start
 
@@ -322,6 +394,18 @@ class Reader:
     def unchecked_outputs(self) -> list[tuple[int, int, str]]:
         """(job, attempt, key) of completions accepted while the object store gave no answer."""
         return list(self._rows(sql.UNCHECKED_OUTPUTS))
+
+    def drills(self, *, limit: int) -> list[Drill]:
+        """The last drills, newest first."""
+        return [
+            Drill(started, ended, bool(ok), proven, detail)
+            for started, ended, ok, proven, detail in self._rows(sql.DRILLS, (limit,))
+        ]
+
+    def proven_until(self) -> int | None:
+        """Until when (ms) a drill has found everything in the backup."""
+        row = self._row(sql.PROVEN_UNTIL)
+        return row[0] if row else None
 
     def sanity(self) -> None:
         """Raises DatabaseError when the database cannot be read."""

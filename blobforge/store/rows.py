@@ -30,7 +30,8 @@ def job_update(before: Job, after: Job) -> Row:
     return (
         after.status, after.priority, after.source_size, after.attempts, after.losses, after.attempt,
         after.worker_id, after.lease, after.heartbeat_at, after.started_at, after.completed_at,
-        after.not_before, after.last_error, after.output_key, after.result, after.progress, after.updated_at,
+        after.not_before, after.last_error, after.output_key, after.result, after.progress, after.failure,
+        after.progress_at, after.updated_at,
         before.id, before.status, before.attempt,
     )  # fmt: skip
 

@@ -1,4 +1,5 @@
-"""All SQL, named. Nothing else in the program spells a statement; only `store.py` and `reader.py` run them.
+"""All SQL, named. Nothing else in the program spells a statement, and only this package runs them; what checks a
+database stands beside the sentence that it proves, in `invariants.py`.
 
 Updates are guarded by the state that the transition started from: `changes()` says whether it still held.
 """
@@ -10,7 +11,7 @@ from typing import Final
 JOB_COLUMNS: Final = (
     "id, type, status, priority, source_hash, created_at, updated_at, max_attempts, source_path, source_size,"
     " tags, metadata, attempts, losses, attempt, worker_id, lease, heartbeat_at, started_at, completed_at,"
-    " not_before, last_error, output_key, result, progress"
+    " not_before, last_error, output_key, result, progress, failure, progress_at"
 )
 ATTEMPT_COLUMNS: Final = (
     "job_id, attempt, worker_id, lease, started_at, ended_at, outcome, kind, error, traceback, log_tail"
@@ -41,10 +42,12 @@ INSERT_JOB_TAG: Final = "INSERT OR IGNORE INTO job_tags (tag, job_id) VALUES (?,
 UPDATE_JOB: Final = """
     UPDATE jobs SET status = ?, priority = ?, source_size = ?, attempts = ?, losses = ?, attempt = ?,
                     worker_id = ?, lease = ?, heartbeat_at = ?, started_at = ?, completed_at = ?, not_before = ?,
-                    last_error = ?, output_key = ?, result = ?, progress = ?, updated_at = ?
+                    last_error = ?, output_key = ?, result = ?, progress = ?, failure = ?, progress_at = ?,
+                    updated_at = ?
      WHERE id = ? AND status = ? AND attempt = ?"""
 BEAT_JOB: Final = """
-    UPDATE jobs SET heartbeat_at = ?, progress = coalesce(?, progress), updated_at = ?
+    UPDATE jobs SET heartbeat_at = ?, progress = coalesce(?, progress), progress_at = coalesce(?, progress_at),
+                    updated_at = ?
      WHERE id = ? AND status = 'running' AND attempt = ?"""
 
 # --- attempts
@@ -53,7 +56,8 @@ ATTEMPTS: Final = f"SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE job_id = ? ORDE
 INSERT_ATTEMPT: Final = "INSERT INTO attempts (job_id, attempt, worker_id, lease, started_at) VALUES (?, ?, ?, ?, ?)"
 END_ATTEMPT: Final = """
     UPDATE attempts SET ended_at = ?, outcome = ?, kind = ?, error = ?, traceback = ?, log_tail = ?
-     WHERE job_id = ? AND attempt = ?"""
+     WHERE job_id = ? AND attempt = ?
+    RETURNING worker_id, started_at"""
 
 # --- files
 FILE: Final = "SELECT size, sha256, checked_at FROM files WHERE key = ?"
@@ -121,8 +125,10 @@ DELETE_SESSIONS_OF_USER: Final = "DELETE FROM sessions WHERE user_id = ?"
 PURGE_SESSIONS: Final = "DELETE FROM sessions WHERE seen_at < ? OR expires_at <= ?"
 INSERT_AUDIT: Final = """
     INSERT INTO audit (at, actor, name, address, action, subject, detail) VALUES (?, ?, ?, ?, ?, ?, ?)"""
-AUDIT: Final = """
-    SELECT id, at, actor, name, address, action, subject, detail FROM audit WHERE id < ? ORDER BY id DESC LIMIT ?"""
+_AUDIT: Final = "SELECT id, at, actor, name, address, action, subject, detail FROM audit"
+AUDIT_BELOW: Final = f"{_AUDIT} WHERE id < ? ORDER BY id DESC"
+AUDIT_OF: Final = f"{_AUDIT} WHERE subject = ? AND id < ? ORDER BY id DESC"
+AUDIT_OF_SUBJECT: Final = f"{_AUDIT} WHERE subject = ? ORDER BY id DESC LIMIT ?"
 TOKEN: Final = f"SELECT {TOKEN_COLUMNS} FROM tokens WHERE id = ?"
 
 # --- counters
@@ -134,21 +140,106 @@ ADD_WORKER_COUNT: Final = """
     INSERT INTO worker_counts (status, n) VALUES (?, ?)
     ON CONFLICT (status) DO UPDATE SET n = n + excluded.n"""
 TAKE_WORKER_COUNT: Final = "UPDATE worker_counts SET n = n - ? WHERE status = ?"
-ADD_RATE: Final = """
-    INSERT INTO attempt_rates (minute, type, outcome, n) VALUES (?, ?, ?, ?)
-    ON CONFLICT (minute, type, outcome) DO UPDATE SET n = n + excluded.n"""
-PURGE_RATES: Final = "DELETE FROM attempt_rates WHERE minute < ?"
+ADD_HAPPENING: Final = """
+    INSERT INTO happenings (step, slot, type, what, n) VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT (step, slot, type, what) DO UPDATE SET n = n + excluded.n"""
+PURGE_HAPPENINGS: Final = "DELETE FROM happenings WHERE step = ? AND slot < ?"
+SAVE_DEPTH: Final = "INSERT OR REPLACE INTO depths (step, slot, type, status, n) VALUES (?, ?, ?, ?, ?)"
+CLEAR_DEPTHS: Final = "DELETE FROM depths WHERE step = ? AND slot = ?"
+PURGE_DEPTHS: Final = "DELETE FROM depths WHERE step = ? AND slot < ?"
+ADD_DURATION: Final = """
+    INSERT INTO durations (week, type, bucket, n) VALUES (?, ?, ?, ?)
+    ON CONFLICT (week, type, bucket) DO UPDATE SET n = n + excluded.n"""
+PURGE_DURATIONS: Final = "DELETE FROM durations WHERE week < ?"
+ADD_WORKER_RATE: Final = """
+    INSERT INTO worker_rates (hour, worker_id, outcome, n) VALUES (?, ?, ?, ?)
+    ON CONFLICT (hour, worker_id, outcome) DO UPDATE SET n = n + excluded.n"""
+PURGE_WORKER_RATES: Final = "DELETE FROM worker_rates WHERE hour < ?"
 JOB_COUNTS: Final = "SELECT status, type, priority, n FROM job_counts WHERE n > 0"
+ALL_JOB_COUNTS: Final = "SELECT status, type, priority, n FROM job_counts"
 WORKER_COUNTS: Final = "SELECT status, n FROM worker_counts"
 RATE_SINCE: Final = (
-    "SELECT coalesce(sum(n), 0) FROM attempt_rates WHERE minute >= ? AND minute < ? AND outcome = 'completed'"
+    "SELECT coalesce(sum(n), 0) FROM happenings WHERE step = 60 AND slot >= ? AND slot < ? AND what = 'completed'"
 )
 OLDEST_PENDING: Final = """
     SELECT created_at FROM jobs WHERE status = 'pending' AND type = ? AND priority = ? ORDER BY id LIMIT 1"""
 
-# --- lists: one range of the index for each (status, type, priority), newest first
+# --- what the dashboard shows
+HAPPENINGS: Final = "SELECT slot, type, what, n FROM happenings WHERE step = ? AND slot > ?"
+DEPTHS: Final = "SELECT slot, type, status, n FROM depths WHERE step = ? AND slot > ?"
+DURATIONS: Final = "SELECT type, bucket, sum(n) FROM durations WHERE week >= ? GROUP BY type, bucket"
+WORKER_RATES: Final = "SELECT worker_id, outcome, sum(n) FROM worker_rates WHERE hour > ? GROUP BY worker_id, outcome"
+WORKER_RATE: Final = "SELECT outcome, n FROM worker_rates WHERE hour = ? AND worker_id = ?"
+RUNNING_JOBS: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE status = 'running' LIMIT ?"
+LOST_WORKERS: Final = f"""
+    SELECT {WORKER_COLUMNS} FROM workers WHERE status = 'offline' AND registered AND enabled
+     ORDER BY last_heartbeat DESC LIMIT ?"""
+FLEET: Final = """
+    SELECT status, enabled, drain, registered, count(*) FROM workers
+     WHERE type = ?1 OR id IN (SELECT worker_id FROM worker_types WHERE type = ?1) GROUP BY 1, 2, 3, 4"""
+TYPES_WITH_WORKERS: Final = """
+    SELECT type FROM workers WHERE status = 'online' AND enabled
+    UNION
+    SELECT t.type FROM worker_types AS t JOIN workers AS w ON w.id = t.worker_id
+     WHERE w.status = 'online' AND w.enabled"""
+AHEAD: Final = """
+    SELECT count(*)
+      FROM (SELECT 1 FROM jobs WHERE status = 'pending' AND type = ? AND priority = ? AND id < ? LIMIT ?)"""
+
+# --- causes of failures
+FAILURE_BY_FINGERPRINT: Final = "SELECT id FROM failures WHERE fingerprint = ?"
+SEE_FAILURE: Final = "UPDATE failures SET last_seen = ?, example = ?, n = n + 1 WHERE id = ?"
+INSERT_FAILURE: Final = """
+    INSERT INTO failures (fingerprint, kind, place, example, first_seen, last_seen, n) VALUES (?, ?, ?, ?, ?, ?, 1)"""
+COUNT_FAILURES: Final = "SELECT count(*) FROM failures"
+ADD_FAILURE_COUNT: Final = """
+    INSERT INTO failure_counts (failure, status, n) VALUES (?, ?, ?)
+    ON CONFLICT (failure, status) DO UPDATE SET n = n + excluded.n"""
+TAKE_FAILURE_COUNT: Final = "UPDATE failure_counts SET n = n - ? WHERE failure = ? AND status = ?"
+FAILURES: Final = """
+    SELECT f.id, f.fingerprint, f.kind, f.place, f.example, f.first_seen, f.last_seen, f.n,
+           coalesce(sum(c.n) FILTER (WHERE c.status = 'failed'), 0),
+           coalesce(sum(c.n) FILTER (WHERE c.status = 'dead'), 0)
+      FROM failures AS f LEFT JOIN failure_counts AS c ON c.failure = f.id GROUP BY f.id"""
+# A cause that no job shows any more, not even one that waits or runs again; the least recent ones.
+FORGET_FAILURES: Final = """
+    DELETE FROM failures WHERE id IN (
+        SELECT f.id FROM failures AS f
+         WHERE f.fingerprint <> 'other' AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.failure = f.id)
+         ORDER BY f.last_seen LIMIT ?)"""
+PURGE_FAILURES: Final = """
+    DELETE FROM failures WHERE last_seen < ? AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.failure = failures.id)"""
+FORGET_FAILURE_COUNTS: Final = "DELETE FROM failure_counts WHERE n = 0 OR failure NOT IN (SELECT id FROM failures)"
+
+# --- what can be undone
+SAVE_UNDO: Final = "INSERT OR IGNORE INTO undos (token, job_id, was, became, at) VALUES (?, ?, ?, ?, ?)"
+UNDOS: Final = """
+    SELECT job_id, was, became, at FROM undos WHERE token = ? AND at >= ? ORDER BY job_id LIMIT ?"""
+DELETE_UNDO: Final = "DELETE FROM undos WHERE token = ? AND job_id = ?"
+PURGE_UNDOS: Final = "DELETE FROM undos WHERE at < ?"
+
+# --- workers' types, and hours of ids
+WORKER_TYPES: Final = "SELECT type FROM worker_types WHERE worker_id = ?"
+ADD_WORKER_TYPE: Final = "INSERT OR IGNORE INTO worker_types (worker_id, type) VALUES (?, ?)"
+DELETE_WORKER_TYPES: Final = "DELETE FROM worker_types WHERE worker_id = ?"
+NOTE_HOUR: Final = """
+    INSERT INTO job_hours (hour, first_id, last_id) VALUES (?, ?, ?)
+    ON CONFLICT (hour) DO UPDATE SET first_id = min(first_id, excluded.first_id),
+                                     last_id = max(last_id, excluded.last_id)"""
+FIRST_ID: Final = "SELECT min(first_id) FROM job_hours WHERE hour >= ?"
+LAST_ID: Final = "SELECT max(last_id) FROM job_hours WHERE hour <= ?"
+
+# --- lists: one range of an index for each (status, type, priority), newest first. The planner is told which index:
+# with a bound on both sides of the id it might take the table itself, and look at every job in between.
 STRATUM: Final = f"""
-    SELECT {JOB_COLUMNS} FROM jobs WHERE status = ? AND type = ? AND priority = ? AND id < ? ORDER BY id DESC"""
+    SELECT {JOB_COLUMNS} FROM jobs INDEXED BY jobs_listed
+     WHERE status = ? AND type = ? AND priority = ? AND id < ? AND id > ? ORDER BY id DESC"""
+OF_FAILURE: Final = f"""
+    SELECT {JOB_COLUMNS} FROM jobs INDEXED BY jobs_by_failure
+     WHERE failure = ? AND priority = ? AND id < ? AND id > ? ORDER BY id DESC"""
+OF_WORKER: Final = f"""
+    SELECT {JOB_COLUMNS} FROM jobs INDEXED BY jobs_by_worker
+     WHERE worker_id = ? AND priority = ? AND id < ? AND id > ? ORDER BY id DESC"""
 IDS_OF_TAG: Final = "SELECT job_id FROM job_tags WHERE tag = ? LIMIT ?"
 
 # --- what a start reads
@@ -160,3 +251,83 @@ LIVE_WORKERS: Final = "SELECT id, last_heartbeat FROM workers WHERE status <> 'o
 TYPES: Final = "SELECT DISTINCT type FROM job_counts"
 PULSE: Final = "INSERT INTO pulse (id, at) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET at = excluded.at"
 SANITY: Final = "SELECT 1"
+
+# --- housekeeping
+DELETE_JOB: Final = "DELETE FROM jobs WHERE id = ? AND status = ? AND attempt = ?"  # its tags and attempts go along
+ENDED_BEFORE: Final = f"""
+    SELECT {JOB_COLUMNS} FROM jobs WHERE status = ? AND completed_at < ? ORDER BY completed_at LIMIT ?"""
+ATTEMPT_NUMBERS: Final = "SELECT attempt FROM attempts WHERE job_id = ? ORDER BY attempt"
+HAS_SOURCE: Final = "SELECT 1 FROM jobs WHERE source_hash = ? LIMIT 1"
+PRUNE_AUDIT: Final = "DELETE FROM audit WHERE id IN (SELECT id FROM audit ORDER BY id LIMIT ?) AND at < ?"
+DOOM: Final = "SELECT state, tries, epoch FROM doomed_objects WHERE key = ?"
+ADD_DOOM: Final = """
+    INSERT INTO doomed_objects (key, state, due_at) VALUES (?, 'waiting', ?)
+    ON CONFLICT (key) DO UPDATE SET state = 'waiting', due_at = excluded.due_at, tries = 0 WHERE state = 'gone'"""
+DUE_DOOMS: Final = "SELECT key FROM doomed_objects WHERE state = ? AND due_at <= ? ORDER BY due_at LIMIT ?"
+NEXT_DOOM: Final = "SELECT min(due_at) FROM doomed_objects WHERE state = ?"
+PUT_DOOM: Final = "UPDATE doomed_objects SET state = ?, due_at = ?, tries = ?, epoch = ? WHERE key = ?"
+DROP_DOOM: Final = "DELETE FROM doomed_objects WHERE key = ?"
+FORGET_GONE: Final = "DELETE FROM doomed_objects WHERE state = 'gone' AND due_at <= ?"
+FORGET_EPOCHS: Final = "UPDATE doomed_objects SET epoch = 0 WHERE epoch > 0"
+PAGES: Final = "SELECT (SELECT page_count FROM pragma_page_count), (SELECT freelist_count FROM pragma_freelist_count)"
+FREE_PAGES: Final = "PRAGMA incremental_vacuum({most:d})"
+AUTO_VACUUM: Final = "PRAGMA auto_vacuum=INCREMENTAL"
+NO_JOURNAL: Final = "PRAGMA journal_mode=OFF"
+VACUUM: Final = "VACUUM"
+CHECKPOINT: Final = "PRAGMA wal_checkpoint(TRUNCATE)"
+TABLES: Final = """
+    SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name"""
+SCHEMA_SIZE: Final = "SELECT count(*) FROM sqlite_schema"
+COUNT_ROWS: Final = 'SELECT count(*) FROM "{table}"'
+JOB_SPAN: Final = "SELECT min(created_at), max(created_at), max(updated_at) FROM jobs"
+AUDIT_SPAN: Final = """
+    SELECT (SELECT at FROM audit ORDER BY id LIMIT 1), (SELECT at FROM audit ORDER BY id DESC LIMIT 1)"""
+
+# --- what a restore leaves behind, and drills
+RECOVERY: Final = "SELECT restored_at, attempt_floor FROM recovery WHERE id = 1"
+MARK_RESTORED: Final = "UPDATE recovery SET restored_at = ? WHERE id = 1"
+END_RECOVERY: Final = "UPDATE recovery SET restored_at = NULL, attempt_floor = ? WHERE id = 1"
+ALL_RUNNING: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE status = 'running' ORDER BY id"
+VOID_LATE_LEASES: Final = """
+    UPDATE jobs SET lease = NULL, updated_at = ? WHERE status IN ('pending', 'dead') AND lease IS NOT NULL"""
+# The newest moment that the database knows of, and the highest attempt number.
+NEWEST_RECORD: Final = """
+    SELECT max(coalesce((SELECT max(updated_at) FROM jobs), 0), coalesce((SELECT max(at) FROM audit), 0),
+               coalesce((SELECT max(updated_at) FROM workers), 0), coalesce((SELECT max(at) FROM pulse), 0))"""
+HIGHEST_ATTEMPT: Final = "SELECT coalesce(max(attempt), 0) FROM jobs"
+SKIP_IDS: Final = "UPDATE sqlite_sequence SET seq = seq + ?"
+SEED_IDS: Final = """
+    INSERT INTO sqlite_sequence (name, seq) SELECT ?, 0
+     WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = ?)"""
+INSERT_DRILL: Final = """
+    INSERT INTO backup_drills (started_at, ended_at, ok, proven_until, detail) VALUES (?, ?, ?, ?, ?)"""
+TRIM_DRILLS: Final = "DELETE FROM backup_drills WHERE id <= (SELECT max(id) FROM backup_drills) - ?"
+DRILLS: Final = """
+    SELECT started_at, ended_at, ok, proven_until, detail FROM backup_drills ORDER BY id DESC LIMIT ?"""
+PROVEN_UNTIL: Final = "SELECT max(proven_until) FROM backup_drills"
+
+# --- a restored copy, attached as `copy`, beside the live database: what should be in it and is not
+ATTACH_COPY: Final = "ATTACH DATABASE ? AS copy"
+HIGHEST_JOB: Final = "SELECT coalesce(max(id), 0) FROM main.jobs"
+NEXT_JOB: Final = "SELECT min(id) FROM main.jobs WHERE id > ?"
+MISSING_JOBS: Final = """
+    SELECT l.id FROM main.jobs AS l LEFT JOIN copy.jobs AS c ON c.id = l.id
+     WHERE l.id > ? AND l.id <= ? AND l.updated_at <= ?
+       AND (c.id IS NULL OR (c.status, c.attempt, c.attempts, c.losses, c.priority, c.updated_at)
+                         <> (l.status, l.attempt, l.attempts, l.losses, l.priority, l.updated_at)
+            OR c.lease IS NOT l.lease OR c.worker_id IS NOT l.worker_id OR c.output_key IS NOT l.output_key
+            OR c.result IS NOT l.result)"""
+MISSING_ATTEMPTS: Final = """
+    SELECT l.job_id FROM main.attempts AS l LEFT JOIN copy.attempts AS c ON c.job_id = l.job_id AND c.attempt = l.attempt
+     WHERE l.job_id > ? AND l.job_id <= ? AND l.started_at <= ? AND (l.ended_at IS NULL OR l.ended_at <= ?)
+       AND (c.job_id IS NULL OR c.lease <> l.lease OR (c.outcome IS NOT l.outcome AND l.ended_at IS NOT NULL))"""
+MISSING_RECORDS: Final = (
+    ("audit records", """SELECT l.id FROM main.audit AS l LEFT JOIN copy.audit AS c ON c.id = l.id
+        WHERE l.at <= ? AND (c.id IS NULL OR c.action <> l.action OR c.at <> l.at)"""),
+    ("API tokens", """SELECT l.name FROM main.tokens AS l LEFT JOIN copy.tokens AS c ON c.hash = l.hash
+        WHERE l.created_at <= ? AND c.hash IS NULL"""),
+    ("workers", """SELECT l.id FROM main.workers AS l LEFT JOIN copy.workers AS c ON c.id = l.id
+        WHERE l.created_at <= ? AND c.id IS NULL"""),
+    ("users", """SELECT l.id FROM main.users AS l LEFT JOIN copy.users AS c ON c.id = l.id
+        WHERE l.created_at <= ? AND c.id IS NULL"""),
+)  # fmt: skip

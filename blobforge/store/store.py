@@ -1,30 +1,29 @@
-"""The write side of the database. State owned here: the write connection and the counter changes of the
-transaction that is open. Used by one thread at a time: the writer's.
-
-Counters are gathered while effects run and written once, just before COMMIT; an effect that is rolled back to
-its savepoint takes its share with it.
+"""The write side of the database. State owned here: the write connection, and the transaction that is open with
+its counters (`counters.py`). Used by one thread at a time: the writer's.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from heapq import merge
 from itertools import islice
-from typing import Any
 
 import apsw
 import msgspec
 from msgspec.structs import replace
 
 from blobforge.access import Scope, Token
-from blobforge.job import Attempt, Job, Outcome
+from blobforge.job import Attempt, Job, JobStatus, Outcome
 from blobforge.people import AuditEntry, Session, User
 from blobforge.store import rows, sql
+from blobforge.store.counters import Counters
+from blobforge.store.doomed import Doomed
+from blobforge.store.recovery import Recovery
+from blobforge.store.rollups import Rollups
 from blobforge.worker import Worker
 
-MINUTE_MS = 60_000
 # Nobody's request is to blame for these.
 OUTAGES = (
     apsw.FullError, apsw.IOError, apsw.BusyError, apsw.ReadOnlyError, apsw.NoMemError, apsw.CantOpenError,
@@ -52,17 +51,20 @@ class Store:
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._db = connection
-        # (kind, key, +1 or -1), in the order in which they happened: an effect that is undone takes its tail along.
-        self._changes: list[tuple[str, tuple[Any, ...], int]] = []
+        self._counters = Counters(connection)
+        self.rollups = Rollups(connection)
+        self.recovery = Recovery(connection)
+        self.doomed = Doomed(connection)
         self._types: set[str] | None = None  # read when needed, forgotten when anything is undone
         self._before = 0
+        self.commit_seconds = 0.0  # of the last COMMIT alone
 
     # --- transactions
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All or nothing. Raises StoreUnavailable when SQLite cannot begin or commit."""
-        self._changes.clear()
+        self._counters.undo_to(0)
         self._before = self._db.total_changes()
         try:
             self._db.execute("BEGIN IMMEDIATE")
@@ -70,10 +72,12 @@ class Store:
             raise StoreUnavailable(str(error)) from error
         try:
             yield
-            self._write_counts()
+            self._counters.write()
+            began = time.perf_counter()
             self._db.execute("COMMIT")
+            self.commit_seconds = time.perf_counter() - began
         except BaseException as error:
-            self._types = None
+            self._forget()
             if self._db.in_transaction:  # SQLite has rolled back by itself after some errors
                 self._db.execute("ROLLBACK")
             if isinstance(error, OUTAGES):
@@ -86,7 +90,7 @@ class Store:
 
         Raises StoreUnavailable for what no effect is to blame for: then the whole transaction is lost.
         """
-        changes = len(self._changes)
+        mark = self._counters.mark()
         try:
             self._db.execute("SAVEPOINT effect")
             yield
@@ -96,11 +100,17 @@ class Store:
         except BaseException as error:
             if isinstance(error, OUTAGES) or not self._db.in_transaction:
                 raise StoreUnavailable(str(error)) from error
-            del self._changes[changes:]
-            self._types = None
+            self._counters.undo_to(mark)
+            self._forget()
             self._db.execute("ROLLBACK TO effect")
             self._db.execute("RELEASE effect")
             raise
+
+    def _forget(self) -> None:
+        """Something was undone: what is remembered of the database may not be so."""
+        self._types = None
+        self.rollups.undone()
+        self.recovery.undone()
 
     @property
     def wrote(self) -> bool:
@@ -167,7 +177,9 @@ class Store:
         self._known_types().add(job.type)
         for tag in job.tags:
             self._db.execute(sql.INSERT_JOB_TAG, (tag, stored.id))
-        self._changes.append(("job", (job.status, job.type, job.priority), +1))
+        self._counters.job(stored, +1)
+        self._counters.submitted(stored)
+        self.rollups.note_hour(stored)
         return stored
 
     def save_job(self, before: Job, after: Job) -> None:
@@ -175,12 +187,28 @@ class Store:
         self._db.execute(sql.UPDATE_JOB, rows.job_update(before, after))
         if self._db.changes() != 1:
             raise StaleState(f"job {before.id} was no longer {before.status} (attempt {before.attempt})")
-        self._changes.append(("job", (before.status, before.type, before.priority), -1))
-        self._changes.append(("job", (after.status, after.type, after.priority), +1))
+        self._counters.job(before, -1)
+        self._counters.job(after, +1)
+
+    def delete_job(self, job: Job) -> None:
+        """Remove the job with its tags and the records of its attempts. Raises StaleState."""
+        self._db.execute(sql.DELETE_JOB, (job.id, job.status, job.attempt))
+        if self._db.changes() != 1:
+            raise StaleState(f"job {job.id} was no longer {job.status} (attempt {job.attempt})")
+        self._counters.job(job, -1)
+
+    def ended_before(self, status: JobStatus, before: int, *, limit: int) -> list[Job]:
+        """Jobs of a status that ended before that time (ms), the oldest first."""
+        return [rows.job(row) for row in self._rows(sql.ENDED_BEFORE, (status, before, limit))]
+
+    def has_source(self, source_hash: str) -> bool:
+        """Whether there is a job of this source."""
+        return self._row(sql.HAS_SOURCE, (source_hash,)) is not None
 
     def beat_job(self, job: Job, *, progress: str | None, now: int) -> None:
         """Renew the lease of a running attempt and keep its progress, where it sent any."""
-        self._db.execute(sql.BEAT_JOB, (now, progress, now, job.id, job.attempt))
+        news = now if progress is not None and progress != job.progress else None
+        self._db.execute(sql.BEAT_JOB, (now, progress, news, now, job.id, job.attempt))
         if self._db.changes() != 1:
             raise StaleState(f"job {job.id} was no longer running attempt {job.attempt}")
 
@@ -189,6 +217,9 @@ class Store:
     def attempt(self, job_id: int, attempt: int) -> Attempt | None:
         row = self._row(sql.ATTEMPT, (job_id, attempt))
         return rows.attempt(row) if row else None
+
+    def attempt_numbers(self, job_id: int) -> list[int]:
+        return [row[0] for row in self._rows(sql.ATTEMPT_NUMBERS, (job_id,))]
 
     def start_attempt(self, job: Job) -> None:
         self._db.execute(sql.INSERT_ATTEMPT, (job.id, job.attempt, job.worker_id, job.lease, job.started_at))
@@ -205,8 +236,11 @@ class Store:
         log_tail: str | None = None,
     ) -> None:
         """Write how the job's latest attempt ended; a late completion writes over `lost`."""
-        self._db.execute(sql.END_ATTEMPT, (now, outcome, kind, error, traceback, log_tail, job.id, job.attempt))
-        self._changes.append(("rate", (now // MINUTE_MS, job.type, outcome), +1))
+        ended = self._row(sql.END_ATTEMPT, (now, outcome, kind, error, traceback, log_tail, job.id, job.attempt))
+        if ended is None:
+            return
+        worker_id, started_at = ended
+        self._counters.ended(job.type, worker_id, outcome, ran_ms=max(0, now - started_at), now=now)
 
     # --- files
 
@@ -240,8 +274,8 @@ class Store:
         """Insert or change a worker; `before` is what was read, None for a new one."""
         self._db.execute(sql.SAVE_WORKER, rows.worker_values(after))
         if before is not None:
-            self._changes.append(("worker", (before.status,), -1))
-        self._changes.append(("worker", (after.status,), +1))
+            self._counters.worker(before.status, -1)
+        self._counters.worker(after.status, +1)
 
     def beat_worker(self, worker: Worker, *, now: int) -> None:
         """Write a sign of life that changes nothing else."""
@@ -249,7 +283,8 @@ class Store:
 
     def delete_worker(self, worker: Worker) -> None:
         self._db.execute(sql.DELETE_WORKER, (worker.id,))
-        self._changes.append(("worker", (worker.status,), -1))
+        self.rollups.forget_types(worker.id)
+        self._counters.worker(worker.status, -1)
 
     # --- what may be repeated
 
@@ -270,11 +305,10 @@ class Store:
     def remember(self, subject: str, key: str, fingerprint: bytes, outcome: bytes, *, now: int) -> None:
         self._db.execute(sql.SAVE_IDEMPOTENT, (subject, key, fingerprint, outcome, now))
 
-    def purge(self, *, before: int, rates_before: int) -> None:
-        """Forget repeatable requests older than `before` (ms) and rates older than `rates_before` (ms)."""
+    def purge(self, *, before: int) -> None:
+        """Forget repeatable requests older than `before` (ms)."""
         self._db.execute(sql.PURGE_CLAIM_KEYS, (before,))
         self._db.execute(sql.PURGE_IDEMPOTENT, (before,))
-        self._db.execute(sql.PURGE_RATES, (rates_before // MINUTE_MS,))
 
     # --- tokens
 
@@ -374,27 +408,24 @@ class Store:
             (entry.at, entry.actor, entry.name, entry.address, entry.action, entry.subject, entry.detail),
         )
 
+    def prune_audit(self, before: int, *, limit: int) -> bool:
+        """Remove entries older than `before` (ms) among the `limit` oldest; whether all of those were."""
+        self._db.execute(sql.PRUNE_AUDIT, (limit, before))
+        return self._db.changes() == limit
+
+    # --- upkeep
+
+    def pages(self) -> tuple[int, int]:
+        """How many pages the database file has, and how many of them are free."""
+        row = self._row(sql.PAGES, ())
+        assert row is not None
+        return int(row[0]), int(row[1])
+
+    def free_pages(self, most: int) -> None:
+        """Give up to so many free pages back to the file system. Does nothing in a file without auto_vacuum."""
+        for _ in self._db.execute(sql.FREE_PAGES.format(most=most)):
+            pass  # a page a step
+
     def pulse(self, *, now: int) -> None:
         """Write something, to see whether it can be done."""
         self._db.execute(sql.PULSE, (now,))
-
-    # --- counters
-
-    def _write_counts(self) -> None:
-        totals: Counter[tuple[str, tuple[Any, ...]]] = Counter()
-        for kind, key, change in self._changes:
-            totals[kind, key] += change
-        for (kind, key), n in totals.items():
-            if n == 0:
-                continue
-            match kind:
-                case "job" if n > 0:
-                    self._db.execute(sql.ADD_JOB_COUNT, (*key, n))
-                case "job":
-                    self._db.execute(sql.TAKE_JOB_COUNT, (-n, *key))
-                case "worker" if n > 0:
-                    self._db.execute(sql.ADD_WORKER_COUNT, (*key, n))
-                case "worker":
-                    self._db.execute(sql.TAKE_WORKER_COUNT, (-n, *key))
-                case _:
-                    self._db.execute(sql.ADD_RATE, (*key, n))

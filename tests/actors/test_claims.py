@@ -161,6 +161,7 @@ async def test_a_claim_and_a_submission_that_share_a_transaction(tmp_path: Path,
     async with house_with_hop(tmp_path / "data", gate) as parts:
         writer, scheduler = parts.writer.mailbox, parts.scheduler.mailbox
         await ask(writer, Register(ADMIN, "w1", "pdf"))
+        await trio.sleep(1)  # what is done at the start is done
         for number in range(3):
             gate.before = 1.0
             got: list[Any] = []

@@ -71,7 +71,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
         **CONFIGURED,
         s3_endpoint="http://127.0.0.1:1", s3_bucket="bucket", s3_timeout=1, url_lifetime=3600,
         oidc_issuer="http://127.0.0.1:1", oidc_client_id="us", oidc_redirect_url="http://127.0.0.1:1/auth/callback",
-        litestream_age_public_key="age1public", log_level="debug", log_format="json",
+        litestream_age_public_key="age1public", litestream_disabled="true", log_level="debug", log_format="json",
     )  # fmt: skip
     try:
         server.start()

@@ -40,6 +40,13 @@ BODIES: dict[str, str] = {
     "POST /api/workers/register": '{"id":"{me}","type":"pdf"}',
     "POST /api/jobs": f'{{"type":"pdf","source_hash":"{HEX}"}}',
     "POST /api/files/upload-url": f'{{"source_hash":"{HEX}"}}',
+    "POST /api/files/sources": f'{{"sources":[{{"source_hash":"{HEX}","data":""}}]}}',
+    "POST /api/files/multipart": f'{{"source_hash":"{HEX}","size":1}}',
+    "POST /api/files/multipart/part": f'{{"source_hash":"{HEX}","upload_id":"x","number":1}}',
+    "POST /api/files/multipart/complete": (
+        f'{{"source_hash":"{HEX}","upload_id":"x","parts":[{{"number":1,"etag":"x"}}]}}'
+    ),
+    "POST /api/files/multipart/abort": f'{{"source_hash":"{HEX}","upload_id":"x"}}',
     "POST /api/admin/workers": '{"id":"new","type":"pdf"}',
     "POST /api/admin/tokens": '{"name":"new"}',
     "POST /api/tokens": '{"name":"new"}',

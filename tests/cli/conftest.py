@@ -16,13 +16,17 @@ from typing import Any
 
 import pytest
 
+from tests.fixtures.seaweed import Seaweed
+
 COMMAND = [sys.executable, "-m", "blobforge.cli"]
 Done = subprocess.CompletedProcess[str]
 
 
 def clean_environment(**more: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("BLOBFORGE_")}
-    return {**kept, **more}
+    # Nobody's own login is used, and nobody's keyring is asked.
+    private = {"XDG_CONFIG_HOME": "/nonexistent", "PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring"}
+    return {**kept, **private, **more}
 
 
 @dataclass
@@ -61,7 +65,8 @@ class Running:
         self.server.wait()
 
     def environment(self, **more: str) -> dict[str, str]:
-        return clean_environment(BLOBFORGE_SERVER_URL=self.url, **more)
+        cache = str(self.folder.parent / "cache")
+        return clean_environment(**{"BLOBFORGE_SERVER_URL": self.url, "XDG_CACHE_HOME": cache} | more)
 
     def blobforge(self, *arguments: str | Path, **environment: str) -> Done:
         """Run a command to its end."""
@@ -106,6 +111,17 @@ class Running:
             if job["status"] == status:
                 return job
             time.sleep(0.05)
+
+
+def s3_settings(seaweed: Seaweed, prefix: str) -> dict[str, str]:
+    """What makes a server keep its objects in SeaweedFS."""
+    return {
+        "BLOBFORGE_S3_ENDPOINT": seaweed.endpoint,
+        "BLOBFORGE_S3_BUCKET": seaweed.bucket,
+        "BLOBFORGE_S3_ACCESS_KEY": seaweed.access_key,
+        "BLOBFORGE_S3_SECRET_KEY": seaweed.secret_key,
+        "BLOBFORGE_S3_PREFIX": prefix,
+    }
 
 
 SETTINGS = {"BLOBFORGE_RETRY_BACKOFF": "0.05", "BLOBFORGE_HEARTBEAT_INTERVAL": "0.2"}

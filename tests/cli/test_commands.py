@@ -53,6 +53,7 @@ def test_submit_work_download(running: Running, document: Path) -> None:
     assert "letter.txt exists" in again.stderr
     running.ok("jobs", "download", str(job_id), "--source", "-o", "copy.pdf")
     assert (running.folder / "copy.pdf").read_text() == "dear reader"
+    assert running.ok("jobs", "download", str(job_id), "-o", "-") == "DEAR READER"
 
     job = running.json("jobs", "show", str(job_id))
     assert job["status"] == "completed"

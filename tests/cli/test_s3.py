@@ -20,6 +20,7 @@ def on_s3(request: pytest.FixtureRequest, seaweed: Seaweed, tmp_path: Path) -> I
         "BLOBFORGE_S3_ACCESS_KEY": seaweed.access_key,
         "BLOBFORGE_S3_SECRET_KEY": seaweed.secret_key,
         "BLOBFORGE_S3_PREFIX": tmp_path.name,
+        "BLOBFORGE_LITESTREAM_DISABLED": "true",
         "BLOBFORGE_URL_LIFETIME": request.param,
     }
     with running_server(tmp_path / "here", settings) as running:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -12,16 +11,17 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = ("httpx", "trio", "rich", "msgspec", "boto3", "quart", "hypercorn", "apsw", "tenacity")
+from tests.cli.conftest import clean_environment
+
+HEAVY = ("httpx", "trio", "rich", "msgspec", "boto3", "quart", "hypercorn", "apsw", "tenacity", "humanize", "keyring")
 
 
 def blobforge(*arguments: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the command in a folder and an environment without anything of ours."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("BLOBFORGE_")}
     return subprocess.run(
         [sys.executable, "-m", "blobforge.cli", *map(str, arguments)],
         cwd=cwd,
-        env={**kept, **environment},
+        env=clean_environment(**environment),
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
@@ -95,13 +95,20 @@ def test_every_command_has_help(tmp_path: Path) -> None:
         (["jobs", "show"], "ID"),
         (["jobs", "show", "x"], "x"),
         (["jobs", "list", "--status", "lost"], "lost"),
-        (["jobs", "retry"], "ID"),
+        (["jobs", "retry"], "Give ids"),
         (["tokens", "create", "me", "--scope", "all"], "--scope"),
         (["work"], "--type"),
         (["work", "--type", "pdf"], "--exec"),
         (["work", "--type", "pdf", "--exec", "no-such-program"], "'no-such-program' is not found"),
         (["work", "--type", "pdf", "--exec", "true", "--poll-wait", "61"], "--poll-wait"),
         (["work", "--type", "pdf", "--exec", "true", "--output-suffix", "../x"], "--output-suffix"),
+        (["work", "--type", "pdf", "--exec", "true", "--timeout", "soon"], "'soon' is no duration"),
+        (["work", "--type", "pdf", "--exec", "true", "--timeout", "0"], "--timeout"),
+        (["work", "--type", "pdf", "--exec", "true", "--stall-timeout", "0s"], "stall"),
+        (["work", "--type", "pdf", "--exec", "true", "--run-window", "22-6"], "'22-6' is no run window"),
+        (["work", "--type", "pdf", "--exec", "true", "--progress-regex", "page"], "named groups"),
+        (["work", "--type", "pdf", "--exec", "true", "--min-free", "much"], "'much' is no size"),
+        (["work", "--type", "pdf", "--exec", "true", "--max-jobs", "0"], "--max-jobs"),
         (["nonsense"], "nonsense"),
         (["stats", "--server", "localhost:8080"], "It looks like http://localhost:8080"),
         (["serve", "--port", "70000"], "--port"),

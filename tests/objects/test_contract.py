@@ -12,6 +12,8 @@ import pytest
 
 from blobforge.objects import ObjectStore
 from blobforge.objects.keys import output_key, source_key
+from blobforge.objects.local import LocalStore
+from blobforge.objects.s3 import S3Store
 from tests.objects.places import APP_LIMIT, Place
 
 HOUR = 3600
@@ -64,6 +66,14 @@ async def test_absent_is_none_and_404_and_no_error(place: Place) -> None:
     assert (await place.http.get(place.store.sign_download(OUTPUT, expires_in=HOUR))).status_code == 404
 
 
+@pytest.mark.parametrize(("size", "most"), [(0, 10), (3, 10), (10, 10), (5000, 10), (200_000, 65_536)])
+async def test_the_beginning_of_an_object(place: Place, size: int, most: int) -> None:
+    data = os.urandom(size)
+    await upload(place, OUTPUT, data)
+    assert await place.store.beginning(OUTPUT, most) == data[:most]
+    assert await place.store.beginning(output_key(7, 2), most) is None
+
+
 async def test_delete_removes_that_object_only(place: Place) -> None:
     neighbour = output_key(7, 2)
     await upload(place, OUTPUT, b"one")
@@ -71,6 +81,67 @@ async def test_delete_removes_that_object_only(place: Place) -> None:
     await place.store.delete(OUTPUT)
     assert await place.store.head(OUTPUT) is None
     assert await place.store.digest(neighbour) == sha256(b"two")
+
+
+async def listed(place: Place, prefix: str, *, after: str = "", limit: int = 1000) -> list[str]:
+    return [each.key for each in await place.store.list_page(prefix, after=after, limit=limit)]
+
+
+async def test_objects_are_listed_in_the_order_of_their_keys_page_by_page(place: Place) -> None:
+    outputs = [output_key(job, attempt) for job, attempt in ((1, 1), (1, 2), (10, 1), (2, 1), (2, 10), (99, 1))]
+    sources = sorted(source_key(sha256(bytes([number]))) for number in range(5))
+    for key in outputs:
+        await upload(place, key, b"x" * 7)
+    for number in range(5):
+        await upload(place, source_key(sha256(bytes([number]))), bytes([number]))
+    assert await listed(place, "outputs/") == sorted(outputs)
+    assert await listed(place, "sources/") == sources
+    for keys in (sorted(outputs), sources):
+        paged: list[str] = []
+        while page := await listed(place, keys[0].partition("/")[0] + "/", after=paged[-1] if paged else "", limit=2):
+            assert len(page) <= 2
+            paged += page
+        assert paged == keys
+    # `after` need not be there, nor any more
+    await place.store.delete(outputs[0])
+    assert (await listed(place, "outputs/", after=outputs[0], limit=1)) == [sorted(outputs)[1]]
+    assert await listed(place, "outputs/", after="outputs/") == sorted(outputs)[1:]
+    assert await listed(place, "outputs/", after="outputs/:") == []
+
+
+async def test_a_list_says_how_large_and_how_old(place: Place) -> None:
+    await upload(place, OUTPUT, b"x" * 12345)
+    (found,) = await place.store.list_page("outputs/")
+    assert (found.key, found.size) == (OUTPUT, 12345)
+    assert abs(found.modified - time.time()) < 300
+
+
+async def test_an_empty_store_lists_nothing(place: Place) -> None:
+    assert await listed(place, "sources/") == await listed(place, "outputs/") == []
+
+
+@pytest.mark.parametrize("prefix", ["", "/", "sources", "litestream/", "sources/../", "outputs/1/"])
+async def test_no_other_prefix_is_listed(place: Place, prefix: str) -> None:
+    with pytest.raises(ValueError, match="prefix"):
+        await place.store.list_page(prefix)
+
+
+async def test_unfinished_uploads_are_counted_and_cleared_once_they_are_old(place: Place) -> None:
+    await begin_upload(place)
+    now = time.time()
+    assert await place.store.clear_unfinished(before=now - HOUR, dry_run=False) == 0
+    assert await place.store.clear_unfinished(before=now + HOUR, dry_run=True) == 1
+    assert await place.store.clear_unfinished(before=now + HOUR, dry_run=False) == 1
+    assert await place.store.clear_unfinished(before=now + HOUR, dry_run=True) == 0
+
+
+async def begin_upload(place: Place) -> None:
+    """Something that an upload which broke off leaves behind."""
+    match place.store:
+        case LocalStore(root=root):
+            (root / "incoming" / "broken off").write_bytes(b"half of it")
+        case S3Store(multipart=multipart):
+            await multipart.begin(SOURCE, 100 << 20)
 
 
 async def test_check_passes(place: Place) -> None:

@@ -36,7 +36,7 @@ def guard() -> Guard:
 
 
 async def ask(guard: Guard, store: Store) -> str:
-    return await guard.call(store.hop, lambda: "answer", timeout=1.0)
+    return await guard.call(store.hop, lambda: "answer", timeout=1.0, op="ask")
 
 
 async def fails(guard: Guard, store: Store) -> float:
@@ -106,12 +106,12 @@ async def test_a_refusal_is_an_answer(guard: Guard, autojump_clock) -> None:
 
     for _ in range(3):
         with pytest.raises(ObjectStoreError, match="403"):
-            await guard.call(store.hop, refuse, timeout=1.0)
+            await guard.call(store.hop, refuse, timeout=1.0, op="ask")
     assert await ask(guard, store) == "answer"
     await fails(guard, Store(1e9))
     await trio.sleep(PAUSE)
     with pytest.raises(ObjectStoreError, match="403"):
-        await guard.call(store.hop, refuse, timeout=1.0)  # as a probe
+        await guard.call(store.hop, refuse, timeout=1.0, op="ask")  # as a probe
     with trio.move_on_after(0.1):  # nothing is a probe any more: two may ask at once
         async with trio.open_nursery() as nursery:
             nursery.start_soon(ask, guard, Store(0.5))
@@ -122,14 +122,14 @@ async def test_a_refusal_is_an_answer(guard: Guard, autojump_clock) -> None:
 async def test_a_slow_transfer_opens_nothing_but_heeds_what_is_open(guard: Guard, autojump_clock) -> None:
     slow = Store(1e9)
     with pytest.raises(NotAnsweringError):
-        await guard.transfer(slow.hop, lambda: None, timeout=600.0)
+        await guard.transfer(slow.hop, lambda: None, timeout=600.0, op="ask")
     assert await ask(guard, Store()) == "answer"
     await fails(guard, Store(1e9))
     before = trio.current_time()
     with pytest.raises(NotAnsweringError, match="not answering since"):
-        await guard.transfer(slow.hop, lambda: None, timeout=600.0)
+        await guard.transfer(slow.hop, lambda: None, timeout=600.0, op="ask")
     assert trio.current_time() == before
 
 
 async def test_in_place_runs_here(guard: Guard) -> None:
-    assert await guard.call(in_place, lambda: 7, timeout=1.0) == 7
+    assert await guard.call(in_place, lambda: 7, timeout=1.0, op="ask") == 7

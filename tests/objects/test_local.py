@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
 import resource
 import stat
 from collections.abc import AsyncIterator
@@ -21,7 +22,7 @@ from blobforge.objects.keys import output_key, source_key
 from blobforge.objects.local import LocalStore
 from tests.objects.places import local_store
 
-BIG = os.urandom(2 * BATCH + 12345)
+BIG = random.Random(1).randbytes(2 * BATCH + 12345)  # the same in each process: it names test cases
 SOURCE = source_key(hashlib.sha256(BIG).hexdigest())
 OUTPUT = output_key(3, 1)
 ANY_SIZE = 1 << 40

@@ -44,8 +44,8 @@ SAY = "import os, sys; p = sys.argv[1]; open(p + '.new', 'w').write({what}); os.
 async def test_returns_the_exit_status_and_both_streams(tmp_path: Path) -> None:
     finished = await run("import sys; print('out'); print('err', file=sys.stderr); sys.exit(3)", tmp_path)
     assert finished.returncode == 3
-    assert finished.stdout.text() == "out\n"
-    assert finished.stderr.text() == "err\n"
+    assert finished.tails.stdout.text() == "out\n"
+    assert finished.tails.stderr.text() == "err\n"
 
 
 async def test_a_signal_is_a_negative_return_code(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ async def test_a_signal_is_a_negative_return_code(tmp_path: Path) -> None:
 
 async def test_stdin_is_empty(tmp_path: Path) -> None:
     finished = await run("import sys; print(repr(sys.stdin.read()))", tmp_path)
-    assert finished.stdout.text() == "''\n"
+    assert finished.tails.stdout.text() == "''\n"
 
 
 async def test_200_megabytes_of_output_neither_block_nor_stay_in_memory(tmp_path: Path) -> None:
@@ -69,11 +69,11 @@ sys.stdout.buffer.write(b"the end")
 """
     finished = await run(script, tmp_path)
     assert finished.returncode == 0
-    assert finished.stdout.total == (100 << 20) + len("the end")
-    assert finished.stderr.total == 100 << 20
-    assert finished.stdout.text().endswith("xthe end")
-    assert len(finished.stdout.text()) == 16 * 1024
-    assert finished.stdout.cut
+    assert finished.tails.stdout.total == (100 << 20) + len("the end")
+    assert finished.tails.stderr.total == 100 << 20
+    assert finished.tails.stdout.text().endswith("xthe end")
+    assert len(finished.tails.stdout.text()) == 16 * 1024
+    assert finished.tails.stdout.cut
 
 
 async def test_a_command_that_cannot_be_started_is_an_os_error(tmp_path: Path) -> None:
@@ -85,13 +85,13 @@ async def test_a_grandchild_left_behind_is_killed_though_the_command_ended_well(
     script = "import subprocess; print(subprocess.Popen(['sleep', '1000']).pid)"
     finished = await run(script, tmp_path)  # the sleeper holds the pipe open: an end without a hang is the point
     assert finished.returncode == 0
-    await gone(int(finished.stdout.text()))
+    await gone(int(finished.tails.stdout.text()))
 
 
 async def test_a_daemon_that_left_the_group_is_killed_too(tmp_path: Path) -> None:
     script = "import subprocess; print(subprocess.Popen(['sleep', '1000'], start_new_session=True).pid)"
     finished = await run(script, tmp_path)
-    await gone(int(finished.stdout.text()))
+    await gone(int(finished.tails.stdout.text()))
 
 
 async def test_cancelling_ends_the_command_and_its_children(tmp_path: Path) -> None:

@@ -13,67 +13,10 @@ import pytest
 import trio
 
 from blobforge.client import ApiError, Client
-from blobforge.runner import Command, Handler, JobContext, JobFailed, Outcome, Worker, WorkerTrouble
+from blobforge.runner import Command, Handler, Job, JobFailed, Outcome, Worker, WorkerTrouble
+from blobforge.runner.handlers import InWorker
+from tests.runner.coordinator import LEASE_LOST, OK, Coordinator
 from tests.runner.scripted import LOSE, Answer, Request, Scripted, eventually
-
-SOURCE = b"the source"
-HASH = hashlib.sha256(SOURCE).hexdigest()
-OK = Answer({"status": "ok"})
-LEASE_LOST = Answer({"type": "https://blobforge.example/problems/lease-lost", "detail": "lost"}, 409)
-
-
-class Coordinator:
-    """The healthy answers to one worker `w`, for tests to break. Job ids count up from 1."""
-
-    def __init__(self, scripted: Scripted) -> None:
-        self.scripted = scripted
-        self.url = scripted.url
-        self.waiting = 0
-        self.handed_out = 0
-        self.outputs: dict[str, bytes] = {}
-        on = scripted.scripts
-        on["POST", "/api/workers/register"] = lambda _: Answer({"status": "registered", "heartbeat_interval": 0.05})
-        on["POST", "/api/workers/w/heartbeat"] = lambda _: OK
-        on["POST", "/api/workers/w/unregister"] = lambda _: OK
-        on["POST", "/api/jobs/claim"] = self.claim
-        on["GET", "/source"] = lambda _: Answer(SOURCE)
-        for number in range(1, 5):
-            on["PUT", f"/output/{number}"] = self.put
-            on["POST", f"/api/jobs/{number}/complete"] = lambda _: OK
-            on["POST", f"/api/jobs/{number}/fail"] = lambda _: Answer({"status": "failed", "will_retry": True})
-            on["POST", f"/api/jobs/{number}/release"] = lambda _: OK
-
-    async def claim(self, request: Request) -> Answer:
-        count = min(self.waiting, request.json["limit"])
-        if not count:
-            await trio.sleep(min(request.json["wait"], 0.05))
-        self.waiting -= count
-        jobs = [self.claimed() for _ in range(count)]
-        return Answer({"jobs": jobs})
-
-    def claimed(self) -> dict[str, Any]:
-        self.handed_out += 1
-        number = self.handed_out
-        job = {"id": number, "type": "pdf", "status": "running", "source_hash": HASH, "source_path": "in/a.pdf"}
-        return {
-            "job": job,
-            "source_url": f"{self.url}/source?signature=1",
-            "upload_url": f"{self.url}/output/{number}?signature=1",
-            "output_key": f"outputs/{number}/1/output",
-            "lease": f"lease-{number}",
-        }
-
-    def put(self, request: Request) -> Answer:
-        self.outputs[request.path.partition("?")[0]] = request.body
-        return Answer(b"")
-
-    def posted(self, path: str) -> list[Any]:
-        return [request.json for request in self.scripted.to("POST", path)]
-
-    async def seen(self, path: str, method: str = "POST") -> Request:
-        """The first request to a route, once it has come."""
-        await eventually(lambda: self.scripted.to(method, path))
-        return self.scripted.to(method, path)[0]
 
 
 @pytest.fixture
@@ -81,8 +24,8 @@ def coordinator(scripted: Scripted) -> Coordinator:
     return Coordinator(scripted)
 
 
-def copy(ctx: JobContext) -> None:
-    ctx.output.write_bytes(ctx.source.read_bytes().upper())
+def copy(job: Job) -> None:
+    job.output.write_bytes(job.source.read_bytes().upper())
 
 
 async def run(
@@ -93,7 +36,8 @@ async def run(
 ) -> Counter[Outcome]:
     """Run a worker until `until` returns, or (without it) for one job."""
     async with Client(coordinator.url, token="bf_x") as client:
-        worker = Worker(client, handler, ["pdf"], worker_id="w", once=until is None, **options)
+        worker = Worker(client=client, worker_id="w", once=until is None, min_free=0, **options)
+        worker.add(["pdf"], handler if isinstance(handler, Command) else InWorker(handler))
         async with trio.open_nursery() as nursery:
 
             async def stop() -> None:
@@ -103,7 +47,7 @@ async def run(
 
             if until is not None:
                 nursery.start_soon(stop)
-            return await worker.run()
+            return await worker.run_async()
 
 
 async def test_a_job_from_claim_to_completion(coordinator: Coordinator, tmp_path: Path) -> None:
@@ -130,7 +74,7 @@ async def test_once_with_no_job_ends(coordinator: Coordinator) -> None:
 
 
 async def test_an_exception_fails_the_job_with_its_traceback(coordinator: Coordinator) -> None:
-    def handler(_: JobContext) -> None:
+    def handler(_: Job) -> None:
         raise ZeroDivisionError("no pages")
 
     coordinator.waiting = 1
@@ -141,7 +85,7 @@ async def test_an_exception_fails_the_job_with_its_traceback(coordinator: Coordi
 
 
 async def test_a_failure_may_say_that_it_is_final(coordinator: Coordinator) -> None:
-    async def handler(_: JobContext) -> None:
+    async def handler(_: Job) -> None:
         raise JobFailed("encrypted", kind="Encrypted", log_tail="the log", retryable=False)
 
     coordinator.waiting = 1
@@ -158,7 +102,7 @@ async def test_a_failure_may_say_that_it_is_final(coordinator: Coordinator) -> N
 
 
 async def test_a_damaged_source_is_never_converted(coordinator: Coordinator) -> None:
-    def handler(_: JobContext) -> None:
+    def handler(_: Job) -> None:
         pytest.fail("it was given a damaged source")
 
     coordinator.scripted.on("GET", "/source", Answer(b"something else"))
@@ -169,7 +113,7 @@ async def test_a_damaged_source_is_never_converted(coordinator: Coordinator) -> 
 
 
 async def test_trouble_of_the_machine_costs_the_job_nothing(coordinator: Coordinator) -> None:
-    def handler(_: JobContext) -> None:
+    def handler(_: Job) -> None:
         raise WorkerTrouble("disk full")
 
     coordinator.waiting = 1
@@ -215,7 +159,10 @@ async def test_a_result_that_the_server_refuses_fails_the_job(coordinator: Coord
     assert fail["kind"] == "ResultRefused"
 
 
-SLEEPER = "sh -c 'echo $$ > {workdir}/../pid.new; mv {workdir}/../pid.new {workdir}/../pid; sleep 1000'"
+def sleeper(tmp_path: Path) -> Command:
+    """A command that says its pid and sleeps."""
+    pid = tmp_path / "pid"
+    return Command(f"sh -c 'echo $$ > {pid}.new; mv {pid}.new {pid}; sleep 1000'")
 
 
 async def pid_of(tmp_path: Path) -> int:
@@ -240,10 +187,10 @@ async def test_heartbeats_renew_the_lease_while_the_command_runs_and_carry_progr
         beats.append(request.json)
         return OK
 
-    async def handler(ctx: JobContext) -> None:
-        ctx.progress("pages", done=3, total=9)
+    async def handler(job: Job) -> None:
+        job.progress(3, 9, stage="pages")
         await eventually(lambda: len([beat for beat in beats if beat.get("jobs")]) >= 3)
-        ctx.output.touch()
+        job.output.touch()
 
     coordinator.scripted.scripts["POST", "/api/workers/w/heartbeat"] = beat
     coordinator.waiting = 1
@@ -262,7 +209,7 @@ async def test_abandon_kills_the_command_and_nothing_is_said_of_the_job(
 
     coordinator.scripted.scripts["POST", "/api/workers/w/heartbeat"] = beat
     coordinator.waiting = 1
-    tally = await run(coordinator, Command(SLEEPER), workdir=tmp_path)
+    tally = await run(coordinator, sleeper(tmp_path), workdir=tmp_path)
     assert tally == {Outcome.DROPPED: 1}
     assert killed(await pid_of(tmp_path))
     for action in ("complete", "fail", "release"):
@@ -275,7 +222,7 @@ async def test_stop_kills_the_command_and_gives_the_job_back(coordinator: Coordi
         await pid_of(tmp_path)
 
     coordinator.waiting = 1
-    tally = await run(coordinator, Command(SLEEPER), until, workdir=tmp_path)
+    tally = await run(coordinator, sleeper(tmp_path), until, workdir=tmp_path)
     assert tally == {Outcome.RELEASED: 1}
     assert killed(await pid_of(tmp_path))
     (release,) = coordinator.posted("/api/jobs/1/release")
@@ -291,10 +238,10 @@ async def test_a_server_that_is_away_costs_nothing(coordinator: Coordinator) -> 
     coordinator.scripted.on("POST", "/api/workers/w/heartbeat", LOSE, LOSE, LOSE, OK)
     coordinator.scripted.on("PUT", "/output/1", LOSE, Answer({}, 503), Answer(b""))
 
-    async def handler(ctx: JobContext) -> None:
+    async def handler(job: Job) -> None:
         await eventually(lambda: len(coordinator.posted("/api/workers/w/heartbeat")) >= 3)
         away.set()
-        copy(ctx)
+        copy(job)
 
     coordinator.waiting = 1
     assert await run(coordinator, handler) == {Outcome.COMPLETED: 1}
@@ -309,9 +256,9 @@ async def test_several_jobs_side_by_side_in_one_heartbeat(coordinator: Coordinat
             together.set()
         return OK
 
-    async def handler(ctx: JobContext) -> None:
+    async def handler(job: Job) -> None:
         await together.wait()
-        copy(ctx)
+        copy(job)
 
     async def until(worker: Worker) -> None:
         await eventually(lambda: worker.tally[Outcome.COMPLETED] == 4)
@@ -332,11 +279,11 @@ async def test_a_draining_worker_ends_what_it_has_and_takes_no_more(coordinator:
         draining.append(True)
         return Answer({"status": "ok", "drain": True})
 
-    async def handler(ctx: JobContext) -> None:
+    async def handler(job: Job) -> None:
         coordinator.scripted.scripts["POST", "/api/workers/w/heartbeat"] = beat
         coordinator.waiting = 1
         await eventually(lambda: len(draining) >= 2)
-        copy(ctx)
+        copy(job)
 
     async def until(worker: Worker) -> None:
         await eventually(lambda: worker.tally[Outcome.COMPLETED] == 1)
@@ -369,5 +316,5 @@ async def test_a_credential_that_is_void_ends_the_worker(coordinator: Coordinato
         await trio.sleep_forever()
 
     coordinator.scripted.on("POST", "/api/jobs/claim", Answer({"detail": "void"}, 401))
-    with pytest.RaisesGroup(pytest.RaisesExc(ApiError), flatten_subgroups=True):
+    with pytest.RaisesGroup(pytest.RaisesExc(ApiError)):  # the group is the test's own nursery's
         await run(coordinator, copy, until)

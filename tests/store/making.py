@@ -64,6 +64,10 @@ class Book:
         assert kept == real
         kept = set(self.rows("SELECT status, n FROM worker_counts WHERE n <> 0"))
         assert kept == set(self.rows("SELECT status, count(*) FROM workers GROUP BY status"))
+        kept = set(self.rows("SELECT failure, status, n FROM failure_counts WHERE n <> 0"))
+        failing = "failure IS NOT NULL AND status IN ('failed', 'dead')"
+        real = set(self.rows(f"SELECT failure, status, count(*) FROM jobs WHERE {failing} GROUP BY failure, status"))
+        assert kept == real
 
     def close(self) -> None:
         self.db.close()

@@ -125,6 +125,7 @@ def test_counts_equal_counting(tmp_path: Path, seed: int) -> None:
         seen |= {row[0] for row in book.rows("SELECT DISTINCT status FROM jobs")}
     assert broken > 0
     assert len(seen) >= 6  # the plan went nearly everywhere
+    assert book.rows("SELECT count(*) > 0 FROM failures") == [(1,)]
     assert book.rows("PRAGMA integrity_check") == [("ok",)]
     assert book.rows("PRAGMA foreign_key_check") == []
     book.close()
@@ -145,5 +146,5 @@ def test_rates_count_ends_by_the_minute(book: Book) -> None:
     book.do(*(submission(number) for number in range(6)))
     for job in book.do(Claim(ADMIN, "w1", ("pdf",), 6)).jobs:
         book.do(Fail(ADMIN, "w1", job.id, "boom") if job.id == 6 else Complete(ADMIN, "w1", job.id))
-    rates = "SELECT outcome, sum(n) FROM attempt_rates GROUP BY outcome ORDER BY outcome"
-    assert book.rows(rates) == [("completed", 5), ("failed", 1)]
+    rates = "SELECT what, sum(n) FROM happenings WHERE step = 60 GROUP BY what ORDER BY what"
+    assert book.rows(rates) == [("completed", 5), ("failed", 1), ("submitted", 6)]

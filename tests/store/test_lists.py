@@ -13,7 +13,7 @@ from actors.messages import Cancel, Claim, Complete, Fail
 from blobforge.job import Job, JobStatus
 from blobforge.store import reader as reading
 from blobforge.store.reader import Cursor, JobFilter, Page, Reader
-from tests.store.making import ADMIN, Book, submission
+from tests.store.making import ADMIN, T0, Book, submission
 
 JOBS = 300
 STATUSES = (None, JobStatus.PENDING, JobStatus.RUNNING, JobStatus.COMPLETED, JobStatus.DEAD)
@@ -23,6 +23,16 @@ FILTERS = [
         STATUSES, (None, "a", "nothing"), (None, "half", "rare"), (None, "w1"), (None, "REPORT-1")
     )
 ]
+# Submissions are a second apart from T0 on: hours begin within them.
+HOUR = 3_600_000
+FILTERS += [
+    JobFilter(JobStatus.DEAD, failure=1), JobFilter(failure=1), JobFilter(failure=2, type="a"), JobFilter(failure=99),
+    JobFilter(priority=2), JobFilter(JobStatus.PENDING, "b", priority=2), JobFilter(priority=1, worker="w1"),
+    JobFilter(created_since=T0 + 100_000), JobFilter(created_until=T0 + 100_000), JobFilter(created_since=T0 + HOUR),
+    JobFilter(created_since=T0 + 50_000, created_until=T0 + 90_000, priority=3), JobFilter(created_until=T0), JobFilter(created_until=T0 + 10 * HOUR),
+    JobFilter(updated_since=T0 + 310_000), JobFilter(JobStatus.PENDING, updated_until=T0 + 200_000, tag="half"),
+    JobFilter(failure=1, created_since=T0 + 20_000, updated_until=T0 + 350_000),
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +61,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             case 0:
                 book.do(Complete(ADMIN, worker, job.id))
             case 1:
-                book.do(Fail(ADMIN, worker, job.id, "boom", retryable=dice.random() < 0.5))
+                book.do(Fail(ADMIN, worker, job.id, dice.choice(["boom", "bang"]), retryable=dice.random() < 0.5))
             case 2:
                 book.do(Cancel(job.id))
     book.close()
@@ -86,6 +96,10 @@ def matching(jobs: list[Job], wanted: JobFilter) -> list[Job]:
         and (wanted.tag is None or wanted.tag in job.tags)
         and wanted.worker in (None, job.worker_id)
         and (wanted.q is None or wanted.q.lower() in (job.source_path or "").lower())
+        and wanted.priority in (None, job.priority)
+        and wanted.failure in (None, job.failure)
+        and (wanted.created_since or 0) <= job.created_at < (wanted.created_until or job.created_at + 1)
+        and (wanted.updated_since or 0) <= job.updated_at < (wanted.updated_until or job.updated_at + 1)
     ]
 
 

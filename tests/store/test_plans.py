@@ -12,7 +12,18 @@ from tests.store.making import ADMIN, Book, submission
 
 PLANS: list[tuple[str, tuple[Any, ...], str]] = [
     (sql.PICK_READY, ("pdf", 10), "jobs_ready"),
-    (sql.STRATUM, ("pending", "pdf", 3, 99), "jobs_listed"),
+    (sql.STRATUM, ("pending", "pdf", 3, 99, 0), "jobs_listed"),
+    (sql.OF_FAILURE, (1, 3, 99, 0), "jobs_by_failure"),
+    (sql.OF_WORKER, ("w", 3, 99, 0), "jobs_by_worker"),
+    (sql.AUDIT_OF, ("7", 99), "audit_by_subject"),
+    (sql.PURGE_UNDOS, (1,), "undos_by_age"),
+    (sql.UNDOS, ("t", 1, 10), "PRIMARY KEY"),
+    (sql.HAPPENINGS, (60, 1), "PRIMARY KEY"),
+    (sql.DEPTHS, (60, 1), "PRIMARY KEY"),
+    (sql.PURGE_HAPPENINGS, (60, 1), "PRIMARY KEY"),
+    (sql.PURGE_WORKER_RATES, (1,), "PRIMARY KEY"),
+    (sql.WORKER_RATE, (1, "w"), "PRIMARY KEY"),
+    (sql.FAILURE_BY_FINGERPRINT, ("x",), "sqlite_autoindex_failures_1"),
     (sql.OLDEST_PENDING, ("pdf", 3), "jobs_"),  # either index has them in order
     (sql.JOBS_OF_WORKER, ("w",), "jobs_running"),
     (sql.RUNNING, (), "jobs_"),
@@ -24,7 +35,7 @@ PLANS: list[tuple[str, tuple[Any, ...], str]] = [
     (sql.UNCHECKED_OUTPUTS, (), "files_unchecked"),
     (sql.PURGE_CLAIM_KEYS, (1,), "claim_keys_by_age"),
     (sql.PURGE_IDEMPOTENT, (1,), "idempotency_by_age"),
-    (sql.UPDATE_JOB, (*([None] * 17), 1, "pending", 1), "PRIMARY KEY"),
+    (sql.UPDATE_JOB, (*([None] * 19), 1, "pending", 1), "PRIMARY KEY"),
 ]
 
 

@@ -26,6 +26,7 @@ JOB = {"id", "type", "status", "priority", "source_hash", "attempts", "max_attem
 JOB_MAY = JOB | {
     "source_path", "source_size", "worker_id", "started_at", "completed_at", "last_error", "tags", "metadata",
     "result", "progress", "not_before", "heartbeat_at", "output_key", "losses", "attempt_history",
+    "failure", "progress_at", "expected_end", "waiting",
 }  # fmt: skip
 STATS = {
     "total_jobs", "pending_jobs", "running_jobs", "completed_jobs", "failed_jobs", "dead_jobs",
@@ -45,6 +46,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ServerProc
             "s3_access_key": seaweed.access_key,
             "s3_secret_key": seaweed.secret_key,
             "s3_prefix": f"existing-{tmp_path.name}",
+            "litestream_disabled": "true",
         }
     process = ServerProcess(tmp_path / "data", retry_backoff=0, **variables)
     process.folder.mkdir()

@@ -21,7 +21,8 @@ GRACE = 3600  # seconds
 PATIENCE = 30.0  # seconds; what is waited for takes a few milliseconds
 
 
-S3 = {f"s3_{name}": "x" for name in ("bucket", "access_key", "secret_key")} | {"s3_endpoint": "http://127.0.0.1:1"}
+S3 = {f"s3_{name}": "x" for name in ("bucket", "access_key", "secret_key")}
+S3 |= {"s3_endpoint": "http://127.0.0.1:1", "litestream_disabled": "true"}
 
 
 @pytest.fixture(params=[{}, S3], ids=["embedded", "s3"])

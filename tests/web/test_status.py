@@ -7,7 +7,7 @@ from typing import Any
 import trio
 
 from tests.fixtures.house import House
-from tests.web.calls import HEX, finish, put_output
+from tests.web.calls import HEX, finish
 
 EXISTING = {
     "total_jobs", "pending_jobs", "running_jobs", "completed_jobs", "failed_jobs", "dead_jobs",
@@ -75,17 +75,3 @@ async def test_health(house: House, autojump_clock: Any) -> None:
         }
     assert await house.call("GET", "/livez", headers={}) == (200, {"status": "alive"})
     assert (await house.call("GET", "/readyz", headers={}))[0] == 200
-
-
-async def test_metrics(house: House, autojump_clock: Any) -> None:
-    job_id = await house.submit()
-    await house.register("a-worker-with-a-name")
-    grant = await house.claim("a-worker-with-a-name")
-    await put_output(house, grant["output_key"])
-    status, text = await house.call("GET", "/metrics")
-    assert status == 200
-    assert b'blobforge_jobs{status="running",type="pdf"} 1.0' in text
-    assert b'blobforge_workers{status="online"} 1.0' in text
-    assert b'blobforge_http_requests_total{code="200",route="POST /api/jobs/claim"} 1.0' in text
-    assert b"a-worker-with-a-name" not in text, "an id is no label"
-    assert f"/api/jobs/{job_id}".encode() not in text

@@ -95,6 +95,24 @@ async def test_abandon_names_what_this_worker_does_not_hold(house: House, autoju
     assert wrong["abandon"] == [1]
 
 
+async def test_late_names_what_may_still_be_completed(house: House, autojump_clock: Any) -> None:
+    """From the end of the lease until somebody starts the job anew."""
+    await house.submit()
+    await house.register()
+    grant = await house.claim()
+    named = {"jobs": [{"job_id": 1, "lease": grant["lease"]}]}
+    await trio.sleep(house.parts.services.settings.worker_timeout + 1)
+    answer = await beat(house, named)
+    assert (answer["abandon"], answer["late"]) == ([1], [1])
+    assert "late" not in await beat(house, {"jobs": [{"job_id": 1, "lease": "another"}]})
+    await house.register("w2")
+    assert "late" not in await beat(house, {"jobs": [{"job_id": 1, "lease": grant["lease"]}]}, "w2")
+    await house.claim("w2")
+    answer = await beat(house, named)
+    assert answer["abandon"] == [1]
+    assert "late" not in answer
+
+
 async def test_progress_is_kept_as_it_came(house: House, autojump_clock: Any) -> None:
     await house.submit()
     await house.register()

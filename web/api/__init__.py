@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
-from web.api import bulk, claims, files, jobs, people, status, tokens, workers
+from web.api import (
+    backups,
+    bulk,
+    claims,
+    files,
+    housekeeping,
+    insights,
+    jobs,
+    people,
+    preview,
+    sources,
+    status,
+    timeline,
+    tokens,
+    whoami,
+    workers,
+)
 from web.routing import Route
 
 ROUTES: list[Route] = [
     *jobs.ROUTES,
     *bulk.ROUTES,
+    *timeline.ROUTES,
+    *preview.ROUTES,
     *claims.ROUTES,
     *workers.ROUTES,
     *files.ROUTES,
+    *sources.ROUTES,
     *tokens.ROUTES,
     *people.ROUTES,
+    *housekeeping.ROUTES,
+    *backups.ROUTES,
+    *whoami.ROUTES,
     *status.ROUTES,
+    *insights.ROUTES,
 ]

@@ -7,16 +7,22 @@ from collections.abc import Callable
 import msgspec
 
 from actors.mailbox import ask
-from actors.messages import Batch, BulkDone, Cancel, Item, RecordBulk, Retry, SetPriority
+from actors.messages import Batch, BulkDone, Cancel, DeleteJob, Item, RecordBulk, Retry, SetPriority, Undo
 from actors.writer import IDEMPOTENCY_MISMATCH
-from blobforge.job import Job, Verb, allowed
+from blobforge.job import Job, JobStatus, Verb, allowed
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.reader import Cursor, JobFilter, Page, Reader
-from web.api import wire
+from web.api import encode, wire
+from web.api.secrets import new_undo
 from web.routing import Access, Call, Route
 
 PAGE = 1000  # jobs read, and changed in one transaction
 DAY_MS = 86_400_000
+# What selects jobs in a body, as it is called there.
+FILTERS = (
+    "status", "type", "tag", "worker", "q", "only_priority", "failure", "created_since", "created_until",
+    "updated_since", "updated_until",
+)  # fmt: skip
 
 
 async def retry(call: Call, body: wire.BulkRetry) -> wire.BulkAnswer | Refusal:
@@ -29,20 +35,62 @@ async def retry(call: Call, body: wire.BulkRetry) -> wire.BulkAnswer | Refusal:
 
 
 async def cancel(call: Call, body: wire.BulkBody) -> wire.BulkAnswer | Refusal:
-    return await _bulk(call, body, lambda job: allowed(Verb.CANCEL, job.status), Cancel)
+    undo = _new_undo(call, body)
+    return await _bulk(
+        call, body, lambda job: allowed(Verb.CANCEL, job.status), lambda job_id: Cancel(job_id, undo), undo=undo
+    )
 
 
 async def set_priority(call: Call, body: wire.BulkPriority) -> wire.BulkAnswer | Refusal:
+    undo = _new_undo(call, body)
     return await _bulk(
         call,
         body,
         lambda job: job.priority != body.priority,
-        lambda job_id: SetPriority(job_id, body.priority),
+        lambda job_id: SetPriority(job_id, body.priority, undo),
+        undo=undo,
     )
 
 
+async def delete(call: Call, body: wire.BulkDelete) -> wire.BulkAnswer | Refusal:
+    return await _bulk(
+        call, body, lambda job: job.status is not JobStatus.RUNNING, lambda job_id: DeleteJob(job_id, body.objects)
+    )
+
+
+def _new_undo(call: Call, body: wire.BulkBody) -> str:
+    return new_undo(call) if body.undo and not body.dry_run else ""
+
+
+async def undo(call: Call, body: wire.UndoBody) -> wire.UndoAnswer | Refusal:
+    """Page by page, as it was done. A run that broke off is gone on with by its repetition."""
+    earlier = await _earlier(call)
+    if isinstance(earlier, Refusal):
+        return earlier
+    if earlier is not None:
+        return wire.UndoAnswer(earlier.matched, earlier.changed)
+    matched = changed = 0
+    audit = call.audit
+    more = True
+    while more:
+        done = await ask(call.services.writer, Undo(body.undo, PAGE, further=matched > 0), audit=audit)
+        if isinstance(done, Refusal):
+            return done
+        audit = None
+        matched, changed, more = matched + done.matched, changed + done.changed, done.more
+    kept = await ask(call.services.writer, RecordBulk(BulkDone(matched, changed, matched - changed)), call.repeat)
+    if isinstance(kept, Refusal):
+        return kept
+    return wire.UndoAnswer(kept.matched, kept.changed)
+
+
 async def _bulk(
-    call: Call, body: wire.BulkBody, touches: Callable[[Job], bool], message: Callable[[int], Item]
+    call: Call,
+    body: wire.BulkBody,
+    touches: Callable[[Job], bool],
+    message: Callable[[int], Item],
+    *,
+    undo: str = "",
 ) -> wire.BulkAnswer | Refusal:
     """Select first, then change page by page, each page one transaction.
 
@@ -71,7 +119,7 @@ async def _bulk(
             if isinstance(done, Refusal):
                 return done
             changed += sum(not isinstance(item, Refusal) for item in done.items)
-    outcome = BulkDone(matched, changed, matched - changed)
+    outcome = BulkDone(matched, changed, matched - changed, undo if changed else "")
     if call.repeat is not None or not body.dry_run:
         # The record for a repetition; and the one for the audit log, where there was nothing to do.
         kept = await ask(call.services.writer, RecordBulk(outcome), call.repeat, audit)
@@ -83,7 +131,7 @@ async def _bulk(
 
 async def _select(call: Call, body: wire.BulkBody, touches: Callable[[Job], bool]) -> tuple[int, list[int]] | Refusal:
     """How many match, and the ids of those that the action would change."""
-    filter_ = JobFilter(body.status, body.type, body.tag, body.worker, body.q)
+    filter_ = encode.job_filter(body, priority=body.only_priority)
     if body.ids is not None:
         if filter_ != JobFilter():
             return Refusal(RefusalCode.INVALID, "Send ids or a filter, not both.", field="ids")
@@ -91,7 +139,7 @@ async def _select(call: Call, body: wire.BulkBody, touches: Callable[[Job], bool
         found = await call.services.reads.run(lambda reader: [reader.job(id_) for id_ in wanted])
         return len(wanted), [job.id for job in found if job is not None and touches(job)]
     if filter_ == JobFilter():
-        return Refusal(RefusalCode.INVALID, "Send ids, or at least one of status, type, tag, worker, q.", field="ids")
+        return Refusal(RefusalCode.INVALID, f"Send ids, or at least one of {', '.join(FILTERS)}.", field="ids")
     matched = 0
     ids: list[int] = []
     cursor: Cursor | None = Cursor()
@@ -122,7 +170,7 @@ async def _earlier(call: Call) -> BulkDone | Refusal | None:
 
 
 def _answer(done: BulkDone, *, dry_run: bool) -> wire.BulkAnswer:
-    return wire.BulkAnswer(done.matched, done.changed, done.refused, dry_run)
+    return wire.BulkAnswer(done.matched, done.changed, done.refused, dry_run, done.undo or msgspec.UNSET)
 
 
 ROUTES = [
@@ -132,4 +180,9 @@ ROUTES = [
           body=wire.BulkBody, gives=wire.BulkAnswer, audit="jobs.cancel"),
     Route("POST", "/api/jobs/priority", Access.SUBMIT, set_priority, "Change the priority of many jobs",
           body=wire.BulkPriority, gives=wire.BulkAnswer, audit="jobs.priority"),
+    Route("POST", "/api/jobs/delete", Access.ADMIN, delete, "Delete many jobs that do not run, with their objects",
+          body=wire.BulkDelete, gives=wire.BulkAnswer, audit="jobs.delete"),
+    Route("POST", "/api/jobs/undo", Access.SUBMIT, undo,
+          "Take back a cancellation or a change of priority, within ten minutes",
+          body=wire.UndoBody, gives=wire.UndoAnswer, audit="jobs.undo"),
 ]  # fmt: skip

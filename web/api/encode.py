@@ -9,7 +9,10 @@ from typing import Any
 import msgspec
 
 from actors.messages import JobBeat
-from blobforge.job import Attempt, Job
+from blobforge.forecast import Expected
+from blobforge.job import Attempt, Job, JobStatus
+from blobforge.store.reader import JobFilter
+from blobforge.waiting import Waiting
 from web.api import wire
 from web.decode import Oversized
 
@@ -44,7 +47,47 @@ def json_text(value: Any, *, field: str, most: int) -> str | None:
     return text.decode()
 
 
-def job_wire(job: Job, attempts: list[Attempt] | None = None) -> wire.JobWire:
+def ms_or_none(moment: datetime | None) -> int | None:
+    """A moment of a request in milliseconds since the epoch."""
+    return round(moment.timestamp() * 1000) if moment is not None else None
+
+
+def job_filter(asked: wire.ListQuery | wire.BulkBody, *, priority: int | None) -> JobFilter:
+    """What a list or a bulk action is asked to be about."""
+    return JobFilter(
+        asked.status,
+        asked.type,
+        asked.tag,
+        asked.worker,
+        asked.q,
+        priority,
+        asked.failure,
+        ms_or_none(asked.created_since),
+        ms_or_none(asked.created_until),
+        ms_or_none(asked.updated_since),
+        ms_or_none(asked.updated_until),
+    )
+
+
+def expected_wire(expected: Expected | None) -> wire.ExpectedWire | None:
+    if expected is None:
+        return None
+    return wire.ExpectedWire(rfc3339(expected.earliest), rfc3339(expected.latest), expected.by)
+
+
+def waiting_wire(waiting: Waiting | None) -> wire.WaitingWire | None:
+    if waiting is None:
+        return None
+    return wire.WaitingWire(waiting.reason, waiting.text, time_or_none(waiting.until))
+
+
+def job_wire(
+    job: Job,
+    attempts: list[Attempt] | None = None,
+    *,
+    expected: Expected | None = None,
+    waiting: Waiting | None = None,
+) -> wire.JobWire:
     return wire.JobWire(
         id=job.id,
         type=job.type,
@@ -69,6 +112,10 @@ def job_wire(job: Job, attempts: list[Attempt] | None = None) -> wire.JobWire:
         heartbeat_at=time_or_none(job.heartbeat_at),
         output_key=job.output_key,
         losses=job.losses,
+        failure=job.failure,
+        progress_at=time_or_none(job.progress_at) if job.status is JobStatus.RUNNING else None,
+        expected_end=expected_wire(expected),
+        waiting=waiting_wire(waiting),
         attempt_history=[attempt_wire(each) for each in attempts] if attempts is not None else msgspec.UNSET,
     )
 

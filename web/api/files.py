@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from blobforge.access import Scope
-from blobforge.job import Job, JobStatus, holds, lease_lost
+from blobforge.job import Job, holds, lease_lost, may_come_late
 from blobforge.objects import ObjectStoreError
 from blobforge.objects.keys import is_source_key, output_key, source_key
 from blobforge.refusals import Refusal, RefusalCode
@@ -101,19 +101,23 @@ async def _attempts_key(call: Call, body: wire.UploadBody) -> str | Refusal:
         return Refusal(RefusalCode.KEY_NOT_ALLOWED, "Only the worker that holds a job may upload its output.")
     job_id = body.job_id
     assert job_id is not None
-    job = await call.services.reads.run(lambda reader: reader.job(job_id))
-    if job is None:
+    found = await call.services.reads.run(lambda reader: reader.job_with_attempts(job_id))
+    if found is None:
         return Refusal(RefusalCode.NO_SUCH_JOB, f"There is no job {job_id}.")
+    job, attempts = found
+    last = attempts[-1] if attempts else None
     named = body.worker_id
     if named is None and body.lease is not None and call.caller.worker_id is None:
         # A token may stand for several workers; the lease says which attempt it is.
-        named = job.worker_id
+        named = job.worker_id or (last.worker_id if last is not None and last.lease == body.lease else None)
         if named is None:
             return lease_lost(job)
     worker_id = worker_of(call, named)
     if isinstance(worker_id, Refusal):
         return worker_id
-    if job.status is not JobStatus.RUNNING or not holds(job, worker_id=worker_id, lease=body.lease):
+    # An attempt whose completion would still be accepted must be able to bring its output.
+    late = may_come_late(job, last, worker_id=worker_id, lease=body.lease)
+    if not late and not holds(job, worker_id=worker_id, lease=body.lease):
         return lease_lost(job)
     if call.caller.worker_id is None and not await _registered_by(call, worker_id):
         return Refusal(RefusalCode.NOT_YOURS, f"Your token did not register worker {worker_id!r}.")

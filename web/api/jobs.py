@@ -20,29 +20,39 @@ from actors.messages import (
     Submit,
     Submitted,
 )
-from blobforge.job import JobStatus
+from blobforge.forecast import Expected, expected_end
+from blobforge.job import Job, JobStatus
 from blobforge.objects.keys import source_key
+from blobforge.objects.local import LocalStore
 from blobforge.refusals import Refusal, RefusalCode
-from blobforge.store.reader import Cursor, JobFilter
+from blobforge.store.reader import Cursor, Page
+from blobforge.waiting import Surroundings, Waiting, waiting
 from web.api import encode, wire
 from web.api.grants import absolute
+from web.api.secrets import new_undo
 from web.api.seen import look
 from web.decode import query
 from web.problems import item_problem
 from web.routing import Access, Call, Route
+from web.services import Services
 
 VERIFY_WAIT = 10.0  # seconds that `uploaded` waits for the check of the bytes before it answers "uploading"
 
 
 async def submit(call: Call, body: wire.SubmitBody) -> tuple[int, wire.SubmitAnswer] | Refusal:
-    source = await look(call.services.objects, source_key(body.source_hash), expected_sha256=body.source_hash)
+    source = await look(
+        call.services.objects,
+        source_key(body.source_hash),
+        expected_sha256=body.source_hash,
+        epoch=call.services.janitor.deletions,
+    )
     outcome = await call.ask(Submit(_new_job(body), source))
     if isinstance(outcome, Refusal):
         return outcome
     return (200 if outcome.existing else 201), _submitted(call, outcome, bind=body.bind_checksum)
 
 
-async def submit_many(call: Call, body: wire.SubmitMany) -> wire.Items | Refusal:
+async def submit_many(call: Call, body: wire.SubmitMany) -> wire.SubmittedItems | Refusal:
     # The store is not asked a thousand times: what we know of it decides, and the intake finds the rest.
     done = await call.ask(Batch(tuple(Submit(_new_job(item), ObjectSeen()) for item in body.jobs)))
     if isinstance(done, Refusal):
@@ -54,7 +64,7 @@ async def submit_many(call: Call, body: wire.SubmitMany) -> wire.Items | Refusal
         else:
             assert isinstance(outcome, Submitted)
             items.append(msgspec.to_builtins(_submitted(call, outcome, bind=item.bind_checksum)))
-    return wire.Items(items)
+    return wire.SubmittedItems(items, small_sources=isinstance(call.services.objects, LocalStore))
 
 
 def _new_job(body: wire.SubmitBody) -> NewJob:
@@ -93,7 +103,7 @@ async def uploaded(call: Call) -> wire.Status | Refusal:
     job_id = call.params["job_id"]
     job = await call.services.reads.run(lambda reader: reader.job(job_id))
     if job is None:
-        return _no_such_job(job_id)
+        return no_such_job(job_id)
     if job.status is not JobStatus.UPLOADING:
         if job.attempt == 0 and job.status is JobStatus.DEAD:
             return Refusal(
@@ -105,61 +115,93 @@ async def uploaded(call: Call) -> wire.Status | Refusal:
         if isinstance(outcome, Refusal):
             return outcome
     now = await call.services.reads.run(lambda reader: reader.job(job_id))
-    return wire.Status(now.status) if now is not None else _no_such_job(job_id)
+    return wire.Status(now.status) if now is not None else no_such_job(job_id)
 
 
-async def listed(call: Call) -> wire.JobsWire | Refusal:
-    wanted = query(call.request.args, wire.ListQuery)
-    if isinstance(wanted, Refusal):
-        return wanted
-    filter_ = JobFilter(wanted.status, wanted.type, wanted.tag, wanted.worker, wanted.q)
+async def find(call: Call, wanted: wire.ListQuery) -> Page | Refusal:
+    """One page of the jobs that match."""
+    filter_ = encode.job_filter(wanted, priority=wanted.priority)
     cursor = Cursor()
     if wanted.cursor is not None:
         decoded = _decode_cursor(wanted.cursor)
         if decoded is None:
             return Refusal(RefusalCode.INVALID, "cursor: use next_cursor of the page before.", field="cursor")
         cursor = decoded
-    page = await call.services.reads.run(
+    return await call.services.reads.run(
         lambda reader: reader.list_jobs(filter_, limit=wanted.limit, cursor=cursor, offset=wanted.offset)
     )
+
+
+async def listed(call: Call) -> wire.JobsWire | Refusal:
+    wanted = query(call.request.args, wire.ListQuery)
+    if isinstance(wanted, Refusal):
+        return wanted
+    page = await find(call, wanted)
+    if isinstance(page, Refusal):
+        return page
+    ends = await expected_ends(call.services, page.jobs)
     return wire.JobsWire(
-        jobs=[encode.job_wire(job) for job in page.jobs],
+        jobs=[encode.job_wire(job, expected=ends.get(job.id)) for job in page.jobs],
         total=page.total,
         limit=wanted.limit,
         offset=wanted.offset,
         total_exact=page.exact,
-        next_cursor=_encode_cursor(page.next) if page.next is not None else None,
+        next_cursor=encode_cursor(page.next) if page.next is not None else None,
     )
 
 
 async def shown(call: Call) -> wire.JobWire | Refusal:
     job_id = call.params["job_id"]
     found = await call.services.reads.run(lambda reader: reader.job_with_attempts(job_id))
-    return encode.job_wire(*found) if found is not None else _no_such_job(job_id)
+    if found is None:
+        return no_such_job(job_id)
+    job, attempts = found
+    ends = await expected_ends(call.services, [job])
+    return encode.job_wire(job, attempts, expected=ends.get(job.id), waiting=await why_waiting(call.services, job))
 
 
-async def retry(call: Call, body: wire.RetryBody) -> wire.Status | Refusal:
+async def expected_ends(services: Services, jobs: list[Job]) -> dict[int, Expected]:
+    """When the running ones among these jobs will probably have ended; those of which that can be said."""
+    if not any(job.status is JobStatus.RUNNING for job in jobs):
+        return {}
+    now = services.now()
+    durations = await services.reads.run(lambda reader: reader.insights.durations(now=now))
+    ends = {job.id: expected_end(job, durations.get(job.type), now=now) for job in jobs}
+    return {job_id: end for job_id, end in ends.items() if end is not None}
+
+
+async def why_waiting(services: Services, job: Job) -> Waiting | None:
+    """Why the job does not run; None when it does, or has ended."""
+    around = Surroundings()
+    if job.status is JobStatus.PENDING:
+        around = await services.reads.run(lambda reader: reader.insights.surroundings(job))
+    return waiting(job, around, upload_timeout_ms=round(services.settings.upload_timeout * 1000))
+
+
+async def retry(call: Call, body: wire.RetryBody) -> wire.Changed | Refusal:
     return await _change(call, Retry(call.params["job_id"], body.reset_attempts, body.priority), "retrying")
 
 
-async def cancel(call: Call) -> wire.Status | Refusal:
-    return await _change(call, Cancel(call.params["job_id"]), "cancelled")
+async def cancel(call: Call, body: wire.CancelBody) -> wire.Changed | Refusal:
+    undo = new_undo(call) if body.undo else ""
+    return await _change(call, Cancel(call.params["job_id"], undo), "cancelled")
 
 
-async def set_priority(call: Call, body: wire.PriorityBody) -> wire.Status | Refusal:
-    return await _change(call, SetPriority(call.params["job_id"], body.priority), "updated")
+async def set_priority(call: Call, body: wire.PriorityBody) -> wire.Changed | Refusal:
+    undo = new_undo(call) if body.undo else ""
+    return await _change(call, SetPriority(call.params["job_id"], body.priority, undo), "updated")
 
 
-async def _change(call: Call, message: Message[JobChanged], status: str) -> wire.Status | Refusal:
+async def _change(call: Call, message: Message[JobChanged], status: str) -> wire.Changed | Refusal:
     outcome = await call.ask(message)
-    return outcome if isinstance(outcome, Refusal) else wire.Status(status)
+    return outcome if isinstance(outcome, Refusal) else wire.Changed(status, outcome.undo or msgspec.UNSET)
 
 
-def _no_such_job(job_id: int) -> Refusal:
+def no_such_job(job_id: int) -> Refusal:
     return Refusal(RefusalCode.NO_SUCH_JOB, f"There is no job {job_id}.")
 
 
-def _encode_cursor(cursor: Cursor) -> str:
+def encode_cursor(cursor: Cursor) -> str:
     return base64.urlsafe_b64encode(msgspec.json.encode(cursor)).rstrip(b"=").decode()
 
 
@@ -177,7 +219,7 @@ ROUTES = [
           body=wire.SubmitBody, gives=wire.SubmitAnswer, status=201),
     Route("POST", "/api/jobs/batch", Access.SUBMIT, submit_many,
           "Submit up to 1,000 jobs in one transaction, answered item by item",
-          body=wire.SubmitMany, gives=wire.Items),
+          body=wire.SubmitMany, gives=wire.SubmittedItems),
     Route("POST", "/api/jobs/<id:job_id>/uploaded", Access.SUBMIT, uploaded,
           "Say that the source has been uploaded; answered when its bytes have been checked",
           gives=wire.Status, writes=False),
@@ -185,9 +227,9 @@ ROUTES = [
           query=wire.ListQuery),
     Route("GET", "/api/jobs/<id:job_id>", Access.READ, shown, "One job with all its attempts", gives=wire.JobWire),
     Route("POST", "/api/jobs/<id:job_id>/retry", Access.SUBMIT, retry, "Bring an ended job back",
-          body=wire.RetryBody, gives=wire.Status),
+          body=wire.RetryBody, gives=wire.Changed, audit="job.retry"),
     Route("POST", "/api/jobs/<id:job_id>/cancel", Access.SUBMIT, cancel,
-          "Stop a job at once, a running one too", gives=wire.Status),
+          "Stop a job at once, a running one too", body=wire.CancelBody, gives=wire.Changed, audit="job.cancel"),
     *(Route(method, "/api/jobs/<id:job_id>/priority", Access.SUBMIT, set_priority, "Change a job's priority",
-            body=wire.PriorityBody, gives=wire.Status) for method in ("PATCH", "POST")),
+            body=wire.PriorityBody, gives=wire.Changed, audit="job.priority") for method in ("PATCH", "POST")),
 ]  # fmt: skip

@@ -29,6 +29,7 @@ _ACCESS = {
     Access.WORK: "Takes a worker's credential, or the scope `work`.",
     Access.UPLOAD: "Takes the scope `submit` or `work`, or a worker's credential.",
     Access.ADMIN: "Takes the scope `admin`.",
+    Access.ANYONE_KNOWN: "Takes any valid credential.",
 }
 
 
@@ -112,7 +113,7 @@ def _security(route: Route) -> list[dict[str, list[str]]]:
     match route.access:
         case Access.PUBLIC:
             return []
-        case Access.WORK | Access.UPLOAD:
+        case Access.WORK | Access.UPLOAD | Access.ANYONE_KNOWN:
             return [{"token": []}, *worker]
         case _:
             return [{"token": []}]

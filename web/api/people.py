@@ -7,9 +7,11 @@ import msgspec
 from actors.messages import EndSessions
 from blobforge.people import AuditEntry, Session, User
 from blobforge.refusals import Refusal, RefusalCode
+from blobforge.store.insights import AuditFilter
 from web.api import encode, wire
 from web.decode import query
 from web.routing import Access, Call, Route
+from web.services import Services
 
 
 async def users(call: Call) -> list[wire.UserWire]:
@@ -28,15 +30,26 @@ async def end_sessions(call: Call) -> wire.SessionsEnded | Refusal:
     return outcome if isinstance(outcome, Refusal) else wire.SessionsEnded(outcome.count)
 
 
+async def read_audit(services: Services, wanted: wire.AuditQuery) -> tuple[list[AuditEntry], int | None]:
+    """One page of the records that match, newest first, and the cursor of the next one."""
+    filter_ = AuditFilter(
+        wanted.actor,
+        wanted.action,
+        wanted.subject,
+        encode.ms_or_none(wanted.since),
+        encode.ms_or_none(wanted.until),
+    )
+    return await services.reads.run(
+        lambda reader: reader.insights.audit(filter_, before=wanted.cursor, limit=wanted.limit)
+    )
+
+
 async def audit(call: Call) -> wire.AuditPage | Refusal:
-    """Newest first."""
     wanted = query(call.request.args, wire.AuditQuery)
     if isinstance(wanted, Refusal):
         return wanted
-    entries = await call.services.reads.run(lambda reader: reader.audit(before=wanted.cursor, limit=wanted.limit + 1))
-    page = entries[: wanted.limit]
-    more = len(entries) > wanted.limit
-    return wire.AuditPage([_entry(each) for each in page], page[-1].id if more else msgspec.UNSET)
+    entries, more = await read_audit(call.services, wanted)
+    return wire.AuditPage([_entry(each) for each in entries], more if more is not None else msgspec.UNSET)
 
 
 def _user(user: User) -> wire.UserWire:

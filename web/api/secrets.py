@@ -19,6 +19,14 @@ def new_salt() -> str:
     return secrets.token_hex(32)
 
 
+def new_undo(call: Call) -> str:
+    """A token to undo by. A request that is repeated with its Idempotency-Key goes on under the one it began with."""
+    if call.repeat is None:
+        return secrets.token_hex(16)
+    asked = b"\n".join((call.repeat.subject.encode(), call.repeat.key.encode(), call.repeat.fingerprint))
+    return hmac.digest(call.services.signing_secret, b"undo\n" + asked, "sha256").hex()[:32]
+
+
 def made_of(call: Call, prefix: str, salt: str) -> str:
     """The secret of this kind that the salt stands for."""
     digest = hmac.digest(call.services.signing_secret, f"{prefix}\n{salt}".encode(), "sha256")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import partial
 
 import structlog
 import trio
-from prometheus_client.core import GaugeMetricFamily, Metric
 from quart import Response
 
 from actors.mailbox import ask
@@ -18,7 +16,8 @@ from blobforge.refusals import Refusal
 from blobforge.store.database import DatabaseError
 from blobforge.store.reader import Stats
 from blobforge.worker import WorkerStatus
-from web.api import wire
+from web.api import backups, wire
+from web.metrics.exposition import CONTENT_TYPE
 from web.routing import Access, Call, Route
 from web.services import Services
 
@@ -67,9 +66,15 @@ async def health(call: Call) -> tuple[int, wire.Health]:
     database = await _database(call.services)
     store = await _object_store(call.services)
     healthy = database.status == "healthy"
-    overall = "unhealthy" if not healthy else "healthy" if store.status == "healthy" else "degraded"
-    backup = wire.Part("disabled", detail="replication is not part of this release")
-    return (200 if healthy else 503), wire.Health(overall, database, store, backup)
+    copied = await backup(call.services)
+    well = store.status == "healthy" and copied.status != "degraded"
+    overall = "unhealthy" if not healthy else "healthy" if well else "degraded"
+    return (200 if healthy else 503), wire.Health(overall, database, store, copied)
+
+
+async def backup(services: Services) -> wire.BackupPart:
+    """How the backup is."""
+    return backups.part(services)
 
 
 async def _database(services: Services) -> wire.Part:
@@ -119,24 +124,9 @@ async def ready(call: Call) -> tuple[int, wire.Part]:
 
 
 async def metrics(call: Call) -> Response:
-    now = call.services.now()
-    found = await call.services.reads.run(lambda reader: reader.stats(now=now))
-    text = call.services.metrics.render(_families(found, now=now))
-    return Response(text, content_type="text/plain; version=0.0.4; charset=utf-8")
-
-
-def _families(stats: Stats, *, now: int) -> Iterable[Metric]:
-    jobs = GaugeMetricFamily("blobforge_jobs", "Jobs by type and status", labels=["type", "status"])
-    for type_, counts in stats.by_type.items():
-        for status, n in counts.items():
-            jobs.add_metric([type_, status], n)
-    workers = GaugeMetricFamily("blobforge_workers", "Workers by status", labels=["status"])
-    for worker_status, n in stats.workers.items():
-        workers.add_metric([worker_status], n)
-    oldest = GaugeMetricFamily("blobforge_oldest_pending_seconds", "Age of the oldest pending job")
-    age = (now - stats.oldest_pending_at) / 1000 if stats.oldest_pending_at is not None else 0.0
-    oldest.add_metric([], max(0.0, age))
-    return [jobs, workers, oldest]
+    services = call.services
+    reading = services.metrics.reading(services.settings.database, now=services.now())
+    return Response(await services.reads.run(reading), content_type=CONTENT_TYPE)
 
 
 ROUTES = [

@@ -5,6 +5,7 @@ The field names of *(existing)* shapes are fixed by clients that we do not contr
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -38,6 +39,8 @@ Lease = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\x00]*\Z"
 ObjectKey = Annotated[str, Meta(min_length=1, max_length=1024, pattern=r"^[^\x00]*\Z")]
 JobId = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 ClaimKey = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00]*\Z")]
+FailureId = Annotated[int, Meta(ge=1, le=2**63 - 1, description="`id` of a cause in `GET /api/failures`")]
+Moment = Annotated[datetime, Meta(tz=True, description="RFC 3339, with its zone")]
 Json = dict[str, Any]
 
 
@@ -80,16 +83,27 @@ class HeartbeatBody(msgspec.Struct, frozen=True):
 
 
 class HeartbeatAnswer(msgspec.Struct, frozen=True):
-    """`abandon` lists the jobs named whose lease this worker no longer holds: stop working on them."""
+    """`abandon` lists the jobs named whose lease this worker no longer holds: stop working on them.
+
+    `late` lists those of `abandon` that nobody has started since: a completion would still be accepted.
+    """
 
     drain: bool
     abandon: list[int]
     lease_expires_at: str | None
+    late: list[int] | msgspec.UnsetType = msgspec.UNSET  # absent when there is none
     status: str = "ok"
 
 
 class Status(msgspec.Struct, frozen=True):
     status: str
+
+
+class Changed(msgspec.Struct, frozen=True):
+    """`undo`: a token for `POST /api/jobs/undo`, good for ten minutes; there where it was asked for."""
+
+    status: str
+    undo: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class WorkerWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -106,6 +120,18 @@ class WorkerWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     metadata: msgspec.Raw | None = None
     labels: msgspec.Raw | None = None
     version: str | None = None
+    rates: WorkerRatesWire | None = None
+
+
+class WorkerRatesWire(msgspec.Struct, frozen=True):
+    """Of the last 24 hours. `failure_rate` is the share of failed and lost attempts among those that ended by
+    themselves; null while there are none."""
+
+    jobs_per_hour: float
+    failure_rate: float | None
+    completed: int
+    failed: int
+    lost: int
 
 
 # ------------------------------------------------------------------ claims and attempts
@@ -224,6 +250,13 @@ class SubmitAnswer(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     upload_headers: dict[str, str] | None = None
 
 
+class SubmittedItems(msgspec.Struct, frozen=True):
+    """As Items. `small_sources`: this server takes many small sources at once, at `/api/files/sources`."""
+
+    items: list[dict[str, Any]]
+    small_sources: bool
+
+
 class Items(msgspec.Struct, frozen=True):
     """One answer an item, in their order; a refused one has `error`, `type` and `status_code`."""
 
@@ -235,8 +268,15 @@ class RetryBody(msgspec.Struct, frozen=True):
     priority: Priority | None = None
 
 
+class CancelBody(msgspec.Struct, frozen=True):
+    """`undo`: remember how the job was, and answer with a token to put it back by."""
+
+    undo: bool = False
+
+
 class PriorityBody(msgspec.Struct, frozen=True):
     priority: Priority
+    undo: bool = False
 
 
 class BulkBody(msgspec.Struct, frozen=True, kw_only=True):
@@ -248,7 +288,14 @@ class BulkBody(msgspec.Struct, frozen=True, kw_only=True):
     tag: Tag | None = None
     worker: WorkerId | None = None
     q: Annotated[str, Meta(min_length=1, max_length=500)] | None = None
+    only_priority: Annotated[int, Meta(ge=1, le=5, description="of the jobs as they are")] | None = None
+    failure: FailureId | None = None
+    created_since: Moment | None = None
+    created_until: Moment | None = None
+    updated_since: Moment | None = None
+    updated_until: Moment | None = None
     dry_run: bool = False
+    undo: bool = False
 
 
 class BulkRetry(BulkBody, frozen=True, kw_only=True):
@@ -260,6 +307,12 @@ class BulkPriority(BulkBody, frozen=True, kw_only=True):
     priority: Priority
 
 
+class BulkDelete(BulkBody, frozen=True, kw_only=True):
+    """`objects`: their outputs go too, and sources that no other job has."""
+
+    objects: bool = True
+
+
 class BulkAnswer(msgspec.Struct, frozen=True):
     """How many matched, how many were (or, in a dry run, would be) changed, and how many refused the change."""
 
@@ -267,6 +320,20 @@ class BulkAnswer(msgspec.Struct, frozen=True):
     changed: int
     refused: int
     dry_run: bool
+    undo: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class UndoBody(msgspec.Struct, frozen=True):
+    """`undo`: the token that a cancellation or a change of priority was answered with."""
+
+    undo: Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[0-9a-f]+\Z")]
+
+
+class UndoAnswer(msgspec.Struct, frozen=True):
+    """`changed` of `matched` jobs are as before; the others have moved on since, and stay."""
+
+    matched: int
+    changed: int
 
 
 class AttemptWire(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -281,8 +348,29 @@ class AttemptWire(msgspec.Struct, frozen=True, omit_defaults=True):
     log_tail: str | None = None
 
 
+class ExpectedWire(msgspec.Struct, frozen=True):
+    """In one case of two the job will have ended between these. `by`: `progress` (its own pace so far), or
+    `durations` (how long others of its type took)."""
+
+    earliest: str
+    latest: str
+    by: str
+
+
+class WaitingWire(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Why a job does not run. `code` is `source`, `back-off`, `no-worker`, `all-offline`, `all-disabled`,
+    `all-draining`, `queued` or `next`; `until` is when that ends by itself, where it is known."""
+
+    code: str
+    text: str
+    until: str | None = None
+
+
 class JobWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """Absent where null; `attempt_history` is there when one job is asked for."""
+    """Absent where null; `attempt_history` and `waiting` are there when one job is asked for.
+
+    `failure` is the cause of its latest failure (`GET /api/failures`), `progress_at` when its progress last changed.
+    """
 
     id: int
     type: str
@@ -307,6 +395,10 @@ class JobWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     heartbeat_at: str | None = None
     output_key: str | None = None
     losses: int = 0
+    failure: int | None = None
+    progress_at: str | None = None
+    expected_end: ExpectedWire | None = None
+    waiting: WaitingWire | None = None
     attempt_history: list[AttemptWire] | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -338,6 +430,75 @@ class UploadAnswer(msgspec.Struct, frozen=True):
     url: str
     key: str
     headers: dict[str, str]
+
+
+class SmallSource(msgspec.Struct, frozen=True):
+    """`data` is base64."""
+
+    source_hash: Sha256
+    data: bytes
+
+
+class SmallSources(msgspec.Struct, frozen=True):
+    """As many as fit into one request body."""
+
+    sources: Annotated[list[SmallSource], Meta(min_length=1, max_length=1000)]
+
+
+UploadId = Annotated[str, Meta(min_length=1, max_length=1024, pattern=r"^[\x21-\x7e]+\Z")]
+PartNumber = Annotated[int, Meta(ge=1, le=10_000)]
+
+
+class MultipartBody(msgspec.Struct, frozen=True):
+    source_hash: Sha256
+    size: Size
+
+
+class PartDone(msgspec.Struct, frozen=True):
+    """`etag` as the PUT answered it, without its quotes."""
+
+    number: PartNumber
+    etag: Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[\x21\x23-\x7e]+\Z")]
+
+
+class PartStored(msgspec.Struct, frozen=True):
+    number: int
+    size: int
+    etag: str
+
+
+class MultipartAnswer(msgspec.Struct, frozen=True):
+    """`parts`: what is there already of an upload that broke off. `stored`: the source itself is; nothing to do."""
+
+    stored: bool
+    upload_id: str | None = None
+    part_size: int = 0
+    parts: list[PartStored] = []
+
+
+class PartBody(msgspec.Struct, frozen=True):
+    """`md5`: base64 of the part's MD5; the store then refuses other bytes."""
+
+    source_hash: Sha256
+    upload_id: UploadId
+    number: PartNumber
+    md5: Annotated[str, Meta(pattern=r"^[A-Za-z0-9+/]{22}==\Z")] | None = None
+
+
+class PartUrl(msgspec.Struct, frozen=True):
+    url: str
+    headers: dict[str, str]
+
+
+class MultipartDone(msgspec.Struct, frozen=True):
+    source_hash: Sha256
+    upload_id: UploadId
+    parts: Annotated[list[PartDone], Meta(min_length=1, max_length=10_000)]
+
+
+class MultipartGone(msgspec.Struct, frozen=True):
+    source_hash: Sha256
+    upload_id: UploadId
 
 
 class Url(msgspec.Struct, frozen=True):
@@ -390,6 +551,34 @@ class WorkerMade(msgspec.Struct, frozen=True):
 # ------------------------------------------------------------------ lists, statistics, health
 
 
+class DeleteQuery(msgspec.Struct, frozen=True):
+    objects: bool = True
+
+
+class OrphanBody(msgspec.Struct, frozen=True):
+    dry_run: bool = True
+
+
+class Orphans(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """`state` is `never` (none since the server started), `running`, `done` or `failed` (then `error` says why).
+
+    `objects` is how many were looked at, `bytes` the size of the orphans; `unfinished` uploads began more than a day
+    ago and never ended. Nothing that came within a day is counted as an orphan. With `dry_run: false`, what was found
+    is on the list of what will be deleted.
+    """
+
+    state: str
+    dry_run: bool
+    objects: int
+    orphans: int
+    bytes: int
+    unfinished: int
+    examples: list[str]
+    started_at: str | None = None
+    ended_at: str | None = None
+    error: str | None = None
+
+
 class ListQuery(msgspec.Struct, frozen=True):
     """What `GET /api/jobs` takes. `cursor` is `next_cursor` of the page before, and fast at any depth."""
 
@@ -398,6 +587,12 @@ class ListQuery(msgspec.Struct, frozen=True):
     tag: str | None = None
     worker: str | None = None
     q: Annotated[str, Meta(max_length=500)] | None = None
+    priority: Priority | None = None
+    failure: FailureId | None = None
+    created_since: Moment | None = None
+    created_until: Moment | None = None
+    updated_since: Moment | None = None
+    updated_until: Moment | None = None
     limit: Annotated[int, Meta(ge=1, le=100)] = 50
     offset: Annotated[int, Meta(ge=0, le=10_000, description="beyond 10,000 use `cursor`")] = 0
     cursor: Annotated[str, Meta(max_length=200)] | None = None
@@ -428,7 +623,25 @@ class SessionsEnded(msgspec.Struct, frozen=True):
     ended: int
 
 
+class WhoAmI(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """`subject` is `token:3`, `worker:w1` or `user:7`."""
+
+    subject: str
+    name: str
+    scopes: list[str]
+    is_admin: bool
+    server_version: str
+    expires_at: str | None = None
+
+
 class AuditQuery(msgspec.Struct, frozen=True):
+    """`actor` is `token:7`, `user:3` or a name; `action` may end in `*` (`worker.*`)."""
+
+    actor: Annotated[str, Meta(max_length=500)] | None = None
+    action: Annotated[str, Meta(max_length=100)] | None = None
+    subject: Annotated[str, Meta(max_length=500)] | None = None
+    since: Moment | None = None
+    until: Moment | None = None
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
     cursor: Annotated[int, Meta(ge=1, le=2**63 - 1, description="`next_cursor` of the page before")] = 2**63 - 1
 
@@ -477,8 +690,48 @@ class Part(msgspec.Struct, frozen=True, omit_defaults=True):
     detail: str | None = None
 
 
+class DrillWire(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`proven_until`: everything up to then was found in the restored backup. `detail` is for administrators."""
+
+    started_at: str
+    ended_at: str
+    ok: bool
+    proven_until: str | None = None
+    detail: str | None = None
+
+
+class BackupPart(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`lag_seconds`: for how long something has not been in the backup; absent when it was never reached."""
+
+    status: str
+    detail: str | None = None
+    lag_seconds: float | None = None
+    proven_until: str | None = None
+    last_drill: DrillWire | None = None
+
+
 class Health(msgspec.Struct, frozen=True):
     status: str
     database: Part
     object_store: Part
-    backup: Part
+    backup: BackupPart
+
+
+class BackupReport(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The backup, for administrators. `drills`: the last ones, newest first."""
+
+    status: str
+    detail: str | None = None
+    lag_seconds: float | None = None
+    proven_until: str | None = None
+    place: str | None = None
+    epoch: str | None = None
+    encrypted: bool | None = None
+    litestream: str | None = None
+    running: bool | None = None
+    restarts: int | None = None
+    sync_interval: float | None = None
+    retention: float | None = None
+    drill_interval: float | None = None
+    drill_running: bool | None = None
+    drills: list[DrillWire] = []

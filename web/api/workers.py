@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec import UNSET
+
 from actors.messages import (
     CreateWorker,
     DisableWorker,
@@ -16,10 +18,15 @@ from actors.messages import (
     WorkerChanged,
 )
 from blobforge.access import WORKER_SECRET_PREFIX, hash_secret
+from blobforge.job import Outcome
 from blobforge.refusals import Refusal, RefusalCode
+from blobforge.store.counters import HOUR_MS
+from blobforge.store.insights import RATE_HOURS, WorkerRates
 from blobforge.worker import Worker
 from web.api import encode, secrets, wire
 from web.routing import Access, Call, Route
+
+SHORTEST_LIFE_MS = 300_000  # of a worker, for its rate: one that came a moment ago has none yet
 
 
 async def register(call: Call, body: wire.RegisterBody) -> wire.Registered | Refusal:
@@ -47,7 +54,8 @@ async def heartbeat(call: Call, body: wire.HeartbeatBody) -> wire.HeartbeatAnswe
         return outcome
     timeout = round(call.services.settings.worker_timeout * 1000)
     expires = outcome.renewed + timeout if outcome.renewed is not None else None
-    return wire.HeartbeatAnswer(outcome.drain, list(outcome.abandon), encode.time_or_none(expires))
+    late = list(outcome.late) or UNSET
+    return wire.HeartbeatAnswer(outcome.drain, list(outcome.abandon), encode.time_or_none(expires), late)
 
 
 async def unregister(call: Call) -> wire.Status | Refusal:
@@ -76,14 +84,22 @@ async def _change(call: Call, message: Message[WorkerChanged], status: str) -> w
 
 
 async def listed(call: Call) -> list[wire.WorkerWire]:
-    workers = await call.services.reads.run(lambda reader: reader.workers())
-    return [_wire(worker, jobs) for worker, jobs in workers]
+    now = call.services.now()
+    workers, rates = await call.services.reads.run(
+        lambda reader: (reader.workers(), reader.insights.worker_rates(now=now))
+    )
+    none = WorkerRates()
+    return [_wire(worker, jobs, rates.get(worker.id, none), now=now) for worker, jobs in workers]
 
 
 async def shown(call: Call) -> wire.WorkerWire | Refusal:
     worker_id = call.params["worker_id"]
-    for worker, jobs in await call.services.reads.run(lambda reader: reader.workers(worker_id)):
-        return _wire(worker, jobs)
+    now = call.services.now()
+    workers, rates = await call.services.reads.run(
+        lambda reader: (reader.workers(worker_id), reader.insights.rates_of(worker_id, now=now))
+    )
+    for worker, jobs in workers:
+        return _wire(worker, jobs, rates, now=now)
     return Refusal(RefusalCode.NO_SUCH_WORKER, f"There is no worker {worker_id!r}.")
 
 
@@ -112,7 +128,18 @@ def _not_you(call: Call, named: str) -> Refusal:
     return Refusal(RefusalCode.NOT_YOURS, f"You are worker {call.caller.worker_id!r}, not {named!r}.")
 
 
-def _wire(worker: Worker, jobs: list[int]) -> wire.WorkerWire:
+def rates_wire(worker: Worker, rates: WorkerRates, *, now: int) -> wire.WorkerRatesWire:
+    """Its rates over the hours that are kept, or over its life where that is shorter."""
+    kept = (RATE_HOURS - 1) * HOUR_MS + now % HOUR_MS
+    hours = max(SHORTEST_LIFE_MS, min(kept, now - worker.created_at)) / HOUR_MS
+    completed, failed, lost = (rates.n(each) for each in (Outcome.COMPLETED, Outcome.FAILED, Outcome.LOST))
+    ended = completed + failed + lost
+    return wire.WorkerRatesWire(
+        round(completed / hours, 2), round((failed + lost) / ended, 4) if ended else None, completed, failed, lost
+    )
+
+
+def _wire(worker: Worker, jobs: list[int], rates: WorkerRates, *, now: int) -> wire.WorkerWire:
     return wire.WorkerWire(
         id=worker.id,
         type=worker.type,
@@ -127,6 +154,7 @@ def _wire(worker: Worker, jobs: list[int]) -> wire.WorkerWire:
         metadata=encode.raw(worker.metadata),
         labels=encode.raw(worker.labels),
         version=worker.version,
+        rates=rates_wire(worker, rates, now=now),
     )
 
 

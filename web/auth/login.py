@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 from typing import Any
-from urllib.parse import parse_qs, quote
+from urllib.parse import parse_qs
 
 import structlog
 from quart import Response, render_template
@@ -16,27 +16,13 @@ from blobforge.people import new_session_id, session_hash
 from blobforge.refusals import Refusal
 from web.auth.oidc import Leaving, ProviderDown, SignInRefused, Tokens
 from web.auth.sessions import CROSS_SITE
+from web.html import html, message, quoted, redirect, safe_next
 from web.routing import Access, Call, Route
 
 log = structlog.get_logger("blobforge.login")
 
 SIGN_IN_SECONDS = 600  # from leaving for the provider to coming back
 LONGEST_FORM = 4096  # bytes
-URL = "%/:?#[]@!$&'()*+,;=~"  # what stays as it is in a Location: everything else is encoded
-
-
-def safe_next(path: str | None) -> str:
-    """A path on this site, and nothing that a browser takes for another one; `/` otherwise."""
-    if (
-        not path
-        or len(path) > 1000
-        or not path.startswith("/")
-        or path.startswith(("//", "/\\"))
-        or "\\" in path
-        or not path.isprintable()
-    ):
-        return "/"
-    return path
 
 
 # ------------------------------------------------------------------ with the identity provider
@@ -47,14 +33,14 @@ async def leave(call: Call) -> Response:
     next_path = safe_next(call.request.args.get("next"))
     provider = call.services.provider
     if provider is None:
-        return _redirect(f"/login?next={_quoted(next_path)}")
+        return redirect(f"/login?next={quoted(next_path)}")
     if not call.services.site.may_hold_session(call.request):
         return await _login_page(call, next_path, 400)
     try:
         url, leaving = await provider.begin(next_path, now=call.services.now())
     except ProviderDown as error:
         return await _provider_down(error)
-    response = _redirect(url)
+    response = redirect(url)
     response.set_cookie(
         _leaving_cookie(call),
         call.services.sealer.seal(leaving).decode(),
@@ -71,7 +57,7 @@ async def come_back(call: Call) -> Response:
     """The provider sends somebody back: check everything, and start a session under a new id."""
     provider = call.services.provider
     if provider is None:
-        return _redirect("/login")
+        return redirect("/login")
     arguments = call.request.args
     sealed = call.request.cookies.get(_leaving_cookie(call), "")
     leaving = call.services.sealer.open(sealed.encode(), Leaving)
@@ -101,7 +87,7 @@ async def come_back(call: Call) -> Response:
 
 async def _provider_down(error: ProviderDown) -> Response:
     log.warning("identity provider", reason=str(error))
-    return await _message(
+    return await message(
         503,
         "Signing in is not possible now",
         f"{str(error)[0].upper()}{str(error)[1:]}. Everything else goes on working; try again in a while.",
@@ -116,10 +102,10 @@ async def _refused(call: Call, text: str, *, who: str = "", forget: bool = True)
     slow = call.services.throttle.failed(f"address {address}")
     if slow is not None:
         # Nothing on record: strangers must not be able to fill the audit log.
-        return await _message(429, "Signing in failed", slow.detail, link="/login", label="Sign in again", wait=slow)
+        return await message(429, "Signing in failed", slow.detail, link="/login", label="Sign in again", wait=slow)
     audit = Audit("nobody", who, address, "sign-in.refused", who, text)
     await ask(call.services.writer, Note(), audit=audit)
-    response = await _message(403, "Signing in failed", text, link="/login", label="Sign in again")
+    response = await message(403, "Signing in failed", text, link="/login", label="Sign in again")
     if forget:
         _forget_leaving(call, response)
     return response
@@ -198,8 +184,8 @@ async def _start_session(
         audit=audit,
     )
     if isinstance(outcome, Refusal):
-        return await _message(503, "Signing in is not possible now", outcome.detail, link="/login", label="Try again")
-    response = _redirect(next_path)
+        return await message(503, "Signing in is not possible now", outcome.detail, link="/login", label="Try again")
+    response = redirect(next_path)
     services.sessions.set_cookie(request, response, session_id)
     _forget_leaving(call, response)
     return response
@@ -225,17 +211,12 @@ async def logout(call: Call) -> Response | Refusal:
             tokens = services.sealer.open(found[0].sealed, Tokens) or Tokens()
             back = services.site.base(call.request) + "/login"
             url = await services.provider.end_session_url(tokens, back_to=back)
-    response = await _message(200, "Signed out", "Your session here has ended.", link="/login", label="Sign in again")
+    response = await message(200, "Signed out", "Your session here has ended.", link="/login", label="Sign in again")
     services.sessions.clear_cookie(call.request, response)
     if url is not None:
         # Not a redirect: browsers hold the target of a form's redirect against our own `form-action`.
         response.headers["Refresh"] = f"0; url={url}"
     return response
-
-
-def sign_in_first(call: Call) -> Response:
-    """To the sign-in page, and from there back to where this request wanted to go."""
-    return _redirect(f"/login?next={_quoted(safe_next(call.request.full_path.rstrip('?')))}")
 
 
 async def info(call: Call) -> dict[str, Any]:
@@ -263,29 +244,7 @@ async def _login_page(
         provider=call.services.settings.oidc_issuer.partition("://")[2],
         allowed=call.services.site.may_hold_session(call.request),
     )
-    return _html(text, status, wait)
-
-
-async def _message(
-    status: int, title: str, text: str, *, link: str, label: str, wait: Refusal | None = None
-) -> Response:
-    page = await render_template(
-        "message.html", title=title, text=text, link=link, label=label, problem=status >= 400
-    )
-    return _html(page, status, wait)
-
-
-def _html(text: str, status: int, wait: Refusal | None) -> Response:
-    headers = {"Cache-Control": "no-store"}
-    if status in (429, 503):
-        headers["Retry-After"] = str(wait.retry_after) if wait is not None else "10"
-    return Response(text, status, content_type="text/html; charset=utf-8", headers=headers)
-
-
-def _redirect(url: str) -> Response:
-    return Response(
-        "", 303, headers={"Location": quote(url, safe=URL), "Cache-Control": "no-store"}, content_type="text/plain"
-    )
+    return html(text, status, wait=wait)
 
 
 def _leaving_cookie(call: Call) -> str:
@@ -296,10 +255,6 @@ def _forget_leaving(call: Call, response: Response) -> None:
     response.delete_cookie(
         _leaving_cookie(call), path="/auth", httponly=True, secure=call.services.site.is_https(call.request)
     )
-
-
-def _quoted(text: str) -> str:
-    return quote(text, safe="/")
 
 
 ROUTES = [

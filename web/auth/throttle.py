@@ -24,12 +24,16 @@ class Throttle:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._failed: OrderedDict[str, tuple[float, float]] = OrderedDict()  # name -> (failures, when)
+        self.failures = 0
+        self.slowed = 0
 
     def failed(self, *names: str) -> Refusal | None:
         """Note a failure of these (an address, an id); a Refusal when one of them has failed too often."""
         wait = max(self._take(name) for name in names)
+        self.failures += 1
         if wait <= 0:
             return None
+        self.slowed += 1
         return Refusal(
             RefusalCode.SLOW_DOWN,
             "Too many failed authentications. Check your credential, and try again later.",

@@ -1,0 +1,21 @@
+"""Each failure is counted under its cause, and the job says which that is."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec.structs import replace
+
+from actors.effects.step import Step
+from blobforge.failures import OUTPUT_MISSING, SOURCE_MISSING, WORKER_LOST, Cause, made_of
+from blobforge.job import Job
+
+# What no worker reports.
+LOST_CAUSE: Final = made_of(WORKER_LOST, "the worker fell silent past its lease")
+REVOKED_CAUSE: Final = made_of(OUTPUT_MISSING, "the output that was reported is not in the store")
+UPLOAD_CAUSE: Final = made_of(SOURCE_MISSING, "the source was not uploaded in time")
+
+
+def blamed(step: Step, job: Job, cause: Cause) -> Job:
+    """The job, not yet saved, with the cause of what `last_error` says."""
+    return replace(job, failure=step.store.rollups.failure(cause, job.last_error or "", now=step.now))

@@ -1,0 +1,32 @@
+"""What a restore means for jobs: whoever held one when the backup was taken holds it no more."""
+
+from __future__ import annotations
+
+from actors.effects.returns import back_in_queue
+from actors.effects.step import Step
+from blobforge import job as rules
+from blobforge.job import Job
+from blobforge.people import AuditEntry
+
+REASON = "the database was restored from a backup"
+SERVER = "server"
+
+
+def settle_restore(step: Step) -> int | None:
+    """If the database is a restored copy: every running attempt's lease is void, its job goes back at no cost, and
+    ids and attempt numbers go on above all that may be out there. Returns how many went back; None: it is no copy.
+    """
+    recovery = step.store.recovery
+    restored_at = recovery.restored_at()
+    if restored_at is None:
+        return None
+    seconds = recovery.seconds_lost(now=step.now)
+    running = recovery.running()
+    for job in running:
+        returned = rules.take_back(job, now=step.now)
+        assert isinstance(returned, Job)
+        back_in_queue(step, job, returned, REASON)
+    recovery.settle(seconds=seconds, now=step.now)
+    detail = f"{len(running)} running jobs went back"
+    step.store.insert_audit(AuditEntry(0, step.now, SERVER, SERVER, "", "backup.restored", REASON, detail))
+    return len(running)

@@ -1,0 +1,203 @@
+"""Jobs that go for good, and what becomes of their objects.
+
+Objects are deleted after the commit that made them useless, from a list in the database (`store/doomed.py`), so that
+a crash, or a store that does not answer, only delays it. Two things could go wrong, and both are prevented here:
+
+- Somebody needs the object again before it is its turn. Whoever begins a deletion looks, in the same transaction,
+  whether a job has come meanwhile; then the object leaves the list.
+- Somebody saw the object, and it was deleted before what was seen is committed. From the commit that begins a
+  deletion to the one that knows its outcome, a submission of that source is refused (come again in a moment).
+  Afterwards nothing is believed that was seen before: `epoch` is how many deletions had ended when one began to look.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from msgspec.structs import replace
+
+from actors.effects.attempts import no_such_job
+from actors.effects.step import Step
+from actors.messages import (
+    DeleteJob,
+    DeletionsTried,
+    Done,
+    FindUnneeded,
+    FreePages,
+    JobDeleted,
+    ObjectSeen,
+    PagesFreed,
+    Prune,
+    Pruned,
+    Seen,
+    TakeDoomed,
+    ToDelete,
+    Unneeded,
+)
+from blobforge.events import JobRemoved, JobsPruned, ObjectsDoomed, SourceSettled
+from blobforge.job import Job, JobStatus
+from blobforge.objects.keys import is_source_key, output_key, output_of, source_key
+from blobforge.refusals import Refusal, RefusalCode
+from blobforge.store.doomed import DELETING, GONE, WAITING
+
+FIRST_PAUSE_MS = 30_000  # after a deletion that failed: longer than the thread of a lost one can still be at it
+LONGEST_PAUSE_MS = 300_000
+DOUBT_MS = 600_000  # no request that looked at an object is still under way after this
+COME_AGAIN_SECONDS = 2
+# Free pages that are kept for what is written next: giving them back and taking them anew costs twice.
+SPARE_PAGES = 256
+SPARE_SHARE = 20  # one page of so many
+
+
+def delete_job(step: Step, message: DeleteJob) -> JobDeleted | Refusal:
+    """Remove a job that does not run, and its objects unless they are to stay."""
+    job = step.store.job(message.job_id)
+    if job is None:
+        return no_such_job(message.job_id)
+    if job.status is JobStatus.RUNNING:
+        return Refusal(RefusalCode.JOB_RUNNING, f"Job {job.id} is running. Cancel it first, then delete it.")
+    _remove(step, job, objects=message.objects)
+    step.events.append(JobRemoved(job.id, job.type))
+    return JobDeleted(job.id)
+
+
+def prune(step: Step, message: Prune) -> Pruned:
+    """Remove some of the jobs, and of the audit log, that have been kept long enough."""
+    found = [
+        job
+        for status, before in message.ended_before
+        for job in step.store.ended_before(status, before, limit=message.limit)
+    ][: message.limit]
+    removed = sum(step.alone(partial(_prune, step, job, objects=message.objects)) or False for job in found)
+    more = removed > 0 and len(found) == message.limit
+    if removed:
+        step.events.append(JobsPruned(removed))
+    if message.audit_before is not None:
+        more = step.store.prune_audit(message.audit_before, limit=message.limit) or more
+    return Pruned(removed, more)
+
+
+def _prune(step: Step, job: Job, *, objects: bool) -> bool:
+    _remove(step, job, objects=objects)
+    return True
+
+
+def _remove(step: Step, job: Job, *, objects: bool) -> None:
+    keys = [output_key(job.id, attempt) for attempt in step.store.attempt_numbers(job.id)]
+    step.store.delete_job(job)
+    if not step.store.has_source(job.source_hash):
+        keys.append(source_key(job.source_hash))
+    for key in keys:
+        step.store.forget_file(key)
+        if objects:
+            step.store.doomed.add(key, now=step.now)
+    if objects:
+        step.facts.append(ObjectsDoomed())
+    if job.status is JobStatus.UPLOADING:
+        step.facts.append(SourceSettled(job.id, job.source_hash))
+
+
+# ------------------------------------------------------------------ deleting objects
+
+
+def take_doomed(step: Step, message: TakeDoomed) -> ToDelete:
+    """What to delete now; from this commit on the store may be told. What is needed again leaves the list."""
+    if message.first:
+        step.store.doomed.start_over()
+    step.store.doomed.forget_gone(now=step.now)
+    taken = []
+    for key in step.store.doomed.due(now=step.now, limit=message.limit):
+        doom = step.store.doomed.get(key)
+        assert doom is not None
+        if _needed(step, key):
+            if doom.epoch:  # it was gone before, and what was seen then is still doubted
+                step.store.doomed.put(key, GONE, due_at=step.now + DOUBT_MS, tries=0, epoch=doom.epoch)
+            else:
+                step.store.doomed.drop(key)
+            continue
+        step.store.forget_file(key)
+        step.store.doomed.put(key, DELETING, due_at=step.now, tries=doom.tries, epoch=doom.epoch)
+        taken.append(key)
+    return ToDelete(tuple(taken), step.store.doomed.next_at())
+
+
+def deletions_tried(step: Step, message: DeletionsTried) -> Done:
+    """What the store said. Without an answer, the key stays in deletion until there is one: it may yet happen."""
+    for key in message.gone:
+        if is_source_key(key):
+            step.store.doomed.put(key, GONE, due_at=step.now + DOUBT_MS, tries=0, epoch=message.epoch)
+        else:
+            step.store.doomed.drop(key)  # an attempt's output comes once, and nobody else asks for it
+    for keys, state in ((message.refused, WAITING), (message.unanswered, DELETING)):
+        for key in keys:
+            doom = step.store.doomed.get(key)
+            if doom is not None:
+                pause = min(FIRST_PAUSE_MS * 2 ** min(doom.tries, 20), LONGEST_PAUSE_MS)
+                step.store.doomed.put(key, state, due_at=step.now + pause, tries=doom.tries + 1, epoch=doom.epoch)
+    return Done()
+
+
+def spare_source(step: Step, source_hash: str, seen: ObjectSeen) -> ObjectSeen | Refusal:
+    """A job needs this source from now on. Returns what may be believed of what was seen of it."""
+    key = source_key(source_hash)
+    doom = step.store.doomed.get(key)
+    if doom is None:
+        return seen
+    if doom.state == DELETING:
+        return being_removed(key)
+    # One that waits stays on the list: whoever takes it from there finds the job.
+    return seen if seen.epoch >= doom.epoch else replace(seen, seen=Seen.UNKNOWN, size=None, sha256=None)
+
+
+def doubted(step: Step, source_hash: str, epoch: int) -> Refusal | None:
+    """Whether an object that was seen there may have been deleted since."""
+    key = source_key(source_hash)
+    doom = step.store.doomed.get(key)
+    if doom is None or (doom.state != DELETING and epoch >= doom.epoch):
+        return None
+    return being_removed(key)
+
+
+def being_removed(key: str) -> Refusal:
+    said = f"{key!r} is being removed, as no job needed it any more. Send it again in a moment."
+    return Refusal(RefusalCode.BEING_REMOVED, said, retry_after=COME_AGAIN_SECONDS)
+
+
+def find_unneeded(step: Step, message: FindUnneeded) -> Unneeded:
+    """Which of these objects no job needs; with `doom`, they are put on the list."""
+    found = [key for key in message.keys if step.store.doomed.get(key) is None and not _needed(step, key)]
+    if message.doom:
+        for key in found:
+            step.store.doomed.add(key, now=step.now)
+        if found:
+            step.facts.append(ObjectsDoomed())
+    return Unneeded(tuple(found))
+
+
+def _needed(step: Step, key: str) -> bool:
+    """A source, as long as there is a job of it. An output, if it was accepted, or may still be."""
+    if is_source_key(key):
+        return step.store.has_source(key.removeprefix("sources/"))
+    job_id, attempt = output_of(key)
+    job = step.store.job(job_id)
+    if job is None:
+        return False
+    if step.store.file(key) is not None:
+        return True
+    may_come = job.status is JobStatus.RUNNING or (
+        job.status in {JobStatus.PENDING, JobStatus.DEAD} and job.lease is not None
+    )
+    return job.attempt == attempt and may_come
+
+
+# ------------------------------------------------------------------ the file
+
+
+def free_pages(step: Step, message: FreePages) -> PagesFreed:
+    """Give a few free pages back to the file system, as long as there are many."""
+    total, free = step.store.pages()
+    spare = max(SPARE_PAGES, total // SPARE_SHARE)
+    if free > spare:
+        step.store.free_pages(min(message.most, free - spare))
+    left, still_free = step.store.pages()
+    return PagesFreed(total - left, more=total > left and still_free > spare)

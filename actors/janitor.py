@@ -1,0 +1,304 @@
+"""The janitor. State owned here: when to prune next, how the deletion of objects goes, and the search for objects
+that nobody needs.
+
+It does one small thing at a time and then rests longer than that took, so that it is never in anybody's way: some
+jobs are pruned, a few objects deleted, a few pages of the file given back, a page of the object store looked through.
+The writer decides all of it, message by message, between the messages of others. An object store that hangs or
+refuses only delays it: what is to be deleted stands in the database.
+
+It is no part of the reaper, which must be on time and waits for nothing but the writer; this waits for the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import msgspec
+import structlog
+import trio
+from msgspec.structs import replace
+
+from actors.mailbox import Board, Envelope, Mailbox, ask
+from actors.messages import (
+    DeletionsTried,
+    FindOrphans,
+    FindUnneeded,
+    FreePages,
+    Message,
+    OrphanSearch,
+    Prune,
+    TakeDoomed,
+)
+from blobforge.events import ObjectsDoomed
+from blobforge.job import JobStatus
+from blobforge.objects import ObjectStore, ObjectStoreError
+from blobforge.objects.guard import NotAnsweringError
+from blobforge.objects.keys import OUTPUTS, SOURCES, is_key
+from blobforge.refusals import Refusal, RefusalCode
+
+log = structlog.get_logger("blobforge.janitor")
+O = TypeVar("O")  # noqa: E741 - the outcome
+
+MAILBOX = 8  # people ask for a search, and nobody else asks anything
+PRUNE_EVERY = 60.0  # seconds between two looks for what has been kept long enough
+VACUUM_EVERY = 3600.0
+LONGEST_SLEEP = 3600.0
+JOBS_AT_ONCE = 100  # about 10 ms of the writer's time
+PAGES_AT_ONCE = 256  # 1 MiB that goes through the WAL, and to the backup
+DELETIONS_AT_ONCE = 32
+SIDE_BY_SIDE = 4  # of the store's threads; the others are for those who wait
+LISTED_AT_ONCE = 1000
+SHORTEST_REST = 0.02  # seconds
+REST_SHARE = 4  # rests four times as long as the work took
+TRY_AGAIN = 30.0  # seconds after the store, or the writer, could not
+GIVE_UP_AFTER = 10  # failures of the store in a row, and a search ends
+GRACE = 86_400.0  # seconds: what came into the store within a day may be somebody's who is about to submit it
+EXAMPLES = 10  # keys that a search names
+NEVER = float("inf")
+
+
+class Retention(msgspec.Struct, frozen=True):
+    """Seconds that ended jobs and the audit log are kept; 0: for ever. `objects`: those of pruned jobs go, too."""
+
+    completed: float = 0.0
+    dead: float = 0.0
+    cancelled: float = 0.0
+    audit: float = 0.0
+    objects: bool = False
+
+    @property
+    def by_status(self) -> dict[JobStatus, float]:
+        kept = {
+            JobStatus.COMPLETED: self.completed,
+            JobStatus.DEAD: self.dead,
+            JobStatus.CANCELLED: self.cancelled,
+        }
+        return {status: seconds for status, seconds in kept.items() if seconds > 0}
+
+
+class Janitor:
+    """`now` gives wall time in ms. `deletions` and `search` are for whoever wants to know."""
+
+    def __init__(
+        self,
+        writer: Mailbox[Envelope[Any]],
+        objects: ObjectStore,
+        *,
+        retention: Retention,
+        now: Callable[[], int],
+    ) -> None:
+        self.mailbox: Mailbox[Envelope[Any]] = Mailbox(MAILBOX)
+        self.board: Board[Envelope[Any]] = Board(self.mailbox)
+        self.deletions = 0  # rounds of deletions that have ended; see `actors/effects/retention.py`
+        self.search = OrphanSearch()
+        self.pruned = 0
+        self._writer = writer
+        self._objects = objects
+        self._retention = retention
+        self._now = now
+        self._began = (0.0, 0)  # monotonic seconds, wall ms
+        self._first = True
+        self._failing = False  # the store deletes nothing just now
+        self._round = 0  # jobs pruned since the last rest
+        self._prune_at = self._delete_at = self._vacuum_at = 0.0
+        self._search_at = NEVER
+        self._left = ""  # the last key that the search has looked at
+        self._failures = 0
+
+    async def run(self) -> None:
+        self._began = (trio.current_time(), self._now())
+        prunes = bool(self._retention.by_status) or self._retention.audit > 0
+        self._prune_at = trio.current_time() if prunes else NEVER
+        self._delete_at = self._vacuum_at = trio.current_time()
+        while True:
+            wake = min(self._prune_at, self._delete_at, self._vacuum_at, self._search_at)
+            envelope = await self.mailbox.take(until=wake)
+            if any(isinstance(fact, ObjectsDoomed) for fact in self.board.take()) and not self._failing:
+                self._delete_at = min(self._delete_at, trio.current_time() + SHORTEST_REST)
+            if envelope is not None:
+                envelope.reply.settle(self._asked(envelope.message))
+            now = trio.current_time()
+            if now >= self._prune_at:
+                await self._prune()
+            if now >= self._delete_at:
+                await self._delete()
+            if now >= self._vacuum_at:
+                await self._vacuum()
+            if now >= self._search_at:
+                await self._look()
+
+    # --- retention
+
+    async def _prune(self) -> None:
+        now = self._safe_now()
+        before = tuple((status, now - round(seconds * 1000)) for status, seconds in self._retention.by_status.items())
+        audit = now - round(self._retention.audit * 1000) if self._retention.audit > 0 else None
+        began = trio.current_time()
+        pruned = await self._ask(Prune(before, audit, self._retention.objects, JOBS_AT_ONCE))
+        if pruned is not None:
+            self.pruned += pruned.jobs
+            self._round += pruned.jobs
+            if pruned.more:
+                self._prune_at = _rested(began)
+                return
+        if self._round:
+            log.info("pruned", jobs=self._round)
+            self._round = 0
+            self._vacuum_at = min(self._vacuum_at, trio.current_time())
+        self._prune_at = trio.current_time() + PRUNE_EVERY
+
+    def _safe_now(self) -> int:
+        """The wall clock, but never ahead of what it was at the start plus the time since: a clock that is set
+        forward by mistake must not cost anybody's results. After a restart it is believed."""
+        began, wall = self._began
+        return min(self._now(), wall + round((trio.current_time() - began) * 1000))
+
+    # --- objects that are to go
+
+    async def _delete(self) -> None:
+        began = trio.current_time()
+        taken = await self._ask(TakeDoomed(SIDE_BY_SIDE if self._failing else DELETIONS_AT_ONCE, self._first))
+        if taken is None:
+            self._delete_at = trio.current_time() + TRY_AGAIN
+            return
+        self._first = False
+        if not taken.keys:
+            # By the wall clock, which may jump: look after an hour at the latest.
+            wait = LONGEST_SLEEP if taken.next_at is None else (taken.next_at - self._now()) / 1000
+            self._delete_at = trio.current_time() + min(max(wait, SHORTEST_REST), LONGEST_SLEEP)
+            return
+        tried = await self._tried(taken.keys)
+        done = await self._ask(tried)
+        self._delete_at = trio.current_time() + TRY_AGAIN if done is None or self._failing else _rested(began)
+
+    async def _tried(self, keys: tuple[str, ...]) -> DeletionsTried:
+        """Tell the store, a few keys side by side. After the first failure the rest is not even tried."""
+        gone: list[str] = []
+        refused: list[str] = []
+        unanswered: list[str] = []
+
+        async def one(key: str) -> None:
+            try:
+                await self._objects.delete(key)
+            except NotAnsweringError as error:
+                unanswered.append(key)  # it may happen yet
+                self._complain(error)
+            except ObjectStoreError as error:
+                refused.append(key)
+                self._complain(error)
+            else:
+                gone.append(key)
+
+        for start in range(0, len(keys), SIDE_BY_SIDE):
+            some = keys[start : start + SIDE_BY_SIDE]
+            if refused or unanswered:
+                refused += some
+                continue
+            async with trio.open_nursery() as nursery:
+                for key in some:
+                    nursery.start_soon(one, key)
+        self._failing = bool(refused or unanswered)
+        self.deletions += 1
+        return DeletionsTried(tuple(gone), tuple(refused), tuple(unanswered), self.deletions)
+
+    def _complain(self, error: ObjectStoreError) -> None:
+        if not self._failing:
+            log.warning("cannot delete objects; they stay on the list", error=str(error))
+        self._failing = True
+
+    # --- the file
+
+    async def _vacuum(self) -> None:
+        began = trio.current_time()
+        freed = await self._ask(FreePages(PAGES_AT_ONCE))
+        more = freed is not None and freed.more
+        self._vacuum_at = _rested(began) if more else trio.current_time() + VACUUM_EVERY
+
+    # --- objects that nobody needs
+
+    def _asked(self, message: Message[OrphanSearch]) -> OrphanSearch | Refusal:
+        """Begin a search. One that is under way answers for its like, and is in the way of the other kind."""
+        assert isinstance(message, FindOrphans)
+        if refusal := self.in_the_way(delete=message.delete):
+            return refusal
+        if self.search.state == "running":
+            return self.search
+        self.search = OrphanSearch("running", message.delete, self._now())
+        self._left, self._failures = "", 0
+        self._search_at = trio.current_time()
+        return self.search
+
+    def in_the_way(self, *, delete: bool) -> Refusal | None:
+        """Whether a search of the other kind is under way."""
+        if self.search.state != "running" or self.search.delete == delete:
+            return None
+        kind = "that deletes" if self.search.delete else "that only counts"
+        return Refusal(RefusalCode.SEARCH_RUNNING, f"A search {kind} is under way; wait until it has ended.")
+
+    async def _look(self) -> None:
+        """One page of the store, sources after outputs; at the end, the uploads that never ended."""
+        began = trio.current_time()
+        old = self._now() / 1000 - GRACE
+        try:
+            if await self._look_at_page(old):
+                self._failures = 0
+                self._search_at = _rested(began)
+                return
+            unfinished = await self._objects.clear_unfinished(before=old, dry_run=not self.search.delete)
+        except ObjectStoreError as error:
+            self._stumbled(str(error))
+        else:
+            self._ended(replace(self.search, state="done", unfinished=unfinished))
+
+    async def _look_at_page(self, old: float) -> bool:
+        """Whether there was one. Raises ObjectStoreError, also for what the database could not say."""
+        prefix = SOURCES if self._left.startswith(SOURCES) else OUTPUTS
+        page = await self._objects.list_page(prefix, after=self._left, limit=LISTED_AT_ONCE)
+        if not page and prefix == SOURCES:
+            return False
+        sizes = {each.key: each.size for each in page if each.modified < old and is_key(each.key)}
+        orphans: tuple[str, ...] = ()
+        if sizes:
+            found = await self._ask(FindUnneeded(tuple(sizes), self.search.delete))
+            if found is None:
+                raise ObjectStoreError("the database could not be written to")
+            orphans = found.keys
+        self._left = page[-1].key if page else SOURCES  # which is before any source
+        self.search = replace(
+            self.search,
+            objects=self.search.objects + len(page),
+            orphans=self.search.orphans + len(orphans),
+            bytes=self.search.bytes + sum(sizes[key] for key in orphans),
+            examples=(*self.search.examples, *orphans)[:EXAMPLES],
+        )
+        return True
+
+    def _stumbled(self, error: str) -> None:
+        self._failures += 1
+        self.search = replace(self.search, error=error)
+        if self._failures >= GIVE_UP_AFTER:
+            self._ended(replace(self.search, state="failed"))
+        else:
+            self._search_at = trio.current_time() + TRY_AGAIN
+
+    def _ended(self, search: OrphanSearch) -> None:
+        error = search.error if search.state == "failed" else None
+        self.search = replace(search, ended_at=self._now(), error=error)
+        self._search_at = NEVER
+        log.info("looked for objects that nobody needs", **msgspec.structs.asdict(self.search))
+
+    async def _ask(self, message: Message[O]) -> O | None:
+        """The outcome, or None when the writer could not commit, or met a bug: then it is tried again later."""
+        try:
+            outcome = await ask(self._writer, message)
+        except Exception:
+            log.exception("cannot keep house", message=type(message).__name__)
+            return None
+        return None if isinstance(outcome, Refusal) else outcome
+
+
+def _rested(began: float) -> float:
+    """When to go on after work that began then."""
+    now = trio.current_time()
+    return now + max(SHORTEST_REST, REST_SHARE * (now - began))

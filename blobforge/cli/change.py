@@ -1,0 +1,227 @@
+"""`blobforge jobs retry|cancel|priority|delete`: what changes jobs.
+
+By ids one by one; by a filter in one request, which is counted and asked about first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from blobforge.cli import common, output
+from blobforge.cli.common import CliError, Session, pass_session, session_options
+from blobforge.cli.selection import Filters, chosen, ids_or_filter, job_filters, some_ids
+
+if TYPE_CHECKING:
+    from blobforge.client import BulkDone, Client
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Change:
+    """One verb: in the API, in a question, and done to one job. `options` go with it to the API.
+
+    `one` is None for what is done to named jobs, too, in one request that is asked about.
+    """
+
+    verb: str
+    question: str
+    one: Callable[[Client, int], Awaitable[Any]] | None
+    options: dict[str, Any]
+
+
+def bulk_options(command: Decorated) -> Decorated:
+    """--dry-run and --yes."""
+    command = click.option("-y", "--yes", is_flag=True, help="Do not ask before many jobs are changed.")(command)
+    return click.option("--dry-run", is_flag=True, help="Say how many it would change, and change none.")(command)
+
+
+@click.command("retry")
+@some_ids
+@job_filters
+@click.option("--reset-attempts", is_flag=True, help="Give the jobs all their tries again.")
+@click.option("--priority", type=click.IntRange(1, 5), help="Change their priority, too.")
+@bulk_options
+@session_options
+@pass_session
+def retry_jobs(
+    session: Session,
+    /,
+    *,
+    job_ids: tuple[int, ...],
+    reset_attempts: bool,
+    priority: int | None,
+    dry_run: bool,
+    yes: bool,
+    **filters: str | None,
+) -> None:
+    """Put failed, dead, cancelled or completed jobs back in the queue.
+
+    \b
+      blobforge jobs retry 17 18
+      blobforge jobs retry --status dead --type pdf --dry-run
+    """
+    change = Change(
+        "retry",
+        "Retry",
+        lambda client, job_id: client.retry_job(job_id, reset_attempts=reset_attempts, priority=priority),
+        {"reset_attempts": reset_attempts or None, "priority": priority},
+    )
+    _change(session, change, job_ids, filters, dry_run=dry_run, yes=yes)
+
+
+@click.command("cancel")
+@some_ids
+@job_filters
+@bulk_options
+@session_options
+@pass_session
+def cancel_jobs(
+    session: Session, /, *, job_ids: tuple[int, ...], dry_run: bool, yes: bool, **filters: str | None
+) -> None:
+    """Cancel jobs at once, running ones too.
+
+    \b
+      blobforge jobs cancel 17
+      blobforge jobs cancel --tag scan-2026 --status pending
+    """
+    change = Change("cancel", "Cancel", lambda client, job_id: client.cancel_job(job_id), {})
+    _change(session, change, job_ids, filters, dry_run=dry_run, yes=yes)
+
+
+@click.command("priority")
+@some_ids
+@click.argument("priority", type=click.IntRange(1, 5))
+@job_filters
+@bulk_options
+@session_options
+@pass_session
+def set_priority(
+    session: Session,
+    /,
+    *,
+    job_ids: tuple[int, ...],
+    priority: int,
+    dry_run: bool,
+    yes: bool,
+    **filters: str | None,
+) -> None:
+    """Change the priority of jobs: 1 (critical) to 5 (background). The last argument is the priority.
+
+    \b
+      blobforge jobs priority 17 18 1
+      blobforge jobs priority 5 --type epub --status pending
+    """
+    change = Change(
+        "priority",
+        f"Give priority {priority} to",
+        lambda client, job_id: client.set_priority(job_id, priority),
+        {"priority": priority},
+    )
+    _change(session, change, job_ids, filters, dry_run=dry_run, yes=yes)
+
+
+@click.command("delete")
+@some_ids
+@job_filters
+@click.option("--keep-objects", is_flag=True, help="Leave their sources and outputs in the object store.")
+@bulk_options
+@session_options
+@pass_session
+def delete_jobs(
+    session: Session,
+    /,
+    *,
+    job_ids: tuple[int, ...],
+    keep_objects: bool,
+    dry_run: bool,
+    yes: bool,
+    **filters: str | None,
+) -> None:
+    """Delete jobs that do not run, for good, with their outputs and sources that no other job has.
+
+    \b
+      blobforge jobs delete 17
+      blobforge jobs delete --status cancelled --dry-run
+    """
+    change = Change("delete", "Delete for good:", None, {"objects": not keep_objects})
+    _change(session, change, job_ids, filters, dry_run=dry_run, yes=yes)
+
+
+def _change(
+    session: Session, change: Change, job_ids: tuple[int, ...], filters: Filters, *, dry_run: bool, yes: bool
+) -> None:
+    ids_or_filter(job_ids, filters)
+    if job_ids and not dry_run and change.one is not None:
+        _each(session, job_ids, change.one)
+        return
+
+    def ask_for(*, dry: bool) -> BulkDone:
+        return session.run(
+            lambda client: client.change_many(
+                change.verb, ids=job_ids, dry_run=dry, filters=chosen(filters), **change.options
+            )
+        )
+
+    found = ask_for(dry=True)
+    if not dry_run and found.changed:
+        common.confirm(f"{change.question} {output.count(found.changed, 'job')}?", yes=yes)
+    if not dry_run:  # also where there is nothing to change: that somebody tried is on record
+        found = ask_for(dry=False)
+    _report(session, found)
+    if job_ids and found.refused and not dry_run:
+        raise CliError(
+            f"{output.count(found.refused, 'job')} not there, or not in a status for this.", common.CONFLICT
+        )
+
+
+def _report(session: Session, done: BulkDone) -> None:
+    if session.json:
+        output.print_json(done)
+        return
+    if session.quiet:
+        click.echo(str(done.changed))
+        return
+    output.print_fields(
+        [
+            ("would change" if done.dry_run else "changed", done.changed),
+            ("not changed, for their status", done.refused),
+            ("matched", done.matched),
+        ]
+    )
+
+
+def _each(session: Session, job_ids: Sequence[int], act: Callable[[Client, int], Awaitable[Any]]) -> None:
+    """Act on every job; one that refuses does not keep the others from it. The first refusal's code is ours."""
+
+    async def all_of_them(client: Client) -> int:
+        from blobforge.client import ApiError
+
+        code = common.OK
+        for job_id in job_ids:
+            try:
+                status = (await act(client, job_id)).status
+            except ApiError as error:
+                told = common.as_cli_error(error)
+                if told is None or told.exit_code == common.UNAUTHORISED:
+                    raise
+                code = code or told.exit_code
+                click.echo(f"job {job_id}: {told.message}", err=True)
+                if session.json:
+                    click.echo(output.json_line({"job_id": job_id, "error": told.message}))
+                continue
+            if session.json:
+                click.echo(output.json_line({"job_id": job_id, "status": status}))
+            elif session.quiet:
+                click.echo(str(job_id))
+            else:
+                click.echo(f"{job_id}\t{status}")
+        return code
+
+    code = session.run(all_of_them)
+    if code:
+        common.fail(code)

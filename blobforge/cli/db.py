@@ -1,0 +1,242 @@
+"""`blobforge db`: look after the database file, on the machine that it is on; and find objects that no job needs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from blobforge.cli import common, output
+from blobforge.cli.common import CliError, Session, pass_session, session_options
+
+if TYPE_CHECKING:
+    from blobforge.client import Client, OrphanSearch
+    from blobforge.config import Settings
+    from blobforge.store.upkeep import FileStats
+
+_FILE = click.argument("path", required=False, metavar="[FILE]", type=click.Path(dir_okay=False, path_type=Path))
+POLL_SECONDS = 0.5
+
+
+@click.group()
+def db() -> None:
+    """Check, copy, shrink and describe the database file.
+
+    These work on the file itself, on the machine that it is on: the one that BLOBFORGE_DATA_DIR or
+    BLOBFORGE_DB_PATH names, or FILE, a copy for example. Only `orphans` asks the server.
+    """
+
+
+@db.command()
+@_FILE
+@session_options
+@pass_session
+def check(session: Session, path: Path | None) -> None:
+    """Check the database: SQLite's own checks, and everything that must hold about jobs.
+
+    Also while the server runs. Exit code 1 when something is wrong; each finding is a line.
+    """
+    file = _file(path)
+    from blobforge.store.check import check as find
+
+    findings = find(file)
+    if session.json:
+        output.print_json({"path": str(file), "ok": not findings, "findings": findings})
+    else:
+        for finding in findings:
+            click.echo(output.one_line(finding))
+        if not findings:
+            session.note(f"{file}: all is well.")
+    if findings:
+        common.fail()
+
+
+@db.command()
+@click.argument("to", metavar="DESTINATION", type=click.Path(path_type=Path))
+@click.option("--unchecked", is_flag=True, help="Keep the copy without checking it, or whatever is wrong with it.")
+@session_options
+@pass_session
+def backup(session: Session, to: Path, unchecked: bool) -> None:
+    """Copy the database to a new file (or into a folder, under the date), and check the copy.
+
+    Also while the server runs: the copy is that of one moment. A file that exists is never written over. What is in
+    the object store is not part of it.
+    """
+    file = _file(None)
+    if to.is_dir():
+        to = to / f"blobforge-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.db"
+    from blobforge.store import upkeep
+
+    with _explained():
+        findings = upkeep.backup(file, to, checked=not unchecked)
+    if findings:
+        for finding in findings:
+            click.echo(output.one_line(finding), err=True)
+        raise CliError(
+            f"{file} is not sound, and there is no copy.",
+            hint="A copy of it as it is: --unchecked. What a sound copy can be had from: `blobforge backup restore`.",
+        )
+    size = to.stat().st_size
+    if session.json:
+        output.print_json({"path": str(to), "size": size, "checked": not unchecked})
+    else:
+        click.echo(str(to))
+        session.note(f"{output.size_text(size)}{'' if unchecked else ', checked'}.")
+
+
+@db.command()
+@session_options
+@pass_session
+def vacuum(session: Session) -> None:
+    """Write the file anew without its free pages. The server must be stopped.
+
+    While it runs, the server gives free pages back by itself, in small steps; a file from before that release
+    learns it by this command. Takes free disk space of about twice the file.
+    """
+    settings = _settings()
+    file = _file(None)
+    from blobforge import datadir
+    from blobforge.store import upkeep
+
+    with (
+        _explained(),
+        datadir.locked(settings.data_path / "server"),
+        datadir.locked(settings.database),
+    ):
+        before, after = upkeep.vacuum(file)
+    if session.json:
+        output.print_json({"path": str(file), "before": before, "after": after, "freed": max(0, before - after)})
+    else:
+        freed = output.size_text(max(0, before - after))
+        click.echo(f"{output.size_text(before)} before, {output.size_text(after)} now: {freed} freed")
+
+
+@db.command()
+@_FILE
+@session_options
+@pass_session
+def stats(session: Session, path: Path | None) -> None:
+    """Describe the file: sizes, free pages, rows of each table, the oldest and the newest. Counts every row."""
+    file = _file(path)
+    from blobforge.store import upkeep
+
+    with _explained():
+        found = upkeep.stats(file)
+    if session.json:
+        output.print_json(found)
+        return
+    output.print_fields(_fields(found))
+    click.echo("")
+    output.print_table(("TABLE", "ROWS"), [(table.name, table.rows) for table in found.tables])
+
+
+@db.command()
+@click.option("--delete", is_flag=True, help="Delete them. They cannot be brought back.")
+@click.option("--yes", is_flag=True, help="With --delete: do not ask.")
+@session_options
+@pass_session
+def orphans(session: Session, delete: bool, yes: bool) -> None:
+    """Find objects that no job needs: sources whose jobs are gone, outputs of attempts that lost, broken-off uploads.
+
+    The server looks through the object store, in the background; Ctrl-C leaves it to go on. What came into the store
+    within a day is nobody's orphan. Below the bucket's prefix there must be no other server's objects.
+    """
+    if delete and not yes:
+        counted = session.run(lambda client: _search(client, delete=False))
+        _check_ended(counted)
+        if counted.orphans or counted.unfinished:
+            common.confirm(f"Delete {_told(counted)}?", yes=False)
+    found = session.run(lambda client: _search(client, delete=delete))
+    _check_ended(found)
+    if session.json:
+        output.print_json(found)
+        return
+    for key in found.examples:
+        click.echo(output.one_line(key))
+    if found.orphans > len(found.examples):
+        session.note(f"... and {found.orphans - len(found.examples)} more.")
+    what = "will be deleted in the background" if delete else "could go; --delete deletes them"
+    session.note(f"{output.count(found.objects, 'object')} looked at; {_told(found)} {what}.")
+
+
+async def _search(client: Client, *, delete: bool) -> OrphanSearch:
+    """Begin a search, and wait until it has ended."""
+    import trio
+
+    await client.find_orphans(delete=delete)
+    while (search := await client.orphan_search()).state == "running":  # noqa: ASYNC110 - the server is asked
+        await trio.sleep(POLL_SECONDS)
+    return search
+
+
+def _check_ended(search: OrphanSearch) -> None:
+    if search.state == "never":
+        raise CliError("The server was started anew meanwhile; the search is gone.", hint="Ask again.")
+    if search.state == "failed":
+        raise CliError(f"The search broke off: {search.error}.", hint="`blobforge doctor` looks at the object store.")
+
+
+def _told(search: OrphanSearch) -> str:
+    told = f"{output.count(search.orphans, 'orphan')} ({output.size_text(search.bytes)})"
+    return f"{told} and {output.count(search.unfinished, 'broken-off upload')}" if search.unfinished else told
+
+
+def _fields(found: FileStats) -> list[tuple[str, object]]:
+    free = f"{found.free_pages} ({output.size_text(found.free_pages * found.page_size)})"
+    return [
+        ("file", found.path),
+        ("size", output.size_text(found.size)),
+        ("WAL", output.size_text(found.wal_size)),
+        ("pages", f"{found.pages} of {found.page_size} bytes"),
+        ("free pages", free if found.incremental else f"{free}; `blobforge db vacuum` frees them"),
+        ("schema version", found.schema_version),
+        ("SQLite", found.sqlite_version),
+        ("oldest job", _time(found.oldest_job)),
+        ("newest job", _time(found.newest_job)),
+        ("last change", _time(found.last_change)),
+        ("oldest audit entry", _time(found.oldest_audit)),
+        ("newest audit entry", _time(found.newest_audit)),
+    ]
+
+
+def _time(ms: int | None) -> datetime | None:
+    return datetime.fromtimestamp(ms / 1000, UTC) if ms is not None else None
+
+
+def _settings() -> Settings:
+    from blobforge.config import ConfigError, load
+
+    try:
+        return load(os.environ)
+    except ConfigError as error:
+        raise CliError(str(error), common.USAGE) from error
+
+
+def _file(path: Path | None) -> Path:
+    """The file that was named, or that of the configuration. Raises CliError when there is none."""
+    file = path or _settings().database
+    if not file.is_file():
+        raise CliError(
+            f"There is no database {file}.",
+            hint="BLOBFORGE_DATA_DIR or BLOBFORGE_DB_PATH name it; `blobforge config` shows what is in force here.",
+        )
+    return file
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """What can go wrong with files, told in one line."""
+    from blobforge.datadir import StartError
+    from blobforge.store.database import DatabaseError
+
+    try:
+        yield
+    except DatabaseError as error:
+        raise CliError(str(error)) from error
+    except StartError as error:
+        raise CliError(str(error), common.CONFLICT) from error

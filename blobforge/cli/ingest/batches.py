@@ -1,0 +1,208 @@
+"""From hashed files to jobs, by the thousand. Owns: the sources that are being uploaded, and who waits for each.
+
+A file whose source is on its way already (the same bytes under another name) is not uploaded a second time: it is
+done when that upload is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import trio
+
+from blobforge.cli.common import USAGE, CliError
+from blobforge.cli.ingest.find import MOST_TAGS, Problem
+from blobforge.cli.ingest.hashing import Hashed
+from blobforge.cli.ingest.report import Report, shown
+from blobforge.client import ApiError, BatchAnswer, BatchItem, Client
+
+LARGEST = 1000  # jobs in one request: the server's own limit
+MOST_BYTES = 900_000  # of one request: below BLOBFORGE_MAX_BODY as it is by default
+LINGER = 1.0  # seconds that a batch waits to become full
+PATIENCE = 60.0  # seconds that a server may be away once it has answered
+_LONGEST_PATH = 4096
+_UNACCEPTABLE = (400, 413, 422)  # of one item, or of their number
+
+SMALL = 64 * 1024  # bytes: larger ones are a request each
+BUNDLE_BYTES = 600_000  # 800,000 as base64
+BUNDLE_FILES = 500
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What every submitted job is given."""
+
+    priority: int | None = None
+    max_attempts: int | None = None
+    tags: tuple[str, ...] = ()
+    metadata: dict[str, str] = {}
+
+
+class Waiting(NamedTuple):
+    """A file whose job is there, and whose source is not yet."""
+
+    hashed: Hashed
+    answer: BatchItem
+
+
+class Upload(NamedTuple):
+    """A piece of work: sources to upload, each under the first file that it was found in. `embedded`: the server
+    itself keeps them. More than one: in one request.
+    """
+
+    sources: list[Waiting]
+    embedded: bool
+
+
+class Batches:
+    """Takes hashed files, submits them, and passes on what has to be uploaded."""
+
+    def __init__(self, client: Client, options: Options, report: Report) -> None:
+        self._first = client
+        self._client = client  # once it has answered, a patient one
+        self._options = options
+        self._report = report
+        self._awaited: dict[str, list[Waiting]] = {}
+
+    async def run(
+        self,
+        hashed: trio.MemoryReceiveChannel[list[Hashed | Problem]],
+        uploads: trio.MemorySendChannel[Upload],
+    ) -> None:
+        """Until there are no more files. A batch goes when it is full, or has waited for LINGER seconds."""
+        pending: list[tuple[Hashed, dict[str, Any]]] = []
+        due = float("inf")
+        ended = False
+        async with hashed, uploads:
+            while not ended or pending:
+                chunk: list[Hashed | Problem] = []
+                if not ended:
+                    with trio.move_on_at(due):
+                        try:
+                            chunk = await hashed.receive()
+                        except trio.EndOfChannel:
+                            ended = True
+                pending += [(each, self._job(each)) for each in self._taken(chunk)]
+                while len(pending) >= LARGEST or (pending and (ended or trio.current_time() >= due)):
+                    count = _fitting(pending)
+                    batch, pending = pending[:count], pending[count:]
+                    await self._submit(batch, uploads)
+                    due = float("inf")
+                if pending and due == float("inf"):
+                    due = trio.current_time() + LINGER
+
+    def settle(self, source: Waiting, *, status: str) -> None:
+        """The source is there: done are all who waited for it."""
+        first = True
+        for waiting in self._awaited.pop(source.hashed.content.sha256):
+            self._report.done(waiting.hashed, waiting.answer, status=status, uploaded=first)
+            first = False
+
+    def fail(self, source: Waiting, error: Exception) -> None:
+        """The source cannot be brought there."""
+        for waiting in self._awaited.pop(source.hashed.content.sha256):
+            self._report.failure(waiting.hashed.file.path, waiting.hashed.file.size, error)
+
+    def _taken(self, chunk: Sequence[Hashed | Problem]) -> list[Hashed]:
+        """The files; of the others it is told why not."""
+        taken = [each for each in chunk if isinstance(each, Hashed)]
+        for each in chunk:
+            if isinstance(each, Problem):
+                self._report.problem(each)
+        self._report.discovered(len(taken), sum(each.file.size for each in taken))
+        return taken
+
+    def _job(self, hashed: Hashed) -> dict[str, Any]:
+        options = self._options
+        tags = list(dict.fromkeys((*options.tags, *hashed.file.tags)))[:MOST_TAGS]
+        fields: Mapping[str, Any] = {
+            "priority": options.priority,
+            "max_attempts": options.max_attempts,
+            "tags": tags or None,
+            "metadata": options.metadata or None,
+        }
+        return {
+            "type": hashed.file.type,
+            "source_hash": hashed.content.sha256,
+            "source_path": shown(hashed.file.path)[-_LONGEST_PATH:],
+            "source_size": hashed.content.size,
+            **{name: value for name, value in fields.items() if value is not None},
+        }
+
+    async def _ask(self, jobs: list[dict[str, Any]]) -> BatchAnswer:
+        if len(jobs) > 1:
+            return await self._client.submit_jobs(jobs)
+        # For a single one, the server also looks whether the object store really has what is on record.
+        alone = await self._client.submit_job(**jobs[0])
+        item = BatchItem(
+            job_id=alone.job_id,
+            existing=alone.existing,
+            status=alone.status or "pending",
+            upload_url=alone.upload_url,
+            upload_headers=alone.upload_headers,
+        )
+        return BatchAnswer(items=[item])
+
+    async def _submit(
+        self, batch: list[tuple[Hashed, dict[str, Any]]], uploads: trio.MemorySendChannel[Upload]
+    ) -> None:
+        try:
+            answer = await self._ask([job for _, job in batch])
+        except ApiError as error:
+            if error.status not in _UNACCEPTABLE:
+                raise
+            if len(batch) == 1:
+                file = batch[0][0].file
+                self._report.failure(file.path, file.size, error)
+                return
+            # One that the server cannot take spoils the whole request, or there are too many for it: by halves.
+            middle = len(batch) // 2
+            await self._submit(batch[:middle], uploads)
+            await self._submit(batch[middle:], uploads)
+            return
+        if self._client is self._first:
+            self._client = self._first.with_patience(PATIENCE)
+        missing = []
+        for (hashed, _), item in zip(batch, answer.items, strict=True):
+            if item.error is not None:
+                code = USAGE if item.status_code in _UNACCEPTABLE else 1
+                self._report.failure(hashed.file.path, hashed.file.size, CliError(item.error, code))
+            elif item.upload_url is None:
+                self._report.done(hashed, item, status=item.status, uploaded=False)
+            elif (others := self._awaited.get(hashed.content.sha256)) is not None:
+                others.append(Waiting(hashed, item))
+            else:
+                waiting = Waiting(hashed, item)
+                self._awaited[hashed.content.sha256] = [waiting]
+                missing.append(waiting)
+        for sources in _bundles(missing) if answer.small_sources else [[each] for each in missing]:
+            await uploads.send(Upload(sources, answer.small_sources))
+
+
+def _fitting(pending: Sequence[tuple[Hashed, dict[str, Any]]]) -> int:
+    """How many from the start fit into one request; at least one."""
+    size = 0
+    for count, (_, job) in enumerate(pending[:LARGEST]):
+        size += len(msgspec.json.encode(job)) + len(',"bind_checksum":true')
+        if size > MOST_BYTES and count:
+            return count
+    return min(len(pending), LARGEST)
+
+
+def _bundles(missing: Sequence[Waiting]) -> list[list[Waiting]]:
+    """Small ones together, each of the others alone. A pointer's content is somewhere else, and rarely small."""
+    bundles: list[list[Waiting]] = []
+    open_: list[Waiting] = []
+    size = 0
+    for each in missing:
+        content = each.hashed.content
+        if content.pointer or content.size > SMALL:
+            bundles.append([each])
+            continue
+        if open_ and (size + content.size > BUNDLE_BYTES or len(open_) >= BUNDLE_FILES):
+            bundles.append(open_)
+            open_, size = [], 0
+        open_.append(each)
+        size += content.size
+    return [*bundles, open_] if open_ else bundles

@@ -1,0 +1,76 @@
+"""The stages of an ingest put together. They run side by side; what lies between two of them is bounded."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from functools import partial
+
+import trio
+
+from blobforge.cli.ingest.batches import Batches, Options, Upload
+from blobforge.cli.ingest.cache import HashCache
+from blobforge.cli.ingest.find import Candidate, Problem
+from blobforge.cli.ingest.hashing import Hashed, chunks, hash_chunk
+from blobforge.cli.ingest.report import Report
+from blobforge.cli.ingest.uploads import Uploads
+from blobforge.client import Client
+
+HASHERS = min(4, os.cpu_count() or 1)
+UPLOADERS = 8
+CHUNKS_AHEAD = 4  # of up to 256 files each, before the hashing and after it
+UPLOADS_AHEAD = 1000  # the sources of about one batch; sources of which nothing was sent yet cost a few hundred bytes
+
+Chunk = list[Candidate | Problem]
+
+
+async def ingest(
+    client: Client,
+    found: Iterable[Candidate | Problem],
+    options: Options,
+    report: Report,
+    cache: HashCache,
+    *,
+    pointers: bool = True,
+) -> None:
+    """Submit all of `found`, and upload what the server lacks. What became of each is told to `report`.
+
+    `pointers`: a Git LFS pointer stands for its content. Raises what ends a run: ServerUnreachable, ApiError for what
+    is wrong with the credential or the server. Cancelled or interrupted at any moment, it leaves nothing behind: what
+    the server has is skipped by the next run.
+    """
+    abandoned = threading.Event()
+    found_in, found_out = trio.open_memory_channel[Chunk](CHUNKS_AHEAD)
+    hashed_in, hashed_out = trio.open_memory_channel[list[Hashed | Problem]](CHUNKS_AHEAD)
+    uploads_in, uploads_out = trio.open_memory_channel[Upload](UPLOADS_AHEAD)
+    batches = Batches(client, options, report)
+    uploads = Uploads(client, batches, report, cache)
+    work = partial(hash_chunk, cache=cache, abandoned=abandoned, pointers=pointers)
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_find, chunks(found), found_in)
+            async with found_out, hashed_in, uploads_out:
+                for _ in range(HASHERS):
+                    nursery.start_soon(_hash, found_out.clone(), hashed_in.clone(), work)
+                for _ in range(UPLOADERS):
+                    nursery.start_soon(uploads.run, uploads_out.clone())
+            nursery.start_soon(batches.run, hashed_out, uploads_in)
+    finally:
+        abandoned.set()  # threads that were left behind stop at their next block
+
+
+async def _find(pieces: Iterator[Chunk], found: trio.MemorySendChannel[Chunk]) -> None:
+    async with found:
+        while chunk := await trio.to_thread.run_sync(next, pieces, None, abandon_on_cancel=True):
+            await found.send(chunk)
+
+
+async def _hash(
+    found: trio.MemoryReceiveChannel[Chunk],
+    hashed: trio.MemorySendChannel[list[Hashed | Problem]],
+    work: partial[list[Hashed | Problem]],
+) -> None:
+    async with found, hashed:
+        async for chunk in found:
+            await hashed.send(await trio.to_thread.run_sync(work, chunk, abandon_on_cancel=True))

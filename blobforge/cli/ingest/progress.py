@@ -1,0 +1,95 @@
+"""A progress bar on stderr, for a person; nothing where nobody watches."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from blobforge.cli.common import on_terminal
+from blobforge.cli.output import size_text
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+
+_A_FILE = 64 * 1024  # bytes: a file costs about as much beside its bytes, so that the end of many small ones is told
+
+
+class Progress:
+    """Files done, bytes sent, at what rate, and when it will be over. The end moves while files are still found."""
+
+    def __init__(self, *, shown: bool) -> None:
+        self._files = self._done = 0
+        self._total = self._completed = 0  # in bytes, with _A_FILE for each file
+        self._sent = self._sent_of_done = 0
+        self._bar: Bar | None = None
+        if shown and on_terminal():
+            self._bar = self._make()
+
+    def _make(self) -> Bar:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+        class Rate(TransferSpeedColumn):
+            """Of the bytes sent; the bar itself counts work."""
+
+            def render(self, _task):  # type: ignore[no-untyped-def]
+                return super().render(bar.tasks[sent_id])
+
+        bar = Progress(
+            TextColumn("submitting"),
+            BarColumn(),
+            TextColumn("{task.fields[files]} files, {task.fields[sent]} uploaded"),
+            Rate(),
+            TextColumn("ETA"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+            # Data goes where stdout goes, even while the bar is there.
+            redirect_stdout=sys.stdout.isatty(),
+        )
+        self._task = bar.add_task("", total=None, files="0", sent=size_text(0))
+        sent_id = self._sent_task = bar.add_task("", total=None, visible=False, files="", sent="")
+        return bar
+
+    def found(self, files: int, size: int) -> None:
+        """So many more are to be done."""
+        self._files += files
+        self._total += size + files * _A_FILE
+        self._show()
+
+    def on_bytes(self, count: int) -> None:
+        """So many bytes more were sent; a negative number takes back what a failed try had told."""
+        self._sent += count
+        self._show()
+
+    def file_done(self, size: int, *, sent: int) -> None:
+        """One file of `size` bytes is done; `sent` of its bytes have been told to `on_bytes`."""
+        self._done += 1
+        self._completed += size + _A_FILE
+        self._sent_of_done += sent
+        self._show()
+
+    def _show(self) -> None:
+        if self._bar is None:
+            return
+        under_way = max(0, self._sent - self._sent_of_done)
+        self._bar.update(
+            self._task,
+            total=self._total,
+            completed=min(self._total, self._completed + under_way),
+            files=f"{self._done}/{self._files}",
+            sent=size_text(self._sent),
+        )
+        self._bar.update(self._sent_task, completed=self._sent)
+
+    def __enter__(self) -> Self:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()

@@ -1,0 +1,108 @@
+"""What became of the files: the counts, and the line of data for each. Owns both; every other stage only tells it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import click
+import msgspec
+
+from blobforge.cli import common, output
+from blobforge.cli.common import Session
+from blobforge.cli.ingest.find import Problem
+from blobforge.cli.ingest.hashing import Hashed
+from blobforge.cli.ingest.progress import Progress
+from blobforge.client import BatchItem, Submitted
+
+
+@dataclass
+class Report:
+    """`new + existing + failed` is the number of files that were dealt with, of `found`; `code` is the first
+    failure's. `keep_ids`: the jobs are to be waited for. `lines`: each file is told on stdout.
+    """
+
+    session: Session
+    keep_ids: bool = False
+    lines: bool = True
+    progress: Progress = field(default_factory=lambda: Progress(shown=False))
+    found: int = 0
+    new: int = 0
+    existing: int = 0
+    failed: int = 0
+    uploaded: int = 0
+    bytes: int = 0
+    unfinished: int = 0
+    code: int = 0
+    job_ids: list[int] = field(default_factory=list)
+
+    def discovered(self, files: int, size: int) -> None:
+        """So many more files, of so many bytes, are there to submit."""
+        self.found += files
+        self.progress.found(files, size)
+
+    def done(self, hashed: Hashed, answer: BatchItem, *, status: str, uploaded: bool) -> None:
+        """The server has the job, and the file's bytes."""
+        if answer.existing:
+            self.existing += 1
+        else:
+            self.new += 1
+        if uploaded:
+            self.uploaded += 1
+            self.bytes += hashed.content.size
+        if self.keep_ids:
+            self.job_ids.append(answer.job_id)
+        self.progress.file_done(hashed.file.size, sent=hashed.content.size if uploaded else 0)
+        told = Submitted(
+            path=shown(hashed.file.path),
+            job_id=answer.job_id,
+            status=status,
+            existing=answer.existing,
+            uploaded=uploaded,
+            size=hashed.content.size,
+            sha256=hashed.content.sha256,
+        )
+        if self.session.json:
+            click.echo(msgspec.json.encode(told))
+        elif self.session.quiet:
+            click.echo(str(answer.job_id))
+        elif self.lines:
+            click.echo(f"{answer.job_id}\t{status}\t{output.one_line(told.path)}")
+
+    def failure(self, path: str, size: int, error: Exception) -> None:
+        """One file failed; the others go on. Raises what is a bug of ours."""
+        told = common.as_cli_error(error)
+        if told is None:
+            raise error
+        self.failed += 1
+        self.code = self.code or told.exit_code
+        self.progress.file_done(size, sent=0)
+        click.echo(f"{output.one_line(shown(path))}: {output.one_line(told.message)}", err=True)
+        hint = getattr(told, "hint", "")
+        if hint and self.failed == 1:
+            click.echo(hint, err=True)
+        if self.session.json:
+            click.echo(msgspec.json.encode({"path": shown(path), "error": told.message}))
+
+    def problem(self, problem: Problem) -> None:
+        """Something that cannot be taken at all."""
+        self.discovered(1, 0)
+        self.failure(problem.path, 0, common.CliError(problem.reason))
+
+    def summary(self) -> str:
+        """`5 files: 3 new, 1 known already, 1 failed; 3 uploaded (1.2 MiB)`; the parts add up to the first number."""
+        parts = [f"{self.new} new"]
+        if self.existing:
+            parts.append(f"{self.existing} known already")
+        if self.failed:
+            parts.append(f"{self.failed} failed")
+        rest = self.found - self.new - self.existing - self.failed
+        if rest:
+            parts.append(f"{rest} not done")
+        sent = f"; {self.uploaded} uploaded ({output.size_text(self.bytes)})" if self.uploaded else ""
+        left = f"; {self.unfinished} did not complete" if self.unfinished else ""
+        return f"{self.found} file{'s' if self.found != 1 else ''}: {', '.join(parts)}{sent}{left}"
+
+
+def shown(path: str) -> str:
+    """A file's name is bytes; JSON has no place for bad ones."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -1,0 +1,71 @@
+"""One run of `submit` or `ingest`, from the first file to the summary; how it ends early, too."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterable
+
+import click
+import platformdirs
+import trio
+
+from blobforge.cli.common import Session
+from blobforge.cli.ingest.batches import Options
+from blobforge.cli.ingest.cache import HashCache, open_cache
+from blobforge.cli.ingest.find import Candidate, Problem
+from blobforge.cli.ingest.pipeline import ingest
+from blobforge.cli.ingest.progress import Progress
+from blobforge.cli.ingest.report import Report
+from blobforge.cli.ingest.waiting import wait as follow
+from blobforge.client import Client, ClientError, OnRetry
+
+_TELL_FROM = 2.0  # seconds; a shorter wait for the server is not worth a line
+
+
+async def run(
+    client: Client,
+    found: Iterable[Candidate | Problem],
+    options: Options,
+    report: Report,
+    *,
+    pointers: bool,
+    cached: bool,
+    wait: bool,
+) -> None:
+    """Submit all, then with `wait` follow the jobs to their ends."""
+    cache = open_cache(platformdirs.user_cache_path("blobforge")) if cached else HashCache(None)
+    try:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(_until_terminated)
+            with Progress(shown=not report.session.quiet) as report.progress:
+                await ingest(client, found, options, report, cache, pointers=pointers)
+            if wait:
+                await follow(client, report)
+            nursery.cancel_scope.cancel()
+    finally:
+        cache.close()
+
+
+async def _until_terminated(task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    """SIGTERM is Ctrl-C by other hands: what is under way is cleaned up after."""
+    with trio.open_signal_receiver(signal.SIGTERM) as signals:
+        task_status.started()
+        async for _ in signals:
+            raise click.exceptions.Exit(128 + signal.SIGTERM)
+
+
+def tell_retries(session: Session) -> OnRetry:
+    """Say on stderr that the server is waited for."""
+
+    def on_retry(error: ClientError, pause: float) -> None:
+        if pause >= _TELL_FROM:
+            session.note(f"{error}; trying again in {pause:.0f} s")
+
+    return on_retry
+
+
+def what_now(report: Report) -> str:
+    """What to do after a run that ended early."""
+    if report.found == report.new + report.existing + report.failed and report.keep_ids:
+        return "All were submitted; the jobs go on without being watched."
+    return "Run the same command again to go on: what the server has is skipped."

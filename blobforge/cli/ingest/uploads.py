@@ -1,0 +1,127 @@
+"""From jobs without a source to jobs with one."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import trio
+
+from blobforge.cli import common
+from blobforge.cli.common import FAILED, CliError
+from blobforge.cli.ingest import lfs
+from blobforge.cli.ingest.batches import PATIENCE, Batches, Upload, Waiting
+from blobforge.cli.ingest.cache import HashCache
+from blobforge.cli.ingest.report import Report
+from blobforge.client import (
+    ApiError,
+    ChecksumMismatch,
+    Client,
+    FileFacts,
+    ServerUnreachable,
+    SourceChanged,
+    upload_source,
+)
+
+_ELSEWISE = (404, 405, 409, 413)  # an older server, another store, a smaller limit: then one by one
+
+
+class Uploads:
+    """One file's error is told and counted. A server or store that stays away ends all: the next fares no better."""
+
+    def __init__(self, client: Client, batches: Batches, report: Report, cache: HashCache) -> None:
+        self._client = client.with_patience(PATIENCE)
+        self._batches = batches
+        self._report = report
+        self._cache = cache
+
+    async def run(self, work: trio.MemoryReceiveChannel[Upload]) -> None:
+        """Until there is no more to upload."""
+        async with work:
+            async for upload in work:
+                if len(upload.sources) == 1 or not await self._together(upload.sources):
+                    for source in upload.sources:
+                        await self._alone(source, embedded=upload.embedded)
+
+    async def _together(self, sources: list[Waiting]) -> bool:
+        """Many small ones in one request. False: this server wants them one by one."""
+        data = await trio.to_thread.run_sync(_read_all, sources, abandon_on_cancel=True)
+        good = [(source, each) for source, each in zip(sources, data, strict=True) if isinstance(each, bytes)]
+        if good:
+            try:
+                stored = await self._client.store_sources(
+                    [(source.hashed.content.sha256, each) for source, each in good]
+                )
+            except ApiError as error:
+                if error.status not in _ELSEWISE:
+                    raise
+                return False
+            for (source, sent), item in zip(good, stored, strict=True):
+                if item.error is not None:
+                    self._failed(source, CliError(item.error, FAILED))
+                else:
+                    self._report.progress.on_bytes(len(sent))
+                    self._batches.settle(source, status="pending")
+        for source, unread in zip(sources, data, strict=True):
+            if isinstance(unread, Exception):
+                self._failed(source, unread)
+        return True
+
+    async def _alone(self, source: Waiting, *, embedded: bool) -> None:
+        try:
+            status = await self._upload(source, embedded=embedded)
+        except ServerUnreachable:
+            raise
+        except Exception as error:
+            if common.as_cli_error(error) is None:
+                raise
+            self._failed(source, error)
+        else:
+            self._batches.settle(source, status=status)
+
+    async def _upload(self, source: Waiting, *, embedded: bool) -> str:
+        """Bring the bytes there; return the job's status."""
+        file, content = source.hashed
+        if content.pointer:
+            async with lfs.content(file.path, content) as path:
+                await self._send(path, source)
+        else:
+            await self._send(Path(file.path), source)
+        if embedded:
+            return "pending"  # the server had the bytes checked before it answered
+        return (await self._client.source_uploaded(source.answer.job_id)).status or "pending"
+
+    async def _send(self, path: Path, source: Waiting) -> None:
+        answer, content = source.answer, source.hashed.content
+        assert answer.upload_url is not None
+        await upload_source(
+            self._client,
+            path,
+            FileFacts(content.size, content.sha256),
+            answer.upload_url,
+            headers=answer.upload_headers or {},
+            on_bytes=self._report.progress.on_bytes,
+        )
+
+    def _failed(self, source: Waiting, error: Exception) -> None:
+        if isinstance(error, (ChecksumMismatch, SourceChanged)) or getattr(error, "status", None) == 422:
+            self._cache.forget(source.hashed.file)  # whatever it was, it is another now
+        self._batches.fail(source, error)
+
+
+def _read_all(sources: list[Waiting]) -> list[bytes | Exception]:
+    """The bytes of each, or why not. Blocks."""
+    return [_read(source) for source in sources]
+
+
+def _read(source: Waiting) -> bytes | Exception:
+    file, content = source.hashed
+    try:
+        with open(file.path, "rb") as opened:
+            data = opened.read(content.size + 1)
+    except OSError as error:
+        return error
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != content.sha256:
+        return ChecksumMismatch(f"{file.path} changed before it was uploaded: it", content.sha256, digest)
+    return data

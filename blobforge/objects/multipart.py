@@ -1,0 +1,171 @@
+"""Large objects in parts: what a store offers for them (`Multipart`), and S3's way (`S3Multipart`).
+
+Nothing is owned here: the store itself keeps what has been uploaded of an object, so that who comes back with the
+same object after an interruption goes on with it. Keys are those of `keys.py`; a URL is for one part of one upload.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+import msgspec
+from botocore.exceptions import ClientError
+
+from blobforge.objects import SignedUpload
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
+
+T = TypeVar("T")
+
+MIB = 1 << 20
+PART = 16 * MIB  # bytes: what a broken connection costs at most
+MOST_PARTS = 10_000  # S3's own limit
+_GONE = frozenset({"NoSuchUpload", "404"})
+_UNLIKE = frozenset({"InvalidPart", "InvalidPartOrder", "EntityTooSmall"})
+
+
+class Part(msgspec.Struct, frozen=True):
+    """A part that the store has. `number` counts from 1; `etag` is the MD5 of its bytes in hex on most stores."""
+
+    number: int
+    size: int
+    etag: str
+
+
+class Upload(msgspec.Struct, frozen=True):
+    """An upload under way, and which parts of it are there already. `part_size` in bytes; the last may be shorter."""
+
+    id: str
+    part_size: int
+    parts: list[Part]
+
+
+class Multipart(Protocol):
+    """The async methods raise ObjectStoreError when the store does not answer, or refuses."""
+
+    async def begin(self, key: str, size: int) -> Upload:
+        """Take up the newest upload of `key` that has not ended, or start one, for an object of `size` bytes."""
+        ...
+
+    def sign_part(self, key: str, upload_id: str, number: int, *, expires_in: int, md5: str | None) -> SignedUpload:
+        """Return a URL to PUT one part. With `md5` (base64) the store refuses other bytes. No I/O."""
+        ...
+
+    async def complete(self, key: str, upload_id: str, parts: Sequence[tuple[int, str]]) -> bool:
+        """Make the object out of `parts`, (number, etag) in order.
+
+        False: there is no such upload (any more), or its parts are not these.
+        """
+        ...
+
+    async def abort(self, key: str, upload_id: str) -> None:
+        """Throw the upload and its parts away; one that is not there is no error."""
+        ...
+
+
+def part_size(size: int) -> int:
+    """Bytes in each part of an object of `size` bytes: whole MiB, and never more than MOST_PARTS of them."""
+    return max(PART, math.ceil(size / MOST_PARTS / MIB) * MIB)
+
+
+class S3Multipart:
+    """A Multipart on S3. The collaborators are S3Store's own: `ask` runs a call in a thread under a deadline, `full`
+    confines a key and puts the prefix before it, `sign` makes a URL, `translated` words errors.
+    """
+
+    def __init__(
+        self,
+        client: S3Client,
+        bucket: str,
+        *,
+        ask: Ask,
+        full: Callable[[str], str],
+        sign: Callable[..., str],
+        translated: Callable[[str], AbstractContextManager[None]],
+    ) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._ask = ask
+        self._full = full
+        self._sign = sign
+        self._translated = translated
+
+    async def begin(self, key: str, size: int) -> Upload:
+        """See Multipart."""
+        return await self._ask(partial(self._begin, self._full(key), size))
+
+    def sign_part(self, key: str, upload_id: str, number: int, *, expires_in: int, md5: str | None) -> SignedUpload:
+        """See Multipart."""
+        headers = {} if md5 is None else {"Content-MD5": md5}
+        query = {"partNumber": str(number), "uploadId": upload_id}
+        url = self._sign("PUT", self._full(key), expires_in=expires_in, headers=headers, query=query)
+        return SignedUpload(url, headers)
+
+    async def complete(self, key: str, upload_id: str, parts: Sequence[tuple[int, str]]) -> bool:
+        """See Multipart."""
+        return await self._ask(partial(self._complete, self._full(key), upload_id, parts), long=True)
+
+    async def abort(self, key: str, upload_id: str) -> None:
+        """See Multipart."""
+        await self._ask(partial(self._abort, self._full(key), upload_id))
+
+    # What follows blocks, and runs in threads.
+
+    def _begin(self, full: str, size: int) -> Upload:
+        with self._translated("start a multipart upload"):
+            found = self._client.list_multipart_uploads(Bucket=self._bucket, Prefix=full).get("Uploads", [])
+            same = [upload for upload in found if upload["Key"] == full]
+            if same:
+                newest = max(same, key=lambda upload: upload["Initiated"])["UploadId"]
+                return Upload(newest, part_size(size), self._parts(full, newest))
+            created = self._client.create_multipart_upload(
+                Bucket=self._bucket, Key=full, ContentType="application/octet-stream"
+            )
+            return Upload(created["UploadId"], part_size(size), [])
+
+    def _parts(self, full: str, upload_id: str) -> list[Part]:
+        pages = self._client.get_paginator("list_parts").paginate(Bucket=self._bucket, Key=full, UploadId=upload_id)
+        return [
+            Part(part["PartNumber"], part["Size"], part["ETag"].strip('"'))
+            for page in pages
+            for part in page.get("Parts", [])
+        ]
+
+    def _complete(self, full: str, upload_id: str, parts: Sequence[tuple[int, str]]) -> bool:
+        wanted: list[CompletedPartTypeDef] = [{"PartNumber": number, "ETag": f'"{etag}"'} for number, etag in parts]
+        with self._translated("complete a multipart upload"):
+            try:
+                self._client.complete_multipart_upload(
+                    Bucket=self._bucket, Key=full, UploadId=upload_id, MultipartUpload={"Parts": wanted}
+                )
+            except ClientError as error:
+                if not _gone(error) and error.response.get("Error", {}).get("Code", "") not in _UNLIKE:
+                    raise
+                return False
+            return True
+
+    def _abort(self, full: str, upload_id: str) -> None:
+        with self._translated("abort a multipart upload"):
+            try:
+                self._client.abort_multipart_upload(Bucket=self._bucket, Key=full, UploadId=upload_id)
+            except ClientError as error:
+                if not _gone(error):
+                    raise
+
+
+class Ask(Protocol):
+    """`long`: what may take the store minutes is under another deadline, and says nothing about its health."""
+
+    async def __call__(self, work: Callable[[], T], /, *, long: bool = False) -> T:
+        """Run `work` in a thread. Raises ObjectStoreError."""
+        ...
+
+
+def _gone(error: ClientError) -> bool:
+    return error.response.get("Error", {}).get("Code", "") in _GONE

@@ -1,0 +1,125 @@
+"""The program in which a handler runs: loads it once, runs it for one job after the other, in its main thread.
+
+Orders come from stdin, replies go to the descriptor named by the first argument. What the handler prints is the log
+of its attempt. When stdin ends the worker has gone, and so does this process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+import trio
+
+from blobforge.runner import wire
+from blobforge.runner.address import find
+from blobforge.runner.handlers import Handler, as_outcome, is_async
+from blobforge.runner.job import Job, JobFailed
+from blobforge.runner.strays import COOKIE
+
+
+class Child:
+    """Owns both pipes and the job under way."""
+
+    def __init__(self, orders: BinaryIO, replies: BinaryIO) -> None:
+        self._orders = orders
+        self._replies = replies
+        self._replying = threading.Lock()  # progress comes from any thread
+        self._todo: queue.SimpleQueue[wire.Convert] = queue.SimpleQueue()
+        self._cancel: Callable[[], None] = lambda: None
+
+    def run(self) -> None:
+        first = wire.order(self._orders.readline())
+        assert isinstance(first, wire.Load)
+        try:
+            handler = find(first.address)
+        except Exception as error:
+            traceback.print_exc()  # where the worker's own trouble belongs: the record has one line for it
+            self._say(wire.NotReady(f"{type(error).__name__}: {error}"))
+            return
+        self._say(wire.Ready())
+        threading.Thread(target=self._listen, daemon=True).start()
+        while True:
+            self._say(self._convert(handler, self._todo.get()))
+
+    def _listen(self) -> None:
+        for line in self._orders:
+            order = wire.order(line)
+            if isinstance(order, wire.Convert):
+                self._todo.put(order)
+            else:
+                self._cancel()
+        os._exit(0)  # nobody is there to hear what the handler would make
+
+    def _convert(self, handler: Handler, order: wire.Convert) -> wire.Done | wire.Failed | wire.Trouble:
+        os.environ[COOKIE] = order.cookie
+        job = Job(order.record, Path(order.workdir), Path(order.source), self._progress)
+        self._cancel = job.cancel_signal.set
+        try:
+            if is_async(handler):
+                trio.run(self._run_async, handler, job)
+            else:
+                handler(job)
+        except Exception as error:
+            return _told(error)
+        except BaseException as error:  # sys.exit, and what libraries raise instead of an error
+            text = str(error) or type(error).__name__
+            return wire.Failed(text, type(error).__name__, traceback=traceback.format_exc()[-16_384:])
+        finally:
+            self._cancel = lambda: None
+            for stream in (sys.stdout, sys.stderr):
+                stream.flush()
+        return wire.Done()
+
+    async def _run_async(self, handler: Handler, job: Job) -> None:
+        token = trio.lowlevel.current_trio_token()
+        with trio.CancelScope() as scope:
+
+            def cancel() -> None:
+                job.cancel_signal.set()
+                with contextlib.suppress(trio.RunFinishedError):
+                    token.run_sync_soon(scope.cancel)
+
+            self._cancel = cancel
+            if job.cancelled:
+                scope.cancel()
+            await handler(job)  # type: ignore[misc]  # is_async has said that it gives an awaitable
+
+    def _progress(self, news: object) -> None:
+        assert isinstance(news, dict)
+        self._say(wire.News(wire.numbers_only(news)))
+
+    def _say(self, reply: wire.Reply) -> None:
+        with self._replying:
+            self._replies.write(wire.encode(reply))
+            self._replies.flush()
+
+
+def _told(error: Exception) -> wire.Failed | wire.Trouble:
+    outcome = as_outcome(error)
+    if not isinstance(outcome, JobFailed):
+        return wire.Trouble(str(outcome)[:4096])
+    log_tail = outcome.log_tail[-65_536:] if outcome.log_tail else None
+    return wire.Failed(str(outcome)[:8192], outcome.kind, log_tail, outcome.traceback, outcome.retryable)
+
+
+def main() -> None:
+    orders = os.fdopen(os.dup(0), "rb", buffering=0)
+    # What the handler starts must not read our orders.
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    replies = int(sys.argv[1])
+    os.set_inheritable(replies, False)
+    Child(orders, os.fdopen(replies, "wb")).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,298 @@
+"""One run of a worker: registers, claims, runs attempts side by side, and leaves in good order."""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from blobforge.client import LARGEST_CLAIM, ApiError, Claim, Client, ClientError, Registration
+from blobforge.runner.attempt import Attempt, Outcome
+from blobforge.runner.events import say, warn
+from blobforge.runner.facts import host_facts
+from blobforge.runner.guard import Guard
+from blobforge.runner.handlers import Converter
+from blobforge.runner.heartbeat import Heartbeat
+from blobforge.runner.holdings import Holdings
+from blobforge.runner.limits import Limits
+from blobforge.runner.scratch import MIN_FREE, Scratch
+from blobforge.runner.window import RunWindow, closes_in, is_open, opens_in
+
+_SHORTEST_CYCLE = 1.0  # seconds between two claims that brought nothing: a server need not hold them open
+_COOL_DOWN = 15.0  # seconds without claims after trouble of our own, doubled each time it comes again
+_LONGEST_COOL_DOWN = 300.0
+_LOOK_AGAIN = 60.0  # seconds; clocks are set, and disks are emptied
+_LEAVE_DEADLINE = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How a worker works. Times in seconds, sizes in bytes.
+
+    `once` takes what is there, one job at most; `max_jobs` ends after so many; `idle_exit` ends after so long without
+    a job. `grace` is for running jobs when it is told to stop. `poll_wait` is how long a claim waits for a job.
+    `workdir` is where the scratch folder is made (the system's temporary folder by default), on a disk of which
+    `min_free` bytes are left alone. `output_suffix` names the outputs (`.txt`).
+    """
+
+    concurrency: int = 1
+    once: bool = False
+    max_jobs: int | None = None
+    idle_exit: float | None = None
+    grace: float = 0.0
+    poll_wait: float = 30.0
+    labels: tuple[str, ...] = ()
+    run_windows: tuple[RunWindow, ...] = ()
+    workdir: Path | None = None
+    min_free: int = MIN_FREE
+    output_suffix: str = ""
+
+
+@dataclass(frozen=True)
+class Duty:
+    """What is done with the jobs of one type."""
+
+    converter: Converter
+    limits: Limits
+
+
+class Shift:
+    """Owns which jobs are in hand, how many more may be taken, and why none is taken at the moment."""
+
+    def __init__(self, client: Client, worker_id: str, duties: Mapping[str, Duty], options: Options) -> None:
+        self.tally: Counter[Outcome] = Counter()
+        self._client = client
+        self._steady = client if options.once else client.with_patience(math.inf)
+        self._worker_id = worker_id
+        self._duties = duties
+        self._options = options
+        self._scratch = Scratch(options.workdir, min_free=options.min_free)
+        self._guard = Guard()
+        self._holdings = Holdings()
+        self._claiming = trio.CancelScope()
+        self._slots = trio.Semaphore(1 if options.once else options.concurrency)
+        self._left = 1 if options.once else options.max_jobs if options.max_jobs is not None else math.inf
+        self._idle_since = trio.current_time()
+        self._cool_down = 0.0
+        self._resume_at = -math.inf
+        self._obstacle: str | None = None
+        self._facts: dict[str, Any] = {}
+
+    def stop(self, grace: float) -> None:
+        """Take no more jobs; what still runs in `grace` seconds is killed and given back. Then `run` returns."""
+        count = len(self._holdings)
+        how = f"{grace:g} s to finish" if grace > 0 and count else "given back"
+        say("stopping", f"stopping: {count} running job(s), {how}", jobs=count)
+        self._claiming.cancel()
+        self._holdings.stop(grace)
+
+    async def run(self) -> None:
+        """Work until stopped or done; `tally` then tells how the attempts ended.
+
+        Raises WorkerTrouble when a handler cannot be loaded or no scratch folder be made, ApiError when the server
+        refuses this worker for good, and with `once` ServerUnreachable (else a server that is away is waited for).
+        """
+        with self._scratch.open(), self._guard.open():
+            async with trio.open_nursery() as background:
+                with self._claiming:
+                    for converter in {id(duty.converter): duty.converter for duty in self._duties.values()}.values():
+                        await converter.prepare(background, self._guard)
+                    self._facts = await host_facts(self._scratch.base)
+                    registration = await self._register(self._steady)
+                    types = list(self._duties)
+                    say(
+                        "registered",
+                        f"worker {self._worker_id}: registered for {', '.join(types)}",
+                        worker=self._worker_id,
+                        types=types,
+                    )
+                if not self._claiming.cancelled_caught:
+                    await self._work(registration, background)
+                background.cancel_scope.cancel()
+
+    async def _work(self, registration: Registration, background: trio.Nursery) -> None:
+        self._claiming = trio.CancelScope()
+        if self._holdings.stopping:
+            self._claiming.cancel()
+        heartbeat = Heartbeat(
+            self._client,
+            self._worker_id,
+            self._holdings,
+            interval=registration.heartbeat_interval,
+            register=lambda: self._register(self._client),
+        )
+        try:
+            async with trio.open_nursery() as beating:
+                beating.start_soon(heartbeat.run)
+                async with trio.open_nursery() as attempts:
+                    with self._claiming:
+                        await self._claim_until_done(heartbeat, attempts, background)
+                beating.cancel_scope.cancel()
+        finally:
+            await self._leave()
+
+    async def _register(self, client: Client) -> Registration:
+        windows = {"run_windows": [str(window) for window in self._options.run_windows]}
+        return await client.register(
+            self._worker_id,
+            next(iter(self._duties)),
+            metadata={
+                **self._facts,
+                "job_types": list(self._duties),
+                "concurrency": self._options.concurrency,
+                **(windows if self._options.run_windows else {}),
+            },
+            labels=self._options.labels or None,
+            version=version("blobforge-server"),
+        )
+
+    async def _leave(self) -> None:
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + _LEAVE_DEADLINE):
+            try:
+                await self._client.unregister(self._worker_id)
+            except ClientError as error:
+                warn("not-unregistered", f"could not unregister: {error}")
+            else:
+                say("unregistered", f"worker {self._worker_id}: unregistered", worker=self._worker_id)
+
+    async def _claim_until_done(self, heartbeat: Heartbeat, attempts: trio.Nursery, background: trio.Nursery) -> None:
+        self._idle_since = trio.current_time()
+        while self._left > 0:
+            free = await self._free_slots(int(min(LARGEST_CLAIM, self._left)))
+            if not await self._clear(heartbeat):
+                return
+            asked_at = trio.current_time()
+            claims = await self._claim(free)
+            self._left -= len(claims)
+            for claim in claims:
+                attempts.start_soon(self._run_attempt, claim, background)
+            for _ in range(free - len(claims)):
+                self._slots.release()
+            if self._options.once:
+                return
+            if not claims:
+                await trio.sleep_until(asked_at + _SHORTEST_CYCLE)
+
+    async def _free_slots(self, most: int) -> int:
+        """Take the slots that are free, waiting for the first."""
+        await self._slots.acquire()
+        free = 1
+        while self._slots.value and free < most:
+            self._slots.acquire_nowait()
+            free += 1
+        return free
+
+    # When nothing is claimed
+
+    async def _clear(self, heartbeat: Heartbeat) -> bool:
+        """Wait until nothing is in the way of a claim. False when it is time to end instead."""
+        while True:
+            idle_left = self._idle_left()
+            if idle_left <= 0:
+                say("idle-exit", f"no job for {self._options.idle_exit:g} s: ending")
+                return False
+            obstacle, pause = await self._in_the_way(heartbeat)
+            if obstacle != self._obstacle:
+                self._obstacle = obstacle
+                if obstacle is not None:
+                    say("not-claiming", f"taking no jobs: {obstacle}", reason=obstacle)
+                else:
+                    say("claiming", "taking jobs again")
+            if obstacle is None and pause <= 0:
+                return True
+            if self._options.once:
+                return False
+            with trio.move_on_after(min(pause, idle_left)):
+                await heartbeat.beaten.wait()  # each answer may have changed what is in the way
+
+    async def _in_the_way(self, heartbeat: Heartbeat) -> tuple[str | None, float]:
+        """What is in the way, and the seconds after which to look again."""
+        if heartbeat.draining:
+            return "the server drains this worker", _LOOK_AGAIN
+        windows, now = self._options.run_windows, _local_now()
+        if not is_open(windows, now):
+            return f"outside {', '.join(map(str, windows))}", min(opens_in(windows, now), _LOOK_AGAIN)
+        trouble = await trio.to_thread.run_sync(self._scratch.trouble)
+        if trouble is not None:
+            return trouble, _LOOK_AGAIN
+        cooling = self._resume_at - trio.current_time()
+        if cooling > 0:
+            return f"pausing for {self._cool_down:.0f} s after trouble", cooling
+        return None, 0.0
+
+    def _idle_left(self) -> float:
+        if self._options.idle_exit is None:
+            return math.inf
+        if len(self._holdings):
+            self._idle_since = trio.current_time()
+        return self._idle_since + self._options.idle_exit - trio.current_time()
+
+    def _wait(self) -> float:
+        """Seconds that the next claim may wait for a job: not past the end of the window, or of our patience."""
+        closing = closes_in(self._options.run_windows, _local_now())
+        wait = min(self._options.poll_wait, self._idle_left())
+        return math.floor(min(wait, closing if closing is not None else wait))
+
+    async def _claim(self, limit: int) -> list[Claim]:
+        try:
+            return await self._steady.claim(
+                self._worker_id, list(self._duties), claim_key=uuid.uuid4().hex, wait=self._wait(), limit=limit
+            )
+        except ApiError as error:
+            if error.status == 401 or self._options.once:
+                raise
+            if error.status == 404:
+                warn("forgotten", "the server does not know this worker; registering again")
+                await self._register(self._steady)
+            else:
+                warn("claim-refused", f"no job is given to this worker: {error}")
+                self._trouble()
+            return []
+
+    # What is claimed
+
+    async def _run_attempt(self, claim: Claim, background: trio.Nursery) -> None:
+        held = self._holdings.take(claim)
+        duty = self._duties[claim.job.type]
+        attempt = Attempt(
+            self._client,
+            self._worker_id,
+            duty.converter,
+            duty.limits,
+            held,
+            scratch=self._scratch,
+            output_suffix=self._options.output_suffix,
+        )
+        try:
+            outcome = await attempt.run()
+            self.tally[outcome] += 1
+            if outcome is Outcome.RELEASED:
+                self._trouble()
+            elif outcome is not Outcome.DROPPED:
+                self._cool_down = 0.0
+        finally:
+            self._idle_since = trio.current_time()
+            self._holdings.let_go(held)
+            background.start_soon(self._free_when_over, attempt)
+
+    async def _free_when_over(self, attempt: Attempt) -> None:
+        """A handler's thread that goes on keeps its slot: nobody asked for two conversions at a time."""
+        await attempt.leftover()
+        self._slots.release()
+
+    def _trouble(self) -> None:
+        """Pause, so that a job is not taken and given back in a loop."""
+        self._cool_down = min(max(2 * self._cool_down, _COOL_DOWN), _LONGEST_COOL_DOWN)
+        self._resume_at = trio.current_time() + self._cool_down
+
+
+def _local_now() -> datetime:
+    return datetime.now().astimezone()

@@ -1,0 +1,97 @@
+"""What a worker and its handlers' processes say to each other: JSON, one message a line, over two pipes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+
+from blobforge.client import Job as JobRecord
+from blobforge.runner.address import Address
+
+
+class Load(msgspec.Struct, frozen=True, tag="load"):
+    """The first message: which function to run."""
+
+    address: Address
+
+
+class Convert(msgspec.Struct, frozen=True, tag="convert"):
+    """Run it for one job. `cookie` is for the environment of what it starts."""
+
+    record: JobRecord
+    workdir: str
+    source: str
+    cookie: str
+
+
+class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
+    """The job under way was taken away."""
+
+
+class Ready(msgspec.Struct, frozen=True, tag="ready"):
+    """The function is loaded."""
+
+
+class NotReady(msgspec.Struct, frozen=True, tag="not-ready"):
+    """The function cannot be loaded."""
+
+    error: str
+
+
+class News(msgspec.Struct, frozen=True, tag="news"):
+    """Progress."""
+
+    progress: dict[str, Any]
+
+
+class Done(msgspec.Struct, frozen=True, tag="done"):
+    """The function has returned."""
+
+
+class Failed(msgspec.Struct, frozen=True, tag="failed"):
+    """It raised JobFailed, or anything that counts as it."""
+
+    error: str
+    kind: str
+    log_tail: str | None = None
+    traceback: str | None = None
+    retryable: bool = True
+
+
+class Trouble(msgspec.Struct, frozen=True, tag="trouble"):
+    """It raised WorkerTrouble, or found the disk full."""
+
+    error: str
+
+
+Order = Load | Convert | Cancel
+Reply = Ready | NotReady | News | Done | Failed | Trouble
+
+LONGEST = 1 << 20  # bytes of one message: a traceback and a log tail fit; whoever writes more is not ours
+_orders: msgspec.json.Decoder[Order] = msgspec.json.Decoder(Order)
+_replies: msgspec.json.Decoder[Reply] = msgspec.json.Decoder(Reply)
+
+
+def encode(message: Order | Reply) -> bytes:
+    """One line."""
+    return msgspec.json.encode(message, enc_hook=str) + b"\n"
+
+
+def order(line: bytes | str) -> Order:
+    return _orders.decode(line)
+
+
+def reply(line: bytes | str) -> Reply:
+    return _replies.decode(line)
+
+
+def numbers_only(progress: dict[str, Any]) -> dict[str, Any]:
+    """A handler may report numpy's numbers, and infinities: what JSON has no word for is converted, or left out."""
+    kept = {}
+    for name, value in progress.items():
+        plain = value if isinstance(value, int | str) else float(value)
+        if not isinstance(plain, float) or math.isfinite(plain):
+            kept[name] = plain
+    return kept

@@ -1,0 +1,80 @@
+"""Whether a database is whole: SQLite's own checks, and every invariant of ours. For people, drills and tests.
+
+Read-only. One snapshot, so that a database that is being written to is judged at one moment; it takes seconds for
+a million jobs, and while it lasts the WAL is not checkpointed.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+from urllib.parse import quote
+
+import apsw
+
+from blobforge.store.database import BUSY_TIMEOUT_MS
+from blobforge.store.invariants import INVARIANTS, Invariant
+
+EXAMPLES = 5  # offenders that a finding names
+
+
+def check(path: Path) -> list[str]:
+    """What is wrong with the database, a sentence each, with counts and examples; empty when all is well.
+
+    Of a database of an older release, only what it has is checked. A file that is no database is a finding, too.
+    """
+    try:
+        connection = open_readonly(path)
+    except apsw.Error as error:
+        return [f"The database {path} cannot be opened: {error}."]
+    try:
+        return _integrity(connection) or _invariants(connection)
+    except apsw.Error as error:
+        return [f"The database {path} cannot be read: {error}."]
+    finally:
+        connection.close()
+
+
+def open_readonly(path: Path) -> apsw.Connection:
+    """A connection that writes nothing, not even side files: a copy at rest is left as it was found.
+
+    Without a WAL beside it nobody has the database open, and it can be read as it stands. Raises apsw.Error.
+    """
+    at_rest = not path.with_name(f"{path.name}-wal").exists()
+    uri = f"file:{quote(str(path.absolute()))}?mode=ro{'&immutable=1' if at_rest else ''}"
+    connection = apsw.Connection(uri, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
+    connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+    return connection
+
+
+def _integrity(connection: apsw.Connection) -> list[str]:
+    """SQLite's findings. Where there are any, ours would only repeat them."""
+    said = [str(row[0]) for row in connection.execute("PRAGMA integrity_check(20)")]
+    findings = [f"SQLite's integrity check says: {line}." for line in said if line != "ok"]
+    dangling = list(connection.execute("PRAGMA foreign_key_check"))
+    if dangling:
+        some = ", ".join(f"{table} row {row} without its {parent}" for table, row, parent, _ in dangling[:EXAMPLES])
+        findings.append(f"{len(dangling)} foreign keys lead nowhere: {some}.")
+    return findings
+
+
+def _invariants(connection: apsw.Connection) -> list[str]:
+    connection.execute("BEGIN")
+    try:
+        tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+        if "jobs" not in tables:
+            return ["This is a SQLite database, but none of BlobForge's: it has no table of jobs."]
+        found = (_finding(connection, each) for each in INVARIANTS if tables.issuperset(each.tables))
+        return [finding for finding in found if finding is not None]
+    finally:
+        connection.execute("ROLLBACK")
+
+
+def _finding(connection: apsw.Connection, invariant: Invariant) -> str | None:
+    rows = connection.execute(invariant.query)
+    examples = [str(row[0]) for row in islice(rows, EXAMPLES)]
+    if not examples:
+        return None
+    count = len(examples) + sum(1 for _ in rows)
+    more = ", ..." if count > len(examples) else ""
+    return f"{count} {invariant.broken}: {', '.join(examples)}{more}."

@@ -1,0 +1,70 @@
+"""The list of objects to delete: the outbox between a commit and the object store. Rows of `doomed_objects`.
+
+An entry is written in the transaction that makes its object useless, and leaves only when the object is gone, or is
+needed again. Nothing is owned here; `actors/effects/retention.py` says what may follow what.
+"""
+
+from __future__ import annotations
+
+import apsw
+import msgspec
+
+from blobforge.store import sql
+
+WAITING, DELETING, GONE = "waiting", "deleting", "gone"
+
+
+class Doom(msgspec.Struct, frozen=True):
+    """One entry. `epoch` counts deletions of the run; it says something only of what is gone."""
+
+    state: str
+    tries: int
+    epoch: int
+
+
+class Doomed:
+    """Times are in milliseconds since the epoch."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._db = connection
+
+    def get(self, key: str) -> Doom | None:
+        row = self._db.execute(sql.DOOM, (key,)).fetchone()
+        return Doom(*row) if row else None
+
+    def add(self, key: str, *, now: int) -> None:
+        """To be deleted when it is its turn. What is on the list already stays as it is, but for what was gone."""
+        self._db.execute(sql.ADD_DOOM, (key, now))
+
+    def due(self, *, now: int, limit: int) -> list[str]:
+        """What is to be tried now. As long as one was begun and not answered, no other is begun: each that is in
+        deletion keeps those waiting who need it, and a store that does not answer one will not answer the next."""
+        state = WAITING if self._next(DELETING) is None else DELETING
+        return [row[0] for row in self._db.execute(sql.DUE_DOOMS, (state, now, limit))]
+
+    def next_at(self) -> int | None:
+        """When there is something to do again."""
+        begun = self._next(DELETING)
+        times = (begun if begun is not None else self._next(WAITING), self._next(GONE))
+        return min((time for time in times if time is not None), default=None)
+
+    def _next(self, state: str) -> int | None:
+        row = self._db.execute(sql.NEXT_DOOM, (state,)).fetchone()
+        assert row is not None
+        return int(row[0]) if row[0] is not None else None
+
+    def put(self, key: str, state: str, *, due_at: int, tries: int, epoch: int = 0) -> None:
+        """Change an entry."""
+        self._db.execute(sql.PUT_DOOM, (state, due_at, tries, epoch, key))
+
+    def drop(self, key: str) -> None:
+        self._db.execute(sql.DROP_DOOM, (key,))
+
+    def forget_gone(self, *, now: int) -> None:
+        """Forget what has been gone for long enough."""
+        self._db.execute(sql.FORGET_GONE, (now,))
+
+    def start_over(self) -> None:
+        """A new run: nobody is left who saw an object before it was deleted."""
+        self._db.execute(sql.FORGET_GONE, (2**62,))
+        self._db.execute(sql.FORGET_EPOCHS)

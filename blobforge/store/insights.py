@@ -1,0 +1,280 @@
+"""What the dashboard reads beside lists and statistics: charts, durations, causes of failures, what needs attention.
+
+Every read takes the same time whatever the number of jobs: it looks at kept counters, at index ranges with a limit,
+or at the workers. Part of the Reader, which lends its connection and knows of snapshots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import apsw
+import msgspec
+
+from blobforge.forecast import Durations, Load
+from blobforge.job import Job, JobStatus, Outcome
+from blobforge.people import AuditEntry
+from blobforge.store import rows, sql
+from blobforge.store.counters import HOUR_MS, KEPT, SUBMITTED, WEEK_MS
+from blobforge.store.rollups import ONLINE, WEEKS_KEPT
+from blobforge.waiting import Fleet, Surroundings
+from blobforge.worker import Worker, WorkerStatus
+
+WINDOWS = {"1h": (60, 60), "24h": (900, 96), "7d": (3600, 168)}  # name -> (seconds of a slot, slots)
+FLOWS = (SUBMITTED, *(outcome.value for outcome in Outcome))
+LEVELS = tuple(
+    status.value
+    for status in (JobStatus.PENDING, JobStatus.RUNNING, JobStatus.FAILED, JobStatus.UPLOADING, JobStatus.DEAD)
+)
+MOST_RUNNING = 5000  # running jobs that are looked through for those that stand still
+MOST_AHEAD = 1000  # jobs before another that are counted at its own priority
+MOST_LOST_WORKERS = 100
+MOST_EVENTS = 200  # records of the audit log about one job
+RATE_HOURS = 24  # that a worker's rates are about
+AUDIT_SCAN = 20_000  # records that one page of a filtered audit log looks at
+
+
+class History(msgspec.Struct, frozen=True):
+    """Aligned series. `at` are the beginnings of the slots in seconds since the epoch; None is a slot in which the
+    server did not run. The last slot is not over yet."""
+
+    step: int
+    at: list[int]
+    flows: dict[str, list[int | None]]
+    levels: dict[str, list[int | None]]
+    workers: list[int | None]
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """A cause. `failed` and `dead` are the jobs that show it now; `n` the attempts that ever failed so."""
+
+    id: int
+    fingerprint: str
+    kind: str
+    place: str
+    example: str
+    first_seen: int
+    last_seen: int
+    n: int
+    failed: int
+    dead: int
+
+
+class WorkerRates(msgspec.Struct, frozen=True):
+    """How a worker's attempts ended within RATE_HOURS."""
+
+    outcomes: dict[str, int] = {}
+
+    def n(self, outcome: Outcome) -> int:
+        return self.outcomes.get(outcome, 0)
+
+
+class TypeQueue(msgspec.Struct, frozen=True):
+    """What waits of one type. `oldest_at` is when the oldest pending job was submitted (ms)."""
+
+    type: str
+    pending: int
+    oldest_at: int | None
+    has_worker: bool
+
+
+class AuditFilter(msgspec.Struct, frozen=True):
+    """`action` may end in `*`; times are ms since the epoch, from `since` on, without `until`."""
+
+    actor: str | None = None
+    action: str | None = None
+    subject: str | None = None
+    since: int | None = None
+    until: int | None = None
+
+    def matches(self, entry: AuditEntry) -> bool:
+        return (
+            (self.actor is None or self.actor in (entry.actor, entry.name))
+            and (self.action is None or _like(entry.action, self.action))
+            and (self.subject is None or entry.subject == self.subject)
+            and (self.since is None or entry.at >= self.since)
+            and (self.until is None or entry.at < self.until)
+        )
+
+
+def _like(action: str, wanted: str) -> bool:
+    return action.startswith(wanted[:-1]) if wanted.endswith("*") else action == wanted
+
+
+class Insights:
+    """Used by one thread at a time: the Reader's."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._db = connection
+
+    # --- charts
+
+    def history(self, window: str, *, now: int, type_: str | None = None) -> History:
+        """The series of one of WINDOWS, of all types or of one, up to `now` (ms since the epoch)."""
+        step, count = WINDOWS[window]
+        assert step in KEPT
+        last = now // 1000 // step
+        first = last - count + 1
+        flows: dict[str, dict[int, int]] = {what: {} for what in FLOWS}
+        levels: dict[str, dict[int, int]] = {status: {} for status in (*LEVELS, ONLINE)}
+        ran = {last}
+        for slot, of, what, n in self._db.execute(sql.HAPPENINGS, (step, first - 1)):
+            ran.add(slot)
+            if type_ in (None, of) and what in flows:
+                flows[what][slot] = flows[what].get(slot, 0) + n
+        for slot, of, status, n in self._db.execute(sql.DEPTHS, (step, first - 1)):
+            ran.add(slot)
+            if status in levels and (type_ in (None, of) or status == ONLINE):
+                levels[status][slot] = levels[status].get(slot, 0) + n
+        self._now_into(levels, last, type_)
+        slots = range(first, last + 1)
+        sampled = set(levels[ONLINE])
+        return History(
+            step,
+            [slot * step for slot in slots],
+            {what: [flows[what].get(slot, 0) if slot in ran else None for slot in slots] for what in FLOWS},
+            {key: [levels[key].get(slot, 0) if slot in sampled else None for slot in slots] for key in LEVELS},
+            [levels[ONLINE].get(slot) for slot in slots],
+        )
+
+    def _now_into(self, levels: dict[str, dict[int, int]], slot: int, type_: str | None) -> None:
+        """The slot under way shows what is, not what was at its beginning."""
+        for status in LEVELS:
+            levels[status][slot] = 0
+        for status, of, _, n in self._db.execute(sql.JOB_COUNTS):
+            if status in LEVELS and type_ in (None, of):
+                levels[status][slot] += n
+        levels[ONLINE][slot] = sum(n for status, n in self._db.execute(sql.WORKER_COUNTS) if status != "offline")
+
+    # --- how long things take
+
+    def durations(self, *, now: int) -> dict[str, Durations]:
+        """By type, of the last WEEKS_KEPT weeks."""
+        counts: dict[str, dict[int, int]] = {}
+        for type_, bucket, n in self._db.execute(sql.DURATIONS, (now // WEEK_MS - WEEKS_KEPT + 1,)):
+            counts.setdefault(type_, {})[bucket] = n
+        return {type_: Durations(of_type) for type_, of_type in counts.items()}
+
+    def loads(self) -> dict[str, Load]:
+        """What waits and runs, by type."""
+        waiting: dict[str, int] = {}
+        running: dict[str, int] = {}
+        for status, type_, _, n in self._db.execute(sql.JOB_COUNTS):
+            if status in (JobStatus.PENDING, JobStatus.FAILED):
+                waiting[type_] = waiting.get(type_, 0) + n
+            elif status == JobStatus.RUNNING:
+                running[type_] = running.get(type_, 0) + n
+        return {type_: Load(waiting.get(type_, 0), running.get(type_, 0)) for type_ in {*waiting, *running}}
+
+    # --- causes of failures
+
+    def failures(self) -> list[Failure]:
+        """All causes: most jobs open first, then the latest."""
+        found = [Failure(*row) for row in self._db.execute(sql.FAILURES)]
+        return sorted(found, key=lambda each: (-(each.failed + each.dead), -each.last_seen))
+
+    # --- what needs attention
+
+    def count(self, status: JobStatus) -> int:
+        return sum(n for of, _, _, n in self._db.execute(sql.JOB_COUNTS) if of == status)
+
+    def queues(self) -> list[TypeQueue]:
+        """Every type that has pending jobs, the longest wait first."""
+        pending: dict[str, int] = {}
+        oldest: dict[str, int] = {}
+        for status, type_, priority, n in self._db.execute(sql.JOB_COUNTS):
+            if status != JobStatus.PENDING:
+                continue
+            pending[type_] = pending.get(type_, 0) + n
+            row = self._db.execute(sql.OLDEST_PENDING, (type_, priority)).fetchone()
+            if row is not None:
+                oldest[type_] = min(row[0], oldest.get(type_, row[0]))
+        served = {row[0] for row in self._db.execute(sql.TYPES_WITH_WORKERS)} if pending else set()
+        found = [TypeQueue(type_, n, oldest.get(type_), type_ in served) for type_, n in pending.items()]
+        return sorted(found, key=lambda each: (each.oldest_at or 0, each.type))
+
+    def running_jobs(self, *, limit: int = MOST_RUNNING) -> list[Job]:
+        return [rows.job(row) for row in self._db.execute(sql.RUNNING_JOBS, (limit,))]
+
+    def lost_workers(self) -> list[Worker]:
+        """Registered workers that fell silent, the latest first; who unregistered is not among them."""
+        return [rows.worker(row) for row in self._db.execute(sql.LOST_WORKERS, (MOST_LOST_WORKERS,))]
+
+    # --- workers
+
+    def worker_rates(self, *, now: int) -> dict[str, WorkerRates]:
+        """By worker."""
+        outcomes: dict[str, dict[str, int]] = {}
+        for worker_id, outcome, n in self._db.execute(sql.WORKER_RATES, (now // HOUR_MS - RATE_HOURS,)):
+            outcomes.setdefault(worker_id, {})[outcome] = n
+        return {worker_id: WorkerRates(of_worker) for worker_id, of_worker in outcomes.items()}
+
+    def rates_of(self, worker_id: str, *, now: int) -> WorkerRates:
+        outcomes: dict[str, int] = {}
+        this = now // HOUR_MS
+        for hour in range(this - RATE_HOURS + 1, this + 1):
+            for outcome, n in self._db.execute(sql.WORKER_RATE, (hour, worker_id)):
+                outcomes[outcome] = outcomes.get(outcome, 0) + n
+        return WorkerRates(outcomes)
+
+    # --- one job
+
+    def surroundings(self, job: Job) -> Surroundings:
+        """What a waiting job waits for."""
+        fleet = _fleet(self._db.execute(sql.FLEET, (job.type,)))
+        urgent = running = 0
+        for status, type_, priority, n in self._db.execute(sql.JOB_COUNTS):
+            if type_ != job.type:
+                continue
+            if status == JobStatus.PENDING and priority < job.priority:
+                urgent += n
+            if status == JobStatus.RUNNING:
+                running += n
+        row = self._db.execute(sql.AHEAD, (job.type, job.priority, job.id, MOST_AHEAD + 1)).fetchone()
+        older = row[0] if row else 0
+        return Surroundings(fleet, urgent + min(older, MOST_AHEAD), older <= MOST_AHEAD, running)
+
+    def records_about(self, job_id: int) -> list[AuditEntry]:
+        """What people did to this one job, the latest MOST_EVENTS of it, oldest first."""
+        found = self._db.execute(sql.AUDIT_OF_SUBJECT, (str(job_id), MOST_EVENTS))
+        entries = [AuditEntry(*row) for row in found]
+        return [entry for entry in reversed(entries) if entry.action.startswith("job.")]
+
+    # --- the audit log
+
+    def audit(self, filter_: AuditFilter, *, before: int, limit: int) -> tuple[list[AuditEntry], int | None]:
+        """The newest records with an id below `before` that match, and where to go on, if there may be more."""
+        found: list[AuditEntry] = []
+        last = before
+        if filter_.subject is not None:
+            cursor = self._db.execute(sql.AUDIT_OF, (filter_.subject, before))
+        else:
+            cursor = self._db.execute(sql.AUDIT_BELOW, (before,))
+        for looked, row in enumerate(cursor):
+            entry = AuditEntry(*row)
+            if looked == AUDIT_SCAN or len(found) == limit:
+                cursor.close()
+                return found, last
+            last = entry.id
+            if filter_.since is not None and entry.at < filter_.since - HOUR_MS:
+                # Ids follow time, but for a clock that was set back by less than an hour.
+                cursor.close()
+                break
+            if filter_.matches(entry):
+                found.append(entry)
+        return found, None
+
+
+def _fleet(counted: Iterable[rows.Row]) -> Fleet:
+    """Each worker under the first thing that keeps jobs from it; who has unregistered is nobody's worker."""
+    ready = draining = disabled = offline = 0
+    for status, enabled, drain, registered, n in counted:
+        if not enabled:
+            disabled += n
+        elif status == WorkerStatus.OFFLINE:
+            offline += n if registered else 0
+        elif drain:
+            draining += n
+        else:
+            ready += n
+    return Fleet(ready, draining, disabled, offline)

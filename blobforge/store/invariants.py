@@ -1,0 +1,270 @@
+"""What must hold in the database, whatever has happened: each sentence beside the query that finds its exceptions.
+
+A query returns one column, the name of each offender (a job's id, mostly); no row means that the sentence holds.
+These are the only statements outside `sql.py`: they are read together with what they say, and nothing but
+`check.py` runs them. `attempt` numbers may have gaps (a restore leaves one), so none is counted on to be next.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+
+class Invariant(msgspec.Struct, frozen=True):
+    """`broken` completes "3 ...": what is the case where it must not be. `tables` are those that the query reads."""
+
+    broken: str
+    query: str
+    tables: tuple[str, ...] = ("jobs",)
+
+
+_ATTEMPTS = ("jobs", "attempts")
+
+INVARIANTS: Final = (
+    # --- a running job is held by one attempt, of one worker, under one lease
+    Invariant(
+        "running jobs without worker, lease, start or heartbeat",
+        """SELECT id FROM jobs WHERE status = 'running' AND (worker_id IS NULL OR lease IS NULL OR lease = ''
+              OR started_at IS NULL OR heartbeat_at IS NULL)""",
+    ),
+    Invariant(
+        "running jobs whose latest attempt is not on record as open, with the same worker and lease",
+        """SELECT id FROM jobs WHERE status = 'running' AND NOT EXISTS (
+              SELECT 1 FROM attempts AS a WHERE a.job_id = jobs.id AND a.attempt = jobs.attempt
+                 AND a.outcome IS NULL AND a.worker_id = jobs.worker_id AND a.lease = jobs.lease)""",
+        _ATTEMPTS,
+    ),
+    Invariant(
+        "jobs with more than one open attempt",
+        "SELECT job_id FROM attempts WHERE outcome IS NULL GROUP BY job_id HAVING count(*) > 1",
+        _ATTEMPTS,
+    ),
+    Invariant(
+        "open attempts of jobs that are not running (job/attempt)",
+        """SELECT a.job_id || '/' || a.attempt FROM attempts AS a JOIN jobs ON jobs.id = a.job_id
+            WHERE a.outcome IS NULL AND jobs.status <> 'running'""",
+        _ATTEMPTS,
+    ),
+    Invariant(
+        "running jobs that share their lease with another one",
+        """SELECT id FROM jobs WHERE status = 'running' AND lease IN (
+              SELECT lease FROM jobs WHERE status = 'running' GROUP BY lease HAVING count(*) > 1)""",
+    ),
+    Invariant(
+        "running jobs of a worker that is unknown, disabled or not registered",
+        """SELECT id FROM jobs WHERE status = 'running' AND NOT EXISTS (
+              SELECT 1 FROM workers AS w WHERE w.id = jobs.worker_id AND w.enabled = 1 AND w.registered = 1)""",
+        ("jobs", "workers"),
+    ),
+    # --- attempts keep their own records, and their numbers never go back
+    Invariant(
+        "attempts that are half ended: an outcome without a time, or a time without an outcome (job/attempt)",
+        "SELECT job_id || '/' || attempt FROM attempts WHERE (outcome IS NULL) <> (ended_at IS NULL)",
+        _ATTEMPTS,
+    ),
+    Invariant(
+        "attempts with an outcome that does not exist (job/attempt)",
+        """SELECT job_id || '/' || attempt FROM attempts WHERE outcome NOT IN
+              ('completed', 'failed', 'lost', 'released', 'cancelled', 'revoked')""",
+        _ATTEMPTS,
+    ),
+    Invariant(
+        "attempts numbered below 1 or above their job's latest (job/attempt)",
+        """SELECT a.job_id || '/' || a.attempt FROM attempts AS a JOIN jobs ON jobs.id = a.job_id
+            WHERE a.attempt < 1 OR a.attempt > jobs.attempt""",
+        _ATTEMPTS,
+    ),
+    Invariant(
+        "jobs whose latest attempt has no record",
+        """SELECT id FROM jobs WHERE attempt > 0 AND NOT EXISTS (
+              SELECT 1 FROM attempts AS a WHERE a.job_id = jobs.id AND a.attempt = jobs.attempt)""",
+        _ATTEMPTS,
+    ),
+    Invariant(
+        "jobs that keep a lease which is not their latest attempt's",
+        """SELECT id FROM jobs WHERE lease IS NOT NULL AND NOT EXISTS (
+              SELECT 1 FROM attempts AS a
+               WHERE a.job_id = jobs.id AND a.attempt = jobs.attempt AND a.lease = jobs.lease)""",
+        _ATTEMPTS,
+    ),
+    # --- accepted as complete at most once
+    Invariant(
+        "completed jobs without a time or a worker",
+        "SELECT id FROM jobs WHERE status = 'completed' AND (completed_at IS NULL OR worker_id IS NULL)",
+    ),
+    Invariant(
+        "completed jobs whose latest attempt is not the accepted one",
+        """SELECT id FROM jobs WHERE status = 'completed' AND NOT EXISTS (
+              SELECT 1 FROM attempts AS a WHERE a.job_id = jobs.id AND a.attempt = jobs.attempt
+                 AND a.outcome = 'completed' AND a.worker_id = jobs.worker_id)""",
+        _ATTEMPTS,
+    ),
+    Invariant(
+        "completed jobs whose output is another attempt's",
+        """SELECT id FROM jobs WHERE status = 'completed' AND output_key IS NOT NULL
+              AND output_key NOT LIKE 'outputs/' || id || '/' || attempt || '/%'""",
+    ),
+    Invariant(
+        "completed jobs whose output is not on record",
+        """SELECT id FROM jobs WHERE status = 'completed' AND output_key IS NOT NULL
+              AND NOT EXISTS (SELECT 1 FROM files WHERE files.key = jobs.output_key)""",
+        ("jobs", "files"),
+    ),
+    Invariant(
+        "jobs that are not completed, and have an output or a result",
+        "SELECT id FROM jobs WHERE status <> 'completed' AND (output_key IS NOT NULL OR result IS NOT NULL)",
+    ),
+    # --- each status has what belongs to it
+    Invariant(
+        "jobs that nobody holds, with a worker",
+        "SELECT id FROM jobs WHERE status NOT IN ('running', 'completed') AND worker_id IS NOT NULL",
+    ),
+    Invariant(
+        "failed jobs without the end of their back-off",
+        "SELECT id FROM jobs WHERE status = 'failed' AND not_before IS NULL",
+    ),
+    Invariant(
+        "jobs with a back-off, and not failed",
+        "SELECT id FROM jobs WHERE status <> 'failed' AND not_before IS NOT NULL",
+    ),
+    Invariant(
+        "failed jobs whose latest attempt did not fail",
+        """SELECT id FROM jobs WHERE status = 'failed' AND NOT EXISTS (SELECT 1 FROM attempts AS a
+              WHERE a.job_id = jobs.id AND a.attempt = jobs.attempt AND a.outcome = 'failed')""",
+        _ATTEMPTS,
+    ),
+    Invariant(
+        "dead or cancelled jobs without a time",
+        "SELECT id FROM jobs WHERE status IN ('dead', 'cancelled') AND completed_at IS NULL",
+    ),
+    Invariant(
+        "dead jobs without a reason",
+        "SELECT id FROM jobs WHERE status = 'dead' AND last_error IS NULL",
+    ),
+    Invariant(
+        "jobs that have not ended, with the time of their end",
+        "SELECT id FROM jobs WHERE status NOT IN ('completed', 'dead', 'cancelled') AND completed_at IS NOT NULL",
+    ),
+    Invariant(
+        "uploading, failed or cancelled jobs with a lease",
+        "SELECT id FROM jobs WHERE status IN ('uploading', 'failed', 'cancelled') AND lease IS NOT NULL",
+    ),
+    # --- budgets
+    Invariant(
+        "jobs that were charged more, or less, than they were tried",
+        "SELECT id FROM jobs WHERE attempts < 0 OR losses < 0 OR attempts + losses > attempt OR max_attempts < 1",
+    ),
+    Invariant(
+        "failed jobs that have spent their attempts, and should be dead",
+        "SELECT id FROM jobs WHERE status = 'failed' AND attempts >= max_attempts",
+    ),
+    # --- never given twice
+    Invariant(
+        "jobs with an id that may be given again",
+        "SELECT id FROM jobs WHERE id > coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'jobs'), 0)",
+    ),
+    Invariant(
+        "jobs whose source is no SHA-256",
+        "SELECT id FROM jobs WHERE length(source_hash) <> 64 OR source_hash GLOB '*[^0-9a-f]*'",
+    ),
+    # --- what is kept beside the jobs says the same
+    Invariant(
+        "counters of jobs that are not what counting says (status, type, priority: kept, counted)",
+        """SELECT status || ' ' || type || ' ' || priority || ': ' || sum(kept) || ', ' || sum(counted) FROM (
+              SELECT status, type, priority, n AS kept, 0 AS counted FROM job_counts
+              UNION ALL
+              SELECT status, type, priority, 0, count(*) FROM jobs GROUP BY status, type, priority)
+            GROUP BY status, type, priority HAVING sum(kept) <> sum(counted)""",
+        ("jobs", "job_counts"),
+    ),
+    Invariant(
+        "counters of workers that are not what counting says (status: kept, counted)",
+        """SELECT status || ': ' || sum(kept) || ', ' || sum(counted) FROM (
+              SELECT status, n AS kept, 0 AS counted FROM worker_counts
+              UNION ALL
+              SELECT status, 0, count(*) FROM workers GROUP BY status)
+            GROUP BY status HAVING sum(kept) <> sum(counted)""",
+        ("workers", "worker_counts"),
+    ),
+    Invariant(
+        "happenings that count nothing, or that do not exist (step, slot, type, what)",
+        """SELECT step || ' ' || slot || ' ' || type || ' ' || what FROM happenings WHERE n < 1 OR slot < 0
+              OR what NOT IN ('submitted', 'completed', 'failed', 'lost', 'released', 'cancelled', 'revoked')""",
+        ("happenings",),
+    ),
+    Invariant(
+        "counters of causes that are not what counting says (cause, status: kept, counted)",
+        """SELECT failure || ' ' || status || ': ' || sum(kept) || ', ' || sum(counted) FROM (
+              SELECT failure, status, n AS kept, 0 AS counted FROM failure_counts
+              UNION ALL
+              SELECT failure, status, 0, count(*) FROM jobs
+               WHERE failure IS NOT NULL AND status IN ('failed', 'dead') GROUP BY failure, status)
+            GROUP BY failure, status HAVING sum(kept) <> sum(counted)""",
+        ("jobs", "failure_counts"),
+    ),
+    Invariant(
+        "jobs whose tags are missing from the list of tags",
+        """SELECT DISTINCT jobs.id FROM jobs, json_each(jobs.tags) AS said
+            WHERE NOT EXISTS (SELECT 1 FROM job_tags AS t WHERE t.tag = said.value AND t.job_id = jobs.id)""",
+        ("jobs", "job_tags"),
+    ),
+    Invariant(
+        "jobs in the list of tags under a tag that they do not have",
+        """SELECT DISTINCT t.job_id FROM job_tags AS t LEFT JOIN jobs ON jobs.id = t.job_id
+            WHERE NOT EXISTS (SELECT 1 FROM json_each(jobs.tags) AS said WHERE said.value = t.tag)""",
+        ("jobs", "job_tags"),
+    ),
+    Invariant(
+        "jobs whose metadata, result, progress or tags are no JSON",
+        """SELECT id FROM jobs WHERE NOT (coalesce(json_valid(metadata), 1) AND coalesce(json_valid(result), 1)
+              AND coalesce(json_valid(progress), 1) AND coalesce(json_valid(tags), 1))""",
+    ),
+    Invariant(
+        "records of objects that name neither a source nor an attempt's output",
+        """SELECT key FROM files WHERE NOT CASE WHEN job_id IS NULL
+              THEN key GLOB 'sources/*' AND length(key) = 72 AND attempt IS NULL
+              ELSE attempt IS NOT NULL AND key LIKE 'outputs/' || job_id || '/' || attempt || '/%' END""",
+        ("files",),
+    ),
+    Invariant(
+        "records of objects with a size or a checksum that cannot be",
+        """SELECT key FROM files WHERE size < 0 OR (sha256 IS NOT NULL AND length(sha256) <> 64)
+              OR (job_id IS NULL AND sha256 IS NOT NULL AND key <> 'sources/' || sha256)""",
+        ("files",),
+    ),
+    Invariant(
+        "records of outputs whose attempt is not on record",
+        """SELECT key FROM files WHERE job_id IS NOT NULL AND NOT EXISTS (
+              SELECT 1 FROM attempts AS a WHERE a.job_id = files.job_id AND a.attempt = files.attempt)""",
+        ("files", "attempts"),
+    ),
+    Invariant(
+        "objects to be deleted that are none of ours",
+        "SELECT key FROM doomed_objects WHERE NOT (key GLOB 'sources/*' OR key GLOB 'outputs/*')",
+        ("doomed_objects",),
+    ),
+    Invariant(
+        "sources that are being deleted, and have jobs",
+        """SELECT key FROM doomed_objects WHERE state = 'deleting'
+              AND EXISTS (SELECT 1 FROM jobs WHERE source_hash = substr(doomed_objects.key, 9))""",
+        ("doomed_objects", "jobs"),
+    ),
+    # --- workers
+    Invariant(
+        "workers that are there, but disabled or not registered",
+        "SELECT id FROM workers WHERE status <> 'offline' AND NOT (enabled = 1 AND registered = 1)",
+        ("workers",),
+    ),
+    Invariant(
+        "workers that drain by one column and not by the other",
+        "SELECT id FROM workers WHERE status <> 'offline' AND (status = 'draining') <> (drain = 1)",
+        ("workers",),
+    ),
+    Invariant(
+        "workers with two owners, a token and a secret",
+        "SELECT id FROM workers WHERE token_id IS NOT NULL AND secret_hash IS NOT NULL",
+        ("workers",),
+    ),
+)

@@ -1,0 +1,131 @@
+"""What outlives a restore: the mark on a copy that came out of a backup, numbers that are never given again, and
+the record of drills. State owned here: a cache of the attempt floor.
+
+A copy is marked before it is put in place, and the mark goes in the transaction that voids its leases: whatever
+happens in between, no server goes on as if nothing had been lost.
+
+What happened after the backup was taken is lost here, but not out there: clients hold ids of jobs, and zombies
+signed URLs of attempts, that this database knows nothing of. So ids and attempt numbers go on above all of them. How
+far above grows with the time since the backup, so that a second restore of the same one does not give out what
+the first has given.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import apsw
+import msgspec
+
+from blobforge.job import Job
+from blobforge.store import rows, sql
+from blobforge.store.check import check
+from blobforge.store.database import DatabaseError, open_writer
+
+IDS_SKIPPED = 1_000_000
+IDS_PER_SECOND = 35_000  # no server takes more submissions
+ATTEMPTS_SKIPPED = 1_000
+ATTEMPTS_PER_SECOND = 100  # of a single job, given back and claimed again without a pause
+DRILLS_KEPT = 100
+
+
+class Damaged(Exception):
+    """The copy is not whole. The message is one line with the first findings."""
+
+
+class Drill(msgspec.Struct, frozen=True):
+    """A drill's record; times are in ms since the epoch. `proven_until`: all until then was in the backup."""
+
+    started_at: int
+    ended_at: int
+    ok: bool
+    proven_until: int | None
+    detail: str
+
+
+class Recovery:
+    """Used inside the transaction that the Store has open."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._db = connection
+        self._floor: int | None = None
+
+    def undone(self) -> None:
+        """Something was rolled back: believe nothing that is not read again."""
+        self._floor = None
+
+    def attempt_floor(self) -> int:
+        """New attempts have numbers above this one."""
+        if self._floor is None:
+            self._floor = self._state()[1]
+        return self._floor
+
+    def restored_at(self) -> int | None:
+        """When (ms) this database was restored, if nobody has dealt with it yet."""
+        return self._state()[0]
+
+    def running(self) -> list[Job]:
+        """Every job that holds a lease."""
+        return [rows.job(row) for row in self._db.execute(sql.ALL_RUNNING)]
+
+    def seconds_lost(self, *, now: int) -> int:
+        """How long before `now` (ms) the newest record is: to be asked before anything is written."""
+        return max(0, now - self._number(sql.NEWEST_RECORD)) // 1000
+
+    def settle(self, *, seconds: int, now: int) -> None:
+        """Void the leases that lost attempts could still complete with, move all numbers on above what may have been
+        given in `seconds`, and take the mark off.
+        """
+        self._db.execute(sql.VOID_LATE_LEASES, (now,))
+        self._db.execute(sql.SEED_IDS, ("jobs", "jobs"))
+        self._db.execute(sql.SKIP_IDS, (IDS_SKIPPED + IDS_PER_SECOND * seconds,))
+        highest = max(self._number(sql.HIGHEST_ATTEMPT), self._state()[1])
+        self._db.execute(sql.END_RECOVERY, (highest + ATTEMPTS_SKIPPED + ATTEMPTS_PER_SECOND * seconds,))
+        self._floor = None
+
+    def record_drill(self, drill: Drill) -> None:
+        self._db.execute(
+            sql.INSERT_DRILL, (drill.started_at, drill.ended_at, int(drill.ok), drill.proven_until, drill.detail)
+        )
+        self._db.execute(sql.TRIM_DRILLS, (DRILLS_KEPT,))
+
+    def _state(self) -> tuple[int | None, int]:
+        row = self._db.execute(sql.RECOVERY).fetchone()
+        assert row is not None
+        return row[0], row[1]
+
+    def _number(self, statement: str) -> int:
+        row = self._db.execute(statement).fetchone()
+        assert row is not None
+        return int(row[0])
+
+
+def prepare(path: Path, *, now: int) -> None:
+    """Migrate the copy, mark it as restored at `now` (ms), check all of it, and have it on the disk.
+
+    Afterwards it is one file with nothing beside it. Raises Damaged, or DatabaseError (a newer schema, a full disk).
+    """
+    try:
+        connection = open_writer(path)
+    except DatabaseError as error:
+        if isinstance(error.__cause__, (apsw.CorruptError, apsw.NotADBError)):
+            raise Damaged(f"SQLite says: {error.__cause__}.") from error
+        raise
+    try:
+        connection.execute(sql.MARK_RESTORED, (now,))
+        connection.execute(sql.CHECKPOINT).fetchall()
+    except apsw.Error as error:
+        raise DatabaseError(f"cannot prepare the restored database {path}: {error}") from error
+    finally:
+        connection.close()
+    findings = check(path)
+    if findings:
+        more = f" (and {len(findings) - 3} more findings)" if len(findings) > 3 else ""
+        raise Damaged(" ".join(findings[:3]) + more)
+    for each in (path, path.parent):
+        descriptor = os.open(each, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,108 @@
+"""Why a job does not run, in words and as a code. Pure: what it goes by is an argument."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from blobforge.job import Job, JobStatus
+
+
+class Reason(StrEnum):
+    SOURCE = "source"  # its source is not there yet
+    BACK_OFF = "back-off"  # an attempt failed; the next one waits
+    NO_WORKER = "no-worker"  # nobody has ever registered for its type
+    ALL_OFFLINE = "all-offline"
+    ALL_DISABLED = "all-disabled"
+    ALL_DRAINING = "all-draining"
+    QUEUED = "queued"  # others are before it
+    NEXT = "next"  # the next that is asked for is this one
+
+
+class Fleet(msgspec.Struct, frozen=True):
+    """The workers that take jobs of one type, each counted once: what stands in its way first decides where."""
+
+    ready: int = 0
+    draining: int = 0
+    disabled: int = 0
+    offline: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.ready + self.draining + self.disabled + self.offline
+
+
+class Surroundings(msgspec.Struct, frozen=True):
+    """What is true around the job. `ahead` are pending jobs of its type that come first; it may be a lower bound.
+
+    `running` are those of its type that run now.
+    """
+
+    fleet: Fleet = Fleet()
+    ahead: int = 0
+    ahead_exact: bool = True
+    running: int = 0
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """`until` (ms since the epoch) is when it will end by itself, where that is known."""
+
+    reason: Reason
+    text: str
+    until: int | None = None
+
+
+def waiting(job: Job, around: Surroundings, *, upload_timeout_ms: int) -> Waiting | None:
+    """Why the job waits; None when it runs or has ended."""
+    match job.status:
+        case JobStatus.UPLOADING:
+            return Waiting(
+                Reason.SOURCE,
+                "Its source is not in the store yet. Upload it, and the job is ready; if it never comes, it is dead.",
+                job.updated_at + upload_timeout_ms,
+            )
+        case JobStatus.FAILED:
+            left = job.max_attempts - job.attempts
+            again = "this is its last attempt" if left == 1 else f"{left} attempts are left"
+            return Waiting(
+                Reason.BACK_OFF, f"Its last attempt failed. It is tried again by itself; {again}.", job.not_before
+            )
+        case JobStatus.PENDING:
+            return _pending(job, around)
+        case _:
+            return None
+
+
+def _pending(job: Job, around: Surroundings) -> Waiting:
+    fleet = around.fleet
+    if fleet.ready == 0:
+        return _nobody(job, fleet)
+    workers = "one worker is" if fleet.ready == 1 else f"{fleet.ready:,} workers are"
+    if around.ahead == 0:
+        return Waiting(
+            Reason.NEXT, f"It is the next of type {job.type}; {workers} there for it, and {around.running:,} run now."
+        )
+    ahead = f"{around.ahead:,}" if around.ahead_exact else f"more than {around.ahead:,}"
+    jobs = "job of its type is" if around.ahead_exact and around.ahead == 1 else "jobs of its type are"
+    return Waiting(
+        Reason.QUEUED,
+        f"{ahead} {jobs} before it (more urgent, or older at priority {job.priority}); {workers} there, and "
+        f"{around.running:,} {'job runs' if around.running == 1 else 'jobs run'} now.",
+    )
+
+
+def _nobody(job: Job, fleet: Fleet) -> Waiting:
+    """Nobody can take it. The state that is the easiest to mend is named first."""
+    if fleet.total == 0:
+        return Waiting(Reason.NO_WORKER, f"No worker for type {job.type} is registered. Start one.")
+    if fleet.draining:
+        others = "" if fleet.total == fleet.draining else " (the others are away or disabled)"
+        return Waiting(
+            Reason.ALL_DRAINING,
+            f"Every worker there for type {job.type} is draining{others}. Enable one, or start another.",
+        )
+    if fleet.offline:
+        others = "" if fleet.total == fleet.offline else " or disabled"
+        return Waiting(Reason.ALL_OFFLINE, f"Every worker for type {job.type} is offline{others}. Start one.")
+    return Waiting(Reason.ALL_DISABLED, f"Every worker for type {job.type} is disabled. Enable one.")

@@ -1,0 +1,76 @@
+"""Drills: a good backup is proven, a bad one is found out, and both are on record."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+from tests.backup.conftest import blobforge, caught_up, pending, report, submit, until
+from tests.fixtures.seaweed import Seaweed
+from tests.fixtures.server import ServerProcess
+
+Serve = Callable[..., ServerProcess]
+
+
+def test_a_drill_proves_the_backup_and_finds_out_a_bad_one(
+    serve: Serve, seaweed: Seaweed, place: dict[str, Any]
+) -> None:
+    server = serve()
+    server.start()
+    for content in (b"one", b"two"):
+        pending(server, content)
+    with server.client() as http:
+        http.post("/api/workers/register", json={"id": "w", "type": "pdf"}).raise_for_status()
+        http.post("/api/jobs/claim", json={"worker_id": "w", "job_type": "pdf"}).raise_for_status()
+    passed = blobforge(server, "backup", "drill", "--json")
+    assert passed.returncode == 0, passed.stdout + passed.stderr
+    drill = json.loads(passed.stdout)
+    assert (drill["ok"], "is there" in drill["detail"]) == (True, True)
+    status = blobforge(server, "backup", "status")
+    assert status.returncode == 0
+    assert re.search(r"proven until\s+20\d\d-", status.stdout)
+    with server.client() as http:
+        health = http.get("/api/health").json()
+        (recorded,) = report(server)["drills"]
+        assert health["backup"]["last_drill"] == {name: recorded[name] for name in recorded if name != "detail"}
+        assert health["backup"]["proven_until"] == recorded["started_at"]
+        text = http.get("/metrics").text
+        assert "blobforge_backup_drill_ok 1.0" in text
+        assert "blobforge_backup_proven_until_timestamp_seconds" in text
+        actions = [each["action"] for each in http.get("/api/admin/audit").json()["entries"]]
+        assert "backup.drill" in actions
+    assert not list((server.folder / "litestream").glob("drill*")), "nothing is left of it"
+
+    # Somebody damages the backup where it lies.
+    client = seaweed.client()
+    prefix = f"{place['s3_prefix']}/litestream/{report(server)['epoch']}/"
+    for each in client.list_objects_v2(Bucket=seaweed.bucket, Prefix=prefix)["Contents"]:
+        body = bytearray(client.get_object(Bucket=seaweed.bucket, Key=each["Key"])["Body"].read())
+        body[len(body) // 2] ^= 0xFF
+        client.put_object(Bucket=seaweed.bucket, Key=each["Key"], Body=bytes(body))
+    failed = blobforge(server, "backup", "drill")
+    assert failed.returncode == 1
+    assert "cannot be restored" in failed.stdout
+    assert blobforge(server, "backup", "status").returncode == 1
+    with server.client() as http:
+        health = http.get("/api/health").json()
+        assert (health["status"], health["backup"]["status"]) == ("degraded", "degraded")
+        assert health["backup"]["detail"] == "the last drill failed"
+        assert health["backup"]["proven_until"] == recorded["started_at"], "what was proven stays proven"
+        assert http.get("/readyz").status_code == 200
+    # Both are on record after a restart.
+    assert server.stop() == 0
+    server.start()
+    assert [each["ok"] for each in report(server)["drills"]] == [False, True]
+
+
+def test_drills_run_by_themselves(serve: Serve) -> None:
+    server = serve(backup_drill_interval=1)
+    server.start()
+    submit(server, b"one")
+    caught_up(server)
+    until(lambda: len(report(server).get("drills", [])) >= 2)
+    assert all(each["ok"] for each in report(server)["drills"])
+    assert server.stop() == 0

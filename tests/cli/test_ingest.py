@@ -1,0 +1,263 @@
+"""`submit` and `ingest` against a real server, with its own store and with SeaweedFS: what is sent, what is not."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from tests.cli.conftest import COMMAND, Running, running_server, s3_settings
+from tests.fixtures.seaweed import Seaweed
+
+
+@pytest.fixture(params=["embedded", "s3"])
+def any_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Running]:
+    """A server on each of the two stores."""
+    settings: dict[str, str] = {}
+    if request.param == "s3":
+        seaweed: Seaweed = request.getfixturevalue("seaweed")
+        settings = s3_settings(seaweed, tmp_path.name)
+    with running_server(tmp_path / "here", settings) as running:
+        yield running
+
+
+def library(running: Running) -> Path:
+    """Four documents of which two are the same, and what is none."""
+    for name, content in {
+        "books/comics/obelix.pdf": "menhir",
+        "books/comics/again.pdf": "menhir",
+        "books/novel.pdf": "once upon a time",
+        "letter.PDF": "dear reader",
+        "books/notes.txt": "not me",
+        ".hidden/secret.pdf": "nor me",
+    }.items():
+        path = running.folder / "library" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    return running.folder / "library"
+
+
+def requests(running: Running) -> Counter[str]:
+    """How often each address was called since the server's start, by its own log."""
+    log = (running.folder.parent / "server.log").read_text()
+    return Counter(
+        f"{line['method']} {re.sub('[0-9]+', 'N', line['path'])}"
+        for line in map(json.loads, filter(lambda line: line.startswith("{"), log.splitlines()))
+        if line["event"] == "request"
+    )
+
+
+def records(output: str) -> dict[str, dict[str, object]]:
+    return {Path(str(record["path"])).name: record for record in map(json.loads, output.splitlines())}
+
+
+def test_a_library(any_store: Running) -> None:
+    folder = library(any_store)
+    first = any_store.blobforge("ingest", folder, "--json", "--tag", "all", "--priority", "2")
+    assert first.returncode == 0, first.stderr
+    done = records(first.stdout)
+    assert sorted(done) == ["again.pdf", "letter.PDF", "novel.pdf", "obelix.pdf"]
+    assert done["obelix.pdf"]["sha256"] == hashlib.sha256(b"menhir").hexdigest()
+    assert done["obelix.pdf"]["job_id"] == done["again.pdf"]["job_id"]
+    assert done["obelix.pdf"]["uploaded"] != done["again.pdf"]["uploaded"], "the same bytes go over the wire once"
+    assert first.stderr == "4 files: 3 new, 1 known already; 3 uploaded (33 Bytes)\n"
+
+    job_id = int(str(done["again.pdf"]["job_id"]))
+    job = any_store.wait_for(job_id, "pending")
+    assert job["tags"] in (["all", "books", "comics", "obelix"], ["all", "books", "comics", "again"])
+    assert job["priority"] == 2
+    assert any_store.json("stats")["pending_jobs"] == 3
+    target = any_store.folder / "back.pdf"
+    any_store.ok("jobs", "download", str(job_id), "--source", "-o", target)
+    assert target.read_text() == "menhir"
+
+    before = requests(any_store)
+    second = any_store.blobforge("ingest", folder, "--json")
+    assert second.stderr == "4 files: 0 new, 4 known already\n"
+    assert {record["uploaded"] for record in records(second.stdout).values()} == {False}
+    assert requests(any_store) - before == {"POST /api/jobs/batch": 1}
+
+
+def test_without_tags_and_without_doing_anything(running: Running) -> None:
+    folder = library(running)
+    listed = running.blobforge("ingest", folder, "--dry-run", "--json")
+    assert listed.returncode == 0
+    tags = {Path(line["path"]).name: line["tags"] for line in map(json.loads, listed.stdout.splitlines())}
+    assert tags["obelix.pdf"] == ["books", "comics", "obelix"]
+    assert listed.stderr == "4 files (39 Bytes) would be submitted.\n"
+    relative = running.ok("ingest", "library/books", "--dry-run", "--type", "txt")
+    assert relative == "txt\tlibrary/books/notes.txt\tlibrary, books, notes\n"
+    assert requests(running) == {}, "nobody was asked"
+
+    running.ok("ingest", folder / "books" / "comics", "--no-tags")
+    (job,) = running.json("jobs", "list")["jobs"]
+    assert job.get("tags") in (None, [])
+
+
+def test_one_bad_file_spoils_no_other(running: Running) -> None:
+    folder = library(running)
+    (folder / "books" / "locked").mkdir()
+    odd = folder / "odd.x y"
+    odd.write_text("its suffix is no type")
+    gone = folder / "gone.pdf"
+    done = running.blobforge("submit", folder, odd, gone, "--json")
+    assert done.returncode != 0
+    told = records(done.stdout)
+    assert "job_id" in told["obelix.pdf"]
+    assert "error" in told["odd.x y"]
+    assert told["gone.pdf"]["error"] == "no such file or folder"
+    assert done.stderr.splitlines()[-1] == "6 files: 3 new, 1 known already, 2 failed; 3 uploaded (33 Bytes)"
+    assert running.blobforge("ingest", folder, "--type", "odt").returncode == 1
+    assert "no .odt file" in running.blobforge("ingest", folder, "--type", "odt").stderr
+
+
+def test_a_bucket_that_lost_a_source_gets_it_again(any_store: Running) -> None:
+    """A job waits for a source that never came: whoever submits the file again brings it."""
+    document = any_store.folder / "late.pdf"
+    document.write_bytes(b"late" * 50_000)
+    digest = hashlib.sha256(document.read_bytes()).hexdigest()
+    _announce(any_store, digest)
+    (line,) = any_store.ok("submit", document, "--json").splitlines()
+    record = json.loads(line)
+    assert (record["existing"], record["uploaded"]) == (True, True)
+    any_store.wait_for(record["job_id"], "pending")
+
+
+def _announce(running: Running, digest: str) -> None:
+    import httpx
+
+    token = (running.folder / "data" / "admin-token").read_text().strip()
+    answer = httpx.post(
+        f"{running.url}/api/jobs",
+        json={"type": "pdf", "source_hash": digest},
+        headers={"Authorization": f"Bearer {token}"},
+        trust_env=False,
+    )
+    assert answer.json()["status"] == "uploading"
+
+
+def test_a_changed_file_is_read_again_and_a_wrong_hash_is_forgotten(running: Running) -> None:
+    document = running.folder / "a.pdf"
+    document.write_text("one")
+    os.utime(document, ns=(1, 1))  # long settled: its hash is kept
+    first = json.loads(running.ok("submit", document, "--json"))
+    assert first["sha256"] == hashlib.sha256(b"one").hexdigest()
+    document.write_text("two")
+    second = json.loads(running.ok("submit", document, "--json"))
+    assert second["sha256"] == hashlib.sha256(b"two").hexdigest()
+
+    # Somebody makes the cache lie: the upload is refused, and the next run reads the file.
+    cache = running.folder.parent / "cache" / "blobforge" / "hashes.sqlite3"
+    os.utime(document, ns=(1, 1))
+    running.ok("submit", document)
+    with sqlite3.connect(cache) as connection:
+        assert connection.execute("UPDATE files SET sha256 = ?", ("0" * 64,)).rowcount == 1
+    connection.close()
+    lied = running.blobforge("submit", document)
+    assert lied.returncode == 1
+    assert "SHA-256" in lied.stderr
+    assert json.loads(running.ok("submit", document, "--json"))["sha256"] == hashlib.sha256(b"two").hexdigest()
+    assert "0 new, 1 known" in running.blobforge("submit", document, "--no-cache").stderr
+
+
+def test_a_broken_cache_costs_nothing_but_time(running: Running) -> None:
+    cache = running.folder.parent / "cache" / "blobforge" / "hashes.sqlite3"
+    cache.parent.mkdir(parents=True)
+    cache.write_bytes(b"no database at all, and long enough to be taken for none" * 100)
+    folder = library(running)
+    running.ok("ingest", folder)
+    with sqlite3.connect(cache) as connection:
+        assert connection.execute("SELECT count(*) FROM files").fetchone() == (4,)
+    connection.close()
+    cache.unlink()
+    cache.mkdir()
+    running.ok("ingest", folder)
+
+
+def test_ctrl_c_and_again(any_store: Running) -> None:
+    """Interrupted in the middle, the summary says what is left, and the next run does the rest and no more."""
+    folder = any_store.folder / "many"
+    folder.mkdir()
+    for number in range(60):
+        (folder / f"{number:02}.pdf").write_bytes(b"%02d" % number * 200_000)
+    child = any_store.start("ingest", folder)
+    assert child.stdout is not None
+    for _ in range(3):
+        child.stdout.readline()
+    child.send_signal(signal.SIGINT)
+    _, stderr = child.communicate(timeout=30)
+    assert child.returncode == 130
+    if "not done" in stderr:
+        assert "Run the same command again to go on" in stderr
+    again = any_store.blobforge("ingest", folder)
+    assert again.returncode == 0, again.stderr
+    assert "60 files" in again.stderr
+    third = any_store.blobforge("ingest", folder)
+    assert third.stderr == "60 files: 0 new, 60 known already\n"
+    while any_store.json("stats")["pending_jobs"] != 60:
+        time.sleep(0.1)
+
+
+def test_a_server_that_is_away_for_a_while(running: Running) -> None:
+    """Killed and started again in the middle of an upload: nothing is lost, and nothing has to be said again."""
+    folder = running.folder / "many"
+    folder.mkdir()
+    for number in range(40):
+        (folder / f"{number:02}.pdf").write_bytes(b"%02d" % number * 300_000)
+    child = running.start("ingest", folder)
+    assert child.stdout is not None
+    child.stdout.readline()
+    running.kill_server()
+    running.serve()
+    _, stderr = child.communicate(timeout=60)
+    assert child.returncode == 0, stderr
+    assert running.json("stats")["pending_jobs"] == 40
+
+
+def test_a_bar_for_a_person(running: Running) -> None:
+    folder = library(running)
+    child = pexpect.spawn(
+        COMMAND[0],
+        [*COMMAND[1:], "ingest", str(folder)],
+        cwd=running.folder,
+        env=running.environment(TERM="xterm-256color", COLUMNS="120"),
+        encoding="utf-8",
+        timeout=30,
+        dimensions=(24, 120),
+    )
+    child.expect(r"4/4 files")
+    child.expect(r"4 files: 3 new, 1 known already")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0
+    assert "Traceback" not in (child.before or "")
+
+
+def test_data_on_stdout_is_never_mixed_with_the_bar(running: Running) -> None:
+    """stderr is a terminal, stdout a pipe: every line of stdout is JSON."""
+    folder = library(running)
+    leader, follower = os.openpty()
+    done = subprocess.run(
+        [*COMMAND, "ingest", str(folder), "--json"],
+        cwd=running.folder,
+        env=running.environment(TERM="xterm"),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=follower,
+        timeout=60,
+        check=True,
+    )
+    os.close(follower)
+    os.close(leader)
+    assert len(records(done.stdout.decode())) == 4

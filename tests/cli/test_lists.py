@@ -1,0 +1,136 @@
+"""Lists: by pages of the server, for a pipe, for a program, and as tables on a terminal."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cli.conftest import COMMAND, Running, running_server
+from tests.cli.people import people
+from tests.cli.terminal import terminal
+
+MANY = 230  # three pages of the server's
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One server with many jobs, which these tests only look at."""
+    with running_server(tmp_path_factory.mktemp("lists") / "here", {}) as running:
+        with people(running) as person:
+            jobs = [{"type": "many", "source_hash": f"{number:064x}"} for number in range(MANY)]
+            person.call("POST", "/api/jobs/batch", {"jobs": jobs})
+            evil = "\x1b[2Jbooks/\u202etxt.fdp\x9b31m\r\n.pdf"
+            person.submit("evil", "evil", source_path=evil, tags=["\u200eodd"])
+            person.call("POST", "/api/jobs/cancel", {"type": "evil"})
+        yield running
+
+
+def test_all_pages_in_every_form(house: Running) -> None:
+    ids = house.ok("jobs", "list", "--type", "many", "--all", "--quiet").split()
+    assert len(ids) == len(set(ids)) == MANY
+    assert [str(job["id"]) for job in house.json("jobs", "list", "--type", "many", "--all")["jobs"]] == ids
+    plain = house.ok("jobs", "list", "--type", "many", "--all").splitlines()
+    assert plain[0].startswith("ID\tSTATUS\t")
+    assert [line.split("\t")[0] for line in plain[1:]] == ids
+    part = house.blobforge("jobs", "list", "--type", "many", "--limit", "120")
+    assert [line.split("\t")[0] for line in part.stdout.splitlines()[1:]] == ids[:120]
+    assert f"120 of {MANY}" in part.stderr
+    cursor = part.stderr.rpartition("--cursor ")[2].strip()
+    assert house.ok("jobs", "list", "--type", "many", "--all", "--quiet", "--cursor", cursor).split() == ids[120:]
+
+
+def test_a_strangers_name_does_nothing_to_the_terminal(house: Running) -> None:
+    for arguments in (("jobs", "list", "--type", "evil"), ("jobs", "show", str(MANY + 1))):
+        done = house.ok(*arguments)
+        assert not {"\x1b", "\x9b", "\u202e", "\r"} & set(done)
+        assert "txt.fdp" in done
+        with terminal(house, *arguments) as screen:
+            assert screen.end() == 0
+        assert "\x1b[2J" not in screen.seen
+        assert "\u202e" not in screen.seen
+    (job,) = house.json("jobs", "list", "--type", "evil")["jobs"]
+    assert job["source_path"].startswith("\x1b[2J")  # a program gets what was sent, and knows how to quote it
+
+
+def test_tables_for_a_person(house: Running) -> None:
+    arguments = ("jobs", "list", "--type", "many", "--limit", "3")
+    with terminal(house, *arguments) as screen:
+        assert screen.end() == 0
+    assert "\t" not in screen.text
+    assert " ago" in screen.text or "now" in screen.text
+    with terminal(house, *arguments, columns=72) as screen:
+        assert screen.end() == 0
+    assert max(map(len, screen.text.splitlines())) <= 72
+    with terminal(house, "stats") as screen:
+        assert screen.end() == 0
+    assert "many" in screen.text
+
+
+def test_no_colour_where_it_is_not_wanted(house: Running) -> None:
+    colour = re.compile(r"\x1b\[(?:3|4|9|10)\d")
+    for command in (("doctor",), ("jobs", "list", "--type", "evil")):
+        with terminal(house, *command, NO_COLOR="1") as screen:
+            assert screen.end() == 0
+        assert not colour.search(screen.seen)
+    with terminal(house, "doctor") as screen:
+        assert screen.end() == 0
+    assert colour.search(screen.seen)
+
+
+@pytest.mark.parametrize("command", ["jobs list --all", "jobs list --json", "jobs watch --type evil"])
+def test_who_reads_no_further_is_not_told_about_it(house: Running, command: str) -> None:
+    script = f"{' '.join(COMMAND)} {command} --quiet | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=house.folder,
+        env=house.environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("", "")
+    assert done.returncode == 1
+
+
+def test_users_and_the_audit_log(house: Running) -> None:
+    nobody = house.blobforge("users", "list")
+    assert nobody.returncode == 0
+    assert "Nobody has signed in" in nobody.stderr
+    assert house.json("users", "list") == []
+    house.ok("tokens", "create", "for-audit")
+    (newest,) = house.json("audit", "--limit", "1")["entries"]
+    assert newest["action"] == "token.create"
+    everything = house.json("audit", "--all")
+    assert {"token.create", "jobs.cancel"} <= {entry["action"] for entry in everything["entries"]}
+    assert everything["next_cursor"] is None
+    lines = house.blobforge("audit", "--limit", "1")
+    assert lines.stdout.splitlines()[1].split("\t")[4] == "token.create"
+    cursor = lines.stderr.rpartition("--cursor ")[2].strip()
+    rest = house.json("audit", "--cursor", cursor)["entries"]
+    assert [entry["id"] for entry in rest] == [entry["id"] for entry in everything["entries"][1:]]
+
+
+def test_ctrl_c_while_a_server_does_not_answer(house: Running) -> None:
+    assert house.server is not None
+    house.server.send_signal(signal.SIGSTOP)
+    try:
+        with terminal(house, "jobs", "list") as screen:
+            time.sleep(1.5)  # nothing is shown while it waits for an answer
+            assert screen.interrupt() == 130
+    finally:
+        house.server.send_signal(signal.SIGCONT)
+    assert "Interrupted." in screen.text
+    assert "Traceback" not in screen.text
+
+
+def test_json_on_a_terminal_is_json(house: Running) -> None:
+    with terminal(house, "jobs", "list", "--type", "evil", "--json") as screen:
+        assert screen.end() == 0
+    assert json.loads(screen.seen)["total"] == 1

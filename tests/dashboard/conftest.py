@@ -1,0 +1,79 @@
+"""Chromium before a server with something of everything in it: one of each for a module."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+
+from tests.dashboard.scene import Scene, furnish
+from tests.dashboard.screenshots import ARGUMENTS, sign_in
+from tests.fixtures.server import ServerProcess
+
+
+class Stage:
+    """The server, its scene, and what browsers complained about."""
+
+    def __init__(self, server: ServerProcess, browser: Browser) -> None:
+        self.server = server
+        self.browser = browser
+        self.ids: dict[str, int] = {}
+        self.complaints: list[str] = []
+
+    def scene(self) -> Scene:
+        return Scene(self.server.client())
+
+    def visitor(self, **options: Any) -> Page:
+        """Somebody else's browser, signed in as the administrator."""
+        context = self.context(**options)
+        page = context.new_page()
+        sign_in(page, self.server)
+        return page
+
+    def context(self, **options: Any) -> BrowserContext:
+        context = self.browser.new_context(base_url=self.server.url, **options)
+        context.on("console", self._heard)
+        context.on("weberror", lambda error: self.complaints.append(str(error.error)))
+        return context
+
+    def _heard(self, message: ConsoleMessage) -> None:
+        # A stream that breaks off while the server restarts is told by Chromium as an error; nothing else may be.
+        if message.type == "error" and "ERR_" not in message.text:
+            self.complaints.append(message.text)
+
+    def query(self, statement: str, *values: object) -> Any:
+        """One value out of the database, as another process sees it."""
+        with closing(sqlite3.connect(self.server.database)) as db:
+            row = db.execute(statement, values).fetchone()
+        return row[0] if row else None
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    server = ServerProcess(tmp_path_factory.mktemp("dashboard") / "data", worker_timeout=3600, retry_backoff=3600)
+    server.folder.mkdir()
+    # Of the module, not of the session: Playwright keeps an asyncio loop in this thread while it is open.
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=ARGUMENTS)
+        try:
+            server.start()
+            made = Stage(server, browser)
+            made.ids = furnish(made.scene())
+            yield made
+        finally:
+            server.close()
+            browser.close()
+
+
+@pytest.fixture
+def page(stage: Stage) -> Iterator[Page]:
+    """A signed-in browser at the overview. Fails the test when the browser had something to complain about."""
+    stage.complaints.clear()
+    opened = stage.visitor()
+    yield opened
+    opened.context.close()
+    assert stage.complaints == []

@@ -1,0 +1,137 @@
+"""A queue with something of everything in it, made through the API as workers and clients make it."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import httpx
+
+TRACEBACK = """Traceback (most recent call last):
+  File "/opt/convert/pages.py", line 88, in render
+    image = decode(page.stream)
+  File "/opt/convert/images.py", line 41, in decode
+    raise DecodeError(f"bad JPEG marker at {offset:#x}")
+convert.images.DecodeError: bad JPEG marker at 0x1f3a
+"""
+MARKDOWN = b"""# The Banquet
+
+*Obelix* found **seventeen** boars. See [the map](https://example.org/map).
+
+| dish | boars |
+| --- | --- |
+| roast | 15 |
+| stew | 2 |
+
+```
+menhir.deliver()
+```
+"""
+# What strangers may send wherever a name or a text is taken.
+HOSTILE = (
+    "<script>document.title='owned'</script>",
+    '"><img src=x onerror="document.title=\'owned\'">',
+    "\u202egnp.exe \u2066abc",
+    "'; DROP TABLE jobs; --{{ 7 * 7 }}",
+)
+
+
+class Scene:
+    """Calls the API as an administrator with `work` scope would; each method is what somebody did."""
+
+    def __init__(self, client: httpx.Client) -> None:
+        self.http = client
+
+    def call(self, method: str, path: str, body: Any = None, *, content: bytes | None = None) -> Any:
+        answer = self.http.request(method, path, json=body, content=content)
+        assert answer.status_code < 300, f"{method} {path}: {answer.status_code} {answer.text}"
+        return answer.json() if answer.content and "json" in answer.headers.get("Content-Type", "") else None
+
+    def submit(self, path: str, *, content: bytes | None = None, upload: bool = True, **fields: Any) -> int:
+        """A job; with its source in the store unless `upload` is false."""
+        content = content if content is not None else path.encode()
+        body = {"type": "pdf", "source_hash": hashlib.sha256(content).hexdigest(), "source_path": path,
+                "source_size": len(content)} | fields  # fmt: skip
+        made = self.call("POST", "/api/jobs", body)
+        if upload and "upload_url" in made:
+            httpx.put(made["upload_url"], content=content, trust_env=False).raise_for_status()
+        return int(made["job_id"])
+
+    def worker(self, name: str, type_: str = "pdf", **fields: Any) -> None:
+        self.call("POST", "/api/workers/register", {"id": name, "type": type_} | fields)
+
+    def claim(self, worker: str, type_: str = "pdf") -> Any:
+        grant = self.call("POST", "/api/jobs/claim", {"worker_id": worker, "job_type": type_})
+        assert grant["job"] is not None
+        return grant
+
+    def beat(self, worker: str, grant: Any, **progress: Any) -> None:
+        body = {"jobs": [{"job_id": grant["job"]["id"], "lease": grant["lease"], "progress": progress}]}
+        self.call("POST", f"/api/workers/{worker}/heartbeat", body)
+
+    def complete(self, worker: str, grant: Any, output: bytes = MARKDOWN, filename: str = "output.md") -> None:
+        httpx.put(grant["upload_url"], content=output, trust_env=False).raise_for_status()
+        body = {"worker_id": worker, "lease": grant["lease"], "output_key": grant["output_key"],
+                "result": {"filename": filename, "pages": 12}}  # fmt: skip
+        self.call("POST", f"/api/jobs/{grant['job']['id']}/complete", body)
+
+    def fail(self, worker: str, grant: Any, error: str = "bad JPEG marker at 0x1f3a", **fields: Any) -> None:
+        body = {"worker_id": worker, "lease": grant["lease"], "error": error, "kind": "DecodeError",
+                "traceback": TRACEBACK, "log_tail": "page 11 ok\npage 12 ok\npage 13 failed\n"} | fields  # fmt: skip
+        self.call("POST", f"/api/jobs/{grant['job']['id']}/fail", body)
+
+
+def furnish(scene: Scene) -> dict[str, int]:
+    """One of each: returns the ids of jobs by what they are."""
+    facts = {"host": "gaul-1", "cpus": 8, "memory": 16 << 30, "gpus": [{"name": "RTX 4000", "memory": 20 << 30}]}
+    scene.worker("obelix", labels={"gpu": True, "zone": "armorica"}, version="1.4.0", metadata=facts)
+    scene.worker("asterix", labels={"zone": "armorica"}, version="1.4.0")
+    scene.worker("dogmatix", "epub", version="1.3.9")
+    ids: dict[str, int] = {}
+    ids["completed"] = scene.submit("books/comics/banquet.pdf", tags=["books", "comics"], metadata={"isbn": "978-2"})
+    scene.complete("obelix", scene.claim("obelix"))
+    for n in range(3):
+        ids[f"dead{n}"] = scene.submit(f"scans/broken-{n}.pdf", max_attempts=1, tags=["scans"])
+        scene.fail("asterix", scene.claim("asterix"))
+    ids["failed"] = scene.submit("scans/torn.pdf", max_attempts=5)
+    scene.fail("obelix", scene.claim("obelix"), "the page tree has a loop", kind="PageError")
+    ids["running"] = scene.submit("books/comics/obelix-and-co.pdf", priority=1, tags=["books", "comics"])
+    grant = scene.claim("obelix")
+    scene.beat("obelix", grant, stage="pages", done=31, total=44, message="rendering page 31")
+    ids["running2"] = scene.submit("books/caesar.pdf", priority=2)
+    scene.beat("asterix", scene.claim("asterix"), stage="ocr", percent=12.5)
+    for n in range(12):
+        ids[f"pending{n}"] = scene.submit(f"letters/{n:03}.pdf", priority=3 + n % 3)
+    ids["waiting"] = scene.submit("maps/gaul.svg", type="svg")
+    ids["uploading"] = scene.submit("huge/library.pdf", content=b"not sent yet", upload=False)
+    ids["cancelled"] = scene.submit("letters/draft.pdf")
+    scene.call("POST", f"/api/jobs/{ids['cancelled']}/cancel")
+    scene.call("POST", "/api/workers/dogmatix/drain")
+    scene.call("POST", "/api/admin/workers", {"id": "getafix", "type": "pdf", "name": "The druid"})
+    scene.call("POST", "/api/admin/workers/getafix/disable")
+    scene.call("POST", "/api/admin/tokens", {"name": "ci pipeline", "scopes": ["submit", "read"]})
+    return ids
+
+
+def furnish_hostile(scene: Scene) -> list[int]:
+    """The same kinds of things, with every field that a stranger fills holding what a stranger may put there."""
+    ids = []
+    for n, evil in enumerate(HOSTILE):
+        worker = f"evil-{n}"
+        named = evil.replace(" ", "_").replace("/", "\\")[:190]
+        scene.worker(worker, f"type-{n}", metadata={"host": evil, evil: evil}, labels={evil: evil}, version=evil[:60])
+        scene.call("POST", "/api/admin/tokens", {"name": evil})
+        scene.call("POST", "/api/admin/workers", {"id": f"{named}", "type": f"type-{n}", "name": evil})
+        for kind in ("fail", "complete", "run"):
+            ids.append(
+                scene.submit(f"{evil}/{kind}", type=f"type-{n}", max_attempts=1, tags=[evil], metadata={evil: evil})
+            )
+            grant = scene.claim(worker, f"type-{n}")
+            if kind == "fail":
+                scene.fail(worker, grant, evil, kind=evil[:100], traceback=evil * 20, log_tail=evil * 20)
+            elif kind == "complete":
+                scene.complete(worker, grant, evil.encode() + MARKDOWN, filename=f"{evil}.md")
+            else:
+                scene.beat(worker, grant, stage=evil, message=evil, percent=50)
+    ids.append(scene.submit("n" * 4000 + ".pdf", type="long", metadata={"k" * 200: "v" * 2000}))
+    return ids

@@ -1,0 +1,84 @@
+"""`make screenshots`: every page in both themes, wide and as on a phone, into a folder that git ignores."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.dashboard.scene import Scene, furnish
+from tests.fixtures.server import ServerProcess
+
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+             "--disable-component-update", "--disable-sync"]  # fmt: skip
+SIZES = {"wide": (1360, 860), "phone": (390, 844)}
+
+
+def pages(ids: dict[str, int]) -> dict[str, str]:
+    """Name and address of each page."""
+    return {
+        "overview": "/",
+        "jobs": "/jobs",
+        "jobs-dead": "/jobs?status=dead",
+        "jobs-none": "/jobs?q=nothing+like+this",
+        "job-running": f"/jobs/{ids['running']}",
+        "job-dead": f"/jobs/{ids['dead0']}",
+        "job-completed": f"/jobs/{ids['completed']}",
+        "job-waiting": f"/jobs/{ids['waiting']}",
+        "failures": "/failures",
+        "workers": "/workers",
+        "worker": "/workers/obelix",
+        "admin-tokens": "/admin/tokens",
+        "admin-users": "/admin/users",
+        "admin-audit": "/admin/audit",
+        "admin-backup": "/admin/backup",
+        "admin-settings": "/admin/settings",
+        "login": "/login",
+        "api": "/api/docs",
+    }
+
+
+def sign_in(page: Page, server: ServerProcess) -> None:
+    page.goto(f"{server.url}/login")
+    page.get_by_label("API token").fill(server.token)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url(f"{server.url}/")
+
+
+def shoot(browser: Browser, server: ServerProcess, ids: dict[str, int], folder: Path) -> None:
+    for theme in ("light", "dark"):
+        for size, (width, height) in SIZES.items():
+            context = browser.new_context(viewport={"width": width, "height": height})
+            page = context.new_page()
+            sign_in(page, server)
+            context.add_cookies([{"name": "theme", "value": theme, "url": server.url}])
+            page.emulate_media(color_scheme=theme)
+            for name, address in pages(ids).items():
+                page.goto(server.url + address)
+                page.wait_for_timeout(300)  # charts draw themselves after they have fetched their figures
+                page.screenshot(path=folder / f"{name}-{theme}-{size}.png", full_page=True)
+            context.close()
+
+
+def main(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        server = ServerProcess(Path(scratch) / "data", worker_timeout=600)
+        server.folder.mkdir()
+        try:
+            server.start()
+            with server.client() as client:
+                ids = furnish(Scene(client))
+            with sync_playwright() as playwright:
+                browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=ARGUMENTS)
+                shoot(browser, server, ids, folder)
+                browser.close()
+        finally:
+            server.close()
+    print(f"Screenshots are in {folder}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "screenshots"))

@@ -1,0 +1,268 @@
+"""Every action of every page: from the click to the database, and back into a second browser that looks on."""
+
+from __future__ import annotations
+
+import re
+
+from playwright.sync_api import Page, expect
+
+from tests.dashboard.conftest import Stage
+
+
+def said(page: Page, text: str) -> None:
+    """The notice of what was done."""
+    expect(page.locator(".notice").filter(has_text=text).first).to_be_visible()
+
+
+def status_of(stage: Stage, job_id: int) -> str:
+    return str(stage.query("SELECT status FROM jobs WHERE id = ?", job_id))
+
+
+def test_retry_cancel_undo_and_priority_of_one_job(stage: Stage, page: Page) -> None:
+    job = stage.ids["dead0"]
+    other = stage.visitor()
+    other.goto(f"/jobs/{job}")
+    page.goto(f"/jobs/{job}")
+    page.get_by_role("button", name="Retry").click()
+    said(page, f"Job {job} goes again.")
+    assert status_of(stage, job) == "pending"
+    expect(other.locator("h1 .pill")).to_have_text("pending")
+    expect(other.get_by_text("Why is it waiting?")).to_be_visible()
+
+    page.get_by_label("Priority").select_option("1")
+    page.get_by_role("button", name="Set").click()
+    said(page, f"The priority of job {job} is changed.")
+    assert stage.query("SELECT priority FROM jobs WHERE id = ?", job) == 1
+    expect(other.get_by_text("priority 1", exact=False).first).to_be_visible()
+
+    page.get_by_role("button", name="Cancel").click()
+    said(page, f"Job {job} is cancelled.")
+    assert status_of(stage, job) == "cancelled"
+    expect(other.locator("h1 .pill")).to_have_text("cancelled")
+    page.get_by_role("button", name="Undo").click()
+    said(page, "Undone: 1 of 1 jobs are as before.")
+    assert status_of(stage, job) == "pending"
+    expect(other.locator("h1 .pill")).to_have_text("pending")
+    other.context.close()
+
+
+def test_cancelling_a_running_job_asks_first(stage: Stage, page: Page) -> None:
+    job = stage.ids["running2"]
+    page.goto(f"/jobs/{job}")
+    page.once("dialog", lambda dialog: dialog.dismiss())
+    page.get_by_role("button", name="Cancel").click()
+    assert status_of(stage, job) == "running"
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Cancel").click()
+    said(page, "is cancelled")
+    assert status_of(stage, job) == "cancelled"
+
+
+def test_deleting_one_job_leads_back_to_the_list(stage: Stage, page: Page) -> None:
+    job = stage.scene().submit("to-be-deleted.pdf", type="parked")
+    page.goto(f"/jobs/{job}")
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Delete").click()
+    said(page, f"Job {job} is deleted.")
+    expect(page).to_have_url(re.compile("/jobs$"))
+    assert stage.query("SELECT count(*) FROM jobs WHERE id = ?", job) == 0
+
+
+def test_many_jobs_at_once_with_a_question_and_an_undo(stage: Stage, page: Page) -> None:
+    scene = stage.scene()
+    jobs = [scene.submit(f"bulk/{n}.pdf", type="bulk", priority=4) for n in range(4)]
+    other = stage.visitor()
+    other.goto("/jobs?type=bulk")
+    page.goto("/jobs?type=bulk")
+    # Two that were ticked get another priority.
+    page.get_by_label(f"Select job {jobs[0]}", exact=True).check()
+    page.get_by_label(f"Select job {jobs[1]}", exact=True).check()
+    expect(page.get_by_text("2 selected")).to_be_visible()
+    page.get_by_label("New priority").select_option("2")
+    page.get_by_role("button", name="Set…").click()
+    expect(page.get_by_text("This will change the priority of 2 jobs.")).to_be_visible()
+    page.get_by_role("button", name="Yes, 2 jobs").click()
+    said(page, "2 of 2 jobs have the new priority.")
+    assert stage.query("SELECT count(*) FROM jobs WHERE type = 'bulk' AND priority = 2") == 2
+    page.get_by_role("button", name="Undo").click()
+    said(page, "Undone: 2 of 2 jobs are as before.")
+    assert stage.query("SELECT count(*) FROM jobs WHERE type = 'bulk' AND priority = 4") == 4
+
+    # All that match are cancelled, and the other browser sees it.
+    page.goto("/jobs?type=bulk&priority=4")
+    page.get_by_label("all that match").check()
+    page.get_by_role("button", name="Cancel…").click()
+    expect(page.get_by_text("This will cancel 4 jobs.")).to_be_visible()
+    assert stage.query("SELECT count(*) FROM jobs WHERE type = 'bulk' AND status = 'cancelled'") == 0
+    page.get_by_role("button", name="Yes, 4 jobs").click()
+    said(page, "4 of 4 jobs are cancelled.")
+    expect(other.locator("tbody .pill-cancelled")).to_have_count(4)
+
+    page.goto("/jobs?type=bulk&status=cancelled")
+    page.get_by_label("all that match").check()
+    page.get_by_role("button", name="Retry…").click()
+    page.get_by_role("button", name="Yes, 4 jobs").click()
+    said(page, "4 of 4 jobs go again.")
+    expect(other.locator("tbody .pill-pending")).to_have_count(4)
+
+    page.goto("/jobs?type=bulk")
+    page.get_by_label("Select all jobs of this page").check()
+    page.get_by_role("button", name="Delete…").click()
+    page.get_by_role("button", name="Yes, 4 jobs").click()
+    said(page, "4 of 4 jobs are deleted.")
+    assert stage.query("SELECT count(*) FROM jobs WHERE type = 'bulk'") == 0
+    expect(other.get_by_text("No job matches.")).to_be_visible()
+    other.context.close()
+
+
+def test_a_bulk_action_on_nothing_says_so(stage: Stage, page: Page) -> None:
+    page.goto("/jobs")
+    page.get_by_role("button", name="Cancel…").click()
+    expect(page.get_by_text("There is nothing to do")).to_be_visible()
+    page.get_by_role("link", name="Back").click()
+    expect(page).to_have_url(re.compile("/jobs$"))
+
+
+def test_a_group_of_failures_goes_again(stage: Stage, page: Page) -> None:
+    scene = stage.scene()
+    scene.worker("faulty", "faulty")
+    jobs = [scene.submit(f"faulty/{n}.pdf", type="faulty", max_attempts=1) for n in range(2)]
+    for _ in jobs:
+        scene.fail("faulty", scene.claim("faulty", "faulty"), "no such font", kind="FontError", traceback="")
+    page.goto("/failures")
+    row = page.locator("tr", has_text="FontError")
+    row.get_by_role("button", name="Retry…").click()
+    expect(page.get_by_text("This will bring back 2 jobs.")).to_be_visible()
+    page.get_by_role("button", name="Yes, 2 jobs").click()
+    said(page, "2 of 2 jobs go again.")
+    assert [status_of(stage, job) for job in jobs] == ["pending", "pending"]
+    expect(page).to_have_url(re.compile("/failures$"))
+
+
+def test_workers_are_drained_enabled_disabled_and_removed(stage: Stage, page: Page) -> None:
+    stage.scene().worker("handy", "handy")
+    other = stage.visitor()
+    other.goto("/workers?q=handy")
+    page.goto("/workers/handy")
+
+    def act(name: str) -> None:
+        page.locator("summary", has_text="Actions").click()
+        page.get_by_role("button", name=name).click()
+
+    act("Drain")
+    said(page, "handy drains")
+    expect(page.locator("h1 .pill")).to_have_text("draining")
+    expect(other.locator("tbody .pill").first).to_have_text("draining")
+    act("Enable")
+    said(page, "handy may work again")
+    assert stage.query("SELECT drain FROM workers WHERE id = 'handy'") == 0
+    page.once("dialog", lambda dialog: dialog.accept())
+    act("Disable")
+    said(page, "handy is disabled")
+    assert stage.query("SELECT enabled FROM workers WHERE id = 'handy'") == 0
+    act("Enable")
+    said(page, "handy may work again")
+    page.once("dialog", lambda dialog: dialog.accept())
+    act("Remove")
+    said(page, "handy is removed")
+    expect(page).to_have_url(re.compile("/workers$"))
+    expect(other.get_by_text("No worker matches.")).to_be_visible()
+    assert stage.query("SELECT count(*) FROM workers WHERE id = 'handy'") == 0
+    other.context.close()
+
+
+def test_a_worker_is_made_and_its_secret_shown_once(stage: Stage, page: Page) -> None:
+    page.goto("/workers")
+    page.get_by_label("Id", exact=True).fill("newcomer")
+    page.get_by_role("button", name="Create", exact=True).click()
+    secret = page.locator("#secret").inner_text().strip()
+    assert secret.startswith("bfw_")
+    assert secret in page.locator("#command").inner_text()
+    headers = {"X-Worker-ID": "newcomer", "X-Worker-Secret": secret}
+    with stage.server.client(**headers) as client:
+        assert client.post("/api/workers/newcomer/heartbeat", json={}).status_code in (200, 404)
+        page.get_by_role("link", name="I have kept it").click()
+        page.goto("/workers/newcomer")
+        assert secret not in page.content()
+        page.locator("summary", has_text="Actions").click()
+        page.once("dialog", lambda dialog: dialog.accept())
+        page.get_by_role("button", name="New secret").click()
+        renewed = page.locator("#secret").inner_text().strip()
+        assert renewed.startswith("bfw_")
+        assert renewed != secret
+        assert client.post("/api/workers/newcomer/heartbeat", json={}).status_code == 401
+    # A second one of that name is refused, in words.
+    page.goto("/workers")
+    page.get_by_label("Id", exact=True).fill("newcomer")
+    page.get_by_role("button", name="Create", exact=True).click()
+    expect(page.locator(".notice.bad").first).to_contain_text("newcomer")
+
+
+def test_tokens_are_made_and_deleted(stage: Stage, page: Page) -> None:
+    page.goto("/admin/tokens")
+    page.get_by_label("Name: who or what will use it").fill("night shift")
+    page.get_by_label("submit: submit, retry and cancel jobs").uncheck()
+    page.get_by_label("Days until it expires").fill("30")
+    page.get_by_role("button", name="Make the token").click()
+    token = page.locator("#secret").inner_text().strip()
+    with stage.server.client(token) as client:
+        assert client.get("/api/stats").status_code == 200
+        assert client.post("/api/jobs", json={"type": "pdf", "source_hash": "0" * 64}).status_code == 403
+        page.get_by_role("link", name="I have kept it").click()
+        row = page.locator("tr", has_text="night shift")
+        expect(row).to_contain_text("in 30 days")
+        page.once("dialog", lambda dialog: dialog.accept())
+        row.get_by_role("button", name="Delete").click()
+        said(page, "The token is deleted")
+        assert client.get("/api/stats").status_code == 401
+
+
+def test_a_refusal_is_told_on_the_page(stage: Stage, page: Page) -> None:
+    """The job has moved on since the page was made, and the page has not heard of it."""
+    job = stage.ids["completed"]
+    page.route("**/events?**", lambda route: route.abort())
+    page.goto(f"/jobs/{job}")
+    stage.scene().call("POST", f"/api/jobs/{job}/retry", {})
+    page.get_by_role("button", name="Convert again").click()
+    expect(page.locator(".notice.bad").first).to_contain_text("pending")
+    expect(page.locator("h1 .pill")).to_have_text("pending")
+
+
+def test_who_may_only_read_sees_no_button_and_can_press_none(stage: Stage) -> None:
+    made = stage.scene().call("POST", "/api/admin/tokens", {"name": "looker", "scopes": ["read"]})
+    context = stage.context()
+    page = context.new_page()
+    page.goto("/login")
+    page.get_by_label("API token").fill(made["token"])
+    page.get_by_role("button", name="Sign in").click()
+    page.goto(f"/jobs/{stage.ids['dead1']}")
+    expect(page.get_by_role("button", name="Retry")).to_have_count(0)
+    expect(page.get_by_role("link", name="Admin")).to_have_count(0)
+    answer = page.request.post(f"/do/jobs/{stage.ids['dead1']}/retry", headers={"Sec-Fetch-Site": "same-origin"})
+    assert answer.status == 403
+    assert page.request.get("/admin/tokens").status == 403
+    assert status_of(stage, stage.ids["dead1"]) == "dead"
+    context.close()
+
+
+def test_another_site_can_press_none_either(stage: Stage, page: Page) -> None:
+    answer = page.request.post(f"/do/jobs/{stage.ids['dead1']}/retry", headers={"Sec-Fetch-Site": "cross-site"})
+    assert answer.status == 403
+    assert status_of(stage, stage.ids["dead1"]) == "dead"
+
+
+def test_everything_works_without_script(stage: Stage) -> None:
+    page = stage.visitor(java_script_enabled=False)
+    job = stage.scene().submit("no-script.pdf", type="noscript")
+    page.goto("/jobs?type=noscript")
+    page.get_by_role("link", name="no-script.pdf").click()
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_text(f"Job {job} is cancelled.")).to_be_visible()
+    page.get_by_role("button", name="Undo").click()
+    expect(page.get_by_text("Undone: 1 of 1")).to_be_visible()
+    page.goto("/jobs?type=noscript")
+    page.get_by_label(f"Select job {job}", exact=True).check()
+    page.get_by_role("button", name="Delete…").click()
+    page.get_by_role("button", name="Yes, 1 job").click()
+    assert stage.query("SELECT count(*) FROM jobs WHERE id = ?", job) == 0
+    page.context.close()

@@ -1,0 +1,227 @@
+"""The checker finds nothing in a sound database, and names what is wrong with one that is not."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from pathlib import Path
+
+import apsw
+import pytest
+
+from actors.effects.step import Rules
+from actors.messages import Cancel, Claim, Complete, DeleteJob, Fail, ObjectSeen, Retry, Seen
+from blobforge.job import RetryPolicy
+from blobforge.objects.keys import output_key
+from blobforge.store.check import EXAMPLES, check
+from blobforge.store.database import migrate, migrations
+from blobforge.store.invariants import INVARIANTS
+from tests.store.making import ADMIN, Book, submission
+from tests.store.test_counters import WORKERS, Plan
+
+# What somebody, or a bug, did to the file; and what the finding must say. One job of each status is there:
+# 1 completed, 2 running, 3 pending, 4 failed, 5 dead, 6 cancelled, 7 uploading, 8 running too.
+DAMAGE: list[tuple[str, str]] = [
+    ("UPDATE jobs SET heartbeat_at = NULL WHERE id = 2", "1 running jobs without worker, lease, start"),
+    ("DELETE FROM attempts WHERE job_id = 2", "1 running jobs whose latest attempt is not on record as open"),
+    ("UPDATE attempts SET lease = 'other' WHERE job_id = 2", "whose latest attempt is not on record as open"),
+    ("UPDATE attempts SET worker_id = 'w9' WHERE job_id = 2", "whose latest attempt is not on record as open"),
+    ("INSERT INTO attempts SELECT 2, 9, worker_id, 'l', 1, NULL, NULL, NULL, NULL, NULL, NULL FROM attempts "
+     "WHERE job_id = 2", "1 jobs with more than one open attempt: 2."),
+    ("UPDATE attempts SET outcome = NULL, ended_at = NULL WHERE job_id = 4", "open attempts of jobs that are not"),
+    ("UPDATE jobs SET lease = 'same' WHERE id IN (2, 8)", "2 running jobs that share their lease"),
+    ("UPDATE workers SET registered = 0", "2 running jobs of a worker that is unknown"),
+    ("UPDATE attempts SET ended_at = NULL WHERE job_id = 1", "1 attempts that are half ended"),
+    ("UPDATE attempts SET outcome = 'eaten' WHERE job_id = 4", "1 attempts with an outcome that does not exist"),
+    ("UPDATE jobs SET attempt = 0, attempts = 0 WHERE id = 4", "numbered below 1 or above their job's latest"),
+    ("UPDATE jobs SET attempt = 7 WHERE id = 6", "1 jobs whose latest attempt has no record: 6."),
+    ("UPDATE jobs SET lease = 'stolen' WHERE id = 1", "1 jobs that keep a lease which is not their latest"),
+    ("PRAGMA foreign_keys=OFF; DELETE FROM jobs WHERE id = 1", "foreign keys lead nowhere"),
+    ("UPDATE jobs SET completed_at = NULL WHERE id = 1", "1 completed jobs without a time or a worker: 1."),
+    ("UPDATE attempts SET outcome = 'lost' WHERE job_id = 1", "1 completed jobs whose latest attempt is not the"),
+    ("UPDATE jobs SET output_key = 'outputs/9/1/output' WHERE id = 1", "whose output is another attempt's"),
+    ("DELETE FROM files WHERE job_id = 1", "1 completed jobs whose output is not on record"),
+    ("UPDATE jobs SET result = '{}' WHERE id = 3", "not completed, and have an output or a result"),
+    ("UPDATE jobs SET worker_id = 'w1' WHERE id = 3", "1 jobs that nobody holds, with a worker: 3."),
+    ("UPDATE jobs SET not_before = NULL WHERE id = 4", "1 failed jobs without the end of their back-off"),
+    ("UPDATE jobs SET not_before = 5 WHERE id = 3", "1 jobs with a back-off, and not failed"),
+    ("UPDATE attempts SET outcome = 'released' WHERE job_id = 4", "1 failed jobs whose latest attempt did not fail"),
+    ("UPDATE jobs SET completed_at = NULL WHERE id = 6", "1 dead or cancelled jobs without a time: 6."),
+    ("UPDATE jobs SET last_error = NULL WHERE id = 5", "1 dead jobs without a reason: 5."),
+    ("UPDATE jobs SET completed_at = 1 WHERE id = 3", "have not ended, with the time of their end"),
+    ("UPDATE jobs SET lease = 'l' WHERE id = 7", "uploading, failed or cancelled jobs with a lease"),
+    ("UPDATE jobs SET losses = 9 WHERE id = 3", "charged more, or less, than they were tried"),
+    ("UPDATE jobs SET attempts = max_attempts, attempt = 9 WHERE id = 4", "failed jobs that have spent"),
+    ("UPDATE sqlite_sequence SET seq = 3 WHERE name = 'jobs'", "5 jobs with an id that may be given again"),
+    ("UPDATE jobs SET source_hash = 'XYZ' WHERE id = 3", "1 jobs whose source is no SHA-256: 3."),
+    ("UPDATE job_counts SET n = n + 1 WHERE status = 'dead'", "counters of jobs that are not what counting says"),
+    ("DELETE FROM job_counts WHERE status = 'pending'", "pending pdf 3: 0, 1"),
+    ("UPDATE worker_counts SET n = 5 WHERE status = 'online'", "online: 5, 1"),
+    ("DELETE FROM job_tags", "1 jobs whose tags are missing from the list of tags"),
+    ("INSERT INTO job_tags VALUES ('odd', 3)", "under a tag that they do not have"),
+    ("UPDATE jobs SET metadata = '{' WHERE id = 3", "1 jobs whose metadata, result, progress or tags are no JSON"),
+    ("UPDATE files SET key = 'litestream/x' WHERE job_id = 1", "neither a source nor an attempt's output"),
+    ("UPDATE files SET size = -1 WHERE job_id = 1", "a size or a checksum that cannot be"),
+    ("UPDATE files SET job_id = 3, key = 'outputs/3/1/output' WHERE job_id = 1", "outputs whose attempt is not on"),
+    ("UPDATE workers SET enabled = 0", "1 workers that are there, but disabled or not registered"),
+    ("UPDATE workers SET drain = 1", "1 workers that drain by one column and not by the other"),
+    ("INSERT INTO happenings VALUES (60, 1, 'pdf', 'eaten', 1)", "happenings that count nothing, or that do not"),
+    ("UPDATE failure_counts SET n = n + 1", "counters of causes that are not what counting says"),
+    ("INSERT INTO doomed_objects SELECT 'sources/' || source_hash, 'deleting', 1, 0, 0 FROM jobs WHERE id = 3",
+     "1 sources that are being deleted, and have jobs"),
+    ("INSERT INTO doomed_objects VALUES ('litestream/x', 'waiting', 1, 0, 0)", "objects to be deleted that are none"),
+    ("UPDATE workers SET token_id = 1, secret_hash = 'x'", "1 workers with two owners"),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database at rest with a job of each status."""
+    book = Book(tmp_path_factory.mktemp("check") / "x.db", rules=Rules(RetryPolicy(jitter=0)))
+    book.register("w1")
+
+    def claim() -> int:
+        return int(book.do(Claim(ADMIN, "w1", ("pdf",))).jobs[0].id)
+
+    book.do(submission(1, tags=("a", "b")))
+    job = claim()
+    seen = ObjectSeen(Seen.PRESENT, 5)
+    book.do(Complete(ADMIN, "w1", job, output_key=output_key(job, 1), output=seen, result="{}"))
+    book.do(submission(2))
+    claim()
+    book.do(submission(3))
+    book.do(submission(4, priority=1), submission(5, priority=1, max_attempts=1))
+    book.do(Fail(ADMIN, "w1", claim(), "boom"), Fail(ADMIN, "w1", claim(), "boom"))
+    book.do(submission(6), submission(7, ready=False), submission(8, priority=1))
+    book.do(Cancel(6))
+    assert claim() == 8
+    statuses = [row[0] for row in book.rows("SELECT status FROM jobs ORDER BY id")]
+    assert statuses == ["completed", "running", "pending", "failed", "dead", "cancelled", "uploading", "running"]
+    book.close()
+    return book.path
+
+
+def test_a_sound_database_has_no_findings_and_is_left_as_it_was(sound: Path) -> None:
+    before = {path.name: path.read_bytes() for path in sound.parent.iterdir()}
+    assert check(sound) == []
+    assert {path.name: path.read_bytes() for path in sound.parent.iterdir()} == before, "not even a side file"
+
+
+@pytest.mark.parametrize(("damage", "said"), DAMAGE, ids=[f"{i:02}" for i in range(len(DAMAGE))])
+def test_each_damage_is_found(sound: Path, tmp_path: Path, damage: str, said: str) -> None:
+    path = tmp_path / "x.db"
+    shutil.copy(sound, path)
+    connection = apsw.Connection(str(path))
+    before = connection.total_changes()
+    connection.execute(damage)
+    assert connection.total_changes() > before
+    connection.close()
+    findings = check(path)
+    assert any(said in finding for finding in findings), findings
+    assert all(finding.endswith(".") and "\n" not in finding for finding in findings)
+
+
+def test_every_invariant_has_a_damage_that_breaks_it(sound: Path, tmp_path: Path) -> None:
+    broken = set()
+    for number, (damage, _) in enumerate(DAMAGE):
+        path = tmp_path / f"{number}.db"
+        shutil.copy(sound, path)
+        connection = apsw.Connection(str(path))
+        connection.execute(damage)
+        connection.close()
+        findings = check(path)
+        broken |= {each.broken for each in INVARIANTS if any(each.broken in finding for finding in findings)}
+    unproven = {each.broken for each in INVARIANTS} - broken
+    assert unproven == set()
+
+
+def test_many_offenders_are_counted_and_some_are_named(sound: Path, tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    shutil.copy(sound, path)
+    connection = apsw.Connection(str(path))
+    connection.execute("UPDATE jobs SET source_hash = 'x' || id")
+    connection.close()
+    (finding,) = check(path)
+    assert finding == f"8 jobs whose source is no SHA-256: {', '.join(map(str, range(1, EXAMPLES + 1)))}, ...."
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_happens_the_invariants_hold(tmp_path: Path, seed: int) -> None:
+    """Random messages in random transactions, jobs deleted among them; checked beside the open writer."""
+    book = Book(tmp_path / "x.db", rules=Rules(RetryPolicy(max_losses=2)), seed=seed)
+    plan = Plan(book, seed)
+    book.register(*WORKERS)
+    deleted = 0
+    for round_ in range(200):
+        messages = [plan.message() for _ in range(plan.dice.randint(1, 4))]
+        if plan.dice.random() < 0.1:
+            messages.append(DeleteJob(plan.dice.randint(1, 20)))
+        try:
+            book.do(*messages)
+        except apsw.ConstraintError:
+            continue  # the plan's own mischief
+        deleted = 20 - len(book.rows("SELECT id FROM jobs WHERE id <= 20"))
+        if round_ % 10 == 0:
+            assert check(book.path) == []
+    assert deleted > 0
+    book.close()
+    assert check(book.path) == []
+
+
+def test_a_retried_job_that_was_completed_before_is_sound(book: Book) -> None:
+    book.register("w1")
+    book.do(submission(1))
+    for _ in range(3):
+        book.do(Claim(ADMIN, "w1", ("pdf",)))
+        book.do(Complete(ADMIN, "w1", 1))
+        assert check(book.path) == []
+        book.do(Retry(1))
+        assert check(book.path) == []
+
+
+def test_numbers_of_attempts_may_have_gaps(book: Book) -> None:
+    """After a restore, attempts are numbered on from far above."""
+    book.register("w1")
+    book.do(submission(1))
+    book.rows("UPDATE jobs SET attempt = 1000000")
+    assert any("has no record" in finding for finding in check(book.path))
+    book.do(Claim(ADMIN, "w1", ("pdf",)))
+    assert check(book.path) == []
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"no database at all, but a text" * 200, None], ids=["empty", "text", "none"]
+)
+def test_what_is_no_database_is_a_finding(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "x.db"
+    if content is not None:
+        path.write_bytes(content)
+    (finding,) = check(path)
+    assert finding.endswith(".")
+    assert path.exists() == (content is not None)
+
+
+def test_a_torn_page_is_found(sound: Path, tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    shutil.copy(sound, path)
+    with path.open("r+b") as file:
+        file.seek(4096 * 3)
+        file.write(b"\xff" * 4096)
+    findings = check(path)
+    assert findings
+    assert any("integrity" in finding or "cannot be read" in finding for finding in findings)
+
+
+def test_a_database_of_an_older_release_is_checked_for_what_it_has(tmp_path: Path) -> None:
+    connection = apsw.Connection(str(tmp_path / "x.db"))
+    migrate(connection, migrations()[:1])
+    connection.execute("INSERT INTO job_counts VALUES ('pending', 'pdf', 3, 1)")
+    connection.close()
+    (finding,) = check(tmp_path / "x.db")
+    assert "pending pdf 3: 1, 0" in finding
+
+
+def test_the_sentences_differ(sound: Path) -> None:
+    sentences = [each.broken for each in INVARIANTS]
+    assert len(set(sentences)) == len(sentences)
+    assert not any(a in b for a, b in itertools.permutations(sentences, 2))

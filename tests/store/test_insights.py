@@ -1,0 +1,470 @@
+"""What the dashboard reads: charts with gaps, durations, causes, rates; and that none of it looks at more rows when
+there are more jobs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+
+from actors.effects import perform
+from actors.effects.step import Step
+from actors.messages import (
+    Cancel,
+    Claim,
+    Complete,
+    CreateWorker,
+    DisableWorker,
+    Drain,
+    ExpireLeases,
+    ExpireUploads,
+    ExpireWorkers,
+    Fail,
+    Heartbeat,
+    JobBeat,
+    Purge,
+    Register,
+    Retry,
+    Sample,
+    Silent,
+    SilentWorker,
+    Unregister,
+)
+from blobforge import failures
+from blobforge.job import JobStatus, Outcome
+from blobforge.people import AuditEntry
+from blobforge.store import rollups
+from blobforge.store.check import check
+from blobforge.store.insights import WINDOWS, AuditFilter, Insights
+from blobforge.store.reader import Cursor, JobFilter, Reader
+from blobforge.waiting import Fleet
+from tests.store.making import ADMIN, Book, submission
+
+MINUTE = 60_000
+HOUR = 60 * MINUTE
+
+
+@pytest.fixture
+def reader(book: Book) -> Iterator[Reader]:
+    opened = Reader(book.path)
+    yield opened
+    opened.close()
+
+
+def at(book: Book, ms: int) -> None:
+    """The next transaction happens at this time."""
+    book.now = ms - 1000
+
+
+# ------------------------------------------------------------------ charts
+
+
+def test_a_chart_has_what_happened_and_how_deep_the_queue_was(book: Book, reader: Reader) -> None:
+    start = book.now // HOUR * HOUR
+    at(book, start)
+    book.register("w1")
+    book.do(*(submission(number) for number in range(6)), submission("x", type_="ocr"))
+    for _ in range(3):
+        at(book, book.now + MINUTE)
+        (job,) = book.do(Claim(ADMIN, "w1", ("pdf",))).jobs
+        book.do(Sample(), Complete(ADMIN, "w1", job.id))
+    found = reader.insights.history("1h", now=book.now)
+    assert found.step == 60
+    assert len(found.at) == 60
+    assert found.at[-1] == book.now // MINUTE * 60
+    assert [each for each in found.flows["submitted"] if each] == [7]
+    assert [each for each in found.flows["completed"] if each] == [1, 1, 1]
+    # Nothing was kept of the minutes before the server began; the minute of the start itself has no sample.
+    assert found.flows["submitted"][:-4] == [None] * 56
+    assert found.levels["pending"][-4:] == [None, 6, 5, 4]
+    assert found.workers[-4:] == [None, 1, 1, 1]
+    one = reader.insights.history("1h", now=book.now, type_="ocr")
+    assert [each for each in one.flows["submitted"] if each] == [1]
+    assert one.levels["pending"][-3:] == [1, 1, 1]
+    assert one.workers[-1] == 1
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_what_the_server_slept_through_is_a_gap(book: Book, reader: Reader, window: str) -> None:
+    step, count = WINDOWS[window]
+    start = book.now // HOUR * HOUR
+    for slot in (0, 1, 2, 10, 11):
+        at(book, start + slot * step * 1000)
+        book.do(Sample())
+    found = reader.insights.history(window, now=book.now)
+    assert len(found.at) == count
+    known = [index for index, depth in enumerate(found.levels["pending"]) if depth is not None]
+    assert known == [count - 12, count - 11, count - 10, count - 2, count - 1]
+    assert [index for index, n in enumerate(found.flows["completed"]) if n == 0] == known
+
+
+def test_the_widths_agree(book: Book, reader: Reader) -> None:
+    at(book, book.now // HOUR * HOUR)
+    for number in range(50):
+        at(book, book.now + MINUTE)
+        book.do(submission(number), Sample())
+    for window in WINDOWS:
+        found = reader.insights.history(window, now=book.now)
+        assert sum(each or 0 for each in found.flows["submitted"]) == 50
+        assert found.levels["pending"][-1] == 50
+
+
+def test_what_is_kept_is_bounded(book: Book) -> None:
+    """Nine days of samples and happenings leave no more than the widest chart needs."""
+    book.register("w1")
+    for number in range(9 * 24 * 4):
+        at(book, book.now + 15 * MINUTE)
+        book.do(submission(number), Sample())
+        (job,) = book.do(Claim(ADMIN, "w1", ("pdf",))).jobs
+        book.do(Complete(ADMIN, "w1", job.id))
+        if number % 8 == 0:
+            book.do(Purge())
+    book.do(Purge())
+    ((happenings, depths),) = book.rows("SELECT (SELECT count(*) FROM happenings), (SELECT count(*) FROM depths)")
+    slots = 2 * 4 + 26 * 4 + 8 * 24 + 6
+    assert happenings <= 2 * slots
+    assert depths <= 3 * slots
+    assert book.rows("SELECT count(*) <= 27 FROM worker_rates") == [(1,)]
+    assert check(book.path) == []
+
+
+def test_a_sample_says_when_the_next_minute_begins(book: Book) -> None:
+    at(book, book.now // MINUTE * MINUTE + 12_500)
+    assert book.do(Sample()).wait == 47.5
+
+
+# ------------------------------------------------------------------ durations
+
+
+def test_durations_are_those_of_completed_attempts(book: Book, reader: Reader) -> None:
+    book.register("w1")
+    for number, minutes in enumerate([2, 4, 8, 16]):
+        book.do(submission(number))
+        (job,) = book.do(Claim(ADMIN, "w1", ("pdf",))).jobs
+        at(book, book.now + minutes * MINUTE)
+        book.do(Fail(ADMIN, "w1", job.id, "no") if minutes == 16 else Complete(ADMIN, "w1", job.id))
+    known = reader.insights.durations(now=book.now)["pdf"]
+    assert known.n == 3
+    assert abs(known.mean_ms * 3 / (14 * MINUTE) - 1) < 0.1
+    later = book.now + rollups.WEEKS_KEPT * 7 * 24 * HOUR
+    assert reader.insights.durations(now=later) == {}
+    assert reader.insights.loads()["pdf"].waiting == 1  # the failed one
+
+
+# ------------------------------------------------------------------ causes
+
+
+def fail_one(book: Book, number: object, error: str, **more: Any) -> int:
+    book.do(submission(number))
+    (job,) = book.do(Claim(ADMIN, "w1", ("pdf",))).jobs
+    book.do(Fail(ADMIN, "w1", job.id, error, **more))
+    return int(job.id)
+
+
+def test_failures_are_counted_under_their_cause(book: Book, reader: Reader) -> None:
+    book.register("w1")
+    one = fail_one(book, 1, "page 1 is damaged", kind="Damaged", retryable=False)
+    fail_one(book, 2, "page 77 is damaged", kind="Damaged")
+    fail_one(book, 3, "out of memory", kind="MemoryError")
+    first, second = reader.insights.failures()
+    assert (first.kind, first.place, first.n, first.failed, first.dead) == ("Damaged", "page # is damaged", 2, 1, 1)
+    assert first.example == "page 77 is damaged"
+    assert first.first_seen < first.last_seen
+    assert (second.kind, second.failed, second.dead) == ("MemoryError", 1, 0)
+    book.do(Retry(one))
+    assert [(each.failed, each.dead) for each in reader.insights.failures() if each.id == first.id] == [(1, 0)]
+    # The job still says what it last died of, until it is completed.
+    page = reader.list_jobs(JobFilter(failure=first.id), limit=10, cursor=Cursor())
+    assert {job.id for job in page.jobs} == {1, 2}
+    book.do(Claim(ADMIN, "w1", ("pdf",)))
+    book.do(Complete(ADMIN, "w1", one))
+    page = reader.list_jobs(JobFilter(failure=first.id), limit=10, cursor=Cursor())
+    assert [job.id for job in page.jobs] == [2]
+    book.counts_are_right()
+
+
+def test_a_lost_worker_and_a_source_that_never_came_are_causes(book: Book, reader: Reader) -> None:
+    book.register("w1")
+    book.do(submission(1), submission(2, ready=False))
+    (job,) = book.do(Claim(ADMIN, "w1", ("pdf",))).jobs
+    book.do(ExpireLeases((Silent(job.id, job.attempt, job.heartbeat_at),)))
+    book.do(ExpireUploads((2,), 5.0))
+    assert {each.kind for each in reader.insights.failures()} == {failures.WORKER_LOST, failures.SOURCE_MISSING}
+
+
+def test_causes_are_bounded(book: Book, reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(failures, "MOST_GROUPS", 5)
+    book.register("w1")
+    letters = "abcdefgh"
+    for number, letter in enumerate(letters):
+        fail_one(book, number, f"cause {letter}")
+    found = reader.insights.failures()
+    assert len(found) == 6
+    other = next(each for each in found if each.fingerprint == failures.OTHER)
+    assert (other.n, other.failed) == (3, 3)
+    book.counts_are_right()
+    # What no job shows any more makes room; what some job shows stays.
+    for job_id in range(1, 5):
+        book.do(Retry(job_id))
+        book.do(Claim(ADMIN, "w1", ("pdf",)))
+        book.do(Complete(ADMIN, "w1", job_id))
+    book.do(Purge())
+    assert {each.place for each in reader.insights.failures()} >= {"cause e"}
+    assert len(reader.insights.failures()) == 5
+    fail_one(book, "new", "cause of another kind")
+    assert "cause of another kind" in {each.example for each in reader.insights.failures()}
+    book.counts_are_right()
+
+
+def test_an_undone_failure_leaves_no_count(book: Book) -> None:
+    book.register("w1")
+    book.do(submission(1))
+    book.do(Claim(ADMIN, "w1", ("pdf",)))
+    step = Step(book.store, book.rules, book.now, book.dice)
+    with book.store.transaction(), suppress(RuntimeError), book.store.savepoint():
+        perform(step, Fail(ADMIN, "w1", 1, "boom"))
+        raise RuntimeError
+    assert book.rows("SELECT count(*) FROM failures") == [(0,)]
+    assert book.rows("SELECT count(*) FROM failure_counts") == [(0,)]
+
+
+# ------------------------------------------------------------------ workers and what waits
+
+
+def test_rates_of_workers(book: Book, reader: Reader) -> None:
+    book.register("w1", "w2")
+    for number in range(6):
+        book.do(submission(number))
+        (job,) = book.do(Claim(ADMIN, "w1" if number < 4 else "w2", ("pdf",))).jobs
+        if number == 5:
+            book.do(ExpireLeases((Silent(job.id, 1, job.heartbeat_at),)))
+        elif number == 3:
+            book.do(Fail(ADMIN, "w1", job.id, "no"))
+        else:
+            book.do(Complete(ADMIN, "w1" if number < 4 else "w2", job.id))
+    rates = reader.insights.worker_rates(now=book.now)
+    assert rates["w1"].outcomes == {"completed": 3, "failed": 1}
+    assert rates["w2"].outcomes == {"completed": 1, "lost": 1}
+    assert reader.insights.rates_of("w2", now=book.now) == rates["w2"]
+    assert reader.insights.rates_of("w2", now=book.now + 24 * HOUR).n(Outcome.LOST) == 0
+    assert reader.insights.rates_of("nobody", now=book.now).outcomes == {}
+
+
+def test_who_takes_jobs_of_a_type(book: Book, reader: Reader) -> None:
+    """By the type that it registered with, or that it has asked for since."""
+
+    def fleet(type_: str) -> Fleet:
+        book.do(submission(f"{type_} {book.now}", type_=type_))
+        ((job_id,),) = book.rows("SELECT max(id) FROM jobs")
+        job = reader.job(job_id)
+        assert job is not None
+        return reader.insights.surroundings(job).fleet
+
+    assert fleet("ocr") == Fleet()
+    book.register("w1", "w2", "w3", "w4", "w5")
+    book.do(CreateWorker("w6", "pdf", "0" * 64))  # it has never called: nobody's worker yet
+    assert fleet("pdf") == Fleet(ready=5)
+    book.do(Claim(ADMIN, "w1", ("pdf", "ocr", "no such type")))
+    assert fleet("ocr") == Fleet(ready=1)
+    assert book.rows("SELECT * FROM worker_types") == [("w1", "ocr")]
+    beat = reader.worker("w3")
+    assert beat is not None
+    book.do(Drain("w1"), DisableWorker("w2"), Unregister(ADMIN, "w4"))
+    book.do(ExpireWorkers((SilentWorker("w3", beat.last_heartbeat or 0),)))
+    assert fleet("pdf") == Fleet(ready=1, draining=1, disabled=1, offline=1)
+    assert fleet("ocr") == Fleet(draining=1)
+    book.do(Register(ADMIN, "w1", "pdf"))
+    assert fleet("ocr") == Fleet()
+
+
+def test_how_many_are_before_it(book: Book, reader: Reader) -> None:
+    book.do(*(submission(number, priority=number % 3 + 1) for number in range(9)))
+    book.do(submission("other", type_="ocr", priority=1))
+    order = [1, 4, 7, 2, 5, 8, 3, 6, 9]
+    for place, job_id in enumerate(order):
+        job = reader.job(job_id)
+        assert job is not None
+        around = reader.insights.surroundings(job)
+        assert (around.ahead, around.ahead_exact) == (place, True)
+
+
+def test_queues_name_the_types_that_nobody_takes(book: Book, reader: Reader) -> None:
+    book.register("w1")
+    book.do(submission(1, type_="ocr"))
+    book.do(submission(2))
+    ocr, pdf = reader.insights.queues()
+    assert (ocr.type, ocr.pending, ocr.has_worker) == ("ocr", 1, False)
+    assert (pdf.type, pdf.has_worker) == ("pdf", True)
+    assert (ocr.oldest_at or 0) < (pdf.oldest_at or 0)
+
+
+def test_progress_is_news_when_it_is_new(book: Book) -> None:
+    book.register("w1")
+    book.do(submission(1))
+    book.do(Claim(ADMIN, "w1", ("pdf",)))
+    seen = []
+    for progress in (None, '{"percent":1}', '{"percent":1}', None, '{"percent":2}'):
+        book.do(Heartbeat(ADMIN, "w1", (JobBeat(1, None, progress),)))
+        seen.append(book.rows("SELECT progress_at FROM jobs")[0][0])
+    first, second = seen[1], seen[4]
+    assert seen == [None, first, first, first, second]
+    assert second == book.now
+    book.do(Complete(ADMIN, "w1", 1))
+    book.do(Retry(1))
+    book.do(Claim(ADMIN, "w1", ("pdf",)))
+    assert book.rows("SELECT progress, progress_at FROM jobs") == [(None, None)]
+
+
+# ------------------------------------------------------------------ the audit log
+
+
+def test_the_audit_log_by_page_and_filter(book: Book, reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    entries = []
+    for number in range(60):
+        action = ("job.cancel", "job.retry", "worker.drain")[number % 3]
+        entry = AuditEntry(
+            0, book.now + number * MINUTE, f"user:{number % 2}", f"Name {number % 2}", "-", action, str(number % 5)
+        )
+        with book.store.transaction():
+            book.store.insert_audit(entry)
+        entries.append(entry)
+    for filter_, matches in (
+        (AuditFilter(), lambda each: True),
+        (AuditFilter(actor="user:1"), lambda each: each.actor == "user:1"),
+        (AuditFilter(actor="Name 0"), lambda each: each.actor == "user:0"),
+        (AuditFilter(action="job.*"), lambda each: each.action.startswith("job.")),
+        (AuditFilter(None, "job.retry", "3"), lambda each: each.action == "job.retry" and each.subject == "3"),
+        (AuditFilter(subject="nothing"), lambda each: False),
+        (AuditFilter(since=entries[20].at), lambda each: each.at >= entries[20].at),
+        (AuditFilter(until=entries[40].at), lambda each: each.at < entries[40].at),
+    ):  # fmt: skip
+        wanted = [each.at for each in reversed(entries) if matches(each)]
+        for scan in (20_000, 7):
+            monkeypatch.setattr("blobforge.store.insights.AUDIT_SCAN", scan)
+            got, before = [], 2**63 - 1
+            while True:
+                page, more = reader.insights.audit(filter_, before=before, limit=4)
+                assert len(page) <= 4
+                got += [each.at for each in page]
+                if more is None:
+                    break
+                assert more < before
+                before = more
+            assert got == wanted, filter_
+
+
+# ------------------------------------------------------------------ a million jobs
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """20,000 jobs, most of them completed, by two workers, some dead of one of two causes."""
+    folder = tmp_path_factory.mktemp("large")
+    book = Book(folder / "x.db")
+    book.register("w1", "w2")
+    fail_one(book, "a", "one cause", retryable=False)
+    fail_one(book, "b", "another cause", retryable=False)
+    book.do(Sample())
+    _multiply(book.db, 20_000, book.now)
+    book.close()
+    return folder / "x.db"
+
+
+def _multiply(db: apsw.Connection, jobs: int, now: int) -> None:
+    """Rows as the effects would write them; through the effects they would take a minute."""
+    db.execute(
+        """
+        WITH RECURSIVE n (i) AS (SELECT 3 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
+        INSERT INTO jobs (id, type, status, priority, source_hash, created_at, updated_at, max_attempts, source_path,
+                          worker_id, failure, attempt, completed_at)
+        SELECT i, 'pdf', CASE WHEN i % 10 = 0 THEN 'pending' WHEN i % 100 = 1 THEN 'dead' ELSE 'completed' END,
+               i % 5 + 1, printf('%064x', i), ?2 + i * 1000, ?2 + i * 1000, 3, 'in/' || i || '.pdf',
+               CASE WHEN i % 10 = 0 OR i % 100 = 1 THEN NULL WHEN i < 500 THEN 'w2' ELSE 'w1' END,
+               CASE WHEN i % 100 = 1 THEN CASE WHEN i < 2000 THEN 2 ELSE 1 END END, 0, ?2
+          FROM n""",
+        (jobs, now),
+    )
+    db.execute("DELETE FROM job_counts")
+    db.execute(
+        "INSERT INTO job_counts SELECT status, type, priority, count(*) FROM jobs GROUP BY status, type, priority"
+    )
+    db.execute("DELETE FROM failure_counts")
+    db.execute(
+        "INSERT INTO failure_counts SELECT failure, status, count(*) FROM jobs WHERE failure > 0 GROUP BY 1, 2"
+    )
+    db.execute("DELETE FROM job_hours")
+    db.execute("INSERT INTO job_hours SELECT created_at / 3600000, min(id), max(id) FROM jobs GROUP BY 1")
+
+
+READS: dict[str, Callable[[Reader], Any]] = {
+    "history": lambda reader: reader.insights.history("7d", now=math.floor(1e12)),
+    "durations": lambda reader: reader.insights.durations(now=math.floor(1e12)),
+    "loads": lambda reader: reader.insights.loads(),
+    "failures": lambda reader: reader.insights.failures(),
+    "queues": lambda reader: reader.insights.queues(),
+    "running": lambda reader: reader.insights.running_jobs(),
+    "workers": lambda reader: (reader.workers(), reader.insights.worker_rates(now=math.floor(1e12))),
+    "lost workers": lambda reader: reader.insights.lost_workers(),
+    "surroundings": lambda reader: reader.insights.surroundings(reader.job(20_000)),  # type: ignore[arg-type]
+    "records": lambda reader: reader.insights.records_about(7),
+    "by failure": lambda reader: reader.list_jobs(JobFilter(failure=2), limit=50, cursor=Cursor()),
+    "by failure, dead": lambda reader: reader.list_jobs(
+        JobFilter(JobStatus.DEAD, failure=2), limit=50, cursor=Cursor()
+    ),
+    "by worker": lambda reader: reader.list_jobs(JobFilter(worker="w2"), limit=50, cursor=Cursor()),
+    "by time": lambda reader: reader.list_jobs(JobFilter(created_until=T_BEGIN + HOUR), limit=50, cursor=Cursor()),
+    "by priority": lambda reader: reader.list_jobs(JobFilter(priority=4), limit=50, cursor=Cursor()),
+}
+T_BEGIN = 1_795_000_000_000
+MOST_STEPS = 60_000  # of SQLite's virtual machine; one scan of 20,000 jobs takes five times as many
+
+
+@pytest.mark.parametrize("read", READS)
+def test_no_read_grows_with_the_number_of_jobs(large: Path, read: str) -> None:
+    """SQLite's own work is counted, in steps of its virtual machine: no clock, no luck."""
+    reader = Reader(large)
+    steps = 0
+
+    def count() -> bool:
+        nonlocal steps
+        steps += 1
+        return False
+
+    reader._db.set_progress_handler(count, 100)
+    READS[read](reader)
+    reader._db.set_progress_handler(None)
+    reader.close()
+    assert steps * 100 <= MOST_STEPS, steps * 100
+
+
+def test_what_is_measured_would_show_a_scan(large: Path) -> None:
+    reader = Reader(large)
+    steps = 0
+
+    def count() -> bool:
+        nonlocal steps
+        steps += 1
+        return False
+
+    reader._db.set_progress_handler(count, 100)
+    list(reader._db.execute("SELECT id FROM jobs WHERE created_at > 0 AND worker_id = 'w3' || 'x' AND +failure = 2"))
+    list(reader._db.execute("SELECT count(*) FROM jobs WHERE source_path LIKE '%7777%'"))
+    reader.close()
+    assert steps * 100 > MOST_STEPS
+
+
+def test_insights_can_be_read_from_any_connection(book: Book) -> None:
+    assert Insights(book.db).failures() == []
+
+
+def test_a_cancelled_job_is_no_failure(book: Book, reader: Reader) -> None:
+    book.register("w1")
+    fail_one(book, 1, "boom")
+    book.do(Cancel(1))
+    assert [(each.failed, each.dead, each.n) for each in reader.insights.failures()] == [(0, 0, 1)]
+    book.counts_are_right()

@@ -1,0 +1,55 @@
+"""Why a job does not run: the reason that a person can do something about."""
+
+from __future__ import annotations
+
+import pytest
+
+from blobforge.job import Job, JobStatus
+from blobforge.waiting import Fleet, Reason, Surroundings, waiting
+
+NOW = 1_795_000_000_000
+HOUR = 3_600_000
+
+
+def job(status: JobStatus = JobStatus.PENDING, **fields: object) -> Job:
+    return Job(7, "pdf", status, 3, "ab" * 32, NOW, NOW, 3, **fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("around", "reason", "words"),
+    [
+        (Surroundings(), Reason.NO_WORKER, "No worker for type pdf is registered"),
+        (Surroundings(Fleet(offline=2)), Reason.ALL_OFFLINE, "offline. Start"),
+        (Surroundings(Fleet(offline=1, disabled=1)), Reason.ALL_OFFLINE, "offline or disabled"),
+        (Surroundings(Fleet(disabled=2)), Reason.ALL_DISABLED, "Enable one"),
+        (Surroundings(Fleet(draining=1, offline=3)), Reason.ALL_DRAINING, "is draining (the others"),
+        (Surroundings(Fleet(draining=1)), Reason.ALL_DRAINING, "is draining. Enable"),
+        (Surroundings(Fleet(ready=1, draining=9)), Reason.NEXT, "next of type pdf; one worker is there"),
+        (Surroundings(Fleet(ready=2), ahead=1, running=2), Reason.QUEUED, "1 job of its type is before it"),
+        (Surroundings(Fleet(ready=2), ahead=1000, ahead_exact=False), Reason.QUEUED, "more than 1,000 jobs"),
+    ],
+)
+def test_a_pending_job(around: Surroundings, reason: Reason, words: str) -> None:
+    found = waiting(job(), around, upload_timeout_ms=HOUR)
+    assert found is not None
+    assert found.reason is reason
+    assert words in found.text
+    assert found.until is None
+
+
+def test_a_back_off_says_until_when_and_what_is_left() -> None:
+    found = waiting(job(JobStatus.FAILED, attempts=2, not_before=NOW + 5000), Surroundings(), upload_timeout_ms=HOUR)
+    assert found is not None
+    assert (found.reason, found.until) == (Reason.BACK_OFF, NOW + 5000)
+    assert "last attempt" in found.text
+
+
+def test_a_missing_source_says_how_long_it_is_waited_for() -> None:
+    found = waiting(job(JobStatus.UPLOADING), Surroundings(), upload_timeout_ms=HOUR)
+    assert found is not None
+    assert (found.reason, found.until) == (Reason.SOURCE, NOW + HOUR)
+
+
+@pytest.mark.parametrize("status", [JobStatus.RUNNING, JobStatus.COMPLETED, JobStatus.DEAD, JobStatus.CANCELLED])
+def test_what_runs_or_has_ended_waits_for_nothing(status: JobStatus) -> None:
+    assert waiting(job(status), Surroundings(), upload_timeout_ms=HOUR) is None

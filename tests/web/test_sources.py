@@ -1,0 +1,100 @@
+"""Other ways in for sources: many small ones at once; large ones in parts, which this store has not."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from typing import Any
+
+import pytest
+
+from tests.fixtures.house import House
+from tests.web.calls import HEX, assert_problem, token
+
+
+def source(content: bytes, sha256: str | None = None) -> dict[str, str]:
+    return {
+        "source_hash": sha256 or hashlib.sha256(content).hexdigest(),
+        "data": base64.b64encode(content).decode(),
+    }
+
+
+async def announced(house: House, content: bytes, type_: str = "pdf") -> int:
+    """A job whose source is not there."""
+    body = {"type": type_, "source_hash": hashlib.sha256(content).hexdigest()}
+    _, answer = await house.call("POST", "/api/jobs", body)
+    assert answer["status"] == "uploading"
+    return int(answer["job_id"])
+
+
+async def test_many_small_sources_in_one_request(house: House, autojump_clock: Any) -> None:
+    jobs = [await announced(house, content) for content in (b"one", b"", b"two")]
+    jobs.append(await announced(house, b"one", "png"))
+    sent = [source(b"one"), source(b""), source(b"two"), source(b"nobody's")]
+    status, answer = await house.call("POST", "/api/files/sources", {"sources": sent})
+    assert status == 200
+    assert answer["items"] == [{"source_hash": each["source_hash"], "status": "stored"} for each in sent]
+    assert [(await house.job(job_id))["status"] for job_id in jobs] == ["pending"] * 4
+    stored: Any = house.parts.services.objects
+    for each in sent:
+        digest = await stored.digest(f"sources/{each['source_hash']}")
+        assert digest == each["source_hash"], "what is there is what its name says"
+    assert list((stored.root / "incoming").iterdir()) == []
+
+
+async def test_wrong_bytes_are_refused_and_spoil_no_other(house: House, autojump_clock: Any) -> None:
+    good, bad = await announced(house, b"good"), await announced(house, b"bad")
+    wrong = source(b"evil", hashlib.sha256(b"bad").hexdigest())
+    status, answer = await house.call("POST", "/api/files/sources", {"sources": [wrong, source(b"good")]})
+    assert status == 200
+    refused, stored = answer["items"]
+    assert refused["status_code"] == 422
+    assert "do not match" in refused["error"]
+    assert stored["status"] == "stored"
+    assert (await house.job(good))["status"] == "pending"
+    assert (await house.job(bad))["status"] == "uploading"
+    store: Any = house.parts.services.objects
+    assert await store.head(f"sources/{wrong['source_hash']}") is None
+    assert list((store.root / "incoming").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "kind"),
+    [
+        ({"sources": []}, 422, "invalid"),
+        ({"sources": [{"source_hash": "../x", "data": ""}]}, 422, "invalid"),
+        ({"sources": [{"source_hash": HEX, "data": "no base64!"}]}, 422, "invalid"),
+        ({"sources": [source(b"x" * 2_000_000)]}, 413, "too-large"),
+    ],
+)
+async def test_bodies_that_are_none(
+    house: House, autojump_clock: Any, body: dict[str, Any], status: int, kind: str
+) -> None:
+    assert_problem(await house.call("POST", "/api/files/sources", body), status, kind)
+
+
+async def test_a_batch_says_that_small_sources_are_taken(house: House, autojump_clock: Any) -> None:
+    jobs = [{"type": "pdf", "source_hash": HEX}]
+    _, answer = await house.call("POST", "/api/jobs/batch", {"jobs": jobs})
+    assert answer["small_sources"] is True
+
+
+@pytest.mark.parametrize(
+    ("path", "more"),
+    [
+        ("", {"size": 1}),
+        ("/part", {"upload_id": "x", "number": 1}),
+        ("/complete", {"upload_id": "x", "parts": [{"number": 1, "etag": "x"}]}),
+        ("/abort", {"upload_id": "x"}),
+    ],
+)
+async def test_this_store_takes_no_parts(house: House, autojump_clock: Any, path: str, more: dict[str, Any]) -> None:
+    body = {"source_hash": HEX} | more
+    assert_problem(await house.call("POST", f"/api/files/multipart{path}", body), 409, "wrong-store")
+
+
+@pytest.mark.parametrize("path", ["sources", "multipart", "multipart/part", "multipart/complete", "multipart/abort"])
+async def test_only_submitters(house: House, autojump_clock: Any, path: str) -> None:
+    for scope in ("read", "work"):
+        given = await token(house, scope)
+        assert_problem(await house.call("POST", f"/api/files/{path}", {}, token=given), 403, "scope-missing")

@@ -1,0 +1,111 @@
+"""The backup: how it is, and drills on demand."""
+
+from __future__ import annotations
+
+from actors.mailbox import ask
+from actors.messages import Note, Ping, RunDrill
+from actors.replicator import Replicator
+from blobforge.refusals import Refusal, RefusalCode
+from blobforge.store.recovery import Drill
+from web.api import encode, wire
+from web.routing import Access, Call, Route
+from web.services import Services
+
+SHOWN = 10  # drills
+TURNED_OFF = "backups are turned off (BLOBFORGE_LITESTREAM_DISABLED): what the server's disk loses is lost"
+NO_PLACE = "no object store is configured to hold backups; `blobforge db backup` copies the database to a file"
+
+
+def part(services: Services) -> wire.BackupPart:
+    """What anybody may know of it. It degrades, and never more: jobs do not wait for backups."""
+    replicator = services.replicator()
+    if replicator is None:
+        return wire.BackupPart("disabled", detail=_why_off(services))
+    last = replicator.last_drill
+    return wire.BackupPart(
+        status=_status(replicator),
+        detail=_detail(replicator),
+        lag_seconds=_lag(replicator),
+        proven_until=encode.time_or_none(replicator.proven_until_ms),
+        last_drill=_drill(last, whole=False) if last is not None else None,
+    )
+
+
+async def report(call: Call) -> wire.BackupReport:
+    """All of it, the records of drills too."""
+    services = call.services
+    drills = await services.reads.run(lambda reader: reader.drills(limit=SHOWN))
+    shown = [_drill(drill, whole=True) for drill in drills]
+    replicator = services.replicator()
+    if replicator is None:
+        return wire.BackupReport("disabled", detail=_why_off(services), drills=shown)
+    plan = replicator.plan
+    return wire.BackupReport(
+        status=_status(replicator),
+        detail=_detail(replicator),
+        lag_seconds=_lag(replicator),
+        proven_until=encode.time_or_none(replicator.proven_until_ms),
+        place=str(plan.source.place),
+        epoch=replicator.epoch.name if replicator.epoch is not None else None,
+        encrypted=plan.source.keys is not None,
+        litestream=str(plan.litestream),
+        running=replicator.running,
+        restarts=replicator.restarts,
+        sync_interval=plan.sync_interval,
+        retention=plan.retention,
+        drill_interval=services.settings.backup_drill_interval,
+        drill_running=replicator.drilling,
+        drills=shown,
+    )
+
+
+async def drill(call: Call) -> tuple[int, wire.Status] | Refusal:
+    """Begin a drill, or join the one under way. Its outcome stands in the report when `drill_running` is false."""
+    replicator = call.services.replicator()
+    if replicator is None:
+        # The key is good for this request only, whatever the answer; no audit record is left of a refusal.
+        kept = await ask(call.services.writer, Ping(), call.repeat)
+        if isinstance(kept, Refusal):
+            return kept
+        return Refusal(RefusalCode.BACKUP_OFF, f"There is nothing to drill: {_why_off(call.services)}.")
+    noted = await call.ask(Note())
+    if isinstance(noted, Refusal):
+        return noted
+    key = f"{call.repeat.subject} {call.repeat.key}" if call.repeat is not None else None
+    begun = await call.ask_via(replicator.mailbox, RunDrill(key))
+    return begun if isinstance(begun, Refusal) else (202, wire.Status("running"))
+
+
+def _status(replicator: Replicator) -> str:
+    return "degraded" if replicator.troubles else "healthy"
+
+
+def _detail(replicator: Replicator) -> str | None:
+    return "; ".join(replicator.troubles) or None
+
+
+def _lag(replicator: Replicator) -> float | None:
+    lag = replicator.lag_seconds
+    return round(lag, 1) if lag is not None else None
+
+
+def _why_off(services: Services) -> str:
+    return TURNED_OFF if services.settings.backup_s3("endpoint") else NO_PLACE
+
+
+def _drill(drill: Drill, *, whole: bool) -> wire.DrillWire:
+    return wire.DrillWire(
+        started_at=encode.rfc3339(drill.started_at),
+        ended_at=encode.rfc3339(drill.ended_at),
+        ok=drill.ok,
+        proven_until=encode.time_or_none(drill.proven_until),
+        detail=drill.detail if whole else None,
+    )
+
+
+ROUTES = [
+    Route("GET", "/api/admin/backup", Access.ADMIN, report, "The backup, and the last drills",
+          gives=wire.BackupReport),
+    Route("POST", "/api/admin/backup/drill", Access.ADMIN, drill, "Restore the backup to the side and compare it",
+          gives=wire.Status, status=202, audit="backup.drill"),
+]  # fmt: skip

@@ -1,0 +1,60 @@
+"""What goes for good: one job (many: `bulk.py`), and objects that no job needs."""
+
+from __future__ import annotations
+
+from quart import Response
+
+from actors.mailbox import ask
+from actors.messages import DeleteJob, FindOrphans, Note
+from blobforge.refusals import Refusal
+from web.api import encode, wire
+from web.decode import query
+from web.routing import Access, Call, Route
+
+
+async def delete(call: Call) -> Response | Refusal:
+    wanted = query(call.request.args, wire.DeleteQuery)
+    if isinstance(wanted, Refusal):
+        return wanted
+    outcome = await call.ask(DeleteJob(call.params["job_id"], wanted.objects))
+    return outcome if isinstance(outcome, Refusal) else Response(b"", 204)
+
+
+async def find_orphans(call: Call, body: wire.OrphanBody) -> wire.Status | Refusal:
+    """Begin the search. On record where it deletes, and before it does."""
+    janitor = call.services.janitor
+    if refusal := janitor.in_the_way(delete=not body.dry_run):
+        return refusal
+    noted = await ask(call.services.writer, Note(), call.repeat, None if body.dry_run else call.audit)
+    if isinstance(noted, Refusal):
+        return noted
+    begun = await ask(janitor.mailbox, FindOrphans(delete=not body.dry_run))
+    return begun if isinstance(begun, Refusal) else wire.Status("searching")
+
+
+async def orphans(call: Call) -> wire.Orphans:
+    search = call.services.janitor.search
+    return wire.Orphans(
+        state=search.state,
+        dry_run=not search.delete,
+        started_at=encode.time_or_none(search.started_at),
+        ended_at=encode.time_or_none(search.ended_at),
+        objects=search.objects,
+        orphans=search.orphans,
+        bytes=search.bytes,
+        unfinished=search.unfinished,
+        examples=list(search.examples),
+        error=search.error,
+    )
+
+
+ROUTES = [
+    Route("DELETE", "/api/jobs/<id:job_id>", Access.ADMIN, delete,
+          "Delete a job that does not run, with its objects (`?objects=false` leaves them)",
+          status=204, audit="job.delete"),
+    Route("POST", "/api/admin/orphans", Access.ADMIN, find_orphans,
+          "Look for objects that no job needs; with `dry_run: false`, delete them",
+          body=wire.OrphanBody, gives=wire.Status, audit="orphans.delete"),
+    Route("GET", "/api/admin/orphans", Access.ADMIN, orphans, "How that search goes, or what the last one found",
+          gives=wire.Orphans),
+]  # fmt: skip

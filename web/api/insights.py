@@ -1,0 +1,162 @@
+"""What the dashboard shows: charts, the outlook, causes of failures, what needs attention, the settings in force.
+
+The `read_*` functions are for the pages, too: what a page shows and what the API answers is one thing.
+"""
+
+from __future__ import annotations
+
+from blobforge.config import describe
+from blobforge.forecast import outlook, still_for
+from blobforge.job import JobStatus, Outcome
+from blobforge.refusals import Refusal
+from blobforge.store.insights import Failure, TypeQueue, WorkerRates
+from blobforge.store.reader import Reader
+from web.api import encode, status
+from web.api import wire_insights as wire
+from web.decode import query
+from web.routing import Access, Call, Route
+from web.services import Services
+
+MOST_SHOWN = 20  # of each kind of thing that needs attention
+
+
+async def read_history(services: Services, window: str, type_: str | None = None) -> wire.HistoryWire:
+    """The series of a window: `1h`, `24h` or `7d`."""
+    now = services.now()
+    found = await services.reads.run(lambda reader: reader.insights.history(window, now=now, type_=type_))
+    return wire.HistoryWire(window, found.step, type_, found.at, found.flows, found.levels, found.workers)
+
+
+async def history(call: Call) -> wire.HistoryWire | Refusal:
+    wanted = query(call.request.args, wire.HistoryQuery)
+    if isinstance(wanted, Refusal):
+        return wanted
+    return await read_history(call.services, wanted.window, wanted.type)
+
+
+async def read_outlook(services: Services) -> wire.OutlookWire:
+    now = services.now()
+    found = await services.reads.run(
+        lambda reader: outlook(reader.insights.loads(), reader.insights.durations(now=now))
+    )
+    low, high = (round(each, 1) if each is not None else None for each in (found.low_seconds, found.high_seconds))
+    return wire.OutlookWire(low, high, found.words)
+
+
+async def read_failures(services: Services, *, open_: bool = False, limit: int = 100) -> wire.FailuresWire:
+    found = await services.reads.run(lambda reader: reader.insights.failures())
+    wanted = [each for each in found if not open_ or each.failed or each.dead]
+    return wire.FailuresWire([_failure(each) for each in wanted[:limit]], len(wanted))
+
+
+async def failures(call: Call) -> wire.FailuresWire | Refusal:
+    wanted = query(call.request.args, wire.FailureQuery)
+    if isinstance(wanted, Refusal):
+        return wanted
+    return await read_failures(call.services, open_=wanted.open, limit=wanted.limit)
+
+
+async def read_attention(services: Services) -> wire.AttentionWire:
+    now = services.now()
+    backup = await status.backup(services)
+
+    def read(reader: Reader) -> wire.AttentionWire:
+        insights = reader.insights
+        with reader.snapshot():
+            dead = sorted((each for each in insights.failures() if each.dead), key=lambda each: -each.dead)
+            return wire.AttentionWire(
+                insights.count(JobStatus.DEAD),
+                [_failure(each) for each in dead[:MOST_SHOWN]],
+                _lost(reader, now=now),
+                [_queue(each, now=now) for each in insights.queues()],
+                _standing_still(reader, now=now),
+                backup,
+            )
+
+    return await services.reads.run(read)
+
+
+def _lost(reader: Reader, *, now: int) -> list[wire.LostWorker]:
+    """Workers that fell silent with work in hand; one that was idle is merely away."""
+    rates = reader.insights.worker_rates(now=now)
+    none = WorkerRates()
+    found = []
+    for worker in reader.insights.lost_workers():
+        lost = rates.get(worker.id, none).n(Outcome.LOST)
+        running = reader.jobs_running_on(worker.id)
+        if lost or running:
+            seen = encode.time_or_none(worker.last_heartbeat)
+            found.append(
+                wire.LostWorker(id=worker.id, type=worker.type, last_heartbeat=seen, lost=lost, running=running)
+            )
+    return found[:MOST_SHOWN]
+
+
+def _standing_still(reader: Reader, *, now: int) -> list[wire.StillJob]:
+    durations = reader.insights.durations(now=now)
+    still = [
+        (seconds, job)
+        for job in reader.insights.running_jobs()
+        if (seconds := still_for(job, durations.get(job.type), now=now)) is not None
+    ]
+    still.sort(key=lambda each: (-each[0], each[1].id))
+    return [
+        wire.StillJob(job.id, job.type, job.worker_id, round(seconds, 1), job.source_path)
+        for seconds, job in still[:MOST_SHOWN]
+    ]
+
+
+def _queue(queue: TypeQueue, *, now: int) -> wire.QueueWire:
+    oldest = queue.oldest_at
+    age = max(0.0, (now - oldest) / 1000) if oldest is not None else None
+    return wire.QueueWire(queue.type, queue.pending, encode.time_or_none(oldest), age, queue.has_worker)
+
+
+def _failure(failure: Failure) -> wire.FailureWire:
+    return wire.FailureWire(
+        failure.id,
+        failure.fingerprint,
+        failure.kind,
+        failure.place,
+        failure.example,
+        encode.rfc3339(failure.first_seen),
+        encode.rfc3339(failure.last_seen),
+        failure.n,
+        failure.failed,
+        failure.dead,
+    )
+
+
+async def attention(call: Call) -> wire.AttentionWire:
+    return await read_attention(call.services)
+
+
+async def read_settings(services: Services) -> list[wire.SettingWire]:
+    """Every setting with the value in force. What a default stands for shows what came of it."""
+    return [
+        wire.SettingWire(each.name, each.value, each.default, each.description, each.group, each.is_set)
+        for each in describe(services.settings)
+    ]
+
+
+async def settings(call: Call) -> list[wire.SettingWire]:
+    return await read_settings(call.services)
+
+
+async def look_ahead(call: Call) -> wire.OutlookWire:
+    return await read_outlook(call.services)
+
+
+ROUTES = [
+    Route("GET", "/api/stats/history", Access.READ, history,
+          "What happened in the last hour, day or week, as series for a chart",
+          gives=wire.HistoryWire, query=wire.HistoryQuery),
+    Route("GET", "/api/stats/outlook", Access.READ, look_ahead, "When the queue will be empty, as a range",
+          gives=wire.OutlookWire),
+    Route("GET", "/api/stats/attention", Access.READ, attention, "What a person should look at",
+          gives=wire.AttentionWire),
+    Route("GET", "/api/failures", Access.READ, failures, "Failures by their cause, most jobs first",
+          gives=wire.FailuresWire, query=wire.FailureQuery),
+    Route("GET", "/api/admin/settings", Access.ADMIN, settings, "The settings in force, secrets masked",
+          gives=list[wire.SettingWire]),
+]  # fmt: skip

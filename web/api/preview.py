@@ -1,0 +1,57 @@
+"""The preview of a job's output."""
+
+from __future__ import annotations
+
+import msgspec
+
+from blobforge.job import Job
+from blobforge.objects import ObjectStoreError
+from blobforge.refusals import Refusal
+from web import preview as rendering
+from web.api.grants import output_name
+from web.api.jobs import no_such_job
+from web.api.wire_insights import PreviewWire
+from web.preview import MOST_BYTES, Preview
+from web.routing import Access, Call, Route
+from web.services import Services
+
+
+async def read_preview(services: Services, job: Job) -> Preview:
+    """The beginning of the job's output, made safe to show; or the reason why there is none. Never raises for what
+    the store does or holds."""
+    if job.output_key is None:
+        return Preview(reason=f"There is no output: the job is {job.status}.")
+    result = msgspec.json.decode(job.result) if job.result is not None else {}
+    name = output_name(job, result.get("filename"))
+    try:
+        info = await services.objects.head(job.output_key)
+        if info is None:
+            return Preview(reason="The output is not in the store.")
+        told = info.content_type or _text_or_none(result.get("content_type"))
+        if rendering.kind_of(told, name) is None and info.size:
+            return rendering.preview(b"", size=info.size, content_type=told, filename=name)
+        data = await services.objects.beginning(job.output_key, MOST_BYTES)
+    except ObjectStoreError:
+        return Preview(reason="The object store does not answer; try again later.")
+    if data is None:
+        return Preview(reason="The output is not in the store.")
+    return await services.previews.show(data, size=info.size, content_type=told, filename=name)
+
+
+def _text_or_none(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+async def preview(call: Call) -> PreviewWire | Refusal:
+    job_id = call.params["job_id"]
+    job = await call.services.reads.run(lambda reader: reader.job(job_id))
+    if job is None:
+        return no_such_job(job_id)
+    found = await read_preview(call.services, job)
+    return PreviewWire(found.kind, found.html, found.cut, found.reason)
+
+
+ROUTES = [
+    Route("GET", "/api/jobs/<id:job_id>/preview", Access.READ, preview,
+          "The beginning of a text or Markdown output as safe HTML", gives=PreviewWire),
+]  # fmt: skip

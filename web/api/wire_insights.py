@@ -1,0 +1,147 @@
+"""The shapes of what the dashboard shows beside jobs and workers: charts, causes of failures, what needs a person."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from web.api.wire import BackupPart
+
+
+class HistoryQuery(msgspec.Struct, frozen=True):
+    window: Annotated[
+        Literal["1h", "24h", "7d"], Meta(description="by the minute, by 15 minutes, or by the hour")
+    ] = "1h"
+    type: Annotated[str, Meta(max_length=100, description="of one job type; absent: of all")] | None = None
+
+
+class HistoryWire(msgspec.Struct, frozen=True):
+    """Aligned series for a chart: `at` holds the beginnings of the slots (seconds since the epoch), the other lists
+    one value a slot; null where the server did not run. The last slot is still under way.
+
+    `flows` are what happened in a slot (`submitted`, and attempts by outcome), `levels` how many jobs there were, by
+    status, at its end, and `workers` how many workers were there (online or draining, of all types).
+    """
+
+    window: str
+    step_seconds: int
+    type: str | None
+    at: list[int]
+    flows: dict[str, list[int | None]]
+    levels: dict[str, list[int | None]]
+    workers: list[int | None]
+
+
+class OutlookWire(msgspec.Struct, frozen=True):
+    """When the queue will be empty, as a range in seconds from now; null where it cannot be said. `words` says what
+    was assumed, or why it is unknown."""
+
+    low_seconds: float | None
+    high_seconds: float | None
+    words: str
+
+
+class FailureWire(msgspec.Struct, frozen=True):
+    """A cause of failures: its kind and place, and the latest error as an example. `failed` and `dead` are the jobs
+    that show it now, `attempts` those that ever failed so. List them with `GET /api/jobs?failure=<id>`."""
+
+    id: int
+    fingerprint: str
+    kind: str
+    place: str
+    example: str
+    first_seen: str
+    last_seen: str
+    attempts: int
+    failed: int
+    dead: int
+
+
+class FailureQuery(msgspec.Struct, frozen=True):
+    open: Annotated[bool, Meta(description="only causes that jobs show now")] = False
+    limit: Annotated[int, Meta(ge=1, le=1001)] = 100
+
+
+class FailuresWire(msgspec.Struct, frozen=True):
+    """The causes with the most jobs first; `total` is how many causes there are."""
+
+    failures: list[FailureWire]
+    total: int
+
+
+class LostWorker(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A worker that fell silent. `lost` attempts of the last 24 hours; `running` jobs whose lease still runs."""
+
+    id: str
+    type: str
+    last_heartbeat: str | None = None
+    lost: int
+    running: list[int]
+
+
+class QueueWire(msgspec.Struct, frozen=True):
+    """What waits of one type, and since when. `has_worker`: a worker that is there takes such jobs."""
+
+    type: str
+    pending: int
+    oldest_pending_at: str | None
+    oldest_pending_seconds: float | None
+    has_worker: bool
+
+
+class StillJob(msgspec.Struct, frozen=True):
+    """A running job that has shown no progress for longer than can be expected."""
+
+    job_id: int
+    type: str
+    worker_id: str | None
+    seconds: float
+    source_path: str | None
+
+
+class AttentionWire(msgspec.Struct, frozen=True):
+    """What a person should look at, the worst of each kind first; empty lists are good news."""
+
+    dead_jobs: int
+    dead: list[FailureWire]
+    workers_lost: list[LostWorker]
+    queues: list[QueueWire]
+    standing_still: list[StillJob]
+    backup: BackupPart
+
+
+class EventWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """Something that happened to a job. `what` is `submitted`, `started`, the outcome of an attempt, `waits`,
+    `cancelled`, `dead`, or the action of somebody (`job.retry`), who is `by`."""
+
+    at: str
+    what: str
+    text: str
+    attempt: int | None = None
+    worker_id: str | None = None
+    by: str | None = None
+
+
+class PreviewWire(msgspec.Struct, frozen=True):
+    """The beginning of an output as HTML that is safe to show, or null with the reason why there is none.
+
+    `kind` is `markdown` or `text`; `cut`: there is more of it than is shown.
+    """
+
+    kind: str | None
+    html: str | None
+    cut: bool
+    reason: str | None
+
+
+class SettingWire(msgspec.Struct, frozen=True):
+    """A setting in force; secrets are masked."""
+
+    name: str
+    value: str
+    default: str
+    description: str
+    group: str
+    is_set: bool

@@ -1,0 +1,209 @@
+"""What people do on the pages: forms. Each is one route of the API with a form for a body and a page for an answer.
+
+A form at `/do/...` is the API's route `/api/...`: the same handler, the same access, the same record in the audit
+log. So nothing can be done on a page that the API does not know, and no rule stands twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any, get_args, get_origin
+from urllib.parse import parse_qs, urlsplit
+
+import msgspec
+from quart import Response
+
+from blobforge.refusals import Refusal, RefusalCode
+from web.api import wire
+from web.dashboard.page import THEMES, Notice, leave, page, refused_notice
+from web.decode import invalid
+from web.html import redirect, safe_next
+from web.routing import Access, Call, Route
+
+MOST_FIELDS = 2000  # of one form: a page of jobs with all of them selected, and room
+LONGEST_FORM = 256 * 1024  # bytes
+NO_JOB = str(2**63 - 1)
+BULK = ("retry", "cancel", "priority", "delete")
+
+# What stands in the notice, by the API's route; `{...}` are the path's parameters and the answer's fields.
+SAID = {
+    "POST /api/jobs/<id:job_id>/retry": "Job {job_id} goes again.",
+    "POST /api/jobs/<id:job_id>/cancel": "Job {job_id} is cancelled.",
+    "POST /api/jobs/<id:job_id>/priority": "The priority of job {job_id} is changed.",
+    "DELETE /api/jobs/<id:job_id>": "Job {job_id} is deleted.",
+    "POST /api/workers/<worker:worker_id>/drain": "{worker_id} drains: it ends what it runs and gets nothing new.",
+    "DELETE /api/workers/<worker:worker_id>": "{worker_id} is removed; what it ran has gone back.",
+    "POST /api/admin/workers/<worker:worker_id>/enable": "{worker_id} may work again.",
+    "POST /api/admin/workers/<worker:worker_id>/disable": "{worker_id} is disabled; what it ran has gone back.",
+    "DELETE /api/admin/tokens/<id:token_id>": "The token is deleted; whoever used it is out.",
+    "DELETE /api/admin/users/<id:user_id>/sessions": "{ended} sessions of this person are ended.",
+    "POST /api/admin/backup/drill": "The drill runs; its outcome will stand here.",
+    "POST /api/jobs/undo": "Undone: {changed} of {matched} jobs are as before.",
+}
+# These answer with a secret, which is shown once, on a page of its own.
+MADE = {
+    "POST /api/admin/tokens": "made_token.html",
+    "POST /api/admin/workers": "made_worker.html",
+    "POST /api/admin/workers/<worker:worker_id>/regenerate": "made_worker.html",
+}
+# Where to go when the thing that the page was about is gone.
+GONE = {
+    "DELETE /api/jobs/<id:job_id>": "/jobs",
+    "DELETE /api/workers/<worker:worker_id>": "/workers",
+}
+
+
+def action_routes(api: Iterable[Route]) -> list[Route]:
+    """A form route for each of the API's routes that the pages use."""
+    rows = {route.name: route for route in api}
+    routes = [
+        *(_form(rows[name], _told(name)) for name in SAID if name in rows),
+        *(_form(rows[name], _shown(template)) for name, template in MADE.items() if name in rows),
+        *(_form(row, _bulk(verb)) for verb in BULK if (row := rows.get(f"POST /api/jobs/{verb}")) is not None),
+    ]
+    return [
+        *routes,
+        Route("POST", "/do/theme", Access.READ, set_theme, "Choose light or dark", gives=str, page=True, hidden=True),
+    ]
+
+
+Answered = Callable[[Call, dict[str, list[str]], Any], Any]
+
+
+def _form(row: Route, answered: Answered) -> Route:
+    """The route of the API as a form. A DELETE is a POST here, at a path that says so."""
+    path = "/do" + row.path.removeprefix("/api") + ("/delete" if row.method == "DELETE" else "")
+
+    async def act(call: Call) -> Any:
+        form = read_form(call)
+        if isinstance(form, Refusal):
+            return form
+        arguments: tuple[Any, ...] = ()
+        if row.body is not None:
+            body = body_of(bulk_fields(form) if issubclass(row.body, wire.BulkBody) else form, row.body)
+            if isinstance(body, Refusal):
+                return leave(call, back(call), refused_notice(body))
+            arguments = (body,)
+        outcome = await row.handler(call, *arguments)
+        if isinstance(outcome, Refusal):
+            return leave(call, back(call), refused_notice(outcome))
+        return await answered(call, form, outcome)
+
+    return replace(
+        row, method="POST", path=path, handler=act, body=None, gives=str, status=200, page=True, hidden=True
+    )
+
+
+def _told(name: str) -> Answered:
+    async def answered(call: Call, form: dict[str, list[str]], outcome: Any) -> Response:
+        given = outcome[1] if isinstance(outcome, tuple) else outcome
+        facts = msgspec.to_builtins(given) if isinstance(given, msgspec.Struct) else {}
+        said = SAID[name].format_map(call.params | (facts if isinstance(facts, dict) else {}))
+        return leave(call, GONE.get(name) or back(call), Notice(said, undo=str(facts.get("undo") or "")))
+
+    return answered
+
+
+def _shown(template: str) -> Answered:
+    async def answered(call: Call, form: dict[str, list[str]], outcome: Any) -> Response:
+        made = outcome[1] if isinstance(outcome, tuple) else outcome
+        place = "/workers" if template == "made_worker.html" else "/admin"
+        base = call.services.site.base(call.request)
+        return await page(call, template, title="Shown once", place=place, made=made, base=base)
+
+    return answered
+
+
+def _bulk(verb: str) -> Answered:
+    """First a dry run and a question with the number in it; the answer to that does it."""
+
+    async def answered(call: Call, form: dict[str, list[str]], outcome: wire.BulkAnswer) -> Response:
+        if outcome.dry_run:
+            kept = [(name, value) for name, values in form.items() for value in values if name != "dry_run"]
+            return await page(
+                call, "confirm.html", title="Are you sure?", place="/jobs", verb=verb, found=outcome, kept=kept,
+                return_to=back(call),
+            )  # fmt: skip
+        done = {"retry": "go again", "cancel": "are cancelled", "priority": "have the new priority"}
+        text = f"{outcome.changed:,} of {outcome.matched:,} jobs {done.get(verb, 'are deleted')}."
+        if outcome.refused:
+            text += f" {outcome.refused:,} were left: their state forbids it."
+        return leave(call, back(call), Notice(text, undo=outcome.undo if isinstance(outcome.undo, str) else ""))
+
+    return answered
+
+
+async def set_theme(call: Call) -> Response | Refusal:
+    form = read_form(call)
+    if isinstance(form, Refusal):
+        return form
+    chosen = form.get("theme", [""])[0]
+    if chosen not in THEMES:
+        return Refusal(RefusalCode.INVALID, f"There is no theme {chosen!r}; there are {', '.join(THEMES)}.")
+    response = redirect(back(call))
+    response.set_cookie("theme", chosen, max_age=365 * 86_400, path="/", samesite="Strict")
+    return response
+
+
+# ------------------------------------------------------------------ forms
+
+
+def read_form(call: Call) -> dict[str, list[str]] | Refusal:
+    """The fields of the form; empty ones count as absent."""
+    if len(call.raw) > LONGEST_FORM:
+        return Refusal(RefusalCode.TOO_LARGE, "That is more than a form of this page sends.")
+    try:
+        fields = parse_qs(call.raw.decode(), max_num_fields=MOST_FIELDS)
+    except ValueError:
+        return Refusal(RefusalCode.MALFORMED, "That is not what a form of this page sends.")
+    if any("\0" in value for values in fields.values() for value in values):
+        return Refusal(RefusalCode.INVALID, "The form holds a NUL character.")
+    return fields
+
+
+def bulk_fields(form: dict[str, list[str]]) -> dict[str, list[str]]:
+    """The fields of a bulk action: the jobs that were ticked, or with `everything` all that the list's filter holds.
+
+    The list's filter comes as `filter_...`: a priority to look for is not the one to set.
+    """
+    fields = {name: values for name, values in form.items() if not name.startswith("filter_")}
+    if "to_priority" in form:
+        fields["priority"] = form["to_priority"]
+    if "everything" not in form:
+        # None ticked is none meant: an id that no job has.
+        return fields | {"ids": form.get("ids", [NO_JOB])}
+    fields.pop("ids", None)
+    for name, values in form.items():
+        if name.startswith("filter_"):
+            wanted = name.removeprefix("filter_")
+            fields["only_priority" if wanted == "priority" else wanted] = values
+    return fields
+
+
+def body_of(form: dict[str, list[str]], type_: type[Any]) -> Any | Refusal:
+    """The form as the API's body: a list where that takes one, else the last value."""
+    listed = {field.encode_name for field in msgspec.structs.fields(type_) if _takes_list(field.type)}
+    given = {name: (values if name in listed else values[-1]) for name, values in form.items()}
+    try:
+        return msgspec.convert(given, type_, strict=False)
+    except msgspec.ValidationError as error:
+        return invalid(str(error))
+
+
+def _takes_list(type_: Any) -> bool:
+    if get_origin(type_) in (list, tuple, set, frozenset):
+        return True
+    return any(_takes_list(part) for part in get_args(type_))
+
+
+def back(call: Call) -> str:
+    """The page that the form stood on: named by the form, or by the browser (same origin only)."""
+    named = parse_qs(call.raw.decode("utf-8", "replace")).get("return_to", [""])[0]
+    if named:
+        return safe_next(named)
+    referrer = urlsplit(call.request.headers.get("Referer", ""))
+    base = urlsplit(call.services.site.base(call.request))
+    if referrer.netloc != base.netloc or referrer.path.startswith("/do/"):
+        return "/"
+    return safe_next(referrer.path + (f"?{referrer.query}" if referrer.query else ""))

@@ -1,0 +1,111 @@
+"""Jobs: the list with its filters, one job with all that is known of it, and its files."""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode
+
+from quart import Response, render_template
+from werkzeug.datastructures import MultiDict
+
+from blobforge.job import JobStatus
+from blobforge.refusals import Refusal
+from web.api import files, wire
+from web.api import jobs as api
+from web.api.preview import read_preview
+from web.api.timeline import timeline
+from web.dashboard.page import page, theme
+from web.decode import query
+from web.html import html, redirect
+from web.routing import Access, Call, Route
+
+LOCAL = len("2026-11-23T10:00")  # what a browser's field for a time sends: no zone
+TIMES = ("created_since", "created_until", "updated_since", "updated_until")
+# A preview is its own document in a sandboxed frame of ours: no script, no form, nothing that is loaded.
+PREVIEW_POLICY = (
+    "sandbox; default-src 'none'; style-src 'self'; frame-ancestors 'self'; base-uri 'none'; form-action 'none'"
+)
+
+
+async def listed(call: Call) -> Response | Refusal:
+    given = {
+        name: value for name, value in call.request.args.items() if value and name in wire.ListQuery.__struct_fields__
+    }
+    wanted = query(MultiDict({name: _zoned(name, value) for name, value in given.items()}), wire.ListQuery)
+    if isinstance(wanted, Refusal):
+        return wanted
+    found = await api.find(call, wanted)
+    if isinstance(found, Refusal):
+        return found
+    filters = {name: value for name, value in given.items() if name not in ("cursor", "limit", "offset")}
+    kept = given | {"offset": ""}
+    kept.pop("cursor", None)
+    kept.pop("offset")
+    following = urlencode(kept | {"cursor": api.encode_cursor(found.next)}) if found.next is not None else None
+    return await page(
+        call,
+        "jobs.html",
+        title="Jobs",
+        place="/jobs",
+        found=found,
+        ends=await api.expected_ends(call.services, found.jobs),
+        given=filters,
+        zoned={name: _zoned(name, value) for name, value in filters.items()},
+        statuses=list(JobStatus),
+        first=f"/jobs?{urlencode(kept)}" if wanted.cursor is not None else None,
+        following=f"/jobs?{following}" if following is not None else None,
+    )
+
+
+def _zoned(name: str, value: str) -> str:
+    """A time of a form is in UTC, as all times of the pages are."""
+    return f"{value}:00Z" if name in TIMES and len(value) == LOCAL else value
+
+
+async def shown(call: Call) -> Response | Refusal:
+    job_id = call.params["job_id"]
+
+    found = await call.services.reads.run(
+        lambda reader: (reader.job_with_attempts(job_id), reader.insights.records_about(job_id))
+    )
+    if found[0] is None:
+        return api.no_such_job(job_id)
+    (job, attempts), records = found[0], found[1]
+    ends = await api.expected_ends(call.services, [job])
+    return await page(
+        call,
+        "job.html",
+        title=f"Job {job_id}",
+        place="/jobs",
+        job=job,
+        attempts=list(reversed(attempts)),
+        events=list(reversed(timeline(job, attempts, records))),
+        expected=ends.get(job_id),
+        waiting=await api.why_waiting(call.services, job),
+    )
+
+
+async def file(call: Call) -> Response | Refusal:
+    """To the signed URL of the source or the output."""
+    outcome = await files.download(call)
+    return outcome if isinstance(outcome, Refusal) else redirect(outcome.url)
+
+
+async def preview(call: Call) -> Response | Refusal:
+    job_id = call.params["job_id"]
+    job = await call.services.reads.run(lambda reader: reader.job(job_id))
+    if job is None:
+        return api.no_such_job(job_id)
+    found = await read_preview(call.services, job)
+    response = html(await render_template("preview.html", found=found, theme=theme(call)))
+    response.headers["Content-Security-Policy"] = PREVIEW_POLICY
+    response.headers["X-Frame-Options"] = "SAMEORIGIN"
+    return response
+
+
+ROUTES = [
+    Route("GET", "/jobs", Access.READ, listed, "The jobs page", gives=str, page=True, query=wire.ListQuery),
+    Route("GET", "/jobs/<id:job_id>", Access.READ, shown, "The page of one job", gives=str, page=True),
+    Route("GET", "/jobs/<id:job_id>/preview", Access.READ, preview, "The preview on that page", gives=str, page=True),
+    Route("GET", "/jobs/<id:job_id>/<any(source,output):kind>", Access.READ, file,
+          "Leads to the source or the output", gives=str, page=True),
+]  # fmt: skip

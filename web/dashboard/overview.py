@@ -1,0 +1,48 @@
+"""The overview: what needs attention first, then how the queue stands; and the causes of failures."""
+
+from __future__ import annotations
+
+from quart import Response
+
+from blobforge.job import JobStatus
+from blobforge.store.reader import Cursor, JobFilter
+from web.api.insights import read_attention, read_failures, read_outlook
+from web.api.jobs import expected_ends
+from web.dashboard.page import page
+from web.routing import Access, Call, Route
+
+WINDOWS = {"1h": "hour", "24h": "day", "7d": "week"}
+MOST_RUNNING = 20  # jobs that the overview lists; the others stand in the list of jobs
+MOST_CAUSES = 200
+
+
+async def overview(call: Call) -> Response:
+    services = call.services
+    window = call.request.args.get("window", "")
+    running = await services.reads.run(
+        lambda reader: reader.list_jobs(JobFilter(JobStatus.RUNNING), limit=MOST_RUNNING, cursor=Cursor())
+    )
+    return await page(
+        call,
+        "overview.html",
+        title="Overview",
+        place="/",
+        window=window if window in WINDOWS else "1h",
+        windows=WINDOWS,
+        attention=await read_attention(services),
+        outlook=await read_outlook(services),
+        running=running,
+        ends=await expected_ends(services, running.jobs),
+    )
+
+
+async def failures(call: Call) -> Response:
+    every = call.request.args.get("all") == "1"
+    found = await read_failures(call.services, open_=not every, limit=MOST_CAUSES)
+    return await page(call, "failures.html", title="Failures", place="/failures", found=found, every=every)
+
+
+ROUTES = [
+    Route("GET", "/", Access.READ, overview, "The overview", gives=str, page=True),
+    Route("GET", "/failures", Access.READ, failures, "Failures by their cause", gives=str, page=True),
+]  # fmt: skip

@@ -1,0 +1,118 @@
+"""One page: who looks, what stands around its content, and the notice that an action left for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from quart import Response, render_template
+
+from blobforge.access import Scope
+from blobforge.job import JobStatus
+from blobforge.refusals import Refusal
+from blobforge.store.reader import Stats
+from web.html import html, packed, redirect
+from web.routing import Call
+
+NOTICE_SECONDS = 60
+THEMES = ("system", "light", "dark")
+
+# Name, address, and the scope that it takes: what stands at the top of every page.
+PLACES = (
+    ("Overview", "/", Scope.READ),
+    ("Jobs", "/jobs", Scope.READ),
+    ("Failures", "/failures", Scope.READ),
+    ("Workers", "/workers", Scope.READ),
+    ("Admin", "/admin", Scope.ADMIN),
+)
+
+
+class Notice(msgspec.Struct, frozen=True):
+    """What an action did, or why it did not, for the next page. `undo` is a token for `/do/jobs/undo`."""
+
+    text: str
+    bad: bool = False
+    at: int = 0  # ms since the epoch
+    undo: str = ""
+
+
+async def page(call: Call, template: str, *, title: str, place: str, status: int = 200, **context: Any) -> Response:
+    """Render a page of the dashboard for whoever asks. `place` is the address of its entry in the menu."""
+    services, caller, now = call.services, call.caller, call.services.now()
+    stats: Stats | None = None
+    if caller.may(Scope.READ):
+        stats = await services.reads.run(lambda reader: reader.stats(now=now))
+    notice = _notice(call)
+    text = await render_template(
+        template,
+        title=title,
+        place=place,
+        places=[(name, url) for name, url, scope in PLACES if caller.may(scope)],
+        caller=caller,
+        may_act=caller.may(Scope.SUBMIT),
+        admin=caller.is_admin,
+        stats=stats,
+        state=_state(stats),
+        dead=stats.jobs[JobStatus.DEAD] if stats is not None else 0,
+        theme=theme(call),
+        themes=THEMES,
+        notice=notice,
+        now=now,
+        here=call.request.full_path.rstrip("?"),
+        **context,
+    )
+    response = html(text, status)
+    packed(response, text.encode(), call.request)
+    if notice is not None:
+        response.delete_cookie(_cookie(call), path="/", httponly=True, secure=services.site.is_https(call.request))
+    return response
+
+
+def _state(stats: Stats | None) -> str:
+    """What title and icon show: something died, something runs, or nothing does."""
+    if stats is None:
+        return "idle"
+    if stats.jobs[JobStatus.DEAD]:
+        return "dead"
+    return "busy" if stats.jobs[JobStatus.RUNNING] else "idle"
+
+
+def theme(call: Call) -> str:
+    chosen = call.request.cookies.get("theme", "")
+    return chosen if chosen in THEMES else "system"
+
+
+# ------------------------------------------------------------------ notices
+
+
+def leave(call: Call, url: str, notice: Notice) -> Response:
+    """To another page, which will show the notice once."""
+    response = redirect(url)
+    kept = msgspec.structs.replace(notice, text=notice.text[:500], at=call.services.now())
+    response.set_cookie(
+        _cookie(call),
+        call.services.sealer.seal(kept).decode(),
+        max_age=NOTICE_SECONDS,
+        path="/",
+        httponly=True,
+        samesite="Strict",
+        secure=call.services.site.is_https(call.request),
+    )
+    return response
+
+
+def refused_notice(refusal: Refusal) -> Notice:
+    return Notice(refusal.detail, bad=True)
+
+
+def _notice(call: Call) -> Notice | None:
+    sealed = call.request.cookies.get(_cookie(call))
+    if not sealed:
+        return None
+    notice = call.services.sealer.open(sealed.encode(), Notice)
+    fresh = notice is not None and 0 <= call.services.now() - notice.at <= NOTICE_SECONDS * 1000
+    return notice if fresh else None
+
+
+def _cookie(call: Call) -> str:
+    return "__Secure-blobforge-notice" if call.services.site.is_https(call.request) else "blobforge-notice"

@@ -1,0 +1,321 @@
+// The pages' script: live updates, times that stay true, charts, keys. Every page can be read without it.
+"use strict";
+
+const main = () => document.querySelector("main");
+const REFRESH_MS = 1500; // between two refreshes of a page that somebody looks at
+const HIDDEN_MS = 30000; // the same in a tab in the background
+const RETRY_MS = [500, 1000, 2000, 5000, 10000];
+
+// ---------------------------------------------------------------- refresh: fetch this page again, morph what changed
+
+const refresher = {
+  timer: 0,
+  last: 0,
+  running: null,
+
+  soon() {
+    if (this.timer) return;
+    const pause = document.hidden ? HIDDEN_MS : REFRESH_MS;
+    const wait = Math.max(0, this.last + pause - Date.now());
+    this.timer = setTimeout(() => this.now(), wait);
+  },
+
+  async now() {
+    clearTimeout(this.timer);
+    this.timer = 0;
+    if (this.running || !main()?.dataset.live) return;
+    if (editing()) { this.timer = setTimeout(() => this.now(), REFRESH_MS); return; }
+    const address = location.href;
+    this.running = new AbortController();
+    try {
+      const response = await fetch(address, { headers: { "X-Live": "1" }, signal: this.running.signal });
+      if (response.redirected && new URL(response.url).pathname === "/login") { connection.say("signed-out"); return; }
+      if (!response.ok || address !== location.href) return;
+      const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
+      const content = fresh.querySelector("main");
+      if (!content || editing()) return;
+      keepChoices(content);
+      Idiomorph.morph(main(), content, { ignoreActiveValue: true });
+      document.title = fresh.title;
+      settle();
+    } catch (error) {
+      if (error.name !== "AbortError") connection.say("lost");
+    } finally {
+      this.running = null;
+      this.last = Date.now();
+    }
+  },
+
+  stop() {
+    clearTimeout(this.timer);
+    this.timer = 0;
+    this.running?.abort();
+  },
+};
+
+// Nobody's half-written word or open menu is taken away.
+const editing = () => {
+  const focused = document.activeElement;
+  return main()?.contains(focused) && focused.matches("input:not([type=checkbox]), textarea, select");
+};
+
+const keepChoices = (fresh) => {
+  for (const box of main().querySelectorAll("input[type=checkbox][id]")) {
+    const twin = fresh.querySelector(`#${CSS.escape(box.id)}`);
+    if (twin) twin.toggleAttribute("checked", box.checked);
+  }
+  for (const details of main().querySelectorAll("details[id]")) {
+    const twin = fresh.querySelector(`#${CSS.escape(details.id)}`);
+    if (twin) twin.open = details.open;
+  }
+  for (const chart of main().querySelectorAll("[data-chart]")) {
+    const twin = fresh.querySelector(`#${CSS.escape(chart.id)}`);
+    if (twin && twin.dataset.chart === chart.dataset.chart) twin.replaceWith(chart.cloneNode(true));
+  }
+};
+
+// ---------------------------------------------------------------- the stream of events
+
+const connection = {
+  source: null,
+  failures: 0,
+  address: "",
+
+  // What the page wants to hear of stands in its <main>: another page, another stream.
+  open() {
+    const address = main()?.dataset.live || "";
+    if (address === this.address && this.source?.readyState !== EventSource.CLOSED) return;
+    this.source?.close();
+    this.source = null;
+    this.address = address;
+    if (!address) { this.say("off"); return; }
+    const source = new EventSource(address);
+    this.source = source;
+    source.addEventListener("ping", () => {
+      const again = this.failures > 0;
+      this.failures = 0;
+      this.say("live");
+      if (again) refresher.now();
+    });
+    source.addEventListener("resync", () => refresher.now());
+    for (const name of EVENTS) source.addEventListener(name, () => refresher.soon());
+    source.onerror = () => {
+      if (this.source !== source) return;
+      this.failures += 1;
+      this.say("lost");
+      if (source.readyState === EventSource.CLOSED) this.reopen();
+    };
+  },
+
+  // The browser comes back by itself after a broken line, but not after an answer that was no stream.
+  reopen() {
+    const wait = RETRY_MS[Math.min(this.failures, RETRY_MS.length) - 1] || RETRY_MS[0];
+    setTimeout(async () => {
+      const answer = await fetch("/api/auth/info").then((found) => found.json()).catch(() => null);
+      if (answer && !answer.authenticated) { this.say("signed-out"); return; }
+      this.address = "";
+      this.open();
+    }, wait);
+  },
+
+  say(state) {
+    const sign = document.getElementById("connection");
+    if (!sign || sign.dataset.state === state) return;
+    sign.dataset.state = state;
+    sign.textContent = {
+      live: "live", lost: "reconnecting…", off: "", "signed-out": "signed out: reload to sign in",
+    }[state];
+  },
+};
+
+const EVENTS = [
+  "stats_updated", "job_created", "job_updated", "job_completed", "job_failed", "job_progress", "job_removed",
+  "worker_online", "worker_offline", "worker_draining", "worker_removed",
+];
+
+// ---------------------------------------------------------------- times, icon, notices
+
+const UNITS = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
+const speak = new Intl.RelativeTimeFormat("en", { numeric: "always" });
+
+const tellTimes = () => {
+  for (const time of document.querySelectorAll("time[data-ago]")) {
+    const seconds = (Date.parse(time.dateTime) - Date.now()) / 1000;
+    const [unit, length] = UNITS.find(([, size]) => Math.abs(seconds) >= size) || UNITS[3];
+    const text = Math.abs(seconds) < 1 ? "now" : speak.format(Math.round(seconds / length), unit);
+    if (time.textContent !== text) time.textContent = text;
+  }
+};
+
+const showState = () => {
+  const icon = document.querySelector("link[rel=icon]");
+  const wanted = main()?.dataset.icon;
+  if (icon && wanted && icon.getAttribute("href") !== wanted) icon.setAttribute("href", wanted);
+};
+
+// A notice outlives the refresh that follows it: it moves out of the page, until it is dismissed.
+const keepNotices = () => {
+  const shelf = document.getElementById("notices");
+  for (const notice of main()?.querySelectorAll(".notice[data-once]") || []) {
+    shelf.replaceChildren(notice);
+    notice.querySelector("[data-dismiss]")?.removeAttribute("hidden");
+  }
+};
+
+// ---------------------------------------------------------------- charts
+
+const charts = new Map();
+
+const drawChart = async (holder) => {
+  const { chart: address } = holder.dataset;
+  let data;
+  try {
+    const response = await fetch(address);
+    if (!response.ok) return;
+    data = await response.json();
+  } catch { return; }
+  if (!holder.isConnected) return;
+  const style = getComputedStyle(holder);
+  const colour = (name) => style.getPropertyValue(`--${name}`).trim();
+  const series = { ...data.flows, ...data.levels, workers: data.workers };
+  const chosen = (holder.dataset.series || "").split(" ").filter((name) => name in series);
+  const rows = [data.at, ...chosen.map((name) => series[name])];
+  const existing = charts.get(holder.id);
+  const width = Math.max(200, holder.clientWidth);
+  if (existing && existing.root.isConnected && existing.blobforge === address + style.color) {
+    existing.setData(rows);
+    return;
+  }
+  existing?.destroy();
+  const axis = { stroke: colour("muted"), grid: { stroke: colour("line"), width: 1 }, ticks: { stroke: colour("line") } };
+  const plot = new uPlot({
+    width,
+    height: 160,
+    legend: { live: true },
+    cursor: { y: false },
+    axes: [axis, { ...axis, size: 56 }],
+    scales: { y: { range: (_, low, high) => [0, Math.max(high || 0, 1)] } },
+    series: [{}, ...chosen.map((name) => ({
+      label: name, stroke: colour(`chart-${name}`) || colour("accent"), width: 2, spanGaps: false, points: { show: true, size: 4 },
+      fill: chosen.length === 1 ? `${colour(`chart-${name}`) || colour("accent")}22` : undefined,
+    }))],
+  }, rows, holder);
+  plot.blobforge = address + style.color;
+  charts.set(holder.id, plot);
+};
+
+const drawCharts = () => {
+  for (const [id, plot] of charts) if (!plot.root.isConnected) { plot.destroy(); charts.delete(id); }
+  if (typeof uPlot === "undefined") return;
+  for (const holder of document.querySelectorAll("[data-chart]")) drawChart(holder);
+};
+
+let resizing = 0;
+addEventListener("resize", () => {
+  clearTimeout(resizing);
+  resizing = setTimeout(() => {
+    for (const plot of charts.values()) plot.setSize({ width: Math.max(200, plot.root.parentElement.clientWidth), height: 160 });
+  }, 150);
+});
+
+// ---------------------------------------------------------------- choosing rows, copying, menus
+
+const countChosen = () => {
+  const boxes = [...document.querySelectorAll("input[name=ids]")];
+  const chosen = boxes.filter((box) => box.checked).length;
+  const all = document.querySelector("[data-all]");
+  if (all) {
+    all.checked = chosen > 0 && chosen === boxes.length;
+    all.indeterminate = chosen > 0 && chosen < boxes.length;
+  }
+  for (const said of document.querySelectorAll("[data-chosen]")) said.textContent = chosen ? `${chosen} selected` : "";
+};
+
+addEventListener("change", (event) => {
+  if (event.target.matches("[data-all]")) {
+    for (const box of document.querySelectorAll("input[name=ids]")) box.checked = event.target.checked;
+  }
+  if (event.target.matches("[data-all], input[name=ids]")) countChosen();
+  if (event.target.matches("[data-submit]")) event.target.form.requestSubmit();
+});
+
+addEventListener("click", async (event) => {
+  const dismiss = event.target.closest("[data-dismiss]");
+  if (dismiss) dismiss.closest(".notice").remove();
+  const copy = event.target.closest("[data-copy]");
+  if (copy) {
+    await navigator.clipboard.writeText(document.getElementById(copy.dataset.copy).textContent.trim());
+    copy.textContent = "Copied";
+  }
+});
+
+// ---------------------------------------------------------------- keys
+
+const rows = () => [...document.querySelectorAll("[data-row]")];
+
+const step = (by) => {
+  const all = rows();
+  if (!all.length) return;
+  const at = all.findIndex((row) => row.classList.contains("current"));
+  const next = all[Math.min(all.length - 1, Math.max(0, at + by))] || all[0];
+  all[at]?.classList.remove("current");
+  next.classList.add("current");
+  (next.querySelector("a") || next).focus({ preventScroll: true });
+  next.scrollIntoView({ block: "nearest" });
+};
+
+const PLACES = { o: "/", j: "/jobs", f: "/failures", w: "/workers", a: "/admin" };
+let going = 0;
+
+const KEYS = {
+  "/": () => (document.querySelector("[data-search]") || { focus: () => { location.href = "/jobs"; } }).focus(),
+  j: () => step(1),
+  k: () => step(-1),
+  x: () => document.querySelector("[data-row].current input[type=checkbox]")?.click(),
+  r: () => refresher.now(),
+  "?": () => document.getElementById("help").showModal(),
+};
+
+addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target.matches("input:not([type=checkbox]), textarea, select")) {
+    if (event.key === "Escape") event.target.blur();
+    return;
+  }
+  if (Date.now() - going < 1000 && PLACES[event.key]) { going = 0; location.href = PLACES[event.key]; return; }
+  if (event.key === "g") { going = Date.now(); return; }
+  const act = KEYS[event.key];
+  if (act) { event.preventDefault(); act(); }
+});
+
+// ---------------------------------------------------------------- together
+
+const settle = () => {
+  tellTimes();
+  showState();
+  keepNotices();
+  countChosen();
+  drawCharts();
+};
+
+const arrive = () => {
+  refresher.stop();
+  refresher.last = Date.now();
+  connection.open();
+  settle();
+};
+
+document.addEventListener("visibilitychange", () => { if (!document.hidden) refresher.now(); });
+document.addEventListener("htmx:afterSettle", arrive);
+document.addEventListener("htmx:historyRestore", () => { arrive(); refresher.now(); });
+document.addEventListener("htmx:responseError", (event) => { event.detail.shouldSwap = true; });
+document.addEventListener("htmx:beforeSwap", (event) => {
+  // A refusal is a page, too, and says what to do.
+  if (event.detail.xhr.status >= 400 && event.detail.xhr.getResponseHeader("Content-Type")?.startsWith("text/html")) {
+    event.detail.shouldSwap = true;
+    event.detail.isError = false;
+  }
+});
+document.addEventListener("htmx:sendError", () => connection.say("lost"));
+setInterval(() => { if (!document.hidden) tellTimes(); }, 10000);
+arrive();

@@ -1,0 +1,164 @@
+"""How pages say things: times, sizes, durations, numbers, the states of jobs and workers."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any, TypeGuard
+
+import humanize
+import msgspec
+from jinja2 import Environment
+from markupsafe import Markup, escape
+
+from blobforge.forecast import Expected
+from web.api.encode import rfc3339
+
+STEM = 32  # characters of a long name that stay before the gap
+TAIL = 16
+SOON_MS = 5_000
+
+
+# Characters that turn the order of what stands around them, or that a browser does not show at all. A name with one
+# of these in it could pass for another name; in its place stands a sign that something is there.
+_CONTROLS = (*range(9), 0xB, 0xC, *range(0xE, 0x20), 0x7F)
+_DIRECTIONS = (0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFEFF)
+_UNSEEN = dict.fromkeys((*_CONTROLS, *_DIRECTIONS), "\ufffd")
+
+
+def visible(value: Any) -> Any:
+    """A text with nothing hidden in it. Every value that a template prints goes through here."""
+    return value.translate(_UNSEEN) if isinstance(value, str) else value
+
+
+def install(environment: Environment) -> None:
+    """Make these words filters of all templates."""
+    environment.finalize = visible
+    environment.filters |= {
+        "ago": ago,
+        "when": when,
+        "duration": duration,
+        "size": size,
+        "count": count,
+        "short": short,
+        "pill": pill,
+        "progress": progress,
+        "span": span,
+    }
+
+
+def ago(time: int | str | None, now: int) -> Markup:
+    """A time (ms, or RFC 3339) as "5 minutes ago", with the exact one on hover; the script keeps it true while the
+    page stands."""
+    if time is None:
+        return Markup("–")
+    ms = time if isinstance(time, int) else round(datetime.fromisoformat(time).timestamp() * 1000)
+    exact = rfc3339(ms)
+    text = relative(ms, now)
+    return Markup('<time datetime="{}" title="{}" data-ago>{}</time>').format(exact, exact, text)
+
+
+def relative(ms: int, now: int) -> str:
+    """A time seen from `now`, both in ms since the epoch."""
+    seconds = (now - ms) / 1000
+    if abs(seconds) < 1:
+        return "now"
+    text = humanize.naturaltime(timedelta(seconds=seconds))
+    # As the script says it, too: "in 3 hours".
+    return f"in {text.removesuffix(' from now')}" if seconds < 0 else text
+
+
+def span(end: Expected, now: int) -> Markup:
+    """When something will have ended: from the earliest to the latest time."""
+    if end.latest - now < SOON_MS:
+        return Markup("any moment")
+    return Markup("{} to {}").format(ago(max(end.earliest, now), now), ago(end.latest, now))
+
+
+def when(ms: int | None) -> Markup:
+    """The exact time."""
+    if ms is None:
+        return Markup("–")
+    exact = rfc3339(ms)
+    return Markup('<time datetime="{}" title="{}">{} UTC</time>').format(exact, exact, exact[:19].replace("T", " "))
+
+
+def duration(seconds: float | None) -> str:
+    """`3 h 12 min`: two parts at most."""
+    if seconds is None:
+        return "–"
+    seconds = max(0.0, seconds)
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    parts = [(whole // 86_400, "d"), (whole // 3600 % 24, "h"), (whole // 60 % 60, "min"), (whole % 60, "s")]
+    while parts[0][0] == 0:
+        parts.pop(0)
+    return " ".join(f"{n} {unit}" for n, unit in parts[:2] if n)
+
+
+def size(octets: int | None) -> str:
+    return humanize.naturalsize(octets, binary=True) if octets is not None else "–"
+
+
+def count(n: float | None) -> str:
+    """`12,345`."""
+    return f"{n:,}" if n is not None else "–"
+
+
+def short(text: str | None, most: int = STEM + TAIL + 1) -> Markup:
+    """A long name with a gap in its middle, whole on hover; isolated, so that its direction changes nothing else."""
+    if not text:
+        return Markup("–")
+    shown = text if len(text) <= most else f"{text[: most - TAIL - 1]}…{text[-TAIL:]}"
+    return Markup('<bdi title="{}">{}</bdi>').format(text[:1000], shown)
+
+
+def pill(status: Any) -> Markup:
+    """A status, coloured and in words."""
+    name = str(status)
+    return Markup('<span class="pill pill-{}">{}</span>').format(escape(name), name)
+
+
+def progress(text: str | None) -> dict[str, Any]:
+    """What a worker sent as progress, as far as it is what it should be: stage, message, percent (0 to 100)."""
+    try:
+        sent = msgspec.json.decode(text) if text else {}
+    except msgspec.DecodeError:
+        sent = {}
+    sent = sent if isinstance(sent, dict) else {}
+    percent, done, total = sent.get("percent"), sent.get("done"), sent.get("total")
+    if not _number(percent) and _number(done) and _number(total) and total > 0:
+        percent = 100 * done / total
+    shown: dict[str, Any] = {name: sent[name] for name in ("stage", "message") if isinstance(sent.get(name), str)}
+    if _number(percent):
+        shown["percent"] = round(min(100.0, max(0.0, float(percent))), 1)
+    if _number(done) and _number(total):
+        shown["of"] = f"{done:,} of {total:,}"
+    return shown
+
+
+def _number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e15
+
+
+def facts(text: str | None, *, most: int = 40) -> list[tuple[str, str]]:
+    """JSON that somebody sent, flat: [("gpus.0.name", "RTX 4000"), ...]; at most `most` lines."""
+    try:
+        sent = msgspec.json.decode(text) if text else None
+    except msgspec.DecodeError:
+        return []
+    found: list[tuple[str, str]] = []
+    _flatten("", sent, found, most)
+    return found
+
+
+def _flatten(name: str, value: Any, found: list[tuple[str, str]], most: int) -> None:
+    if len(found) >= most or value is None:
+        return
+    if isinstance(value, dict | list):
+        parts = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, part in parts:
+            _flatten(f"{name}.{key}" if name else str(key), part, found, most)
+    else:
+        shown = str(value).lower() if isinstance(value, bool) else f"{value:,}" if _number(value) else str(value)
+        found.append((name[:80], shown[:300]))

@@ -1,0 +1,74 @@
+"""Answers for people: pages, messages and redirects, beside the JSON of the API."""
+
+from __future__ import annotations
+
+import gzip
+from urllib.parse import quote
+
+from quart import Request, Response, render_template
+
+from blobforge.refusals import Refusal
+from web.problems import STATUS
+
+URL = "%/:?#[]@!$&'()*+,;=~"  # what stays as it is in a Location: everything else is encoded
+WORTH_PACKING = 1400  # bytes: below this, one packet holds it anyway
+
+
+def safe_next(path: str | None) -> str:
+    """A path on this site, and nothing that a browser takes for another one; `/` otherwise."""
+    if (
+        not path
+        or len(path) > 1000
+        or not path.startswith("/")
+        or path.startswith(("//", "/\\"))
+        or "\\" in path
+        or not path.isprintable()
+    ):
+        return "/"
+    return path
+
+
+def html(text: str, status: int = 200, *, wait: Refusal | None = None) -> Response:
+    """A page that nobody keeps: it shows what one person may see. `wait` says when to come again."""
+    headers = {"Cache-Control": "no-store"}
+    if status in (429, 503):
+        headers["Retry-After"] = str(wait.retry_after) if wait is not None and wait.retry_after else "10"
+    return Response(text, status, content_type="text/html; charset=utf-8", headers=headers)
+
+
+def packed(response: Response, body: bytes, request: Request) -> Response:
+    """The same page, compressed where that is worth it and the browser takes it."""
+    if len(body) >= WORTH_PACKING and "gzip" in request.headers.get("Accept-Encoding", ""):
+        response.set_data(gzip.compress(body, 5, mtime=0))
+        response.headers["Content-Encoding"] = "gzip"
+    response.headers["Vary"] = "Accept-Encoding"
+    return response
+
+
+async def message(
+    status: int, title: str, text: str, *, link: str, label: str, wait: Refusal | None = None
+) -> Response:
+    """A page that says one thing, with one way to go on."""
+    page = await render_template(
+        "message.html", title=title, text=text, link=link, label=label, problem=status >= 400
+    )
+    return html(page, status, wait=wait)
+
+
+async def refused_page(refusal: Refusal, request_id: str) -> Response:
+    """The page for a refusal, with the status that the API gives it."""
+    status, title = STATUS[refusal.code]
+    detail = refusal.detail if status < 500 else f"{refusal.detail} (request {request_id})"
+    return await message(status, title, detail, link="/", label="To the overview", wait=refusal)
+
+
+def redirect(url: str) -> Response:
+    """303: fetch this with GET."""
+    return Response(
+        "", 303, headers={"Location": quote(url, safe=URL), "Cache-Control": "no-store"}, content_type="text/plain"
+    )
+
+
+def quoted(text: str) -> str:
+    """A text as a value in a query."""
+    return quote(text, safe="/")

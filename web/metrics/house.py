@@ -1,0 +1,229 @@
+"""What the running parts say of themselves, read when somebody asks. The parts keep their own counts."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any, Protocol
+
+from prometheus_client.core import Metric
+from prometheus_client.process_collector import ProcessCollector
+
+from actors.broadcaster import Broadcaster
+from actors.intake import Intake
+from actors.janitor import Janitor
+from actors.mailbox import Mailbox
+from actors.reaper import Reaper
+from actors.scheduler import Scheduler
+from actors.writer import Writer
+from blobforge.lag import LoopLag
+from blobforge.objects import ObjectStore
+from blobforge.objects.guard import ERROR, NOT_ASKED, SILENT
+from blobforge.tracing import Tracer
+from web.auth.throttle import Throttle
+from web.limits import Limit
+from web.metrics.families import counter, gauge, histogram
+
+CLAIMS = ("granted", "empty", "refused")
+
+
+class Backup(Protocol):
+    """What the replicator tells of itself; None is "not known yet"."""
+
+    @property
+    def mailbox(self) -> Mailbox[Any]: ...
+    @property
+    def lag_seconds(self) -> float | None: ...
+    @property
+    def proven_until_ms(self) -> int | None: ...
+    @property
+    def last_drill_ok(self) -> bool | None: ...
+    @property
+    def restarts(self) -> int: ...
+    @property
+    def running(self) -> bool: ...
+
+
+@dataclass
+class House:
+    """The parts. `backup` gives None where nothing is replicated: then there are no metrics of it."""
+
+    writer: Writer
+    scheduler: Scheduler
+    reaper: Reaper
+    intake: Intake
+    janitor: Janitor
+    broadcaster: Broadcaster
+    mailboxes: Mapping[str, Mailbox[Any]]
+    objects: ObjectStore
+    throttle: Throttle
+    limits: Mapping[str, Limit]
+    lag: LoopLag
+    tracer: Tracer | None
+    backup: Callable[[], Backup | None]
+
+    def families(self) -> Iterable[Metric]:
+        yield gauge(
+            "blobforge_build_info",
+            "Always 1; what runs here",
+            {(version("blobforge-server"), platform.python_version(), self.objects.name): 1},
+            ("version", "python", "objects"),
+        )
+        yield from ProcessCollector(registry=None).collect()
+        yield histogram(
+            "blobforge_event_loop_lag_seconds", "How late the event loop woke a task", [((), self.lag.seconds)]
+        )
+        yield from self._writes()
+        yield from self._actors()
+        yield from self._clients()
+        yield from self._object_store()
+        yield from self._backup()
+        if self.tracer is not None:
+            sending = self.tracer.sending
+            yield counter(
+                "blobforge_trace_spans",
+                "Spans handed to the collector, or lost because it did not take them",
+                {("sent",): sending.sent, ("lost",): sending.lost},
+                ("result",),
+            )
+
+    def _writes(self) -> Iterable[Metric]:
+        writer = self.writer
+        yield counter("blobforge_writer_messages", "Messages committed", writer.committed_messages)
+        yield counter(
+            "blobforge_writer_failed_commits", "Transactions that could not be committed", writer.failed_commits
+        )
+        yield gauge(
+            "blobforge_writer_failing",
+            "1 while the last write could not be committed (disk full, I/O error)",
+            float(writer.failing),
+        )
+        yield histogram(
+            "blobforge_writer_batch_messages",
+            "Messages in one transaction; its count is the number of commits",
+            [((), writer.batch_sizes)],
+        )
+        yield histogram(
+            "blobforge_writer_transaction_seconds",
+            "One transaction with its hop into a thread and back: what a message waits once it is taken",
+            [((), writer.transaction_seconds)],
+        )
+        yield histogram(
+            "blobforge_writer_commit_seconds",
+            "The COMMIT statement alone. With synchronous=FULL it waits for the disk: write and fsync of the WAL, "
+            "now and then a checkpoint. A transaction that changed nothing does not wait, and counts as well",
+            [((), writer.commit_seconds)],
+        )
+
+    def _actors(self) -> Iterable[Metric]:
+        backup = self.backup()
+        mailboxes = dict(self.mailboxes) | ({"replicator": backup.mailbox} if backup is not None else {})
+        yield gauge(
+            "blobforge_mailbox_messages",
+            "Messages that wait for an actor",
+            {(name,): len(mailbox) for name, mailbox in mailboxes.items()},
+            ("actor",),
+        )
+        yield gauge(
+            "blobforge_mailbox_capacity",
+            "How many may wait before senders do",
+            {(name,): mailbox.capacity for name, mailbox in mailboxes.items()},
+            ("actor",),
+        )
+        yield counter(
+            "blobforge_claims",
+            "Claims answered: with jobs, with none, or refused. What `claim_next` gave is not among them",
+            {(name,): self.scheduler.answered[name] for name in CLAIMS},
+            ("result",),
+        )
+        yield gauge("blobforge_long_polls", "Claims that wait for a job", self.scheduler.waiting)
+        yield counter("blobforge_lease_expirations", "Leases that expired in silence", self.reaper.expired_leases)
+        yield gauge("blobforge_sources_awaited", "Sources that jobs wait for", self.intake.awaited)
+        yield counter("blobforge_sources_rejected", "Sources removed for their wrong bytes", self.intake.rejected)
+        yield counter(
+            "blobforge_jobs_pruned", "Jobs removed because they had been kept long enough", self.janitor.pruned
+        )
+        yield gauge(
+            "blobforge_outputs_unchecked",
+            "Outputs accepted while the object store was silent, and not seen yet",
+            self.intake.unchecked,
+        )
+
+    def _clients(self) -> Iterable[Metric]:
+        yield gauge("blobforge_event_streams", "Open event streams (SSE)", self.broadcaster.subscribers)
+        yield counter("blobforge_events", "Events sent to subscribers", self.broadcaster.events)
+        yield counter(
+            "blobforge_event_stream_drops", "Times that a slow stream lost events", self.broadcaster.dropped
+        )
+        yield counter(
+            "blobforge_auth_failures", "Credentials that were wrong, revoked or expired", self.throttle.failures
+        )
+        yield counter(
+            "blobforge_auth_throttled",
+            "Those of them that were told to slow down, by address or worker id",
+            self.throttle.slowed,
+        )
+        yield gauge(
+            "blobforge_limit_used",
+            "Room taken: connections, long polls, event streams",
+            {(name,): limit.used for name, limit in self.limits.items()},
+            ("limit",),
+        )
+        yield gauge(
+            "blobforge_limit_capacity",
+            "Room there is",
+            {(name,): limit.total for name, limit in self.limits.items()},
+            ("limit",),
+        )
+        yield counter(
+            "blobforge_limit_refused",
+            "Those who found no room, in total or from their address",
+            {(name,): limit.refused for name, limit in self.limits.items()},
+            ("limit",),
+        )
+
+    def _object_store(self) -> Iterable[Metric]:
+        calls = self.objects.calls
+        operations = sorted(calls.seconds.keys() | {op for op, _ in calls.failures})
+        reasons = {SILENT: "silent", NOT_ASKED: "not_asked", ERROR: "error"}
+        yield gauge(
+            "blobforge_object_store_answering",
+            "1 if the object store answered before its deadline when it was asked last",
+            float(self.objects.answering),
+        )
+        yield histogram(
+            "blobforge_object_store_request_duration_seconds",
+            "Questions to the object store that were answered, errors too, by operation",
+            [((op,), calls.seconds[op]) for op in operations],
+            ("operation",),
+        )
+        yield counter(
+            "blobforge_object_store_errors",
+            "Questions that failed: no answer before the deadline (silent), not made because of that (not_asked), or "
+            "an error for an answer",
+            {(op, label): calls.failures[op, why] for op in operations for why, label in reasons.items()},
+            ("operation", "reason"),
+        )
+
+    def _backup(self) -> Iterable[Metric]:
+        backup = self.backup()
+        if backup is None:
+            return
+        yield gauge("blobforge_backup_running", "1 while Litestream runs", float(backup.running))
+        yield counter("blobforge_backup_restarts", "Times that Litestream was started again", backup.restarts)
+        if backup.lag_seconds is not None:
+            yield gauge(
+                "blobforge_backup_lag_seconds",
+                "How much of the newest work a restore would lose now",
+                backup.lag_seconds,
+            )
+        if backup.last_drill_ok is not None:
+            yield gauge("blobforge_backup_drill_ok", "1 if the last drill passed", float(backup.last_drill_ok))
+        if backup.proven_until_ms is not None:
+            yield gauge(
+                "blobforge_backup_proven_until_timestamp_seconds",
+                "Up to when a drill has shown that the database can be restored",
+                backup.proven_until_ms / 1000,
+            )

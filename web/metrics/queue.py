@@ -1,0 +1,61 @@
+"""What the database says, at the moment when somebody asks: kept counters and a few look-ups, and no scan. Runs in a
+reader's thread."""
+
+from __future__ import annotations
+
+import shutil
+from collections import defaultdict
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from prometheus_client.core import Metric
+
+from blobforge.store.database import DatabaseError
+from blobforge.store.reader import Reader
+from web.metrics.families import gauge
+
+
+def families(reader: Reader, path: Path, *, now: int) -> Iterable[Metric]:
+    """`path` is the database, `now` in ms. A database that cannot be read is told, and spoils nothing else."""
+    yield from _disk(path)
+    try:
+        census = reader.census()
+    except DatabaseError:
+        yield gauge("blobforge_database_readable", "1 if the database could be read just now", 0)
+        return
+    yield gauge("blobforge_database_readable", "1 if the database could be read just now", 1)
+    yield gauge(
+        "blobforge_jobs",
+        "Jobs by type, status and priority (1 is the most urgent). `uploading` are those whose source is awaited",
+        {(type_, status, str(priority)): n for status, type_, priority, n in census.jobs},
+        ("type", "status", "priority"),
+    )
+    oldest: defaultdict[str, float] = defaultdict(float)
+    for _, type_, _, _ in census.jobs:
+        at = census.oldest_pending.get(type_)
+        oldest[type_] = max(0.0, (now - at) / 1000) if at is not None else 0.0
+    yield gauge(
+        "blobforge_oldest_pending_age_seconds",
+        "How long ago the oldest pending job of a type was submitted; 0 if none is pending",
+        {(type_,): age for type_, age in oldest.items()},
+        ("type",),
+    )
+    yield gauge(
+        "blobforge_workers",
+        "Workers by status",
+        {(status,): n for status, n in census.workers.items()},
+        ("status",),
+    )
+
+
+def _disk(path: Path) -> Iterable[Metric]:
+    sizes: dict[tuple[str, ...], float] = {}
+    for name, file in (("main", path), ("wal", path.with_name(f"{path.name}-wal"))):
+        with suppress(OSError):  # no WAL yet
+            sizes[name,] = file.stat().st_size
+    yield gauge("blobforge_database_size_bytes", "Size of the database's files", sizes, ("file",))
+    with suppress(OSError):
+        disk = shutil.disk_usage(path.parent)
+        yield gauge("blobforge_database_disk_free_bytes", "Free on the disk of the database", disk.free)
+        yield gauge("blobforge_database_disk_size_bytes", "Size of the disk of the database", disk.total)

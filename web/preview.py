@@ -1,0 +1,127 @@
+"""The beginning of an output as HTML that is safe to show: Markdown rendered, text escaped, anything else not at all.
+
+What a worker uploads are strangers' bytes. Markdown is rendered without raw HTML, and what comes out goes through an
+allow-list once more (nh3): no script, no style, no form, no frame, nothing that is loaded from anywhere (an image
+stays a link), and links that tell the other side nothing. The page shows it in a sandboxed frame besides.
+
+All of it is pure (bytes in, HTML out), but for `Previews`, which owns whose turn it is: a large document takes a
+second of computing, and the server has other things to do.
+"""
+
+from __future__ import annotations
+
+import html
+from functools import cache, partial
+from pathlib import PurePosixPath
+
+import msgspec
+import nh3
+import trio
+from markdown_it import MarkdownIt
+
+from blobforge.hop import Hop, in_thread
+
+MOST_BYTES = 256 * 1024  # of an output that are looked at
+MOST_NESTING = 20  # levels; a page of nothing but `>` would be a deep tree for the browser
+MARKDOWN_TYPES = frozenset({"text/markdown", "text/x-markdown"})
+MARKDOWN_ENDINGS = frozenset({".md", ".markdown", ".mdown", ".mkd"})
+TEXT_ENDINGS = frozenset(
+    {".txt", ".text", ".log", ".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".xml", ".yaml", ".yml", ".srt", ".vtt",
+     ".rst", ".tex", ".toml", ".ini"}
+)  # fmt: skip
+TEXT_TYPES = frozenset({"application/json", "application/xml", "application/yaml", "application/x-ndjson"})
+UNTOLD_TYPES = frozenset({"", "application/octet-stream", "binary/octet-stream"})  # the upload said nothing
+TAGS = {
+    "a", "blockquote", "br", "code", "del", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "li", "ol", "p", "pre",
+    "s", "strong", "table", "tbody", "td", "th", "thead", "tr", "ul",
+}  # fmt: skip
+
+
+class Preview(msgspec.Struct, frozen=True):
+    """`kind` is `markdown` or `text`; without HTML, `reason` says why. `cut`: the output goes on."""
+
+    kind: str | None = None
+    html: str | None = None
+    cut: bool = False
+    reason: str | None = None
+
+
+class Previews:
+    """Makes previews in a thread, one at a time."""
+
+    def __init__(self, *, hop: Hop | None = None) -> None:
+        self._hop = hop or in_thread
+        self._turn = trio.Lock()
+
+    async def show(self, data: bytes, *, size: int, content_type: str | None, filename: str) -> Preview:
+        """See `preview`."""
+        async with self._turn:
+            return await self._hop(partial(preview, data, size=size, content_type=content_type, filename=filename))
+
+
+def preview(data: bytes, *, size: int, content_type: str | None, filename: str) -> Preview:
+    """Show the beginning of an object of `size` bytes, of which `data` are the first."""
+    kind = kind_of(content_type, filename)
+    if kind is None:
+        told = (content_type or "").partition(";")[0].strip()
+        ending = PurePosixPath(filename).suffix or "a file without ending"
+        what = told if told.lower() not in UNTOLD_TYPES else ending
+        return Preview(reason=f"There is a preview of text and Markdown only; this is {what[:100]}.")
+    if size == 0:
+        return Preview(kind, "", reason="The output is empty.")
+    cut = size > len(data)
+    text = _text(data, cut=cut)
+    if text is None:
+        return Preview(reason="There is no preview: the output says that it is text, and is not UTF-8.")
+    if kind == "markdown":
+        return Preview(kind, markdown(text), cut)
+    return Preview(kind, f"<pre>{html.escape(text)}</pre>", cut)
+
+
+def kind_of(content_type: str | None, filename: str) -> str | None:
+    """`markdown`, `text`, or None. The name decides where the upload said no more than that it is text."""
+    told = (content_type or "").partition(";")[0].strip().lower()
+    ending = PurePosixPath(filename).suffix.lower()
+    if told in MARKDOWN_TYPES:
+        return "markdown"
+    if told in UNTOLD_TYPES or told == "text/plain":
+        if ending in MARKDOWN_ENDINGS:
+            return "markdown"
+        return "text" if told == "text/plain" or ending in TEXT_ENDINGS else None
+    # HTML is text, too, and is shown as its source.
+    return "text" if told.startswith("text/") or told in TEXT_TYPES or told.endswith(("+json", "+xml")) else None
+
+
+def _text(data: bytes, *, cut: bool) -> str | None:
+    """The bytes as text, or None when they are none. A letter that is cut in two at the end is left out."""
+    if b"\0" in data:
+        return None
+    for fewer in range(4 if cut else 1):
+        try:
+            return data[: len(data) - fewer].decode("utf-8-sig")
+        except UnicodeDecodeError:
+            continue
+    return None
+
+
+def markdown(text: str) -> str:
+    """Markdown as HTML with nothing in it that runs, loads or leads astray."""
+    rendered = _renderer().render(text)
+    return nh3.clean(
+        rendered,
+        tags=TAGS,
+        clean_content_tags={"script", "style"},
+        attributes={"a": {"href", "title"}, "ol": {"start"}, "td": {"align"}, "th": {"align"}},
+        url_schemes={"http", "https", "mailto"},
+        link_rel="noopener noreferrer nofollow",
+        set_tag_attribute_values={"a": {"target": "_blank"}},
+        url_relative="deny",
+    )
+
+
+@cache
+def _renderer() -> MarkdownIt:
+    """CommonMark with tables and strikethrough; raw HTML is shown as text, images are not loaded."""
+    renderer = MarkdownIt("commonmark", {"html": False, "maxNesting": MOST_NESTING})
+    renderer.enable(["table", "strikethrough"]).disable("image")
+    return renderer
