@@ -40,7 +40,7 @@ bench: $(VENV)/.check ## Measure claim throughput; prints a table, writes JSON t
 	@$(BIN)/python -m bench.claim $(ARGS)
 
 soak: $(VENV)/.check  ## The long versions of the fault tests
-	@SOAK=1 $(BIN)/python -m pytest tests/system $(ARGS)
+	@SOAK=1 $(BIN)/python -m pytest tests/system tests/backup/test_kill.py $(ARGS)
 
 lock:           ## Write constraints.txt anew from the newest versions that pyproject.toml allows
 	@.ci/lock $(PYTHON) constraints.txt

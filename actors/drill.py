@@ -17,6 +17,7 @@ import trio
 from actors.mailbox import Envelope, Mailbox, ask
 from actors.messages import Ping
 from blobforge.backup import BackupError, Epoch
+from blobforge.backup.epochs import wal_size
 from blobforge.backup.restore import restore
 from blobforge.backup.sidecar import Plan, Sidecar
 from blobforge.refusals import Refusal
@@ -79,7 +80,7 @@ class Drilling:
 
     def _check_space(self) -> None:
         database = self._plan.database
-        size = database.stat().st_size + self._size(database.with_name(f"{database.name}-wal"))
+        size = database.stat().st_size + wal_size(database)
         free = shutil.disk_usage(self._plan.data).free
         # The copy, what Litestream makes it of, and its WAL while it is prepared.
         if free < 2 * size + SPARE:

@@ -538,6 +538,12 @@ class RunDrill(Message[DrillBegun], frozen=True):
     key: str | None = None
 
 
+class LeaveCheckpoints(Message[Done], frozen=True):
+    """Whether somebody else checkpoints the WAL: two that do spoil the backup."""
+
+    to_litestream: bool
+
+
 class RecordDrill(Message[Done], frozen=True):
     """How a drill went; `proven_until`: everything up to then was in the backup."""
 
@@ -689,7 +695,7 @@ Command = (
     | SignIn | RenewSession | TouchSession | EndSession | EndSessions | Note
     | CreateToken | EnsureAdminToken | DeleteToken | TouchTokens | Purge | Ping | Batch | RecordBulk
     | DeleteJob | Prune | TakeDoomed | DeletionsTried | FindUnneeded | FreePages
-    | RecordDrill
+    | RecordDrill | LeaveCheckpoints
 )  # fmt: skip
 
 # What an idempotency record may hold.

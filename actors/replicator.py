@@ -19,10 +19,10 @@ import trio
 
 from actors.drill import Drilling
 from actors.mailbox import Envelope, Mailbox, ask
-from actors.messages import DrillBegun, Ping, RecordDrill, RunDrill
+from actors.messages import DrillBegun, LeaveCheckpoints, Ping, RecordDrill, RunDrill
 from blobforge.backup import BackupError, Epoch
 from blobforge.backup.child import LOCK, sole_parent
-from blobforge.backup.epochs import begin, current
+from blobforge.backup.epochs import begin, current, forget, wal_size
 from blobforge.backup.replica import Replica
 from blobforge.backup.sidecar import Plan, Sidecar, private_folder, running
 from blobforge.refusals import Refusal, RefusalCode
@@ -37,6 +37,8 @@ SETTLED = 60.0  # seconds after which a Litestream counts as running well
 PATIENCE = 10.0  # seconds for one answer about what is in the backup
 # Replication that has stopped without a word has been seen; a store that is away is no reason to start again.
 STALLED = 300.0
+# While no Litestream runs, nobody checkpoints, so that the next one finds all that it has not read.
+LONGEST_WAL = 256 * 1024**2  # bytes
 LAST_SYNC = 5.0  # seconds for the last changes, and once more for the process to end
 EARLIEST_DRILL = 30.0  # seconds after a start: first the work that has waited
 DEGRADED_LAG = 60.0  # seconds
@@ -163,6 +165,7 @@ class Replicator:
             began = trio.current_time()
             try:
                 epoch = self.epoch = self._epoch()
+                await self._leave_checkpoints(to_litestream=True)
                 async with running(self.plan, epoch, folder=folder, lock=lock) as sidecar:
                     self._sidecar, self.running = sidecar, True
                     log.info("replicating", epoch=epoch.name, litestream=str(self.plan.litestream))
@@ -174,12 +177,25 @@ class Replicator:
                 self._sidecar, self.running = None, False
             if self._closed:
                 await trio.sleep_forever()  # `stop` has ended it
+            if wal_size(self.plan.database) > LONGEST_WAL:
+                await self._take_checkpoints_back()
             if trio.current_time() - began > SETTLED:
                 pause = FIRST_PAUSE
             self.restarts += 1
             log.error("Litestream has ended; the server goes on", reason=reason, again_in=pause)
             await trio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def _leave_checkpoints(self, *, to_litestream: bool) -> None:
+        outcome = await ask(self._writer, LeaveCheckpoints(to_litestream))
+        if isinstance(outcome, Refusal):
+            raise BackupError(outcome.detail)
+
+    async def _take_checkpoints_back(self) -> None:
+        """Nobody reads the WAL, and it has grown long: checkpoint it ourselves, and copy all of it anew later."""
+        log.error("the WAL has grown without a Litestream: the next one begins a new epoch")
+        forget(self.plan.data, self.plan.database)
+        await ask(self._writer, LeaveCheckpoints(to_litestream=False))
 
     def _epoch(self) -> Epoch:
         plan = self.plan

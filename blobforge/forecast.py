@@ -65,7 +65,11 @@ class Durations(msgspec.Struct, frozen=True):
         if self.n < 2:
             return self.mean_ms
         mean = self.mean_ms
-        squares = sum(n * (_middle(bucket) - mean) ** 2 for bucket, n in self.counts.items())
+        # Within a bucket they lie evenly: a twelfth of the square of its width.
+        squares = sum(
+            n * ((_middle(bucket) - mean) ** 2 + (upper_edge(bucket) - lower_edge(bucket)) ** 2 / 12)
+            for bucket, n in self.counts.items()
+        )
         return math.sqrt(squares / (self.n - 1))
 
     def quantile(self, share: float, *, beyond: float = 0.0) -> float | None:

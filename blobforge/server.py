@@ -274,7 +274,7 @@ async def running(
     tracer = open_tracer(settings.otel_endpoint)
     objects = _objects(settings, hop, tracer)
     plan = await _backup_opened(settings)
-    store = Store(await (hop or in_thread)(partial(open_writer, settings.database)))
+    store = Store(await (hop or in_thread)(partial(open_writer, settings.database, checkpoints=plan is None)))
     reads = ReadPool(settings.database, hop=hop)
     try:
         await (hop or in_thread)(partial(_settle_restore, store, now()))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 import structlog
-from quart import Response, request
+from quart import Response, has_request_context, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import BaseConverter
@@ -23,8 +23,10 @@ from web.api import openapi
 from web.auth import login
 from web.dashboard import words
 from web.dashboard.assets import Assets
+from web.dashboard.page import theme
 from web.dashboard.pages import page_routes
-from web.dispatch import http_problem, view
+from web.dispatch import http_problem, refusal_of, view
+from web.html import refused_page
 from web.metrics.requests import UNMATCHED, Requests
 from web.objects import object_routes
 from web.problems import internal_error
@@ -69,6 +71,7 @@ def make_app(services: Services) -> QuartTrio:
     bodies.install(app)
     words.install(app.jinja_env)
     Assets().install(app)
+    app.context_processor(theme)
     app.config["MAX_CONTENT_LENGTH"] = services.settings.max_body
     app.config["BODY_TIMEOUT"] = services.settings.request_timeout
     app.url_map.converters["id"] = IdConverter
@@ -96,6 +99,9 @@ async def _received(services: Services, key: str, info: ObjectInfo) -> None:
 
 
 async def _http_error(error: HTTPException) -> Response:
+    """What no route is for. A browser that goes there is a person's, and shows a page; a program gets a problem."""
+    if has_request_context() and request.method == "GET" and "text/html" in request.headers.get("Accept", ""):
+        return await refused_page(refusal_of(error), secrets.token_hex(8))
     return http_problem(error, secrets.token_hex(8))
 
 

@@ -22,7 +22,7 @@ from blobforge.logs import redact
 from blobforge.refusals import Refusal, RefusalCode
 from web.auth.credentials import authenticate, claimed
 from web.decode import Oversized, json_body
-from web.html import quoted, redirect, refused_page, safe_next
+from web.html import broken_page, quoted, redirect, refused_page, safe_next
 from web.metrics.requests import GONE
 from web.problems import internal_error, refused
 from web.routing import Access, Answer, Call, Route
@@ -76,7 +76,7 @@ def view(route: Route, services: Services) -> Callable[..., Awaitable[Response]]
                     response = _respond(outcome, route)
         except HTTPException as error:
             services.metrics.requests.refused(refusal_of(error).code)
-            response = http_problem(error, request_id)
+            response = await _refuse_for_quart(error, route, request_id)
         except Oversized as error:
             refusal = Refusal(RefusalCode.INVALID, f"{error}.", field=error.field)
             services.metrics.requests.refused(refusal.code)
@@ -86,7 +86,7 @@ def view(route: Route, services: Services) -> Callable[..., Awaitable[Response]]
             raise
         except Exception:
             log.exception("unhandled error", route=route.name, request_id=request_id)
-            response = internal_error(instance=request.path, request_id=request_id)
+            response = await _broken(route, request_id)
         response.headers["X-Request-ID"] = request_id
         seconds = trio.current_time() - started
         if route.page:
@@ -236,6 +236,16 @@ async def _refuse(refusal: Refusal, route: Route, request_id: str) -> Response:
     if refusal.code is RefusalCode.UNAUTHENTICATED and route.method == "GET":
         return redirect(f"/login?next={quoted(safe_next(request.full_path.rstrip('?')))}")
     return await refused_page(refusal, request_id)
+
+
+async def _refuse_for_quart(error: HTTPException, route: Route, request_id: str) -> Response:
+    return await _refuse(refusal_of(error), route, request_id) if route.page else http_problem(error, request_id)
+
+
+async def _broken(route: Route, request_id: str) -> Response:
+    if route.page:
+        return await broken_page(request_id)
+    return internal_error(instance=request.path, request_id=request_id)
 
 
 def _respond(outcome: Answer, route: Route) -> Response:

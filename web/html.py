@@ -62,6 +62,12 @@ async def refused_page(refusal: Refusal, request_id: str) -> Response:
     return await message(status, title, detail, link="/", label="To the overview", wait=refusal)
 
 
+async def broken_page(request_id: str) -> Response:
+    """The page for a bug of ours. Says nothing of its cause: that stands in the log, under the request id."""
+    text = f"The server met an internal error. Its log has the cause under request id {request_id}."
+    return await message(500, "Internal error", text, link="/", label="To the overview")
+
+
 def redirect(url: str) -> Response:
     """303: fetch this with GET."""
     return Response(

@@ -8,8 +8,8 @@ from typing import Any
 
 from actors.broadcaster import Broadcaster
 from actors.janitor import Janitor
-from actors.replicator import Replicator
 from actors.mailbox import Envelope, Mailbox
+from actors.replicator import Replicator
 from blobforge.config import Settings
 from blobforge.objects import ObjectStore
 from blobforge.tracing import Tracer

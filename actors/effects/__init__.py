@@ -39,6 +39,7 @@ from actors.messages import (
     Heartbeat,
     Item,
     ItemOutcome,
+    LeaveCheckpoints,
     Note,
     OutputChecked,
     Ping,
@@ -94,7 +95,7 @@ def perform(step: Step, message: Command) -> Answer:
         raise
 
 
-def apply(step: Step, message: Command) -> Answer:  # noqa: PLR0912 - one row a message
+def apply(step: Step, message: Command) -> Answer:  # noqa: PLR0912, PLR0915 - one row a message
     match message:
         case Claim():
             return claims.claim(step, message)
@@ -177,6 +178,9 @@ def apply(step: Step, message: Command) -> Answer:  # noqa: PLR0912 - one row a 
             return retention.free_pages(step, message)
         case Ping():
             step.store.pulse(now=step.now)
+            return Done()
+        case LeaveCheckpoints():
+            step.store.leave_checkpoints(to_litestream=message.to_litestream)
             return Done()
         case RecordDrill():
             step.store.recovery.record_drill(

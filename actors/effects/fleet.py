@@ -107,7 +107,8 @@ def heartbeat(step: Step, message: Heartbeat) -> HeartbeatSeen | Refusal:
         return not_registered(worker.id)
     worker = show_life(step, worker)
     abandon = tuple(beat.job_id for beat in message.jobs if not _renew(step, worker, beat))
-    late = tuple(beat.job_id for beat in message.jobs if beat.job_id in abandon and _may_come_late(step, worker, beat))
+    lost = set(abandon)
+    late = tuple(beat.job_id for beat in message.jobs if beat.job_id in lost and _may_come_late(step, worker, beat))
     renewed = step.now if len(abandon) < len(message.jobs) else None
     return HeartbeatSeen(drain=worker.drain, abandon=abandon, late=late, renewed=renewed)
 

@@ -82,6 +82,14 @@ def set_aside(database: Path, *, now_ms: int) -> Path | None:
     return wal.rename(wal.with_name(f"{wal.name}.lost-{now_ms}"))
 
 
+def wal_size(database: Path) -> int:
+    """In bytes; 0 when there is none."""
+    try:
+        return database.with_name(f"{database.name}-wal").stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
 def litestreams_own(database: Path) -> Path:
     """Where Litestream keeps its state."""
     return database.with_name(f".{database.name}-litestream")

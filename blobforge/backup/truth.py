@@ -47,7 +47,7 @@ class Socket:
     async def confirmed(self, *, patience: float) -> bool:
         with trio.move_on_after(patience):
             # It may just have been started, or the store come back.
-            while not await trio.to_thread.run_sync(self._sync, patience, abandon_on_cancel=True):
+            while not await trio.to_thread.run_sync(self._sync, patience, abandon_on_cancel=True):  # noqa: ASYNC110
                 await trio.sleep(0.1)
             return True
         return False

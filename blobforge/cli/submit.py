@@ -109,7 +109,7 @@ def _submit(
         if report.found:
             session.note(f"{report.summary()}\n{run.what_now(report)}")
         raise
-    if not report.found:
+    if report.found == report.misnamed:
         raise CliError("Nothing to submit.", common.USAGE)
     session.note(report.summary())
     if report.failed:
@@ -136,4 +136,4 @@ def _list(session: Session, found: Iterable[Candidate | Problem], tags: tuple[st
             click.echo(f"{each.type}\t{output.one_line(path)}\t{output.one_line(', '.join(tagged))}")
     session.note(f"{files} file{'s' if files != 1 else ''} ({output.size_text(size)}) would be submitted.")
     if failed:
-        common.fail()
+        common.fail(common.FAILED if files else common.USAGE)

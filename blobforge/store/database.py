@@ -26,10 +26,11 @@ def check_sqlite_version(version: str) -> None:
         raise DatabaseError(f"SQLite {version} can corrupt its WAL; {oldest} or newer is needed: upgrade apsw.")
 
 
-def open_writer(path: Path) -> apsw.Connection:
+def open_writer(path: Path, *, checkpoints: bool = True) -> apsw.Connection:
     """Open (or create) the database for its one writer, and migrate it. Raises DatabaseError.
 
-    `synchronous=FULL`: what COMMIT acknowledged is on the disk.
+    `synchronous=FULL`: what COMMIT acknowledged is on the disk. Without `checkpoints`, the WAL is left as it is, for
+    Litestream, which reads it: see `Store.leave_checkpoints`.
     """
     check_sqlite_version(apsw.sqlite_lib_version())
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,6 +42,9 @@ def open_writer(path: Path) -> apsw.Connection:
         # Before anything else is written: a file that has tables takes it only from `blobforge db vacuum`.
         connection.execute(sql.AUTO_VACUUM)
         connection.execute("PRAGMA journal_mode=WAL").fetchall()
+        if not checkpoints:
+            connection.execute(sql.AUTO_CHECKPOINT.format(pages=0)).fetchall()
+            connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute("PRAGMA temp_store=MEMORY")

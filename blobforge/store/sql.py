@@ -283,6 +283,8 @@ JOB_SPAN: Final = "SELECT min(created_at), max(created_at), max(updated_at) FROM
 AUDIT_SPAN: Final = """
     SELECT (SELECT at FROM audit ORDER BY id LIMIT 1), (SELECT at FROM audit ORDER BY id DESC LIMIT 1)"""
 
+AUTO_CHECKPOINT: Final = "PRAGMA wal_autocheckpoint={pages:d}"
+
 # --- what a restore leaves behind, and drills
 RECOVERY: Final = "SELECT restored_at, attempt_floor FROM recovery WHERE id = 1"
 MARK_RESTORED: Final = "UPDATE recovery SET restored_at = ? WHERE id = 1"
@@ -318,7 +320,8 @@ MISSING_JOBS: Final = """
             OR c.lease IS NOT l.lease OR c.worker_id IS NOT l.worker_id OR c.output_key IS NOT l.output_key
             OR c.result IS NOT l.result)"""
 MISSING_ATTEMPTS: Final = """
-    SELECT l.job_id FROM main.attempts AS l LEFT JOIN copy.attempts AS c ON c.job_id = l.job_id AND c.attempt = l.attempt
+    SELECT l.job_id FROM main.attempts AS l
+      LEFT JOIN copy.attempts AS c ON c.job_id = l.job_id AND c.attempt = l.attempt
      WHERE l.job_id > ? AND l.job_id <= ? AND l.started_at <= ? AND (l.ended_at IS NULL OR l.ended_at <= ?)
        AND (c.job_id IS NULL OR c.lease <> l.lease OR (c.outcome IS NOT l.outcome AND l.ended_at IS NOT NULL))"""
 MISSING_RECORDS: Final = (

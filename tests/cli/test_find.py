@@ -1,13 +1,11 @@
-"""Which files `submit` takes, and how things are shown."""
+"""Which files `submit` takes, and under which name a download is kept."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from blobforge.cli import output
 from blobforge.cli.ingest.find import Candidate, Problem, Tagger, find, no_tags, tags_of_path
 from blobforge.cli.jobs import download_name
 from blobforge.client import Job
@@ -100,33 +98,10 @@ def job(source_path: str | None = None, filename: object = None) -> Job:
         (job("in/a.pdf"), False, "job-7.output"),
         (job(filename="../../etc/passwd"), False, "passwd"),
         (job(filename=".."), False, "job-7.output"),
-        (job(filename="\x1b[31mred\n.txt"), False, "[31mred .txt"),
+        (job(filename="\x1b[31mred\n.txt"), False, "red .txt"),
         (job(filename=3), False, "job-7.output"),
         (job(), True, "job-7.source"),
     ],
 )
 def test_a_download_is_named_by_others_and_stays_in_this_folder(of: Job, source: bool, name: str) -> None:
     assert download_name(of, source) == name
-
-
-def test_strangers_text_cannot_steer_the_terminal() -> None:
-    assert output.one_line("a\x1b]0;title\x07b\r\nc\x9bd") == "a ]0;title b c d"
-    assert output.many_lines("a\n\tb\x1b[2Jc\r") == "a\n\tb[2Jc"
-
-
-def test_times_and_sizes_in_words() -> None:
-    now = datetime(2026, 11, 23, 12, tzinfo=UTC)
-    assert output.age(now - timedelta(seconds=5), now) == "5 s ago"
-    assert output.age(now - timedelta(minutes=90), now) == "90 min ago"
-    assert output.age(now + timedelta(hours=30), now) == "in 30 h"
-    assert output.age(now - timedelta(days=3), now) == "3 d ago"
-    assert [output.size_text(n) for n in (0, 1023, 1536, 3 << 20, 5 << 40)] == [
-        "0 B",
-        "1023 B",
-        "1.5 KiB",
-        "3.0 MiB",
-        "5.0 TiB",
-    ]
-    assert output.progress_text({"stage": "pages", "percent": 41.6}) == "pages 42%"
-    assert output.progress_text({"stage": "pages", "done": 3, "total": 9, "message": "x\n"}) == "pages 3/9 x"
-    assert output.progress_text("nonsense") == ""

@@ -118,8 +118,9 @@ def test_one_bad_file_spoils_no_other(running: Running) -> None:
     assert "error" in told["odd.x y"]
     assert told["gone.pdf"]["error"] == "no such file or folder"
     assert done.stderr.splitlines()[-1] == "6 files: 3 new, 1 known already, 2 failed; 3 uploaded (33 Bytes)"
-    assert running.blobforge("ingest", folder, "--type", "odt").returncode == 1
-    assert "no .odt file" in running.blobforge("ingest", folder, "--type", "odt").stderr
+    nothing = running.blobforge("ingest", folder, "--type", "odt")
+    assert nothing.returncode == 2
+    assert nothing.stderr == f"{folder}: no .odt file in this folder\nError: Nothing to submit.\n"
 
 
 def test_a_bucket_that_lost_a_source_gets_it_again(any_store: Running) -> None:

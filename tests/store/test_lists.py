@@ -29,7 +29,8 @@ FILTERS += [
     JobFilter(JobStatus.DEAD, failure=1), JobFilter(failure=1), JobFilter(failure=2, type="a"), JobFilter(failure=99),
     JobFilter(priority=2), JobFilter(JobStatus.PENDING, "b", priority=2), JobFilter(priority=1, worker="w1"),
     JobFilter(created_since=T0 + 100_000), JobFilter(created_until=T0 + 100_000), JobFilter(created_since=T0 + HOUR),
-    JobFilter(created_since=T0 + 50_000, created_until=T0 + 90_000, priority=3), JobFilter(created_until=T0), JobFilter(created_until=T0 + 10 * HOUR),
+    JobFilter(created_since=T0 + 50_000, created_until=T0 + 90_000, priority=3), JobFilter(created_until=T0),
+    JobFilter(created_until=T0 + 10 * HOUR),
     JobFilter(updated_since=T0 + 310_000), JobFilter(JobStatus.PENDING, updated_until=T0 + 200_000, tag="half"),
     JobFilter(failure=1, created_since=T0 + 20_000, updated_until=T0 + 350_000),
 ]  # fmt: skip

@@ -270,11 +270,11 @@ async def test_undo_has_its_time(house: House, autojump_clock: Any) -> None:
 
 async def test_more_than_a_page_is_undone(house: House, autojump_clock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("web.api.bulk.PAGE", 3)
-    for number in range(8):
+    for number in range(9):
         await house.submit(b"%d" % number)
     done = await post(house, "/api/jobs/cancel", status="pending", undo=True)
-    assert done["changed"] == 8
-    assert await post(house, "/api/jobs/undo", undo=done["undo"]) == {"matched": 8, "changed": 8}
+    assert done["changed"] == 9
+    assert await post(house, "/api/jobs/undo", undo=done["undo"]) == {"matched": 9, "changed": 9}
 
 
 async def test_a_repeated_cancellation_has_one_undo(house: House, autojump_clock: Any) -> None:

@@ -13,7 +13,7 @@ from web.api import files, wire
 from web.api import jobs as api
 from web.api.preview import read_preview
 from web.api.timeline import timeline
-from web.dashboard.page import page, theme
+from web.dashboard.page import page
 from web.decode import query
 from web.html import html, redirect
 from web.routing import Access, Call, Route
@@ -96,7 +96,7 @@ async def preview(call: Call) -> Response | Refusal:
     if job is None:
         return api.no_such_job(job_id)
     found = await read_preview(call.services, job)
-    response = html(await render_template("preview.html", found=found, theme=theme(call)))
+    response = html(await render_template("preview.html", found=found))
     response.headers["Content-Security-Policy"] = PREVIEW_POLICY
     response.headers["X-Frame-Options"] = "SAMEORIGIN"
     return response

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from quart import Response, render_template
+from quart import Response, has_request_context, render_template, request
 
 from blobforge.access import Scope
 from blobforge.job import JobStatus
@@ -54,7 +54,6 @@ async def page(call: Call, template: str, *, title: str, place: str, status: int
         stats=stats,
         state=_state(stats),
         dead=stats.jobs[JobStatus.DEAD] if stats is not None else 0,
-        theme=theme(call),
         themes=THEMES,
         notice=notice,
         now=now,
@@ -77,9 +76,10 @@ def _state(stats: Stats | None) -> str:
     return "busy" if stats.jobs[JobStatus.RUNNING] else "idle"
 
 
-def theme(call: Call) -> str:
-    chosen = call.request.cookies.get("theme", "")
-    return chosen if chosen in THEMES else "system"
+async def theme() -> dict[str, str]:
+    """What every template knows, that of a refusal and of the sign-in, too: the theme that was chosen."""
+    chosen = request.cookies.get("theme", "") if has_request_context() else ""
+    return {"theme": chosen if chosen in THEMES else "system"}
 
 
 # ------------------------------------------------------------------ notices

@@ -25,6 +25,7 @@ PATIENCE = 60.0  # seconds that a server may be away once it has answered
 _LONGEST_PATH = 4096
 _UNACCEPTABLE = (400, 413, 422)  # of one item, or of their number
 
+MOST_TOLD = 16  # uploads of one batch that the server is told of
 SMALL = 64 * 1024  # bytes: larger ones are a request each
 BUNDLE_BYTES = 600_000  # 800,000 as base64
 BUNDLE_FILES = 500
@@ -47,12 +48,14 @@ class Waiting(NamedTuple):
 
 
 class Upload(NamedTuple):
-    """A piece of work: sources to upload, each under the first file that it was found in. `embedded`: the server
-    itself keeps them. More than one: in one request.
+    """A piece of work: sources to upload, each under the first file that it was found in. More than one: in one
+    request. `tell`: the server hears of each, and answers when it has found and checked it; else the jobs are in
+    `status` then.
     """
 
     sources: list[Waiting]
-    embedded: bool
+    tell: bool
+    status: str
 
 
 class Batches:
@@ -176,8 +179,11 @@ class Batches:
                 waiting = Waiting(hashed, item)
                 self._awaited[hashed.content.sha256] = [waiting]
                 missing.append(waiting)
+        # The embedded store has checked the bytes before it answers the PUT. On S3 the server looks for them, at once
+        # for a few; of many it finds those that have come by itself, within seconds, and for less than being told.
+        tell = not answer.small_sources and len(missing) <= MOST_TOLD
         for sources in _bundles(missing) if answer.small_sources else [[each] for each in missing]:
-            await uploads.send(Upload(sources, answer.small_sources))
+            await uploads.send(Upload(sources, tell, "pending" if answer.small_sources else "uploading"))
 
 
 def _fitting(pending: Sequence[tuple[Hashed, dict[str, Any]]]) -> int:

@@ -29,10 +29,11 @@ class Candidate(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """An argument, or a file below one, that cannot be taken, and why."""
+    """An argument, or a file below one, that cannot be taken, and why. `misnamed`: the argument means no file."""
 
     path: str
     reason: str
+    misnamed: bool = False
 
 
 Tagger = Callable[[str, str], tuple[str, ...]]
@@ -76,7 +77,7 @@ def _one(argument: str, job_type: str | None, tagger: Tagger) -> Iterator[Candid
         status = os.stat(argument)
     except OSError as error:
         missing = isinstance(error, FileNotFoundError)
-        yield Problem(argument, "no such file or folder" if missing else error.strerror or str(error))
+        yield Problem(argument, "no such file or folder" if missing else error.strerror or str(error), missing)
         return
     if stat.S_ISDIR(status.st_mode):
         wanted = job_type or "pdf"
@@ -85,15 +86,15 @@ def _one(argument: str, job_type: str | None, tagger: Tagger) -> Iterator[Candid
             count += 1
             yield each
         if not count:
-            yield Problem(argument, f"no .{wanted} file in this folder")
+            yield Problem(argument, f"no .{wanted} file in this folder", misnamed=True)
     elif not stat.S_ISREG(status.st_mode):
-        yield Problem(argument, "not a file")
+        yield Problem(argument, "not a file", misnamed=True)
     else:
         suffix = PurePath(argument).suffix.lower()
         if type_ := job_type or TYPES.get(suffix) or suffix.lstrip("."):
             yield _candidate(argument, type_, tagger(str(PurePath(argument).parent), argument), status)
         else:
-            yield Problem(argument, "its name does not tell its type: give --type")
+            yield Problem(argument, "its name does not tell its type: give --type", misnamed=True)
 
 
 def _in_folder(folder: str, suffix: str, type_: str, argument: str, tagger: Tagger) -> Iterator[Candidate | Problem]:

@@ -56,6 +56,7 @@ async def ingest(
                 for _ in range(UPLOADERS):
                     nursery.start_soon(uploads.run, uploads_out.clone())
             nursery.start_soon(batches.run, hashed_out, uploads_in)
+        await uploads.confirm()
     finally:
         abandoned.set()  # threads that were left behind stop at their next block
 

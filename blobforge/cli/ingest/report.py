@@ -29,6 +29,7 @@ class Report:
     new: int = 0
     existing: int = 0
     failed: int = 0
+    misnamed: int = 0  # of those that failed
     uploaded: int = 0
     bytes: int = 0
     unfinished: int = 0
@@ -83,9 +84,18 @@ class Report:
         if self.session.json:
             click.echo(msgspec.json.encode({"path": shown(path), "error": told.message}))
 
+    def took_back(self, hashed: Hashed, answer: BatchItem, error: Exception) -> None:
+        """The server found other bytes than were announced: what was told as done is none."""
+        if answer.existing:
+            self.existing -= 1
+        else:
+            self.new -= 1
+        self.failure(hashed.file.path, hashed.file.size, error)
+
     def problem(self, problem: Problem) -> None:
         """Something that cannot be taken at all."""
         self.discovered(1, 0)
+        self.misnamed += problem.misnamed
         self.failure(problem.path, 0, common.CliError(problem.reason))
 
     def summary(self) -> str:

@@ -23,6 +23,7 @@ from blobforge.client import (
     upload_source,
 )
 
+CONFIRMED_AT_ONCE = 8
 _ELSEWISE = (404, 405, 409, 413)  # an older server, another store, a smaller limit: then one by one
 
 
@@ -34,6 +35,7 @@ class Uploads:
         self._batches = batches
         self._report = report
         self._cache = cache
+        self._unconfirmed: list[Waiting] = []  # a few hundred bytes each
 
     async def run(self, work: trio.MemoryReceiveChannel[Upload]) -> None:
         """Until there is no more to upload."""
@@ -41,7 +43,27 @@ class Uploads:
             async for upload in work:
                 if len(upload.sources) == 1 or not await self._together(upload.sources):
                     for source in upload.sources:
-                        await self._alone(source, embedded=upload.embedded)
+                        await self._alone(source, tell=upload.tell, status=upload.status)
+
+    async def confirm(self) -> None:
+        """At the end, when the server has found most of them by itself: are those there that it was not told of?
+
+        Else the same command run again at once would upload them once more.
+        """
+        slots = trio.Semaphore(CONFIRMED_AT_ONCE)
+
+        async def one(source: Waiting) -> None:
+            async with slots:
+                try:
+                    await self._client.source_uploaded(source.answer.job_id)
+                except ApiError as error:
+                    if common.as_cli_error(error) is None or error.status != 409:
+                        raise
+                    self._report.took_back(source.hashed, source.answer, error)
+
+        async with trio.open_nursery() as nursery:
+            for source in self._unconfirmed:
+                nursery.start_soon(one, source)
 
     async def _together(self, sources: list[Waiting]) -> bool:
         """Many small ones in one request. False: this server wants them one by one."""
@@ -67,9 +89,9 @@ class Uploads:
                 self._failed(source, unread)
         return True
 
-    async def _alone(self, source: Waiting, *, embedded: bool) -> None:
+    async def _alone(self, source: Waiting, *, tell: bool, status: str) -> None:
         try:
-            status = await self._upload(source, embedded=embedded)
+            told = await self._upload(source, tell=tell, status=status)
         except ServerUnreachable:
             raise
         except Exception as error:
@@ -77,18 +99,20 @@ class Uploads:
                 raise
             self._failed(source, error)
         else:
-            self._batches.settle(source, status=status)
+            self._batches.settle(source, status=told or status)
 
-    async def _upload(self, source: Waiting, *, embedded: bool) -> str:
-        """Bring the bytes there; return the job's status."""
+    async def _upload(self, source: Waiting, *, tell: bool, status: str) -> str | None:
+        """Bring the bytes there; return the job's status, where the server was asked."""
         file, content = source.hashed
         if content.pointer:
             async with lfs.content(file.path, content) as path:
                 await self._send(path, source)
         else:
             await self._send(Path(file.path), source)
-        if embedded:
-            return "pending"  # the server had the bytes checked before it answered
+        if not tell:
+            if status == "uploading":
+                self._unconfirmed.append(source)
+            return None
         return (await self._client.source_uploaded(source.answer.job_id)).status or "pending"
 
     async def _send(self, path: Path, source: Waiting) -> None:

@@ -5,6 +5,7 @@ const main = () => document.querySelector("main");
 const REFRESH_MS = 1500; // between two refreshes of a page that somebody looks at
 const HIDDEN_MS = 30000; // the same in a tab in the background
 const RETRY_MS = [500, 1000, 2000, 5000, 10000];
+const BUSY_MS = 15000; // since the last touch: an open list of choices is not redrawn under somebody's hand
 
 // ---------------------------------------------------------------- refresh: fetch this page again, morph what changed
 
@@ -12,66 +13,82 @@ const refresher = {
   timer: 0,
   last: 0,
   running: null,
+  again: false, // something happened while a refresh was under way, which may have been too early to see it
 
-  soon() {
+  soon(least = 0) {
     if (this.timer) return;
     const pause = document.hidden ? HIDDEN_MS : REFRESH_MS;
-    const wait = Math.max(0, this.last + pause - Date.now());
+    const wait = Math.max(least, this.last + pause - Date.now());
     this.timer = setTimeout(() => this.now(), wait);
   },
 
   async now() {
     clearTimeout(this.timer);
     this.timer = 0;
-    if (this.running || !main()?.dataset.live) return;
-    if (editing()) { this.timer = setTimeout(() => this.now(), REFRESH_MS); return; }
+    if (!main()?.dataset.live) return;
+    if (this.running) { this.again = true; return; }
+    if (choosing()) { this.timer = setTimeout(() => this.now(), REFRESH_MS); return; }
     const address = location.href;
-    this.running = new AbortController();
+    const running = new AbortController();
+    this.running = running;
     try {
-      const response = await fetch(address, { headers: { "X-Live": "1" }, signal: this.running.signal });
+      const response = await fetch(address, { headers: { "X-Live": "1" }, signal: running.signal });
       if (response.redirected && new URL(response.url).pathname === "/login") { connection.say("signed-out"); return; }
-      if (!response.ok || address !== location.href) return;
+      if (address !== location.href) return;
+      if (response.status >= 500 || response.status === 429) { this.again = true; return; }
+      // Any other refusal is a page, too: the job that it was about is gone, say.
       const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
       const content = fresh.querySelector("main");
-      if (!content || editing()) return;
-      keepChoices(content);
-      Idiomorph.morph(main(), content, { ignoreActiveValue: true });
+      if (!content || running.signal.aborted) return;
+      if (choosing()) { this.again = true; return; }
+      Idiomorph.morph(main(), content, { callbacks: keeping });
       document.title = fresh.title;
       settle();
     } catch (error) {
       if (error.name !== "AbortError") connection.say("lost");
     } finally {
-      this.running = null;
-      this.last = Date.now();
+      if (this.running === running) {
+        this.running = null;
+        this.last = Date.now();
+        if (this.again) { this.again = false; this.soon(); }
+      }
     }
   },
 
   stop() {
     clearTimeout(this.timer);
     this.timer = 0;
+    this.again = false;
     this.running?.abort();
+    this.running = null;
   },
 };
 
-// Nobody's half-written word or open menu is taken away.
-const editing = () => {
-  const focused = document.activeElement;
-  return main()?.contains(focused) && focused.matches("input:not([type=checkbox]), textarea, select");
+let touched = 0;
+for (const name of ["pointerdown", "keydown"]) addEventListener(name, () => { touched = Date.now(); }, true);
+const choosing = () =>
+  Date.now() - touched < BUSY_MS && main().contains(document.activeElement)
+  && document.activeElement.matches("select, input[type=datetime-local]");
+
+// What somebody has begun is not taken away: a word half typed, a box ticked, a choice made.
+const begun = (control) => {
+  if (control === document.activeElement && !control.matches("[type=checkbox]")) return true;
+  if (control.matches("select")) {
+    const first = [...control.options].findIndex((option) => option.defaultSelected);
+    return control.selectedIndex !== Math.max(0, first);
+  }
+  return control.matches("[type=checkbox]") ? control.checked !== control.defaultChecked : control.value !== control.defaultValue;
 };
 
-const keepChoices = (fresh) => {
-  for (const box of main().querySelectorAll("input[type=checkbox][id]")) {
-    const twin = fresh.querySelector(`#${CSS.escape(box.id)}`);
-    if (twin) twin.toggleAttribute("checked", box.checked);
-  }
-  for (const details of main().querySelectorAll("details[id]")) {
-    const twin = fresh.querySelector(`#${CSS.escape(details.id)}`);
-    if (twin) twin.open = details.open;
-  }
-  for (const chart of main().querySelectorAll("[data-chart]")) {
-    const twin = fresh.querySelector(`#${CSS.escape(chart.id)}`);
-    if (twin && twin.dataset.chart === chart.dataset.chart) twin.replaceWith(chart.cloneNode(true));
-  }
+const keeping = {
+  beforeNodeMorphed: (old, fresh) => {
+    if (old.nodeType !== Node.ELEMENT_NODE) return true;
+    if (old.matches("input:not([type=hidden]), select, textarea")) return !begun(old);
+    // A chart redraws itself; its canvas is in no page.
+    return !(old.matches("[data-chart]") && old.dataset.chart === fresh.dataset.chart);
+  },
+  // Opened is opened.
+  beforeAttributeUpdated: (name, node) => !(name === "open" && node.matches("details")),
 };
 
 // ---------------------------------------------------------------- the stream of events
@@ -153,10 +170,12 @@ const showState = () => {
   if (icon && wanted && icon.getAttribute("href") !== wanted) icon.setAttribute("href", wanted);
 };
 
-// A notice outlives the refresh that follows it: it moves out of the page, until it is dismissed.
+// A notice outlives the refresh that follows it: it moves out of the page, until it is dismissed or its page is left.
 const keepNotices = () => {
   const shelf = document.getElementById("notices");
+  for (const notice of shelf?.children || []) if (notice.dataset.place !== location.pathname) notice.remove();
   for (const notice of main()?.querySelectorAll(".notice[data-once]") || []) {
+    notice.dataset.place = location.pathname;
     shelf.replaceChildren(notice);
     notice.querySelector("[data-dismiss]")?.removeAttribute("hidden");
   }
@@ -187,15 +206,21 @@ const drawChart = async (holder) => {
     return;
   }
   existing?.destroy();
+  // Hours as hours, days as days, and the newest figures while no pointer asks for others.
+  const said = (step) => new Intl.DateTimeFormat("en-GB", step < 86400 ? { hour: "2-digit", minute: "2-digit" } : { day: "numeric", month: "short" });
+  const exact = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
+  const times = (_, splits, __, ___, step) => splits.map((at) => said(step).format(at * 1000));
+  const newest = (self) => { if (self.legend.idx == null) self.setLegend({ idx: self.data[0].length - 1 }, false); };
   const axis = { stroke: colour("muted"), grid: { stroke: colour("line"), width: 1 }, ticks: { stroke: colour("line") } };
   const plot = new uPlot({
     width,
     height: 160,
     legend: { live: true },
     cursor: { y: false },
-    axes: [axis, { ...axis, size: 56 }],
+    axes: [{ ...axis, values: times }, { ...axis, size: 56 }],
+    hooks: { setLegend: [newest], setData: [newest], ready: [newest] },
     scales: { y: { range: (_, low, high) => [0, Math.max(high || 0, 1)] } },
-    series: [{}, ...chosen.map((name) => ({
+    series: [{ value: (_, at) => at == null ? "" : exact.format(at * 1000) }, ...chosen.map((name) => ({
       label: name, stroke: colour(`chart-${name}`) || colour("accent"), width: 2, spanGaps: false, points: { show: true, size: 4 },
       fill: chosen.length === 1 ? `${colour(`chart-${name}`) || colour("accent")}22` : undefined,
     }))],
@@ -253,36 +278,37 @@ addEventListener("click", async (event) => {
 
 const rows = () => [...document.querySelectorAll("[data-row]")];
 
+// The current row is the one that has the focus; so Enter opens it, and no refresh makes it another one.
+const current = () => document.activeElement?.closest("[data-row]");
+
 const step = (by) => {
   const all = rows();
   if (!all.length) return;
-  const at = all.findIndex((row) => row.classList.contains("current"));
-  const next = all[Math.min(all.length - 1, Math.max(0, at + by))] || all[0];
-  all[at]?.classList.remove("current");
-  next.classList.add("current");
+  const next = all[Math.min(all.length - 1, Math.max(0, all.indexOf(current()) + by))];
   (next.querySelector("a") || next).focus({ preventScroll: true });
   next.scrollIntoView({ block: "nearest" });
 };
 
 const PLACES = { o: "/", j: "/jobs", f: "/failures", w: "/workers", a: "/admin" };
+const go = (address) => document.querySelector(`.top nav a[href="${address}"]`)?.click();
 let going = 0;
 
 const KEYS = {
-  "/": () => (document.querySelector("[data-search]") || { focus: () => { location.href = "/jobs"; } }).focus(),
+  "/": () => { const field = document.querySelector("[data-search]"); if (field) field.focus(); else go("/jobs"); },
   j: () => step(1),
   k: () => step(-1),
-  x: () => document.querySelector("[data-row].current input[type=checkbox]")?.click(),
+  x: () => current()?.querySelector("input[type=checkbox]")?.click(),
   r: () => refresher.now(),
   "?": () => document.getElementById("help").showModal(),
 };
 
 addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
   if (event.target.matches("input:not([type=checkbox]), textarea, select")) {
     if (event.key === "Escape") event.target.blur();
     return;
   }
-  if (Date.now() - going < 1000 && PLACES[event.key]) { going = 0; location.href = PLACES[event.key]; return; }
+  if (Date.now() - going < 1000 && PLACES[event.key]) { going = 0; go(PLACES[event.key]); return; }
   if (event.key === "g") { going = Date.now(); return; }
   const act = KEYS[event.key];
   if (act) { event.preventDefault(); act(); }
