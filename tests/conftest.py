@@ -1,1 +1,6 @@
-pytest_plugins = ["tests.fixtures.litestream", "tests.fixtures.seaweed", "tests.fixtures.server", "tests.fixtures.house"]
+pytest_plugins = [
+    "tests.fixtures.litestream",
+    "tests.fixtures.seaweed",
+    "tests.fixtures.server",
+    "tests.fixtures.house",
+]

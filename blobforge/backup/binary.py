@@ -19,9 +19,9 @@ SHIPPED_OLD = Path("/usr/local/lib/blobforge/litestream-0.3")
 _ASK_SECONDS = 10.0
 _VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+)")
 OLD, NEW = (0, 3), (0, 5)
-# Earlier 0.5 ignored `age:` in silence or could not restore what 0.3 wrote.
-OLDEST_NEW = (0, 5, 6)
-OLDEST_OLD = (0, 3, 9)
+# What was tested. Earlier 0.5 stop replicating without a word, or copy what cannot be restored.
+OLDEST_NEW = (0, 5, 17)
+OLDEST_OLD = (0, 3, 13)
 
 
 class Litestream(msgspec.Struct, frozen=True):
@@ -110,7 +110,7 @@ def ask(path: str) -> Litestream:
     if not (version[:2] == OLD and version >= OLDEST_OLD) and not (version[:2] == NEW and version >= OLDEST_NEW):
         raise BackupError(
             f"{path} is Litestream {said[0]}, which this release does not know how to run; "
-            "use 0.5.17, or 0.3.13 for encryption"
+            "use 0.5.17 or newer, or 0.3.13 for encryption"
         )
     return Litestream(path, version)
 

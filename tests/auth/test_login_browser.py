@@ -103,6 +103,11 @@ def page(context: BrowserContext) -> Page:
     return context.new_page()
 
 
+def sign_out(page: Page) -> None:
+    page.locator("#who summary").click()
+    page.get_by_role("button", name="Sign out").click()
+
+
 def sign_in(page: Page, place: Place, name: str, path: str = "/") -> None:
     """From one of our pages to the provider, and back."""
     page.goto(place.url + path)
@@ -138,7 +143,7 @@ def fetch(page: Page, method: str, path: str, body: str | None = None) -> int:
 def test_a_whole_sign_in(place: Place, context: BrowserContext, page: Page) -> None:
     sign_in(page, place, "sam")
     page.wait_for_url(f"{place.url}/")
-    expect(page.get_by_role("main")).to_contain_text("Signed in as Sam.")
+    expect(page.locator(".menu")).to_contain_text("Signed in as Sam")
     [cookie] = context.cookies(place.url)
     assert cookie["name"] == "blobforge"  # __Host- needs https
     assert cookie["httpOnly"] is True
@@ -146,7 +151,7 @@ def test_a_whole_sign_in(place: Place, context: BrowserContext, page: Page) -> N
     assert cookie["path"] == "/"
     assert page.evaluate("document.cookie") == ""
     page.reload()
-    expect(page.get_by_role("main")).to_contain_text("Signed in as Sam.")
+    expect(page.locator(".menu")).to_contain_text("Signed in as Sam")
 
 
 @pytest.mark.parametrize("start", ["/login?next=/api/docs?x=1%262", "/auth/login?next=%2Fapi%2Fdocs%3Fx%3D1%25262"])
@@ -181,7 +186,7 @@ def test_people_without_an_email(place: Place, chromium: Browser) -> None:
         context = chromium.new_context()
         page = context.new_page()
         sign_in(page, place, name)
-        expect(page.get_by_role("main")).to_contain_text(f"Signed in as {name.title()}.")
+        expect(page.locator(".menu")).to_contain_text(f"Signed in as {name.title()}")
         context.close()
     with place.server.client() as client:
         people = [user for user in client.get("/api/admin/users").json() if user["name"] in ("Erik", "Mira")]
@@ -225,7 +230,7 @@ def test_pages_of_other_sites_can_do_nothing(place: Place, chromium: Browser) ->
     page.wait_for_url(f"{place.url}/auth/logout")
     expect(page.locator("body")).to_contain_text("comes from another site")
     page.goto(place.url)
-    expect(page.get_by_role("main")).to_contain_text("Signed in as Ada (administrator).")
+    expect(page.locator(".menu")).to_contain_text("Signed in as Ada (administrator)")
     context.close()
 
 
@@ -239,7 +244,7 @@ def test_signing_out(place: Place, context: BrowserContext, page: Page) -> None:
     assert cookie is not None
     assert place.who(cookie) is not None
     before = sum("/oauth/end_session" in line for line in place.provider.requests())
-    page.get_by_role("button", name="Sign out").click()
+    sign_out(page)
     page.wait_for_url(f"{place.url}/login")  # by way of the provider
     assert sum("/oauth/end_session" in line for line in place.provider.requests()) == before + 1
     assert session_of(context, place) is None
@@ -265,8 +270,8 @@ def test_signing_in_with_an_api_token(place: Place, context: BrowserContext, pag
     page.get_by_role("button", name="Sign in").click()
     page.wait_for_url(f"{place.url}/api/docs")
     page.goto(place.url)
-    expect(page.get_by_role("main")).to_contain_text("(administrator)")
-    page.get_by_role("button", name="Sign out").click()
+    expect(page.locator(".menu")).to_contain_text("(administrator)")
+    sign_out(page)
     expect(page.get_by_role("main")).to_contain_text("Signed out")
     assert session_of(context, place) is None
 
@@ -287,7 +292,7 @@ def test_the_first_start_link_signs_in_once(tmp_path: Path, chromium: Browser) -
             page.goto(link)
             if attempt == "first":
                 page.wait_for_url(f"{server.url}/")
-                expect(page.get_by_role("main")).to_contain_text("(administrator)")
+                expect(page.locator(".menu")).to_contain_text("(administrator)")
             else:
                 expect(page.get_by_role("alert")).to_contain_text("used already")
                 assert context.cookies() == []
@@ -329,7 +334,7 @@ def test_a_provider_that_is_down_at_the_start_and_in_the_middle(
 
         place.provider.kill()
         page.reload()
-        expect(page.get_by_role("main")).to_contain_text("Signed in as Sam.")  # nobody is thrown out
+        expect(page.locator(".menu")).to_contain_text("Signed in as Sam")  # nobody is thrown out
         # Somebody was on the way back when it went down (and we were away, too, so that there is time for that).
         other = chromium.new_context()
         stranded = other.new_page()
@@ -348,7 +353,7 @@ def test_a_provider_that_is_down_at_the_start_and_in_the_middle(
         cookie = session_of(context, place)
         assert cookie is not None
         with page.expect_request("**/auth/logout") as asked:
-            page.get_by_role("button", name="Sign out").click()
+            sign_out(page)
         assert asked.value.response() is not None
         assert session_of(context, place) is None
         assert place.sealed(cookie) is None
@@ -365,7 +370,7 @@ def test_a_session_outlives_the_server(tmp_path: Path, page: Page) -> None:
         place.server.kill()
         place.server.start()
         page.reload()
-        expect(page.get_by_role("main")).to_contain_text("Signed in as Sam.")
+        expect(page.locator(".menu")).to_contain_text("Signed in as Sam")
     finally:
         place.close()
 
@@ -386,7 +391,7 @@ def test_nothing_secret_of_a_sign_in_reaches_the_log(place: Place, context: Brow
     cookie = session_of(context, place)
     assert cookie is not None
     tokens = sealer.open(place.sealed(cookie) or b"", Tokens)
-    page.get_by_role("button", name="Sign out").click()
+    sign_out(page)
     page.wait_for_url(f"{place.url}/login")
     secrets = {
         "code": callback["code"][0],

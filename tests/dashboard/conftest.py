@@ -8,11 +8,13 @@ from contextlib import closing
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
 from tests.dashboard.scene import Scene, furnish
 from tests.dashboard.screenshots import ARGUMENTS, sign_in
 from tests.fixtures.server import ServerProcess
+
+expect.set_options(timeout=20_000)  # on a busy machine; what is there at once costs nothing
 
 
 class Stage:

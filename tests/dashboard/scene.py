@@ -31,9 +31,18 @@ menhir.deliver()
 HOSTILE = (
     "<script>document.title='owned'</script>",
     '"><img src=x onerror="document.title=\'owned\'">',
-    "\u202egnp.exe \u2066abc",
-    "'; DROP TABLE jobs; --{{ 7 * 7 }}",
+    "\u202egnp.exe \u2066abc \u05e9\u05dc\u05d5\u05dd \u200f",
+    "'; DROP TABLE jobs; --{{ 7 * 7 }}{% raw %}%s%n\\",
+    "javascript:document.title='owned'//</textarea></title></style>--><svg onload=document.title='owned'>",
 )
+# Ids that mean something in an address.
+HOSTILE_IDS = ("a?b#c%2Fd&e=f", "\"quoted'<b>", "..;%2e%2e", "w\u00f6rker-\u202e\u5de5\u4eba", "x" * 200)
+HOSTILE_MARKDOWN = b"""<script>document.title='owned'</script><img src=x onerror="document.title='owned'">
+[script](javascript:document.title='owned') [data](data:text/html,<script>document.title='owned'</script>)
+![image](data:image/svg+xml,<svg onload=alert(1)>) ![far](https://example.org/pixel.png) [near](/auth/logout)
+[vb]: vbscript:x
+<style>body { display: none }</style><iframe src="/admin/tokens"></iframe><form action="/do/jobs/delete"></form>
+"""
 
 
 class Scene:
@@ -113,25 +122,37 @@ def furnish(scene: Scene) -> dict[str, int]:
     return ids
 
 
-def furnish_hostile(scene: Scene) -> list[int]:
-    """The same kinds of things, with every field that a stranger fills holding what a stranger may put there."""
-    ids = []
+def furnish_hostile(scene: Scene) -> tuple[list[int], list[str]]:
+    """The same kinds of things, with every field that a stranger fills holding what a stranger may put there.
+
+    Returns the ids of the jobs and of the workers.
+    """
+    ids, workers = [], [f"evil-{n}" for n in range(len(HOSTILE))]
     for n, evil in enumerate(HOSTILE):
-        worker = f"evil-{n}"
-        named = evil.replace(" ", "_").replace("/", "\\")[:190]
-        scene.worker(worker, f"type-{n}", metadata={"host": evil, evil: evil}, labels={evil: evil}, version=evil[:60])
+        worker, type_ = workers[n], f"type-{n}"
+        scene.worker(worker, type_, metadata={"host": evil, evil: evil}, labels={evil: evil}, version=evil * 9)
         scene.call("POST", "/api/admin/tokens", {"name": evil})
-        scene.call("POST", "/api/admin/workers", {"id": f"{named}", "type": f"type-{n}", "name": evil})
         for kind in ("fail", "complete", "run"):
-            ids.append(
-                scene.submit(f"{evil}/{kind}", type=f"type-{n}", max_attempts=1, tags=[evil], metadata={evil: evil})
-            )
-            grant = scene.claim(worker, f"type-{n}")
+            fields = {"max_attempts": 1, "tags": [evil[:100], "t" * 100], "metadata": {evil: evil}}
+            ids.append(scene.submit(f"{evil}/{kind}", type=type_, **fields))
+            grant = scene.claim(worker, type_)
             if kind == "fail":
-                scene.fail(worker, grant, evil, kind=evil[:100], traceback=evil * 20, log_tail=evil * 20)
+                scene.fail(worker, grant, evil * 30, kind=evil[:100], traceback=evil * 20, log_tail=evil * 500)
             elif kind == "complete":
-                scene.complete(worker, grant, evil.encode() + MARKDOWN, filename=f"{evil}.md")
+                scene.complete(worker, grant, evil.encode() + HOSTILE_MARKDOWN + MARKDOWN, filename=f"{evil}.md")
             else:
-                scene.beat(worker, grant, stage=evil, message=evil, percent=50)
-    ids.append(scene.submit("n" * 4000 + ".pdf", type="long", metadata={"k" * 200: "v" * 2000}))
-    return ids
+                scene.beat(worker, grant, stage=evil * 9, message=evil * 20, percent=50, total="x", done={})
+    for name, type_ in zip(HOSTILE_IDS, "ABCDE", strict=True):
+        made = {"id": name, "type": type_ * 100, "name": "n" * 200}
+        scene.call("POST", "/api/admin/workers", made)
+    workers += HOSTILE_IDS
+    ids.append(scene.submit("n" * 4000 + ".pdf", type="L" * 100, metadata={"k" * 200: "v" * 60_000}))
+    ids.append(scene.submit("\u202e" + "/../" * 300 + "\n" * 50, type="deep"))
+    scene.worker("deep", "deep", metadata=_nested(60))
+    grant = scene.claim("deep", "deep")
+    scene.complete("deep", grant, b">" * 20_000 + b"\n" + b"[" * 5000 + b"* " * 3000, filename="deep.md")
+    return ids, [*workers, "deep"]
+
+
+def _nested(depth: int) -> dict[str, Any]:
+    return {"m" * 100: _nested(depth - 1)} if depth else {"end": "e" * 5000}

@@ -46,6 +46,15 @@ def test_retry_cancel_undo_and_priority_of_one_job(stage: Stage, page: Page) -> 
     other.context.close()
 
 
+def test_a_retry_on_the_page_gives_the_whole_budget_back(stage: Stage, page: Page) -> None:
+    job = stage.ids["dead2"]
+    assert stage.query("SELECT attempts FROM jobs WHERE id = ?", job) == 1
+    page.goto(f"/jobs/{job}")
+    page.get_by_role("button", name="Retry").click()
+    said(page, f"Job {job} goes again.")
+    assert stage.query("SELECT attempts FROM jobs WHERE id = ?", job) == 0
+
+
 def test_cancelling_a_running_job_asks_first(stage: Stage, page: Page) -> None:
     job = stage.ids["running2"]
     page.goto(f"/jobs/{job}")

@@ -148,6 +148,32 @@ def test_what_a_copy_lacks_is_found(backup: Path, tmp_path: Path, loss: str, sai
     assert missing(backup, copy, until=EPOCH_MS - 1) == [], "what came after the moment proves nothing"
 
 
+def test_under_litestream_nobody_else_checkpoints(tmp_path: Path) -> None:
+    """Two that checkpoint were seen to make backups that could not be restored."""
+    path = tmp_path / "blobforge.db"
+    wal = tmp_path / "blobforge.db-wal"
+
+    def fill(store: Store, numbers: range) -> None:
+        for number in numbers:
+            with store.transaction():
+                store.record_file(f"{number}", size=1, sha256="x" * 3000, now=NOW, checked=True)
+
+    store = Store(open_writer(path, checkpoints=False))
+    fill(store, range(600))
+    grown = wal.stat().st_size
+    fill(store, range(600, 1200))
+    assert wal.stat().st_size > 1.8 * grown, "nothing is checkpointed, and the WAL not begun anew"
+    with store.transaction():
+        store.leave_checkpoints(to_litestream=False)
+    whole = wal.stat().st_size
+    fill(store, range(1200, 1800))
+    assert wal.stat().st_size < 1.2 * whole, "without Litestream, it is"
+    with store.transaction():
+        store.leave_checkpoints(to_litestream=True)
+    store.close()
+    assert wal.exists(), "nor at the end: Litestream has not read all of it yet"
+
+
 def test_drills_are_kept_up_to_a_hundred(tmp_path: Path) -> None:
     path = tmp_path / "blobforge.db"
     store = Store(open_writer(path))

@@ -1,0 +1,97 @@
+"""axe-core finds nothing: on every page, wide in the light theme and as on a phone in the dark one, opened or not."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.dashboard.conftest import Stage
+from tests.dashboard.looks import PHONE, WIDE, violations
+from tests.dashboard.screenshots import pages
+
+# A theme changes colours and a width the layout: both themes and both widths are looked at whole, and once each.
+LOOKS = {"light": WIDE, "dark": PHONE}
+
+
+@pytest.fixture(scope="module", params=LOOKS)
+def looker(request: pytest.FixtureRequest, stage: Stage) -> Iterator[Page]:
+    page = stage.visitor(viewport=LOOKS[request.param], color_scheme=request.param)
+    yield page
+    page.context.close()
+
+
+@pytest.mark.parametrize("name", [name for name in pages(defaultdict(int)) if name != "api"])
+def test_a_page(stage: Stage, looker: Page, name: str) -> None:
+    looker.goto(pages(stage.ids)[name])
+    if name == "overview":
+        expect(looker.locator(".chart canvas")).to_have_count(3)
+    for summary in looker.locator(".timeline summary").all():
+        summary.click()
+    assert violations(looker) == []
+
+
+def test_the_description_of_the_api(looker: Page) -> None:
+    """Its list of addresses, and of the hundreds of sections that are made alike a few of each kind."""
+    looker.goto("/api/docs")
+    assert violations(looker, "nav") == []
+    assert violations(looker, "section:nth-of-type(-n+5)") == []
+    assert violations(looker, "section:nth-last-of-type(-n+5)") == []
+    ids = looker.locator("[id]").evaluate_all("all => all.map(one => one.id)")
+    assert len(ids) == len(set(ids))
+
+
+def test_what_opens_on_a_page(stage: Stage, looker: Page) -> None:
+    looker.goto("/workers")
+    looker.keyboard.press("?")
+    expect(looker.get_by_role("dialog", name="Keys")).to_be_visible()
+    assert violations(looker) == []
+    looker.keyboard.press("Escape")
+    looker.locator("#who summary").click()
+    assert violations(looker) == []
+    looker.locator("#who summary").click()
+    looker.locator("tbody summary").first.click()
+    assert violations(looker) == []
+    looker.goto("/jobs?status=dead")
+    looker.get_by_text("More filters").click()
+    looker.keyboard.press("j")
+    assert violations(looker) == []
+
+
+def test_what_comes_after_an_action(stage: Stage, looker: Page) -> None:
+    looker.goto("/jobs?status=dead")
+    looker.get_by_label("all that match").check()
+    looker.get_by_role("button", name="Delete…").click()
+    expect(looker.get_by_role("heading", name="Are you sure?")).to_be_visible()
+    assert violations(looker) == []
+    looker.goto("/jobs")
+    looker.get_by_role("button", name="Cancel…").click()
+    expect(looker.get_by_text("There is nothing to do")).to_be_visible()
+    assert violations(looker) == []
+    looker.goto("/admin/tokens")
+    looker.get_by_label("Name: who or what will use it").fill("for axe")
+    looker.get_by_role("button", name="Make the token").click()
+    expect(looker.locator("#secret")).to_be_visible()
+    assert violations(looker) == []
+    looker.goto("/workers")
+    looker.get_by_label("Id", exact=True).fill("axe-" + str(LOOKS["dark"] == looker.viewport_size))
+    looker.get_by_role("button", name="Create", exact=True).click()
+    expect(looker.locator("#secret")).to_be_visible()
+    assert violations(looker) == []
+    # What went well, with its undo, and what did not.
+    looker.goto(f"/jobs/{stage.ids['pending0']}")
+    looker.get_by_role("button", name="Set").click()
+    expect(looker.get_by_role("button", name="Undo")).to_be_visible()
+    assert violations(looker) == []
+    looker.goto("/workers")
+    looker.get_by_label("Id", exact=True).fill("obelix")
+    looker.get_by_role("button", name="Create", exact=True).click()
+    expect(looker.locator(".notice.bad").first).to_be_visible()
+    assert violations(looker) == []
+    looker.goto("/nothing")
+    expect(looker.get_by_role("alert")).to_be_visible()
+    assert violations(looker) == []
+    looker.goto(f"/jobs/{stage.ids['completed']}/preview")
+    assert violations(looker) == []

@@ -1,0 +1,214 @@
+"""Pages that stand open: what happens comes to them, nothing that somebody has begun is taken away, and they stay
+cheap; a lost stream is shown and mends itself."""
+
+from __future__ import annotations
+
+import re
+import time
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Page, expect
+
+from tests.dashboard.conftest import Stage
+from tests.dashboard.looks import refreshes
+from tests.dashboard.scene import Scene
+
+REFRESH_SECONDS = 1.5  # between two refreshes of a page, as app.js has it
+# The tab is in the background, as its script sees it, until `show()`.
+BACKGROUND = """
+let away = true;
+Object.defineProperty(document, "hidden", { get: () => away });
+window.show = () => { away = false; document.dispatchEvent(new Event("visibilitychange")); };
+"""
+
+
+def live(page: Page) -> None:
+    expect(page.locator("#connection")).to_have_text("live")
+
+
+def test_progress_moves_without_a_reload(stage: Stage, page: Page) -> None:
+    scene = stage.scene()
+    scene.worker("mover", "moving")
+    job = scene.submit("moving.pdf", type="moving", priority=1)
+    grant = scene.claim("mover", "moving")
+    page.goto(f"/jobs/{job}")
+    overview = stage.visitor()
+    live(page)
+    live(overview)
+    for each in (page, overview):
+        each.evaluate("window.same = true")
+    row = overview.locator(f"#running-{job}")
+    for done, percent in ((1, "25"), (3, "75")):
+        scene.beat("mover", grant, stage="pages", done=done, total=4, message=f"page {done}")
+        expect(page.get_by_role("progressbar")).to_have_attribute("value", re.compile(percent))
+        expect(page.get_by_text(f"{done} of 4")).to_be_visible()
+        expect(row.get_by_role("progressbar")).to_have_attribute("value", re.compile(percent))
+    scene.complete("mover", grant)
+    expect(page.locator("h1 .pill")).to_have_text("completed")
+    expect(page.locator("iframe.preview")).to_be_visible()
+    expect(row).to_have_count(0)
+    for each in (page, overview):
+        assert each.evaluate("window.same") is True, "the page was loaded anew"
+    overview.context.close()
+
+
+def test_a_new_job_appears_and_one_that_is_deleted_says_so(stage: Stage, page: Page) -> None:
+    page.goto("/jobs?type=fresh")
+    expect(page.get_by_text("No job matches.")).to_be_visible()
+    live(page)
+    job = stage.scene().submit("fresh.pdf", type="fresh")
+    expect(page.get_by_role("link", name="fresh.pdf")).to_be_visible()
+    expect(page.locator("#type option[selected]")).to_have_text("fresh")
+    page.get_by_role("link", name="fresh.pdf").click()
+    live(page)
+    stage.scene().call("DELETE", f"/api/jobs/{job}")
+    expect(page.get_by_role("alert")).to_contain_text(f"There is no job {job}.")
+    stage.complaints[:] = [text for text in stage.complaints if "status of 404" not in text]
+
+
+def test_a_refresh_takes_nothing_away_that_was_begun(stage: Stage, page: Page) -> None:
+    scene = stage.scene()
+    picked = scene.submit("begun/1.pdf", type="begun")
+    page.goto("/jobs?type=begun")
+    live(page)
+    page.get_by_text("More filters").click()
+    page.get_by_label("Worker").fill("half a na")  # and leave it: not even the focus is there
+    page.get_by_label(f"Select job {picked}", exact=True).check()
+    page.get_by_label("New priority").select_option("5")
+    page.get_by_label("Text in the path").press_sequentially("half a wo")
+    scene.submit("begun/2.pdf", type="begun")
+    expect(page.get_by_role("link", name="begun/2.pdf")).to_be_visible()
+    expect(page.locator("#q")).to_be_focused()
+    expect(page.locator("#q")).to_have_value("half a wo")
+    page.keyboard.type("rd")
+    expect(page.locator("#q")).to_have_value("half a word")
+    expect(page.get_by_label("Worker")).to_have_value("half a na")
+    expect(page.get_by_label("New priority")).to_have_value("5")
+    expect(page.get_by_label(f"Select job {picked}", exact=True)).to_be_checked()
+    expect(page.get_by_text("1 selected")).to_be_visible()
+
+    page.goto("/workers?q=obelix")
+    live(page)
+    page.locator("tbody summary", has_text="Actions").click()
+    page.get_by_label("Id", exact=True).fill("half-an-id")
+    page.locator("h1").click()
+    scene.worker("obelix", version="2.0.0")
+    expect(page.locator("tbody")).to_contain_text("2.0.0")
+    expect(page.get_by_role("button", name="Drain")).to_be_visible()
+    expect(page.get_by_label("Id", exact=True)).to_have_value("half-an-id")
+
+    failed = f"/jobs/{stage.ids['failed']}"
+    page.goto(failed)
+    live(page)
+    page.locator("summary", has_text="Traceback").click()
+    scene.call("POST", f"/api{failed}/priority", {"priority": 2})
+    expect(page.locator("main")).to_contain_text("priority 2")
+    expect(page.get_by_label("Traceback of attempt 1")).to_be_visible()
+
+
+def test_an_open_choice_waits_for_its_answer(stage: Stage, page: Page) -> None:
+    """The list that a browser opens under a select would be closed by a refresh."""
+    scene = stage.scene()
+    page.goto("/jobs?type=choice")
+    live(page)
+    page.get_by_label("Status").focus()
+    page.keyboard.press("Shift")  # somebody is there
+    job = scene.submit("choice.pdf", type="choice")
+    page.wait_for_timeout(2 * REFRESH_SECONDS * 1000)
+    expect(page.get_by_text("No job matches.")).to_be_visible()
+    page.get_by_label("Status").blur()
+    expect(page.locator(f"#job-{job}")).to_be_visible()
+
+
+def test_a_thousand_changes_a_second_are_few_refreshes(stage: Stage, page: Page) -> None:
+    scene = stage.scene()
+    wanted = 4  # rounds of a thousand changes, and seconds
+    for part in range(2):
+        jobs = [{"type": "flood", "source_hash": f"{part * 500 + n:064x}"} for n in range(500)]
+        scene.call("POST", "/api/jobs/batch", {"jobs": jobs})
+    page.goto("/jobs?type=flood")
+    live(page)
+    overview = stage.visitor()
+    live(overview)
+    began, rounds = time.monotonic(), 0
+    with refreshes(page) as made, refreshes(overview) as others:
+        while rounds < wanted or time.monotonic() < began + wanted:
+            priority = 1 + rounds % 4
+            done = scene.call("POST", "/api/jobs/priority", {"type": "flood", "priority": priority})
+            assert done["changed"] == 1000
+            rounds += 1
+            page.evaluate("1")  # lets its events in
+        page.keyboard.press("?")
+        expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
+        page.keyboard.press("Escape")
+        scene.call("POST", "/api/jobs/priority", {"type": "flood", "priority": 5})
+        priorities = page.locator("tbody td[data-label=Priority]")
+        expect(priorities.filter(has_text="5")).to_have_count(50)
+        seconds = time.monotonic() - began
+    for refreshed in (made, others):
+        assert 1 <= len(refreshed) <= seconds / REFRESH_SECONDS + 2, f"{len(refreshed)} in {seconds:.1f} s"
+    overview.context.close()
+    scene.call("POST", "/api/jobs/delete", {"type": "flood"})
+
+
+def test_a_tab_in_the_background_stays_quiet_until_it_is_looked_at(stage: Stage, page: Page) -> None:
+    page.goto("/jobs?type=quiet")
+    live(page)
+    context = stage.context()
+    context.add_init_script(BACKGROUND)
+    context.add_cookies(page.context.cookies())  # type: ignore[arg-type]
+    behind = context.new_page()
+    behind.goto("/jobs?type=quiet")
+    live(behind)
+    with refreshes(behind) as made:
+        for n in range(3):
+            stage.scene().submit(f"quiet/{n}.pdf", type="quiet")
+            expect(page.get_by_role("link", name=f"quiet/{n}.pdf")).to_be_visible()  # a refresh of the one in front
+        assert made == []
+        behind.evaluate("show()")
+        expect(behind.locator("[data-row]")).to_have_count(3)
+        assert len(made) == 1
+    context.close()
+
+
+def test_resync_fetches_the_page_anew(stage: Stage, page: Page) -> None:
+    page.goto("/jobs")
+    live(page)
+    with page.expect_response(lambda answer: "x-live" in answer.request.headers) as found:
+        page.evaluate("connection.source.dispatchEvent(new MessageEvent('resync', { data: '{}' }))")
+    assert found.value.status == 200
+
+
+def test_a_session_that_ended_is_told(stage: Stage) -> None:
+    page = stage.visitor()
+    live(page)
+    other = page.context.new_page()
+    other.goto("/")
+    other.locator("#who summary").click()
+    other.get_by_role("button", name="Sign out").click()
+    expect(other.get_by_role("heading", name="Signed out")).to_be_visible()
+    stage.scene().submit("after-sign-out.pdf")
+    expect(page.locator("#connection")).to_contain_text("signed out")
+    page.context.close()
+
+
+def test_a_lost_stream_is_shown_and_mends_itself(stage: Stage, page: Page) -> None:
+    page.goto("/jobs?type=meanwhile")
+    live(page)
+    page.evaluate("window.same = true")
+    server = stage.server
+    server.variables["BLOBFORGE_PORT"] = str(urlsplit(server.url).port)
+    server.kill()
+    expect(page.locator("#connection")).to_have_text("reconnecting…")
+    server.start()
+    job = Scene(server.client()).submit("meanwhile.pdf", type="meanwhile")
+    live(page)
+    expect(page.locator(f"#job-{job}")).to_be_visible()
+    # And from then on it is as before.
+    again = Scene(server.client()).submit("again.pdf", type="meanwhile")
+    expect(page.locator(f"#job-{again}")).to_be_visible()
+    assert page.evaluate("window.same") is True
+    assert server.stop() == 0
+    expect(page.locator("#connection")).to_have_text("reconnecting…")
+    server.start()
+    live(page)
