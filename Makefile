@@ -36,8 +36,8 @@ check: $(VENV)/.check ## Lint, types, import direction
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/hadolint Containerfile
 
-bench: $(VENV)/.check ## Measure claim throughput; prints a table, writes JSON to bench/results/local
-	@$(BIN)/python -m bench.claim $(ARGS)
+bench: $(VENV)/.check ## Measure everything, about half an hour (ARGS=--quick: two minutes); writes bench/results/local
+	@$(BIN)/python -m bench $(ARGS)
 
 soak: $(VENV)/.check  ## The long versions of the fault tests
 	@SOAK=1 $(BIN)/python -m pytest tests/system tests/backup/test_kill.py $(ARGS)

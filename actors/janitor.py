@@ -150,7 +150,7 @@ class Janitor:
 
     def _safe_now(self) -> int:
         """The wall clock, but never ahead of what it was at the start plus the time since: a clock that is set
-        forward by mistake must not cost anybody's results. After a restart it is believed."""
+        forward by mistake must not cost anybody's results or uploads. After a restart it is believed."""
         began, wall = self._began
         return min(self._now(), wall + round((trio.current_time() - began) * 1000))
 
@@ -239,7 +239,7 @@ class Janitor:
     async def _look(self) -> None:
         """One page of the store, sources after outputs; at the end, the uploads that never ended."""
         began = trio.current_time()
-        old = self._now() / 1000 - GRACE
+        old = self._safe_now() / 1000 - GRACE
         try:
             if await self._look_at_page(old):
                 self._failures = 0

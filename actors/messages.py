@@ -666,9 +666,13 @@ class BatchDone(Outcome, frozen=True):
 
 
 class Batch(Message[BatchDone], frozen=True):
-    """Many in one transaction; a refused item spoils no other."""
+    """Many in one transaction; a refused item spoils no other.
+
+    `only`: the jobs were chosen for this status; one that has another by now is left alone.
+    """
 
     items: tuple[Item, ...]
+    only: JobStatus | None = None
 
 
 class BulkDone(Outcome, frozen=True):

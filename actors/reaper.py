@@ -86,8 +86,8 @@ class Reaper:
             self._leases.set(job_id, now + self._worker_timeout, Silent(job_id, attempt, beat))
         for worker_id, seen in workers:
             self._workers.set(worker_id, now + self._worker_timeout, SilentWorker(worker_id, seen or 0))
-        for job_id, _, created_at in uploads:
-            left = self._upload_timeout - (now_ms - created_at) / 1000
+        for job_id, _, since in uploads:
+            left = self._upload_timeout - (now_ms - since) / 1000
             # The wall clock may have jumped between the runs: never less than the grace, never more than the whole.
             left = min(max(left, self._worker_timeout), max(self._upload_timeout, self._worker_timeout))
             self._uploads.set(job_id, now + left, None)

@@ -208,6 +208,7 @@ class Replicator:
         """Know how far the backup is behind. What was committed is behind until the contrary is proven."""
         every = max(1.0, self.plan.sync_interval)
         asked: Sidecar | None = None
+        sure = False
         while True:
             looked = trio.current_time()
             await trio.sleep(every)
@@ -216,11 +217,13 @@ class Replicator:
             sidecar = self._sidecar
             if sidecar is None or self._dirty_since is None or self._closed:
                 continue
-            if sidecar is not asked:
-                # One that was just started may have nothing to say before there is something new.
+            if sidecar is not asked or not sure:
+                # One that was just started, or that has lost an answer of the store, may have nothing to say before
+                # there is something new.
                 await ask(self._writer, Ping())
             before, at = self._writes(), trio.current_time()
-            if await sidecar.truth.confirmed(patience=max(PATIENCE, 2 * self.plan.sync_interval)):
+            sure = await sidecar.truth.confirmed(patience=max(PATIENCE, 2 * self.plan.sync_interval))
+            if sure:
                 if sidecar is not asked:
                     await self._prove_encrypted(sidecar)
                 asked = sidecar

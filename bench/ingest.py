@@ -1,6 +1,6 @@
 """How many files a second does `blobforge ingest` submit, cold (all new, all uploaded) and warm (all known)?
 
-    python -m bench.ingest [--files 20000] [--size 512] [--runs 3] [--baseline]
+    python -m bench.ingest [--files 20000] [--size 512] [--runs 3] [--quick] [--baseline] [--plot]
 
 Each run has a new server on its embedded store, an empty hash cache and new files; then the same command once more.
 The command's start is part of what is measured. Files are as small as `--size` (bytes): what counts here is the cost
@@ -9,7 +9,6 @@ of a file beside its bytes, which is one fsync at least.
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import subprocess
@@ -18,10 +17,14 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Annotated, Any
+
+import trio
+from msgspec import Meta
 
 from bench import servers
-from bench.report import publish
+from bench.plan import BenchError, Plan, command
+from bench.report import Chart, Report
 
 FILES_IN_A_FOLDER = 1000
 LONGEST_RUN = 1800  # seconds
@@ -53,7 +56,7 @@ def ingest(folder: Path, expected: str, **environment: str) -> float:
     )
     seconds = time.perf_counter() - began
     if done.returncode or expected not in done.stderr:
-        raise SystemExit(f"expected {expected!r}, not: {done.stderr[-2000:]}")
+        raise BenchError(f"expected {expected!r}, not: {done.stderr[-2000:]}")
     return seconds
 
 
@@ -64,10 +67,10 @@ def one_run(files: int, size: int) -> tuple[float, float]:
         (base / "data").mkdir()
         lay_out(base / "documents", files, size)
         os.sync()  # what the files themselves cost the disk is not to be measured
-        with servers.blobforge(base / "data") as (url, token):
+        with servers.blobforge(base / "data") as server:
             environment = {
-                "BLOBFORGE_SERVER_URL": url,
-                "BLOBFORGE_API_TOKEN": token,
+                "BLOBFORGE_SERVER_URL": server.url,
+                "BLOBFORGE_API_TOKEN": server.token,
                 "XDG_CACHE_HOME": str(base / "cache"),
             }
             cold = ingest(base / "documents", f"{files} new; {files} uploaded", **environment)
@@ -75,29 +78,39 @@ def one_run(files: int, size: int) -> tuple[float, float]:
     return cold, warm
 
 
-def row(what: str, files: int, seconds: list[float]) -> dict[str, Any]:
+def row(what: str, files: int, how: str, seconds: list[float]) -> dict[str, Any]:
     rates = [round(files / each, 1) for each in seconds]
-    return {"what": what, "per_second": median(rates), "errors": 0, "spread": [min(rates), max(rates)]}
+    middle = round(median(rates), 1)
+    return {
+        "what": f"{what}, {how}",
+        "how": how,
+        "per_second": middle,
+        "errors": 0,
+        "spread": [min(rates), max(rates)],
+    }
 
 
-def main(options: argparse.Namespace) -> None:
-    runs = [one_run(options.files, options.size) for _ in range(options.runs)]
-    what = f"{options.files:,} files of {options.size} B"
+class Ingests(Plan, frozen=True, kw_only=True):
+    files: Annotated[int, Meta(description="how many")] = 20_000
+    size: Annotated[int, Meta(description="bytes of each")] = 512
+
+
+FULL = Ingests()
+QUICK = Ingests(files=1000, runs=1)
+
+
+async def run(plan: Ingests) -> Report:
+    runs = [await trio.to_thread.run_sync(one_run, plan.files, plan.size) for _ in range(plan.runs)]
+    what = f"{plan.files:,} files of {plan.size} B"
     rows = [
-        row(f"{what}, cold", options.files, [cold for cold, _ in runs]),
-        row(f"{what}, warm", options.files, [warm for _, warm in runs]),
+        row(what, plan.files, "cold", [cold for cold, _ in runs]),
+        row(what, plan.files, "warm", [warm for _, warm in runs]),
     ]
-    publish("ingest", "blobforge ingest, files per second", rows, baseline=options.baseline)
-
-
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--files", type=int, default=20_000, help="how many (default 20,000)")
-    parser.add_argument("--size", type=int, default=512, help="bytes of each (default 512)")
-    parser.add_argument("--runs", type=int, default=3, help="runs, of which the median is shown (default 3)")
-    parser.add_argument("--baseline", action="store_true", help="write the result that is committed")
-    return parser.parse_args()
+    for each in rows:
+        each["files"] = what
+    chart = Chart(x="files", y="per_second", series="how", x_label="", bars=True)
+    return Report("ingest", "blobforge ingest, files per second", rows, chart=chart)
 
 
 if __name__ == "__main__":
-    main(arguments())
+    command("ingest", __doc__ or "", FULL, QUICK, run)

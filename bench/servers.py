@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import random
+import resource
 import subprocess
 import sys
 import time
@@ -13,67 +12,90 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from actors.effects import perform
-from actors.effects.step import Rules, Step
-from actors.messages import NewJob, ObjectSeen, Seen, Submit
-from blobforge.clock import wall_ms
-from blobforge.store.database import open_writer
-from blobforge.store.store import Store
+import psutil
 
-START_SECONDS = 60
+from bench.plan import BenchError
+
+START_SECONDS = 300  # ten million jobs on a slow disk
+SPARE_FILES = 500  # beside one for each connection
 
 
-def fill(database: Path, jobs: int, type_: str) -> None:
-    """Put pending jobs into a database that no server has open, through the real effects."""
-    store = Store(open_writer(database))
-    dice = random.Random(1)
-    for start in range(0, jobs, 5000):
-        with store.transaction():
-            step = Step(store, Rules(), wall_ms(), dice)
-            for number in range(start, min(start + 5000, jobs)):
-                digest = hashlib.sha256(f"{number}".encode()).hexdigest()
-                perform(step, Submit(NewJob(type_, digest), ObjectSeen(Seen.VERIFIED, 1, digest)))
-    store.close()
+class Server:
+    """A running process: where it is, and what it costs."""
+
+    def __init__(self, url: str, process: subprocess.Popen[bytes], *, token: str = "", started: float = 0.0) -> None:
+        self.url = url
+        self.token = token  # an administrator's
+        self.headers = f"Authorization: Bearer {token}\r\n" if token else ""  # that every request carries
+        self.started = started  # seconds from the start of the process to ready
+        self._process = psutil.Process(process.pid)
+
+    def cpu(self) -> float:
+        """CPU seconds, user and system, since it was started."""
+        times = self._process.cpu_times()
+        return times.user + times.system
+
+    def rss_mib(self) -> float:
+        return self._process.memory_info().rss / 2**20
 
 
 @contextmanager
-def blobforge(folder: Path, **variables: str) -> Iterator[tuple[str, str]]:
-    """A server on its embedded default; (URL, administrator's token)."""
+def blobforge(folder: Path, **variables: str) -> Iterator[Server]:
+    """A server on its embedded default, with `variables` beside; asked as its administrator."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("BLOBFORGE_")}
     environment |= {"BLOBFORGE_DATA_DIR": str(folder), "BLOBFORGE_PORT": "0", "BLOBFORGE_LOG_FORMAT": "json"}
-    with (folder / "log").open("wb") as log:
+    ready = folder / "server.json"
+    ready.unlink(missing_ok=True)
+    with (folder / "log").open("ab") as log:
+        began = time.perf_counter()
         process = subprocess.Popen(
             [sys.executable, "-m", "blobforge.cli", "serve"], env=environment | variables, stdout=log, stderr=log
         )
         try:
-            ready = folder / "server.json"
-            deadline = time.monotonic() + START_SECONDS
             while not ready.exists():
-                if process.poll() is not None or time.monotonic() > deadline:
-                    raise SystemExit(f"the server did not start: {(folder / 'log').read_text()[-2000:]}")
-                time.sleep(0.05)
-            yield json.loads(ready.read_text())["url"], (folder / "admin-token").read_text().strip()
+                if process.poll() is not None or time.perf_counter() - began > START_SECONDS:
+                    raise BenchError(f"the server did not start: {(folder / 'log').read_text()[-2000:]}")
+                time.sleep(0.005)
+            started = time.perf_counter() - began
+            url = json.loads(ready.read_text())["url"]
+            token = (folder / "admin-token").read_text().strip()
+            yield Server(url, process, token=token, started=started)
         finally:
-            process.terminate()
-            try:
-                process.wait(30)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            _end(process)
 
 
 @contextmanager
-def null() -> Iterator[str]:
-    """The null endpoint; its URL."""
+def null() -> Iterator[Server]:
+    """The null endpoint."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "bench.null_server"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "bench.null_server"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
+    assert process.stdin is not None
     assert process.stdout is not None
     try:
-        yield process.stdout.readline().strip()
+        yield Server(process.stdout.readline().decode().strip(), process)
     finally:
-        process.terminate()
-        process.wait(30)
+        _end(process)
+        process.stdin.close()
         process.stdout.close()
-        if process.stdin is not None:
-            process.stdin.close()
+
+
+def may_open(connections: int) -> None:
+    """Raise this process's limit of open files, which servers inherit. Raises BenchError when it is too low."""
+    needed = connections + SPARE_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        raise BenchError(
+            f"{needed:,} open files are needed and {hard:,} allowed: raise `ulimit -Hn`, or ask for less"
+        )
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

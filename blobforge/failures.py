@@ -17,7 +17,10 @@ import msgspec
 
 LONGEST_KIND = 200  # characters, of each part that is kept and shown
 LONGEST_PLACE = 300
-LONGEST_LINE = 4096  # of an error or a traceback's line: what is behind it says nothing more about the cause
+LONGEST_LINE = 4096  # of a traceback's line
+# Of an error's line: what is behind it says nothing more about the cause, and a line of nothing but opening quotes
+# costs the square of its length, on the writer's thread.
+LONGEST_MESSAGE = 1000
 MOST_GROUPS = 1000  # beyond, new causes are counted together: a list of more helps nobody
 OTHER = "other"  # the fingerprint of those
 
@@ -70,7 +73,7 @@ def made_of(kind: str, place: str) -> Cause:
 
 def normalised(error: str) -> str:
     """The first line of an error that says something, without what is different each time."""
-    line = next((line for line in _lines(error) if line.strip()), "")
+    line = next((line for line in _lines(error) if line.strip()), "")[:LONGEST_MESSAGE]
     for pattern, stand_in in _VARIABLE:
         line = pattern.sub(stand_in, line)
     return _one_line(line, LONGEST_PLACE)

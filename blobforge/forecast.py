@@ -160,13 +160,16 @@ def share_done(progress: str | None) -> float | None:
         return None
     if not isinstance(told, dict):
         return None
-    match told:
-        case {"percent": int() | float() as percent} if not isinstance(percent, bool):
-            share = percent / 100
-        case {"done": int() | float() as done, "total": int() | float() as total} if total > 0:
-            share = done / total
-        case _:
-            return None
+    try:
+        match told:
+            case {"percent": int() | float() as percent} if not isinstance(percent, bool):
+                share = percent / 100
+            case {"done": int() | float() as done, "total": int() | float() as total} if total > 0:
+                share = done / total
+            case _:
+                return None
+    except OverflowError:
+        return None  # JSON's integers may be larger than any float
     return min(1.0, max(0.0, share)) if math.isfinite(share) else None
 
 

@@ -416,6 +416,12 @@ def expire_upload(job: Job, *, reason: str, now: int) -> Job | None:
     return replace(job, status=JobStatus.DEAD, last_error=reason, completed_at=now, updated_at=now)
 
 
+def source_never_came(job: Job) -> bool:
+    """Whether it is dead because its source was not uploaded: nobody has started it since it was submitted, or
+    retried. Submitting it again then brings it back."""
+    return job.status is JobStatus.DEAD and job.started_at is None
+
+
 def revoke(job: Job, *, attempt: int, policy: RetryPolicy, now: int) -> Job | None:
     """The output of an unchecked completion is not in the store: convert again, charged to `losses`."""
     if not allowed(Verb.REVOKE, job.status) or job.attempt != attempt:
@@ -428,6 +434,7 @@ def revoke(job: Job, *, attempt: int, policy: RetryPolicy, now: int) -> Job | No
         returned,
         status=JobStatus.DEAD if dead else JobStatus.PENDING,
         losses=losses,
+        started_at=job.started_at if dead else None,  # it was tried, and that is how it ended
         completed_at=now if dead else None,
         output_key=None,
         result=None,

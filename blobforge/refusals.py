@@ -38,6 +38,7 @@ class RefusalCode(StrEnum):
     JOB_NOT_UPLOADING = "job-not-uploading"
     JOB_NOT_RUNNING = "job-not-running"
     JOB_RUNNING = "job-running"
+    JOB_MOVED_ON = "job-moved-on"
     LEASE_LOST = "lease-lost"
     OUTPUT_MISSING = "output-missing"
     SOURCE_MISSING = "source-missing"

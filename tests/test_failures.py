@@ -122,7 +122,7 @@ def test_whatever_a_worker_sends(kind: str, error: str, traceback: str) -> None:
     assert found.place.isprintable()
 
 
-@pytest.mark.parametrize("letter", ["a", "0", "/", '"', "'", " ", "\\", ":", 'File "x", line 1, in y\n'])
+@pytest.mark.parametrize("letter", ["a", "0", "/", '"', "'", "“", " ", "\\", ":", 'File "x", line 1, in y\n'])
 def test_hostile_texts_cost_little(letter: str) -> None:
     """Quadratic patterns would take minutes here; the suite's timeout would tell."""
     text = letter * 60_000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 import structlog
@@ -14,7 +15,7 @@ from werkzeug.routing import BaseConverter
 
 from actors.mailbox import ask
 from actors.messages import SourceArrived
-from blobforge.objects import ObjectInfo
+from blobforge.objects import ObjectInfo, ObjectStoreError
 from blobforge.objects.keys import is_source_key
 from blobforge.objects.local import LocalStore
 from web import bodies, events
@@ -93,9 +94,16 @@ def make_app(services: Services) -> QuartTrio:
 
 async def _received(services: Services, key: str, info: ObjectInfo) -> None:
     """The embedded store has an object: a job may wait for it, and need not wait for the intake to look."""
-    if is_source_key(key):
-        digest = key.removeprefix("sources/")
-        await ask(services.writer, SourceArrived(digest, info.size, verified=info.sha256 == digest))
+    if not is_source_key(key):
+        return
+    digest = key.removeprefix("sources/")
+    epoch = services.janitor.deletions
+    # It may have been on the list of what is deleted, and be gone again: believed is what is seen now.
+    with suppress(ObjectStoreError):
+        seen = await services.objects.head(key)
+        if seen is not None:
+            arrived = SourceArrived(digest, seen.size, verified=seen.sha256 == digest, epoch=epoch)
+            await ask(services.writer, arrived)
 
 
 async def _http_error(error: HTTPException) -> Response:

@@ -22,6 +22,7 @@ from markdown_it import MarkdownIt
 from blobforge.hop import Hop, in_thread
 
 MOST_BYTES = 256 * 1024  # of an output that are looked at
+MOST_HREFS = 1 << 20  # characters of all links together: a long address is written out wherever it is referred to
 MOST_NESTING = 20  # levels; a page of nothing but `>` would be a deep tree for the browser
 MARKDOWN_TYPES = frozenset({"text/markdown", "text/x-markdown"})
 MARKDOWN_ENDINGS = frozenset({".md", ".markdown", ".mdown", ".mkd"})
@@ -74,7 +75,10 @@ def preview(data: bytes, *, size: int, content_type: str | None, filename: str) 
     if text is None:
         return Preview(reason="There is no preview: the output says that it is text, and is not UTF-8.")
     if kind == "markdown":
-        return Preview(kind, markdown(text), cut)
+        rendered = markdown(text)
+        if rendered is None:
+            return Preview(reason="There is no preview: with its links written out, it is too large to show.")
+        return Preview(kind, rendered, cut)
     return Preview(kind, f"<pre>{html.escape(text)}</pre>", cut)
 
 
@@ -104,9 +108,14 @@ def _text(data: bytes, *, cut: bool) -> str | None:
     return None
 
 
-def markdown(text: str) -> str:
-    """Markdown as HTML with nothing in it that runs, loads or leads astray."""
-    rendered = _renderer().render(text)
+def markdown(text: str) -> str | None:
+    """Markdown as HTML with nothing in it that runs, loads or leads astray; None if that is out of all proportion."""
+    env: dict[str, object] = {}
+    tokens = _renderer().parse(text, env)
+    inline = (token for block in tokens for token in block.children or ())
+    if sum(len(str(value)) for token in inline for value in token.attrs.values()) > MOST_HREFS:
+        return None
+    rendered = _renderer().renderer.render(tokens, _renderer().options, env)
     return nh3.clean(
         rendered,
         tags=TAGS,

@@ -38,6 +38,7 @@ STATUS: dict[RefusalCode, tuple[int, str]] = {
     _C.JOB_NOT_UPLOADING: (409, "Job awaits no source"),
     _C.JOB_NOT_RUNNING: (409, "Job is not running"),
     _C.JOB_RUNNING: (409, "Job is running"),
+    _C.JOB_MOVED_ON: (409, "Job has moved on"),
     _C.LEASE_LOST: (409, "Lease lost"),
     _C.OUTPUT_MISSING: (409, "Output missing"),
     _C.SOURCE_MISSING: (409, "Source missing"),

@@ -66,7 +66,8 @@ from actors.messages import (
     Unregister,
     WakeRetries,
 )
-from blobforge.refusals import Refusal
+from blobforge.job import JobStatus
+from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.recovery import Drill
 
 
@@ -104,7 +105,9 @@ def apply(step: Step, message: Command) -> Answer:  # noqa: PLR0912, PLR0915 - o
         case Complete() | Fail() | Submit() | Retry() | Cancel() | SetPriority() | DeleteJob():
             return _apply_item(step, message)
         case Batch():
-            return BatchDone(tuple(_item(step, item) for item in message.items))
+            return BatchDone(
+                tuple(_moved_on(step, item, message.only) or _item(step, item) for item in message.items)
+            )
         case Release():
             return attempts.release(step, message)
         case ExpireLeases():
@@ -213,6 +216,16 @@ def _apply_item(step: Step, message: Item) -> ItemOutcome:
             return retention.delete_job(step, message)
         case _:
             assert_never(message)
+
+
+def _moved_on(step: Step, item: Item, only: JobStatus | None) -> Refusal | None:
+    """Whether what is to be done to the job was meant for it in another state."""
+    if only is None or not isinstance(item, Retry | Cancel | SetPriority | DeleteJob):
+        return None
+    job = step.store.job(item.job_id)
+    if job is None or job.status is only:
+        return None
+    return Refusal(RefusalCode.JOB_MOVED_ON, f"Job {job.id} was {only} when it was chosen, and is {job.status} now.")
 
 
 def _item(step: Step, item: Item) -> ItemOutcome:

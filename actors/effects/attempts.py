@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from functools import partial
 
 from actors.effects import claims
@@ -72,24 +71,14 @@ def complete(step: Step, message: Complete) -> Completed | Refusal:
 
 
 def _claim_next(step: Step, message: Complete, job: Job) -> Granted:
-    """The next job of the same type, for the same worker.
-
-    Its lease is derived from this attempt's, so that a completion that is repeated finds the job that it was given,
-    with nothing to be remembered for that.
-    """
-    lease = _lease_after(message.lease) if message.lease is not None else None
-    if lease is not None:
+    """The next job of the same type, for the same worker; for a repetition, the one that it was given."""
+    if message.lease is not None:
         for held in step.store.jobs_of_worker(message.worker_id):
-            if held.lease == lease:
+            if held.lease == claims.lease_after(message.lease, held):
                 return Granted((held,))
-    following = claims.claim(step, Claim(message.caller, message.worker_id, (job.type,)), lease=lease)
+    following = claims.claim(step, Claim(message.caller, message.worker_id, (job.type,)), after=message.lease)
     # The completion stands whatever becomes of the claim behind it.
     return following if isinstance(following, Granted) else Granted(idle=True)
-
-
-def _lease_after(lease: str) -> str:
-    """As unguessable as the one that it comes from, which only its holder knows."""
-    return hashlib.sha256(f"after {lease}".encode()).hexdigest()[:32]
 
 
 def _accept(step: Step, message: Complete, job: Job) -> Refusal | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from msgspec.structs import replace
 
 from actors.effects.fleet import show_life
@@ -16,11 +18,11 @@ from blobforge.worker import WorkerStatus, gets_work, may_act, no_such_worker, n
 LIFE_MS = 5_000  # a claim is a sign of life; written when the last one is older than this
 
 
-def claim(step: Step, message: Claim, *, lease: str | None = None) -> Granted | Refusal:
+def claim(step: Step, message: Claim, *, after: str | None = None) -> Granted | Refusal:
     """Hand out the next jobs in claim order, each as a new attempt with a lease of its own.
 
-    A claim that is repeated with its key gets what it was given before, as far as it still holds it. `lease` is the
-    token to use, for a claim of one job.
+    A claim that is repeated with its key gets what it was given before, as far as it still holds it. `after` is the
+    lease of the completion that the claim came with, see `lease_after`.
     """
     worker = step.store.worker(message.worker_id)
     if worker is None:
@@ -39,16 +41,27 @@ def claim(step: Step, message: Claim, *, lease: str | None = None) -> Granted | 
         # Only what the queue knows: these are kept, and a worker may ask for anything.
         step.store.rollups.note_types(worker, tuple(filter(step.store.knows_type, message.types)))
     picked = step.store.pick_ready(message.types, message.limit)
-    granted = [_grant(step, job, message.worker_id, lease or step.new_lease()) for job in picked]
+    granted = [_grant(step, job, message.worker_id, after) for job in picked]
     if granted and message.claim_key is not None:
         step.store.remember_claim(message.worker_id, message.claim_key, granted, now=step.now)
     return Granted(tuple(granted))
 
 
-def _grant(step: Step, job: Job, worker_id: str, lease: str) -> Job:
+def lease_after(lease: str, job: Job) -> str:
+    """The lease of the attempt that is claimed with a completion, derived from the completion's own: who repeats that
+    finds the job that it was given, with nothing to be remembered for it.
+
+    As unguessable as the one that it comes from, which only its holder knows; and of this attempt alone.
+    """
+    return hashlib.sha256(f"after {lease}: {job.id}/{job.attempt}".encode()).hexdigest()[:32]
+
+
+def _grant(step: Step, job: Job, worker_id: str, after: str | None) -> Job:
     running = rules.claim(
-        job, worker_id=worker_id, lease=lease, now=step.now, floor=step.store.recovery.attempt_floor()
+        job, worker_id=worker_id, lease=step.new_lease(), now=step.now, floor=step.store.recovery.attempt_floor()
     )
+    if after is not None:
+        running = replace(running, lease=lease_after(after, running))
     step.store.save_job(job, running)
     step.store.start_attempt(running)
     step.events.append(JobUpdated(running.id, running.type, running.status, worker_id=worker_id))

@@ -29,7 +29,7 @@ def _again(step: Step, job: Job, *, reset_attempts: bool, priority: int | None) 
         job,
         reset_attempts=reset_attempts,
         priority=priority,
-        source_ready=source is not None and source.checked_at is not None,
+        source_ready=source is not None and source.serves(job.source_size),
         now=step.now,
     )
     if isinstance(again, Refusal):

@@ -105,6 +105,7 @@ def take_doomed(step: Step, message: TakeDoomed) -> ToDelete:
     if message.first:
         step.store.doomed.start_over()
     step.store.doomed.forget_gone(now=step.now)
+    step.store.doomed.hasten(step.now + LONGEST_PAUSE_MS)
     taken = []
     for key in step.store.doomed.due(now=step.now, limit=message.limit):
         doom = step.store.doomed.get(key)

@@ -30,11 +30,12 @@ def submit(step: Step, message: Submit) -> Submitted | Refusal:
     source = spare_source(step, new.source_hash, message.source)
     if isinstance(source, Refusal):
         return source
-    ready = _source_ready(step, new.source_hash, source)
-    missing = not ready and source.seen is not Seen.PRESENT
     existing = step.store.job_by_source(new.source_hash, new.type)
+    announced = new.source_size if existing is None else existing.source_size
+    ready = _source_ready(step, new.source_hash, announced, source)
+    missing = not ready and source.seen is not Seen.PRESENT
     if existing is not None:
-        if existing.status is JobStatus.DEAD and existing.attempt == 0:
+        if rules.source_never_came(existing):
             existing = _revive(step, existing, ready=ready)
         upload = missing and existing.status is JobStatus.UPLOADING
         return Submitted(existing.id, True, existing.status, new.source_hash, upload)
@@ -66,7 +67,7 @@ def submit(step: Step, message: Submit) -> Submitted | Refusal:
     return Submitted(job.id, False, job.status, new.source_hash, missing)
 
 
-def _source_ready(step: Step, source_hash: str, source: ObjectSeen) -> bool:
+def _source_ready(step: Step, source_hash: str, announced: int | None, source: ObjectSeen) -> bool:
     """Whether the source is known to be in the store, its bytes checked."""
     key = source_key(source_hash)
     if source.seen is Seen.VERIFIED:
@@ -77,7 +78,7 @@ def _source_ready(step: Step, source_hash: str, source: ObjectSeen) -> bool:
         step.store.forget_file(key)
         return False
     known = step.store.file(key)
-    return known is not None and known.checked_at is not None
+    return known is not None and known.serves(announced)
 
 
 def _revive(step: Step, job: Job, *, ready: bool) -> Job:

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from blobforge.cli.common import INTERRUPTED, ROOT_OPTIONS, Group, Session, bug
+from blobforge.cli.common import INTERRUPTED, ROOT_OPTIONS, Group, Session, accept_any_text, bug
 
 _COMMANDS = {
     "submit": "blobforge.cli.submit:submit",
@@ -39,6 +39,7 @@ class _Lazy(Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; whatever goes wrong ends in a sentence and an exit code, never in a traceback."""
+        accept_any_text()
         try:
             return super().invoke(ctx)
         except (click.Abort, KeyboardInterrupt, EOFError):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import difflib
+import io
 import os
 import re
 import sys
@@ -77,9 +79,15 @@ class Session:
 
     def client(self, *, worker: tuple[str, str] | None = None, on_retry: OnRetry | None = None) -> Client:
         """A client with the credential at hand: a worker's, or what `credential` finds."""
-        from blobforge.client import Client
+        from blobforge.client import Client, is_credential
 
         found = None if worker else self.credential()
+        if found and not is_credential(found.token):
+            hint = "A token begins with bf_ and is one word: look for a space, a line end or a stray character."
+            raise CliError(f"What {found.source} gives is no token.", USAGE, hint)
+        if worker and not all(map(is_credential, worker)):
+            hint = "Both are one word of ASCII: look for a space, a line end or a stray character."
+            raise CliError("The worker's id or its secret is none.", USAGE, hint)
         try:
             return Client(self.url, token=found.token if found else None, worker=worker, on_retry=on_retry)
         except ValueError as error:
@@ -133,11 +141,11 @@ class Session:
 
     def _local_admin_token(self) -> str | None:
         """The token that a server on this machine made at its first start. It never leaves this machine."""
-        if urlsplit(self.url).hostname not in LOOPBACK:
-            return None
         try:
+            if urlsplit(self.url).hostname not in LOOPBACK:
+                return None
             return admin_token_file().read_text().strip() or None
-        except (OSError, UnicodeDecodeError):
+        except (OSError, ValueError):  # no such file, no text in it; a URL that is none, which the client will tell
             return None
 
 
@@ -192,6 +200,8 @@ def as_cli_error(error: BaseException) -> click.ClickException | None:
             return _api_error(error)
         case ClientError():
             return CliError(str(error))
+        case UnicodeEncodeError():  # of what was typed: file names are bytes and may be anything, the rest is text
+            return CliError(f"Not UTF-8 text: {error.object!r:.200}", USAGE)
         case OSError():
             named = f"{error.filename}: " if error.filename else ""
             return CliError(f"{named}{error.strerror or error}")
@@ -260,7 +270,14 @@ def fail(code: int = FAILED) -> NoReturn:
 
 def on_terminal() -> bool:
     """Whether a person watches stderr."""
-    return sys.stderr.isatty()
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+def accept_any_text() -> None:
+    """What the terminal's encoding has no word for is shown in another way, and is no error."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # None where it is closed
+        utf8 = codecs.lookup(sys.stdout.encoding).name == "utf-8"
+        sys.stdout.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
 
 
 class Group(click.Group):

@@ -170,8 +170,8 @@ def download(session: Session, job_id: int, target: Path | None, source: bool) -
       blobforge jobs download 17 --source -o original.pdf
       blobforge jobs download 17 -o - | less
     """
-    if target == _STDOUT:
-        _print_file(session, job_id, source)
+    if target is not None and (target == _STDOUT or _is_special(target)):
+        _write_file(session, job_id, source, target)
         return
 
     async def fetch(client: Client) -> tuple[Path, int]:
@@ -179,9 +179,10 @@ def download(session: Session, job_id: int, target: Path | None, source: bool) -
         path = target or Path(download_name(job, source))
         if target is None and path.exists():
             raise CliError(f"{path} exists.", common.CONFLICT, "Name another file, or this one, with -o.")
+        path = path.resolve() if target is not None else path  # what a link names is written, not the link
         url = (await client.download_url(job_id, "source" if source else "output")).url
         facts = await client.download(url, path, sha256=job.source_hash if source else None)
-        return path, facts.size
+        return target or path, facts.size
 
     path, size = session.run(fetch)
     if session.json:
@@ -190,10 +191,14 @@ def download(session: Session, job_id: int, target: Path | None, source: bool) -
         click.echo(str(path))
 
 
-def _print_file(session: Session, job_id: int, source: bool) -> None:
-    """To stdout, once it is here whole and verified."""
+def _is_special(path: Path) -> bool:
+    """A device or a pipe (/dev/null, >(command)): to be written to, never to be replaced by a file."""
+    return path.exists() and not path.is_file()
+
+
+def _write_file(session: Session, job_id: int, source: bool, target: Path) -> None:
+    """To stdout or into what `target` is, once it is here whole and verified."""
     import shutil
-    import sys
     import tempfile
 
     with tempfile.TemporaryDirectory(prefix="blobforge-") as folder:
@@ -205,17 +210,17 @@ def _print_file(session: Session, job_id: int, source: bool) -> None:
             await client.download(url, path, sha256=digest)
 
         session.run(fetch)
-        with path.open("rb") as file:
-            shutil.copyfileobj(file, sys.stdout.buffer)
-            sys.stdout.buffer.flush()
+        with path.open("rb") as file, click.open_file(str(target), "wb") as into:
+            shutil.copyfileobj(file, into)
 
 
 def download_name(job: Job, source: bool) -> str:
     """A plain name for this folder: what others chose is a name here, never a path."""
     result = job.result if isinstance(job.result, dict) else {}
     named = job.source_path if source else result.get("filename")
-    name = Path(output.one_line(named)).name if isinstance(named, str) else ""
-    return name if name.strip(".") else f"job-{job.id}.{'source' if source else 'output'}"
+    # No dot in front, either: in a home folder it might be .bash_aliases.
+    name = Path(output.one_line(named)).name.lstrip(".") if isinstance(named, str) else ""
+    return name or f"job-{job.id}.{'source' if source else 'output'}"
 
 
 for _command in (logs, watch, retry_jobs, cancel_jobs, set_priority, delete_jobs):

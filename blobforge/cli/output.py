@@ -41,7 +41,7 @@ STYLES = {
 
 def is_terminal() -> bool:
     """Whether a person reads stdout."""
-    return sys.stdout.isatty()
+    return sys.stdout is not None and sys.stdout.isatty()  # None where it is closed
 
 
 def one_line(value: object) -> str:

@@ -5,7 +5,7 @@ The only place that knows httpx: see `transport.py` for what is repeated and whe
 
 from __future__ import annotations
 
-from blobforge.client.api import DEFAULT_URL, LARGEST_CLAIM, LONGEST_WAIT, Client
+from blobforge.client.api import DEFAULT_URL, LARGEST_CLAIM, LONGEST_WAIT, Client, is_credential
 from blobforge.client.errors import (
     ApiError,
     ChecksumMismatch,
@@ -95,6 +95,7 @@ __all__ = [
     "WorkerInfo",
     "WorkerSecret",
     "hash_file",
+    "is_credential",
     "submit_file",
     "upload_source",
 ]

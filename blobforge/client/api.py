@@ -60,12 +60,17 @@ LONGEST_WAIT = 60  # seconds that the server holds a claim open at most
 _BULK = 600.0  # seconds: the server changes jobs by the thousand, and answers once at the end
 
 
+def is_credential(word: str) -> bool:
+    """Whether an HTTP header can carry it. Of a file with Windows' line ends, \\r is left over."""
+    return word.isascii() and word.isprintable() and " " not in word
+
+
 class Client:
     """An async (trio) client of one server, with one credential.
 
     `token` is an API token; `worker` is a pair of worker id and secret. `patience` is how many seconds a call is
     repeated for while the server does not answer or says "later"; see `with_patience`.
-    Raises ValueError for a base URL that is none.
+    Raises ValueError for a base URL or a credential that is none.
     """
 
     def __init__(
@@ -77,6 +82,8 @@ class Client:
         patience: float = DEFAULT_PATIENCE,
         on_retry: OnRetry | None = None,
     ) -> None:
+        if not all(is_credential(word) for word in (token, *(worker or ())) if word is not None):
+            raise ValueError("a credential is printable ASCII without spaces and line ends")
         auth: dict[str, str] = {}
         if token is not None:
             auth["Authorization"] = f"Bearer {token}"

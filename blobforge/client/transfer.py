@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
@@ -57,7 +58,8 @@ async def download(
 
     Raises TransferRefused, ServerUnreachable, ChecksumMismatch (when `sha256` is given and differs) and OSError.
     """
-    part = _Part(target.with_name(target.name + ".part"), on_bytes)
+    # A name of its own: there may be a file `report.txt.part`, or somebody else who downloads to the same target.
+    part = _Part(target.with_name(f".{secrets.token_hex(6)}.part"), on_bytes)
 
     async def once() -> FileFacts:
         with unreachable_as_client_error(url):

@@ -67,8 +67,11 @@ class Transport:
     def __init__(
         self, base_url: str, auth: Mapping[str, str], *, user_agent: str, on_retry: OnRetry | None = None
     ) -> None:
-        parts = urlsplit(base_url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
+        try:
+            parts = httpx.URL(base_url)
+        except (httpx.InvalidURL, UnicodeError) as error:
+            raise ValueError(f"not a URL: {base_url!r} ({error})") from error
+        if parts.scheme not in {"http", "https"} or not parts.host:
             raise ValueError(f"not an http:// or https:// URL: {base_url!r}")
         self.base_url = base_url.rstrip("/")
         self._auth = dict(auth)
@@ -215,6 +218,8 @@ class unreachable_as_client_error:  # noqa: N801 - used as a statement, `with un
     def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
         if isinstance(error, httpx.TransportError):
             raise ServerUnreachable(without_query(self._url), _reason(error)) from error
+        if type(error) is UnicodeError:  # what Python says of a host name that cannot be one
+            raise ServerUnreachable(without_query(self._url), "there can be no host of that name") from error
 
 
 def _reason(error: BaseException) -> str:

@@ -1,7 +1,7 @@
-"""`python -m blobforge.demo [--once]`: see it work.
+"""`python -m blobforge.demo [--once] [--broken]`: see it work.
 
-Exit codes: 0 when every good document was converted and checked and the broken one is dead with a reason (without
---once: and you pressed Ctrl-C after that); 1 when not; 130 when interrupted before.
+Exit codes: 0 when every document was converted and its result checked, and with --broken the broken one is dead with
+a reason (without --once: and you pressed Ctrl-C after that); 1 when not; 130 when interrupted before.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from blobforge.demo.screen import Screen
 
 @click.command()
 @click.option("--once", is_flag=True, help="End by itself when all is converted and checked.")
-def main(once: bool) -> None:
+@click.option("--broken", is_flag=True, help="Submit a broken document, too, to see how failures look.")
+def main(once: bool, broken: bool) -> None:
     """Start a server and two workers on this machine, convert the sample PDFs, check what comes out."""
     word = converter_command()[1]
     if word:
         click.echo(word)
     try:
-        done = trio.run(_until_signalled, once)
+        done = trio.run(_until_signalled, once, broken)
     except BaseException as error:
         cause = root_cause(error)
         told = as_cli_error(cause)
@@ -37,12 +38,12 @@ def main(once: bool) -> None:
     sys.exit(0 if done else INTERRUPTED)
 
 
-async def _until_signalled(once: bool) -> bool:
+async def _until_signalled(once: bool, broken: bool) -> bool:
     """Play until it ends or SIGINT or SIGTERM comes; whether it had come to its good end by then."""
     screen, finished = Screen(), trio.Event()
 
     async def act() -> None:
-        await play(once=once, screen=screen, finished=finished)
+        await play(once=once, broken=broken, screen=screen, finished=finished)
         nursery.cancel_scope.cancel()
 
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:

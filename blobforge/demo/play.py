@@ -64,8 +64,8 @@ class _Address(msgspec.Struct):
     url: str
 
 
-async def play(*, once: bool, screen: Screen, finished: trio.Event) -> None:
-    """Run the demo; `finished` is set when all was converted and checked, and with `once` it then returns.
+async def play(*, once: bool, broken: bool, screen: Screen, finished: trio.Event) -> None:
+    """Run the demo, with `broken` on a document that cannot be converted, too; `finished` is set when all was converted and checked, and with `once` it then returns.
 
     Raises DemoFailed or ChildDied.
     """
@@ -78,10 +78,12 @@ async def play(*, once: bool, screen: Screen, finished: trio.Event) -> None:
         async with Client(url, token=token) as client:
             converter = await _start_workers(started, client)
             screen.say(f"Workers:   {WORKERS}, each running: {converter}")
-            screen.say(f"Documents: {len(PHRASES)} good ones and one broken on purpose, from {FOLDER}\n")
+            names = [*PHRASES, BROKEN] if broken else list(PHRASES)
+            more = ", the last of them broken on purpose" if broken else ""
+            screen.say(f"Documents: {len(names)}, from {FOLDER}{more}\n")
             with screen:
-                jobs = await _convert_all(client, started, screen)
-            await _check_results(client, jobs, stage, screen)
+                jobs = await _convert_all(client, names, started, screen)
+            await _check_results(client, names, jobs, stage, screen)
             finished.set()
         if not once:
             screen.say(f"\nDashboard: {stage.link_file.read_text().strip()}")
@@ -182,9 +184,9 @@ async def _start_workers(started: Children, client: Client) -> str:
     return command
 
 
-async def _convert_all(client: Client, started: Children, screen: Screen) -> list[Job]:
+async def _convert_all(client: Client, names: list[str], started: Children, screen: Screen) -> list[Job]:
     """Submit the samples and follow them until all have ended."""
-    job_ids = [(await submit_file(client, FOLDER / name, "pdf", tags=["demo"])).job_id for name in [*PHRASES, BROKEN]]
+    job_ids = [(await submit_file(client, FOLDER / name, "pdf", tags=["demo"])).job_id for name in names]
     with trio.move_on_after(_END_DEADLINE):
         while True:
             started.check()
@@ -196,11 +198,11 @@ async def _convert_all(client: Client, started: Children, screen: Screen) -> lis
     raise DemoFailed(f"The jobs have not ended after {_END_DEADLINE:.0f} s.")
 
 
-async def _check_results(client: Client, jobs: list[Job], stage: Stage, screen: Screen) -> None:
+async def _check_results(client: Client, names: list[str], jobs: list[Job], stage: Stage, screen: Screen) -> None:
     """Fetch every result and look for the words that must be in it. Raises DemoFailed with all that is wrong."""
     wrong = []
     screen.say(f"\nResults, in {stage.results}:")
-    for name, job in zip([*PHRASES, BROKEN], jobs, strict=True):
+    for name, job in zip(names, jobs, strict=True):
         if name == BROKEN:
             if job.status == "dead" and job.last_error:
                 screen.say(f"  {name:12}  dead after {job.attempts} tries, as it should be: {job.last_error}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,7 +24,8 @@ class Scratch:
     """Owns the run's folder. `base` is where it is made; it must exist."""
 
     def __init__(self, base: Path | None, *, min_free: int = MIN_FREE) -> None:
-        self.base = base or Path(tempfile.gettempdir())
+        # Absolute: commands run in their own folders, where a path from ours would lead nowhere.
+        self.base = (base or Path(tempfile.gettempdir())).absolute()
         self._min_free = min_free
         self._folder: Path | None = None
 
@@ -41,7 +43,6 @@ class Scratch:
 
     def attempt(self, job: JobRecord) -> Path:
         """A private folder for one attempt. Raises WorkerTrouble when the disk has no room for it. Blocking."""
-        assert self._folder is not None
         free = self.free()
         need = (job.source_size or 0) + self._min_free
         if free < need:
@@ -50,11 +51,21 @@ class Scratch:
                 f"its source ({job.source_size or 0:,}), and {self._min_free:,} to spare"
             )
         try:
-            folder = Path(tempfile.mkdtemp(prefix=f"{job.id}-", dir=self._folder))
+            folder = Path(tempfile.mkdtemp(prefix=f"{job.id}-", dir=self._home()))
             (folder / "outputs").mkdir()
         except OSError as error:
             raise WorkerTrouble(f"no working folder: {error}") from error
         return folder
+
+    def _home(self) -> Path:
+        """The run's folder; made anew where something that clears out temporary folders took it. Raises OSError."""
+        assert self._folder is not None
+        with suppress(FileExistsError):
+            self._folder.mkdir(mode=0o700)
+        status = self._folder.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
+            raise OSError(f"{self._folder} is not ours any more")
+        return self._folder
 
     def free(self) -> int:
         """Bytes free for us. Raises OSError."""

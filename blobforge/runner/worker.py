@@ -172,7 +172,9 @@ class Worker:
                 failure = error
             nursery.cancel_scope.cancel()
 
-        with trio.open_signal_receiver(*SIGNALS) as signals:
+        # What whoever started us has had ignored stays so: SIGHUP under nohup, SIGINT in a script's background.
+        heeded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        with trio.open_signal_receiver(*heeded) as signals:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(work)
                 seen = 0

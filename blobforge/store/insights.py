@@ -196,9 +196,11 @@ class Insights:
     def running_jobs(self, *, limit: int = MOST_RUNNING) -> list[Job]:
         return [rows.job(row) for row in self._db.execute(sql.RUNNING_JOBS, (limit,))]
 
-    def lost_workers(self) -> list[Worker]:
-        """Registered workers that fell silent, the latest first; who unregistered is not among them."""
-        return [rows.worker(row) for row in self._db.execute(sql.LOST_WORKERS, (MOST_LOST_WORKERS,))]
+    def lost_workers(self, *, now: int) -> list[Worker]:
+        """Registered workers that fell silent with work in hand, within RATE_HOURS or still, the latest first; one
+        that was idle, or has unregistered, is merely away."""
+        found = self._db.execute(sql.LOST_WORKERS, (now // HOUR_MS - RATE_HOURS, MOST_LOST_WORKERS))
+        return [rows.worker(row) for row in found]
 
     # --- workers
 

@@ -354,7 +354,9 @@ class Reader:
                 workers[WorkerStatus(status)] = n
             minute = now // MINUTE_MS
             rate = self._row(sql.RATE_SINCE, (minute - RATE_MINUTES + 1, minute + 1))
-        return Stats(jobs, by_type, by_priority, workers, oldest, (rate[0] if rate else 0) / RATE_MINUTES)
+        # The minute under way counts as far as it has come.
+        minutes = RATE_MINUTES - 1 + now % MINUTE_MS / MINUTE_MS
+        return Stats(jobs, by_type, by_priority, workers, oldest, (rate[0] if rate else 0) / minutes)
 
     def census(self) -> Census:
         """What the metrics show. Raises DatabaseError when it cannot be read."""
@@ -388,7 +390,7 @@ class Reader:
         return list(self._rows(sql.WAITING_RETRIES))
 
     def awaited_sources(self) -> list[tuple[int, str, int]]:
-        """(job, source_hash, created_at) of every job whose source is not there yet."""
+        """(job, source_hash, updated_at) of every job whose source is not there yet."""
         return list(self._rows(sql.AWAITED_SOURCES))
 
     def unchecked_outputs(self) -> list[tuple[int, int, str]]:

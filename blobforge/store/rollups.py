@@ -19,6 +19,7 @@ WEEKS_KEPT = 4  # of durations: converters get faster, documents change
 WORKER_HOURS_KEPT = 26
 CAUSES_KEPT_MS = 90 * 86_400_000  # without a job that shows it
 UNDO_MS = 600_000  # how long an action can be undone
+UNDOS_AT_ONCE = 10_000  # forgotten in one transaction, each minute: some 20 ms
 LONGEST_EXAMPLE = 1000  # characters
 ONLINE = "online"  # the depth of the workers, under the type ''
 # Ended jobs are not in the queue; the dead wait for a person.
@@ -111,6 +112,10 @@ class Rollups:
         found = self._db.execute(sql.UNDOS, (token, now - UNDO_MS, limit))
         return [(job_id, was, became, at) for job_id, was, became, at in found]
 
+    def purge_undos(self, *, now: int) -> None:
+        """Forget some of what cannot be undone any more. Few enough to hold up nobody: they come by the million."""
+        self._db.execute(sql.PURGE_UNDOS, (now - UNDO_MS, UNDOS_AT_ONCE))
+
     def delete_undo(self, token: str, job_id: int) -> None:
         self._db.execute(sql.DELETE_UNDO, (token, job_id))
 
@@ -124,7 +129,7 @@ class Rollups:
             self._db.execute(sql.PURGE_DEPTHS, (step, before))
         self._db.execute(sql.PURGE_DURATIONS, (now // WEEK_MS - WEEKS_KEPT + 1,))
         self._db.execute(sql.PURGE_WORKER_RATES, (now // HOUR_MS - WORKER_HOURS_KEPT,))
-        self._db.execute(sql.PURGE_UNDOS, (now - UNDO_MS,))
+        self._db.execute(sql.FORGET_TYPES)
         self._db.execute(sql.PURGE_FAILURES, (now - CAUSES_KEPT_MS,))
         if self._count_failures() >= failures.MOST_GROUPS:
             self._db.execute(sql.FORGET_FAILURES, (failures.MOST_GROUPS // 4,))

@@ -155,6 +155,8 @@ ADD_WORKER_RATE: Final = """
     INSERT INTO worker_rates (hour, worker_id, outcome, n) VALUES (?, ?, ?, ?)
     ON CONFLICT (hour, worker_id, outcome) DO UPDATE SET n = n + excluded.n"""
 PURGE_WORKER_RATES: Final = "DELETE FROM worker_rates WHERE hour < ?"
+FORGET_TYPES: Final = """
+    DELETE FROM job_counts WHERE type IN (SELECT type FROM job_counts GROUP BY type HAVING sum(n) = 0)"""
 JOB_COUNTS: Final = "SELECT status, type, priority, n FROM job_counts WHERE n > 0"
 ALL_JOB_COUNTS: Final = "SELECT status, type, priority, n FROM job_counts"
 WORKER_COUNTS: Final = "SELECT status, n FROM worker_counts"
@@ -172,7 +174,9 @@ WORKER_RATES: Final = "SELECT worker_id, outcome, sum(n) FROM worker_rates WHERE
 WORKER_RATE: Final = "SELECT outcome, n FROM worker_rates WHERE hour = ? AND worker_id = ?"
 RUNNING_JOBS: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE status = 'running' LIMIT ?"
 LOST_WORKERS: Final = f"""
-    SELECT {WORKER_COLUMNS} FROM workers WHERE status = 'offline' AND registered AND enabled
+    SELECT {WORKER_COLUMNS} FROM workers AS w WHERE status = 'offline' AND registered AND enabled
+       AND (EXISTS (SELECT 1 FROM jobs WHERE jobs.status = 'running' AND jobs.worker_id = w.id)
+            OR id IN (SELECT worker_id FROM worker_rates WHERE hour > ? AND outcome = 'lost'))
      ORDER BY last_heartbeat DESC LIMIT ?"""
 FLEET: Final = """
     SELECT status, enabled, drain, registered, count(*) FROM workers
@@ -216,7 +220,8 @@ SAVE_UNDO: Final = "INSERT OR IGNORE INTO undos (token, job_id, was, became, at)
 UNDOS: Final = """
     SELECT job_id, was, became, at FROM undos WHERE token = ? AND at >= ? ORDER BY job_id LIMIT ?"""
 DELETE_UNDO: Final = "DELETE FROM undos WHERE token = ? AND job_id = ?"
-PURGE_UNDOS: Final = "DELETE FROM undos WHERE at < ?"
+PURGE_UNDOS: Final = """
+    DELETE FROM undos WHERE (token, job_id) IN (SELECT token, job_id FROM undos WHERE at < ? ORDER BY at LIMIT ?)"""
 
 # --- workers' types, and hours of ids
 WORKER_TYPES: Final = "SELECT type FROM worker_types WHERE worker_id = ?"
@@ -245,10 +250,10 @@ IDS_OF_TAG: Final = "SELECT job_id FROM job_tags WHERE tag = ? LIMIT ?"
 # --- what a start reads
 RUNNING: Final = "SELECT id, attempt, heartbeat_at FROM jobs WHERE status = 'running'"
 WAITING_RETRIES: Final = "SELECT id, attempt, not_before FROM jobs WHERE status = 'failed'"
-AWAITED_SOURCES: Final = "SELECT id, source_hash, created_at FROM jobs WHERE status = 'uploading'"
+AWAITED_SOURCES: Final = "SELECT id, source_hash, updated_at FROM jobs WHERE status = 'uploading'"
 LIVE_WORKERS: Final = "SELECT id, last_heartbeat FROM workers WHERE status <> 'offline'"
 
-TYPES: Final = "SELECT DISTINCT type FROM job_counts"
+TYPES: Final = "SELECT DISTINCT type FROM job_counts WHERE n > 0"
 PULSE: Final = "INSERT INTO pulse (id, at) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET at = excluded.at"
 SANITY: Final = "SELECT 1"
 
@@ -267,6 +272,7 @@ DUE_DOOMS: Final = "SELECT key FROM doomed_objects WHERE state = ? AND due_at <=
 NEXT_DOOM: Final = "SELECT min(due_at) FROM doomed_objects WHERE state = ?"
 PUT_DOOM: Final = "UPDATE doomed_objects SET state = ?, due_at = ?, tries = ?, epoch = ? WHERE key = ?"
 DROP_DOOM: Final = "DELETE FROM doomed_objects WHERE key = ?"
+HASTEN_DOOMS: Final = "UPDATE doomed_objects SET due_at = ? WHERE state = ? AND due_at > ?"
 FORGET_GONE: Final = "DELETE FROM doomed_objects WHERE state = 'gone' AND due_at <= ?"
 FORGET_EPOCHS: Final = "UPDATE doomed_objects SET epoch = 0 WHERE epoch > 0"
 PAGES: Final = "SELECT (SELECT page_count FROM pragma_page_count), (SELECT freelist_count FROM pragma_freelist_count)"

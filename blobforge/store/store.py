@@ -46,6 +46,11 @@ class FileRecord(msgspec.Struct, frozen=True):
     sha256: str | None
     checked_at: int | None
 
+    def serves(self, announced: int | None) -> bool:
+        """Whether a job that announced so many bytes may be given this source: somebody looked, and its bytes were
+        read, or, where they were too many for that, are as many."""
+        return self.checked_at is not None and (self.sha256 is not None or announced in (None, self.size))
+
 
 class Store:
     """Reads and writes inside the transaction that the writer has open."""
@@ -56,7 +61,8 @@ class Store:
         self.rollups = Rollups(connection)
         self.recovery = Recovery(connection)
         self.doomed = Doomed(connection)
-        self._types: set[str] | None = None  # read when needed, forgotten when anything is undone
+        self._types: set[str] | None = None  # read when needed, forgotten when jobs go or anything is undone
+        self._jobs_went = False  # in the transaction that is open
         self._before = 0
         self.commit_seconds = 0.0  # of the last COMMIT alone
 
@@ -66,6 +72,7 @@ class Store:
     def transaction(self) -> Iterator[None]:
         """All or nothing. Raises StoreUnavailable when SQLite cannot begin or commit."""
         self._counters.undo_to(0)
+        self._jobs_went = False
         self._before = self._db.total_changes()
         try:
             self._db.execute("BEGIN IMMEDIATE")
@@ -77,6 +84,8 @@ class Store:
             began = time.perf_counter()
             self._db.execute("COMMIT")
             self.commit_seconds = time.perf_counter() - began
+            if self._jobs_went:
+                self._types = None
         except BaseException as error:
             self._forget()
             if self._db.in_transaction:  # SQLite has rolled back by itself after some errors
@@ -150,7 +159,7 @@ class Store:
         return list(islice(merge(*each, key=lambda job: (job.priority, job.id)), limit))
 
     def knows_type(self, type_: str) -> bool:
-        """Whether there is, or was, a job of this type."""
+        """Whether there is a job of this type (or was, until a moment ago)."""
         return type_ in self._known_types()
 
     def count_types(self) -> int:
@@ -197,6 +206,7 @@ class Store:
         if self._db.changes() != 1:
             raise StaleState(f"job {job.id} was no longer {job.status} (attempt {job.attempt})")
         self._counters.job(job, -1)
+        self._jobs_went = True
 
     def ended_before(self, status: JobStatus, before: int, *, limit: int) -> list[Job]:
         """Jobs of a status that ended before that time (ms), the oldest first."""

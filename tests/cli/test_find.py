@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,18 @@ def test_what_cannot_be_taken_is_named(tree: Path) -> None:
     assert len(every) == 4
 
 
+def test_folders_deeper_than_pythons_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    depth = sys.getrecursionlimit() + 100
+    for _ in range(depth):
+        os.mkdir("d")
+        os.chdir("d")
+    Path("x.pdf").touch()
+    os.chdir(tmp_path)
+    (file,) = found([Path("d")])
+    assert file.path == "d/" * depth + "x.pdf"
+
+
 def test_a_link_in_a_circle_is_not_followed(tree: Path) -> None:
     (tree / "deep" / "circle").symlink_to(tree)
     (tree / "link.pdf").symlink_to(tree / "b.pdf")
@@ -98,6 +112,7 @@ def job(source_path: str | None = None, filename: object = None) -> Job:
         (job("in/a.pdf"), False, "job-7.output"),
         (job(filename="../../etc/passwd"), False, "passwd"),
         (job(filename=".."), False, "job-7.output"),
+        (job(filename=".bash_aliases"), False, "bash_aliases"),
         (job(filename="\x1b[31mred\n.txt"), False, "red .txt"),
         (job(filename=3), False, "job-7.output"),
         (job(), True, "job-7.source"),

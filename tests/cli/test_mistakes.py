@@ -64,6 +64,54 @@ def test_a_bug_of_ours_is_a_sentence_and_a_traceback_for_who_asks(option: str, v
     assert ("--debug" in done.stderr) != bool(option or variable)
 
 
+@pytest.mark.parametrize(
+    ("server", "told"),
+    [
+        ("http://[::1", "not a URL"),
+        ("http://localhost:abc", "not a URL"),
+        ("http://localhost\r", "not a URL"),
+        ("http://a..b", "there can be no host of that name"),
+    ],
+    ids=["brackets", "port", "line-end", "host"],
+)
+def test_a_server_that_cannot_be_one(server: str, told: str, tmp_path: Path) -> None:
+    done = blobforge("stats", cwd=tmp_path, BLOBFORGE_SERVER_URL=server)
+    assert done.returncode in (2, 3)
+    assert told in done.stderr
+    assert "bug" not in done.stderr
+
+
+@pytest.mark.parametrize("token", ["bf_x\r", "bf_é", "bf_\udcff", " "], ids=["line-end", "accent", "byte", "space"])
+def test_a_token_that_cannot_be_one(token: str, tmp_path: Path) -> None:
+    done = blobforge("stats", cwd=tmp_path, BLOBFORGE_API_TOKEN=token)
+    assert done.returncode == 2
+    assert "What --token or BLOBFORGE_API_TOKEN gives is no token." in done.stderr
+
+
+def test_what_is_typed_and_is_no_text(tmp_path: Path) -> None:
+    done = blobforge("workers", "show", "\udcff", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (2, "Error: Not UTF-8 text: '\\udcff'\n")
+
+
+def test_a_stdout_that_takes_no_such_letter_and_none_at_all(tmp_path: Path) -> None:
+    program = (
+        "import sys, blobforge.cli as cli, blobforge.cli.selection as s, blobforge.cli.jobs as jobs\n"
+        "from blobforge.client import Job, JobPage\n"
+        "page = JobPage(jobs=[Job(id=1, type='pdf', status='pending', source_hash='', source_path='e\\u0301')])\n"
+        "jobs.Session.run = lambda session, work: None\n"
+        "jobs._Shown.end = lambda shown: shown.page(page)\n"
+        "cli.main(['jobs', 'list'], prog_name='blobforge')\n"
+    )
+    environment = clean_environment(PYTHONIOENCODING="latin-1")
+    run = [sys.executable, "-c", program]
+    done = subprocess.run(run, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "e\\u0301" in done.stdout
+    closed = ["sh", "-c", 'exec "$@" >&-', "sh", *run]
+    done = subprocess.run(closed, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_for_each_shell(shell: str, tmp_path: Path) -> None:
     done = blobforge("completion", shell, cwd=tmp_path)

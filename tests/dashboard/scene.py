@@ -32,7 +32,7 @@ HOSTILE = (
     "<script>document.title='owned'</script>",
     '"><img src=x onerror="document.title=\'owned\'">',
     "\u202egnp.exe \u2066abc \u05e9\u05dc\u05d5\u05dd \u200f",
-    "'; DROP TABLE jobs; --{{ 7 * 7 }}{% raw %}%s%n\\",
+    "'; DROP TABLE jobs; --{{ 7 * 7 }}{% raw %}%s%n\\n",
     "javascript:document.title='owned'//</textarea></title></style>--><svg onload=document.title='owned'>",
 )
 # Ids that mean something in an address.

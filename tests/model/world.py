@@ -25,6 +25,10 @@ class No(NamedTuple):
     code: str
 
 
+Given = Sequence[tuple[int, str]]  # attempt and lease of each job in the answer, in its order
+Beat = tuple[int, str | None, str | None]  # job, lease, progress
+
+
 class Who(NamedTuple):
     """A credential: an API token, an administrator's or not, or a worker's own."""
 
@@ -124,8 +128,9 @@ class World:
         self.doomed: dict[str, Doom] = {}
         self.tokens: set[int] = set()
         self.claim_keys: dict[tuple[str, str], list[tuple[int, int]]] = {}
+        self.claimed_at: dict[tuple[str, str], int] = {}
         self.undos: dict[tuple[str, int], tuple[str, str, int]] = {}
-        self.types: set[str] = set()
+        self.followers: dict[str, tuple[int, int]] = {}  # lease of a completion -> the job claimed with it
         self.restored = False
         # Out there for ever, whatever is restored: ids, leases and attempt numbers by job.
         self.given_ids: set[int] = set()
@@ -144,7 +149,8 @@ class World:
             if source.epoch < doom.epoch:
                 seen, size = "unknown", None
         found = next((j for j in self.jobs.values() if (j.hash, j.type) == (job.source_hash, job.type)), None)
-        if found is None and job.type not in self.types and len(self.types) >= self.rules.max_types:
+        types = {each.type for each in self.jobs.values()}
+        if found is None and job.type not in types and len(types) >= self.rules.max_types:
             return No("invalid")
         if seen == "verified":
             self.files[key] = File(size, job.source_hash, True)
@@ -159,7 +165,6 @@ class World:
         assert new_id is not None, "a job should have been made"
         assert all(new_id > given for given in self.given_ids), "an id was given again"
         self.given_ids.add(new_id)
-        self.types.add(job.type)
         made = Job(
             new_id, job.type, job.source_hash, "pending" if ready else "uploading", job.priority,
             job.max_attempts or self.rules.max_attempts, job.source_size, tuple(dict.fromkeys(job.tags)),
@@ -380,6 +385,7 @@ class World:
             self.start(job, worker_id, attempt, lease, now)
         if jobs and key is not None:
             self.claim_keys[worker_id, key] = [(job.id, job.attempt) for job in jobs]
+            self.claimed_at[worker_id, key] = now
         return self.granted(jobs)
 
     def start(self, job: Job, worker_id: str, attempt: int, lease: str, now: int) -> None:
@@ -419,7 +425,7 @@ class World:
     def not_held(self, job: Job) -> No:
         return No("job-not-running") if job.attempt == 0 else No("lease-lost")
 
-    def complete(self, message: Any, who: Who, given: Sequence[Any], now: int) -> Any:
+    def complete(self, message: Any, who: Who, given: Given, now: int) -> Any:
         job = self.attempt_of(who, message.worker_id, message.job_id)
         if isinstance(job, No):
             return job
@@ -447,14 +453,18 @@ class World:
         following = self.claim_next(message, job, who, given, now) if message.claim_next else None
         return ("Completed", job.id, following)
 
-    def claim_next(self, message: Any, job: Job, who: Who, given: Sequence[Any], now: int) -> Any:
-        """What a repetition was given before, if it is still held, is what it gets again."""
-        held = [other for other in self.jobs.values() if self.holds(other, message.worker_id, None)]
-        for other in held:
-            if message.lease is not None and any(lease == other.lease for _, lease in given):
-                return self.granted([other])
+    def claim_next(self, message: Any, job: Job, who: Who, given: Given, now: int) -> Any:
+        """What a repetition was given before, as long as it is held, is what it gets again."""
+        before = self.followers.get(message.lease)
+        follower = self.jobs.get(before[0]) if before is not None else None
+        if before and follower and follower.attempt == before[1] and self.holds(follower, message.worker_id, None):
+            return self.granted([follower])
         answer = self.claim(who, message.worker_id, (job.type,), 1, None, given, now)
-        return self.granted([], idle=True) if isinstance(answer, No) else answer
+        if isinstance(answer, No):
+            return self.granted([], idle=True)
+        if message.lease is not None and answer[1]:
+            self.followers[message.lease] = answer[1][0][:2]
+        return answer
 
     def fail(self, message: Any, who: Who, now: int) -> Any:
         job = self.attempt_of(who, message.worker_id, message.job_id)
@@ -642,6 +652,9 @@ class World:
                 doom.epoch = 0
         for key in [key for key, doom in self.doomed.items() if doom.state == "gone" and doom.due_at <= now]:
             del self.doomed[key]
+        for doom in self.doomed.values():
+            if doom.state != "gone":  # a clock that was set back makes nothing wait for long
+                doom.due_at = min(doom.due_at, now + LONGEST_PAUSE_MS)
         state = "deleting" if any(doom.state == "deleting" for doom in self.doomed.values()) else "waiting"
         due = [key for key, doom in self.doomed.items() if doom.state == state and doom.due_at <= now]
         taken = set()
@@ -680,6 +693,15 @@ class World:
                 self.doom(key, now)
         return ("Unneeded", tuple(found))
 
+    def purge_undos(self, now: int) -> None:
+        for key in [key for key, (*_, at) in self.undos.items() if at < now - UNDO_MS]:
+            del self.undos[key]
+
+    def purge_claims(self, now: int, window: float) -> None:
+        for claim, at in list(self.claimed_at.items()):
+            if at < now - window * 1000:
+                del self.claim_keys[claim], self.claimed_at[claim]
+
     def needed(self, key: str) -> bool:
         """A source with a job; an output that was accepted, or may still be."""
         if key.startswith("sources/"):
@@ -698,7 +720,7 @@ class World:
 
     def restore(self, backup: World, now: int) -> None:
         """The database is as it was; what was given away since stays given away. Nobody holds anything."""
-        for name in ("jobs", "workers", "files", "doomed", "tokens", "claim_keys", "undos", "types"):
+        for name in ("jobs", "workers", "files", "doomed", "tokens", "claim_keys", "claimed_at", "undos"):
             setattr(self, name, copy.deepcopy(getattr(backup, name)))
         self.restored = True
         for job in self.jobs.values():

@@ -76,10 +76,18 @@ async def test_nobody_there() -> None:
             await client.stats()
 
 
-@pytest.mark.parametrize("url", ["localhost:8080", "", "ftp://x", "http://"])
+@pytest.mark.parametrize("url", ["localhost:8080", "", "ftp://x", "http://", "http://[::1", "http://x\r"])
 def test_a_base_url_must_be_one(url: str) -> None:
-    with pytest.raises(ValueError, match="not an http"):
+    with pytest.raises(ValueError, match="not an http|not a URL"):
         Client(url)
+
+
+@pytest.mark.parametrize(
+    "credential", [{"token": "bf_\r"}, {"token": "bf é"}, {"worker": ("w", "bfw_\n")}], ids=["cr", "accent", "nl"]
+)
+def test_a_credential_must_be_one(credential: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="a credential is"):
+        Client("http://127.0.0.1:1", **credential)
 
 
 async def test_a_busy_server_is_asked_again_with_the_same_idempotency_key(scripted: Scripted) -> None:

@@ -80,6 +80,20 @@ async def test_it_goes_on_from_where_it_was_cut_off(opened: Callable[[Store], St
     assert second + 200_000 < third <= second + 300_000
 
 
+async def test_a_file_with_the_name_of_a_part_is_left_alone(
+    opened: Callable[[Store], Store], tmp_path: Path
+) -> None:
+    store = opened(Store([500_000], etags=['"one"']))
+    target = tmp_path / "folder" / "file"
+    target.parent.mkdir()
+    mine = target.with_name("file.part")
+    mine.write_text("mine")
+    async with Client(store.url.partition("/object")[0]) as client:
+        await client.download(store.url, target, sha256=SHA256)
+    assert mine.read_text() == "mine"
+    assert sorted(target.parent.iterdir()) == [target, mine]
+
+
 async def test_it_starts_over_where_the_object_has_changed(opened: Callable[[Store], Store], tmp_path: Path) -> None:
     store = opened(Store([500_000], etags=['"one"', '"two"']))
     assert await fetch(store, tmp_path / "file") == len(CONTENT)

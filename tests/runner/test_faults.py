@@ -276,6 +276,21 @@ def test_told_to_stop_it_finishes_within_its_grace(field: Field) -> None:
     assert field.job(other)["status"] == "pending"
 
 
+def test_started_by_nohup_it_outlives_its_terminal(field: Field) -> None:
+    job_id = field.submit()
+    nohup = "import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
+    go_on = field.folder / "go-on"
+    waits = field.script(f"{field.say_pid(0)} while [ ! -e {go_on} ]; do sleep 0.02; done; cp $1 $2")
+    command = [sys.executable, "-m", "blobforge.cli", "work", "--type", field.type, "--exec", waits, "--max-jobs", "1"]
+    worker = field.start("-c", nohup, *command, "--workdir", str(field.scratch))
+    field.pids(1)
+    worker.send_signal(signal.SIGHUP)
+    go_on.touch()
+    assert worker.wait(30) == 0
+    assert field.job(job_id)["status"] == "completed"
+    assert "stopping" not in field.said()
+
+
 @pytest.mark.parametrize("how", ["twice", "out of time"])
 def test_told_twice_or_out_of_time_it_gives_the_job_back(field: Field, how: str) -> None:
     job_id = field.submit()

@@ -52,6 +52,30 @@ def test_what_a_killed_run_left_is_swept(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["blobforge-work-not-ours"], "no lock: not made by us"
 
 
+def test_a_scratch_folder_that_was_cleared_away_is_made_anew(tmp_path: Path) -> None:
+    scratch = Scratch(tmp_path, min_free=0)
+    with scratch.open():
+        (folder,) = tmp_path.iterdir()
+        shutil.rmtree(folder)
+        assert scratch.attempt(record()).parent == folder
+        with Scratch(tmp_path).open():
+            assert folder.exists()
+        shutil.rmtree(folder)
+        folder.symlink_to("/")
+        with pytest.raises(WorkerTrouble, match="not ours any more"):
+            scratch.attempt(record())
+        folder.unlink()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_relative_scratch_folder_is_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path)
+    scratch = Scratch(Path("here"), min_free=0)
+    with scratch.open():
+        assert scratch.attempt(record()).is_absolute()
+
+
 def test_a_disk_without_room_is_told(tmp_path: Path) -> None:
     scratch = Scratch(tmp_path, min_free=0)
     with scratch.open(), pytest.raises(WorkerTrouble, match="this job takes"):

@@ -409,7 +409,7 @@ READS: dict[str, Callable[[Reader], Any]] = {
     "queues": lambda reader: reader.insights.queues(),
     "running": lambda reader: reader.insights.running_jobs(),
     "workers": lambda reader: (reader.workers(), reader.insights.worker_rates(now=math.floor(1e12))),
-    "lost workers": lambda reader: reader.insights.lost_workers(),
+    "lost workers": lambda reader: reader.insights.lost_workers(now=math.floor(1e12)),
     "surroundings": lambda reader: reader.insights.surroundings(reader.job(20_000)),  # type: ignore[arg-type]
     "records": lambda reader: reader.insights.records_about(7),
     "by failure": lambda reader: reader.list_jobs(JobFilter(failure=2), limit=50, cursor=Cursor()),

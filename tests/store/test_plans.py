@@ -16,7 +16,6 @@ PLANS: list[tuple[str, tuple[Any, ...], str]] = [
     (sql.OF_FAILURE, (1, 3, 99, 0), "jobs_by_failure"),
     (sql.OF_WORKER, ("w", 3, 99, 0), "jobs_by_worker"),
     (sql.AUDIT_OF, ("7", 99), "audit_by_subject"),
-    (sql.PURGE_UNDOS, (1,), "undos_by_age"),
     (sql.UNDOS, ("t", 1, 10), "PRIMARY KEY"),
     (sql.HAPPENINGS, (60, 1), "PRIMARY KEY"),
     (sql.DEPTHS, (60, 1), "PRIMARY KEY"),

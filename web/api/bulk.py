@@ -17,6 +17,7 @@ from web.api.secrets import new_undo
 from web.routing import Access, Call, Route
 
 PAGE = 1000  # jobs read, and changed in one transaction
+DELETED_AT_ONCE = 100  # each takes several times as long as a change: attempts, tags and files go along
 DAY_MS = 86_400_000
 # What selects jobs in a body, as it is called there.
 FILTERS = (
@@ -54,7 +55,11 @@ async def set_priority(call: Call, body: wire.BulkPriority) -> wire.BulkAnswer |
 
 async def delete(call: Call, body: wire.BulkDelete) -> wire.BulkAnswer | Refusal:
     return await _bulk(
-        call, body, lambda job: job.status is not JobStatus.RUNNING, lambda job_id: DeleteJob(job_id, body.objects)
+        call,
+        body,
+        lambda job: job.status is not JobStatus.RUNNING,
+        lambda job_id: DeleteJob(job_id, body.objects),
+        at_once=DELETED_AT_ONCE,
     )
 
 
@@ -91,6 +96,7 @@ async def _bulk(
     message: Callable[[int], Item],
     *,
     undo: str = "",
+    at_once: int = PAGE,
 ) -> wire.BulkAnswer | Refusal:
     """Select first, then change page by page, each page one transaction.
 
@@ -111,9 +117,9 @@ async def _bulk(
         audit = msgspec.structs.replace(call.audit, detail=detail)
     if not body.dry_run:
         changed = 0
-        for start in range(0, len(ids), PAGE):
+        for start in range(0, len(ids), at_once):
             # On record with the first page: nothing may be done that is not, even when the rest breaks off.
-            batch = Batch(tuple(message(id_) for id_ in ids[start : start + PAGE]))
+            batch = Batch(tuple(message(id_) for id_ in ids[start : start + at_once]), body.status)
             done = await ask(call.services.writer, batch, audit=audit)
             audit = None
             if isinstance(done, Refusal):

@@ -81,15 +81,12 @@ def _lost(reader: Reader, *, now: int) -> list[wire.LostWorker]:
     rates = reader.insights.worker_rates(now=now)
     none = WorkerRates()
     found = []
-    for worker in reader.insights.lost_workers():
+    for worker in reader.insights.lost_workers(now=now)[:MOST_SHOWN]:
         lost = rates.get(worker.id, none).n(Outcome.LOST)
         running = reader.jobs_running_on(worker.id)
-        if lost or running:
-            seen = encode.time_or_none(worker.last_heartbeat)
-            found.append(
-                wire.LostWorker(id=worker.id, type=worker.type, last_heartbeat=seen, lost=lost, running=running)
-            )
-    return found[:MOST_SHOWN]
+        seen = encode.time_or_none(worker.last_heartbeat)
+        found.append(wire.LostWorker(id=worker.id, type=worker.type, last_heartbeat=seen, lost=lost, running=running))
+    return found
 
 
 def _standing_still(reader: Reader, *, now: int) -> list[wire.StillJob]:

@@ -27,29 +27,29 @@ async def store_many(call: Call, body: wire.SmallSources) -> wire.Items | Refusa
     store = call.services.objects
     if not isinstance(store, LocalStore):
         return _NO_BUNDLES
+    epoch = call.services.janitor.deletions
     try:
         stored = await store.receive_many([(each.source_hash, each.data) for each in body.sources])
     except ObjectStoreError as error:
         return _unavailable(error)
     arrived = [
-        SourceArrived(each.source_hash, info.size, verified=True)
+        SourceArrived(each.source_hash, info.size, verified=True, epoch=epoch)
         for each, info in zip(body.sources, stored, strict=True)
         if not isinstance(info, UploadRefusedError)
     ]
     done = await call.ask(Batch(tuple(arrived)))
     if isinstance(done, Refusal):
         return done
-    return wire.Items(
-        [
-            {"source_hash": each.source_hash}
-            | (
-                item_problem(Refusal(RefusalCode.INVALID, str(info), field="data"))
-                if isinstance(info, UploadRefusedError)
-                else {"status": "stored"}
-            )
-            for each, info in zip(body.sources, stored, strict=True)
-        ]
-    )
+    answers = iter(done.items)
+    items: list[dict[str, object]] = []
+    for each, info in zip(body.sources, stored, strict=True):
+        if isinstance(info, UploadRefusedError):
+            outcome: object = Refusal(RefusalCode.INVALID, str(info), field="data")
+        else:
+            outcome = next(answers)  # refused where the object is being deleted just now
+        told: dict[str, object] = item_problem(outcome) if isinstance(outcome, Refusal) else {"status": "stored"}
+        items.append({"source_hash": each.source_hash} | told)
+    return wire.Items(items)
 
 
 async def begin(call: Call, body: wire.MultipartBody) -> wire.MultipartAnswer | Refusal:

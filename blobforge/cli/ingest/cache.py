@@ -94,7 +94,8 @@ class HashCache:
 
     def _get(self, connection: sqlite3.Connection, file: Candidate) -> Content | None:
         key = _key(file.path)
-        row = connection.execute(_GET, (key, file.size, file.mtime_ns, file.inode)).fetchone()
+        known_by = (key, file.size, _signed(file.mtime_ns), _signed(file.inode))
+        row = connection.execute(_GET, known_by).fetchone()
         if row is None:
             return None
         sha256, size, pointer, seen = row
@@ -155,13 +156,18 @@ def _row(file: Candidate, content: Content, today: int) -> tuple[bytes, int, int
     return (
         _key(file.path),
         file.size,
-        file.mtime_ns,
-        file.inode,
+        _signed(file.mtime_ns),
+        _signed(file.inode),
         content.sha256,
         content.size,
         int(content.pointer),
         today,
     )
+
+
+def _signed(number: int) -> int:
+    """As SQLite's 64 bits hold it. A disk may have inodes that take all 64 of them, and mtimes of the year 9999."""
+    return (number + (1 << 63)) % (1 << 64) - (1 << 63)
 
 
 def _settled(mtime_ns: int, now: int) -> bool:

@@ -98,23 +98,30 @@ def _one(argument: str, job_type: str | None, tagger: Tagger) -> Iterator[Candid
 
 
 def _in_folder(folder: str, suffix: str, type_: str, argument: str, tagger: Tagger) -> Iterator[Candidate | Problem]:
+    under_way = [_entries(folder)]  # a list and no recursion: folders may be deeper than Python's stack
+    while under_way:
+        entry = next(under_way[-1], None)
+        if entry is None:
+            under_way.pop()
+        elif isinstance(entry, Problem):
+            yield entry
+        elif not entry.name.startswith("."):
+            try:
+                # A link to a folder is not followed: it may lead out of the collection, or in a circle.
+                if entry.is_dir(follow_symlinks=False):
+                    under_way.append(_entries(entry.path))
+                elif entry.name.lower().endswith(suffix) and entry.is_file():
+                    yield _candidate(entry.path, type_, tagger(argument, entry.path), entry.stat())
+            except OSError as error:
+                yield Problem(entry.path, error.strerror or str(error))
+
+
+def _entries(folder: str) -> Iterator[os.DirEntry[str] | Problem]:
     try:
         with os.scandir(folder) as scan:
-            entries = sorted(scan, key=lambda entry: entry.name)
+            yield from sorted(scan, key=lambda entry: entry.name)
     except OSError as error:
         yield Problem(folder, f"cannot be read: {error.strerror or error}")
-        return
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        try:
-            # A link to a folder is not followed: it may lead out of the collection, or in a circle.
-            if entry.is_dir(follow_symlinks=False):
-                yield from _in_folder(entry.path, suffix, type_, argument, tagger)
-            elif entry.name.lower().endswith(suffix) and entry.is_file():
-                yield _candidate(entry.path, type_, tagger(argument, entry.path), entry.stat())
-        except OSError as error:
-            yield Problem(entry.path, error.strerror or str(error))
 
 
 def _candidate(path: str, type_: str, tags: tuple[str, ...], status: os.stat_result) -> Candidate:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from blobforge.cli.common import on_terminal
-from blobforge.cli.output import size_text
+from blobforge.cli.output import is_terminal, size_text
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -46,7 +45,7 @@ class Progress:
             console=Console(stderr=True),
             transient=True,
             # Data goes where stdout goes, even while the bar is there.
-            redirect_stdout=sys.stdout.isatty(),
+            redirect_stdout=is_terminal(),
         )
         self._task = bar.add_task("", total=None, files="0", sent=size_text(0))
         sent_id = self._sent_task = bar.add_task("", total=None, visible=False, files="", sent="")

@@ -1,0 +1,112 @@
+"""Does anything grow with the number of jobs: claims, statistics, lists?
+
+    python -m bench.depth [--sizes 10000,1000000,10000000] [--rounds 200] [--quick] [--baseline] [--plot]
+
+One server for each size, asked in turns, one request at a time, so that all of them see the same machine. Half of the
+jobs have ended, the other half waits. `ratio` is the median beside that of the smallest database; the goal is 1.3.
+Ten million jobs take some minutes to lay in, and 7 GB.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from statistics import median
+from typing import Annotated, Any
+
+import trio
+from msgspec import Meta
+
+from bench import filling, servers
+from bench.load import Connection, connected, encode, percentile
+from bench.plan import Plan, command
+from bench.report import Chart, Report
+from blobforge.store.reader import Cursor
+from web.api.jobs import encode_cursor
+
+WORKER = "bench-deep"
+PDF = filling.TYPES[0]
+WARM = 10  # rounds that are not counted
+DEEP_OFFSET = 4000  # within the smallest database, and the same for all
+
+
+class Depths(Plan, frozen=True, kw_only=True):
+    sizes: Annotated[tuple[int, ...], Meta(description="numbers of jobs")] = (10_000, 1_000_000, 10_000_000)
+    rounds: Annotated[int, Meta(description="requests of each kind and size")] = 200
+
+
+FULL = Depths()
+QUICK = Depths(sizes=(10_000, 100_000), rounds=30)
+Asked = Callable[[Connection, int], Awaitable[bool]]  # one request of a database with so many jobs: was it good?
+
+
+async def claim(connection: Connection, _: int) -> bool:
+    answer = await connection.post("/api/jobs/claim", encode({"worker_id": WORKER, "job_type": PDF}))
+    return answer.status == 200 and answer.json()["job"] is not None  # left running: the worker is the same
+
+
+def _get(path: Callable[[int], str]) -> Asked:
+    async def get(connection: Connection, jobs: int) -> bool:
+        return (await connection.get(path(jobs))).status == 200
+
+    return get
+
+
+def _middle(jobs: int) -> str:
+    return encode_cursor(Cursor(priority=3, id=jobs // 2))
+
+
+KINDS: dict[str, Asked] = {
+    "claim": claim,
+    "stats": _get(lambda _: "/api/stats"),
+    "first page": _get(lambda _: "/api/jobs"),
+    "first page, pending": _get(lambda _: "/api/jobs?status=pending"),
+    "deep page, by cursor": _get(lambda jobs: f"/api/jobs?cursor={_middle(jobs)}"),
+    "deep page, by offset": _get(lambda _: f"/api/jobs?offset={DEEP_OFFSET}"),
+    "one job": _get(lambda jobs: f"/api/jobs/{jobs // 2}"),
+}
+
+
+async def run(plan: Depths) -> Report:
+    with tempfile.TemporaryDirectory(prefix="blobforge-bench-") as folder:
+        async with AsyncExitStack() as stack:
+            asked: dict[int, Connection] = {}
+            for wanted in plan.sizes:
+                place = Path(folder) / f"{wanted}"
+                place.mkdir()
+                jobs = filling.history(place / "blobforge.db", wanted)
+                server = stack.enter_context(servers.blobforge(place))
+                asked[jobs] = await stack.enter_async_context(connected(server))
+                await asked[jobs].good("/api/workers/register", {"id": WORKER, "type": PDF})
+            rows = [row for kind, ask in KINDS.items() for row in await _compare(kind, ask, asked, plan.rounds)]
+    chart = Chart(x="jobs", y="p50_ms", series="kind", x_label="jobs in the database", log_y=True)
+    return Report("depth", "Requests by the number of jobs", rows, headline="p50_ms", chart=chart)
+
+
+async def _compare(kind: str, ask: Asked, asked: dict[int, Connection], rounds: int) -> list[dict[str, Any]]:
+    times: dict[int, list[float]] = {jobs: [] for jobs in asked}
+    errors = dict.fromkeys(asked, 0)
+    for number in range(rounds + WARM):
+        for jobs, connection in asked.items():
+            began = trio.current_time()
+            good = await ask(connection, jobs)
+            took = trio.current_time() - began
+            errors[jobs] += not good
+            if number >= WARM:
+                times[jobs].append(took * 1000)
+    least = median(times[min(times)])
+    rows = []
+    for jobs, each in times.items():
+        ordered = sorted(each)
+        rows.append({
+            "what": f"{kind}, {jobs:,} jobs", "kind": kind, "jobs": jobs,
+            "p50_ms": round(median(ordered), 2), "p99_ms": round(percentile(ordered, 0.99), 2),
+            "ratio": round(median(ordered) / least, 2), "turns": len(ordered), "errors": errors[jobs],
+        })  # fmt: skip
+    return rows
+
+
+if __name__ == "__main__":
+    command("depth", __doc__ or "", FULL, QUICK, run)

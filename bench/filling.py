@@ -1,0 +1,180 @@
+"""Databases that a benchmark starts from: a few jobs through the real effects, then as many as wanted by SQL.
+
+Through the effects ten million jobs would take half an hour. So the jobs of a small database are each laid down
+`times` times, side by side in the order of their ids, with all that is kept beside them. `blobforge.store.check`
+must find the outcome whole, and a test has it look: when the schema grows, this is told so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import random
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import apsw
+
+from actors.effects import perform
+from actors.effects.step import Rules, Step
+from actors.messages import Claim, Complete, Fail, Granted, NewJob, ObjectSeen, Register, Seen, Submit
+from blobforge.access import Caller, Scope
+from blobforge.clock import wall_ms
+from blobforge.store.database import open_writer
+from blobforge.store.store import Store
+
+ADMIN = Caller(scopes=frozenset({Scope.ADMIN}), token_id=1, name="bench")
+TYPES = ("pdf", "epub", "ocr")
+WORKERS = 50
+SEED = 10_000  # jobs that are made through the effects, at most
+BATCH = 500
+RARE = 60  # jobs with a tag that hardly any job has, or as few more as there are copies
+DAYS_MS = 864_000_000  # a history goes back ten days
+SCALED = {"job_counts", "failure_counts", "failures", "happenings", "durations", "worker_rates", "depths"}  # column n
+CACHE_KIB = 1 << 20
+
+
+def pending(database: Path, jobs: int, type_: str = "pdf") -> int:
+    """Nothing but pending jobs of one type; returns how many: at least `jobs`."""
+
+    def seed(path: Path, count: int) -> None:
+        store = Store(open_writer(path))
+        dice = random.Random(1)
+        for start in range(0, count, BATCH):
+            with store.transaction():
+                step = Step(store, Rules(), wall_ms(), dice)
+                for number in range(start, min(start + BATCH, count)):
+                    digest = hashlib.sha256(f"{number}".encode()).hexdigest()
+                    perform(step, Submit(NewJob(type_, digest), ObjectSeen(Seen.VERIFIED, 1, digest)))
+        store.close()
+
+    return _filled(database, jobs, seed)
+
+
+def history(database: Path, jobs: int, *, running: int = 0) -> int:
+    """Half of the jobs have ended, most of them well, over ten days, by a fleet of 50; the other half waits.
+
+    `running` of them are claimed at the end. Returns how many jobs there are: at least `jobs`.
+    """
+    rare = max(1, RARE // math.ceil(jobs / SEED))
+    count = _filled(database, jobs, partial(_history, rare=rare))
+    store = Store(open_writer(database))
+    with store.transaction():
+        step = Step(store, Rules(), wall_ms(), random.Random(1))
+        for number in range(running):
+            perform(step, Claim(ADMIN, f"bench-{number}", (TYPES[number % len(TYPES)],)))
+    store.close()
+    return count
+
+
+def _filled(database: Path, jobs: int, seed: Callable[[Path, int], None]) -> int:
+    times = math.ceil(jobs / SEED)
+    if times == 1:
+        seed(database, jobs)
+        return jobs
+    with tempfile.TemporaryDirectory(prefix="seed-", dir=database.parent) as folder:
+        small = Path(folder) / "seed.db"
+        seed(small, SEED)
+        multiply(small, database, times)
+    return SEED * times
+
+
+def _history(database: Path, jobs: int, *, rare: int) -> None:
+    store = Store(open_writer(database))
+    dice = random.Random(1)
+    ended = 0
+    for start in range(0, jobs, BATCH):
+        with store.transaction():
+            step = Step(store, Rules(), wall_ms() - round(DAYS_MS * (1 - start / jobs)), dice)
+            if start == 0:
+                for number in range(WORKERS):
+                    perform(step, Register(ADMIN, f"bench-{number}", TYPES[number % len(TYPES)]))
+            for number in range(start, min(start + BATCH, jobs)):
+                _submit(step, number, rare=number < rare)
+            while ended < (start + BATCH) // 2:
+                ended += _work(step, dice)
+    store.close()
+
+
+def _submit(step: Step, number: int, *, rare: bool) -> None:
+    digest = hashlib.sha256(f"{number}".encode()).hexdigest()
+    shelf = "rare" if rare else f"shelf-{number % 1000}"
+    job = NewJob(
+        TYPES[number % len(TYPES)], digest, f"library/shelf-{number % 1000}/volume-{number}.pdf", 1_000_000,
+        priority=1 + number % 5, max_attempts=1, tags=("library", shelf),
+    )  # fmt: skip
+    perform(step, Submit(job, ObjectSeen(Seen.VERIFIED, 1_000_000, digest)))
+
+
+def _work(step: Step, dice: random.Random) -> int:
+    worker = dice.randrange(WORKERS)
+    name = f"bench-{worker}"
+    granted = perform(step, Claim(ADMIN, name, (TYPES[worker % len(TYPES)],), limit=20))
+    assert isinstance(granted, Granted)
+    for job in granted.jobs:
+        if dice.random() < 0.05:
+            error = f"page {dice.randrange(900)} cannot be read"
+            perform(step, Fail(ADMIN, name, job.id, error, job.lease, kind=f"Error{dice.randrange(3)}"))
+        else:
+            perform(step, Complete(ADMIN, name, job.id, job.lease))
+    return len(granted.jobs) or BATCH
+
+
+# ------------------------------------------------------------------ many out of few
+
+
+def multiply(small: Path, database: Path, times: int) -> None:
+    """Write `database` with each job of `small` laid down `times` times. No job of `small` may be running, and its
+    ids go from 1 without a gap. Job 1 becomes 1 to `times`, and so on: what is in order stays in order."""
+    connection = open_writer(database)
+    connection.execute("PRAGMA foreign_keys=OFF; PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF").fetchall()
+    connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}; PRAGMA temp_store=DEFAULT").fetchall()
+    connection.execute("ATTACH ? AS small", (str(small),))
+    found = connection.execute("SELECT name, sql FROM main.sqlite_schema WHERE type = 'index' AND sql IS NOT NULL")
+    indexes = [(str(name), str(statement)) for name, statement in found]
+    with connection:
+        for name, _ in indexes:
+            connection.execute(f"DROP INDEX main.{name}")  # all at once behind the rows is much faster
+        _copy(connection, times)
+        for _, statement in indexes:
+            connection.execute(statement)
+    connection.execute("DETACH small")
+    connection.execute("PRAGMA journal_mode=WAL").fetchall()
+    connection.close()
+
+
+def _copy(connection: apsw.Connection, times: int) -> None:
+    connection.execute("CREATE TEMP TABLE copies (k INTEGER PRIMARY KEY)")
+    connection.executemany("INSERT INTO copies VALUES (?)", ((k,) for k in range(1, times + 1)))
+    by_job = {"attempts": "job_id", "job_tags": "job_id"}
+    again = f"(id - 1) * {times} + k"
+    fresh = {"id": again, "source_hash": "lower(hex(randomblob(32)))"}
+    _fill(connection, "jobs", fresh, "small.jobs CROSS JOIN copies ORDER BY small.jobs.id, k")
+    for table, column in by_job.items():
+        values = {column: f"({column} - 1) * {times} + k"}
+        _fill(connection, table, values, f"small.{table} CROSS JOIN copies ORDER BY 1, 2")
+    files = {"key": "'sources/' || j.source_hash", "sha256": "j.source_hash"}
+    source = f"main.jobs AS j JOIN small.jobs AS s ON s.id = (j.id - 1) / {times} + 1"
+    source += " JOIN small.files AS f ON f.key = 'sources/' || s.source_hash ORDER BY j.source_hash"
+    _fill(connection, "files", files, source, prefix="f.")
+    spans = {"first_id": f"(first_id - 1) * {times} + 1", "last_id": f"last_id * {times}"}
+    _fill(connection, "job_hours", spans, "small.job_hours")
+    for table in sorted(SCALED):
+        _fill(connection, table, {"n": f"n * {times}"}, f"small.{table}")
+    done = {"jobs", "files", "job_hours", *by_job, *SCALED}
+    tables = connection.execute(
+        "SELECT name FROM main.sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
+    ).fetchall()
+    for table in sorted({str(name) for (name,) in tables} - done):
+        _fill(connection, table, {}, f"small.{table}")
+
+
+def _fill(connection: apsw.Connection, table: str, values: dict[str, str], source: str, *, prefix: str = "") -> None:
+    """INSERT all columns of `table`: those of `values` by their expressions, the others as they are."""
+    columns = [str(name) for (name,) in connection.execute(f"SELECT name FROM main.pragma_table_info('{table}')")]
+    chosen = ", ".join(values.get(name, f'{prefix}"{name}"') for name in columns)
+    names = ", ".join(f'"{name}"' for name in columns)
+    connection.execute(f'DELETE FROM main."{table}"')  # what a migration has put there comes along with the copy
+    connection.execute(f'INSERT INTO main."{table}" ({names}) SELECT {chosen} FROM {source}')

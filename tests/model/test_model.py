@@ -1,0 +1,44 @@
+"""Whatever is asked of the coordinator, in whatever order: it answers, and keeps, what the model says.
+
+`make soak` looks for longer, with other plans each time; what it finds is printed as a plan that can be run again.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from tests.model.machine import Coordinator
+
+SOAK = "SOAK" in os.environ
+PLANS, STEPS = (4000, 100) if SOAK else (80, 40)
+
+
+def profile(plans: int) -> settings:
+    return settings(
+        max_examples=plans,
+        stateful_step_count=STEPS,
+        deadline=None,
+        derandomize=not SOAK,  # a suite that finds something new each time is no suite
+        print_blob=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+        phases=(Phase.generate, Phase.shrink),
+    )
+
+
+@pytest.mark.timeout(3600 if SOAK else 120)
+def test_the_coordinator_is_what_the_model_says() -> None:
+    run_state_machine_as_test(Coordinator, settings=profile(PLANS))
+
+
+@pytest.mark.timeout(3600 if SOAK else 120)
+def test_so_it_is_with_the_database_on_a_disk(tmp_path: Path) -> None:
+    class OnDisk(Coordinator):
+        path = tmp_path
+
+    run_state_machine_as_test(OnDisk, settings=profile(PLANS // 8))
