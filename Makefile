@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check run bench soak lock clean
+.PHONY: help demo test check run bench soak screenshots lock clean
 
 help:           ## Show this list
 	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -27,7 +27,7 @@ run: $(VENV)/.demo    ## Start the server on its embedded default (ARGS=... are 
 
 test: $(VENV)/.check  ## Run the whole suite, real parts included (ARGS=... are pytest's)
 	@.ci/debian-packages buildah chromium curl debootstrap git git-lfs jq poppler-utils
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto --maxprocesses=4 --dist loadfile $(ARGS)
 
 check: $(VENV)/.check ## Lint, types, import direction
 	@$(BIN)/ruff check .
@@ -40,7 +40,11 @@ bench: $(VENV)/.check ## Measure everything, about half an hour (ARGS=--quick: t
 	@$(BIN)/python -m bench $(ARGS)
 
 soak: $(VENV)/.check  ## The long versions of the fault tests
-	@SOAK=1 $(BIN)/python -m pytest tests/system tests/backup/test_kill.py $(ARGS)
+	@SOAK=1 $(BIN)/python -m pytest tests/system tests/backup $(ARGS)
+
+screenshots: $(VENV)/.check ## Every page in both themes, wide and as on a phone, into screenshots/
+	@.ci/debian-packages chromium
+	@$(BIN)/python -m tests.dashboard.screenshots $(ARGS)
 
 lock:           ## Write constraints.txt anew from the newest versions that pyproject.toml allows
 	@.ci/lock $(PYTHON) constraints.txt

@@ -9,7 +9,9 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+ROOT = Path(__file__).parent.parent
 BENCHES = ("claim", "submit", "depth", "wake", "idle", "fanout", "start", "commit", "pages", "ingest")
 
 
@@ -23,7 +25,7 @@ def main(arguments: list[str]) -> int:
     for name in named or BENCHES:
         began = time.monotonic()
         print(f"--- {name}", flush=True)
-        if subprocess.run([sys.executable, "-m", f"bench.{name}", *options], check=False).returncode:
+        if subprocess.run([sys.executable, "-m", f"bench.{name}", *options], cwd=ROOT, check=False).returncode:
             failed.append(name)
         print(f"--- {name}: {time.monotonic() - began:.0f} s\n", flush=True)
     if failed:

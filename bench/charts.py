@@ -14,7 +14,7 @@ mpl.rcParams["svg.hashsalt"] = "blobforge"  # the same figures give the same fil
 mpl.rcParams["svg.fonttype"] = "none"  # text stays text
 
 from matplotlib.figure import Figure  # noqa: E402 - behind the choice of what draws
-from matplotlib.ticker import FuncFormatter, NullLocator  # noqa: E402
+from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator  # noqa: E402
 
 from bench.report import VALUES, Chart  # noqa: E402
 
@@ -34,6 +34,8 @@ def draw(result: dict[str, Any], folder: Path = IMAGES) -> Path:
     axes.set_title(result["title"], fontsize=11)
     if chart.log_y:
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
     else:
         axes.set_ylim(bottom=0)
     axes.set_ylabel(VALUES[chart.y].heading)

@@ -71,7 +71,7 @@ async def _one(server: Server, plan: Fanout, stalled: int, jobs: list[dict[str, 
     numbers = [plan.clients - stalled, stalled, PER_ADDRESS]
     listeners = subprocess.Popen(  # noqa: ASYNC220 - to be started and talked to, which takes no time
         [sys.executable, "-m", "bench.listeners", host, port, *map(str, numbers)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=servers.ROOT,
     )  # fmt: skip
     assert listeners.stdin is not None
     assert listeners.stdout is not None

@@ -93,7 +93,7 @@ def _history(database: Path, jobs: int, *, rare: int) -> None:
                     perform(step, Register(ADMIN, f"bench-{number}", TYPES[number % len(TYPES)]))
             for number in range(start, min(start + BATCH, jobs)):
                 _submit(step, number, rare=number < rare)
-            while ended < (start + BATCH) // 2:
+            while ended < min(start + BATCH, jobs) // 2:
                 ended += _work(step, dice)
     store.close()
 

@@ -16,6 +16,7 @@ import psutil
 
 from bench.plan import BenchError
 
+ROOT = Path(__file__).parent.parent  # where `python -m bench...` is found, wherever we were started
 START_SECONDS = 300  # ten million jobs on a slow disk
 SPARE_FILES = 500  # beside one for each connection
 
@@ -68,7 +69,7 @@ def blobforge(folder: Path, **variables: str) -> Iterator[Server]:
 def null() -> Iterator[Server]:
     """The null endpoint."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "bench.null_server"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-m", "bench.null_server"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
     )
     assert process.stdin is not None
     assert process.stdout is not None

@@ -119,10 +119,15 @@ async def serve(settings: Settings, *, task_status: trio.TaskStatus[str] = trio.
                     await nursery.start(
                         partial(front.serve, app, http_settings(settings), capped, shutdown=stop.wait)
                     )
-                    _announce(settings, parts)
-                    notify.tell(notify.READY)
-                    task_status.started(parts.url)
-                    await _until_signal()
+                    # Before anybody is told that the server is ready: who knows may stop it.
+                    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+                        _announce(settings, parts)
+                        notify.tell(notify.READY)
+                        task_status.started(parts.url)
+                        await anext(signals)
+                    # A second signal ends the process at once.
+                    signal.signal(signal.SIGTERM, _end_at_once)
+                    signal.signal(signal.SIGINT, _end_at_once)
                     notify.tell(notify.STOPPING)
                     log.info("stopping")
                     # Streams first: an open one would hold up everything behind it.
@@ -448,15 +453,6 @@ def _announce(settings: Settings, parts: Parts) -> None:
         objects=parts.services.objects.name,
         admin_token="BLOBFORGE_ADMIN_TOKEN" if settings.admin_token else str(settings.data_path / datadir.TOKEN_FILE),
     )
-
-
-async def _until_signal() -> None:
-    """Wait for SIGTERM or SIGINT; a second one ends the process at once."""
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async for _ in signals:
-            break
-    signal.signal(signal.SIGTERM, _end_at_once)
-    signal.signal(signal.SIGINT, _end_at_once)
 
 
 def _end_at_once(number: int, _frame: FrameType | None) -> None:

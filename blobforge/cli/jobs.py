@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -186,7 +187,7 @@ def download(session: Session, job_id: int, target: Path | None, source: bool) -
 
     path, size = session.run(fetch)
     if session.json:
-        output.print_json({"path": str(path), "size": size})
+        output.print_json({"path": os.fsencode(path).decode("utf-8", "replace"), "size": size})
     else:
         click.echo(str(path))
 

@@ -110,7 +110,7 @@ class Scratch:
 def remove(folder: Path) -> None:
     """Remove a folder whatever modes are in it. Errors are passed over: a sweep follows."""
     shutil.rmtree(folder, ignore_errors=True)
-    if folder.exists():
+    if folder.exists() and not folder.is_symlink():  # modes are changed below it, never elsewhere
         for parent, _folders, _files in os.walk(folder):
             with suppress(OSError):
                 Path(parent).chmod(0o700)

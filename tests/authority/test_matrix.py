@@ -96,6 +96,18 @@ async def test_every_route_has_a_row_and_every_row_a_route(house: House, autojum
     assert sorted(written - there) == [], "docs/authority.md has rows for what is not there; remove them"
 
 
+def test_a_form_is_open_to_whom_its_route_of_the_api_is() -> None:
+    """And leaves the same record: it is that route, with a form for a body and a page for an answer."""
+    by_name, rows = {route.name: route for route in routes()}, table()
+    forms = [route for route in routes() if route.path.startswith("/do/") and route.path != "/do/theme"]
+    assert len(forms) > 15
+    for form in forms:
+        path = form.path.replace("/do/", "/api/", 1)
+        twin = by_name.get(f"POST {path}") or by_name[f"DELETE {path.removesuffix('/delete')}"]
+        assert (form.access, form.audit) == (twin.access, twin.audit), form.name
+        assert rows[plain(form.name)] == rows[plain(twin.name)], form.name
+
+
 @pytest.mark.parametrize("kind", KINDS)
 async def test_every_address(tmp_path: Path, autojump_clock: Any, kind: str) -> None:
     wrong = []
@@ -115,7 +127,7 @@ def _harm(row: tuple[str, object]) -> int:
     if name.endswith(("/auth/first", "POST /login", "/auth/logout")):
         return 3
     ends = ("unregister", "release", "fail", "complete", "disable", "regenerate")
-    return 2 if name.startswith("DELETE") else int(name.endswith(ends))
+    return 2 if name.startswith("DELETE") or name.endswith("/delete") else int(name.endswith(ends))
 
 
 async def _tried(house: House, who: Caller, name: str, cell: str) -> list[tuple[str, Door, Door]]:
@@ -160,7 +172,7 @@ async def _as(house: House, who: Caller, name: str, me: str, *, own: bool = Fals
     """One call of this route; whoever can be named, in the path or in the body, is worker `me`."""
     method, _, path = name.partition(" ")
     for parameter, value in {
-        "job_id": "1", "token_id": "999", "user_id": "999", "worker_id": me, "kind": "source", "filename": "site.css",
+        "job_id": "1", "token_id": "999", "user_id": "999", "worker_id": me, "kind": "source", "name": "site.css",
     }.items():  # fmt: skip
         path = path.replace(f"{{{parameter}}}", value)
     if path == "/login" and method == "POST":

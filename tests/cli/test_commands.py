@@ -54,6 +54,17 @@ def test_submit_work_download(running: Running, document: Path) -> None:
     running.ok("jobs", "download", str(job_id), "--source", "-o", "copy.pdf")
     assert (running.folder / "copy.pdf").read_text() == "dear reader"
     assert running.ok("jobs", "download", str(job_id), "-o", "-") == "DEAR READER"
+    # A device or a pipe is written to, and what a link names: none of them is replaced.
+    link, pipe = running.folder / "link", running.folder / "pipe"
+    link.symlink_to("linked")
+    running.ok("jobs", "download", str(job_id), "-o", link)
+    assert (running.folder / "linked").read_text() == "DEAR READER"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    running.ok("jobs", "download", str(job_id), "-o", pipe)
+    assert os.read(reader, 100) == b"DEAR READER"
+    os.close(reader)
+    assert pipe.is_fifo()
 
     job = running.json("jobs", "show", str(job_id))
     assert job["status"] == "completed"

@@ -17,6 +17,8 @@ from pathlib import Path
 import pexpect
 import pytest
 
+from blobforge.cli.ingest.cache import Content, open_cache
+from blobforge.cli.ingest.find import Candidate
 from tests.cli.conftest import COMMAND, Running, running_server, s3_settings
 from tests.fixtures.seaweed import Seaweed
 
@@ -170,6 +172,16 @@ def test_a_changed_file_is_read_again_and_a_wrong_hash_is_forgotten(running: Run
     assert "SHA-256" in lied.stderr
     assert json.loads(running.ok("submit", document, "--json"))["sha256"] == hashlib.sha256(b"two").hexdigest()
     assert "0 new, 1 known" in running.blobforge("submit", document, "--no-cache").stderr
+
+
+def test_the_cache_takes_what_a_disk_may_say(tmp_path: Path) -> None:
+    cache = open_cache(tmp_path)
+    file = Candidate("a.pdf", "pdf", (), size=1, mtime_ns=253_370_764_800 * 10**9, inode=(1 << 64) - 1)  # year 9999
+    old = file._replace(path="b.pdf", mtime_ns=-(10**18) * 3)
+    content = Content("0" * 64, 1, pointer=False)
+    cache.put([(old, content), (file, content)])
+    assert cache.get([old, file]) == [content, None]  # the future is not settled: a write now would be as new
+    cache.close()
 
 
 def test_a_broken_cache_costs_nothing_but_time(running: Running) -> None:

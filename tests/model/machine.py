@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from actors import messages as m
 from actors.effects import perform
@@ -41,7 +41,8 @@ WORKERS = ("w1", "w2", "w3")
 TOKENS = ("admin", "two", "three")
 SIZES = st.sampled_from([None, 1, 2])
 PRIORITIES = st.integers(1, 5)
-JOBS = st.sampled_from(["running", "running", "running", "ended", "1st", "2nd", "3rd", "none"])
+JOBS = st.sampled_from(["apt"] * 5 + ["last apt"] * 2 + ["1st", "2nd", "none"])
+ENDINGS = ["none", "none", "complete", "complete unseen", "fail", "lose", "lose", "late"]
 SOURCES = [hash_of(number) for number in range(3)]
 HASHES = st.sampled_from(SOURCES)
 TYPES = st.sampled_from(["pdf", "pdf", "pdf", "ocr", "tiff", "one-too-many"])
@@ -105,8 +106,8 @@ class Coordinator(RuleBasedStateMachine):
 
     # ------------------------------------------------------------------ choices
 
-    def job_id(self, choice: str) -> int:
-        """The first one of that kind; where there is none, the oldest of all. `#7` is 7."""
+    def job_id(self, choice: str, *apt: str) -> int:
+        """The first, or last, one of the apt statuses; where there is none, the oldest of all. `#7` is 7."""
         if choice[0] == "#":
             return int(choice[1:])
         ids = sorted(self.world.jobs)
@@ -114,8 +115,14 @@ class Coordinator(RuleBasedStateMachine):
             return 999
         if choice[0].isdigit():
             return ids[min(int(choice[0]), len(ids)) - 1]
-        wanted = {"running"} if choice == "running" else {"completed", "dead", "cancelled", "failed"}
-        return next((job_id for job_id in ids if self.world.jobs[job_id].status in wanted), ids[0])
+        found = [job_id for job_id in ids if self.world.jobs[job_id].status in apt] or ids
+        return found[-1 if choice == "last apt" else 0]
+
+    def has(self, *statuses: str) -> bool:
+        return any(job.status in statuses for job in self.world.jobs.values())
+
+    def lost(self) -> bool:
+        return any(job.status == "pending" and job.lease is not None for job in self.world.jobs.values())
 
     def worker_of(self, job_id: int, choice: str) -> str:
         """The holder is who has the latest attempt, whether it still holds the job or not."""
@@ -182,6 +189,16 @@ class Coordinator(RuleBasedStateMachine):
         made = answer.job_id if isinstance(answer, m.Submitted) and not answer.existing else None
         self.agree(answer, self.world.submit(new, source, made, self.now))
 
+    @rule(
+        job=st.sampled_from(["apt", "apt", "1st"]), source=st.sampled_from([m.Seen.VERIFIED, m.Seen.ABSENT]),
+        behind=st.integers(0, 1),
+    )  # fmt: skip
+    def submit_again(self, job: str, source: m.Seen, behind: int) -> None:
+        found = self.world.jobs.get(self.job_id(job, "dead", "uploading"))
+        if found is not None:
+            seen = m.ObjectSeen(source, size=1)
+            self.submit(found.hash, found.type, seen, 3, None, None, (), behind)
+
     @rule(source_hash=HASHES, size=st.integers(1, 2), verified=st.booleans(), behind=st.integers(0, 1))
     def source_arrives(self, source_hash: str, size: int, verified: bool, behind: int) -> None:
         epoch = max(0, self.epoch - behind)
@@ -193,9 +210,10 @@ class Coordinator(RuleBasedStateMachine):
         answer = self.say(m.SourceRejected(source_hash, "wrong bytes"))
         self.agree(answer, self.world.source_rejected(source_hash))
 
+    @precondition(lambda self: self.has("uploading"))
     @rule(jobs=st.lists(JOBS, max_size=2))
     def uploads_expire(self, jobs: list[str]) -> None:
-        ids = tuple(map(self.job_id, jobs))
+        ids = tuple(self.job_id(job, "uploading") for job in jobs)
         self.agree(self.say(m.ExpireUploads(ids, 60.0)), self.world.expire_uploads(ids, self.now))
 
     # ------------------------------------------------------------------ workers
@@ -212,7 +230,8 @@ class Coordinator(RuleBasedStateMachine):
     )  # fmt: skip
     def heartbeat(self, worker: str, caller: str, beats: list[tuple[str, str, str | None]]) -> None:
         real, who = self.caller(caller, worker)
-        named = [(self.job_id(job), self.lease_of(self.job_id(job), lease), said) for job, lease, said in beats]
+        named = [(self.job_id(job, "running"), lease, said) for job, lease, said in beats]
+        named = [(job, self.lease_of(job, lease), said) for job, lease, said in named]
         answer = self.say(m.Heartbeat(real, worker, tuple(m.JobBeat(*each) for each in named)))
         self.agree(answer, self.world.heartbeat(who, worker, named, self.now))
 
@@ -271,6 +290,7 @@ class Coordinator(RuleBasedStateMachine):
     def claim_many(self, worker: str, limit: int, key: str | None) -> None:
         self.claim(worker, "own", ("ocr", "pdf", "tiff"), limit, key)
 
+    @precondition(lambda self: self.has("running", "completed", "dead") or self.lost())
     @rule(
         job=JOBS, by=WHO, caller=CALLERS, lease=LEASE, output=st.sampled_from(["none", "right", "right", "former"]),
         seen=SEEN, checksum=st.sampled_from([None, hash_of("output"), hash_of("another")]), claim_next=st.booleans(),
@@ -280,7 +300,7 @@ class Coordinator(RuleBasedStateMachine):
         self, job: str, by: str, caller: str, lease: str, output: str, seen: m.ObjectSeen, checksum: str | None,
         claim_next: bool, result: str | None,
     ) -> None:  # fmt: skip
-        job_id = self.job_id(job)
+        job_id = self.job_id(job, "running")
         worker = self.worker_of(job_id, by)
         real, who = self.caller(caller, worker)
         found = self.world.jobs.get(job_id)
@@ -293,15 +313,16 @@ class Coordinator(RuleBasedStateMachine):
         following = answer.next if isinstance(answer, m.Completed) else None
         self.agree(answer, self.world.complete(message, who, fresh(following), self.now))
 
+    @precondition(lambda self: self.has("running"))
     @rule(job=JOBS, by=WHO, caller=CALLERS, lease=LEASE, retryable=st.sampled_from([True, True, False]))
     def fail(self, job: str, by: str, caller: str, lease: str, retryable: bool) -> None:
-        job_id = self.job_id(job)
+        job_id = self.job_id(job, "running")
         worker = self.worker_of(job_id, by)
         real, who = self.caller(caller, worker)
         message = m.Fail(real, worker, job_id, "boom", self.lease_of(job_id, lease), retryable=retryable)
         self.agree(self.say(message), self.world.fail(message, who, self.now))
 
-    @rule(worker=CLAIMERS, ending=st.sampled_from(["none", "complete", "complete unseen", "fail", "lose", "late"]))
+    @rule(worker=CLAIMERS, ending=st.sampled_from(ENDINGS))
     def a_turn_of_work(self, worker: str, ending: str) -> None:
         """What mostly happens, all in one, so that plans get far."""
         self.register(worker, "own", "pdf")
@@ -319,27 +340,33 @@ class Coordinator(RuleBasedStateMachine):
         elif ending not in ("none", "lose"):
             self.complete(job, "holder", "own", "right", "right", seen, None, True, None)
 
+    @precondition(lambda self: self.has("running"))
     @rule(job=JOBS, by=WHO, caller=CALLERS, lease=LEASE)
     def release(self, job: str, by: str, caller: str, lease: str) -> None:
-        job_id = self.job_id(job)
+        job_id = self.job_id(job, "running")
         worker = self.worker_of(job_id, by)
         real, who = self.caller(caller, worker)
         message = m.Release(real, worker, job_id, self.lease_of(job_id, lease))
         self.agree(self.say(message), self.world.release(message, who, self.now))
 
+    @precondition(lambda self: self.has("running"))
     @rule(jobs=st.lists(JOBS, min_size=1, max_size=3), former=st.booleans(), stale=st.booleans())
     def leases_expire(self, jobs: list[str], former: bool, stale: bool) -> None:
         """`former`: of the attempt before; `stale`: a heartbeat has come meanwhile."""
-        found = [self.world.jobs[each] for each in map(self.job_id, jobs) if each in self.world.jobs]
+        found = [
+            self.world.jobs[each] for each in (self.job_id(job, "running") for job in jobs) if each in self.world.jobs
+        ]
         silent = [(job.id, job.attempt - former, (job.beat or 0) - stale) for job in found]
         answer = self.say(m.ExpireLeases(tuple(m.Silent(*each) for each in silent)))
         self.agree(answer, self.world.expire_leases(silent, self.now))
 
+    @precondition(lambda self: any(not file.checked for file in self.world.files.values()))
     @rule(which=st.integers(0, 2), output=SEEN)
     def output_is_looked_for(self, which: int, output: m.ObjectSeen) -> None:
         """Of those that were accepted unseen; the look has an answer, and may come after anything else."""
         unchecked = sorted(key for key, file in self.world.files.items() if not file.checked)
-        if which >= len(unchecked) or output.seen is m.Seen.UNKNOWN:
+        which = min(which, len(unchecked) - 1)
+        if output.seen is m.Seen.UNKNOWN:
             return
         _, job_id, attempt, _ = unchecked[which].split("/")
         message = m.OutputChecked(int(job_id), int(attempt), unchecked[which], output)
@@ -347,30 +374,35 @@ class Coordinator(RuleBasedStateMachine):
 
     # ------------------------------------------------------------------ people
 
+    @precondition(lambda self: self.has("dead", "cancelled", "completed", "failed"))
     @rule(job=JOBS, reset=st.booleans(), priority=st.sampled_from([None, 1, 5]))
     def retry(self, job: str, reset: bool, priority: int | None) -> None:
-        job_id = self.job_id(job)
+        job_id = self.job_id(job, "dead", "cancelled", "completed", "failed")
         self.agree(self.say(m.Retry(job_id, reset, priority)), self.world.retry(job_id, reset, priority))
 
     @rule(job=JOBS, undo=st.sampled_from(["", "a", "b"]))
     def cancel(self, job: str, undo: str) -> None:
-        job_id = self.job_id(job)
+        job_id = self.job_id(job, "running", "failed")
         self.agree(self.say(m.Cancel(job_id, undo)), self.world.cancel(job_id, undo, self.now))
 
     @rule(job=JOBS, priority=PRIORITIES, undo=st.sampled_from(["", "a", "b"]))
     def set_priority(self, job: str, priority: int, undo: str) -> None:
-        job_id = self.job_id(job)
+        job_id = self.job_id(job, "pending")
         answer = self.say(m.SetPriority(job_id, priority, undo))
         self.agree(answer, self.world.set_priority(job_id, priority, undo, self.now))
 
+    @precondition(lambda self: self.world.undos)
     @rule(token=st.sampled_from(["a", "b"]), limit=st.integers(1, 3), further=st.booleans())
     def undo(self, token: str, limit: int, further: bool) -> None:
         answer = self.say(m.Undo(token, limit, further))
         self.agree(answer, self.world.undo(token, limit, further, self.now))
 
+    @precondition(lambda self: self.has("failed"))
     @rule(jobs=st.lists(JOBS, max_size=3), former=st.booleans())
     def back_offs_end(self, jobs: list[str], former: bool) -> None:
-        found = [self.world.jobs[each] for each in map(self.job_id, jobs) if each in self.world.jobs]
+        found = [
+            self.world.jobs[each] for each in (self.job_id(job, "failed") for job in jobs) if each in self.world.jobs
+        ]
         due = [(job.id, job.attempt - former) for job in found]
         answer = self.say(m.WakeRetries(tuple(m.DueRetry(*each) for each in due)))
         self.agree(answer, self.world.wake(due))
@@ -379,9 +411,10 @@ class Coordinator(RuleBasedStateMachine):
 
     @rule(job=JOBS, objects=st.booleans())
     def delete(self, job: str, objects: bool) -> None:
-        job_id = self.job_id(job)
+        job_id = self.job_id(job, "dead", "completed", "cancelled")
         self.agree(self.say(m.DeleteJob(job_id, objects)), self.world.delete(job_id, objects, self.now))
 
+    @precondition(lambda self: self.has("dead", "completed", "cancelled"))
     @rule(age=st.sampled_from([0, 60, 3600]), objects=st.booleans())
     def prune(self, age: int, objects: bool) -> None:
         before = tuple((status, self.now - age * 1000) for status in ("completed", "dead", "cancelled"))
@@ -400,6 +433,7 @@ class Coordinator(RuleBasedStateMachine):
         self.deleting |= set(answer.keys)
         self.agree(("ToDelete", set(answer.keys)), self.world.take_doomed(restarted, self.now))
 
+    @precondition(lambda self: self.deleting)
     @rule(outcomes=st.lists(st.sampled_from(["gone", "gone", "refused", "unanswered"]), max_size=3))
     def janitor_has_tried(self, outcomes: list[str]) -> None:
         said = dict(zip(sorted(self.deleting), outcomes, strict=False))
@@ -411,7 +445,7 @@ class Coordinator(RuleBasedStateMachine):
 
     @rule(source_hash=HASHES, job=JOBS, doom=st.booleans())
     def orphans_are_looked_for(self, source_hash: str, job: str, doom: bool) -> None:
-        found = self.world.jobs.get(self.job_id(job))
+        found = self.world.jobs.get(self.job_id(job, "pending", "dead"))
         keys = (w.source_of(source_hash), *(w.output_of(found.id, each) for each in (found.history if found else ())))
         answer = self.say(m.FindUnneeded(keys, doom))
         self.agree(answer, self.world.find_unneeded(keys, doom, self.now))
@@ -432,14 +466,14 @@ class Coordinator(RuleBasedStateMachine):
     def back_up(self) -> None:
         self.backups = [*self.backups[-1:], (copied(self.db), self.world.snapshot())]
 
+    @precondition(lambda self: self.backups)
     @rule(which=st.integers(0, 1), later=st.sampled_from([1, 60, 86_400]))
     def restore(self, which: int, later: int) -> None:
         """The database is lost, and comes back as it was once; a zombie of what was lost may still call.
 
         Not within the same second as another restore, nor by a clock that went back since.
         """
-        if which >= len(self.backups):
-            return
+        which = min(which, len(self.backups) - 1)
         self.now = self.restored_at = max(self.now, self.restored_at) + later * 1000
         copy, world = self.backups[which]
         overwrite(self.db, copy)

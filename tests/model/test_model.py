@@ -15,7 +15,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.model.machine import Coordinator
 
 SOAK = "SOAK" in os.environ
-PLANS, STEPS = (4000, 100) if SOAK else (80, 40)
+PLANS, STEPS = (6000, 100) if SOAK else (160, 50)
 
 
 def profile(plans: int) -> settings:
@@ -41,4 +41,4 @@ def test_so_it_is_with_the_database_on_a_disk(tmp_path: Path) -> None:
     class OnDisk(Coordinator):
         path = tmp_path
 
-    run_state_machine_as_test(OnDisk, settings=profile(PLANS // 8))
+    run_state_machine_as_test(OnDisk, settings=profile(PLANS // 10))

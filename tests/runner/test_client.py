@@ -6,6 +6,7 @@ import hashlib
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -78,7 +79,7 @@ async def test_nobody_there() -> None:
 
 @pytest.mark.parametrize("url", ["localhost:8080", "", "ftp://x", "http://", "http://[::1", "http://x\r"])
 def test_a_base_url_must_be_one(url: str) -> None:
-    with pytest.raises(ValueError, match="not an http|not a URL"):
+    with pytest.raises(ValueError, match=r"not an http|not a URL"):
         Client(url)
 
 

@@ -80,9 +80,7 @@ async def test_it_goes_on_from_where_it_was_cut_off(opened: Callable[[Store], St
     assert second + 200_000 < third <= second + 300_000
 
 
-async def test_a_file_with_the_name_of_a_part_is_left_alone(
-    opened: Callable[[Store], Store], tmp_path: Path
-) -> None:
+async def test_a_file_with_the_name_of_a_part_is_left_alone(opened: Callable[[Store], Store], tmp_path: Path) -> None:
     store = opened(Store([500_000], etags=['"one"']))
     target = tmp_path / "folder" / "file"
     target.parent.mkdir()

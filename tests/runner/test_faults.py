@@ -278,11 +278,12 @@ def test_told_to_stop_it_finishes_within_its_grace(field: Field) -> None:
 
 def test_started_by_nohup_it_outlives_its_terminal(field: Field) -> None:
     job_id = field.submit()
-    nohup = "import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
+    ignore = "import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); "
     go_on = field.folder / "go-on"
     waits = field.script(f"{field.say_pid(0)} while [ ! -e {go_on} ]; do sleep 0.02; done; cp $1 $2")
-    command = [sys.executable, "-m", "blobforge.cli", "work", "--type", field.type, "--exec", waits, "--max-jobs", "1"]
-    worker = field.start("-c", nohup, *command, "--workdir", str(field.scratch))
+    command = [sys.executable, "-m", "blobforge.cli", "work", "--type", field.type, "--exec", waits]
+    become = "os.execv(sys.argv[1], sys.argv[1:])"
+    worker = field.start("-c", ignore + become, *command, "--workdir", str(field.scratch), "--max-jobs", "1")
     field.pids(1)
     worker.send_signal(signal.SIGHUP)
     go_on.touch()

@@ -1,0 +1,180 @@
+"""The benchmarks run, and their figures have the form that tables and plots are made of. Nothing about speed."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from bench import (
+    charts,
+    claim,
+    commit,
+    depth,
+    fanout,
+    filling,
+    idle,
+    ingest,
+    pages,
+    report,
+    start,
+    submit,
+    tables,
+    wake,
+)
+from bench.__main__ import BENCHES
+from bench.plan import BenchError, Plan, command
+from bench.report import VALUES, Report, publish
+from blobforge.store.check import check
+
+TINY = {
+    "claim": claim.Claims(
+        seconds=0.1, warmup=0, runs=1, workers=(2,), batches=(3,), jobs=2000, cycles=8, s3=False
+    ),
+    "submit": submit.Submissions(seconds=0.1, warmup=0, runs=1, clients=(2,), batches=(5,), jobs=10, s3=True),
+    "depth": depth.Depths(sizes=(200,), rounds=1),
+    "wake": wake.Wakes(polls=(3,), jobs=3, runs=1),
+    "idle": idle.Idle(polls=(5,), seconds=0.3, warmup=0, runs=1, beat=0.2),
+    "fanout": fanout.Fanout(clients=5, stalled=(1,), rate=50, seconds=0.3, warmup=0.3, runs=1),
+    "start": start.Starts(sizes=(20,), running=2, runs=1),
+    "commit": commit.Commits(sizes=(4,), cycles=16, runs=1),
+    "pages": pages.Pages(few=600, many=700, rounds=2),
+    "ingest": ingest.Ingests(files=3, size=10, runs=1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BENCHES)
+async def test_a_benchmark_finds_something_out_without_errors(name: str, tmp_path: Path) -> None:
+    found: Report = await importlib.import_module(f"bench.{name}").run(TINY[name])
+    assert found.name == name
+    assert found.rows
+    assert [row for row in found.rows if row["errors"]] == []
+    names = [row["what"] for row in found.rows]
+    assert len(set(names)) == len(names)  # the baseline is looked up by them
+    for row in found.rows:
+        assert math.isfinite(row[found.headline])
+        assert row[found.headline] > 0, row
+    assert found.chart is not None
+    whole = {"revision": "r", "machine": {"cpus": 1}} | msgspec.to_builtins(found)
+    assert charts.draw(whole, tmp_path).read_text().count("<path")
+
+
+def test_every_benchmark_is_run_here_and_by_make() -> None:
+    assert sorted(TINY) == sorted(BENCHES)
+
+
+def test_laid_in_databases_are_whole(tmp_path: Path) -> None:
+    for lay_in in (filling.pending, filling.history):
+        small, large = tmp_path / f"{lay_in.__name__}-small", tmp_path / f"{lay_in.__name__}-large"
+        assert lay_in(small, 600) == 600
+        filling.multiply(small, large, 3)
+        assert check(small) == []
+        assert check(large) == []
+
+
+# ------------------------------------------------------------------ the form of a result
+
+
+ROWS = [
+    {"what": "some", "per_second": 200.0, "p50_ms": 1.5, "errors": 0, "spread": [190.0, 210.0], "x": 1, "how": "a"},
+    {"what": "bare", "per_second": 0.0, "errors": 0, "x": 10, "how": "b"},
+]
+
+
+@pytest.fixture
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(report, "RESULTS", tmp_path)
+    monkeypatch.setattr(report, "LOCAL", tmp_path / "local")
+    return tmp_path
+
+
+def test_a_result_is_compared_with_the_committed_one(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    publish(Report("claim", "Title", ROWS), {"runs": 1}, baseline=True, plot=False)
+    assert "no baseline is committed yet" in capsys.readouterr().out
+    faster = [ROWS[0] | {"per_second": 300.0}, ROWS[1], ROWS[0] | {"what": "more"}]
+    path = publish(Report("claim", "Title", faster), {"runs": 2}, baseline=False, plot=False)
+    said = capsys.readouterr().out
+    assert path == results / "local" / "claim.json"
+    assert "x1.50" in said
+    assert "new" in said
+    assert "not the same there: plan" in said
+    kept = json.loads(path.read_text())
+    assert {"machine", "versions", "durability", "revision", "plan", "rows"} <= set(kept)
+    assert json.loads((results / "claim.json").read_text())["rows"] == ROWS
+
+
+def test_a_table_shows_what_was_measured_and_with_what(results: Path) -> None:
+    publish(Report("wake", "Title", ROWS), {}, baseline=True, plot=False)
+    shown = tables.markdown("wake", results)
+    assert shown.startswith(
+        "| | per second | p50 ms | errors |\n| --- | ---: | ---: | ---: |\n| some | 200 | 1.50 | 0 |"
+    )
+    assert "| bare | 0 |  | 0 |" in shown
+    assert "synchronous=FULL" in shown
+    assert "No baseline is committed yet" in tables.markdown("idle", results)
+
+
+def test_every_value_of_the_committed_results_is_known() -> None:
+    for path in (Path(report.__file__).parent / "results").glob("*.json"):
+        for row in json.loads(path.read_text())["rows"]:
+            assert set(report.headings([row])) <= set(VALUES)
+            assert row["errors"] == 0
+
+
+def test_the_page_shows_the_committed_results() -> None:
+    page = tables.PAGE.read_text()
+    assert page == tables.written(page), "run: python -m bench.tables --write"
+    assert [name for name in BENCHES if f"<!-- bench:{name} -->" not in page] == []
+
+
+# ------------------------------------------------------------------ the command
+
+
+class Plans(Plan, frozen=True, kw_only=True):
+    pass
+
+
+async def never(_: Plans) -> Report:
+    raise BenchError("the jobs ran out")
+
+
+async def faulty(_: Plans) -> Report:
+    return Report("claim", "Title", [ROWS[0] | {"errors": 3}])
+
+
+async def good(plan: Plans) -> Report:
+    return Report("claim", f"{plan.runs} runs of {plan.seconds:g} s", [ROWS[0]])
+
+
+@pytest.mark.usefixtures("results")
+@pytest.mark.parametrize(("run", "said"), [(never, "the jobs ran out"), (faulty, "there were errors")])
+def test_what_went_wrong_is_an_exit_code(run: object, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["bench"])
+    with pytest.raises(SystemExit, match=said):
+        command("claim", "", Plans(), Plans(), run)  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("results")
+def test_options_go_above_the_plan(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["bench", "--quick", "--runs", "7"])
+    command("claim", "", Plans(), Plans(runs=1, seconds=0.5), good)
+    assert "7 runs of 0.5 s" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", BENCHES)
+def test_every_benchmark_explains_its_options(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = importlib.import_module(f"bench.{name}")
+    monkeypatch.setattr(sys, "argv", ["bench", "--help"])
+    with pytest.raises(SystemExit, match="0"):
+        command(name, module.__doc__, module.FULL, module.QUICK, module.run)
+    said = capsys.readouterr().out
+    assert f"python -m bench.{name}" in said
+    for option in (*module.FULL.__struct_fields__, "quick", "baseline", "plot"):
+        assert f"--{option.replace('_', '-')} " in said or f"--{option.replace('_', '-')}]" in said
