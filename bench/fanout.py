@@ -86,8 +86,7 @@ async def _one(server: Server, plan: Fanout, stalled: int, jobs: list[dict[str, 
             nursery.start_soon(_watch_memory, server, plan.seconds, memory)
             for number in range(SENDERS):
                 nursery.start_soon(_report, server, plan, number, jobs, tally)
-        await trio.sleep(plan.warmup)  # for what is under way
-        listeners.stdin.close()
+        listeners.stdin.close()  # they still read what is under way
         found: dict[str, Any] = json.loads(await trio.to_thread.run_sync(listeners.stdout.read))
     finally:
         listeners.kill()
@@ -103,11 +102,11 @@ async def _one(server: Server, plan: Fanout, stalled: int, jobs: list[dict[str, 
 
 
 async def _report(server: Server, plan: Fanout, number: int, jobs: list[dict[str, Any]], tally: Tally) -> None:
-    """Every `SENDERS`-th of the changes, at their times; when the server is late, so are they."""
+    """Every `SENDERS`-th of the changes, at their times; when the server is late, so are they, and fewer."""
     async with connected(server) as connection:
         began = trio.current_time()
         count = number
-        while (due := count / plan.rate) < plan.seconds:
+        while (due := count / plan.rate) < plan.seconds and trio.current_time() - began < plan.seconds:
             await trio.sleep_until(began + due)
             tally.errors += not await _change(connection, jobs[count % len(jobs)])
             tally.done += 1

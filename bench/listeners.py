@@ -3,9 +3,9 @@
     python -m bench.listeners ADDRESS PORT HEALTHY STALLED EVERY < headers
 
 Thousands of frames a second are too many for a task each: this is one loop on epoll, and what it measures of a frame
-is a regular expression's work. It says `ready` when every client has had its first frame, reads what the stream
-brings until its standard input ends, and then prints one line of JSON. Clients come from several loopback addresses,
-`EVERY` from each, for the server allows one address only so many streams.
+is a regular expression's work. It says `ready` when every client has had its first frame, and reads what comes. When
+its standard input has ended and nothing more comes, it prints one line of JSON. Clients come from several loopback
+addresses, `EVERY` from each, for the server allows one address only so many streams.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ SENT = re.compile(rb'"sent":"(\d+\.\d+)"')  # the clock that both processes shar
 RESYNC = b"event: resync"
 FIRST = b"data: connected"
 CONNECT_SECONDS = 60
+SILENCE = 1.5  # seconds without a frame: nothing is under way any more
+LONGEST_DRAIN = 60
 STALLED_BUFFER = 4096  # bytes; the kernel must not read for them
 
 
@@ -55,17 +57,25 @@ def main() -> None:
     began = time.process_time(), time.monotonic()
     while _read(selector, latencies, found):
         pass
+    selector.unregister(sys.stdin)
+    give_up = time.monotonic() + LONGEST_DRAIN
+    while time.monotonic() < give_up and (ready := selector.select(SILENCE)):
+        _receive(ready, selector, latencies, found)
     busy = (time.process_time() - began[0]) / (time.monotonic() - began[1])
     print(json.dumps(found | {"load_cpu": round(busy, 3), "latencies": [round(each, 5) for each in latencies]}))
 
 
 def _read(selector: selectors.BaseSelector, latencies: list[float], found: dict[str, Any]) -> bool:
     """What can be read now; False when our input has ended."""
-    going = True
-    for key, _ in selector.select():
+    ready = selector.select()
+    _receive(ready, selector, latencies, found)
+    return not any(key.fileobj is sys.stdin for key, _ in ready)
+
+
+def _receive(ready: Any, selector: selectors.BaseSelector, latencies: list[float], found: dict[str, Any]) -> None:
+    for key, _ in ready:
         sock = key.fileobj
         if not isinstance(sock, socket.socket):
-            going = bool(sys.stdin.readline())
             continue
         data = sock.recv(65536)
         now = time.monotonic()
@@ -76,7 +86,6 @@ def _read(selector: selectors.BaseSelector, latencies: list[float], found: dict[
         latencies.extend(now - float(sent) for sent in SENT.findall(data))
         found["frames"] += data.count(b"\n\n")
         found["resyncs"] += data.count(RESYNC)
-    return going
 
 
 if __name__ == "__main__":

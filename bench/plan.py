@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Awaitable, Callable
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -40,13 +41,28 @@ def command(name: str, doc: str, full: P, quick: P, run: Callable[[P], Awaitable
     plan = msgspec.structs.replace(chosen, **given)
     report: Report | None = None
     try:
-        report = trio.run(run, plan)
+        report = trio.run(_run, run, plan)
     except* BenchError as errors:
         raise SystemExit("\n".join(f"{name}: {error}" for error in _leaves(errors))) from None
     assert report is not None
     publish(report, msgspec.to_builtins(plan), baseline=options.baseline, plot=options.plot)
     if any(row.get("errors") for row in report.rows):
         raise SystemExit(f"{name}: there were errors")
+
+
+async def _run(run: Callable[[P], Awaitable[Report]], plan: P) -> Report:
+    """Ended by SIGTERM, too, it leaves neither a server nor a folder behind."""
+    with trio.open_signal_receiver(signal.SIGTERM) as signals:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_until_told, signals)
+            report = await run(plan)
+            nursery.cancel_scope.cancel()
+    return report
+
+
+async def _until_told(signals: AsyncIterator[int]) -> None:
+    async for _ in signals:
+        raise BenchError("ended by SIGTERM")
 
 
 def _parser(name: str, doc: str, full: Plan, quick: Plan) -> argparse.ArgumentParser:

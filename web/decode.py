@@ -55,9 +55,14 @@ def query(arguments: MultiDict[str, str], type_: type[Q]) -> Q | Refusal:
     if any("\0" in value for value in given.values()):
         return Refusal(RefusalCode.INVALID, "The query holds a NUL character.")
     try:
-        return msgspec.convert(given, type_, strict=False)
+        found = msgspec.convert(given, type_, strict=False)
     except msgspec.ValidationError as error:
         return invalid(str(error))
+    # The decoder takes the word "null" for nothing: who asks for a status of that name would be given all jobs.
+    for name, value in given.items():
+        if getattr(found, name, ...) is None:
+            return Refusal(RefusalCode.INVALID, f"{name}: {value!r} is no value; leave it out.", field=name)
+    return found
 
 
 def invalid(message: str) -> Refusal:

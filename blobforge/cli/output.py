@@ -26,6 +26,9 @@ _CONTROL_BUT_NEWLINE = re.compile(rf"[\x00-\x08\x0b-\x1f{_UNSEEN}]+")
 PROSE = frozenset({"SOURCE", "NOTE", "HELP"})
 """Headers of columns that give way where the terminal is too narrow for all: cut, or for HELP wrapped."""
 
+_GAP = 2  # cells between two columns
+_LEAST_PROSE = 6
+
 STYLES = {
     "completed": "green",
     "online": "green",
@@ -82,20 +85,34 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
     if not is_terminal():
         print_rows([headers, *rows])
         return
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, _GAP, 0, 0))
     shown = [[age(cell) if isinstance(cell, datetime) else plain(cell) for cell in row] for row in rows]
-    for number, header in enumerate(headers):
-        width = max(len(header), *(len(row[number]) for row in shown)) if shown else len(header)
-        # On a narrow terminal prose gives way, an id never does.
-        smallest = None if header in PROSE else width
-        table.add_column(header, overflow="ellipsis", no_wrap=header != "HELP", min_width=smallest)
+    wanted = [max(map(cell_len, column)) for column in zip(headers, *shown, strict=True)]
+    console = Console()
+    widths = _widths(wanted, [header in PROSE for header in headers], console.width - _GAP * (len(headers) - 1))
+    for header, width in zip(headers, widths, strict=True):
+        table.add_column(header, overflow="ellipsis", no_wrap=header != "HELP", width=width)
     for row in shown:
         table.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row))
-    Console().print(table)
+    # Wider than the terminal, its lines go on in the next one; rich would leave out whole columns instead.
+    console.width = max(console.width, sum(widths) + _GAP * len(headers))
+    console.print(table, crop=False)
+
+
+def _widths(wanted: Sequence[int], prose: Sequence[bool], room: int) -> list[int]:
+    """How wide the columns are to be, of `room` cells: prose shares what the others leave, an id is never cut."""
+    widths = list(wanted)
+    left = room - sum(width for width, gives in zip(wanted, prose, strict=True) if not gives)
+    giving = sorted((width, number) for number, width in enumerate(wanted) if prose[number])
+    for place, (width, number) in enumerate(giving):  # the shortest first: what it does not need is the others'
+        widths[number] = min(width, max(_LEAST_PROSE, left // (len(giving) - place)))
+        left -= widths[number]
+    return widths
 
 
 def print_rows(rows: Sequence[Sequence[object]]) -> None:

@@ -65,9 +65,9 @@ class _Address(msgspec.Struct):
 
 
 async def play(*, once: bool, broken: bool, screen: Screen, finished: trio.Event) -> None:
-    """Run the demo, with `broken` on a document that cannot be converted, too; `finished` is set when all was converted and checked, and with `once` it then returns.
+    """Run the demo; `finished` is set when all was converted and checked, and with `once` it then returns.
 
-    Raises DemoFailed or ChildDied.
+    `broken`: a document that cannot be converted is submitted, too. Raises DemoFailed or ChildDied.
     """
     stage = _set_stage()
     async with children(stage.logs) as started:

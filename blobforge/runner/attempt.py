@@ -11,6 +11,7 @@ import math
 import mimetypes
 import re
 import time
+from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -28,7 +29,7 @@ from blobforge.client import (
 from blobforge.runner.events import log, say, warn
 from blobforge.runner.handlers import Converter, as_outcome
 from blobforge.runner.holdings import Held
-from blobforge.runner.job import Job, JobFailed, WorkerTrouble
+from blobforge.runner.job import Job, JobFailed, NoRoom, WorkerTrouble
 from blobforge.runner.limits import Limits, within
 from blobforge.runner.outputs import Output, collect
 from blobforge.runner.scratch import Scratch, remove
@@ -52,7 +53,8 @@ class Outcome(StrEnum):
 class Attempt:
     """One held job on its way. `run` never raises for what can be foreseen; it says how the attempt ended.
 
-    `leftover` waits for a handler's thread that could not be stopped, if there is one.
+    `leftover` waits for a handler's thread that could not be stopped, if there is one. `no_room` is called with a job
+    that this disk has no room for, before it is given back.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Attempt:
         *,
         scratch: Scratch,
         output_suffix: str,
+        no_room: Callable[[Held, str], Awaitable[None]],
     ) -> None:
         self._client = client
         self._worker_id = worker_id
@@ -73,6 +76,7 @@ class Attempt:
         self._held = held
         self._scratch = scratch
         self._output_suffix = output_suffix
+        self._no_room = no_room
         self._started = time.monotonic()
         self._job: Job | None = None
 
@@ -85,6 +89,9 @@ class Attempt:
         with held.scope:
             try:
                 outcome = await self._work()
+            except NoRoom as trouble:
+                reason = str(trouble)
+                await self._no_room(held, reason)
             except WorkerTrouble as trouble:
                 reason = str(trouble)
             except Exception:

@@ -39,6 +39,10 @@ class WorkerTrouble(Exception):
     """This machine cannot do the work now (disk full, command gone): the job goes back, at no cost to it."""
 
 
+class NoRoom(WorkerTrouble):
+    """This disk has no room for this job. It may have for others."""
+
+
 class JobCancelled(Exception):
     """The job was taken away while its handler ran. Let it pass: what the handler has made is thrown away."""
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from blobforge.client import Job as JobRecord
 from blobforge.runner.events import say
-from blobforge.runner.job import WorkerTrouble
+from blobforge.runner.job import NoRoom, WorkerTrouble
 
 PREFIX = "blobforge-work-"
 _LOCK = ".lock"
@@ -42,11 +42,11 @@ class Scratch:
             os.close(lock)
 
     def attempt(self, job: JobRecord) -> Path:
-        """A private folder for one attempt. Raises WorkerTrouble when the disk has no room for it. Blocking."""
+        """A private folder for one attempt. Raises NoRoom and WorkerTrouble. Blocking."""
         free = self.free()
         need = (job.source_size or 0) + self._min_free
         if free < need:
-            raise WorkerTrouble(
+            raise NoRoom(
                 f"the disk of {self.base} has {free:,} bytes free, and this job takes {need:,}: "
                 f"its source ({job.source_size or 0:,}), and {self._min_free:,} to spare"
             )

@@ -56,3 +56,40 @@ def test_times_and_sizes_for_people() -> None:
 )
 def test_progress(progress: object, shown: str) -> None:
     assert output.progress_text(progress) == shown
+
+
+@pytest.mark.parametrize(("columns", "fits"), [(200, True), (120, True), (80, True), (40, False)])
+def test_however_long_the_prose_and_narrow_the_terminal_ids_are_whole(
+    columns: int, fits: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(output, "is_terminal", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    headers = ("ID", "STATUS", "TYPE", "PRIO", "TRIES", "UPDATED", "SOURCE", "NOTE")
+    row = (
+        1234567,
+        "pending",
+        "pdf",
+        3,
+        "1/3",
+        "8 minutes ago",
+        "…/comics/obelix.pdf",
+        "exit status 1: " + "no " * 80,
+    )
+    output.print_table(headers, [row, (*row[:7], "")])
+    heading, first, second = capsys.readouterr().out.splitlines()
+    assert heading.split() == list(headers)
+    for line in (first, second):
+        assert line.split()[:8] == ["1234567", "pending", "pdf", "3", "1/3", "8", "minutes", "ago"]
+    assert "…/c" in first
+    assert "exit" in first
+    assert ("obelix.pdf" in first) == (columns > 80)
+    assert all((len(line.rstrip()) <= columns) == fits for line in (heading, first))
+
+
+def test_letters_that_are_two_cells_wide_are_counted_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(output, "is_terminal", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    output.print_table(("ID", "NAME"), [(1, "日本語の名前")])
+    assert "日本語の名前" in capsys.readouterr().out

@@ -155,7 +155,7 @@ def _plain(shape: dict[str, Any], components: dict[str, Any]) -> dict[str, Any]:
 def _responses(route: Route, known: dict[str, Any]) -> dict[str, Any]:
     kind = "application/json"
     if route.gives is str:
-        kind = "text/event-stream" if route in events.ROUTES else "text/plain"
+        kind = "text/event-stream" if route in events.ROUTES else "text/html" if route is _DOCS else "text/plain"
     good: dict[str, Any] = {"description": "Done"}
     shapes = [known[str(type_)] for type_ in _alternatives(route)]
     if shapes:
@@ -180,7 +180,8 @@ async def docs(call: Call) -> Response:
     return Response(await render_template("docs.html", api=document()), content_type="text/html; charset=utf-8")
 
 
+_DOCS = Route("GET", "/api/docs", Access.PUBLIC, docs, "This description, to read", gives=str)
 ROUTES = [
     Route("GET", "/api/openapi.json", Access.PUBLIC, openapi, "This description", gives=dict[str, Any]),
-    Route("GET", "/api/docs", Access.PUBLIC, docs, "This description, to read", gives=str),
+    _DOCS,
 ]

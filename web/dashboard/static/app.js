@@ -208,7 +208,8 @@ const drawChart = async (holder) => {
   existing?.destroy();
   // Hours as hours, days as days, and the newest figures while no pointer asks for others.
   const said = (step) => new Intl.DateTimeFormat("en-GB", step < 86400 ? { hour: "2-digit", minute: "2-digit" } : { day: "numeric", month: "short" });
-  const exact = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
+  const exact = new Intl.DateTimeFormat("en-GB", { ...(data.step_seconds < 3600 ? {} : { day: "numeric", month: "short" }), hour: "2-digit", minute: "2-digit" });
+  const few = (self, index) => self.data[index].filter((value) => value != null).length < 20; // no line to see yet
   const times = (_, splits, __, ___, step) => splits.map((at) => said(step).format(at * 1000));
   const newest = (self) => { if (self.legend.idx == null) self.setLegend({ idx: self.data[0].length - 1 }, false); };
   const axis = { stroke: colour("muted"), grid: { stroke: colour("line"), width: 1 }, ticks: { stroke: colour("line") } };
@@ -221,7 +222,7 @@ const drawChart = async (holder) => {
     hooks: { setLegend: [newest], setData: [newest], ready: [newest] },
     scales: { y: { range: (_, low, high) => [0, Math.max(high || 0, 1)] } },
     series: [{ value: (_, at) => at == null ? "" : exact.format(at * 1000) }, ...chosen.map((name) => ({
-      label: name, stroke: colour(`chart-${name}`) || colour("accent"), width: 2, spanGaps: false, points: { show: true, size: 4 },
+      label: name, stroke: colour(`chart-${name}`) || colour("accent"), width: 2, spanGaps: false, points: { show: few, size: 4 },
       fill: chosen.length === 1 ? `${colour(`chart-${name}`) || colour("accent")}22` : undefined,
     }))],
   }, rows, holder);

@@ -1,0 +1,208 @@
+"""What the server is made of: every part gets what it needs here and nowhere else.
+
+`server.py` opens what this takes, runs it, and closes it again in the opposite order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import trio
+
+from actors.broadcaster import Broadcaster
+from actors.effects.step import Rules
+from actors.intake import Intake
+from actors.janitor import Janitor, Retention
+from actors.reaper import Reaper
+from actors.replicator import Replicator
+from actors.scheduler import Scheduler
+from actors.writer import Writer
+from blobforge import datadir
+from blobforge.config import Settings
+from blobforge.datadir import StartError
+from blobforge.hop import Hop
+from blobforge.job import RetryPolicy
+from blobforge.lag import LoopLag
+from blobforge.objects import ObjectStore
+from blobforge.objects.local import LocalStore
+from blobforge.objects.s3 import S3Store
+from blobforge.store.store import Store
+from blobforge.tracing import Tracer
+from web.api.status import read_stats
+from web.auth.keyring import FirstLink, Keyring
+from web.auth.oidc import Provider, ProviderSettings
+from web.auth.sessions import Sealer, Sessions
+from web.auth.throttle import Throttle
+from web.checkup import Checkup
+from web.limits import Limit
+from web.metrics.exposition import Metrics
+from web.metrics.house import House
+from web.preview import Previews
+from web.reads import ReadPool
+from web.services import Services
+from web.site import Site
+
+
+class Parts:
+    """What runs, for the one who starts and stops it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        reads: ReadPool,
+        objects: ObjectStore,
+        *,
+        hop: Hop | None,
+        now: Callable[[], int],
+        tracer: Tracer | None,
+    ) -> None:
+        self.url = ""
+        self.now = now
+        self.replicator: Replicator | None = None
+        self.admin_token = ""
+        self.reads = reads
+        rules = Rules(
+            retry=RetryPolicy(
+                backoff=settings.retry_backoff,
+                backoff_max=settings.retry_backoff_max,
+                jitter=settings.retry_jitter,
+                max_losses=settings.max_losses,
+            ),
+            max_attempts=settings.max_attempts,
+            max_types=settings.max_types,
+        )
+        self.broadcaster = Broadcaster(
+            replay=settings.event_replay,
+            queue=settings.event_queue,
+            stats=lambda: read_stats(self.services),
+        )
+        self.writer = Writer(store, rules, now=now, sink=self.broadcaster, hop=hop, tracer=tracer)
+        self.scheduler = Scheduler(self.writer.mailbox)
+        self.reaper = Reaper(
+            self.writer.mailbox,
+            worker_timeout=settings.worker_timeout,
+            upload_timeout=settings.upload_timeout,
+            session_idle=settings.session_idle,
+        )
+        self.janitor = Janitor(
+            self.writer.mailbox,
+            objects,
+            retention=Retention(
+                completed=settings.retention_completed,
+                dead=settings.retention_dead,
+                cancelled=settings.retention_cancelled,
+                audit=settings.retention_audit,
+                objects=settings.retention_objects,
+            ),
+            now=now,
+        )
+        self.intake = Intake(
+            self.writer.mailbox,
+            objects,
+            verify_limit=settings.verify_limit,
+            deletions=lambda: self.janitor.deletions,
+        )
+        secret = datadir.signing_secret(settings.data_path)
+        keyring = Keyring(reads, self.writer.mailbox, now=now)
+        site = Site(settings, lambda: self.url)
+        sealer = Sealer(secret)
+        provider = _provider(settings)
+        sessions = Sessions(
+            settings, reads, self.writer.mailbox, provider=provider, sealer=sealer, site=site, now=now
+        )
+        self.writer.listeners += [self.scheduler.board, self.reaper.board, self.intake.board, self.janitor.board]
+        self.writer.listeners += [keyring, sessions]
+        throttle = Throttle(trio.current_time)
+        long_polls = Limit(settings.max_long_polls, settings.max_long_polls_per_address)
+        streams = Limit(settings.max_streams, settings.max_streams_per_address)
+        self.connections = Limit(settings.max_connections, settings.max_connections_per_address)
+        self.lag = LoopLag()
+        metrics = Metrics(
+            House(
+                writer=self.writer,
+                scheduler=self.scheduler,
+                reaper=self.reaper,
+                intake=self.intake,
+                janitor=self.janitor,
+                broadcaster=self.broadcaster,
+                mailboxes={
+                    "writer": self.writer.mailbox,
+                    "scheduler": self.scheduler.mailbox,
+                    "reaper": self.reaper.mailbox,
+                    "intake": self.intake.mailbox,
+                    "janitor": self.janitor.mailbox,
+                    "broadcaster": self.broadcaster.mailbox,
+                },
+                objects=objects,
+                throttle=throttle,
+                limits={"connections": self.connections, "long_polls": long_polls, "event_streams": streams},
+                lag=self.lag,
+                tracer=tracer,
+                backup=lambda: self.replicator,
+            )
+        )
+        self.writer.listeners.append(metrics.attempts)
+        self.services = Services(
+            settings=settings,
+            writer=self.writer.mailbox,
+            scheduler=self.scheduler.mailbox,
+            intake=self.intake.mailbox,
+            janitor=self.janitor,
+            replicator=lambda: self.replicator,
+            broadcaster=self.broadcaster,
+            reads=reads,
+            previews=Previews(hop=hop),
+            objects=objects,
+            keyring=keyring,
+            metrics=metrics,
+            tracer=tracer,
+            checkup=Checkup(),
+            sessions=sessions,
+            provider=provider,
+            sealer=sealer,
+            site=site,
+            throttle=throttle,
+            first_link=FirstLink(),
+            long_polls=long_polls,
+            streams=streams,
+            now=now,
+            signing_secret=secret,
+        )
+
+
+def _provider(settings: Settings) -> Provider | None:
+    if not settings.oidc_issuer:
+        return None
+    redirect = settings.oidc_redirect_url or f"{settings.public_url.rstrip('/')}/auth/callback"
+    return Provider(
+        ProviderSettings(
+            issuer=settings.oidc_issuer,
+            client_id=settings.oidc_client_id,
+            client_secret=settings.oidc_client_secret,
+            redirect_url=redirect,
+            groups_claim=settings.oidc_groups_claim,
+        )
+    )
+
+
+def open_objects(settings: Settings, hop: Hop | None, tracer: Tracer | None) -> ObjectStore:
+    """S3 where it is configured, else the folder. Raises StartError."""
+    if not settings.uses_s3:
+        secret = datadir.signing_secret(settings.data_path)
+        store = LocalStore(settings.data_path / "objects", secret, hop=hop, tracer=tracer)
+        store.sweep()
+        return store
+    try:
+        return S3Store(
+            endpoint=settings.s3_endpoint,
+            bucket=settings.s3_bucket,
+            access_key=settings.s3_access_key,
+            secret_key=settings.s3_secret_key,
+            region=settings.s3_region,
+            prefix=settings.s3_prefix,
+            timeout=settings.s3_timeout,
+            tracer=tracer,
+        )
+    except ValueError as error:
+        raise StartError(f"the object store cannot be used (BLOBFORGE_S3_*): {error}") from error

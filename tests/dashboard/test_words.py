@@ -1,0 +1,276 @@
+"""How pages say things, and what their forms, notices and files take and refuse: without a browser."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Any, cast
+from urllib.parse import urlencode, urlsplit
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+from markupsafe import Markup
+
+from blobforge.forecast import Expected
+from blobforge.refusals import Refusal, RefusalCode
+from tests.fixtures.house import House
+from web.api import wire
+from web.dashboard import words
+from web.dashboard.actions import LONGEST_FORM, MOST_FIELDS, NO_JOB, back, body_of, bulk_fields, read_form
+from web.dashboard.assets import Assets
+from web.html import safe_next
+from web.routing import Call
+
+NOW = 1_800_000_000_000
+TEXTS = st.text(max_size=300)
+
+# ------------------------------------------------------------------ words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0, "0.0 s"), (9.94, "9.9 s"), (10, "10 s"), (60, "1 min"), (61, "1 min 1 s"), (3600, "1 h"),
+     (3661, "1 h 1 min"), (86_400, "1 d"), (90_061, "1 d 1 h"),
+     (-5, "0.0 s"), (None, "–"), (59.6, "1 min"), (3599.7, "1 h")],
+)  # fmt: skip
+def test_durations(seconds: float | None, said: str) -> None:
+    assert words.duration(seconds) == said
+
+
+@given(st.floats(min_value=0, max_value=1e9))
+def test_a_duration_has_two_parts_at_most(seconds: float) -> None:
+    assert re.fullmatch(r"\d+(\.\d)? (d|h|min|s)( \d+ (h|min|s))?", words.duration(seconds))
+
+
+@pytest.mark.parametrize(
+    ("ms", "said"),
+    [(0, "now"), (1500, "a second ago"), (-1500, "in a second"), (5 * 60_000, "5 minutes ago"),
+     (-3 * 3_600_000, "in 3 hours")],
+)  # fmt: skip
+def test_relative_times(ms: int, said: str) -> None:
+    assert words.relative(NOW - ms, NOW) == said
+
+
+def test_a_time_has_the_exact_one_with_it() -> None:
+    shown = words.ago(NOW - 60_000, NOW)
+    assert shown == words.ago("2027-01-15T07:59:00.000Z", NOW)
+    assert 'datetime="2027-01-15T07:59:00.000Z" title="2027-01-15T07:59:00.000Z" data-ago' in shown
+    assert words.ago(None, NOW) == "–"
+    assert ">2027-01-15 08:00:00 UTC<" in words.when(NOW)
+
+
+def test_an_expected_end_is_a_range_that_is_never_past() -> None:
+    early, late = NOW - 60_000, NOW + 120_000
+    said = words.span(Expected(early, late, "progress"), NOW)
+    assert ">now</time> to <time" in said
+    assert words.span(Expected(early, NOW - 1, "progress"), NOW) == "any moment"
+
+
+@given(TEXTS)
+def test_a_name_is_shown_whole_or_with_a_gap_and_isolated(text: str) -> None:
+    shown = words.short(text)
+    assert isinstance(shown, Markup)
+    if not text:
+        assert shown == "–"
+        return
+    inside = Markup(re.sub(r"^<bdi title=\"[^\"]*\">|</bdi>$", "", shown)).unescape()
+    assert len(inside) <= words.STEM + words.TAIL + 1
+    ends = inside[: words.STEM], inside[-words.TAIL :]
+    assert inside == text or ends == (text[: words.STEM], text[-words.TAIL :])
+    assert "<" not in str(shown).removeprefix("<bdi").removesuffix("</bdi>")
+
+
+@given(st.text(alphabet=st.characters(categories=["Cc", "Cf", "L"]), max_size=50))
+def test_nothing_turns_the_order_around_unseen(text: str) -> None:
+    shown = words.visible(text)
+    assert len(shown) == len(text)
+    turning = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+    assert [c for c in shown if unicodedata.bidirectional(c) in turning] == []
+    assert words.visible("a\tb\nשלום") == "a\tb\nשלום"
+    assert words.visible(7) == 7
+
+
+@pytest.mark.parametrize(
+    ("sent", "shown"),
+    [
+        ('{"percent": 12.345}', {"percent": 12.3}),
+        ('{"percent": 250}', {"percent": 100.0}),
+        ('{"percent": -3}', {"percent": 0.0}),
+        ('{"done": 1, "total": 4, "stage": "ocr"}', {"percent": 25.0, "of": "1 of 4", "stage": "ocr"}),
+        ('{"done": 1, "total": 0}', {"of": "1 of 0"}),
+        ('{"percent": true, "stage": 7, "message": null}', {}),
+        ('{"percent": 1e300}', {}),
+        ("[1]", {}),
+        ("not json", {}),
+        (None, {}),
+    ],
+)
+def test_progress_is_taken_as_far_as_it_is_one(sent: str | None, shown: dict[str, Any]) -> None:
+    assert words.progress(sent) == shown
+
+
+@given(st.text())
+def test_whatever_was_sent_as_facts_is_a_short_list(text: str) -> None:
+    for lines in (words.facts(text), words.facts(f'{{"a": [{{"b": 1}}], "c": {text!r}}}')):
+        assert len(lines) <= 40
+
+
+def test_facts_are_flat() -> None:
+    sent = '{"host": "gaul", "gpus": [{"name": "RTX", "memory": 21474836480}], "hot": true, "none": null}'
+    assert words.facts(sent) == [
+        ("host", "gaul"), ("gpus.0.name", "RTX"), ("gpus.0.memory", "21,474,836,480"), ("hot", "true"),
+    ]  # fmt: skip
+
+
+# ------------------------------------------------------------------ forms
+
+
+class Asked:
+    """What `back` and `read_form` look at of a call: its body and its headers."""
+
+    def __init__(self, raw: bytes = b"", referrer: str = "") -> None:
+        self.raw = raw
+        self.request = self
+        self.headers = {"Referer": referrer} if referrer else {}
+        self.services = self
+        self.site = self
+
+    def base(self, request: object) -> str:
+        return "http://localhost:8080"
+
+
+def asked(raw: bytes = b"", referrer: str = "") -> Call:
+    return cast(Call, Asked(raw, referrer))
+
+
+@pytest.mark.parametrize(
+    ("to", "leads"),
+    [("/jobs?status=dead", "/jobs?status=dead"), ("//evil.test", "/"), ("/\\evil.test", "/"),
+     ("https://evil.test", "/"), ("javascript:alert(1)", "/"), ("/a\r\nSet-Cookie: x", "/"), ("/\t/evil.test", "/"),
+     ("jobs", "/"), ("/" * 2000, "/"), ("", "/")],
+)  # fmt: skip
+def test_a_form_leads_back_to_a_page_of_ours_only(to: str, leads: str) -> None:
+    assert back(asked(urlencode({"return_to": to}).encode())) == leads
+
+
+@pytest.mark.parametrize(
+    ("referrer", "leads"),
+    [("http://localhost:8080/jobs/1?a=b", "/jobs/1?a=b"), ("http://evil.test/jobs", "/"), ("", "/"),
+     ("http://localhost:8080/do/jobs/cancel", "/"), ("http://localhost/jobs", "/"),
+     ("http://localhost:8080//evil", "/")],
+)  # fmt: skip
+def test_a_form_that_names_no_page_leads_to_where_it_stood(referrer: str, leads: str) -> None:
+    assert back(asked(b"", referrer)) == leads
+
+
+@given(st.text())
+def test_no_text_at_all_leads_elsewhere(to: str) -> None:
+    found = urlsplit(safe_next(to))
+    assert (found.scheme, found.netloc) == ("", "")
+    assert found.path.startswith("/")
+
+
+def test_forms_are_read_or_refused_in_words() -> None:
+    assert read_form(asked(b"a=1&a=2&b=%C3%A4&empty=")) == {"a": ["1", "2"], "b": ["ä"]}
+    for raw, code in (
+        (b"x" * (LONGEST_FORM + 1), RefusalCode.TOO_LARGE),
+        (b"&".join([b"a=1"] * (MOST_FIELDS + 1)), RefusalCode.MALFORMED),
+        (b"a=%00", RefusalCode.INVALID),
+        (b"\xff\xfe", RefusalCode.MALFORMED),
+    ):
+        found = read_form(asked(raw))
+        assert isinstance(found, Refusal)
+        assert found.code is code
+
+
+@given(st.binary(max_size=200))
+def test_whatever_comes_as_a_form_is_a_form_or_a_refusal(raw: bytes) -> None:
+    found = read_form(asked(raw))
+    assert isinstance(found, dict | Refusal)
+    assert back(asked(raw)).startswith("/")
+
+
+def test_a_bulk_action_is_for_the_ticked_or_for_the_filter() -> None:
+    form = {"ids": ["1", "2"], "filter_status": ["dead"], "filter_priority": ["5"], "to_priority": ["1"]}
+    assert bulk_fields(form) == {"ids": ["1", "2"], "to_priority": ["1"], "priority": ["1"]}
+    everything = bulk_fields(form | {"everything": ["1"]})
+    assert "ids" not in everything
+    assert everything["status"] == ["dead"]
+    assert everything["only_priority"] == ["5"]
+    assert everything["priority"] == ["1"]
+    # Nothing ticked is no job, and never all of them.
+    assert bulk_fields({"filter_status": ["dead"]}) == {"ids": [NO_JOB]}
+
+
+def test_a_form_becomes_the_body_of_the_api() -> None:
+    assert body_of({"name": ["ci"], "scopes": ["read", "submit"], "expires_in": ["30"]}, wire.TokenBody) == (
+        wire.TokenBody(name="ci", scopes=["read", "submit"], expires_in=30)
+    )
+    for form in ({"name": ["x" * 10_000]}, {"name": ["ci"], "expires_in": ["soon"]}, {}):
+        refused = body_of(form, wire.TokenBody)
+        assert isinstance(refused, Refusal)
+        assert refused.code is RefusalCode.INVALID
+
+
+# ------------------------------------------------------------------ files and notices
+
+
+def test_files_are_known_by_their_content() -> None:
+    files = Assets()
+    assert re.fullmatch(r"/static/app\.js\?v=[0-9a-f]{12}", files.url("app.js"))
+    with pytest.raises(KeyError):
+        files.url("../page.py")
+
+
+async def test_files_over_http(house: House, autojump_clock: Any) -> None:
+    url = Assets().url("site.css")
+    for path, encoding, cached in ((url, None, "immutable"), (url.partition("?")[0], "gzip", "no-cache"),
+                                   (url[:-1], None, "no-cache")):  # fmt: skip
+        answer = await house.http.get(path, headers={"Accept-Encoding": encoding or "identity"})
+        assert answer.status_code == 200
+        assert answer.headers["Cache-Control"].endswith(cached)
+        assert answer.headers.get("Content-Encoding") == encoding
+        assert answer.headers["Content-Type"] == "text/css; charset=utf-8"
+        assert answer.headers["Vary"] == "Accept-Encoding"
+    same = await house.http.get(url, headers={"If-None-Match": answer.headers["ETag"]})
+    assert (same.status_code, await same.get_data(as_text=False)) == (304, b"")
+    for name in ("nothing.css", "../page.py", "..%2Fpage.py", "%2e%2e/page.py", "vendor", "vendor/README.md", "/etc"):
+        assert (await house.http.get(f"/static/{name}")).status_code == 404
+
+
+async def test_a_notice_is_shown_once_and_to_nobody_who_forges_it(house: House, autojump_clock: Any) -> None:
+    house.http = house.app.test_client(use_cookies=False)  # the test sends what it wants to send
+    token = {"Authorization": f"Bearer {house.parts.admin_token}"}
+    await house.submit()
+    done = await house.http.post("/do/jobs/1/cancel", headers=token, data="return_to=/jobs/1&undo=true")
+    assert done.status_code == 303
+    assert done.headers["Location"] == "/jobs/1"
+    sealed = done.headers["Set-Cookie"]
+    assert "HttpOnly" in sealed
+    assert "SameSite=Strict" in sealed
+    name, _, value = sealed.partition(";")[0].partition("=")
+
+    async def shown(cookie: str) -> str:
+        answer = await house.http.get("/jobs/1", headers=token | {"Cookie": f"{name}={cookie}"})
+        assert answer.status_code == 200
+        if "is cancelled" in (text := await answer.get_data(as_text=True)):
+            assert f"{name}=;" in answer.headers["Set-Cookie"], "and once only"
+        return str(text)
+
+    assert "Job 1 is cancelled." in await shown(value)
+    for forged in ("x", "Job 1 is cancelled.", value[:-4] + "AAAA", value.swapcase()):
+        assert "Job 1 is cancelled." not in await shown(forged)
+    # Nor a minute later: who comes back tomorrow is not told what was done today.
+    await trio.sleep(120)
+    assert "Job 1 is cancelled." not in await shown(value)
+
+
+async def test_addresses_that_are_none_are_pages_for_people_and_problems_for_programs(
+    house: House, autojump_clock: Any
+) -> None:
+    for_people = await house.http.get("/nothing", headers={"Accept": "text/html,*/*"})
+    assert (for_people.status_code, for_people.content_type) == (404, "text/html; charset=utf-8")
+    for_programs = await house.http.get("/nothing")
+    assert (for_programs.status_code, for_programs.content_type) == (404, "application/problem+json")

@@ -1,0 +1,32 @@
+"""What a server must look like after it was sent nonsense: alive, its log without a fault, its tables as before."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import apsw
+
+from tests.fixtures.server import ServerProcess
+
+# What a server writes by itself, or by being asked how it is.
+BUSY = {"pulse", "depths", "sqlite_sequence"}
+FAULTS = ("unhandled error", "effect failed", "transaction failed", "Traceback", "Task exception", "exc_info")
+
+
+def no_fault_in(server: ServerProcess) -> None:
+    """It still answers, and has logged no exception and no answer of 5xx."""
+    with server.client() as http:
+        assert http.get("/api/health").status_code == 200
+    for line in server.logged().splitlines():
+        assert not any(fault in line for fault in FAULTS), line
+        assert '"status": 5' not in line, line
+
+
+def tables(server: ServerProcess) -> dict[str, list[Any]]:
+    """All rows of all tables that only requests change."""
+    connection = apsw.Connection(str(server.database), flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        names = [row[0] for row in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
+        return {name: list(connection.execute(f'SELECT * FROM "{name}"')) for name in names if name not in BUSY}
+    finally:
+        connection.close()
