@@ -10,6 +10,7 @@ that of the server process at the end; the row without a fleet is what it takes 
 from __future__ import annotations
 
 import tempfile
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,8 +28,7 @@ TYPE = "pdf"
 WAIT_SECONDS = 60
 BEATERS = 64  # connections that the heartbeats share
 PROBE_PAUSE = 0.05  # seconds between two claims of a probe
-REGISTERING = 32  # at once
-RAMP_SECONDS = 20.0  # in which the long polls begin, so that they do not all end in one moment
+REGISTERING = 32  # at once: no faster than the server takes them, which also spreads the ends of the polls
 
 
 class Idle(Plan, frozen=True, kw_only=True):
@@ -53,30 +53,23 @@ class Fleet:
         self.all_wait = trio.Event()
         self.errors = 0
 
-    async def register(self) -> None:
-        async def some(first: int) -> None:
-            async with connected(self._server) as connection:
-                for number in range(first, self._size, REGISTERING):
-                    await connection.good("/api/workers/register", {"id": f"idle-{number}", "type": IDLE_TYPE})
-
-        async with trio.open_nursery() as nursery:
-            for first in range(min(REGISTERING, self._size)):
-                nursery.start_soon(some, first)
-
     async def run(self) -> None:
         if not self._size:
             self.all_wait.set()
+        slots = trio.Semaphore(REGISTERING)
         async with trio.open_nursery() as nursery:
-            ramp = min(RAMP_SECONDS, self._size / 500)
             for number in range(self._size):
-                nursery.start_soon(self._wait, number, ramp * number / self._size)
+                nursery.start_soon(self._wait, number, slots)
+            await self.all_wait.wait()
             for first in range(min(BEATERS, self._size)):
                 nursery.start_soon(self._beats, range(first, self._size, BEATERS))
 
-    async def _wait(self, number: int, delay: float) -> None:
-        await trio.sleep(delay)
+    async def _wait(self, number: int, slots: trio.Semaphore) -> None:
         body = encode({"worker_id": f"idle-{number}", "job_type": IDLE_TYPE, "wait": WAIT_SECONDS})
-        async with connected(self._server) as connection:
+        async with AsyncExitStack() as stack:
+            async with slots:
+                connection = await stack.enter_async_context(connected(self._server))
+                await connection.good("/api/workers/register", {"id": f"idle-{number}", "type": IDLE_TYPE})
             self._waiting += 1
             if self._waiting == self._size:
                 self.all_wait.set()
@@ -118,7 +111,6 @@ async def run(plan: Idle) -> Report:
 
 async def _with_fleet(server: Server, polls: int, plan: Idle) -> dict[str, Any]:
     fleet = Fleet(server, polls, plan.beat)
-    await fleet.register()
     tallies: list[Tally] = []
     async with trio.open_nursery() as nursery:
         nursery.start_soon(fleet.run)

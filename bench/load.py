@@ -87,7 +87,11 @@ class Connection:
 
 async def connect(server: Server) -> Connection:
     host, port = server.url.removeprefix("http://").rsplit(":", 1)
-    return Connection(await trio.open_tcp_stream(host, int(port)), f"{host}:{port}", server.headers)
+    try:
+        stream = await trio.open_tcp_stream(host, int(port))
+    except OSError as error:
+        raise BenchError(f"cannot connect: {error}") from error
+    return Connection(stream, f"{host}:{port}", server.headers)
 
 
 @asynccontextmanager

@@ -23,7 +23,6 @@ from bench.plan import Plan, command
 from bench.report import Chart, Report
 
 RUNNING = 40  # jobs that are left running; a fleet of the same size in both
-WARM = 3  # rounds that warm templates and pages of the database
 # Pages of lists are asked for with as many rows as even the small database has.
 PAGES = {
     "overview": "/",
@@ -51,6 +50,7 @@ class Pages(Plan, frozen=True, kw_only=True):
     few: Annotated[int, Meta(description="jobs of the first server")] = 1000
     many: Annotated[int, Meta(description="jobs of the second one")] = 1_000_000
     rounds: Annotated[int, Meta(description="requests for each page and server")] = 30
+    warm: Annotated[int, Meta(description="requests before them, for templates and pages of the database")] = 3
 
 
 FULL = Pages()
@@ -68,21 +68,21 @@ async def run(plan: Pages) -> Report:
                 filling.history(folder / "blobforge.db", jobs, running=RUNNING)
                 server = stack.enter_context(servers.blobforge(folder))
                 asked.append(await stack.enter_async_context(connected(server)))
-            rows = [await _compare(page, path.format(day=day), asked, plan.rounds) for page, path in PAGES.items()]
+            rows = [await _compare(page, path.format(day=day), asked, plan) for page, path in PAGES.items()]
     title = f"Server time of each page, {plan.few:,} and {plan.many:,} jobs"
     chart = Chart(x="what", y="many_ms", series="how", x_label="page", bars=True)
     return Report("pages", title, rows, headline="many_ms", chart=chart)
 
 
-async def _compare(page: str, path: str, asked: list[Connection], rounds: int) -> dict[str, Any]:
+async def _compare(page: str, path: str, asked: list[Connection], plan: Pages) -> dict[str, Any]:
     few: list[float] = []
     many: list[float] = []
     errors = 0
-    for turn in range(rounds + WARM):
+    for turn in range(plan.rounds + plan.warm):
         for connection, times in zip(asked, (few, many), strict=True):
             took, good = await _timed(connection, path)
             errors += not good
-            if turn >= WARM:
+            if turn >= plan.warm:
                 times.append(took)
     return {
         "what": page, "how": "with many jobs", "few_ms": round(median(few), 2), "many_ms": round(median(many), 2),

@@ -6,6 +6,7 @@ As the statements are recorded and not written down a second time, they are alwa
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import time
@@ -119,6 +120,7 @@ class Replay:
         for old in self._folder.glob("run.db*"):
             old.unlink()
         shutil.copyfile(self._origin, path)
+        os.sync()  # or the first commits would pay for the copy, and for what the run before left unsynced
         return path
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from functools import partial
+from typing import Any
 
 import structlog
 import trio
@@ -80,6 +81,15 @@ class Connection(TCPServer):
         await super().protocol_send(event)
 
 
+class Targets(ASGIWrapper):
+    """Requests without a path (`GET ?x`) lead nowhere. Quart (0.22) breaks when it looks for their first character."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any, sync_spawn: Any, call_soon: Any) -> None:
+        if scope["type"] != "lifespan" and not scope["path"]:
+            scope["path"] = "*"  # what no route is for
+        await super().__call__(scope, receive, send, sync_spawn, call_soon)
+
+
 async def serve(
     app: QuartTrio,
     config: Config,
@@ -89,7 +99,7 @@ async def serve(
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until `shutdown` returns; then no new connection, and `graceful_timeout` for the open ones."""
-    wrapped = ASGIWrapper(app)
+    wrapped = Targets(app)
     state: LifespanState = {}
     lifespan = Lifespan(wrapped, config, state)
     context = WorkerContext(None)

@@ -34,6 +34,10 @@ class FileFacts(msgspec.Struct, frozen=True):
     sha256: str
 
 
+class _Problem(msgspec.Struct):
+    detail: str
+
+
 async def hash_file(path: Path) -> FileFacts:
     """Read `path` in a thread. Raises OSError."""
     return await trio.to_thread.run_sync(_hash_file, path, abandon_on_cancel=True)
@@ -177,7 +181,11 @@ async def _put(
 async def _refuse(response: httpx.Response, url: str) -> None:
     if response.is_success:
         return
-    detail = _TAG.sub(" ", (await response.aread())[:1000].decode("utf-8", "replace"))  # S3 answers in XML
+    body = await response.aread()
+    try:
+        detail = msgspec.json.decode(body, type=_Problem).detail  # the embedded store's
+    except msgspec.DecodeError:
+        detail = _TAG.sub(" ", body[:1000].decode("utf-8", "replace"))  # S3 answers in XML
     if response.status_code in LATER or response.status_code == 500:
         # An object store's 500 means "try again" (S3's own advice); told as a 503, the transport repeats it.
         raise ApiError(503, "object-store-busy", f"{without_query(url)} answered {response.status_code}")

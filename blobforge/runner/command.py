@@ -122,8 +122,9 @@ def _environment(values: dict[str, str]) -> dict[str, str]:
 
 def _failure(finished: Finished) -> JobFailed | WorkerTrouble:
     tails = finished.tails
-    if any(words in tails.stderr.text() for words in _DISK_FULL):
-        return WorkerTrouble(f"the disk is full: {tails.last_line()}")
+    for line in tails.stderr.text().splitlines():
+        if any(words in line for words in _DISK_FULL):
+            return WorkerTrouble(f"the disk is full: {line.strip()[:500]}")
     return died(finished.returncode, tails)
 
 

@@ -20,7 +20,7 @@ from tests.fuzz.aftermath import no_fault_in
 SOAK = "SOAK" in os.environ
 # The deterministic mode makes the same requests each time.
 HOW = ["--phases=examples,coverage,fuzzing,stateful", "--max-examples=200", "--max-time=1200"]
-HOW = HOW if SOAK else ["--phases=fuzzing", "--max-examples=3", "--generation-deterministic"]
+HOW = HOW if SOAK else ["--phases=fuzzing", "--max-examples=2", "--generation-deterministic"]
 HERE = Path(__file__).parent
 
 

@@ -56,7 +56,7 @@ SOURCES = [hash_of(number) for number in range(3)]
 HASHES = st.sampled_from(SOURCES)
 TYPES = st.sampled_from(["pdf", "pdf", "pdf", "ocr", "tiff", "one-too-many"])
 CALLERS = st.sampled_from(["own"] * 9 + [*TOKENS, "another worker"])
-UNLUCKY = st.sampled_from(["w3", "w2", "w1"])  # who leaves, is removed, disabled
+UNLUCKY = st.sampled_from(["holder", "holder", *WORKERS])  # who leaves, is removed, disabled
 CLAIMERS = st.sampled_from(["w1", "w1", "w2", "w3"])
 WHO = st.sampled_from(["holder", "holder", "holder", *WORKERS])
 LEASE = st.sampled_from(["right", "right", "right", "none", "stale", "wrong"])
@@ -136,6 +136,10 @@ class Coordinator(RuleBasedStateMachine):
 
     def lost(self) -> bool:
         return any(job.status == "pending" and job.lease is not None for job in self.world.jobs.values())
+
+    def unlucky(self, choice: str) -> str:
+        running = [job.worker for job in self.world.jobs.values() if job.status == "running"]
+        return choice if choice != "holder" else (running[0] if running and running[0] else "w3")
 
     def worker_of(self, job_id: int, choice: str) -> str:
         """The holder is who has the latest attempt, whether it still holds the job or not."""
@@ -256,12 +260,14 @@ class Coordinator(RuleBasedStateMachine):
     @seldom
     @rule(worker=UNLUCKY, caller=CALLERS)
     def unregister(self, worker: str, caller: str) -> None:
+        worker = self.unlucky(worker)
         real, who = self.caller(caller, worker)
         self.agree(self.say(m.Unregister(real, worker)), self.world.unregister(who, worker, self.now))
 
     @seldom
     @rule(worker=UNLUCKY, verb=st.sampled_from(["drain", "enable", "disable", "remove", "create"]))
     def an_operator(self, worker: str, verb: str) -> None:
+        worker = self.unlucky(worker)
         match verb:
             case "drain":
                 self.agree(self.say(m.Drain(worker)), self.world.drain(worker))
@@ -281,10 +287,12 @@ class Coordinator(RuleBasedStateMachine):
     @seldom
     @rule(worker=UNLUCKY, token=st.sampled_from([None, 2, 3]))
     def credentials_change(self, worker: str, token: int | None) -> None:
+        worker = self.unlucky(worker)
         if token is None:
             self.agree(self.say(m.ReplaceSecret(worker, "newer")), self.world.replace_secret(worker, "newer"))
         else:
             self.agree(self.say(m.DeleteToken(token)), self.world.delete_token(token))
+            self.register(worker, "three" if token == 2 else "two", "pdf")
 
     @seldom
     @rule(workers=st.lists(st.sampled_from(WORKERS), max_size=2), stale=st.booleans())
@@ -437,6 +445,34 @@ class Coordinator(RuleBasedStateMachine):
         self.agree(answer, self.world.wake(due))
 
     # ------------------------------------------------------------------ housekeeping
+
+    @rule(job=JOBS, then=st.sampled_from(["cancel", "complete"]))
+    def somebody_changes_his_mind(self, job: str, then: str) -> None:
+        """An undo, or a worker that was lost, comes when the job has moved on and looks as it did."""
+        self.leases_expire([job], False, False)
+        self.cancel(job, "a")
+        self.retry("apt" if job == "none" else job, False, None)
+        if then == "complete":
+            self.complete(
+                job, "holder", "own", "right", "right", m.ObjectSeen(m.Seen.PRESENT, size=1), None, False, None
+            )
+        else:
+            self.now += 1
+            self.cancel(job, "")
+            self.undo("a", 3, True)
+
+    @precondition(lambda self: self.has("dead", "cancelled", "completed", "failed"))
+    @rule(job=JOBS, waits=st.booleans())
+    def a_source_vanishes(self, job: str, waits: bool) -> None:
+        """It is found out when the job is tried again; later the same file is sent once more."""
+        found = self.world.jobs.get(self.job_id(job, "dead", "cancelled", "completed", "failed"))
+        if found is None:
+            return
+        self.source_is_wrong(found.hash)
+        self.retry(f"#{found.id}", False, None)
+        if not waits:
+            self.uploads_expire([f"#{found.id}"])
+        self.submit(found.hash, found.type, m.ObjectSeen(m.Seen.VERIFIED, size=1), 3, None, None, (), 0)
 
     @seldom
     @rule(job=JOBS, objects=st.booleans())

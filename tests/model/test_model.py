@@ -15,7 +15,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.model.machine import Coordinator
 
 SOAK = "SOAK" in os.environ
-PLANS, STEPS = (6000, 100) if SOAK else (160, 50)
+PLANS, STEPS = (6000, 100) if SOAK else (220, 50)
 
 
 def profile(plans: int) -> settings:

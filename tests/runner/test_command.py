@@ -84,6 +84,12 @@ async def test_a_long_log_says_that_its_beginning_is_missing(tmp_path: Path) -> 
     assert str(failure.value) == "exit status 1: 100000"
 
 
+async def test_a_full_disk_is_told_in_the_commands_own_words(tmp_path: Path) -> None:
+    says = 'echo starting >&2; echo "cp: output: No space left on device" >&2; echo 17 of 20 copied >&2; exit 1'
+    with pytest.raises(WorkerTrouble, match=r"^the disk is full: cp: output: No space left on device$"):
+        await Command(f"sh -c '{says}'")(given(tmp_path))
+
+
 async def test_a_program_that_vanished_is_the_workers_trouble(tmp_path: Path) -> None:
     program = tmp_path / "program"
     program.write_text("#!/bin/sh\n")
