@@ -40,7 +40,7 @@ bench: $(VENV)/.check ## Measure everything, about half an hour (ARGS=--quick: t
 	@$(BIN)/python -m bench $(ARGS)
 
 soak: $(VENV)/.check  ## The long versions of the fault tests
-	@SOAK=1 $(BIN)/python -m pytest tests/system tests/backup $(ARGS)
+	@SOAK=1 $(BIN)/python -m pytest tests/system tests/model tests/fuzz tests/backup $(ARGS)
 
 screenshots: $(VENV)/.check ## Every page in both themes, wide and as on a phone, into screenshots/
 	@.ci/debian-packages chromium

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,31 @@ import trio.lowlevel
 
 from actors.broadcaster import REPLAY_BYTES, Broadcaster
 from actors.mailbox import ask
-from actors.messages import Claim, DeleteToken, ExpireLeases, Register, Silent
+from actors.messages import (
+    Cancel,
+    Claim,
+    Complete,
+    DeleteToken,
+    ExpireLeases,
+    ExpireUploads,
+    NewJob,
+    ObjectSeen,
+    Register,
+    Retry,
+    Seen,
+    Silent,
+    SourceArrived,
+    SourceRejected,
+    Submit,
+)
 from blobforge.config import Settings
 from blobforge.events import JobProgress
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.server import running
 from blobforge.store.store import StoreUnavailable
 from tests.fixtures.house import House, open_house, virtual_now
-from tests.store.making import ADMIN, submission
+from tests.fixtures.server import ServerProcess
+from tests.store.making import ADMIN, Book, hash_of, submission
 from web.decode import json_body
 
 
@@ -262,3 +280,67 @@ async def test_a_back_off_is_never_longer_than_one_can_be(tmp_path: Path, autoju
     async with open_house(tmp_path / "data", retry_backoff=10.0) as house:
         await trio.sleep(2 * 3600)
         assert (await house.job(job_id))["status"] == "pending"
+
+
+def test_a_source_that_vanished_is_awaited_again_whatever_the_job_has_been_through(tmp_path: Path) -> None:
+    """Found by the model: submitting it again revived only a job that nobody had ever claimed."""
+    book = Book(tmp_path / "blobforge.db")
+    book.do(submission("a"))
+    book.register("w1")
+    lease = book.do(Claim(ADMIN, "w1", ("pdf",))).jobs[0].lease
+    book.do(Complete(ADMIN, "w1", 1, lease))
+    book.do(SourceRejected(hash_of("a"), "somebody wrote over it"))
+    assert book.do(Retry(1)).status == "uploading"
+    book.do(ExpireUploads((1,), 60.0))
+    again = book.do(submission("a", ready=False))
+    assert (again.existing, again.status, again.upload) == (True, "uploading", True)
+    book.close()
+
+
+def test_a_source_that_nobody_read_serves_no_job_that_announced_another_size(tmp_path: Path) -> None:
+    """Found by the model: its arrival was refused for the job that waited, and good for the next one."""
+    book = Book(tmp_path / "blobforge.db")
+    book.do(submission("a", ready=False, source_size=7))
+    book.do(SourceArrived(hash_of("a"), 5, verified=False))
+    present = ObjectSeen(Seen.PRESENT, size=5)
+    assert book.do(Submit(NewJob("ocr", hash_of("a"), source_size=7), present)).status == "uploading"
+    book.do(Cancel(1))
+    assert book.do(Retry(1)).status == "uploading"
+    assert book.do(Submit(NewJob("tiff", hash_of("a"), source_size=5), present)).status == "pending"
+    book.close()
+
+
+def test_a_lease_belongs_to_one_attempt_even_when_it_is_derived(tmp_path: Path) -> None:
+    """Found by the model: a completion repeated after its next job was lost gave the lost attempt's lease again."""
+    book = Book(tmp_path / "blobforge.db")
+    book.register("w1")
+    book.do(submission("a"), submission("b"))
+    first = book.do(Claim(ADMIN, "w1", ("pdf",))).jobs[0]
+    complete = Complete(ADMIN, "w1", first.id, first.lease, claim_next=True)
+    lost = book.do(complete).next.jobs[0]
+    assert book.do(ExpireLeases((Silent(lost.id, lost.attempt, lost.heartbeat_at),))).count == 1
+    anew = book.do(complete).next.jobs[0]
+    assert (anew.id, anew.attempt) == (lost.id, 2)
+    assert anew.lease != lost.lease
+    assert book.do(complete).next.jobs[0].lease == anew.lease  # and is found again by who repeats it once more
+    refused = book.do(Complete(ADMIN, "w1", lost.id, lost.lease))
+    assert isinstance(refused, Refusal)
+    assert refused.code is RefusalCode.LEASE_LOST
+    book.close()
+
+
+def test_a_request_without_a_path_is_no_fault_of_ours(server: ServerProcess) -> None:
+    """Found by the corpus: `GET ?x` was an unhandled exception, and 500."""
+    host, _, port = server.url.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall(b"GET ?x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 404")
+
+
+async def test_null_in_a_query_is_no_filter_that_lets_all_through(house: House, autojump_clock: Any) -> None:
+    """Found by schemathesis: `?status=null` listed every job."""
+    await house.submit()
+    for query in ("status=null", "failure=null", "created_since=NULL"):
+        status, problem = await house.call("GET", f"/api/jobs?{query}")
+        assert (status, problem["field"]) == (422, query.partition("=")[0])
+    assert (await house.call("GET", "/api/jobs?tag=null&q=null"))[1]["jobs"] == []

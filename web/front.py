@@ -82,7 +82,7 @@ class Connection(TCPServer):
 
 
 class Targets(ASGIWrapper):
-    """Requests without a path (`GET ?x`) lead nowhere. Quart (0.22) breaks when it looks for their first character."""
+    """Requests without a path (`GET ?x`) lead nowhere. Quart (0.22) breaks, looking for their first character."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any, sync_spawn: Any, call_soon: Any) -> None:
         if scope["type"] != "lifespan" and not scope["path"]:

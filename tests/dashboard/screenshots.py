@@ -79,7 +79,12 @@ def shoot(browser: Browser, server: ServerProcess, ids: dict[str, int], folder: 
             for name, address in pages(ids).items():
                 page.goto(server.url + address)
                 page.wait_for_timeout(300)  # charts draw themselves after they have fetched their figures
+                if page.locator("iframe").count():  # Chromium paints no frame outside of the view
+                    whole = page.evaluate("document.documentElement.scrollHeight")
+                    page.set_viewport_size({"width": width, "height": whole})
+                    page.wait_for_timeout(300)
                 page.screenshot(path=folder / f"{name}-{theme}-{size}.png", full_page=True)
+                page.set_viewport_size({"width": width, "height": height})
             context.close()
 
 

@@ -54,7 +54,7 @@ ENDINGS = ["none"] * 4 + [
 ]
 SOURCES = [hash_of(number) for number in range(3)]
 HASHES = st.sampled_from(SOURCES)
-TYPES = st.sampled_from(["pdf", "pdf", "pdf", "ocr", "tiff", "one-too-many"])
+TYPES = st.sampled_from(["pdf", "pdf", "pdf", "ocr", "tiff", "one-too-many", "one-too-many"])
 CALLERS = st.sampled_from(["own"] * 9 + [*TOKENS, "another worker"])
 UNLUCKY = st.sampled_from(["holder", "holder", *WORKERS])  # who leaves, is removed, disabled
 CLAIMERS = st.sampled_from(["w1", "w1", "w2", "w3"])
@@ -181,8 +181,9 @@ class Coordinator(RuleBasedStateMachine):
         self.register("w1", "two", "pdf")
         self.create_worker("w2")
         self.register("w2", "own", "pdf")
-        for number, type_, priority in ((0, "pdf", 3), (1, "pdf", 3), (0, "ocr", 4), (1, "ocr", 2)):
-            self.submit(SOURCES[number], type_, m.ObjectSeen(m.Seen.VERIFIED, size=1), priority, None, None, (), 0)
+        seen = m.ObjectSeen(m.Seen.VERIFIED, size=1)
+        for number, type_, priority in ((0, "pdf", 3), (1, "pdf", 3), (0, "ocr", 4), (1, "tiff", 2)):
+            self.submit(SOURCES[number], type_, seen, priority, None, number + 1, (), 0)
 
     # ------------------------------------------------------------------ time
 
@@ -224,6 +225,13 @@ class Coordinator(RuleBasedStateMachine):
         epoch = max(0, self.epoch - behind)
         answer = self.say(m.SourceArrived(source_hash, size, verified, epoch))
         self.agree(answer, self.world.source_arrived(source_hash, size, verified, epoch))
+
+    @seldom
+    @rule(source_hash=HASHES, type_=TYPES, announced=SIZES, seen=st.sampled_from([m.Seen.PRESENT, m.Seen.UNKNOWN]))
+    def a_source_too_large_to_read(self, source_hash: str, type_: str, announced: int | None, seen: m.Seen) -> None:
+        self.source_is_wrong(source_hash)
+        self.source_arrives(source_hash, 2, False, 0)
+        self.submit(source_hash, type_, m.ObjectSeen(seen, size=2), 3, announced, None, (), 0)
 
     @seldom
     @rule(source_hash=HASHES)
@@ -460,6 +468,16 @@ class Coordinator(RuleBasedStateMachine):
             self.now += 1
             self.cancel(job, "")
             self.undo("a", 3, True)
+
+    @seldom
+    @rule(source_hash=HASHES, outcome=st.sampled_from(["gone", "gone", "unanswered"]), behind=st.integers(0, 1))
+    def a_source_is_deleted_and_sent_again(self, source_hash: str, outcome: str, behind: int) -> None:
+        for job_id in [job.id for job in self.world.jobs.values() if job.hash == source_hash]:
+            self.cancel(f"#{job_id}", "")
+            self.delete(f"#{job_id}", True)
+        self.janitor_takes(False)
+        self.janitor_has_tried([outcome] * 9)
+        self.submit(source_hash, "pdf", m.ObjectSeen(m.Seen.VERIFIED, size=1), 3, None, None, (), behind)
 
     @precondition(lambda self: self.has("dead", "cancelled", "completed", "failed"))
     @rule(job=JOBS, waits=st.booleans())
