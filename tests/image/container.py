@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -101,7 +101,10 @@ class Container:
 
     def close(self) -> None:
         if self.process is not None and self.process.poll() is None:
-            self.process.kill()  # --kill-child: the kernel ends all that is in the namespace with it
+            # The first process, and with it all in its namespace. Not left to --kill-child: the kernel forgets that
+            # when the process changes its user.
+            with suppress(ProcessLookupError):
+                os.kill(self.pid or self.process.pid, signal.SIGKILL)
             self.process.wait()
 
     def status(self) -> dict[str, str]:
