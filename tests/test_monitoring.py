@@ -61,11 +61,15 @@ async def a_busy_day(house: House) -> str:
     return bytes((await house.call("GET", "/metrics"))[1]).decode()
 
 
-@pytest.fixture
-async def exposed(tmp_path: Path, autojump_clock: Any) -> dict[str, Metric]:
-    """By the name of the family."""
-    async with open_house(tmp_path / "data") as house:
-        text = await a_busy_day(house)
+@pytest.fixture(scope="module")
+def exposed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Metric]:
+    """By the name of the family; one day, in virtual time, for all tests."""
+
+    async def lived() -> str:
+        async with open_house(tmp_path_factory.mktemp("monitored") / "data") as house:
+            return await a_busy_day(house)
+
+    text = trio.run(lived, clock=trio.testing.MockClock(autojump_threshold=0))
     return {family.name: family for family in text_string_to_metric_families(text)}
 
 
@@ -153,7 +157,7 @@ def test_the_reading_of_expressions() -> None:
 
 
 @pytest.mark.parametrize("what", ["alerts", "dashboard"])
-async def test_every_series_that_is_asked_for_exists(exposed: dict[str, Metric], what: str) -> None:
+def test_every_series_that_is_asked_for_exists(exposed: dict[str, Metric], what: str) -> None:
     known = series(exposed)
     asked = [rule.expr for rule in rules()] if what == "alerts" else list(queries())
     assert len(asked) > 20
@@ -173,7 +177,7 @@ async def test_every_series_that_is_asked_for_exists(exposed: dict[str, Metric],
         assert grouped_by(expression) <= of_these, expression
 
 
-async def test_rates_are_of_counters_and_levels_of_gauges(exposed: dict[str, Metric]) -> None:
+def test_rates_are_of_counters_and_levels_of_gauges(exposed: dict[str, Metric]) -> None:
     kinds = {sample.name: family.type for family in exposed.values() for sample in family.samples}
     for expression in expressions():
         for function, name in re.findall(r"\b(\w+)\(([a-z_]+)(?:\{[^}]*\})?\[", expression):
@@ -186,7 +190,7 @@ async def test_rates_are_of_counters_and_levels_of_gauges(exposed: dict[str, Met
                 )
 
 
-async def test_thresholds_can_be_reached(exposed: dict[str, Metric]) -> None:
+def test_thresholds_can_be_reached(exposed: dict[str, Metric]) -> None:
     """A quantile above the last bound can never be told, and a share is never above 1."""
     for rule in rules():
         limit = re.search(r"[<>]=?\s*([\d.]+)\s*$", rule.expr)
@@ -254,7 +258,7 @@ def test_no_panel_lies_on_another() -> None:
                 assert taken.setdefault((x, y), panel["title"]) == panel["title"]
 
 
-async def test_the_table_of_metrics_is_what_is_exposed(exposed: dict[str, Metric]) -> None:
+def test_the_table_of_metrics_is_what_is_exposed(exposed: dict[str, Metric]) -> None:
     def row(family: Metric) -> str:
         name = f"{family.name}_total" if family.type == "counter" else family.name
         labels = sorted({label for sample in family.samples for label in sample.labels} - {"le"})

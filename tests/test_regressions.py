@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -344,3 +345,20 @@ async def test_null_in_a_query_is_no_filter_that_lets_all_through(house: House, 
         status, problem = await house.call("GET", f"/api/jobs?{query}")
         assert (status, problem["field"]) == (422, query.partition("=")[0])
     assert (await house.call("GET", "/api/jobs?tag=null&q=null"))[1]["jobs"] == []
+
+
+def test_a_refusal_before_the_body_cost_the_next_request_its_answer(server: ServerProcess) -> None:
+    """The server was done with a request (401) whose body had not come yet, and closed the connection behind it."""
+    host, port = server.url.removeprefix("http://").split(":")
+    head = b"POST /api/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n"
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        for _ in range(3):
+            connection.sendall(head)
+            time.sleep(0.05)  # the body comes in a packet of its own
+            connection.sendall(b"{}")
+            answer = b""
+            while not answer.endswith(b"}"):
+                data = connection.recv(65536)
+                assert data, f"closed after {answer!r}"
+                answer += data
+            assert answer.startswith(b"HTTP/1.1 401"), answer

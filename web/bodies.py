@@ -21,6 +21,8 @@ from quart_trio.wrappers.request import TrioBody
 
 from blobforge.objects.links import PATH
 
+HEARD_OUT = 1 << 16  # bytes of a request that is answered early; a client sends as much without looking up
+HEARD_OUT_SECONDS = 1.0
 HIGH_WATER = 1 << 20  # bytes held for one upload: one batch of the store. Above it, TCP makes the client wait.
 
 
@@ -61,9 +63,10 @@ class StreamingConnection(TrioASGIHTTPConnection):
     """Quart-Trio's connection, with a StreamedBody for uploads below `/objects/`, and responses that end whole."""
 
     _upload: StreamedBody | None = None
+    _asked: Request | None = None
 
     def _create_request_from_scope(self, send: ASGISendCallable) -> Request:
-        request = super()._create_request_from_scope(send)
+        request = self._asked = super()._create_request_from_scope(send)
         if request.method == "PUT" and request.path.startswith(PATH):
             request.body = self._upload = StreamedBody()
         return request
@@ -90,6 +93,8 @@ class StreamingConnection(TrioASGIHTTPConnection):
         # a handler that is done, that message would wait for ever, and the connection with it.
         if self._upload is not None:
             self._upload.discard()
+        else:
+            await self._hear_out()
 
         async def send_whole(message: ASGISendEvent) -> None:
             last = message["type"] == "http.response.body" and not message.get("more_body", False)
@@ -104,6 +109,18 @@ class StreamingConnection(TrioASGIHTTPConnection):
 
         with suppress(_GoneError):
             await super()._send_response(send_whole, response)
+
+    async def _hear_out(self) -> None:
+        """Let the client end a small request before it is answered.
+
+        A refusal needs no body, and is often ready before the body has come. Hypercorn would close the connection
+        behind such an answer, and the client's next request, already on its way, would get none.
+        """
+        asked = self._asked
+        if asked is None or "Expect" in asked.headers or not 0 < (asked.content_length or 0) <= HEARD_OUT:
+            return
+        with trio.move_on_after(HEARD_OUT_SECONDS):
+            await asked.body._complete.wait()
 
 
 class _GoneError(Exception):
