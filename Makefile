@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
+# One more than there are cores: tests wait for servers, and servers for disks.
+TESTERS ?= $(shell expr $$(nproc) + 1)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check run bench soak screenshots lock clean
@@ -27,7 +29,7 @@ run: $(VENV)/.demo    ## Start the server on its embedded default (ARGS=... are 
 
 test: $(VENV)/.check  ## Run the whole suite, real parts included (ARGS=... are pytest's)
 	@.ci/debian-packages buildah chromium curl debootstrap git git-lfs jq poppler-utils
-	@$(BIN)/python -m pytest -n auto --maxprocesses=4 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n $(TESTERS) --dist loadfile $(ARGS)
 
 check: $(VENV)/.check ## Lint, types, import direction
 	@$(BIN)/ruff check .

@@ -151,17 +151,20 @@ async def _in_parts(
         if now != facts:
             raise ChecksumMismatch(f"{path} changed before it was uploaded: it", facts.sha256, now.sha256)
 
+    before = await trio.to_thread.run_sync(_stamp, path)
+    changed = SourceChanged(f"{path} was written to while it was uploaded; submit it again")
     try:
-        before = await trio.to_thread.run_sync(_stamp, path)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(same_as_before)
             for number in range(1, math.ceil(facts.size / size) + 1):
                 nursery.start_soon(one, number)
         if before != await trio.to_thread.run_sync(_stamp, path):
-            raise SourceChanged(f"{path} was written to while it was uploaded; submit it again")
+            raise changed
         await client.complete_multipart(facts.sha256, upload.upload_id, sorted(etags.items()))
     except BaseException as error:
         alone = _alone(error)
+        if isinstance(alone, TransferRefused) and before != _stamp(path):
+            alone = changed  # that is why the store found other bytes than were announced
         if _is_final(alone):
             with trio.move_on_after(_ABORT_SECONDS, shield=True), contextlib.suppress(ClientError):
                 await client.with_patience(0).abort_multipart(facts.sha256, upload.upload_id)

@@ -213,6 +213,9 @@ class Reader:
     def sessions_of(self, user_id: int) -> list[Session]:
         return [rows.session(row) for row in self._rows(sql.SESSIONS_OF_USER, (user_id,))]
 
+    def sessions_of_token(self, token_id: int) -> list[Session]:
+        return [rows.session(row) for row in self._rows(sql.SESSIONS_OF_TOKEN, (token_id,))]
+
     def audit(self, *, before: int, limit: int) -> list[AuditEntry]:
         """The newest entries with an id below `before`."""
         return self.insights.audit(AuditFilter(), before=before, limit=limit)[0]

@@ -18,7 +18,7 @@ import pytest
 
 from tests.fixtures.seaweed import Seaweed
 
-COMMAND = [sys.executable, "-m", "blobforge.cli"]
+COMMAND = [str(Path(sys.executable).with_name("blobforge"))]  # as it was installed
 Done = subprocess.CompletedProcess[str]
 
 

@@ -19,7 +19,7 @@ HEAVY = ("httpx", "trio", "rich", "msgspec", "boto3", "quart", "hypercorn", "aps
 def blobforge(*arguments: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the command in a folder and an environment without anything of ours."""
     return subprocess.run(
-        [sys.executable, "-m", "blobforge.cli", *map(str, arguments)],
+        [Path(sys.executable).with_name("blobforge"), *map(str, arguments)],
         cwd=cwd,
         env=clean_environment(**environment),
         capture_output=True,

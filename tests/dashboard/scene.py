@@ -92,7 +92,7 @@ class Scene:
 
 def furnish(scene: Scene) -> dict[str, int]:
     """One of each: returns the ids of jobs by what they are."""
-    facts = {"host": "gaul-1", "cpus": 8, "memory": 16 << 30, "gpus": [{"name": "RTX 4000", "memory": 20 << 30}]}
+    facts = {"hostname": "gaul-1", "cpus": 8, "memory": 16 << 30, "gpus": [{"name": "RTX 4000", "memory": 20 << 30}]}
     scene.worker("obelix", labels={"gpu": True, "zone": "armorica"}, version="1.4.0", metadata=facts)
     scene.worker("asterix", labels={"zone": "armorica"}, version="1.4.0")
     scene.worker("dogmatix", "epub", version="1.3.9")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from typing import Any, cast
@@ -274,3 +275,14 @@ async def test_addresses_that_are_none_are_pages_for_people_and_problems_for_pro
     assert (for_people.status_code, for_people.content_type) == (404, "text/html; charset=utf-8")
     for_programs = await house.http.get("/nothing")
     assert (for_programs.status_code, for_programs.content_type) == (404, "application/problem+json")
+
+
+def test_a_machine_in_a_line() -> None:
+    gpus = [{"name": "RTX 4000"}, {"name": "RTX 4000"}, {"name": "A100"}]
+    told = json.dumps({"hostname": "gaul-1", "cpus": 8, "memory": 16 << 30, "gpus": gpus})
+    assert words.machine(told) == "gaul-1 · 8 CPUs · 16.0 GiB · 2 × RTX 4000 · A100"
+
+
+@pytest.mark.parametrize("told", [None, "", "null", "[]", "7", "{", '{"cpus": "8", "gpus": [1], "memory": null}'])
+def test_a_machine_that_tells_nothing_of_use(told: str | None) -> None:
+    assert words.machine(told) == ""

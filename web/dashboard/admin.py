@@ -31,7 +31,9 @@ async def first(call: Call) -> Response:
 
 
 async def tokens(call: Call) -> Response:
-    found = await call.services.reads.run(lambda reader: reader.tokens())
+    found = await call.services.reads.run(
+        lambda reader: [(token, reader.sessions_of_token(token.id)) for token in reader.tokens()]
+    )
     return await _tab(call, "admin_tokens.html", "/admin/tokens", tokens=found)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime, timedelta
 from typing import Any, TypeGuard
 
@@ -43,6 +44,7 @@ def install(environment: Environment) -> None:
         "pill": pill,
         "progress": progress,
         "span": span,
+        "machine": machine,
     }
 
 
@@ -150,6 +152,24 @@ def facts(text: str | None, *, most: int = 40) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     _flatten("", sent, found, most)
     return found
+
+
+def machine(metadata: str | None) -> str:
+    """What a worker's machine is, in a line: `gaul-1 · 8 CPUs · 16.0 GiB · 2 × RTX 4000`; as far as it was told."""
+    try:
+        sent = msgspec.json.decode(metadata) if metadata else {}
+    except msgspec.DecodeError:
+        sent = {}
+    told = sent if isinstance(sent, dict) else {}
+    parts = [str(told.get("hostname") or "")[:60]]
+    if _number(told.get("cpus")):
+        parts.append(f"{told['cpus']:,} CPUs")
+    if _number(told.get("memory")):
+        parts.append(size(told["memory"]))
+    gpus = told.get("gpus")
+    names = [str(gpu.get("name"))[:60] for gpu in gpus if isinstance(gpu, dict)] if isinstance(gpus, list) else []
+    parts += [f"{n} × {name}" if n > 1 else name for name, n in Counter(names).most_common(3)]
+    return " · ".join(filter(None, parts))
 
 
 def _flatten(name: str, value: Any, found: list[tuple[str, str]], most: int) -> None:
