@@ -11,8 +11,8 @@ pytest_plugins = [
     "tests.fixtures.house",
 ]
 
-# What tests send to the processes that they start must reach them, also where the suite itself was started in the
-# background, with these ignored: ignoring is inherited, a handler is not.
+# What tests send to the processes that they start must reach them, also where the suite itself was started with these
+# ignored (in the background, by nohup): ignoring is inherited, a handler is not. This one goes on ignoring them here.
 for _number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
     if signal.getsignal(_number) is signal.SIG_IGN:
-        signal.signal(_number, signal.default_int_handler)
+        signal.signal(_number, lambda *_: None)
