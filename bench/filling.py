@@ -85,15 +85,16 @@ def _history(database: Path, jobs: int, *, rare: int) -> None:
     store = Store(open_writer(database))
     dice = random.Random(1)
     ended = 0
-    for start in range(0, jobs, BATCH):
+    batch = min(BATCH, max(1, jobs // 20))  # few jobs, too, come over all the days
+    for start in range(0, jobs, batch):
         with store.transaction():
             step = Step(store, Rules(), wall_ms() - round(DAYS_MS * (1 - start / jobs)), dice)
             if start == 0:
                 for number in range(WORKERS):
                     perform(step, Register(ADMIN, f"bench-{number}", TYPES[number % len(TYPES)]))
-            for number in range(start, min(start + BATCH, jobs)):
+            for number in range(start, min(start + batch, jobs)):
                 _submit(step, number, rare=number < rare)
-            while ended < min(start + BATCH, jobs) // 2:
+            while ended < min(start + batch, jobs) // 2:
                 ended += _work(step, dice)
     store.close()
 
@@ -119,7 +120,7 @@ def _work(step: Step, dice: random.Random) -> int:
             perform(step, Fail(ADMIN, name, job.id, error, job.lease, kind=f"Error{dice.randrange(3)}"))
         else:
             perform(step, Complete(ADMIN, name, job.id, job.lease))
-    return len(granted.jobs) or BATCH
+    return len(granted.jobs) or 1
 
 
 # ------------------------------------------------------------------ many out of few

@@ -27,7 +27,7 @@ RUNNING = 40  # jobs that are left running; a fleet of the same size in both
 PAGES = {
     "overview": "/",
     "jobs": "/jobs",
-    "jobs, dead": "/jobs?status=dead",
+    "jobs, dead": "/jobs?status=dead&limit=5",
     "jobs, pdf of priority 3": "/jobs?type=pdf&priority=3",
     "jobs, by a common tag": "/jobs?tag=library",
     "jobs, by a rare tag": "/jobs?tag=rare",
