@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import itertools
 import json
@@ -49,6 +50,19 @@ def lines() -> Iterator[io.StringIO]:
 )  # fmt: skip
 def test_redact(text: str, left: str) -> None:
     assert logs.redact(text) == left
+
+
+class Full(io.StringIO):
+    """A log on a disk that is full."""
+
+    def write(self, _text: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.usefixtures("lines")
+def test_a_log_that_takes_no_line_stops_no_request() -> None:
+    logs.configure("info", "json", Full())
+    logs.of_requests().info("request", status=200)
 
 
 def _clean(buffer: io.StringIO) -> list[dict[str, object]]:

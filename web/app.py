@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
@@ -26,13 +25,15 @@ from web.dashboard import words
 from web.dashboard.assets import Assets
 from web.dashboard.page import theme
 from web.dashboard.pages import page_routes
-from web.dispatch import http_problem, refusal_of, view
+from web.dispatch import Endpoint, http_problem, refusal_of, under_way, view
+from web.hot import HotRoutes
 from web.html import refused_page
 from web.metrics.requests import UNMATCHED, Requests
 from web.objects import object_routes
 from web.problems import internal_error
 from web.routing import Route
 from web.services import Services
+from web.site import Site
 
 log = structlog.get_logger("blobforge.http")
 
@@ -44,6 +45,12 @@ SECURITY_HEADERS = {
     "Referrer-Policy": "same-origin",
     "X-Frame-Options": "DENY",
 }
+HTTPS_HEADERS = SECURITY_HEADERS | {"Strict-Transport-Security": "max-age=31536000"}
+# The same as ASGI takes them.
+LINES, HTTPS_LINES = (
+    [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    for headers in (SECURITY_HEADERS, HTTPS_HEADERS)
+)
 
 
 class IdConverter(BaseConverter):
@@ -78,8 +85,10 @@ def make_app(services: Services) -> QuartTrio:
     app.url_map.converters["id"] = IdConverter
     app.url_map.converters["worker"] = WorkerConverter
     app.url_map.merge_slashes = False
-    for route in routes():
-        app.add_url_rule(route.path, route.name, view(route, services), methods=[route.method])
+    endpoints = [Endpoint(route, services) for route in routes()]
+    for endpoint in endpoints:
+        route = endpoint.route
+        app.add_url_rule(route.path, route.name, view(endpoint), methods=[route.method])
     if isinstance(services.objects, LocalStore):
         received = partial(_received, services)
         app.register_blueprint(
@@ -87,8 +96,16 @@ def make_app(services: Services) -> QuartTrio:
         )
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _bug)
-    app.after_request(partial(_count, services.metrics.requests, frozenset(route.name for route in routes())))
-    app.after_request(partial(_secure, lambda: services.site.is_https(request)))
+    app.after_request(partial(_count, services.metrics.requests, frozenset(each.route.name for each in endpoints)))
+    app.after_request(partial(_secure, services.site))
+    app.asgi_app = HotRoutes(  # type: ignore[method-assign]  # Quart's own way to wrap it
+        app.asgi_app,
+        [endpoint for endpoint in endpoints if endpoint.route.hot],
+        app.url_map,
+        headers=lambda asked: HTTPS_LINES if services.site.is_https(asked) else LINES,
+        largest=services.settings.max_body,
+        patience=services.settings.request_timeout,
+    )
     return app
 
 
@@ -109,14 +126,14 @@ async def _received(services: Services, key: str, info: ObjectInfo) -> None:
 async def _http_error(error: HTTPException) -> Response:
     """What no route is for. A browser that goes there is a person's, and shows a page; a program gets a problem."""
     if has_request_context() and request.method == "GET" and "text/html" in request.headers.get("Accept", ""):
-        return await refused_page(refusal_of(error), secrets.token_hex(8))
-    return http_problem(error, secrets.token_hex(8))
+        return await refused_page(refusal_of(error, request), secrets.token_hex(8))
+    return http_problem(error, under_way(), secrets.token_hex(8)).response()
 
 
 async def _bug(error: Exception) -> Response:
     request_id = secrets.token_hex(8)
     log.error("unhandled error", request_id=request_id, exc_info=error)
-    return internal_error(instance=request.path, request_id=request_id)
+    return internal_error(instance=request.path, request_id=request_id).response()
 
 
 async def _count(requests: Requests, ours: frozenset[str], response: Response) -> Response:
@@ -129,9 +146,7 @@ async def _count(requests: Requests, ours: frozenset[str], response: Response) -
     return response
 
 
-async def _secure(https: Callable[[], bool], response: Response) -> Response:
-    if https():
-        response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
-    for name, value in SECURITY_HEADERS.items():
+async def _secure(site: Site, response: Response) -> Response:
+    for name, value in (HTTPS_HEADERS if site.is_https(request) else SECURITY_HEADERS).items():
         response.headers.setdefault(name, value)
     return response

@@ -18,8 +18,10 @@ from quart.typing import ResponseTypes
 from quart.wrappers import Request
 from quart_trio.asgi import TrioASGIHTTPConnection
 from quart_trio.wrappers.request import TrioBody
+from werkzeug.sansio.request import Request as SansIORequest
 
 from blobforge.objects.links import PATH
+from web.answer import GoneError
 
 HEARD_OUT = 1 << 16  # bytes of a request that is answered early; a client sends as much without looking up
 HEARD_OUT_SECONDS = 1.0
@@ -93,38 +95,37 @@ class StreamingConnection(TrioASGIHTTPConnection):
         # a handler that is done, that message would wait for ever, and the connection with it.
         if self._upload is not None:
             self._upload.discard()
-        else:
-            await self._hear_out()
-
-        async def send_whole(message: ASGISendEvent) -> None:
-            last = message["type"] == "http.response.body" and not message.get("more_body", False)
-            try:
-                # With the last message Hypercorn ends the request, of which `handle_messages` hears as a disconnect
-                # and cancels us, while Hypercorn is still about to set the connection's idle timeout: without the
-                # shield that is lost, the connection is kept for ever, and a shutdown waits for it.
-                with trio.CancelScope(shield=last):
-                    await send(message)
-            except trio.BusyResourceError:
-                raise _GoneError from None  # Hypercorn is just closing the connection
-
-        with suppress(_GoneError):
-            await super()._send_response(send_whole, response)
-
-    async def _hear_out(self) -> None:
-        """Let the client end a small request before it is answered.
-
-        A refusal needs no body, and is often ready before the body has come. Hypercorn would close the connection
-        behind such an answer, and the client's next request, already on its way, would get none.
-        """
-        asked = self._asked
-        if asked is None or "Expect" in asked.headers or not 0 < (asked.content_length or 0) <= HEARD_OUT:
-            return
-        with trio.move_on_after(HEARD_OUT_SECONDS):
-            await asked.body._complete.wait()
+        elif self._asked is not None and worth_hearing(self._asked):
+            with trio.move_on_after(HEARD_OUT_SECONDS):
+                await self._asked.body._complete.wait()
+        with suppress(GoneError):
+            await super()._send_response(whole(send), response)
 
 
-class _GoneError(Exception):
-    """The client went away while it was being answered."""
+def worth_hearing(asked: SansIORequest) -> bool:
+    """Whether the client is let to end its request before it is answered.
+
+    A refusal needs no body, and is often ready before the body has come. Hypercorn would close the connection
+    behind such an answer, and the client's next request, already on its way, would get none.
+    """
+    return "Expect" not in asked.headers and 0 < (asked.content_length or 0) <= HEARD_OUT
+
+
+def whole(send: ASGISendCallable) -> ASGISendCallable:
+    """`send`, so that the answer ends whole. Raises GoneError when the client has gone."""
+
+    async def send_whole(message: ASGISendEvent) -> None:
+        last = message["type"] == "http.response.body" and not message.get("more_body", False)
+        try:
+            # With the last message Hypercorn ends the request, of which who reads on for the client's going hears as
+            # a disconnect and cancels us, while Hypercorn is still about to set the connection's idle timeout:
+            # without the shield that is lost, the connection is kept for ever, and a shutdown waits for it.
+            with trio.CancelScope(shield=last):
+                await send(message)
+        except trio.BusyResourceError:
+            raise GoneError from None  # Hypercorn is just closing the connection
+
+    return send_whole
 
 
 def install(app: object) -> None:

@@ -7,31 +7,40 @@ this server and not in it. A connection above the cap is closed as soon as it is
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
+import h11
 import structlog
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
-from hypercorn.events import Event, Updated
+from hypercorn.events import Event, RawData, Updated
+from hypercorn.protocol import ProtocolWrapper
+from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.lifespan import Lifespan
+from hypercorn.trio.task_group import TaskGroup, _handle
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import ConnectionState, LifespanState
+from hypercorn.typing import ConnectionState, H11SendableEvent, LifespanState
+from hypercorn.utils import parse_socket_addr
 from quart_trio import QuartTrio
 
 from web.limits import Limit
 
 log = structlog.get_logger("blobforge.http")
 
+IDLE_LOOK_SECONDS = 1.0
+
 
 class CappedListener(trio.abc.Listener[trio.SocketStream]):
     """Accepts while there is room, and closes at once what comes beyond it."""
 
-    def __init__(self, listener: trio.SocketListener, limit: Limit) -> None:
+    def __init__(self, listener: trio.abc.Listener[trio.SocketStream], limit: Limit) -> None:
         self._listener = listener
         self._limit = limit
         self._held: dict[trio.SocketStream, ExitStack] = {}
@@ -61,8 +70,120 @@ class CappedListener(trio.abc.Listener[trio.SocketStream]):
         await self._listener.aclose()
 
 
+class Protocol(H11Protocol):
+    """Hypercorn's HTTP/1.1, that sends the head of an answer together with what comes behind it."""
+
+    _head = b""
+
+    async def _send_h11_event(self, event: H11SendableEvent) -> None:
+        try:
+            data = self.connection.send(event)
+        except h11.LocalProtocolError:
+            if self.connection.their_state is not h11.ERROR:
+                raise
+            return
+        if isinstance(event, h11.Response):
+            self._head = data
+            return
+        data, self._head = self._head + data, b""
+        if data:  # the end of a body of known length is nothing
+            await self.send(RawData(data=data))
+
+    async def _send_error_response(self, status_code: int) -> None:
+        # 501 is for a transfer coding that nobody knows: the client's mistake, and an alarm of ours.
+        await super()._send_error_response(400 if status_code == 501 else status_code)
+
+
+class Incoming:
+    """What is put for a request's application to receive.
+
+    In place of Hypercorn's memory channel: there, each message is a round of trio's scheduler, and there are three in
+    the smallest request, 35 us of it.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most: float = most
+        self._messages: deque[Any] = deque()
+        self._moved = trio.lowlevel.ParkingLot()
+
+    async def put(self, message: Any) -> None:
+        """Waits while there are `most` messages that nobody has received."""
+        if message["type"].endswith(".disconnect"):
+            self._most = math.inf  # the last one; the application may be done, and receive nothing any more
+        while len(self._messages) >= self._most:
+            await self._moved.park()
+        self._messages.append(message)
+        self._moved.unpark_all()
+
+    async def receive(self) -> Any:
+        while not self._messages:
+            await self._moved.park()
+        message = self._messages.popleft()
+        self._moved.unpark_all()
+        return message
+
+
+def _no_threads(*_: Any) -> NoReturn:
+    raise NotImplementedError("no WSGI application is served here")
+
+
+class Tasks(TaskGroup):
+    """Hypercorn's, with our queues."""
+
+    async def spawn_app(self, app: Any, config: Config, scope: Any, send: Any) -> Any:
+        assert self._nursery is not None
+        incoming = Incoming(config.max_app_queue_size)
+        handle = partial(
+            _handle, app, config, scope, incoming.receive, send, sync_spawn=_no_threads, call_soon=_no_threads
+        )
+        self._nursery.start_soon(handle)
+        return incoming.put
+
+
+class Protocols(ProtocolWrapper):
+    """Hypercorn's choice between HTTP/1.1 and HTTP/2, with our HTTP/1.1."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.protocol = Protocol(*arguments)
+
+
+class Idle:
+    """The connections that wait for a request. State owned here: since when each of them does.
+
+    In place of Hypercorn's own, which start and cancel a task around each request: 80 us of it.
+    """
+
+    def __init__(self, patience: float) -> None:
+        self._patience = patience
+        self._since: dict[Connection, float] = {}  # the one that has waited longest is the first
+
+    def begins(self, connection: Connection) -> None:
+        self._since.pop(connection, None)
+        self._since[connection] = trio.current_time()
+
+    def ends(self, connection: Connection) -> None:
+        self._since.pop(connection, None)
+
+    async def run(self) -> None:
+        """Close those that have waited too long."""
+        while True:
+            await trio.sleep(IDLE_LOOK_SECONDS)
+            await self.close(trio.current_time() - self._patience)
+
+    async def close(self, before: float = math.inf) -> None:
+        """Close those that wait since before this moment; all of them where none is given."""
+        async with trio.open_nursery() as nursery:
+            while self._since:
+                connection, since = next(iter(self._since.items()))
+                if since > before:
+                    return
+                del self._since[connection]
+                nursery.start_soon(connection.close_idle)
+
+
 class Connection(TCPServer):
-    """Hypercorn's, that ends when its client goes.
+    """Hypercorn's, without what it does for TLS, and ending when its client goes.
 
     Hypercorn (0.18) waits out the keep-alive timeout first, the socket in CLOSE_WAIT: clients that come and go would
     fill their address's room with connections that nobody holds any longer.
@@ -70,15 +191,49 @@ class Connection(TCPServer):
 
     _gone = False
 
+    def __init__(
+        self, app: ASGIWrapper, config: Config, context: WorkerContext, state: LifespanState,
+        stream: trio.SocketStream, idle: Idle,
+    ) -> None:  # fmt: skip
+        super().__init__(app, config, context, state, stream)  # type: ignore[arg-type]  # plain works, too
+        self._idle = idle
+
+    async def run(self) -> None:
+        socket = self.stream.socket
+        try:
+            client = parse_socket_addr(socket.family, socket.getpeername())
+            server = parse_socket_addr(socket.family, socket.getsockname())
+            async with Tasks() as tasks:
+                state = ConnectionState(self.state)
+                self.protocol = Protocols(
+                    self.app, self.config, self.context, tasks, state, False, client, server, self.protocol_send
+                )
+                if not self.context.terminated.is_set():
+                    self._idle.begins(self)
+                    await self._read_data()
+        except OSError:
+            pass
+        finally:
+            self._idle.ends(self)
+            await self._close()
+
     async def _read_data(self) -> None:
         await super()._read_data()
         self._gone = True
-        await self.idle_task.stop()
+        self._idle.ends(self)
 
     async def protocol_send(self, event: Event) -> None:
-        if self._gone and isinstance(event, Updated):
-            return  # nothing is to be waited for
-        await super().protocol_send(event)
+        if not isinstance(event, Updated):
+            await super().protocol_send(event)
+        elif event.idle and not self._gone:
+            self._idle.begins(self)
+        else:
+            self._idle.ends(self)
+
+    async def close_idle(self) -> None:
+        """Nothing has been asked for too long, or the server stops."""
+        with trio.CancelScope(shield=True):
+            await self._initiate_server_close()
 
 
 class Targets(ASGIWrapper):
@@ -103,10 +258,11 @@ async def serve(
     state: LifespanState = {}
     lifespan = Lifespan(wrapped, config, state)
     context = WorkerContext(None)
+    idle = Idle(config.keep_alive_timeout)
 
     async def connection(stream: trio.SocketStream) -> None:
         try:
-            await Connection(wrapped, config, context, ConnectionState(state.copy()), stream)  # type: ignore[arg-type]  # plain works, too
+            await Connection(wrapped, config, context, state.copy(), stream, idle).run()
         except* Exception as errors:
             # What a client brings about ends its own connection and nobody else's. Hypercorn lets some of it out: one
             # that closes in the middle of its body, while it is being answered, would take the whole server down.
@@ -122,10 +278,12 @@ async def serve(
                 accepting.start_soon(
                     partial(trio.serve_listeners, connection, [listener], handler_nursery=connections)
                 )
+                accepting.start_soon(idle.run)
                 task_status.started()
                 await shutdown()
                 accepting.cancel_scope.cancel()
             await context.terminated.set()
+            await idle.close()
             connections.cancel_scope.deadline = trio.current_time() + config.graceful_timeout
         await lifespan.wait_for_shutdown()
         lifespan_nursery.cancel_scope.cancel()

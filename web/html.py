@@ -5,7 +5,8 @@ from __future__ import annotations
 import gzip
 from urllib.parse import quote
 
-from quart import Request, Response, render_template
+from quart import Response, render_template
+from werkzeug.sansio.request import Request
 
 from blobforge.refusals import Refusal
 from web.problems import STATUS

@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from quart import Response
 
 from blobforge.logs import redact
 from blobforge.refusals import Refusal, RefusalCode
+from web.answer import Answer
 
 _C = RefusalCode
 TYPE_PREFIX = "urn:blobforge:problem:"
@@ -87,15 +87,15 @@ def problem_of(refusal: Refusal, *, instance: str, request_id: str) -> Problem:
     )
 
 
-def refused(refusal: Refusal, *, instance: str, request_id: str) -> Response:
-    """The response to a refusal."""
+def refused(refusal: Refusal, *, instance: str, request_id: str) -> Answer:
+    """The answer to a refusal."""
     problem = problem_of(refusal, instance=instance, request_id=request_id)
-    response = Response(msgspec.json.encode(problem), problem.status, content_type="application/problem+json")
+    answer = Answer(problem.status, msgspec.json.encode(problem), "application/problem+json")
     if refusal.retry_after is not None:
-        response.headers["Retry-After"] = str(refusal.retry_after)
+        answer.headers["Retry-After"] = str(refusal.retry_after)
     if problem.status == 401:
-        response.headers["WWW-Authenticate"] = 'Bearer realm="blobforge"'
-    return response
+        answer.headers["WWW-Authenticate"] = 'Bearer realm="blobforge"'
+    return answer
 
 
 def item_problem(refusal: Refusal) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def item_problem(refusal: Refusal) -> dict[str, Any]:
     return answer | ({"field": refusal.field} if refusal.field else {})
 
 
-def internal_error(*, instance: str, request_id: str) -> Response:
+def internal_error(*, instance: str, request_id: str) -> Answer:
     """A bug of ours. Says nothing of its cause: that stands in the log, under the request id."""
     detail = f"The server met an internal error. Its log has the cause under request id {request_id}."
     problem = Problem(
@@ -117,4 +117,4 @@ def internal_error(*, instance: str, request_id: str) -> Response:
         instance=redact(instance),
         request_id=request_id,
     )
-    return Response(msgspec.json.encode(problem), 500, content_type="application/problem+json")
+    return Answer(500, msgspec.json.encode(problem), "application/problem+json")

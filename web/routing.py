@@ -6,15 +6,17 @@ The rows register the handlers, guard them, and generate `/api/openapi.json`; no
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
 
 import msgspec
 from msgspec.structs import replace
-from quart import Request, Response
+from quart import Response
+from werkzeug.sansio.request import Request
 
-from actors.mailbox import Envelope, Mailbox, ask
+from actors.mailbox import Envelope, Inbox, ask
 from actors.messages import Audit, Message, Repeatable
 from blobforge.access import Caller
 from blobforge.refusals import Refusal
@@ -48,6 +50,7 @@ class Call:
     repeat: Repeatable | None
     audit: Audit | None
     raw: bytes
+    held: Callable[[], AbstractAsyncContextManager[None]]  # around what may take long: ends when the client goes
 
     @property
     def base_url(self) -> str:
@@ -64,7 +67,7 @@ class Call:
             audit = replace(audit, subject=about)
         return await ask(self.services.writer, message, self.repeat, audit, self._trace())
 
-    async def ask_via(self, mailbox: Mailbox[Envelope[Any]], message: Message[O]) -> O | Refusal:
+    async def ask_via(self, mailbox: Inbox[Envelope[Any]], message: Message[O]) -> O | Refusal:
         """Ask another actor."""
         return await ask(mailbox, message, self.repeat, trace=self._trace())
 
@@ -73,8 +76,8 @@ class Call:
         return None if tracer is None else tracer.here()
 
 
-Answer = msgspec.Struct | dict[str, Any] | list[Any] | Response | Refusal | tuple[int, Any]
-Handler = Callable[..., Awaitable[Answer]]
+Outcome = msgspec.Struct | dict[str, Any] | list[Any] | Response | Refusal | tuple[int, Any]
+Handler = Callable[..., Awaitable[Outcome]]
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,7 @@ class Route:
     hidden: bool = False  # an older name of another route
     audit: str | None = None  # the action's name in the audit log, for what leaves a record there
     page: bool = False  # for a person in a browser: a refusal is a page, and 401 leads to the sign-in
+    hot: bool = False  # asked all the time by every worker: goes to its handler past Quart, see `hot.py`
 
     @property
     def name(self) -> str:

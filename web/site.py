@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
-from quart import Request
+from werkzeug.sansio.request import Request
 
 from blobforge.config import Settings
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from quart import Request
+from werkzeug.sansio.request import Request
 
 from blobforge.access import Caller
 from blobforge.refusals import Refusal, RefusalCode
@@ -35,7 +35,11 @@ async def authenticate(request: Request, keyring: Keyring, sessions: Sessions) -
 
 
 def claimed(request: Request) -> str | None:
-    """Who the request says it is, for slowing down guesses: an id, never a secret. None without a credential."""
+    """Who the request says it is, for slowing down guesses: an id, never a secret. None without a credential.
+
+    A worker's secret without an id names nobody, as a token does: all who forget it would slow each other down.
+    """
+    named = request.headers.get("X-Worker-ID", "")[:LONGEST_SECRET]
     if request.headers.get("X-Worker-Secret") is not None:
-        return f"worker {request.headers.get('X-Worker-ID', '')[:LONGEST_SECRET]}"
+        return f"worker {named}" if named else "token"
     return "token" if request.headers.get("Authorization") is not None else None
