@@ -2,9 +2,11 @@
 that comes back can still be given.
 
 Ids are `<run>-<number>`: after a restart the run differs, and a client that names an id of another run, or one
-that has left the window, is told to `resync` (fetch everything anew) instead. A subscriber that does not keep up
-is not waited for: its queue is bounded, what does not fit is dropped, and it is told to `resync` once it has read
-the rest.
+that has left the window, is told to `resync` (fetch everything anew) instead.
+
+A subscriber holds nothing but the number up to which it has read: all of them read from the one window, and who
+comes for more is given all that has gathered, in one piece. So nobody is waited for, and who does not read costs
+nothing; who has fallen too far behind is told to `resync` and goes on from there.
 """
 
 from __future__ import annotations
@@ -12,7 +14,8 @@ from __future__ import annotations
 import math
 import secrets
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -27,6 +30,11 @@ log = structlog.get_logger("blobforge.broadcaster")
 MAILBOX = 256  # commits; the broadcaster never waits for anybody, so the writer never waits long for room
 REPLAY_BYTES = 32 << 20  # of the window, whatever the number of events in it
 STATS_SECONDS = 1.0  # at most one stats_updated in this time, and only when something changed
+PIECE_BYTES = 64 << 10  # what one subscriber is given at once, or one event that is larger
+# A send takes about 0.1 ms of this process, whatever is in it. A thousand at once would keep everybody else waiting
+# for as long; so subscribers take turns, a few at a time, and leave a third of the time to others.
+TURNS = 10
+TURN_SECONDS = 0.00016  # for each of them
 
 
 class Frame(msgspec.Struct, frozen=True):
@@ -39,57 +47,84 @@ class Frame(msgspec.Struct, frozen=True):
 
 
 class Subscription:
-    """One client's view: which events it wants, and those that it has not read yet."""
+    """One client's view: which events it wants, and how far it has read. For one reader at a time."""
 
-    def __init__(self, broadcaster: Broadcaster, *, types: frozenset[str], job: int | None, capacity: int) -> None:
+    def __init__(self, broadcaster: Broadcaster, *, types: frozenset[str], job: int | None, read: int | None) -> None:
+        """`read` is the number of the last event that it knows; None: it has to resync first."""
         self._broadcaster = broadcaster
         self._types = types
         self._job = job
-        self._send, self._receive = trio.open_memory_channel[Frame](capacity)
-        self._lagging = False
-        self._first: deque[Frame | None] = deque()  # what it missed before it came; None stands for resync
+        self._began = broadcaster.events  # what is older is replayed, be it more than fits in the queue
+        self._read = self._began if read is None else read
+        self._stale = read is None
+        self._ends_at: int | None = None  # the last event that it gets
+        self._turn = trio.Event()
 
     def wants(self, frame: Frame) -> bool:
         return (not self._types or frame.name in self._types) and (self._job is None or frame.job_id == self._job)
 
-    def offer(self, frame: Frame) -> None:
-        """Queue a frame; when there is no room, note that the client must resync, and drop it."""
-        if self._lagging or not self.wants(frame):
-            return
-        try:
-            self._send.send_nowait(frame)
-        except trio.WouldBlock:
-            self._lagging = True
-            self._broadcaster.dropped += 1
+    def offer(self, frame: Frame) -> bool:
+        """To one that has read all before: whether it has something to read now."""
+        if self.wants(frame):
+            return True
+        self._read = frame.number
+        return False
 
-    def replay(self, frames: Sequence[Frame]) -> None:
-        self._first.extend(frame for frame in frames if self.wants(frame))
-
-    def resync(self) -> None:
-        self._first.append(None)
+    def take_turn(self) -> None:
+        self._turn.set()
 
     async def next(self) -> bytes | None:
-        """The next event, encoded; None when the broadcaster has closed."""
-        if self._first:
-            missed = self._first.popleft()
-            return self._broadcaster.resync_frame() if missed is None else missed.data
-        try:
-            frame = self._receive.receive_nowait()
-        except trio.WouldBlock:
-            if self._lagging:
-                # All that was queued has been read; what did not fit is gone, and it is told so.
-                self._lagging = False
-                return self._broadcaster.resync_frame()
-            try:
-                frame = await self._receive.receive()
-            except trio.EndOfChannel:
+        """The events that have gathered, encoded and joined, or the next one; None: the broadcaster has closed."""
+        while True:
+            self._turn = trio.Event()
+            if self._ends_at is not None:
+                self._turn.set()
+            with self._broadcaster.waits(self, has_news=self._has_news()):
+                await self._turn.wait()
+            if (piece := self._take()) is not None:
+                return piece
+            if self._ends_at is not None:
                 return None
-        except trio.EndOfChannel:
-            return None
-        return frame.data
+
+    def _has_news(self) -> bool:
+        if self._stale or not self._broadcaster.knows(self._read):
+            return True
+        return any(map(self.offer, self._broadcaster.frames(self._read, self._broadcaster.events)))
+
+    def _take(self) -> bytes | None:
+        """The next piece, if there is something."""
+        last = self._broadcaster.events if self._ends_at is None else self._ends_at
+        if self._lags(last):
+            self._read, self._stale = last, True
+        if self._stale:
+            self._stale = False
+            return self._broadcaster.resync_frame()
+        piece: list[bytes] = []
+        size = 0
+        for frame in self._broadcaster.frames(self._read, last):
+            self._read = frame.number
+            if self.wants(frame):
+                piece.append(frame.data)
+                size += len(frame.data)
+                if size >= PIECE_BYTES:
+                    break
+        return b"".join(piece) or None
+
+    def _lags(self, last: int) -> bool:
+        """Whether something that it has not read is gone from the window, or more has gathered than its queue."""
+        new = max(self._read, self._began)
+        room = self._broadcaster.queue
+        if self._broadcaster.knows(self._read) and (
+            last - new <= room or sum(map(self.wants, self._broadcaster.frames(new, last))) <= room
+        ):
+            return False
+        self._broadcaster.dropped += 1
+        return True
 
     def close(self) -> None:
-        self._send.close()
+        """It still gets what has happened so far."""
+        self._ends_at = self._broadcaster.events
+        self._turn.set()
 
 
 class Broadcaster:
@@ -100,15 +135,23 @@ class Broadcaster:
         self.dropped = 0
         self._run = secrets.token_hex(4)
         self._number = 0
-        self._window: deque[Frame] = deque(maxlen=replay)
+        # For those who come back, and for those who read: whichever may be farther behind.
+        self._window: deque[Frame] = deque(maxlen=max(replay, queue))
         self._window_bytes = 0
-        self._queue = queue
+        self._replay = replay
+        self.queue = queue
         self._stats = stats
         self._subscribers: set[Subscription] = set()
+        self._waiting: set[Subscription] = set()  # those of them who have read everything
+        self._line: deque[Subscription] = deque()  # those who have something to read, and want to
+        self._line_formed = trio.Event()
         self._stats_due: float | None = None
         self._stats_sent = float("-inf")
         self._reading_stats = False
         self._closed = False
+        # The fronts' processes have subscribers of their own: they are given every event, and say if anybody listens.
+        self.relay: Callable[[Frame], None] | None = None
+        self.listened_elsewhere: Callable[[], bool] = lambda: False
 
     @property
     def events(self) -> int:
@@ -127,13 +170,8 @@ class Broadcaster:
         self, *, last_event_id: str | None = None, types: frozenset[str] = frozenset(), job: int | None = None
     ) -> Subscription:
         """A new subscriber; with the id of the last event that it saw, it first gets what it missed since."""
-        subscription = Subscription(self, types=types, job=job, capacity=self._queue)
-        if last_event_id:
-            missed = self._since(last_event_id)
-            if missed is None:
-                subscription.resync()
-            else:
-                subscription.replay(missed)
+        read = self._since(last_event_id) if last_event_id else self._number
+        subscription = Subscription(self, types=types, job=job, read=read)
         if self._closed:
             subscription.close()
         else:
@@ -149,10 +187,11 @@ class Broadcaster:
         self._closed = True
         for subscription in self._subscribers:
             subscription.close()
-        self._subscribers.clear()  # the writer still drains: its events must not meet a closed stream
+        self._subscribers.clear()
 
     async def run(self) -> None:
         async with trio.open_nursery() as reading:
+            reading.start_soon(self._give_turns)
             while True:
                 until = self._stats_due if self._stats_due is not None else math.inf
                 events = await self.mailbox.take(until=until)
@@ -166,7 +205,7 @@ class Broadcaster:
                     self._stats_sent = trio.current_time()
                     # Beside this loop: whoever waits for the broadcaster waits for the writer behind it, and a slow
                     # read must not hold up writes.
-                    if self._subscribers and not self._reading_stats:
+                    if (self._subscribers or self.listened_elsewhere()) and not self._reading_stats:
                         self._reading_stats = True
                         reading.start_soon(self._send_stats)
 
@@ -183,10 +222,50 @@ class Broadcaster:
     def _send(self, name: str, job_id: int | None, data: Any) -> None:
         assert name in EVENT_NAMES
         self._number += 1
-        frame = Frame(self._number, name, job_id, self._encode(name, data))
+        self._pass_on(Frame(self._number, name, job_id, self._encode(name, data)))
+
+    def _pass_on(self, frame: Frame) -> None:
         self._remember(frame)
-        for subscription in self._subscribers:
-            subscription.offer(frame)
+        if self.relay is not None:
+            self.relay(frame)
+        woken = [subscription for subscription in self._waiting if subscription.offer(frame)]
+        self._waiting.difference_update(woken)
+        self._line_up(woken)
+
+    @contextmanager
+    def waits(self, subscription: Subscription, *, has_news: bool) -> Iterator[None]:
+        """Within the block it is told when it is its turn: now that it has news, or when it has."""
+        if has_news:
+            self._line_up([subscription])
+        else:
+            self._waiting.add(subscription)
+        try:
+            yield
+        finally:
+            self._waiting.discard(subscription)
+
+    def _line_up(self, subscriptions: Iterable[Subscription]) -> None:
+        self._line.extend(subscriptions)
+        if self._line:
+            self._line_formed.set()
+
+    async def _give_turns(self) -> None:
+        while True:
+            await self._line_formed.wait()
+            while self._line:
+                turns = min(TURNS, len(self._line))
+                for _ in range(turns):
+                    self._line.popleft().take_turn()
+                await trio.sleep(turns * TURN_SECONDS)
+            self._line_formed = trio.Event()
+
+    def knows(self, number: int) -> bool:
+        """Whether every event after that one is in the window."""
+        return self._number - number <= len(self._window)
+
+    def frames(self, after: int, last: int) -> Iterator[Frame]:
+        """The events behind `after`, up to `last`. From the right end, where a deque is quick to look."""
+        return (self._window[index] for index in range(after - self._number, last - self._number))
 
     def _remember(self, frame: Frame) -> None:
         """Keep the frame for those who come back: as many as fit, by number and by size."""
@@ -196,6 +275,26 @@ class Broadcaster:
         self._window_bytes += len(frame.data)
         while self._window_bytes > REPLAY_BYTES:
             self._window_bytes -= len(self._window.popleft().data)
+
+    # --- the same in a front's process, which has its events from the one where the actors are
+
+    @property
+    def run_id(self) -> str:
+        return self._run
+
+    @property
+    def window(self) -> Sequence[Frame]:
+        """What can still be replayed, oldest first."""
+        return tuple(self._window)
+
+    def continues(self, run_id: str, number: int) -> None:
+        """Go on with another broadcaster's numbers, after its event of this number."""
+        self._run, self._number = run_id, number
+
+    def relayed(self, frame: Frame) -> None:
+        """An event of that broadcaster: as if it were one of ours. `run` gives the turns to read it here, too."""
+        self._number = frame.number
+        self._pass_on(frame)
 
     def resync_frame(self) -> bytes:
         """Tells a client that it has missed events. Its id lets it go on from here."""
@@ -209,13 +308,11 @@ class Broadcaster:
         text = msgspec.json.encode(data)
         return b"id: %s-%d\nevent: %s\ndata: %s\n\n" % (self._run.encode(), self._number, name.encode(), text)
 
-    def _since(self, last_event_id: str) -> list[Frame] | None:
-        """The events after that one, or None when they are no longer all known."""
+    def _since(self, last_event_id: str) -> int | None:
+        """The number of that event, or None when those after it are no longer all kept."""
         run, _, number = last_event_id.partition("-")
         if run != self._run or not number.isdecimal() or len(number) > 18:
             return None
         last = int(number)
-        oldest = self._window[0].number if self._window else self._number + 1
-        if last > self._number or last < oldest - 1:
-            return None
-        return [frame for frame in self._window if frame.number > last]
+        kept = self._number - last <= self._replay and self.knows(last)
+        return last if kept and last <= self._number else None

@@ -220,7 +220,7 @@ class Janitor:
     def _asked(self, message: Message[OrphanSearch]) -> OrphanSearch | Refusal:
         """Begin a search. One that is under way answers for its like, and is in the way of the other kind."""
         assert isinstance(message, FindOrphans)
-        if refusal := self.in_the_way(delete=message.delete):
+        if refusal := in_the_way(self.search, delete=message.delete):
             return refusal
         if self.search.state == "running":
             return self.search
@@ -228,13 +228,6 @@ class Janitor:
         self._left, self._failures = "", 0
         self._search_at = trio.current_time()
         return self.search
-
-    def in_the_way(self, *, delete: bool) -> Refusal | None:
-        """Whether a search of the other kind is under way."""
-        if self.search.state != "running" or self.search.delete == delete:
-            return None
-        kind = "that deletes" if self.search.delete else "that only counts"
-        return Refusal(RefusalCode.SEARCH_RUNNING, f"A search {kind} is under way; wait until it has ended.")
 
     async def _look(self) -> None:
         """One page of the store, sources after outputs; at the end, the uploads that never ended."""
@@ -296,6 +289,14 @@ class Janitor:
             log.exception("cannot keep house", message=type(message).__name__)
             return None
         return None if isinstance(outcome, Refusal) else outcome
+
+
+def in_the_way(search: OrphanSearch, *, delete: bool) -> Refusal | None:
+    """Whether a search of the other kind is under way."""
+    if search.state != "running" or search.delete == delete:
+        return None
+    kind = "that deletes" if search.delete else "that only counts"
+    return Refusal(RefusalCode.SEARCH_RUNNING, f"A search {kind} is under way; wait until it has ended.")
 
 
 def _rested(began: float) -> float:

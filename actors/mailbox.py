@@ -21,6 +21,7 @@ from blobforge.tracing import Trace
 O = TypeVar("O")  # noqa: E741 - the outcome
 A_contra = TypeVar("A_contra", contravariant=True)
 M = TypeVar("M")
+M_contra = TypeVar("M_contra", contravariant=True)
 
 
 class ReplyTo(Protocol[A_contra]):
@@ -38,7 +39,8 @@ class Reply(Generic[O]):
     """The answer to one message: settled once by the actor, awaited once by the asker.
 
     `abandoned` turns true when the asker has gone away. It is read by the writer's thread as well; that is safe,
-    for it only ever goes from False to True.
+    for it only ever goes from False to True. `on_abandoned` is called then: where the actor is in another process,
+    it is told.
     """
 
     def __init__(self) -> None:
@@ -46,6 +48,7 @@ class Reply(Generic[O]):
         self._outcome: O | Refusal | None = None
         self._error: Exception | None = None
         self.abandoned = False
+        self.on_abandoned: Callable[[], None] | None = None
 
     def settle(self, outcome: O | Refusal) -> None:
         self._outcome = outcome
@@ -61,6 +64,8 @@ class Reply(Generic[O]):
             await self._done.wait()
         except trio.Cancelled:
             self.abandoned = True
+            if self.on_abandoned is not None:
+                self.on_abandoned()
             raise
         if self._error is not None:
             raise self._error
@@ -107,6 +112,14 @@ class Envelope(Generic[O]):
         self.reply = reply
         self.repeat = repeat
         self.trace = trace
+
+
+class Inbox(Protocol[M_contra]):
+    """A mailbox as those see it who send: of an actor in this process, or in another one."""
+
+    async def put(self, item: M_contra, /) -> None: ...
+
+    def offer(self, item: M_contra, /) -> bool: ...
 
 
 class Mailbox(Generic[M]):
@@ -157,7 +170,7 @@ class Mailbox(Generic[M]):
 
 
 async def ask(
-    mailbox: Mailbox[Envelope[O]],
+    mailbox: Inbox[Envelope[O]],
     message: Message[O],
     repeat: Repeatable | None = None,
     audit: Audit | None = None,

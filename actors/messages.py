@@ -119,10 +119,11 @@ class ExpireUploads(Message[SourceSettledFor], frozen=True):
 
 class Granted(Outcome, frozen=True):
     """The jobs handed out, most urgent first. `idle`: none, which says nothing about whether there are any (the
-    worker drains, nobody waits, or it is the answer of an earlier request)."""
+    worker drains, nobody waits, or it is the answer of an earlier request). `repeated`: it is that, and final."""
 
     jobs: tuple[Job, ...] = ()
     idle: bool = False
+    repeated: bool = False
 
 
 class Claim(Message[Granted], frozen=True):
@@ -415,8 +416,14 @@ class TouchTokens(Message[Done], frozen=True):
     uses: tuple[tuple[int, int], ...]
 
 
-class Purge(Message[Done], frozen=True):
-    """Forget what has been kept long enough; `idle` is how long a session may rest, in seconds."""
+class Purged(Outcome, frozen=True):
+    """`more`: there may be more to forget; ask again."""
+
+    more: bool
+
+
+class Purge(Message[Purged], frozen=True):
+    """Forget some of what has been kept long enough; `idle` is how long a session may rest, in seconds."""
 
     idle: float = 86_400.0
 
@@ -702,11 +709,16 @@ Command = (
     | RecordDrill | LeaveCheckpoints
 )  # fmt: skip
 
+# What the actors may be asked from another process, and answer.
+Asked = Command | CheckSource | RunDrill | FindOrphans
+
 # What an idempotency record may hold.
 Answer = (
     Submitted | SourceSettledFor | Granted | Completed | AttemptFailed | Released | Expired | Registered
     | HeartbeatSeen | WorkerChanged | JobChanged | TokenCreated | Done | BatchDone | BulkDone
     | JobDeleted | Pruned | ToDelete | Unneeded | PagesFreed
-    | Undone | Sampled
+    | Undone | Purged | Sampled
     | SignedIn | SessionRenewed | SessionsEnded | Refusal
 )  # fmt: skip
+
+Told = Answer | DrillBegun | OrphanSearch

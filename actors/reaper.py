@@ -47,6 +47,7 @@ MAILBOX = 1  # only ever nudged; what it is told comes by the board
 LARGEST_REAP = 500  # expiries in one transaction, so that heartbeats behind it do not wait long
 TRY_AGAIN_SECONDS = 5.0  # for uploads and samples, after a commit that failed
 PURGE_SECONDS = 3600.0
+PURGE_PAUSE = 0.25  # between two of the transactions of a purge: it takes a tenth of the writer's time, or less
 PULSE_SHARE = 1 / 8  # of the worker timeout: it never sleeps longer, so as to notice when it was stopped
 OVERSLEPT_SHARE = 1 / 4  # of the worker timeout: stopped for that long, and everybody gets a fresh period
 SETTLE_AFTER = 1.0  # seconds; stopped for less than the above, two heartbeats' time is enough to be heard
@@ -172,8 +173,9 @@ class Reaper:
 
     async def _purge(self) -> None:
         if trio.current_time() >= self._purge_at:
-            self._purge_at = trio.current_time() + PURGE_SECONDS
-            await self._ask(Purge(self._session_idle))
+            purged = await self._ask(Purge(self._session_idle))
+            again = PURGE_PAUSE if purged is not None and purged.more else PURGE_SECONDS
+            self._purge_at = trio.current_time() + again
 
     async def _sample(self) -> None:
         """Once in each minute by the wall clock, for the charts; how long that is from now, the writer says."""

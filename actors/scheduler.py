@@ -1,12 +1,14 @@
-"""The scheduler. State owned here: who waits for work, which types are known to have none, and when back-offs end.
+"""The scheduler. State owned here: who waits for work, how many jobs of a type can be ready at most, and when
+back-offs end.
 
 Which job goes to whom is decided by the writer's transaction, in the order of the index (effects/claims.py); the
 scheduler decides when to ask. Nobody polls: a claim is sent on at once; when there was nothing for it, it waits
 here until a commit makes a job of its type ready, or its time is over.
 
-What keeps waiters from being forgotten: while a type may have work and somebody waits for it, at least one claim
-for that type is with the writer. Only an empty answer makes a type "dry", and only if nothing became ready since
-that claim was sent.
+One is woken for one job, and none is forgotten: for each type there is an upper bound of its ready jobs (`_most`).
+Facts count it up and down, an empty answer brings it down to what became ready since that claim was sent. While
+somebody waits, as many are with the writer on behalf of the type as the bound says. A job that was taken away
+without a fact (cancelled) costs one claim in vain; a bound below the truth would cost a waiter his job.
 """
 
 from __future__ import annotations
@@ -16,20 +18,21 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import trio
 from msgspec.structs import replace
 from sortedcontainers import SortedDict
 
 from actors.mailbox import Board, Callback, Envelope, Mailbox, Reply
-from actors.messages import Claim, DueRetry, Expired, Granted, Release, WakeRetries
-from blobforge.events import Fact, JobReady, RetryScheduled
+from actors.messages import Claim, DueRetry, Expired, Granted, Release, Repeatable, WakeRetries
+from blobforge.events import Fact, JobReady, JobTaken, RetryScheduled
 from blobforge.refusals import Refusal, RefusalCode
 
 # Every long poll of the fleet stands here at most once, before it is moved to the waiters.
 MAILBOX = 4096
-MOST_DRY = 10_000  # types that are known to be empty; clients may name any
+MOST_BOUNDS = 10_000  # types of which a bound is kept though nobody waits; clients may name any
+LEAST_SWEPT = 1000  # waiters, before those whose clients have gone are looked for
 LARGEST_WAKE = 500  # back-offs ended in one transaction
 TRY_AGAIN_SECONDS = 5.0  # after a commit that failed
 
@@ -37,12 +40,9 @@ CLOSING = Refusal(RefusalCode.SHUTTING_DOWN, "The server is shutting down. Claim
 
 
 class Waiter:
-    """One claim and where it stands. `arrival` numbers the claims as they came. `announced` is how many ready jobs
-    of each type had been heard of when it
-    was last sent on; `waits` is whether it is here, and not with the writer; `timed` is whether its deadline, which
-    never moves, is in the heap."""
+    """One claim and how long it may wait. `arrival` numbers the claims as they came; the deadline never moves."""
 
-    __slots__ = ("announced", "arrival", "claim", "deadline", "repeat", "reply", "timed", "trace", "waits")
+    __slots__ = ("arrival", "claim", "deadline", "repeat", "reply", "trace")
 
     def __init__(self, envelope: Envelope[Granted], arrival: int, deadline: float) -> None:
         assert isinstance(envelope.message, Claim)
@@ -52,9 +52,15 @@ class Waiter:
         self.repeat = envelope.repeat
         self.trace = envelope.trace
         self.deadline = deadline
-        self.waits = False
-        self.timed = False
-        self.announced: dict[str, int] = {}
+
+
+class Sent(NamedTuple):
+    """A claim that is with the writer: how many ready jobs of each of its types had been heard of by then, and the
+    type for which it was woken (None: it has just come, or its time is over)."""
+
+    waiter: Waiter
+    announced: dict[str, int]
+    woken_for: str | None
 
 
 class Scheduler:
@@ -65,12 +71,13 @@ class Scheduler:
         self._arrivals = itertools.count()
         # By type, and in it by arrival: who got nothing goes back to the place that he had. A waiter stands in each.
         self._queues: dict[str, SortedDict[int, Waiter]] = {}
-        self._deadlines: list[tuple[float, int, Waiter]] = []
-        self._dry: set[str] = set()
+        self._waiting: SortedDict[tuple[float, int], Waiter] = SortedDict()  # all of them, by (deadline, arrival)
+        self._swept = LEAST_SWEPT  # waiters at which those that have gone are looked for again
+        self._most: dict[str, int] = {}  # ready jobs of a type, at most; a type that is not in it: not known
         self._announced: Counter[str] = Counter()
-        self._fresh: Counter[str] = Counter()  # announced while somebody waited, and no waiter sent for it yet
-        self._in_flight: Counter[str] = Counter()
-        self._answers: list[tuple[Waiter, Granted | Refusal | Exception]] = []
+        self._woken: Counter[str] = Counter()  # how many jobs those could take who are with the writer for a type
+        self._stirred: set[str] = set()  # types of which somebody may have to be woken
+        self._answers: list[tuple[Sent, Granted | Refusal | Exception]] = []
         self._retries: list[tuple[float, int, int]] = []  # (due on trio's clock, job, attempt)
         self._closing = False
         self.answered: Counter[str] = Counter()  # claims by what became of them
@@ -78,7 +85,7 @@ class Scheduler:
     @property
     def waiting(self) -> int:
         """How many long polls wait now."""
-        return sum(waiter.waits and not waiter.reply.abandoned for _, _, waiter in self._deadlines)
+        return sum(not waiter.reply.abandoned for waiter in self._waiting.values())
 
     def resume(self, retries: Iterable[tuple[int, int, int]], *, now_ms: int, longest: float) -> None:
         """Take up the back-offs that a former run left: (job, attempt, not_before in ms).
@@ -109,7 +116,7 @@ class Scheduler:
     def _next_deadline(self) -> float:
         if self._answers:
             return -math.inf
-        wait = self._deadlines[0][0] if self._deadlines else math.inf
+        wait = self._waiting.peekitem(0)[0][0] if self._waiting else math.inf
         retry = self._retries[0][0] if self._retries else math.inf
         return min(wait, retry)
 
@@ -120,9 +127,12 @@ class Scheduler:
             match fact:
                 case JobReady(type=type_):
                     self._announced[type_] += 1
-                    self._dry.discard(type_)
-                    if type_ in self._queues:
-                        self._fresh[type_] += 1
+                    if type_ in self._most:
+                        self._most[type_] += 1
+                    self._stirred.add(type_)
+                case JobTaken(type=type_):
+                    if self._most.get(type_):
+                        self._most[type_] -= 1
                 case RetryScheduled(job_id=job_id, attempt=attempt, delay=delay):
                     self._retry_in(delay, job_id, attempt)
                 case _:
@@ -140,13 +150,15 @@ class Scheduler:
 
     # --- sending on, and waiting
 
-    async def _send(self, waiter: Waiter) -> None:
-        self._leave_queues(waiter)
-        waiter.announced = {type_: self._announced[type_] for type_ in waiter.claim.types}
-        self._in_flight.update(waiter.claim.types)
+    async def _send(self, waiter: Waiter, woken_for: str | None = None) -> None:
+        self._leave(waiter)
+        if woken_for is not None:
+            self._woken[woken_for] += waiter.claim.limit
+        sent = Sent(waiter, {type_: self._announced[type_] for type_ in waiter.claim.types}, woken_for)
         # What is sent on waits no more once its time is over: then "no job", too, is an answer to be recorded.
-        claim = replace(waiter.claim, wait=0.0) if self._is_final(waiter) else waiter.claim
-        reply = Callback[Granted](lambda outcome: self._answered(waiter, outcome), lambda: waiter.reply.abandoned)
+        final = waiter.claim.wait > 0 and self._is_final(waiter)
+        claim = replace(waiter.claim, wait=0.0) if final else waiter.claim
+        reply = Callback[Granted](lambda outcome: self._answered(sent, outcome), lambda: waiter.reply.abandoned)
         trace = None if waiter.trace is None else waiter.trace.again()
         await self._writer.put(Envelope(claim, reply, waiter.repeat, trace=trace))
 
@@ -156,36 +168,41 @@ class Scheduler:
     def _park(self, waiter: Waiter) -> None:
         for type_ in waiter.claim.types:
             self._queues.setdefault(type_, SortedDict())[waiter.arrival] = waiter
+            self._stirred.add(type_)
         self._wait(waiter)
 
     def _wait(self, waiter: Waiter) -> None:
-        waiter.waits = True
-        if not waiter.timed:
-            waiter.timed = True
-            heapq.heappush(self._deadlines, (waiter.deadline, waiter.arrival, waiter))
+        self._waiting[waiter.deadline, waiter.arrival] = waiter
+        if len(self._waiting) >= self._swept:
+            # Nobody tells of a client that goes. They stay for a minute at most, and are never the most of all.
+            for gone in [each for each in self._waiting.values() if each.reply.abandoned]:
+                self._leave(gone)
+            self._swept = max(LEAST_SWEPT, 2 * len(self._waiting))
 
-    def _leave_queues(self, waiter: Waiter) -> None:
-        waiter.waits = False
+    def _leave(self, waiter: Waiter) -> None:
+        if self._waiting.pop((waiter.deadline, waiter.arrival), None) is None:
+            return
         for type_ in waiter.claim.types:
             queue = self._queues.get(type_)
             if queue is not None:
                 queue.pop(waiter.arrival, None)
                 if not queue:
-                    del self._queues[type_], self._fresh[type_]
+                    del self._queues[type_]
 
     # --- what the writer answers
 
-    def _answered(self, waiter: Waiter, outcome: Granted | Refusal | Exception) -> None:
-        self._answers.append((waiter, outcome))
+    def _answered(self, sent: Sent, outcome: Granted | Refusal | Exception) -> None:
+        self._answers.append((sent, outcome))
         self.mailbox.nudge()
 
     async def _take_answers(self) -> None:
         answers, self._answers = self._answers, []
-        for waiter, outcome in answers:
-            self._landed(waiter)
+        for sent, outcome in answers:
+            self._landed(sent)
+            waiter = sent.waiter
             match outcome:
                 case Granted(jobs=()):
-                    self._got_nothing(waiter, outcome)
+                    self._got_nothing(sent, outcome)
                 case Granted() if waiter.reply.abandoned:
                     await self._give_back(waiter, outcome)
                 case Exception():
@@ -203,18 +220,20 @@ class Scheduler:
                 self.answered["granted"] += 1
         waiter.reply.settle(outcome)
 
-    def _landed(self, waiter: Waiter) -> None:
-        for type_ in waiter.claim.types:
-            self._in_flight[type_] -= 1
-            if not self._in_flight[type_]:
-                del self._in_flight[type_]
+    def _landed(self, sent: Sent) -> None:
+        if (type_ := sent.woken_for) is not None:
+            self._woken[type_] -= sent.waiter.claim.limit
+            if not self._woken[type_]:
+                del self._woken[type_]
+            self._stirred.add(type_)  # the job for which it was woken may be there still
 
-    def _got_nothing(self, waiter: Waiter, outcome: Granted) -> None:
+    def _got_nothing(self, sent: Sent, outcome: Granted) -> None:
+        waiter = sent.waiter
         if not outcome.idle:
-            self._note_what_was_there(waiter)
+            self._note_what_was_there(sent)
         if waiter.reply.abandoned:
             return
-        if self._is_final(waiter):
+        if outcome.repeated or self._is_final(waiter):
             self._settle(waiter, outcome)
         elif outcome.idle:
             # It drains: it waits its time out where no job wakes it, lest it ask again at once.
@@ -222,50 +241,41 @@ class Scheduler:
         else:
             self._park(waiter)
 
-    def _note_what_was_there(self, waiter: Waiter) -> None:
-        """Nothing: so these types are dry, as far as nothing was announced since; what was, is still to be served."""
-        if len(self._dry) > MOST_DRY:
-            self._dry.clear()  # a hint only; each type costs one claim to find out again
-        for type_ in waiter.claim.types:
-            missed = self._announced[type_] - waiter.announced[type_]
-            if not missed:
-                self._dry.add(type_)
-                self._fresh.pop(type_, None)
-            else:
-                self._fresh[type_] = max(self._fresh[type_], missed)
+    def _note_what_was_there(self, sent: Sent) -> None:
+        """Nothing: so of these types there are at most as many jobs as were announced since."""
+        if len(self._most) > MOST_BOUNDS + len(self._queues):
+            # What nobody waits for; each type costs one claim to find out again.
+            self._most = {type_: most for type_, most in self._most.items() if type_ in self._queues}
+        for type_, announced in sent.announced.items():
+            missed = self._announced[type_] - announced
+            self._most[type_] = min(self._most.get(type_, missed), missed)
 
     async def _give_back(self, waiter: Waiter, outcome: Granted) -> None:
-        """The client went away while its claim was being committed. One with a claim key will come and ask again."""
-        if waiter.claim.claim_key is not None or waiter.repeat is not None:
-            return
-        why = "the client went away before the answer"
-        for job in outcome.jobs:
-            release = Release(waiter.claim.caller, waiter.claim.worker_id, job.id, job.lease, why)
+        """The client went away while its claim was being committed."""
+        for release in given_back(waiter.claim, waiter.repeat, outcome):
             await self._writer.put(Envelope(release, Reply()))
 
     async def _send_more(self) -> None:
-        """One waiter for each job that became ready, and never none while its type may have work."""
-        for type_ in [type_ for type_ in self._queues if type_ not in self._dry]:
-            while (queue := self._queues.get(type_)) and (self._fresh[type_] > 0 or self._in_flight[type_] == 0):
+        """One waiter for each job that can be ready."""
+        stirred, self._stirred = self._stirred, set()
+        for type_ in stirred:
+            while (queue := self._queues.get(type_)) and self._woken[type_] < self._most.get(type_, 1):
                 waiter = queue.peekitem(0)[1]
                 if waiter.reply.abandoned:
-                    self._leave_queues(waiter)
-                    continue
-                if self._fresh[type_] > 0:
-                    self._fresh[type_] -= 1
-                await self._send(waiter)
+                    self._leave(waiter)
+                else:
+                    await self._send(waiter, type_)
 
     # --- time
 
     async def _end_waits(self) -> None:
-        while self._deadlines and self._is_final(self._deadlines[0][2]):
-            waiter = heapq.heappop(self._deadlines)[2]
-            if not waiter.waits or waiter.reply.abandoned:
-                self._leave_queues(waiter)
-            elif waiter.repeat is not None:
+        while self._waiting and self._is_final(waiter := self._waiting.peekitem(0)[1]):
+            self._leave(waiter)
+            if waiter.reply.abandoned:
+                continue
+            if waiter.repeat is not None:
                 await self._send(waiter)  # once more, for the record
             else:
-                self._leave_queues(waiter)
                 self._settle(waiter, Granted())
 
     def _retry_in(self, seconds: float, job_id: int, attempt: int) -> None:
@@ -286,3 +296,11 @@ class Scheduler:
         for timer in due:
             self._retry_in(TRY_AGAIN_SECONDS, timer.job_id, timer.attempt)
         self.mailbox.nudge()
+
+
+def given_back(claim: Claim, repeat: Repeatable | None, granted: Granted) -> list[Release]:
+    """What to do with jobs that were granted to somebody who has gone away. Who has a key will come and ask again."""
+    if claim.claim_key is not None or repeat is not None:
+        return []
+    why = "the client went away before the answer"
+    return [Release(claim.caller, claim.worker_id, job.id, job.lease, why) for job in granted.jobs]

@@ -1,8 +1,9 @@
 """The writer. State owned here: the one write connection (through the Store), and nothing else.
 
-Group commit: whatever has gathered in the mailbox goes into one transaction, in one hop to a thread; each message
-is an effect in a savepoint of its own. Replies are settled after COMMIT and never before: acknowledged means
-durable. When the commit fails, nothing of it has happened, and everybody in it is told to come again.
+Group commit: whatever has gathered in the mailbox goes into one transaction, in one hop to a thread. Replies are
+settled after COMMIT and never before: acknowledged means durable. When the commit fails, nothing of it has happened,
+and everybody in it is told to come again. When one message meets a bug, the transaction is undone and made once more
+with a savepoint around each, so that this one fails alone.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from typing import Any, Protocol, cast
 
 import msgspec
@@ -19,13 +21,23 @@ from msgspec.structs import replace
 from actors.effects import perform
 from actors.effects.step import Rules, Step
 from actors.mailbox import Envelope, Mailbox
-from actors.messages import Answer, Audit, Batch, Claim, Command, Granted, Repeatable
+from actors.messages import (
+    Answer,
+    Audit,
+    Batch,
+    Claim,
+    Command,
+    ExpireLeases,
+    ExpireWorkers,
+    Granted,
+    Repeatable,
+)
 from blobforge.events import Event, Fact, WritesResumed
 from blobforge.hop import Hop, in_thread
 from blobforge.logs import redact
 from blobforge.people import AuditEntry
 from blobforge.refusals import Refusal, RefusalCode
-from blobforge.store.store import Store, StoreUnavailable
+from blobforge.store.store import OUTAGES, Store, StoreUnavailable
 from blobforge.tally import Spread
 from blobforge.tracing import Tracer
 
@@ -100,6 +112,7 @@ class Writer:
         self.committed_messages = 0
         self.failed_commits = 0
         self.writes = 0  # commits that changed anything
+        self.second_tries = 0  # transactions that were made once more, with savepoints
         self.failing = False
         self.batch_sizes = Spread(BATCH_SIZES)
         self.transaction_seconds = Spread()
@@ -194,7 +207,17 @@ class Writer:
 
     def _transact(self, batch: list[Envelope[Any]], now: int) -> Committed:
         """Runs in the thread."""
-        step = Step(self._store, self._rules, now, self._dice)
+        try:
+            return self._together(Step(self._store, self._rules, now, self._dice, guarded=False), batch)
+        except StoreUnavailable:
+            raise
+        except Exception:
+            # Whose it was, the savepoints tell; to have them always would cost each message two statements.
+            self.second_tries += 1
+            return self._together(Step(self._store, self._rules, now, self._dice), batch)
+
+    def _together(self, step: Step, batch: list[Envelope[Any]]) -> Committed:
+        """All messages in one transaction. Without savepoints it is as good as its worst message."""
         answers: list[Answer | Exception] = []
         with self._store.transaction():
             for envelope in batch:
@@ -203,6 +226,8 @@ class Writer:
                 except StoreUnavailable:
                     raise
                 except Exception as error:
+                    if not step.guarded or isinstance(error, OUTAGES):
+                        raise  # and an outage is nobody's bug: nothing of the transaction is to stand
                     # A bug in one effect; its savepoint is undone, the others are not to suffer.
                     log.exception("effect failed", message=type(envelope.message).__name__)
                     answers.append(error)
@@ -212,6 +237,11 @@ class Writer:
         message = cast(Command, envelope.message)
         if isinstance(message, Claim) and envelope.reply.abandoned:
             return Granted(idle=True)  # nobody is there to take the jobs
+        if self.failing and isinstance(message, ExpireLeases | ExpireWorkers):
+            # Heartbeats could not be written either: whoever came meanwhile is not silent. Once something can be
+            # written again, the reaper hears of it, and gives everybody a fresh period.
+            self._store.pulse(now=step.now)
+            return CANNOT_WRITE
         if envelope.repeat is None and envelope.audit is None:
             return perform(step, message)
         return self._remembered(step, envelope.repeat) or self._perform_on_record(step, message, envelope)
@@ -229,14 +259,16 @@ class Writer:
             return IDEMPOTENCY_MISMATCH
         answer = _decode_answer(encoded)
         # An old "no job" says nothing about now: the scheduler must not take it for news.
-        return replace(answer, idle=True) if isinstance(answer, Granted) and not answer.jobs else answer
+        if isinstance(answer, Granted) and not answer.jobs:
+            return replace(answer, idle=True, repeated=True)
+        return answer
 
     def _perform_on_record(self, step: Step, message: Command, envelope: Envelope[Any]) -> Answer:
         """The effect with its audit record and the record of its answer: all of it, or nothing."""
         events, facts = len(step.events), len(step.facts)
         repeat, audit = envelope.repeat, envelope.audit
         try:
-            with self._store.savepoint():
+            with self._store.savepoint() if step.guarded else nullcontext():
                 answer = perform(step, message)
                 if audit is not None and not isinstance(answer, Refusal):
                     self._store.insert_audit(_entry(audit, step.now))

@@ -73,10 +73,13 @@ async def run(plan: Depths) -> Report:
     with tempfile.TemporaryDirectory(prefix="blobforge-bench-") as folder:
         async with AsyncExitStack() as stack:
             asked: dict[int, Connection] = {}
+            places: dict[int, Path] = {}
             for wanted in plan.sizes:
                 place = Path(folder) / f"{wanted}"
                 place.mkdir()
-                jobs = filling.history(place / "blobforge.db", wanted)
+                places[filling.history(place / "blobforge.db", wanted)] = place
+            # Only then the servers: one that waits for minutes closes the connection.
+            for jobs, place in places.items():
                 server = stack.enter_context(servers.blobforge(place))
                 asked[jobs] = await stack.enter_async_context(connected(server))
                 await asked[jobs].good("/api/workers/register", {"id": WORKER, "type": PDF})

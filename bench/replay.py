@@ -102,14 +102,14 @@ class Replay:
         for start in range(0, cycles // group * group, group):
             held: list[tuple[str, Job]] = []
             with store.transaction():
-                step = Step(store, Rules(), wall_ms(), dice)
+                step = Step(store, Rules(), wall_ms(), dice, guarded=False)
                 for number in range(start, start + group):
                     worker = f"bench-{number % self._workers}"
                     granted = perform(step, Claim(filling.ADMIN, worker, (TYPE,)))
                     assert isinstance(granted, Granted)
                     held += [(worker, job) for job in granted.jobs]
             with store.transaction():
-                step = Step(store, Rules(), wall_ms(), dice)
+                step = Step(store, Rules(), wall_ms(), dice, guarded=False)
                 for worker, job in held:
                     perform(step, Complete(filling.ADMIN, worker, job.id, job.lease, result='{"pages":1}'))
             yield

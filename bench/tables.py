@@ -3,7 +3,8 @@
     python -m bench.tables           print them
     python -m bench.tables --write   put them between the markers of the page
 
-A test holds the page to the results, so no figure stands there that was not measured.
+A test holds the page to the results, so no figure stands there that was not measured, or predicted from what was
+(`bench.model`).
 """
 
 from __future__ import annotations
@@ -15,18 +16,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bench import model
 from bench.__main__ import BENCHES
 from bench.report import RESULTS, VALUES, headings, shown
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE = DOCS / "performance.md"
+COMMANDS = {"claim-fronts": "claim --fronts 2"}  # of results that are not called as their benchmarks
 
 
 def markdown(name: str, results: Path = RESULTS) -> str:
     """What stands between the markers of one benchmark."""
     path = results / f"{name}.json"
     if not path.exists():
-        return f"No baseline is committed yet: `python -m bench.{name} --baseline --plot` writes one."
+        command = COMMANDS.get(name, name)
+        return f"No baseline is committed yet: `python -m bench.{command} --baseline --plot` writes one."
     result = json.loads(path.read_text())
     rows = result["rows"]
     keys = headings(rows)
@@ -53,9 +57,11 @@ def _taken(result: dict[str, Any]) -> str:
 
 def written(text: str, results: Path = RESULTS) -> str:
     """The page with every table as it should be."""
-    for name in BENCHES:
+    tables = {name: markdown(name, results) for name in (*BENCHES, *COMMANDS)}
+    tables["model"] = model.markdown(model.load(results))
+    for name, table in tables.items():
         between = re.compile(rf"(<!-- bench:{name} -->\n).*?(\n<!-- /bench:{name} -->)", re.DOTALL)
-        text = between.sub(partial(_filled, markdown(name, results)), text)
+        text = between.sub(partial(_filled, table), text)
     return text
 
 

@@ -71,6 +71,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         _doc("Comma-separated addresses or networks whose X-Forwarded-For and -Proto are believed; empty: nobody's"),
     ] = ""
+    fronts: Annotated[
+        int,
+        Meta(ge=1, le=64),
+        _doc("Processes that serve HTTP in front of the one that writes; 1: that one does it itself"),
+    ] = 1
     shutdown_grace: Annotated[Seconds, _doc("Longest wait for open requests at shutdown")] = 10.0
 
     # --- objects
@@ -140,9 +145,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 12_000
     max_types: Annotated[int, Meta(ge=1, le=1000), _doc("Different job types", group="limits")] = 200
     event_replay: Annotated[Count, _doc("Events kept for clients that come back", group="limits")] = 10_000
-    event_queue: Annotated[Count, _doc("Events queued for a slow client before it must resync", group="limits")] = (
-        1000
-    )
+    event_queue: Annotated[
+        Count, _doc("Events that a slow client may be behind before it must resync", group="limits")
+    ] = 1000
 
     # --- housekeeping
     retention_completed: Annotated[

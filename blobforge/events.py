@@ -118,6 +118,12 @@ class JobReady(Fact, frozen=True):
     type: str
 
 
+class JobTaken(Fact, frozen=True):
+    """A job of this type was claimed: one less can be."""
+
+    type: str
+
+
 class RetryScheduled(Fact, frozen=True):
     """The job waits out its back-off: `delay` seconds from now. `attempt` guards against a stale timer."""
 

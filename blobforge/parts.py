@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import trio
-
 from actors.broadcaster import Broadcaster
 from actors.effects.step import Rules
 from actors.intake import Intake
@@ -20,27 +18,22 @@ from actors.writer import Writer
 from blobforge import datadir
 from blobforge.config import Settings
 from blobforge.datadir import StartError
+from blobforge.desk import Desk
 from blobforge.hop import Hop
 from blobforge.job import RetryPolicy
-from blobforge.lag import LoopLag
 from blobforge.objects import ObjectStore
 from blobforge.objects.local import LocalStore
 from blobforge.objects.s3 import S3Store
 from blobforge.store.store import Store
 from blobforge.tracing import Tracer
 from web.api.status import read_stats
-from web.auth.keyring import FirstLink, Keyring
-from web.auth.oidc import Provider, ProviderSettings
-from web.auth.sessions import Sealer, Sessions
-from web.auth.throttle import Throttle
-from web.checkup import Checkup
-from web.limits import Limit
+from web.auth.keyring import FirstLink
+from web.auth.turns import LocalTurns
+from web.fronts.hub import Hub
 from web.metrics.exposition import Metrics
 from web.metrics.house import House
-from web.preview import Previews
 from web.reads import ReadPool
-from web.services import Services
-from web.site import Site
+from web.upkeep import LocalBackups, LocalHousekeeping
 
 
 class Parts:
@@ -103,21 +96,20 @@ class Parts:
             verify_limit=settings.verify_limit,
             deletions=lambda: self.janitor.deletions,
         )
-        secret = datadir.signing_secret(settings.data_path)
-        keyring = Keyring(reads, self.writer.mailbox, now=now)
-        site = Site(settings, lambda: self.url)
-        sealer = Sealer(secret)
-        provider = _provider(settings)
-        sessions = Sessions(
-            settings, reads, self.writer.mailbox, provider=provider, sealer=sealer, site=site, now=now
+        self.first_link = FirstLink()
+        self.turns = LocalTurns()
+        self.desk = Desk(
+            settings,
+            writer=self.writer.mailbox,
+            broadcaster=self.broadcaster,
+            reads=reads,
+            objects=objects,
+            turns=self.turns,
+            own_url=lambda: self.url,
+            now=now,
+            hop=hop,
+            tracer=tracer,
         )
-        self.writer.listeners += [self.scheduler.board, self.reaper.board, self.intake.board, self.janitor.board]
-        self.writer.listeners += [keyring, sessions]
-        throttle = Throttle(trio.current_time)
-        long_polls = Limit(settings.max_long_polls, settings.max_long_polls_per_address)
-        streams = Limit(settings.max_streams, settings.max_streams_per_address)
-        self.connections = Limit(settings.max_connections, settings.max_connections_per_address)
-        self.lag = LoopLag()
         metrics = Metrics(
             House(
                 writer=self.writer,
@@ -135,63 +127,47 @@ class Parts:
                     "broadcaster": self.broadcaster.mailbox,
                 },
                 objects=objects,
-                throttle=throttle,
-                limits={"connections": self.connections, "long_polls": long_polls, "event_streams": streams},
-                lag=self.lag,
-                tracer=tracer,
+                traced=tracer is not None,
                 backup=lambda: self.replicator,
-            )
+            ),
+            self.desk.counting,
+            reads,
+            settings.database,
+            now=now,
         )
-        self.writer.listeners.append(metrics.attempts)
-        self.services = Services(
-            settings=settings,
-            writer=self.writer.mailbox,
+        self.writer.listeners += [self.scheduler.board, self.reaper.board, self.intake.board, self.janitor.board]
+        self.writer.listeners += [self.desk.keyring, self.desk.sessions, metrics.attempts]
+        self.services = self.desk.services(
             scheduler=self.scheduler.mailbox,
             intake=self.intake.mailbox,
-            janitor=self.janitor,
-            replicator=lambda: self.replicator,
-            broadcaster=self.broadcaster,
-            reads=reads,
-            previews=Previews(hop=hop),
-            objects=objects,
-            keyring=keyring,
+            janitor=LocalHousekeeping(self.janitor),
+            backups=LocalBackups(lambda: self.replicator),
             metrics=metrics,
-            tracer=tracer,
-            checkup=Checkup(),
-            sessions=sessions,
-            provider=provider,
-            sealer=sealer,
-            site=site,
-            throttle=throttle,
-            first_link=FirstLink(),
-            long_polls=long_polls,
-            streams=streams,
-            now=now,
-            signing_secret=secret,
+            first_link=self.first_link,
         )
+        self.hub = self._hub(settings, metrics) if settings.fronts > 1 else None
 
-
-def _provider(settings: Settings) -> Provider | None:
-    if not settings.oidc_issuer:
-        return None
-    redirect = settings.oidc_redirect_url or f"{settings.public_url.rstrip('/')}/auth/callback"
-    return Provider(
-        ProviderSettings(
-            issuer=settings.oidc_issuer,
-            client_id=settings.oidc_client_id,
-            client_secret=settings.oidc_client_secret,
-            redirect_url=redirect,
-            groups_claim=settings.oidc_groups_claim,
+    def _hub(self, settings: Settings, metrics: Metrics) -> Hub:
+        """What serves the front processes, where there are any."""
+        hub = Hub(
+            settings,
+            self.services,
+            self.turns,
+            broadcaster=self.broadcaster,
+            own_url=lambda: self.url,
         )
-    )
+        self.writer.listeners.append(hub)
+        metrics.elsewhere = hub.elsewhere
+        return hub
 
 
-def open_objects(settings: Settings, hop: Hop | None, tracer: Tracer | None) -> ObjectStore:
-    """S3 where it is configured, else the folder. Raises StartError."""
+def open_objects(settings: Settings, hop: Hop | None, tracer: Tracer | None, *, sweep: bool = True) -> ObjectStore:
+    """S3 where it is configured, else the folder, without what a former run left half done. Raises StartError."""
     if not settings.uses_s3:
         secret = datadir.signing_secret(settings.data_path)
         store = LocalStore(settings.data_path / "objects", secret, hop=hop, tracer=tracer)
-        store.sweep()
+        if sweep:
+            store.sweep()
         return store
     try:
         return S3Store(

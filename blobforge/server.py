@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 import random
 import signal
+import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
@@ -26,7 +27,7 @@ from actors.effects.step import Rules, Step
 from actors.mailbox import ask
 from actors.messages import EnsureAdminToken
 from actors.replicator import Replicator
-from blobforge import datadir, logs, notify
+from blobforge import datadir, garbage, logs, notify, openfiles
 from blobforge.access import Caller, Scope, hash_secret, new_token, shown_prefix
 from blobforge.backup import BackupError
 from blobforge.backup.opening import opened
@@ -34,8 +35,10 @@ from blobforge.backup.sidecar import Plan
 from blobforge.clock import wall_ms
 from blobforge.config import Settings, secrets_of
 from blobforge.datadir import StartError
+from blobforge.fronts import Fronts
 from blobforge.hop import Hop, in_thread
 from blobforge.listener import http_settings, listen, reachable
+from blobforge.objects import ObjectStore
 from blobforge.parts import Parts, open_objects
 from blobforge.refusals import Refusal
 from blobforge.store.database import DatabaseError, open_writer
@@ -47,6 +50,7 @@ from web.reads import ReadPool
 
 log = structlog.get_logger("blobforge.server")
 
+PORT_SECONDS = 3.0  # for the port to become free, where fronts may still have it
 DRAIN_SECONDS = 10.0  # for the writer to take its last message; it takes none when it has met a bug itself
 
 
@@ -55,6 +59,9 @@ def run(settings: Settings) -> int:
     logs.configure(settings.log_level, settings.log_format)
     logs.hide(secrets_of(settings))
     signal.signal(signal.SIGTERM, _end_at_once)  # until the server is ready to stop in good order
+    room = openfiles.raise_limit(settings.max_connections)
+    if room < settings.max_connections:
+        log.warning("fewer connections than asked for: raise the limit of open files (ulimit -Hn)", connections=room)
     failed = False
     try:
         trio.run(serve, settings)
@@ -84,22 +91,20 @@ async def serve(settings: Settings, *, task_status: trio.TaskStatus[str] = trio.
     with (
         datadir.locked(settings.data_path / "server"),
         datadir.locked(settings.database),
-        listen(settings) as listener,
+        await _listening(settings) as listener,
     ):
         async with running(settings) as parts:
             parts.url = reachable(listener)
-            capped = front.CappedListener(
-                trio.SocketListener(trio.socket.from_stdlib_socket(listener)),
-                parts.connections,
-            )
-            app = make_app(parts.services)
+            serve_http = _serving_here(settings, parts, listener)
+            if parts.hub is not None:
+                fronts = Fronts(settings.fronts, listener, parts.hub, grace=settings.shutdown_grace)
+                serve_http = fronts.serve
             try:
                 async with trio.open_nursery() as nursery:
-                    await nursery.start(
-                        partial(front.serve, app, http_settings(settings), capped, shutdown=stop.wait)
-                    )
+                    await nursery.start(partial(serve_http, shutdown=stop.wait))
                     # Before anybody is told that the server is ready: who knows may stop it.
                     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+                        garbage.settle()
                         _announce(settings, parts)
                         notify.tell(notify.READY)
                         task_status.started(parts.url)
@@ -119,16 +124,40 @@ async def serve(settings: Settings, *, task_status: trio.TaskStatus[str] = trio.
     log.info("stopped")
 
 
+async def _listening(settings: Settings) -> socket.socket:
+    """See `listen`. The fronts of a server that was killed have its port until they have noticed it."""
+    deadline = trio.current_time() + (PORT_SECONDS if settings.fronts > 1 else 0.0)
+    while True:
+        try:
+            return listen(settings)
+        except StartError:
+            if trio.current_time() >= deadline:
+                raise
+        await trio.sleep(0.05)
+
+
+def _serving_here(settings: Settings, parts: Parts, listener: socket.socket) -> Callable[..., Awaitable[None]]:
+    """HTTP in this process."""
+    capped = front.CappedListener(
+        trio.SocketListener(trio.socket.from_stdlib_socket(listener)), parts.desk.connections
+    )
+    return partial(front.serve, make_app(parts.services), http_settings(settings), capped)
+
+
 @asynccontextmanager
 async def running(
-    settings: Settings, *, hop: Hop | None = None, now: Callable[[], int] = wall_ms
+    settings: Settings,
+    *,
+    hop: Hop | None = None,
+    now: Callable[[], int] = wall_ms,
+    objects: ObjectStore | None = None,
 ) -> AsyncIterator[Parts]:
     """Open everything, run the actors, and close in the opposite order.
 
-    `hop` and `now` are for tests in virtual time: the same house, on another clock.
+    `hop`, `now` and `objects` are for tests in virtual time: the same house, on another clock, beside another store.
     """
     tracer = open_tracer(settings.otel_endpoint)
-    objects = open_objects(settings, hop, tracer)
+    objects = objects or open_objects(settings, hop, tracer)
     plan = await _backup_opened(settings)
     store = Store(await (hop or in_thread)(partial(open_writer, settings.database, checkpoints=plan is None)))
     reads = ReadPool(settings.database, hop=hop)
@@ -142,7 +171,7 @@ async def running(
             for actor in (parts.broadcaster, parts.scheduler, parts.reaper, parts.intake, parts.janitor):
                 actors.start_soon(actor.run)
             if hop is None:  # in virtual time nothing is late, and each of its steps would be one of the clock's
-                actors.start_soon(parts.lag.run)
+                actors.start_soon(parts.desk.lag.run)
             async with trio.open_nursery() as writing:
                 writing.start_soon(parts.writer.run)
                 try:
@@ -243,9 +272,7 @@ async def _admin_token(settings: Settings, parts: Parts) -> str:
     outcome = await ask(parts.writer.mailbox, EnsureAdminToken(name, hash_secret(token), shown_prefix(token)))
     if isinstance(outcome, Refusal):
         raise StartError(outcome.detail)
-    parts.services.first_link.stands_for(
-        Caller(scopes=frozenset({Scope.ADMIN}), token_id=outcome.token_id, name=outcome.name)
-    )
+    parts.first_link.stands_for(Caller(scopes=frozenset({Scope.ADMIN}), token_id=outcome.token_id, name=outcome.name))
     return token
 
 
@@ -253,7 +280,7 @@ def _announce(settings: Settings, parts: Parts) -> None:
     ready = {"url": parts.url, "pid": os.getpid(), "version": version("blobforge-server")}
     datadir.write_private(settings.data_path / datadir.READY_FILE, msgspec.json.encode(ready).decode())
     base = settings.public_url.rstrip("/") or parts.url
-    link = f"{base}/auth/first?code={parts.services.first_link.code}"
+    link = f"{base}/auth/first?code={parts.first_link.code}"
     datadir.write_private(settings.data_path / datadir.LINK_FILE, link + "\n")
     if sys.stderr.isatty():
         # To the person at the terminal, and not through the log, which others may read.

@@ -6,6 +6,8 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from functools import partial
 
+import msgspec
+
 # Seconds. From a commit on a fast disk to a question that runs into its deadline.
 FAST_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
@@ -13,23 +15,29 @@ FAST_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05
 SLOW_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 300.0, 900.0)
 
 
-class Spread:
+class Spread(msgspec.Struct):
     """How many values fell below each bound, and their sum. Used by one thread at a time.
 
     Kept here and not in a metrics library's histogram: an actor knows no metrics, and to add a value costs a third of
     a microsecond.
     """
 
-    __slots__ = ("bounds", "counts", "total")
+    bounds: tuple[float, ...] = FAST_SECONDS
+    counts: list[int] = []  # the last one is for what is above every bound
+    total: float = 0.0
 
-    def __init__(self, bounds: tuple[float, ...] = FAST_SECONDS) -> None:
-        self.bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)  # the last one is for what is above every bound
-        self.total = 0.0
+    def __post_init__(self) -> None:
+        if not self.counts:
+            self.counts = [0] * (len(self.bounds) + 1)
 
     def add(self, value: float) -> None:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
+
+    def take_in(self, other: Spread) -> None:
+        """Add what another one with the same bounds has counted."""
+        self.counts = [ours + theirs for ours, theirs in zip(self.counts, other.counts, strict=True)]
+        self.total += other.total
 
     def up_to(self) -> list[tuple[float, int]]:
         """(bound, how many values were not above it), in rising order; the last bound is infinite."""

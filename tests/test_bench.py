@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
 import math
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -20,6 +22,7 @@ from bench import (
     filling,
     idle,
     ingest,
+    model,
     pages,
     report,
     start,
@@ -130,6 +133,80 @@ def test_the_page_shows_the_committed_results() -> None:
     page = tables.PAGE.read_text()
     assert page == tables.written(page), "run: python -m bench.tables --write"
     assert [name for name in BENCHES if f"<!-- bench:{name} -->" not in page] == []
+
+
+# ------------------------------------------------------------------ the model
+
+
+COSTS = {"job": 60e-6, "commit": 150e-6, "sync": 300e-6, "request": 500e-6, "front_job": 40e-6, "lock": 0.8}
+
+
+def as_measured(*, passage: float = 0.0, noise: float = 0.0) -> dict[str, Any]:
+    """The results of a machine with exactly these costs; `noise` is by how much every second figure is off."""
+    off = itertools.cycle([1 + noise, 1 - noise])
+    job, request = COSTS["job"] + COSTS["front_job"], COSTS["request"] + 2 * passage
+    claims = [
+        {
+            "what": f"{way.name}, {workers}", "how": way.name, "workers": workers, "server_cpu": 1 / COSTS["lock"],
+            "per_second": next(off) / COSTS["lock"] / (way.requests * request + job),
+        }
+        for way in model.WAYS for workers in (1, 16, 64)
+    ]  # fmt: skip
+    alone = [
+        {
+            "what": f"{how}, {size}", "how": how, "size": size,
+            "per_second": 1 / (COSTS["job"] + 2 * (COSTS["commit"] + sync) / size),
+        }
+        for how, sync in ((model.WRITER, COSTS["sync"]), (model.WRITER_WITHOUT_SYNC, 0.0)) for size in (1, 16, 256)
+    ]  # fmt: skip
+    return {"claim-fronts" if passage else "claim": {"rows": claims}, "commit": {"rows": alone}}
+
+
+def test_the_model_finds_the_costs_that_made_the_figures() -> None:
+    found = model.fitted(as_measured())
+    for name, seconds in COSTS.items():
+        assert getattr(found, name) == pytest.approx(seconds, rel=1e-6), name
+    assert not found.passage_measured
+    assert max(abs(check.error) for check in found.checks) < 1e-6
+    again = model.fitted(as_measured(passage=30e-6) | as_measured())
+    assert again.passage_measured
+    assert again.passage == pytest.approx(30e-6)
+
+
+def test_the_model_says_what_is_full_first_and_how_far_it_is_off() -> None:
+    found = model.fitted(as_measured(noise=0.1))
+    assert 0.05 < max(abs(check.error) for check in found.checks) < 0.15
+    one = [found.saturation(2, cores=cores) for cores in (2, 8, 32)]
+    assert [bound for _, bound in one] == ["the process"] * 3
+    assert len({rate for rate, _ in one}) == 1  # more cores do not help one process
+    shared = [found.saturation(2, cores=cores, fronts=max(2, cores - 1)) for cores in (2, 8, 32)]
+    assert [bound for _, bound in shared] == ["the cores", "the coordinator", "the coordinator"]
+    assert sorted(rate for rate, _ in [one[0], *shared]) == [rate for rate, _ in [one[0], *shared]]
+    assert found.saturation(1, cores=1)[1] == "the cores"
+
+
+def test_the_model_is_not_held_to_figures_of_a_busy_machine() -> None:
+    """Where the server got half a core, it says so in its CPU time, and the costs are right all the same."""
+    results = as_measured()
+    results["claim"]["rows"] = [
+        row | {"server_cpu": row["server_cpu"] / 2.5, "per_second": row["per_second"] / 2.5}
+        for row in results["claim"]["rows"]
+    ]
+    found = model.fitted(results)
+    assert found.request == pytest.approx(COSTS["request"])
+    assert all(check.what.startswith(model.WRITER) for check in found.checks)
+
+
+def test_the_model_on_the_page(tmp_path: Path) -> None:
+    for name, result in as_measured(noise=0.02).items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(result | {"revision": "abc"}))
+    shown = model.markdown(model.load(tmp_path))
+    assert "| writer, each claim + complete | 60 |" in shown
+    assert "32 cores, 31 fronts" in shown
+    assert "assumed" in shown
+    assert "commit (abc), claim (abc)" in shown
+    (tmp_path / "claim.json").unlink()
+    assert "No model yet" in model.markdown(model.load(tmp_path))
 
 
 # ------------------------------------------------------------------ the command

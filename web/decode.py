@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
+from itertools import accumulate
 from typing import Any, TypeVar
 
 import msgspec
@@ -11,8 +13,8 @@ from werkzeug.datastructures import MultiDict
 from blobforge.refusals import Refusal, RefusalCode
 
 DEEPEST = 64  # levels of arrays and objects
-# Possessive, and content with a string that never ends: a hostile body must not make it go back and try again.
-_STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
+_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # as signed bytes: one level deeper, one less deep
+_NO_MARKS = bytes(set(range(256)) - set(b'"[]{}'))
 _AT = re.compile(r" - at `\$\.?(.*)`$")
 
 
@@ -58,10 +60,14 @@ def query(arguments: MultiDict[str, str], type_: type[Q]) -> Q | Refusal:
         found = msgspec.convert(given, type_, strict=False)
     except msgspec.ValidationError as error:
         return invalid(str(error))
-    # The decoder takes the word "null" for nothing: who asks for a status of that name would be given all jobs.
+    # The decoder takes the word "null" for nothing: who asks for a status of that name would be given all jobs. It
+    # takes a number for a time, too, in seconds since 1970.
     for name, value in given.items():
-        if getattr(found, name, ...) is None:
+        meant = getattr(found, name, ...)
+        if meant is None:
             return Refusal(RefusalCode.INVALID, f"{name}: {value!r} is no value; leave it out.", field=name)
+        if isinstance(meant, datetime) and ":" not in value:
+            return Refusal(RefusalCode.INVALID, f"{name}: Invalid RFC 3339 datetime.", field=name)
     return found
 
 
@@ -80,13 +86,12 @@ def _is_json(content_type: str | None) -> bool:
 
 
 def _too_deep(body: bytes) -> bool:
-    depth = 0
-    for match in _STRING_OR_BRACKET.finditer(body):
-        mark = match[0]
-        if mark in (b"[", b"{"):
-            depth += 1
-            if depth > DEEPEST:
-                return True
-        elif mark in (b"]", b"}"):
-            depth -= 1
-    return False
+    """Whether there are more levels than DEEPEST; exact for what is JSON, and what is not is refused anyway.
+
+    No loop of ours over the brackets: a batch of a thousand jobs has thousands of them.
+    """
+    if b"\\" in body:  # a quote that is escaped ends no string
+        body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    marks = body.translate(_STEPS, _NO_MARKS)
+    steps = b"".join(marks.split(b'"')[::2])  # without those inside strings
+    return max(accumulate(memoryview(steps).cast("b")), default=0) > DEEPEST

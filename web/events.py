@@ -1,4 +1,4 @@
-"""`GET /events`: Server-Sent Events, from the broadcaster's queue to one client's socket."""
+"""`GET /events`: Server-Sent Events, from the broadcaster's window to one client's socket."""
 
 from __future__ import annotations
 

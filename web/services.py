@@ -1,4 +1,5 @@
-"""What the handlers may use, with its types: made once in `blobforge/server.py`."""
+"""What the handlers may use, with its types: made in `blobforge/parts.py`, or in `blobforge/front.py` for a process
+that serves HTTP and nothing else. There the mailboxes lead to another process; no handler can tell."""
 
 from __future__ import annotations
 
@@ -7,40 +8,39 @@ from dataclasses import dataclass
 from typing import Any
 
 from actors.broadcaster import Broadcaster
-from actors.janitor import Janitor
-from actors.mailbox import Envelope, Mailbox
-from actors.replicator import Replicator
+from actors.mailbox import Envelope, Inbox
 from blobforge.config import Settings
 from blobforge.objects import ObjectStore
 from blobforge.tracing import Tracer
-from web.auth.keyring import FirstLink, Keyring
+from web.auth.keyring import Keyring, OneLink
 from web.auth.oidc import Provider
 from web.auth.sessions import Sealer, Sessions
 from web.auth.throttle import Throttle
 from web.checkup import Checkup
 from web.limits import Limit
-from web.metrics.exposition import Metrics
+from web.metrics.exposition import Told
 from web.preview import Previews
 from web.reads import ReadPool
 from web.site import Site
+from web.upkeep import Backups, Housekeeping
 
 
 @dataclass(frozen=True)
 class Services:
-    """`now` is in milliseconds since the epoch. `signing_secret` never leaves the process."""
+    """`now` is in milliseconds since the epoch. `signing_secret` is shown to nobody."""
 
     settings: Settings
-    writer: Mailbox[Envelope[Any]]
-    scheduler: Mailbox[Envelope[Any]]
-    intake: Mailbox[Envelope[Any]]
-    janitor: Janitor
-    replicator: Callable[[], Replicator | None]
+    writer: Inbox[Envelope[Any]]
+    scheduler: Inbox[Envelope[Any]]
+    intake: Inbox[Envelope[Any]]
+    janitor: Housekeeping
+    backups: Backups
     broadcaster: Broadcaster
     reads: ReadPool
     previews: Previews
     objects: ObjectStore
     keyring: Keyring
-    metrics: Metrics
+    metrics: Told
     tracer: Tracer | None
     checkup: Checkup
     sessions: Sessions
@@ -48,7 +48,7 @@ class Services:
     sealer: Sealer
     site: Site
     throttle: Throttle
-    first_link: FirstLink
+    first_link: OneLink
     long_polls: Limit
     streams: Limit
     now: Callable[[], int]

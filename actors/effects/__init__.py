@@ -72,7 +72,7 @@ from blobforge.store.recovery import Drill
 
 
 class Refused(Exception):
-    """Carries a refusal out of a savepoint, so that what the effect had written is undone."""
+    """Carries a refusal out of a savepoint or a transaction, so that what the effect had written is undone."""
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.detail)
@@ -80,7 +80,23 @@ class Refused(Exception):
 
 
 def perform(step: Step, message: Command) -> Answer:
-    """Apply one message in a savepoint of its own: refused or broken, it leaves nothing behind."""
+    """Apply one message: refused or broken, it leaves nothing behind.
+
+    In a step without savepoints that is so as long as an effect refuses before it writes, as nearly all do. One that
+    has written and refuses raises Refused, as one that meets a bug raises that: the caller undoes the transaction.
+    """
+    if step.guarded:
+        return _perform_guarded(step, message)
+    events, facts, written = len(step.events), len(step.facts), step.store.written
+    answer = apply(step, message)
+    if isinstance(answer, Refusal):
+        if step.store.written != written:
+            raise Refused(answer)
+        del step.events[events:], step.facts[facts:]
+    return answer
+
+
+def _perform_guarded(step: Step, message: Command) -> Answer:
     events, facts = len(step.events), len(step.facts)
     try:
         with step.store.savepoint():
@@ -96,7 +112,7 @@ def perform(step: Step, message: Command) -> Answer:
         raise
 
 
-def apply(step: Step, message: Command) -> Answer:  # noqa: PLR0912, PLR0915 - one row a message
+def apply(step: Step, message: Command) -> Answer:  # noqa: PLR0912 - one row a message
     match message:
         case Claim():
             return claims.claim(step, message)
@@ -153,10 +169,7 @@ def apply(step: Step, message: Command) -> Answer:  # noqa: PLR0912, PLR0915 - o
         case TouchTokens():
             return access.touch_tokens(step, message)
         case Purge():
-            step.store.purge(before=step.now - round(step.rules.idempotency_window * 1000))
-            step.store.rollups.purge(now=step.now)
-            step.store.purge_sessions(seen_before=step.now - round(message.idle * 1000), now=step.now)
-            return Done()
+            return upkeep.purge(step, message)
         case RecordBulk():
             return message.done
         case SignIn():

@@ -10,7 +10,7 @@ from actors.effects.fleet import show_life
 from actors.effects.step import Step
 from actors.messages import Claim, Granted
 from blobforge import job as rules
-from blobforge.events import JobUpdated, LeaseRenewed
+from blobforge.events import JobTaken, JobUpdated, LeaseRenewed
 from blobforge.job import Job
 from blobforge.refusals import Refusal
 from blobforge.worker import WorkerStatus, gets_work, may_act, no_such_worker, not_registered
@@ -65,7 +65,7 @@ def _grant(step: Step, job: Job, worker_id: str, after: str | None) -> Job:
     step.store.save_job(job, running)
     step.store.start_attempt(running)
     step.events.append(JobUpdated(running.id, running.type, running.status, worker_id=worker_id))
-    step.facts.append(LeaseRenewed(running.id, running.attempt, step.now))
+    step.facts += [JobTaken(running.type), LeaseRenewed(running.id, running.attempt, step.now)]
     return running
 
 

@@ -20,8 +20,10 @@ from blobforge.people import Session, User
 from blobforge.refusals import Refusal, RefusalCode
 
 
-def sign_in(step: Step, message: SignIn) -> SignedIn:
-    """A new session, under a new id; the one from before, if any, ends."""
+def sign_in(step: Step, message: SignIn) -> SignedIn | Refusal:
+    """A new session, under a new id; the one from before, if any, ends. The token may have been deleted meanwhile."""
+    if message.token_id is not None and step.store.token(message.token_id) is None:
+        return Refusal(RefusalCode.UNAUTHENTICATED, "This token has been deleted. Sign in with another one.")
     user_id = step.store.save_user(_user(message.person, step.now)) if message.person is not None else None
     new = message.session
     if message.replaces is not None:

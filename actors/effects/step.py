@@ -32,13 +32,16 @@ class Rules(msgspec.Struct, frozen=True):
 class Step:
     """One effect in the making. `now` is in milliseconds since the epoch.
 
-    `events` and `facts` leave the writer only after COMMIT, and not at all when the effect is undone.
+    `events` and `facts` leave the writer only after COMMIT, and not at all when the effect is undone. `guarded`: each
+    effect has a savepoint of its own, and is undone by itself; else an effect that must be undone raises, and takes
+    the transaction with it.
     """
 
     store: Store
     rules: Rules
     now: int
     dice: random.Random
+    guarded: bool = True
     events: list[Event] = field(default_factory=list)
     facts: list[Fact] = field(default_factory=list)
 
@@ -58,7 +61,7 @@ class Step:
     def end_attempt(self, before: Job, after: Job, outcome: Outcome, **record: str | None) -> None:
         """Write how the latest attempt of a job ended, and tell it. `before` is the job as it was until now;
         `record` is what `Store.end_attempt` keeps of it."""
-        self.store.end_attempt(after, outcome, now=self.now, **record)
+        self.store.end_attempt(before, after, outcome, now=self.now, **record)
         ran = before.status is JobStatus.RUNNING and before.started_at is not None
         seconds = max(0, self.now - (before.started_at or 0)) / 1000 if ran else None
         self.facts.append(AttemptEnded(before.type, outcome, seconds))

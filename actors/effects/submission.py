@@ -31,6 +31,13 @@ def submit(step: Step, message: Submit) -> Submitted | Refusal:
     if isinstance(source, Refusal):
         return source
     existing = step.store.job_by_source(new.source_hash, new.type)
+    if existing is None and not step.store.knows_type(new.type) and step.store.count_types() >= step.rules.max_types:
+        # Lists and statistics cost as much as there are types: these are kinds of work, not labels.
+        return Refusal(
+            RefusalCode.INVALID,
+            f"There are {step.rules.max_types} job types already (BLOBFORGE_MAX_TYPES). Use tags to tell jobs apart.",
+            field="type",
+        )
     announced = new.source_size if existing is None else existing.source_size
     ready = _source_ready(step, new.source_hash, announced, source)
     missing = not ready and source.seen is not Seen.PRESENT
@@ -39,13 +46,6 @@ def submit(step: Step, message: Submit) -> Submitted | Refusal:
             existing = _revive(step, existing, ready=ready)
         upload = missing and existing.status is JobStatus.UPLOADING
         return Submitted(existing.id, True, existing.status, new.source_hash, upload)
-    if not step.store.knows_type(new.type) and step.store.count_types() >= step.rules.max_types:
-        # Lists and statistics cost as much as there are types: these are kinds of work, not labels.
-        return Refusal(
-            RefusalCode.INVALID,
-            f"There are {step.rules.max_types} job types already (BLOBFORGE_MAX_TYPES). Use tags to tell jobs apart.",
-            field="type",
-        )
     job = step.store.insert_job(
         Job(
             id=0,

@@ -15,6 +15,9 @@ _MAX_SUFFIX_BYTES = 20
 # encoded; the bidirectional controls make `gpj.exe` read as `exe.jpg`.
 _UNWANTED = re.compile('["\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]')
 _ATTR_CHARS = "!#$&+^`|"  # RFC 8187 attr-char beyond what quote() leaves alone anyway
+_IN_FALLBACK = re.compile(r'["\\/%\x00-\x1f\x7f]')
+# What most files are called: nothing to clean, to replace or to encode.
+_SIMPLE = re.compile(rf"[A-Za-z0-9_~-][A-Za-z0-9._~-]{{0,{_MAX_BYTES - 1}}}")
 
 
 def attachment(filename: str | None) -> str:
@@ -22,7 +25,10 @@ def attachment(filename: str | None) -> str:
 
     `filename` may be any text, a whole path too: only its last component is kept, cleaned and shortened.
     """
-    name = _clean(filename or "")
+    name = filename or ""
+    if _SIMPLE.fullmatch(name):
+        return f"attachment; filename=\"{name}\"; filename*=UTF-8''{name}"
+    name = _clean(name)
     if not name:
         return "attachment"
     return f"attachment; filename=\"{_fallback(name)}\"; filename*=UTF-8''{quote(name, safe=_ATTR_CHARS)}"
@@ -45,8 +51,9 @@ def _fallback(name: str) -> str:
 
     `%` goes as well: some clients decode `%41` in the plain parameter (RFC 6266, appendix D).
     """
-    plain = []
-    for char in name:
-        ascii_part = unicodedata.normalize("NFKD", char).encode("ascii", "ignore").decode()
-        plain.append(re.sub(r'["\\/%\x00-\x1f\x7f]', "_", ascii_part) or "_")
-    return "".join(plain)
+    return "".join(map(_plain, name)) if not name.isascii() else _IN_FALLBACK.sub("_", name)
+
+
+def _plain(char: str) -> str:
+    ascii_part = unicodedata.normalize("NFKD", char).encode("ascii", "ignore").decode()
+    return _IN_FALLBACK.sub("_", ascii_part) or "_"

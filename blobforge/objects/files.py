@@ -27,6 +27,7 @@ from blobforge.objects.incoming import (
 )
 from blobforge.objects.keys import is_source_key
 
+FOLDER_TRIES = 100  # each is lost only to a delete of another process in that very moment
 BATCH = 1 << 20  # bytes that one thread hop moves: a hop costs about 90 µs, little beside 1 MiB
 
 
@@ -134,8 +135,7 @@ def finish(
     digest = incoming.seal(expected)
     try:
         with names:
-            changed = make_folders(root, path.parent)
-            incoming.move_to(path)
+            changed = _named(incoming, root, path)
             if not is_source_key(key):
                 _write_sidecar(path, _Sidecar(incoming.size, incoming.mtime_ns, digest, content_type))
         for folder in [*changed, path.parent]:
@@ -167,9 +167,7 @@ def store_many(
             incoming.write([data])
             incoming.seal(path.name)
             with names:
-                if path.parent not in changed or not path.parent.exists():  # a delete may take it away in between
-                    changed.update(make_folders(root, path.parent))
-                incoming.move_to(path)
+                changed.update(_named(incoming, root, path, folder_known=path.parent in changed))
             changed.add(path.parent)
             stored.append(ObjectInfo(key, incoming.size, sha256=path.name))
         except UploadRefusedError as error:
@@ -186,6 +184,28 @@ def store_many(
     except OSError as error:
         raise os_failure("store an object", root, error) from error
     return stored
+
+
+def _named(incoming: Incoming, root: Path, path: Path, *, folder_known: bool = False) -> list[Path]:
+    """Give the file its name; returns the folders that have changed, but for the last one. Raises OSError.
+
+    A delete takes away folders that are empty. In this process the names' lock keeps it from doing so in between;
+    where several serve (`BLOBFORGE_FRONTS`), it may be another one that deletes, and the folder is made again.
+    """
+    changed: list[Path] = []
+    tries = FOLDER_TRIES
+    while True:
+        try:
+            if not folder_known:
+                changed += make_folders(root, path.parent)
+            incoming.move_to(path)
+        except FileNotFoundError:
+            folder_known = False
+            tries -= 1
+            if not tries:
+                raise
+        else:
+            return changed
 
 
 def _write_sidecar(path: Path, sidecar: _Sidecar) -> None:

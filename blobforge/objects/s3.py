@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+UPLOADS_PAGE = 1000  # unfinished uploads in one answer: the most that S3 gives
 _CHUNK = 1 << 20  # bytes of an object in memory while it is hashed
 _ABSENT = frozenset({"404", "NoSuchKey", "NotFound"})  # and not NoSuchBucket, a 404 as well
 
@@ -82,6 +83,7 @@ class S3Store:
         # Apart, so that long reads never keep a short question waiting.
         self._digesting: Hop = threads(digests)
         self._bucket_seen = False
+        self._second = (0, datetime.fromtimestamp(0, UTC))
         config = Config(
             signature_version="s3v4",
             s3={"addressing_style": "path"},
@@ -166,12 +168,14 @@ class S3Store:
         """See ObjectStore: multipart uploads, whose parts are paid for until somebody aborts them."""
         count = 0
         for prefix in (SOURCES, OUTPUTS):
-            find = partial(self._unfinished, prefix, before)
-            found = await self._guard.call(self._asking, find, timeout=self._timeout, op="list")
-            count += len(found)
-            for full, upload_id in () if dry_run else found:
-                work = partial(self._abort, full, upload_id)
-                await self._guard.call(self._asking, work, timeout=self._timeout, op="delete")
+            after: tuple[str, str] | None = ("", "")
+            while after is not None:
+                find = partial(self._unfinished, prefix, before, after)
+                found, after = await self._guard.call(self._asking, find, timeout=self._timeout, op="list")
+                count += len(found)
+                for full, upload_id in () if dry_run else found:
+                    work = partial(self._abort, full, upload_id)
+                    await self._guard.call(self._asking, work, timeout=self._timeout, op="delete")
         return count
 
     async def check(self) -> None:
@@ -190,7 +194,11 @@ class S3Store:
         return self._presigner.url(method, full, expires_in=expires_in, now=now, headers=headers, query=query)
 
     def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._clock(), UTC)
+        """The second that it is, the same object as long as it lasts: what is signed in it has much in common."""
+        second = int(self._clock())
+        if second != self._second[0]:
+            self._second = (second, datetime.fromtimestamp(second, UTC))
+        return self._second[1]
 
     def _full(self, key: str) -> str:
         """The key inside the bucket. Raises ValueError for what is no key: this is the confinement."""
@@ -261,11 +269,24 @@ class S3Store:
             for each in answer.get("Contents", [])
         ]
 
-    def _unfinished(self, prefix: str, before: float) -> list[tuple[str, str]]:
+    def _unfinished(
+        self, prefix: str, before: float, after: tuple[str, str]
+    ) -> tuple[list[tuple[str, str]], tuple[str, str] | None]:
+        """One page of (key, id of the upload), and the last that was looked at: None at the end of the list."""
+        key, upload_id = after
         with self._translated("list unfinished uploads"):
-            answer = self._client.list_multipart_uploads(Bucket=self._bucket, Prefix=self._prefix + prefix)
+            answer = self._client.list_multipart_uploads(
+                Bucket=self._bucket,
+                Prefix=self._prefix + prefix,
+                KeyMarker=key,
+                UploadIdMarker=upload_id,
+                MaxUploads=UPLOADS_PAGE,
+            )
         uploads = answer.get("Uploads", [])
-        return [(each["Key"], each["UploadId"]) for each in uploads if each["Initiated"].timestamp() < before]
+        found = [(each["Key"], each["UploadId"]) for each in uploads if each["Initiated"].timestamp() < before]
+        last = (answer.get("NextKeyMarker", ""), answer.get("NextUploadIdMarker", ""))
+        # A store that says "there is more" and not from where on would be asked for ever.
+        return found, last if answer.get("IsTruncated") and last != after else None
 
     def _abort(self, full: str, upload_id: str) -> None:
         with self._translated("abort an upload"):
@@ -303,18 +324,13 @@ class S3Store:
         """Turn what boto3 raises into an ObjectStoreError that says what to do. Keys and secrets are not in it."""
         try:
             yield
-        except ClientError as error:
-            code = error.response.get("Error", {}).get("Code", "")
-            raise ObjectStoreError(f"{self._where}: cannot {what}: {advice(status_of(error), code)}") from error
         except (ConnectTimeoutError, ReadTimeoutError) as error:
             raise NotAnsweringError(
                 f"{self._where}: cannot {what}: no answer within {self._timeout:g} s; "
                 "check that it is up and reachable from here"
             ) from error
-        except (BotoCoreError, OSError) as error:
-            raise ObjectStoreError(
-                f"{self._where}: cannot {what}: {error}; check the endpoint and the network"
-            ) from error
+        except (ClientError, BotoCoreError, OSError) as error:
+            raise ObjectStoreError(f"{self._where}: cannot {what}: {reason(error)}") from error
 
 
 def session() -> boto3.Session:
@@ -341,7 +357,11 @@ def _is_absent(error: ClientError) -> bool:
     return status_of(error) == 404 and error.response.get("Error", {}).get("Code", "") in _ABSENT
 
 
-def advice(status: int, code: str) -> str:
+def reason(error: ClientError | BotoCoreError | OSError) -> str:
+    """Why a call failed, and what to do, in words without keys or secrets."""
+    if not isinstance(error, ClientError):
+        return f"{error}; check the endpoint and the network"
+    status, code = status_of(error), error.response.get("Error", {}).get("Code", "")
     said = f"{status} {code}".strip()
     if status == 403:
         return f"refused ({said}); check the access key, its secret, its rights on the bucket, and this clock"

@@ -1,12 +1,12 @@
-"""The kept counters. State owned here: what changed about them in the transaction that is open.
+"""The kept counters, and which ids each hour has made. State owned here: what changed about them in the transaction
+that is open.
 
 Changes are gathered while effects run and written once, just before COMMIT: a batch of a hundred completions adds to
-each counter once. An effect that is rolled back to its savepoint takes its share with it (`mark`, `undo_to`).
+each counter once. An effect that is rolled back to its savepoint takes its share with it (`part`, `undo_part`).
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 import apsw
@@ -25,50 +25,86 @@ KEPT = {60: 2 * 3600, 900: 26 * 3600, 3600: 8 * 86_400}
 _FAILING = frozenset({JobStatus.FAILED, JobStatus.DEAD})
 
 
+class _Changes:
+    """`counts`: by how much each counter, (kind, its key), has changed. `hours`: the first and last id of each."""
+
+    __slots__ = ("counts", "hours")
+
+    def __init__(self) -> None:
+        self.counts: dict[tuple[Any, ...], int] = {}
+        self.hours: dict[int, tuple[int, int]] = {}
+
+    def add(self, key: tuple[Any, ...], n: int) -> None:
+        self.counts[key] = self.counts.get(key, 0) + n
+
+    def made(self, hour: int, first: int, last: int) -> None:
+        known = self.hours.get(hour)
+        self.hours[hour] = (first, last) if known is None else (min(first, known[0]), max(last, known[1]))
+
+    def take_in(self, other: _Changes) -> None:
+        for key, n in other.counts.items():
+            self.add(key, n)
+        for hour, (first, last) in other.hours.items():
+            self.made(hour, first, last)
+
+
 class Counters:
     """Used by the Store that has the transaction open."""
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._db = connection
-        # (kind, key, +1 or -1), in the order in which they happened.
-        self._changes: list[tuple[str, tuple[Any, ...], int]] = []
+        self._now = _Changes()
+        self._outer: list[_Changes] = []  # of the transaction, and of the savepoints around the one that is open
 
     def job(self, job: Job, change: int) -> None:
         """There is one more (+1) or one less (-1) such job, as it stands."""
-        self._changes.append(("job", (job.status, job.type, job.priority), change))
+        self._now.add(("job", job.status, job.type, job.priority), change)
         if job.failure is not None and job.status in _FAILING:
-            self._changes.append(("failure", (job.failure, job.status), change))
+            self._now.add(("failure", job.failure, job.status), change)
 
     def worker(self, status: WorkerStatus, change: int) -> None:
-        self._changes.append(("worker", (status,), change))
+        self._now.add(("worker", status), change)
 
     def submitted(self, job: Job) -> None:
-        self._changes.append(("happening", (job.created_at // 1000, job.type, SUBMITTED), +1))
+        """A new job is there, under its id."""
+        self._now.add(("happening", job.created_at // 1000, job.type, SUBMITTED), +1)
+        self._now.made(job.created_at // HOUR_MS, job.id, job.id)
 
     def ended(self, type_: str, worker_id: str, outcome: Outcome, *, ran_ms: int, now: int) -> None:
         """An attempt ended."""
         if outcome is Outcome.COMPLETED:
-            self._changes.append(("duration", (now // WEEK_MS, type_, bucket_of(ran_ms)), +1))
-        self._changes.append(("happening", (now // 1000, type_, outcome), +1))
-        self._changes.append(("worker rate", (now // HOUR_MS, worker_id, outcome), +1))
+            self._now.add(("duration", now // WEEK_MS, type_, bucket_of(ran_ms)), +1)
+        self._now.add(("happening", now // 1000, type_, outcome), +1)
+        self._now.add(("worker rate", now // HOUR_MS, worker_id, outcome), +1)
 
-    def mark(self) -> int:
-        """Where to go back to."""
-        return len(self._changes)
+    # --- with the Store's transactions and savepoints
 
-    def undo_to(self, mark: int) -> None:
-        del self._changes[mark:]
+    def begin(self) -> None:
+        """A transaction begins: nothing has changed in it."""
+        self._now = _Changes()
+        self._outer.clear()
+
+    def part(self) -> None:
+        """A savepoint begins."""
+        self._outer.append(self._now)
+        self._now = _Changes()
+
+    def keep_part(self) -> None:
+        part, self._now = self._now, self._outer.pop()
+        self._now.take_in(part)
+
+    def undo_part(self) -> None:
+        self._now = self._outer.pop()
 
     def write(self) -> None:
         """Write all changes of the transaction, each counter once."""
-        totals: Counter[tuple[str, tuple[Any, ...]]] = Counter()
-        for kind, key, change in self._changes:
-            totals[kind, key] += change
-        for (kind, key), n in totals.items():
+        for (kind, *key), n in self._now.counts.items():
             if n:
                 self._write(kind, key, n)
+        for hour, (first, last) in self._now.hours.items():
+            self._db.execute(sql.NOTE_HOUR, (hour, first, last))
 
-    def _write(self, kind: str, key: tuple[Any, ...], n: int) -> None:
+    def _write(self, kind: str, key: list[Any], n: int) -> None:
         match kind:
             case "job" if n > 0:
                 self._db.execute(sql.ADD_JOB_COUNT, (*key, n))

@@ -10,7 +10,7 @@ import apsw
 
 from blobforge import failures
 from blobforge.failures import Cause
-from blobforge.job import Job, JobStatus
+from blobforge.job import JobStatus
 from blobforge.store import sql
 from blobforge.store.counters import HOUR_MS, KEPT, WEEK_MS
 from blobforge.worker import Worker
@@ -63,7 +63,7 @@ class Rollups:
         row = self._db.execute(sql.FAILURE_BY_FINGERPRINT, (fingerprint,)).fetchone()
         return int(row[0]) if row else None
 
-    # --- depths, hours
+    # --- depths
 
     def sample_depths(self, *, now: int) -> None:
         """Keep how many jobs of each type and status there are now; the last sample of a slot stands for it."""
@@ -78,10 +78,6 @@ class Rollups:
             self._db.execute(sql.SAVE_DEPTH, (step, slot, "", ONLINE, online))
             for (type_, status), n in depths.items():
                 self._db.execute(sql.SAVE_DEPTH, (step, slot, type_, status, n))
-
-    def note_hour(self, job: Job) -> None:
-        """Keep which ids were made in the hour of this new job."""
-        self._db.execute(sql.NOTE_HOUR, (job.created_at // HOUR_MS, job.id, job.id))
 
     # --- workers
 

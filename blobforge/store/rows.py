@@ -25,14 +25,12 @@ def job(row: Row) -> Job:
     )  # fmt: skip
 
 
-def job_update(before: Job, after: Job) -> Row:
-    """The parameters of UPDATE_JOB: the new state, then the guard."""
+def job_moved(after: Job) -> Row:
+    """The parameters of MOVE_JOB and the first ones of UPDATE_JOB: the new state. The guard follows."""
     return (
-        after.status, after.priority, after.source_size, after.attempts, after.losses, after.attempt,
-        after.worker_id, after.lease, after.heartbeat_at, after.started_at, after.completed_at,
-        after.not_before, after.last_error, after.output_key, after.result, after.progress, after.failure,
-        after.progress_at, after.updated_at,
-        before.id, before.status, before.attempt,
+        after.status, after.source_size, after.attempts, after.losses, after.attempt, after.lease,
+        after.heartbeat_at, after.started_at, after.completed_at, after.not_before, after.last_error,
+        after.output_key, after.result, after.progress, after.progress_at, after.updated_at,
     )  # fmt: skip
 
 

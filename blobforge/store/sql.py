@@ -39,12 +39,14 @@ INSERT_JOB: Final = """
                       source_size, tags, metadata)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 INSERT_JOB_TAG: Final = "INSERT OR IGNORE INTO job_tags (tag, job_id) VALUES (?, ?)"
-UPDATE_JOB: Final = """
-    UPDATE jobs SET status = ?, priority = ?, source_size = ?, attempts = ?, losses = ?, attempt = ?,
-                    worker_id = ?, lease = ?, heartbeat_at = ?, started_at = ?, completed_at = ?, not_before = ?,
-                    last_error = ?, output_key = ?, result = ?, progress = ?, failure = ?, progress_at = ?,
-                    updated_at = ?
-     WHERE id = ? AND status = ? AND attempt = ?"""
+_MOVED: Final = """
+    UPDATE jobs SET status = ?, source_size = ?, attempts = ?, losses = ?, attempt = ?, lease = ?, heartbeat_at = ?,
+                    started_at = ?, completed_at = ?, not_before = ?, last_error = ?, output_key = ?, result = ?,
+                    progress = ?, progress_at = ?, updated_at = ?"""
+_GUARD: Final = "WHERE id = ? AND status = ? AND attempt = ?"
+# A column that is named is written to each index that has it, changed or not; a completion changes none of the three.
+UPDATE_JOB: Final = f"{_MOVED}, priority = ?, worker_id = ?, failure = ? {_GUARD}"
+MOVE_JOB: Final = f"{_MOVED} {_GUARD}"
 BEAT_JOB: Final = """
     UPDATE jobs SET heartbeat_at = ?, progress = coalesce(?, progress), progress_at = coalesce(?, progress_at),
                     updated_at = ?
@@ -56,8 +58,7 @@ ATTEMPTS: Final = f"SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE job_id = ? ORDE
 INSERT_ATTEMPT: Final = "INSERT INTO attempts (job_id, attempt, worker_id, lease, started_at) VALUES (?, ?, ?, ?, ?)"
 END_ATTEMPT: Final = """
     UPDATE attempts SET ended_at = ?, outcome = ?, kind = ?, error = ?, traceback = ?, log_tail = ?
-     WHERE job_id = ? AND attempt = ?
-    RETURNING worker_id, started_at"""
+     WHERE job_id = ? AND attempt = ?"""
 
 # --- files
 FILE: Final = "SELECT size, sha256, checked_at FROM files WHERE key = ?"
@@ -87,12 +88,16 @@ CLAIM_KEY: Final = "SELECT jobs FROM claim_keys WHERE worker_id = ? AND claim_ke
 SAVE_CLAIM_KEY: Final = (
     "INSERT OR REPLACE INTO claim_keys (worker_id, claim_key, jobs, created_at) VALUES (?, ?, ?, ?)"
 )
-PURGE_CLAIM_KEYS: Final = "DELETE FROM claim_keys WHERE created_at < ?"
+PURGE_CLAIM_KEYS: Final = """
+    DELETE FROM claim_keys WHERE (worker_id, claim_key) IN (
+        SELECT worker_id, claim_key FROM claim_keys WHERE created_at < ? ORDER BY created_at LIMIT ?)"""
 IDEMPOTENT: Final = "SELECT fingerprint, outcome FROM idempotency WHERE subject = ? AND key = ? AND created_at >= ?"
 SAVE_IDEMPOTENT: Final = (
     "INSERT OR REPLACE INTO idempotency (subject, key, fingerprint, outcome, created_at) VALUES (?, ?, ?, ?, ?)"
 )
-PURGE_IDEMPOTENT: Final = "DELETE FROM idempotency WHERE created_at < ?"
+PURGE_IDEMPOTENT: Final = """
+    DELETE FROM idempotency WHERE (subject, key) IN (
+        SELECT subject, key FROM idempotency WHERE created_at < ? ORDER BY created_at LIMIT ?)"""
 
 # --- tokens
 TOKEN_BY_HASH: Final = f"SELECT {TOKEN_COLUMNS} FROM tokens WHERE hash = ?"
@@ -310,7 +315,9 @@ SEED_IDS: Final = """
      WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = ?)"""
 INSERT_DRILL: Final = """
     INSERT INTO backup_drills (started_at, ended_at, ok, proven_until, detail) VALUES (?, ?, ?, ?, ?)"""
-TRIM_DRILLS: Final = "DELETE FROM backup_drills WHERE id <= (SELECT max(id) FROM backup_drills) - ?"
+# By their order, not by their numbers: a restore leaves a gap in those (SKIP_IDS).
+TRIM_DRILLS: Final = """
+    DELETE FROM backup_drills WHERE id NOT IN (SELECT id FROM backup_drills ORDER BY id DESC LIMIT ?)"""
 DRILLS: Final = """
     SELECT started_at, ended_at, ok, proven_until, detail FROM backup_drills ORDER BY id DESC LIMIT ?"""
 PROVEN_UNTIL: Final = "SELECT max(proven_until) FROM backup_drills"

@@ -1,5 +1,5 @@
 """The write side of the database. State owned here: the write connection, and the transaction that is open with
-its counters (`counters.py`). Used by one thread at a time: the writer's.
+its counters (`counters.py`) and the workers that were read in it. Used by one thread at a time: the writer's.
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ class Store:
         self.recovery = Recovery(connection)
         self.doomed = Doomed(connection)
         self._types: set[str] | None = None  # read when needed, forgotten when jobs go or anything is undone
+        self._workers: dict[str, Worker] = {}  # as read in the transaction that is open
         self._jobs_went = False  # in the transaction that is open
         self._before = 0
         self.commit_seconds = 0.0  # of the last COMMIT alone
@@ -71,7 +72,8 @@ class Store:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All or nothing. Raises StoreUnavailable when SQLite cannot begin or commit."""
-        self._counters.undo_to(0)
+        self._counters.begin()
+        self._workers.clear()
         self._jobs_went = False
         self._before = self._db.total_changes()
         try:
@@ -100,17 +102,18 @@ class Store:
 
         Raises StoreUnavailable for what no effect is to blame for: then the whole transaction is lost.
         """
-        mark = self._counters.mark()
+        self._counters.part()
         try:
             self._db.execute("SAVEPOINT effect")
             yield
             self._db.execute("RELEASE effect")
+            self._counters.keep_part()
         except StoreUnavailable:
             raise  # of a savepoint inside this one
         except BaseException as error:
             if isinstance(error, OUTAGES) or not self._db.in_transaction:
                 raise StoreUnavailable(str(error)) from error
-            self._counters.undo_to(mark)
+            self._counters.undo_part()
             self._forget()
             self._db.execute("ROLLBACK TO effect")
             self._db.execute("RELEASE effect")
@@ -119,13 +122,19 @@ class Store:
     def _forget(self) -> None:
         """Something was undone: what is remembered of the database may not be so."""
         self._types = None
+        self._workers.clear()
         self.rollups.undone()
         self.recovery.undone()
 
     @property
     def wrote(self) -> bool:
         """Whether the last transaction changed anything."""
-        return self._db.total_changes() != self._before
+        return self.written != self._before
+
+    @property
+    def written(self) -> int:
+        """How many rows have been written so far: it goes up when, and only when, a statement changes one."""
+        return self._db.total_changes()
 
     def close(self) -> None:
         self._db.close()
@@ -189,12 +198,16 @@ class Store:
             self._db.execute(sql.INSERT_JOB_TAG, (tag, stored.id))
         self._counters.job(stored, +1)
         self._counters.submitted(stored)
-        self.rollups.note_hour(stored)
         return stored
 
     def save_job(self, before: Job, after: Job) -> None:
         """Write a transition, guarded by the state it started from. Raises StaleState."""
-        self._db.execute(sql.UPDATE_JOB, rows.job_update(before, after))
+        moved, guard = rows.job_moved(after), (before.id, before.status, before.attempt)
+        indexed = (after.priority, after.worker_id, after.failure)
+        if indexed == (before.priority, before.worker_id, before.failure):
+            self._db.execute(sql.MOVE_JOB, moved + guard)
+        else:
+            self._db.execute(sql.UPDATE_JOB, moved + indexed + guard)
         if self._db.changes() != 1:
             raise StaleState(f"job {before.id} was no longer {before.status} (attempt {before.attempt})")
         self._counters.job(before, -1)
@@ -237,7 +250,8 @@ class Store:
 
     def end_attempt(
         self,
-        job: Job,
+        before: Job,
+        after: Job,
         outcome: Outcome,
         *,
         now: int,
@@ -246,12 +260,19 @@ class Store:
         traceback: str | None = None,
         log_tail: str | None = None,
     ) -> None:
-        """Write how the job's latest attempt ended; a late completion writes over `lost`."""
-        ended = self._row(sql.END_ATTEMPT, (now, outcome, kind, error, traceback, log_tail, job.id, job.attempt))
-        if ended is None:
+        """Write how the job's latest attempt ended; a late completion writes over `lost`. `before` is the job as it
+        was until now."""
+        self._db.execute(sql.END_ATTEMPT, (now, outcome, kind, error, traceback, log_tail, after.id, after.attempt))
+        if self._db.changes() == 0:
             return
-        worker_id, started_at = ended
-        self._counters.ended(job.type, worker_id, outcome, ran_ms=max(0, now - started_at), now=now)
+        worker_id, started_at = before.worker_id, before.started_at
+        if before.status is not JobStatus.RUNNING:  # it was lost before, or is revoked: only its own record knows
+            ended = self.attempt(after.id, after.attempt)
+            assert ended is not None
+            worker_id, started_at = ended.worker_id, ended.started_at
+        assert worker_id is not None
+        assert started_at is not None
+        self._counters.ended(after.type, worker_id, outcome, ran_ms=max(0, now - started_at), now=now)
 
     # --- files
 
@@ -278,11 +299,14 @@ class Store:
     # --- workers
 
     def worker(self, worker_id: str) -> Worker | None:
-        row = self._row(sql.WORKER, (worker_id,))
-        return rows.worker(row) if row else None
+        known = self._workers.get(worker_id)
+        if known is None and (row := self._row(sql.WORKER, (worker_id,))):
+            known = self._workers[worker_id] = rows.worker(row)
+        return known
 
     def save_worker(self, before: Worker | None, after: Worker) -> None:
         """Insert or change a worker; `before` is what was read, None for a new one."""
+        self._workers.pop(after.id, None)
         self._db.execute(sql.SAVE_WORKER, rows.worker_values(after))
         if before is not None:
             self._counters.worker(before.status, -1)
@@ -290,9 +314,11 @@ class Store:
 
     def beat_worker(self, worker: Worker, *, now: int) -> None:
         """Write a sign of life that changes nothing else."""
+        self._workers.pop(worker.id, None)
         self._db.execute(sql.BEAT_WORKER, (now, now, worker.id))
 
     def delete_worker(self, worker: Worker) -> None:
+        self._workers.pop(worker.id, None)
         self._db.execute(sql.DELETE_WORKER, (worker.id,))
         self.rollups.forget_types(worker.id)
         self._counters.worker(worker.status, -1)
@@ -316,10 +342,14 @@ class Store:
     def remember(self, subject: str, key: str, fingerprint: bytes, outcome: bytes, *, now: int) -> None:
         self._db.execute(sql.SAVE_IDEMPOTENT, (subject, key, fingerprint, outcome, now))
 
-    def purge(self, *, before: int) -> None:
-        """Forget repeatable requests older than `before` (ms)."""
-        self._db.execute(sql.PURGE_CLAIM_KEYS, (before,))
-        self._db.execute(sql.PURGE_IDEMPOTENT, (before,))
+    def purge(self, *, before: int, limit: int) -> bool:
+        """Forget `limit` repeatable requests of each kind that are older than `before` (ms), the oldest first;
+        whether there may be more."""
+        more = False
+        for statement in (sql.PURGE_CLAIM_KEYS, sql.PURGE_IDEMPOTENT):
+            self._db.execute(statement, (before, limit))
+            more = more or self._db.changes() == limit
+        return more
 
     # --- tokens
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
@@ -12,7 +13,7 @@ import pytest
 import trio
 import trio.testing
 
-from actors.broadcaster import Broadcaster, Subscription
+from actors.broadcaster import PIECE_BYTES, TURN_SECONDS, TURNS, Broadcaster, Subscription
 from blobforge.events import JobCreated, JobUpdated, WorkerOnline
 
 ALL_BUT_STATS = frozenset({"job_created", "job_updated", "worker_online"})
@@ -41,8 +42,9 @@ async def read(subscription: Subscription, *, within: float = 0.5) -> list[tuple
     frames = []
     with trio.move_on_after(within):
         while (frame := await subscription.next()) is not None:
-            id_, name, data = (line.split(": ", 1)[1] for line in frame.decode().strip().split("\n"))
-            frames.append((id_, name, msgspec.json.decode(data)))
+            for block in frame.decode().strip().split("\n\n"):
+                id_, name, data = (line.split(": ", 1)[1] for line in block.split("\n"))
+                frames.append((id_, name, msgspec.json.decode(data)))
     return frames
 
 
@@ -109,10 +111,84 @@ async def test_who_lags_is_cut_short_and_told(autojump_clock: Any) -> None:
             got += jobs(await read(quick, within=0.001))
         assert got == list(range(1, 11))  # the others do not wait for the slow one
         frames = await read(slow)
-        assert [name for _, name, _ in frames] == ["job_created"] * 3 + ["resync"]
+        assert [name for _, name, _ in frames] == ["resync"]
         assert broadcaster.dropped == 1
         await publish(broadcaster, 11, 11)
         assert jobs(await read(slow)) == [11]  # and goes on from there
+
+
+async def test_what_has_gathered_comes_in_one_piece(autojump_clock: Any) -> None:
+    async with broadcasting() as broadcaster:
+        reader = broadcaster.subscribe(types=ALL_BUT_STATS)
+        await publish(broadcaster, 1, 50)
+        piece = await reader.next()
+        assert piece is not None
+        assert piece.count(b"event: job_created") == 50
+        await broadcaster.publish([WorkerOnline("w" * PIECE_BYTES, "pdf")] * 3)
+        await publish(broadcaster, 51, 51)
+        sizes = [len(await reader.next() or b"") for _ in range(4)]
+        assert [size > PIECE_BYTES for size in sizes] == [True, True, True, False]
+
+
+async def test_a_replay_may_be_longer_than_the_queue(autojump_clock: Any) -> None:
+    async with broadcasting(queue=3) as broadcaster:
+        await publish(broadcaster, 1, 1)
+        first = broadcaster.subscribe(last_event_id=f"{broadcaster.run_id}-0", types=ALL_BUT_STATS)
+        ((id_, _, _),) = await read(first)
+        await publish(broadcaster, 2, 50)
+        back = broadcaster.subscribe(last_event_id=id_, types=ALL_BUT_STATS)
+        await publish(broadcaster, 51, 53)
+        assert jobs(await read(back)) == list(range(2, 54))
+
+
+async def test_a_queue_longer_than_the_replay(autojump_clock: Any) -> None:
+    async with broadcasting(replay=2, queue=20) as broadcaster:
+        slow = broadcaster.subscribe(types=ALL_BUT_STATS)
+        await publish(broadcaster, 1, 15)
+        assert jobs(await read(slow, within=0.01)) == list(range(1, 16))
+        back = broadcaster.subscribe(last_event_id=f"{broadcaster.run_id}-10", types=ALL_BUT_STATS)
+        assert [name for _, name, _ in await read(back)] == ["resync"]
+
+
+async def test_a_thousand_take_turns(autojump_clock: Any) -> None:
+    """Nobody waits longer than all others take, and in between there is room for other work."""
+    async with broadcasting() as broadcaster, trio.open_nursery() as nursery:
+        read_at: list[float] = []
+
+        async def listen() -> None:
+            subscription = broadcaster.subscribe(types=ALL_BUT_STATS)
+            while await subscription.next():
+                read_at.append(trio.current_time())
+
+        for _ in range(1000):
+            nursery.start_soon(listen)
+        await trio.testing.wait_all_tasks_blocked()
+        began = trio.current_time()
+        await publish(broadcaster, 1, 1)
+        await trio.sleep(1000 * TURN_SECONDS)
+        assert len(read_at) == 1000
+        assert max(Counter(read_at).values()) <= TURNS
+        assert read_at[0] == began
+        read_at.clear()
+        for number in range(50):  # while they take turns, more happens: it comes along with the next turn
+            await publish(broadcaster, number, number)
+            await trio.sleep(1000 * TURN_SECONDS / 10)
+        await trio.sleep(1)
+        assert len(read_at) <= 1000 * 7
+        nursery.cancel_scope.cancel()
+
+
+async def test_who_never_reads_costs_nothing(autojump_clock: Any) -> None:
+    async with broadcasting(replay=10, queue=5) as broadcaster:
+        stalled = [broadcaster.subscribe() for _ in range(50)]
+        reader = broadcaster.subscribe(types=ALL_BUT_STATS)
+        for number in range(200):
+            await publish(broadcaster, number, number)
+            assert jobs(await read(reader, within=0.01)) == [number]
+        assert len(broadcaster._window) == 10
+        assert not broadcaster._line
+        assert [name for _, name, _ in await read(stalled[0], within=0.01)] == ["resync"]
+        assert broadcaster.dropped == 1
 
 
 async def test_filters(autojump_clock: Any) -> None:
@@ -170,7 +246,8 @@ async def test_closing_ends_every_stream_now_and_later(autojump_clock: Any) -> N
             broadcaster.close()
             with trio.fail_after(1):
                 await ended.wait()
-        assert [await queued.next() is not None for _ in range(3)] == [True, True, False]
+        assert jobs(await read(queued)) == [1, 2]
+        assert await queued.next() is None
         assert await broadcaster.subscribe().next() is None
 
 

@@ -10,6 +10,7 @@ import pytest
 import trio
 import trio.testing
 
+from actors.effects import upkeep
 from actors.messages import (
     Claim,
     Complete,
@@ -261,6 +262,23 @@ async def test_old_records_are_purged_by_themselves(autojump_clock: Any, house: 
     assert await kept() == 1
     await trio.sleep(DAY + 2 * 3600)
     assert await kept() == 0
+
+
+async def test_much_is_purged_in_many_transactions(
+    autojump_clock: Any, house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A day's million in one would keep every heartbeat waiting; all of it is gone soon all the same."""
+    monkeypatch.setattr(upkeep, "PURGED_AT_ONCE", 2)
+    await house.ask(Register(ADMIN, "w1", "pdf"))
+    for number in range(9):
+        await house.ask(submission(number))
+        await house.ask(Claim(ADMIN, "w1", ("pdf",), claim_key=str(number)))
+    await trio.sleep(DAY + 10)
+    assert [(await house.ask(Purge())).more for _ in range(2)] == [True, True]
+    counts = "SELECT count(*) FROM claim_keys"
+    assert await house.parts.reads.run(lambda r: r._row(counts)[0]) == 5
+    await trio.sleep(3601)
+    assert await house.parts.reads.run(lambda r: r._row(counts)[0]) == 0
 
 
 async def test_a_stop_shorter_than_the_lease_is_noticed_too(

@@ -1,143 +1,40 @@
-"""Pruning, deleting, and what becomes of objects: without ever taking one away from whoever needs it."""
+"""Pruning and deleting: jobs, the audit log, and the pages of the file."""
 
 from __future__ import annotations
 
 import os
-import random
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import pytest
 import trio
 
 from actors.janitor import (
-    DELETIONS_AT_ONCE,
-    GIVE_UP_AFTER,
     JOBS_AT_ONCE,
     PAGES_AT_ONCE,
-    SIDE_BY_SIDE,
-    Janitor,
-    Retention,
 )
-from actors.mailbox import ask
 from actors.messages import (
     Cancel,
     Claim,
     Complete,
     DeleteJob,
-    DeletionsTried,
-    FindOrphans,
     Heartbeat,
     JobBeat,
     JobDeleted,
     ObjectSeen,
-    OrphanSearch,
     OutputChecked,
     Prune,
-    Register,
-    Release,
     Seen,
-    SourceArrived,
-    Submit,
-    Submitted,
-    TakeDoomed,
 )
 from blobforge.events import JobsPruned
 from blobforge.job import JobStatus
-from blobforge.objects import Listed, ObjectStoreError
-from blobforge.objects.guard import NotAnsweringError
 from blobforge.objects.keys import output_key, source_key
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store import sql
-from blobforge.store.check import check
-from tests.actors.alone import Alone, writer_alone
+from tests.actors.keeping import DAY, keeping
 from tests.fixtures.house import EPOCH_MS, House, open_house, virtual_now
 from tests.store.making import ADMIN, Book, hash_of, submission
 from tests.web.calls import finish
-
-DAY = 86_400.0
-
-
-class Shelf:
-    """What the janitor asks of an object store, as a test would have it answer. A deletion takes `slow` seconds, the
-    second half of them after it has happened."""
-
-    def __init__(self) -> None:
-        self.objects: dict[str, tuple[int, float]] = {}  # key -> (size, modified)
-        self.error: ObjectStoreError | None = None
-        self.slow = 0.0
-        self.deleted: list[str] = []
-        self.unfinished = 0
-
-    def put(self, key: str, *, size: int = 1, age: float = 2 * DAY) -> str:
-        self.objects[key] = (size, virtual_now() / 1000 - age)
-        return key
-
-    async def delete(self, key: str) -> None:
-        await trio.sleep(self.slow / 2)
-        if self.error is not None:
-            raise self.error
-        self.deleted.append(key)
-        self.objects.pop(key, None)
-        await trio.sleep(self.slow / 2)
-
-    async def list_page(self, prefix: str, *, after: str = "", limit: int = 1000) -> list[Listed]:
-        if self.error is not None:
-            raise self.error
-        keys = sorted(key for key in self.objects if key.startswith(prefix) and key > after)
-        return [Listed(key, *self.objects[key]) for key in keys[: min(limit, 3)]]
-
-    async def clear_unfinished(self, *, before: float, dry_run: bool) -> int:
-        return self.unfinished
-
-
-class Keeping:
-    """A writer and a janitor by themselves."""
-
-    def __init__(self, alone: Alone, shelf: Shelf, retention: Retention, now: Callable[[], int]) -> None:
-        self.alone, self.shelf = alone, shelf
-        store: Any = shelf
-        self.janitor = Janitor(alone.writer.mailbox, store, retention=retention, now=now)
-        alone.writer.listeners.append(self.janitor.board)
-
-    async def done(self, name: str, *, end: str = "complete") -> int:
-        """A job that has ended, its source and its output in the store."""
-        submitted = await self.alone.ask(submission(name))
-        job_id = submitted.job_id
-        self.shelf.put(source_key(hash_of(name)))
-        if end == "cancel":
-            await self.alone.ask(Cancel(job_id))
-            return int(job_id)
-        (job,) = (await self.alone.ask(Claim(ADMIN, "w1", ("pdf",)))).jobs
-        key = self.shelf.put(output_key(job.id, job.attempt))
-        seen = ObjectSeen(Seen.PRESENT, 1)
-        await self.alone.ask(Complete(ADMIN, "w1", job.id, output_key=key, output=seen))
-        return int(job.id)
-
-    def jobs(self) -> list[int]:
-        return [row[0] for row in self.alone.book.rows("SELECT id FROM jobs ORDER BY id")]
-
-    def listed(self) -> dict[str, str]:
-        return dict(self.alone.book.rows("SELECT key, state FROM doomed_objects"))  # type: ignore[arg-type]
-
-
-@asynccontextmanager
-async def keeping(
-    folder: Path, *, now: Callable[[], int] = virtual_now, run: bool = True, **retention: Any
-) -> AsyncIterator[Keeping]:
-    async with writer_alone(folder, now=now) as alone:
-        await alone.ask(Register(ADMIN, "w1", "pdf"))
-        kept = Keeping(alone, Shelf(), Retention(**retention), now)
-        async with trio.open_nursery() as nursery:
-            if run:
-                nursery.start_soon(kept.janitor.run)
-            yield kept
-            nursery.cancel_scope.cancel()
-        assert check(alone.book.path) == []
-
 
 # ------------------------------------------------------------------ retention
 
@@ -323,287 +220,6 @@ async def test_an_unchecked_output_that_is_found_after_its_job_went_leaves_no_re
         await kept.alone.ask(DeleteJob(job))
         await kept.alone.ask(OutputChecked(job, 1, output_key(job, 1), ObjectSeen(Seen.PRESENT, 1)))
         assert kept.alone.book.rows("SELECT * FROM files") == []
-
-
-# ------------------------------------------------------------------ objects that come into use again
-
-
-@pytest.mark.parametrize("seen", list(Seen))
-async def test_submitted_again_before_its_turn(tmp_path: Path, autojump_clock: Any, seen: Seen) -> None:
-    async with keeping(tmp_path) as kept:
-        kept.shelf.error = ObjectStoreError("not now")
-        job = await kept.done("a")
-        await kept.alone.ask(DeleteJob(job))
-        await trio.sleep(1)
-        kept.shelf.error = None
-        source = source_key(hash_of("a"))
-        assert kept.listed() == {source: "waiting", output_key(job, 1): "waiting"}
-        answer = await kept.alone.ask(Submit(submission("a").job, ObjectSeen(seen, 1)))
-        assert isinstance(answer, Submitted)
-        await trio.sleep(DAY)
-        assert kept.shelf.deleted == [output_key(job, 1)]
-
-
-async def test_submitted_again_while_it_is_deleted(tmp_path: Path, autojump_clock: Any) -> None:
-    """Whatever was seen: nobody is told that his source is there while it is on its way out."""
-    async with keeping(tmp_path) as kept:
-        job = await kept.done("a")
-        kept.shelf.slow = 4.0
-        await kept.alone.ask(DeleteJob(job))
-        await trio.sleep(1)
-        before = kept.janitor.deletions
-        message = Submit(submission("a").job, ObjectSeen(Seen.VERIFIED, 1, epoch=before))
-        for _ in range(2):  # before it has happened, and when it has, and nobody knows yet
-            refused = await kept.alone.ask(message)
-            assert isinstance(refused, Refusal)
-            assert (refused.code, refused.retry_after) == (RefusalCode.BEING_REMOVED, 2)
-            arrived = await kept.alone.ask(SourceArrived(hash_of("a"), 1, verified=True, epoch=before))
-            assert arrived.code is RefusalCode.BEING_REMOVED
-            await trio.sleep(2)
-        await trio.sleep(1)
-        # It was seen before it went: that is not believed any more, and the client is asked to send it.
-        answer = await kept.alone.ask(message)
-        assert (answer.status, answer.upload) == (JobStatus.UPLOADING, True)
-        arrived = await kept.alone.ask(SourceArrived(hash_of("a"), 1, verified=True, epoch=before))
-        assert arrived.code is RefusalCode.BEING_REMOVED
-        # What is seen from now on is.
-        arrived = await kept.alone.ask(SourceArrived(hash_of("a"), 1, verified=True, epoch=kept.janitor.deletions))
-        assert arrived.jobs == 1
-        await trio.sleep(DAY)
-        assert kept.shelf.deleted.count(source_key(hash_of("a"))) == 1
-
-
-async def test_a_job_that_comes_between_the_list_and_the_deletion(tmp_path: Path, autojump_clock: Any) -> None:
-    """The list is older than the job, by whatever way that has come about: whoever begins to delete looks again."""
-    async with keeping(tmp_path, run=False) as kept:
-        await kept.alone.ask(submission("a"))
-        source = source_key(hash_of("a"))
-        with kept.alone.book.store.transaction():
-            kept.alone.book.store.doomed.add(source, now=virtual_now())
-        assert (await kept.alone.ask(TakeDoomed(10))).keys == ()
-        assert kept.listed() == {}
-
-
-async def test_random_interleavings_never_lose_a_source(tmp_path: Path, autojump_clock: Any) -> None:
-    """People submit, upload and delete the same few sources, at random moments of slow deletions and slow looks. A
-    job that may be claimed has its source in the store, at every moment."""
-    async with keeping(tmp_path) as kept:
-        dice = random.Random(4)
-        kept.shelf.slow = 0.3
-        met: set[str] = set()
-
-        def there(name: int) -> bool:
-            return source_key(hash_of(name)) in kept.shelf.objects
-
-        async def person() -> None:
-            for _ in range(60):
-                name = dice.randrange(4)
-                epoch = kept.janitor.deletions
-                seen = ObjectSeen(Seen.VERIFIED if there(name) else Seen.ABSENT, 1, epoch=epoch)
-                await trio.sleep(dice.random() * 0.5)  # between the look and its commit
-                match await kept.alone.ask(Submit(submission(name).job, seen)):
-                    case Submitted(upload=True):
-                        kept.shelf.put(source_key(hash_of(name)))
-                        epoch, found = kept.janitor.deletions, there(name)
-                        await trio.sleep(dice.random() * 0.3)
-                        if found:
-                            await kept.alone.ask(SourceArrived(hash_of(name), 1, verified=True, epoch=epoch))
-                        met.add("upload")
-                    case Submitted(existing=True):
-                        met.add("existing")
-                    case Submitted():
-                        met.add("there")
-                    case Refusal(code=code):
-                        met.add(code)
-                await trio.sleep(dice.random() * 0.3)
-
-        async def remover() -> None:
-            for _ in range(400):
-                jobs = kept.jobs()
-                if jobs:
-                    await kept.alone.ask(DeleteJob(dice.choice(jobs)))
-                await trio.sleep(dice.random() * 0.1)
-
-        async def watcher() -> None:
-            while True:
-                for (digest,) in kept.alone.book.rows("SELECT source_hash FROM jobs WHERE status = 'pending'"):
-                    assert source_key(digest) in kept.shelf.objects, "a job may be claimed, and its source is gone"
-                await trio.sleep(0.005)
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(watcher)
-            async with trio.open_nursery() as people:
-                for _ in range(6):
-                    people.start_soon(person)
-                people.start_soon(remover)
-            nursery.cancel_scope.cancel()
-        assert met == {"upload", "existing", "there", RefusalCode.BEING_REMOVED}, "the plan went everywhere"
-
-
-# ------------------------------------------------------------------ a store that does not do as it is told
-
-
-@pytest.mark.parametrize(
-    ("error", "state"),
-    [(ObjectStoreError("403"), "waiting"), (NotAnsweringError("no answer"), "deleting")],
-    ids=["refuses", "hangs"],
-)
-async def test_a_store_that_fails_only_delays_it(
-    tmp_path: Path, autojump_clock: Any, error: ObjectStoreError, state: str
-) -> None:
-    async with keeping(tmp_path) as kept:
-        kept.shelf.error = error
-        for number in range(DELETIONS_AT_ONCE):
-            await kept.alone.ask(DeleteJob(await kept.done(str(number))))
-        for _ in range(100):
-            await trio.sleep(60)
-            states = list(kept.listed().values())
-            assert len(states) == 2 * DELETIONS_AT_ONCE
-            # Few are begun while it fails: whoever submits one of the others anew is not refused.
-            assert states.count("deleting") == (SIDE_BY_SIDE if state == "deleting" else 0)
-        kept.shelf.error = None
-        await trio.sleep(900)
-        assert kept.shelf.objects == {}
-        if state == "waiting":
-            assert len(kept.shelf.deleted) == len(set(kept.shelf.deleted))
-
-
-async def test_a_store_that_may_not_delete_blocks_no_submission(tmp_path: Path, autojump_clock: Any) -> None:
-    """A key pair without the right to delete: its refusals are certain, and sources stay usable."""
-    async with keeping(tmp_path) as kept:
-        kept.shelf.error = ObjectStoreError("403")
-        await kept.alone.ask(DeleteJob(await kept.done("a")))
-        await trio.sleep(DAY)
-        answer = await kept.alone.ask(submission("a"))
-        assert answer.status is JobStatus.PENDING
-        await trio.sleep(DAY)
-        assert source_key(hash_of("a")) not in kept.listed()
-
-
-async def test_what_was_begun_before_a_crash_is_ended_after_it(tmp_path: Path, autojump_clock: Any) -> None:
-    async with keeping(tmp_path, run=False) as kept:
-        job = await kept.done("a")
-        await kept.alone.ask(DeleteJob(job))
-        taken = await kept.alone.ask(TakeDoomed(10))
-        assert len(taken.keys) == 2
-        # Killed here. The next run does not know how far it came.
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(kept.janitor.run)
-            await trio.sleep(10)
-            nursery.cancel_scope.cancel()
-        assert kept.shelf.objects == {}
-
-
-async def test_what_was_gone_once_is_doubted_although_it_was_spared_the_second_time(
-    tmp_path: Path, autojump_clock: Any
-) -> None:
-    async with keeping(tmp_path, run=False) as kept:
-        old = ObjectSeen(Seen.VERIFIED, 1, epoch=0)
-        await kept.alone.ask(DeleteJob(await kept.done("a")))
-        taken = await kept.alone.ask(TakeDoomed(10))
-        await kept.alone.ask(DeletionsTried(taken.keys, (), (), 1))
-        await kept.alone.ask(Submit(submission("a").job, ObjectSeen(Seen.VERIFIED, 1, epoch=1)))
-        await kept.alone.ask(DeleteJob(2))
-        assert (await kept.alone.ask(submission("a", ready=False))).status is JobStatus.UPLOADING
-        assert (await kept.alone.ask(TakeDoomed(10))).keys == ()
-        answer = await kept.alone.ask(Submit(submission("a", type_="png").job, old))
-        assert answer.status is JobStatus.UPLOADING
-
-
-async def test_epochs_of_a_former_run_say_nothing(tmp_path: Path, autojump_clock: Any) -> None:
-    async with keeping(tmp_path, run=False) as kept:
-        await kept.alone.ask(DeleteJob(await kept.done("a")))
-        taken = await kept.alone.ask(TakeDoomed(10))
-        await kept.alone.ask(DeletionsTried(taken.keys, (), (), 77))
-        assert list(kept.listed().values()) == ["gone"]
-        await kept.alone.ask(TakeDoomed(10, first=True))
-        answer = await kept.alone.ask(submission("a"))
-        assert answer.status is JobStatus.PENDING, "what this run sees is true"
-
-
-# ------------------------------------------------------------------ objects that nobody needs
-
-
-async def found(kept: Keeping, *, delete: bool = False) -> OrphanSearch:
-    begun = await ask(kept.janitor.mailbox, FindOrphans(delete))
-    assert isinstance(begun, OrphanSearch)
-    while kept.janitor.search.state == "running":
-        await trio.sleep(1)
-    return kept.janitor.search
-
-
-async def furnish(kept: Keeping) -> tuple[set[str], set[str]]:
-    """A store with all that there can be in it; returns what is needed, and what is not."""
-    shelf = kept.shelf
-    done = await kept.done("done")
-    needed = {source_key(hash_of("done")), output_key(done, 1)}
-    await kept.alone.ask(submission("busy"))
-    (first,) = (await kept.alone.ask(Claim(ADMIN, "w1", ("pdf",)))).jobs
-    await kept.alone.ask(Release(ADMIN, "w1", first.id))
-    orphans = {shelf.put(output_key(first.id, 1), size=10)}  # of an attempt that lost
-    (busy,) = (await kept.alone.ask(Claim(ADMIN, "w1", ("pdf",)))).jobs
-    needed |= {shelf.put(output_key(busy.id, 2)), shelf.put(source_key(hash_of("busy")))}
-    orphans |= {shelf.put(source_key(hash_of("nobody's")), size=100), shelf.put(output_key(99, 1), size=1000)}
-    needed |= {shelf.put(source_key(hash_of("young")), age=3600), shelf.put(output_key(98, 1), age=3600)}
-    needed |= {shelf.put("sources/readme.txt"), shelf.put("outputs/1/1/.output.json")}  # none of ours
-    return needed, orphans
-
-
-async def test_orphans_are_counted_and_nothing_is_touched(tmp_path: Path, autojump_clock: Any) -> None:
-    async with keeping(tmp_path) as kept:
-        needed, orphans = await furnish(kept)
-        kept.shelf.unfinished = 3
-        search = await found(kept)
-        assert (search.state, search.objects, search.orphans) == ("done", len(needed | orphans), len(orphans))
-        assert (search.bytes, search.unfinished, set(search.examples)) == (1110, 3, orphans)
-        await trio.sleep(DAY)
-        assert set(kept.shelf.objects) == needed | orphans
-
-
-async def test_orphans_are_deleted_and_nothing_else(tmp_path: Path, autojump_clock: Any) -> None:
-    async with keeping(tmp_path) as kept:
-        needed, orphans = await furnish(kept)
-        search = await found(kept, delete=True)
-        assert search.orphans == len(orphans)
-        await trio.sleep(3600)
-        assert set(kept.shelf.objects) == needed
-        await trio.sleep(DAY)
-        assert (await found(kept)).orphans == 2, "the young ones are more than a day old by now"
-
-
-async def test_two_searches_at_once(tmp_path: Path, autojump_clock: Any) -> None:
-    async with keeping(tmp_path) as kept:
-        for number in range(30):
-            kept.shelf.put(output_key(1000 + number, 1))
-        first = await ask(kept.janitor.mailbox, FindOrphans(False))
-        again = await ask(kept.janitor.mailbox, FindOrphans(False))
-        assert isinstance(first, OrphanSearch)
-        assert isinstance(again, OrphanSearch)
-        assert again.started_at == first.started_at
-        other = await ask(kept.janitor.mailbox, FindOrphans(True))
-        assert isinstance(other, Refusal)
-        assert other.code is RefusalCode.SEARCH_RUNNING
-
-
-async def test_a_search_outlasts_a_store_that_stumbles_and_gives_up_on_one_that_is_gone(
-    tmp_path: Path, autojump_clock: Any
-) -> None:
-    async with keeping(tmp_path) as kept:
-        for number in range(30):
-            kept.shelf.put(output_key(1000 + number, 1))
-        await ask(kept.janitor.mailbox, FindOrphans(False))
-        await trio.sleep(0.05)
-        kept.shelf.error = NotAnsweringError("away")
-        await trio.sleep(100)
-        assert (kept.janitor.search.state, kept.janitor.search.error) == ("running", "away")
-        kept.shelf.error = None
-        await trio.sleep(100)
-        assert (kept.janitor.search.state, kept.janitor.search.orphans) == ("done", 30)
-        kept.shelf.error = NotAnsweringError("away")
-        began = trio.current_time()
-        search = await found(kept)
-        assert (search.state, search.error, search.ended_at is not None) == ("failed", "away", True)
-        assert trio.current_time() - began < 31 * GIVE_UP_AFTER
 
 
 # ------------------------------------------------------------------ the file

@@ -15,6 +15,7 @@ from actors.messages import (
     Batch,
     Cancel,
     Claim,
+    Complete,
     Drain,
     EnableWorker,
     Fail,
@@ -204,9 +205,80 @@ async def test_one_ready_job_wakes_one_who_waits(autojump_clock: Any, house: Hou
         await settle()
         sent = house.parts.writer.committed_messages - before - 1
         assert sum(poll.outcome is not None for poll in waiting) == 1
-        assert sent <= 2  # the one that got it, and one that finds that there is no more
+        assert sent == 1
         for poll in waiting:
             poll.scope.cancel()
+
+
+@pytest.mark.parametrize("types", [("pdf",), ("pdf", "ocr", "thumb")])
+async def test_what_a_job_costs_the_writer_among_many_who_wait(
+    autojump_clock: Any, house: House, types: tuple[str, ...]
+) -> None:
+    """Four messages: it is submitted, claimed and completed, and who did that asks again."""
+    workers = [f"w{number}" for number in range(40)]
+    await ready(house, *workers)
+
+    async def work(worker: str) -> None:
+        while True:
+            granted = await ask(house.parts.scheduler.mailbox, Claim(ADMIN, worker, types, wait=LONG))
+            assert isinstance(granted, Granted)
+            for job in granted.jobs:
+                await house.ask(Complete(ADMIN, worker, job.id, job.lease))
+
+    async with trio.open_nursery() as nursery:
+        for worker in workers:
+            nursery.start_soon(work, worker)
+        await settle()
+        before = house.parts.writer.committed_messages
+        for number in range(10):  # one by one
+            await house.ask(submission(number, type_=types[number % len(types)]))
+            await settle()
+        for number in range(10, 30, 10):  # ten at once
+            await house.ask(
+                Batch(tuple(submission(each, type_=types[each % len(types)]) for each in range(number, number + 10)))
+            )
+            await settle()
+        assert house.parts.writer.committed_messages - before == 10 * 4 + 2 * (1 + 10 * 3)
+        assert house.parts.scheduler.answered["granted"] == 30
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_batch_claim_takes_many_and_wakes_nobody_else(autojump_clock: Any, house: House) -> None:
+    await ready(house)
+    async with polls(house) as claim:
+        first = claim("w1", limit=5)
+        await settle()
+        second = claim("w2", limit=5)
+        await settle()
+        before = house.parts.writer.committed_messages
+        await house.ask(Batch(tuple(submission(number) for number in range(4))))
+        await settle()
+        assert ids(first) == [1, 2, 3, 4]
+        assert house.parts.writer.committed_messages - before == 2
+        await house.ask(Batch(tuple(submission(number) for number in range(4, 10))))
+        await settle()
+        assert ids(second) == [5, 6, 7, 8, 9]
+        assert (await house.ask(Claim(ADMIN, "w3", ("pdf",)))).jobs[0].id == 10
+
+
+async def test_waiters_whose_clients_have_gone_are_not_kept(
+    autojump_clock: Any, house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actors.scheduler.LEAST_SWEPT", 20)
+    monkeypatch.setattr(house.parts.scheduler, "_swept", 20)
+    await ready(house)
+    async with polls(house) as claim:
+        stays = claim("w1")
+        for _ in range(200):
+            gone = claim("w2")
+            await settle()
+            gone.scope.cancel()
+            await settle()
+        assert len(house.parts.scheduler._waiting) <= 20
+        assert house.parts.scheduler.waiting == 1
+        await house.ask(submission("one"))
+        await settle()
+        assert ids(stays) == [1]
 
 
 async def test_a_job_that_somebody_else_took_leaves_the_order_as_it_was(autojump_clock: Any, house: House) -> None:

@@ -9,7 +9,10 @@ from typing import Any
 import apsw
 import pytest
 import trio
+from structlog.testing import capture_logs
 
+from actors.effects import jobs
+from actors.effects.step import Rules, Step
 from actors.mailbox import Envelope, Reply, ask
 from actors.messages import (
     Batch,
@@ -24,11 +27,16 @@ from actors.messages import (
     SetPriority,
     Submitted,
 )
+from actors.writer import Writer
 from blobforge.events import JobCreated, JobReady
 from blobforge.hop import in_place
+from blobforge.job import RetryPolicy
 from blobforge.refusals import Refusal, RefusalCode
+from blobforge.store import sql
 from tests.actors.alone import writer_alone
-from tests.store.making import ADMIN, submission
+from tests.fixtures.house import virtual_now
+from tests.store.making import ADMIN, T0, Book, submission
+from tests.store.test_counters import Plan
 
 
 async def test_what_has_gathered_is_one_commit(tmp_path: Path, autojump_clock: Any) -> None:
@@ -60,11 +68,99 @@ async def test_a_broken_effect_spoils_no_other(
         before = alone.writer.commits
         answers = await alone.ask_all([submission("before"), poison, Cancel(77), submission("after")])
         assert alone.writer.commits == before + 1  # they did share a transaction
+        assert alone.writer.second_tries == 1
         kinds = {type(answer) for answer in answers}
         assert kinds == {Submitted, error, Refusal}
         assert alone.book.rows("SELECT count(*) FROM jobs") == [(3,)]
         assert sum(isinstance(event, JobCreated) for event in alone.events) == 3
         alone.book.counts_are_right()
+
+
+async def test_a_message_costs_no_savepoint(tmp_path: Path, autojump_clock: Any) -> None:
+    """Neither one that is done nor one that is refused, alone or in a batch; only a second try needs them."""
+    said: list[str] = []
+
+    def note(_: apsw.Cursor, statement: str, __: Any) -> bool:
+        said.append(statement)
+        return True
+
+    async with writer_alone(tmp_path) as alone:
+        alone.book.db.exec_trace = note
+        await alone.ask_all([submission(1), Cancel(99), Batch((submission(2), Cancel(98), Cancel(1)))])
+        assert alone.writer.second_tries == 0
+        assert "COMMIT" in said
+        assert not [statement for statement in said if statement.startswith("SAVEPOINT")]
+        with pytest.raises(apsw.ConstraintError):
+            await alone.ask(SetPriority(2, 9))
+        assert [statement for statement in said if statement.startswith("SAVEPOINT")]
+
+
+async def test_who_refuses_after_a_write_leaves_nothing_behind(
+    tmp_path: Path, autojump_clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No effect does so now; one that will must not be believed to have done nothing."""
+    cancel = jobs.cancel
+
+    def late(step: Step, message: Cancel) -> JobChanged | Refusal:
+        cancel(step, message)
+        return Refusal(RefusalCode.JOB_ENDED, "after all")
+
+    async with writer_alone(tmp_path) as alone:
+        await alone.ask(submission(1))
+        monkeypatch.setattr(jobs, "cancel", late)
+        answers = await alone.ask_all([Batch((submission(2), Cancel(1), submission(3)))])
+        assert [type(item) for item in answers[0].items] == [Submitted, Refusal, Submitted]
+        assert alone.writer.second_tries == 1
+        assert alone.book.rows("SELECT status, count(*) FROM jobs GROUP BY 1") == [("pending", 3)]
+        assert sum(isinstance(event, JobCreated) for event in alone.events) == 3
+        alone.book.counts_are_right()
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_with_savepoints_and_without_it_comes_to_the_same(tmp_path: Path, seed: int) -> None:
+    """Any messages in any grouping, a bug among them now and then: state, counters, events, facts, answers."""
+    rules = Rules(RetryPolicy(max_losses=2, jitter=0))
+    books = [Book(tmp_path / f"{name}.db", rules=rules, seed=seed) for name in ("with", "without")]
+    plans = [Plan(book, seed) for book in books]
+    writers = [Writer(book.store, rules, now=virtual_now, sink=Nobody(), dice=book.dice) for book in books]
+    for book in books:
+        book.register("w1", "w2", "w3")
+        book.do(submission("first"))
+    for now in range(T0 + 5000, T0 + 85_000, 1000):
+        batches: list[list[Envelope[Any]]] = []
+        for book, plan in zip(books, plans, strict=True):
+            book.now = now
+            messages = [plan.message() for _ in range(plan.dice.randint(1, 4))]
+            if now % 10_000 == 0:
+                messages.insert(1, SetPriority(1, 9))  # the schema says no
+            batches.append([Envelope(message, Reply()) for message in messages])
+        step = Step(books[0].store, rules, now, books[0].dice)
+        with capture_logs():  # a traceback on the terminal takes longer than all the rest
+            one, other = writers[0]._together(step, batches[0]), writers[1]._transact(batches[1], now)
+        assert (one.events, one.facts, one.wrote) == (other.events, other.facts, other.wrote)
+        assert [type(answer) for answer in one.answers] == [type(answer) for answer in other.answers]
+        assert contents(books[0]) == contents(books[1])
+        books[1].counts_are_right()
+    assert 7 < writers[1].second_tries < 40
+    for book in books:
+        book.close()
+
+
+def contents(book: Book) -> dict[str, list[Any]]:
+    """All that the database holds but the leases, which are drawn."""
+    tables = [name for (name,) in book.rows(sql.TABLES)]
+    held = {}
+    for table in tables:
+        columns = ", ".join(f'"{row[1]}"' for row in book.rows(f"PRAGMA table_info({table})") if row[1] != "lease")
+        held[table] = book.rows(f'SELECT {columns} FROM "{table}" ORDER BY 1, 2')
+    return held
+
+
+class Nobody:
+    """Who is told of events."""
+
+    async def publish(self, events: object) -> None:
+        await trio.lowlevel.checkpoint()
 
 
 async def test_a_refused_item_of_a_batch_spoils_no_other(tmp_path: Path, autojump_clock: Any) -> None:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from actors.effects import perform
 from actors.effects.step import Step
-from actors.messages import Cancel, Claim, Granted, Submitted
+from actors.messages import Cancel, Claim, Granted, Register, Submitted
 from blobforge.job import JobStatus
 from blobforge.store.store import StaleState, StoreUnavailable
 from tests.store.making import ADMIN, Book, submission
@@ -76,6 +76,17 @@ def test_what_is_undone_takes_its_counts_along(book: Book) -> None:
         raise RuntimeError
     book.do(submission(5))  # the counts of the transaction that failed must not come along now
     book.counts_are_right()
+
+
+def test_a_worker_that_was_undone_is_forgotten(book: Book) -> None:
+    """What was read of it in the transaction is not read again."""
+    step = Step(book.store, book.rules, book.now, book.dice)
+    with book.store.transaction():
+        with suppress(RuntimeError), book.store.savepoint():
+            perform(step, Register(ADMIN, "w", "pdf"))
+            assert book.store.worker("w") is not None
+            raise RuntimeError
+        assert book.store.worker("w") is None
 
 
 @pytest.fixture

@@ -4,29 +4,29 @@ from __future__ import annotations
 
 from actors.mailbox import ask
 from actors.messages import Note, Ping, RunDrill
-from actors.replicator import Replicator
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.recovery import Drill
 from web.api import encode, wire
 from web.routing import Access, Call, Route
 from web.services import Services
+from web.upkeep import BackupState
 
 SHOWN = 10  # drills
 TURNED_OFF = "backups are turned off (BLOBFORGE_LITESTREAM_DISABLED): what the server's disk loses is lost"
 NO_PLACE = "no object store is configured to hold backups; `blobforge db backup` copies the database to a file"
 
 
-def part(services: Services) -> wire.BackupPart:
+async def part(services: Services) -> wire.BackupPart:
     """What anybody may know of it. It degrades, and never more: jobs do not wait for backups."""
-    replicator = services.replicator()
-    if replicator is None:
+    state = await services.backups.state()
+    if state is None:
         return wire.BackupPart("disabled", detail=_why_off(services))
-    last = replicator.last_drill
+    last = state.last_drill
     return wire.BackupPart(
-        status=_status(replicator),
-        detail=_detail(replicator),
-        lag_seconds=_lag(replicator),
-        proven_until=encode.time_or_none(replicator.proven_until_ms),
+        status=_status(state),
+        detail=_detail(state),
+        lag_seconds=_lag(state),
+        proven_until=encode.time_or_none(state.proven_until_ms),
         last_drill=_drill(last, whole=False) if last is not None else None,
     )
 
@@ -36,33 +36,32 @@ async def report(call: Call) -> wire.BackupReport:
     services = call.services
     drills = await services.reads.run(lambda reader: reader.drills(limit=SHOWN))
     shown = [_drill(drill, whole=True) for drill in drills]
-    replicator = services.replicator()
-    if replicator is None:
+    state = await services.backups.state()
+    if state is None:
         return wire.BackupReport("disabled", detail=_why_off(services), drills=shown)
-    plan = replicator.plan
     return wire.BackupReport(
-        status=_status(replicator),
-        detail=_detail(replicator),
-        lag_seconds=_lag(replicator),
-        proven_until=encode.time_or_none(replicator.proven_until_ms),
-        place=str(plan.source.place),
-        epoch=replicator.epoch.name if replicator.epoch is not None else None,
-        encrypted=plan.source.keys is not None,
-        litestream=str(plan.litestream),
-        running=replicator.running,
-        restarts=replicator.restarts,
-        sync_interval=plan.sync_interval,
-        retention=plan.retention,
+        status=_status(state),
+        detail=_detail(state),
+        lag_seconds=_lag(state),
+        proven_until=encode.time_or_none(state.proven_until_ms),
+        place=state.place,
+        epoch=state.epoch,
+        encrypted=state.encrypted,
+        litestream=state.litestream,
+        running=state.running,
+        restarts=state.restarts,
+        sync_interval=state.sync_interval,
+        retention=state.retention,
         drill_interval=services.settings.backup_drill_interval,
-        drill_running=replicator.drilling,
+        drill_running=state.drilling,
         drills=shown,
     )
 
 
 async def drill(call: Call) -> tuple[int, wire.Status] | Refusal:
     """Begin a drill, or join the one under way. Its outcome stands in the report when `drill_running` is false."""
-    replicator = call.services.replicator()
-    if replicator is None:
+    backups = call.services.backups
+    if await backups.state() is None:
         # The key is good for this request only, whatever the answer; no audit record is left of a refusal.
         kept = await ask(call.services.writer, Ping(), call.repeat)
         if isinstance(kept, Refusal):
@@ -72,21 +71,20 @@ async def drill(call: Call) -> tuple[int, wire.Status] | Refusal:
     if isinstance(noted, Refusal):
         return noted
     key = f"{call.repeat.subject} {call.repeat.key}" if call.repeat is not None else None
-    begun = await call.ask_via(replicator.mailbox, RunDrill(key))
+    begun = await call.ask_via(backups.mailbox, RunDrill(key))
     return begun if isinstance(begun, Refusal) else (202, wire.Status("running"))
 
 
-def _status(replicator: Replicator) -> str:
-    return "degraded" if replicator.troubles else "healthy"
+def _status(state: BackupState) -> str:
+    return "degraded" if state.troubles else "healthy"
 
 
-def _detail(replicator: Replicator) -> str | None:
-    return "; ".join(replicator.troubles) or None
+def _detail(state: BackupState) -> str | None:
+    return "; ".join(state.troubles) or None
 
 
-def _lag(replicator: Replicator) -> float | None:
-    lag = replicator.lag_seconds
-    return round(lag, 1) if lag is not None else None
+def _lag(state: BackupState) -> float | None:
+    return round(state.lag_seconds, 1) if state.lag_seconds is not None else None
 
 
 def _why_off(services: Services) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import trio
+from msgspec.structs import replace
 
 from actors.messages import (
     AttemptFailed,
@@ -41,38 +42,44 @@ async def claim(call: Call, body: wire.ClaimBody) -> wire.GrantWire | wire.Grant
         with call.services.long_polls.room(call.services.site.address(call.request)) as room:
             if not room:
                 return TOO_MANY_WAIT
-            outcome = await call.ask_via(call.services.scheduler, message)
+            async with call.held():
+                outcome = await call.ask_via(call.services.scheduler, message)
     if isinstance(outcome, Refusal):
         return outcome
     return claim_answer(call, outcome, many=body.limit is not None)
 
 
 async def complete(call: Call, body: wire.CompleteBody) -> dict[str, object] | Refusal:
-    message = await _completion(call, call.params["job_id"], body)
+    message = _completion(call, call.params["job_id"], body)
     if isinstance(message, Refusal):
         return message
-    outcome = await call.ask(message)
+    outcome = await call.ask(await _looked(call, message))
     return outcome if isinstance(outcome, Refusal) else _completed(call, outcome)
 
 
-async def _completion(call: Call, job_id: int, body: wire.CompleteBody) -> Complete | Refusal:
+def _completion(call: Call, job_id: int, body: wire.CompleteBody) -> Complete | Refusal:
+    """The message; its output has not been looked for yet."""
     worker_id = worker_of(call, body.worker_id)
     if isinstance(worker_id, Refusal):
         return worker_id
-    seen = ObjectSeen()
-    if body.output_key is not None:
-        seen = await look(call.services.objects, body.output_key, expected_sha256=body.checksum)
     return Complete(
         call.caller,
         worker_id,
         job_id,
         body.lease,
         body.output_key,
-        seen,
+        ObjectSeen(),
         body.checksum,
         encode.json_text(body.result, field="result", most=wire.MOST_RESULT),
         claim_next=body.claim_next,
     )
+
+
+async def _looked(call: Call, message: Complete) -> Complete:
+    if message.output_key is None:
+        return message
+    seen = await look(call.services.objects, message.output_key, expected_sha256=message.checksum)
+    return replace(message, output=seen)
 
 
 def _completed(call: Call, outcome: Completed) -> dict[str, object]:
@@ -116,16 +123,17 @@ async def release(call: Call, body: wire.ReleaseBody) -> wire.Status | Refusal:
 
 
 async def complete_many(call: Call, body: wire.CompleteMany) -> wire.Items | Refusal:
-    messages: list[Complete | Refusal] = [_PENDING] * len(body.jobs)
-    slots = trio.Semaphore(LOOKS_AT_ONCE)
+    messages = [_completion(call, item.job_id, item) for item in body.jobs]
+    to_look = [(at, each) for at, each in enumerate(messages) if isinstance(each, Complete) and each.output_key]
+    waiting = iter(to_look)
 
-    async def prepare(index: int, item: wire.CompleteItem) -> None:
-        async with slots:
-            messages[index] = await _completion(call, item.job_id, item)
+    async def look_for() -> None:
+        for at, message in waiting:
+            messages[at] = await _looked(call, message)
 
     async with trio.open_nursery() as nursery:
-        for index, item in enumerate(body.jobs):
-            nursery.start_soon(prepare, index, item)
+        for _ in to_look[:LOOKS_AT_ONCE]:
+            nursery.start_soon(look_for)
     return await _in_one(call, [item.job_id for item in body.jobs], messages)
 
 
@@ -179,21 +187,21 @@ TOO_MANY_WAIT = Refusal(
     "Too many claims wait already, in total or from your address (BLOBFORGE_MAX_LONG_POLLS). Claim again later.",
     retry_after=5,
 )
-_PENDING = Refusal(RefusalCode.INVALID, "not looked at")
 
 ROUTES = [
     Route("POST", "/api/jobs/claim", Access.WORK, claim,
           "Claim the next jobs; with `wait`, held open until there is one",
-          body=wire.ClaimBody, gives=(wire.GrantWire, wire.GrantsWire)),
+          body=wire.ClaimBody, gives=(wire.GrantWire, wire.GrantsWire), hot=True),
     Route("POST", "/api/jobs/<id:job_id>/complete", Access.WORK, complete,
-          "Report success; the output must be in the store", body=wire.CompleteBody, gives=wire.CompleteAnswer),
+          "Report success; the output must be in the store",
+          body=wire.CompleteBody, gives=wire.CompleteAnswer, hot=True),
     Route("POST", "/api/jobs/<id:job_id>/fail", Access.WORK, fail,
           "Report failure; the job is tried again after its back-off, or is dead",
-          body=wire.FailBody, gives=wire.FailAnswer),
+          body=wire.FailBody, gives=wire.FailAnswer, hot=True),
     Route("POST", "/api/jobs/<id:job_id>/release", Access.WORK, release,
-          "Give a job back at no cost", body=wire.ReleaseBody, gives=wire.Status),
+          "Give a job back at no cost", body=wire.ReleaseBody, gives=wire.Status, hot=True),
     Route("POST", "/api/jobs/complete", Access.WORK, complete_many, "Complete many, answered item by item",
-          body=wire.CompleteMany, gives=wire.Items),
+          body=wire.CompleteMany, gives=wire.Items, hot=True),
     Route("POST", "/api/jobs/fail", Access.WORK, fail_many, "Fail many, answered item by item",
-          body=wire.FailMany, gives=wire.Items),
+          body=wire.FailMany, gives=wire.Items, hot=True),
 ]  # fmt: skip

@@ -22,6 +22,7 @@ def _second(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
+@lru_cache(maxsize=1024)  # the times of a batch are mostly one
 def rfc3339(ms: int) -> str:
     """Milliseconds since the epoch as RFC 3339 in UTC."""
     seconds, rest = divmod(ms, 1000)

@@ -44,13 +44,20 @@ def absolute(call: Call, url: str) -> str:
 
 def source_name(job: Job) -> str:
     """What a browser saves the source as."""
-    name = PurePosixPath((job.source_path or "").replace("\\", "/")).name
+    name = _last_part(job.source_path or "")
     return name or f"{job.source_hash}.{job.type}"
 
 
 def output_name(job: Job, claimed: object) -> str:
     """What a browser saves the output as: the worker's own name for it, or one made of the source's."""
-    if isinstance(claimed, str) and (name := PurePosixPath(claimed.replace("\\", "/")).name):
+    if isinstance(claimed, str) and (name := _last_part(claimed)):
         return name
     stem = PurePosixPath(source_name(job)).stem
     return f"{stem}-output"
+
+
+def _last_part(path: str) -> str:
+    """The last component of a path, however its own system writes it; empty where it has none."""
+    path = path.replace("\\", "/")
+    name = path.rpartition("/")[2]
+    return name if name not in ("", ".") or not path else PurePosixPath(path).name

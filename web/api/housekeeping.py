@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from quart import Response
 
+from actors.janitor import in_the_way
 from actors.mailbox import ask
 from actors.messages import DeleteJob, FindOrphans, Note
 from blobforge.refusals import Refusal
@@ -23,7 +24,7 @@ async def delete(call: Call) -> Response | Refusal:
 async def find_orphans(call: Call, body: wire.OrphanBody) -> wire.Status | Refusal:
     """Begin the search. On record where it deletes, and before it does."""
     janitor = call.services.janitor
-    if refusal := janitor.in_the_way(delete=not body.dry_run):
+    if refusal := in_the_way(await janitor.searched(), delete=not body.dry_run):
         return refusal
     noted = await ask(call.services.writer, Note(), call.repeat, None if body.dry_run else call.audit)
     if isinstance(noted, Refusal):
@@ -33,7 +34,7 @@ async def find_orphans(call: Call, body: wire.OrphanBody) -> wire.Status | Refus
 
 
 async def orphans(call: Call) -> wire.Orphans:
-    search = call.services.janitor.search
+    search = await call.services.janitor.searched()
     return wire.Orphans(
         state=search.state,
         dry_run=not search.delete,

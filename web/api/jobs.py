@@ -216,10 +216,10 @@ def _decode_cursor(text: str) -> Cursor | None:
 ROUTES = [
     Route("POST", "/api/jobs", Access.SUBMIT, submit,
           "Submit a job; a second one of the same type and source finds the first (then 200)",
-          body=wire.SubmitBody, gives=wire.SubmitAnswer, status=201),
+          body=wire.SubmitBody, gives=wire.SubmitAnswer, status=201, hot=True),
     Route("POST", "/api/jobs/batch", Access.SUBMIT, submit_many,
           "Submit up to 1,000 jobs in one transaction, answered item by item",
-          body=wire.SubmitMany, gives=wire.SubmittedItems),
+          body=wire.SubmitMany, gives=wire.SubmittedItems, hot=True),
     Route("POST", "/api/jobs/<id:job_id>/uploaded", Access.SUBMIT, uploaded,
           "Say that the source has been uploaded; answered when its bytes have been checked",
           gives=wire.Status, writes=False),

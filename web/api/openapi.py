@@ -12,10 +12,13 @@ from quart import Response, render_template
 
 from web import events
 from web.api import ROUTES as API_ROUTES
+from web.api.links import LINKS, Link
 from web.problems import Problem
 from web.routing import Access, Call, Route
 
 _PARAMETER = re.compile(r"<(?:(\w+)(?:\([^)]*\))?:)?(\w+)>")
+# One or more printable characters, as a header may have them: Latin-1, and no space at either end.
+_PRINTABLE = "^[!-~¡-¬®-ÿ]([ -~¡-¬®-ÿ]*[!-~¡-¬®-ÿ])?$"
 _REF = "#/components/schemas/{name}"
 _PARAMETERS: dict[str | None, dict[str, Any]] = {
     "id": {"type": "integer", "minimum": 1},
@@ -44,7 +47,7 @@ def document() -> dict[str, Any]:
     for route in routes:
         path = _PARAMETER.sub(r"{\2}", route.path)
         paths.setdefault(path, {})[route.method.lower()] = _operation(route, known, components)
-    return {
+    whole: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {
             "title": "BlobForge Server",
@@ -63,6 +66,20 @@ def document() -> dict[str, Any]:
             },
         },
     }
+    return _ecma(whole)  # type: ignore[no-any-return]
+
+
+def _ecma(value: Any) -> Any:
+    """The same, with patterns as JSON Schema has them: there is no `\\Z` in ECMA-262, and `$` is only the end."""
+    match value:
+        case dict():
+            return {name: _ecma(each) for name, each in value.items()}
+        case list():
+            return [_ecma(each) for each in value]
+        case str() if value.endswith(r"\Z"):
+            return value.removesuffix(r"\Z") + "$"
+        case _:
+            return value
 
 
 def _types(routes: list[Route]) -> list[Any]:
@@ -76,7 +93,7 @@ def _types(routes: list[Route]) -> list[Any]:
 
 def _operation(route: Route, known: dict[str, Any], components: dict[str, Any]) -> dict[str, Any]:
     operation: dict[str, Any] = {
-        "operationId": _operation_id(route),
+        "operationId": _operation_id(route.name),
         "summary": route.summary,
         "description": _ACCESS[route.access],
         "tags": [_tag(route)],
@@ -98,9 +115,10 @@ def _alternatives(route: Route) -> tuple[Any, ...]:
     return (route.gives,) if route.gives is not None else ()
 
 
-def _operation_id(route: Route) -> str:
-    path = _PARAMETER.sub(r"\2", route.path)
-    return re.sub(r"\W+", "_", route.method.lower() + path)
+def _operation_id(name: str) -> str:
+    """`name` is a route's."""
+    method, path = name.split(" ", 1)
+    return re.sub(r"\W+", "_", method.lower() + _PARAMETER.sub(r"\2", path))
 
 
 def _tag(route: Route) -> str:
@@ -135,7 +153,7 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
                 "in": "header",
                 "required": False,
                 "description": "Makes the request repeatable for 24 hours",
-                "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+                "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": _PRINTABLE},
             }
         )
     return found
@@ -160,6 +178,8 @@ def _responses(route: Route, known: dict[str, Any]) -> dict[str, Any]:
     shapes = [known[str(type_)] for type_ in _alternatives(route)]
     if shapes:
         good["content"] = {kind: {"schema": shapes[0] if len(shapes) == 1 else {"anyOf": shapes}}}
+    if route.name in LINKS:
+        good["links"] = {_operation_id(link.to): _link(link) for link in LINKS[route.name]}
     problem = {"application/problem+json": {"schema": known[str(Problem)]}}
     answers = {str(route.status): good}
     if route.status == 201:
@@ -169,6 +189,11 @@ def _responses(route: Route, known: dict[str, Any]) -> dict[str, Any]:
     else:
         answers["default"] = {"description": "Refused (RFC 9457)", "content": problem}
     return answers
+
+
+def _link(link: Link) -> dict[str, Any]:
+    described: dict[str, Any] = {"operationId": _operation_id(link.to), "parameters": link.path}
+    return described if link.body is None else described | {"requestBody": link.body}
 
 
 async def openapi(call: Call) -> dict[str, Any]:

@@ -74,7 +74,7 @@ async def health(call: Call) -> tuple[int, wire.Health]:
 
 async def backup(services: Services) -> wire.BackupPart:
     """How the backup is."""
-    return backups.part(services)
+    return await backups.part(services)
 
 
 async def _database(services: Services) -> wire.Part:
@@ -124,9 +124,7 @@ async def ready(call: Call) -> tuple[int, wire.Part]:
 
 
 async def metrics(call: Call) -> Response:
-    services = call.services
-    reading = services.metrics.reading(services.settings.database, now=services.now())
-    return Response(await services.reads.run(reading), content_type=CONTENT_TYPE)
+    return Response(await call.services.metrics.text(), content_type=CONTENT_TYPE)
 
 
 ROUTES = [

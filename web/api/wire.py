@@ -21,7 +21,8 @@ WorkerId = Annotated[
     Meta(
         min_length=1,
         max_length=200,
-        pattern=r"^[^\s/\x00-\x1f\x7f]+\Z",
+        # Spelt out: what \s stands for is not the same in Python and in a schema.
+        pattern=r"^[^/\x00-\x20\x7f\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+\Z",
         description="Chosen by the worker; no spaces, no slash",
     ),
 ]
@@ -432,11 +433,14 @@ class UploadAnswer(msgspec.Struct, frozen=True):
     headers: dict[str, str]
 
 
+_BASE64 = r"^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
+
+
 class SmallSource(msgspec.Struct, frozen=True):
     """`data` is base64."""
 
     source_hash: Sha256
-    data: bytes
+    data: Annotated[bytes, Meta(extra_json_schema={"pattern": _BASE64})]
 
 
 class SmallSources(msgspec.Struct, frozen=True):

@@ -163,7 +163,7 @@ ROUTES = [
           body=wire.RegisterBody, gives=wire.Registered),
     Route("POST", "/api/workers/<worker:worker_id>/heartbeat", Access.WORK, heartbeat,
           "A sign of life; renews the leases of the jobs named and keeps their progress",
-          body=wire.HeartbeatBody, gives=wire.HeartbeatAnswer),
+          body=wire.HeartbeatBody, gives=wire.HeartbeatAnswer, hot=True),
     Route("POST", "/api/workers/<worker:worker_id>/unregister", Access.WORK, unregister,
           "The worker leaves; its running jobs go back at once", gives=wire.Status),
     Route("POST", "/api/workers/<worker:worker_id>/drain", Access.ADMIN, drain,

@@ -9,9 +9,9 @@ from __future__ import annotations
 import hmac
 import secrets
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Protocol
 
-from actors.mailbox import Envelope, Mailbox, Reply
+from actors.mailbox import Envelope, Inbox, Reply
 from actors.messages import TouchTokens
 from blobforge.access import Caller, Scope, Token, hash_secret
 from blobforge.events import AccessChanged, Fact
@@ -37,6 +37,12 @@ USED_LINK = Refusal(
 UNKNOWN_WORKER = Refusal(RefusalCode.UNAUTHENTICATED, "This worker id and secret do not belong together.")
 
 
+class OneLink(Protocol):
+    async def use(self, code: str, /) -> Caller | Refusal:
+        """Whom the code signs in; only the first who comes with it."""
+        ...
+
+
 class FirstLink:
     """A sign-in code that works once. State owned here: its hash, until it is used."""
 
@@ -49,7 +55,7 @@ class FirstLink:
         """Whom the link signs in."""
         self._caller = caller
 
-    def use(self, code: str) -> Caller | Refusal:
+    async def use(self, code: str) -> Caller | Refusal:
         if self._hash is None or self._caller is None or not hmac.compare_digest(self._hash, hash_secret(code)):
             return USED_LINK
         self._hash = None
@@ -57,7 +63,7 @@ class FirstLink:
 
 
 class Keyring:
-    def __init__(self, reads: ReadPool, writer: Mailbox[Envelope[Any]], *, now: Callable[[], int]) -> None:
+    def __init__(self, reads: ReadPool, writer: Inbox[Envelope[Any]], *, now: Callable[[], int]) -> None:
         self._reads = reads
         self._writer = writer
         self._now = now

@@ -13,7 +13,7 @@ from actors.mailbox import ask
 from actors.messages import Audit, EndSession, NewSession, Note, Person, SignIn
 from blobforge.access import Caller
 from blobforge.people import new_session_id, session_hash
-from blobforge.refusals import Refusal
+from blobforge.refusals import Refusal, RefusalCode
 from web.auth.oidc import Leaving, ProviderDown, SignInRefused, Tokens
 from web.auth.sessions import CROSS_SITE
 from web.html import html, message, quoted, redirect, safe_next
@@ -141,7 +141,7 @@ async def first_start(call: Call) -> Response:
     """The link that the server shows on its terminal: signs in once, as the first administrator."""
     if not call.services.site.may_hold_session(call.request):
         return await _login_page(call, "/", 400)  # and the link is not used up
-    caller = call.services.first_link.use(call.request.args.get("code", ""))
+    caller = await call.services.first_link.use(call.request.args.get("code", ""))
     if isinstance(caller, Refusal):
         return await _wrong(call, "/", caller)
     return await _start_session(call, "/", token=caller)
@@ -183,6 +183,8 @@ async def _start_session(
         SignIn(session, person, token_id, replaces=services.sessions.hash_of(request)),
         audit=audit,
     )
+    if isinstance(outcome, Refusal) and outcome.code is RefusalCode.UNAUTHENTICATED:
+        return await _login_page(call, next_path, 401, outcome.detail)  # the token was deleted in this moment
     if isinstance(outcome, Refusal):
         return await message(503, "Signing in is not possible now", outcome.detail, link="/login", label="Try again")
     response = redirect(next_path)

@@ -1,6 +1,6 @@
 """Signed-in browsers: their cookie, their caller, and asking the provider again from time to time.
 
-State owned here: a cache of sessions, and which of them are being checked. The cache is emptied by any commit that
+State owned here: a cache of sessions. The cache is emptied by any commit that
 changes who may do what, before that commit is answered; the cookie's value is kept nowhere, only its hash.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hmac
-from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -16,9 +15,10 @@ import msgspec
 import structlog
 import trio
 from cryptography.fernet import Fernet, InvalidToken
-from quart import Request, Response
+from quart import Response
+from werkzeug.sansio.request import Request
 
-from actors.mailbox import Envelope, Mailbox, Reply, ask
+from actors.mailbox import Envelope, Inbox, Reply, ask
 from actors.messages import EndSession, Person, RenewSession, TouchSession
 from blobforge.access import Caller, Token
 from blobforge.config import Settings
@@ -26,6 +26,7 @@ from blobforge.events import AccessChanged, Fact
 from blobforge.people import GroupRules, Session, User, group_rules, session_hash
 from blobforge.refusals import Refusal, RefusalCode
 from web.auth.oidc import Identity, Provider, ProviderDown, SignInRefused, Tokens
+from web.auth.turns import LocalTurns, Turns
 from web.reads import ReadPool
 from web.site import Site
 
@@ -68,12 +69,13 @@ class Sessions:
         self,
         settings: Settings,
         reads: ReadPool,
-        writer: Mailbox[Envelope[Any]],
+        writer: Inbox[Envelope[Any]],
         *,
         provider: Provider | None,
         sealer: Sealer,
         site: Site,
         now: Callable[[], int],
+        turns: Turns | None = None,
     ) -> None:
         self._settings = settings
         self._reads = reads
@@ -86,7 +88,7 @@ class Sessions:
         self._cache: dict[str, tuple[Session, User | Token]] = {}
         self._changes = 0
         self._touched: dict[str, int] = {}
-        self._checking: defaultdict[str, trio.Lock] = defaultdict(trio.Lock)
+        self._turns: Turns = turns or LocalTurns()
         self._down_until = 0
 
     def post(self, facts: Iterable[Fact]) -> None:
@@ -151,9 +153,8 @@ class Sessions:
         return request.headers.get("Origin") == self._site.base(request)
 
     async def _find(self, hash_: str) -> tuple[Session, User | Token] | None:
-        now = self._now()
         found = self._cache.get(hash_)
-        if found is None:
+        if found is None or not self._alive(found[0]):  # it may have been used at another front since
             changes = self._changes
             read = await self._reads.run(lambda reader: reader.session(hash_))
             if read is None or read[1] is None:
@@ -162,12 +163,14 @@ class Sessions:
             if changes == self._changes and len(self._cache) < CACHED:
                 self._cache[hash_] = found
         session, holder = found
-        seen = max(session.seen_at, self._touched.get(hash_, 0))
-        if not msgspec.structs.replace(session, seen_at=seen).alive(now, idle=self._settings.session_idle):
-            return None
-        if isinstance(holder, Token) and holder.expired(now):
+        if not self._alive(session) or (isinstance(holder, Token) and holder.expired(self._now())):
             return None
         return found
+
+    def _alive(self, session: Session) -> bool:
+        seen = max(session.seen_at, self._touched.get(session.hash, 0))
+        used = msgspec.structs.replace(session, seen_at=seen)
+        return used.alive(self._now(), idle=self._settings.session_idle)
 
     def _note_use(self, session: Session) -> None:
         now = self._now()
@@ -187,25 +190,20 @@ class Sessions:
             return None  # OIDC was switched off: what it let in is let in no longer
         if self._now() - session.checked_at < self._settings.session_recheck * 1000:
             return user
-        lock = self._checking[session.hash]
-        try:
-            # One at a time: providers take a refresh token that is used twice for a stolen one.
-            async with lock:
-                found = await self._find(session.hash)  # another request may just have asked
-                if found is None or not isinstance(found[1], User):
-                    return None
-                session, user = found[0], found[1]
-                if self._now() - session.checked_at < self._settings.session_recheck * 1000:
-                    return user
-                if self._now() < self._down_until:
-                    return self._unconfirmed(session, user)
-                # Shielded: when the browser goes away now, the new refresh token must still be kept.
-                with trio.CancelScope(shield=True):
-                    confirmed = await self._ask_again(session, user)
-                return confirmed  # noqa: RET504 - mypy takes a cancel scope for one that may leave early
-        finally:
-            if not lock.locked():  # and so nobody waits for it
-                self._checking.pop(session.hash, None)
+        # One at a time: providers take a refresh token that is used twice for a stolen one.
+        async with self._turns.turn(session.hash):
+            found = await self._find(session.hash)  # another request may just have asked
+            if found is None or not isinstance(found[1], User):
+                return None
+            session, user = found[0], found[1]
+            if self._now() - session.checked_at < self._settings.session_recheck * 1000:
+                return user
+            if self._now() < self._down_until:
+                return self._unconfirmed(session, user)
+            # Shielded: when the browser goes away now, the new refresh token must still be kept.
+            with trio.CancelScope(shield=True):
+                confirmed = await self._ask_again(session, user)
+            return confirmed  # noqa: RET504 - mypy takes a cancel scope for one that may leave early
 
     def _unconfirmed(self, session: Session, user: User) -> User | None:
         """What stands while the provider cannot be asked: the session as it was, for a while."""

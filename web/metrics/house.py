@@ -18,13 +18,9 @@ from actors.mailbox import Mailbox
 from actors.reaper import Reaper
 from actors.scheduler import Scheduler
 from actors.writer import Writer
-from blobforge.lag import LoopLag
 from blobforge.objects import ObjectStore
-from blobforge.objects.guard import ERROR, NOT_ASKED, SILENT
-from blobforge.tracing import Tracer
-from web.auth.throttle import Throttle
-from web.limits import Limit
 from web.metrics.families import counter, gauge, histogram
+from web.metrics.share import Share
 
 CLAIMS = ("granted", "empty", "refused")
 
@@ -58,13 +54,11 @@ class House:
     broadcaster: Broadcaster
     mailboxes: Mapping[str, Mailbox[Any]]
     objects: ObjectStore
-    throttle: Throttle
-    limits: Mapping[str, Limit]
-    lag: LoopLag
-    tracer: Tracer | None
+    traced: bool
     backup: Callable[[], Backup | None]
 
-    def families(self) -> Iterable[Metric]:
+    def families(self, share: Share) -> Iterable[Metric]:
+        """`share` is what the processes that serve HTTP have counted."""
         yield gauge(
             "blobforge_build_info",
             "Always 1; what runs here",
@@ -72,20 +66,16 @@ class House:
             ("version", "python", "objects"),
         )
         yield from ProcessCollector(registry=None).collect()
-        yield histogram(
-            "blobforge_event_loop_lag_seconds", "How late the event loop woke a task", [((), self.lag.seconds)]
-        )
+        yield histogram("blobforge_event_loop_lag_seconds", "How late the event loop woke a task", [((), share.lag)])
         yield from self._writes()
         yield from self._actors()
-        yield from self._clients()
-        yield from self._object_store()
+        yield counter("blobforge_events", "Events sent to subscribers", self.broadcaster.events)
         yield from self._backup()
-        if self.tracer is not None:
-            sending = self.tracer.sending
+        if self.traced:
             yield counter(
                 "blobforge_trace_spans",
                 "Spans handed to the collector, or lost because it did not take them",
-                {("sent",): sending.sent, ("lost",): sending.lost},
+                {("sent",): share.spans_sent, ("lost",): share.spans_lost},
                 ("result",),
             )
 
@@ -149,62 +139,6 @@ class House:
             "blobforge_outputs_unchecked",
             "Outputs accepted while the object store was silent, and not seen yet",
             self.intake.unchecked,
-        )
-
-    def _clients(self) -> Iterable[Metric]:
-        yield gauge("blobforge_event_streams", "Open event streams (SSE)", self.broadcaster.subscribers)
-        yield counter("blobforge_events", "Events sent to subscribers", self.broadcaster.events)
-        yield counter(
-            "blobforge_event_stream_drops", "Times that a slow stream lost events", self.broadcaster.dropped
-        )
-        yield counter(
-            "blobforge_auth_failures", "Credentials that were wrong, revoked or expired", self.throttle.failures
-        )
-        yield counter(
-            "blobforge_auth_throttled",
-            "Those of them that were told to slow down, by address or worker id",
-            self.throttle.slowed,
-        )
-        yield gauge(
-            "blobforge_limit_used",
-            "Room taken: connections, long polls, event streams",
-            {(name,): limit.used for name, limit in self.limits.items()},
-            ("limit",),
-        )
-        yield gauge(
-            "blobforge_limit_capacity",
-            "Room there is",
-            {(name,): limit.total for name, limit in self.limits.items()},
-            ("limit",),
-        )
-        yield counter(
-            "blobforge_limit_refused",
-            "Those who found no room, in total or from their address",
-            {(name,): limit.refused for name, limit in self.limits.items()},
-            ("limit",),
-        )
-
-    def _object_store(self) -> Iterable[Metric]:
-        calls = self.objects.calls
-        operations = sorted(calls.seconds.keys() | {op for op, _ in calls.failures})
-        reasons = {SILENT: "silent", NOT_ASKED: "not_asked", ERROR: "error"}
-        yield gauge(
-            "blobforge_object_store_answering",
-            "1 if the object store answered before its deadline when it was asked last",
-            float(self.objects.answering),
-        )
-        yield histogram(
-            "blobforge_object_store_request_duration_seconds",
-            "Questions to the object store that were answered, errors too, by operation",
-            [((op,), calls.seconds[op]) for op in operations],
-            ("operation",),
-        )
-        yield counter(
-            "blobforge_object_store_errors",
-            "Questions that failed: no answer before the deadline (silent), not made because of that (not_asked), or "
-            "an error for an answer",
-            {(op, label): calls.failures[op, why] for op in operations for why, label in reasons.items()},
-            ("operation", "reason"),
         )
 
     def _backup(self) -> Iterable[Metric]:

@@ -1,0 +1,109 @@
+"""The janitor, the writer and an object store that can be made to fail, without the rest of the house."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from actors.janitor import (
+    Janitor,
+    Retention,
+)
+from actors.messages import (
+    Cancel,
+    Claim,
+    Complete,
+    ObjectSeen,
+    Register,
+    Seen,
+)
+from blobforge.objects import Listed, ObjectStoreError
+from blobforge.objects.keys import output_key, source_key
+from blobforge.store.check import check
+from tests.actors.alone import Alone, writer_alone
+from tests.fixtures.house import virtual_now
+from tests.store.making import ADMIN, hash_of, submission
+
+DAY = 86_400.0
+
+
+class Shelf:
+    """What the janitor asks of an object store, as a test would have it answer. A deletion takes `slow` seconds, the
+    second half of them after it has happened."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, tuple[int, float]] = {}  # key -> (size, modified)
+        self.error: ObjectStoreError | None = None
+        self.slow = 0.0
+        self.deleted: list[str] = []
+        self.unfinished = 0
+
+    def put(self, key: str, *, size: int = 1, age: float = 2 * DAY) -> str:
+        self.objects[key] = (size, virtual_now() / 1000 - age)
+        return key
+
+    async def delete(self, key: str) -> None:
+        await trio.sleep(self.slow / 2)
+        if self.error is not None:
+            raise self.error
+        self.deleted.append(key)
+        self.objects.pop(key, None)
+        await trio.sleep(self.slow / 2)
+
+    async def list_page(self, prefix: str, *, after: str = "", limit: int = 1000) -> list[Listed]:
+        if self.error is not None:
+            raise self.error
+        keys = sorted(key for key in self.objects if key.startswith(prefix) and key > after)
+        return [Listed(key, *self.objects[key]) for key in keys[: min(limit, 3)]]
+
+    async def clear_unfinished(self, *, before: float, dry_run: bool) -> int:
+        return self.unfinished
+
+
+class Keeping:
+    """A writer and a janitor by themselves."""
+
+    def __init__(self, alone: Alone, shelf: Shelf, retention: Retention, now: Callable[[], int]) -> None:
+        self.alone, self.shelf = alone, shelf
+        store: Any = shelf
+        self.janitor = Janitor(alone.writer.mailbox, store, retention=retention, now=now)
+        alone.writer.listeners.append(self.janitor.board)
+
+    async def done(self, name: str, *, end: str = "complete") -> int:
+        """A job that has ended, its source and its output in the store."""
+        submitted = await self.alone.ask(submission(name))
+        job_id = submitted.job_id
+        self.shelf.put(source_key(hash_of(name)))
+        if end == "cancel":
+            await self.alone.ask(Cancel(job_id))
+            return int(job_id)
+        (job,) = (await self.alone.ask(Claim(ADMIN, "w1", ("pdf",)))).jobs
+        key = self.shelf.put(output_key(job.id, job.attempt))
+        seen = ObjectSeen(Seen.PRESENT, 1)
+        await self.alone.ask(Complete(ADMIN, "w1", job.id, output_key=key, output=seen))
+        return int(job.id)
+
+    def jobs(self) -> list[int]:
+        return [row[0] for row in self.alone.book.rows("SELECT id FROM jobs ORDER BY id")]
+
+    def listed(self) -> dict[str, str]:
+        return dict(self.alone.book.rows("SELECT key, state FROM doomed_objects"))  # type: ignore[arg-type]
+
+
+@asynccontextmanager
+async def keeping(
+    folder: Path, *, now: Callable[[], int] = virtual_now, run: bool = True, **retention: Any
+) -> AsyncIterator[Keeping]:
+    async with writer_alone(folder, now=now) as alone:
+        await alone.ask(Register(ADMIN, "w1", "pdf"))
+        kept = Keeping(alone, Shelf(), Retention(**retention), now)
+        async with trio.open_nursery() as nursery:
+            if run:
+                nursery.start_soon(kept.janitor.run)
+            yield kept
+            nursery.cancel_scope.cancel()
+        assert check(alone.book.path) == []

@@ -1,0 +1,227 @@
+"""Objects to be deleted: some come into use again, and some stores do not do as they are told. Nothing is ever taken
+away from whoever needs it."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from actors.janitor import (
+    DELETIONS_AT_ONCE,
+    SIDE_BY_SIDE,
+)
+from actors.messages import (
+    DeleteJob,
+    DeletionsTried,
+    ObjectSeen,
+    Seen,
+    SourceArrived,
+    Submit,
+    Submitted,
+    TakeDoomed,
+)
+from blobforge.job import JobStatus
+from blobforge.objects import ObjectStoreError
+from blobforge.objects.guard import NotAnsweringError
+from blobforge.objects.keys import output_key, source_key
+from blobforge.refusals import Refusal, RefusalCode
+from tests.actors.keeping import DAY, keeping
+from tests.fixtures.house import virtual_now
+from tests.store.making import hash_of, submission
+
+
+@pytest.mark.parametrize("seen", list(Seen))
+async def test_submitted_again_before_its_turn(tmp_path: Path, autojump_clock: Any, seen: Seen) -> None:
+    async with keeping(tmp_path) as kept:
+        kept.shelf.error = ObjectStoreError("not now")
+        job = await kept.done("a")
+        await kept.alone.ask(DeleteJob(job))
+        await trio.sleep(1)
+        kept.shelf.error = None
+        source = source_key(hash_of("a"))
+        assert kept.listed() == {source: "waiting", output_key(job, 1): "waiting"}
+        answer = await kept.alone.ask(Submit(submission("a").job, ObjectSeen(seen, 1)))
+        assert isinstance(answer, Submitted)
+        await trio.sleep(DAY)
+        assert kept.shelf.deleted == [output_key(job, 1)]
+
+
+async def test_submitted_again_while_it_is_deleted(tmp_path: Path, autojump_clock: Any) -> None:
+    """Whatever was seen: nobody is told that his source is there while it is on its way out."""
+    async with keeping(tmp_path) as kept:
+        job = await kept.done("a")
+        kept.shelf.slow = 4.0
+        await kept.alone.ask(DeleteJob(job))
+        await trio.sleep(1)
+        before = kept.janitor.deletions
+        message = Submit(submission("a").job, ObjectSeen(Seen.VERIFIED, 1, epoch=before))
+        for _ in range(2):  # before it has happened, and when it has, and nobody knows yet
+            refused = await kept.alone.ask(message)
+            assert isinstance(refused, Refusal)
+            assert (refused.code, refused.retry_after) == (RefusalCode.BEING_REMOVED, 2)
+            arrived = await kept.alone.ask(SourceArrived(hash_of("a"), 1, verified=True, epoch=before))
+            assert arrived.code is RefusalCode.BEING_REMOVED
+            await trio.sleep(2)
+        await trio.sleep(1)
+        # It was seen before it went: that is not believed any more, and the client is asked to send it.
+        answer = await kept.alone.ask(message)
+        assert (answer.status, answer.upload) == (JobStatus.UPLOADING, True)
+        arrived = await kept.alone.ask(SourceArrived(hash_of("a"), 1, verified=True, epoch=before))
+        assert arrived.code is RefusalCode.BEING_REMOVED
+        # What is seen from now on is.
+        arrived = await kept.alone.ask(SourceArrived(hash_of("a"), 1, verified=True, epoch=kept.janitor.deletions))
+        assert arrived.jobs == 1
+        await trio.sleep(DAY)
+        assert kept.shelf.deleted.count(source_key(hash_of("a"))) == 1
+
+
+async def test_a_job_that_comes_between_the_list_and_the_deletion(tmp_path: Path, autojump_clock: Any) -> None:
+    """The list is older than the job, by whatever way that has come about: whoever begins to delete looks again."""
+    async with keeping(tmp_path, run=False) as kept:
+        await kept.alone.ask(submission("a"))
+        source = source_key(hash_of("a"))
+        with kept.alone.book.store.transaction():
+            kept.alone.book.store.doomed.add(source, now=virtual_now())
+        assert (await kept.alone.ask(TakeDoomed(10))).keys == ()
+        assert kept.listed() == {}
+
+
+async def test_random_interleavings_never_lose_a_source(tmp_path: Path, autojump_clock: Any) -> None:
+    """People submit, upload and delete the same few sources, at random moments of slow deletions and slow looks. A
+    job that may be claimed has its source in the store, at every moment."""
+    async with keeping(tmp_path) as kept:
+        dice = random.Random(4)
+        kept.shelf.slow = 0.3
+        met: set[str] = set()
+
+        def there(name: int) -> bool:
+            return source_key(hash_of(name)) in kept.shelf.objects
+
+        async def person() -> None:
+            for _ in range(60):
+                name = dice.randrange(4)
+                epoch = kept.janitor.deletions
+                seen = ObjectSeen(Seen.VERIFIED if there(name) else Seen.ABSENT, 1, epoch=epoch)
+                await trio.sleep(dice.random() * 0.5)  # between the look and its commit
+                match await kept.alone.ask(Submit(submission(name).job, seen)):
+                    case Submitted(upload=True):
+                        kept.shelf.put(source_key(hash_of(name)))
+                        epoch, found = kept.janitor.deletions, there(name)
+                        await trio.sleep(dice.random() * 0.3)
+                        if found:
+                            await kept.alone.ask(SourceArrived(hash_of(name), 1, verified=True, epoch=epoch))
+                        met.add("upload")
+                    case Submitted(existing=True):
+                        met.add("existing")
+                    case Submitted():
+                        met.add("there")
+                    case Refusal(code=code):
+                        met.add(code)
+                await trio.sleep(dice.random() * 0.3)
+
+        async def remover() -> None:
+            for _ in range(400):
+                jobs = kept.jobs()
+                if jobs:
+                    await kept.alone.ask(DeleteJob(dice.choice(jobs)))
+                await trio.sleep(dice.random() * 0.1)
+
+        async def watcher() -> None:
+            while True:
+                for (digest,) in kept.alone.book.rows("SELECT source_hash FROM jobs WHERE status = 'pending'"):
+                    assert source_key(digest) in kept.shelf.objects, "a job may be claimed, and its source is gone"
+                await trio.sleep(0.005)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(watcher)
+            async with trio.open_nursery() as people:
+                for _ in range(6):
+                    people.start_soon(person)
+                people.start_soon(remover)
+            nursery.cancel_scope.cancel()
+        assert met == {"upload", "existing", "there", RefusalCode.BEING_REMOVED}, "the plan went everywhere"
+
+
+# ------------------------------------------------------------------ a store that does not do as it is told
+
+
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [(ObjectStoreError("403"), "waiting"), (NotAnsweringError("no answer"), "deleting")],
+    ids=["refuses", "hangs"],
+)
+async def test_a_store_that_fails_only_delays_it(
+    tmp_path: Path, autojump_clock: Any, error: ObjectStoreError, state: str
+) -> None:
+    async with keeping(tmp_path) as kept:
+        kept.shelf.error = error
+        for number in range(DELETIONS_AT_ONCE):
+            await kept.alone.ask(DeleteJob(await kept.done(str(number))))
+        for _ in range(100):
+            await trio.sleep(60)
+            states = list(kept.listed().values())
+            assert len(states) == 2 * DELETIONS_AT_ONCE
+            # Few are begun while it fails: whoever submits one of the others anew is not refused.
+            assert states.count("deleting") == (SIDE_BY_SIDE if state == "deleting" else 0)
+        kept.shelf.error = None
+        await trio.sleep(900)
+        assert kept.shelf.objects == {}
+        if state == "waiting":
+            assert len(kept.shelf.deleted) == len(set(kept.shelf.deleted))
+
+
+async def test_a_store_that_may_not_delete_blocks_no_submission(tmp_path: Path, autojump_clock: Any) -> None:
+    """A key pair without the right to delete: its refusals are certain, and sources stay usable."""
+    async with keeping(tmp_path) as kept:
+        kept.shelf.error = ObjectStoreError("403")
+        await kept.alone.ask(DeleteJob(await kept.done("a")))
+        await trio.sleep(DAY)
+        answer = await kept.alone.ask(submission("a"))
+        assert answer.status is JobStatus.PENDING
+        await trio.sleep(DAY)
+        assert source_key(hash_of("a")) not in kept.listed()
+
+
+async def test_what_was_begun_before_a_crash_is_ended_after_it(tmp_path: Path, autojump_clock: Any) -> None:
+    async with keeping(tmp_path, run=False) as kept:
+        job = await kept.done("a")
+        await kept.alone.ask(DeleteJob(job))
+        taken = await kept.alone.ask(TakeDoomed(10))
+        assert len(taken.keys) == 2
+        # Killed here. The next run does not know how far it came.
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(kept.janitor.run)
+            await trio.sleep(10)
+            nursery.cancel_scope.cancel()
+        assert kept.shelf.objects == {}
+
+
+async def test_what_was_gone_once_is_doubted_although_it_was_spared_the_second_time(
+    tmp_path: Path, autojump_clock: Any
+) -> None:
+    async with keeping(tmp_path, run=False) as kept:
+        old = ObjectSeen(Seen.VERIFIED, 1, epoch=0)
+        await kept.alone.ask(DeleteJob(await kept.done("a")))
+        taken = await kept.alone.ask(TakeDoomed(10))
+        await kept.alone.ask(DeletionsTried(taken.keys, (), (), 1))
+        await kept.alone.ask(Submit(submission("a").job, ObjectSeen(Seen.VERIFIED, 1, epoch=1)))
+        await kept.alone.ask(DeleteJob(2))
+        assert (await kept.alone.ask(submission("a", ready=False))).status is JobStatus.UPLOADING
+        assert (await kept.alone.ask(TakeDoomed(10))).keys == ()
+        answer = await kept.alone.ask(Submit(submission("a", type_="png").job, old))
+        assert answer.status is JobStatus.UPLOADING
+
+
+async def test_epochs_of_a_former_run_say_nothing(tmp_path: Path, autojump_clock: Any) -> None:
+    async with keeping(tmp_path, run=False) as kept:
+        await kept.alone.ask(DeleteJob(await kept.done("a")))
+        taken = await kept.alone.ask(TakeDoomed(10))
+        await kept.alone.ask(DeletionsTried(taken.keys, (), (), 77))
+        assert list(kept.listed().values()) == ["gone"]
+        await kept.alone.ask(TakeDoomed(10, first=True))
+        answer = await kept.alone.ask(submission("a"))
+        assert answer.status is JobStatus.PENDING, "what this run sees is true"
