@@ -29,7 +29,7 @@ run: $(VENV)/.demo    ## Start the server on its embedded default (ARGS=... are 
 
 test: $(VENV)/.check  ## Run the whole suite, real parts included (ARGS=... are pytest's)
 	@.ci/debian-packages buildah chromium curl debootstrap git git-lfs jq poppler-utils
-	@$(BIN)/python -m pytest -n $(TESTERS) --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n $(TESTERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/.check ## Lint, types, import direction
 	@$(BIN)/ruff check .
@@ -41,8 +41,8 @@ check: $(VENV)/.check ## Lint, types, import direction
 bench: $(VENV)/.check ## Measure everything, about half an hour (ARGS=--quick: two minutes); writes bench/results/local
 	@$(BIN)/python -m bench $(ARGS)
 
-soak: $(VENV)/.check  ## The long versions of the fault tests
-	@SOAK=1 $(BIN)/python -m pytest tests/system tests/model tests/fuzz tests/backup $(ARGS)
+soak: $(VENV)/.check  ## The long versions of the fault tests (SEEDS=... of the simulator, or one: SEED=...)
+	@SOAK=1 $(BIN)/python -m pytest tests/system tests/power tests/model tests/simulation tests/fuzz tests/backup $(ARGS)
 
 screenshots: $(VENV)/.check ## Every page in both themes, wide and as on a phone, into screenshots/
 	@.ci/debian-packages chromium

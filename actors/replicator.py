@@ -23,8 +23,9 @@ from actors.messages import DrillBegun, LeaveCheckpoints, Ping, RecordDrill, Run
 from blobforge.backup import BackupError, Epoch
 from blobforge.backup.child import LOCK, sole_parent
 from blobforge.backup.epochs import begin, current, forget, wal_size
+from blobforge.backup.folder import private_folder
 from blobforge.backup.replica import Replica
-from blobforge.backup.sidecar import Plan, Sidecar, private_folder, running
+from blobforge.backup.sidecar import FOLDER, Plan, Sidecar, running
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.recovery import Drill
 
@@ -118,7 +119,8 @@ class Replicator:
         """Serve until `stop`. Raises PlainBackup when a backup that should be encrypted is not."""
         self._dirty_since = trio.current_time()
         try:
-            with self._all, sole_parent(self.plan.data / LOCK) as lock, private_folder(self.plan.data) as folder:
+            data = self.plan.data
+            with self._all, sole_parent(data / LOCK) as lock, private_folder(data / FOLDER) as folder:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._supervise, folder, lock)
                     nursery.start_soon(self._watch)

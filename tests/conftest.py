@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
+
+import pytest
 
 pytest_plugins = [
     "tests.fixtures.litestream",
@@ -16,3 +19,35 @@ pytest_plugins = [
 for _number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, lambda *_: None)
+
+# Files that take long, the longest first. Under xdist a file is one piece of work, and pieces are given out in this
+# order: had one of these its turn last, all other processes would wait for the one that got it.
+LONG = (
+    "image/test_image.py",
+    "system/test_histories.py",
+    "system/test_exhausted.py",
+    "system/test_floods.py",
+    "deploy/test_compose.py",
+    "test_bench.py",
+    "backup/test_restore.py",
+    "backup/test_away.py",
+    "fuzz/test_description.py",
+    "model/test_model.py",
+    "simulation/test_seeds_1.py",
+    "simulation/test_seeds_2.py",
+    "simulation/test_seeds_3.py",
+    "simulation/test_seeds_4.py",
+    "dashboard/test_live.py",
+    "dashboard/test_actions.py",
+    "dashboard/test_pages.py",
+    "dashboard/test_axe.py",
+    "auth/test_login_browser.py",
+    "demo/test_demo.py",
+    "actors/test_claims.py",
+    "actors/test_retention.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    turns = {Path(__file__).parent / name: turn for turn, name in enumerate(LONG)}
+    items.sort(key=lambda item: turns.get(item.path, len(LONG)))

@@ -176,8 +176,8 @@ async def test_types_that_clients_make_up_fill_no_memory(house: House, autojump_
     for number in range(300):
         await house.claim(job_types=[f"made-up-{number}-{each}" for each in range(40)])
     scheduler = house.parts.scheduler
-    assert not scheduler._in_flight
-    assert len(scheduler._dry) < 12_000
+    assert not scheduler._woken
+    assert len(scheduler._most) < 12_000
     assert not scheduler._queues
 
 

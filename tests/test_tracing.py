@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from blobforge.config import ConfigError, load
 from tests.fixtures.house import House
-from tests.fixtures.server import ServerProcess
+from tests.fixtures.server import serving
 from tests.web.calls import HEX
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
@@ -85,19 +84,8 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
     thread.join()
 
 
-@contextmanager
-def serving(folder: Path, **variables: object) -> Iterator[ServerProcess]:
-    process = ServerProcess(folder, log_format="json", **variables)
-    process.folder.mkdir()
-    try:
-        process.start()
-        yield process
-    finally:
-        process.close()
-
-
 def test_a_request_is_a_span_and_so_is_what_it_waits_for(tmp_path: Path, collector: Collector) -> None:
-    with serving(tmp_path / "data", otel_endpoint=collector.url) as server:
+    with serving(tmp_path / "data", log_format="json", otel_endpoint=collector.url) as server:
         with server.client() as http:
             job = {"type": "pdf", "source_hash": HEX}
             sent = {"traceparent": PARENT}
@@ -152,7 +140,7 @@ def test_a_collector_that_is_away_disturbs_nobody(tmp_path: Path, monkeypatch: p
     with socket.socket() as nobody:  # bound, and nobody listens
         nobody.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{nobody.getsockname()[1]}"
-        with serving(tmp_path / "data", otel_endpoint=url) as server:
+        with serving(tmp_path / "data", log_format="json", otel_endpoint=url) as server:
             with server.client() as http:
                 while 'result="lost"} 0.0' in (text := http.get("/metrics").text):
                     assert http.get("/api/jobs").status_code == 200
@@ -169,7 +157,7 @@ def test_a_collector_that_hangs_does_not_hold_up_the_end(tmp_path: Path, monkeyp
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        with serving(tmp_path / "data", otel_endpoint=url) as server:
+        with serving(tmp_path / "data", log_format="json", otel_endpoint=url) as server:
             with server.client() as http:
                 assert http.get("/api/jobs").status_code == 200
             assert server.stop() == 0

@@ -14,7 +14,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from blobforge.backup import BackupError, Epoch, Place, is_epoch
-from blobforge.objects.s3 import advice, session, status_of
+from blobforge.objects.s3 import reason, session
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -104,11 +104,6 @@ class Replica:
         where = f"the place of the backups ({self._place})"
         try:
             yield
-        except ClientError as error:
-            code = error.response.get("Error", {}).get("Code", "")
-            raise BackupError(f"{where}: cannot {what}: {advice(status_of(error), code)}") from error
-        except (BotoCoreError, OSError) as error:
-            raise BackupError(
-                f"{where}: cannot {what}: {error}; check the endpoint and the network (BLOBFORGE_S3_*, "
-                "BLOBFORGE_BACKUP_S3_*)"
-            ) from error
+        except (ClientError, BotoCoreError, OSError) as error:
+            settings = "BLOBFORGE_S3_*, BLOBFORGE_BACKUP_S3_*"
+            raise BackupError(f"{where}: cannot {what}: {reason(error)} ({settings})") from error

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -25,6 +23,7 @@ from blobforge import datadir
 from blobforge.backup import BackupError, Epoch, Keys, Kind, Place, dialect
 from blobforge.backup.binary import Litestream, find_for
 from blobforge.backup.child import finished
+from blobforge.backup.folder import private_folder
 from blobforge.backup.replica import Found, Replica
 from blobforge.clock import wall_ms
 from blobforge.store.database import DatabaseError
@@ -106,7 +105,7 @@ async def restore(source: Source, epoch: Epoch, into: Path, *, at: datetime | No
             f"the newest backup ({epoch.name} in {source.place}) is encrypted: set "
             "BLOBFORGE_LITESTREAM_AGE_SECRET_KEY and BLOBFORGE_LITESTREAM_AGE_PUBLIC_KEY to its keys"
         )
-    with scratch(into) as folder:
+    with private_folder(_scratch(into)) as folder:
         copy = folder / "copy.db"
         program = await trio.to_thread.run_sync(partial(find_for, source.program, epoch.kind))
         code, said = await _run(program, source, epoch, copy, at=at)
@@ -140,7 +139,7 @@ async def _prove_absence(source: Source, into: Path) -> None:
         if kind is Kind.AGE:
             raise
         program = await trio.to_thread.run_sync(partial(find_for, source.program, Kind.WAL))
-    with scratch(into) as folder:
+    with private_folder(_scratch(into)) as folder:
         copy = folder / "copy.db"
         code, said = await _run(program, source, epoch, copy, at=None, may_lack=True)
         if code != 0 or copy.exists():
@@ -189,19 +188,9 @@ def _hint(epoch: Epoch) -> str:
     return ""
 
 
-@contextmanager
-def scratch(beside: Path) -> Iterator[Path]:
-    """A private folder beside a file, gone at the end of the block; that of a killed run is removed first."""
-    folder = beside.absolute().with_name(f".{beside.name}-restore")
-    shutil.rmtree(folder, ignore_errors=True)
-    try:
-        folder.mkdir(mode=0o700, parents=True)
-    except OSError as error:
-        raise BackupError(f"cannot make {folder}: {error}") from error
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+def _scratch(beside: Path) -> Path:
+    """Where a restore to this file is prepared: on the same file system, so that it can be renamed into place."""
+    return beside.absolute().with_name(f".{beside.name}-restore")
 
 
 def _put(copy: Path, into: Path) -> None:

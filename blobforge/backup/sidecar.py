@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -13,7 +12,7 @@ import msgspec
 import structlog
 
 from blobforge import datadir
-from blobforge.backup import BackupError, Epoch, Kind, dialect
+from blobforge.backup import Epoch, Kind, dialect
 from blobforge.backup.binary import Litestream
 from blobforge.backup.child import Child, started
 from blobforge.backup.epochs import litestreams_own
@@ -22,7 +21,7 @@ from blobforge.backup.truth import Segments, Socket, Truth
 
 log = structlog.get_logger("blobforge.litestream")
 
-FOLDER = "litestream"
+FOLDER = "litestream"  # in the data folder: configurations, the socket, drills; private and ours alone
 LONGEST_SOCKET = 100  # bytes of a Unix socket's path; the kernel takes 107
 
 
@@ -52,21 +51,6 @@ class Sidecar:
             self.truth.heard(record)
             _relay(record)
         return await self.child.wait()
-
-
-@contextmanager
-def private_folder(data: Path) -> Iterator[Path]:
-    """Where configurations, the socket and drills are; whatever a killed run left in it goes first."""
-    folder = data / FOLDER
-    shutil.rmtree(folder, ignore_errors=True)
-    try:
-        folder.mkdir(mode=0o700, parents=True)
-    except OSError as error:
-        raise BackupError(f"cannot make {folder}: {error}") from error
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @asynccontextmanager

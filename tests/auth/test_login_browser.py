@@ -17,12 +17,12 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 
 from blobforge import datadir
 from blobforge.people import session_hash
+from tests.fixtures.chromium import CHROMIUM
 from tests.fixtures.provider import CLIENT_ID, PASSWORD, RealProvider, free_port
 from tests.fixtures.server import ServerProcess
 from web.auth.oidc import Leaving, Tokens
 from web.auth.sessions import Sealer
 
-CHROMIUM = "/usr/bin/chromium"
 LAN = "blobforge.lan"  # a name that is not this machine's to the browser, and leads to it all the same
 
 

@@ -1,8 +1,7 @@
-"""How long a session lasts, in virtual time, and what the provider's word changes in the middle of it."""
+"""How long a session lasts, in virtual time, what ends it from outside, and what stands between."""
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -10,22 +9,14 @@ import pytest
 import trio
 import trio.testing
 
-from tests.auth.visitor import LEAVING, SAME_ORIGIN, SESSION, Visitor, open_oidc_house, rows, sessions
-from tests.fixtures.evil_provider import BROKEN, DISCOVERY, TOKEN, USERINFO, Bent, EvilProvider, json_answer
+from tests.auth.visitor import LEAVING, SAME_ORIGIN, SESSION, Visitor, open_oidc_house, rows, sessions, until
+from tests.fixtures.evil_provider import BROKEN, DISCOVERY, TOKEN, EvilProvider
 from tests.fixtures.house import House, open_house
 from tests.fixtures.provider import free_port
-from web.auth.sessions import DOWN_PAUSE_MS, MISSED_CHECKS
 
 Clock = trio.testing.MockClock
-RECHECK = 600
 NEVER = 10**8  # seconds: the provider is not asked again
 DAY = 86_400
-
-
-async def users(house: House) -> Any:
-    status, found = await house.call("GET", "/api/admin/users")
-    assert status == 200
-    return found
 
 
 # ------------------------------------------------------------------ limits
@@ -67,7 +58,7 @@ async def test_the_reaper_purges_sessions_that_ended(
         mock_clock.jump(4000)
         await trio.testing.wait_all_tasks_blocked()
         mock_clock.jump(4000)
-        await _until(lambda: sessions(house) == [])
+        await until(lambda: sessions(house) == [])
 
 
 async def test_the_reaper_knows_how_long_a_session_may_rest(
@@ -80,229 +71,6 @@ async def test_the_reaper_knows_how_long_a_session_may_rest(
             mock_clock.jump(2 * DAY)
             await trio.testing.wait_all_tasks_blocked()
         assert await visitor.me() is not None
-
-
-async def _until(what: Any) -> None:
-    while not what():
-        await trio.lowlevel.checkpoint()
-
-
-# ------------------------------------------------------------------ asking again
-
-
-async def test_whoever_left_the_group_is_out(oidc_house: House, evil: EvilProvider, mock_clock: Clock) -> None:
-    visitor = await Visitor(oidc_house).signed_in(evil)
-    evil.groups = ["elsewhere"]
-    mock_clock.jump(RECHECK - 1)
-    assert await visitor.me() is not None
-    mock_clock.jump(2)
-    assert (await visitor.get("/api/jobs")).status == 401
-    assert sessions(oidc_house) == []
-
-
-async def test_whoever_is_no_administrator_any_more_is_none(
-    oidc_house: House, evil: EvilProvider, mock_clock: Clock
-) -> None:
-    evil.groups = ["staff", "admins"]
-    visitor = await Visitor(oidc_house).signed_in(evil)
-    assert (await visitor.get("/api/admin/tokens")).status == 200
-    evil.groups = ["staff"]
-    mock_clock.jump(RECHECK + 1)
-    assert (await visitor.get("/api/admin/tokens")).status == 403
-    assert (await visitor.me())["is_admin"] is False
-    assert [user["is_admin"] for user in await users(oidc_house)] == [False]
-
-
-async def test_whoever_becomes_an_administrator_is_one(
-    oidc_house: House, evil: EvilProvider, mock_clock: Clock
-) -> None:
-    visitor = await Visitor(oidc_house).signed_in(evil)
-    evil.groups = ["admins"]
-    mock_clock.jump(RECHECK + 1)
-    assert (await visitor.get("/api/admin/tokens")).status == 200
-
-
-async def test_a_demotion_seen_by_one_session_counts_for_all(
-    oidc_house: House, evil: EvilProvider, mock_clock: Clock
-) -> None:
-    evil.groups = ["staff", "admins"]
-    first = await Visitor(oidc_house).signed_in(evil)
-    mock_clock.jump(RECHECK - 10)
-    evil.groups = ["staff"]
-    second = await Visitor(oidc_house).signed_in(evil)
-    assert (await second.me())["is_admin"] is False
-    assert (await first.me())["is_admin"] is False
-
-
-async def test_whoever_is_gone_at_the_provider_is_out(
-    oidc_house: House, evil: EvilProvider, mock_clock: Clock
-) -> None:
-    visitor = await Visitor(oidc_house).signed_in(evil)
-    evil.forgotten = True
-    mock_clock.jump(RECHECK + 1)
-    assert await visitor.me() is None
-    assert sessions(oidc_house) == []
-
-
-async def test_refresh_tokens_are_rotated(oidc_house: House, evil: EvilProvider, mock_clock: Clock) -> None:
-    visitor = await Visitor(oidc_house).signed_in(evil)
-    for _ in range(4):
-        mock_clock.jump(RECHECK + 1)
-        assert await visitor.me() is not None
-        assert await visitor.me() is not None
-    used = [seen.form["refresh_token"] for seen in evil.seen if "refresh_token" in seen.form]
-    assert len(used) == len(set(used)) == 4
-
-
-async def test_requests_at_once_ask_once(oidc_house: House, evil: EvilProvider, mock_clock: Clock) -> None:
-    # A page loads ten things at once. The provider takes a refresh token that comes twice for a stolen one.
-    visitor = await Visitor(oidc_house).signed_in(evil)
-    mock_clock.jump(RECHECK + 1)
-    gate = threading.Event()
-    _hold(evil, gate)
-    found: list[Any] = []
-
-    async def ask() -> None:
-        found.append(await visitor.me())
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(ask)
-        await _until(evil.hanging.is_set)
-        for _ in range(9):  # the first is asking already
-            nursery.start_soon(ask)
-        await trio.testing.wait_all_tasks_blocked()
-        gate.set()
-    assert len(found) == 10
-    assert None not in found
-    assert sum("refresh_token" in seen.form for seen in evil.seen) == 1
-
-
-async def test_a_browser_that_goes_away_loses_no_refresh_token(
-    oidc_house: House, evil: EvilProvider, mock_clock: Clock
-) -> None:
-    visitor = await Visitor(oidc_house).signed_in(evil)
-    mock_clock.jump(RECHECK + 1)
-    gate = threading.Event()
-    _hold(evil, gate)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(visitor.me)
-        await _until(evil.hanging.is_set)
-        nursery.cancel_scope.cancel()
-        gate.set()
-    mock_clock.jump(RECHECK + 1)
-    assert await visitor.me() is not None
-
-
-def _hold(evil: EvilProvider, gate: threading.Event) -> None:
-    """Hold up the token endpoint until the gate opens."""
-    honest = evil.answer
-
-    def slow(seen: Any) -> Bent:
-        if seen.path == TOKEN:
-            evil.hanging.set()
-            gate.wait(60)
-        return honest(seen)
-
-    evil.answer = slow  # type: ignore[method-assign]
-
-
-async def test_without_refresh_tokens_userinfo_is_asked(
-    evil: EvilProvider, mock_clock: Clock, tmp_path: Path
-) -> None:
-    evil.refreshes, evil.info = False, {"groups": ["staff"]}
-    async with open_oidc_house(tmp_path / "data", evil) as house:
-        visitor = await Visitor(house).signed_in(evil)
-        mock_clock.jump(RECHECK + 1)
-        assert await visitor.me() is not None
-        assert evil.count(USERINFO) == 1
-        evil.info = {"groups": []}
-        mock_clock.jump(RECHECK + 1)
-        assert await visitor.me() is None
-        assert sessions(house) == []
-
-
-@pytest.mark.parametrize("refreshes", [True, False])
-async def test_the_same_person_must_be_confirmed(
-    oidc_house: House, evil: EvilProvider, mock_clock: Clock, refreshes: bool
-) -> None:
-    evil.refreshes = refreshes
-    visitor = await Visitor(oidc_house).signed_in(evil)
-    evil.claims = evil.info = {"sub": "subject-2", "groups": ["admins", "staff"]}
-    mock_clock.jump(RECHECK + 1)
-    assert await visitor.me() is None
-    assert sessions(oidc_house) == []
-
-
-async def test_a_refresh_without_id_token_asks_userinfo(
-    oidc_house: House, evil: EvilProvider, mock_clock: Clock
-) -> None:
-    visitor = await Visitor(oidc_house).signed_in(evil)
-    evil.signed_in_before, evil.info = True, {"groups": ["staff", "admins"]}
-    mock_clock.jump(RECHECK + 1)
-    assert (await visitor.me())["is_admin"] is True
-    evil.info = {"sub": "subject-2", "groups": ["staff", "admins"]}
-    mock_clock.jump(RECHECK + 1)
-    assert await visitor.me() is None
-
-
-@pytest.mark.parametrize(
-    ("path", "answer"),
-    [
-        (TOKEN, BROKEN),
-        (TOKEN, json_answer({"message": "slow down"}, 429)),
-        (TOKEN, json_answer({"error": "temporarily_unavailable"}, 400)),
-    ],
-)
-async def test_a_provider_that_is_down_throws_nobody_out_at_once(
-    oidc_house: House, evil: EvilProvider, mock_clock: Clock, path: str, answer: Bent
-) -> None:
-    evil.groups = ["staff", "admins"]
-    visitor = await Visitor(oidc_house).signed_in(evil)
-    evil.bent[path] = answer
-    for _ in range(MISSED_CHECKS):
-        mock_clock.jump(RECHECK)
-        assert (await visitor.me())["is_admin"] is True
-    mock_clock.jump(RECHECK)
-    assert await visitor.me() is None
-    assert (await visitor.get("/api/jobs")).status == 401
-    # The provider is back, and says that all is well.
-    evil.bent.clear()
-    mock_clock.jump(DOWN_PAUSE_MS / 1000 + 1)
-    assert await visitor.me() is not None
-
-
-async def test_not_every_request_waits_for_a_provider_that_is_down(
-    oidc_house: House, evil: EvilProvider, mock_clock: Clock
-) -> None:
-    visitor = await Visitor(oidc_house).signed_in(evil)
-    before = evil.count(TOKEN)
-    evil.bent[TOKEN] = BROKEN
-    mock_clock.jump(RECHECK + 1)
-    for _ in range(10):
-        assert await visitor.me() is not None
-    assert evil.count(TOKEN) == before + 1
-    mock_clock.jump(DOWN_PAUSE_MS / 1000 + 1)
-    await visitor.me()
-    assert evil.count(TOKEN) == before + 2
-
-
-async def test_another_provider_is_not_shown_the_tokens(
-    evil: EvilProvider, mock_clock: Clock, tmp_path: Path
-) -> None:
-    async with open_oidc_house(tmp_path / "data", evil) as house:
-        visitor = await Visitor(house).signed_in(evil)
-        cookies = visitor.cookies
-    seen = evil.count(TOKEN)
-    evil.issuer = evil.issuer.replace("127.0.0.1", "localhost")  # a new one, which calls somebody by the same name
-    evil.info = {"groups": ["staff", "admins"]}
-    mock_clock.jump(RECHECK + 1)
-    async with open_oidc_house(tmp_path / "data", evil) as house:
-        visitor = Visitor(house)
-        visitor.cookies = cookies
-        assert await visitor.me() is None
-        assert evil.count(TOKEN) == seen
-        assert evil.count(USERINFO) == 0
-        assert sessions(house) == []
 
 
 # ------------------------------------------------------------------ ends from outside
@@ -369,86 +137,6 @@ async def test_signing_out_needs_no_provider(oidc_house: House, evil: EvilProvid
     assert "Refresh" not in page.headers
     assert evil.count(TOKEN) == asked
     assert sessions(oidc_house) == []
-
-
-# ------------------------------------------------------------------ people
-
-
-async def test_people_are_known_by_issuer_and_subject(
-    oidc_house: House, evil: EvilProvider, mock_clock: Clock
-) -> None:
-    await Visitor(oidc_house).signed_in(evil)
-    evil.claims = {"email": "new@example.org", "name": "Ada L."}
-    await Visitor(oidc_house).signed_in(evil)
-    [only] = await users(oidc_house)
-    assert (only["email"], only["name"]) == ("new@example.org", "Ada L.")
-    # Somebody else takes over the address; that makes them nobody else.
-    evil.claims = {"sub": "subject-2", "email": "new@example.org"}
-    await Visitor(oidc_house).signed_in(evil)
-    assert len(await users(oidc_house)) == 2
-    assert rows(oidc_house, "SELECT issuer, subject FROM users ORDER BY id") == [
-        (evil.issuer, "subject-1"),
-        (evil.issuer, "subject-2"),
-    ]
-
-
-async def test_an_absent_email_is_no_error(oidc_house: House, evil: EvilProvider, mock_clock: Clock) -> None:
-    for subject in ("subject-1", "subject-2", "subject-1"):
-        evil.claims = {"sub": subject, "email": None, "name": None}
-        visitor = await Visitor(oidc_house).signed_in(evil)
-        assert (await visitor.me())["name"] == subject
-    assert len(await users(oidc_house)) == 2
-
-
-GROUPS: dict[str, tuple[Any, str]] = {
-    "a list": (["x", "staff"], "staff"),
-    "a text": ("staff", "staff"),
-    "commas": ("x, staff ,y", "staff"),
-    "a space in the name": (["the staff"], "the staff"),
-}
-
-
-@pytest.mark.parametrize("case", GROUPS)
-@pytest.mark.parametrize("where", ["ID token", "userinfo"])
-async def test_groups_in_every_shape(
-    evil: EvilProvider, mock_clock: Clock, tmp_path: Path, case: str, where: str
-) -> None:
-    value, allowed = GROUPS[case]
-    if where == "userinfo":
-        evil.groups, evil.info = None, {"groups": value}
-    else:
-        evil.groups = value
-    async with open_oidc_house(tmp_path / "data", evil, oidc_allowed_groups=allowed) as house:
-        await Visitor(house).signed_in(evil)
-
-
-@pytest.mark.parametrize(
-    "value", [None, [], "", "staffers", ["Staff"], ["sta", "ff"], 7, {"staff": True}, [["staff"]]]
-)
-async def test_groups_that_let_nobody_in(
-    oidc_house: House, evil: EvilProvider, mock_clock: Clock, value: Any
-) -> None:
-    evil.groups = value
-    page = await Visitor(oidc_house).sign_in(evil)
-    assert page.status == 403
-    assert "not in a group" in page.text
-    assert sessions(oidc_house) == []
-    assert await users(oidc_house) == []
-
-
-@pytest.mark.parametrize("name", ["realm_access.roles", "https://example.org/roles"])
-async def test_groups_under_another_name(evil: EvilProvider, mock_clock: Clock, tmp_path: Path, name: str) -> None:
-    evil.groups = None
-    evil.claims = {"realm_access": {"roles": ["staff"]}, "https://example.org/roles": ["staff"]}
-    async with open_oidc_house(tmp_path / "data", evil, oidc_groups_claim=name) as house:
-        await Visitor(house).signed_in(evil)
-
-
-async def test_without_allowed_groups_all_may(evil: EvilProvider, mock_clock: Clock, tmp_path: Path) -> None:
-    evil.groups = None
-    async with open_oidc_house(tmp_path / "data", evil, oidc_allowed_groups="") as house:
-        visitor = await Visitor(house).signed_in(evil)
-        assert (await visitor.me())["is_admin"] is False
 
 
 # ------------------------------------------------------------------ http, https, and who stands between

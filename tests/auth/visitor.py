@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import trio.lowlevel
 
 from tests.fixtures.evil_provider import CLIENT_ID, EvilProvider, callback
 from tests.fixtures.house import House, open_house
 
 SAME_ORIGIN = {"Sec-Fetch-Site": "same-origin"}
 SESSION = "blobforge"
+NOBODY_ELSE = "https://evil.example"
 LEAVING = "blobforge-leaving"
 
 
@@ -123,3 +125,15 @@ def assert_refused(house: House, visitor: Visitor, page: Page, reason: str, *, s
     assert SESSION not in page.cookies
     assert SESSION not in visitor.cookies
     assert sessions(house) == []
+
+
+async def users(house: House) -> Any:
+    status, found = await house.call("GET", "/api/admin/users")
+    assert status == 200
+    return found
+
+
+async def until(what: Any) -> None:
+    """Until it is so, whatever the virtual clock says."""
+    while not what():
+        await trio.lowlevel.checkpoint()

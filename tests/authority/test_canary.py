@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from urllib.parse import parse_qs, quote, urlsplit
@@ -15,6 +13,7 @@ import httpx
 import pytest
 
 from blobforge.datadir import LINK_FILE
+from tests.fixtures.forked import run
 from tests.fixtures.server import ServerProcess
 from tests.web.calls import HEX
 from web.app import routes
@@ -193,13 +192,8 @@ def test_no_secret_is_seen_anywhere(seen: Seen) -> None:
         assert seen.call("GET", path, headers=admin()).status_code in (200, 503)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("BLOBFORGE_")}
     for command in (["config"], ["config", "--json"]):
-        ran = subprocess.run(
-            [sys.executable, "-m", "blobforge.cli", *command],
-            env=environment | seen.server.variables,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        ran = run(command, environment=environment | seen.server.variables)
+        assert ran.returncode == 0
         assert "BLOBFORGE_S3_SECRET_KEY" in ran.stdout
         seen.note(f"blobforge {command}", ran.stdout + ran.stderr)
     assert seen.server.stop() == 0

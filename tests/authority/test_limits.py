@@ -18,7 +18,7 @@ from hypercorn.config import Config
 from quart_trio import QuartTrio
 
 from tests.fixtures.house import House, open_house
-from tests.fixtures.server import ServerProcess
+from tests.fixtures.server import ServerProcess, serving
 from tests.web.calls import assert_problem
 from web import front
 from web.front import CappedListener
@@ -32,13 +32,9 @@ PATIENCE = 30  # seconds until a test gives up; none is asserted
 def capped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A server with little room."""
     folder = tmp_path_factory.mktemp("capped") / "data"
-    folder.mkdir()
-    process = ServerProcess(folder, max_connections=TOTAL, max_connections_per_address=EACH, log_level="warning")
-    try:
-        process.start()
+    limits = {"max_connections": TOTAL, "max_connections_per_address": EACH}
+    with serving(folder, **limits, log_level="warning") as process:
         yield process
-    finally:
-        process.close()
 
 
 class Line:

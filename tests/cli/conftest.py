@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
+from tests.fixtures.forked import Done, Forked, run
 from tests.fixtures.seaweed import Seaweed
 
 COMMAND = [str(Path(sys.executable).with_name("blobforge"))]  # as it was installed
-Done = subprocess.CompletedProcess[str]
 
 
 def clean_environment(**more: str) -> dict[str, str]:
@@ -36,8 +36,9 @@ class Running:
     folder: Path
     settings: dict[str, str]
     url: str = ""
-    server: subprocess.Popen[bytes] | None = None
-    children: list[subprocess.Popen[str]] = field(default_factory=list)
+    installed: bool = False  # run the installed command, from nothing, and no fork of a process that has it loaded
+    server: Forked | None = None
+    children: list[Forked] = field(default_factory=list)
 
     def serve(self) -> None:
         """Start the server and wait until it is ready; started again, it comes back at the same port."""
@@ -45,14 +46,8 @@ class Running:
         address.unlink(missing_ok=True)  # what a killed one left
         port = self.url.rpartition(":")[2] or "0"
         with (self.folder.parent / "server.log").open("ab") as log:
-            self.server = subprocess.Popen(
-                [*COMMAND, "serve"],
-                cwd=self.folder,
-                env=clean_environment(**self.settings, BLOBFORGE_PORT=port),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
+            environment = clean_environment(**self.settings, BLOBFORGE_PORT=port)
+            self.server = Forked(["serve"], environment=environment, folder=self.folder, output=log, errors=log)
         while not address.exists():
             assert self.server.poll() is None, (self.folder.parent / "server.log").read_text()
             time.sleep(0.02)
@@ -70,16 +65,18 @@ class Running:
 
     def blobforge(self, *arguments: str | Path, **environment: str) -> Done:
         """Run a command to its end."""
-        return subprocess.run(
-            [*COMMAND, *map(str, arguments)],
-            cwd=self.folder,
-            env=self.environment(**environment),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=90,
-            check=False,
-        )
+        if self.installed:
+            return subprocess.run(
+                [*COMMAND, *map(str, arguments)],
+                cwd=self.folder,
+                env=self.environment(**environment),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=90,
+                check=False,
+            )
+        return run([*map(str, arguments)], environment=self.environment(**environment), folder=self.folder)
 
     def ok(self, *arguments: str | Path, **environment: str) -> str:
         """The stdout of a command that succeeds."""
@@ -90,16 +87,14 @@ class Running:
     def json(self, *arguments: str | Path) -> Any:
         return json.loads(self.ok(*arguments, "--json"))
 
-    def start(self, *arguments: str | Path, **environment: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str | Path, **environment: str) -> Forked:
         """Start a command that stays; it is ended with the test at the latest."""
-        child = subprocess.Popen(
-            [*COMMAND, *map(str, arguments)],
-            cwd=self.folder,
-            env=self.environment(**environment),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+        child = Forked(
+            [*map(str, arguments)],
+            environment=self.environment(**environment),
+            folder=self.folder,
+            output=subprocess.PIPE,
+            errors=subprocess.PIPE,
         )
         self.children.append(child)
         return child
@@ -148,7 +143,7 @@ def running(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Running]
         yield running
 
 
-def _end(child: subprocess.Popen[Any]) -> None:
+def _end(child: Forked) -> None:
     if child.poll() is None:
         child.send_signal(signal.SIGTERM)
         try:

@@ -35,6 +35,7 @@ def wait_until_exists(path: Path) -> None:
 
 
 def test_submit_work_download(running: Running, document: Path) -> None:
+    running.installed = True
     (line,) = running.ok("submit", document, "--tag", "demo", "--metadata", "a=b=c", "--json").splitlines()
     record = json.loads(line)
     assert record["uploaded"] is True

@@ -17,21 +17,13 @@ import pytest
 from blobforge.store.check import check
 from blobforge.store.database import migrations, open_writer
 from tests.cli.conftest import COMMAND, Running, clean_environment
+from tests.fixtures.forked import Done, run
 from tests.store.making import Book, submission
 
 
-def blobforge(folder: Path, *arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def blobforge(folder: Path, *arguments: str | Path, **environment: str) -> Done:
     """Run a command in a folder; no server is needed."""
-    return subprocess.run(
-        [*COMMAND, *map(str, arguments)],
-        cwd=folder,
-        env=clean_environment(**environment),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=False,
-    )
+    return run([*map(str, arguments)], environment=clean_environment(**environment), folder=folder)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +48,7 @@ def here(made: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(made, tmp_path / "here"))
 
 
-def ok(done: subprocess.CompletedProcess[str]) -> str:
+def ok(done: Done) -> str:
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     return done.stdout

@@ -11,23 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import clean_environment
+from tests.cli.conftest import COMMAND, clean_environment
+from tests.fixtures.forked import Done, run
 
 HEAVY = ("httpx", "trio", "rich", "msgspec", "boto3", "quart", "hypercorn", "apsw", "tenacity", "humanize", "keyring")
 
 
-def blobforge(*arguments: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def blobforge(*arguments: str | Path, cwd: Path, **environment: str) -> Done:
     """Run the command in a folder and an environment without anything of ours."""
-    return subprocess.run(
-        [Path(sys.executable).with_name("blobforge"), *map(str, arguments)],
-        cwd=cwd,
-        env=clean_environment(**environment),
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        timeout=60,
-        check=False,
-    )
+    return run([*map(str, arguments)], environment=clean_environment(**environment), folder=cwd)
 
 
 @pytest.fixture
@@ -53,8 +45,11 @@ finally:
 
 
 def test_version(tmp_path: Path) -> None:
-    done = blobforge("--version", cwd=tmp_path)
-    assert done.returncode == 0
+    installed = [*COMMAND, "--version"]  # and not as the other tests run it
+    done = subprocess.run(
+        installed, cwd=tmp_path, env=clean_environment(), capture_output=True, text=True, check=True
+    )
+    assert (done.stdout, done.stderr) == (blobforge("--version", cwd=tmp_path).stdout, "")
     assert done.stdout.startswith("blobforge 0.")
 
 

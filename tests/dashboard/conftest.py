@@ -11,7 +11,8 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
 from tests.dashboard.scene import Scene, furnish
-from tests.dashboard.screenshots import ARGUMENTS, sign_in
+from tests.dashboard.screenshots import ARGUMENTS
+from tests.fixtures.chromium import CHROMIUM
 from tests.fixtures.server import ServerProcess
 
 expect.set_options(timeout=20_000)  # on a busy machine; what is there at once costs nothing
@@ -30,10 +31,16 @@ class Stage:
         return Scene(self.server.client())
 
     def visitor(self, **options: Any) -> Page:
-        """Somebody else's browser, signed in as the administrator."""
+        """Somebody else's browser, signed in as the administrator, at the overview.
+
+        The form itself has its own test (tests/auth/test_login_browser.py): here what it sends is enough.
+        """
         context = self.context(**options)
+        form = {"token": self.server.token, "next": "/"}
+        sent = context.request.post("/login", form=form, headers={"Origin": self.server.url}, max_redirects=0)
+        assert sent.status == 303
         page = context.new_page()
-        sign_in(page, self.server)
+        page.goto("/")
         return page
 
     def context(self, **options: Any) -> BrowserContext:
@@ -60,7 +67,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     server.folder.mkdir()
     # Of the module, not of the session: Playwright keeps an asyncio loop in this thread while it is open.
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         try:
             server.start()
             made = Stage(server, browser)

@@ -13,6 +13,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.dashboard.scene import Scene, furnish
+from tests.fixtures.chromium import CHROMIUM
 from tests.fixtures.server import ServerProcess
 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -99,7 +100,7 @@ def main(folder: Path) -> None:
                 ids = furnish(Scene(client))
             remember(server.database)
             with sync_playwright() as playwright:
-                browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=ARGUMENTS)
+                browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
                 shoot(browser, server, ids, folder)
                 browser.close()
         finally:

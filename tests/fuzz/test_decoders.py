@@ -18,7 +18,7 @@ from werkzeug.datastructures import MultiDict
 
 from blobforge.refusals import Refusal, RefusalCode
 from web.app import routes
-from web.decode import Oversized, json_body, query
+from web.decode import DEEPEST, Oversized, _too_deep, json_body, query
 
 SOAK = "SOAK" in os.environ
 BODIES = sorted({route.body for route in routes() if route.body is not None}, key=str)
@@ -101,6 +101,29 @@ def test_bytes_of_any_kind(body: bytes, type_: Any, kind: str | None) -> None:
 @given(st.integers(1, 100_000), st.sampled_from([b"[", b'{"a":', b'[{"a":', b'{"jobs":[']), st.sampled_from(BODIES))
 def test_nesting_of_any_depth(depth: int, opening: bytes, type_: Any) -> None:
     decode(opening * depth, type_)
+
+
+DEEP = st.recursive(
+    st.sampled_from([0, "]", '[{"', "\\", '\\"[[', "a\\\\"]),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(['"[', "}{", "\\"]), inner, max_size=2)
+    ),
+    max_leaves=30,
+)
+
+
+@FUZZING
+@given(DEEP, st.integers(DEEPEST - 6, DEEPEST + 6))
+def test_the_limit_of_depth_is_exact(value: Any, around: int) -> None:
+    """Brackets and quotes in strings do not count, whatever is escaped."""
+    for _ in range(around):
+        value = [value]
+    assert _too_deep(json.dumps(value).encode()) == (depth(value) > DEEPEST)
+
+
+def depth(value: Any) -> int:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return 0 if inner is None else 1 + max(map(depth, inner), default=0)
 
 
 @pytest.mark.parametrize("type_", QUERIES, ids=lambda type_: type_.__name__)

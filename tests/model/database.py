@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -9,30 +12,50 @@ import apsw
 
 from blobforge.store.database import migrate, open_writer
 from blobforge.store.invariants import INVARIANTS
-from tests.model.world import Job, World
+from tests.model.world import World
+from tests.model.world.things import Job
 
 _JOBS = """
     SELECT id, type, source_hash, status, priority, max_attempts, source_size, attempt, attempts, losses, worker_id,
-           lease, completed_at, not_before, last_error, output_key, result, progress,
+           lease, completed_at, not_before, last_error IS NOT NULL, output_key, result, progress,
            CASE status WHEN 'running' THEN heartbeat_at END
       FROM jobs"""
-_ATTEMPTS = "SELECT job_id, attempt, worker_id, lease, started_at, ended_at, outcome FROM attempts"
+# Of an attempt that was lost or revoked, the words are the coordinator's own.
+_ATTEMPTS = """
+    SELECT job_id, attempt, worker_id, lease, started_at, ended_at, outcome,
+           CASE outcome WHEN 'failed' THEN error END, CASE outcome WHEN 'failed' THEN kind END
+      FROM attempts"""
 _WORKERS = "SELECT id, type, status, enabled, drain, registered, last_heartbeat, token_id, secret_hash FROM workers"
 _FILES = "SELECT key, size, sha256, checked_at IS NOT NULL FROM files"
 _DOOMED = "SELECT key, state, due_at, tries, epoch FROM doomed_objects"
 _UNDOS = "SELECT token, job_id, was, became, at FROM undos"
 _TAGS = "SELECT job_id, tag FROM job_tags"
+_JOB_COUNTS = "SELECT status, type, priority, n FROM job_counts WHERE n > 0"
+_WORKER_COUNTS = "SELECT status, n FROM worker_counts WHERE n > 0"
+_TOKENS = "SELECT id, name, hash, scopes = 'admin', origin = 'start', last_used_at FROM tokens"
+_USERS = "SELECT id, issuer, subject, name, groups, is_admin, last_login_at FROM users"
+_SESSIONS = "SELECT hash, user_id, token_id, seen_at, checked_at, expires_at FROM sessions"
+_KEPT = "SELECT subject, key, fingerprint, created_at FROM idempotency"
+_AUDITS = "SELECT at, actor, action, subject FROM audit ORDER BY id"
+_DRILLS = "SELECT started_at, ok FROM backup_drills ORDER BY id"
 
 Row = tuple[Any, ...]
+
+
+@cache
+def _empty() -> apsw.Connection:
+    """A database with the schema, and nothing in it: copying it is quicker than migrating anew."""
+    connection = apsw.Connection(":memory:")
+    migrate(connection)
+    return connection
 
 
 def opened(path: Path | None) -> apsw.Connection:
     """The database on disk as the server opens it; or in memory, with the same schema."""
     if path is not None:
         return open_writer(path)
-    connection = apsw.Connection(":memory:")
+    connection = copied(_empty())
     connection.execute("PRAGMA foreign_keys=ON")
-    migrate(connection)
     return connection
 
 
@@ -48,27 +71,37 @@ def overwrite(target: apsw.Connection, source: apsw.Connection) -> None:
         backup.step()
 
 
-def held(db: apsw.Connection) -> dict[str, set[Row]]:
-    """What the database holds; of a reason that only people read, that there is one."""
-    jobs = {(*row[:14], row[14] is not None, *row[15:]) for row in db.execute(_JOBS)}
+def held(db: apsw.Connection) -> dict[str, Any]:
+    """What the database holds: rows, in no order but for those that are a log."""
     return {
-        "jobs": jobs,
+        "jobs": set(db.execute(_JOBS)),
         "attempts": set(db.execute(_ATTEMPTS)),
         "workers": set(db.execute(_WORKERS)),
         "files": set(db.execute(_FILES)),
         "doomed": set(db.execute(_DOOMED)),
         "undos": set(db.execute(_UNDOS)),
         "tags": set(db.execute(_TAGS)),
+        "job counts": set(db.execute(_JOB_COUNTS)),
+        "worker counts": set(db.execute(_WORKER_COUNTS)),
+        "tokens": set(db.execute(_TOKENS)),
+        "users": set(db.execute(_USERS)),
+        "sessions": set(db.execute(_SESSIONS)),
+        "kept answers": set(db.execute(_KEPT)),
+        "audit": list(db.execute(_AUDITS)),
+        "drills": list(db.execute(_DRILLS)),
     }
 
 
-def should_hold(world: World) -> dict[str, set[Row]]:
+def should_hold(world: World) -> dict[str, Any]:
     """The same of the model."""
     jobs = world.jobs.values()
+    job_counts = Counter((job.status, job.type, job.priority) for job in jobs)
+    worker_counts = Counter(worker.status for worker in world.workers.values())
     return {
         "jobs": {_job(job) for job in jobs},
         "attempts": {
-            (job.id, number, each.worker, each.lease, each.started_at, each.ended_at, each.outcome)
+            (job.id, number, each.worker, each.lease, each.started_at, each.ended_at, each.outcome, each.error,
+             each.kind)
             for job in jobs
             for number, each in job.history.items()
         },
@@ -81,6 +114,23 @@ def should_hold(world: World) -> dict[str, set[Row]]:
         "doomed": {(key, each.state, each.due_at, each.tries, each.epoch) for key, each in world.doomed.items()},
         "undos": {(*key, *undo) for key, undo in world.undos.items()},
         "tags": {(job.id, tag) for job in jobs for tag in job.tags},
+        "job counts": {(*key, n) for key, n in job_counts.items()},
+        "worker counts": set(worker_counts.items()),
+        "tokens": {
+            (id_, each.name, each.hash, each.admin, each.of_the_start, each.used_at)
+            for id_, each in world.tokens.items()
+        },
+        "users": {
+            (each.id, *who, each.name, json.dumps(each.groups, separators=(",", ":")), each.admin, each.last_login_at)
+            for who, each in world.people.items()
+        },
+        "sessions": {
+            (hash_, each.user, each.token, each.seen_at, each.checked_at, each.expires_at)
+            for hash_, each in world.sessions.items()
+        },
+        "kept answers": {(*key, each.fingerprint, each.at) for key, each in world.kept.items()},
+        "audit": [tuple(each) for each in world.audits],
+        "drills": world.drills,
     }  # fmt: skip
 
 
@@ -94,12 +144,14 @@ def _job(job: Job) -> Row:
 
 def differences(db: apsw.Connection, world: World) -> list[str]:
     """What is in one and not in the other; empty when they are the same."""
-    found = []
     are, should = held(db), should_hold(world)
+    if are == should:
+        return []
+    found = []
     for table, rows in are.items():
-        found += [f"{table}: the database has {row}" for row in rows - should[table]]
-        found += [f"{table}: the model has {row}" for row in should[table] - rows]
-    return found
+        found += [f"{table}: the database has {row}" for row in rows if row not in should[table]]
+        found += [f"{table}: the model has {row}" for row in should[table] if row not in rows]
+    return found or ["the logs are in another order"]
 
 
 def broken(db: apsw.Connection) -> list[str]:

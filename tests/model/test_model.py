@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.model.machine import Coordinator
+from tests.model.plans import Coordinator
 
 SOAK = "SOAK" in os.environ
-PLANS, STEPS = (6000, 100) if SOAK else (220, 50)
+PLANS, STEPS = (6000, 100) if SOAK else (150, 50)
 
 
 def profile(plans: int) -> settings:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import secrets
+import time
 
 import httpx
 import pytest
 
+from blobforge.objects import s3
 from blobforge.objects.multipart import MIB, MOST_PARTS, PART, Upload, part_size
 from blobforge.objects.s3 import S3Store
 from tests.fixtures.seaweed import Seaweed
@@ -103,6 +105,17 @@ async def test_parts_that_are_not_these_make_no_object(store: S3Store, key: str)
     assert not await store.multipart.complete(key, upload.id, [(1, "0" * 32)])
     assert await store.head(key) is None
     await store.multipart.abort(key, upload.id)
+
+
+async def test_more_unfinished_uploads_than_one_answer_holds(store: S3Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3, "UPLOADS_PAGE", 2)
+    for number in range(5):
+        await store.multipart.begin(f"sources/{number:064x}", 10)
+    soon = time.time() + HOUR
+    assert await store.clear_unfinished(before=soon - 2 * HOUR, dry_run=False) == 0
+    assert await store.clear_unfinished(before=soon, dry_run=True) == 5
+    assert await store.clear_unfinished(before=soon, dry_run=False) == 5
+    assert await store.clear_unfinished(before=soon, dry_run=True) == 0
 
 
 @pytest.mark.parametrize(

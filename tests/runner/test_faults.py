@@ -19,7 +19,8 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.fixtures.server import ServerProcess
+from tests.fixtures.forked import Forked
+from tests.fixtures.server import ServerProcess, serving
 from tests.runner.proxy import proxy
 from tests.runner.test_process import alive
 
@@ -30,13 +31,9 @@ LEASE = 2.0  # seconds
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """One server for all: each test has a job type of its own."""
     folder = tmp_path_factory.mktemp("faults") / "data"
-    process = ServerProcess(folder, worker_timeout=LEASE, heartbeat_interval=0.3, retry_backoff=0.05, max_losses=5)
-    folder.mkdir()
-    try:
-        process.start()
+    settings = {"worker_timeout": LEASE, "heartbeat_interval": 0.3, "retry_backoff": 0.05, "max_losses": 5}
+    with serving(folder, **settings) as process:
         yield process
-    finally:
-        process.close()
 
 
 class Field:
@@ -49,7 +46,7 @@ class Field:
         self.scratch = folder / "scratch"
         self.scratch.mkdir()
         self.http = server.client()
-        self.workers: list[subprocess.Popen[str]] = []
+        self.workers: list[Forked | subprocess.Popen[str]] = []
 
     def submit(self, content: str = "", **fields: Any) -> int:
         source = f"{self.type} {content}".encode()
@@ -72,20 +69,22 @@ class Field:
         until(there)
         return found[0]
 
-    def work(self, command: str, *options: str, url: str | None = None, **environment: str) -> subprocess.Popen[str]:
+    def work(self, command: str, *options: str, url: str | None = None, **environment: str) -> Forked:
+        """`blobforge work`; what it says goes to `said`."""
         arguments = ["work", "--type", self.type, "--exec", command, "--poll-wait", "1", "--min-free", "0"]
-        return self.start(
-            *("-m", "blobforge.cli", *arguments, "--workdir", str(self.scratch), *options), url=url, **environment
-        )
+        arguments += ["--workdir", str(self.scratch), *options]
+        with (self.folder / "said").open("a") as said:
+            variables = self._variables(url) | environment
+            worker = Forked(arguments, environment=variables, folder=self.folder, output=said, errors=said)
+        self.workers.append(worker)
+        return worker
 
     def start(self, *arguments: str, url: str | None = None, **environment: str) -> subprocess.Popen[str]:
         """A Python program whose output goes to `said`; it is ended with the test at the latest."""
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("BLOBFORGE_")}
-        ours = {"BLOBFORGE_SERVER_URL": url or self.server.url, "BLOBFORGE_API_TOKEN": self.server.token}
         with (self.folder / "said").open("a") as said:
             worker = subprocess.Popen(
                 [sys.executable, *arguments],
-                env={**clean, **ours, **environment},
+                env=self._variables(url) | environment,
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=said,
@@ -94,6 +93,10 @@ class Field:
             )
         self.workers.append(worker)
         return worker
+
+    def _variables(self, url: str | None) -> dict[str, str]:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("BLOBFORGE_")}
+        return clean | {"BLOBFORGE_SERVER_URL": url or self.server.url, "BLOBFORGE_API_TOKEN": self.server.token}
 
     def said(self) -> str:
         return (self.folder / "said").read_text()

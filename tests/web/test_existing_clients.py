@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.fixtures.server import ServerProcess
+from tests.fixtures.server import ServerProcess, serving
 
 PDF = b"%PDF-1.7 a small one"
 HASH = hashlib.sha256(PDF).hexdigest()
@@ -48,13 +48,8 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ServerProc
             "s3_prefix": f"existing-{tmp_path.name}",
             "litestream_disabled": "true",
         }
-    process = ServerProcess(tmp_path / "data", retry_backoff=0, **variables)
-    process.folder.mkdir()
-    try:
-        process.start()
+    with serving(tmp_path / "data", retry_backoff=0, **variables) as process:
         yield process
-    finally:
-        process.close()
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.fixtures.server import ServerProcess
+from tests.fixtures.server import ServerProcess, serving
 
 GRACE = 3600  # seconds
 PATIENCE = 30.0  # seconds; what is waited for takes a few milliseconds
@@ -28,13 +28,8 @@ S3 |= {"s3_endpoint": "http://127.0.0.1:1", "litestream_disabled": "true"}
 @pytest.fixture(params=[{}, S3], ids=["embedded", "s3"])
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ServerProcess]:
     """On either object store, for the app is put together differently; the S3 is one that is never there."""
-    process = ServerProcess(tmp_path / "data", shutdown_grace=GRACE, **request.param)
-    process.folder.mkdir()
-    try:
-        process.start()
+    with serving(tmp_path / "data", shutdown_grace=GRACE, **request.param) as process:
         yield process
-    finally:
-        process.close()
 
 
 def until(condition: Callable[[], object]) -> None:

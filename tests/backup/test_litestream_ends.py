@@ -1,0 +1,104 @@
+"""A Litestream that stands still or is gone for long, in this process, with limits that a test can wait for."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+import trio
+
+from actors import replicator
+from actors.replicator import Replicator
+from blobforge.backup.restore import Restored, newest
+from blobforge.store.check import check
+from tests.backup.conftest import PATIENCE
+from tests.backup.tunnel import Tunnel
+from tests.fixtures.house import House, open_house
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    with trio.fail_after(PATIENCE):
+        while not condition():
+            await trio.sleep(0.02)
+
+
+def replicator_of(house: House) -> Replicator:
+    assert house.parts.replicator is not None
+    return house.parts.replicator
+
+
+def signalled(house: House, number: int) -> None:
+    """Send a signal to the Litestream that runs."""
+    sidecar = replicator_of(house)._sidecar
+    assert sidecar is not None
+    os.kill(sidecar.child.pid, number)
+
+
+async def add_job(house: House, number: int) -> None:
+    """Something that is to be copied."""
+    status, answer = await house.call("POST", "/api/jobs", {"type": "pdf", "source_hash": f"{number:064x}"})
+    assert status == 201, answer
+
+
+async def caught_up(house: House) -> None:
+    await until(lambda: replicator_of(house).running and replicator_of(house).lag_seconds == 0)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seconds instead of minutes. An answer about the backup may take longer, so that a busy machine is no stall."""
+    for name, seconds in {"STALLED": 0.5, "PATIENCE": 2.0, "LAST_SYNC": 0.5, "FIRST_PAUSE": 0.1}.items():
+        monkeypatch.setattr(replicator, name, seconds)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_one_that_copies_nothing_is_started_again(tmp_path: Path, place: dict[str, Any]) -> None:
+    async with open_house(tmp_path / "data", **place) as house:
+        await caught_up(house)
+        signalled(house, signal.SIGSTOP)
+        await add_job(house, 1)
+        await until(lambda: replicator_of(house).restarts > 0)
+        await caught_up(house)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_one_that_copies_nothing_because_the_store_is_away_is_not(
+    tmp_path: Path, place: dict[str, Any], way: Tunnel
+) -> None:
+    async with open_house(tmp_path / "data", **(place | {"s3_endpoint": way.url})) as house:
+        await caught_up(house)
+        way.mode = "closed"
+        await add_job(house, 1)
+        await until(lambda: (replicator_of(house).lag_seconds or 0) > 8)
+        assert replicator_of(house).restarts == 0
+        way.mode = "open"
+        await caught_up(house)
+
+
+@pytest.mark.parametrize("longest", [1, replicator.LONGEST_WAL], ids=["too-long", "as-it-is"])
+async def test_a_wal_that_grew_without_one_begins_a_new_epoch(
+    tmp_path: Path, place: dict[str, Any], monkeypatch: pytest.MonkeyPatch, longest: int
+) -> None:
+    monkeypatch.setattr(replicator, "LONGEST_WAL", longest)
+    async with open_house(tmp_path / "data", **place) as house:
+        await caught_up(house)
+        before = replicator_of(house).epoch
+        await add_job(house, 1)
+        signalled(house, signal.SIGKILL)
+        await until(lambda: replicator_of(house).restarts == 1 and replicator_of(house).running)
+        assert (replicator_of(house).epoch != before) == (longest == 1)
+        await add_job(house, 2)
+        await caught_up(house)
+        copy = tmp_path / "copy.db"
+        restored = await newest(replicator_of(house).plan.source, copy)
+        assert isinstance(restored, Restored)
+        assert restored.epoch == replicator_of(house).epoch
+        assert check(copy) == []
+        with closing(apsw.Connection(str(copy))) as database:
+            assert database.execute("SELECT count(*) FROM jobs").get == 2

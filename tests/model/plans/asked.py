@@ -1,0 +1,61 @@
+"""What is sent to both, and how the answer of the one is read for the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from actors import messages as m
+from actors.mailbox import Callback, Envelope
+from blobforge.refusals import Refusal
+from tests.model.world.things import No
+
+
+class Asked(NamedTuple):
+    """A message, and what the model says to it. It is told the answer, for the ids and leases that are in it."""
+
+    message: Any
+    expect: Callable[[Any], Any]
+
+
+class Letter(NamedTuple):
+    """Something asked, with what may go with it. `gone`: whoever asked does not wait any more."""
+
+    asked: Asked
+    repeat: m.Repeatable | None = None
+    audit: m.Audit | None = None
+    gone: bool = False
+
+    def envelope(self) -> Envelope[Any]:
+        reply: Callback[Any] = Callback(lambda _: None, lambda: self.gone)
+        return Envelope(self.asked.message, reply, self.repeat, self.audit)
+
+
+def fresh(answer: Any) -> list[tuple[int, str]]:
+    """Attempts and leases that an answer gives away."""
+    return [(job.attempt, job.lease) for job in answer.jobs] if isinstance(answer, m.Granted) else []
+
+
+def plain(answer: Any) -> Any:
+    """An answer as the model gives it."""
+    match answer:
+        case Refusal():
+            return No(str(answer.code))
+        case m.Submitted():
+            return ("Submitted", answer.job_id, answer.existing, answer.status, answer.upload)
+        case m.Granted():
+            return ("Granted", tuple((job.id, job.attempt, job.lease) for job in answer.jobs), answer.idle)
+        case m.Completed():
+            return ("Completed", answer.job_id, plain(answer.next) if answer.next is not None else None)
+        case m.WorkerChanged():
+            return ("WorkerChanged", answer.worker_id, answer.status, answer.returned)
+        case m.BatchDone():
+            return ("BatchDone", tuple(plain(each) for each in answer.items))
+        case m.ToDelete():
+            return ("ToDelete", set(answer.keys))
+        case m.Sampled() | m.PagesFreed():  # as the clock and the file have it
+            return (type(answer).__name__,)
+        case m.Outcome():
+            return (type(answer).__name__, *(getattr(answer, name) for name in answer.__struct_fields__))
+        case _:
+            return answer

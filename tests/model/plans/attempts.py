@@ -1,0 +1,141 @@
+"""Claims, and all that ends an attempt."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+from hypothesis.stateful import precondition, rule
+
+from actors import messages as m
+from tests.model.plans.asked import Asked, Letter, fresh
+from tests.model.plans.base import Base
+from tests.model.plans.choices import (
+    CALLERS,
+    CHECKSUM,
+    CLAIMERS,
+    JOBS,
+    LEASE,
+    NOBODY,
+    OUTPUT,
+    OUTPUT_IS_THERE,
+    SEEN,
+    WHO,
+    when_some,
+)
+from tests.model.world.things import output_of
+
+
+class Attempts(Base):
+    # ------------------------------------------------------------------ what is said
+
+    def claiming(self, worker: str, caller: str, types: tuple[str, ...], limit: int, key: str | None) -> Asked:
+        real, who = self.caller(caller, worker)
+        return Asked(
+            m.Claim(real, worker, types, limit, claim_key=key),
+            lambda answer: self.world.claim(who, worker, types, limit, key, fresh(answer), self.now),
+        )
+
+    def completion(
+        self, job: str, by: str = "holder", caller: str = "own", lease: str = "right", output: str = "right",
+        seen: m.ObjectSeen = OUTPUT_IS_THERE, checksum: str | None = None, result: str | None = None, *,
+        claim_next: bool = False,
+    ) -> Asked:  # fmt: skip
+        job_id = self.job_id(job, "running")
+        worker = self.worker_of(job_id, by)
+        real, who = self.caller(caller, worker)
+        found = self.world.jobs.get(job_id)
+        attempt = (found.attempt if found is not None else 1) - (output == "former")
+        key = None if output == "none" else output_of(job_id, attempt)
+        message = m.Complete(
+            real, worker, job_id, self.lease_of(job_id, lease), key, seen, checksum, result, claim_next
+        )  # fmt: skip
+
+        def expect(answer: m.Completed) -> object:
+            following = answer.next if isinstance(answer, m.Completed) else None
+            return self.world.complete(message, who, fresh(following), self.now)
+
+        return Asked(message, expect)
+
+    def failure(
+        self, job: str, by: str = "holder", caller: str = "own", lease: str = "right", *, retryable: bool = True
+    ) -> Asked:
+        job_id = self.job_id(job, "running")
+        worker = self.worker_of(job_id, by)
+        real, who = self.caller(caller, worker)
+        lease_of = self.lease_of(job_id, lease)
+        message = m.Fail(real, worker, job_id, "boom", lease_of, "ValueError", retryable=retryable)
+        return Asked(message, lambda _: self.world.fail(message, who, self.now))
+
+    # ------------------------------------------------------------------ rules
+
+    def claim(self, worker: str, caller: str, types: tuple[str, ...], limit: int, key: str | None) -> int:
+        """The first job that was given, or one that is not there."""
+        answer = self.do(self.claiming(worker, caller, types, limit, key))
+        return answer.jobs[0].id if isinstance(answer, m.Granted) and answer.jobs else NOBODY
+
+    @rule(
+        worker=CLAIMERS,
+        caller=CALLERS,
+        key=st.sampled_from([None, None, "k1", "k2"]),
+        gone=st.sampled_from([False] * 7 + [True]),
+    )
+    def claim_one(self, worker: str, caller: str, key: str | None, gone: bool) -> None:
+        """`gone`: whoever asked has left meanwhile."""
+        if gone:
+            self.send(Letter(self.claiming(worker, caller, ("pdf",), 1, key), gone=True))
+        else:
+            self.claim(worker, caller, ("pdf",), 1, key)
+
+    @rule(worker=CLAIMERS, limit=st.integers(1, 3), key=st.sampled_from([None, "k1"]))
+    def claim_many(self, worker: str, limit: int, key: str | None) -> None:
+        self.claim(worker, "own", ("ocr", "pdf", "tiff"), limit, key)
+
+    def lost(self) -> bool:
+        return any(job.status == "pending" and job.lease is not None for job in self.world.jobs.values())
+
+    @precondition(lambda self: self.has("running", "completed", "dead") or self.lost())
+    @rule(
+        job=JOBS, by=WHO, caller=CALLERS, lease=LEASE, output=OUTPUT, seen=SEEN, checksum=CHECKSUM,
+        claim_next=st.booleans(), result=st.sampled_from([None, '{"pages":1}']),
+    )  # fmt: skip
+    def complete(
+        self, job: str, by: str, caller: str, lease: str, output: str, seen: m.ObjectSeen, checksum: str | None,
+        claim_next: bool, result: str | None,
+    ) -> None:  # fmt: skip
+        self.do(self.completion(job, by, caller, lease, output, seen, checksum, result, claim_next=claim_next))
+
+    @when_some("running")
+    @rule(job=JOBS, by=WHO, caller=CALLERS, lease=LEASE, retryable=st.sampled_from([True, True, False]))
+    def fail(self, job: str, by: str, caller: str, lease: str, retryable: bool) -> None:
+        self.do(self.failure(job, by, caller, lease, retryable=retryable))
+
+    @when_some("running")
+    @rule(job=JOBS, by=WHO, caller=CALLERS, lease=LEASE)
+    def release(self, job: str, by: str, caller: str, lease: str) -> None:
+        job_id = self.job_id(job, "running")
+        worker = self.worker_of(job_id, by)
+        real, who = self.caller(caller, worker)
+        message = m.Release(real, worker, job_id, self.lease_of(job_id, lease))
+        self.do(Asked(message, lambda _: self.world.release(message, who, self.now)))
+
+    @when_some("running")
+    @rule(jobs=st.lists(JOBS, min_size=1, max_size=3), former=st.booleans(), stale=st.booleans())
+    def leases_expire(self, jobs: list[str], former: bool, stale: bool) -> None:
+        """`former`: of the attempt before; `stale`: a heartbeat has come meanwhile."""
+        found = [
+            self.world.jobs[each] for each in (self.job_id(job, "running") for job in jobs) if each in self.world.jobs
+        ]
+        silent = [(job.id, job.attempt - former, (job.beat or 0) - stale) for job in found]
+        message = m.ExpireLeases(tuple(m.Silent(*each) for each in silent))
+        self.do(Asked(message, lambda _: self.world.expire_leases(silent, self.now)))
+
+    @precondition(lambda self: any(not file.checked for file in self.world.files.values()))
+    @rule(which=st.integers(0, 2), output=SEEN)
+    def output_is_looked_for(self, which: int, output: m.ObjectSeen) -> None:
+        """Of those that were accepted unseen; the look has an answer, and may come after anything else."""
+        unchecked = sorted(key for key, file in self.world.files.items() if not file.checked)
+        which = min(which, len(unchecked) - 1)
+        if output.seen is m.Seen.UNKNOWN:
+            return
+        _, job_id, attempt, _ = unchecked[which].split("/")
+        message = m.OutputChecked(int(job_id), int(attempt), unchecked[which], output)
+        self.do(Asked(message, lambda _: self.world.output_checked(message, self.now)))

@@ -1,0 +1,189 @@
+"""State owned here: the real store and the model, the time for both, and what was sent with an idempotency key.
+
+A transaction is the writer's own, without its mailbox and its thread: one message mostly, with the savepoints, the
+audit record and the record for its idempotency key that it has in production.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from hypothesis.stateful import RuleBasedStateMachine, invariant
+
+from actors import messages as m
+from actors.writer import Writer
+from blobforge.access import Caller, Scope
+from blobforge.events import Event
+from blobforge.store.store import Store
+from tests.model.database import broken, differences, opened
+from tests.model.plans.asked import Asked, Letter, plain
+from tests.model.plans.choices import LIMITS, NOBODY, RULES, TOKENS, WORKERS
+from tests.model.world import World
+from tests.model.world.things import Who
+from tests.store.making import T0, hash_of
+
+MOST_CHECKED = 16  # steps between two looks at all invariants; rows and counters are looked at after each
+KEYED_EVERY = 3  # steps: every third request carries an idempotency key
+REMEMBERED = 3  # requests that may come again
+# What a person or a client asks, and what leaves an audit record; the rest is the server's own.
+REQUESTS = (
+    m.Submit, m.Claim, m.Complete, m.Fail, m.Release, m.Register, m.Heartbeat, m.Unregister, m.Drain, m.CreateWorker,
+    m.ReplaceSecret, m.EnableWorker, m.DisableWorker, m.Retry, m.Cancel, m.SetPriority, m.Undo, m.Batch,
+    m.RecordBulk, m.EndSessions,
+)  # fmt: skip
+ON_RECORD = (
+    m.Drain, m.RemoveWorker, m.CreateWorker, m.ReplaceSecret, m.EnableWorker, m.DisableWorker, m.Retry, m.Cancel,
+    m.SetPriority, m.Undo, m.Batch, m.DeleteJob, m.CreateToken, m.DeleteToken, m.SignIn, m.EndSession, m.EndSessions,
+    m.Note,
+)  # fmt: skip
+WHOSE = "token:1"
+
+
+class Nobody:
+    """Nobody listens to events."""
+
+    async def publish(self, events: Sequence[Event]) -> None: ...
+
+
+class Base(RuleBasedStateMachine):
+    """`path` says where the database is; None: in memory."""
+
+    path: ClassVar[Path | None] = None
+    opened_so_far: ClassVar[int] = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        path = None
+        if self.path is not None:
+            type(self).opened_so_far += 1
+            path = self.path / f"{self.opened_so_far}.db"
+        self.db = opened(path)
+        self.start()
+        self.world = World(LIMITS)
+        self.now = T0
+        self.steps = 0
+        self.epoch = 0  # deletions of objects that have ended
+        self.sent: list[Letter] = []  # with an idempotency key
+
+    def start(self) -> None:
+        """A server starts: all caches are empty."""
+        self.store = Store(self.db)
+        self.writer = Writer(self.store, RULES, now=lambda: self.now, sink=Nobody(), dice=random.Random(0))
+
+    def teardown(self) -> None:
+        assert broken(self.db) == []
+        self.db.close()
+
+    # ------------------------------------------------------------------ both at once
+
+    def do(self, asked: Asked) -> Any:
+        """One message in a transaction. Every third request has an idempotency key."""
+        letter = Letter(asked, audit=self.audit(asked.message))
+        if isinstance(asked.message, REQUESTS) and self.steps % KEYED_EVERY == 0:
+            letter = letter._replace(repeat=m.Repeatable(WHOSE, f"key {self.steps}", b"this request"))
+            self.sent = [*self.sent, letter][-REMEMBERED:]
+        return self.send(letter)[0]
+
+    def send(self, *letters: Letter) -> list[Any]:
+        """Some messages in one transaction."""
+        self.steps += 1
+        done = self.writer._transact([letter.envelope() for letter in letters], self.now)  # the rest of it is trio
+        for letter, answer in zip(letters, done.answers, strict=True):
+            if isinstance(answer, Exception):
+                raise answer
+            assert plain(answer) == self.expected(letter, answer)
+        return done.answers
+
+    def expected(self, letter: Letter, answer: Any) -> Any:
+        """What the model says, and keeps of it."""
+        if letter.gone:
+            return ("Granted", (), True)  # nothing is given to who is not there to take it
+        repeat, audit = letter.repeat, letter.audit
+        if repeat is not None:
+            before = self.world.remembered(repeat.subject, repeat.key, repeat.fingerprint, self.now)
+            if before is not None:
+                return before
+        said = letter.asked.expect(answer)
+        if audit is not None and type(said) is tuple:  # a refusal leaves no record
+            self.world.on_record(self.now, audit.actor, audit.action, audit.subject)
+        if repeat is not None:
+            self.world.remember(repeat.subject, repeat.key, repeat.fingerprint, said, self.now)
+        return said
+
+    def audit(self, message: Any) -> m.Audit | None:
+        if not isinstance(message, ON_RECORD):
+            return None
+        return m.Audit(WHOSE, "admin", "127.0.0.1", type(message).__name__, str(getattr(message, "job_id", "")))
+
+    @invariant()
+    def the_database_is_what_the_model_says(self) -> None:
+        found = differences(self.db, self.world)
+        assert found == [], "\n".join(found)
+        if self.steps % MOST_CHECKED == 0:
+            assert broken(self.db) == []
+
+    # ------------------------------------------------------------------ choices
+
+    def job_id(self, choice: str, *apt: str) -> int:
+        """The first, or last, one of the apt statuses; where there is none, the oldest of all. `#7` is 7."""
+        if choice[0] == "#":
+            return int(choice[1:])
+        ids = sorted(self.world.jobs)
+        if choice == "none" or not ids:
+            return NOBODY
+        if choice[0].isdigit():
+            return ids[min(int(choice[0]), len(ids)) - 1]
+        found = [job_id for job_id in ids if self.world.jobs[job_id].status in apt] or ids
+        return found[-1 if choice == "last apt" else 0]
+
+    def has(self, *statuses: str) -> bool:
+        return any(job.status in statuses for job in self.world.jobs.values())
+
+    def unlucky(self, choice: str) -> str:
+        running = [job.worker for job in self.world.jobs.values() if job.status == "running"]
+        return choice if choice != "holder" else (running[0] if running and running[0] else "w3")
+
+    def worker_of(self, job_id: int, choice: str) -> str:
+        """The holder is who has the latest attempt, whether it still holds the job or not."""
+        job = self.world.jobs.get(job_id)
+        if choice != "holder":
+            return choice
+        return job.last.worker if job is not None and job.last is not None else "w1"
+
+    def lease_of(self, job_id: int, choice: str) -> str | None:
+        job = self.world.jobs.get(job_id)
+        if choice == "none":
+            return None
+        if choice == "stale":
+            stale = [lease for lease, (of, _) in self.world.given_leases.items() if of == job_id]
+            return stale[0] if stale else "never"
+        right = job.last.lease if job is not None and job.last is not None else None
+        return right if choice == "right" and right is not None else "wrong"
+
+    def caller(self, choice: str, worker_id: str) -> tuple[Caller, Who]:
+        worker = self.world.workers.get(worker_id)
+        if choice == "own":
+            choice = "admin" if worker is None else "its secret"
+            if worker is not None and worker.token is not None:
+                choice = TOKENS[worker.token - 1]
+        if choice in TOKENS:
+            token, admin = TOKENS.index(choice) + 1, choice == "admin"
+            scopes = frozenset({Scope.ADMIN if admin else Scope.WORK})
+            return Caller(scopes, token_id=token), Who(token=token, admin=admin)
+        name = worker_id if choice == "its secret" else next(other for other in WORKERS if other != worker_id)
+        return Caller(frozenset({Scope.WORK}), worker_id=name), Who(worker=name)
+
+    # ------------------------------------------------------------------ what others begin with
+
+    def create_token(self, name: str, *, admin: bool) -> None:
+        scopes = frozenset({Scope.ADMIN if admin else Scope.WORK})
+        hash_ = hash_of(name)
+        self.do(
+            Asked(
+                m.CreateToken(name, hash_, "bf_", scopes),
+                lambda answer: self.world.create_token(answer.token_id, name, hash_, admin),
+            )
+        )

@@ -1,0 +1,64 @@
+"""What people do to jobs, what time does to those that failed, and time itself."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+from hypothesis.stateful import precondition, rule
+
+from actors import messages as m
+from tests.model.plans.asked import Asked
+from tests.model.plans.base import Base
+from tests.model.plans.choices import JOBS, PRIORITIES, UNDO, seldom, when_some
+
+_ENDED = ("dead", "cancelled", "completed", "failed")
+
+
+class Decisions(Base):
+    def retrying(self, job: str, reset: bool = False, priority: int | None = None) -> Asked:
+        job_id = self.job_id(job, *_ENDED)
+        return Asked(m.Retry(job_id, reset, priority), lambda _: self.world.retry(job_id, reset, priority))
+
+    def cancelling(self, job: str, undo: str = "") -> Asked:
+        job_id = self.job_id(job, "running", "failed")
+        return Asked(m.Cancel(job_id, undo), lambda _: self.world.cancel(job_id, undo, self.now))
+
+    def moving(self, job: str, priority: int, undo: str = "") -> Asked:
+        job_id = self.job_id(job, "pending")
+        return Asked(
+            m.SetPriority(job_id, priority, undo),
+            lambda _: self.world.set_priority(job_id, priority, undo, self.now),
+        )
+
+    @seldom
+    @rule(seconds=st.sampled_from([0.001, 1, 5, 60, 601, 86_400, -1, -3600]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += round(seconds * 1000)
+
+    @when_some(*_ENDED)
+    @rule(job=JOBS, reset=st.booleans(), priority=st.sampled_from([None, 1, 5]))
+    def retry(self, job: str, reset: bool, priority: int | None) -> None:
+        self.do(self.retrying(job, reset, priority))
+
+    @rule(job=JOBS, undo=UNDO)
+    def cancel(self, job: str, undo: str) -> None:
+        self.do(self.cancelling(job, undo))
+
+    @seldom
+    @rule(job=JOBS, priority=PRIORITIES, undo=UNDO)
+    def set_priority(self, job: str, priority: int, undo: str) -> None:
+        self.do(self.moving(job, priority, undo))
+
+    @precondition(lambda self: self.world.undos)
+    @rule(token=st.sampled_from(["a", "b"]), limit=st.integers(1, 3), further=st.booleans())
+    def undo(self, token: str, limit: int, further: bool) -> None:
+        self.do(Asked(m.Undo(token, limit, further), lambda _: self.world.undo(token, limit, further, self.now)))
+
+    @when_some("failed")
+    @rule(jobs=st.lists(JOBS, max_size=3), former=st.booleans())
+    def back_offs_end(self, jobs: list[str], former: bool) -> None:
+        found = [
+            self.world.jobs[each] for each in (self.job_id(job, "failed") for job in jobs) if each in self.world.jobs
+        ]
+        due = [(job.id, job.attempt - former) for job in found]
+        message = m.WakeRetries(tuple(m.DueRetry(*each) for each in due))
+        self.do(Asked(message, lambda _: self.world.wake(due)))

@@ -1,0 +1,52 @@
+"""Backups, and databases that are lost and come back as they were."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import precondition, rule
+
+from actors.effects.recovery import settle_restore
+from actors.effects.step import Step
+from blobforge.store import sql
+from tests.model.database import copied, overwrite
+from tests.model.plans.choices import RULES, seldom
+from tests.model.plans.retention import Retention
+
+
+class Disasters(Retention):
+    """State owned here: the backups, and when the last one was put back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backups: list[tuple[Any, dict[str, Any]]] = []
+        self.restored_at = self.now
+
+    @seldom
+    @rule()
+    def back_up(self) -> None:
+        self.do(self.drill(True))
+        self.backups = [*self.backups[-1:], (copied(self.db), self.world.snapshot())]
+
+    @precondition(lambda self: self.backups)
+    @rule(which=st.integers(0, 1), later=st.sampled_from([1, 60, 86_400]))
+    def restore(self, which: int, later: int) -> None:
+        """The database is lost, and comes back as it was once; a zombie of what was lost may still call.
+
+        Not within the same second as another restore, nor by a clock that went back since.
+        """
+        which = min(which, len(self.backups) - 1)
+        self.now = self.restored_at = max(self.now, self.restored_at) + later * 1000
+        copy, world = self.backups[which]
+        overwrite(self.db, copy)
+        self.start()
+        with self.store.transaction():
+            self.db.execute(sql.MARK_RESTORED, (self.now,))
+        step = Step(self.store, RULES, self.now, random.Random(0))
+        with self.store.transaction():
+            assert settle_restore(step) is not None
+        self.world.restore(world, self.now)
+        self.janitor_takes(True)
+        self.do(self.drill(True))

@@ -1,0 +1,77 @@
+"""Workers: they come, beat, fall silent and go; operators and credentials."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+from hypothesis.stateful import rule
+
+from actors import messages as m
+from tests.model.plans.asked import Asked
+from tests.model.plans.base import Base
+from tests.model.plans.choices import CALLERS, JOBS, LEASE, UNLUCKY, WORKERS, seldom
+
+
+class Fleet(Base):
+    @seldom
+    @rule(worker=st.sampled_from(WORKERS), caller=CALLERS, type_=st.sampled_from(["pdf", "ocr"]))
+    def register(self, worker: str, caller: str, type_: str) -> None:
+        real, who = self.caller(caller, worker)
+        self.do(Asked(m.Register(real, worker, type_), lambda _: self.world.register(who, worker, type_, self.now)))
+
+    @rule(
+        worker=st.sampled_from(WORKERS), caller=CALLERS,
+        beats=st.lists(st.tuples(JOBS, LEASE, st.sampled_from([None, '{"percent":1}'])), max_size=3),
+    )  # fmt: skip
+    def heartbeat(self, worker: str, caller: str, beats: list[tuple[str, str, str | None]]) -> None:
+        real, who = self.caller(caller, worker)
+        named = [(self.job_id(job, "running"), lease, said) for job, lease, said in beats]
+        named = [(job, self.lease_of(job, lease), said) for job, lease, said in named]
+        message = m.Heartbeat(real, worker, tuple(m.JobBeat(*each) for each in named))
+        self.do(Asked(message, lambda _: self.world.heartbeat(who, worker, named, self.now)))
+
+    @seldom
+    @rule(worker=UNLUCKY, caller=CALLERS)
+    def unregister(self, worker: str, caller: str) -> None:
+        worker = self.unlucky(worker)
+        real, who = self.caller(caller, worker)
+        self.do(Asked(m.Unregister(real, worker), lambda _: self.world.unregister(who, worker, self.now)))
+
+    @seldom
+    @rule(worker=UNLUCKY, verb=st.sampled_from(["drain", "enable", "disable", "remove", "create"]))
+    def an_operator(self, worker: str, verb: str) -> None:
+        worker = self.unlucky(worker)
+        match verb:
+            case "drain":
+                self.do(Asked(m.Drain(worker), lambda _: self.world.drain(worker)))
+            case "enable":
+                self.do(Asked(m.EnableWorker(worker), lambda _: self.world.enable(worker)))
+            case "disable":
+                self.do(Asked(m.DisableWorker(worker), lambda _: self.world.disable(worker, self.now)))
+            case "remove":
+                self.do(Asked(m.RemoveWorker(worker), lambda _: self.world.remove(worker, self.now)))
+            case _:
+                self.create_worker(worker)
+
+    def create_worker(self, worker: str) -> None:
+        message = m.CreateWorker(worker, "pdf", "secret")
+        self.do(Asked(message, lambda _: self.world.create_worker(worker, "pdf", "secret")))
+
+    @seldom
+    @rule(worker=UNLUCKY, token=st.sampled_from([None, 2, 3]))
+    def credentials_change(self, worker: str, token: int | None) -> None:
+        worker = self.unlucky(worker)
+        if token is None:
+            message = m.ReplaceSecret(worker, "newer")
+            self.do(Asked(message, lambda _: self.world.replace_secret(worker, "newer")))
+        else:
+            self.do(Asked(m.DeleteToken(token), lambda _: self.world.delete_token(token)))
+            self.register(worker, "three" if token == 2 else "two", "pdf")
+
+    @seldom
+    @rule(workers=st.lists(st.sampled_from(WORKERS), max_size=2), stale=st.booleans())
+    def workers_are_silent(self, workers: list[str], stale: bool) -> None:
+        beats = [
+            (each, (self.world.workers[each].seen or 0) - stale) for each in workers if each in self.world.workers
+        ]
+        message = m.ExpireWorkers(tuple(m.SilentWorker(*each) for each in beats))
+        self.do(Asked(message, lambda _: self.world.expire_workers(beats)))

@@ -1,0 +1,104 @@
+"""What goes for good, the janitor, and what is forgotten by the clock."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+from hypothesis.stateful import precondition, rule
+
+from actors import messages as m
+from blobforge.job import JobStatus
+from tests.model.plans.asked import Asked
+from tests.model.plans.base import Base
+from tests.model.plans.choices import HASHES, JOBS, seldom, when_some
+from tests.model.world.things import output_of, source_of
+
+_GONE_FOR_GOOD = ("dead", "completed", "cancelled")
+
+
+class Retention(Base):
+    """State owned here: what the janitor was told to delete and has not answered for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.deleting: set[str] = set()
+
+    def deletion(self, job: str, objects: bool) -> Asked:
+        job_id = self.job_id(job, *_GONE_FOR_GOOD)
+        return Asked(m.DeleteJob(job_id, objects), lambda _: self.world.delete(job_id, objects, self.now))
+
+    @seldom
+    @rule(job=JOBS, objects=st.booleans())
+    def delete(self, job: str, objects: bool) -> None:
+        self.do(self.deletion(job, objects))
+
+    @seldom
+    @when_some(*_GONE_FOR_GOOD)
+    @rule(
+        age=st.sampled_from([0, 60, 3600]),
+        audit=st.booleans(),
+        objects=st.booleans(),
+        limit=st.sampled_from([2, 200]),
+    )
+    def prune(self, age: int, audit: bool, objects: bool, limit: int) -> None:
+        time = self.now - age * 1000
+        before = tuple((status, time) for status in _GONE_FOR_GOOD)
+        until = time if audit else None
+        message = m.Prune(tuple((JobStatus(status), time) for status, time in before), until, objects, limit)
+        self.do(Asked(message, lambda _: self.world.prune(before, until, objects, limit, self.now)))
+
+    @seldom
+    @rule(restarted=st.booleans())
+    def janitor_takes(self, restarted: bool) -> None:
+        """After a restart nobody is left who looked at an object before."""
+        if restarted:
+            self.start()
+            self.epoch = 0
+            self.deleting.clear()
+        message = m.TakeDoomed(1000, first=restarted)
+        self.deleting |= set(self.do(Asked(message, lambda _: self.world.take_doomed(restarted, self.now))).keys)
+
+    @seldom
+    @precondition(lambda self: self.deleting)
+    @rule(outcomes=st.lists(st.sampled_from(["gone", "gone", "refused", "unanswered"]), max_size=3))
+    def janitor_has_tried(self, outcomes: list[str]) -> None:
+        said = dict(zip(sorted(self.deleting), outcomes, strict=False))
+        self.deleting -= set(said)
+        lists = [tuple(key for key in said if said[key] == each) for each in ("gone", "refused", "unanswered")]
+        self.epoch += len(lists[0])
+        message = m.DeletionsTried(lists[0], lists[1], lists[2], self.epoch)
+        self.do(Asked(message, lambda _: self.world.deletions_tried(said, message.epoch, self.now)))
+
+    @seldom
+    @rule(source_hash=HASHES, job=JOBS, doom=st.booleans())
+    def orphans_are_looked_for(self, source_hash: str, job: str, doom: bool) -> None:
+        found = self.world.jobs.get(self.job_id(job, "pending", "dead"))
+        keys = (source_of(source_hash), *(output_of(found.id, each) for each in (found.history if found else ())))
+        self.do(Asked(m.FindUnneeded(keys, doom), lambda _: self.world.find_unneeded(keys, doom, self.now)))
+
+    @seldom
+    @rule(what=st.sampled_from(["minute", "hour", "pages", "ping", "checkpoints"]))
+    def upkeep(self, what: str) -> None:
+        """What was kept long enough goes, some each minute, some each hour; the rest changes nothing."""
+        match what:
+            case "minute":
+                self.do(Asked(m.Sample(), lambda _: self.world.purge_undos(self.now) or ("Sampled",)))
+            case "hour":
+                self.forget()
+            case "pages":
+                self.do(Asked(m.FreePages(100), lambda _: ("PagesFreed",)))
+            case "ping":
+                self.do(Asked(m.Ping(), lambda _: ("Done",)))
+            case _:
+                self.do(Asked(m.LeaveCheckpoints(to_litestream=True), lambda _: ("Done",)))
+
+    def forget(self) -> None:
+        self.do(Asked(m.Purge(idle=3600.0), lambda _: self.an_hour_passes()))
+
+    def drill(self, ok: bool) -> Asked:
+        message = m.RecordDrill(self.now, self.now + 1, ok, self.now if ok else None, "a drill")
+        return Asked(message, lambda _: self.world.record_drill(message.started_at, ok))
+
+    def an_hour_passes(self) -> tuple[str, bool]:
+        self.world.purge_repeats(self.now)
+        self.world.purge_sessions(self.now, 3_600_000)
+        return ("Purged", False)

@@ -1,0 +1,82 @@
+"""Submissions, and what becomes of their sources."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+from hypothesis.stateful import rule
+
+from actors import messages as m
+from tests.model.plans.asked import Asked
+from tests.model.plans.base import Base
+from tests.model.plans.choices import HASHES, JOBS, PRIORITIES, SEEN, SIZES, SOURCE_IS_THERE, TYPES, seldom, when_some
+
+
+class Sources(Base):
+    def submission(
+        self, source_hash: str, type_: str, source: m.ObjectSeen = SOURCE_IS_THERE, *, priority: int = 3,
+        size: int | None = None, most: int | None = None, tags: tuple[str, ...] = (), behind: int = 0,
+    ) -> Asked:  # fmt: skip
+        """`behind`: somebody looked for the source before the last so many deletions had ended."""
+        source = m.ObjectSeen(source.seen, source.size, source.sha256, max(0, self.epoch - behind))
+        new = m.NewJob(type_, source_hash, None, size, priority, most, tags, None)
+
+        def expect(answer: m.Submitted) -> object:
+            made = answer.job_id if isinstance(answer, m.Submitted) and not answer.existing else None
+            return self.world.submit(new, source, made, self.now)
+
+        return Asked(m.Submit(new, source), expect)
+
+    def arrival(self, source_hash: str, size: int, verified: bool, behind: int) -> Asked:
+        epoch = max(0, self.epoch - behind)
+        return Asked(
+            m.SourceArrived(source_hash, size, verified, epoch),
+            lambda _: self.world.source_arrived(source_hash, size, verified, epoch),
+        )
+
+    @seldom
+    @rule(
+        source_hash=HASHES, type_=TYPES, source=SEEN, priority=PRIORITIES, size=SIZES,
+        most=st.sampled_from([None, 1, 2]), tags=st.sampled_from([(), ("a", "b", "a")]), behind=st.integers(0, 1),
+    )  # fmt: skip
+    def submit(
+        self, source_hash: str, type_: str, source: m.ObjectSeen, priority: int, size: int | None, most: int | None,
+        tags: tuple[str, ...], behind: int,
+    ) -> None:  # fmt: skip
+        self.do(
+            self.submission(
+                source_hash, type_, source, priority=priority, size=size, most=most, tags=tags, behind=behind
+            )
+        )
+
+    @rule(
+        job=st.sampled_from(["apt", "apt", "1st"]), source=st.sampled_from([m.Seen.VERIFIED, m.Seen.ABSENT]),
+        behind=st.integers(0, 1),
+    )  # fmt: skip
+    def submit_again(self, job: str, source: m.Seen, behind: int) -> None:
+        found = self.world.jobs.get(self.job_id(job, "dead", "uploading"))
+        if found is not None:
+            self.do(self.submission(found.hash, found.type, m.ObjectSeen(source, size=1), behind=behind))
+
+    @seldom
+    @rule(source_hash=HASHES, size=st.integers(1, 2), verified=st.booleans(), behind=st.integers(0, 1))
+    def source_arrives(self, source_hash: str, size: int, verified: bool, behind: int) -> None:
+        self.do(self.arrival(source_hash, size, verified, behind))
+
+    @seldom
+    @rule(source_hash=HASHES, type_=TYPES, announced=SIZES, seen=st.sampled_from([m.Seen.PRESENT, m.Seen.UNKNOWN]))
+    def a_source_too_large_to_read(self, source_hash: str, type_: str, announced: int | None, seen: m.Seen) -> None:
+        self.source_is_wrong(source_hash)
+        self.source_arrives(source_hash, 2, False, 0)
+        self.do(self.submission(source_hash, type_, m.ObjectSeen(seen, size=2), size=announced))
+
+    @seldom
+    @rule(source_hash=HASHES)
+    def source_is_wrong(self, source_hash: str) -> None:
+        message = m.SourceRejected(source_hash, "wrong bytes")
+        self.do(Asked(message, lambda _: self.world.source_rejected(source_hash)))
+
+    @when_some("uploading")
+    @rule(jobs=st.lists(JOBS, max_size=2))
+    def uploads_expire(self, jobs: list[str]) -> None:
+        ids = tuple(self.job_id(job, "uploading") for job in jobs)
+        self.do(Asked(m.ExpireUploads(ids, 60.0), lambda _: self.world.expire_uploads(ids, self.now)))

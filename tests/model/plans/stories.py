@@ -1,0 +1,95 @@
+"""Several messages that follow each other, so that plans get far and come to where faults were found before."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+from hypothesis.stateful import initialize, rule
+
+from actors import messages as m
+from tests.model.plans.choices import CLAIMERS, HASHES, JOBS, SOURCE_IS_THERE, SOURCES, TOKENS, seldom, when_some
+from tests.model.plans.disasters import Disasters
+from tests.model.plans.fleet import Fleet
+from tests.model.plans.many import Many
+
+ENDINGS = ["none"] * 4 + [
+    "complete",
+    "complete unseen",
+    "fail",
+    "lose",
+    "lose",
+    "late",
+    "lost and restored",
+    "follower lost",
+]
+
+
+class Stories(Many, Fleet, Disasters):
+    @initialize()
+    def two_workers_and_some_jobs(self) -> None:
+        for name in TOKENS:
+            self.create_token(name, admin=name == "admin")
+        self.register("w1", "two", "pdf")
+        self.create_worker("w2")
+        self.register("w2", "own", "pdf")
+        for number, type_, priority in ((0, "pdf", 3), (1, "pdf", 3), (0, "ocr", 4), (1, "tiff", 2)):
+            self.do(self.submission(SOURCES[number], type_, priority=priority, most=number + 1))
+
+    @rule(worker=CLAIMERS, ending=st.sampled_from(ENDINGS))
+    def a_turn_of_work(self, worker: str, ending: str) -> None:
+        """What mostly happens, all in one."""
+        self.register(worker, "own", "pdf")
+        if not self.has("pending"):
+            known = {job.hash for job in self.world.jobs.values() if job.type == "pdf"}
+            source = next((each for each in SOURCES if each not in known), SOURCES[0])
+            self.do(self.submission(source, "pdf"))
+            self.do(self.retrying("ended", reset=True))
+        job = f"#{self.claim(worker, 'own', ('ocr', 'pdf', 'tiff'), 1, None)}"
+        seen = m.ObjectSeen(m.Seen.UNKNOWN if ending == "complete unseen" else m.Seen.PRESENT, size=1)
+        if ending in ("lose", "late", "lost and restored"):
+            self.leases_expire([job], False, False)
+        if ending == "lost and restored":
+            self.back_up()
+            self.restore(1, 1)
+        if ending == "fail":
+            self.do(self.failure(job))
+        elif ending not in ("none", "lose"):
+            self.do(self.completion(job, seen=seen, claim_next=True))
+        if ending == "follower lost":
+            self.leases_expire(["apt", "last apt"], False, False)
+            self.do(self.completion(job, seen=seen, claim_next=True))
+
+    @rule(job=JOBS, then=st.sampled_from(["cancel", "complete"]))
+    def somebody_changes_his_mind(self, job: str, then: str) -> None:
+        """An undo, or a worker that was lost, comes when the job has moved on and looks as it did."""
+        self.leases_expire([job], False, False)
+        self.cancel(job, "a")
+        self.do(self.retrying("apt" if job == "none" else job))
+        if then == "complete":
+            self.do(self.completion(job))
+        else:
+            self.now += 1
+            self.cancel(job, "")
+            self.undo("a", 3, True)
+
+    @seldom
+    @rule(source_hash=HASHES, outcome=st.sampled_from(["gone", "gone", "unanswered"]), behind=st.integers(0, 1))
+    def a_source_is_deleted_and_sent_again(self, source_hash: str, outcome: str, behind: int) -> None:
+        for job_id in [job.id for job in self.world.jobs.values() if job.hash == source_hash]:
+            self.cancel(f"#{job_id}", "")
+            self.delete(f"#{job_id}", True)
+        self.janitor_takes(False)
+        self.janitor_has_tried([outcome] * 9)
+        self.do(self.submission(source_hash, "pdf", behind=behind))
+
+    @when_some("dead", "cancelled", "completed", "failed")
+    @rule(job=JOBS, waits=st.booleans())
+    def a_source_vanishes(self, job: str, waits: bool) -> None:
+        """It is found out when the job is tried again; later the same file is sent once more."""
+        found = self.world.jobs.get(self.job_id(job, "dead", "cancelled", "completed", "failed"))
+        if found is None:
+            return
+        self.source_is_wrong(found.hash)
+        self.do(self.retrying(f"#{found.id}"))
+        if not waits:
+            self.uploads_expire([f"#{found.id}"])
+        self.do(self.submission(found.hash, found.type, SOURCE_IS_THERE))

@@ -1,0 +1,35 @@
+"""What the coordinator promises, said a second time: a plain model of jobs, workers, objects and people.
+
+Written from docs/architecture.md and the contract, in the simplest code that says it, and with nothing of
+`blobforge/job.py`, of the effects or of the store: a fault would have to be made twice to stay unseen. It keeps
+everything in dictionaries, looks at all of it, and knows neither SQL nor indexes.
+
+Each method is one message. It returns what must be answered: `No(code)`, or a tuple. Tokens and numbers that the
+coordinator makes up come in as arguments, and the model says what must be true of them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.model.world.fleet import Fleet
+from tests.model.world.repeats import Repeats
+from tests.model.world.retention import Retention
+from tests.model.world.sources import Sources
+
+__all__ = ["World"]
+
+
+class World(Fleet, Sources, Retention, Repeats):
+    """All of it."""
+
+    def restore(self, backup: dict[str, Any], now: int) -> None:
+        """The database is as it was; what was given away since stays given away. Nobody holds anything."""
+        self.put_back(backup)
+        self.restored = True
+        for job in self.jobs.values():
+            if job.status == "running":
+                self.give_back(job, "released", now)
+            elif job.status in ("pending", "dead"):
+                job.lease = None
+        self.on_record(now, "server", "backup.restored", "the database was restored from a backup")

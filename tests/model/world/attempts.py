@@ -1,0 +1,207 @@
+"""Claims, and how attempts end: completed, failed, given back, lost, or revoked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from tests.model.world.access import Access
+from tests.model.world.things import LIFE_MS, Attempt, File, Given, Job, No, Who, Worker, output_of
+
+
+class Attempts(Access):
+    def claim(
+        self,
+        who: Who,
+        worker_id: str,
+        types: Sequence[str],
+        limit: int,
+        key: str | None,
+        given: Sequence[Any],
+        now: int,
+    ) -> Any:
+        """`given`: (attempt, lease) of each job in the answer, in its order."""
+        worker = self.may_act(worker_id, who)
+        if isinstance(worker, No):
+            return worker
+        if not worker.registered:
+            return No("no-such-worker")
+        if worker.status == "offline" or now - (worker.seen or 0) >= LIFE_MS:
+            self.alive(worker, now)
+        if key is not None:
+            held = []
+            for job_id, attempt in self.claim_keys.get((worker_id, key), []):
+                job = self.jobs.get(job_id)
+                if job is not None and job.attempt == attempt and self.holds(job, worker_id, None):
+                    job.beat = now
+                    held.append(job)
+            if held:
+                return self.granted(held)
+        if worker.drain:
+            return self.granted([], idle=True)
+        ready = [job for job in self.jobs.values() if job.status == "pending" and job.type in types]
+        ready.sort(key=lambda job: (job.priority, job.id))
+        jobs = ready[:limit]
+        fresh: Iterator[tuple[int, str]] = iter(given)
+        for job in jobs:
+            attempt, lease = next(fresh, (job.attempt + 1, "?"))
+            self.start(job, worker_id, attempt, lease, now)
+        if jobs and key is not None:
+            self.claim_keys[worker_id, key] = [(job.id, job.attempt) for job in jobs]
+            self.claimed_at[worker_id, key] = now
+        return self.granted(jobs)
+
+    def start(self, job: Job, worker_id: str, attempt: int, lease: str, now: int) -> None:
+        """The number goes up, by one as long as nothing was restored; neither it nor the lease was ever given."""
+        assert attempt > job.attempt
+        assert self.restored or attempt == job.attempt + 1
+        numbers = self.given_attempts.setdefault(job.id, set())
+        assert attempt not in numbers, f"attempt {attempt} of job {job.id} was given before"
+        assert lease not in self.given_leases, f"the lease of {(job.id, attempt)} was {self.given_leases[lease]}'s"
+        numbers.add(attempt)
+        self.given_leases[lease] = (job.id, attempt)
+        job.status, job.worker, job.lease, job.attempt, job.beat = "running", worker_id, lease, attempt, now
+        job.attempts += 1
+        job.completed_at = job.not_before = job.output = job.result = job.progress = None
+        job.history[attempt] = Attempt(worker_id, lease, now)
+
+    def granted(self, jobs: Sequence[Job], *, idle: bool = False) -> Any:
+        return ("Granted", tuple((job.id, job.attempt, job.lease) for job in jobs), idle)
+
+    def holds(self, job: Job, worker_id: str, lease: str | None) -> bool:
+        return job.status == "running" and job.worker == worker_id and lease in (None, job.lease)
+
+    def comes_late(self, job: Job, worker_id: str, lease: str | None) -> bool:
+        """Its lease expired, and nobody has started the job since."""
+        last = job.last
+        lost = last is not None and last.outcome == "lost" and last.worker == worker_id and job.lease is not None
+        return lost and job.status in ("pending", "dead") and lease in (None, job.lease)
+
+    def alive(self, worker: Worker, now: int) -> None:
+        worker.seen = now
+        if worker.status == "offline":
+            worker.status = "draining" if worker.drain else "online"
+
+    def attempt_of(self, who: Who, worker_id: str, job_id: int) -> Job | No:
+        worker = self.may_act(worker_id, who)
+        if isinstance(worker, No):
+            return worker
+        return self.jobs.get(job_id, No("no-such-job"))
+
+    def not_held(self, job: Job) -> No:
+        return No("job-not-running") if job.attempt == 0 else No("lease-lost")
+
+    def complete(self, message: Any, who: Who, given: Given, now: int) -> Any:
+        job = self.attempt_of(who, message.worker_id, message.job_id)
+        if isinstance(job, No):
+            return job
+        repeated = (
+            job.status == "completed"
+            and message.lease is not None
+            and (job.lease, job.worker, job.output) == (message.lease, message.worker_id, message.output_key)
+        )
+        if not repeated:
+            late = self.comes_late(job, message.worker_id, message.lease)
+            if not late and not self.holds(job, message.worker_id, message.lease):
+                return self.not_held(job)
+            if message.output_key is not None:
+                found, said = message.output.sha256, message.checksum
+                wrong = message.output_key != output_of(job.id, job.attempt) or message.output.seen == "absent"
+                if wrong or (found and said and found != said):
+                    return No("output-missing")
+                checked = message.output.seen in ("verified", "present")
+                self.files[message.output_key] = File(message.output.size, found or said, checked)
+            if late:
+                job.attempts, job.losses = job.attempts + 1, job.losses - 1
+            job.status, job.worker, job.completed_at, job.error = "completed", message.worker_id, now, None
+            job.output, job.result = message.output_key, message.result
+            job.end("completed", now)
+        following = self.claim_next(message, job, who, given, now) if message.claim_next else None
+        return ("Completed", job.id, following)
+
+    def claim_next(self, message: Any, job: Job, who: Who, given: Given, now: int) -> Any:
+        """What a repetition was given before, as long as it is held, is what it gets again."""
+        before = self.followers.get(message.lease)
+        follower = self.jobs.get(before[0]) if before is not None else None
+        if before and follower and follower.attempt == before[1] and self.holds(follower, message.worker_id, None):
+            return self.granted([follower])
+        answer = self.claim(who, message.worker_id, (job.type,), 1, None, given, now)
+        if isinstance(answer, No):
+            return self.granted([], idle=True)
+        if message.lease is not None and answer[1]:
+            self.followers[message.lease] = answer[1][0][:2]
+        return answer
+
+    def fail(self, message: Any, who: Who, now: int) -> Any:
+        job = self.attempt_of(who, message.worker_id, message.job_id)
+        if isinstance(job, No):
+            return job
+        if not self.holds(job, message.worker_id, message.lease):
+            return self.not_held(job)
+        job.lease = job.worker = None
+        job.error = message.error
+        job.end("failed", now)
+        job.history[job.attempt].error, job.history[job.attempt].kind = message.error, message.kind
+        retry = message.retryable and job.attempts < job.max_attempts
+        if retry:
+            wait = min(self.rules.backoff_ms * 2 ** (job.attempts - 1), self.rules.backoff_max_ms)
+            job.status, job.not_before = "failed", now + wait
+        else:
+            job.status, job.completed_at = "dead", now
+        return ("AttemptFailed", job.id, retry)
+
+    def release(self, message: Any, who: Who, now: int) -> Any:
+        job = self.attempt_of(who, message.worker_id, message.job_id)
+        if isinstance(job, No):
+            return job
+        if not self.holds(job, message.worker_id, message.lease):
+            return self.not_held(job)
+        self.give_back(job, "released", now)
+        return ("Released", job.id)
+
+    def give_back(self, job: Job, outcome: str, now: int) -> None:
+        job.status, job.attempts = "pending", job.attempts - 1
+        job.worker = job.lease = job.progress = None
+        job.end(outcome, now)
+
+    def take_back(self, worker_id: str, now: int) -> int:
+        held = [job for job in self.jobs.values() if job.status == "running" and job.worker == worker_id]
+        for job in held:
+            self.give_back(job, "released", now)
+        return len(held)
+
+    def expire_leases(self, leases: Sequence[tuple[int, int, int]], now: int) -> Any:
+        count = 0
+        for job_id, attempt, beat in leases:
+            job = self.jobs.get(job_id)
+            if job is None or (job.status, job.attempt, job.beat) != ("running", attempt, beat):
+                continue
+            lease = job.lease
+            self.give_back(job, "lost", now)
+            job.lease = lease  # until somebody starts the job anew
+            job.losses += 1
+            job.error = True
+            if job.losses >= self.rules.max_losses:
+                job.status, job.completed_at = "dead", now
+            count += 1
+        return ("Expired", count)
+
+    def output_checked(self, message: Any, now: int) -> Any:
+        known = self.files.get(message.key)
+        if known is None:
+            return ("Expired", 0)
+        said, found = known.sha256, message.output.sha256
+        if message.output.seen != "absent" and not (said and found and said != found):
+            self.files[message.key] = File(message.output.size, found or said, True)
+            return ("Expired", 0)
+        del self.files[message.key]
+        job = self.jobs.get(message.job_id)
+        if job is None or job.status != "completed" or job.attempt != message.attempt:
+            return ("Expired", 0)
+        self.give_back(job, "revoked", now)
+        job.losses += 1
+        job.completed_at = job.output = job.result = None
+        job.error = True
+        if job.losses >= self.rules.max_losses:
+            job.status, job.completed_at = "dead", now
+        return ("Expired", 1)

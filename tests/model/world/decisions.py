@@ -1,0 +1,86 @@
+"""What people do to jobs, and what time does to those that failed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tests.model.world.state import State
+from tests.model.world.things import UNDO_MS, Job, No
+
+
+class Decisions(State):
+    def again(self, job: Job, *, reset: bool, priority: int | None) -> Any:
+        if job.status in ("uploading", "pending", "running"):
+            return No("job-not-retryable")
+        job.status = "pending" if self.ready(job.hash, job.size) else "uploading"
+        job.priority = priority or job.priority
+        if reset:
+            job.attempts = job.losses = 0
+        job.worker = job.lease = job.completed_at = job.not_before = job.output = job.result = job.progress = None
+        job.source_never_came = False
+        return ("JobChanged", job.id, job.status, "")
+
+    def retry(self, job_id: int, reset: bool, priority: int | None) -> Any:
+        job = self.jobs.get(job_id)
+        return No("no-such-job") if job is None else self.again(job, reset=reset, priority=priority)
+
+    def cancel(self, job_id: int, undo: str, now: int) -> Any:
+        job = self.jobs.get(job_id)
+        if job is None:
+            return No("no-such-job")
+        if job.status in ("completed", "dead", "cancelled"):
+            return No("job-ended")
+        if job.status == "running":
+            job.end("cancelled", now)
+        if undo:
+            self.undos.setdefault((undo, job_id), (job.status, "cancelled", now))
+        job.status, job.completed_at = "cancelled", now
+        job.lease = job.worker = job.not_before = None
+        return ("JobChanged", job_id, "cancelled", undo)
+
+    def set_priority(self, job_id: int, priority: int, undo: str, now: int) -> Any:
+        job = self.jobs.get(job_id)
+        if job is None:
+            return No("no-such-job")
+        if job.priority == priority:
+            return ("JobChanged", job_id, job.status, "")
+        if undo:
+            self.undos.setdefault((undo, job_id), (str(job.priority), str(priority), now))
+        job.priority = priority
+        return ("JobChanged", job_id, job.status, undo)
+
+    def undo(self, token: str, limit: int, further: bool, now: int) -> Any:
+        found = sorted(
+            job_id for (kept, job_id), (*_, at) in self.undos.items() if kept == token and at >= now - UNDO_MS
+        )
+        found = found[:limit]
+        if not found and not further:
+            return No("no-such-undo")
+        changed = 0
+        for job_id in found:
+            was, became, at = self.undos.pop((token, job_id))
+            job = self.jobs.get(job_id)
+            if job is None:
+                continue
+            if became == "cancelled":
+                if job.status == "cancelled" and job.completed_at == at:
+                    self.again(job, reset=False, priority=None)
+                    changed += 1
+            elif str(job.priority) == became:
+                job.priority = int(was)
+                changed += 1
+        return ("Undone", len(found), changed, len(found) == limit)
+
+    def purge_undos(self, now: int) -> None:
+        for key in [key for key, (*_, at) in self.undos.items() if at < now - UNDO_MS]:
+            del self.undos[key]
+
+    def wake(self, retries: Sequence[tuple[int, int]]) -> Any:
+        count = 0
+        for job_id, attempt in retries:
+            job = self.jobs.get(job_id)
+            if job is not None and (job.status, job.attempt) == ("failed", attempt):
+                job.status, job.not_before = "pending", None
+                count += 1
+        return ("Expired", count)

@@ -1,0 +1,116 @@
+"""Workers: who they are, whether they are there, and who decides about them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tests.model.world.attempts import Attempts
+from tests.model.world.things import No, Who, Worker
+
+
+class Fleet(Attempts):
+    def register(self, who: Who, worker_id: str, type_: str, now: int) -> Any:
+        worker = self.workers.get(worker_id)
+        if worker is None:
+            if who.worker is not None:
+                return No("no-such-worker")
+            worker = self.workers[worker_id] = Worker(worker_id, type_, token=who.token)
+        allowed = self.may_act(worker_id, who)
+        if isinstance(allowed, No):
+            owned = worker.secret is None and worker.token is not None
+            orphan = owned and worker.token not in self.tokens
+            if not (worker.enabled and orphan and who.token is not None):
+                return allowed
+            self.take_back(worker_id, now)
+            worker.token = who.token
+        worker.type, worker.status, worker.drain, worker.registered, worker.seen = type_, "online", False, True, now
+        return ("Registered", worker_id)
+
+    def heartbeat(
+        self, who: Who, worker_id: str, beats: Sequence[tuple[int, str | None, str | None]], now: int
+    ) -> Any:
+        worker = self.may_act(worker_id, who)
+        if isinstance(worker, No):
+            return worker
+        if not worker.registered:
+            return No("no-such-worker")
+        self.alive(worker, now)
+        abandon, late = [], []
+        for job_id, lease, progress in beats:
+            job = self.jobs.get(job_id)
+            if job is not None and self.holds(job, worker_id, lease):
+                job.beat, job.progress = now, progress or job.progress
+                continue
+            abandon.append(job_id)
+            if job is not None and self.comes_late(job, worker_id, lease):
+                late.append(job_id)
+        renewed = now if len(abandon) < len(beats) else None
+        return ("HeartbeatSeen", worker.drain, tuple(abandon), tuple(late), renewed)
+
+    def unregister(self, who: Who, worker_id: str, now: int) -> Any:
+        worker = self.may_act(worker_id, who)
+        if isinstance(worker, No):
+            return worker
+        returned = self.take_back(worker_id, now)
+        worker.registered, worker.status = False, "offline"
+        return self.changed(worker, returned)
+
+    def drain(self, worker_id: str) -> Any:
+        worker = self.workers.get(worker_id)
+        if worker is None:
+            return No("no-such-worker")
+        worker.drain = True
+        if worker.status == "online":
+            worker.status = "draining"
+        return self.changed(worker, 0)
+
+    def enable(self, worker_id: str) -> Any:
+        worker = self.workers.get(worker_id)
+        if worker is None:
+            return No("no-such-worker")
+        worker.enabled, worker.drain = True, False
+        if worker.status == "draining":
+            worker.status = "online"
+        return self.changed(worker, 0)
+
+    def disable(self, worker_id: str, now: int) -> Any:
+        worker = self.workers.get(worker_id)
+        if worker is None:
+            return No("no-such-worker")
+        returned = self.take_back(worker_id, now)
+        worker.enabled, worker.status = False, "offline"
+        return self.changed(worker, returned)
+
+    def remove(self, worker_id: str, now: int) -> Any:
+        worker = self.workers.get(worker_id)
+        if worker is None:
+            return No("no-such-worker")
+        returned = self.take_back(worker_id, now)
+        del self.workers[worker_id]
+        return self.changed(worker, returned)
+
+    def create_worker(self, worker_id: str, type_: str, secret: str) -> Any:
+        if worker_id in self.workers:
+            return No("worker-exists")
+        self.workers[worker_id] = Worker(worker_id, type_, secret=secret)
+        return self.changed(self.workers[worker_id], 0)
+
+    def replace_secret(self, worker_id: str, secret: str) -> Any:
+        worker = self.workers.get(worker_id)
+        if worker is None:
+            return No("no-such-worker")
+        worker.secret, worker.token = secret, None
+        return self.changed(worker, 0)
+
+    def expire_workers(self, silent: Sequence[tuple[str, int]]) -> Any:
+        count = 0
+        for worker_id, beat in silent:
+            worker = self.workers.get(worker_id)
+            if worker is not None and worker.seen == beat and worker.status != "offline":
+                worker.status = "offline"
+                count += 1
+        return ("Expired", count)
+
+    def changed(self, worker: Worker, returned: int) -> Any:
+        return ("WorkerChanged", worker.id, worker.status, returned)

@@ -1,0 +1,124 @@
+"""What goes for good: jobs, and the objects that nobody needs any more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tests.model.world.state import State
+from tests.model.world.things import (
+    DOUBT_MS,
+    FIRST_PAUSE_MS,
+    LONGEST_PAUSE_MS,
+    Doom,
+    Job,
+    No,
+    output_of,
+    source_of,
+)
+
+
+class Retention(State):
+    def delete(self, job_id: int, objects: bool, now: int) -> Any:
+        job = self.jobs.get(job_id)
+        if job is None:
+            return No("no-such-job")
+        if job.status == "running":
+            return No("job-running")
+        self.drop(job, objects, now)
+        return ("JobDeleted", job_id)
+
+    def drop(self, job: Job, objects: bool, now: int) -> None:
+        del self.jobs[job.id]
+        keys = [output_of(job.id, attempt) for attempt in job.history]
+        if not any(other.hash == job.hash for other in self.jobs.values()):
+            keys.append(source_of(job.hash))
+        for key in keys:
+            self.files.pop(key, None)
+            if objects:
+                self.doom(key, now)
+
+    def doom(self, key: str, now: int) -> None:
+        doom = self.doomed.get(key)
+        if doom is None:
+            self.doomed[key] = Doom("waiting", now)
+        elif doom.state == "gone":
+            doom.state, doom.due_at, doom.tries = "waiting", now, 0
+
+    def prune(
+        self, before: Sequence[tuple[str, int]], audit_before: int | None, objects: bool, limit: int, now: int
+    ) -> Any:  # fmt: skip
+        found: list[Job] = []
+        for status, time in before:
+            ended = [job for job in self.jobs.values() if job.status == status and (job.completed_at or 0) < time]
+            found += sorted(ended, key=lambda job: job.completed_at or 0)[:limit]
+        for job in found[:limit]:
+            self.drop(job, objects, now)
+        count = len(found[:limit])
+        more = 0 < count == limit
+        if audit_before is not None:
+            oldest = self.audits[:limit]
+            young = [entry for entry in oldest if entry.at >= audit_before]
+            self.audits = young + self.audits[limit:]
+            more = more or len(oldest) - len(young) == limit
+        return ("Pruned", count, more)
+
+    def take_doomed(self, first: bool, now: int) -> Any:
+        if first:
+            for key in [key for key, doom in self.doomed.items() if doom.state == "gone"]:
+                del self.doomed[key]
+            for doom in self.doomed.values():
+                doom.epoch = 0
+        for key in [key for key, doom in self.doomed.items() if doom.state == "gone" and doom.due_at <= now]:
+            del self.doomed[key]
+        for doom in self.doomed.values():
+            if doom.state != "gone":  # a clock that was set back makes nothing wait for long
+                doom.due_at = min(doom.due_at, now + LONGEST_PAUSE_MS)
+        state = "deleting" if any(doom.state == "deleting" for doom in self.doomed.values()) else "waiting"
+        due = [key for key, doom in self.doomed.items() if doom.state == state and doom.due_at <= now]
+        taken = set()
+        for key in due:
+            doom = self.doomed[key]
+            if not self.needed(key):
+                self.files.pop(key, None)
+                doom.state, doom.due_at = "deleting", now
+                taken.add(key)
+            elif doom.epoch:
+                self.doomed[key] = Doom("gone", now + DOUBT_MS, 0, doom.epoch)
+            else:
+                del self.doomed[key]
+        return ("ToDelete", taken)
+
+    def deletions_tried(self, outcomes: dict[str, str], epoch: int, now: int) -> Any:
+        for key, outcome in outcomes.items():
+            doom = self.doomed.get(key)
+            if doom is None:
+                continue
+            if outcome == "gone":
+                if key.startswith("sources/"):
+                    self.doomed[key] = Doom("gone", now + DOUBT_MS, 0, epoch)
+                else:
+                    del self.doomed[key]
+            else:
+                pause = min(FIRST_PAUSE_MS * 2**doom.tries, LONGEST_PAUSE_MS)
+                doom.state = "waiting" if outcome == "refused" else "deleting"
+                doom.due_at, doom.tries = now + pause, doom.tries + 1
+        return ("Done",)
+
+    def find_unneeded(self, keys: Sequence[str], doom: bool, now: int) -> Any:
+        found = [key for key in keys if key not in self.doomed and not self.needed(key)]
+        if doom:
+            for key in found:
+                self.doom(key, now)
+        return ("Unneeded", tuple(found))
+
+    def needed(self, key: str) -> bool:
+        """A source with a job; an output that was accepted, or may still be."""
+        if key.startswith("sources/"):
+            return any(source_of(job.hash) == key for job in self.jobs.values())
+        _, job_id, attempt, _ = key.split("/")
+        job = self.jobs.get(int(job_id))
+        if job is None:
+            return False
+        comes = job.status == "running" or (job.status in ("pending", "dead") and job.lease is not None)
+        return key in self.files or (comes and job.attempt == int(attempt))

@@ -1,0 +1,78 @@
+"""Submissions, and sources that arrive, turn out wrong, or never come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from tests.model.world.decisions import Decisions
+from tests.model.world.things import File, Job, No, source_of
+
+
+class Sources(Decisions):
+    def submit(self, job: Any, source: Any, new_id: int | None, now: int) -> Any:
+        key = source_of(job.source_hash)
+        seen, size = source.seen, source.size
+        doom = self.doomed.get(key)
+        if doom is not None:
+            if doom.state == "deleting":
+                return No("being-removed")
+            if source.epoch < doom.epoch:
+                seen, size = "unknown", None
+        found = next((j for j in self.jobs.values() if (j.hash, j.type) == (job.source_hash, job.type)), None)
+        types = {each.type for each in self.jobs.values()}
+        if found is None and job.type not in types and len(types) >= self.rules.max_types:
+            return No("invalid")
+        if seen == "verified":
+            self.files[key] = File(size, job.source_hash, True)
+        elif seen == "absent":
+            self.files.pop(key, None)
+        ready = self.ready(job.source_hash, found.size if found is not None else job.source_size)
+        missing = not ready and seen != "present"
+        if found is not None:
+            if found.status == "dead" and found.source_never_came:
+                self.again(found, reset=True, priority=None)
+            return ("Submitted", found.id, True, found.status, missing and found.status == "uploading")
+        assert new_id is not None, "a job should have been made"
+        assert new_id not in self.given_ids, "an id was given again"
+        assert new_id > max(self.jobs, default=0)
+        self.given_ids.add(new_id)
+        made = Job(
+            new_id, job.type, job.source_hash, "pending" if ready else "uploading", job.priority,
+            job.max_attempts or self.rules.max_attempts, job.source_size, tuple(dict.fromkeys(job.tags)),
+        )  # fmt: skip
+        self.jobs[new_id] = made
+        return ("Submitted", new_id, False, made.status, missing)
+
+    def source_arrived(self, source_hash: str, size: int, verified: bool, epoch: int) -> Any:
+        doom = self.doomed.get(source_of(source_hash))
+        if doom is not None and (doom.state == "deleting" or epoch < doom.epoch):
+            return No("being-removed")
+        self.files[source_of(source_hash)] = File(size, source_hash if verified else None, True)
+        count = 0
+        for job in self.waiting_for(source_hash):
+            if not verified and job.size is not None and job.size != size:
+                job.error = True
+                continue
+            job.status, job.size, job.error = "pending", size, None
+            count += 1
+        return ("SourceSettledFor", count)
+
+    def source_rejected(self, source_hash: str) -> Any:
+        self.files.pop(source_of(source_hash), None)
+        jobs = list(self.waiting_for(source_hash))
+        for job in jobs:
+            job.error = True
+        return ("SourceSettledFor", len(jobs))
+
+    def expire_uploads(self, ids: Sequence[int], now: int) -> Any:
+        count = 0
+        for id_ in ids:
+            job = self.jobs.get(id_)
+            if job is not None and job.status == "uploading":
+                job.status, job.completed_at, job.error, job.source_never_came = "dead", now, True, True
+                count += 1
+        return ("SourceSettledFor", count)
+
+    def waiting_for(self, source_hash: str) -> Iterator[Job]:
+        return (job for job in self.jobs.values() if job.hash == source_hash and job.status == "uploading")

@@ -1,0 +1,162 @@
+"""What the model is made of: plain data, as simple as it can be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+UNDO_MS = 600_000
+LIFE_MS = 5_000  # claims are written as signs of life that far apart
+DOUBT_MS = 600_000
+FIRST_PAUSE_MS, LONGEST_PAUSE_MS = 30_000, 300_000
+DRILLS_KEPT = 100
+
+
+class No(NamedTuple):
+    code: str
+
+
+Given = Sequence[tuple[int, str]]  # attempt and lease of each job in the answer, in its order
+Beat = tuple[int, str | None, str | None]  # job, lease, progress
+
+
+class Who(NamedTuple):
+    """A credential: an API token, an administrator's or not, or a worker's own."""
+
+    token: int | None = None
+    worker: str | None = None
+    admin: bool = False
+
+
+@dataclass
+class Attempt:
+    worker: str
+    lease: str
+    started_at: int
+    ended_at: int | None = None
+    outcome: str | None = None
+    error: str | None = None  # as the worker said it
+    kind: str | None = None
+
+
+@dataclass
+class Job:
+    id: int
+    type: str
+    hash: str
+    status: str
+    priority: int
+    max_attempts: int
+    size: int | None
+    tags: tuple[str, ...]
+    attempt: int = 0
+    attempts: int = 0
+    losses: int = 0
+    worker: str | None = None
+    lease: str | None = None
+    beat: int | None = None
+    completed_at: int | None = None
+    not_before: int | None = None
+    error: str | bool | None = None  # True: there is a reason, whatever its words
+    output: str | None = None
+    result: str | None = None
+    progress: str | None = None
+    source_never_came: bool = False
+    history: dict[int, Attempt] = field(default_factory=dict)
+
+    @property
+    def last(self) -> Attempt | None:
+        return self.history.get(self.attempt)
+
+    def end(self, outcome: str, now: int) -> None:
+        attempt = self.history[self.attempt]
+        attempt.outcome, attempt.ended_at = outcome, now
+
+
+@dataclass
+class Worker:
+    id: str
+    type: str
+    status: str = "offline"
+    enabled: bool = True
+    drain: bool = False
+    registered: bool = False
+    seen: int | None = None
+    token: int | None = None
+    secret: str | None = None
+
+
+@dataclass
+class File:
+    size: int | None
+    sha256: str | None
+    checked: bool
+
+
+@dataclass
+class Doom:
+    state: str
+    due_at: int
+    tries: int = 0
+    epoch: int = 0
+
+
+@dataclass
+class Token:
+    name: str
+    hash: str
+    admin: bool
+    of_the_start: bool = False  # made by the server, or named by its configuration
+    used_at: int | None = None
+
+
+@dataclass
+class Person:
+    id: int
+    name: str | None
+    groups: tuple[str, ...]
+    admin: bool
+    last_login_at: int
+
+
+@dataclass
+class Session:
+    user: int | None
+    token: int | None
+    seen_at: int
+    checked_at: int
+    expires_at: int
+
+
+class Audited(NamedTuple):
+    at: int
+    actor: str
+    action: str
+    subject: str
+
+
+class Kept(NamedTuple):
+    """What was answered to an idempotency key."""
+
+    fingerprint: bytes
+    answer: Any
+    at: int
+
+
+@dataclass
+class Rules:
+    max_attempts: int = 3
+    max_losses: int = 2
+    max_types: int = 3
+    backoff_ms: int = 30_000
+    backoff_max_ms: int = 50_000
+    window_ms: int = 86_400_000  # for which idempotency and claim keys are kept
+
+
+def source_of(source_hash: str) -> str:
+    return f"sources/{source_hash}"
+
+
+def output_of(job_id: int, attempt: int) -> str:
+    return f"outputs/{job_id}/{attempt}/output"

@@ -1,0 +1,304 @@
+"""Safety, after every commit: the difference between the database as it was and as it is must be one that the
+promises of `docs/promises.md` allow.
+
+Owns: the database as it was after the last commit, when each lease was last renewed, by the play's own clock, and
+when each attempt failed. Reads through a connection of its own, so that it sees what is committed and nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import apsw
+import trio
+
+from blobforge.store.invariants import INVARIANTS
+from tests.simulation.history import History
+
+SLACK = 0.002  # seconds: wall time is kept in ms
+ENDED = ("completed", "dead", "cancelled")
+
+
+class Job(NamedTuple):
+    id: int
+    type: str
+    source: str
+    status: str
+    attempt: int
+    attempts: int
+    losses: int
+    max_attempts: int
+    worker: str | None
+    lease: str | None
+    beat: int | None
+    not_before: int | None
+    output: str | None
+
+
+class Attempt(NamedTuple):
+    job: int
+    number: int
+    worker: str
+    lease: str
+    outcome: str | None
+
+
+class Worker(NamedTuple):
+    id: str
+    status: str
+    may: bool  # enabled, registered, not draining
+
+
+@dataclass
+class Look:
+    jobs: dict[int, Job]
+    attempts: dict[tuple[int, int], Attempt]
+    workers: dict[str, Worker]
+
+
+@dataclass
+class Limits:
+    """The settings that promises are about, in seconds."""
+
+    worker_timeout: float
+    upload_timeout: float
+    retry_backoff: float
+    retry_backoff_max: float
+    max_losses: int
+
+
+class Oracle:
+    def __init__(self, history: History, limits: Limits) -> None:
+        self.now = Look({}, {}, {})
+        self.limits = limits
+        self.started_at = 0.0
+        self.renewed: dict[tuple[int, int], float] = {}
+        self.since: dict[int, tuple[float, int]] = {}  # when, and in which run, each job got the status that it has
+        self.may_since: dict[str, float] = {}  # since when each worker may have work
+        self.spoken: dict[str, float] = {}  # lease -> when its holder's last heartbeat came, committed or not
+        self.began: dict[tuple[int, int], float] = {}
+        self.began_in: dict[tuple[int, int], int] = {}  # during which run of the server
+        self.failed_at: dict[int, float] = {}
+        self.restarts = 0
+        self.failed_in: dict[int, int] = {}  # during which run of the server
+        self._history = history
+        self._db: apsw.Connection | None = None
+        self._version = -1
+        self._leases: dict[str, tuple[int, int]] = {}
+
+    def opened(self, database: Path) -> None:
+        """The server is up: what it acknowledged before must be there."""
+        self.close()
+        self._db = apsw.Connection(str(database), flags=apsw.SQLITE_OPEN_READONLY)
+        self._version = -1
+        self.restarts += 1
+        self.started_at = trio.current_time()
+        self._history.say(f"server up ({self.restarts})")
+        was = self.now
+        self.committed()
+        if self.restarts > 1 and (self.now.jobs, self.now.attempts) != (was.jobs, was.attempts):
+            self._broken("what is committed is there after a kill", "the database is not as it was")
+
+    def close(self) -> None:
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+
+    def committed(self) -> None:
+        assert self._db is not None
+        version = self._db.execute("PRAGMA data_version").get
+        if version == self._version:
+            return
+        self._version = version
+        was, self.now = self.now, self._look()
+        self._compare(was, self.now)
+
+    def _look(self) -> Look:
+        assert self._db is not None
+        jobs = self._db.execute(
+            "SELECT id, type, source_hash, status, attempt, attempts, losses, max_attempts, worker_id, lease,"
+            " heartbeat_at, not_before, output_key FROM jobs"
+        )
+        attempts = self._db.execute("SELECT job_id, attempt, worker_id, lease, outcome FROM attempts")
+        workers = self._db.execute("SELECT id, status, enabled = 1 AND registered = 1 AND drain = 0 FROM workers")
+        return Look(
+            {row[0]: Job(*row) for row in jobs},
+            {(row[0], row[1]): Attempt(*row) for row in attempts},
+            {row[0]: Worker(row[0], row[1], bool(row[2])) for row in workers},
+        )
+
+    def invariants(self) -> None:
+        """Every invariant of `blobforge db check`."""
+        assert self._db is not None
+        for invariant in INVARIANTS:
+            row = self._db.execute(invariant.query).fetchone()
+            if row is not None:
+                self._broken("counters and invariants hold", f"{invariant.broken}: {row[0]}")
+
+    def _broken(self, promise: str, how: str) -> None:
+        self._history.broken(promise, how)
+
+    # --- from one commit to the next
+
+    def _compare(self, was: Look, now: Look) -> None:
+        for job_id in was.jobs.keys() - now.jobs.keys():
+            if job_id not in self._history.deleted:
+                self._broken("a job is lost never", f"job {job_id} is gone")
+            self._history.say(f"  job {job_id} is gone")
+        for job in now.jobs.values():
+            before = was.jobs.get(job.id)
+            if before is job or before == job:
+                continue
+            self._job(before, job)
+            self._charged(now, job)
+        for worker in now.workers.values():
+            then = was.workers.get(worker.id)
+            if then is None or then.may != worker.may:
+                self.may_since[worker.id] = trio.current_time()
+        for key, attempt in now.attempts.items():
+            earlier = was.attempts.get(key)
+            if earlier != attempt:
+                self._attempt(was, earlier, attempt)
+
+    def _job(self, was: Job | None, job: Job) -> None:
+        now = trio.current_time()
+        if was is None or was.status != job.status or was.attempt != job.attempt:
+            self._history.say(
+                f"  job {job.id} {was.status if was else '-'} -> {job.status} #{job.attempt} of {job.worker}"
+                f" charged {job.attempts}+{job.losses}"
+            )
+            began = self.since.get(job.id, (now, self.restarts))
+            self.since[job.id] = now, self.restarts
+        if job.status == "running" and (was is None or was.beat != job.beat or was.attempt != job.attempt):
+            self.renewed[job.id, job.attempt] = now
+        if was is not None and job.attempt < was.attempt:
+            self._broken(
+                "every attempt keeps its own record", f"job {job.id} went from #{was.attempt} to #{job.attempt}"
+            )
+        if job.losses > self.limits.max_losses:
+            self._broken("budgets are finite", f"job {job.id} lost {job.losses} workers")
+        retried = self._history.asked("retry", job.id)
+        if job.attempts > job.max_attempts and not retried:
+            self._broken("budgets are finite", f"job {job.id} was charged {job.attempts} of {job.max_attempts}")
+        if was is None or was.status == job.status:
+            return
+        if job.status == "failed":
+            self.failed_at[job.id], self.failed_in[job.id] = now, self.restarts
+        elif was.status == "failed" and not retried and job.status in ("pending", "running"):
+            self._waited(job, now)
+        if job.status == "dead":
+            self._died(was, job, *began)
+        if was.status in ENDED and not retried and not self._may_come_back(was, job):
+            self._broken("what has ended stays so", f"job {job.id} went from {was.status} to {job.status}")
+        if job.status == "cancelled" and not self._history.asked("cancel", job.id):
+            self._broken("nothing is invented", f"nobody cancelled job {job.id}")
+
+    def _charged(self, now: Look, job: Job) -> None:
+        """What an attempt costs is decided by how it ended; who retries a job by hand may start over."""
+        if self._history.asked("retry", job.id):
+            return
+        ends = [attempt.outcome for (job_id, _), attempt in now.attempts.items() if job_id == job.id]
+        attempts = sum(ends.count(end) for end in (None, "failed", "completed", "cancelled"))
+        losses = ends.count("lost") + ends.count("revoked")
+        if (job.attempts, job.losses) != (attempts, losses):
+            self._broken("budgets go by cause", f"job {job.id} is charged {job.attempts}+{job.losses}: {ends}")
+
+    def _may_come_back(self, was: Job, job: Job) -> bool:
+        """A lost worker's completion came late; an output was accepted unseen, and is not there; a source that never
+        came was submitted again."""
+        if was.status == "dead":
+            late = job.status == "completed" and was.losses >= self.limits.max_losses
+            return late or (was.attempt == 0 and job.status in ("uploading", "pending", "running"))
+        return was.status == "completed" and job.losses > was.losses
+
+    def _waited(self, job: Job, now: float) -> None:
+        least = min(self.limits.retry_backoff * 2 ** max(job.attempts - 1 - (job.status == "running"), 0),
+                    self.limits.retry_backoff_max)  # fmt: skip
+        # After a restart what is left of it is told by the wall clock, which may be wrong.
+        if self.failed_in[job.id] == self.restarts and now - self.failed_at[job.id] < least - SLACK:
+            self._broken("retries wait", f"job {job.id} waited {now - self.failed_at[job.id]:.3f} s of {least}")
+
+    def _died(self, was: Job, job: Job, since: float, run: int) -> None:
+        if was.status == "uploading":
+            # A restart leaves at least one period of grace; what is left of the time is told by the wall clock.
+            least = self.limits.upload_timeout if run == self.restarts else self.limits.worker_timeout
+            waited = trio.current_time() - (since if run == self.restarts else self.started_at)
+            if waited < least - SLACK:
+                self._broken(
+                    "clock jumps expire nothing", f"the source of job {job.id} was given up after {waited:.3f} s"
+                )
+            return
+        spent = job.losses >= self.limits.max_losses or job.attempts >= job.max_attempts
+        if not spent and not self._history.asked("give up", job.id):
+            self._broken("budgets are finite", f"job {job.id} is dead, charged {job.attempts}+{job.losses}")
+
+    # --- attempts
+
+    def _attempt(self, was: Look, earlier: Attempt | None, attempt: Attempt) -> None:
+        name = f"{attempt.job}/{attempt.number}"
+        if earlier is None:
+            self._begun(was, attempt, name)
+        elif (earlier.worker, earlier.lease) != (attempt.worker, attempt.lease):
+            self._broken("a lease belongs to one attempt", f"the lease of {name} changed hands")
+        if attempt.outcome is None:
+            if earlier is not None and earlier.outcome is not None:
+                self._broken("every attempt keeps its own record", f"{name} had ended ({earlier.outcome})")
+            return
+        if earlier is not None and earlier.outcome is not None:
+            changed = (earlier.outcome, attempt.outcome)
+            if changed not in (("lost", "completed"), ("completed", "revoked")):
+                self._broken("every attempt keeps its own record", f"{name} went from {changed[0]} to {changed[1]}")
+        self._history.say(f"  attempt {name} ended: {attempt.outcome}")
+        self._ended(attempt, name)
+
+    def _begun(self, was: Look, attempt: Attempt, name: str) -> None:
+        self._history.say(f"  attempt {name} begun by {attempt.worker}")
+        key = (attempt.job, attempt.number)
+        self.began[key], self.began_in[key] = trio.current_time(), self.restarts
+        if self._leases.setdefault(attempt.lease, (attempt.job, attempt.number)) != (attempt.job, attempt.number):
+            self._broken("a lease belongs to one attempt", f"{name} has the lease of {self._leases[attempt.lease]}")
+        for other in self.now.attempts.values():
+            if other.job == attempt.job and other.number != attempt.number and other.outcome is None:
+                self._broken("redelivered only after its lease ended", f"{name} began beside #{other.number}")
+        then, now = was.workers.get(attempt.worker), self.now.workers.get(attempt.worker)
+        if now is None or (then is not None and not then.may and not now.may):
+            self._broken("a draining, disabled or unknown worker gets nothing", f"{attempt.worker} got {name}")
+
+    def _ended(self, attempt: Attempt, name: str) -> None:
+        now = trio.current_time()
+        key = (attempt.job, attempt.number)
+        history = self._history
+        match attempt.outcome:
+            case "lost":
+                spoken = self.spoken.get(attempt.lease, 0.0)
+                silent = now - max(self.renewed.get(key, 0.0), self.started_at, spoken)
+                if silent < self.limits.worker_timeout - SLACK:
+                    self._broken("silence alone expires a lease", f"{name} is lost after {silent:.3f} s")
+            case "completed":
+                if not history.asked("complete", attempt.lease):
+                    self._broken("nothing is invented", f"nobody completed {name}")
+                job = self.now.jobs.get(attempt.job)
+                if job is not None and job.attempt != attempt.number:
+                    self._broken("a late completion counts only if nobody has started the job since", name)
+                accepted = [
+                    a for a in self.now.attempts.values() if a.job == attempt.job and a.outcome == "completed"
+                ]
+                if len(accepted) > 1 + len(history.sent.get(("retry", attempt.job), ())):
+                    self._broken("accepted as complete at most once", f"job {attempt.job}: {len(accepted)} times")
+                if (
+                    job is not None
+                    and job.status == "completed"
+                    and job.output != f"outputs/{attempt.job}/{attempt.number}/output"
+                ):
+                    self._broken("outputs are fenced", f"job {attempt.job} has {job.output}, of {name}")
+            case "failed":
+                if not history.asked("fail", attempt.lease):
+                    self._broken("nothing is invented", f"nobody failed {name}")
+            case "released":
+                given_back = history.asked("release", attempt.lease) or history.asked("take", attempt.worker)
+                if not given_back and key in history.delivered:
+                    self._broken("nothing is invented", f"nobody gave {name} back")
+            case _:
+                pass

@@ -1,0 +1,142 @@
+"""Those who submit documents, and an operator who does to jobs and workers whatever the API allows."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import trio
+
+from blobforge.objects import ObjectStoreError
+from blobforge.objects.local import LocalStore
+from tests.simulation.history import BROKEN, FLAKY, GOOD, POISON, History
+from tests.simulation.machine import Answer
+from tests.simulation.network import Network
+from tests.simulation.workers import TRIES, whole
+
+NATURES = (GOOD, GOOD, GOOD, GOOD, FLAKY, BROKEN, POISON)
+
+
+class Submitter:
+    """Submits one document, sees that its source gets there, and may say everything twice."""
+
+    def __init__(
+        self, dice: random.Random, *, network: Network, objects: LocalStore, history: History, type_: str
+    ) -> None:
+        self._dice = dice
+        self._network = network
+        self._objects = objects
+        self._history = history
+        self._type = type_
+
+    async def run(self, number: int, delay: float) -> None:
+        await trio.sleep(delay)
+        dice = self._dice
+        content = f"document {number} {dice.random()}".encode()
+        source = hashlib.sha256(content).hexdigest()
+        self._history.documents[source] = dice.choice(NATURES)
+        self._history.contents[source] = content
+        uploads = dice.choice(("before", "behind", "behind", "late", "never"))
+        if uploads == "before":
+            await self.upload(source)
+        answer = await self.submit(source, number)
+        if uploads in ("behind", "late"):
+            if uploads == "late":
+                await trio.sleep(dice.uniform(0.0, 80.0))
+            await self.upload(source)
+            if answer is not None and answer.ok and dice.random() < 0.5:
+                job = answer.body["job_id"]
+                await self._network.call(dice, "uploaded", job, "POST", f"/api/jobs/{job}/uploaded")
+        if dice.random() < 0.3:
+            await trio.sleep(dice.uniform(0.0, 60.0))
+            await self.submit(source, number)
+
+    async def submit(self, source: str, number: int) -> Answer | None:
+        dice = self._dice
+        body: dict[str, Any] = {"type": self._type, "source_hash": source, "priority": dice.randint(1, 5)}
+        if dice.random() < 0.3:
+            body["max_attempts"] = dice.randint(1, 2)
+        key = f"submit {number} {dice.random()}" if dice.random() < 0.6 else None
+        for _ in range(2 * TRIES):
+            answer = await self._network.call(dice, "submit", source, "POST", "/api/jobs", body, key=key)
+            if answer is not None and answer.status not in (429, 503):
+                return answer
+            await trio.sleep(dice.uniform(0.5, 6.0))
+        return None
+
+    async def upload(self, source: str) -> None:
+        for _ in range(TRIES):
+            with trio.move_on_after(20.0), suppress(ObjectStoreError):
+                await self._objects.receive(
+                    f"sources/{source}", whole(self._history.contents[source]), max_size=1 << 20
+                )
+                self._history.uploaded[source] = trio.current_time()
+                return
+            await trio.sleep(self._dice.uniform(0.5, 5.0))
+
+
+class Operator:
+    """Does something now and then, to whom it may concern."""
+
+    def __init__(
+        self, dice: random.Random, *, network: Network, history: History, workers: Sequence[str], deletes: bool
+    ) -> None:
+        self._dice = dice
+        self._network = network
+        self._history = history
+        self._workers = workers
+        self._deletes = deletes
+
+    async def run(self) -> None:
+        while True:
+            await trio.sleep(self._dice.expovariate(1 / 8))
+            verb = self._dice.choice(
+                ("cancel", "retry", "retry", "priority", "drain", "enable", "enable", "disable", "remove", "leave")
+                + (("delete",) if self._deletes else ())
+            )
+            if verb in ("cancel", "retry", "priority", "delete"):
+                await self._job(verb)
+            else:
+                await self._worker(verb)
+
+    async def _job(self, verb: str) -> None:
+        jobs = sorted(set(self._history.jobs.values()))
+        if not jobs:
+            return
+        job = self._dice.choice(jobs)
+        body: dict[str, Any] = {}
+        method, path = "POST", f"/api/jobs/{job}/{verb}"
+        if verb == "retry":
+            body = {"reset_attempts": self._dice.random() < 0.5}
+        if verb == "priority":
+            body = {"priority": self._dice.randint(1, 5)}
+        if verb == "delete":
+            method, path = "DELETE", f"/api/jobs/{job}"
+            self._history.deleted.add(job)
+        await self._network.call(self._dice, verb, job, method, path, body)
+
+    async def _worker(self, verb: str) -> None:
+        worker = self._dice.choice(self._workers)
+        method, path = "POST", f"/api/workers/{worker}/{verb}"
+        if verb in ("enable", "disable"):
+            path = f"/api/admin/workers/{worker}/{verb}"
+        if verb == "remove":
+            method, path = "DELETE", f"/api/workers/{worker}"
+        if verb == "leave":
+            path = f"/api/workers/{worker}/unregister"
+        if verb in ("disable", "remove", "leave"):
+            self._history.taken(worker)
+        await self._network.call(self._dice, verb, worker, method, path)
+
+    async def set_right(self) -> None:
+        """Before the end: who was stopped may work again."""
+        for worker in self._workers:
+            for _ in range(TRIES):
+                path = f"/api/admin/workers/{worker}/enable"
+                answer = await self._network.call(self._dice, "enable", worker, "POST", path)
+                if answer is not None and answer.status != 503:
+                    break
+                await trio.sleep(1.0)

@@ -1,0 +1,206 @@
+"""One play: a seed, a folder, everybody on stage; its faults, then its end, in virtual time.
+
+python -m tests.simulation.play SEED        prints what happened
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import structlog
+import trio
+import trio.testing
+
+from tests.simulation.answers import Answers
+from tests.simulation.chaos import Chaos
+from tests.simulation.clock import WallClock, determined, dice
+from tests.simulation.faults import Weather
+from tests.simulation.history import History, Violation
+from tests.simulation.machine import Machine, template
+from tests.simulation.network import Network
+from tests.simulation.oracle import Limits, Oracle
+from tests.simulation.people import Operator, Submitter
+from tests.simulation.watch import Watch
+from tests.simulation.workers import Habits, Worker
+
+LIMITS = Limits(worker_timeout=30.0, upload_timeout=60.0, retry_backoff=8.0, retry_backoff_max=20.0, max_losses=2)
+SETTINGS = {
+    "worker_timeout": LIMITS.worker_timeout,
+    "upload_timeout": LIMITS.upload_timeout,
+    "retry_backoff": LIMITS.retry_backoff,
+    "retry_backoff_max": LIMITS.retry_backoff_max,
+    "retry_jitter": 0.0,
+    "max_losses": LIMITS.max_losses,
+}
+FAULTS = (30.0, 110.0)  # seconds, from and to, that a play has its faults
+DRAINED_WITHIN = 3600.0  # seconds after the last fault
+LAST = "last"  # a good worker that comes when the faults are over
+SHOWN = 100  # lines of the trace that a failure shows
+# What the server may log as an error: each is a fault that the play itself has made.
+EXPECTED_ERRORS = {"cannot commit"}
+
+
+class Play:
+    def __init__(self, seed: int, folder: Path, nursery: trio.Nursery) -> None:
+        self._seed = seed
+        self._nursery = nursery
+        self.history = History()
+        self._weather = Weather()
+        self._clock = WallClock()
+        self._oracle = Oracle(self.history, LIMITS)
+        self._machine = Machine(
+            folder,
+            SETTINGS,
+            weather=self._weather,
+            clock=self._clock,
+            dice=dice(seed, "machine"),
+            watcher=self._oracle,
+            nursery=nursery,
+        )
+        answers = Answers(self.history, self._oracle)
+        self._network = Network(self._machine, self._weather, self.history, answers)
+        self._watch = Watch(self.history, self._oracle, self._machine, self._weather)
+        self._cast = dice(seed, "cast")
+        self._submitting = 0
+
+    async def run(self) -> None:
+        cast = self._cast
+        types = cast.choice((("pdf",), ("pdf", "epub")))
+        names = [f"w{number}" for number in range(1, cast.randint(1, 3) + 1)]
+        workers = [self._worker(name, types) for name in names]
+        for worker in workers:
+            self._nursery.start_soon(worker.run)
+        self._nursery.start_soon(self._machine.run)
+        self._nursery.start_soon(self._watch.run)
+        for number in range(cast.randint(1, 4)):
+            who = dice(self._seed, f"submitter {number}")
+            submitter = Submitter(
+                who,
+                network=self._network,
+                objects=self._machine.objects,
+                history=self.history,
+                type_=cast.choice(types),
+            )
+            self._nursery.start_soon(self._submit, submitter, number, cast.choice((0.1, cast.uniform(0.0, 50.0))))
+        operator = self._operator(names, cast)
+        with trio.move_on_after(cast.uniform(*FAULTS)):
+            async with trio.open_nursery() as trouble:
+                trouble.start_soon(self._chaos().run)
+                if cast.random() < 0.4:
+                    trouble.start_soon(operator.run)
+        await self._end(workers, operator)
+
+    async def _submit(self, submitter: Submitter, number: int, delay: float) -> None:
+        self._submitting += 1
+        await submitter.run(number, delay)
+        self._submitting -= 1
+
+    def _worker(self, name: str, types: tuple[str, ...]) -> Worker:
+        who = dice(self._seed, name)
+        return Worker(
+            name,
+            who,
+            network=self._network,
+            objects=self._machine.objects,
+            history=self.history,
+            types=types if who.random() < 0.7 or name == LAST else (who.choice(types),),
+            timeout=LIMITS.worker_timeout,
+        )
+
+    def _operator(self, workers: list[str], cast: random.Random) -> Operator:
+        deletes = cast.random() < 0.3
+        return Operator(
+            dice(self._seed, "operator"),
+            network=self._network,
+            history=self.history,
+            workers=workers,
+            deletes=deletes,
+        )
+
+    def _chaos(self) -> Chaos:
+        who = dice(self._seed, "chaos")
+        return Chaos(who, machine=self._machine, weather=self._weather, clock=self._clock, history=self.history)
+
+    async def _end(self, workers: list[Worker], operator: Operator) -> None:
+        """Faults off. Now everything drains."""
+        self.history.say("no more faults")
+        self._weather.clear()
+        self._oracle.invariants()
+        last = self._worker(LAST, ("pdf", "epub"))
+        last.habits = Habits.good()
+        for worker in workers:
+            worker.habits = Habits.good()
+        self._nursery.start_soon(last.run)
+        await operator.set_right()
+        with trio.move_on_after(DRAINED_WITHIN):
+            while self._submitting or not self._watch.drained():
+                await trio.sleep(5.0)
+        self._oracle.invariants()
+        self._watch.at_the_end()
+
+
+def play(seed: int, folder: Path) -> list[str]:
+    """Run one seed in an empty folder, from a template beside it; returns the trace. Raises Violation."""
+    start = _template(folder.parent / "template")
+    shutil.copytree(start, folder / "0")
+    histories: list[History] = []
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            one = Play(seed, folder, nursery)
+            histories.append(one.history)
+            with one.history.over:
+                await one.run()
+            nursery.cancel_scope.cancel()
+
+    with structlog.testing.capture_logs() as logged, determined(seed):
+        try:
+            trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+        except* Exception as bugs:
+            raise Violation(_told(seed, histories, "the server met a bug")) from bugs
+    history = histories[0]
+    for entry in logged:
+        if entry["log_level"] in ("error", "critical") and entry["event"] not in EXPECTED_ERRORS:
+            history.found.append(f"the server logs no error: {entry}")
+    if history.found:
+        raise Violation(_told(seed, histories, history.found[0]))
+    return history.trace
+
+
+def _told(seed: int, histories: list[History], what: str) -> str:
+    lines = [line for history in histories for line in history.trace][-SHOWN:]
+    told = "\n".join(lines)
+    return f"{told}\n\nseed {seed}: {what}\nTo see it again: .venv/bin/python -m tests.simulation.play {seed}"
+
+
+def _template(folder: Path) -> Path:
+    return folder if folder.exists() else template(folder)
+
+
+@contextmanager
+def stage() -> Iterator[Path]:
+    """A folder for plays, in memory where the machine has such a place: nothing in a play depends on the disk."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(prefix="blobforge-", dir=memory if memory.is_dir() else None) as folder:
+        yield Path(folder)
+
+
+def run(seed: int, place: Path) -> list[str]:
+    """One seed in a folder of its own below `place`, which is removed again."""
+    folder = place / str(seed)
+    try:
+        return play(seed, folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    with stage() as scene:
+        for line in run(int(sys.argv[1]), scene):
+            print(line)

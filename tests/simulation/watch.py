@@ -1,0 +1,126 @@
+"""Liveness: what must happen does happen, and soon, wherever nothing has been wrong for a while.
+
+Owns: since when all is calm. It looks every few seconds; what it finds undone must have been undone for longer than
+the part whose business it is may take.
+"""
+
+from __future__ import annotations
+
+import trio
+
+from tests.simulation.faults import Weather
+from tests.simulation.history import Ask, History
+from tests.simulation.machine import Machine
+from tests.simulation.oracle import ENDED, Oracle
+
+EVERY = 3.0
+SOON = 1.0  # seconds in which a wake-up must have come; it takes none
+AT_ONCE = 1e-6
+CALM = 20.0  # seconds without a fault: what was tried again after one, every five seconds, is done
+SOURCE_LOOK = 70.0  # seconds between two looks for a source, at most, and some
+
+
+class Watch:
+    def __init__(self, history: History, oracle: Oracle, machine: Machine, weather: Weather) -> None:
+        self._history = history
+        self._oracle = oracle
+        self._machine = machine
+        self._weather = weather
+        self._calm_since = 0.0
+
+    async def run(self) -> None:
+        while True:
+            await trio.sleep(EVERY)
+            now = trio.current_time()
+            if not self._weather.calm or not self._machine.up:
+                self._calm_since = now
+            process = self._machine.process
+            began = max(self._calm_since, self._machine.started_at, process.slow_until if process else now)
+            self._look(now, now - began)
+
+    def _broken(self, promise: str, how: str) -> None:
+        self._history.broken(promise, how)
+
+    def _look(self, now: float, calm: float) -> None:
+        if calm < SOON + EVERY:
+            return
+        look, limits = self._oracle.now, self._oracle.limits
+        for job in look.jobs.values():
+            since, _ = self._oracle.since[job.id]
+            match job.status:
+                case "pending":
+                    for ask in self._waiting(now):
+                        types = ask.body.get("job_types") or [ask.body["job_type"]]
+                        worker = look.workers.get(ask.body["worker_id"])
+                        serves = job.type in types and worker is not None and worker.may
+                        # Who was stopped while it waited is not woken by being let in again: it asks anew.
+                        serves = serves and self._oracle.may_since[ask.body["worker_id"]] < ask.sent_at
+                        if serves and min(now - since, now - ask.sent_at) > SOON:
+                            self._broken("a ready job wakes who waits", f"job {job.id}, {ask.body['worker_id']}")
+                case "failed" if calm > CALM:
+                    longest = min(limits.retry_backoff * 2 ** (job.attempts - 1), limits.retry_backoff_max)
+                    if min(now - since, calm) > longest + CALM:
+                        self._broken("a retry comes when its wait is over", f"job {job.id}")
+                case "running":
+                    silent = now - self._oracle.renewed[job.id, job.attempt]
+                    if min(silent, calm) > 2 * limits.worker_timeout + CALM:
+                        self._broken("silence expires a lease", f"job {job.id}/{job.attempt}: {silent:.1f} s")
+                    self._held_by_nobody(job.id, job.attempt)
+                case "uploading":
+                    there = now - self._history.uploaded.get(job.source, now)
+                    kept = self._machine.bytes_of(f"sources/{job.source}") is not None
+                    if kept and min(now - since, there, calm) > SOURCE_LOOK:
+                        self._broken("a source that is there is found", f"job {job.id}")
+                case _:
+                    pass
+
+    def _waiting(self, now: float) -> list[Ask]:
+        """Long polls whose clients are there, sent to the server that is up."""
+        return [
+            ask
+            for ask in self._history.open
+            if ask.verb == "claim"
+            and ask.start == self._machine.starts
+            and ask.gone_at > now
+            and now < ask.sent_at + ask.body["wait"]
+        ]
+
+    def _held_by_nobody(self, job: int, number: int) -> None:
+        """A job that was given to a claim whose client went away, and that cannot be repeated: it is given back."""
+        place = (job, number)
+        if place in self._history.delivered or self._oracle.began_in[place] != self._oracle.restarts:
+            return
+        if self._machine.parts is None or self._machine.parts.writer.failed_commits:
+            return  # what gives it back is not said twice: then its lease ends it
+        began = self._oracle.began[place]
+        worker = self._oracle.now.attempts[place].worker
+        asked = [
+            ask
+            for ask in self._history.asks
+            if ask.body.get("worker_id") == worker
+            and (ask.verb == "claim" or ask.body.get("claim_next"))
+            and ask.sent_at <= began <= ask.ended_at
+        ]
+        # Who went in the very moment of the grant may have had it on the way to him, as with any answer that is lost.
+        gone = [ask for ask in asked if not ask.repeatable and abs(ask.gone_at - began) > AT_ONCE]
+        if asked == gone and trio.current_time() - max([began, *(ask.ended_at for ask in asked)]) > SOON:
+            self._broken("a vanished long poll never holds a job", f"{job}/{number}, given to {worker}")
+
+    def at_the_end(self) -> None:
+        """All has ended, and as it should."""
+        for job in self._oracle.now.jobs.values():
+            if job.status not in ENDED:
+                self._broken("faults off, everything drains", f"job {job.id} is {job.status}")
+            if job.status == "completed" and job.output is not None:
+                self._output(job.id, job.attempt, job.output)
+
+    def _output(self, job: int, number: int, key: str) -> None:
+        kept = self._machine.bytes_of(key)
+        if kept is None and key not in self._history.vanished:
+            self._broken("nothing is deleted that is needed", key)
+        elif kept != self._history.outputs.get(key):
+            self._broken("outputs are fenced", f"{key} does not hold what attempt {job}/{number} has put there")
+
+    def drained(self) -> bool:
+        """Whether every job has ended."""
+        return all(job.status in ENDED for job in self._oracle.now.jobs.values())

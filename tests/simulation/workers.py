@@ -1,0 +1,290 @@
+"""Workers that crash, freeze, lose answers and repeat themselves; and, when the faults are over, good ones.
+
+Owns, each: what it believes to hold. A worker that crashed remembers nothing; one that froze goes on as if no time
+had passed.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import trio
+
+from blobforge.objects import ObjectStoreError
+from blobforge.objects.local import LocalStore
+from tests.simulation.history import BROKEN, FLAKY, POISON, History
+from tests.simulation.machine import Answer
+from tests.simulation.network import Network
+
+BEAT = 9.0  # seconds; about a third of the worker timeout
+IDLE = 0.7  # of the heartbeats without a job that are left out: they tell little, and cost as much as others
+TRIES = 8  # of one request, before a worker gives it up
+OLD = 8  # leases that it had, and may still speak of
+
+
+class Crash(Exception):
+    """The worker's process ends without a word."""
+
+
+@dataclass
+class Habits:
+    """Chances, for each attempt. `good`: none of them, and every answer is waited for."""
+
+    crash: float = 0.15
+    freeze: float = 0.25
+    give_back: float = 0.1
+    silent: float = 0.2  # a heartbeat is left out
+    stale: float = 0.3  # speaks of a lease that it had
+    keyless: float = 0.4  # claims that cannot be repeated
+    impatient: float = 0.3  # goes away from a long poll
+
+    @classmethod
+    def good(cls) -> Habits:
+        return cls(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+
+
+@dataclass(eq=False)
+class Held:
+    """One attempt in this worker's hands."""
+
+    job: int
+    number: int
+    lease: str
+    source: str
+    abandoned: bool = False
+
+
+class Worker:
+    def __init__(
+        self,
+        name: str,
+        dice: random.Random,
+        *,
+        network: Network,
+        objects: LocalStore,
+        history: History,
+        types: tuple[str, ...],
+        timeout: float,
+    ) -> None:
+        self.name = name
+        self.habits = Habits()
+        self._dice = dice
+        self._network = network
+        self._objects = objects
+        self._history = history
+        self._types = types
+        self._timeout = timeout
+        self._held: list[Held] = []
+        self._old: list[Held] = []
+        self._thawed_at = 0.0
+        self._count = 0
+
+    async def run(self) -> None:
+        """One process of this worker after the other."""
+        while True:
+            try:
+                async with trio.open_nursery() as nursery:
+                    await self._register()
+                    nursery.start_soon(self._beats)
+                    await self._work()
+            except* Crash:
+                pass
+            self._history.say(f"{self.name} crashed")
+            self._old = [*self._old, *self._held][-OLD:]
+            self._held = []
+            await trio.sleep(self._dice.choice((0.1, 5.0, self._dice.uniform(0.0, 2 * self._timeout))))
+
+    def _chance(self, share: float) -> bool:
+        return self._dice.random() < share
+
+    async def _say(self, verb: str, subject: Any, path: str, body: dict[str, Any], **options: Any) -> Answer | None:
+        await self._awake()
+        return await self._network.call(self._dice, verb, subject, "POST", path, body, **options)
+
+    async def _until_answered(
+        self, verb: str, subject: Any, path: str, body: dict[str, Any], **options: Any
+    ) -> Answer | None:
+        """Say it again until there is an answer that settles it, or patience ends."""
+        for _ in range(TRIES):
+            answer = await self._say(verb, subject, path, body, **options)
+            if answer is not None and answer.status not in (429, 503):
+                return answer
+            await trio.sleep(self._dice.uniform(0.5, 6.0))
+        return None
+
+    async def _awake(self) -> None:
+        while trio.current_time() < self._thawed_at:
+            await trio.sleep_until(self._thawed_at)
+
+    async def _register(self) -> None:
+        body = {"id": self.name, "type": self._types[0]}
+        while (
+            answer := await self._until_answered("register", self.name, "/api/workers/register", body)
+        ) is None or (not answer.ok):
+            await trio.sleep(self._dice.uniform(1.0, 10.0))
+
+    # --- signs of life
+
+    async def _beats(self) -> None:
+        while True:
+            await trio.sleep(BEAT * self._dice.uniform(0.8, 1.2))
+            if self._chance(self.habits.silent):
+                # At any time, or just when the lease is about to end.
+                late = self._timeout - BEAT + self._dice.uniform(-2.0, 3.0)
+                await trio.sleep(self._dice.choice((self._dice.uniform(0.0, 1.5 * self._timeout), late)))
+            named = list(self._held)
+            if not named and self._chance(IDLE):
+                continue
+            body: dict[str, Any] = {"jobs": [{"job_id": each.job, "lease": each.lease} for each in named]}
+            if named and self._chance(0.3):
+                body["jobs"][0]["progress"] = {"percent": self._dice.randrange(100)}
+            answer = await self._say("beat", self.name, f"/api/workers/{self.name}/heartbeat", body)
+            if answer is None:
+                continue
+            if answer.status == 404:
+                await self._register()
+            elif answer.ok:
+                for each in named:
+                    each.abandoned = each.abandoned or each.job in answer.body["abandon"]
+
+    # --- work
+
+    async def _work(self) -> None:
+        while True:
+            for held in await self._claim():
+                await self._attempt(held)
+            if self._old and self._chance(self.habits.stale):
+                await self._speak_of_old(None)
+
+    async def _claim(self) -> list[Held]:
+        self._count += 1
+        key = None if self._chance(self.habits.keyless) else f"{self.name} {self._count} {self._dice.random()}"
+        wait = self._dice.choice((0, 5, 20, 60)) if self.habits.stale else 60
+        body: dict[str, Any] = {"worker_id": self.name, "wait": wait}
+        options: dict[str, Any] = {}
+        if len(self._types) > 1:
+            body["job_types"] = list(self._types)
+        else:
+            body["job_type"] = self._types[0]
+        if self._chance(0.2):
+            body["limit"] = self._dice.choice((1, 2, 3))
+        if key is not None:
+            options["identity"] = f"claim {key}"
+            if self._chance(0.5):
+                body["claim_key"] = key
+            else:
+                options["key"] = key
+        if self._chance(self.habits.impatient):
+            options["patience"] = self._dice.uniform(0.0, self._dice.choice((wait, 4.0)))
+        if key is None:
+            answer = await self._say("claim", self.name, "/api/jobs/claim", body, **options)
+        else:
+            answer = await self._until_answered("claim", self.name, "/api/jobs/claim", body, **options)
+        if answer is None or not answer.ok:
+            await trio.sleep(self._dice.uniform(0.5, 5.0))
+            if answer is not None and answer.status == 404:
+                await self._register()
+            return []
+        grants = answer.body["jobs"] if "limit" in body else [answer.body]
+        held = [taken for grant in grants if (taken := self._take(grant)) is not None]
+        if not held and not wait:
+            await trio.sleep(self._dice.uniform(0.5, 5.0))
+        return held
+
+    def _take(self, grant: dict[str, Any]) -> Held | None:
+        if grant.get("job") is None:
+            return None
+        number = int(grant["output_key"].split("/")[2])
+        held = Held(grant["job"]["id"], number, grant["lease"], grant["job"]["source_hash"])
+        if any(each.lease == held.lease for each in self._held):
+            return None
+        self._held.append(held)
+        return held
+
+    async def _attempt(self, held: Held) -> None:
+        nature = self._history.documents[held.source]
+        await trio.sleep(self._dice.choice((0.1, self._dice.uniform(0.0, 10.0), self._dice.uniform(0.0, 60.0))))
+        if self._old and self._chance(self.habits.stale):
+            await self._speak_of_old(held.job)
+        if nature == POISON or self._chance(self.habits.crash):
+            raise Crash
+        if self._chance(self.habits.freeze):
+            pause = self._dice.uniform(0.0, 3 * self._timeout)
+            self._history.say(f"{self.name} freezes for {pause:.1f} s")
+            self._thawed_at = trio.current_time() + pause
+            await self._awake()
+        if held.abandoned and self._chance(0.7):
+            self._let_go(held)
+            return
+        if self._chance(self.habits.give_back):
+            await self._end(held, "release", {"reason": "preempted"})
+        elif nature == BROKEN or (nature == FLAKY and held.number == 1):
+            await self._fail(held)
+        else:
+            await self._complete(held)
+
+    async def _end(self, held: Held, verb: str, said: dict[str, Any]) -> Answer | None:
+        body = {"worker_id": self.name, "lease": held.lease} | said
+        options: dict[str, Any] = {"key": f"{verb} {held.lease}"} if self._chance(0.3) else {}
+        if verb == "complete":
+            options["identity"] = f"complete {held.job}/{held.number}"
+        answer = await self._until_answered(verb, held.lease, f"/api/jobs/{held.job}/{verb}", body, **options)
+        self._let_go(held)
+        return answer
+
+    def _let_go(self, held: Held) -> None:
+        if held in self._held:
+            self._held.remove(held)
+        self._old = [*self._old[-OLD:], held]
+
+    async def _fail(self, held: Held) -> None:
+        said: dict[str, Any] = {"error": "it cannot be converted", "kind": "BadDocument"}
+        if self._chance(0.15):
+            said["retryable"] = False
+            self._history.gave_up(held.job)
+        await self._end(held, "fail", said)
+
+    async def _complete(self, held: Held) -> None:
+        key = f"outputs/{held.job}/{held.number}/output"
+        if not await self._upload(held, key):
+            await self._end(held, "release", {"reason": "the object store does not take the output"})
+            return
+        said: dict[str, Any] = {"output_key": key, "result": {"pages": held.number}}
+        if self._chance(0.3):
+            said["claim_next"] = True
+        answer = await self._end(held, "complete", said)
+        if answer is not None and answer.ok and "next" in answer.body:
+            following = self._take(answer.body["next"])
+            if following is not None:
+                await self._attempt(following)
+
+    async def _upload(self, held: Held, key: str) -> bool:
+        content = f"{held.job}/{held.number} by {self.name}: {held.source}".encode()
+        for _ in range(TRIES):
+            await self._awake()
+            with trio.move_on_after(20.0):
+                try:
+                    await self._objects.receive(key, whole(content), max_size=1 << 20)
+                except ObjectStoreError:
+                    pass
+                else:
+                    self._history.outputs[key] = content
+                    return True
+            await trio.sleep(self._dice.uniform(0.5, 5.0))
+        return False
+
+    async def _speak_of_old(self, job: int | None) -> None:
+        """What was said long ago comes again, or only now; best of a job that it has again in its hands."""
+        held = self._dice.choice([old for old in self._old if old.job == job] or self._old)
+        verb = self._dice.choice(("complete", "fail", "release"))
+        body = {"worker_id": self.name, "lease": held.lease}
+        if verb == "complete":
+            body["output_key"] = f"outputs/{held.job}/{held.number}/output"
+        await self._say(verb, held.lease, f"/api/jobs/{held.job}/{verb}", body)
+
+
+async def whole(content: bytes) -> AsyncIterator[bytes]:
+    yield content
