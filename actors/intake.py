@@ -13,6 +13,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -38,6 +39,9 @@ log = structlog.get_logger("blobforge.intake")
 
 MAILBOX = 1024
 AT_ONCE = 8  # objects looked at side by side; each may hold a thread for as long as the store takes
+# Seconds between two looks that nobody asked for. A look at S3 is 3 ms of CPU: a hundred thousand sources that are
+# announced and not yet uploaded would take all there is.
+PAUSE = 0.04
 FIRST_LOOK = 1.0  # seconds after a source was announced
 LONGEST_LOOK = 60.0  # seconds between two looks at a source that was announced long ago
 OUTPUT_LOOK = 5.0  # seconds between two looks for an output that was accepted unseen
@@ -78,6 +82,8 @@ class Intake:
         self._looks: list[tuple[float, int, str]] = []  # (when, tie-break, source hash or output key)
         self._due: dict[str, float] = {}  # when each is looked for next; the heap also holds times that are past
         self._busy: set[str] = set()
+        self._wanted: deque[str] = deque()  # those that somebody waits for: before all others, and without a pause
+        self._not_before = -math.inf
         self.rejected = 0  # sources that were removed for their wrong bytes
 
     @property
@@ -98,9 +104,7 @@ class Intake:
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
             while True:
-                # With every slot taken, whoever ends a look nudges.
-                until = self._looks[0][0] if self._looks and len(self._busy) < AT_ONCE else math.inf
-                envelope = await self.mailbox.take(until=until)
+                envelope = await self.mailbox.take(until=self._next_time())
                 self._heed(self.board.take())
                 while envelope is not None:
                     self._asked(envelope)
@@ -133,19 +137,31 @@ class Intake:
         assert isinstance(envelope.message, CheckSource)
         source_hash = envelope.message.source_hash
         self._await(source_hash).replies.append(envelope.reply)
-        self._look_at(source_hash, trio.current_time())
+        self._wanted.append(source_hash)
 
     def _await(self, source_hash: str) -> _Awaited:
         return self._awaited.setdefault(source_hash, _Awaited(trio.current_time()))
 
+    def _next_time(self) -> float:
+        """When there is something to look at. With every slot taken, whoever ends a look nudges."""
+        if not self._looks or len(self._busy) >= AT_ONCE:
+            return math.inf
+        return max(self._looks[0][0], self._not_before)
+
     def _next_look(self) -> str | None:
         """The next object whose time has come, if any."""
-        while self._looks and self._looks[0][0] <= trio.current_time():
+        while self._wanted:
+            name = self._wanted.popleft()
+            if name not in self._busy and name in self._awaited:  # who is busy is looked at again, see `_look_again`
+                return name
+        now = trio.current_time()
+        while self._looks and self._looks[0][0] <= now and self._not_before <= now:
             when, _, name = heapq.heappop(self._looks)
             if self._due.get(name) != when:
                 continue  # it was brought forward
             del self._due[name]
             if name not in self._busy and (name in self._awaited or name in self._outputs):
+                self._not_before = now + PAUSE
                 return name
         return None
 
@@ -189,7 +205,9 @@ class Intake:
                 return
             # A tenth of its age: an upload that just began is found within seconds, an old one costs little.
             pause = min(max((now - awaited.since) / 10, FIRST_LOOK), LONGEST_LOOK)
-            self._look_at(name, now if awaited.replies else now + pause)
+            self._look_at(name, now + pause)
+            if awaited.replies:
+                self._wanted.append(name)
         self.mailbox.nudge()
 
     async def _look_for_source(self, source_hash: str) -> SourceSettledFor | Refusal:

@@ -66,11 +66,12 @@ def check_upload(key: str, sha256: str | None) -> str | None:
     Raises ValueError for what is no key or no SHA-256, and for a source that is to hold other bytes than its name
     says: such an upload could only fail.
     """
-    if not is_key(key):
+    source = is_source_key(key)
+    if not source and not is_key(key):
         raise ValueError(f"not a key of this store: {key!r}")
     if sha256 is not None and not is_sha256(sha256):
         raise ValueError(f"not a SHA-256 in lowercase hex: {sha256!r}")
-    if not is_source_key(key):
+    if not source:
         return sha256
     name = key.removeprefix("sources/")
     if sha256 not in (None, name):

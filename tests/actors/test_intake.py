@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import trio
 
-from actors.intake import Intake
+from actors.intake import PAUSE, Intake
 from actors.mailbox import ask
 from actors.messages import (
     Cancel,
@@ -139,6 +139,21 @@ async def test_who_says_that_it_is_there_is_answered_at_once(tmp_path: Path, aut
         assert await it.check("a") == SourceSettledFor(1)
         assert trio.current_time() - started < 0.5
         assert it.status()[0] == "pending"
+
+
+async def test_many_that_are_awaited_hold_up_nobody_who_waits(tmp_path: Path, autojump_clock: Any) -> None:
+    async with looking(tmp_path) as it:
+        it.store.slow = 0.005
+        for number in range(1000):
+            await it.submit(number)
+        await trio.sleep(5)  # all of them are due
+        it.store.put(999)
+        started = trio.current_time()
+        assert await it.check(999) == SourceSettledFor(1)
+        assert trio.current_time() - started < 0.1
+        before = it.store.asked.total()
+        await trio.sleep(10)
+        assert it.store.asked.total() - before <= 10 / PAUSE + 1  # and the store is not stormed
 
 
 async def test_wrong_bytes_are_removed_and_told(tmp_path: Path, autojump_clock: Any) -> None:

@@ -87,6 +87,8 @@ class Network:
         now = trio.current_time()
         record = Ask(verb, subject, body, now, now + patience, identity=identity, start=self._machine.starts)
         record.repeatable = key is not None or "claim_key" in body or verb == "complete"
+        if not record.repeatable:  # said twice, it is meant twice
+            record.identity = f"{identity}, {len(self._history.asks)}"
         self._history.ask(record)
         headers = {"idempotency-key": key} if key else {}
         process = self._machine.process
