@@ -72,6 +72,7 @@ class Scheduler:
         # By type, and in it by arrival: who got nothing goes back to the place that he had. A waiter stands in each.
         self._queues: dict[str, SortedDict[int, Waiter]] = {}
         self._waiting: SortedDict[tuple[float, int], Waiter] = SortedDict()  # all of them, by (deadline, arrival)
+        self._keyed: dict[tuple[str, str], Waiter] = {}  # those of them with a claim_key, by worker and key
         self._swept = LEAST_SWEPT  # waiters at which those that have gone are looked for again
         self._most: dict[str, int] = {}  # ready jobs of a type, at most; a type that is not in it: not known
         self._announced: Counter[str] = Counter()
@@ -144,9 +145,25 @@ class Scheduler:
         if self._closing:
             self._settle(waiter, CLOSING)
         else:
+            self._take_place(waiter)
             # Once to the database even when there is no work: it knows whether this worker may ask at all, and
             # whether it was given jobs before.
             await self._send(waiter)
+
+    def _take_place(self, waiter: Waiter) -> None:
+        """A claim that is repeated ends the one that it repeats: what comes is for who asked last, and not for a
+        connection that may be lost without our knowing."""
+        before = self._of_same_key(waiter)
+        if before is not None:
+            self._leave(before)
+            self._settle(before, Granted(idle=True))
+
+    def _is_repeated(self, waiter: Waiter) -> bool:
+        later = self._of_same_key(waiter)
+        return later is not None and later.arrival > waiter.arrival
+
+    def _of_same_key(self, waiter: Waiter) -> Waiter | None:
+        return self._keyed.get((waiter.claim.worker_id, waiter.claim.claim_key or ""))
 
     # --- sending on, and waiting
 
@@ -172,7 +189,10 @@ class Scheduler:
         self._wait(waiter)
 
     def _wait(self, waiter: Waiter) -> None:
+        self._take_place(waiter)
         self._waiting[waiter.deadline, waiter.arrival] = waiter
+        if waiter.claim.claim_key:
+            self._keyed[waiter.claim.worker_id, waiter.claim.claim_key] = waiter
         if len(self._waiting) >= self._swept:
             # Nobody tells of a client that goes. They stay for a minute at most, and are never the most of all.
             for gone in [each for each in self._waiting.values() if each.reply.abandoned]:
@@ -182,6 +202,8 @@ class Scheduler:
     def _leave(self, waiter: Waiter) -> None:
         if self._waiting.pop((waiter.deadline, waiter.arrival), None) is None:
             return
+        if waiter.claim.claim_key:
+            del self._keyed[waiter.claim.worker_id, waiter.claim.claim_key]
         for type_ in waiter.claim.types:
             queue = self._queues.get(type_)
             if queue is not None:
@@ -233,7 +255,7 @@ class Scheduler:
             self._note_what_was_there(sent)
         if waiter.reply.abandoned:
             return
-        if outcome.repeated or self._is_final(waiter):
+        if outcome.repeated or self._is_final(waiter) or self._is_repeated(waiter):
             self._settle(waiter, outcome)
         elif outcome.idle:
             # It drains: it waits its time out where no job wakes it, lest it ask again at once.

@@ -35,7 +35,7 @@ from web.app import make_app
 from web.front import CappedListener
 from web.front import serve as serve_http
 from web.fronts.accepting import SharedListener
-from web.fronts.frames import Hello, Opened, To, ToFront
+from web.fronts.frames import Hello, Here, Opened, To, ToFront
 from web.fronts.link import BrokenFrameError, Link, largest_frame
 from web.fronts.remote import (
     Ear,
@@ -138,13 +138,15 @@ async def serve(link_socket: socket.socket, listener: socket.socket) -> None:
         front.ear.take(frame)
     connections = front.desk.connections
     shared = CappedListener(SharedListener(listener, connections, others=settings.fronts - 1), connections)
+    app = make_app(front.services)
     try:
         async with trio.open_nursery() as nursery:
             for task in (front.broadcaster.run, front.desk.lag.run, front.neighbours.run):
                 nursery.start_soon(task)
             nursery.start_soon(_listening, front.ear)
             nursery.start_soon(_sending, link)
-            app = make_app(front.services)
+            link.send(Here())
+            await front.ear.begun.wait()
             async with trio.open_nursery() as serving:
                 await serving.start(partial(serve_http, app, http_settings(settings), shared, shutdown=front.stopped))
                 garbage.settle()

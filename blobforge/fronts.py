@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
+from pathlib import Path
 
 import structlog
 import trio
@@ -54,6 +55,8 @@ class Fronts:
             await shutdown()
             self._stopping.set()
             self._hub.stop()
+            # The fronts close theirs, too: who comes now is refused, and does not wait to be accepted by nobody.
+            self._listener.close()
             nursery.cancel_scope.deadline = trio.current_time() + self._grace + LAST_WORDS
 
     async def _keep(self, number: int, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -67,13 +70,17 @@ class Fronts:
                 task_status.started()
 
         pause = FIRST_PAUSE
-        while True:
+        while not self._stopping.is_set():
             began = trio.current_time()
-            trouble, code = await self._run(number, note_opened)
+            try:
+                trouble, code = await self._run(number, note_opened)
+            except OSError as error:  # no file descriptor, no process: the other fronts go on meanwhile
+                trouble, code = f"it could not be started: {error}", None
             if self._stopping.is_set():
                 return
             if not opened:
-                raise StartError(f"a front process (BLOBFORGE_FRONTS) did not start; exit code {code}")
+                why = trouble or f"exit code {code}"
+                raise StartError(f"a front process (BLOBFORGE_FRONTS) did not start; {why}")
             if trio.current_time() - began > SETTLED:
                 pause = FIRST_PAUSE
             log.warning("a front ended; it is started again", number=number, reason=trouble, code=code)
@@ -91,7 +98,7 @@ class Fronts:
             with theirs:
                 inherited = (theirs.fileno(), self._listener.fileno())
                 process = await trio.lowlevel.open_process(
-                    [sys.executable, "-m", "blobforge.front", *map(str, inherited)],
+                    [*_python(), "-m", "blobforge.front", *map(str, inherited)],
                     stdin=subprocess.DEVNULL,
                     pass_fds=inherited,
                     start_new_session=True,  # Ctrl-C in a terminal is for us; we tell them
@@ -107,3 +114,10 @@ class Fronts:
                         process.kill()
                     await process.wait()
         return trouble, process.returncode
+
+
+def _python() -> list[str]:
+    """Python, that finds modules where we do: by itself it would look into the working directory first, and run what
+    somebody has left there under the name of a module."""
+    here = {"", str(Path.cwd())} & set(sys.path)
+    return [sys.executable] if here else [sys.executable, "-P"]

@@ -30,6 +30,7 @@ from hypercorn.typing import ConnectionState, H11SendableEvent, LifespanState
 from hypercorn.utils import parse_socket_addr
 from quart_trio import QuartTrio
 
+from web.answer import WHEN_GONE
 from web.limits import Limit
 
 log = structlog.get_logger("blobforge.http")
@@ -65,6 +66,15 @@ class CappedListener(trio.abc.Listener[trio.SocketStream]):
     def release(self, stream: trio.SocketStream) -> None:
         """The connection has ended."""
         self._held.pop(stream).close()
+
+    async def hang_up(self) -> None:
+        """Until cancelled; then close what is still open. Hypercorn shields whatever it sends: a client that does
+        not read its answer would hold up the end of the server for as long as it likes."""
+        try:
+            await trio.sleep_forever()
+        finally:
+            for stream in self._held:
+                stream.socket.close()
 
     async def aclose(self) -> None:
         await self._listener.aclose()
@@ -105,11 +115,22 @@ class Incoming:
         self._most: float = most
         self._messages: deque[Any] = deque()
         self._moved = trio.lowlevel.ParkingLot()
+        self._gone = False
+        self._told: Callable[[], None] | None = None
+
+    def when_gone(self, told: Callable[[], None]) -> None:
+        """See WHEN_GONE."""
+        self._told = told
+        if self._gone:
+            told()
 
     async def put(self, message: Any) -> None:
         """Waits while there are `most` messages that nobody has received."""
         if message["type"].endswith(".disconnect"):
             self._most = math.inf  # the last one; the application may be done, and receive nothing any more
+            self._gone = True
+            if self._told is not None:
+                self._told()
         while len(self._messages) >= self._most:
             await self._moved.park()
         self._messages.append(message)
@@ -133,6 +154,7 @@ class Tasks(TaskGroup):
     async def spawn_app(self, app: Any, config: Config, scope: Any, send: Any) -> Any:
         assert self._nursery is not None
         incoming = Incoming(config.max_app_queue_size)
+        scope["extensions"][WHEN_GONE] = incoming.when_gone
         handle = partial(
             _handle, app, config, scope, incoming.receive, send, sync_spawn=_no_threads, call_soon=_no_threads
         )
@@ -273,17 +295,20 @@ async def serve(
     async with trio.open_nursery() as lifespan_nursery:
         await lifespan_nursery.start(lifespan.handle_lifespan)
         await lifespan.wait_for_startup()
-        async with trio.open_nursery() as connections:
-            async with trio.open_nursery() as accepting:
-                accepting.start_soon(
-                    partial(trio.serve_listeners, connection, [listener], handler_nursery=connections)
-                )
-                accepting.start_soon(idle.run)
-                task_status.started()
-                await shutdown()
-                accepting.cancel_scope.cancel()
-            await context.terminated.set()
-            await idle.close()
-            connections.cancel_scope.deadline = trio.current_time() + config.graceful_timeout
+        async with trio.open_nursery() as ending:
+            ending.start_soon(listener.hang_up)
+            async with trio.open_nursery() as connections:
+                async with trio.open_nursery() as accepting:
+                    accepting.start_soon(
+                        partial(trio.serve_listeners, connection, [listener], handler_nursery=connections)
+                    )
+                    accepting.start_soon(idle.run)
+                    task_status.started()
+                    await shutdown()
+                    accepting.cancel_scope.cancel()
+                await context.terminated.set()
+                await idle.close()
+                ending.cancel_scope.deadline = trio.current_time() + config.graceful_timeout
+            ending.cancel_scope.cancel()
         await lifespan.wait_for_shutdown()
         lifespan_nursery.cancel_scope.cancel()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import trio
@@ -19,7 +20,7 @@ from werkzeug.exceptions import RequestEntityTooLarge, RequestTimeout
 from werkzeug.routing import BaseConverter, Map
 from werkzeug.sansio.request import Request
 
-from web.answer import Answer, GoneError
+from web.answer import WHEN_GONE, Answer, GoneError
 from web.bodies import HEARD_OUT_SECONDS, worth_hearing
 from web.dispatch import Endpoint
 
@@ -77,7 +78,8 @@ class HotRoutes:
 
     async def _serve(self, endpoint: Endpoint, params: dict[str, Any], scope: Any, receive: Any, send: Any) -> None:
         asked = _request(scope)
-        body = Body(receive, asked, largest=self._largest, patience=self._patience)
+        when_gone = scope.get("extensions", {}).get(WHEN_GONE)
+        body = Body(receive, asked, largest=self._largest, patience=self._patience, when_gone=when_gone)
         try:
             answer = await endpoint.answer(asked, body, params)
             assert isinstance(answer, Answer), "a hot route answers with plain data"
@@ -96,13 +98,17 @@ class HotRoutes:
 
 
 class Body:
-    """The body of one request, taken in when it is asked for; and behind its end, whether the client is there."""
+    """The body of one request, taken in when it is asked for; and behind its end, whether the client is there.
 
-    def __init__(self, receive: Any, asked: Request, *, largest: int, patience: float) -> None:
+    `when_gone`: see WHEN_GONE.
+    """
+
+    def __init__(self, receive: Any, asked: Request, *, largest: int, patience: float, when_gone: Any = None) -> None:
         self._receive = receive
         self._asked = asked
         self._largest = largest
         self._patience = patience
+        self._when_gone = when_gone
         self._ended = False
         self._gone = False
 
@@ -129,16 +135,24 @@ class Body:
     @asynccontextmanager
     async def held(self) -> AsyncIterator[None]:
         """End the block when the client goes, and raise GoneError."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._listen, nursery.cancel_scope)
-            yield
-            nursery.cancel_scope.cancel()
+        if self._when_gone is not None:
+            with trio.CancelScope() as waiting:
+                self._when_gone(partial(self._leave, waiting))
+                yield
+        else:  # a server that is not ours, and does not tell
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._listen, nursery.cancel_scope)
+                yield
+                nursery.cancel_scope.cancel()
         if self._gone:
             raise GoneError
 
     async def _listen(self, waiting: trio.CancelScope) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
+        self._leave(waiting)
+
+    def _leave(self, waiting: trio.CancelScope) -> None:
         self._gone = True
         waiting.cancel()
 

@@ -14,14 +14,14 @@ import hmac
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
 MAX_EXPIRES = 7 * 24 * 3600  # seconds; S3 refuses more
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~/-]*")
-_RESERVED = re.compile(r"[^A-Za-z0-9._~-]+")
+_ENCODED = re.compile(r"[A-Za-z0-9._~%-]*")
+_FREQUENT = tuple((character, quote(character, safe="")) for character in "% \"'*;=/")  # the percent sign first
 
 
 class _Terms(NamedTuple):
@@ -77,7 +77,11 @@ class Presigner:
         if query:
             own = [f"{_encoded(name)}={_encoded(value)}" for name, value in query.items()]
             url_query = "&".join([*own, terms.query])
-            canonical_query = "&".join(sorted([*own, *terms.query.split("&")]))
+            in_order = sorted(own)
+            if in_order[0] > "X-Amz-T":  # behind all of the terms
+                canonical_query = "&".join([terms.query, *in_order])
+            else:
+                canonical_query = "&".join(sorted([*own, *terms.query.split("&")]))
         path = self._path + (key if _UNRESERVED.fullmatch(key) else quote(key, safe="/"))
         request = f"{method}\n{path}\n{canonical_query}\n{canonical_headers}\n{signed}\nUNSIGNED-PAYLOAD"
         digest = hashlib.sha256(request.encode()).hexdigest()
@@ -128,13 +132,10 @@ class Presigner:
 
 
 def _encoded(text: str) -> str:
-    """As `quote` encodes it, which goes from byte to byte; the few runs that are encoded come again and again."""
-    return _RESERVED.sub(lambda run: _encoded_run(run[0]), text)
-
-
-@lru_cache(maxsize=256)
-def _encoded_run(run: str) -> str:
-    return quote(run, safe="")
+    """As `quote` encodes it, which goes from byte to byte: what stands in nearly every header is replaced at once."""
+    for character, code in _FREQUENT:
+        text = text.replace(character, code)
+    return text if _ENCODED.fullmatch(text) else quote(text, safe="%")
 
 
 def _host_header(scheme: str, hostname: str, port: int | None) -> str:

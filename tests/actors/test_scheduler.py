@@ -381,3 +381,33 @@ async def test_back_offs_survive_a_restart(tmp_path: Path, autojump_clock: Any) 
     assert ids(early) == []
     assert ids(poll) == [job.id]
     assert poll.at == pytest.approx(failed_at + 100, abs=0.1)
+
+
+async def test_who_repeats_a_claim_takes_the_place_of_the_first(house: House, autojump_clock: Any) -> None:
+    await ready(house)
+    async with polls(house) as poll:
+        first = poll("w1", claim_key="k")
+        await trio.sleep(5)
+        other = poll("w1", claim_key="another")
+        second = poll("w1", claim_key="k")  # the first connection is lost, and nobody has told us
+        await trio.sleep(5)
+        assert (ids(first), first.at) == ([], 5.0)
+        assert second.outcome is None
+        other.scope.cancel()
+        await house.ask(submission("a"))
+        await trio.sleep(5)
+        assert ids(second) == [1]
+
+
+async def test_claims_with_one_key_at_once_leave_one_that_waits(house: House, autojump_clock: Any) -> None:
+    await ready(house)
+    async with polls(house) as poll:
+        several = [poll("w1", claim_key="k") for _ in range(5)]
+        await trio.sleep(5)
+        assert sum(each.outcome is None for each in several) == 1
+        await house.ask(submission("a"))
+        await trio.sleep(5)
+        assert sorted(ids(each) for each in several) == [[], [], [], [], [1]]
+        again = poll("w1", claim_key="k")
+        await trio.sleep(1)
+        assert ids(again) == [1]

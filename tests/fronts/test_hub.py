@@ -22,8 +22,8 @@ from tests.web.calls import finish
 from tests.web.test_metrics import Gate
 from web.auth.throttle import BURST
 from web.fronts import session
-from web.fronts.frames import GaveUp, To
-from web.fronts.link import encoded
+from web.fronts.frames import Begin, GaveUp, Here, To, ToFront
+from web.fronts.link import Link, encoded
 
 ADMIN = Caller(scopes=frozenset({Scope.ADMIN}), token_id=1, name="admin")
 
@@ -300,6 +300,45 @@ async def test_a_revocation_waits_for_every_front_or_for_its_end(doubled: Double
     assert answers
     assert trio.current_time() - began < 4
     assert doubled.second.trouble == "it does not forget whose rights have changed"
+
+
+async def test_no_change_of_rights_waits_for_a_front_that_only_starts(doubled: Doubled, autojump_clock: Any) -> None:
+    """It lets nobody in before it was heard, and may take its time until then: but not for ever."""
+    assert doubled.house.parts.hub is not None
+    number, token = await make_token(doubled.first)
+    near, far = trio.testing.memory_stream_pair()
+    ended: list[str | None] = []
+
+    async def serve() -> None:
+        assert doubled.house.parts.hub is not None
+        ended.append(await doubled.house.parts.hub.serve(3, near, opened=lambda: None))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve)
+        await trio.sleep(1)
+        began = trio.current_time()
+        await ask(doubled.first.front.services.writer, DeleteToken(number))
+        assert trio.current_time() - began < 0.1
+        assert (await doubled.second.call("GET", "/api/stats", token=token))[0] == 401
+        await trio.sleep(40)
+        assert not ended
+        link: Link[Any] = Link(far, ToFront, largest=1 << 26)
+        await far.send_all(encoded(Here()))
+        while not any(isinstance(frame, Begin) for frame in await link.receive()):
+            pass
+        # From now on it may know somebody.
+        began = trio.current_time()
+        await make_token(doubled.first)
+        assert trio.current_time() - began > 1
+        assert ended == ["it does not forget whose rights have changed"]
+
+
+async def test_a_front_that_never_begins_is_ended(doubled: Doubled, autojump_clock: Any) -> None:
+    assert doubled.house.parts.hub is not None
+    near, _far = trio.testing.memory_stream_pair()
+    began = trio.current_time()
+    assert await doubled.house.parts.hub.serve(3, near, opened=lambda: None) == "it does not begin"
+    assert 55 < trio.current_time() - began < 65
 
 
 async def test_turns_are_shared_and_end_with_their_front(doubled: Doubled, autojump_clock: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -60,6 +60,10 @@ async def answers(scope: Any, receive: Any, send: Any) -> None:
             await send({"type": f"{message['type']}.complete"})
         await send({"type": "lifespan.shutdown.complete"})
         return
+    if scope["path"] == "/large":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": bytes(50_000_000), "more_body": False})
+        return
     body = b"1234567890"
     headers = [(b"content-length", b"10")] if scope["path"] != "/stream" else []
     await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -68,15 +72,15 @@ async def answers(scope: Any, receive: Any, send: Any) -> None:
 
 
 @asynccontextmanager
-async def served() -> AsyncIterator[int]:
+async def served(grace: float = 30.0) -> AsyncIterator[int]:
     """The port of a front before `answers`."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setblocking(False)
         capped = front.CappedListener(trio.SocketListener(trio.socket.from_stdlib_socket(listener)), Limit(100))
-        stop = trio.Event()
+        config, stop = http_settings(Settings(shutdown_grace=grace)), trio.Event()
         async with trio.open_nursery() as nursery:
             await nursery.start(
-                partial(front.serve, answers, http_settings(Settings()), capped, shutdown=stop.wait)  # type: ignore[arg-type]
+                partial(front.serve, answers, config, capped, shutdown=stop.wait)  # type: ignore[arg-type]
             )
             yield listener.getsockname()[1]
             stop.set()
@@ -134,3 +138,11 @@ async def test_http_2_is_spoken_too() -> None:
             await stream.send_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
             heard = await stream.receive_some()
         assert heard[3] == 4, "a frame of settings comes first"
+
+
+async def test_who_does_not_read_an_answer_holds_up_the_end_for_the_grace_and_no_longer() -> None:
+    with trio.fail_after(30):
+        async with AsyncExitStack() as clients, served(grace=0.2) as port:
+            stream = await clients.enter_async_context(await trio.open_tcp_stream("127.0.0.1", port))
+            await stream.send_all(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert (await stream.receive_some(10)) == b"HTTP/1.1 2"

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 import trio
 
-from tests.fixtures.house import House
+from actors.mailbox import ask
+from actors.messages import Ping
+from blobforge.config import Settings
+from blobforge.server import running
+from tests.fixtures.house import House, virtual_now
+from tests.web.test_metrics import Gate
+from web.answer import WHEN_GONE
 from web.app import routes
+from web.front import Incoming
 
 JSON = {"content-type": "application/json"}
 HOT = [route for route in routes() if route.hot]
@@ -191,22 +199,52 @@ async def test_nobody_is_answered_who_has_gone(house: House, own: dict[str, str]
     assert (client.status, client.ended) == (0, False)
 
 
+@pytest.mark.parametrize("told", ["by a message", "by our server"])
 async def test_a_claim_of_a_client_that_has_gone_gets_no_job(
-    house: House, own: dict[str, str], autojump_clock: Any
+    house: House, own: dict[str, str], autojump_clock: Any, told: str
 ) -> None:
     hot, _ = both(house)
     asked = msgspec.json.encode({"worker_id": "w1", "job_type": "pdf", "wait": 30})
-    to_app, app_hears = trio.open_memory_channel[Any](100)
+    incoming = Incoming(100)
     client = Client(hot, "/api/jobs/claim", own, [])
+    if told == "by our server":
+        client._scope["extensions"] = {WHEN_GONE: incoming.when_gone}
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(hot, client._scope, app_hears.receive, client._hear)
-        to_app.send_nowait({"type": "http.request", "body": asked, "more_body": False})
+        nursery.start_soon(hot, client._scope, incoming.receive, client._hear)
+        await incoming.put({"type": "http.request", "body": asked, "more_body": False})
         await trio.sleep(5)
         assert house.parts.scheduler.waiting == 1
-        to_app.send_nowait({"type": "http.disconnect"})
+        await incoming.put({"type": "http.disconnect"})
         await trio.sleep(1)
         assert house.parts.scheduler.waiting == 0
     assert client.status == 0
     job_id = await house.submit()
     assert (await house.job(job_id))["status"] == "pending"
     assert (await house.claim())["job"]["id"] == job_id
+
+
+async def test_so_does_one_that_does_not_wait_when_the_writer_is_slow(tmp_path: Path, autojump_clock: Any) -> None:
+    gate, folder = Gate(), tmp_path / "data"
+    folder.mkdir()
+    async with running(Settings(data_dir=str(folder)), hop=gate, now=virtual_now) as parts:
+        parts.url = "http://blobforge.test"
+        house = House(parts, folder)
+        await house.register()
+        job_id = await house.submit()
+        incoming = Incoming(100)
+        own = JSON | {"authorization": f"Bearer {parts.admin_token}"}
+        client = Client(house.app.asgi_app, "/api/jobs/claim", own, [])
+        client._scope["extensions"] = {WHEN_GONE: incoming.when_gone}
+        asked = msgspec.json.encode({"worker_id": "w1", "job_type": "pdf"})
+        gate.open = trio.Event()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask, parts.writer.mailbox, Ping())  # what keeps the writer busy
+            await trio.sleep(1)
+            nursery.start_soon(house.app.asgi_app, client._scope, incoming.receive, client._hear)
+            await incoming.put({"type": "http.request", "body": asked, "more_body": False})
+            await trio.sleep(1)
+            await incoming.put({"type": "http.disconnect"})
+            await trio.sleep(1)
+            gate.open.set()
+        assert client.status == 0
+        assert (await house.job(job_id))["status"] == "pending"

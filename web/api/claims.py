@@ -37,7 +37,8 @@ async def claim(call: Call, body: wire.ClaimBody) -> wire.GrantWire | wire.Grant
     types = (body.job_type,) if body.job_type is not None else tuple(dict.fromkeys(body.job_types or ()))
     message = Claim(call.caller, worker_id, types, body.limit or 1, body.wait, body.claim_key)
     if body.wait == 0:
-        outcome = await call.ask_via(call.services.scheduler, message)
+        async with call.held():  # the writer may be slow, and who has gone is to get no job
+            outcome = await call.ask_via(call.services.scheduler, message)
     else:
         with call.services.long_polls.room(call.services.site.address(call.request)) as room:
             if not room:

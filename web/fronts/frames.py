@@ -110,7 +110,7 @@ class Counted(Frame, frozen=True):
 
 
 class Here(Frame, frozen=True):
-    """See AreYouThere."""
+    """See AreYouThere. Also the first word of all, of a front that is ready to serve: see Begin."""
 
 
 class Opened(Frame, frozen=True):
@@ -129,6 +129,11 @@ class Hello(Frame, frozen=True):
     run_id: str
     event: int
     deletions: int
+
+
+class Begin(Frame, frozen=True):
+    """You have been heard, and are told from now on whom to forget: let people in. Until then a front knows nobody,
+    and no change of rights waits for it."""
 
 
 class Answered(Frame, frozen=True):
@@ -193,4 +198,4 @@ class Use(Frame, frozen=True):
 
 
 FromFront = Ask | GaveUp | PassTurn | Forgot | Counted | Here | Opened | Use
-ToFront = Hello | Answered | Broke | LetGo | Happened | Forget | Deletions | Count | AreYouThere | Stop | Use
+ToFront = Hello | Begin | Answered | Broke | LetGo | Happened | Forget | Deletions | Count | AreYouThere | Stop | Use

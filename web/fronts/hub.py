@@ -78,7 +78,7 @@ class Hub:
         self._fresh = None
         if self._sessions and any(isinstance(fact, AccessChanged) for fact in facts):
             self._last_change += 1
-            self._fresh = Change(self._last_change, self._sessions.values())
+            self._fresh = Change(self._last_change, (each for each in self._sessions.values() if each.there))
             self._changes[self._last_change] = self._fresh
             self._tell_all(Forget(self._last_change))
         if self._deletions != self._services.janitor.deletions:
@@ -200,7 +200,7 @@ class Hub:
     async def elsewhere(self) -> Elsewhere:
         """What all fronts have counted, those that have ended too; one that does not answer is told as it was."""
         self._counts += 1
-        asked = list(self._sessions.values())
+        asked = [each for each in self._sessions.values() if each.there]  # the others have counted nothing
         for session in asked:
             session.send(Count(self._counts))
         with trio.move_on_after(COUNT_SECONDS):

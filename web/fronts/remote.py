@@ -26,6 +26,7 @@ from web.fronts.frames import (
     Answered,
     AreYouThere,
     Ask,
+    Begin,
     Broke,
     Count,
     Counted,
@@ -215,7 +216,8 @@ class RemoteMetrics:
 
 
 class Ear:
-    """Takes what comes over the link to whom it is for, in its order. `stop` is called when the front is to end."""
+    """Takes what comes over the link to whom it is for, in its order. `stop` is called when the front is to end, and
+    `begun` is set when it may let people in."""
 
     def __init__(
         self,
@@ -237,6 +239,7 @@ class Ear:
         self._rights = tuple(rights)
         self._heed = heed
         self._stop = stop
+        self.begun = trio.Event()
 
     async def run(self) -> None:
         """Ends with the link. Raises BrokenFrameError."""
@@ -261,14 +264,19 @@ class Ear:
                 self._heed(frame)
             case Deletions(rounds):
                 self._housekeeping.deletions = rounds
-            case Count(number):
-                self._link.send(Counted(number, self._counting.share(), cost_of_this_process()))
-            case AreYouThere():
-                self._link.send(Here())
+            case Count() | AreYouThere():
+                self._link.send(self._asked(frame))
+            case Begin():
+                self.begun.set()
             case Stop():
                 self._stop()
             case Hello():
                 raise AssertionError("it comes once, and first")
+
+    def _asked(self, frame: Count | AreYouThere) -> Counted | Here:
+        if isinstance(frame, AreYouThere):
+            return Here()
+        return Counted(frame.number, self._counting.share(), cost_of_this_process())
 
     def _forget(self, change: int) -> None:
         for listener in self._rights:

@@ -22,6 +22,7 @@ from web.fronts.frames import (
     Answered,
     AreYouThere,
     Ask,
+    Begin,
     Broke,
     Counted,
     Expose,
@@ -57,6 +58,7 @@ MOST_UNREAD = 256 << 20
 # to blame.
 MOST_SILENT = 20  # without a word, though it was asked whether it is there: stopped, or stuck
 MOST_FORGETTING = 4  # in which it has not forgotten whose rights have changed: the change waits to be answered
+MOST_STARTING = 120  # before its first word; nobody waits for it
 
 
 class RemoteReply:
@@ -96,6 +98,7 @@ class Session:
         self.share = Share()
         self.cost: Cost | None = None
         self.trouble: str | None = None
+        self.there = False  # whether it has said anything yet; before, it lets nobody in
         self._hub = hub
         self._services = services
         self._turns = turns
@@ -155,7 +158,10 @@ class Session:
         self._silent = 0 if self._heard else self._silent + 1
         self._heard = False
         self._forgetting = self._forgetting + 1 if forgetting else 0
-        if self._silent > MOST_SILENT:
+        if not self.there:
+            if self._silent > MOST_STARTING:
+                self.cut("it does not begin")
+        elif self._silent > MOST_SILENT:
             self.cut("it does not answer any more")
         elif self._forgetting > MOST_FORGETTING:
             self.cut("it does not forget whose rights have changed")
@@ -169,6 +175,9 @@ class Session:
         with self._open:
             while frames := await self.link.receive():
                 self._heard = True
+                if not self.there:
+                    self.there = True
+                    self.send(Begin())
                 for frame in frames:
                     await self._take(frame, nursery)
 
