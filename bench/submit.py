@@ -1,6 +1,6 @@
 """How many jobs a second can be submitted, one by one and in batches?
 
-    python -m bench.submit [--clients 1,16,64] [--batches 10,100,1000] [--fronts 2] [--s3 yes] [--quick] [--baseline] [--plot]
+    python -m bench.submit [--clients 1,16,64] [--batches 10,100,1000] [--fronts 2] [--s3 yes] [--quick] [--baseline]
 
 Each job is new and its source is not there, as in the first pass of `blobforge ingest`: the answer carries a signed
 upload URL. A single submission asks the object store whether the source is there; a batch does not. Batches are sent

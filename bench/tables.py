@@ -22,10 +22,8 @@ from bench.report import RESULTS, VALUES, headings, shown
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE = DOCS / "performance.md"
-COMMANDS = {
-    "claim-fronts": "claim --fronts 2",
-    "submit-fronts": "submit --fronts 2",
-}  # of results that are not called as their benchmarks
+# Of results that are not called as their benchmarks.
+COMMANDS = {"claim-fronts": "claim --fronts 2", "submit-fronts": "submit --fronts 2"}
 
 
 def markdown(name: str, results: Path = RESULTS) -> str:
