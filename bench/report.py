@@ -24,6 +24,8 @@ from rich.table import Table
 RESULTS = Path(__file__).parent / "results"
 LOCAL = RESULTS / "local"  # git ignores it
 WIDTH = 200  # columns; a table that is cut off says nothing
+# What differs from the revision; results that were just written do not.
+CHANGES = ("status", "--porcelain", "--", ":/", ":(top,exclude)bench/results", ":(top,exclude)docs/images/bench")
 PACKAGES = ("hypercorn", "quart", "quart-trio", "trio", "apsw", "msgspec")
 
 
@@ -92,7 +94,7 @@ def surroundings() -> dict[str, Any]:
         "load_before": round(os.getloadavg()[0], 2),
         "versions": {name: version(name) for name in PACKAGES} | {"sqlite": apsw.sqlite_lib_version()},
         "durability": "WAL, synchronous=FULL, answered after COMMIT",
-        "revision": _git("rev-parse", "--short", "HEAD") + ("+changes" if _git("status", "--porcelain") else ""),
+        "revision": _git("rev-parse", "--short", "HEAD") + ("+changes" if _git(*CHANGES) else ""),
     }
 
 

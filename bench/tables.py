@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench import model
+from bench import goals, model
 from bench.__main__ import BENCHES
 from bench.report import RESULTS, VALUES, headings, shown
 
@@ -59,7 +59,9 @@ def _taken(result: dict[str, Any]) -> str:
 def written(text: str, results: Path = RESULTS) -> str:
     """The page with every table as it should be."""
     tables = {name: markdown(name, results) for name in (*BENCHES, *COMMANDS)}
-    tables["model"] = model.markdown(model.load(results))
+    loaded = model.load(results)
+    tables["model"] = model.markdown(loaded)
+    tables["goals"] = goals.markdown(loaded)
     for name, table in tables.items():
         between = re.compile(rf"(<!-- bench:{name} -->\n).*?(\n<!-- /bench:{name} -->)", re.DOTALL)
         text = between.sub(partial(_filled, table), text)

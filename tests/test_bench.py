@@ -20,6 +20,7 @@ from bench import (
     depth,
     fanout,
     filling,
+    goals,
     idle,
     ingest,
     model,
@@ -255,3 +256,13 @@ def test_every_benchmark_explains_its_options(
     assert f"python -m bench.{name}" in said
     for option in (*module.FULL.__struct_fields__, "quick", "baseline", "plot"):
         assert f"--{option.replace('_', '-')} " in said or f"--{option.replace('_', '-')}]" in said
+
+
+def test_a_goal_that_is_met_one_that_is_not_and_one_that_nobody_measured() -> None:
+    rows = [{"jobs": 1_000_000, "seconds": 0.7, "rss_mib": 90.0, "turns": 5, "errors": 0}]
+    idle = [{"polls": 10_000, "rss_mib": 401.0, "p99_ms": 20.0, "server_cpu": 0.3, "turns": 7, "errors": 1}]
+    table = goals.markdown({"start": {"rows": rows}, "idle": {"rows": idle}})
+    assert "| 2 s, 200 MiB | 0.70 s, 90 MiB | yes |" in table
+    assert "| 401 MiB, claim p99 20 ms, 0.30 of a core | no |" in table
+    assert "| 1 in 12 turns | no |" in table
+    assert table.count("not measured | no |") == len(goals.GOALS) - 3
