@@ -8,7 +8,6 @@ this server and not in it. A connection above the cap is closed as soon as it is
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from functools import partial
@@ -113,7 +112,7 @@ class Incoming:
 
     def __init__(self, most: int) -> None:
         self._most: float = most
-        self._messages: deque[Any] = deque()
+        self._messages: list[Any] = []  # a few at most; a deque takes 0.7 KB, and long polls are many
         self._moved = trio.lowlevel.ParkingLot()
         self._gone = False
         self._told: Callable[[], None] | None = None
@@ -139,7 +138,7 @@ class Incoming:
     async def receive(self) -> Any:
         while not self._messages:
             await self._moved.park()
-        message = self._messages.popleft()
+        message = self._messages.pop(0)
         self._moved.unpark_all()
         return message
 
@@ -219,6 +218,7 @@ class Connection(TCPServer):
     ) -> None:  # fmt: skip
         super().__init__(app, config, context, state, stream)  # type: ignore[arg-type]  # plain works, too
         self._idle = idle
+        del self.idle_task  # `Idle` is in its place
 
     async def run(self) -> None:
         socket = self.stream.socket

@@ -113,6 +113,7 @@ def test_which_routes_are_hot() -> None:
         "POST /api/jobs/<id:job_id>/fail",
         "POST /api/jobs/<id:job_id>/release",
         "POST /api/workers/<worker:worker_id>/heartbeat",
+        "POST /api/workers/register",
     }
 
 

@@ -160,7 +160,7 @@ def _wire(worker: Worker, jobs: list[int], rates: WorkerRates, *, now: int) -> w
 
 ROUTES = [
     Route("POST", "/api/workers/register", Access.WORK, register, "Register a worker: it is online from now on",
-          body=wire.RegisterBody, gives=wire.Registered),
+          body=wire.RegisterBody, gives=wire.Registered, hot=True),
     Route("POST", "/api/workers/<worker:worker_id>/heartbeat", Access.WORK, heartbeat,
           "A sign of life; renews the leases of the jobs named and keeps their progress",
           body=wire.HeartbeatBody, gives=wire.HeartbeatAnswer, hot=True),
