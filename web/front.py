@@ -264,7 +264,7 @@ class Targets(ASGIWrapper):
     async def __call__(self, scope: Any, receive: Any, send: Any, sync_spawn: Any, call_soon: Any) -> None:
         if scope["type"] != "lifespan" and not scope["path"]:
             scope["path"] = "*"  # what no route is for
-        await super().__call__(scope, receive, send, sync_spawn, call_soon)
+        await self.app(scope, receive, send)
 
 
 async def serve(
