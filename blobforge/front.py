@@ -138,7 +138,7 @@ async def serve(link_socket: socket.socket, listener: socket.socket) -> None:
         front.ear.take(frame)
     connections = front.desk.connections
     shared = CappedListener(SharedListener(listener, connections, others=settings.fronts - 1), connections)
-    app = make_app(front.services)
+    app = make_app(front.services).asgi_app
     try:
         async with trio.open_nursery() as nursery:
             for task in (front.broadcaster.run, front.desk.lag.run, front.neighbours.run):

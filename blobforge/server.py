@@ -141,7 +141,7 @@ def _serving_here(settings: Settings, parts: Parts, listener: socket.socket) -> 
     capped = front.CappedListener(
         trio.SocketListener(trio.socket.from_stdlib_socket(listener)), parts.desk.connections
     )
-    return partial(front.serve, make_app(parts.services), http_settings(settings), capped)
+    return partial(front.serve, make_app(parts.services).asgi_app, http_settings(settings), capped)
 
 
 @asynccontextmanager

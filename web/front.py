@@ -27,7 +27,6 @@ from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState, H11SendableEvent, LifespanState
 from hypercorn.utils import parse_socket_addr
-from quart_trio import QuartTrio
 
 from web.answer import WHEN_GONE
 from web.limits import Limit
@@ -268,14 +267,15 @@ class Targets(ASGIWrapper):
 
 
 async def serve(
-    app: QuartTrio,
+    app: Any,
     config: Config,
     listener: CappedListener,
     *,
     shutdown: Callable[[], Awaitable[object]],
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve until `shutdown` returns; then no new connection, and `graceful_timeout` for the open ones."""
+    """Serve an ASGI application until `shutdown` returns; then no new connection, and `graceful_timeout` for the open
+    ones."""
     wrapped = Targets(app)
     state: LifespanState = {}
     lifespan = Lifespan(wrapped, config, state)
