@@ -1,6 +1,6 @@
-"""Hypercorn, with a cap on connections: in total, and from one address.
+"""Hypercorn, with a cap on connections (in total, and from one address) and with less work around each request.
 
-Hypercorn has none, and its `serve` makes its listeners itself; so this does what its `worker_serve` does (Hypercorn
+Hypercorn has no cap, and its `serve` makes its listeners itself; so this does what its `worker_serve` does (Hypercorn
 0.18, `hypercorn/trio/run.py`) with a listener of ours, and nothing of its workers, TLS and QUIC, which stand before
 this server and not in it. A connection above the cap is closed as soon as it is accepted.
 """

@@ -123,25 +123,19 @@ def test_little_memory_is_enough(server: ServerProcess) -> None:
     assert server.stop() == 0
 
 
-def test_no_memory_is_left(tmp_path: Path) -> None:
+def test_no_memory_is_left(server: ServerProcess) -> None:
     """Whom it cannot serve then, it does not serve; it may end. What it has acknowledged is there afterwards."""
-    server = ServerProcess(tmp_path / "data")
-    server.folder.mkdir()
-    try:
-        server.start()
-        assert server.process is not None
-        process = psutil.Process(server.process.pid)
-        beside = Steady(server, "w")
-        beside.start()
-        beside.does(5)
-        with limited(server, resource.RLIMIT_DATA, process.memory_info().data):
-            statuses = press(server, 16)
-            assert set(statuses) <= {422, 500, 503, 0}
-        beside.stop()
-        server.kill()
-        server.start()
-        beside.check_kept()
-        with steady(server, "v") as after:
-            after.does(3)
-    finally:
-        server.close()
+    assert server.process is not None
+    process = psutil.Process(server.process.pid)
+    beside = Steady(server, "w")
+    beside.start()
+    beside.does(5)
+    with limited(server, resource.RLIMIT_DATA, process.memory_info().data):
+        statuses = press(server, 16)
+        assert set(statuses) <= {422, 500, 503, 0}
+    beside.stop()
+    server.kill()
+    server.start()
+    beside.check_kept()
+    with steady(server, "v") as after:
+        after.does(3)
