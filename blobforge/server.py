@@ -277,11 +277,12 @@ async def _admin_token(settings: Settings, parts: Parts) -> str:
 
 
 def _announce(settings: Settings, parts: Parts) -> None:
-    ready = {"url": parts.url, "pid": os.getpid(), "version": version("blobforge-server")}
-    datadir.write_private(settings.data_path / datadir.READY_FILE, msgspec.json.encode(ready).decode())
     base = settings.public_url.rstrip("/") or parts.url
     link = f"{base}/auth/first?code={parts.first_link.code}"
     datadir.write_private(settings.data_path / datadir.LINK_FILE, link + "\n")
+    # The last of the files: whoever has waited for it finds the others.
+    ready = {"url": parts.url, "pid": os.getpid(), "version": version("blobforge-server")}
+    datadir.write_private(settings.data_path / datadir.READY_FILE, msgspec.json.encode(ready).decode())
     if sys.stderr.isatty():
         # To the person at the terminal, and not through the log, which others may read.
         print(f"\n  Sign in (this link works once): {link}\n", file=sys.stderr)

@@ -283,6 +283,8 @@ def test_the_first_start_link_signs_in_once(tmp_path: Path, chromium: Browser) -
         server.start()
         file = server.folder / datadir.LINK_FILE
         assert file.stat().st_mode & 0o077 == 0
+        ready = server.folder / datadir.READY_FILE
+        assert ready.stat().st_mtime_ns >= file.stat().st_mtime_ns, "who waits for the one finds the other"
         link = file.read_text().strip()
         assert link not in server.logged()
         assert urlsplit(link).query.removeprefix("code=") not in server.logged()

@@ -253,13 +253,17 @@ async def test_a_notice_is_shown_once_and_to_nobody_who_forges_it(house: House, 
     assert "SameSite=Strict" in sealed
     name, _, value = sealed.partition(";")[0].partition("=")
 
-    async def shown(cookie: str) -> str:
-        answer = await house.http.get("/jobs/1", headers=token | {"Cookie": f"{name}={cookie}"})
+    async def shown(cookie: str, **headers: str) -> str:
+        answer = await house.http.get("/jobs/1", headers=token | headers | {"Cookie": f"{name}={cookie}"})
         assert answer.status_code == 200
         if "is cancelled" in (text := await answer.get_data(as_text=True)):
             assert f"{name}=;" in answer.headers["Set-Cookie"], "and once only"
+        else:
+            assert "Set-Cookie" not in answer.headers, "nobody has read it"
         return str(text)
 
+    # It is for the page that the browser was sent to, and not for one that refreshes itself meanwhile.
+    assert "Job 1 is cancelled." not in await shown(value, **{"X-Live": "1"})
     assert "Job 1 is cancelled." in await shown(value)
     for forged in ("x", "Job 1 is cancelled.", value[:-4] + "AAAA", value.swapcase()):
         assert "Job 1 is cancelled." not in await shown(forged)

@@ -106,6 +106,9 @@ def refused_notice(refusal: Refusal) -> Notice:
 
 
 def _notice(call: Call) -> Notice | None:
+    if "X-Live" in call.request.headers:
+        # A page that refreshes itself, in this tab or another, may be given up before anybody has read the notice.
+        return None
     sealed = call.request.cookies.get(_cookie(call))
     if not sealed:
         return None
