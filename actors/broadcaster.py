@@ -163,8 +163,9 @@ class Broadcaster:
         return len(self._subscribers)
 
     async def publish(self, events: Sequence[Event]) -> None:
-        """What the writer calls after each commit."""
-        await self.mailbox.put(events)
+        """What the writer calls after each commit. It goes on at once, where there is room."""
+        if not self.mailbox.offer(events):
+            await self.mailbox.put(events)
 
     def subscribe(
         self, *, last_event_id: str | None = None, types: frozenset[str] = frozenset(), job: int | None = None

@@ -16,6 +16,7 @@ from typing import Any, Protocol, cast
 
 import msgspec
 import structlog
+import trio
 from msgspec.structs import replace
 
 from actors.effects import perform
@@ -33,7 +34,7 @@ from actors.messages import (
     Repeatable,
 )
 from blobforge.events import Event, Fact, WritesResumed
-from blobforge.hop import Hop, in_thread
+from blobforge.hop import Hop, in_thread_at_once
 from blobforge.logs import redact
 from blobforge.people import AuditEntry
 from blobforge.refusals import Refusal, RefusalCode
@@ -48,6 +49,9 @@ log = structlog.get_logger("blobforge.writer")
 MAILBOX = 4096
 # So large that one COMMIT is cheap beside it, so small that nobody waits long for the transaction to end.
 LARGEST_BATCH = 512
+# How often all other tasks go first, before a transaction begins that has room: those who were just answered ask
+# again, and share its COMMIT. With one, a quarter fewer claims were answered a second.
+GIVE_WAY = 3
 BATCH_SIZES = tuple(float(2**power) for power in range(10))  # 1 to 512
 COME_AGAIN_SECONDS = 5
 
@@ -105,7 +109,7 @@ class Writer:
         self._rules = rules
         self._now = now
         self._sink = sink
-        self._hop = hop or in_thread
+        self._hop = hop or in_thread_at_once
         self._dice = dice or random.Random()
         self._tracer = tracer
         self.commits = 0
@@ -131,13 +135,17 @@ class Writer:
         await self.mailbox.put(STOP)
 
     async def _gather(self) -> list[Envelope[Any]] | None:
-        first = await self.mailbox.take()
+        """What goes into the next transaction; None: all has been."""
+        first = self.mailbox.take_nowait()
         while first is None:
             first = await self.mailbox.take()
         if first is STOP:
             return None
         batch = [first]
         weight = _weight(first)
+        if weight < LARGEST_BATCH:
+            for _ in range(GIVE_WAY):
+                await trio.lowlevel.cancel_shielded_checkpoint()  # what was taken is to be answered
         while weight < LARGEST_BATCH and (more := self.mailbox.take_nowait()) is not None:
             if more is STOP:
                 await self._commit(batch)

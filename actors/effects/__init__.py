@@ -121,9 +121,7 @@ def apply(step: Step, message: Command) -> Answer:  # noqa: PLR0912 - one row a 
         case Complete() | Fail() | Submit() | Retry() | Cancel() | SetPriority() | DeleteJob():
             return _apply_item(step, message)
         case Batch():
-            return BatchDone(
-                tuple(_moved_on(step, item, message.only) or _item(step, item) for item in message.items)
-            )
+            return _batch(step, message)
         case Release():
             return attempts.release(step, message)
         case ExpireLeases():
@@ -229,6 +227,14 @@ def _apply_item(step: Step, message: Item) -> ItemOutcome:
             return retention.delete_job(step, message)
         case _:
             assert_never(message)
+
+
+def _batch(step: Step, message: Batch) -> BatchDone:
+    done: dict[int, ItemOutcome] = {**submission.submit_new(step, message.items)}
+    for place, item in enumerate(message.items):
+        if place not in done:
+            done[place] = _moved_on(step, item, message.only) or _item(step, item)
+    return BatchDone(tuple(done[place] for place in range(len(message.items))))
 
 
 def _moved_on(step: Step, item: Item, only: JobStatus | None) -> Refusal | None:

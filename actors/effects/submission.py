@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 from actors.effects.causes import UPLOAD_CAUSE, blamed
@@ -9,6 +10,8 @@ from actors.effects.retention import doubted, spare_source
 from actors.effects.step import Step
 from actors.messages import (
     ExpireUploads,
+    Item,
+    NewJob,
     ObjectSeen,
     Seen,
     SourceArrived,
@@ -22,6 +25,34 @@ from blobforge.events import JobCreated, JobFailed, JobReady, JobUpdated, Source
 from blobforge.job import Job, JobStatus
 from blobforge.objects.keys import source_key
 from blobforge.refusals import Refusal, RefusalCode
+
+
+def submit_new(step: Step, items: Sequence[Item]) -> dict[int, Submitted]:
+    """Those submissions of a batch about whose sources nothing is known, together. By their place in the batch.
+
+    What is left out is for `submit`: known sources, the second one of a batch, a type's first. So is all of it when
+    each effect is to have a savepoint of its own.
+    """
+    if step.guarded:
+        return {}
+    submissions = {place: item for place, item in enumerate(items) if isinstance(item, Submit)}
+    unknown = step.store.new_sources({item.job.source_hash for item in submissions.values()})
+    chosen: dict[int, Submit] = {}
+    for place, item in submissions.items():
+        if (
+            item.job.source_hash in unknown
+            and item.source.seen is Seen.UNKNOWN
+            and step.store.knows_type(item.job.type)
+        ):
+            unknown.discard(item.job.source_hash)
+            chosen[place] = item
+    stored = step.store.insert_jobs([_job(step, item.job, ready=False) for item in chosen.values()]) if chosen else []
+    for job in stored:
+        _tell(step, job)
+    return {
+        place: Submitted(job.id, False, job.status, job.source_hash, True)
+        for place, job in zip(chosen, stored, strict=True)
+    }
 
 
 def submit(step: Step, message: Submit) -> Submitted | Refusal:
@@ -46,25 +77,31 @@ def submit(step: Step, message: Submit) -> Submitted | Refusal:
             existing = _revive(step, existing, ready=ready)
         upload = missing and existing.status is JobStatus.UPLOADING
         return Submitted(existing.id, True, existing.status, new.source_hash, upload)
-    job = step.store.insert_job(
-        Job(
-            id=0,
-            type=new.type,
-            status=JobStatus.PENDING if ready else JobStatus.UPLOADING,
-            priority=new.priority,
-            source_hash=new.source_hash,
-            created_at=step.now,
-            updated_at=step.now,
-            max_attempts=new.max_attempts or step.rules.max_attempts,
-            source_path=new.source_path,
-            source_size=new.source_size,
-            tags=tuple(dict.fromkeys(new.tags)),
-            metadata=new.metadata,
-        )
+    (job,) = step.store.insert_jobs([_job(step, new, ready=ready)])
+    _tell(step, job)
+    return Submitted(job.id, False, job.status, new.source_hash, missing)
+
+
+def _job(step: Step, new: NewJob, *, ready: bool) -> Job:
+    return Job(
+        id=0,
+        type=new.type,
+        status=JobStatus.PENDING if ready else JobStatus.UPLOADING,
+        priority=new.priority,
+        source_hash=new.source_hash,
+        created_at=step.now,
+        updated_at=step.now,
+        max_attempts=new.max_attempts or step.rules.max_attempts,
+        source_path=new.source_path,
+        source_size=new.source_size,
+        tags=tuple(dict.fromkeys(new.tags)),
+        metadata=new.metadata,
     )
+
+
+def _tell(step: Step, job: Job) -> None:
     step.events.append(JobCreated(job.id, job.type, job.status))
     _waits(step, job)
-    return Submitted(job.id, False, job.status, new.source_hash, missing)
 
 
 def _source_ready(step: Step, source_hash: str, announced: int | None, source: ObjectSeen) -> bool:

@@ -14,6 +14,7 @@ import hmac
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
@@ -75,7 +76,7 @@ class Presigner:
         # The terms are in order already. The canonical form wants all parameters sorted, the URL ours before S3's.
         url_query = canonical_query = terms.query
         if query:
-            own = [f"{_encoded(name)}={_encoded(value)}" for name, value in query.items()]
+            own = [f"{_encoded_name(name)}={_encoded(value)}" for name, value in query.items()]
             url_query = "&".join([*own, terms.query])
             in_order = sorted(own)
             if in_order[0] > "X-Amz-T":  # behind all of the terms
@@ -136,6 +137,9 @@ def _encoded(text: str) -> str:
     for character, code in _FREQUENT:
         text = text.replace(character, code)
     return text if _ENCODED.fullmatch(text) else quote(text, safe="%")
+
+
+_encoded_name = lru_cache(maxsize=16)(_encoded)  # there are a few, and they are ours
 
 
 def _host_header(scheme: str, hostname: str, port: int | None) -> str:

@@ -12,6 +12,10 @@ from blobforge.store import sql
 # Before this version two connections that checkpoint at once could corrupt a WAL (fixed upstream in 3.51.3).
 OLDEST_SQLITE = (3, 51, 3)
 BUSY_TIMEOUT_MS = 5_000
+# Of the writer's connection. With SQLite's own 2 MiB and 1,000 pages, a batch of submissions, whose hashes lie all
+# over an index, read most of its pages again and ended in a checkpoint each time.
+CACHE_KIB = 32_768
+CHECKPOINT_PAGES = 10_000
 
 
 class DatabaseError(Exception):
@@ -46,7 +50,10 @@ def open_writer(path: Path, *, checkpoints: bool = True) -> apsw.Connection:
         if not checkpoints:
             connection.execute(sql.AUTO_CHECKPOINT.format(pages=0)).fetchall()
             connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        else:
+            connection.execute(sql.AUTO_CHECKPOINT.format(pages=CHECKPOINT_PAGES)).fetchall()
         connection.execute("PRAGMA synchronous=FULL")
+        connection.execute(sql.CACHE_SIZE.format(kib=CACHE_KIB))
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute("PRAGMA temp_store=MEMORY")
         migrate(connection)

@@ -34,6 +34,24 @@ def job_moved(after: Job) -> Row:
     )  # fmt: skip
 
 
+def new_jobs(jobs: list[Job]) -> str:
+    """The parameter of INSERT_JOBS."""
+    return msgspec.json.encode(
+        [
+            (
+                job.type, job.status, job.priority, job.source_hash, job.created_at, job.updated_at,
+                job.max_attempts, job.source_path, job.source_size, encode_tags(job.tags), job.metadata,
+            )
+            for job in jobs
+        ]
+    ).decode()  # fmt: skip
+
+
+def tags_of(jobs: list[Job]) -> str:
+    """The parameter of INSERT_JOB_TAGS."""
+    return msgspec.json.encode([(tag, job.id) for job in jobs for tag in job.tags]).decode()
+
+
 def encode_tags(tags: tuple[str, ...]) -> str | None:
     return msgspec.json.encode(tags).decode() if tags else None
 

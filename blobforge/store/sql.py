@@ -29,16 +29,27 @@ TOKEN_COLUMNS: Final = "id, name, hash, prefix, scopes, created_at, expires_at, 
 # --- jobs
 JOB: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE id = ?"
 JOB_BY_SOURCE: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE source_hash = ? AND type = ?"
+# Of these hashes, those that have left a trace.
+KNOWN_SOURCES: Final = """
+    SELECT asked.value FROM json_each(?) AS asked
+     WHERE EXISTS (SELECT 1 FROM jobs WHERE source_hash = asked.value)
+        OR EXISTS (SELECT 1 FROM files WHERE key = 'sources/' || asked.value)
+        OR EXISTS (SELECT 1 FROM doomed_objects WHERE key = 'sources/' || asked.value)"""
 JOBS_BY_HASH: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE source_hash = ?"
 PICK_READY: Final = (
     f"SELECT {JOB_COLUMNS} FROM jobs WHERE status = 'pending' AND type = ? ORDER BY priority, id LIMIT ?"
 )
 JOBS_OF_WORKER: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE status = 'running' AND worker_id = ? ORDER BY id"
-INSERT_JOB: Final = """
+# Many at once, as JSON arrays in the order of the columns: a batch is one statement, and not a thousand.
+INSERT_JOBS: Final = """
     INSERT INTO jobs (type, status, priority, source_hash, created_at, updated_at, max_attempts, source_path,
                       source_size, tags, metadata)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
-INSERT_JOB_TAG: Final = "INSERT OR IGNORE INTO job_tags (tag, job_id) VALUES (?, ?)"
+    SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7,
+           value ->> 8, value ->> 9, value ->> 10
+      FROM json_each(?) ORDER BY key"""
+INSERT_JOB_TAGS: Final = (
+    "INSERT OR IGNORE INTO job_tags (tag, job_id) SELECT value ->> 0, value ->> 1 FROM json_each(?)"
+)
 _MOVED: Final = """
     UPDATE jobs SET status = ?, source_size = ?, attempts = ?, losses = ?, attempt = ?, lease = ?, heartbeat_at = ?,
                     started_at = ?, completed_at = ?, not_before = ?, last_error = ?, output_key = ?, result = ?,
@@ -295,6 +306,7 @@ JOB_SPAN: Final = "SELECT min(created_at), max(created_at), max(updated_at) FROM
 AUDIT_SPAN: Final = """
     SELECT (SELECT at FROM audit ORDER BY id LIMIT 1), (SELECT at FROM audit ORDER BY id DESC LIMIT 1)"""
 
+CACHE_SIZE: Final = "PRAGMA cache_size=-{kib:d}"
 AUTO_CHECKPOINT: Final = "PRAGMA wal_autocheckpoint={pages:d}"
 
 # --- what a restore leaves behind, and drills

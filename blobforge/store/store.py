@@ -19,12 +19,12 @@ from blobforge.job import Attempt, Job, JobStatus, Outcome
 from blobforge.people import AuditEntry, Session, User
 from blobforge.store import rows, sql
 from blobforge.store.counters import Counters
+from blobforge.store.database import CHECKPOINT_PAGES
 from blobforge.store.doomed import Doomed
 from blobforge.store.recovery import Recovery
 from blobforge.store.rollups import Rollups
 from blobforge.worker import Worker
 
-CHECKPOINT_PAGES = 1000  # SQLite's own default
 # Nobody's request is to blame for these.
 OUTAGES = (
     apsw.FullError, apsw.IOError, apsw.BusyError, apsw.ReadOnlyError, apsw.NoMemError, apsw.CantOpenError,
@@ -155,6 +155,11 @@ class Store:
         row = self._row(sql.JOB_BY_SOURCE, (source_hash, type_))
         return rows.job(row) if row else None
 
+    def new_sources(self, hashes: set[str]) -> set[str]:
+        """Those of which nothing is known: no job, no object, and none that is being deleted."""
+        asked = msgspec.json.encode(list(hashes)).decode()
+        return hashes.difference(row[0] for row in self._rows(sql.KNOWN_SOURCES, (asked,)))
+
     def jobs_by_hash(self, source_hash: str) -> list[Job]:
         """All jobs of one source, whatever their type."""
         return [rows.job(row) for row in self._rows(sql.JOBS_BY_HASH, (source_hash,))]
@@ -183,21 +188,18 @@ class Store:
         """The jobs that this worker runs now."""
         return [rows.job(row) for row in self._rows(sql.JOBS_OF_WORKER, (worker_id,))]
 
-    def insert_job(self, job: Job) -> Job:
-        """Store a new job (its `id` is ignored) and return it with the id that it got."""
-        self._db.execute(
-            sql.INSERT_JOB,
-            (
-                job.type, job.status, job.priority, job.source_hash, job.created_at, job.updated_at,
-                job.max_attempts, job.source_path, job.source_size, rows.encode_tags(job.tags), job.metadata,
-            ),
-        )  # fmt: skip
-        stored = replace(job, id=self._db.last_insert_rowid())
-        self._known_types().add(job.type)
-        for tag in job.tags:
-            self._db.execute(sql.INSERT_JOB_TAG, (tag, stored.id))
-        self._counters.job(stored, +1)
-        self._counters.submitted(stored)
+    def insert_jobs(self, jobs: list[Job]) -> list[Job]:
+        """Store new jobs (their `id` is ignored), and return them with the ids that they got, in their order."""
+        self._db.execute(sql.INSERT_JOBS, (rows.new_jobs(jobs),))
+        last = self._db.last_insert_rowid()
+        # The one statement of the one writer, and AUTOINCREMENT: one after the other.
+        stored = [replace(job, id=id_) for id_, job in enumerate(jobs, last - len(jobs) + 1)]
+        self._known_types().update(job.type for job in stored)
+        if any(job.tags for job in stored):
+            self._db.execute(sql.INSERT_JOB_TAGS, (rows.tags_of(stored),))
+        for job in stored:
+            self._counters.job(job, +1)
+            self._counters.submitted(job)
         return stored
 
     def save_job(self, before: Job, after: Job) -> None:

@@ -238,7 +238,10 @@ async def test_what_a_job_costs_the_writer_among_many_who_wait(
                 Batch(tuple(submission(each, type_=types[each % len(types)]) for each in range(number, number + 10)))
             )
             await settle()
-        assert house.parts.writer.committed_messages - before == 10 * 4 + 2 * (1 + 10 * 3)
+        needed = 10 * 4 + 2 * (1 + 10 * 3)
+        # Who is woken for one type may be given a job of another that is older; then one more is woken, for nothing.
+        spare = 2 * len(types) if len(types) > 1 else 0
+        assert needed <= house.parts.writer.committed_messages - before <= needed + spare
         assert house.parts.scheduler.answered["granted"] == 30
         nursery.cancel_scope.cancel()
 

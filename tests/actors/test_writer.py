@@ -55,7 +55,7 @@ POISON = [
     pytest.param(SetPriority(1, 9), apsw.ConstraintError, id="check constraint"),
     pytest.param(Cancel(2**70), OverflowError, id="too large a number"),
     pytest.param(submission("x", source_path="\ud800"), UnicodeEncodeError, id="lone surrogate"),
-    pytest.param(submission("x", metadata=b"\x00"), apsw.ConstraintError, id="wrong type"),
+    pytest.param(submission("x", source_size="many"), apsw.ConstraintError, id="wrong type"),
 ]
 
 

@@ -141,6 +141,8 @@ class Machine:
         self._stop = trio.Event()
         hop = StoreHop(self._weather, self._dice, self._nursery, lambda: not process.dead)
         given = Settings(data_dir=str(self._folder), admin_token=TOKEN, **self._settings)
+        if self.starts:
+            self._watcher.survived(self.database)
         with process.scope:
             self.process = process
             async with running(given, hop=process.hop, now=self._clock, objects=self._store(hop)) as parts:

@@ -88,18 +88,27 @@ class Oracle:
         self._version = -1
         self._leases: dict[str, tuple[int, int]] = {}
 
-    def opened(self, database: Path) -> None:
-        """The server is up: what it acknowledged before must be there."""
+    def survived(self, database: Path) -> None:
+        """The server is down, and its next run has not begun: what was acknowledged must be there."""
+        self._look_into(database)
+        was = self.now
+        self.committed()
+        if (self.now.jobs, self.now.attempts) != (was.jobs, was.attempts):
+            self._broken("what is committed is there after a kill", "the database is not as it was")
+        self.close()
+
+    def _look_into(self, database: Path) -> None:
         self.close()
         self._db = apsw.Connection(str(database), flags=apsw.SQLITE_OPEN_READONLY)
         self._version = -1
+
+    def opened(self, database: Path) -> None:
+        """The server is up."""
+        self._look_into(database)
         self.restarts += 1
         self.started_at = trio.current_time()
         self._history.say(f"server up ({self.restarts})")
-        was = self.now
         self.committed()
-        if self.restarts > 1 and (self.now.jobs, self.now.attempts) != (was.jobs, was.attempts):
-            self._broken("what is committed is there after a kill", "the database is not as it was")
 
     def close(self) -> None:
         if self._db is not None:

@@ -89,7 +89,8 @@ def test_no_number_of_the_lost_time_is_given_again(backup: Path, tmp_path: Path)
             attempts.append({job.id: job.attempt for job in granted.jobs})  # type: ignore[union-attr]
             template = store.job(1)
             assert template is not None
-            ids.append(store.insert_job(replace(template, type="other", status=JobStatus.PENDING, lease=None)).id)
+            new = replace(template, type="other", status=JobStatus.PENDING, lease=None)
+            ids.extend(job.id for job in store.insert_jobs([new]))
         store.close()
     assert ids[0] > 1_000_000
     assert ids[1] - ids[0] >= 3600 * 1000, "room for a thousand submissions a second"

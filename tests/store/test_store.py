@@ -11,10 +11,12 @@ from msgspec.structs import replace
 
 from actors.effects import perform
 from actors.effects.step import Step
-from actors.messages import Cancel, Claim, Granted, Register, Submitted
-from blobforge.job import JobStatus
+from actors.messages import Batch, BatchDone, Cancel, Claim, Granted, JobChanged, NewJob, Register, Submit, Submitted
+from blobforge.events import JobCreated, SourceAwaited
+from blobforge.job import Job, JobStatus
+from blobforge.refusals import Refusal
 from blobforge.store.store import StaleState, StoreUnavailable
-from tests.store.making import ADMIN, Book, submission
+from tests.store.making import ADMIN, T0, Book, hash_of, submission
 
 
 def test_a_guarded_update_of_another_state_is_refused(book: Book) -> None:
@@ -123,3 +125,62 @@ def test_a_database_that_somebody_else_holds_is_unavailable(book: Book) -> None:
     other.execute("ROLLBACK")
     other.close()
     assert book.do(submission(1)).job_id == 1
+
+
+TEMPLATE = Job(0, "pdf", JobStatus.UPLOADING, 3, hash_of(0), T0, T0, 3)
+ODD = ['a "quoted" \\ path', "späß 日本 \U0001f4d8", "line\nbreak\ttab", "null", "[1, 2]", "12", "{}", " "]
+
+
+def test_new_jobs_are_stored_as_they_are_in_their_order(book: Book) -> None:
+    """They go to SQLite as JSON: nothing of them may be taken for something else on the way."""
+    new = [
+        replace(TEMPLATE, type=f"t{number % 3}", source_hash=hash_of(number), source_path=odd, tags=(odd, "x"),
+                source_size=2**63 - 1 if number % 2 else None, metadata='{"a":"\\u0000\\ud800","b":null}')
+        for number, odd in enumerate(ODD)
+    ]  # fmt: skip
+    with book.store.transaction():
+        stored = book.store.insert_jobs(new)
+    assert [replace(job, id=0) for job in stored] == new
+    assert [job.id for job in stored] == list(range(1, len(new) + 1))
+    assert [book.store.job(job.id) for job in stored] == stored
+    tags = book.rows("SELECT job_id, tag FROM job_tags ORDER BY job_id, tag")
+    assert tags == sorted((job.id, tag) for job in stored for tag in job.tags)
+    with book.store.transaction():
+        (later,) = book.store.insert_jobs([replace(TEMPLATE, source_hash=hash_of(99))])
+    assert later.id == len(new) + 1
+    book.counts_are_right()
+
+
+@pytest.mark.parametrize("guarded", [True, False], ids=["one by one", "together"])
+def test_a_batch_of_submissions(book: Book, guarded: bool) -> None:
+    """Known and unknown sources, the same one twice, first ones of a type, and other items in between. On the second
+    try of a transaction, each has a savepoint of its own."""
+    book.do(submission(1), submission(2))
+    book.do(Cancel(2))
+
+    def item(name: int, type_: str = "pdf", tags: tuple[str, ...] = ()) -> Submit:
+        return Submit(NewJob(type_, hash_of(name), tags=tags))
+
+    items = [item(3), item(1), item(4, "ocr"), item(3), Cancel(1), item(5), item(3, "ocr"), Cancel(77), item(2),
+             item(6, tags=("a", "b", "a"))]  # fmt: skip
+    step = Step(book.store, book.rules, book.now, book.dice, guarded=guarded)
+    with book.store.transaction():
+        done = perform(step, Batch(tuple(items)))
+    assert isinstance(done, BatchDone)
+    told = [each.existing if isinstance(each, Submitted) else type(each) for each in done.items]
+    assert told == [False, True, False, True, JobChanged, False, False, Refusal, True, False]
+    submitted = [(item, each) for item, each in zip(items, done.items, strict=True) if isinstance(each, Submitted)]
+    for item_, each in submitted:
+        assert isinstance(item_, Submit)
+        job = book.store.job(each.job_id)
+        assert job is not None
+        assert (job.type, job.source_hash) == (item_.job.type, item_.job.source_hash)
+        assert each.upload is (each.status is JobStatus.UPLOADING)
+    ids = [each.job_id for _, each in submitted]
+    assert ids[0] == ids[2], "the same source twice is one job"
+    assert len(set(ids)) == len(ids) - 1
+    assert book.rows("SELECT count(*) FROM jobs") == [(7,)]
+    assert book.rows("SELECT tag FROM job_tags ORDER BY tag") == [("a",), ("b",)]
+    assert sum(isinstance(event, JobCreated) for event in step.events) == 5
+    assert sum(isinstance(fact, SourceAwaited) for fact in step.facts) == 5
+    book.counts_are_right()

@@ -57,13 +57,13 @@ async def submit_many(call: Call, body: wire.SubmitMany) -> wire.SubmittedItems 
     done = await call.ask(Batch(tuple(Submit(_new_job(item), ObjectSeen()) for item in body.jobs)))
     if isinstance(done, Refusal):
         return done
-    items: list[dict[str, object]] = []
+    items: list[wire.SubmitAnswer | dict[str, object]] = []
     for item, outcome in zip(body.jobs, done.items, strict=True):
         if isinstance(outcome, Refusal):
             items.append(item_problem(outcome))
         else:
             assert isinstance(outcome, Submitted)
-            items.append(msgspec.to_builtins(_submitted(call, outcome, bind=item.bind_checksum)))
+            items.append(_submitted(call, outcome, bind=item.bind_checksum))
     return wire.SubmittedItems(items, small_sources=isinstance(call.services.objects, LocalStore))
 
 

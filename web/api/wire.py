@@ -254,7 +254,7 @@ class SubmitAnswer(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
 class SubmittedItems(msgspec.Struct, frozen=True):
     """As Items. `small_sources`: this server takes many small sources at once, at `/api/files/sources`."""
 
-    items: list[dict[str, Any]]
+    items: Annotated[list[Any], Meta(extra_json_schema={"items": {"type": "object"}})]
     small_sources: bool
 
 
