@@ -149,8 +149,9 @@ def test_what_a_copy_lacks_is_found(backup: Path, tmp_path: Path, loss: str, sai
     assert missing(backup, copy, until=EPOCH_MS - 1) == [], "what came after the moment proves nothing"
 
 
-def test_under_litestream_nobody_else_checkpoints(tmp_path: Path) -> None:
+def test_under_litestream_nobody_else_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two that checkpoint were seen to make backups that could not be restored."""
+    monkeypatch.setattr("blobforge.store.store.CHECKPOINT_PAGES", 1000)  # sooner than is usual
     path = tmp_path / "blobforge.db"
     wal = tmp_path / "blobforge.db-wal"
 

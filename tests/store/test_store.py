@@ -177,7 +177,7 @@ def test_a_batch_of_submissions(book: Book, guarded: bool) -> None:
         assert (job.type, job.source_hash) == (item_.job.type, item_.job.source_hash)
         assert each.upload is (each.status is JobStatus.UPLOADING)
     ids = [each.job_id for _, each in submitted]
-    assert ids[0] == ids[2], "the same source twice is one job"
+    assert ids[0] == ids[3], "the same source twice is one job"
     assert len(set(ids)) == len(ids) - 1
     assert book.rows("SELECT count(*) FROM jobs") == [(7,)]
     assert book.rows("SELECT tag FROM job_tags ORDER BY tag") == [("a",), ("b",)]
