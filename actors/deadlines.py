@@ -34,6 +34,11 @@ class Deadlines(Generic[K, V]):
         if key not in self._queued:
             self._queue(key, at)
 
+    def put_back(self, key: K, at: float, note: V) -> None:
+        """As `set`, for one that was taken: not where the key has a new deadline by now."""
+        if key not in self._at:
+            self.set(key, at, note)
+
     def drop(self, key: K) -> None:
         self._at.pop(key, None)
 

@@ -14,13 +14,13 @@ import heapq
 import itertools
 import math
 from collections import deque
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, ClassVar
 
 import structlog
 import trio
 
-from actors.mailbox import Board, Envelope, Mailbox, ReplyTo, ask
+from actors.mailbox import Envelope, Mailbox, ReplyTo, ask
 from actors.messages import (
     CheckSource,
     ObjectSeen,
@@ -62,6 +62,8 @@ class Intake:
     """`verify_limit` is in bytes: above it, only existence and size are checked. `deletions` is how many rounds of
     deletions have ended (the janitor counts)."""
 
+    heeds: ClassVar[frozenset[type[Fact]]] = frozenset({SourceAwaited, SourceSettled, OutputUnchecked})
+
     def __init__(
         self,
         writer: Mailbox[Envelope[Any]],
@@ -71,7 +73,6 @@ class Intake:
         deletions: Callable[[], int] = lambda: 0,
     ) -> None:
         self.mailbox: Mailbox[Envelope[Any]] = Mailbox(MAILBOX)
-        self.board: Board[Envelope[Any]] = Board(self.mailbox)
         self._writer = writer
         self._objects = objects
         self._verify_limit = verify_limit
@@ -98,14 +99,13 @@ class Intake:
 
     def resume(self, *, sources: Iterable[tuple[int, str, int]], outputs: Iterable[tuple[int, int, str]]) -> None:
         """Take up what a former run left."""
-        self._heed([SourceAwaited(job_id, source_hash) for job_id, source_hash, _ in sources])
-        self._heed([OutputUnchecked(job_id, attempt, key) for job_id, attempt, key in outputs])
+        self.post([SourceAwaited(job_id, source_hash) for job_id, source_hash, _ in sources])
+        self.post([OutputUnchecked(job_id, attempt, key) for job_id, attempt, key in outputs])
 
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
             while True:
                 envelope = await self.mailbox.take(until=self._next_time())
-                self._heed(self.board.take())
                 while envelope is not None:
                     self._asked(envelope)
                     envelope = self.mailbox.take_nowait()
@@ -113,8 +113,8 @@ class Intake:
                     self._busy.add(name)
                     nursery.start_soon(self._look, name)
 
-    def _heed(self, facts: list[Fact]) -> None:
-        now = trio.current_time()
+    def post(self, facts: Sequence[Fact]) -> None:
+        planned, now = self._next_time(), trio.current_time()
         for fact in facts:
             match fact:
                 case SourceAwaited(job_id=job_id, source_hash=source_hash):
@@ -130,7 +130,9 @@ class Intake:
                     self._outputs[key] = fact
                     self._look_at(key, now + OUTPUT_LOOK)
                 case _:
-                    pass  # the business of other actors
+                    pass  # not heeded
+        if self._next_time() < planned:
+            self.mailbox.nudge()
 
     def _asked(self, envelope: Envelope[SourceSettledFor]) -> None:
         """Somebody says that the source is there, and waits to hear whether it is."""

@@ -11,15 +11,15 @@ It is no part of the reaper, which must be on time and waits for nothing but the
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, TypeVar
 
 import msgspec
 import structlog
 import trio
 from msgspec.structs import replace
 
-from actors.mailbox import Board, Envelope, Mailbox, ask
+from actors.mailbox import Envelope, Mailbox, ask
 from actors.messages import (
     DeletionsTried,
     FindOrphans,
@@ -30,7 +30,7 @@ from actors.messages import (
     Prune,
     TakeDoomed,
 )
-from blobforge.events import ObjectsDoomed
+from blobforge.events import Fact, ObjectsDoomed
 from blobforge.job import JobStatus
 from blobforge.objects import ObjectStore, ObjectStoreError
 from blobforge.objects.guard import NotAnsweringError
@@ -80,6 +80,8 @@ class Retention(msgspec.Struct, frozen=True):
 class Janitor:
     """`now` gives wall time in ms. `deletions` and `search` are for whoever wants to know."""
 
+    heeds: ClassVar[frozenset[type[Fact]]] = frozenset({ObjectsDoomed})
+
     def __init__(
         self,
         writer: Mailbox[Envelope[Any]],
@@ -89,7 +91,6 @@ class Janitor:
         now: Callable[[], int],
     ) -> None:
         self.mailbox: Mailbox[Envelope[Any]] = Mailbox(MAILBOX)
-        self.board: Board[Envelope[Any]] = Board(self.mailbox)
         self.deletions = 0  # rounds of deletions that have ended; see `actors/effects/retention.py`
         self.search = OrphanSearch()
         self.pruned = 0
@@ -99,6 +100,7 @@ class Janitor:
         self._now = now
         self._began = (0.0, 0)  # monotonic seconds, wall ms
         self._first = True
+        self._doomed = False  # there are objects to delete, and the loop has not seen it yet
         self._failing = False  # the store deletes nothing just now
         self._round = 0  # jobs pruned since the last rest
         self._prune_at = self._delete_at = self._vacuum_at = 0.0
@@ -114,7 +116,8 @@ class Janitor:
         while True:
             wake = min(self._prune_at, self._delete_at, self._vacuum_at, self._search_at)
             envelope = await self.mailbox.take(until=wake)
-            if any(isinstance(fact, ObjectsDoomed) for fact in self.board.take()) and not self._failing:
+            doomed, self._doomed = self._doomed, False
+            if doomed and not self._failing:
                 self._delete_at = min(self._delete_at, trio.current_time() + SHORTEST_REST)
             if envelope is not None:
                 envelope.reply.settle(self._asked(envelope.message))
@@ -127,6 +130,10 @@ class Janitor:
                 await self._vacuum()
             if now >= self._search_at:
                 await self._look()
+
+    def post(self, _facts: Sequence[Fact]) -> None:
+        self._doomed = True
+        self.mailbox.nudge()
 
     # --- retention
 

@@ -1,8 +1,8 @@
 """The reaper. State owned here: the deadlines of leases, of workers, and of uploads that are awaited.
 
-It hears of every sign of life from the commits that hold it, sleeps until the next deadline, and then asks the
-writer to expire what has stayed silent. The writer looks once more, in the transaction: a heartbeat that was
-committed meanwhile wins. Each is tried by itself there, so that one odd row does not keep the others alive.
+Every commit tells it of the signs of life that it holds, which only moves deadlines. It sleeps until the next one,
+and then asks the writer to expire what has stayed silent. The writer looks once more, in the transaction: a heartbeat
+that was committed meanwhile wins. Each is tried by itself there, so that one odd row does not keep the others alive.
 
 Deadlines run on the monotonic clock; a start gives each one fresh period. And a server that was itself asleep
 (stopped, swapped out, its disk stuck) cannot say that others were silent: it grants a fresh period then too.
@@ -10,14 +10,14 @@ Deadlines run on the monotonic clock; a start gives each one fresh period. And a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar, TypeVar
 
 import structlog
 import trio
 
 from actors.deadlines import Deadlines
-from actors.mailbox import Board, Envelope, Mailbox, ask
+from actors.mailbox import Envelope, Mailbox, ask
 from actors.messages import (
     ExpireLeases,
     ExpireUploads,
@@ -43,7 +43,7 @@ from blobforge.refusals import Refusal
 log = structlog.get_logger("blobforge.reaper")
 O = TypeVar("O")  # noqa: E741 - the outcome
 
-MAILBOX = 1  # only ever nudged; what it is told comes by the board
+MAILBOX = 1  # only ever nudged; what it is told is noted at once
 LARGEST_REAP = 500  # expiries in one transaction, so that heartbeats behind it do not wait long
 TRY_AGAIN_SECONDS = 5.0  # for uploads and samples, after a commit that failed
 PURGE_SECONDS = 3600.0
@@ -57,11 +57,14 @@ SETTLE_SHARE = 1 / 3
 class Reaper:
     """The timeouts and `session_idle` are in seconds."""
 
+    heeds: ClassVar[frozenset[type[Fact]]] = frozenset(
+        {LeaseRenewed, LeaseEnded, WorkerSeen, WorkerGone, SourceAwaited, SourceSettled, WritesResumed}
+    )
+
     def __init__(
         self, writer: Mailbox[Envelope[Any]], *, worker_timeout: float, upload_timeout: float, session_idle: float
     ) -> None:
         self.mailbox: Mailbox[Envelope[Any]] = Mailbox(MAILBOX)
-        self.board: Board[Envelope[Any]] = Board(self.mailbox)
         self._writer = writer
         self._worker_timeout = worker_timeout
         self._upload_timeout = upload_timeout
@@ -71,6 +74,7 @@ class Reaper:
         self._uploads: Deadlines[int, None] = Deadlines()
         self._purge_at = 0.0
         self._sample_at = 0.0
+        self._planned = 0.0  # when it wakes
         self.expired_leases = 0
 
     def resume(
@@ -97,19 +101,20 @@ class Reaper:
     async def run(self) -> None:
         while True:
             now = trio.current_time()
-            wake = min(
-                self._leases.next(), self._workers.next(), self._uploads.next(), self._purge_at, self._sample_at
-            )
             # The pulse is how it notices that it was stopped: the later it comes, the longer that was.
-            planned = max(now, min(wake, now + self._worker_timeout * PULSE_SHARE))
-            await self.mailbox.take(until=planned)
-            self._heed(self.board.take())
-            self._forgive_oversleeping(trio.current_time() - planned)
+            wake = min(self._next(), self._purge_at, self._sample_at, now + self._worker_timeout * PULSE_SHARE)
+            self._planned = max(now, wake)
+            await self.mailbox.take(until=self._planned)
+            self._forgive_oversleeping(trio.current_time() - self._planned)
             await self._expire_leases()
             await self._expire_workers()
             await self._expire_uploads()
             await self._purge()
             await self._sample()
+
+    def _next(self) -> float:
+        """No deadline comes before."""
+        return min(self._leases.next(), self._workers.next(), self._uploads.next())
 
     def _forgive_oversleeping(self, late: float) -> None:
         """What was said to us while we were stopped still waits in the sockets: hear it before judging anybody."""
@@ -125,7 +130,7 @@ class Reaper:
         self._leases.postpone_all(until)
         self._workers.postpone_all(until)
 
-    def _heed(self, facts: list[Fact]) -> None:
+    def post(self, facts: Sequence[Fact]) -> None:
         now = trio.current_time()
         for fact in facts:
             match fact:
@@ -145,7 +150,9 @@ class Reaper:
                     # Nobody's heartbeat could be committed for a while: that is our silence, not theirs.
                     self._grant_all(self._worker_timeout)
                 case _:
-                    pass  # the business of other actors
+                    pass  # not heeded
+        if self._next() < self._planned:
+            self.mailbox.nudge()
 
     async def _expire_leases(self) -> None:
         due = self._leases.take_due(trio.current_time(), LARGEST_REAP)
@@ -154,7 +161,7 @@ class Reaper:
         outcome = await self._ask(ExpireLeases(tuple(silent for _, silent in due)))
         if outcome is None:
             for job_id, silent in due:
-                self._leases.set(job_id, trio.current_time() + self._worker_timeout, silent)
+                self._leases.put_back(job_id, trio.current_time() + self._worker_timeout, silent)
         else:
             self.expired_leases += outcome.count
 
@@ -162,14 +169,14 @@ class Reaper:
         due = self._workers.take_due(trio.current_time(), LARGEST_REAP)
         if due and await self._ask(ExpireWorkers(tuple(silent for _, silent in due))) is None:
             for worker_id, silent in due:
-                self._workers.set(worker_id, trio.current_time() + self._worker_timeout, silent)
+                self._workers.put_back(worker_id, trio.current_time() + self._worker_timeout, silent)
 
     async def _expire_uploads(self) -> None:
         due = self._uploads.take_due(trio.current_time(), LARGEST_REAP)
         ids = tuple(job_id for job_id, _ in due)
         if due and await self._ask(ExpireUploads(ids, self._upload_timeout)) is None:
             for job_id in ids:
-                self._uploads.set(job_id, trio.current_time() + TRY_AGAIN_SECONDS, None)
+                self._uploads.put_back(job_id, trio.current_time() + TRY_AGAIN_SECONDS, None)
 
     async def _purge(self) -> None:
         if trio.current_time() >= self._purge_at:

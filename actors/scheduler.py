@@ -17,14 +17,14 @@ import heapq
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 import trio
 from msgspec.structs import replace
 from sortedcontainers import SortedDict
 
-from actors.mailbox import Board, Callback, Envelope, Mailbox, Reply
+from actors.mailbox import Callback, Envelope, Mailbox, Reply
 from actors.messages import Claim, DueRetry, Expired, Granted, Release, Repeatable, WakeRetries
 from blobforge.events import Fact, JobReady, JobTaken, RetryScheduled
 from blobforge.refusals import Refusal, RefusalCode
@@ -64,9 +64,12 @@ class Sent(NamedTuple):
 
 
 class Scheduler:
+    """What it is told, by facts and by answers, it notes in the call; it is woken only to send something."""
+
+    heeds: ClassVar[frozenset[type[Fact]]] = frozenset({JobReady, JobTaken, RetryScheduled})
+
     def __init__(self, writer: Mailbox[Envelope[Any]]) -> None:
         self.mailbox: Mailbox[Envelope[Any]] = Mailbox(MAILBOX)
-        self.board: Board[Envelope[Any]] = Board(self.mailbox)
         self._writer = writer
         self._arrivals = itertools.count()
         # By type, and in it by arrival: who got nothing goes back to the place that he had. A waiter stands in each.
@@ -78,8 +81,9 @@ class Scheduler:
         self._announced: Counter[str] = Counter()
         self._woken: Counter[str] = Counter()  # how many jobs those could take who are with the writer for a type
         self._stirred: set[str] = set()  # types of which somebody may have to be woken
-        self._answers: list[tuple[Sent, Granted | Refusal | Exception]] = []
+        self._returned: list[Release] = []  # what was granted to clients that have gone; not sent yet
         self._retries: list[tuple[float, int, int]] = []  # (due on trio's clock, job, attempt)
+        self._planned = -math.inf  # when it wakes; while it is awake: not before anything
         self._closing = False
         self.answered: Counter[str] = Counter()  # claims by what became of them
 
@@ -103,41 +107,51 @@ class Scheduler:
 
     async def run(self) -> None:
         while True:
-            # An answer that came while we were at work has left its nudge in the mailbox.
-            envelope = await self.mailbox.take(until=self._next_deadline())
-            self._heed(self.board.take())
+            self._planned = self._next_deadline()
+            envelope = await self.mailbox.take(until=self._planned)
+            self._planned = -math.inf
             while envelope is not None:
                 await self._arrive(envelope)
                 envelope = self.mailbox.take_nowait()
-            await self._take_answers()
+            while self._returned:
+                await self._writer.put(Envelope(self._returned.pop(), Reply()))
             await self._send_more()
             await self._end_waits()
             await self._wake_retries()
 
     def _next_deadline(self) -> float:
-        if self._answers:
-            return -math.inf
         wait = self._waiting.peekitem(0)[0][0] if self._waiting else math.inf
         retry = self._retries[0][0] if self._retries else math.inf
         return min(wait, retry)
 
     # --- what it is told
 
-    def _heed(self, facts: list[Fact]) -> None:
+    def post(self, facts: Sequence[Fact]) -> None:
         for fact in facts:
             match fact:
                 case JobReady(type=type_):
                     self._announced[type_] += 1
                     if type_ in self._most:
                         self._most[type_] += 1
-                    self._stirred.add(type_)
+                    self._stir(type_)
                 case JobTaken(type=type_):
                     if self._most.get(type_):
                         self._most[type_] -= 1
                 case RetryScheduled(job_id=job_id, attempt=attempt, delay=delay):
                     self._retry_in(delay, job_id, attempt)
                 case _:
-                    pass  # the business of other actors
+                    pass  # not heeded
+        self._wake()
+
+    def _stir(self, type_: str) -> None:
+        """A waiter of this type may have to be woken now."""
+        if type_ in self._queues:
+            self._stirred.add(type_)
+
+    def _wake(self) -> None:
+        """Have `run` look, where there is something to send, or something is due before it meant to."""
+        if self._returned or any(map(self._to_be_woken, self._stirred)) or self._next_deadline() < self._planned:
+            self.mailbox.nudge()
 
     async def _arrive(self, envelope: Envelope[Granted]) -> None:
         assert isinstance(envelope.message, Claim)
@@ -214,23 +228,19 @@ class Scheduler:
     # --- what the writer answers
 
     def _answered(self, sent: Sent, outcome: Granted | Refusal | Exception) -> None:
-        self._answers.append((sent, outcome))
-        self.mailbox.nudge()
-
-    async def _take_answers(self) -> None:
-        answers, self._answers = self._answers, []
-        for sent, outcome in answers:
-            self._landed(sent)
-            waiter = sent.waiter
-            match outcome:
-                case Granted(jobs=()):
-                    self._got_nothing(sent, outcome)
-                case Granted() if waiter.reply.abandoned:
-                    await self._give_back(waiter, outcome)
-                case Exception():
-                    waiter.reply.fail(outcome)
-                case _:
-                    self._settle(waiter, outcome)
+        self._landed(sent)
+        waiter = sent.waiter
+        match outcome:
+            case Granted(jobs=()):
+                self._got_nothing(sent, outcome)
+            case Granted() if waiter.reply.abandoned:
+                # The client went away while its claim was being committed.
+                self._returned += given_back(waiter.claim, waiter.repeat, outcome)
+            case Exception():
+                waiter.reply.fail(outcome)
+            case _:
+                self._settle(waiter, outcome)
+        self._wake()
 
     def _settle(self, waiter: Waiter, outcome: Granted | Refusal) -> None:
         match outcome:
@@ -247,7 +257,7 @@ class Scheduler:
             self._woken[type_] -= sent.waiter.claim.limit
             if not self._woken[type_]:
                 del self._woken[type_]
-            self._stirred.add(type_)  # the job for which it was woken may be there still
+            self._stir(type_)  # the job for which it was woken may be there still
 
     def _got_nothing(self, sent: Sent, outcome: Granted) -> None:
         waiter = sent.waiter
@@ -272,21 +282,20 @@ class Scheduler:
             missed = self._announced[type_] - announced
             self._most[type_] = min(self._most.get(type_, missed), missed)
 
-    async def _give_back(self, waiter: Waiter, outcome: Granted) -> None:
-        """The client went away while its claim was being committed."""
-        for release in given_back(waiter.claim, waiter.repeat, outcome):
-            await self._writer.put(Envelope(release, Reply()))
-
     async def _send_more(self) -> None:
         """One waiter for each job that can be ready."""
         stirred, self._stirred = self._stirred, set()
         for type_ in stirred:
-            while (queue := self._queues.get(type_)) and self._woken[type_] < self._most.get(type_, 1):
-                waiter = queue.peekitem(0)[1]
+            while self._to_be_woken(type_):
+                waiter = self._queues[type_].peekitem(0)[1]
                 if waiter.reply.abandoned:
                     self._leave(waiter)
                 else:
                     await self._send(waiter, type_)
+
+    def _to_be_woken(self, type_: str) -> bool:
+        """Whether somebody waits for a job of this type that may be there, and for which nobody was woken."""
+        return type_ in self._queues and self._woken[type_] < self._most.get(type_, 1)
 
     # --- time
 

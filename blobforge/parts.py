@@ -135,7 +135,7 @@ class Parts:
             settings.database,
             now=now,
         )
-        self.writer.listeners += [self.scheduler.board, self.reaper.board, self.intake.board, self.janitor.board]
+        self.writer.listeners += [self.scheduler, self.reaper, self.intake, self.janitor]
         self.writer.listeners += [self.desk.keyring, self.desk.sessions, metrics.attempts]
         self.services = self.desk.services(
             scheduler=self.scheduler.mailbox,

@@ -21,6 +21,8 @@ from tests.store.making import Book
 class Alone:
     """`events` and `facts` are what the writer has told; `book` is the same connection, for a look inside."""
 
+    heeds = None
+
     def __init__(self, book: Book, hop: Hop, now: Callable[[], int]) -> None:
         self.book = book
         self.events: list[Event] = []

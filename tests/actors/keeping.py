@@ -71,7 +71,7 @@ class Keeping:
         self.alone, self.shelf = alone, shelf
         store: Any = shelf
         self.janitor = Janitor(alone.writer.mailbox, store, retention=retention, now=now)
-        alone.writer.listeners.append(self.janitor.board)
+        alone.writer.listeners.append(self.janitor)
 
     async def done(self, name: str, *, end: str = "complete") -> int:
         """A job that has ended, its source and its output in the store."""

@@ -79,7 +79,7 @@ class Looking:
         self.alone = alone
         self.store = store
         self.intake = Intake(alone.writer.mailbox, store, verify_limit=LIMIT)  # type: ignore[arg-type]
-        alone.writer.listeners.append(self.intake.board)
+        alone.writer.listeners.append(self.intake)
 
     async def submit(self, name: object) -> None:
         await self.alone.ask(submission(name, ready=False))

@@ -1,4 +1,4 @@
-"""Mailboxes, replies and boards: bounded, woken, and never a step back."""
+"""Mailboxes and replies: bounded, woken, and never a step back."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 import trio
 
-from actors.mailbox import Board, Envelope, Mailbox, Reply, ask
+from actors.mailbox import Envelope, Mailbox, Reply, ask
 from actors.messages import Done, Ping
-from blobforge.events import JobReady
 
 
 async def test_a_full_mailbox_says_so(autojump_clock: Any) -> None:
@@ -59,17 +58,3 @@ async def test_an_answer_that_came_first_is_kept(autojump_clock: Any) -> None:
     reply.settle(Done())
     assert await reply.wait() == Done()
     assert not reply.abandoned
-
-
-async def test_a_board_wakes_its_owner_once_and_keeps_the_order(autojump_clock: Any) -> None:
-    mailbox: Mailbox[int] = Mailbox(8)
-    board: Board[int] = Board(mailbox)
-    board.post([])
-    assert len(mailbox) == 0  # no news, no nudge
-    for number in range(5):
-        board.post([JobReady(str(number))])
-    assert len(mailbox) == 1
-    assert board.take() == [JobReady(str(number)) for number in range(5)]
-    assert board.take() == []
-    board.post([JobReady("again")])
-    assert len(mailbox) == 2

@@ -77,6 +77,8 @@ def content(connection: apsw.Connection) -> str:
 class Witness:
     """Hears of each transaction before anybody is answered, and looks at what the database holds then."""
 
+    heeds = None
+
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
         self.states = [content(connection)]

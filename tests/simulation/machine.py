@@ -71,6 +71,8 @@ class _Live:
 class _Told:
     """One of the writer's listeners: told of every commit before anybody is answered."""
 
+    heeds = None
+
     def __init__(self, tell: Callable[[], None]) -> None:
         self._tell = tell
 

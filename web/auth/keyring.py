@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Protocol
 
 from actors.mailbox import Envelope, Inbox, Reply
 from actors.messages import TouchTokens
@@ -63,6 +63,8 @@ class FirstLink:
 
 
 class Keyring:
+    heeds: ClassVar[frozenset[type[Fact]]] = frozenset({AccessChanged})
+
     def __init__(self, reads: ReadPool, writer: Inbox[Envelope[Any]], *, now: Callable[[], int]) -> None:
         self._reads = reads
         self._writer = writer
@@ -72,12 +74,11 @@ class Keyring:
         self._changes = 0
         self._touched: dict[int, int] = {}
 
-    def post(self, facts: Iterable[Fact]) -> None:
-        """Told of every commit, before its askers are."""
-        if any(isinstance(fact, AccessChanged) for fact in facts):
-            self._changes += 1
-            self._tokens.clear()
-            self._workers.clear()
+    def post(self, _facts: Sequence[Fact]) -> None:
+        """Told by the commit, before its askers are."""
+        self._changes += 1
+        self._tokens.clear()
+        self._workers.clear()
 
     async def token(self, secret: str) -> Caller | Refusal:
         """The caller that an API token stands for."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import base64
 import hmac
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 import msgspec
 import structlog
@@ -65,6 +65,8 @@ class Sealer:
 class Sessions:
     """`provider` is None without OIDC: then sessions come from API tokens and the first-start link only."""
 
+    heeds: ClassVar[frozenset[type[Fact]]] = frozenset({AccessChanged})
+
     def __init__(
         self,
         settings: Settings,
@@ -91,11 +93,10 @@ class Sessions:
         self._turns: Turns = turns or LocalTurns()
         self._down_until = 0
 
-    def post(self, facts: Iterable[Fact]) -> None:
-        """Told of every commit, before its askers are."""
-        if any(isinstance(fact, AccessChanged) for fact in facts):
-            self._changes += 1
-            self._cache.clear()
+    def post(self, _facts: Sequence[Fact]) -> None:
+        """Told by the commit, before its askers are."""
+        self._changes += 1
+        self._cache.clear()
 
     # --- the cookie
 

@@ -73,6 +73,8 @@ class Hub:
 
     # --- what the actors bring about
 
+    heeds = None
+
     def post(self, facts: Iterable[Fact]) -> None:
         """Told of every commit, before its askers are: rights that have changed are forgotten everywhere first."""
         self._fresh = None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
+from typing import ClassVar
 
 from prometheus_client.core import Metric
 
@@ -20,11 +21,13 @@ SECONDS = (0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 86_40
 class Attempts:
     """A listener of the writer."""
 
+    heeds: ClassVar[frozenset[type[Fact]]] = frozenset({AttemptEnded})
+
     def __init__(self) -> None:
         self._ended: Counter[tuple[str, str]] = Counter()
         self._seconds: defaultdict[str, Spread] = defaultdict(partial(Spread, SECONDS))
 
-    def post(self, facts: Iterable[Fact]) -> None:
+    def post(self, facts: Sequence[Fact]) -> None:
         for fact in facts:
             if isinstance(fact, AttemptEnded):
                 self._ended[fact.type, fact.outcome] += 1

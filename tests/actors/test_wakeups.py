@@ -1,0 +1,118 @@
+"""Which tasks a request wakes, and how often: with one worker at a time, that is most of what a request costs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import trio
+from trio.abc import Instrument
+
+from actors.mailbox import ask
+from actors.messages import Claim, Complete, Heartbeat, ObjectSeen, Ping, Register
+from actors.writer import Writer
+from blobforge.events import AccessChanged, Fact, JobReady, LeaseRenewed, WorkerSeen
+from tests.actors.alone import Alone, writer_alone
+from tests.fixtures.house import House
+from tests.store.making import ADMIN
+
+
+class Woken(Instrument):
+    """Counts the steps of each task in its block, by the last part of the task's name."""
+
+    def __init__(self) -> None:
+        self.steps: Counter[str] = Counter()
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.steps[task.name.removeprefix("actors.")] += 1
+
+    def __enter__(self) -> Counter[str]:
+        trio.lowlevel.add_instrument(self)
+        return self.steps
+
+    def __exit__(self, *_: object) -> None:
+        trio.lowlevel.remove_instrument(self)
+
+
+ACTORS = ("writer.Writer.run", "scheduler.Scheduler.run", "reaper.Reaper.run", "intake.Intake.run",
+          "janitor.Janitor.run", "broadcaster.Broadcaster.run")  # fmt: skip
+
+
+def of_actors(steps: Counter[str]) -> dict[str, int]:
+    return {name.partition(".")[0]: steps[name] for name in ACTORS if steps[name]}
+
+
+async def settled(house: House) -> None:
+    """All that was under way has ended, and the writer's last message was alone."""
+    await trio.sleep(1)
+    await house.ask(Ping())
+    await rest()
+
+
+async def rest() -> None:
+    for _ in range(20):
+        await trio.lowlevel.checkpoint()
+
+
+async def test_a_claim_and_a_completion_wake_few(autojump_clock: Any, house: House) -> None:
+    await house.submit()
+    parts = house.parts
+    await house.ask(Register(ADMIN, "w1", "pdf"))
+    await settled(house)
+    with Woken() as steps:
+        granted: Any = await ask(parts.scheduler.mailbox, Claim(ADMIN, "w1", ("pdf",)))
+        await rest()
+    assert of_actors(steps) == {"scheduler": 1, "writer": 2, "broadcaster": 1}
+    (job,) = granted.jobs
+    with Woken() as steps:
+        await house.ask(Complete(ADMIN, "w1", job.id, job.lease, None, ObjectSeen(), None, None))
+        await rest()
+    assert of_actors(steps) == {"writer": 2, "broadcaster": 1}
+
+
+async def test_a_heartbeat_wakes_the_writer_alone(autojump_clock: Any, house: House) -> None:
+    await house.ask(Register(ADMIN, "w1", "pdf"))
+    await settled(house)
+    with Woken() as steps:
+        await house.ask(Heartbeat(ADMIN, "w1", ()))
+        await rest()
+    assert of_actors(steps) == {"writer": 2}
+
+
+async def test_an_empty_claim_waits_without_waking_the_scheduler_again(autojump_clock: Any, house: House) -> None:
+    await house.ask(Register(ADMIN, "w1", "pdf"))
+    await settled(house)
+    async with trio.open_nursery() as nursery:
+        with Woken() as steps:
+            nursery.start_soon(ask, house.parts.scheduler.mailbox, Claim(ADMIN, "w1", ("pdf",), 1, 30.0))
+            await rest()
+        # Its time is up earlier than anything that the scheduler meant to wake for: that is the second.
+        assert of_actors(steps) == {"scheduler": 2, "writer": 2}
+        with Woken() as steps:
+            nursery.start_soon(ask, house.parts.scheduler.mailbox, Claim(ADMIN, "w1", ("pdf",), 1, 50.0))
+            await rest()
+        assert of_actors(steps) == {"scheduler": 1, "writer": 2}
+
+
+class Ear:
+    """A listener of the writer."""
+
+    def __init__(self, *heeds: type[Fact]) -> None:
+        self.heeds = frozenset(heeds) or None
+        self.heard: list[list[Fact]] = []
+
+    def post(self, facts: list[Fact]) -> None:
+        self.heard.append(facts)
+
+
+async def test_a_listener_is_told_of_the_facts_that_it_heeds(tmp_path: Path, autojump_clock: Any) -> None:
+    alone: Alone
+    async with writer_alone(tmp_path) as alone:
+        writer: Writer = alone.writer
+        some, other, every = Ear(WorkerSeen, LeaseRenewed), Ear(JobReady, AccessChanged), Ear()
+        writer.listeners += [some, other, every]
+        await alone.ask(Register(ADMIN, "w1", "pdf"))
+        assert [[type(fact) for fact in heard] for heard in some.heard] == [[WorkerSeen]]
+        assert other.heard == []  # not even with an empty list
+        assert len(every.heard) == 1
