@@ -149,9 +149,6 @@ class Broadcaster:
         self._stats_sent = float("-inf")
         self._reading_stats = False
         self._closed = False
-        # The fronts' processes have subscribers of their own: they are given every event, and say if anybody listens.
-        self.relay: Callable[[Frame], None] | None = None
-        self.listened_elsewhere: Callable[[], bool] = lambda: False
 
     @property
     def events(self) -> int:
@@ -206,7 +203,7 @@ class Broadcaster:
                     self._stats_sent = trio.current_time()
                     # Beside this loop: whoever waits for the broadcaster waits for the writer behind it, and a slow
                     # read must not hold up writes.
-                    if (self._subscribers or self.listened_elsewhere()) and not self._reading_stats:
+                    if self._subscribers and not self._reading_stats:
                         self._reading_stats = True
                         reading.start_soon(self._send_stats)
 
@@ -223,12 +220,8 @@ class Broadcaster:
     def _send(self, name: str, job_id: int | None, data: Any) -> None:
         assert name in EVENT_NAMES
         self._number += 1
-        self._pass_on(Frame(self._number, name, job_id, self._encode(name, data)))
-
-    def _pass_on(self, frame: Frame) -> None:
+        frame = Frame(self._number, name, job_id, self._encode(name, data))
         self._remember(frame)
-        if self.relay is not None:
-            self.relay(frame)
         woken = [subscription for subscription in self._waiting if subscription.offer(frame)]
         self._waiting.difference_update(woken)
         self._line_up(woken)
@@ -276,26 +269,6 @@ class Broadcaster:
         self._window_bytes += len(frame.data)
         while self._window_bytes > REPLAY_BYTES:
             self._window_bytes -= len(self._window.popleft().data)
-
-    # --- the same in a front's process, which has its events from the one where the actors are
-
-    @property
-    def run_id(self) -> str:
-        return self._run
-
-    @property
-    def window(self) -> Sequence[Frame]:
-        """What can still be replayed, oldest first."""
-        return tuple(self._window)
-
-    def continues(self, run_id: str, number: int) -> None:
-        """Go on with another broadcaster's numbers, after its event of this number."""
-        self._run, self._number = run_id, number
-
-    def relayed(self, frame: Frame) -> None:
-        """An event of that broadcaster: as if it were one of ours. `run` gives the turns to read it here, too."""
-        self._number = frame.number
-        self._pass_on(frame)
 
     def resync_frame(self) -> bytes:
         """Tells a client that it has missed events. Its id lets it go on from here."""

@@ -1,12 +1,11 @@
 """How many claim+complete cycles a second over HTTP, beside a null endpoint and beside bare SQLite?
 
-    python -m bench.claim [--workers 1,16,64,256] [--batches 10,100] [--fronts 2] [--s3 yes]
+    python -m bench.claim [--workers 1,16,64,256] [--batches 10,100] [--s3 yes]
                           [--quick] [--baseline] [--plot]
 
 Single requests (claim, then complete), `claim_next` (one request a cycle), and batches (claim with `limit`, complete
 as a list). `of null`: requests a second, as a share of those of an endpoint that does nothing on the same stack.
 `of apsw`: cycles a second, as a share of the same statements on bare apsw, one transaction for all workers' claims.
-With `--fronts` above 1 the result is one of its own, `claim-fronts`.
 Every cycle is authenticated, leased, signed for, committed, logged. Latencies are those of a whole cycle or batch.
 """
 
@@ -36,7 +35,6 @@ class Claims(Plan, frozen=True, kw_only=True):
     batches: Annotated[tuple[int, ...], Meta(description="sizes of batches")] = (10, 100)
     jobs: Annotated[int, Meta(description="jobs to lay in; the run ends with an error when they run out")] = 2_000_000
     cycles: Annotated[int, Meta(description="cycles on bare apsw")] = 10_000
-    fronts: Annotated[int, Meta(description="front processes of the server")] = 1
     s3: Annotated[bool, Meta(description="sign for a real S3 server (yes) or the embedded store (no)")] = True
 
 
@@ -127,16 +125,14 @@ async def run(plan: Claims) -> Report:
         bare = Replay(place / "bare", jobs=plan.cycles, workers=max(plan.workers))
         with (
             objects.store(place / "s3", s3=plan.s3) as variables,
-            servers.blobforge(place / "data", **variables, BLOBFORGE_FRONTS=str(plan.fronts)) as server,
+            servers.blobforge(place / "data", **variables) as server,
             servers.null() as null,
         ):
             await register(server, max(plan.workers))
             for count in plan.workers:
                 rows += await _with_workers(plan, count, server, null, bare)
     chart = Chart(x="workers", y="per_second", series="how", x_label="workers", log_y=True)
-    if plan.fronts == 1:
-        return Report("claim", "Claim + complete over HTTP", rows, chart=chart)
-    return Report("claim-fronts", f"Claim + complete over HTTP, {plan.fronts} fronts", rows, chart=chart)
+    return Report("claim", "Claim + complete over HTTP", rows, chart=chart)
 
 
 async def _with_workers(plan: Claims, count: int, server: Server, null: Server, bare: Replay) -> list[dict[str, Any]]:

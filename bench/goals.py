@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 Rows = list[dict[str, Any]]
 # What the system that this one replaces does on a machine of this kind, without a sync per commit.
-BEFORE = {16: 810.0, 64: 650.0}
 
 
 class Found(NamedTuple):
@@ -56,18 +55,8 @@ def _share(how: str, workers: tuple[int, ...], least: float) -> Callable[[Mappin
     return look
 
 
-def _two_fronts(results: Mapping[str, Rows]) -> Found:
-    texts, met = [], True
-    for workers, before in BEFORE.items():
-        alone = _one(results["claim"], how="single requests", workers=workers)["per_second"]
-        shared = _one(results["claim-fronts"], how="single requests", workers=workers)["per_second"]
-        texts.append(f"{shared:,.0f} ({shared / alone:.2f} times)")
-        met = met and shared > before
-    return Found(", ".join(texts), met)
-
-
 def _best(name: str, least: float, **wanted: Any) -> Callable[[Mapping[str, Rows]], Found]:
-    """The best of the rows that are like `wanted`; beside it, with two fronts."""
+    """The best of the rows that are like `wanted`."""
 
     def best(rows: Rows) -> float:
         found = [row["per_second"] for row in rows if all(row.get(key) == value for key, value in wanted.items())]
@@ -77,9 +66,7 @@ def _best(name: str, least: float, **wanted: Any) -> Callable[[Mapping[str, Rows
 
     def look(results: Mapping[str, Rows]) -> Found:
         alone = best(results[name])
-        shared = results.get(f"{name}-fronts")
-        beside = f"; with two fronts {best(shared):,.0f}" if shared else ""
-        return Found(f"{alone:,.0f}{beside}", alone >= least)
+        return Found(f"{alone:,.0f}", alone >= least)
 
     return look
 
@@ -130,7 +117,6 @@ GOALS = (
         "0.75",
         _share("single requests", (16, 64), 0.75),
     ),
-    Goal("The same a second with two fronts", "ahead of 810 and 650", _two_fronts),
     Goal("`claim_next` cycles, 64 workers, of the null endpoint's rate", "0.7", _share("claim_next", (64,), 0.7)),
     Goal(
         "Jobs a second in batches of 100, claimed and completed",

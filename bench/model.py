@@ -8,11 +8,10 @@ A few costs are fitted by least squares to what `bench.commit` and `bench.claim`
 relative error, so that fast ways weigh no more than slow ones.
 
 The writer alone:    wall time of a claim+complete cycle    = job + 2 * (commit + sync) / messages in a commit
-The whole server:    CPU time of a cycle over HTTP          = request * requests a cycle + front job + job
+The whole server:    CPU time of a cycle over HTTP          = request * requests a cycle + http job + job
 A process is full:   CPU time a second                      = 1 / share that holds the interpreter's lock
 
-With N fronts the work on requests is shared by N processes; the writer stays one, and each message costs both sides a
-passage over a socket. Whatever is full first bounds the rate: the fronts, the coordinator, or the cores.
+Whatever is full first bounds the rate: the process, or the cores.
 """
 
 from __future__ import annotations
@@ -33,9 +32,6 @@ from bench.report import LOCAL, RESULTS
 CORES = (2, 8, 32)
 SATURATED = 16  # workers, from which on a server of one process is never idle
 FULL = 0.8  # of what a process can use
-GATHERED = 64  # messages in a commit when the coordinator is full; it takes whatever has gathered, 512 at most
-# Of a request's cost, for the way of its message and back, until a result of `bench.claim --fronts` tells.
-PASSAGE_SHARE = 0.15
 WRITER, WRITER_WITHOUT_SYNC = "the writer", "the writer, synchronous=NORMAL"
 
 
@@ -69,42 +65,27 @@ class Model(msgspec.Struct, frozen=True):
     job: float  # writer, for each claim+complete
     commit: float  # writer, for each transaction, without the sync
     sync: float  # until the disk has it, for each transaction
-    request: float  # front, for each request
-    front_job: float  # front, for each job: signing, encoding
+    request: float  # HTTP, for each request
+    http_job: float  # HTTP, for each job: signing, encoding
     lock: float
-    passage: float  # of a message between a front and the coordinator, on each side
-    passage_measured: bool
     checks: Sequence[Check]
     submit_request: float | None = None
     submit_job: float | None = None
 
     def cycle(self, requests: float) -> float:
         """CPU seconds of a cycle in one process."""
-        return requests * self.request + self.front_job + self.job
+        return requests * self.request + self.http_job + self.job
 
-    def saturation(self, requests: float, *, cores: int, fronts: int = 1) -> tuple[float, str]:
+    def saturation(self, requests: float, *, cores: int) -> tuple[float, str]:
         """Cycles a second at which something is full, and what."""
-        if fronts == 1:
-            one = {"the process": 1 / (self.lock * self.cycle(requests)), "the cores": cores / self.cycle(requests)}
-            return _least(one)
-        passage = requests * self.passage
-        front = requests * self.request + self.front_job + passage
-        commits = requests * (self.commit + self.sync) / GATHERED
-        return _least({
-            "the fronts": fronts / (self.lock * front),
-            "the coordinator": 1 / (self.job + passage + commits),
-            "the cores": cores / (front + passage + self.job),
-        })  # fmt: skip
-
-
-def _least(bounds: dict[str, float]) -> tuple[float, str]:
-    return min((rate, name) for name, rate in bounds.items())
+        bounds = {"the process": 1 / (self.lock * self.cycle(requests)), "the cores": cores / self.cycle(requests)}
+        return min((rate, name) for name, rate in bounds.items())
 
 
 def fitted(results: dict[str, Any]) -> Model:
     """The model of these results, by benchmark. Raises BenchError when there are too few of them."""
     job_alone, commit, sync = _writer(_rows(results, "commit"))
-    alone, shared = _claims(results, "claim"), _claims(results, "claim-fronts")
+    alone = _claims(results, "claim")
     if len({_requests(row) for row in alone}) < 2:
         raise BenchError(
             f"too few results: run bench.claim with {SATURATED} workers or more and at least two ways to claim"
@@ -112,23 +93,15 @@ def fitted(results: dict[str, Any]) -> Model:
     # What a job costs in all is known from these; how much of it is the writer's, from its own results.
     request, whole_job = _fit([(_requests(row), 1) for row in alone], [_cost(row) for row in alone])
     job = min(job_alone, whole_job)
-    front_job = whole_job - job
+    http_job = whole_job - job
     lock = min(1.0, 1 / median(row["server_cpu"] for row in alone))
-    passage = PASSAGE_SHARE * request
-    if shared:
-        more = [
-            (_cost(row) - requests * request - front_job - job) / (2 * requests)
-            for row in shared
-            if (requests := _requests(row))
-        ]
-        passage = max(0.0, median(more))
     submissions = [row for row in _rows(results, "submit") if row.get("server_cpu")]
     submit_request, submit_job = (
         _fit([(1 / row["size"], 1) for row in submissions], [_cost(row) for row in submissions])
         if len({row["size"] for row in submissions}) > 1
         else (None, None)
     )
-    model = Model(job, commit, sync, request, front_job, lock, passage, bool(shared), (), submit_request, submit_job)
+    model = Model(job, commit, sync, request, http_job, lock, (), submit_request, submit_job)
     return msgspec.structs.replace(model, checks=tuple(_checks(model, results, alone, job_alone)))
 
 
@@ -181,7 +154,7 @@ def _checks(model: Model, results: dict[str, Any], alone: list[dict[str, Any]], 
                 checks.append(Check(f"submitted {row['what']}", row["per_second"], 1 / (model.lock * cost)))
     for row in _rows(results, "wake"):
         if row.get("polls") == 1 and row.get("p50_ms"):
-            way = 2 * (model.request + model.commit + model.sync) + model.front_job + model.job
+            way = 2 * (model.request + model.commit + model.sync) + model.http_job + model.job
             checks.append(Check("from submission to a waiting worker, ms", row["p50_ms"], way * 1000))
     return checks
 
@@ -223,14 +196,12 @@ def markdown(results: dict[str, Any], cores: Sequence[int] = CORES) -> str:
 
 
 def _costs(model: Model) -> list[str]:
-    passage = "measured" if model.passage_measured else f"assumed: {PASSAGE_SHARE:.0%} of a request"
     costs = {
-        "front, each request": model.request,
-        "front, each job (sign, encode)": model.front_job,
+        "HTTP, each request": model.request,
+        "HTTP, each job (sign, encode)": model.http_job,
         "writer, each claim + complete": model.job,
         "writer, each transaction": model.commit,
         "sync, each transaction": model.sync,
-        f"front to coordinator, each message and side ({passage})": model.passage,
     }
     lines = ["| Cost | µs |", "| --- | ---: |"]
     lines += [f"| {name} | {seconds * 1e6:,.0f} |" for name, seconds in costs.items()]
@@ -238,12 +209,10 @@ def _costs(model: Model) -> list[str]:
 
 
 def _saturations(model: Model, cores: Sequence[int]) -> list[str]:
-    """With one process, and with as many fronts as there are cores beside the coordinator's (two at least)."""
-    settings = [(count, fronts) for count in cores for fronts in (1, max(2, count - 1))]
-    head = [f"{count} cores, " + ("one process" if fronts == 1 else f"{fronts} fronts") for count, fronts in settings]
+    head = [f"{count} cores" for count in cores]
     lines = ["| Full at, cycles/s | " + " | ".join(head) + " |", "| --- |" + " ---: |" * len(head)]
     for way in WAYS:
-        found = [model.saturation(way.requests, cores=count, fronts=fronts) for count, fronts in settings]
+        found = [model.saturation(way.requests, cores=count) for count in cores]
         lines.append(f"| {way.name} | " + " | ".join(f"{rate:,.0f} ({bound})" for rate, bound in found) + " |")
     return lines
 
@@ -262,7 +231,7 @@ def _compared(model: Model) -> list[str]:
 
 
 def _from(results: dict[str, Any]) -> str:
-    used = {name: results[name] for name in ("commit", "claim", "claim-fronts", "submit", "wake") if name in results}
+    used = {name: results[name] for name in ("commit", "claim", "submit", "wake") if name in results}
     return ", ".join(f"{name} ({each.get('revision', '?')})" for name, each in used.items())
 
 

@@ -32,15 +32,12 @@ class Server:
         self._process = psutil.Process(process.pid)
 
     def cpu(self) -> float:
-        """CPU seconds, user and system, since it was started; with its front processes'."""
-        return sum(times.user + times.system for times in (each.cpu_times() for each in self._processes()))
+        """CPU seconds, user and system, since it was started."""
+        times = self._process.cpu_times()
+        return times.user + times.system
 
     def rss_mib(self) -> float:
-        return sum(each.memory_info().rss for each in self._processes()) / 2**20
-
-    def _processes(self) -> list[psutil.Process]:
-        fronts = [each for each in self._process.children() if "blobforge.front" in each.cmdline()]
-        return [self._process, *fronts]
+        return self._process.memory_info().rss / 2**20
 
 
 @contextmanager

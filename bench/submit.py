@@ -1,10 +1,10 @@
 """How many jobs a second can be submitted, one by one and in batches?
 
-    python -m bench.submit [--clients 1,16,64] [--batches 10,100,1000] [--fronts 2] [--s3 yes] [--quick] [--baseline]
+    python -m bench.submit [--clients 1,16,64] [--batches 10,100,1000] [--s3 yes] [--quick] [--baseline]
 
 Each job is new and its source is not there, as in the first pass of `blobforge ingest`: the answer carries a signed
 upload URL. A single submission asks the object store whether the source is there; a batch does not. Batches are sent
-by `--batch-clients` side by side. With `--fronts` above 1 the result is one of its own, `submit-fronts`.
+by `--batch-clients` side by side.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ class Submissions(Plan, frozen=True, kw_only=True):
     batches: Annotated[tuple[int, ...], Meta(description="sizes of batches")] = (10, 100, 1000)
     batch_clients: Annotated[int, Meta(description="clients that send batches")] = 4
     jobs: Annotated[int, Meta(description="jobs that are there already")] = 10_000
-    fronts: Annotated[int, Meta(description="front processes of the server")] = 1
     s3: Annotated[bool, Meta(description="a real S3 server (yes) or the embedded store (no)")] = True
 
 
@@ -91,7 +90,7 @@ async def run(plan: Submissions) -> Report:
         filling.pending(place / "data" / "blobforge.db", plan.jobs)
         with (
             objects.store(place / "s3", s3=plan.s3) as variables,
-            servers.blobforge(place / "data", **variables, BLOBFORGE_FRONTS=str(plan.fronts)) as server,
+            servers.blobforge(place / "data", **variables) as server,
         ):
             subjects: dict[str, Callable[[], Awaitable[Tally]]] = {}
             for what, (_, count, turn) in ways.items():
@@ -103,9 +102,7 @@ async def run(plan: Submissions) -> Report:
         for what, (size, count, _) in ways.items()
     ]
     chart = Chart(x="size", y="per_second", series="how", x_label="jobs in a request", log_y=True)
-    if plan.fronts == 1:
-        return Report("submit", "Jobs submitted over HTTP", rows, chart=chart)
-    return Report("submit-fronts", f"Jobs submitted over HTTP, {plan.fronts} fronts", rows, chart=chart)
+    return Report("submit", "Jobs submitted over HTTP", rows, chart=chart)
 
 
 if __name__ == "__main__":

@@ -22,16 +22,13 @@ from bench.report import RESULTS, VALUES, headings, shown
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE = DOCS / "performance.md"
-# Of results that are not called as their benchmarks.
-COMMANDS = {"claim-fronts": "claim --fronts 2", "submit-fronts": "submit --fronts 2"}
 
 
 def markdown(name: str, results: Path = RESULTS) -> str:
     """What stands between the markers of one benchmark."""
     path = results / f"{name}.json"
     if not path.exists():
-        command = COMMANDS.get(name, name)
-        return f"No baseline is committed yet: `python -m bench.{command} --baseline --plot` writes one."
+        return f"No baseline is committed yet: `python -m bench.{name} --baseline --plot` writes one."
     result = json.loads(path.read_text())
     rows = result["rows"]
     keys = headings(rows)
@@ -58,7 +55,7 @@ def _taken(result: dict[str, Any]) -> str:
 
 def written(text: str, results: Path = RESULTS) -> str:
     """The page with every table as it should be."""
-    tables = {name: markdown(name, results) for name in (*BENCHES, *COMMANDS)}
+    tables = {name: markdown(name, results) for name in BENCHES}
     loaded = model.load(results)
     tables["model"] = model.markdown(loaded)
     tables["goals"] = goals.markdown(loaded)

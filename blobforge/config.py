@@ -71,11 +71,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         _doc("Comma-separated addresses or networks whose X-Forwarded-For and -Proto are believed; empty: nobody's"),
     ] = ""
-    fronts: Annotated[
-        int,
-        Meta(ge=1, le=64),
-        _doc("Processes that serve HTTP in front of the one that writes; 1: that one does it itself"),
-    ] = 1
     shutdown_grace: Annotated[Seconds, _doc("Longest wait for open requests at shutdown")] = 10.0
 
     # --- objects
@@ -311,9 +306,18 @@ CLIENT_VARIABLES = frozenset(
 )
 
 
+# Variables of earlier releases, and why each has no effect any more.
+RETIRED_VARIABLES = {PREFIX + "FRONTS": "one process serves HTTP, and does more than several did"}
+
+
+def retired_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables of earlier releases that are set, each with the reason that it has no effect."""
+    return {name: reason for name, reason in RETIRED_VARIABLES.items() if environ.get(name, "").strip()}
+
+
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:
     """The variables that look like ours and are not: most likely typing errors."""
-    known = CLIENT_VARIABLES | {PREFIX + name.upper() for name in _types()}
+    known = CLIENT_VARIABLES | RETIRED_VARIABLES.keys() | {PREFIX + name.upper() for name in _types()}
     return sorted(key for key in environ if key.startswith(PREFIX) and key not in known)
 
 

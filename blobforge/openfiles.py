@@ -13,7 +13,7 @@ RESERVED = 128
 
 
 def raise_limit(connections: int) -> int:
-    """Raise this process's limit, which its children inherit, to what so many connections need, as far as it may be.
+    """Raise this process's limit to what so many connections need, as far as it may be.
 
     Returns how many connections there is room for.
     """

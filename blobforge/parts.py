@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import trio
+
 from actors.broadcaster import Broadcaster
 from actors.effects.step import Rules
 from actors.intake import Intake
@@ -15,25 +17,33 @@ from actors.reaper import Reaper
 from actors.replicator import Replicator
 from actors.scheduler import Scheduler
 from actors.writer import Writer
-from blobforge import datadir
+from blobforge import datadir, openfiles
 from blobforge.config import Settings
 from blobforge.datadir import StartError
-from blobforge.desk import Desk
 from blobforge.hop import Hop
 from blobforge.job import RetryPolicy
+from blobforge.lag import LoopLag
 from blobforge.objects import ObjectStore
 from blobforge.objects.local import LocalStore
 from blobforge.objects.s3 import S3Store
 from blobforge.store.store import Store
 from blobforge.tracing import Tracer
 from web.api.status import read_stats
-from web.auth.keyring import FirstLink
-from web.auth.turns import LocalTurns
-from web.fronts.hub import Hub
+from web.auth.keyring import FirstLink, Keyring
+from web.auth.oidc import Provider, ProviderSettings
+from web.auth.sessions import Sealer, Sessions
+from web.auth.throttle import Throttle
+from web.checkup import Checkup
+from web.limits import Limit
+from web.metrics.counting import Counting
 from web.metrics.exposition import Metrics
 from web.metrics.house import House
+from web.metrics.requests import Requests
+from web.preview import Previews
 from web.reads import ReadPool
-from web.upkeep import LocalBackups, LocalHousekeeping
+from web.services import Services
+from web.site import Site
+from web.upkeep import Backups
 
 
 class Parts:
@@ -97,17 +107,31 @@ class Parts:
             deletions=lambda: self.janitor.deletions,
         )
         self.first_link = FirstLink()
-        self.turns = LocalTurns()
-        self.desk = Desk(
-            settings,
-            writer=self.writer.mailbox,
-            broadcaster=self.broadcaster,
-            reads=reads,
+        secret = datadir.signing_secret(settings.data_path)
+        sealer = Sealer(secret)
+        provider = _provider(settings)
+        site = Site(settings, lambda: self.url)
+        keyring = Keyring(reads, self.writer.mailbox, now=now)
+        sessions = Sessions(
+            settings, reads, self.writer.mailbox, provider=provider, sealer=sealer, site=site, now=now
+        )  # fmt: skip
+        throttle = Throttle(trio.current_time)
+        connections = openfiles.room(settings.max_connections)
+        self.connections = Limit(
+            connections,
+            # An address has its share of fewer, too, so that others are still let in.
+            max(1, settings.max_connections_per_address * connections // settings.max_connections),
+        )
+        long_polls = Limit(settings.max_long_polls, settings.max_long_polls_per_address)
+        streams = Limit(settings.max_streams, settings.max_streams_per_address)
+        self.lag = LoopLag()
+        counting = Counting(
+            Requests(),
+            {"connections": self.connections, "long_polls": long_polls, "event_streams": streams},
+            throttle,
+            self.broadcaster,
+            self.lag,
             objects=objects,
-            turns=self.turns,
-            own_url=lambda: self.url,
-            now=now,
-            hop=hop,
             tracer=tracer,
         )
         metrics = Metrics(
@@ -127,47 +151,49 @@ class Parts:
                     "broadcaster": self.broadcaster.mailbox,
                 },
                 objects=objects,
-                traced=tracer is not None,
                 backup=lambda: self.replicator,
             ),
-            self.desk.counting,
+            counting,
             reads,
             settings.database,
             now=now,
         )
         self.writer.listeners += [self.scheduler, self.reaper, self.intake, self.janitor]
-        self.writer.listeners += [self.desk.keyring, self.desk.sessions, metrics.attempts]
-        self.services = self.desk.services(
+        self.writer.listeners += [keyring, sessions, metrics.attempts]
+        self.services = Services(
+            settings=settings,
+            writer=self.writer.mailbox,
             scheduler=self.scheduler.mailbox,
             intake=self.intake.mailbox,
-            janitor=LocalHousekeeping(self.janitor),
-            backups=LocalBackups(lambda: self.replicator),
-            metrics=metrics,
-            first_link=self.first_link,
-        )
-        self.hub = self._hub(settings, metrics) if settings.fronts > 1 else None
-
-    def _hub(self, settings: Settings, metrics: Metrics) -> Hub:
-        """What serves the front processes, where there are any."""
-        hub = Hub(
-            settings,
-            self.services,
-            self.turns,
+            janitor=self.janitor,
+            backups=Backups(lambda: self.replicator),
             broadcaster=self.broadcaster,
-            own_url=lambda: self.url,
+            reads=reads,
+            previews=Previews(hop=hop),
+            objects=objects,
+            keyring=keyring,
+            metrics=metrics,
+            tracer=tracer,
+            checkup=Checkup(),
+            sessions=sessions,
+            provider=provider,
+            sealer=sealer,
+            site=site,
+            throttle=throttle,
+            first_link=self.first_link,
+            long_polls=long_polls,
+            streams=streams,
+            now=now,
+            signing_secret=secret,
         )
-        self.writer.listeners.append(hub)
-        metrics.elsewhere = hub.elsewhere
-        return hub
 
 
-def open_objects(settings: Settings, hop: Hop | None, tracer: Tracer | None, *, sweep: bool = True) -> ObjectStore:
+def open_objects(settings: Settings, hop: Hop | None, tracer: Tracer | None) -> ObjectStore:
     """S3 where it is configured, else the folder, without what a former run left half done. Raises StartError."""
     if not settings.uses_s3:
         secret = datadir.signing_secret(settings.data_path)
         store = LocalStore(settings.data_path / "objects", secret, hop=hop, tracer=tracer)
-        if sweep:
-            store.sweep()
+        store.sweep()
         return store
     try:
         return S3Store(
@@ -182,3 +208,18 @@ def open_objects(settings: Settings, hop: Hop | None, tracer: Tracer | None, *, 
         )
     except ValueError as error:
         raise StartError(f"the object store cannot be used (BLOBFORGE_S3_*): {error}") from error
+
+
+def _provider(settings: Settings) -> Provider | None:
+    if not settings.oidc_issuer:
+        return None
+    redirect = settings.oidc_redirect_url or f"{settings.public_url.rstrip('/')}/auth/callback"
+    return Provider(
+        ProviderSettings(
+            issuer=settings.oidc_issuer,
+            client_id=settings.oidc_client_id,
+            client_secret=settings.oidc_client_secret,
+            redirect_url=redirect,
+            groups_claim=settings.oidc_groups_claim,
+        )
+    )

@@ -35,7 +35,6 @@ from blobforge.backup.sidecar import Plan
 from blobforge.clock import wall_ms
 from blobforge.config import Settings, secrets_of
 from blobforge.datadir import StartError
-from blobforge.fronts import Fronts
 from blobforge.hop import Hop, in_thread
 from blobforge.listener import http_settings, listen, reachable
 from blobforge.objects import ObjectStore
@@ -50,7 +49,6 @@ from web.reads import ReadPool
 
 log = structlog.get_logger("blobforge.server")
 
-PORT_SECONDS = 3.0  # for the port to become free, where fronts may still have it
 DRAIN_SECONDS = 10.0  # for the writer to take its last message; it takes none when it has met a bug itself
 
 
@@ -91,14 +89,11 @@ async def serve(settings: Settings, *, task_status: trio.TaskStatus[str] = trio.
     with (
         datadir.locked(settings.data_path / "server"),
         datadir.locked(settings.database),
-        await _listening(settings) as listener,
+        listen(settings) as listener,
     ):
         async with running(settings) as parts:
             parts.url = reachable(listener)
             serve_http = _serving_here(settings, parts, listener)
-            if parts.hub is not None:
-                fronts = Fronts(settings.fronts, listener, parts.hub, grace=settings.shutdown_grace)
-                serve_http = fronts.serve
             try:
                 async with trio.open_nursery() as nursery:
                     await nursery.start(partial(serve_http, shutdown=stop.wait))
@@ -124,23 +119,8 @@ async def serve(settings: Settings, *, task_status: trio.TaskStatus[str] = trio.
     log.info("stopped")
 
 
-async def _listening(settings: Settings) -> socket.socket:
-    """See `listen`. The fronts of a server that was killed have its port until they have noticed it."""
-    deadline = trio.current_time() + (PORT_SECONDS if settings.fronts > 1 else 0.0)
-    while True:
-        try:
-            return listen(settings)
-        except StartError:
-            if trio.current_time() >= deadline:
-                raise
-        await trio.sleep(0.05)
-
-
 def _serving_here(settings: Settings, parts: Parts, listener: socket.socket) -> Callable[..., Awaitable[None]]:
-    """HTTP in this process."""
-    capped = front.CappedListener(
-        trio.SocketListener(trio.socket.from_stdlib_socket(listener)), parts.desk.connections
-    )
+    capped = front.CappedListener(trio.SocketListener(trio.socket.from_stdlib_socket(listener)), parts.connections)
     return partial(front.serve, make_app(parts.services).asgi_app, http_settings(settings), capped)
 
 
@@ -171,7 +151,7 @@ async def running(
             for actor in (parts.broadcaster, parts.scheduler, parts.reaper, parts.intake, parts.janitor):
                 actors.start_soon(actor.run)
             if hop is None:  # in virtual time nothing is late, and each of its steps would be one of the clock's
-                actors.start_soon(parts.desk.lag.run)
+                actors.start_soon(parts.lag.run)
             async with trio.open_nursery() as writing:
                 writing.start_soon(parts.writer.run)
                 try:

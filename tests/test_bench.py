@@ -139,13 +139,13 @@ def test_the_page_shows_the_committed_results() -> None:
 # ------------------------------------------------------------------ the model
 
 
-COSTS = {"job": 60e-6, "commit": 150e-6, "sync": 300e-6, "request": 500e-6, "front_job": 40e-6, "lock": 0.8}
+COSTS = {"job": 60e-6, "commit": 150e-6, "sync": 300e-6, "request": 500e-6, "http_job": 40e-6, "lock": 0.8}
 
 
-def as_measured(*, passage: float = 0.0, noise: float = 0.0) -> dict[str, Any]:
+def as_measured(*, noise: float = 0.0) -> dict[str, Any]:
     """The results of a machine with exactly these costs; `noise` is by how much every second figure is off."""
     off = itertools.cycle([1 + noise, 1 - noise])
-    job, request = COSTS["job"] + COSTS["front_job"], COSTS["request"] + 2 * passage
+    job, request = COSTS["job"] + COSTS["http_job"], COSTS["request"]
     claims = [
         {
             "what": f"{way.name}, {workers}", "how": way.name, "workers": workers, "server_cpu": 1 / COSTS["lock"],
@@ -160,18 +160,14 @@ def as_measured(*, passage: float = 0.0, noise: float = 0.0) -> dict[str, Any]:
         }
         for how, sync in ((model.WRITER, COSTS["sync"]), (model.WRITER_WITHOUT_SYNC, 0.0)) for size in (1, 16, 256)
     ]  # fmt: skip
-    return {"claim-fronts" if passage else "claim": {"rows": claims}, "commit": {"rows": alone}}
+    return {"claim": {"rows": claims}, "commit": {"rows": alone}}
 
 
 def test_the_model_finds_the_costs_that_made_the_figures() -> None:
     found = model.fitted(as_measured())
     for name, seconds in COSTS.items():
         assert getattr(found, name) == pytest.approx(seconds, rel=1e-6), name
-    assert not found.passage_measured
     assert max(abs(check.error) for check in found.checks) < 1e-6
-    again = model.fitted(as_measured(passage=30e-6) | as_measured())
-    assert again.passage_measured
-    assert again.passage == pytest.approx(30e-6)
 
 
 def test_the_model_says_what_is_full_first_and_how_far_it_is_off() -> None:
@@ -180,9 +176,6 @@ def test_the_model_says_what_is_full_first_and_how_far_it_is_off() -> None:
     one = [found.saturation(2, cores=cores) for cores in (2, 8, 32)]
     assert [bound for _, bound in one] == ["the process"] * 3
     assert len({rate for rate, _ in one}) == 1  # more cores do not help one process
-    shared = [found.saturation(2, cores=cores, fronts=max(2, cores - 1)) for cores in (2, 8, 32)]
-    assert [bound for _, bound in shared] == ["the cores", "the coordinator", "the coordinator"]
-    assert sorted(rate for rate, _ in [one[0], *shared]) == [rate for rate, _ in [one[0], *shared]]
     assert found.saturation(1, cores=1)[1] == "the cores"
 
 
@@ -203,8 +196,7 @@ def test_the_model_on_the_page(tmp_path: Path) -> None:
         (tmp_path / f"{name}.json").write_text(json.dumps(result | {"revision": "abc"}))
     shown = model.markdown(model.load(tmp_path))
     assert "| writer, each claim + complete | 60 |" in shown
-    assert "32 cores, 31 fronts" in shown
-    assert "assumed" in shown
+    assert "| 32 cores |" in shown
     assert "commit (abc), claim (abc)" in shown
     (tmp_path / "claim.json").unlink()
     assert "No model yet" in model.markdown(model.load(tmp_path))

@@ -12,6 +12,7 @@ from blobforge.config import (
     Settings,
     describe,
     load,
+    retired_variables,
     unknown_variables,
 )
 
@@ -129,6 +130,14 @@ def test_names_of_secrets_are_marked_as_secret() -> None:
     shown = {row.name for row in describe(msgspec.structs.replace(Settings(), **given)) if row.value != MASK}
     suspicious = {name for name in shown if any(word in name for word in ("SECRET", "TOKEN", "PASSWORD", "_KEY"))}
     assert suspicious == {f"{PREFIX}LITESTREAM_AGE_PUBLIC_KEY"}
+
+
+def test_a_variable_of_an_earlier_release_is_read_and_said_to_have_no_effect() -> None:
+    given = env(FRONTS="4")
+    assert load(given) == Settings()
+    assert unknown_variables(given) == []
+    assert list(retired_variables(given)) == [f"{PREFIX}FRONTS"]
+    assert retired_variables(env(FRONTS="")) == {}
 
 
 def test_a_typing_error_in_a_name_is_found() -> None:

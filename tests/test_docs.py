@@ -22,7 +22,7 @@ import pytest
 
 from blobforge.access import Scope
 from blobforge.cli import main as command_line
-from blobforge.config import CLIENT_VARIABLES, Settings, describe
+from blobforge.config import CLIENT_VARIABLES, RETIRED_VARIABLES, Settings, describe
 from blobforge.job import TRANSITIONS, JobStatus
 from blobforge.runner import PLACEHOLDERS
 from tests.fixtures.server import ServerProcess
@@ -237,7 +237,12 @@ def test_the_modules_of_the_architecture_are_those_of_the_code() -> None:
 
 def test_variables_that_are_named_exist() -> None:
     given_to_commands = {f"BLOBFORGE_{name.upper()}" for name in PLACEHOLDERS}
-    known = CLIENT_VARIABLES | given_to_commands | {variable.name for variable in describe(Settings())}
+    known = (
+        CLIENT_VARIABLES
+        | RETIRED_VARIABLES.keys()
+        | given_to_commands
+        | {variable.name for variable in describe(Settings())}
+    )
     for page in PAGES:
         named = set(re.findall(r"BLOBFORGE_[A-Z0-9_]*[A-Z0-9]\b(?!_)", page.read_text())) - {"BLOBFORGE_S3"}
         assert named <= known, f"{page.name} names {sorted(named - known)}"

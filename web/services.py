@@ -1,5 +1,4 @@
-"""What the handlers may use, with its types: made in `blobforge/parts.py`, or in `blobforge/front.py` for a process
-that serves HTTP and nothing else. There the mailboxes lead to another process; no handler can tell."""
+"""What the handlers may use, with its types; made in `blobforge/parts.py`."""
 
 from __future__ import annotations
 
@@ -8,21 +7,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from actors.broadcaster import Broadcaster
+from actors.janitor import Janitor
 from actors.mailbox import Envelope, Inbox
 from blobforge.config import Settings
 from blobforge.objects import ObjectStore
 from blobforge.tracing import Tracer
-from web.auth.keyring import Keyring, OneLink
+from web.auth.keyring import FirstLink, Keyring
 from web.auth.oidc import Provider
 from web.auth.sessions import Sealer, Sessions
 from web.auth.throttle import Throttle
 from web.checkup import Checkup
 from web.limits import Limit
-from web.metrics.exposition import Told
+from web.metrics.exposition import Metrics
 from web.preview import Previews
 from web.reads import ReadPool
 from web.site import Site
-from web.upkeep import Backups, Housekeeping
+from web.upkeep import Backups
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,14 @@ class Services:
     writer: Inbox[Envelope[Any]]
     scheduler: Inbox[Envelope[Any]]
     intake: Inbox[Envelope[Any]]
-    janitor: Housekeeping
+    janitor: Janitor
     backups: Backups
     broadcaster: Broadcaster
     reads: ReadPool
     previews: Previews
     objects: ObjectStore
     keyring: Keyring
-    metrics: Told
+    metrics: Metrics
     tracer: Tracer | None
     checkup: Checkup
     sessions: Sessions
@@ -48,7 +48,7 @@ class Services:
     sealer: Sealer
     site: Site
     throttle: Throttle
-    first_link: OneLink
+    first_link: FirstLink
     long_polls: Limit
     streams: Limit
     now: Callable[[], int]

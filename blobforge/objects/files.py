@@ -190,7 +190,7 @@ def _named(incoming: Incoming, root: Path, path: Path, *, folder_known: bool = F
     """Give the file its name; returns the folders that have changed, but for the last one. Raises OSError.
 
     A delete takes away folders that are empty. In this process the names' lock keeps it from doing so in between;
-    where several serve (`BLOBFORGE_FRONTS`), it may be another one that deletes, and the folder is made again.
+    another one (a clean-up of empty folders beside the server) has no such lock, and the folder is made again.
     """
     changed: list[Path] = []
     tries = FOLDER_TRIES

@@ -4,8 +4,7 @@
     <root>/outputs/<job>/<attempt>/<name>        beside it `.<name>.json`: the checksum and type that came with it
     <root>/incoming/<random>                     uploads under way; swept at start
 
-Owns: the files below `root`. The processes of one server write them (`BLOBFORGE_FRONTS`), and the one with the actors
-deletes. No key can begin with a dot, so that none names a sidecar.
+Owns: the files below `root`. No key can begin with a dot, so that none names a sidecar.
 """
 
 from __future__ import annotations

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 import pytest
 import trio
 
@@ -32,8 +31,6 @@ from tests.system.relay import Relay
 
 SOAK = "SOAK" in os.environ  # `make soak`: the long version
 KILLS, FREEZES = (200, 20) if SOAK else (20, 2)
-# With fronts: so many kills, three of four of a front and not of the server.
-MIXED_KILLS = 200 if SOAK else 8
 WORKERS = (5, 21, 64) if SOAK else (16, 16, 16)  # in each process
 SEED = int(os.environ.get("SEED") or (time.time() if SOAK else 20261123))
 LEASE = 1.5  # seconds
@@ -44,9 +41,9 @@ PATIENCE = 1800 if SOAK else 240  # seconds for all of it on the slowest machine
 class Storm:
     """The server, the way to it, and the processes of its clients."""
 
-    def __init__(self, folder: Path, fronts: int) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.server = ServerProcess(folder / "data", fronts=fronts, **LIMITS)
+        self.server = ServerProcess(folder / "data", **LIMITS)
         self.server.folder.mkdir()
         self.dice = random.Random(SEED)
         self.relay = Relay(self.dice)
@@ -68,14 +65,6 @@ class Storm:
         self.server.kill()
         self.book.note(Operation(kind=Kind.DOWN, invoked=began, ended=now()))
         assert check(self.server.database) == []
-
-    def front_down(self) -> None:
-        """kill -9 of one of the processes that answer HTTP for the server."""
-        assert self.server.process is not None
-        children = psutil.Process(self.server.process.pid).children()
-        fronts = [each for each in children if "blobforge.front" in each.cmdline()]
-        if fronts:  # none while both are being started again
-            self.dice.choice(fronts).kill()
 
     def send_clients(self) -> None:
         for number, workers in enumerate(WORKERS):
@@ -136,8 +125,8 @@ class Storm:
 
 
 @contextmanager
-def storm(folder: Path, *, fronts: int = 1) -> Iterator[Storm]:
-    blowing = Storm(folder, fronts)
+def storm(folder: Path) -> Iterator[Storm]:
+    blowing = Storm(folder)
     try:
         yield blowing
     finally:
@@ -153,14 +142,6 @@ async def test_every_client_was_told_what_a_server_that_keeps_its_promises_says(
     with storm(tmp_path) as blowing, trio.fail_after(PATIENCE):
         operations = await blown_over(blowing, play(blowing))
     it_was_a_storm(operations, blowing.relay.cuts)
-
-
-@pytest.mark.timeout(PATIENCE + 60)
-async def test_fronts_that_are_killed_break_no_promise_either(tmp_path: Path) -> None:
-    with storm(tmp_path, fronts=2) as blowing, trio.fail_after(PATIENCE):
-        operations = await blown_over(blowing, play_with_fronts(blowing))
-    accepted = [each for each in operations if each.kind is Kind.COMPLETE and each.status == 200]
-    assert len(accepted) > MIXED_KILLS
 
 
 async def blown_over(blowing: Storm, plot: Coroutine[Any, Any, None]) -> list[Operation]:
@@ -196,16 +177,6 @@ async def play(blowing: Storm) -> None:
         await trio.sleep(blowing.dice.uniform(0.0, 0.6))
         blowing.down()
         await blowing.up()
-
-
-async def play_with_fronts(blowing: Storm) -> None:
-    for kill in range(MIXED_KILLS):
-        await trio.sleep(blowing.dice.uniform(0.0, 1.0))
-        if kill % 4 == 3:
-            blowing.down()
-            await blowing.up()
-        else:
-            blowing.front_down()
 
 
 async def wind_down(blowing: Storm) -> None:

@@ -18,7 +18,7 @@ NO_PLACE = "no object store is configured to hold backups; `blobforge db backup`
 
 async def part(services: Services) -> wire.BackupPart:
     """What anybody may know of it. It degrades, and never more: jobs do not wait for backups."""
-    state = await services.backups.state()
+    state = services.backups.state()
     if state is None:
         return wire.BackupPart("disabled", detail=_why_off(services))
     last = state.last_drill
@@ -36,7 +36,7 @@ async def report(call: Call) -> wire.BackupReport:
     services = call.services
     drills = await services.reads.run(lambda reader: reader.drills(limit=SHOWN))
     shown = [_drill(drill, whole=True) for drill in drills]
-    state = await services.backups.state()
+    state = services.backups.state()
     if state is None:
         return wire.BackupReport("disabled", detail=_why_off(services), drills=shown)
     return wire.BackupReport(
@@ -61,7 +61,7 @@ async def report(call: Call) -> wire.BackupReport:
 async def drill(call: Call) -> tuple[int, wire.Status] | Refusal:
     """Begin a drill, or join the one under way. Its outcome stands in the report when `drill_running` is false."""
     backups = call.services.backups
-    if await backups.state() is None:
+    if backups.state() is None:
         # The key is good for this request only, whatever the answer; no audit record is left of a refusal.
         kept = await ask(call.services.writer, Ping(), call.repeat)
         if isinstance(kept, Refusal):

@@ -24,7 +24,7 @@ async def delete(call: Call) -> Response | Refusal:
 async def find_orphans(call: Call, body: wire.OrphanBody) -> wire.Status | Refusal:
     """Begin the search. On record where it deletes, and before it does."""
     janitor = call.services.janitor
-    if refusal := in_the_way(await janitor.searched(), delete=not body.dry_run):
+    if refusal := in_the_way(janitor.search, delete=not body.dry_run):
         return refusal
     noted = await ask(call.services.writer, Note(), call.repeat, None if body.dry_run else call.audit)
     if isinstance(noted, Refusal):
@@ -34,7 +34,7 @@ async def find_orphans(call: Call, body: wire.OrphanBody) -> wire.Status | Refus
 
 
 async def orphans(call: Call) -> wire.Orphans:
-    search = await call.services.janitor.searched()
+    search = call.services.janitor.search
     return wire.Orphans(
         state=search.state,
         dry_run=not search.delete,

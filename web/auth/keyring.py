@@ -9,7 +9,7 @@ from __future__ import annotations
 import hmac
 import secrets
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from actors.mailbox import Envelope, Inbox, Reply
 from actors.messages import TouchTokens
@@ -37,12 +37,6 @@ USED_LINK = Refusal(
 UNKNOWN_WORKER = Refusal(RefusalCode.UNAUTHENTICATED, "This worker id and secret do not belong together.")
 
 
-class OneLink(Protocol):
-    async def use(self, code: str, /) -> Caller | Refusal:
-        """Whom the code signs in; only the first who comes with it."""
-        ...
-
-
 class FirstLink:
     """A sign-in code that works once. State owned here: its hash, until it is used."""
 
@@ -55,7 +49,8 @@ class FirstLink:
         """Whom the link signs in."""
         self._caller = caller
 
-    async def use(self, code: str) -> Caller | Refusal:
+    def use(self, code: str) -> Caller | Refusal:
+        """The caller that the code signs in; only the first time that it is used."""
         if self._hash is None or self._caller is None or not hmac.compare_digest(self._hash, hash_secret(code)):
             return USED_LINK
         self._hash = None

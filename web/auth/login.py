@@ -141,7 +141,7 @@ async def first_start(call: Call) -> Response:
     """The link that the server shows on its terminal: signs in once, as the first administrator."""
     if not call.services.site.may_hold_session(call.request):
         return await _login_page(call, "/", 400)  # and the link is not used up
-    caller = await call.services.first_link.use(call.request.args.get("code", ""))
+    caller = call.services.first_link.use(call.request.args.get("code", ""))
     if isinstance(caller, Refusal):
         return await _wrong(call, "/", caller)
     return await _start_session(call, "/", token=caller)

@@ -26,7 +26,7 @@ from blobforge.events import AccessChanged, Fact
 from blobforge.people import GroupRules, Session, User, group_rules, session_hash
 from blobforge.refusals import Refusal, RefusalCode
 from web.auth.oidc import Identity, Provider, ProviderDown, SignInRefused, Tokens
-from web.auth.turns import LocalTurns, Turns
+from web.auth.turns import Turns
 from web.reads import ReadPool
 from web.site import Site
 
@@ -77,7 +77,6 @@ class Sessions:
         sealer: Sealer,
         site: Site,
         now: Callable[[], int],
-        turns: Turns | None = None,
     ) -> None:
         self._settings = settings
         self._reads = reads
@@ -90,7 +89,7 @@ class Sessions:
         self._cache: dict[str, tuple[Session, User | Token]] = {}
         self._changes = 0
         self._touched: dict[str, int] = {}
-        self._turns: Turns = turns or LocalTurns()
+        self._turns = Turns()
         self._down_until = 0
 
     def post(self, _facts: Sequence[Fact]) -> None:
@@ -155,7 +154,7 @@ class Sessions:
 
     async def _find(self, hash_: str) -> tuple[Session, User | Token] | None:
         found = self._cache.get(hash_)
-        if found is None or not self._alive(found[0]):  # it may have been used at another front since
+        if found is None or not self._alive(found[0]):  # it may have been used since it was kept
             changes = self._changes
             read = await self._reads.run(lambda reader: reader.session(hash_))
             if read is None or read[1] is None:

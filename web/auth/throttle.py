@@ -26,15 +26,11 @@ class Throttle:
         self._failed: OrderedDict[str, tuple[float, float]] = OrderedDict()  # name -> (failures, when)
         self.failures = 0
         self.slowed = 0
-        self.tell: Callable[[str], None] | None = None  # whoever counts the same failures elsewhere
 
     def failed(self, *names: str) -> Refusal | None:
         """Note a failure of these (an address, an id); a Refusal when one of them has failed too often."""
         wait = max(self._take(name) for name in names)
         self.failures += 1
-        if self.tell is not None:
-            for name in names:
-                self.tell(name)
         if wait <= 0:
             return None
         self.slowed += 1
@@ -43,11 +39,6 @@ class Throttle:
             "Too many failed authentications. Check your credential, and try again later.",
             retry_after=math.ceil(wait),
         )
-
-    def heard(self, name: str, times: int) -> None:
-        """This one has failed elsewhere."""
-        for _ in range(min(times, BURST + 1)):  # more change nothing
-            self._take(name)
 
     def _take(self, name: str) -> float:
         """Seconds until this name may fail again; not positive while it may."""

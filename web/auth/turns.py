@@ -1,32 +1,21 @@
-"""One at a time for each name, in this process. State owned here: whose turn it is.
-
-Where several processes serve HTTP, the one that holds the actors has these, and the others ask it for a turn
-(`web/fronts/remote.py`).
-"""
+"""One at a time for each name. State owned here: whose turn it is."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Protocol
+from contextlib import asynccontextmanager
 
 import trio
 
 
-class Turns(Protocol):
-    def turn(self, name: str, /) -> AbstractAsyncContextManager[None]:
-        """Wait until nobody else has a turn by this name; the block is the turn."""
-        ...
-
-
-class LocalTurns:
+class Turns:
     def __init__(self) -> None:
         self._locks: defaultdict[str, trio.Lock] = defaultdict(trio.Lock)
 
     @asynccontextmanager
     async def turn(self, name: str) -> AsyncIterator[None]:
-        """See Turns."""
+        """Wait until nobody else has a turn by this name; the block is the turn."""
         lock = self._locks[name]
         try:
             async with lock:

@@ -19,8 +19,8 @@ from actors.reaper import Reaper
 from actors.scheduler import Scheduler
 from actors.writer import Writer
 from blobforge.objects import ObjectStore
+from web.metrics.counting import Counting
 from web.metrics.families import counter, gauge, histogram
-from web.metrics.share import Share
 
 CLAIMS = ("granted", "empty", "refused")
 
@@ -54,11 +54,9 @@ class House:
     broadcaster: Broadcaster
     mailboxes: Mapping[str, Mailbox[Any]]
     objects: ObjectStore
-    traced: bool
     backup: Callable[[], Backup | None]
 
-    def families(self, share: Share) -> Iterable[Metric]:
-        """`share` is what the processes that serve HTTP have counted."""
+    def families(self, counting: Counting) -> Iterable[Metric]:
         yield gauge(
             "blobforge_build_info",
             "Always 1; what runs here",
@@ -66,16 +64,19 @@ class House:
             ("version", "python", "objects"),
         )
         yield from ProcessCollector(registry=None).collect()
-        yield histogram("blobforge_event_loop_lag_seconds", "How late the event loop woke a task", [((), share.lag)])
+        yield histogram(
+            "blobforge_event_loop_lag_seconds", "How late the event loop woke a task", [((), counting.lag.seconds)]
+        )
         yield from self._writes()
         yield from self._actors()
         yield counter("blobforge_events", "Events sent to subscribers", self.broadcaster.events)
         yield from self._backup()
-        if self.traced:
+        if counting.tracer is not None:
+            sending = counting.tracer.sending
             yield counter(
                 "blobforge_trace_spans",
                 "Spans handed to the collector, or lost because it did not take them",
-                {("sent",): share.spans_sent, ("lost",): share.spans_lost},
+                {("sent",): sending.sent, ("lost",): sending.lost},
                 ("result",),
             )
 

@@ -1,0 +1,25 @@
+"""The parts that count what HTTP comes to, and the requests. They keep their own counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from actors.broadcaster import Broadcaster
+from blobforge.lag import LoopLag
+from blobforge.objects import ObjectStore
+from blobforge.tracing import Tracer
+from web.auth.throttle import Throttle
+from web.limits import Limit
+from web.metrics.requests import Requests
+
+
+@dataclass(frozen=True)
+class Counting:
+    requests: Requests
+    limits: Mapping[str, Limit]
+    throttle: Throttle
+    broadcaster: Broadcaster
+    lag: LoopLag
+    objects: ObjectStore
+    tracer: Tracer | None
