@@ -328,9 +328,12 @@ class JobChanged(Outcome, frozen=True):
 
 
 class Retry(Message[JobChanged], frozen=True):
+    """`undo`: see Cancel."""
+
     job_id: int
     reset_attempts: bool = False
     priority: int | None = None
+    undo: str = ""
 
 
 class Cancel(Message[JobChanged], frozen=True):

@@ -43,6 +43,7 @@ class Verb(StrEnum):
     DUE = "due"  # the back-off is over
     CANCEL = "cancel"
     RETRY = "retry"
+    UNDO_RETRY = "undo_retry"  # as if it had not been retried: nothing has happened since
     REVOKE = "revoke"  # it was accepted unchecked, and its output turned out not to be there
 
 
@@ -70,6 +71,8 @@ TRANSITIONS: Mapping[tuple[Verb, JobStatus], frozenset[JobStatus]] = {
     (Verb.RETRY, _S.DEAD): frozenset({_S.PENDING, _S.UPLOADING}),
     (Verb.RETRY, _S.CANCELLED): frozenset({_S.PENDING, _S.UPLOADING}),
     (Verb.RETRY, _S.COMPLETED): frozenset({_S.PENDING, _S.UPLOADING}),
+    (Verb.UNDO_RETRY, _S.PENDING): frozenset({_S.FAILED, _S.DEAD, _S.CANCELLED, _S.COMPLETED}),
+    (Verb.UNDO_RETRY, _S.UPLOADING): frozenset({_S.FAILED, _S.DEAD, _S.CANCELLED, _S.COMPLETED}),
     (Verb.REVOKE, _S.COMPLETED): frozenset({_S.PENDING, _S.DEAD}),
 }
 
@@ -91,6 +94,10 @@ class Job(msgspec.Struct, frozen=True):
     `metadata`, `result` and `progress` are JSON as the client sent it. `lease` is the token of the attempt that
     holds the job, or of a lost one that may still complete it while nobody has started it since. `failure` is the
     number of the cause of its latest failure; `progress_at` is when `progress` last changed.
+
+    `output_key` and `result` are those of the accepted attempt. While a completed job is tried again they stay, and
+    `kept_attempt` says which attempt made them; in a completed job that is its latest one. `replaced` is the result
+    that a completion took the place of, as JSON: it comes back if that completion is revoked.
     """
 
     id: int
@@ -120,6 +127,39 @@ class Job(msgspec.Struct, frozen=True):
     progress: str | None = None
     failure: int | None = None
     progress_at: int | None = None
+    kept_attempt: int | None = None
+    replaced: str | None = None
+
+    @property
+    def result_attempt(self) -> int | None:
+        """The attempt whose output and result can be fetched, if there is one."""
+        return self.attempt if self.status is JobStatus.COMPLETED else self.kept_attempt
+
+
+class Result(msgspec.Struct, frozen=True):
+    """What an accepted attempt brought. `result` is JSON as the worker sent it."""
+
+    attempt: int
+    output_key: str | None
+    result: str | None
+
+
+class BeforeRetry(msgspec.Struct, frozen=True):
+    """What a retry changes of a job, as it was: kept for an undo."""
+
+    status: JobStatus
+    priority: int
+    attempt: int
+    attempts: int
+    losses: int
+    worker_id: str | None
+    lease: str | None
+    started_at: int | None
+    completed_at: int | None
+    not_before: int | None
+    progress: str | None
+    kept_attempt: int | None
+    replaced: str | None
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -213,8 +253,6 @@ def claim(job: Job, *, worker_id: str, lease: str, now: int, floor: int = 0) -> 
         started_at=now,
         completed_at=None,
         not_before=None,
-        output_key=None,
-        result=None,
         progress=None,
         progress_at=None,
         updated_at=now,
@@ -246,12 +284,21 @@ def complete(
         worker_id=worker_id,
         output_key=output_key,
         result=result,
+        kept_attempt=None,
+        replaced=_encoded(job),
         completed_at=now,
         not_before=None,
         last_error=None,
         failure=None,
         updated_at=now,
     )
+
+
+def _encoded(job: Job) -> str | None:
+    """The result that the job has kept from an earlier attempt."""
+    if job.kept_attempt is None:
+        return None
+    return msgspec.json.encode(Result(job.kept_attempt, job.output_key, job.result)).decode()
 
 
 def completed_already(job: Job, *, worker_id: str, lease: str | None, output_key: str | None) -> bool:
@@ -364,7 +411,10 @@ def cancel(job: Job, *, now: int) -> Job | Refusal:
 
 
 def retry(job: Job, *, reset_attempts: bool, priority: int | None, source_ready: bool, now: int) -> Job | Refusal:
-    """Bring an ended or waiting job back. Without `reset_attempts` a dead job gets exactly one more try."""
+    """Bring an ended or waiting job back. Without `reset_attempts` a dead job gets exactly one more try.
+
+    A result stays until another completion is accepted, and for good if none is.
+    """
     if not allowed(Verb.RETRY, job.status):
         return Refusal(
             RefusalCode.JOB_NOT_RETRYABLE,
@@ -381,11 +431,23 @@ def retry(job: Job, *, reset_attempts: bool, priority: int | None, source_ready:
         started_at=None,
         completed_at=None,
         not_before=None,
-        output_key=None,
-        result=None,
         progress=None,
+        kept_attempt=job.result_attempt if job.output_key is not None or job.result is not None else None,
+        replaced=None,
         updated_at=now,
     )
+
+
+def before_retry(job: Job) -> BeforeRetry:
+    """What a retry of this job can be undone with."""
+    return BeforeRetry(**{name: getattr(job, name) for name in BeforeRetry.__struct_fields__})
+
+
+def undo_retry(job: Job, before: BeforeRetry, *, retried_at: int, now: int) -> Job | None:
+    """Put back what a retry changed. None when anything has happened to the job since."""
+    if not allowed(Verb.UNDO_RETRY, job.status) or (job.attempt, job.updated_at) != (before.attempt, retried_at):
+        return None
+    return replace(job, **msgspec.structs.asdict(before), updated_at=now)
 
 
 def arrive(job: Job, *, size: int | None, now: int) -> Job | None:
@@ -430,13 +492,16 @@ def revoke(job: Job, *, attempt: int, policy: RetryPolicy, now: int) -> Job | No
     returned = _give_back(job, now=now)
     losses = job.losses + 1
     dead = losses >= policy.max_losses
+    former = msgspec.json.decode(job.replaced, type=Result) if job.replaced is not None else None
     return replace(
         returned,
         status=JobStatus.DEAD if dead else JobStatus.PENDING,
         losses=losses,
         started_at=job.started_at if dead else None,  # it was tried, and that is how it ended
         completed_at=now if dead else None,
-        output_key=None,
-        result=None,
+        output_key=former.output_key if former is not None else None,
+        result=former.result if former is not None else None,
+        kept_attempt=former.attempt if former is not None else None,
+        replaced=None,
         last_error=error,
     )

@@ -52,6 +52,10 @@ def retry(job: Job, *, reset: bool = False, ready: bool = True, priority: int | 
     return rules.retry(job, reset_attempts=reset, priority=priority, source_ready=ready, now=9)
 
 
+def undo_retry(job: Job, was: JobStatus) -> Job | None:
+    return rules.undo_retry(job, rules.before_retry(job_that_is(was)), retried_at=job.updated_at, now=9)
+
+
 # Each verb with facts under which it succeeds wherever the table lets it: what then decides is the status alone.
 APPLY: dict[Verb, Callable[[Job], Job | Refusal | None]] = {
     Verb.ARRIVE: lambda job: rules.arrive(job, size=3, now=9),
@@ -64,6 +68,7 @@ APPLY: dict[Verb, Callable[[Job], Job | Refusal | None]] = {
     Verb.DUE: lambda job: rules.due(job, now=9),
     Verb.CANCEL: lambda job: rules.cancel(job, now=9),
     Verb.RETRY: retry,
+    Verb.UNDO_RETRY: lambda job: undo_retry(job, JobStatus.DEAD),
     Verb.REVOKE: lambda job: rules.revoke(job, attempt=2, policy=POLICY, now=9),
 }
 
@@ -105,6 +110,9 @@ def test_every_target_of_the_table_is_reached() -> None:
     for (verb, status), targets in TRANSITIONS.items():
         if verb is Verb.RETRY:
             reached[verb, status] = {_status(retry(job_that_is(status), ready=ready)) for ready in (True, False)}
+        elif verb is Verb.UNDO_RETRY:
+            retried = {was for retry_, was in TRANSITIONS if retry_ is Verb.RETRY}
+            reached[verb, status] = {_status(undo_retry(job_that_is(status), was)) for was in retried}
         elif (verb, status) not in reached:
             reached[verb, status] = {_status(APPLY[verb](job_that_is(status)))}
         assert reached[verb, status] == targets
@@ -310,15 +318,21 @@ def test_invariants_hold_along_every_path(choices: list[int], reset: bool) -> No
     """Each number chooses among the verbs that the table has for the status: so that no step is wasted."""
     job = replace(job_that_is(JobStatus.UPLOADING), attempts=0, losses=0, attempt=0)
     last: Attempt | None = None
+    retried = rules.before_retry(job)
     leases = 0
     for choice in choices:
         possible = [verb for verb in Verb if rules.allowed(verb, job.status)]
         verb = possible[choice % len(possible)]
         before = job
-        after = _step(verb, job, last, lease=f"L{leases}", reset=reset)
+        if verb is Verb.UNDO_RETRY:
+            after: object = rules.undo_retry(job, retried, retried_at=job.updated_at, now=1)
+        else:
+            after = _step(verb, job, last, lease=f"L{leases}", reset=reset)
         if not isinstance(after, Job):
             continue
         job = after
+        if verb is Verb.RETRY:
+            retried = rules.before_retry(before)
         leases += verb is Verb.CLAIM
         if verb is Verb.CLAIM:
             last = Attempt(job.id, job.attempt, "w", job.lease or "", 1)

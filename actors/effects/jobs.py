@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from functools import partial
 
+import msgspec
 from msgspec.structs import replace
 
 from actors.effects.attempts import no_such_job
 from actors.effects.step import Step
 from actors.messages import Cancel, Expired, JobChanged, Retry, SetPriority, Undo, Undone, WakeRetries
 from blobforge import job as rules
-from blobforge.events import JobReady, JobUpdated, LeaseEnded, SourceAwaited, SourceSettled
-from blobforge.job import Job, JobStatus, Outcome
+from blobforge.events import JobReady, JobUpdated, LeaseEnded, RetryScheduled, SourceAwaited, SourceSettled
+from blobforge.job import BeforeRetry, Job, JobStatus, Outcome
 from blobforge.objects.keys import source_key
 from blobforge.refusals import Refusal, RefusalCode
 
@@ -20,10 +21,14 @@ def retry(step: Step, message: Retry) -> JobChanged | Refusal:
     job = step.store.job(message.job_id)
     if job is None:
         return no_such_job(message.job_id)
-    return _again(step, job, reset_attempts=message.reset_attempts, priority=message.priority)
+    changed = _again(step, job, reset_attempts=message.reset_attempts, priority=message.priority)
+    if isinstance(changed, Refusal):
+        return changed
+    was = msgspec.json.encode(rules.before_retry(job)).decode()
+    return _changed(step, changed, message.undo, was=was, became=changed.status)
 
 
-def _again(step: Step, job: Job, *, reset_attempts: bool, priority: int | None) -> JobChanged | Refusal:
+def _again(step: Step, job: Job, *, reset_attempts: bool, priority: int | None) -> Job | Refusal:
     source = step.store.file(source_key(job.source_hash))
     again = rules.retry(
         job,
@@ -39,7 +44,7 @@ def _again(step: Step, job: Job, *, reset_attempts: bool, priority: int | None) 
         step.facts.append(JobReady(job.type))
     else:
         step.facts.append(SourceAwaited(job.id, job.source_hash))
-    return JobChanged(job.id, again.status)
+    return again
 
 
 def cancel(step: Step, message: Cancel) -> JobChanged | Refusal:
@@ -101,10 +106,25 @@ def _put_back(step: Step, job_id: int, was: str, became: str, at: int) -> bool:
         # The moment tells this cancellation from a later one.
         if job.status is not JobStatus.CANCELLED or job.completed_at != at:
             return False
-        return isinstance(_again(step, job, reset_attempts=False, priority=None), JobChanged)
+        return isinstance(_again(step, job, reset_attempts=False, priority=None), Job)
+    if became in (JobStatus.PENDING, JobStatus.UPLOADING):
+        return _undo_retry(step, job, msgspec.json.decode(was, type=BeforeRetry), at)
     if str(job.priority) != became:
         return False
     _save(step, job, replace(job, priority=int(was), updated_at=step.now))
+    return True
+
+
+def _undo_retry(step: Step, job: Job, before: BeforeRetry, retried_at: int) -> bool:
+    restored = rules.undo_retry(job, before, retried_at=retried_at, now=step.now)
+    if restored is None:
+        return False
+    _save(step, job, restored)
+    if job.status is JobStatus.UPLOADING:
+        step.facts.append(SourceSettled(job.id, job.source_hash))
+    if restored.not_before is not None:
+        wait = max(0, restored.not_before - step.now) / 1000
+        step.facts.append(RetryScheduled(job.id, restored.attempt, wait))
     return True
 
 

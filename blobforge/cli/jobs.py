@@ -124,6 +124,7 @@ def show_job(session: Session, job_id: int) -> None:
             ("last error", job.last_error),
             ("next try", job.not_before if job.status == "failed" else None),
             ("result", job.result),
+            ("result of", _kept(job)),
             ("created", job.created_at),
             ("started", job.started_at),
             ("completed", job.completed_at),
@@ -131,6 +132,13 @@ def show_job(session: Session, job_id: int) -> None:
     )
     for attempt in job.attempt_history or []:
         _show_attempt(attempt)
+
+
+def _kept(job: Job) -> str | None:
+    """Which attempt the result is of, where that is not the latest one."""
+    if job.result_attempt is None or job.status == "completed":
+        return None
+    return f"attempt {job.result_attempt}, kept until another one completes"
 
 
 def _show_attempt(attempt: Attempt) -> None:

@@ -52,6 +52,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat_at: datetime | None = None
     losses: int = 0
     output_key: str | None = None
+    result_attempt: int | None = None
     created_at: datetime | None = None
     updated_at: datetime | None = None
     attempt_history: list[Attempt] | None = None

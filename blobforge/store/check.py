@@ -64,7 +64,11 @@ def _invariants(connection: apsw.Connection) -> list[str]:
         tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
         if "jobs" not in tables:
             return ["This is a SQLite database, but none of BlobForge's: it has no table of jobs."]
-        found = (_finding(connection, each) for each in INVARIANTS if tables.issuperset(each.tables))
+        columns = {
+            f"{table}.{name}" for table in tables for _, name, *_ in connection.execute(f"PRAGMA table_info({table})")
+        }
+        known = tables | columns
+        found = (_finding(connection, each) for each in INVARIANTS if known.issuperset(each.reads))
         return [finding for finding in found if finding is not None]
     finally:
         connection.execute("ROLLBACK")

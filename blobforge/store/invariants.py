@@ -13,11 +13,15 @@ import msgspec
 
 
 class Invariant(msgspec.Struct, frozen=True):
-    """`broken` completes "3 ...": what is the case where it must not be. `tables` are those that the query reads."""
+    """`broken` completes "3 ...": what is the case where it must not be.
+
+    `reads` are the tables of the query, and those of its columns (`table.column`) that came with a later schema: an
+    older database is checked for what it has.
+    """
 
     broken: str
     query: str
-    tables: tuple[str, ...] = ("jobs",)
+    reads: tuple[str, ...] = ("jobs",)
 
 
 _ATTEMPTS = ("jobs", "attempts")
@@ -107,14 +111,23 @@ INVARIANTS: Final = (
               AND output_key NOT LIKE 'outputs/' || id || '/' || attempt || '/%'""",
     ),
     Invariant(
-        "completed jobs whose output is not on record",
-        """SELECT id FROM jobs WHERE status = 'completed' AND output_key IS NOT NULL
+        "jobs whose output is not on record",
+        """SELECT id FROM jobs WHERE output_key IS NOT NULL
               AND NOT EXISTS (SELECT 1 FROM files WHERE files.key = jobs.output_key)""",
         ("jobs", "files"),
     ),
     Invariant(
-        "jobs that are not completed, and have an output or a result",
-        "SELECT id FROM jobs WHERE status <> 'completed' AND (output_key IS NOT NULL OR result IS NOT NULL)",
+        "jobs that are not completed, with an output or a result of no attempt",
+        """SELECT id FROM jobs WHERE status <> 'completed' AND kept_attempt IS NULL
+              AND (output_key IS NOT NULL OR result IS NOT NULL)""",
+        ("jobs", "jobs.kept_attempt"),
+    ),
+    Invariant(
+        "jobs that keep the result of an attempt that did not complete",
+        """SELECT id FROM jobs WHERE kept_attempt IS NOT NULL AND (status = 'completed' OR NOT EXISTS (
+              SELECT 1 FROM attempts AS a WHERE a.job_id = jobs.id AND a.attempt = jobs.kept_attempt
+                 AND a.outcome = 'completed'))""",
+        ("jobs", "jobs.kept_attempt", "attempts"),
     ),
     # --- each status has what belongs to it
     Invariant(

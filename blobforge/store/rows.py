@@ -31,6 +31,7 @@ def job_moved(after: Job) -> Row:
         after.status, after.source_size, after.attempts, after.losses, after.attempt, after.lease,
         after.heartbeat_at, after.started_at, after.completed_at, after.not_before, after.last_error,
         after.output_key, after.result, after.progress, after.progress_at, after.updated_at,
+        after.kept_attempt, after.replaced,
     )  # fmt: skip
 
 

@@ -11,7 +11,8 @@ from typing import Final
 JOB_COLUMNS: Final = (
     "id, type, status, priority, source_hash, created_at, updated_at, max_attempts, source_path, source_size,"
     " tags, metadata, attempts, losses, attempt, worker_id, lease, heartbeat_at, started_at, completed_at,"
-    " not_before, last_error, output_key, result, progress, failure, progress_at"
+    " not_before, last_error, output_key, result, progress, failure, progress_at,"
+    " kept_attempt, replaced"
 )
 ATTEMPT_COLUMNS: Final = (
     "job_id, attempt, worker_id, lease, started_at, ended_at, outcome, kind, error, traceback, log_tail"
@@ -53,7 +54,7 @@ INSERT_JOB_TAGS: Final = (
 _MOVED: Final = """
     UPDATE jobs SET status = ?, source_size = ?, attempts = ?, losses = ?, attempt = ?, lease = ?, heartbeat_at = ?,
                     started_at = ?, completed_at = ?, not_before = ?, last_error = ?, output_key = ?, result = ?,
-                    progress = ?, progress_at = ?, updated_at = ?"""
+                    progress = ?, progress_at = ?, updated_at = ?, kept_attempt = ?, replaced = ?"""
 _GUARD: Final = "WHERE id = ? AND status = ? AND attempt = ?"
 # A column that is named is written to each index that has it, changed or not; a completion changes none of the three.
 UPDATE_JOB: Final = f"{_MOVED}, priority = ?, worker_id = ?, failure = ? {_GUARD}"

@@ -18,7 +18,7 @@ from tests.model.world.things import Job
 _JOBS = """
     SELECT id, type, source_hash, status, priority, max_attempts, source_size, attempt, attempts, losses, worker_id,
            lease, completed_at, not_before, last_error IS NOT NULL, output_key, result, progress,
-           CASE status WHEN 'running' THEN heartbeat_at END
+           CASE status WHEN 'running' THEN heartbeat_at END, kept_attempt, replaced
       FROM jobs"""
 # Of an attempt that was lost or revoked, the words are the coordinator's own.
 _ATTEMPTS = """
@@ -28,7 +28,7 @@ _ATTEMPTS = """
 _WORKERS = "SELECT id, type, status, enabled, drain, registered, last_heartbeat, token_id, secret_hash FROM workers"
 _FILES = "SELECT key, size, sha256, checked_at IS NOT NULL FROM files"
 _DOOMED = "SELECT key, state, due_at, tries, epoch FROM doomed_objects"
-_UNDOS = "SELECT token, job_id, was, became, at FROM undos"
+_UNDOS = "SELECT token, job_id, CASE WHEN was LIKE '{%' THEN '{' ELSE was END, became, at FROM undos"
 _TAGS = "SELECT job_id, tag FROM job_tags"
 _JOB_COUNTS = "SELECT status, type, priority, n FROM job_counts WHERE n > 0"
 _WORKER_COUNTS = "SELECT status, n FROM worker_counts WHERE n > 0"
@@ -138,8 +138,16 @@ def _job(job: Job) -> Row:
     return (
         job.id, job.type, job.hash, job.status, job.priority, job.max_attempts, job.size, job.attempt, job.attempts,
         job.losses, job.worker, job.lease, job.completed_at, job.not_before, job.error is not None, job.output,
-        job.result, job.progress, job.beat if job.status == "running" else None,
+        job.result, job.progress, job.beat if job.status == "running" else None, job.kept_attempt,
+        _replaced(job),
     )  # fmt: skip
+
+
+def _replaced(job: Job) -> str | None:
+    if job.replaced is None:
+        return None
+    said = dict(zip(("attempt", "output_key", "result"), job.replaced, strict=True))
+    return json.dumps(said, separators=(",", ":"), ensure_ascii=False)
 
 
 def differences(db: apsw.Connection, world: World) -> list[str]:

@@ -247,7 +247,8 @@ async def test_retry(house: House, autojump_clock: Any, status: str) -> None:
     assert answer == (200, {"status": "retrying"})
     job = await house.job(job_id)
     assert (job["status"], job["attempts"], job["priority"]) == ("pending", 0, 2)
-    assert not {"result", "output_key", "worker_id", "completed_at"} & job.keys()
+    assert not {"worker_id", "completed_at"} & job.keys()
+    assert job.get("result_attempt") == (1 if status == "completed" else None)
     assert (await house.claim())["job"]["id"] == job_id
 
 

@@ -27,11 +27,15 @@ FILTERS = (
 
 
 async def retry(call: Call, body: wire.BulkRetry) -> wire.BulkAnswer | Refusal:
+    """What is completed is converted again only where that is asked for by its status, or by its id."""
+    undo = _new_undo(call, body)
+    completed_too = body.status is JobStatus.COMPLETED or body.ids is not None
     return await _bulk(
         call,
         body,
-        lambda job: allowed(Verb.RETRY, job.status),
-        lambda job_id: Retry(job_id, body.reset_attempts, body.priority),
+        lambda job: allowed(Verb.RETRY, job.status) and (completed_too or job.status is not JobStatus.COMPLETED),
+        lambda job_id: Retry(job_id, body.reset_attempts, body.priority, undo),
+        undo=undo,
     )
 
 
@@ -189,6 +193,6 @@ ROUTES = [
     Route("POST", "/api/jobs/delete", Access.ADMIN, delete, "Delete many jobs that do not run, with their objects",
           body=wire.BulkDelete, gives=wire.BulkAnswer, audit="jobs.delete"),
     Route("POST", "/api/jobs/undo", Access.SUBMIT, undo,
-          "Take back a cancellation or a change of priority, within ten minutes",
+          "Take back a retry, a cancellation or a change of priority, within ten minutes",
           body=wire.UndoBody, gives=wire.UndoAnswer, audit="jobs.undo"),
 ]  # fmt: skip

@@ -112,6 +112,7 @@ def job_wire(
         not_before=time_or_none(job.not_before),
         heartbeat_at=time_or_none(job.heartbeat_at),
         output_key=job.output_key,
+        result_attempt=job.result_attempt,
         losses=job.losses,
         failure=job.failure,
         progress_at=time_or_none(job.progress_at) if job.status is JobStatus.RUNNING else None,

@@ -179,7 +179,8 @@ async def why_waiting(services: Services, job: Job) -> Waiting | None:
 
 
 async def retry(call: Call, body: wire.RetryBody) -> wire.Changed | Refusal:
-    return await _change(call, Retry(call.params["job_id"], body.reset_attempts, body.priority), "retrying")
+    undo = new_undo(call) if body.undo else ""
+    return await _change(call, Retry(call.params["job_id"], body.reset_attempts, body.priority, undo), "retrying")
 
 
 async def cancel(call: Call, body: wire.CancelBody) -> wire.Changed | Refusal:

@@ -265,8 +265,11 @@ class Items(msgspec.Struct, frozen=True):
 
 
 class RetryBody(msgspec.Struct, frozen=True):
+    """`undo`: remember how the job was, and answer with a token to put it back by."""
+
     reset_attempts: bool = False
     priority: Priority | None = None
+    undo: bool = False
 
 
 class CancelBody(msgspec.Struct, frozen=True):
@@ -325,7 +328,7 @@ class BulkAnswer(msgspec.Struct, frozen=True):
 
 
 class UndoBody(msgspec.Struct, frozen=True):
-    """`undo`: the token that a cancellation or a change of priority was answered with."""
+    """`undo`: the token that a retry, a cancellation or a change of priority was answered with."""
 
     undo: Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[0-9a-f]+\Z")]
 
@@ -395,6 +398,7 @@ class JobWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     not_before: str | None = None
     heartbeat_at: str | None = None
     output_key: str | None = None
+    result_attempt: int | None = None
     losses: int = 0
     failure: int | None = None
     progress_at: str | None = None

@@ -14,9 +14,12 @@ _ENDED = ("dead", "cancelled", "completed", "failed")
 
 
 class Decisions(Base):
-    def retrying(self, job: str, reset: bool = False, priority: int | None = None) -> Asked:
+    def retrying(self, job: str, reset: bool = False, priority: int | None = None, undo: str = "") -> Asked:
         job_id = self.job_id(job, *_ENDED)
-        return Asked(m.Retry(job_id, reset, priority), lambda _: self.world.retry(job_id, reset, priority))
+        return Asked(
+            m.Retry(job_id, reset, priority, undo),
+            lambda _: self.world.retry(job_id, reset, priority, undo, self.now),
+        )
 
     def cancelling(self, job: str, undo: str = "") -> Asked:
         job_id = self.job_id(job, "running", "failed")
@@ -35,9 +38,9 @@ class Decisions(Base):
         self.now += round(seconds * 1000)
 
     @when_some(*_ENDED)
-    @rule(job=JOBS, reset=st.booleans(), priority=st.sampled_from([None, 1, 5]))
-    def retry(self, job: str, reset: bool, priority: int | None) -> None:
-        self.do(self.retrying(job, reset, priority))
+    @rule(job=JOBS, reset=st.booleans(), priority=st.sampled_from([None, 1, 5]), undo=UNDO)
+    def retry(self, job: str, reset: bool, priority: int | None, undo: str) -> None:
+        self.do(self.retrying(job, reset, priority, undo))
 
     @rule(job=JOBS, undo=UNDO)
     def cancel(self, job: str, undo: str) -> None:

@@ -30,7 +30,7 @@ class Sources(Base):
         epoch = max(0, self.epoch - behind)
         return Asked(
             m.SourceArrived(source_hash, size, verified, epoch),
-            lambda _: self.world.source_arrived(source_hash, size, verified, epoch),
+            lambda _: self.world.source_arrived(source_hash, size, verified, epoch, self.now),
         )
 
     @seldom
@@ -73,7 +73,7 @@ class Sources(Base):
     @rule(source_hash=HASHES)
     def source_is_wrong(self, source_hash: str) -> None:
         message = m.SourceRejected(source_hash, "wrong bytes")
-        self.do(Asked(message, lambda _: self.world.source_rejected(source_hash)))
+        self.do(Asked(message, lambda _: self.world.source_rejected(source_hash, self.now)))
 
     @when_some("uploading")
     @rule(jobs=st.lists(JOBS, max_size=2))

@@ -62,7 +62,7 @@ class Attempts(Access):
         self.given_leases[lease] = (job.id, attempt)
         job.status, job.worker, job.lease, job.attempt, job.beat = "running", worker_id, lease, attempt, now
         job.attempts += 1
-        job.completed_at = job.not_before = job.output = job.result = job.progress = None
+        job.completed_at = job.not_before = job.progress = None
         job.history[attempt] = Attempt(worker_id, lease, now)
 
     def granted(self, jobs: Sequence[Job], *, idle: bool = False) -> Any:
@@ -114,7 +114,8 @@ class Attempts(Access):
             if late:
                 job.attempts, job.losses = job.attempts + 1, job.losses - 1
             job.status, job.worker, job.completed_at, job.error = "completed", message.worker_id, now, None
-            job.output, job.result = message.output_key, message.result
+            job.replaced = (job.kept_attempt, job.output, job.result) if job.kept_attempt is not None else None
+            job.kept_attempt, job.output, job.result = None, message.output_key, message.result
             job.end("completed", now)
         following = self.claim_next(message, job, who, given, now) if message.claim_next else None
         return ("Completed", job.id, following)
@@ -200,7 +201,9 @@ class Attempts(Access):
             return ("Expired", 0)
         self.give_back(job, "revoked", now)
         job.losses += 1
-        job.completed_at = job.output = job.result = None
+        job.completed_at = None
+        job.kept_attempt, job.output, job.result = job.replaced or (None, None, None)
+        job.replaced = None
         job.error = True
         if job.losses >= self.rules.max_losses:
             job.status, job.completed_at = "dead", now

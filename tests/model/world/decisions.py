@@ -8,22 +8,39 @@ from typing import Any
 from tests.model.world.state import State
 from tests.model.world.things import UNDO_MS, Job, No
 
+BY_RETRY = (
+    "status", "priority", "attempt", "attempts", "losses", "worker", "lease", "completed_at", "not_before",
+    "progress", "kept_attempt", "replaced", "source_never_came",
+)  # fmt: skip
+
 
 class Decisions(State):
-    def again(self, job: Job, *, reset: bool, priority: int | None) -> Any:
+    def again(self, job: Job, now: int, *, reset: bool, priority: int | None) -> Any:
         if job.status in ("uploading", "pending", "running"):
             return No("job-not-retryable")
+        if job.status == "completed" and (job.output, job.result) != (None, None):
+            job.kept_attempt = job.attempt
         job.status = "pending" if self.ready(job.hash, job.size) else "uploading"
         job.priority = priority or job.priority
         if reset:
             job.attempts = job.losses = 0
-        job.worker = job.lease = job.completed_at = job.not_before = job.output = job.result = job.progress = None
+        job.worker = job.lease = job.completed_at = job.not_before = job.progress = job.replaced = None
         job.source_never_came = False
+        job.changed_at = now
         return ("JobChanged", job.id, job.status, "")
 
-    def retry(self, job_id: int, reset: bool, priority: int | None) -> Any:
+    def retry(self, job_id: int, reset: bool, priority: int | None, undo: str, now: int) -> Any:
         job = self.jobs.get(job_id)
-        return No("no-such-job") if job is None else self.again(job, reset=reset, priority=priority)
+        if job is None:
+            return No("no-such-job")
+        before = {name: getattr(job, name) for name in BY_RETRY}
+        answer = self.again(job, now, reset=reset, priority=priority)
+        if isinstance(answer, No):
+            return answer
+        if undo and (undo, job_id) not in self.undos:
+            self.undos[undo, job_id] = ("{", job.status, now)
+            self.retried[undo, job_id] = before
+        return (*answer[:3], undo)
 
     def cancel(self, job_id: int, undo: str, now: int) -> Any:
         job = self.jobs.get(job_id)
@@ -48,6 +65,7 @@ class Decisions(State):
         if undo:
             self.undos.setdefault((undo, job_id), (str(job.priority), str(priority), now))
         job.priority = priority
+        job.changed_at = now
         return ("JobChanged", job_id, job.status, undo)
 
     def undo(self, token: str, limit: int, further: bool, now: int) -> Any:
@@ -65,10 +83,17 @@ class Decisions(State):
                 continue
             if became == "cancelled":
                 if job.status == "cancelled" and job.completed_at == at:
-                    self.again(job, reset=False, priority=None)
+                    self.again(job, now, reset=False, priority=None)
+                    changed += 1
+            elif became in ("pending", "uploading"):
+                before = self.retried[token, job_id]
+                waits = job.status in ("pending", "uploading")
+                if waits and (job.attempt, job.changed_at) == (before["attempt"], at):
+                    vars(job).update(before)
                     changed += 1
             elif str(job.priority) == became:
                 job.priority = int(was)
+                job.changed_at = now
                 changed += 1
         return ("Undone", len(found), changed, len(found) == limit)
 

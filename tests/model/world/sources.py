@@ -31,7 +31,7 @@ class Sources(Decisions):
         missing = not ready and seen != "present"
         if found is not None:
             if found.status == "dead" and found.source_never_came:
-                self.again(found, reset=True, priority=None)
+                self.again(found, now, reset=True, priority=None)
             return ("Submitted", found.id, True, found.status, missing and found.status == "uploading")
         assert new_id is not None, "a job should have been made"
         assert new_id not in self.given_ids, "an id was given again"
@@ -44,7 +44,7 @@ class Sources(Decisions):
         self.jobs[new_id] = made
         return ("Submitted", new_id, False, made.status, missing)
 
-    def source_arrived(self, source_hash: str, size: int, verified: bool, epoch: int) -> Any:
+    def source_arrived(self, source_hash: str, size: int, verified: bool, epoch: int, now: int) -> Any:
         doom = self.doomed.get(source_of(source_hash))
         if doom is not None and (doom.state == "deleting" or epoch < doom.epoch):
             return No("being-removed")
@@ -52,17 +52,17 @@ class Sources(Decisions):
         count = 0
         for job in self.waiting_for(source_hash):
             if not verified and job.size is not None and job.size != size:
-                job.error = True
+                job.error, job.changed_at = True, now
                 continue
-            job.status, job.size, job.error = "pending", size, None
+            job.status, job.size, job.error, job.changed_at = "pending", size, None, now
             count += 1
         return ("SourceSettledFor", count)
 
-    def source_rejected(self, source_hash: str) -> Any:
+    def source_rejected(self, source_hash: str, now: int) -> Any:
         self.files.pop(source_of(source_hash), None)
         jobs = list(self.waiting_for(source_hash))
         for job in jobs:
-            job.error = True
+            job.error, job.changed_at = True, now
         return ("SourceSettledFor", len(jobs))
 
     def expire_uploads(self, ids: Sequence[int], now: int) -> Any:

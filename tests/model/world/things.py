@@ -62,6 +62,9 @@ class Job:
     output: str | None = None
     result: str | None = None
     progress: str | None = None
+    kept_attempt: int | None = None  # whose output and result these are, while it is tried again
+    replaced: tuple[int, str | None, str | None] | None = None  # attempt, output, result: back if it is revoked
+    changed_at: int | None = None  # by a retry, or while it waits: for the undo of that retry
     source_never_came: bool = False
     history: dict[int, Attempt] = field(default_factory=dict)
 
