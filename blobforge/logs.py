@@ -6,12 +6,16 @@ Redaction is the last step before a line is written, so that it also covers what
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import re
 import sys
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from typing import Any, TextIO
 
+import msgspec
 import structlog
 from structlog.typing import EventDict, Processor
 
@@ -24,12 +28,14 @@ _SECRETS = re.compile(
     r"|(?P<name>(?i:X-Amz-Signature|X-Amz-Credential|X-Amz-Security-Token|sig|code|state|token|secret)=)[^&\s\"'<>]+"
 )
 
+# What stands in every text that the above matches: a fifth of its time to look for, and in most texts there is none.
+_SUSPECT = re.compile(r"[A-Za-z0-9_-]{12}|=|(?i:bearer)")
 
 # State owned here: the secrets of this process's configuration, which have no form to be known by.
 _configured: list[str] = []
 SHORTEST = 8  # characters; something shorter is a word of other texts, too
-# And the logger that `configure` made for requests.
-_of_requests: list[Any] = []
+# And the log of requests that `configure` made.
+_of_requests: list[Callable[[Answered], None]] = []
 
 
 def hide(secrets: Iterable[str]) -> None:
@@ -41,6 +47,8 @@ def redact(text: str) -> str:
     """The text without tokens, worker secrets, session ids, signatures of URLs, and what `hide` was told."""
     for secret in _configured:
         text = text.replace(secret, GONE)
+    if _SUSPECT.search(text) is None:
+        return text
     return _SECRETS.sub(lambda match: (match["name"] or "") + GONE, text)
 
 
@@ -70,9 +78,10 @@ def configure(level: str, format_: str, stream: TextIO | None = None) -> None:
     # Hypercorn's own access log would write query strings, and botocore's debug lines whole requests.
     for noisy in ("hypercorn.access", "botocore", "boto3", "urllib3", "s3transfer"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    _of_requests[:] = [
-        structlog.get_logger("blobforge.http") if console else _straight(stream, "blobforge.http", level)
-    ]
+    if logging.getLevelName(level.upper()) > logging.INFO:
+        _of_requests[:] = [_not_at_all]
+    else:
+        _of_requests[:] = [_in_words if console else _AccessLog(stream).write]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -81,44 +90,68 @@ def configure(level: str, format_: str, stream: TextIO | None = None) -> None:
     )
 
 
-def of_requests() -> Any:
-    """The logger for one line a request: the same lines, a third of the cost."""
-    return _of_requests[0] if _of_requests else structlog.get_logger("blobforge.http")
+class Answered(msgspec.Struct, omit_defaults=True):
+    """The line of one request. `ms` is how long it took; `caller` is None for a stranger."""
+
+    method: str
+    path: str
+    status: int
+    ms: float
+    caller: str | None
+    request_id: str
+    trace_id: str = ""
 
 
-def _straight(stream: TextIO, name: str, level: str) -> Any:
-    """A logger of JSON lines that go to `stream` and not through the standard library's handlers (49 us a line)."""
-
-    def named(_logger: Any, _method: str, event: EventDict) -> EventDict:
-        event["logger"] = name
-        return event
-
-    return structlog.wrap_logger(
-        _Lines(stream),
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            _redact_event,  # all that is not from here
-            structlog.processors.add_log_level,
-            named,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-    ).bind()
+def answered(line: Answered) -> None:
+    """Log a request. The line has one shape, and structlog's chain is not asked for it: that took 80 us, this 4."""
+    _of_requests[0](line) if _of_requests else _in_words(line)
 
 
-class _Lines:
-    """Writes lines, or does without: a log that takes none (disk full, reader gone) must stop no request."""
+def _not_at_all(_line: Answered) -> None:
+    pass
+
+
+def _in_words(line: Answered) -> None:
+    said = msgspec.structs.asdict(line)
+    if not line.trace_id:
+        del said["trace_id"]
+    structlog.get_logger("blobforge.http").info("request", **said)
+
+
+class _AccessLog:
+    """Writes lines as JSON, or does without: a log that takes none (disk full, reader gone) must stop no request."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        # Past the two buffers of a text stream, where there are any: a line is one write, whole.
+        self._raw: io.RawIOBase | None = getattr(getattr(stream, "buffer", None), "raw", None)
+        self._encode = msgspec.json.Encoder().encode
+        self._second = 0
+        self._time = b""  # that second, as every line of it begins its time
 
-    def msg(self, line: str) -> None:
+    def write(self, line: Answered) -> None:
+        line.path = redact(line.path)
+        if line.caller is not None:
+            line.caller = redact(line.caller)
+        encoded = b'%b,"event":"request","level":"info","logger":"blobforge.http","timestamp":"%b"}\n' % (
+            self._encode(line)[:-1],
+            self._now(),
+        )
         with contextlib.suppress(OSError):
-            self._stream.write(line + "\n")
-            self._stream.flush()
+            if self._raw is not None:
+                self._raw.write(encoded)
+            else:
+                self._stream.write(encoded.decode())
+                self._stream.flush()
 
-    debug = info = warning = error = critical = exception = msg
+    def _now(self) -> bytes:
+        """RFC 3339 in UTC, with microseconds."""
+        microseconds = time.time_ns() // 1000
+        second = microseconds // 1_000_000
+        if second != self._second:
+            self._second = second
+            self._time = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S").encode()
+        return b"%b.%06dZ" % (self._time, microseconds % 1_000_000)
 
 
 def _redact_event(_logger: Any, _method: str, event: EventDict) -> EventDict:

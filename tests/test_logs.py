@@ -8,9 +8,13 @@ import itertools
 import json
 import logging
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 import structlog
+from hypothesis import given
+from hypothesis import strategies as st
 
 from blobforge import logs
 from blobforge.access import WORKER_SECRET_PREFIX, new_token
@@ -59,10 +63,78 @@ class Full(io.StringIO):
         raise OSError(errno.ENOSPC, "No space left on device")
 
 
+def answered(path: str = "/api/stats", **others: str) -> logs.Answered:
+    return logs.Answered("GET", path, 200, 1.5, others.pop("caller", None), "0123456789abcdef", **others)
+
+
 @pytest.mark.usefixtures("lines")
 def test_a_log_that_takes_no_line_stops_no_request() -> None:
     logs.configure("info", "json", Full())
-    logs.of_requests().info("request", status=200)
+    logs.answered(answered())
+    with open("/dev/full", "w") as full:  # a file's own buffers are passed by
+        logs.configure("info", "json", full)
+        logs.answered(answered())
+
+
+FIELDS = {"method": "GET", "path": "/api/stats", "status": 200, "ms": 1.5, "caller": None, "event": "request",
+          "request_id": "0123456789abcdef", "level": "info", "logger": "blobforge.http"}  # fmt: skip
+
+
+def test_a_request_is_one_line_of_json(lines: io.StringIO) -> None:
+    before = datetime.now(UTC)
+    logs.answered(answered())
+    logs.answered(answered(trace_id="ab" * 16, caller="token:1"))
+    first, second = (json.loads(line) for line in lines.getvalue().splitlines())
+    assert before <= datetime.fromisoformat(first.pop("timestamp")) <= datetime.now(UTC)
+    del second["timestamp"]
+    assert first == FIELDS
+    assert second == FIELDS | {"trace_id": "ab" * 16, "caller": "token:1"}
+
+
+def test_a_request_has_the_same_fields_as_any_other_line(lines: io.StringIO) -> None:
+    logs.answered(answered())
+    structlog.get_logger("blobforge.http").info("request")
+    ours, structlogs = (json.loads(line) for line in lines.getvalue().splitlines())
+    assert set(structlogs) < set(ours)
+    assert len(ours["timestamp"]) == len(structlogs["timestamp"])
+
+
+@pytest.mark.parametrize("format_", ["json", "console"])
+def test_no_secret_in_the_line_of_a_request(lines: io.StringIO, format_: str) -> None:
+    logs.configure("info", format_, lines)
+    logs.hide(["correct-horse"])
+    try:
+        for path in (f"/objects/k?sig={SIGNATURE}", f"/api/{TOKEN}/x", "/api/correct-horse", f"/a/{WORKER_SECRET}"):
+            logs.answered(answered(path, caller=f"worker {TOKEN}"))
+    finally:
+        logs.hide([])
+    said = lines.getvalue()
+    assert said.count(logs.GONE) == 8
+    for secret in (TOKEN, WORKER_SECRET, SIGNATURE, "correct-horse"):
+        assert secret not in said
+
+
+def test_a_file_is_written_in_the_order_of_the_lines(lines: io.StringIO, tmp_path: Path) -> None:
+    with (tmp_path / "log").open("w") as stream:
+        logs.configure("info", "json", stream)
+        for _ in range(3):
+            structlog.get_logger("test").info("other")
+            logs.answered(answered("/\u00e9\n"))
+    said = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert [line["event"] for line in said] == ["other", "request"] * 3
+    assert said[1]["path"] == "/\u00e9\n"
+
+
+PARTS = st.sampled_from(
+    [TOKEN, WORKER_SECRET, "bf_", "bfw_0123456789_-", "Bearer x", "BEARER\t\u00e9", "sig=", "X-Amz-Signature=1",
+     "/api/jobs", "token=\n", "a" * 43, "aB" * 21, "aB" * 21 + "c", " ", "\u0130", "\u017f", "bearer"]
+)  # fmt: skip
+
+
+@given(st.lists(st.one_of(PARTS, st.text(max_size=15))).map("".join))
+def test_what_is_not_suspect_holds_no_secret(text: str) -> None:
+    """The quick look before the whole expression changes nothing."""
+    assert logs.redact(text) == logs._SECRETS.sub(lambda match: (match["name"] or "") + logs.GONE, text)
 
 
 def _clean(buffer: io.StringIO) -> list[dict[str, object]]:
@@ -127,6 +199,7 @@ def test_the_level_is_kept_for_both_kinds_of_logger() -> None:
     try:
         logs.configure("warning", "json", buffer)
         structlog.get_logger("test").info("quiet")
+        logs.answered(answered())
         logging.getLogger("library").info("quiet")
         structlog.get_logger("test").warning("loud")
         assert [json.loads(line)["event"] for line in buffer.getvalue().splitlines()] == ["loud"]

@@ -105,7 +105,7 @@ def test_a_request_is_a_span_and_so_is_what_it_waits_for(tmp_path: Path, collect
     assert (said["http.request.method"], said["http.route"]) == ("POST", "/api/jobs")
     assert said["http.response.status_code"] == 201
     assert said["blobforge.request_id"] == submitted.headers["X-Request-ID"]
-    assert f'"trace_id": "{TRACE_ID}"' in server.logged(), "the log names the trace"
+    assert f'"trace_id":"{TRACE_ID}"' in server.logged(), "the log names the trace"
 
     children = {span.name: span for span in collector.below(submit)}
     assert children.keys() == {"object store head", "writer wait", "writer commit"}

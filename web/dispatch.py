@@ -22,7 +22,7 @@ from werkzeug.sansio.request import Request
 
 from actors.messages import Audit, Done, Ping, Repeatable
 from blobforge.access import Caller, Scope
-from blobforge.logs import of_requests, redact
+from blobforge.logs import Answered, answered, redact
 from blobforge.refusals import Refusal, RefusalCode
 from web.answer import Answer, GoneError
 from web.auth.credentials import authenticate, claimed
@@ -89,23 +89,22 @@ class Endpoint:
         request_id = secrets.token_hex(8)
         tracer = self._services.tracer
         if tracer is None:
-            return await self._untraced(asked, body, params, request_id)
+            return await self._answer(asked, body, params, request_id)
         about = {
             "http.request.method": asked.method,
             "http.route": self.route.path,
             "url.path": redact(asked.path),
             "blobforge.request_id": request_id,
         }
-        with (
-            tracer.request(self.route.name, asked.headers.get, about) as span,
-            structlog.contextvars.bound_contextvars(trace_id=tracer.trace_id(span)),
-        ):
-            answer = await self._untraced(asked, body, params, request_id)
+        with tracer.request(self.route.name, asked.headers.get, about) as span:
+            trace_id = tracer.trace_id(span)
+            with structlog.contextvars.bound_contextvars(trace_id=trace_id):
+                answer = await self._answer(asked, body, params, request_id, trace_id)
             tracer.answered(span, answer.status_code)
             return answer
 
-    async def _untraced(
-        self, asked: Request, body: Body, params: dict[str, Any], request_id: str
+    async def _answer(
+        self, asked: Request, body: Body, params: dict[str, Any], request_id: str, trace_id: str = ""
     ) -> Answer | Response:
         route, metrics = self.route, self._services.metrics.requests
         started = trio.current_time()
@@ -145,15 +144,9 @@ class Endpoint:
         if route.page:
             answer.headers["Server-Timing"] = f"page;dur={seconds * 1000:.2f}"
         metrics.answered(route.name, answer.status_code, seconds)
-        of_requests().info(
-            "request",
-            method=asked.method,
-            path=asked.path,
-            status=answer.status_code,
-            ms=round(seconds * 1000, 1),
-            caller=caller.subject if caller is not ANYBODY else None,
-            request_id=request_id,
-        )
+        subject = caller.subject if caller is not ANYBODY else None
+        ms = round(seconds * 1000, 1)
+        answered(Answered(asked.method, asked.path, answer.status_code, ms, subject, request_id, trace_id))
         return answer
 
     async def _handle(

@@ -198,7 +198,7 @@ def test_no_secret_is_seen_anywhere(seen: Seen) -> None:
         seen.note(f"blobforge {command}", ran.stdout + ran.stderr)
     assert seen.server.stop() == 0
     logged = seen.server.logged()
-    assert logged.count('"event": "request"') > 200
+    assert logged.count('"event":"request"') > 200
     assert "[redacted]" in logged
     for line in logged.splitlines():
         seen.note(f"the log: {line[:150]}", line)

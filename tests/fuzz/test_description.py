@@ -28,7 +28,7 @@ SOAK = "SOAK" in os.environ
 HERE = Path(__file__).parent
 JOBS = 300  # that are ready when it begins
 BY_CHANCE = [] if SOAK else ["--generation-deterministic"]  # the same requests each time
-_DONE = re.compile(r'"path": "/api/jobs/(?:\d+/)?(claim|complete|fail|release)", "status": 200')
+_DONE = re.compile(r'"path":"/api/jobs/(?:\d+/)?(claim|complete|fail|release)","status":200')
 WORK = (
     "get_api_jobs_job_id", "post_api_workers_register", "post_api_workers_worker_id_heartbeat", "post_api_jobs_claim",
     "post_api_jobs_job_id_complete", "post_api_jobs_job_id_fail", "post_api_jobs_job_id_release",
