@@ -101,15 +101,20 @@ async def run(plan: Idle) -> Report:
     rows = []
     for polls in plan.polls:
         with tempfile.TemporaryDirectory(prefix="blobforge-bench-") as folder:
-            jobs = round(plan.probes / PROBE_PAUSE * plan.seconds * plan.runs) + plan.probes
-            filling.pending(Path(folder) / "blobforge.db", jobs, TYPE)
+            filling.pending(Path(folder) / "blobforge.db", jobs_for(plan), TYPE)
             with servers.blobforge(Path(folder)) as server:
-                rows.append(await _with_fleet(server, polls, plan))
+                rows.append(await with_fleet(server, polls, plan))
     chart = Chart(x="polls", y="rss_mib", series="how", x_label="idle long polls", log_x=False)
     return Report("idle", "An idle fleet", rows, headline="p99_ms", chart=chart)
 
 
-async def _with_fleet(server: Server, polls: int, plan: Idle) -> dict[str, Any]:
+def jobs_for(plan: Idle) -> int:
+    """As many as the probes may claim."""
+    return round(plan.probes / PROBE_PAUSE * plan.seconds * plan.runs) + plan.probes
+
+
+async def with_fleet(server: Server, polls: int, plan: Idle) -> dict[str, Any]:
+    """One row: what a server costs and how it answers beside so many idle long polls."""
     fleet = Fleet(server, polls, plan.beat)
     tallies: list[Tally] = []
     async with trio.open_nursery() as nursery:

@@ -96,6 +96,8 @@ def _reader(type_: Any) -> Callable[[str], Any]:
         return lambda text: tuple(each(part) for part in text.split(","))
     if type_ is int:
         return number
+    if type_ is str:
+        return str
     return _yes if type_ is bool else float
 
 

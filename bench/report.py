@@ -39,6 +39,9 @@ class Value(msgspec.Struct, frozen=True):
 
 VALUES: dict[str, Value] = {
     "per_second": Value("per second", more=True),
+    "times": Value("times", ".2f", more=True),
+    "cpu_times": Value("CPU times", ".2f", more=False),
+    "memory_times": Value("MiB times", ".2f", more=False),
     "share_of_null": Value("of null", ".2f", more=True),
     "share_of_apsw": Value("of apsw", ".2f", more=True),
     "p50_ms": Value("p50 ms", ",.2f", more=False),
@@ -52,6 +55,7 @@ VALUES: dict[str, Value] = {
     "seconds": Value("seconds", ",.2f", more=False),
     "messages_a_job": Value("messages a job", ".2f", more=False),
     "server_cpu": Value("server CPU", ".2f", more=False),
+    "cpu_us": Value("CPU us", ",.0f", more=False),
     "load_cpu": Value("load CPU", ".2f"),
     "rss_mib": Value("MiB", ",.0f", more=False),
     "grown_mib": Value("grown MiB", ",.1f", more=False),

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import psutil
@@ -40,17 +40,31 @@ class Server:
         return self._process.memory_info().rss / 2**20
 
 
-@contextmanager
-def blobforge(folder: Path, **variables: str) -> Iterator[Server]:
+def environment(root: Path) -> dict[str, str]:
+    """That of a process that runs the code of the checkout at `root`, and has no setting of ours."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("BLOBFORGE_")}
+    return ours | {"PYTHONPATH": str(root)}
+
+
+def blobforge(folder: Path, **variables: str) -> AbstractContextManager[Server]:
     """A server on its embedded default, with `variables` beside; asked as its administrator."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("BLOBFORGE_")}
-    environment |= {"BLOBFORGE_DATA_DIR": str(folder), "BLOBFORGE_PORT": "0", "BLOBFORGE_LOG_FORMAT": "json"}
+    return blobforge_of(ROOT, folder, **variables)
+
+
+@contextmanager
+def blobforge_of(root: Path, folder: Path, **variables: str) -> Iterator[Server]:
+    """The same, of another checkout."""
+    own = {"BLOBFORGE_DATA_DIR": str(folder), "BLOBFORGE_PORT": "0", "BLOBFORGE_LOG_FORMAT": "json"}
     ready = folder / "server.json"
     ready.unlink(missing_ok=True)
     with (folder / "log").open("ab") as log:
         began = time.perf_counter()
         process = subprocess.Popen(
-            [sys.executable, "-m", "blobforge.cli", "serve"], env=environment | variables, stdout=log, stderr=log
+            [sys.executable, "-m", "blobforge.cli", "serve"],
+            cwd=root,
+            env=environment(root) | own | variables,
+            stdout=log,
+            stderr=log,
         )
         try:
             while not ready.exists():
