@@ -10,18 +10,21 @@ from __future__ import annotations
 
 import hmac
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Literal
 from urllib.parse import quote, urlencode
 
 import msgspec
 
+from blobforge.objects.keyed import Keyed
 from blobforge.objects.keys import is_key
 
 PATH = "/objects/"
 _VERBS = {"get": ("GET", "HEAD"), "put": ("PUT",)}
 # The secret may sign other things elsewhere: a text that begins like this is only ever an object URL.
 _DOMAIN = "blobforge-object-url-1"
+_UNRESERVED = re.compile(r"[A-Za-z0-9._~-]*")  # what is not percent-encoded
 
 
 class Grant(msgspec.Struct, frozen=True):
@@ -46,7 +49,7 @@ class Links:
     def __init__(self, secret: bytes, clock: Callable[[], float]) -> None:
         if len(secret) < 16:
             raise ValueError("the secret for object URLs must have at least 16 bytes")
-        self._secret = secret
+        self._secret = Keyed(secret)
         self._clock = clock
 
     def url(self, grant: Grant, *, expires_in: int) -> str:
@@ -55,12 +58,14 @@ class Links:
             raise ValueError(f"not a key of this store: {grant.key!r}")
         if expires_in < 1:
             raise ValueError(f"expires_in must be at least 1 second, not {expires_in}")
-        params = {"op": grant.op, "expires": str(math.ceil(self._clock()) + expires_in)}
-        for name, value in (("filename", grant.filename), ("sha256", grant.sha256), ("type", grant.content_type)):
-            if value is not None:
-                params[name] = value
-        encoded = urlencode(params, quote_via=quote)
-        return f"{PATH}{grant.key}?{encoded}&sig={self._signature(grant.key, params)}"
+        # Encoded once, for the URL and for the signature, where they stand in the order of their names.
+        expires = f"expires={math.ceil(self._clock()) + expires_in}"
+        filename = f"&filename={_encoded(grant.filename)}" if grant.filename is not None else ""
+        rest = f"&sha256={_encoded(grant.sha256)}" if grant.sha256 is not None else ""
+        if grant.content_type is not None:
+            rest += f"&type={_encoded(grant.content_type)}"
+        signature = self._signed(grant.key, f"{expires}{filename}&op={grant.op}{rest}")
+        return f"{PATH}{grant.key}?op={grant.op}&{expires}{filename}{rest}&sig={signature}"
 
     def verify(self, method: str, key: str, query: Mapping[str, str]) -> Grant | Denied:
         """Check a request for `key` with the decoded parameters `query`, each given once."""
@@ -88,5 +93,12 @@ class Links:
         # Percent-encoding keeps the text unambiguous: no value can hold a line feed, `&` or `=`. A request may hold
         # bytes that are no UTF-8; they match nothing that we signed, and must not raise either.
         listed = urlencode(sorted(params.items()), quote_via=quote, errors="replace")
-        text = f"{_DOMAIN}\n{key}\n{listed}"
-        return hmac.digest(self._secret, text.encode(errors="replace"), "sha256").hex()
+        return self._signed(key, listed)
+
+    def _signed(self, key: str, listed: str) -> str:
+        """`listed`: all parameters, percent-encoded, in the order of their names."""
+        return self._secret.hexdigest(f"{_DOMAIN}\n{key}\n{listed}".encode(errors="replace"))
+
+
+def _encoded(value: str) -> str:
+    return value if _UNRESERVED.fullmatch(value) else quote(value, safe="")

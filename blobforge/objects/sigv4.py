@@ -18,6 +18,8 @@ from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
+from blobforge.objects.keyed import Keyed
+
 MAX_EXPIRES = 7 * 24 * 3600  # seconds; S3 refuses more
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~/-]*")
@@ -31,7 +33,7 @@ class _Terms(NamedTuple):
 
     query: str
     to_sign: str
-    key: bytes
+    key: Keyed
 
 
 class Presigner:
@@ -53,8 +55,8 @@ class Presigner:
         self._region = region
         self._access_key = access_key
         self._secret_key = secret_key
-        self._day: tuple[str, bytes] = ("", b"")
-        self._recent: tuple[tuple[datetime, int, str] | None, _Terms] = (None, _Terms("", "", b""))
+        self._day: tuple[str, Keyed] = ("", Keyed(b""))
+        self._recent: tuple[tuple[datetime, int, str] | None, _Terms] = (None, _Terms("", "", self._day[1]))
 
     def url(
         self,
@@ -77,16 +79,16 @@ class Presigner:
         url_query = canonical_query = terms.query
         if query:
             own = [f"{_encoded_name(name)}={_encoded(value)}" for name, value in query.items()]
-            url_query = "&".join([*own, terms.query])
+            url_query = f"{'&'.join(own)}&{terms.query}"
             in_order = sorted(own)
             if in_order[0] > "X-Amz-T":  # behind all of the terms
-                canonical_query = "&".join([terms.query, *in_order])
+                canonical_query = f"{terms.query}&{'&'.join(in_order)}"
             else:
                 canonical_query = "&".join(sorted([*own, *terms.query.split("&")]))
         path = self._path + (key if _UNRESERVED.fullmatch(key) else quote(key, safe="/"))
         request = f"{method}\n{path}\n{canonical_query}\n{canonical_headers}\n{signed}\nUNSIGNED-PAYLOAD"
         digest = hashlib.sha256(request.encode()).hexdigest()
-        signature = hmac.digest(terms.key, f"{terms.to_sign}{digest}".encode(), "sha256").hex()
+        signature = terms.key.hexdigest(f"{terms.to_sign}{digest}".encode())
         return f"{self._base}{path}?{url_query}&X-Amz-Signature={signature}"
 
     def _terms(self, now: datetime, expires_in: int, signed: str) -> _Terms:
@@ -122,12 +124,13 @@ class Presigner:
         names = sorted(lines)
         return "".join(f"{name}:{lines[name]}\n" for name in names), ";".join(names)
 
-    def _signing_key(self, date: str) -> bytes:
+    def _signing_key(self, date: str) -> Keyed:
         day, key = self._day
         if day != date:
-            key = f"AWS4{self._secret_key}".encode()
+            derived = f"AWS4{self._secret_key}".encode()
             for part in (date, self._region, "s3", "aws4_request"):
-                key = hmac.digest(key, part.encode(), "sha256")
+                derived = hmac.digest(derived, part.encode(), "sha256")
+            key = Keyed(derived)
             self._day = (date, key)
         return key
 
