@@ -4,7 +4,8 @@
                           [--quick] [--baseline] [--plot]
 
 Single requests (claim, then complete), `claim_next` (one request a cycle), and batches (claim with `limit`, complete
-as a list). `of null`: requests a second, as a share of those of an endpoint that does nothing on the same stack.
+as a list). `of null`: requests a second, as a share of those of an endpoint that does nothing on Quart-Trio and
+Hypercorn; beside it stands what bare trio with httptools answers, with nothing around it.
 `of apsw`: cycles a second, as a share of the same statements on bare apsw, one transaction for all workers' claims.
 Every cycle is authenticated, leased, signed for, committed, logged. Latencies are those of a whole cycle or batch.
 """
@@ -136,26 +137,29 @@ async def run(plan: Claims) -> Report:
         with (
             objects.store(place / "s3", s3=plan.s3) as variables,
             servers.blobforge(place / "data", **variables) as server,
-            servers.null() as null,
+            servers.yardstick("bench.null_server") as null,
+            servers.yardstick("bench.echo_server") as echo,
         ):
             await register(server, max(plan.workers))
             for count in plan.workers:
-                rows += await _with_workers(plan, count, server, null, bare)
+                rows += await _with_workers(plan, count, server, {"null": null, "echo": echo}, bare)
     chart = Chart(x="workers", y="per_second", series="how", x_label="workers", log_y=True)
     return Report("claim", "Claim + complete over HTTP", rows, chart=chart)
 
 
-async def _with_workers(plan: Claims, count: int, server: Server, null: Server, bare: Replay) -> list[dict[str, Any]]:
+async def _with_workers(
+    plan: Claims, count: int, server: Server, yardsticks: dict[str, Server], bare: Replay
+) -> list[dict[str, Any]]:
     ways: dict[str, tuple[str, float, TakeTurn]] = {  # how: what it is called, requests a cycle, one turn
         "single requests": (f"claim+complete cycles, {count} workers", 2, single),
         "claim_next": (f"claim_next cycles, {count} workers", 1, claim_next()),
     }
     for size in plan.batches:
         ways[f"batches of {size}"] = (f"jobs in batches of {size}, {count} workers", 2 / size, partial(batch, size))
-    subjects: dict[str, Callable[[], Any]] = {
-        "null": partial(measure, null, nothing(), clients=count, seconds=plan.seconds)
-    }
-    await measure(null, nothing(), clients=count, seconds=plan.warmup)
+    subjects: dict[str, Callable[[], Any]] = {}
+    for name, one in yardsticks.items():
+        await measure(one, nothing(), clients=count, seconds=plan.warmup)
+        subjects[name] = partial(measure, one, nothing(), clients=count, seconds=plan.seconds)
     for how, (_, _, turn) in ways.items():
         await measure(server, turn, clients=count, seconds=plan.warmup)
         subjects[how] = partial(measure, server, turn, clients=count, seconds=plan.seconds)
@@ -163,6 +167,8 @@ async def _with_workers(plan: Claims, count: int, server: Server, null: Server, 
     alone = median_row([bare.statements(count, plan.cycles) for _ in range(plan.runs)])
     rows = [
         {"what": f"null requests, {count} clients", "workers": count, "how": "null requests"} | found["null"],
+        {"what": f"bare trio and httptools, {count} clients", "workers": count, "how": "trio and httptools"}
+        | found["echo"],
         {"what": f"cycles on bare apsw, {count} to a transaction", "workers": count, "how": "bare apsw"}
         | {key: alone[key] for key in ("per_second", "errors", "spread")},
     ]

@@ -80,10 +80,10 @@ def blobforge_of(root: Path, folder: Path, **variables: str) -> Iterator[Server]
 
 
 @contextmanager
-def null() -> Iterator[Server]:
-    """The null endpoint."""
+def yardstick(module: str) -> Iterator[Server]:
+    """What does nothing, and is measured for comparison: `bench.null_server` or `bench.echo_server`."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "bench.null_server"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
+        [sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
     )
     assert process.stdin is not None
     assert process.stdout is not None

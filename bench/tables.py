@@ -3,8 +3,7 @@
     python -m bench.tables           print them
     python -m bench.tables --write   put them between the markers of the page
 
-A test holds the page to the results, so no figure stands there that was not measured, or predicted from what was
-(`bench.model`).
+A test holds the page to the results, so no figure stands there that was not measured.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench import goals, model
+from bench import goals
 from bench.__main__ import BENCHES
 from bench.report import RESULTS, VALUES, headings, shown
 
@@ -43,6 +42,11 @@ def markdown(name: str, results: Path = RESULTS) -> str:
     return "\n".join([*lines, "", _taken(result)])
 
 
+def load(results: Path) -> dict[str, Any]:
+    """The results in a folder, by name."""
+    return {path.stem: json.loads(path.read_text()) for path in sorted(results.glob("*.json"))}
+
+
 def _taken(result: dict[str, Any]) -> str:
     """With what the figures were taken: without it they say nothing."""
     machine, versions = result["machine"], result["versions"]
@@ -56,9 +60,7 @@ def _taken(result: dict[str, Any]) -> str:
 def written(text: str, results: Path = RESULTS) -> str:
     """The page with every table as it should be."""
     tables = {name: markdown(name, results) for name in BENCHES}
-    loaded = model.load(results)
-    tables["model"] = model.markdown(loaded)
-    tables["goals"] = goals.markdown(loaded)
+    tables["goals"] = goals.markdown(load(results))
     for name, table in tables.items():
         between = re.compile(rf"(<!-- bench:{name} -->\n).*?(\n<!-- /bench:{name} -->)", re.DOTALL)
         text = between.sub(partial(_filled, table), text)

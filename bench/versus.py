@@ -22,13 +22,13 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from bench import claim, idle, objects, servers
+from bench.goals import NOW
 from bench.load import FAILED, Connection, TakeTurn, Tally, Turn, measure, side_by_side
 from bench.plan import BenchError, Plan, command
 from bench.report import Chart, Report
 from bench.servers import ROOT, Server
 
 WHAT = ("cycles", "claim_next", "beats", "batches", "polls")
-NOW = "this checkout"
 
 
 class Versus(Plan, frozen=True, kw_only=True):
@@ -71,7 +71,7 @@ async def run(plan: Versus) -> Report:
                 rows += await _in_turns(plan, running, what, count, turn)
         if "polls" in plan.what:
             rows += await _idle(plan, {plan.revision: earlier, NOW: ROOT}, place)
-    chart = Chart(x="workers", y="per_second", series="how", x_label="workers", log_y=True)
+    chart = Chart(x="kind", y="per_second", series="how", x_label="", log_y=True, bars=True)
     return Report("versus", f"This checkout beside {plan.revision}", rows, chart=chart)
 
 
@@ -109,7 +109,8 @@ async def _idle(plan: Versus, roots: dict[str, Path], place: Path) -> list[dict[
         folder = place / f"idle-{len(found)}"
         fill(root, folder, idle.jobs_for(asked))
         with servers.blobforge_of(root, folder) as server:
-            found[name] = await idle.with_fleet(server, plan.polls, asked)
+            row = await idle.with_fleet(server, plan.polls, asked)
+            found[name] = row | {"per_second": round(row["turns"] / plan.poll_seconds, 1)}  # of the probes
     return _rows(plan, f"{plan.polls:,} idle long polls", {"polls": plan.polls}, found)
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import itertools
 import json
 import math
 import sys
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
@@ -23,12 +21,12 @@ from bench import (
     goals,
     idle,
     ingest,
-    model,
     pages,
     report,
     start,
     submit,
     tables,
+    versus,
     wake,
 )
 from bench.__main__ import BENCHES
@@ -39,6 +37,9 @@ from blobforge.store.check import check
 TINY = {
     "claim": claim.Claims(
         seconds=0.1, warmup=0, runs=1, workers=(2,), batches=(3,), jobs=2000, cycles=8, s3=False
+    ),
+    "versus": versus.Versus(
+        seconds=0.1, warmup=0, runs=1, workers=(2,), jobs=4000, polls=5, poll_seconds=0.3, revision="HEAD", s3=False
     ),
     "submit": submit.Submissions(seconds=0.1, warmup=0, runs=1, clients=(2,), batches=(5,), jobs=10, s3=True),
     "depth": depth.Depths(sizes=(200,), rounds=1),
@@ -136,72 +137,6 @@ def test_the_page_shows_the_committed_results() -> None:
     assert [name for name in BENCHES if f"<!-- bench:{name} -->" not in page] == []
 
 
-# ------------------------------------------------------------------ the model
-
-
-COSTS = {"job": 60e-6, "commit": 150e-6, "sync": 300e-6, "request": 500e-6, "http_job": 40e-6, "lock": 0.8}
-
-
-def as_measured(*, noise: float = 0.0) -> dict[str, Any]:
-    """The results of a machine with exactly these costs; `noise` is by how much every second figure is off."""
-    off = itertools.cycle([1 + noise, 1 - noise])
-    job, request = COSTS["job"] + COSTS["http_job"], COSTS["request"]
-    claims = [
-        {
-            "what": f"{way.name}, {workers}", "how": way.name, "workers": workers, "server_cpu": 1 / COSTS["lock"],
-            "per_second": next(off) / COSTS["lock"] / (way.requests * request + job),
-        }
-        for way in model.WAYS for workers in (1, 16, 64)
-    ]  # fmt: skip
-    alone = [
-        {
-            "what": f"{how}, {size}", "how": how, "size": size,
-            "per_second": 1 / (COSTS["job"] + 2 * (COSTS["commit"] + sync) / size),
-        }
-        for how, sync in ((model.WRITER, COSTS["sync"]), (model.WRITER_WITHOUT_SYNC, 0.0)) for size in (1, 16, 256)
-    ]  # fmt: skip
-    return {"claim": {"rows": claims}, "commit": {"rows": alone}}
-
-
-def test_the_model_finds_the_costs_that_made_the_figures() -> None:
-    found = model.fitted(as_measured())
-    for name, seconds in COSTS.items():
-        assert getattr(found, name) == pytest.approx(seconds, rel=1e-6), name
-    assert max(abs(check.error) for check in found.checks) < 1e-6
-
-
-def test_the_model_says_what_is_full_first_and_how_far_it_is_off() -> None:
-    found = model.fitted(as_measured(noise=0.1))
-    assert 0.05 < max(abs(check.error) for check in found.checks) < 0.15
-    one = [found.saturation(2, cores=cores) for cores in (2, 8, 32)]
-    assert [bound for _, bound in one] == ["the process"] * 3
-    assert len({rate for rate, _ in one}) == 1  # more cores do not help one process
-    assert found.saturation(1, cores=1)[1] == "the cores"
-
-
-def test_the_model_is_not_held_to_figures_of_a_busy_machine() -> None:
-    """Where the server got half a core, it says so in its CPU time, and the costs are right all the same."""
-    results = as_measured()
-    results["claim"]["rows"] = [
-        row | {"server_cpu": row["server_cpu"] / 2.5, "per_second": row["per_second"] / 2.5}
-        for row in results["claim"]["rows"]
-    ]
-    found = model.fitted(results)
-    assert found.request == pytest.approx(COSTS["request"])
-    assert all(check.what.startswith(model.WRITER) for check in found.checks)
-
-
-def test_the_model_on_the_page(tmp_path: Path) -> None:
-    for name, result in as_measured(noise=0.02).items():
-        (tmp_path / f"{name}.json").write_text(json.dumps(result | {"revision": "abc"}))
-    shown = model.markdown(model.load(tmp_path))
-    assert "| writer, each claim + complete | 60 |" in shown
-    assert "| 32 cores |" in shown
-    assert "commit (abc), claim (abc)" in shown
-    (tmp_path / "claim.json").unlink()
-    assert "No model yet" in model.markdown(model.load(tmp_path))
-
-
 # ------------------------------------------------------------------ the command
 
 
@@ -252,9 +187,25 @@ def test_every_benchmark_explains_its_options(
 
 def test_a_goal_that_is_met_one_that_is_not_and_one_that_nobody_measured() -> None:
     rows = [{"jobs": 1_000_000, "seconds": 0.7, "rss_mib": 90.0, "turns": 5, "errors": 0}]
-    idle = [{"polls": 10_000, "rss_mib": 401.0, "p99_ms": 20.0, "server_cpu": 0.3, "turns": 7, "errors": 1}]
-    table = goals.markdown({"start": {"rows": rows}, "idle": {"rows": idle}})
+    idle = [
+        {"kind": "10,000 idle long polls", "how": how, "rss_mib": mib, "p99_ms": 20.0, "turns": 6, "errors": errors}
+        for how, mib, errors in (("abc", 401.0, 1), ("this checkout", 210.0, 0))
+    ]
+    table = goals.markdown({"start": {"rows": rows}, "versus": {"rows": idle}})
     assert "| 2 s, 200 MiB | 0.70 s, 90 MiB | yes |" in table
-    assert "| 401 MiB, claim p99 20 ms, 0.30 of a core | no |" in table
-    assert "| 1 in 12 turns | no |" in table
+    assert "| 210 MiB (before 401), claim p99 20 ms (before 20) | no |" in table
+    assert "| 1 in 17 turns | no |" in table
     assert table.count("not measured | no |") == len(goals.GOALS) - 3
+
+
+def test_goals_beside_an_earlier_revision() -> None:
+    cycles = {
+        "kind": "claim+complete cycles, 64 workers",
+        "how": "this checkout",
+        "per_second": 3_500.0,
+        "times": 3.9,
+    }
+    rows = [cycles | {"how": "abc", "times": None}, cycles | {"cpu_times": 0.24}]
+    table = goals.markdown({"versus": {"rows": rows}})
+    assert "| 4 times | 3.90 times (3,500) | no |" in table
+    assert "| 0.25 times | 0.24 times | yes |" in table
