@@ -11,8 +11,8 @@ room, or has something in it, gives way to nobody.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, Generic, Protocol, TypeVar
 
 import trio
 
@@ -41,19 +41,17 @@ class Reply(Generic[O]):
     """The answer to one message: settled once by the actor, awaited once by the asker.
 
     `abandoned` turns true when the asker has gone away. It is read by the writer's thread as well; that is safe,
-    for it only ever goes from False to True. `on_abandoned` is called then: where the actor is in another process,
-    it is told.
+    for it only ever goes from False to True.
     """
 
     # The asker's task itself, and not an Event: ten thousand long polls wait for one of these.
-    __slots__ = ("_asker", "_error", "_outcome", "abandoned", "on_abandoned")
+    __slots__ = ("_asker", "_error", "_outcome", "abandoned")
 
     def __init__(self) -> None:
         self._asker: trio.lowlevel.Task | None = None
         self._outcome: O | Refusal | None = None
         self._error: Exception | None = None
         self.abandoned = False
-        self.on_abandoned: Callable[[], None] | None = None
 
     def settle(self, outcome: O | Refusal) -> None:
         self._outcome = outcome
@@ -82,8 +80,6 @@ class Reply(Generic[O]):
         """The asker was cancelled."""
         self._asker = None
         self.abandoned = True
-        if self.on_abandoned is not None:
-            self.on_abandoned()
         return trio.lowlevel.Abort.SUCCEEDED
 
 
@@ -190,14 +186,22 @@ class Mailbox(Generic[M]):
         return self._receive.statistics().max_buffer_size
 
 
-async def ask(
+def ask(
     mailbox: Inbox[Envelope[O]],
     message: Message[O],
     repeat: Repeatable | None = None,
     audit: Audit | None = None,
     trace: Trace | None = None,
-) -> O | Refusal:
-    """Send a message and wait for its answer."""
+) -> Coroutine[Any, Any, O | Refusal]:
+    """Send a message and wait for its answer.
+
+    No coroutine of its own: each that waits is half a kilobyte of a long poll.
+    """
     reply: Reply[O] = Reply()
-    await mailbox.put(Envelope(message, reply, repeat, audit, trace))
+    envelope = Envelope(message, reply, repeat, audit, trace)
+    return reply.wait() if mailbox.offer(envelope) else _ask_later(mailbox, envelope, reply)
+
+
+async def _ask_later(mailbox: Inbox[Any], envelope: Envelope[Any], reply: Reply[Any]) -> Any:
+    await mailbox.put(envelope)
     return await reply.wait()

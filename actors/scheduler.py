@@ -167,7 +167,7 @@ class Scheduler:
     def _take_place(self, waiter: Waiter) -> None:
         """A claim that is repeated ends the one that it repeats: what comes is for who asked last, and not for a
         connection that may be lost without our knowing."""
-        before = self._of_same_key(waiter)
+        before = self._of_same_key(waiter) if waiter.claim.claim_key else None
         if before is not None:
             self._leave(before)
             self._settle(before, Granted(idle=True))

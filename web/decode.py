@@ -28,17 +28,18 @@ class Oversized(Exception):
 
 def json_body(body: bytes, content_type: str | None, decoder: msgspec.json.Decoder[Any]) -> Any | Refusal:
     """Decode a JSON body. Returns the typed value, or 400, 415, 422 as a Refusal."""
-    if not body.strip():
+    if not body or body.isspace():
         body = b"{}"  # a client that has nothing to say may say nothing
     elif not _is_json(content_type):
         return Refusal(
             RefusalCode.NOT_JSON,
             f"Send JSON with `Content-Type: application/json`, not {content_type or 'nothing'!r}.",
         )
-    if body.count(b"[") + body.count(b"{") > DEEPEST and _too_deep(body):
+    if len(body) > DEEPEST and body.count(b"[") + body.count(b"{") > DEEPEST and _too_deep(body):
         return Refusal(RefusalCode.MALFORMED, f"The body nests deeper than {DEEPEST} levels.")
     try:
-        body.decode()  # parts that are kept as they come are not looked into by the decoder
+        if not body.isascii():
+            body.decode()  # parts that are kept as they come are not looked into by the decoder
         return decoder.decode(body)
     except UnicodeDecodeError as error:
         return Refusal(RefusalCode.MALFORMED, f"The body is not UTF-8: {error.reason} at byte {error.start}.")
@@ -81,6 +82,8 @@ def invalid(message: str) -> Refusal:
 
 
 def _is_json(content_type: str | None) -> bool:
+    if content_type == "application/json":
+        return True
     kind = (content_type or "").partition(";")[0].strip().lower()
     return kind == "application/json" or kind.endswith("+json")
 

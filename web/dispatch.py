@@ -7,6 +7,7 @@ its caller and its body brought together.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
@@ -36,6 +37,7 @@ from web.services import Services
 log = structlog.get_logger("blobforge.http")
 
 ANYBODY = Caller(scopes=frozenset())
+MOST_ID = (1 << 64) - 1
 LONGEST_KEY = 255  # characters of an Idempotency-Key
 _encode = msgspec.json.Encoder().encode
 
@@ -82,11 +84,14 @@ class Endpoint:
     def __init__(self, route: Route, services: Services) -> None:
         self.route = route
         self._services = services
+        # Unlike those of any other route or process. They are no secrets: to ask the system for each would hand the
+        # interpreter's lock to the writer's thread, once a request.
+        self._ids = itertools.count(secrets.randbits(64))
         self._decoder = msgspec.json.Decoder(route.body) if route.body is not None else None
 
     async def answer(self, asked: Request, body: Body, params: dict[str, Any]) -> Answer | Response:
         """Never raises for anything that a client sends."""
-        request_id = secrets.token_hex(8)
+        request_id = f"{next(self._ids) & MOST_ID:016x}"
         tracer = self._services.tracer
         if tracer is None:
             return await self._answer(asked, body, params, request_id)
@@ -288,6 +293,8 @@ async def _broken(route: Route, asked: Request, request_id: str) -> Answer | Res
 
 def _respond(outcome: Outcome, route: Route) -> Answer | Response:
     match outcome:
+        case msgspec.Struct():  # nearly all
+            return Answer(route.status, _encode(outcome))
         case Response():
             return outcome
         case (int(status), body):

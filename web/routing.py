@@ -38,7 +38,7 @@ class Access(StrEnum):
     ANYONE_KNOWN = "any credential"
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)  # not frozen: to freeze each of them would take longer than to authorize it
 class Call:
     """One request on its way to its handler."""
 
@@ -57,7 +57,7 @@ class Call:
         """What stands before the URLs that this server serves itself."""
         return self.services.site.base(self.request)
 
-    async def ask(self, message: Message[O], *, about: str | None = None) -> O | Refusal:
+    def ask(self, message: Message[O], *, about: str | None = None) -> Awaitable[O | Refusal]:
         """Ask the writer; repeatable with an Idempotency-Key, and on record where the route says so.
 
         `about` is what the audit record names where the path does not.
@@ -65,11 +65,11 @@ class Call:
         audit = self.audit
         if audit is not None and about is not None:
             audit = replace(audit, subject=about)
-        return await ask(self.services.writer, message, self.repeat, audit, self._trace())
+        return ask(self.services.writer, message, self.repeat, audit, self._trace())
 
-    async def ask_via(self, mailbox: Inbox[Envelope[Any]], message: Message[O]) -> O | Refusal:
+    def ask_via(self, mailbox: Inbox[Envelope[Any]], message: Message[O]) -> Awaitable[O | Refusal]:
         """Ask another actor."""
-        return await ask(mailbox, message, self.repeat, trace=self._trace())
+        return ask(mailbox, message, self.repeat, trace=self._trace())
 
     def _trace(self) -> Trace | None:
         tracer = self.services.tracer

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import trio
+import trio.testing
 
 from actors.mailbox import ask
 from actors.messages import Repeatable
@@ -63,6 +64,9 @@ async def writer_alone(
     alone = Alone(book, hop, now)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(alone.writer.run)
+        await (
+            trio.testing.wait_all_tasks_blocked()
+        )  # it waits: what is asked side by side from now on shares a commit
         yield alone
         await alone.writer.stop()
     book.close()

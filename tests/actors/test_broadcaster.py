@@ -133,7 +133,7 @@ async def test_what_has_gathered_comes_in_one_piece(autojump_clock: Any) -> None
 async def test_a_replay_may_be_longer_than_the_queue(autojump_clock: Any) -> None:
     async with broadcasting(queue=3) as broadcaster:
         await publish(broadcaster, 1, 1)
-        first = broadcaster.subscribe(last_event_id=f"{broadcaster.run_id}-0", types=ALL_BUT_STATS)
+        first = broadcaster.subscribe(last_event_id=f"{broadcaster._run}-0", types=ALL_BUT_STATS)
         ((id_, _, _),) = await read(first)
         await publish(broadcaster, 2, 50)
         back = broadcaster.subscribe(last_event_id=id_, types=ALL_BUT_STATS)
@@ -146,7 +146,7 @@ async def test_a_queue_longer_than_the_replay(autojump_clock: Any) -> None:
         slow = broadcaster.subscribe(types=ALL_BUT_STATS)
         await publish(broadcaster, 1, 15)
         assert jobs(await read(slow, within=0.01)) == list(range(1, 16))
-        back = broadcaster.subscribe(last_event_id=f"{broadcaster.run_id}-10", types=ALL_BUT_STATS)
+        back = broadcaster.subscribe(last_event_id=f"{broadcaster._run}-10", types=ALL_BUT_STATS)
         assert [name for _, name, _ in await read(back)] == ["resync"]
 
 
