@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from blobforge.access import Caller, Scope
-from blobforge.job import Job, JobStatus
+from blobforge.job import Job, JobStatus, ReleaseCause
 from blobforge.refusals import Refusal
 from blobforge.worker import WorkerStatus
 
@@ -119,11 +119,13 @@ class ExpireUploads(Message[SourceSettledFor], frozen=True):
 
 class Granted(Outcome, frozen=True):
     """The jobs handed out, most urgent first. `idle`: none, which says nothing about whether there are any (the
-    worker drains, nobody waits, or it is the answer of an earlier request). `repeated`: it is that, and final."""
+    worker drains, nobody waits, or it is the answer of an earlier request). `repeated`: it is that, and final.
+    `withheld`: the types of which there are jobs that are kept from this worker."""
 
     jobs: tuple[Job, ...] = ()
     idle: bool = False
     repeated: bool = False
+    withheld: tuple[str, ...] = ()
 
 
 class Claim(Message[Granted], frozen=True):
@@ -186,6 +188,7 @@ class Release(Message[Released], frozen=True):
     job_id: int
     lease: str | None = None
     reason: str | None = None
+    cause: ReleaseCause = ReleaseCause.TROUBLE
 
 
 class Expired(Outcome, frozen=True):
@@ -366,15 +369,17 @@ class Undo(Message[Undone], frozen=True):
     further: bool = False
 
 
-class DueRetry(msgspec.Struct, frozen=True):
+class Due(msgspec.Struct, frozen=True):
+    """A job that waited until that time (ms), as its record says."""
+
     job_id: int
-    attempt: int
+    until: int
 
 
-class WakeRetries(Message[Expired], frozen=True):
-    """These back-offs are over."""
+class WakeJobs(Message[Expired], frozen=True):
+    """These waits are over: of a back-off, or for a worker that has not failed the job."""
 
-    retries: tuple[DueRetry, ...]
+    due: tuple[Due, ...]
 
 
 # ------------------------------------------------------------------------ access and upkeep: web, reaper -> writer
@@ -705,7 +710,7 @@ Command = (
     | Claim | Complete | Fail | Release | ExpireLeases | OutputChecked
     | Register | Heartbeat | Unregister | Drain | RemoveWorker | CreateWorker | ReplaceSecret
     | EnableWorker | DisableWorker | ExpireWorkers
-    | Retry | Cancel | SetPriority | Undo | WakeRetries | Sample
+    | Retry | Cancel | SetPriority | Undo | WakeJobs | Sample
     | SignIn | RenewSession | TouchSession | EndSession | EndSessions | Note
     | CreateToken | EnsureAdminToken | DeleteToken | TouchTokens | Purge | Ping | Batch | RecordBulk
     | DeleteJob | Prune | TakeDoomed | DeletionsTried | FindUnneeded | FreePages

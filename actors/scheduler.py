@@ -1,5 +1,5 @@
 """The scheduler. State owned here: who waits for work, how many jobs of a type can be ready at most, and when
-back-offs end.
+jobs that wait for a time have waited long enough.
 
 Which job goes to whom is decided by the writer's transaction, in the order of the index (effects/claims.py); the
 scheduler decides when to ask. Nobody polls: a claim is sent on at once; when there was nothing for it, it waits
@@ -9,6 +9,9 @@ One is woken for one job, and none is forgotten: for each type there is an upper
 Facts count it up and down, an empty answer brings it down to what became ready since that claim was sent. While
 somebody waits, as many are with the writer on behalf of the type as the bound says. A job that was taken away
 without a fact (cancelled) costs one claim in vain; a bound below the truth would cost a waiter his job.
+
+A job may be kept from a worker that has failed it. That worker's waiter then stands aside (`_aside`), so that the
+next one is asked, until another job of the type is ready.
 """
 
 from __future__ import annotations
@@ -25,15 +28,16 @@ from msgspec.structs import replace
 from sortedcontainers import SortedDict
 
 from actors.mailbox import Callback, Envelope, Mailbox, Reply
-from actors.messages import Claim, DueRetry, Expired, Granted, Release, Repeatable, WakeRetries
-from blobforge.events import Fact, JobReady, JobTaken, RetryScheduled
+from actors.messages import Claim, Due, Expired, Granted, Release, Repeatable, WakeJobs
+from blobforge.events import Fact, JobReady, JobTaken, JobWaits
+from blobforge.job import ReleaseCause
 from blobforge.refusals import Refusal, RefusalCode
 
 # Every long poll of the fleet stands here at most once, before it is moved to the waiters.
 MAILBOX = 4096
 MOST_BOUNDS = 10_000  # types of which a bound is kept though nobody waits; clients may name any
 LEAST_SWEPT = 1000  # waiters, before those whose clients have gone are looked for
-LARGEST_WAKE = 500  # back-offs ended in one transaction
+LARGEST_WAKE = 500  # waits ended in one transaction
 TRY_AGAIN_SECONDS = 5.0  # after a commit that failed
 
 CLOSING = Refusal(RefusalCode.SHUTTING_DOWN, "The server is shutting down. Claim again in a moment.", retry_after=2)
@@ -66,7 +70,7 @@ class Sent(NamedTuple):
 class Scheduler:
     """What it is told, by facts and by answers, it notes in the call; it is woken only to send something."""
 
-    heeds: ClassVar[frozenset[type[Fact]]] = frozenset({JobReady, JobTaken, RetryScheduled})
+    heeds: ClassVar[frozenset[type[Fact]]] = frozenset({JobReady, JobTaken, JobWaits})
 
     def __init__(self, writer: Mailbox[Envelope[Any]]) -> None:
         self.mailbox: Mailbox[Envelope[Any]] = Mailbox(MAILBOX)
@@ -74,6 +78,7 @@ class Scheduler:
         self._arrivals = itertools.count()
         # By type, and in it by arrival: who got nothing goes back to the place that he had. A waiter stands in each.
         self._queues: dict[str, SortedDict[int, Waiter]] = {}
+        self._aside: dict[str, dict[int, Waiter]] = {}  # by type: for whom what is ready is not
         self._waiting: SortedDict[tuple[float, int], Waiter] = SortedDict()  # all of them, by (deadline, arrival)
         self._keyed: dict[tuple[str, str], Waiter] = {}  # those of them with a claim_key, by worker and key
         self._swept = LEAST_SWEPT  # waiters at which those that have gone are looked for again
@@ -82,7 +87,7 @@ class Scheduler:
         self._woken: Counter[str] = Counter()  # how many jobs those could take who are with the writer for a type
         self._stirred: set[str] = set()  # types of which somebody may have to be woken
         self._returned: list[Release] = []  # what was granted to clients that have gone; not sent yet
-        self._retries: list[tuple[float, int, int]] = []  # (due on trio's clock, job, attempt)
+        self._timers: list[tuple[float, int, int]] = []  # (due on trio's clock, job, until when by its record)
         self._planned = -math.inf  # when it wakes; while it is awake: not before anything
         self._closing = False
         self.answered: Counter[str] = Counter()  # claims by what became of them
@@ -92,13 +97,13 @@ class Scheduler:
         """How many long polls wait now."""
         return sum(not waiter.reply.abandoned for waiter in self._waiting.values())
 
-    def resume(self, retries: Iterable[tuple[int, int, int]], *, now_ms: int, longest: float) -> None:
-        """Take up the back-offs that a former run left: (job, attempt, not_before in ms).
+    def resume(self, waits: Iterable[tuple[int, int]], *, now_ms: int, longest: float) -> None:
+        """Take up the waits that a former run left: (job, until when in ms).
 
-        `longest`, in seconds, is what a back-off can be at most: the wall clock may have jumped between the runs.
+        `longest`, in seconds, is what one can be at most: the wall clock may have jumped between the runs.
         """
-        for job_id, attempt, not_before in retries:
-            self._retry_in(min(max(0.0, (not_before - now_ms) / 1000), longest), job_id, attempt)
+        for job_id, until in waits:
+            self._wake_in(min(max(0.0, (until - now_ms) / 1000), longest), job_id, until)
 
     def close(self) -> None:
         """Answer every long poll with "no job" and refuse new claims. What is with the writer is still granted."""
@@ -117,12 +122,12 @@ class Scheduler:
                 await self._writer.put(Envelope(self._returned.pop(), Reply()))
             await self._send_more()
             await self._end_waits()
-            await self._wake_retries()
+            await self._wake_jobs()
 
     def _next_deadline(self) -> float:
         wait = self._waiting.peekitem(0)[0][0] if self._waiting else math.inf
-        retry = self._retries[0][0] if self._retries else math.inf
-        return min(wait, retry)
+        timer = self._timers[0][0] if self._timers else math.inf
+        return min(wait, timer)
 
     # --- what it is told
 
@@ -133,12 +138,14 @@ class Scheduler:
                     self._announced[type_] += 1
                     if type_ in self._most:
                         self._most[type_] += 1
+                    for waiter in self._aside.pop(type_, {}).values():
+                        self._queue(type_, waiter)
                     self._stir(type_)
                 case JobTaken(type=type_):
                     if self._most.get(type_):
                         self._most[type_] -= 1
-                case RetryScheduled(job_id=job_id, attempt=attempt, delay=delay):
-                    self._retry_in(delay, job_id, attempt)
+                case JobWaits(job_id=job_id, until=until, delay=delay):
+                    self._wake_in(delay, job_id, until)
                 case _:
                     pass  # not heeded
         self._wake()
@@ -196,11 +203,18 @@ class Scheduler:
     def _is_final(self, waiter: Waiter) -> bool:
         return self._closing or waiter.deadline <= trio.current_time()
 
-    def _park(self, waiter: Waiter) -> None:
+    def _park(self, sent: Sent, withheld: tuple[str, ...]) -> None:
+        waiter = sent.waiter
         for type_ in waiter.claim.types:
-            self._queues.setdefault(type_, SortedDict())[waiter.arrival] = waiter
-            self._stirred.add(type_)
+            if type_ in withheld and self._announced[type_] == sent.announced[type_]:
+                self._aside.setdefault(type_, {})[waiter.arrival] = waiter
+            else:
+                self._queue(type_, waiter)
         self._wait(waiter)
+
+    def _queue(self, type_: str, waiter: Waiter) -> None:
+        self._queues.setdefault(type_, SortedDict())[waiter.arrival] = waiter
+        self._stirred.add(type_)
 
     def _wait(self, waiter: Waiter) -> None:
         self._take_place(waiter)
@@ -219,11 +233,12 @@ class Scheduler:
         if waiter.claim.claim_key:
             del self._keyed[waiter.claim.worker_id, waiter.claim.claim_key]
         for type_ in waiter.claim.types:
-            queue = self._queues.get(type_)
-            if queue is not None:
-                queue.pop(waiter.arrival, None)
-                if not queue:
-                    del self._queues[type_]
+            for places in (self._queues, self._aside):
+                places_of_type = places.get(type_)
+                if places_of_type is not None:
+                    places_of_type.pop(waiter.arrival, None)
+                    if not places_of_type:
+                        del places[type_]
 
     # --- what the writer answers
 
@@ -262,7 +277,7 @@ class Scheduler:
     def _got_nothing(self, sent: Sent, outcome: Granted) -> None:
         waiter = sent.waiter
         if not outcome.idle:
-            self._note_what_was_there(sent)
+            self._note_what_was_there(sent, outcome.withheld)
         if waiter.reply.abandoned:
             return
         if outcome.repeated or self._is_final(waiter) or self._is_repeated(waiter):
@@ -271,14 +286,17 @@ class Scheduler:
             # It drains: it waits its time out where no job wakes it, lest it ask again at once.
             self._wait(waiter)
         else:
-            self._park(waiter)
+            self._park(sent, outcome.withheld)
 
-    def _note_what_was_there(self, sent: Sent) -> None:
-        """Nothing: so of these types there are at most as many jobs as were announced since."""
+    def _note_what_was_there(self, sent: Sent, withheld: tuple[str, ...]) -> None:
+        """Nothing: so of these types there are at most as many jobs as were announced since. Of what is `withheld`
+        there are some, for others."""
         if len(self._most) > MOST_BOUNDS + len(self._queues):
             # What nobody waits for; each type costs one claim to find out again.
             self._most = {type_: most for type_, most in self._most.items() if type_ in self._queues}
         for type_, announced in sent.announced.items():
+            if type_ in withheld:
+                continue
             missed = self._announced[type_] - announced
             self._most[type_] = min(self._most.get(type_, missed), missed)
 
@@ -309,23 +327,23 @@ class Scheduler:
             else:
                 self._settle(waiter, Granted())
 
-    def _retry_in(self, seconds: float, job_id: int, attempt: int) -> None:
-        heapq.heappush(self._retries, (trio.current_time() + seconds, job_id, attempt))
+    def _wake_in(self, seconds: float, job_id: int, until: int) -> None:
+        heapq.heappush(self._timers, (trio.current_time() + seconds, job_id, until))
 
-    async def _wake_retries(self) -> None:
-        due: list[DueRetry] = []
-        while self._retries and self._retries[0][0] <= trio.current_time() and len(due) < LARGEST_WAKE:
-            _, job_id, attempt = heapq.heappop(self._retries)
-            due.append(DueRetry(job_id, attempt))
+    async def _wake_jobs(self) -> None:
+        due: list[Due] = []
+        while self._timers and self._timers[0][0] <= trio.current_time() and len(due) < LARGEST_WAKE:
+            _, job_id, until = heapq.heappop(self._timers)
+            due.append(Due(job_id, until))
         if due:
-            woken = Callback[Expired](lambda outcome: self._retries_woken(due, outcome))
-            await self._writer.put(Envelope(WakeRetries(tuple(due)), woken))
+            woken = Callback[Expired](lambda outcome: self._jobs_woken(due, outcome))
+            await self._writer.put(Envelope(WakeJobs(tuple(due)), woken))
 
-    def _retries_woken(self, due: list[DueRetry], outcome: Expired | Refusal | Exception) -> None:
+    def _jobs_woken(self, due: list[Due], outcome: Expired | Refusal | Exception) -> None:
         if isinstance(outcome, Expired):
             return
         for timer in due:
-            self._retry_in(TRY_AGAIN_SECONDS, timer.job_id, timer.attempt)
+            self._wake_in(TRY_AGAIN_SECONDS, timer.job_id, timer.until)
         self.mailbox.nudge()
 
 
@@ -334,4 +352,5 @@ def given_back(claim: Claim, repeat: Repeatable | None, granted: Granted) -> lis
     if claim.claim_key is not None or repeat is not None:
         return []
     why = "the client went away before the answer"
-    return [Release(claim.caller, claim.worker_id, job.id, job.lease, why) for job in granted.jobs]
+    gone = ReleaseCause.UNDELIVERED
+    return [Release(claim.caller, claim.worker_id, job.id, job.lease, why, gone) for job in granted.jobs]

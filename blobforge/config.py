@@ -110,6 +110,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_losses: Annotated[
         int, Meta(ge=1, le=1000), _doc("How many workers may be lost with one job before it is dead", group="jobs")
     ] = 3
+    max_releases: Annotated[
+        int,
+        Meta(ge=0, le=1000),
+        _doc(
+            "How often in a row a job may be given back for trouble before each time counts as a loss", group="jobs"
+        ),
+    ] = 5
     retry_backoff: Annotated[
         float, Meta(ge=0, le=86_400), _doc("Wait before the first retry; doubles with each further one", group="jobs")
     ] = 30.0

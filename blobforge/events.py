@@ -124,11 +124,11 @@ class JobTaken(Fact, frozen=True):
     type: str
 
 
-class RetryScheduled(Fact, frozen=True):
-    """The job waits out its back-off: `delay` seconds from now. `attempt` guards against a stale timer."""
+class JobWaits(Fact, frozen=True):
+    """The job waits: `delay` seconds from now. `until` is what its record says (ms), and tells a stale timer."""
 
     job_id: int
-    attempt: int
+    until: int
     delay: float
 
 

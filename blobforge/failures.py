@@ -28,6 +28,7 @@ OTHER = "other"  # the fingerprint of those
 WORKER_LOST = "WorkerLost"
 OUTPUT_MISSING = "OutputMissing"
 SOURCE_MISSING = "SourceMissing"
+GIVEN_BACK = "GivenBack"
 
 _PYTHON_FRAME = re.compile(r'^\s*File "([^"\n]{1,1000})", line \d+(?:, in (.{1,200}))?$')
 _JAVA_FRAME = re.compile(r"^\s*at ([\w.$<>/-]{1,300})\(([^():\n]{1,200})(?::\d+)?\)$")

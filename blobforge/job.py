@@ -6,7 +6,8 @@ model can drive these functions without anything else running.
 
 Two counters are easily confused. `attempt` is the serial number of the last attempt ever made: it names outputs
 and never goes back. `attempts` is what counts against `max_attempts`: giving a job back costs nothing, and an
-attempt whose worker was lost is charged to `losses`, a budget of its own.
+attempt whose worker was lost is charged to `losses`, a budget of its own. `releases` counts how often in a row the
+job was given back for trouble: those are free up to a limit, and then each is charged to `losses`, too.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class Verb(StrEnum):
     FAIL = "fail"
     RELEASE = "release"  # the worker gives it back
     LOSE = "lose"  # the lease expired
-    DUE = "due"  # the back-off is over
+    DUE = "due"  # the back-off is over, or the time for which the job was kept from those that have failed it
     CANCEL = "cancel"
     RETRY = "retry"
     UNDO_RETRY = "undo_retry"  # as if it had not been retried: nothing has happened since
@@ -60,9 +61,10 @@ TRANSITIONS: Mapping[tuple[Verb, JobStatus], frozenset[JobStatus]] = {
     (Verb.COMPLETE, _S.PENDING): frozenset({_S.COMPLETED}),
     (Verb.COMPLETE, _S.DEAD): frozenset({_S.COMPLETED}),
     (Verb.FAIL, _S.RUNNING): frozenset({_S.FAILED, _S.DEAD}),
-    (Verb.RELEASE, _S.RUNNING): frozenset({_S.PENDING}),
+    (Verb.RELEASE, _S.RUNNING): frozenset({_S.PENDING, _S.DEAD}),
     (Verb.LOSE, _S.RUNNING): frozenset({_S.PENDING, _S.DEAD}),
     (Verb.DUE, _S.FAILED): frozenset({_S.PENDING}),
+    (Verb.DUE, _S.PENDING): frozenset({_S.PENDING}),
     (Verb.CANCEL, _S.UPLOADING): frozenset({_S.CANCELLED}),
     (Verb.CANCEL, _S.PENDING): frozenset({_S.CANCELLED}),
     (Verb.CANCEL, _S.RUNNING): frozenset({_S.CANCELLED}),
@@ -88,12 +90,27 @@ class Outcome(StrEnum):
     REVOKED = "revoked"
 
 
+class ReleaseCause(StrEnum):
+    """Why a worker gives a job back."""
+
+    SHUTDOWN = "shutdown"  # it stops
+    PREEMPTED = "preempted"  # its machine is needed for something else
+    TROUBLE = "trouble"  # it cannot do this job now, or says nothing
+    UNDELIVERED = "undelivered"  # the coordinator's own: the claimant went away before the answer
+
+    @property
+    def free(self) -> bool:
+        """Whether the job is ready again at once, at no cost."""
+        return self is not ReleaseCause.TROUBLE
+
+
 class Job(msgspec.Struct, frozen=True):
     """One document to convert. Times are milliseconds since the epoch, UTC; sizes are bytes.
 
     `metadata`, `result` and `progress` are JSON as the client sent it. `lease` is the token of the attempt that
     holds the job, or of a lost one that may still complete it while nobody has started it since. `failure` is the
-    number of the cause of its latest failure; `progress_at` is when `progress` last changed.
+    number of the cause of its latest failure; `progress_at` is when `progress` last changed. A pending job with
+    `not_before` waits for that time; one with `avoid` is given to none of these workers until `avoid_until`.
 
     `output_key` and `result` are those of the accepted attempt. While a completed job is tried again they stay, and
     `kept_attempt` says which attempt made them; in a completed job that is its latest one. `replaced` is the result
@@ -111,6 +128,7 @@ class Job(msgspec.Struct, frozen=True):
     source_path: str | None = None
     source_size: int | None = None
     tags: tuple[str, ...] = ()
+    avoid: tuple[str, ...] = ()
     metadata: str | None = None
     attempts: int = 0
     losses: int = 0
@@ -127,8 +145,15 @@ class Job(msgspec.Struct, frozen=True):
     progress: str | None = None
     failure: int | None = None
     progress_at: int | None = None
+    releases: int = 0
+    avoid_until: int | None = None
     kept_attempt: int | None = None
     replaced: str | None = None
+
+    @property
+    def waits_until(self) -> int | None:
+        """When time alone will change something about the job (ms), if it will."""
+        return self.not_before if self.not_before is not None else self.avoid_until
 
     @property
     def result_attempt(self) -> int | None:
@@ -160,6 +185,7 @@ class BeforeRetry(msgspec.Struct, frozen=True):
     progress: str | None
     kept_attempt: int | None
     replaced: str | None
+    releases: int = 0
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -181,13 +207,17 @@ class Attempt(msgspec.Struct, frozen=True):
 class RetryPolicy(msgspec.Struct, frozen=True):
     """Back-off and budgets. Times are in seconds.
 
-    The delay before attempt n+1 is `backoff * 2**(n-1)`, at most `backoff_max`, spread by ±`jitter` (a share).
+    The delay before attempt n+1 is `backoff * 2**(n-1)`, at most `backoff_max`, spread by ±`jitter` (a share);
+    the same after the n-th release for trouble in a row. `max_releases` of those are free. A retry is kept from the
+    workers that have failed the job for `avoid` seconds.
     """
 
     backoff: float = 30.0
     backoff_max: float = 3600.0
     jitter: float = 0.2
     max_losses: int = 3
+    max_releases: int = 5
+    avoid: float = 180.0
 
     def delay(self, attempts: int, dice: float) -> float:
         """Seconds to wait after `attempts` failed attempts; `dice` is uniform in [0, 1)."""
@@ -253,6 +283,8 @@ def claim(job: Job, *, worker_id: str, lease: str, now: int, floor: int = 0) -> 
         started_at=now,
         completed_at=None,
         not_before=None,
+        avoid=(),
+        avoid_until=None,
         progress=None,
         progress_at=None,
         updated_at=now,
@@ -288,6 +320,9 @@ def complete(
         replaced=_encoded(job),
         completed_at=now,
         not_before=None,
+        avoid=(),
+        avoid_until=None,
+        releases=0,
         last_error=None,
         failure=None,
         updated_at=now,
@@ -329,18 +364,55 @@ def fail(
     """End the attempt with the document's or converter's error: back-off, or dead when the budget is spent."""
     if not holds(job, worker_id=worker_id, lease=lease):
         return lease_lost(job)
-    ended = replace(job, lease=None, worker_id=None, last_error=error, updated_at=now)
+    ended = replace(job, lease=None, worker_id=None, last_error=error, releases=0, updated_at=now)
     if not retryable or job.attempts >= job.max_attempts:
         return replace(ended, status=JobStatus.DEAD, completed_at=now)
     wait = policy.delay(job.attempts, dice)
     return replace(ended, status=JobStatus.FAILED, not_before=now + round(wait * 1000))
 
 
-def release(job: Job, *, worker_id: str, lease: str | None, now: int) -> Job | Refusal:
-    """The worker gives the job back (shutdown, preemption): no attempt is charged."""
+def release(
+    job: Job,
+    *,
+    worker_id: str,
+    lease: str | None,
+    cause: ReleaseCause,
+    reason: str,
+    policy: RetryPolicy,
+    dice: float,
+    now: int,
+) -> Job | Refusal:
+    """The worker gives the job back: no attempt is charged.
+
+    For trouble, the job waits out a back-off, so that the others go first; and when that has happened more than
+    `max_releases` times in a row, each further time is charged to `losses`: what no worker can do must end.
+    """
     if not holds(job, worker_id=worker_id, lease=lease):
         return lease_lost(job)
-    return _give_back(job, now=now)
+    returned = _give_back(job, now=now)
+    if cause.free:
+        return returned
+    releases = job.releases + 1
+    error = f"attempt {job.attempt} was given back by worker {worker_id}: {reason}"
+    wait = policy.delay(releases, dice)
+    waiting = replace(returned, releases=releases, last_error=error, not_before=now + round(wait * 1000))
+    if releases <= policy.max_releases:
+        return waiting
+    losses = job.losses + 1
+    error = (
+        f"{error}; given back {releases} times in a row, which counts as a lost worker beyond {policy.max_releases}"
+    )
+    if losses < policy.max_losses:
+        return replace(waiting, losses=losses, last_error=error)
+    return replace(
+        waiting,
+        status=JobStatus.DEAD,
+        losses=losses,
+        last_error=f"{error}; {losses} such losses are the most that is allowed",
+        not_before=None,
+        started_at=job.started_at,
+        completed_at=now,
+    )
 
 
 def take_back(job: Job, *, now: int) -> Job | Refusal:
@@ -377,6 +449,7 @@ def lose(job: Job, *, policy: RetryPolicy, now: int) -> Job | Refusal:
         job,
         attempts=job.attempts - 1,
         losses=losses,
+        releases=0,
         worker_id=None,
         last_error=error,
         progress=None,
@@ -388,11 +461,23 @@ def lose(job: Job, *, policy: RetryPolicy, now: int) -> Job | Refusal:
     return replace(lost, status=JobStatus.PENDING, started_at=None)
 
 
-def due(job: Job, *, now: int) -> Job | None:
-    """The back-off is over: pending again. None when the job has moved on meanwhile."""
-    if not allowed(Verb.DUE, job.status):
+def due(job: Job, *, until: int, avoid: tuple[str, ...], policy: RetryPolicy, now: int) -> Job | None:
+    """The time `until` which the job has waited is over: pending, and ready. None when it has moved on meanwhile.
+
+    After a back-off it is kept from the workers in `avoid` for a while; after that time it is anybody's.
+    """
+    if not allowed(Verb.DUE, job.status) or job.waits_until != until:
         return None
-    return replace(job, status=JobStatus.PENDING, not_before=None, updated_at=now)
+    if job.not_before is None:
+        avoid = ()
+    return replace(
+        job,
+        status=JobStatus.PENDING,
+        not_before=None,
+        avoid=avoid,
+        avoid_until=now + round(policy.avoid * 1000) if avoid else None,
+        updated_at=now if job.not_before is not None else job.updated_at,
+    )
 
 
 def cancel(job: Job, *, now: int) -> Job | Refusal:
@@ -405,14 +490,27 @@ def cancel(job: Job, *, now: int) -> Job | Refusal:
         lease=None,
         worker_id=None,
         not_before=None,
+        avoid=(),
+        avoid_until=None,
+        releases=0,
         completed_at=now,
         updated_at=now,
     )
 
 
-def retry(job: Job, *, reset_attempts: bool, priority: int | None, source_ready: bool, now: int) -> Job | Refusal:
+def retry(
+    job: Job,
+    *,
+    reset_attempts: bool,
+    priority: int | None,
+    source_ready: bool,
+    avoid: tuple[str, ...],
+    policy: RetryPolicy,
+    now: int,
+) -> Job | Refusal:
     """Bring an ended or waiting job back. Without `reset_attempts` a dead job gets exactly one more try.
 
+    It is kept from the workers in `avoid` for a while.
     A result stays until another completion is accepted, and for good if none is.
     """
     if not allowed(Verb.RETRY, job.status):
@@ -426,6 +524,9 @@ def retry(job: Job, *, reset_attempts: bool, priority: int | None, source_ready:
         priority=priority if priority is not None else job.priority,
         attempts=0 if reset_attempts else job.attempts,
         losses=0 if reset_attempts else job.losses,
+        releases=0 if reset_attempts else job.releases,
+        avoid=avoid if source_ready else (),
+        avoid_until=now + round(policy.avoid * 1000) if avoid and source_ready else None,
         worker_id=None,
         lease=None,
         started_at=None,
@@ -447,7 +548,7 @@ def undo_retry(job: Job, before: BeforeRetry, *, retried_at: int, now: int) -> J
     """Put back what a retry changed. None when anything has happened to the job since."""
     if not allowed(Verb.UNDO_RETRY, job.status) or (job.attempt, job.updated_at) != (before.attempt, retried_at):
         return None
-    return replace(job, **msgspec.structs.asdict(before), updated_at=now)
+    return replace(job, **msgspec.structs.asdict(before), avoid=(), avoid_until=None, updated_at=now)
 
 
 def arrive(job: Job, *, size: int | None, now: int) -> Job | None:

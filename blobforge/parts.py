@@ -71,6 +71,8 @@ class Parts:
                 backoff_max=settings.retry_backoff_max,
                 jitter=settings.retry_jitter,
                 max_losses=settings.max_losses,
+                max_releases=settings.max_releases,
+                avoid=settings.worker_timeout,
             ),
             max_attempts=settings.max_attempts,
             max_types=settings.max_types,

@@ -225,12 +225,12 @@ async def _resume(parts: Parts) -> None:
     workers = await parts.reads.run(lambda reader: reader.live_workers())
     sources = await parts.reads.run(lambda reader: reader.awaited_sources())
     outputs = await parts.reads.run(lambda reader: reader.unchecked_outputs())
-    retries = await parts.reads.run(lambda reader: reader.waiting_retries())
+    waits = await parts.reads.run(lambda reader: reader.waiting_for_time())
     parts.reaper.resume(running=leases, workers=workers, uploads=sources, now_ms=now)
     parts.intake.resume(sources=sources, outputs=outputs)
     settings = parts.services.settings
-    longest = settings.retry_backoff_max * (1 + settings.retry_jitter)
-    parts.scheduler.resume(retries, now_ms=now, longest=longest)
+    longest = max(settings.retry_backoff_max * (1 + settings.retry_jitter), settings.worker_timeout)
+    parts.scheduler.resume(waits, now_ms=now, longest=longest)
     if leases:
         log.info("leases get a fresh period", jobs=len(leases))
 

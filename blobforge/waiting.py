@@ -11,7 +11,8 @@ from blobforge.job import Job, JobStatus
 
 class Reason(StrEnum):
     SOURCE = "source"  # its source is not there yet
-    BACK_OFF = "back-off"  # an attempt failed; the next one waits
+    BACK_OFF = "back-off"  # an attempt failed, or was given back for trouble; the next one waits
+    KEPT = "kept"  # for a worker that has not failed it
     NO_WORKER = "no-worker"  # nobody has ever registered for its type
     ALL_OFFLINE = "all-offline"
     ALL_DISABLED = "all-disabled"
@@ -76,6 +77,20 @@ def waiting(job: Job, around: Surroundings, *, upload_timeout_ms: int) -> Waitin
 
 def _pending(job: Job, around: Surroundings) -> Waiting:
     fleet = around.fleet
+    if job.not_before is not None:
+        times = "once" if job.releases == 1 else f"{job.releases} times in a row"
+        return Waiting(
+            Reason.BACK_OFF,
+            f"Workers have given it back {times}, for trouble of their own. Others go first; then it is ready again.",
+            job.not_before,
+        )
+    if job.avoid_until is not None and fleet.ready:
+        who = ", ".join(job.avoid[:3]) + (f" and {len(job.avoid) - 3} more" if len(job.avoid) > 3 else "")
+        return Waiting(
+            Reason.KEPT,
+            f"It failed on {who}, and is kept for another worker of its type for a while; then anybody may have it.",
+            job.avoid_until,
+        )
     if fleet.ready == 0:
         return _nobody(job, fleet)
     workers = "one worker is" if fleet.ready == 1 else f"{fleet.ready:,} workers are"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from blobforge import job as rules
-from blobforge.job import TRANSITIONS, Attempt, Job, JobStatus, Outcome, RetryPolicy, Verb
+from blobforge.job import TRANSITIONS, Attempt, Job, JobStatus, Outcome, ReleaseCause, RetryPolicy, Verb
 from blobforge.refusals import Refusal, RefusalCode
 
 POLICY = RetryPolicy()
@@ -49,7 +49,19 @@ def fail(job: Job, *, retryable: bool = True, policy: RetryPolicy = POLICY) -> J
 
 
 def retry(job: Job, *, reset: bool = False, ready: bool = True, priority: int | None = None) -> Job | Refusal:
-    return rules.retry(job, reset_attempts=reset, priority=priority, source_ready=ready, now=9)
+    return rules.retry(
+        job, reset_attempts=reset, priority=priority, source_ready=ready, avoid=(), policy=POLICY, now=9
+    )
+
+
+def release(job: Job, *, lease: str = "L", cause: ReleaseCause = ReleaseCause.SHUTDOWN) -> Job | Refusal:
+    return rules.release(
+        job, worker_id="w", lease=lease, cause=cause, reason="no space", policy=POLICY, dice=0.5, now=9
+    )
+
+
+def due(job: Job, *, avoid: tuple[str, ...] = ()) -> Job | None:
+    return rules.due(job, until=job.waits_until or 0, avoid=avoid, policy=POLICY, now=9)
 
 
 def undo_retry(job: Job, was: JobStatus) -> Job | None:
@@ -63,9 +75,9 @@ APPLY: dict[Verb, Callable[[Job], Job | Refusal | None]] = {
     Verb.CLAIM: lambda job: rules.claim(job, worker_id="w", lease="L", now=9),
     Verb.COMPLETE: lambda job: complete(replace(job, lease="L"), last=ended(Outcome.LOST)),
     Verb.FAIL: fail,
-    Verb.RELEASE: lambda job: rules.release(job, worker_id="w", lease="L", now=9),
+    Verb.RELEASE: release,
     Verb.LOSE: lambda job: rules.lose(job, policy=POLICY, now=9),
-    Verb.DUE: lambda job: rules.due(job, now=9),
+    Verb.DUE: lambda job: due(replace(job, not_before=5)),
     Verb.CANCEL: lambda job: rules.cancel(job, now=9),
     Verb.RETRY: retry,
     Verb.UNDO_RETRY: lambda job: undo_retry(job, JobStatus.DEAD),
@@ -103,6 +115,9 @@ def test_every_target_of_the_table_is_reached() -> None:
     reached = {(Verb.FAIL, JobStatus.RUNNING): {_status(fail(running)), _status(fail(running, retryable=False))}}
     lost = {_status(rules.lose(running, policy=policy, now=9)) for policy in (POLICY, tight)}
     reached[Verb.LOSE, JobStatus.RUNNING] = lost
+    reached[Verb.RELEASE, JobStatus.RUNNING] = {
+        _status(release(replace(running, releases=9, losses=losses), cause=ReleaseCause.TROUBLE)) for losses in (0, 2)
+    }
     done = job_that_is(JobStatus.COMPLETED)
     reached[Verb.REVOKE, JobStatus.COMPLETED] = {
         _status(rules.revoke(done, attempt=2, policy=policy, now=9)) for policy in (POLICY, tight)
@@ -272,6 +287,62 @@ def test_a_job_that_kills_its_workers_ends_dead(max_losses: int) -> None:
     assert "lost" in (job.last_error or "")
 
 
+@pytest.mark.parametrize("cause", [ReleaseCause.SHUTDOWN, ReleaseCause.PREEMPTED, ReleaseCause.UNDELIVERED])
+def test_a_release_at_the_end_of_a_worker_is_free_and_at_once(cause: ReleaseCause) -> None:
+    job = replace(job_that_is(JobStatus.RUNNING), releases=5)
+    back = release(job, cause=cause)
+    assert isinstance(back, Job)
+    charged = (back.losses, back.attempts)
+    assert (back.status, back.not_before, *charged) == (JobStatus.PENDING, None, job.losses, job.attempts - 1)
+    assert back.releases == 5  # says nothing about the job, one way or the other
+
+
+def test_releases_for_trouble_wait_longer_each_time_and_then_count_as_losses() -> None:
+    job = replace(job_that_is(JobStatus.PENDING), attempts=0, losses=0, releases=0)
+    waits = []
+    for n in range(1, 9):
+        back = release(rules.claim(job, worker_id="w", lease="L", now=9), cause=ReleaseCause.TROUBLE)
+        assert isinstance(back, Job)
+        assert back.attempts == 0
+        assert back.losses == max(0, n - POLICY.max_releases)
+        assert "no space" in (back.last_error or "")
+        if back.status is JobStatus.DEAD:
+            break
+        assert back.not_before is not None
+        waits.append((back.not_before - 9) / 1000)
+        assert rules.due(back, until=back.not_before - 1, avoid=(), policy=POLICY, now=10) is None  # a stale timer
+        job = _pending(due(back) or back)
+        assert job.not_before is None
+    assert waits == [30, 60, 120, 240, 480, 960, 1920]
+    assert (n, back.status, back.started_at, back.releases) == (8, JobStatus.DEAD, 9, 8)
+    assert "8 times in a row" in (back.last_error or "")
+
+
+@pytest.mark.parametrize("end", ["fail", "complete", "lose"])
+def test_releases_count_in_a_row(end: str) -> None:
+    job = replace(job_that_is(JobStatus.RUNNING), releases=4)
+    ended_: Job | Refusal = {
+        "fail": fail,
+        "complete": complete,
+        "lose": lambda one: rules.lose(one, policy=POLICY, now=9),
+    }[end](job)  # type: ignore[operator]
+    assert isinstance(ended_, Job)
+    assert ended_.releases == 0
+
+
+def test_a_retry_is_kept_from_those_that_failed_it_for_a_while() -> None:
+    failed = fail(job_that_is(JobStatus.RUNNING))
+    assert isinstance(failed, Job)
+    kept = due(failed, avoid=("w", "v"))
+    assert kept is not None
+    assert (kept.status, kept.avoid, kept.avoid_until) == (JobStatus.PENDING, ("w", "v"), 9 + 180_000)
+    free = due(kept, avoid=("w", "v"))
+    assert free is not None
+    assert (free.avoid, free.avoid_until) == ((), None)
+    running = rules.claim(kept, worker_id="u", lease="L", now=10)
+    assert (running.avoid, running.avoid_until) == ((), None)
+
+
 @given(st.integers(min_value=1, max_value=30))
 def test_a_job_that_always_fails_ends_dead(max_attempts: int) -> None:
     job = replace(job_that_is(JobStatus.PENDING), attempts=0, max_attempts=max_attempts)
@@ -279,7 +350,7 @@ def test_a_job_that_always_fails_ends_dead(max_attempts: int) -> None:
         failed = fail(rules.claim(job, worker_id="w", lease="L", now=n))
         assert isinstance(failed, Job)
         if n < max_attempts:
-            again = rules.due(failed, now=n)
+            again = due(failed)
             assert again is not None
             job = again
     assert (failed.status, failed.attempts) == (JobStatus.DEAD, max_attempts)
@@ -297,7 +368,7 @@ def test_retry_gives_one_more_try_or_the_whole_budget(reset: bool, tries: int) -
         failed = fail(rules.claim(again, worker_id="w", lease="L", now=1))
         assert isinstance(failed, Job)
         count += 1
-        again = rules.due(failed, now=1) or failed
+        again = due(failed) or failed
     assert count == tries
     lost = rules.lose(rules.claim(_pending(retry(job)), worker_id="w", lease="L", now=1), policy=POLICY, now=1)
     assert isinstance(lost, Job)
@@ -342,7 +413,10 @@ def test_invariants_hold_along_every_path(choices: list[int], reset: bool) -> No
         assert job.attempt == before.attempt + (verb is Verb.CLAIM)  # the serial number only ever counts claims
         assert job.attempts >= 0
         assert job.losses >= 0
-        assert (job.not_before is not None) == (job.status is JobStatus.FAILED)
+        assert job.not_before is None or job.status in {JobStatus.FAILED, JobStatus.PENDING}
+        assert job.not_before is not None or job.status is not JobStatus.FAILED
+        assert (job.avoid_until is not None) == bool(job.avoid)
+        assert not job.avoid or (job.status is JobStatus.PENDING and job.not_before is None)
         assert (job.completed_at is not None) == (job.status in ENDED)
         if job.status is JobStatus.RUNNING:
             assert job.worker_id
@@ -364,7 +438,9 @@ def _step(verb: Verb, job: Job, last: Attempt | None, *, lease: str, reset: bool
         case Verb.FAIL:
             return fail(replace(job, lease="L")) if job.status is JobStatus.RUNNING else fail(job)
         case Verb.RELEASE:
-            return rules.release(job, worker_id="w", lease=held, now=1)
+            return release(job, lease=held, cause=ReleaseCause.TROUBLE if reset else ReleaseCause.SHUTDOWN)
+        case Verb.DUE:
+            return due(job, avoid=("w",) if reset else ())
         case Verb.RETRY:
             return retry(job, reset=reset)
         case Verb.REVOKE:

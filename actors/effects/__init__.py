@@ -64,7 +64,7 @@ from actors.messages import (
     TouchTokens,
     Undo,
     Unregister,
-    WakeRetries,
+    WakeJobs,
 )
 from blobforge.job import JobStatus
 from blobforge.refusals import Refusal, RefusalCode
@@ -152,8 +152,8 @@ def apply(step: Step, message: Command) -> Answer:  # noqa: PLR0912 - one row a 
             return fleet.disable(step, message)
         case ExpireWorkers():
             return fleet.expire_workers(step, message)
-        case WakeRetries():
-            return jobs.wake_retries(step, message)
+        case WakeJobs():
+            return jobs.wake(step, message)
         case Undo():
             return jobs.undo(step, message)
         case Sample():

@@ -33,7 +33,6 @@ from blobforge.events import (
     JobUpdated,
     LeaseEnded,
     OutputUnchecked,
-    RetryScheduled,
 )
 from blobforge.job import Job, JobStatus, Outcome
 from blobforge.objects.keys import output_key
@@ -161,7 +160,7 @@ def fail(step: Step, message: Fail) -> AttemptFailed | Refusal:
     step.facts.append(LeaseEnded(job.id))
     if failed.not_before is None:
         return AttemptFailed(job.id, will_retry=False)
-    step.facts.append(RetryScheduled(job.id, failed.attempt, (failed.not_before - step.now) / 1000))
+    step.waits(failed)
     return AttemptFailed(job.id, will_retry=True)
 
 
@@ -170,10 +169,22 @@ def release(step: Step, message: Release) -> Released | Refusal:
     if isinstance(found, Refusal):
         return found
     _, job = found
-    released = rules.release(job, worker_id=message.worker_id, lease=message.lease, now=step.now)
+    reason = message.reason or "its worker gave no reason"
+    released = rules.release(
+        job,
+        worker_id=message.worker_id,
+        lease=message.lease,
+        cause=message.cause,
+        reason=reason,
+        policy=step.rules.retry,
+        dice=step.dice.random(),
+        now=step.now,
+    )
     if isinstance(released, Refusal):
         return released
-    back_in_queue(step, job, released, message.reason or "given back by the worker")
+    if released.losses != job.losses:
+        released = blamed(step, released, failures.cause(failures.GIVEN_BACK, reason, None))
+    back_in_queue(step, job, released, reason, message.cause)
     return Released(job.id)
 
 

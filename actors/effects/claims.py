@@ -6,6 +6,7 @@ import hashlib
 
 from msgspec.structs import replace
 
+from actors.effects.avoidance import pick
 from actors.effects.fleet import show_life
 from actors.effects.step import Step
 from actors.messages import Claim, Granted
@@ -40,11 +41,11 @@ def claim(step: Step, message: Claim, *, after: str | None = None) -> Granted | 
     if message.types != (worker.type,):
         # Only what the queue knows: these are kept, and a worker may ask for anything.
         step.store.rollups.note_types(worker, tuple(filter(step.store.knows_type, message.types)))
-    picked = step.store.pick_ready(message.types, message.limit)
+    picked, withheld = pick(step, message.types, message.limit, worker.id)
     granted = [_grant(step, job, message.worker_id, after) for job in picked]
     if granted and message.claim_key is not None:
         step.store.remember_claim(message.worker_id, message.claim_key, granted, now=step.now)
-    return Granted(tuple(granted))
+    return Granted(tuple(granted), withheld=withheld)
 
 
 def lease_after(lease: str, job: Job) -> str:

@@ -1,4 +1,4 @@
-"""What people do to jobs (retry, cancel, reprioritise), and the end of a back-off."""
+"""What people do to jobs (retry, cancel, reprioritise), and what time does: the end of a wait."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import msgspec
 from msgspec.structs import replace
 
 from actors.effects.attempts import no_such_job
+from actors.effects.avoidance import claimable, kept_from
 from actors.effects.step import Step
-from actors.messages import Cancel, Expired, JobChanged, Retry, SetPriority, Undo, Undone, WakeRetries
+from actors.messages import Cancel, Expired, JobChanged, Retry, SetPriority, Undo, Undone, WakeJobs
 from blobforge import job as rules
-from blobforge.events import JobReady, JobUpdated, LeaseEnded, RetryScheduled, SourceAwaited, SourceSettled
+from blobforge.events import JobUpdated, LeaseEnded, SourceAwaited, SourceSettled
 from blobforge.job import BeforeRetry, Job, JobStatus, Outcome
 from blobforge.objects.keys import source_key
 from blobforge.refusals import Refusal, RefusalCode
@@ -35,13 +36,15 @@ def _again(step: Step, job: Job, *, reset_attempts: bool, priority: int | None) 
         reset_attempts=reset_attempts,
         priority=priority,
         source_ready=source is not None and source.serves(job.source_size),
+        avoid=kept_from(step, job),
+        policy=step.rules.retry,
         now=step.now,
     )
     if isinstance(again, Refusal):
         return again
     _save(step, job, again)
     if again.status is JobStatus.PENDING:
-        step.facts.append(JobReady(job.type))
+        claimable(step, again)
     else:
         step.facts.append(SourceAwaited(job.id, job.source_hash))
     return again
@@ -122,23 +125,22 @@ def _undo_retry(step: Step, job: Job, before: BeforeRetry, retried_at: int) -> b
     _save(step, job, restored)
     if job.status is JobStatus.UPLOADING:
         step.facts.append(SourceSettled(job.id, job.source_hash))
-    if restored.not_before is not None:
-        wait = max(0, restored.not_before - step.now) / 1000
-        step.facts.append(RetryScheduled(job.id, restored.attempt, wait))
+    if restored.waits_until is not None:
+        step.waits(restored)
     return True
 
 
-def wake_retries(step: Step, message: WakeRetries) -> Expired:
+def wake(step: Step, message: WakeJobs) -> Expired:
     count = 0
-    for timer in message.retries:
+    for timer in message.due:
         job = step.store.job(timer.job_id)
-        if job is None or job.attempt != timer.attempt:
+        if job is None:
             continue
-        ready = rules.due(job, now=step.now)
-        if ready is None:
+        awake = rules.due(job, until=timer.until, avoid=kept_from(step, job), policy=step.rules.retry, now=step.now)
+        if awake is None:
             continue
-        _save(step, job, ready)
-        step.facts.append(JobReady(job.type))
+        _save(step, job, awake)
+        claimable(step, awake)
         count += 1
     return Expired(count)
 

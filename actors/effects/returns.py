@@ -1,11 +1,11 @@
-"""Running jobs that go back to the queue at no cost: given back, or taken from a worker that leaves."""
+"""Running jobs that go back to the queue without an attempt being charged: given back, or taken from a worker."""
 
 from __future__ import annotations
 
 from actors.effects.step import Step
 from blobforge import job as rules
-from blobforge.events import JobReady, JobUpdated, LeaseEnded
-from blobforge.job import Job, Outcome
+from blobforge.events import JobFailed, JobReady, JobUpdated, LeaseEnded
+from blobforge.job import Job, JobStatus, Outcome, ReleaseCause
 
 
 def take_back_all(step: Step, worker_id: str, reason: str) -> int:
@@ -18,9 +18,18 @@ def take_back_all(step: Step, worker_id: str, reason: str) -> int:
     return len(running)
 
 
-def back_in_queue(step: Step, job: Job, returned: Job, reason: str) -> None:
-    """Write that `job` is now `returned`, and why its attempt ended."""
+def back_in_queue(step: Step, job: Job, returned: Job, reason: str, cause: ReleaseCause | None = None) -> None:
+    """Write that `job` is now `returned`, and why its attempt ended; `cause` is what its worker said."""
     step.store.save_job(job, returned)
-    step.end_attempt(job, returned, Outcome.RELEASED, error=reason)
+    step.end_attempt(job, returned, Outcome.RELEASED, kind=cause, error=reason)
+    step.facts.append(LeaseEnded(job.id))
+    if returned.status is JobStatus.DEAD:
+        step.events.append(
+            JobFailed(job.id, job.type, returned.status, error=returned.last_error or "", worker_id=job.worker_id)
+        )
+        return
     step.events.append(JobUpdated(job.id, job.type, returned.status))
-    step.facts += [LeaseEnded(job.id), JobReady(job.type)]
+    if returned.not_before is None:
+        step.facts.append(JobReady(job.type))
+    else:
+        step.waits(returned)

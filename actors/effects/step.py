@@ -11,7 +11,7 @@ from typing import TypeVar
 import msgspec
 import structlog
 
-from blobforge.events import AttemptEnded, Event, Fact
+from blobforge.events import AttemptEnded, Event, Fact, JobWaits
 from blobforge.job import Job, JobStatus, Outcome, RetryPolicy
 from blobforge.store.store import Store, StoreUnavailable
 
@@ -65,6 +65,11 @@ class Step:
         ran = before.status is JobStatus.RUNNING and before.started_at is not None
         seconds = max(0, self.now - (before.started_at or 0)) / 1000 if ran else None
         self.facts.append(AttemptEnded(before.type, outcome, seconds))
+
+    def waits(self, job: Job) -> None:
+        """Have the job, as it is saved, woken when its time has come."""
+        assert job.waits_until is not None
+        self.facts.append(JobWaits(job.id, job.waits_until, max(0, job.waits_until - self.now) / 1000))
 
     def new_lease(self) -> str:
         """An unguessable token for one attempt (128 bits)."""

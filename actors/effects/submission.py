@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+from actors.effects.avoidance import claimable, kept_from
 from actors.effects.causes import UPLOAD_CAUSE, blamed
 from actors.effects.retention import doubted, spare_source
 from actors.effects.step import Step
@@ -120,7 +121,15 @@ def _source_ready(step: Step, source_hash: str, announced: int | None, source: O
 
 def _revive(step: Step, job: Job, *, ready: bool) -> Job:
     """Its source never came, and now somebody submits it again: it waits anew."""
-    revived = rules.retry(job, reset_attempts=True, priority=None, source_ready=ready, now=step.now)
+    revived = rules.retry(
+        job,
+        reset_attempts=True,
+        priority=None,
+        source_ready=ready,
+        avoid=kept_from(step, job),
+        policy=step.rules.retry,
+        now=step.now,
+    )
     assert isinstance(revived, Job)
     step.store.save_job(job, revived)
     step.events.append(JobUpdated(job.id, job.type, revived.status))
@@ -130,7 +139,7 @@ def _revive(step: Step, job: Job, *, ready: bool) -> Job:
 
 def _waits(step: Step, job: Job) -> None:
     if job.status is JobStatus.PENDING:
-        step.facts.append(JobReady(job.type))
+        claimable(step, job)
     else:
         step.facts.append(SourceAwaited(job.id, job.source_hash))
 

@@ -122,7 +122,7 @@ def show_job(session: Session, job_id: int) -> None:
             ("worker", job.worker_id),
             ("tries", tries),
             ("last error", job.last_error),
-            ("next try", job.not_before if job.status == "failed" else None),
+            ("next try", job.not_before),
             ("result", job.result),
             ("result of", _kept(job)),
             ("created", job.created_at),

@@ -41,6 +41,7 @@ from blobforge.client.types import (
     OrphanSearch,
     PartUrl,
     Registration,
+    ReleaseCause,
     Stats,
     Submission,
     TokenInfo,
@@ -430,9 +431,15 @@ class Client:
         )
         return await self._post(f"/api/jobs/{job_id}/fail", FailAnswer, body, once_only=True)
 
-    async def release(self, job_id: int, worker_id: str, lease: str, reason: str) -> Done:
-        """Give a job back; it costs no attempt."""
-        body = {"worker_id": worker_id, "lease": lease, "reason": reason[:1000]}
+    async def release(
+        self, job_id: int, worker_id: str, lease: str, reason: str, *, cause: ReleaseCause = "trouble"
+    ) -> Done:
+        """Give a job back; it costs no attempt.
+
+        With the cause `shutdown` or `preempted` it is ready again at once. For `trouble` it waits out a back-off, and
+        when that happens too often in a row, each time counts as a lost worker.
+        """
+        body = {"worker_id": worker_id, "lease": lease, "reason": reason[:1000], "cause": cause}
         return await self._post(f"/api/jobs/{job_id}/release", Done, body, once_only=True)
 
     # Workers, as an administrator sees them

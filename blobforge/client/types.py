@@ -6,9 +6,12 @@ Times are aware datetimes in UTC, sizes are bytes, hashes are SHA-256 in lowerca
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
+
+ReleaseCause = Literal["shutdown", "preempted", "trouble"]
+"""Why a job is given back: the worker stops, its machine is needed elsewhere, or it cannot do the job now."""
 
 FINAL_STATUSES = frozenset({"completed", "dead", "cancelled"})
 """A job in one of these moves no more by itself. (`failed` waits for its next try.)"""

@@ -1,6 +1,6 @@
 """One attempt from its claim to its end: download, verify, convert, upload, hand in.
 
-The end is one of four: `completed`, `failed` (the document's fault, costs a try), `released` (ours, costs nothing),
+The end is one of four: `completed`, `failed` (the document's fault, costs a try), `released` (ours, costs no try),
 `dropped` (the job is no longer ours: nothing is said about it).
 """
 
@@ -11,7 +11,6 @@ import math
 import mimetypes
 import re
 import time
-from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -24,6 +23,7 @@ from blobforge.client import (
     Client,
     ClientError,
     FileFacts,
+    ReleaseCause,
     TransferRefused,
 )
 from blobforge.runner.events import log, say, warn
@@ -53,8 +53,8 @@ class Outcome(StrEnum):
 class Attempt:
     """One held job on its way. `run` never raises for what can be foreseen; it says how the attempt ended.
 
-    `leftover` waits for a handler's thread that could not be stopped, if there is one. `no_room` is called with a job
-    that this disk has no room for, before it is given back.
+    `leftover` waits for a handler's thread that could not be stopped, if there is one. `no_room` is set when the job
+    went back because this disk has no room for it: the machine may well do others.
     """
 
     def __init__(
@@ -67,7 +67,6 @@ class Attempt:
         *,
         scratch: Scratch,
         output_suffix: str,
-        no_room: Callable[[Held, str], Awaitable[None]],
     ) -> None:
         self._client = client
         self._worker_id = worker_id
@@ -76,9 +75,9 @@ class Attempt:
         self._held = held
         self._scratch = scratch
         self._output_suffix = output_suffix
-        self._no_room = no_room
         self._started = time.monotonic()
         self._job: Job | None = None
+        self.no_room = False
 
     async def run(self) -> Outcome:
         job, held = self._held.claim.job, self._held
@@ -89,11 +88,9 @@ class Attempt:
         with held.scope:
             try:
                 outcome = await self._work()
-            except NoRoom as trouble:
-                reason = str(trouble)
-                await self._no_room(held, reason)
             except WorkerTrouble as trouble:
                 reason = str(trouble)
+                self.no_room = isinstance(trouble, NoRoom)
             except Exception:
                 # A bug of ours must neither cost the document a try nor take the other jobs down.
                 log.exception("job %d: unexpected error", job.id)
@@ -102,7 +99,8 @@ class Attempt:
             say("job-dropped", f"job {job.id}: dropped, the server took it back", job=job.id)
             return Outcome.DROPPED
         if outcome is Outcome.RELEASED:
-            await self._release(reason)
+            # Nothing but the worker's own end cancels a job that was not abandoned.
+            await self._release(reason, "shutdown" if held.scope.cancelled_caught else "trouble")
         return outcome
 
     async def leftover(self) -> None:
@@ -274,16 +272,16 @@ class Attempt:
         warn("job-dropped", f"job {job_id}: dropped, its {what} was refused: {error}", job=job_id)
         return Outcome.DROPPED
 
-    async def _release(self, reason: str) -> None:
+    async def _release(self, reason: str, cause: ReleaseCause) -> None:
         """Give the job back; when that does not get through, its lease ends by itself."""
         claim, job_id = self._held.claim, self._held.job_id
         with trio.CancelScope(shield=True, deadline=trio.current_time() + RELEASE_DEADLINE):
             try:
-                await self._client.release(claim.job.id, self._worker_id, claim.lease, reason)
+                await self._client.release(claim.job.id, self._worker_id, claim.lease, reason, cause=cause)
             except ClientError as error:
                 warn("job-not-released", f"job {job_id}: could not be released: {error}", job=job_id)
             else:
-                level = logging.INFO if self._held.scope.cancel_called else logging.WARNING
+                level = logging.INFO if cause == "shutdown" else logging.WARNING
                 say("job-released", f"job {job_id}: released: {reason}", level=level, job=job_id, reason=reason)
             return
         warn("job-not-released", f"job {job_id}: could not be released in time; its lease will end", job=job_id)

@@ -19,7 +19,6 @@ class Held:
     """One attempt in hand. Cancelling `scope` is how it is taken away; `abandoned` tells why.
 
     `late` is set when its lease has ended but nobody has started the job since: its completion is still accepted.
-    `aside` is set while it is only kept back, and nothing is done for it.
     """
 
     claim: Claim
@@ -29,7 +28,6 @@ class Held:
     abandoned: bool = False
     settling: bool = False
     late: bool = False
-    aside: bool = False
     _stopping: bool = False
 
     @property
@@ -51,7 +49,7 @@ class Held:
         self._stopping = True
         if self.settling:
             grace = max(grace, SETTLE_GRACE)
-        if grace > 0 and not self.aside:
+        if grace > 0:
             self.scope.deadline = trio.current_time() + grace
         else:
             self.scope.cancel()
@@ -89,10 +87,6 @@ class Holdings:
         if self.stopping:
             held.stop(0)
         return held
-
-    def aside(self) -> int:
-        """How many are only kept back."""
-        return sum(held.aside for held in self._held)
 
     def let_go(self, held: Held) -> None:
         self._held.discard(held)

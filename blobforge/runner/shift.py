@@ -21,7 +21,7 @@ from blobforge.runner.facts import host_facts
 from blobforge.runner.guard import Guard
 from blobforge.runner.handlers import Converter
 from blobforge.runner.heartbeat import Heartbeat
-from blobforge.runner.holdings import Held, Holdings
+from blobforge.runner.holdings import Holdings
 from blobforge.runner.limits import Limits
 from blobforge.runner.scratch import MIN_FREE, Scratch
 from blobforge.runner.window import RunWindow, closes_in, is_open, opens_in
@@ -31,7 +31,6 @@ _COOL_DOWN = 15.0  # seconds without claims after trouble of our own, doubled ea
 _LONGEST_COOL_DOWN = 300.0
 _LOOK_AGAIN = 60.0  # seconds; clocks are set, and disks are emptied
 _LEAVE_DEADLINE = 5.0
-_MOST_COUNTED = 1000  # jobs that had no room; more are forgotten, and begin with the shortest time again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +84,6 @@ class Shift:
         self._cool_down = 0.0
         self._resume_at = -math.inf
         self._obstacle: str | None = None
-        self._no_room: Counter[int] = Counter()  # how often, by job
         self._facts: dict[str, Any] = {}
 
     def stop(self, grace: float) -> None:
@@ -272,46 +270,18 @@ class Shift:
             held,
             scratch=self._scratch,
             output_suffix=self._options.output_suffix,
-            no_room=self._set_aside,
         )
         try:
             outcome = await attempt.run()
             self.tally[outcome] += 1
-            if outcome is Outcome.RELEASED and not held.aside:
+            if outcome is Outcome.RELEASED and not attempt.no_room:
                 self._trouble()
             elif outcome in (Outcome.COMPLETED, Outcome.FAILED):
                 self._cool_down = 0.0
         finally:
             self._idle_since = trio.current_time()
             self._holdings.let_go(held)
-            if not held.aside:
-                background.start_soon(self._free_when_over, attempt)
-
-    async def _set_aside(self, held: Held, reason: str) -> None:
-        """Keep a job that this disk has no room for, for a while, and its slot free for others.
-
-        Given back at once it would be the first in the queue again, and come between this worker and all others. When
-        it is given back another worker may take it; each time that it returns it is kept for longer. A worker that is
-        to end by itself does not wait for it, and only so many are kept: the rest of the fleet may have room.
-        """
-        options = self._options
-        ends_by_itself = options.once or options.max_jobs is not None or options.idle_exit is not None
-        if ends_by_itself or self._holdings.stopping or self._holdings.aside() >= options.concurrency:
-            return
-        if len(self._no_room) >= _MOST_COUNTED:
-            self._no_room.clear()
-        pause = min(_COOL_DOWN * 2 ** self._no_room[held.job_id], _LONGEST_COOL_DOWN)
-        self._no_room[held.job_id] += 1
-        held.aside = True
-        held.report({"stage": "no room on the worker's disk"})
-        warn(
-            "job-set-aside",
-            f"job {held.job_id}: kept aside for {pause:.0f} s, others are taken: {reason}",
-            job=held.job_id,
-            seconds=pause,
-        )
-        self._slots.release()
-        await trio.sleep(pause)
+            background.start_soon(self._free_when_over, attempt)
 
     async def _free_when_over(self, attempt: Attempt) -> None:
         """A handler's thread that goes on keeps its slot: nobody asked for two conversions at a time."""
@@ -319,7 +289,7 @@ class Shift:
         self._slots.release()
 
     def _trouble(self) -> None:
-        """Pause, so that a job is not taken and given back in a loop."""
+        """Pause: what was in the way of one job may be in the way of all."""
         self._cool_down = min(max(2 * self._cool_down, _COOL_DOWN), _LONGEST_COOL_DOWN)
         self._resume_at = trio.current_time() + self._cool_down
 

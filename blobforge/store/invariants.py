@@ -139,8 +139,14 @@ INVARIANTS: Final = (
         "SELECT id FROM jobs WHERE status = 'failed' AND not_before IS NULL",
     ),
     Invariant(
-        "jobs with a back-off, and not failed",
-        "SELECT id FROM jobs WHERE status <> 'failed' AND not_before IS NOT NULL",
+        "jobs with a back-off, and neither failed nor pending",
+        "SELECT id FROM jobs WHERE status NOT IN ('failed', 'pending') AND not_before IS NOT NULL",
+    ),
+    Invariant(
+        "jobs that are kept from workers, but not pending, or without an end, or in a back-off besides",
+        """SELECT id FROM jobs WHERE (avoid IS NULL) <> (avoid_until IS NULL)
+              OR (avoid IS NOT NULL AND (status <> 'pending' OR not_before IS NOT NULL))""",
+        ("jobs", "jobs.avoid"),
     ),
     Invariant(
         "failed jobs whose latest attempt did not fail",
@@ -168,6 +174,11 @@ INVARIANTS: Final = (
     Invariant(
         "jobs that were charged more, or less, than they were tried",
         "SELECT id FROM jobs WHERE attempts < 0 OR losses < 0 OR attempts + losses > attempt OR max_attempts < 1",
+    ),
+    Invariant(
+        "jobs that were given back more often in a row than they were tried",
+        "SELECT id FROM jobs WHERE releases < 0 OR releases > attempt",
+        ("jobs", "jobs.releases"),
     ),
     Invariant(
         "failed jobs that have spent their attempts, and should be dead",

@@ -388,9 +388,9 @@ class Reader:
         """(id, last_heartbeat) of every worker that is not offline."""
         return list(self._rows(sql.LIVE_WORKERS))
 
-    def waiting_retries(self) -> list[tuple[int, int, int]]:
-        """(job, attempt, not_before) of every job in its back-off."""
-        return list(self._rows(sql.WAITING_RETRIES))
+    def waiting_for_time(self) -> list[tuple[int, int]]:
+        """(job, until when in ms) of every job in its back-off, or kept from those that have failed it."""
+        return list(self._rows(sql.WAITING_FOR_TIME))
 
     def awaited_sources(self) -> list[tuple[int, str, int]]:
         """(job, source_hash, updated_at) of every job whose source is not there yet."""

@@ -18,10 +18,10 @@ _decode_tags = msgspec.json.Decoder(tuple[str, ...]).decode
 
 
 def job(row: Row) -> Job:
-    (id_, type_, status, priority, source_hash, created, updated, most, path, size, tags, *rest) = row
+    (id_, type_, status, priority, source_hash, created, updated, most, path, size, tags, avoid, *rest) = row
     return Job(
         id_, type_, _STATUS[status], priority, source_hash, created, updated, most, path, size,
-        _decode_tags(tags) if tags else (), *rest,
+        _decode_tags(tags) if tags else (), _decode_tags(avoid) if avoid else (), *rest,
     )  # fmt: skip
 
 
@@ -31,7 +31,7 @@ def job_moved(after: Job) -> Row:
         after.status, after.source_size, after.attempts, after.losses, after.attempt, after.lease,
         after.heartbeat_at, after.started_at, after.completed_at, after.not_before, after.last_error,
         after.output_key, after.result, after.progress, after.progress_at, after.updated_at,
-        after.kept_attempt, after.replaced,
+        after.kept_attempt, after.replaced, after.releases, after.avoid_until, encode_tags(after.avoid),
     )  # fmt: skip
 
 

@@ -10,8 +10,8 @@ from typing import Final
 
 JOB_COLUMNS: Final = (
     "id, type, status, priority, source_hash, created_at, updated_at, max_attempts, source_path, source_size,"
-    " tags, metadata, attempts, losses, attempt, worker_id, lease, heartbeat_at, started_at, completed_at,"
-    " not_before, last_error, output_key, result, progress, failure, progress_at,"
+    " tags, avoid, metadata, attempts, losses, attempt, worker_id, lease, heartbeat_at, started_at, completed_at,"
+    " not_before, last_error, output_key, result, progress, failure, progress_at, releases, avoid_until,"
     " kept_attempt, replaced"
 )
 ATTEMPT_COLUMNS: Final = (
@@ -37,9 +37,24 @@ KNOWN_SOURCES: Final = """
         OR EXISTS (SELECT 1 FROM files WHERE key = 'sources/' || asked.value)
         OR EXISTS (SELECT 1 FROM doomed_objects WHERE key = 'sources/' || asked.value)"""
 JOBS_BY_HASH: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE source_hash = ?"
-PICK_READY: Final = (
-    f"SELECT {JOB_COLUMNS} FROM jobs WHERE status = 'pending' AND type = ? ORDER BY priority, id LIMIT ?"
-)
+_READY: Final = "status = 'pending' AND not_before IS NULL AND avoid IS NULL AND type = ?"
+PICK_READY: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE {_READY} ORDER BY priority, id LIMIT ?"
+# In the same order, those that are kept from some workers.
+PICK_KEPT: Final = f"""
+    SELECT {JOB_COLUMNS} FROM jobs WHERE status = 'pending' AND avoid IS NOT NULL AND type = ?
+     ORDER BY priority, id LIMIT ?"""
+# Who has failed a job, or could not do it, by the last of its attempts.
+FAILED_BY: Final = """
+    SELECT DISTINCT worker_id
+      FROM (SELECT worker_id, outcome, kind FROM attempts WHERE job_id = ? ORDER BY attempt DESC LIMIT ?)
+     WHERE outcome = 'failed' OR (outcome = 'released' AND kind = 'trouble')"""
+ANOTHER_WORKER: Final = """
+    SELECT 1 FROM workers WHERE status = 'online' AND enabled AND type = ?1
+                            AND id NOT IN (SELECT value FROM json_each(?2))
+    UNION ALL
+    SELECT 1 FROM worker_types AS t JOIN workers AS w ON w.id = t.worker_id
+     WHERE t.type = ?1 AND w.status = 'online' AND w.enabled AND w.id NOT IN (SELECT value FROM json_each(?2))
+     LIMIT 1"""
 JOBS_OF_WORKER: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE status = 'running' AND worker_id = ? ORDER BY id"
 # Many at once, as JSON arrays in the order of the columns: a batch is one statement, and not a thousand.
 INSERT_JOBS: Final = """
@@ -54,7 +69,8 @@ INSERT_JOB_TAGS: Final = (
 _MOVED: Final = """
     UPDATE jobs SET status = ?, source_size = ?, attempts = ?, losses = ?, attempt = ?, lease = ?, heartbeat_at = ?,
                     started_at = ?, completed_at = ?, not_before = ?, last_error = ?, output_key = ?, result = ?,
-                    progress = ?, progress_at = ?, updated_at = ?, kept_attempt = ?, replaced = ?"""
+                    progress = ?, progress_at = ?, updated_at = ?, kept_attempt = ?, replaced = ?, releases = ?,
+                    avoid_until = ?, avoid = ?"""
 _GUARD: Final = "WHERE id = ? AND status = ? AND attempt = ?"
 # A column that is named is written to each index that has it, changed or not; a completion changes none of the three.
 UPDATE_JOB: Final = f"{_MOVED}, priority = ?, worker_id = ?, failure = ? {_GUARD}"
@@ -204,9 +220,9 @@ TYPES_WITH_WORKERS: Final = """
     UNION
     SELECT t.type FROM worker_types AS t JOIN workers AS w ON w.id = t.worker_id
      WHERE w.status = 'online' AND w.enabled"""
-AHEAD: Final = """
+AHEAD: Final = f"""
     SELECT count(*)
-      FROM (SELECT 1 FROM jobs WHERE status = 'pending' AND type = ? AND priority = ? AND id < ? LIMIT ?)"""
+      FROM (SELECT 1 FROM jobs INDEXED BY jobs_ready WHERE {_READY} AND priority = ? AND id < ? LIMIT ?)"""
 
 # --- causes of failures
 FAILURE_BY_FINGERPRINT: Final = "SELECT id FROM failures WHERE fingerprint = ?"
@@ -267,7 +283,8 @@ IDS_OF_TAG: Final = "SELECT job_id FROM job_tags WHERE tag = ? LIMIT ?"
 
 # --- what a start reads
 RUNNING: Final = "SELECT id, attempt, heartbeat_at FROM jobs WHERE status = 'running'"
-WAITING_RETRIES: Final = "SELECT id, attempt, not_before FROM jobs WHERE status = 'failed'"
+WAITING_FOR_TIME: Final = """
+    SELECT id, coalesce(not_before, avoid_until) FROM jobs WHERE not_before IS NOT NULL OR avoid_until IS NOT NULL"""
 AWAITED_SOURCES: Final = "SELECT id, source_hash, updated_at FROM jobs WHERE status = 'uploading'"
 LIVE_WORKERS: Final = "SELECT id, last_heartbeat FROM workers WHERE status <> 'offline'"
 

@@ -165,12 +165,24 @@ class Store:
         return [rows.job(row) for row in self._rows(sql.JOBS_BY_HASH, (source_hash,))]
 
     def pick_ready(self, types: tuple[str, ...], limit: int) -> list[Job]:
-        """The next jobs to hand out: urgent first, then the oldest, over all `types` together."""
+        """The next jobs that anybody may have: urgent first, then the oldest, over all `types` together."""
         if len(types) == 1:
             return [rows.job(row) for row in self._rows(sql.PICK_READY, (types[0], limit))]
         # Lazily, a cursor for each type: no more rows are read than are handed out, and one for each type.
         each = [map(rows.job, self._db.cursor().execute(sql.PICK_READY, (type_, limit))) for type_ in set(types)]
         return list(islice(merge(*each, key=lambda job: (job.priority, job.id)), limit))
+
+    def pick_kept(self, type_: str, limit: int) -> list[Job]:
+        """The next jobs of a type that are kept from some workers, in the same order."""
+        return [rows.job(row) for row in self._rows(sql.PICK_KEPT, (type_, limit))]
+
+    def failed_by(self, job_id: int, *, among: int) -> tuple[str, ...]:
+        """The workers that have failed a job or given it back for trouble, by the last `among` of its attempts."""
+        return tuple(sorted(row[0] for row in self._rows(sql.FAILED_BY, (job_id, among))))
+
+    def another_worker(self, type_: str, but: tuple[str, ...]) -> bool:
+        """Whether a worker that is online takes jobs of this type, and is none of those."""
+        return self._row(sql.ANOTHER_WORKER, (type_, rows.encode_tags(but))) is not None
 
     def knows_type(self, type_: str) -> bool:
         """Whether there is a job of this type (or was, until a moment ago)."""

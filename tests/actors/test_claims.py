@@ -25,7 +25,7 @@ from actors.messages import (
 )
 from blobforge.config import Settings
 from blobforge.hop import in_place
-from blobforge.job import JobStatus
+from blobforge.job import JobStatus, ReleaseCause
 from blobforge.server import running
 from blobforge.store.reader import Cursor, JobFilter, Reader
 from tests.fixtures.house import House, open_house, virtual_now
@@ -185,7 +185,7 @@ async def test_a_claim_and_a_submission_that_share_a_transaction(tmp_path: Path,
 
 def pending_jobs(reader: Reader) -> list[tuple[int, int, str]]:
     page = reader.list_jobs(JobFilter(JobStatus.PENDING), limit=1000, cursor=Cursor())
-    return [(job.id, job.attempt, job.type) for job in page.jobs]
+    return [(job.id, job.attempt, job.type) for job in page.jobs if job.not_before is None]
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -232,7 +232,7 @@ async def test_nobody_sleeps_while_there_is_work(tmp_path: Path, autojump_clock:
         async def end(name: str, job: Any) -> None:
             match dice.randrange(5):
                 case 0:
-                    await ask(writer, Release(ADMIN, name, job.id, job.lease))
+                    await ask(writer, Release(ADMIN, name, job.id, job.lease, cause=dice.choice(list(ReleaseCause))))
                 case 1:
                     await ask(writer, Fail(ADMIN, name, job.id, "boom", job.lease))
                     await ask(writer, Retry(job.id, reset_attempts=True))

@@ -17,6 +17,7 @@ from actors.messages import (
     OrphanSearch,
     Release,
 )
+from blobforge.job import ReleaseCause
 from blobforge.objects.guard import NotAnsweringError
 from blobforge.objects.keys import output_key, source_key
 from blobforge.refusals import Refusal, RefusalCode
@@ -39,7 +40,7 @@ async def furnish(kept: Keeping) -> tuple[set[str], set[str]]:
     needed = {source_key(hash_of("done")), output_key(done, 1)}
     await kept.alone.ask(submission("busy"))
     (first,) = (await kept.alone.ask(Claim(ADMIN, "w1", ("pdf",)))).jobs
-    await kept.alone.ask(Release(ADMIN, "w1", first.id))
+    await kept.alone.ask(Release(ADMIN, "w1", first.id, cause=ReleaseCause.SHUTDOWN))
     orphans = {shelf.put(output_key(first.id, 1), size=10)}  # of an attempt that lost
     (busy,) = (await kept.alone.ask(Claim(ADMIN, "w1", ("pdf",)))).jobs
     needed |= {shelf.put(output_key(busy.id, 2)), shelf.put(source_key(hash_of("busy")))}

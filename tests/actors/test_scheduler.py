@@ -28,6 +28,7 @@ from actors.messages import (
     Unregister,
 )
 from actors.scheduler import CLOSING
+from blobforge.job import ReleaseCause
 from blobforge.refusals import Refusal, RefusalCode
 from tests.fixtures.house import House, open_house
 from tests.store.making import ADMIN, hash_of, submission
@@ -131,7 +132,11 @@ async def uploaded(house: House, job: Any) -> None:
 
 
 async def released(house: House, job: Any) -> None:
-    await house.ask(Release(ADMIN, "w1", job.id, job.lease))
+    await house.ask(Release(ADMIN, "w1", job.id, job.lease, cause=ReleaseCause.SHUTDOWN))
+
+
+async def given_back_for_trouble(house: House, job: Any) -> None:
+    await house.ask(Release(ADMIN, "w1", job.id, job.lease, "no space"))
 
 
 async def unregistered(house: House, job: Any) -> None:
@@ -156,6 +161,7 @@ async def nothing(house: House, job: Any) -> None:
     [
         (submitted, 0, 0.01), (uploaded, 1, 1.01), (released, 0, 0.01), (unregistered, 0, 0.01),
         (cancelled_and_retried, 0, 0.01), (failed, 24, 36.01), (nothing, 35, 40),
+        (given_back_for_trouble, 24, 36.01),
     ],
 )  # fmt: skip
 async def test_what_makes_a_job_ready_wakes_who_waits(

@@ -18,12 +18,12 @@ from tests.model.world.things import Job
 _JOBS = """
     SELECT id, type, source_hash, status, priority, max_attempts, source_size, attempt, attempts, losses, worker_id,
            lease, completed_at, not_before, last_error IS NOT NULL, output_key, result, progress,
-           CASE status WHEN 'running' THEN heartbeat_at END, kept_attempt, replaced
+           CASE status WHEN 'running' THEN heartbeat_at END, kept_attempt, replaced, releases, avoid, avoid_until
       FROM jobs"""
 # Of an attempt that was lost or revoked, the words are the coordinator's own.
 _ATTEMPTS = """
     SELECT job_id, attempt, worker_id, lease, started_at, ended_at, outcome,
-           CASE outcome WHEN 'failed' THEN error END, CASE outcome WHEN 'failed' THEN kind END
+           CASE outcome WHEN 'failed' THEN error END, CASE WHEN outcome IN ('failed', 'released') THEN kind END
       FROM attempts"""
 _WORKERS = "SELECT id, type, status, enabled, drain, registered, last_heartbeat, token_id, secret_hash FROM workers"
 _FILES = "SELECT key, size, sha256, checked_at IS NOT NULL FROM files"
@@ -138,8 +138,8 @@ def _job(job: Job) -> Row:
     return (
         job.id, job.type, job.hash, job.status, job.priority, job.max_attempts, job.size, job.attempt, job.attempts,
         job.losses, job.worker, job.lease, job.completed_at, job.not_before, job.error is not None, job.output,
-        job.result, job.progress, job.beat if job.status == "running" else None, job.kept_attempt,
-        _replaced(job),
+        job.result, job.progress, job.beat if job.status == "running" else None, job.kept_attempt, _replaced(job),
+        job.releases, json.dumps(job.avoid, separators=(",", ":")) if job.avoid else None, job.avoid_until,
     )  # fmt: skip
 
 

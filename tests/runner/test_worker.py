@@ -123,43 +123,22 @@ async def test_trouble_of_the_machine_costs_the_job_nothing(coordinator: Coordin
     ]
 
 
-async def test_a_job_without_room_does_not_come_between_the_worker_and_others(coordinator: Coordinator) -> None:
+async def test_a_job_without_room_goes_back_and_others_are_taken_at_once(coordinator: Coordinator) -> None:
     claimed = coordinator.claimed
 
-    def too_large_at_first() -> dict[str, Any]:
+    def first_too_large() -> dict[str, Any]:
         claim = claimed()
         if claim["job"]["id"] == 1:
             claim["job"]["source_size"] = 1 << 60
         return claim
 
-    def stages() -> list[str]:
-        beats = coordinator.posted("/api/workers/w/heartbeat")
-        return [one["progress"].get("stage") for beat in beats for one in beat["jobs"] if one["job_id"] == 1]
-
-    async def others_are_done(_: Worker) -> None:
-        await coordinator.seen("/api/jobs/3/complete")
-        assert coordinator.posted("/api/jobs/1/release") == []
-        await eventually(lambda: "no room on the worker's disk" in stages())
-
-    coordinator.claimed = too_large_at_first  # type: ignore[method-assign]
+    coordinator.claimed = first_too_large  # type: ignore[method-assign]
     coordinator.waiting = 3
-    tally = await run(coordinator, copy, others_are_done, grace=1000.0)  # the one set aside is not waited for
+    tally = await run(coordinator, copy, max_jobs=3)
     assert tally == {Outcome.COMPLETED: 2, Outcome.RELEASED: 1}
     (release,) = coordinator.posted("/api/jobs/1/release")
-    assert "this job takes" in release["reason"] or release["reason"] == "the worker is stopping"
-
-
-async def test_a_worker_that_ends_by_itself_does_not_wait_for_room(coordinator: Coordinator) -> None:
-    claimed = coordinator.claimed
-
-    def too_large() -> dict[str, Any]:
-        claim = claimed()
-        claim["job"]["source_size"] = 1 << 60
-        return claim
-
-    coordinator.claimed = too_large  # type: ignore[method-assign]
-    coordinator.waiting = 1
-    assert await run(coordinator, copy) == {Outcome.RELEASED: 1}
+    assert "this job takes" in release["reason"]
+    assert release["cause"] == "trouble"
 
 
 async def test_an_expired_upload_url_is_replaced(coordinator: Coordinator) -> None:

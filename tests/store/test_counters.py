@@ -18,7 +18,7 @@ from actors.messages import (
     CreateWorker,
     DisableWorker,
     Drain,
-    DueRetry,
+    Due,
     EnableWorker,
     ExpireLeases,
     ExpireUploads,
@@ -39,9 +39,9 @@ from actors.messages import (
     SourceArrived,
     SourceRejected,
     Unregister,
-    WakeRetries,
+    WakeJobs,
 )
-from blobforge.job import RetryPolicy
+from blobforge.job import ReleaseCause, RetryPolicy
 from blobforge.objects.keys import output_key
 from tests.store.making import ADMIN, Book, hash_of, submission
 
@@ -61,8 +61,10 @@ class Plan:
     def message(self, *, nested: bool = False) -> Any:
         dice = self.dice
         worker, job, name = dice.choice(WORKERS), dice.randint(1, JOBS), dice.randrange(SOURCES)
-        row = self.book.rows("SELECT attempt, heartbeat_at, worker_id, lease FROM jobs WHERE id = ?", (job,))
-        attempt, beat, holder, lease = row[0] if row else (0, None, None, None)
+        row = self.book.rows(
+            "SELECT attempt, heartbeat_at, worker_id, lease, not_before FROM jobs WHERE id = ?", (job,)
+        )
+        attempt, beat, holder, lease, until = row[0] if row else (0, None, None, None, None)
         worker = holder if holder and dice.random() < 0.8 else worker
         token = dice.choice([lease, None, "not this one"])
         items = [
@@ -83,12 +85,12 @@ class Plan:
             lambda: Claim(ADMIN, worker, dice.choice([("a",), ("b",), ("a", "b")]), dice.randint(1, 4)),
             lambda: Claim(ADMIN, worker, ("b", "a"), claim_key=str(dice.randrange(4))),
             lambda: Batch(tuple(self.message(nested=True) for _ in range(4))),
-            lambda: Release(ADMIN, worker, job, token),
+            lambda: Release(ADMIN, worker, job, token, "no space", dice.choice(list(ReleaseCause))),
             lambda: ExpireLeases((Silent(job, attempt, beat or 0), Silent(job, attempt, 5))),
             lambda: OutputChecked(
                 job, attempt, output_key(job, max(attempt, 1)), ObjectSeen(dice.choice(list(Seen)))
             ),
-            lambda: WakeRetries((DueRetry(job, attempt), DueRetry(job + 1, 1))),
+            lambda: WakeJobs((Due(job, until or 0), Due(job + 1, 1))),
             lambda: SourceArrived(hash_of(name), 1, verified=True),
             lambda: SourceRejected(hash_of(name), "wrong"),
             lambda: ExpireUploads((job, job + 1), 5.0),

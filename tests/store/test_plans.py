@@ -28,14 +28,15 @@ PLANS: list[tuple[str, tuple[Any, ...], str]] = [
     (sql.OLDEST_PENDING, ("pdf", 3), "jobs_"),  # either index has them in order
     (sql.JOBS_OF_WORKER, ("w",), "jobs_running"),
     (sql.RUNNING, (), "jobs_"),
-    (sql.WAITING_RETRIES, (), "jobs_listed"),
+    (sql.PICK_KEPT, ("pdf", 10), "jobs_kept"),
+    (sql.WAITING_FOR_TIME, (), "jobs_waiting"),
     (sql.AWAITED_SOURCES, (), "jobs_listed"),
     (sql.JOB_BY_SOURCE, ("x", "pdf"), "jobs_by_source"),
     (sql.JOBS_BY_HASH, ("x",), "jobs_by_source"),
     (sql.IDS_OF_TAG, ("t", 10), "PRIMARY KEY"),
     (sql.UNCHECKED_OUTPUTS, (), "files_unchecked"),
-    (sql.UPDATE_JOB, (*([None] * 21), 1, "pending", 1), "PRIMARY KEY"),
-    (sql.MOVE_JOB, (*([None] * 18), 1, "pending", 1), "PRIMARY KEY"),
+    (sql.UPDATE_JOB, (*([None] * 24), 1, "pending", 1), "PRIMARY KEY"),
+    (sql.MOVE_JOB, (*([None] * 21), 1, "pending", 1), "PRIMARY KEY"),
 ]
 
 
@@ -55,7 +56,7 @@ def test_a_query_uses_its_index(
     assert index in plan[0]
     assert "TEMP B-TREE" not in plan[0]
     # A partial index that is walked whole holds nothing but what is asked for.
-    partial = {"jobs_running", "files_unchecked"}
+    partial = {"jobs_running", "jobs_waiting", "files_unchecked"}
     whole = plan[0].startswith("SCAN") and not any(name in plan[0] for name in partial)
     assert not whole, plan
 

@@ -16,6 +16,7 @@ from actors.messages import (
     ObjectSeen,
     Release,
 )
+from blobforge.job import ReleaseCause
 from blobforge.refusals import Refusal, RefusalCode
 from web.api import encode, wire
 from web.api.grants import claim_answer
@@ -119,7 +120,8 @@ async def release(call: Call, body: wire.ReleaseBody) -> wire.Status | Refusal:
     worker_id = worker_of(call, body.worker_id)
     if isinstance(worker_id, Refusal):
         return worker_id
-    outcome = await call.ask(Release(call.caller, worker_id, call.params["job_id"], body.lease, body.reason))
+    cause = ReleaseCause(body.cause)
+    outcome = await call.ask(Release(call.caller, worker_id, call.params["job_id"], body.lease, body.reason, cause))
     return outcome if isinstance(outcome, Refusal) else wire.Status("released")
 
 
@@ -200,7 +202,8 @@ ROUTES = [
           "Report failure; the job is tried again after its back-off, or is dead",
           body=wire.FailBody, gives=wire.FailAnswer, hot=True),
     Route("POST", "/api/jobs/<id:job_id>/release", Access.WORK, release,
-          "Give a job back at no cost", body=wire.ReleaseBody, gives=wire.Status, hot=True),
+          "Give a job back: free and at once at a shutdown, with a back-off for trouble",
+          body=wire.ReleaseBody, gives=wire.Status, hot=True),
     Route("POST", "/api/jobs/complete", Access.WORK, complete_many, "Complete many, answered item by item",
           body=wire.CompleteMany, gives=wire.Items, hot=True),
     Route("POST", "/api/jobs/fail", Access.WORK, fail_many, "Fail many, answered item by item",

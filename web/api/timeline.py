@@ -69,7 +69,7 @@ def _as_it_stands(job: Job, attempts: list[Attempt], records: list[AuditEntry]) 
     """What the job's present state tells that no attempt and no record does."""
     ends = {attempt.ended_at for attempt in attempts}
     match job.status:
-        case JobStatus.FAILED if job.not_before is not None:
+        case JobStatus.FAILED | JobStatus.PENDING if job.not_before is not None:
             return [_event(job.not_before, "waits", "It will be tried again by itself.")]
         case JobStatus.DEAD if job.completed_at is not None:
             return [

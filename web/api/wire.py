@@ -6,7 +6,7 @@ The field names of *(existing)* shapes are fixed by clients that we do not contr
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -171,9 +171,12 @@ class FailBody(msgspec.Struct, frozen=True):
 
 
 class ReleaseBody(msgspec.Struct, frozen=True):
+    """`cause` is why: the worker stops (`shutdown`), its machine is needed (`preempted`), or it cannot do it now."""
+
     worker_id: WorkerId | None = None
     lease: Lease | None = None
     reason: ShortText | None = None
+    cause: Literal["shutdown", "preempted", "trouble"] = "trouble"
 
 
 class CompleteItem(CompleteBody, frozen=True, kw_only=True):
@@ -362,8 +365,8 @@ class ExpectedWire(msgspec.Struct, frozen=True):
 
 
 class WaitingWire(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Why a job does not run. `code` is `source`, `back-off`, `no-worker`, `all-offline`, `all-disabled`,
-    `all-draining`, `queued` or `next`; `until` is when that ends by itself, where it is known."""
+    """Why a job does not run. `code` is `source`, `back-off`, `kept`, `no-worker`, `all-offline`,
+    `all-disabled`, `all-draining`, `queued` or `next`; `until` is when that ends by itself, where it is known."""
 
     code: str
     text: str

@@ -44,7 +44,12 @@ def plain(answer: Any) -> Any:
         case m.Submitted():
             return ("Submitted", answer.job_id, answer.existing, answer.status, answer.upload)
         case m.Granted():
-            return ("Granted", tuple((job.id, job.attempt, job.lease) for job in answer.jobs), answer.idle)
+            return (
+                "Granted",
+                tuple((job.id, job.attempt, job.lease) for job in answer.jobs),
+                answer.idle,
+                answer.withheld,
+            )
         case m.Completed():
             return ("Completed", answer.job_id, plain(answer.next) if answer.next is not None else None)
         case m.WorkerChanged():

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from actors import messages as m
+from blobforge.job import ReleaseCause
 from tests.model.plans.asked import Asked, Letter, fresh
 from tests.model.plans.base import Base
 from tests.model.plans.choices import (
@@ -109,12 +110,12 @@ class Attempts(Base):
         self.do(self.failure(job, by, caller, lease, retryable=retryable))
 
     @when_some("running")
-    @rule(job=JOBS, by=WHO, caller=CALLERS, lease=LEASE)
-    def release(self, job: str, by: str, caller: str, lease: str) -> None:
+    @rule(job=JOBS, by=WHO, caller=CALLERS, lease=LEASE, cause=st.sampled_from(["trouble", *ReleaseCause]))
+    def release(self, job: str, by: str, caller: str, lease: str, cause: str) -> None:
         job_id = self.job_id(job, "running")
         worker = self.worker_of(job_id, by)
         real, who = self.caller(caller, worker)
-        message = m.Release(real, worker, job_id, self.lease_of(job_id, lease))
+        message = m.Release(real, worker, job_id, self.lease_of(job_id, lease), "no space", ReleaseCause(cause))
         self.do(Asked(message, lambda _: self.world.release(message, who, self.now)))
 
     @when_some("running")

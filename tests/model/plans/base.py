@@ -100,7 +100,7 @@ class Base(RuleBasedStateMachine):
     def expected(self, letter: Letter, answer: Any) -> Any:
         """What the model says, and keeps of it."""
         if letter.gone:
-            return ("Granted", (), True)  # nothing is given to who is not there to take it
+            return ("Granted", (), True, ())  # nothing is given to who is not there to take it
         repeat, audit = letter.repeat, letter.audit
         if repeat is not None:
             before = self.world.remembered(repeat.subject, repeat.key, repeat.fingerprint, self.now)

@@ -18,6 +18,8 @@ RULES = Rules(
         backoff_max=LIMITS.backoff_max_ms / 1000,
         jitter=0,
         max_losses=LIMITS.max_losses,
+        max_releases=LIMITS.max_releases,
+        avoid=LIMITS.avoid_ms / 1000,
     ),
     max_attempts=LIMITS.max_attempts,
     max_types=LIMITS.max_types,

@@ -56,12 +56,13 @@ class Decisions(Base):
     def undo(self, token: str, limit: int, further: bool) -> None:
         self.do(Asked(m.Undo(token, limit, further), lambda _: self.world.undo(token, limit, further, self.now)))
 
-    @when_some("failed")
-    @rule(jobs=st.lists(JOBS, max_size=3), former=st.booleans())
-    def back_offs_end(self, jobs: list[str], former: bool) -> None:
+    @when_some("failed", "pending")
+    @rule(jobs=st.lists(JOBS, max_size=3), status=st.sampled_from(["failed", "pending"]), stale=st.booleans())
+    def waits_end(self, jobs: list[str], status: str, stale: bool) -> None:
+        """Of a back-off, or of the time for which a job was kept from a worker. `stale`: it has moved on since."""
         found = [
-            self.world.jobs[each] for each in (self.job_id(job, "failed") for job in jobs) if each in self.world.jobs
+            self.world.jobs[each] for each in (self.job_id(job, status) for job in jobs) if each in self.world.jobs
         ]
-        due = [(job.id, job.attempt - former) for job in found]
-        message = m.WakeRetries(tuple(m.DueRetry(*each) for each in due))
-        self.do(Asked(message, lambda _: self.world.wake(due)))
+        due = [(job.id, (job.not_before or job.avoid_until or 0) - stale) for job in found]
+        message = m.WakeJobs(tuple(m.Due(*each) for each in due))
+        self.do(Asked(message, lambda _: self.world.wake(due, self.now)))

@@ -39,7 +39,14 @@ class Attempts(Access):
                 return self.granted(held)
         if worker.drain:
             return self.granted([], idle=True)
-        ready = [job for job in self.jobs.values() if job.status == "pending" and job.type in types]
+        if tuple(types) != (worker.type,):
+            known = {job.type for job in self.jobs.values()}
+            worker.asks |= {type_ for type_ in types if type_ in known and type_ != worker.type}
+        waiting = [job for job in self.jobs.values() if job.status == "pending" and job.type in types]
+        waiting = [job for job in waiting if job.not_before is None]
+        ready = [job for job in waiting if worker_id not in job.avoid or not self.another(job.type, job.avoid)]
+        withheld = {job.type for job in waiting} - {job.type for job in ready}
+        withheld |= {job.type for job in waiting if job not in ready}
         ready.sort(key=lambda job: (job.priority, job.id))
         jobs = ready[:limit]
         fresh: Iterator[tuple[int, str]] = iter(given)
@@ -49,7 +56,14 @@ class Attempts(Access):
         if jobs and key is not None:
             self.claim_keys[worker_id, key] = [(job.id, job.attempt) for job in jobs]
             self.claimed_at[worker_id, key] = now
-        return self.granted(jobs)
+        return self.granted(jobs, withheld=tuple(sorted(withheld)))
+
+    def another(self, type_: str, but: Sequence[str]) -> bool:
+        """Whether a worker for the type is online that is none of those."""
+        return any(
+            each.status == "online" and each.enabled and type_ in {each.type, *each.asks} and each.id not in but
+            for each in self.workers.values()
+        )
 
     def start(self, job: Job, worker_id: str, attempt: int, lease: str, now: int) -> None:
         """The number goes up, by one as long as nothing was restored; neither it nor the lease was ever given."""
@@ -62,11 +76,12 @@ class Attempts(Access):
         self.given_leases[lease] = (job.id, attempt)
         job.status, job.worker, job.lease, job.attempt, job.beat = "running", worker_id, lease, attempt, now
         job.attempts += 1
-        job.completed_at = job.not_before = job.progress = None
+        job.completed_at = job.not_before = job.progress = job.avoid_until = None
+        job.avoid = ()
         job.history[attempt] = Attempt(worker_id, lease, now)
 
-    def granted(self, jobs: Sequence[Job], *, idle: bool = False) -> Any:
-        return ("Granted", tuple((job.id, job.attempt, job.lease) for job in jobs), idle)
+    def granted(self, jobs: Sequence[Job], *, idle: bool = False, withheld: tuple[str, ...] = ()) -> Any:
+        return ("Granted", tuple((job.id, job.attempt, job.lease) for job in jobs), idle, withheld)
 
     def holds(self, job: Job, worker_id: str, lease: str | None) -> bool:
         return job.status == "running" and job.worker == worker_id and lease in (None, job.lease)
@@ -116,6 +131,7 @@ class Attempts(Access):
             job.status, job.worker, job.completed_at, job.error = "completed", message.worker_id, now, None
             job.replaced = (job.kept_attempt, job.output, job.result) if job.kept_attempt is not None else None
             job.kept_attempt, job.output, job.result = None, message.output_key, message.result
+            job.not_before, job.avoid, job.avoid_until, job.releases = None, (), None, 0
             job.end("completed", now)
         following = self.claim_next(message, job, who, given, now) if message.claim_next else None
         return ("Completed", job.id, following)
@@ -140,7 +156,7 @@ class Attempts(Access):
         if not self.holds(job, message.worker_id, message.lease):
             return self.not_held(job)
         job.lease = job.worker = None
-        job.error = message.error
+        job.error, job.releases = message.error, 0
         job.end("failed", now)
         job.history[job.attempt].error, job.history[job.attempt].kind = message.error, message.kind
         retry = message.retryable and job.attempts < job.max_attempts
@@ -158,7 +174,18 @@ class Attempts(Access):
         if not self.holds(job, message.worker_id, message.lease):
             return self.not_held(job)
         self.give_back(job, "released", now)
+        job.history[job.attempt].kind = str(message.cause)
+        if message.cause == "trouble":
+            self.trouble(job, now)
         return ("Released", job.id)
+
+    def trouble(self, job: Job, now: int) -> None:
+        job.releases, job.error = job.releases + 1, True
+        job.not_before = now + min(self.rules.backoff_ms * 2 ** (job.releases - 1), self.rules.backoff_max_ms)
+        if job.releases > self.rules.max_releases:
+            job.losses += 1
+            if job.losses >= self.rules.max_losses:
+                job.status, job.completed_at, job.not_before = "dead", now, None
 
     def give_back(self, job: Job, outcome: str, now: int) -> None:
         job.status, job.attempts = "pending", job.attempts - 1
@@ -181,7 +208,7 @@ class Attempts(Access):
             self.give_back(job, "lost", now)
             job.lease = lease  # until somebody starts the job anew
             job.losses += 1
-            job.error = True
+            job.error, job.releases = True, 0
             if job.losses >= self.rules.max_losses:
                 job.status, job.completed_at = "dead", now
             count += 1

@@ -10,7 +10,7 @@ from tests.model.world.things import UNDO_MS, Job, No
 
 BY_RETRY = (
     "status", "priority", "attempt", "attempts", "losses", "worker", "lease", "completed_at", "not_before",
-    "progress", "kept_attempt", "replaced", "source_never_came",
+    "progress", "kept_attempt", "replaced", "releases", "source_never_came",
 )  # fmt: skip
 
 
@@ -23,11 +23,26 @@ class Decisions(State):
         job.status = "pending" if self.ready(job.hash, job.size) else "uploading"
         job.priority = priority or job.priority
         if reset:
-            job.attempts = job.losses = 0
+            job.attempts = job.losses = job.releases = 0
         job.worker = job.lease = job.completed_at = job.not_before = job.progress = job.replaced = None
         job.source_never_came = False
         job.changed_at = now
+        if job.status == "pending":
+            self.keep(job, now)
         return ("JobChanged", job.id, job.status, "")
+
+    def keep(self, job: Job, now: int) -> None:
+        """From those that have failed it, if another worker is there."""
+        failed = sorted(
+            {
+                each.worker
+                for each in job.history.values()
+                if each.outcome == "failed" or (each.outcome == "released" and each.kind == "trouble")
+            }
+        )
+        job.avoid, job.avoid_until = (), None
+        if failed and self.another(job.type, failed):
+            job.avoid, job.avoid_until = tuple(failed), now + self.rules.avoid_ms
 
     def retry(self, job_id: int, reset: bool, priority: int | None, undo: str, now: int) -> Any:
         job = self.jobs.get(job_id)
@@ -53,7 +68,8 @@ class Decisions(State):
         if undo:
             self.undos.setdefault((undo, job_id), (job.status, "cancelled", now))
         job.status, job.completed_at = "cancelled", now
-        job.lease = job.worker = job.not_before = None
+        job.lease = job.worker = job.not_before = job.avoid_until = None
+        job.avoid, job.releases = (), 0
         return ("JobChanged", job_id, "cancelled", undo)
 
     def set_priority(self, job_id: int, priority: int, undo: str, now: int) -> Any:
@@ -90,6 +106,7 @@ class Decisions(State):
                 waits = job.status in ("pending", "uploading")
                 if waits and (job.attempt, job.changed_at) == (before["attempt"], at):
                     vars(job).update(before)
+                    job.avoid, job.avoid_until = (), None
                     changed += 1
             elif str(job.priority) == became:
                 job.priority = int(was)
@@ -101,11 +118,17 @@ class Decisions(State):
         for key in [key for key, (*_, at) in self.undos.items() if at < now - UNDO_MS]:
             del self.undos[key]
 
-    def wake(self, retries: Sequence[tuple[int, int]]) -> Any:
+    def wake(self, due: Sequence[tuple[int, int]], now: int) -> Any:
         count = 0
-        for job_id, attempt in retries:
+        for job_id, until in due:
             job = self.jobs.get(job_id)
-            if job is not None and (job.status, job.attempt) == ("failed", attempt):
+            if job is None or job.status not in ("failed", "pending"):
+                continue
+            if job.not_before == until:
                 job.status, job.not_before = "pending", None
+                self.keep(job, now)
+                count += 1
+            elif job.not_before is None and job.avoid_until == until:
+                job.avoid, job.avoid_until = (), None
                 count += 1
         return ("Expired", count)

@@ -25,6 +25,7 @@ class Fleet(Attempts):
             self.take_back(worker_id, now)
             worker.token = who.token
         worker.type, worker.status, worker.drain, worker.registered, worker.seen = type_, "online", False, True, now
+        worker.asks = set()
         return ("Registered", worker_id)
 
     def heartbeat(

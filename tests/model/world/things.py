@@ -53,6 +53,9 @@ class Job:
     attempt: int = 0
     attempts: int = 0
     losses: int = 0
+    releases: int = 0
+    avoid: tuple[str, ...] = ()
+    avoid_until: int | None = None
     worker: str | None = None
     lease: str | None = None
     beat: int | None = None
@@ -88,6 +91,7 @@ class Worker:
     seen: int | None = None
     token: int | None = None
     secret: str | None = None
+    asks: set[str] = field(default_factory=set)  # types beside its own
 
 
 @dataclass
@@ -151,6 +155,8 @@ class Kept(NamedTuple):
 class Rules:
     max_attempts: int = 3
     max_losses: int = 2
+    max_releases: int = 2
+    avoid_ms: int = 60_000
     max_types: int = 3
     backoff_ms: int = 30_000
     backoff_max_ms: int = 50_000

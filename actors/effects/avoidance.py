@@ -1,0 +1,59 @@
+"""A retry goes to another worker: one that has failed a job does not get it again for a while, if another is there.
+
+One machine without a library fails every document at once, and asks again before anybody else does: without this it
+would eat all the attempts of a queue.
+"""
+
+from __future__ import annotations
+
+from heapq import merge
+
+from actors.effects.step import Step
+from blobforge.events import JobReady
+from blobforge.job import Job
+
+LOOKED_AT = 50  # of a job's latest attempts, to see who has failed it
+# Jobs of one type that a claim looks at, of those that are kept from some workers. All of them may be kept from this
+# one; then it gets the further ones when they are anybody's, unless others take them before.
+KEPT_LOOKED_AT = 100
+
+
+def kept_from(step: Step, job: Job) -> tuple[str, ...]:
+    """The workers that are not to get the job at first: those that have failed it, if another one is there for it."""
+    failed = step.store.failed_by(job.id, among=LOOKED_AT) if job.attempt else ()
+    return failed if failed and step.store.another_worker(job.type, failed) else ()
+
+
+def claimable(step: Step, job: Job) -> None:
+    """Tell that the job, as it is saved, may be claimed: by anybody, or by all but those that have failed it."""
+    step.facts.append(JobReady(job.type))
+    if job.avoid_until is not None:
+        step.waits(job)
+
+
+def pick(step: Step, types: tuple[str, ...], limit: int, worker_id: str) -> tuple[list[Job], tuple[str, ...]]:
+    """The next jobs for this worker in claim order; and the types of which some are kept from it.
+
+    Who is the only one there gets what is kept from it, too: those for whom it was kept have gone meanwhile.
+    """
+    jobs = step.store.pick_ready(types, limit)
+    mine: list[Job] = []
+    withheld: set[str] = set()
+    others: dict[tuple[str, tuple[str, ...]], bool] = {}
+    for type_ in dict.fromkeys(types):
+        for job in step.store.pick_kept(type_, KEPT_LOOKED_AT):
+            key = (type_, job.avoid)
+            if worker_id in job.avoid and key not in others:
+                others[key] = step.store.another_worker(*key)
+            if others.get(key) and worker_id in job.avoid:
+                withheld.add(type_)
+            else:
+                mine.append(job)
+    if mine:
+        mine.sort(key=_order)
+        jobs = list(merge(jobs, mine, key=_order))[:limit]
+    return jobs, tuple(sorted(withheld))
+
+
+def _order(job: Job) -> tuple[int, int]:
+    return job.priority, job.id
