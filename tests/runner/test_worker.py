@@ -119,7 +119,7 @@ async def test_trouble_of_the_machine_costs_the_job_nothing(coordinator: Coordin
     coordinator.waiting = 1
     assert await run(coordinator, handler) == {Outcome.RELEASED: 1}
     assert coordinator.posted("/api/jobs/1/release") == [
-        {"worker_id": "w", "lease": "lease-1", "reason": "disk full"}
+        {"worker_id": "w", "lease": "lease-1", "reason": "disk full", "cause": "trouble"}
     ]
 
 
@@ -134,7 +134,11 @@ async def test_a_job_without_room_goes_back_and_others_are_taken_at_once(coordin
 
     coordinator.claimed = first_too_large  # type: ignore[method-assign]
     coordinator.waiting = 3
-    tally = await run(coordinator, copy, max_jobs=3)
+
+    async def others_are_done(_: Worker) -> None:
+        await coordinator.seen("/api/jobs/3/complete")
+
+    tally = await run(coordinator, copy, others_are_done)
     assert tally == {Outcome.COMPLETED: 2, Outcome.RELEASED: 1}
     (release,) = coordinator.posted("/api/jobs/1/release")
     assert "this job takes" in release["reason"]
@@ -244,7 +248,8 @@ async def test_stop_kills_the_command_and_gives_the_job_back(coordinator: Coordi
     assert tally == {Outcome.RELEASED: 1}
     assert killed(await pid_of(tmp_path))
     (release,) = coordinator.posted("/api/jobs/1/release")
-    assert release == {"worker_id": "w", "lease": "lease-1", "reason": "the worker is stopping"}
+    why = {"reason": "the worker is stopping", "cause": "shutdown"}
+    assert release == {"worker_id": "w", "lease": "lease-1"} | why
     paths = [request.path for request in coordinator.scripted.requests]
     assert paths.index("/api/jobs/1/release") < paths.index("/api/workers/w/unregister")
 

@@ -7,6 +7,7 @@ when each attempt failed. Reads through a connection of its own, so that it sees
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -35,6 +36,11 @@ class Job(NamedTuple):
     beat: int | None
     not_before: int | None
     output: str | None
+    releases: int
+    avoid: str | None
+
+    def kept_from(self, worker: str) -> bool:
+        return worker in json.loads(self.avoid or "[]")
 
 
 class Attempt(NamedTuple):
@@ -43,10 +49,12 @@ class Attempt(NamedTuple):
     worker: str
     lease: str
     outcome: str | None
+    kind: str | None
 
 
 class Worker(NamedTuple):
     id: str
+    type: str
     status: str
     may: bool  # enabled, registered, not draining
 
@@ -67,6 +75,7 @@ class Limits:
     retry_backoff: float
     retry_backoff_max: float
     max_losses: int
+    max_releases: int
 
 
 class Oracle:
@@ -128,14 +137,16 @@ class Oracle:
         assert self._db is not None
         jobs = self._db.execute(
             "SELECT id, type, source_hash, status, attempt, attempts, losses, max_attempts, worker_id, lease,"
-            " heartbeat_at, not_before, output_key FROM jobs"
+            " heartbeat_at, not_before, output_key, releases, avoid FROM jobs"
         )
-        attempts = self._db.execute("SELECT job_id, attempt, worker_id, lease, outcome FROM attempts")
-        workers = self._db.execute("SELECT id, status, enabled = 1 AND registered = 1 AND drain = 0 FROM workers")
+        attempts = self._db.execute("SELECT job_id, attempt, worker_id, lease, outcome, kind FROM attempts")
+        workers = self._db.execute(
+            "SELECT id, type, status, enabled = 1 AND registered = 1 AND drain = 0 FROM workers"
+        )
         return Look(
             {row[0]: Job(*row) for row in jobs},
             {(row[0], row[1]): Attempt(*row) for row in attempts},
-            {row[0]: Worker(row[0], row[1], bool(row[2])) for row in workers},
+            {row[0]: Worker(row[0], row[1], row[2], bool(row[3])) for row in workers},
         )
 
     def invariants(self) -> None:
@@ -180,6 +191,8 @@ class Oracle:
             )
             began = self.since.get(job.id, (now, self.restarts))
             self.since[job.id] = now, self.restarts
+        elif was.not_before != job.not_before or was.avoid != job.avoid:
+            self.since[job.id] = now, self.restarts
         if job.status == "running" and (was is None or was.beat != job.beat or was.attempt != job.attempt):
             self.renewed[job.id, job.attempt] = now
         if was is not None and job.attempt < was.attempt:
@@ -191,12 +204,17 @@ class Oracle:
         retried = self._history.asked("retry", job.id)
         if job.attempts > job.max_attempts and not retried:
             self._broken("budgets are finite", f"job {job.id} was charged {job.attempts} of {job.max_attempts}")
+        if was is not None and was.status == "pending" and was.not_before is not None and job.not_before is None:
+            if job.status == "pending":
+                self._waited(job, now, was.releases)
+            elif job.status == "running":
+                self._broken("retries wait", f"job {job.id} was given away in its back-off")
         if was is None or was.status == job.status:
             return
-        if job.status == "failed":
+        if job.not_before is not None:
             self.failed_at[job.id], self.failed_in[job.id] = now, self.restarts
-        elif was.status == "failed" and not retried and job.status in ("pending", "running"):
-            self._waited(job, now)
+        if was.status == "failed" and not retried and job.status in ("pending", "running"):
+            self._waited(job, now, max(job.attempts - (job.status == "running"), 1))
         if job.status == "dead":
             self._died(was, job, *began)
         if was.status in ENDED and not retried and not self._may_come_back(was, job):
@@ -210,9 +228,22 @@ class Oracle:
             return
         ends = [attempt.outcome for (job_id, _), attempt in now.attempts.items() if job_id == job.id]
         attempts = sum(ends.count(end) for end in (None, "failed", "completed", "cancelled"))
-        losses = ends.count("lost") + ends.count("revoked")
+        losses = ends.count("lost") + ends.count("revoked") + self._given_back_too_often(now, job)
         if (job.attempts, job.losses) != (attempts, losses):
             self._broken("budgets go by cause", f"job {job.id} is charged {job.attempts}+{job.losses}: {ends}")
+
+    def _given_back_too_often(self, now: Look, job: Job) -> int:
+        """How often it was given back for trouble beyond what is free in a row."""
+        count = in_a_row = 0
+        for _, attempt in sorted(
+            (number, each) for (job_id, number), each in now.attempts.items() if job_id == job.id
+        ):
+            if attempt.outcome == "released":
+                in_a_row += attempt.kind == "trouble"
+                count += attempt.kind == "trouble" and in_a_row > self.limits.max_releases
+            elif attempt.outcome is not None:
+                in_a_row = 0
+        return count
 
     def _may_come_back(self, was: Job, job: Job) -> bool:
         """A lost worker's completion came late; an output was accepted unseen, and is not there; a source that never
@@ -222,9 +253,8 @@ class Oracle:
             return late or (was.attempt == 0 and job.status in ("uploading", "pending", "running"))
         return was.status == "completed" and job.losses > was.losses
 
-    def _waited(self, job: Job, now: float) -> None:
-        least = min(self.limits.retry_backoff * 2 ** max(job.attempts - 1 - (job.status == "running"), 0),
-                    self.limits.retry_backoff_max)  # fmt: skip
+    def _waited(self, job: Job, now: float, times: int) -> None:
+        least = min(self.limits.retry_backoff * 2 ** (times - 1), self.limits.retry_backoff_max)
         # After a restart what is left of it is told by the wall clock, which may be wrong.
         if self.failed_in[job.id] == self.restarts and now - self.failed_at[job.id] < least - SLACK:
             self._broken("retries wait", f"job {job.id} waited {now - self.failed_at[job.id]:.3f} s of {least}")
@@ -271,6 +301,16 @@ class Oracle:
         for other in self.now.attempts.values():
             if other.job == attempt.job and other.number != attempt.number and other.outcome is None:
                 self._broken("redelivered only after its lease ended", f"{name} began beside #{other.number}")
+        job = was.jobs.get(attempt.job)
+        if job is not None and job.kept_from(attempt.worker):
+            there = [set(look.workers.values()) for look in (was, self.now)]
+            others = [
+                each.id
+                for each in there[0] & there[1]
+                if each.type == job.type and each.status == "online" and each.may and not job.kept_from(each.id)
+            ]
+            if others:
+                self._broken("a retry goes to another worker", f"{attempt.worker} got {name}, and {others} are there")
         then, now = was.workers.get(attempt.worker), self.now.workers.get(attempt.worker)
         if now is None or (then is not None and not then.may and not now.may):
             self._broken("a draining, disabled or unknown worker gets nothing", f"{attempt.worker} got {name}")

@@ -29,7 +29,14 @@ from tests.simulation.people import Operator, Submitter
 from tests.simulation.watch import Watch
 from tests.simulation.workers import Habits, Worker
 
-LIMITS = Limits(worker_timeout=30.0, upload_timeout=60.0, retry_backoff=8.0, retry_backoff_max=20.0, max_losses=2)
+LIMITS = Limits(
+    worker_timeout=30.0,
+    upload_timeout=60.0,
+    retry_backoff=8.0,
+    retry_backoff_max=20.0,
+    max_losses=2,
+    max_releases=1,
+)
 SETTINGS = {
     "worker_timeout": LIMITS.worker_timeout,
     "upload_timeout": LIMITS.upload_timeout,
@@ -37,6 +44,7 @@ SETTINGS = {
     "retry_backoff_max": LIMITS.retry_backoff_max,
     "retry_jitter": 0.0,
     "max_losses": LIMITS.max_losses,
+    "max_releases": LIMITS.max_releases,
 }
 FAULTS = (30.0, 110.0)  # seconds, from and to, that a play has its faults
 DRAINED_WITHIN = 3600.0  # seconds after the last fault

@@ -48,11 +48,17 @@ class Watch:
         for job in look.jobs.values():
             since, _ = self._oracle.since[job.id]
             match job.status:
+                case "pending" if job.not_before is not None:
+                    if min(now - since, calm) > limits.retry_backoff_max + CALM:
+                        self._broken("a retry comes when its wait is over", f"job {job.id}")
                 case "pending":
+                    if job.avoid is not None and min(now - since, calm) > limits.worker_timeout + CALM:
+                        self._broken("nobody starves for a busy worker", f"job {job.id}")
                     for ask in self._waiting(now):
                         types = ask.body.get("job_types") or [ask.body["job_type"]]
                         worker = look.workers.get(ask.body["worker_id"])
                         serves = job.type in types and worker is not None and worker.may
+                        serves = serves and not job.kept_from(ask.body["worker_id"])
                         # Who was stopped while it waited is not woken by being let in again: it asks anew.
                         serves = serves and self._oracle.may_since[ask.body["worker_id"]] < ask.sent_at
                         if serves and min(now - since, now - ask.sent_at) > SOON:

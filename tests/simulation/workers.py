@@ -220,7 +220,8 @@ class Worker:
             self._let_go(held)
             return
         if self._chance(self.habits.give_back):
-            await self._end(held, "release", {"reason": "preempted"})
+            said = self._dice.choice(({}, {"cause": "preempted"}, {"cause": "shutdown"}, {"cause": "trouble"}))
+            await self._end(held, "release", {"reason": "no space left"} | said)
         elif nature == BROKEN or (nature == FLAKY and held.number == 1):
             await self._fail(held)
         else:

@@ -241,7 +241,10 @@ async def test_a_failure_is_not_lost_over_its_own_length(house: House, autojump_
 
 async def test_release_costs_no_attempt(house: House, autojump_clock: Any) -> None:
     grant = await one_running(house)
-    assert await report(house, "release", grant, reason="preempted") == (200, {"status": "released"})
+    assert await report(house, "release", grant, reason="preempted", cause="preempted") == (
+        200,
+        {"status": "released"},
+    )
     job = await house.job(1)
     assert (job["status"], job["attempts"]) == ("pending", 0)
     assert (job["attempt_history"][0]["outcome"], job["attempt_history"][0]["error"]) == ("released", "preempted")
