@@ -16,14 +16,14 @@ import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import structlog
 import trio
 
 from actors.mailbox import Mailbox
-from blobforge.events import EVENT_NAMES, Event
+from blobforge.events import EVENT_NAMES, CredentialsRevoked, Event, Fact
 
 log = structlog.get_logger("blobforge.broadcaster")
 
@@ -49,9 +49,19 @@ class Frame(msgspec.Struct, frozen=True):
 class Subscription:
     """One client's view: which events it wants, and how far it has read. For one reader at a time."""
 
-    def __init__(self, broadcaster: Broadcaster, *, types: frozenset[str], job: int | None, read: int | None) -> None:
-        """`read` is the number of the last event that it knows; None: it has to resync first."""
+    def __init__(
+        self,
+        broadcaster: Broadcaster,
+        *,
+        types: frozenset[str],
+        job: int | None,
+        read: int | None,
+        secret_hash: str | None = None,
+    ) -> None:
+        """`read` is the number of the last event that it knows; None: it has to resync first. `secret_hash` names
+        the credential that it is open by."""
         self._broadcaster = broadcaster
+        self.secret_hash = secret_hash
         self._types = types
         self._job = job
         self._began = broadcaster.events  # what is older is replayed, be it more than fits in the queue
@@ -126,9 +136,16 @@ class Subscription:
         self._ends_at = self._broadcaster.events
         self._turn.set()
 
+    def cut_off(self) -> None:
+        """It gets nothing more, be it unread: its credential is good no longer."""
+        self.close()
+        self._read, self._stale = self._broadcaster.events, False
+
 
 class Broadcaster:
     """`replay` and `queue` are numbers of events; `stats` gives the data of `stats_updated`."""
+
+    heeds: ClassVar[frozenset[type[Fact]]] = frozenset({CredentialsRevoked})
 
     def __init__(self, *, replay: int, queue: int, stats: Callable[[], Awaitable[object]]) -> None:
         self.mailbox: Mailbox[Sequence[Event]] = Mailbox(MAILBOX)
@@ -165,11 +182,16 @@ class Broadcaster:
             await self.mailbox.put(events)
 
     def subscribe(
-        self, *, last_event_id: str | None = None, types: frozenset[str] = frozenset(), job: int | None = None
+        self,
+        *,
+        last_event_id: str | None = None,
+        types: frozenset[str] = frozenset(),
+        job: int | None = None,
+        secret_hash: str | None = None,
     ) -> Subscription:
         """A new subscriber; with the id of the last event that it saw, it first gets what it missed since."""
         read = self._since(last_event_id) if last_event_id else self._number
-        subscription = Subscription(self, types=types, job=job, read=read)
+        subscription = Subscription(self, types=types, job=job, read=read, secret_hash=secret_hash)
         if self._closed:
             subscription.close()
         else:
@@ -179,6 +201,13 @@ class Broadcaster:
     def unsubscribe(self, subscription: Subscription) -> None:
         self._subscribers.discard(subscription)
         subscription.close()
+
+    def post(self, facts: Sequence[Fact]) -> None:
+        """End the streams that are open by a revoked credential: told by the commit, before its askers are."""
+        hashes = {hash_ for fact in facts if isinstance(fact, CredentialsRevoked) for hash_ in fact.hashes}
+        for subscription in [each for each in self._subscribers if each.secret_hash in hashes]:
+            self._subscribers.discard(subscription)
+            subscription.cut_off()
 
     def close(self) -> None:
         """End every stream, now and later: the first thing that happens at shutdown."""

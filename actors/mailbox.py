@@ -17,6 +17,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import trio
 
 from actors.messages import Audit, Message, Repeatable
+from blobforge.access import Caller
 from blobforge.refusals import Refusal
 from blobforge.tracing import Trace
 
@@ -104,10 +105,10 @@ class Callback(Generic[O]):
 
 
 class Envelope(Generic[O]):
-    """A message on its way: the plain data, where the answer goes, how it may be repeated, who is behind it, and
-    which traced request (None: not traced)."""
+    """A message on its way: the plain data, where the answer goes, how it may be repeated, its audit record, which
+    traced request is behind it (None: not traced), and which caller (None: an actor of ours)."""
 
-    __slots__ = ("audit", "message", "repeat", "reply", "trace")
+    __slots__ = ("audit", "caller", "message", "repeat", "reply", "trace")
 
     def __init__(
         self,
@@ -116,8 +117,10 @@ class Envelope(Generic[O]):
         repeat: Repeatable | None = None,
         audit: Audit | None = None,
         trace: Trace | None = None,
+        caller: Caller | None = None,
     ) -> None:
         self.audit = audit
+        self.caller = caller
         self.message = message
         self.reply = reply
         self.repeat = repeat
@@ -192,13 +195,14 @@ def ask(
     repeat: Repeatable | None = None,
     audit: Audit | None = None,
     trace: Trace | None = None,
+    caller: Caller | None = None,
 ) -> Coroutine[Any, Any, O | Refusal]:
     """Send a message and wait for its answer.
 
     No coroutine of its own: each that waits is half a kilobyte of a long poll.
     """
     reply: Reply[O] = Reply()
-    envelope = Envelope(message, reply, repeat, audit, trace)
+    envelope = Envelope(message, reply, repeat, audit, trace, caller)
     return reply.wait() if mailbox.offer(envelope) else _ask_later(mailbox, envelope, reply)
 
 

@@ -7,6 +7,7 @@ Times are milliseconds since the epoch unless a name says seconds; JSON values a
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 from typing import Generic, TypeVar
 
@@ -129,7 +130,8 @@ class Granted(Outcome, frozen=True):
 
 
 class Claim(Message[Granted], frozen=True):
-    """Ask for up to `limit` jobs of these types; `wait` seconds at most until there is one."""
+    """Ask for up to `limit` jobs of these types; `wait` seconds at most until there is one. The caller's credential
+    is good for `good_for` seconds, as far as is known."""
 
     caller: Caller
     worker_id: str
@@ -137,6 +139,7 @@ class Claim(Message[Granted], frozen=True):
     limit: int = 1
     wait: float = 0.0
     claim_key: str | None = None
+    good_for: float = math.inf
 
 
 # --------------------------------------------------------------- attempts: web, reaper, intake -> writer

@@ -29,7 +29,7 @@ from sortedcontainers import SortedDict
 
 from actors.mailbox import Callback, Envelope, Mailbox, Reply
 from actors.messages import Claim, Due, Expired, Granted, Release, Repeatable, WakeJobs
-from blobforge.events import Fact, JobReady, JobTaken, JobWaits
+from blobforge.events import CredentialsRevoked, Fact, JobReady, JobTaken, JobWaits
 from blobforge.job import ReleaseCause
 from blobforge.refusals import Refusal, RefusalCode
 
@@ -44,7 +44,8 @@ CLOSING = Refusal(RefusalCode.SHUTTING_DOWN, "The server is shutting down. Claim
 
 
 class Waiter:
-    """One claim and how long it may wait. `arrival` numbers the claims as they came; the deadline never moves."""
+    """One claim and how long it may wait. `arrival` numbers the claims as they came; the deadline moves only when its
+    credential is revoked: then it is over."""
 
     __slots__ = ("arrival", "claim", "deadline", "repeat", "reply", "trace")
 
@@ -70,7 +71,7 @@ class Sent(NamedTuple):
 class Scheduler:
     """What it is told, by facts and by answers, it notes in the call; it is woken only to send something."""
 
-    heeds: ClassVar[frozenset[type[Fact]]] = frozenset({JobReady, JobTaken, JobWaits})
+    heeds: ClassVar[frozenset[type[Fact]]] = frozenset({JobReady, JobTaken, JobWaits, CredentialsRevoked})
 
     def __init__(self, writer: Mailbox[Envelope[Any]]) -> None:
         self.mailbox: Mailbox[Envelope[Any]] = Mailbox(MAILBOX)
@@ -88,6 +89,7 @@ class Scheduler:
         self._stirred: set[str] = set()  # types of which somebody may have to be woken
         self._returned: list[Release] = []  # what was granted to clients that have gone; not sent yet
         self._timers: list[tuple[float, int, int]] = []  # (due on trio's clock, job, until when by its record)
+        self._doubtful: list[Waiter] = []  # whose credential was revoked: for the writer to judge
         self._planned = -math.inf  # when it wakes; while it is awake: not before anything
         self._closing = False
         self.answered: Counter[str] = Counter()  # claims by what became of them
@@ -120,6 +122,8 @@ class Scheduler:
                 envelope = self.mailbox.take_nowait()
             while self._returned:
                 await self._writer.put(Envelope(self._returned.pop(), Reply()))
+            while self._doubtful:
+                await self._send(self._doubtful.pop())
             await self._send_more()
             await self._end_waits()
             await self._wake_jobs()
@@ -146,6 +150,8 @@ class Scheduler:
                         self._most[type_] -= 1
                 case JobWaits(job_id=job_id, until=until, delay=delay):
                     self._wake_in(delay, job_id, until)
+                case CredentialsRevoked():
+                    self._doubt(fact)
                 case _:
                     pass  # not heeded
         self._wake()
@@ -155,14 +161,26 @@ class Scheduler:
         if type_ in self._queues:
             self._stirred.add(type_)
 
+    def _doubt(self, revoked: CredentialsRevoked) -> None:
+        """Who waits by one of these waits no longer. What is with the writer is judged there."""
+        hashes, workers = set(revoked.hashes), set(revoked.workers)
+        for waiter in list(self._waiting.values()):
+            claim = waiter.claim
+            if claim.caller.secret_hash in hashes or claim.worker_id in workers:
+                self._leave(waiter)
+                waiter.deadline = trio.current_time()
+                self._doubtful.append(waiter)
+
     def _wake(self) -> None:
         """Have `run` look, where there is something to send, or something is due before it meant to."""
-        if self._returned or any(map(self._to_be_woken, self._stirred)) or self._next_deadline() < self._planned:
+        to_send = self._returned or self._doubtful or any(map(self._to_be_woken, self._stirred))
+        if to_send or self._next_deadline() < self._planned:
             self.mailbox.nudge()
 
     async def _arrive(self, envelope: Envelope[Granted]) -> None:
         assert isinstance(envelope.message, Claim)
-        waiter = Waiter(envelope, next(self._arrivals), trio.current_time() + envelope.message.wait)
+        claim = envelope.message
+        waiter = Waiter(envelope, next(self._arrivals), trio.current_time() + min(claim.wait, claim.good_for))
         if self._closing:
             self._settle(waiter, CLOSING)
         else:
@@ -198,7 +216,7 @@ class Scheduler:
         claim = replace(waiter.claim, wait=0.0) if final else waiter.claim
         reply = Callback[Granted](lambda outcome: self._answered(sent, outcome), lambda: waiter.reply.abandoned)
         trace = None if waiter.trace is None else waiter.trace.again()
-        await self._writer.put(Envelope(claim, reply, waiter.repeat, trace=trace))
+        await self._writer.put(Envelope(claim, reply, waiter.repeat, trace=trace, caller=claim.caller))
 
     def _is_final(self, waiter: Waiter) -> bool:
         return self._closing or waiter.deadline <= trio.current_time()
@@ -322,8 +340,8 @@ class Scheduler:
             self._leave(waiter)
             if waiter.reply.abandoned:
                 continue
-            if waiter.repeat is not None:
-                await self._send(waiter)  # once more, for the record
+            if waiter.repeat is not None or waiter.claim.good_for < waiter.claim.wait:
+                await self._send(waiter)  # once more, for the record; or since its credential ends now
             else:
                 self._settle(waiter, Granted())
 

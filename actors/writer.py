@@ -20,6 +20,7 @@ import trio
 from msgspec.structs import replace
 
 from actors.effects import perform
+from actors.effects.standing import may_revoke, stands
 from actors.effects.step import Rules, Step
 from actors.mailbox import Envelope, Mailbox
 from actors.messages import (
@@ -33,7 +34,7 @@ from actors.messages import (
     Granted,
     Repeatable,
 )
-from blobforge.events import Event, Fact, WritesResumed
+from blobforge.events import CredentialsRevoked, Event, Fact, WritesResumed
 from blobforge.hop import Hop, in_thread_at_once
 from blobforge.logs import redact
 from blobforge.people import AuditEntry
@@ -126,6 +127,7 @@ class Writer:
         self.writes = 0  # commits that changed anything
         self.second_tries = 0  # transactions that were made once more, with savepoints
         self.failing = False
+        self._revocations = 0  # committed in this run
         self._crowded = False  # whether the last transaction held more than one message
         self.batch_sizes = Spread(BATCH_SIZES)
         self.transaction_seconds = Spread()
@@ -162,6 +164,9 @@ class Writer:
             batch.append(more)
             weight += _weight(more)
         self._crowded = len(batch) > 1
+        if self._crowded and any(may_revoke(envelope.message) for envelope in batch):
+            # None was answered yet, so any order is good; in this one nothing is done for who is being shut out.
+            batch.sort(key=lambda envelope: not may_revoke(envelope.message))
         return batch
 
     async def _commit(self, batch: list[Envelope[Any]]) -> None:
@@ -212,6 +217,7 @@ class Writer:
         self.batch_sizes.add(len(batch))
         self.transaction_seconds.add(time.perf_counter() - began)
         self.commit_seconds.add(done.commit_seconds)
+        self._revocations += sum(isinstance(fact, CredentialsRevoked) for fact in done.facts)
         # Facts first: whoever is answered now and asks again finds the actors informed.
         self._tell(done.facts)
         for envelope, answer in zip(batch, done.answers, strict=True):
@@ -233,13 +239,16 @@ class Writer:
     def _transact(self, batch: list[Envelope[Any]], now: int) -> Committed:
         """Runs in the thread."""
         try:
-            return self._together(Step(self._store, self._rules, now, self._dice, guarded=False), batch)
+            return self._together(self._step(now, guarded=False), batch)
         except StoreUnavailable:
             raise
         except Exception:
             # Whose it was, the savepoints tell; to have them always would cost each message two statements.
             self.second_tries += 1
-            return self._together(Step(self._store, self._rules, now, self._dice), batch)
+            return self._together(self._step(now, guarded=True), batch)
+
+    def _step(self, now: int, *, guarded: bool) -> Step:
+        return Step(self._store, self._rules, now, self._dice, guarded, self._revocations)
 
     def _together(self, step: Step, batch: list[Envelope[Any]]) -> Committed:
         """All messages in one transaction. Without savepoints it is as good as its worst message."""
@@ -267,6 +276,8 @@ class Writer:
             # written again, the reaper hears of it, and gives everybody a fresh period.
             self._store.pulse(now=step.now)
             return CANNOT_WRITE
+        if (refusal := stands(step, envelope.caller)) is not None:
+            return refusal
         if envelope.repeat is None and envelope.audit is None:
             return perform(step, message)
         return self._remembered(step, envelope.repeat) or self._perform_on_record(step, message, envelope)

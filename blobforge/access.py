@@ -13,6 +13,8 @@ from enum import StrEnum
 
 import msgspec
 
+from blobforge.refusals import Refusal, RefusalCode
+
 TOKEN_PREFIX = "bf_"
 WORKER_SECRET_PREFIX = "bfw_"
 _SHOWN = 8  # characters after the prefix that lists show, enough to tell tokens apart
@@ -27,9 +29,25 @@ class Scope(StrEnum):
 
 DEFAULT_SCOPES = frozenset({Scope.READ, Scope.SUBMIT})
 
+# What a credential that is good no longer is answered: at the door, in the writer's transaction, and to what waits.
+UNKNOWN_TOKEN = Refusal(RefusalCode.UNAUTHENTICATED, "This API token is not known here, or it was revoked.")
+EXPIRED_TOKEN = Refusal(
+    RefusalCode.UNAUTHENTICATED, "This API token has expired. Ask an administrator for a new one."
+)
+UNKNOWN_WORKER = Refusal(RefusalCode.UNAUTHENTICATED, "This worker id and secret do not belong together.")
+SESSION_ENDED = Refusal(RefusalCode.UNAUTHENTICATED, "Your session has ended. Sign in again at /login.")
+RIGHTS_CHANGED = Refusal(
+    RefusalCode.UNAUTHENTICATED, "What you may do here has changed since this request began. Send it once more."
+)
+
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who makes a request, as its credential says. Exactly one of `token_id`, `worker_id`, `user_id` is set."""
+    """Who makes a request, as its credential says. Exactly one of `token_id`, `worker_id`, `user_id` is set.
+
+    `secret_hash` is the hash of the secret that it came with (an API token, a worker's secret, a session's cookie);
+    None: not from a request, never judged again. It was found good when `as_of` revocations had been committed in
+    this run, and is good until `expires_at` (ms) at most.
+    """
 
     scopes: frozenset[Scope]
     token_id: int | None = None
@@ -37,6 +55,9 @@ class Caller(msgspec.Struct, frozen=True):
     user_id: int | None = None
     name: str = ""
     session: str | None = None  # the hash of the session that it came by, if it did
+    secret_hash: str | None = None
+    as_of: int = 0
+    expires_at: int | None = None
 
     @property
     def is_admin(self) -> bool:
@@ -71,7 +92,9 @@ class Token(msgspec.Struct, frozen=True):
         return self.expires_at is not None and self.expires_at <= now
 
     def caller(self) -> Caller:
-        return Caller(scopes=self.scopes, token_id=self.id, name=self.name)
+        return Caller(
+            self.scopes, token_id=self.id, name=self.name, secret_hash=self.hash, expires_at=self.expires_at
+        )
 
 
 def new_token() -> str:

@@ -194,5 +194,13 @@ class WritesResumed(Fact, frozen=True):
     """The writer can commit again after it could not for a while."""
 
 
+class CredentialsRevoked(Fact, frozen=True):
+    """What waits or streams by these credentials is judged anew, at once: they are good no longer, or less than they
+    were. `hashes` are those of their secrets; `workers` are the ids of workers that nobody may act as before."""
+
+    hashes: tuple[str, ...]
+    workers: tuple[str, ...] = ()
+
+
 class AccessChanged(Fact, frozen=True):
     """A token or a worker credential was made, changed or revoked: forget what was cached."""

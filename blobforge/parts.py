@@ -161,7 +161,7 @@ class Parts:
             now=now,
         )
         self.writer.listeners += [self.scheduler, self.reaper, self.intake, self.janitor]
-        self.writer.listeners += [keyring, sessions, metrics.attempts]
+        self.writer.listeners += [keyring, sessions, self.broadcaster, metrics.attempts]
         self.services = Services(
             settings=settings,
             writer=self.writer.mailbox,

@@ -55,16 +55,19 @@ def not_registered(worker_id: str) -> Refusal:
     )
 
 
+def disabled(worker_id: str) -> Refusal:
+    return Refusal(
+        RefusalCode.WORKER_DISABLED, f"Worker {worker_id!r} is disabled. An administrator can enable it again."
+    )
+
+
 def may_act(worker: Worker, caller: Caller) -> Refusal | None:
     """Whether `caller` may act as `worker`: identity comes from the credential alone.
 
     A worker credential is that worker. An API token is any worker that it registered itself; an admin's, any.
     """
     if not worker.enabled:
-        return Refusal(
-            RefusalCode.WORKER_DISABLED,
-            f"Worker {worker.id!r} is disabled. An administrator can enable it again.",
-        )
+        return disabled(worker.id)
     if caller.worker_id is not None:
         mine = caller.worker_id == worker.id
     else:

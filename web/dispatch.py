@@ -123,6 +123,10 @@ class Endpoint:
             else:
                 caller = found
                 outcome = await self._handle(asked, body, caller, request_id, params)
+                if asked.method == "GET" and caller.as_of != self._services.keyring.revocations:
+                    # Somebody was shut out while this was read. A change is judged where it is made.
+                    still = await _authorize(route, self._services, asked, params)
+                    outcome = still if isinstance(still, Refusal) else outcome
                 if isinstance(outcome, Refusal):
                     metrics.refused(outcome.code)
                     answer = await _refuse(outcome, route, asked, request_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
 from functools import partial
@@ -56,7 +57,13 @@ async def events(call: Call) -> Response | Refusal:
     if not room.enter_context(call.services.streams.room(call.services.site.address(call.request))):
         return TOO_MANY
     last = call.request.headers.get("Last-Event-ID") or wanted.last_event_id
-    subscribe = partial(call.services.broadcaster.subscribe, last_event_id=last, types=types, job=wanted.job)
+    subscribe = partial(
+        call.services.broadcaster.subscribe,
+        last_event_id=last,
+        types=types,
+        job=wanted.job,
+        secret_hash=call.caller.secret_hash,
+    )
     response = Response(_stream(call, subscribe, room), headers=HEADERS, content_type=CONTENT_TYPE)
     response.timeout = None  # Quart would end it after a minute
     return response
@@ -69,21 +76,19 @@ async def _stream(call: Call, subscribe: Callable[[], Subscription], room: ExitS
     with room:
         subscription = subscribe()
         room.callback(call.services.broadcaster.unsubscribe, subscription)
-        yield call.services.broadcaster.ping_frame()
-        checked = trio.current_time()
-        while True:
-            frame: bytes | None = b": still here\n\n"
-            with trio.move_on_after(KEEPALIVE_SECONDS):
-                frame = await subscription.next()
-            if frame is None:
-                return
-            if trio.current_time() - checked >= KEEPALIVE_SECONDS:
-                # A stream lives for days; who was let in then may have been shut out since.
+        frame: bytes | None = call.services.broadcaster.ping_frame()
+        checked = -math.inf  # a revocation is told to subscribers alone, and this one was none when it was let in
+        while frame is not None:
+            if trio.current_time() - checked >= KEEPALIVE_SECONDS or call.good_for() <= 0:
+                # A stream lives for days; who was let in then may have been shut out since, by the provider, too.
                 caller = await authenticate(call.request, call.services.keyring, call.services.sessions)
                 if isinstance(caller, Refusal) or not caller.may(Scope.READ):
                     return
                 checked = trio.current_time()
             yield frame
+            frame = b": still here\n\n"
+            with trio.move_on_after(min(KEEPALIVE_SECONDS, call.good_for())):
+                frame = await subscription.next()
 
 
 ROUTES = [

@@ -5,6 +5,7 @@ The rows register the handlers, guard them, and generate `/api/openapi.json`; no
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -57,6 +58,17 @@ class Call:
         """What stands before the URLs that this server serves itself."""
         return self.services.site.base(self.request)
 
+    def good_for(self) -> float:
+        """Seconds until the caller's credential ends by itself, as far as is known."""
+        ends = self.caller.expires_at
+        return math.inf if ends is None else max(0, ends - self.services.now()) / 1000
+
+    def tell(
+        self, message: Message[O], repeat: Repeatable | None = None, audit: Audit | None = None
+    ) -> Awaitable[O | Refusal]:
+        """Ask the writer for one part of what the caller wants, with the records that belong to that part."""
+        return ask(self.services.writer, message, repeat, audit, self._trace(), self.caller)
+
     def ask(self, message: Message[O], *, about: str | None = None) -> Awaitable[O | Refusal]:
         """Ask the writer; repeatable with an Idempotency-Key, and on record where the route says so.
 
@@ -65,11 +77,11 @@ class Call:
         audit = self.audit
         if audit is not None and about is not None:
             audit = replace(audit, subject=about)
-        return ask(self.services.writer, message, self.repeat, audit, self._trace())
+        return self.tell(message, self.repeat, audit)
 
     def ask_via(self, mailbox: Inbox[Envelope[Any]], message: Message[O]) -> Awaitable[O | Refusal]:
         """Ask another actor."""
-        return ask(mailbox, message, self.repeat, trace=self._trace())
+        return ask(mailbox, message, self.repeat, trace=self._trace(), caller=self.caller)
 
     def _trace(self) -> Trace | None:
         tracer = self.services.tracer

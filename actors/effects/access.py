@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from actors.effects.returns import take_back_all
 from actors.effects.step import Step
 from actors.messages import CreateToken, DeleteToken, Done, EnsureAdminToken, TokenCreated, TouchTokens
 from blobforge.access import Scope, Token
@@ -34,8 +35,16 @@ def ensure_admin_token(step: Step, message: EnsureAdminToken) -> TokenCreated:
 
 
 def delete_token(step: Step, message: DeleteToken) -> Done | Refusal:
-    if not step.store.delete_token(message.token_id):
+    """Nobody speaks for the workers that it registered any more: what they run goes back at once, at no cost."""
+    token = step.store.token(message.token_id)
+    if token is None:
         return Refusal(RefusalCode.NO_SUCH_TOKEN, f"There is no token {message.token_id}.")
+    workers = step.store.workers_of_token(token.id)
+    for worker_id in workers:
+        take_back_all(step, worker_id, "the API token of its worker was revoked")
+    sessions = step.store.session_hashes(token_id=token.id)
+    step.store.delete_token(token.id)
+    step.revoke(token.hash, *sessions)
     step.facts.append(AccessChanged())
     return Done()
 

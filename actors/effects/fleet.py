@@ -182,6 +182,7 @@ def remove(step: Step, message: RemoveWorker) -> WorkerChanged | Refusal:
         return no_such_worker(message.worker_id)
     returned = take_back_all(step, worker.id, "the worker was removed")
     step.store.delete_worker(worker)
+    _revoke(step, worker)
     step.events.append(WorkerRemoved(worker.id, worker.type))
     step.facts += [WorkerGone(worker.id), AccessChanged()]
     return _changed(worker, returned)
@@ -241,6 +242,7 @@ def disable(step: Step, message: DisableWorker) -> WorkerChanged | Refusal:
     returned = take_back_all(step, worker.id, "the worker was disabled")
     disabled = replace(worker, enabled=False)
     step.store.save_worker(worker, disabled)
+    _revoke(step, worker)
     step.facts.append(AccessChanged())
     return _changed(_go_offline(step, disabled), returned)
 
@@ -271,10 +273,17 @@ def _set_access(step: Step, message: ReplaceSecret) -> WorkerChanged | Refusal:
     worker = step.store.worker(message.worker_id)
     if worker is None:
         return no_such_worker(message.worker_id)
+    returned = take_back_all(step, worker.id, "the credential of its worker was replaced")
     changed = replace(worker, secret_hash=message.secret_hash, token_id=None, updated_at=step.now)
     step.store.save_worker(worker, changed)
+    _revoke(step, worker)
     step.facts.append(AccessChanged())
-    return replace(_changed(changed), salt=message.salt)
+    return replace(_changed(changed, returned), salt=message.salt)
+
+
+def _revoke(step: Step, worker: Worker) -> None:
+    """Nobody may act as the worker as it was."""
+    step.revoke(*([worker.secret_hash] if worker.secret_hash is not None else []), workers=(worker.id,))
 
 
 def _changed(worker: Worker, returned: int = 0) -> WorkerChanged:

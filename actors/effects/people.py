@@ -24,10 +24,13 @@ def sign_in(step: Step, message: SignIn) -> SignedIn | Refusal:
     """A new session, under a new id; the one from before, if any, ends. The token may have been deleted meanwhile."""
     if message.token_id is not None and step.store.token(message.token_id) is None:
         return Refusal(RefusalCode.UNAUTHENTICATED, "This token has been deleted. Sign in with another one.")
-    user_id = step.store.save_user(_user(message.person, step.now)) if message.person is not None else None
+    user_id = None
+    if message.person is not None:
+        _revoke_if_changed(step, message.person)
+        user_id = step.store.save_user(_user(message.person, step.now))
     new = message.session
-    if message.replaces is not None:
-        step.store.delete_session(message.replaces)
+    if message.replaces is not None and step.store.delete_session(message.replaces):
+        step.revoke(message.replaces)
     step.store.insert_session(
         Session(
             hash=new.hash,
@@ -49,6 +52,7 @@ def sign_in(step: Step, message: SignIn) -> SignedIn | Refusal:
 def renew_session(step: Step, message: RenewSession) -> SessionRenewed | Refusal:
     if step.store.session(message.hash) is None:
         return Refusal(RefusalCode.UNAUTHENTICATED, "This session has ended. Sign in again.")
+    _revoke_if_changed(step, message.person)
     step.store.update_user(_user(message.person, step.now))
     step.store.check_session(message.hash, message.sealed, now=step.now)
     step.facts.append(AccessChanged())
@@ -63,6 +67,7 @@ def touch_session(step: Step, message: TouchSession) -> Done:
 def end_session(step: Step, message: EndSession) -> Done:
     """Ending what has ended already is no error."""
     if step.store.delete_session(message.hash):
+        step.revoke(message.hash)
         step.facts.append(AccessChanged())
     return Done()
 
@@ -70,9 +75,17 @@ def end_session(step: Step, message: EndSession) -> Done:
 def end_sessions(step: Step, message: EndSessions) -> SessionsEnded | Refusal:
     if step.store.user(message.user_id) is None:
         return Refusal(RefusalCode.NO_SUCH_USER, f"There is no user {message.user_id}.")
+    step.revoke(*step.store.session_hashes(user_id=message.user_id))
     count = step.store.delete_sessions_of(message.user_id)
     step.facts.append(AccessChanged())
     return SessionsEnded(count)
+
+
+def _revoke_if_changed(step: Step, person: Person) -> None:
+    """A person's sessions go on with other rights than what waits by them was let in with: that ends."""
+    before = step.store.user_of(person.issuer, person.subject)
+    if before is not None and before.is_admin != person.is_admin:
+        step.revoke(*step.store.session_hashes(user_id=before.id))
 
 
 def _user(person: Person, now: int) -> User:

@@ -11,7 +11,7 @@ from typing import TypeVar
 import msgspec
 import structlog
 
-from blobforge.events import AttemptEnded, Event, Fact, JobWaits
+from blobforge.events import AttemptEnded, CredentialsRevoked, Event, Fact, JobWaits
 from blobforge.job import Job, JobStatus, Outcome, RetryPolicy
 from blobforge.store.store import Store, StoreUnavailable
 
@@ -42,6 +42,7 @@ class Step:
     now: int
     dice: random.Random
     guarded: bool = True
+    revocations: int = 0  # how many were committed before, and how many this transaction has come to
     events: list[Event] = field(default_factory=list)
     facts: list[Fact] = field(default_factory=list)
 
@@ -70,6 +71,12 @@ class Step:
         """Have the job, as it is saved, woken when its time has come."""
         assert job.waits_until is not None
         self.facts.append(JobWaits(job.id, job.waits_until, max(0, job.waits_until - self.now) / 1000))
+
+    def revoke(self, *hashes: str, workers: tuple[str, ...] = ()) -> None:
+        """See CredentialsRevoked."""
+        if hashes or workers:
+            self.revocations += 1
+            self.facts.append(CredentialsRevoked(hashes, workers))
 
     def new_lease(self) -> str:
         """An unguessable token for one attempt (128 bits)."""

@@ -394,10 +394,13 @@ class Store:
         row = self._row(sql.TOKEN, (token_id,))
         return rows.token(row) if row else None
 
-    def delete_token(self, token_id: int) -> bool:
-        """Whether there was such a token."""
+    def delete_token(self, token_id: int) -> None:
+        """The sessions that were signed in with it go, too."""
         self._db.execute(sql.DELETE_TOKEN, (token_id,))
-        return self._db.changes() == 1
+
+    def workers_of_token(self, token_id: int) -> list[str]:
+        """The ids of the workers that an API token registered."""
+        return [row[0] for row in self._db.execute(sql.WORKERS_OF_TOKEN, (token_id,))]
 
     def touch_token(self, token_id: int, *, now: int) -> None:
         self._db.execute(sql.TOUCH_TOKEN, (now, token_id))
@@ -425,6 +428,10 @@ class Store:
             ),
         )  # fmt: skip
 
+    def user_of(self, issuer: str, subject: str) -> User | None:
+        row = self._row(sql.USER_OF, (issuer, subject))
+        return rows.user(row) if row else None
+
     def user(self, user_id: int) -> User | None:
         row = self._row(sql.USER, (user_id,))
         return rows.user(row) if row else None
@@ -432,6 +439,10 @@ class Store:
     def session(self, hash_: str) -> Session | None:
         row = self._row(sql.SESSION, (hash_,))
         return rows.session(row) if row else None
+
+    def session_hashes(self, *, user_id: int | None = None, token_id: int | None = None) -> list[str]:
+        """The sessions of one user, or those that were signed in with one API token."""
+        return [row[0] for row in self._db.execute(sql.SESSION_HASHES, (user_id, token_id))]
 
     def insert_session(self, session: Session) -> None:
         self._db.execute(sql.INSERT_SESSION, rows.session_values(session))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from actors.mailbox import ask
 from actors.messages import Note, Ping, RunDrill
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.recovery import Drill
@@ -63,7 +62,7 @@ async def drill(call: Call) -> tuple[int, wire.Status] | Refusal:
     backups = call.services.backups
     if backups.state() is None:
         # The key is good for this request only, whatever the answer; no audit record is left of a refusal.
-        kept = await ask(call.services.writer, Ping(), call.repeat)
+        kept = await call.tell(Ping(), call.repeat)
         if isinstance(kept, Refusal):
             return kept
         return Refusal(RefusalCode.BACKUP_OFF, f"There is nothing to drill: {_why_off(call.services)}.")

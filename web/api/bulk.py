@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import msgspec
 
-from actors.mailbox import ask
 from actors.messages import Batch, BulkDone, Cancel, DeleteJob, Item, RecordBulk, Retry, SetPriority, Undo
 from actors.writer import IDEMPOTENCY_MISMATCH
 from blobforge.job import Job, JobStatus, Verb, allowed
@@ -82,12 +81,12 @@ async def undo(call: Call, body: wire.UndoBody) -> wire.UndoAnswer | Refusal:
     audit = call.audit
     more = True
     while more:
-        done = await ask(call.services.writer, Undo(body.undo, PAGE, further=matched > 0), audit=audit)
+        done = await call.tell(Undo(body.undo, PAGE, further=matched > 0), audit=audit)
         if isinstance(done, Refusal):
             return done
         audit = None
         matched, changed, more = matched + done.matched, changed + done.changed, done.more
-    kept = await ask(call.services.writer, RecordBulk(BulkDone(matched, changed, matched - changed)), call.repeat)
+    kept = await call.tell(RecordBulk(BulkDone(matched, changed, matched - changed)), call.repeat)
     if isinstance(kept, Refusal):
         return kept
     return wire.UndoAnswer(kept.matched, kept.changed)
@@ -124,7 +123,7 @@ async def _bulk(
         for start in range(0, len(ids), at_once):
             # On record with the first page: nothing may be done that is not, even when the rest breaks off.
             batch = Batch(tuple(message(id_) for id_ in ids[start : start + at_once]), body.status)
-            done = await ask(call.services.writer, batch, audit=audit)
+            done = await call.tell(batch, audit=audit)
             audit = None
             if isinstance(done, Refusal):
                 return done
@@ -132,7 +131,7 @@ async def _bulk(
     outcome = BulkDone(matched, changed, matched - changed, undo if changed else "")
     if call.repeat is not None or not body.dry_run:
         # The record for a repetition; and the one for the audit log, where there was nothing to do.
-        kept = await ask(call.services.writer, RecordBulk(outcome), call.repeat, audit)
+        kept = await call.tell(RecordBulk(outcome), call.repeat, audit)
         if isinstance(kept, Refusal):
             return kept
         outcome = kept

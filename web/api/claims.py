@@ -36,7 +36,8 @@ async def claim(call: Call, body: wire.ClaimBody) -> wire.GrantWire | wire.Grant
     if (body.job_type is None) == (body.job_types is None):
         return Refusal(RefusalCode.INVALID, "Send job_type or job_types, one of them.", field="job_type")
     types = (body.job_type,) if body.job_type is not None else tuple(dict.fromkeys(body.job_types or ()))
-    message = Claim(call.caller, worker_id, types, body.limit or 1, body.wait, body.claim_key)
+    good_for = call.good_for()
+    message = Claim(call.caller, worker_id, types, body.limit or 1, body.wait, body.claim_key, good_for)
     if body.wait == 0:
         async with call.held():  # the writer may be slow, and who has gone is to get no job
             outcome = await call.ask_via(call.services.scheduler, message)

@@ -26,7 +26,7 @@ async def find_orphans(call: Call, body: wire.OrphanBody) -> wire.Status | Refus
     janitor = call.services.janitor
     if refusal := in_the_way(janitor.search, delete=not body.dry_run):
         return refusal
-    noted = await ask(call.services.writer, Note(), call.repeat, None if body.dry_run else call.audit)
+    noted = await call.tell(Note(), call.repeat, None if body.dry_run else call.audit)
     if isinstance(noted, Refusal):
         return noted
     begun = await ask(janitor.mailbox, FindOrphans(delete=not body.dry_run))

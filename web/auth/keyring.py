@@ -11,12 +11,22 @@ import secrets
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
+from msgspec.structs import replace
+
 from actors.mailbox import Envelope, Inbox, Reply
 from actors.messages import TouchTokens
-from blobforge.access import Caller, Scope, Token, hash_secret
-from blobforge.events import AccessChanged, Fact
+from blobforge.access import (
+    EXPIRED_TOKEN,
+    UNKNOWN_TOKEN,
+    UNKNOWN_WORKER,
+    Caller,
+    Scope,
+    Token,
+    hash_secret,
+)
+from blobforge.events import AccessChanged, CredentialsRevoked, Fact
 from blobforge.refusals import Refusal, RefusalCode
-from blobforge.worker import Worker
+from blobforge.worker import Worker, disabled
 from web.reads import ReadPool
 
 CACHED = 20_000  # credentials; a fleet of ten thousand fits twice
@@ -26,15 +36,10 @@ NOBODY = Refusal(
     RefusalCode.UNAUTHENTICATED,
     "Send an API token (`Authorization: Bearer bf_...`) or a worker's credential (`X-Worker-ID`, `X-Worker-Secret`).",
 )
-UNKNOWN_TOKEN = Refusal(RefusalCode.UNAUTHENTICATED, "This API token is not known here, or it was revoked.")
-EXPIRED_TOKEN = Refusal(
-    RefusalCode.UNAUTHENTICATED, "This API token has expired. Ask an administrator for a new one."
-)
 USED_LINK = Refusal(
     RefusalCode.UNAUTHENTICATED,
     "This link was used already, or is from before a restart. Sign in with an API token.",
 )
-UNKNOWN_WORKER = Refusal(RefusalCode.UNAUTHENTICATED, "This worker id and secret do not belong together.")
 
 
 class FirstLink:
@@ -58,7 +63,7 @@ class FirstLink:
 
 
 class Keyring:
-    heeds: ClassVar[frozenset[type[Fact]]] = frozenset({AccessChanged})
+    heeds: ClassVar[frozenset[type[Fact]]] = frozenset({AccessChanged, CredentialsRevoked})
 
     def __init__(self, reads: ReadPool, writer: Inbox[Envelope[Any]], *, now: Callable[[], int]) -> None:
         self._reads = reads
@@ -67,17 +72,19 @@ class Keyring:
         self._tokens: dict[str, Token] = {}
         self._workers: dict[str, Worker] = {}
         self._changes = 0
+        self.revocations = 0  # that were committed in this run: as of how many a caller was found good
         self._touched: dict[int, int] = {}
 
-    def post(self, _facts: Sequence[Fact]) -> None:
+    def post(self, facts: Sequence[Fact]) -> None:
         """Told by the commit, before its askers are."""
         self._changes += 1
+        self.revocations += sum(isinstance(fact, CredentialsRevoked) for fact in facts)
         self._tokens.clear()
         self._workers.clear()
 
     async def token(self, secret: str) -> Caller | Refusal:
         """The caller that an API token stands for."""
-        digest = hash_secret(secret)
+        digest, as_of = hash_secret(secret), self.revocations
         token = self._tokens.get(digest)
         if token is None:
             changes = self._changes
@@ -89,11 +96,11 @@ class Keyring:
         if token.expired(self._now()):
             return EXPIRED_TOKEN
         self._note_use(token)
-        return token.caller()
+        return replace(token.caller(), as_of=as_of)
 
     async def worker(self, worker_id: str, secret: str) -> Caller | Refusal:
         """The caller that a worker's own credential stands for."""
-        worker = self._workers.get(worker_id)
+        worker, as_of = self._workers.get(worker_id), self.revocations
         if worker is None:
             changes = self._changes
             worker = await self._reads.run(lambda reader: reader.worker(worker_id))
@@ -104,8 +111,14 @@ class Keyring:
         if not hmac.compare_digest(known, hash_secret(secret)) or worker is None:
             return UNKNOWN_WORKER
         if not worker.enabled:
-            return Refusal(RefusalCode.WORKER_DISABLED, f"Worker {worker_id!r} is disabled by an administrator.")
-        return Caller(scopes=frozenset({Scope.WORK}), worker_id=worker_id, name=worker.name or worker_id)
+            return disabled(worker_id)
+        return Caller(
+            frozenset({Scope.WORK}),
+            worker_id=worker_id,
+            name=worker.name or worker_id,
+            secret_hash=worker.secret_hash,
+            as_of=as_of,
+        )
 
     def _note_use(self, token: Token) -> None:
         now = self._now()

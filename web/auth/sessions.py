@@ -20,9 +20,9 @@ from werkzeug.sansio.request import Request
 
 from actors.mailbox import Envelope, Inbox, Reply, ask
 from actors.messages import EndSession, Person, RenewSession, TouchSession
-from blobforge.access import Caller, Token
+from blobforge.access import SESSION_ENDED, Caller, Token
 from blobforge.config import Settings
-from blobforge.events import AccessChanged, Fact
+from blobforge.events import AccessChanged, CredentialsRevoked, Fact
 from blobforge.people import GroupRules, Session, User, group_rules, session_hash
 from blobforge.refusals import Refusal, RefusalCode
 from web.auth.oidc import Identity, Provider, ProviderDown, SignInRefused, Tokens
@@ -38,7 +38,6 @@ TOUCH_MS = 60_000  # the last use is written at most once in this time
 MISSED_CHECKS = 4
 DOWN_PAUSE_MS = 30_000  # after an answer that did not come, so that not every request waits for the next one
 
-ENDED = Refusal(RefusalCode.UNAUTHENTICATED, "Your session has ended. Sign in again at /login.")
 CROSS_SITE = Refusal(
     RefusalCode.CROSS_SITE, "This request rides on a session cookie and comes from another site: refused."
 )
@@ -65,7 +64,7 @@ class Sealer:
 class Sessions:
     """`provider` is None without OIDC: then sessions come from API tokens and the first-start link only."""
 
-    heeds: ClassVar[frozenset[type[Fact]]] = frozenset({AccessChanged})
+    heeds: ClassVar[frozenset[type[Fact]]] = frozenset({AccessChanged, CredentialsRevoked})
 
     def __init__(
         self,
@@ -88,13 +87,15 @@ class Sessions:
         self.rules: GroupRules = group_rules(settings.oidc_allowed_groups, settings.oidc_admin_groups)
         self._cache: dict[str, tuple[Session, User | Token]] = {}
         self._changes = 0
+        self._revocations = 0  # that were committed in this run
         self._touched: dict[str, int] = {}
         self._turns = Turns()
         self._down_until = 0
 
-    def post(self, _facts: Sequence[Fact]) -> None:
+    def post(self, facts: Sequence[Fact]) -> None:
         """Told by the commit, before its askers are."""
         self._changes += 1
+        self._revocations += sum(isinstance(fact, CredentialsRevoked) for fact in facts)
         self._cache.clear()
 
     # --- the cookie
@@ -133,17 +134,25 @@ class Sessions:
             return None
         if request.method not in ("GET", "HEAD", "OPTIONS") and not self.same_site(request):
             return CROSS_SITE
+        as_of = self._revocations
         found = await self._find(hash_)
         if found is None:
-            return ENDED
+            return SESSION_ENDED
         session, holder = found
         if isinstance(holder, User):
             checked = await self._checked(session, holder)
             if checked is None:
-                return ENDED
+                return SESSION_ENDED
             holder = checked
         self._note_use(session)
-        return msgspec.structs.replace(holder.caller(), session=hash_)
+        known = holder.caller()
+        return msgspec.structs.replace(
+            known,
+            session=hash_,
+            secret_hash=hash_,
+            as_of=as_of,
+            expires_at=min(session.expires_at, known.expires_at or session.expires_at),
+        )
 
     def same_site(self, request: Request) -> bool:
         """Whether a browser says that its own page of ours sent this. `Sec-Fetch-Site` cannot be forged by pages."""

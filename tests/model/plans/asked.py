@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from actors import messages as m
 from actors.mailbox import Callback, Envelope
+from blobforge.access import Caller
 from blobforge.refusals import Refusal
 from tests.model.world.things import No
 
@@ -26,9 +27,13 @@ class Letter(NamedTuple):
     audit: m.Audit | None = None
     gone: bool = False
 
+    @property
+    def caller(self) -> Caller | None:
+        return getattr(self.asked.message, "caller", None)
+
     def envelope(self) -> Envelope[Any]:
         reply: Callback[Any] = Callback(lambda _: None, lambda: self.gone)
-        return Envelope(self.asked.message, reply, self.repeat, self.audit)
+        return Envelope(self.asked.message, reply, self.repeat, self.audit, caller=self.caller)
 
 
 def fresh(answer: Any) -> list[tuple[int, str]]:

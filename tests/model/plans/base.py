@@ -40,6 +40,7 @@ ON_RECORD = (
     m.Note,
 )  # fmt: skip
 WHOSE = "token:1"
+LONG_AGO = -1  # as of so many revocations was the caller let in: each request is judged when it is its turn
 
 
 class Nobody:
@@ -101,6 +102,10 @@ class Base(RuleBasedStateMachine):
         """What the model says, and keeps of it."""
         if letter.gone:
             return ("Granted", (), True, ())  # nothing is given to who is not there to take it
+        if (caller := letter.caller) is not None and caller.secret_hash is not None:
+            who = Who(caller.token_id, worker=caller.worker_id, secret=caller.secret_hash)
+            if (refused := self.world.revoked(who)) is not None:
+                return refused
         repeat, audit = letter.repeat, letter.audit
         if repeat is not None:
             before = self.world.remembered(repeat.subject, repeat.key, repeat.fingerprint, self.now)
@@ -172,9 +177,12 @@ class Base(RuleBasedStateMachine):
         if choice in TOKENS:
             token, admin = TOKENS.index(choice) + 1, choice == "admin"
             scopes = frozenset({Scope.ADMIN if admin else Scope.WORK})
-            return Caller(scopes, token_id=token), Who(token=token, admin=admin)
+            return Caller(scopes, token_id=token, secret_hash=choice, as_of=LONG_AGO), Who(token, admin=admin)
         name = worker_id if choice == "its secret" else next(other for other in WORKERS if other != worker_id)
-        return Caller(frozenset({Scope.WORK}), worker_id=name), Who(worker=name)
+        known = self.world.workers.get(name)
+        secret = known.secret if known is not None else None  # None: let in by nothing that could be revoked
+        caller = Caller(frozenset({Scope.WORK}), worker_id=name, secret_hash=secret, as_of=LONG_AGO)
+        return caller, Who(worker=name, secret=secret)
 
     # ------------------------------------------------------------------ what others begin with
 

@@ -62,9 +62,9 @@ class Fleet(Base):
         worker = self.unlucky(worker)
         if token is None:
             message = m.ReplaceSecret(worker, "newer")
-            self.do(Asked(message, lambda _: self.world.replace_secret(worker, "newer")))
+            self.do(Asked(message, lambda _: self.world.replace_secret(worker, "newer", self.now)))
         else:
-            self.do(Asked(m.DeleteToken(token), lambda _: self.world.delete_token(token)))
+            self.do(Asked(m.DeleteToken(token), lambda _: self.world.delete_token(token, self.now)))
             self.register(worker, "three" if token == 2 else "two", "pdf")
 
     @seldom

@@ -93,7 +93,7 @@ class People(Retention):
                 self.ensure("admin" if which == 1 else "of the start")
                 self.ensure("of another start")
             case "delete":
-                self.do(Asked(m.DeleteToken(which + 1), lambda _: self.world.delete_token(which + 1)))
+                self.do(Asked(m.DeleteToken(which + 1), lambda _: self.world.delete_token(which + 1, self.now)))
             case _:
                 uses = ((which, self.now), (which + 1, self.now - 1))
                 self.do(Asked(m.TouchTokens(uses), lambda _: self.world.touch_tokens(uses)))

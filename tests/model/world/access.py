@@ -19,6 +19,15 @@ class Access(State):
         mine = who.worker == worker_id if who.worker is not None else who.admin or who.token == worker.token
         return worker if mine else No("not-yours")
 
+    def revoked(self, who: Who) -> No | None:
+        """What is said to a request whose credential is good no longer when it is its turn."""
+        if who.token is not None:
+            return None if who.token in self.tokens else No("unauthenticated")
+        worker = self.workers.get(who.worker or "")
+        if worker is None or worker.secret != who.secret:
+            return No("unauthenticated")
+        return None if worker.enabled else No("worker-disabled")
+
     # ------------------------------------------------------------------ tokens
 
     def create_token(self, token_id: int, name: str, hash_: str, admin: bool) -> Any:
@@ -36,12 +45,6 @@ class Access(State):
             known = token_id
         self.tokens[known].admin = self.tokens[known].of_the_start = True
         return ("TokenCreated", known, self.tokens[known].name, "")
-
-    def delete_token(self, token_id: int) -> Any:
-        if token_id not in self.tokens:
-            return No("no-such-token")
-        self.drop_token(token_id)
-        return ("Done",)
 
     def drop_token(self, token_id: int) -> None:
         """Who signed in with it is signed out."""

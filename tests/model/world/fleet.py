@@ -97,12 +97,23 @@ class Fleet(Attempts):
         self.workers[worker_id] = Worker(worker_id, type_, secret=secret)
         return self.changed(self.workers[worker_id], 0)
 
-    def replace_secret(self, worker_id: str, secret: str) -> Any:
+    def replace_secret(self, worker_id: str, secret: str, now: int) -> Any:
         worker = self.workers.get(worker_id)
         if worker is None:
             return No("no-such-worker")
+        returned = self.take_back(worker_id, now)
         worker.secret, worker.token = secret, None
-        return self.changed(worker, 0)
+        return self.changed(worker, returned)
+
+    def delete_token(self, token_id: int, now: int) -> Any:
+        """What its workers run goes back."""
+        if token_id not in self.tokens:
+            return No("no-such-token")
+        for worker in self.workers.values():
+            if worker.token == token_id:
+                self.take_back(worker.id, now)
+        self.drop_token(token_id)
+        return ("Done",)
 
     def expire_workers(self, silent: Sequence[tuple[str, int]]) -> Any:
         count = 0

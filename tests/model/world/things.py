@@ -27,6 +27,7 @@ class Who(NamedTuple):
     token: int | None = None
     worker: str | None = None
     admin: bool = False
+    secret: str | None = None  # that a worker's credential came with
 
 
 @dataclass
