@@ -114,7 +114,8 @@ class Job(msgspec.Struct, frozen=True):
 
     `output_key` and `result` are those of the accepted attempt. While a completed job is tried again they stay, and
     `kept_attempt` says which attempt made them; in a completed job that is its latest one. `replaced` is the result
-    that a completion took the place of, as JSON: it comes back if that completion is revoked.
+    that a completion took the place of, as JSON: it comes back if that completion is revoked. `upload_key` is the key
+    that the latest attempt was given to write to; `write_once`: by URLs that write over nothing.
     """
 
     id: int
@@ -149,6 +150,8 @@ class Job(msgspec.Struct, frozen=True):
     avoid_until: int | None = None
     kept_attempt: int | None = None
     replaced: str | None = None
+    upload_key: str | None = None
+    write_once: bool = False
 
     @property
     def waits_until(self) -> int | None:
@@ -189,7 +192,7 @@ class BeforeRetry(msgspec.Struct, frozen=True):
 
 
 class Attempt(msgspec.Struct, frozen=True):
-    """The record of one attempt. `outcome` is None while it runs."""
+    """The record of one attempt. `outcome` is None while it runs; `output_key` is what it was given to write to."""
 
     job_id: int
     attempt: int
@@ -202,6 +205,7 @@ class Attempt(msgspec.Struct, frozen=True):
     error: str | None = None
     traceback: str | None = None
     log_tail: str | None = None
+    output_key: str = ""
 
 
 class RetryPolicy(msgspec.Struct, frozen=True):

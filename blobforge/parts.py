@@ -65,6 +65,7 @@ class Parts:
         self.replicator: Replicator | None = None
         self.admin_token = ""
         self.reads = reads
+        self.installation = store.installation
         rules = Rules(
             retry=RetryPolicy(
                 backoff=settings.retry_backoff,

@@ -35,7 +35,6 @@ from blobforge.events import (
     OutputUnchecked,
 )
 from blobforge.job import Job, JobStatus, Outcome
-from blobforge.objects.keys import output_key
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.worker import Worker, may_act, no_such_worker
 
@@ -116,7 +115,7 @@ def _accept(step: Step, message: Complete, job: Job) -> Refusal | None:
 
 def _output_refused(message: Complete, job: Job) -> Refusal | None:
     """The output must be at the key that this attempt was given, with the bytes that the worker says."""
-    given = output_key(job.id, job.attempt)
+    given = job.upload_key
     if message.output_key != given:
         detail = f"Attempt {job.attempt} of job {job.id} writes to {given!r}, not to {message.output_key!r}."
     elif message.output.seen is Seen.ABSENT:

@@ -13,6 +13,7 @@ from actors.messages import Claim, Granted
 from blobforge import job as rules
 from blobforge.events import JobTaken, JobUpdated, LeaseRenewed
 from blobforge.job import Job
+from blobforge.objects.keys import output_key
 from blobforge.refusals import Refusal
 from blobforge.worker import WorkerStatus, gets_work, may_act, no_such_worker, not_registered
 
@@ -61,6 +62,7 @@ def _grant(step: Step, job: Job, worker_id: str, after: str | None) -> Job:
     running = rules.claim(
         job, worker_id=worker_id, lease=step.new_lease(), now=step.now, floor=step.store.recovery.attempt_floor()
     )
+    running = replace(running, upload_key=output_key(step.store.installation, running.id, running.attempt))
     if after is not None:
         running = replace(running, lease=lease_after(after, running))
     step.store.save_job(job, running)

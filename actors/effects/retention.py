@@ -36,7 +36,7 @@ from actors.messages import (
 )
 from blobforge.events import JobRemoved, JobsPruned, ObjectsDoomed, SourceSettled
 from blobforge.job import Job, JobStatus
-from blobforge.objects.keys import is_source_key, output_key, output_of, source_key
+from blobforge.objects.keys import is_source_key, output_of, source_key
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.doomed import DELETING, GONE, WAITING
 
@@ -83,7 +83,7 @@ def _prune(step: Step, job: Job, *, objects: bool) -> bool:
 
 
 def _remove(step: Step, job: Job, *, objects: bool) -> None:
-    keys = [output_key(job.id, attempt) for attempt in step.store.attempt_numbers(job.id)]
+    keys = step.store.output_keys(job.id)
     step.store.delete_job(job)
     if not step.store.has_source(job.source_hash):
         keys.append(source_key(job.source_hash))
@@ -179,8 +179,10 @@ def _needed(step: Step, key: str) -> bool:
     """A source, as long as there is a job of it. An output, if it was accepted, or may still be."""
     if is_source_key(key):
         return step.store.has_source(key.removeprefix("sources/"))
-    job_id, attempt = output_of(key)
-    job = step.store.job(job_id)
+    output = output_of(key)
+    if output.installation not in (None, step.store.installation):
+        return True  # another database's
+    job = step.store.job(output.job_id)
     if job is None:
         return False
     if step.store.file(key) is not None:
@@ -188,7 +190,7 @@ def _needed(step: Step, key: str) -> bool:
     may_come = job.status is JobStatus.RUNNING or (
         job.status in {JobStatus.PENDING, JobStatus.DEAD} and job.lease is not None
     )
-    return job.attempt == attempt and may_come
+    return job.upload_key == key and may_come
 
 
 # ------------------------------------------------------------------ the file

@@ -1,7 +1,14 @@
-"""The names of objects. Every key that this server ever signs is made or checked here.
+"""The names of objects. Every key is made here, and none is signed or served that is not one of these.
 
-    sources/<sha256>                     a submitted file; its name is its content
-    outputs/<job>/<attempt>/<name>       what one attempt wrote; no other attempt can name it
+    sources/<sha256>                                     a submitted file; its name is its content
+    incoming/<sha256>/<nonce>                            one that is said to be that, until its bytes have been read
+    outputs/<installation>/<job>/<attempt>/<name>        what one attempt writes; no other attempt can name it
+    outputs/<job>/<attempt>/<name>                       the same, of an attempt that an older release has given out
+    accepted/<installation>/<job>/<attempt>/<name>       a copy of what was accepted: no URL to upload names it
+    installations/<installation>                         the mark of a database that keeps its objects here
+
+An installation is one database: its id is in the keys, so that another one beside the same bucket, or a new one after
+it, never meets them. It begins with a letter, as the number of a job does not.
 
 Confinement is ours: botocore signs `sources/../litestream/x` as it stands.
 """
@@ -9,14 +16,36 @@ Confinement is ours: botocore signs `sources/../litestream/x` as it stands.
 from __future__ import annotations
 
 import re
+import secrets
 
+import msgspec
+
+_INSTALLATION_ID = r"[a-z][a-z0-9]{7,31}"
+_ATTEMPT = r"[1-9][0-9]{0,18}/[1-9][0-9]{0,17}/[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
+_INSTALLATION = re.compile(_INSTALLATION_ID)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SOURCE = re.compile(r"sources/[0-9a-f]{64}")
-_OUTPUT = re.compile(r"outputs/[1-9][0-9]{0,18}/[1-9][0-9]{0,17}/[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_INCOMING = re.compile(r"incoming/[0-9a-f]{64}/[0-9a-f]{32}")
+_OUTPUT = re.compile(rf"outputs/(?:{_INSTALLATION_ID}/)?{_ATTEMPT}")
+_ACCEPTED = re.compile(rf"accepted/{_INSTALLATION_ID}/{_ATTEMPT}")
+_MARK = re.compile(rf"installations/{_INSTALLATION_ID}")
 
 OUTPUT_NAME = "output"
 SOURCES = "sources/"
+INCOMING = "incoming/"
 OUTPUTS = "outputs/"
+ACCEPTED = "accepted/"
+MARKS = "installations/"
+PREFIXES = (ACCEPTED, INCOMING, MARKS, OUTPUTS, SOURCES)
+UNKNOWN_INSTALLATION = "unknown0"  # whose objects were there before the first database that leaves marks
+
+
+class Output(msgspec.Struct, frozen=True):
+    """Whose output a key names. `installation` is None in keys of older releases."""
+
+    installation: str | None
+    job_id: int
+    attempt: int
 
 
 def is_sha256(text: str) -> bool:
@@ -28,20 +57,49 @@ def source_key(source_hash: str) -> str:
     """The key of a source. Raises ValueError for what is no SHA-256."""
     if not is_sha256(source_hash):
         raise ValueError(f"not a SHA-256 in lowercase hex: {source_hash!r}")
-    return f"sources/{source_hash}"
+    return f"{SOURCES}{source_hash}"
 
 
-def output_key(job_id: int, attempt: int) -> str:
+def incoming_prefix(source_hash: str) -> str:
+    """What the keys of all uploads of this source begin with that are not bound to its checksum."""
+    return f"{INCOMING}{source_key(source_hash).removeprefix(SOURCES)}/"
+
+
+def incoming_key(source_hash: str) -> str:
+    """A new key for one upload of a source."""
+    return f"{incoming_prefix(source_hash)}{secrets.token_hex(16)}"
+
+
+def incoming_of(key: str) -> str:
+    """The SHA-256 of the source that an upload to this key is said to be."""
+    return key.split("/")[1]
+
+
+def output_key(installation: str, job_id: int, attempt: int) -> str:
     """The key that one attempt writes its output to: its fence against every other attempt."""
-    return f"outputs/{job_id}/{attempt}/{OUTPUT_NAME}"
+    if _INSTALLATION.fullmatch(installation) is None:
+        raise ValueError(f"not the id of an installation: {installation!r}")
+    return f"{OUTPUTS}{installation}/{job_id}/{attempt}/{OUTPUT_NAME}"
 
 
-def output_of(key: str) -> tuple[int, int]:
-    """(job, attempt) that this output belongs to. Raises ValueError for what is no output's key."""
-    if _OUTPUT.fullmatch(key) is None:
+def output_of(key: str) -> Output:
+    """Whose output this is, or a copy of it. Raises ValueError for what is no output's key."""
+    if not is_output_key(key) and _ACCEPTED.fullmatch(key) is None:
         raise ValueError(f"not the key of an output: {key!r}")
-    _, job_id, attempt, _ = key.split("/")
-    return int(job_id), int(attempt)
+    *installation, job_id, attempt, _ = key.split("/")[1:]
+    return Output(installation[0] if installation else None, int(job_id), int(attempt))
+
+
+def accepted_key(installation: str, key: str) -> str:
+    """Where the accepted output of this key is copied to."""
+    output = output_of(key)
+    name = key.rpartition("/")[2]
+    return f"{ACCEPTED}{installation}/{output.job_id}/{output.attempt}/{name}"
+
+
+def mark_key(installation: str) -> str:
+    """The object by which this installation tells others that it keeps its objects here."""
+    return f"{MARKS}{installation}"
 
 
 def is_source_key(key: str) -> bool:
@@ -49,31 +107,45 @@ def is_source_key(key: str) -> bool:
     return _SOURCE.fullmatch(key) is not None
 
 
+def is_incoming_key(key: str) -> bool:
+    """Whether `key` names an upload that may become a source."""
+    return _INCOMING.fullmatch(key) is not None
+
+
+def is_output_key(key: str) -> bool:
+    """Whether `key` is one that an attempt writes to."""
+    return _OUTPUT.fullmatch(key) is not None
+
+
 def is_key(key: str) -> bool:
-    """Whether `key` is one that this server may sign or serve."""
-    return is_source_key(key) or _OUTPUT.fullmatch(key) is not None
+    """Whether `key` is one that this server may ask for, sign for a download, or serve."""
+    return is_upload_key(key) or _ACCEPTED.fullmatch(key) is not None or _MARK.fullmatch(key) is not None
+
+
+def is_upload_key(key: str) -> bool:
+    """Whether `key` is one that this server may sign for an upload."""
+    return is_source_key(key) or is_incoming_key(key) or is_output_key(key)
 
 
 def check_prefix(prefix: str) -> None:
     """Raise ValueError for a prefix below which there is more than this server's objects (its backup, for one)."""
-    if prefix not in (SOURCES, OUTPUTS):
+    if prefix not in PREFIXES and not is_incoming_key(f"{prefix}{'0' * 32}"):
         raise ValueError(f"not a prefix of our keys: {prefix!r}")
 
 
 def check_upload(key: str, sha256: str | None) -> str | None:
     """The SHA-256 that an upload to `key` is bound to: the one asked for, or a source's name, or None.
 
-    Raises ValueError for what is no key or no SHA-256, and for a source that is to hold other bytes than its name
-    says: such an upload could only fail.
+    Raises ValueError for what is no key of an upload or no SHA-256, and for a source that is to hold other bytes than
+    its name says: such an upload could only fail.
     """
-    source = is_source_key(key)
-    if not source and not is_key(key):
-        raise ValueError(f"not a key of this store: {key!r}")
+    if not is_upload_key(key):
+        raise ValueError(f"not a key to upload to: {key!r}")
     if sha256 is not None and not is_sha256(sha256):
         raise ValueError(f"not a SHA-256 in lowercase hex: {sha256!r}")
-    if not source:
+    if not is_source_key(key):
         return sha256
-    name = key.removeprefix("sources/")
+    name = key.removeprefix(SOURCES)
     if sha256 not in (None, name):
         raise ValueError(f"{key} cannot hold bytes with the SHA-256 {sha256}")
     return name

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from blobforge.objects import Listed
 from blobforge.objects.incoming import os_failure
-from blobforge.objects.keys import OUTPUTS, SOURCES, check_prefix
+from blobforge.objects.keys import SOURCES, check_prefix
 
 
 def page(root: Path, prefix: str, *, after: str, limit: int) -> list[Listed]:
     """See ObjectStore.list_page. Raises ObjectStoreError."""
     check_prefix(prefix)
-    walk = _sources(root, after) if prefix == SOURCES else _outputs(root, after)
+    walk = _sources(root, after) if prefix == SOURCES else _below(root / prefix, prefix, after)
     found = (_described(key, path) for key, path in walk if key > after)
     try:
         return list(islice((each for each in found if each is not None), limit))
@@ -43,17 +43,20 @@ def _sources(root: Path, after: str) -> Iterator[tuple[str, Path]]:
             yield from ((f"{SOURCES}{name}", top / folder / name) for name in _names(top / folder))
 
 
-def _outputs(root: Path, after: str) -> Iterator[tuple[str, Path]]:
-    top = root / "outputs"
-    for job in _names(top):
-        beginning = f"{OUTPUTS}{job}/"
+def _below(folder: Path, beginning: str, after: str) -> Iterator[tuple[str, Path]]:
+    """What lies in the folder and below; `beginning` is what its keys begin with.
+
+    Names that begin with a dot are notes beside an object, and go with it.
+    """
+    for name in _names(folder):
+        path, key = folder / name, f"{beginning}{name}"
         # All keys below are known when `after` is behind them: neither below, nor before.
-        if after > beginning and not after.startswith(beginning):
+        if name[0] == "." or (after > f"{key}/" and not after.startswith(f"{key}/")):
             continue
-        for attempt in _names(top / job):
-            folder = top / job / attempt
-            # Names that begin with a dot are notes beside an object, and go with it.
-            yield from ((f"{beginning}{attempt}/{name}", folder / name) for name in _names(folder) if name[0] != ".")
+        if path.is_dir():
+            yield from _below(path, f"{key}/", after)
+        else:
+            yield key, path
 
 
 def _names(folder: Path) -> list[str]:

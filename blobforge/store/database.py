@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from importlib import resources
 from pathlib import Path
 
@@ -57,6 +58,7 @@ def open_writer(path: Path, *, checkpoints: bool = True) -> apsw.Connection:
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute("PRAGMA temp_store=MEMORY")
         migrate(connection)
+        connection.execute(sql.NAME_INSTALLATION, (new_installation(),))
     except DatabaseError:
         if connection is not None:
             connection.close()
@@ -66,6 +68,11 @@ def open_writer(path: Path, *, checkpoints: bool = True) -> apsw.Connection:
             connection.close()
         raise DatabaseError(f"cannot open the database {path}: {error}") from error
     return connection
+
+
+def new_installation() -> str:
+    """An id for a new database: 64 random bits, and a letter first (blobforge/objects/keys.py says why)."""
+    return f"b{secrets.token_hex(8)}"
 
 
 def open_reader(path: Path) -> apsw.Connection:

@@ -107,8 +107,17 @@ INVARIANTS: Final = (
     ),
     Invariant(
         "completed jobs whose output is another attempt's",
-        """SELECT id FROM jobs WHERE status = 'completed' AND output_key IS NOT NULL
-              AND output_key NOT LIKE 'outputs/' || id || '/' || attempt || '/%'""",
+        """SELECT id FROM jobs WHERE status = 'completed' AND output_key IS NOT NULL AND NOT EXISTS (
+              SELECT 1 FROM attempts AS a WHERE a.job_id = jobs.id AND a.attempt = jobs.attempt AND jobs.output_key =
+              coalesce(a.output_key, 'outputs/' || a.job_id || '/' || a.attempt || '/output'))""",
+        ("jobs", "attempts.output_key"),
+    ),
+    Invariant(
+        "running jobs that write to another key than their attempt",
+        """SELECT id FROM jobs WHERE status = 'running' AND NOT EXISTS (
+              SELECT 1 FROM attempts AS a WHERE a.job_id = jobs.id AND a.attempt = jobs.attempt AND jobs.upload_key =
+              coalesce(a.output_key, 'outputs/' || a.job_id || '/' || a.attempt || '/output'))""",
+        ("jobs.upload_key", "attempts.output_key"),
     ),
     Invariant(
         "jobs whose output is not on record",
@@ -249,7 +258,7 @@ INVARIANTS: Final = (
         "records of objects that name neither a source nor an attempt's output",
         """SELECT key FROM files WHERE NOT CASE WHEN job_id IS NULL
               THEN key GLOB 'sources/*' AND length(key) = 72 AND attempt IS NULL
-              ELSE attempt IS NOT NULL AND key LIKE 'outputs/' || job_id || '/' || attempt || '/%' END""",
+              ELSE attempt IS NOT NULL AND key LIKE 'outputs/%' || job_id || '/' || attempt || '/%' END""",
         ("files",),
     ),
     Invariant(

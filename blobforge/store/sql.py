@@ -12,10 +12,13 @@ JOB_COLUMNS: Final = (
     "id, type, status, priority, source_hash, created_at, updated_at, max_attempts, source_path, source_size,"
     " tags, avoid, metadata, attempts, losses, attempt, worker_id, lease, heartbeat_at, started_at, completed_at,"
     " not_before, last_error, output_key, result, progress, failure, progress_at, releases, avoid_until,"
-    " kept_attempt, replaced"
+    " kept_attempt, replaced, upload_key, write_once"
 )
+# Older releases stored no keys: they had them all alike.
+_ATTEMPTS_KEY: Final = "coalesce(output_key, 'outputs/' || job_id || '/' || attempt || '/output')"
 ATTEMPT_COLUMNS: Final = (
-    "job_id, attempt, worker_id, lease, started_at, ended_at, outcome, kind, error, traceback, log_tail"
+    "job_id, attempt, worker_id, lease, started_at, ended_at, outcome, kind, error, traceback, log_tail,"
+    f" {_ATTEMPTS_KEY}"
 )
 WORKER_COLUMNS: Final = (
     "id, type, status, created_at, updated_at, name, enabled, last_heartbeat, metadata, labels, version,"
@@ -70,7 +73,7 @@ _MOVED: Final = """
     UPDATE jobs SET status = ?, source_size = ?, attempts = ?, losses = ?, attempt = ?, lease = ?, heartbeat_at = ?,
                     started_at = ?, completed_at = ?, not_before = ?, last_error = ?, output_key = ?, result = ?,
                     progress = ?, progress_at = ?, updated_at = ?, kept_attempt = ?, replaced = ?, releases = ?,
-                    avoid_until = ?, avoid = ?"""
+                    avoid_until = ?, avoid = ?, upload_key = ?, write_once = ?"""
 _GUARD: Final = "WHERE id = ? AND status = ? AND attempt = ?"
 # A column that is named is written to each index that has it, changed or not; a completion changes none of the three.
 UPDATE_JOB: Final = f"{_MOVED}, priority = ?, worker_id = ?, failure = ? {_GUARD}"
@@ -83,10 +86,17 @@ BEAT_JOB: Final = """
 # --- attempts
 ATTEMPT: Final = f"SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE job_id = ? AND attempt = ?"
 ATTEMPTS: Final = f"SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE job_id = ? ORDER BY attempt"
-INSERT_ATTEMPT: Final = "INSERT INTO attempts (job_id, attempt, worker_id, lease, started_at) VALUES (?, ?, ?, ?, ?)"
+INSERT_ATTEMPT: Final = (
+    "INSERT INTO attempts (job_id, attempt, worker_id, lease, started_at, output_key) VALUES (?, ?, ?, ?, ?, ?)"
+)
+OUTPUT_KEYS: Final = f"SELECT {_ATTEMPTS_KEY} FROM attempts WHERE job_id = ?"
 END_ATTEMPT: Final = """
     UPDATE attempts SET ended_at = ?, outcome = ?, kind = ?, error = ?, traceback = ?, log_tail = ?
      WHERE job_id = ? AND attempt = ?"""
+
+# --- which database this is
+NAME_INSTALLATION: Final = "INSERT OR IGNORE INTO installation (one, id) VALUES (1, ?)"
+INSTALLATION: Final = "SELECT id FROM installation"
 
 # --- files
 FILE: Final = "SELECT size, sha256, checked_at FROM files WHERE key = ?"
@@ -299,7 +309,6 @@ SANITY: Final = "SELECT 1"
 DELETE_JOB: Final = "DELETE FROM jobs WHERE id = ? AND status = ? AND attempt = ?"  # its tags and attempts go along
 ENDED_BEFORE: Final = f"""
     SELECT {JOB_COLUMNS} FROM jobs WHERE status = ? AND completed_at < ? ORDER BY completed_at LIMIT ?"""
-ATTEMPT_NUMBERS: Final = "SELECT attempt FROM attempts WHERE job_id = ? ORDER BY attempt"
 HAS_SOURCE: Final = "SELECT 1 FROM jobs WHERE source_hash = ? LIMIT 1"
 PRUNE_AUDIT: Final = "DELETE FROM audit WHERE id IN (SELECT id FROM audit ORDER BY id LIMIT ?) AND at < ?"
 DOOM: Final = "SELECT state, tries, epoch FROM doomed_objects WHERE key = ?"

@@ -61,6 +61,7 @@ class Store:
         self.rollups = Rollups(connection)
         self.recovery = Recovery(connection)
         self.doomed = Doomed(connection)
+        self._installation = ""  # read when needed; it never changes
         self._types: set[str] | None = None  # read when needed, forgotten when jobs go or anything is undone
         self._workers: dict[str, Worker] = {}  # as read in the transaction that is open
         self._jobs_went = False  # in the transaction that is open
@@ -144,6 +145,15 @@ class Store:
 
     def _row(self, statement: str, values: rows.Row) -> rows.Row | None:
         return self._db.execute(statement, values).fetchone()
+
+    @property
+    def installation(self) -> str:
+        """The id of this database, which is in the keys of its objects."""
+        if not self._installation:
+            row = self._row(sql.INSTALLATION, ())
+            assert row is not None, "named when it was opened"
+            self._installation = str(row[0])
+        return self._installation
 
     # --- jobs
 
@@ -256,11 +266,13 @@ class Store:
         row = self._row(sql.ATTEMPT, (job_id, attempt))
         return rows.attempt(row) if row else None
 
-    def attempt_numbers(self, job_id: int) -> list[int]:
-        return [row[0] for row in self._rows(sql.ATTEMPT_NUMBERS, (job_id,))]
+    def output_keys(self, job_id: int) -> list[str]:
+        """What the attempts of a job were given to write to."""
+        return [row[0] for row in self._rows(sql.OUTPUT_KEYS, (job_id,))]
 
     def start_attempt(self, job: Job) -> None:
-        self._db.execute(sql.INSERT_ATTEMPT, (job.id, job.attempt, job.worker_id, job.lease, job.started_at))
+        record = (job.id, job.attempt, job.worker_id, job.lease, job.started_at, job.upload_key)
+        self._db.execute(sql.INSERT_ATTEMPT, record)
 
     def end_attempt(
         self,

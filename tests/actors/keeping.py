@@ -22,7 +22,7 @@ from actors.messages import (
     Seen,
 )
 from blobforge.objects import Listed, ObjectStoreError
-from blobforge.objects.keys import output_key, source_key
+from blobforge.objects.keys import source_key
 from blobforge.store.check import check
 from tests.actors.alone import Alone, writer_alone
 from tests.fixtures.house import virtual_now
@@ -82,7 +82,7 @@ class Keeping:
             await self.alone.ask(Cancel(job_id))
             return int(job_id)
         (job,) = (await self.alone.ask(Claim(ADMIN, "w1", ("pdf",)))).jobs
-        key = self.shelf.put(output_key(job.id, job.attempt))
+        key = self.shelf.put(self.alone.book.key(job.id, job.attempt))
         seen = ObjectSeen(Seen.PRESENT, 1)
         await self.alone.ask(Complete(ADMIN, "w1", job.id, output_key=key, output=seen))
         return int(job.id)

@@ -27,7 +27,7 @@ from actors.messages import (
 from blobforge.job import JobStatus
 from blobforge.objects import ObjectStoreError
 from blobforge.objects.guard import NotAnsweringError
-from blobforge.objects.keys import output_key, source_key
+from blobforge.objects.keys import source_key
 from blobforge.refusals import Refusal, RefusalCode
 from tests.actors.keeping import DAY, keeping
 from tests.fixtures.house import virtual_now
@@ -43,11 +43,11 @@ async def test_submitted_again_before_its_turn(tmp_path: Path, autojump_clock: A
         await trio.sleep(1)
         kept.shelf.error = None
         source = source_key(hash_of("a"))
-        assert kept.listed() == {source: "waiting", output_key(job, 1): "waiting"}
+        assert kept.listed() == {source: "waiting", kept.alone.book.key(job, 1): "waiting"}
         answer = await kept.alone.ask(Submit(submission("a").job, ObjectSeen(seen, 1)))
         assert isinstance(answer, Submitted)
         await trio.sleep(DAY)
-        assert kept.shelf.deleted == [output_key(job, 1)]
+        assert kept.shelf.deleted == [kept.alone.book.key(job, 1)]
 
 
 async def test_submitted_again_while_it_is_deleted(tmp_path: Path, autojump_clock: Any) -> None:

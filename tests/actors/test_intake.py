@@ -25,7 +25,7 @@ from actors.messages import (
     SourceSettledFor,
 )
 from blobforge.objects import ObjectInfo, ObjectStoreError
-from blobforge.objects.keys import output_key, source_key
+from blobforge.objects.keys import source_key
 from blobforge.refusals import Refusal, RefusalCode
 from tests.actors.alone import Alone, writer_alone
 from tests.store.making import ADMIN, hash_of, submission
@@ -243,7 +243,7 @@ async def test_an_output_that_was_accepted_unseen_is_looked_for(
         await it.alone.ask(submission("a"))
         (job,) = (await it.alone.ask(Claim(ADMIN, "w", ("pdf",)))).jobs
         it.store.away = True
-        key = output_key(job.id, job.attempt)
+        key = it.alone.book.key(job.id, job.attempt)
         done = await it.alone.ask(Complete(ADMIN, "w", job.id, job.lease, key, ObjectSeen(Seen.UNKNOWN)))
         assert done == Completed(job.id)
         await trio.sleep(300)

@@ -19,7 +19,7 @@ from actors.messages import (
 )
 from blobforge.job import ReleaseCause
 from blobforge.objects.guard import NotAnsweringError
-from blobforge.objects.keys import output_key, source_key
+from blobforge.objects.keys import source_key
 from blobforge.refusals import Refusal, RefusalCode
 from tests.actors.keeping import DAY, Keeping, keeping
 from tests.store.making import ADMIN, hash_of, submission
@@ -37,15 +37,18 @@ async def furnish(kept: Keeping) -> tuple[set[str], set[str]]:
     """A store with all that there can be in it; returns what is needed, and what is not."""
     shelf = kept.shelf
     done = await kept.done("done")
-    needed = {source_key(hash_of("done")), output_key(done, 1)}
+    needed = {source_key(hash_of("done")), kept.alone.book.key(done, 1)}
     await kept.alone.ask(submission("busy"))
     (first,) = (await kept.alone.ask(Claim(ADMIN, "w1", ("pdf",)))).jobs
     await kept.alone.ask(Release(ADMIN, "w1", first.id, cause=ReleaseCause.SHUTDOWN))
-    orphans = {shelf.put(output_key(first.id, 1), size=10)}  # of an attempt that lost
+    orphans = {shelf.put(kept.alone.book.key(first.id, 1), size=10)}  # of an attempt that lost
     (busy,) = (await kept.alone.ask(Claim(ADMIN, "w1", ("pdf",)))).jobs
-    needed |= {shelf.put(output_key(busy.id, 2)), shelf.put(source_key(hash_of("busy")))}
-    orphans |= {shelf.put(source_key(hash_of("nobody's")), size=100), shelf.put(output_key(99, 1), size=1000)}
-    needed |= {shelf.put(source_key(hash_of("young")), age=3600), shelf.put(output_key(98, 1), age=3600)}
+    needed |= {shelf.put(kept.alone.book.key(busy.id, 2)), shelf.put(source_key(hash_of("busy")))}
+    orphans |= {
+        shelf.put(source_key(hash_of("nobody's")), size=100),
+        shelf.put(kept.alone.book.key(99, 1), size=1000),
+    }
+    needed |= {shelf.put(source_key(hash_of("young")), age=3600), shelf.put(kept.alone.book.key(98, 1), age=3600)}
     needed |= {shelf.put("sources/readme.txt"), shelf.put("outputs/1/1/.output.json")}  # none of ours
     return needed, orphans
 
@@ -75,7 +78,7 @@ async def test_orphans_are_deleted_and_nothing_else(tmp_path: Path, autojump_clo
 async def test_two_searches_at_once(tmp_path: Path, autojump_clock: Any) -> None:
     async with keeping(tmp_path) as kept:
         for number in range(30):
-            kept.shelf.put(output_key(1000 + number, 1))
+            kept.shelf.put(kept.alone.book.key(1000 + number, 1))
         first = await ask(kept.janitor.mailbox, FindOrphans(False))
         again = await ask(kept.janitor.mailbox, FindOrphans(False))
         assert isinstance(first, OrphanSearch)
@@ -91,7 +94,7 @@ async def test_a_search_outlasts_a_store_that_stumbles_and_gives_up_on_one_that_
 ) -> None:
     async with keeping(tmp_path) as kept:
         for number in range(30):
-            kept.shelf.put(output_key(1000 + number, 1))
+            kept.shelf.put(kept.alone.book.key(1000 + number, 1))
         await ask(kept.janitor.mailbox, FindOrphans(False))
         await trio.sleep(0.05)
         kept.shelf.error = NotAnsweringError("away")

@@ -28,7 +28,7 @@ from actors.messages import (
 )
 from blobforge.events import JobsPruned
 from blobforge.job import JobStatus
-from blobforge.objects.keys import output_key, source_key
+from blobforge.objects.keys import source_key
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store import sql
 from tests.actors.keeping import DAY, keeping
@@ -218,7 +218,7 @@ async def test_an_unchecked_output_that_is_found_after_its_job_went_leaves_no_re
     async with keeping(tmp_path, run=False) as kept:
         job = await kept.done("a")
         await kept.alone.ask(DeleteJob(job))
-        await kept.alone.ask(OutputChecked(job, 1, output_key(job, 1), ObjectSeen(Seen.PRESENT, 1)))
+        await kept.alone.ask(OutputChecked(job, 1, kept.alone.book.key(job, 1), ObjectSeen(Seen.PRESENT, 1)))
         assert kept.alone.book.rows("SELECT * FROM files") == []
 
 

@@ -16,6 +16,7 @@ import apsw
 import pyrage
 import pytest
 
+from blobforge.objects.keys import output_of
 from blobforge.store.check import check
 from tests.backup.conftest import (
     blobforge,
@@ -96,7 +97,7 @@ def test_a_clean_stop_loses_nothing_and_a_restored_lease_is_void(
         again = http.post("/api/jobs/claim", json={"worker_id": "w", "job_type": "pdf"}).json()
         assert again["job"]["id"] == first
         assert again["output_key"] != held["output_key"]
-        assert int(again["output_key"].split("/")[2]) > 1000, "above all numbers that were lost"
+        assert output_of(again["output_key"]).attempt > 1000, "above all numbers that were lost"
         assert submit(server, b"three") > 1_000_000
         audit = http.get("/api/admin/audit").json()["entries"]
         assert [each["action"] for each in audit].count("backup.restored") == 1

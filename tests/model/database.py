@@ -13,7 +13,7 @@ import apsw
 from blobforge.store.database import migrate, open_writer
 from blobforge.store.invariants import INVARIANTS
 from tests.model.world import World
-from tests.model.world.things import Job
+from tests.model.world.things import INSTALLATION, Job
 
 _JOBS = """
     SELECT id, type, source_hash, status, priority, max_attempts, source_size, attempt, attempts, losses, worker_id,
@@ -47,13 +47,16 @@ def _empty() -> apsw.Connection:
     """A database with the schema, and nothing in it: copying it is quicker than migrating anew."""
     connection = apsw.Connection(":memory:")
     migrate(connection)
+    connection.execute("INSERT INTO installation (one, id) VALUES (1, ?)", (INSTALLATION,))
     return connection
 
 
 def opened(path: Path | None) -> apsw.Connection:
     """The database on disk as the server opens it; or in memory, with the same schema."""
     if path is not None:
-        return open_writer(path)
+        connection = open_writer(path)
+        connection.execute("UPDATE installation SET id = ?", (INSTALLATION,))
+        return connection
     connection = copied(_empty())
     connection.execute("PRAGMA foreign_keys=ON")
     return connection

@@ -21,11 +21,11 @@ async def nothing() -> AsyncIterator[bytes]:
 async def test_a_folder_that_another_process_takes_away_is_made_again(tmp_path: Path) -> None:
     """An output is written where another one, of the same job, is deleted: its folders are empty in between."""
     writing, deleting = local_store(tmp_path / "objects"), local_store(tmp_path / "objects")
-    kept = output_key(3, 1)
+    kept = output_key("binstallation", 3, 1)
 
     async def delete() -> None:
         while True:
-            await deleting.delete(output_key(3, 2))
+            await deleting.delete(output_key("binstallation", 3, 2))
             await deleting.delete(kept)
 
     async with trio.open_nursery() as nursery:

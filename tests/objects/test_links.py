@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from blobforge.objects.keys import output_key, source_key
 from blobforge.objects.links import Denied, Grant, Links
 
-KEY = output_key(12, 3)
+KEY = output_key("binstallation", 12, 3)
 NOW = 1_800_000_000.0
 LINKS = Links(b"0123456789abcdef", lambda: NOW)
 
@@ -78,7 +78,15 @@ def test_nothing_can_be_added_or_moved_between_parameters() -> None:
 
 
 def test_no_other_key() -> None:
-    for key in (output_key(12, 4), source_key("0" * 64), f"{KEY}/../x", f"./{KEY}", "", "../../etc/passwd", "é"):
+    for key in (
+        output_key("binstallation", 12, 4),
+        source_key("0" * 64),
+        f"{KEY}/../x",
+        f"./{KEY}",
+        "",
+        "../../etc/passwd",
+        "é",
+    ):
         assert isinstance(LINKS.verify("GET", key, FULL), Denied), key
 
 

@@ -24,7 +24,7 @@ from tests.objects.places import local_store
 
 BIG = random.Random(1).randbytes(2 * BATCH + 12345)  # the same in each process: it names test cases
 SOURCE = source_key(hashlib.sha256(BIG).hexdigest())
-OUTPUT = output_key(3, 1)
+OUTPUT = output_key("binstallation", 3, 1)
 ANY_SIZE = 1 << 40
 
 
@@ -220,10 +220,10 @@ async def test_uploads_and_deletes_of_one_attempt_do_not_trip_each_other(store: 
 
 async def test_delete_leaves_no_trace(store: LocalStore) -> None:
     await store.receive(OUTPUT, pieces(b"x"), max_size=ANY_SIZE)
-    await store.receive(output_key(3, 2), pieces(b"y"), max_size=ANY_SIZE)
+    await store.receive(output_key("binstallation", 3, 2), pieces(b"y"), max_size=ANY_SIZE)
     await store.delete(OUTPUT)
     assert not (store.root / "outputs" / "3" / "1").exists()
-    await store.delete(output_key(3, 2))
+    await store.delete(output_key("binstallation", 3, 2))
     assert not (store.root / "outputs" / "3").exists()
     assert files(store) == set()
 

@@ -19,7 +19,7 @@ from blobforge.objects.s3 import S3Store, _hex_digest
 from tests.fixtures.seaweed import Seaweed
 from tests.objects.places import s3_store
 
-KEY = output_key(1, 1)
+KEY = output_key("binstallation", 1, 1)
 SHORT = 0.2  # seconds: a deadline that is meant to be missed
 
 

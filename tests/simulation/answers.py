@@ -10,6 +10,7 @@ from typing import Any
 
 import trio
 
+from blobforge.objects.keys import output_of
 from tests.simulation.history import Ask, History
 from tests.simulation.machine import Answer
 from tests.simulation.oracle import SLACK, Oracle
@@ -83,8 +84,8 @@ class Answers:
         for grant in grants:
             if grant.get("job") is None:
                 continue
-            key = grant["output_key"].split("/")
-            place = int(key[1]), int(key[2])
+            output = output_of(grant["output_key"])
+            place = output.job_id, output.attempt
             attempt = self._oracle.now.attempts.get(place)
             name = f"{place[0]}/{place[1]}"
             if attempt is None or (attempt.worker, attempt.lease) != (ask.body["worker_id"], grant["lease"]):

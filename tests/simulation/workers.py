@@ -14,6 +14,7 @@ from typing import Any
 import trio
 
 from blobforge.objects import ObjectStoreError
+from blobforge.objects.keys import output_of
 from blobforge.objects.local import LocalStore
 from tests.simulation.history import BROKEN, FLAKY, POISON, History
 from tests.simulation.machine import Answer
@@ -54,6 +55,7 @@ class Held:
     number: int
     lease: str
     source: str
+    key: str
     abandoned: bool = False
 
 
@@ -197,8 +199,8 @@ class Worker:
     def _take(self, grant: dict[str, Any]) -> Held | None:
         if grant.get("job") is None:
             return None
-        number = int(grant["output_key"].split("/")[2])
-        held = Held(grant["job"]["id"], number, grant["lease"], grant["job"]["source_hash"])
+        key = grant["output_key"]
+        held = Held(grant["job"]["id"], output_of(key).attempt, grant["lease"], grant["job"]["source_hash"], key)
         if any(each.lease == held.lease for each in self._held):
             return None
         self._held.append(held)
@@ -249,11 +251,10 @@ class Worker:
         await self._end(held, "fail", said)
 
     async def _complete(self, held: Held) -> None:
-        key = f"outputs/{held.job}/{held.number}/output"
-        if not await self._upload(held, key):
+        if not await self._upload(held, held.key):
             await self._end(held, "release", {"reason": "the object store does not take the output"})
             return
-        said: dict[str, Any] = {"output_key": key, "result": {"pages": held.number}}
+        said: dict[str, Any] = {"output_key": held.key, "result": {"pages": held.number}}
         if self._chance(0.3):
             said["claim_next"] = True
         answer = await self._end(held, "complete", said)
@@ -283,7 +284,7 @@ class Worker:
         verb = self._dice.choice(("complete", "fail", "release"))
         body = {"worker_id": self.name, "lease": held.lease}
         if verb == "complete":
-            body["output_key"] = f"outputs/{held.job}/{held.number}/output"
+            body["output_key"] = held.key
         await self._say(verb, held.lease, f"/api/jobs/{held.job}/{verb}", body)
 
 

@@ -15,6 +15,7 @@ from actors.effects.step import Rules, Step
 from actors.messages import NewJob, ObjectSeen, Register, Seen, Submit
 from blobforge.access import Caller, Scope
 from blobforge.job import RetryPolicy
+from blobforge.objects.keys import output_key
 from blobforge.store.database import open_writer
 from blobforge.store.store import Store
 
@@ -38,6 +39,7 @@ class Book:
     def __init__(self, path: Path, *, rules: Rules | None = None, seed: int = 0) -> None:
         self.path = path
         self.db: apsw.Connection = open_writer(path)
+        self.db.execute("UPDATE installation SET id = 'binstallation'")  # so that two books can be compared
         self.store = Store(self.db)
         self.rules = rules or Rules(RetryPolicy(jitter=0))
         self.dice = random.Random(seed)
@@ -50,6 +52,10 @@ class Book:
         with self.store.transaction():
             answers = [perform(step, message) for message in messages]
         return answers[0] if len(answers) == 1 else answers
+
+    def key(self, job_id: int, attempt: int = 1) -> str:
+        """What this attempt writes its output to."""
+        return output_key(self.store.installation, job_id, attempt)
 
     def register(self, *worker_ids: str) -> None:
         self.do(*(Register(ADMIN, worker_id, "pdf") for worker_id in worker_ids))

@@ -12,7 +12,6 @@ import pytest
 from actors.effects.step import Rules
 from actors.messages import Cancel, Claim, Complete, DeleteJob, Fail, ObjectSeen, Retry, Seen
 from blobforge.job import RetryPolicy
-from blobforge.objects.keys import output_key
 from blobforge.store.check import EXAMPLES, check
 from blobforge.store.database import migrate, migrations
 from blobforge.store.invariants import INVARIANTS
@@ -26,7 +25,7 @@ DAMAGE: list[tuple[str, str]] = [
     ("DELETE FROM attempts WHERE job_id = 2", "1 running jobs whose latest attempt is not on record as open"),
     ("UPDATE attempts SET lease = 'other' WHERE job_id = 2", "whose latest attempt is not on record as open"),
     ("UPDATE attempts SET worker_id = 'w9' WHERE job_id = 2", "whose latest attempt is not on record as open"),
-    ("INSERT INTO attempts SELECT 2, 9, worker_id, 'l', 1, NULL, NULL, NULL, NULL, NULL, NULL FROM attempts "
+    ("INSERT INTO attempts SELECT 2, 9, worker_id, 'l', 1, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM attempts "
      "WHERE job_id = 2", "1 jobs with more than one open attempt: 2."),
     ("UPDATE attempts SET outcome = NULL, ended_at = NULL WHERE job_id = 4", "open attempts of jobs that are not"),
     ("UPDATE jobs SET lease = 'same' WHERE id IN (2, 8)", "2 running jobs that share their lease"),
@@ -40,6 +39,7 @@ DAMAGE: list[tuple[str, str]] = [
     ("UPDATE jobs SET completed_at = NULL WHERE id = 1", "1 completed jobs without a time or a worker: 1."),
     ("UPDATE attempts SET outcome = 'lost' WHERE job_id = 1", "1 completed jobs whose latest attempt is not the"),
     ("UPDATE jobs SET output_key = 'outputs/9/1/output' WHERE id = 1", "whose output is another attempt's"),
+    ("UPDATE jobs SET upload_key = 'outputs/9/1/output' WHERE id = 2", "write to another key than their attempt"),
     ("DELETE FROM files WHERE job_id = 1", "1 jobs whose output is not on record"),
     ("UPDATE jobs SET result = '{}' WHERE id = 3", "not completed, with an output or a result of no attempt"),
     ("UPDATE jobs SET kept_attempt = 1 WHERE id = 4", "keep the result of an attempt that did not complete"),
@@ -70,9 +70,9 @@ DAMAGE: list[tuple[str, str]] = [
     ("UPDATE workers SET drain = 1", "1 workers that drain by one column and not by the other"),
     ("INSERT INTO happenings VALUES (60, 1, 'pdf', 'eaten', 1)", "happenings that count nothing, or that do not"),
     ("UPDATE failure_counts SET n = n + 1", "counters of causes that are not what counting says"),
-    ("INSERT INTO doomed_objects SELECT 'sources/' || source_hash, 'deleting', 1, 0, 0 FROM jobs WHERE id = 3",
+    ("INSERT INTO doomed_objects SELECT 'sources/' || source_hash, 'deleting', 1, 0, 0, 0 FROM jobs WHERE id = 3",
      "1 sources that are being deleted, and have jobs"),
-    ("INSERT INTO doomed_objects VALUES ('litestream/x', 'waiting', 1, 0, 0)", "objects to be deleted that are none"),
+    ("INSERT INTO doomed_objects VALUES ('litestream/x', 'waiting', 1, 0, 0, 0)", "to be deleted that are none"),
     ("UPDATE workers SET token_id = 1, secret_hash = 'x'", "1 workers with two owners"),
 ]  # fmt: skip
 
@@ -89,7 +89,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     book.do(submission(1, tags=("a", "b")))
     job = claim()
     seen = ObjectSeen(Seen.PRESENT, 5)
-    book.do(Complete(ADMIN, "w1", job, output_key=output_key(job, 1), output=seen, result="{}"))
+    book.do(Complete(ADMIN, "w1", job, output_key=book.key(job, 1), output=seen, result="{}"))
     book.do(submission(2))
     claim()
     book.do(submission(3))

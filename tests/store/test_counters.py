@@ -42,7 +42,6 @@ from actors.messages import (
     WakeJobs,
 )
 from blobforge.job import ReleaseCause, RetryPolicy
-from blobforge.objects.keys import output_key
 from tests.store.making import ADMIN, Book, hash_of, submission
 
 WORKERS = ("w1", "w2", "w3")
@@ -67,12 +66,17 @@ class Plan:
         attempt, beat, holder, lease, until = row[0] if row else (0, None, None, None, None)
         worker = holder if holder and dice.random() < 0.8 else worker
         token = dice.choice([lease, None, "not this one"])
+        key = self.book.key(job, max(attempt, 1))
         items = [
             lambda: submission(
                 name, type_=dice.choice(TYPES), ready=dice.random() < 0.7, priority=dice.randint(1, 5)
             ),
             lambda: Complete(
-                ADMIN, worker, job, token, *dice.choice([(None,), (output_key(job, max(attempt, 1)), ObjectSeen())])
+                ADMIN,
+                worker,
+                job,
+                token,
+                *dice.choice([(None,), (self.book.key(job, max(attempt, 1)), ObjectSeen())]),
             ),
             lambda: Fail(ADMIN, worker, job, "boom", token, retryable=dice.random() < 0.8),
             lambda: Retry(job, dice.random() < 0.5, dice.choice([None, 1, 5])),
@@ -87,9 +91,7 @@ class Plan:
             lambda: Batch(tuple(self.message(nested=True) for _ in range(4))),
             lambda: Release(ADMIN, worker, job, token, "no space", dice.choice(list(ReleaseCause))),
             lambda: ExpireLeases((Silent(job, attempt, beat or 0), Silent(job, attempt, 5))),
-            lambda: OutputChecked(
-                job, attempt, output_key(job, max(attempt, 1)), ObjectSeen(dice.choice(list(Seen)))
-            ),
+            lambda: OutputChecked(job, attempt, key, ObjectSeen(dice.choice(list(Seen)))),
             lambda: WakeJobs((Due(job, until or 0), Due(job + 1, 1))),
             lambda: SourceArrived(hash_of(name), 1, verified=True),
             lambda: SourceRejected(hash_of(name), "wrong"),

@@ -35,8 +35,8 @@ PLANS: list[tuple[str, tuple[Any, ...], str]] = [
     (sql.JOBS_BY_HASH, ("x",), "jobs_by_source"),
     (sql.IDS_OF_TAG, ("t", 10), "PRIMARY KEY"),
     (sql.UNCHECKED_OUTPUTS, (), "files_unchecked"),
-    (sql.UPDATE_JOB, (*([None] * 24), 1, "pending", 1), "PRIMARY KEY"),
-    (sql.MOVE_JOB, (*([None] * 21), 1, "pending", 1), "PRIMARY KEY"),
+    (sql.UPDATE_JOB, (*([None] * 26), 1, "pending", 1), "PRIMARY KEY"),
+    (sql.MOVE_JOB, (*([None] * 23), 1, "pending", 1), "PRIMARY KEY"),
 ]
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 import trio
 
+from blobforge.objects.keys import output_of
 from tests.system.history import Book, Kind, Operation, now
 
 WAIT = 0.3  # seconds that a claim is held open
@@ -158,9 +159,9 @@ class Worker:
 
 
 def _attempt(given: dict[str, Any]) -> tuple[int, int]:
-    _, job, attempt, _ = given["output_key"].split("/")
-    assert int(job) == given["job"]["id"]
-    return int(job), int(attempt)
+    output = output_of(given["output_key"])
+    assert output.job_id == given["job"]["id"]
+    return output.job_id, output.attempt
 
 
 def _learn_job(operation: Operation, answer: Any) -> None:

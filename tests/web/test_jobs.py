@@ -202,7 +202,7 @@ async def test_details_are_absent_where_null_and_tell_every_attempt(house: House
     assert (done["status"], done["result"], done["output_key"]) == (
         "completed",
         {"pages": 2},
-        f"outputs/{job_id}/2/output",
+        house.key(job_id, 2),
     )
     first, second = done["attempt_history"]
     assert {name: first[name] for name in ("attempt", "worker_id", "outcome", "error", *trace)} == {

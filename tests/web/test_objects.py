@@ -25,7 +25,7 @@ from web.objects import _linger, object_routes
 HOUR = 3600
 DATA = bytes(range(256)) * 5000
 SOURCE = source_key(hashlib.sha256(DATA).hexdigest())
-OUTPUT = output_key(5, 1)
+OUTPUT = output_key("binstallation", 5, 1)
 ETAG = f'"{hashlib.sha256(DATA).hexdigest()}"'
 
 

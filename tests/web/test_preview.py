@@ -234,7 +234,7 @@ async def test_an_output_that_is_gone_or_cannot_be_asked_for(
     with monkeypatch.context() as patched:
         patched.setattr(store, "head", silent)
         assert (await previewed(house))["reason"] == "The object store does not answer; try again later."
-    await store.delete("outputs/1/1/output")
+    await store.delete(house.key(1))
     assert (await previewed(house))["reason"] == "The output is not in the store."
 
 

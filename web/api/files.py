@@ -7,7 +7,7 @@ import msgspec
 from blobforge.access import Scope
 from blobforge.job import Job, holds, lease_lost, may_come_late
 from blobforge.objects import ObjectStoreError
-from blobforge.objects.keys import is_source_key, output_key, source_key
+from blobforge.objects.keys import is_source_key, source_key
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.worker import may_act
 from web.api import wire
@@ -121,7 +121,8 @@ async def _attempts_key(call: Call, body: wire.UploadBody) -> str | Refusal:
         return lease_lost(job)
     if call.caller.worker_id is None and not await _registered_by(call, worker_id):
         return Refusal(RefusalCode.NOT_YOURS, f"Your token did not register worker {worker_id!r}.")
-    key = output_key(job.id, job.attempt)
+    key = job.upload_key
+    assert key is not None, "it has been claimed"
     if body.key not in (None, key):
         return Refusal(RefusalCode.KEY_NOT_ALLOWED, f"This attempt writes to {key!r} and nowhere else.")
     return key

@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 
 from actors.messages import Granted
 from blobforge.job import Job
-from blobforge.objects.keys import output_key, source_key
+from blobforge.objects.keys import source_key
 from web.api import encode, wire
 from web.routing import Call
 
@@ -22,7 +22,8 @@ def _grant(call: Call, job: Job) -> wire.GrantWire:
     settings = call.services.settings
     lifetime = round(settings.url_lifetime)
     objects = call.services.objects
-    key = output_key(job.id, job.attempt)
+    key = job.upload_key
+    assert key is not None
     source = objects.sign_download(source_key(job.source_hash), expires_in=lifetime, filename=source_name(job))
     upload = objects.sign_upload(key, expires_in=lifetime)
     assert job.lease is not None

@@ -137,6 +137,6 @@ class Attempts(Base):
         which = min(which, len(unchecked) - 1)
         if output.seen is m.Seen.UNKNOWN:
             return
-        _, job_id, attempt, _ = unchecked[which].split("/")
+        _, _, job_id, attempt, _ = unchecked[which].split("/")
         message = m.OutputChecked(int(job_id), int(attempt), unchecked[which], output)
         self.do(Asked(message, lambda _: self.world.output_checked(message, self.now)))

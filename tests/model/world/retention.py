@@ -116,7 +116,7 @@ class Retention(State):
         """A source with a job; an output that was accepted, or may still be."""
         if key.startswith("sources/"):
             return any(source_of(job.hash) == key for job in self.jobs.values())
-        _, job_id, attempt, _ = key.split("/")
+        _, _, job_id, attempt, _ = key.split("/")
         job = self.jobs.get(int(job_id))
         if job is None:
             return False

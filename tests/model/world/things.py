@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 UNDO_MS = 600_000
+INSTALLATION = "binstallation"
 LIFE_MS = 5_000  # claims are written as signs of life that far apart
 DOUBT_MS = 600_000
 FIRST_PAUSE_MS, LONGEST_PAUSE_MS = 30_000, 300_000
@@ -169,4 +170,4 @@ def source_of(source_hash: str) -> str:
 
 
 def output_of(job_id: int, attempt: int) -> str:
-    return f"outputs/{job_id}/{attempt}/output"
+    return f"outputs/{INSTALLATION}/{job_id}/{attempt}/output"
