@@ -10,18 +10,18 @@ from hypercorn.config import Config
 
 from blobforge.config import Settings
 from blobforge.datadir import StartError
+from web.connection.head import LARGEST_HEAD
 
 BACKLOG = 1024  # connections that wait to be accepted: a fleet that comes back all at once
 UNREAD_MS = 30_000  # how long a client may leave what we sent unread before its connection is given up
-LARGEST_HEADERS = 32 * 1024  # bytes; Hypercorn answers more with 400 or 431
-KEEP_ALIVE_SECONDS = 75.0
+LIFESPAN_SECONDS = 4.0  # for the application to say that it has ended, which takes it no time
 
 
 def listen(settings: Settings) -> socket.socket:
     """The listening socket. Raises StartError when the address cannot be had.
 
-    Made here and not by Hypercorn, for one option that accepted connections inherit: Hypercorn shields its sends,
-    so a client that stops reading would hold up a shutdown for ever; the kernel now gives such a one up.
+    Accepted connections inherit an option: the kernel gives up a client that does not take what was sent to it, also
+    where it says nothing of it to us.
     """
     try:
         family, kind, proto, _, address = socket.getaddrinfo(
@@ -56,11 +56,9 @@ def http_settings(settings: Settings) -> Config:
     """How Hypercorn serves."""
     config = Config()
     config.graceful_timeout = settings.shutdown_grace
-    config.shutdown_timeout = settings.shutdown_grace
-    config.h11_max_incomplete_size = LARGEST_HEADERS
-    config.h2_max_header_list_size = LARGEST_HEADERS
-    # read_timeout stays unset: it would end healthy event streams, whose clients say nothing.
-    config.keep_alive_timeout = KEEP_ALIVE_SECONDS
+    config.shutdown_timeout = LIFESPAN_SECONDS
+    # Heads are measured, and waited for, before Hypercorn sees them.
+    config.h11_max_incomplete_size = 2 * LARGEST_HEAD
     config.keep_alive_max_requests = 10**9  # a worker keeps its connection for days
     config.include_server_header = False
     config.errorlog = logging.getLogger("hypercorn.error")

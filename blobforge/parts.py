@@ -34,6 +34,7 @@ from web.auth.oidc import Provider, ProviderSettings
 from web.auth.sessions import Sealer, Sessions
 from web.auth.throttle import Throttle
 from web.checkup import Checkup
+from web.connection.places import Known
 from web.limits import Limit
 from web.metrics.counting import Counting
 from web.metrics.exposition import Metrics
@@ -183,6 +184,7 @@ class Parts:
             sealer=sealer,
             site=site,
             throttle=throttle,
+            known=Known(),
             first_link=self.first_link,
             long_polls=long_polls,
             streams=streams,

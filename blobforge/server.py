@@ -12,7 +12,7 @@ import random
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
@@ -43,8 +43,9 @@ from blobforge.refusals import Refusal
 from blobforge.store.database import DatabaseError, open_writer
 from blobforge.store.store import Store
 from blobforge.tracing import open_tracer
-from web import front
 from web.app import make_app
+from web.connection.places import Places
+from web.connection.serving import Server
 from web.reads import ReadPool
 
 log = structlog.get_logger("blobforge.server")
@@ -93,10 +94,10 @@ async def serve(settings: Settings, *, task_status: trio.TaskStatus[str] = trio.
     ):
         async with running(settings) as parts:
             parts.url = reachable(listener)
-            serve_http = _serving_here(settings, parts, listener)
+            server = _http_server(settings, parts, listener)
             try:
                 async with trio.open_nursery() as nursery:
-                    await nursery.start(partial(serve_http, shutdown=stop.wait))
+                    await nursery.start(partial(server.serve, shutdown=stop.wait))
                     # Before anybody is told that the server is ready: who knows may stop it.
                     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
                         garbage.settle()
@@ -119,9 +120,10 @@ async def serve(settings: Settings, *, task_status: trio.TaskStatus[str] = trio.
     log.info("stopped")
 
 
-def _serving_here(settings: Settings, parts: Parts, listener: socket.socket) -> Callable[..., Awaitable[None]]:
-    capped = front.CappedListener(trio.SocketListener(trio.socket.from_stdlib_socket(listener)), parts.connections)
-    return partial(front.serve, make_app(parts.services).asgi_app, http_settings(settings), capped)
+def _http_server(settings: Settings, parts: Parts, listener: socket.socket) -> Server:
+    app, services = make_app(parts.services), parts.services
+    places = Places(parts.connections, services.known)
+    return Server(app.asgi_app, app.hot, http_settings(settings), listener, places, services.metrics.requests)
 
 
 @asynccontextmanager

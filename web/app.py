@@ -7,8 +7,7 @@ from contextlib import suppress
 from functools import partial
 
 import structlog
-from quart import Response, has_request_context, request
-from quart_trio import QuartTrio
+from quart import Response, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import BaseConverter
 
@@ -17,20 +16,22 @@ from actors.messages import SourceArrived
 from blobforge.objects import ObjectInfo, ObjectStoreError
 from blobforge.objects.keys import is_source_key
 from blobforge.objects.local import LocalStore
-from web import bodies, events
+from web import events
 from web.api import ROUTES as API_ROUTES
 from web.api import openapi
+from web.asgi import Application, QuartRequest, request_of
 from web.auth import login
+from web.connection.hot import HotRoutes
 from web.dashboard import words
 from web.dashboard.assets import Assets
 from web.dashboard.page import theme
 from web.dashboard.pages import page_routes
-from web.dispatch import Endpoint, http_problem, refusal_of, under_way, view
-from web.hot import HotRoutes
+from web.dispatch import Endpoint, http_problem, refusal_of, view
 from web.html import refused_page
 from web.metrics.requests import UNMATCHED, Requests
 from web.objects import object_routes
 from web.problems import internal_error
+from web.request import Request
 from web.routing import Route
 from web.services import Services
 from web.site import Site
@@ -46,9 +47,9 @@ SECURITY_HEADERS = {
     "X-Frame-Options": "DENY",
 }
 HTTPS_HEADERS = SECURITY_HEADERS | {"Strict-Transport-Security": "max-age=31536000"}
-# The same as ASGI takes them.
+# The same as they go over the wire.
 LINES, HTTPS_LINES = (
-    [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    "".join(f"{name.lower()}: {value}\r\n" for name, value in headers.items()).encode()
     for headers in (SECURITY_HEADERS, HTTPS_HEADERS)
 )
 
@@ -73,10 +74,15 @@ def routes() -> list[Route]:
     return [*API_ROUTES, *events.ROUTES, *openapi.ROUTES, *login.ROUTES, *page_routes(API_ROUTES)]
 
 
-def make_app(services: Services) -> QuartTrio:
+class App(Application):
+    """The whole of it; `hot` are the routes that need nothing of Quart."""
+
+    hot: HotRoutes
+
+
+def make_app(services: Services) -> App:
     """The app. It holds no state of its own: all of it is in `services`."""
-    app = QuartTrio("web", static_folder=None, template_folder="dashboard/templates")
-    bodies.install(app)
+    app = App("web", static_folder=None, template_folder="dashboard/templates")
     words.install(app.jinja_env)
     Assets().install(app)
     app.context_processor(theme)
@@ -98,8 +104,7 @@ def make_app(services: Services) -> QuartTrio:
     app.register_error_handler(Exception, _bug)
     app.after_request(partial(_count, services.metrics.requests, frozenset(each.route.name for each in endpoints)))
     app.after_request(partial(_secure, services.site))
-    app.asgi_app = HotRoutes(  # type: ignore[method-assign]  # Quart's own way to wrap it
-        app.asgi_app,
+    app.hot = HotRoutes(
         [endpoint for endpoint in endpoints if endpoint.route.hot],
         app.url_map,
         headers=lambda asked: HTTPS_LINES if services.site.is_https(asked) else LINES,
@@ -125,9 +130,10 @@ async def _received(services: Services, key: str, info: ObjectInfo) -> None:
 
 async def _http_error(error: HTTPException) -> Response:
     """What no route is for. A browser that goes there is a person's, and shows a page; a program gets a problem."""
-    if has_request_context() and request.method == "GET" and "text/html" in request.headers.get("Accept", ""):
-        return await refused_page(refusal_of(error, request), secrets.token_hex(8))
-    return http_problem(error, under_way(), secrets.token_hex(8)).response()
+    asked = _asked()
+    if asked.method == "GET" and "text/html" in (asked.headers.get("Accept") or ""):
+        return await refused_page(refusal_of(error, asked), secrets.token_hex(8))
+    return http_problem(error, asked, secrets.token_hex(8)).response()
 
 
 async def _bug(error: Exception) -> Response:
@@ -147,6 +153,12 @@ async def _count(requests: Requests, ours: frozenset[str], response: Response) -
 
 
 async def _secure(site: Site, response: Response) -> Response:
-    for name, value in (HTTPS_HEADERS if site.is_https(request) else SECURITY_HEADERS).items():
+    for name, value in (HTTPS_HEADERS if site.is_https(_asked()) else SECURITY_HEADERS).items():
         response.headers.setdefault(name, value)
     return response
+
+
+def _asked() -> Request:
+    """The request under way, for functions that Quart does not tell it to."""
+    here: QuartRequest = request._get_current_object()  # type: ignore[attr-defined]
+    return request_of(here)

@@ -1,7 +1,7 @@
 """One request from its headers to its handler and back: authenticate, authorize, decode, ask, encode, log.
 
-Every route of the API goes through here, whether Quart brought it or `hot.py` did, and only here are a route's row,
-its caller and its body brought together.
+Every route of the API goes through here, whether Quart brought it or the lean reader did, and only here are a
+route's row, its caller and its body brought together.
 """
 
 from __future__ import annotations
@@ -10,27 +10,27 @@ import hashlib
 import itertools
 import secrets
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 import structlog
 import trio
-from quart import Request as QuartRequest
-from quart import Response, has_request_context, request, websocket
+from quart import Response, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, RequestTimeout
-from werkzeug.sansio.request import Request
 
 from actors.messages import Audit, Done, Ping, Repeatable
 from blobforge.access import Caller, Scope
 from blobforge.logs import Answered, answered, redact
 from blobforge.refusals import Refusal, RefusalCode
 from web.answer import Answer, GoneError
+from web.asgi import QuartRequest, request_of
 from web.auth.credentials import authenticate, claimed
+from web.bodies import Body
 from web.decode import Oversized, json_body
 from web.html import broken_page, quoted, redirect, refused_page, safe_next
-from web.metrics.requests import GONE
+from web.metrics.requests import GONE, HYPERCORN, Requests
 from web.problems import internal_error, refused
+from web.request import Request
 from web.routing import Access, Call, Outcome, Route
 from web.services import Services
 
@@ -42,37 +42,14 @@ LONGEST_KEY = 255  # characters of an Idempotency-Key
 _encode = msgspec.json.Encoder().encode
 
 
-class Body(Protocol):
-    """The rest of a request, behind its headers."""
-
-    async def whole(self) -> bytes:
-        """Raises an HTTPException for one that is too large or too slow."""
-
-    def held(self) -> AbstractAsyncContextManager[None]:
-        """Around what may take long: ends it when the client goes."""
-
-
-class QuartBody:
-    """Quart's, which ends the whole work when the client goes."""
-
-    def __init__(self, asked: QuartRequest) -> None:
-        self._asked = asked
-
-    async def whole(self) -> bytes:
-        body: bytes = await self._asked.get_data(cache=False, as_text=False)  # type: ignore[assignment]
-        return body
-
-    def held(self) -> AbstractAsyncContextManager[None]:
-        return nullcontext()
-
-
 def view(endpoint: Endpoint) -> Callable[..., Awaitable[Response]]:
     """The function that Quart calls for this endpoint."""
 
     async def answer(**params: Any) -> Response:
         # The request itself, not Quart's stand-in for "the one under way": a stream outlives that.
         here: QuartRequest = request._get_current_object()  # type: ignore[attr-defined]
-        found = await endpoint.answer(here, QuartBody(here), params)
+        endpoint.metrics.read(endpoint.route.path, HYPERCORN)
+        found = await endpoint.answer(request_of(here), here.rest, params)
         return found.response() if isinstance(found, Answer) else found
 
     return answer
@@ -87,6 +64,7 @@ class Endpoint:
         # Unlike those of any other route or process. They are no secrets: to ask the system for each would hand the
         # interpreter's lock to the writer's thread, once a request.
         self._ids = itertools.count(secrets.randbits(64))
+        self.metrics: Requests = services.metrics.requests
         self._decoder = msgspec.json.Decoder(route.body) if route.body is not None else None
 
     async def answer(self, asked: Request, body: Body, params: dict[str, Any]) -> Answer | Response:
@@ -207,17 +185,14 @@ def refusal_of(error: HTTPException, asked: Request) -> Refusal:
             return Refusal(RefusalCode.MALFORMED, error.description or "The request is malformed.")
 
 
-def under_way() -> Any:
-    """What Quart is being asked: for its error handlers, which are not told."""
-    return request if has_request_context() else websocket  # there is no WebSocket here, and some ask for one
-
-
 async def _authorize(route: Route, services: Services, asked: Request, params: dict[str, Any]) -> Caller | Refusal:
     if route.access is Access.PUBLIC:
         return ANYBODY
     caller = await authenticate(asked, services.keyring, services.sessions)
     if isinstance(caller, Refusal):
         return _slowed(services, asked, caller)
+    if asked.remote_addr is not None:
+        services.known.note(asked.remote_addr, trio.current_time())
     if not _may(caller, route.access):
         return Refusal(
             RefusalCode.SCOPE_MISSING,

@@ -6,10 +6,10 @@ import gzip
 from urllib.parse import quote
 
 from quart import Response, render_template
-from werkzeug.sansio.request import Request
 
 from blobforge.refusals import Refusal
 from web.problems import STATUS
+from web.request import Request
 
 URL = "%/:?#[]@!$&'()*+,;=~"  # what stays as it is in a Location: everything else is encoded
 WORTH_PACKING = 1400  # bytes: below this, one packet holds it anyway

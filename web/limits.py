@@ -20,18 +20,25 @@ class Limit:
     @contextmanager
     def room(self, address: str = "") -> Iterator[bool]:
         """Whether there was room; it is held until the block ends."""
-        if self.used >= self.total or self._used[address] >= self._each:
-            self.refused += 1
+        if not self.take(address):
             yield False
             return
-        self._take(address, 1)
         try:
             yield True
         finally:
-            self._take(address, -1)
+            self.give(address)
 
-    def _take(self, address: str, n: int) -> None:
-        self.used += n
-        self._used[address] += n
+    def take(self, address: str = "") -> bool:
+        """Take room, if there is some; `give` it back."""
+        if self.used >= self.total or self._used.get(address, 0) >= self._each:
+            self.refused += 1
+            return False
+        self.used += 1
+        self._used[address] += 1
+        return True
+
+    def give(self, address: str = "") -> None:
+        self.used -= 1
+        self._used[address] -= 1
         if not self._used[address]:
             del self._used[address]

@@ -10,25 +10,22 @@ import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 
-import msgspec
-import trio
 from quart import Blueprint, Response, request
-from quart.wrappers.request import Body
 from werkzeug.datastructures import ContentRange
+from werkzeug.exceptions import RequestTimeout
 
-from blobforge.logs import redact
 from blobforge.objects import ObjectInfo, ObjectStoreError
 from blobforge.objects.disposition import attachment
 from blobforge.objects.incoming import DigestMismatchError, StoreFullError, TooLargeError
 from blobforge.objects.links import PATH, Denied, Grant
 from blobforge.objects.local import LocalStore
-from web import bodies
+from blobforge.refusals import Refusal, RefusalCode
+from web.asgi import QuartRequest
+from web.problems import refused
 
 OnReceived = Callable[[str, ObjectInfo], Awaitable[None]]
 
-# After an early refusal the rest of the upload is read and thrown away for so many seconds: closing at once would
-# reset the connection, and the client would never see why (RFC 9112, section 9.6).
-_LINGER = 30.0
+_C = RefusalCode
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "sandbox; default-src 'none'",
@@ -38,10 +35,6 @@ _HEADERS = {
 }
 
 
-class _StalledError(Exception):
-    """An upload of which nothing came for too long."""
-
-
 def object_routes(
     store: LocalStore,
     *,
@@ -49,14 +42,13 @@ def object_routes(
     on_received: OnReceived | None = None,
     idle_timeout: float = 60.0,
 ) -> Blueprint:
-    """The routes below `/objects/`; registering them also installs `bodies.StreamingConnection` in the app.
+    """The routes below `/objects/`.
 
     An upload may have `max_size` bytes, and may pause for `idle_timeout` seconds. `on_received(key, info)` is
     awaited after an object was stored and before the client hears of it; it must not raise.
     """
     handler = _Handler(store, max_size, on_received, idle_timeout)
     blueprint = Blueprint("objects", __name__)
-    blueprint.record_once(lambda state: bodies.install(state.app))
     blueprint.add_url_rule(f"{PATH}<path:key>", "object", handler.handle, methods=["GET", "HEAD", "PUT"])
     return blueprint
 
@@ -72,22 +64,20 @@ class _Handler:
         query = request.args.to_dict()
         grant = self._store.verify(request.method, key, query)
         if isinstance(grant, Denied):
-            return _problem(403, "object-url-refused", "This URL opens nothing", grant.reason)
+            return _refused(_C.OBJECT_URL_REFUSED, grant.reason)
         if len(query) != len(list(request.args.items(multi=True))):
-            return _problem(403, "object-url-refused", "This URL opens nothing", "it gives a parameter twice")
+            return _refused(_C.OBJECT_URL_REFUSED, "it gives a parameter twice")
         try:
             return await (self._put(grant) if grant.op == "put" else self._get(grant))
         except StoreFullError as error:
-            return _problem(507, "object-store-full", "The object store is full", str(error))
+            return _refused(_C.OBJECT_STORE_FULL, str(error))
         except ObjectStoreError as error:
-            answer = _problem(503, "object-store-failed", "The object store failed", str(error))
-            answer.headers["Retry-After"] = "5"
-            return answer
+            return _refused(_C.OBJECT_STORE_FAILED, str(error), retry_after=5)
 
     async def _get(self, grant: Grant) -> Response:
         found = await self._store.find(grant.key)
         if found is None:
-            return _problem(404, "object-missing", "No such object", f"{grant.key} is not here")
+            return _refused(_C.OBJECT_MISSING, f"{grant.key} is not here")
         size, etag = found.info.size, found.info.sha256
         if etag is not None and request.if_none_match.contains_weak(etag):
             answer = _answer(b"", 304)
@@ -95,7 +85,7 @@ class _Handler:
             return answer
         span = _span(size, etag)
         if span is None:
-            answer = _problem(416, "range-outside", "Range outside the object", f"the object has {size} bytes")
+            answer = _refused(_C.RANGE_OUTSIDE, f"the object has {size} bytes")
             answer.content_range = ContentRange("bytes", None, None, size)
             return answer
         start, stop, status = span
@@ -114,11 +104,12 @@ class _Handler:
         content_type = request.headers.get("Content-Type")
         if grant.content_type not in (None, content_type):
             detail = f"this URL is for Content-Type {grant.content_type}, not {content_type}"
-            return _problem(403, "object-url-refused", "This URL opens nothing", detail)
+            return _refused(_C.OBJECT_URL_REFUSED, detail)
         try:
             if (request.content_length or 0) > self._max_size:
                 raise TooLargeError(self._max_size)
-            async with aclosing(_chunks(request.body, self._idle_timeout)) as chunks:
+            asked: QuartRequest = request._get_current_object()  # type: ignore[attr-defined]
+            async with aclosing(asked.rest.parts(self._idle_timeout)) as chunks:
                 info = await self._store.receive(
                     grant.key,
                     chunks,
@@ -127,12 +118,12 @@ class _Handler:
                     content_type=content_type,
                 )
         except TooLargeError as error:
-            return _problem(413, "object-too-large", "Object too large", str(error))
+            return _refused(_C.OBJECT_TOO_LARGE, str(error))
         except DigestMismatchError as error:
-            return _problem(422, "digest-mismatch", "Other bytes than promised", str(error))
-        except _StalledError:
+            return _refused(_C.DIGEST_MISMATCH, str(error))
+        except RequestTimeout:
             detail = f"nothing came for {self._idle_timeout:g} s; start the upload again"
-            return _problem(408, "upload-stalled", "Upload stalled", detail)
+            return _refused(_C.UPLOAD_STALLED, detail)
         if self._on_received is not None:
             await self._on_received(grant.key, info)
         answer = _answer(b"", 200)
@@ -151,21 +142,10 @@ def _span(size: int, etag: str | None) -> tuple[int, int, int] | None:
     same = "If-Range" not in request.headers or (etag is not None and request.if_range.etag == etag)
     if wanted is None or wanted.units != "bytes" or len(wanted.ranges) != 1 or not same:
         return 0, size, 200
-    span = wanted.range_for_length(size)
-    return None if span is None else (span[0], span[1], 206)
-
-
-async def _chunks(body: Body, idle_timeout: float) -> AsyncGenerator[bytes, None]:
-    """The body as it comes. Raises _StalledError: a silent client must not hold a file, and its disk, for ever."""
-    while True:
-        try:
-            with trio.fail_after(idle_timeout):
-                chunk = await anext(body)
-        except StopAsyncIteration:
-            return
-        except trio.TooSlowError:
-            raise _StalledError from None
-        yield chunk
+    start, stop = wanted.ranges[0]
+    if start < 0:  # so many bytes at the end; more than there are mean the whole
+        return (max(0, size + start), size, 206) if size else None
+    return (start, min(size, stop or size), 206) if start < size else None
 
 
 def _answer(content: bytes | AsyncGenerator[bytes, None], status: int) -> Response:
@@ -176,30 +156,12 @@ def _answer(content: bytes | AsyncGenerator[bytes, None], status: int) -> Respon
     return answer
 
 
-def _problem(status: int, kind: str, title: str, detail: str) -> Response:
-    """RFC 9457, with `error` for existing clients. The query is left out of `instance`: it holds the signature."""
+def _refused(code: RefusalCode, detail: str, *, retry_after: int | None = None) -> Response:
+    """A refusal, from the table of all. The query is left out of `instance`: it holds the signature."""
     request_id = secrets.token_hex(8)
-    detail = redact(detail)
-    problem = {
-        "type": f"urn:blobforge:problem:{kind}",
-        "title": title,
-        "status": status,
-        "detail": detail,
-        "instance": redact(request.path),
-        "error": detail,
-        "request_id": request_id,
-    }
-    content = msgspec.json.encode(problem)
-    answer = _answer(_linger(content, request.body), status)
-    answer.content_type = "application/problem+json"
+    refusal = Refusal(code, detail, retry_after=retry_after)
+    answer = refused(refusal, instance=request.path, request_id=request_id).response()
+    answer.headers.update(_HEADERS)
+    answer.headers["Content-Disposition"] = "attachment"
     answer.headers["X-Request-ID"] = request_id
-    answer.content_length = len(content)
     return answer
-
-
-async def _linger(content: bytes, body: Body) -> AsyncGenerator[bytes, None]:
-    """Answer, then read on for a while, so that a client in the middle of its upload gets to see the answer."""
-    yield content
-    if isinstance(body, bodies.StreamedBody):
-        with trio.move_on_after(_LINGER):
-            await body.ended()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -15,13 +15,13 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec.structs import replace
 from quart import Response
-from werkzeug.sansio.request import Request
 
 from actors.mailbox import Envelope, Inbox, ask
 from actors.messages import Audit, Message, Repeatable
 from blobforge.access import Caller
 from blobforge.refusals import Refusal
 from blobforge.tracing import Trace
+from web.request import Request
 from web.services import Services
 
 O = TypeVar("O")  # noqa: E741 - the outcome
@@ -51,7 +51,7 @@ class Call:
     repeat: Repeatable | None
     audit: Audit | None
     raw: bytes
-    held: Callable[[], AbstractAsyncContextManager[None]]  # around what may take long: ends when the client goes
+    held: Callable[[], AbstractContextManager[object]]  # around what may take long: ends when the client goes
 
     @property
     def base_url(self) -> str:
@@ -114,7 +114,7 @@ class Route:
     hidden: bool = False  # an older name of another route
     audit: str | None = None  # the action's name in the audit log, for what leaves a record there
     page: bool = False  # for a person in a browser: a refusal is a page, and 401 leads to the sign-in
-    hot: bool = False  # asked all the time by every worker: goes to its handler past Quart, see `hot.py`
+    hot: bool = False  # asked all the time by every worker: the lean reader answers it, see `web/connection`
 
     @property
     def name(self) -> str:

@@ -17,6 +17,7 @@ from web.auth.oidc import Provider
 from web.auth.sessions import Sealer, Sessions
 from web.auth.throttle import Throttle
 from web.checkup import Checkup
+from web.connection.places import Known
 from web.limits import Limit
 from web.metrics.exposition import Metrics
 from web.preview import Previews
@@ -48,6 +49,7 @@ class Services:
     sealer: Sealer
     site: Site
     throttle: Throttle
+    known: Known
     first_link: FirstLink
     long_polls: Limit
     streams: Limit

@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
-from werkzeug.sansio.request import Request
-
 from blobforge.config import Settings
+from web.request import Request
 
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 

@@ -7,21 +7,19 @@ import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 import trio
-from hypercorn.config import Config
 from quart_trio import QuartTrio
 
 from tests.fixtures.house import House, open_house
 from tests.fixtures.server import ServerProcess, serving
+from tests.web import wire
 from tests.web.calls import assert_problem
-from web import front
-from web.front import CappedListener
+from web.connection.connection import Connection
 from web.limits import Limit
 
 TOTAL, EACH = 6, 3
@@ -143,26 +141,20 @@ def test_clients_that_vanish_while_they_are_answered(capped: ServerProcess) -> N
 
 
 async def test_a_connection_that_fails_gives_its_room_back_and_ends_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    limit, port, stop = Limit(1), listeners[0].socket.getsockname()[1], trio.Event()
-
     async def broken(_: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(front.Connection, "run", broken)
-    async with trio.open_nursery() as nursery:
-        listener = CappedListener(listeners[0], limit)
-        serve = partial(front.serve, QuartTrio("web"), Config(), listener, shutdown=stop.wait)
-        await nursery.start(serve)
+    monkeypatch.setattr(Connection, "run", broken)
+    limit = Limit(1)
+    async with wire.served(QuartTrio("web"), limit=limit) as server:
         with trio.fail_after(PATIENCE):
             for _ in range(3):
-                async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+                async with await wire.connect(server) as stream:
                     with suppress(trio.BrokenResourceError):
                         assert await stream.receive_some() == b"", "closed"
                 while limit.used:
                     await trio.sleep(0.01)
-        assert listener.refused == 0
-        stop.set()
+        assert limit.refused == 0
 
 
 def test_room_is_given_back_whatever_happens() -> None:

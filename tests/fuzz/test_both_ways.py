@@ -1,26 +1,32 @@
-"""The corpus both ways: what goes past Quart (`web/hot.py`) is answered as it would be through it, to the last byte.
+"""The corpus both ways: what the lean reader answers is answered as Hypercorn and Quart would, to the last byte.
 
 Malformed bodies, header lines and paths of the hot routes, bodies that do not come, and what is taken in good order
-and changes nothing when it comes a second time. `tests/web/test_hot.py` has the hot routes' own tests.
+and changes nothing when it comes a second time. `tests/web/test_ways.py` has the hot routes' own tests.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import pytest
 import trio
-from quart_trio import QuartTrio
+import trio.lowlevel
 
 from tests.fixtures.house import House
 from tests.fuzz.malformed import GOOD_BODY, corpus
+from tests.web.wire import Served, answers, by_hypercorn, connect, lean
 from web.app import routes
 
-PATHS = [re.sub(r"<id:\w+>", "1", re.sub(r"<worker:\w+>", "w1", route.path)) for route in routes() if route.hot]
+PATHS = [
+    re.sub(r"<id:\w+>", "1", re.sub(r"<worker:\w+>", "w1", route.path))
+    for route in routes()
+    if route.hot and route.body is not None
+]
 JSON = (b"content-type", b"application/json")
-_OF_THE_MOMENT = re.compile(rb'"request_id":"[0-9a-f]+"')  # another one each time
 # Header lines that h11 lets through (RFC 9110, 5.1 and 5.5).
 _NAME = re.compile(rb"[!#-'*+.^-z|~0-9A-Z-]+")
 _VALUE = re.compile(rb"[\t -~\x80-\xff]*")
@@ -28,7 +34,7 @@ GONE = "gone"
 
 
 class Sent(NamedTuple):
-    """One request as ASGI has it. `parts` of a body come one after the other; None: the client goes away."""
+    """One request. `parts` of a body come one after the other; None: the client goes away."""
 
     path: str
     parts: tuple[bytes | None, ...] = (b"",)
@@ -37,66 +43,48 @@ class Sent(NamedTuple):
     query: bytes = b""
 
 
-class Heard(NamedTuple):
-    status: int
-    headers: list[tuple[bytes, bytes]]
-    body: bytes
-
-
-async def heard(app: Any, sent: Sent, client: str) -> Heard | str:
-    """What an ASGI application answers; GONE when it leaves the client without."""
-    scope = {
-        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "scheme": "http",
-        "path": sent.path, "raw_path": sent.path.encode(), "query_string": sent.query, "root_path": "",
-        "headers": [*sent.headers], "client": (client, 4000), "server": ("blobforge.test", 80), "extensions": {},
-    }  # fmt: skip
-    parts = list(sent.parts)
-    answers: list[Any] = []
-    ended = trio.Event()
-
-    async def receive() -> Any:
-        if parts and (part := parts.pop(0)) is not None:
-            return {"type": "http.request", "body": part, "more_body": bool(parts) or sent.silent}
-        if None not in sent.parts:
-            await ended.wait()
-        return {"type": "http.disconnect"}
-
-    async def send(message: Any) -> None:
-        answers.append(message)
-        if message["type"] == "http.response.body" and not message.get("more_body", False):
-            ended.set()
-
-    await app(scope, receive, send)
-    if not answers:
-        return GONE
-    start, *bodies = answers
-    body = _OF_THE_MOMENT.sub(b"", b"".join(each.get("body", b"") for each in bodies))
-    headers = sorted((name.lower(), value) for name, value in start["headers"] if name.lower() != b"x-request-id")
-    return Heard(start["status"], headers, body)
-
-
 class BothWays:
-    """A house whose application is asked past Quart and through it. Each pair comes from an address of its own, or
-    the limit on failed authentications would fall between the two."""
+    """A house that is asked by its lean reader, and by Hypercorn. Each pair comes from an address of its own, or the
+    limit on failed authentications would fall between the two."""
 
-    def __init__(self, house: House) -> None:
-        self._hot = house.app.asgi_app
-        self._quart = QuartTrio.asgi_app.__get__(house.app)  # as it is without what was put before it
+    def __init__(self, house: House, hot: Served, quart: Served) -> None:
+        self._servers = hot, quart
         self._pairs = 0
         self._token = house.parts.admin_token.encode()
 
-    async def same(self, sent: Sent, *, known: bool = True) -> Heard | str:
+    async def same(self, sent: Sent, *, known: bool = True) -> Any:
         """The answer, which must be the same; as the administrator if `known`."""
         self._pairs += 1
-        client = f"10.0.{self._pairs // 250}.{self._pairs % 250}"
+        client = f"127.1.{self._pairs // 250}.{self._pairs % 250}"
         if known:
             sent = sent._replace(headers=(*sent.headers, (b"authorization", b"Bearer " + self._token)))
         if not {name for name, _ in sent.headers} & {b"content-length", b"transfer-encoding"}:
             length = str(sum(len(part or b"") for part in sent.parts)).encode()
             sent = sent._replace(headers=(*sent.headers, (b"content-length", length)))
-        hot, quart = await heard(self._hot, sent, client), await heard(self._quart, sent, client)
+        hot, quart = [await heard(server, sent, client) for server in self._servers]
         assert hot == quart, sent
         return hot
+
+
+async def heard(server: Served, sent: Sent, client: str) -> Any:
+    """What a server answers; GONE when it leaves the client without."""
+    lines = b"".join(b"%s: %s\r\n" % line for line in ((b"host", b"x"), *sent.headers))
+    target = quote(sent.path).encode() + (b"?" + sent.query if sent.query else b"")
+    chunked = b"transfer-encoding" in dict(sent.headers)
+    async with await connect(server, client) as stream:
+        await stream.send_all(b"POST %s HTTP/1.1\r\n%s\r\n" % (target, lines))
+        for part in sent.parts:
+            if part is None:
+                return GONE
+            with suppress(trio.BrokenResourceError):
+                await stream.send_all(b"%x\r\n%s\r\n" % (len(part), part) if chunked and part else part)
+            await trio.lowlevel.checkpoint()
+        if chunked and not sent.silent:
+            with suppress(trio.BrokenResourceError):
+                await stream.send_all(b"0\r\n\r\n")
+        (answer,) = await answers(stream, 1)
+        answer.headers.pop("connection", None)  # only the lean reader knows how much is left to be sent
+        return answer.comparable
 
 
 def lines() -> Iterator[tuple[tuple[bytes, bytes], ...]]:
@@ -110,13 +98,14 @@ def lines() -> Iterator[tuple[tuple[bytes, bytes], ...]]:
 
 
 @pytest.fixture
-async def both(house: House) -> BothWays:
+async def both(house: House) -> AsyncIterator[BothWays]:
     """A worker, one job that it holds, and one whose source never came."""
     await house.register()
     await house.submit()
     await house.claim()
     await house.call("POST", "/api/jobs", {"type": "pdf", "source_hash": "b" * 64})
-    return BothWays(house)
+    async with lean(house) as hot, by_hypercorn(house) as quart:
+        yield BothWays(house, hot, quart)
 
 
 async def test_bodies_that_are_refused(both: BothWays, autojump_clock: Any) -> None:

@@ -6,18 +6,15 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import httpx
-import trio
-from hypercorn.config import Config
-from hypercorn.trio import serve
-from quart_trio import QuartTrio
 
 from blobforge.objects.local import LocalStore
 from blobforge.objects.s3 import S3Store
 from tests.fixtures.seaweed import Seaweed
+from tests.web import wire
+from web.asgi import Application
 from web.objects import object_routes
 
 Store = LocalStore | S3Store
@@ -37,17 +34,11 @@ class Place:
 @asynccontextmanager
 async def served(store: LocalStore, *, max_size: int = 1 << 30, **options) -> AsyncIterator[str]:
     """Serve `store` on a free port of loopback as the server does; yield the base URL."""
-    app = QuartTrio("tests.objects")
+    app = Application("tests.objects")
     app.config["MAX_CONTENT_LENGTH"] = APP_LIMIT
     app.register_blueprint(object_routes(store, max_size=max_size, **options))
-    config = Config()
-    config.bind = ["127.0.0.1:0"]
-    config.errorlog = None
-    config.graceful_timeout = 0
-    async with trio.open_nursery() as nursery:
-        addresses = await nursery.start(partial(serve, app, config, shutdown_trigger=trio.sleep_forever))
-        yield addresses[0]
-        nursery.cancel_scope.cancel()
+    async with wire.served(app.asgi_app, grace=0) as server:
+        yield f"http://127.0.0.1:{server.port}"
 
 
 def local_store(root: Path, clock: Clock = time.time, **options) -> LocalStore:

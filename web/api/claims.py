@@ -39,13 +39,13 @@ async def claim(call: Call, body: wire.ClaimBody) -> wire.GrantWire | wire.Grant
     good_for = call.good_for()
     message = Claim(call.caller, worker_id, types, body.limit or 1, body.wait, body.claim_key, good_for)
     if body.wait == 0:
-        async with call.held():  # the writer may be slow, and who has gone is to get no job
+        with call.held():  # the writer may be slow, and who has gone is to get no job
             outcome = await call.ask_via(call.services.scheduler, message)
     else:
         with call.services.long_polls.room(call.services.site.address(call.request)) as room:
             if not room:
                 return TOO_MANY_WAIT
-            async with call.held():
+            with call.held():
                 outcome = await call.ask_via(call.services.scheduler, message)
     if isinstance(outcome, Refusal):
         return outcome

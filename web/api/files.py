@@ -138,5 +138,5 @@ ROUTES = [
           "A signed URL to download a job's source or output", gives=wire.Url),
     Route("POST", "/api/files/upload-url", Access.UPLOAD, upload_url,
           "A signed URL to upload a source, or the output of an attempt that the caller holds",
-          body=wire.UploadBody, gives=wire.UploadAnswer, writes=False),
+          body=wire.UploadBody, gives=wire.UploadAnswer, writes=False, hot=True),
 ]  # fmt: skip

@@ -128,10 +128,12 @@ async def metrics(call: Call) -> Response:
 
 
 ROUTES = [
-    Route("GET", "/api/stats", Access.READ, stats, "Queue statistics, in constant time", gives=wire.StatsWire),
+    Route("GET", "/api/stats", Access.READ, stats, "Queue statistics, in constant time", gives=wire.StatsWire,
+          hot=True),
     Route("GET", "/api/health", Access.PUBLIC, health, "Health of the parts", gives=wire.Health),
     Route("GET", "/health", Access.PUBLIC, health, "Health of the parts", gives=wire.Health, hidden=True),
-    Route("GET", "/livez", Access.PUBLIC, live, "Whether the process answers", gives=wire.Status),
+    Route("GET", "/livez", Access.PUBLIC, live, "Whether the process answers", gives=wire.Status,
+          hot=True),
     Route("GET", "/readyz", Access.PUBLIC, ready, "Whether the server can commit", gives=wire.Part),
     Route("GET", "/metrics", Access.READ, metrics, "Metrics for Prometheus", gives=str),
 ]  # fmt: skip

@@ -165,7 +165,7 @@ ROUTES = [
           "A sign of life; renews the leases of the jobs named and keeps their progress",
           body=wire.HeartbeatBody, gives=wire.HeartbeatAnswer, hot=True),
     Route("POST", "/api/workers/<worker:worker_id>/unregister", Access.WORK, unregister,
-          "The worker leaves; its running jobs go back at once", gives=wire.Status),
+          "The worker leaves; its running jobs go back at once", gives=wire.Status, hot=True),
     Route("POST", "/api/workers/<worker:worker_id>/drain", Access.ADMIN, drain,
           "No new jobs for this worker; what it runs, it may end", gives=wire.Status, audit="worker.drain"),
     Route("DELETE", "/api/workers/<worker:worker_id>", Access.ADMIN, remove,

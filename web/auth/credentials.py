@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from werkzeug.sansio.request import Request
-
 from blobforge.access import Caller
 from blobforge.refusals import Refusal, RefusalCode
 from web.auth.keyring import NOBODY, Keyring
 from web.auth.sessions import Sessions
+from web.request import Request
 
 LONGEST_SECRET = 512  # characters; ours have 46
 

@@ -16,7 +16,6 @@ import structlog
 import trio
 from cryptography.fernet import Fernet, InvalidToken
 from quart import Response
-from werkzeug.sansio.request import Request
 
 from actors.mailbox import Envelope, Inbox, Reply, ask
 from actors.messages import EndSession, Person, RenewSession, TouchSession
@@ -28,6 +27,7 @@ from blobforge.refusals import Refusal, RefusalCode
 from web.auth.oidc import Identity, Provider, ProviderDown, SignInRefused, Tokens
 from web.auth.turns import Turns
 from web.reads import ReadPool
+from web.request import Request
 from web.site import Site
 
 log = structlog.get_logger("blobforge.sessions")

@@ -20,6 +20,12 @@ def requests(counting: Counting) -> Iterable[Metric]:
         {(route, str(code)): n for (route, code), n in counting.requests.by_answer.items()},
         ("route", "code"),
     )
+    yield counter(
+        "blobforge_http_api_requests",
+        "Requests for routes of the API, by their reader: the lean one on the socket, or Hypercorn",
+        {(reader,): n for reader, n in counting.requests.by_reader.items()},
+        ("reader",),
+    )
     yield histogram(
         "blobforge_http_request_duration_seconds",
         "Time to answer, from the request's headers to the answer's. Long polls wait in it, transfers do not",

@@ -13,6 +13,7 @@ from blobforge.tally import Spread
 
 UNMATCHED = "unmatched"  # what no route was for, whatever it asked for
 GONE = 499  # nginx's code for a client that went away before its answer; nobody ever receives it
+LEAN, HYPERCORN = "lean", "hypercorn"  # who reads a request
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
 
 
@@ -20,6 +21,7 @@ class Requests:
     def __init__(self) -> None:
         self.by_answer: Counter[tuple[str, int]] = Counter()
         self.seconds: defaultdict[str, Spread] = defaultdict(partial(Spread, SECONDS))
+        self.by_reader: Counter[str] = Counter({LEAN: 0, HYPERCORN: 0})
         self.by_refusal: Counter[str] = Counter(dict.fromkeys(RefusalCode, 0))
 
     def answered(self, route: str, code: int, seconds: float | None = None) -> None:
@@ -27,6 +29,11 @@ class Requests:
         self.by_answer[route, code] += 1
         if seconds is not None:
             self.seconds[route].add(seconds)
+
+    def read(self, path: str, reader: str) -> None:
+        """A request for a route of the API has been read, by this reader."""
+        if path.startswith("/api/"):
+            self.by_reader[reader] += 1
 
     def refused(self, code: RefusalCode) -> None:
         self.by_refusal[code] += 1

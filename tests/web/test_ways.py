@@ -1,0 +1,216 @@
+"""The two ways of a request, by the lean reader and by Hypercorn with Quart: the same answers, whatever comes."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import trio
+
+from actors.mailbox import ask
+from actors.messages import Ping
+from blobforge.config import Settings
+from blobforge.server import running
+from tests.fixtures.house import House, virtual_now
+from tests.web.test_metrics import Gate
+from tests.web.wire import answers, asked, by_hypercorn, connect, eventually, lean, post
+from web.app import routes
+
+JSON = {"content-type": "application/json"}
+HOT = [route for route in routes() if route.hot]
+
+
+def body_for(path: str) -> dict[str, Any]:
+    if path == "/api/jobs/claim":
+        return {"worker_id": "nobody", "job_type": "pdf"}
+    if path in ("/api/jobs/complete", "/api/jobs/fail"):
+        return {"jobs": [{"job_id": 99, "worker_id": "w1", "error": "x"}]}
+    if path == "/api/jobs/batch":
+        return {"jobs": []}
+    if path == "/api/jobs":
+        return {"type": "pdf", "source_hash": "short"}
+    return {"worker_id": "w1", "error": "x"}
+
+
+@pytest.fixture
+async def own(house: House, autojump_clock: Any) -> dict[str, str]:
+    await house.register()
+    return JSON | {"authorization": f"Bearer {house.parts.admin_token}"}
+
+
+def test_which_routes_are_hot() -> None:
+    """All that a worker asks for each job, and while it waits for one."""
+    assert {route.name for route in HOT} >= {
+        "POST /api/jobs",
+        "POST /api/jobs/batch",
+        "POST /api/jobs/claim",
+        "POST /api/jobs/complete",
+        "POST /api/jobs/fail",
+        "POST /api/jobs/<id:job_id>/complete",
+        "POST /api/jobs/<id:job_id>/fail",
+        "POST /api/jobs/<id:job_id>/release",
+        "POST /api/workers/<worker:worker_id>/heartbeat",
+        "POST /api/workers/register",
+        "POST /api/workers/<worker:worker_id>/unregister",
+        "POST /api/files/upload-url",
+    }
+
+
+async def both(house: House, sent: bytes) -> tuple[Any, Any]:
+    async with lean(house) as first, by_hypercorn(house) as second:
+        (ours,), (theirs,) = await asked(first, sent), await asked(second, sent, address="127.0.0.2")
+    return ours, theirs
+
+
+@pytest.mark.parametrize("route", [route for route in HOT if route.method == "POST"], ids=lambda route: route.name)
+async def test_the_same_answers(house: House, own: dict[str, str], autojump_clock: Any, route: Any) -> None:
+    address = route.path.replace("<id:job_id>", "77").replace("<worker:worker_id>", "w%C3%B6")
+    good = msgspec.json.encode(body_for(route.path))
+    chunks = b"".join(b"%x\r\n%s\r\n" % (len(each), each) for each in (good[:7], good[7:])) + b"0\r\n\r\n"
+    chunked = post(address, b"", own | {"transfer-encoding": "chunked"}).replace(b"content-length: 0\r\n", b"")
+    variants = [
+        post(address, good, own),
+        chunked + chunks,
+        post(address, b"{", own),
+        post(address, b'{"worker_id": 7}', own),
+        post(address, b"\xff", own),
+        post(address, b"", own),
+        post(address, b"[" * 100 + b"]" * 100, own),
+        post(address, good, own | {"content-type": "text/plain"}),
+        post(address, good, own | {"idempotency-key": ""}),
+        post(address, good, own | {"idempotency-key": "x" * 300}),
+        post(address, good, own | {"host": "example.org", "x-forwarded-proto": "https"}),
+        post(address, good, own | {"x-worker-secret": "both"}),
+        post(address + "?x=%ff&x=1", good, own),
+        post(address.replace("api", "%61p%69"), good, own),
+        post(address, good, JSON),
+        post(address, good, JSON | {"authorization": "Bearer wrong"}),
+        post(address, good, JSON | {"x-worker-id": "w1", "x-worker-secret": "wrong"}),
+        post(address, b"", JSON | {"authorization": "Basic YTpi"}),
+        post(address, b" " * (house.parts.services.settings.max_body + 1), own),
+    ]
+    async with lean(house) as first, by_hypercorn(house) as second:
+        for number, sent in enumerate(variants):
+            (ours,) = await asked(first, sent, address=f"127.0.1.{number + 1}")
+            (theirs,) = await asked(second, sent, address=f"127.0.2.{number + 1}")
+            ours.headers.pop("connection", None)  # only the lean reader knows that so much is left to be sent
+            assert ours.comparable == theirs.comparable, sent[:200]
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/api/jobs/0/complete", "/api/jobs/007/fail", "/api/jobs/1234567890123456789/fail", "/api/jobs/claim/",
+     "/api//jobs/claim", "//api/jobs/claim", "/api/jobs/1/completed", "/api/workers/a/b/heartbeat",
+     "/api/workers/a%20b/heartbeat", "/api/workers/a%2Fb/heartbeat", "/%2fapi/jobs/claim", "/API/jobs/claim"],
+)  # fmt: skip
+async def test_what_is_nearly_a_hot_route_is_none(
+    house: House, own: dict[str, str], autojump_clock: Any, path: str
+) -> None:
+    ours, theirs = await both(house, post(path, b"{}", own))
+    assert ours.status == 404
+    assert ours.comparable == theirs.comparable
+
+
+async def test_a_job_goes_through(house: House, own: dict[str, str], autojump_clock: Any) -> None:
+    job_id = await house.submit()
+    async with lean(house) as server, await connect(server) as stream:
+
+        async def say(path: str, body: Any) -> Any:
+            await stream.send_all(post(path, msgspec.json.encode(body), own))
+            (answer,) = await answers(stream, 1)
+            assert answer.status == 200
+            return msgspec.json.decode(answer.body)
+
+        given = await say("/api/jobs/claim", {"worker_id": "w1", "job_type": "pdf"})
+        assert given["job"]["id"] == job_id
+        beat = await say("/api/workers/w1/heartbeat", {"jobs": [{"job_id": job_id, "lease": given["lease"]}]})
+        assert beat["abandon"] == []
+        done = await say(f"/api/jobs/{job_id}/complete", {"worker_id": "w1", "lease": given["lease"]})
+        assert done == {"status": "completed"}
+
+
+async def test_a_body_that_does_not_end_is_given_up(house: House, own: dict[str, str], autojump_clock: Any) -> None:
+    async with lean(house) as first, by_hypercorn(house) as second:
+        for server in (first, second):
+            began = trio.current_time()
+            (answer,) = await asked(server, post("/api/jobs/claim", b"{", own, length=2))
+            assert answer.status == 408
+            assert trio.current_time() - began >= house.parts.services.settings.request_timeout
+
+
+# ------------------------------------------------------------------ clients that go
+
+WAIT = {"worker_id": "w1", "job_type": "pdf", "wait": 30}
+BEHIND = {
+    "nothing": b"",
+    "one byte": b"X",
+    "a line": b"\r\n",
+    "a request": post("/api/jobs/claim", b"{}", JSON),
+    "many bytes": b"x" * 10_000,
+    "more than may be": b"x" * 1_000_000,
+}
+
+
+@pytest.mark.parametrize("way", [lean, by_hypercorn])
+@pytest.mark.parametrize("ending", ["close", "half-close", "reset"])
+@pytest.mark.parametrize("behind", BEHIND)
+async def test_a_claim_of_a_client_that_has_gone_gets_no_job(
+    house: House, own: dict[str, str], autojump_clock: Any, behind: str, ending: str, way: Any
+) -> None:
+    async with way(house) as server:
+        stream = await connect(server)
+        await stream.send_all(post("/api/jobs/claim", msgspec.json.encode(WAIT), own))
+        await eventually(lambda: house.parts.scheduler.waiting == 1)
+        with trio.move_on_after(1), suppress(trio.BrokenResourceError):
+            await stream.send_all(BEHIND[behind])
+        if ending == "reset":
+            stream.socket.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        if ending == "half-close" and behind != "more than may be":
+            await stream.send_eof()
+        else:
+            await stream.aclose()
+        await eventually(lambda: house.parts.scheduler.waiting == 0)
+        job_id = await house.submit()
+        assert (await house.job(job_id))["status"] == "pending"
+        assert (await house.claim())["job"]["id"] == job_id
+        await stream.aclose()
+
+
+async def test_so_does_one_that_does_not_wait_when_the_writer_is_slow(tmp_path: Path, autojump_clock: Any) -> None:
+    gate, folder = Gate(), tmp_path / "data"
+    folder.mkdir()
+    async with running(Settings(data_dir=str(folder)), hop=gate, now=virtual_now) as parts:
+        parts.url = "http://blobforge.test"
+        house = House(parts, folder)
+        await house.register()
+        job_id = await house.submit()
+        own = JSON | {"authorization": f"Bearer {parts.admin_token}"}
+        gate.open = trio.Event()
+        async with lean(house) as server, trio.open_nursery() as nursery:
+            nursery.start_soon(ask, parts.writer.mailbox, Ping())  # what keeps the writer busy
+            await trio.sleep(1)
+            stream = await connect(server)
+            await stream.send_all(post("/api/jobs/claim", b'{"worker_id": "w1", "job_type": "pdf"}', own))
+            await trio.sleep(1)
+            await stream.aclose()
+            await trio.sleep(1)
+            gate.open.set()
+        assert (await house.job(job_id))["status"] == "pending"
+
+
+async def test_a_claim_behind_one_that_is_held_is_answered_behind_it(
+    house: House, own: dict[str, str], autojump_clock: Any
+) -> None:
+    """Pipelining: in order, and the client that is still there is no client that has gone."""
+    async with lean(house) as server, await connect(server) as stream:
+        await stream.send_all(post("/api/jobs/claim", msgspec.json.encode(WAIT), own))
+        await eventually(lambda: house.parts.scheduler.waiting == 1)
+        await stream.send_all(post("/api/workers/w1/heartbeat", b"", own))
+        await trio.sleep(1)
+        job_id = await house.submit()
+        first, second = await answers(stream, 2)
+    assert msgspec.json.decode(first.body)["job"]["id"] == job_id
+    assert "abandon" in msgspec.json.decode(second.body)

@@ -1,0 +1,69 @@
+"""Which clients go while their requests are being answered. State owned here: the sockets that are watched.
+
+Nothing is read for that: what a client has sent behind its request stays in the kernel, and the kernel tells of the
+end of the connection beside it. A task that reads on would cost each long poll 3 KiB, and one that looks at the next
+byte would see no end behind it.
+
+The sockets are in an epoll of our own, which trio waits for as for any file: one task for all of them. Where there is
+no epoll (not on Linux), a client's going is noticed when it is answered.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+from array import array
+from collections.abc import Callable
+from fcntl import ioctl
+from termios import FIONREAD
+
+import trio
+
+# Bytes that a client may send behind a request that is held. More could fill the kernel's buffer, behind which the
+# end of the connection could not arrive: such a client counts as gone.
+MOST_BEHIND = 16 * 1024
+
+
+class Leaving:
+    def __init__(self) -> None:
+        self._poll = select.epoll() if hasattr(select, "epoll") else None
+        self._told: dict[int, Callable[[], object]] = {}
+
+    def watch(self, client: socket.socket, told: Callable[[], object]) -> None:
+        """Call `told` once when the client goes, until `forget`."""
+        if self._poll is None:
+            return
+        number = client.fileno()
+        if number < 0:
+            told()
+            return
+        self._told[number] = told
+        self._poll.register(number, select.EPOLLRDHUP | select.EPOLLIN | select.EPOLLET)
+
+    def forget(self, client: socket.socket) -> None:
+        """Before the socket is closed: its number may be another's then."""
+        number = client.fileno()
+        if self._poll is not None and self._told.pop(number, None) is not None:
+            self._poll.unregister(number)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        if self._poll is None:
+            return
+        with self._poll:
+            while True:
+                await trio.lowlevel.wait_readable(self._poll.fileno())
+                for number, events in self._poll.poll(0):
+                    gone = events & (select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR)
+                    if (gone or _waiting(number) > MOST_BEHIND) and (
+                        told := self._told.pop(number, None)
+                    ) is not None:
+                        self._poll.unregister(number)
+                        told()
+
+
+def _waiting(number: int) -> int:
+    """How many bytes wait to be read."""
+    size = array("i", [0])
+    ioctl(number, FIONREAD, size)
+    return size[0]

@@ -1,0 +1,47 @@
+"""What all connections have in common. State owned here: whether the server stops."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from hypercorn.config import Config
+from hypercorn.trio.worker_context import WorkerContext
+
+from blobforge.refusals import Refusal
+from web.connection.exchange import App
+from web.connection.head import Headers
+from web.connection.hot import HotRoutes
+from web.connection.leaving import Leaving
+from web.metrics.requests import UNMATCHED, Requests
+from web.problems import refused
+from web.request import Request
+
+# Seconds.
+BETWEEN = 75.0  # between two requests
+FIRST_BYTE = 75.0  # before anything is said at all
+HEAD = 15.0  # for a head, from its first byte to its last
+
+
+class Shared:
+    """`app` is what Hypercorn serves; `requests` counts what no route is for."""
+
+    def __init__(self, app: App, hot: HotRoutes, config: Config, requests: Requests, state: Any) -> None:
+        self.app = app
+        self.hot = hot
+        self.config = config
+        self.state = state
+        self.context = WorkerContext(None)
+        self.leaving = Leaving()
+        self.stopping = False
+        self.patience_between = BETWEEN
+        self.patience_head = HEAD
+        self._requests = requests
+
+    def refusal(self, refusal: Refusal) -> bytes:
+        """The answer to what is no request, as it goes over the wire; counted as that."""
+        answer = refused(refusal, instance="/", request_id=secrets.token_hex(8))
+        self._requests.refused(refusal.code)
+        self._requests.answered(UNMATCHED, answer.status_code)
+        nothing = Request("GET", "/", b"", Headers(), remote_addr=None)
+        return self.hot.encoded(answer, nothing, close=True)
