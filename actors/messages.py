@@ -140,6 +140,7 @@ class Claim(Message[Granted], frozen=True):
     wait: float = 0.0
     claim_key: str | None = None
     good_for: float = math.inf
+    instance: str | None = None  # of the worker's process; None: it has none
 
 
 # --------------------------------------------------------------- attempts: web, reaper, intake -> writer
@@ -162,6 +163,7 @@ class Complete(Message[Completed], frozen=True):
     checksum: str | None = None
     result: str | None = None
     claim_next: bool = False
+    instance: str | None = None
 
 
 class AttemptFailed(Outcome, frozen=True):
@@ -179,6 +181,7 @@ class Fail(Message[AttemptFailed], frozen=True):
     traceback: str | None = None
     log_tail: str | None = None
     retryable: bool = True
+    instance: str | None = None
 
 
 class Released(Outcome, frozen=True):
@@ -192,6 +195,7 @@ class Release(Message[Released], frozen=True):
     lease: str | None = None
     reason: str | None = None
     cause: ReleaseCause = ReleaseCause.TROUBLE
+    instance: str | None = None
 
 
 class Expired(Outcome, frozen=True):
@@ -225,11 +229,16 @@ class OutputChecked(Message[Expired], frozen=True):
 
 
 class Registered(Outcome, frozen=True):
+    """`alive`: not this process, for the one that is the worker has been heard; asking again after `alive` seconds
+    may do. That is no Refusal, since it is kept that it was asked."""
+
     worker_id: str
+    alive: float | None = None
 
 
 class Register(Message[Registered], frozen=True):
-    """`metadata` and `labels` are JSON objects as text."""
+    """`metadata` and `labels` are JSON objects as text. `instance` names the process, `replaces` the one before it,
+    and `host` where it runs."""
 
     caller: Caller
     worker_id: str
@@ -237,6 +246,9 @@ class Register(Message[Registered], frozen=True):
     metadata: str | None = None
     labels: str | None = None
     version: str | None = None
+    instance: str | None = None
+    replaces: str | None = None
+    host: str | None = None
 
 
 class HeartbeatSeen(Outcome, frozen=True):
@@ -261,6 +273,7 @@ class Heartbeat(Message[HeartbeatSeen], frozen=True):
     caller: Caller
     worker_id: str
     jobs: tuple[JobBeat, ...] = ()
+    instance: str | None = None
 
 
 class WorkerChanged(Outcome, frozen=True):
@@ -279,6 +292,7 @@ class WorkerChanged(Outcome, frozen=True):
 class Unregister(Message[WorkerChanged], frozen=True):
     caller: Caller
     worker_id: str
+    instance: str | None = None
 
 
 class Drain(Message[WorkerChanged], frozen=True):

@@ -78,6 +78,7 @@ class Parts:
             ),
             max_attempts=settings.max_attempts,
             max_types=settings.max_types,
+            beat=settings.beat_every,
         )
         self.broadcaster = Broadcaster(
             replay=settings.event_replay,

@@ -54,6 +54,8 @@ class RefusalCode(StrEnum):
     UPLOAD_GONE = "upload-gone"
     WRONG_STORE = "wrong-store"
     WORKER_EXISTS = "worker-exists"
+    INSTANCE_ALIVE = "instance-alive"
+    INSTANCE_REPLACED = "instance-replaced"
     SEARCH_RUNNING = "search-running"
     BEING_REMOVED = "being-removed"
     BACKUP_OFF = "backup-off"

@@ -21,7 +21,8 @@ class Worker(msgspec.Struct, frozen=True):
 
     `token_id` is the API token that registered it; `secret_hash` the SHA-256 of its own credential. A worker
     has at most one of the two to its name: nobody else may act as it. `drain` outlives a silence: a draining
-    worker that comes back still drains.
+    worker that comes back still drains. `instance` names the process that is this worker now; None: it has not said.
+    `contested_at` is when another process, on the host `contested_by`, asked to be it and was refused.
     """
 
     id: str
@@ -39,6 +40,43 @@ class Worker(msgspec.Struct, frozen=True):
     secret_hash: str | None = None
     drain: bool = False
     registered: bool = False
+    instance: str | None = None
+    contested_at: int | None = None
+    contested_by: str | None = None
+
+
+class Succession(StrEnum):
+    """What a process that registers is to a worker."""
+
+    SAME = "same"  # the process that is the worker already, or that cannot be told from it
+    SUCCESSOR = "successor"  # the former one is gone, and its attempts with it
+    RIVAL = "rival"  # the other one lives
+
+
+def succession(
+    worker: Worker, instance: str | None, replaces: str | None, *, now: int, patience_ms: int
+) -> Succession:
+    """Whether a process may become the worker: at once if it knows the instance of its predecessor, which only the
+    same place on the same disk tells it; else when that one has been silent for `patience_ms`.
+
+    Two machines under one id cannot end each other's work in turns, however often each is restarted: what a process
+    knows is the instance that it had itself, and that is no longer the current one once the other has taken over.
+    """
+    if instance is None or worker.instance is None or instance == worker.instance:
+        return Succession.SAME
+    alive = worker.registered and now - (worker.last_heartbeat or 0) < patience_ms
+    return Succession.RIVAL if alive and replaces != worker.instance else Succession.SUCCESSOR
+
+
+def instance_replaced(worker: Worker, instance: str | None) -> Refusal | None:
+    """Whether another process than the one that calls is this worker now. Without an instance nobody can tell."""
+    if instance is None or worker.instance in (None, instance):
+        return None
+    return Refusal(
+        RefusalCode.INSTANCE_REPLACED,
+        f"Another process has taken over as worker {worker.id!r}; what this one held went back. End, and do not "
+        "register again under this id.",
+    )
 
 
 def no_such_worker(worker_id: str) -> Refusal:
@@ -61,8 +99,9 @@ def disabled(worker_id: str) -> Refusal:
     )
 
 
-def may_act(worker: Worker, caller: Caller) -> Refusal | None:
-    """Whether `caller` may act as `worker`: identity comes from the credential alone.
+def may_act(worker: Worker, caller: Caller, instance: str | None = None) -> Refusal | None:
+    """Whether `caller` may act as `worker`: identity comes from the credential alone, and the process that it names
+    is the current one.
 
     A worker credential is that worker. An API token is any worker that it registered itself; an admin's, any.
     """
@@ -73,7 +112,7 @@ def may_act(worker: Worker, caller: Caller) -> Refusal | None:
     else:
         mine = caller.is_admin or (caller.token_id is not None and caller.token_id == worker.token_id)
     if mine:
-        return None
+        return instance_replaced(worker, instance)
     return Refusal(RefusalCode.NOT_YOURS, f"Your credential is not worker {worker.id!r} and did not register it.")
 
 

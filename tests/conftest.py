@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import os
+import shutil
 import signal
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -13,6 +17,10 @@ pytest_plugins = [
     "tests.fixtures.server",
     "tests.fixtures.house",
 ]
+
+# Which process a worker was is kept in the user's state folder: not in that of whoever runs the tests.
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="blobforge-tests-")
+atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
 
 # What tests send to the processes that they start must reach them, also where the suite itself was started with these
 # ignored (in the background, by nohup): ignoring is inherited, a handler is not. This one goes on ignoring them here.

@@ -25,7 +25,6 @@ from actors.messages import (
 )
 from blobforge import failures
 from blobforge import job as rules
-from blobforge.access import Caller
 from blobforge.events import (
     JobCompleted,
     JobFailed,
@@ -43,19 +42,19 @@ def no_such_job(job_id: int) -> Refusal:
     return Refusal(RefusalCode.NO_SUCH_JOB, f"There is no job {job_id}.")
 
 
-def _worker_and_job(step: Step, caller: Caller, worker_id: str, job_id: int) -> tuple[Worker, Job] | Refusal:
-    worker = step.store.worker(worker_id)
+def _worker_and_job(step: Step, message: Complete | Fail | Release) -> tuple[Worker, Job] | Refusal:
+    worker = step.store.worker(message.worker_id)
     if worker is None:
-        return no_such_worker(worker_id)
-    if refusal := may_act(worker, caller):
+        return no_such_worker(message.worker_id)
+    if refusal := may_act(worker, message.caller, message.instance):
         return refusal
-    job = step.store.job(job_id)
-    return (worker, job) if job is not None else no_such_job(job_id)
+    job = step.store.job(message.job_id)
+    return (worker, job) if job is not None else no_such_job(message.job_id)
 
 
 def complete(step: Step, message: Complete) -> Completed | Refusal:
     """Accept the work of the attempt that holds the job, once its output is there."""
-    found = _worker_and_job(step, message.caller, message.worker_id, message.job_id)
+    found = _worker_and_job(step, message)
     if isinstance(found, Refusal):
         return found
     _, job = found
@@ -74,7 +73,9 @@ def _claim_next(step: Step, message: Complete, job: Job) -> Granted:
         for held in step.store.jobs_of_worker(message.worker_id):
             if held.lease == claims.lease_after(message.lease, held):
                 return Granted((held,))
-    following = claims.claim(step, Claim(message.caller, message.worker_id, (job.type,)), after=message.lease)
+    following = claims.claim(
+        step, Claim(message.caller, message.worker_id, (job.type,), instance=message.instance), after=message.lease
+    )
     # The completion stands whatever becomes of the claim behind it.
     return following if isinstance(following, Granted) else Granted(idle=True)
 
@@ -128,7 +129,7 @@ def _output_refused(message: Complete, job: Job) -> Refusal | None:
 
 
 def fail(step: Step, message: Fail) -> AttemptFailed | Refusal:
-    found = _worker_and_job(step, message.caller, message.worker_id, message.job_id)
+    found = _worker_and_job(step, message)
     if isinstance(found, Refusal):
         return found
     _, job = found
@@ -164,7 +165,7 @@ def fail(step: Step, message: Fail) -> AttemptFailed | Refusal:
 
 
 def release(step: Step, message: Release) -> Released | Refusal:
-    found = _worker_and_job(step, message.caller, message.worker_id, message.job_id)
+    found = _worker_and_job(step, message)
     if isinstance(found, Refusal):
         return found
     _, job = found

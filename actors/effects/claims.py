@@ -29,7 +29,7 @@ def claim(step: Step, message: Claim, *, after: str | None = None) -> Granted | 
     worker = step.store.worker(message.worker_id)
     if worker is None:
         return no_such_worker(message.worker_id)
-    if refusal := may_act(worker, message.caller):
+    if refusal := may_act(worker, message.caller, message.instance):
         return refusal
     if not worker.registered:
         return not_registered(worker.id)

@@ -41,7 +41,17 @@ from blobforge.events import (
     WorkerSeen,
 )
 from blobforge.refusals import Refusal, RefusalCode
-from blobforge.worker import Worker, WorkerStatus, may_act, no_such_worker, not_registered
+from blobforge.worker import (
+    Succession,
+    Worker,
+    WorkerStatus,
+    may_act,
+    no_such_worker,
+    not_registered,
+    succession,
+)
+
+HEARD_WITHIN = 2.0  # heartbeat intervals: a process that was heard in this time is alive
 
 
 def register(step: Step, message: Register) -> Registered | Refusal:
@@ -66,11 +76,25 @@ def register(step: Step, message: Register) -> Registered | Refusal:
             return refusal
         # The token that registered it is gone, so nobody speaks for it any more: the new one starts it over.
         take_back_all(step, worker.id, "the worker was registered anew by another token")
-        adopted = replace(worker, token_id=message.caller.token_id)
+        adopted = replace(worker, token_id=message.caller.token_id, instance=None)
         step.store.save_worker(worker, adopted)
         worker = adopted
+    patience = round(HEARD_WITHIN * step.rules.beat * 1000)
+    match succession(worker, message.instance, message.replaces, now=step.now, patience_ms=patience):
+        case Succession.RIVAL:
+            contested = replace(worker, contested_at=step.now, contested_by=message.host)
+            step.store.save_worker(worker, contested)
+            heard = step.now - (worker.last_heartbeat or 0)
+            return Registered(worker.id, alive=max(1.0, (patience - heard) / 1000))
+        case Succession.SUCCESSOR:
+            take_back_all(step, worker.id, "another process of this worker has taken over")
+        case Succession.SAME:
+            pass
     online = replace(
         worker,
+        instance=message.instance or worker.instance,
+        contested_at=None,
+        contested_by=None,
         type=message.type,
         status=WorkerStatus.ONLINE,
         drain=False,
@@ -101,7 +125,7 @@ def heartbeat(step: Step, message: Heartbeat) -> HeartbeatSeen | Refusal:
     worker = step.store.worker(message.worker_id)
     if worker is None:
         return no_such_worker(message.worker_id)
-    if refusal := may_act(worker, message.caller):
+    if refusal := may_act(worker, message.caller, message.instance):
         return refusal
     if not worker.registered:
         return not_registered(worker.id)
@@ -155,7 +179,7 @@ def unregister(step: Step, message: Unregister) -> WorkerChanged | Refusal:
     worker = step.store.worker(message.worker_id)
     if worker is None:
         return no_such_worker(message.worker_id)
-    if refusal := may_act(worker, message.caller):
+    if refusal := may_act(worker, message.caller, message.instance):
         return refusal
     returned = take_back_all(step, worker.id, "the worker unregistered")
     gone = replace(worker, registered=False)

@@ -20,12 +20,13 @@ log = structlog.get_logger("blobforge.effects")
 
 
 class Rules(msgspec.Struct, frozen=True):
-    """The settings that decide about jobs. `idempotency_window` is in seconds."""
+    """The settings that decide about jobs. `idempotency_window`, and `beat` between heartbeats, are in seconds."""
 
     retry: RetryPolicy = RetryPolicy()
     max_attempts: int = 3
     max_types: int = 200
     idempotency_window: float = 86_400.0
+    beat: float = 30.0
 
 
 @dataclass

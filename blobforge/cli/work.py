@@ -141,9 +141,21 @@ def work(
     BLOBFORGE_WORKER_SECRET.
 
     Events go to stderr, one line each, or with --json to stdout. With --once, --max-jobs or --idle-exit the exit code
-    is 1 when a job did not complete. 2: wrong usage; 3: no server (--once); 4: not allowed.
+    is 1 when a job did not complete. 2: wrong usage; 3: no server (--once); 4: not allowed; 6: another process has
+    taken over as this worker (tell your service manager not to start it again).
     """
-    from blobforge.runner import Command, Limits, Outcome, Pattern, Waiting, Worker, WorkerTrouble, show_events
+    from blobforge.runner import (
+        EXIT_REPLACED,
+        Command,
+        Limits,
+        Outcome,
+        Pattern,
+        Waiting,
+        Worker,
+        WorkerReplaced,
+        WorkerTrouble,
+        show_events,
+    )
 
     with _usage("--progress-regex"):
         pattern = Pattern(progress_regex) if progress_regex is not None else None
@@ -185,6 +197,8 @@ def work(
         tally = common.run(main).tally
     except (WorkerTrouble, OSError) as error:  # no scratch folder, no guard process: nothing was started
         raise CliError(f"cannot start: {error}") from error
+    except WorkerReplaced as error:
+        raise CliError(f"{error}.", EXIT_REPLACED, "Give one of the two another id.") from error
     bounded = once or max_jobs is not None or idle_exit is not None
     session.note(_summary(tally, once))
     if bounded and any(count for outcome, count in tally.items() if outcome is not Outcome.COMPLETED):

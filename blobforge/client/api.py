@@ -92,6 +92,7 @@ class Client:
             auth["X-Worker-ID"], auth["X-Worker-Secret"] = worker
         self._transport = Transport(base_url, auth, user_agent="blobforge", on_retry=on_retry)
         self._patience = patience
+        self._instance: str | None = None
 
     @property
     def base_url(self) -> str:
@@ -102,6 +103,12 @@ class Client:
         """The same client, on the same connections, whose calls are repeated for `seconds` (`math.inf`: for ever)."""
         other = copy.copy(self)
         other._patience = seconds
+        return other
+
+    def with_instance(self, instance: str) -> Client:
+        """The same client, on the same connections, whose calls as a worker say that this process makes them."""
+        other = copy.copy(self)
+        other._instance = instance
         return other
 
     async def __aenter__(self) -> Self:
@@ -349,9 +356,15 @@ class Client:
         metadata: Mapping[str, Any] | None = None,
         labels: Sequence[str] | None = None,
         version: str | None = None,
+        replaces: str | None = None,
     ) -> Registration:
-        """Make this worker known; it counts as a sign of life."""
+        """Make this worker known; it counts as a sign of life.
+
+        ApiError `instance-alive` (409): another process is this worker. `replaces` is the instance of one that ended.
+        """
         body = _without_none(
+            instance=self._instance,
+            replaces=replaces,
             id=worker_id,
             type=type,
             metadata=dict(metadata) if metadata else None,
@@ -362,11 +375,12 @@ class Client:
 
     async def unregister(self, worker_id: str) -> Done:
         """Leave; jobs that still run here go back without costing an attempt."""
-        return await self._post(f"/api/workers/{_part(worker_id)}/unregister", Done)
+        body = _without_none(instance=self._instance)
+        return await self._post(f"/api/workers/{_part(worker_id)}/unregister", Done, body)
 
     async def heartbeat(self, worker_id: str, jobs: Sequence[Mapping[str, Any]] = ()) -> HeartbeatAnswer:
         """Sign of life; renews the leases of `jobs`, each `{"job_id", "lease", "progress"}`."""
-        body = {"jobs": list(jobs)} if jobs else {}
+        body = _without_none(jobs=list(jobs) or None, instance=self._instance)
         return await self._post(f"/api/workers/{_part(worker_id)}/heartbeat", HeartbeatAnswer, body)
 
     async def claim(
@@ -383,6 +397,7 @@ class Client:
             "wait": math.ceil(wait),
             "limit": limit,
             "claim_key": claim_key,
+            **_without_none(instance=self._instance),
         }
         answer = await self._post("/api/jobs/claim", ClaimAnswer, body, answer_timeout=ANSWER_TIMEOUT + wait)
         return answer.jobs
@@ -404,6 +419,7 @@ class Client:
             output_key=output_key,
             checksum=checksum,
             result=dict(result) if result else None,
+            instance=self._instance,
         )
         return await self._post(f"/api/jobs/{job_id}/complete", Done, body, once_only=True)
 
@@ -428,6 +444,7 @@ class Client:
             traceback=traceback,
             log_tail=log_tail,
             retryable=None if retryable else False,
+            instance=self._instance,
         )
         return await self._post(f"/api/jobs/{job_id}/fail", FailAnswer, body, once_only=True)
 
@@ -439,7 +456,9 @@ class Client:
         With the cause `shutdown` or `preempted` it is ready again at once. For `trouble` it waits out a back-off, and
         when that happens too often in a row, each time counts as a lost worker.
         """
-        body = {"worker_id": worker_id, "lease": lease, "reason": reason[:1000], "cause": cause}
+        body = _without_none(
+            worker_id=worker_id, lease=lease, reason=reason[:1000], cause=cause, instance=self._instance
+        )
         return await self._post(f"/api/jobs/{job_id}/release", Done, body, once_only=True)
 
     # Workers, as an administrator sees them

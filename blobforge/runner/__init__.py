@@ -15,14 +15,15 @@ from blobforge.runner.command import PLACEHOLDERS, Command
 from blobforge.runner.console import show_events
 from blobforge.runner.events import Waiting
 from blobforge.runner.handlers import Handler, Isolation
-from blobforge.runner.job import Job, JobCancelled, JobFailed, WorkerTrouble
+from blobforge.runner.job import Job, JobCancelled, JobFailed, WorkerReplaced, WorkerTrouble
 from blobforge.runner.limits import Limits
 from blobforge.runner.process import Finished, Tail, run_in_group
 from blobforge.runner.progress import Pattern
 from blobforge.runner.window import RunWindow
-from blobforge.runner.worker import Worker, default_worker_id
+from blobforge.runner.worker import EXIT_REPLACED, Worker, default_worker_id
 
 __all__ = [
+    "EXIT_REPLACED",
     "PLACEHOLDERS",
     "Command",
     "Finished",
@@ -38,6 +39,7 @@ __all__ = [
     "Tail",
     "Waiting",
     "Worker",
+    "WorkerReplaced",
     "WorkerTrouble",
     "default_worker_id",
     "run_in_group",

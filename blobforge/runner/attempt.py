@@ -39,7 +39,9 @@ RELEASE_DEADLINE = 5.0
 _URL_IS_OLD = 600.0  # seconds after which a fresh upload URL is asked for without trying the old one
 _UPLOAD_REFUSALS = 6  # fresh URLs that are refused one after the other, with growing pauses, before the job goes back
 _TOO_LARGE = 413
-_LOST = frozenset({"lease-lost", "job-not-running", "no-such-job"})  # the job is no longer this attempt's
+_LOST = frozenset(
+    {"lease-lost", "job-not-running", "no-such-job", "instance-replaced"}
+)  # the job is no longer this attempt's
 _SAFE_SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,16}")
 
 

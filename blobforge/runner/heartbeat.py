@@ -12,6 +12,7 @@ from blobforge.runner.holdings import Holdings
 
 _SOON = 5.0  # seconds after which a heartbeat that got no answer is sent again
 _SHORTEST = 0.05
+REPLACED = "instance-replaced"  # the problem's type where another process is this worker now
 _LATE = 2.0  # seconds of lateness that are nobody's fault on a busy machine
 
 
@@ -26,12 +27,14 @@ class Heartbeat:
         *,
         interval: float,
         register: Callable[[], Awaitable[object]],
+        replaced: Callable[[], object],
     ) -> None:
         self._client = client.with_patience(0)  # the next beat is the repeat
         self._worker_id = worker_id
         self._holdings = holdings
         self._interval = max(interval, _SHORTEST)
         self._register = register
+        self._replaced = replaced
         self._heard = True
         self.draining = False
         self.beaten = trio.Event()  # a new one for each beat that was answered
@@ -81,7 +84,9 @@ class Heartbeat:
         self.beaten = trio.Event()
 
     async def _refused(self, error: ApiError) -> None:
-        if error.status == 404:
+        if error.type == REPLACED:
+            self._replaced()
+        elif error.status == 404:
             # Removed, or a server that was restored from before we came. Its leases are gone; a claim will tell.
             warn("forgotten", "the server does not know this worker; registering again")
             for held in self._holdings.snapshot():

@@ -43,6 +43,10 @@ class NoRoom(WorkerTrouble):
     """This disk has no room for this job. It may have for others."""
 
 
+class WorkerReplaced(Exception):
+    """Another process has taken over as this worker: what this one held went back, and it must not register again."""
+
+
 class JobCancelled(Exception):
     """The job was taken away while its handler ran. Let it pass: what the handler has made is thrown away."""
 

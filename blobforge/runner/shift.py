@@ -6,6 +6,7 @@ import math
 import uuid
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
@@ -20,8 +21,10 @@ from blobforge.runner.events import say, warn
 from blobforge.runner.facts import host_facts
 from blobforge.runner.guard import Guard
 from blobforge.runner.handlers import Converter
-from blobforge.runner.heartbeat import Heartbeat
+from blobforge.runner.heartbeat import REPLACED, Heartbeat
 from blobforge.runner.holdings import Holdings
+from blobforge.runner.instance import Instance
+from blobforge.runner.job import WorkerReplaced
 from blobforge.runner.limits import Limits
 from blobforge.runner.scratch import MIN_FREE, Scratch
 from blobforge.runner.window import RunWindow, closes_in, is_open, opens_in
@@ -31,6 +34,8 @@ _COOL_DOWN = 15.0  # seconds without claims after trouble of our own, doubled ea
 _LONGEST_COOL_DOWN = 300.0
 _LOOK_AGAIN = 60.0  # seconds; clocks are set, and disks are emptied
 _LEAVE_DEADLINE = 5.0
+_ALIVE = "instance-alive"  # the problem's type where another process is this worker
+_ASK_AGAIN = 30.0  # seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +45,8 @@ class Options:
     `once` takes what is there, one job at most; `max_jobs` ends after so many; `idle_exit` ends after so long without
     a job. `grace` is for running jobs when it is told to stop. `poll_wait` is how long a claim waits for a job.
     `workdir` is where the scratch folder is made (the system's temporary folder by default), on a disk of which
-    `min_free` bytes are left alone. `output_suffix` names the outputs (`.txt`).
+    `min_free` bytes are left alone. `output_suffix` names the outputs (`.txt`). `named`: the worker's id was chosen,
+    and outlives the process.
     """
 
     concurrency: int = 1
@@ -54,6 +60,7 @@ class Options:
     workdir: Path | None = None
     min_free: int = MIN_FREE
     output_suffix: str = ""
+    named: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,8 +76,10 @@ class Shift:
 
     def __init__(self, client: Client, worker_id: str, duties: Mapping[str, Duty], options: Options) -> None:
         self.tally: Counter[Outcome] = Counter()
-        self._client = client
-        self._steady = client if options.once else client.with_patience(math.inf)
+        self._instance = Instance()
+        self._replaced = False
+        self._client = client.with_instance(self._instance.name)
+        self._steady = self._client if options.once else self._client.with_patience(math.inf)
         self._worker_id = worker_id
         self._duties = duties
         self._options = options
@@ -98,15 +107,20 @@ class Shift:
         """Work until stopped or done; `tally` then tells how the attempts ended.
 
         Raises WorkerTrouble when a handler cannot be loaded or no scratch folder be made, ApiError when the server
-        refuses this worker for good, and with `once` ServerUnreachable (else a server that is away is waited for).
+        refuses this worker for good, WorkerReplaced when another process has become this worker, and with `once`
+        ServerUnreachable (else a server that is away is waited for).
         """
-        with self._scratch.open(), self._guard.open():
+        # An id that was made up for this process has no process before it.
+        remembered = (
+            self._instance.open(self._client.base_url, self._worker_id) if self._options.named else nullcontext()
+        )
+        with remembered, self._scratch.open(), self._guard.open():
             async with trio.open_nursery() as background:
                 with self._claiming:
                     for converter in {id(duty.converter): duty.converter for duty in self._duties.values()}.values():
                         await converter.prepare(background, self._guard)
                     self._facts = await host_facts(self._scratch.base)
-                    registration = await self._register(self._steady)
+                    registration = await self._become_worker()
                     types = list(self._duties)
                     say(
                         "registered",
@@ -117,6 +131,35 @@ class Shift:
                 if not self._claiming.cancelled_caught:
                     await self._work(registration, background)
                 background.cancel_scope.cancel()
+        if self._replaced:
+            raise WorkerReplaced(f"another process has taken over as worker {self._worker_id}")
+
+    async def _become_worker(self) -> Registration:
+        """Register; while another process is this worker, wait until that one is silent."""
+        told = False
+        while True:
+            try:
+                registration = await self._register(self._steady)
+            except ApiError as error:
+                if error.type != _ALIVE or self._options.once:
+                    raise
+                if not told:
+                    warn("id-in-use", f"{error} Waiting until it falls silent.", worker=self._worker_id)
+                told = True
+                await trio.sleep(error.retry_after or _ASK_AGAIN)
+            else:
+                self._instance.keep()
+                return registration
+
+    def _end_replaced(self) -> None:
+        """Another process is this worker now: nothing in hand is ours, and nothing more is said under this id."""
+        if not self._replaced:
+            warn("replaced", f"another process has taken over as worker {self._worker_id}: ending")
+        self._replaced = True
+        self._claiming.cancel()
+        for held in self._holdings.snapshot():
+            held.settling = False  # no completion of ours is accepted any more
+            held.abandon()
 
     async def _work(self, registration: Registration, background: trio.Nursery) -> None:
         self._claiming = trio.CancelScope()
@@ -128,6 +171,7 @@ class Shift:
             self._holdings,
             interval=registration.heartbeat_interval,
             register=lambda: self._register(self._client),
+            replaced=self._end_replaced,
         )
         try:
             async with trio.open_nursery() as beating:
@@ -152,9 +196,12 @@ class Shift:
             },
             labels=self._options.labels or None,
             version=version("blobforge-server"),
+            replaces=self._instance.replaces,
         )
 
     async def _leave(self) -> None:
+        if self._replaced:
+            return
         with trio.CancelScope(shield=True, deadline=trio.current_time() + _LEAVE_DEADLINE):
             try:
                 await self._client.unregister(self._worker_id)
@@ -249,9 +296,11 @@ class Shift:
         except ApiError as error:
             if error.status == 401 or self._options.once:
                 raise
-            if error.status == 404:
+            if error.type in (REPLACED, _ALIVE):
+                self._end_replaced()
+            elif error.status == 404:
                 warn("forgotten", "the server does not know this worker; registering again")
-                await self._register(self._steady)
+                await self._become_worker()
             else:
                 warn("claim-refused", f"no job is given to this worker: {error}")
                 self._trouble()

@@ -20,6 +20,7 @@ from blobforge.runner.console import show_events
 from blobforge.runner.events import Waiting, log
 from blobforge.runner.handlers import Converter, Handler, InWorker, Isolation
 from blobforge.runner.isolated import INSIDE, InProcess
+from blobforge.runner.job import WorkerReplaced
 from blobforge.runner.limits import Limits
 from blobforge.runner.process import GRACE
 from blobforge.runner.scratch import MIN_FREE
@@ -28,6 +29,7 @@ from blobforge.runner.window import RunWindow
 
 H = TypeVar("H", bound=Handler)
 
+EXIT_REPLACED = 6  # another process is this worker now: to be started again would be in its way
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # a closed terminal must not leave commands behind, either
 
 
@@ -84,6 +86,7 @@ class Worker:
         self._token = token
         self._secret = worker_secret
         self._client = client
+        self._named = worker_id or os.environ.get("BLOBFORGE_WORKER_ID")
         self._options = Options(
             concurrency=concurrency,
             once=once,
@@ -96,8 +99,8 @@ class Worker:
             workdir=Path(workdir) if workdir is not None else None,
             min_free=min_free,
             output_suffix=output_suffix,
+            named=self._named is not None,
         )
-        self._named = worker_id or os.environ.get("BLOBFORGE_WORKER_ID")
         self.worker_id = self._named or default_worker_id()
         self.tally: Counter[Outcome] = Counter()
         self._duties: dict[str, Duty] = {}
@@ -144,7 +147,8 @@ class Worker:
         """Work until SIGTERM, SIGINT or SIGHUP, or until done; return how the attempts ended.
 
         The first signal takes no more jobs and gives running ones `grace` seconds; the second gives them back at
-        once; the third ends without waiting for anything. What happens is logged to `blobforge.runner`, and shown on
+        once; the third ends without waiting for anything. When another process has taken over as this worker, the
+        program ends with EXIT_REPLACED. What happens is logged to `blobforge.runner`, and shown on
         stderr if logging is not set up.
         """
         if INSIDE in os.environ:
@@ -154,7 +158,10 @@ class Worker:
             )
         if not log.hasHandlers():
             show_events()
-        trio.run(self.run_until_signalled)
+        try:
+            trio.run(self.run_until_signalled)
+        except WorkerReplaced:  # it was told, and a service manager is not to start it again
+            raise SystemExit(EXIT_REPLACED) from None
         return self.tally
 
     async def run_until_signalled(self) -> None:

@@ -29,6 +29,7 @@ LEVELS = tuple(
 MOST_RUNNING = 5000  # running jobs that are looked through for those that stand still
 MOST_AHEAD = 1000  # jobs before another that are counted at its own priority
 MOST_LOST_WORKERS = 100
+MOST_CONTESTED = 20
 MOST_EVENTS = 200  # records of the audit log about one job
 RATE_HOURS = 24  # that a worker's rates are about
 AUDIT_SCAN = 20_000  # records that one page of a filtered audit log looks at
@@ -200,6 +201,11 @@ class Insights:
         """Registered workers that fell silent with work in hand, within RATE_HOURS or still, the latest first; one
         that was idle, or has unregistered, is merely away."""
         found = self._db.execute(sql.LOST_WORKERS, (now // HOUR_MS - RATE_HOURS, MOST_LOST_WORKERS))
+        return [rows.worker(row) for row in found]
+
+    def contested_workers(self, *, now: int) -> list[Worker]:
+        """Workers whose id another process has asked for within the hour, the latest first."""
+        found = self._db.execute(sql.CONTESTED_WORKERS, (now - HOUR_MS, MOST_CONTESTED))
         return [rows.worker(row) for row in found]
 
     # --- workers

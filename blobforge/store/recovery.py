@@ -78,6 +78,7 @@ class Recovery:
         given in `seconds`, and take the mark off.
         """
         self._db.execute(sql.VOID_LATE_LEASES, (now,))
+        self._db.execute(sql.FORGET_INSTANCES)  # the processes that live may have registered since
         self._db.execute(sql.SEED_IDS, ("jobs", "jobs"))
         self._db.execute(sql.SKIP_IDS, (IDS_SKIPPED + IDS_PER_SECOND * seconds,))
         highest = max(self._number(sql.HIGHEST_ATTEMPT), self._state()[1])

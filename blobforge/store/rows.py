@@ -19,6 +19,7 @@ _decode_tags = msgspec.json.Decoder(tuple[str, ...]).decode
 
 def job(row: Row) -> Job:
     (id_, type_, status, priority, source_hash, created, updated, most, path, size, tags, avoid, *rest) = row
+    rest[-1] = bool(rest[-1])  # write_once
     return Job(
         id_, type_, _STATUS[status], priority, source_hash, created, updated, most, path, size,
         _decode_tags(tags) if tags else (), _decode_tags(avoid) if avoid else (), *rest,
@@ -67,11 +68,11 @@ def attempt(row: Row) -> Attempt:
 def worker(row: Row) -> Worker:
     (
         id_, type_, status, created, updated, name, enabled, heartbeat, metadata, labels, version, token_id,
-        secret_hash, drain, registered,
+        secret_hash, drain, registered, *instance,
     ) = row  # fmt: skip
     return Worker(
         id_, type_, WorkerStatus(status), created, updated, name, bool(enabled), heartbeat, metadata, labels,
-        version, token_id, secret_hash, bool(drain), bool(registered),
+        version, token_id, secret_hash, bool(drain), bool(registered), *instance,
     )  # fmt: skip
 
 
@@ -79,7 +80,8 @@ def worker_values(worker: Worker) -> Row:
     return (
         worker.id, worker.type, worker.status, worker.created_at, worker.updated_at, worker.name,
         int(worker.enabled), worker.last_heartbeat, worker.metadata, worker.labels, worker.version,
-        worker.token_id, worker.secret_hash, int(worker.drain), int(worker.registered),
+        worker.token_id, worker.secret_hash, int(worker.drain), int(worker.registered), worker.instance,
+        worker.contested_at, worker.contested_by,
     )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ ATTEMPT_COLUMNS: Final = (
 )
 WORKER_COLUMNS: Final = (
     "id, type, status, created_at, updated_at, name, enabled, last_heartbeat, metadata, labels, version,"
-    " token_id, secret_hash, drain, registered"
+    " token_id, secret_hash, drain, registered, instance, contested_at, contested_by"
 )
 USER_COLUMNS: Final = "id, issuer, subject, email, name, groups, is_admin, created_at, last_login_at"
 SESSION_COLUMNS: Final = (
@@ -111,12 +111,13 @@ UNCHECKED_OUTPUTS: Final = "SELECT job_id, attempt, key FROM files WHERE checked
 WORKER: Final = f"SELECT {WORKER_COLUMNS} FROM workers WHERE id = ?"
 WORKERS: Final = f"SELECT {WORKER_COLUMNS} FROM workers ORDER BY id"
 SAVE_WORKER: Final = f"""
-    INSERT INTO workers ({WORKER_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    INSERT INTO workers ({WORKER_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (id) DO UPDATE SET type = excluded.type, status = excluded.status,
         updated_at = excluded.updated_at, name = excluded.name, enabled = excluded.enabled,
         last_heartbeat = excluded.last_heartbeat, metadata = excluded.metadata, labels = excluded.labels,
         version = excluded.version, token_id = excluded.token_id, secret_hash = excluded.secret_hash,
-        drain = excluded.drain, registered = excluded.registered"""
+        drain = excluded.drain, registered = excluded.registered, instance = excluded.instance,
+        contested_at = excluded.contested_at, contested_by = excluded.contested_by"""
 BEAT_WORKER: Final = "UPDATE workers SET last_heartbeat = ?, updated_at = ? WHERE id = ?"
 DELETE_WORKER: Final = "DELETE FROM workers WHERE id = ?"
 RUNNING_BY_WORKER: Final = "SELECT worker_id, id FROM jobs WHERE status = 'running' ORDER BY worker_id, id"
@@ -225,6 +226,8 @@ LOST_WORKERS: Final = f"""
        AND (EXISTS (SELECT 1 FROM jobs WHERE jobs.status = 'running' AND jobs.worker_id = w.id)
             OR id IN (SELECT worker_id FROM worker_rates WHERE hour > ? AND outcome = 'lost'))
      ORDER BY last_heartbeat DESC LIMIT ?"""
+CONTESTED_WORKERS: Final = f"""
+    SELECT {WORKER_COLUMNS} FROM workers WHERE contested_at > ? ORDER BY contested_at DESC LIMIT ?"""
 FLEET: Final = """
     SELECT status, enabled, drain, registered, count(*) FROM workers
      WHERE type = ?1 OR id IN (SELECT worker_id FROM worker_types WHERE type = ?1) GROUP BY 1, 2, 3, 4"""
@@ -351,6 +354,7 @@ NEWEST_RECORD: Final = """
     SELECT max(coalesce((SELECT max(updated_at) FROM jobs), 0), coalesce((SELECT max(at) FROM audit), 0),
                coalesce((SELECT max(updated_at) FROM workers), 0), coalesce((SELECT max(at) FROM pulse), 0))"""
 HIGHEST_ATTEMPT: Final = "SELECT coalesce(max(attempt), 0) FROM jobs"
+FORGET_INSTANCES: Final = "UPDATE workers SET instance = NULL WHERE instance IS NOT NULL"
 SKIP_IDS: Final = "UPDATE sqlite_sequence SET seq = seq + ?"
 SEED_IDS: Final = """
     INSERT INTO sqlite_sequence (name, seq) SELECT ?, 0

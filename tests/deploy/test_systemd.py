@@ -80,7 +80,8 @@ def test_exit_codes_that_no_restart_cures_are_those_of_the_command_line() -> Non
     assert told["2"] == "wrong"
     assert told["4"] == "not"
     assert unit(SERVER)["RestartPreventExitStatus"] == ["2"]
-    assert unit(WORKER)["RestartPreventExitStatus"] == ["2 4"]
+    assert unit(WORKER)["RestartPreventExitStatus"] == ["2 4 6"]
+    assert told["6"] == "another"
 
 
 def test_a_signal_goes_to_the_first_process_alone() -> None:

@@ -25,7 +25,9 @@ _ATTEMPTS = """
     SELECT job_id, attempt, worker_id, lease, started_at, ended_at, outcome,
            CASE outcome WHEN 'failed' THEN error END, CASE WHEN outcome IN ('failed', 'released') THEN kind END
       FROM attempts"""
-_WORKERS = "SELECT id, type, status, enabled, drain, registered, last_heartbeat, token_id, secret_hash FROM workers"
+_WORKERS = """
+    SELECT id, type, status, enabled, drain, registered, last_heartbeat, token_id, secret_hash, instance, contested_at
+      FROM workers"""
 _FILES = "SELECT key, size, sha256, checked_at IS NOT NULL FROM files"
 _DOOMED = "SELECT key, state, due_at, tries, epoch FROM doomed_objects"
 _UNDOS = "SELECT token, job_id, CASE WHEN was LIKE '{%' THEN '{' ELSE was END, became, at FROM undos"
@@ -110,7 +112,7 @@ def should_hold(world: World) -> dict[str, Any]:
         },
         "workers": {
             (each.id, each.type, each.status, each.enabled, each.drain, each.registered, each.seen, each.token,
-             each.secret)
+             each.secret, each.instance, each.contested_at)
             for each in world.workers.values()
         },
         "files": {(key, each.size, each.sha256, int(each.checked)) for key, each in world.files.items()},

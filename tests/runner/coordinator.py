@@ -61,7 +61,13 @@ class Coordinator:
         return Answer(b"")
 
     def posted(self, path: str) -> list[Any]:
-        return [request.json for request in self.scripted.to("POST", path)]
+        """The bodies that were posted, without what is in each: the instance of the process."""
+        bodies = [request.json for request in self.scripted.to("POST", path)]
+        return [{name: value for name, value in body.items() if name != "instance"} for body in bodies]
+
+    def instances(self, path: str) -> list[str]:
+        """The instance in each body that was posted."""
+        return [request.json["instance"] for request in self.scripted.to("POST", path)]
 
     async def seen(self, path: str, method: str = "POST") -> Request:
         """The first request to a route, once it has come."""

@@ -217,9 +217,8 @@ async def test_heartbeats_renew_the_lease_while_the_command_runs_and_carry_progr
     coordinator.scripted.scripts["POST", "/api/workers/w/heartbeat"] = beat
     coordinator.waiting = 1
     assert await run(coordinator, handler) == {Outcome.COMPLETED: 1}
-    assert {
-        "jobs": [{"job_id": 1, "lease": "lease-1", "progress": {"stage": "pages", "done": 3, "total": 9}}]
-    } in beats
+    said = {"job_id": 1, "lease": "lease-1", "progress": {"stage": "pages", "done": 3, "total": 9}}
+    assert [said] in [beat.get("jobs") for beat in beats]
 
 
 async def test_abandon_kills_the_command_and_nothing_is_said_of_the_job(

@@ -36,8 +36,16 @@ async def claim(call: Call, body: wire.ClaimBody) -> wire.GrantWire | wire.Grant
     if (body.job_type is None) == (body.job_types is None):
         return Refusal(RefusalCode.INVALID, "Send job_type or job_types, one of them.", field="job_type")
     types = (body.job_type,) if body.job_type is not None else tuple(dict.fromkeys(body.job_types or ()))
-    good_for = call.good_for()
-    message = Claim(call.caller, worker_id, types, body.limit or 1, body.wait, body.claim_key, good_for)
+    message = Claim(
+        call.caller,
+        worker_id,
+        types,
+        body.limit or 1,
+        body.wait,
+        body.claim_key,
+        call.good_for(),
+        body.instance,
+    )
     if body.wait == 0:
         with call.held():  # the writer may be slow, and who has gone is to get no job
             outcome = await call.ask_via(call.services.scheduler, message)
@@ -75,6 +83,7 @@ def _completion(call: Call, job_id: int, body: wire.CompleteBody) -> Complete | 
         body.checksum,
         encode.json_text(body.result, field="result", most=wire.MOST_RESULT),
         claim_next=body.claim_next,
+        instance=body.instance,
     )
 
 
@@ -114,6 +123,7 @@ def _failure(call: Call, job_id: int, body: wire.FailBody) -> Fail | Refusal:
         encode.clipped_tail(body.traceback, LONGEST_TRACE),
         encode.clipped_tail(body.log_tail, LONGEST_TRACE),
         body.retryable,
+        body.instance,
     )
 
 
@@ -121,8 +131,16 @@ async def release(call: Call, body: wire.ReleaseBody) -> wire.Status | Refusal:
     worker_id = worker_of(call, body.worker_id)
     if isinstance(worker_id, Refusal):
         return worker_id
-    cause = ReleaseCause(body.cause)
-    outcome = await call.ask(Release(call.caller, worker_id, call.params["job_id"], body.lease, body.reason, cause))
+    message = Release(
+        call.caller,
+        worker_id,
+        call.params["job_id"],
+        body.lease,
+        body.reason,
+        ReleaseCause(body.cause),
+        body.instance,
+    )
+    outcome = await call.ask(message)
     return outcome if isinstance(outcome, Refusal) else wire.Status("released")
 
 

@@ -68,6 +68,7 @@ async def read_attention(services: Services) -> wire.AttentionWire:
                 insights.count(JobStatus.DEAD),
                 [_failure(each) for each in dead[:MOST_SHOWN]],
                 _lost(reader, now=now),
+                _contested(reader, now=now),
                 [_queue(each, now=now) for each in insights.queues()],
                 _standing_still(reader, now=now),
                 backup,
@@ -87,6 +88,13 @@ def _lost(reader: Reader, *, now: int) -> list[wire.LostWorker]:
         seen = encode.time_or_none(worker.last_heartbeat)
         found.append(wire.LostWorker(id=worker.id, type=worker.type, last_heartbeat=seen, lost=lost, running=running))
     return found
+
+
+def _contested(reader: Reader, *, now: int) -> list[wire.ContestedWorker]:
+    return [
+        wire.ContestedWorker(worker.id, worker.type, encode.rfc3339(worker.contested_at or now), worker.contested_by)
+        for worker in reader.insights.contested_workers(now=now)
+    ]
 
 
 def _standing_still(reader: Reader, *, now: int) -> list[wire.StillJob]:

@@ -40,6 +40,7 @@ Lease = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\x00]*\Z"
 ObjectKey = Annotated[str, Meta(min_length=1, max_length=1024, pattern=r"^[^\x00]*\Z")]
 JobId = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 ClaimKey = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00]*\Z")]
+Instance = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\x00]*\Z")]
 FailureId = Annotated[int, Meta(ge=1, le=2**63 - 1, description="`id` of a cause in `GET /api/failures`")]
 Moment = Annotated[datetime, Meta(tz=True, description="RFC 3339, with its zone")]
 Json = dict[str, Any]
@@ -55,11 +56,16 @@ MOST_PROGRESS = 16 * 1024
 
 
 class RegisterBody(msgspec.Struct, frozen=True):
+    """`instance` is random, one for each process; `replaces` the one of the process before, if it is known to have
+    ended. Requests with an instance that is not the current one get 409 `instance-replaced`."""
+
     id: WorkerId
     type: JobType
     metadata: Json | None = None
     labels: Json | list[Tag] | None = None
     version: ShortText | None = None
+    instance: Instance | None = None
+    replaces: Instance | None = None
 
 
 class Registered(msgspec.Struct, frozen=True):
@@ -81,6 +87,11 @@ class HeartbeatBody(msgspec.Struct, frozen=True):
     lease: Lease | None = None
     progress: Json | None = None
     jobs: Annotated[list[HeartbeatJob], Meta(max_length=1000)] = []
+    instance: Instance | None = None
+
+
+class UnregisterBody(msgspec.Struct, frozen=True):
+    instance: Instance | None = None
 
 
 class HeartbeatAnswer(msgspec.Struct, frozen=True):
@@ -108,6 +119,8 @@ class Changed(msgspec.Struct, frozen=True):
 
 
 class WorkerWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """`contested_at` is when another process, on the host `contested_by`, asked to be this worker and was refused."""
+
     id: str
     type: str
     status: str
@@ -122,6 +135,8 @@ class WorkerWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     labels: msgspec.Raw | None = None
     version: str | None = None
     rates: WorkerRatesWire | None = None
+    contested_at: str | None = None
+    contested_by: str | None = None
 
 
 class WorkerRatesWire(msgspec.Struct, frozen=True):
@@ -147,6 +162,7 @@ class ClaimBody(msgspec.Struct, frozen=True):
     wait: Annotated[float, Meta(ge=0, le=60)] = 0.0
     limit: Annotated[int, Meta(ge=1, le=500)] | None = None
     claim_key: ClaimKey | None = None
+    instance: Instance | None = None
 
 
 class CompleteBody(msgspec.Struct, frozen=True):
@@ -156,6 +172,7 @@ class CompleteBody(msgspec.Struct, frozen=True):
     lease: Lease | None = None
     checksum: Sha256 | None = None
     claim_next: bool = False
+    instance: Instance | None = None
 
 
 class FailBody(msgspec.Struct, frozen=True):
@@ -168,6 +185,7 @@ class FailBody(msgspec.Struct, frozen=True):
     traceback: str | None = None
     log_tail: str | None = None
     retryable: bool = True
+    instance: Instance | None = None
 
 
 class ReleaseBody(msgspec.Struct, frozen=True):
@@ -177,6 +195,7 @@ class ReleaseBody(msgspec.Struct, frozen=True):
     lease: Lease | None = None
     reason: ShortText | None = None
     cause: Literal["shutdown", "preempted", "trouble"] = "trouble"
+    instance: Instance | None = None
 
 
 class CompleteItem(CompleteBody, frozen=True, kw_only=True):

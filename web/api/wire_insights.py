@@ -101,12 +101,22 @@ class StillJob(msgspec.Struct, frozen=True):
     source_path: str | None
 
 
+class ContestedWorker(msgspec.Struct, frozen=True):
+    """A worker's id that another process, on `host`, asked for while the one that has it lives."""
+
+    id: str
+    type: str
+    at: str
+    host: str | None
+
+
 class AttentionWire(msgspec.Struct, frozen=True):
     """What a person should look at, the worst of each kind first; empty lists are good news."""
 
     dead_jobs: int
     dead: list[FailureWire]
     workers_lost: list[LostWorker]
+    workers_contested: list[ContestedWorker]
     queues: list[QueueWire]
     standing_still: list[StillJob]
     backup: BackupPart

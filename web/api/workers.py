@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from msgspec import UNSET
 
 from actors.messages import (
@@ -26,6 +28,7 @@ from blobforge.worker import Worker
 from web.api import encode, secrets, wire
 from web.routing import Access, Call, Route
 
+LONGEST_HOST = 255
 SHORTEST_LIFE_MS = 300_000  # of a worker, for its rate: one that came a moment ago has none yet
 
 
@@ -40,16 +43,26 @@ async def register(call: Call, body: wire.RegisterBody) -> wire.Registered | Ref
             encode.json_text(body.metadata, field="metadata", most=wire.MOST_METADATA),
             encode.json_text(body.labels, field="labels", most=wire.MOST_METADATA),
             body.version,
+            body.instance,
+            body.replaces,
+            _host(body.metadata),
         )
     )
     if isinstance(outcome, Refusal):
         return outcome
+    if outcome.alive is not None:
+        return Refusal(
+            RefusalCode.INSTANCE_ALIVE,
+            f"Another process is worker {body.id!r}, and was heard just now. Give one of the two another id; or, if "
+            "that one has ended, register again when it has been silent for two heartbeats.",
+            retry_after=math.ceil(outcome.alive),
+        )
     settings = call.services.settings
     return wire.Registered(settings.beat_every, settings.worker_timeout)
 
 
 async def heartbeat(call: Call, body: wire.HeartbeatBody) -> wire.HeartbeatAnswer | Refusal:
-    outcome = await call.ask(Heartbeat(call.caller, call.params["worker_id"], encode.beats(body)))
+    outcome = await call.ask(Heartbeat(call.caller, call.params["worker_id"], encode.beats(body), body.instance))
     if isinstance(outcome, Refusal):
         return outcome
     timeout = round(call.services.settings.worker_timeout * 1000)
@@ -58,8 +71,14 @@ async def heartbeat(call: Call, body: wire.HeartbeatBody) -> wire.HeartbeatAnswe
     return wire.HeartbeatAnswer(outcome.drain, list(outcome.abandon), encode.time_or_none(expires), late)
 
 
-async def unregister(call: Call) -> wire.Status | Refusal:
-    return await _change(call, Unregister(call.caller, call.params["worker_id"]), "unregistered")
+def _host(metadata: object) -> str | None:
+    """The host that a worker says it runs on, for people."""
+    named = metadata.get("hostname") if isinstance(metadata, dict) else None
+    return encode.clipped(named, LONGEST_HOST) if isinstance(named, str) else None
+
+
+async def unregister(call: Call, body: wire.UnregisterBody) -> wire.Status | Refusal:
+    return await _change(call, Unregister(call.caller, call.params["worker_id"], body.instance), "unregistered")
 
 
 async def drain(call: Call) -> wire.Status | Refusal:
@@ -155,6 +174,8 @@ def _wire(worker: Worker, jobs: list[int], rates: WorkerRates, *, now: int) -> w
         labels=encode.raw(worker.labels),
         version=worker.version,
         rates=rates_wire(worker, rates, now=now),
+        contested_at=encode.time_or_none(worker.contested_at),
+        contested_by=worker.contested_by,
     )
 
 
@@ -165,7 +186,8 @@ ROUTES = [
           "A sign of life; renews the leases of the jobs named and keeps their progress",
           body=wire.HeartbeatBody, gives=wire.HeartbeatAnswer, hot=True),
     Route("POST", "/api/workers/<worker:worker_id>/unregister", Access.WORK, unregister,
-          "The worker leaves; its running jobs go back at once", gives=wire.Status, hot=True),
+          "The worker leaves; its running jobs go back at once",
+          body=wire.UnregisterBody, gives=wire.Status, hot=True),
     Route("POST", "/api/workers/<worker:worker_id>/drain", Access.ADMIN, drain,
           "No new jobs for this worker; what it runs, it may end", gives=wire.Status, audit="worker.drain"),
     Route("DELETE", "/api/workers/<worker:worker_id>", Access.ADMIN, remove,

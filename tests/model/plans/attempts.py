@@ -13,6 +13,7 @@ from tests.model.plans.choices import (
     CALLERS,
     CHECKSUM,
     CLAIMERS,
+    INSTANCES,
     JOBS,
     LEASE,
     NOBODY,
@@ -110,12 +111,22 @@ class Attempts(Base):
         self.do(self.failure(job, by, caller, lease, retryable=retryable))
 
     @when_some("running")
-    @rule(job=JOBS, by=WHO, caller=CALLERS, lease=LEASE, cause=st.sampled_from(["trouble", *ReleaseCause]))
-    def release(self, job: str, by: str, caller: str, lease: str, cause: str) -> None:
+    @rule(
+        job=JOBS,
+        by=WHO,
+        caller=CALLERS,
+        lease=LEASE,
+        cause=st.sampled_from(["trouble", *ReleaseCause]),
+        instance=INSTANCES,
+    )
+    def release(self, job: str, by: str, caller: str, lease: str, cause: str, instance: str | None = None) -> None:
         job_id = self.job_id(job, "running")
         worker = self.worker_of(job_id, by)
         real, who = self.caller(caller, worker)
-        message = m.Release(real, worker, job_id, self.lease_of(job_id, lease), "no space", ReleaseCause(cause))
+        instance = self.instance_of(worker, instance)
+        who = who._replace(instance=instance)
+        right = self.lease_of(job_id, lease)
+        message = m.Release(real, worker, job_id, right, "no space", ReleaseCause(cause), instance)
         self.do(Asked(message, lambda _: self.world.release(message, who, self.now)))
 
     @when_some("running")

@@ -184,6 +184,11 @@ class Base(RuleBasedStateMachine):
         caller = Caller(frozenset({Scope.WORK}), worker_id=name, secret_hash=secret, as_of=LONG_AGO)
         return caller, Who(worker=name, secret=secret)
 
+    def instance_of(self, worker: str, which: str | None) -> str | None:
+        """The process that speaks as this worker: the current one, or another."""
+        found = self.world.workers.get(worker)
+        return (found.instance if found is not None else None) if which == "current" else which
+
     # ------------------------------------------------------------------ what others begin with
 
     def create_token(self, name: str, *, admin: bool) -> None:

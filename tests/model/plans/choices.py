@@ -24,6 +24,7 @@ RULES = Rules(
     max_attempts=LIMITS.max_attempts,
     max_types=LIMITS.max_types,
     idempotency_window=LIMITS.window_ms / 1000,
+    beat=LIMITS.beat_ms / 1000,
 )
 WORKERS = ("w1", "w2", "w3")
 TOKENS = ("admin", "two", "three")
@@ -40,6 +41,7 @@ UNLUCKY = st.sampled_from(["holder", "holder", *WORKERS])  # who leaves, is remo
 CLAIMERS = st.sampled_from(["w1", "w1", "w2", "w3"])
 WHO = st.sampled_from(["holder", "holder", "holder", *WORKERS])
 LEASE = st.sampled_from(["right", "right", "right", "none", "stale", "wrong"])
+INSTANCES = st.sampled_from([None, None, "current", "current", "one", "two", "three"])
 UNDO = st.sampled_from(["", "a", "b"])
 OUTPUT = st.sampled_from(["none", "right", "right", "former"])
 CHECKSUM = st.sampled_from([None, hash_of("output"), hash_of("another")])

@@ -8,33 +8,47 @@ from hypothesis.stateful import rule
 from actors import messages as m
 from tests.model.plans.asked import Asked
 from tests.model.plans.base import Base
-from tests.model.plans.choices import CALLERS, JOBS, LEASE, UNLUCKY, WORKERS, seldom
+from tests.model.plans.choices import CALLERS, INSTANCES, JOBS, LEASE, UNLUCKY, WORKERS, seldom
 
 
 class Fleet(Base):
     @seldom
-    @rule(worker=st.sampled_from(WORKERS), caller=CALLERS, type_=st.sampled_from(["pdf", "ocr"]))
-    def register(self, worker: str, caller: str, type_: str) -> None:
+    @rule(
+        worker=st.sampled_from(WORKERS), caller=CALLERS, type_=st.sampled_from(["pdf", "ocr"]), instance=INSTANCES,
+        replaces=INSTANCES,
+    )  # fmt: skip
+    def register(
+        self, worker: str, caller: str, type_: str, instance: str | None = None, replaces: str | None = None
+    ) -> None:
         real, who = self.caller(caller, worker)
-        self.do(Asked(m.Register(real, worker, type_), lambda _: self.world.register(who, worker, type_, self.now)))
+        instance, replaces = self.instance_of(worker, instance), self.instance_of(worker, replaces)
+        message = m.Register(real, worker, type_, instance=instance, replaces=replaces)
+        who = who._replace(instance=instance)
+        self.do(Asked(message, lambda _: self.world.register(who, worker, type_, replaces, self.now)))
 
     @rule(
-        worker=st.sampled_from(WORKERS), caller=CALLERS,
+        worker=st.sampled_from(WORKERS), caller=CALLERS, instance=INSTANCES,
         beats=st.lists(st.tuples(JOBS, LEASE, st.sampled_from([None, '{"percent":1}'])), max_size=3),
     )  # fmt: skip
-    def heartbeat(self, worker: str, caller: str, beats: list[tuple[str, str, str | None]]) -> None:
+    def heartbeat(
+        self, worker: str, caller: str, beats: list[tuple[str, str, str | None]], instance: str | None = None
+    ) -> None:
         real, who = self.caller(caller, worker)
+        instance = self.instance_of(worker, instance)
+        who = who._replace(instance=instance)
         named = [(self.job_id(job, "running"), lease, said) for job, lease, said in beats]
         named = [(job, self.lease_of(job, lease), said) for job, lease, said in named]
-        message = m.Heartbeat(real, worker, tuple(m.JobBeat(*each) for each in named))
+        message = m.Heartbeat(real, worker, tuple(m.JobBeat(*each) for each in named), instance)
         self.do(Asked(message, lambda _: self.world.heartbeat(who, worker, named, self.now)))
 
     @seldom
-    @rule(worker=UNLUCKY, caller=CALLERS)
-    def unregister(self, worker: str, caller: str) -> None:
+    @rule(worker=UNLUCKY, caller=CALLERS, instance=INSTANCES)
+    def unregister(self, worker: str, caller: str, instance: str | None = None) -> None:
         worker = self.unlucky(worker)
         real, who = self.caller(caller, worker)
-        self.do(Asked(m.Unregister(real, worker), lambda _: self.world.unregister(who, worker, self.now)))
+        instance = self.instance_of(worker, instance)
+        who = who._replace(instance=instance)
+        self.do(Asked(m.Unregister(real, worker, instance), lambda _: self.world.unregister(who, worker, self.now)))
 
     @seldom
     @rule(worker=UNLUCKY, verb=st.sampled_from(["drain", "enable", "disable", "remove", "create"]))

@@ -32,4 +32,6 @@ class World(Fleet, Sources, Retention, Repeats):
                 self.give_back(job, "released", now)
             elif job.status in ("pending", "dead"):
                 job.lease = None
+        for worker in self.workers.values():
+            worker.instance = None
         self.on_record(now, "server", "backup.restored", "the database was restored from a backup")

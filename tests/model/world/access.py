@@ -17,7 +17,10 @@ class Access(State):
         if not worker.enabled:
             return No("worker-disabled")
         mine = who.worker == worker_id if who.worker is not None else who.admin or who.token == worker.token
-        return worker if mine else No("not-yours")
+        if not mine:
+            return No("not-yours")
+        replaced = who.instance is not None and worker.instance not in (None, who.instance)
+        return No("instance-replaced") if replaced else worker
 
     def revoked(self, who: Who) -> No | None:
         """What is said to a request whose credential is good no longer when it is its turn."""

@@ -10,23 +10,30 @@ from tests.model.world.things import No, Who, Worker
 
 
 class Fleet(Attempts):
-    def register(self, who: Who, worker_id: str, type_: str, now: int) -> Any:
+    def register(self, who: Who, worker_id: str, type_: str, replaces: str | None, now: int) -> Any:
         worker = self.workers.get(worker_id)
         if worker is None:
             if who.worker is not None:
                 return No("no-such-worker")
             worker = self.workers[worker_id] = Worker(worker_id, type_, token=who.token)
-        allowed = self.may_act(worker_id, who)
+        allowed = self.may_act(worker_id, who._replace(instance=None))
         if isinstance(allowed, No):
             owned = worker.secret is None and worker.token is not None
             orphan = owned and worker.token not in self.tokens
             if not (worker.enabled and orphan and who.token is not None):
                 return allowed
             self.take_back(worker_id, now)
-            worker.token = who.token
+            worker.token, worker.instance = who.token, None
+        if who.instance is not None and worker.instance not in (None, who.instance):
+            heard = now - (worker.seen or 0)
+            if worker.registered and heard < 2 * self.rules.beat_ms and replaces != worker.instance:
+                worker.contested_at = now
+                return ("Registered", worker_id, max(1.0, (2 * self.rules.beat_ms - heard) / 1000))
+            self.take_back(worker_id, now)
+        worker.instance, worker.contested_at = who.instance or worker.instance, None
         worker.type, worker.status, worker.drain, worker.registered, worker.seen = type_, "online", False, True, now
         worker.asks = set()
-        return ("Registered", worker_id)
+        return ("Registered", worker_id, None)
 
     def heartbeat(
         self, who: Who, worker_id: str, beats: Sequence[tuple[int, str | None, str | None]], now: int

@@ -29,6 +29,7 @@ class Who(NamedTuple):
     worker: str | None = None
     admin: bool = False
     secret: str | None = None  # that a worker's credential came with
+    instance: str | None = None  # of the process that speaks
 
 
 @dataclass
@@ -93,6 +94,8 @@ class Worker:
     seen: int | None = None
     token: int | None = None
     secret: str | None = None
+    instance: str | None = None
+    contested_at: int | None = None
     asks: set[str] = field(default_factory=set)  # types beside its own
 
 
@@ -159,6 +162,7 @@ class Rules:
     max_losses: int = 2
     max_releases: int = 2
     avoid_ms: int = 60_000
+    beat_ms: int = 10_000
     max_types: int = 3
     backoff_ms: int = 30_000
     backoff_max_ms: int = 50_000
