@@ -115,7 +115,10 @@ async def _refused(call: Call, text: str, *, who: str = "", forget: bool = True)
 
 
 async def page(call: Call) -> Response:
-    return await _login_page(call, safe_next(call.request.args.get("next")), 200)
+    problem = (
+        "You were signed out, so nothing was done. Sign in, and do it again." if "undone" in call.request.args else ""
+    )
+    return await _login_page(call, safe_next(call.request.args.get("next")), 200, problem)
 
 
 async def with_token(call: Call) -> Response | Refusal:
