@@ -225,6 +225,7 @@ def _provider(settings: Settings) -> Provider | None:
             issuer=settings.oidc_issuer,
             client_id=settings.oidc_client_id,
             client_secret=settings.oidc_client_secret,
+            client_auth=settings.oidc_client_auth,
             redirect_url=redirect,
             groups_claim=settings.oidc_groups_claim,
         )
