@@ -31,7 +31,7 @@ class Site:
         peer = _address(request.remote_addr or "")
         if peer is None or not self._trusted(peer):
             return str(peer or request.remote_addr or "")
-        for hop in reversed(request.headers.get("X-Forwarded-For", "").split(",")):
+        for hop in reversed(",".join(request.headers.getlist("X-Forwarded-For")).split(",")):
             if not hop.strip():
                 continue
             named = _address(hop)
@@ -67,7 +67,7 @@ class Site:
         if peer is not None and self._trusted(peer):
             # Of several proxies each adds how it was spoken to: the first one met the client. A client that makes
             # one up, and passes a proxy that only adds, misleads nobody but itself.
-            forwarded = request.headers.get("X-Forwarded-Proto", "").partition(",")[0].strip().lower()
+            forwarded = ",".join(request.headers.getlist("X-Forwarded-Proto")).partition(",")[0].strip().lower()
             if forwarded in ("http", "https"):
                 return forwarded
         return request.scheme

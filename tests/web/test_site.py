@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 from werkzeug.datastructures import Headers
-from werkzeug.sansio.request import Request
 
 from blobforge.config import Settings
+from web.connection.head import Head
+from web.request import Request
 from web.site import Site
 
 PROXIES = "10.0.0.0/8, 192.0.2.7, 2001:db8:ffff::/48"
@@ -18,7 +19,7 @@ def asked(peer: str, **headers: str) -> Request:
     given = Headers(
         [(name.replace("_", "-"), value) for name, value in headers.items()] + [("Host", "forge.example")]
     )
-    return Request("GET", "http", None, "", "/", b"", given, peer)
+    return Request("GET", "/", b"", given, remote_addr=peer)
 
 
 def site(tmp_path: Any, proxies: str = PROXIES) -> Site:
@@ -49,6 +50,16 @@ def site(tmp_path: Any, proxies: str = PROXIES) -> Site:
 )
 def test_a_trusted_proxy_says_who_asks(tmp_path: Any, peer: str, forwarded: str, address: str) -> None:
     assert site(tmp_path).address(asked(peer, X_Forwarded_For=forwarded)) == address
+
+
+def test_a_proxy_may_add_a_line_of_its_own(tmp_path: Any) -> None:
+    """The client's own line comes first, and is not believed."""
+    lines = b"X-Forwarded-For: 198.51.100.66\r\nX-Forwarded-For: 203.0.113.9\r\n"
+    head = Head(b"GET / HTTP/1.1\r\nHost: x\r\n" + lines + b"\r\n")
+    both = [head.headers, Headers([("X-Forwarded-For", "198.51.100.66"), ("X-Forwarded-For", "203.0.113.9")])]
+    for headers in both:
+        request = Request("GET", "/", b"", headers, remote_addr="10.1.2.3")
+        assert site(tmp_path).address(request) == "203.0.113.9"
 
 
 @pytest.mark.parametrize("forwarded", ["", "unknown", "_hidden", "a name, unknown", "[", "[::1", "1.2.3.4.5"])

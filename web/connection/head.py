@@ -44,7 +44,7 @@ class HeadError(Exception):
 
 
 class Headers:
-    """Header lines by lower-case name. Of several lines with one name the first counts; cookies are joined."""
+    """Header lines by lower-case name. Of several with one name the first counts; those of _JOINED are joined."""
 
     __slots__ = ("lines",)
 
@@ -59,6 +59,10 @@ class Headers:
 
     def get(self, name: str, default: str | None = None, /) -> str | None:
         return self.lines.get(name.lower(), default)
+
+    def getlist(self, name: str, /) -> list[str]:
+        line = self.lines.get(name.lower())
+        return [] if line is None else [line]
 
     def __contains__(self, name: str, /) -> bool:
         return name.lower() in self.lines
@@ -105,10 +109,8 @@ class Head:
         lines = self.headers.lines
         if key not in lines:
             lines[key] = text
-        elif key == "cookie":
-            lines[key] += "; " + text
-        elif key == "connection":
-            lines[key] += "," + text
+        elif key in _JOINED:
+            lines[key] += _JOINED[key] + text
         elif key in _ONCE:
             raise HeadError(MALFORMED)
 
@@ -135,6 +137,8 @@ class Head:
         self.expects = not old and lines.get("expect", "").lower() == "100-continue"
 
 
+# What a proxy adds as a line of its own counts as much as what it appends to the line that is there.
+_JOINED = {"cookie": "; ", "connection": ",", "x-forwarded-for": ",", "x-forwarded-proto": ","}
 _ONCE = frozenset({"host", "content-length", "transfer-encoding", "expect", "upgrade"})
 
 
