@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from urllib.parse import urlsplit
 
@@ -47,7 +48,7 @@ class Site:
         if self._public:
             return self._public
         host = request.headers.get("Host", "")
-        if not host or not all(character.isalnum() or character in "-._:[]" for character in host):
+        if not _is_host(host):
             return self._own_url()
         return f"{self._scheme(request)}://{host}"
 
@@ -84,6 +85,7 @@ def _network(text: str) -> IPv4Network | IPv6Network:
     return network
 
 
+@lru_cache(maxsize=4096)  # asked for each request; the same few thousand again and again
 def _address(text: str) -> IPv4Address | IPv6Address | None:
     """The address that a socket or a proxy names: `192.0.2.1`, `192.0.2.1:4711`, `2001:db8::1`, `[2001:db8::1]:4711`.
 
@@ -98,3 +100,8 @@ def _address(text: str) -> IPv4Address | IPv6Address | None:
             address = ip_address(urlsplit(f"//{text}").hostname or "")
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return mapped or address
+
+
+@lru_cache(maxsize=256)
+def _is_host(name: str) -> bool:
+    return bool(name) and all(character.isalnum() or character in "-._:[]" for character in name)
