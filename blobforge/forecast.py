@@ -10,6 +10,7 @@ Pure: `now` is an argument. Times are milliseconds, UTC, unless a name says seco
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 
 import msgspec
@@ -24,6 +25,7 @@ LOW, HIGH = 0.25, 0.75
 QUARTILE = 0.6745  # of a normal distribution: this many standard deviations hold the middle half
 STILL_MS = 1_800_000  # without news: half an hour
 SMALLEST_SHARE = 0.02  # of progress; before that a job's own pace says nothing
+_PERCENT = re.compile(r" *([0-9]{1,3}(?:\.[0-9]{1,9})?) *% *")
 
 
 def bucket_of(ms: int) -> int:
@@ -151,17 +153,24 @@ def still_for(job: Job, durations: Durations | None, *, now: int) -> float | Non
 
 
 def share_done(progress: str | None) -> float | None:
-    """How much of the job is done, 0 to 1, from what its worker reported: `percent`, or `done` of `total`."""
+    """How much of the job is done, 0 to 1, from what its worker reported: `percent`, or `done` of `total`.
+
+    Existing workers report percent as a bare number, or as `"50%"`.
+    """
     if progress is None:
         return None
     try:
         told = msgspec.json.decode(progress)
     except msgspec.DecodeError:
         return None
-    if not isinstance(told, dict):
-        return None
+    if isinstance(told, str) and (found := _PERCENT.fullmatch(told)):
+        told = float(found[1])
     try:
         match told:
+            case bool():
+                return None
+            case int() | float() as percent:
+                share = percent / 100
             case {"percent": int() | float() as percent} if not isinstance(percent, bool):
                 share = percent / 100
             case {"done": int() | float() as done, "total": int() | float() as total} if total > 0:

@@ -66,7 +66,7 @@ class IdConverter(BaseConverter):
 class WorkerConverter(BaseConverter):
     """A worker's id, as its wire type allows it."""
 
-    regex = r"[^/\s\x00-\x1f\x7f]{1,200}"
+    regex = r"[^/\x00-\x1f\x7f]{1,200}"
 
 
 def routes() -> list[Route]:

@@ -65,9 +65,6 @@ class Messages:
         await trio.sleep_forever()
         raise AssertionError
 
-    def at_hand(self) -> None:
-        """See Source: not known, before it is received."""
-
     def watch(self, told: Callable[[], object]) -> None:
         """Nothing to do: see `leave`."""
 

@@ -1,20 +1,30 @@
-"""From the bytes of a request to a typed body, or a Refusal that says what is wrong with it."""
+"""From the bytes of a request to a typed body, or a Refusal that says what is wrong with it.
+
+A body of `null` is an empty one, and a member that is `null` an absent one: existing clients send both. A member
+whose type takes None keeps it, so that a body of ours may give `null` a meaning.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Hashable
 from datetime import datetime
+from functools import lru_cache
 from itertools import accumulate
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
+import msgspec.inspect
 from werkzeug.datastructures import MultiDict
 
 from blobforge.refusals import Refusal, RefusalCode
 
 DEEPEST = 64  # levels of arrays and objects
+LONGEST_NUMBER = 20  # characters
+LONGEST_NULL = 64  # bytes: the word with the space around it
 _STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # as signed bytes: one level deeper, one less deep
 _NO_MARKS = bytes(set(range(256)) - set(b'"[]{}'))
+_MISSING = re.compile(r"Object missing required field `(\w+)`")
 _AT = re.compile(r" - at `\$\.?(.*)`$")
 
 
@@ -30,6 +40,8 @@ def json_body(body: bytes, content_type: str | None, decoder: msgspec.json.Decod
     """Decode a JSON body. Returns the typed value, or 400, 415, 422 as a Refusal."""
     if not body or body.isspace():
         body = b"{}"  # a client that has nothing to say may say nothing
+    elif len(body) < LONGEST_NULL and body.strip() == b"null":
+        body = b"{}"
     elif not _is_json(content_type):
         return Refusal(
             RefusalCode.NOT_JSON,
@@ -40,7 +52,12 @@ def json_body(body: bytes, content_type: str | None, decoder: msgspec.json.Decod
     try:
         if not body.isascii():
             body.decode()  # parts that are kept as they come are not looked into by the decoder
-        return decoder.decode(body)
+        try:
+            return decoder.decode(body)
+        except msgspec.ValidationError:
+            if b"null" not in body:
+                raise
+        return msgspec.convert(without_nulls(msgspec.json.decode(body), decoder.type), decoder.type)
     except UnicodeDecodeError as error:
         return Refusal(RefusalCode.MALFORMED, f"The body is not UTF-8: {error.reason} at byte {error.start}.")
     except msgspec.ValidationError as error:
@@ -49,7 +66,49 @@ def json_body(body: bytes, content_type: str | None, decoder: msgspec.json.Decod
         return Refusal(RefusalCode.MALFORMED, f"The body is not valid JSON: {error}.")
 
 
+def without_nulls(value: Any, type_: Any) -> Any:
+    """The decoded JSON without those members that are null and whose type has no None.
+
+    Only members that `type_` describes are looked at: what a client keeps with us (metadata) stays as it is.
+    """
+    return _pruned(value, _described(type_))
+
+
+def _pruned(value: Any, shape: msgspec.inspect.Type) -> Any:
+    match shape:
+        case msgspec.inspect.StructType() if isinstance(value, dict):
+            kept = dict(value)
+            for field in shape.fields:
+                if (name := field.encode_name) in kept:
+                    if kept[name] is None and not _takes_none(field.type):
+                        del kept[name]
+                    else:
+                        kept[name] = _pruned(kept[name], field.type)
+            return kept
+        case msgspec.inspect.ListType() if isinstance(value, list):
+            return [_pruned(each, shape.item_type) for each in value]
+        case msgspec.inspect.UnionType():
+            for option in shape.types:
+                value = _pruned(value, option)
+            return value
+        case _:
+            return value
+
+
+def _takes_none(shape: msgspec.inspect.Type) -> bool:
+    options = shape.types if isinstance(shape, msgspec.inspect.UnionType) else (shape,)
+    return any(isinstance(each, msgspec.inspect.NoneType | msgspec.inspect.AnyType) for each in options)
+
+
+@lru_cache(maxsize=256)  # one for each route
+def _described(type_: Any) -> msgspec.inspect.Type:
+    return msgspec.inspect.type_info(type_)
+
+
 Q = TypeVar("Q")
+# Of a number in a query: what is too small or too large is taken as the least or the most, and what is no number as
+# if it were absent.
+LENIENT = {"lenient": True}
 
 
 def query(arguments: MultiDict[str, str], type_: type[Q]) -> Q | Refusal:
@@ -57,6 +116,11 @@ def query(arguments: MultiDict[str, str], type_: type[Q]) -> Q | Refusal:
     given = {name: value for name, value in arguments.items() if value != ""}
     if any("\0" in value for value in given.values()):
         return Refusal(RefusalCode.INVALID, "The query holds a NUL character.")
+    for name, (least, most) in lenient(cast(Hashable, type_)).items():
+        if name in given:
+            number = _number(given.pop(name))
+            if number is not None:
+                given[name] = str(min(max(number, least), most))
     try:
         found = msgspec.convert(given, type_, strict=False)
     except msgspec.ValidationError as error:
@@ -72,11 +136,34 @@ def query(arguments: MultiDict[str, str], type_: type[Q]) -> Q | Refusal:
     return found
 
 
+@lru_cache(maxsize=64)  # one for each kind of query
+def lenient(type_: Hashable) -> dict[str, tuple[int, int]]:
+    """The names of the LENIENT numbers of a query, each with the least and the most."""
+    found: dict[str, tuple[int, int]] = {}
+    for field in msgspec.structs.fields(cast("type[msgspec.Struct]", type_)):
+        shape = msgspec.inspect.type_info(field.type)
+        if isinstance(shape, msgspec.inspect.Metadata) and shape.extra == LENIENT:
+            assert isinstance(shape.type, msgspec.inspect.IntType)
+            assert shape.type.ge is not None
+            assert shape.type.le is not None
+            found[field.encode_name] = shape.type.ge, shape.type.le
+    return found
+
+
+def _number(text: str) -> int | None:
+    try:
+        return int(text) if text.isascii() and len(text) < LONGEST_NUMBER else None
+    except ValueError:
+        return None
+
+
 def invalid(message: str) -> Refusal:
     """A 422 from a decoder's message, with the field that it names."""
     at = _AT.search(message)
     field = at[1] if at else None
     text = message[: at.start()] if at else message
+    if missing := _MISSING.fullmatch(text):
+        field = f"{field}.{missing[1]}" if field else missing[1]
     where = f"{field}: " if field else ""
     return Refusal(RefusalCode.INVALID, f"{where}{text}.", field=field)
 

@@ -208,6 +208,10 @@ def path_text(path: str) -> str:
 
 def progress_text(progress: Any) -> str:
     """`converting 40%` from what a worker reported."""
+    if isinstance(progress, str):
+        return one_line(progress)
+    if isinstance(progress, int | float) and not isinstance(progress, bool):
+        return f"{progress:.0f}%"
     if not isinstance(progress, dict):
         return ""
     percent, done, total = progress.get("percent"), progress.get("done"), progress.get("total")

@@ -170,14 +170,31 @@ async def test_filters(house: House, autojump_clock: Any) -> None:
 @pytest.mark.parametrize(
     ("query", "field"),
     [
-        ("limit=0", "limit"), ("limit=101", "limit"), ("limit=x", "limit"), ("limit=1e3", "limit"),
-        ("offset=-1", "offset"), ("offset=99999999999999999999", "offset"), ("status=sleeping", "status"),
+        ("offset=-1", "offset"), ("offset=99999999999999999999", "offset"),
         ("cursor=%00", None), ("cursor=bm9uc2Vuc2U", "cursor"), ("cursor=" + "A" * 300, "cursor"),
         ("cursor=WzksOTldCg", "cursor"), ("q=" + "x" * 501, "q"),
     ],
 )  # fmt: skip
 async def test_bad_queries(house: House, autojump_clock: Any, query: str, field: str | None) -> None:
     assert_problem(await house.call("GET", f"/api/jobs?{query}"), 422, "invalid", field=field)
+
+
+@pytest.mark.parametrize(
+    ("query", "limit"),
+    [("limit=0", 1), ("limit=-7", 1), ("limit=101", 100), ("limit=1000", 100), ("limit=abc", 50), ("limit=1e3", 50),
+     ("limit=" + "9" * 400, 50), ("limit= 7", 7)],
+)  # fmt: skip
+async def test_limits_as_existing_clients_send_them(
+    house: House, autojump_clock: Any, query: str, limit: int
+) -> None:
+    status, answer = await house.call("GET", f"/api/jobs?{query}")
+    assert (status, answer["limit"]) == (200, limit)
+
+
+async def test_an_unknown_status_finds_nothing(house: House, autojump_clock: Any) -> None:
+    await house.submit()
+    status, answer = await house.call("GET", "/api/jobs?status=sleeping")
+    assert (status, answer["jobs"], answer["total"], answer["total_exact"]) == (200, [], 0, True)
 
 
 async def test_details_are_absent_where_null_and_tell_every_attempt(house: House, autojump_clock: Any) -> None:

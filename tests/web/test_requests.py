@@ -15,6 +15,7 @@ from tests.fixtures.server import ServerProcess
 from tests.web.calls import HEX, JSON, assert_problem, raw, state
 from web import events
 from web.api import ROUTES, openapi
+from web.decode import json_body
 from web.routing import Route
 
 PARAMETER = re.compile(r"<(?:\w+(?:\([^)]*\))?:)?(\w+)>")
@@ -60,7 +61,6 @@ UNREADABLE: list[tuple[str, bytes, str, int, str]] = [
     ("deep objects", b'{"a":' * 70 + b"1" + b"}" * 70, JSON, 400, "malformed"),
     ("not a number", b'{"a":NaN}', JSON, 400, "malformed"),
     ("a list", b"[]", JSON, 422, "invalid"),
-    ("null", b"null", JSON, 422, "invalid"),
     ("a string", b'"x"', JSON, 422, "invalid"),
     ("a form", b"a=1", "application/x-www-form-urlencoded", 415, "not-json"),
     ("plain text", b"{}", "text/plain", 415, "not-json"),
@@ -127,6 +127,52 @@ async def test_of_two_members_with_one_name_the_last_counts(house: House, autoju
     assert status == 201
     job = await house.job(made["job_id"])
     assert (job["type"], job["priority"]) == ("pdf", 2)
+
+
+def members_that_may_lack(route: Route) -> list[str]:
+    return [field.encode_name for field in msgspec.structs.fields(route.body) if not field.required]
+
+
+@pytest.mark.parametrize("route", WITH_BODY, ids=NAMES)
+async def test_null_is_nothing(house: House, autojump_clock: Any, route: Route) -> None:
+    """What a client has nothing to say about it may leave out, or say null of: the whole body, or any member."""
+    nothing = dict.fromkeys(members_that_may_lack(route))
+    lacking = [field.encode_name for field in msgspec.structs.fields(route.body) if field.required]
+    heard = []
+    await some_state(house)
+    for body in (
+        b"{}",
+        b"null",
+        b" null\n",
+        msgspec.json.encode(nothing),
+        msgspec.json.encode(dict.fromkeys(lacking)),
+    ):
+        status, answer = await house.call(route.method, path_of(route), body)
+        assert status not in (400, 415)
+        heard.append((status == 422, answer.get("detail") if status == 422 else None))
+    assert len(set(heard)) == 1, heard
+
+
+async def test_null_in_the_members_of_lists_and_not_in_what_is_kept(house: House, autojump_clock: Any) -> None:
+    await house.register()
+    jobs = [{"type": "pdf", "source_hash": HEX, "priority": None, "tags": None, "metadata": {"a": None, "b": [None]}}]
+    status, made = await house.call("POST", "/api/jobs/batch", {"jobs": jobs})
+    assert status == 200
+    job = await house.job(made["items"][0]["job_id"])
+    assert job["priority"] == 3
+    assert job["metadata"] == {"a": None, "b": [None]}
+
+
+async def test_a_body_may_give_null_a_meaning() -> None:
+    """A member whose type takes None keeps its null, whatever else of the body has to be left out for being null."""
+
+    class Changes(msgspec.Struct):
+        removed: int | msgspec.UnsetType | None = msgspec.UNSET
+        other: int = 3
+
+    decoder = msgspec.json.Decoder(Changes)
+    assert json_body(b'{"removed":null,"other":null}', JSON, decoder) == Changes(None, 3)
+    assert json_body(b'{"other":null}', JSON, decoder) == Changes(msgspec.UNSET, 3)
 
 
 async def test_empty_bodies(house: House, autojump_clock: Any) -> None:

@@ -60,7 +60,7 @@ async def test_scopes(house: House, autojump_clock: Any, fields: Any, scopes: li
     [
         ({}, None), ({"name": ""}, "name"), ({"name": "a\u0000"}, "name"), ({"name": "x" * 201}, "name"),
         ({"name": "t", "scopes": ["root"]}, "scopes[0]"), ({"name": "t", "scopes": "read"}, "scopes"),
-        ({"name": "t", "expires_in": 0}, "expires_in"), ({"name": "t", "expires_in": -1}, "expires_in"),
+        ({"name": "t", "expires_in": -1}, "expires_in"),
         ({"name": "t", "expires_in": 1e300}, "expires_in"), ({"name": "t", "is_admin": "yes"}, "is_admin"),
     ],
 )  # fmt: skip
@@ -74,6 +74,14 @@ async def test_revocation_works_at_once(house: House, autojump_clock: Any) -> No
     assert await house.call("DELETE", f"{TOKENS}/{made['id']}") == (200, {"status": "deleted"})
     assert_problem(await house.call("GET", STATS, token=made["token"]), 401, "unauthenticated")
     assert_problem(await house.call("DELETE", f"{TOKENS}/{made['id']}"), 404, "no-such-token")
+
+
+async def test_an_expires_in_of_0_is_never(house: House, autojump_clock: Any) -> None:
+    for given in (0, 0.0, None):
+        status, made = await house.call("POST", TOKENS, {"name": f"t{given}", "expires_in": given})
+        assert status == 201
+        (row,) = [row for row in (await house.call("GET", TOKENS))[1] if row["id"] == made["id"]]
+        assert "expires_at" not in row
 
 
 async def test_expires_in_is_in_days(house: House, autojump_clock: Any) -> None:

@@ -35,7 +35,7 @@ async def test_register(house: House, autojump_clock: Any) -> None:
     assert await house.call("GET", "/api/workers") == (200, [shown])
 
 
-@pytest.mark.parametrize("id_", ["", "a b", "a/b", "a\nb", "x" * 201, "a\u0000"])
+@pytest.mark.parametrize("id_", ["", " ", " a", "a ", "a/b", "a\u3000b", "a\tb", "a\nb", "x" * 201, "a\u0000"])
 async def test_ids_that_are_none(house: House, autojump_clock: Any, id_: str) -> None:
     answer = await house.call("POST", "/api/workers/register", {"id": id_, "type": "pdf"})
     assert_problem(answer, 422, "invalid", field="id")

@@ -78,7 +78,7 @@ def _completion(call: Call, job_id: int, body: wire.CompleteBody) -> Complete | 
         worker_id,
         job_id,
         body.lease,
-        body.output_key,
+        body.output_key or None,
         ObjectSeen(),
         body.checksum,
         encode.json_text(body.result, field="result", most=wire.MOST_RESULT),

@@ -56,7 +56,7 @@ def ms_or_none(moment: datetime | None) -> int | None:
 def job_filter(asked: wire.ListQuery | wire.BulkBody, *, priority: int | None) -> JobFilter:
     """What a list or a bulk action is asked to be about."""
     return JobFilter(
-        asked.status,
+        JobStatus(asked.status) if asked.status is not None else None,
         asked.type,
         asked.tag,
         asked.worker,
@@ -138,11 +138,16 @@ def attempt_wire(attempt: Attempt) -> wire.AttemptWire:
 
 def beats(body: wire.HeartbeatBody) -> tuple[JobBeat, ...]:
     """The jobs that a heartbeat names, in the old form and in the new one."""
-    named = [wire.HeartbeatJob(body.job_id, body.lease, body.progress)] if body.job_id is not None else []
-    return tuple(
-        JobBeat(job.job_id, job.lease, json_text(job.progress, field="progress", most=wire.MOST_PROGRESS))
-        for job in (*named, *body.jobs)
-    )
+    named = [wire.HeartbeatJob(body.job_id, body.lease, body.progress)] if body.job_id else []
+    return tuple(JobBeat(job.job_id, job.lease, progress_text(job.progress)) for job in (*named, *body.jobs))
+
+
+def progress_text(progress: Any) -> str | None:
+    """Progress to be stored as it came. One that is too large costs no heartbeat: words stand in for it."""
+    try:
+        return json_text(progress, field="progress", most=wire.MOST_PROGRESS)
+    except Oversized as error:
+        return msgspec.json.encode({"message": str(error)}).decode()
 
 
 def clipped(text: str, most: int) -> str:

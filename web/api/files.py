@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from blobforge.access import Scope
 from blobforge.job import Job, holds, lease_lost, may_come_late
 from blobforge.objects import ObjectStoreError
@@ -32,8 +30,7 @@ async def download(call: Call) -> wire.Url | Refusal:
 def _named(job: Job, kind: str) -> tuple[str | None, str]:
     if kind == "source":
         return source_key(job.source_hash), source_name(job)
-    result = msgspec.json.decode(job.result) if job.result is not None else {}
-    return job.output_key, output_name(job, result.get("filename"))
+    return job.output_key, output_name(job)
 
 
 async def _is_there(call: Call, key: str) -> bool:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from pathlib import PurePosixPath
+from typing import Any
+
+import msgspec
 
 from actors.messages import Granted
 from blobforge.job import Job
@@ -49,8 +52,15 @@ def source_name(job: Job) -> str:
     return name or f"{job.source_hash}.{job.type}"
 
 
-def output_name(job: Job, claimed: object) -> str:
+def told(job: Job) -> dict[str, Any]:
+    """What the worker said of its result, by name; nothing where it sent something else than an object."""
+    result = msgspec.json.decode(job.result) if job.result is not None else None
+    return result if isinstance(result, dict) else {}
+
+
+def output_name(job: Job) -> str:
     """What a browser saves the output as: the worker's own name for it, or one made of the source's."""
+    claimed = told(job).get("filename")
     if isinstance(claimed, str) and (name := _last_part(claimed)):
         return name
     stem = PurePosixPath(source_name(job)).stem

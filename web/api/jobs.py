@@ -75,7 +75,7 @@ def _new_job(body: wire.SubmitBody) -> NewJob:
         body.source_size,
         body.priority,
         body.max_attempts,
-        tuple(body.tags or ()),
+        tuple(filter(None, body.tags or ())),
         encode.json_text(body.metadata, field="metadata", most=wire.MOST_METADATA),
     )
 
@@ -120,6 +120,8 @@ async def uploaded(call: Call) -> wire.Status | Refusal:
 
 async def find(call: Call, wanted: wire.ListQuery) -> Page | Refusal:
     """One page of the jobs that match."""
+    if wanted.status is not None and wanted.status not in set(JobStatus):
+        return Page([], 0, True, None)
     filter_ = encode.job_filter(wanted, priority=wanted.priority)
     cursor = Cursor()
     if wanted.cursor is not None:

@@ -13,6 +13,7 @@ from quart import Response, render_template
 from web import events
 from web.api import ROUTES as API_ROUTES
 from web.api.links import LINKS, Link
+from web.decode import lenient
 from web.problems import Problem
 from web.routing import Access, Call, Route
 
@@ -43,6 +44,9 @@ def document() -> dict[str, Any]:
     types = _types(routes)
     schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
     known = dict(zip(map(str, types), schemas, strict=True))
+    for route in routes:
+        if route.body is not None:
+            _take_null(known[str(route.body)], components, set())
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         path = _PARAMETER.sub(r"{\2}", route.path)
@@ -82,6 +86,32 @@ def _ecma(value: Any) -> Any:
             return value
 
 
+def _take_null(shape: dict[str, Any], components: dict[str, Any], seen: set[str]) -> None:
+    """Say of a body that a member which may be absent may be null, which is the same to us (`web/decode.py`)."""
+    if "$ref" in shape:
+        name = shape["$ref"].rsplit("/", 1)[1]
+        if name not in seen:
+            seen.add(name)
+            _take_null(components[name], components, seen)
+        return
+    required = set(shape.get("required", ()))
+    for name, member in shape.get("properties", {}).items():
+        _take_null(member, components, seen)
+        options = member.get("anyOf", [member])
+        if name not in required and member != {} and not _takes_null(options):
+            default = {"default": member.pop("default")} if "default" in member else {}
+            shape["properties"][name] = {"anyOf": [*options, {"type": "null"}]} | default
+    for option in shape.get("anyOf", ()):
+        _take_null(option, components, seen)
+    if isinstance(shape.get("items"), dict):
+        _take_null(shape["items"], components, seen)
+
+
+def _takes_null(options: list[dict[str, Any]]) -> bool:
+    return any(option.get("type", "null") == "null" and "$ref" not in option and "enum" not in option
+               for option in options)  # fmt: skip
+
+
 def _types(routes: list[Route]) -> list[Any]:
     types: dict[str, Any] = {str(Problem): Problem}
     for route in routes:
@@ -103,7 +133,8 @@ def _operation(route: Route, known: dict[str, Any], components: dict[str, Any]) 
     }
     if route.body is not None:
         required = any(field.required for field in msgspec.structs.fields(route.body))
-        content = {"application/json": {"schema": known[str(route.body)]}}
+        schema = known[str(route.body)]
+        content = {"application/json": {"schema": schema if required else {"anyOf": [schema, {"type": "null"}]}}}
         operation["requestBody"] = {"required": required, "content": content}
     return operation
 
@@ -144,6 +175,10 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
     ]
     if route.query is not None:
         schema = msgspec.json.schema_components([route.query], ref_template=_REF)[1]
+        for name, (least, most) in lenient(route.query).items():
+            shape = schema[route.query.__name__]["properties"][name]
+            words = f"{least} to {most}: what is less or more is taken as that, and what is no number as the default"
+            schema[route.query.__name__]["properties"][name] = {"default": shape["default"], "description": words}
         for name, shape in schema[route.query.__name__]["properties"].items():
             found.append({"name": name, "in": "query", "required": False, "schema": _plain(shape, schema)})
     if route.method == "POST" and route.access is not Access.PUBLIC:

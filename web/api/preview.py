@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from blobforge.job import Job
 from blobforge.objects import ObjectStoreError
 from blobforge.refusals import Refusal
 from web import preview as rendering
-from web.api.grants import output_name
+from web.api.grants import output_name, told
 from web.api.jobs import no_such_job
 from web.api.wire_insights import PreviewWire
 from web.preview import MOST_BYTES, Preview
@@ -21,21 +19,20 @@ async def read_preview(services: Services, job: Job) -> Preview:
     the store does or holds."""
     if job.output_key is None:
         return Preview(reason=f"There is no output: the job is {job.status}.")
-    result = msgspec.json.decode(job.result) if job.result is not None else {}
-    name = output_name(job, result.get("filename"))
+    name = output_name(job)
     try:
         info = await services.objects.head(job.output_key)
         if info is None:
             return Preview(reason="The output is not in the store.")
-        told = info.content_type or _text_or_none(result.get("content_type"))
-        if rendering.kind_of(told, name) is None and info.size:
-            return rendering.preview(b"", size=info.size, content_type=told, filename=name)
+        kind = info.content_type or _text_or_none(told(job).get("content_type"))
+        if rendering.kind_of(kind, name) is None and info.size:
+            return rendering.preview(b"", size=info.size, content_type=kind, filename=name)
         data = await services.objects.beginning(job.output_key, MOST_BYTES)
     except ObjectStoreError:
         return Preview(reason="The object store does not answer; try again later.")
     if data is None:
         return Preview(reason="The output is not in the store.")
-    return await services.previews.show(data, size=info.size, content_type=told, filename=name)
+    return await services.previews.show(data, size=info.size, content_type=kind, filename=name)
 
 
 def _text_or_none(value: object) -> str | None:

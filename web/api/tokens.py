@@ -20,7 +20,7 @@ async def create(call: Call, body: wire.TokenBody) -> wire.TokenMade | Refusal:
     scopes = {Scope(scope) for scope in body.scopes or DEFAULT_SCOPES}
     if body.is_admin:
         scopes = {Scope.ADMIN}
-    expires = call.services.now() + round(body.expires_in * DAY_MS) if body.expires_in is not None else None
+    expires = call.services.now() + round(body.expires_in * DAY_MS) if body.expires_in else None
     salt = secrets.new_salt()
     secret = secrets.made_of(call, TOKEN_PREFIX, salt)
     outcome = await call.ask(

@@ -12,28 +12,39 @@ import msgspec
 from msgspec import Meta
 
 from blobforge.job import JobStatus, Outcome
+from web.decode import LENIENT
 
 # ------------------------------------------------------------------ parts
 
 Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+\Z")]
+# Spelt out: what \s stands for is not the same in Python and in a schema. Of spaces, only the common one: what cannot
+# be told apart by a reader is no name.
+_NAMED = r"[^/\x00-\x20\x7f-\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
 WorkerId = Annotated[
     str,
     Meta(
         min_length=1,
         max_length=200,
-        # Spelt out: what \s stands for is not the same in Python and in a schema.
-        pattern=r"^[^/\x00-\x20\x7f\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+\Z",
-        description="Chosen by the worker; no spaces, no slash",
+        pattern=rf"^{_NAMED}( *{_NAMED})*\Z",
+        description="Chosen by the worker; no slash, no space at either end",
     ),
 ]
 JobType = Annotated[
-    str, Meta(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:+-]*\Z", examples=["pdf"])
+    str,
+    Meta(
+        min_length=1,
+        max_length=100,
+        pattern=rf"^{_NAMED}( *{_NAMED})*\Z",
+        description="No slash, no space at either end",
+        examples=["pdf"],
+    ),
 ]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z", description="64 lowercase hex digits")]
 Priority = Annotated[int, Meta(ge=1, le=5, description="1 (critical) to 5 (background)")]
 MaxAttempts = Annotated[int, Meta(ge=1, le=1000)]
 Size = Annotated[int, Meta(ge=0, le=2**53, description="bytes")]
 Tag = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+\Z")]
+GivenTag = Annotated[str, Meta(max_length=100, pattern=r"^[^\x00-\x1f\x7f]*\Z", description='"" is left out')]
 SourcePath = Annotated[str, Meta(max_length=4096, pattern=r"^[^\x00]*\Z")]
 ShortText = Annotated[str, Meta(max_length=1000, pattern=r"^[^\x00]*\Z")]
 Lease = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\x00]*\Z")]
@@ -79,13 +90,15 @@ class Registered(msgspec.Struct, frozen=True):
 class HeartbeatJob(msgspec.Struct, frozen=True):
     job_id: JobId
     lease: Lease | None = None
-    progress: Json | None = None
+    progress: Any = None
 
 
 class HeartbeatBody(msgspec.Struct, frozen=True):
-    job_id: JobId | None = None
+    """`progress` is an object with `stage`, `percent`, `done`, `total`, `message`; any other value is kept, too."""
+
+    job_id: Annotated[int, Meta(ge=0, le=2**63 - 1, description="0 is none")] | None = None
     lease: Lease | None = None
-    progress: Json | None = None
+    progress: Any = None
     jobs: Annotated[list[HeartbeatJob], Meta(max_length=1000)] = []
     instance: Instance | None = None
 
@@ -166,9 +179,11 @@ class ClaimBody(msgspec.Struct, frozen=True):
 
 
 class CompleteBody(msgspec.Struct, frozen=True):
+    """`result` is any JSON; a large one is kept aside (`GET /api/jobs/{id}/result`)."""
+
     worker_id: WorkerId | None = None
-    output_key: ObjectKey | None = None
-    result: Json | None = None
+    output_key: Annotated[str, Meta(max_length=1024, pattern=r"^[^\x00]*\Z", description='"" is none')] | None = None
+    result: Any = None
     lease: Lease | None = None
     checksum: Sha256 | None = None
     claim_next: bool = False
@@ -256,7 +271,7 @@ class SubmitBody(msgspec.Struct, frozen=True):
     source_size: Size | None = None
     priority: Priority = 3
     max_attempts: MaxAttempts | None = None
-    tags: Annotated[list[Tag], Meta(max_length=100)] | None = None
+    tags: Annotated[list[GivenTag], Meta(max_length=100)] | None = None
     metadata: Json | None = None
     bind_checksum: bool = False
 
@@ -536,12 +551,12 @@ class Url(msgspec.Struct, frozen=True):
 
 
 class TokenBody(msgspec.Struct, frozen=True):
-    """`expires_in` is in days; absent: never."""
+    """`expires_in` is in days; absent, or 0: never."""
 
     name: Name
     is_admin: bool = False
     scopes: list[Annotated[str, Meta(pattern=r"^(read|submit|work|admin)\Z")]] | None = None
-    expires_in: Annotated[float, Meta(gt=0, le=36_500)] | None = None
+    expires_in: Annotated[float, Meta(ge=0, le=36_500)] | None = None
 
 
 class TokenMade(msgspec.Struct, frozen=True):
@@ -566,7 +581,9 @@ class TokenWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 class WorkerBody(msgspec.Struct, frozen=True):
     id: WorkerId
     type: JobType
-    name: Name | None = None
+    name: Annotated[str, Meta(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*\Z", description='"" is none')] | None = (
+        None
+    )
 
 
 class WorkerMade(msgspec.Struct, frozen=True):
@@ -612,7 +629,7 @@ class Orphans(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 class ListQuery(msgspec.Struct, frozen=True):
     """What `GET /api/jobs` takes. `cursor` is `next_cursor` of the page before, and fast at any depth."""
 
-    status: JobStatus | None = None
+    status: Annotated[str, Meta(max_length=100, description="an unknown one finds nothing")] | None = None
     type: str | None = None
     tag: str | None = None
     worker: str | None = None
@@ -623,7 +640,7 @@ class ListQuery(msgspec.Struct, frozen=True):
     created_until: Moment | None = None
     updated_since: Moment | None = None
     updated_until: Moment | None = None
-    limit: Annotated[int, Meta(ge=1, le=100)] = 50
+    limit: Annotated[int, Meta(ge=1, le=100, extra=LENIENT)] = 50
     offset: Annotated[int, Meta(ge=0, le=10_000, description="beyond 10,000 use `cursor`")] = 0
     cursor: Annotated[str, Meta(max_length=200)] | None = None
 

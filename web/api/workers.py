@@ -125,7 +125,7 @@ async def shown(call: Call) -> wire.WorkerWire | Refusal:
 async def create(call: Call, body: wire.WorkerBody) -> wire.WorkerMade | Refusal:
     salt = secrets.new_salt()
     hash_ = hash_secret(secrets.made_of(call, WORKER_SECRET_PREFIX, salt))
-    outcome = await call.ask(CreateWorker(body.id, body.type, hash_, body.name, salt), about=body.id)
+    outcome = await call.ask(CreateWorker(body.id, body.type, hash_, body.name or None, salt), about=body.id)
     return _made(call, outcome)
 
 

@@ -14,7 +14,7 @@ LONGEST_SECRET = 512  # characters; ours have 46
 async def authenticate(request: Request, keyring: Keyring, sessions: Sessions) -> Caller | Refusal:
     """The caller, by `Authorization: Bearer`, by `X-Worker-ID` with `X-Worker-Secret`, or by a session's cookie."""
     authorization = request.headers.get("Authorization")
-    worker_id = request.headers.get("X-Worker-ID")
+    worker_id = _worker_id(request)
     worker_secret = request.headers.get("X-Worker-Secret")
     if authorization is not None:
         if worker_secret is not None:
@@ -33,12 +33,23 @@ async def authenticate(request: Request, keyring: Keyring, sessions: Sessions) -
     return await sessions.caller(request) or NOBODY
 
 
+def _worker_id(request: Request) -> str | None:
+    """The header's UTF-8, as clients send it; the bytes of a header reach us as Latin-1."""
+    named = request.headers.get("X-Worker-ID")
+    if named is None or named.isascii():
+        return named
+    try:
+        return named.encode("latin-1").decode()
+    except UnicodeError:
+        return named
+
+
 def claimed(request: Request) -> str | None:
     """Who the request says it is, for slowing down guesses: an id, never a secret. None without a credential.
 
     A worker's secret without an id names nobody, as a token does: all who forget it would slow each other down.
     """
-    named = request.headers.get("X-Worker-ID", "")[:LONGEST_SECRET]
+    named = (_worker_id(request) or "")[:LONGEST_SECRET]
     if request.headers.get("X-Worker-Secret") is not None:
         return f"worker {named}" if named else "token"
     return "token" if request.headers.get("Authorization") is not None else None

@@ -11,7 +11,7 @@ import msgspec
 from jinja2 import Environment
 from markupsafe import Markup, escape
 
-from blobforge.forecast import Expected
+from blobforge.forecast import Expected, share_done
 from web.api.encode import rfc3339
 
 STEM = 32  # characters of a long name that stay before the gap
@@ -127,7 +127,11 @@ def progress(text: str | None) -> dict[str, Any]:
         sent = msgspec.json.decode(text) if text else {}
     except msgspec.DecodeError:
         sent = {}
-    sent = sent if isinstance(sent, dict) else {}
+    if not isinstance(sent, dict):
+        share = share_done(text)  # existing workers report a bare number, or "50%"
+        if share is not None:
+            return {"percent": round(share * 100, 1)}
+        sent = {"message": sent} if isinstance(sent, str) else {}
     percent, done, total = sent.get("percent"), sent.get("done"), sent.get("total")
     if not _number(percent) and _number(done) and _number(total) and total > 0:
         percent = 100 * done / total
