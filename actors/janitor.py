@@ -21,6 +21,7 @@ from msgspec.structs import replace
 
 from actors.mailbox import Envelope, Mailbox, ask
 from actors.messages import (
+    Backfill,
     DeletionsTried,
     FindOrphans,
     FindUnneeded,
@@ -103,7 +104,7 @@ class Janitor:
         self._doomed = False  # there are objects to delete, and the loop has not seen it yet
         self._failing = False  # the store deletes nothing just now
         self._round = 0  # jobs pruned since the last rest
-        self._prune_at = self._delete_at = self._vacuum_at = 0.0
+        self._prune_at = self._delete_at = self._vacuum_at = self._fill_at = 0.0
         self._search_at = NEVER
         self._left = ""  # the last key that the search has looked at
         self._failures = 0
@@ -112,9 +113,9 @@ class Janitor:
         self._began = (trio.current_time(), self._now())
         prunes = bool(self._retention.by_status) or self._retention.audit > 0
         self._prune_at = trio.current_time() if prunes else NEVER
-        self._delete_at = self._vacuum_at = trio.current_time()
+        self._delete_at = self._vacuum_at = self._fill_at = trio.current_time()
         while True:
-            wake = min(self._prune_at, self._delete_at, self._vacuum_at, self._search_at)
+            wake = min(self._prune_at, self._delete_at, self._vacuum_at, self._search_at, self._fill_at)
             envelope = await self.mailbox.take(until=wake)
             doomed, self._doomed = self._doomed, False
             if doomed and not self._failing:
@@ -130,6 +131,8 @@ class Janitor:
                 await self._vacuum()
             if now >= self._search_at:
                 await self._look()
+            if now >= self._fill_at:
+                await self._fill()
 
     def post(self, _facts: Sequence[Fact]) -> None:
         self._doomed = True
@@ -221,6 +224,16 @@ class Janitor:
         freed = await self._ask(FreePages(PAGES_AT_ONCE))
         more = freed is not None and freed.more
         self._vacuum_at = _rested(began) if more else trio.current_time() + VACUUM_EVERY
+
+    # --- what an older database has not kept
+
+    async def _fill(self) -> None:
+        began = trio.current_time()
+        filled = await self._ask(Backfill(JOBS_AT_ONCE))
+        if filled is None:
+            self._fill_at = trio.current_time() + TRY_AGAIN
+        else:
+            self._fill_at = _rested(began) if filled.more else NEVER
 
     # --- objects that nobody needs
 

@@ -650,6 +650,18 @@ class FindUnneeded(Message[Unneeded], frozen=True):
     doom: bool
 
 
+class Backfilled(Outcome, frozen=True):
+    """`more`: there are further jobs to look at."""
+
+    more: bool
+
+
+class Backfill(Message[Backfilled], frozen=True):
+    """Make what an older database has not kept of what it has, for at most `limit` jobs."""
+
+    limit: int = 100
+
+
 class PagesFreed(Outcome, frozen=True):
     pages: int
     more: bool
@@ -730,7 +742,7 @@ Command = (
     | Retry | Cancel | SetPriority | Undo | WakeJobs | Sample
     | SignIn | RenewSession | TouchSession | EndSession | EndSessions | Note
     | CreateToken | EnsureAdminToken | DeleteToken | TouchTokens | Purge | Ping | Batch | RecordBulk
-    | DeleteJob | Prune | TakeDoomed | DeletionsTried | FindUnneeded | FreePages
+    | DeleteJob | Prune | TakeDoomed | DeletionsTried | FindUnneeded | FreePages | Backfill
     | RecordDrill | LeaveCheckpoints
 )  # fmt: skip
 
@@ -741,7 +753,7 @@ Asked = Command | CheckSource | RunDrill | FindOrphans
 Answer = (
     Submitted | SourceSettledFor | Granted | Completed | AttemptFailed | Released | Expired | Registered
     | HeartbeatSeen | WorkerChanged | JobChanged | TokenCreated | Done | BatchDone | BulkDone
-    | JobDeleted | Pruned | ToDelete | Unneeded | PagesFreed
+    | JobDeleted | Pruned | ToDelete | Unneeded | PagesFreed | Backfilled
     | Undone | Purged | Sampled
     | SignedIn | SessionRenewed | SessionsEnded | Refusal
 )  # fmt: skip

@@ -22,6 +22,7 @@ import msgspec
 import structlog
 import trio
 
+from actors.effects.backfill import begin
 from actors.effects.recovery import settle_restore
 from actors.effects.step import Rules, Step
 from actors.mailbox import ask
@@ -201,6 +202,7 @@ def _settle_restore(store: Store, now: int) -> None:
     step = Step(store, Rules(), now, random.Random())
     with store.transaction():
         returned = settle_restore(step)
+        begin(step)
     if returned is not None:
         log.warning("restored: every lease is void, running jobs went back", jobs=returned)
 

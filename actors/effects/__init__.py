@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from actors.effects import access, attempts, claims, fleet, jobs, people, retention, submission, upkeep
+from actors.effects import access, attempts, backfill, claims, fleet, jobs, people, retention, submission, upkeep
 from actors.effects.step import Step
 from actors.messages import (
     Answer,
+    Backfill,
     Batch,
     BatchDone,
     Cancel,
@@ -188,6 +189,8 @@ def apply(step: Step, message: Command) -> Answer:  # noqa: PLR0912 - one row a 
             return retention.deletions_tried(step, message)
         case FindUnneeded():
             return retention.find_unneeded(step, message)
+        case Backfill():
+            return backfill.backfill(step, message)
         case FreePages():
             return retention.free_pages(step, message)
         case Ping():

@@ -75,6 +75,24 @@ def show_worker(session: Session, worker_id: str) -> None:
     )
 
 
+@workers.command("attempts")
+@_WORKER_ID
+@click.option("--limit", type=click.IntRange(1, 100), default=20, show_default=True, help="How many to show.")
+@session_options
+@pass_session
+def worker_attempts(session: Session, worker_id: str, limit: int) -> None:
+    """What a worker has done: its attempts, whatever became of them, the newest first."""
+    found = session.run(lambda client: client.worker_attempts(worker_id, limit=limit)).attempts
+    if session.json:
+        output.print_json(found)
+        return
+    rows = [
+        (each.job_id, each.attempt, each.outcome or "running", each.started_at, each.error or each.source_path)
+        for each in found
+    ]
+    output.print_table(("JOB", "ATTEMPT", "OUTCOME", "STARTED", "WHAT"), rows)
+
+
 @workers.command("drain")
 @_WORKER_ID
 @session_options

@@ -48,6 +48,7 @@ from blobforge.client.types import (
     UploadUrl,
     UserInfo,
     WhoAmI,
+    WorkerAttempts,
     WorkerInfo,
     WorkerSecret,
 )
@@ -470,6 +471,13 @@ class Client:
     async def get_worker(self, worker_id: str) -> WorkerInfo:
         """One worker."""
         return await self._call("GET", f"/api/workers/{_part(worker_id)}", WorkerInfo)
+
+    async def worker_attempts(
+        self, worker_id: str, *, limit: int | None = None, cursor: str | None = None
+    ) -> WorkerAttempts:
+        """A page of a worker's attempts, whatever became of them, the newest first."""
+        params = _without_none(limit=limit, cursor=cursor)
+        return await self._call("GET", f"/api/workers/{_part(worker_id)}/attempts", WorkerAttempts, params=params)
 
     async def drain_worker(self, worker_id: str) -> Done:
         """Let a worker end what it has and give it nothing new."""

@@ -211,6 +211,27 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     eta_seconds: float | None = None
 
 
+class WorkerAttempt(msgspec.Struct, frozen=True, kw_only=True):
+    """One attempt of a worker. `outcome` is None while it runs."""
+
+    job_id: int
+    attempt: int
+    type: str
+    started_at: datetime
+    ended_at: datetime | None = None
+    outcome: str | None = None
+    kind: str | None = None
+    error: str | None = None
+    source_path: str | None = None
+
+
+class WorkerAttempts(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of them; `next_cursor` is None at the end."""
+
+    attempts: list[WorkerAttempt]
+    next_cursor: str | None = None
+
+
 class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     """A worker as the server lists it."""
 

@@ -18,6 +18,8 @@ from blobforge.worker import WorkerStatus
 
 HOUR_MS = 3_600_000
 WEEK_MS = 7 * 86_400_000
+WEEKS_KEPT = 4  # of durations: converters get faster, documents change
+WORKER_HOURS_KEPT = 26
 SUBMITTED = "submitted"  # beside the outcomes of attempts
 # The widths of the slots that happenings and depths are kept in, and for how long each (seconds): a little more than
 # what a chart of that width shows (1 h, 24 h, 7 d).
@@ -76,6 +78,13 @@ class Counters:
             self._now.add(("duration", now // WEEK_MS, type_, bucket_of(ran_ms)), +1)
         self._now.add(("happening", now // 1000, type_, outcome), +1)
         self._now.add(("worker rate", now // HOUR_MS, worker_id, outcome), +1)
+
+    def ended_long_ago(self, type_: str, worker_id: str, outcome: Outcome, *, ran_ms: int, at: int, now: int) -> None:
+        """An attempt that was not counted when it ended, as far as such are kept."""
+        if outcome is Outcome.COMPLETED and at // WEEK_MS > now // WEEK_MS - WEEKS_KEPT:
+            self._now.add(("duration", at // WEEK_MS, type_, bucket_of(ran_ms)), +1)
+        if at // HOUR_MS >= now // HOUR_MS - WORKER_HOURS_KEPT:
+            self._now.add(("worker rate", at // HOUR_MS, worker_id, outcome), +1)
 
     # --- with the Store's transactions and savepoints
 

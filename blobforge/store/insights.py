@@ -15,8 +15,8 @@ from blobforge.forecast import Durations, Load
 from blobforge.job import Job, JobStatus, Outcome
 from blobforge.people import AuditEntry
 from blobforge.store import rows, sql
-from blobforge.store.counters import HOUR_MS, KEPT, SUBMITTED, WEEK_MS
-from blobforge.store.rollups import ONLINE, WEEKS_KEPT
+from blobforge.store.counters import HOUR_MS, KEPT, SUBMITTED, WEEK_MS, WEEKS_KEPT
+from blobforge.store.rollups import ONLINE
 from blobforge.waiting import Fleet, Surroundings
 from blobforge.worker import Worker, WorkerStatus
 
@@ -173,6 +173,11 @@ class Insights:
         """All causes: most jobs open first, then the latest."""
         found = [Failure(*row) for row in self._db.execute(sql.FAILURES)]
         return sorted(found, key=lambda each: (-(each.failed + each.dead), -each.last_seen))
+
+    def filling(self) -> float | None:
+        """How much of what an older release did not keep has been filled in (a share); None: all of it."""
+        row = self._db.execute(sql.BACKFILL).fetchone()
+        return min(1.0, (row[0] - 1) / row[1]) if row else None
 
     # --- what needs attention
 

@@ -17,7 +17,7 @@ import apsw
 import msgspec
 
 from blobforge.access import Token
-from blobforge.job import Attempt, Job, JobStatus
+from blobforge.job import Attempt, Job, JobStatus, Outcome
 from blobforge.people import AuditEntry, Session, User
 from blobforge.store import rows, sql
 from blobforge.store.counters import HOUR_MS
@@ -111,6 +111,28 @@ class Census(msgspec.Struct, frozen=True):
     workers: dict[WorkerStatus, int]
 
 
+class AttemptPlace(msgspec.Struct, frozen=True):
+    """Where a page of a worker's attempts ended."""
+
+    started_at: int = NEWEST
+    job_id: int = NEWEST
+    attempt: int = NEWEST
+
+
+class WorkerAttempt(msgspec.Struct, frozen=True):
+    """One attempt of a worker, with what its job is. Times in ms since the epoch."""
+
+    job_id: int
+    attempt: int
+    type: str
+    started_at: int
+    ended_at: int | None
+    outcome: Outcome | None
+    kind: str | None
+    error: str | None
+    source_path: str | None
+
+
 class Reader:
     """A read-only connection. Used by one thread at a time."""
 
@@ -174,6 +196,16 @@ class Reader:
     def jobs_running_on(self, worker_id: str) -> list[int]:
         """The ids of the jobs that a worker runs."""
         return [row[0] for row in self._rows(sql.JOBS_OF_WORKER, (worker_id,))]
+
+    def attempts_of_worker(self, worker_id: str, *, after: AttemptPlace, limit: int) -> list[WorkerAttempt]:
+        """The attempts of a worker, the newest first."""
+        place = (after.started_at, after.job_id, after.attempt)
+        return [
+            WorkerAttempt(id_, n, type_, began, ended, Outcome(outcome) if outcome is not None else None, *about)
+            for id_, n, type_, began, ended, outcome, *about in self._rows(
+                sql.ATTEMPTS_OF_WORKER, (worker_id, *place, limit)
+            )
+        ]
 
     def remembered(self, subject: str, key: str, *, since: int) -> tuple[bytes, bytes] | None:
         """(fingerprint, outcome) of an earlier request with this idempotency key."""

@@ -7,16 +7,15 @@ All of it is bounded, and none of it is needed to be correct about jobs.
 from __future__ import annotations
 
 import apsw
+import msgspec
 
 from blobforge import failures
 from blobforge.failures import Cause
 from blobforge.job import JobStatus
 from blobforge.store import sql
-from blobforge.store.counters import HOUR_MS, KEPT, WEEK_MS
+from blobforge.store.counters import HOUR_MS, KEPT, WEEK_MS, WEEKS_KEPT, WORKER_HOURS_KEPT
 from blobforge.worker import Worker
 
-WEEKS_KEPT = 4  # of durations: converters get faster, documents change
-WORKER_HOURS_KEPT = 26
 CAUSES_KEPT_MS = 90 * 86_400_000  # without a job that shows it
 UNDO_MS = 600_000  # how long an action can be undone
 UNDOS_AT_ONCE = 10_000  # forgotten in one transaction, each minute: some 20 ms
@@ -24,6 +23,15 @@ LONGEST_EXAMPLE = 1000  # characters
 ONLINE = "online"  # the depth of the workers, under the type ''
 # Ended jobs are not in the queue; the dead wait for a person.
 _SAMPLED = frozenset({JobStatus.UPLOADING, JobStatus.PENDING, JobStatus.RUNNING, JobStatus.FAILED, JobStatus.DEAD})
+
+
+class Backfilling(msgspec.Struct, frozen=True):
+    """Jobs from `next_job` to `last_job` are to be looked at. `until` (ms): what ended later was counted."""
+
+    next_job: int
+    last_job: int
+    counts: bool
+    until: int | None
 
 
 class Rollups:
@@ -62,6 +70,24 @@ class Rollups:
     def _failure(self, fingerprint: str) -> int | None:
         row = self._db.execute(sql.FAILURE_BY_FINGERPRINT, (fingerprint,)).fetchone()
         return int(row[0]) if row else None
+
+    # --- what an older database has not kept
+
+    def backfill(self) -> Backfilling | None:
+        """What is still to be filled in; None: nothing."""
+        row = self._db.execute(sql.BACKFILL).fetchone()
+        return Backfilling(row[0], row[1], bool(row[2]), row[3]) if row else None
+
+    def begin_backfill(self, *, until: int) -> None:
+        """What ended up to then (ms) has not been counted; a time that was said before stays."""
+        self._db.execute(sql.BEGIN_BACKFILL, (until,))
+
+    def backfilled(self, *, next_job: int | None) -> None:
+        """All jobs before that one are done; None: all."""
+        if next_job is None:
+            self._db.execute(sql.END_BACKFILL)
+        else:
+            self._db.execute(sql.BACKFILLED, (next_job,))
 
     # --- depths
 

@@ -86,6 +86,13 @@ BEAT_JOB: Final = """
 # --- attempts
 ATTEMPT: Final = f"SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE job_id = ? AND attempt = ?"
 ATTEMPTS: Final = f"SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE job_id = ? ORDER BY attempt"
+LATEST_ATTEMPTS: Final = f"SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE job_id = ? ORDER BY attempt DESC LIMIT ?"
+ATTEMPTS_OF_WORKER: Final = """
+    SELECT a.job_id, a.attempt, jobs.type, a.started_at, a.ended_at, a.outcome, a.kind, substr(a.error, 1, 2000),
+           jobs.source_path
+      FROM attempts AS a INDEXED BY attempts_by_worker JOIN jobs ON jobs.id = a.job_id
+     WHERE a.worker_id = ? AND (a.started_at, a.job_id, a.attempt) < (?, ?, ?)
+     ORDER BY a.started_at DESC, a.job_id DESC, a.attempt DESC LIMIT ?"""
 INSERT_ATTEMPT: Final = (
     "INSERT INTO attempts (job_id, attempt, worker_id, lease, started_at, output_key) VALUES (?, ?, ?, ?, ?, ?)"
 )
@@ -242,7 +249,10 @@ AHEAD: Final = f"""
 
 # --- causes of failures
 FAILURE_BY_FINGERPRINT: Final = "SELECT id FROM failures WHERE fingerprint = ?"
-SEE_FAILURE: Final = "UPDATE failures SET last_seen = ?, example = ?, n = n + 1 WHERE id = ?"
+SEE_FAILURE: Final = """
+    UPDATE failures SET last_seen = max(last_seen, ?1), first_seen = min(first_seen, ?1), n = n + 1,
+                        example = CASE WHEN ?1 >= last_seen THEN ?2 ELSE example END
+     WHERE id = ?3"""
 INSERT_FAILURE: Final = """
     INSERT INTO failures (fingerprint, kind, place, example, first_seen, last_seen, n) VALUES (?, ?, ?, ?, ?, ?, 1)"""
 COUNT_FAILURES: Final = "SELECT count(*) FROM failures"
@@ -264,6 +274,13 @@ FORGET_FAILURES: Final = """
 PURGE_FAILURES: Final = """
     DELETE FROM failures WHERE last_seen < ? AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.failure = failures.id)"""
 FORGET_FAILURE_COUNTS: Final = "DELETE FROM failure_counts WHERE n = 0 OR failure NOT IN (SELECT id FROM failures)"
+
+# --- what an older database has not kept
+BACKFILL: Final = "SELECT next_job, last_job, counts, until FROM backfill WHERE id = 1"
+BEGIN_BACKFILL: Final = "UPDATE backfill SET until = coalesce(until, ?)"
+BACKFILLED: Final = "UPDATE backfill SET next_job = ?"
+END_BACKFILL: Final = "DELETE FROM backfill"
+JOBS_BETWEEN: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?"
 
 # --- what can be undone
 SAVE_UNDO: Final = "INSERT OR IGNORE INTO undos (token, job_id, was, became, at) VALUES (?, ?, ?, ?, ?)"

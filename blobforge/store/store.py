@@ -206,6 +206,10 @@ class Store:
             self._types = {row[0] for row in self._rows(sql.TYPES, ())}
         return self._types
 
+    def jobs_between(self, first: int, last: int, *, limit: int) -> list[Job]:
+        """Jobs with these ids, both ends included, in their order."""
+        return [rows.job(row) for row in self._rows(sql.JOBS_BETWEEN, (first, last, limit))]
+
     def jobs_of_worker(self, worker_id: str) -> list[Job]:
         """The jobs that this worker runs now."""
         return [rows.job(row) for row in self._rows(sql.JOBS_OF_WORKER, (worker_id,))]
@@ -265,6 +269,20 @@ class Store:
     def attempt(self, job_id: int, attempt: int) -> Attempt | None:
         row = self._row(sql.ATTEMPT, (job_id, attempt))
         return rows.attempt(row) if row else None
+
+    def attempts(self, job_id: int, *, limit: int) -> list[Attempt]:
+        """The latest attempts of a job, oldest first."""
+        found = [rows.attempt(row) for row in self._rows(sql.LATEST_ATTEMPTS, (job_id, limit))]
+        return found[::-1]
+
+    def count_old_attempt(self, type_: str, attempt: Attempt, *, now: int) -> None:
+        """Count an attempt that ended before such were counted."""
+        assert attempt.outcome is not None
+        assert attempt.ended_at is not None
+        ran_ms = max(0, attempt.ended_at - attempt.started_at)
+        self._counters.ended_long_ago(
+            type_, attempt.worker_id, attempt.outcome, ran_ms=ran_ms, at=attempt.ended_at, now=now
+        )
 
     def output_keys(self, job_id: int) -> list[str]:
         """What the attempts of a job were given to write to."""

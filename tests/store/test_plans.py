@@ -35,6 +35,8 @@ PLANS: list[tuple[str, tuple[Any, ...], str]] = [
     (sql.JOBS_BY_HASH, ("x",), "jobs_by_source"),
     (sql.IDS_OF_TAG, ("t", 10), "PRIMARY KEY"),
     (sql.UNCHECKED_OUTPUTS, (), "files_unchecked"),
+    (sql.JOBS_BETWEEN, (1, 9, 10), "PRIMARY KEY"),
+    (sql.LATEST_ATTEMPTS, (1, 10), "PRIMARY KEY"),
     (sql.UPDATE_JOB, (*([None] * 26), 1, "pending", 1), "PRIMARY KEY"),
     (sql.MOVE_JOB, (*([None] * 23), 1, "pending", 1), "PRIMARY KEY"),
 ]

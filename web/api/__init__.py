@@ -17,6 +17,7 @@ from web.api import (
     timeline,
     tokens,
     whoami,
+    worker_attempts,
     workers,
 )
 from web.routing import Route
@@ -28,6 +29,7 @@ ROUTES: list[Route] = [
     *preview.ROUTES,
     *claims.ROUTES,
     *workers.ROUTES,
+    *worker_attempts.ROUTES,
     *files.ROUTES,
     *sources.ROUTES,
     *tokens.ROUTES,

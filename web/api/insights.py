@@ -44,9 +44,9 @@ async def read_outlook(services: Services) -> wire.OutlookWire:
 
 
 async def read_failures(services: Services, *, open_: bool = False, limit: int = 100) -> wire.FailuresWire:
-    found = await services.reads.run(lambda reader: reader.insights.failures())
+    found, filling = await services.reads.run(lambda reader: (reader.insights.failures(), reader.insights.filling()))
     wanted = [each for each in found if not open_ or each.failed or each.dead]
-    return wire.FailuresWire([_failure(each) for each in wanted[:limit]], len(wanted))
+    return wire.FailuresWire([_failure(each) for each in wanted[:limit]], len(wanted), filling)
 
 
 async def failures(call: Call) -> wire.FailuresWire | Refusal:

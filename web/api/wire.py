@@ -389,6 +389,28 @@ class AttemptWire(msgspec.Struct, frozen=True, omit_defaults=True):
     log_tail: str | None = None
 
 
+class WorkerAttemptsQuery(msgspec.Struct, frozen=True):
+    limit: Annotated[int, Meta(ge=1, le=100)] = 50
+    cursor: ShortText | None = None
+
+
+class WorkerAttemptWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    job_id: int
+    attempt: int
+    type: str
+    started_at: str
+    ended_at: str | None = None
+    outcome: Outcome | None = None
+    kind: str | None = None
+    error: str | None = None
+    source_path: str | None = None
+
+
+class WorkerAttemptsWire(msgspec.Struct, frozen=True, omit_defaults=True):
+    attempts: list[WorkerAttemptWire]
+    next_cursor: str | None = None
+
+
 class ExpectedWire(msgspec.Struct, frozen=True):
     """In one case of two the job will have ended between these. `by`: `progress` (its own pace so far), or
     `durations` (how long others of its type took)."""

@@ -64,11 +64,13 @@ class FailureQuery(msgspec.Struct, frozen=True):
     limit: Annotated[int, Meta(ge=1, le=1001)] = 100
 
 
-class FailuresWire(msgspec.Struct, frozen=True):
-    """The causes with the most jobs first; `total` is how many causes there are."""
+class FailuresWire(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The causes with the most jobs first; `total` is how many causes there are. `filling` is there while failures of
+    an older release are still being sorted: how much of that is done (0 to 1)."""
 
     failures: list[FailureWire]
     total: int
+    filling: float | None = None
 
 
 class LostWorker(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

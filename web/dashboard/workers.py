@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from quart import Response
 
-from blobforge.job import Job, JobStatus
+from blobforge.job import Job
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.insights import WorkerRates
-from blobforge.store.reader import Cursor, JobFilter, Reader
+from blobforge.store.reader import AttemptPlace, Reader, WorkerAttempt
 from blobforge.worker import Worker, WorkerStatus
 from web.api.workers import rates_wire
 from web.dashboard.page import page
 from web.dashboard.words import facts
 from web.routing import Access, Call, Route
 
-RECENT = 25  # jobs that the page of one worker lists
+RECENT = 25  # attempts that the page of one worker lists
 MOST_JOBS = 8  # of one worker in the list
 ORDER = {WorkerStatus.ONLINE: 0, WorkerStatus.DRAINING: 1, WorkerStatus.OFFLINE: 2}
 MOST_WORKERS = 500  # on one page; ten thousand of them are searched, not looked at
@@ -42,11 +42,10 @@ async def listed(call: Call) -> Response:
 async def shown(call: Call) -> Response | Refusal:
     worker_id = call.params["worker_id"]
 
-    def read(reader: Reader) -> tuple[Worker, list[Job], list[Job]] | None:
+    def read(reader: Reader) -> tuple[Worker, list[Job], list[WorkerAttempt]] | None:
         for worker, jobs in reader.workers(worker_id):
-            recent = reader.list_jobs(JobFilter(worker=worker_id), limit=RECENT, cursor=Cursor())
-            others = [job for job in recent.jobs if job.status is not JobStatus.RUNNING]
-            return worker, _jobs(reader, jobs), others
+            recent = reader.attempts_of_worker(worker_id, after=AttemptPlace(), limit=RECENT)
+            return worker, _jobs(reader, jobs), [attempt for attempt in recent if attempt.outcome is not None]
         return None
 
     found = await call.services.reads.run(read)

@@ -1,0 +1,72 @@
+"""What an older database has not kept is made of what it has: causes of failures, and counts of attempts.
+
+A migration says what is missing; this fills it in, some jobs at a time, between the messages of others. Each step is
+one transaction with the place where it ended, so that nothing is counted twice, whatever stops the server.
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from actors.effects.causes import LOST_CAUSE, REVOKED_CAUSE, UPLOAD_CAUSE
+from actors.effects.step import Step
+from actors.messages import Backfill, Backfilled
+from blobforge import failures
+from blobforge.failures import Cause
+from blobforge.job import Attempt, Job, JobStatus, Outcome, ReleaseCause
+
+ATTEMPTS_LOOKED_AT = 50  # of each job, the latest ones
+_FAILING = frozenset({JobStatus.FAILED, JobStatus.DEAD})
+
+
+def begin(step: Step) -> None:
+    """At a start: what ends from now on is counted as it ends."""
+    step.store.rollups.begin_backfill(until=step.now)
+
+
+def backfill(step: Step, message: Backfill) -> Backfilled:
+    """The next jobs. `more`: there are further ones."""
+    state = step.store.rollups.backfill()
+    if state is None:
+        return Backfilled(more=False)
+    jobs = step.store.jobs_between(state.next_job, state.last_job, limit=message.limit)
+    until = state.until if state.until is not None else step.now
+    for job in jobs:
+        attempts = step.store.attempts(job.id, limit=ATTEMPTS_LOOKED_AT)
+        if job.failure is None and job.status is not JobStatus.COMPLETED:
+            _blame(step, job, attempts)
+        if state.counts:
+            for attempt in attempts:
+                if attempt.ended_at is not None and attempt.ended_at <= until:
+                    step.store.count_old_attempt(job.type, attempt, now=step.now)
+    more = len(jobs) == message.limit
+    step.store.rollups.backfilled(next_job=jobs[-1].id + 1 if more else None)
+    return Backfilled(more)
+
+
+def _blame(step: Step, job: Job, attempts: list[Attempt]) -> None:
+    """Count each failure of a job that was never counted, and let the job show the latest."""
+    failure: int | None = None
+    for attempt in attempts:
+        if (cause := _cause(attempt)) is not None:
+            error = attempt.error or job.last_error or ""
+            failure = step.store.rollups.failure(cause, error, now=attempt.ended_at or attempt.started_at)
+    if failure is None and job.status in _FAILING:
+        cause = UPLOAD_CAUSE if not attempts else failures.cause(None, job.last_error, None)
+        failure = step.store.rollups.failure(cause, job.last_error or "", now=job.updated_at)
+    if failure is not None:
+        step.store.save_job(job, replace(job, failure=failure))
+
+
+def _cause(attempt: Attempt) -> Cause | None:
+    match attempt.outcome:
+        case Outcome.FAILED:
+            return failures.cause(attempt.kind, attempt.error, attempt.traceback)
+        case Outcome.LOST:
+            return LOST_CAUSE
+        case Outcome.REVOKED:
+            return REVOKED_CAUSE
+        case Outcome.RELEASED if attempt.kind == ReleaseCause.TROUBLE:
+            return failures.cause(failures.GIVEN_BACK, attempt.error, None)
+        case _:
+            return None

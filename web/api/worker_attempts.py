@@ -1,0 +1,59 @@
+"""What a worker has done: its attempts, whatever became of them, the newest first."""
+
+from __future__ import annotations
+
+from blobforge.refusals import Refusal, RefusalCode
+from blobforge.store.reader import AttemptPlace, Reader, WorkerAttempt
+from web.api import encode, wire
+from web.decode import query
+from web.routing import Access, Call, Route
+
+LONGEST_LINE = 500  # characters of an error, in a list
+
+
+async def listed(call: Call) -> wire.WorkerAttemptsWire | Refusal:
+    wanted = query(call.request.args, wire.WorkerAttemptsQuery)
+    if isinstance(wanted, Refusal):
+        return wanted
+    place = AttemptPlace()
+    if wanted.cursor is not None:
+        try:
+            started_at, job_id, attempt = map(int, wanted.cursor.split("-"))
+            place = AttemptPlace(started_at, job_id, attempt)
+        except ValueError:
+            return Refusal(RefusalCode.INVALID, "cursor: use next_cursor of the page before.", field="cursor")
+    worker_id = call.params["worker_id"]
+
+    def read(reader: Reader) -> list[WorkerAttempt] | None:
+        found = reader.attempts_of_worker(worker_id, after=place, limit=wanted.limit + 1)
+        # A worker that was removed has left its attempts behind.
+        return found if found or reader.worker(worker_id) is not None else None
+
+    found = await call.services.reads.run(read)
+    if found is None:
+        return Refusal(RefusalCode.NO_SUCH_WORKER, f"There is no worker {worker_id!r}, and no attempt of one.")
+    page = found[: wanted.limit]
+    last = page[-1] if len(found) > wanted.limit else None
+    following = f"{last.started_at}-{last.job_id}-{last.attempt}" if last is not None else None
+    return wire.WorkerAttemptsWire([_wire(each) for each in page], following)
+
+
+def _wire(found: WorkerAttempt) -> wire.WorkerAttemptWire:
+    return wire.WorkerAttemptWire(
+        job_id=found.job_id,
+        attempt=found.attempt,
+        type=found.type,
+        started_at=encode.rfc3339(found.started_at),
+        ended_at=encode.time_or_none(found.ended_at),
+        outcome=found.outcome,
+        kind=found.kind,
+        error=encode.clipped(found.error, LONGEST_LINE) if found.error is not None else None,
+        source_path=found.source_path,
+    )
+
+
+ROUTES = [
+    Route("GET", "/api/workers/<worker:worker_id>/attempts", Access.READ, listed,
+          "The attempts of a worker, whatever their outcome, the newest first",
+          gives=wire.WorkerAttemptsWire, query=wire.WorkerAttemptsQuery),
+]  # fmt: skip
