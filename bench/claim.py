@@ -5,7 +5,8 @@
 
 Single requests (claim, then complete), `claim_next` (one request a cycle), and batches (claim with `limit`, complete
 as a list). `of null`: requests a second, as a share of those of an endpoint that does nothing on Quart-Trio and
-Hypercorn; beside it stands what bare trio with httptools answers, with nothing around it.
+Hypercorn; beside it stands what the same endpoint answers on the product's lean reader, and what bare trio answers
+with httptools and nothing around it.
 `of apsw`: cycles a second, as a share of the same statements on bare apsw, one transaction for all workers' claims.
 Every cycle is authenticated, leased, signed for, committed, logged. Latencies are those of a whole cycle or batch.
 """
@@ -138,11 +139,12 @@ async def run(plan: Claims) -> Report:
             objects.store(place / "s3", s3=plan.s3) as variables,
             servers.blobforge(place / "data", **variables) as server,
             servers.yardstick("bench.null_server") as null,
+            servers.yardstick("bench.lean_server") as lean,
             servers.yardstick("bench.echo_server") as echo,
         ):
             await register(server, max(plan.workers))
             for count in plan.workers:
-                rows += await _with_workers(plan, count, server, {"null": null, "echo": echo}, bare)
+                rows += await _with_workers(plan, count, server, {"null": null, "lean": lean, "echo": echo}, bare)
     chart = Chart(x="workers", y="per_second", series="how", x_label="workers", log_y=True)
     return Report("claim", "Claim + complete over HTTP", rows, chart=chart)
 
@@ -167,6 +169,8 @@ async def _with_workers(
     alone = median_row([bare.statements(count, plan.cycles) for _ in range(plan.runs)])
     rows = [
         {"what": f"null requests, {count} clients", "workers": count, "how": "null requests"} | found["null"],
+        {"what": f"null requests of the lean reader, {count} clients", "workers": count, "how": "lean null requests"}
+        | found["lean"],
         {"what": f"bare trio and httptools, {count} clients", "workers": count, "how": "trio and httptools"}
         | found["echo"],
         {"what": f"cycles on bare apsw, {count} to a transaction", "workers": count, "how": "bare apsw"}

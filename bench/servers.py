@@ -81,7 +81,7 @@ def blobforge_of(root: Path, folder: Path, **variables: str) -> Iterator[Server]
 
 @contextmanager
 def yardstick(module: str) -> Iterator[Server]:
-    """What does nothing, and is measured for comparison: `bench.null_server` or `bench.echo_server`."""
+    """What does nothing, and is measured for comparison: `bench.null_server` and its like."""
     process = subprocess.Popen(
         [sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
     )

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import cache
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 from urllib.parse import urlsplit
 
 import msgspec
@@ -174,6 +174,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     oidc_issuer: Annotated[str, _doc("OIDC provider URL", group="oidc")] = ""
     oidc_client_id: Annotated[str, _doc("OAuth2 client ID", group="oidc")] = ""
     oidc_client_secret: Annotated[str, _doc("OAuth2 client secret", group="oidc", secret=True)] = ""
+    oidc_client_auth: Annotated[
+        Literal["", "client_secret_basic", "client_secret_post"],
+        _doc("How the client secret is sent (empty = as the provider's discovery document says)", group="oidc"),
+    ] = ""
     oidc_redirect_url: Annotated[str, _doc("OAuth2 callback URL", group="oidc")] = ""
     oidc_groups_claim: Annotated[
         str, Meta(min_length=1), _doc("Claim that holds the groups; dots lead into nested claims", group="oidc")

@@ -35,7 +35,7 @@ from web.auth.sessions import Sealer, Sessions
 from web.auth.throttle import Throttle
 from web.checkup import Checkup
 from web.connection.places import Known
-from web.limits import Limit
+from web.limits import Limit, Watch
 from web.metrics.counting import Counting
 from web.metrics.exposition import Metrics
 from web.metrics.house import House
@@ -130,9 +130,11 @@ class Parts:
         long_polls = Limit(settings.max_long_polls, settings.max_long_polls_per_address)
         streams = Limit(settings.max_streams, settings.max_streams_per_address)
         self.lag = LoopLag()
+        limits = {"connections": self.connections, "long_polls": long_polls, "event_streams": streams}
+        self.limits = Watch(limits)
         counting = Counting(
             Requests(),
-            {"connections": self.connections, "long_polls": long_polls, "event_streams": streams},
+            limits,
             throttle,
             self.broadcaster,
             self.lag,
@@ -189,6 +191,7 @@ class Parts:
             first_link=self.first_link,
             long_polls=long_polls,
             streams=streams,
+            limits=limits,
             now=now,
             signing_secret=secret,
         )
@@ -225,6 +228,7 @@ def _provider(settings: Settings) -> Provider | None:
             issuer=settings.oidc_issuer,
             client_id=settings.oidc_client_id,
             client_secret=settings.oidc_client_secret,
+            client_auth=settings.oidc_client_auth,
             redirect_url=redirect,
             groups_claim=settings.oidc_groups_claim,
         )

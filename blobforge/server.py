@@ -155,6 +155,7 @@ async def running(
                 actors.start_soon(actor.run)
             if hop is None:  # in virtual time nothing is late, and each of its steps would be one of the clock's
                 actors.start_soon(parts.lag.run)
+                actors.start_soon(parts.limits.run)
             async with trio.open_nursery() as writing:
                 writing.start_soon(parts.writer.run)
                 try:

@@ -65,6 +65,9 @@ class Messages:
         await trio.sleep_forever()
         raise AssertionError
 
+    def at_hand(self) -> None:
+        """See Source: not known, before it is received."""
+
     def watch(self, told: Callable[[], object]) -> None:
         """Nothing to do: see `leave`."""
 

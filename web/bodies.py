@@ -19,6 +19,9 @@ class Source(Protocol):
     async def part(self) -> bytes:
         """The next bytes of the body; none at its end. Raises GoneError, and BadRequest for what is no body."""
 
+    def at_hand(self) -> bytes | None:
+        """The whole body, where all of it has come already; it is read then."""
+
     def watch(self, told: Callable[[], object], /) -> None:
         """Call `told` once when the client goes, until `forget`; the body has been read."""
 
@@ -43,6 +46,10 @@ class Body:
             return b""
         if (self.length or 0) > self._largest:
             raise RequestEntityTooLarge
+        # Nearly every body comes with its head: a deadline for it would take a tenth of the request's time.
+        if (at_hand := self._source.at_hand()) is not None:
+            self.ended = True
+            return at_hand
         with trio.move_on_after(self._patience):
             parts, size = [], 0
             while part := await self._part():

@@ -27,7 +27,7 @@ from web.asgi import QuartRequest, request_of
 from web.auth.credentials import authenticate, claimed
 from web.bodies import Body
 from web.decode import Oversized, json_body
-from web.html import broken_page, quoted, redirect, refused_page, safe_next
+from web.html import broken_page, came_from, quoted, redirect, refused_page, safe_next
 from web.metrics.requests import GONE, HYPERCORN, Requests
 from web.problems import internal_error, refused
 from web.request import Request
@@ -97,7 +97,7 @@ class Endpoint:
             found = await _authorize(route, self._services, asked, params)
             if isinstance(found, Refusal):
                 metrics.refused(found.code)
-                answer = await _refuse(found, route, asked, request_id)
+                answer = await _refuse(found, route, self._services, asked, request_id)
             else:
                 caller = found
                 outcome = await self._handle(asked, body, caller, request_id, params)
@@ -107,12 +107,12 @@ class Endpoint:
                     outcome = still if isinstance(still, Refusal) else outcome
                 if isinstance(outcome, Refusal):
                     metrics.refused(outcome.code)
-                    answer = await _refuse(outcome, route, asked, request_id)
+                    answer = await _refuse(outcome, route, self._services, asked, request_id)
                 else:
                     answer = _respond(outcome, route)
         except HTTPException as error:
             metrics.refused(refusal_of(error, asked).code)
-            answer = await _refuse_for_quart(error, route, asked, request_id)
+            answer = await _refuse_for_quart(error, route, self._services, asked, request_id)
         except Oversized as error:
             refusal = Refusal(RefusalCode.INVALID, f"{error}.", field=error.field)
             metrics.refused(refusal.code)
@@ -196,7 +196,8 @@ async def _authorize(route: Route, services: Services, asked: Request, params: d
     if not _may(caller, route.access):
         return Refusal(
             RefusalCode.SCOPE_MISSING,
-            f"{route.name} takes the scope {route.access}; your credential does not have it.",
+            f"{asked.method} {asked.path} takes the scope {route.access}; your credential does not have it. "
+            "Ask an administrator for a token that has.",
         )
     named = params.get("worker_id")
     if route.access is Access.WORK and caller.worker_id is not None and named not in (None, caller.worker_id):
@@ -249,18 +250,25 @@ def _repeatable(route: Route, asked: Request, caller: Caller, body: bytes) -> Re
     return Repeatable(caller.subject, key, digest)
 
 
-async def _refuse(refusal: Refusal, route: Route, asked: Request, request_id: str) -> Answer | Response:
+async def _refuse(
+    refusal: Refusal, route: Route, services: Services, asked: Request, request_id: str
+) -> Answer | Response:
     """A refusal in the form that who asks can read."""
     if not route.page:
         return refused(refusal, instance=asked.path, request_id=request_id)
-    if refusal.code is RefusalCode.UNAUTHENTICATED and route.method == "GET":
-        return redirect(f"/login?next={quoted(safe_next(asked.full_path.rstrip('?')))}")
+    if refusal.code is RefusalCode.UNAUTHENTICATED:
+        # Who clicked on something comes back to the page where it stood, and is told that it was not done.
+        read = route.method == "GET"
+        here = safe_next(asked.full_path.rstrip("?")) if read else came_from(asked, services.site.base(asked))
+        return redirect(f"/login?next={quoted(here)}" + ("" if read else "&undone=1"))
     return await refused_page(refusal, request_id)
 
 
-async def _refuse_for_quart(error: HTTPException, route: Route, asked: Request, request_id: str) -> Answer | Response:
+async def _refuse_for_quart(
+    error: HTTPException, route: Route, services: Services, asked: Request, request_id: str
+) -> Answer | Response:
     if route.page:
-        return await _refuse(refusal_of(error, asked), route, asked, request_id)
+        return await _refuse(refusal_of(error, asked), route, services, asked, request_id)
     return http_problem(error, asked, request_id)
 
 

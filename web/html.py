@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from quart import Response, render_template
 
@@ -27,6 +27,14 @@ def safe_next(path: str | None) -> str:
     ):
         return "/"
     return path
+
+
+def came_from(request: Request, base: str) -> str:
+    """The page on this site (`base`) that the browser says the request came from; `/` where it is none of ours."""
+    referrer, here = urlsplit(request.headers.get("Referer", "")), urlsplit(base)
+    if referrer.netloc != here.netloc or referrer.path.startswith("/do/"):
+        return "/"
+    return safe_next(referrer.path + (f"?{referrer.query}" if referrer.query else ""))
 
 
 def html(text: str, status: int = 200, *, wait: Refusal | None = None) -> Response:

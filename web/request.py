@@ -11,13 +11,15 @@ from werkzeug.sansio.http import parse_cookie
 
 
 class Headers(Protocol):
-    """Header lines by name, in whichever case. Of several lines with one name, `get` gives the first."""
+    """Header lines by name, in whichever case. Of several with one name `get` gives the first, `getlist` all."""
 
     @overload
     def get(self, name: str, /) -> str | None: ...
 
     @overload
     def get(self, name: str, default: str, /) -> str: ...
+
+    def getlist(self, name: str, /) -> list[str]: ...
 
     def __contains__(self, name: str, /) -> bool: ...
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,5 +53,6 @@ class Services:
     first_link: FirstLink
     long_polls: Limit
     streams: Limit
+    limits: Mapping[str, Limit]  # these, and that of connections, by their names in the metrics
     now: Callable[[], int]
     signing_secret: bytes

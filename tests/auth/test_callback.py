@@ -12,7 +12,7 @@ import pytest
 import trio
 import trio.testing
 
-from tests.auth.visitor import LEAVING, NOBODY_ELSE, SESSION, Visitor, assert_refused, open_oidc_house, sessions
+from tests.auth.visitor import NOBODY_ELSE, SESSION, Visitor, assert_refused, open_oidc_house, rows, sessions
 from tests.fixtures.evil_provider import (
     TOKEN,
     EvilProvider,
@@ -20,7 +20,7 @@ from tests.fixtures.evil_provider import (
     s256,
 )
 from tests.fixtures.house import House
-from web.auth.login import SIGN_IN_SECONDS
+from web.auth.login import MOST_LEAVINGS, SIGN_IN_SECONDS
 
 
 async def test_a_wrong_state(oidc_house: House, evil: EvilProvider, mock_clock: Any) -> None:
@@ -31,6 +31,33 @@ async def test_a_wrong_state(oidc_house: House, evil: EvilProvider, mock_clock: 
     assert evil.count(TOKEN) == 0
     # The sign-in that is under way is not spoilt by it.
     assert (await visitor.get(callback(answer))).status == 303
+
+
+async def test_each_tab_has_a_sign_in_of_its_own(oidc_house: House, evil: EvilProvider, mock_clock: Any) -> None:
+    """Two tabs and a third: they come back in any order, to where each began."""
+    visitor = Visitor(oidc_house)
+    answers = [(evil.authorize(await visitor.leave(path)), path) for path in ("/jobs", "/workers", "/failures")]
+    assert visitor.leavings == 3
+    for answer, path in (answers[0], answers[2], answers[1]):
+        page = await visitor.get(callback(answer))
+        assert (page.status, page.location) == (303, path)
+    assert visitor.leavings == 0
+    assert len(sessions(oidc_house)) == 1
+    assert rows(oidc_house, "SELECT 1 FROM audit WHERE action = 'sign-in.refused'") == []
+
+
+async def test_sign_ins_under_way_are_bounded(
+    oidc_house: House, evil: EvilProvider, mock_clock: trio.testing.MockClock
+) -> None:
+    visitor = Visitor(oidc_house)
+    answers = []
+    for _ in range(MOST_LEAVINGS + 4):
+        answers.append(evil.authorize(await visitor.leave()))
+        mock_clock.jump(1)
+        assert visitor.leavings <= MOST_LEAVINGS
+    assert (await visitor.get(callback(answers[0]))).status == 403, "the oldest are given up"
+    for answer in answers[-MOST_LEAVINGS:]:
+        assert (await visitor.get(callback(answer))).status == 303
 
 
 async def test_no_state(oidc_house: House, evil: EvilProvider, mock_clock: Any) -> None:
@@ -70,9 +97,11 @@ async def test_a_leaving_cookie_that_was_tampered_with(
 ) -> None:
     visitor = Visitor(oidc_house)
     answer = evil.authorize(await visitor.leave())
-    sealed = visitor.cookies[LEAVING]
+    sealed = visitor.cookies[visitor.leaving]
     middle = len(sealed) // 2
-    visitor.cookies[LEAVING] = sealed[:middle] + ("A" if sealed[middle] != "A" else "B") + sealed[middle + 1 :]
+    visitor.cookies[visitor.leaving] = (
+        sealed[:middle] + ("A" if sealed[middle] != "A" else "B") + sealed[middle + 1 :]
+    )
     assert_refused(oidc_house, visitor, await visitor.get(callback(answer)), "too long")
     assert evil.count(TOKEN) == 0
 
@@ -83,7 +112,7 @@ async def test_a_leaving_cookie_that_is_nonsense(
 ) -> None:
     visitor = Visitor(oidc_house)
     answer = evil.authorize(await visitor.leave())
-    visitor.cookies[LEAVING] = sealed
+    visitor.cookies[visitor.leaving] = sealed
     assert_refused(oidc_house, visitor, await visitor.get(callback(answer)), "too long")
 
 
@@ -94,7 +123,7 @@ async def test_a_leaving_cookie_of_another_server(
     async with open_oidc_house(tmp_path / "other", evil) as other:
         elsewhere = Visitor(other)
         answer = evil.authorize(await elsewhere.leave())
-    visitor.cookies[LEAVING] = elsewhere.cookies[LEAVING]
+    visitor.cookies[elsewhere.leaving] = elsewhere.cookies[elsewhere.leaving]
     assert_refused(oidc_house, visitor, await visitor.get(callback(answer)), "too long")
     assert evil.count(TOKEN) == 0
 
@@ -108,8 +137,8 @@ async def test_a_session_cookie_is_no_leaving_cookie(oidc_house: House, evil: Ev
     assert found is not None
     assert found[0].sealed is not None
     other = Visitor(oidc_house)
-    other.cookies[LEAVING] = found[0].sealed.decode()
     answer = evil.authorize(await visitor.leave())
+    other.cookies[visitor.leaving] = found[0].sealed.decode()
     page = await other.get(callback(answer))
     assert page.status == 403
     assert "too long" in page.text
@@ -130,11 +159,11 @@ async def test_a_replayed_callback(oidc_house: House, evil: EvilProvider, mock_c
     visitor = Visitor(oidc_house)
     url = callback(evil.authorize(await visitor.leave()))
     assert (await visitor.get(url)).status == 303
-    assert LEAVING not in visitor.cookies
+    assert visitor.leavings == 0
     before = visitor.cookies[SESSION]
     page = await visitor.get(url)
-    assert page.status == 403
-    assert "too long" in page.text
+    assert (page.status, page.location) == (303, "/"), 'by "back": it is signed in, and nothing is wrong'
+    assert rows(oidc_house, "SELECT 1 FROM audit WHERE action = 'sign-in.refused'") == []
     assert visitor.cookies[SESSION] == before
     assert len(sessions(oidc_house)) == 1
     assert evil.count(TOKEN) == 1
@@ -144,7 +173,7 @@ async def test_a_replayed_code(oidc_house: House, evil: EvilProvider, mock_clock
     # Somebody has stolen the cookie and the URL, both: the provider takes a code once.
     visitor, thief = Visitor(oidc_house), Visitor(oidc_house)
     url = callback(evil.authorize(await visitor.leave()))
-    thief.cookies[LEAVING] = visitor.cookies[LEAVING]
+    thief.cookies |= visitor.cookies
     assert (await visitor.get(url)).status == 303
     page = await thief.get(url)
     assert page.status == 403

@@ -10,7 +10,7 @@ import pytest
 import trio
 import trio.testing
 
-from tests.auth.visitor import LEAVING, NOBODY_ELSE, Visitor, assert_refused
+from tests.auth.visitor import NOBODY_ELSE, Visitor, assert_refused
 from tests.fixtures.evil_provider import (
     BROKEN,
     DISCOVERY,
@@ -56,7 +56,7 @@ async def test_discovery_without_answer(
     page = await _with_deadline(evil, mock_clock, lambda: visitor.get("/auth/login"))
     assert_refused(oidc_house, visitor, page, "Everything else goes on working", status=503)
     assert int(page.headers["Retry-After"]) >= 1
-    assert LEAVING not in visitor.cookies
+    assert visitor.leavings == 0
     assert trio.current_time() <= DEADLINE_SECONDS + 1
 
 

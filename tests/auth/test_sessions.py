@@ -160,7 +160,8 @@ async def test_cookies_over_https(evil: EvilProvider, mock_clock: Clock, tmp_pat
     async with open_oidc_house(tmp_path / "data", evil, public_url="https://blobforge.example") as house:
         visitor = Visitor(house)
         url = await visitor.leave()
-        assert set(visitor.cookies) == {"__Secure-blobforge-leaving"}
+        assert set(visitor.cookies) == {visitor.leaving}
+        assert visitor.leaving.startswith("__Secure-blobforge-leaving-")
         page = await visitor.sign_in(evil)
         cookie = page.cookies["__Host-blobforge"]
         assert cookie["secure"]
@@ -177,7 +178,8 @@ async def test_cookies_over_https(evil: EvilProvider, mock_clock: Clock, tmp_pat
 async def test_cookies_over_http(oidc_house: House, evil: EvilProvider, mock_clock: Clock) -> None:
     visitor = Visitor(oidc_house)
     await visitor.leave()
-    assert set(visitor.cookies) == {LEAVING}
+    assert set(visitor.cookies) == {visitor.leaving}
+    assert visitor.leaving.startswith(f"{LEAVING}-")
     page = await visitor.sign_in(evil)
     cookie = page.cookies[SESSION]
     assert cookie["httponly"]

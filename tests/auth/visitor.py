@@ -82,6 +82,17 @@ class Visitor:
         raw = await response.get_data(as_text=False)
         return Page(response.status_code, response.headers, raw.decode(), cookies)
 
+    @property
+    def leaving(self) -> str:
+        """The name of the cookie of the one sign-in that is under way."""
+        (name,) = [name for name in self.cookies if name.startswith((LEAVING, f"__Secure-{LEAVING}"))]
+        return name
+
+    @property
+    def leavings(self) -> int:
+        """How many sign-ins are under way."""
+        return sum(LEAVING in name for name in self.cookies)
+
     async def get(self, path: str, **headers: str) -> Page:
         return await self.go("GET", path, **headers)
 

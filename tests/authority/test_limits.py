@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import structlog
 import trio
 from quart_trio import QuartTrio
 
@@ -20,7 +21,7 @@ from tests.fixtures.server import ServerProcess, serving
 from tests.web import wire
 from tests.web.calls import assert_problem
 from web.connection.connection import Connection
-from web.limits import Limit
+from web.limits import QUIET_LOOKS, Limit
 
 TOTAL, EACH = 6, 3
 PATIENCE = 30  # seconds until a test gives up; none is asserted
@@ -166,6 +167,33 @@ def test_room_is_given_back_whatever_happens() -> None:
             raise error
     assert limit.used == 0
     assert limit._used == {}, "no trace of addresses that are gone"
+
+
+async def test_a_limit_that_refuses_is_told_once_and_so_is_its_end(house: House, autojump_clock: Any) -> None:
+    """In the log, in the metrics, and among what needs attention."""
+    limits, streams = house.parts.limits, house.parts.services.streams
+
+    async def told() -> tuple[list[Any], bool]:
+        _, attention = await house.call("GET", "/api/stats/attention")
+        _, metrics = await house.call("GET", "/metrics")
+        return attention["limits"], b'blobforge_limit_refusing{limit="event_streams"} 1.0' in metrics
+
+    with structlog.testing.capture_logs() as logs:
+        limits.look()
+        for _ in range(5):
+            streams.refused += 100
+            limits.look()
+            found = {"name": "event_streams", "used": 0, "total": streams.total, "refused": streams.refused}
+            assert await told() == ([found], True)
+        for _ in range(QUIET_LOOKS):
+            limits.look()
+        assert await told() == ([], False)
+        streams.refused += 1
+        limits.look()
+        lines = [(each["event"], each.get("refused")) for each in logs if each.get("limit")]
+    assert lines == [("a limit begins to refuse", None), ("a limit refuses no longer", 500), *lines[:1]]
+    _, page = await house.call("GET", "/", headers=_admin(house))
+    assert b"callers are refused" in page
 
 
 # ------------------------------------------------------------------ streams and waiting claims, in virtual time

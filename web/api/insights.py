@@ -59,6 +59,11 @@ async def failures(call: Call) -> wire.FailuresWire | Refusal:
 async def read_attention(services: Services) -> wire.AttentionWire:
     now = services.now()
     backup = await status.backup(services)
+    refusing = [
+        wire.LimitWire(name, limit.used, limit.total, limit.refused)
+        for name, limit in services.limits.items()
+        if limit.refusing
+    ]
 
     def read(reader: Reader) -> wire.AttentionWire:
         insights = reader.insights
@@ -71,6 +76,7 @@ async def read_attention(services: Services) -> wire.AttentionWire:
                 _contested(reader, now=now),
                 [_queue(each, now=now) for each in insights.queues()],
                 _standing_still(reader, now=now),
+                refusing,
                 backup,
             )
 

@@ -112,6 +112,15 @@ class ContestedWorker(msgspec.Struct, frozen=True):
     host: str | None
 
 
+class LimitWire(msgspec.Struct, frozen=True):
+    """A limit that refuses callers now: how much room it has, how much of it is taken, how many found none so far."""
+
+    name: str
+    used: int
+    total: int
+    refused: int
+
+
 class AttentionWire(msgspec.Struct, frozen=True):
     """What a person should look at, the worst of each kind first; empty lists are good news."""
 
@@ -121,6 +130,7 @@ class AttentionWire(msgspec.Struct, frozen=True):
     workers_contested: list[ContestedWorker]
     queues: list[QueueWire]
     standing_still: list[StillJob]
+    limits: list[LimitWire]
     backup: BackupPart
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 from typing import Any
 from urllib.parse import parse_qs
@@ -22,6 +23,7 @@ from web.routing import Access, Call, Route
 log = structlog.get_logger("blobforge.login")
 
 SIGN_IN_SECONDS = 600  # from leaving for the provider to coming back
+MOST_LEAVINGS = 8  # sign-ins under way in one browser; each is a cookie of half a kilobyte
 LONGEST_FORM = 4096  # bytes
 
 
@@ -41,8 +43,10 @@ async def leave(call: Call) -> Response:
     except ProviderDown as error:
         return await _provider_down(error)
     response = redirect(url)
+    for name in _leavings(call)[MOST_LEAVINGS - 1 :]:
+        _forget(call, response, name)
     response.set_cookie(
-        _leaving_cookie(call),
+        _leaving_cookie(call, leaving.state),
         call.services.sealer.seal(leaving).decode(),
         max_age=SIGN_IN_SECONDS,
         path="/auth",
@@ -59,13 +63,17 @@ async def come_back(call: Call) -> Response:
     if provider is None:
         return redirect("/login")
     arguments = call.request.args
-    sealed = call.request.cookies.get(_leaving_cookie(call), "")
-    leaving = call.services.sealer.open(sealed.encode(), Leaving)
-    if leaving is None or not 0 <= call.services.now() - leaving.started_at <= SIGN_IN_SECONDS * 1000:
-        return await _refused(call, "It took too long, or cookies are blocked. Please sign in again.")
-    if not hmac.compare_digest(arguments.get("state", "").encode(), leaving.state.encode()):
-        # The one that is under way, in another tab perhaps, is not spoilt by this.
-        return await _refused(call, "The answer belongs to another sign-in. Please sign in again.", forget=False)
+    cookie = call.request.cookies.get(_leaving_cookie(call, arguments.get("state", "")))
+    leaving = _leaving(call, cookie)
+    if leaving is None or not hmac.compare_digest(arguments.get("state", "").encode(), leaving.state.encode()):
+        if cookie is None and isinstance(await call.services.sessions.caller(call.request), Caller):
+            return redirect("/")  # by "back", or by a reload: that sign-in has ended well
+        # Those that are under way, in other tabs perhaps, are not spoilt by this.
+        return await _refused(
+            call,
+            "This took too long, or the answer belongs to another sign-in, or cookies are blocked. "
+            "Please sign in again.",
+        )
     if "error" in arguments:
         return await _refused(call, f"The identity provider said: {arguments['error'][:100]}.")
     if not arguments.get("code"):
@@ -96,7 +104,7 @@ async def _provider_down(error: ProviderDown) -> Response:
     )
 
 
-async def _refused(call: Call, text: str, *, who: str = "", forget: bool = True) -> Response:
+async def _refused(call: Call, text: str, *, who: str = "") -> Response:
     log.info("sign-in refused", reason=text)
     address = call.services.site.address(call.request)
     slow = call.services.throttle.failed(f"address {address}")
@@ -106,8 +114,7 @@ async def _refused(call: Call, text: str, *, who: str = "", forget: bool = True)
     audit = Audit("nobody", who, address, "sign-in.refused", who, text)
     await ask(call.services.writer, Note(), audit=audit)
     response = await message(403, "Signing in failed", text, link="/login", label="Sign in again")
-    if forget:
-        _forget_leaving(call, response)
+    _forget_leaving(call, response)
     return response
 
 
@@ -115,7 +122,10 @@ async def _refused(call: Call, text: str, *, who: str = "", forget: bool = True)
 
 
 async def page(call: Call) -> Response:
-    return await _login_page(call, safe_next(call.request.args.get("next")), 200)
+    problem = (
+        "You were signed out, so nothing was done. Sign in, and do it again." if "undone" in call.request.args else ""
+    )
+    return await _login_page(call, safe_next(call.request.args.get("next")), 200, problem)
 
 
 async def with_token(call: Call) -> Response | Refusal:
@@ -249,14 +259,39 @@ async def _login_page(
     return html(text, status, wait=wait)
 
 
-def _leaving_cookie(call: Call) -> str:
-    return "__Secure-blobforge-leaving" if call.services.site.is_https(call.request) else "blobforge-leaving"
+def _leaving_cookie(call: Call, state: str) -> str:
+    """Each sign-in has a cookie of its own: two tabs know nothing of each other."""
+    prefix = "__Secure-blobforge-leaving" if call.services.site.is_https(call.request) else "blobforge-leaving"
+    return f"{prefix}-{hashlib.sha256(state.encode()).hexdigest()[:16]}"
+
+
+def _leaving(call: Call, sealed: str | None) -> Leaving | None:
+    """What a sign-in under way has to remember; None for one that is too old, or not ours."""
+    leaving: Leaving | None = call.services.sealer.open((sealed or "").encode(), Leaving)
+    if leaving is None or not 0 <= call.services.now() - leaving.started_at <= SIGN_IN_SECONDS * 1000:
+        return None
+    return leaving
+
+
+def _leavings(call: Call) -> list[str]:
+    """The cookies of all sign-ins that this browser has under way, the latest first."""
+    prefix = _leaving_cookie(call, "").rpartition("-")[0]
+    found = {name: _leaving(call, value) for name, value in call.request.cookies.items() if name.startswith(prefix)}
+
+    def began(name: str) -> int:
+        leaving = found[name]
+        return leaving.started_at if leaving is not None else 0
+
+    return sorted(found, key=began, reverse=True)
 
 
 def _forget_leaving(call: Call, response: Response) -> None:
-    response.delete_cookie(
-        _leaving_cookie(call), path="/auth", httponly=True, secure=call.services.site.is_https(call.request)
-    )
+    """The sign-in that the request is about is over."""
+    _forget(call, response, _leaving_cookie(call, call.request.args.get("state", "")))
+
+
+def _forget(call: Call, response: Response, name: str) -> None:
+    response.delete_cookie(name, path="/auth", httponly=True, secure=call.services.site.is_https(call.request))
 
 
 ROUTES = [

@@ -1,8 +1,8 @@
 """The OpenID provider as we see it: discovery, the authorization request, the ID token, and asking again later.
 
-State owned here: what discovery and the key set last said. Both are fetched when they are first needed, under a
-deadline: a provider that is down neither stops a start nor hangs a request. Sources: OpenID Connect Core 1.0,
-RFC 7636 (PKCE), RFC 8414 (discovery), RFC 9700 (best current practice).
+State owned here: what discovery and the key set last said, and how the token endpoint knew us. It is asked when it is
+first needed, under a deadline: a provider that is down neither stops a start nor hangs a request. Sources: OpenID
+Connect Core 1.0, RFC 7636 (PKCE), RFC 8414 (discovery), RFC 9700 (best current practice).
 """
 
 from __future__ import annotations
@@ -10,21 +10,26 @@ from __future__ import annotations
 import secrets
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import httpx
 import msgspec
+import structlog
 import trio
 from authlib.common.errors import AuthlibBaseError
 from authlib.common.security import generate_token
 from joserfc import jwt
 from joserfc.errors import JoseError
-from joserfc.jwk import KeySet
+from joserfc.jwk import JWKRegistry, Key, KeySet
+
+from web.auth.client_auth import NONE, Way, ways
 
 with warnings.catch_warnings(record=True):
     # Authlib (1.9) says at import, through a filter of its own, that it prefers httpx's successor.
     from authlib.integrations.httpx_client import AsyncOAuth2Client
+
+log = structlog.get_logger("blobforge.oidc")
 
 DEADLINE_SECONDS = 8.0  # for everything that one request asks of the provider
 METADATA_SECONDS = 3600.0  # how long discovery and the keys are believed: a key withdrawn is a key refused
@@ -44,13 +49,19 @@ class SignInRefused(Exception):
     """The provider's answer is not one that we accept. The message holds nothing secret."""
 
 
+class _UnknownClient(SignInRefused):
+    """The token endpoint does not know us by what it was shown."""
+
+
 class ProviderSettings(msgspec.Struct, frozen=True):
-    """`redirect_url` is where the provider sends people back to; `groups_claim` may be a dotted path."""
+    """`redirect_url` is where the provider sends people back to; `groups_claim` may be a dotted path; `client_auth`
+    is how the secret is sent (empty: as discovery says)."""
 
     issuer: str
     client_id: str
     client_secret: str
     redirect_url: str
+    client_auth: str = ""
     groups_claim: str = "groups"
     scopes: str = SCOPES
 
@@ -92,6 +103,7 @@ class Metadata(msgspec.Struct, frozen=True):
     userinfo_endpoint: str | None = None
     end_session_endpoint: str | None = None
     scopes_supported: tuple[str, ...] = ()
+    token_endpoint_auth_methods_supported: tuple[str, ...] | None = None
     authorization_response_iss_parameter_supported: bool = False
 
 
@@ -102,6 +114,7 @@ class Provider:
         self._metadata_until = 0.0
         self._keys: KeySet | None = None
         self._keys_at = float("-inf")
+        self._way_known: Way | None = None  # how the token endpoint knew us last time
         self._tls = httpx.create_ssl_context()  # once: reading the certificates takes tens of milliseconds
 
     async def begin(self, next_path: str, *, now: int) -> tuple[str, Leaving]:
@@ -126,8 +139,7 @@ class Provider:
                 raise SignInRefused("the answer does not say which identity provider it is from")
             if iss not in (None, metadata.issuer):
                 raise SignInRefused("another identity provider answered")
-            async with self._client(metadata) as client:
-                token = await self._token(client.fetch_token, metadata, code=code, code_verifier=leaving.verifier)
+            token = await self._token(metadata, "fetch_token", code=code, code_verifier=leaving.verifier)
             claims = await self._claims(metadata, token.get("id_token"), nonce=leaving.nonce)
             return await self._identity(metadata, claims, token, Tokens())
 
@@ -147,8 +159,7 @@ class Provider:
             claims: Mapping[str, Any] = {"sub": subject}
             token: Mapping[str, Any] = {"access_token": tokens.access}
             return await self._identity(metadata, claims, token, tokens)
-        async with self._client(metadata) as client:
-            token = await self._token(client.refresh_token, metadata, refresh_token=tokens.refresh)
+        token = await self._token(metadata, "refresh_token", refresh_token=tokens.refresh)
         claims = {"sub": subject}
         if token.get("id_token"):
             claims = await self._claims(metadata, token["id_token"], nonce=None)
@@ -172,16 +183,15 @@ class Provider:
 
     # --- asking the provider
 
-    def _client(self, metadata: Metadata | None = None) -> AsyncOAuth2Client:
+    def _client(self, metadata: Metadata, way: Way = NONE) -> AsyncOAuth2Client:
         wanted = self._settings.scopes
         # Groups are a scope of their own with some providers, and unknown to others, which then refuse the request.
-        if metadata is not None:
-            extra = [name for name in ("groups", "offline_access") if name in metadata.scopes_supported]
-            wanted = " ".join([wanted, *extra])
+        extra = [name for name in ("groups", "offline_access") if name in metadata.scopes_supported]
+        wanted = " ".join([wanted, *extra])
         return AsyncOAuth2Client(
             client_id=self._settings.client_id,
             client_secret=self._settings.client_secret or None,
-            token_endpoint_auth_method="client_secret_basic" if self._settings.client_secret else "none",
+            token_endpoint_auth_method=way,
             scope=wanted,
             redirect_uri=self._settings.redirect_url,
             code_challenge_method="S256",
@@ -223,13 +233,32 @@ class Provider:
         except ValueError:
             raise ProviderDown(f"the identity provider did not answer JSON at {url}") from None
 
-    async def _token(self, call: Any, metadata: Metadata, **arguments: str) -> Mapping[str, Any]:
+    async def _token(self, metadata: Metadata, verb: str, **arguments: str) -> Mapping[str, Any]:
+        """Ask the token endpoint. A client that it does not know it may know in another way."""
+        supported = metadata.token_endpoint_auth_methods_supported
+        to_try = ways(self._settings.client_id, self._settings.client_secret, self._settings.client_auth, supported)
+        if self._way_known in to_try:
+            to_try = [self._way_known, *(way for way in to_try if way != self._way_known)]
+        for way in to_try[:-1]:
+            with suppress(_UnknownClient):
+                return await self._token_by(way, metadata, verb, arguments)
+        return await self._token_by(to_try[-1], metadata, verb, arguments)
+
+    async def _token_by(
+        self, way: Way, metadata: Metadata, verb: str, arguments: dict[str, str]
+    ) -> Mapping[str, Any]:
         try:
-            token: Mapping[str, Any] = await call(metadata.token_endpoint, **arguments)
+            async with self._client(metadata, way) as client:
+                token: Mapping[str, Any] = await getattr(client, verb)(metadata.token_endpoint, **arguments)
         except AuthlibBaseError as error:
             said = str(error.error)[:100]
             if said in PASSING:
                 raise ProviderDown(f"the identity provider says {said}") from None
+            if said == "invalid_client":
+                raise _UnknownClient(
+                    "the provider does not know this server (invalid_client): its administrator looks at "
+                    "OIDC_CLIENT_ID, OIDC_CLIENT_SECRET and OIDC_CLIENT_AUTH"
+                ) from None
             raise SignInRefused(f"the provider refused: {said}") from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise ProviderDown(f"the identity provider does not answer ({type(error).__name__})") from None
@@ -238,6 +267,7 @@ class Provider:
         if not isinstance(token.get("access_token"), str):
             # A gateway's "429, slow down" in JSON, for one. It must not pass for a person without groups.
             raise ProviderDown("the identity provider's token endpoint sent no token")
+        self._way_known = way
         return token
 
     # --- the ID token
@@ -287,12 +317,14 @@ class Provider:
 
     async def _fetch_keys(self, metadata: Metadata) -> KeySet:
         document = await self._get(metadata.jwks_uri)
-        try:
-            keys = KeySet.import_key_set(document)
-        except (JoseError, ValueError, KeyError, TypeError):
-            raise ProviderDown("the identity provider's key set is not one") from None
-        self._keys, self._keys_at = keys, trio.current_time()
-        return keys
+        members = document.get("keys") if isinstance(document, dict) else None
+        if not isinstance(members, list):
+            raise ProviderDown("the identity provider's key set is not one")
+        keys = [key for member in members if (key := _key(member)) is not None]
+        if not keys:
+            raise ProviderDown("the identity provider's key set holds no key that this server can read")
+        self._keys, self._keys_at = KeySet(keys), trio.current_time()
+        return self._keys
 
     # --- the person
 
@@ -319,6 +351,17 @@ class Provider:
                 id=token.get("id_token") or before.id,
             ),
         )
+
+
+def _key(member: Any) -> Key | None:
+    """One member of a key set, or None for one that we cannot read: those of other kinds and uses stand beside ours,
+    and are no reason to shut anybody out (RFC 7517, section 5)."""
+    try:
+        return JWKRegistry.import_key(member)
+    except Exception as error:
+        # Whatever a stranger's JSON makes of a parser: an unknown curve is a KeyError, a number a TypeError.
+        log.info("a key of the identity provider cannot be read", reason=type(error).__name__)
+        return None
 
 
 @contextmanager

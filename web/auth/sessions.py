@@ -24,7 +24,7 @@ from blobforge.config import Settings
 from blobforge.events import AccessChanged, CredentialsRevoked, Fact
 from blobforge.people import GroupRules, Session, User, group_rules, session_hash
 from blobforge.refusals import Refusal, RefusalCode
-from web.auth.oidc import Identity, Provider, ProviderDown, SignInRefused, Tokens
+from web.auth.oidc import DEADLINE_SECONDS, Identity, Provider, ProviderDown, SignInRefused, Tokens
 from web.auth.turns import Turns
 from web.reads import ReadPool
 from web.request import Request
@@ -34,6 +34,7 @@ log = structlog.get_logger("blobforge.sessions")
 
 CACHED = 10_000
 TOUCH_MS = 60_000  # the last use is written at most once in this time
+ASKING_SECONDS = DEADLINE_SECONDS + 2  # for the provider, and for the writer to keep what it said
 # A provider that is down throws nobody out at once: this many re-checks may fail for want of an answer.
 MISSED_CHECKS = 4
 DOWN_PAUSE_MS = 30_000  # after an answer that did not come, so that not every request waits for the next one
@@ -210,9 +211,9 @@ class Sessions:
             if self._now() < self._down_until:
                 return self._unconfirmed(session, user)
             # Shielded: when the browser goes away now, the new refresh token must still be kept.
-            with trio.CancelScope(shield=True):
-                confirmed = await self._ask_again(session, user)
-            return confirmed  # noqa: RET504 - mypy takes a cancel scope for one that may leave early
+            with trio.move_on_after(ASKING_SECONDS, shield=True):
+                return await self._ask_again(session, user)
+            return self._unconfirmed(session, user)
 
     def _unconfirmed(self, session: Session, user: User) -> User | None:
         """What stands while the provider cannot be asked: the session as it was, for a while."""

@@ -107,6 +107,9 @@ class Connection:
             if END not in self._buffer:
                 check_part(self._buffer)
         while (end := self._buffer.find(END)) < 0:
+            if self.idle and not self.stranger:
+                # The client has just been answered: to look before it is told of something would be in vain.
+                await trio.lowlevel.wait_readable(self._socket)
             data = await self._receive(READ)
             if not data:
                 return None
@@ -120,7 +123,7 @@ class Connection:
         end += len(END)
         raw = self._buffer[:end]
         self._buffer = self._buffer[end:]
-        head = Head(raw)
+        head = shared.heads.read(raw)
         self.stranger = False
         self._left = head.length
         self._chunks = Chunks() if head.length is None else None
@@ -163,6 +166,14 @@ class Connection:
             if not raw:
                 return b""
         return await self.raw_part()
+
+    def at_hand(self) -> bytes | None:
+        """See Source."""
+        if self._left is None or self._left > len(self._buffer):
+            return None
+        body, self._buffer = self._buffer[: self._left], self._buffer[self._left :]
+        self._left = 0
+        return body
 
     async def raw_part(self) -> bytes:
         """See Wire: with them."""

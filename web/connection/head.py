@@ -35,6 +35,12 @@ ONLY_HTTP_1 = Refusal(
 )
 
 
+# What the request line of nearly every request looks like; llhttp and h11 take each of these.
+_PLAIN_LINE = re.compile(rb"(GET|POST|PUT|PATCH|DELETE) (/[A-Za-z0-9._~/-]*) HTTP/1\.1\r\n")
+LARGEST_KNOWN = 2048  # bytes of header lines that are kept
+MOST_KNOWN = 1024
+
+
 class HeadError(Exception):
     """The bytes are no head of a request that this server takes."""
 
@@ -44,7 +50,7 @@ class HeadError(Exception):
 
 
 class Headers:
-    """Header lines by lower-case name. Of several lines with one name the first counts; cookies are joined."""
+    """Header lines by lower-case name. Of several with one name the first counts; those of _JOINED are joined."""
 
     __slots__ = ("lines",)
 
@@ -60,8 +66,39 @@ class Headers:
     def get(self, name: str, default: str | None = None, /) -> str | None:
         return self.lines.get(name.lower(), default)
 
+    def getlist(self, name: str, /) -> list[str]:
+        line = self.lines.get(name.lower())
+        return [] if line is None else [line]
+
     def __contains__(self, name: str, /) -> bool:
         return name.lower() in self.lines
+
+
+class Heads:
+    """Reads heads. State owned here: what came of late, without the request lines, and what it means.
+
+    A worker sends the same header lines with each of its requests, and to read them takes a tenth of a request. Equal
+    bytes mean the same again; where the request line is not a plain one, everything is read together.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, Head] = {}
+
+    def read(self, raw: bytes) -> Head:
+        """A whole head, the empty line at its end included. Raises HeadError."""
+        line = _PLAIN_LINE.match(raw)
+        if line is None:
+            return Head(raw)
+        lines = raw[line.end() :]
+        known = self._known.get(lines)
+        if known is not None:
+            return known.again(raw, line)
+        head = Head(raw)
+        if len(lines) <= LARGEST_KNOWN:
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            self._known[lines] = head
+        return head
 
 
 class Head:
@@ -97,6 +134,16 @@ class Head:
         self.path = unquote(path.decode()) if b"%" in path else path.decode()
         self._frame(old=line[1] == b"0")
 
+    def again(self, raw: bytes, line: re.Match[bytes]) -> Head:
+        """The head of another request with the same header lines, and a plain request line."""
+        head = Head.__new__(Head)
+        head.raw = raw
+        head.headers, head.length, head.keep_alive, head.expects = (
+            self.headers, self.length, self.keep_alive, self.expects
+        )  # fmt: skip
+        head.method, head.path, head.query = line[1].decode(), line[2].decode(), b""
+        return head
+
     def on_header(self, name: bytes, value: bytes) -> None:
         self._count += 1
         if self._count > MOST_HEADERS:
@@ -105,10 +152,8 @@ class Head:
         lines = self.headers.lines
         if key not in lines:
             lines[key] = text
-        elif key == "cookie":
-            lines[key] += "; " + text
-        elif key == "connection":
-            lines[key] += "," + text
+        elif key in _JOINED:
+            lines[key] += _JOINED[key] + text
         elif key in _ONCE:
             raise HeadError(MALFORMED)
 
@@ -135,6 +180,8 @@ class Head:
         self.expects = not old and lines.get("expect", "").lower() == "100-continue"
 
 
+# What a proxy adds as a line of its own counts as much as what it appends to the line that is there.
+_JOINED = {"cookie": "; ", "connection": ",", "x-forwarded-for": ",", "x-forwarded-proto": ","}
 _ONCE = frozenset({"host", "content-length", "transfer-encoding", "expect", "upgrade"})
 
 

@@ -22,12 +22,15 @@ import trio
 # Bytes that a client may send behind a request that is held. More could fill the kernel's buffer, behind which the
 # end of the connection could not arrive: such a client counts as gone.
 MOST_BEHIND = 16 * 1024
+FRESH_SECONDS = 0.005
 
 
 class Leaving:
     def __init__(self) -> None:
         self._poll = select.epoll() if hasattr(select, "epoll") else None
         self._told: dict[int, Callable[[], object]] = {}
+        self._fresh: set[int] = set()  # those of them that are not in the epoll yet
+        self._some_fresh = trio.Event()
 
     def watch(self, client: socket.socket, told: Callable[[], object]) -> None:
         """Call `told` once when the client goes, until `forget`."""
@@ -38,12 +41,17 @@ class Leaving:
             told()
             return
         self._told[number] = told
-        self._poll.register(number, select.EPOLLRDHUP | select.EPOLLIN | select.EPOLLET)
+        self._fresh.add(number)
+        self._some_fresh.set()
 
     def forget(self, client: socket.socket) -> None:
         """Before the socket is closed: its number may be another's then."""
         number = client.fileno()
-        if self._poll is not None and self._told.pop(number, None) is not None:
+        if self._poll is None or self._told.pop(number, None) is None:
+            return
+        if number in self._fresh:
+            self._fresh.discard(number)
+        else:
             self._poll.unregister(number)
 
     async def run(self) -> None:
@@ -51,15 +59,31 @@ class Leaving:
         if self._poll is None:
             return
         with self._poll:
-            while True:
-                await trio.lowlevel.wait_readable(self._poll.fileno())
-                for number, events in self._poll.poll(0):
-                    gone = events & (select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR)
-                    if (gone or _waiting(number) > MOST_BEHIND) and (
-                        told := self._told.pop(number, None)
-                    ) is not None:
-                        self._poll.unregister(number)
-                        told()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._take_in)
+                await self._hear()
+
+    async def _take_in(self) -> None:
+        """Most requests are answered within FRESH_SECONDS, and need no two calls of the kernel to be watched."""
+        assert self._poll is not None
+        while True:
+            await self._some_fresh.wait()
+            await trio.sleep(FRESH_SECONDS)
+            self._some_fresh = trio.Event()
+            fresh, self._fresh = self._fresh, set()
+            for number in fresh:
+                # One whose client has gone meanwhile is told at once, too.
+                self._poll.register(number, select.EPOLLRDHUP | select.EPOLLIN | select.EPOLLET)
+
+    async def _hear(self) -> None:
+        assert self._poll is not None
+        while True:
+            await trio.lowlevel.wait_readable(self._poll.fileno())
+            for number, events in self._poll.poll(0):
+                gone = events & (select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR)
+                if (gone or _waiting(number) > MOST_BEHIND) and (told := self._told.pop(number, None)) is not None:
+                    self._poll.unregister(number)
+                    told()
 
 
 def _waiting(number: int) -> int:

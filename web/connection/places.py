@@ -15,6 +15,7 @@ from web.limits import Limit
 KEPT = 1 / 20  # of all places, for callers on this machine and those that were valid before
 REMEMBERED = 20_000  # addresses; the one that was valid longest ago is forgotten first
 VALID_SECONDS = 86_400.0
+NOTED_SECONDS = 60.0  # an address that was valid a moment ago need not be noted again
 FIRST_BYTE = 75.0  # seconds for a new connection to say something, while half of the places are free
 SHORTEST = 1.0  # the same when none is
 
@@ -26,6 +27,8 @@ class Known:
         self._seen: OrderedDict[str, float] = OrderedDict()
 
     def note(self, address: str, now: float) -> None:
+        if now - self._seen.get(address, -VALID_SECONDS) < NOTED_SECONDS:
+            return
         self._seen[address] = now
         self._seen.move_to_end(address)
         if len(self._seen) > REMEMBERED:

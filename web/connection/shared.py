@@ -10,7 +10,7 @@ from hypercorn.trio.worker_context import WorkerContext
 
 from blobforge.refusals import Refusal
 from web.connection.exchange import App
-from web.connection.head import Headers
+from web.connection.head import Headers, Heads
 from web.connection.hot import HotRoutes
 from web.connection.leaving import Leaving
 from web.metrics.requests import UNMATCHED, Requests
@@ -33,6 +33,7 @@ class Shared:
         self.state = state
         self.context = WorkerContext(None)
         self.leaving = Leaving()
+        self.heads = Heads()
         self.stopping = False
         self.patience_between = BETWEEN
         self.patience_head = HEAD

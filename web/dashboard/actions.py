@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, get_args, get_origin
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 import msgspec
 from quart import Response
@@ -18,7 +18,7 @@ from blobforge.refusals import Refusal, RefusalCode
 from web.api import wire
 from web.dashboard.page import THEMES, Notice, leave, page, refused_notice
 from web.decode import invalid
-from web.html import redirect, safe_next
+from web.html import came_from, redirect, safe_next
 from web.routing import Access, Call, Route
 
 MOST_FIELDS = 2000  # of one form: a page of jobs with all of them selected, and room
@@ -202,8 +202,4 @@ def back(call: Call) -> str:
     named = parse_qs(call.raw.decode("utf-8", "replace")).get("return_to", [""])[0]
     if named:
         return safe_next(named)
-    referrer = urlsplit(call.request.headers.get("Referer", ""))
-    base = urlsplit(call.services.site.base(call.request))
-    if referrer.netloc != base.netloc or referrer.path.startswith("/do/"):
-        return "/"
-    return safe_next(referrer.path + (f"?{referrer.query}" if referrer.query else ""))
+    return came_from(call.request, call.services.site.base(call.request))

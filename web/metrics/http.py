@@ -65,6 +65,12 @@ def clients(counting: Counting) -> Iterable[Metric]:
         {(name,): limit.total for name, limit in counting.limits.items()},
         ("limit",),
     )
+    yield gauge(
+        "blobforge_limit_refusing",
+        "1 while a limit has refused somebody within the last seconds",
+        {(name,): float(limit.refusing) for name, limit in counting.limits.items()},
+        ("limit",),
+    )
     yield counter(
         "blobforge_limit_refused",
         "Those who found no room, in total or from their address",
