@@ -63,6 +63,12 @@ class Reply(Generic[O]):
         self._error = error
         self._wake()
 
+    def give_up(self, error: Exception) -> None:
+        """The asker is to wait no longer, and gets the exception; an answer that is there already counts."""
+        if self._outcome is None and self._error is None:
+            self.abandoned = True
+            self.fail(error)
+
     async def wait(self) -> O | Refusal:
         if self._outcome is None and self._error is None:
             self._asker = trio.lowlevel.current_task()

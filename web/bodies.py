@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
-from types import TracebackType
 from typing import Protocol
 
 import trio
 from werkzeug.exceptions import RequestEntityTooLarge, RequestTimeout
 
 from blobforge.refusals import Refusal, RefusalCode
-from web.answer import GoneError
 
 
 class Source(Protocol):
@@ -31,10 +29,10 @@ class Source(Protocol):
 class Body:
     """`length` is what the head says; `largest` and `patience` (seconds) are for bodies that are wanted whole."""
 
-    __slots__ = ("_largest", "_patience", "_source", "ended", "length")
+    __slots__ = ("_largest", "_patience", "ended", "length", "source")
 
     def __init__(self, source: Source, length: int | None, *, largest: int, patience: float) -> None:
-        self._source = source
+        self.source = source
         self._largest = largest
         self._patience = patience
         self.length = length
@@ -47,7 +45,7 @@ class Body:
         if (self.length or 0) > self._largest:
             raise RequestEntityTooLarge
         # Nearly every body comes with its head: a deadline for it would take a tenth of the request's time.
-        if (at_hand := self._source.at_hand()) is not None:
+        if (at_hand := self.source.at_hand()) is not None:
             self.ended = True
             return at_hand
         with trio.move_on_after(self._patience):
@@ -71,44 +69,12 @@ class Body:
                 return
             yield part
 
-    def held(self) -> Held:
-        """Around what may take long: ends it when the client goes, and raises GoneError."""
-        return Held(self._source)
-
     async def _part(self) -> bytes:
         if self.ended:
             return b""
-        part = await self._source.part()
+        part = await self.source.part()
         self.ended = not part
         return part
-
-
-class Held:
-    """A block that ends when the client goes."""
-
-    __slots__ = ("_gone", "_scope", "_source")
-
-    def __init__(self, source: Source) -> None:
-        self._source = source
-        self._scope = trio.CancelScope()
-        self._gone = False
-
-    def __enter__(self) -> None:
-        self._scope.__enter__()
-        self._source.watch(self._leave)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool:
-        self._source.forget()
-        caught = self._scope.__exit__(kind, error, traceback)
-        if self._gone and (caught or kind is None):
-            raise GoneError
-        return caught
-
-    def _leave(self) -> None:
-        self._gone = True
-        self._scope.cancel()
 
 
 BAD_BODY = Refusal(

@@ -145,7 +145,7 @@ class Endpoint:
         if isinstance(repeat, Refusal):
             return repeat
         audit = _audit(route, services, asked, caller, params)
-        call = Call(services, asked, request_id, caller, params, repeat, audit, raw, body.held)
+        call = Call(services, asked, request_id, caller, params, repeat, audit, raw, body.source)
         if self._decoder is None:
             arguments: tuple[Any, ...] = ()
         else:

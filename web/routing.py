@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -16,11 +15,13 @@ import msgspec
 from msgspec.structs import replace
 from quart import Response
 
-from actors.mailbox import Envelope, Inbox, ask
+from actors.mailbox import Envelope, Inbox, Reply, ask
 from actors.messages import Audit, Message, Repeatable
 from blobforge.access import Caller
 from blobforge.refusals import Refusal
 from blobforge.tracing import Trace
+from web.answer import GoneError
+from web.bodies import Source
 from web.request import Request
 from web.services import Services
 
@@ -51,7 +52,7 @@ class Call:
     repeat: Repeatable | None
     audit: Audit | None
     raw: bytes
-    held: Callable[[], AbstractContextManager[object]]  # around what may take long: ends when the client goes
+    source: Source  # tells when the client goes
 
     @property
     def base_url(self) -> str:
@@ -82,6 +83,19 @@ class Call:
     def ask_via(self, mailbox: Inbox[Envelope[Any]], message: Message[O]) -> Awaitable[O | Refusal]:
         """Ask another actor."""
         return ask(mailbox, message, self.repeat, trace=self._trace(), caller=self.caller)
+
+    async def ask_while_there(self, mailbox: Inbox[Envelope[Any]], message: Message[O]) -> O | Refusal:
+        """As `ask_via`, for what may take long. Raises GoneError when the client goes; the message is abandoned then.
+
+        No scope that could be cancelled: that would take as long as all else that stands here.
+        """
+        reply: Reply[O] = Reply()
+        await mailbox.put(Envelope(message, reply, self.repeat, trace=self._trace(), caller=self.caller))
+        self.source.watch(lambda: reply.give_up(GoneError()))
+        try:
+            return await reply.wait()
+        finally:
+            self.source.forget()
 
     def _trace(self) -> Trace | None:
         tracer = self.services.tracer

@@ -34,6 +34,13 @@ def attachment(filename: str | None) -> str:
     return f"attachment; filename=\"{_fallback(name)}\"; filename*=UTF-8''{quote(name, safe=_ATTR_CHARS)}"
 
 
+def attachment_in_query(filename: str) -> str:
+    """The same for a query: percent-encoded, which for what most files are called takes no look at each character."""
+    if _SIMPLE.fullmatch(filename):
+        return f"attachment%3B%20filename%3D%22{filename}%22%3B%20filename%2A%3DUTF-8%27%27{filename}"
+    return quote(attachment(filename), safe="")
+
+
 def _clean(filename: str) -> str:
     base = filename.replace("\\", "/").rsplit("/", 1)[-1]
     name = unicodedata.normalize("NFC", _UNWANTED.sub("", base)).strip()

@@ -26,7 +26,7 @@ from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError,
 
 from blobforge.hop import Hop
 from blobforge.objects import Listed, ObjectInfo, ObjectStoreError, SignedUpload
-from blobforge.objects.disposition import attachment
+from blobforge.objects.disposition import attachment_in_query
 from blobforge.objects.guard import Guard, NotAnsweringError, threads
 from blobforge.objects.keys import OUTPUTS, SOURCES, check_prefix, check_upload, is_key
 from blobforge.objects.multipart import S3Multipart
@@ -115,8 +115,8 @@ class S3Store:
 
     def sign_download(self, key: str, *, expires_in: int, filename: str | None = None) -> str:
         """See ObjectStore."""
-        query = {"response-content-disposition": attachment(filename)} if filename else None
-        return self._presigner.url("GET", self._full(key), expires_in=expires_in, now=self._now(), query=query)
+        last = f"response-content-disposition={attachment_in_query(filename)}" if filename else ""
+        return self._presigner.url("GET", self._full(key), expires_in=expires_in, now=self._now(), last=last)
 
     def sign_upload(
         self, key: str, *, expires_in: int, content_type: str | None = None, sha256: str | None = None

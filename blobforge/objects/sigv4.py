@@ -67,17 +67,21 @@ class Presigner:
         now: datetime,
         headers: Mapping[str, str] | None = None,
         query: Mapping[str, str] | None = None,
+        last: str = "",
     ) -> str:
         """Return the URL on which `method` is allowed for `expires_in` seconds (1 to 604,800) from `now` (aware).
 
-        The request has to carry each of `headers` as given. `query` goes into the URL in its own order.
+        The request has to carry each of `headers` as given. `query` goes into the URL in its own order;
+        in its place there may be `last`, one parameter that is encoded already and sorts behind `X-Amz-...`.
         `key` is percent-encoded but otherwise signed as it stands: confinement is the caller's.
         """
         canonical_headers, signed = self._headers(headers)
         terms = self._terms(now, expires_in, signed)
         # The terms are in order already. The canonical form wants all parameters sorted, the URL ours before S3's.
         url_query = canonical_query = terms.query
-        if query:
+        if last:
+            url_query, canonical_query = f"{last}&{terms.query}", f"{terms.query}&{last}"
+        elif query:
             own = [f"{_encoded_name(name)}={_encoded(value)}" for name, value in query.items()]
             url_query = f"{'&'.join(own)}&{terms.query}"
             in_order = sorted(own)

@@ -53,6 +53,26 @@ async def test_ask_waits_for_the_answer_and_raises_the_bug(autojump_clock: Any) 
             await ask(mailbox, Ping())
 
 
+async def test_an_asker_that_gives_up_gets_the_reason_and_the_message_is_abandoned(autojump_clock: Any) -> None:
+    reply: Reply[Done] = Reply()
+    async with trio.open_nursery() as nursery:
+
+        async def asks() -> None:
+            with pytest.raises(KeyError, match="gone"):
+                await reply.wait()
+
+        nursery.start_soon(asks)
+        await trio.sleep(1)
+        reply.give_up(KeyError("gone"))
+    assert reply.abandoned
+    reply.settle(Done())  # too late, and harmless
+    answered: Reply[Done] = Reply()
+    answered.settle(Done())
+    answered.give_up(KeyError("gone"))
+    assert await answered.wait() == Done()
+    assert not answered.abandoned
+
+
 async def test_an_answer_that_came_first_is_kept(autojump_clock: Any) -> None:
     reply: Reply[Done] = Reply()
     reply.settle(Done())

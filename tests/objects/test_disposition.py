@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blobforge.objects.disposition import attachment
+from blobforge.objects.disposition import attachment, attachment_in_query
 
 # RFC 6266 / 8187, as strict as browsers are lax
 GRAMMAR = re.compile(
@@ -58,3 +58,9 @@ def test_any_text_gives_a_well_formed_header(filename: str) -> None:
     full = unquote(match["full"] or "", errors="strict")
     assert "/" not in full
     assert full not in (".", "..")
+
+
+@given(st.one_of(st.text(min_size=1), st.from_regex(r"[A-Za-z0-9._~-]{1,20}", fullmatch=True)))
+def test_in_a_query_it_is_the_same(filename: str) -> None:
+    assert unquote(attachment_in_query(filename)) == attachment(filename)
+    assert re.fullmatch(r"(?:[A-Za-z0-9._~-]|%[0-9A-F]{2})+", attachment_in_query(filename))

@@ -12,7 +12,7 @@ from botocore.config import Config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blobforge.objects.disposition import attachment
+from blobforge.objects.disposition import attachment, attachment_in_query
 from blobforge.objects.sigv4 import Presigner
 
 ACCESS, SECRET, BUCKET = "AKIA/EXAMPLE+1", "wJalr/XUtn+FEMI=", "my-bucket.example"
@@ -100,6 +100,8 @@ def test_equal_to_boto3_with_a_content_disposition(filename: str) -> None:
     theirs = BOTO.generate_presigned_url("get_object", Params=params, ExpiresIn=60)
     query = {"response-content-disposition": value}
     assert OURS.url("GET", "k", expires_in=60, now=signed_at(theirs), query=query) == theirs
+    last = f"response-content-disposition={attachment_in_query(filename)}"
+    assert OURS.url("GET", "k", expires_in=60, now=signed_at(theirs), last=last) == theirs
 
 
 @settings(max_examples=150, deadline=None)

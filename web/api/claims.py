@@ -47,14 +47,13 @@ async def claim(call: Call, body: wire.ClaimBody) -> wire.GrantWire | wire.Grant
         body.instance,
     )
     if body.wait == 0:
-        with call.held():  # the writer may be slow, and who has gone is to get no job
-            outcome = await call.ask_via(call.services.scheduler, message)
+        # The writer may be slow, and a client that has gone is to get no job.
+        outcome = await call.ask_while_there(call.services.scheduler, message)
     else:
         with call.services.long_polls.room(call.services.site.address(call.request)) as room:
             if not room:
                 return TOO_MANY_WAIT
-            with call.held():
-                outcome = await call.ask_via(call.services.scheduler, message)
+            outcome = await call.ask_while_there(call.services.scheduler, message)
     if isinstance(outcome, Refusal):
         return outcome
     return claim_answer(call, outcome, many=body.limit is not None)
