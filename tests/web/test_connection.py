@@ -263,3 +263,24 @@ def test_some_places_are_for_this_machine_and_for_known_callers() -> None:
     those.give("127.0.0.1")
     assert limit.used == 98
     assert those.first_byte_seconds == places.SHORTEST
+
+
+async def test_silent_strangers_shut_out_neither_this_machine_nor_known_callers(
+    autojump_clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two addresses take every place that they may have. (All of them are loopback here, hence the other meaning.)"""
+    monkeypatch.setattr(places, "is_loopback", lambda address: address == "127.0.0.1")
+    limit, known = places.Limit(60, 40), places.Known()
+    known.note("127.0.0.9", trio.current_time())
+    async with served(app, limit=limit, known=known) as server:
+        silent = [await connect(server, address) for address in ("127.0.0.2", "127.0.0.3") for _ in range(40)]
+        await eventually(lambda: limit.used == 57)
+        for address in ("127.0.0.1", "127.0.0.9"):
+            assert (await asked(server, GET, address=address))[0].status == 200
+        assert await asked(server, GET, address="127.0.0.4") == [], "the rest is kept for those"
+        began = trio.current_time()
+        await eventually(lambda: limit.used == 0)
+        assert trio.current_time() - began < 10
+        assert (await asked(server, GET, address="127.0.0.4"))[0].status == 200
+        for each in silent:
+            await each.aclose()

@@ -141,6 +141,34 @@ async def test_a_body_that_does_not_end_is_given_up(house: House, own: dict[str,
             assert trio.current_time() - began >= house.parts.services.settings.request_timeout
 
 
+@pytest.mark.parametrize("way", [lean, by_hypercorn])
+@pytest.mark.parametrize(("path", "credential", "status"), [
+    ("/api/jobs", "own", 413), ("/api/jobs", "wrong", 401), ("/api/jobs/1/retry", "own", 413),
+    ("/api/jobs/1/retry", "wrong", 401), ("/objects/sources/x?sig=y", "none", 403),
+])  # fmt: skip
+async def test_an_early_refusal_reaches_a_client_that_still_sends(
+    house: House, own: dict[str, str], autojump_clock: Any, path: str, credential: str, status: int, way: Any
+) -> None:
+    """5 MB against a limit of 1 MiB, by a client that looks for the answer when it has sent everything."""
+    headers = {"own": own, "wrong": JSON | {"authorization": "Bearer x"}, "none": {}}[credential]
+    async with way(house) as server:
+        sent = post(path, bytes(5_000_000), headers, method="PUT" if credential == "none" else "POST")
+        (answer,) = await asked(server, sent, None)
+        assert answer.status == status
+        statuses = {(await asked(server, sent))[0].status for _ in range(25)} if credential == "wrong" else {429}
+        assert statuses <= {401, 429}
+        assert 429 in statuses
+
+
+async def test_who_was_valid_is_known(house: House, own: dict[str, str], autojump_clock: Any) -> None:
+    known = house.parts.services.known
+    async with lean(house) as server:
+        await asked(server, post("/api/workers/w1/heartbeat", b"", JSON), address="127.0.0.6")
+        await asked(server, post("/api/workers/w1/heartbeat", b"", own), address="127.0.0.7")
+    assert not known.knows("127.0.0.6", trio.current_time())
+    assert known.knows("127.0.0.7", trio.current_time())
+
+
 # ------------------------------------------------------------------ clients that go
 
 WAIT = {"worker_id": "w1", "job_type": "pdf", "wait": 30}
