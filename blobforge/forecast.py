@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Mapping
 
 import msgspec
 
@@ -190,27 +190,30 @@ class Load(msgspec.Struct, frozen=True):
 
 
 class Outlook(msgspec.Struct, frozen=True):
-    """When the queue will be empty: a range in seconds from now, or None with the reason in `words`."""
+    """When the queue will be empty: a range in seconds from now, or None with the reason in `words`. `types` says the
+    same of each type that waits or runs."""
 
     low_seconds: float | None
     high_seconds: float | None
     words: str
+    types: dict[str, Outlook] = {}
 
 
-def outlook(loads: Mapping[str, Load], durations: Mapping[str, Durations]) -> Outlook:
+def outlook(loads: Mapping[str, Load], durations: Mapping[str, Durations], online: Container[str]) -> Outlook:
     """When all that waits and runs now will be done, if as many jobs of each type go on side by side as run now.
 
-    The time of n jobs, after k observed ones, is n times their mean, give or take the spread of a sum of n and the
-    error of the mean itself; types go on side by side, so that the slowest decides.
+    Types go on side by side, so that the slowest decides; the whole is known only where each type is. `online` are
+    the types that a worker is there for.
     """
-    busy = {type_: load for type_, load in loads.items() if load.waiting or load.running}
+    busy = {type_: load for type_, load in sorted(loads.items()) if load.waiting or load.running}
     if not busy:
         return Outlook(0.0, 0.0, "Nothing waits and nothing runs.")
-    if idle := sorted(type_ for type_, load in busy.items() if not load.running):
-        return Outlook(None, None, f"Unknown: jobs wait, and none runs, of type {_listed(idle)}.")
-    if new := sorted(type_ for type_ in busy if type_ not in durations or durations[type_].n < ENOUGH):
-        return Outlook(None, None, f"Unknown: fewer than {ENOUGH} jobs have been completed of type {_listed(new)}.")
-    ranges = [_drained(load, durations[type_]) for type_, load in busy.items()]
+    types = {type_: _of_type(load, durations.get(type_), type_ in online) for type_, load in busy.items()}
+    unknown = {type_: each for type_, each in types.items() if each.low_seconds is None}
+    if unknown:
+        why = "; ".join(f"{type_}: {each.words}" for type_, each in list(unknown.items())[:3])
+        more = f"; and {len(unknown) - 3} more types" if len(unknown) > 3 else ""
+        return Outlook(None, None, f"Unknown as a whole. {why}{more}.", types)
     slots = sum(load.running for load in busy.values())
     seen = sum(durations[type_].n for type_ in busy)
     words = (
@@ -218,7 +221,22 @@ def outlook(loads: Mapping[str, Load], durations: Mapping[str, Durations]) -> Ou
         f"the last {seen:,} that were completed. Further attempts of what fails, and new jobs, are not in it. "
         "In one case of two it is sooner or later than this."
     )
-    return Outlook(max(low for low, _ in ranges) / 1000, max(high for _, high in ranges) / 1000, words)
+    low = max(each.low_seconds or 0.0 for each in types.values())
+    return Outlook(low, max(each.high_seconds or 0.0 for each in types.values()), words, types)
+
+
+def _of_type(load: Load, known: Durations | None, online: bool) -> Outlook:
+    """The time of n jobs, after k observed ones, is n times their mean, give or take the spread of a sum of n and the
+    error of the mean itself."""
+    if not online:
+        return Outlook(None, None, "no worker is online")
+    if not load.running:
+        return Outlook(None, None, "jobs wait, and none runs")
+    if known is None or known.n < ENOUGH:
+        return Outlook(None, None, f"fewer than {ENOUGH} jobs have been completed")
+    low, high = _drained(load, known)
+    side = f"{load.running:,} {'goes' if load.running == 1 else 'go'} on side by side"
+    return Outlook(low / 1000, high / 1000, f"{side}, as long as the last {known.n:,}")
 
 
 def _drained(load: Load, known: Durations) -> tuple[float, float]:
@@ -234,8 +252,3 @@ def _drained(load: Load, known: Durations) -> tuple[float, float]:
     if load.waiting:
         low, high = max(low, one_low), max(high, one_high)
     return low, max(high, low)
-
-
-def _listed(names: Iterable[str]) -> str:
-    shown = list(names)
-    return ", ".join(shown[:3]) + (f" and {len(shown) - 3} more" if len(shown) > 3 else "")

@@ -121,7 +121,7 @@ def test_the_outlook_holds_the_truth_in_about_half_of_the_cases() -> None:
         for _ in range(waiting):
             slot = ends.index(min(ends))
             ends[slot] += one()
-        found = outlook({"pdf": Load(waiting, 4)}, {"pdf": known})
+        found = outlook({"pdf": Load(waiting, 4)}, {"pdf": known}, {"pdf"})
         assert found.low_seconds is not None
         assert found.high_seconds is not None
         hits += found.low_seconds * 1000 <= max(ends) <= found.high_seconds * 1000
@@ -130,19 +130,38 @@ def test_the_outlook_holds_the_truth_in_about_half_of_the_cases() -> None:
 
 def test_what_is_unknown_is_said_to_be_unknown() -> None:
     known = {"pdf": durations(*[MINUTE] * 20)}
-    assert outlook({}, {}).low_seconds == 0
-    idle = outlook({"pdf": Load(5, 0)}, known)
+    assert outlook({}, {}, ()).low_seconds == 0
+    idle = outlook({"pdf": Load(5, 0)}, known, {"pdf"})
     assert (idle.low_seconds, idle.high_seconds) == (None, None)
-    assert "none runs, of type pdf" in idle.words
-    new = outlook({"pdf": Load(5, 1), "ocr": Load(1, 1)}, known)
+    assert "pdf: jobs wait, and none runs" in idle.words
+    new = outlook({"pdf": Load(5, 1), "ocr": Load(1, 1)}, known, {"pdf", "ocr"})
     assert new.low_seconds is None
-    assert "fewer than 5 jobs have been completed of type ocr" in new.words
-    both = outlook({"pdf": Load(5, 1)}, known)
+    assert "ocr: fewer than 5 jobs have been completed" in new.words
+    both = outlook({"pdf": Load(5, 1)}, known, {"pdf"})
     assert both.low_seconds is not None
     assert both.high_seconds is not None
     assert "1 job goes on side by side" in both.words
     assert "one case of two" in both.words
     assert 5 * 60 <= both.high_seconds <= 7 * 60
+
+
+def test_a_type_without_workers_hides_the_outlook_of_no_other() -> None:
+    known = {"pdf": durations(*[MINUTE] * 20), "scan": durations(*[MINUTE] * 20)}
+    found = outlook({"pdf": Load(5, 1), "scan": Load(9, 1), "ocr": Load(3, 0)}, known, {"pdf", "scan"})
+    assert (found.low_seconds, found.high_seconds) == (None, None)
+    assert "ocr: no worker is online" in found.words
+    high = {type_: each.high_seconds for type_, each in found.types.items()}
+    assert high["ocr"] is None
+    assert high["pdf"] is not None
+    assert high["scan"] is not None
+    whole = outlook({"pdf": Load(5, 1), "scan": Load(9, 1)}, known, {"pdf", "scan"})
+    assert whole.high_seconds == max(high["pdf"], high["scan"])  # side by side: the slowest decides
+
+
+def test_with_no_worker_online_nothing_is_foretold() -> None:
+    found = outlook({"pdf": Load(5, 1)}, {"pdf": durations(*[MINUTE] * 20)}, ())
+    assert (found.low_seconds, found.high_seconds) == (None, None)
+    assert "pdf: no worker is online" in found.words
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def stats(session: Session, watch: bool) -> None:
         output.print_fields(_fields(found))
         if output.is_terminal() and found.by_type:
             click.echo()
-            output.print_table(("TYPE", *(status.upper() for status in _STATUSES)), _types(found))
+            output.print_table(("TYPE", *(status.upper() for status in _STATUSES), "DONE IN ABOUT"), _types(found))
 
 
 def _fields(found: Stats) -> list[tuple[str, object]]:
@@ -63,13 +63,23 @@ def _fields(found: Stats) -> list[tuple[str, object]]:
         ("workers offline", found.offline_workers),
         ("oldest pending", output.duration(found.oldest_pending_seconds)),
         ("jobs per minute", f"{rate:.1f}" if rate is not None else None),
-        ("done in about", output.duration(found.eta_seconds)),
+        ("done in about", output.duration(found.eta_seconds) or _unknown(found)),
     ]
+
+
+def _unknown(found: Stats) -> str | None:
+    """Why it cannot be said when all is done."""
+    unknown = sorted(type_ for type_, seconds in found.eta_by_type.items() if seconds is None)
+    if not unknown:
+        return None
+    more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
+    return f"unknown: no worker is online, or none was completed lately, for {', '.join(unknown[:3])}{more}"
 
 
 def _types(found: Stats) -> list[tuple[object, ...]]:
     return [
-        (name, *(counts.get(status, 0) for status in _STATUSES)) for name, counts in sorted(found.by_type.items())
+        (name, *(counts.get(status, 0) for status in _STATUSES), output.duration(found.eta_by_type.get(name)))
+        for name, counts in sorted(found.by_type.items())
     ]
 
 

@@ -209,6 +209,7 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     oldest_pending_seconds: float | None = None
     jobs_per_minute: float | None = None
     eta_seconds: float | None = None
+    eta_by_type: dict[str, float | None] = {}
 
 
 class WorkerAttempt(msgspec.Struct, frozen=True, kw_only=True):

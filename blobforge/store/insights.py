@@ -184,6 +184,10 @@ class Insights:
     def count(self, status: JobStatus) -> int:
         return sum(n for of, _, _, n in self._db.execute(sql.JOB_COUNTS) if of == status)
 
+    def types_with_workers(self) -> set[str]:
+        """The types that a worker is online for."""
+        return {row[0] for row in self._db.execute(sql.TYPES_WITH_WORKERS)}
+
     def queues(self) -> list[TypeQueue]:
         """Every type that has pending jobs, the longest wait first."""
         pending: dict[str, int] = {}
@@ -195,7 +199,7 @@ class Insights:
             row = self._db.execute(sql.OLDEST_PENDING, (type_, priority)).fetchone()
             if row is not None:
                 oldest[type_] = min(row[0], oldest.get(type_, row[0]))
-        served = {row[0] for row in self._db.execute(sql.TYPES_WITH_WORKERS)} if pending else set()
+        served = self.types_with_workers() if pending else set()
         found = [TypeQueue(type_, n, oldest.get(type_), type_ in served) for type_, n in pending.items()]
         return sorted(found, key=lambda each: (each.oldest_at or 0, each.type))
 

@@ -93,7 +93,11 @@ class Page(msgspec.Struct, frozen=True):
 
 
 class Stats(msgspec.Struct, frozen=True):
-    """The kept counters. `oldest_pending_at` is in ms since the epoch; `completed_per_minute` is a mean."""
+    """The kept counters. `oldest_pending_at` is in ms since the epoch; `completed_per_minute` is a mean.
+
+    `seconds_left` has the types with jobs that wait: how long these take at the rate of now; None where no worker is
+    online, or none was completed lately.
+    """
 
     jobs: dict[JobStatus, int]
     by_type: dict[str, dict[str, int]]
@@ -101,6 +105,7 @@ class Stats(msgspec.Struct, frozen=True):
     workers: dict[WorkerStatus, int]
     oldest_pending_at: int | None
     completed_per_minute: float
+    seconds_left: dict[str, float | None]
 
 
 class Census(msgspec.Struct, frozen=True):
@@ -388,10 +393,16 @@ class Reader:
             for status, n in self._rows(sql.WORKER_COUNTS):
                 workers[WorkerStatus(status)] = n
             minute = now // MINUTE_MS
-            rate = self._row(sql.RATE_SINCE, (minute - RATE_MINUTES + 1, minute + 1))
+            rates: dict[str, int] = dict(self._rows(sql.RATES_SINCE, (minute - RATE_MINUTES + 1, minute + 1)))
+            served = self.insights.types_with_workers()
         # The minute under way counts as far as it has come.
         minutes = RATE_MINUTES - 1 + now % MINUTE_MS / MINUTE_MS
-        return Stats(jobs, by_type, by_priority, workers, oldest, (rate[0] if rate else 0) / minutes)
+        left: dict[str, float | None] = {}
+        for type_, counts in by_type.items():
+            if waiting := counts.get(JobStatus.PENDING, 0) + counts.get(JobStatus.FAILED, 0):
+                known = type_ in served and rates.get(type_)
+                left[type_] = waiting / rates[type_] * minutes * 60 if known else None
+        return Stats(jobs, by_type, by_priority, workers, oldest, sum(rates.values()) / minutes, left)
 
     def census(self) -> Census:
         """What the metrics show. Raises DatabaseError when it cannot be read."""

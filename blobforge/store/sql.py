@@ -215,9 +215,9 @@ FORGET_TYPES: Final = """
 JOB_COUNTS: Final = "SELECT status, type, priority, n FROM job_counts WHERE n > 0"
 ALL_JOB_COUNTS: Final = "SELECT status, type, priority, n FROM job_counts"
 WORKER_COUNTS: Final = "SELECT status, n FROM worker_counts"
-RATE_SINCE: Final = (
-    "SELECT coalesce(sum(n), 0) FROM happenings WHERE step = 60 AND slot >= ? AND slot < ? AND what = 'completed'"
-)
+RATES_SINCE: Final = """
+    SELECT type, sum(n) FROM happenings WHERE step = 60 AND slot >= ? AND slot < ? AND what = 'completed'
+     GROUP BY type"""
 OLDEST_PENDING: Final = """
     SELECT created_at FROM jobs WHERE status = 'pending' AND type = ? AND priority = ? ORDER BY id LIMIT 1"""
 

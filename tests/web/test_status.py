@@ -15,7 +15,7 @@ EXISTING = {
 }  # fmt: skip
 ADDED = {
     "uploading_jobs", "cancelled_jobs", "draining_workers", "by_type", "by_priority", "oldest_pending_seconds",
-    "jobs_per_minute", "eta_seconds",
+    "jobs_per_minute", "eta_seconds", "eta_by_type",
 }  # fmt: skip
 
 
@@ -61,7 +61,25 @@ async def test_statistics(house: House, autojump_clock: Any) -> None:
     assert sum(sum(row.values()) for row in answer["by_priority"].values()) == 7
     assert answer["oldest_pending_seconds"] >= 10
     assert answer["jobs_per_minute"] > 0
-    assert answer["eta_seconds"] > 0
+    assert answer["eta_seconds"] == answer["eta_by_type"]["pdf"] > 0
+
+
+async def test_no_time_is_foretold_with_no_worker_online_and_types_are_told_apart(
+    house: House, autojump_clock: Any
+) -> None:
+    await house.register()
+    await house.submit(b"done")
+    await finish(house)
+    await house.submit(b"waits")
+    digest = await house.source(b"a scan")
+    await house.call("POST", "/api/jobs", {"type": "scan", "source_hash": digest})
+    answer = await stats(house)
+    assert answer["eta_seconds"] is None
+    assert answer["eta_by_type"]["scan"] is None
+    assert answer["eta_by_type"]["pdf"] > 0
+    await house.call("POST", "/api/workers/w1/unregister")
+    answer = await stats(house)
+    assert (answer["eta_seconds"], answer["eta_by_type"]) == (None, {"pdf": None, "scan": None})
 
 
 async def test_health(house: House, autojump_clock: Any) -> None:

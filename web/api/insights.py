@@ -6,7 +6,7 @@ The `read_*` functions are for the pages, too: what a page shows and what the AP
 from __future__ import annotations
 
 from blobforge.config import describe
-from blobforge.forecast import outlook, still_for
+from blobforge.forecast import Outlook, outlook, still_for
 from blobforge.job import JobStatus, Outcome
 from blobforge.refusals import Refusal
 from blobforge.store.insights import Failure, TypeQueue, WorkerRates
@@ -37,10 +37,17 @@ async def history(call: Call) -> wire.HistoryWire | Refusal:
 async def read_outlook(services: Services) -> wire.OutlookWire:
     now = services.now()
     found = await services.reads.run(
-        lambda reader: outlook(reader.insights.loads(), reader.insights.durations(now=now))
+        lambda reader: outlook(
+            reader.insights.loads(), reader.insights.durations(now=now), reader.insights.types_with_workers()
+        )
     )
+    types = {type_: wire.TypeOutlookWire(*_range(each), each.words) for type_, each in found.types.items()}
+    return wire.OutlookWire(*_range(found), found.words, types)
+
+
+def _range(found: Outlook) -> tuple[float | None, float | None]:
     low, high = (round(each, 1) if each is not None else None for each in (found.low_seconds, found.high_seconds))
-    return wire.OutlookWire(low, high, found.words)
+    return low, high
 
 
 async def read_failures(services: Services, *, open_: bool = False, limit: int = 100) -> wire.FailuresWire:

@@ -28,7 +28,8 @@ WRITER_PATIENCE = 5.0  # seconds that `/readyz` waits for the writer to come rou
 
 def stats_wire(stats: Stats, *, now: int) -> wire.StatsWire:
     jobs, workers = stats.jobs, stats.workers
-    waiting = jobs[JobStatus.PENDING] + jobs[JobStatus.FAILED]
+    left = {type_: round(each, 1) if each is not None else None for type_, each in stats.seconds_left.items()}
+    known = [each for each in left.values() if each is not None]
     per_minute = stats.completed_per_minute
     oldest = stats.oldest_pending_at
     return wire.StatsWire(
@@ -48,7 +49,9 @@ def stats_wire(stats: Stats, *, now: int) -> wire.StatsWire:
         by_priority={str(priority): counts for priority, counts in stats.by_priority.items()},
         oldest_pending_seconds=max(0.0, (now - oldest) / 1000) if oldest is not None else None,
         jobs_per_minute=round(per_minute, 3),
-        eta_seconds=round(waiting / per_minute * 60, 1) if waiting and per_minute else None,
+        # Types go on side by side, and the whole is known only where each is.
+        eta_seconds=max(known) if known and len(known) == len(left) else None,
+        eta_by_type=left,
     )
 
 

@@ -732,7 +732,8 @@ class AuditPage(msgspec.Struct, frozen=True):
 
 
 class StatsWire(msgspec.Struct, frozen=True, kw_only=True):
-    """`jobs_per_minute` is the mean of the last ten minutes; `eta_seconds` is null while nothing is completed."""
+    """`jobs_per_minute` is the mean of the last ten minutes; `eta_by_type` has the types with jobs that
+    wait, null where no worker is online for one or none was completed; `eta_seconds` is null unless all are known."""
 
     total_jobs: int
     pending_jobs: int
@@ -751,6 +752,7 @@ class StatsWire(msgspec.Struct, frozen=True, kw_only=True):
     oldest_pending_seconds: float | None
     jobs_per_minute: float
     eta_seconds: float | None
+    eta_by_type: dict[str, float | None] = {}
 
 
 class Part(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -34,13 +34,22 @@ class HistoryWire(msgspec.Struct, frozen=True):
     workers: list[int | None]
 
 
-class OutlookWire(msgspec.Struct, frozen=True):
-    """When the queue will be empty, as a range in seconds from now; null where it cannot be said. `words` says what
-    was assumed, or why it is unknown."""
+class TypeOutlookWire(msgspec.Struct, frozen=True):
+    """The same of one type."""
 
     low_seconds: float | None
     high_seconds: float | None
     words: str
+
+
+class OutlookWire(msgspec.Struct, frozen=True):
+    """When the queue will be empty, as a range in seconds from now; null unless it can be said of each type. `words`
+    says what was assumed, or why it is unknown."""
+
+    low_seconds: float | None
+    high_seconds: float | None
+    words: str
+    by_type: dict[str, TypeOutlookWire] = {}
 
 
 class FailureWire(msgspec.Struct, frozen=True):
