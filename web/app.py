@@ -45,6 +45,8 @@ SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "X-Frame-Options": "DENY",
+    # What clients know the server by: an answer without it may be a proxy's (`blobforge/client/recognise.py`).
+    "BlobForge": "1",
 }
 HTTPS_HEADERS = SECURITY_HEADERS | {"Strict-Transport-Security": "max-age=31536000"}
 # The same as they go over the wire.

@@ -183,13 +183,16 @@ def _explain(error: BaseException, whole: BaseException) -> NoReturn:
 
 def as_cli_error(error: BaseException) -> click.ClickException | None:
     """What to tell a person about `error`, or None when it is a bug of ours."""
-    from blobforge.client import ApiError, ClientError, ServerUnreachable
+    from blobforge.client import ApiError, ClientError, ServerUnreachable, UnexpectedAnswer
 
     match error:
         case click.ClickException():
             return error
         case BrokenPipeError():  # whoever read our output has enough of it; click ends silently
             return None
+        case UnexpectedAnswer():
+            hint = "Is that the URL of the server itself, with no path behind it? A proxy may stand in between."
+            return CliError(str(error), UNREACHABLE, hint)
         case ServerUnreachable():
             return CliError(
                 str(error),

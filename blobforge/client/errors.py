@@ -39,17 +39,26 @@ class ApiError(ClientError):
         self.retry_after = retry_after
 
 
-class UnexpectedAnswer(ClientError):
-    """A 2xx whose body is not what the contract says: most likely not a BlobForge server."""
+class UnexpectedAnswer(ServerUnreachable):
+    """Something else answered in the server's place, or the store's: a proxy, a captive portal, another program."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        Exception.__init__(self, f"{url} {reason}")
+        self.url = url
+        self.reason = reason
 
 
 class TransferRefused(ClientError):
-    """The object store refused a signed URL, for instance because it has expired. `status` is its HTTP status."""
+    """The object store refused a signed URL, for instance because it has expired.
 
-    def __init__(self, status: int, url: str, detail: str) -> None:
+    `status` is its HTTP status, `code` S3's own word for it (`EntityTooLarge`), empty where there is none.
+    """
+
+    def __init__(self, status: int, url: str, detail: str, code: str = "") -> None:
         super().__init__(f"{url} answered {status}{': ' + detail if detail else ''}")
         self.status = status
         self.url = url
+        self.code = code
 
 
 class SourceChanged(ClientError):

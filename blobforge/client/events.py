@@ -48,6 +48,7 @@ class EventStream:
         on_break: OnRetry | None = None,
     ) -> None:
         self._transport = transport
+        self._url = f"{transport.base_url}/events"
         self._params = ({"types": ",".join(types)} if types else {}) | ({"job": job} if job is not None else {})
         self._patience = patience
         self._on_break = on_break
@@ -67,8 +68,7 @@ class EventStream:
         await self._close()
 
     async def next(self) -> ServerEvent:
-        """The next event. Raises ApiError (the server refuses), ServerUnreachable (the first time) and
-        UnexpectedAnswer."""
+        """The next event. Raises ApiError (the server refuses) and, the first time, ServerUnreachable."""
         while True:
             if self._frames:
                 event = self._frames.popleft()
@@ -94,24 +94,27 @@ class EventStream:
         self._response = await self._transport.open(
             "/events", params=self._params, headers=headers, silence=SILENCE, patience=self._patience
         )
-        kind = self._response.headers.get("Content-Type", "")
-        if not kind.startswith("text/event-stream"):
-            await self._close()
-            raise UnexpectedAnswer(f"{self._transport.base_url}/events answered with {kind or 'nothing'}, no events")
         self._patience = math.inf
         self._chunks = cast(AsyncGenerator[bytes, None], self._response.aiter_bytes())
 
     async def _read(self) -> None:
         """Take in one more chunk. Raises ServerUnreachable when the stream has ended."""
         assert self._chunks is not None
-        with unreachable_as_client_error(f"{self._transport.base_url}/events"):
+        with unreachable_as_client_error(self._url):
             chunk = await anext(self._chunks, None)
         if chunk is None:
-            raise ServerUnreachable(f"{self._transport.base_url}/events", "the stream ended")
+            raise ServerUnreachable(self._url, "the stream ended")
         *blocks, self._rest = (self._rest + chunk).split(b"\n\n")
         if len(self._rest) > LARGEST_EVENT:
-            raise UnexpectedAnswer(f"an event of more than {LARGEST_EVENT} bytes")
-        self._frames.extend(frame for block in blocks if (frame := _parse(block)) is not None)
+            raise UnexpectedAnswer(
+                f"{self._transport.base_url}/events", f"sent more than {LARGEST_EVENT} bytes in one event"
+            )
+        try:
+            self._frames.extend(frame for block in blocks if (frame := _parse(block)) is not None)
+        except msgspec.DecodeError as error:
+            raise UnexpectedAnswer(
+                f"{self._transport.base_url}/events", f"sent what is no event ({error})"
+            ) from error
 
     async def _broken(self, error: ServerUnreachable) -> None:
         await self._close()
@@ -146,9 +149,6 @@ def _parse(block: bytes) -> ServerEvent | None:
     event, data = fields[b"event"].decode("utf-8", "replace"), fields.get(b"data", b"")
     if event == "ping":
         return ServerEvent(event)
-    try:
-        decoded = msgspec.json.decode(data) if data else None
-    except msgspec.DecodeError as error:
-        raise UnexpectedAnswer(f"the event {event!r} is not JSON ({error})") from error
+    decoded = msgspec.json.decode(data) if data else None
     identity = fields.get(b"id")
     return ServerEvent(event, decoded, identity.decode("utf-8", "replace") if identity else None)

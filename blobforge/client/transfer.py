@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
@@ -16,11 +15,11 @@ import httpx
 import msgspec
 import trio
 
-from blobforge.client.errors import ApiError, ChecksumMismatch, TransferRefused
+from blobforge.client import recognise
+from blobforge.client.errors import ApiError, ChecksumMismatch
 from blobforge.client.transport import LATER, Transport, unreachable_as_client_error, without_query
 
 CHUNK = 256 * 1024
-_TAG = re.compile(r"<[^>]*>")
 _TIMEOUT = httpx.Timeout(120.0, connect=10.0)
 
 OnBytes = Callable[[int], None]
@@ -32,10 +31,6 @@ class FileFacts(msgspec.Struct, frozen=True):
 
     size: int
     sha256: str
-
-
-class _Problem(msgspec.Struct):
-    detail: str
 
 
 async def hash_file(path: Path) -> FileFacts:
@@ -70,10 +65,12 @@ async def download(
             # identity: the hash is that of the object's bytes, which an encoding in between would hide.
             headers = {"Accept-Encoding": "identity", **part.rest()}
             async with transport.http.stream("GET", url, headers=headers, timeout=_TIMEOUT) as response:
-                if response.status_code == 416:
+                if response.status_code == 416 and "Range" in headers:
                     part.forget()  # the object is not what it was; the next try takes all of it
                     raise ApiError(503, "range-outside", f"{without_query(url)} has no such part any more")
                 await _refuse(response, url)
+                if not recognise.object_given(response):
+                    raise recognise.unexpected_object(response, without_query(url))
                 return await part.take(response)
 
     try:
@@ -125,10 +122,7 @@ async def upload_part(
     Raises TransferRefused, ServerUnreachable, ApiError (503: try again) and OSError.
     """
     _, response = await _put(transport, url, source, headers, on_bytes, span)
-    etag: str = response.headers.get("ETag", "").strip('"')
-    if not etag:
-        raise TransferRefused(response.status_code, without_query(url), "it gave the part no ETag")
-    return etag
+    return str(response.headers["ETag"]).strip('"')
 
 
 async def _put(
@@ -172,6 +166,8 @@ async def _put(
             with unreachable_as_client_error(url):
                 response = await transport.http.send(request)
             await _refuse(response, url)
+            if not recognise.object_taken(response):
+                raise recognise.unexpected_object(response, without_query(url))
             return FileFacts(counter.count, digest.hexdigest()), response
     except BaseException:
         counter.take_back()
@@ -181,15 +177,14 @@ async def _put(
 async def _refuse(response: httpx.Response, url: str) -> None:
     if response.is_success:
         return
-    body = await response.aread()
-    try:
-        detail = msgspec.json.decode(body, type=_Problem).detail  # the embedded store's
-    except msgspec.DecodeError:
-        detail = _TAG.sub(" ", body[:1000].decode("utf-8", "replace"))  # S3 answers in XML
-    if response.status_code in LATER or response.status_code == 500:
+    body, shown = await response.aread(), without_query(url)
+    if response.status_code < 400:
+        raise recognise.unexpected_object(response, shown)
+    refused = recognise.store_refusal(response, body, shown)
+    if response.status_code in LATER:
         # An object store's 500 means "try again" (S3's own advice); told as a 503, the transport repeats it.
-        raise ApiError(503, "object-store-busy", f"{without_query(url)} answered {response.status_code}")
-    raise TransferRefused(response.status_code, without_query(url), " ".join(detail.split())[:300])
+        raise ApiError(503, "object-store-busy", f"{shown} answered {response.status_code}")
+    raise refused
 
 
 class _Part:

@@ -2,8 +2,8 @@
 
 A request is repeated only when a second delivery cannot do a second thing: reads, idempotent verbs, POSTs that
 carry an Idempotency-Key, and those that the contract makes repeatable (claims by `claim_key`, heartbeats).
-Repeats are worth it when no answer came, or one that says "later": 429, 503 (Retry-After is honoured), and a
-gateway's 502 and 504.
+Repeats are worth it when no answer of the server came (`recognise.py`), or one that says "later": 408, 429, 503
+(Retry-After is honoured). A 500 of the server is a bug that may have passed: it is worth a few repeats, and no more.
 """
 
 from __future__ import annotations
@@ -24,30 +24,22 @@ import trio
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_before_delay
 from tenacity.wait import wait_exponential, wait_random
 
-from blobforge.client.errors import ApiError, ClientError, ServerUnreachable, UnexpectedAnswer
+from blobforge.client import recognise
+from blobforge.client.errors import ApiError, ClientError, ServerUnreachable
 
 T = TypeVar("T")
 
 OnRetry = Callable[[ClientError, float], None]
 """Told before each repeat: what went wrong, and the seconds until the next try."""
 
-LATER = frozenset({429, 502, 503, 504})
+LATER = frozenset({408, 429, 500, 502, 503, 504})
+MOST_BROKEN = 8  # tries that end in a 500, some 40 s in all, after which waiting does not help
 CONNECT_TIMEOUT = 10.0
 ANSWER_TIMEOUT = 30.0
 LONGEST_RETRY_AFTER = 120.0  # a server that asks for more is asked again sooner: it may have restarted meanwhile
 
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _back_off = wait_exponential(multiplier=0.2, max=15.0) + wait_random(0, 0.3)
-
-
-class _Problem(msgspec.Struct, kw_only=True):
-    """The members of an RFC 9457 answer that we read."""
-
-    type: str = ""
-    title: str = ""
-    detail: str = ""
-    error: str = ""
-    request_id: str | None = None
 
 
 class Glance(msgspec.Struct, frozen=True):
@@ -145,10 +137,16 @@ class Transport:
         async def once() -> httpx.Response:
             with unreachable_as_client_error(request.url):
                 response = await self.http.send(request, stream=True)
-                if response.is_success:
-                    return response
-                await response.aread()
-            raise _api_error(response)
+                try:
+                    if response.is_success:
+                        recognise.stream(response, without_query(request.url))
+                        return response
+                    await response.aread()
+                    raise _refusal(response)
+                except BaseException:
+                    with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
+                        await response.aclose()
+                    raise
 
         response: httpx.Response = await self.patiently(once, patience)
         return response
@@ -171,7 +169,7 @@ class Transport:
             sleep=trio.sleep,
             retry=retry_if_exception(worth_repeating),
             wait=_wait,
-            stop=stop_before_delay(patience),
+            stop=_Stop(patience),
             before_sleep=self._tell,
             reraise=True,
         )
@@ -183,17 +181,9 @@ class Transport:
             self._on_retry(failure, state.upcoming_sleep)
 
     def _decode(self, response: httpx.Response, answer: type[T]) -> T:
-        if response.is_redirect:
-            target = response.headers.get("Location", "elsewhere")
-            raise UnexpectedAnswer(f"{without_query(response.url)} redirects to {target}; is the server URL right?")
         if not response.is_success:
-            raise _api_error(response)
-        try:
-            return msgspec.json.decode(response.content, type=answer)
-        except msgspec.DecodeError as error:
-            raise UnexpectedAnswer(
-                f"{without_query(response.url)} did not answer as a BlobForge server does ({error})"
-            ) from error
+            raise _refusal(response)
+        return recognise.decoded(response, answer, without_query(response.url))
 
 
 def worth_repeating(error: BaseException) -> bool:
@@ -251,19 +241,23 @@ def _wait(state: RetryCallState) -> float:
     return max(_back_off(state), min(asked or 0.0, LONGEST_RETRY_AFTER))
 
 
-def _api_error(response: httpx.Response) -> ApiError:
-    try:
-        problem = msgspec.json.decode(response.content, type=_Problem)
-    except msgspec.DecodeError:
-        problem = _Problem()
-    detail = problem.detail or problem.error or problem.title or f"the server answered {response.status_code}"
-    return ApiError(
-        response.status_code,
-        problem.type.rstrip("/").rpartition("/")[2].rpartition(":")[2],
-        detail,
-        problem.request_id or response.headers.get("X-Request-ID"),
-        _retry_after(response.headers.get("Retry-After")),
-    )
+class _Stop(stop_before_delay):
+    """When `patience` is over, and after MOST_BROKEN tries that met a bug of the server."""
+
+    def __call__(self, retry_state: RetryCallState) -> bool:
+        failure = retry_state.outcome.exception() if retry_state.outcome else None
+        broken = isinstance(failure, ApiError) and failure.status == 500
+        return super().__call__(retry_state) or (broken and retry_state.attempt_number >= MOST_BROKEN)
+
+
+def _refusal(response: httpx.Response) -> ClientError:
+    """The error in an answer that is no success."""
+    url = without_query(response.url)
+    if response.is_redirect:
+        return recognise.redirected(response, url)
+    if response.status_code < 400:
+        return recognise.unexpected_status(response, url)
+    return recognise.refusal(response, url, _retry_after(response.headers.get("Retry-After")))
 
 
 def _date(value: str | None) -> datetime | None:

@@ -39,6 +39,8 @@ RELEASE_DEADLINE = 5.0
 _URL_IS_OLD = 600.0  # seconds after which a fresh upload URL is asked for without trying the old one
 _UPLOAD_REFUSALS = 6  # fresh URLs that are refused one after the other, with growing pauses, before the job goes back
 _TOO_LARGE = 413
+_ENTITY_TOO_LARGE = "EntityTooLarge"  # what S3 says of it, with a 400
+_DAMAGED_LOOKS = (1.0, 5.0)  # seconds before a source whose hash is wrong is fetched again: it may not be the store's
 _LOST = frozenset(
     {"lease-lost", "job-not-running", "no-such-job", "instance-replaced"}
 )  # the job is no longer this attempt's
@@ -97,7 +99,7 @@ class Attempt:
                 # A bug of ours must neither cost the document a try nor take the other jobs down.
                 log.exception("job %d: unexpected error", job.id)
                 reason = "unexpected error in the worker"
-        if held.abandoned:
+        if held.abandoned or (held.lost and held.scope.cancelled_caught):
             say("job-dropped", f"job {job.id}: dropped, the server took it back", job=job.id)
             return Outcome.DROPPED
         if outcome is Outcome.RELEASED:
@@ -148,8 +150,18 @@ class Attempt:
             known = {"done": done} if total is None else {"done": done, "total": total}
             self._held.report({"stage": "downloading", **known})
 
-        try:
+        async def fetched() -> None:
+            for pause in _DAMAGED_LOOKS:
+                try:
+                    await patient.download(claim.source_url, target, sha256=claim.job.source_hash, on_bytes=count)
+                except ChecksumMismatch:
+                    await trio.sleep(pause)
+                else:
+                    return
             await patient.download(claim.source_url, target, sha256=claim.job.source_hash, on_bytes=count)
+
+        try:
+            await fetched()
         except ChecksumMismatch as error:
             raise JobFailed(f"the source is damaged: {error}", kind="ChecksumMismatch") from error
         except TransferRefused as error:
@@ -190,8 +202,10 @@ class Attempt:
                 try:
                     return await patient.upload(url, output, headers=headers)
                 except TransferRefused as error:
-                    if error.status == _TOO_LARGE:
-                        raise JobFailed(f"the output is too large: {error}", kind="OutputTooLarge") from error
+                    if error.status == _TOO_LARGE or error.code == _ENTITY_TOO_LARGE:
+                        raise JobFailed(
+                            f"the output is too large: {error}", kind="OutputTooLarge", retryable=False
+                        ) from error
                     refused = error
                     say("upload-refused", f"job {claim.job.id}: {error}; asking for a fresh upload URL")
                 await trio.sleep(min(2.0**refusals - 1, 30.0))
@@ -205,7 +219,9 @@ class Attempt:
         raise WorkerTrouble(f"the output cannot be uploaded: {refused}")
 
     async def _complete(self, facts: FileFacts, name: str | None) -> Outcome:
+        """Hand the result in, for as long as that takes: the lease is renewed meanwhile, and its end is the limit."""
         claim, seconds = self._held.claim, time.monotonic() - self._started
+        self._held.report({"stage": "handing in"})
         self._held.settle()
         try:
             await self._client.with_patience(math.inf).complete(

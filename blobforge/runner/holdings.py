@@ -12,13 +12,15 @@ from blobforge.client import Claim
 from blobforge.runner.events import warn
 
 SETTLE_GRACE = 5.0  # seconds that a completion on its way gets when the worker is told to stop
+LOST_GRACE = 60.0  # seconds that it gets once a heartbeat has said that the lease is gone
 
 
 @dataclass(eq=False)
 class Held:
     """One attempt in hand. Cancelling `scope` is how it is taken away; `abandoned` tells why.
 
-    `late` is set when its lease has ended but nobody has started the job since: its completion is still accepted.
+    `lost` is set when a heartbeat has said that the lease is gone while the result was handed in. `late` is set when
+    its lease has ended but nobody has started the job since: its completion is still accepted.
     """
 
     claim: Claim
@@ -26,6 +28,7 @@ class Held:
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     progress: dict[str, Any] = field(default_factory=dict)
     abandoned: bool = False
+    lost: bool = False
     settling: bool = False
     late: bool = False
     _stopping: bool = False
@@ -38,9 +41,12 @@ class Held:
         """The server gave the job to somebody else, or cancelled it.
 
         While a completion is on its way its own answer decides: the server may have taken it just before it said
-        "abandon".
+        "abandon". An answer that never comes is not waited for much longer: the lease's end is the result's.
         """
-        if not self.settling:
+        if self.settling:
+            self.lost = True
+            self.scope.deadline = min(self.scope.deadline, trio.current_time() + LOST_GRACE)
+        else:
             self.abandoned = True
             self.scope.cancel()
 

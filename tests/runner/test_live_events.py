@@ -73,13 +73,17 @@ async def test_who_is_not_let_in_again_is_told(scripted: Scripted) -> None:
         await read(scripted, 3)
 
 
-async def test_what_is_no_event_stream_is_an_error_and_not_waited_for(scripted: Scripted) -> None:
-    scripted.on("GET", "/events", Answer(b"<html>hello</html>", headers={"Content-Type": "text/html"}))
-    with pytest.raises(UnexpectedAnswer, match="text/html"):
-        await read(scripted, 1)
-    scripted.on("GET", "/events", stream(b"id: run-1\nevent: job_updated\ndata: {oh\n\n"))
-    with pytest.raises(UnexpectedAnswer, match="not JSON"):
-        await read(scripted, 2)
+async def test_what_is_no_event_stream_is_no_answer(scripted: Scripted) -> None:
+    scripted.on("GET", "/events", Answer(b"<html>hello</html>", headers={"Content-Type": "text/html"}, foreign=True))
+    async with Client(scripted.url).with_patience(0) as client, client.events() as events:
+        with pytest.raises(UnexpectedAnswer, match="text/html"):
+            await events.next()
+
+
+async def test_a_stream_with_what_is_no_event_is_opened_anew(scripted: Scripted) -> None:
+    garbage = stream(b"id: run-1\nevent: job_updated\ndata: {oh\n\n")
+    scripted.on("GET", "/events", stream(frame(1)), garbage, stream(frame(2)))
+    assert [event.name for event in await read(scripted, 3)] == ["resync", "job_updated", "job_updated"]
 
 
 async def test_a_server_that_is_not_there_at_first_is_not_waited_for_for_ever() -> None:
