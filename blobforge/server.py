@@ -124,7 +124,8 @@ async def serve(settings: Settings, *, task_status: trio.TaskStatus[str] = trio.
 def _http_server(settings: Settings, parts: Parts, listener: socket.socket) -> Server:
     app, services = make_app(parts.services), parts.services
     places = Places(parts.connections, services.known)
-    return Server(app.asgi_app, app.hot, http_settings(settings), listener, places, services.metrics.requests)
+    requests, unread = services.metrics.requests, services.unread
+    return Server(app.asgi_app, app.hot, http_settings(settings), listener, places, requests, unread)
 
 
 @asynccontextmanager

@@ -28,6 +28,7 @@ from web.auth.credentials import authenticate, claimed
 from web.bodies import Body
 from web.decode import Oversized, json_body
 from web.html import broken_page, came_from, quoted, redirect, refused_page, safe_next
+from web.limits import asking
 from web.metrics.requests import GONE, HYPERCORN, Requests
 from web.problems import internal_error, refused
 from web.request import Request
@@ -38,6 +39,11 @@ log = structlog.get_logger("blobforge.http")
 
 ANYBODY = Caller(scopes=frozenset())
 MOST_ID = (1 << 64) - 1
+TOO_MUCH_UNREAD = Refusal(
+    RefusalCode.SLOW_DOWN,
+    "You have left too many bytes of earlier answers unread. Read them, or close their connections; then come again.",
+    retry_after=5,
+)
 LONGEST_KEY = 255  # characters of an Idempotency-Key
 _encode = msgspec.json.Encoder().encode
 
@@ -186,11 +192,17 @@ def refusal_of(error: HTTPException, asked: Request) -> Refusal:
 
 
 async def _authorize(route: Route, services: Services, asked: Request, params: dict[str, Any]) -> Caller | Refusal:
+    address = services.site.address(asked)
+    asking.set((address,))
     if route.access is Access.PUBLIC:
         return ANYBODY
     caller = await authenticate(asked, services.keyring, services.sessions)
     if isinstance(caller, Refusal):
         return _slowed(services, asked, caller)
+    owners = (address, caller.subject)
+    asking.set(owners)
+    if services.unread.full(*owners):
+        return TOO_MUCH_UNREAD
     if asked.remote_addr is not None:
         services.known.note(asked.remote_addr, trio.current_time())
     if not _may(caller, route.access):

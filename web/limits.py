@@ -1,10 +1,11 @@
-"""How many at once: in total, and from one address. State owned here: the counts."""
+"""How many at once, in total and from one address; how many bytes nobody reads. State owned here: the counts."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 import structlog
 import trio
@@ -79,3 +80,49 @@ class Watch:
             if limit.refusing and self._quiet[name] >= QUIET_LOOKS:
                 limit.refusing = False
                 log.info("a limit refuses no longer", limit=name, refused=limit.refused - self._before[name])
+
+
+MOST_UNREAD = 256 << 20  # bytes of answers that wait for their clients, in all
+MOST_UNREAD_EACH = 16 << 20  # of one caller, and of one address
+SMALL = 64 << 10  # a piece of a stream or of a download: only the total counts it out, for the slow are many
+
+# Whom the answer that this task sends is for: an address, and `Caller.subject`; set where they become known.
+asking: ContextVar[tuple[str, ...]] = ContextVar("asking", default=())
+
+
+class Unread:
+    """Answers wait here in memory until their clients read them. Who has left too many unread gets no more: a new
+    request is refused while `full` says so, and a connection whose answer finds no room is closed."""
+
+    def __init__(self, total: int = MOST_UNREAD, each: int = MOST_UNREAD_EACH) -> None:
+        self._total = total
+        self._each = each
+        self._owed: Counter[str] = Counter()
+        self.bytes = 0
+        self.refused = 0
+
+    def full(self, *owners: str) -> bool:
+        """Whether one of these has left as much unread as it may."""
+        return any(self._owed.get(owner, 0) >= self._each // 2 for owner in owners)
+
+    @contextmanager
+    def held(self, size: int, *owners: str) -> Iterator[bool]:
+        """Within the block `size` bytes wait to be read, if there is room for them."""
+        over = size > SMALL and any(self._owed.get(owner, 0) + size > self._each for owner in owners)
+        # The first answer of an owner always has room: what is larger than all the room could never be read.
+        if self.bytes + size > self._total or (over and any(owner in self._owed for owner in owners)):
+            self.refused += 1
+            yield False
+            return
+        self._count(size, owners)
+        try:
+            yield True
+        finally:
+            self._count(-size, owners)
+
+    def _count(self, size: int, owners: tuple[str, ...]) -> None:
+        self.bytes += size
+        for owner in owners:
+            self._owed[owner] += size
+            if not self._owed[owner]:
+                del self._owed[owner]

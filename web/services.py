@@ -18,7 +18,7 @@ from web.auth.sessions import Sealer, Sessions
 from web.auth.throttle import Throttle
 from web.checkup import Checkup
 from web.connection.places import Known
-from web.limits import Limit
+from web.limits import Limit, Unread
 from web.metrics.exposition import Metrics
 from web.preview import Previews
 from web.reads import ReadPool
@@ -50,6 +50,7 @@ class Services:
     site: Site
     throttle: Throttle
     known: Known
+    unread: Unread
     first_link: FirstLink
     long_polls: Limit
     streams: Limit

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from itertools import accumulate
 
 from msgspec.structs import replace
 
@@ -17,6 +18,9 @@ from blobforge.objects.keys import output_key
 from blobforge.refusals import Refusal
 from blobforge.worker import WorkerStatus, gets_work, may_act, no_such_worker, not_registered
 
+# Of an answer. It waits in memory until its client reads it, and one of 500 jobs with large metadata had 32 MiB.
+ANSWER_BYTES = 2 << 20
+AROUND_JOB = 2_000  # bytes of a job in an answer beside what its submitter chose: URLs, times, tags
 LIFE_MS = 5_000  # a claim is a sign of life; written when the last one is older than this
 
 
@@ -43,10 +47,17 @@ def claim(step: Step, message: Claim, *, after: str | None = None) -> Granted | 
         # Only what the queue knows: these are kept, and a worker may ask for anything.
         step.store.rollups.note_types(worker, tuple(filter(step.store.knows_type, message.types)))
     picked, withheld = pick(step, message.types, message.limit, worker.id)
+    picked = _fitting(picked)
     granted = [_grant(step, job, message.worker_id, after) for job in picked]
     if granted and message.claim_key is not None:
         step.store.remember_claim(message.worker_id, message.claim_key, granted, now=step.now)
     return Granted(tuple(granted), withheld=withheld)
+
+
+def _fitting(picked: list[Job]) -> list[Job]:
+    """The first ones of them, as many as one answer holds: one at least, and the others stay where they are."""
+    sizes = accumulate(AROUND_JOB + len(job.metadata or "") + 3 * len(job.source_path or "") for job in picked)
+    return [job for at, (job, size) in enumerate(zip(picked, sizes, strict=True)) if at == 0 or size <= ANSWER_BYTES]
 
 
 def lease_after(lease: str, job: Job) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from heapq import merge
-from itertools import islice
+from itertools import accumulate, islice
 from pathlib import Path
 
 import apsw
@@ -28,6 +28,7 @@ from blobforge.store.store import FileRecord
 from blobforge.worker import Worker, WorkerStatus
 
 SCAN_LIMIT = 20_000  # rows that one page may look at: about 60 ms
+PAGE_BYTES = 4 << 20  # of what submitters and workers wrote into the jobs of one page: behind it, the page is short
 SMALL_TAG = 2_000  # jobs; a tag with more is filtered on the way, as it then matches often enough
 NEWEST = 2**63 - 1
 PRIORITIES = (1, 2, 3, 4, 5)
@@ -274,6 +275,7 @@ class Reader:
         # One row more than wanted says whether there is a next page.
         scan = self._in_order(filter_, cursor)
         more = matched_more = False
+        size = 0
         budget = SCAN_LIMIT + offset if filter_.counted else SCAN_LIMIT
         for job in islice(scan, budget):
             if not filter_.matches(job):
@@ -283,7 +285,8 @@ class Reader:
                 skipped += 1
                 last = job
                 continue
-            if len(found) == limit:
+            size += _written(job)
+            if len(found) == limit or (found and size > PAGE_BYTES):
                 more = matched_more = True
                 break
             found.append(job)
@@ -463,9 +466,15 @@ class Reader:
             raise DatabaseError(f"cannot read the database: {error}") from error
 
 
+def _written(job: Job) -> int:
+    """How many characters of a job in a list are of others' making."""
+    return sum(len(text or "") for text in (job.metadata, job.result, job.progress, job.last_error, job.source_path))
+
+
 def _page_of(found: list[Job], *, limit: int, cursor: Cursor, offset: int) -> Page:
     """Cut a page out of a complete, ordered list."""
     rest = [job for job in found if (job.priority, -job.id) > (cursor.priority, -cursor.id)][offset:]
-    jobs = rest[:limit]
-    more = len(rest) > limit
+    sizes = accumulate(map(_written, rest[:limit]))
+    jobs = [job for at, (job, size) in enumerate(zip(rest, sizes, strict=False)) if at == 0 or size <= PAGE_BYTES]
+    more = len(rest) > len(jobs)
     return Page(jobs, len(found), True, Cursor(jobs[-1].priority, jobs[-1].id) if more else None)

@@ -21,7 +21,7 @@ from web.app import LINES
 from web.connection.hot import HotRoutes
 from web.connection.places import Known, Places
 from web.connection.serving import Server
-from web.limits import Limit
+from web.limits import Limit, Unread
 from web.metrics.requests import Requests
 
 PATIENCE = 3600  # seconds of the clock that the test runs on, mostly a virtual one; none is asserted
@@ -46,13 +46,14 @@ async def served(
     limit: Limit | None = None,
     known: Known | None = None,
     host: str = "127.0.0.1",
+    unread: Unread | None = None,
 ) -> AsyncIterator[Served]:
     """An application before a port of its own; ended as SIGTERM ends it, behind the block or by `stop`."""
     limit, stop = limit or Limit(1000), trio.Event()
     with socket.create_server((host, 0)) as listener:
         listener.setblocking(False)
         config = http_settings(Settings(shutdown_grace=grace))
-        server = Server(app, hot, config, listener, Places(limit, known or Known()), Requests())
+        server = Server(app, hot, config, listener, Places(limit, known or Known()), Requests(), unread or Unread())
         async with trio.open_nursery() as nursery:
             await nursery.start(partial(server.serve, shutdown=stop.wait))
             yield Served(server, listener.getsockname()[1], limit, stop)

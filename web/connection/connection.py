@@ -22,6 +22,7 @@ from web.connection.chunks import ChunkError, Chunks
 from web.connection.exchange import Exchange
 from web.connection.head import END, TOO_SLOW, Head, HeadError, check_part
 from web.connection.shared import Shared
+from web.limits import asking
 from web.metrics.requests import LEAN
 from web.request import Request
 
@@ -289,7 +290,14 @@ class Connection:
             raise GoneError from None
         if sent == len(data):
             return
-        rest = memoryview(data)[sent:]
+        with self._shared.unread.held(len(data), *asking.get()) as room:
+            if not room:
+                self.close()
+                raise GoneError
+            await self._send_rest(memoryview(data)[sent:])
+
+    async def _send_rest(self, rest: memoryview) -> None:
+        """What did not fit into the socket, as the client reads."""
         try:
             while rest:
                 self.sending_until = trio.current_time() + UNREAD_SECONDS

@@ -22,6 +22,7 @@ from web.connection.exchange import App
 from web.connection.hot import HotRoutes
 from web.connection.places import FIRST_BYTE, Places
 from web.connection.shared import Shared
+from web.limits import Unread
 from web.metrics.requests import Requests
 
 log = structlog.get_logger("blobforge.http")
@@ -43,13 +44,14 @@ class Server:
         listener: socket.socket,
         places: Places,
         requests: Requests,
+        unread: Unread,
     ) -> None:
         self._app = app
         self._config = config
         self._listener = listener
         self._places = places
         self._state: LifespanState = {}
-        self._shared = Shared(app, hot, config, requests, self._state)
+        self._shared = Shared(app, hot, config, requests, self._state, unread)
         self._open: set[Connection] = set()
 
     async def serve(

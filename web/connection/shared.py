@@ -13,6 +13,7 @@ from web.connection.exchange import App
 from web.connection.head import Headers, Heads
 from web.connection.hot import HotRoutes
 from web.connection.leaving import Leaving
+from web.limits import Unread
 from web.metrics.requests import UNMATCHED, Requests
 from web.problems import refused
 from web.request import Request
@@ -26,11 +27,14 @@ HEAD = 15.0  # for a head, from its first byte to its last
 class Shared:
     """`app` is what Hypercorn serves; `requests` counts what no route is for."""
 
-    def __init__(self, app: App, hot: HotRoutes, config: Config, requests: Requests, state: Any) -> None:
+    def __init__(
+        self, app: App, hot: HotRoutes, config: Config, requests: Requests, state: Any, unread: Unread
+    ) -> None:
         self.app = app
         self.hot = hot
         self.config = config
         self.state = state
+        self.unread = unread
         self.context = WorkerContext(None)
         self.leaving = Leaving()
         self.heads = Heads()
