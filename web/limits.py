@@ -84,7 +84,7 @@ class Watch:
 
 MOST_UNREAD = 256 << 20  # bytes of answers that wait for their clients, in all
 MOST_UNREAD_EACH = 16 << 20  # of one caller, and of one address
-SMALL = 64 << 10  # a piece of a stream or of a download: only the total counts it out, for the slow are many
+SMALL = 256 << 10  # a piece of a stream or of a download: only the total counts it out, for the slow are many
 
 # Whom the answer that this task sends is for: an address, and `Caller.subject`; set where they become known.
 asking: ContextVar[tuple[str, ...]] = ContextVar("asking", default=())

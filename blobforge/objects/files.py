@@ -28,6 +28,7 @@ from blobforge.objects.incoming import (
 from blobforge.objects.keys import is_source_key
 
 FOLDER_TRIES = 100  # each is lost only to a delete of another process in that very moment
+PIECE = 256 << 10  # bytes of a download that wait for their reader: the slow are many
 BATCH = 1 << 20  # bytes that one thread hop moves: a hop costs about 90 µs, little beside 1 MiB
 
 

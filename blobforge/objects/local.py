@@ -20,7 +20,7 @@ import trio
 
 from blobforge.hop import Hop
 from blobforge.objects import Listed, ObjectInfo, SignedUpload, files, listing
-from blobforge.objects.files import BATCH, Found
+from blobforge.objects.files import BATCH, PIECE, Found
 from blobforge.objects.guard import Guard, patient_threads, threads
 from blobforge.objects.incoming import DIR_MODE, Incoming, TooLargeError, UploadRefusedError, os_failure
 from blobforge.objects.keys import check_upload, is_key, is_source_key, source_key
@@ -209,7 +209,7 @@ class LocalStore:
         return await self._moving(work)
 
     async def read(self, found: Found, start: int = 0, length: int | None = None) -> AsyncGenerator[bytes, None]:
-        """Yield `length` bytes (all by default) of `found` from `start` on, in pieces of up to BATCH bytes.
+        """Yield `length` bytes (all by default) of `found` from `start` on, in pieces of up to PIECE bytes.
 
         The file is open only while the generator runs; close it (`aclosing`) if it is not read to its end.
         Raises ObjectStoreError when the object was replaced or removed since it was found: better a broken
@@ -219,7 +219,7 @@ class LocalStore:
         file = await self._moving(partial(files.Reader, found))
         try:
             while start < end:
-                piece = await self._moving(partial(file.read, start, min(BATCH, end - start)))
+                piece = await self._moving(partial(file.read, start, min(PIECE, end - start)))
                 start += len(piece)
                 yield piece
         finally:
