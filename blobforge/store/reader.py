@@ -28,7 +28,7 @@ from blobforge.store.store import FileRecord
 from blobforge.worker import Worker, WorkerStatus
 
 SCAN_LIMIT = 20_000  # rows that one page may look at: about 60 ms
-PAGE_BYTES = 4 << 20  # of what submitters and workers wrote into the jobs of one page: behind it, the page is short
+PAGE_BYTES = 1 << 20  # of what submitters and workers wrote into the jobs of one page: behind it, the page is short
 SMALL_TAG = 2_000  # jobs; a tag with more is filtered on the way, as it then matches often enough
 NEWEST = 2**63 - 1
 PRIORITIES = (1, 2, 3, 4, 5)
