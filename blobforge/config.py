@@ -5,6 +5,7 @@ README and `blobforge config` show this table; a test holds the README to it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from ipaddress import ip_network
@@ -278,7 +279,7 @@ def load(environ: Mapping[str, str]) -> Settings:
     values: dict[str, Any] = {}
     for name, type_ in _types().items():
         text = environ.get(PREFIX + name.upper(), "").strip()
-        if text:
+        if text and not _of_kubernetes(PREFIX + name.upper(), text):
             values[name] = _convert(name, text, type_)
     settings = Settings(**values)
     _check(settings)
@@ -329,7 +330,26 @@ def retired_variables(environ: Mapping[str, str]) -> dict[str, str]:
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:
     """The variables that look like ours and are not: most likely typing errors."""
     known = CLIENT_VARIABLES | RETIRED_VARIABLES.keys() | {PREFIX + name.upper() for name in _types()}
-    return sorted(key for key in environ if key.startswith(PREFIX) and key not in known)
+    ours = (key for key in environ if key.startswith(PREFIX) and key not in known)
+    return sorted(key for key in ours if not _of_kubernetes(key, environ[key]))
+
+
+# What Kubernetes sets in each container of a namespace that has a Service called `blobforge`.
+_SERVICE = re.compile(rf"{PREFIX}(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)")
+_SERVICE_URL = re.compile(r"(tcp|udp|sctp)://")
+
+
+def _of_kubernetes(name: str, value: str) -> bool:
+    """Whether the variable is that of a Service, and no setting of ours."""
+    if name in {PREFIX + each.upper() for each in _types()}:
+        return _SERVICE_URL.match(value) is not None and _SERVICE.fullmatch(name) is not None
+    return _SERVICE.fullmatch(name) is not None
+
+
+def service_variables(environ: Mapping[str, str]) -> list[str]:
+    """The settings that a Kubernetes Service has set to what is none: their defaults are in force."""
+    names = (PREFIX + name.upper() for name in _types())
+    return [name for name in names if _of_kubernetes(name, environ.get(name, ""))]
 
 
 @cache

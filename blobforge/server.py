@@ -41,7 +41,7 @@ from blobforge.listener import http_settings, listen, reachable
 from blobforge.objects import ObjectStore
 from blobforge.parts import Parts, open_objects
 from blobforge.refusals import Refusal
-from blobforge.store.database import DatabaseError, open_writer
+from blobforge.store.database import DatabaseError, damage_told, open_writer
 from blobforge.store.store import Store
 from blobforge.tracing import open_tracer
 from web.app import make_app
@@ -49,6 +49,7 @@ from web.connection.places import Places
 from web.connection.serving import Server
 from web.reads import ReadPool
 
+FEW_CONNECTIONS = 1000  # for which a fleet may have no room
 log = structlog.get_logger("blobforge.server")
 
 DRAIN_SECONDS = 10.0  # for the writer to take its last message; it takes none when it has met a bug itself
@@ -61,19 +62,29 @@ def run(settings: Settings) -> int:
     signal.signal(signal.SIGTERM, _end_at_once)  # until the server is ready to stop in good order
     room = openfiles.raise_limit(settings.max_connections)
     if room < settings.max_connections:
-        log.warning("fewer connections than asked for: raise the limit of open files (ulimit -Hn)", connections=room)
+        # Nobody has asked for the default: it is what there is room for, unless that is hardly any.
+        asked_for = settings.max_connections != Settings().max_connections or room < FEW_CONNECTIONS
+        say = log.warning if asked_for else log.info
+        say("fewer connections than asked for: raise the limit of open files (ulimit -Hn)", connections=room)
     failed = False
     try:
         trio.run(serve, settings)
     except* (StartError, DatabaseError, OSError) as errors:
         failed = True
         for error in _leaves(errors):
-            log.error("cannot start", reason=str(error))
+            log.error("cannot start", reason=_reason(error, settings))
     except* BackupError as errors:
         failed = True
         for error in _leaves(errors):
             log.error("stopped: the backup is not what was asked for", reason=str(error))
     return 1 if failed else 0
+
+
+def _reason(error: BaseException, settings: Settings) -> str:
+    """What an error says, and of which files where it does not say that itself."""
+    if isinstance(error, OSError) and not error.filename:
+        return f"{error.strerror or error} (data folder {settings.data_path}, database {settings.database})"
+    return str(error)
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:
@@ -146,10 +157,11 @@ async def running(
     store = Store(await (hop or in_thread)(partial(open_writer, settings.database, checkpoints=plan is None)))
     reads = ReadPool(settings.database, hop=hop)
     try:
-        await (hop or in_thread)(partial(_settle_restore, store, now()))
-        parts = Parts(settings, store, reads, objects, hop=hop, now=now, tracer=tracer)
-        await _resume(parts)
-        parts.replicator = await _replicator(plan, parts)
+        with damage_told(settings.database):
+            await (hop or in_thread)(partial(_settle_restore, store, now()))
+            parts = Parts(settings, store, reads, objects, hop=hop, now=now, tracer=tracer)
+            await _resume(parts)
+            parts.replicator = await _replicator(plan, parts)
         async with _replicating(parts.replicator, store, reads), trio.open_nursery() as actors:
             # The writer is not cancelled with the others: it ends when it has served all that was sent to it.
             for actor in (parts.broadcaster, parts.scheduler, parts.reaper, parts.intake, parts.janitor):

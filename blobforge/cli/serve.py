@@ -28,11 +28,17 @@ def serve(host: str | None, port: int | None, data_dir: Path | None) -> None:
     `blobforge config` lists what can be set.
     """
     settings = _settings({"BLOBFORGE_HOST": host, "BLOBFORGE_PORT": port, "BLOBFORGE_DATA_DIR": data_dir})
-    from blobforge.config import retired_variables, unknown_variables
+    from blobforge.config import retired_variables, service_variables, unknown_variables
     from blobforge.server import run
 
     for name in unknown_variables(os.environ):
         click.echo(f"Warning: {name} is no variable of BlobForge; `blobforge config` lists them all.", err=True)
+    for name in service_variables(os.environ) if port is None else ():
+        click.echo(
+            f"Warning: {name}={os.environ[name]} was set by Kubernetes for a Service called `blobforge`; the default "
+            "is in force. Call the Service something else, or use `enableServiceLinks: false`.",
+            err=True,
+        )
     for name, reason in retired_variables(os.environ).items():
         click.echo(f"Warning: {name} has no effect any more: {reason}. Unset it.", err=True)
     raise click.exceptions.Exit(run(settings))

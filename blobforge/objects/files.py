@@ -268,11 +268,14 @@ def remove(paths: list[Path]) -> None:
             raise os_failure("remove an unfinished upload", path.parent, error) from error
 
 
-def check(folder: Path) -> None:
-    """Make a file and remove it. Raises ObjectStoreError."""
-    probe = Incoming(folder, reserve=0)
+def check(folder: Path, *, reserve: int) -> None:
+    """Make a file and remove it, as an upload would: a disk that is too full for one is no healthy store. Raises
+    ObjectStoreError."""
+    probe = Incoming(folder, reserve=reserve)
     try:
-        probe.write([])
-        probe.discard()
+        try:
+            probe.write([])
+        finally:
+            probe.discard()
     except OSError as error:
         raise os_failure("use the object folder", folder, error) from error

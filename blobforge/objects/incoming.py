@@ -13,10 +13,13 @@ import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
+import structlog
+
 from blobforge.objects import ObjectStoreError
 
 DIR_MODE = 0o700
 FILE_MODE = 0o600
+log = structlog.get_logger("blobforge.objects")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -65,9 +68,8 @@ class Incoming:
                 self._fd = os.open(self.path, flags, FILE_MODE)
             disk = os.fstatvfs(self._fd)
             if disk.f_bavail * disk.f_frsize < self._reserve:
-                raise StoreFullError(
-                    f"no room for objects: fewer than {self._reserve} bytes are free at {self.path.parent}"
-                )
+                log.warning("no room for objects", folder=str(self.path.parent), left_alone=self._reserve)
+                raise StoreFullError("no room for objects: what is free on the store's disk is left alone")
             for chunk in chunks:
                 self._hash.update(chunk)
                 rest = memoryview(chunk)
@@ -109,9 +111,11 @@ class Incoming:
 
 def os_failure(what: str, where: Path, error: OSError) -> ObjectStoreError:
     """Say in words what the system refused."""
+    # Clients are told this: the folder is the operator's business, and stands in the log.
+    log.warning("the object store refuses", what=what, folder=str(where), reason=str(error))
     if error.errno in _FULL:
-        return StoreFullError(f"cannot {what}: the disk of {where} is full ({error.strerror})")
-    return ObjectStoreError(f"cannot {what} in {where}: {error.strerror or error}; check the folder and its owner")
+        return StoreFullError(f"cannot {what}: the store's disk is full ({error.strerror})")
+    return ObjectStoreError(f"cannot {what}: {error.strerror or error}; the server's log has the folder")
 
 
 def make_folders(root: Path, folder: Path) -> list[Path]:

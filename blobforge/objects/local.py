@@ -146,7 +146,7 @@ class LocalStore:
 
     async def check(self) -> None:
         """See ObjectStore: the folder is there and can be written to."""
-        work = partial(files.check, self._incoming)
+        work = partial(files.check, self._incoming, reserve=self._reserve)
         await self._guard.call(self._asking, work, timeout=self._timeout, op="check")
 
     # Bytes

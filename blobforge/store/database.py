@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 
 import apsw
+import msgspec
 
 from blobforge.store import sql
 
@@ -63,6 +66,10 @@ def open_writer(path: Path, *, checkpoints: bool = True) -> apsw.Connection:
         if connection is not None:
             connection.close()
         raise
+    except (apsw.CorruptError, apsw.NotADBError) as error:
+        if connection is not None:
+            connection.close()
+        raise DatabaseError(_damaged(path, error)) from error
     except (apsw.Error, OSError) as error:
         if connection is not None:
             connection.close()
@@ -73,6 +80,25 @@ def open_writer(path: Path, *, checkpoints: bool = True) -> apsw.Connection:
 def new_installation() -> str:
     """An id for a new database: 64 random bits, and a letter first (blobforge/objects/keys.py says why)."""
     return f"b{secrets.token_hex(8)}"
+
+
+@contextmanager
+def damage_told(path: Path) -> Iterator[None]:
+    """What a start meets while it reads the database that it has opened. Raises DatabaseError for what says that the
+    file is damaged: SQLite's own error, or a value that no release has written."""
+    try:
+        yield
+    except (apsw.CorruptError, apsw.NotADBError, apsw.IOError, ValueError, KeyError, msgspec.MsgspecError) as error:
+        raise DatabaseError(_damaged(path, error)) from error
+
+
+def _damaged(path: Path, error: Exception) -> str:
+    if isinstance(error, apsw.NotADBError):  # its first page is damaged, or it never was one
+        return f"cannot open the database {path}: {error}; it is damaged, or another program's: move it away"
+    return (
+        f"the database {path} is damaged: {error}. `blobforge db check` says more; put a backup in its place "
+        "(`blobforge backup restore`), or move the file away to begin with an empty one"
+    )
 
 
 def open_reader(path: Path) -> apsw.Connection:

@@ -154,13 +154,13 @@ async def test_what_the_kernel_refuses_is_said_in_words(store: LocalStore) -> No
 
 async def test_an_unusable_folder_is_an_error_of_the_store(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(ObjectStoreError, match="check the folder"):
+    with pytest.raises(ObjectStoreError, match="log has the folder"):
         local_store(tmp_path / "file" / "objects")
     store = local_store(tmp_path / "objects")
     (store.root / "incoming").rmdir()
-    with pytest.raises(ObjectStoreError, match="check the folder"):
+    with pytest.raises(ObjectStoreError, match="log has the folder"):
         await store.check()
-    with pytest.raises(ObjectStoreError, match="check the folder"):
+    with pytest.raises(ObjectStoreError, match="log has the folder"):
         await store.receive(OUTPUT, pieces(b"x"), max_size=ANY_SIZE)
 
 
