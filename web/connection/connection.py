@@ -228,6 +228,7 @@ class Connection:
                     size += len(part)
                     if size > WORTH_DRAINING:
                         return False
+                    await trio.lowlevel.checkpoint()  # a client may well be faster than this
             except BadRequest:
                 return False
             return True
@@ -245,6 +246,7 @@ class Connection:
                 return
             while size < LINGER_BYTES and (data := await self._receive(READ_LARGE)):
                 size += len(data)
+                await trio.lowlevel.checkpoint()
 
     async def _refuse(self, refusal: Refusal) -> None:
         """Answer what is no request, and close."""

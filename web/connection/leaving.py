@@ -34,7 +34,7 @@ class Leaving:
 
     def watch(self, client: socket.socket, told: Callable[[], object]) -> None:
         """Call `told` once when the client goes, until `forget`."""
-        if self._poll is None:
+        if self._poll is None or self._poll.closed:
             return
         number = client.fileno()
         if number < 0:
@@ -51,7 +51,7 @@ class Leaving:
             return
         if number in self._fresh:
             self._fresh.discard(number)
-        else:
+        elif not self._poll.closed:  # at the end of the server everything is cancelled at once
             self._poll.unregister(number)
 
     async def run(self) -> None:

@@ -31,6 +31,7 @@ LOOK_SECONDS = 1.0  # between two looks at the connections' deadlines
 ACCEPTED_AT_ONCE = 100  # before others have a turn
 NO_FILES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 NO_FILES_SECONDS = 0.1
+TOLD_SECONDS = 60.0
 
 
 class Server:
@@ -53,6 +54,7 @@ class Server:
         self._state: LifespanState = {}
         self._shared = Shared(app, hot, config, requests, self._state, unread)
         self._open: set[Connection] = set()
+        self._told_at = -TOLD_SECONDS  # when it was logged that no connection can be accepted
 
     async def serve(
         self,
@@ -92,11 +94,18 @@ class Server:
                     break
                 except OSError as error:
                     if error.errno in NO_FILES:
-                        log.warning("cannot accept a connection", reason=str(error))
+                        self._cannot_accept(error)
                         await trio.sleep(NO_FILES_SECONDS)
                     continue  # else: it has gone again already
                 self._admit(accepted, address[:2] if address else ("", 0), connections)
             await trio.lowlevel.checkpoint()
+
+    def _cannot_accept(self, error: OSError) -> None:
+        """Told once in a while: it is tried again many times a second."""
+        now = trio.current_time()
+        if now - self._told_at >= TOLD_SECONDS:
+            self._told_at = now
+            log.warning("cannot accept connections", reason=str(error))
 
     def _admit(self, accepted: socket.socket, client: tuple[str, int], connections: trio.Nursery) -> None:
         if not self._places.take(client[0], trio.current_time()):
