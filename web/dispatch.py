@@ -71,6 +71,10 @@ class Endpoint:
         # interpreter's lock to the writer's thread, once a request.
         self._ids = itertools.count(secrets.randbits(64))
         self.metrics: Requests = services.metrics.requests
+        # What a list of the API may be asked with; a misspelt filter is named in the answer, which holds everything.
+        self._params: set[str] | None = None
+        if route.method == "GET" and route.path.startswith("/api/"):
+            self._params = {*route.query.__struct_fields__} if route.query is not None else set()
         self._decoder = msgspec.json.Decoder(route.body) if route.body is not None else None
 
     async def answer(self, asked: Request, body: Body, params: dict[str, Any]) -> Answer | Response:
@@ -133,6 +137,8 @@ class Endpoint:
             metrics.answered(route.name, GONE, trio.current_time() - started)
             raise
         answer.headers["X-Request-ID"] = request_id
+        if asked.query_string and self._params is not None and (odd := sorted({*asked.args} - self._params)):
+            answer.headers["X-Ignored-Parameters"] = ", ".join(quoted(name[:100]) for name in odd[:20])
         seconds = trio.current_time() - started
         if route.page:
             answer.headers["Server-Timing"] = f"page;dur={seconds * 1000:.2f}"

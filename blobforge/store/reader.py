@@ -29,6 +29,7 @@ from blobforge.worker import Worker, WorkerStatus
 
 SCAN_LIMIT = 20_000  # rows that one page may look at: about 60 ms
 PAGE_BYTES = 1 << 20  # of what submitters and workers wrote into the jobs of one page: behind it, the page is short
+MOST_ATTEMPTS = 50  # of a job, in one answer
 SMALL_TAG = 2_000  # jobs; a tag with more is filtered on the way, as it then matches often enough
 NEWEST = 2**63 - 1
 PRIORITIES = (1, 2, 3, 4, 5)
@@ -170,13 +171,29 @@ class Reader:
         row = self._row(sql.JOB, (job_id,))
         return rows.job(row) if row else None
 
-    def job_with_attempts(self, job_id: int) -> tuple[Job, list[Attempt]] | None:
-        """The job and the records of its attempts, oldest first, of one moment."""
+    def job_with_attempts(self, job_id: int, *, before: int = NEWEST) -> tuple[Job, list[Attempt]] | None:
+        """The job and the records of its latest attempts (those with lower numbers than `before`), oldest first, of
+        one moment."""
         with self.snapshot():
             job = self.job(job_id)
-            if job is None:
-                return None
-            return job, [rows.attempt(row) for row in self._rows(sql.ATTEMPTS, (job_id,))]
+            return (job, list(reversed(self.attempts(job_id, before=before)))) if job is not None else None
+
+    def attempts(self, job_id: int, *, before: int = NEWEST, limit: int = MOST_ATTEMPTS) -> list[Attempt]:
+        """The latest attempts of a job below a number, newest first: as many as `limit` and a page's size hold."""
+        found: list[Attempt] = []
+        size = 0
+        for row in self._rows(sql.ATTEMPTS_BELOW, (job_id, before, limit)):
+            attempt = rows.attempt(row)
+            size += sum(len(text or "") for text in (attempt.error, attempt.traceback, attempt.log_tail))
+            if found and size > PAGE_BYTES:
+                break
+            found.append(attempt)
+        return found
+
+    def count_attempts(self, job_id: int) -> int:
+        row = self._row(sql.COUNT_ATTEMPTS, (job_id,))
+        assert row is not None
+        return int(row[0])
 
     def file(self, key: str) -> FileRecord | None:
         row = self._row(sql.FILE, (key,))

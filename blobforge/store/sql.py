@@ -86,6 +86,9 @@ BEAT_JOB: Final = """
 # --- attempts
 ATTEMPT: Final = f"SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE job_id = ? AND attempt = ?"
 ATTEMPTS: Final = f"SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE job_id = ? ORDER BY attempt"
+ATTEMPTS_BELOW: Final = f"""
+    SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE job_id = ? AND attempt < ? ORDER BY attempt DESC LIMIT ?"""
+COUNT_ATTEMPTS: Final = "SELECT count(*) FROM attempts WHERE job_id = ?"
 LATEST_ATTEMPTS: Final = f"SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE job_id = ? ORDER BY attempt DESC LIMIT ?"
 ATTEMPTS_OF_WORKER: Final = """
     SELECT a.job_id, a.attempt, jobs.type, a.started_at, a.ended_at, a.outcome, a.kind, substr(a.error, 1, 2000),

@@ -25,7 +25,7 @@ PATIENCE = 60.0  # seconds; "within seconds" on a busy machine
 JOB = {"id", "type", "status", "priority", "source_hash", "attempts", "max_attempts", "created_at", "updated_at"}
 JOB_MAY = JOB | {
     "source_path", "source_size", "worker_id", "started_at", "completed_at", "last_error", "tags", "metadata",
-    "result", "progress", "not_before", "heartbeat_at", "output_key", "losses", "attempt_history",
+    "result", "progress", "not_before", "heartbeat_at", "output_key", "losses", "attempt_history", "attempts_total",
     "failure", "progress_at", "expected_end", "waiting",
 }  # fmt: skip
 STATS = {

@@ -106,6 +106,12 @@ async def _bulk(
     A record for an Idempotency-Key is written once, after the last page; a run that broke off before is simply
     gone on with by its repetition, for what is done already no longer needs doing.
     """
+    if call.request.query_string:
+        # A filter that is not where it belongs would be one that is not there.
+        named = min(call.request.args, default="?")
+        return Refusal(
+            RefusalCode.INVALID, f"{named}: send it in the body; there are no parameters here.", field=named
+        )
     earlier = await _earlier(call)
     if earlier is not None:
         return earlier if isinstance(earlier, Refusal) else _answer(earlier, dry_run=body.dry_run)

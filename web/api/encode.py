@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from actors.messages import JobBeat
 from blobforge.forecast import Expected
@@ -15,6 +16,8 @@ from blobforge.store.reader import JobFilter
 from blobforge.waiting import Waiting
 from web.api import wire
 from web.decode import Oversized
+
+SHORT_TEXT = 2_000  # characters of an error, a traceback, a log tail, where they stand beside many others
 
 
 @lru_cache(maxsize=1024)
@@ -86,6 +89,7 @@ def job_wire(
     job: Job,
     attempts: list[Attempt] | None = None,
     *,
+    attempts_total: int | None = None,
     expected: Expected | None = None,
     waiting: Waiting | None = None,
 ) -> wire.JobWire:
@@ -118,7 +122,22 @@ def job_wire(
         progress_at=time_or_none(job.progress_at) if job.status is JobStatus.RUNNING else None,
         expected_end=expected_wire(expected),
         waiting=waiting_wire(waiting),
-        attempt_history=[attempt_wire(each) for each in attempts] if attempts is not None else msgspec.UNSET,
+        attempt_history=_history(attempts) if attempts is not None else msgspec.UNSET,
+        attempts_total=attempts_total if attempts_total is not None else msgspec.UNSET,
+    )
+
+
+def _history(attempts: list[Attempt]) -> list[wire.AttemptWire]:
+    """The latest one whole, the long texts of the others cut: `GET /api/jobs/{id}/attempts` has them."""
+    return [attempt_wire(cut(each)) for each in attempts[:-1]] + [attempt_wire(each) for each in attempts[-1:]]
+
+
+def cut(attempt: Attempt) -> Attempt:
+    return replace(
+        attempt,
+        error=clipped(attempt.error, SHORT_TEXT) if attempt.error is not None else None,
+        traceback=clipped_tail(attempt.traceback, SHORT_TEXT),
+        log_tail=clipped_tail(attempt.log_tail, SHORT_TEXT),
     )
 
 

@@ -25,7 +25,7 @@ from blobforge.job import Job, JobStatus
 from blobforge.objects.keys import source_key
 from blobforge.objects.local import LocalStore
 from blobforge.refusals import Refusal, RefusalCode
-from blobforge.store.reader import Cursor, Page
+from blobforge.store.reader import NEWEST, Cursor, Page, Reader
 from blobforge.waiting import Surroundings, Waiting, waiting
 from web.api import encode, wire
 from web.api.grants import absolute
@@ -154,12 +154,35 @@ async def listed(call: Call) -> wire.JobsWire | Refusal:
 
 async def shown(call: Call) -> wire.JobWire | Refusal:
     job_id = call.params["job_id"]
-    found = await call.services.reads.run(lambda reader: reader.job_with_attempts(job_id))
+    found, total = await call.services.reads.run(
+        lambda reader: (reader.job_with_attempts(job_id), reader.count_attempts(job_id))
+    )
     if found is None:
         return no_such_job(job_id)
     job, attempts = found
     ends = await expected_ends(call.services, [job])
-    return encode.job_wire(job, attempts, expected=ends.get(job.id), waiting=await why_waiting(call.services, job))
+    why = await why_waiting(call.services, job)
+    return encode.job_wire(job, attempts, attempts_total=total, expected=ends.get(job.id), waiting=why)
+
+
+async def attempts(call: Call) -> wire.AttemptsWire | Refusal:
+    """The records of a job's attempts, whole, page by page."""
+    job_id = call.params["job_id"]
+    wanted = query(call.request.args, wire.AttemptsQuery)
+    if isinstance(wanted, Refusal):
+        return wanted
+    before = wanted.cursor if wanted.cursor is not None else NEWEST
+
+    def read(reader: Reader) -> wire.AttemptsWire | None:
+        if reader.job(job_id) is None:
+            return None
+        found = reader.attempts(job_id, before=before, limit=wanted.limit)
+        more = found and reader.attempts(job_id, before=found[-1].attempt, limit=1)
+        shown = [encode.attempt_wire(each) for each in found]
+        following = found[-1].attempt if more else None
+        return wire.AttemptsWire(attempts=shown, total=reader.count_attempts(job_id), next_cursor=following)
+
+    return await call.services.reads.run(read) or no_such_job(job_id)
 
 
 async def expected_ends(services: Services, jobs: list[Job]) -> dict[int, Expected]:
@@ -228,8 +251,10 @@ ROUTES = [
           gives=wire.Status, writes=False, hot=True),
     Route("GET", "/api/jobs", Access.READ, listed, "Jobs, urgent first, then newest", gives=wire.JobsWire,
           query=wire.ListQuery),
-    Route("GET", "/api/jobs/<id:job_id>", Access.READ, shown, "One job with all its attempts", gives=wire.JobWire,
+    Route("GET", "/api/jobs/<id:job_id>", Access.READ, shown, "One job with its latest attempts", gives=wire.JobWire,
           hot=True),
+    Route("GET", "/api/jobs/<id:job_id>/attempts", Access.READ, attempts, "A job's attempts, newest first, whole",
+          gives=wire.AttemptsWire, query=wire.AttemptsQuery),
     Route("POST", "/api/jobs/<id:job_id>/retry", Access.SUBMIT, retry, "Bring an ended job back",
           body=wire.RetryBody, gives=wire.Changed, audit="job.retry"),
     Route("POST", "/api/jobs/<id:job_id>/cancel", Access.SUBMIT, cancel,

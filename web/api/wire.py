@@ -320,7 +320,7 @@ class PriorityBody(msgspec.Struct, frozen=True):
     undo: bool = False
 
 
-class BulkBody(msgspec.Struct, frozen=True, kw_only=True):
+class BulkBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`ids`, or a filter; an empty filter matches nothing, so that a slip does not touch everything."""
 
     ids: Annotated[list[JobId], Meta(min_length=1, max_length=10_000)] | None = None
@@ -339,16 +339,16 @@ class BulkBody(msgspec.Struct, frozen=True, kw_only=True):
     undo: bool = False
 
 
-class BulkRetry(BulkBody, frozen=True, kw_only=True):
+class BulkRetry(BulkBody, frozen=True, kw_only=True, forbid_unknown_fields=True):
     reset_attempts: bool = False
     priority: Priority | None = None
 
 
-class BulkPriority(BulkBody, frozen=True, kw_only=True):
+class BulkPriority(BulkBody, frozen=True, kw_only=True, forbid_unknown_fields=True):
     priority: Priority
 
 
-class BulkDelete(BulkBody, frozen=True, kw_only=True):
+class BulkDelete(BulkBody, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`objects`: their outputs go too, and sources that no other job has."""
 
     objects: bool = True
@@ -387,6 +387,19 @@ class AttemptWire(msgspec.Struct, frozen=True, omit_defaults=True):
     error: str | None = None
     traceback: str | None = None
     log_tail: str | None = None
+
+
+class AttemptsQuery(msgspec.Struct, frozen=True):
+    limit: Annotated[int, Meta(ge=1, le=50)] = 50
+    cursor: Annotated[int, Meta(ge=1, le=2**63 - 1)] | None = None
+
+
+class AttemptsWire(msgspec.Struct, frozen=True, kw_only=True):
+    """Newest first. Go on with `cursor` = `next_cursor`, until there is none."""
+
+    attempts: list[AttemptWire]
+    total: int
+    next_cursor: int | None = None
 
 
 class WorkerAttemptsQuery(msgspec.Struct, frozen=True):
@@ -430,7 +443,8 @@ class WaitingWire(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class JobWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """Absent where null; `attempt_history` and `waiting` are there when one job is asked for.
+    """Absent where null; `attempt_history` (the latest 50, their long texts cut), `attempts_total` and
+    `waiting` are there when one job is asked for.
 
     `failure` is the cause of its latest failure (`GET /api/failures`), `progress_at` when its progress last changed.
     """
@@ -464,6 +478,7 @@ class JobWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     expected_end: ExpectedWire | None = None
     waiting: WaitingWire | None = None
     attempt_history: list[AttemptWire] | msgspec.UnsetType = msgspec.UNSET
+    attempts_total: int | msgspec.UnsetType = msgspec.UNSET
 
 
 class JobsWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

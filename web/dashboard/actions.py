@@ -183,8 +183,9 @@ def bulk_fields(form: dict[str, list[str]]) -> dict[str, list[str]]:
 
 def body_of(form: dict[str, list[str]], type_: type[Any]) -> Any | Refusal:
     """The form as the API's body: a list where that takes one, else the last value."""
-    listed = {field.encode_name for field in msgspec.structs.fields(type_) if _takes_list(field.type)}
-    given = {name: (values if name in listed else values[-1]) for name, values in form.items()}
+    fields = {field.encode_name: _takes_list(field.type) for field in msgspec.structs.fields(type_)}
+    # A form has fields of its own beside those of the API, and some bodies refuse what they do not know.
+    given = {name: (values if fields[name] else values[-1]) for name, values in form.items() if name in fields}
     try:
         return msgspec.convert(given, type_, strict=False)
     except msgspec.ValidationError as error:

@@ -10,7 +10,8 @@ from werkzeug.datastructures import MultiDict
 
 from blobforge.job import JobStatus
 from blobforge.refusals import Refusal
-from web.api import files, wire
+from blobforge.store.reader import NEWEST
+from web.api import encode, files, wire
 from web.api import jobs as api
 from web.api.preview import read_preview
 from web.api.timeline import timeline
@@ -65,8 +66,10 @@ def _zoned(name: str, value: str) -> str:
 async def shown(call: Call) -> Response | Refusal:
     job_id = call.params["job_id"]
 
+    given = call.request.args.get("before", "")
+    before = int(given) if given.isascii() and given.isdigit() and len(given) < 19 else NEWEST
     found = await call.services.reads.run(
-        lambda reader: (reader.job_with_attempts(job_id), reader.insights.records_about(job_id))
+        lambda reader: (reader.job_with_attempts(job_id, before=before), reader.insights.records_about(job_id))
     )
     if found[0] is None:
         return api.no_such_job(job_id)
@@ -78,7 +81,8 @@ async def shown(call: Call) -> Response | Refusal:
         title=f"Job {job_id}",
         place="/jobs",
         job=job,
-        attempts=list(reversed(attempts)),
+        attempts=[encode.cut(each) for each in reversed(attempts)],
+        older=attempts[0].attempt if attempts and attempts[0].attempt > 1 and len(attempts) > 1 else None,
         events=list(reversed(timeline(job, attempts, records))),
         expected=ends.get(job_id),
         waiting=await api.why_waiting(call.services, job),

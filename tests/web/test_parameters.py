@@ -1,0 +1,39 @@
+"""Parameters that are not known: refused where many jobs are changed, named where something is listed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.fixtures.house import House
+from tests.web.calls import assert_problem, raw, state
+
+
+@pytest.mark.parametrize("verb", ["retry", "cancel", "delete", "priority"])
+@pytest.mark.parametrize("place", ["body", "query"])
+async def test_a_misspelt_filter_changes_nothing(house: House, autojump_clock: Any, verb: str, place: str) -> None:
+    await house.submit()
+    before = state(house)
+    body: dict[str, Any] = {"type": "pdf"} | ({"priority": 1} if verb == "priority" else {})
+    wrong = {"created_after": "2026-01-01T00:00:00Z"}
+    query = "" if place == "body" else "?created_after=2026-01-01T00:00:00Z"
+    answer = await house.call("POST", f"/api/jobs/{verb}{query}", body | (wrong if place == "body" else {}))
+    problem = assert_problem(answer, 422, "invalid")
+    assert "created_after" in problem["detail"]
+    assert state(house) == before
+
+
+@pytest.mark.parametrize("path", ["/api/jobs", "/api/workers", "/api/tokens", "/api/stats", "/api/failures"])
+async def test_a_list_names_what_it_did_not_understand(house: House, autojump_clock: Any, path: str) -> None:
+    asked = await raw(house, "GET", f"{path}?created_after=x&%E2%98%83=1")
+    assert asked.status_code == 200
+    assert asked.headers["X-Ignored-Parameters"] == "%E2%98%83, created_after" or (
+        asked.headers["X-Ignored-Parameters"] == "created_after, %E2%98%83"
+    )
+    assert "X-Ignored-Parameters" not in (await raw(house, "GET", path)).headers
+
+
+async def test_what_is_known_is_not_named(house: House, autojump_clock: Any) -> None:
+    asked = await raw(house, "GET", "/api/jobs?status=dead&limit=5&offset=0")
+    assert "X-Ignored-Parameters" not in asked.headers
