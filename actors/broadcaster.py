@@ -46,6 +46,18 @@ class Frame(msgspec.Struct, frozen=True):
     data: bytes
 
 
+def enveloped(name: str, data: Any) -> bytes:
+    """The event as JSON: `{"type": name, "data": {...}}`.
+
+    For one release the members of `data`, but `type`, stand at the top level, too, where released clients read them.
+    """
+    members = data if isinstance(data, dict) else {each: getattr(data, each) for each in data.__struct_fields__}
+    absent = None if isinstance(data, Event) else ...  # an event has no nulls
+    beside = {each: value for each, value in members.items() if each != "type" and value is not absent}
+    outer = b'{"type":%s,"data":%s' % (msgspec.json.encode(name), msgspec.json.encode(data))
+    return outer + (b"," + msgspec.json.encode(beside)[1:] if beside else b"}")
+
+
 class Subscription:
     """One client's view: which events it wants, and how far it has read. For one reader at a time."""
 
@@ -303,13 +315,18 @@ class Broadcaster:
         """Tells a client that it has missed events. Its id lets it go on from here."""
         return self._encode("resync", {"reason": "events were missed; fetch the state anew"})
 
-    def ping_frame(self) -> bytes:
-        """The first frame of every stream, as existing clients expect it."""
-        return b"event: ping\ndata: connected\n\n"
+    def position_frame(self) -> bytes:
+        """For a client that has no id yet, so that it can come back for what it misses before its first event.
+
+        Released clients take a `ping` for a new connection as long as they have no id: with one, the pings that keep
+        the stream alive are nothing to them.
+        """
+        return self._encode("connected", {})
 
     def _encode(self, name: str, data: Any) -> bytes:
-        text = msgspec.json.encode(data)
-        return b"id: %s-%d\nevent: %s\ndata: %s\n\n" % (self._run.encode(), self._number, name.encode(), text)
+        return b"id: %s-%d\nevent: %s\ndata: %s\n\n" % (
+            self._run.encode(), self._number, name.encode(), enveloped(name, data),
+        )  # fmt: skip
 
     def _since(self, last_event_id: str) -> int | None:
         """The number of that event, or None when those after it are no longer all kept."""

@@ -18,7 +18,8 @@ import sys
 import time
 from typing import Any
 
-SENT = re.compile(rb'"sent":"(\d+\.\d+)"')  # the clock that both processes share: CLOCK_MONOTONIC
+# In the envelope, and not where it stands once more beside it.
+SENT = re.compile(rb'"data":\{[^\n]*?"sent":"(\d+\.\d+)"')  # the clock that both processes share: CLOCK_MONOTONIC
 RESYNC = b"event: resync"
 FIRST = b"data: connected"
 CONNECT_SECONDS = 60

@@ -23,6 +23,10 @@ from web.routing import Access, Call, Route
 
 # Proxies close what is silent for a minute; a comment costs nothing and also finds clients that are gone.
 KEEPALIVE_SECONDS = 15.0
+PING_SECONDS = 30.0  # existing clients end a stream that has no `ping` for long
+CONNECTED = b"event: ping\ndata: connected\n\n"  # the first frame of every stream, as existing clients expect it
+STILL_HERE = b": still here\n\n"
+PING = b"event: ping\ndata: keepalive\n\n"
 
 CONTENT_TYPE = "text/event-stream; charset=utf-8"
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -43,7 +47,11 @@ class EventsQuery(msgspec.Struct, frozen=True):
 
 
 async def events(call: Call) -> Response | Refusal:
-    """What happens from now on; with `Last-Event-ID`, what was missed comes first."""
+    """What happens from now on; with `Last-Event-ID`, what was missed comes first.
+
+    `ping` (`connected`) comes first and `ping` (`keepalive`) every 30 s; every other event is
+    `{"type": "<its name>", "data": {...}}`.
+    """
     wanted = query(call.request.args, EventsQuery)
     if isinstance(wanted, Refusal):
         return wanted
@@ -64,19 +72,23 @@ async def events(call: Call) -> Response | Refusal:
         job=wanted.job,
         secret_hash=call.caller.secret_hash,
     )
-    response = Response(_stream(call, subscribe, room), headers=HEADERS, content_type=CONTENT_TYPE)
+    frames = _stream(call, subscribe, room, bool(last))
+    response = Response(frames, headers=HEADERS, content_type=CONTENT_TYPE)
     response.timeout = None  # Quart would end it after a minute
     return response
 
 
-async def _stream(call: Call, subscribe: Callable[[], Subscription], room: ExitStack) -> AsyncIterator[bytes]:
+async def _stream(
+    call: Call, subscribe: Callable[[], Subscription], room: ExitStack, comes_back: bool
+) -> AsyncIterator[bytes]:
     # A client that goes away ends this by Cancelled or by GeneratorExit: `with` hears of both. One that goes
     # before the first byte ends it before it has begun, and no `with` hears of that: hence nobody is subscribed
     # outside of it, and the room goes with the last reference to its ExitStack.
     with room:
         subscription = subscribe()
         room.callback(call.services.broadcaster.unsubscribe, subscription)
-        frame: bytes | None = call.services.broadcaster.ping_frame()
+        frame: bytes | None = CONNECTED + (b"" if comes_back else call.services.broadcaster.position_frame())
+        pinged = trio.current_time()
         checked = -math.inf  # a revocation is told to subscribers alone, and this one was none when it was let in
         while frame is not None:
             if trio.current_time() - checked >= KEEPALIVE_SECONDS or call.good_for() <= 0:
@@ -86,9 +98,12 @@ async def _stream(call: Call, subscribe: Callable[[], Subscription], room: ExitS
                     return
                 checked = trio.current_time()
             yield frame
-            frame = b": still here\n\n"
-            with trio.move_on_after(min(KEEPALIVE_SECONDS, call.good_for())):
+            until_ping = pinged + PING_SECONDS - trio.current_time()
+            frame = PING if until_ping <= KEEPALIVE_SECONDS else STILL_HERE
+            with trio.move_on_after(min(KEEPALIVE_SECONDS, max(0, until_ping), call.good_for())):
                 frame = await subscription.next()
+            if frame is PING:
+                pinged = trio.current_time()
 
 
 ROUTES = [

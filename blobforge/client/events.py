@@ -20,12 +20,13 @@ from blobforge.client.errors import ServerUnreachable, UnexpectedAnswer
 from blobforge.client.transport import OnRetry, Transport, unreachable_as_client_error
 
 SILENCE = 50.0  # seconds; the server says something every 15
+CONNECTED = "connected"  # what the first ping says, and the name of the event behind it
 LARGEST_EVENT = 4 << 20  # bytes; progress is at most 16 KiB, an error text 8 KiB
 _PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # seconds, after streams that ended without an event
 
 
 class ServerEvent(msgspec.Struct, frozen=True):
-    """One event. `data` is the decoded JSON; for `resync` there may be none."""
+    """One event. `data` is what the envelope holds, decoded; for `resync` there may be none."""
 
     name: str
     data: Any = None
@@ -72,12 +73,14 @@ class EventStream:
         while True:
             if self._frames:
                 event = self._frames.popleft()
-                if event.name == "ping":  # the subscription stands
-                    if self._last_id is None:
+                if event.name == "ping":
+                    if event.data == CONNECTED and self._last_id is None:  # the subscription stands
                         return ServerEvent("resync")
                     continue
-                self._fruitless = 0
                 self._last_id = event.id or self._last_id
+                if event.name == CONNECTED:  # nothing but an id to come back with
+                    continue
+                self._fruitless = 0
                 return event
             if self._chunks is None:
                 await self._open()
@@ -148,7 +151,9 @@ def _parse(block: bytes) -> ServerEvent | None:
         return None
     event, data = fields[b"event"].decode("utf-8", "replace"), fields.get(b"data", b"")
     if event == "ping":
-        return ServerEvent(event)
+        return ServerEvent(event, data.decode("utf-8", "replace"))
     decoded = msgspec.json.decode(data) if data else None
+    if isinstance(decoded, dict) and decoded.get("type") == event and isinstance(decoded.get("data"), dict):
+        decoded = decoded["data"]  # else a server from before the envelope
     identity = fields.get(b"id")
     return ServerEvent(event, decoded, identity.decode("utf-8", "replace") if identity else None)

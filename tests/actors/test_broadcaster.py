@@ -44,7 +44,7 @@ async def read(subscription: Subscription, *, within: float = 0.5) -> list[tuple
         while (frame := await subscription.next()) is not None:
             for block in frame.decode().strip().split("\n\n"):
                 id_, name, data = (line.split(": ", 1)[1] for line in block.split("\n"))
-                frames.append((id_, name, msgspec.json.decode(data)))
+                frames.append((id_, name, msgspec.json.decode(data)["data"]))
     return frames
 
 

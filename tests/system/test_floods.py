@@ -160,7 +160,7 @@ def test_listeners_that_never_read(server: ServerProcess) -> None:
                     line = next(lines)
                     if line == "event: resync":
                         break
-                    heard += line.startswith("data:") and json.loads(line[5:]).get("type") == "loud2"
+                    heard += line.startswith("data: {") and json.loads(line[5:])["data"].get("type") == "loud2"
             assert memory(server) < before + 150 * MIB
         beside.does(3)
     emptied(server, 20)

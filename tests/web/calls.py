@@ -120,8 +120,14 @@ def parse(block: str) -> Frame | str:
     if block.startswith(":"):
         return block
     fields = dict(line.split(": ", 1) for line in block.splitlines())
-    text = fields["data"]
-    return Frame(fields["event"], msgspec.json.decode(text) if text[:1] in '{["' else text, fields.get("id"))
+    name, text = fields["event"], fields["data"]
+    if name == "ping":
+        return Frame(name, text)
+    whole = msgspec.json.decode(text)
+    data = whole.pop("data")
+    # As released clients read it: beside the envelope, until the next release.
+    assert whole == {member: value for member, value in data.items() if member != "type"} | {"type": name}
+    return Frame(name, data, fields["id"])
 
 
 class Stream:
@@ -139,10 +145,10 @@ class Stream:
         return parse(block)
 
     async def next(self) -> Frame:
-        """The next event that tells something: no comment, and no statistics, which come by the clock."""
+        """The next event that tells something: no comment, no ping, and no statistics, which come by the clock."""
         while True:
             block = await self.block()
-            if isinstance(block, Frame) and block.event != "stats_updated":
+            if isinstance(block, Frame) and block.event not in ("stats_updated", "ping", "connected"):
                 return block
 
     async def rest(self) -> list[Frame]:

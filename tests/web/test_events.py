@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 import trio
 
@@ -75,7 +76,7 @@ async def test_statistics_come_at_most_once_a_second(house: House, autojump_cloc
         with trio.move_on_after(5):
             while True:
                 frames.append(await events.block())
-        stats = [frame for frame in frames if isinstance(frame, Frame)]
+        stats = [frame for frame in frames if isinstance(frame, Frame) and frame.event == "stats_updated"]
         assert 1 <= len(stats) <= 2
         assert stats[-1].data["total_jobs"] == 20
 
@@ -153,9 +154,59 @@ async def test_a_slow_reader_is_cut_short_and_told_so(tmp_path: Path, autojump_c
 async def test_silence_is_kept_alive(house: House, autojump_clock: Any) -> None:
     async with stream(house) as events:
         began = trio.current_time()
-        for _ in range(20):
+        assert (await events.block()).event == "connected"
+        for number in range(1, 11):
             assert await events.block() == ": still here"
+            assert await events.block() == Frame("ping", "keepalive")
+            assert trio.current_time() - began == 30 * number
         assert trio.current_time() - began >= 120, "longer than any time limit of a request"
+
+
+async def test_a_stream_with_much_to_tell_is_pinged_all_the_same(house: House, autojump_clock: Any) -> None:
+    """Existing clients wait for a ping, and events are none."""
+    async with stream(house, "?types=job_created") as events, trio.open_nursery() as nursery:
+
+        async def tell() -> None:
+            for number in range(40):
+                await house.submit(b"%d" % number)
+                await trio.sleep(2)
+
+        nursery.start_soon(tell)
+        pings: list[float] = []
+        began = trio.current_time()
+        while len(pings) < 2:
+            if await events.block() == Frame("ping", "keepalive"):
+                pings.append(trio.current_time() - began)
+        nursery.cancel_scope.cancel()
+    assert pings == pytest.approx([30, 60], abs=1)  # the broadcaster gives turns, some ms each
+
+
+async def test_an_event_in_its_envelope(house: House, autojump_clock: Any) -> None:
+    """As the bytes stand: the envelope of existing clients, and for one release the members beside it."""
+    async with stream(house) as events:
+        job_id = await house.submit()
+        text = ""
+        while "event: job_created" not in text:
+            text = (await events.connection.receive()).decode()
+    name, data = next(block for block in text.split("\n\n") if "job_created" in block).split("\n")[1:]
+    assert name == "event: job_created"
+    inner = {"job_id": job_id, "type": "pdf", "status": "pending"}
+    assert msgspec.json.decode(data.removeprefix("data: ")) == {
+        "type": "job_created", "data": inner, "job_id": job_id, "status": "pending",
+    }  # fmt: skip
+
+
+async def test_a_client_without_an_id_is_given_one_to_come_back_with(house: House, autojump_clock: Any) -> None:
+    """What happens after it connected and before its first event is not missed."""
+    async with stream(house, "?types=job_updated") as events:
+        first = await events.block()
+        assert isinstance(first, Frame)
+        assert (first.event, first.data) == ("connected", {})
+    job_id = await house.submit()
+    async with stream(house, headers={"Last-Event-ID": first.id or ""}) as events:
+        again = await events.block()
+        assert isinstance(again, Frame)
+        assert (again.event, again.data["job_id"]) == ("job_created", job_id)
 
 
 # ------------------------------------------------------------------ limits
@@ -210,9 +261,12 @@ def test_over_a_real_connection(server: ServerProcess) -> None:
             headers={"Authorization": f"Bearer {server.token}"},
             trust_env=False,
         )
+        assert [next(lines) for _ in range(4)][1] == "event: connected"
         frame = [next(lines) for _ in range(4)]
         assert frame[0].startswith("id: ")
-        assert frame[1:] == ["event: job_created", 'data: {"job_id":1,"type":"pdf","status":"uploading"}', ""]
+        inner = '{"job_id":1,"type":"pdf","status":"uploading"}'
+        data = f'data: {{"type":"job_created","data":{inner},"job_id":1,"status":"uploading"}}'
+        assert frame[1:] == ["event: job_created", data, ""]
 
 
 async def test_a_stream_ends_when_its_token_is_revoked(house: House, autojump_clock: Any) -> None:
