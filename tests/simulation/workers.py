@@ -83,12 +83,15 @@ class Worker:
         self._old: list[Held] = []
         self._thawed_at = 0.0
         self._count = 0
+        self._instance = ""
+        self._replaces: str | None = None  # what its disk has of the process before
 
     async def run(self) -> None:
         """One process of this worker after the other."""
         while True:
             try:
                 async with trio.open_nursery() as nursery:
+                    self._instance = f"{self.name} {self._dice.random()}"
                     await self._register()
                     nursery.start_soon(self._beats)
                     await self._work()
@@ -122,11 +125,15 @@ class Worker:
             await trio.sleep_until(self._thawed_at)
 
     async def _register(self) -> None:
-        body = {"id": self.name, "type": self._types[0]}
+        body = {"id": self.name, "type": self._types[0], "instance": self._instance}
+        if self._replaces is not None and self._chance(0.8):
+            body["replaces"] = self._replaces
+        self._history.taken(self.name)  # of another process of it, the server takes what that one has
         while (
             answer := await self._until_answered("register", self.name, "/api/workers/register", body)
         ) is None or (not answer.ok):
             await trio.sleep(self._dice.uniform(1.0, 10.0))
+        self._replaces = self._instance
 
     # --- signs of life
 
@@ -140,7 +147,10 @@ class Worker:
             named = list(self._held)
             if not named and self._chance(IDLE):
                 continue
-            body: dict[str, Any] = {"jobs": [{"job_id": each.job, "lease": each.lease} for each in named]}
+            body: dict[str, Any] = {
+                "instance": self._instance,
+                "jobs": [{"job_id": each.job, "lease": each.lease} for each in named],
+            }
             if named and self._chance(0.3):
                 body["jobs"][0]["progress"] = {"percent": self._dice.randrange(100)}
             answer = await self._say("beat", self.name, f"/api/workers/{self.name}/heartbeat", body)
@@ -165,7 +175,7 @@ class Worker:
         self._count += 1
         key = None if self._chance(self.habits.keyless) else f"{self.name} {self._count} {self._dice.random()}"
         wait = self._dice.choice((0, 5, 20, 60)) if self.habits.stale else 60
-        body: dict[str, Any] = {"worker_id": self.name, "wait": wait}
+        body: dict[str, Any] = {"worker_id": self.name, "wait": wait, "instance": self._instance}
         options: dict[str, Any] = {}
         if len(self._types) > 1:
             body["job_types"] = list(self._types)
@@ -230,7 +240,7 @@ class Worker:
             await self._complete(held)
 
     async def _end(self, held: Held, verb: str, said: dict[str, Any]) -> Answer | None:
-        body = {"worker_id": self.name, "lease": held.lease} | said
+        body = {"worker_id": self.name, "lease": held.lease, "instance": self._instance} | said
         options: dict[str, Any] = {"key": f"{verb} {held.lease}"} if self._chance(0.3) else {}
         if verb == "complete":
             options["identity"] = f"complete {held.job}/{held.number}"
