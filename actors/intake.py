@@ -15,11 +15,13 @@ import itertools
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any, ClassVar
 
 import structlog
 import trio
 
+from actors.keeper import Keeper
 from actors.mailbox import Envelope, Mailbox, ReplyTo, ask
 from actors.messages import (
     CheckSource,
@@ -29,10 +31,11 @@ from actors.messages import (
     SourceArrived,
     SourceRejected,
     SourceSettledFor,
+    seen_as,
 )
-from blobforge.events import Fact, OutputUnchecked, SourceAwaited, SourceSettled
+from blobforge.events import Fact, OutputAccepted, OutputUnchecked, SourceAwaited, SourceSettled
 from blobforge.objects import ObjectInfo, ObjectStore, ObjectStoreError
-from blobforge.objects.keys import source_key
+from blobforge.objects.keys import incoming_prefix, is_incoming_key, source_key
 from blobforge.refusals import Refusal, RefusalCode
 
 log = structlog.get_logger("blobforge.intake")
@@ -62,17 +65,21 @@ class Intake:
     """`verify_limit` is in bytes: above it, only existence and size are checked. `deletions` is how many rounds of
     deletions have ended (the janitor counts)."""
 
-    heeds: ClassVar[frozenset[type[Fact]]] = frozenset({SourceAwaited, SourceSettled, OutputUnchecked})
+    heeds: ClassVar[frozenset[type[Fact]]] = frozenset(
+        {SourceAwaited, SourceSettled, OutputUnchecked, OutputAccepted}
+    )
 
     def __init__(
         self,
         writer: Mailbox[Envelope[Any]],
         objects: ObjectStore,
         *,
+        installation: str,
         verify_limit: int,
         deletions: Callable[[], int] = lambda: 0,
     ) -> None:
         self.mailbox: Mailbox[Envelope[Any]] = Mailbox(MAILBOX)
+        self.keeper = Keeper(writer, objects, installation)
         self._writer = writer
         self._objects = objects
         self._verify_limit = verify_limit
@@ -97,13 +104,21 @@ class Intake:
         """How many outputs were accepted and not yet seen."""
         return len(self._outputs)
 
-    def resume(self, *, sources: Iterable[tuple[int, str, int]], outputs: Iterable[tuple[int, int, str]]) -> None:
+    def resume(
+        self,
+        *,
+        sources: Iterable[tuple[int, str, int]],
+        outputs: Iterable[tuple[int, int, str]],
+        to_keep: Iterable[OutputAccepted] = (),
+    ) -> None:
         """Take up what a former run left."""
+        self.post(list(to_keep))
         self.post([SourceAwaited(job_id, source_hash) for job_id, source_hash, _ in sources])
         self.post([OutputUnchecked(job_id, attempt, key) for job_id, attempt, key in outputs])
 
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.keeper.run)
             while True:
                 envelope = await self.mailbox.take(until=self._next_time())
                 while envelope is not None:
@@ -129,6 +144,8 @@ class Intake:
                 case OutputUnchecked(key=key):
                     self._outputs[key] = fact
                     self._look_at(key, now + OUTPUT_LOOK)
+                case OutputAccepted():
+                    self.keeper.add(fact)
                 case _:
                     pass  # not heeded
         if self._next_time() < planned:
@@ -216,18 +233,46 @@ class Intake:
         key = source_key(source_hash)
         epoch = self._deletions()
         info = await self._objects.head(key)
-        if info is None:
-            said = f"There is no object {key!r} yet. PUT it to upload_url first."
-            return Refusal(RefusalCode.SOURCE_MISSING, said)
-        found = await self._digest(info)
-        if found is None or found == source_hash:
-            arrived = SourceArrived(source_hash, info.size, verified=found is not None, epoch=epoch)
-            return await ask(self._writer, arrived)
-        # Not the bytes that it is named for: away with them, so that the right ones can come.
+        if info is not None:
+            found = await self._digest(info)
+            if found is None or found == source_hash:
+                arrived = SourceArrived(source_hash, info.size, verified=found is not None, epoch=epoch)
+                return await ask(self._writer, arrived)
+            return await self._wrong(source_hash, info.key, found)
+        if is_incoming_key(self._objects.plain_source_key(source_hash)):
+            return await self._look_for_incoming(source_hash, epoch)
+        return _missing(key)
+
+    async def _look_for_incoming(self, source_hash: str, epoch: int) -> SourceSettledFor | Refusal:
+        """Uploads that were not bound to the checksum. The first with the right bytes becomes the source, by a copy
+        of the very object that was read.
+        """
+        rejected: SourceSettledFor | Refusal | None = None
+        for listed in await self._objects.list_page(incoming_prefix(source_hash)):
+            if not is_incoming_key(listed.key) or (info := await self._objects.head(listed.key)) is None:
+                continue
+            found = await self._digest(info)
+            if found not in (None, source_hash):
+                rejected = await self._wrong(source_hash, info.key, found)
+                continue
+            copied = await self._objects.copy(info.key, source_key(source_hash), like=info)
+            if not isinstance(copied, ObjectInfo):
+                continue  # it is being written anew: looked at again
+            arrived = SourceArrived(source_hash, copied.size, verified=found is not None, epoch=epoch)
+            outcome = await ask(self._writer, arrived)
+            if not isinstance(outcome, Refusal):
+                with suppress(ObjectStoreError):  # else the search for what comes in finds it
+                    await self._objects.delete(info.key)
+            return outcome
+        return rejected or _missing(source_key(source_hash))
+
+    async def _wrong(self, source_hash: str, key: str, found: str | None) -> Refusal:
+        """Not the bytes that it is named for: away with them, so that the right ones can come."""
         log.warning("a source has the wrong bytes; removed", key=key, found=found)
         await self._objects.delete(key)
         self.rejected += 1
-        reason = f"what was uploaded as {key} has SHA-256 {found}; it was removed, upload the right file"
+        name = source_key(source_hash)
+        reason = f"what was uploaded as {name} has SHA-256 {found}; it was removed, upload the right file"
         await ask(self._writer, SourceRejected(source_hash, reason))
         return Refusal(RefusalCode.SOURCE_MISSING, f"{reason[0].upper()}{reason[1:]}.")
 
@@ -241,8 +286,12 @@ class Intake:
 
     async def _look_for_output(self, key: str) -> None:
         info = await self._objects.head(key)
-        seen = ObjectSeen(Seen.ABSENT) if info is None else ObjectSeen(Seen.PRESENT, info.size, info.sha256)
+        seen = ObjectSeen(Seen.ABSENT) if info is None else seen_as(info)
         accepted = self._outputs[key]
         outcome = await ask(self._writer, OutputChecked(accepted.job_id, accepted.attempt, key, seen))
         if not isinstance(outcome, Refusal):
             del self._outputs[key]
+
+
+def _missing(key: str) -> Refusal:
+    return Refusal(RefusalCode.SOURCE_MISSING, f"There is no object {key!r} yet. PUT it to upload_url first.")

@@ -33,9 +33,9 @@ from actors.messages import (
 )
 from blobforge.events import Fact, ObjectsDoomed
 from blobforge.job import JobStatus
-from blobforge.objects import ObjectStore, ObjectStoreError
+from blobforge.objects import ObjectStore, ObjectStoreError, marks
 from blobforge.objects.guard import NotAnsweringError
-from blobforge.objects.keys import OUTPUTS, SOURCES, is_key
+from blobforge.objects.keys import ACCEPTED, INCOMING, OUTPUTS, SOURCES, is_key, is_source_key, mark_key
 from blobforge.refusals import Refusal, RefusalCode
 
 log = structlog.get_logger("blobforge.janitor")
@@ -55,6 +55,7 @@ REST_SHARE = 4  # rests four times as long as the work took
 TRY_AGAIN = 30.0  # seconds after the store, or the writer, could not
 GIVE_UP_AFTER = 10  # failures of the store in a row, and a search ends
 GRACE = 86_400.0  # seconds: what came into the store within a day may be somebody's who is about to submit it
+SEARCHED = (ACCEPTED, INCOMING, OUTPUTS, SOURCES)  # sources last: who submits one looks for it first
 EXAMPLES = 10  # keys that a search names
 NEVER = float("inf")
 
@@ -88,6 +89,8 @@ class Janitor:
         writer: Mailbox[Envelope[Any]],
         objects: ObjectStore,
         *,
+        installation: str,
+        fresh: bool,
         retention: Retention,
         now: Callable[[], int],
     ) -> None:
@@ -95,6 +98,10 @@ class Janitor:
         self.deletions = 0  # rounds of deletions that have ended; see `actors/effects/retention.py`
         self.search = OrphanSearch()
         self.pruned = 0
+        self.others: tuple[str, ...] | None = None  # installations beside the same store; None: not known yet
+        self.found_objects = False  # this database is new, and the store was not empty
+        self._installation = installation
+        self._fresh = fresh
         self._writer = writer
         self._objects = objects
         self._retention = retention
@@ -110,6 +117,38 @@ class Janitor:
         self._failures = 0
 
     async def run(self) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._leave_mark)
+            nursery.start_soon(self._keep_house)
+
+    async def _leave_mark(self) -> None:
+        """Tell others that this database keeps its objects here, as soon as the store takes it."""
+        while True:
+            try:
+                self.found_objects = await marks.leave(self._objects, self._installation, fresh=self._fresh)
+                await self._look_for_others()
+            except ObjectStoreError as error:
+                log.warning("cannot leave this installation's mark; tried again", error=str(error))
+                await trio.sleep(TRY_AGAIN)
+                continue
+            if self.found_objects:
+                log.error(
+                    "THIS DATABASE IS NEW, AND THE OBJECT STORE IS NOT EMPTY: was the database lost, or is this "
+                    "the store of another one? Nothing of what is there is deleted (docs/operations.md)"
+                )
+            self.mailbox.nudge()
+            return
+
+    async def _look_for_others(self) -> None:
+        """Raises ObjectStoreError."""
+        before, self.others = self.others, await marks.others(self._objects, self._installation)
+        if self.others and self.others != before:
+            log.warning(
+                "other installations keep objects in this store: sources and orphans are not deleted",
+                installations=self.others,
+            )
+
+    async def _keep_house(self) -> None:
         self._began = (trio.current_time(), self._now())
         prunes = bool(self._retention.by_status) or self._retention.audit > 0
         self._prune_at = trio.current_time() if prunes else NEVER
@@ -178,7 +217,14 @@ class Janitor:
             wait = LONGEST_SLEEP if taken.next_at is None else (taken.next_at - self._now()) / 1000
             self._delete_at = trio.current_time() + min(max(wait, SHORTEST_REST), LONGEST_SLEEP)
             return
-        tried = await self._tried(taken.keys)
+        keys = taken.keys
+        if any(is_source_key(key) for key in keys):
+            # Looked at each time: another may have come since. Without an answer the sources wait.
+            try:
+                await self._look_for_others()
+            except ObjectStoreError as error:
+                self._complain(error)
+        tried = await self._tried(keys)
         done = await self._ask(tried)
         self._delete_at = trio.current_time() + TRY_AGAIN if done is None or self._failing else _rested(began)
 
@@ -187,8 +233,12 @@ class Janitor:
         gone: list[str] = []
         refused: list[str] = []
         unanswered: list[str] = []
+        spared: list[str] = []  # another installation may need them
 
         async def one(key: str) -> None:
+            if is_source_key(key) and self.others:
+                spared.append(key)
+                return
             try:
                 await self._objects.delete(key)
             except NotAnsweringError as error:
@@ -210,7 +260,7 @@ class Janitor:
                     nursery.start_soon(one, key)
         self._failing = bool(refused or unanswered)
         self.deletions += 1
-        return DeletionsTried(tuple(gone), tuple(refused), tuple(unanswered), self.deletions)
+        return DeletionsTried(tuple(gone), tuple(refused), tuple(unanswered), self.deletions, tuple(spared))
 
     def _complain(self, error: ObjectStoreError) -> None:
         if not self._failing:
@@ -240,6 +290,8 @@ class Janitor:
     def _asked(self, message: Message[OrphanSearch]) -> OrphanSearch | Refusal:
         """Begin a search. One that is under way answers for its like, and is in the way of the other kind."""
         assert isinstance(message, FindOrphans)
+        if message.delete and self.others != ():
+            return not_alone(self.others)
         if refusal := in_the_way(self.search, delete=message.delete):
             return refusal
         if self.search.state == "running":
@@ -266,9 +318,9 @@ class Janitor:
 
     async def _look_at_page(self, old: float) -> bool:
         """Whether there was one. Raises ObjectStoreError, also for what the database could not say."""
-        prefix = SOURCES if self._left.startswith(SOURCES) else OUTPUTS
+        prefix = next((each for each in SEARCHED if self._left.startswith(each)), SEARCHED[0])
         page = await self._objects.list_page(prefix, after=self._left, limit=LISTED_AT_ONCE)
-        if not page and prefix == SOURCES:
+        if not page and prefix == SEARCHED[-1]:
             return False
         sizes = {each.key: each.size for each in page if each.modified < old and is_key(each.key)}
         orphans: tuple[str, ...] = ()
@@ -277,7 +329,7 @@ class Janitor:
             if found is None:
                 raise ObjectStoreError("the database could not be written to")
             orphans = found.keys
-        self._left = page[-1].key if page else SOURCES  # which is before any source
+        self._left = page[-1].key if page else SEARCHED[SEARCHED.index(prefix) + 1]  # which is before any of its keys
         self.search = replace(
             self.search,
             objects=self.search.objects + len(page),
@@ -309,6 +361,16 @@ class Janitor:
             log.exception("cannot keep house", message=type(message).__name__)
             return None
         return None if isinstance(outcome, Refusal) else outcome
+
+
+def not_alone(others: tuple[str, ...] | None) -> Refusal:
+    """Why no orphans are deleted: what this database does not need, another may."""
+    if others is None:
+        said = "Whether other installations use this object store is not known yet. Ask again in a moment."
+        return Refusal(RefusalCode.UNAVAILABLE, said, retry_after=5)
+    names = ", ".join(mark_key(each) for each in others[:3])
+    said = f"Other installations have left their marks in this object store ({names}), and may need its objects."
+    return Refusal(RefusalCode.SEARCH_RUNNING, f"{said} Remove the marks of those that are no more, then ask again.")
 
 
 def in_the_way(search: OrphanSearch, *, delete: bool) -> Refusal | None:

@@ -15,6 +15,7 @@ import msgspec
 
 from blobforge.access import Caller, Scope
 from blobforge.job import Job, JobStatus, ReleaseCause
+from blobforge.objects import ObjectInfo
 from blobforge.refusals import Refusal
 from blobforge.worker import WorkerStatus
 
@@ -65,6 +66,14 @@ class ObjectSeen(msgspec.Struct, frozen=True):
     size: int | None = None
     sha256: str | None = None
     epoch: int = 0  # how many deletions of objects had ended when one began to look
+    etag: str | None = None
+    version: str | None = None  # where the store keeps each
+
+
+def seen_as(info: ObjectInfo, *, verified: bool = False, epoch: int = 0) -> ObjectSeen:
+    """What the store says of an object that is there."""
+    seen = Seen.VERIFIED if verified else Seen.PRESENT
+    return ObjectSeen(seen, info.size, info.sha256, epoch, info.etag, info.version)
 
 
 class Submitted(Outcome, frozen=True):
@@ -141,6 +150,7 @@ class Claim(Message[Granted], frozen=True):
     claim_key: str | None = None
     good_for: float = math.inf
     instance: str | None = None  # of the worker's process; None: it has none
+    write_once: bool = False  # the worker sends the header that keeps its URLs from writing over anything
 
 
 # --------------------------------------------------------------- attempts: web, reaper, intake -> writer
@@ -223,6 +233,29 @@ class OutputChecked(Message[Expired], frozen=True):
     attempt: int
     key: str
     output: ObjectSeen
+
+
+class KeptOutput(msgspec.Struct, frozen=True):
+    """An accepted output and its copy, which no URL to upload names."""
+
+    key: str
+    to: str
+
+
+class LostOutput(msgspec.Struct, frozen=True):
+    """An accepted output that is gone or was written over before it could be copied."""
+
+    job_id: int
+    attempt: int
+    key: str
+    why: str
+
+
+class OutputsKept(Message[Expired], frozen=True):
+    """Accepted outputs that are beyond the reach of URLs now, and those that were lost before that."""
+
+    kept: tuple[KeptOutput, ...]
+    lost: tuple[LostOutput, ...] = ()
 
 
 # ------------------------------------------------------------------------ workers: web, reaper -> writer
@@ -637,6 +670,7 @@ class DeletionsTried(Message[Done], frozen=True):
     refused: tuple[str, ...]
     unanswered: tuple[str, ...]
     epoch: int
+    spared: tuple[str, ...] = ()  # another installation may need them
 
 
 class Unneeded(Outcome, frozen=True):
@@ -736,7 +770,7 @@ class RecordBulk(Message[BulkDone], frozen=True):
 
 Command = (
     Submit | SourceArrived | SourceRejected | ExpireUploads
-    | Claim | Complete | Fail | Release | ExpireLeases | OutputChecked
+    | Claim | Complete | Fail | Release | ExpireLeases | OutputChecked | OutputsKept
     | Register | Heartbeat | Unregister | Drain | RemoveWorker | CreateWorker | ReplaceSecret
     | EnableWorker | DisableWorker | ExpireWorkers
     | Retry | Cancel | SetPriority | Undo | WakeJobs | Sample

@@ -186,6 +186,17 @@ class OutputUnchecked(Fact, frozen=True):
     key: str
 
 
+class OutputAccepted(Fact, frozen=True):
+    """A completion was accepted: its output, if it still is this, is to be copied to where no upload reaches."""
+
+    job_id: int
+    attempt: int
+    key: str
+    size: int | None
+    sha256: str | None
+    etag: str | None
+
+
 class ObjectsDoomed(Fact, frozen=True):
     """There are objects to delete."""
 

@@ -35,6 +35,7 @@ class Verb(StrEnum):
     """What can happen to a job."""
 
     ARRIVE = "arrive"  # its source is there and verified
+    AWAIT_SOURCE = "await_source"  # it has vanished from the store: asked for again
     EXPIRE_UPLOAD = "expire_upload"  # its source never came
     CLAIM = "claim"
     COMPLETE = "complete"
@@ -55,6 +56,7 @@ _S = JobStatus
 TRANSITIONS: Mapping[tuple[Verb, JobStatus], frozenset[JobStatus]] = {
     (Verb.ARRIVE, _S.UPLOADING): frozenset({_S.PENDING}),
     (Verb.EXPIRE_UPLOAD, _S.UPLOADING): frozenset({_S.DEAD}),
+    (Verb.AWAIT_SOURCE, _S.PENDING): frozenset({_S.UPLOADING}),
     (Verb.CLAIM, _S.PENDING): frozenset({_S.RUNNING}),
     (Verb.COMPLETE, _S.RUNNING): frozenset({_S.COMPLETED}),
     # Late, and nobody has started the job since: the work is good, take it.
@@ -567,6 +569,16 @@ def arrive(job: Job, *, size: int | None, now: int) -> Job | None:
         failure=None,
         updated_at=now,
     )
+
+
+def await_source(job: Job, *, now: int) -> Job | None:
+    """Its source is not in the store any more: nobody is given the job until it has been sent again.
+
+    None when the job does not wait for a worker, or a lost attempt may still complete it.
+    """
+    if not allowed(Verb.AWAIT_SOURCE, job.status) or job.lease is not None:
+        return None
+    return replace(job, status=JobStatus.UPLOADING, not_before=None, avoid=(), avoid_until=None, updated_at=now)
 
 
 def reject_source(job: Job, *, reason: str, now: int) -> Job | None:

@@ -79,6 +79,7 @@ class Parts:
             max_attempts=settings.max_attempts,
             max_types=settings.max_types,
             beat=settings.beat_every,
+            url_lifetime=settings.url_lifetime,
         )
         self.broadcaster = Broadcaster(
             replay=settings.event_replay,
@@ -96,6 +97,8 @@ class Parts:
         self.janitor = Janitor(
             self.writer.mailbox,
             objects,
+            installation=store.installation,
+            fresh=store.is_fresh(),
             retention=Retention(
                 completed=settings.retention_completed,
                 dead=settings.retention_dead,
@@ -108,6 +111,7 @@ class Parts:
         self.intake = Intake(
             self.writer.mailbox,
             objects,
+            installation=store.installation,
             verify_limit=settings.verify_limit,
             deletions=lambda: self.janitor.deletions,
         )

@@ -39,6 +39,7 @@ class RefusalCode(StrEnum):
     OBJECT_STORE_FULL = "object-store-full"
     OBJECT_STORE_FAILED = "object-store-failed"
     DIGEST_MISMATCH = "digest-mismatch"
+    OBJECT_FINAL = "object-final"
     UPLOAD_STALLED = "upload-stalled"
     RANGE_OUTSIDE = "range-outside"
     NO_SUCH_UNDO = "no-such-undo"

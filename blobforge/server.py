@@ -245,7 +245,8 @@ async def _resume(parts: Parts) -> None:
     outputs = await parts.reads.run(lambda reader: reader.unchecked_outputs())
     waits = await parts.reads.run(lambda reader: reader.waiting_for_time())
     parts.reaper.resume(running=leases, workers=workers, uploads=sources, now_ms=now)
-    parts.intake.resume(sources=sources, outputs=outputs)
+    to_keep = await parts.reads.run(lambda reader: reader.outputs_to_keep())
+    parts.intake.resume(sources=sources, outputs=outputs, to_keep=to_keep)
     settings = parts.services.settings
     longest = max(settings.retry_backoff_max * (1 + settings.retry_jitter), settings.worker_timeout)
     parts.scheduler.resume(waits, now_ms=now, longest=longest)

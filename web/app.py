@@ -33,6 +33,7 @@ from web.objects import object_routes
 from web.problems import internal_error
 from web.request import Request
 from web.routing import Route
+from web.served import permit_upload
 from web.services import Services
 from web.site import Site
 
@@ -99,9 +100,9 @@ def make_app(services: Services) -> App:
         app.add_url_rule(route.path, route.name, view(endpoint), methods=[route.method])
     if isinstance(services.objects, LocalStore):
         received = partial(_received, services)
-        app.register_blueprint(
-            object_routes(services.objects, max_size=services.settings.max_object_size, on_received=received)
-        )
+        permit = partial(permit_upload, services)
+        size = services.settings.max_object_size
+        app.register_blueprint(object_routes(services.objects, max_size=size, on_received=received, permit=permit))
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _bug)
     app.after_request(partial(_count, services.metrics.requests, frozenset(each.route.name for each in endpoints)))

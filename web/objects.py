@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from functools import partial
 
 from quart import Blueprint, Response, request
 from werkzeug.datastructures import ContentRange
@@ -16,7 +17,7 @@ from werkzeug.exceptions import RequestTimeout
 
 from blobforge.objects import ObjectInfo, ObjectStoreError
 from blobforge.objects.disposition import attachment
-from blobforge.objects.incoming import DigestMismatchError, StoreFullError, TooLargeError
+from blobforge.objects.incoming import DigestMismatchError, NotWantedError, StoreFullError, TooLargeError
 from blobforge.objects.links import PATH, Denied, Grant
 from blobforge.objects.local import LocalStore
 from blobforge.refusals import Refusal, RefusalCode
@@ -24,6 +25,7 @@ from web.asgi import QuartRequest
 from web.problems import refused
 
 OnReceived = Callable[[str, ObjectInfo], Awaitable[None]]
+Permit = Callable[[str], Awaitable[None]]
 
 _C = RefusalCode
 _HEADERS = {
@@ -40,24 +42,34 @@ def object_routes(
     *,
     max_size: int,
     on_received: OnReceived | None = None,
+    permit: Permit | None = None,
     idle_timeout: float = 60.0,
 ) -> Blueprint:
     """The routes below `/objects/`.
 
     An upload may have `max_size` bytes, and may pause for `idle_timeout` seconds. `on_received(key, info)` is
-    awaited after an object was stored and before the client hears of it; it must not raise.
+    awaited after an object was stored and before the client hears of it; it must not raise. `permit(key)` is awaited
+    before the first byte of an upload is read, and before the object gets its name; it may raise NotWantedError.
     """
-    handler = _Handler(store, max_size, on_received, idle_timeout)
+    handler = _Handler(store, max_size, on_received, permit, idle_timeout)
     blueprint = Blueprint("objects", __name__)
     blueprint.add_url_rule(f"{PATH}<path:key>", "object", handler.handle, methods=["GET", "HEAD", "PUT"])
     return blueprint
 
 
 class _Handler:
-    def __init__(self, store: LocalStore, max_size: int, on_received: OnReceived | None, idle_timeout: float) -> None:
+    def __init__(
+        self,
+        store: LocalStore,
+        max_size: int,
+        on_received: OnReceived | None,
+        permit: Permit | None,
+        idle_timeout: float,
+    ) -> None:
         self._store = store
         self._max_size = max_size
         self._on_received = on_received
+        self._permit = permit
         self._idle_timeout = idle_timeout
 
     async def handle(self, key: str) -> Response:
@@ -108,6 +120,9 @@ class _Handler:
         try:
             if (request.content_length or 0) > self._max_size:
                 raise TooLargeError(self._max_size)
+            permit = partial(self._permit, grant.key) if self._permit is not None else None
+            if permit is not None:
+                await permit()
             asked: QuartRequest = request._get_current_object()  # type: ignore[attr-defined]
             async with aclosing(asked.rest.parts(self._idle_timeout)) as chunks:
                 info = await self._store.receive(
@@ -116,7 +131,10 @@ class _Handler:
                     max_size=self._max_size,
                     expected_sha256=grant.sha256,
                     content_type=content_type,
+                    permit=permit,
                 )
+        except NotWantedError as error:
+            return _refused(_C.OBJECT_FINAL, str(error))
         except TooLargeError as error:
             return _refused(_C.OBJECT_TOO_LARGE, str(error))
         except DigestMismatchError as error:

@@ -43,6 +43,7 @@ from actors.messages import (
     LeaveCheckpoints,
     Note,
     OutputChecked,
+    OutputsKept,
     Ping,
     Prune,
     Purge,
@@ -129,6 +130,8 @@ def apply(step: Step, message: Command) -> Answer:  # noqa: PLR0912 - one row a 
             return attempts.expire_leases(step, message)
         case OutputChecked():
             return attempts.output_checked(step, message)
+        case OutputsKept():
+            return attempts.outputs_kept(step, message)
         case SourceArrived():
             return submission.source_arrived(step, message)
         case SourceRejected():

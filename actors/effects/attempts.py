@@ -17,7 +17,9 @@ from actors.messages import (
     ExpireLeases,
     Fail,
     Granted,
+    ObjectSeen,
     OutputChecked,
+    OutputsKept,
     Release,
     Released,
     Seen,
@@ -31,6 +33,8 @@ from blobforge.events import (
     JobReady,
     JobUpdated,
     LeaseEnded,
+    ObjectsDoomed,
+    OutputAccepted,
     OutputUnchecked,
 )
 from blobforge.job import Job, JobStatus, Outcome
@@ -73,9 +77,10 @@ def _claim_next(step: Step, message: Complete, job: Job) -> Granted:
         for held in step.store.jobs_of_worker(message.worker_id):
             if held.lease == claims.lease_after(message.lease, held):
                 return Granted((held,))
-    following = claims.claim(
-        step, Claim(message.caller, message.worker_id, (job.type,), instance=message.instance), after=message.lease
+    claim = Claim(
+        message.caller, message.worker_id, (job.type,), instance=message.instance, write_once=job.write_once
     )
+    following = claims.claim(step, claim, after=message.lease)
     # The completion stands whatever becomes of the claim behind it.
     return following if isinstance(following, Granted) else Granted(idle=True)
 
@@ -95,17 +100,18 @@ def _accept(step: Step, message: Complete, job: Job) -> Refusal | None:
     if message.output_key is not None:
         if refusal := _output_refused(message, job):
             return refusal
-        checked = message.output.seen in {Seen.VERIFIED, Seen.PRESENT}
-        step.store.record_file(
-            message.output_key,
-            size=message.output.size,
-            sha256=message.output.sha256 or message.checksum,
-            now=step.now,
-            checked=checked,
-            job_id=job.id,
-            attempt=job.attempt,
-        )
-        if not checked:
+        if message.output.seen in {Seen.VERIFIED, Seen.PRESENT}:
+            _record(step, job, message.output_key, message.output, said=message.checksum)
+        else:
+            step.store.record_file(
+                message.output_key,
+                size=None,
+                sha256=message.checksum,
+                now=step.now,
+                checked=False,
+                job_id=job.id,
+                attempt=job.attempt,
+            )
             step.facts.append(OutputUnchecked(job.id, job.attempt, message.output_key))
     step.store.save_job(job, completed)
     step.end_attempt(job, completed, Outcome.COMPLETED)
@@ -214,6 +220,25 @@ def _expire_lease(step: Step, silent: Silent) -> bool:
     return True
 
 
+def _record(step: Step, job: Job, key: str, seen: ObjectSeen, *, said: str | None) -> None:
+    """Remember what was seen of an accepted output, and have it kept unless nothing can write over it."""
+    keeping = seen.version is None and not job.write_once
+    step.store.record_file(
+        key,
+        size=seen.size,
+        sha256=seen.sha256 or said,
+        now=step.now,
+        checked=True,
+        job_id=job.id,
+        attempt=job.attempt,
+        etag=seen.etag,
+        version=seen.version,
+        keeping=keeping,
+    )
+    if keeping:
+        step.facts.append(OutputAccepted(job.id, job.attempt, key, seen.size, seen.sha256 or said, seen.etag))
+
+
 def output_checked(step: Step, message: OutputChecked) -> Expired:
     """The object store answers again: the output is there, with the bytes that the worker said, or the completion
     is revoked and the job redone."""
@@ -222,17 +247,33 @@ def output_checked(step: Step, message: OutputChecked) -> Expired:
         return Expired(0)  # revoked, or removed with its job, while we looked
     said, found = known.sha256, message.output.sha256
     if message.output.seen is not Seen.ABSENT and (said is None or found is None or said == found):
-        step.store.record_file(
-            message.key, size=message.output.size, sha256=found or said, now=step.now, checked=True
-        )
+        job = step.store.job(message.job_id)
+        if job is not None and job.result_attempt == message.attempt and job.output_key == message.key:
+            _record(step, job, message.key, message.output, said=said)
         return Expired(0)
-    step.store.forget_file(message.key)
-    job = step.store.job(message.job_id)
-    revoked = (
-        rules.revoke(job, attempt=message.attempt, policy=step.rules.retry, now=step.now) if job is not None else None
-    )
+    return Expired(_revoked(step, message.job_id, message.attempt, message.key))
+
+
+def outputs_kept(step: Step, message: OutputsKept) -> Expired:
+    """From now on the copy is served. The original goes when the URLs to fetch and to upload it have expired."""
+    for each in message.kept:
+        if step.store.file(each.key) is None:  # removed with its job while it was copied
+            step.store.doomed.add(each.to, now=step.now, again=False)
+        else:
+            step.store.keep_file(each.key, each.to)
+            step.store.doomed.add_later(each.key, due_at=step.now + step.rules.url_lifetime_ms)
+    if message.kept:
+        step.facts.append(ObjectsDoomed())
+    return Expired(sum(_revoked(step, each.job_id, each.attempt, each.key) for each in message.lost))
+
+
+def _revoked(step: Step, job_id: int, attempt: int, key: str) -> int:
+    """The output is not there, or not the one that was accepted: the job is redone. How many were (0 or 1)."""
+    step.store.forget_file(key)
+    job = step.store.job(job_id)
+    revoked = rules.revoke(job, attempt=attempt, policy=step.rules.retry, now=step.now) if job is not None else None
     if job is None or revoked is None:
-        return Expired(0)
+        return 0
     revoked = blamed(step, revoked, REVOKED_CAUSE)
     step.store.save_job(job, revoked)
     step.end_attempt(job, revoked, Outcome.REVOKED, kind=REVOKED_CAUSE.kind, error=revoked.last_error)
@@ -241,4 +282,4 @@ def output_checked(step: Step, message: OutputChecked) -> Expired:
         step.facts.append(JobReady(job.type))
     else:
         step.events.append(JobFailed(job.id, job.type, revoked.status, error=revoked.last_error or ""))
-    return Expired(1)
+    return 1

@@ -48,7 +48,7 @@ def claim(step: Step, message: Claim, *, after: str | None = None) -> Granted | 
         step.store.rollups.note_types(worker, tuple(filter(step.store.knows_type, message.types)))
     picked, withheld = pick(step, message.types, message.limit, worker.id)
     picked = _fitting(picked)
-    granted = [_grant(step, job, message.worker_id, after) for job in picked]
+    granted = [_grant(step, job, message, after) for job in picked]
     if granted and message.claim_key is not None:
         step.store.remember_claim(message.worker_id, message.claim_key, granted, now=step.now)
     return Granted(tuple(granted), withheld=withheld)
@@ -69,11 +69,13 @@ def lease_after(lease: str, job: Job) -> str:
     return hashlib.sha256(f"after {lease}: {job.id}/{job.attempt}".encode()).hexdigest()[:32]
 
 
-def _grant(step: Step, job: Job, worker_id: str, after: str | None) -> Job:
+def _grant(step: Step, job: Job, message: Claim, after: str | None) -> Job:
+    worker_id = message.worker_id
     running = rules.claim(
         job, worker_id=worker_id, lease=step.new_lease(), now=step.now, floor=step.store.recovery.attempt_floor()
     )
-    running = replace(running, upload_key=output_key(step.store.installation, running.id, running.attempt))
+    key = output_key(step.store.installation, running.id, running.attempt)
+    running = replace(running, upload_key=key, write_once=message.write_once)
     if after is not None:
         running = replace(running, lease=lease_after(after, running))
     step.store.save_job(job, running)

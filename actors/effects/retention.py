@@ -36,7 +36,15 @@ from actors.messages import (
 )
 from blobforge.events import JobRemoved, JobsPruned, ObjectsDoomed, SourceSettled
 from blobforge.job import Job, JobStatus
-from blobforge.objects.keys import is_source_key, output_of, source_key
+from blobforge.objects.keys import (
+    SOURCES,
+    incoming_of,
+    is_incoming_key,
+    is_output_key,
+    is_source_key,
+    output_of,
+    source_key,
+)
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.doomed import DELETING, GONE, WAITING
 
@@ -83,14 +91,22 @@ def _prune(step: Step, job: Job, *, objects: bool) -> bool:
 
 
 def _remove(step: Step, job: Job, *, objects: bool) -> None:
-    keys = step.store.output_keys(job.id)
+    # After the end only an attempt that may still complete is given URLs: in time, none brings anything back.
+    late = job.status is JobStatus.DEAD and job.lease is not None
+    recent = late or job.completed_at is None or job.completed_at + step.rules.url_lifetime_ms > step.now
+    doomed: dict[str, bool] = {}
+    for key in step.store.output_keys(job.id):
+        doomed[key] = recent
+        record = step.store.file(key)
+        if record is not None and record.kept is not None:
+            doomed[record.kept] = False
     step.store.delete_job(job)
     if not step.store.has_source(job.source_hash):
-        keys.append(source_key(job.source_hash))
-    for key in keys:
+        doomed[source_key(job.source_hash)] = True
+    for key, again in doomed.items():
         step.store.forget_file(key)
         if objects:
-            step.store.doomed.add(key, now=step.now)
+            step.store.doomed.add(key, now=step.now, again=again)
     if objects:
         step.facts.append(ObjectsDoomed())
     if job.status is JobStatus.UPLOADING:
@@ -104,8 +120,9 @@ def take_doomed(step: Step, message: TakeDoomed) -> ToDelete:
     """What to delete now; from this commit on the store may be told. What is needed again leaves the list."""
     if message.first:
         step.store.doomed.start_over()
-    step.store.doomed.forget_gone(now=step.now)
-    step.store.doomed.hasten(step.now + LONGEST_PAUSE_MS)
+    late = max(DOUBT_MS, step.rules.url_lifetime_ms)
+    step.store.doomed.hasten(soon=step.now + LONGEST_PAUSE_MS, late=step.now + late)
+    step.store.doomed.turn(now=step.now)
     taken = []
     for key in step.store.doomed.due(now=step.now, limit=message.limit):
         doom = step.store.doomed.get(key)
@@ -116,8 +133,10 @@ def take_doomed(step: Step, message: TakeDoomed) -> ToDelete:
             else:
                 step.store.doomed.drop(key)
             continue
-        step.store.forget_file(key)
-        step.store.doomed.put(key, DELETING, due_at=step.now, tries=doom.tries, epoch=doom.epoch)
+        record = step.store.file(key)
+        if record is None or record.kept is None:  # of one that is kept, the copy is still needed
+            step.store.forget_file(key)
+        step.store.doomed.put(key, DELETING, due_at=step.now, tries=doom.tries, epoch=doom.epoch, again=doom.again)
         taken.append(key)
     return ToDelete(tuple(taken), step.store.doomed.next_at())
 
@@ -125,16 +144,26 @@ def take_doomed(step: Step, message: TakeDoomed) -> ToDelete:
 def deletions_tried(step: Step, message: DeletionsTried) -> Done:
     """What the store said. Without an answer, the key stays in deletion until there is one: it may yet happen."""
     for key in message.gone:
-        if is_source_key(key):
+        doom = step.store.doomed.get(key)
+        if doom is None:
+            continue
+        if not doom.again:
+            until = step.now + max(DOUBT_MS, step.rules.url_lifetime_ms)
+            step.store.doomed.put(key, GONE, due_at=until, tries=0, epoch=message.epoch, again=False)
+        elif is_source_key(key):
             step.store.doomed.put(key, GONE, due_at=step.now + DOUBT_MS, tries=0, epoch=message.epoch)
         else:
-            step.store.doomed.drop(key)  # an attempt's output comes once, and nobody else asks for it
+            step.store.doomed.drop(key)  # nobody looks for an output before it is uploaded
+    for key in message.spared:
+        step.store.doomed.drop(key)
     for keys, state in ((message.refused, WAITING), (message.unanswered, DELETING)):
         for key in keys:
             doom = step.store.doomed.get(key)
             if doom is not None:
                 pause = min(FIRST_PAUSE_MS * 2 ** min(doom.tries, 20), LONGEST_PAUSE_MS)
-                step.store.doomed.put(key, state, due_at=step.now + pause, tries=doom.tries + 1, epoch=doom.epoch)
+                step.store.doomed.put(
+                    key, state, due_at=step.now + pause, tries=doom.tries + 1, epoch=doom.epoch, again=doom.again
+                )
     return Done()
 
 
@@ -169,24 +198,34 @@ def find_unneeded(step: Step, message: FindUnneeded) -> Unneeded:
     found = [key for key in message.keys if step.store.doomed.get(key) is None and not _needed(step, key)]
     if message.doom:
         for key in found:
-            step.store.doomed.add(key, now=step.now)
+            step.store.doomed.add(key, now=step.now, again=False)
         if found:
             step.facts.append(ObjectsDoomed())
     return Unneeded(tuple(found))
 
 
 def _needed(step: Step, key: str) -> bool:
-    """A source, as long as there is a job of it. An output, if it was accepted, or may still be."""
+    """A source, as long as there is a job of it; one that comes in, as long as a job waits for it.
+
+    An output, if it was accepted and is not served from a copy, or may still be accepted.
+    """
     if is_source_key(key):
-        return step.store.has_source(key.removeprefix("sources/"))
+        return step.store.has_source(key.removeprefix(SOURCES))
+    if is_incoming_key(key):
+        return any(job.status is JobStatus.UPLOADING for job in step.store.jobs_by_hash(incoming_of(key)))
     output = output_of(key)
     if output.installation not in (None, step.store.installation):
         return True  # another database's
     job = step.store.job(output.job_id)
     if job is None:
         return False
-    if step.store.file(key) is not None:
-        return True
+    if not is_output_key(key):
+        attempt = step.store.attempt(output.job_id, output.attempt)
+        record = step.store.file(attempt.output_key) if attempt is not None else None
+        return record is not None and (record.kept == key or record.keeping)
+    record = step.store.file(key)
+    if record is not None:
+        return record.kept is None
     may_come = job.status is JobStatus.RUNNING or (
         job.status in {JobStatus.PENDING, JobStatus.DEAD} and job.lease is not None
     )

@@ -20,13 +20,19 @@ log = structlog.get_logger("blobforge.effects")
 
 
 class Rules(msgspec.Struct, frozen=True):
-    """The settings that decide about jobs. `idempotency_window`, and `beat` between heartbeats, are in seconds."""
+    """The settings that decide about jobs. `idempotency_window`, `url_lifetime` and `beat` between heartbeats are in
+    seconds."""
 
     retry: RetryPolicy = RetryPolicy()
     max_attempts: int = 3
     max_types: int = 200
     idempotency_window: float = 86_400.0
     beat: float = 30.0
+    url_lifetime: float = 3600.0
+
+    @property
+    def url_lifetime_ms(self) -> int:
+        return round(self.url_lifetime * 1000)
 
 
 @dataclass

@@ -74,9 +74,16 @@ def submit(step: Step, message: Submit) -> Submitted | Refusal:
     ready = _source_ready(step, new.source_hash, announced, source)
     missing = not ready and source.seen is not Seen.PRESENT
     if existing is not None:
-        if rules.source_never_came(existing):
+        vanished = source.seen is Seen.ABSENT
+        if rules.source_never_came(existing) or (vanished and existing.status is JobStatus.DEAD):
             existing = _revive(step, existing, ready=ready)
-        upload = missing and existing.status is JobStatus.UPLOADING
+        elif vanished and (waiting := rules.await_source(existing, now=step.now)) is not None:
+            step.store.save_job(existing, waiting)
+            step.events.append(JobUpdated(waiting.id, waiting.type, waiting.status))
+            step.facts.append(SourceAwaited(waiting.id, waiting.source_hash))
+            existing = waiting
+        # What the look says counts: who has the file sends it, whatever is known of the job.
+        upload = vanished or (missing and existing.status is JobStatus.UPLOADING)
         return Submitted(existing.id, True, existing.status, new.source_hash, upload)
     (job,) = step.store.insert_jobs([_job(step, new, ready=ready)])
     _tell(step, job)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
 
 from blobforge.backup import BackupError, Epoch, Place, is_epoch
-from blobforge.objects.s3 import reason, session
+from blobforge.objects.answers import reason
+from blobforge.objects.s3 import session
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -104,6 +104,6 @@ class Replica:
         where = f"the place of the backups ({self._place})"
         try:
             yield
-        except (ClientError, BotoCoreError, OSError) as error:
+        except Exception as error:  # whatever answers, in whatever form
             settings = "BLOBFORGE_S3_*, BLOBFORGE_BACKUP_S3_*"
             raise BackupError(f"{where}: cannot {what}: {reason(error)} ({settings})") from error

@@ -5,7 +5,7 @@ Nothing here is on the path of a write: callers ask with a deadline and go on wi
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import msgspec
 
@@ -19,13 +19,28 @@ class ObjectInfo(msgspec.Struct, frozen=True):
     """One object as the store describes it.
 
     `size` is in bytes. `sha256` is 64 hex digits where the store itself vouches for the checksum (it checked
-    the bytes when they came in), else None. `content_type` is what the uploader said.
+    the bytes when they came in), else None. `content_type` is what the uploader said. `etag` changes with the bytes;
+    `version` is there where the store keeps every version of an object.
     """
 
     key: str
     size: int
     sha256: str | None = None
     content_type: str | None = None
+    etag: str | None = None
+    version: str | None = None
+
+    def same_as(self, other: ObjectInfo) -> bool:
+        """Whether both describe the same bytes, by the best that is known of both."""
+        if self.sha256 is not None and other.sha256 is not None:
+            return self.sha256 == other.sha256
+        if self.etag is not None and other.etag is not None:
+            return (self.etag, self.size) == (other.etag, other.size)
+        return self.size == other.size
+
+
+# Why an object was not copied: there is none, or it is not the one that was seen before.
+Missed = Literal["absent", "changed"]
 
 
 class Listed(msgspec.Struct, frozen=True):
@@ -71,25 +86,58 @@ class ObjectStore(Protocol):
         """How to upload large objects in parts, where the store has that."""
         ...
 
-    def sign_download(self, key: str, *, expires_in: int, filename: str | None = None) -> str:
+    @property
+    def write_once(self) -> bool:
+        """Whether a URL can be signed that writes over nothing."""
+        ...
+
+    def plain_source_key(self, source_hash: str) -> str:
+        """The key for an upload of a source that is not bound to its checksum."""
+        ...
+
+    def sign_download(
+        self, key: str, *, expires_in: int, filename: str | None = None, version: str | None = None
+    ) -> str:
         """Return a URL to GET `key` for `expires_in` seconds; `filename` is what a browser saves it as."""
         ...
 
     def sign_upload(
-        self, key: str, *, expires_in: int, content_type: str | None = None, sha256: str | None = None
+        self,
+        key: str,
+        *,
+        expires_in: int,
+        content_type: str | None = None,
+        sha256: str | None = None,
+        write_once: bool = False,
     ) -> SignedUpload:
-        """Return a URL to PUT `key` for `expires_in` seconds. With `sha256` the store refuses other bytes."""
+        """Return a URL to PUT `key` for `expires_in` seconds. With `sha256` the store refuses other bytes, with
+        `write_once` (where the store has it) it refuses to replace an object."""
         ...
 
-    async def head(self, key: str) -> ObjectInfo | None:
+    async def head(self, key: str, *, version: str | None = None) -> ObjectInfo | None:
         """Describe `key`, or None when there is no such object."""
+        ...
+
+    async def copy(self, key: str, to: str, *, like: ObjectInfo | None) -> ObjectInfo | Missed:
+        """Copy `key` to `to`, a key that no URL to upload names, if its bytes are still those of `like`.
+
+        What is there already from an earlier call for the same object stays, and is returned.
+        """
+        ...
+
+    async def put_mark(self, key: str, data: bytes) -> None:
+        """Store the mark of an installation: a small object of our own."""
+        ...
+
+    async def learn(self, key: str) -> None:
+        """Find out what the store can do (`write_once`), by the object `key`, which is there."""
         ...
 
     async def digest(self, key: str) -> str | None:
         """Read the whole object and return the SHA-256 of its bytes (64 hex digits), or None if absent."""
         ...
 
-    async def beginning(self, key: str, most: int) -> bytes | None:
+    async def beginning(self, key: str, most: int, *, version: str | None = None) -> bytes | None:
         """The first `most` bytes of an object, or all of a smaller one; None when there is no such object."""
         ...
 
@@ -98,7 +146,7 @@ class ObjectStore(Protocol):
         ...
 
     async def list_page(self, prefix: str, *, after: str = "", limit: int = 1000) -> list[Listed]:
-        """Objects below `prefix` (`sources/` or `outputs/`) in the order of their keys, from the first one behind
+        """Objects below `prefix` (one of `keys.PREFIXES`) in the order of their keys, from the first one behind
         `after` on: at most `limit`, and none only when there are no more."""
         ...
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import secrets
+import shutil
 import stat
 import threading
 from collections.abc import Sequence
@@ -16,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from blobforge.objects import ObjectInfo, ObjectStoreError
+from blobforge.objects import Missed, ObjectInfo, ObjectStoreError
 from blobforge.objects.incoming import (
     FILE_MODE,
     Incoming,
@@ -81,6 +83,61 @@ def _stamp(status: os.stat_result) -> tuple[int, int, int]:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
+def _etag(status: os.stat_result) -> str:
+    """Changes with the file: a name is always given to a new one."""
+    return "-".join(map(str, _stamp(status)))
+
+
+def link(
+    names: threading.Lock, root: Path, source: tuple[str, Path], target: tuple[str, Path], *, like: ObjectInfo | None
+) -> ObjectInfo | Missed:
+    """See `LocalStore.copy`. Durable, and all or nothing: the second name is made beside, looked at, and moved."""
+    (key, path), (to, place) = source, target
+    if (done := find(to, place)) is not None:
+        return done.info
+    beside = root / "incoming" / secrets.token_hex(16)
+    try:
+        try:
+            os.link(path, beside)
+        except FileNotFoundError:
+            return "absent"
+        except OSError:
+            shutil.copy2(path, beside)  # with its times, by which it is known again
+            _sync(beside)
+        found = find(key, beside)
+        known = find(key, path)
+        if found is None or (like is not None and not _is_like(found.info, known, like)):
+            return "changed"
+        sidecar = _read_sidecar(path, beside.stat())
+        with names:
+            changed = make_folders(root, place.parent)
+            os.replace(beside, place)
+            if sidecar is not None:
+                _write_sidecar(place, sidecar)
+        for folder in [*changed, place.parent]:
+            sync_folder(folder)
+    except OSError as error:
+        raise os_failure("keep an object", place.parent, error) from error
+    finally:
+        beside.unlink(missing_ok=True)
+    kept = find(to, place)
+    return kept.info if kept is not None else "absent"
+
+
+def _is_like(found: ObjectInfo, known: Found | None, like: ObjectInfo) -> bool:
+    """Whether the file that was linked is still the object, and that the one that was seen."""
+    if known is None or found.etag is None or known.info.etag is None:
+        return False
+    # A file of its own, where there are no links, has another number: only size and time are the same.
+    same_file = found.etag.partition("-")[2] == known.info.etag.partition("-")[2]
+    return same_file and known.info.same_as(like)
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
 def _sidecar_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.json")
 
@@ -96,7 +153,7 @@ def find(key: str, path: Path) -> Found | None:
     if not stat.S_ISREG(status.st_mode):
         return None
     if is_source_key(key):
-        info = ObjectInfo(key, status.st_size, sha256=path.name)
+        info = ObjectInfo(key, status.st_size, sha256=path.name, etag=_etag(status))
     else:
         sidecar = _read_sidecar(path, status)
         info = ObjectInfo(
@@ -104,6 +161,7 @@ def find(key: str, path: Path) -> Found | None:
             status.st_size,
             sha256=sidecar.sha256 if sidecar else None,
             content_type=sidecar.content_type if sidecar else None,
+            etag=_etag(status),
         )
     return Found(info, path, _stamp(status))
 

@@ -39,6 +39,10 @@ class TooLargeError(UploadRefusedError):
         self.limit = limit
 
 
+class NotWantedError(UploadRefusedError):
+    """The object is not to be written any more, and the message says why."""
+
+
 class DigestMismatchError(UploadRefusedError):
     """The bytes are not those that the URL or the name promises. Both are 64 hex digits."""
 

@@ -1,7 +1,9 @@
 """The embedded object store: a folder, and URLs that this server signs and serves itself (`web/objects.py`).
 
     <root>/sources/<first two digits>/<sha256>
-    <root>/outputs/<job>/<attempt>/<name>        beside it `.<name>.json`: the checksum and type that came with it
+    <root>/outputs/<installation>/<job>/<attempt>/<name>
+                                                 beside it `.<name>.json`: the checksum and type that came with it
+    <root>/accepted/...                          the same files under a name that no URL to upload has
     <root>/incoming/<random>                     uploads under way; swept at start
 
 Owns: the files below `root`. No key can begin with a dot, so that none names a sidecar.
@@ -12,18 +14,18 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 import trio
 
 from blobforge.hop import Hop
-from blobforge.objects import Listed, ObjectInfo, SignedUpload, files, listing
+from blobforge.objects import Listed, Missed, ObjectInfo, SignedUpload, files, listing
 from blobforge.objects.files import BATCH, PIECE, Found
 from blobforge.objects.guard import Guard, patient_threads, threads
 from blobforge.objects.incoming import DIR_MODE, Incoming, TooLargeError, UploadRefusedError, os_failure
-from blobforge.objects.keys import check_upload, is_key, is_source_key, source_key
+from blobforge.objects.keys import check_upload, is_incoming_key, is_key, is_source_key, source_key
 from blobforge.objects.links import Denied, Grant, Links
 from blobforge.tracing import Tracer
 
@@ -40,6 +42,7 @@ class LocalStore:
 
     name = "local"
     multipart = None  # one streamed PUT takes whatever comes
+    write_once = False  # and needs no header: who may still write is decided by the record, when the PUT comes
 
     def __init__(
         self,
@@ -79,12 +82,24 @@ class LocalStore:
 
     # URLs
 
-    def sign_download(self, key: str, *, expires_in: int, filename: str | None = None) -> str:
+    def plain_source_key(self, source_hash: str) -> str:
+        """See ObjectStore: every upload of a source is checked while it comes in."""
+        return source_key(source_hash)
+
+    def sign_download(
+        self, key: str, *, expires_in: int, filename: str | None = None, version: str | None = None
+    ) -> str:
         """See ObjectStore."""
         return self._links.url(Grant("get", key, filename=filename), expires_in=expires_in)
 
     def sign_upload(
-        self, key: str, *, expires_in: int, content_type: str | None = None, sha256: str | None = None
+        self,
+        key: str,
+        *,
+        expires_in: int,
+        content_type: str | None = None,
+        sha256: str | None = None,
+        write_once: bool = False,
     ) -> SignedUpload:
         """See ObjectStore. The checksum travels in the URL: the client has to send no header for it."""
         check_upload(key, sha256)
@@ -104,10 +119,24 @@ class LocalStore:
         work = partial(files.find, key, path)
         return await self._guard.call(self._asking, work, timeout=self._timeout, op="head")
 
-    async def head(self, key: str) -> ObjectInfo | None:
+    async def head(self, key: str, *, version: str | None = None) -> ObjectInfo | None:
         """See ObjectStore. The checksum is that of the bytes as they came in; `digest` reads them again."""
         found = await self.find(key)
         return found.info if found else None
+
+    async def copy(self, key: str, to: str, *, like: ObjectInfo | None) -> ObjectInfo | Missed:
+        """See ObjectStore: a second name for the file; a file of its own where the file system has no such thing."""
+        work = partial(files.link, self._names, self.root, (key, self._path(key)), (to, self._path(to)), like=like)
+        return await self._guard.transfer(self._digesting, work, timeout=self._digest_timeout, op="copy")
+
+    async def put_mark(self, key: str, data: bytes) -> None:
+        """See ObjectStore."""
+        incoming = Incoming(self._incoming, reserve=0)
+        finish = partial(files.finish, names=self._names, root=self.root, path=self._path(key), key=key)
+        await self._moving(partial(finish, incoming, [data], expected=None, content_type=None))
+
+    async def learn(self, key: str) -> None:
+        """See ObjectStore: there is nothing to learn."""
 
     async def digest(self, key: str) -> str | None:
         """See ObjectStore."""
@@ -118,7 +147,7 @@ class LocalStore:
         finally:
             abandoned.set()  # the thread of a cancelled caller stops at its next batch
 
-    async def beginning(self, key: str, most: int) -> bytes | None:
+    async def beginning(self, key: str, most: int, *, version: str | None = None) -> bytes | None:
         """See ObjectStore."""
         work = partial(files.beginning, self._path(key), most)
         return await self._guard.call(self._asking, work, timeout=self._timeout, op="read")
@@ -159,12 +188,14 @@ class LocalStore:
         max_size: int,
         expected_sha256: str | None = None,
         content_type: str | None = None,
+        permit: Callable[[], Awaitable[None]] | None = None,
     ) -> ObjectInfo:
         """Store what `chunks` yields (at most `max_size` bytes) as `key`, durably and all or nothing.
 
         The bytes of a source have to hash to its name. Raises TooLargeError, DigestMismatchError, StoreFullError
         and other ObjectStoreErrors; after any of them, and after a cancellation, nothing of the upload is left
-        and what was there before is still there.
+        and what was there before is still there. `permit` is asked when all bytes have come, before they get their
+        name; it may raise an UploadRefusedError.
         """
         path = self._path(key)
         expected = check_upload(key, expected_sha256)
@@ -182,6 +213,8 @@ class LocalStore:
                 if held >= BATCH:
                     await self._moving(partial(incoming.write, batch))
                     batch, held = [], 0
+            if permit is not None:
+                await permit()
             finish = partial(files.finish, names=self._names, root=self.root, path=path, key=key)
             return await self._moving(partial(finish, incoming, batch, expected=expected, content_type=content_type))
         finally:
@@ -237,7 +270,7 @@ class LocalStore:
 
     def _path(self, key: str) -> Path:
         """Where `key` is kept. Raises ValueError for what is no key: this is the confinement."""
-        if not is_key(key):
+        if not is_key(key) or is_incoming_key(key):  # a source is checked while it comes in, and needs no such place
             raise ValueError(f"not a key of this store: {key!r}")
         if is_source_key(key):
             digest = key.removeprefix("sources/")

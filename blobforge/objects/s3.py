@@ -14,21 +14,23 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import boto3
 import botocore.session
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, ReadTimeoutError
+from botocore.exceptions import ClientError
 
 from blobforge.hop import Hop
-from blobforge.objects import Listed, ObjectInfo, ObjectStoreError, SignedUpload
-from blobforge.objects.disposition import attachment_in_query
-from blobforge.objects.guard import Guard, NotAnsweringError, threads
-from blobforge.objects.keys import OUTPUTS, SOURCES, check_prefix, check_upload, is_key
+from blobforge.objects import Listed, Missed, ObjectInfo, SignedUpload, answers
+from blobforge.objects.answers import status_of
+from blobforge.objects.disposition import attachment, attachment_in_query
+from blobforge.objects.guard import Guard, threads
+from blobforge.objects.keys import ACCEPTED, OUTPUTS, SOURCES, check_prefix, check_upload, incoming_key, is_key
 from blobforge.objects.multipart import S3Multipart
 from blobforge.objects.sigv4 import Presigner
 from blobforge.tracing import Tracer
@@ -40,7 +42,6 @@ T = TypeVar("T")
 
 UPLOADS_PAGE = 1000  # unfinished uploads in one answer: the most that S3 gives
 _CHUNK = 1 << 20  # bytes of an object in memory while it is hashed
-_ABSENT = frozenset({"404", "NoSuchKey", "NotFound"})  # and not NoSuchBucket, a 404 as well
 
 
 class S3Store:
@@ -82,7 +83,7 @@ class S3Store:
         self._asking: Hop = threads(questions)
         # Apart, so that long reads never keep a short question waiting.
         self._digesting: Hop = threads(digests)
-        self._bucket_seen = False
+        self._handwriting = answers.Handwriting()
         self._second = (0, datetime.fromtimestamp(0, UTC))
         config = Config(
             signature_version="s3v4",
@@ -94,14 +95,19 @@ class S3Store:
             # Else boto3 announces a CRC32 for every part of a multipart upload, and the parts are not sent by it.
             request_checksum_calculation="when_required",
         )
-        self._client: S3Client = session().client(
+        make = partial(
+            session().client,
             "s3",
             endpoint_url=endpoint,
             region_name=region,
             aws_access_key_id=access_key,
             aws_secret_access_key=secret_key,
-            config=config,
         )
+        self._client: S3Client = make(config=config)
+        # A copy is answered when it is made: that takes as long as there are bytes.
+        patient = Config(read_timeout=digest_timeout, retries={"total_max_attempts": 1, "mode": "standard"})
+        self._copier: S3Client = make(config=config.merge(patient))
+        self.write_once = False  # until it has shown that it can
         self.multipart = S3Multipart(
             self._client, bucket, ask=self._ask, full=self._full, sign=self._sign, translated=self._translated
         )
@@ -113,17 +119,33 @@ class S3Store:
 
     # URLs
 
-    def sign_download(self, key: str, *, expires_in: int, filename: str | None = None) -> str:
+    def plain_source_key(self, source_hash: str) -> str:
+        """See ObjectStore: its bytes are read before they become the source."""
+        return incoming_key(source_hash)
+
+    def sign_download(
+        self, key: str, *, expires_in: int, filename: str | None = None, version: str | None = None
+    ) -> str:
         """See ObjectStore."""
-        last = f"response-content-disposition={attachment_in_query(filename)}" if filename else ""
-        return self._presigner.url("GET", self._full(key), expires_in=expires_in, now=self._now(), last=last)
+        if version is None:
+            last = f"response-content-disposition={attachment_in_query(filename)}" if filename else ""
+            return self._presigner.url("GET", self._full(key), expires_in=expires_in, now=self._now(), last=last)
+        query = {"response-content-disposition": attachment(filename)} if filename else {}
+        query["versionId"] = version
+        return self._presigner.url("GET", self._full(key), expires_in=expires_in, now=self._now(), query=query)
 
     def sign_upload(
-        self, key: str, *, expires_in: int, content_type: str | None = None, sha256: str | None = None
+        self,
+        key: str,
+        *,
+        expires_in: int,
+        content_type: str | None = None,
+        sha256: str | None = None,
+        write_once: bool = False,
     ) -> SignedUpload:
         """See ObjectStore."""
         check_upload(key, sha256)
-        headers = {}
+        headers = {"If-None-Match": "*"} if write_once else {}
         if content_type is not None:
             headers["Content-Type"] = content_type
         if sha256 is not None:
@@ -134,10 +156,25 @@ class S3Store:
 
     # Questions
 
-    async def head(self, key: str) -> ObjectInfo | None:
+    async def head(self, key: str, *, version: str | None = None) -> ObjectInfo | None:
         """See ObjectStore."""
-        work = partial(self._head, key, self._full(key))
+        work = partial(self._head, key, self._full(key), version)
         return await self._guard.call(self._asking, work, timeout=self._timeout, op="head")
+
+    async def copy(self, key: str, to: str, *, like: ObjectInfo | None) -> ObjectInfo | Missed:
+        """See ObjectStore. The bytes stay in the store; how long that takes depends on their number."""
+        work = partial(self._copy, key, to, like)
+        return await self._guard.transfer(self._digesting, work, timeout=self._digest_timeout, op="copy")
+
+    async def put_mark(self, key: str, data: bytes) -> None:
+        """See ObjectStore."""
+        work = partial(self._put, self._full(key), data)
+        await self._guard.call(self._asking, work, timeout=self._timeout, op="put")
+
+    async def learn(self, key: str) -> None:
+        """See ObjectStore: whether it heeds `If-None-Match` on a PUT. Stores that do not would write over it."""
+        work = partial(self._heeds_condition, self._full(key))
+        self.write_once = await self._guard.call(self._asking, work, timeout=self._timeout, op="put")
 
     async def digest(self, key: str) -> str | None:
         """See ObjectStore."""
@@ -148,9 +185,9 @@ class S3Store:
         finally:
             abandoned.set()  # the thread of a cancelled caller stops at its next chunk
 
-    async def beginning(self, key: str, most: int) -> bytes | None:
+    async def beginning(self, key: str, most: int, *, version: str | None = None) -> bytes | None:
         """See ObjectStore."""
-        work = partial(self._beginning, self._full(key), most)
+        work = partial(self._beginning, self._full(key), most, version)
         return await self._guard.call(self._asking, work, timeout=self._timeout, op="read")
 
     async def delete(self, key: str) -> None:
@@ -167,7 +204,7 @@ class S3Store:
     async def clear_unfinished(self, *, before: float, dry_run: bool) -> int:
         """See ObjectStore: multipart uploads, whose parts are paid for until somebody aborts them."""
         count = 0
-        for prefix in (SOURCES, OUTPUTS):
+        for prefix in (ACCEPTED, SOURCES, OUTPUTS):
             after: tuple[str, str] | None = ("", "")
             while after is not None:
                 find = partial(self._unfinished, prefix, before, after)
@@ -208,54 +245,112 @@ class S3Store:
 
     # What follows blocks, and runs in threads.
 
-    def _head(self, key: str, full: str) -> ObjectInfo | None:
+    def _head(self, key: str, full: str, version: str | None = None) -> ObjectInfo | None:
+        which: dict[str, Any] = {"VersionId": version} if version is not None else {}
         with self._translated("look up an object"):
             try:
-                answer = self._client.head_object(Bucket=self._bucket, Key=full, ChecksumMode="ENABLED")
+                answer = self._client.head_object(Bucket=self._bucket, Key=full, ChecksumMode="ENABLED", **which)
             except ClientError as error:
-                if not _is_absent(error):
+                self._prove_bucket(error)
+                if not answers.is_absent(error, self._handwriting):
                     raise
-                self._prove_bucket()
                 return None
-            self._bucket_seen = True
-            sha256 = _hex_digest(answer.get("ChecksumSHA256"))
-            return ObjectInfo(key, answer["ContentLength"], sha256, answer.get("ContentType"))
+            answers.check_object(answer, self._handwriting)
+            found = answer.get("VersionId")
+            return ObjectInfo(
+                key,
+                answer["ContentLength"],
+                _hex_digest(answer.get("ChecksumSHA256")),
+                answer.get("ContentType"),
+                answer["ETag"],
+                found if found != "null" else None,  # of a bucket that keeps none any more
+            )
+
+    def _copy(self, key: str, to: str, like: ObjectInfo | None) -> ObjectInfo | Missed:
+        """A copy that is there can only have come from an earlier call, which has seen what was wanted."""
+        full, target = self._full(key), self._full(to)
+        condition: dict[str, Any] = {"CopySourceIfMatch": like.etag} if like is not None and like.etag else {}
+        with self._translated("copy an object"):
+            if (copied := self._head(to, target)) is not None:
+                return copied
+            try:
+                answer = self._copier.copy_object(
+                    Bucket=self._bucket, Key=target, CopySource={"Bucket": self._bucket, "Key": full}, **condition
+                )
+                answers.check_stored(answer)
+            except ClientError as error:
+                if status_of(error) == 412:
+                    return "changed"
+                if status_of(error) == 404:
+                    return "absent"
+                raise
+            now = self._head(key, full)  # for stores that copy whatever is there
+            if like is not None and now is not None and not now.same_as(like):
+                self._client.delete_object(Bucket=self._bucket, Key=target)
+                return "changed"
+            return self._head(to, target) or "absent"
+
+    def _put(self, full: str, data: bytes) -> None:
+        with self._translated("store an object"):
+            answers.check_stored(self._client.put_object(Bucket=self._bucket, Key=full, Body=data))
+
+    def _heeds_condition(self, full: str) -> bool:
+        with self._translated("store an object"):
+            try:
+                answers.check_stored(
+                    self._client.put_object(Bucket=self._bucket, Key=full, Body=b"", IfNoneMatch="*")
+                )
+            except ClientError as error:
+                if status_of(error) in (400, 412, 501):
+                    return status_of(error) == 412
+                raise
+            return False
 
     def _digest(self, full: str, abandoned: threading.Event) -> str | None:
         digest = hashlib.sha256()
         with self._translated("read an object"):
             try:
-                body = self._client.get_object(Bucket=self._bucket, Key=full)["Body"]
+                answer = self._client.get_object(Bucket=self._bucket, Key=full)
             except ClientError as error:
-                if not _is_absent(error):
+                self._prove_bucket(error)
+                if not answers.is_absent(error, self._handwriting):
                     raise
                 return None
-            with contextlib.closing(body):
+            with contextlib.closing(answer["Body"]) as body:
+                answers.check_object(answer, self._handwriting)
                 for chunk in body.iter_chunks(_CHUNK):
                     if abandoned.is_set():
                         break
                     digest.update(chunk)
         return digest.hexdigest()
 
-    def _beginning(self, full: str, most: int) -> bytes | None:
+    def _beginning(self, full: str, most: int, version: str | None) -> bytes | None:
+        which: dict[str, Any] = {"VersionId": version} if version is not None else {}
+        span = f"bytes=0-{most - 1}"
         with self._translated("read an object"):
             try:
-                answer = self._client.get_object(Bucket=self._bucket, Key=full, Range=f"bytes=0-{most - 1}")
+                answer = self._client.get_object(Bucket=self._bucket, Key=full, Range=span, **which)
             except ClientError as error:
                 if status_of(error) == 416:
                     return b""  # an empty object has no first byte
-                if not _is_absent(error):
+                self._prove_bucket(error)
+                if not answers.is_absent(error, self._handwriting):
                     raise
                 return None
             with contextlib.closing(answer["Body"]) as body:
-                return body.read(most)  # a store that knows no ranges sends all of it
+                answers.check_object(answer, self._handwriting)
+                found = body.read(most)  # a store that knows no ranges sends all of it
+                if len(found) < min(most, answer["ContentLength"]):
+                    raise answers.StrangeAnswerError("fewer bytes than were announced")
+                return found
 
     def _delete(self, full: str) -> None:
         with self._translated("delete an object"):
             try:
-                self._client.delete_object(Bucket=self._bucket, Key=full)
+                answers.check_deleted(self._client.delete_object(Bucket=self._bucket, Key=full), self._handwriting)
             except ClientError as error:
-                if not _is_absent(error):
+                self._prove_bucket(error)
+                if not answers.is_absent(error, self._handwriting):
                     raise
 
     def _list(self, prefix: str, after: str, limit: int) -> list[Listed]:
@@ -264,10 +359,12 @@ class S3Store:
             answer = self._client.list_objects_v2(
                 Bucket=self._bucket, Prefix=self._prefix + prefix, StartAfter=start, MaxKeys=min(limit, 1000)
             )
-        return [
-            Listed(each["Key"].removeprefix(self._prefix), each["Size"], each["LastModified"].timestamp())
-            for each in answer.get("Contents", [])
-        ]
+            answers.check_list(answer, after=start, prefix=self._prefix + prefix)
+            self._handwriting.learn(answer)
+            return [
+                Listed(each["Key"].removeprefix(self._prefix), each["Size"], each["LastModified"].timestamp())
+                for each in answer.get("Contents", [])
+            ]
 
     def _unfinished(
         self, prefix: str, before: float, after: tuple[str, str]
@@ -305,32 +402,24 @@ class S3Store:
                     raise
                 # Some key pairs may list but not describe the bucket.
                 self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
-            self._bucket_seen = True
 
-    def _prove_bucket(self) -> None:
+    def _prove_bucket(self, error: ClientError) -> None:
         """After the first 404: HEAD has no body to say whether the object or the whole bucket is missing, and
-        "no such object" would be said of every job for ever.
+        "no such object" would be said of every job for ever. A list is hard to mistake for anything else.
         """
-        if not self._bucket_seen:
+        if status_of(error) == 404 and not self._handwriting.known:
             try:
-                self._client.head_bucket(Bucket=self._bucket)
-            except ClientError as error:
-                if status_of(error) != 403:  # may not ask: then take the store at its word
+                answer = self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
+            except ClientError as refused:
+                if status_of(refused) != 403:  # may not ask: then take the store at its word
                     raise
-            self._bucket_seen = True
+                self._handwriting.learn(refused.response)
+                return
+            answers.check_list(answer, after="", prefix=self._prefix)
+            self._handwriting.learn(answer)
 
-    @contextlib.contextmanager
-    def _translated(self, what: str) -> Iterator[None]:
-        """Turn what boto3 raises into an ObjectStoreError that says what to do. Keys and secrets are not in it."""
-        try:
-            yield
-        except (ConnectTimeoutError, ReadTimeoutError) as error:
-            raise NotAnsweringError(
-                f"{self._where}: cannot {what}: no answer within {self._timeout:g} s; "
-                "check that it is up and reachable from here"
-            ) from error
-        except (ClientError, BotoCoreError, OSError) as error:
-            raise ObjectStoreError(f"{self._where}: cannot {what}: {reason(error)}") from error
+    def _translated(self, what: str) -> AbstractContextManager[None]:
+        return answers.translated(self._where, what, self._timeout)
 
 
 def session() -> boto3.Session:
@@ -347,29 +436,6 @@ def normalised(prefix: str) -> str:
     if any(part in (".", "..") or not part.isprintable() for part in parts):
         raise ValueError(f"not a usable prefix: {prefix!r}")
     return "".join(f"{part}/" for part in parts)
-
-
-def status_of(error: ClientError) -> int:
-    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-
-
-def _is_absent(error: ClientError) -> bool:
-    return status_of(error) == 404 and error.response.get("Error", {}).get("Code", "") in _ABSENT
-
-
-def reason(error: ClientError | BotoCoreError | OSError) -> str:
-    """Why a call failed, and what to do, in words without keys or secrets."""
-    if not isinstance(error, ClientError):
-        return f"{error}; check the endpoint and the network"
-    status, code = status_of(error), error.response.get("Error", {}).get("Code", "")
-    said = f"{status} {code}".strip()
-    if status == 403:
-        return f"refused ({said}); check the access key, its secret, its rights on the bucket, and this clock"
-    if status == 404:
-        return f"no such bucket ({said}); create it, or correct its name"
-    if status in (301, 307, 400):
-        return f"not understood ({said}); check the region and the endpoint"
-    return f"the store failed ({said}); it may recover by itself, else see its own log"
 
 
 def _hex_digest(checksum: str | None) -> str | None:

@@ -11,15 +11,19 @@ import msgspec
 
 from blobforge.store import sql
 
-WAITING, DELETING, GONE = "waiting", "deleting", "gone"
+LATER, WAITING, DELETING, GONE = "later", "waiting", "deleting", "gone"
 
 
 class Doom(msgspec.Struct, frozen=True):
-    """One entry. `epoch` counts deletions of the run; it says something only of what is gone."""
+    """One entry. `epoch` counts deletions of the run; it says something only of what is gone.
+
+    `again`: this is its last deletion. Without it, it is deleted once more when the URLs to upload it have expired.
+    """
 
     state: str
     tries: int
     epoch: int
+    again: bool
 
 
 class Doomed:
@@ -32,9 +36,14 @@ class Doomed:
         row = self._db.execute(sql.DOOM, (key,)).fetchone()
         return Doom(*row) if row else None
 
-    def add(self, key: str, *, now: int) -> None:
-        """To be deleted when it is its turn. What is on the list already stays as it is, but for what was gone."""
-        self._db.execute(sql.ADD_DOOM, (key, now))
+    def add(self, key: str, *, now: int, again: bool) -> None:
+        """To be deleted when it is its turn; with `again`, once more when URLs to upload it have expired. What is on
+        the list already stays as it is, but for what was gone, or was to go later."""
+        self._db.execute(sql.ADD_DOOM, (key, WAITING, now, int(not again)))
+
+    def add_later(self, key: str, *, due_at: int) -> None:
+        """To be deleted then."""
+        self._db.execute(sql.ADD_DOOM, (key, LATER, due_at, 1))
 
     def due(self, *, now: int, limit: int) -> list[str]:
         """What is to be tried now. As long as one was begun and not answered, no other is begun: each that is in
@@ -45,7 +54,7 @@ class Doomed:
     def next_at(self) -> int | None:
         """When there is something to do again."""
         begun = self._next(DELETING)
-        times = (begun if begun is not None else self._next(WAITING), self._next(GONE))
+        times = (begun if begun is not None else self._next(WAITING), self._next(GONE), self._next(LATER))
         return min((time for time in times if time is not None), default=None)
 
     def _next(self, state: str) -> int | None:
@@ -53,21 +62,23 @@ class Doomed:
         assert row is not None
         return int(row[0]) if row[0] is not None else None
 
-    def put(self, key: str, state: str, *, due_at: int, tries: int, epoch: int = 0) -> None:
+    def put(self, key: str, state: str, *, due_at: int, tries: int, epoch: int = 0, again: bool = True) -> None:
         """Change an entry."""
-        self._db.execute(sql.PUT_DOOM, (state, due_at, tries, epoch, key))
+        self._db.execute(sql.PUT_DOOM, (state, due_at, tries, epoch, int(again), key))
 
     def drop(self, key: str) -> None:
         self._db.execute(sql.DROP_DOOM, (key,))
 
-    def hasten(self, due_at: int) -> None:
-        """Nothing is tried later than this: a clock that was set back makes no time wait for a day that is over."""
-        for state in (WAITING, DELETING):
+    def hasten(self, *, soon: int, late: int) -> None:
+        """Nothing is tried later than `soon`, or again later than `late`: a clock that was set back delays nothing
+        until a day that is over."""
+        for state, due_at in ((WAITING, soon), (DELETING, soon), (GONE, late), (LATER, late)):
             self._db.execute(sql.HASTEN_DOOMS, (due_at, state, due_at))
 
-    def forget_gone(self, *, now: int) -> None:
-        """Forget what has been gone for long enough."""
+    def turn(self, *, now: int) -> None:
+        """Forget what has been gone for long enough; what is to be deleted again, or was to go later, is due."""
         self._db.execute(sql.FORGET_GONE, (now,))
+        self._db.execute(sql.DOOM_AGAIN, (now,))
 
     def start_over(self) -> None:
         """A new run: nobody is left who saw an object before it was deleted."""

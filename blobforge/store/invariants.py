@@ -275,7 +275,8 @@ INVARIANTS: Final = (
     ),
     Invariant(
         "objects to be deleted that are none of ours",
-        "SELECT key FROM doomed_objects WHERE NOT (key GLOB 'sources/*' OR key GLOB 'outputs/*')",
+        """SELECT key FROM doomed_objects WHERE NOT (key GLOB 'sources/*' OR key GLOB 'outputs/*'
+              OR key GLOB 'accepted/*' OR key GLOB 'incoming/*')""",
         ("doomed_objects",),
     ),
     Invariant(

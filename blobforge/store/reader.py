@@ -17,6 +17,7 @@ import apsw
 import msgspec
 
 from blobforge.access import Token
+from blobforge.events import OutputAccepted
 from blobforge.job import Attempt, Job, JobStatus, Outcome
 from blobforge.people import AuditEntry, Session, User
 from blobforge.store import rows, sql
@@ -458,6 +459,18 @@ class Reader:
     def awaited_sources(self) -> list[tuple[int, str, int]]:
         """(job, source_hash, updated_at) of every job whose source is not there yet."""
         return list(self._rows(sql.AWAITED_SOURCES))
+
+    def is_doomed(self, key: str) -> bool:
+        """Whether the object is on the list of those to delete, or was lately."""
+        return self._row(sql.DOOM, (key,)) is not None
+
+    def has_source(self, source_hash: str) -> bool:
+        """Whether there is a job of this source."""
+        return self._row(sql.HAS_SOURCE, (source_hash,)) is not None
+
+    def outputs_to_keep(self) -> list[OutputAccepted]:
+        """Accepted outputs that URLs to upload may still reach."""
+        return [OutputAccepted(*row) for row in self._rows(sql.TO_KEEP)]
 
     def unchecked_outputs(self) -> list[tuple[int, int, str]]:
         """(job, attempt, key) of completions accepted while the object store gave no answer."""

@@ -105,15 +105,19 @@ END_ATTEMPT: Final = """
      WHERE job_id = ? AND attempt = ?"""
 
 # --- which database this is
+HAD_JOBS: Final = "SELECT 1 FROM sqlite_sequence WHERE name = 'jobs' AND seq > 0"
 NAME_INSTALLATION: Final = "INSERT OR IGNORE INTO installation (one, id) VALUES (1, ?)"
 INSTALLATION: Final = "SELECT id FROM installation"
 
 # --- files
-FILE: Final = "SELECT size, sha256, checked_at FROM files WHERE key = ?"
+FILE: Final = "SELECT size, sha256, checked_at, etag, version, kept, keeping FROM files WHERE key = ?"
 RECORD_FILE: Final = """
-    INSERT INTO files (key, size, sha256, job_id, attempt, created_at, checked_at) VALUES (?, ?, ?, ?, ?, ?, ?)
-    ON CONFLICT (key) DO UPDATE SET size = excluded.size, sha256 = excluded.sha256,
-                                    checked_at = excluded.checked_at"""
+    INSERT INTO files (key, size, sha256, job_id, attempt, created_at, checked_at, etag, version, keeping)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (key) DO UPDATE SET size = excluded.size, sha256 = excluded.sha256, checked_at = excluded.checked_at,
+        etag = excluded.etag, version = excluded.version, keeping = excluded.keeping"""
+KEEP_FILE: Final = "UPDATE files SET kept = ?, keeping = 0 WHERE key = ?"
+TO_KEEP: Final = "SELECT job_id, attempt, key, size, sha256, etag FROM files WHERE keeping = 1"
 FORGET_FILE: Final = "DELETE FROM files WHERE key = ?"
 UNCHECKED_OUTPUTS: Final = "SELECT job_id, attempt, key FROM files WHERE checked_at IS NULL AND job_id IS NOT NULL"
 
@@ -334,16 +338,21 @@ ENDED_BEFORE: Final = f"""
     SELECT {JOB_COLUMNS} FROM jobs WHERE status = ? AND completed_at < ? ORDER BY completed_at LIMIT ?"""
 HAS_SOURCE: Final = "SELECT 1 FROM jobs WHERE source_hash = ? LIMIT 1"
 PRUNE_AUDIT: Final = "DELETE FROM audit WHERE id IN (SELECT id FROM audit ORDER BY id LIMIT ?) AND at < ?"
-DOOM: Final = "SELECT state, tries, epoch FROM doomed_objects WHERE key = ?"
+DOOM: Final = "SELECT state, tries, epoch, again FROM doomed_objects WHERE key = ?"
 ADD_DOOM: Final = """
-    INSERT INTO doomed_objects (key, state, due_at) VALUES (?, 'waiting', ?)
-    ON CONFLICT (key) DO UPDATE SET state = 'waiting', due_at = excluded.due_at, tries = 0 WHERE state = 'gone'"""
+    INSERT INTO doomed_objects (key, state, due_at, again) VALUES (?, ?, ?, ?)
+    ON CONFLICT (key) DO UPDATE SET state = excluded.state, due_at = excluded.due_at, again = excluded.again,
+                                    tries = 0
+     WHERE state IN ('gone', 'later')"""
 DUE_DOOMS: Final = "SELECT key FROM doomed_objects WHERE state = ? AND due_at <= ? ORDER BY due_at LIMIT ?"
 NEXT_DOOM: Final = "SELECT min(due_at) FROM doomed_objects WHERE state = ?"
-PUT_DOOM: Final = "UPDATE doomed_objects SET state = ?, due_at = ?, tries = ?, epoch = ? WHERE key = ?"
+PUT_DOOM: Final = "UPDATE doomed_objects SET state = ?, due_at = ?, tries = ?, epoch = ?, again = ? WHERE key = ?"
 DROP_DOOM: Final = "DELETE FROM doomed_objects WHERE key = ?"
 HASTEN_DOOMS: Final = "UPDATE doomed_objects SET due_at = ? WHERE state = ? AND due_at > ?"
-FORGET_GONE: Final = "DELETE FROM doomed_objects WHERE state = 'gone' AND due_at <= ?"
+FORGET_GONE: Final = "DELETE FROM doomed_objects WHERE state = 'gone' AND again = 1 AND due_at <= ?"
+DOOM_AGAIN: Final = """
+    UPDATE doomed_objects SET state = 'waiting', again = 1, tries = 0
+     WHERE (state = 'later' OR (state = 'gone' AND again = 0)) AND due_at <= ?"""
 FORGET_EPOCHS: Final = "UPDATE doomed_objects SET epoch = 0 WHERE epoch > 0"
 PAGES: Final = "SELECT (SELECT page_count FROM pragma_page_count), (SELECT freelist_count FROM pragma_freelist_count)"
 FREE_PAGES: Final = "PRAGMA incremental_vacuum({most:d})"

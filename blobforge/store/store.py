@@ -40,11 +40,19 @@ class StoreUnavailable(Exception):
 
 
 class FileRecord(msgspec.Struct, frozen=True):
-    """What is known of an object. `checked_at` is None until we have looked ourselves."""
+    """What is known of an object. `checked_at` is None until we have looked ourselves.
+
+    `etag` and `version` are what the store said when it was accepted. `kept` is the key of the copy that is served in
+    its place; while `keeping`, that copy is still to be made.
+    """
 
     size: int | None
     sha256: str | None
     checked_at: int | None
+    etag: str | None = None
+    version: str | None = None
+    kept: str | None = None
+    keeping: bool = False
 
     def serves(self, announced: int | None) -> bool:
         """Whether a job that announced so many bytes may be given this source: somebody looked, and its bytes were
@@ -154,6 +162,10 @@ class Store:
             assert row is not None, "named when it was opened"
             self._installation = str(row[0])
         return self._installation
+
+    def is_fresh(self) -> bool:
+        """Whether this database never had a job."""
+        return self._row(sql.HAD_JOBS, ()) is None
 
     # --- jobs
 
@@ -334,8 +346,17 @@ class Store:
         checked: bool,
         job_id: int | None = None,
         attempt: int | None = None,
+        etag: str | None = None,
+        version: str | None = None,
+        keeping: bool = False,
     ) -> None:
-        self._db.execute(sql.RECORD_FILE, (key, size, sha256, job_id, attempt, now, now if checked else None))
+        seen = now if checked else None
+        record = (key, size, sha256, job_id, attempt, now, seen, etag, version, int(keeping))
+        self._db.execute(sql.RECORD_FILE, record)
+
+    def keep_file(self, key: str, to: str) -> None:
+        """Its copy is what is served from now on."""
+        self._db.execute(sql.KEEP_FILE, (to, key))
 
     def forget_file(self, key: str) -> None:
         self._db.execute(sql.FORGET_FILE, (key,))

@@ -21,8 +21,8 @@ from actors.messages import (
     Register,
     Seen,
 )
-from blobforge.objects import Listed, ObjectStoreError
-from blobforge.objects.keys import source_key
+from blobforge.objects import Listed, ObjectInfo, ObjectStoreError
+from blobforge.objects.keys import MARKS, source_key
 from blobforge.store.check import check
 from tests.actors.alone import Alone, writer_alone
 from tests.fixtures.house import virtual_now
@@ -41,6 +41,7 @@ class Shelf:
         self.slow = 0.0
         self.deleted: list[str] = []
         self.unfinished = 0
+        self.marks: set[str] = set()
 
     def put(self, key: str, *, size: int = 1, age: float = 2 * DAY) -> str:
         self.objects[key] = (size, virtual_now() / 1000 - age)
@@ -57,8 +58,19 @@ class Shelf:
     async def list_page(self, prefix: str, *, after: str = "", limit: int = 1000) -> list[Listed]:
         if self.error is not None:
             raise self.error
+        if prefix == MARKS:
+            return [Listed(key, 0, 0.0) for key in sorted(self.marks)]
         keys = sorted(key for key in self.objects if key.startswith(prefix) and key > after)
         return [Listed(key, *self.objects[key]) for key in keys[: min(limit, 3)]]
+
+    async def head(self, key: str) -> ObjectInfo | None:
+        return ObjectInfo(key, self.objects[key][0]) if key in self.objects else None
+
+    async def put_mark(self, key: str, data: bytes) -> None:
+        self.marks.add(key)
+
+    async def learn(self, key: str) -> None:
+        pass
 
     async def clear_unfinished(self, *, before: float, dry_run: bool) -> int:
         return self.unfinished
@@ -70,7 +82,14 @@ class Keeping:
     def __init__(self, alone: Alone, shelf: Shelf, retention: Retention, now: Callable[[], int]) -> None:
         self.alone, self.shelf = alone, shelf
         store: Any = shelf
-        self.janitor = Janitor(alone.writer.mailbox, store, retention=retention, now=now)
+        self.janitor = Janitor(
+            alone.writer.mailbox,
+            store,
+            installation="binstallation",
+            fresh=False,
+            retention=retention,
+            now=now,
+        )
         alone.writer.listeners.append(self.janitor)
 
     async def done(self, name: str, *, end: str = "complete") -> int:

@@ -47,7 +47,8 @@ async def test_submitted_again_before_its_turn(tmp_path: Path, autojump_clock: A
         answer = await kept.alone.ask(Submit(submission("a").job, ObjectSeen(seen, 1)))
         assert isinstance(answer, Submitted)
         await trio.sleep(DAY)
-        assert kept.shelf.deleted == [kept.alone.book.key(job, 1)]
+        # Once more when its URLs have expired: until then a PUT may have brought it back.
+        assert kept.shelf.deleted == [kept.alone.book.key(job, 1)] * 2
 
 
 async def test_submitted_again_while_it_is_deleted(tmp_path: Path, autojump_clock: Any) -> None:
@@ -85,9 +86,35 @@ async def test_a_job_that_comes_between_the_list_and_the_deletion(tmp_path: Path
         await kept.alone.ask(submission("a"))
         source = source_key(hash_of("a"))
         with kept.alone.book.store.transaction():
-            kept.alone.book.store.doomed.add(source, now=virtual_now())
+            kept.alone.book.store.doomed.add(source, now=virtual_now(), again=True)
         assert (await kept.alone.ask(TakeDoomed(10))).keys == ()
         assert kept.listed() == {}
+
+
+async def test_what_a_put_brings_back_after_the_deletion_goes_when_no_url_is_good_any_more(
+    tmp_path: Path, autojump_clock: Any
+) -> None:
+    async with keeping(tmp_path) as kept:
+        job = await kept.done("a")
+        await kept.alone.ask(DeleteJob(job))
+        await trio.sleep(10)
+        assert kept.shelf.objects == {}
+        back = {kept.shelf.put(kept.alone.book.key(job)), kept.shelf.put(source_key(hash_of("a")))}
+        await trio.sleep(3000)
+        assert set(kept.shelf.objects) == back, "somebody may submit it again meanwhile"
+        await trio.sleep(1000)
+        assert kept.shelf.objects == {}
+        await trio.sleep(1000)
+        assert kept.listed() == {}
+
+
+async def test_what_was_pruned_long_after_its_end_is_deleted_once(tmp_path: Path, autojump_clock: Any) -> None:
+    async with keeping(tmp_path) as kept:
+        job = await kept.done("a")
+        await trio.sleep(DAY)
+        await kept.alone.ask(DeleteJob(job))
+        await trio.sleep(DAY)
+        assert kept.shelf.deleted.count(kept.alone.book.key(job)) == 1
 
 
 async def test_random_interleavings_never_lose_a_source(tmp_path: Path, autojump_clock: Any) -> None:
@@ -221,7 +248,7 @@ async def test_epochs_of_a_former_run_say_nothing(tmp_path: Path, autojump_clock
         await kept.alone.ask(DeleteJob(await kept.done("a")))
         taken = await kept.alone.ask(TakeDoomed(10))
         await kept.alone.ask(DeletionsTried(taken.keys, (), (), 77))
-        assert list(kept.listed().values()) == ["gone"]
+        assert list(kept.listed().values()) == ["gone", "gone"]
         await kept.alone.ask(TakeDoomed(10, first=True))
         answer = await kept.alone.ask(submission("a"))
         assert answer.status is JobStatus.PENDING, "what this run sees is true"

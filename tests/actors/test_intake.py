@@ -63,6 +63,15 @@ class ScriptedStore:
             raise ObjectStoreError("it is away")
         return ObjectInfo(key, self.sizes[key], self.vouched.get(key)) if key in self.sizes else None
 
+    def plain_source_key(self, source_hash: str) -> str:
+        return source_key(source_hash)
+
+    async def copy(self, key: str, to: str, *, like: ObjectInfo | None) -> ObjectInfo | str:
+        if key not in self.sizes:
+            return "absent"
+        self.sizes[to] = self.sizes[key]
+        return ObjectInfo(to, self.sizes[key])
+
     async def digest(self, key: str) -> str | None:
         self.asked["digest " + key] += 1
         if self.away:
@@ -78,7 +87,7 @@ class Looking:
     def __init__(self, alone: Alone, store: ScriptedStore) -> None:
         self.alone = alone
         self.store = store
-        self.intake = Intake(alone.writer.mailbox, store, verify_limit=LIMIT)  # type: ignore[arg-type]
+        self.intake = Intake(alone.writer.mailbox, store, installation="binstallation", verify_limit=LIMIT)  # type: ignore[arg-type]
         alone.writer.listeners.append(self.intake)
 
     async def submit(self, name: object) -> None:

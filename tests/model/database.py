@@ -28,8 +28,8 @@ _ATTEMPTS = """
 _WORKERS = """
     SELECT id, type, status, enabled, drain, registered, last_heartbeat, token_id, secret_hash, instance, contested_at
       FROM workers"""
-_FILES = "SELECT key, size, sha256, checked_at IS NOT NULL FROM files"
-_DOOMED = "SELECT key, state, due_at, tries, epoch FROM doomed_objects"
+_FILES = "SELECT key, size, sha256, checked_at IS NOT NULL, keeping, kept FROM files"
+_DOOMED = "SELECT key, state, due_at, tries, epoch, again FROM doomed_objects"
 _UNDOS = "SELECT token, job_id, CASE WHEN was LIKE '{%' THEN '{' ELSE was END, became, at FROM undos"
 _TAGS = "SELECT job_id, tag FROM job_tags"
 _JOB_COUNTS = "SELECT status, type, priority, n FROM job_counts WHERE n > 0"
@@ -115,8 +115,14 @@ def should_hold(world: World) -> dict[str, Any]:
              each.secret, each.instance, each.contested_at)
             for each in world.workers.values()
         },
-        "files": {(key, each.size, each.sha256, int(each.checked)) for key, each in world.files.items()},
-        "doomed": {(key, each.state, each.due_at, each.tries, each.epoch) for key, each in world.doomed.items()},
+        "files": {
+            (key, each.size, each.sha256, int(each.checked), int(each.keeping), each.kept)
+            for key, each in world.files.items()
+        },
+        "doomed": {
+            (key, each.state, each.due_at, each.tries, each.epoch, int(each.again))
+            for key, each in world.doomed.items()
+        },
         "undos": {(*key, *undo) for key, undo in world.undos.items()},
         "tags": {(job.id, tag) for job in jobs for tag in job.tags},
         "job counts": {(*key, n) for key, n in job_counts.items()},

@@ -63,12 +63,12 @@ class Counting(S3Store):
         self.most = self._inside = 0
         self._counting = threading.Lock()
 
-    def _head(self, key: str, full: str) -> ObjectInfo | None:
+    def _head(self, key: str, full: str, version: str | None = None) -> ObjectInfo | None:
         with self._counting:
             self._inside += 1
             self.most = max(self.most, self._inside)
         try:
-            return super()._head(key, full)
+            return super()._head(key, full, version)
         finally:
             with self._counting:
                 self._inside -= 1

@@ -12,12 +12,14 @@ from tests.web.test_events import stream
 
 
 def files(house: House) -> list[str]:
-    """The objects in the embedded store."""
+    """The objects in the embedded store, without copies of accepted ones and the mark of the installation."""
     folder = house.folder / "objects"
     return sorted(
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
-        if path.is_file() and not path.name.startswith(".")
+        if path.is_file()
+        and not path.name.startswith(".")
+        and path.relative_to(folder).parts[0] not in ("accepted", "installations")
     )
 
 

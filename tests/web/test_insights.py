@@ -138,7 +138,7 @@ async def test_what_needs_attention(house: House, autojump_clock: Any) -> None:
     assert await get(house, "/api/stats/attention") == {
         "dead_jobs": 0, "dead": [], "workers_lost": [], "workers_contested": [], "queues": [], "standing_still": [],
         "limits": [],
-        "backup": (await get(house, "/api/health"))["backup"],
+        "backup": (await get(house, "/api/health"))["backup"], "store": [],
     }  # fmt: skip
     await house.register()
     await house.register("w2")

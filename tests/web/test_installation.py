@@ -83,7 +83,7 @@ def as_before(path: Path) -> None:
     migrate(old, migrations()[:BEFORE])
     old.execute("ATTACH DATABASE ? AS new", (str(path.with_name("new.db")),))
     tables = [row[0] for row in old.execute("SELECT name FROM main.sqlite_schema WHERE type = 'table'")]
-    for table in tables:
+    for table in set(tables) - {"doomed_objects"}:
         names = ", ".join(row[1] for row in old.execute(f"PRAGMA main.table_info({table})"))
         old.execute(f"DELETE FROM main.{table}; INSERT INTO main.{table} ({names}) SELECT {names} FROM new.{table}")
     for table, key in (("jobs", "output_key"), ("files", "key")):

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blobforge.objects import ObjectStoreError
+from blobforge.objects.keys import accepted_key
 from tests.fixtures.house import House
 from tests.web.calls import assert_problem
 from web.preview import MOST_BYTES, TAGS, Preview, kind_of, markdown, preview
@@ -228,14 +229,15 @@ async def test_an_output_that_is_gone_or_cannot_be_asked_for(
     await converted(house, b"text", kind="text/plain")
     store: Any = house.parts.services.objects
 
-    async def silent(*_: object) -> None:
+    async def silent(*_: object, **__: object) -> None:
         raise ObjectStoreError("no answer")
 
     with monkeypatch.context() as patched:
         patched.setattr(store, "head", silent)
         assert (await previewed(house))["reason"] == "The object store does not answer; try again later."
-    await store.delete(house.key(1))
-    assert (await previewed(house))["reason"] == "The output is not in the store."
+    for key in (house.key(1), accepted_key(house.parts.installation, house.key(1))):
+        await store.delete(key)
+    assert (await previewed(house))["reason"] == "Job 1 (completed) has no output in the store."
 
 
 def test_the_largest_preview_is_quick() -> None:

@@ -45,6 +45,7 @@ async def claim(call: Call, body: wire.ClaimBody) -> wire.GrantWire | wire.Grant
         body.claim_key,
         call.good_for(),
         body.instance,
+        write_once=body.write_once and call.services.objects.write_once,
     )
     if body.wait == 0:
         # The writer may be slow, and a client that has gone is to get no job.

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from blobforge.access import Scope
 from blobforge.job import Job, holds, lease_lost, may_come_late
-from blobforge.objects import ObjectStoreError
-from blobforge.objects.keys import is_source_key, source_key
+from blobforge.objects.keys import SOURCES, is_source_key, source_key
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.worker import may_act
 from web.api import wire
 from web.api.claims import worker_of
 from web.api.grants import absolute, output_name, source_name
 from web.routing import Access, Call, Route
+from web.served import served
 
 
 async def download(call: Call) -> wire.Url | Refusal:
@@ -20,58 +22,60 @@ async def download(call: Call) -> wire.Url | Refusal:
     job = await call.services.reads.run(lambda reader: reader.job(job_id))
     if job is None:
         return Refusal(RefusalCode.NO_SUCH_JOB, f"There is no job {job_id}.")
-    key, name = _named(job, kind)
-    if key is None or not await _is_there(call, key):
-        return Refusal(RefusalCode.NO_SUCH_OBJECT, f"Job {job_id} ({job.status}) has no {kind} in the store.")
+    found = await served(call.services, job, kind)
+    if isinstance(found, Refusal):
+        return found
+    name = source_name(job) if kind == "source" else output_name(job)
     lifetime = round(call.services.settings.url_lifetime)
-    return wire.Url(absolute(call, call.services.objects.sign_download(key, expires_in=lifetime, filename=name)))
-
-
-def _named(job: Job, kind: str) -> tuple[str | None, str]:
-    if kind == "source":
-        return source_key(job.source_hash), source_name(job)
-    return job.output_key, output_name(job)
-
-
-async def _is_there(call: Call, key: str) -> bool:
-    """Ask the store; when it does not answer, what we know of it has to do."""
-    try:
-        return await call.services.objects.head(key) is not None
-    except ObjectStoreError:
-        known = await call.services.reads.run(lambda reader: reader.file(key))
-        return known is not None
+    url = call.services.objects.sign_download(found.key, expires_in=lifetime, filename=name, version=found.version)
+    return wire.Url(absolute(call, url))
 
 
 async def upload_url(call: Call, body: wire.UploadBody) -> wire.UploadAnswer | Refusal:
     """For a submitter: the URL of a source. For a worker: a fresh URL for its own attempt's output."""
-    key = await _attempts_key(call, body) if body.job_id is not None else _sources_key(call, body)
+    if body.job_id is None:
+        return await _source_url(call, body)
+    job = await _attempts_job(call, body)
+    if isinstance(job, Refusal):
+        return job
+    key = job.upload_key
+    assert key is not None, "it has been claimed"
+    if body.key not in (None, key):
+        return Refusal(RefusalCode.KEY_NOT_ALLOWED, f"This attempt writes to {key!r} and nowhere else.")
+    if job.write_once and not body.write_once:
+        said = "This attempt was claimed with write_once: send it here, too, and the headers with the PUT."
+        return Refusal(RefusalCode.INVALID, said, field="write_once")
+    once = body.write_once and call.services.objects.write_once
+    return _signed(call, body, key, checksum=body.checksum, write_once=once)
+
+
+async def _source_url(call: Call, body: wire.UploadBody) -> wire.UploadAnswer | Refusal:
+    """Bound to its checksum, an upload goes to the source's own key.
+
+    Else, where the store does not check what comes in, to a place from which it is taken when its bytes have been
+    read: no header is signed that was not asked for. Clients know the source by its key in either case.
+    """
+    key = _sources_key(call, body)
     if isinstance(key, Refusal):
         return key
-    checksum = await _checksum(call, body, key)
-    if isinstance(checksum, Refusal):
-        return checksum
+    name = key.removeprefix(SOURCES)
+    if body.checksum not in (None, name):
+        return Refusal(RefusalCode.INVALID, "A source's checksum is its name, and this is another.", field="checksum")
+    place = key if body.checksum is not None else call.services.objects.plain_source_key(name)
+    return msgspec.structs.replace(_signed(call, body, place, checksum=body.checksum), key=key)
+
+
+def _signed(
+    call: Call, body: wire.UploadBody, key: str, *, checksum: str | None, write_once: bool = False
+) -> wire.UploadAnswer:
     upload = call.services.objects.sign_upload(
         key,
         expires_in=round(call.services.settings.url_lifetime),
         content_type=body.content_type,
         sha256=checksum,
+        write_once=write_once,
     )
     return wire.UploadAnswer(absolute(call, upload.url), key, upload.headers)
-
-
-async def _checksum(call: Call, body: wire.UploadBody, key: str) -> str | Refusal | None:
-    """The SHA-256 that the store is to hold the upload to, if any.
-
-    A source that was verified before may only be replaced by its like.
-    """
-    if not is_source_key(key):
-        return body.checksum
-    name = key.removeprefix("sources/")
-    if body.checksum not in (None, name):
-        return Refusal(RefusalCode.INVALID, "A source's checksum is its name, and this is another.", field="checksum")
-    known = await call.services.reads.run(lambda reader: reader.file(key))
-    verified = known is not None and known.checked_at is not None
-    return name if verified else body.checksum
 
 
 def _sources_key(call: Call, body: wire.UploadBody) -> str | Refusal:
@@ -93,7 +97,7 @@ def _sources_key(call: Call, body: wire.UploadBody) -> str | Refusal:
     return body.key
 
 
-async def _attempts_key(call: Call, body: wire.UploadBody) -> str | Refusal:
+async def _attempts_job(call: Call, body: wire.UploadBody) -> Job | Refusal:
     if not call.caller.may(Scope.WORK):
         return Refusal(RefusalCode.KEY_NOT_ALLOWED, "Only the worker that holds a job may upload its output.")
     job_id = body.job_id
@@ -118,11 +122,7 @@ async def _attempts_key(call: Call, body: wire.UploadBody) -> str | Refusal:
         return lease_lost(job)
     if call.caller.worker_id is None and not await _registered_by(call, worker_id):
         return Refusal(RefusalCode.NOT_YOURS, f"Your token did not register worker {worker_id!r}.")
-    key = job.upload_key
-    assert key is not None, "it has been claimed"
-    if body.key not in (None, key):
-        return Refusal(RefusalCode.KEY_NOT_ALLOWED, f"This attempt writes to {key!r} and nowhere else.")
-    return key
+    return job
 
 
 async def _registered_by(call: Call, worker_id: str) -> bool:

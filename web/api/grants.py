@@ -28,13 +28,14 @@ def _grant(call: Call, job: Job) -> wire.GrantWire:
     key = job.upload_key
     assert key is not None
     source = objects.sign_download(source_key(job.source_hash), expires_in=lifetime, filename=source_name(job))
-    upload = objects.sign_upload(key, expires_in=lifetime)
+    upload = objects.sign_upload(key, expires_in=lifetime, write_once=job.write_once)
     assert job.lease is not None
     assert job.heartbeat_at is not None
     return wire.GrantWire(
         job=encode.job_wire(job),
         source_url=absolute(call, source),
         upload_url=absolute(call, upload.url),
+        upload_headers=upload.headers or msgspec.UNSET,
         output_key=key,
         lease=job.lease,
         lease_expires_at=encode.rfc3339(job.heartbeat_at + round(settings.worker_timeout * 1000)),

@@ -5,6 +5,7 @@ The `read_*` functions are for the pages, too: what a page shows and what the AP
 
 from __future__ import annotations
 
+from actors.janitor import Janitor
 from blobforge.config import describe
 from blobforge.forecast import Outlook, outlook, still_for
 from blobforge.job import JobStatus, Outcome
@@ -85,9 +86,21 @@ async def read_attention(services: Services) -> wire.AttentionWire:
                 _standing_still(reader, now=now),
                 refusing,
                 backup,
+                store=_store(services.janitor),
             )
 
     return await services.reads.run(read)
+
+
+def _store(janitor: Janitor) -> list[str]:
+    """What a person should know of the object store: whose it may be beside ours."""
+    said = []
+    if janitor.found_objects:
+        said.append("this database is new, and the object store held objects before it")
+    if janitor.others:
+        names = ", ".join(janitor.others[:3])
+        said.append(f"other installations use it ({names}): sources and orphans are not deleted")
+    return said
 
 
 def _lost(reader: Reader, *, now: int) -> list[wire.LostWorker]:

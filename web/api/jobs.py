@@ -84,8 +84,9 @@ def _submitted(call: Call, outcome: Submitted, *, bind: bool) -> wire.SubmitAnsw
     if not outcome.upload:
         return wire.SubmitAnswer(job_id=outcome.job_id, existing=outcome.existing, status=outcome.status)
     # Without being asked to, no header is signed: existing clients PUT with their own Content-Type and nothing else.
-    upload = call.services.objects.sign_upload(
-        source_key(outcome.source_hash),
+    objects = call.services.objects
+    upload = objects.sign_upload(
+        source_key(outcome.source_hash) if bind else objects.plain_source_key(outcome.source_hash),
         expires_in=round(call.services.settings.url_lifetime),
         sha256=outcome.source_hash if bind else None,
     )

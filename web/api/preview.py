@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from blobforge.job import Job
 from blobforge.objects import ObjectStoreError
-from blobforge.refusals import Refusal
+from blobforge.refusals import Refusal, RefusalCode
 from web import preview as rendering
 from web.api.grants import output_name, told
 from web.api.jobs import no_such_job
 from web.api.wire_insights import PreviewWire
 from web.preview import MOST_BYTES, Preview
 from web.routing import Access, Call, Route
+from web.served import served
 from web.services import Services
 
 
@@ -21,13 +22,17 @@ async def read_preview(services: Services, job: Job) -> Preview:
         return Preview(reason=f"There is no output: the job is {job.status}.")
     name = output_name(job)
     try:
-        info = await services.objects.head(job.output_key)
+        found = await served(services, job, "output")
+        if isinstance(found, Refusal):
+            silent = found.code is RefusalCode.UNAVAILABLE
+            return Preview(reason="The object store does not answer; try again later." if silent else found.detail)
+        info = found.info
         if info is None:
-            return Preview(reason="The output is not in the store.")
+            return Preview(reason="The object store does not answer; try again later.")
         kind = info.content_type or _text_or_none(told(job).get("content_type"))
         if rendering.kind_of(kind, name) is None and info.size:
             return rendering.preview(b"", size=info.size, content_type=kind, filename=name)
-        data = await services.objects.beginning(job.output_key, MOST_BYTES)
+        data = await services.objects.beginning(found.key, MOST_BYTES, version=found.version)
     except ObjectStoreError:
         return Preview(reason="The object store does not answer; try again later.")
     if data is None:

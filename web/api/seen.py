@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from actors.messages import ObjectSeen, Seen
+from actors.messages import ObjectSeen, Seen, seen_as
 from blobforge.objects import ObjectStore, ObjectStoreError
 from blobforge.objects.keys import is_key
 
@@ -22,4 +22,4 @@ async def look(objects: ObjectStore, key: str, *, expected_sha256: str | None = 
     if info is None:
         return ObjectSeen(Seen.ABSENT)
     verified = expected_sha256 is not None and info.sha256 == expected_sha256
-    return ObjectSeen(Seen.VERIFIED if verified else Seen.PRESENT, info.size, info.sha256, epoch)
+    return seen_as(info, verified=verified, epoch=epoch)

@@ -167,7 +167,7 @@ class WorkerRatesWire(msgspec.Struct, frozen=True):
 
 
 class ClaimBody(msgspec.Struct, frozen=True):
-    """`wait` is in seconds. `job_type` or `job_types`, not both."""
+    """`wait` is in seconds. `job_type` or `job_types`, not both. `write_once`: the worker sends `upload_headers`."""
 
     worker_id: WorkerId | None = None
     job_type: JobType | None = None
@@ -176,6 +176,7 @@ class ClaimBody(msgspec.Struct, frozen=True):
     limit: Annotated[int, Meta(ge=1, le=500)] | None = None
     claim_key: ClaimKey | None = None
     instance: Instance | None = None
+    write_once: bool = False
 
 
 class CompleteBody(msgspec.Struct, frozen=True):
@@ -230,7 +231,8 @@ class FailMany(msgspec.Struct, frozen=True):
 
 
 class GrantWire(msgspec.Struct, frozen=True):
-    """One attempt: fetch `source_url`, PUT the result to `upload_url`, then complete with `output_key`.
+    """One attempt: fetch `source_url`, PUT the result to `upload_url` (with `upload_headers`, where there are any),
+    then complete with `output_key`.
 
     When there is no job, `job` is null and nothing else is there.
     """
@@ -238,6 +240,7 @@ class GrantWire(msgspec.Struct, frozen=True):
     job: JobWire | None
     source_url: str | msgspec.UnsetType = msgspec.UNSET
     upload_url: str | msgspec.UnsetType = msgspec.UNSET
+    upload_headers: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
     output_key: str | msgspec.UnsetType = msgspec.UNSET
     lease: str | msgspec.UnsetType = msgspec.UNSET
     lease_expires_at: str | msgspec.UnsetType = msgspec.UNSET
@@ -503,6 +506,7 @@ class UploadBody(msgspec.Struct, frozen=True):
     lease: Lease | None = None
     worker_id: WorkerId | None = None
     checksum: Sha256 | None = None
+    write_once: bool = False
 
 
 class UploadAnswer(msgspec.Struct, frozen=True):

@@ -141,6 +141,7 @@ class AttentionWire(msgspec.Struct, frozen=True):
     standing_still: list[StillJob]
     limits: list[LimitWire]
     backup: BackupPart
+    store: list[str] = msgspec.field(default_factory=list)  # what is odd about the object store, in words
 
 
 class EventWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -23,7 +23,7 @@ from tests.model.plans.choices import (
     WHO,
     when_some,
 )
-from tests.model.world.things import output_of
+from tests.model.world.things import INSTALLATION, copy_of, output_of
 
 
 class Attempts(Base):
@@ -151,3 +151,20 @@ class Attempts(Base):
         _, _, job_id, attempt, _ = unchecked[which].split("/")
         message = m.OutputChecked(int(job_id), int(attempt), unchecked[which], output)
         self.do(Asked(message, lambda _: self.world.output_checked(message, self.now)))
+
+    @precondition(lambda self: any(file.keeping for file in self.world.files.values()))
+    @rule(lost=st.booleans(), gone=st.booleans())
+    def an_output_is_kept(self, lost: bool, gone: bool) -> None:
+        """Or it was written over before it could be; and its job may have gone meanwhile."""
+        key = min(key for key, file in self.world.files.items() if file.keeping)
+        _, _, job_id, attempt, name = key.split("/")
+        if gone:
+            job_id = str(int(job_id) + 1000)
+            key = "/".join(["outputs", INSTALLATION, job_id, attempt, name])
+        missed = [(int(job_id), int(attempt), key)] if lost else []
+        copies = [] if lost else [key]
+        message = m.OutputsKept(
+            tuple(m.KeptOutput(each, copy_of(each)) for each in copies),
+            tuple(m.LostOutput(*each, "changed") for each in missed),
+        )
+        self.do(Asked(message, lambda _: self.world.outputs_kept(copies, missed, self.now)))

@@ -125,7 +125,7 @@ class Attempts(Access):
                 if wrong or (found and said and found != said):
                     return No("output-missing")
                 checked = message.output.seen in ("verified", "present")
-                self.files[message.output_key] = File(message.output.size, found or said, checked)
+                self.files[message.output_key] = File(message.output.size, found or said, checked, keeping=checked)
             if late:
                 job.attempts, job.losses = job.attempts + 1, job.losses - 1
             job.status, job.worker, job.completed_at, job.error = "completed", message.worker_id, now, None
@@ -220,12 +220,18 @@ class Attempts(Access):
             return ("Expired", 0)
         said, found = known.sha256, message.output.sha256
         if message.output.seen != "absent" and not (said and found and said != found):
-            self.files[message.key] = File(message.output.size, found or said, True)
+            job = self.jobs.get(message.job_id)
+            if job is not None and job.output == message.key:
+                kept = self.files[message.key].kept
+                self.files[message.key] = File(message.output.size, found or said, True, True, kept)
             return ("Expired", 0)
-        del self.files[message.key]
-        job = self.jobs.get(message.job_id)
-        if job is None or job.status != "completed" or job.attempt != message.attempt:
-            return ("Expired", 0)
+        return ("Expired", self.revoke(message.job_id, message.attempt, message.key, now))
+
+    def revoke(self, job_id: int, attempt: int, key: str, now: int) -> int:
+        self.files.pop(key, None)
+        job = self.jobs.get(job_id)
+        if job is None or job.status != "completed" or job.attempt != attempt:
+            return 0
         self.give_back(job, "revoked", now)
         job.losses += 1
         job.completed_at = None
@@ -234,4 +240,4 @@ class Attempts(Access):
         job.error = True
         if job.losses >= self.rules.max_losses:
             job.status, job.completed_at = "dead", now
-        return ("Expired", 1)
+        return 1

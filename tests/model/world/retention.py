@@ -10,9 +10,11 @@ from tests.model.world.things import (
     DOUBT_MS,
     FIRST_PAUSE_MS,
     LONGEST_PAUSE_MS,
+    URL_MS,
     Doom,
     Job,
     No,
+    copy_of,
     output_of,
     source_of,
 )
@@ -30,20 +32,26 @@ class Retention(State):
 
     def drop(self, job: Job, objects: bool, now: int) -> None:
         del self.jobs[job.id]
-        keys = [output_of(job.id, attempt) for attempt in job.history]
+        late = job.status == "dead" and job.lease is not None
+        recent = late or job.completed_at is None or job.completed_at + URL_MS > now
+        keys = {output_of(job.id, attempt): recent for attempt in job.history}
+        for key in list(keys):
+            if key in self.files and (kept := self.files[key].kept) is not None:
+                keys[kept] = False
         if not any(other.hash == job.hash for other in self.jobs.values()):
-            keys.append(source_of(job.hash))
-        for key in keys:
+            keys[source_of(job.hash)] = True
+        for key, again in keys.items():
             self.files.pop(key, None)
             if objects:
-                self.doom(key, now)
+                self.doom(key, now, again=again)
 
-    def doom(self, key: str, now: int) -> None:
+    def doom(self, key: str, now: int, *, again: bool = False) -> None:
+        """Once more, with `again`, when URLs to upload it have expired."""
         doom = self.doomed.get(key)
         if doom is None:
-            self.doomed[key] = Doom("waiting", now)
-        elif doom.state == "gone":
-            doom.state, doom.due_at, doom.tries = "waiting", now, 0
+            self.doomed[key] = Doom("waiting", now, again=not again)
+        elif doom.state in ("gone", "later"):
+            doom.state, doom.due_at, doom.tries, doom.again = "waiting", now, 0, not again
 
     def prune(
         self, before: Sequence[tuple[str, int]], audit_before: int | None, objects: bool, limit: int, now: int
@@ -65,22 +73,28 @@ class Retention(State):
 
     def take_doomed(self, first: bool, now: int) -> Any:
         if first:
-            for key in [key for key, doom in self.doomed.items() if doom.state == "gone"]:
+            for key in [key for key, doom in self.doomed.items() if doom.state == "gone" and doom.again]:
                 del self.doomed[key]
             for doom in self.doomed.values():
                 doom.epoch = 0
-        for key in [key for key, doom in self.doomed.items() if doom.state == "gone" and doom.due_at <= now]:
-            del self.doomed[key]
-        for doom in self.doomed.values():
-            if doom.state != "gone":  # a clock that was set back makes nothing wait for long
-                doom.due_at = min(doom.due_at, now + LONGEST_PAUSE_MS)
+        for doom in self.doomed.values():  # a clock that was set back makes nothing wait for long
+            longest = URL_MS if doom.state in ("gone", "later") else LONGEST_PAUSE_MS
+            doom.due_at = min(doom.due_at, now + longest)
+        for key, doom in list(self.doomed.items()):
+            if doom.due_at > now:
+                continue
+            if doom.state == "gone" and doom.again:
+                del self.doomed[key]
+            elif doom.state in ("gone", "later"):
+                doom.state, doom.again, doom.tries = "waiting", True, 0
         state = "deleting" if any(doom.state == "deleting" for doom in self.doomed.values()) else "waiting"
         due = [key for key, doom in self.doomed.items() if doom.state == state and doom.due_at <= now]
         taken = set()
         for key in due:
             doom = self.doomed[key]
             if not self.needed(key):
-                self.files.pop(key, None)
+                if key not in self.files or self.files[key].kept is None:
+                    self.files.pop(key, None)
                 doom.state, doom.due_at = "deleting", now
                 taken.add(key)
             elif doom.epoch:
@@ -95,7 +109,9 @@ class Retention(State):
             if doom is None:
                 continue
             if outcome == "gone":
-                if key.startswith("sources/"):
+                if not doom.again:
+                    self.doomed[key] = Doom("gone", now + URL_MS, 0, epoch, again=False)
+                elif key.startswith("sources/"):
                     self.doomed[key] = Doom("gone", now + DOUBT_MS, 0, epoch)
                 else:
                     del self.doomed[key]
@@ -104,6 +120,20 @@ class Retention(State):
                 doom.state = "waiting" if outcome == "refused" else "deleting"
                 doom.due_at, doom.tries = now + pause, doom.tries + 1
         return ("Done",)
+
+    def outputs_kept(self, keys: Sequence[str], lost: Sequence[tuple[int, int, str]], now: int) -> Any:
+        """The copies are served from now on; the originals go when no URL names them any more."""
+        for key in keys:
+            if key not in self.files:
+                self.doom(copy_of(key), now)
+                continue
+            self.files[key].kept, self.files[key].keeping = copy_of(key), False
+            if key not in self.doomed or self.doomed[key].state in ("gone", "later"):
+                self.doomed[key] = Doom("later", now + URL_MS, 0, getattr(self.doomed.get(key), "epoch", 0))
+        return ("Expired", sum(self.revoke(*each, now) for each in lost))
+
+    def revoke(self, job_id: int, attempt: int, key: str, now: int) -> int:
+        raise NotImplementedError
 
     def find_unneeded(self, keys: Sequence[str], doom: bool, now: int) -> Any:
         found = [key for key in keys if key not in self.doomed and not self.needed(key)]
@@ -116,9 +146,14 @@ class Retention(State):
         """A source with a job; an output that was accepted, or may still be."""
         if key.startswith("sources/"):
             return any(source_of(job.hash) == key for job in self.jobs.values())
-        _, _, job_id, attempt, _ = key.split("/")
+        kind, _, job_id, attempt, _ = key.split("/")
         job = self.jobs.get(int(job_id))
         if job is None:
             return False
+        file = self.files.get(output_of(job.id, int(attempt)))
+        if kind == "accepted":
+            return file is not None and (file.kept == key or file.keeping)
+        if file is not None:
+            return file.kept is None
         comes = job.status == "running" or (job.status in ("pending", "dead") and job.lease is not None)
-        return key in self.files or (comes and job.attempt == int(attempt))
+        return comes and job.attempt == int(attempt)

@@ -30,9 +30,13 @@ class Sources(Decisions):
         ready = self.ready(job.source_hash, found.size if found is not None else job.source_size)
         missing = not ready and seen != "present"
         if found is not None:
-            if found.status == "dead" and found.source_never_came:
+            if found.status == "dead" and (found.source_never_came or seen == "absent"):
                 self.again(found, now, reset=True, priority=None)
-            return ("Submitted", found.id, True, found.status, missing and found.status == "uploading")
+            elif seen == "absent" and found.status == "pending" and found.lease is None:
+                found.status, found.not_before, found.changed_at = "uploading", None, now
+                found.avoid, found.avoid_until = (), None
+            asked = seen == "absent" or (missing and found.status == "uploading")
+            return ("Submitted", found.id, True, found.status, asked)
         assert new_id is not None, "a job should have been made"
         assert new_id not in self.given_ids, "an id was given again"
         assert new_id > max(self.jobs, default=0)

@@ -10,6 +10,7 @@ UNDO_MS = 600_000
 INSTALLATION = "binstallation"
 LIFE_MS = 5_000  # claims are written as signs of life that far apart
 DOUBT_MS = 600_000
+URL_MS = 3_600_000
 FIRST_PAUSE_MS, LONGEST_PAUSE_MS = 30_000, 300_000
 DRILLS_KEPT = 100
 
@@ -104,6 +105,8 @@ class File:
     size: int | None
     sha256: str | None
     checked: bool
+    keeping: bool = False  # a copy of it is to be made that no URL to upload names
+    kept: str | None = None  # that copy, which is served
 
 
 @dataclass
@@ -112,6 +115,7 @@ class Doom:
     due_at: int
     tries: int = 0
     epoch: int = 0
+    again: bool = True  # it is not deleted once more after this
 
 
 @dataclass
@@ -175,3 +179,7 @@ def source_of(source_hash: str) -> str:
 
 def output_of(job_id: int, attempt: int) -> str:
     return f"outputs/{INSTALLATION}/{job_id}/{attempt}/output"
+
+
+def copy_of(key: str) -> str:
+    return key.replace("outputs/", "accepted/", 1)

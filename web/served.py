@@ -1,0 +1,74 @@
+"""Which object stands for a job's source or output, and whether it may be handed out. The one place that decides it.
+
+An accepted output is served from the copy that no URL to upload reaches, or by its version, or, where its attempt's
+URLs write over nothing, from its own key. Until a copy has been made it is compared with what was seen when it was
+accepted: what a late PUT has left there is not handed out.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from blobforge.job import Job
+from blobforge.objects import ObjectInfo, ObjectStoreError
+from blobforge.objects.incoming import NotWantedError
+from blobforge.objects.keys import SOURCES, is_source_key, output_of, source_key
+from blobforge.refusals import Refusal, RefusalCode
+from blobforge.store.reader import Reader
+from web.services import Services
+
+
+class Served(msgspec.Struct, frozen=True):
+    """An object as it may be fetched. `info` is None where the store did not answer, and records have to do."""
+
+    key: str
+    version: str | None
+    info: ObjectInfo | None
+
+
+async def served(services: Services, job: Job, kind: str) -> Served | Refusal:
+    """What stands for the `source` or the `output` of the job now."""
+    missing = Refusal(RefusalCode.NO_SUCH_OBJECT, f"Job {job.id} ({job.status}) has no {kind} in the store.")
+    key = source_key(job.source_hash) if kind == "source" else job.output_key
+    if key is None:
+        return missing
+    record = await services.reads.run(lambda reader: reader.file(key))
+    place = record.kept or key if record is not None else key
+    version = record.version if record is not None and kind == "output" else None
+    try:
+        info = await services.objects.head(place, version=version)
+    except ObjectStoreError as error:
+        if record is None:
+            return missing
+        if record.keeping:
+            return Refusal(RefusalCode.UNAVAILABLE, f"The object store does not answer: {error}", retry_after=5)
+        return Served(place, version, None)
+    if info is None:
+        return missing
+    if record is not None and record.keeping:
+        size = record.size if record.size is not None else info.size
+        if not info.same_as(ObjectInfo(key, size, record.sha256, etag=record.etag)):
+            said = f"What is stored as {key!r} now is not what was accepted; the job will be tried again."
+            return Refusal(RefusalCode.NO_SUCH_OBJECT, said)
+    return Served(place, version, info)
+
+
+async def permit_upload(services: Services, key: str) -> None:
+    """Raise NotWantedError for an upload to the embedded store that is none of anybody's any more: its signature says
+    what was allowed when it was made, and the record what is so now."""
+    reason = await services.reads.run(lambda reader: _unwanted(reader, key))
+    if reason is not None:
+        raise NotWantedError(reason)
+
+
+def _unwanted(reader: Reader, key: str) -> str | None:
+    if is_source_key(key):
+        if reader.is_doomed(key) and not reader.has_source(key.removeprefix(SOURCES)):
+            return f"{key!r} was removed, as no job needs it. Submit the file again, then upload it."
+        return None
+    job = reader.job(output_of(key).job_id)
+    if job is None:
+        return f"{key!r} is the output of a job that was deleted."
+    if reader.file(key) is not None:
+        return f"{key!r} was accepted as the result of job {job.id}, and is final. Drop the upload."
+    return None
