@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import trio
 
+from blobforge.objects.keys import accepted_key, output_of
 from tests.simulation.faults import Weather
 from tests.simulation.history import Ask, History
 from tests.simulation.machine import Machine
@@ -121,7 +122,9 @@ class Watch:
                 self._output(job.id, job.attempt, job.output)
 
     def _output(self, job: int, number: int, key: str) -> None:
-        kept = self._machine.bytes_of(key)
+        # What is served: the copy that was made of it after it was accepted, once there is one.
+        copy = self._machine.bytes_of(accepted_key(output_of(key).installation or "", key))
+        kept = copy if copy is not None else self._machine.bytes_of(key)
         if kept is None and key not in self._history.vanished:
             self._broken("nothing is deleted that is needed", key)
         elif kept != self._history.outputs.get(key):
