@@ -1,0 +1,153 @@
+"""Whatever a store, or what stands before it, answers: an object is present, absent, or nobody knows."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from blobforge.objects import ObjectInfo, ObjectStoreError
+from blobforge.objects.keys import output_key, source_key
+from blobforge.objects.s3 import S3Store
+
+KEY = source_key("ab" * 32)
+OTHER = output_key("binstallation", 1, 1)
+ETAG = b'ETag: "5d41402abc4b2a76b9719d911017c592"\r\n'
+MODIFIED = b"Last-Modified: Sat, 28 Nov 2026 03:00:00 GMT\r\n"
+ID = b"x-amz-request-id: 1\r\n"
+OBJECT = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n" + ETAG + MODIFIED + ID
+HTML = b"<html><body>Please sign in</body></html>"
+PAGE = b"Content-Type: text/html\r\nContent-Length: %d\r\n" % len(HTML)
+LIST = (
+    b'<?xml version="1.0"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>b</Name>'
+    b"<IsTruncated>%s</IsTruncated>%s</ListBucketResult>"
+)
+ENTRY = (
+    b"<Contents><Key>%s</Key><LastModified>2026-11-28T03:00:00.000Z</LastModified>"
+    b"<ETag>1</ETag><Size>5</Size></Contents>"
+)
+
+
+def xml(status: bytes, body: bytes) -> bytes:
+    head = b"HTTP/1.1 %s\r\nContent-Type: application/xml\r\nContent-Length: %d\r\n" % (status, len(body))
+    return head + ID + b"\r\n" + body
+
+
+def error(status: bytes, code: bytes) -> bytes:
+    return xml(status, b"<Error><Code>%s</Code><Message>m</Message></Error>" % code)
+
+
+NONE = xml(b"200 OK", LIST % (b"false", b""))
+ONE = xml(b"200 OK", LIST % (b"false", ENTRY % KEY.encode()))
+ABSENT_HEAD = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n" + ID + b"\r\n"
+UNKNOWN = "unknown"
+
+COMMON: list[tuple[str, bytes]] = [
+    ("301 without a place", b"HTTP/1.1 301 Moved\r\nContent-Length: 0\r\n\r\n"),
+    ("302 to a sign-in", b"HTTP/1.1 302 Found\r\nLocation: /login\r\nContent-Length: 0\r\n\r\n"),
+    ("307", b"HTTP/1.1 307 Temporary Redirect\r\nContent-Length: 0\r\n\r\n"),
+    ("308", b"HTTP/1.1 308 Permanent Redirect\r\nContent-Length: 0\r\n\r\n"),
+    ("304", b"HTTP/1.1 304 Not Modified\r\n\r\n"),
+    ("401", b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n"),
+    ("403", b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"),
+    ("404 of a proxy", b"HTTP/1.1 404 Not Found\r\n" + PAGE + b"\r\n" + HTML),
+    ("404 without the store's hand", b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"),
+    ("429", b"HTTP/1.1 429 Slow Down\r\nContent-Length: 0\r\n\r\n"),
+    ("500", b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n"),
+    ("502 page", b"HTTP/1.1 502 Bad Gateway\r\n" + PAGE + b"\r\n" + HTML),
+    ("503", error(b"503 Slow Down", b"SlowDown")),
+    ("captive portal", b"HTTP/1.1 200 OK\r\n" + PAGE + b"\r\n" + HTML),
+    ("nothing", b""),
+    ("half a status line", b"HTTP/1.1 2"),
+    ("garbage", b"\x00\xff\x00garbage\r\n\r\n"),
+    ("another protocol", b"SSH-2.0-OpenSSH_9.2\r\n"),
+]
+ROWS: list[tuple[str, str, bytes, Any]] = [
+    *[(verb, name, answer, UNKNOWN) for verb in ("head", "get", "list", "put") for name, answer in COMMON],
+    ("head", "an object", OBJECT + b"\r\n", "present"),
+    ("head", "no such object", ABSENT_HEAD, "absent"),
+    ("head", "no ETag", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n" + MODIFIED + ID + b"\r\n", UNKNOWN),
+    ("head", "no length", b"HTTP/1.1 200 OK\r\nConnection: close\r\n" + ETAG + MODIFIED + ID + b"\r\n", UNKNOWN),
+    ("head", "a negative length", (OBJECT + b"\r\n").replace(b": 5", b": -5"), UNKNOWN),
+    ("head", "a page with an ETag", b"HTTP/1.1 200 OK\r\n" + PAGE + ETAG + MODIFIED + b"\r\n", UNKNOWN),
+    ("get", "an object", OBJECT + b"\r\nhello", "present"),
+    ("get", "no such object", error(b"404 Not Found", b"NoSuchKey"), "absent"),
+    ("get", "no such bucket", error(b"404 Not Found", b"NoSuchBucket"), UNKNOWN),
+    ("get", "truncated", OBJECT + b"\r\nhel", UNKNOWN),
+    ("list", "nothing", NONE, "absent"),
+    ("list", "an object", ONE, "present"),
+    ("list", "truncated XML", xml(b"200 OK", b"<?xml version='1.0'?><ListBucketResult><Na"), UNKNOWN),
+    ("list", "empty", xml(b"200 OK", b""), UNKNOWN),
+    ("list", "an XML of others", xml(b"200 OK", b"<html><body>hello</body></html>"), UNKNOWN),
+    ("list", "there is more, and nothing", xml(b"200 OK", LIST % (b"true", b"")), UNKNOWN),
+    ("list", "other objects", xml(b"200 OK", LIST % (b"false", ENTRY % b"secrets/x")), UNKNOWN),
+    ("put", "stored", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n" + ETAG + ID + b"\r\n", "present"),
+    ("put", "without ETag", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n" + ID + b"\r\n", UNKNOWN),
+]
+
+
+@contextmanager
+def answering(answer: bytes) -> Iterator[str]:
+    """A server on loopback that says NONE to the first list, so that it is known, and `answer` to all else."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    known = threading.Event()
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                connection.settimeout(2)
+                try:
+                    connection.recv(65536)
+                    connection.sendall(answer if known.is_set() else NONE)
+                except OSError:
+                    pass
+                known.set()
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join()
+
+
+async def asked(store: S3Store, verb: str) -> str:
+    try:
+        match verb:
+            case "head":
+                found: object = await store.head(KEY)
+            case "get":
+                found = await store.beginning(KEY, 5)
+            case "list":
+                found = await store.list_page("sources/") or None
+            case _:
+                await store.put_mark("installations/binstallation", b"")
+                found = True
+    except ObjectStoreError:
+        return UNKNOWN
+    assert found is None or isinstance(found, (ObjectInfo, bytes, list, bool))
+    return "absent" if found is None else "present"
+
+
+@pytest.mark.parametrize(("verb", "name", "answer", "means"), ROWS, ids=[f"{row[0]}: {row[1]}" for row in ROWS])
+async def test_an_odd_answer(verb: str, name: str, answer: bytes, means: str) -> None:
+    with answering(answer) as endpoint:
+        store = S3Store(
+            endpoint=endpoint, bucket="b", access_key="a", secret_key="s", region="us-east-1", timeout=1.0, pause=0.0
+        )
+        await store.list_page("sources/")
+        assert await asked(store, verb) == means, name
+
+
+def test_there_are_enough_of_them() -> None:
+    assert len(ROWS) >= 40
