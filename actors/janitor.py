@@ -61,12 +61,14 @@ NEVER = float("inf")
 
 
 class Retention(msgspec.Struct, frozen=True):
-    """Seconds that ended jobs and the audit log are kept; 0: for ever. `objects`: those of pruned jobs go, too."""
+    """Seconds that ended jobs, the audit log and workers that have gone are kept; 0: for ever. `objects`: those of
+    pruned jobs go, too."""
 
     completed: float = 0.0
     dead: float = 0.0
     cancelled: float = 0.0
     audit: float = 0.0
+    workers: float = 0.0
     objects: bool = False
 
     @property
@@ -150,7 +152,7 @@ class Janitor:
 
     async def _keep_house(self) -> None:
         self._began = (trio.current_time(), self._now())
-        prunes = bool(self._retention.by_status) or self._retention.audit > 0
+        prunes = bool(self._retention.by_status) or self._retention.audit > 0 or self._retention.workers > 0
         self._prune_at = trio.current_time() if prunes else NEVER
         self._delete_at = self._vacuum_at = self._fill_at = trio.current_time()
         while True:
@@ -184,7 +186,8 @@ class Janitor:
         before = tuple((status, now - round(seconds * 1000)) for status, seconds in self._retention.by_status.items())
         audit = now - round(self._retention.audit * 1000) if self._retention.audit > 0 else None
         began = trio.current_time()
-        pruned = await self._ask(Prune(before, audit, self._retention.objects, JOBS_AT_ONCE))
+        workers = now - round(self._retention.workers * 1000) if self._retention.workers > 0 else None
+        pruned = await self._ask(Prune(before, audit, self._retention.objects, JOBS_AT_ONCE, workers))
         if pruned is not None:
             self.pruned += pruned.jobs
             self._round += pruned.jobs

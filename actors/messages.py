@@ -641,12 +641,14 @@ class Pruned(Outcome, frozen=True):
 
 
 class Prune(Message[Pruned], frozen=True):
-    """Remove at most `limit` jobs that ended before the time (ms) of their status, and as much of the audit log."""
+    """Remove at most `limit` jobs that ended before the time (ms) of their status, as much of the audit log, and as
+    many workers of whom nothing was heard since `workers_before`."""
 
     ended_before: tuple[tuple[JobStatus, int], ...]
     audit_before: int | None = None
     objects: bool = False
     limit: int = 200
+    workers_before: int | None = None
 
 
 class ToDelete(Outcome, frozen=True):

@@ -163,6 +163,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     retention_audit: Annotated[
         Kept, _doc("How long records of the audit log are kept; 0: for ever", group="housekeeping")
     ] = 0.0
+    retention_workers: Annotated[
+        Kept,
+        _doc(
+            "How long an offline worker without a job and without a credential of its own is listed; 0: for ever",
+            group="housekeeping",
+        ),
+    ] = 2_592_000.0
     retention_objects: Annotated[
         bool,
         _doc(
@@ -389,8 +396,8 @@ def _check(settings: Settings) -> None:
     _check_proxies(settings)
     if settings.heartbeat_interval >= settings.worker_timeout:
         raise ConfigError(
-            f"{PREFIX}HEARTBEAT_INTERVAL={settings.heartbeat_interval:g}: it must be shorter than "
-            f"{PREFIX}WORKER_TIMEOUT ({settings.worker_timeout:g}), or every lease expires."
+            f"{PREFIX}HEARTBEAT_INTERVAL={settings.heartbeat_interval:.10g}: it must be shorter than "
+            f"{PREFIX}WORKER_TIMEOUT ({settings.worker_timeout:.10g}), or every lease expires."
         )
 
 
@@ -446,5 +453,5 @@ def _show(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
-        return f"{value:g}"
+        return f"{value:.10g}"
     return str(value)

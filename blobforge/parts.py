@@ -104,6 +104,7 @@ class Parts:
                 dead=settings.retention_dead,
                 cancelled=settings.retention_cancelled,
                 audit=settings.retention_audit,
+                workers=settings.retention_workers,
                 objects=settings.retention_objects,
             ),
             now=now,

@@ -34,7 +34,7 @@ from actors.messages import (
     ToDelete,
     Unneeded,
 )
-from blobforge.events import JobRemoved, JobsPruned, ObjectsDoomed, SourceSettled
+from blobforge.events import JobRemoved, JobsPruned, ObjectsDoomed, SourceSettled, WorkerGone, WorkerRemoved
 from blobforge.job import Job, JobStatus
 from blobforge.objects.keys import (
     SOURCES,
@@ -82,6 +82,13 @@ def prune(step: Step, message: Prune) -> Pruned:
         step.events.append(JobsPruned(removed))
     if message.audit_before is not None:
         more = step.store.prune_audit(message.audit_before, limit=message.limit) or more
+    if message.workers_before is not None:
+        gone = step.store.forgettable_workers(message.workers_before, limit=message.limit)
+        for worker in gone:
+            step.store.delete_worker(worker)
+            step.events.append(WorkerRemoved(worker.id, worker.type))
+            step.facts.append(WorkerGone(worker.id))
+        more = len(gone) == message.limit or more
     return Pruned(removed, more)
 
 

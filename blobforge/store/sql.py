@@ -123,6 +123,12 @@ UNCHECKED_OUTPUTS: Final = "SELECT job_id, attempt, key FROM files WHERE checked
 
 # --- workers
 WORKER: Final = f"SELECT {WORKER_COLUMNS} FROM workers WHERE id = ?"
+FORGETTABLE_WORKERS: Final = f"""
+    SELECT {WORKER_COLUMNS} FROM workers
+     WHERE status = 'offline' AND enabled AND secret_hash IS NULL AND coalesce(last_heartbeat, 0) < ?
+       AND updated_at < ?
+       AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.status = 'running' AND jobs.worker_id = workers.id)
+     LIMIT ?"""
 WORKERS: Final = f"SELECT {WORKER_COLUMNS} FROM workers ORDER BY id"
 SAVE_WORKER: Final = f"""
     INSERT INTO workers ({WORKER_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)

@@ -449,6 +449,10 @@ class Store:
         """The sessions that were signed in with it go, too."""
         self._db.execute(sql.DELETE_TOKEN, (token_id,))
 
+    def forgettable_workers(self, before: int, *, limit: int) -> list[Worker]:
+        """Offline workers without a job and a credential of their own, silent since before `before` (ms)."""
+        return [rows.worker(row) for row in self._rows(sql.FORGETTABLE_WORKERS, (before, before, limit))]
+
     def workers_of_token(self, token_id: int) -> list[str]:
         """The ids of the workers that an API token registered."""
         return [row[0] for row in self._db.execute(sql.WORKERS_OF_TOKEN, (token_id,))]

@@ -405,6 +405,15 @@ class AttemptsWire(msgspec.Struct, frozen=True, kw_only=True):
     next_cursor: int | None = None
 
 
+class WorkersQuery(msgspec.Struct, frozen=True):
+    """`cursor` is the id of the last worker of the page before; the `Link` header has the next page's address."""
+
+    status: ShortText | None = None
+    type: ShortText | None = None
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 1000
+    cursor: Annotated[str, Meta(max_length=255)] | None = None
+
+
 class WorkerAttemptsQuery(msgspec.Struct, frozen=True):
     limit: Annotated[int, Meta(ge=1, le=100)] = 50
     cursor: ShortText | None = None

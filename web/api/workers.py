@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from urllib.parse import urlencode
 
+import msgspec
 from msgspec import UNSET
+from quart import Response
 
 from actors.messages import (
     CreateWorker,
@@ -26,6 +29,7 @@ from blobforge.store.counters import HOUR_MS
 from blobforge.store.insights import RATE_HOURS, WorkerRates
 from blobforge.worker import Worker
 from web.api import encode, secrets, wire
+from web.decode import query
 from web.routing import Access, Call, Route
 
 LONGEST_HOST = 255
@@ -102,13 +106,30 @@ async def _change(call: Call, message: Message[WorkerChanged], status: str) -> w
     return outcome if isinstance(outcome, Refusal) else wire.Status(status)
 
 
-async def listed(call: Call) -> list[wire.WorkerWire]:
+async def listed(call: Call) -> Response | Refusal:
+    """A JSON array, as existing clients know it; the way to the next page stands in a header."""
+    wanted = query(call.request.args, wire.WorkersQuery)
+    if isinstance(wanted, Refusal):
+        return wanted
     now = call.services.now()
     workers, rates = await call.services.reads.run(
         lambda reader: (reader.workers(), reader.insights.worker_rates(now=now))
     )
+    found = [
+        (worker, jobs)
+        for worker, jobs in workers
+        if worker.id > (wanted.cursor or "")
+        and wanted.status in (None, worker.status)
+        and wanted.type in (None, worker.type)
+    ]
     none = WorkerRates()
-    return [_wire(worker, jobs, rates.get(worker.id, none), now=now) for worker, jobs in workers]
+    shown = [_wire(worker, jobs, rates.get(worker.id, none), now=now) for worker, jobs in found[: wanted.limit]]
+    answer = Response(msgspec.json.encode(shown), content_type="application/json")
+    if len(found) > len(shown):
+        given = {name: value for name, value in call.request.args.items() if name != "cursor"}
+        following = urlencode(given | {"cursor": shown[-1].id})
+        answer.headers["Link"] = f'</api/workers?{following}>; rel="next"'
+    return answer
 
 
 async def shown(call: Call) -> wire.WorkerWire | Refusal:
@@ -192,7 +213,8 @@ ROUTES = [
           "No new jobs for this worker; what it runs, it may end", gives=wire.Status, audit="worker.drain"),
     Route("DELETE", "/api/workers/<worker:worker_id>", Access.ADMIN, remove,
           "Remove a worker; its running jobs go back at once", gives=wire.Status, audit="worker.remove"),
-    Route("GET", "/api/workers", Access.READ, listed, "All workers", gives=list[wire.WorkerWire]),
+    Route("GET", "/api/workers", Access.READ, listed, "Workers by id, as a JSON array", gives=list[wire.WorkerWire],
+          query=wire.WorkersQuery),
     Route("GET", "/api/workers/<worker:worker_id>", Access.READ, shown, "One worker", gives=wire.WorkerWire),
     Route("POST", "/api/admin/workers", Access.ADMIN, create, "Give a worker a credential of its own",
           body=wire.WorkerBody, gives=wire.WorkerMade, status=201, audit="worker.create"),
