@@ -92,6 +92,9 @@ class Shift:
         self._idle_since = trio.current_time()
         self._cool_down = 0.0
         self._resume_at = -math.inf
+        self._troubled: int | None = (
+            None  # the job with which there was trouble last, and nothing has ended well since
+        )
         self._obstacle: str | None = None
         self._facts: dict[str, Any] = {}
 
@@ -324,9 +327,12 @@ class Shift:
             outcome = await attempt.run()
             self.tally[outcome] += 1
             if outcome is Outcome.RELEASED and not attempt.no_room:
-                self._trouble()
+                # One job that does not go says nothing about the others: the server puts it behind them.
+                if self._troubled not in (None, held.job_id):
+                    self._trouble()
+                self._troubled = held.job_id
             elif outcome in (Outcome.COMPLETED, Outcome.FAILED):
-                self._cool_down = 0.0
+                self._cool_down, self._troubled = 0.0, None
         finally:
             self._idle_since = trio.current_time()
             self._holdings.let_go(held)
