@@ -52,6 +52,9 @@ from web.reads import ReadPool
 FEW_CONNECTIONS = 1000  # for which a fleet may have no room
 log = structlog.get_logger("blobforge.server")
 
+# How long a thread that computes may keep the interpreter's lock from one that waits for it. The writer's waits behind
+# each statement; with the default of 5 ms it would stand still for as long as the answers to a batch are encoded.
+SWITCH_SECONDS = 0.0005
 DRAIN_SECONDS = 10.0  # for the writer to take its last message; it takes none when it has met a bug itself
 
 
@@ -59,6 +62,7 @@ def run(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT. Returns the exit code: 0 after a clean stop, 1 when it could not start."""
     logs.configure(settings.log_level, settings.log_format)
     logs.hide(secrets_of(settings))
+    sys.setswitchinterval(SWITCH_SECONDS)
     signal.signal(signal.SIGTERM, _end_at_once)  # until the server is ready to stop in good order
     room = openfiles.raise_limit(settings.max_connections)
     if room < settings.max_connections:
