@@ -52,8 +52,8 @@ from web.reads import ReadPool
 FEW_CONNECTIONS = 1000  # for which a fleet may have no room
 log = structlog.get_logger("blobforge.server")
 
-# How long a thread that computes may keep the interpreter's lock from one that waits for it. The writer's waits for it
-# behind each statement; with the default of 5 ms it stands still for as long as the answers to a batch are encoded.
+# How long a thread that computes may keep the interpreter's lock from one that waits for it. The writer waits behind
+# every statement; with the default of 5 ms it stands still for as long as the answers to a batch are encoded.
 SWITCH_SECONDS = 0.0005
 DRAIN_SECONDS = 10.0  # for the writer to take its last message; it takes none when it has met a bug itself
 
