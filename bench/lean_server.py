@@ -20,7 +20,7 @@ from web.connection.hot import HotRoutes
 from web.connection.places import Known, Places
 from web.connection.serving import Server
 from web.dispatch import Endpoint
-from web.limits import Limit
+from web.limits import Limit, Unread
 from web.metrics.requests import Requests
 from web.request import Request
 from web.routing import Access, Route
@@ -65,7 +65,7 @@ async def main() -> None:
             await send({"type": f"lifespan.{step}.complete"})
 
     with listen(settings) as listener:
-        server = Server(nothing_else, hot, http_settings(settings), listener, places, requests)
+        server = Server(nothing_else, hot, http_settings(settings), listener, places, requests, Unread())
         async with trio.open_nursery() as nursery:
             await nursery.start(partial(server.serve, shutdown=trio.sleep_forever))
             print(reachable(listener), flush=True)
