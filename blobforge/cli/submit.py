@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
-from typing import Any
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import IO, Any
 
 import click
 
 from blobforge.cli import common, output
 from blobforge.cli.common import CliError, Session, pass_session, session_options
-from blobforge.cli.ingest.find import Candidate, Problem, find, no_tags, tags_of_path
+from blobforge.cli.ingest.find import Candidate, Problem, Selection, find, no_tags, tags_of_path
 
 
 def _metadata(_ctx: click.Context, _param: click.Parameter, pairs: Sequence[str]) -> dict[str, str]:
@@ -27,7 +30,32 @@ def _job_options(command: Any) -> Any:
     for add in (
         click.option("--dry-run", is_flag=True, help="Only list the files; ask no server."),
         click.option("--no-lfs", is_flag=True, help="Take Git LFS pointers for the small files that they are."),
-        click.option("--no-cache", is_flag=True, help="Read every file, and trust no hash of an earlier run."),
+        click.option(
+            "--no-cache", is_flag=True, help="Read every file; neither use hashes of earlier runs nor keep any."
+        ),
+        click.option("--rehash", is_flag=True, help="Read every file, and replace the hashes of earlier runs."),
+        click.option(
+            "-0",
+            "--null",
+            "nul",
+            is_flag=True,
+            help="The list of --files-from has a NUL after each path, as find -print0.",
+        ),
+        click.option(
+            "--files-from",
+            type=click.File("rb"),
+            metavar="FILE",
+            help="Take the paths in this file too, one a line; - is stdin.",
+        ),
+        click.option(
+            "--exclude", multiple=True, metavar="GLOB", help="Leave out what this matches, as in .gitignore."
+        ),
+        click.option(
+            "--include", multiple=True, metavar="GLOB", help="Take only what this matches, as in .gitignore."
+        ),
+        click.option(
+            "--suffix", "suffixes", multiple=True, metavar="SUFFIX", help="In folders, take these instead of .TYPE."
+        ),
         click.option("--wait", is_flag=True, help="Wait until every job has ended; fail if one did not complete."),
         click.option(
             "--metadata", multiple=True, metavar="NAME=VALUE", callback=_metadata, help="Kept with the job."
@@ -43,48 +71,135 @@ def _job_options(command: Any) -> Any:
 
 
 @click.command()
-@click.argument("paths", nargs=-1, metavar="PATH...", type=click.Path(path_type=Path))
+@click.argument("paths", nargs=-1, metavar="PATH...", type=click.Path())
 @click.option("--type", "job_type", metavar="TYPE", help="The job type; by default a file's suffix names it.")
+@click.option("--name", metavar="NAME", help="The source's path of what is read from stdin (PATH is -).")
+@click.option("--path-tags", is_flag=True, help="Make tags of the folders and names of the files, as ingest does.")
 @_job_options
 @session_options
 @pass_session
-def submit(session: Session, /, paths: tuple[Path, ...], job_type: str | None, **options: Any) -> None:
+def submit(
+    session: Session,
+    /,
+    paths: tuple[str, ...],
+    job_type: str | None,
+    name: str | None,
+    path_tags: bool,
+    **options: Any,
+) -> None:
     """Submit files as jobs, and upload what the server does not have yet.
 
-    A folder stands for the files in it, and below, that have the type's suffix (.pdf without --type). The same
-    file submitted twice is one job. With --json: one line of JSON a file, as it is done.
+    A folder stands for the files in it, and below, that have the type's suffix (.pdf without --type), or one of
+    --suffix. The same file submitted twice is one job. With --json: one line of JSON a file, as it is done.
+
+    \b
+      blobforge submit report.pdf books/
+      curl ... | blobforge submit - --name report.pdf
+      find . -newer stamp -print0 | blobforge submit --files-from - -0
     """
-    if not paths:
+    if not paths and options["files_from"] is None:
         raise click.UsageError("Name at least one file or folder: blobforge submit report.pdf")
-    _submit(session, find(paths, job_type), lines=True, **options)
+    if (stdin := "-" in paths) and _is_stdin(options["files_from"]):
+        raise click.UsageError("Stdin is one thing: the document (-), or the list of files (--files-from -).")
+    if name is not None and not stdin:
+        raise click.UsageError(
+            "--name is for a document that is read from stdin: blobforge submit - --name report.pdf"
+        )
+    with contextlib.ExitStack() as until_done:
+        read = until_done.enter_context(_stdin(job_type, name, path_tags=path_tags)) if stdin else None
+        files = [path for path in paths if path != "-"]
+        _submit(session, files, read, job_type=job_type, path_tags=path_tags, lines=True, **options)
 
 
 @click.command()
-@click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--type", "job_type", default="pdf", show_default=True, metavar="TYPE", help="The job type and suffix.")
+@click.argument("folder", metavar="[DIR]", required=False, type=click.Path(exists=True, file_okay=False))
+@click.option(
+    "--type", "job_type", metavar="TYPE", help="The job type, and the suffix without --suffix.  [default: pdf]"
+)
 @click.option("--no-tags", is_flag=True, help="Make no tags of the folders and names of the files.")
 @_job_options
 @session_options
 @pass_session
-def ingest(session: Session, /, folder: Path, job_type: str, no_tags: bool, **options: Any) -> None:
+def ingest(session: Session, /, folder: str | None, job_type: str | None, no_tags: bool, **options: Any) -> None:
     """Submit every file of one type in a folder and below it, however many there are.
 
     Folders and names become tags: books/comics/obelix.pdf gets books, comics and obelix. Run again, only what is new
     is uploaded; files that have not changed since are not even read.
+
+    \b
+      blobforge ingest books/
+      blobforge ingest scans/ --type ocr --suffix tif --suffix tiff --exclude drafts/
+      git ls-files -z | blobforge ingest --files-from - -0 --suffix pdf
     """
-    found = find([folder], job_type, _tagger(not no_tags))
+    if folder is None and options["files_from"] is None:
+        raise click.UsageError("Name a folder: blobforge ingest books/ (or a list of files: --files-from)")
     # On a terminal, a bar says how far it is, and only what failed has a line.
-    _submit(session, found, lines=not common.on_terminal(), **options)
+    lines = not common.on_terminal()
+    folders = [folder] if folder is not None else []
+    _submit(session, folders, None, job_type=job_type, path_tags=not no_tags, lines=lines, **options)
 
 
-def _tagger(wanted: bool) -> Callable[[str, str], tuple[str, ...]]:
-    return tags_of_path if wanted else no_tags
+def _is_stdin(listed: IO[bytes] | None) -> bool:
+    return listed is not None and listed.name in ("<stdin>", "-", 0)
+
+
+@contextlib.contextmanager
+def _stdin(job_type: str | None, name: str | None, *, path_tags: bool) -> Iterator[Candidate]:
+    """What comes from stdin, as a file for as long as it is needed: its hash has to be known before it is sent."""
+    named = name or "stdin"
+    type_ = Selection(job_type).type_of(named)
+    if not type_:
+        raise click.UsageError(
+            "What is on stdin has no suffix that tells its type: give --type, or --name report.pdf"
+        )
+    with tempfile.NamedTemporaryFile(prefix="blobforge-") as spool:
+        with click.open_file("-", "rb") as stdin:
+            while block := stdin.read(1 << 20):
+                spool.write(block)
+        spool.flush()
+        status = os.stat(spool.name)
+        tags = tags_of_path(".", named) if path_tags and name else ()
+        yield Candidate(
+            spool.name,
+            type_,
+            tags,
+            status.st_size,
+            status.st_mtime_ns,
+            status.st_ctime_ns,
+            status.st_ino,
+            named,
+        )
+
+
+def _listed(files_from: IO[bytes] | None, *, nul: bool) -> Iterator[str] | None:
+    """The paths in a list, as they are read: a list may be longer than memory, and its writer slower than we are."""
+    if files_from is None:
+        return None
+    lines = _nul_ended(files_from) if nul else (line.rstrip(b"\r\n") for line in files_from)
+    return (os.fsdecode(line) for line in lines if line)
+
+
+def _nul_ended(file: IO[bytes]) -> Iterator[bytes]:
+    rest = b""
+    while block := file.read(1 << 16):
+        *whole, rest = (rest + block).split(b"\0")
+        yield from whole
+    yield rest
 
 
 def _submit(
     session: Session,
-    found: Iterable[Candidate | Problem],
+    paths: Sequence[str],
+    stdin: Candidate | None,
     *,
+    job_type: str | None,
+    path_tags: bool,
+    suffixes: tuple[str, ...],
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    files_from: IO[bytes] | None,
+    nul: bool,
+    rehash: bool,
     lines: bool,
     dry_run: bool,
     no_lfs: bool,
@@ -92,6 +207,16 @@ def _submit(
     wait: bool,
     **job: Any,
 ) -> None:
+    if nul and files_from is None:
+        raise click.UsageError("-0 says how a list is written: it goes with --files-from.")
+    if rehash and no_cache:
+        raise click.UsageError("--rehash keeps what it reads, --no-cache keeps nothing: give one of them.")
+    try:
+        selection = Selection(job_type, suffixes, include, exclude)
+    except ValueError as error:
+        raise click.UsageError(f"--include and --exclude take patterns as in .gitignore: {error}") from error
+    named = find(paths, selection, tags_of_path if path_tags else no_tags, listed=_listed(files_from, nul=nul))
+    found = chain((stdin,), named) if stdin else named
     if dry_run:
         _list(session, found, job["tags"])
         return
@@ -100,7 +225,7 @@ def _submit(
     from blobforge.cli.ingest.report import Report
 
     report = Report(session, keep_ids=wait, lines=lines)
-    how: Any = {"pointers": not no_lfs, "cached": not no_cache, "wait": wait}
+    how: Any = {"pointers": not no_lfs, "cached": not no_cache, "rehash": rehash, "wait": wait}
     try:
         session.run(
             lambda client: run.run(client, found, Options(**job), report, **how), on_retry=run.tell_retries(session)
@@ -129,7 +254,7 @@ def _list(session: Session, found: Iterable[Candidate | Problem], tags: tuple[st
         files += 1
         size += each.size
         tagged = list(dict.fromkeys((*tags, *each.tags)))
-        path = each.path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        path = each.shown.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
         if session.json:
             click.echo(output.json_line({"path": path, "type": each.type, "size": each.size, "tags": tagged}))
         else:

@@ -192,6 +192,10 @@ class Client:
         """Cancel a job at once, a running one too."""
         return await self._post(f"/api/jobs/{job_id}/cancel", Done, {}, once_only=True)
 
+    async def delete_job(self, job_id: int) -> None:
+        """Delete a job for good; one's own that waits for its source needs the scope `submit`, any other `admin`."""
+        await self._call("DELETE", f"/api/jobs/{job_id}", None)
+
     async def set_priority(self, job_id: int, priority: int) -> Done:
         """Change a job's priority: 1 (critical) to 5 (background)."""
         return await self._call("PATCH", f"/api/jobs/{job_id}/priority", Done, body={"priority": priority})

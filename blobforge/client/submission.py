@@ -186,9 +186,13 @@ def _alone(error: BaseException) -> BaseException:
     return error
 
 
-def _stamp(path: Path) -> tuple[int, int, int]:
-    status = path.stat()
-    return status.st_size, status.st_mtime_ns, status.st_ino
+def stamp(status: os.stat_result) -> tuple[int, int, int, int]:
+    """What no write leaves as it is. The ctime is the one of these that nobody can set back."""
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
+def _stamp(path: Path) -> tuple[int, int, int, int]:
+    return stamp(path.stat())
 
 
 def _md5(path: Path, span: tuple[int, int]) -> bytes:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from blobforge.cli.ingest.find import Candidate, Problem, Tagger, find, no_tags, tags_of_path
+from blobforge.cli.ingest.find import Candidate, Problem, Selection, Tagger, find, no_tags, tags_of_path
 from blobforge.cli.jobs import download_name
 from blobforge.client import Job
 
@@ -26,7 +26,7 @@ def tree(tmp_path: Path) -> Path:
 
 def found(paths: list[Path], job_type: str | None = None, tagger: Tagger = no_tags) -> list[Candidate]:
     """The files, where nothing is wrong."""
-    every = list(find(paths, job_type, tagger))
+    every = list(find([str(path) for path in paths], Selection(job_type), tagger))
     assert [each for each in every if isinstance(each, Problem)] == []
     return [each for each in every if isinstance(each, Candidate)]
 
@@ -37,7 +37,7 @@ def test_a_folder_stands_for_its_files_of_the_type(tree: Path) -> None:
     assert {file.type for file in files} == {"pdf"}
     (book,) = found([tree], "epub")
     status = (tree / "book.epub").stat()
-    assert book == (str(tree / "book.epub"), "epub", (), 0, status.st_mtime_ns, status.st_ino)
+    assert book == (str(tree / "book.epub"), "epub", (), 0, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, "")
 
 
 def test_a_file_counts_whatever_its_name_and_once(tree: Path) -> None:
@@ -53,14 +53,16 @@ def test_a_file_counts_whatever_its_name_and_once(tree: Path) -> None:
 
 
 def test_what_cannot_be_taken_is_named(tree: Path) -> None:
-    every = list(find([tree / "no.pdf", tree / "README", tree / "folder.pdf", Path("/dev/null")], None))
+    named = [str(tree / "no.pdf"), str(tree / "README"), str(tree / "folder.pdf"), "/dev/null", "nul\0.pdf"]
+    every = list(find(named, Selection()))
     assert [each.reason for each in every if isinstance(each, Problem)] == [
         "no such file or folder",
         "its name does not tell its type: give --type",
         "no .pdf file in this folder",
         "not a file",
+        "embedded null byte",
     ]
-    assert len(every) == 4
+    assert len(every) == 5
 
 
 def test_folders_deeper_than_pythons_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,9 +84,55 @@ def test_folders_deeper_than_pythons_stack(tmp_path: Path, monkeypatch: pytest.M
 def test_a_link_in_a_circle_is_not_followed(tree: Path) -> None:
     (tree / "deep" / "circle").symlink_to(tree)
     (tree / "link.pdf").symlink_to(tree / "b.pdf")
-    (tree / "broken.pdf").symlink_to(tree / "nowhere.pdf")
+    (tree / "link-to-folder.pdf").symlink_to(tree / "deep")
     names = [Path(file.path).name for file in found([tree])]
     assert names == ["a.PDF", "b.pdf", "c.pdf", "link.pdf"]
+
+
+def test_what_looks_like_a_document_and_is_none_is_told(tree: Path) -> None:
+    (tree / "broken.pdf").symlink_to(tree / "nowhere.pdf")
+    (tree / "circle.pdf").symlink_to(tree / "circle.pdf")
+    os.mkfifo(tree / "pipe.pdf")
+    os.mkfifo(tree / "pipe.txt")
+    told = {Path(each.path).name: each.reason for each in find([str(tree)], Selection()) if isinstance(each, Problem)}
+    assert told.keys() == {"broken.pdf", "circle.pdf", "pipe.pdf"}
+    assert (told["broken.pdf"], told["pipe.pdf"]) == ("a link to nothing", "not a file")
+
+
+@pytest.mark.parametrize(
+    ("selection", "names"),
+    [
+        (Selection("ocr", suffixes=["tif", ".PDF"]), ["a.PDF", "b.pdf", "deep/er/c.pdf", "x.TIF"]),
+        (Selection(suffixes=["tar.gz"]), ["deep/y.tar.gz"]),
+        (Selection(include=["deep/**"]), ["deep/er/c.pdf"]),
+        (Selection(include=["[ab].*"], exclude=["b*"]), ["a.PDF"]),
+        (Selection(exclude=["er/"]), ["a.PDF", "b.pdf"]),
+        (Selection(exclude=["/deep", "!x"]), ["a.PDF", "b.pdf"]),
+    ],
+)
+def test_suffixes_and_patterns(tree: Path, selection: Selection, names: list[str]) -> None:
+    (tree / "x.TIF").touch()
+    (tree / "deep" / "y.tar.gz").touch()
+    files = [each for each in find([str(tree)], selection) if isinstance(each, Candidate)]
+    assert [Path(file.path).relative_to(tree).as_posix() for file in files] == names
+    assert {file.type for file in files} == ({"ocr"} if selection.type else {"gz"} if "gz" in names[0] else {"pdf"})
+
+
+def test_a_list_of_files(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tree)
+    listed = ["notes.txt", "./b.pdf", "deep", "b.pdf", "book.epub", "no.pdf"]
+    every = list(find(["b.pdf"], Selection(), tags_of_path, listed=listed))
+    assert [(each.path, each.tags) for each in every if isinstance(each, Candidate)] == [
+        ("b.pdf", ("b",)),
+        ("notes.txt", ("notes",)),
+        ("deep/er/c.pdf", ("deep", "er", "c")),
+        ("book.epub", ("book",)),
+    ]
+    assert [each.path for each in every if isinstance(each, Problem)] == ["no.pdf"]
+    narrow = Selection(suffixes=["pdf", "epub"], exclude=["deep/"])
+    assert [each.path for each in find([], narrow, listed=["notes.txt", "deep/er/c.pdf", "book.epub"])] == [
+        "book.epub"
+    ]
 
 
 @pytest.mark.parametrize(

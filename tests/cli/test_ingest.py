@@ -177,12 +177,90 @@ def test_a_changed_file_is_read_again_and_a_wrong_hash_is_forgotten(running: Run
 
 def test_the_cache_takes_what_a_disk_may_say(tmp_path: Path) -> None:
     cache = open_cache(tmp_path)
-    file = Candidate("a.pdf", "pdf", (), size=1, mtime_ns=253_370_764_800 * 10**9, inode=(1 << 64) - 1)  # year 9999
+    file = Candidate("a.pdf", "pdf", (), size=1, mtime_ns=253_370_764_800 * 10**9, ctime_ns=1, inode=(1 << 64) - 1)
     old = file._replace(path="b.pdf", mtime_ns=-(10**18) * 3)
     content = Content("0" * 64, 1, pointer=False)
     cache.put([(old, content), (file, content)])
-    assert cache.get([old, file]) == [content, None]  # the future is not settled: a write now would be as new
+    # The future (here the year 9999) is not settled: a write now would be as new.
+    assert cache.get([old, file, old._replace(ctime_ns=2)]) == [content, None, None]
     cache.close()
+
+
+def _settle(document: Path) -> None:
+    """As it is an hour later: neither of its times is the one that a write now would leave."""
+    os.utime(document, ns=(1, 1))
+    time.sleep(0.15)
+
+
+def test_a_change_that_keeps_size_and_mtime_is_seen(running: Running) -> None:
+    document = running.folder / "a.pdf"
+    document.write_text("one")
+    _settle(document)
+    assert "1 new" in running.blobforge("submit", document).stderr
+    document.write_text("two")
+    _settle(document)
+    assert "1 new" in running.blobforge("submit", document).stderr
+    cache = running.folder.parent / "cache" / "blobforge" / "hashes.sqlite3"
+    with sqlite3.connect(cache) as connection:
+        assert connection.execute("UPDATE files SET sha256 = ?", ("0" * 64,)).rowcount == 1
+    connection.close()
+    assert "1 known already" in running.blobforge("submit", document, "--rehash").stderr
+    assert "1 known already" in running.blobforge("submit", document).stderr, "what was read replaced what was known"
+
+
+def test_a_file_that_changes_leaves_no_job_behind(any_store: Running) -> None:
+    """Its bytes are others than were announced: the job that waits for the announced ones is taken back."""
+    document = any_store.folder / "log.pdf"
+    document.write_bytes(b"one")
+    large = any_store.folder / "large.pdf"
+    large.write_bytes(b"l" * 100_000)
+    for file in (document, large):
+        _settle(file)
+        any_store.ok("submit", file)
+    cache = any_store.folder.parent / "cache" / "blobforge" / "hashes.sqlite3"
+    with sqlite3.connect(cache) as connection:
+        assert connection.execute("UPDATE files SET sha256 = replace(sha256, '1', '2')").rowcount == 2
+    connection.close()
+    done = any_store.blobforge("submit", document, large)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "2 files: 0 new, 2 failed"
+    assert any_store.json("stats")["uploading_jobs"] == 0
+    assert any_store.json("stats")["total_jobs"] == 2
+
+
+def test_unreadable_files_are_in_the_summary(running: Running) -> None:
+    folder = library(running)
+    (folder / "dangling.pdf").symlink_to("nowhere")
+    os.mkfifo(folder / "pipe.pdf")
+    done = running.blobforge("ingest", folder)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "6 files: 3 new, 1 known already, 2 failed; 3 uploaded (33 Bytes)"
+
+
+def test_from_stdin_and_from_a_list(running: Running) -> None:
+    library(running)
+    environment = running.environment()
+
+    def piped(given: bytes, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+        command = [*COMMAND, *arguments]
+        return subprocess.run(
+            command, input=given, capture_output=True, env=environment, cwd=running.folder, timeout=60, check=False
+        )
+
+    done = piped(b"from a pipe", "submit", "-", "--name", "mail/report.pdf", "--path-tags", "--json")
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout)
+    assert (record["path"], record["sha256"]) == ("mail/report.pdf", hashlib.sha256(b"from a pipe").hexdigest())
+    job = running.json("jobs", "show", str(record["job_id"]))
+    assert (job["type"], job["source_path"], job["tags"]) == ("pdf", "mail/report.pdf", ["mail", "report"])
+    unnamed = piped(b"x", "submit", "-")
+    assert unnamed.returncode == 2
+    assert b"give --type" in unnamed.stderr
+
+    listed = piped(b"library/books/notes.txt\0library/letter.PDF\0", "ingest", "--files-from", "-", "-0", "--quiet")
+    assert listed.returncode == 0, listed.stderr
+    tags = [running.json("jobs", "show", number)["tags"] for number in listed.stdout.decode().split()]
+    assert sorted(tags) == [["library", "books", "notes"], ["library", "letter"]]
 
 
 def test_a_broken_cache_costs_nothing_but_time(running: Running) -> None:

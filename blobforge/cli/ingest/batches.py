@@ -21,8 +21,9 @@ from blobforge.client import ApiError, BatchAnswer, BatchItem, Client
 LARGEST = 1000  # jobs in one request: the server's own limit
 MOST_BYTES = 900_000  # of one request: below BLOBFORGE_MAX_BODY as it is by default
 LINGER = 1.0  # seconds that a batch waits to become full
-PATIENCE = 60.0  # seconds that a server may be away once it has answered
+PATIENCE = 60.0  # seconds that a server may be away
 _LONGEST_PATH = 4096
+_NOT_OURS = (403, 404, 405, 409)  # an older server; another was faster; the source is there after all
 _UNACCEPTABLE = (400, 413, 422)  # of one item, or of their number
 
 MOST_TOLD = 16  # uploads of one batch that the server is told of
@@ -62,11 +63,11 @@ class Batches:
     """Takes hashed files, submits them, and passes on what has to be uploaded."""
 
     def __init__(self, client: Client, options: Options, report: Report) -> None:
-        self._first = client
-        self._client = client  # once it has answered, a patient one
+        self._client = client.with_patience(PATIENCE)
         self._options = options
         self._report = report
         self._awaited: dict[str, list[Waiting]] = {}
+        self._failed: dict[int, Waiting] = {}
 
     async def run(
         self,
@@ -104,8 +105,25 @@ class Batches:
 
     def fail(self, source: Waiting, error: Exception) -> None:
         """The source cannot be brought there."""
+        self.strand(source)
         for waiting in self._awaited.pop(source.hashed.content.sha256):
-            self._report.failure(waiting.hashed.file.path, waiting.hashed.file.size, error)
+            self._report.failure(waiting.hashed.file.shown, waiting.hashed.file.size, error)
+
+    def strand(self, source: Waiting) -> None:
+        """The job of this source, if this run made it, waits for what will not come."""
+        if not source.answer.existing:
+            self._failed[source.answer.job_id] = source
+
+    async def take_back(self) -> None:
+        """At the end: delete the jobs that this run made and has no source for. Another file that had the same bytes
+        may have brought them meanwhile: the server refuses what is not `uploading` any more.
+        """
+        for job_id in self._failed:
+            try:
+                await self._client.delete_job(job_id)
+            except ApiError as error:
+                if error.status not in _NOT_OURS:
+                    raise
 
     def _taken(self, chunk: Sequence[Hashed | Problem]) -> list[Hashed]:
         """The files; of the others it is told why not."""
@@ -113,7 +131,6 @@ class Batches:
         for each in chunk:
             if isinstance(each, Problem):
                 self._report.problem(each)
-        self._report.discovered(len(taken), sum(each.file.size for each in taken))
         return taken
 
     def _job(self, hashed: Hashed) -> dict[str, Any]:
@@ -128,7 +145,7 @@ class Batches:
         return {
             "type": hashed.file.type,
             "source_hash": hashed.content.sha256,
-            "source_path": shown(hashed.file.path)[-_LONGEST_PATH:],
+            "source_path": shown(hashed.file.shown)[-_LONGEST_PATH:],
             "source_size": hashed.content.size,
             **{name: value for name, value in fields.items() if value is not None},
         }
@@ -157,20 +174,18 @@ class Batches:
                 raise
             if len(batch) == 1:
                 file = batch[0][0].file
-                self._report.failure(file.path, file.size, error)
+                self._report.failure(file.shown, file.size, error)
                 return
             # One that the server cannot take spoils the whole request, or there are too many for it: by halves.
             middle = len(batch) // 2
             await self._submit(batch[:middle], uploads)
             await self._submit(batch[middle:], uploads)
             return
-        if self._client is self._first:
-            self._client = self._first.with_patience(PATIENCE)
         missing = []
         for (hashed, _), item in zip(batch, answer.items, strict=True):
             if item.error is not None:
                 code = USAGE if item.status_code in _UNACCEPTABLE else 1
-                self._report.failure(hashed.file.path, hashed.file.size, CliError(item.error, code))
+                self._report.failure(hashed.file.shown, hashed.file.size, CliError(item.error, code))
             elif item.upload_url is None:
                 self._report.done(hashed, item, status=item.status, uploaded=False)
             elif (others := self._awaited.get(hashed.content.sha256)) is not None:

@@ -3,8 +3,8 @@
 It may be lost at any time, and is then made anew. SQLite here is a file format, as in any program that keeps more
 than fits a JSON file; the coordinator's state is elsewhere, and only `blobforge/store/` knows how that is kept.
 
-A file is taken to be the same while its path, size, mtime and inode are. Should that be wrong, its upload is refused:
-whatever is uploaded is hashed again on its way.
+A file is taken to be the same while its path, size, mtime, ctime and inode are: an mtime can be set back, a ctime
+cannot. Should that be wrong, an upload is refused (it is hashed again on its way); `--rehash` reads all anew.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from blobforge.cli.ingest.find import Candidate
 
-VERSION = 1
+VERSION = 2
 KEPT_DAYS = 180  # what was not seen for so long is forgotten
 _SECOND = 1_000_000_000
 _COARSE = 2 * _SECOND  # the mtimes of some file systems (FAT, old NFS)
@@ -28,14 +28,16 @@ _FINE = _SECOND // 10  # those of all others, many times over
 
 _SCHEMA = """
 CREATE TABLE files (
-    path BLOB PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, inode INTEGER NOT NULL,
+    path BLOB PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL,
+    inode INTEGER NOT NULL,
     sha256 TEXT NOT NULL, content_size INTEGER NOT NULL, pointer INTEGER NOT NULL, seen INTEGER NOT NULL
 ) WITHOUT ROWID
 """
 _GET = (
-    "SELECT sha256, content_size, pointer, seen FROM files WHERE path = ? AND size = ? AND mtime_ns = ? AND inode = ?"
+    "SELECT sha256, content_size, pointer, seen FROM files"
+    " WHERE path = ? AND size = ? AND mtime_ns = ? AND ctime_ns = ? AND inode = ?"
 )
-_PUT = "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_PUT = "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 class Content(NamedTuple):
@@ -49,15 +51,23 @@ class Content(NamedTuple):
 class HashCache:
     """Safe to use from several threads. What goes wrong with it costs time, never a run: it then forgets all."""
 
-    def __init__(self, connection: sqlite3.Connection | None, *, clock: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection | None,
+        *,
+        distrusted: bool = False,
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        """`distrusted`: what it knows is not used, and replaced by what is read now."""
         self._connection = connection
+        self._distrusted = distrusted
         self._clock = clock
         self._lock = threading.Lock()
 
     def get(self, files: Sequence[Candidate]) -> list[Content | None]:
         """What is known of each of `files`, in their order."""
         with self._lock:
-            if self._connection is None:
+            if self._connection is None or self._distrusted:
                 return [None] * len(files)
             try:
                 return [self._get(self._connection, file) for file in files]
@@ -67,10 +77,10 @@ class HashCache:
 
     def put(self, found: Iterable[tuple[Candidate, Content]]) -> None:
         """Remember, in one transaction, what was read; but not of a file so fresh that it may still be written to
-        without a trace in its mtime.
+        without a trace in its times.
         """
         now = self._clock()
-        rows = [_row(file, content, _day(now)) for file, content in found if _settled(file.mtime_ns, now)]
+        rows = [_row(file, content, _day(now)) for file, content in found if _settled(file, now)]
         with self._lock:
             if self._connection is None or not rows:
                 return
@@ -94,7 +104,7 @@ class HashCache:
 
     def _get(self, connection: sqlite3.Connection, file: Candidate) -> Content | None:
         key = _key(file.path)
-        known_by = (key, file.size, _signed(file.mtime_ns), _signed(file.inode))
+        known_by = (key, file.size, _signed(file.mtime_ns), _signed(file.ctime_ns), _signed(file.inode))
         row = connection.execute(_GET, known_by).fetchone()
         if row is None:
             return None
@@ -111,13 +121,13 @@ class HashCache:
             self._connection = None
 
 
-def open_cache(folder: Path) -> HashCache:
+def open_cache(folder: Path, *, distrusted: bool = False) -> HashCache:
     """The cache in `folder`, made if it is not there or cannot be read; one that keeps nothing if that fails."""
     path = folder / "hashes.sqlite3"
     for _ in range(2):
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            return HashCache(_open(path))
+            return HashCache(_open(path), distrusted=distrusted)
         except sqlite3.OperationalError:
             break  # locked, read-only, no room: not ours to mend
         except sqlite3.DatabaseError:
@@ -152,11 +162,12 @@ def _key(path: str) -> bytes:
     return os.fsencode(os.path.abspath(path))
 
 
-def _row(file: Candidate, content: Content, today: int) -> tuple[bytes, int, int, int, str, int, int, int]:
+def _row(file: Candidate, content: Content, today: int) -> tuple[bytes, int, int, int, int, str, int, int, int]:
     return (
         _key(file.path),
         file.size,
         _signed(file.mtime_ns),
+        _signed(file.ctime_ns),
         _signed(file.inode),
         content.sha256,
         content.size,
@@ -170,9 +181,11 @@ def _signed(number: int) -> int:
     return (number + (1 << 63)) % (1 << 64) - (1 << 63)
 
 
-def _settled(mtime_ns: int, now: int) -> bool:
-    """Whether a later write is sure to leave another mtime; Git calls what is not "racily clean"."""
-    return now - mtime_ns > (_COARSE if mtime_ns % _SECOND == 0 else _FINE)
+def _settled(file: Candidate, now: int) -> bool:
+    """Whether a later write is sure to leave other times; Git calls what is not "racily clean"."""
+    return all(
+        now - time_ns > (_COARSE if time_ns % _SECOND == 0 else _FINE) for time_ns in (file.mtime_ns, file.ctime_ns)
+    )
 
 
 def _day(now: int) -> int:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from blobforge.cli.ingest.cache import Content, HashCache
 from blobforge.cli.ingest.find import Candidate, Problem
 from blobforge.cli.ingest.lfs import LARGEST_POINTER, pointer
+from blobforge.client.submission import stamp
 
 CHUNK_FILES = 256
 CHUNK_BYTES = 16 << 20  # what one thread reads in one go
@@ -56,7 +57,7 @@ def hash_chunk(
         try:
             hashed, whole = _read(file, abandoned, pointers=pointers)
         except OSError as error:
-            done.append(Problem(file.path, error.strerror or str(error)))
+            done.append(Problem(file.shown, error.strerror or str(error), size=file.size))
             continue
         done.append(hashed)
         if whole:
@@ -83,9 +84,7 @@ def _read(file: Candidate, abandoned: threading.Event, *, pointers: bool) -> tup
     if pointers and size <= LARGEST_POINTER:
         content = pointer(head) or content
     # As it is now, not as it was found: it may have been replaced in between.
-    file = file._replace(size=before.st_size, mtime_ns=before.st_mtime_ns, inode=before.st_ino)
-    return Hashed(file, content), (_stamp(before) == _stamp(after) and size == before.st_size) or False
-
-
-def _stamp(status: os.stat_result) -> tuple[int, int, int]:
-    return status.st_size, status.st_mtime_ns, status.st_ino
+    file = file._replace(
+        size=before.st_size, mtime_ns=before.st_mtime_ns, ctime_ns=before.st_ctime_ns, inode=before.st_ino
+    )
+    return Hashed(file, content), stamp(before) == stamp(after) and size == before.st_size

@@ -49,7 +49,7 @@ async def ingest(
     work = partial(hash_chunk, cache=cache, abandoned=abandoned, pointers=pointers)
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_find, chunks(found), found_in)
+            nursery.start_soon(_find, chunks(found), found_in, report)
             async with found_out, hashed_in, uploads_out:
                 for _ in range(HASHERS):
                     nursery.start_soon(_hash, found_out.clone(), hashed_in.clone(), work)
@@ -57,13 +57,16 @@ async def ingest(
                     nursery.start_soon(uploads.run, uploads_out.clone())
             nursery.start_soon(batches.run, hashed_out, uploads_in)
         await uploads.confirm()
+        await batches.take_back()
     finally:
         abandoned.set()  # threads that were left behind stop at their next block
 
 
-async def _find(pieces: Iterator[Chunk], found: trio.MemorySendChannel[Chunk]) -> None:
+async def _find(pieces: Iterator[Chunk], found: trio.MemorySendChannel[Chunk], report: Report) -> None:
     async with found:
         while chunk := await trio.to_thread.run_sync(next, pieces, None, abandon_on_cancel=True):
+            # Counted as soon as they are found, so that the summary of a run that ends early adds up.
+            report.discovered(len(chunk), sum(each.size for each in chunk))
             await found.send(chunk)
 
 

@@ -54,7 +54,7 @@ class Report:
             self.job_ids.append(answer.job_id)
         self.progress.file_done(hashed.file.size, sent=hashed.content.size if uploaded else 0)
         told = Submitted(
-            path=shown(hashed.file.path),
+            path=shown(hashed.file.shown),
             job_id=answer.job_id,
             status=status,
             existing=answer.existing,
@@ -90,13 +90,12 @@ class Report:
             self.existing -= 1
         else:
             self.new -= 1
-        self.failure(hashed.file.path, hashed.file.size, error)
+        self.failure(hashed.file.shown, hashed.file.size, error)
 
     def problem(self, problem: Problem) -> None:
         """Something that cannot be taken at all."""
-        self.discovered(1, 0)
         self.misnamed += problem.misnamed
-        self.failure(problem.path, 0, common.CliError(problem.reason))
+        self.failure(problem.path, problem.size, common.CliError(problem.reason))
 
     def summary(self) -> str:
         """`5 files: 3 new, 1 known already, 1 failed; 3 uploaded (1.2 MiB)`; the parts add up to the first number."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import signal
+import time
 from collections.abc import Iterable
 
 import click
@@ -10,7 +12,7 @@ import platformdirs
 import trio
 
 from blobforge.cli.common import Session
-from blobforge.cli.ingest.batches import Options
+from blobforge.cli.ingest.batches import PATIENCE, Options
 from blobforge.cli.ingest.cache import HashCache, open_cache
 from blobforge.cli.ingest.find import Candidate, Problem
 from blobforge.cli.ingest.pipeline import ingest
@@ -20,6 +22,7 @@ from blobforge.cli.ingest.waiting import wait as follow
 from blobforge.client import Client, ClientError, OnRetry
 
 _TELL_FROM = 2.0  # seconds; a shorter wait for the server is not worth a line
+_SAME_OUTAGE = 30.0  # seconds; a call that fails so soon after the try of another has met what that one met
 
 
 async def run(
@@ -30,10 +33,12 @@ async def run(
     *,
     pointers: bool,
     cached: bool,
+    rehash: bool,
     wait: bool,
 ) -> None:
     """Submit all, then with `wait` follow the jobs to their ends."""
-    cache = open_cache(platformdirs.user_cache_path("blobforge")) if cached else HashCache(None)
+    folder = platformdirs.user_cache_path("blobforge")
+    cache = open_cache(folder, distrusted=rehash) if cached else HashCache(None)
     try:
         async with trio.open_nursery() as nursery:
             await nursery.start(_until_terminated)
@@ -55,11 +60,17 @@ async def _until_terminated(task_status: trio.TaskStatus[None] = trio.TASK_STATU
 
 
 def tell_retries(session: Session) -> OnRetry:
-    """Say on stderr that the server is waited for."""
+    """Say on stderr that the server is waited for: once for each outage, however many calls meet it."""
+    until = -math.inf
 
     def on_retry(error: ClientError, pause: float) -> None:
-        if pause >= _TELL_FROM:
-            session.note(f"{error}; trying again in {pause:.0f} s")
+        nonlocal until
+        now = time.monotonic()
+        if now >= until and pause < _TELL_FROM:
+            return
+        if now >= until:
+            session.note(f"{error}; trying again for {PATIENCE:.0f} s")
+        until = now + pause + _SAME_OUTAGE
 
     return on_retry
 

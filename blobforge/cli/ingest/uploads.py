@@ -59,6 +59,7 @@ class Uploads:
                 except ApiError as error:
                     if common.as_cli_error(error) is None or error.status != 409:
                         raise
+                    self._batches.strand(source)
                     self._report.took_back(source.hashed, source.answer, error)
 
         async with trio.open_nursery() as nursery:
