@@ -194,7 +194,7 @@ class Client:
 
     async def delete_job(self, job_id: int) -> None:
         """Delete a job for good; one's own that waits for its source needs the scope `submit`, any other `admin`."""
-        await self._call("DELETE", f"/api/jobs/{job_id}", None)
+        await self._call("DELETE", f"/api/jobs/{job_id}", type(None))
 
     async def set_priority(self, job_id: int, priority: int) -> Done:
         """Change a job's priority: 1 (critical) to 5 (background)."""

@@ -111,14 +111,14 @@ def test_without_tags_and_without_doing_anything(running: Running) -> None:
 def test_one_bad_file_spoils_no_other(running: Running) -> None:
     folder = library(running)
     (folder / "books" / "locked").mkdir()
-    odd = folder / "odd.x y"
-    odd.write_text("its suffix is no type")
+    odd = folder / f"odd.{'x' * 101}"
+    odd.write_text("its suffix is too long for a type")
     gone = folder / "gone.pdf"
     done = running.blobforge("submit", folder, odd, gone, "--json")
     assert done.returncode != 0
     told = records(done.stdout)
     assert "job_id" in told["obelix.pdf"]
-    assert "error" in told["odd.x y"]
+    assert "error" in told[odd.name]
     assert told["gone.pdf"]["error"] == "no such file or folder"
     assert done.stderr.splitlines()[-1] == "6 files: 3 new, 1 known already, 2 failed; 3 uploaded (33 Bytes)"
     nothing = running.blobforge("ingest", folder, "--type", "odt")
