@@ -105,8 +105,8 @@ def _accept(step: Step, message: Complete, job: Job) -> Refusal | None:
         else:
             step.store.record_file(
                 message.output_key,
-                size=None,
-                sha256=message.checksum,
+                size=message.output.size,
+                sha256=message.output.sha256 or message.checksum,
                 now=step.now,
                 checked=False,
                 job_id=job.id,
