@@ -26,6 +26,7 @@ OTHER = "other"  # the fingerprint of those
 
 # The kinds of failures that no worker reports.
 WORKER_LOST = "WorkerLost"
+WORKER_SILENT = "WorkerSilent"
 OUTPUT_MISSING = "OutputMissing"
 SOURCE_MISSING = "SourceMissing"
 GIVEN_BACK = "GivenBack"

@@ -442,6 +442,12 @@ def _give_back(job: Job, *, now: int) -> Job:
     )
 
 
+def never_beat(job: Job) -> bool:
+    """Whether the running attempt has had no heartbeat since its claim: some existing workers send none while they
+    convert, and what they bring after the lease comes too late."""
+    return job.heartbeat_at == job.started_at
+
+
 def lose(job: Job, *, policy: RetryPolicy, now: int) -> Job | Refusal:
     """The lease expired: the worker is silent. Charged to `losses`; a job that kills its workers ends dead.
 
@@ -450,7 +456,8 @@ def lose(job: Job, *, policy: RetryPolicy, now: int) -> Job | Refusal:
     if not allowed(Verb.LOSE, job.status):
         return lease_lost(job)
     losses = job.losses + 1
-    error = f"worker {job.worker_id} was lost during attempt {job.attempt} (silent past its lease)"
+    why = "silent while it worked; raise BLOBFORGE_WORKER_TIMEOUT" if never_beat(job) else "silent past its lease"
+    error = f"worker {job.worker_id} was lost during attempt {job.attempt} ({why})"
     lost = replace(
         job,
         attempts=job.attempts - 1,

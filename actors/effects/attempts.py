@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from actors.effects import claims
-from actors.effects.causes import LOST_CAUSE, REVOKED_CAUSE, blamed
+from actors.effects.causes import LOST_CAUSE, REVOKED_CAUSE, SILENT_CAUSE, blamed
 from actors.effects.returns import back_in_queue
 from actors.effects.step import Step
 from actors.messages import (
@@ -206,9 +206,10 @@ def _expire_lease(step: Step, silent: Silent) -> bool:
     lost = rules.lose(job, policy=step.rules.retry, now=step.now)
     if isinstance(lost, Refusal):
         return False
-    lost = blamed(step, lost, LOST_CAUSE)
+    cause = SILENT_CAUSE if rules.never_beat(job) else LOST_CAUSE
+    lost = blamed(step, lost, cause)
     step.store.save_job(job, lost)
-    step.end_attempt(job, lost, Outcome.LOST, kind=LOST_CAUSE.kind, error=lost.last_error)
+    step.end_attempt(job, lost, Outcome.LOST, kind=cause.kind, error=lost.last_error)
     step.facts.append(LeaseEnded(job.id))
     if lost.status is JobStatus.PENDING:
         step.events.append(JobUpdated(job.id, job.type, lost.status))

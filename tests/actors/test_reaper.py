@@ -61,7 +61,18 @@ async def test_silence_expires_a_lease_at_the_timeout_and_not_before(autojump_cl
     assert "w1 was lost" in lost.last_error
     assert await worker_status(house) == "offline"
     _, (attempt,) = await house.parts.reads.run(lambda reader: reader.job_with_attempts(1))
+    assert (attempt.outcome, attempt.kind) == ("lost", "WorkerSilent")
+    assert "silent while it worked; raise BLOBFORGE_WORKER_TIMEOUT" in (attempt.error or "")
+
+
+async def test_a_worker_that_has_beaten_before_it_fell_silent_is_lost(autojump_clock: Any, house: House) -> None:
+    job = await running_job(house)
+    await trio.sleep(10)
+    await house.ask(Heartbeat(ADMIN, "w1", (JobBeat(job.id, job.lease),)))
+    await trio.sleep(TIMEOUT + 1)
+    _, (attempt,) = await house.parts.reads.run(lambda reader: reader.job_with_attempts(1))
     assert (attempt.outcome, attempt.kind) == ("lost", "WorkerLost")
+    assert "TIMEOUT" not in (attempt.error or "")
 
 
 async def test_a_worker_that_beats_keeps_its_job_for_days(autojump_clock: Any, house: House) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+import trio
 
 from tests.fixtures.house import House
 from tests.web.calls import HEX, raw
@@ -102,3 +103,23 @@ async def test_names_with_spaces_and_of_any_script(house: House, autojump_clock:
 async def test_a_slash_stays_refused(house: House, autojump_clock: Any) -> None:
     for body in ({"id": "a/b", "type": "pdf"}, {"id": "a", "type": "a/b"}):
         assert (await house.call("POST", "/api/workers/register", body))[0] == 422
+
+
+async def test_a_worker_that_sends_no_heartbeat_is_told_of(house: House, autojump_clock: Any) -> None:
+    """Its document is not converted over and over in silence: the attempt and the overview say why."""
+    await house.register()
+    job_id = await house.submit()
+    await house.claim()
+    await trio.sleep(200)
+    words = "silent while it worked; raise BLOBFORGE_WORKER_TIMEOUT"
+    assert words in (await house.job(job_id))["attempt_history"][0]["error"]
+    (cause,) = (await house.call("GET", "/api/stats/attention"))[1]["silent"]
+    assert words in cause["example"]
+    assert words in (await (await raw(house, "GET", "/")).get_data()).decode()
+
+
+async def test_who_existing_dashboards_ask(house: House, autojump_clock: Any) -> None:
+    assert (await house.call("GET", "/api/auth/info", headers={}))[1]["oidc_enabled"] is False
+    page = await raw(house, "GET", "/logout")
+    assert page.status_code == 200
+    assert '<form method="post" action="/auth/logout">' in (await page.get_data()).decode()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from actors.janitor import Janitor
 from blobforge.config import describe
+from blobforge.failures import WORKER_SILENT
 from blobforge.forecast import Outlook, outlook, still_for
 from blobforge.job import JobStatus, Outcome
 from blobforge.refusals import Refusal
@@ -76,10 +77,12 @@ async def read_attention(services: Services) -> wire.AttentionWire:
     def read(reader: Reader) -> wire.AttentionWire:
         insights = reader.insights
         with reader.snapshot():
-            dead = sorted((each for each in insights.failures() if each.dead), key=lambda each: -each.dead)
+            failures = insights.failures()
+            dead = sorted((each for each in failures if each.dead), key=lambda each: -each.dead)
             return wire.AttentionWire(
                 insights.count(JobStatus.DEAD),
                 [_failure(each) for each in dead[:MOST_SHOWN]],
+                [_failure(each) for each in failures if each.kind == WORKER_SILENT],
                 _lost(reader, now=now),
                 _contested(reader, now=now),
                 [_queue(each, now=now) for each in insights.queues()],

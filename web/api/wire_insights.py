@@ -131,10 +131,14 @@ class LimitWire(msgspec.Struct, frozen=True):
 
 
 class AttentionWire(msgspec.Struct, frozen=True):
-    """What a person should look at, the worst of each kind first; empty lists are good news."""
+    """What a person should look at, the worst of each kind first; empty lists are good news.
+
+    `silent`: jobs of workers that sent no heartbeat while they worked, so that their leases expired.
+    """
 
     dead_jobs: int
     dead: list[FailureWire]
+    silent: list[FailureWire]
     workers_lost: list[LostWorker]
     workers_contested: list[ContestedWorker]
     queues: list[QueueWire]

@@ -231,6 +231,11 @@ async def logout(call: Call) -> Response | Refusal:
     return response
 
 
+async def logout_page(call: Call) -> Response:
+    """Asks by POST: a link that signs people out could stand on anybody's page."""
+    return Response(await render_template("logout.html"), content_type="text/html; charset=utf-8")
+
+
 async def info(call: Call) -> dict[str, Any]:
     """Who is signed in, if anybody, and how one signs in here."""
     caller = await call.services.sessions.caller(call.request)
@@ -241,6 +246,7 @@ async def info(call: Call) -> dict[str, Any]:
         "authenticated": user is not None,
         "user": user,
         "oidc": call.services.provider is not None,
+        "oidc_enabled": call.services.provider is not None,  # as existing clients read it
         "login_url": "/auth/login" if call.services.provider is not None else "/login",
     }
 
@@ -302,5 +308,6 @@ ROUTES = [
           gives=str),
     Route("GET", "/auth/first", Access.PUBLIC, first_start, "The first-start link: signs in once", gives=str),
     Route("POST", "/auth/logout", Access.PUBLIC, logout, "Sign out", gives=str),
+    Route("GET", "/logout", Access.PUBLIC, logout_page, "The page that signs one out", gives=str),
     Route("GET", "/api/auth/info", Access.PUBLIC, info, "Who is signed in", gives=dict[str, Any]),
 ]  # fmt: skip
