@@ -608,6 +608,15 @@ def source_never_came(job: Job) -> bool:
     return job.status is JobStatus.DEAD and job.started_at is None
 
 
+def forget_result(job: Job, *, attempt: int, now: int) -> Job | None:
+    """The output that was kept of this attempt is lost. None when the job keeps none of it."""
+    if job.kept_attempt == attempt:
+        return replace(job, output_key=None, result=None, kept_attempt=None, updated_at=now)
+    if job.replaced is not None and msgspec.json.decode(job.replaced, type=Result).attempt == attempt:
+        return replace(job, replaced=None, updated_at=now)
+    return None
+
+
 def revoke(job: Job, *, attempt: int, policy: RetryPolicy, now: int) -> Job | None:
     """The output of an unchecked completion is not in the store: convert again, charged to `losses`."""
     if not allowed(Verb.REVOKE, job.status) or job.attempt != attempt:

@@ -274,6 +274,8 @@ def _revoked(step: Step, job_id: int, attempt: int, key: str) -> int:
     job = step.store.job(job_id)
     revoked = rules.revoke(job, attempt=attempt, policy=step.rules.retry, now=step.now) if job is not None else None
     if job is None or revoked is None:
+        if job is not None and (without := rules.forget_result(job, attempt=attempt, now=step.now)) is not None:
+            step.store.save_job(job, without)
         return 0
     revoked = blamed(step, revoked, REVOKED_CAUSE)
     step.store.save_job(job, revoked)

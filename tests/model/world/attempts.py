@@ -231,6 +231,12 @@ class Attempts(Access):
         self.files.pop(key, None)
         job = self.jobs.get(job_id)
         if job is None or job.status != "completed" or job.attempt != attempt:
+            if job is not None and job.kept_attempt == attempt:
+                job.kept_attempt = job.output = job.result = None
+                job.changed_at = now
+            elif job is not None and job.replaced is not None and job.replaced[0] == attempt:
+                job.replaced = None
+                job.changed_at = now
             return 0
         self.give_back(job, "revoked", now)
         job.losses += 1
