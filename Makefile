@@ -7,7 +7,7 @@ ARGS   ?=
 TESTERS ?= $(shell expr $$(nproc) + 1)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check run bench soak screenshots lock clean
+.PHONY: help demo test check run dev build bench soak screenshots lock clean
 
 help:           ## Show this list
 	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -19,6 +19,10 @@ $(VENV)/.demo: pyproject.toml constraints.txt
 
 $(VENV)/.check: pyproject.toml constraints.txt
 	@.ci/setup-venv $(PYTHON) $(VENV) check
+	@touch $@ $(VENV)/.demo $(VENV)/.dev
+
+$(VENV)/.dev: pyproject.toml constraints.txt
+	@.ci/setup-venv $(PYTHON) $(VENV) demo,dev
 	@touch $@ $(VENV)/.demo
 
 demo: $(VENV)/.demo   ## Start a server and two workers, convert the sample PDFs (ARGS=--once: end by itself)
@@ -26,6 +30,12 @@ demo: $(VENV)/.demo   ## Start a server and two workers, convert the sample PDFs
 
 run: $(VENV)/.demo    ## Start the server on its embedded default (ARGS=... are options of `blobforge serve`)
 	@$(BIN)/blobforge serve $(ARGS)
+
+dev: $(VENV)/.dev     ## The same, started anew whenever code, templates or styles change
+	@$(BIN)/blobforge serve --reload $(ARGS)
+
+build: $(VENV)/.dev   ## Make the wheel and the source archive, into dist/
+	@$(BIN)/python -m build --no-isolation --outdir dist $(ARGS)
 
 test: $(VENV)/.check  ## Run the whole suite, real parts included (ARGS=... are pytest's)
 	@.ci/debian-packages buildah chromium curl debootstrap git git-lfs jq poppler-utils
@@ -52,4 +62,4 @@ lock:           ## Write constraints.txt anew from the newest versions that pypr
 	@.ci/lock $(PYTHON) constraints.txt
 
 clean:          ## Remove the virtual environment and caches (never ./data)
-	@rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build *.egg-info
+	@rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info

@@ -21,13 +21,19 @@ if TYPE_CHECKING:
 @click.option(
     "--data-dir", type=click.Path(file_okay=False, path_type=Path), help="Where its data is [BLOBFORGE_DATA_DIR]."
 )
-def serve(host: str | None, port: int | None, data_dir: Path | None) -> None:
+@click.option("--reload", is_flag=True, help="Start anew when the code changes: for working on BlobForge itself.")
+def serve(host: str | None, port: int | None, data_dir: Path | None, reload: bool) -> None:
     """Run the server until SIGTERM or Ctrl-C.
 
     Without any setting it is whole: database and files in ./data, an admin token made at the first start.
     `blobforge config` lists what can be set.
     """
     settings = _settings({"BLOBFORGE_HOST": host, "BLOBFORGE_PORT": port, "BLOBFORGE_DATA_DIR": data_dir})
+    if reload:
+        from blobforge.cli.reload import serve_anew
+
+        serve_anew(settings)
+        return
     from blobforge.config import retired_variables, service_variables, unknown_variables
     from blobforge.server import run
 

@@ -1,0 +1,66 @@
+"""`blobforge serve --reload`: a change is a restart, of code that is broken and of code that is mended."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+from tests.cli.conftest import clean_environment
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_a_change_starts_the_server_anew(tmp_path: Path) -> None:
+    for name in ("actors", "blobforge", "web"):
+        shutil.copytree(ROOT / name, tmp_path / "code" / name, ignore=shutil.ignore_patterns("__pycache__"))
+    address = tmp_path / "data" / "server.json"
+    with (tmp_path / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "blobforge.cli", "serve", "--reload", "--port", "0", "--data-dir", "data"],
+            cwd=tmp_path,
+            env=clean_environment(PYTHONPATH=str(tmp_path / "code")),
+            stdout=log,
+            stderr=log,
+        )
+
+    def other_than(before: str) -> str:
+        """What the server says of itself, once it is another one."""
+        while True:
+            assert server.poll() is None, (tmp_path / "log").read_text()
+            if address.exists() and (now := address.read_text()) not in (before, ""):
+                return now
+            time.sleep(0.05)
+
+    def login(url: str) -> str:
+        return urllib.request.urlopen(f"{url}/login", timeout=30).read().decode()  # type: ignore[no-any-return]
+
+    try:
+        first = other_than("")
+        url = json.loads(first)["url"]
+        page = tmp_path / "code" / "web" / "dashboard" / "templates" / "base.html"
+        page.write_text(page.read_text() + "<!-- another -->")
+        second = other_than(first)
+        assert json.loads(second)["url"] == url, "at the same port"
+        assert "<!-- another -->" in login(url)
+
+        code = tmp_path / "code" / "actors" / "janitor.py"
+        whole = code.read_text()
+        code.write_text("this is no Python\n")
+        while address.exists():
+            time.sleep(0.05)
+        time.sleep(1)
+        code.write_text(whole)
+        other_than(second)
+        assert "<!-- another -->" in login(url)
+    finally:
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(60) == 0
+    assert not address.exists(), "the server has ended with it"
+    assert os.listdir(tmp_path / "data")
