@@ -50,6 +50,7 @@ class NewJob(msgspec.Struct, frozen=True):
     max_attempts: int | None = None
     tags: tuple[str, ...] = ()
     metadata: str | None = None
+    submitter: str | None = None
 
 
 class Seen(StrEnum):
@@ -627,10 +628,13 @@ class JobDeleted(Outcome, frozen=True):
 
 
 class DeleteJob(Message[JobDeleted], frozen=True):
-    """For good. `objects`: its outputs go too, and its source when no other job has it."""
+    """For good. `objects`: its outputs go too, and its source when no other job has it. `submitter`: only a job that
+    this caller submitted, and only while its source is awaited.
+    """
 
     job_id: int
     objects: bool = True
+    submitter: str | None = None
 
 
 class Pruned(Outcome, frozen=True):

@@ -117,7 +117,8 @@ class Job(msgspec.Struct, frozen=True):
     `output_key` and `result` are those of the accepted attempt. While a completed job is tried again they stay, and
     `kept_attempt` says which attempt made them; in a completed job that is its latest one. `replaced` is the result
     that a completion took the place of, as JSON: it comes back if that completion is revoked. `upload_key` is the key
-    that the latest attempt was given to write to; `write_once`: by URLs that write over nothing.
+    that the latest attempt was given to write to; `write_once`: by URLs that write over nothing. `submitter` is the
+    caller whose submission made the job (`Caller.subject`).
     """
 
     id: int
@@ -152,6 +153,7 @@ class Job(msgspec.Struct, frozen=True):
     avoid_until: int | None = None
     kept_attempt: int | None = None
     replaced: str | None = None
+    submitter: str | None = None
     upload_key: str | None = None
     write_once: bool = False
 

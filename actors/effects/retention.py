@@ -62,6 +62,13 @@ def delete_job(step: Step, message: DeleteJob) -> JobDeleted | Refusal:
     job = step.store.job(message.job_id)
     if job is None:
         return no_such_job(message.job_id)
+    if message.submitter is not None:
+        if job.submitter != message.submitter:
+            detail = f"Job {job.id} was submitted by another. With the scope submit, you delete your own; admin, any."
+            return Refusal(RefusalCode.NOT_YOURS, detail)
+        if job.status is not JobStatus.UPLOADING:
+            detail = f"Job {job.id} is {job.status}. With the scope submit, you delete it only while it is uploading."
+            return Refusal(RefusalCode.JOB_NOT_UPLOADING, detail)
     if job.status is JobStatus.RUNNING:
         return Refusal(RefusalCode.JOB_RUNNING, f"Job {job.id} is running. Cancel it first, then delete it.")
     _remove(step, job, objects=message.objects)

@@ -104,6 +104,7 @@ def _job(step: Step, new: NewJob, *, ready: bool) -> Job:
         source_size=new.source_size,
         tags=tuple(dict.fromkeys(new.tags)),
         metadata=new.metadata,
+        submitter=new.submitter,
     )
 
 

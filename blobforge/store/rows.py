@@ -44,6 +44,7 @@ def new_jobs(jobs: list[Job]) -> str:
             (
                 job.type, job.status, job.priority, job.source_hash, job.created_at, job.updated_at,
                 job.max_attempts, job.source_path, job.source_size, encode_tags(job.tags), job.metadata,
+                job.submitter,
             )
             for job in jobs
         ]

@@ -12,7 +12,7 @@ JOB_COLUMNS: Final = (
     "id, type, status, priority, source_hash, created_at, updated_at, max_attempts, source_path, source_size,"
     " tags, avoid, metadata, attempts, losses, attempt, worker_id, lease, heartbeat_at, started_at, completed_at,"
     " not_before, last_error, output_key, result, progress, failure, progress_at, releases, avoid_until,"
-    " kept_attempt, replaced, upload_key, write_once"
+    " kept_attempt, replaced, submitter, upload_key, write_once"
 )
 # Older releases stored no keys: they had them all alike.
 _ATTEMPTS_KEY: Final = "coalesce(output_key, 'outputs/' || job_id || '/' || attempt || '/output')"
@@ -62,9 +62,9 @@ JOBS_OF_WORKER: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE status = 'running
 # Many at once, as JSON arrays in the order of the columns: a batch is one statement, and not a thousand.
 INSERT_JOBS: Final = """
     INSERT INTO jobs (type, status, priority, source_hash, created_at, updated_at, max_attempts, source_path,
-                      source_size, tags, metadata)
+                      source_size, tags, metadata, submitter)
     SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7,
-           value ->> 8, value ->> 9, value ->> 10
+           value ->> 8, value ->> 9, value ->> 10, value ->> 11
       FROM json_each(?) ORDER BY key"""
 INSERT_JOB_TAGS: Final = (
     "INSERT OR IGNORE INTO job_tags (tag, job_id) SELECT value ->> 0, value ->> 1 FROM json_each(?)"

@@ -25,7 +25,7 @@ from web.auth.oidc import Leaving
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "authority.md"
 PARAMETER = re.compile(r"<(?:\w+(?:\([^)]*\))?:)?(\w+)>")
-CELLS = {"yes", "401", "403", "own", "page", "begun", "code", "url"}
+CELLS = {"yes", "401", "403", "own", "submitted", "page", "begun", "code", "url"}
 
 Table = dict[str, dict[str, str]]
 
@@ -141,6 +141,16 @@ async def _tried(house: House, who: Caller, name: str, cell: str) -> list[tuple[
                 ("own, as another", who.other, "403"),
             ]
             return [(what, wanted, await _as(house, who, name, me, own=True)) for what, me, wanted in tries]
+        case "submitted":
+            made = {"type": "pdf", "source_hash": hashlib.sha256(name.encode()).hexdigest()}
+            mine = await house.http.post("/api/jobs", headers=who.headers | SAME_ORIGIN, json=made)
+            job_id = str((await mine.get_json())["job_id"])
+            # A form leads back to its page, which says that it was refused.
+            refused: Door = "yes" if "/do/" in name else "403"
+            return [
+                ("another's", refused, await _as(house, who, name, who.worker)),
+                ("submitted", "yes", await _as(house, who, name.replace("{job_id}", job_id), who.worker)),
+            ]
         case "begun":
             sealed = house.parts.services.sealer.seal(
                 Leaving("the-state", "nonce", "verifier", "/", house.parts.now())

@@ -111,11 +111,31 @@ def _bulk(matched: int, changed: int, *, dry: bool = False) -> dict[str, Any]:
     return {"matched": matched, "changed": changed, "refused": matched - changed, "dry_run": dry}
 
 
-async def test_submitters_delete_nothing(house: House, autojump_clock: Any) -> None:
+async def test_submitters_take_back_their_own_while_its_source_is_awaited(house: House, autojump_clock: Any) -> None:
+    mine, other = await token(house, "submit"), await token(house, "submit")
+    digest = await house.source(b"here")
+    for source, status in (("ab" * 32, "uploading"), ("cd" * 32, "uploading"), (digest, "pending")):
+        _, made = await house.call("POST", "/api/jobs", {"type": "pdf", "source_hash": source}, token=mine)
+        assert made["status"] == status
+    _, made = await house.call(
+        "POST", "/api/jobs/batch", {"jobs": [{"type": "pdf", "source_hash": "ef" * 32}]}, token=mine
+    )
+    assert made["items"][0]["job_id"] == 4
+    # A second submission of the same source does not make it the second one's.
+    await house.call("POST", "/api/jobs", {"type": "pdf", "source_hash": "ab" * 32}, token=other)
+    assert_problem(await house.call("DELETE", "/api/jobs/1", token=other), 403, "not-yours")
+    assert_problem(await house.call("DELETE", "/api/jobs/3", token=mine), 409, "job-not-uploading")
+    for job_id in (1, 4):
+        assert (await house.call("DELETE", f"/api/jobs/{job_id}", token=mine))[0] == 204
+    assert (await house.call("DELETE", "/api/jobs/2"))[0] == 204, "an administrator deletes any"
+    assert_problem(await house.call("DELETE", "/api/jobs/1", token=mine), 404, "no-such-job")
+
+
+async def test_submitters_delete_nothing_else(house: House, autojump_clock: Any) -> None:
     await house.submit()
     submitter = await token(house, "submit")
+    assert_problem(await house.call("DELETE", "/api/jobs/1", token=submitter), 403, "not-yours")
     for method, path, body in (
-        ("DELETE", "/api/jobs/1", None),
         ("POST", "/api/jobs/delete", {"ids": [1]}),
         ("POST", "/api/admin/orphans", {}),
     ):

@@ -17,7 +17,8 @@ async def delete(call: Call) -> Response | Refusal:
     wanted = query(call.request.args, wire.DeleteQuery)
     if isinstance(wanted, Refusal):
         return wanted
-    outcome = await call.ask(DeleteJob(call.params["job_id"], wanted.objects))
+    submitter = None if call.caller.is_admin else call.caller.subject
+    outcome = await call.ask(DeleteJob(call.params["job_id"], wanted.objects, submitter))
     return outcome if isinstance(outcome, Refusal) else Response(b"", 204)
 
 
@@ -50,8 +51,9 @@ async def orphans(call: Call) -> wire.Orphans:
 
 
 ROUTES = [
-    Route("DELETE", "/api/jobs/<id:job_id>", Access.ADMIN, delete,
-          "Delete a job that does not run, with its objects (`?objects=false` leaves them)",
+    Route("DELETE", "/api/jobs/<id:job_id>", Access.SUBMIT, delete,
+          "Delete a job that does not run, with its objects (`?objects=false` leaves them)."
+          " Without the scope `admin`: one that you submitted, while it is `uploading`",
           status=204, audit="job.delete"),
     Route("POST", "/api/admin/orphans", Access.ADMIN, find_orphans,
           "Look for objects that no job needs; with `dry_run: false`, delete them",

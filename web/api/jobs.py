@@ -46,7 +46,7 @@ async def submit(call: Call, body: wire.SubmitBody) -> tuple[int, wire.SubmitAns
         expected_sha256=body.source_hash,
         epoch=call.services.janitor.deletions,
     )
-    outcome = await call.ask(Submit(_new_job(body), source))
+    outcome = await call.ask(Submit(_new_job(call, body), source))
     if isinstance(outcome, Refusal):
         return outcome
     return (200 if outcome.existing else 201), _submitted(call, outcome, bind=body.bind_checksum)
@@ -54,7 +54,7 @@ async def submit(call: Call, body: wire.SubmitBody) -> tuple[int, wire.SubmitAns
 
 async def submit_many(call: Call, body: wire.SubmitMany) -> wire.SubmittedItems | Refusal:
     # The store is not asked a thousand times: what we know of it decides, and the intake finds the rest.
-    done = await call.ask(Batch(tuple(Submit(_new_job(item), ObjectSeen()) for item in body.jobs)))
+    done = await call.ask(Batch(tuple(Submit(_new_job(call, item), ObjectSeen()) for item in body.jobs)))
     if isinstance(done, Refusal):
         return done
     items: list[wire.SubmitAnswer | dict[str, object]] = []
@@ -67,7 +67,7 @@ async def submit_many(call: Call, body: wire.SubmitMany) -> wire.SubmittedItems 
     return wire.SubmittedItems(items, small_sources=isinstance(call.services.objects, LocalStore))
 
 
-def _new_job(body: wire.SubmitBody) -> NewJob:
+def _new_job(call: Call, body: wire.SubmitBody) -> NewJob:
     return NewJob(
         body.type,
         body.source_hash,
@@ -77,6 +77,7 @@ def _new_job(body: wire.SubmitBody) -> NewJob:
         body.max_attempts,
         tuple(filter(None, body.tags or ())),
         encode.json_text(body.metadata, field="metadata", most=wire.MOST_METADATA),
+        call.caller.subject,
     )
 
 
