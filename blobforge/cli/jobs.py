@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,7 +13,7 @@ from blobforge.cli import common, output
 from blobforge.cli.change import cancel_jobs, delete_jobs, retry_jobs, set_priority
 from blobforge.cli.common import CliError, Group, Session, pass_session, session_options
 from blobforge.cli.follow import logs, watch
-from blobforge.cli.selection import chosen, each_page, job_filters, one_id
+from blobforge.cli.selection import chosen, each_page, list_filters, several_ids
 
 if TYPE_CHECKING:
     from blobforge.client import Attempt, Client, Job, JobPage
@@ -27,20 +28,19 @@ def jobs() -> None:
 
 
 @jobs.command("list")
-@job_filters
+@list_filters
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="How many at most.")
 @click.option("--all", "everything", is_flag=True, help="All of them, page after page.")
 @click.option("--cursor", metavar="CURSOR", help="Go on where another list ended.")
 @session_options
 @pass_session
-def list_jobs(
-    session: Session, /, *, limit: int, everything: bool, cursor: str | None, **filters: str | None
-) -> None:
+def list_jobs(session: Session, /, *, limit: int, everything: bool, cursor: str | None, **filters: Any) -> None:
     """List jobs, by priority and then newest first. With --quiet: their ids only.
 
     \b
       blobforge jobs list --status dead --type pdf
       blobforge jobs list --tag scan-2026 --all --json
+      blobforge jobs list --status dead --updated-since 2026-11-23T00:00:00Z
     """
     shown = _Shown(session)
     session.run(
@@ -97,15 +97,44 @@ def _row(job: Job) -> tuple[object, ...]:
 
 
 @jobs.command("show")
-@one_id
+@several_ids
 @session_options
 @pass_session
-def show_job(session: Session, job_id: int) -> None:
-    """Show one job, with the record of its attempts and the last output of those that failed."""
-    job = session.run(lambda client: client.get_job(job_id))
-    if session.json:
-        output.print_json(job)
-        return
+def show_jobs(session: Session, job_ids: tuple[int, ...]) -> None:
+    """Show jobs, with the record of their attempts and the last output of those that failed.
+
+    With --json: one document for one job, a line for each of several.
+    """
+    failed = 0
+    for place, job_id in enumerate(job_ids):
+        try:
+            job = session.run(partial(_get_job, job_id))
+        except CliError as error:
+            failed = _next_one(error, failed, len(job_ids))
+            continue
+        if session.json:
+            click.echo(output.json_line(job)) if len(job_ids) > 1 else output.print_json(job)
+            continue
+        if place:
+            click.echo()
+        _show_job(job)
+    if failed:
+        common.fail(failed)
+
+
+async def _get_job(job_id: int, client: Client) -> Job:
+    return await client.get_job(job_id)
+
+
+def _next_one(error: CliError, failed: int, many: int) -> int:
+    """One of several failed: it is told, and the others go on. The exit code; raises what none would survive."""
+    if many == 1 or error.exit_code in (common.UNREACHABLE, common.UNAUTHORISED):
+        raise error
+    error.show()
+    return failed or error.exit_code
+
+
+def _show_job(job: Job) -> None:
     tries = f"{job.attempts} of {job.max_attempts}" if job.max_attempts else job.attempts
     output.print_fields(
         [
@@ -160,7 +189,7 @@ def _show_attempt(attempt: Attempt) -> None:
 
 
 @jobs.command("download")
-@one_id
+@several_ids
 @click.option(
     "-o",
     "--output",
@@ -171,14 +200,28 @@ def _show_attempt(attempt: Attempt) -> None:
 @click.option("--source", is_flag=True, help="The source instead of the output.")
 @session_options
 @pass_session
-def download(session: Session, job_id: int, target: Path | None, source: bool) -> None:
-    """Download a job's output, or its source. Prints the path; never overwrites a file unless -o names it.
+def download(session: Session, job_ids: tuple[int, ...], target: Path | None, source: bool) -> None:
+    """Download the output of jobs, or their sources. Prints each path; never overwrites a file unless -o names it.
 
     \b
       blobforge jobs download 17
+      blobforge jobs download 17 18 19
       blobforge jobs download 17 --source -o original.pdf
       blobforge jobs download 17 -o - | less
     """
+    if target is not None and len(job_ids) > 1:
+        raise CliError("-o names one file, not several.", common.USAGE, "Leave it out, or name one job.")
+    failed = 0
+    for job_id in job_ids:
+        try:
+            _download(session, job_id, target, source)
+        except CliError as error:
+            failed = _next_one(error, failed, len(job_ids))
+    if failed:
+        common.fail(failed)
+
+
+def _download(session: Session, job_id: int, target: Path | None, source: bool) -> None:
     if target is not None and (target == _STDOUT or _is_special(target)):
         _write_file(session, job_id, source, target)
         return
@@ -195,7 +238,7 @@ def download(session: Session, job_id: int, target: Path | None, source: bool) -
 
     path, size = session.run(fetch)
     if session.json:
-        output.print_json({"path": os.fsencode(path).decode("utf-8", "replace"), "size": size})
+        click.echo(output.json_line({"path": os.fsencode(path).decode("utf-8", "replace"), "size": size}))
     else:
         click.echo(str(path))
 

@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from blobforge.client import Client, JobPage
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
-Filters = dict[str, str | None]
+Filters = dict[str, Any]
+_A_TIME = "2026-11-23T10:00:00Z"
 
 STATUSES = ("uploading", "pending", "running", "completed", "failed", "dead", "cancelled")
 LARGEST_PAGE = 100
 
 some_ids = click.argument("job_ids", metavar="[ID]...", nargs=-1, type=click.IntRange(min=1))
+several_ids = click.argument("job_ids", metavar="ID...", nargs=-1, required=True, type=click.IntRange(min=1))
 one_id = click.argument("job_id", metavar="ID", type=click.IntRange(min=1))
 
 
@@ -34,6 +36,23 @@ def job_filters(command: Decorated) -> Decorated:
     ):
         command = add(command)
     return command
+
+
+def list_filters(command: Decorated) -> Decorated:
+    """All filters that a list has: those of `job_filters`, and what only a list is narrowed by."""
+    for add in (
+        *(
+            click.option(f"--{what}-{side}", metavar="TIME", help=f"Only jobs {what} {words} this, as {_A_TIME}.")
+            for what in ("updated", "created")
+            for side, words in (("until", "before"), ("since", "since"))
+        ),
+        click.option(
+            "--failure", type=click.IntRange(min=1), metavar="ID", help="Only jobs of this cause of failure."
+        ),
+        click.option("--priority", type=click.IntRange(1, 5), help="Only jobs of this priority."),
+    ):
+        command = add(command)
+    return job_filters(command)
 
 
 def chosen(filters: Filters) -> Filters:
@@ -63,15 +82,7 @@ async def each_page(
     seen = 0
     while True:
         size = LARGEST_PAGE if limit is None else min(limit - seen, LARGEST_PAGE)
-        page = await client.list_jobs(
-            status=filters.get("status"),
-            type=filters.get("type"),
-            tag=filters.get("tag"),
-            worker=filters.get("worker"),
-            q=filters.get("q"),
-            limit=size,
-            cursor=cursor,
-        )
+        page = await client.list_jobs(**filters, limit=size, cursor=cursor)
         seen += len(page.jobs)
         show(page)
         cursor = page.next_cursor

@@ -169,13 +169,32 @@ class Client:
         tag: str | None = None,
         worker: str | None = None,
         q: str | None = None,
+        priority: int | str | None = None,
+        failure: int | str | None = None,
+        created_since: str | None = None,
+        created_until: str | None = None,
+        updated_since: str | None = None,
+        updated_until: str | None = None,
         limit: int | None = None,
         offset: int | None = None,
         cursor: str | None = None,
     ) -> JobPage:
-        """One page of jobs, at most 100, by priority and then newest first."""
+        """One page of jobs, at most 100, by priority and then newest first. Times are RFC 3339."""
         params = _without_none(
-            status=status, type=type, tag=tag, worker=worker, q=q, limit=limit, offset=offset, cursor=cursor
+            status=status,
+            type=type,
+            tag=tag,
+            worker=worker,
+            q=q,
+            priority=priority,
+            failure=failure,
+            created_since=created_since,
+            created_until=created_until,
+            updated_since=updated_since,
+            updated_until=updated_until,
+            limit=limit,
+            offset=offset,
+            cursor=cursor,
         )
         return await self._call("GET", "/api/jobs", JobPage, params=params)
 

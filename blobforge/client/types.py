@@ -274,7 +274,7 @@ class UserInfo(msgspec.Struct, frozen=True, kw_only=True):
     last_login_at: datetime | None = None
 
 
-class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
+class AuditEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One thing that was done: by whom, from where, to what."""
 
     id: int

@@ -271,6 +271,36 @@ def test_jobs_list_filters_and_pages(running: Running) -> None:
     assert running.json("jobs", "list", "--search", "3.pdf")["jobs"][0]["source_path"].endswith("3.pdf")
 
 
+def test_lists_are_narrowed_by_all_that_the_server_can(running: Running) -> None:
+    for number in range(3):
+        (running.folder / f"{number}.pdf").write_text(str(number))
+    running.ok("submit", "0.pdf", "1.pdf", "--priority", "2")
+    running.ok("submit", "2.pdf")
+    jobs = running.json("jobs", "list")["jobs"]
+    for options, count in (
+        (["--priority", "2"], 2),
+        (["--failure", "1"], 0),
+        (["--created-since", "2020-01-01T00:00:00Z"], 3),
+        (["--created-until", "2020-01-01T00:00:00Z"], 0),
+        (["--updated-since", "2020-01-01T00:00:00Z", "--priority", "3"], 1),
+        (["--updated-until", "2020-01-01T00:00:00Z"], 0),
+    ):
+        assert len(running.json("jobs", "list", *options)["jobs"]) == count, options
+    assert running.blobforge("jobs", "list", "--created-since", "yesterday").returncode == 2
+
+    ids = [str(job["id"]) for job in jobs]
+    shown = running.blobforge("jobs", "show", ids[0], "999", ids[1], "--json")
+    assert [str(json.loads(line)["id"]) for line in shown.stdout.splitlines()] == ids[:2]
+    assert (shown.returncode, shown.stderr.strip()) == (5, "Error: There is no job 999.")
+    for path in running.folder.glob("?.pdf"):
+        path.unlink()
+    got = running.ok("jobs", "download", *ids, "--source", "--json")
+    assert [(running.folder / json.loads(line)["path"]).read_text() for line in got.splitlines()] == ["1", "0", "2"]
+    again = running.blobforge("jobs", "download", *ids, "--source")
+    assert (again.returncode, again.stderr.count("exists.")) == (5, 3)
+    assert running.blobforge("jobs", "download", *ids, "-o", "x").returncode == 2
+
+
 def test_cancel_retry_priority_and_what_they_refuse(running: Running, document: Path) -> None:
     job_id = str(submit(running, document))
     assert running.ok("jobs", "priority", job_id, "1") == f"{job_id}\tupdated\n"

@@ -112,6 +112,7 @@ def test_users_and_the_audit_log(house: Running) -> None:
     assert everything["next_cursor"] is None
     lines = house.blobforge("audit", "--limit", "1")
     assert lines.stdout.splitlines()[1].split("\t")[4] == "token.create"
+    assert "null" not in house.ok("audit", "--all", "--json").replace('"next_cursor":null', "")
     cursor = lines.stderr.rpartition("--cursor ")[2].strip()
     rest = house.json("audit", "--cursor", cursor)["entries"]
     assert [entry["id"] for entry in rest] == [entry["id"] for entry in everything["entries"][1:]]

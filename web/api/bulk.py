@@ -122,7 +122,8 @@ async def _bulk(
     changed = len(ids)
     audit = None
     if call.audit is not None and not body.dry_run:
-        detail = f"{msgspec.json.encode(body).decode()[:1000]}: {len(ids)} of {matched}"
+        said = {name: value for name, value in msgspec.structs.asdict(body).items() if value is not None}
+        detail = f"{msgspec.json.encode(said).decode()[:1000]}: {len(ids)} of {matched}"
         audit = msgspec.structs.replace(call.audit, detail=detail)
     if not body.dry_run:
         changed = 0

@@ -125,7 +125,7 @@ def find(
     named = ((argument, False) for argument in arguments)
     for argument, in_list in chain(named, ((each, True) for each in listed or ())):
         for found in _one(argument, selection, tagger, in_list=in_list):
-            if seen is None or isinstance(found, Problem):
+            if seen is None:
                 yield found
             elif found.path not in seen:
                 seen.add(found.path)
