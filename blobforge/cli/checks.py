@@ -9,11 +9,12 @@ from importlib.metadata import version
 from typing import Literal
 from urllib.parse import urlsplit
 
-from blobforge.cli import common, login_file, output
+from blobforge.cli import common, output
 from blobforge.cli.common import Session
 from blobforge.cli.data_folder import look_at_data_folder
 from blobforge.cli.finding import Finding, Level
 from blobforge.client import ApiError, Client, ClientError, Glance, ServerUnreachable, WhoAmI
+from blobforge.login import credentials, login_file
 
 SKEW_TOLERATED = 5.0  # seconds; a Date header has whole seconds
 SKEW_FATAL = 300.0  # seconds; signed URLs are refused by clocks that differ by minutes
@@ -95,7 +96,7 @@ async def _who(session: Session, client: Client, found: list[Finding]) -> WhoAmI
     if credential is None:
         advice = (
             "`blobforge login` keeps one; --token or BLOBFORGE_API_TOKEN gives one. On the server's own machine,\n"
-            f"run this where the server was started: its admin token is {common.admin_token_file()}."
+            f"run this where the server was started: its admin token is {credentials.admin_token_file()}."
         )
         found.append(Finding("token", "failure", "there is none", advice, common.UNAUTHORISED))
         return None
@@ -168,7 +169,7 @@ async def _url_of_a_file(client: Client) -> str | None:
 
 def _unreachable_store(client: Client, url: str) -> str:
     here, there = urlsplit(client.base_url).hostname, urlsplit(url).hostname
-    if there in common.LOOPBACK and here not in common.LOOPBACK:
+    if there in credentials.LOOPBACK and here not in credentials.LOOPBACK:
         return (
             f"For the server, {there} is its own machine; for this one it is not. Give the server an address of the\n"
             "store that clients reach, too: BLOBFORGE_S3_ENDPOINT."
@@ -213,10 +214,10 @@ def _may(who: WhoAmI, scope: str) -> bool:
 
 
 def _login_file() -> Iterator[Finding]:
-    path = login_file.path()
     try:
+        path = login_file.path()
         mode = path.stat().st_mode & 0o777
-    except OSError:
+    except (OSError, login_file.LoginError):  # none is kept
         return
     if mode & 0o077:
         yield Finding("login", "warning", f"{path} can be read by others", f"chmod 600 {path}")

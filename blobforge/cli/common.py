@@ -5,30 +5,29 @@ from __future__ import annotations
 import codecs
 import difflib
 import io
-import os
 import re
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
-from urllib.parse import urlsplit
 
 import click
 
+from blobforge.login import credentials
+from blobforge.login.credentials import DEFAULT_URL as DEFAULT_SERVER
+from blobforge.login.credentials import Credential, admin_token_file
+
 if TYPE_CHECKING:
-    from blobforge.cli.login_file import Login
     from blobforge.client import ApiError, Client, OnRetry
+    from blobforge.login.login_file import Login
 
 T = TypeVar("T")
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 OK, FAILED, USAGE, UNREACHABLE, UNAUTHORISED, CONFLICT, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 
-DEFAULT_SERVER = "http://localhost:8080"
 _SCOPE = "scope-missing"  # the problem's type when a token lacks a scope
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class CliError(click.ClickException):
@@ -43,14 +42,6 @@ class CliError(click.ClickException):
         click.echo(f"Error: {self.message}", err=True)
         if self.hint:
             click.echo(self.hint, err=True)
-
-
-@dataclass(frozen=True)
-class Credential:
-    """An API token, and where it was found, for the message when it is refused."""
-
-    token: str
-    source: str
 
 
 @dataclass
@@ -70,8 +61,7 @@ class Session:
     @property
     def url(self) -> str:
         """The server that is meant, without a slash at its end."""
-        login = self._login()
-        return (self.server or (login.server if login else DEFAULT_SERVER)).rstrip("/")
+        return credentials.server(self.server, self._login())
 
     def run(self, work: Callable[[Client], Awaitable[T]], *, on_retry: OnRetry | None = None) -> T:
         """Run `work` with a client of the server. Raises CliError for what a person should know."""
@@ -97,21 +87,15 @@ class Session:
         """The API token to use for the server, and where it comes from."""
         if self.token:
             return Credential(self.token, "--token or BLOBFORGE_API_TOKEN")
-        from blobforge.cli import login_file
+        from blobforge.login import login_file
 
-        login = self._login()
-        if login is not None and login.server == self.url:
-            try:
-                token = login_file.token_of(login)
-            except login_file.LoginError as error:
-                raise CliError(str(error), UNAUTHORISED) from error
-            if token:
-                return Credential(token, "`blobforge login`")
-        token = self._local_admin_token()
-        return Credential(token, str(admin_token_file())) if token else None
+        try:
+            return credentials.token(self.url, self._login())
+        except login_file.LoginError as error:
+            raise CliError(str(error), UNAUTHORISED) from error
 
     def _login(self) -> Login | None:
-        from blobforge.cli import login_file
+        from blobforge.login import login_file
 
         try:
             return login_file.load()
@@ -138,20 +122,6 @@ class Session:
                 told = _api_error(error)
                 told.hint = f"The token from {found.source} is unknown, expired or revoked.\n{told.hint}"
                 raise told from None
-
-    def _local_admin_token(self) -> str | None:
-        """The token that a server on this machine made at its first start. It never leaves this machine."""
-        try:
-            if urlsplit(self.url).hostname not in LOOPBACK:
-                return None
-            return admin_token_file().read_text().strip() or None
-        except (OSError, ValueError):  # no such file, no text in it; a URL that is none, which the client will tell
-            return None
-
-
-def admin_token_file() -> Path:
-    """Where a server started from here keeps the admin token that it made."""
-    return Path(os.environ.get("BLOBFORGE_DATA_DIR") or "data") / "admin-token"
 
 
 def run(work: Callable[[], Awaitable[T]]) -> T:

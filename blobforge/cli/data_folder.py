@@ -11,9 +11,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from blobforge.cli import common, output
+from blobforge.cli import output
 from blobforge.cli.finding import Finding
 from blobforge.datadir import LINK_FILE, READY_FILE, SECRET_FILE, TOKEN_FILE
+from blobforge.login import credentials
 
 LITTLE_SPACE = 1 << 30  # bytes
 _PRIVATE = (TOKEN_FILE, SECRET_FILE, LINK_FILE, READY_FILE)
@@ -26,7 +27,7 @@ class _Ready(msgspec.Struct):
 
 def look_at_data_folder(server: str) -> Iterator[Finding]:
     """Findings about the folder, if it is that of `server`."""
-    folder = common.admin_token_file().parent
+    folder = credentials.admin_token_file().parent
     try:
         ready = msgspec.json.decode((folder / READY_FILE).read_bytes(), type=_Ready)
     except PermissionError:
@@ -36,7 +37,7 @@ def look_at_data_folder(server: str) -> Iterator[Finding]:
     except (OSError, msgspec.DecodeError):
         yield Finding("data folder", "skipped", f"no running server's data in {folder}")
         return
-    if urlsplit(ready.url).port != urlsplit(server).port or urlsplit(server).hostname not in common.LOOPBACK:
+    if urlsplit(ready.url).port != urlsplit(server).port or urlsplit(server).hostname not in credentials.LOOPBACK:
         yield Finding("data folder", "skipped", f"{folder} is that of another server, {ready.url}")
         return
     problems = [*_permissions(folder), *_process(ready), *_space(folder)]

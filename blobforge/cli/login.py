@@ -10,6 +10,7 @@ import click
 
 from blobforge.cli import common, output
 from blobforge.cli.common import CliError, Session, pass_session, session_options
+from blobforge.login import credentials
 
 if TYPE_CHECKING:
     from blobforge.client import WhoAmI
@@ -33,7 +34,7 @@ def login(session: Session, url: str | None, with_token: bool, no_keyring: bool)
     On a terminal it asks for what is missing. The token is tried before it is kept: in the system's keyring where one
     works (blobforge-server[keyring]), else in a file that only you can read. There is one login at a time.
     """
-    from blobforge.cli import login_file
+    from blobforge.login import login_file
 
     server = (url or session.server or _asked_for_server(session)).rstrip("/")
     token = _token(session, server, with_token=with_token)
@@ -59,7 +60,7 @@ def _told(session: Session, server: str, who: WhoAmI, place: str) -> None:
     session.note(f"Logged in to {server} as {output.one_line(who.name)} ({', '.join(who.scopes)}).")
     session.note(f"The token is in {place}.")
     parts = urlsplit(server)
-    if parts.scheme == "http" and parts.hostname not in common.LOOPBACK:
+    if parts.scheme == "http" and parts.hostname not in credentials.LOOPBACK:
         session.note("Note: without https:// the token goes over the network in the clear.")
 
 
@@ -69,7 +70,7 @@ def _asked_for_server(session: Session) -> str:
     try:
         default = session.url
     except CliError:  # what was kept before cannot be read; it is about to be replaced
-        default = common.DEFAULT_SERVER
+        default = credentials.DEFAULT_URL
     answer: str = click.prompt("Server", default=default, err=True)
     return answer.strip()
 
@@ -96,7 +97,7 @@ def logout(session: Session) -> None:
 
     `blobforge tokens delete ID` makes it void.
     """
-    from blobforge.cli import login_file
+    from blobforge.login import login_file
 
     try:
         was = login_file.forget()

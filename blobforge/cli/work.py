@@ -38,7 +38,9 @@ def size(value: str) -> int:
 
 @click.command()
 @click.option("--type", "types", multiple=True, required=True, metavar="TYPE", help="Job type; may be repeated.")
-@click.option("--exec", "template", required=True, metavar="COMMAND", help="The command to run for each job.")
+@click.option("--exec", "template", metavar="COMMAND", help="The command to run for each job.")
+@click.option("--handler", metavar="MODULE:FUNCTION", help="Or a Python function to call for each job.")
+@click.option("--stdout", is_flag=True, help="What the command writes to stdout is the output.")
 @click.option("--timeout", type=duration, metavar="TIME", help="Longest run of the command (90s, 10m, 2h) [none].")
 @click.option(
     "--stall-timeout",
@@ -50,6 +52,23 @@ def size(value: str) -> int:
     "--progress-regex",
     metavar="REGEX",
     help=r"Finds progress in lines of output: (?P<done>\d+)/(?P<total>\d+); also percent, stage, message.",
+)
+@click.option(
+    "--max-failures",
+    type=click.IntRange(min=0),
+    default=10,
+    show_default=True,
+    metavar="N",
+    help="After N failures in a row take no jobs but one now and then, as a trial; 0: never.",
+)
+@click.option(
+    "--max-memory", type=size, metavar="SIZE", help="Most that each process of a job may have for itself [none]."
+)
+@click.option(
+    "--recycle-after",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="With --handler: a new process after N jobs [never; near --max-memory, too].",
 )
 @click.option("--concurrency", type=click.IntRange(min=1), default=1, show_default=True, help="Jobs at a time.")
 @click.option("--once", is_flag=True, help="Take one job at most, then end.")
@@ -97,7 +116,12 @@ def work(
     /,
     *,
     types: tuple[str, ...],
-    template: str,
+    template: str | None,
+    handler: str | None,
+    stdout: bool,
+    max_failures: int,
+    max_memory: int | None,
+    recycle_after: int | None,
     timeout: float | None,
     stall_timeout: float | None,
     progress_regex: str | None,
@@ -120,12 +144,17 @@ def work(
       blobforge work --type pdf --exec 'pdftotext -layout {source} {output}'
       blobforge work --type video --timeout 6h --stall-timeout 10m \\
           --progress-regex 'frame (?P<done>\\d+) of (?P<total>\\d+)' --exec './encode {source} {output}'
-      blobforge work --type scan --concurrency 4 --run-window 22:00-06:00 --label ocr --exec './ocr.sh'
+      blobforge work --type scan --concurrency 4 --run-window 22:00-06:00 --label ocr \\
+          --exec './ocr.sh {source} {output}'
+      blobforge work --type page --stdout --exec 'tesseract {source} -'
+      blobforge work --type pdf --handler mypackage.convert:pdf --recycle-after 100 --max-memory 2G
 
-    There is no shell. These are replaced: {source} and {output} (the files to read and to write), {outputs} (a folder
-    for several files, which become one ZIP file), {workdir} (a private folder, removed afterwards), {progress_file},
-    {job_id}, {job_type}, {source_hash}, {source_path} (the name it was submitted by; a stranger's text). The command
-    finds the same in its environment: BLOBFORGE_SOURCE, BLOBFORGE_OUTPUT and so on.
+    The command runs in a private folder of the job. There is no shell: for pipes and redirections write
+    --exec "bash -c '...'". These are replaced: {source} and {output} (the files to read and to write), {outputs} (a
+    folder for several files, which become one ZIP file), {workdir} (that private folder, removed afterwards), {cwd}
+    (the folder that the worker was started in), {progress_file}, {job_id}, {job_type}, {source_hash}, {source_path}
+    (the name it was submitted by; a stranger's text). {{word}} stands for {word} itself. The command finds these in
+    its environment, too: BLOBFORGE_SOURCE, BLOBFORGE_OUTPUT and so on.
 
     Progress is found in its output by --progress-regex, or read from {progress_file}: the last line there, such as
     12/90, 45% or {"done": 12, "total": 90, "stage": "ocr"}.
@@ -142,11 +171,14 @@ def work(
 
     Events go to stderr, one line each, or with --json to stdout. With --once, --max-jobs or --idle-exit the exit code
     is 1 when a job did not complete. 2: wrong usage; 3: no server (--once); 4: not allowed; 6: another process has
-    taken over as this worker (tell your service manager not to start it again).
+    taken over as this worker (tell your service manager not to start it again); 7: it ended while it took no jobs,
+    because --max-failures in a row had failed.
     """
     from blobforge.runner import (
+        EXIT_FAILING,
         EXIT_REPLACED,
         Command,
+        InProcess,
         Limits,
         Outcome,
         Pattern,
@@ -154,13 +186,28 @@ def work(
         Worker,
         WorkerReplaced,
         WorkerTrouble,
+        address_named,
         show_events,
     )
 
+    if (template is None) == (handler is None):
+        raise CliError("Give one of --exec and --handler.", common.USAGE)
+    if handler is not None and (stdout or progress_regex is not None):
+        raise CliError("--stdout and --progress-regex are for --exec: a function has job.output and job.progress().",
+                       common.USAGE)  # fmt: skip
+    if handler is None and recycle_after is not None:
+        raise CliError("--recycle-after is for --handler: a command has a new process for each job.", common.USAGE)
+
     with _usage("--progress-regex"):
         pattern = Pattern(progress_regex) if progress_regex is not None else None
-    with _usage("--exec"):
-        command = Command(template, pattern=pattern)
+    converter: Command | InProcess
+    if template is not None:
+        with _usage("--exec"):
+            converter = Command(template, pattern=pattern, stdout=stdout, max_memory=max_memory)
+    else:
+        with _usage("--handler"):
+            address = address_named(handler or "")
+        converter = InProcess(address, recycle_after=recycle_after, max_memory=max_memory)
     with _usage("--timeout, --stall-timeout"):
         limits = Limits(timeout, stall_timeout)
     if output_suffix and (not output_suffix.startswith(".") or "/" in output_suffix):
@@ -188,19 +235,24 @@ def work(
                     workdir=workdir,
                     min_free=min_free,
                     output_suffix=output_suffix,
+                    max_failures=max_failures,
                 )
-            worker.add(dict.fromkeys(types), command, limits)
+            worker.add(dict.fromkeys(types), converter, limits)
             await worker.run_until_signalled()
             return worker
 
     try:
-        tally = common.run(main).tally
+        worker = common.run(main)
     except (WorkerTrouble, OSError) as error:  # no scratch folder, no guard process: nothing was started
         raise CliError(f"cannot start: {error}") from error
     except WorkerReplaced as error:
         raise CliError(f"{error}.", EXIT_REPLACED, "Give one of the two another id.") from error
     bounded = once or max_jobs is not None or idle_exit is not None
+    tally = worker.tally
     session.note(_summary(tally, once))
+    if worker.failing:
+        session.note("It took no more jobs: too many in a row had failed here.")
+        common.fail(EXIT_FAILING)
     if bounded and any(count for outcome, count in tally.items() if outcome is not Outcome.COMPLETED):
         common.fail()
 

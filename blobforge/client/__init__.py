@@ -5,7 +5,7 @@ The only place that knows httpx: see `transport.py` for what is repeated and whe
 
 from __future__ import annotations
 
-from blobforge.client.api import DEFAULT_URL, LARGEST_CLAIM, LONGEST_WAIT, Client, is_credential
+from blobforge.client.api import LARGEST_CLAIM, LONGEST_WAIT, Client, is_credential
 from blobforge.client.errors import (
     ApiError,
     ChecksumMismatch,
@@ -49,6 +49,7 @@ from blobforge.client.types import (
     WorkerInfo,
     WorkerSecret,
 )
+from blobforge.login.credentials import DEFAULT_URL
 
 __all__ = [
     "DEFAULT_URL",

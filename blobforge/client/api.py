@@ -52,10 +52,10 @@ from blobforge.client.types import (
     WorkerInfo,
     WorkerSecret,
 )
+from blobforge.login.credentials import DEFAULT_URL
 
 T = TypeVar("T")
 
-DEFAULT_URL = "http://localhost:8080"
 DEFAULT_PATIENCE = 3.0
 LARGEST_CLAIM = 500  # jobs
 LONGEST_WAIT = 60  # seconds that the server holds a claim open at most

@@ -10,24 +10,28 @@ command.py    a command line as a handler   isolated.py   a handler in a process
 
 from __future__ import annotations
 
+from blobforge.runner.address import address_named
 from blobforge.runner.attempt import Outcome
 from blobforge.runner.command import PLACEHOLDERS, Command
 from blobforge.runner.console import show_events
 from blobforge.runner.events import Waiting
 from blobforge.runner.handlers import Handler, Isolation
+from blobforge.runner.isolated import InProcess
 from blobforge.runner.job import Job, JobCancelled, JobFailed, WorkerReplaced, WorkerTrouble
 from blobforge.runner.limits import Limits
 from blobforge.runner.process import Finished, Tail, run_in_group
 from blobforge.runner.progress import Pattern
 from blobforge.runner.window import RunWindow
-from blobforge.runner.worker import EXIT_REPLACED, Worker, default_worker_id
+from blobforge.runner.worker import EXIT_FAILING, EXIT_REPLACED, Worker, default_worker_id
 
 __all__ = [
+    "EXIT_FAILING",
     "EXIT_REPLACED",
     "PLACEHOLDERS",
     "Command",
     "Finished",
     "Handler",
+    "InProcess",
     "Isolation",
     "Job",
     "JobCancelled",
@@ -41,6 +45,7 @@ __all__ = [
     "Worker",
     "WorkerReplaced",
     "WorkerTrouble",
+    "address_named",
     "default_worker_id",
     "run_in_group",
     "show_events",

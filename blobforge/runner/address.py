@@ -45,6 +45,15 @@ def address_of(function: Callable[..., Any]) -> Address:
     return Address(name, None, str(Path(script).absolute()), path)
 
 
+def address_named(name: str) -> Address:
+    """The address of `package.module:function`, importable from the working folder as well. Raises ValueError."""
+    module, found, function = name.partition(":")
+    if not found or not all(part.isidentifier() for part in (*module.split("."), *function.split("."))):
+        raise ValueError(f"{name!r} names no function; one is package.module:function")
+    path = [str(Path(entry or ".").absolute()) for entry in ("", *sys.path)]
+    return Address(function, module, None, path)
+
+
 def find(address: Address) -> Any:
     """Import it. Raises whatever its module raises."""
     sys.path[:] = address.path

@@ -57,6 +57,7 @@ class Outcome(StrEnum):
 class Attempt:
     """One held job on its way. `run` never raises for what can be foreseen; it says how the attempt ended.
 
+    `reason` is why the document or this machine could not do it, None where neither is to blame.
     `leftover` waits for a handler's thread that could not be stopped, if there is one. `no_room` is set when the job
     went back because this disk has no room for it: the machine may well do others.
     """
@@ -82,6 +83,7 @@ class Attempt:
         self._started = time.monotonic()
         self._job: Job | None = None
         self.no_room = False
+        self.reason: str | None = None
 
     async def run(self) -> Outcome:
         job, held = self._held.claim.job, self._held
@@ -93,12 +95,12 @@ class Attempt:
             try:
                 outcome = await self._work()
             except WorkerTrouble as trouble:
-                reason = str(trouble)
+                reason = self.reason = str(trouble)
                 self.no_room = isinstance(trouble, NoRoom)
             except Exception:
                 # A bug of ours must neither cost the document a try nor take the other jobs down.
                 log.exception("job %d: unexpected error", job.id)
-                reason = "unexpected error in the worker"
+                reason = self.reason = "unexpected error in the worker"
         if held.abandoned or (held.lost and held.scope.cancelled_caught):
             say("job-dropped", f"job {job.id}: dropped, the server took it back", job=job.id)
             return Outcome.DROPPED
@@ -259,7 +261,7 @@ class Attempt:
         return result
 
     async def _fail(self, failure: JobFailed) -> Outcome:
-        claim = self._held.claim
+        claim, self.reason = self._held.claim, str(failure)
         self._held.settle()
         try:
             answer = await self._client.with_patience(math.inf).fail(

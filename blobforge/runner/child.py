@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+import msgspec
 import trio
 
 from blobforge.runner import wire
@@ -47,7 +48,8 @@ class Child:
         self._say(wire.Ready())
         threading.Thread(target=self._listen, daemon=True).start()
         while True:
-            self._say(self._convert(handler, self._todo.get()))
+            reply = self._convert(handler, self._todo.get())
+            self._say(msgspec.structs.replace(reply, memory=_memory()))
 
     def _listen(self) -> None:
         for line in self._orders:
@@ -100,6 +102,13 @@ class Child:
         with self._replying:
             self._replies.write(wire.encode(reply))
             self._replies.flush()
+
+
+def _memory() -> int:
+    """Bytes of this process that are in memory; 0 where there is no /proc."""
+    with contextlib.suppress(OSError):
+        return int(Path("/proc/self/statm").read_bytes().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return 0
 
 
 def _told(error: Exception) -> wire.Failed | wire.Trouble:

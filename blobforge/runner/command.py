@@ -1,17 +1,20 @@
 """`--exec`: a command line as a handler.
 
-Placeholders stand for paths; there is no shell, so that no file name is ever read as code. The command also finds
-them in its environment, as BLOBFORGE_SOURCE and so on. It gets none of the worker's own BLOBFORGE_* variables: they
-hold credentials.
+Placeholders stand for paths; there is no shell, so that no file name is ever read as code. The command runs in the
+folder of its job. So its program is looked up when the worker starts, and `{cwd}` names the folder of the start. The
+command also finds them in its environment, as BLOBFORGE_SOURCE and so on. It gets none of the worker's own
+BLOBFORGE_* variables: they hold credentials.
 """
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 import shlex
 import shutil
 import signal
+from pathlib import Path
 
 import trio
 
@@ -21,10 +24,11 @@ from blobforge.runner.process import GRACE, Finished, OnOutput, Tails, run_in_gr
 from blobforge.runner.progress import Lines, Pattern, follow
 
 PLACEHOLDERS = (
-    *("source", "output", "outputs", "workdir", "progress_file"),
+    *("cwd", "source", "output", "outputs", "workdir", "progress_file"),
     *("job_id", "job_type", "source_path", "source_hash"),
 )
-_PLACEHOLDER = re.compile(r"\{(" + "|".join(PLACEHOLDERS) + r")\}")
+_BRACES = re.compile(r"\{\{(\w+)\}\}|(?<!\$)\{(\w+)\}")  # `{{name}}` is the text {name}; ${name} is a shell's own
+_SHELL = re.compile(r"\|\|?|&&?|;|\d*>>?.*|<.*")
 _DISK_FULL = (
     "No space left on device",
     "Disk quota exceeded",
@@ -35,19 +39,39 @@ class Command:
     """A handler that runs one command for each job.
 
     Without a `pattern` whatever the command says is a sign of life to a limit on silence; with one only what the
-    pattern finds. Raises ValueError for a template that is empty, unbalanced, or whose program is not to be found.
+    pattern finds. With `stdout` what the command writes there is the output. `max_memory` (bytes) is the limit of
+    each of its processes. Raises ValueError for a template that cannot work: empty, unbalanced, with an unknown
+    placeholder or a shell's operator, or whose program is not to be found.
     """
 
-    def __init__(self, template: str, *, grace: float = GRACE, pattern: Pattern | None = None) -> None:
+    def __init__(
+        self,
+        template: str,
+        *,
+        grace: float = GRACE,
+        pattern: Pattern | None = None,
+        stdout: bool = False,
+        max_memory: int | None = None,
+    ) -> None:
         self._argv = shlex.split(template)
         self._grace = grace
         self._pattern = pattern
+        self._stdout = stdout
+        self._max_memory = max_memory
+        self._cwd = os.getcwd()
         self._guard: Guard | None = None
         if not self._argv:
             raise ValueError("the command is empty")
-        program = self._argv[0]
-        if not _PLACEHOLDER.search(program) and shutil.which(program) is None:
-            raise ValueError(f"{program!r} is not found: install it, or give its full path")
+        _refuse_shell(template)
+        names = {found[2] for part in self._argv for found in _BRACES.finditer(part) if found[2]}
+        for name in sorted(names - set(PLACEHOLDERS)):
+            near = difflib.get_close_matches(name, PLACEHOLDERS, 1)
+            hint = f"did you mean {{{near[0]}}}?" if near else f"there are {', '.join(PLACEHOLDERS)}"
+            raise ValueError(f"{{{name}}} is no placeholder: {hint} (write {{{{{name}}}}} for the text itself)")
+        if stdout and names & {"output", "outputs"}:
+            raise ValueError("with --stdout the output is what the command writes to stdout: leave {output} out")
+        if not _BRACES.search(self._argv[0]):
+            self._argv[0] = _program(self._argv[0])
 
     async def prepare(self, nursery: trio.Nursery, guard: Guard) -> None:
         del nursery
@@ -55,12 +79,14 @@ class Command:
 
     async def __call__(self, job: Job) -> None:
         """Run the command. Raises JobFailed for any exit but 0, WorkerTrouble when it cannot be started."""
-        tails = Tails()
+        tails = Tails(stdout=not self._stdout)
         job.output_tail = tails.log
-        values = _values(job)
-        argv = [_PLACEHOLDER.sub(lambda found: values[found[1]], part) for part in self._argv]
+        values = _values(job) | {"cwd": self._cwd}
+        argv = [_BRACES.sub(lambda found: values[found[2]] if found[2] else f"{{{found[1]}}}", part)
+                for part in self._argv]  # fmt: skip
         failure: OSError | None = None
         finished: Finished | None = None
+        written = _Written(job.output) if self._stdout else None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(follow, job.workdir / "progress", job)
             try:
@@ -71,22 +97,34 @@ class Command:
                     grace=self._grace,
                     guard=self._guard,
                     tails=tails,
-                    told=self._listener(job),
+                    told=self._listener(job, written),
+                    max_memory=self._max_memory,
                 )
             except OSError as error:
                 failure = error
+            finally:
+                if written is not None:
+                    written.close()
             nursery.cancel_scope.cancel()
         if failure is not None or finished is None:
             why = failure.strerror if failure is not None else None
             raise WorkerTrouble(f"cannot start {argv[0]}: {why or failure}") from failure
         if finished.returncode != 0:
             raise _failure(finished)
+        if written is not None:
+            written.check()
 
-    def _listener(self, job: Job) -> OnOutput:
-        if self._pattern is None:
+    def _listener(self, job: Job, written: _Written | None) -> OnOutput:
+        if self._pattern is None or written is not None:
+            lines = Lines(self._pattern, job) if self._pattern is not None else None
 
-            def alive(_stream: str, _data: bytes | bytearray) -> None:
-                job.life += 1
+            def alive(stream: str, data: bytes | bytearray) -> None:
+                if written is not None and stream == "stdout":
+                    written.add(data)
+                if lines is None:
+                    job.life += 1
+                elif stream == "stderr":
+                    lines.add(data)
 
             return alive
         streams = {"stdout": Lines(self._pattern, job), "stderr": Lines(self._pattern, job)}
@@ -95,6 +133,54 @@ class Command:
             streams[stream].add(data)
 
         return read
+
+
+class _Written:
+    """What a command writes to stdout, as the job's output. The first error of the disk is kept until the end."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb")
+        self._error: OSError | None = None
+        self._size = 0
+
+    def add(self, data: bytes | bytearray) -> None:
+        if self._error is None:
+            try:
+                self._size += self._file.write(data)
+            except OSError as error:
+                self._error = error
+
+    def close(self) -> None:
+        try:
+            self._file.close()
+        except OSError as error:
+            self._error = self._error or error
+
+    def check(self) -> None:
+        """Raises WorkerTrouble when it could not be written, and JobFailed when there was nothing to write."""
+        if self._error is not None:
+            raise WorkerTrouble(f"the output cannot be written: {self._error}") from self._error
+        if not self._size:
+            raise JobFailed("the converter ended well but wrote nothing to stdout", kind="OutputMissing")
+
+
+def _program(name: str) -> str:
+    """The program's full path: the command runs in another folder than the one that the worker was started in."""
+    found = shutil.which(name)
+    if found is not None:
+        return os.path.abspath(found)
+    if os.sep in name and os.path.exists(name):
+        raise ValueError(f"{name!r} cannot be executed: make it executable (chmod +x), or name its interpreter")
+    raise ValueError(f"{name!r} is not found: install it, or give its full path")
+
+
+def _refuse_shell(template: str) -> None:
+    """Raises ValueError for a shell's operator that stands by itself: it would be one more argument."""
+    words = shlex.shlex(template, posix=False)  # quotes are kept, so that a quoted operator is no operator
+    words.whitespace_split, words.commenters = True, ""
+    for word in words:
+        if _SHELL.fullmatch(word) or (word.endswith(";") and word[0] not in "'\""):
+            raise ValueError(f"{word!r} is for a shell, and there is none: write bash -c '...' around the command")
 
 
 def _values(job: Job) -> dict[str, str]:

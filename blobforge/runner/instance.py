@@ -16,14 +16,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from platformdirs import user_state_path
-
+from blobforge.login import folders
 from blobforge.runner.events import warn
 
 
 def state_folder() -> Path:
-    """Where the files are, by XDG_STATE_HOME and the customs of other systems."""
-    return user_state_path("blobforge", appauthor=False) / "workers"
+    """Where the files are. Raises OSError where there is no such place."""
+    folder = folders.state()
+    if folder is None:
+        raise OSError(folders.NO_HOME)
+    return folder / "workers"
 
 
 class Instance:

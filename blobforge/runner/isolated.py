@@ -25,20 +25,33 @@ from blobforge.runner.handlers import Handler
 from blobforge.runner.job import Job, JobFailed, WorkerTrouble
 from blobforge.runner.process import GRACE, Group, Tails
 from blobforge.runner.progress import tell
-from blobforge.runner.strays import kill_strays
 
 INSIDE = "BLOBFORGE_HANDLER"
 """Set in the environment of these processes, so that a script that starts a worker when imported is told."""
 
+_MUCH = 0.75  # of its limit: what a process still holds after a job, it will hold in the next
 _LAST_WORDS = 1.0  # seconds to read what is left in the pipes
 
 
 class InProcess:
-    """A converter that runs `handler` elsewhere. Raises ValueError for a handler that cannot be found from there."""
+    """A converter that runs `handler` elsewhere. Raises ValueError for a handler that cannot be found from there.
 
-    def __init__(self, handler: Handler, *, grace: float = GRACE) -> None:
-        self._address = address_of(handler)
+    A process is replaced after `recycle_after` jobs. `max_memory` (bytes, Linux) is the limit of what it may have of
+    its own: what goes beyond fails as out of memory. One that holds three quarters of it after a job is replaced.
+    """
+
+    def __init__(
+        self,
+        handler: Handler | Address,
+        *,
+        grace: float = GRACE,
+        recycle_after: int | None = None,
+        max_memory: int | None = None,
+    ) -> None:
+        self._address = handler if isinstance(handler, Address) else address_of(handler)
         self._grace = grace
+        self._recycle_after = recycle_after
+        self._max_memory = max_memory
         self._idle: list[_Child] = []
         self._nursery: trio.Nursery | None = None
         self._guard: Guard | None = None
@@ -55,21 +68,30 @@ class InProcess:
         try:
             await child.convert(job)
         finally:
-            if child.fit:
+            if child.fit and not self._worn(child):
                 self._idle.append(child)
             else:
                 await child.end()
 
+    def _worn(self, child: _Child) -> bool:
+        if self._recycle_after is not None and child.jobs >= self._recycle_after:
+            return True
+        return self._max_memory is not None and child.memory > _MUCH * self._max_memory
+
     async def _start(self) -> _Child:
         assert self._nursery is not None
-        child: _Child = await self._nursery.start(_Child(self._grace, self._guard).run, self._address)
+        new = _Child(self._grace, self._guard, self._max_memory)
+        child: _Child = await self._nursery.start(new.run, self._address)
         return child
 
 
 class _Child:
-    """One process. `fit` while it can take a job."""
+    """One process. `fit` while it can take a job; `jobs` that it has done, and `memory` (bytes) that it then held."""
 
-    def __init__(self, grace: float, guard: Guard | None) -> None:
+    def __init__(self, grace: float, guard: Guard | None, max_memory: int | None) -> None:
+        self._max_memory = max_memory
+        self.jobs = 0
+        self.memory = 0
         self._grace = grace
         self._guard = guard
         self._tails = Tails()
@@ -90,6 +112,7 @@ class _Child:
                 [sys.executable, "-m", "blobforge.runner.child", str(theirs)],
                 env={**clean_environment(), "PYTHONUNBUFFERED": "1", INSIDE: "1"},
                 guard=self._guard,
+                max_memory=self._max_memory,
                 stdin=subprocess.PIPE,
                 pass_fds=(theirs,),
             )
@@ -108,6 +131,7 @@ class _Child:
             try:
                 trouble = await self._load(address)
                 if trouble is None:
+                    await self._group.remember()
                     self.fit = True
                     task_status.started(self)
                     nursery.start_soon(self._watch)
@@ -152,11 +176,13 @@ class _Child:
                 await self.end()
                 raise died(self._returncode, self._tails)
             self.fit = True
+            self.jobs += 1
+            self.memory = reply.memory
             _raise_if_failed(reply, self._tails)
         finally:
             self._job = None
             with trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(kill_strays, cookie)
+                await self._group.sweep(cookie)
             if self._guard is not None:
                 self._guard.remove(cookie)
 

@@ -3,28 +3,40 @@
 Four rules make the end right:
 1. The group is killed while its leader is still a zombie. A reaped leader's number may belong to somebody else.
 2. Output is drained until the end, also while the command is being killed: a full pipe would keep it from exiting.
-3. A process that left the group (setsid, a daemon) is known by the cookie in its environment, and killed too.
+3. A process that left the group (setsid, a daemon) is killed too: on Linux it is still below the supervisor
+   (`supervise.py`), which stands in the leader's place and ends as it does; elsewhere the cookie in its environment
+   tells.
 4. The guard knows of it before it starts and until all of it is gone: a worker that is killed leaves nothing, too.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import socket
 import subprocess
+import sys
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import trio
+from trio.socket import SocketType
 
+from blobforge.runner import supervise
 from blobforge.runner.guard import Guard
 from blobforge.runner.strays import COOKIE, kill_strays, signal_group
 
 TAIL = 16 * 1024
 GRACE = 5.0  # seconds from TERM to KILL
+SUPERVISED = sys.platform == "linux"
+_SUPERVISE = (sys.executable, "-I", "-S", str(Path(supervise.__file__)))
+_SUPERVISED_END = 10.0  # seconds in which the supervisor has killed everything, or is itself in the way
+_SWEEP = 10.0
 _LAST_WORDS = 1.0  # seconds to read what is left in the pipes once the command and its group are gone
 
 OnOutput = Callable[[str, bytes | bytearray], None]
@@ -61,14 +73,18 @@ class Tail:
 
 
 class Tails:
-    """The ends of both streams of a command."""
+    """The ends of both streams of a command; of stderr alone where `stdout` is the output."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, stdout: bool = True) -> None:
         self.stdout = Tail()
         self.stderr = Tail()
+        self._both = stdout
 
     def add(self, stream: str, data: bytes | bytearray) -> None:
-        (self.stdout if stream == "stdout" else self.stderr).add(data)
+        if stream == "stderr":
+            self.stderr.add(data)
+        elif self._both:
+            self.stdout.add(data)
 
     def last_line(self) -> str:
         return self.stderr.last_line() or self.stdout.last_line()
@@ -95,37 +111,78 @@ class Finished:
 class Group:
     """A process that leads a group and a session of its own. Must be ended by `end`, whatever happens."""
 
-    def __init__(self, process: trio.Process, cookie: str, guard: Guard | None) -> None:
+    def __init__(self, process: trio.Process, cookie: str, guard: Guard | None, control: SocketType | None) -> None:
         self.process = process
         self._cookie = cookie
         self._guard = guard
+        self._control = control
 
     @classmethod
     async def start(
-        cls, argv: Sequence[str], *, env: Mapping[str, str], guard: Guard | None = None, **options: Any
+        cls,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        guard: Guard | None = None,
+        max_memory: int | None = None,
+        pass_fds: tuple[int, ...] = (),
+        **options: Any,
     ) -> Self:
-        """Start `argv`, its output in pipes. `options` are Popen's. Raises OSError when it cannot be started."""
+        """Start `argv`, its output in pipes. `options` are Popen's. Raises OSError when it cannot be started.
+
+        `max_memory` (bytes, Linux) is the limit of what each process may have of its own.
+        """
         cookie = uuid.uuid4().hex
         if guard is not None:
             guard.add(cookie)
-        try:
-            # Shielded: a start that is cancelled half-way would leave a process that nobody knows.
-            with trio.CancelScope(shield=True):
-                process = await trio.lowlevel.open_process(
-                    list(argv),
-                    **{"stdin": subprocess.DEVNULL, **options},
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.PIPE,
-                    env={**env, COOKIE: cookie},
-                    start_new_session=True,
-                )
-        except BaseException:
-            if guard is not None:
-                guard.remove(cookie)
-            raise
+        control: SocketType | None = None
+        command = list(argv)
+        ours, theirs = socket.socketpair()
+        with theirs:
+            if SUPERVISED:
+                control = trio.socket.from_stdlib_socket(ours)
+                command = [*_SUPERVISE, str(theirs.fileno()), str(max_memory or 0), *argv]
+                pass_fds = (*pass_fds, theirs.fileno())
+            else:
+                ours.close()
+            try:
+                # Shielded: a start that is cancelled half-way would leave a process that nobody knows.
+                with trio.CancelScope(shield=True):
+                    process = await trio.lowlevel.open_process(
+                        command,
+                        **{"stdin": subprocess.DEVNULL, **options},
+                        stdout=subprocess.PIPE,
+                        stderr=subprocess.PIPE,
+                        env={**env, COOKIE: cookie},
+                        start_new_session=True,
+                        pass_fds=pass_fds,
+                    )
+                    theirs.close()
+                    if control is not None:
+                        await _started(control, process, argv[0])
+            except BaseException:
+                ours.close()
+                if guard is not None:
+                    guard.remove(cookie)
+                raise
         if guard is not None:
             guard.leads(cookie, process.pid)
-        return cls(process, cookie, guard)
+        return cls(process, cookie, guard, control)
+
+    async def remember(self) -> None:
+        """Leave alone what runs now, the leader apart, until the end."""
+        if self._control is not None:
+            with suppress(OSError):
+                await self._control.send(b"m")
+
+    async def sweep(self, cookie: str) -> None:
+        """Kill what has been started since `remember`, but for the leader; elsewhere, what carries the cookie."""
+        if self._control is not None:
+            with trio.move_on_after(_SWEEP), suppress(OSError):
+                await self._control.send(b"s")
+                if await self._control.recv(1):
+                    return
+        await trio.to_thread.run_sync(kill_strays, cookie)
 
     async def drain(self, told: OnOutput) -> None:
         """Read both streams until they end."""
@@ -162,6 +219,10 @@ class Group:
             signal_group(self.process.pid, signal.SIGTERM)
             with trio.move_on_after(grace):
                 await self.exited()
+        if self._control is not None:
+            self._control.close()  # the supervisor kills all that is below it, and ends
+            with trio.move_on_after(_SUPERVISED_END):
+                await self.exited()
         signal_group(self.process.pid, signal.SIGKILL)
         await trio.to_thread.run_sync(kill_strays, self._cookie)
         returncode = await self.process.wait()
@@ -179,6 +240,7 @@ async def run_in_group(
     guard: Guard | None = None,
     tails: Tails | None = None,
     told: OnOutput | None = None,
+    max_memory: int | None = None,
 ) -> Finished:
     """Run `argv` to its end and leave nothing of it behind, however it ends.
 
@@ -192,7 +254,7 @@ async def run_in_group(
         if told is not None:
             told(stream, data)
 
-    group = await Group.start(argv, cwd=cwd, env=env, guard=guard)
+    group = await Group.start(argv, cwd=cwd, env=env, guard=guard, max_memory=max_memory)
     returncode = 0
     async with trio.open_nursery() as nursery:
         drained = trio.CancelScope(shield=True)
@@ -204,6 +266,17 @@ async def run_in_group(
                 returncode = await group.end(grace)
                 drained.deadline = trio.current_time() + _LAST_WORDS
     return Finished(returncode, kept)
+
+
+async def _started(control: SocketType, process: trio.Process, program: str) -> None:
+    """Wait for the supervisor's word. Raises OSError when the command could not be started."""
+    said = b""
+    while not said.endswith(b"\n") and (data := await control.recv(16)):
+        said += data
+    code = int(said) if said.strip().isdigit() else errno.EIO
+    if code:
+        await process.wait()
+        raise OSError(code, os.strerror(code), program)
 
 
 async def _drain_within(scope: trio.CancelScope, group: Group, told: OnOutput) -> None:

@@ -27,6 +27,7 @@ from blobforge.runner.instance import Instance
 from blobforge.runner.job import WorkerReplaced
 from blobforge.runner.limits import Limits
 from blobforge.runner.scratch import MIN_FREE, Scratch
+from blobforge.runner.streak import Streak
 from blobforge.runner.window import RunWindow, closes_in, is_open, opens_in
 
 _SHORTEST_CYCLE = 1.0  # seconds between two claims that brought nothing: a server need not hold them open
@@ -34,6 +35,7 @@ _COOL_DOWN = 15.0  # seconds without claims after trouble of our own, doubled ea
 _LONGEST_COOL_DOWN = 300.0
 _LOOK_AGAIN = 60.0  # seconds; clocks are set, and disks are emptied
 _LEAVE_DEADLINE = 5.0
+MAX_FAILURES = 10
 _ALIVE = "instance-alive"  # the problem's type where another process is this worker
 _ASK_AGAIN = 30.0  # seconds
 
@@ -61,6 +63,7 @@ class Options:
     min_free: int = MIN_FREE
     output_suffix: str = ""
     named: bool = False
+    max_failures: int | None = MAX_FAILURES
 
 
 @dataclass(frozen=True)
@@ -91,12 +94,18 @@ class Shift:
         self._left = 1 if options.once else options.max_jobs if options.max_jobs is not None else math.inf
         self._idle_since = trio.current_time()
         self._cool_down = 0.0
+        self._streak = Streak(options.max_failures)
         self._resume_at = -math.inf
         self._troubled: int | None = (
             None  # the job with which there was trouble last, and nothing has ended well since
         )
         self._obstacle: str | None = None
         self._facts: dict[str, Any] = {}
+
+    @property
+    def failing(self) -> bool:
+        """Whether so many jobs in a row have failed that no more are taken, but for trials."""
+        return self._streak.on
 
     def stop(self, grace: float) -> None:
         """Take no more jobs; what still runs in `grace` seconds is killed and given back. Then `run` returns."""
@@ -220,7 +229,7 @@ class Shift:
             if not await self._clear(heartbeat):
                 return
             asked_at = trio.current_time()
-            claims = await self._claim(free)
+            claims = await self._claim(1 if self._streak.on else free)
             self._left -= len(claims)
             for claim in claims:
                 attempts.start_soon(self._run_attempt, claim, background)
@@ -273,6 +282,9 @@ class Shift:
         trouble = await trio.to_thread.run_sync(self._scratch.trouble)
         if trouble is not None:
             return trouble, _LOOK_AGAIN
+        failing = self._streak.in_the_way(trial_runs=len(self._holdings) > 0)
+        if failing is not None:
+            return failing
         cooling = self._resume_at - trio.current_time()
         if cooling > 0:
             return f"pausing for {self._cool_down:.0f} s after trouble", cooling
@@ -326,6 +338,10 @@ class Shift:
         try:
             outcome = await attempt.run()
             self.tally[outcome] += 1
+            if outcome is Outcome.COMPLETED:
+                self._streak.succeeded()
+            elif attempt.reason is not None and not attempt.no_room:
+                self._streak.failed(attempt.reason)
             if outcome is Outcome.RELEASED and not attempt.no_room:
                 # One job that does not go says nothing about the others: the server puts it behind them.
                 if self._troubled not in (None, held.job_id):

@@ -26,6 +26,7 @@ COOKIE = "BLOBFORGE_ATTEMPT"
 _LOOKS_AT_UNCLEAR = 5
 _PAUSE = 0.01  # seconds
 _MOST_LOOKS = 30  # what forks faster than that, or cannot die, is left alone
+_SUPERVISORS = 3000  # milliseconds that they get to kill what is below them when the worker was killed
 _DEATH = 500  # milliseconds that a killed process is waited for
 
 
@@ -93,6 +94,16 @@ def _look(pid: int, wanted: bytes) -> _Found:
     return _Found.KILLED
 
 
+def _exists(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def guard() -> None:
     """Keep the list of what runs until stdin ends, then kill it.
 
@@ -108,6 +119,11 @@ def guard() -> None:
             running.pop(cookie, None)
         else:
             running[cookie] = int(group[0]) if group else None
+    # The supervisors see the same end, and know more of what is below them: their groups go by themselves.
+    for _ in range(_SUPERVISORS // 20):
+        if not any(group_id is not None and _exists(group_id) for group_id in running.values()):
+            break
+        time.sleep(0.02)
     for cookie, group_id in running.items():
         if group_id is not None:
             signal_group(group_id, signal.SIGKILL)

@@ -47,7 +47,9 @@ class News(msgspec.Struct, frozen=True, tag="news"):
 
 
 class Done(msgspec.Struct, frozen=True, tag="done"):
-    """The function has returned."""
+    """The function has returned. `memory` is what the process then holds, in bytes."""
+
+    memory: int = 0
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
@@ -58,12 +60,14 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
     log_tail: str | None = None
     traceback: str | None = None
     retryable: bool = True
+    memory: int = 0
 
 
 class Trouble(msgspec.Struct, frozen=True, tag="trouble"):
     """It raised WorkerTrouble, or found the disk full."""
 
     error: str
+    memory: int = 0
 
 
 Order = Load | Convert | Cancel

@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 
 import trio
 
-from blobforge.client import DEFAULT_URL, Client
+from blobforge.client import Client
+from blobforge.login import credentials, login_file
 from blobforge.runner.attempt import Outcome
 from blobforge.runner.console import show_events
 from blobforge.runner.events import Waiting, log
@@ -24,11 +25,12 @@ from blobforge.runner.job import WorkerReplaced
 from blobforge.runner.limits import Limits
 from blobforge.runner.process import GRACE
 from blobforge.runner.scratch import MIN_FREE
-from blobforge.runner.shift import Duty, Options, Shift
+from blobforge.runner.shift import MAX_FAILURES, Duty, Options, Shift
 from blobforge.runner.window import RunWindow
 
 H = TypeVar("H", bound=Handler)
 
+EXIT_FAILING = 7  # it took no jobs at its end: too many in a row had failed
 EXIT_REPLACED = 6  # another process is this worker now: to be started again would be in its way
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # a closed terminal must not leave commands behind, either
 
@@ -52,8 +54,9 @@ class Worker:
 
     The server is `server`, or BLOBFORGE_SERVER_URL. The credential is an API token with the scope `work` (`token`, or
     BLOBFORGE_API_TOKEN), or the worker's own: `worker_id` with `worker_secret` (BLOBFORGE_WORKER_ID with
-    BLOBFORGE_WORKER_SECRET). A `client` replaces all of these. Times are in seconds, sizes in bytes; the options are
-    those of `Options`. Raises ValueError for what cannot be.
+    BLOBFORGE_WORKER_SECRET). Where neither is given, both are what `blobforge work` finds: the login, or this
+    machine's server and its admin token. A `client` replaces all of these. Times are in seconds, sizes in bytes; the
+    options are those of `Options`. Raises ValueError for what cannot be.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class Worker:
         workdir: Path | str | None = None,
         min_free: int = MIN_FREE,
         output_suffix: str = "",
+        max_failures: int | None = MAX_FAILURES,
     ) -> None:
         if concurrency < 1:
             raise ValueError("a worker runs at least one job at a time")
@@ -99,10 +103,13 @@ class Worker:
             workdir=Path(workdir) if workdir is not None else None,
             min_free=min_free,
             output_suffix=output_suffix,
+            max_failures=max_failures or None,
             named=self._named is not None,
         )
         self.worker_id = self._named or default_worker_id()
         self.tally: Counter[Outcome] = Counter()
+        self.failing = False
+        """Whether it ended while it took no jobs, because `max_failures` in a row had failed."""
         self._duties: dict[str, Duty] = {}
         self._shift: Shift | None = None
         self._trio: trio.lowlevel.TrioToken | None = None
@@ -114,21 +121,30 @@ class Worker:
         stall_timeout: float | None = None,
         kill_after: float = GRACE,
         isolation: Isolation = "process",
+        recycle_after: int | None = None,
+        max_memory: int | None = None,
     ) -> Callable[[H], H]:
         """Decorates the function for jobs of `types`; a plain one or an async one (trio).
 
         `timeout` is for the whole conversion, `stall_timeout` for a time without progress or output. A handler whose
         job is taken away has `kill_after` seconds from `job.cancel_signal` until its process is killed. With
         `isolation="process"` the function runs in a process of its own, which a limit can kill and which cannot hold
-        up heartbeats. With `"thread"` it runs in this one; see `handlers.py`.
+        up heartbeats. With `"thread"` it runs in this one; see `handlers.py`. Such a process is replaced after
+        `recycle_after` jobs; `max_memory` (bytes) is its limit, and near that it is replaced, too.
         """
         if isolation not in ("process", "thread"):
             raise ValueError(f"isolation is 'process' or 'thread', not {isolation!r}")
+        if isolation == "thread" and (recycle_after is not None or max_memory is not None):
+            raise ValueError("recycle_after and max_memory are for a process of its own, not for a thread")
         limits = Limits(timeout, stall_timeout)
 
         def decorate(function: H) -> H:
-            kind = InWorker if isolation == "thread" else InProcess
-            self.add(types, kind(function, grace=kill_after), limits)
+            converter: Converter
+            if isolation == "thread":
+                converter = InWorker(function, grace=kill_after)
+            else:
+                converter = InProcess(function, grace=kill_after, recycle_after=recycle_after, max_memory=max_memory)
+            self.add(types, converter, limits)
             return function
 
         return decorate
@@ -209,6 +225,7 @@ class Worker:
         except BaseExceptionGroup as group:
             raise _only(group) from None
         finally:
+            self.failing = shift.failing
             self._shift = None
             if self._client is None:
                 with trio.CancelScope(shield=True):
@@ -230,7 +247,8 @@ class Worker:
             token.run_sync_soon(shift.stop, seconds)
 
     def _own_client(self) -> Client:
-        server = self._server or os.environ.get("BLOBFORGE_SERVER_URL") or DEFAULT_URL
+        login = self._login()
+        server = credentials.server(self._server or os.environ.get("BLOBFORGE_SERVER_URL"), login)
         secret = self._secret or os.environ.get("BLOBFORGE_WORKER_SECRET")
         if secret:
             if self._named is None:
@@ -238,11 +256,25 @@ class Worker:
             return Client(server, worker=(self.worker_id, secret), on_retry=Waiting())
         token = self._token or os.environ.get("BLOBFORGE_API_TOKEN")
         if not token:
-            raise ValueError(
-                "no credential: set BLOBFORGE_API_TOKEN to a token with the scope `work`, "
-                "or BLOBFORGE_WORKER_ID and BLOBFORGE_WORKER_SECRET"
-            )
+            try:
+                found = credentials.token(server, login)
+            except login_file.LoginError as error:
+                raise ValueError(str(error)) from error
+            if found is None:
+                raise ValueError(
+                    "no credential: `blobforge login` keeps one; or set BLOBFORGE_API_TOKEN to a token with the "
+                    "scope `work`, or BLOBFORGE_WORKER_ID and BLOBFORGE_WORKER_SECRET"
+                )
+            token = found.token
         return Client(server, token=token, on_retry=Waiting())
+
+    def _login(self) -> login_file.Login | None:
+        try:
+            return login_file.load()
+        except login_file.LoginError as error:
+            if self._server or os.environ.get("BLOBFORGE_SERVER_URL"):  # it is not needed, then
+                return None
+            raise ValueError(str(error)) from error
 
 
 def _only(error: BaseException) -> BaseException:

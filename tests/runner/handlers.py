@@ -33,6 +33,21 @@ def pid(job: Job) -> None:
     job.output.write_text(str(os.getpid()))
 
 
+_kept: list[bytes] = []
+
+
+def grows(job: Job) -> None:
+    _kept.append(b"x" * 320_000_000)
+    job.output.write_text(str(os.getpid()))
+
+
+def leaves_a_daemon(job: Job) -> None:
+    script = f"(env -i setsid sh -c 'echo $$ > {job.output}; exec sleep 1000' &)"
+    subprocess.run(["sh", "-c", script], check=True)
+    while not job.output.exists() or not job.output.read_text():
+        time.sleep(0.01)
+
+
 def broken(_job: Job) -> None:
     print("about to divide")
     print("a warning", file=sys.stderr)

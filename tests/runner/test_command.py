@@ -11,6 +11,7 @@ import pytest
 
 from blobforge.client import Job as JobRecord
 from blobforge.runner import Command, Job, JobFailed, WorkerTrouble
+from tests.runner.test_process import alive
 
 PYTHON = sys.executable
 
@@ -36,9 +37,9 @@ async def test_placeholders_and_environment(tmp_path: Path) -> None:
         "open(sys.argv[2], 'w').write('\\n'.join([os.getcwd(), *sys.argv[1:], '--', *said]))\n"
     )
     job = given(tmp_path, "in/$(touch x); 'q'.pdf")
-    await Command(f"{PYTHON} {script} {{source}} {{output}} {{workdir}} job-{{job_id}} {{source_path}} {{other}}")(
-        job
-    )
+    await Command(
+        f"{PYTHON} {script} {{source}} {{output}} {{workdir}} job-{{job_id}} {{source_path}} {{{{other}}}}"
+    )(job)
     source, output = str(job.source), str(job.output)
     assert job.output.read_text().splitlines() == [
         str(tmp_path),
@@ -106,3 +107,94 @@ async def test_a_program_that_vanished_is_the_workers_trouble(tmp_path: Path) ->
 def test_a_template_that_cannot_work_is_refused_at_once(template: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         Command(template)
+
+
+@pytest.mark.parametrize(
+    ("template", "hint"),
+    [
+        ("cat {sourse} {output}", r"did you mean \{source\}\?"),
+        ("cat {sourse}{nothing_like_it}", "is no placeholder: there are cwd, source"),
+        ("cat {source} | sort", r"'\|' is for a shell, and there is none: write bash -c"),
+        ("cat {source} > {output}", "'>' is for a shell"),
+        ("cat {source} 2>&1", "'2>&1' is for a shell"),
+        ("cat {source} >out.txt", "'>out.txt' is for a shell"),
+        ("cat < {source}", "'<' is for a shell"),
+        ("cat {source} && true", "'&&' is for a shell"),
+        ("cat {source}; true", "';'|'{source};' is for a shell"),
+    ],
+)
+def test_what_cannot_work_is_refused_at_the_start(template: str, hint: str) -> None:
+    with pytest.raises(ValueError, match=hint):
+        Command(template)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "sh -c 'cat {source} | sort > {output}'",
+        'sh -c "cat ${HOME} {{x}} > {output}"',
+        "printf '|' '>' ';' '{{a}}'",
+        "echo a|b x;y",
+    ],
+)
+def test_what_a_shell_is_asked_for_is_let_through(template: str) -> None:
+    Command(template)
+
+
+async def test_a_program_is_looked_up_where_the_worker_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, folder = tmp_path / "start", tmp_path / "job"
+    start.mkdir()
+    folder.mkdir()
+    script = start / "ocr.sh"
+    script.write_text('#!/bin/sh\necho "$2 $BLOBFORGE_CWD" > "$1"\n')
+    monkeypatch.chdir(start)
+    with pytest.raises(ValueError, match="cannot be executed: make it executable"):
+        Command("./ocr.sh {output} {cwd}")
+    script.chmod(0o755)
+    command = Command("./ocr.sh {output} {cwd}")
+    monkeypatch.chdir("/")
+    job = given(folder)
+    await command(job)
+    assert job.output.read_text() == f"{start} {start}\n"
+
+
+async def test_what_is_written_to_stdout_is_the_output(tmp_path: Path) -> None:
+    job = given(tmp_path)
+    await Command("sh -c 'echo page 1 >&2; seq 1 100000'", stdout=True)(job)
+    assert job.output.read_text().splitlines() == [str(number) for number in range(1, 100001)]
+    assert job.output_tail() == "--- stderr ---\npage 1\n"
+    with pytest.raises(JobFailed, match="wrote nothing to stdout"):
+        await Command("true", stdout=True)(job)
+    with pytest.raises(ValueError, match=r"leave \{output\} out"):
+        Command("cat {output}", stdout=True)
+    monkey = tmp_path / "output"
+    monkey.unlink()
+    monkey.symlink_to("/dev/full")
+    with pytest.raises(WorkerTrouble, match="cannot be written"):
+        await Command("seq 1 100000", stdout=True)(job)
+
+
+async def test_a_daemon_with_a_clean_environment_ends_with_its_job(tmp_path: Path) -> None:
+    """It leaves the group, the session and its parent, and wipes the cookie: it is still below the supervisor."""
+    daemon = f"env -i setsid sh -c 'echo $$ > {tmp_path}/pid; exec sleep 1000' &"
+    script = tmp_path / "script.sh"
+    script.write_text(f"({daemon})\nwhile [ ! -s {tmp_path}/pid ]; do sleep 0.01; done\necho x > {tmp_path}/output\n")
+    await Command(f"sh {script}")(given(tmp_path))
+    assert not alive(int((tmp_path / "pid").read_text()))
+
+
+async def test_a_process_has_no_more_memory_than_its_limit(tmp_path: Path) -> None:
+    needs = f"{PYTHON} -c 'print(len(bytearray(300_000_000)))'"
+    await Command(needs)(given(tmp_path))
+    with pytest.raises(JobFailed, match="MemoryError"):
+        await Command(needs, max_memory=200_000_000)(given(tmp_path))
+
+
+async def test_what_cannot_be_started_is_the_machines_fault(tmp_path: Path) -> None:
+    program = tmp_path / "gone"
+    program.write_text("#!/no/such/interpreter\n")
+    program.chmod(0o755)
+    with pytest.raises(WorkerTrouble, match=r"cannot start .*gone: No such file"):
+        await Command(str(program))(given(tmp_path))

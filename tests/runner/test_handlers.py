@@ -76,6 +76,29 @@ async def test_its_process_is_kept_for_the_next_job(coordinator: Coordinator, tm
     assert len(set(coordinator.outputs.values())) == 1
 
 
+async def test_its_process_is_replaced_after_so_many_jobs(coordinator: Coordinator, tmp_path: Path) -> None:
+    assert await run(coordinator, handlers.pid, tmp_path, jobs=4, recycle_after=2) == {Outcome.COMPLETED: 4}
+    assert len(set(coordinator.outputs.values())) == 2
+
+
+async def test_a_process_that_has_grown_is_replaced(coordinator: Coordinator, tmp_path: Path) -> None:
+    options = {"jobs": 3, "max_memory": 400_000_000}
+    assert await run(coordinator, handlers.grows, tmp_path, **options) == {Outcome.COMPLETED: 3}
+    assert len(set(coordinator.outputs.values())) == 3
+
+
+async def test_a_process_has_no_more_memory_than_its_limit(coordinator: Coordinator, tmp_path: Path) -> None:
+    assert await run(coordinator, handlers.grows, tmp_path, max_memory=250_000_000) == {Outcome.FAILED: 1}
+    assert coordinator.posted("/api/jobs/1/fail")[0]["kind"] == "MemoryError"
+
+
+async def test_a_daemon_of_a_handler_ends_with_its_job(coordinator: Coordinator, tmp_path: Path) -> None:
+    """Its environment is clean, and it has left group, session and parent; the handler's process lives on."""
+    assert await run(coordinator, handlers.leaves_a_daemon, tmp_path, jobs=2) == {Outcome.COMPLETED: 2}
+    for pid in coordinator.outputs.values():
+        assert not alive(int(pid))
+
+
 @pytest.mark.parametrize(
     ("handler", "kind", "error"),
     [

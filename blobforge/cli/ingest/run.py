@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterable
 
 import click
-import platformdirs
 import trio
 
 from blobforge.cli.common import Session
@@ -20,6 +19,7 @@ from blobforge.cli.ingest.progress import Progress
 from blobforge.cli.ingest.report import Report
 from blobforge.cli.ingest.waiting import wait as follow
 from blobforge.client import Client, ClientError, OnRetry
+from blobforge.login import folders
 
 _TELL_FROM = 2.0  # seconds; a shorter wait for the server is not worth a line
 _SAME_OUTAGE = 30.0  # seconds; a call that fails so soon after the try of another has met what that one met
@@ -37,8 +37,8 @@ async def run(
     wait: bool,
 ) -> None:
     """Submit all, then with `wait` follow the jobs to their ends."""
-    folder = platformdirs.user_cache_path("blobforge")
-    cache = open_cache(folder, distrusted=rehash) if cached else HashCache(None)
+    folder = folders.cache() if cached else None
+    cache = open_cache(folder, distrusted=rehash) if folder is not None else HashCache(None)
     try:
         async with trio.open_nursery() as nursery:
             await nursery.start(_until_terminated)

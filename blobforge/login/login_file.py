@@ -10,6 +10,8 @@ from pathlib import Path
 
 import msgspec
 
+from blobforge.login import folders
+
 SERVICE = "blobforge"
 NAME = "login.json"
 
@@ -27,14 +29,17 @@ class LoginError(Exception):
 
 
 def path() -> Path:
-    """Where it is; XDG_CONFIG_HOME and the customs of other systems are platformdirs' business."""
-    from platformdirs import user_config_path
-
-    return user_config_path(SERVICE, appauthor=False) / NAME
+    """Where it is. Raises LoginError where there is no such place."""
+    folder = folders.config()
+    if folder is None:
+        raise LoginError(folders.NO_HOME)
+    return folder / NAME
 
 
 def load() -> Login | None:
     """The login there is, its token still in the keyring. Raises LoginError."""
+    if folders.config() is None:
+        return None
     try:
         return msgspec.json.decode(path().read_bytes(), type=Login)
     except FileNotFoundError:
@@ -76,6 +81,8 @@ def save(server: str, token: str, *, use_keyring: bool) -> str:
 
 def forget() -> bool:
     """Remove the login, if there is one. Raises LoginError."""
+    if folders.config() is None:
+        return False
     login = _if_readable()
     if login is not None and login.in_keyring:
         _out_of_keyring(login.server)

@@ -1,0 +1,1 @@
+"""Who a program of ours is, where nothing says so: what `blobforge login` keeps, and where; what this machine has."""

@@ -1,0 +1,182 @@
+"""The program that stands between the worker and what it runs (Linux): it starts one command, and when that or the
+worker has ended, it kills all that the command has left behind, and ends as the command did.
+
+It is a "subreaper" (prctl(2)): a daemon that left its group and its session, and has wiped its environment, becomes
+its child, and not that of process 1. So whatever a command starts stays below it, and is found there. What asks
+another program to start something for it (systemd, Docker, cron) is not below it.
+
+Only the standard library is imported, and little of it: the program starts in some fifteen milliseconds.
+
+Usage: supervise.py FD MAX_MEMORY COMMAND... On the socket FD it first writes the number of the error that kept the
+command from starting, or 0, and a line end. Then it takes letters: `m` remembers what runs now, to be left alone; `s`
+kills all but the command and what was remembered, and is answered by `d`. The end of the socket ends everything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import resource
+import select
+import signal
+import sys
+from collections.abc import Iterable
+
+_PR_SET_CHILD_SUBREAPER = 36
+_PAUSE = 10  # milliseconds between two looks
+_MOST_LOOKS = 500  # what forks faster than that, or cannot die, is left alone
+_REAP = 1000  # milliseconds between two looks for orphans that have ended
+_IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Supervisor:
+    """Owns the command's process, and which of its descendants are to be left alone."""
+
+    def __init__(self, control: int, command: int) -> None:
+        self._control = control
+        self._command = command
+        self._left_alone: set[int] = set()
+        self._status: int | None = None
+
+    def run(self) -> int:
+        """Return the command's wait status, when nothing of it is left."""
+        poll = select.poll()
+        poll.register(self._control, select.POLLIN)
+        pidfd = os.pidfd_open(self._command)
+        poll.register(pidfd, select.POLLIN)
+        while self._status is None:
+            for fd, _ in poll.poll(_REAP):
+                if fd == self._control and not self._ordered():
+                    return self._end()
+            self._reap()
+        return self._end()
+
+    def _ordered(self) -> bool:
+        """Carry out an order; False when the worker wants, or has come to, an end."""
+        try:
+            letters = os.read(self._control, 64)
+        except OSError:
+            letters = b""
+        for letter in letters:
+            if letter == ord("m"):
+                self._left_alone = self._descendants() - {self._command}
+            else:
+                self._kill({self._command})
+                with contextlib.suppress(OSError):
+                    os.write(self._control, b"d")
+        return bool(letters)
+
+    def _end(self) -> int:
+        self._left_alone = set()
+        self._kill(set())
+        while self._status is None:  # one that cannot die (a dead disk) is waited for, as the worker would
+            self._reap(os.WEXITED)
+        return self._status
+
+    def _kill(self, but: set[int]) -> None:
+        """Kill every descendant but these, and but what is left alone with its own descendants."""
+        for _ in range(_MOST_LOOKS):
+            self._reap()
+            parents = _parents()
+            doomed = {
+                pid for pid in self._descendants(parents) - but
+                if not self._spared(pid, parents)
+            }  # fmt: skip
+            if not doomed:
+                return
+            for pid in doomed:
+                with contextlib.suppress(OSError):
+                    # The descriptor is taken before the second look: what is killed is what was looked at.
+                    pidfd = os.pidfd_open(pid)
+                    try:
+                        if _parent(pid) == parents[pid]:
+                            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                    finally:
+                        os.close(pidfd)
+            select.poll().poll(_PAUSE)
+
+    def _spared(self, pid: int, parents: dict[int, int]) -> bool:
+        return any(each in self._left_alone for each in _line(pid, parents))
+
+    def _descendants(self, parents: dict[int, int] | None = None) -> set[int]:
+        parents = _parents() if parents is None else parents
+        me = os.getpid()
+        return {pid for pid in parents if pid != me and me in _line(pid, parents)}
+
+    def _reap(self, options: int = os.WEXITED | os.WNOHANG) -> None:
+        with contextlib.suppress(ChildProcessError):
+            while (ended := os.waitid(os.P_ALL, 0, options | os.WNOWAIT)) is not None:
+                _, status = os.waitpid(ended.si_pid, 0)
+                if ended.si_pid == self._command:
+                    self._status = status
+                    return
+
+
+def _line(pid: int, parents: dict[int, int]) -> Iterable[int]:
+    """The process, its parent, and so on."""
+    for _ in range(1000):  # what changes while it is read may look like a circle
+        yield pid
+        if pid not in parents:
+            return
+        pid = parents[pid]
+
+
+def _parents() -> dict[int, int]:
+    """The parent of each process that has not ended."""
+    found = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit() and (parent := _parent(int(name))) is not None:
+            found[int(name)] = parent
+    return found
+
+
+def _parent(pid: int) -> int | None:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            state, parent = file.read().rpartition(b")")[2].split()[:2]
+    except (OSError, ValueError):
+        return None
+    return None if state in (b"Z", b"X") else int(parent)
+
+
+def _start(argv: list[str]) -> int:
+    """Start the command with the signals as the worker had them. Raises OSError."""
+    back = [signal.SIGPIPE, signal.SIGXFSZ]  # Python ignores these for itself
+    for number in _IGNORED:
+        if signal.signal(number, signal.SIG_IGN) is not signal.SIG_IGN:
+            back.append(number)
+    return os.posix_spawnp(argv[0], argv, os.environ, setsigdef=back)
+
+
+def main() -> None:
+    control, max_memory, argv = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
+    os.set_inheritable(control, False)
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    if max_memory:
+        resource.setrlimit(resource.RLIMIT_DATA, (max_memory, max_memory))
+    try:
+        command = _start(argv)
+    except OSError as error:
+        os.write(control, b"%d\n" % (error.errno or 1))
+        os._exit(127)
+    # Its pipes are the command's: they end with it, and not with us.
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(nothing, fd)
+    os.closerange(3, control)
+    os.closerange(control + 1, max(control + 1, 256))
+    os.write(control, b"0\n")
+    status = Supervisor(control, command).run()
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        with contextlib.suppress(OSError, ValueError):  # SIGKILL cannot be set, and need not be
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
+        os.kill(os.getpid(), number)
+    os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
+
+
+if __name__ == "__main__":
+    main()
