@@ -468,6 +468,11 @@ class Reader:
         """Whether there is a job of this source."""
         return self._row(sql.HAS_SOURCE, (source_hash,)) is not None
 
+    def held_sources(self, hashes: set[str]) -> set[str]:
+        """Those of which there is a job that does not wait for its source."""
+        asked = msgspec.json.encode(list(hashes)).decode()
+        return {row[0] for row in self._rows(sql.HELD_SOURCES, (asked,))}
+
     def outputs_to_keep(self) -> list[OutputAccepted]:
         """Accepted outputs that URLs to upload may still reach."""
         return [OutputAccepted(*row) for row in self._rows(sql.TO_KEEP)]

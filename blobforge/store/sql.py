@@ -39,6 +39,10 @@ KNOWN_SOURCES: Final = """
      WHERE EXISTS (SELECT 1 FROM jobs WHERE source_hash = asked.value)
         OR EXISTS (SELECT 1 FROM files WHERE key = 'sources/' || asked.value)
         OR EXISTS (SELECT 1 FROM doomed_objects WHERE key = 'sources/' || asked.value)"""
+# Of these hashes, those whose source is held to be there.
+HELD_SOURCES: Final = """
+    SELECT asked.value FROM json_each(?) AS asked
+     WHERE EXISTS (SELECT 1 FROM jobs WHERE source_hash = asked.value AND status <> 'uploading')"""
 JOBS_BY_HASH: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE source_hash = ?"
 _READY: Final = "status = 'pending' AND not_before IS NULL AND avoid IS NULL AND type = ?"
 PICK_READY: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE {_READY} ORDER BY priority, id LIMIT ?"

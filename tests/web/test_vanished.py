@@ -6,9 +6,12 @@ from hashlib import sha256
 from typing import Any
 
 import pytest
+import trio
 
+from blobforge.objects import ObjectStoreError
 from tests.fixtures.house import House
 from tests.web.calls import finish
+from web.api.seen import AT_ONCE, LOOKS_WAIT
 
 CONTENT = b"a document"
 BODY = {"type": "pdf", "source_hash": sha256(CONTENT).hexdigest()}
@@ -45,3 +48,47 @@ async def test_who_submits_what_is_there_is_not_asked_for_it(house: House, autoj
     await house.submit(CONTENT)
     answer = (await house.call("POST", "/api/jobs", BODY))[1]
     assert answer == {"job_id": 1, "existing": True, "status": "pending"}
+
+
+async def batch(house: House, *contents: bytes) -> list[Any]:
+    jobs = [{"type": "pdf", "source_hash": sha256(content).hexdigest()} for content in contents]
+    status, answer = await house.call("POST", "/api/jobs/batch", {"jobs": jobs})
+    assert status == 200
+    return list(answer["items"])
+
+
+async def test_a_batch_looks_too(house: House, autojump_clock: Any) -> None:
+    """As `ingest` submits: of two known documents, the one that vanished is asked for, and the new one."""
+    for content in (CONTENT, b"still there"):
+        await house.submit(content)
+    await house.parts.services.objects.delete(f"sources/{BODY['source_hash']}")
+    vanished, there, new = await batch(house, CONTENT, b"still there", b"new")
+    assert (vanished["status"], "upload_url" in vanished) == ("uploading", True)
+    assert there == {"job_id": 2, "existing": True, "status": "pending"}
+    assert (new["existing"], "upload_url" in new) == (False, True)
+    url = vanished["upload_url"].partition("/objects/")[2]
+    headers = {"Content-Type": "application/octet-stream"}
+    assert (await house.call("PUT", f"/objects/{url}", CONTENT, headers=headers))[0] == 200
+    assert (await house.job(1))["status"] == "pending"
+
+
+@pytest.mark.parametrize("hangs", [True, False])
+async def test_a_batch_does_not_wait_for_a_store_that_is_away(house: House, autojump_clock: Any, hangs: bool) -> None:
+    contents = [str(number).encode() for number in range(60)]
+    for content in contents:
+        await house.submit(content)
+    asked = 0
+
+    async def head(_key: str) -> None:
+        nonlocal asked
+        asked += 1
+        if hangs:
+            await trio.sleep_forever()
+        raise ObjectStoreError("away")
+
+    house.parts.services.objects.head = head  # type: ignore[method-assign]
+    began = trio.current_time()
+    items = await batch(house, *contents)
+    assert {item["status"] for item in items} == {"pending"}, "what is known decides"
+    assert trio.current_time() - began <= LOOKS_WAIT + 0.1
+    assert 0 < asked <= AT_ONCE

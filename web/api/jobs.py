@@ -30,7 +30,7 @@ from blobforge.waiting import Surroundings, Waiting, waiting
 from web.api import encode, wire
 from web.api.grants import absolute
 from web.api.secrets import new_undo
-from web.api.seen import look
+from web.api.seen import look, look_at_sources
 from web.decode import query
 from web.problems import item_problem
 from web.routing import Access, Call, Route
@@ -53,8 +53,15 @@ async def submit(call: Call, body: wire.SubmitBody) -> tuple[int, wire.SubmitAns
 
 
 async def submit_many(call: Call, body: wire.SubmitMany) -> wire.SubmittedItems | Refusal:
-    # The store is not asked a thousand times: what we know of it decides, and the intake finds the rest.
-    done = await call.ask(Batch(tuple(Submit(_new_job(call, item), ObjectSeen()) for item in body.jobs)))
+    # The store is asked about the sources that are held to be there: one that has vanished is sent again. Of the
+    # others what we know decides, and the intake finds the rest.
+    hashes = {item.source_hash for item in body.jobs}
+    epoch = call.services.janitor.deletions
+    held = await call.services.reads.run(lambda reader: reader.held_sources(hashes))
+    seen = await look_at_sources(call.services.objects, held, epoch=epoch) if held else {}
+    done = await call.ask(
+        Batch(tuple(Submit(_new_job(call, item), seen.get(item.source_hash, ObjectSeen())) for item in body.jobs))
+    )
     if isinstance(done, Refusal):
         return done
     items: list[wire.SubmitAnswer | dict[str, object]] = []

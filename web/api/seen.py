@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+import trio
+
 from actors.messages import ObjectSeen, Seen, seen_as
 from blobforge.objects import ObjectStore, ObjectStoreError
-from blobforge.objects.keys import is_key
+from blobforge.objects.keys import is_key, source_key
+
+AT_ONCE = 16  # looks of one request side by side: the store's other callers wait no longer than for these
+LOOKS_WAIT = 2.0  # seconds for all looks of one request; then what is known decides for the rest
 
 
 async def look(objects: ObjectStore, key: str, *, expected_sha256: str | None = None, epoch: int = 0) -> ObjectSeen:
@@ -23,3 +30,24 @@ async def look(objects: ObjectStore, key: str, *, expected_sha256: str | None = 
         return ObjectSeen(Seen.ABSENT)
     verified = expected_sha256 is not None and info.sha256 == expected_sha256
     return seen_as(info, verified=verified, epoch=epoch)
+
+
+async def look_at_sources(objects: ObjectStore, hashes: Collection[str], *, epoch: int) -> dict[str, ObjectSeen]:
+    """What the store says of many sources, by their hashes; those it said nothing of in time are left out. The first
+    that it does not answer ends the looking."""
+    found: dict[str, ObjectSeen] = {}
+    left = iter(hashes)
+
+    async def some() -> None:
+        for sha256 in left:
+            seen = await look(objects, source_key(sha256), expected_sha256=sha256, epoch=epoch)
+            if seen.seen is Seen.UNKNOWN:
+                nursery.cancel_scope.cancel()
+                return
+            found[sha256] = seen
+
+    with trio.move_on_after(LOOKS_WAIT):
+        async with trio.open_nursery() as nursery:
+            for _ in range(min(AT_ONCE, len(hashes))):
+                nursery.start_soon(some)
+    return found
