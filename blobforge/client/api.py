@@ -285,8 +285,9 @@ class Client:
         return await self._call("GET", f"/api/files/{job_id}/{which}/url", DownloadUrl)
 
     async def fresh_upload_url(self, job_id: int, lease: str) -> UploadUrl:
-        """A fresh signed URL for the output of the attempt that holds `lease`."""
-        return await self._post("/api/files/upload-url", UploadUrl, {"job_id": job_id, "lease": lease})
+        """A fresh signed URL for the output of the attempt that holds `lease`; its headers go along with the PUT."""
+        body = {"job_id": job_id, "lease": lease, "write_once": True}
+        return await self._post("/api/files/upload-url", UploadUrl, body)
 
     async def download(
         self, url: str, target: Path, *, sha256: str | None = None, on_bytes: OnBytes | None = None
@@ -413,6 +414,7 @@ class Client:
         """Take up to `limit` jobs, waiting up to `wait` seconds (60 at most) for the first.
 
         `claim_key` names this claim: repeated with the same key, after an answer was lost, it gets the same jobs.
+        An upload carries the `upload_headers` of the claim along, which keep its URL from writing over anything.
         """
         wait = min(max(wait, 0), LONGEST_WAIT)
         body = {
@@ -421,6 +423,7 @@ class Client:
             "wait": math.ceil(wait),
             "limit": limit,
             "claim_key": claim_key,
+            "write_once": True,  # older servers do not know it, and give no headers
             **_without_none(instance=self._instance),
         }
         answer = await self._post("/api/jobs/claim", ClaimAnswer, body, answer_timeout=ANSWER_TIMEOUT + wait)

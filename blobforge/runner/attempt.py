@@ -25,6 +25,7 @@ from blobforge.client import (
     FileFacts,
     ReleaseCause,
     TransferRefused,
+    hash_file,
 )
 from blobforge.runner.events import log, say, warn
 from blobforge.runner.handlers import Converter, as_outcome
@@ -39,6 +40,7 @@ RELEASE_DEADLINE = 5.0
 _URL_IS_OLD = 600.0  # seconds after which a fresh upload URL is asked for without trying the old one
 _UPLOAD_REFUSALS = 6  # fresh URLs that are refused one after the other, with growing pauses, before the job goes back
 _TOO_LARGE = 413
+_THERE_ALREADY = 412
 _ENTITY_TOO_LARGE = "EntityTooLarge"  # what S3 says of it, with a 400
 _DAMAGED_LOOKS = (1.0, 5.0)  # seconds before a source whose hash is wrong is fetched again: it may not be the store's
 _LOST = frozenset(
@@ -204,6 +206,9 @@ class Attempt:
                 try:
                     return await patient.upload(url, output, headers=headers)
                 except TransferRefused as error:
+                    if error.status == _THERE_ALREADY and "If-None-Match" in (headers or {}):
+                        # Nobody else writes to this attempt's key: it is our own PUT, whose answer was lost.
+                        return await hash_file(output)
                     if error.status == _TOO_LARGE or error.code == _ENTITY_TOO_LARGE:
                         raise JobFailed(
                             f"the output is too large: {error}", kind="OutputTooLarge", retryable=False

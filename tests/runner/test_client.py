@@ -115,6 +115,7 @@ async def test_a_lost_claim_is_repeated_with_its_own_key(scripted: Scripted) -> 
             "wait": 1,
             "limit": 3,
             "claim_key": "k-1",
+            "write_once": True,
         }
 
 

@@ -152,7 +152,37 @@ async def test_an_expired_upload_url_is_replaced(coordinator: Coordinator) -> No
     )
     coordinator.waiting = 1
     assert await run(coordinator, copy) == {Outcome.COMPLETED: 1}
-    assert coordinator.posted("/api/files/upload-url") == [{"job_id": 1, "lease": "lease-1"}]
+    assert coordinator.posted("/api/files/upload-url") == [{"job_id": 1, "lease": "lease-1", "write_once": True}]
+    assert coordinator.outputs == {"/output/2": b"THE SOURCE"}
+
+
+async def test_an_output_that_may_be_written_once_is_there_after_a_lost_answer(coordinator: Coordinator) -> None:
+    """The repeated PUT is refused with 412: what is there is what was sent before."""
+    claimed = coordinator.claimed
+
+    def once() -> dict[str, Any]:
+        return claimed() | {"upload_headers": {"If-None-Match": "*"}}
+
+    coordinator.claimed = once  # type: ignore[method-assign]
+    there = Answer(b"<Error><Code>PreconditionFailed</Code></Error>", 412)
+    coordinator.scripted.on("PUT", "/output/1", LOSE, there)
+    coordinator.waiting = 1
+    assert await run(coordinator, copy) == {Outcome.COMPLETED: 1}
+    assert coordinator.posted("/api/jobs/claim")[0]["write_once"] is True
+    puts = coordinator.scripted.to("PUT", "/output/1?signature=1")
+    assert [put.headers["if-none-match"] for put in puts] == ["*", "*"]
+    (done,) = coordinator.posted("/api/jobs/1/complete")
+    assert done["checksum"] == hashlib.sha256(b"THE SOURCE").hexdigest()
+
+
+async def test_a_412_to_what_was_not_asked_for_once_is_a_refusal(coordinator: Coordinator) -> None:
+    """As of older servers, which sign no such header."""
+    coordinator.scripted.on("PUT", "/output/1", Answer(b"<Error><Code>PreconditionFailed</Code></Error>", 412))
+    coordinator.scripted.on(
+        "POST", "/api/files/upload-url", Answer({"url": f"{coordinator.url}/output/2", "key": "outputs/1/1/output"})
+    )
+    coordinator.waiting = 1
+    assert await run(coordinator, copy) == {Outcome.COMPLETED: 1}
     assert coordinator.outputs == {"/output/2": b"THE SOURCE"}
 
 
