@@ -127,7 +127,8 @@ class Janitor:
         """Tell others that this database keeps its objects here, as soon as the store takes it."""
         while True:
             try:
-                self.found_objects = await marks.leave(self._objects, self._installation, fresh=self._fresh)
+                found = await marks.leave(self._objects, self._installation, fresh=self._fresh)
+                self.found_objects = self.found_objects or found  # a second try meets our own mark
                 await self._look_for_others()
             except ObjectStoreError as error:
                 log.warning("cannot leave this installation's mark; tried again", error=str(error))
@@ -220,23 +221,27 @@ class Janitor:
             wait = LONGEST_SLEEP if taken.next_at is None else (taken.next_at - self._now()) / 1000
             self._delete_at = trio.current_time() + min(max(wait, SHORTEST_REST), LONGEST_SLEEP)
             return
-        keys = taken.keys
-        if any(is_source_key(key) for key in keys):
+        known = True
+        if any(is_source_key(key) for key in taken.keys):
             # Looked at each time: another may have come since. Without an answer the sources wait.
             try:
                 await self._look_for_others()
             except ObjectStoreError as error:
-                self._complain(error)
-        tried = await self._tried(keys)
+                known = False
+                log.warning("cannot see who else uses the store; sources are not deleted", error=str(error))
+        tried = await self._tried(taken.keys, others_known=known)
         done = await self._ask(tried)
         self._delete_at = trio.current_time() + TRY_AGAIN if done is None or self._failing else _rested(began)
 
-    async def _tried(self, keys: tuple[str, ...]) -> DeletionsTried:
-        """Tell the store, a few keys side by side. After the first failure the rest is not even tried."""
+    async def _tried(self, keys: tuple[str, ...], *, others_known: bool) -> DeletionsTried:
+        """Tell the store, a few keys side by side. After the first failure the rest is not even tried. Sources wait
+        while it is not known who else needs them."""
         gone: list[str] = []
         refused: list[str] = []
         unanswered: list[str] = []
         spared: list[str] = []  # another installation may need them
+        waiting = [] if others_known else [key for key in keys if is_source_key(key)]
+        keys = tuple(key for key in keys if key not in waiting)
 
         async def one(key: str) -> None:
             if is_source_key(key) and self.others:
@@ -263,7 +268,7 @@ class Janitor:
                     nursery.start_soon(one, key)
         self._failing = bool(refused or unanswered)
         self.deletions += 1
-        return DeletionsTried(tuple(gone), tuple(refused), tuple(unanswered), self.deletions, tuple(spared))
+        return DeletionsTried(tuple(gone), (*refused, *waiting), tuple(unanswered), self.deletions, tuple(spared))
 
     def _complain(self, error: ObjectStoreError) -> None:
         if not self._failing:
@@ -309,6 +314,11 @@ class Janitor:
         began = trio.current_time()
         old = self._safe_now() / 1000 - GRACE
         try:
+            if self.search.delete:
+                await self._look_for_others()
+                if self.others:  # it has come since the search began
+                    self._ended(replace(self.search, state="failed", error=not_alone(self.others).detail))
+                    return
             if await self._look_at_page(old):
                 self._failures = 0
                 self._search_at = _rested(began)
@@ -373,7 +383,7 @@ def not_alone(others: tuple[str, ...] | None) -> Refusal:
         return Refusal(RefusalCode.UNAVAILABLE, said, retry_after=5)
     names = ", ".join(mark_key(each) for each in others[:3])
     said = f"Other installations have left their marks in this object store ({names}), and may need its objects."
-    return Refusal(RefusalCode.SEARCH_RUNNING, f"{said} Remove the marks of those that are no more, then ask again.")
+    return Refusal(RefusalCode.STORE_SHARED, f"{said} Remove the marks of those that are no more, then ask again.")
 
 
 def in_the_way(search: OrphanSearch, *, delete: bool) -> Refusal | None:

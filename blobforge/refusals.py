@@ -58,6 +58,7 @@ class RefusalCode(StrEnum):
     INSTANCE_ALIVE = "instance-alive"
     INSTANCE_REPLACED = "instance-replaced"
     SEARCH_RUNNING = "search-running"
+    STORE_SHARED = "store-shared"
     BEING_REMOVED = "being-removed"
     BACKUP_OFF = "backup-off"
     IDEMPOTENCY_MISMATCH = "idempotency-mismatch"

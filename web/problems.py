@@ -48,6 +48,7 @@ STATUS: dict[RefusalCode, tuple[int, str]] = {
     _C.INSTANCE_ALIVE: (409, "Another process is this worker"),
     _C.INSTANCE_REPLACED: (409, "Another process has taken over"),
     _C.SEARCH_RUNNING: (409, "Another search is running"),
+    _C.STORE_SHARED: (409, "Others use this object store"),
     _C.BACKUP_OFF: (409, "Backups are off"),
     _C.TOO_LARGE: (413, "Body too large"),
     _C.NOT_JSON: (415, "Not JSON"),

@@ -35,6 +35,7 @@ async def examine(session: Session) -> list[Finding]:
             if who is not None:
                 found.append(_versions(who))
                 found.append(await _object_store(client, who))
+                found += await _others(client, who)
                 found += await _work(client, who)
     found += look_at_data_folder(session.url)
     found += _login_file()
@@ -153,6 +154,21 @@ async def _object_store(client: Client, who: WhoAmI) -> Finding:
         "does a proxy on the way change the address, the headers or the query?"
     )
     return Finding("files", "failure", f"{place} refuses a signed URL with {glance.status}", advice)
+
+
+async def _others(client: Client, who: WhoAmI) -> list[Finding]:
+    """Whose the object store may be beside this server's."""
+    if not _may(who, "read"):
+        return []
+    try:
+        told = (await client.attention()).store
+    except ClientError:
+        return []  # an older server does not know; one that is ill has been told of
+    advice = (
+        "If a database was lost, restore it before anything is deleted. If another server uses the store, give each\n"
+        "a prefix of its own. A mark (installations/...) of what is no more is removed by hand, in the store."
+    )
+    return [Finding("installations", "warning", text, advice) for text in told]
 
 
 async def _url_of_a_file(client: Client) -> str | None:

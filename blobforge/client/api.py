@@ -22,6 +22,7 @@ from blobforge.client.events import EventStream
 from blobforge.client.transfer import FileFacts, OnBytes
 from blobforge.client.transport import ANSWER_TIMEOUT, Glance, OnRetry, Transport
 from blobforge.client.types import (
+    Attention,
     AuditPage,
     BackupReport,
     BatchAnswer,
@@ -244,6 +245,10 @@ class Client:
     async def stats(self) -> Stats:
         """The queue in numbers."""
         return await self._call("GET", "/api/stats", Stats)
+
+    async def attention(self) -> Attention:
+        """What a person should look at."""
+        return await self._call("GET", "/api/stats/attention", Attention)
 
     async def health(self) -> Health:
         """How the server's parts are; `unhealthy` is an answer, too."""

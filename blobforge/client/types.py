@@ -189,6 +189,12 @@ class DownloadUrl(msgspec.Struct, frozen=True, kw_only=True):
     url: str
 
 
+class Attention(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person should look at. `store`: whose the object store may be beside the server's."""
+
+    store: list[str] = []
+
+
 class Stats(msgspec.Struct, frozen=True, kw_only=True):
     """The queue in numbers. Rates are per minute, ages and estimates in seconds (None: nothing to tell)."""
 

@@ -42,6 +42,7 @@ class Shelf:
         self.deleted: list[str] = []
         self.unfinished = 0
         self.marks: set[str] = set()
+        self.unlisted: ObjectStoreError | None = None  # what a look at the marks ends with
 
     def put(self, key: str, *, size: int = 1, age: float = 2 * DAY) -> str:
         self.objects[key] = (size, virtual_now() / 1000 - age)
@@ -59,6 +60,8 @@ class Shelf:
         if self.error is not None:
             raise self.error
         if prefix == MARKS:
+            if self.unlisted is not None:
+                raise self.unlisted
             return [Listed(key, 0, 0.0) for key in sorted(self.marks)]
         keys = sorted(key for key in self.objects if key.startswith(prefix) and key > after)
         return [Listed(key, *self.objects[key]) for key in keys[: min(limit, 3)]]

@@ -14,9 +14,11 @@ from actors.janitor import (
     DELETIONS_AT_ONCE,
     SIDE_BY_SIDE,
 )
+from actors.mailbox import ask
 from actors.messages import (
     DeleteJob,
     DeletionsTried,
+    FindOrphans,
     ObjectSeen,
     Seen,
     SourceArrived,
@@ -27,7 +29,7 @@ from actors.messages import (
 from blobforge.job import JobStatus
 from blobforge.objects import ObjectStoreError
 from blobforge.objects.guard import NotAnsweringError
-from blobforge.objects.keys import source_key
+from blobforge.objects.keys import mark_key, source_key
 from blobforge.refusals import Refusal, RefusalCode
 from tests.actors.keeping import DAY, keeping
 from tests.fixtures.house import virtual_now
@@ -252,3 +254,42 @@ async def test_epochs_of_a_former_run_say_nothing(tmp_path: Path, autojump_clock
         await kept.alone.ask(TakeDoomed(10, first=True))
         answer = await kept.alone.ask(submission("a"))
         assert answer.status is JobStatus.PENDING, "what this run sees is true"
+
+
+@pytest.mark.parametrize("knew", [True, False])
+async def test_sources_wait_while_it_is_not_known_who_else_needs_them(
+    tmp_path: Path, autojump_clock: Any, knew: bool
+) -> None:
+    """Seen before: what was known at the last look, or nothing at all, was enough to delete. Outputs do not wait."""
+    async with keeping(tmp_path) as kept:
+        if knew:
+            await trio.sleep(1)
+        kept.shelf.unlisted = ObjectStoreError("no right to list")
+        job = await kept.done("a")
+        await kept.alone.ask(DeleteJob(job))
+        await trio.sleep(3600)
+        assert set(kept.shelf.objects) == {source_key(hash_of("a"))}
+        if not knew:
+            refused = await ask(kept.janitor.mailbox, FindOrphans(True))
+            assert isinstance(refused, Refusal)
+            assert refused.code is RefusalCode.UNAVAILABLE
+        kept.shelf.unlisted = None
+        await trio.sleep(600)
+        assert kept.shelf.objects == {}
+
+
+async def test_another_that_comes_keeps_sources_and_ends_a_search_that_deletes(
+    tmp_path: Path, autojump_clock: Any
+) -> None:
+    async with keeping(tmp_path) as kept:
+        await trio.sleep(1)
+        job = await kept.done("a")
+        kept.shelf.put(kept.alone.book.key(1000, 1))
+        kept.shelf.put(source_key(hash_of("other's")))
+        before = set(kept.shelf.objects)
+        assert not isinstance(await ask(kept.janitor.mailbox, FindOrphans(True)), Refusal)
+        kept.shelf.marks.add(mark_key("bother"))
+        await kept.alone.ask(DeleteJob(job))
+        await trio.sleep(3600)
+        assert (kept.janitor.search.state, "bother" in (kept.janitor.search.error or "")) == ("failed", True)
+        assert before - set(kept.shelf.objects) == {kept.alone.book.key(job, 1)}, "of its own it is sure"

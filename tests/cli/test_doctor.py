@@ -147,3 +147,19 @@ def test_no_data_folder_of_this_server_here(running: Running, tmp_path: Path, fo
         (other / "server.json").write_text('{"url":"http://127.0.0.1:1","pid":1}')
     found = findings(running, 0, "--token", token.strip(), BLOBFORGE_DATA_DIR=str(other))
     assert found["data folder"]["level"] == "skipped"
+
+
+def test_an_empty_database_beside_objects_of_another_life(running: Running) -> None:
+    """And the mark of the database that was lost."""
+    assert "installations" not in findings(running)
+    data = running.folder / "data"
+    (data / "objects" / "sources" / "ab").mkdir(parents=True)
+    (data / "objects" / "sources" / "ab" / ("ab" * 32)).write_bytes(b"of another life")
+    running.kill_server()
+    for file in data.glob("blobforge.db*"):
+        file.unlink()
+    running.serve()
+    found = findings(running)["installations"]
+    assert (found["level"], "sources and orphans are not deleted" in found["text"]) == ("warning", True)
+    assert "restore it before anything is deleted" in found["advice"]
+    assert "this database is new" in running.ok("doctor")
