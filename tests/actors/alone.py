@@ -64,9 +64,7 @@ async def writer_alone(
     alone = Alone(book, hop, now)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(alone.writer.run)
-        await (
-            trio.testing.wait_all_tasks_blocked()
-        )  # it waits: what is asked side by side from now on shares a commit
+        await trio.testing.wait_all_tasks_blocked()  # so that what is asked together shares a commit
         yield alone
         await alone.writer.stop()
     book.close()

@@ -88,7 +88,7 @@ def test_lists(stage: Stage, evil: Evil, looker: Page) -> None:
 def test_the_workers(stage: Stage, evil: Evil, looker: Page) -> None:
     for worker in evil.workers:
         harmless(stage, evil, looker, f"/workers/{quote(worker, safe='')}", "Worker .*")
-        expect(looker.get_by_role("link", name="All its jobs")).to_be_visible()
+        expect(looker.get_by_role("link", name="Jobs whose latest worker it was")).to_be_visible()
 
 
 @pytest.mark.parametrize("worker", HOSTILE_IDS, ids=["address", "quotes", "dots", "letters", "long"])
@@ -103,7 +103,7 @@ def test_the_links_and_forms_of_a_worker_lead_to_it(stage: Stage, evil: Evil, lo
     expect(looker.locator(".notice").first).to_contain_text("drains")
     expect(looker.get_by_text("It gets nothing new until it is enabled.")).to_be_visible()
     assert stage.query("SELECT drain FROM workers WHERE id = ?", worker) == 1
-    looker.get_by_role("link", name="All its jobs").click()
+    looker.get_by_role("link", name="Jobs whose latest worker it was").click()
     expect(looker.get_by_text("No job matches.")).to_be_visible()
     assert stage.complaints == []
 

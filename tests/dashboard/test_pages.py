@@ -124,11 +124,16 @@ def test_what_is_not_there_and_what_is_not_yours(stage: Stage, page: Page) -> No
         expect(page.get_by_role("alert")).to_contain_text(text)
         page.get_by_role("link", name="To the overview").click()
         expect(page.get_by_role("heading", name="Needs attention")).to_be_visible()
-    for address in ("/jobs?status=nonsense", "/jobs?q=" + "x" * 10_000, "/jobs?cursor=%00", "/admin/audit?cursor=x"):
+    for address, text in (
+        ("/jobs?status=nonsense", "There is no status 'nonsense'. There are uploading, pending,"),
+        ("/jobs?q=" + "x" * 10_000, "q"),
+        ("/jobs?cursor=%00", "cursor"),
+        ("/admin/audit?cursor=x", "cursor"),
+    ):
         answer = page.goto(address)
         assert answer is not None
         assert answer.status == 422
-        expect(page.get_by_role("alert")).to_be_visible()
+        expect(page.get_by_role("alert")).to_contain_text(text)
         assert not scrolls_sideways(page)
     made = stage.scene().call("POST", "/api/admin/tokens", {"name": "reader", "scopes": ["read"]})
     context = stage.context()

@@ -13,6 +13,7 @@ from typing import Any
 import apsw
 import msgspec
 import trio
+import trio.testing
 
 from actors.effects.step import Rules
 from actors.mailbox import ask
@@ -170,6 +171,7 @@ async def perform(folder: Path, *, commits: int, seed: int, manner: Manner | Non
                 writer.listeners.append(witness)
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(writer.run)
+                    await trio.testing.wait_all_tasks_blocked()  # so that what is asked together shares a commit
                     for number in range(share):
                         plan.learn(await _ask_all(writer, plan.next(), number))
                         if not hasty:

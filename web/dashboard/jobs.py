@@ -9,7 +9,7 @@ from quart import Response, render_template
 from werkzeug.datastructures import MultiDict
 
 from blobforge.job import JobStatus
-from blobforge.refusals import Refusal
+from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.reader import NEWEST
 from web.api import encode, files, wire
 from web.api import jobs as api
@@ -35,6 +35,10 @@ async def listed(call: Call) -> Response | Refusal:
     wanted = query(MultiDict({name: _zoned(name, value) for name, value in given.items()}), wire.ListQuery)
     if isinstance(wanted, Refusal):
         return wanted
+    if wanted.status is not None and wanted.status not in set(JobStatus):
+        # To a program it is a list of none; a person is told, for the form could not show what was asked.
+        text = f"There is no status {wanted.status!r}. There are {', '.join(JobStatus)}."
+        return Refusal(RefusalCode.INVALID, text, field="status")
     found = await api.find(call, wanted)
     if isinstance(found, Refusal):
         return found
