@@ -127,7 +127,7 @@ def test_what_is_not_there_and_what_is_not_yours(stage: Stage, page: Page) -> No
     for address, text in (
         ("/jobs?status=nonsense", "There is no status 'nonsense'. There are uploading, pending,"),
         ("/jobs?q=" + "x" * 10_000, "q"),
-        ("/jobs?cursor=%00", "cursor"),
+        ("/jobs?cursor=%00", "NUL character"),
         ("/admin/audit?cursor=x", "cursor"),
     ):
         answer = page.goto(address)
