@@ -81,8 +81,10 @@ async def test_what_is_kept_of_progress_metadata_and_result_is_bounded(house: Ho
     grant = await house.claim()
     large = {"text": "x" * 100_000}
     beat = {"job_id": job_id, "progress": large}
-    status, problem = await house.call("POST", "/api/workers/w1/heartbeat", beat)
-    assert (status, problem["field"]) == (422, "progress")
+    assert (await house.call("POST", "/api/workers/w1/heartbeat", beat))[
+        0
+    ] == 200  # it is a sign of life all the same
+    assert "100011 bytes" in (await house.job(job_id))["progress"]["message"]
     body = {"worker_id": "w1", "lease": grant["lease"], "result": large}
     status, problem = await house.call("POST", f"/api/jobs/{job_id}/complete", body)
     assert (status, problem["field"]) == (422, "result")
@@ -335,13 +337,14 @@ def test_a_request_without_a_path_is_no_fault_of_ours(server: ServerProcess) -> 
     host, _, port = server.url.removeprefix("http://").partition(":")
     with socket.create_connection((host, int(port)), timeout=30) as connection:
         connection.sendall(b"GET ?x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        assert connection.recv(100).startswith(b"HTTP/1.1 404")
+        assert connection.recv(100).startswith(b"HTTP/1.1 400")  # a target begins with a slash, or is a whole URL
 
 
 async def test_null_in_a_query_is_no_filter_that_lets_all_through(house: House, autojump_clock: Any) -> None:
     """Found by schemathesis: `?status=null` listed every job."""
     await house.submit()
-    for query in ("status=null", "failure=null", "created_since=NULL"):
+    assert (await house.call("GET", "/api/jobs?status=null"))[1]["jobs"] == []  # as any status that there is none of
+    for query in ("failure=null", "created_since=NULL"):
         status, problem = await house.call("GET", f"/api/jobs?{query}")
         assert (status, problem["field"]) == (422, query.partition("=")[0])
     assert (await house.call("GET", "/api/jobs?tag=null&q=null"))[1]["jobs"] == []

@@ -51,7 +51,10 @@ def test_times_and_sizes_for_people() -> None:
         ({"done": 1, "total": 3, "message": "page\x1b[2J 1"}, "1/3 page 1"),
         ({"done": 7}, "7"),
         ({}, ""),
-        ("odd", ""),
+        ("half\nof it", "half of it"),  # existing workers send any JSON
+        (50, "50%"),
+        (True, ""),
+        ([], ""),
     ],
 )
 def test_progress(progress: object, shown: str) -> None:

@@ -38,6 +38,7 @@ from blobforge.access import DEFAULT_SCOPES
 from blobforge.events import Event, Fact
 from blobforge.hop import Hop, in_place
 from blobforge.job import Job, RetryPolicy
+from blobforge.store import sql
 from blobforge.store.database import open_writer
 from blobforge.store.store import Store
 from tests.power.record import Acknowledged, Entry, recording
@@ -47,10 +48,11 @@ NAME = "blobforge.db"
 
 
 class Run(msgspec.Struct):
-    """`states[n]` is the database's whole content after n transactions, as a hash."""
+    """`states[n]` is the database's whole content after n transactions, as a hash; `installation` was its id."""
 
     entries: list[Entry]
     states: list[str]
+    installation: str
 
 
 class Manner(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,11 +66,14 @@ class Manner(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def content(connection: apsw.Connection) -> str:
-    """A hash of every row of every table, and of the schema."""
+    """A hash of every row of every table, and of the schema. Without the installation's id, which chance makes when a
+    database is opened that has none: one whose birth was lost is born anew, with another."""
     digest = hashlib.sha256()
     schema = list(connection.execute("SELECT name, sql FROM sqlite_schema ORDER BY name"))
     digest.update(repr(schema).encode())
     for (table,) in list(connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")):
+        if table == "installation":
+            continue
         digest.update(table.encode())
         for row in connection.execute(f'SELECT * FROM "{table}"'):
             digest.update(repr(row).encode())
@@ -157,9 +162,11 @@ async def perform(folder: Path, *, commits: int, seed: int, manner: Manner | Non
             entries.append(Acknowledged(told))
 
         states: list[str] = []
+        installation = ""
         for share in (commits // 2, commits - commits // 2):
             with _opened(folder / NAME, manner) as (connection, checkpoint):
                 witness = Witness(connection)
+                installation = str(connection.execute(sql.INSTALLATION).get)
                 writer = Writer(
                     Store(connection),
                     Rules(RetryPolicy(jitter=0)),
@@ -183,7 +190,7 @@ async def perform(folder: Path, *, commits: int, seed: int, manner: Manner | Non
                 assert not states or states[-1] == witness.states[0]
                 states += witness.states[bool(states) :]
         assert len(states) == commits + 1, "each list of messages is one transaction"
-        return Run(list(entries), states)
+        return Run(list(entries), states, installation)
 
 
 @contextmanager

@@ -150,11 +150,12 @@ def test_the_mark_of_a_restore_goes_together_with_the_leases(tmp_path: Path, fol
         connection = open_writer(book.path)
         states = [content(connection)]
         store = Store(connection)
+        installation = store.installation
         with store.transaction():
             assert settle_restore(Step(store, Rules(), T0 + 9000, random.Random(1))) == 2
         states.append(content(connection))
         entries.append(Acknowledged(1))
         connection.close()
-    recorded = Run([FolderSynced(), *entries], states)
+    recorded = Run([FolderSynced(), *entries], states, installation)
     points = crashes(recorded, seed=1, thorough=True, disk=loss.Disk([(NAME, 0, there)]))
     assert [fault for crash in points for fault in faults(recorded, crash, folder)] == []

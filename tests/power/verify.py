@@ -67,6 +67,8 @@ def faults(run: Run, crash: Crash, folder: Path) -> list[str]:
         elif after[-1] < crash.acknowledged:  # a transaction may have changed nothing
             found.append(f"{where} {crash.acknowledged} transactions were acknowledged, {after[-1]} are there")
         store = Store(connection)
+        if crash.acknowledged and store.installation != run.installation:
+            found.append(f"{where} it is another installation: its keys would meet another database's")
         with store.transaction():  # and it goes on from there
             store.pulse(now=0)
     except (apsw.Error, StoreUnavailable) as error:

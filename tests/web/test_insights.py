@@ -137,7 +137,7 @@ async def test_failures_by_cause_and_actions_on_the_group(house: House, autojump
 async def test_what_needs_attention(house: House, autojump_clock: Any) -> None:
     assert await get(house, "/api/stats/attention") == {
         "dead_jobs": 0, "dead": [], "workers_lost": [], "workers_contested": [], "queues": [], "standing_still": [],
-        "limits": [],
+        "limits": [], "silent": [],
         "backup": (await get(house, "/api/health"))["backup"], "store": [],
     }  # fmt: skip
     await house.register()

@@ -307,6 +307,7 @@ async def test_a_stuck_writer(tmp_path: Path, autojump_clock: Any) -> None:
 async def test_a_disk_that_is_full(tmp_path: Path, autojump_clock: Any) -> None:
     async with gated(tmp_path / "data") as (house, gate):
         await house.call("GET", "/metrics")
+        await trio.sleep(5)  # the token's use is noted, and what a start has to do is done: writes of their own
         gate.full = True
         assert (await house.call("GET", "/readyz", headers={}))[0] == 503
         assert (await house.call("POST", "/api/jobs", {"type": "pdf", "source_hash": HEX}))[0] == 503

@@ -51,7 +51,7 @@ async def some_state(house: House) -> str:
 UNREADABLE: list[tuple[str, bytes, str, int, str]] = [
     ("not JSON", b"{", JSON, 400, "malformed"),
     ("two of them", b"[][]", JSON, 422, "invalid"),
-    ("a comment", b'{"a":1,//x\n}', JSON, 400, "malformed"),
+    ("a comment", b'{"a":"x",//y\n}', JSON, 400, "malformed"),
     ("invalid UTF-8", b'{"a":"\xff\xfe"}', JSON, 400, "malformed"),
     ("UTF-16", '{"a":1}'.encode("utf-16"), JSON, 400, "malformed"),
     ("half a surrogate", b'{"a":"\\ud800"}', JSON, 400, "malformed"),
@@ -73,6 +73,8 @@ UNREADABLE: list[tuple[str, bytes, str, int, str]] = [
 async def test_bodies_that_cannot_be_read(house: House, autojump_clock: Any, route: Route) -> None:
     before = await some_state(house)
     for what, body, content_type, status, kind in UNREADABLE:
+        if route.body is not None and route.body.__struct_config__.forbid_unknown_fields:
+            body = body.replace(b'"a"', b'"q"')  # a member that is not known is refused before the rest is read
         answer = await raw(house, route.method, path_of(route), body, Content_Type=content_type)
         assert answer.content_type == "application/problem+json", what
         assert_problem((answer.status_code, await answer.get_json(force=True)), status, kind)
