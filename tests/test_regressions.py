@@ -81,9 +81,7 @@ async def test_what_is_kept_of_progress_metadata_and_result_is_bounded(house: Ho
     grant = await house.claim()
     large = {"text": "x" * 100_000}
     beat = {"job_id": job_id, "progress": large}
-    assert (await house.call("POST", "/api/workers/w1/heartbeat", beat))[
-        0
-    ] == 200  # it is a sign of life all the same
+    assert (await house.call("POST", "/api/workers/w1/heartbeat", beat))[0] == 200  # a sign of life all the same
     assert "100011 bytes" in (await house.job(job_id))["progress"]["message"]
     body = {"worker_id": "w1", "lease": grant["lease"], "result": large}
     status, problem = await house.call("POST", f"/api/jobs/{job_id}/complete", body)

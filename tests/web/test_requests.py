@@ -72,10 +72,11 @@ UNREADABLE: list[tuple[str, bytes, str, int, str]] = [
 @pytest.mark.parametrize("route", WITH_BODY, ids=NAMES)
 async def test_bodies_that_cannot_be_read(house: House, autojump_clock: Any, route: Route) -> None:
     before = await some_state(house)
+    # Where a member that is not known is refused, it is so before the rest is read.
+    member = b'"q"' if route.body is not None and route.body.__struct_config__.forbid_unknown_fields else b'"a"'
     for what, body, content_type, status, kind in UNREADABLE:
-        if route.body is not None and route.body.__struct_config__.forbid_unknown_fields:
-            body = body.replace(b'"a"', b'"q"')  # a member that is not known is refused before the rest is read
-        answer = await raw(house, route.method, path_of(route), body, Content_Type=content_type)
+        sent = body.replace(b'"a"', member)
+        answer = await raw(house, route.method, path_of(route), sent, Content_Type=content_type)
         assert answer.content_type == "application/problem+json", what
         assert_problem((answer.status_code, await answer.get_json(force=True)), status, kind)
     assert state(house) == before
