@@ -204,7 +204,7 @@ async def test_racing_submissions_got_a_500(house: House, autojump_clock: Any) -
 
 
 async def test_lists_and_statistics_counted_the_table(house: House, autojump_clock: Any) -> None:
-    """The counts are kept by the writes: what they say is what the rows are, and no statement counts a table's rows."""
+    """The counts are kept by the writes: they say what the rows are, and no statement counts a table's rows."""
     for number in range(6):
         await house.submit(b"%d" % number)
     await house.register()
