@@ -188,13 +188,13 @@ def test_failures_are_counted_under_their_cause(book: Book, reader: Reader) -> N
     book.counts_are_right()
 
 
-def test_a_lost_worker_and_a_source_that_never_came_are_causes(book: Book, reader: Reader) -> None:
+def test_a_silent_worker_and_a_source_that_never_came_are_causes(book: Book, reader: Reader) -> None:
     book.register("w1")
     book.do(submission(1), submission(2, ready=False))
     (job,) = book.do(Claim(ADMIN, "w1", ("pdf",))).jobs
     book.do(ExpireLeases((Silent(job.id, job.attempt, job.heartbeat_at),)))
     book.do(ExpireUploads((2,), 5.0))
-    assert {each.kind for each in reader.insights.failures()} == {failures.WORKER_LOST, failures.SOURCE_MISSING}
+    assert {each.kind for each in reader.insights.failures()} == {failures.WORKER_SILENT, failures.SOURCE_MISSING}
 
 
 def test_causes_are_bounded(book: Book, reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -333,6 +333,8 @@ const arrive = () => {
 };
 
 document.addEventListener("visibilitychange", () => { if (!document.hidden) refresher.now(); });
+// A page settles some time after it was swapped in; a refresh that was under way must not take its notice away before.
+document.addEventListener("htmx:afterSwap", () => { refresher.stop(); refresher.last = Date.now(); });
 document.addEventListener("htmx:afterSettle", arrive);
 document.addEventListener("htmx:historyRestore", () => { arrive(); refresher.now(); });
 document.addEventListener("htmx:responseError", (event) => { event.detail.shouldSwap = true; });
