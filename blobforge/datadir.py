@@ -43,7 +43,11 @@ def locked(what: Path) -> Iterator[None]:
     """
     what = Path(os.path.realpath(what))
     path = what.with_name(what.name + ".lock")
-    if what.is_file() and what.stat().st_nlink > 1:
+    try:
+        names = what.stat().st_nlink if what.is_file() else 1
+    except OSError as error:  # a folder that we may not even look into
+        raise StartError(f"cannot look at {what} (BLOBFORGE_DATA_DIR, BLOBFORGE_DB_PATH): {error}") from error
+    if names > 1:
         raise StartError(
             f"{what} has another name (a hard link): opened by that one, it has another WAL, and two spoil it. "
             "Remove the other name"
