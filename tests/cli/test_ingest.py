@@ -48,6 +48,7 @@ def library(running: Running) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
         os.utime(path, (an_hour_ago := time.time() - 3600, an_hour_ago))  # a hash is kept of what has settled
+    time.sleep(0.15)  # no hash is kept of a file whose ctime is younger than 0.1 s, and no ctime can be set back
     return running.folder / "library"
 
 
