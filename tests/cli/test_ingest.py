@@ -155,7 +155,7 @@ def _announce(running: Running, digest: str) -> None:
 def test_a_changed_file_is_read_again_and_a_wrong_hash_is_forgotten(running: Running) -> None:
     document = running.folder / "a.pdf"
     document.write_text("one")
-    os.utime(document, ns=(1, 1))  # long settled: its hash is kept
+    _settle(document)
     first = json.loads(running.ok("submit", document, "--json"))
     assert first["sha256"] == hashlib.sha256(b"one").hexdigest()
     document.write_text("two")
@@ -164,7 +164,7 @@ def test_a_changed_file_is_read_again_and_a_wrong_hash_is_forgotten(running: Run
 
     # Somebody makes the cache lie: the upload is refused, and the next run reads the file.
     cache = running.folder.parent / "cache" / "blobforge" / "hashes.sqlite3"
-    os.utime(document, ns=(1, 1))
+    _settle(document)
     running.ok("submit", document)
     with sqlite3.connect(cache) as connection:
         assert connection.execute("UPDATE files SET sha256 = ?", ("0" * 64,)).rowcount == 1
