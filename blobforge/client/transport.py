@@ -26,6 +26,7 @@ from tenacity.wait import wait_exponential, wait_random
 
 from blobforge.client import recognise
 from blobforge.client.errors import ApiError, ClientError, ServerUnreachable
+from blobforge.client.text import encode
 
 T = TypeVar("T")
 
@@ -106,7 +107,7 @@ class Transport:
             method,
             self.base_url + path,
             params={name: value for name, value in (params or {}).items() if value is not None},
-            content=None if body is None else msgspec.json.encode(body),
+            content=None if body is None else encode(body),
             headers=headers,
             timeout=httpx.Timeout(answer_timeout, connect=CONNECT_TIMEOUT),
         )

@@ -141,7 +141,7 @@ class Attempt:
             facts = await self._upload(output.path)
         except JobFailed as failure:
             return await self._fail(failure)
-        return await self._complete(facts, output.name)
+        return await self._complete(facts, output)
 
     async def _download(self, target: Path) -> None:
         claim = self._held.claim
@@ -225,7 +225,7 @@ class Attempt:
             raise WorkerTrouble(f"the output cannot be uploaded: {error}") from error
         raise WorkerTrouble(f"the output cannot be uploaded: {refused}")
 
-    async def _complete(self, facts: FileFacts, name: str | None) -> Outcome:
+    async def _complete(self, facts: FileFacts, output: Output) -> Outcome:
         """Hand the result in, for as long as that takes: the lease is renewed meanwhile, and its end is the limit."""
         claim, seconds = self._held.claim, time.monotonic() - self._started
         self._held.report({"stage": "handing in"})
@@ -237,7 +237,7 @@ class Attempt:
                 claim.lease,
                 output_key=claim.output_key,
                 checksum=facts.sha256,
-                result=self._result(facts, seconds, name),
+                result=self._result(facts, seconds, output),
             )
         except ApiError as error:
             if error.type not in _LOST and error.status < 500 and error.status not in {401, 403, 404}:
@@ -253,7 +253,8 @@ class Attempt:
         )
         return Outcome.COMPLETED
 
-    def _result(self, facts: FileFacts, seconds: float, name: str | None) -> dict[str, Any]:
+    def _result(self, facts: FileFacts, seconds: float, output: Output) -> dict[str, Any]:
+        name = output.name
         result: dict[str, Any] = {"size": facts.size, "seconds": round(seconds, 3)}
         if name is None and self._output_suffix:
             source = PurePosixPath(self._held.claim.job.source_path or f"job-{self._held.job_id}").name
@@ -263,6 +264,8 @@ class Attempt:
             content_type = mimetypes.guess_type(name)[0]
             if content_type is not None:
                 result["content_type"] = content_type
+        if output.originals:
+            result["original_names"] = output.originals
         return result
 
     async def _fail(self, failure: JobFailed) -> Outcome:

@@ -9,6 +9,7 @@ import logging
 import time
 
 from blobforge.client import ClientError
+from blobforge.client.text import sendable
 
 log = logging.getLogger("blobforge.runner")
 
@@ -18,7 +19,7 @@ Field = str | int | float | bool | list[str] | None
 def say(event: str, text: str, *, level: int = logging.INFO, **fields: Field) -> None:
     """One event, such as `job-completed`. Fields without a value are left out."""
     kept = {name: value for name, value in fields.items() if value is not None}
-    log.log(level, "%s", text, extra={"event": event, "fields": kept})
+    log.log(level, "%s", sendable(text), extra={"event": event, "fields": kept})
 
 
 def warn(event: str, text: str, **fields: Field) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from blobforge.client import Job as JobRecord
+from blobforge.client import text
 from blobforge.runner.address import Address
 
 
@@ -80,7 +81,7 @@ _replies: msgspec.json.Decoder[Reply] = msgspec.json.Decoder(Reply)
 
 def encode(message: Order | Reply) -> bytes:
     """One line."""
-    return msgspec.json.encode(message, enc_hook=str) + b"\n"
+    return text.encode(message, enc_hook=str) + b"\n"
 
 
 def order(line: bytes | str) -> Order:

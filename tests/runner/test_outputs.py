@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import os
 import zipfile
 from pathlib import Path
 
@@ -21,20 +23,20 @@ def job(tmp_path: Path) -> Job:
 
 def test_the_file_at_the_output_path(job: Job) -> None:
     job.output.write_text("x")
-    assert collect(job) == (job.output.resolve(), None)
+    assert collect(job) == (job.output.resolve(), None, {})
 
 
 def test_one_file_in_the_folder_keeps_its_name(job: Job) -> None:
     (job.outputs / "deep").mkdir()
     (job.outputs / "deep" / "text.md").write_text("x")
-    assert collect(job) == ((job.outputs / "deep" / "text.md").resolve(), "text.md")
+    assert collect(job) == ((job.outputs / "deep" / "text.md").resolve(), "text.md", {})
 
 
 def test_several_files_become_one_archive_the_same_each_time(job: Job) -> None:
     (job.outputs / "pages").mkdir()
     (job.outputs / "pages" / "2.txt").write_text("two")
     (job.outputs / "1.txt").write_text("one")
-    path, name = collect(job)
+    path, name, _ = collect(job)
     first = path.read_bytes()
     assert name == "a book.zip"
     with zipfile.ZipFile(path) as archive:
@@ -69,3 +71,33 @@ def test_a_folder_is_no_output(job: Job) -> None:
     job.output.mkdir()
     with pytest.raises(JobFailed, match="no file"):
         collect(job)
+
+
+LATIN = b"caf\xe9.txt"
+
+
+def beside(folder: Path, name: bytes) -> Path:
+    path = Path(os.fsdecode(os.fsencode(folder) + b"/" + name))
+    path.write_bytes(name)
+    return path
+
+
+def test_a_name_that_is_no_utf8_is_sent_escaped(job: Job) -> None:
+    path = beside(job.outputs, LATIN)
+    original = {"caf%E9.txt": base64.b64encode(LATIN).decode()}
+    assert collect(job) == (path.resolve(), "caf%E9.txt", original)
+    (job.outputs / "caf\u00e9.txt").write_text("its namesake in UTF-8")
+    archive, _, originals = collect(job)
+    assert originals == original
+    with zipfile.ZipFile(archive) as opened:
+        assert set(opened.namelist()) == {"caf%E9.txt", "caf\u00e9.txt"}
+        assert opened.read("caf%E9.txt") == LATIN
+
+
+@pytest.mark.parametrize("names", [[LATIN, b"caf%E9.txt"], [b"\xe9" * 100]], ids=["same name", "too long"])
+def test_a_name_that_cannot_be_sent_at_all_fails_for_good(job: Job, names: list[bytes]) -> None:
+    for name in names:
+        beside(job.outputs, name)
+    with pytest.raises(JobFailed) as failure:
+        collect(job)
+    assert (failure.value.kind, failure.value.retryable) == ("OutputName", False)
