@@ -11,7 +11,7 @@ from pathlib import Path
 import apsw
 import msgspec
 
-from blobforge.store import sql
+from blobforge.store import belonging, sql
 
 # Before this version two connections that checkpoint at once could corrupt a WAL (fixed upstream in 3.51.3).
 OLDEST_SQLITE = (3, 51, 3)
@@ -44,6 +44,7 @@ def open_writer(path: Path, *, checkpoints: bool = True) -> apsw.Connection:
     path.parent.mkdir(parents=True, exist_ok=True)
     connection: apsw.Connection | None = None
     try:
+        refuse_others(path)
         connection = apsw.Connection(str(path))
         keep_plans(connection)
         path.chmod(0o600)  # it holds hashes of credentials; SQLite gives its side files the same mode
@@ -75,6 +76,13 @@ def open_writer(path: Path, *, checkpoints: bool = True) -> apsw.Connection:
             connection.close()
         raise DatabaseError(f"cannot open the database {path}: {error}") from error
     return connection
+
+
+def refuse_others(path: Path) -> None:
+    """Raises DatabaseError, before anything is written, for a file that is not ours or of a newer release."""
+    why = belonging.refusal(path, belonging.judge(path), len(migrations()))
+    if why is not None:
+        raise DatabaseError(why)
 
 
 def new_installation() -> str:

@@ -13,7 +13,7 @@ import msgspec
 
 from blobforge.store import sql
 from blobforge.store.check import check, open_readonly
-from blobforge.store.database import BUSY_TIMEOUT_MS, DatabaseError, check_sqlite_version
+from blobforge.store.database import BUSY_TIMEOUT_MS, DatabaseError, check_sqlite_version, refuse_others
 
 COPIED_AT_ONCE = 2048  # pages between two looks at whether somebody wants it stopped
 
@@ -108,6 +108,7 @@ def vacuum(path: Path) -> tuple[int, int]:
     check_sqlite_version(apsw.sqlite_lib_version())
     before = _size(path) + _size(path.with_name(f"{path.name}-wal"))
     try:
+        refuse_others(path)
         with contextlib.closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)) as connection:
             connection.set_busy_timeout(BUSY_TIMEOUT_MS)
             connection.execute(sql.AUTO_VACUUM)

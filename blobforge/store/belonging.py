@@ -1,0 +1,98 @@
+"""Whose database a file is, judged before anything is written: ours, of which release, or another program's.
+
+Databases of this program carry its application id (https://www.sqlite.org/fileformat.html, offset 68). Those of its
+first releases have none, and are known by their tables. A file that is not ours is left as it is, byte for byte: it
+is read as one that does not change, so that SQLite makes no side files, recovers no WAL and takes no lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from urllib.parse import quote
+
+import apsw
+
+APPLICATION_ID = 0x426C6246  # "BlbF", set by a migration
+_OURS = frozenset({"jobs", "attempts", "job_counts"})  # since the first release
+_ORIGINAL = frozenset({"jobs", "workers"})  # of the system that this one replaces
+_SHOWN = 5  # tables that are named
+
+
+class Owner(Enum):
+    NOBODY = "nobody"  # there is no file, or nothing in it
+    OURS = "ours"
+    ORIGINAL = "the original BlobForge"
+    ANOTHER = "another program"
+
+
+@dataclass(frozen=True)
+class Belonging:
+    """`version` is the schema's (`user_version`), `tables` the names of some tables, for who has to be told."""
+
+    owner: Owner
+    version: int = 0
+    tables: tuple[str, ...] = ()
+
+
+def judge(path: Path) -> Belonging:
+    """Look at the file without touching it. Raises apsw.Error for what is no database, OSError."""
+    if not path.exists() or path.stat().st_size == 0:
+        return Belonging(Owner.NOBODY)
+    found = _look(path)
+    wal = path.with_name(f"{path.name}-wal")
+    if found.owner is Owner.NOBODY and wal.exists() and wal.stat().st_size:
+        # All of it is still in the WAL. That is small then: the first checkpoint moves it into the file.
+        with tempfile.TemporaryDirectory(prefix="blobforge-") as folder:
+            copy = Path(folder) / path.name
+            shutil.copyfile(path, copy)
+            shutil.copyfile(wal, copy.with_name(wal.name))
+            found = _look(copy, immutable=False)
+    return found
+
+
+def refusal(path: Path, found: Belonging, newest: int) -> str | None:
+    """Why the file cannot be used as the server's database, in one line; None: it can. `newest` is our schema's."""
+    untouched = "It was left as it is."
+    match found.owner:
+        case Owner.ORIGINAL:
+            return (
+                f"{path} is a database of the original BlobForge (its schema {found.version}), "
+                f"which this server cannot go on with. {untouched} Set BLOBFORGE_DB_PATH to a new file, and keep it"
+            )
+        case Owner.ANOTHER:
+            tables = f" (tables: {', '.join(found.tables)})" if found.tables else ""
+            return f"{path} is another program's database{tables}. {untouched} Set BLOBFORGE_DB_PATH to another file"
+        case Owner.OURS if found.version > newest:
+            return (
+                f"the database has schema version {found.version}, this BlobForge knows {newest}: "
+                "it was written by a newer release; run that one."
+            )
+        case _:
+            return None
+
+
+def _look(path: Path, *, immutable: bool = True) -> Belonging:
+    uri = f"file:{quote(str(path.absolute()))}?mode={'ro&immutable=1' if immutable else 'rw'}"
+    flags = (apsw.SQLITE_OPEN_READONLY if immutable else apsw.SQLITE_OPEN_READWRITE) | apsw.SQLITE_OPEN_URI
+    with contextlib.closing(apsw.Connection(uri, flags=flags)) as connection:
+        application, version = connection.pragma("application_id"), connection.pragma("user_version")
+        assert isinstance(application, int)
+        assert isinstance(version, int)
+        tables = frozenset(
+            str(name)
+            for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")
+            if not str(name).startswith("sqlite_")
+        )
+    some = tuple(sorted(tables)[:_SHOWN])
+    if application == APPLICATION_ID or (application == 0 and tables >= _OURS):
+        return Belonging(Owner.OURS, version, some)
+    if application == 0 and not tables and version == 0:
+        return Belonging(Owner.NOBODY)
+    if application == 0 and tables >= _ORIGINAL:
+        return Belonging(Owner.ORIGINAL, version, some)
+    return Belonging(Owner.ANOTHER, version, some)

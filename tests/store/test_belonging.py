@@ -1,0 +1,137 @@
+"""A file that is not ours is told of and left as it is, byte for byte; ours of every release is taken."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import shutil
+from pathlib import Path
+
+import apsw
+import pytest
+
+from blobforge.store import belonging, upkeep
+from blobforge.store.belonging import APPLICATION_ID, Owner
+from blobforge.store.database import DatabaseError, migrate, migrations, open_writer
+
+# The original's schema, version by version: what each added.
+ORIGINAL = [
+    """CREATE TABLE workers (id TEXT PRIMARY KEY, type TEXT, status TEXT, last_heartbeat DATETIME,
+         current_job_id INTEGER, metadata TEXT, created_at DATETIME DEFAULT CURRENT_TIMESTAMP, updated_at DATETIME);
+       CREATE TABLE jobs (id INTEGER PRIMARY KEY AUTOINCREMENT, type TEXT, status TEXT, priority INTEGER DEFAULT 3,
+         source_hash TEXT, source_path TEXT, source_size INTEGER, worker_id TEXT, started_at DATETIME,
+         completed_at DATETIME, attempts INTEGER, max_attempts INTEGER DEFAULT 3, last_error TEXT, tags TEXT,
+         metadata TEXT, result TEXT, created_at DATETIME, updated_at DATETIME, UNIQUE(type, source_hash));
+       CREATE TABLE files (id INTEGER PRIMARY KEY, job_id INTEGER, type TEXT, s3_key TEXT, size INTEGER);
+       INSERT INTO jobs (type, status, source_hash) VALUES ('pdf', 'pending', 'abc')""",
+    """CREATE TABLE users (id TEXT PRIMARY KEY, email TEXT UNIQUE, name TEXT, is_admin INTEGER);
+       CREATE TABLE sessions (id TEXT PRIMARY KEY, user_id TEXT, expires_at DATETIME);
+       CREATE TABLE api_tokens (id TEXT PRIMARY KEY, name TEXT, token_hash TEXT UNIQUE, is_admin INTEGER)""",
+    "ALTER TABLE jobs ADD COLUMN output_path TEXT",
+    "ALTER TABLE workers ADD COLUMN name TEXT",
+    "ALTER TABLE workers ADD COLUMN secret_hash TEXT; ALTER TABLE workers ADD COLUMN enabled INTEGER DEFAULT 1",
+    "CREATE INDEX jobs_by_status ON jobs (status)",
+]
+
+
+def original(path: Path, version: int, *, wal: bool) -> None:
+    """The original's database; with `wal` as a killed process leaves it, the last rows beside the file."""
+    live = path.with_name("live.db")
+    connection = apsw.Connection(str(live))
+    if wal:
+        connection.execute("PRAGMA journal_mode=WAL").fetchall()
+    for script in ORIGINAL[:version]:
+        connection.execute(script)
+    connection.execute(f"PRAGMA user_version={version}")
+    if wal:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        connection.execute("INSERT INTO jobs (type, status, source_hash) VALUES ('pdf', 'pending', 'def')")
+    for suffix in ("", "-wal", "-shm"):
+        beside = live.with_name(live.name + suffix)
+        if beside.exists():
+            shutil.copyfile(beside, path.with_name(path.name + suffix))
+    connection.close()
+    for beside in path.parent.glob("live.db*"):
+        beside.unlink()
+
+
+def state(folder: Path) -> dict[str, tuple[str, int, int]]:
+    """Each file's bytes, mode and time of change."""
+    return {
+        file.name: (hashlib.sha256(file.read_bytes()).hexdigest(), file.stat().st_mode, file.stat().st_mtime_ns)
+        for file in folder.iterdir()
+    }
+
+
+@pytest.mark.parametrize("wal", [False, True], ids=["closed", "killed"])
+@pytest.mark.parametrize("version", range(1, 7))
+def test_a_database_of_the_original_is_told_of_and_left_as_it_is(tmp_path: Path, version: int, wal: bool) -> None:
+    path = tmp_path / "blobforge.db"
+    original(path, version, wal=wal)
+    path.chmod(0o644)
+    before = state(tmp_path)
+    with pytest.raises(DatabaseError, match=rf"of the original BlobForge \(its schema {version}\)") as refused:
+        open_writer(path)
+    assert "BLOBFORGE_DB_PATH" in str(refused.value)
+    assert "\n" not in str(refused.value)
+    with pytest.raises(DatabaseError, match="of the original"):
+        upkeep.vacuum(path)
+    assert state(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "CREATE TABLE notes (text)",
+        "CREATE TABLE jobs (id)",
+        "CREATE TABLE jobs (id); CREATE TABLE workers (id); PRAGMA application_id=7",
+        "PRAGMA application_id=7",
+        "PRAGMA user_version=3",
+    ],
+)
+def test_another_programs_database_is_left_as_it_is(tmp_path: Path, script: str) -> None:
+    path = tmp_path / "blobforge.db"
+    with contextlib.closing(apsw.Connection(str(path))) as connection:
+        connection.execute(script)
+    before = state(tmp_path)
+    with pytest.raises(DatabaseError, match="another program's database"):
+        open_writer(path)
+    assert state(tmp_path) == before
+
+
+@pytest.mark.parametrize("version", range(1, len(migrations()) + 1))
+def test_ours_of_every_release_is_taken_and_then_carries_our_id(tmp_path: Path, version: int) -> None:
+    path = tmp_path / "blobforge.db"
+    with contextlib.closing(apsw.Connection(str(path))) as connection:
+        migrate(connection, migrations()[:version])
+    assert belonging.judge(path).owner is Owner.OURS
+    with contextlib.closing(open_writer(path)) as connection:
+        assert connection.pragma("application_id") == APPLICATION_ID
+
+
+def test_ours_that_was_killed_before_its_first_checkpoint_is_taken(tmp_path: Path) -> None:
+    path, killed = tmp_path / "blobforge.db", tmp_path / "killed"
+    killed.mkdir()
+    with contextlib.closing(open_writer(path)):
+        for file in tmp_path.glob("blobforge.db*"):
+            shutil.copyfile(file, killed / file.name)
+    assert belonging.judge(killed / "blobforge.db").owner is Owner.OURS
+    open_writer(killed / "blobforge.db").close()
+
+
+def test_a_newer_release_of_ours_is_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "blobforge.db"
+    with contextlib.closing(open_writer(path)) as connection:
+        connection.execute("PRAGMA user_version=99")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    before = state(tmp_path)
+    with pytest.raises(DatabaseError, match=r"version 99.*newer release"):
+        open_writer(path)
+    assert state(tmp_path) == before
+
+
+def test_an_empty_file_is_a_new_database(tmp_path: Path) -> None:
+    path = tmp_path / "blobforge.db"
+    path.touch()
+    open_writer(path).close()
+    assert belonging.judge(path).owner is Owner.OURS
