@@ -43,6 +43,7 @@ LONGEST_WAL = 256 * 1024**2  # bytes
 LAST_SYNC = 5.0  # seconds for the last changes, and once more for the process to end
 EARLIEST_DRILL = 30.0  # seconds after a start: first the work that has waited
 DEGRADED_LAG = 60.0  # seconds
+SHORTEST_LAG = 0.1  # seconds; answers show tenths, and what is not proven is never shown as 0
 
 CLOSED = Refusal(RefusalCode.SHUTTING_DOWN, "The server is shutting down.")
 
@@ -80,6 +81,7 @@ class Replicator:
         self._ever_confirmed = False
         self._confirmed_writes = -1
         self._dirty_since: float | None = None  # when the first commit was that we do not know to be in the backup
+        self._looked = 0.0  # the last moment at which nothing was missing
         self._drill: trio.CancelScope | None = None
         self._begun: deque[str | None] = deque(maxlen=REMEMBERED)
         self._closed = False
@@ -89,10 +91,16 @@ class Replicator:
 
     @property
     def lag_seconds(self) -> float | None:
-        """For how long there has been something that is not known to be in the backup. None: it was never reached."""
-        if self._dirty_since is None:
-            return 0.0 if self._ever_confirmed else None
-        return max(0.0, trio.current_time() - self._dirty_since)
+        """For how long there may have been something that is not known to be in the backup, 0 only where there is
+        nothing. None: it was never reached."""
+        since = self._dirty_since
+        if since is None:
+            if not self._ever_confirmed:
+                return None
+            if self._writes() == self._confirmed_writes:
+                return 0.0
+            since = self._looked  # committed after that, and before the next look
+        return max(SHORTEST_LAG, trio.current_time() - since)
 
     @property
     def last_drill_ok(self) -> bool | None:
@@ -212,10 +220,12 @@ class Replicator:
         asked: Sidecar | None = None
         sure = False
         while True:
-            looked = trio.current_time()
             await trio.sleep(every)
-            if self._dirty_since is None and self._writes() != self._confirmed_writes:
-                self._dirty_since = looked
+            if self._dirty_since is None:
+                if self._writes() != self._confirmed_writes:
+                    self._dirty_since = self._looked
+                else:
+                    self._looked = trio.current_time()
             sidecar = self._sidecar
             if sidecar is None or self._dirty_since is None or self._closed:
                 continue
@@ -230,7 +240,7 @@ class Replicator:
                     await self._prove_encrypted(sidecar)
                 asked = sidecar
                 self._ever_confirmed = True
-                self._confirmed_writes = before
+                self._confirmed_writes, self._looked = before, at
                 self._dirty_since = None if self._writes() == before else at
             elif trio.current_time() - self._dirty_since > STALLED:
                 await self._end_stalled(sidecar)

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import apsw
 import pytest
@@ -102,3 +102,24 @@ async def test_a_wal_that_grew_without_one_begins_a_new_epoch(
         assert check(copy) == []
         with closing(apsw.Connection(str(copy))) as database:
             assert database.execute("SELECT count(*) FROM jobs").get == 2
+
+
+async def test_what_is_committed_is_behind_before_the_next_look(autojump_clock: object) -> None:
+    """A report right after a commit must not say that all is in the backup: who waits for that would stop waiting."""
+    commits = 3
+    nobody = cast(Any, None)
+    found = Replicator(
+        nobody,
+        writer=nobody,
+        writes=lambda: commits,
+        now=lambda: 0,
+        drill_interval=0,
+        last_drill=None,
+        proven_until=None,
+    )
+    found._ever_confirmed, found._confirmed_writes, found._looked = True, 3, trio.current_time()
+    assert found.lag_seconds == 0
+    commits += 1
+    assert found.lag_seconds == replicator.SHORTEST_LAG
+    await trio.sleep(5)
+    assert found.lag_seconds == pytest.approx(5)
