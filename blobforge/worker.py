@@ -45,6 +45,36 @@ class Worker(msgspec.Struct, frozen=True):
     contested_by: str | None = None
 
 
+class WorkerFilter(msgspec.Struct, frozen=True):
+    """What a list, or a bulk action, is about; None means any. `q` is a part of the id or the name, in any case.
+
+    `silent_since`, in ms since the epoch: workers that were not heard from then on; one that was never heard counts
+    from when it was made.
+    """
+
+    status: str | None = None
+    enabled: bool | None = None
+    type: str | None = None
+    q: str | None = None
+    silent_since: int | None = None
+
+    def matches(self, worker: Worker) -> bool:
+        """The same as `_WORKERS_WANTED` in `store/sql.py`, of a worker that is in hand."""
+        text = (self.q or "").casefold()
+        return (
+            self.status in (None, worker.status)
+            and self.enabled in (None, worker.enabled)
+            and self.type in (None, worker.type)
+            and (text in worker.id.casefold() or text in (worker.name or "").casefold())
+            and (self.silent_since is None or last_sign(worker) < self.silent_since)
+        )
+
+
+def last_sign(worker: Worker) -> int:
+    """When the worker was heard last, or made, in ms since the epoch."""
+    return worker.last_heartbeat if worker.last_heartbeat is not None else worker.created_at
+
+
 class Succession(StrEnum):
     """What a process that registers is to a worker."""
 

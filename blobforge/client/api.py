@@ -495,9 +495,9 @@ class Client:
 
     # Workers, as an administrator sees them
 
-    async def list_workers(self) -> list[WorkerInfo]:
-        """All workers that the server knows."""
-        return await self._call("GET", "/api/workers", list[WorkerInfo])
+    async def list_workers(self, *, status: str | None = None, type: str | None = None) -> list[WorkerInfo]:
+        """All workers that the server knows, or those of one status or type."""
+        return await self._every_page("/api/workers", WorkerInfo, status=status, type=type)
 
     async def get_worker(self, worker_id: str) -> WorkerInfo:
         """One worker."""
@@ -547,7 +547,7 @@ class Client:
 
     async def list_tokens(self) -> list[TokenInfo]:
         """All API tokens, without their secrets."""
-        return await self._call("GET", "/api/admin/tokens", list[TokenInfo])
+        return await self._every_page("/api/admin/tokens", TokenInfo)
 
     async def create_token(
         self, name: str, *, scopes: Sequence[str] = (), expires_in_days: int | None = None
@@ -574,7 +574,7 @@ class Client:
 
     async def list_users(self) -> list[UserInfo]:
         """Everybody who has signed in through the identity provider."""
-        return await self._call("GET", "/api/admin/users", list[UserInfo])
+        return await self._every_page("/api/admin/users", UserInfo)
 
     async def audit(self, *, limit: int | None = None, cursor: int | None = None) -> AuditPage:
         """One page of the audit log, newest first, at most 1,000 entries."""
@@ -586,6 +586,9 @@ class Client:
 
     async def _call(self, method: str, path: str, answer: type[T], **how: Any) -> T:
         return await self._transport.call(method, path, answer, patience=self._patience, **how)
+
+    async def _every_page(self, path: str, item: type[T], **params: Any) -> list[T]:
+        return await self._transport.every_page(path, item, patience=self._patience, params=_without_none(**params))
 
     async def _post(self, path: str, answer: type[T], body: Mapping[str, Any] | None = None, **how: Any) -> T:
         return await self._call("POST", path, answer, body=body, **how)

@@ -92,8 +92,9 @@ class Transport:
         params: Mapping[str, Any] | None = None,
         once_only: bool = False,
         answer_timeout: float = ANSWER_TIMEOUT,
+        links: dict[str, Any] | None = None,
     ) -> T:
-        """Make one call and decode what it answers.
+        """Make one call and decode what it answers. `links` is given those of the answer's `Link` header.
 
         `once_only` marks a POST whose repeat would do a second thing: it gets an Idempotency-Key, the same for
         every repeat. Raises ApiError, ServerUnreachable or UnexpectedAnswer.
@@ -115,10 +116,30 @@ class Transport:
         async def once() -> T:
             with unreachable_as_client_error(request.url):
                 response = await self.http.send(request)
+            if links is not None:
+                links.update({str(relation): each for relation, each in response.links.items()})
             return self._decode(response, answer)
 
         result: T = await self.patiently(once, patience)
         return result
+
+    async def every_page(
+        self, path: str, item: type[T], *, patience: float, params: Mapping[str, Any] | None = None
+    ) -> list[T]:
+        """GET a list that is a JSON array, page after page: of the `Link` to the next one, the parameters are taken.
+
+        A server that knows no pages answers the whole list. Raises what `call` does.
+        """
+        found: list[T] = []
+        wanted: Mapping[str, Any] | None = params or {}
+        while wanted is not None:
+            links: dict[str, Any] = {}
+            page = await self.call("GET", path, list[item], patience=patience, params=wanted, links=links)  # type: ignore[valid-type]
+            found += page
+            following = links.get("next", {}).get("url")
+            # An empty page leads nowhere: whatever it says, the same would come again.
+            wanted = dict(httpx.URL(following).params) if following and page else None
+        return found
 
     async def open(
         self, path: str, *, params: Mapping[str, Any], headers: Mapping[str, str], silence: float, patience: float

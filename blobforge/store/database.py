@@ -114,8 +114,14 @@ def open_reader(path: Path) -> apsw.Connection:
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
     connection.set_busy_timeout(BUSY_TIMEOUT_MS)
     connection.execute("PRAGMA query_only=ON")
+    # SQLite's own `lower` knows ASCII only.
+    connection.create_scalar_function("casefold", _casefold, 1, deterministic=True)
     keep_plans(connection)
     return connection
+
+
+def _casefold(*texts: apsw.SQLiteValue) -> str:
+    return str(texts[0]).casefold()
 
 
 def keep_plans(connection: apsw.Connection) -> None:

@@ -25,6 +25,7 @@ from blobforge.store.counters import HOUR_MS
 from blobforge.store.database import DatabaseError, open_reader
 from blobforge.store.insights import AuditFilter, Insights
 from blobforge.store.recovery import Drill
+from blobforge.store.roster import Roster
 from blobforge.store.store import FileRecord
 from blobforge.worker import Worker, WorkerStatus
 
@@ -147,6 +148,7 @@ class Reader:
     def __init__(self, path: Path) -> None:
         self._db = open_reader(path)
         self.insights = Insights(self._db)
+        self.roster = Roster(self._db)
 
     def close(self) -> None:
         self._db.close()
@@ -204,19 +206,6 @@ class Reader:
         row = self._row(sql.WORKER, (worker_id,))
         return rows.worker(row) if row else None
 
-    def workers(self, only: str | None = None) -> list[tuple[Worker, list[int]]]:
-        """All workers by id (or just one), each with the ids of the jobs that it runs."""
-        with self.snapshot():
-            if only is not None:
-                worker = self.worker(only)
-                jobs = self.jobs_running_on(only)
-                return [(worker, jobs)] if worker is not None else []
-            running: dict[str, list[int]] = {}
-            for worker_id, job_id in self._rows(sql.RUNNING_BY_WORKER):
-                running.setdefault(worker_id, []).append(job_id)
-            found = [rows.worker(row) for row in self._rows(sql.WORKERS)]
-        return [(worker, running.get(worker.id, [])) for worker in found]
-
     def jobs_running_on(self, worker_id: str) -> list[int]:
         """The ids of the jobs that a worker runs."""
         return [row[0] for row in self._rows(sql.JOBS_OF_WORKER, (worker_id,))]
@@ -240,8 +229,8 @@ class Reader:
         row = self._row(sql.TOKEN_BY_HASH, (hash_,))
         return rows.token(row) if row else None
 
-    def tokens(self) -> list[Token]:
-        return [rows.token(row) for row in self._rows(sql.TOKENS)]
+    def tokens(self, *, after: int, limit: int) -> list[Token]:
+        return [rows.token(row) for row in self._rows(sql.TOKENS, (after, limit))]
 
     def token(self, token_id: int) -> Token | None:
         row = self._row(sql.TOKEN, (token_id,))
@@ -259,8 +248,8 @@ class Reader:
             person = self._row(sql.USER, (session.user_id,))
             return session, rows.user(person) if person else None
 
-    def users(self) -> list[User]:
-        return [rows.user(row) for row in self._rows(sql.USERS)]
+    def users(self, *, after: int, limit: int) -> list[User]:
+        return [rows.user(row) for row in self._rows(sql.USERS, (after, limit))]
 
     def user(self, user_id: int) -> User | None:
         row = self._row(sql.USER, (user_id,))

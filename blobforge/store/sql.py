@@ -133,7 +133,19 @@ FORGETTABLE_WORKERS: Final = f"""
        AND updated_at < ?
        AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.status = 'running' AND jobs.worker_id = workers.id)
      LIMIT ?"""
-WORKERS: Final = f"SELECT {WORKER_COLUMNS} FROM workers ORDER BY id"
+# A fleet is some thousand rows: SQLite walks them for what matches. `casefold` is ours (database.py).
+_WORKERS_WANTED: Final = """
+    (?1 IS NULL OR status = ?1) AND (?2 IS NULL OR enabled = ?2) AND (?3 IS NULL OR type = ?3)
+    AND (?4 IS NULL OR instr(casefold(id), ?4) OR instr(casefold(coalesce(name, '')), ?4))
+    AND (?5 IS NULL OR coalesce(last_heartbeat, created_at) < ?5)"""
+COUNT_WORKERS: Final = f"SELECT count(*) FROM workers WHERE {_WORKERS_WANTED}"
+WORKERS_BY_ID: Final = f"""
+    SELECT {WORKER_COLUMNS} FROM workers WHERE id > ?6 AND {_WORKERS_WANTED} ORDER BY id LIMIT ?7"""
+# For people: those that work first.
+_RANK: Final = "CASE WHEN NOT enabled THEN 3 WHEN status = 'online' THEN 0 WHEN status = 'draining' THEN 1 ELSE 2 END"
+WORKERS_BY_RANK: Final = f"""
+    SELECT {WORKER_COLUMNS}, {_RANK} FROM workers WHERE ({_RANK}, id) > (?6, ?7) AND {_WORKERS_WANTED}
+     ORDER BY {_RANK}, id LIMIT ?8"""
 SAVE_WORKER: Final = f"""
     INSERT INTO workers ({WORKER_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (id) DO UPDATE SET type = excluded.type, status = excluded.status,
@@ -144,7 +156,9 @@ SAVE_WORKER: Final = f"""
         contested_at = excluded.contested_at, contested_by = excluded.contested_by"""
 BEAT_WORKER: Final = "UPDATE workers SET last_heartbeat = ?, updated_at = ? WHERE id = ?"
 DELETE_WORKER: Final = "DELETE FROM workers WHERE id = ?"
-RUNNING_BY_WORKER: Final = "SELECT worker_id, id FROM jobs WHERE status = 'running' ORDER BY worker_id, id"
+RUNNING_BY_WORKER: Final = """
+    SELECT worker_id, id FROM jobs WHERE status = 'running' AND worker_id IN (SELECT value FROM json_each(?))
+     ORDER BY worker_id, id"""
 
 # --- claims and requests that may be repeated
 CLAIM_KEY: Final = "SELECT jobs FROM claim_keys WHERE worker_id = ? AND claim_key = ?"
@@ -164,7 +178,7 @@ PURGE_IDEMPOTENT: Final = """
 
 # --- tokens
 TOKEN_BY_HASH: Final = f"SELECT {TOKEN_COLUMNS} FROM tokens WHERE hash = ?"
-TOKENS: Final = f"SELECT {TOKEN_COLUMNS} FROM tokens ORDER BY id"
+TOKENS: Final = f"SELECT {TOKEN_COLUMNS} FROM tokens WHERE id > ? ORDER BY id LIMIT ?"
 INSERT_TOKEN: Final = """
     INSERT INTO tokens (name, hash, prefix, scopes, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)"""
 MAKE_START_TOKEN: Final = "UPDATE tokens SET scopes = ?, expires_at = NULL, origin = 'start' WHERE id = ?"
@@ -176,7 +190,7 @@ TOUCH_TOKEN: Final = "UPDATE tokens SET last_used_at = ? WHERE id = ?"
 # --- people
 USER: Final = f"SELECT {USER_COLUMNS} FROM users WHERE id = ?"
 USER_OF: Final = f"SELECT {USER_COLUMNS} FROM users WHERE issuer = ? AND subject = ?"
-USERS: Final = f"SELECT {USER_COLUMNS} FROM users ORDER BY id"
+USERS: Final = f"SELECT {USER_COLUMNS} FROM users WHERE id > ? ORDER BY id LIMIT ?"
 SAVE_USER: Final = """
     INSERT INTO users (issuer, subject, email, name, groups, is_admin, created_at, last_login_at)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?)

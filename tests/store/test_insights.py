@@ -43,6 +43,7 @@ from blobforge.store.check import check
 from blobforge.store.insights import WINDOWS, AuditFilter, Insights
 from blobforge.store.reader import Cursor, JobFilter, Reader
 from blobforge.waiting import Fleet
+from blobforge.worker import WorkerFilter
 from tests.store.making import ADMIN, Book, submission
 
 MINUTE = 60_000
@@ -408,7 +409,11 @@ READS: dict[str, Callable[[Reader], Any]] = {
     "failures": lambda reader: reader.insights.failures(),
     "queues": lambda reader: reader.insights.queues(),
     "running": lambda reader: reader.insights.running_jobs(),
-    "workers": lambda reader: (reader.workers(), reader.insights.worker_rates(now=math.floor(1e12))),
+    "workers": lambda reader: (
+        reader.roster.by_id(WorkerFilter(), after="", limit=1000),
+        reader.insights.worker_rates(now=math.floor(1e12)),
+    ),
+    "workers, by rank": lambda reader: reader.roster.by_rank(WorkerFilter(), after=(0, ""), limit=100),
     "lost workers": lambda reader: reader.insights.lost_workers(now=math.floor(1e12)),
     "surroundings": lambda reader: reader.insights.surroundings(reader.job(20_000)),  # type: ignore[arg-type]
     "records": lambda reader: reader.insights.records_about(7),

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import html
+import re
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 import trio
 
 from blobforge.config import Settings
-from tests.fixtures.house import House, open_house
-from tests.web.calls import raw, worker
+from blobforge.store.reader import Reader
+from blobforge.store.roster import PAGE_BYTES
+from blobforge.worker import WorkerFilter
+from tests.fixtures.house import EPOCH_MS, House, open_house
+from tests.web.calls import raw, token, worker
+from web.dashboard.workers import PAGE
+
+FILTERS = [
+    WorkerFilter("online"), WorkerFilter("offline", enabled=True), WorkerFilter(enabled=False),
+    WorkerFilter(type="ocr"), WorkerFilter(q="äb"), WorkerFilter(q="NEVER"), WorkerFilter("online", type="pdf"),
+    WorkerFilter(silent_since=EPOCH_MS + 150_000),
+]  # fmt: skip
 
 
 async def listed(house: House, query: str) -> tuple[list[str], str | None]:
@@ -34,6 +47,75 @@ async def test_workers_are_filtered_and_paged(house: House, autojump_clock: Any)
         assert len(page) <= 2
         seen += page
     assert seen == ["w1", "w2", "w3", "w4"]
+
+
+async def test_a_page_of_workers_holds_so_many_bytes(house: House, autojump_clock: Any) -> None:
+    for number in range(90):
+        body = {"id": f"w{number:02}", "type": "pdf", "metadata": {"about": "x" * 60_000}}
+        assert (await house.call("POST", "/api/workers/register", body))[0] == 200
+    page, link = await listed(house, "")
+    assert len(page) == PAGE_BYTES // 60_000
+    assert link is not None
+    assert len((await listed(house, link[len("</api/workers") : -len('>; rel="next"')]))[0]) == 90 - len(page)
+
+
+async def test_the_page_of_workers_leads_on(house: House, autojump_clock: Any) -> None:
+    for number in range(PAGE + 5):
+        await house.register(f"w{number:03}", "ocr" if number == 2 else "pdf")
+    await house.call("POST", "/api/workers/w000/unregister")
+    await house.call("POST", "/api/workers/w001/drain")
+    await house.call("POST", "/api/admin/workers/w003/disable")
+    seen: list[str] = []
+    path: str | None = "/workers?type=pdf"
+    while path is not None:
+        text = (await (await raw(house, "GET", path)).get_data()).decode()
+        seen += re.findall(r'id="worker-(w\d+)"', text)
+        following = re.search(r'href="([^"]+)" rel="next"', text)
+        path = html.unescape(following[1]) if following else None
+    online = [f"w{number:03}" for number in range(4, PAGE + 5)]
+    assert seen == [*online, "w001", "w000", "w003"], "those that work first, each once"
+    text = (await (await raw(house, "GET", "/workers?status=disabled&q=W003")).get_data()).decode()
+    assert re.findall(r'id="worker-(w\d+)"', text) == ["w003"]
+    assert (await raw(house, "GET", "/workers?cursor=nonsense")).status_code == 422
+
+
+@pytest.mark.parametrize("wanted", FILTERS, ids=str)
+async def test_a_filter_means_the_same_in_the_database_and_in_hand(
+    house: House, autojump_clock: Any, wanted: WorkerFilter
+) -> None:
+    for number, type_ in enumerate(("pdf", "pdf", "ocr", "pdf")):
+        await house.register(f"ÄB{number}", type_)
+        await trio.sleep(100)
+    await worker(house, "never heard")
+    await house.call("POST", "/api/workers/ÄB0/unregister")
+    await house.call("POST", "/api/admin/workers/ÄB1/disable")
+
+    def read(reader: Reader) -> tuple[list[str], list[str], list[str], int]:
+        all_, _ = reader.roster.by_id(WorkerFilter(), after="", limit=99)
+        found, _ = reader.roster.by_id(wanted, after="", limit=99)
+        ranked = reader.roster.by_rank(wanted, after=(0, ""), limit=99)
+        in_hand = [each.id for each, _ in all_ if wanted.matches(each)]
+        return in_hand, [each.id for each, _ in found], sorted(each.id for each, _ in ranked.workers), ranked.total
+
+    in_hand, found, ranked, total = await house.parts.reads.run(read)
+    assert in_hand == found == ranked
+    assert 0 < total == len(found) < 5
+
+
+@pytest.mark.parametrize("path", ["/api/admin/tokens", "/api/tokens"])
+async def test_tokens_are_paged(house: House, autojump_clock: Any, path: str) -> None:
+    for number in range(4):
+        await token(house, "read", name=f"t{number}")
+    whole = msgspec.json.decode(await (await raw(house, "GET", path)).get_data(as_text=False))
+    seen: list[Any] = []
+    following: str | None = f"{path}?limit=2"
+    while following is not None:
+        answer = await raw(house, "GET", following)
+        seen += msgspec.json.decode(await answer.get_data(as_text=False))
+        link = answer.headers.get("Link")
+        following = link[1:].partition(">")[0] if link is not None else None
+    assert seen == whole
+    assert len(whole) >= 4
 
 
 async def test_workers_that_have_gone_are_forgotten(tmp_path: Path, autojump_clock: Any) -> None:

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import msgspec
+from quart import Response
 
 from actors.messages import EndSessions
 from blobforge.people import AuditEntry, Session, User
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.insights import AuditFilter
-from web.api import encode, wire
+from web.api import arrays, encode, wire
 from web.decode import query
 from web.routing import Access, Call, Route
 from web.services import Services
 
 
-async def users(call: Call) -> list[wire.UserWire]:
-    return [_user(user) for user in await call.services.reads.run(lambda reader: reader.users())]
+async def users(call: Call) -> Response | Refusal:
+    wanted = query(call.request.args, wire.ArrayQuery)
+    if isinstance(wanted, Refusal):
+        return wanted
+    found = await call.services.reads.run(lambda reader: reader.users(after=wanted.cursor, limit=wanted.limit + 1))
+    page = found[: wanted.limit]
+    return arrays.one_page(
+        call, [_user(user) for user in page], following=page[-1].id if len(found) > len(page) else None
+    )
 
 
 async def sessions(call: Call) -> list[wire.SessionWire] | Refusal:
@@ -92,7 +100,7 @@ def _entry(entry: AuditEntry) -> wire.AuditWire:
 
 ROUTES = [
     *(Route("GET", path, Access.ADMIN, users, "Everybody who has signed in", gives=list[wire.UserWire],
-            hidden=path != "/api/admin/users") for path in ("/api/admin/users", "/api/users")),
+            query=wire.ArrayQuery, hidden=path != "/api/admin/users") for path in ("/api/admin/users", "/api/users")),
     Route("GET", "/api/admin/users/<id:user_id>/sessions", Access.ADMIN, sessions, "The sessions of one user",
           gives=list[wire.SessionWire]),
     Route("DELETE", "/api/admin/users/<id:user_id>/sessions", Access.ADMIN, end_sessions,

@@ -410,8 +410,15 @@ class WorkersQuery(msgspec.Struct, frozen=True):
 
     status: ShortText | None = None
     type: ShortText | None = None
-    limit: Annotated[int, Meta(ge=1, le=1000)] = 1000
+    limit: Annotated[int, Meta(ge=1, le=1000, extra=LENIENT)] = 1000
     cursor: Annotated[str, Meta(max_length=255)] | None = None
+
+
+class ArrayQuery(msgspec.Struct, frozen=True):
+    """`cursor` is the id of the last one of the page before; the `Link` header has the next page's address."""
+
+    limit: Annotated[int, Meta(ge=1, le=1000, extra=LENIENT)] = 1000
+    cursor: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
 
 
 class WorkerAttemptsQuery(msgspec.Struct, frozen=True):

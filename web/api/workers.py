@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from urllib.parse import urlencode
 
-import msgspec
 from msgspec import UNSET
 from quart import Response
 
@@ -27,8 +25,8 @@ from blobforge.job import Outcome
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.counters import HOUR_MS
 from blobforge.store.insights import RATE_HOURS, WorkerRates
-from blobforge.worker import Worker
-from web.api import encode, secrets, wire
+from blobforge.worker import Worker, WorkerFilter
+from web.api import arrays, encode, secrets, wire
 from web.decode import query
 from web.routing import Access, Call, Route
 
@@ -112,35 +110,27 @@ async def listed(call: Call) -> Response | Refusal:
     if isinstance(wanted, Refusal):
         return wanted
     now = call.services.now()
-    workers, rates = await call.services.reads.run(
-        lambda reader: (reader.workers(), reader.insights.worker_rates(now=now))
+    filter_ = WorkerFilter(wanted.status, type=wanted.type)
+    (found, more), rates = await call.services.reads.run(
+        lambda reader: (
+            reader.roster.by_id(filter_, after=wanted.cursor or "", limit=wanted.limit),
+            reader.insights.worker_rates(now=now),
+        )
     )
-    found = [
-        (worker, jobs)
-        for worker, jobs in workers
-        if worker.id > (wanted.cursor or "")
-        and wanted.status in (None, worker.status)
-        and wanted.type in (None, worker.type)
-    ]
     none = WorkerRates()
-    shown = [_wire(worker, jobs, rates.get(worker.id, none), now=now) for worker, jobs in found[: wanted.limit]]
-    answer = Response(msgspec.json.encode(shown), content_type="application/json")
-    if len(found) > len(shown):
-        given = {name: value for name, value in call.request.args.items() if name != "cursor"}
-        following = urlencode(given | {"cursor": shown[-1].id})
-        answer.headers["Link"] = f'</api/workers?{following}>; rel="next"'
-    return answer
+    shown = [_wire(worker, jobs, rates.get(worker.id, none), now=now) for worker, jobs in found]
+    return arrays.one_page(call, shown, following=shown[-1].id if more else None)
 
 
 async def shown(call: Call) -> wire.WorkerWire | Refusal:
     worker_id = call.params["worker_id"]
     now = call.services.now()
-    workers, rates = await call.services.reads.run(
-        lambda reader: (reader.workers(worker_id), reader.insights.rates_of(worker_id, now=now))
+    found, rates = await call.services.reads.run(
+        lambda reader: (reader.roster.worker(worker_id), reader.insights.rates_of(worker_id, now=now))
     )
-    for worker, jobs in workers:
-        return _wire(worker, jobs, rates, now=now)
-    return Refusal(RefusalCode.NO_SUCH_WORKER, f"There is no worker {worker_id!r}.")
+    if found is None:
+        return Refusal(RefusalCode.NO_SUCH_WORKER, f"There is no worker {worker_id!r}.")
+    return _wire(*found, rates, now=now)
 
 
 async def create(call: Call, body: wire.WorkerBody) -> wire.WorkerMade | Refusal:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from quart import Response
 
+from blobforge.access import Token
 from blobforge.config import describe
 from blobforge.people import Session, User
 from blobforge.refusals import Refusal
@@ -26,23 +28,46 @@ TABS = (
 )
 
 
+PAGE = 100  # rows
+Holder = TypeVar("Holder", Token, User)
+
+
 async def first(call: Call) -> Response:
     return redirect(TABS[0][1])
 
 
-async def tokens(call: Call) -> Response:
-    found = await call.services.reads.run(
-        lambda reader: [(token, reader.sessions_of_token(token.id)) for token in reader.tokens()]
-    )
-    return await _tab(call, "admin_tokens.html", "/admin/tokens", tokens=found)
+async def tokens(call: Call) -> Response | Refusal:
+    def read(reader: Reader, after: int) -> list[tuple[Token, list[Session]]]:
+        return [(each, reader.sessions_of_token(each.id)) for each in reader.tokens(after=after, limit=PAGE + 1)]
+
+    return await _listed(call, "admin_tokens.html", "/admin/tokens", "tokens", read)
 
 
-async def users(call: Call) -> Response:
-    def read(reader: Reader) -> list[tuple[User, list[Session]]]:
-        return [(user, reader.sessions_of(user.id)) for user in reader.users()]
+async def users(call: Call) -> Response | Refusal:
+    def read(reader: Reader, after: int) -> list[tuple[User, list[Session]]]:
+        return [(each, reader.sessions_of(each.id)) for each in reader.users(after=after, limit=PAGE + 1)]
 
-    found = await call.services.reads.run(read)
-    return await _tab(call, "admin_users.html", "/admin/users", users=found, oidc=call.services.settings.oidc_issuer)
+    oidc = call.services.settings.oidc_issuer
+    return await _listed(call, "admin_users.html", "/admin/users", "users", read, oidc=oidc)
+
+
+async def _listed(
+    call: Call,
+    template: str,
+    tab: str,
+    name: str,
+    read: Callable[[Reader, int], list[tuple[Holder, list[Session]]]],
+    **context: Any,
+) -> Response | Refusal:
+    """A page of those who hold sessions, by id. `read` gives one more than a page holds, where there are more."""
+    wanted = query(call.request.args, wire.ArrayQuery)
+    if isinstance(wanted, Refusal):
+        return wanted
+    found = await call.services.reads.run(lambda reader: read(reader, wanted.cursor))
+    shown = found[:PAGE]
+    following = f"{tab}?cursor={shown[-1][0].id}" if len(found) > len(shown) else None
+    first = tab if wanted.cursor else None
+    return await _tab(call, template, tab, **{name: shown}, first=first, following=following, **context)
 
 
 async def audit(call: Call) -> Response | Refusal:
@@ -70,8 +95,9 @@ async def _tab(call: Call, template: str, tab: str, **context: Any) -> Response:
 
 ROUTES = [
     Route("GET", "/admin", Access.ADMIN, first, "The administrators' pages", gives=str, page=True),
-    Route("GET", "/admin/tokens", Access.ADMIN, tokens, "API tokens", gives=str, page=True),
-    Route("GET", "/admin/users", Access.ADMIN, users, "Users and their sessions", gives=str, page=True),
+    Route("GET", "/admin/tokens", Access.ADMIN, tokens, "API tokens", gives=str, page=True, query=wire.ArrayQuery),
+    Route("GET", "/admin/users", Access.ADMIN, users, "Users and their sessions", gives=str, page=True,
+          query=wire.ArrayQuery),
     Route("GET", "/admin/audit", Access.ADMIN, audit, "The audit log", gives=str, page=True, query=wire.AuditQuery),
     Route("GET", "/admin/backup", Access.ADMIN, backup, "The backup and its drills", gives=str, page=True),
     Route("GET", "/admin/settings", Access.ADMIN, settings, "Settings in force", gives=str, page=True),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 from quart import Response
 
 from blobforge.job import Job
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.insights import WorkerRates
 from blobforge.store.reader import AttemptPlace, Reader, WorkerAttempt
-from blobforge.worker import Worker, WorkerStatus
+from blobforge.store.roster import RosterPage
+from blobforge.worker import Worker, WorkerFilter
 from web.api.workers import rates_wire
 from web.dashboard.page import page
 from web.dashboard.words import facts
@@ -16,26 +19,30 @@ from web.routing import Access, Call, Route
 
 RECENT = 25  # attempts that the page of one worker lists
 MOST_JOBS = 8  # of one worker in the list
-ORDER = {WorkerStatus.ONLINE: 0, WorkerStatus.DRAINING: 1, WorkerStatus.OFFLINE: 2}
-MOST_WORKERS = 500  # on one page; ten thousand of them are searched, not looked at
+PAGE = 100  # workers
+BEGIN = (0, "")
 
 
-async def listed(call: Call) -> Response:
+async def listed(call: Call) -> Response | Refusal:
     wanted = {name: call.request.args.get(name, "") for name in ("status", "type", "q")}
+    after = _place(call.request.args.get("cursor", ""))
+    if isinstance(after, Refusal):
+        return after
 
-    def read(reader: Reader) -> tuple[list[tuple[Worker, list[Job]]], int]:
-        found = [(worker, jobs) for worker, jobs in reader.workers() if _matches(worker, wanted)]
-        found.sort(key=lambda one: (not one[0].enabled, ORDER[one[0].status], one[0].id))
-        shown = [(worker, _jobs(reader, jobs[:MOST_JOBS])) for worker, jobs in found[:MOST_WORKERS]]
-        return shown, len(found)
+    def read(reader: Reader) -> tuple[list[tuple[Worker, list[Job]]], RosterPage]:
+        found = reader.roster.by_rank(_filter(wanted), after=after, limit=PAGE)
+        return [(worker, _jobs(reader, jobs[:MOST_JOBS])) for worker, jobs in found.workers], found
 
-    workers, total = await call.services.reads.run(read)
+    workers, found = await call.services.reads.run(read)
     now = call.services.now()
-    found = await call.services.reads.run(lambda reader: reader.insights.worker_rates(now=now))
-    rates = {worker.id: rates_wire(worker, found.get(worker.id, WorkerRates()), now=now) for worker, _ in workers}
+    all_rates = await call.services.reads.run(lambda reader: reader.insights.worker_rates(now=now))
+    rates = {worker.id: rates_wire(worker, all_rates.get(worker.id, WorkerRates()), now=now) for worker, _ in workers}
+    given = {name: value for name, value in wanted.items() if value}
+    following = urlencode(given | {"cursor": f"{found.next[0]}:{found.next[1]}"}) if found.next is not None else None
     return await page(
-        call, "workers.html", title="Workers", place="/workers", workers=workers, total=total, wanted=wanted,
-        most=MOST_WORKERS, rates=rates, facts=facts,
+        call, "workers.html", title="Workers", place="/workers", workers=workers, total=found.total, wanted=wanted,
+        rates=rates, facts=facts, first=f"/workers?{urlencode(given)}" if after != BEGIN else None,
+        following=f"/workers?{following}" if following is not None else None,
     )  # fmt: skip
 
 
@@ -43,10 +50,12 @@ async def shown(call: Call) -> Response | Refusal:
     worker_id = call.params["worker_id"]
 
     def read(reader: Reader) -> tuple[Worker, list[Job], list[WorkerAttempt]] | None:
-        for worker, jobs in reader.workers(worker_id):
-            recent = reader.attempts_of_worker(worker_id, after=AttemptPlace(), limit=RECENT)
-            return worker, _jobs(reader, jobs), [attempt for attempt in recent if attempt.outcome is not None]
-        return None
+        found = reader.roster.worker(worker_id)
+        if found is None:
+            return None
+        worker, jobs = found
+        recent = reader.attempts_of_worker(worker_id, after=AttemptPlace(), limit=RECENT)
+        return worker, _jobs(reader, jobs), [attempt for attempt in recent if attempt.outcome is not None]
 
     found = await call.services.reads.run(read)
     if found is None:
@@ -64,14 +73,22 @@ def _jobs(reader: Reader, ids: list[int]) -> list[Job]:
     return [job for id_ in ids if (job := reader.job(id_)) is not None]
 
 
-def _matches(worker: Worker, wanted: dict[str, str]) -> bool:
-    text = wanted["q"].casefold()
-    state = str(worker.status) if worker.enabled else "disabled"
-    return (
-        (not wanted["status"] or wanted["status"] == state)
-        and (not wanted["type"] or wanted["type"] == worker.type)
-        and (not text or text in worker.id.casefold() or text in (worker.name or "").casefold())
-    )
+def _filter(wanted: dict[str, str]) -> WorkerFilter:
+    """What the form asks for. To a person a disabled worker is disabled, and not offline."""
+    status, text, type_ = wanted["status"] or None, wanted["q"] or None, wanted["type"] or None
+    if status == "disabled":
+        return WorkerFilter(enabled=False, type=type_, q=text)
+    return WorkerFilter(status, True if status else None, type_, text)
+
+
+def _place(cursor: str) -> tuple[int, str] | Refusal:
+    """Where a page begins: behind a rank and an id."""
+    if not cursor:
+        return BEGIN
+    rank, colon, worker_id = cursor.partition(":")
+    if not colon or rank not in {"0", "1", "2", "3"} or "\0" in worker_id:
+        return Refusal(RefusalCode.INVALID, "cursor: take it from the link to the next page.", field="cursor")
+    return int(rank), worker_id
 
 
 ROUTES = [
