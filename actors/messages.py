@@ -17,7 +17,7 @@ from blobforge.access import Caller, Scope
 from blobforge.job import Job, JobStatus, ReleaseCause
 from blobforge.objects import ObjectInfo
 from blobforge.refusals import Refusal
-from blobforge.worker import WorkerStatus
+from blobforge.worker import WorkerFilter, WorkerStatus
 
 O = TypeVar("O")  # noqa: E741 - the outcome
 
@@ -334,7 +334,10 @@ class Drain(Message[WorkerChanged], frozen=True):
 
 
 class RemoveWorker(Message[WorkerChanged], frozen=True):
+    """`only`: the worker was chosen by this; one that has changed since is left alone."""
+
     worker_id: str
+    only: WorkerFilter | None = None
 
 
 class CreateWorker(Message[WorkerChanged], frozen=True):
@@ -739,8 +742,10 @@ class FindOrphans(Message[OrphanSearch], frozen=True):
 
 # ------------------------------------------------------------------------ many at once: web -> writer
 
-Item = Submit | SourceArrived | Complete | Fail | Retry | Cancel | SetPriority | DeleteJob
-ItemOutcome = Submitted | SourceSettledFor | Completed | AttemptFailed | JobChanged | JobDeleted | Refusal
+Item = Submit | SourceArrived | Complete | Fail | Retry | Cancel | SetPriority | DeleteJob | RemoveWorker
+ItemOutcome = (
+    Submitted | SourceSettledFor | Completed | AttemptFailed | JobChanged | JobDeleted | WorkerChanged | Refusal
+)  # fmt: skip
 
 
 class BatchDone(Outcome, frozen=True):

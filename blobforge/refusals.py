@@ -55,6 +55,7 @@ class RefusalCode(StrEnum):
     UPLOAD_GONE = "upload-gone"
     WRONG_STORE = "wrong-store"
     WORKER_EXISTS = "worker-exists"
+    WORKER_MOVED_ON = "worker-moved-on"
     INSTANCE_ALIVE = "instance-alive"
     INSTANCE_REPLACED = "instance-replaced"
     SEARCH_RUNNING = "search-running"

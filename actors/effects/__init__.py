@@ -120,7 +120,7 @@ def apply(step: Step, message: Command) -> Answer:  # noqa: PLR0912 - one row a 
             return claims.claim(step, message)
         case Heartbeat():
             return fleet.heartbeat(step, message)
-        case Complete() | Fail() | Submit() | Retry() | Cancel() | SetPriority() | DeleteJob():
+        case Complete() | Fail() | Submit() | Retry() | Cancel() | SetPriority() | DeleteJob() | RemoveWorker():
             return _apply_item(step, message)
         case Batch():
             return _batch(step, message)
@@ -144,8 +144,6 @@ def apply(step: Step, message: Command) -> Answer:  # noqa: PLR0912 - one row a 
             return fleet.unregister(step, message)
         case Drain():
             return fleet.drain(step, message)
-        case RemoveWorker():
-            return fleet.remove(step, message)
         case CreateWorker():
             return fleet.create(step, message)
         case ReplaceSecret():
@@ -231,6 +229,8 @@ def _apply_item(step: Step, message: Item) -> ItemOutcome:
             return jobs.set_priority(step, message)
         case DeleteJob():
             return retention.delete_job(step, message)
+        case RemoveWorker():
+            return fleet.remove(step, message)
         case _:
             assert_never(message)
 

@@ -204,6 +204,9 @@ def remove(step: Step, message: RemoveWorker) -> WorkerChanged | Refusal:
     worker = step.store.worker(message.worker_id)
     if worker is None:
         return no_such_worker(message.worker_id)
+    if message.only is not None and not message.only.matches(worker):
+        text = f"Worker {worker.id!r} is {worker.status} now, and no longer what it was chosen for."
+        return Refusal(RefusalCode.WORKER_MOVED_ON, text)
     returned = take_back_all(step, worker.id, "the worker was removed")
     step.store.delete_worker(worker)
     _revoke(step, worker)

@@ -11,6 +11,7 @@ from typing import Any, assert_never
 
 from actors.effects.step import Step
 from actors.messages import (
+    Batch,
     DeleteToken,
     DisableWorker,
     EndSession,
@@ -41,7 +42,8 @@ _REVOKING = (
 
 def may_revoke(message: Message[Any]) -> bool:
     """Whether the message may take rights from anybody: such messages go first in their transaction."""
-    return isinstance(message, _REVOKING)
+    items: tuple[object, ...] = message.items if isinstance(message, Batch) else (message,)
+    return any(isinstance(each, _REVOKING) for each in items)
 
 
 def stands(step: Step, caller: Caller | None) -> Refusal | None:

@@ -167,15 +167,29 @@ def _change(
             )
         )
 
+    change_counted(session, ask_for, change.question, noun="job", by_id=bool(job_ids), dry_run=dry_run, yes=yes)
+
+
+def change_counted(
+    session: Session,
+    ask_for: Callable[..., BulkDone],
+    question: str,
+    *,
+    noun: str,
+    by_id: bool,
+    dry_run: bool,
+    yes: bool,
+) -> None:
+    """One bulk request, `ask_for(dry=...)`: counted first, asked about, then done. Raises CliError."""
     found = ask_for(dry=True)
     if not dry_run and found.changed:
-        common.confirm(f"{change.question} {output.count(found.changed, 'job')}?", yes=yes)
+        common.confirm(f"{question} {output.count(found.changed, noun)}?", yes=yes)
     if not dry_run:  # also where there is nothing to change: that somebody tried is on record
         found = ask_for(dry=False)
     _report(session, found)
-    if job_ids and found.refused and not dry_run:
+    if by_id and found.refused and not dry_run:
         raise CliError(
-            f"{output.count(found.refused, 'job')} not there, or not in a status for this.", common.CONFLICT
+            f"{output.count(found.refused, noun)} not there, or not in a status for this.", common.CONFLICT
         )
 
 

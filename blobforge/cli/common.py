@@ -27,6 +27,7 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 OK, FAILED, USAGE, UNREACHABLE, UNAUTHORISED, CONFLICT, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 
+_UNITS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
 _SCOPE = "scope-missing"  # the problem's type when a token lacks a scope
 
 
@@ -222,6 +223,14 @@ def confirm(question: str, *, yes: bool) -> None:
         raise CliError(f"{question} Nobody is here to answer.", USAGE, "Give --yes to do it, --dry-run to see first.")
     if not click.confirm(question, err=True):
         raise CliError("Nothing was changed.")
+
+
+def duration(value: str) -> float:
+    """`90`, `90s`, `10m`, `2h`, `1d`: seconds."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d|)", value.strip())
+    if found is None:
+        raise click.BadParameter(f"{value!r} is no duration; one is 90s, 10m or 2h")
+    return float(found[1]) * _UNITS[found[2]]
 
 
 def bug(error: Exception, session: Session) -> CliError:

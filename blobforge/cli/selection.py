@@ -60,13 +60,14 @@ def chosen(filters: Filters) -> Filters:
     return {name: value for name, value in filters.items() if value is not None}
 
 
-def ids_or_filter(job_ids: tuple[int, ...], filters: Filters) -> None:
+def ids_or_filter(ids: tuple[int, ...] | tuple[str, ...], filters: Filters, *, noun: str = "job") -> None:
     """Refuse both and neither. Raises CliError."""
-    if job_ids and chosen(filters):
+    if ids and chosen(filters):
         raise CliError("Ids and a filter do not go together.", common.USAGE, "Give one or the other.")
-    if not job_ids and not chosen(filters):
+    if not ids and not chosen(filters):
+        example = "--status dead" if noun == "job" else "--older-than 30d"
         raise CliError(
-            "No job is named.", common.USAGE, "Give ids, or a filter such as --status dead; --help lists them."
+            f"No {noun} is named.", common.USAGE, f"Give ids, or a filter such as {example}; --help lists them."
         )
 
 

@@ -16,16 +16,7 @@ from blobforge.cli.common import CliError, Session, pass_session, session_option
 if TYPE_CHECKING:
     from blobforge.runner import Outcome, Worker
 
-_UNITS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
 _SIZES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-
-
-def duration(value: str) -> float:
-    """`90`, `90s`, `10m`, `2h`, `1d`: seconds."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d|)", value.strip())
-    if found is None:
-        raise click.BadParameter(f"{value!r} is no duration; one is 90s, 10m or 2h")
-    return float(found[1]) * _UNITS[found[2]]
 
 
 def size(value: str) -> int:
@@ -41,10 +32,12 @@ def size(value: str) -> int:
 @click.option("--exec", "template", metavar="COMMAND", help="The command to run for each job.")
 @click.option("--handler", metavar="MODULE:FUNCTION", help="Or a Python function to call for each job.")
 @click.option("--stdout", is_flag=True, help="What the command writes to stdout is the output.")
-@click.option("--timeout", type=duration, metavar="TIME", help="Longest run of the command (90s, 10m, 2h) [none].")
+@click.option(
+    "--timeout", type=common.duration, metavar="TIME", help="Longest run of the command (90s, 10m, 2h) [none]."
+)
 @click.option(
     "--stall-timeout",
-    type=duration,
+    type=common.duration,
     metavar="TIME",
     help="Longest time without progress: without output, or, with --progress-regex, without a match [none].",
 )
@@ -73,10 +66,10 @@ def size(value: str) -> int:
 @click.option("--concurrency", type=click.IntRange(min=1), default=1, show_default=True, help="Jobs at a time.")
 @click.option("--once", is_flag=True, help="Take one job at most, then end.")
 @click.option("--max-jobs", type=click.IntRange(min=1), metavar="N", help="End after N jobs.")
-@click.option("--idle-exit", type=duration, metavar="TIME", help="End after so long without a job.")
+@click.option("--idle-exit", type=common.duration, metavar="TIME", help="End after so long without a job.")
 @click.option(
     "--grace",
-    type=duration,
+    type=common.duration,
     default="0",
     metavar="TIME",
     help="What running jobs get on SIGTERM before they are given back [0].",

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from blobforge.cli import output
+from blobforge.cli import common, output
+from blobforge.cli.change import bulk_options, change_counted
 from blobforge.cli.common import Group, Session, pass_session, session_options
+from blobforge.cli.selection import chosen, ids_or_filter
 
 if TYPE_CHECKING:
-    from blobforge.client import Client, WorkerSecret
+    from blobforge.client import BulkDone, Client, WorkerSecret
 
+STATUSES = ("online", "draining", "offline")
 _WORKER_ID = click.argument("worker_id", metavar="ID")
 
 
@@ -22,11 +26,13 @@ def workers() -> None:
 
 
 @workers.command("list")
+@click.option("--status", type=click.Choice(STATUSES), help="Only workers in this status.")
+@click.option("--type", "type_", metavar="TYPE", help="Only workers of this type.")
 @session_options
 @pass_session
-def list_workers(session: Session) -> None:
+def list_workers(session: Session, status: str | None, type_: str | None) -> None:
     """List the workers that the server knows."""
-    found = session.run(lambda client: client.list_workers())
+    found = session.run(lambda client: client.list_workers(status=status, type=type_))
     if session.json:
         output.print_json(found)
     elif session.quiet:
@@ -44,7 +50,7 @@ def list_workers(session: Session) -> None:
             for worker in found
         ]
         output.print_table(("ID", "STATUS", "TYPE", "JOB", "LAST HEARD"), rows)
-        if not found:
+        if not found and status is None and type_ is None:
             session.note("No worker has registered. `blobforge work --help` says how to start one.")
 
 
@@ -103,12 +109,46 @@ def drain_worker(session: Session, worker_id: str) -> None:
 
 
 @workers.command("remove")
-@_WORKER_ID
+@click.argument("worker_ids", metavar="[ID]...", nargs=-1)
+@click.option("--status", type=click.Choice(STATUSES), help="Only workers in this status [offline].")
+@click.option("--type", "type", metavar="TYPE", help="Only workers of this type.")
+@click.option("--search", "q", metavar="TEXT", help="Only workers whose id or name contains this.")
+@click.option(
+    "--older-than", type=common.duration, metavar="TIME", help="Only workers silent for so long (30d, 12h)."
+)
+@bulk_options
 @session_options
 @pass_session
-def remove_worker(session: Session, worker_id: str) -> None:
-    """Forget a worker; its running jobs go back at once."""
-    _act(session, worker_id, lambda client: client.remove_worker(worker_id))
+def remove_workers(
+    session: Session,
+    /,
+    *,
+    worker_ids: tuple[str, ...],
+    older_than: float | None,
+    dry_run: bool,
+    yes: bool,
+    **filters: str | None,
+) -> None:
+    """Forget workers; what they run goes back at once.
+
+    By a filter, those that are offline, or in the status that is named, and none that is disabled.
+
+    \b
+      blobforge workers remove gpu-1
+      blobforge workers remove --type pdf --older-than 30d --dry-run
+    """
+    if older_than is not None:
+        filters["silent_since"] = (datetime.now(UTC) - timedelta(seconds=older_than)).isoformat()
+    ids_or_filter(worker_ids, filters, noun="worker")
+    if len(worker_ids) == 1 and not dry_run:
+        (worker_id,) = worker_ids
+        _act(session, worker_id, lambda client: client.remove_worker(worker_id))
+        return
+
+    def ask_for(*, dry: bool) -> BulkDone:
+        return session.run(lambda client: client.remove_workers(ids=worker_ids, dry_run=dry, **chosen(filters)))
+
+    change_counted(session, ask_for, "Remove", noun="worker", by_id=bool(worker_ids), dry_run=dry_run, yes=yes)
 
 
 @workers.command("enable")

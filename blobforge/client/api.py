@@ -518,6 +518,27 @@ class Client:
         """Forget a worker; its running jobs go back at once."""
         return await self._call("DELETE", f"/api/workers/{_part(worker_id)}", Done)
 
+    async def remove_workers(
+        self,
+        *,
+        ids: Sequence[str] | None = None,
+        dry_run: bool = False,
+        status: str | None = None,
+        type: str | None = None,
+        q: str | None = None,
+        silent_since: str | None = None,
+    ) -> BulkDone:
+        """Forget many workers, by their ids or a filter; by a filter, the offline ones unless `status` is named."""
+        body = _without_none(
+            ids=list(ids) if ids else None,
+            dry_run=dry_run or None,
+            status=status,
+            type=type,
+            q=q,
+            silent_since=silent_since,
+        )
+        return await self._post("/api/workers/remove", BulkDone, body, once_only=not dry_run, answer_timeout=_BULK)
+
     async def create_worker(self, worker_id: str, type: str, name: str | None = None) -> WorkerSecret:
         """Make a worker credential; its secret is in this answer and nowhere else."""
         body = _without_none(id=worker_id, type=type, name=name)

@@ -258,7 +258,7 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BulkDone(msgspec.Struct, frozen=True, kw_only=True):
-    """How many jobs matched, were changed (a dry run: would be), and refused the change."""
+    """How many jobs (or workers) matched, were changed (a dry run: would be), and refused the change."""
 
     matched: int = 0
     changed: int = 0

@@ -39,6 +39,7 @@ ACTIONS: list[tuple[str, dict[str, Any], str, str, str | None]] = [
     ("POST /api/admin/workers/w/disable", {}, "worker.disable", "w", None),
     ("POST /api/workers/w/drain", {}, "worker.drain", "w", None),
     ("DELETE /api/workers/w", {}, "worker.remove", "w", None),
+    ("POST /api/workers/remove", {"ids": ["w", "x"]}, "workers.remove", "", "1 of 2"),
     ("POST /api/jobs/1/cancel", {}, "job.cancel", "1", None),
     ("POST /api/jobs/1/priority", {"priority": 1}, "job.priority", "1", None),
     ("PATCH /api/jobs/1/priority", {"priority": 1}, "job.priority", "1", None),

@@ -100,3 +100,22 @@ def test_on_a_terminal_it_asks(house: Running, person: People) -> None:
         screen.see("Retry 2 jobs? [y/N]")
         assert screen.interrupt() == 130
     assert statuses(house, "ask") == ["cancelled"] * 2
+
+
+def test_workers_are_removed_by_a_filter(house: Running, person: People) -> None:
+    for number in range(3):
+        person.call("POST", "/api/workers/register", {"id": f"far {number}", "type": "far"})
+        if number:
+            person.call("POST", f"/api/workers/far {number}/unregister")
+    dry = house.json("workers", "remove", "--type", "far", "--older-than", "0s", "--dry-run")
+    assert dry == {"matched": 3, "changed": 2, "refused": 1, "dry_run": True}
+    assert house.json("workers", "remove", "--type", "far", "--older-than", "1d", "--dry-run")["matched"] == 0
+    unasked = house.blobforge("workers", "remove", "--type", "far")
+    assert (unasked.returncode, unasked.stdout) == (2, "")
+    assert "Remove 2 workers?" in unasked.stderr
+    assert house.json("workers", "remove", "--type", "far", "--yes")["changed"] == 2
+    assert house.ok("workers", "list", "--type", "far", "--quiet").split("\n")[0] == "far 0"
+    assert house.blobforge("workers", "remove").returncode == 2
+    assert house.blobforge("workers", "remove", "far 0", "--type", "far").returncode == 2
+    assert house.ok("workers", "remove", "far 0").split("\t") == ["far 0", "removed\n"]
+    assert house.ok("workers", "list", "--type", "far") == house.ok("workers", "list", "--type", "nothing")

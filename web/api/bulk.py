@@ -1,8 +1,8 @@
-"""The same thing done to many jobs, by their ids or by a filter."""
+"""The same thing done to many, by their ids or by a filter: how it is carried out, and what is done to jobs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
@@ -18,6 +18,7 @@ from web.routing import Access, Call, Route
 PAGE = 1000  # jobs read, and changed in one transaction
 DELETED_AT_ONCE = 100  # each takes several times as long as a change: attempts, tags and files go along
 DAY_MS = 86_400_000
+Selected = tuple[int, list[Item]]  # how many match, and what is to be done to those that it can be done to
 # What selects jobs in a body, as it is called there.
 FILTERS = (
     "status", "type", "tag", "worker", "q", "only_priority", "failure", "created_since", "created_until",
@@ -101,6 +102,22 @@ async def _bulk(
     undo: str = "",
     at_once: int = PAGE,
 ) -> wire.BulkAnswer | Refusal:
+    async def select() -> Selected | Refusal:
+        selected = await _select(call, body, touches)
+        return selected if isinstance(selected, Refusal) else (selected[0], [message(id_) for id_ in selected[1]])
+
+    return await carry_out(call, body, select, only=body.status, undo=undo, at_once=at_once)
+
+
+async def carry_out(
+    call: Call,
+    body: wire.BulkBody | wire.BulkWorkers,
+    select: Callable[[], Awaitable[Selected | Refusal]],
+    *,
+    only: JobStatus | None = None,
+    undo: str = "",
+    at_once: int = PAGE,
+) -> wire.BulkAnswer | Refusal:
     """Select first, then change page by page, each page one transaction.
 
     A record for an Idempotency-Key is written once, after the last page; a run that broke off before is simply
@@ -115,22 +132,21 @@ async def _bulk(
     earlier = await _earlier(call)
     if earlier is not None:
         return earlier if isinstance(earlier, Refusal) else _answer(earlier, dry_run=body.dry_run)
-    selected = await _select(call, body, touches)
+    selected = await select()
     if isinstance(selected, Refusal):
         return selected
-    matched, ids = selected
-    changed = len(ids)
+    matched, items = selected
+    changed = len(items)
     audit = None
     if call.audit is not None and not body.dry_run:
         said = {name: value for name, value in msgspec.structs.asdict(body).items() if value is not None}
-        detail = f"{msgspec.json.encode(said).decode()[:1000]}: {len(ids)} of {matched}"
+        detail = f"{msgspec.json.encode(said).decode()[:1000]}: {len(items)} of {matched}"
         audit = msgspec.structs.replace(call.audit, detail=detail)
     if not body.dry_run:
         changed = 0
-        for start in range(0, len(ids), at_once):
+        for start in range(0, len(items), at_once):
             # On record with the first page: nothing may be done that is not, even when the rest breaks off.
-            batch = Batch(tuple(message(id_) for id_ in ids[start : start + at_once]), body.status)
-            done = await call.tell(batch, audit=audit)
+            done = await call.tell(Batch(tuple(items[start : start + at_once]), only), audit=audit)
             audit = None
             if isinstance(done, Refusal):
                 return done

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from blobforge.job import JobStatus, Outcome
+from blobforge.worker import WorkerStatus
 from web.decode import LENIENT
 
 # ------------------------------------------------------------------ parts
@@ -355,6 +356,21 @@ class BulkDelete(BulkBody, frozen=True, kw_only=True, forbid_unknown_fields=True
     """`objects`: their outputs go too, and sources that no other job has."""
 
     objects: bool = True
+
+
+class BulkWorkers(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`ids`, or a filter. `q` is a part of the id or the name; `silent_since`: not heard from then on.
+
+    By a filter, only workers that are `status` go, by default `offline`, and none that is disabled: its removal would
+    let it register again.
+    """
+
+    ids: Annotated[list[WorkerId], Meta(min_length=1, max_length=10_000)] | None = None
+    status: WorkerStatus | None = None
+    type: JobType | None = None
+    q: Annotated[str, Meta(min_length=1, max_length=500)] | None = None
+    silent_since: Moment | None = None
+    dry_run: bool = False
 
 
 class BulkAnswer(msgspec.Struct, frozen=True):

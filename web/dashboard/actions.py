@@ -24,7 +24,14 @@ from web.routing import Access, Call, Route
 MOST_FIELDS = 2000  # of one form: a page of jobs with all of them selected, and room
 LONGEST_FORM = 256 * 1024  # bytes
 NO_JOB = str(2**63 - 1)
-BULK = ("retry", "cancel", "priority", "delete")
+# What is done to many: what a person is asked and, after the numbers, told.
+BULK = {
+    "POST /api/jobs/retry": ("bring back", "go again"),
+    "POST /api/jobs/cancel": ("cancel", "are cancelled"),
+    "POST /api/jobs/priority": ("change the priority of", "have the new priority"),
+    "POST /api/jobs/delete": ("delete for good", "are deleted"),
+    "POST /api/workers/remove": ("remove", "are removed"),
+}
 
 # What stands in the notice, by the API's route; `{...}` are the path's parameters and the answer's fields.
 SAID = {
@@ -60,7 +67,7 @@ def action_routes(api: Iterable[Route]) -> list[Route]:
     routes = [
         *(_form(rows[name], _told(name)) for name in SAID if name in rows),
         *(_form(rows[name], _shown(template)) for name, template in MADE.items() if name in rows),
-        *(_form(row, _bulk(verb)) for verb in BULK if (row := rows.get(f"POST /api/jobs/{verb}")) is not None),
+        *(_form(row, _bulk(row)) for name in BULK if (row := rows.get(name)) is not None),
     ]
     return [
         *routes,
@@ -115,18 +122,21 @@ def _shown(template: str) -> Answered:
     return answered
 
 
-def _bulk(verb: str) -> Answered:
+def _bulk(row: Route) -> Answered:
     """First a dry run and a question with the number in it; the answer to that does it."""
+
+    noun = "worker" if row.body is wire.BulkWorkers else "job"
+    question, said = BULK[row.name]
+    to = "/do" + row.path.removeprefix("/api")
 
     async def answered(call: Call, form: dict[str, list[str]], outcome: wire.BulkAnswer) -> Response:
         if outcome.dry_run:
             kept = [(name, value) for name, values in form.items() for value in values if name != "dry_run"]
             return await page(
-                call, "confirm.html", title="Are you sure?", place="/jobs", verb=verb, found=outcome, kept=kept,
-                return_to=back(call),
+                call, "confirm.html", title="Are you sure?", place=f"/{noun}s", to=to, what=question, noun=noun,
+                danger=question in ("delete for good", "remove"), found=outcome, kept=kept, return_to=back(call),
             )  # fmt: skip
-        done = {"retry": "go again", "cancel": "are cancelled", "priority": "have the new priority"}
-        text = f"{outcome.changed:,} of {outcome.matched:,} jobs {done.get(verb, 'are deleted')}."
+        text = f"{outcome.changed:,} of {outcome.matched:,} {noun}s {said}."
         if outcome.refused:
             text += f" {outcome.refused:,} were left: their state forbids it."
         return leave(call, back(call), Notice(text, undo=outcome.undo if isinstance(outcome.undo, str) else ""))

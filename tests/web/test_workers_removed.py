@@ -1,0 +1,136 @@
+"""Many workers removed at once: by their ids or by a filter."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import pytest
+import trio
+
+from actors.messages import Batch, BatchDone, RemoveWorker, WorkerChanged
+from blobforge.refusals import Refusal, RefusalCode
+from blobforge.worker import WorkerFilter
+from tests.fixtures.house import House, virtual_now
+from tests.web.calls import assert_problem, raw, worker
+
+
+async def ids(house: House) -> list[str]:
+    answer = await raw(house, "GET", "/api/workers")
+    return [each["id"] for each in msgspec.json.decode(await answer.get_data(as_text=False))]
+
+
+async def removed(house: House, **body: Any) -> tuple[int, int]:
+    status, answer = await house.call("POST", "/api/workers/remove", body)
+    assert status == 200, answer
+    return answer["matched"], answer["changed"]
+
+
+async def fleet(house: House) -> None:
+    """a, b: offline, b of type ocr; c: online; d: drains; e: disabled."""
+    for worker_id in "abcde":
+        await house.register(worker_id, "ocr" if worker_id == "b" else "pdf")
+    for path in ("workers/a/unregister", "workers/b/unregister", "workers/d/drain", "admin/workers/e/disable"):
+        assert (await house.call("POST", f"/api/{path}"))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("asked", "matched", "left"),
+    [
+        ({"type": "pdf"}, 4, "bcde"),  # what is at work goes only where its status is named
+        ({"status": "offline"}, 3, "cde"),
+        ({"status": "online"}, 1, "abde"),
+        ({"status": "draining", "type": "pdf"}, 1, "abce"),
+        ({"q": "B"}, 1, "acde"),
+        ({"ids": ["a", "c", "e", "nobody", "a"]}, 4, "bd"),
+        ({"type": "none"}, 0, "abcde"),
+    ],
+)
+async def test_those_that_match_go(
+    house: House, autojump_clock: Any, asked: dict[str, Any], matched: int, left: str
+) -> None:
+    await fleet(house)
+    gone = 5 - len(left)
+    assert await removed(house, **asked, dry_run=True) == (matched, gone)
+    assert await ids(house) == list("abcde"), "a dry run removes none"
+    assert await removed(house, **asked) == (matched, gone)
+    assert await ids(house) == list(left)
+
+
+async def test_a_silent_worker_goes_and_what_it_ran_goes_back(house: House, autojump_clock: Any) -> None:
+    await house.register("old")
+    await house.submit()
+    await house.claim("old")
+    await trio.sleep(7200)
+    await house.register("new")
+    await house.call("POST", "/api/workers/new/unregister")
+    an_hour_ago = datetime.fromtimestamp(virtual_now() / 1000 - 3600, UTC).isoformat()
+    assert await removed(house, silent_since=an_hour_ago) == (1, 1)
+    assert await ids(house) == ["new"]
+    assert (await house.job(1))["status"] != "running"
+
+
+async def test_a_worker_that_came_back_meanwhile_stays(house: House, autojump_clock: Any) -> None:
+    """Chosen while it was offline; back by the time of the transaction."""
+    await house.register("back")
+    done = await house.ask(Batch((RemoveWorker("back", WorkerFilter("offline", enabled=True)), RemoveWorker("x"))))
+    assert isinstance(done, BatchDone)
+    moved, unknown = done.items
+    assert isinstance(moved, Refusal)
+    assert moved.code is RefusalCode.WORKER_MOVED_ON
+    assert isinstance(unknown, Refusal)
+    done = await house.ask(Batch((RemoveWorker("back", WorkerFilter("online")),)))
+    assert isinstance(done.items[0], WorkerChanged)
+
+
+async def test_the_credential_of_a_removed_worker_is_worth_nothing(house: House, autojump_clock: Any) -> None:
+    """Its claim that waits ends with 401, as when it is removed alone."""
+    headers = await worker(house, "w")
+    answers: list[int] = []
+
+    async def wait() -> None:
+        body = {"worker_id": "w", "job_type": "pdf", "wait": 30}
+        answers.append((await house.http.post("/api/jobs/claim", headers=headers, json=body)).status_code)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait)
+        await trio.sleep(1)
+        assert await removed(house, ids=["w"]) == (1, 1)
+        began = trio.current_time()
+    assert answers == [401]
+    assert trio.current_time() - began < 5, "at once, on the virtual clock"
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "ids"), ({"dry_run": True}, "ids"), ({"ids": ["a"], "type": "pdf"}, "ids"),
+        ({"statsu": "offline"}, "statsu"), ({"status": "disabled"}, "status"),
+        ({"silent_since": "yesterday"}, "silent_since"),
+    ],
+)  # fmt: skip
+async def test_a_slip_removes_none(house: House, autojump_clock: Any, body: dict[str, Any], field: str) -> None:
+    await fleet(house)
+    status, problem = await house.call("POST", "/api/workers/remove", body)
+    assert status == 422, problem
+    assert field in str(problem)
+    assert_problem(await house.call("POST", "/api/workers/remove?type=pdf", {"type": "pdf"}), 422, "invalid")
+    assert await ids(house) == list("abcde")
+
+
+async def test_the_form_asks_first(house: House, autojump_clock: Any) -> None:
+    await fleet(house)
+    page = await (await raw(house, "GET", "/workers?type=pdf")).get_data(as_text=True)
+    assert 'action="/do/workers/remove"' in page
+    assert 'action="/do/workers/remove"' not in await (await raw(house, "GET", "/workers")).get_data(as_text=True)
+    form = b"type=pdf&status=offline&return_to=/workers"
+    as_form = {"Content_Type": "application/x-www-form-urlencoded", "Sec_Fetch_Site": "same-origin"}
+    answer = await raw(house, "POST", "/do/workers/remove", form + b"&dry_run=true", **as_form)
+    asked = await answer.get_data(as_text=True)
+    assert answer.status_code == 200, answer.headers
+    assert "This will remove <strong>1</strong> worker" in asked
+    assert 'action="/do/workers/remove"' in asked
+    assert await ids(house) == list("abcde")
+    assert (await raw(house, "POST", "/do/workers/remove", form, **as_form)).status_code == 303
+    assert await ids(house) == list("bcde")

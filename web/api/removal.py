@@ -1,0 +1,59 @@
+"""Many workers removed, by their ids or by a filter."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from actors.messages import RemoveWorker
+from blobforge.refusals import Refusal, RefusalCode
+from blobforge.store.roster import Listed
+from blobforge.worker import WorkerFilter, WorkerStatus
+from web.api import bulk, encode, wire
+from web.routing import Access, Call, Route
+
+PAGE = 1000  # workers read at once
+AT_ONCE = 100  # removed in one transaction: the jobs of each go back along with it
+
+
+async def remove_many(call: Call, body: wire.BulkWorkers) -> wire.BulkAnswer | Refusal:
+    async def select() -> bulk.Selected | Refusal:
+        return await _select(call, body)
+
+    return await bulk.carry_out(call, body, select, at_once=AT_ONCE)
+
+
+async def _select(call: Call, body: wire.BulkWorkers) -> bulk.Selected | Refusal:
+    wanted = WorkerFilter(body.status, None, body.type, body.q, encode.ms_or_none(body.silent_since))
+    if body.ids is not None:
+        if wanted != WorkerFilter():
+            return Refusal(RefusalCode.INVALID, "Send ids or a filter, not both.", field="ids")
+        ids = list(dict.fromkeys(body.ids))
+        found = await call.services.reads.run(
+            lambda reader: [each for each in ids if reader.worker(each) is not None]
+        )
+        return len(ids), [RemoveWorker(each) for each in found]
+    if wanted == WorkerFilter():
+        text = "Send ids, or at least one of status, type, q, silent_since."
+        return Refusal(RefusalCode.INVALID, text, field="ids")
+    # Once more in the transaction: a worker that has come back since stays, and its jobs with it.
+    only = replace(wanted, status=body.status or WorkerStatus.OFFLINE, enabled=True)
+    matched = 0
+    chosen: list[str] = []
+    after, more = "", True
+    while more:
+        page, more = await _page(call, wanted, after)
+        matched += len(page)
+        chosen += [worker.id for worker, _ in page if only.matches(worker)]
+        after = page[-1][0].id if page else after
+    return matched, [RemoveWorker(each, only) for each in chosen]
+
+
+async def _page(call: Call, wanted: WorkerFilter, after: str) -> tuple[list[Listed], bool]:
+    return await call.services.reads.run(lambda reader: reader.roster.by_id(wanted, after=after, limit=PAGE))
+
+
+ROUTES = [
+    Route("POST", "/api/workers/remove", Access.ADMIN, remove_many,
+          "Remove many workers, by their ids or by a filter", body=wire.BulkWorkers,
+          gives=wire.BulkAnswer, audit="workers.remove"),
+]  # fmt: skip
