@@ -60,6 +60,28 @@ async def test_an_answer_of_another_kind_of_server(scripted: Scripted) -> None:
             await client.list_workers()
 
 
+async def test_every_page_of_a_list_is_asked_for(scripted: Scripted) -> None:
+    def page(path: str, rows: list[dict[str, Any]], link: str) -> Answer:
+        return Answer(rows, 200, {"Link": f'<{path}?{link}>; rel="next"'} if link else {})
+
+    worker = {"type": "pdf", "status": "online"}
+    first, second = [worker | {"id": "a"}], [worker | {"id": "b &"}]
+    scripted.on(
+        "GET", "/api/workers", page("/api/workers", first, "type=pdf&cursor=a"),
+        page("/api/workers", second, "type=pdf&cursor=b+%26"), Answer([], 200),
+    )  # fmt: skip
+    # A page of none leads nowhere, whatever it says; nor is another server asked.
+    scripted.on("GET", "/api/admin/tokens", page("https://elsewhere.example/x", [], "cursor=1"))
+    async with Client(scripted.url) as client:
+        assert [each.id for each in await client.list_workers(type="pdf")] == ["a", "b &"]
+        assert await client.list_tokens() == []
+    asked = [request.path for request in scripted.requests]
+    assert asked == [
+        "/api/workers?type=pdf", "/api/workers?type=pdf&cursor=a", "/api/workers?type=pdf&cursor=b+%26",
+        "/api/admin/tokens",
+    ]  # fmt: skip
+
+
 async def test_unknown_fields_are_ignored(scripted: Scripted) -> None:
     scripted.on("GET", "/api/stats", Answer({"total_jobs": 3, "from_the_future": {"x": 1}}))
     async with Client(scripted.url) as client:

@@ -11,6 +11,7 @@ import trio
 
 from actors.mailbox import Envelope, Reply, ask
 from actors.messages import (
+    Batch,
     Claim,
     Complete,
     DeleteToken,
@@ -72,12 +73,13 @@ async def held(house: House, how: str) -> Held:
             }[how]
             status = {"token deleted": 401, "its workers removed": 404}.get(how, 403)
             return Held(headers, lambda: house.ask(message), status=status)
-        case "secret replaced" | "worker disabled" | "worker removed":
+        case "secret replaced" | "worker disabled" | "worker removed" | "removed among many":
             headers = await worker(house, "w")
             message = {
                 "secret replaced": ReplaceSecret("w", "0" * 64),
                 "worker disabled": DisableWorker("w"),
                 "worker removed": RemoveWorker("w"),
+                "removed among many": Batch((RemoveWorker("w"),)),
             }[how]
             return Held(headers, lambda: house.ask(message), status=403 if "disabled" in how else 401)
         case "token expired":
@@ -108,7 +110,7 @@ async def held(house: House, how: str) -> Held:
 
 CLAIMS = [
     "token deleted", "token expired", "its workers disabled", "its workers removed", "its workers have other secrets",
-    "secret replaced", "worker disabled", "worker removed",
+    "secret replaced", "worker disabled", "worker removed", "removed among many",
 ]  # fmt: skip
 
 
@@ -156,7 +158,7 @@ async def test_a_claim_that_waits_ends_at_once(
     assert house.parts.scheduler.waiting == 0
 
 
-@pytest.mark.parametrize("how", ["token deleted", "secret replaced", "worker disabled"])
+@pytest.mark.parametrize("how", ["token deleted", "secret replaced", "worker disabled", "removed among many"])
 async def test_a_draining_worker_that_waits_is_told_as_well(house: House, autojump_clock: Any, how: str) -> None:
     who = await held(house, how)
     await house.call("POST", "/api/workers/w/drain")
@@ -232,7 +234,11 @@ async def test_nothing_is_granted_in_the_transaction_that_revokes(
     else:
         headers = await worker(house, "w")
         caller = await keyring.worker("w", headers["X-Worker-Secret"])
-        revoking = ReplaceSecret("w", "0" * 64) if how == "secret replaced" else DisableWorker("w")
+        revoking = {
+            "secret replaced": ReplaceSecret("w", "0" * 64),
+            "worker disabled": DisableWorker("w"),
+            "removed among many": Batch((RemoveWorker("w"),)),
+        }[how]
     status, held_ = await house.call(
         "POST", "/api/jobs/claim", {"worker_id": "w", "job_type": "pdf"}, headers=headers
     )
