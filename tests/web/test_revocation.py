@@ -158,7 +158,7 @@ async def test_a_claim_that_waits_ends_at_once(
     assert house.parts.scheduler.waiting == 0
 
 
-@pytest.mark.parametrize("how", ["token deleted", "secret replaced", "worker disabled", "removed among many"])
+@pytest.mark.parametrize("how", ["token deleted", "secret replaced", "worker disabled"])
 async def test_a_draining_worker_that_waits_is_told_as_well(house: House, autojump_clock: Any, how: str) -> None:
     who = await held(house, how)
     await house.call("POST", "/api/workers/w/drain")
@@ -218,7 +218,7 @@ async def test_a_stream_that_has_not_begun_to_listen_is_ended_too(
     assert house.parts.services.streams.used == 0
 
 
-@pytest.mark.parametrize("how", ["token deleted", "secret replaced", "worker disabled"])
+@pytest.mark.parametrize("how", ["token deleted", "secret replaced", "worker disabled", "removed among many"])
 @pytest.mark.parametrize("first", ["claim", "revocation"])
 async def test_nothing_is_granted_in_the_transaction_that_revokes(
     house: House, autojump_clock: Any, how: str, first: str
