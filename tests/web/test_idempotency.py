@@ -84,6 +84,7 @@ CASES: dict[str, Prepare] = {
         "/api/workers/w1/heartbeat", {"job_id": 1, "progress": {"percent": 1}}, jobs=1, running=True
     ),
     "/api/workers/<worker:worker_id>/unregister": plain("/api/workers/w1/unregister", jobs=1, running=True),
+    "/api/workers/remove": plain("/api/workers/remove", {"type": "pdf", "status": "online"}),
     "/api/workers/<worker:worker_id>/drain": plain("/api/workers/w1/drain"),
     "/api/admin/workers": plain("/api/admin/workers", {"id": "w2", "type": "pdf"}),
     "/api/admin/workers/<worker:worker_id>/regenerate": with_credential,
@@ -105,7 +106,7 @@ CASES: dict[str, Prepare] = {
 }  # fmt: skip
 
 
-BULK = {"/api/jobs/retry", "/api/jobs/cancel", "/api/jobs/priority", "/api/jobs/delete"}
+BULK = {"/api/jobs/retry", "/api/jobs/cancel", "/api/jobs/priority", "/api/jobs/delete", "/api/workers/remove"}
 
 
 def test_every_post_has_a_case() -> None:
@@ -135,7 +136,7 @@ async def test_every_post(house: House, autojump_clock: Any, route: str) -> None
     assert without_signatures(again) == without_signatures(first), "same key and body, same answer"
     assert state(house) == before, "and one effect"
     # A request for many jobs takes no member that it does not know.
-    another = (body or {}) | ({"worker": "w9"} if route in BULK else {"another": 1})
+    another = (body or {}) | ({"q": "w9"} if route in BULK else {"another": 1})
     mismatch = await house.call("POST", path, another, headers=keyed(house, "one"))
     assert_problem(mismatch, 422, "idempotency-mismatch", field="Idempotency-Key")
     assert state(house) == before
