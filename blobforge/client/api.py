@@ -16,6 +16,8 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 from urllib.parse import quote
 
+import msgspec
+
 from blobforge.client import transfer
 from blobforge.client.errors import ApiError, ClientError
 from blobforge.client.events import EventStream
@@ -30,6 +32,7 @@ from blobforge.client.types import (
     BulkDone,
     Claim,
     ClaimAnswer,
+    Destination,
     Done,
     DownloadUrl,
     FailAnswer,
@@ -329,16 +332,16 @@ class Client:
         body = {"sources": [{"source_hash": sha256, "data": data} for sha256, data in sources]}
         return (await self._post("/api/files/sources", BatchAnswer, body, answer_timeout=_BULK)).items
 
-    async def begin_multipart(self, sha256: str, size: int) -> Multipart:
-        """Start the upload of a large source in parts, or take up one that broke off.
+    async def begin_multipart(self, to: Destination, size: int) -> Multipart:
+        """Start the upload of a large file in parts, or take up one that broke off.
 
-        ApiError `wrong-store` (409): one PUT takes it all.
+        ApiError `wrong-store` (409): one PUT takes it all. `object-too-large` (413): nothing does.
         """
-        return await self._post("/api/files/multipart", Multipart, {"source_hash": sha256, "size": size})
+        return await self._post("/api/files/multipart", Multipart, _parts_of(to) | {"size": size})
 
     async def upload_part(
         self,
-        sha256: str,
+        to: Destination,
         upload_id: str,
         number: int,
         source: Path,
@@ -351,7 +354,7 @@ class Client:
 
         Every try has a URL of its own. Raises TransferRefused, ServerUnreachable, ApiError and OSError.
         """
-        body = {"source_hash": sha256, "upload_id": upload_id, "number": number, "md5": md5}
+        body = _parts_of(to) | {"upload_id": upload_id, "number": number, "md5": md5}
 
         async def once() -> str:
             signed = await self.with_patience(0)._post("/api/files/multipart/part", PartUrl, body)
@@ -362,19 +365,18 @@ class Client:
         etag: str = await self._transport.patiently(once, self._patience)
         return etag
 
-    async def complete_multipart(self, sha256: str, upload_id: str, parts: Sequence[tuple[int, str]]) -> None:
-        """Make the source out of its parts, (number, ETag) each.
+    async def complete_multipart(self, to: Destination, upload_id: str, parts: Sequence[tuple[int, str]]) -> None:
+        """Make the object out of its parts, (number, ETag) each.
 
-        ApiError `upload-gone` (409): they are not there, or others are.
+        ApiError `upload-gone` (409): they are not there, or others are. `object-too-large` (413): together they are.
         """
         listed = [{"number": number, "etag": etag} for number, etag in parts]
-        body = {"source_hash": sha256, "upload_id": upload_id, "parts": listed}
+        body = _parts_of(to) | {"upload_id": upload_id, "parts": listed}
         await self._post("/api/files/multipart/complete", Done, body, answer_timeout=_BULK)
 
-    async def abort_multipart(self, sha256: str, upload_id: str) -> None:
+    async def abort_multipart(self, to: Destination, upload_id: str) -> None:
         """Throw away what has been uploaded in parts."""
-        body = {"source_hash": sha256, "upload_id": upload_id}
-        await self._post("/api/files/multipart/abort", Done, body)
+        await self._post("/api/files/multipart/abort", Done, _parts_of(to) | {"upload_id": upload_id})
 
     # A worker's own calls
 
@@ -617,6 +619,12 @@ class Client:
 
 def _without_none(**fields: Any) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def _parts_of(to: Destination) -> dict[str, Any]:
+    """The members of a request by which the server knows whose parts they are."""
+    known: dict[str, Any] = msgspec.to_builtins(to)
+    return known
 
 
 def _part(name: str) -> str:

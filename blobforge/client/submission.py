@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import contextlib
-import hashlib
-import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import trio
 
 from blobforge.client.api import Client
-from blobforge.client.errors import ApiError, ChecksumMismatch, ClientError, SourceChanged, TransferRefused
-from blobforge.client.transfer import CHUNK, FileFacts, OnBytes, hash_file
-from blobforge.client.types import Multipart
-
-MULTIPART_ABOVE = 100 << 20  # bytes; a broken connection then costs a part, not the whole
-_PARTS_AT_ONCE = 4
-_ABORT_SECONDS = 5.0
+from blobforge.client.errors import ChecksumMismatch, TransferRefused
+from blobforge.client.parts import MULTIPART_ABOVE, upload_in_parts
+from blobforge.client.transfer import FileFacts, OnBytes, hash_file
+from blobforge.client.types import Destination
 
 
 class Submitted(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,14 +87,8 @@ async def upload_source(
     Raises OSError, ChecksumMismatch (the file is another by now) and what the client raises.
     """
     if facts.size > MULTIPART_ABOVE:
-        try:
-            upload = await client.begin_multipart(facts.sha256, facts.size)
-        except ApiError as error:
-            # The embedded store takes any size in one stream; a server of an older version knows no parts.
-            if error.type not in ("wrong-store", "no-such-route"):
-                raise
-        else:
-            await _in_parts(client, path, facts, upload, on_bytes)
+        to = Destination(source_hash=facts.sha256)
+        if await upload_in_parts(client, to, path, facts, on_bytes=on_bytes):
             return
     try:
         sent = await client.upload(url, path, headers=headers, on_bytes=on_bytes)
@@ -114,94 +100,3 @@ async def upload_source(
         sent = await client.upload(fresh.url, path, headers=fresh.headers, on_bytes=on_bytes)
     if sent.sha256 != facts.sha256:
         raise ChecksumMismatch(f"{path} changed while it was uploaded: it", facts.sha256, sent.sha256)
-
-
-async def _in_parts(
-    client: Client, path: Path, facts: FileFacts, upload: Multipart, on_bytes: OnBytes | None
-) -> None:
-    """A few parts side by side, each repeated by itself; those that the store has already are only read.
-
-    What the store refuses for good is thrown away there. What merely broke off (no network, Ctrl-C) stays: the next
-    run takes it up.
-    """
-    if upload.stored or upload.upload_id is None:
-        return
-    size = upload.part_size
-    there = {part.number: part for part in upload.parts}
-    etags: dict[int, str] = {}
-    slots = trio.Semaphore(_PARTS_AT_ONCE)
-
-    async def one(number: int) -> None:
-        async with slots:
-            span = ((number - 1) * size, min(size, facts.size - (number - 1) * size))
-            digest = await trio.to_thread.run_sync(_md5, path, span, abandon_on_cancel=True)
-            known = there.get(number)
-            if known is not None and known.size == span[1] and known.etag == digest.hex():
-                etags[number] = known.etag
-                return
-            md5 = base64.b64encode(digest).decode()
-            assert upload.upload_id is not None
-            etags[number] = await client.upload_part(
-                facts.sha256, upload.upload_id, number, path, span, md5, on_bytes=on_bytes
-            )
-
-    async def same_as_before() -> None:
-        # The store checks each part as it was read. That all are parts of the file that was announced, this says.
-        now = await hash_file(path)
-        if now != facts:
-            raise ChecksumMismatch(f"{path} changed before it was uploaded: it", facts.sha256, now.sha256)
-
-    before = await trio.to_thread.run_sync(_stamp, path)
-    changed = SourceChanged(f"{path} was written to while it was uploaded; submit it again")
-    try:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(same_as_before)
-            for number in range(1, math.ceil(facts.size / size) + 1):
-                nursery.start_soon(one, number)
-        if before != await trio.to_thread.run_sync(_stamp, path):
-            raise changed
-        await client.complete_multipart(facts.sha256, upload.upload_id, sorted(etags.items()))
-    except BaseException as error:
-        alone = _alone(error)
-        if isinstance(alone, TransferRefused) and before != _stamp(path):
-            alone = changed  # that is why the store found other bytes than were announced
-        if _is_final(alone):
-            with trio.move_on_after(_ABORT_SECONDS, shield=True), contextlib.suppress(ClientError):
-                await client.with_patience(0).abort_multipart(facts.sha256, upload.upload_id)
-        if alone is error:
-            raise
-        raise alone from None
-
-
-def _is_final(error: BaseException) -> bool:
-    """Whether another run would fare no better with what has been uploaded."""
-    return isinstance(error, (ChecksumMismatch, SourceChanged, TransferRefused, OSError)) or (
-        isinstance(error, ApiError) and error.status == 409
-    )
-
-
-def _alone(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
-
-
-def stamp(status: os.stat_result) -> tuple[int, int, int, int]:
-    """What no write leaves as it is. The ctime is the one of these that nobody can set back."""
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
-
-
-def _stamp(path: Path) -> tuple[int, int, int, int]:
-    return stamp(path.stat())
-
-
-def _md5(path: Path, span: tuple[int, int]) -> bytes:
-    """Against faults of the line and the disk, not against people: the whole's SHA-256 is for those."""
-    digest = hashlib.md5(usedforsecurity=False)
-    left = span[1]
-    with path.open("rb") as file:
-        file.seek(span[0])
-        while left and (chunk := file.read(min(CHUNK, left))):
-            digest.update(chunk)
-            left -= len(chunk)
-    return digest.digest()

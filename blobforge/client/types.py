@@ -151,8 +151,20 @@ class BatchAnswer(msgspec.Struct, frozen=True, kw_only=True):
     small_sources: bool = False
 
 
+class Destination(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a large upload becomes: a source, or the output of an attempt that the caller holds."""
+
+    source_hash: str | None = None
+    job_id: int | None = None
+    lease: str | None = None
+
+    @property
+    def is_source(self) -> bool:
+        return self.source_hash is not None
+
+
 class Multipart(msgspec.Struct, frozen=True, kw_only=True):
-    """An upload in parts of `part_size` bytes, and those that the store has. `stored`: the source itself is there."""
+    """An upload in parts of `part_size` bytes, and those that the store has. `stored`: the object itself is there."""
 
     stored: bool
     upload_id: str | None = None

@@ -65,6 +65,14 @@ class ObjectStoreError(Exception):
     """The store could not be asked: unreachable, too slow, or it refused us. Not "there is no such object"."""
 
 
+class ObjectTooLargeError(ObjectStoreError):
+    """No object of the store can be as large as that: the same request will never succeed."""
+
+
+class NotOfferedError(ObjectStoreError):
+    """The store has no such operation, and says so."""
+
+
 class ObjectStore(Protocol):
     """What BlobForge needs of an object store. Keys are those of `keys.py`; a prefix is the store's own affair.
 

@@ -2,6 +2,7 @@
 
 Nothing is owned here: the store itself keeps what has been uploaded of an object, so that who comes back with the
 same object after an interruption goes on with it. Keys are those of `keys.py`; a URL is for one part of one upload.
+Source of the limits: Amazon S3's "multipart upload limits".
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
 from botocore.exceptions import ClientError
 
-from blobforge.objects import SignedUpload
+from blobforge.objects import NotOfferedError, ObjectTooLargeError, SignedUpload
+from blobforge.objects.answers import status_of
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -26,6 +28,11 @@ T = TypeVar("T")
 MIB = 1 << 20
 PART = 16 * MIB  # bytes: what a broken connection costs at most
 MOST_PARTS = 10_000  # S3's own limit
+LARGEST_PART = 5 << 30  # bytes: S3's own limit, and that of an object which is written, or copied, by one request
+_THERE_ALREADY = 412
+_NOT_OFFERED = 501
+_ABSENT = 404
+_TOO_LARGE = "EntityTooLarge"
 _GONE = frozenset({"NoSuchUpload", "404"})
 _UNLIKE = frozenset({"InvalidPart", "InvalidPartOrder", "EntityTooSmall"})
 
@@ -50,17 +57,23 @@ class Multipart(Protocol):
     """The async methods raise ObjectStoreError when the store does not answer, or refuses."""
 
     async def begin(self, key: str, size: int) -> Upload:
-        """Take up the newest upload of `key` that has not ended, or start one, for an object of `size` bytes."""
+        """Take up the newest upload of `key` that has not ended, or start one, for an object of `size` bytes.
+
+        Raises ObjectTooLargeError and NotOfferedError.
+        """
         ...
 
     def sign_part(self, key: str, upload_id: str, number: int, *, expires_in: int, md5: str | None) -> SignedUpload:
         """Return a URL to PUT one part. With `md5` (base64) the store refuses other bytes. No I/O."""
         ...
 
-    async def complete(self, key: str, upload_id: str, parts: Sequence[tuple[int, str]]) -> bool:
-        """Make the object out of `parts`, (number, etag) in order.
+    async def complete(
+        self, key: str, upload_id: str, parts: Sequence[tuple[int, str]], *, write_once: bool = False
+    ) -> bool:
+        """Make the object out of `parts`, (number, etag) in order; with `write_once`, only where there is none.
 
-        False: there is no such upload (any more), or its parts are not these.
+        False: there is no such upload (any more), or its parts are not these, or there is an object that is not to be
+        written over. Raises ObjectTooLargeError.
         """
         ...
 
@@ -70,8 +83,16 @@ class Multipart(Protocol):
 
 
 def part_size(size: int) -> int:
-    """Bytes in each part of an object of `size` bytes: whole MiB, and never more than MOST_PARTS of them."""
-    return max(PART, math.ceil(size / MOST_PARTS / MIB) * MIB)
+    """Bytes in each part of an object of `size` bytes: whole MiB, and never more than MOST_PARTS of them.
+
+    Raises ObjectTooLargeError.
+    """
+    each = max(PART, math.ceil(size / MOST_PARTS / MIB) * MIB)
+    if each > LARGEST_PART:
+        raise ObjectTooLargeError(
+            f"{size} bytes are more than {MOST_PARTS} parts of {LARGEST_PART} bytes, the most that S3 takes"
+        )
+    return each
 
 
 class S3Multipart:
@@ -107,9 +128,12 @@ class S3Multipart:
         url = self._sign("PUT", self._full(key), expires_in=expires_in, headers=headers, query=query)
         return SignedUpload(url, headers)
 
-    async def complete(self, key: str, upload_id: str, parts: Sequence[tuple[int, str]]) -> bool:
+    async def complete(
+        self, key: str, upload_id: str, parts: Sequence[tuple[int, str]], *, write_once: bool = False
+    ) -> bool:
         """See Multipart."""
-        return await self._ask(partial(self._complete, self._full(key), upload_id, parts), long=True)
+        work = partial(self._complete, self._full(key), upload_id, parts, write_once)
+        return await self._ask(work, long=True)
 
     async def abort(self, key: str, upload_id: str) -> None:
         """See Multipart."""
@@ -118,16 +142,22 @@ class S3Multipart:
     # What follows blocks, and runs in threads.
 
     def _begin(self, full: str, size: int) -> Upload:
+        each = part_size(size)
         with self._translated("start a multipart upload"):
-            found = self._client.list_multipart_uploads(Bucket=self._bucket, Prefix=full).get("Uploads", [])
-            same = [upload for upload in found if upload["Key"] == full]
-            if same:
-                newest = max(same, key=lambda upload: upload["Initiated"])["UploadId"]
-                return Upload(newest, part_size(size), self._parts(full, newest))
-            created = self._client.create_multipart_upload(
-                Bucket=self._bucket, Key=full, ContentType="application/octet-stream"
-            )
-            return Upload(created["UploadId"], part_size(size), [])
+            try:
+                found = self._client.list_multipart_uploads(Bucket=self._bucket, Prefix=full).get("Uploads", [])
+                same = [upload for upload in found if upload["Key"] == full]
+                if same:
+                    newest = max(same, key=lambda upload: upload["Initiated"])["UploadId"]
+                    return Upload(newest, each, self._parts(full, newest))
+                created = self._client.create_multipart_upload(
+                    Bucket=self._bucket, Key=full, ContentType="application/octet-stream"
+                )
+            except ClientError as error:
+                if status_of(error) == _NOT_OFFERED:
+                    raise NotOfferedError("the store takes no object in parts") from error
+                raise
+            return Upload(created["UploadId"], each, [])
 
     def _parts(self, full: str, upload_id: str) -> list[Part]:
         pages = self._client.get_paginator("list_parts").paginate(Bucket=self._bucket, Key=full, UploadId=upload_id)
@@ -137,18 +167,34 @@ class S3Multipart:
             for part in page.get("Parts", [])
         ]
 
-    def _complete(self, full: str, upload_id: str, parts: Sequence[tuple[int, str]]) -> bool:
+    def _complete(self, full: str, upload_id: str, parts: Sequence[tuple[int, str]], write_once: bool) -> bool:
         wanted: list[CompletedPartTypeDef] = [{"PartNumber": number, "ETag": f'"{etag}"'} for number, etag in parts]
+        condition: dict[str, Any] = {"IfNoneMatch": "*"} if write_once else {}
         with self._translated("complete a multipart upload"):
             try:
                 self._client.complete_multipart_upload(
-                    Bucket=self._bucket, Key=full, UploadId=upload_id, MultipartUpload={"Parts": wanted}
+                    Bucket=self._bucket, Key=full, UploadId=upload_id, MultipartUpload={"Parts": wanted}, **condition
                 )
             except ClientError as error:
-                if not _gone(error) and error.response.get("Error", {}).get("Code", "") not in _UNLIKE:
-                    raise
-                return False
+                code = error.response.get("Error", {}).get("Code", "")
+                if write_once and status_of(error) == _NOT_OFFERED:
+                    # It has this condition for a PUT only: nobody but the attempt itself writes to its key.
+                    return not self._is_there(full) and self._complete(full, upload_id, parts, write_once=False)
+                if code == _TOO_LARGE:
+                    raise ObjectTooLargeError("the store takes no object as large as these parts together") from error
+                if _gone(error) or code in _UNLIKE or status_of(error) == _THERE_ALREADY:
+                    return False
+                raise
             return True
+
+    def _is_there(self, full: str) -> bool:
+        try:
+            self._client.head_object(Bucket=self._bucket, Key=full)
+        except ClientError as error:
+            if status_of(error) != _ABSENT:
+                raise
+            return False
+        return True
 
     def _abort(self, full: str, upload_id: str) -> None:
         with self._translated("abort a multipart upload"):

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import boto3
 import botocore.session
+from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
@@ -31,16 +32,19 @@ from blobforge.objects.answers import status_of
 from blobforge.objects.disposition import attachment, attachment_in_query
 from blobforge.objects.guard import Guard, threads
 from blobforge.objects.keys import ACCEPTED, OUTPUTS, SOURCES, check_prefix, check_upload, incoming_key, is_key
-from blobforge.objects.multipart import S3Multipart
+from blobforge.objects.multipart import LARGEST_PART, S3Multipart
 from blobforge.objects.sigv4 import Presigner
 from blobforge.tracing import Tracer
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
+    from mypy_boto3_s3.type_defs import CopySourceTypeDef
 
 T = TypeVar("T")
 
 UPLOADS_PAGE = 1000  # unfinished uploads in one answer: the most that S3 gives
+COPIED_WHOLE = LARGEST_PART  # bytes; what is larger is copied in parts
+COPIED_PART = 512 << 20  # bytes; more where there would be too many
 _CHUNK = 1 << 20  # bytes of an object in memory while it is hashed
 
 
@@ -273,11 +277,11 @@ class S3Store:
         with self._translated("copy an object"):
             if (copied := self._head(to, target)) is not None:
                 return copied
+            found = like or self._head(key, full)
+            if found is None:
+                return "absent"
             try:
-                answer = self._copier.copy_object(
-                    Bucket=self._bucket, Key=target, CopySource={"Bucket": self._bucket, "Key": full}, **condition
-                )
-                answers.check_stored(answer)
+                self._copy_bytes(full, target, found.size, condition)
             except ClientError as error:
                 if status_of(error) == 412:
                     return "changed"
@@ -289,6 +293,18 @@ class S3Store:
                 self._client.delete_object(Bucket=self._bucket, Key=target)
                 return "changed"
             return self._head(to, target) or "absent"
+
+    def _copy_bytes(self, full: str, target: str, size: int, condition: dict[str, Any]) -> None:
+        """One after the other where they are parts: a copy has one thread, as any other call."""
+        source: CopySourceTypeDef = {"Bucket": self._bucket, "Key": full}
+        if size > COPIED_WHOLE:
+            parts = TransferConfig(
+                multipart_threshold=COPIED_WHOLE, multipart_chunksize=COPIED_PART, use_threads=False
+            )
+            self._copier.copy(source, self._bucket, target, ExtraArgs=condition, Config=parts)
+            return
+        answer = self._copier.copy_object(Bucket=self._bucket, Key=target, CopySource=source, **condition)
+        answers.check_stored(answer)
 
     def _put(self, full: str, data: bytes) -> None:
         with self._translated("store an object"):

@@ -25,7 +25,6 @@ from blobforge.client import (
     FileFacts,
     ReleaseCause,
     TransferRefused,
-    hash_file,
 )
 from blobforge.runner.events import log, say, warn
 from blobforge.runner.handlers import Converter, as_outcome
@@ -34,18 +33,11 @@ from blobforge.runner.job import Job, JobFailed, NoRoom, WorkerTrouble
 from blobforge.runner.limits import Limits, within
 from blobforge.runner.outputs import Output, collect
 from blobforge.runner.scratch import Scratch, remove
+from blobforge.runner.upload import LOST, upload
 
 DOWNLOAD_PATIENCE = 600.0  # seconds without an answer from the store, after which the job goes back
 RELEASE_DEADLINE = 5.0
-_URL_IS_OLD = 600.0  # seconds after which a fresh upload URL is asked for without trying the old one
-_UPLOAD_REFUSALS = 6  # fresh URLs that are refused one after the other, with growing pauses, before the job goes back
-_TOO_LARGE = 413
-_THERE_ALREADY = 412
-_ENTITY_TOO_LARGE = "EntityTooLarge"  # what S3 says of it, with a 400
 _DAMAGED_LOOKS = (1.0, 5.0)  # seconds before a source whose hash is wrong is fetched again: it may not be the store's
-_LOST = frozenset(
-    {"lease-lost", "job-not-running", "no-such-job", "instance-replaced"}
-)  # the job is no longer this attempt's
 _SAFE_SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,16}")
 
 
@@ -138,7 +130,7 @@ class Attempt:
             report({"stage": "converting"})
             output = await self._convert(job)
             report({"stage": "uploading"})
-            facts = await self._upload(output.path)
+            facts = await upload(self._client, self._held, output.path)
         except JobFailed as failure:
             return await self._fail(failure)
         return await self._complete(facts, output)
@@ -188,43 +180,6 @@ class Attempt:
         except Exception as error:
             raise as_outcome(error) from error
 
-    async def _upload(self, output: Path) -> FileFacts:
-        """Upload with the claim's own URL while it is young and taken, else with fresh ones.
-
-        A store that is away is waited for as long as the job is ours: the work is done, and doing it anew costs more.
-        """
-        claim, held = self._held.claim, self._held
-        patient = self._client.with_patience(math.inf)
-        url, headers = claim.upload_url, claim.upload_headers
-        young = trio.current_time() - held.claimed_at < _URL_IS_OLD
-        refused: TransferRefused | None = None
-        try:
-            for refusals in range(_UPLOAD_REFUSALS):
-                if refusals or not young:
-                    fresh = await patient.fresh_upload_url(claim.job.id, claim.lease)
-                    url, headers = fresh.url, fresh.headers
-                try:
-                    return await patient.upload(url, output, headers=headers)
-                except TransferRefused as error:
-                    if error.status == _THERE_ALREADY and "If-None-Match" in (headers or {}):
-                        # Nobody else writes to this attempt's key: it is our own PUT, whose answer was lost.
-                        return await hash_file(output)
-                    if error.status == _TOO_LARGE or error.code == _ENTITY_TOO_LARGE:
-                        raise JobFailed(
-                            f"the output is too large: {error}", kind="OutputTooLarge", retryable=False
-                        ) from error
-                    refused = error
-                    say("upload-refused", f"job {claim.job.id}: {error}; asking for a fresh upload URL")
-                await trio.sleep(min(2.0**refusals - 1, 30.0))
-        except ApiError as error:
-            if error.type in _LOST:
-                held.abandon()
-                await trio.lowlevel.checkpoint()
-            raise WorkerTrouble(f"the output cannot be uploaded: {error}") from error
-        except (ClientError, OSError) as error:
-            raise WorkerTrouble(f"the output cannot be uploaded: {error}") from error
-        raise WorkerTrouble(f"the output cannot be uploaded: {refused}")
-
     async def _complete(self, facts: FileFacts, output: Output) -> Outcome:
         """Hand the result in, for as long as that takes: the lease is renewed meanwhile, and its end is the limit."""
         claim, seconds = self._held.claim, time.monotonic() - self._started
@@ -240,7 +195,7 @@ class Attempt:
                 result=self._result(facts, seconds, output),
             )
         except ApiError as error:
-            if error.type not in _LOST and error.status < 500 and error.status not in {401, 403, 404}:
+            if error.type not in LOST and error.status < 500 and error.status not in {401, 403, 404}:
                 # The job is still ours, and the same result would be refused again.
                 return await self._fail(JobFailed(f"the result was refused: {error}", kind="ResultRefused"))
             return self._not_settled("completion", error)

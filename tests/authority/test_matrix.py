@@ -53,7 +53,15 @@ BODIES: dict[str, str] = {
     "POST /api/tokens": '{"name":"new"}',
 }
 # Where a worker asks for something else than a submitter does.
-OWN: dict[str, str] = {"POST /api/files/upload-url": '{"job_id":1,"worker_id":"{me}"}'}
+OWN: dict[str, str] = {
+    "POST /api/files/upload-url": '{"job_id":1,"worker_id":"{me}"}',
+    "POST /api/files/multipart": '{"job_id":1,"worker_id":"{me}","size":1}',
+    "POST /api/files/multipart/part": '{"job_id":1,"worker_id":"{me}","upload_id":"x","number":1}',
+    "POST /api/files/multipart/complete": (
+        '{"job_id":1,"worker_id":"{me}","upload_id":"x","parts":[{"number":1,"etag":"x"}]}'
+    ),
+    "POST /api/files/multipart/abort": '{"job_id":1,"worker_id":"{me}","upload_id":"x"}',
+}
 
 
 def plain(pattern: str) -> str:

@@ -10,8 +10,8 @@ import time
 import httpx
 import pytest
 
-from blobforge.objects import s3
-from blobforge.objects.multipart import MIB, MOST_PARTS, PART, Upload, part_size
+from blobforge.objects import ObjectInfo, ObjectTooLargeError, s3
+from blobforge.objects.multipart import LARGEST_PART, MIB, MOST_PARTS, PART, Upload, part_size
 from blobforge.objects.s3 import S3Store
 from tests.fixtures.seaweed import Seaweed
 
@@ -105,6 +105,59 @@ async def test_parts_that_are_not_these_make_no_object(store: S3Store, key: str)
     assert not await store.multipart.complete(key, upload.id, [(1, "0" * 32)])
     assert await store.head(key) is None
     await store.multipart.abort(key, upload.id)
+
+
+async def test_nothing_is_written_over_that_is_to_be_written_once(store: S3Store) -> None:
+    """An output that was accepted is final, whatever comes by an upload that had begun before."""
+    output = f"outputs/binstallation/{secrets.randbelow(10**9) + 1}/1/output"
+    for content, wanted in ((b"good", True), (b"evil", False)):
+        upload = await store.multipart.begin(output, 10)
+        etag = put(store, output, upload, 1, content).headers["ETag"].strip('"')
+        assert await store.multipart.complete(output, upload.id, [(1, etag)], write_once=True) is wanted
+    assert await store.digest(output) == hashlib.sha256(b"good").hexdigest()
+    await store.multipart.abort(output, upload.id)
+
+
+async def test_outputs_that_broke_off_are_found_and_cleared_as_sources_are(store: S3Store) -> None:
+    output = "outputs/binstallation/1/1/output"
+    upload = await store.multipart.begin(output, 10)
+    assert put(store, output, upload, 1, b"half of it").status_code == 200
+    soon = time.time() + HOUR
+    assert await store.clear_unfinished(before=soon - 2 * HOUR, dry_run=False) == 0
+    assert await store.clear_unfinished(before=soon, dry_run=False) == 1
+    assert (await store.multipart.begin(output, 10)).parts == []
+
+
+async def test_what_no_store_can_take_is_said_before_anything_is_sent(store: S3Store) -> None:
+    with pytest.raises(ObjectTooLargeError, match="parts"):
+        await store.multipart.begin("outputs/binstallation/1/2/output", MOST_PARTS * LARGEST_PART + 1)
+    assert part_size(MOST_PARTS * LARGEST_PART) == LARGEST_PART
+
+
+async def test_what_is_too_large_for_one_copy_is_copied_in_parts(
+    store: S3Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S3 copies 5 GiB by one request; an accepted output above that was tried again for ever."""
+    monkeypatch.setattr(s3, "COPIED_WHOLE", FIVE)
+    monkeypatch.setattr(s3, "COPIED_PART", FIVE)
+    output, kept = "outputs/binstallation/2/1/output", "accepted/binstallation/2/1/output"
+    upload = await store.multipart.begin(output, FIVE + 3)
+    parts = [
+        (number, put(store, output, upload, number, data).headers["ETag"].strip('"'))
+        for number, data in ((1, b"a" * FIVE), (2, b"end"))
+    ]
+    assert await store.multipart.complete(output, upload.id, parts)
+    like = await store.head(output)
+    assert like is not None
+    another = ObjectInfo(output, like.size, etag='"another"')
+    assert await store.copy(output, kept, like=another) == "changed"
+    copied = await store.copy(output, kept, like=like)
+    assert isinstance(copied, ObjectInfo)
+    assert (copied.size, copied.etag[-3:] if copied.etag else "") == (FIVE + 3, '-2"')
+    assert await store.digest(kept) == await store.digest(output)
+    assert await store.copy("outputs/binstallation/2/9/output", "accepted/binstallation/2/9/output", like=None) == (
+        "absent"
+    )
 
 
 async def test_more_unfinished_uploads_than_one_answer_holds(store: S3Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
 
-from blobforge.objects import ObjectInfo, ObjectStoreError
+from blobforge.objects import NotOfferedError, ObjectInfo, ObjectStoreError, ObjectTooLargeError
 from blobforge.objects.keys import output_key, source_key
 from blobforge.objects.s3 import S3Store
 
@@ -147,6 +147,72 @@ async def test_an_odd_answer(verb: str, name: str, answer: bytes, means: str) ->
         )
         await store.list_page("sources/")
         assert await asked(store, verb) == means, name
+
+
+@contextmanager
+def saying(*answers: bytes) -> Iterator[str]:
+    """A server on loopback that gives `answers` in turn, the last one for ever."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    left = list(answers)
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                connection.settimeout(2)
+                with suppress(OSError):
+                    connection.recv(65536)
+                    connection.sendall(left.pop(0) if len(left) > 1 else left[0])
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join()
+
+
+NOT_OFFERED = error(b"501 Not Implemented", b"NotImplemented")
+MADE = xml(
+    b"200 OK", b'<?xml version="1.0"?><CompleteMultipartUploadResult><ETag>1</ETag></CompleteMultipartUploadResult>'
+)
+
+
+@pytest.mark.parametrize(
+    ("answers", "made"),
+    [
+        ([error(b"400 Bad Request", b"EntityTooLarge")], ObjectTooLargeError),
+        ([error(b"412 Precondition Failed", b"PreconditionFailed")], False),
+        ([error(b"404 Not Found", b"NoSuchUpload")], False),
+        ([error(b"503 Slow Down", b"SlowDown")], ObjectStoreError),
+        # A store that has no such condition for parts is asked without, unless there is something to write over.
+        ([NOT_OFFERED, ABSENT_HEAD, MADE], True),
+        ([NOT_OFFERED, OBJECT + b"\r\n", MADE], False),
+    ],
+)
+async def test_an_upload_that_is_completed(answers: list[bytes], made: Any) -> None:
+    with saying(*answers) as endpoint:
+        store = S3Store(endpoint=endpoint, bucket="b", access_key="a", secret_key="s", region="us-east-1", pause=0.0)
+        if isinstance(made, bool):
+            assert await store.multipart.complete(OTHER, "u", [(1, "e")], write_once=True) is made
+        else:
+            with pytest.raises(ObjectStoreError) as raised:
+                await store.multipart.complete(OTHER, "u", [(1, "e")], write_once=True)
+            assert type(raised.value) is made
+
+
+async def test_a_store_without_parts_is_known_by_its_answer() -> None:
+    none = xml(b"200 OK", b'<?xml version="1.0"?><ListMultipartUploadsResult></ListMultipartUploadsResult>')
+    for answers in ((none, NOT_OFFERED), (NOT_OFFERED,)):
+        with saying(*answers) as endpoint:
+            store = S3Store(endpoint=endpoint, bucket="b", access_key="a", secret_key="s", region="us-east-1")
+            with pytest.raises(NotOfferedError):
+                await store.multipart.begin(OTHER, 10)
 
 
 def test_there_are_enough_of_them() -> None:

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from blobforge.client import Client, TransferRefused
+from blobforge.client.types import Destination
 from tests.runner.scripted import LOSE, Answer, Scripted
 
+TO = Destination(source_hash="0" * 64)
 BYTES = b"0123456789"
 MD5 = base64.b64encode(hashlib.md5(BYTES[4:7]).digest()).decode()
 
@@ -18,7 +20,7 @@ MD5 = base64.b64encode(hashlib.md5(BYTES[4:7]).digest()).decode()
 async def send(scripted: Scripted, path: Path, sent: list[int]) -> str:
     path.write_bytes(BYTES)
     async with Client(scripted.url, token="bf_secret", patience=20) as client:
-        return await client.upload_part("0" * 64, "upload", 2, path, (4, 3), MD5, on_bytes=sent.append)
+        return await client.upload_part(TO, "upload", 2, path, (4, 3), MD5, on_bytes=sent.append)
 
 
 async def test_a_part_is_tried_again_with_a_fresh_url(scripted: Scripted, tmp_path: Path) -> None:

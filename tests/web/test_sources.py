@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 
 from tests.fixtures.house import House
-from tests.web.calls import HEX, assert_problem, token
+from tests.web.calls import HEX, assert_problem, token, worker
+
+PARTS: list[tuple[str, dict[str, Any]]] = [
+    ("", {"size": 1}),
+    ("/part", {"upload_id": "x", "number": 1}),
+    ("/complete", {"upload_id": "x", "parts": [{"number": 1, "etag": "x"}]}),
+    ("/abort", {"upload_id": "x"}),
+]
 
 
 def source(content: bytes, sha256: str | None = None) -> dict[str, str]:
@@ -79,22 +86,49 @@ async def test_a_batch_says_that_small_sources_are_taken(house: House, autojump_
     assert answer["small_sources"] is True
 
 
-@pytest.mark.parametrize(
-    ("path", "more"),
-    [
-        ("", {"size": 1}),
-        ("/part", {"upload_id": "x", "number": 1}),
-        ("/complete", {"upload_id": "x", "parts": [{"number": 1, "etag": "x"}]}),
-        ("/abort", {"upload_id": "x"}),
-    ],
-)
+@pytest.mark.parametrize(("path", "more"), PARTS)
 async def test_this_store_takes_no_parts(house: House, autojump_clock: Any, path: str, more: dict[str, Any]) -> None:
     body = {"source_hash": HEX} | more
     assert_problem(await house.call("POST", f"/api/files/multipart{path}", body), 409, "wrong-store")
 
 
-@pytest.mark.parametrize("path", ["sources", "multipart", "multipart/part", "multipart/complete", "multipart/abort"])
-async def test_only_submitters(house: House, autojump_clock: Any, path: str) -> None:
+async def test_only_submitters(house: House, autojump_clock: Any) -> None:
     for scope in ("read", "work"):
         given = await token(house, scope)
-        assert_problem(await house.call("POST", f"/api/files/{path}", {}, token=given), 403, "scope-missing")
+        assert_problem(await house.call("POST", "/api/files/sources", {}, token=given), 403, "scope-missing")
+
+
+@pytest.mark.parametrize(("path", "more"), PARTS)
+async def test_parts_of_sources_are_submitters(
+    house: House, autojump_clock: Any, path: str, more: dict[str, Any]
+) -> None:
+    route, body = f"/api/files/multipart{path}", {"source_hash": HEX} | more
+    assert_problem(await house.call("POST", route, body, token=await token(house, "read")), 403, "scope-missing")
+    assert_problem(await house.call("POST", route, body, token=await token(house, "work")), 403, "key-not-allowed")
+    assert_problem(await house.call("POST", route, body, headers=await worker(house, "w1")), 403, "key-not-allowed")
+
+
+@pytest.mark.parametrize(("path", "more"), PARTS)
+async def test_parts_of_an_output_are_of_the_attempt_that_is_held(
+    house: House, autojump_clock: Any, path: str, more: dict[str, Any]
+) -> None:
+    route = f"/api/files/multipart{path}"
+    mine, other = await worker(house, "mine"), await worker(house, "other")
+    await house.submit()
+    grant = await house.claim("mine")
+    body = {"job_id": 1, "lease": grant["lease"]} | more
+
+    async def answer(body: dict[str, Any], **who: Any) -> Any:
+        return await house.call("POST", route, body, **who)
+
+    assert_problem(await answer(body, headers=mine), 409, "wrong-store")  # it may, if the store had parts
+    assert_problem(await answer(body, headers=other), 409, "lease-lost")
+    assert_problem(await answer(body | {"lease": "made up"}, headers=mine), 409, "lease-lost")
+    assert_problem(await answer(body | {"job_id": 9}, headers=mine), 404, "no-such-job")
+    assert_problem(await answer(body | {"worker_id": "other"}, headers=mine), 403, "not-yours")
+    assert_problem(await answer(body, token=await token(house, "submit")), 403, "key-not-allowed")
+    assert_problem(await answer(body, token=await token(house, "work")), 403, "not-yours")
+    assert_problem(await answer(body | {"source_hash": HEX}, headers=mine), 422, "invalid", field="source_hash")
+    assert_problem(await answer(more), 422, "invalid", field="source_hash")
+    await house.call("POST", "/api/jobs/1/release", {"worker_id": "mine"})
+    assert_problem(await answer(body, headers=mine), 409, "lease-lost")

@@ -35,7 +35,7 @@ async def upload_url(call: Call, body: wire.UploadBody) -> wire.UploadAnswer | R
     """For a submitter: the URL of a source. For a worker: a fresh URL for its own attempt's output."""
     if body.job_id is None:
         return await _source_url(call, body)
-    job = await _attempts_job(call, body)
+    job = await attempts_job(call, body)
     if isinstance(job, Refusal):
         return job
     key = job.upload_key
@@ -97,7 +97,8 @@ def _sources_key(call: Call, body: wire.UploadBody) -> str | Refusal:
     return body.key
 
 
-async def _attempts_job(call: Call, body: wire.UploadBody) -> Job | Refusal:
+async def attempts_job(call: Call, body: wire.Destination) -> Job | Refusal:
+    """The job whose latest attempt is the caller's, and may still bring its output."""
     if not call.caller.may(Scope.WORK):
         return Refusal(RefusalCode.KEY_NOT_ALLOWED, "Only the worker that holds a job may upload its output.")
     job_id = body.job_id

@@ -77,6 +77,7 @@ LINKS: Final[dict[str, list[Link]]] = {
             _CLAIMED | {"lease": "$response.body#/lease"},
         ),
         Link("POST /api/files/upload-url", {}, _CLAIMED | {"lease": "$response.body#/lease"}),
+        Link("POST /api/files/multipart", {}, _CLAIMED | {"lease": "$response.body#/lease"}),
         *_all(("GET /api/jobs/<id:job_id>", "POST /api/jobs/<id:job_id>/cancel"), **_CLAIMED),
     ],
     "POST /api/jobs/<id:job_id>/complete": _all(_ENDED, job_id="$request.path.job_id"),

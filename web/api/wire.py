@@ -530,13 +530,19 @@ class JobsWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 # ------------------------------------------------------------------ files, tokens, workers' credentials
 
 
-class UploadBody(msgspec.Struct, frozen=True):
-    key: ObjectKey | None = None
+class Destination(msgspec.Struct, frozen=True, kw_only=True):
+    """What an upload becomes: a source (`source_hash`), or the output of an attempt that the caller holds (`job_id`,
+    `lease`)."""
+
     source_hash: Sha256 | None = None
-    content_type: Annotated[str, Meta(max_length=200, pattern=r"^[\x20-\x7e]*\Z")] | None = None
     job_id: JobId | None = None
     lease: Lease | None = None
     worker_id: WorkerId | None = None
+
+
+class UploadBody(Destination, frozen=True, kw_only=True):
+    key: ObjectKey | None = None
+    content_type: Annotated[str, Meta(max_length=200, pattern=r"^[\x20-\x7e]*\Z")] | None = None
     checksum: Sha256 | None = None
     write_once: bool = False
 
@@ -567,8 +573,7 @@ UploadId = Annotated[str, Meta(min_length=1, max_length=1024, pattern=r"^[\x21-\
 PartNumber = Annotated[int, Meta(ge=1, le=10_000)]
 
 
-class MultipartBody(msgspec.Struct, frozen=True):
-    source_hash: Sha256
+class MultipartBody(Destination, frozen=True, kw_only=True):
     size: Size
 
 
@@ -586,7 +591,7 @@ class PartStored(msgspec.Struct, frozen=True):
 
 
 class MultipartAnswer(msgspec.Struct, frozen=True):
-    """`parts`: what is there already of an upload that broke off. `stored`: the source itself is; nothing to do."""
+    """`parts`: what is there already of an upload that broke off. `stored`: the object itself is; nothing to do."""
 
     stored: bool
     upload_id: str | None = None
@@ -594,10 +599,9 @@ class MultipartAnswer(msgspec.Struct, frozen=True):
     parts: list[PartStored] = []
 
 
-class PartBody(msgspec.Struct, frozen=True):
+class PartBody(Destination, frozen=True, kw_only=True):
     """`md5`: base64 of the part's MD5; the store then refuses other bytes."""
 
-    source_hash: Sha256
     upload_id: UploadId
     number: PartNumber
     md5: Annotated[str, Meta(pattern=r"^[A-Za-z0-9+/]{22}==\Z")] | None = None
@@ -608,14 +612,12 @@ class PartUrl(msgspec.Struct, frozen=True):
     headers: dict[str, str]
 
 
-class MultipartDone(msgspec.Struct, frozen=True):
-    source_hash: Sha256
+class MultipartDone(Destination, frozen=True, kw_only=True):
     upload_id: UploadId
     parts: Annotated[list[PartDone], Meta(min_length=1, max_length=10_000)]
 
 
-class MultipartGone(msgspec.Struct, frozen=True):
-    source_hash: Sha256
+class MultipartGone(Destination, frozen=True, kw_only=True):
     upload_id: UploadId
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from blobforge.cli.ingest.cache import Content, HashCache
 from blobforge.cli.ingest.find import Candidate, Problem
 from blobforge.cli.ingest.lfs import LARGEST_POINTER, pointer
-from blobforge.client.submission import stamp
+from blobforge.client.parts import stamp
 
 CHUNK_FILES = 256
 CHUNK_BYTES = 16 << 20  # what one thread reads in one go

@@ -1,0 +1,153 @@
+"""Large sources, and large outputs of attempts, in parts: for stores that have multipart uploads.
+
+An upload writes one object: `sources/<hash>` for a submitter, for a worker the key of the attempt that it holds, and
+nothing else. Whoever may not upload that object by a PUT may not do so in parts. The bytes of a source are checked by
+the intake before a worker is given it, as after a PUT.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from blobforge.access import Scope
+from blobforge.objects import NotOfferedError, ObjectStoreError, ObjectTooLargeError
+from blobforge.objects.incoming import StoreFullError
+from blobforge.objects.keys import source_key
+from blobforge.objects.multipart import Multipart
+from blobforge.refusals import Refusal, RefusalCode
+from web.api import wire
+from web.api.files import attempts_job
+from web.routing import Access, Call, Route
+
+_NO_PARTS = Refusal(
+    RefusalCode.WRONG_STORE, "This object store takes an object of any size by one PUT to upload_url."
+)
+
+
+class Place(msgspec.Struct, frozen=True):
+    """The key that the upload writes. `is_final`: what is there already is not to be replaced; `write_once`: it would
+    not be copied away from there when it is accepted."""
+
+    multipart: Multipart
+    key: str
+    is_final: bool
+    write_once: bool = False
+
+
+async def begin(call: Call, body: wire.MultipartBody) -> wire.MultipartAnswer | Refusal:
+    """Start a multipart upload, or take up the one that broke off."""
+    place = await _place(call, body)
+    if isinstance(place, Refusal):
+        return place
+    if place.is_final:
+        return wire.MultipartAnswer(stored=True)
+    try:
+        upload = await place.multipart.begin(place.key, body.size)
+    except NotOfferedError:
+        return _NO_PARTS
+    except ObjectStoreError as error:
+        return store_failed(error)
+    parts = [wire.PartStored(part.number, part.size, part.etag) for part in upload.parts]
+    return wire.MultipartAnswer(stored=False, upload_id=upload.id, part_size=upload.part_size, parts=parts)
+
+
+async def part(call: Call, body: wire.PartBody) -> wire.PartUrl | Refusal:
+    """A URL for one part: asked for when it is needed, so that none expires in a long upload."""
+    place = await _place(call, body)
+    if isinstance(place, Refusal):
+        return place
+    lifetime = round(call.services.settings.url_lifetime)
+    signed = place.multipart.sign_part(place.key, body.upload_id, body.number, expires_in=lifetime, md5=body.md5)
+    return wire.PartUrl(signed.url, signed.headers)
+
+
+async def complete(call: Call, body: wire.MultipartDone) -> wire.Status | Refusal:
+    """Make the object out of its parts."""
+    place = await _place(call, body)
+    if isinstance(place, Refusal):
+        return place
+    try:
+        if place.is_final:
+            # Another upload came in meanwhile and was checked: it is not to be replaced by what was not.
+            await place.multipart.abort(place.key, body.upload_id)
+            return wire.Status("stored")
+        parts = [(each.number, each.etag) for each in sorted(body.parts, key=lambda each: each.number)]
+        made = await place.multipart.complete(place.key, body.upload_id, parts, write_once=place.write_once)
+        if made:
+            return wire.Status("stored")
+        if await call.services.objects.head(place.key) is not None:
+            # By an earlier request, whose answer was lost. Parts that are not in it are of no use.
+            await place.multipart.abort(place.key, body.upload_id)
+            return wire.Status("stored")
+    except ObjectStoreError as error:
+        return store_failed(error)
+    return Refusal(
+        RefusalCode.UPLOAD_GONE,
+        "There is no such multipart upload, or its parts are not these. Abort it and begin again.",
+        field="upload_id",
+    )
+
+
+async def abort(call: Call, body: wire.MultipartGone) -> wire.Status | Refusal:
+    """Throw away what has been uploaded of an object; no error if there is nothing."""
+    place = await _place(call, body)
+    if isinstance(place, Refusal):
+        return place
+    try:
+        await place.multipart.abort(place.key, body.upload_id)
+    except ObjectStoreError as error:
+        return store_failed(error)
+    return wire.Status("aborted")
+
+
+async def _place(call: Call, body: wire.Destination) -> Place | Refusal:
+    """Where the caller may upload to. The store is the second question: rights do not depend on it."""
+    if body.job_id is not None:
+        return await _output(call, body)
+    if not call.caller.may(Scope.SUBMIT):
+        return Refusal(RefusalCode.KEY_NOT_ALLOWED, "A worker asks with job_id and lease, for its own output only.")
+    if body.source_hash is None:
+        said = "Send source_hash, or, for the output of an attempt, job_id and lease."
+        return Refusal(RefusalCode.INVALID, said, field="source_hash")
+    multipart = call.services.objects.multipart
+    if multipart is None:
+        return _NO_PARTS
+    key = source_key(body.source_hash)
+    # On record as there and checked; `submit` finds out about a bucket that was emptied.
+    known = await call.services.reads.run(lambda reader: reader.file(key))
+    return Place(multipart, key, is_final=known is not None and known.checked_at is not None)
+
+
+async def _output(call: Call, body: wire.Destination) -> Place | Refusal:
+    if body.source_hash is not None:
+        said = "An upload is a source's (source_hash) or an attempt's (job_id, lease), not both."
+        return Refusal(RefusalCode.INVALID, said, field="source_hash")
+    job = await attempts_job(call, body)
+    if isinstance(job, Refusal):
+        return job
+    multipart = call.services.objects.multipart
+    if multipart is None:
+        return _NO_PARTS
+    assert job.upload_key is not None, "it has been claimed"
+    return Place(multipart, job.upload_key, is_final=False, write_once=job.write_once)
+
+
+def store_failed(error: ObjectStoreError) -> Refusal:
+    """What a caller is told of an upload that the store could not take, now or ever."""
+    if isinstance(error, ObjectTooLargeError):
+        return Refusal(RefusalCode.OBJECT_TOO_LARGE, f"The object store cannot take it: {error}.")
+    wait = 60 if isinstance(error, StoreFullError) else 5
+    return Refusal(RefusalCode.UNAVAILABLE, f"The object store failed: {error}", retry_after=wait)
+
+
+ROUTES = [
+    Route("POST", "/api/files/multipart", Access.UPLOAD, begin,
+          "Start or take up the upload of a large source, or of an attempt's output, in parts (S3 only)",
+          body=wire.MultipartBody, gives=wire.MultipartAnswer, writes=False),
+    Route("POST", "/api/files/multipart/part", Access.UPLOAD, part,
+          "A signed URL to PUT one part to", body=wire.PartBody, gives=wire.PartUrl, writes=False),
+    Route("POST", "/api/files/multipart/complete", Access.UPLOAD, complete,
+          "Make an object out of its parts", body=wire.MultipartDone, gives=wire.Status, writes=False),
+    Route("POST", "/api/files/multipart/abort", Access.UPLOAD, abort,
+          "Throw away the parts of an upload", body=wire.MultipartGone, gives=wire.Status, writes=False),
+]  # fmt: skip
