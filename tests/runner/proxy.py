@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import threading
 from collections.abc import Iterator
@@ -10,7 +11,10 @@ from urllib.parse import urlsplit
 
 
 class Proxy:
-    """Passes bytes on to `target`. While it is cut, old connections are gone and new ones are hung up on."""
+    """Passes bytes on to `target`. While it is cut, old connections are gone and new ones are hung up on.
+
+    `cut_after`: how many bytes it still passes on to the target before it is cut by itself.
+    """
 
     def __init__(self, target: str) -> None:
         parts = urlsplit(target)
@@ -23,6 +27,11 @@ class Proxy:
         self._lock = threading.Lock()
         self._is_cut = False
         self.refused = 0
+        self.cut_after = math.inf
+
+    @property
+    def is_cut(self) -> bool:
+        return self._is_cut
 
     def cut(self) -> None:
         with self._lock:
@@ -46,7 +55,7 @@ class Proxy:
                 server = socket.create_connection(self._target)
                 self._open |= {client, server}
             for one, other in ((client, server), (server, client)):
-                threading.Thread(target=self._pump, args=(one, other), daemon=True).start()
+                threading.Thread(target=self._pump, args=(one, other, one is client), daemon=True).start()
 
     def close(self) -> None:
         # shutdown wakes the accept; close alone does not.
@@ -56,13 +65,24 @@ class Proxy:
         with self._lock:
             self._close_all()
 
-    def _pump(self, one: socket.socket, other: socket.socket) -> None:
+    def _pump(self, one: socket.socket, other: socket.socket, counts: bool) -> None:
         with suppress(OSError):
             while data := one.recv(1 << 16):
+                if counts and self._is_too_much(len(data)):
+                    self.cut()
+                    return
                 other.sendall(data)
         for end in (one, other):
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
+
+    def _is_too_much(self, count: int) -> bool:
+        with self._lock:
+            self.cut_after -= count
+            is_over = self.cut_after < 0
+            if is_over:
+                self.cut_after = math.inf
+            return is_over
 
     def _close_all(self) -> None:
         for end in self._open:
