@@ -46,8 +46,8 @@ def put(
     return httpx.put(signed.url, content=data, headers=signed.headers, trust_env=False, timeout=30)
 
 
-def opened(url: str) -> int:
-    return httpx.put(url, content=b"x", trust_env=False).status_code
+def opened(url: str, content: bytes = b"x") -> int:
+    return httpx.put(url, content=content, trust_env=False, timeout=30).status_code
 
 
 async def test_parts_become_an_object_and_an_interrupted_upload_is_taken_up(store: S3Store, key: str) -> None:
@@ -141,12 +141,7 @@ async def test_what_is_too_large_for_one_copy_is_copied_in_parts(
     monkeypatch.setattr(s3, "COPIED_WHOLE", FIVE)
     monkeypatch.setattr(s3, "COPIED_PART", FIVE)
     output, kept = "outputs/binstallation/2/1/output", "accepted/binstallation/2/1/output"
-    upload = await store.multipart.begin(output, FIVE + 3)
-    parts = [
-        (number, put(store, output, upload, number, data).headers["ETag"].strip('"'))
-        for number, data in ((1, b"a" * FIVE), (2, b"end"))
-    ]
-    assert await store.multipart.complete(output, upload.id, parts)
+    assert opened(store.sign_upload(output, expires_in=HOUR).url, b"a" * FIVE + b"end") == 200
     like = await store.head(output)
     assert like is not None
     another = ObjectInfo(output, like.size, etag='"another"')
