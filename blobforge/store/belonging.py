@@ -43,16 +43,23 @@ def judge(path: Path) -> Belonging:
     """Look at the file without touching it. Raises apsw.Error for what is no database, OSError."""
     if not path.exists() or path.stat().st_size == 0:
         return Belonging(Owner.NOBODY)
-    found = _look(path)
-    wal = path.with_name(f"{path.name}-wal")
-    if found.owner is Owner.NOBODY and wal.exists() and wal.stat().st_size:
-        # All of it is still in the WAL. That is small then: the first checkpoint moves it into the file.
-        with tempfile.TemporaryDirectory(prefix="blobforge-") as folder:
-            copy = Path(folder) / path.name
-            shutil.copyfile(path, copy)
-            shutil.copyfile(wal, copy.with_name(wal.name))
-            found = _look(copy, immutable=False)
-    return found
+    beside = [file for suffix in ("-wal", "-journal") if _filled(file := path.with_name(path.name + suffix))]
+    if not beside:
+        return _look(path)
+    # The file alone may be in the middle of a checkpoint, or empty before the first. What it says to be ours is ours;
+    # for anything else a copy is asked, with what stands beside it.
+    with contextlib.suppress(apsw.Error):
+        found = _look(path)
+        if found.owner is Owner.OURS:
+            return found
+    with tempfile.TemporaryDirectory(prefix="blobforge-") as folder:
+        for file in (path, *beside):
+            shutil.copyfile(file, Path(folder) / file.name)
+        return _look(Path(folder) / path.name, immutable=False)
+
+
+def _filled(file: Path) -> bool:
+    return file.exists() and file.stat().st_size > 0
 
 
 def refusal(path: Path, found: Belonging, newest: int) -> str | None:

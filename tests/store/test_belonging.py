@@ -119,6 +119,25 @@ def test_ours_that_was_killed_before_its_first_checkpoint_is_taken(tmp_path: Pat
     open_writer(killed / "blobforge.db").close()
 
 
+def test_ours_that_was_stopped_in_the_middle_of_a_checkpoint_is_taken(tmp_path: Path) -> None:
+    """Some pages of the file are newer than others: by itself it is malformed, with its WAL it is whole."""
+    path, killed = tmp_path / "blobforge.db", tmp_path / "killed"
+    killed.mkdir()
+    with contextlib.closing(open_writer(path)) as connection:
+        connection.execute("PRAGMA application_id=0")  # as of a release before the id
+        for file in tmp_path.glob("blobforge.db*"):
+            shutil.copyfile(file, killed / file.name)
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        whole = path.read_bytes()
+    half = bytearray(len(whole))
+    half[:4096] = whole[:4096]
+    (killed / "blobforge.db").write_bytes(half)
+    before = state(killed)
+    assert belonging.judge(killed / "blobforge.db").owner is Owner.OURS
+    assert state(killed) == before
+    open_writer(killed / "blobforge.db").close()
+
+
 def test_a_newer_release_of_ours_is_left_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "blobforge.db"
     with contextlib.closing(open_writer(path)) as connection:
