@@ -102,6 +102,9 @@ class Janitor:
         self.pruned = 0
         self.others: tuple[str, ...] | None = None  # installations beside the same store; None: not known yet
         self.found_objects = False  # this database is new, and the store was not empty
+        self.looked = trio.Event()  # the store has been looked at by a new database, or need not be
+        if not fresh:
+            self.looked.set()
         self._installation = installation
         self._fresh = fresh
         self._writer = writer
@@ -129,6 +132,7 @@ class Janitor:
             try:
                 found = await marks.leave(self._objects, self._installation, fresh=self._fresh)
                 self.found_objects = self.found_objects or found  # a second try meets our own mark
+                self.looked.set()
                 await self._look_for_others()
             except ObjectStoreError as error:
                 log.warning("cannot leave this installation's mark; tried again", error=str(error))

@@ -56,6 +56,7 @@ log = structlog.get_logger("blobforge.server")
 # every statement; with the default of 5 ms it stands still for as long as the answers to a batch are encoded.
 SWITCH_SECONDS = 0.0005
 DRAIN_SECONDS = 10.0  # for the writer to take its last message; it takes none when it has met a bug itself
+FIRST_LOOK_SECONDS = 2.0
 
 
 def run(settings: Settings) -> int:
@@ -177,6 +178,10 @@ async def running(
                 writing.start_soon(parts.writer.run)
                 try:
                     parts.admin_token = await _admin_token(settings, parts)
+                    # A new database looks what the store holds before it takes sources: those would be told as
+                    # another's. A store that does not answer holds up no start.
+                    with trio.move_on_after(FIRST_LOOK_SECONDS):
+                        await parts.janitor.looked.wait()
                     yield parts
                 finally:
                     if parts.replicator is not None:
