@@ -56,6 +56,7 @@ class RefusalCode(StrEnum):
     WRONG_STORE = "wrong-store"
     WORKER_EXISTS = "worker-exists"
     WORKER_MOVED_ON = "worker-moved-on"
+    WORKER_BOUND = "worker-bound"
     INSTANCE_ALIVE = "instance-alive"
     INSTANCE_REPLACED = "instance-replaced"
     SEARCH_RUNNING = "search-running"

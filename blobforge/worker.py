@@ -23,6 +23,7 @@ class Worker(msgspec.Struct, frozen=True):
     has at most one of the two to its name: nobody else may act as it. `drain` outlives a silence: a draining
     worker that comes back still drains. `instance` names the process that is this worker now; None: it has not said.
     `contested_at` is when another process, on the host `contested_by`, asked to be it and was refused.
+    `bound_type` is the only type of jobs that it may ask for; None: any.
     """
 
     id: str
@@ -43,6 +44,7 @@ class Worker(msgspec.Struct, frozen=True):
     instance: str | None = None
     contested_at: int | None = None
     contested_by: str | None = None
+    bound_type: str | None = None
 
 
 class WorkerFilter(msgspec.Struct, frozen=True):
@@ -144,6 +146,18 @@ def may_act(worker: Worker, caller: Caller, instance: str | None = None) -> Refu
     if mine:
         return instance_replaced(worker, instance)
     return Refusal(RefusalCode.NOT_YOURS, f"Your credential is not worker {worker.id!r} and did not register it.")
+
+
+def bound_to_another(worker: Worker, types: tuple[str, ...]) -> Refusal | None:
+    """Whether the worker's credential was made for another type than one of these."""
+    other = next((each for each in types if worker.bound_type not in (None, each)), None)
+    if other is None:
+        return None
+    return Refusal(
+        RefusalCode.WORKER_BOUND,
+        f"Worker {worker.id!r} was created for jobs of type {worker.bound_type!r}, not {other!r}. Ask for "
+        f"{worker.bound_type!r} alone, or create a worker for {other!r}.",
+    )
 
 
 def gets_work(worker: Worker) -> bool:

@@ -46,6 +46,7 @@ STATUS: dict[RefusalCode, tuple[int, str]] = {
     _C.WRONG_STORE: (409, "Not with this object store"),
     _C.WORKER_EXISTS: (409, "Worker exists"),
     _C.WORKER_MOVED_ON: (409, "Worker has moved on"),
+    _C.WORKER_BOUND: (409, "Worker of another type"),
     _C.INSTANCE_ALIVE: (409, "Another process is this worker"),
     _C.INSTANCE_REPLACED: (409, "Another process has taken over"),
     _C.SEARCH_RUNNING: (409, "Another search is running"),

@@ -16,7 +16,7 @@ from blobforge.events import JobTaken, JobUpdated, LeaseRenewed
 from blobforge.job import Job
 from blobforge.objects.keys import output_key
 from blobforge.refusals import Refusal
-from blobforge.worker import WorkerStatus, gets_work, may_act, no_such_worker, not_registered
+from blobforge.worker import WorkerStatus, bound_to_another, gets_work, may_act, no_such_worker, not_registered
 
 # Of an answer. It waits in memory until its client reads it, and one of 500 jobs with large metadata had 32 MiB.
 ANSWER_BYTES = 2 << 20
@@ -37,6 +37,8 @@ def claim(step: Step, message: Claim, *, after: str | None = None) -> Granted | 
         return refusal
     if not worker.registered:
         return not_registered(worker.id)
+    if refusal := bound_to_another(worker, message.types):
+        return refusal
     if worker.status is WorkerStatus.OFFLINE or step.now - (worker.last_heartbeat or 0) >= LIFE_MS:
         worker = show_life(step, worker)
     if message.claim_key is not None and (again := _given_before(step, message)):

@@ -45,6 +45,7 @@ from blobforge.worker import (
     Succession,
     Worker,
     WorkerStatus,
+    bound_to_another,
     may_act,
     no_such_worker,
     not_registered,
@@ -79,6 +80,8 @@ def register(step: Step, message: Register) -> Registered | Refusal:
         adopted = replace(worker, token_id=message.caller.token_id, instance=None)
         step.store.save_worker(worker, adopted)
         worker = adopted
+    if refusal := bound_to_another(worker, (message.type,)):
+        return refusal
     patience = round(HEARD_WITHIN * step.rules.beat * 1000)
     match succession(worker, message.instance, message.replaces, now=step.now, patience_ms=patience):
         case Succession.RIVAL:
@@ -231,6 +234,7 @@ def create(step: Step, message: CreateWorker) -> WorkerChanged | Refusal:
         updated_at=step.now,
         name=message.name,
         secret_hash=message.secret_hash,
+        bound_type=message.type,
     )
     step.store.save_worker(None, worker)
     step.facts.append(AccessChanged())

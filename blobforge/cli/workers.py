@@ -69,6 +69,7 @@ def show_worker(session: Session, worker_id: str) -> None:
             ("id", worker.id),
             ("name", worker.name),
             ("type", worker.type),
+            ("only for", worker.bound_type),
             ("status", worker.status),
             ("enabled", worker.enabled),
             ("job", worker.current_job_id),
@@ -171,7 +172,9 @@ def disable_worker(session: Session, worker_id: str) -> None:
 
 @workers.command("create")
 @_WORKER_ID
-@click.option("--type", "worker_type", required=True, metavar="TYPE", help="The job type that it works on.")
+@click.option(
+    "--type", "worker_type", required=True, metavar="TYPE", help="The only type of jobs that it may ask for."
+)
 @click.option("--name", metavar="NAME", help="A name for people.")
 @session_options
 @pass_session

@@ -267,6 +267,7 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     enabled: bool = True
     created_at: datetime | None = None
     updated_at: datetime | None = None
+    bound_type: str | None = None
 
 
 class BulkDone(msgspec.Struct, frozen=True, kw_only=True):

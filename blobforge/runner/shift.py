@@ -36,6 +36,7 @@ _LONGEST_COOL_DOWN = 300.0
 _LOOK_AGAIN = 60.0  # seconds; clocks are set, and disks are emptied
 _LEAVE_DEADLINE = 5.0
 MAX_FAILURES = 10
+_BOUND = "worker-bound"  # where its credential was made for another type of jobs
 _ALIVE = "instance-alive"  # the problem's type where another process is this worker
 _ASK_AGAIN = 30.0  # seconds
 
@@ -309,7 +310,7 @@ class Shift:
                 self._worker_id, list(self._duties), claim_key=uuid.uuid4().hex, wait=self._wait(), limit=limit
             )
         except ApiError as error:
-            if error.status == 401 or self._options.once:
+            if error.status == 401 or error.type == _BOUND or self._options.once:
                 raise
             if error.type in (REPLACED, _ALIVE):
                 self._end_replaced()

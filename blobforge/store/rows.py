@@ -82,7 +82,7 @@ def worker_values(worker: Worker) -> Row:
         worker.id, worker.type, worker.status, worker.created_at, worker.updated_at, worker.name,
         int(worker.enabled), worker.last_heartbeat, worker.metadata, worker.labels, worker.version,
         worker.token_id, worker.secret_hash, int(worker.drain), int(worker.registered), worker.instance,
-        worker.contested_at, worker.contested_by,
+        worker.contested_at, worker.contested_by, worker.bound_type,
     )  # fmt: skip
 
 

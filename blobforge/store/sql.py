@@ -22,7 +22,8 @@ ATTEMPT_COLUMNS: Final = (
 )
 WORKER_COLUMNS: Final = (
     "id, type, status, created_at, updated_at, name, enabled, last_heartbeat, metadata, labels, version,"
-    " token_id, secret_hash, drain, registered, instance, contested_at, contested_by"
+    " token_id, secret_hash, drain, registered, instance, contested_at, contested_by,"
+    " bound_type"
 )
 USER_COLUMNS: Final = "id, issuer, subject, email, name, groups, is_admin, created_at, last_login_at"
 SESSION_COLUMNS: Final = (
@@ -147,7 +148,7 @@ WORKERS_BY_RANK: Final = f"""
     SELECT {WORKER_COLUMNS}, {_RANK} FROM workers WHERE ({_RANK}, id) > (?6, ?7) AND {_WORKERS_WANTED}
      ORDER BY {_RANK}, id LIMIT ?8"""
 SAVE_WORKER: Final = f"""
-    INSERT INTO workers ({WORKER_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    INSERT INTO workers ({WORKER_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (id) DO UPDATE SET type = excluded.type, status = excluded.status,
         updated_at = excluded.updated_at, name = excluded.name, enabled = excluded.enabled,
         last_heartbeat = excluded.last_heartbeat, metadata = excluded.metadata, labels = excluded.labels,

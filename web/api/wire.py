@@ -133,7 +133,8 @@ class Changed(msgspec.Struct, frozen=True):
 
 
 class WorkerWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """`contested_at` is when another process, on the host `contested_by`, asked to be this worker and was refused."""
+    """`contested_at` is when another process, on the host `contested_by`, asked to be this worker and was refused;
+    `bound_type` the only type of jobs that it may ask for, where its credential was made for one."""
 
     id: str
     type: str
@@ -151,6 +152,7 @@ class WorkerWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     rates: WorkerRatesWire | None = None
     contested_at: str | None = None
     contested_by: str | None = None
+    bound_type: str | None = None
 
 
 class WorkerRatesWire(msgspec.Struct, frozen=True):

@@ -187,6 +187,7 @@ def _wire(worker: Worker, jobs: list[int], rates: WorkerRates, *, now: int) -> w
         rates=rates_wire(worker, rates, now=now),
         contested_at=encode.time_or_none(worker.contested_at),
         contested_by=worker.contested_by,
+        bound_type=worker.bound_type,
     )
 
 

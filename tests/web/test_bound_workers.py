@@ -1,0 +1,69 @@
+"""A worker that an administrator made for one type of jobs asks for that one alone; others ask for what they like."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.fixtures.house import House
+from tests.web.calls import assert_problem
+
+
+async def made_for_pdf(house: House) -> dict[str, str]:
+    """The credential of worker `box`, created for `pdf` and registered."""
+    status, made = await house.call("POST", "/api/admin/workers", {"id": "box", "type": "pdf"})
+    assert status == 201
+    credential = {"X-Worker-ID": "box", "X-Worker-Secret": made["secret"]}
+    await house.register("box", "pdf", headers=credential)
+    return credential
+
+
+async def test_a_created_worker_registers_for_its_type_alone(autojump_clock: Any, house: House) -> None:
+    credential = await made_for_pdf(house)
+    answer = await house.call("POST", "/api/workers/register", {"id": "box", "type": "epub"}, headers=credential)
+    detail = assert_problem(answer, 409, "worker-bound")["detail"]
+    assert "'pdf', not 'epub'" in detail
+    _, shown = await house.call("GET", "/api/workers/box")
+    assert (shown["type"], shown["bound_type"]) == ("pdf", "pdf")
+
+
+@pytest.mark.parametrize("wanted", [{"job_type": "epub"}, {"job_types": ["pdf", "epub"]}])
+async def test_a_created_worker_claims_its_type_alone(autojump_clock: Any, house: House, wanted: Any) -> None:
+    credential = await made_for_pdf(house)
+    await house.submit(b"a book", type="epub")
+    body = {"worker_id": "box"} | wanted
+    assert_problem(await house.call("POST", "/api/jobs/claim", body, headers=credential), 409, "worker-bound")
+    # Nor by an administrator's token that acts as it.
+    assert_problem(await house.call("POST", "/api/jobs/claim", body), 409, "worker-bound")
+    assert (await house.job(1))["status"] == "pending"
+
+
+async def test_a_new_secret_leaves_the_worker_bound(autojump_clock: Any, house: House) -> None:
+    await made_for_pdf(house)
+    _, made = await house.call("POST", "/api/admin/workers/box/regenerate")
+    credential = {"X-Worker-ID": "box", "X-Worker-Secret": made["secret"]}
+    answer = await house.call("POST", "/api/workers/register", {"id": "box", "type": "epub"}, headers=credential)
+    assert_problem(answer, 409, "worker-bound")
+    await house.register("box", "pdf", headers=credential)
+
+
+async def test_a_completion_gives_a_bound_worker_the_next_job_of_its_type(autojump_clock: Any, house: House) -> None:
+    credential = await made_for_pdf(house)
+    first, second = await house.submit(b"one"), await house.submit(b"two")
+    _, grant = await house.call(
+        "POST", "/api/jobs/claim", {"worker_id": "box", "job_type": "pdf"}, headers=credential
+    )
+    assert grant["job"]["id"] == first
+    body = {"worker_id": "box", "lease": grant["lease"], "claim_next": True}
+    status, done = await house.call("POST", f"/api/jobs/{first}/complete", body, headers=credential)
+    assert (status, done["next"]["job"]["id"]) == (200, second)
+
+
+async def test_a_worker_that_a_token_registered_is_not_bound(autojump_clock: Any, house: House) -> None:
+    await house.register("free", "pdf")
+    await house.register("free", "epub")
+    job_id = await house.submit(b"a page", type="page")
+    assert (await house.claim("free", job_types=["pdf", "page"]))["job"]["id"] == job_id
+    _, shown = await house.call("GET", "/api/workers/free")
+    assert "bound_type" not in shown
