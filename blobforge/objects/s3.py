@@ -176,7 +176,8 @@ class S3Store:
         await self._guard.call(self._asking, work, timeout=self._timeout, op="put")
 
     async def learn(self, key: str) -> None:
-        """See ObjectStore: whether it heeds `If-None-Match` on a PUT. Stores that do not would write over it."""
+        """See ObjectStore: whether it heeds `If-None-Match`, on a PUT and where parts are made an object. Stores that
+        do not would write over it."""
         work = partial(self._heeds_condition, self._full(key))
         self.write_once = await self._guard.call(self._asking, work, timeout=self._timeout, op="put")
 
@@ -317,8 +318,10 @@ class S3Store:
                     self._client.put_object(Bucket=self._bucket, Key=full, Body=b"", IfNoneMatch="*")
                 )
             except ClientError as error:
-                if status_of(error) in (400, 412, 501):
-                    return status_of(error) == 412
+                if status_of(error) == 412:
+                    return self.multipart.heeds_condition(full)
+                if status_of(error) in (400, 501):
+                    return False
                 raise
             return False
 

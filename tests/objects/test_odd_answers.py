@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import socket
+import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from blobforge.objects import NotOfferedError, ObjectInfo, ObjectStoreError, ObjectTooLargeError
-from blobforge.objects.keys import output_key, source_key
+from blobforge.objects.keys import mark_key, output_key, source_key
 from blobforge.objects.s3 import S3Store
 
 KEY = source_key("ab" * 32)
@@ -46,7 +47,48 @@ ONE = xml(b"200 OK", LIST % (b"false", ENTRY % KEY.encode()))
 ABSENT_HEAD = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n" + ID + b"\r\n"
 UNKNOWN = "unknown"
 
-COMMON: list[tuple[str, bytes]] = [
+
+class Odd(NamedTuple):
+    """One request to a server that answers in its own way: what it `asked`, `where` the server is, its end."""
+
+    connection: socket.socket
+    asked: bytes
+    where: bytes
+    ended: threading.Event
+
+
+Answer = bytes | Callable[[Odd], None]
+
+
+def silent(odd: Odd) -> None:
+    odd.ended.wait(10)
+
+
+def slow(odd: Odd) -> None:
+    """Byte by byte: no pause between two of them is as long as the deadline, and all together is."""
+    for byte in OBJECT + b"\r\nhello":
+        odd.connection.sendall(bytes([byte]))
+        if odd.ended.wait(0.1):
+            return
+
+
+def reset(odd: Odd) -> None:
+    odd.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def reset_in_the_middle(odd: Odd) -> None:
+    odd.connection.sendall(OBJECT + b"\r\nhe")
+    reset(odd)
+
+
+def loops(odd: Odd) -> None:
+    """To itself, for ever: by its place, and by the region that botocore goes to by itself."""
+    path = odd.asked.split(b" ")[1]
+    head = b"HTTP/1.1 301 Moved Permanently\r\nLocation: %s%s\r\nx-amz-bucket-region: us-east-1\r\n"
+    odd.connection.sendall(head % (odd.where, path) + ID + b"Content-Length: 0\r\n\r\n")
+
+
+COMMON: list[tuple[str, Answer]] = [
     ("301 without a place", b"HTTP/1.1 301 Moved\r\nContent-Length: 0\r\n\r\n"),
     ("302 to a sign-in", b"HTTP/1.1 302 Found\r\nLocation: /login\r\nContent-Length: 0\r\n\r\n"),
     ("307", b"HTTP/1.1 307 Temporary Redirect\r\nContent-Length: 0\r\n\r\n"),
@@ -65,8 +107,13 @@ COMMON: list[tuple[str, bytes]] = [
     ("half a status line", b"HTTP/1.1 2"),
     ("garbage", b"\x00\xff\x00garbage\r\n\r\n"),
     ("another protocol", b"SSH-2.0-OpenSSH_9.2\r\n"),
+    ("nothing, and no end", silent),
+    ("byte by byte", slow),
+    ("reset", reset),
+    ("301 to itself", loops),
+    ("301 of another region", error(b"301 Moved Permanently", b"PermanentRedirect")),
 ]
-ROWS: list[tuple[str, str, bytes, Any]] = [
+ROWS: list[tuple[str, str, Answer, Any]] = [
     *[(verb, name, answer, UNKNOWN) for verb in ("head", "get", "list", "put") for name, answer in COMMON],
     ("head", "an object", OBJECT + b"\r\n", "present"),
     ("head", "no such object", ABSENT_HEAD, "absent"),
@@ -77,6 +124,7 @@ ROWS: list[tuple[str, str, bytes, Any]] = [
     ("get", "an object", OBJECT + b"\r\nhello", "present"),
     ("get", "no such object", error(b"404 Not Found", b"NoSuchKey"), "absent"),
     ("get", "no such bucket", error(b"404 Not Found", b"NoSuchBucket"), UNKNOWN),
+    ("get", "reset in the middle", reset_in_the_middle, UNKNOWN),
     ("get", "truncated", OBJECT + b"\r\nhel", UNKNOWN),
     ("list", "nothing", NONE, "absent"),
     ("list", "an object", ONE, "present"),
@@ -91,10 +139,11 @@ ROWS: list[tuple[str, str, bytes, Any]] = [
 
 
 @contextmanager
-def answering(answer: bytes) -> Iterator[str]:
+def answering(answer: Answer) -> Iterator[str]:
     """A server on loopback that says NONE to the first list, so that it is known, and `answer` to all else."""
     listener = socket.create_server(("127.0.0.1", 0))
-    known = threading.Event()
+    where = b"http://127.0.0.1:%d" % listener.getsockname()[1]
+    known, ended = threading.Event(), threading.Event()
 
     def serve() -> None:
         while True:
@@ -104,11 +153,14 @@ def answering(answer: bytes) -> Iterator[str]:
                 return
             with connection:
                 connection.settimeout(2)
-                try:
-                    connection.recv(65536)
-                    connection.sendall(answer if known.is_set() else NONE)
-                except OSError:
-                    pass
+                with suppress(OSError):
+                    asked = connection.recv(65536)
+                    if not known.is_set():
+                        connection.sendall(NONE)
+                    elif isinstance(answer, bytes):
+                        connection.sendall(answer)
+                    else:
+                        answer(Odd(connection, asked, where, ended))
                 known.set()
 
     thread = threading.Thread(target=serve, daemon=True)
@@ -116,6 +168,7 @@ def answering(answer: bytes) -> Iterator[str]:
     try:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
+        ended.set()
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
         thread.join()
@@ -140,7 +193,7 @@ async def asked(store: S3Store, verb: str) -> str:
 
 
 @pytest.mark.parametrize(("verb", "name", "answer", "means"), ROWS, ids=[f"{row[0]}: {row[1]}" for row in ROWS])
-async def test_an_odd_answer(verb: str, name: str, answer: bytes, means: str) -> None:
+async def test_an_odd_answer(verb: str, name: str, answer: Answer, means: str) -> None:
     with answering(answer) as endpoint:
         store = S3Store(
             endpoint=endpoint, bucket="b", access_key="a", secret_key="s", region="us-east-1", timeout=1.0, pause=0.0
@@ -204,6 +257,42 @@ async def test_an_upload_that_is_completed(answers: list[bytes], made: Any) -> N
             with pytest.raises(ObjectStoreError) as raised:
                 await store.multipart.complete(OTHER, "u", [(1, "e")], write_once=True)
             assert type(raised.value) is made
+
+
+PUT_REFUSED = error(b"412 Precondition Failed", b"PreconditionFailed")
+BEGUN = xml(
+    b"200 OK",
+    b'<?xml version="1.0"?><InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>',
+)
+STORED = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n" + ETAG + ID + b"\r\n"
+GONE = b"HTTP/1.1 204 No Content\r\n" + ID + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    ("answers", "once"),
+    [
+        ([STORED], False),
+        ([NOT_OFFERED], False),
+        ([PUT_REFUSED, BEGUN, STORED, PUT_REFUSED, GONE], True),
+        # A PUT writes over nothing, and parts would: then what was accepted is copied, as elsewhere.
+        ([PUT_REFUSED, BEGUN, STORED, MADE], False),
+        ([PUT_REFUSED, BEGUN, STORED, NOT_OFFERED, GONE], False),
+        ([PUT_REFUSED, BEGUN, STORED, error(b"400 Bad Request", b"InvalidArgument"), GONE], False),
+        ([PUT_REFUSED, NOT_OFFERED], True),
+        ([PUT_REFUSED, error(b"403 Forbidden", b"AccessDenied")], True),
+        ([PUT_REFUSED, error(b"503 Slow Down", b"SlowDown")], None),
+        ([PUT_REFUSED, BEGUN, STORED, error(b"503 Slow Down", b"SlowDown")], None),
+    ],
+)
+async def test_whether_a_store_writes_over_nothing(answers: list[bytes], once: bool | None) -> None:
+    with saying(*answers) as endpoint:
+        store = S3Store(endpoint=endpoint, bucket="b", access_key="a", secret_key="s", region="us-east-1", pause=0.0)
+        if once is None:
+            with pytest.raises(ObjectStoreError):
+                await store.learn(mark_key("binstallation"))
+        else:
+            await store.learn(mark_key("binstallation"))
+        assert store.write_once is bool(once)
 
 
 async def test_a_store_without_parts_is_known_by_its_answer() -> None:
