@@ -133,6 +133,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     # --- limits
     max_body: Annotated[int, Meta(ge=1024, le=1024**3), _doc("Largest request body", group="limits")] = 1024**2
+    max_result: Annotated[
+        int,
+        Meta(ge=1024, le=1024**3),
+        _doc("Largest request body that ends attempts, with their results or errors", group="limits"),
+    ] = 16 * 1024**2
     request_timeout: Annotated[Seconds, _doc("Longest time for a request's body to arrive", group="limits")] = 30.0
     max_connections: Annotated[Count, _doc("Connections open at once", group="limits")] = 20_000
     max_connections_per_address: Annotated[

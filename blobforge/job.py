@@ -20,6 +20,8 @@ from msgspec.structs import replace
 
 from blobforge.refusals import Refusal, RefusalCode
 
+LARGEST_RESULT = 64 * 1024  # bytes of JSON that stand in the job itself; a larger result is kept aside
+
 
 class JobStatus(StrEnum):
     UPLOADING = "uploading"  # its source is not there yet; handed to nobody
@@ -114,11 +116,12 @@ class Job(msgspec.Struct, frozen=True):
     number of the cause of its latest failure; `progress_at` is when `progress` last changed. A pending job with
     `not_before` waits for that time; one with `avoid` is given to none of these workers until `avoid_until`.
 
-    `output_key` and `result` are those of the accepted attempt. While a completed job is tried again they stay, and
-    `kept_attempt` says which attempt made them; in a completed job that is its latest one. `replaced` is the result
-    that a completion took the place of, as JSON: it comes back if that completion is revoked. `upload_key` is the key
-    that the latest attempt was given to write to; `write_once`: by URLs that write over nothing. `submitter` is the
-    caller whose submission made the job (`Caller.subject`).
+    `output_key` and `result` are those of the accepted attempt. A result larger than LARGEST_RESULT is kept aside, by
+    job and attempt: `result_size` then has its bytes, and `result` is None. While a completed job is tried again they
+    stay, and `kept_attempt` says which attempt made them; in a completed job that is its latest one. `replaced` is
+    the result that a completion took the place of, as JSON: it comes back if that completion is revoked. `upload_key`
+    is the key that the latest attempt was given to write to; `write_once`: by URLs that write over nothing.
+    `submitter` is the caller whose submission made the job (`Caller.subject`).
     """
 
     id: int
@@ -155,6 +158,7 @@ class Job(msgspec.Struct, frozen=True):
     replaced: str | None = None
     submitter: str | None = None
     upload_key: str | None = None
+    result_size: int | None = None
     write_once: bool = False
 
     @property
@@ -168,12 +172,13 @@ class Job(msgspec.Struct, frozen=True):
         return self.attempt if self.status is JobStatus.COMPLETED else self.kept_attempt
 
 
-class Result(msgspec.Struct, frozen=True):
-    """What an accepted attempt brought. `result` is JSON as the worker sent it."""
+class Result(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What an accepted attempt brought. `result` is JSON as the worker sent it; `size`: see `Job.result_size`."""
 
     attempt: int
     output_key: str | None
     result: str | None
+    size: int | None = None
 
 
 class BeforeRetry(msgspec.Struct, frozen=True):
@@ -307,6 +312,7 @@ def complete(
     last: Attempt | None,
     output_key: str | None,
     result: str | None,
+    result_size: int | None = None,
     now: int,
 ) -> Job | Refusal:
     """Accept the work. `last` is the job's latest attempt; it decides about late completions.
@@ -324,6 +330,7 @@ def complete(
         worker_id=worker_id,
         output_key=output_key,
         result=result,
+        result_size=result_size,
         kept_attempt=None,
         replaced=_encoded(job),
         completed_at=now,
@@ -341,7 +348,7 @@ def _encoded(job: Job) -> str | None:
     """The result that the job has kept from an earlier attempt."""
     if job.kept_attempt is None:
         return None
-    return msgspec.json.encode(Result(job.kept_attempt, job.output_key, job.result)).decode()
+    return msgspec.json.encode(Result(job.kept_attempt, job.output_key, job.result, job.result_size)).decode()
 
 
 def completed_already(job: Job, *, worker_id: str, lease: str | None, output_key: str | None) -> bool:
@@ -533,6 +540,7 @@ def retry(
             RefusalCode.JOB_NOT_RETRYABLE,
             f"Job {job.id} is {job.status}; only failed, dead, cancelled and completed jobs can be retried.",
         )
+    brought = job.output_key is not None or job.result is not None or job.result_size is not None
     return replace(
         job,
         status=JobStatus.PENDING if source_ready else JobStatus.UPLOADING,
@@ -548,7 +556,7 @@ def retry(
         completed_at=None,
         not_before=None,
         progress=None,
-        kept_attempt=job.result_attempt if job.output_key is not None or job.result is not None else None,
+        kept_attempt=job.result_attempt if brought else None,
         replaced=None,
         updated_at=now,
     )
@@ -613,7 +621,7 @@ def source_never_came(job: Job) -> bool:
 def forget_result(job: Job, *, attempt: int, now: int) -> Job | None:
     """The output that was kept of this attempt is lost. None when the job keeps none of it."""
     if job.kept_attempt == attempt:
-        return replace(job, output_key=None, result=None, kept_attempt=None, updated_at=now)
+        return replace(job, output_key=None, result=None, result_size=None, kept_attempt=None, updated_at=now)
     if job.replaced is not None and msgspec.json.decode(job.replaced, type=Result).attempt == attempt:
         return replace(job, replaced=None, updated_at=now)
     return None
@@ -636,6 +644,7 @@ def revoke(job: Job, *, attempt: int, policy: RetryPolicy, now: int) -> Job | No
         completed_at=now if dead else None,
         output_key=former.output_key if former is not None else None,
         result=former.result if former is not None else None,
+        result_size=former.size if former is not None else None,
         kept_attempt=former.attempt if former is not None else None,
         replaced=None,
         last_error=error,

@@ -35,7 +35,7 @@ from web.auth.sessions import Sealer, Sessions
 from web.auth.throttle import Throttle
 from web.checkup import Checkup
 from web.connection.places import Known
-from web.limits import Limit, Unread, Watch
+from web.limits import LARGE_BODIES, Limit, Unread, Watch
 from web.metrics.counting import Counting
 from web.metrics.exposition import Metrics
 from web.metrics.house import House
@@ -197,6 +197,7 @@ class Parts:
             first_link=self.first_link,
             long_polls=long_polls,
             streams=streams,
+            large_bodies=trio.CapacityLimiter(LARGE_BODIES),
             limits=limits,
             now=now,
             signing_secret=secret,

@@ -29,21 +29,27 @@ class Source(Protocol):
 class Body:
     """`length` is what the head says; `largest` and `patience` (seconds) are for bodies that are wanted whole."""
 
-    __slots__ = ("_largest", "_patience", "ended", "length", "source")
+    __slots__ = ("_largest", "_patience", "_setting", "ended", "length", "source")
 
     def __init__(self, source: Source, length: int | None, *, largest: int, patience: float) -> None:
         self.source = source
         self._largest = largest
+        self._setting = "BLOBFORGE_MAX_BODY"
         self._patience = patience
         self.length = length
         self.ended = length == 0
+
+    def allow(self, largest: int, setting: str) -> None:
+        """Take a larger body than others are, in as much more time."""
+        self._patience *= min(self.length or largest, largest) / self._largest
+        self._largest, self._setting = largest, setting
 
     async def whole(self) -> bytes:
         """Raises RequestEntityTooLarge, RequestTimeout, BadRequest and GoneError."""
         if self.ended:
             return b""
         if (self.length or 0) > self._largest:
-            raise RequestEntityTooLarge
+            raise self._too_large()
         # Nearly every body comes with its head: a deadline for it would take a tenth of the request's time.
         if (at_hand := self.source.at_hand()) is not None:
             self.ended = True
@@ -53,10 +59,13 @@ class Body:
             while part := await self._part():
                 size += len(part)
                 if size > self._largest:
-                    raise RequestEntityTooLarge
+                    raise self._too_large()
                 parts.append(part)
             return parts[0] if len(parts) == 1 else b"".join(parts)
         raise RequestTimeout
+
+    def _too_large(self) -> RequestEntityTooLarge:
+        return RequestEntityTooLarge(f"The body is larger than this server takes ({self._setting}).")
 
     async def parts(self, patience: float) -> AsyncGenerator[bytes, None]:
         """The body as it comes. Raises RequestTimeout when nothing comes for so many seconds, and as `whole` does."""

@@ -87,6 +87,8 @@ def _pruned(value: Any, shape: msgspec.inspect.Type) -> Any:
             return kept
         case msgspec.inspect.ListType() if isinstance(value, list):
             return [_pruned(each, shape.item_type) for each in value]
+        case msgspec.inspect.RawType():
+            return msgspec.Raw(msgspec.json.encode(value))
         case msgspec.inspect.UnionType():
             for option in shape.types:
                 value = _pruned(value, option)

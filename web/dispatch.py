@@ -151,6 +151,16 @@ class Endpoint:
     async def _handle(
         self, asked: Request, body: Body, caller: Caller, request_id: str, params: dict[str, Any]
     ) -> Outcome:
+        settings = self._services.settings
+        if not self.route.large or (body.length is not None and body.length <= settings.max_body):
+            return await self._handle_body(asked, body, caller, request_id, params)
+        body.allow(max(settings.max_result, settings.max_body), "BLOBFORGE_MAX_RESULT")
+        async with self._services.large_bodies:
+            return await self._handle_body(asked, body, caller, request_id, params)
+
+    async def _handle_body(
+        self, asked: Request, body: Body, caller: Caller, request_id: str, params: dict[str, Any]
+    ) -> Outcome:
         route, services = self.route, self._services
         raw = await body.whole() if route.method != "GET" else b""
         repeat = _repeatable(route, asked, caller, raw)
@@ -186,7 +196,7 @@ def refusal_of(error: HTTPException, asked: Request) -> Refusal:
     """The same as one of our own."""
     match error:
         case RequestEntityTooLarge():
-            return Refusal(RefusalCode.TOO_LARGE, "The body is larger than this server takes (BLOBFORGE_MAX_BODY).")
+            return Refusal(RefusalCode.TOO_LARGE, error.description)
         case RequestTimeout():
             return Refusal(RefusalCode.TOO_SLOW, "The body did not arrive in time.")
         case _ if error.code == 404:

@@ -16,6 +16,9 @@ LOOK_SECONDS = 1.0
 QUIET_LOOKS = 10  # in a row without a refusal, and a limit counts as one that refuses no longer
 
 
+LARGE_BODIES = 16  # larger than BLOBFORGE_MAX_BODY, in memory at once
+
+
 class Limit:
     """Room for `total` at once, and for `each` from one address."""
 

@@ -102,7 +102,7 @@ class Call:
         return None if tracer is None else tracer.here()
 
 
-Outcome = msgspec.Struct | dict[str, Any] | list[Any] | Response | Refusal | tuple[int, Any]
+Outcome = msgspec.Struct | msgspec.Raw | dict[str, Any] | list[Any] | Response | Refusal | tuple[int, Any]
 Handler = Callable[..., Awaitable[Outcome]]
 
 
@@ -127,6 +127,7 @@ class Route:
     query: Any = None
     hidden: bool = False  # an older name of another route
     audit: str | None = None  # the action's name in the audit log, for what leaves a record there
+    large: bool = False  # its body may be larger than others: finished work is not refused for its size
     page: bool = False  # for a person in a browser: a refusal is a page, and 401 leads to the sign-in
     hot: bool = False  # asked all the time by every worker: the lean reader answers it, see `web/connection`
 

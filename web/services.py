@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import trio
+
 from actors.broadcaster import Broadcaster
 from actors.janitor import Janitor
 from actors.mailbox import Envelope, Inbox
@@ -54,6 +56,7 @@ class Services:
     first_link: FirstLink
     long_polls: Limit
     streams: Limit
+    large_bodies: trio.CapacityLimiter  # each is held in memory; further ones wait unread
     limits: Mapping[str, Limit]  # these, and that of connections, by their names in the metrics
     now: Callable[[], int]
     signing_secret: bytes

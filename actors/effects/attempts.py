@@ -86,13 +86,16 @@ def _claim_next(step: Step, message: Complete, job: Job) -> Granted:
 
 
 def _accept(step: Step, message: Complete, job: Job) -> Refusal | None:
+    size = len(message.result.encode()) if message.result is not None else 0
+    aside = size > rules.LARGEST_RESULT
     completed = rules.complete(
         job,
         worker_id=message.worker_id,
         lease=message.lease,
         last=None if job.status is JobStatus.RUNNING else step.store.attempt(job.id, job.attempt),
         output_key=message.output_key,
-        result=message.result,
+        result=None if aside else message.result,
+        result_size=size if aside else None,
         now=step.now,
     )
     if isinstance(completed, Refusal):
@@ -114,6 +117,7 @@ def _accept(step: Step, message: Complete, job: Job) -> Refusal | None:
             )
             step.facts.append(OutputUnchecked(job.id, job.attempt, message.output_key))
     step.store.save_job(job, completed)
+    step.store.keep_result(job, message.result if aside else None)
     step.end_attempt(job, completed, Outcome.COMPLETED)
     step.events.append(JobCompleted(job.id, job.type, completed.status, worker_id=message.worker_id))
     step.facts.append(LeaseEnded(job.id))
@@ -271,6 +275,7 @@ def outputs_kept(step: Step, message: OutputsKept) -> Expired:
 def _revoked(step: Step, job_id: int, attempt: int, key: str) -> int:
     """The output is not there, or not the one that was accepted: the job is redone. How many were (0 or 1)."""
     step.store.forget_file(key)
+    step.store.drop_result(job_id, attempt)
     job = step.store.job(job_id)
     revoked = rules.revoke(job, attempt=attempt, policy=step.rules.retry, now=step.now) if job is not None else None
     if job is None or revoked is None:

@@ -152,7 +152,7 @@ def _show_job(job: Job) -> None:
             ("tries", tries),
             ("last error", job.last_error),
             ("next try", job.not_before),
-            ("result", job.result),
+            ("result", job.result if job.result is not None else _aside(job)),
             ("result of", _kept(job)),
             ("created", job.created_at),
             ("started", job.started_at),
@@ -161,6 +161,13 @@ def _show_job(job: Job) -> None:
     )
     for attempt in job.attempt_history or []:
         _show_attempt(attempt)
+
+
+def _aside(job: Job) -> str | None:
+    """Where the result is, where it is too large to be shown."""
+    if job.result_size is None:
+        return None
+    return f"{output.size_text(job.result_size)} of JSON, at {job.result_url}"
 
 
 def _kept(job: Job) -> str | None:

@@ -56,6 +56,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     losses: int = 0
     output_key: str | None = None
     result_attempt: int | None = None
+    result_size: int | None = None  # bytes of one that is kept aside, and absent from lists
+    result_url: str | None = None
     created_at: datetime | None = None
     updated_at: datetime | None = None
     attempt_history: list[Attempt] | None = None

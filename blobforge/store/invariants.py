@@ -132,6 +132,19 @@ INVARIANTS: Final = (
         ("jobs", "jobs.kept_attempt"),
     ),
     Invariant(
+        "jobs with a result of which is said that it is kept aside, and it is not, or is another",
+        """SELECT id FROM jobs WHERE result_size IS NOT NULL AND (result IS NOT NULL OR NOT EXISTS (
+              SELECT 1 FROM results AS r WHERE r.job_id = jobs.id AND octet_length(r.result) = result_size
+                 AND r.attempt = CASE status WHEN 'completed' THEN jobs.attempt ELSE kept_attempt END))""",
+        ("jobs", "jobs.result_size", "jobs.kept_attempt", "results"),
+    ),
+    Invariant(
+        "results kept aside of what is no attempt, or that are no JSON (job/attempt)",
+        """SELECT job_id || '/' || attempt FROM results AS r WHERE NOT json_valid(result) OR NOT EXISTS (
+              SELECT 1 FROM attempts AS a WHERE a.job_id = r.job_id AND a.attempt = r.attempt)""",
+        ("results", "attempts"),
+    ),
+    Invariant(
         "jobs that keep the result of an attempt that did not complete",
         """SELECT id FROM jobs WHERE kept_attempt IS NOT NULL AND (status = 'completed' OR NOT EXISTS (
               SELECT 1 FROM attempts AS a WHERE a.job_id = jobs.id AND a.attempt = jobs.kept_attempt

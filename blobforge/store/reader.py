@@ -15,6 +15,7 @@ from pathlib import Path
 
 import apsw
 import msgspec
+from msgspec.structs import replace
 
 from blobforge.access import Token
 from blobforge.events import OutputAccepted
@@ -174,12 +175,36 @@ class Reader:
         row = self._row(sql.JOB, (job_id,))
         return rows.job(row) if row else None
 
-    def job_with_attempts(self, job_id: int, *, before: int = NEWEST) -> tuple[Job, list[Attempt]] | None:
+    def job_with_attempts(
+        self, job_id: int, *, before: int = NEWEST, most_result: int = 0
+    ) -> tuple[Job, list[Attempt]] | None:
         """The job and the records of its latest attempts (those with lower numbers than `before`), oldest first, of
-        one moment."""
+        one moment; with a result that is kept aside, where it has at most `most_result` bytes."""
         with self.snapshot():
             job = self.job(job_id)
-            return (job, list(reversed(self.attempts(job_id, before=before)))) if job is not None else None
+            if job is None:
+                return None
+            if 0 < (job.result_size or 0) <= most_result:
+                job = self._with_result(job, sql.RESULT)
+            return job, list(reversed(self.attempts(job_id, before=before)))
+
+    def job_to_name(self, job_id: int) -> Job | None:
+        """The job, to name its output by: of a result that is kept aside, the members that say what it is."""
+        with self.snapshot():
+            job = self.job(job_id)
+            return job if job is None or job.result_size is None else self._with_result(job, sql.RESULT_NAMES)
+
+    def result(self, job_id: int) -> tuple[Job, str | None] | None:
+        """The job and its result, whole."""
+        with self.snapshot():
+            job = self.job(job_id)
+            if job is None:
+                return None
+            return job, job.result if job.result_size is None else self._with_result(job, sql.RESULT).result
+
+    def _with_result(self, job: Job, statement: str) -> Job:
+        row = self._row(statement, (job.id, job.result_attempt))
+        return replace(job, result=row[0]) if row else job
 
     def attempts(self, job_id: int, *, before: int = NEWEST, limit: int = MOST_ATTEMPTS) -> list[Attempt]:
         """The latest attempts of a job below a number, newest first: as many as `limit` and a page's size hold."""

@@ -33,7 +33,7 @@ def job_moved(after: Job) -> Row:
         after.heartbeat_at, after.started_at, after.completed_at, after.not_before, after.last_error,
         after.output_key, after.result, after.progress, after.progress_at, after.updated_at,
         after.kept_attempt, after.replaced, after.releases, after.avoid_until, encode_tags(after.avoid),
-        after.upload_key, int(after.write_once),
+        after.upload_key, after.result_size, int(after.write_once),
     )  # fmt: skip
 
 

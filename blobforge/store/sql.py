@@ -12,7 +12,7 @@ JOB_COLUMNS: Final = (
     "id, type, status, priority, source_hash, created_at, updated_at, max_attempts, source_path, source_size,"
     " tags, avoid, metadata, attempts, losses, attempt, worker_id, lease, heartbeat_at, started_at, completed_at,"
     " not_before, last_error, output_key, result, progress, failure, progress_at, releases, avoid_until,"
-    " kept_attempt, replaced, submitter, upload_key, write_once"
+    " kept_attempt, replaced, submitter, upload_key, result_size, write_once"
 )
 # Older releases stored no keys: they had them all alike.
 _ATTEMPTS_KEY: Final = "coalesce(output_key, 'outputs/' || job_id || '/' || attempt || '/output')"
@@ -78,7 +78,7 @@ _MOVED: Final = """
     UPDATE jobs SET status = ?, source_size = ?, attempts = ?, losses = ?, attempt = ?, lease = ?, heartbeat_at = ?,
                     started_at = ?, completed_at = ?, not_before = ?, last_error = ?, output_key = ?, result = ?,
                     progress = ?, progress_at = ?, updated_at = ?, kept_attempt = ?, replaced = ?, releases = ?,
-                    avoid_until = ?, avoid = ?, upload_key = ?, write_once = ?"""
+                    avoid_until = ?, avoid = ?, upload_key = ?, result_size = ?, write_once = ?"""
 _GUARD: Final = "WHERE id = ? AND status = ? AND attempt = ?"
 # A column that is named is written to each index that has it, changed or not; a completion changes none of the three.
 UPDATE_JOB: Final = f"{_MOVED}, priority = ?, worker_id = ?, failure = ? {_GUARD}"
@@ -108,6 +108,16 @@ OUTPUT_KEYS: Final = f"SELECT {_ATTEMPTS_KEY} FROM attempts WHERE job_id = ?"
 END_ATTEMPT: Final = """
     UPDATE attempts SET ended_at = ?, outcome = ?, kind = ?, error = ?, traceback = ?, log_tail = ?
      WHERE job_id = ? AND attempt = ?"""
+
+# --- results that are kept aside
+KEEP_RESULT: Final = "INSERT INTO results (job_id, attempt, result) VALUES (?, ?, ?)"
+DROP_RESULT: Final = "DELETE FROM results WHERE job_id = ? AND attempt = ?"
+DROP_RESULTS_BUT: Final = "DELETE FROM results WHERE job_id = ? AND attempt IS NOT ?"
+RESULT: Final = "SELECT result FROM results WHERE job_id = ? AND attempt = ?"
+# As JSON, the two members that say what the output is.
+RESULT_NAMES: Final = """
+    SELECT json_object('filename', result -> '$.filename', 'content_type', result -> '$.content_type')
+      FROM results WHERE job_id = ? AND attempt = ?"""
 
 # --- which database this is
 HAD_JOBS: Final = "SELECT 1 FROM sqlite_sequence WHERE name = 'jobs' AND seq > 0"
@@ -432,7 +442,10 @@ MISSING_JOBS: Final = """
        AND (c.id IS NULL OR (c.status, c.attempt, c.attempts, c.losses, c.priority, c.updated_at)
                          <> (l.status, l.attempt, l.attempts, l.losses, l.priority, l.updated_at)
             OR c.lease IS NOT l.lease OR c.worker_id IS NOT l.worker_id OR c.output_key IS NOT l.output_key
-            OR c.result IS NOT l.result)"""
+            OR c.result IS NOT l.result OR c.result_size IS NOT l.result_size
+            OR (l.result_size IS NOT NULL AND NOT EXISTS (
+                   SELECT 1 FROM copy.results AS r
+                    WHERE r.job_id = l.id AND r.attempt = coalesce(l.kept_attempt, l.attempt))))"""
 MISSING_ATTEMPTS: Final = """
     SELECT l.job_id FROM main.attempts AS l
       LEFT JOIN copy.attempts AS c ON c.job_id = l.job_id AND c.attempt = l.attempt

@@ -254,7 +254,7 @@ class Store:
         self._counters.job(after, +1)
 
     def delete_job(self, job: Job) -> None:
-        """Remove the job with its tags and the records of its attempts. Raises StaleState."""
+        """Remove the job with its tags, its results and the records of its attempts. Raises StaleState."""
         self._db.execute(sql.DELETE_JOB, (job.id, job.status, job.attempt))
         if self._db.changes() != 1:
             raise StaleState(f"job {job.id} was no longer {job.status} (attempt {job.attempt})")
@@ -329,6 +329,19 @@ class Store:
         assert worker_id is not None
         assert started_at is not None
         self._counters.ended(after.type, worker_id, outcome, ran_ms=max(0, now - started_at), now=now)
+
+    # --- results that are kept aside
+
+    def keep_result(self, job: Job, result: str | None) -> None:
+        """The result of the job's latest attempt, where it is kept aside, beside the one that it takes the place of.
+        `job` is as it was until now."""
+        if job.attempt > 1:
+            self._db.execute(sql.DROP_RESULTS_BUT, (job.id, job.kept_attempt))
+        if result is not None:
+            self._db.execute(sql.KEEP_RESULT, (job.id, job.attempt, result))
+
+    def drop_result(self, job_id: int, attempt: int) -> None:
+        self._db.execute(sql.DROP_RESULT, (job_id, attempt))
 
     # --- files
 

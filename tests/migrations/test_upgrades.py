@@ -21,7 +21,7 @@ VERSIONS = range(1, len(migrations()))
 FILLS = next(number for number, script in enumerate(migrations(), 1) if "CREATE TABLE backfill" in script)
 NUMBERS = {"<id:job_id>": "1", "<worker:worker_id>": "w1", "<id:user_id>": "1", "<id:token_id>": "1"}
 # What leads elsewhere, streams, or is about something that this database has not.
-OTHER = ("/preview", "/source", "/output", "/url", "<any", "/events", "/api/files", "/users/", "/sessions")
+OTHER = ("/preview", "/result", "/source", "/output", "/url", "<any", "/events", "/api/files", "/users/", "/sessions")
 
 
 def of(status: str) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 
 import apsw
 
+from blobforge.job import LARGEST_RESULT
 from blobforge.store.database import migrate, open_writer
 from blobforge.store.invariants import INVARIANTS
 from tests.model.world import World
@@ -17,7 +18,9 @@ from tests.model.world.things import INSTALLATION, Job
 
 _JOBS = """
     SELECT id, type, source_hash, status, priority, max_attempts, source_size, attempt, attempts, losses, worker_id,
-           lease, completed_at, not_before, last_error IS NOT NULL, output_key, result, progress,
+           lease, completed_at, not_before, last_error IS NOT NULL, output_key,
+           coalesce(result, (SELECT r.result FROM results AS r WHERE r.job_id = jobs.id AND r.attempt =
+                             CASE status WHEN 'completed' THEN jobs.attempt ELSE kept_attempt END)), progress,
            CASE status WHEN 'running' THEN heartbeat_at END, kept_attempt, replaced, releases, avoid, avoid_until
       FROM jobs"""
 # Of an attempt that was lost or revoked, the words are the coordinator's own.
@@ -158,6 +161,8 @@ def _replaced(job: Job) -> str | None:
     if job.replaced is None:
         return None
     said = dict(zip(("attempt", "output_key", "result"), job.replaced, strict=True))
+    if isinstance(result := said["result"], str) and len(result) > LARGEST_RESULT:
+        said |= {"result": None, "size": len(result)}
     return json.dumps(said, separators=(",", ":"), ensure_ascii=False)
 
 

@@ -43,6 +43,8 @@ DAMAGE: list[tuple[str, str]] = [
     ("DELETE FROM files WHERE job_id = 1", "1 jobs whose output is not on record"),
     ("UPDATE jobs SET result = '{}' WHERE id = 3", "not completed, with an output or a result of no attempt"),
     ("UPDATE jobs SET kept_attempt = 1 WHERE id = 4", "keep the result of an attempt that did not complete"),
+    ("UPDATE jobs SET result_size = 70000 WHERE id = 1", "1 jobs with a result of which is said that it is kept"),
+    ("INSERT INTO results VALUES (1, 9, '{}')", "1 results kept aside of what is no attempt"),
     ("UPDATE jobs SET worker_id = 'w1' WHERE id = 3", "1 jobs that nobody holds, with a worker: 3."),
     ("UPDATE jobs SET not_before = NULL WHERE id = 4", "1 failed jobs without the end of their back-off"),
     ("UPDATE jobs SET not_before = 5 WHERE id = 2", "1 jobs with a back-off, and neither failed nor pending"),

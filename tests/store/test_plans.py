@@ -37,8 +37,12 @@ PLANS: list[tuple[str, tuple[Any, ...], str]] = [
     (sql.UNCHECKED_OUTPUTS, (), "files_unchecked"),
     (sql.JOBS_BETWEEN, (1, 9, 10), "PRIMARY KEY"),
     (sql.LATEST_ATTEMPTS, (1, 10), "PRIMARY KEY"),
-    (sql.UPDATE_JOB, (*([None] * 26), 1, "pending", 1), "PRIMARY KEY"),
-    (sql.MOVE_JOB, (*([None] * 23), 1, "pending", 1), "PRIMARY KEY"),
+    (sql.RESULT, (1, 1), "sqlite_autoindex_results_1"),
+    (sql.RESULT_NAMES, (1, 1), "sqlite_autoindex_results_1"),
+    (sql.DROP_RESULT, (1, 1), "sqlite_autoindex_results_1"),
+    (sql.DROP_RESULTS_BUT, (1, 1), "sqlite_autoindex_results_1"),
+    (sql.UPDATE_JOB, (*([None] * 27), 1, "pending", 1), "PRIMARY KEY"),
+    (sql.MOVE_JOB, (*([None] * 24), 1, "pending", 1), "PRIMARY KEY"),
 ]
 
 

@@ -30,7 +30,8 @@ HOUR_MS = 3_600_000
 
 @pytest.fixture(scope="module")
 def backup(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a backup holds: a running job, a lost one that could still be completed late, a pending one."""
+    """What a backup holds: a running job, a lost one that could still be completed late, a pending one, a
+    completed one with a large result."""
     folder = tmp_path_factory.mktemp("recovery")
 
     async def fill() -> None:
@@ -44,6 +45,10 @@ def backup(tmp_path_factory: pytest.TempPathFactory) -> Path:
             running = await house.submit(b"running")
             assert (await house.claim("w"))["job"]["id"] == running
             await house.submit(b"pending")
+            done = await house.submit(b"done", priority=1)
+            assert (await house.claim("w"))["job"]["id"] == done
+            body = {"worker_id": "w", "result": "x" * 100_000}
+            assert (await house.call("POST", f"/api/jobs/{done}/complete", body))[0] == 200
 
     trio.run(fill, clock=MockClock(autojump_threshold=0))
     return folder / "blobforge.db"
@@ -130,6 +135,7 @@ def test_a_copy_that_is_not_whole_is_refused(backup: Path, tmp_path: Path) -> No
         ("DELETE FROM jobs WHERE id = 3", "1 jobs are not in the backup as they were: 3."),
         ("UPDATE jobs SET status = 'dead' WHERE id = 3", "1 jobs"),
         ("UPDATE jobs SET lease = 'x' WHERE id = 2", "1 jobs"),
+        ("DELETE FROM results", "1 jobs are not in the backup as they were: 4."),
         ("DELETE FROM attempts WHERE job_id = 2", "1 attempts"),
         ("UPDATE attempts SET outcome = 'completed' WHERE job_id = 1", "1 attempts"),
         ("DELETE FROM tokens", "1 API tokens"),

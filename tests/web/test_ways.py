@@ -92,6 +92,8 @@ async def test_the_same_answers(house: House, own: dict[str, str], autojump_cloc
         post(address, b"", JSON | {"authorization": "Basic YTpi"}),
         post(address, b" " * (house.parts.services.settings.max_body + 1), own),
     ]
+    if route.large:
+        variants.append(post(address, b" " * (house.parts.services.settings.max_result + 1), own))
     async with lean(house) as first, by_hypercorn(house) as second:
         for number, sent in enumerate(variants):
             (ours,) = await asked(first, sent, address=f"127.0.1.{number + 1}")

@@ -41,6 +41,14 @@ def raw(text: str | None) -> msgspec.Raw | None:
     return msgspec.Raw(text.encode()) if text is not None else None
 
 
+def text_of(value: msgspec.Raw | msgspec.UnsetType) -> str | None:
+    """JSON to be stored as it came, whatever its size; `null` is nothing."""
+    if value is msgspec.UNSET:
+        return None
+    text = bytes(value).decode()
+    return text if text != "null" else None
+
+
 def json_text(value: Any, *, field: str, most: int) -> str | None:
     """JSON to be stored as it came. Raises Oversized when it has more than `most` bytes."""
     if value is None:
@@ -117,6 +125,8 @@ def job_wire(
         heartbeat_at=time_or_none(job.heartbeat_at),
         output_key=job.output_key,
         result_attempt=job.result_attempt,
+        result_size=job.result_size,
+        result_url=f"/api/jobs/{job.id}/result" if job.result_size is not None else None,
         losses=job.losses,
         failure=job.failure,
         progress_at=time_or_none(job.progress_at) if job.status is JobStatus.RUNNING else None,

@@ -19,7 +19,7 @@ from web.served import served
 async def download(call: Call) -> wire.Url | Refusal:
     """A URL to fetch the source or the output of a job, under a name that says what it is."""
     job_id, kind = call.params["job_id"], call.params["kind"]
-    job = await call.services.reads.run(lambda reader: reader.job(job_id))
+    job = await call.services.reads.run(lambda reader: reader.job_to_name(job_id))
     if job is None:
         return Refusal(RefusalCode.NO_SUCH_JOB, f"There is no job {job_id}.")
     found = await served(call.services, job, kind)

@@ -55,7 +55,10 @@ def source_name(job: Job) -> str:
 
 def told(job: Job) -> dict[str, Any]:
     """What the worker said of its result, by name; nothing where it sent something else than an object."""
-    result = msgspec.json.decode(job.result) if job.result is not None else None
+    try:
+        result = msgspec.json.decode(job.result) if job.result is not None else None
+    except msgspec.DecodeError:  # a number beyond all bounds
+        return {}
     return result if isinstance(result, dict) else {}
 
 

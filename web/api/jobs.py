@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from typing import Any
 
 import msgspec
 import trio
@@ -25,7 +26,7 @@ from blobforge.job import Job, JobStatus
 from blobforge.objects.keys import source_key
 from blobforge.objects.local import LocalStore
 from blobforge.refusals import Refusal, RefusalCode
-from blobforge.store.reader import NEWEST, Cursor, Page, Reader
+from blobforge.store.reader import NEWEST, PAGE_BYTES, Cursor, Page, Reader
 from blobforge.waiting import Surroundings, Waiting, waiting
 from web.api import encode, wire
 from web.api.grants import absolute
@@ -164,7 +165,10 @@ async def listed(call: Call) -> wire.JobsWire | Refusal:
 async def shown(call: Call) -> wire.JobWire | Refusal:
     job_id = call.params["job_id"]
     found, total = await call.services.reads.run(
-        lambda reader: (reader.job_with_attempts(job_id), reader.count_attempts(job_id))
+        lambda reader: (
+            reader.job_with_attempts(job_id, most_result=PAGE_BYTES),
+            reader.count_attempts(job_id),
+        )
     )
     if found is None:
         return no_such_job(job_id)
@@ -192,6 +196,18 @@ async def attempts(call: Call) -> wire.AttemptsWire | Refusal:
         return wire.AttemptsWire(attempts=shown, total=reader.count_attempts(job_id), next_cursor=following)
 
     return await call.services.reads.run(read) or no_such_job(job_id)
+
+
+async def result(call: Call) -> msgspec.Raw | Refusal:
+    """As the worker sent it, whatever its size."""
+    job_id = call.params["job_id"]
+    found = await call.services.reads.run(lambda reader: reader.result(job_id))
+    if found is None:
+        return no_such_job(job_id)
+    job, text = found
+    if text is None:
+        return Refusal(RefusalCode.NO_SUCH_OBJECT, f"Job {job_id} ({job.status}) has no result.")
+    return msgspec.Raw(text.encode())
 
 
 async def expected_ends(services: Services, jobs: list[Job]) -> dict[int, Expected]:
@@ -264,6 +280,7 @@ ROUTES = [
           hot=True),
     Route("GET", "/api/jobs/<id:job_id>/attempts", Access.READ, attempts, "A job's attempts, newest first, whole",
           gives=wire.AttemptsWire, query=wire.AttemptsQuery),
+    Route("GET", "/api/jobs/<id:job_id>/result", Access.READ, result, "A job's result, whole", gives=Any),
     Route("POST", "/api/jobs/<id:job_id>/retry", Access.SUBMIT, retry, "Bring an ended job back",
           body=wire.RetryBody, gives=wire.Changed, audit="job.retry"),
     Route("POST", "/api/jobs/<id:job_id>/cancel", Access.SUBMIT, cancel,

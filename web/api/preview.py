@@ -46,7 +46,7 @@ def _text_or_none(value: object) -> str | None:
 
 async def preview(call: Call) -> PreviewWire | Refusal:
     job_id = call.params["job_id"]
-    job = await call.services.reads.run(lambda reader: reader.job(job_id))
+    job = await call.services.reads.run(lambda reader: reader.job_to_name(job_id))
     if job is None:
         return no_such_job(job_id)
     found = await read_preview(call.services, job)

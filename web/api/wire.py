@@ -60,7 +60,6 @@ Json = dict[str, Any]
 
 # What is kept of each, in bytes of JSON: it is shown in lists and sent to every subscriber.
 MOST_METADATA = 64 * 1024
-MOST_RESULT = 64 * 1024
 MOST_PROGRESS = 16 * 1024
 
 
@@ -187,7 +186,7 @@ class CompleteBody(msgspec.Struct, frozen=True):
 
     worker_id: WorkerId | None = None
     output_key: Annotated[str, Meta(max_length=1024, pattern=r"^[^\x00]*\Z", description='"" is none')] | None = None
-    result: Any = None
+    result: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     lease: Lease | None = None
     checksum: Sha256 | None = None
     claim_next: bool = False
@@ -483,6 +482,9 @@ class JobWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Absent where null; `attempt_history` (the latest 50, their long texts cut), `attempts_total` and
     `waiting` are there when one job is asked for.
 
+    A `result` of more than 64 KiB is kept aside: `result_size` has its bytes, `result_url` where to get it whole. In
+    lists and claims it is absent then, and where one job is asked for if it has more than 1 MiB.
+
     `failure` is the cause of its latest failure (`GET /api/failures`), `progress_at` when its progress last changed.
     """
 
@@ -509,6 +511,8 @@ class JobWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     heartbeat_at: str | None = None
     output_key: str | None = None
     result_attempt: int | None = None
+    result_size: int | None = None
+    result_url: str | None = None
     losses: int = 0
     failure: int | None = None
     progress_at: str | None = None

@@ -10,7 +10,7 @@ from werkzeug.datastructures import MultiDict
 
 from blobforge.job import JobStatus
 from blobforge.refusals import Refusal, RefusalCode
-from blobforge.store.reader import NEWEST
+from blobforge.store.reader import NEWEST, PAGE_BYTES
 from web.api import encode, files, wire
 from web.api import jobs as api
 from web.api.preview import read_preview
@@ -73,7 +73,10 @@ async def shown(call: Call) -> Response | Refusal:
     given = call.request.args.get("before", "")
     before = int(given) if given.isascii() and given.isdigit() and len(given) < 19 else NEWEST
     found = await call.services.reads.run(
-        lambda reader: (reader.job_with_attempts(job_id, before=before), reader.insights.records_about(job_id))
+        lambda reader: (
+            reader.job_with_attempts(job_id, before=before, most_result=PAGE_BYTES),
+            reader.insights.records_about(job_id),
+        )
     )
     if found[0] is None:
         return api.no_such_job(job_id)
@@ -101,7 +104,7 @@ async def file(call: Call) -> Response | Refusal:
 
 async def preview(call: Call) -> Response | Refusal:
     job_id = call.params["job_id"]
-    job = await call.services.reads.run(lambda reader: reader.job(job_id))
+    job = await call.services.reads.run(lambda reader: reader.job_to_name(job_id))
     if job is None:
         return api.no_such_job(job_id)
     found = await read_preview(call.services, job)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from actors import messages as m
-from blobforge.job import ReleaseCause
+from blobforge.job import LARGEST_RESULT, ReleaseCause
 from tests.model.plans.asked import Asked, Letter, fresh
 from tests.model.plans.base import Base
 from tests.model.plans.choices import (
@@ -24,6 +24,8 @@ from tests.model.plans.choices import (
     when_some,
 )
 from tests.model.world.things import INSTALLATION, copy_of, output_of
+
+LARGE = '"%s"' % ("x" * LARGEST_RESULT)  # a result that is kept aside
 
 
 class Attempts(Base):
@@ -97,7 +99,7 @@ class Attempts(Base):
     @precondition(lambda self: self.has("running", "completed", "dead") or self.lost())
     @rule(
         job=JOBS, by=WHO, caller=CALLERS, lease=LEASE, output=OUTPUT, seen=SEEN, checksum=CHECKSUM,
-        claim_next=st.booleans(), result=st.sampled_from([None, '{"pages":1}']),
+        claim_next=st.booleans(), result=st.sampled_from([None, '{"pages":1}', LARGE]),
     )  # fmt: skip
     def complete(
         self, job: str, by: str, caller: str, lease: str, output: str, seen: m.ObjectSeen, checksum: str | None,
