@@ -520,6 +520,12 @@ def cancel(job: Job, *, now: int) -> Job | Refusal:
     )
 
 
+def tries(attempts: int, most: int, of: str = "/") -> str:
+    """For a person: `2/3`; `3/3+1` where all were spent, and a retry by hand gave one more."""
+    beyond = max(0, attempts - most)
+    return f"{attempts - beyond}{of}{most}" + (f"+{beyond}" if beyond else "")
+
+
 def retry(
     job: Job,
     *,

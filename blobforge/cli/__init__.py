@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from blobforge.cli.common import INTERRUPTED, ROOT_OPTIONS, Group, Session, accept_any_text, bug
+from blobforge.cli.common import INTERRUPTED, ROOT_OPTIONS, Group, Session, accept_any_text, bug, explained
 
 _COMMANDS = {
     "submit": "blobforge.cli.submit:submit",
@@ -40,8 +40,11 @@ class _Lazy(Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; whatever goes wrong ends in a sentence and an exit code, never in a traceback."""
         accept_any_text()
+        typed = [*ctx._protected_args, *ctx.args]
         try:
             return super().invoke(ctx)
+        except click.NoSuchOption as error:
+            raise explained(error, typed) from None
         except (click.Abort, KeyboardInterrupt, EOFError):
             click.echo("\nInterrupted.", err=True)
             raise click.exceptions.Exit(INTERRUPTED) from None

@@ -13,7 +13,7 @@ import click
 
 from blobforge.cli import common, output
 from blobforge.cli.common import CliError, Session, pass_session, session_options
-from blobforge.cli.selection import Filters, chosen, ids_or_filter, job_filters, some_ids
+from blobforge.cli.selection import Filters, bulk_filters, chosen, ids_or_filter, some_ids
 
 if TYPE_CHECKING:
     from blobforge.client import BulkDone, Client
@@ -42,7 +42,7 @@ def bulk_options(command: Decorated) -> Decorated:
 
 @click.command("retry")
 @some_ids
-@job_filters
+@bulk_filters
 @click.option("--reset-attempts", is_flag=True, help="Give the jobs all their tries again.")
 @click.option("--priority", type=click.IntRange(1, 5), help="Change their priority, too.")
 @bulk_options
@@ -57,7 +57,7 @@ def retry_jobs(
     priority: int | None,
     dry_run: bool,
     yes: bool,
-    **filters: str | None,
+    **filters: Any,
 ) -> None:
     """Put failed, dead, cancelled or completed jobs back in the queue.
 
@@ -76,13 +76,11 @@ def retry_jobs(
 
 @click.command("cancel")
 @some_ids
-@job_filters
+@bulk_filters
 @bulk_options
 @session_options
 @pass_session
-def cancel_jobs(
-    session: Session, /, *, job_ids: tuple[int, ...], dry_run: bool, yes: bool, **filters: str | None
-) -> None:
+def cancel_jobs(session: Session, /, *, job_ids: tuple[int, ...], dry_run: bool, yes: bool, **filters: Any) -> None:
     """Cancel jobs at once, running ones too.
 
     \b
@@ -96,7 +94,7 @@ def cancel_jobs(
 @click.command("priority")
 @some_ids
 @click.argument("priority", type=click.IntRange(1, 5))
-@job_filters
+@bulk_filters
 @bulk_options
 @session_options
 @pass_session
@@ -108,7 +106,7 @@ def set_priority(
     priority: int,
     dry_run: bool,
     yes: bool,
-    **filters: str | None,
+    **filters: Any,
 ) -> None:
     """Change the priority of jobs: 1 (critical) to 5 (background). The last argument is the priority.
 
@@ -127,7 +125,7 @@ def set_priority(
 
 @click.command("delete")
 @some_ids
-@job_filters
+@bulk_filters
 @click.option("--keep-objects", is_flag=True, help="Leave their sources and outputs in the object store.")
 @bulk_options
 @session_options
@@ -140,7 +138,7 @@ def delete_jobs(
     keep_objects: bool,
     dry_run: bool,
     yes: bool,
-    **filters: str | None,
+    **filters: Any,
 ) -> None:
     """Delete jobs that do not run, for good, with their outputs and sources that no other job has.
 

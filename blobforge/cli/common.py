@@ -7,7 +7,7 @@ import difflib
 import io
 import re
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -260,6 +260,27 @@ def accept_any_text() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):  # None where it is closed
         utf8 = codecs.lookup(sys.stdout.encoding).name == "utf-8"
         sys.stdout.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
+
+
+def explained(error: click.NoSuchOption, typed: Sequence[str]) -> click.UsageError:
+    """An option that is none, where a name was meant that begins with a dash: how that is typed."""
+    command = error.ctx.command if error.ctx is not None else None
+    if command is None or not any(isinstance(each, click.Argument) for each in command.params):
+        return error
+    # Of -name.pdf click names the first letter that is no option.
+    letter = error.option_name[1:] if len(error.option_name) == 2 else None
+    meant = next(
+        (
+            each
+            for each in typed
+            if each == error.option_name or (letter and re.match(r"-[^-]", each) and letter in each)
+        ),
+        None,
+    )
+    if meant is None or error.possibilities:
+        return error
+    told = f"{error.format_message()} A name that begins with a dash stands after --: `-- {meant}`."
+    return click.UsageError(told, error.ctx)
 
 
 class Group(click.Group):

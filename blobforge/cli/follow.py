@@ -24,7 +24,7 @@ _AT_ONCE = 8  # of those requests
 @job_filters
 @session_options
 @pass_session
-def watch(session: Session, /, *, job_ids: tuple[int, ...], **filters: str | None) -> None:
+def watch(session: Session, /, *, job_ids: tuple[int, ...], **filters: Any) -> None:
     """Follow jobs until all of them have ended: completed, dead or cancelled.
 
     With a filter: the jobs that match it now, to their ends. With neither ids nor a filter: whatever happens to any

@@ -13,7 +13,7 @@ from blobforge.cli import common, output
 from blobforge.cli.change import cancel_jobs, delete_jobs, retry_jobs, set_priority
 from blobforge.cli.common import CliError, Group, Session, pass_session, session_options
 from blobforge.cli.follow import logs, watch
-from blobforge.cli.selection import chosen, each_page, list_filters, several_ids
+from blobforge.cli.selection import chosen, each_page, job_filters, several_ids
 
 if TYPE_CHECKING:
     from blobforge.client import Attempt, Client, Job, JobPage
@@ -28,7 +28,7 @@ def jobs() -> None:
 
 
 @jobs.command("list")
-@list_filters
+@job_filters
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="How many at most.")
 @click.option("--all", "everything", is_flag=True, help="All of them, page after page.")
 @click.option("--cursor", metavar="CURSOR", help="Go on where another list ended.")
@@ -90,10 +90,15 @@ class _Shown:
 
 
 def _row(job: Job) -> tuple[object, ...]:
-    tries = f"{job.attempts}/{job.max_attempts}" if job.max_attempts else job.attempts
     news = output.progress_text(job.progress) if job.status == "running" else job.last_error or ""
     source = output.path_text(job.source_path or job.source_hash[:12])
-    return (job.id, job.status, job.type, job.priority, tries, job.updated_at, source, news)
+    return (job.id, job.status, job.type, job.priority, _tries(job), job.updated_at, source, news)
+
+
+def _tries(job: Job, of: str = "/") -> str:
+    from blobforge.job import tries
+
+    return tries(job.attempts, job.max_attempts, of) if job.max_attempts else str(job.attempts)
 
 
 @jobs.command("show")
@@ -135,7 +140,6 @@ def _next_one(error: CliError, failed: int, many: int) -> int:
 
 
 def _show_job(job: Job) -> None:
-    tries = f"{job.attempts} of {job.max_attempts}" if job.max_attempts else job.attempts
     output.print_fields(
         [
             ("id", job.id),
@@ -149,7 +153,7 @@ def _show_job(job: Job) -> None:
             ("tags", ", ".join(job.tags or [])),
             ("metadata", job.metadata),
             ("worker", job.worker_id),
-            ("tries", tries),
+            ("tries", _tries(job, " of ")),
             ("last error", job.last_error),
             ("next try", job.not_before),
             ("result", job.result if job.result is not None else _aside(job)),

@@ -65,7 +65,7 @@ def json_text(value: object) -> str:
     """JSON, indented for a person and in one line for a pipe."""
     import msgspec
 
-    encoded = msgspec.json.encode(value)
+    encoded = msgspec.json.encode(_without_nulls(value))
     return (msgspec.json.format(encoded, indent=2) if is_terminal() else encoded).decode()
 
 
@@ -73,7 +73,27 @@ def json_line(value: object) -> str:
     """JSON in one line, also on a terminal: one of many."""
     import msgspec
 
-    return msgspec.json.encode(value).decode()
+    return msgspec.json.encode(_without_nulls(value)).decode()
+
+
+def _without_nulls(value: object) -> object:
+    """What is None is left out, as in the API's answers."""
+    if isinstance(value, dict):  # ours: those further down are what submitters and workers sent, and stay as they are
+        return {name: _present(member) for name, member in value.items() if member is not None}
+    return _present(value)
+
+
+def _present(value: object) -> object:
+    import msgspec
+
+    match value:
+        case msgspec.Struct():
+            members = ((name, getattr(value, name)) for name in value.__struct_fields__)
+            return {name: _present(member) for name, member in members if member is not None}
+        case list() | tuple():
+            return [_present(each) for each in value]
+        case _:
+            return value
 
 
 def print_json(value: object) -> None:

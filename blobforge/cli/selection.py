@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from blobforge.cli import common
+from blobforge.cli import common, suggest
 from blobforge.cli.common import CliError
 
 if TYPE_CHECKING:
@@ -20,26 +21,23 @@ _A_TIME = "2026-11-23T10:00:00Z"
 STATUSES = ("uploading", "pending", "running", "completed", "failed", "dead", "cancelled")
 LARGEST_PAGE = 100
 
-some_ids = click.argument("job_ids", metavar="[ID]...", nargs=-1, type=click.IntRange(min=1))
-several_ids = click.argument("job_ids", metavar="ID...", nargs=-1, required=True, type=click.IntRange(min=1))
-one_id = click.argument("job_id", metavar="ID", type=click.IntRange(min=1))
+_job_id = partial(click.argument, type=click.IntRange(min=1), shell_complete=suggest.jobs)
+some_ids = _job_id("job_ids", metavar="[ID]...", nargs=-1)
+several_ids = _job_id("job_ids", metavar="ID...", nargs=-1, required=True)
+one_id = _job_id("job_id", metavar="ID")
 
 
 def job_filters(command: Decorated) -> Decorated:
-    """The options --status, --type, --tag, --worker and --search, in that order."""
-    for add in (
-        click.option("--search", "q", metavar="TEXT", help="Only jobs whose source path contains this."),
-        click.option("--worker", metavar="ID", help="Only jobs of this worker."),
-        click.option("--tag", metavar="TAG", help="Only jobs with this tag."),
-        click.option("--type", metavar="TYPE", help="Only jobs of this type."),
-        click.option("--status", type=click.Choice(STATUSES), help="Only jobs in this status."),
-    ):
-        command = add(command)
-    return command
+    """All filters that the API has for jobs, for commands that look at them."""
+    return _filters(command, "--priority")
 
 
-def list_filters(command: Decorated) -> Decorated:
-    """All filters that a list has: those of `job_filters`, and what only a list is narrowed by."""
+def bulk_filters(command: Decorated) -> Decorated:
+    """The same for commands that change jobs: there --priority is what they are to have."""
+    return _filters(command, "--only-priority")
+
+
+def _filters(command: Decorated, priority: str) -> Decorated:
     for add in (
         *(
             click.option(f"--{what}-{side}", metavar="TIME", help=f"Only jobs {what} {words} this, as {_A_TIME}.")
@@ -49,10 +47,15 @@ def list_filters(command: Decorated) -> Decorated:
         click.option(
             "--failure", type=click.IntRange(min=1), metavar="ID", help="Only jobs of this cause of failure."
         ),
-        click.option("--priority", type=click.IntRange(1, 5), help="Only jobs of this priority."),
+        click.option(priority, type=click.IntRange(1, 5), help="Only jobs of this priority."),
+        click.option("--search", "q", metavar="TEXT", help="Only jobs whose source path contains this."),
+        click.option("--worker", metavar="ID", shell_complete=suggest.workers, help="Only jobs of this worker."),
+        click.option("--tag", metavar="TAG", shell_complete=suggest.tags, help="Only jobs with this tag."),
+        click.option("--type", metavar="TYPE", shell_complete=suggest.types, help="Only jobs of this type."),
+        click.option("--status", type=click.Choice(STATUSES), help="Only jobs in this status."),
     ):
         command = add(command)
-    return job_filters(command)
+    return command
 
 
 def chosen(filters: Filters) -> Filters:

@@ -11,7 +11,7 @@ from typing import IO, Any
 
 import click
 
-from blobforge.cli import common, output
+from blobforge.cli import common, output, suggest
 from blobforge.cli.common import CliError, Session, pass_session, session_options
 from blobforge.cli.ingest.find import Candidate, Problem, Selection, find, no_tags, tags_of_path
 
@@ -60,7 +60,14 @@ def _job_options(command: Any) -> Any:
         click.option(
             "--metadata", multiple=True, metavar="NAME=VALUE", callback=_metadata, help="Kept with the job."
         ),
-        click.option("--tag", "tags", multiple=True, metavar="TAG", help="Kept with the job; lists filter by it."),
+        click.option(
+            "--tag",
+            "tags",
+            multiple=True,
+            metavar="TAG",
+            shell_complete=suggest.tags,
+            help="Kept with the job; lists filter by it.",
+        ),
         click.option("--max-attempts", type=click.IntRange(min=1), help="Tries before the job is dead."),
         click.option(
             "--priority", type=click.IntRange(1, 5), help="1 (critical) to 5 (background); the server takes 3."
@@ -72,7 +79,13 @@ def _job_options(command: Any) -> Any:
 
 @click.command()
 @click.argument("paths", nargs=-1, metavar="PATH...", type=click.Path())
-@click.option("--type", "job_type", metavar="TYPE", help="The job type; by default a file's suffix names it.")
+@click.option(
+    "--type",
+    "job_type",
+    metavar="TYPE",
+    shell_complete=suggest.types,
+    help="The job type; by default a file's suffix names it.",
+)
 @click.option("--name", metavar="NAME", help="The source's path of what is read from stdin (PATH is -).")
 @click.option("--path-tags", is_flag=True, help="Make tags of the folders and names of the files, as ingest does.")
 @_job_options
@@ -114,7 +127,11 @@ def submit(
 @click.command()
 @click.argument("folder", metavar="[DIR]", required=False, type=click.Path(exists=True, file_okay=False))
 @click.option(
-    "--type", "job_type", metavar="TYPE", help="The job type, and the suffix without --suffix.  [default: pdf]"
+    "--type",
+    "job_type",
+    metavar="TYPE",
+    shell_complete=suggest.types,
+    help="The job type, and the suffix without --suffix.  [default: pdf]",
 )
 @click.option("--no-tags", is_flag=True, help="Make no tags of the folders and names of the files.")
 @_job_options

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from blobforge.cli import common
+from blobforge.cli import common, suggest
 from blobforge.cli.common import CliError, Session, pass_session, session_options
 
 if TYPE_CHECKING:
@@ -28,7 +28,15 @@ def size(value: str) -> int:
 
 
 @click.command()
-@click.option("--type", "types", multiple=True, required=True, metavar="TYPE", help="Job type; may be repeated.")
+@click.option(
+    "--type",
+    "types",
+    multiple=True,
+    required=True,
+    metavar="TYPE",
+    shell_complete=suggest.types,
+    help="Job type; may be repeated.",
+)
 @click.option("--exec", "template", metavar="COMMAND", help="The command to run for each job.")
 @click.option("--handler", metavar="MODULE:FUNCTION", help="Or a Python function to call for each job.")
 @click.option("--stdout", is_flag=True, help="What the command writes to stdout is the output.")

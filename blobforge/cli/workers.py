@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from blobforge.cli import common, output
+from blobforge.cli import common, output, suggest
 from blobforge.cli.change import bulk_options, change_counted
 from blobforge.cli.common import Group, Session, pass_session, session_options
 from blobforge.cli.selection import chosen, ids_or_filter
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from blobforge.client import BulkDone, Client, WorkerSecret
 
 STATUSES = ("online", "draining", "offline")
-_WORKER_ID = click.argument("worker_id", metavar="ID")
+_WORKER_ID = click.argument("worker_id", metavar="ID", shell_complete=suggest.workers)
 
 
 @click.group(cls=Group)
@@ -27,7 +27,7 @@ def workers() -> None:
 
 @workers.command("list")
 @click.option("--status", type=click.Choice(STATUSES), help="Only workers in this status.")
-@click.option("--type", "type_", metavar="TYPE", help="Only workers of this type.")
+@click.option("--type", "type_", metavar="TYPE", shell_complete=suggest.types, help="Only workers of this type.")
 @session_options
 @pass_session
 def list_workers(session: Session, status: str | None, type_: str | None) -> None:
@@ -110,9 +110,9 @@ def drain_worker(session: Session, worker_id: str) -> None:
 
 
 @workers.command("remove")
-@click.argument("worker_ids", metavar="[ID]...", nargs=-1)
+@click.argument("worker_ids", metavar="[ID]...", nargs=-1, shell_complete=suggest.workers)
 @click.option("--status", type=click.Choice(STATUSES), help="Only workers in this status [offline].")
-@click.option("--type", "type", metavar="TYPE", help="Only workers of this type.")
+@click.option("--type", "type", metavar="TYPE", shell_complete=suggest.types, help="Only workers of this type.")
 @click.option("--search", "q", metavar="TEXT", help="Only workers whose id or name contains this.")
 @click.option(
     "--older-than", type=common.duration, metavar="TIME", help="Only workers silent for so long (30d, 12h)."
@@ -171,9 +171,14 @@ def disable_worker(session: Session, worker_id: str) -> None:
 
 
 @workers.command("create")
-@_WORKER_ID
+@click.argument("worker_id", metavar="ID")
 @click.option(
-    "--type", "worker_type", required=True, metavar="TYPE", help="The only type of jobs that it may ask for."
+    "--type",
+    "worker_type",
+    required=True,
+    metavar="TYPE",
+    shell_complete=suggest.types,
+    help="The only type of jobs that it may ask for.",
 )
 @click.option("--name", metavar="NAME", help="A name for people.")
 @session_options

@@ -229,12 +229,13 @@ class Client:
         *,
         ids: Sequence[int] | None = None,
         dry_run: bool = False,
-        filters: Mapping[str, str | None] | None = None,
+        filters: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> BulkDone:
         """`retry`, `cancel`, `delete` or reprioritise (`priority`) many jobs, by their ids or by a filter.
 
-        `filters` are those of `list_jobs`; `options` those of the verb: `reset_attempts`, `priority`, `objects`.
+        `filters` are those of `list_jobs`, but the priority that the jobs have is `only_priority`; `options` are
+        those of the verb: `reset_attempts`, `priority`, `objects`.
         """
         body = _without_none(ids=list(ids) if ids else None, dry_run=dry_run or None, **(filters or {}), **options)
         return await self._post(f"/api/jobs/{verb}", BulkDone, body, once_only=not dry_run, answer_timeout=_BULK)

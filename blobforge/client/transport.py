@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import ssl
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -38,7 +39,8 @@ MOST_BROKEN = 8  # tries that end in a 500, some 40 s in all, after which waitin
 CONNECT_TIMEOUT = 10.0
 ANSWER_TIMEOUT = 30.0
 LONGEST_RETRY_AFTER = 120.0  # a server that asks for more is asked again sooner: it may have restarted meanwhile
-
+# What OpenSSL says of a first record that is none; the one or the other, by its version.
+_NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST"})
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _back_off = wait_exponential(multiplier=0.2, max=15.0) + wait_random(0, 0.3)
 
@@ -237,10 +239,21 @@ class unreachable_as_client_error:  # noqa: N801 - used as a statement, `with un
 def _reason(error: BaseException) -> str:
     if isinstance(error, httpx.TimeoutException):
         return "no answer in time"
+    if _speaks_plain(error):
+        return "it speaks plain HTTP: use http:// in the server URL"
     code = _errno(error)
     if code in {errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ECONNRESET, errno.EPIPE}:
         return os.strerror(code).lower()
     return re.sub(r"^\[Errno -?\d+\] ", "", str(error)) or type(error).__name__
+
+
+def _speaks_plain(error: BaseException | None, depth: int = 10) -> bool:
+    """Whether TLS was begun with what answered in another protocol."""
+    if error is None or depth == 0:
+        return False
+    if isinstance(error, ssl.SSLError):
+        return error.reason in _NO_TLS
+    return any(_speaks_plain(inner, depth - 1) for inner in (error.__cause__, error.__context__))
 
 
 def _errno(error: BaseException | None, depth: int = 10) -> int | None:

@@ -21,7 +21,7 @@ from blobforge.runner.console import show_events
 from blobforge.runner.events import Waiting, log
 from blobforge.runner.handlers import Converter, Handler, InWorker, Isolation
 from blobforge.runner.isolated import INSIDE, InProcess
-from blobforge.runner.job import WorkerReplaced
+from blobforge.runner.job import NotGuarded, WorkerReplaced, WorkerTrouble
 from blobforge.runner.limits import Limits
 from blobforge.runner.process import GRACE
 from blobforge.runner.scratch import MIN_FREE
@@ -164,18 +164,15 @@ class Worker:
 
         The first signal takes no more jobs and gives running ones `grace` seconds; the second gives them back at
         once; the third ends without waiting for anything. When another process has taken over as this worker, the
-        program ends with EXIT_REPLACED. What happens is logged to `blobforge.runner`, and shown on
-        stderr if logging is not set up.
+        program ends with EXIT_REPLACED; where it cannot start, with one line that says why. What happens is logged to
+        `blobforge.runner`, and shown on stderr if logging is not set up.
         """
-        if INSIDE in os.environ:
-            raise RuntimeError(
-                "worker.run() was reached while its module was being imported to run a handler: "
-                "put it under `if __name__ == '__main__':`"
-            )
         if not log.hasHandlers():
             show_events()
         try:
             trio.run(self.run_until_signalled)
+        except WorkerTrouble as error:  # the program cannot start, and where the handler fails it has said
+            raise SystemExit(f"cannot start: {error}") from None
         except WorkerReplaced:  # it was told, and a service manager is not to start it again
             raise SystemExit(EXIT_REPLACED) from None
         return self.tally
@@ -212,6 +209,11 @@ class Worker:
 
     async def run_async(self) -> Counter[Outcome]:
         """Work until `stop`, or until done. See `Shift.run` for what it raises."""
+        if INSIDE in os.environ:  # else each process would start another one
+            raise NotGuarded(
+                "a worker was started while its module was being imported to run a handler: "
+                "put it under `if __name__ == '__main__':`"
+            )
         if not self._duties:
             raise ValueError("a worker needs at least one handler")
         if self._shift is not None:

@@ -9,9 +9,12 @@ import stat
 import time
 from pathlib import Path
 
+import click
 import pytest
 
+from blobforge.cli.jobs import jobs
 from tests.cli.conftest import Running
+from web.api.wire import BulkBody
 
 UPPER = "sh -c 'tr a-z A-Z < {source} > {output}'"
 FAILING = "sh -c 'echo page 1; echo no xref table >&2; exit 3'"
@@ -269,6 +272,44 @@ def test_jobs_list_filters_and_pages(running: Running) -> None:
     assert len(ids) == 5
     assert running.json("jobs", "list", "--status", "completed")["jobs"] == []
     assert running.json("jobs", "list", "--search", "3.pdf")["jobs"][0]["source_path"].endswith("3.pdf")
+
+
+@pytest.mark.parametrize("verb", ["list", "watch", "retry", "cancel", "priority", "delete"])
+def test_commands_have_all_filters_of_the_api(verb: str) -> None:
+    known = set(BulkBody.__struct_fields__) - {"ids", "dry_run", "undo"}
+    if verb in ("list", "watch"):
+        known = known - {"only_priority"} | {"priority"}
+    named = {param.name for param in jobs.commands[verb].params if isinstance(param, click.Option)}
+    assert known <= named
+
+
+def test_what_changes_jobs_is_narrowed_as_a_list_is(running: Running) -> None:
+    for number in range(3):
+        (running.folder / f"{number}.pdf").write_text(str(number))
+    running.ok("submit", "0.pdf", "1.pdf", "--priority", "2")
+    running.ok("submit", "2.pdf")
+    for options, count in (
+        (["--only-priority", "2"], 2),
+        (["--failure", "1"], 0),
+        (["--created-since", "2020-01-01T00:00:00Z"], 3),
+        (["--updated-until", "2020-01-01T00:00:00Z"], 0),
+    ):
+        assert running.json("jobs", "cancel", "--dry-run", *options)["matched"] == count, options
+    assert running.json("jobs", "priority", "5", "--only-priority", "2", "--yes")["changed"] == 2
+    running.ok("jobs", "cancel", "--only-priority", "5", "--yes")
+    watched = running.blobforge("jobs", "watch", "--priority", "5")
+    assert (watched.returncode, "2 cancelled" in watched.stderr) == (1, True)
+
+
+def test_a_retry_by_hand_is_told_as_one_more(running: Running) -> None:
+    (running.folder / "a.pdf").write_text("a")
+    running.ok("submit", "a.pdf", "--max-attempts", "1")
+    for _ in range(2):
+        running.blobforge("work", "--type", "pdf", "--exec", "false", "--once")
+        shown = dict(line.split("\t", 1) for line in running.ok("jobs", "show", "1").splitlines() if "\t" in line)
+        running.ok("jobs", "retry", "1")
+    assert shown["tries"] == "1 of 1+1"
+    assert running.ok("jobs", "list").splitlines()[1].split("\t")[4] == "1/1+1"
 
 
 def test_lists_are_narrowed_by_all_that_the_server_can(running: Running) -> None:

@@ -46,6 +46,22 @@ def test_a_command_like_no_other_gets_no_advice(tmp_path: Path) -> None:
     assert "Did you mean" not in done.stderr
 
 
+@pytest.mark.parametrize("name", ["-name.pdf", "-quarter.pdf", "--report.pdf"])
+def test_a_name_that_begins_with_a_dash(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"x")
+    done = blobforge("submit", name, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"A name that begins with a dash stands after --: `-- {name}`." in done.stderr
+    assert blobforge("submit", "--dry-run", "--", name, cwd=tmp_path).stdout.startswith(f"pdf\t{name}\t")
+
+
+@pytest.mark.parametrize("typed", [["stats", "-z"], ["submit", "--tga", "x", "a.pdf"]])
+def test_a_misspelt_option_is_not_taken_for_a_name(typed: list[str], tmp_path: Path) -> None:
+    done = blobforge(*typed, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "begins with a dash" not in done.stderr
+
+
 @pytest.mark.parametrize(("option", "variable"), [("", ""), ("--debug", ""), ("", "1")])
 def test_a_bug_of_ours_is_a_sentence_and_a_traceback_for_who_asks(option: str, variable: str, tmp_path: Path) -> None:
     done = subprocess.run(

@@ -383,3 +383,13 @@ def test_a_script_without_a_guard_is_told_what_to_do(field: Field) -> None:
     worker = field.start(str(script), field.type)
     assert worker.wait(60) == 1
     assert "put it under `if __name__ == '__main__':`" in field.said()
+    assert "Traceback" not in field.said()
+    assert len(field.said().splitlines()) == 1
+
+
+def test_a_script_that_runs_its_worker_within_trio_without_a_guard_is_told_the_same(field: Field) -> None:
+    script = field.folder / "script.py"
+    script.write_text(LIBRARY.format(start="import trio\ntrio.run(worker.run_async)"))
+    worker = field.start(str(script), field.type)
+    assert worker.wait(60) == 1
+    assert "put it under `if __name__ == '__main__':`" in field.said()

@@ -12,6 +12,7 @@ from jinja2 import Environment
 from markupsafe import Markup, escape
 
 from blobforge.forecast import Expected, share_done
+from blobforge.job import tries
 from web.api.encode import rfc3339
 
 STEM = 32  # characters of a long name that stay before the gap
@@ -45,6 +46,7 @@ def install(environment: Environment) -> None:
         "progress": progress,
         "span": span,
         "machine": machine,
+        "tries": tries,
     }
 
 

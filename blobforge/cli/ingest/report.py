@@ -77,12 +77,13 @@ class Report:
         self.failed += 1
         self.code = self.code or told.exit_code
         self.progress.file_done(size, sent=0)
-        click.echo(f"{output.one_line(shown(path))}: {output.one_line(told.message)}", err=True)
+        message = told.message.removeprefix(f"{path}: ").removeprefix(f"{path} ")  # some name it themselves
+        click.echo(f"{output.one_line(shown(path))}: {output.one_line(message)}", err=True)
         hint = getattr(told, "hint", "")
         if hint and self.failed == 1:
             click.echo(hint, err=True)
         if self.session.json:
-            click.echo(msgspec.json.encode({"path": shown(path), "error": told.message}))
+            click.echo(msgspec.json.encode({"path": shown(path), "error": message}))
 
     def took_back(self, hashed: Hashed, answer: BatchItem, error: Exception) -> None:
         """The server found other bytes than were announced: what was told as done is none."""
