@@ -450,7 +450,7 @@ def _step(verb: Verb, job: Job, last: Attempt | None, *, lease: str, reset: bool
             return APPLY[verb](job)
 
 
-@pytest.mark.parametrize(("attempts", "most", "told"), [(0, 3, "0/3"), (3, 3, "3/3"), (4, 3, "3/3+1"), (6, 3, "3/3+3")])
-def test_tries_beyond_the_budget_are_told_apart(attempts: int, most: int, told: str) -> None:
-    assert rules.tries(attempts, most) == told
-    assert rules.tries(attempts, most, " of ") == told.replace("/", " of ")
+@pytest.mark.parametrize(("spent", "most", "told"), [(0, 3, "0/3"), (3, 3, "3/3"), (4, 3, "3/3+1"), (6, 3, "3/3+3")])
+def test_tries_beyond_the_budget_are_told_apart(spent: int, most: int, told: str) -> None:
+    assert rules.tries(spent, most) == told
+    assert rules.tries(spent, most, " of ") == told.replace("/", " of ")

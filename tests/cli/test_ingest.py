@@ -9,6 +9,7 @@ import re
 import signal
 import sqlite3
 import subprocess
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -289,10 +290,12 @@ def test_ctrl_c_and_again(any_store: Running) -> None:
     for _ in range(3):
         child.stdout.readline()
     child.send_signal(signal.SIGINT)
-    _, stderr = child.communicate(timeout=30)
+    stdout, stderr = child.communicate(timeout=30)
     assert child.returncode == 130
-    if "not done" in stderr:
-        assert "Run the same command again to go on" in stderr
+    counts = summed(stderr)
+    assert counts["new"] + counts["known already"] == 3 + len(stdout.splitlines()), "counted and not told"
+    assert counts["not done"]
+    assert "Run the same command again to go on" in stderr
     again = any_store.blobforge("ingest", folder)
     assert again.returncode == 0, again.stderr
     assert "60 files" in again.stderr
@@ -300,6 +303,42 @@ def test_ctrl_c_and_again(any_store: Running) -> None:
     assert third.stderr == "60 files: 0 new, 60 known already\n"
     while any_store.json("stats")["pending_jobs"] != 60:
         time.sleep(0.1)
+
+
+def summed(stderr: str) -> Counter[str]:
+    """The parts of a summary, which add up to the number of files that were found."""
+    found, parts = re.findall(r"^(\d+) files?: ([^;\n]*)", stderr, re.MULTILINE)[-1]
+    counts = Counter({name: int(number) for number, name in re.findall(r"(\d+) ([a-z ]+)", parts)})
+    assert counts.total() == int(found), stderr
+    return counts
+
+
+def test_a_file_that_grows_while_it_is_read(any_store: Running) -> None:
+    """As fast as it is read, it would be for ever; it is one that failed, and no job waits for what it was."""
+    growing, still = any_store.folder / "growing.pdf", any_store.folder / "still.pdf"
+    growing.write_bytes(b"g" * (8 << 20))
+    still.write_bytes(b"s")
+    over = threading.Event()
+
+    def grow() -> None:
+        with growing.open("ab", buffering=0) as file:
+            while not over.is_set() and file.tell() < 1 << 30:
+                file.write(b"g" * 4096)
+                time.sleep(0.0005)
+
+    writer = threading.Thread(target=grow)
+    writer.start()
+    try:
+        done = any_store.blobforge("submit", growing, still)
+    finally:
+        over.set()
+        writer.join()
+    assert done.returncode == 1
+    assert summed(done.stderr) == {"new": 1, "failed": 1}
+    assert done.stderr.count("growing.pdf") == 1, "its path is said once"
+    stats = any_store.json("stats")
+    assert (stats["total_jobs"], stats["uploading_jobs"]) == (1, 0)
+    assert "1 new" in any_store.blobforge("submit", growing, still).stderr
 
 
 def test_a_server_that_is_away_for_a_while(running: Running) -> None:

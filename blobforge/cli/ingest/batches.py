@@ -96,12 +96,12 @@ class Batches:
                 if pending and due == float("inf"):
                     due = trio.current_time() + LINGER
 
-    def settle(self, source: Waiting, *, status: str) -> None:
-        """The source is there: done are all who waited for it."""
-        first = True
-        for waiting in self._awaited.pop(source.hashed.content.sha256):
-            self._report.done(waiting.hashed, waiting.answer, status=status, uploaded=first)
-            first = False
+    def settle(self, source: Waiting, *, status: str) -> list[Waiting]:
+        """The source is there: done are all who waited for it, which are returned."""
+        settled = self._awaited.pop(source.hashed.content.sha256)
+        for place, waiting in enumerate(settled):
+            self._report.done(waiting.hashed, waiting.answer, status=status, uploaded=place == 0)
+        return settled
 
     def fail(self, source: Waiting, error: Exception) -> None:
         """The source cannot be brought there."""

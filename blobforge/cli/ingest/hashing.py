@@ -11,6 +11,7 @@ from typing import NamedTuple
 from blobforge.cli.ingest.cache import Content, HashCache
 from blobforge.cli.ingest.find import Candidate, Problem
 from blobforge.cli.ingest.lfs import LARGEST_POINTER, pointer
+from blobforge.client import SourceChanged
 from blobforge.client.parts import stamp
 
 CHUNK_FILES = 256
@@ -56,8 +57,9 @@ def hash_chunk(
             continue
         try:
             hashed, whole = _read(file, abandoned, pointers=pointers)
-        except OSError as error:
-            done.append(Problem(file.shown, error.strerror or str(error), size=file.size))
+        except (OSError, SourceChanged) as error:
+            why = (error.strerror if isinstance(error, OSError) else None) or str(error)
+            done.append(Problem(file.shown, why, size=file.size))
             continue
         done.append(hashed)
         if whole:
@@ -67,7 +69,7 @@ def hash_chunk(
 
 
 def _read(file: Candidate, abandoned: threading.Event, *, pointers: bool) -> tuple[Hashed, bool]:
-    """The file, and whether it stayed the same while it was read. Raises OSError and Abandoned."""
+    """The file, and whether it stayed the same while it was read. Raises OSError, SourceChanged and Abandoned."""
     with open(file.path, "rb", buffering=0) as opened:
         before = os.fstat(opened.fileno())
         digest = hashlib.sha256()
@@ -79,6 +81,9 @@ def _read(file: Candidate, abandoned: threading.Event, *, pointers: bool) -> tup
             digest.update(block)
             if abandoned.is_set():
                 raise Abandoned
+            if size > before.st_size and os.fstat(opened.fileno()).st_size > before.st_size:
+                # It may grow as fast as it is read, for ever, and is none of those bytes when it is sent.
+                raise SourceChanged(f"{file.shown} was written to while it was read; submit it again")
         after = os.fstat(opened.fileno())
     content = Content(digest.hexdigest(), size, pointer=False)
     if pointers and size <= LARGEST_POINTER:

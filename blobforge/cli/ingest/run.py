@@ -52,11 +52,16 @@ async def run(
 
 
 async def _until_terminated(task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-    """SIGTERM is Ctrl-C by other hands: what is under way is cleaned up after."""
-    with trio.open_signal_receiver(signal.SIGTERM) as signals:
+    """Ctrl-C, and SIGTERM, which is the same by other hands: what is under way is cleaned up after.
+
+    As signals and not as Python's KeyboardInterrupt, which comes between any two steps: a file would be counted, and
+    not told. What was ignored stays so, as SIGINT in the background of a script.
+    """
+    heeded = [each for each in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(each) is not signal.SIG_IGN]
+    with trio.open_signal_receiver(*heeded) as signals:
         task_status.started()
-        async for _ in signals:
-            raise click.exceptions.Exit(128 + signal.SIGTERM)
+        async for number in signals:
+            raise KeyboardInterrupt if number == signal.SIGINT else click.exceptions.Exit(128 + number)
 
 
 def tell_retries(session: Session) -> OnRetry:

@@ -35,7 +35,7 @@ class Uploads:
         self._batches = batches
         self._report = report
         self._cache = cache
-        self._unconfirmed: list[Waiting] = []  # a few hundred bytes each
+        self._unconfirmed: list[list[Waiting]] = []  # by source; a few hundred bytes each
 
     async def run(self, work: trio.MemoryReceiveChannel[Upload]) -> None:
         """Until there is no more to upload."""
@@ -52,19 +52,20 @@ class Uploads:
         """
         slots = trio.Semaphore(CONFIRMED_AT_ONCE)
 
-        async def one(source: Waiting) -> None:
+        async def one(settled: list[Waiting]) -> None:
             async with slots:
                 try:
-                    await self._client.source_uploaded(source.answer.job_id)
+                    await self._client.source_uploaded(settled[0].answer.job_id)
                 except ApiError as error:
                     if common.as_cli_error(error) is None or error.status != 409:
                         raise
-                    self._batches.strand(source)
-                    self._report.took_back(source.hashed, source.answer, error)
+                    for waiting in settled:
+                        self._batches.strand(waiting)
+                        self._report.took_back(waiting.hashed, waiting.answer, error)
 
         async with trio.open_nursery() as nursery:
-            for source in self._unconfirmed:
-                nursery.start_soon(one, source)
+            for settled in self._unconfirmed:
+                nursery.start_soon(one, settled)
 
     async def _together(self, sources: list[Waiting]) -> bool:
         """Many small ones in one request. False: this server wants them one by one."""
@@ -100,7 +101,9 @@ class Uploads:
                 raise
             self._failed(source, error)
         else:
-            self._batches.settle(source, status=told or status)
+            settled = self._batches.settle(source, status=told or status)
+            if not tell and status == "uploading":
+                self._unconfirmed.append(settled)
 
     async def _upload(self, source: Waiting, *, tell: bool, status: str) -> str | None:
         """Bring the bytes there; return the job's status, where the server was asked."""
@@ -111,8 +114,6 @@ class Uploads:
         else:
             await self._send(Path(file.path), source)
         if not tell:
-            if status == "uploading":
-                self._unconfirmed.append(source)
             return None
         return (await self._client.source_uploaded(source.answer.job_id)).status or "pending"
 
