@@ -31,6 +31,7 @@ from actors.messages import (
     Prune,
     TakeDoomed,
 )
+from actors.sweeper import GRACE, LISTED_AT_ONCE, Sweeper
 from blobforge.events import Fact, ObjectsDoomed
 from blobforge.job import JobStatus
 from blobforge.objects import ObjectStore, ObjectStoreError, marks
@@ -49,12 +50,10 @@ JOBS_AT_ONCE = 100  # about 10 ms of the writer's time
 PAGES_AT_ONCE = 256  # 1 MiB that goes through the WAL, and to the backup
 DELETIONS_AT_ONCE = 32
 SIDE_BY_SIDE = 4  # of the store's threads; the others are for those who wait
-LISTED_AT_ONCE = 1000
 SHORTEST_REST = 0.02  # seconds
 REST_SHARE = 4  # rests four times as long as the work took
 TRY_AGAIN = 30.0  # seconds after the store, or the writer, could not
 GIVE_UP_AFTER = 10  # failures of the store in a row, and a search ends
-GRACE = 86_400.0  # seconds: what came into the store within a day may be somebody's who is about to submit it
 SEARCHED = (ACCEPTED, INCOMING, OUTPUTS, SOURCES)  # sources last: who submits one looks for it first
 EXAMPLES = 10  # keys that a search names
 NEVER = float("inf")
@@ -120,10 +119,13 @@ class Janitor:
         self._search_at = NEVER
         self._left = ""  # the last key that the search has looked at
         self._failures = 0
+        self._sweeper = Sweeper(writer, objects, now=lambda: self._safe_now() / 1000, is_alone=self._is_alone)
 
     async def run(self) -> None:
+        self._began = (trio.current_time(), self._now())
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._leave_mark)
+            nursery.start_soon(self._sweeper.run)
             nursery.start_soon(self._keep_house)
 
     async def _leave_mark(self) -> None:
@@ -155,8 +157,12 @@ class Janitor:
                 installations=self.others,
             )
 
+    async def _is_alone(self) -> bool:
+        """Raises ObjectStoreError."""
+        await self._look_for_others()
+        return self.others == ()
+
     async def _keep_house(self) -> None:
-        self._began = (trio.current_time(), self._now())
         prunes = bool(self._retention.by_status) or self._retention.audit > 0 or self._retention.workers > 0
         self._prune_at = trio.current_time() if prunes else NEVER
         self._delete_at = self._vacuum_at = self._fill_at = trio.current_time()

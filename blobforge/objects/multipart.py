@@ -141,33 +141,41 @@ class S3Multipart:
         """See Multipart."""
         await self._ask(partial(self._abort, self._full(key), upload_id))
 
+    async def heeds_condition(self, key: str) -> bool:
+        """Whether a completion with `If-None-Match` writes nothing over the object `key`, a mark; or there are no
+        parts to be had. A store may heed the condition on a PUT and not here. Raises ObjectStoreError.
+        """
+        return await self._ask(partial(self._heeds_condition, self._full(key)))
+
     # What follows blocks, and runs in threads.
 
-    def heeds_condition(self, full: str) -> bool:
-        """Whether a completion with `If-None-Match` writes nothing over the object `full`, a mark; or there are no
-        parts to be had. A store may heed the condition on a PUT and not here. Raises ClientError.
-        """
-        try:
-            upload_id = self._client.create_multipart_upload(Bucket=self._bucket, Key=full)["UploadId"]
-        except ClientError as error:
-            if status_of(error) in _NO_PARTS:
-                return True
-            raise
-        try:
-            # Not empty: stores may refuse that for reasons of their own. What a mark holds is read by nobody.
-            sent = self._client.upload_part(
-                Bucket=self._bucket, Key=full, UploadId=upload_id, PartNumber=1, Body=b"-"
-            )
-            parts: list[CompletedPartTypeDef] = [{"PartNumber": 1, "ETag": sent["ETag"]}]
-            self._client.complete_multipart_upload(
-                Bucket=self._bucket, Key=full, UploadId=upload_id, MultipartUpload={"Parts": parts}, IfNoneMatch="*"
-            )
-        except ClientError as error:
-            self._abort(full, upload_id)
-            if status_of(error) >= _FAILED and status_of(error) != _NOT_OFFERED:
+    def _heeds_condition(self, full: str) -> bool:
+        with self._translated("try a multipart upload"):
+            try:
+                upload_id = self._client.create_multipart_upload(Bucket=self._bucket, Key=full)["UploadId"]
+            except ClientError as error:
+                if status_of(error) in _NO_PARTS:
+                    return True
                 raise
-            return status_of(error) == _THERE_ALREADY
-        return False
+            try:
+                # Not empty: stores may refuse that for reasons of their own. What a mark holds is read by nobody.
+                sent = self._client.upload_part(
+                    Bucket=self._bucket, Key=full, UploadId=upload_id, PartNumber=1, Body=b"-"
+                )
+                parts: list[CompletedPartTypeDef] = [{"PartNumber": 1, "ETag": sent["ETag"]}]
+                self._client.complete_multipart_upload(
+                    Bucket=self._bucket,
+                    Key=full,
+                    UploadId=upload_id,
+                    MultipartUpload={"Parts": parts},
+                    IfNoneMatch="*",
+                )
+            except ClientError as error:
+                self._abort(full, upload_id)
+                if status_of(error) >= _FAILED and status_of(error) != _NOT_OFFERED:
+                    raise
+                return status_of(error) == _THERE_ALREADY
+            return False
 
     def _begin(self, full: str, size: int) -> Upload:
         each = part_size(size)

@@ -179,7 +179,8 @@ class S3Store:
         """See ObjectStore: whether it heeds `If-None-Match`, on a PUT and where parts are made an object. Stores that
         do not would write over it."""
         work = partial(self._heeds_condition, self._full(key))
-        self.write_once = await self._guard.call(self._asking, work, timeout=self._timeout, op="put")
+        heeds = await self._guard.call(self._asking, work, timeout=self._timeout, op="put")
+        self.write_once = heeds and await self.multipart.heeds_condition(key)
 
     async def digest(self, key: str) -> str | None:
         """See ObjectStore."""
@@ -318,10 +319,8 @@ class S3Store:
                     self._client.put_object(Bucket=self._bucket, Key=full, Body=b"", IfNoneMatch="*")
                 )
             except ClientError as error:
-                if status_of(error) == 412:
-                    return self.multipart.heeds_condition(full)
-                if status_of(error) in (400, 501):
-                    return False
+                if status_of(error) in (400, 412, 501):
+                    return status_of(error) == 412
                 raise
             return False
 
@@ -391,13 +390,18 @@ class S3Store:
         """One page of (key, id of the upload), and the last that was looked at: None at the end of the list."""
         key, upload_id = after
         with self._translated("list unfinished uploads"):
-            answer = self._client.list_multipart_uploads(
-                Bucket=self._bucket,
-                Prefix=self._prefix + prefix,
-                KeyMarker=key,
-                UploadIdMarker=upload_id,
-                MaxUploads=UPLOADS_PAGE,
-            )
+            try:
+                answer = self._client.list_multipart_uploads(
+                    Bucket=self._bucket,
+                    Prefix=self._prefix + prefix,
+                    KeyMarker=key,
+                    UploadIdMarker=upload_id,
+                    MaxUploads=UPLOADS_PAGE,
+                )
+            except ClientError as error:
+                if status_of(error) == 501:  # it takes nothing in parts, and so has none that were left
+                    return [], None
+                raise
         uploads = answer.get("Uploads", [])
         found = [(each["Key"], each["UploadId"]) for each in uploads if each["Initiated"].timestamp() < before]
         last = (answer.get("NextKeyMarker", ""), answer.get("NextUploadIdMarker", ""))

@@ -40,7 +40,7 @@ class Shelf:
         self.error: ObjectStoreError | None = None
         self.slow = 0.0
         self.deleted: list[str] = []
-        self.unfinished = 0
+        self.broken_off: list[float] = []  # when uploads in parts began that did not end
         self.marks: set[str] = set()
         self.unlisted: ObjectStoreError | None = None  # what a look at the marks ends with
 
@@ -76,7 +76,10 @@ class Shelf:
         pass
 
     async def clear_unfinished(self, *, before: float, dry_run: bool) -> int:
-        return self.unfinished
+        count = sum(began < before for began in self.broken_off)
+        if not dry_run:
+            self.broken_off = [began for began in self.broken_off if began >= before]
+        return count
 
 
 class Keeping:

@@ -56,7 +56,7 @@ async def furnish(kept: Keeping) -> tuple[set[str], set[str]]:
 async def test_orphans_are_counted_and_nothing_is_touched(tmp_path: Path, autojump_clock: Any) -> None:
     async with keeping(tmp_path) as kept:
         needed, orphans = await furnish(kept)
-        kept.shelf.unfinished = 3
+        kept.shelf.broken_off = [0.0] * 3
         search = await found(kept)
         assert (search.state, search.objects, search.orphans) == ("done", len(needed | orphans), len(orphans))
         assert (search.bytes, search.unfinished, set(search.examples)) == (1110, 3, orphans)

@@ -302,6 +302,9 @@ async def test_a_store_without_parts_is_known_by_its_answer() -> None:
             store = S3Store(endpoint=endpoint, bucket="b", access_key="a", secret_key="s", region="us-east-1")
             with pytest.raises(NotOfferedError):
                 await store.multipart.begin(OTHER, 10)
+    with saying(NOT_OFFERED) as endpoint:
+        store = S3Store(endpoint=endpoint, bucket="b", access_key="a", secret_key="s", region="us-east-1")
+        assert await store.clear_unfinished(before=1e12, dry_run=False) == 0, "and none has broken off there"
 
 
 def test_there_are_enough_of_them() -> None:
