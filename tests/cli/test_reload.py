@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -41,14 +42,39 @@ def test_a_change_starts_the_server_anew(tmp_path: Path) -> None:
     def login(url: str) -> str:
         return urllib.request.urlopen(f"{url}/login", timeout=30).read().decode()  # type: ignore[no-any-return]
 
+    def blobforge(*arguments: str) -> subprocess.Popen[str]:
+        """A command that stays, beside all of the restarts."""
+        child = subprocess.Popen(
+            [sys.executable, "-m", "blobforge.cli", *arguments],
+            cwd=tmp_path,
+            env=clean_environment(BLOBFORGE_SERVER_URL=url),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        beside.append(child)
+        return child
+
+    beside: list[subprocess.Popen[str]] = []
     try:
         first = other_than("")
         url = json.loads(first)["url"]
+        (tmp_path / "late.pdf").write_text("late")
+        worker = blobforge("work", "--type", "pdf", "--exec", "cp {source} {output}", "--max-jobs", "1")
+        while "registered" not in (line := worker.stdout.readline()):  # type: ignore[union-attr]
+            assert line, "the worker has ended"
+        watcher = blobforge("jobs", "watch", "--json")
         page = tmp_path / "code" / "web" / "dashboard" / "templates" / "base.html"
         page.write_text(page.read_text() + "<!-- another -->")
         second = other_than(first)
         assert json.loads(second)["url"] == url, "at the same port"
         assert "<!-- another -->" in login(url)
+
+        style = tmp_path / "code" / "web" / "dashboard" / "static" / "site.css"
+        before = re.findall(r"site\.css\?v=\w+", login(url))
+        style.write_text(style.read_text() + "/* another */")
+        third = other_than(second)
+        assert re.findall(r"site\.css\?v=\w+", login(url)) != before, "open pages load anew by this"
 
         code = tmp_path / "code" / "actors" / "janitor.py"
         whole = code.read_text()
@@ -57,9 +83,19 @@ def test_a_change_starts_the_server_anew(tmp_path: Path) -> None:
             time.sleep(0.05)
         time.sleep(1)
         code.write_text(whole)
-        other_than(second)
+        other_than(third)
         assert "<!-- another -->" in login(url)
+
+        # A long poll and a stream of events have outlived them all.
+        assert blobforge("submit", "late.pdf", "--wait").wait(60) == 0
+        assert worker.wait(60) == 0
+        watcher.send_signal(signal.SIGINT)
+        assert '"status":"completed"' in watcher.communicate(timeout=30)[0]
+        assert "Traceback" not in (tmp_path / "log").read_text().replace("SyntaxError", "")
     finally:
+        for child in beside:
+            child.kill()
+            child.communicate()
         server.send_signal(signal.SIGTERM)
         assert server.wait(60) == 0
     assert not address.exists(), "the server has ended with it"

@@ -7,7 +7,7 @@ import re
 import time
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.dashboard.conftest import Stage
 from tests.dashboard.looks import refreshes
@@ -177,6 +177,36 @@ def test_resync_fetches_the_page_anew(stage: Stage, page: Page) -> None:
     with page.expect_response(lambda answer: "x-live" in answer.request.headers) as found:
         page.evaluate("connection.source.dispatchEvent(new MessageEvent('resync', { data: '{}' }))")
     assert found.value.status == 200
+
+
+def test_other_styles_and_scripts_load_the_page_anew(stage: Stage, page: Page) -> None:
+    """As after a restart with another release: once, and when nothing is half typed."""
+    page.goto("/jobs?type=dressed")
+    live(page)
+    page.evaluate("window.same = true")
+    loads: list[str] = []
+    page.on("domcontentloaded", lambda loaded: loads.append(loaded.url))
+
+    def newer(route: Route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, body=re.sub(r"(app\.js\?v=)\w+", r"\1another", answer.text()))
+
+    page.route("**/jobs?type=dressed", newer)
+    page.locator("#q").fill("half a wo")
+    scene = stage.scene()
+    job = scene.submit("dressed/1.pdf", type="dressed")
+    expect(page.locator(f"#job-{job}")).to_be_visible()
+    assert page.evaluate("window.same") is True, "what was begun was taken away"
+    page.locator("#q").fill("")
+    page.locator("h1").click()
+    scene.submit("dressed/2.pdf", type="dressed")
+    expect(page.get_by_role("link", name="dressed/2.pdf")).to_be_visible()
+    while not loads:
+        page.wait_for_timeout(50)
+    assert page.evaluate("window.same === undefined")
+    job = scene.submit("dressed/3.pdf", type="dressed")
+    expect(page.locator(f"#job-{job}")).to_be_visible()
+    assert len(loads) == 1
 
 
 def test_a_session_that_ended_is_told(stage: Stage) -> None:

@@ -5,6 +5,7 @@ const main = () => document.querySelector("main");
 const REFRESH_MS = 1500; // between two refreshes of a page that somebody looks at
 const HIDDEN_MS = 30000; // the same in a tab in the background
 const RETRY_MS = [500, 1000, 2000, 5000, 10000];
+const RELOAD_MS = 5000; // a page that has just loaded is not loaded anew
 const BUSY_MS = 15000; // since the last touch: an open list of choices is not redrawn under somebody's hand
 
 // ---------------------------------------------------------------- refresh: fetch this page again, morph what changed
@@ -41,6 +42,12 @@ const refresher = {
       const content = fresh.querySelector("main");
       if (!content || running.signal.aborted) return;
       if (choosing()) { this.again = true; return; }
+      if (response.ok && dress(fresh) !== dress(document) && !anythingBegun()) {
+        // Two servers of two releases behind one address must not make it load in circles.
+        const early = RELOAD_MS - performance.now();
+        if (early <= 0) { location.reload(); return; }
+        this.soon(early);
+      }
       Idiomorph.morph(main(), content, { callbacks: keeping });
       document.title = fresh.title;
       settle();
@@ -64,6 +71,10 @@ const refresher = {
   },
 };
 
+// The styles and scripts of a page, by addresses that carry their hashes. A server of another release brings others.
+const dress = (page) =>
+  [...page.head.querySelectorAll("link[rel=stylesheet], script[src]")].map((each) => each.getAttribute("href") || each.getAttribute("src")).join(" ");
+
 let touched = 0;
 for (const name of ["pointerdown", "keydown"]) addEventListener(name, () => { touched = Date.now(); }, true);
 const choosing = () =>
@@ -79,6 +90,9 @@ const begun = (control) => {
   }
   return control.matches("[type=checkbox]") ? control.checked !== control.defaultChecked : control.value !== control.defaultValue;
 };
+
+const anythingBegun = () =>
+  document.querySelector("dialog[open]") || [...main().querySelectorAll("input:not([type=hidden]), select, textarea")].some(begun);
 
 const keeping = {
   beforeNodeMorphed: (old, fresh) => {
