@@ -143,7 +143,38 @@ def test_every_command_is_in_the_readme_and_the_other_way_round() -> None:
 
 
 def test_every_command_is_in_its_own_page_and_the_other_way_round() -> None:
-    assert listed_commands(COMMANDS.read_text().split("## Commands")[1]) == sorted(commands(command_line))
+    section = COMMANDS.read_text().split("## Commands")[1].split("## Options of each command")[0]
+    assert listed_commands(section) == sorted(commands(command_line))
+
+
+def command_of(name: str) -> click.Command:
+    command: click.Command | None = command_line
+    for word in name.split():
+        assert isinstance(command, click.Group)
+        command = command.get_command(click.Context(command), word)
+    assert command is not None
+    return command
+
+
+def options_of(name: str) -> str:
+    """Its arguments as they are typed, and a table of its options but those that all commands have."""
+    command = command_of(name)
+    context = click.Context(command, info_name=name)
+    everywhere = {param.name for param in command_line.params} | {"help"}
+    arguments = [param.make_metavar(context) for param in command.params if isinstance(param, click.Argument)]
+    rows = []
+    for param in command.params:
+        record = param.get_help_record(context)
+        if isinstance(param, click.Option) and record is not None and param.name not in everywhere:
+            typed, told = (" ".join(text.split()).replace("|", "\\|") for text in record)
+            rows.append(f"| `{typed}` | {told} |")
+    heading = f"### blobforge {' '.join((name, *arguments))}".replace("[", "\\[")
+    return f"{heading}\n\n{table('| Option | What it does |', rows) if rows else 'No options of its own.'}"
+
+
+def test_the_options_are_those_of_the_commands() -> None:
+    expected = "\n\n".join(options_of(name) for name in commands(command_line))
+    assert between_markers(COMMANDS, "options") == expected, f"docs/cli.md should have:\n{expected}"
 
 
 @pytest.mark.parametrize("page", [README, COMMANDS], ids=lambda page: str(page.relative_to(ROOT)))
@@ -193,12 +224,7 @@ def test_the_command_lines_of_the_examples_are_understood(page: Path) -> None:
 def test_the_command_lines_of_the_help_texts_are_understood() -> None:
     count = 0
     for name in commands(command_line):
-        command: click.Command | None = command_line
-        for word in name.split():
-            assert isinstance(command, click.Group)
-            command = command.get_command(click.Context(command), word)
-        assert command is not None
-        for block in (command.help or "").split("\n\n"):
+        for block in (command_of(name).help or "").split("\n\n"):
             if block.lstrip(" ").startswith("\b"):
                 for words in typed(block):
                     understood(words)

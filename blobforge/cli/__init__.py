@@ -96,7 +96,8 @@ def main(ctx: click.Context) -> None:
     Exit codes:
       0  done                             4  not authorised (no token, wrong token, scope missing)
       1  something failed                 5  no such thing, or its state forbids it
-      2  wrong usage or configuration       6  another process has taken over as this worker
-      3  the server cannot be reached     130  interrupted
+      2  wrong usage or configuration     6  another process has taken over as this worker
+      3  the server cannot be reached     7  the worker took no more jobs: too many failed
+                                        130  interrupted
     """
     ctx.ensure_object(Session)
