@@ -36,6 +36,8 @@ PIECE_BYTES = 64 << 10  # what one subscriber is given at once, or one event tha
 TURNS = 10
 TURN_SECONDS = 0.00016  # for each of them
 
+_encode = msgspec.json.Encoder().encode
+
 
 class Frame(msgspec.Struct, frozen=True):
     """One event, encoded once for all who get it."""
@@ -49,13 +51,14 @@ class Frame(msgspec.Struct, frozen=True):
 def enveloped(name: str, data: Any) -> bytes:
     """The event as JSON: `{"type": name, "data": {...}}`.
 
-    For one release the members of `data`, but `type`, stand at the top level, too, where released clients read them.
+    For one release the members of `data`, but `type`, stand at the top level, too, where released clients read them:
+    the bytes are those that have been encoded already. Before the member no other can hold the same: in a string its
+    quotes are escaped.
     """
-    members = data if isinstance(data, dict) else {each: getattr(data, each) for each in data.__struct_fields__}
-    absent = None if isinstance(data, Event) else ...  # an event has no nulls
-    beside = {each: value for each, value in members.items() if each != "type" and value is not absent}
-    outer = b'{"type":%s,"data":%s' % (msgspec.json.encode(name), msgspec.json.encode(data))
-    return outer + (b"," + msgspec.json.encode(beside)[1:] if beside else b"}")
+    inside = _encode(data)
+    type_ = getattr(data, "type", None)  # never the first member
+    beside = inside if type_ is None else inside.replace(b',"type":%s' % _encode(type_), b"", 1)
+    return b'{"type":"%s","data":%s%s' % (name.encode(), inside, b"," + beside[1:] if beside != b"{}" else b"}")
 
 
 class Subscription:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from actors.broadcaster import enveloped
 from blobforge import events
 from blobforge.events import EVENT_NAMES, Event
 
@@ -38,3 +39,20 @@ def test_a_workers_status_is_sent_although_it_never_varies(kind: type[events.Eve
 def test_what_is_absent_is_left_out() -> None:
     sent = msgspec.json.decode(msgspec.json.encode(events.JobUpdated(1, "pdf", "pending")))
     assert sent == {"job_id": 1, "type": "pdf", "status": "pending"}
+
+
+@pytest.mark.parametrize("type_", ["pdf", 'p"d,f', "größe", "type"])
+@pytest.mark.parametrize("kind", Event.__subclasses__(), ids=lambda kind: kind.name)
+def test_what_stands_beside_the_envelope_is_what_is_in_it_but_the_type(kind: type[Event], type_: str) -> None:
+    """Whatever is written in the members, be it the very bytes that are cut out."""
+    odd = msgspec.json.encode({"x": 1, "type": type_}).decode()
+    given = {"type": type_, "job_id": 7, "count": 3, "progress": msgspec.Raw(odd.encode())}
+    members = {field.name: given.get(field.name, odd) for field in msgspec.structs.fields(kind)}
+    event = kind(**members)
+    data = msgspec.json.decode(msgspec.json.encode(event))
+    beside = {name: value for name, value in data.items() if name != "type"}
+    assert msgspec.json.decode(enveloped(kind.name, event)) == beside | {"type": kind.name, "data": data}
+
+
+def test_an_event_without_members_is_an_envelope() -> None:
+    assert enveloped("connected", {}) == b'{"type":"connected","data":{}}'

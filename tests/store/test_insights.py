@@ -190,12 +190,17 @@ def test_failures_are_counted_under_their_cause(book: Book, reader: Reader) -> N
 
 
 def test_a_silent_worker_and_a_source_that_never_came_are_causes(book: Book, reader: Reader) -> None:
+    """A worker that was never heard of in its attempt is another cause than one that fell silent in it."""
     book.register("w1")
-    book.do(submission(1), submission(2, ready=False))
-    (job,) = book.do(Claim(ADMIN, "w1", ("pdf",))).jobs
-    book.do(ExpireLeases((Silent(job.id, job.attempt, job.heartbeat_at),)))
+    book.do(submission(1), submission(2, ready=False), submission(3))
+    one, three = book.do(Claim(ADMIN, "w1", ("pdf",), 2)).jobs
+    book.do(Heartbeat(ADMIN, "w1", (JobBeat(three.id, three.lease),)))
+    book.do(ExpireLeases((Silent(one.id, one.attempt, one.heartbeat_at), Silent(three.id, three.attempt, book.now))))
     book.do(ExpireUploads((2,), 5.0))
-    assert {each.kind for each in reader.insights.failures()} == {failures.WORKER_SILENT, failures.SOURCE_MISSING}
+    kinds = {job_id: book.rows("SELECT kind FROM attempts WHERE job_id = ?", (job_id,)) for job_id in (1, 3)}
+    assert kinds == {1: [(failures.WORKER_SILENT,)], 3: [(failures.WORKER_LOST,)]}
+    found = {each.kind: each.n for each in reader.insights.failures()}
+    assert found == {failures.WORKER_SILENT: 1, failures.WORKER_LOST: 1, failures.SOURCE_MISSING: 1}
 
 
 def test_causes_are_bounded(book: Book, reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
