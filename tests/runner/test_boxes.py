@@ -13,20 +13,34 @@ from blobforge.runner import Command, supervise
 from blobforge.runner.supervise import Box, box_for
 from tests.runner.test_command import given
 
-RUNNER = """
-import os, pathlib, sys, time
-folder, until = pathlib.Path(sys.argv[1]), time.monotonic() + 20
-if os.fork():
-    while not (folder / "steps").exists():
-        time.sleep(0.01)
-    (folder / "output").write_text("done")
-    os._exit(0)
+HYDRA = """
+import mmap, os, pathlib, sys, time
+folder, until = pathlib.Path(sys.argv[1]), time.monotonic() + 10
+beats = memoryview(mmap.mmap(-1, mmap.PAGESIZE)).cast("d")
 steps = os.open(folder / "steps", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-os.setsid()
-while time.monotonic() < until:
-    if os.fork():
-        os._exit(0)
-    os.write(steps, b".")
+
+def live(head):
+    os.setsid()
+    while time.monotonic() < until:
+        beats[head] = now = time.monotonic()
+        for other in range(6):
+            if now - beats[other] > 0.02:
+                beats[other] = now
+                if not os.fork():
+                    head = other
+        if os.fork():
+            os._exit(0)
+        os.write(steps, b".")
+        try:
+            os.setsid()
+        except OSError:
+            pass
+
+if not os.fork():
+    live(0)
+while os.fstat(steps).st_size < 500:
+    time.sleep(0.01)
+(folder / "output").write_text("done")
 """
 
 
@@ -40,9 +54,9 @@ def may_make_boxes() -> None:
 
 @pytest.mark.usefixtures("may_make_boxes")
 async def test_what_is_another_process_at_each_look_ends_with_its_job(tmp_path: Path) -> None:
-    """Each of these lives for a moment, and its child after it: whoever is looked at has gone when it is killed."""
-    script = tmp_path / "runner.py"
-    script.write_text(RUNNER)
+    """Six heads, each for a moment, and its child after it; where one was killed, another grows it again."""
+    script = tmp_path / "hydra.py"
+    script.write_text(HYDRA)
     await Command(f"{sys.executable} -S {script} {tmp_path}")(given(tmp_path))
     steps = (tmp_path / "steps").stat().st_size
     await trio.sleep(0.2)
