@@ -113,6 +113,7 @@ def test_new_claims_are_refused_while_old_requests_end(server: ServerProcess) ->
     claiming.join(PATIENCE)
     assert server.process.wait(PATIENCE) == 0
     assert answers[0].status_code == 503, answers[0].text
+    assert answers[0].headers["BlobForge"] == "1"
     assert answers[0].json()["type"] == "urn:blobforge:problem:shutting-down"
     assert int(answers[0].headers["Retry-After"]) > 0
 
