@@ -51,7 +51,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     db_path: Annotated[str, _doc("SQLite database path")] = ""
     admin_token: Annotated[
         str,
-        Meta(pattern=r"^(bf_[A-Za-z0-9_-]{20,200})?$"),
+        Meta(pattern=r"^(bf_[A-Za-z0-9_-]{20,200}={0,2})?$"),
         _doc(
             "Administrator's API token (`bf_` and at least 20 letters or digits); made at the first start if empty",
             secret=True,

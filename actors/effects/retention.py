@@ -37,12 +37,12 @@ from actors.messages import (
 from blobforge.events import JobRemoved, JobsPruned, ObjectsDoomed, SourceSettled, WorkerGone, WorkerRemoved
 from blobforge.job import Job, JobStatus
 from blobforge.objects.keys import (
-    SOURCES,
     incoming_of,
     is_incoming_key,
     is_output_key,
     is_source_key,
     output_of,
+    shared_source,
     source_key,
 )
 from blobforge.refusals import Refusal, RefusalCode
@@ -115,8 +115,9 @@ def _remove(step: Step, job: Job, *, objects: bool) -> None:
         if record is not None and record.kept is not None:
             doomed[record.kept] = False
     step.store.delete_job(job)
-    if not step.store.has_source(job.source_hash):
-        doomed[source_key(job.source_hash)] = True
+    doomed[source_key(job.source_hash)] = True
+    if step.store.has_source(job.source_hash):
+        doomed = {key: again for key, again in doomed.items() if shared_source(key) is None}
     for key, again in doomed.items():
         step.store.forget_file(key)
         if objects:
@@ -219,12 +220,14 @@ def find_unneeded(step: Step, message: FindUnneeded) -> Unneeded:
 
 
 def _needed(step: Step, key: str) -> bool:
-    """A source, as long as there is a job of it; one that comes in, as long as a job waits for it.
+    """A source, and a result that all its jobs share, as long as there is one of them; a source that comes in, as
+    long as a job waits for it.
 
     An output, if it was accepted and is not served from a copy, or may still be accepted.
     """
-    if is_source_key(key):
-        return step.store.has_source(key.removeprefix(SOURCES))
+    source = shared_source(key)
+    if source is not None:
+        return step.store.has_source(source)
     if is_incoming_key(key):
         return any(job.status is JobStatus.UPLOADING for job in step.store.jobs_by_hash(incoming_of(key)))
     output = output_of(key)

@@ -27,6 +27,8 @@ _COMMANDS = {
     "serve": "blobforge.cli.serve:serve",
     "config": "blobforge.cli.serve:config",
     "db": "blobforge.cli.db:db",
+    "import": "blobforge.cli.moving:import_",
+    "export": "blobforge.cli.moving:export",
     "login": "blobforge.cli.login:login",
     "logout": "blobforge.cli.login:logout",
     "doctor": "blobforge.cli.doctor:doctor",

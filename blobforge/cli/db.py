@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from blobforge.cli import common, output
+from blobforge.cli import common, offline, output
 from blobforge.cli.common import CliError, Session, pass_session, session_options
 
 if TYPE_CHECKING:
     from blobforge.client import Client, OrphanSearch
-    from blobforge.config import Settings
     from blobforge.store.upkeep import FileStats
 
 _FILE = click.argument("path", required=False, metavar="[FILE]", type=click.Path(dir_okay=False, path_type=Path))
@@ -41,7 +37,7 @@ def check(session: Session, path: Path | None) -> None:
 
     Also while the server runs. Exit code 1 when something is wrong; each finding is a line.
     """
-    file = _file(path)
+    file = offline.database_file(path)
     from blobforge.store.check import check as find
 
     findings = find(file)
@@ -67,12 +63,12 @@ def backup(session: Session, to: Path, unchecked: bool) -> None:
     Also while the server runs: the copy is that of one moment. A file that exists is never written over. What is in
     the object store is not part of it.
     """
-    file = _file(None)
+    file = offline.database_file(None)
     if to.is_dir():
         to = to / f"blobforge-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.db"
     from blobforge.store import upkeep
 
-    with _explained():
+    with offline.explained():
         findings = upkeep.backup(file, to, checked=not unchecked)
     if findings:
         for finding in findings:
@@ -98,16 +94,10 @@ def vacuum(session: Session) -> None:
     While it runs, the server gives free pages back by itself, in small steps; a file from before that release
     learns it by this command. Takes free disk space of about twice the file.
     """
-    settings = _settings()
-    file = _file(None)
-    from blobforge import datadir
+    file = offline.database_file(None)
     from blobforge.store import upkeep
 
-    with (
-        _explained(),
-        datadir.locked(settings.data_path / "server"),
-        datadir.locked(settings.database),
-    ):
+    with offline.explained(), offline.locked(offline.settings()):
         before, after = upkeep.vacuum(file)
     if session.json:
         output.print_json({"path": str(file), "before": before, "after": after, "freed": max(0, before - after)})
@@ -122,10 +112,10 @@ def vacuum(session: Session) -> None:
 @pass_session
 def stats(session: Session, path: Path | None) -> None:
     """Describe the file: sizes, free pages, rows of each table, the oldest and the newest. Counts every row."""
-    file = _file(path)
+    file = offline.database_file(path)
     from blobforge.store import upkeep
 
-    with _explained():
+    with offline.explained():
         found = upkeep.stats(file)
     if session.json:
         output.print_json(found)
@@ -206,37 +196,3 @@ def _fields(found: FileStats) -> list[tuple[str, object]]:
 
 def _time(ms: int | None) -> datetime | None:
     return datetime.fromtimestamp(ms / 1000, UTC) if ms is not None else None
-
-
-def _settings() -> Settings:
-    from blobforge.config import ConfigError, load
-
-    try:
-        return load(os.environ)
-    except ConfigError as error:
-        raise CliError(str(error), common.USAGE) from error
-
-
-def _file(path: Path | None) -> Path:
-    """The file that was named, or that of the configuration. Raises CliError when there is none."""
-    file = path or _settings().database
-    if not file.is_file():
-        raise CliError(
-            f"There is no database {file}.",
-            hint="BLOBFORGE_DATA_DIR or BLOBFORGE_DB_PATH name it; `blobforge config` shows what is in force here.",
-        )
-    return file
-
-
-@contextmanager
-def _explained() -> Iterator[None]:
-    """What can go wrong with files, told in one line."""
-    from blobforge.datadir import StartError
-    from blobforge.store.database import DatabaseError
-
-    try:
-        yield
-    except DatabaseError as error:
-        raise CliError(str(error)) from error
-    except StartError as error:
-        raise CliError(str(error), common.CONFLICT) from error

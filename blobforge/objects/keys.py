@@ -4,6 +4,8 @@
     incoming/<sha256>/<nonce>                            one that is said to be that, until its bytes have been read
     outputs/<installation>/<job>/<attempt>/<name>        what one attempt writes; no other attempt can name it
     outputs/<job>/<attempt>/<name>                       the same, of an attempt that an older release has given out
+    outputs/<sha256>                                     the result of all jobs of that source, taken over from the
+                                                         original BlobForge; nothing uploads to it
     accepted/<installation>/<job>/<attempt>/<name>       a copy of what was accepted: no URL to upload names it
     installations/<installation>                         the mark of a database that keeps its objects here
 
@@ -28,6 +30,7 @@ _SOURCE = re.compile(r"sources/[0-9a-f]{64}")
 _INCOMING = re.compile(r"incoming/[0-9a-f]{64}/[0-9a-f]{32}")
 _OUTPUT = re.compile(rf"outputs/(?:{_INSTALLATION_ID}/)?{_ATTEMPT}")
 _ACCEPTED = re.compile(rf"accepted/{_INSTALLATION_ID}/{_ATTEMPT}")
+_ORIGINAL_OUTPUT = re.compile(r"outputs/[0-9a-f]{64}")
 _MARK = re.compile(rf"installations/{_INSTALLATION_ID}")
 
 OUTPUT_NAME = "output"
@@ -97,6 +100,11 @@ def accepted_key(installation: str, key: str) -> str:
     return f"{ACCEPTED}{installation}/{output.job_id}/{output.attempt}/{name}"
 
 
+def original_output_key(source_hash: str) -> str:
+    """Where the original BlobForge kept the result of all jobs of a source. Raises ValueError: no SHA-256."""
+    return f"{OUTPUTS}{source_key(source_hash).removeprefix(SOURCES)}"
+
+
 def mark_key(installation: str) -> str:
     """The object by which this installation tells others that it keeps its objects here."""
     return f"{MARKS}{installation}"
@@ -117,9 +125,19 @@ def is_output_key(key: str) -> bool:
     return _OUTPUT.fullmatch(key) is not None
 
 
+def is_original_output_key(key: str) -> bool:
+    """Whether `key` is a result that was taken over from the original BlobForge."""
+    return _ORIGINAL_OUTPUT.fullmatch(key) is not None
+
+
+def shared_source(key: str) -> str | None:
+    """The source whose jobs share this object: it is needed as long as there is one of them. None: no such object."""
+    return key.rpartition("/")[2] if is_source_key(key) or is_original_output_key(key) else None
+
+
 def is_key(key: str) -> bool:
     """Whether `key` is one that this server may ask for, sign for a download, or serve."""
-    return is_upload_key(key) or _ACCEPTED.fullmatch(key) is not None or _MARK.fullmatch(key) is not None
+    return is_upload_key(key) or any(each.fullmatch(key) for each in (_ACCEPTED, _ORIGINAL_OUTPUT, _MARK))
 
 
 def is_upload_key(key: str) -> bool:

@@ -10,12 +10,15 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from urllib.parse import quote
 
 import apsw
+
+from blobforge.store import sql
 
 APPLICATION_ID = 0x426C6246  # "BlbF", set by a migration
 _OURS = frozenset({"jobs", "attempts", "job_counts"})  # since the first release
@@ -43,23 +46,44 @@ def judge(path: Path) -> Belonging:
     """Look at the file without touching it. Raises apsw.Error for what is no database, OSError."""
     if not path.exists() or path.stat().st_size == 0:
         return Belonging(Owner.NOBODY)
-    beside = [file for suffix in ("-wal", "-journal") if _filled(file := path.with_name(path.name + suffix))]
-    if not beside:
-        return _look(path)
     # The file alone may be in the middle of a checkpoint, or empty before the first. What it says to be ours is ours;
     # for anything else a copy is asked, with what stands beside it.
-    with contextlib.suppress(apsw.Error):
-        found = _look(path)
-        if found.owner is Owner.OURS:
-            return found
+    if _beside(path):
+        with contextlib.suppress(apsw.Error), _alone(path) as connection:
+            found = _look(connection)
+            if found.owner is Owner.OURS:
+                return found
+    with untouched(path) as connection:
+        return _look(connection)
+
+
+@contextlib.contextmanager
+def untouched(path: Path) -> Iterator[apsw.Connection]:
+    """All that a database says that no process has open, without a change to it: where something stands beside the
+    file, a copy is asked. Raises apsw.Error, OSError."""
+    beside = _beside(path)
+    if not beside:
+        with _alone(path) as connection:
+            yield connection
+        return
     with tempfile.TemporaryDirectory(prefix="blobforge-") as folder:
         for file in (path, *beside):
             shutil.copyfile(file, Path(folder) / file.name)
-        return _look(Path(folder) / path.name, immutable=False)
+        with contextlib.closing(apsw.Connection(str(Path(folder) / path.name))) as connection:
+            yield connection
 
 
-def _filled(file: Path) -> bool:
-    return file.exists() and file.stat().st_size > 0
+def _beside(path: Path) -> list[Path]:
+    files = (path.with_name(path.name + suffix) for suffix in ("-wal", "-journal"))
+    return [file for file in files if file.exists() and file.stat().st_size > 0]
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[apsw.Connection]:
+    uri = f"file:{quote(str(path.absolute()))}?mode=ro&immutable=1"
+    flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+    with contextlib.closing(apsw.Connection(uri, flags=flags)) as connection:
+        yield connection
 
 
 def refusal(path: Path, found: Belonging, newest: int) -> str | None:
@@ -69,7 +93,8 @@ def refusal(path: Path, found: Belonging, newest: int) -> str | None:
         case Owner.ORIGINAL:
             return (
                 f"{path} is a database of the original BlobForge (its schema {found.version}), "
-                f"which this server cannot go on with. {untouched} Set BLOBFORGE_DB_PATH to a new file, and keep it"
+                f"which this server cannot go on with. {untouched} Set BLOBFORGE_DB_PATH to a new file, and "
+                f"`blobforge import {path}` takes over what is in it (docs/moving-over.md)"
             )
         case Owner.ANOTHER:
             tables = f" (tables: {', '.join(found.tables)})" if found.tables else ""
@@ -83,18 +108,11 @@ def refusal(path: Path, found: Belonging, newest: int) -> str | None:
             return None
 
 
-def _look(path: Path, *, immutable: bool = True) -> Belonging:
-    uri = f"file:{quote(str(path.absolute()))}?mode={'ro&immutable=1' if immutable else 'rw'}"
-    flags = (apsw.SQLITE_OPEN_READONLY if immutable else apsw.SQLITE_OPEN_READWRITE) | apsw.SQLITE_OPEN_URI
-    with contextlib.closing(apsw.Connection(uri, flags=flags)) as connection:
-        application, version = connection.pragma("application_id"), connection.pragma("user_version")
-        assert isinstance(application, int)
-        assert isinstance(version, int)
-        tables = frozenset(
-            str(name)
-            for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")
-            if not str(name).startswith("sqlite_")
-        )
+def _look(connection: apsw.Connection) -> Belonging:
+    application, version = connection.pragma("application_id"), connection.pragma("user_version")
+    assert isinstance(application, int)
+    assert isinstance(version, int)
+    tables = frozenset(str(name) for (name,) in connection.execute(sql.TABLES))
     some = tuple(sorted(tables)[:_SHOWN])
     if application == APPLICATION_ID or (application == 0 and tables >= _OURS):
         return Belonging(Owner.OURS, version, some)

@@ -70,6 +70,10 @@ class Counters:
     def submitted(self, job: Job) -> None:
         """A new job is there, under its id."""
         self._now.add(("happening", job.created_at // 1000, job.type, SUBMITTED), +1)
+        self.made(job)
+
+    def made(self, job: Job) -> None:
+        """A job is there under its id, and was made in its hour."""
         self._now.made(job.created_at // HOUR_MS, job.id, job.id)
 
     def ended(self, type_: str, worker_id: str, outcome: Outcome, *, ran_ms: int, now: int) -> None:

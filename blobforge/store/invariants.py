@@ -268,16 +268,16 @@ INVARIANTS: Final = (
               AND coalesce(json_valid(progress), 1) AND coalesce(json_valid(tags), 1))""",
     ),
     Invariant(
-        "records of objects that name neither a source nor an attempt's output",
+        "records of objects that name neither a source nor an attempt's output, nor one that jobs of a source share",
         """SELECT key FROM files WHERE NOT CASE WHEN job_id IS NULL
-              THEN key GLOB 'sources/*' AND length(key) = 72 AND attempt IS NULL
+              THEN (key GLOB 'sources/*' OR key GLOB 'outputs/*') AND length(key) = 72 AND attempt IS NULL
               ELSE attempt IS NOT NULL AND key LIKE 'outputs/%' || job_id || '/' || attempt || '/%' END""",
         ("files",),
     ),
     Invariant(
         "records of objects with a size or a checksum that cannot be",
         """SELECT key FROM files WHERE size < 0 OR (sha256 IS NOT NULL AND length(sha256) <> 64)
-              OR (job_id IS NULL AND sha256 IS NOT NULL AND key <> 'sources/' || sha256)""",
+              OR (key GLOB 'sources/*' AND sha256 IS NOT NULL AND key <> 'sources/' || sha256)""",
         ("files",),
     ),
     Invariant(
@@ -294,8 +294,14 @@ INVARIANTS: Final = (
     ),
     Invariant(
         "sources that are being deleted, and have jobs",
-        """SELECT key FROM doomed_objects WHERE state = 'deleting'
+        """SELECT key FROM doomed_objects WHERE state = 'deleting' AND key GLOB 'sources/*'
               AND EXISTS (SELECT 1 FROM jobs WHERE source_hash = substr(doomed_objects.key, 9))""",
+        ("doomed_objects", "jobs"),
+    ),
+    Invariant(
+        "results that are being deleted, and are those of jobs",
+        """SELECT key FROM doomed_objects WHERE state = 'deleting' AND key GLOB 'outputs/*'
+              AND EXISTS (SELECT 1 FROM jobs WHERE source_hash = substr(key, 9) AND output_key = key)""",
         ("doomed_objects", "jobs"),
     ),
     # --- workers

@@ -26,6 +26,15 @@ def job(row: Row) -> Job:
     )  # fmt: skip
 
 
+def job_values(job: Job) -> Row:
+    """The parameters of INSERT_WHOLE_JOB."""
+    return msgspec.structs.astuple(
+        msgspec.structs.replace(
+            job, tags=encode_tags(job.tags), avoid=encode_tags(job.avoid), write_once=int(job.write_once)
+        )
+    )
+
+
 def job_moved(after: Job) -> Row:
     """The parameters of MOVE_JOB and the first ones of UPDATE_JOB: the new state. The guard follows."""
     return (

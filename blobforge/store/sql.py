@@ -403,6 +403,28 @@ JOB_SPAN: Final = "SELECT min(created_at), max(created_at), max(updated_at) FROM
 AUDIT_SPAN: Final = """
     SELECT (SELECT at FROM audit ORDER BY id LIMIT 1), (SELECT at FROM audit ORDER BY id DESC LIMIT 1)"""
 
+# --- the original's database: the columns are those that it has, as bytes where they are text
+COLUMNS_OF: Final = "SELECT name FROM pragma_table_info(?)"
+ORIGINAL_COLUMN: Final = "CASE typeof({column}) WHEN 'text' THEN CAST({column} AS BLOB) ELSE {column} END"
+ORIGINAL_ROWS: Final = "SELECT rowid, {columns} FROM {table} WHERE rowid > ? ORDER BY rowid LIMIT ?"
+ORIGINAL_STATUSES: Final = """
+    SELECT CAST(status AS BLOB), count(*) FROM jobs GROUP BY status ORDER BY count(*) DESC LIMIT ?"""
+
+# --- what comes with its past from another database
+JOB_SEQUENCE: Final = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'jobs'"
+INSERT_WHOLE_JOB: Final = f"INSERT INTO jobs ({JOB_COLUMNS}) VALUES ({', '.join('?' * len(JOB_COLUMNS.split(',')))})"
+INSERT_WHOLE_ATTEMPT: Final = """
+    INSERT INTO attempts (job_id, attempt, worker_id, lease, started_at, ended_at, outcome, kind, error, traceback,
+                          log_tail, output_key)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+TO_BACKFILL: Final = """
+    INSERT INTO backfill (id, next_job, last_job, counts) VALUES (1, ?1, ?2, 1)
+    ON CONFLICT (id) DO UPDATE SET next_job = min(next_job, excluded.next_job),
+                                   last_job = max(last_job, excluded.last_job)"""
+RAISE_IDS: Final = "UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = 'jobs'"
+RAISE_FLOOR: Final = "UPDATE recovery SET attempt_floor = max(attempt_floor, ?) WHERE id = 1"
+RENAME_INSTALLATION: Final = "UPDATE installation SET id = ?"
+
 CACHE_SIZE: Final = "PRAGMA cache_size=-{kib:d}"
 AUTO_CHECKPOINT: Final = "PRAGMA wal_autocheckpoint={pages:d}"
 

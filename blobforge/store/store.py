@@ -18,9 +18,11 @@ from blobforge.access import Scope, Token
 from blobforge.job import Attempt, Job, JobStatus, Outcome
 from blobforge.people import AuditEntry, Session, User
 from blobforge.store import rows, sql
+from blobforge.store.arrivals import Arrivals
 from blobforge.store.counters import Counters
 from blobforge.store.database import CHECKPOINT_PAGES
 from blobforge.store.doomed import Doomed
+from blobforge.store.files import FileRecord
 from blobforge.store.recovery import Recovery
 from blobforge.store.rollups import Rollups
 from blobforge.worker import Worker
@@ -39,27 +41,6 @@ class StoreUnavailable(Exception):
     """The transaction could not be committed (disk full, I/O error). Nothing of it happened."""
 
 
-class FileRecord(msgspec.Struct, frozen=True):
-    """What is known of an object. `checked_at` is None until we have looked ourselves.
-
-    `etag` and `version` are what the store said when it was accepted. `kept` is the key of the copy that is served in
-    its place; while `keeping`, that copy is still to be made.
-    """
-
-    size: int | None
-    sha256: str | None
-    checked_at: int | None
-    etag: str | None = None
-    version: str | None = None
-    kept: str | None = None
-    keeping: bool = False
-
-    def serves(self, announced: int | None) -> bool:
-        """Whether a job that announced so many bytes may be given this source: somebody looked, and its bytes were
-        read, or, where they were too many for that, are as many."""
-        return self.checked_at is not None and (self.sha256 is not None or announced in (None, self.size))
-
-
 class Store:
     """Reads and writes inside the transaction that the writer has open."""
 
@@ -69,6 +50,7 @@ class Store:
         self.rollups = Rollups(connection)
         self.recovery = Recovery(connection)
         self.doomed = Doomed(connection)
+        self.arrivals = Arrivals(connection, self._counters)
         self._installation = ""  # read when needed; it never changes
         self._types: set[str] | None = None  # read when needed, forgotten when jobs go or anything is undone
         self._workers: dict[str, Worker] = {}  # as read in the transaction that is open
@@ -162,6 +144,11 @@ class Store:
             assert row is not None, "named when it was opened"
             self._installation = str(row[0])
         return self._installation
+
+    def become(self, installation: str) -> None:
+        """This database, which never had a job, goes on as that installation: its objects are this one's."""
+        self._db.execute(sql.RENAME_INSTALLATION, (installation,))
+        self._installation = ""
 
     def is_fresh(self) -> bool:
         """Whether this database never had a job."""

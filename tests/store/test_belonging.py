@@ -13,46 +13,7 @@ import pytest
 from blobforge.store import belonging, upkeep
 from blobforge.store.belonging import APPLICATION_ID, Owner
 from blobforge.store.database import DatabaseError, migrate, migrations, open_writer
-
-# The original's schema, version by version: what each added.
-ORIGINAL = [
-    """CREATE TABLE workers (id TEXT PRIMARY KEY, type TEXT, status TEXT, last_heartbeat DATETIME,
-         current_job_id INTEGER, metadata TEXT, created_at DATETIME DEFAULT CURRENT_TIMESTAMP, updated_at DATETIME);
-       CREATE TABLE jobs (id INTEGER PRIMARY KEY AUTOINCREMENT, type TEXT, status TEXT, priority INTEGER DEFAULT 3,
-         source_hash TEXT, source_path TEXT, source_size INTEGER, worker_id TEXT, started_at DATETIME,
-         completed_at DATETIME, attempts INTEGER, max_attempts INTEGER DEFAULT 3, last_error TEXT, tags TEXT,
-         metadata TEXT, result TEXT, created_at DATETIME, updated_at DATETIME, UNIQUE(type, source_hash));
-       CREATE TABLE files (id INTEGER PRIMARY KEY, job_id INTEGER, type TEXT, s3_key TEXT, size INTEGER);
-       INSERT INTO jobs (type, status, source_hash) VALUES ('pdf', 'pending', 'abc')""",
-    """CREATE TABLE users (id TEXT PRIMARY KEY, email TEXT UNIQUE, name TEXT, is_admin INTEGER);
-       CREATE TABLE sessions (id TEXT PRIMARY KEY, user_id TEXT, expires_at DATETIME);
-       CREATE TABLE api_tokens (id TEXT PRIMARY KEY, name TEXT, token_hash TEXT UNIQUE, is_admin INTEGER)""",
-    "ALTER TABLE jobs ADD COLUMN output_path TEXT",
-    "ALTER TABLE workers ADD COLUMN name TEXT",
-    "ALTER TABLE workers ADD COLUMN secret_hash TEXT; ALTER TABLE workers ADD COLUMN enabled INTEGER DEFAULT 1",
-    "CREATE INDEX jobs_by_status ON jobs (status)",
-]
-
-
-def original(path: Path, version: int, *, wal: bool) -> None:
-    """The original's database; with `wal` as a killed process leaves it, the last rows beside the file."""
-    live = path.with_name("live.db")
-    connection = apsw.Connection(str(live))
-    if wal:
-        connection.execute("PRAGMA journal_mode=WAL").fetchall()
-    for script in ORIGINAL[:version]:
-        connection.execute(script)
-    connection.execute(f"PRAGMA user_version={version}")
-    if wal:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        connection.execute("INSERT INTO jobs (type, status, source_hash) VALUES ('pdf', 'pending', 'def')")
-    for suffix in ("", "-wal", "-shm"):
-        beside = live.with_name(live.name + suffix)
-        if beside.exists():
-            shutil.copyfile(beside, path.with_name(path.name + suffix))
-    connection.close()
-    for beside in path.parent.glob("live.db*"):
-        beside.unlink()
+from tests.fixtures import original
 
 
 def state(folder: Path) -> dict[str, tuple[str, int, int]]:
@@ -67,12 +28,14 @@ def state(folder: Path) -> dict[str, tuple[str, int, int]]:
 @pytest.mark.parametrize("version", range(1, 7))
 def test_a_database_of_the_original_is_told_of_and_left_as_it_is(tmp_path: Path, version: int, wal: bool) -> None:
     path = tmp_path / "blobforge.db"
-    original(path, version, wal=wal)
+    original.made(path, version, wal=wal)
     path.chmod(0o644)
     before = state(tmp_path)
     with pytest.raises(DatabaseError, match=rf"of the original BlobForge \(its schema {version}\)") as refused:
         open_writer(path)
     assert "BLOBFORGE_DB_PATH" in str(refused.value)
+    assert f"blobforge import {path}" in str(refused.value)
+    assert "docs/moving-over.md" in str(refused.value)
     assert "\n" not in str(refused.value)
     with pytest.raises(DatabaseError, match="of the original"):
         upkeep.vacuum(path)

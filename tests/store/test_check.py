@@ -74,6 +74,9 @@ DAMAGE: list[tuple[str, str]] = [
     ("UPDATE failure_counts SET n = n + 1", "counters of causes that are not what counting says"),
     ("INSERT INTO doomed_objects SELECT 'sources/' || source_hash, 'deleting', 1, 0, 0, 0 FROM jobs WHERE id = 3",
      "1 sources that are being deleted, and have jobs"),
+    ("PRAGMA foreign_keys=OFF; UPDATE jobs SET output_key = 'outputs/' || source_hash WHERE id = 1; "
+     "INSERT INTO doomed_objects (key, state, due_at) SELECT output_key, 'deleting', 0 FROM jobs WHERE id = 1",
+     "1 results that are being deleted, and are those of jobs"),
     ("INSERT INTO doomed_objects VALUES ('litestream/x', 'waiting', 1, 0, 0, 0)", "to be deleted that are none"),
     ("UPDATE workers SET token_id = 1, secret_hash = 'x'", "1 workers with two owners"),
 ]  # fmt: skip

@@ -1,0 +1,228 @@
+"""`blobforge import` and `export`: out of the original BlobForge's database, and from one of ours to another."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from blobforge.cli import common, offline, output
+from blobforge.cli.common import CliError, Session, pass_session, session_options
+
+if TYPE_CHECKING:
+    from blobforge.config import Settings
+    from blobforge.moving.account import Account
+    from blobforge.store.store import Store
+
+_SQLITE = b"SQLite format 3\0"
+_REVIEWED = 50  # tokens that are listed
+
+
+@click.command("import")
+@click.argument("source", metavar="FROM", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--issuer", default="", help="The identity provider that the original's users signed in with (its URL)."
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would be taken over.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@session_options
+@pass_session
+def import_(session: Session, source: Path, issuer: str, dry_run: bool, yes: bool) -> None:
+    """Take over the original BlobForge's database, or an export of ours, into the database of this data folder.
+
+    FROM is left as it is. The server must be stopped, and the original one, too. Settings come from the environment,
+    as those of `serve` do: BLOBFORGE_DATA_DIR or BLOBFORGE_DB_PATH, and BLOBFORGE_S3_* for the store that holds the
+    sources and results. It says what it will do, and asks. What is here already stays as it is: a second run adds
+    nothing, and one that was broken off goes on.
+    """
+    here = offline.settings()
+    issuer = issuer or here.oidc_issuer
+    from blobforge import datadir
+
+    with offline.explained(), _outages_told(source):
+        datadir.prepare(here.data_path)
+        with offline.locked(here):
+            take = _taking_original if _is_database(source) else _taking_export
+            account = take(session, here, source, issuer, dry_run, yes)
+    if session.json:
+        output.print_json(account)
+    elif not dry_run:
+        _tell(session, account, "TAKEN")
+
+
+@click.command()
+@click.option(
+    "--credentials", is_flag=True, help="With users, workers, and the hashes of tokens and workers' secrets."
+)
+@session_options
+@pass_session
+def export(session: Session, credentials: bool) -> None:
+    """Write all jobs with their history to stdout, as lines of JSON that `blobforge import` reads.
+
+    To move, stop the server first: what is done after the export is not in it. Objects stay in their store.
+    """
+    from blobforge.clock import wall_ms
+    from blobforge.moving import lines
+    from blobforge.store.arrivals import departing
+
+    file = offline.database_file(None)
+    count = 0
+    with offline.explained(), departing(file) as departures:
+        for line in lines.export(departures, credentials=credentials, now=wall_ms()):
+            sys.stdout.buffer.write(line)
+            count += 1
+        sys.stdout.buffer.flush()
+    session.note(f"{file}: {output.count(count - 2, 'line')} between the first and the last.")
+    if credentials:
+        session.note("It holds hashes of credentials, and people's addresses: keep it to yourself.")
+
+
+def _taking_original(
+    session: Session, here: Settings, source: Path, issuer: str, dry_run: bool, yes: bool
+) -> Account:
+    import trio
+
+    from blobforge.clock import wall_ms
+    from blobforge.moving import takeover
+    from blobforge.parts import open_objects
+    from blobforge.store import original
+
+    now = wall_ms()
+    with original.opened(source) as theirs:
+        with _known(here) as known:
+            account = takeover.survey(theirs, known, issuer=issuer, now=now)
+        what = f"the original BlobForge's database {source} (its schema {theirs.version})"
+        if _ask(session, here, account, what, dry_run, yes):
+            return account
+        objects = open_objects(here, None, None)
+
+        async def take(store: Store, on_done: Callable[[int], None]) -> Account:
+            await objects.check()
+            return await takeover.take_over(theirs, store, objects, issuer=issuer, now=now, on_done=on_done)
+
+        with _store(here) as store, _progress(account.jobs.found) as on_done:
+            return trio.run(take, store, on_done)
+
+
+def _taking_export(session: Session, here: Settings, source: Path, issuer: str, dry_run: bool, yes: bool) -> Account:
+    from blobforge.clock import wall_ms
+    from blobforge.moving import reading
+
+    with _known(here) as known:
+        account = reading.survey(source, known)
+    if _ask(session, here, account, f"the export {source}", dry_run, yes):
+        return account
+    with _store(here) as store, _progress(account.jobs.found) as on_done:
+        return reading.Import(store, now=wall_ms(), on_done=on_done).run(source)
+
+
+def _ask(session: Session, here: Settings, account: Account, what: str, dry_run: bool, yes: bool) -> bool:
+    """Say what would be done, and ask; whether that was all. Raises CliError when the answer is no."""
+    if not session.json:
+        _tell(session, account, "TO TAKE")
+    session.note(f"From {what} into {here.database}, objects in {_store_name(here)}.")
+    if dry_run:
+        session.note("Nothing was changed.")
+        return True
+    common.confirm("Take this over?", yes=yes)
+    return False
+
+
+def _tell(session: Session, account: Account, verb: str) -> None:
+    rows = [
+        (kind, count.found, count.taken, count.known, sum(count.not_taken.values()))
+        for kind, count in account.kinds()
+    ]
+    output.print_table(("WHAT", "FOUND", verb, "KNOWN", "NOT TAKEN"), rows)
+    if account.statuses:
+        session.note("Jobs: " + ", ".join(f"{n} {status}" for status, n in sorted(account.statuses.items())) + ".")
+    for kind, count in account.kinds():
+        for reason, n in count.not_taken.items():
+            session.note(f"{n} {kind} not taken: {reason}.")
+    if account.results or account.without_result:
+        session.note(
+            f"Results: {account.results} in the object store, none of {account.without_result} completed jobs."
+        )
+    if account.without_source:
+        session.note(
+            f"{account.without_source} jobs wait for their source: it is not in the object store as announced."
+        )
+    if account.review:
+        session.note("Tokens, and what they may do from now on (`blobforge tokens` changes it):")
+        for name, scopes in account.review[:_REVIEWED]:
+            session.note(f"  {output.one_line(name)}: {scopes}")
+        if len(account.review) > _REVIEWED:
+            session.note(f"  and {len(account.review) - _REVIEWED} more")
+
+
+def _is_database(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(_SQLITE)) == _SQLITE
+
+
+@contextlib.contextmanager
+def _known(here: Settings):  # type: ignore[no-untyped-def]
+    """What is in the database here already; None: there is no database."""
+    from blobforge.store.arrivals import departing
+
+    if not here.database.is_file() or here.database.stat().st_size == 0:
+        yield None
+        return
+    with departing(here.database) as departures:
+        yield departures
+
+
+@contextlib.contextmanager
+def _store(here: Settings) -> Iterator[Store]:
+    from blobforge.store.database import open_writer
+    from blobforge.store.store import Store
+
+    store = Store(open_writer(here.database))
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def _store_name(here: Settings) -> str:
+    return f"the bucket {here.s3_bucket}" if here.uses_s3 else str(here.data_path / "objects")
+
+
+@contextlib.contextmanager
+def _progress(total: int) -> Iterator[Callable[[int], None]]:
+    """A bar on a terminal; what is called with how many more are done."""
+    if not common.on_terminal():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("taking over"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("jobs"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda more: bar.advance(task, more)
+
+
+@contextlib.contextmanager
+def _outages_told(source: Path) -> Iterator[None]:
+    """What breaks a run off, in one line: all batches before it stay."""
+    from blobforge.objects import ObjectStoreError
+    from blobforge.store.store import StoreUnavailable
+
+    again = f"Whole batches are here; the same command goes on behind them: blobforge import {source}"
+    try:
+        yield
+    except ObjectStoreError as error:
+        raise CliError(f"The object store does not answer: {error}.", hint=again) from error
+    except StoreUnavailable as error:
+        raise CliError(f"The database cannot be written to: {error}.", hint=again) from error

@@ -1,0 +1,59 @@
+"""Commands that work on the data folder itself, on the machine that it is on, and ask no server."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from blobforge.cli import common
+from blobforge.cli.common import CliError
+
+if TYPE_CHECKING:
+    from blobforge.config import Settings
+
+
+def settings() -> Settings:
+    """What `serve` would go by here. Raises CliError."""
+    from blobforge.config import ConfigError, load
+
+    try:
+        return load(os.environ)
+    except ConfigError as error:
+        raise CliError(str(error), common.USAGE) from error
+
+
+def database_file(path: Path | None) -> Path:
+    """The file that was named, or that of the configuration. Raises CliError when there is none."""
+    file = path or settings().database
+    if not file.is_file():
+        raise CliError(
+            f"There is no database {file}.",
+            hint="BLOBFORGE_DATA_DIR or BLOBFORGE_DB_PATH name it; `blobforge config` shows what is in force here.",
+        )
+    return file
+
+
+@contextmanager
+def locked(here: Settings) -> Iterator[None]:
+    """No server runs on the data folder or its database meanwhile. Raises StartError."""
+    from blobforge import datadir
+
+    with datadir.locked(here.data_path / "server"), datadir.locked(here.database):
+        yield
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """What can go wrong with files, told in one line."""
+    from blobforge.datadir import StartError
+    from blobforge.store.database import DatabaseError
+
+    try:
+        yield
+    except DatabaseError as error:
+        raise CliError(str(error)) from error
+    except StartError as error:
+        raise CliError(str(error), common.CONFLICT) from error

@@ -1,0 +1,183 @@
+"""Jobs that come with their past from another database, and what this one gives away of its own. Nothing is owned
+here.
+
+A job is known again by its type and source: what is here already stays as it is, so that a second run adds nothing
+and one that was broken off goes on. Its number is kept where it has never been given here. What it has come to
+before is not counted as happening now: the backfill (actors/effects/backfill.py) makes of its attempts what charts
+and causes of failures need.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import apsw
+import msgspec
+from msgspec.structs import astuple, replace
+
+from blobforge.access import Token
+from blobforge.job import Attempt, Job
+from blobforge.people import User
+from blobforge.store import rows, sql
+from blobforge.store.counters import Counters
+from blobforge.store.database import DatabaseError, migrations, open_reader, refuse_others
+from blobforge.store.files import FileRecord
+from blobforge.worker import Worker
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """What is known of an object. `attempt` is None where the jobs of a source share it."""
+
+    key: str
+    attempt: int | None
+    record: FileRecord
+
+
+class Whole(msgspec.Struct, frozen=True):
+    """A job with the records of its attempts, and of the objects that it needs."""
+
+    job: Job
+    attempts: tuple[Attempt, ...] = ()
+    files: tuple[Kept, ...] = ()
+
+
+class Arrivals:
+    """Used inside the transaction that the Store has open."""
+
+    def __init__(self, connection: apsw.Connection, counters: Counters) -> None:
+        self._db = connection
+        self._counters = counters
+
+    def highest(self) -> int:
+        """The highest number that a job was ever given here."""
+        row = self._db.execute(sql.JOB_SEQUENCE).fetchone()
+        return int(row[0]) if row else 0
+
+    def add(self, whole: Whole, *, now: int) -> Job | None:
+        """Store a job as it is; None when there is one of its type and source already."""
+        job = whole.job
+        if self._db.execute(sql.JOB_BY_SOURCE, (job.source_hash, job.type)).fetchone() is not None:
+            return None
+        number = job.id if job.id > self.highest() else None
+        self._db.execute(sql.INSERT_WHOLE_JOB, (number, *rows.job_values(job)[1:]))
+        stored = replace(job, id=self._db.last_insert_rowid())
+        if stored.tags:
+            self._db.execute(sql.INSERT_JOB_TAGS, (rows.tags_of([stored]),))
+        for attempt in whole.attempts:
+            self._db.execute(sql.INSERT_WHOLE_ATTEMPT, (stored.id, *astuple(attempt)[1:]))
+        for kept in whole.files:
+            self._keep(kept, stored, now)
+        self._counters.job(stored, +1)
+        self._counters.made(stored)
+        return stored
+
+    def to_backfill(self, first: int, last: int) -> None:
+        """What the jobs with these numbers have come to is still to be counted."""
+        self._db.execute(sql.TO_BACKFILL, (first, last))
+
+    def go_on_above(self, job_id: int, attempt: int) -> None:
+        """Numbers of jobs up to this one, and of attempts, were given where these jobs come from: never again."""
+        self._db.execute(sql.SEED_IDS, ("jobs", "jobs"))
+        self._db.execute(sql.RAISE_IDS, (job_id,))
+        self._db.execute(sql.RAISE_FLOOR, (attempt,))
+
+    def _keep(self, kept: Kept, job: Job, now: int) -> None:
+        if self._db.execute(sql.FILE, (kept.key,)).fetchone() is not None:
+            return
+        record, job_id = kept.record, job.id if kept.attempt is not None else None
+        self._db.execute(
+            sql.RECORD_FILE,
+            (
+                kept.key, record.size, record.sha256, job_id, kept.attempt, now, record.checked_at, record.etag,
+                record.version, int(record.keeping),
+            ),
+        )  # fmt: skip
+        if record.kept is not None:
+            self._db.execute(sql.KEEP_FILE, (record.kept, kept.key))
+
+
+# Which objects a job needs, by their keys: the attempt that made each, None where the jobs of a source share it.
+ObjectsOf = Callable[[Job, Sequence[Attempt]], Mapping[str, int | None]]
+
+
+class Departures:
+    """Reads all of a database, some rows at a time: each call is one short read transaction."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._db = connection
+
+    @property
+    def installation(self) -> str:
+        row = self._db.execute(sql.INSTALLATION).fetchone()
+        assert row is not None, "named when it was opened"
+        return str(row[0])
+
+    @property
+    def highest_job(self) -> int:
+        """The highest number that a job was ever given."""
+        row = self._db.execute(sql.JOB_SEQUENCE).fetchone()
+        return int(row[0]) if row else 0
+
+    @property
+    def attempt_floor(self) -> int:
+        """New attempts have numbers above this one."""
+        row = self._db.execute(sql.RECOVERY).fetchone()
+        return int(row[1]) if row else 0
+
+    @property
+    def had_jobs(self) -> bool:
+        return self._db.execute(sql.HAD_JOBS).fetchone() is not None
+
+    def has_job(self, source_hash: str, type_: str) -> bool:
+        return self._db.execute(sql.JOB_BY_SOURCE, (source_hash, type_)).fetchone() is not None
+
+    def jobs(self, after: int, objects_of: ObjectsOf, *, limit: int) -> list[Whole]:
+        """The jobs with the next numbers."""
+        with self._reading():
+            found = [rows.job(row) for row in self._db.execute(sql.JOBS_BETWEEN, (after + 1, 2**63 - 1, limit))]
+            return [self._whole(job, objects_of) for job in found]
+
+    def tokens(self) -> list[Token]:
+        return [rows.token(row) for row in self._db.execute(sql.TOKENS, (0, -1))]
+
+    def users(self) -> list[User]:
+        return [rows.user(row) for row in self._db.execute(sql.USERS, (0, -1))]
+
+    def workers(self) -> list[Worker]:
+        anyone = (None, None, None, None, None, "", -1)
+        return [rows.worker(row) for row in self._db.execute(sql.WORKERS_BY_ID, anyone)]
+
+    def _whole(self, job: Job, objects_of: ObjectsOf) -> Whole:
+        attempts = tuple(rows.attempt(row) for row in self._db.execute(sql.ATTEMPTS, (job.id,)))
+        kept = (self._kept(key, attempt) for key, attempt in objects_of(job, attempts).items())
+        return Whole(job, attempts, tuple(each for each in kept if each is not None))
+
+    def _kept(self, key: str, attempt: int | None) -> Kept | None:
+        row = self._db.execute(sql.FILE, (key,)).fetchone()
+        if row is None:
+            return None
+        size, sha256, checked_at, etag, version, kept, keeping = row
+        return Kept(key, attempt, FileRecord(size, sha256, checked_at, etag, version, kept, bool(keeping)))
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        self._db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._db.execute("ROLLBACK")
+
+
+@contextlib.contextmanager
+def departing(path: Path) -> Iterator[Departures]:
+    """All of a database of ours, also beside a running server. Raises DatabaseError."""
+    try:
+        refuse_others(path)
+        with contextlib.closing(open_reader(path)) as connection:
+            if connection.pragma("user_version") != len(migrations()):
+                raise DatabaseError(f"{path} was written by an older release: start the server once")
+            yield Departures(connection)
+    except apsw.Error as error:
+        raise DatabaseError(f"cannot read the database {path}: {error}") from error
