@@ -3,10 +3,11 @@
     {"blobforge_export": 1, "schema": 13, "installation": "b...", "exported_at": 1795000000000,
      "credentials": false, "highest_job": 3, "attempt_floor": 0}
     {"token": {...}}  {"worker": {...}}  {"user": {...}}           only with credentials, before the jobs
-    {"job": {"job": {...}, "attempts": [...], "files": [...]}}      with the fields of `Job`, `Attempt`, `FileRecord`
+    {"job": {"job": {...}, "attempts": [...], "files": [...], "results": [[attempt, JSON], ...]}}
     {"end": {"jobs": 3, "tokens": 0, "workers": 0, "users": 0}}
 
-Jobs are in the order of their numbers. No lease is in it, and without credentials no hash and no person.
+Members are those of `Job`, `Attempt` and `Kept`. Jobs are in the order of their numbers. No lease is in it, and
+without credentials no hash and no person.
 """
 
 from __future__ import annotations
@@ -28,7 +29,6 @@ from blobforge.store.database import DatabaseError, migrations
 from blobforge.worker import Worker
 
 FORMAT = 1
-BATCH = 500
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -72,9 +72,9 @@ def export(departures: Departures, *, credentials: bool, now: int) -> Iterator[b
     yield from (_line(Line(worker=worker)) for worker in workers)
     yield from (_line(Line(user=user)) for user in users)
     jobs, last = 0, 0
-    while found := departures.jobs(last, objects_of, limit=BATCH):
-        yield from (_line(Line(job=_without_secrets(whole, credentials=credentials))) for whole in found)
-        jobs, last = jobs + len(found), found[-1].job.id
+    while (whole := departures.next_job(last, objects_of)) is not None:
+        yield _line(Line(job=_without_secrets(whole, credentials=credentials)))
+        jobs, last = jobs + 1, whole.job.id
     yield _line(Line(end=Totals(jobs, len(tokens), len(workers), len(users))))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from blobforge.access import TOKEN_PREFIX, Scope, Token
-from blobforge.job import Attempt, Job, JobStatus, Outcome
+from blobforge.job import LARGEST_RESULT, Attempt, Job, JobStatus, Outcome
 from blobforge.moving.moments import moment
 from blobforge.objects.keys import is_sha256, original_output_key
 from blobforge.people import User
@@ -46,6 +46,7 @@ class TakenJob(msgspec.Struct, frozen=True):
     attempts: tuple[Attempt, ...]
     waits: bool
     output: str | None
+    results: tuple[tuple[int, str], ...] = ()  # see `Whole`
 
 
 def job(row: Fields, *, now: int) -> TakenJob | NotTaken:
@@ -80,13 +81,7 @@ def job(row: Fields, *, now: int) -> TakenJob | NotTaken:
     status = str(row.get("status") or "")
     match status:
         case "completed":
-            tried = max(tried, 1)
-            result = _json(row.get("result"))
-            done = msgspec.structs.replace(
-                base, status=JobStatus.COMPLETED, attempts=tried, attempt=tried, worker_id=_worker(row),
-                started_at=_started(row, ended), completed_at=ended, last_error=None, result=result,
-            )  # fmt: skip
-            return _taken(done, row, Outcome.COMPLETED, ended, waits=False)
+            return _completed(base, row, ended)
         case "running" | "processing" | "claimed":
             tried = max(tried, 1)
             back = msgspec.structs.replace(base, attempts=tried - 1, attempt=tried, updated_at=now)
@@ -108,6 +103,22 @@ def job(row: Fields, *, now: int) -> TakenJob | NotTaken:
         started_at=_started(row, ended) if tried else None,
     )  # fmt: skip
     return _taken(dead, row, Outcome.FAILED, ended, waits=False)
+
+
+def _completed(base: Job, row: Fields, ended: int) -> TakenJob:
+    """With its result, which is kept aside where it is large."""
+    tried = max(base.attempts, 1)
+    result = _json(row.get("result"))
+    size = len(result.encode()) if result is not None else 0
+    aside = size > LARGEST_RESULT
+    done = msgspec.structs.replace(
+        base, status=JobStatus.COMPLETED, attempts=tried, attempt=tried, worker_id=_worker(row),
+        started_at=_started(row, ended), completed_at=ended, last_error=None, result=None if aside else result,
+        result_size=size if aside else None,
+    )  # fmt: skip
+    taken = _taken(done, row, Outcome.COMPLETED, ended, waits=False)
+    results = ((tried, result),) if aside and result is not None else ()
+    return msgspec.structs.replace(taken, results=results)
 
 
 def _taken(

@@ -8,7 +8,6 @@ leaves whole batches; the next goes on behind them, for the database is that ins
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -25,6 +24,8 @@ from blobforge.store.arrivals import Departures, Whole
 from blobforge.store.database import DatabaseError
 from blobforge.store.store import Store
 from blobforge.worker import WorkerStatus
+
+MOST_RESULTS = 16 << 20  # characters of results that are kept aside, in one transaction
 
 
 def survey(path: Path, known: Departures | None) -> Account:
@@ -126,8 +127,16 @@ class Import:
 
 
 def _batches(read: Iterable[Line]) -> Iterator[list[Line]]:
-    left = iter(read)
-    while batch := list(islice(left, BATCH)):
+    """As many lines as one transaction takes, fewer where results are large."""
+    batch: list[Line] = []
+    size = 0
+    for line in read:
+        batch.append(line)
+        size += sum(len(result) for _, result in line.job.results) if line.job is not None else 0
+        if len(batch) >= BATCH or size >= MOST_RESULTS:
+            yield batch
+            batch, size = [], 0
+    if batch:
         yield batch
 
 

@@ -27,7 +27,7 @@ from blobforge.store.original import Original
 from blobforge.store.store import Store
 from blobforge.worker import Worker
 
-BATCH = 500  # jobs in one transaction
+BATCH = 200  # jobs in one transaction
 AT_ONCE = 8  # looks at the store, side by side
 ACTOR = "command line"
 ORIGIN = "the original BlobForge"
@@ -164,7 +164,7 @@ def _take_job(store: Store, taken: TakenJob, seen: Seen, account: Account, now: 
         job = replace(job, source_size=source.size)
     elif taken.waits:
         job = replace(job, status=JobStatus.UPLOADING, not_before=None, updated_at=now)
-    stored = store.arrivals.add(Whole(job, taken.attempts, tuple(files)), now=now)
+    stored = store.arrivals.add(Whole(job, taken.attempts, tuple(files), taken.results), now=now)
     if stored is None:
         account.jobs.known += 1
         return None

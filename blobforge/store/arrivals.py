@@ -36,11 +36,13 @@ class Kept(msgspec.Struct, frozen=True):
 
 
 class Whole(msgspec.Struct, frozen=True):
-    """A job with the records of its attempts, and of the objects that it needs."""
+    """A job with the records of its attempts, and of the objects that it needs. `results` are those that are kept
+    aside: the number of the attempt, and the JSON."""
 
     job: Job
     attempts: tuple[Attempt, ...] = ()
     files: tuple[Kept, ...] = ()
+    results: tuple[tuple[int, str], ...] = ()
 
 
 class Arrivals:
@@ -60,13 +62,15 @@ class Arrivals:
         job = whole.job
         if self._db.execute(sql.JOB_BY_SOURCE, (job.source_hash, job.type)).fetchone() is not None:
             return None
-        number = job.id if job.id > self.highest() else None
-        self._db.execute(sql.INSERT_WHOLE_JOB, (number, *rows.job_values(job)[1:]))
+        own = job.id if job.id > self.highest() else None
+        self._db.execute(sql.INSERT_WHOLE_JOB, (own, *rows.job_values(job)[1:]))
         stored = replace(job, id=self._db.last_insert_rowid())
         if stored.tags:
             self._db.execute(sql.INSERT_JOB_TAGS, (rows.tags_of([stored]),))
         for attempt in whole.attempts:
             self._db.execute(sql.INSERT_WHOLE_ATTEMPT, (stored.id, *astuple(attempt)[1:]))
+        for number, result in whole.results:
+            self._db.execute(sql.KEEP_RESULT, (stored.id, number, result))
         for kept in whole.files:
             self._keep(kept, stored, now)
         self._counters.job(stored, +1)
@@ -133,11 +137,11 @@ class Departures:
     def has_job(self, source_hash: str, type_: str) -> bool:
         return self._db.execute(sql.JOB_BY_SOURCE, (source_hash, type_)).fetchone() is not None
 
-    def jobs(self, after: int, objects_of: ObjectsOf, *, limit: int) -> list[Whole]:
-        """The jobs with the next numbers."""
+    def next_job(self, after: int, objects_of: ObjectsOf) -> Whole | None:
+        """The job with the next number. One by one: a result may have 16 MiB."""
         with self._reading():
-            found = [rows.job(row) for row in self._db.execute(sql.JOBS_BETWEEN, (after + 1, 2**63 - 1, limit))]
-            return [self._whole(job, objects_of) for job in found]
+            row = self._db.execute(sql.JOBS_BETWEEN, (after + 1, 2**63 - 1, 1)).fetchone()
+            return self._whole(rows.job(row), objects_of) if row else None
 
     def tokens(self) -> list[Token]:
         return [rows.token(row) for row in self._db.execute(sql.TOKENS, (0, -1))]
@@ -152,7 +156,9 @@ class Departures:
     def _whole(self, job: Job, objects_of: ObjectsOf) -> Whole:
         attempts = tuple(rows.attempt(row) for row in self._db.execute(sql.ATTEMPTS, (job.id,)))
         kept = (self._kept(key, attempt) for key, attempt in objects_of(job, attempts).items())
-        return Whole(job, attempts, tuple(each for each in kept if each is not None))
+        aside = self._db.execute(sql.RESULTS_OF_JOB, (job.id,))
+        results = tuple((int(str(number)), str(result)) for number, result in aside)
+        return Whole(job, attempts, tuple(each for each in kept if each is not None), results)
 
     def _kept(self, key: str, attempt: int | None) -> Kept | None:
         row = self._db.execute(sql.FILE, (key,)).fetchone()

@@ -113,6 +113,7 @@ END_ATTEMPT: Final = """
 KEEP_RESULT: Final = "INSERT INTO results (job_id, attempt, result) VALUES (?, ?, ?)"
 DROP_RESULT: Final = "DELETE FROM results WHERE job_id = ? AND attempt = ?"
 DROP_RESULTS_BUT: Final = "DELETE FROM results WHERE job_id = ? AND attempt IS NOT ?"
+RESULTS_OF_JOB: Final = "SELECT attempt, result FROM results WHERE job_id = ? ORDER BY attempt"
 RESULT: Final = "SELECT result FROM results WHERE job_id = ? AND attempt = ?"
 # As JSON, the two members that say what the output is.
 RESULT_NAMES: Final = """

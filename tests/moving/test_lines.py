@@ -22,10 +22,11 @@ from tests.store.making import ADMIN, T0, Book, submission
 TABLES = {
     "jobs": "id, type, status, priority, source_hash, created_at, updated_at, max_attempts, source_path, source_size,"
     " tags, metadata, attempts, losses, attempt, worker_id, started_at, completed_at, not_before, last_error,"
-    " output_key, result, kept_attempt, replaced, upload_key",
+    " output_key, result, result_size, kept_attempt, replaced, upload_key",
     "attempts": "job_id, attempt, worker_id, started_at, ended_at, outcome, kind, error, traceback, log_tail,"
     " output_key",
     "job_tags": "tag, job_id",
+    "results": "job_id, attempt, result",
     "files": "key, size, sha256, job_id, attempt, checked_at, etag, kept, keeping",
     "job_hours": "hour, first_id, last_id",
     "installation": "id",
@@ -44,8 +45,8 @@ def book(tmp_path: Path) -> Iterator[Book]:
     for name in ("done", "again", "fails", "dies", "runs", "cancelled", "waits"):
         opened.do(submission(name, tags=("a", name), metadata='{"x": 1}', source_path=f"/{name}.pdf"))
     opened.do(submission("uploads", ready=False))
-    for job_id in (1, 2):
-        finish(opened, job_id)
+    finish(opened, 1, result='{"pages": 1}')
+    finish(opened, 2, result=f'"{"x" * 100_000}"')
     fail(opened, 3, retryable=True)
     fail(opened, 4, retryable=False)
     opened.do(Claim(ADMIN, "w1", ("pdf",)))
@@ -61,10 +62,10 @@ def claimed(book: Book, job_id: int) -> str:
     return str(job.lease)
 
 
-def finish(book: Book, job_id: int) -> None:
+def finish(book: Book, job_id: int, *, result: str) -> None:
     lease = claimed(book, job_id)
     seen = ObjectSeen(Seen.PRESENT, size=3)
-    book.do(Complete(ADMIN, "w1", job_id, lease, book.key(job_id), seen, result='{"pages": 1}'))
+    book.do(Complete(ADMIN, "w1", job_id, lease, book.key(job_id), seen, result=result))
 
 
 def fail(book: Book, job_id: int, *, retryable: bool) -> None:

@@ -38,6 +38,7 @@ from tests.store.test_belonging import state
 
 NOW = 1_795_000_000_000
 TABLES = ("jobs", "attempts", "files", "tokens", "workers", "users", "audit", "job_tags", "job_hours")
+LARGE = f'{{"text": "{"x" * 100_000}"}}'
 ISSUER = "https://id.example"
 
 
@@ -111,7 +112,14 @@ async def test_all_of_every_version_is_taken(
 
 async def test_a_job_keeps_what_it_had(theirs: Path, book: Book, objects: LocalStore) -> None:
     original.made(theirs, filled=True)
+    with contextlib.closing(apsw.Connection(str(theirs))) as connection:
+        connection.execute(
+            "UPDATE jobs SET result = ? WHERE source_hash = ? AND type = 'text'", (LARGE, source("done"))
+        )
     await take(theirs, book, objects)
+    ((large,),) = book.rows("SELECT result FROM results")
+    assert large == LARGE
+    is_whole(book)
     ids = {hash_: id_ for id_, hash_ in book.rows("SELECT id, source_hash FROM jobs WHERE type = 'pdf'")}
     done = book.store.job(ids[source("done")])
     assert done is not None
