@@ -35,7 +35,7 @@ from web.auth.sessions import Sealer, Sessions
 from web.auth.throttle import Throttle
 from web.checkup import Checkup
 from web.connection.places import Known
-from web.limits import LARGE_BODIES, Limit, Unread, Watch
+from web.limits import LARGE_BODIES, Bounded, Limit, Unread, Watch
 from web.metrics.counting import Counting
 from web.metrics.exposition import Metrics
 from web.metrics.house import House
@@ -135,7 +135,13 @@ class Parts:
         long_polls = Limit(settings.max_long_polls, settings.max_long_polls_per_address)
         streams = Limit(settings.max_streams, settings.max_streams_per_address)
         self.lag = LoopLag()
-        limits = {"connections": self.connections, "long_polls": long_polls, "event_streams": streams}
+        unread = Unread()
+        limits: dict[str, Bounded] = {
+            "connections": self.connections,
+            "long_polls": long_polls,
+            "event_streams": streams,
+            "unread_bytes": unread,
+        }
         self.limits = Watch(limits)
         counting = Counting(
             Requests(),
@@ -193,7 +199,7 @@ class Parts:
             site=site,
             throttle=throttle,
             known=Known(),
-            unread=Unread(),
+            unread=unread,
             first_link=self.first_link,
             long_polls=long_polls,
             streams=streams,

@@ -26,11 +26,12 @@ from web.dashboard import words
 from web.dashboard.assets import Assets
 from web.dashboard.page import theme
 from web.dashboard.pages import page_routes
-from web.dispatch import Endpoint, http_problem, refusal_of, view
+from web.dispatch import TOO_MUCH_UNREAD, Endpoint, http_problem, refusal_of, view
 from web.html import refused_page
+from web.limits import asking, downloads
 from web.metrics.requests import UNMATCHED, Requests
-from web.objects import object_routes
-from web.problems import internal_error
+from web.objects import OBJECTS, object_routes
+from web.problems import internal_error, refused
 from web.request import Request
 from web.routing import Route
 from web.served import permit_upload
@@ -105,7 +106,9 @@ def make_app(services: Services) -> App:
         app.register_blueprint(object_routes(services.objects, max_size=size, on_received=received, permit=permit))
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _bug)
-    app.after_request(partial(_count, services.metrics.requests, frozenset(each.route.name for each in endpoints)))
+    ours = frozenset(each.route.name for each in endpoints)
+    app.before_request(partial(_owned, services, ours))
+    app.after_request(partial(_count, services.metrics.requests, ours))
     app.after_request(partial(_secure, services.site))
     app.hot = HotRoutes(
         [endpoint for endpoint in endpoints if endpoint.route.hot],
@@ -143,6 +146,22 @@ async def _bug(error: Exception) -> Response:
     request_id = secrets.token_hex(8)
     log.error("unhandled error", request_id=request_id, exc_info=error)
     return internal_error(instance=request.path, request_id=request_id).response()
+
+
+async def _owned(services: Services, ours: frozenset[str]) -> Response | None:
+    """Whose answer it is, where the dispatcher does not say so: of the dashboard's files, of objects, and of what is
+    not there. None: go on."""
+    if request.url_rule is not None and request.url_rule.endpoint in ours:
+        return None
+    asked = _asked()
+    address = services.site.address(asked)
+    if request.blueprint == OBJECTS:
+        asking.set((downloads(address),))
+        return None
+    asking.set((address,))
+    if not services.unread.full(address):
+        return None
+    return refused(TOO_MUCH_UNREAD, instance=asked.path, request_id=secrets.token_hex(8)).response()
 
 
 async def _count(requests: Requests, ours: frozenset[str], response: Response) -> Response:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Protocol
 
 import structlog
 import trio
@@ -17,6 +18,15 @@ QUIET_LOOKS = 10  # in a row without a refusal, and a limit counts as one that r
 
 
 LARGE_BODIES = 16  # larger than BLOBFORGE_MAX_BODY, in memory at once
+
+
+class Bounded(Protocol):
+    """What is told of a limit, whatever it counts: how much of it is taken, how much there is, who found no room."""
+
+    total: int
+    used: int
+    refused: int
+    refusing: bool  # of late; see `Watch`
 
 
 class Limit:
@@ -60,7 +70,7 @@ class Limit:
 class Watch:
     """Notices when a limit begins to refuse, and when that has ended: one line of the log each, and no more."""
 
-    def __init__(self, limits: Mapping[str, Limit]) -> None:
+    def __init__(self, limits: Mapping[str, Bounded]) -> None:
         self._limits = limits
         self._refused = dict.fromkeys(limits, 0)  # until the last look
         self._quiet = dict.fromkeys(limits, 0)  # looks without a refusal
@@ -87,10 +97,19 @@ class Watch:
 
 MOST_UNREAD = 256 << 20  # bytes of answers that wait for their clients, in all
 MOST_UNREAD_EACH = 16 << 20  # of one caller, and of one address
-SMALL = 256 << 10  # a piece of a stream or of a download: only the total counts it out, for the slow are many
+# A piece of a stream or of a download. One of them never is too much for its owner, for the slow are many; but all of
+# an owner's together are, so that one address cannot use up what there is for all.
+SMALL = 256 << 10
+PIECES = 4  # times what else one owner may leave unread: a thousand stalled downloads
 
 # Whom the answer that this task sends is for: an address, and `Caller.subject`; set where they become known.
 asking: ContextVar[tuple[str, ...]] = ContextVar("asking", default=())
+
+
+def downloads(address: str) -> str:
+    """The owner of what is sent from the embedded store to an address: apart from that address's other answers, so
+    that many slow downloads behind one address never cost a heartbeat."""
+    return f"downloads of {address}"
 
 
 class Unread:
@@ -98,22 +117,26 @@ class Unread:
     request is refused while `full` says so, and a connection whose answer finds no room is closed."""
 
     def __init__(self, total: int = MOST_UNREAD, each: int = MOST_UNREAD_EACH) -> None:
-        self._total = total
-        self._each = each
+        self.total = total
+        self.each = each
         self._owed: Counter[str] = Counter()
-        self.bytes = 0
+        self.used = 0
         self.refused = 0
+        self.refusing = False
 
     def full(self, *owners: str) -> bool:
-        """Whether one of these has left as much unread as it may."""
-        return any(self._owed.get(owner, 0) >= self._each // 2 for owner in owners)
+        """Whether one of these has left as much unread as it may: its request is refused then, and counted here."""
+        full = any(self._owed.get(owner, 0) >= self.each // 2 for owner in owners)
+        self.refused += full
+        return full
 
     @contextmanager
     def held(self, size: int, *owners: str) -> Iterator[bool]:
         """Within the block `size` bytes wait to be read, if there is room for them."""
-        over = size > SMALL and any(self._owed.get(owner, 0) + size > self._each for owner in owners)
+        most = self.each if size > SMALL else self.each * PIECES
         # The first answer of an owner always has room: what is larger than all the room could never be read.
-        if self.bytes + size > self._total or (over and any(owner in self._owed for owner in owners)):
+        over = any(owner in self._owed and self._owed[owner] + size > most for owner in owners)
+        if over or self.used + size > self.total:
             self.refused += 1
             yield False
             return
@@ -124,7 +147,7 @@ class Unread:
             self._count(-size, owners)
 
     def _count(self, size: int, owners: tuple[str, ...]) -> None:
-        self.bytes += size
+        self.used += size
         for owner in owners:
             self._owed[owner] += size
             if not self._owed[owner]:

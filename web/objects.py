@@ -27,6 +27,8 @@ from web.problems import refused
 OnReceived = Callable[[str, ObjectInfo], Awaitable[None]]
 Permit = Callable[[str], Awaitable[None]]
 
+OBJECTS = "objects"  # the blueprint's name
+
 _C = RefusalCode
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -52,7 +54,7 @@ def object_routes(
     before the first byte of an upload is read, and before the object gets its name; it may raise NotWantedError.
     """
     handler = _Handler(store, max_size, on_received, permit, idle_timeout)
-    blueprint = Blueprint("objects", __name__)
+    blueprint = Blueprint(OBJECTS, __name__)
     blueprint.add_url_rule(f"{PATH}<path:key>", "object", handler.handle, methods=["GET", "HEAD", "PUT"])
     return blueprint
 

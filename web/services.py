@@ -20,7 +20,7 @@ from web.auth.sessions import Sealer, Sessions
 from web.auth.throttle import Throttle
 from web.checkup import Checkup
 from web.connection.places import Known
-from web.limits import Limit, Unread
+from web.limits import Bounded, Limit, Unread
 from web.metrics.exposition import Metrics
 from web.preview import Previews
 from web.reads import ReadPool
@@ -57,6 +57,6 @@ class Services:
     long_polls: Limit
     streams: Limit
     large_bodies: trio.CapacityLimiter  # each is held in memory; further ones wait unread
-    limits: Mapping[str, Limit]  # these, and that of connections, by their names in the metrics
+    limits: Mapping[str, Bounded]  # these, and that of connections, by their names in the metrics
     now: Callable[[], int]
     signing_secret: bytes

@@ -19,7 +19,7 @@ import pytest
 from tests.fixtures.server import ServerProcess, serving
 
 SOAK = "SOAK" in os.environ
-JOBS = 500 if SOAK else 200
+JOBS = 500 if SOAK else 100
 ASKED = 300 if SOAK else 60  # times each way
 METADATA = "x" * 60_000
 MIB = 1 << 20

@@ -76,8 +76,10 @@ class Both:
 
 @asynccontextmanager
 async def beside_s3(folder: Path, seaweed: Seaweed, prefix: str, **settings: Any) -> AsyncIterator[House]:
+    """Without a backup: a second database beside the same prefix would be restored from that of the first."""
     given = Settings(
         data_dir=str(folder),
+        litestream_disabled=True,
         s3_endpoint=seaweed.endpoint,
         s3_bucket=seaweed.bucket,
         s3_access_key=seaweed.access_key,

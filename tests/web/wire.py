@@ -47,11 +47,15 @@ async def served(
     known: Known | None = None,
     host: str = "127.0.0.1",
     unread: Unread | None = None,
+    send_buffer: int | None = None,
 ) -> AsyncIterator[Served]:
-    """An application before a port of its own; ended as SIGTERM ends it, behind the block or by `stop`."""
+    """An application before a port of its own; ended as SIGTERM ends it, behind the block or by `stop`. With a small
+    `send_buffer` the system takes little of an answer that its client does not read."""
     limit, stop = limit or Limit(1000), trio.Event()
     with socket.create_server((host, 0)) as listener:
         listener.setblocking(False)
+        if send_buffer is not None:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         config = http_settings(Settings(shutdown_grace=grace))
         server = Server(app, hot, config, listener, Places(limit, known or Known()), Requests(), unread or Unread())
         async with trio.open_nursery() as nursery:

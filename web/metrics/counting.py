@@ -10,14 +10,14 @@ from blobforge.lag import LoopLag
 from blobforge.objects import ObjectStore
 from blobforge.tracing import Tracer
 from web.auth.throttle import Throttle
-from web.limits import Limit
+from web.limits import Bounded
 from web.metrics.requests import Requests
 
 
 @dataclass(frozen=True)
 class Counting:
     requests: Requests
-    limits: Mapping[str, Limit]
+    limits: Mapping[str, Bounded]
     throttle: Throttle
     broadcaster: Broadcaster
     lag: LoopLag

@@ -55,7 +55,7 @@ def clients(counting: Counting) -> Iterable[Metric]:
     )
     yield gauge(
         "blobforge_limit_used",
-        "Room taken: connections, long polls, event streams",
+        "Room taken: connections, long polls, event streams; bytes of answers that their clients have not read",
         {(name,): limit.used for name, limit in counting.limits.items()},
         ("limit",),
     )
