@@ -38,6 +38,11 @@ class Attempts(Base):
             lambda answer: self.world.claim(who, worker, types, limit, key, fresh(answer), self.now),
         )
 
+    def allowed(self, worker: str, types: tuple[str, ...]) -> tuple[str, ...]:
+        """Those that the worker may ask for; all where it may ask for none, so that it is refused."""
+        known = self.world.workers.get(worker)
+        return tuple(each for each in types if known is None or known.bound in (None, each)) or types
+
     def completion(
         self, job: str, by: str = "holder", caller: str = "own", lease: str = "right", output: str = "right",
         seen: m.ObjectSeen = OUTPUT_IS_THERE, checksum: str | None = None, result: str | None = None, *,

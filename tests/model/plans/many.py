@@ -84,7 +84,7 @@ class Many(Sources, Attempts, Decisions, Retention):
     @rule(items=ITEMS, worker=st.sampled_from(["w1", "w2"]))
     def in_one_transaction(self, items: list[tuple[str, str, str]], worker: str) -> None:
         """What has gathered in the writer's mailbox. Nobody in there sees more of the others than later ones do."""
-        claim = self.claiming(worker, "own", ("pdf", "ocr"), 2, None)
+        claim = self.claiming(worker, "own", self.allowed(worker, ("pdf", "ocr")), 2, None)
         self.send(*(Letter(self.item(*each)) for each in items), Letter(claim))
 
     @precondition(lambda self: self.sent)

@@ -43,7 +43,7 @@ class Stories(Many, Fleet, Disasters):
             source = next((each for each in SOURCES if each not in known), SOURCES[0])
             self.do(self.submission(source, "pdf"))
             self.do(self.retrying("ended", reset=True))
-        job = f"#{self.claim(worker, 'own', ('ocr', 'pdf', 'tiff'), 1, None)}"
+        job = f"#{self.claim(worker, 'own', self.allowed(worker, ('ocr', 'pdf', 'tiff')), 1, None)}"
         seen = m.ObjectSeen(m.Seen.UNKNOWN if ending == "complete unseen" else m.Seen.PRESENT, size=1)
         if ending in ("lose", "late", "lost and restored"):
             self.leases_expire([job], False, False)

@@ -26,6 +26,8 @@ class Attempts(Access):
             return worker
         if not worker.registered:
             return No("no-such-worker")
+        if worker.bound is not None and any(type_ != worker.bound for type_ in types):
+            return No("worker-bound")
         if worker.status == "offline" or now - (worker.seen or 0) >= LIFE_MS:
             self.alive(worker, now)
         if key is not None:

@@ -24,6 +24,8 @@ class Fleet(Attempts):
                 return allowed
             self.take_back(worker_id, now)
             worker.token, worker.instance = who.token, None
+        if worker.bound not in (None, type_):
+            return No("worker-bound")
         if who.instance is not None and worker.instance not in (None, who.instance):
             heard = now - (worker.seen or 0)
             if worker.registered and heard < 2 * self.rules.beat_ms and replaces != worker.instance:
@@ -101,7 +103,7 @@ class Fleet(Attempts):
     def create_worker(self, worker_id: str, type_: str, secret: str) -> Any:
         if worker_id in self.workers:
             return No("worker-exists")
-        self.workers[worker_id] = Worker(worker_id, type_, secret=secret)
+        self.workers[worker_id] = Worker(worker_id, type_, secret=secret, bound=type_)
         return self.changed(self.workers[worker_id], 0)
 
     def replace_secret(self, worker_id: str, secret: str, now: int) -> Any:

@@ -97,6 +97,7 @@ class Worker:
     secret: str | None = None
     instance: str | None = None
     contested_at: int | None = None
+    bound: str | None = None  # the only type that it may ask for
     asks: set[str] = field(default_factory=set)  # types beside its own
 
 
