@@ -98,8 +98,9 @@ def part_size(size: int) -> int:
 
 
 class S3Multipart:
-    """A Multipart on S3. The collaborators are S3Store's own: `ask` runs a call in a thread under a deadline, `full`
-    confines a key and puts the prefix before it, `sign` makes a URL, `translated` words errors.
+    """A Multipart on S3. The collaborators are S3Store's own: `patient` waits for answers that take long, `ask` runs
+    a call in a thread under a deadline, `full` confines a key and puts the prefix before it, `sign` makes a URL,
+    `translated` words errors.
     """
 
     def __init__(
@@ -107,12 +108,14 @@ class S3Multipart:
         client: S3Client,
         bucket: str,
         *,
+        patient: S3Client,
         ask: Ask,
         full: Callable[[str], str],
         sign: Callable[..., str],
         translated: Callable[[str], AbstractContextManager[None]],
     ) -> None:
         self._client = client
+        self._patient = patient
         self._bucket = bucket
         self._ask = ask
         self._full = full
@@ -208,7 +211,7 @@ class S3Multipart:
         condition: dict[str, Any] = {"IfNoneMatch": "*"} if write_once else {}
         with self._translated("complete a multipart upload"):
             try:
-                self._client.complete_multipart_upload(
+                self._patient.complete_multipart_upload(
                     Bucket=self._bucket, Key=full, UploadId=upload_id, MultipartUpload={"Parts": wanted}, **condition
                 )
             except ClientError as error:

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 UPLOADS_PAGE = 1000  # unfinished uploads in one answer: the most that S3 gives
+COPIED_A_SECOND = 20 << 20  # bytes, by a slow store; a copy that is given up is begun anew, and would never end
 COPIED_WHOLE = LARGEST_PART  # bytes; what is larger is copied in parts
 COPIED_PART = 512 << 20  # bytes; more where there would be too many
 _CHUNK = 1 << 20  # bytes of an object in memory while it is hashed
@@ -108,12 +109,18 @@ class S3Store:
             aws_secret_access_key=secret_key,
         )
         self._client: S3Client = make(config=config)
-        # A copy is answered when it is made: that takes as long as there are bytes.
+        # A copy, or an object of parts, is answered when it is made: that takes as long as there are bytes.
         patient = Config(read_timeout=digest_timeout, retries={"total_max_attempts": 1, "mode": "standard"})
-        self._copier: S3Client = make(config=config.merge(patient))
+        self._patient: S3Client = make(config=config.merge(patient))
         self.write_once = False  # until it has shown that it can
         self.multipart = S3Multipart(
-            self._client, bucket, ask=self._ask, full=self._full, sign=self._sign, translated=self._translated
+            self._client,
+            bucket,
+            patient=self._patient,
+            ask=self._ask,
+            full=self._full,
+            sign=self._sign,
+            translated=self._translated,
         )
 
     @property
@@ -168,7 +175,8 @@ class S3Store:
     async def copy(self, key: str, to: str, *, like: ObjectInfo | None) -> ObjectInfo | Missed:
         """See ObjectStore. The bytes stay in the store; how long that takes depends on their number."""
         work = partial(self._copy, key, to, like)
-        return await self._guard.transfer(self._digesting, work, timeout=self._digest_timeout, op="copy")
+        timeout = max(self._digest_timeout, like.size / COPIED_A_SECOND if like is not None else 0.0)
+        return await self._guard.transfer(self._digesting, work, timeout=timeout, op="copy")
 
     async def put_mark(self, key: str, data: bytes) -> None:
         """See ObjectStore."""
@@ -303,9 +311,9 @@ class S3Store:
             parts = TransferConfig(
                 multipart_threshold=COPIED_WHOLE, multipart_chunksize=COPIED_PART, use_threads=False
             )
-            self._copier.copy(source, self._bucket, target, ExtraArgs=condition, Config=parts)
+            self._patient.copy(source, self._bucket, target, ExtraArgs=condition, Config=parts)
             return
-        answer = self._copier.copy_object(Bucket=self._bucket, Key=target, CopySource=source, **condition)
+        answer = self._patient.copy_object(Bucket=self._bucket, Key=target, CopySource=source, **condition)
         answers.check_stored(answer)
 
     def _put(self, full: str, data: bytes) -> None:

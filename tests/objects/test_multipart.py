@@ -153,6 +153,11 @@ async def test_what_is_too_large_for_one_copy_is_copied_in_parts(
     assert await store.copy("outputs/binstallation/2/9/output", "accepted/binstallation/2/9/output", like=None) == (
         "absent"
     )
+    # And has as long as so many bytes need, whatever the deadline of others is.
+    await store.delete(kept)
+    store._digest_timeout = 0.0
+    monkeypatch.setattr(s3, "COPIED_A_SECOND", FIVE // 20)
+    assert isinstance(await store.copy(output, kept, like=like), ObjectInfo)
 
 
 async def test_more_unfinished_uploads_than_one_answer_holds(store: S3Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
@@ -211,8 +212,8 @@ async def test_an_odd_answer(verb: str, name: str, answer: Answer, means: str) -
 
 
 @contextmanager
-def saying(*answers: bytes) -> Iterator[str]:
-    """A server on loopback that gives `answers` in turn, the last one for ever."""
+def saying(*answers: bytes, after: float = 0.0) -> Iterator[str]:
+    """A server on loopback that gives `answers` in turn, each `after` so many seconds, the last one for ever."""
     listener = socket.create_server(("127.0.0.1", 0))
     left = list(answers)
 
@@ -226,6 +227,7 @@ def saying(*answers: bytes) -> Iterator[str]:
                 connection.settimeout(2)
                 with suppress(OSError):
                     connection.recv(65536)
+                    time.sleep(after)
                     connection.sendall(left.pop(0) if len(left) > 1 else left[0])
 
     thread = threading.Thread(target=serve, daemon=True)
@@ -265,6 +267,14 @@ async def test_an_upload_that_is_completed(answers: list[bytes], made: Any) -> N
             with pytest.raises(ObjectStoreError) as raised:
                 await store.multipart.complete(OTHER, "u", [(1, "e")], write_once=True)
             assert type(raised.value) is made
+
+
+async def test_a_store_may_take_its_time_to_make_an_object_of_parts() -> None:
+    with saying(MADE, after=0.5) as endpoint:
+        store = S3Store(
+            endpoint=endpoint, bucket="b", access_key="a", secret_key="s", region="us-east-1", timeout=0.2
+        )
+        assert await store.multipart.complete(OTHER, "u", [(1, "e")])
 
 
 PUT_REFUSED = error(b"412 Precondition Failed", b"PreconditionFailed")
