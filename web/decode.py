@@ -109,8 +109,9 @@ def _described(type_: Any) -> msgspec.inspect.Type:
 
 Q = TypeVar("Q")
 # Of a number in a query: what is too small or too large is taken as the least or the most, and what is no number as
-# if it were absent.
+# if it were absent. A place in a list is not moved back: who pages by it would be given the same page for ever.
 LENIENT = {"lenient": True}
+LENIENT_PLACE = {"lenient": "below"}
 
 
 def query(arguments: MultiDict[str, str], type_: type[Q]) -> Q | Refusal:
@@ -122,7 +123,7 @@ def query(arguments: MultiDict[str, str], type_: type[Q]) -> Q | Refusal:
         if name in given:
             number = _number(given.pop(name))
             if number is not None:
-                given[name] = str(min(max(number, least), most))
+                given[name] = str(max(number, least) if most is None else min(max(number, least), most))
     try:
         found = msgspec.convert(given, type_, strict=False)
     except msgspec.ValidationError as error:
@@ -139,16 +140,16 @@ def query(arguments: MultiDict[str, str], type_: type[Q]) -> Q | Refusal:
 
 
 @lru_cache(maxsize=64)  # one for each kind of query
-def lenient(type_: Hashable) -> dict[str, tuple[int, int]]:
-    """The names of the LENIENT numbers of a query, each with the least and the most."""
-    found: dict[str, tuple[int, int]] = {}
+def lenient(type_: Hashable) -> dict[str, tuple[int, int | None]]:
+    """The names of the LENIENT numbers of a query, each with the least and the most; None: more is refused."""
+    found: dict[str, tuple[int, int | None]] = {}
     for field in msgspec.structs.fields(cast("type[msgspec.Struct]", type_)):
         shape = msgspec.inspect.type_info(field.type)
-        if isinstance(shape, msgspec.inspect.Metadata) and shape.extra == LENIENT:
+        if isinstance(shape, msgspec.inspect.Metadata) and shape.extra in (LENIENT, LENIENT_PLACE):
             assert isinstance(shape.type, msgspec.inspect.IntType)
             assert shape.type.ge is not None
             assert shape.type.le is not None
-            found[field.encode_name] = shape.type.ge, shape.type.le
+            found[field.encode_name] = shape.type.ge, shape.type.le if shape.extra == LENIENT else None
     return found
 
 

@@ -11,22 +11,28 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
+import msgspec
 import pytest
+import trio
 
 from tests.fixtures.server import ServerProcess, serving
+from tests.web.test_released_client import open_server
+from web import events
 
 PDF = b"%PDF-1.7 a small one"
 HASH = hashlib.sha256(PDF).hexdigest()
 OCTETS = {"Content-Type": "application/octet-stream"}
+NULL: dict[str, Any] = {"content": b"null", "headers": {"Content-Type": "application/json"}}
 PATIENCE = 60.0  # seconds; "within seconds" on a busy machine
 
 JOB = {"id", "type", "status", "priority", "source_hash", "attempts", "max_attempts", "created_at", "updated_at"}
 JOB_MAY = JOB | {
     "source_path", "source_size", "worker_id", "started_at", "completed_at", "last_error", "tags", "metadata",
     "result", "progress", "not_before", "heartbeat_at", "output_key", "losses", "attempt_history", "attempts_total",
-    "failure", "progress_at", "expected_end", "waiting",
+    "failure", "progress_at", "expected_end", "waiting", "result_attempt", "result_size", "result_url",
 }  # fmt: skip
 STATS = {
     "total_jobs", "pending_jobs", "running_jobs", "completed_jobs", "failed_jobs", "dead_jobs",
@@ -197,6 +203,152 @@ def test_a_command_line_client(place: ServerProcess, cli: httpx.Client) -> None:
     upload = ok(cli.post("/api/files/upload-url", json={"key": f"sources/{HASH}"}))
     assert upload["key"] == f"sources/{HASH}"
     transfer("PUT", upload["url"], content=PDF, headers=OCTETS)
+
+
+def test_a_worker_that_says_things_in_its_own_way(place: ServerProcess, cli: httpx.Client) -> None:
+    """`null` bodies and members, progress and results of any kind, names with spaces: nothing costs it its job."""
+    name, kind = "worker 1 größe", "pdf to 文"
+    made = ok(cli.post("/api/admin/workers", json={"id": name, "name": "", "type": kind}), 201)
+    assert made["name"] == name
+    own = {"X-Worker-ID": name.encode(), "X-Worker-Secret": made["secret"].encode()}
+    address = f"/api/workers/{quote(name)}"
+    with httpx.Client(base_url=place.url, headers=own, timeout=60, trust_env=False) as worker:
+        hello = {"id": name, "type": kind, "metadata": None, "labels": None, "version": None}
+        assert ok(worker.post("/api/workers/register", json=hello))["status"] == "registered"
+        for result in ("# markdown", 7, [1, None], {"pages": "lorem ipsum " * 200_000}):
+            job_id = submit(cli, msgspec.json.encode(result)[:99], kind, tags=["", "inbox"], metadata=None)
+            claim = {"worker_id": name, "job_type": kind, "wait": None, "limit": None, "claim_key": None}
+            granted = ok(worker.post("/api/jobs/claim", json=claim))
+            assert (granted["job"]["id"], granted["job"]["tags"]) == (job_id, ["inbox"])
+            assert ok(worker.post(f"{address}/heartbeat", **NULL))["status"] == "ok"
+            for progress in ("50%", 50, None, ["a"], {"stage": "x" * 20_000}):
+                beat = {"job_id": job_id, "progress": progress}
+                assert ok(worker.post(f"{address}/heartbeat", json=beat))["abandon"] == []
+            assert ok(worker.post(f"{address}/heartbeat", json={"job_id": 0, "progress": "50%"}))["status"] == "ok"
+            done = {"worker_id": name, "output_key": "", "result": result, "lease": None, "checksum": None}
+            assert ok(worker.post(f"/api/jobs/{job_id}/complete", json=done)) == {"status": "completed"}
+            assert ok(cli.get(f"/api/jobs/{job_id}/result")) == result
+            shown = ok(cli.get(f"/api/jobs/{job_id}"))
+            assert JOB <= shown.keys() <= JOB_MAY
+            assert "output_key" not in shown
+        assert ok(worker.post(f"{address}/unregister", **NULL)) == {"status": "unregistered"}
+    listed = ok(cli.get("/api/jobs", params={"type": kind}))
+    assert listed["total"] == 4
+    assert len(msgspec.json.encode(listed)) < 100_000, "a list stays light, whatever the results are"
+
+
+def test_a_command_line_client_that_posts_null(place: ServerProcess, cli: httpx.Client) -> None:
+    job_id = submit(cli)
+    assert ok(cli.post(f"/api/jobs/{job_id}/cancel", **NULL)) == {"status": "cancelled"}
+    assert ok(cli.post(f"/api/jobs/{job_id}/retry", **NULL)) == {"status": "retrying"}
+    assert ok(cli.get(f"/api/jobs/{job_id}"))["status"] == "pending"
+    nothing = {"type": "pdf", "source_hash": HASH, "source_path": None, "priority": None, "max_attempts": None}
+    assert ok(cli.post("/api/jobs", json=nothing | {"tags": None, "metadata": None}), 201)["existing"] is False
+
+    for limit, taken in (("1000", 100), ("abc", 50), ("0", 1), ("-5", 1)):
+        page = ok(cli.get("/api/jobs", params={"limit": limit, "offset": "x"}))
+        assert (page["limit"], page["offset"], page["total"]) == (taken, 0, 2)
+    assert ok(cli.get("/api/jobs", params={"offset": "-5"}))["offset"] == 0
+    assert cli.get("/api/jobs", params={"offset": "20000"}).status_code == 422, "and not the same page for ever"
+    page = ok(cli.get("/api/jobs", params={"status": "processing"}))
+    assert (page["jobs"], page["total"]) == ([], 0)
+    made = ok(cli.post("/api/tokens", json={"name": "for ever", "expires_in": 0, "scopes": None}), 201)
+    with place.client(made["token"]) as other:
+        assert ok(other.get("/api/jobs"))["total"] == 2
+    with httpx.Client(base_url=place.url, trust_env=False) as nobody:
+        assert ok(nobody.get("/api/auth/info"))["oidc_enabled"] is False
+        assert nobody.get("/logout").status_code == 200
+
+
+def test_plain_uploads_of_a_source(place: ServerProcess, cli: httpx.Client) -> None:
+    """The one header, whether the source is awaited or has been verified; what is not the source never becomes it."""
+    waiting = ok(cli.post("/api/jobs", json={"type": "pdf", "source_hash": HASH}), 201)
+    for body in (b"something else", PDF):
+        answer = httpx.put(waiting["upload_url"], content=body, headers=OCTETS, timeout=60, trust_env=False)
+        assert answer.status_code == 200 or (body != PDF and answer.status_code == 422), answer.text
+        if body != PDF:
+            cli.post(f"/api/jobs/{waiting['job_id']}/uploaded")
+            assert ok(cli.get(f"/api/jobs/{waiting['job_id']}"))["status"] == "uploading"
+            waiting = ok(cli.post("/api/jobs", json={"type": "pdf", "source_hash": HASH}))
+    until(cli, waiting["job_id"], "pending")
+
+    for asked in ({"key": f"sources/{HASH}"}, {"source_hash": HASH, "key": None, "content_type": None}):
+        for body in (PDF, b"%PDF evil"):
+            upload = ok(cli.post("/api/files/upload-url", json=asked))
+            assert upload["key"] == f"sources/{HASH}"
+            answer = httpx.put(upload["url"], content=body, headers=OCTETS, timeout=60, trust_env=False)
+            assert answer.status_code == 200 or (body != PDF and answer.status_code == 422), answer.text
+            source = ok(cli.get(f"/api/files/{waiting['job_id']}/source/url"))["url"]
+            assert transfer("GET", source).content == PDF
+    assert ok(cli.get(f"/api/jobs/{waiting['job_id']}"))["status"] == "pending"
+
+
+class Consumer:
+    """What existing programs read of the stream: the lines of one frame, up to the empty one."""
+
+    def __init__(self, answer: httpx.Response) -> None:
+        self._lines = answer.iter_lines()
+
+    def frame(self) -> dict[str, str]:
+        found: dict[str, str] = {}
+        while line := next(self._lines):
+            name, _, value = line.partition(": ")
+            if name:  # else a comment
+                found[name] = value
+        return found
+
+    def about(self, job_id: int, *events: str) -> dict[str, Any]:
+        """The data of the next of these events about a job, out of its envelope."""
+        while True:
+            frame = self.frame()
+            if frame.get("event") in events:
+                whole = msgspec.json.decode(frame["data"])
+                assert whole["type"] == frame["event"]
+                assert frame["id"]
+                if whole["data"].get("job_id") == job_id:
+                    return dict(whole["data"])
+
+
+def test_an_sse_consumer(place: ServerProcess, cli: httpx.Client) -> None:
+    with cli.stream("GET", "/events", headers={"Accept": "text/event-stream"}) as answer, place.client() as other:
+        assert answer.headers["Content-Type"].partition(";")[0] == "text/event-stream"
+        stream = Consumer(answer)
+        assert stream.frame() == {"event": "ping", "data": "connected"}
+        job_id = submit(other)
+        about = {"job_id": job_id, "type": "pdf-convert"}
+        assert stream.about(job_id, "job_created") == about | {"status": "uploading"}
+        assert stream.about(job_id, "job_updated") == about | {"status": "pending"}
+        with an_existing_worker(place, other) as worker:
+            ok(worker.post("/api/workers/register", json={"id": "worker-1", "type": "pdf-convert"}))
+            mine = {"worker_id": "worker-1"}
+            claim = mine | {"job_type": "pdf-convert"}
+            ok(worker.post("/api/jobs/claim", json=claim))
+            assert stream.about(job_id, "job_updated") == about | mine | {"status": "running"}
+            ok(worker.post(f"/api/jobs/{job_id}/fail", json=mine | {"error": "no text"}))
+            failed = about | mine | {"status": "failed", "error": "no text"}
+            assert stream.about(job_id, "job_failed") == failed
+            until(other, job_id, "pending")
+            granted = ok(worker.post("/api/jobs/claim", json=claim))
+            transfer("PUT", granted["upload_url"], content=b"# markdown", headers=OCTETS)
+            ok(worker.post(f"/api/jobs/{job_id}/complete", json=mine | {"output_key": granted["output_key"]}))
+            assert stream.about(job_id, "job_completed") == about | mine | {"status": "completed"}
+
+
+async def test_an_sse_consumer_hears_that_the_stream_is_alive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A `ping` that says `keepalive`, every 30 s; here sooner."""
+    assert events.PING_SECONDS == 30
+    monkeypatch.setattr(events, "PING_SECONDS", 0.05)
+    async with open_server(tmp_path / "data") as (_, http), http.stream("GET", "/events") as answer:
+        seen = b""
+        with trio.fail_after(PATIENCE):
+            async for chunk in answer.aiter_bytes():
+                seen += chunk
+                if seen.count(b"keepalive") == 3:
+                    break
+        assert seen.startswith(b"event: ping\ndata: connected\n\n")
+        assert seen.count(b"event: ping\ndata: keepalive\n\n") == 3
 
 
 @pytest.mark.parametrize("prefix", ["/api/tokens", "/api/admin/tokens"])

@@ -177,7 +177,12 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
         schema = msgspec.json.schema_components([route.query], ref_template=_REF)[1]
         for name, (least, most) in lenient(route.query).items():
             shape = schema[route.query.__name__]["properties"][name]
-            words = f"{least} to {most}: what is less or more is taken as that, and what is no number as the default"
+            if most is not None:
+                words = (
+                    f"{least} to {most}: what is less or more is taken as that, and what is no number as the default"
+                )
+            else:
+                words = f"{shape['description']}; what is less than {least}, or no number, is taken as that"
             schema[route.query.__name__]["properties"][name] = {"default": shape["default"], "description": words}
         for name, shape in schema[route.query.__name__]["properties"].items():
             found.append({"name": name, "in": "query", "required": False, "schema": _plain(shape, schema)})

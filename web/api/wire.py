@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from blobforge.job import JobStatus, Outcome
 from blobforge.worker import WorkerStatus
-from web.decode import LENIENT
+from web.decode import LENIENT, LENIENT_PLACE
 
 # ------------------------------------------------------------------ parts
 
@@ -722,7 +722,7 @@ class ListQuery(msgspec.Struct, frozen=True):
     updated_since: Moment | None = None
     updated_until: Moment | None = None
     limit: Annotated[int, Meta(ge=1, le=100, extra=LENIENT)] = 50
-    offset: Annotated[int, Meta(ge=0, le=10_000, description="beyond 10,000 use `cursor`")] = 0
+    offset: Annotated[int, Meta(ge=0, le=10_000, description="beyond 10,000 use `cursor`", extra=LENIENT_PLACE)] = 0
     cursor: Annotated[str, Meta(max_length=200)] | None = None
 
 
