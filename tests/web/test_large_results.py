@@ -7,11 +7,13 @@ from typing import Any
 import msgspec
 import pytest
 import trio
+from werkzeug.exceptions import RequestTimeout
 
 from blobforge.store.check import check
 from tests.fixtures.house import House, open_house
 from tests.web.calls import assert_problem, finish, put_output, raw, state
 from tests.web.test_kept_results import unreachable
+from web.bodies import Body
 
 ASIDE = {"filename": "book.md", "content_type": "text/markdown", "pages": ["lorem ipsum " * 10] * 1_000}
 LARGE = ASIDE | {"pages": ["lorem ipsum " * 10] * 20_000}
@@ -189,3 +191,47 @@ async def test_numbers_beyond_all_bounds_spoil_no_download(house: House, autojum
     done = b'{"worker_id":"w1","output_key":"%s","result":{"share":1e999}}' % grant["output_key"].encode()
     assert (await house.call("POST", f"/api/jobs/{job_id}/complete", done))[0] == 200
     assert (await house.call("GET", f"/api/files/{job_id}/output/url"))[0] == 200
+
+
+async def test_so_many_large_ones_are_in_memory_at_once_and_others_wait(house: House, autojump_clock: Any) -> None:
+    """They are not refused, and no small one waits behind them."""
+    await house.register()
+    ids = [await house.submit(name) for name in (b"one", b"two")]
+    await house.claim(limit=2)
+    places = house.parts.services.large_bodies
+    places.total_tokens = 1
+    answers: dict[int, int] = {}
+
+    async def complete(job_id: int, result: Any) -> None:
+        done = msgspec.json.encode({"worker_id": "w1", "result": result})
+        told = {"Authorization": f"Bearer {house.parts.admin_token}", "Content-Length": str(len(done))}
+        answers[job_id] = (await house.call("POST", f"/api/jobs/{job_id}/complete", done, headers=told))[0]
+
+    async with trio.open_nursery() as nursery, places:
+        nursery.start_soon(complete, ids[0], LARGE)
+        nursery.start_soon(complete, ids[1], ASIDE)
+        await trio.sleep(60)
+        assert answers == {ids[1]: 200}
+    assert answers == {ids[1]: 200, ids[0]: 200}
+
+
+async def test_a_larger_body_has_as_much_more_time(autojump_clock: Any) -> None:
+    class Slow:
+        left = 20
+
+        async def part(self) -> bytes:
+            await trio.sleep(10)
+            self.left -= 1
+            return b"x" * 10 if self.left >= 0 else b""
+
+        def at_hand(self) -> None: ...
+
+        def watch(self, told: Any, /) -> None: ...
+
+        def forget(self) -> None: ...
+
+    with pytest.raises(RequestTimeout):
+        await Body(Slow(), 200, largest=200, patience=30).whole()
+    body = Body(Slow(), 200, largest=20, patience=30)
+    body.allow(1000, "BLOBFORGE_MAX_RESULT")
+    assert len(await body.whole()) == 200
