@@ -580,14 +580,19 @@ def undo_retry(job: Job, before: BeforeRetry, *, retried_at: int, now: int) -> J
     return replace(job, **msgspec.structs.asdict(before), avoid=(), avoid_until=None, updated_at=now)
 
 
-def arrive(job: Job, *, size: int | None, now: int) -> Job | None:
-    """The source is there and verified. None when the job does not wait for it."""
+def arrive(job: Job, *, size: int | None, avoid: tuple[str, ...], policy: RetryPolicy, now: int) -> Job | None:
+    """The source is there and verified. None when the job does not wait for it.
+
+    It is kept from the workers in `avoid` for a while: it may have been tried before its source was lost.
+    """
     if not allowed(Verb.ARRIVE, job.status):
         return None
     return replace(
         job,
         status=JobStatus.PENDING,
         source_size=size if size is not None else job.source_size,
+        avoid=avoid,
+        avoid_until=now + round(policy.avoid * 1000) if avoid else None,
         last_error=None,
         failure=None,
         updated_at=now,

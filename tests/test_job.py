@@ -70,7 +70,7 @@ def undo_retry(job: Job, was: JobStatus) -> Job | None:
 
 # Each verb with facts under which it succeeds wherever the table lets it: what then decides is the status alone.
 APPLY: dict[Verb, Callable[[Job], Job | Refusal | None]] = {
-    Verb.ARRIVE: lambda job: rules.arrive(job, size=3, now=9),
+    Verb.ARRIVE: lambda job: rules.arrive(job, size=3, avoid=("w9",), policy=POLICY, now=9),
     Verb.AWAIT_SOURCE: lambda job: rules.await_source(replace(job, lease=None), now=9),
     Verb.EXPIRE_UPLOAD: lambda job: rules.expire_upload(job, reason="late", now=9),
     Verb.CLAIM: lambda job: rules.claim(job, worker_id="w", lease="L", now=9),

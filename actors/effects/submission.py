@@ -22,7 +22,7 @@ from actors.messages import (
     Submitted,
 )
 from blobforge import job as rules
-from blobforge.events import JobCreated, JobFailed, JobReady, JobUpdated, SourceAwaited, SourceSettled
+from blobforge.events import JobCreated, JobFailed, JobUpdated, SourceAwaited, SourceSettled
 from blobforge.job import Job, JobStatus
 from blobforge.objects.keys import source_key
 from blobforge.refusals import Refusal, RefusalCode
@@ -164,7 +164,7 @@ def source_arrived(step: Step, message: SourceArrived) -> SourceSettledFor | Ref
     )
     count = 0
     for job in step.store.jobs_by_hash(message.source_hash):
-        arrived = _arrived(job, message, step.now)
+        arrived = _arrived(step, job, message)
         if arrived is None:
             continue
         if arrived.status is JobStatus.UPLOADING:
@@ -173,17 +173,19 @@ def source_arrived(step: Step, message: SourceArrived) -> SourceSettledFor | Ref
             continue
         step.store.save_job(job, arrived)
         step.events.append(JobUpdated(job.id, job.type, arrived.status))
-        step.facts += [SourceSettled(job.id, job.source_hash), JobReady(job.type)]
+        step.facts.append(SourceSettled(job.id, job.source_hash))
+        claimable(step, arrived)
         count += 1
     return SourceSettledFor(count)
 
 
-def _arrived(job: Job, message: SourceArrived, now: int) -> Job | None:
+def _arrived(step: Step, job: Job, message: SourceArrived) -> Job | None:
     """Ready, where the bytes were checked; where they were not, only if there are as many as were announced."""
     if not message.verified and job.source_size not in (None, message.size):
         reason = f"the source has {message.size} bytes, and {job.source_size} were announced; upload the right file"
-        return rules.reject_source(job, reason=reason, now=now)
-    return rules.arrive(job, size=message.size, now=now)
+        return rules.reject_source(job, reason=reason, now=step.now)
+    avoid = kept_from(step, job)
+    return rules.arrive(job, size=message.size, avoid=avoid, policy=step.rules.retry, now=step.now)
 
 
 def source_rejected(step: Step, message: SourceRejected) -> SourceSettledFor:

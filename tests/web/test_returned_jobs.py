@@ -222,3 +222,18 @@ async def test_a_retry_by_hand_goes_to_another_worker_too(autojump_clock: Any, h
     await house.call("POST", f"/api/jobs/{job}/retry", {})
     assert (await house.claim("broken"))["job"] is None
     assert (await house.claim("good"))["job"]["id"] == job
+
+
+async def test_so_does_a_retry_whose_source_has_to_be_sent_again(autojump_clock: Any, house: House) -> None:
+    await house.register("good")
+    job = await failed_once(house)
+    source_hash = (await house.job(job))["source_hash"]
+    await house.parts.services.objects.delete(f"sources/{source_hash}")
+    await house.call("POST", "/api/jobs", {"type": "pdf", "source_hash": source_hash})  # the server sees it missing
+    await house.call("POST", f"/api/jobs/{job}/retry", {})
+    assert (await house.job(job))["status"] == "uploading"
+    await house.source(b"a document")
+    await house.call("POST", f"/api/jobs/{job}/uploaded")
+    assert (await house.job(job))["status"] == "pending"
+    assert (await house.claim("broken"))["job"] is None
+    assert (await house.claim("good"))["job"]["id"] == job
