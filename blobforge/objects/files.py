@@ -29,7 +29,6 @@ from blobforge.objects.incoming import (
 )
 from blobforge.objects.keys import is_source_key
 
-FOLDER_TRIES = 100  # each is lost only to a delete of another process in that very moment
 PIECE = 256 << 10  # bytes of a download that wait for their reader: the slow are many
 BATCH = 1 << 20  # bytes that one thread hop moves: a hop costs about 90 µs, little beside 1 MiB
 
@@ -248,23 +247,11 @@ def store_many(
 def _named(incoming: Incoming, root: Path, path: Path, *, folder_known: bool = False) -> list[Path]:
     """Give the file its name; returns the folders that have changed, but for the last one. Raises OSError.
 
-    A delete takes away folders that are empty. In this process the names' lock keeps it from doing so in between;
-    another one (a clean-up of empty folders beside the server) has no such lock, and the folder is made again.
+    The names' lock is held: without it a delete could take away the folder, while it is empty, in between.
     """
-    changed: list[Path] = []
-    tries = FOLDER_TRIES
-    while True:
-        try:
-            if not folder_known:
-                changed += make_folders(root, path.parent)
-            incoming.move_to(path)
-        except FileNotFoundError:
-            folder_known = False
-            tries -= 1
-            if not tries:
-                raise
-        else:
-            return changed
+    changed = [] if folder_known else make_folders(root, path.parent)
+    incoming.move_to(path)
+    return changed
 
 
 def _write_sidecar(path: Path, sidecar: _Sidecar) -> None:
