@@ -28,7 +28,7 @@ from msgspec.structs import replace
 from sortedcontainers import SortedDict
 
 from actors.mailbox import Callback, Envelope, Mailbox, Reply
-from actors.messages import Claim, Due, Expired, Granted, Release, Repeatable, WakeJobs
+from actors.messages import Claim, Complete, Due, Expired, Granted, Release, Repeatable, WakeJobs
 from blobforge.events import CredentialsRevoked, Fact, JobReady, JobTaken, JobWaits
 from blobforge.job import ReleaseCause
 from blobforge.refusals import Refusal, RefusalCode
@@ -365,9 +365,9 @@ class Scheduler:
         self.mailbox.nudge()
 
 
-def given_back(claim: Claim, repeat: Repeatable | None, granted: Granted) -> list[Release]:
-    """What to do with jobs that were granted to somebody who has gone away. Who has a key will come and ask again."""
-    if claim.claim_key is not None or repeat is not None:
+def given_back(claim: Claim | Complete, repeat: Repeatable | None, granted: Granted) -> list[Release]:
+    """The releases of jobs whose claimant has gone away. None for a claimant with a key: it comes and asks again."""
+    if repeat is not None or (isinstance(claim, Claim) and claim.claim_key is not None):
         return []
     why = "the client went away before the answer"
     gone = ReleaseCause.UNDELIVERED

@@ -6,10 +6,6 @@ from dataclasses import dataclass, field
 
 from quart import Response
 
-# In the extensions of a request's scope, where our server has brought it: takes a function that is called when the
-# client goes, or at once if it has. To wait for that message would cost each request a task of its own.
-WHEN_GONE = "blobforge.when_gone"
-
 
 @dataclass
 class Answer:

@@ -74,6 +74,10 @@ class Messages:
     def forget(self) -> None:
         """See `watch`."""
 
+    def has_gone(self) -> bool:
+        """See Source."""
+        return self._all_of_it.cancel_called
+
 
 class HTTPConnection(TrioASGIHTTPConnection):
     """Quart-Trio's, with our body, and cancelled when its client goes."""

@@ -25,6 +25,9 @@ class Source(Protocol):
 
     def forget(self) -> None: ...
 
+    def has_gone(self) -> bool:
+        """Whether the client has gone by now."""
+
 
 class Body:
     """`length` is what the head says; `largest` and `patience` (seconds) are for bodies that are wanted whole."""

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 import trio
 
-from actors.mailbox import ask
-from actors.messages import Ping
+from actors.mailbox import Reply, ask
+from actors.messages import BatchDone, Completed, Granted, Ping
 from blobforge.config import Settings
 from blobforge.server import running
 from tests.fixtures.house import House, virtual_now
@@ -229,6 +229,46 @@ async def test_so_does_one_that_does_not_wait_when_the_writer_is_slow(tmp_path: 
             await trio.sleep(1)
             gate.open.set()
         assert (await house.job(job_id))["status"] == "pending"
+
+
+@pytest.mark.parametrize("asks", ["claim", "long poll", "complete", "complete many"])
+async def test_a_client_that_goes_when_its_grant_arrives_costs_the_job_nothing(
+    house: House, own: dict[str, str], autojump_clock: Any, asks: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the same step: the claim is committed, the scheduler and the writer have seen the client there."""
+    await house.submit(b"before")
+    done = {"worker_id": "w1", "claim_next": True, "lease": (await house.claim())["lease"]}
+    path, body = {
+        "claim": ("/api/jobs/claim", WAIT | {"wait": 0}),
+        "long poll": ("/api/jobs/claim", WAIT),
+        "complete": ("/api/jobs/1/complete", done),
+        "complete many": ("/api/jobs/complete", {"jobs": [done | {"job_id": 1}]}),
+    }[asks]
+    if asks != "long poll":
+        await house.submit()
+    async with lean(house) as server:
+        stream = await connect(server)
+        wait = Reply.wait
+
+        async def leave_at_the_grant(reply: Reply[Any]) -> Any:
+            outcome = await wait(reply)
+            first = outcome.items[0] if isinstance(outcome, BatchDone) else outcome
+            if isinstance(first, Granted | Completed):
+                stream.socket.close()
+            return outcome
+
+        monkeypatch.setattr(Reply, "wait", leave_at_the_grant)
+        await stream.send_all(post(path, msgspec.json.encode(body), own))
+        if asks == "long poll":
+            await eventually(lambda: house.parts.scheduler.waiting == 1)
+            await house.submit()
+        await eventually(lambda: stream.socket.fileno() < 0)
+        monkeypatch.undo()
+        await trio.sleep(1)
+    job = await house.job(2)
+    assert (job["status"], job["attempts"], job.get("not_before")) == ("pending", 0, None)
+    assert (await house.job(1))["status"] == ("completed" if "complete" in asks else "running")
+    assert (await house.claim())["job"]["id"] == 2
 
 
 async def test_a_claim_behind_one_that_is_held_is_answered_behind_it(

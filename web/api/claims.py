@@ -12,6 +12,7 @@ from actors.messages import (
     Complete,
     Completed,
     Fail,
+    Granted,
     Item,
     ObjectSeen,
     Release,
@@ -19,7 +20,7 @@ from actors.messages import (
 from blobforge.job import ReleaseCause
 from blobforge.refusals import Refusal, RefusalCode
 from web.api import encode, wire
-from web.api.grants import claim_answer
+from web.api.grants import check_there, claim_answer
 from web.api.seen import look
 from web.problems import item_problem
 from web.routing import Access, Call, Route
@@ -57,6 +58,7 @@ async def claim(call: Call, body: wire.ClaimBody) -> wire.GrantWire | wire.Grant
             outcome = await call.ask_while_there(call.services.scheduler, message)
     if isinstance(outcome, Refusal):
         return outcome
+    await check_there(call, (message, outcome))
     return claim_answer(call, outcome, many=body.limit is not None)
 
 
@@ -65,7 +67,11 @@ async def complete(call: Call, body: wire.CompleteBody) -> dict[str, object] | R
     if isinstance(message, Refusal):
         return message
     outcome = await call.ask(await _looked(call, message))
-    return outcome if isinstance(outcome, Refusal) else _completed(call, outcome)
+    if isinstance(outcome, Refusal):
+        return outcome
+    if outcome.next is not None:
+        await check_there(call, (message, outcome.next))
+    return _completed(call, outcome)
 
 
 def _completion(call: Call, job_id: int, body: wire.CompleteBody) -> Complete | Refusal:
@@ -172,6 +178,12 @@ async def _in_one(
     done = await call.ask(Batch(tuple(good)))
     if isinstance(done, Refusal):
         return done
+    claims: list[tuple[Claim | Complete, Granted]] = [
+        (item, outcome.next)
+        for item, outcome in zip(good, done.items, strict=True)
+        if isinstance(item, Complete) and isinstance(outcome, Completed) and outcome.next is not None
+    ]
+    await check_there(call, *claims)
     outcomes = iter(done.items)
     items: list[dict[str, object]] = []
     for job_id, message in zip(job_ids, messages, strict=True):

@@ -6,12 +6,33 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import msgspec
+import trio
 
-from actors.messages import Granted
+from actors.mailbox import Envelope, Reply
+from actors.messages import Claim, Complete, Granted
+from actors.scheduler import given_back
 from blobforge.job import Job
 from blobforge.objects.keys import source_key
+from web.answer import GoneError
 from web.api import encode, wire
 from web.routing import Call
+
+GIVING_BACK_SECONDS = 5.0  # for the writer to have room
+
+
+async def check_there(call: Call, *claims: tuple[Claim | Complete, Granted]) -> None:
+    """Give what was granted back, at no cost, when the client has gone. Raises GoneError then.
+
+    Until a claim is committed the scheduler and the writer look for that; this is for a client that goes later.
+    """
+    releases = [each for message, granted in claims for each in given_back(message, call.repeat, granted)]
+    if not (releases and call.source.has_gone()):
+        return
+    with trio.move_on_after(GIVING_BACK_SECONDS, shield=True):
+        for release in releases:
+            await call.services.writer.put(Envelope(release, Reply(), caller=call.caller))
+    await trio.lowlevel.checkpoint_if_cancelled()
+    raise GoneError
 
 
 def claim_answer(call: Call, granted: Granted, *, many: bool) -> wire.GrantWire | wire.GrantsWire:

@@ -21,6 +21,7 @@ from web.bodies import BAD_BODY, Body
 from web.connection.chunks import ChunkError, Chunks
 from web.connection.exchange import Exchange
 from web.connection.head import END, TOO_SLOW, Head, HeadError, check_part
+from web.connection.leaving import has_gone
 from web.connection.shared import Shared
 from web.limits import asking
 from web.metrics.requests import LEAN
@@ -214,6 +215,10 @@ class Connection:
     def forget(self) -> None:
         """See Source."""
         self._shared.leaving.forget(self._socket)
+
+    def has_gone(self) -> bool:
+        """See Source."""
+        return has_gone(self._socket)
 
     # --- the ends
 

@@ -86,6 +86,15 @@ class Leaving:
                     told()
 
 
+def has_gone(client: socket.socket) -> bool:
+    """Whether the client has ended its side by now, as the kernel knows it."""
+    if client.fileno() < 0:
+        return True
+    poll = select.poll()
+    poll.register(client, getattr(select, "POLLRDHUP", 0))  # an error, and the end of both sides, are told anyway
+    return bool(poll.poll(0))
+
+
 def _waiting(number: int) -> int:
     """How many bytes wait to be read."""
     size = array("i", [0])
