@@ -212,11 +212,11 @@ async def test_lists_and_statistics_counted_the_table(house: House, autojump_clo
     _, stats = await house.call("GET", "/api/stats")
     _, page = await house.call("GET", "/api/jobs?limit=1")
     assert (stats["total_jobs"], stats["completed_jobs"], page["total"]) == (6, 1, 6)
-    statements = [text for text in vars(sql).values() if isinstance(text, str)]
+    # The original's own database, which is read once when it is taken over, keeps no counts.
+    ours = {name: text for name, text in vars(sql).items() if not name.startswith("ORIGINAL_")}
+    statements = [text for text in ours.values() if isinstance(text, str)]
     counting = [
-        text
-        for text in statements
-        if re.search(r"count\(\*\)\s+from\s+(jobs|attempts|job_tags)\b(?! WHERE job_id = \?$)", text, re.I)
+        text for text in statements if re.search(r"count\(\*\)\s+from\s+(jobs|attempts|job_tags)\b", text, re.I)
     ]
     assert len(statements) > 100
     assert counting == []

@@ -46,6 +46,14 @@ INVARIANTS: Final = (
         _ATTEMPTS,
     ),
     Invariant(
+        "attempts that are counted wrong (job/attempt)",
+        """SELECT job_id || '/' || attempt FROM (
+              SELECT job_id, attempt, coalesce(ordinal, attempt) AS kept,
+                     row_number() OVER (PARTITION BY job_id ORDER BY attempt) AS n FROM attempts)
+            WHERE kept <> n""",
+        ("attempts", "attempts.ordinal"),
+    ),
+    Invariant(
         "open attempts of jobs that are not running (job/attempt)",
         """SELECT a.job_id || '/' || a.attempt FROM attempts AS a JOIN jobs ON jobs.id = a.job_id
             WHERE a.outcome IS NULL AND jobs.status <> 'running'""",

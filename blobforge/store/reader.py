@@ -219,9 +219,8 @@ class Reader:
         return found
 
     def count_attempts(self, job_id: int) -> int:
-        row = self._row(sql.COUNT_ATTEMPTS, (job_id,))
-        assert row is not None
-        return int(row[0])
+        row = self._row(sql.ATTEMPTS_SO_FAR, (job_id,))
+        return int(row[0]) if row is not None else 0
 
     def file(self, key: str) -> FileRecord | None:
         row = self._row(sql.FILE, (key,))

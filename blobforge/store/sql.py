@@ -93,7 +93,8 @@ ATTEMPT: Final = f"SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE job_id = ? AND a
 ATTEMPTS: Final = f"SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE job_id = ? ORDER BY attempt"
 ATTEMPTS_BELOW: Final = f"""
     SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE job_id = ? AND attempt < ? ORDER BY attempt DESC LIMIT ?"""
-COUNT_ATTEMPTS: Final = "SELECT count(*) FROM attempts WHERE job_id = ?"
+ATTEMPTS_SO_FAR: Final = """
+    SELECT coalesce(ordinal, attempt) FROM attempts WHERE job_id = ? ORDER BY attempt DESC LIMIT 1"""
 LATEST_ATTEMPTS: Final = f"SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE job_id = ? ORDER BY attempt DESC LIMIT ?"
 ATTEMPTS_OF_WORKER: Final = """
     SELECT a.job_id, a.attempt, jobs.type, a.started_at, a.ended_at, a.outcome, a.kind, substr(a.error, 1, 2000),
@@ -101,9 +102,14 @@ ATTEMPTS_OF_WORKER: Final = """
       FROM attempts AS a INDEXED BY attempts_by_worker JOIN jobs ON jobs.id = a.job_id
      WHERE a.worker_id = ? AND (a.started_at, a.job_id, a.attempt) < (?, ?, ?)
      ORDER BY a.started_at DESC, a.job_id DESC, a.attempt DESC LIMIT ?"""
-INSERT_ATTEMPT: Final = (
-    "INSERT INTO attempts (job_id, attempt, worker_id, lease, started_at, output_key) VALUES (?, ?, ?, ?, ?, ?)"
+# Attempts of a job are added in their order.
+_ORDINAL: Final = (
+    "1 + coalesce((SELECT coalesce(ordinal, attempt) FROM attempts WHERE job_id = ?1 "
+    "ORDER BY attempt DESC LIMIT 1), 0)"
 )
+INSERT_ATTEMPT: Final = f"""
+    INSERT INTO attempts (job_id, attempt, worker_id, lease, started_at, output_key, ordinal)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, {_ORDINAL})"""
 OUTPUT_KEYS: Final = f"SELECT {_ATTEMPTS_KEY} FROM attempts WHERE job_id = ?"
 END_ATTEMPT: Final = """
     UPDATE attempts SET ended_at = ?, outcome = ?, kind = ?, error = ?, traceback = ?, log_tail = ?
@@ -414,10 +420,10 @@ ORIGINAL_STATUSES: Final = """
 # --- what comes with its past from another database
 JOB_SEQUENCE: Final = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'jobs'"
 INSERT_WHOLE_JOB: Final = f"INSERT INTO jobs ({JOB_COLUMNS}) VALUES ({', '.join('?' * len(JOB_COLUMNS.split(',')))})"
-INSERT_WHOLE_ATTEMPT: Final = """
+INSERT_WHOLE_ATTEMPT: Final = f"""
     INSERT INTO attempts (job_id, attempt, worker_id, lease, started_at, ended_at, outcome, kind, error, traceback,
-                          log_tail, output_key)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+                          log_tail, output_key, ordinal)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, {_ORDINAL})"""
 TO_BACKFILL: Final = """
     INSERT INTO backfill (id, next_job, last_job, counts) VALUES (1, ?1, ?2, 1)
     ON CONFLICT (id) DO UPDATE SET next_job = min(next_job, excluded.next_job),

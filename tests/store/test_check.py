@@ -25,8 +25,9 @@ DAMAGE: list[tuple[str, str]] = [
     ("DELETE FROM attempts WHERE job_id = 2", "1 running jobs whose latest attempt is not on record as open"),
     ("UPDATE attempts SET lease = 'other' WHERE job_id = 2", "whose latest attempt is not on record as open"),
     ("UPDATE attempts SET worker_id = 'w9' WHERE job_id = 2", "whose latest attempt is not on record as open"),
-    ("INSERT INTO attempts SELECT 2, 9, worker_id, 'l', 1, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM attempts "
+    ("INSERT INTO attempts SELECT 2, 9, worker_id, 'l', 1, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 2 FROM attempts "
      "WHERE job_id = 2", "1 jobs with more than one open attempt: 2."),
+    ("UPDATE attempts SET ordinal = 7 WHERE job_id = 2", "1 attempts that are counted wrong"),
     ("UPDATE attempts SET outcome = NULL, ended_at = NULL WHERE job_id = 4", "open attempts of jobs that are not"),
     ("UPDATE jobs SET lease = 'same' WHERE id IN (2, 8)", "2 running jobs that share their lease"),
     ("UPDATE workers SET registered = 0", "2 running jobs of a worker that is unknown"),

@@ -143,6 +143,7 @@ def _attempts_are_right(book: Book) -> None:
     assert book.rows("SELECT id FROM jobs WHERE attempts < 0 OR losses < 0 OR attempt < attempts") == []
     latest = "SELECT 1 FROM jobs WHERE attempt <> (SELECT count(*) FROM attempts WHERE job_id = jobs.id)"
     assert book.rows(latest) == []
+    assert book.rows("SELECT 1 FROM attempts WHERE ordinal <> attempt") == []
 
 
 def test_rates_count_ends_by_the_minute(book: Book) -> None:

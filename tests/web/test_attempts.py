@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from importlib import resources
 from typing import Any
+
+import apsw
+import trio
 
 from tests.fixtures.house import House
 from tests.web.calls import raw
@@ -55,3 +59,55 @@ async def test_attempts_of_no_job(house: House, autojump_clock: Any) -> None:
     assert (await house.call("GET", "/api/jobs/7/attempts"))[0] == 404
     await house.submit()
     assert (await house.call("GET", "/api/jobs/1/attempts"))[1] == {"attempts": [], "total": 0, "next_cursor": None}
+
+
+RELEASED = 4_000
+
+
+async def test_a_job_that_was_given_back_four_thousand_times_is_as_small_as_any(
+    house: House, autojump_clock: Any
+) -> None:
+    """And as cheap: not one statement goes through its records."""
+    await house.submit()
+    await house.register()
+    grant = await house.claim()
+    body = {"worker_id": "w1", "lease": grant["lease"], "reason": "shutdown"}
+    assert (await house.call("POST", "/api/jobs/1/release", body))[0] == 200
+    db = apsw.Connection(str(house.folder / "blobforge.db"))
+    with db:
+        db.execute(
+            f"""WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < {RELEASED})
+                INSERT INTO attempts (job_id, attempt, worker_id, lease, started_at, ended_at, outcome, error)
+                SELECT job_id, i, worker_id, lease || i, started_at, ended_at, outcome, 'shutdown'
+                  FROM attempts, n WHERE attempt = 1"""
+        )
+        db.execute("UPDATE jobs SET attempt = ?", (RELEASED,))
+    db.close()
+    job = await house.job(1)
+    assert (job["attempts_total"], len(job["attempt_history"])) == (RELEASED, 50)
+    for path in ("/api/jobs/1", "/jobs/1", "/api/jobs/1/attempts", "/api/jobs/1/events"):
+        answer = await raw(house, "GET", path)
+        assert answer.status_code == 200, path
+        assert len(await answer.get_data(as_text=False)) < 100_000, path
+    await trio.sleep(60)  # a job that was given back waits a while
+    assert (await house.claim())["job"] is not None
+    assert (await house.job(1))["attempts_total"] == RELEASED + 1
+
+
+async def test_attempts_are_counted_where_their_numbers_have_gaps(house: House, autojump_clock: Any) -> None:
+    """As after a restore, or in a database that is older than the count."""
+    await failed_often(house)
+    db = apsw.Connection(str(house.folder / "blobforge.db"))
+    migration = resources.files("blobforge.store") / "migrations" / "0015_attempts_counted.sql"
+    with db:
+        db.execute("UPDATE attempts SET attempt = attempt + 1000 WHERE attempt > 10")
+        db.execute("UPDATE jobs SET attempt = attempt + 1000")
+        db.execute("UPDATE attempts SET ordinal = NULL")
+        db.execute("UPDATE" + migration.read_text().partition("\nUPDATE")[2])
+    assert list(db.execute("SELECT count(*) FROM attempts WHERE ordinal IS NULL")) == [(10,)], (
+        "the rest is left alone"
+    )
+    db.close()
+    assert (await house.job(1))["attempts_total"] == FAILED
+    await house.claim()
+    assert (await house.job(1))["attempts_total"] == FAILED + 1
