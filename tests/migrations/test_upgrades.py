@@ -59,6 +59,9 @@ async def test_every_page_of_an_upgraded_database(tmp_path: Path, autojump_clock
     make(tmp_path / "data" / "blobforge.db", version)
     async with open_house(tmp_path / "data") as house:
         await look_at_all(house)
+        _, workers = await house.call("GET", "/api/workers")
+        assert workers
+        assert not any("bound_type" in worker for worker in workers), "those from before ask for what they like"
 
 
 @pytest.mark.parametrize("version", [each for each in VERSIONS if each < FILLS])
