@@ -22,7 +22,7 @@ import trio
 from blobforge.runner import wire
 from blobforge.runner.address import find
 from blobforge.runner.handlers import Handler, as_outcome, is_async
-from blobforge.runner.job import Job, JobFailed, NotGuarded
+from blobforge.runner.job import Job, JobFailed
 from blobforge.runner.strays import COOKIE
 
 
@@ -41,9 +41,6 @@ class Child:
         assert isinstance(first, wire.Load)
         try:
             handler = find(first.address)
-        except NotGuarded as error:
-            self._say(wire.NotReady(str(error)))
-            return
         except Exception as error:
             traceback.print_exc()  # where the worker's own trouble belongs: the record has one line for it
             self._say(wire.NotReady(f"{type(error).__name__}: {error}"))

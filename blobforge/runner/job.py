@@ -43,10 +43,6 @@ class NoRoom(WorkerTrouble):
     """This disk has no room for this job. It may have for others."""
 
 
-class NotGuarded(RuntimeError):
-    """A module that is imported to run its handler starts a worker."""
-
-
 class WorkerReplaced(Exception):
     """Another process has taken over as this worker: what this one held went back, and it must not register again."""
 

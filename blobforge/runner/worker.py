@@ -21,7 +21,7 @@ from blobforge.runner.console import show_events
 from blobforge.runner.events import Waiting, log
 from blobforge.runner.handlers import Converter, Handler, InWorker, Isolation
 from blobforge.runner.isolated import INSIDE, InProcess
-from blobforge.runner.job import NotGuarded, WorkerReplaced, WorkerTrouble
+from blobforge.runner.job import WorkerReplaced, WorkerTrouble
 from blobforge.runner.limits import Limits
 from blobforge.runner.process import GRACE
 from blobforge.runner.scratch import MIN_FREE
@@ -210,7 +210,7 @@ class Worker:
     async def run_async(self) -> Counter[Outcome]:
         """Work until `stop`, or until done. See `Shift.run` for what it raises."""
         if INSIDE in os.environ:  # else each process would start another one
-            raise NotGuarded(
+            raise RuntimeError(
                 "a worker was started while its module was being imported to run a handler: "
                 "put it under `if __name__ == '__main__':`"
             )

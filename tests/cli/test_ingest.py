@@ -18,8 +18,9 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from blobforge.cli.ingest.cache import Content, open_cache
-from blobforge.cli.ingest.find import Candidate
+from blobforge.cli.ingest.cache import Content, HashCache, open_cache
+from blobforge.cli.ingest.find import Candidate, Problem
+from blobforge.cli.ingest.hashing import hash_chunk
 from tests.cli.conftest import COMMAND, Running, running_server, s3_settings
 from tests.fixtures.seaweed import Seaweed
 
@@ -339,6 +340,33 @@ def test_a_file_that_grows_while_it_is_read(any_store: Running) -> None:
     stats = any_store.json("stats")
     assert (stats["total_jobs"], stats["uploading_jobs"]) == (1, 0)
     assert "1 new" in any_store.blobforge("submit", growing, still).stderr
+
+
+def test_a_file_that_grows_as_fast_as_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "log.pdf"
+    path.write_bytes(b"l" * 1000)
+    blocks = 0
+
+    class Growing:
+        """Each block that is hashed is followed by another one."""
+
+        def update(self, block: bytes) -> None:
+            nonlocal blocks
+            blocks += 1
+            if blocks < 50:
+                with path.open("ab") as file:
+                    file.write(block)
+
+        def hexdigest(self) -> str:
+            return "0" * 64
+
+    monkeypatch.setattr("hashlib.sha256", Growing)
+    (found,) = hash_chunk(
+        [Candidate(str(path), "pdf", (), 1000, 0, 0, 0)], HashCache(None), threading.Event(), pointers=False
+    )
+    assert isinstance(found, Problem)
+    assert "was written to while it was read" in found.reason
+    assert blocks == 2
 
 
 def test_a_server_that_is_away_for_a_while(running: Running) -> None:
