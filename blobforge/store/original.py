@@ -21,7 +21,6 @@ from blobforge.store.belonging import Owner
 from blobforge.store.database import DatabaseError
 
 OriginalRow = dict[str, Any]
-STATUSES_SHOWN = 50  # that are counted one by one
 
 
 class Original:
@@ -38,11 +37,6 @@ class Original:
             return 0
         row = self._db.execute(sql.COUNT_ROWS.format(table=table)).fetchone()
         return int(row[0]) if row else 0
-
-    def jobs_by_status(self) -> dict[str, int]:
-        """How many jobs there are of each status, by its name there."""
-        found = self._db.execute(sql.ORIGINAL_STATUSES, (STATUSES_SHOWN,))
-        return {_text(status) or "": int(n) for status, n in found}
 
     def rows(self, table: str, *, at_once: int) -> Iterator[list[OriginalRow]]:
         """All rows of a table in the order in which they were made, so many at once; none where there is no table."""

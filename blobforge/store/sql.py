@@ -414,8 +414,6 @@ AUDIT_SPAN: Final = """
 COLUMNS_OF: Final = "SELECT name FROM pragma_table_info(?)"
 ORIGINAL_COLUMN: Final = "CASE typeof({column}) WHEN 'text' THEN CAST({column} AS BLOB) ELSE {column} END"
 ORIGINAL_ROWS: Final = "SELECT rowid, {columns} FROM {table} WHERE rowid > ? ORDER BY rowid LIMIT ?"
-ORIGINAL_STATUSES: Final = """
-    SELECT CAST(status AS BLOB), count(*) FROM jobs GROUP BY status ORDER BY count(*) DESC LIMIT ?"""
 
 # --- what comes with its past from another database
 JOB_SEQUENCE: Final = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'jobs'"
