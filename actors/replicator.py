@@ -21,7 +21,7 @@ from actors.drill import Drilling
 from actors.mailbox import Envelope, Mailbox, ask
 from actors.messages import DrillBegun, LeaveCheckpoints, Ping, RecordDrill, RunDrill
 from blobforge.backup import BackupError, Epoch
-from blobforge.backup.child import LOCK, sole_parent
+from blobforge.backup.child import KILL_SECONDS, LOCK, sole_parent
 from blobforge.backup.epochs import begin, current, forget, wal_size
 from blobforge.backup.folder import private_folder
 from blobforge.backup.replica import Replica
@@ -41,6 +41,7 @@ STALLED = 300.0
 # While no Litestream runs, nobody checkpoints, so that the next one finds all that it has not read.
 LONGEST_WAL = 256 * 1024**2  # bytes
 LAST_SYNC = 5.0  # seconds for the last changes, and once more for the process to end
+STOPPED_WITHIN = 2 * LAST_SYNC + 2 * KILL_SECONDS  # the longest that `stop` takes, whatever else hangs
 EARLIEST_DRILL = 30.0  # seconds after a start: first the work that has waited
 DEGRADED_LAG = 60.0  # seconds
 SHORTEST_LAG = 0.1  # seconds; answers show tenths, and what is not proven is never shown as 0
@@ -150,8 +151,16 @@ class Replicator:
             self._drill.cancel()
 
     async def stop(self) -> None:
-        """Have Litestream copy what is left and end, within twice LAST_SYNC. Nobody may write any more."""
+        """Have Litestream copy what is left and end, within STOPPED_WITHIN. Nobody may write any more."""
         self.close()
+        self._all.deadline = trio.current_time() + STOPPED_WITHIN
+        try:
+            await self._copy_the_last()
+        finally:
+            self._all.cancel()
+        await self._idle.wait()
+
+    async def _copy_the_last(self) -> None:
         sidecar = self._sidecar
         if sidecar is None:
             if self._dirty_since is not None:
@@ -164,8 +173,6 @@ class Replicator:
                 log.warning(
                     "the backup has not taken the last changes; they are in the database", lag=self.lag_seconds
                 )
-        self._all.cancel()
-        await self._idle.wait()
 
     # ------------------------------------------------------------------ the process
 

@@ -27,7 +27,7 @@ from actors.effects.recovery import settle_restore
 from actors.effects.step import Rules, Step
 from actors.mailbox import ask
 from actors.messages import EnsureAdminToken
-from actors.replicator import Replicator
+from actors.replicator import STOPPED_WITHIN, Replicator
 from blobforge import datadir, garbage, logs, notify, openfiles
 from blobforge.access import Caller, Scope, hash_secret, new_token, shown_prefix
 from blobforge.backup import BackupError
@@ -209,7 +209,7 @@ async def _replicating(replicator: Replicator | None, store: Store, reads: ReadP
         finally:
             reads.close()
             store.close()
-            with trio.CancelScope(shield=True):
+            with trio.move_on_after(STOPPED_WITHIN, shield=True):
                 await replicator.stop()
 
 

@@ -28,6 +28,9 @@ LOCK = "litestream.lock"  # in the data folder
 _ORPHAN_SECONDS = 5.0  # for a child that a killed server left to be gone
 _LONGEST_LINE = 8192  # bytes
 _TAIL = 40  # lines
+KILL_SECONDS = (
+    5.0  # for a killed process to end; one that the kernel keeps (a disk that hangs) is not waited for longer
+)
 # PR_SET_PDEATHSIG is 1. It is the thread that counts as the parent: who starts a child must be the main one. Should
 # that be gone before the call, no signal ever comes: hence the look at the parent afterwards.
 _LAUNCH = (
@@ -123,7 +126,7 @@ class Child:
 
     async def end(self, grace: float) -> bool:
         """SIGTERM, and SIGKILL after `grace` seconds. Whether it ended by itself. Not to be cancelled."""
-        with trio.CancelScope(shield=True):
+        with trio.move_on_after(grace + KILL_SECONDS, shield=True):
             self._signal(signal.SIGTERM)
             with trio.move_on_after(grace) as patience:
                 await self.wait()
@@ -141,7 +144,7 @@ class Child:
                 os.killpg(self._process.pid, number)
 
     async def close(self) -> None:
-        with trio.CancelScope(shield=True):
+        with trio.move_on_after(KILL_SECONDS, shield=True):
             await self._output.aclose()
 
 
@@ -172,10 +175,10 @@ async def started(command: Sequence[str], *, folder: Path, lock: int | None = No
     try:
         yield child
     finally:
-        with trio.CancelScope(shield=True):
-            child.kill()
+        child.kill()
+        with trio.move_on_after(KILL_SECONDS, shield=True):
             await child.wait()
-            await child.close()
+        await child.close()
 
 
 async def finished(command: Sequence[str], *, folder: Path, stalled: float) -> tuple[int | None, list[str]]:

@@ -20,6 +20,7 @@ from blobforge.client.errors import ApiError, ChecksumMismatch
 from blobforge.client.transport import LATER, Transport, unreachable_as_client_error, without_query
 
 CHUNK = 256 * 1024
+_REMOVE_SECONDS = 10.0
 _TIMEOUT = httpx.Timeout(120.0, connect=10.0)
 
 OnBytes = Callable[[int], None]
@@ -82,7 +83,7 @@ async def download(
         part.forget()
         raise
     finally:
-        with trio.CancelScope(shield=True):
+        with trio.move_on_after(_REMOVE_SECONDS, shield=True):
             await trio.Path(part.path).unlink(missing_ok=True)
     return facts
 

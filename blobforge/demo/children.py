@@ -12,6 +12,7 @@ from pathlib import Path
 import trio
 
 STOP_GRACE = 15.0  # seconds from TERM to KILL
+STOPPED_WITHIN = 8 * STOP_GRACE  # all of them, one after the other
 
 
 class ChildDied(Exception):
@@ -90,5 +91,5 @@ async def children(logs: Path) -> AsyncIterator[Children]:
     try:
         yield started
     finally:
-        with trio.CancelScope(shield=True):
+        with trio.move_on_after(STOPPED_WITHIN, shield=True):
             await started.stop()

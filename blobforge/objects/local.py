@@ -31,6 +31,7 @@ from blobforge.tracing import Tracer
 
 _THREADS = 16  # at once, for transfers and for questions each: a disk gains nothing from more
 _DIGESTS = 4
+DISCARD_SECONDS = 5.0  # to wait for a thread that removes a broken upload; else the janitor does it later
 
 
 class LocalStore:
@@ -219,7 +220,7 @@ class LocalStore:
             return await self._moving(partial(finish, incoming, batch, expected=expected, content_type=content_type))
         finally:
             if not incoming.done:
-                with trio.CancelScope(shield=True):
+                with trio.move_on_after(DISCARD_SECONDS, shield=True):
                     await self._moving(incoming.discard)
             self._active.discard(incoming.path)
 

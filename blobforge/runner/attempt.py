@@ -37,6 +37,7 @@ from blobforge.runner.upload import LOST, upload
 
 DOWNLOAD_PATIENCE = 600.0  # seconds without an answer from the store, after which the job goes back
 RELEASE_DEADLINE = 5.0
+REMOVE_DEADLINE = 60.0
 _DAMAGED_LOOKS = (1.0, 5.0)  # seconds before a source whose hash is wrong is fetched again: it may not be the store's
 _SAFE_SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,16}")
 
@@ -118,7 +119,8 @@ class Attempt:
         try:
             return await self._work_in(workdir)
         finally:
-            with trio.CancelScope(shield=True):
+            # What is left behind then is removed with the scratch folder.
+            with trio.move_on_after(REMOVE_DEADLINE, shield=True):
                 await trio.to_thread.run_sync(remove, workdir)
 
     async def _work_in(self, workdir: Path) -> Outcome:

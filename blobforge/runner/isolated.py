@@ -23,7 +23,7 @@ from blobforge.runner.command import clean_environment, died
 from blobforge.runner.guard import Guard
 from blobforge.runner.handlers import Handler
 from blobforge.runner.job import Job, JobFailed, WorkerTrouble
-from blobforge.runner.process import GRACE, Group, Tails
+from blobforge.runner.process import ENDED_WITHIN, GRACE, Group, Tails
 from blobforge.runner.progress import tell
 
 INSIDE = "BLOBFORGE_HANDLER"
@@ -138,12 +138,13 @@ class _Child:
                     await self._over.wait()
             finally:
                 self.fit = False
-                with trio.CancelScope(shield=True):
-                    # Whoever ends it has given the handler its time already.
+                drained.deadline = trio.current_time() + ENDED_WITHIN
+                with trio.move_on_after(ENDED_WITHIN, shield=True):
+                    # Who ends it has given the handler its time already.
                     self._returncode = await self._group.end(0)
                     drained.deadline = trio.current_time() + _LAST_WORDS
                     await self._replies.aclose()
-                    self._ended.set()
+                self._ended.set()
             nursery.cancel_scope.cancel()
         if trouble is not None:
             raise trouble
@@ -151,7 +152,7 @@ class _Child:
     async def end(self) -> None:
         """Kill it, and return when nothing of it is left."""
         self._over.set()
-        with trio.CancelScope(shield=True):
+        with trio.move_on_after(ENDED_WITHIN, shield=True):
             await self._ended.wait()
 
     async def convert(self, job: Job) -> None:
@@ -181,7 +182,7 @@ class _Child:
             _raise_if_failed(reply, self._tails)
         finally:
             self._job = None
-            with trio.CancelScope(shield=True):
+            with trio.move_on_after(ENDED_WITHIN, shield=True):
                 await self._group.sweep(cookie)
             if self._guard is not None:
                 self._guard.remove(cookie)

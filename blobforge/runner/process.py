@@ -37,6 +37,9 @@ SUPERVISED = sys.platform == "linux"
 _SUPERVISE = (sys.executable, "-I", "-S", str(Path(supervise.__file__)))
 _SUPERVISED_END = 10.0  # seconds in which the supervisor has killed everything, or is itself in the way
 _SWEEP = 10.0
+# For `Group.end` beyond its grace. What lives longer (a process that the kernel keeps) is left to the guard.
+ENDED_WITHIN = 2 * _SUPERVISED_END
+START_SECONDS = 60.0  # for the supervisor's word that the command has been started
 _LAST_WORDS = 1.0  # seconds to read what is left in the pipes once the command and its group are gone
 
 OnOutput = Callable[[str, bytes | bytearray], None]
@@ -147,7 +150,7 @@ class Group:
                 ours.close()
             try:
                 # Shielded: a start that is cancelled half-way would leave a process that nobody knows.
-                with trio.CancelScope(shield=True):
+                with trio.move_on_after(START_SECONDS, shield=True) as starting:
                     process = await trio.lowlevel.open_process(
                         command,
                         **{"stdin": subprocess.DEVNULL, **options},
@@ -160,6 +163,8 @@ class Group:
                     theirs.close()
                     if control is not None:
                         await _started(control, process, argv[0])
+                if starting.cancelled_caught:
+                    raise OSError(errno.ETIMEDOUT, f"not started within {START_SECONDS:g} seconds", argv[0])
             except BaseException:
                 ours.close()
                 if guard is not None:
@@ -255,14 +260,15 @@ async def run_in_group(
             told(stream, data)
 
     group = await Group.start(argv, cwd=cwd, env=env, guard=guard, max_memory=max_memory)
-    returncode = 0
+    returncode = -signal.SIGKILL  # where it is not known in time
     async with trio.open_nursery() as nursery:
         drained = trio.CancelScope(shield=True)
         nursery.start_soon(_drain_within, drained, group, heard)
         try:
             await group.exited()
         finally:
-            with trio.CancelScope(shield=True):
+            drained.deadline = trio.current_time() + grace + ENDED_WITHIN
+            with trio.move_on_after(grace + ENDED_WITHIN, shield=True):
                 returncode = await group.end(grace)
                 drained.deadline = trio.current_time() + _LAST_WORDS
     return Finished(returncode, kept)

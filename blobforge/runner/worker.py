@@ -30,6 +30,7 @@ from blobforge.runner.window import RunWindow
 
 H = TypeVar("H", bound=Handler)
 
+_CLOSE_SECONDS = 5.0  # for the client to close its connections
 EXIT_FAILING = 7  # it took no jobs at its end: too many in a row had failed
 EXIT_REPLACED = 6  # another process is this worker now: to be started again would be in its way
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # a closed terminal must not leave commands behind, either
@@ -230,7 +231,7 @@ class Worker:
             self.failing = shift.failing
             self._shift = None
             if self._client is None:
-                with trio.CancelScope(shield=True):
+                with trio.move_on_after(_CLOSE_SECONDS, shield=True):
                     await client.__aexit__(None, None, None)
         return self.tally
 

@@ -28,6 +28,7 @@ _POINTER = re.compile(
     rb"version https://(?:git-lfs\.github\.com|hawser\.github\.com)/spec/v1\n"
     rb"(?:[a-z0-9.-]+ [^\n]*\n)*?oid sha256:([0-9a-f]{64})\nsize ([0-9]{1,18})\n(?:[a-z0-9.-]+ [^\n]*\n)*\Z"
 )
+_REMOVE_SECONDS = 10.0
 _INSTALL = "Install it (Debian, Ubuntu: apt-get install git-lfs) and run the same command again."
 
 
@@ -51,7 +52,7 @@ async def content(path: str, wanted: Content) -> AsyncGenerator[Path, None]:
         yield target
     finally:
         if brought:
-            with trio.CancelScope(shield=True):
+            with trio.move_on_after(_REMOVE_SECONDS, shield=True):
                 await trio.to_thread.run_sync(_remove, target)
 
 
