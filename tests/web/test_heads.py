@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from web.connection.head import LARGEST_KNOWN, MOST_KNOWN, Head, HeadError, Heads
+from web.connection.head import LARGEST_HEAD, LARGEST_KNOWN, MOST_KNOWN, Head, HeadError, Heads
 
 GOOD = b"Host: a\r\nAuthorization: Bearer x\r\nContent-Length: 2\r\n\r\n"
 REQUEST_LINES = [
@@ -17,6 +17,7 @@ REQUEST_LINES = [
     b"BREW /pot HTTP/1.1\r\n", b"PRI * HTTP/2.0\r\n", b"post /a HTTP/1.1\r\n", b"GET  /a HTTP/1.1\r\n",
     b"GET /a HTTP/1.1\n", b"GET a HTTP/1.1\r\n", b"GET http://a/b HTTP/1.1\r\n", b"CONNECT a:1 HTTP/1.1\r\n",
     b"GET /a\x80 HTTP/1.1\r\n", b"GET /a HTTP/1.1 \r\n", b"HEAD /a HTTP/1.1\r\n", b"GET //a/./.. HTTP/1.1\r\n",
+    b"GET /long/" + b"a" * LARGEST_HEAD + b" HTTP/1.1\r\n",
 ]  # fmt: skip
 HEADER_LINES = [
     GOOD, b"Host: a\r\n\r\n", b"\r\n", b"Host: a\r\nHost: a\r\n\r\n",

@@ -87,7 +87,7 @@ class Heads:
     def read(self, raw: bytes) -> Head:
         """A whole head, the empty line at its end included. Raises HeadError."""
         line = _PLAIN_LINE.match(raw)
-        if line is None:
+        if line is None or len(raw) > LARGEST_HEAD:
             return Head(raw)
         lines = raw[line.end() :]
         known = self._known.get(lines)
