@@ -181,7 +181,8 @@ def _store(here: Settings) -> Iterator[Store]:
     from blobforge.store.database import open_writer
     from blobforge.store.store import Store
 
-    store = Store(open_writer(here.database))
+    # Where Litestream copies it, the WAL is left for that to read.
+    store = Store(open_writer(here.database, checkpoints=not here.backs_up))
     try:
         yield store
     finally:
