@@ -142,14 +142,14 @@ def _tell(session: Session, account: Account, verb: str) -> None:
         session.note("Jobs: " + ", ".join(f"{n} {status}" for status, n in sorted(account.statuses.items())) + ".")
     for kind, count in account.kinds():
         for reason, n in count.not_taken.items():
-            session.note(f"{n} {kind} not taken: {reason}.")
+            session.note(f"Not taken of the {kind}: {n}, as {reason}.")
     if account.results or account.without_result:
         session.note(
-            f"Results: {account.results} in the object store, none of {account.without_result} completed jobs."
+            f"Results: {account.results} in the object store; {account.without_result} completed jobs without one."
         )
     if account.without_source:
         session.note(
-            f"{account.without_source} jobs wait for their source: it is not in the object store as announced."
+            f"Waiting for a source that is not in the object store as announced: {account.without_source} jobs."
         )
     if account.review:
         session.note("Tokens, and what they may do from now on (`blobforge tokens` changes it):")
