@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,10 +18,11 @@ from blobforge.config import Settings
 from blobforge.server import running
 from tests.fixtures.house import House, virtual_now
 from tests.web.test_metrics import Gate
-from tests.web.wire import answers, asked, by_hypercorn, connect, eventually, lean, post
+from tests.web.wire import Served, answers, asked, by_hypercorn, connect, eventually, lean, post
 from web.app import routes
 
 JSON = {"content-type": "application/json"}
+NEW_EACH_TIME = re.compile(rb"(?i)(?<=\nx-request-id: )[0-9a-f]+|(?<=\ndate: )[^\r]+|(?<=request_id\":\")[0-9a-f]+")
 HOT = [route for route in routes() if route.hot]
 
 
@@ -57,6 +60,16 @@ def test_which_routes_are_hot() -> None:
         "POST /api/workers/<worker:worker_id>/unregister",
         "POST /api/files/upload-url",
     }
+
+
+async def raw(server: Served, sent: bytes, address: str) -> tuple[bytes, list[bytes], bytes]:
+    """The one answer to a request that closes, as it came: its first line, its header lines, its body."""
+    async with await connect(server, address) as stream:
+        await stream.send_all(sent)
+        said = b"".join([part async for part in stream])
+    head, _, body = NEW_EACH_TIME.sub(b"", said).partition(b"\r\n\r\n")
+    first, *lines = head.split(b"\r\n")
+    return first, sorted(line.lower() for line in lines), body
 
 
 async def both(house: House, sent: bytes) -> tuple[Any, Any]:
@@ -100,6 +113,28 @@ async def test_the_same_answers(house: House, own: dict[str, str], autojump_cloc
             (theirs,) = await asked(second, sent, address=f"127.0.2.{number + 1}")
             ours.headers.pop("connection", None)  # only the lean reader knows that so much is left to be sent
             assert ours.comparable == theirs.comparable, sent[:200]
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT"])
+@pytest.mark.parametrize("path", [*(route.path for route in HOT if route.method == "GET"), "/api/jobs/claim"])
+async def test_the_same_answers_without_a_body(
+    house: House, own: dict[str, str], autojump_clock: Any, path: str, method: str
+) -> None:
+    """Hot routes that are read, and what is nearly a hot route but for its method."""
+    job_id = await house.submit()
+    address = path.replace("<worker:worker_id>", "w1")
+    credentials = [own, JSON, JSON | {"authorization": "Bearer x"}, JSON | {"x-worker-id": "w1"}]
+    async with lean(house) as first, by_hypercorn(house) as second:
+        for number, (job, query, headers) in enumerate(
+            itertools.product((job_id, 77), ("", "?", "?odd=1&%ff", "?limit=x"), credentials)
+        ):
+            sent = f"{method} {address.replace('<id:job_id>', str(job))}{query} HTTP/1.1\r\nhost: x\r\n"
+            sent += "".join(f"{name}: {value}\r\n" for name, value in headers.items()) + "connection: close\r\n\r\n"
+            said = [
+                await raw(server, sent.encode(), f"127.0.{at}.{number + 1}")
+                for at, server in ((1, first), (2, second))
+            ]
+            assert said[0] == said[1], sent
 
 
 @pytest.mark.parametrize(
