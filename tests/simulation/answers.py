@@ -6,6 +6,7 @@ behind the commit that it speaks of. Owns nothing; answers that got lost on thei
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import trio
@@ -30,6 +31,8 @@ class Answers:
 
     def judge(self, ask: Ask, answer: Answer, *, calm: bool) -> None:
         """`calm`: nothing made the server's own blocking calls wait since the request was sent."""
+        if self._revoked(ask, answer, calm=calm):
+            return
         if answer.status not in EXPECTED:
             self._broken(
                 "every request gets an answer in kind", f"{ask.verb} {ask.body}: {answer.status} {answer.body}"
@@ -49,6 +52,21 @@ class Answers:
                 self._beat(ask, answer)
             case _:
                 pass
+
+    def _revoked(self, ask: Ask, answer: Answer, *, calm: bool) -> bool:
+        """Whether the request was refused for its token. From the answer to its deletion on nothing is given by a
+        token, and nothing waits by it; one that nobody has deleted is good."""
+        at = self._history.revoked.get(ask.token, math.inf) if ask.token is not None else math.inf
+        late = trio.current_time() > max(at, ask.sent_at) + SLACK
+        if answer.status == 401:
+            if ask.token not in self._history.revoking:
+                self._broken("a credential is good until it is revoked", f"{ask.verb} by token {ask.token}")
+            elif late and calm:
+                self._broken("what waits by a credential ends when it is revoked", f"{ask.verb}, deleted at {at:.3f}")
+            return True
+        if late and answer.ok:
+            self._broken("a revoked credential gets nothing", f"{ask.verb} {ask.body}, deleted at {at:.3f}")
+        return False
 
     def _in_time(self, ask: Ask, answer: Answer, calm: bool) -> None:
         if not calm or answer.status == 503:

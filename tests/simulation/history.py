@@ -33,6 +33,7 @@ class Ask:
     repeatable: bool = False  # its client may come again and be given the same
     identity: str = ""  # repetitions of one request have the same
     start: int = 0  # which start of the server it was sent to
+    token: int | None = None  # of which token; None: the administrator's own
 
 
 @dataclass
@@ -49,6 +50,8 @@ class History:
     given_at: dict[tuple[str, tuple[int, int]], float] = field(default_factory=dict)  # when first
     outputs: dict[str, bytes] = field(default_factory=dict)  # output key -> what its attempt has put there
     deleted: set[int] = field(default_factory=set)  # jobs that the operator asked to delete
+    revoking: set[int] = field(default_factory=set)  # tokens whose deletion was asked for
+    revoked: dict[int, float] = field(default_factory=dict)  # token -> when its deletion was answered
     vanished: set[str] = field(default_factory=set)  # objects that were taken behind the server's back
     trace: list[str] = field(default_factory=list)
     found: list[str] = field(default_factory=list)

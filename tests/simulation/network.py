@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import random
-from typing import Any
+from typing import Any, NamedTuple
 
 import trio
 
@@ -15,6 +15,11 @@ from tests.simulation.answers import Answers
 from tests.simulation.faults import Weather
 from tests.simulation.history import Ask, History
 from tests.simulation.machine import Answer, Machine
+
+
+class Token(NamedTuple):
+    id: int
+    secret: str
 
 
 class Network:
@@ -37,6 +42,7 @@ class Network:
         key: str | None = None,
         identity: str | None = None,
         patience: float = math.inf,
+        token: Token | None = None,
     ) -> Answer | None:
         """One request, to which the weather may do things. None: no answer came, nobody knows what was done.
 
@@ -44,7 +50,7 @@ class Network:
         """
         self._count += 1
         name = identity or f"request {self._count}"
-        ask = (verb, subject, method, path, body or {}, key, name)
+        ask = (verb, subject, method, path, body or {}, key, name, token)
         if dice.random() >= self._weather.network:
             return await self._send(*ask, patience)
         match dice.choice(("lost", "unheard", "late", "twice", "gone")):
@@ -82,15 +88,19 @@ class Network:
         body: dict[str, Any],
         key: str | None,
         identity: str,
+        token: Token | None,
         patience: float,
     ) -> Answer | None:
         now = trio.current_time()
         record = Ask(verb, subject, body, now, now + patience, identity=identity, start=self._machine.starts)
+        record.token = token.id if token is not None else None
         record.repeatable = key is not None or "claim_key" in body or verb == "complete"
         if not record.repeatable:  # said twice, it is meant twice
             record.identity = f"{identity}, {len(self._history.asks)}"
         self._history.ask(record)
         headers = {"idempotency-key": key} if key else {}
+        if token is not None:
+            headers["authorization"] = f"Bearer {token.secret}"
         process = self._machine.process
         answer: Answer | None = None
         try:

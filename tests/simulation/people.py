@@ -14,8 +14,8 @@ from blobforge.objects import ObjectStoreError
 from blobforge.objects.local import LocalStore
 from tests.simulation.history import BROKEN, FLAKY, GOOD, POISON, History
 from tests.simulation.machine import Answer
-from tests.simulation.network import Network
-from tests.simulation.workers import TRIES, whole
+from tests.simulation.network import Network, Token
+from tests.simulation.workers import TRIES, Worker, whole
 
 NATURES = (GOOD, GOOD, GOOD, GOOD, FLAKY, BROKEN, POISON)
 
@@ -140,3 +140,40 @@ class Operator:
                 if answer is not None and answer.status != 503:
                     break
                 await trio.sleep(1.0)
+
+
+class Revoker:
+    """Gives one worker a token after the other, and deletes each: while it waits, works, is silent, or crashed."""
+
+    def __init__(self, dice: random.Random, *, network: Network, history: History, worker: Worker) -> None:
+        self._dice = dice
+        self._network = network
+        self._history = history
+        self._worker = worker
+
+    async def run(self) -> None:
+        while True:
+            self._worker.token = await self._made()
+            await trio.sleep(self._dice.uniform(0.0, 40.0))
+            await self._delete(self._worker.token)
+            # Until it has another, it goes on with this one.
+            await trio.sleep(self._dice.choice((0.0, self._dice.uniform(0.0, 40.0))))
+
+    async def _made(self) -> Token:
+        while True:
+            body = {"name": "revoked", "scopes": ["work"]}
+            answer = await self._network.call(self._dice, "token", "new", "POST", "/api/admin/tokens", body)
+            if answer is not None and answer.ok:
+                return Token(answer.body["id"], answer.body["token"])
+            await trio.sleep(self._dice.uniform(0.5, 5.0))
+
+    async def _delete(self, token: Token) -> None:
+        history, path = self._history, f"/api/admin/tokens/{token.id}"
+        history.revoking.add(token.id)
+        history.taken(self._worker.name)
+        while True:
+            answer = await self._network.call(self._dice, "revoke", token.id, "DELETE", path)
+            if answer is not None and (answer.ok or answer.status == 404):
+                history.revoked[token.id] = trio.current_time()
+                return
+            await trio.sleep(self._dice.uniform(0.5, 5.0))

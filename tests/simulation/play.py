@@ -25,7 +25,7 @@ from tests.simulation.history import History, Violation
 from tests.simulation.machine import Machine, template
 from tests.simulation.network import Network
 from tests.simulation.oracle import Limits, Oracle
-from tests.simulation.people import Operator, Submitter
+from tests.simulation.people import Operator, Revoker, Submitter
 from tests.simulation.watch import Watch
 from tests.simulation.workers import Habits, Worker
 
@@ -102,6 +102,11 @@ class Play:
                 trouble.start_soon(self._chaos().run)
                 if cast.random() < 0.4:
                     trouble.start_soon(operator.run)
+                revoker = dice(self._seed, "revoker")
+                if revoker.random() < 0.4:
+                    worker = revoker.choice(workers)
+                    by = Revoker(revoker, network=self._network, history=self.history, worker=worker)
+                    trouble.start_soon(by.run)
         await self._end(workers, operator)
 
     async def _submit(self, submitter: Submitter, number: int, delay: float) -> None:
@@ -144,6 +149,7 @@ class Play:
         last.habits = Habits.good()
         for worker in workers:
             worker.habits = Habits.good()
+            worker.token = None
         self._nursery.start_soon(last.run)
         await operator.set_right()
         with trio.move_on_after(DRAINED_WITHIN):

@@ -106,7 +106,8 @@ class Watch:
             for ask in self._history.asks
             if ask.body.get("worker_id") == worker
             and (ask.verb == "claim" or ask.body.get("claim_next"))
-            and ask.sent_at <= began <= ask.ended_at
+            # A slow server may commit when the client has gone; who can come again may, and be refused by a new token.
+            and ask.sent_at <= began <= ask.ended_at + (SOON if ask.repeatable else 0.0)
         ]
         # Who went in the very moment of the grant may have had it on the way to him, as with any answer that is lost.
         gone = [ask for ask in asked if not ask.repeatable and abs(ask.gone_at - began) > AT_ONCE]

@@ -18,7 +18,7 @@ from blobforge.objects.keys import output_of
 from blobforge.objects.local import LocalStore
 from tests.simulation.history import BROKEN, FLAKY, POISON, History
 from tests.simulation.machine import Answer
-from tests.simulation.network import Network
+from tests.simulation.network import Network, Token
 
 BEAT = 9.0  # seconds; about a third of the worker timeout
 IDLE = 0.7  # of the heartbeats without a job that are left out: they tell little, and cost as much as others
@@ -73,6 +73,7 @@ class Worker:
     ) -> None:
         self.name = name
         self.habits = Habits()
+        self.token: Token | None = None  # None: the administrator's own
         self._dice = dice
         self._network = network
         self._objects = objects
@@ -107,7 +108,7 @@ class Worker:
 
     async def _say(self, verb: str, subject: Any, path: str, body: dict[str, Any], **options: Any) -> Answer | None:
         await self._awake()
-        return await self._network.call(self._dice, verb, subject, "POST", path, body, **options)
+        return await self._network.call(self._dice, verb, subject, "POST", path, body, token=self.token, **options)
 
     async def _until_answered(
         self, verb: str, subject: Any, path: str, body: dict[str, Any], **options: Any
@@ -197,7 +198,9 @@ class Worker:
             answer = await self._until_answered("claim", self.name, "/api/jobs/claim", body, **options)
         if answer is None or not answer.ok:
             await trio.sleep(self._dice.uniform(0.5, 5.0))
-            if answer is not None and answer.status == 404:
+            if answer is not None and (
+                answer.status == 404 or (self.token is not None and answer.status in (401, 403))
+            ):
                 await self._register()
             return []
         grants = answer.body["jobs"] if "limit" in body else [answer.body]

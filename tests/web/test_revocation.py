@@ -160,6 +160,8 @@ async def test_a_claim_that_waits_ends_at_once(
     assert waiting.answer[0] == who.status, waiting.answer
     assert waiting.at is not None
     assert waiting.at - revoked <= 0.5, "at once, and not when its time is over"
+    again = await house.call("POST", "/api/jobs/claim", body | {"wait": 0, "claim_key": "l"}, headers=who.headers)
+    assert again[0] == who.status, "as a new claim is answered"
     job = await house.job(1)
     assert (job["status"], job["attempts"], job.get("losses", 0)) == ("pending", 0, 0)
     assert house.parts.scheduler.waiting == 0
