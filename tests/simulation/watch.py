@@ -106,7 +106,7 @@ class Watch:
             for ask in self._history.asks
             if ask.body.get("worker_id") == worker
             and (ask.verb == "claim" or ask.body.get("claim_next"))
-            # A slow server may commit when the client has gone; who can come again may, and be refused by a new token.
+            # A slow server may commit when the client has gone; one that can come again may get a refusal by then.
             and ask.sent_at <= began <= ask.ended_at + (SOON if ask.repeatable else 0.0)
         ]
         # Who went in the very moment of the grant may have had it on the way to him, as with any answer that is lost.
