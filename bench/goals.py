@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 NOW = "this checkout"  # as `bench.versus` calls it
 Rows = list[dict[str, Any]]
-# What the system that this one replaces does on a machine of this kind, without a sync per commit.
 
 
 class Found(NamedTuple):
@@ -35,9 +34,10 @@ def markdown(results: Mapping[str, Any]) -> str:
     for goal in GOALS:
         try:
             found = goal.look(rows)
+            measured, met = found.text, "yes" if found.met else "no"
         except LookupError:
-            found = Found("not measured", met=False)
-        lines.append(f"| {goal.what} | {goal.goal} | {found.text} | {'yes' if found.met else 'no'} |")
+            measured, met = "not measured", "–"
+        lines.append(f"| {goal.what} | {goal.goal} | {measured} | {met} |")
     return "\n".join(lines)
 
 
