@@ -24,7 +24,6 @@ from blobforge.tracing import Trace
 O = TypeVar("O")  # noqa: E741 - the outcome
 A_contra = TypeVar("A_contra", contravariant=True)
 M = TypeVar("M")
-M_contra = TypeVar("M_contra", contravariant=True)
 
 
 class ReplyTo(Protocol[A_contra]):
@@ -133,14 +132,6 @@ class Envelope(Generic[O]):
         self.trace = trace
 
 
-class Inbox(Protocol[M_contra]):
-    """A mailbox as those see it who send: of an actor in this process, or in another one."""
-
-    async def put(self, item: M_contra, /) -> None: ...
-
-    def offer(self, item: M_contra, /) -> bool: ...
-
-
 class Mailbox(Generic[M]):
     """A bounded trio memory channel with the two ways to use it."""
 
@@ -196,7 +187,7 @@ class Mailbox(Generic[M]):
 
 
 def ask(
-    mailbox: Inbox[Envelope[O]],
+    mailbox: Mailbox[Envelope[O]],
     message: Message[O],
     repeat: Repeatable | None = None,
     audit: Audit | None = None,
@@ -212,6 +203,6 @@ def ask(
     return reply.wait() if mailbox.offer(envelope) else _ask_later(mailbox, envelope, reply)
 
 
-async def _ask_later(mailbox: Inbox[Any], envelope: Envelope[Any], reply: Reply[Any]) -> Any:
+async def _ask_later(mailbox: Mailbox[Any], envelope: Envelope[Any], reply: Reply[Any]) -> Any:
     await mailbox.put(envelope)
     return await reply.wait()

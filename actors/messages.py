@@ -791,9 +791,6 @@ Command = (
     | RecordDrill | LeaveCheckpoints
 )  # fmt: skip
 
-# What the actors may be asked from another process, and answer.
-Asked = Command | CheckSource | RunDrill | FindOrphans
-
 # What an idempotency record may hold.
 Answer = (
     Submitted | SourceSettledFor | Granted | Completed | AttemptFailed | Released | Expired | Registered
@@ -802,5 +799,3 @@ Answer = (
     | Undone | Purged | Sampled
     | SignedIn | SessionRenewed | SessionsEnded | Refusal
 )  # fmt: skip
-
-Told = Answer | DrillBegun | OrphanSearch

@@ -15,7 +15,7 @@ import msgspec
 from msgspec.structs import replace
 from quart import Response
 
-from actors.mailbox import Envelope, Inbox, Reply, ask
+from actors.mailbox import Envelope, Mailbox, Reply, ask
 from actors.messages import Audit, Message, Repeatable
 from blobforge.access import Caller
 from blobforge.refusals import Refusal
@@ -80,11 +80,11 @@ class Call:
             audit = replace(audit, subject=about)
         return self.tell(message, self.repeat, audit)
 
-    def ask_via(self, mailbox: Inbox[Envelope[Any]], message: Message[O]) -> Awaitable[O | Refusal]:
+    def ask_via(self, mailbox: Mailbox[Envelope[Any]], message: Message[O]) -> Awaitable[O | Refusal]:
         """Ask another actor."""
         return ask(mailbox, message, self.repeat, trace=self._trace(), caller=self.caller)
 
-    async def ask_while_there(self, mailbox: Inbox[Envelope[Any]], message: Message[O]) -> O | Refusal:
+    async def ask_while_there(self, mailbox: Mailbox[Envelope[Any]], message: Message[O]) -> O | Refusal:
         """As `ask_via`, for what may take long. Raises GoneError when the client goes; the message is abandoned then.
 
         No scope that could be cancelled: that would take as long as all else that stands here.

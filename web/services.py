@@ -10,7 +10,7 @@ import trio
 
 from actors.broadcaster import Broadcaster
 from actors.janitor import Janitor
-from actors.mailbox import Envelope, Inbox
+from actors.mailbox import Envelope, Mailbox
 from blobforge.config import Settings
 from blobforge.objects import ObjectStore
 from blobforge.tracing import Tracer
@@ -33,9 +33,9 @@ class Services:
     """`now` is in milliseconds since the epoch. `signing_secret` is shown to nobody."""
 
     settings: Settings
-    writer: Inbox[Envelope[Any]]
-    scheduler: Inbox[Envelope[Any]]
-    intake: Inbox[Envelope[Any]]
+    writer: Mailbox[Envelope[Any]]
+    scheduler: Mailbox[Envelope[Any]]
+    intake: Mailbox[Envelope[Any]]
     janitor: Janitor
     backups: Backups
     broadcaster: Broadcaster

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from actors.mailbox import Envelope, Inbox
+from actors.mailbox import Envelope, Mailbox
 from actors.replicator import Replicator
 from blobforge.store.recovery import Drill
 
@@ -37,7 +37,7 @@ class Backups:
         self._replicator = replicator
 
     @property
-    def mailbox(self) -> Inbox[Envelope[Any]]:
+    def mailbox(self) -> Mailbox[Envelope[Any]]:
         """Where drills are asked for, while `state` is not None."""
         replicator = self._replicator()
         assert replicator is not None, "ask for the state first"

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from msgspec.structs import replace
 
-from actors.mailbox import Envelope, Inbox, Reply
+from actors.mailbox import Envelope, Mailbox, Reply
 from actors.messages import TouchTokens
 from blobforge.access import (
     EXPIRED_TOKEN,
@@ -65,7 +65,7 @@ class FirstLink:
 class Keyring:
     heeds: ClassVar[frozenset[type[Fact]]] = frozenset({AccessChanged, CredentialsRevoked})
 
-    def __init__(self, reads: ReadPool, writer: Inbox[Envelope[Any]], *, now: Callable[[], int]) -> None:
+    def __init__(self, reads: ReadPool, writer: Mailbox[Envelope[Any]], *, now: Callable[[], int]) -> None:
         self._reads = reads
         self._writer = writer
         self._now = now

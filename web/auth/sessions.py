@@ -17,7 +17,7 @@ import trio
 from cryptography.fernet import Fernet, InvalidToken
 from quart import Response
 
-from actors.mailbox import Envelope, Inbox, Reply, ask
+from actors.mailbox import Envelope, Mailbox, Reply, ask
 from actors.messages import EndSession, Person, RenewSession, TouchSession
 from blobforge.access import SESSION_ENDED, Caller, Token
 from blobforge.config import Settings
@@ -71,7 +71,7 @@ class Sessions:
         self,
         settings: Settings,
         reads: ReadPool,
-        writer: Inbox[Envelope[Any]],
+        writer: Mailbox[Envelope[Any]],
         *,
         provider: Provider | None,
         sealer: Sealer,
