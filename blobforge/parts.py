@@ -34,7 +34,7 @@ from web.auth.oidc import Provider, ProviderSettings
 from web.auth.sessions import Sealer, Sessions
 from web.auth.throttle import Throttle
 from web.checkup import Checkup
-from web.connection.places import Known
+from web.connection.places import KnownAddresses
 from web.limits import LARGE_BODIES, Bounded, Limit, Unread, Watch
 from web.metrics.counting import Counting
 from web.metrics.exposition import Metrics
@@ -198,7 +198,7 @@ class Parts:
             sealer=sealer,
             site=site,
             throttle=throttle,
-            known=Known(),
+            known=KnownAddresses(),
             unread=unread,
             first_link=self.first_link,
             long_polls=long_polls,

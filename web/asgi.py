@@ -37,8 +37,8 @@ def request_of(asked: QuartRequest) -> Request:
     )
 
 
-class Messages:
-    """A Source of an ASGI application's messages. While the body is not at its end, nobody else may receive."""
+class AsgiPeer:
+    """The Peer behind an ASGI application. While the body is not at its end, nobody else may receive."""
 
     def __init__(self, receive: ASGIReceiveCallable, all_of_it: trio.CancelScope) -> None:
         self._receive = receive
@@ -47,7 +47,7 @@ class Messages:
         self.read = trio.Event()  # the body has come to its end, or nobody wants it
 
     async def part(self) -> bytes:
-        """See Source."""
+        """See Peer."""
         while self._more:
             message = await self._receive()
             if message["type"] == "http.disconnect":
@@ -66,7 +66,7 @@ class Messages:
         raise AssertionError
 
     def at_hand(self) -> None:
-        """See Source: not known, before it is received."""
+        """See Peer: not known, before it is received."""
 
     def watch(self, told: Callable[[], object]) -> None:
         """Nothing to do: see `leave`."""
@@ -75,7 +75,7 @@ class Messages:
         """See `watch`."""
 
     def has_gone(self) -> bool:
-        """See Source."""
+        """See Peer."""
         return self._all_of_it.cancel_called
 
 
@@ -87,20 +87,20 @@ class HTTPConnection(TrioASGIHTTPConnection):
         assert isinstance(request, QuartRequest), "the application's request_class"
         config = self.app.config
         async with trio.open_nursery() as nursery:
-            messages = Messages(receive, nursery.cancel_scope)
+            peer = AsgiPeer(receive, nursery.cancel_scope)
             length = request.content_length  # ASGI says by the first message that there is none
             largest, patience = config["MAX_CONTENT_LENGTH"], config["BODY_TIMEOUT"]
-            request.rest = Body(messages, length, largest=largest, patience=patience)
+            request.rest = Body(peer, length, largest=largest, patience=patience)
             if request.method in ("GET", "HEAD"):
-                messages.read.set()  # at once: a stream's client that goes must be seen
-            nursery.start_soon(self._notice_going, messages, receive)
+                peer.read.set()  # at once: a stream's client that goes must be seen
+            nursery.start_soon(self._notice_going, peer, receive)
             nursery.start_soon(self.handle_request, nursery, request, send)
 
-    async def _notice_going(self, messages: Messages, receive: ASGIReceiveCallable) -> None:
-        await messages.read.wait()
+    async def _notice_going(self, peer: AsgiPeer, receive: ASGIReceiveCallable) -> None:
+        await peer.read.wait()
         while (await receive())["type"] != "http.disconnect":
             pass
-        await messages.leave()
+        await peer.leave()
 
 
 class Application(QuartTrio):

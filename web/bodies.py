@@ -11,7 +11,7 @@ from werkzeug.exceptions import RequestEntityTooLarge, RequestTimeout
 from blobforge.refusals import Refusal, RefusalCode
 
 
-class Source(Protocol):
+class Peer(Protocol):
     """Where a body comes from. It is read only as fast as it is asked for."""
 
     async def part(self) -> bytes:
@@ -32,10 +32,10 @@ class Source(Protocol):
 class Body:
     """`length` is what the head says; `largest` and `patience` (seconds) are for bodies that are wanted whole."""
 
-    __slots__ = ("_largest", "_patience", "_setting", "ended", "length", "source")
+    __slots__ = ("_largest", "_patience", "_setting", "ended", "length", "peer")
 
-    def __init__(self, source: Source, length: int | None, *, largest: int, patience: float) -> None:
-        self.source = source
+    def __init__(self, peer: Peer, length: int | None, *, largest: int, patience: float) -> None:
+        self.peer = peer
         self._largest = largest
         self._setting = "BLOBFORGE_MAX_BODY"
         self._patience = patience
@@ -54,7 +54,7 @@ class Body:
         if (self.length or 0) > self._largest:
             raise self._too_large()
         # Nearly every body comes with its head: a deadline for it would take a tenth of the request's time.
-        if (at_hand := self.source.at_hand()) is not None:
+        if (at_hand := self.peer.at_hand()) is not None:
             self.ended = True
             return at_hand
         with trio.move_on_after(self._patience):
@@ -84,7 +84,7 @@ class Body:
     async def _part(self) -> bytes:
         if self.ended:
             return b""
-        part = await self.source.part()
+        part = await self.peer.part()
         self.ended = not part
         return part
 

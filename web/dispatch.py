@@ -167,7 +167,7 @@ class Endpoint:
         if isinstance(repeat, Refusal):
             return repeat
         audit = _audit(route, services, asked, caller, params)
-        call = Call(services, asked, request_id, caller, params, repeat, audit, raw, body.source)
+        call = Call(services, asked, request_id, caller, params, repeat, audit, raw, body.peer)
         if self._decoder is None:
             arguments: tuple[Any, ...] = ()
         else:

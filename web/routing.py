@@ -21,7 +21,7 @@ from blobforge.access import Caller
 from blobforge.refusals import Refusal
 from blobforge.tracing import Trace
 from web.answer import GoneError
-from web.bodies import Source
+from web.bodies import Peer
 from web.request import Request
 from web.services import Services
 
@@ -52,7 +52,7 @@ class Call:
     repeat: Repeatable | None
     audit: Audit | None
     raw: bytes
-    source: Source  # tells when the client goes
+    peer: Peer  # tells when the client goes
 
     @property
     def base_url(self) -> str:
@@ -91,11 +91,11 @@ class Call:
         """
         reply: Reply[O] = Reply()
         await mailbox.put(Envelope(message, reply, self.repeat, trace=self._trace(), caller=self.caller))
-        self.source.watch(lambda: reply.give_up(GoneError()))
+        self.peer.watch(lambda: reply.give_up(GoneError()))
         try:
             return await reply.wait()
         finally:
-            self.source.forget()
+            self.peer.forget()
 
     def _trace(self) -> Trace | None:
         tracer = self.services.tracer

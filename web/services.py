@@ -19,7 +19,7 @@ from web.auth.oidc import Provider
 from web.auth.sessions import Sealer, Sessions
 from web.auth.throttle import Throttle
 from web.checkup import Checkup
-from web.connection.places import Known
+from web.connection.places import KnownAddresses
 from web.limits import Bounded, Limit, Unread
 from web.metrics.exposition import Metrics
 from web.preview import Previews
@@ -51,7 +51,7 @@ class Services:
     sealer: Sealer
     site: Site
     throttle: Throttle
-    known: Known
+    known: KnownAddresses
     unread: Unread
     first_link: FirstLink
     long_polls: Limit

@@ -250,7 +250,7 @@ async def test_the_fewer_places_are_free_the_shorter_may_be_the_silence(autojump
 
 
 def test_some_places_are_for_this_machine_and_for_known_callers() -> None:
-    limit, known = places.Limit(100, 60), places.Known()
+    limit, known = places.Limit(100, 60), places.KnownAddresses()
     those = places.Places(limit, known)
     known.note("10.0.0.9", 0)
     assert sum(those.take("10.0.0.1", 1) for _ in range(100)) == 60
@@ -270,7 +270,7 @@ async def test_silent_strangers_shut_out_neither_this_machine_nor_known_callers(
 ) -> None:
     """Two addresses take every place that they may have. (All of them are loopback here, hence the other meaning.)"""
     monkeypatch.setattr(places, "is_loopback", lambda address: address == "127.0.0.1")
-    limit, known = places.Limit(60, 40), places.Known()
+    limit, known = places.Limit(60, 40), places.KnownAddresses()
     known.note("127.0.0.9", trio.current_time())
     async with served(app, limit=limit, known=known) as server:
         silent = [await connect(server, address) for address in ("127.0.0.2", "127.0.0.3") for _ in range(40)]

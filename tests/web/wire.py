@@ -19,7 +19,7 @@ from blobforge.listener import http_settings
 from tests.fixtures.house import House
 from web.app import LINES
 from web.connection.hot import HotRoutes
-from web.connection.places import Known, Places
+from web.connection.places import KnownAddresses, Places
 from web.connection.serving import Server
 from web.limits import Limit, Unread
 from web.metrics.requests import Requests
@@ -44,7 +44,7 @@ async def served(
     *,
     grace: float = 5.0,
     limit: Limit | None = None,
-    known: Known | None = None,
+    known: KnownAddresses | None = None,
     host: str = "127.0.0.1",
     unread: Unread | None = None,
     send_buffer: int | None = None,
@@ -57,7 +57,9 @@ async def served(
         if send_buffer is not None:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         config = http_settings(Settings(shutdown_grace=grace))
-        server = Server(app, hot, config, listener, Places(limit, known or Known()), Requests(), unread or Unread())
+        server = Server(
+            app, hot, config, listener, Places(limit, known or KnownAddresses()), Requests(), unread or Unread()
+        )
         async with trio.open_nursery() as nursery:
             await nursery.start(partial(server.serve, shutdown=stop.wait))
             yield Served(server, listener.getsockname()[1], limit, stop)

@@ -26,7 +26,7 @@ async def check_there(call: Call, *claims: tuple[Claim | Complete, Granted]) -> 
     Until a claim is committed the scheduler and the writer look for that; this is for a client that goes later.
     """
     releases = [each for message, granted in claims for each in given_back(message, call.repeat, granted)]
-    if not (releases and call.source.has_gone()):
+    if not (releases and call.peer.has_gone()):
         return
     with trio.move_on_after(GIVING_BACK_SECONDS, shield=True):
         for release in releases:

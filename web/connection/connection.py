@@ -2,7 +2,7 @@
 way, and until when the client has to say or to take something.
 
 No buffer is kept for a client that says nothing, and no task beside a request that is held: whether its client goes
-is seen by `leaving.py`. Deadlines are times that `serving.py` looks at once a second, and not timers.
+is seen by `departures.py`. Deadlines are times that `serving.py` looks at once a second, and not timers.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from blobforge.refusals import Refusal
 from web.answer import Answer, GoneError
 from web.bodies import BAD_BODY, Body
 from web.connection.chunks import ChunkError, Chunks
+from web.connection.departures import has_gone
 from web.connection.exchange import Exchange
 from web.connection.head import END, TOO_SLOW, Head, HeadError, check_part
-from web.connection.leaving import has_gone
 from web.connection.shared import Shared
 from web.limits import asking
 from web.metrics.requests import LEAN
@@ -37,7 +37,7 @@ UNREAD_SECONDS = 30.0
 WORTH_DRAINING = 1 << 20  # bytes
 LINGER_BYTES = 1 << 26  # before a connection is closed
 LINGER_SECONDS = 10.0
-NOBODY_KNOWS = 1 << 62  # bytes: as good as without end
+UNKNOWN_LENGTH = 1 << 62  # bytes: as good as without end
 
 
 class Connection:
@@ -90,7 +90,7 @@ class Connection:
     def close(self) -> None:
         """At once, whatever is under way."""
         if self._socket.fileno() >= 0:
-            self._shared.leaving.forget(self._socket)
+            self._shared.departures.forget(self._socket)
             trio.lowlevel.notify_closing(self._socket)
             self._socket.close()
 
@@ -199,7 +199,7 @@ class Connection:
             try:
                 size, parts = chunks.take(data)
             except ChunkError:
-                self._left = NOBODY_KNOWS  # where the next request begins
+                self._left = UNKNOWN_LENGTH  # where the next request begins
                 raise BadRequest(BAD_BODY.detail) from None
             if size:
                 self._buffer = data[size:]
@@ -210,11 +210,11 @@ class Connection:
 
     def watch(self, told: Callable[[], object]) -> None:
         """See Source."""
-        self._shared.leaving.watch(self._socket, told)
+        self._shared.departures.watch(self._socket, told)
 
     def forget(self) -> None:
         """See Source."""
-        self._shared.leaving.forget(self._socket)
+        self._shared.departures.forget(self._socket)
 
     def has_gone(self) -> bool:
         """See Source."""

@@ -61,7 +61,7 @@ class Exchange:
         self._head_sent = False
         self._gone = False
         self.bad_body = False  # what came for the body is none
-        self._incoming = Incoming()
+        self._incoming = MessageQueue()
         self._protocol = H11Protocol(
             app,  # type: ignore[arg-type]  # it is only handed to `spawn_app`
             config,
@@ -155,7 +155,7 @@ class Exchange:
             self._nursery.cancel_scope.cancel()
 
 
-class Incoming:
+class MessageQueue:
     """What is put for a request's application to receive.
 
     In place of a memory channel: there each message is a round of trio's scheduler, and the smallest request has

@@ -20,7 +20,7 @@ FIRST_BYTE = 75.0  # seconds for a new connection to say something, while half o
 SHORTEST = 1.0  # the same when none is
 
 
-class Known:
+class KnownAddresses:
     """The addresses that valid credentials came from."""
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class Known:
 
 
 class Places:
-    def __init__(self, limit: Limit, known: Known) -> None:
+    def __init__(self, limit: Limit, known: KnownAddresses) -> None:
         self._limit = limit
         self._known = known
         self._kept = int(limit.total * KEPT)

@@ -67,7 +67,7 @@ class Server:
         async with trio.open_nursery() as beside:
             await beside.start(lifespan.handle_lifespan)
             await lifespan.wait_for_startup()
-            beside.start_soon(self._shared.leaving.run)
+            beside.start_soon(self._shared.departures.run)
             beside.start_soon(self._look)
             async with trio.open_nursery() as connections:
                 async with trio.open_nursery() as accepting:

@@ -9,10 +9,10 @@ from hypercorn.config import Config
 from hypercorn.trio.worker_context import WorkerContext
 
 from blobforge.refusals import Refusal
+from web.connection.departures import Departures
 from web.connection.exchange import App
 from web.connection.head import Headers, Heads
 from web.connection.hot import HotRoutes
-from web.connection.leaving import Leaving
 from web.limits import Unread
 from web.metrics.requests import UNMATCHED, Requests
 from web.problems import refused
@@ -36,7 +36,7 @@ class Shared:
         self.state = state
         self.unread = unread
         self.context = WorkerContext(None)
-        self.leaving = Leaving()
+        self.departures = Departures()
         self.heads = Heads()
         self.stopping = False
         self.patience_between = BETWEEN

@@ -25,7 +25,7 @@ MOST_BEHIND = 16 * 1024
 FRESH_SECONDS = 0.005
 
 
-class Leaving:
+class Departures:
     def __init__(self) -> None:
         self._poll = select.epoll() if hasattr(select, "epoll") else None
         self._told: dict[int, Callable[[], object]] = {}
