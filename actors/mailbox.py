@@ -18,8 +18,8 @@ import trio
 
 from actors.messages import Audit, Message, Repeatable
 from blobforge.access import Caller
+from blobforge.machinery.tracing import Trace
 from blobforge.refusals import Refusal
-from blobforge.tracing import Trace
 
 O = TypeVar("O")  # noqa: E741 - the outcome
 A_contra = TypeVar("A_contra", contravariant=True)

@@ -35,13 +35,13 @@ from actors.messages import (
     Repeatable,
 )
 from blobforge.events import CredentialsRevoked, Event, Fact, WritesResumed
-from blobforge.hop import Hop, in_thread_at_once
-from blobforge.logs import redact
+from blobforge.machinery.hop import Hop, in_thread_at_once
+from blobforge.machinery.logs import redact
+from blobforge.machinery.tally import Spread
+from blobforge.machinery.tracing import Tracer
 from blobforge.people import AuditEntry
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.store import OUTAGES, Store, StoreUnavailable
-from blobforge.tally import Spread
-from blobforge.tracing import Tracer
 
 log = structlog.get_logger("blobforge.writer")
 

@@ -28,7 +28,7 @@ from bench.load import Tally, side_by_side, timed
 from bench.plan import BenchError, Plan, command
 from bench.replay import TYPE, Replay
 from bench.report import Chart, Report
-from blobforge.clock import wall_ms
+from blobforge.machinery.clock import wall_ms
 
 VALUES = ("per_second", "p50_ms", "p99_ms", "errors", "spread")
 

@@ -21,7 +21,7 @@ from actors.effects import perform
 from actors.effects.step import Rules, Step
 from actors.messages import Claim, Complete, Fail, Granted, NewJob, ObjectSeen, Register, Seen, Submit
 from blobforge.access import Caller, Scope
-from blobforge.clock import wall_ms
+from blobforge.machinery.clock import wall_ms
 from blobforge.store.database import open_writer
 from blobforge.store.store import Store
 

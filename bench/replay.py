@@ -23,8 +23,8 @@ from actors.messages import Claim, Complete, Granted, Register
 from bench import filling
 from bench.load import Tally
 from bench.plan import BenchError
-from blobforge.clock import wall_ms
 from blobforge.job import Job
+from blobforge.machinery.clock import wall_ms
 from blobforge.store.database import open_writer
 from blobforge.store.store import Store
 

@@ -23,7 +23,7 @@ from bench import filling, servers
 from bench.load import connected
 from bench.plan import Plan, command
 from bench.report import Chart, Report
-from blobforge.clock import wall_ms
+from blobforge.machinery.clock import wall_ms
 from blobforge.store.database import open_writer
 from blobforge.store.store import Store
 

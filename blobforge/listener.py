@@ -9,7 +9,7 @@ import socket
 from hypercorn.config import Config
 
 from blobforge.config import Settings
-from blobforge.datadir import StartError
+from blobforge.machinery.datadir import StartError
 from web.connection.head import LARGEST_HEAD
 
 BACKLOG = 1024  # connections that wait to be accepted: a fleet that comes back all at once

@@ -17,17 +17,18 @@ from actors.reaper import Reaper
 from actors.replicator import Replicator
 from actors.scheduler import Scheduler
 from actors.writer import Writer
-from blobforge import datadir, openfiles
+from blobforge import openfiles
 from blobforge.config import Settings
-from blobforge.datadir import StartError
-from blobforge.hop import Hop
 from blobforge.job import RetryPolicy
-from blobforge.lag import LoopLag
+from blobforge.machinery import datadir
+from blobforge.machinery.datadir import StartError
+from blobforge.machinery.hop import Hop
+from blobforge.machinery.lag import LoopLag
+from blobforge.machinery.tracing import Tracer
 from blobforge.objects import ObjectStore
 from blobforge.objects.local import LocalStore
 from blobforge.objects.s3 import S3Store
 from blobforge.store.store import Store
-from blobforge.tracing import Tracer
 from web.api.status import read_stats
 from web.auth.keyring import FirstLink, Keyring
 from web.auth.oidc import Provider, ProviderSettings

@@ -28,22 +28,23 @@ from actors.effects.step import Rules, Step
 from actors.mailbox import ask
 from actors.messages import EnsureAdminToken
 from actors.replicator import STOPPED_WITHIN, Replicator
-from blobforge import datadir, garbage, logs, notify, openfiles
+from blobforge import openfiles
 from blobforge.access import Caller, Scope, hash_secret, new_token, shown_prefix
 from blobforge.backup import BackupError
 from blobforge.backup.opening import opened
 from blobforge.backup.sidecar import Plan
-from blobforge.clock import wall_ms
 from blobforge.config import Settings, secrets_of
-from blobforge.datadir import StartError
-from blobforge.hop import Hop, in_thread
 from blobforge.listener import http_settings, listen, reachable
+from blobforge.machinery import datadir, garbage, logs, notify
+from blobforge.machinery.clock import wall_ms
+from blobforge.machinery.datadir import StartError
+from blobforge.machinery.hop import Hop, in_thread
+from blobforge.machinery.tracing import open_tracer
 from blobforge.objects import ObjectStore
 from blobforge.parts import Parts, open_objects
 from blobforge.refusals import Refusal
 from blobforge.store.database import DatabaseError, damage_told, open_writer
 from blobforge.store.store import Store
-from blobforge.tracing import open_tracer
 from web.app import make_app
 from web.connection.places import Places
 from web.connection.serving import Server

@@ -7,7 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from blobforge import datadir, healthcheck
+from blobforge import healthcheck
+from blobforge.machinery import datadir
 from tests.fixtures.server import ServerProcess
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import trio
 
-from blobforge.hop import Hop, in_place, in_thread, in_thread_at_once
+from blobforge.machinery.hop import Hop, in_place, in_thread, in_thread_at_once
 
 HOPS = pytest.mark.parametrize("hop", [in_thread, in_thread_at_once, in_place])
 

@@ -16,8 +16,8 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blobforge import logs
 from blobforge.access import WORKER_SECRET_PREFIX, new_token
+from blobforge.machinery import logs
 
 TOKEN = new_token()
 WORKER_SECRET = WORKER_SECRET_PREFIX + new_token().removeprefix("bf_")

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from blobforge import datadir
 from blobforge.config import Settings, load, service_variables, unknown_variables
-from blobforge.datadir import StartError
+from blobforge.machinery import datadir
+from blobforge.machinery.datadir import StartError
 from blobforge.objects.incoming import Incoming, StoreFullError, os_failure
 from blobforge.server import _reason
 from blobforge.store.database import DatabaseError

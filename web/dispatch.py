@@ -20,7 +20,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, RequestTim
 
 from actors.messages import Audit, Done, Ping, Repeatable
 from blobforge.access import Caller, Scope
-from blobforge.logs import Answered, answered, redact
+from blobforge.machinery.logs import Answered, answered, redact
 from blobforge.refusals import Refusal, RefusalCode
 from web.answer import Answer, GoneError
 from web.asgi import QuartRequest, request_of

@@ -19,7 +19,7 @@ import nh3
 import trio
 from markdown_it import MarkdownIt
 
-from blobforge.hop import Hop, in_thread
+from blobforge.machinery.hop import Hop, in_thread
 
 MOST_BYTES = 256 * 1024  # of an output that are looked at
 MOST_HREFS = 1 << 20  # characters of all links together: a long address is written out wherever it is referred to

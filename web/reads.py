@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import trio
 
-from blobforge.hop import Hop, in_thread
+from blobforge.machinery.hop import Hop, in_thread
 from blobforge.store.reader import Reader
 
 T = TypeVar("T")

@@ -18,8 +18,8 @@ from quart import Response
 from actors.mailbox import Envelope, Mailbox, Reply, ask
 from actors.messages import Audit, Message, Repeatable
 from blobforge.access import Caller
+from blobforge.machinery.tracing import Trace
 from blobforge.refusals import Refusal
-from blobforge.tracing import Trace
 from web.answer import GoneError
 from web.bodies import Peer
 from web.request import Request

@@ -12,8 +12,8 @@ from actors.broadcaster import Broadcaster
 from actors.janitor import Janitor
 from actors.mailbox import Envelope, Mailbox
 from blobforge.config import Settings
+from blobforge.machinery.tracing import Tracer
 from blobforge.objects import ObjectStore
-from blobforge.tracing import Tracer
 from web.auth.keyring import FirstLink, Keyring
 from web.auth.oidc import Provider
 from web.auth.sessions import Sealer, Sessions

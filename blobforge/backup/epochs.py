@@ -14,8 +14,8 @@ from pathlib import Path
 
 import msgspec
 
-from blobforge import datadir
 from blobforge.backup import Epoch, Keys, Kind, Place, epoch_name, is_epoch
+from blobforge.machinery import datadir
 
 FILE = "backup-epoch"
 

@@ -16,8 +16,8 @@ from blobforge.backup.child import LOCK, sole_parent
 from blobforge.backup.epochs import begin, forget, set_aside
 from blobforge.backup.restore import NoBackup, Restored, Source, look, newest
 from blobforge.backup.sidecar import Plan
-from blobforge.clock import wall_ms
 from blobforge.config import Settings
+from blobforge.machinery.clock import wall_ms
 
 log = structlog.get_logger("blobforge.backup")
 

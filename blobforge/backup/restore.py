@@ -19,13 +19,13 @@ import msgspec
 import structlog
 import trio
 
-from blobforge import datadir
 from blobforge.backup import BackupError, Epoch, Keys, Kind, Place, dialect
 from blobforge.backup.binary import Litestream, find_for
 from blobforge.backup.child import finished
 from blobforge.backup.folder import private_folder
 from blobforge.backup.replica import Found, Replica
-from blobforge.clock import wall_ms
+from blobforge.machinery import datadir
+from blobforge.machinery.clock import wall_ms
 from blobforge.store.database import DatabaseError
 from blobforge.store.recovery import Damaged, prepare
 

@@ -11,13 +11,13 @@ from typing import Any
 import msgspec
 import structlog
 
-from blobforge import datadir
 from blobforge.backup import Epoch, Kind, dialect
 from blobforge.backup.binary import Litestream
 from blobforge.backup.child import Child, started
 from blobforge.backup.epochs import litestreams_own
 from blobforge.backup.restore import Source
 from blobforge.backup.truth import Segments, Socket, Truth
+from blobforge.machinery import datadir
 
 log = structlog.get_logger("blobforge.litestream")
 

@@ -13,8 +13,8 @@ import msgspec
 
 from blobforge.cli import output
 from blobforge.cli.finding import Finding
-from blobforge.datadir import LINK_FILE, READY_FILE, SECRET_FILE, TOKEN_FILE
 from blobforge.login import credentials
+from blobforge.machinery.datadir import LINK_FILE, READY_FILE, SECRET_FILE, TOKEN_FILE
 
 LITTLE_SPACE = 1 << 30  # bytes
 _PRIVATE = (TOKEN_FILE, SECRET_FILE, LINK_FILE, READY_FILE)

@@ -41,7 +41,7 @@ def import_(session: Session, source: Path, issuer: str, dry_run: bool, yes: boo
     """
     here = offline.settings()
     issuer = issuer or here.oidc_issuer
-    from blobforge import datadir
+    from blobforge.machinery import datadir
 
     with offline.explained(), _outages_told(source):
         datadir.prepare(here.data_path)
@@ -65,7 +65,7 @@ def export(session: Session, credentials: bool) -> None:
 
     To move, stop the server first: what is done after the export is not in it. Objects stay in their store.
     """
-    from blobforge.clock import wall_ms
+    from blobforge.machinery.clock import wall_ms
     from blobforge.moving import lines
     from blobforge.store.arrivals import departing
 
@@ -86,7 +86,7 @@ def _taking_original(
 ) -> Account:
     import trio
 
-    from blobforge.clock import wall_ms
+    from blobforge.machinery.clock import wall_ms
     from blobforge.moving import takeover
     from blobforge.parts import open_objects
     from blobforge.store import original
@@ -109,7 +109,7 @@ def _taking_original(
 
 
 def _taking_export(session: Session, here: Settings, source: Path, issuer: str, dry_run: bool, yes: bool) -> Account:
-    from blobforge.clock import wall_ms
+    from blobforge.machinery.clock import wall_ms
     from blobforge.moving import reading
 
     with _known(here) as known:

@@ -39,7 +39,7 @@ def database_file(path: Path | None) -> Path:
 @contextmanager
 def locked(here: Settings) -> Iterator[None]:
     """No server runs on the data folder or its database meanwhile. Raises StartError."""
-    from blobforge import datadir
+    from blobforge.machinery import datadir
 
     with datadir.locked(here.data_path / "server"), datadir.locked(here.database):
         yield
@@ -48,7 +48,7 @@ def locked(here: Settings) -> Iterator[None]:
 @contextmanager
 def explained() -> Iterator[None]:
     """What can go wrong with files, told in one line."""
-    from blobforge.datadir import StartError
+    from blobforge.machinery.datadir import StartError
     from blobforge.store.database import DatabaseError
 
     try:

@@ -64,7 +64,7 @@ def token_of(login: Login) -> str | None:
 
 def save(server: str, token: str, *, use_keyring: bool) -> str:
     """Keep the login, in place of the one before; returns where the token is. Raises LoginError."""
-    from blobforge.datadir import write_private
+    from blobforge.machinery.datadir import write_private
 
     before = _if_readable()
     kept = use_keyring and _into_keyring(server, token)

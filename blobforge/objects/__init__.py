@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import msgspec
 
-from blobforge.tally import Calls
+from blobforge.machinery.tally import Calls
 
 if TYPE_CHECKING:
     from blobforge.objects.multipart import Multipart

@@ -14,10 +14,10 @@ from typing import TypeVar
 
 import trio
 
-from blobforge.hop import Hop
+from blobforge.machinery.hop import Hop
+from blobforge.machinery.tally import Calls
+from blobforge.machinery.tracing import Tracer
 from blobforge.objects import ObjectStoreError
-from blobforge.tally import Calls
-from blobforge.tracing import Tracer
 
 T = TypeVar("T")
 

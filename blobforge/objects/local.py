@@ -20,14 +20,14 @@ from pathlib import Path
 
 import trio
 
-from blobforge.hop import Hop
+from blobforge.machinery.hop import Hop
+from blobforge.machinery.tracing import Tracer
 from blobforge.objects import Listed, Missed, ObjectInfo, SignedUpload, files, listing
 from blobforge.objects.files import BATCH, PIECE, Found
 from blobforge.objects.guard import Guard, patient_threads, threads
 from blobforge.objects.incoming import DIR_MODE, Incoming, TooLargeError, UploadRefusedError, os_failure
 from blobforge.objects.keys import check_upload, is_incoming_key, is_key, is_source_key, source_key
 from blobforge.objects.links import Denied, Grant, Links
-from blobforge.tracing import Tracer
 
 _THREADS = 16  # at once, for transfers and for questions each: a disk gains nothing from more
 _DIGESTS = 4
@@ -38,7 +38,7 @@ class LocalStore:
     """An ObjectStore in the folder `root` (created if absent). `clock` gives Unix seconds for URL lifetimes.
 
     `reserve` bytes of the disk are never filled; `timeout` and `digest_timeout` are deadlines in seconds, so that
-    a hung network mount is an ObjectStoreError and not a silence. `hop` runs the file work (see `blobforge.hop`).
+    a hung network mount is an ObjectStoreError and not a silence. `hop` runs the file work.
     """
 
     name = "local"

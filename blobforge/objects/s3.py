@@ -26,7 +26,8 @@ from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from blobforge.hop import Hop
+from blobforge.machinery.hop import Hop
+from blobforge.machinery.tracing import Tracer
 from blobforge.objects import Listed, Missed, ObjectInfo, SignedUpload, answers
 from blobforge.objects.answers import status_of
 from blobforge.objects.disposition import attachment, attachment_in_query
@@ -34,7 +35,6 @@ from blobforge.objects.guard import Guard, threads
 from blobforge.objects.keys import ACCEPTED, OUTPUTS, SOURCES, check_prefix, check_upload, incoming_key, is_key
 from blobforge.objects.multipart import LARGEST_PART, S3Multipart
 from blobforge.objects.sigv4 import Presigner
-from blobforge.tracing import Tracer
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client

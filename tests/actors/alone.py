@@ -14,7 +14,7 @@ from actors.mailbox import ask
 from actors.messages import Repeatable
 from actors.writer import Writer
 from blobforge.events import Event, Fact
-from blobforge.hop import Hop, in_place
+from blobforge.machinery.hop import Hop, in_place
 from tests.fixtures.house import virtual_now
 from tests.store.making import Book
 

@@ -24,8 +24,8 @@ from actors.messages import (
     Retry,
 )
 from blobforge.config import Settings
-from blobforge.hop import in_place
 from blobforge.job import JobStatus, ReleaseCause
+from blobforge.machinery.hop import in_place
 from blobforge.server import running
 from blobforge.store.reader import Cursor, JobFilter, Reader
 from tests.fixtures.house import House, open_house, virtual_now

@@ -24,7 +24,7 @@ from actors.messages import (
     SourceRejected,
 )
 from blobforge.config import Settings
-from blobforge.hop import in_place
+from blobforge.machinery.hop import in_place
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.server import running
 from blobforge.store.store import StoreUnavailable

@@ -29,8 +29,8 @@ from actors.messages import (
 )
 from actors.writer import Writer
 from blobforge.events import JobCreated, JobReady
-from blobforge.hop import in_place
 from blobforge.job import RetryPolicy
+from blobforge.machinery.hop import in_place
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store import sql
 from tests.actors.alone import writer_alone

@@ -15,7 +15,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from blobforge import datadir
+from blobforge.machinery import datadir
 from blobforge.people import session_hash
 from tests.fixtures.chromium import CHROMIUM
 from tests.fixtures.provider import CLIENT_ID, PASSWORD, RealProvider, free_port

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 import httpx
 import pytest
 
-from blobforge.datadir import LINK_FILE
+from blobforge.machinery.datadir import LINK_FILE
 from tests.fixtures.forked import run
 from tests.fixtures.server import ServerProcess
 from tests.web.calls import HEX

@@ -9,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 
-from blobforge.hop import in_place
+from blobforge.machinery.hop import in_place
 from blobforge.objects import ObjectStoreError
 from blobforge.objects.guard import Guard, NotAnsweringError
 

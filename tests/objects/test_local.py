@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from blobforge.hop import in_place
+from blobforge.machinery.hop import in_place
 from blobforge.objects import ObjectStoreError
 from blobforge.objects.files import BATCH
 from blobforge.objects.incoming import DigestMismatchError, StoreFullError, TooLargeError, UploadRefusedError

@@ -36,8 +36,8 @@ from actors.messages import (
 from actors.writer import Writer
 from blobforge.access import DEFAULT_SCOPES
 from blobforge.events import Event, Fact
-from blobforge.hop import Hop, in_place
 from blobforge.job import Job, RetryPolicy
+from blobforge.machinery.hop import Hop, in_place
 from blobforge.store import sql
 from blobforge.store.database import open_writer
 from blobforge.store.store import Store

@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from actors.mailbox import Mailbox
 from actors.messages import Ping
 from blobforge.config import Settings
-from blobforge.hop import in_place
+from blobforge.machinery.hop import in_place
 from blobforge.parts import Parts
 from blobforge.refusals import RefusalCode
 from blobforge.server import running

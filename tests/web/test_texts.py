@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from blobforge import logs
+from blobforge.machinery import logs
 from tests.fixtures.house import House
 from tests.web.calls import assert_problem, token, worker
 

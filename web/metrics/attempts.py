@@ -11,7 +11,7 @@ from prometheus_client.core import Metric
 
 from blobforge.events import AttemptEnded, Fact
 from blobforge.job import Outcome
-from blobforge.tally import Spread
+from blobforge.machinery.tally import Spread
 from web.metrics.families import counter, histogram
 
 # Seconds; a conversion may take from a blink to a day.

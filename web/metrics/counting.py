@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from actors.broadcaster import Broadcaster
-from blobforge.lag import LoopLag
+from blobforge.machinery.lag import LoopLag
+from blobforge.machinery.tracing import Tracer
 from blobforge.objects import ObjectStore
-from blobforge.tracing import Tracer
 from web.auth.throttle import Throttle
 from web.limits import Bounded
 from web.metrics.requests import Requests

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from blobforge.tally import Spread
+from blobforge.machinery.tally import Spread
 
 F = TypeVar("F", CounterMetricFamily, GaugeMetricFamily)
 Values = float | Mapping[Any, float]  # by tuple of label values

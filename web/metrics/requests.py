@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from functools import partial
 
+from blobforge.machinery.tally import Spread
 from blobforge.refusals import RefusalCode
-from blobforge.tally import Spread
 
 UNMATCHED = "unmatched"  # what no route was for, whatever it asked for
 GONE = 499  # nginx's code for a client that went away before its answer; nobody ever receives it

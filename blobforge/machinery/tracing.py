@@ -24,7 +24,7 @@ import msgspec
 import structlog
 import trio
 
-from blobforge.datadir import StartError
+from blobforge.machinery.datadir import StartError
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan, TracerProvider

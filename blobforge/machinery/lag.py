@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import trio
 
-from blobforge.tally import Spread
+from blobforge.machinery.tally import Spread
 
 EVERY = 0.25  # seconds; a stall is noticed if it covers one of these moments, so anything longer than that is
 

@@ -1,0 +1,1 @@
+"""What knows no job: the clock, threads, the log, numbers about ourselves, the data folder."""
