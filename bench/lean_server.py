@@ -12,7 +12,7 @@ import trio
 from werkzeug.routing import Map
 
 from blobforge.config import Settings
-from blobforge.listener import http_settings, listen, reachable
+from blobforge.serve.listener import http_settings, listen, reachable
 from web.answer import Answer
 from web.app import LINES
 from web.bodies import Body

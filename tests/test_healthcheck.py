@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from blobforge import healthcheck
 from blobforge.machinery import datadir
+from blobforge.serve import healthcheck
 from tests.fixtures.server import ServerProcess
 
 
@@ -16,7 +16,11 @@ def ask(folder: Path) -> subprocess.CompletedProcess[str]:
     # A proxy that is set for the whole machine must not be asked about this machine's own server.
     environment = {**os.environ, "BLOBFORGE_DATA_DIR": str(folder), "http_proxy": "http://127.0.0.1:1"}
     return subprocess.run(
-        [sys.executable, "-m", "blobforge.healthcheck"], check=False, env=environment, capture_output=True, text=True
+        [sys.executable, "-m", "blobforge.healthcheck"],
+        check=False,
+        env=environment,
+        capture_output=True,
+        text=True,
     )
 
 

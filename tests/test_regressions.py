@@ -36,7 +36,7 @@ from actors.messages import (
 from blobforge.config import Settings
 from blobforge.events import JobProgress
 from blobforge.refusals import Refusal, RefusalCode
-from blobforge.server import running
+from blobforge.serve.server import running
 from blobforge.store.store import StoreUnavailable
 from tests.fixtures.house import House, open_house, virtual_now
 from tests.fixtures.server import ServerProcess

@@ -15,7 +15,7 @@ from blobforge.config import Settings, load, service_variables, unknown_variable
 from blobforge.machinery import datadir
 from blobforge.machinery.datadir import StartError
 from blobforge.objects.incoming import Incoming, StoreFullError, os_failure
-from blobforge.server import _reason
+from blobforge.serve.server import _reason
 from blobforge.store.database import DatabaseError
 from tests.fixtures.house import House, open_house
 

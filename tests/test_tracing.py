@@ -176,7 +176,7 @@ def run(script: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_without_an_endpoint_nothing_is_imported() -> None:
-    seen = run("import blobforge.server, sys; print([m for m in sys.modules if m.startswith('opentelemetry')])")
+    seen = run("import blobforge.serve.server, sys; print([m for m in sys.modules if m.startswith('opentelemetry')])")
     assert seen.stdout.strip() == "[]", seen.stderr
 
 
@@ -184,7 +184,7 @@ def test_without_the_extra_the_start_says_what_to_install(tmp_path: Path) -> Non
     script = (
         "import sys; sys.modules['opentelemetry.exporter.otlp.proto.http.trace_exporter'] = None\n"
         "from blobforge.config import Settings\n"
-        "from blobforge.server import run\n"
+        "from blobforge.serve.server import run\n"
         f"sys.exit(run(Settings(data_dir={str(tmp_path)!r}, port=0, otel_endpoint='http://127.0.0.1:9')))"
     )
     ended = run(script)

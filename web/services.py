@@ -1,4 +1,4 @@
-"""What the handlers may use, with its types; made in `blobforge/parts.py`."""
+"""What the handlers may use, with its types; made in `blobforge/serve/parts.py`."""
 
 from __future__ import annotations
 

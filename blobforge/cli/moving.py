@@ -88,7 +88,7 @@ def _taking_original(
 
     from blobforge.machinery.clock import wall_ms
     from blobforge.moving import takeover
-    from blobforge.parts import open_objects
+    from blobforge.serve.parts import open_objects
     from blobforge.store import original
 
     now = wall_ms()

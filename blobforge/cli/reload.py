@@ -11,8 +11,8 @@ import click
 from blobforge.cli import common
 from blobforge.cli.common import CliError
 from blobforge.config import Settings
-from blobforge.listener import listen
 from blobforge.machinery.datadir import StartError
+from blobforge.serve.listener import listen
 
 PACKAGES = ("actors", "blobforge", "web")
 STOP_SECONDS = 60  # longer than a stop in good order takes; then it is killed

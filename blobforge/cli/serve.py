@@ -35,7 +35,7 @@ def serve(host: str | None, port: int | None, data_dir: Path | None, reload: boo
         serve_anew(settings)
         return
     from blobforge.config import retired_variables, service_variables, unknown_variables
-    from blobforge.server import run
+    from blobforge.serve.server import run
 
     for name in unknown_variables(os.environ):
         click.echo(f"Warning: {name} is no variable of BlobForge; `blobforge config` lists them all.", err=True)

@@ -26,7 +26,7 @@ from actors.messages import (
 from blobforge.config import Settings
 from blobforge.job import JobStatus, ReleaseCause
 from blobforge.machinery.hop import in_place
-from blobforge.server import running
+from blobforge.serve.server import running
 from blobforge.store.reader import Cursor, JobFilter, Reader
 from tests.fixtures.house import House, open_house, virtual_now
 from tests.store.making import ADMIN, submission

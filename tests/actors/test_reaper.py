@@ -26,7 +26,7 @@ from actors.messages import (
 from blobforge.config import Settings
 from blobforge.machinery.hop import in_place
 from blobforge.refusals import Refusal, RefusalCode
-from blobforge.server import running
+from blobforge.serve.server import running
 from blobforge.store.store import StoreUnavailable
 from tests.fixtures.house import House, open_house, virtual_now
 from tests.store.making import ADMIN, hash_of, submission

@@ -56,8 +56,10 @@ def test_the_demo_converts_checks_and_cleans_up(converter: str, tmp_path: Path) 
 
 def test_a_server_that_does_not_start_is_told_with_its_log(tmp_path: Path) -> None:
     (tmp_path / "broken").mkdir()
-    (tmp_path / "broken" / "sitecustomize.py").write_text("import sys\nsys.modules['blobforge.server'] = None\n")
+    (tmp_path / "broken" / "sitecustomize.py").write_text(
+        "import sys\nsys.modules['blobforge.serve.server'] = None\n"
+    )
     done = demo(tmp_path, PYTHONPATH=str(tmp_path / "broken"))
     assert done.returncode == 1
     assert "The demo failed: server ended with exit code" in done.stderr
-    assert "blobforge.server" in done.stderr
+    assert "blobforge.serve.server" in done.stderr

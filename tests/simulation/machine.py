@@ -23,8 +23,8 @@ import trio.testing
 
 from blobforge.config import Settings
 from blobforge.objects.local import LocalStore
-from blobforge.parts import Parts
-from blobforge.server import running
+from blobforge.serve.parts import Parts
+from blobforge.serve.server import running
 from tests.fixtures.house import open_house
 from tests.simulation.clock import WallClock
 from tests.simulation.faults import Process, StoreHop, Weather

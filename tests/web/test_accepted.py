@@ -15,7 +15,7 @@ import trio
 
 from blobforge.config import Settings
 from blobforge.objects.keys import accepted_key
-from blobforge.server import running
+from blobforge.serve.server import running
 from tests.fixtures.house import House, open_house
 from tests.fixtures.seaweed import Seaweed
 from tests.web.calls import assert_problem

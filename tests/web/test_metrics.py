@@ -19,9 +19,9 @@ from actors.mailbox import Mailbox
 from actors.messages import Ping
 from blobforge.config import Settings
 from blobforge.machinery.hop import in_place
-from blobforge.parts import Parts
 from blobforge.refusals import RefusalCode
-from blobforge.server import running
+from blobforge.serve.parts import Parts
+from blobforge.serve.server import running
 from blobforge.store.store import StoreUnavailable
 from tests.fixtures.house import House, open_house, virtual_now
 from tests.fixtures.server import ServerProcess

@@ -16,7 +16,7 @@ import pytest
 import trio
 
 from blobforge.config import Settings
-from blobforge.server import serve
+from blobforge.serve.server import serve
 from tests.fixtures.client_27f53d8 import Job, Transport, wait, watch
 from web import events
 

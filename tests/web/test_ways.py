@@ -15,7 +15,7 @@ import trio
 from actors.mailbox import Reply, ask
 from actors.messages import BatchDone, Completed, Granted, Ping
 from blobforge.config import Settings
-from blobforge.server import running
+from blobforge.serve.server import running
 from tests.fixtures.house import House, virtual_now
 from tests.web.test_metrics import Gate
 from tests.web.wire import Served, answers, asked, by_hypercorn, connect, eventually, lean, post

@@ -15,7 +15,7 @@ import trio
 from werkzeug.routing import Map
 
 from blobforge.config import Settings
-from blobforge.listener import http_settings
+from blobforge.serve.listener import http_settings
 from tests.fixtures.house import House
 from web.app import LINES
 from web.connection.hot import HotRoutes

@@ -28,21 +28,21 @@ from actors.effects.step import Rules, Step
 from actors.mailbox import ask
 from actors.messages import EnsureAdminToken
 from actors.replicator import STOPPED_WITHIN, Replicator
-from blobforge import openfiles
 from blobforge.access import Caller, Scope, hash_secret, new_token, shown_prefix
 from blobforge.backup import BackupError
 from blobforge.backup.opening import opened
 from blobforge.backup.sidecar import Plan
 from blobforge.config import Settings, secrets_of
-from blobforge.listener import http_settings, listen, reachable
 from blobforge.machinery import datadir, garbage, logs, notify
 from blobforge.machinery.clock import wall_ms
 from blobforge.machinery.datadir import StartError
 from blobforge.machinery.hop import Hop, in_thread
 from blobforge.machinery.tracing import open_tracer
 from blobforge.objects import ObjectStore
-from blobforge.parts import Parts, open_objects
 from blobforge.refusals import Refusal
+from blobforge.serve import openfiles
+from blobforge.serve.listener import http_settings, listen, reachable
+from blobforge.serve.parts import Parts, open_objects
 from blobforge.store.database import DatabaseError, damage_told, open_writer
 from blobforge.store.store import Store
 from web.app import make_app

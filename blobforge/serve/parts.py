@@ -17,7 +17,6 @@ from actors.reaper import Reaper
 from actors.replicator import Replicator
 from actors.scheduler import Scheduler
 from actors.writer import Writer
-from blobforge import openfiles
 from blobforge.config import Settings
 from blobforge.job import RetryPolicy
 from blobforge.machinery import datadir
@@ -28,6 +27,7 @@ from blobforge.machinery.tracing import Tracer
 from blobforge.objects import ObjectStore
 from blobforge.objects.local import LocalStore
 from blobforge.objects.s3 import S3Store
+from blobforge.serve import openfiles
 from blobforge.store.store import Store
 from web.api.status import read_stats
 from web.auth.keyring import FirstLink, Keyring
