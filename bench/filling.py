@@ -1,7 +1,7 @@
 """Databases that a benchmark starts from: a few jobs through the real effects, then as many as wanted by SQL.
 
 Through the effects ten million jobs would take half an hour. So the jobs of a small database are each laid down
-`times` times, side by side in the order of their ids, with all that is kept beside them. `blobforge.store.check`
+`times` times, side by side in the order of their ids, with all that is kept beside them. The check of a database
 must find the outcome whole, and a test has it look: when the schema grows, this is told so.
 """
 
@@ -22,8 +22,8 @@ from actors.effects.step import Rules, Step
 from actors.messages import Claim, Complete, Fail, Granted, NewJob, ObjectSeen, Register, Seen, Submit
 from blobforge.access import Caller, Scope
 from blobforge.machinery.clock import wall_ms
-from blobforge.store.database import open_writer
-from blobforge.store.store import Store
+from blobforge.store.sqlite.database import open_writer
+from blobforge.store.sqlite.store import Store
 
 ADMIN = Caller(scopes=frozenset({Scope.ADMIN}), token_id=1, name="bench")
 TYPES = ("pdf", "epub", "ocr")

@@ -25,8 +25,8 @@ from bench.load import Tally
 from bench.plan import BenchError
 from blobforge.job import Job
 from blobforge.machinery.clock import wall_ms
-from blobforge.store.database import open_writer
-from blobforge.store.store import Store
+from blobforge.store.sqlite.database import open_writer
+from blobforge.store.sqlite.store import Store
 
 Statement = tuple[str, Any]
 TYPE = "pdf"

@@ -24,8 +24,8 @@ from bench.load import connected
 from bench.plan import Plan, command
 from bench.report import Chart, Report
 from blobforge.machinery.clock import wall_ms
-from blobforge.store.database import open_writer
-from blobforge.store.store import Store
+from blobforge.store.sqlite.database import open_writer
+from blobforge.store.sqlite.store import Store
 
 WORKER = "bench-start"
 

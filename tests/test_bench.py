@@ -32,7 +32,7 @@ from bench import (
 from bench.__main__ import BENCHES
 from bench.plan import BenchError, Plan, command
 from bench.report import VALUES, Report, publish
-from blobforge.store.check import check
+from blobforge.store.sqlite.check import check
 
 TINY = {
     "claim": claim.Claims(

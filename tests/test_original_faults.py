@@ -15,7 +15,7 @@ import apsw
 import pytest
 import trio
 
-from blobforge.store import database, sql
+from blobforge.store.sqlite import database, sql
 from tests.fixtures.house import House
 from tests.web.calls import HEX, assert_problem, finish, put_output, stream, token, worker
 

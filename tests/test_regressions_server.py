@@ -35,9 +35,9 @@ from actors.messages import (
 from blobforge.failures import cause
 from blobforge.job import JobStatus
 from blobforge.refusals import Refusal, RefusalCode
-from blobforge.store import sql
-from blobforge.store.reader import Reader
-from blobforge.store.rollups import UNDO_MS, UNDOS_AT_ONCE
+from blobforge.store.sqlite import sql
+from blobforge.store.sqlite.reader import Reader
+from blobforge.store.sqlite.rollups import UNDO_MS, UNDOS_AT_ONCE
 from tests.actors.test_retention import keeping
 from tests.fixtures.house import House, open_house, virtual_now
 from tests.store.making import ADMIN, T0, Book, hash_of, submission

@@ -11,7 +11,7 @@ import trio
 from actors.mailbox import Envelope, Reply
 from actors.messages import Repeatable, SetPriority
 from blobforge.refusals import RefusalCode
-from blobforge.store import sql
+from blobforge.store.sqlite import sql
 from tests.actors.alone import writer_alone
 from tests.fixtures.house import House
 from tests.store.making import submission

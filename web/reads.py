@@ -10,7 +10,7 @@ from typing import TypeVar
 import trio
 
 from blobforge.machinery.hop import Hop, in_thread
-from blobforge.store.reader import Reader
+from blobforge.store.sqlite.reader import Reader
 
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ import structlog
 
 from blobforge.events import AttemptEnded, CredentialsRevoked, Event, Fact, JobWaits
 from blobforge.job import Job, JobStatus, Outcome, RetryPolicy
-from blobforge.store.store import Store, StoreUnavailable
+from blobforge.store.sqlite.store import Store, StoreUnavailable
 
 T = TypeVar("T")
 log = structlog.get_logger("blobforge.effects")

@@ -13,7 +13,7 @@ from blobforge.cli.common import CliError, Session, pass_session, session_option
 
 if TYPE_CHECKING:
     from blobforge.client import Client, OrphanSearch
-    from blobforge.store.upkeep import FileStats
+    from blobforge.store.sqlite.upkeep import FileStats
 
 _FILE = click.argument("path", required=False, metavar="[FILE]", type=click.Path(dir_okay=False, path_type=Path))
 POLL_SECONDS = 0.5
@@ -38,7 +38,7 @@ def check(session: Session, path: Path | None) -> None:
     Also while the server runs. Exit code 1 when something is wrong; each finding is a line.
     """
     file = offline.database_file(path)
-    from blobforge.store.check import check as find
+    from blobforge.store.sqlite.check import check as find
 
     findings = find(file)
     if session.json:
@@ -66,7 +66,7 @@ def backup(session: Session, to: Path, unchecked: bool) -> None:
     file = offline.database_file(None)
     if to.is_dir():
         to = to / f"blobforge-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.db"
-    from blobforge.store import upkeep
+    from blobforge.store.sqlite import upkeep
 
     with offline.explained():
         findings = upkeep.backup(file, to, checked=not unchecked)
@@ -95,7 +95,7 @@ def vacuum(session: Session) -> None:
     learns it by this command. Takes free disk space of about twice the file.
     """
     file = offline.database_file(None)
-    from blobforge.store import upkeep
+    from blobforge.store.sqlite import upkeep
 
     with offline.explained(), offline.locked(offline.settings()):
         before, after = upkeep.vacuum(file)
@@ -113,7 +113,7 @@ def vacuum(session: Session) -> None:
 def stats(session: Session, path: Path | None) -> None:
     """Describe the file: sizes, free pages, rows of each table, the oldest and the newest. Counts every row."""
     file = offline.database_file(path)
-    from blobforge.store import upkeep
+    from blobforge.store.sqlite import upkeep
 
     with offline.explained():
         found = upkeep.stats(file)

@@ -16,7 +16,7 @@ from blobforge.cli.common import CliError, Session, pass_session, session_option
 if TYPE_CHECKING:
     from blobforge.config import Settings
     from blobforge.moving.account import Account
-    from blobforge.store.store import Store
+    from blobforge.store.sqlite.store import Store
 
 _SQLITE = b"SQLite format 3\0"
 _REVIEWED = 50  # tokens that are listed
@@ -67,7 +67,7 @@ def export(session: Session, credentials: bool) -> None:
     """
     from blobforge.machinery.clock import wall_ms
     from blobforge.moving import lines
-    from blobforge.store.arrivals import departing
+    from blobforge.store.sqlite.arrivals import departing
 
     file = offline.database_file(None)
     count = 0
@@ -89,7 +89,7 @@ def _taking_original(
     from blobforge.machinery.clock import wall_ms
     from blobforge.moving import takeover
     from blobforge.serve.parts import open_objects
-    from blobforge.store import original
+    from blobforge.store.sqlite import original
 
     now = wall_ms()
     with original.opened(source) as theirs:
@@ -167,7 +167,7 @@ def _is_database(path: Path) -> bool:
 @contextlib.contextmanager
 def _known(here: Settings):  # type: ignore[no-untyped-def]
     """What is in the database here already; None: there is no database."""
-    from blobforge.store.arrivals import departing
+    from blobforge.store.sqlite.arrivals import departing
 
     if not here.database.is_file() or here.database.stat().st_size == 0:
         yield None
@@ -178,8 +178,8 @@ def _known(here: Settings):  # type: ignore[no-untyped-def]
 
 @contextlib.contextmanager
 def _store(here: Settings) -> Iterator[Store]:
-    from blobforge.store.database import open_writer
-    from blobforge.store.store import Store
+    from blobforge.store.sqlite.database import open_writer
+    from blobforge.store.sqlite.store import Store
 
     # Where Litestream copies it, the WAL is left for that to read.
     store = Store(open_writer(here.database, checkpoints=not here.backs_up))
@@ -218,7 +218,7 @@ def _progress(total: int) -> Iterator[Callable[[int], None]]:
 def _outages_told(source: Path) -> Iterator[None]:
     """What breaks a run off, in one line: all batches before it stay."""
     from blobforge.objects import ObjectStoreError
-    from blobforge.store.store import StoreUnavailable
+    from blobforge.store.sqlite.store import StoreUnavailable
 
     again = f"Whole batches are here; the same command goes on behind them: blobforge import {source}"
     try:

@@ -43,8 +43,8 @@ from blobforge.refusals import Refusal
 from blobforge.serve import openfiles
 from blobforge.serve.listener import http_settings, listen, reachable
 from blobforge.serve.parts import Parts, open_objects
-from blobforge.store.database import DatabaseError, damage_told, open_writer
-from blobforge.store.store import Store
+from blobforge.store.sqlite.database import DatabaseError, damage_told, open_writer
+from blobforge.store.sqlite.store import Store
 from web.app import make_app
 from web.connection.places import Places
 from web.connection.serving import Server

@@ -1,4 +1,1 @@
-"""SQLite and nothing but SQLite: schema, every statement, the write side and the read side.
-
-Nothing outside this package runs SQL.
-"""
+"""How state is kept: the plain types that questions and answers are made of. Each engine is a package below it."""

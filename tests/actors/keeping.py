@@ -23,7 +23,7 @@ from actors.messages import (
 )
 from blobforge.objects import Listed, ObjectInfo, ObjectStoreError
 from blobforge.objects.keys import MARKS, source_key
-from blobforge.store.check import check
+from blobforge.store.sqlite.check import check
 from tests.actors.alone import Alone, writer_alone
 from tests.fixtures.house import virtual_now
 from tests.store.making import ADMIN, hash_of, submission

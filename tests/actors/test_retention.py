@@ -30,7 +30,7 @@ from blobforge.events import JobsPruned
 from blobforge.job import JobStatus
 from blobforge.objects.keys import source_key
 from blobforge.refusals import Refusal, RefusalCode
-from blobforge.store import sql
+from blobforge.store.sqlite import sql
 from tests.actors.keeping import DAY, keeping
 from tests.fixtures.house import EPOCH_MS, House, open_house, virtual_now
 from tests.store.making import ADMIN, Book, hash_of, submission

@@ -32,7 +32,7 @@ from blobforge.events import JobCreated, JobReady
 from blobforge.job import RetryPolicy
 from blobforge.machinery.hop import in_place
 from blobforge.refusals import Refusal, RefusalCode
-from blobforge.store import sql
+from blobforge.store.sqlite import sql
 from tests.actors.alone import writer_alone
 from tests.fixtures.house import virtual_now
 from tests.store.making import ADMIN, T0, Book, submission

@@ -15,7 +15,7 @@ import httpx
 import pytest
 import trio
 
-from blobforge.store.check import check
+from blobforge.store.sqlite.check import check
 from tests.backup.conftest import caught_up, kill_all, lose_disk
 from tests.fixtures.server import ServerProcess
 

@@ -16,7 +16,7 @@ import trio
 from actors import replicator
 from actors.replicator import Replicator
 from blobforge.backup.restore import Restored, newest
-from blobforge.store.check import check
+from blobforge.store.sqlite.check import check
 from tests.backup.conftest import PATIENCE
 from tests.backup.tunnel import Tunnel
 from tests.fixtures.house import House, open_house

@@ -17,7 +17,7 @@ import pyrage
 import pytest
 
 from blobforge.objects.keys import output_of
-from blobforge.store.check import check
+from blobforge.store.sqlite.check import check
 from tests.backup.conftest import (
     blobforge,
     caught_up,

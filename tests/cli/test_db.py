@@ -14,8 +14,8 @@ from typing import Any
 import apsw
 import pytest
 
-from blobforge.store.check import check
-from blobforge.store.database import migrations, open_writer
+from blobforge.store.sqlite.check import check
+from blobforge.store.sqlite.database import migrations, open_writer
 from tests.cli.conftest import COMMAND, Running, clean_environment
 from tests.fixtures.forked import Done, run
 from tests.store.making import Book, submission
@@ -184,7 +184,7 @@ def test_free_pages_are_given_back(here: Path) -> None:
 
 
 def test_a_file_from_before_learns_to_shrink(tmp_path: Path) -> None:
-    from blobforge.store.database import migrate
+    from blobforge.store.sqlite.database import migrate
 
     (tmp_path / "data").mkdir()
     file = tmp_path / "data" / "blobforge.db"

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import trio
 
-from blobforge.store.check import check
-from blobforge.store.database import migrations
+from blobforge.store.sqlite.check import check
+from blobforge.store.sqlite.database import migrations
 from tests.fixtures.house import House, open_house
 from tests.migrations.sample import JOBS, STATUSES, make
 from web.api import ROUTES

@@ -11,8 +11,8 @@ from typing import Any
 import apsw
 
 from blobforge.job import LARGEST_RESULT
-from blobforge.store.database import migrate, open_writer
-from blobforge.store.invariants import INVARIANTS
+from blobforge.store.sqlite.database import migrate, open_writer
+from blobforge.store.sqlite.invariants import INVARIANTS
 from tests.model.world import World
 from tests.model.world.things import INSTALLATION, Job
 

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from blobforge.objects.keys import original_output_key, source_key
-from blobforge.store.check import check
+from blobforge.store.sqlite.check import check
 from tests.cli.conftest import s3_settings
 from tests.cli.test_db import blobforge, ok, told
 from tests.fixtures import original

@@ -38,9 +38,9 @@ from blobforge.access import DEFAULT_SCOPES
 from blobforge.events import Event, Fact
 from blobforge.job import Job, RetryPolicy
 from blobforge.machinery.hop import Hop, in_place
-from blobforge.store import sql
-from blobforge.store.database import open_writer
-from blobforge.store.store import Store
+from blobforge.store.sqlite import sql
+from blobforge.store.sqlite.database import open_writer
+from blobforge.store.sqlite.store import Store
 from tests.power.record import Acknowledged, Entry, recording
 from tests.store.making import ADMIN, T0, submission
 

@@ -20,10 +20,10 @@ import pytest
 from actors.effects.recovery import settle_restore
 from actors.effects.step import Rules, Step
 from actors.messages import Claim, Register
-from blobforge.store import sql
-from blobforge.store.database import open_writer
-from blobforge.store.recovery import prepare
-from blobforge.store.store import Store
+from blobforge.store.sqlite import sql
+from blobforge.store.sqlite.database import open_writer
+from blobforge.store.sqlite.recovery import prepare
+from blobforge.store.sqlite.store import Store
 from tests.power import loss, run
 from tests.power.record import Acknowledged, Created, FolderSynced, Written, recording
 from tests.power.run import NAME, Run, content, perform

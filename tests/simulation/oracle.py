@@ -16,7 +16,7 @@ import apsw
 import trio
 
 from blobforge.objects.keys import output_of
-from blobforge.store.invariants import INVARIANTS
+from blobforge.store.sqlite.invariants import INVARIANTS
 from tests.simulation.history import History
 
 SLACK = 0.002  # seconds: wall time is kept in ms

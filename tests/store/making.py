@@ -16,8 +16,8 @@ from actors.messages import NewJob, ObjectSeen, Register, Seen, Submit
 from blobforge.access import Caller, Scope
 from blobforge.job import RetryPolicy
 from blobforge.objects.keys import output_key
-from blobforge.store.database import open_writer
-from blobforge.store.store import Store
+from blobforge.store.sqlite.database import open_writer
+from blobforge.store.sqlite.store import Store
 
 ADMIN = Caller(frozenset({Scope.ADMIN}), token_id=1)
 T0 = 1_795_000_000_000

@@ -10,9 +10,9 @@ from pathlib import Path
 import apsw
 import pytest
 
-from blobforge.store import belonging, upkeep
-from blobforge.store.belonging import APPLICATION_ID, Owner
-from blobforge.store.database import DatabaseError, migrate, migrations, open_writer
+from blobforge.store.sqlite import belonging, upkeep
+from blobforge.store.sqlite.belonging import APPLICATION_ID, Owner
+from blobforge.store.sqlite.database import DatabaseError, migrate, migrations, open_writer
 from tests.fixtures import original
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import apsw
 import pytest
 
-from blobforge.store import database
-from blobforge.store.database import (
+from blobforge.store.sqlite import database
+from blobforge.store.sqlite.database import (
     DatabaseError,
     check_sqlite_version,
     migrate,

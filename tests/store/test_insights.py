@@ -38,10 +38,10 @@ from actors.messages import (
 from blobforge import failures
 from blobforge.job import JobStatus, Outcome
 from blobforge.people import AuditEntry
-from blobforge.store import rollups
-from blobforge.store.check import check
-from blobforge.store.insights import WINDOWS, AuditFilter, Insights
-from blobforge.store.reader import Cursor, JobFilter, Reader
+from blobforge.store.sqlite import rollups
+from blobforge.store.sqlite.check import check
+from blobforge.store.sqlite.insights import WINDOWS, AuditFilter, Insights
+from blobforge.store.sqlite.reader import Cursor, JobFilter, Reader
 from blobforge.waiting import Fleet
 from blobforge.worker import WorkerFilter
 from tests.store.making import ADMIN, Book, submission
@@ -351,7 +351,7 @@ def test_the_audit_log_by_page_and_filter(book: Book, reader: Reader, monkeypatc
     ):  # fmt: skip
         wanted = [each.at for each in reversed(entries) if matches(each)]
         for scan in (20_000, 7):
-            monkeypatch.setattr("blobforge.store.insights.AUDIT_SCAN", scan)
+            monkeypatch.setattr("blobforge.store.sqlite.insights.AUDIT_SCAN", scan)
             got, before = [], 2**63 - 1
             while True:
                 page, more = reader.insights.audit(filter_, before=before, limit=4)

@@ -11,8 +11,8 @@ import pytest
 
 from actors.messages import Cancel, Claim, Complete, Fail
 from blobforge.job import Job, JobStatus
-from blobforge.store import reader as reading
-from blobforge.store.reader import Cursor, JobFilter, Page, Reader
+from blobforge.store.sqlite import reader as reading
+from blobforge.store.sqlite.reader import Cursor, JobFilter, Page, Reader
 from tests.store.making import ADMIN, T0, Book, submission
 
 JOBS = 300

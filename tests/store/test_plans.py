@@ -8,8 +8,8 @@ import apsw
 import pytest
 
 from actors.messages import Claim
-from blobforge.store import sql
-from blobforge.store.database import open_reader
+from blobforge.store.sqlite import sql
+from blobforge.store.sqlite.database import open_reader
 from tests.store.making import ADMIN, Book, submission
 
 PLANS: list[tuple[str, tuple[Any, ...], str]] = [

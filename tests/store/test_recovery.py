@@ -17,11 +17,11 @@ from actors.effects.step import Rules, Step
 from actors.messages import Claim
 from blobforge.access import Caller, Scope
 from blobforge.job import JobStatus
-from blobforge.store.check import check
-from blobforge.store.compare import missing
-from blobforge.store.database import DatabaseError, open_writer
-from blobforge.store.recovery import Damaged, Drill, prepare
-from blobforge.store.store import Store
+from blobforge.store.sqlite.check import check
+from blobforge.store.sqlite.compare import missing
+from blobforge.store.sqlite.database import DatabaseError, open_writer
+from blobforge.store.sqlite.recovery import Damaged, Drill, prepare
+from blobforge.store.sqlite.store import Store
 from tests.fixtures.house import EPOCH_MS, open_house
 
 NOW = EPOCH_MS + 10_000
@@ -157,7 +157,7 @@ def test_what_a_copy_lacks_is_found(backup: Path, tmp_path: Path, loss: str, sai
 
 def test_under_litestream_nobody_else_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two that checkpoint were seen to make backups that could not be restored."""
-    monkeypatch.setattr("blobforge.store.store.CHECKPOINT_PAGES", 1000)  # sooner than is usual
+    monkeypatch.setattr("blobforge.store.sqlite.store.CHECKPOINT_PAGES", 1000)  # sooner than is usual
     path = tmp_path / "blobforge.db"
     wal = tmp_path / "blobforge.db-wal"
 

@@ -23,7 +23,7 @@ import httpx
 import pytest
 import trio
 
-from blobforge.store.check import check
+from blobforge.store.sqlite.check import check
 from tests.fixtures.server import ServerProcess
 from tests.system.checker import History
 from tests.system.history import Book, Kind, Operation, load, now, save

@@ -98,7 +98,7 @@ async def test_attempts_are_counted_where_their_numbers_have_gaps(house: House, 
     """As after a restore, or in a database that is older than the count."""
     await failed_often(house)
     db = apsw.Connection(str(house.folder / "blobforge.db"))
-    migration = resources.files("blobforge.store") / "migrations" / "0015_attempts_counted.sql"
+    migration = resources.files("blobforge.store.sqlite") / "migrations" / "0015_attempts_counted.sql"
     with db:
         db.execute("UPDATE attempts SET attempt = attempt + 1000 WHERE attempt > 10")
         db.execute("UPDATE jobs SET attempt = attempt + 1000")

@@ -10,7 +10,7 @@ import apsw
 import trio
 
 from blobforge.objects.keys import output_of
-from blobforge.store.database import migrate, migrations, new_installation
+from blobforge.store.sqlite.database import migrate, migrations, new_installation
 from tests.fixtures.house import House, open_house
 from tests.web.calls import assert_problem, finish, put_output
 

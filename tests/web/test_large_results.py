@@ -9,7 +9,7 @@ import pytest
 import trio
 from werkzeug.exceptions import RequestTimeout
 
-from blobforge.store.check import check
+from blobforge.store.sqlite.check import check
 from tests.fixtures.house import House, open_house
 from tests.web.calls import assert_problem, finish, put_output, raw, state
 from tests.web.test_kept_results import unreachable

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from prometheus_client.core import Metric
 
-from blobforge.store.database import DatabaseError
-from blobforge.store.reader import Reader
+from blobforge.store.sqlite.database import DatabaseError
+from blobforge.store.sqlite.reader import Reader
 from web.metrics.families import gauge
 
 

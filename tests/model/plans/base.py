@@ -17,7 +17,7 @@ from actors import messages as m
 from actors.writer import Writer
 from blobforge.access import Caller, Scope
 from blobforge.events import Event
-from blobforge.store.store import Store
+from blobforge.store.sqlite.store import Store
 from tests.model.database import broken, differences, opened
 from tests.model.plans.asked import Asked, Letter, plain
 from tests.model.plans.choices import LIMITS, NOBODY, RULES, TOKENS, WORKERS

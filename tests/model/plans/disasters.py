@@ -10,7 +10,7 @@ from hypothesis.stateful import precondition, rule
 
 from actors.effects.recovery import settle_restore
 from actors.effects.step import Step
-from blobforge.store import sql
+from blobforge.store.sqlite import sql
 from tests.model.database import copied, overwrite
 from tests.model.plans.choices import RULES, seldom
 from tests.model.plans.retention import Retention

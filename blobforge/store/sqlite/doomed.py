@@ -9,7 +9,7 @@ from __future__ import annotations
 import apsw
 import msgspec
 
-from blobforge.store import sql
+from blobforge.store.sqlite import sql
 
 LATER, WAITING, DELETING, GONE = "later", "waiting", "deleting", "gone"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import apsw
 import msgspec
 
-from blobforge.store import belonging, sql
+from blobforge.store.sqlite import belonging, sql
 
 # Before this version two connections that checkpoint at once could corrupt a WAL (fixed upstream in 3.51.3).
 OLDEST_SQLITE = (3, 51, 3)
@@ -135,7 +135,7 @@ def keep_plans(connection: apsw.Connection) -> None:
 
 def migrations() -> list[str]:
     """The scripts, oldest first. The database's `user_version` is how many of them it has."""
-    folder = resources.files("blobforge.store") / "migrations"
+    folder = resources.files("blobforge.store.sqlite") / "migrations"
     names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
     return [(folder / name).read_text() for name in names]
 

@@ -12,8 +12,8 @@ from urllib.parse import quote
 
 import apsw
 
-from blobforge.store.database import BUSY_TIMEOUT_MS
-from blobforge.store.invariants import INVARIANTS, Invariant
+from blobforge.store.sqlite.database import BUSY_TIMEOUT_MS
+from blobforge.store.sqlite.invariants import INVARIANTS, Invariant
 
 EXAMPLES = 5  # offenders that a finding names
 

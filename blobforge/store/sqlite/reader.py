@@ -21,13 +21,13 @@ from blobforge.access import Token
 from blobforge.events import OutputAccepted
 from blobforge.job import Attempt, Job, JobStatus, Outcome
 from blobforge.people import AuditEntry, Session, User
-from blobforge.store import rows, sql
-from blobforge.store.counters import HOUR_MS
-from blobforge.store.database import DatabaseError, open_reader
 from blobforge.store.files import FileRecord
-from blobforge.store.insights import AuditFilter, Insights
-from blobforge.store.recovery import Drill
-from blobforge.store.roster import Roster
+from blobforge.store.sqlite import rows, sql
+from blobforge.store.sqlite.counters import HOUR_MS
+from blobforge.store.sqlite.database import DatabaseError, open_reader
+from blobforge.store.sqlite.insights import AuditFilter, Insights
+from blobforge.store.sqlite.recovery import Drill
+from blobforge.store.sqlite.roster import Roster
 from blobforge.worker import Worker, WorkerStatus
 
 SCAN_LIMIT = 20_000  # rows that one page may look at: about 60 ms

@@ -20,10 +20,10 @@ from msgspec.structs import astuple, replace
 from blobforge.access import Token
 from blobforge.job import Attempt, Job
 from blobforge.people import User
-from blobforge.store import rows, sql
-from blobforge.store.counters import Counters
-from blobforge.store.database import DatabaseError, migrations, open_reader, refuse_others
 from blobforge.store.files import FileRecord
+from blobforge.store.sqlite import rows, sql
+from blobforge.store.sqlite.counters import Counters
+from blobforge.store.sqlite.database import DatabaseError, migrations, open_reader, refuse_others
 from blobforge.worker import Worker
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import apsw
 import msgspec
 
-from blobforge.store import rows, sql
+from blobforge.store.sqlite import rows, sql
 from blobforge.worker import Worker, WorkerFilter
 
 # Of what workers wrote into one page (metadata, labels): behind it, the page is short. A thousand have 4 KiB each.

@@ -16,9 +16,9 @@ from typing import Any
 
 import apsw
 
-from blobforge.store import belonging, sql
-from blobforge.store.belonging import Owner
-from blobforge.store.database import DatabaseError
+from blobforge.store.sqlite import belonging, sql
+from blobforge.store.sqlite.belonging import Owner
+from blobforge.store.sqlite.database import DatabaseError
 
 OriginalRow = dict[str, Any]
 

@@ -17,14 +17,14 @@ from msgspec.structs import replace
 from blobforge.access import Scope, Token
 from blobforge.job import Attempt, Job, JobStatus, Outcome
 from blobforge.people import AuditEntry, Session, User
-from blobforge.store import rows, sql
-from blobforge.store.arrivals import Arrivals
-from blobforge.store.counters import Counters
-from blobforge.store.database import CHECKPOINT_PAGES
-from blobforge.store.doomed import Doomed
 from blobforge.store.files import FileRecord
-from blobforge.store.recovery import Recovery
-from blobforge.store.rollups import Rollups
+from blobforge.store.sqlite import rows, sql
+from blobforge.store.sqlite.arrivals import Arrivals
+from blobforge.store.sqlite.counters import Counters
+from blobforge.store.sqlite.database import CHECKPOINT_PAGES
+from blobforge.store.sqlite.doomed import Doomed
+from blobforge.store.sqlite.recovery import Recovery
+from blobforge.store.sqlite.rollups import Rollups
 from blobforge.worker import Worker
 
 # Nobody's request is to blame for these.

@@ -13,7 +13,7 @@ import apsw
 
 from blobforge.forecast import bucket_of
 from blobforge.job import Job, JobStatus, Outcome
-from blobforge.store import sql
+from blobforge.store.sqlite import sql
 from blobforge.worker import WorkerStatus
 
 HOUR_MS = 3_600_000

@@ -14,9 +14,9 @@ import msgspec
 from blobforge.forecast import Durations, Load
 from blobforge.job import Job, JobStatus, Outcome
 from blobforge.people import AuditEntry
-from blobforge.store import rows, sql
-from blobforge.store.counters import HOUR_MS, KEPT, SUBMITTED, WEEK_MS, WEEKS_KEPT
-from blobforge.store.rollups import ONLINE
+from blobforge.store.sqlite import rows, sql
+from blobforge.store.sqlite.counters import HOUR_MS, KEPT, SUBMITTED, WEEK_MS, WEEKS_KEPT
+from blobforge.store.sqlite.rollups import ONLINE
 from blobforge.waiting import Fleet, Surroundings
 from blobforge.worker import Worker, WorkerStatus
 

@@ -12,8 +12,8 @@ import msgspec
 from blobforge import failures
 from blobforge.failures import Cause
 from blobforge.job import JobStatus
-from blobforge.store import sql
-from blobforge.store.counters import HOUR_MS, KEPT, WEEK_MS, WEEKS_KEPT, WORKER_HOURS_KEPT
+from blobforge.store.sqlite import sql
+from blobforge.store.sqlite.counters import HOUR_MS, KEPT, WEEK_MS, WEEKS_KEPT, WORKER_HOURS_KEPT
 from blobforge.worker import Worker
 
 CAUSES_KEPT_MS = 90 * 86_400_000  # without a job that shows it

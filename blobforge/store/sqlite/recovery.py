@@ -19,9 +19,9 @@ import apsw
 import msgspec
 
 from blobforge.job import Job
-from blobforge.store import rows, sql
-from blobforge.store.check import check
-from blobforge.store.database import DatabaseError, open_writer
+from blobforge.store.sqlite import rows, sql
+from blobforge.store.sqlite.check import check
+from blobforge.store.sqlite.database import DatabaseError, open_writer
 
 IDS_SKIPPED = 1_000_000
 IDS_PER_SECOND = 35_000  # no server takes more submissions

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 import apsw
 
-from blobforge.store import sql
+from blobforge.store.sqlite import sql
 
 APPLICATION_ID = 0x426C6246  # "BlbF", set by a migration
 _OURS = frozenset({"jobs", "attempts", "job_counts"})  # since the first release

@@ -1,2 +1,0 @@
--- Whose file this is (blobforge/store/belonging.py): "BlbF".
-PRAGMA application_id=1114399302;
