@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from blobforge import healthcheck
 from blobforge.machinery import datadir
-from blobforge.serve import healthcheck
 from tests.fixtures.server import ServerProcess
 
 

@@ -15,7 +15,7 @@ from blobforge.config import Settings, load, service_variables, unknown_variable
 from blobforge.machinery import datadir
 from blobforge.machinery.datadir import StartError
 from blobforge.objects.incoming import Incoming, StoreFullError, os_failure
-from blobforge.serve.server import _reason
+from blobforge.serve.server import _leaves, _reason
 from blobforge.store.sqlite.database import DatabaseError
 from tests.fixtures.house import House, open_house
 
@@ -111,7 +111,7 @@ async def test_a_start_on_flipped_bytes_says_what_is_wrong_with_the_file(tmp_pat
             async with open_house(tmp_path / "data"):
                 pass
         except* DatabaseError as errors:
-            (error,) = errors.exceptions
+            (error,) = _leaves(errors)
             assert str(path) in str(error)
             told += "is damaged" in str(error)
         for side in ("-wal", "-shm"):

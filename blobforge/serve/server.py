@@ -178,7 +178,8 @@ async def running(
             async with trio.open_nursery() as writing:
                 writing.start_soon(parts.writer.run)
                 try:
-                    parts.admin_token = await _admin_token(settings, parts)
+                    with damage_told(settings.database):
+                        parts.admin_token = await _admin_token(settings, parts)
                     # A new database looks what the store holds before it takes sources: those would be told as
                     # another's. A store that does not answer holds up no start.
                     with trio.move_on_after(FIRST_LOOK_SECONDS):

@@ -22,6 +22,13 @@ CACHE_KIB = 32_768
 CHECKPOINT_PAGES = 10_000
 
 
+# What SQLite raises for flipped bytes: they may have hit a name in the schema, or a value that a rule is for.
+_DAMAGE = (
+    apsw.CorruptError, apsw.NotADBError, apsw.IOError, apsw.SQLError, apsw.ConstraintError, apsw.MismatchError,
+    apsw.SchemaChangeError,
+)  # fmt: skip
+
+
 class DatabaseError(Exception):
     """The database cannot be used. The message is one line that says why and what to do."""
 
@@ -96,7 +103,7 @@ def damage_told(path: Path) -> Iterator[None]:
     file is damaged: SQLite's own error, or a value that no release has written."""
     try:
         yield
-    except (apsw.CorruptError, apsw.NotADBError, apsw.IOError, ValueError, KeyError, msgspec.MsgspecError) as error:
+    except (*_DAMAGE, ValueError, KeyError, msgspec.MsgspecError) as error:
         raise DatabaseError(_damaged(path, error)) from error
 
 
