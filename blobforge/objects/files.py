@@ -13,7 +13,8 @@ import secrets
 import shutil
 import stat
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -29,6 +30,7 @@ from blobforge.objects.incoming import (
 )
 from blobforge.objects.keys import is_source_key
 
+FOLDER_TRIES = 100  # each is lost only to another process that takes an empty folder away in that very moment
 PIECE = 256 << 10  # bytes of a download that wait for their reader: the slow are many
 BATCH = 1 << 20  # bytes that one thread hop moves: a hop costs about 90 µs, little beside 1 MiB
 
@@ -109,8 +111,7 @@ def link(
             return "changed"
         sidecar = _read_sidecar(path, beside.stat())
         with names:
-            changed = make_folders(root, place.parent)
-            os.replace(beside, place)
+            changed = _named(root, place, lambda: os.replace(beside, place))
             if sidecar is not None:
                 _write_sidecar(place, sidecar)
         for folder in [*changed, place.parent]:
@@ -193,7 +194,7 @@ def finish(
     digest = incoming.seal(expected)
     try:
         with names:
-            changed = _named(incoming, root, path)
+            changed = _named(root, path, lambda: incoming.move_to(path))
             if not is_source_key(key):
                 _write_sidecar(path, _Sidecar(incoming.size, incoming.mtime_ns, digest, content_type))
         for folder in [*changed, path.parent]:
@@ -224,8 +225,9 @@ def store_many(
         try:
             incoming.write([data])
             incoming.seal(path.name)
+            move = partial(incoming.move_to, path)
             with names:
-                changed.update(_named(incoming, root, path, folder_known=path.parent in changed))
+                changed.update(_named(root, path, move, folder_known=path.parent in changed))
             changed.add(path.parent)
             stored.append(ObjectInfo(key, incoming.size, sha256=path.name))
         except UploadRefusedError as error:
@@ -244,14 +246,26 @@ def store_many(
     return stored
 
 
-def _named(incoming: Incoming, root: Path, path: Path, *, folder_known: bool = False) -> list[Path]:
-    """Give the file its name; returns the folders that have changed, but for the last one. Raises OSError.
+def _named(root: Path, path: Path, move: Callable[[], None], *, folder_known: bool = False) -> list[Path]:
+    """Give a file its name; returns the folders that have changed, but for the last one. Raises OSError.
 
-    The names' lock is held: without it a delete could take away the folder, while it is empty, in between.
+    A folder is empty for a moment, and may be taken away then. Our own deletes do not: the caller holds the names'
+    lock. Another process (a clean-up of empty folders, a second tool on the same tree) has no such lock.
     """
-    changed = [] if folder_known else make_folders(root, path.parent)
-    incoming.move_to(path)
-    return changed
+    changed: list[Path] = []
+    tries = FOLDER_TRIES
+    while True:
+        try:
+            if not folder_known:
+                changed += make_folders(root, path.parent)
+            move()
+        except FileNotFoundError:
+            folder_known = False
+            tries -= 1
+            if not tries:
+                raise
+        else:
+            return changed
 
 
 def _write_sidecar(path: Path, sidecar: _Sidecar) -> None:
