@@ -21,9 +21,9 @@ from blobforge.backup.epochs import wal_size
 from blobforge.backup.restore import restore
 from blobforge.backup.sidecar import Plan, Sidecar
 from blobforge.refusals import Refusal
+from blobforge.store.errors import DatabaseError
+from blobforge.store.figures import Drill
 from blobforge.store.sqlite.compare import missing
-from blobforge.store.sqlite.database import DatabaseError
-from blobforge.store.sqlite.recovery import Drill
 
 CATCH_UP = 30.0  # seconds for the backup to take what was committed before the drill
 SPARE = 64 * 1024**2  # bytes of the disk that a drill leaves alone

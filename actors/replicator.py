@@ -27,7 +27,7 @@ from blobforge.backup.folder import private_folder
 from blobforge.backup.replica import Replica
 from blobforge.backup.sidecar import FOLDER, Plan, Sidecar, running
 from blobforge.refusals import Refusal, RefusalCode
-from blobforge.store.sqlite.recovery import Drill
+from blobforge.store.figures import Drill
 
 log = structlog.get_logger("blobforge.backup")
 

@@ -41,7 +41,8 @@ from blobforge.machinery.tally import Spread
 from blobforge.machinery.tracing import Tracer
 from blobforge.people import AuditEntry
 from blobforge.refusals import Refusal, RefusalCode
-from blobforge.store.sqlite.store import OUTAGES, Store, StoreUnavailable
+from blobforge.store.errors import StoreUnavailable
+from blobforge.store.sqlite.store import OUTAGES, Store
 
 log = structlog.get_logger("blobforge.writer")
 

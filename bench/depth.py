@@ -23,7 +23,7 @@ from bench import filling, servers
 from bench.load import Connection, connected, encode, percentile
 from bench.plan import Plan, command
 from bench.report import Chart, Report
-from blobforge.store.sqlite.reader import Cursor
+from blobforge.store.lists import Cursor
 from web.api.jobs import encode_cursor
 
 WORKER = "bench-deep"

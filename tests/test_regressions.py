@@ -37,7 +37,7 @@ from blobforge.config import Settings
 from blobforge.events import JobProgress
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.serve.server import running
-from blobforge.store.sqlite.store import StoreUnavailable
+from blobforge.store.errors import StoreUnavailable
 from tests.fixtures.house import House, open_house, virtual_now
 from tests.fixtures.server import ServerProcess
 from tests.store.making import ADMIN, Book, hash_of, submission

@@ -10,8 +10,8 @@ import apsw
 from actors import messages as m
 from blobforge.access import Scope
 from blobforge.refusals import Refusal, RefusalCode
+from blobforge.store.figures import Drill
 from blobforge.store.sqlite.database import open_writer
-from blobforge.store.sqlite.recovery import Drill
 from blobforge.store.sqlite.store import Store
 from tests.fixtures.house import House, open_house
 from tests.store.making import T0, Book, hash_of

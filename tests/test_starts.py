@@ -16,7 +16,7 @@ from blobforge.machinery import datadir
 from blobforge.machinery.datadir import StartError
 from blobforge.objects.incoming import Incoming, StoreFullError, os_failure
 from blobforge.serve.server import _leaves, _reason
-from blobforge.store.sqlite.database import DatabaseError
+from blobforge.store.errors import DatabaseError
 from tests.fixtures.house import House, open_house
 
 # ------------------------------------------------------------------ one server for a database

@@ -8,7 +8,7 @@ from typing import Any
 
 from actors.mailbox import Envelope, Mailbox
 from actors.replicator import Replicator
-from blobforge.store.sqlite.recovery import Drill
+from blobforge.store.figures import Drill
 
 
 @dataclass(frozen=True)

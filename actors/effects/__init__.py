@@ -70,7 +70,7 @@ from actors.messages import (
 )
 from blobforge.job import JobStatus
 from blobforge.refusals import Refusal, RefusalCode
-from blobforge.store.sqlite.recovery import Drill
+from blobforge.store.figures import Drill
 
 
 class Refused(Exception):

@@ -46,7 +46,7 @@ from blobforge.objects.keys import (
     source_key,
 )
 from blobforge.refusals import Refusal, RefusalCode
-from blobforge.store.sqlite.doomed import DELETING, GONE, WAITING
+from blobforge.store.files import DELETING, GONE, WAITING
 
 FIRST_PAUSE_MS = 30_000  # after a deletion that failed: longer than the thread of a lost one can still be at it
 LONGEST_PAUSE_MS = 300_000

@@ -26,8 +26,8 @@ from blobforge.backup.folder import private_folder
 from blobforge.backup.replica import Found, Replica
 from blobforge.machinery import datadir
 from blobforge.machinery.clock import wall_ms
-from blobforge.store.sqlite.database import DatabaseError
-from blobforge.store.sqlite.recovery import Damaged, prepare
+from blobforge.store.errors import Damaged, DatabaseError
+from blobforge.store.sqlite.recovery import prepare
 
 T = TypeVar("T")
 log = structlog.get_logger("blobforge.backup")

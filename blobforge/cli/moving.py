@@ -218,7 +218,7 @@ def _progress(total: int) -> Iterator[Callable[[int], None]]:
 def _outages_told(source: Path) -> Iterator[None]:
     """What breaks a run off, in one line: all batches before it stay."""
     from blobforge.objects import ObjectStoreError
-    from blobforge.store.sqlite.store import StoreUnavailable
+    from blobforge.store.errors import StoreUnavailable
 
     again = f"Whole batches are here; the same command goes on behind them: blobforge import {source}"
     try:

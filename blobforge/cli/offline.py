@@ -49,7 +49,7 @@ def locked(here: Settings) -> Iterator[None]:
 def explained() -> Iterator[None]:
     """What can go wrong with files, told in one line."""
     from blobforge.machinery.datadir import StartError
-    from blobforge.store.sqlite.database import DatabaseError
+    from blobforge.store.errors import DatabaseError
 
     try:
         yield

@@ -24,8 +24,10 @@ from blobforge.job import Attempt, Job
 from blobforge.moving.mapping import LEASE
 from blobforge.objects.keys import is_original_output_key, source_key
 from blobforge.people import User
-from blobforge.store.sqlite.arrivals import Departures, Whole
-from blobforge.store.sqlite.database import DatabaseError, migrations
+from blobforge.store.errors import DatabaseError
+from blobforge.store.sqlite.arrivals import Departures
+from blobforge.store.sqlite.database import migrations
+from blobforge.store.whole import Whole
 from blobforge.worker import Worker
 
 FORMAT = 1

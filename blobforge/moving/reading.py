@@ -20,9 +20,10 @@ from blobforge.moving.lines import Line
 from blobforge.moving.mapping import WENT_BACK
 from blobforge.moving.takeover import ACTOR, BATCH, OnDone
 from blobforge.people import AuditEntry
-from blobforge.store.sqlite.arrivals import Departures, Whole
-from blobforge.store.sqlite.database import DatabaseError
+from blobforge.store.errors import DatabaseError
+from blobforge.store.sqlite.arrivals import Departures
 from blobforge.store.sqlite.store import Store
+from blobforge.store.whole import Whole
 from blobforge.worker import WorkerStatus
 
 MOST_RESULTS = 16 << 20  # characters of results that are kept aside, in one transaction

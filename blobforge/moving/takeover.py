@@ -20,11 +20,11 @@ from blobforge.moving.mapping import NotTaken, TakenJob
 from blobforge.objects import ObjectInfo, ObjectStore, ObjectStoreError
 from blobforge.objects.keys import source_key
 from blobforge.people import AuditEntry, User
-from blobforge.store.files import FileRecord
-from blobforge.store.sqlite.arrivals import Departures, Kept, Whole
-from blobforge.store.sqlite.doomed import DELETING
+from blobforge.store.files import DELETING, FileRecord
+from blobforge.store.sqlite.arrivals import Departures
 from blobforge.store.sqlite.original import Original
 from blobforge.store.sqlite.store import Store
+from blobforge.store.whole import Kept, Whole
 from blobforge.worker import Worker
 
 BATCH = 200  # jobs in one transaction

@@ -43,7 +43,8 @@ from blobforge.refusals import Refusal
 from blobforge.serve import openfiles
 from blobforge.serve.listener import http_settings, listen, reachable
 from blobforge.serve.parts import Parts, open_objects
-from blobforge.store.sqlite.database import DatabaseError, damage_told, open_writer
+from blobforge.store.errors import DatabaseError
+from blobforge.store.sqlite.database import damage_told, open_writer
 from blobforge.store.sqlite.store import Store
 from web.app import make_app
 from web.connection.places import Places

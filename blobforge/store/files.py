@@ -1,8 +1,10 @@
-"""What is known of an object: a row of `files`."""
+"""What is known of an object, and of one that is to be deleted."""
 
 from __future__ import annotations
 
 import msgspec
+
+LATER, WAITING, DELETING, GONE = "later", "waiting", "deleting", "gone"  # the states of a doomed object
 
 
 class FileRecord(msgspec.Struct, frozen=True):
@@ -24,3 +26,16 @@ class FileRecord(msgspec.Struct, frozen=True):
         """Whether a job that announced so many bytes may be given this source: somebody looked, and its bytes were
         read, or, where they were too many for that, are as many."""
         return self.checked_at is not None and (self.sha256 is not None or announced in (None, self.size))
+
+
+class Doom(msgspec.Struct, frozen=True):
+    """An entry of the list of objects to delete. `epoch` counts deletions of the run; it says something only of an
+    object that is gone.
+
+    `again`: this is its last deletion. Without it, it is deleted once more when the URLs to upload it have expired.
+    """
+
+    state: str
+    tries: int
+    epoch: int
+    again: bool

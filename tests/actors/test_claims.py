@@ -27,7 +27,9 @@ from blobforge.config import Settings
 from blobforge.job import JobStatus, ReleaseCause
 from blobforge.machinery.hop import in_place
 from blobforge.serve.server import running
-from blobforge.store.sqlite.reader import Cursor, JobFilter, Reader
+from blobforge.store.filters import JobFilter
+from blobforge.store.lists import Cursor
+from blobforge.store.sqlite.reader import Reader
 from tests.fixtures.house import House, open_house, virtual_now
 from tests.store.making import ADMIN, submission
 

@@ -27,7 +27,7 @@ from blobforge.config import Settings
 from blobforge.machinery.hop import in_place
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.serve.server import running
-from blobforge.store.sqlite.store import StoreUnavailable
+from blobforge.store.errors import StoreUnavailable
 from tests.fixtures.house import House, open_house, virtual_now
 from tests.store.making import ADMIN, hash_of, submission
 

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from actors.messages import Cancel, SetPriority
-from blobforge.store.sqlite.store import StoreUnavailable
+from blobforge.store.errors import StoreUnavailable
 from tests.authority.callers import SAME_ORIGIN, cookie, oidc_house, session
 from tests.fixtures.house import House
 from tests.web.calls import assert_problem, state, token, worker

@@ -14,9 +14,9 @@ from blobforge.access import Scope, hash_secret
 from blobforge.moving import lines, reading
 from blobforge.moving.account import Account
 from blobforge.people import User
+from blobforge.store.errors import DatabaseError
 from blobforge.store.sqlite.arrivals import departing
 from blobforge.store.sqlite.check import check
-from blobforge.store.sqlite.database import DatabaseError
 from tests.store.making import ADMIN, T0, Book, submission
 
 TABLES = {

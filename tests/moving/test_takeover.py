@@ -27,9 +27,9 @@ from blobforge.moving.account import Account
 from blobforge.objects import ObjectInfo, ObjectStoreError
 from blobforge.objects.keys import original_output_key, source_key
 from blobforge.objects.local import LocalStore
+from blobforge.store.errors import DatabaseError
 from blobforge.store.sqlite import original as reading
 from blobforge.store.sqlite.check import check
-from blobforge.store.sqlite.database import DatabaseError
 from tests.fixtures import original
 from tests.fixtures.original import BYTES, JOBS, RESULTS, SOURCES, source
 from tests.objects.places import local_store

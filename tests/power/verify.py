@@ -9,9 +9,10 @@ from pathlib import Path
 import apsw
 import msgspec
 
+from blobforge.store.errors import DatabaseError, StoreUnavailable
 from blobforge.store.sqlite.check import check
-from blobforge.store.sqlite.database import DatabaseError, open_writer
-from blobforge.store.sqlite.store import Store, StoreUnavailable
+from blobforge.store.sqlite.database import open_writer
+from blobforge.store.sqlite.store import Store
 from tests.power.loss import Disk, Image, Loss
 from tests.power.record import Acknowledged
 from tests.power.run import NAME, Run, content

@@ -10,9 +10,10 @@ from pathlib import Path
 import apsw
 import pytest
 
+from blobforge.store.errors import DatabaseError
 from blobforge.store.sqlite import belonging, upkeep
 from blobforge.store.sqlite.belonging import APPLICATION_ID, Owner
-from blobforge.store.sqlite.database import DatabaseError, migrate, migrations, open_writer
+from blobforge.store.sqlite.database import migrate, migrations, open_writer
 from tests.fixtures import original
 
 

@@ -8,15 +8,9 @@ from pathlib import Path
 import apsw
 import pytest
 
+from blobforge.store.errors import DatabaseError
 from blobforge.store.sqlite import database
-from blobforge.store.sqlite.database import (
-    DatabaseError,
-    check_sqlite_version,
-    migrate,
-    migrations,
-    open_reader,
-    open_writer,
-)
+from blobforge.store.sqlite.database import check_sqlite_version, migrate, migrations, open_reader, open_writer
 
 
 def tables(connection: apsw.Connection) -> set[str]:

@@ -38,10 +38,13 @@ from actors.messages import (
 from blobforge import failures
 from blobforge.job import JobStatus, Outcome
 from blobforge.people import AuditEntry
+from blobforge.store.figures import WINDOWS
+from blobforge.store.filters import AuditFilter, JobFilter
+from blobforge.store.lists import Cursor
 from blobforge.store.sqlite import rollups
 from blobforge.store.sqlite.check import check
-from blobforge.store.sqlite.insights import WINDOWS, AuditFilter, Insights
-from blobforge.store.sqlite.reader import Cursor, JobFilter, Reader
+from blobforge.store.sqlite.insights import Insights
+from blobforge.store.sqlite.reader import Reader
 from blobforge.waiting import Fleet
 from blobforge.worker import WorkerFilter
 from tests.store.making import ADMIN, Book, submission

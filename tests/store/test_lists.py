@@ -11,8 +11,10 @@ import pytest
 
 from actors.messages import Cancel, Claim, Complete, Fail
 from blobforge.job import Job, JobStatus
+from blobforge.store.filters import JobFilter
+from blobforge.store.lists import Cursor, Page
 from blobforge.store.sqlite import reader as reading
-from blobforge.store.sqlite.reader import Cursor, JobFilter, Page, Reader
+from blobforge.store.sqlite.reader import Reader
 from tests.store.making import ADMIN, T0, Book, submission
 
 JOBS = 300

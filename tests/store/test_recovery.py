@@ -17,10 +17,12 @@ from actors.effects.step import Rules, Step
 from actors.messages import Claim
 from blobforge.access import Caller, Scope
 from blobforge.job import JobStatus
+from blobforge.store.errors import Damaged, DatabaseError
+from blobforge.store.figures import Drill
 from blobforge.store.sqlite.check import check
 from blobforge.store.sqlite.compare import missing
-from blobforge.store.sqlite.database import DatabaseError, open_writer
-from blobforge.store.sqlite.recovery import Damaged, Drill, prepare
+from blobforge.store.sqlite.database import open_writer
+from blobforge.store.sqlite.recovery import prepare
 from blobforge.store.sqlite.store import Store
 from tests.fixtures.house import EPOCH_MS, open_house
 

@@ -15,7 +15,7 @@ from actors.messages import Batch, BatchDone, Cancel, Claim, Granted, JobChanged
 from blobforge.events import JobCreated, SourceAwaited
 from blobforge.job import Job, JobStatus
 from blobforge.refusals import Refusal
-from blobforge.store.sqlite.store import StaleState, StoreUnavailable
+from blobforge.store.errors import StaleState, StoreUnavailable
 from tests.store.making import ADMIN, T0, Book, hash_of, submission
 
 

@@ -22,7 +22,7 @@ from blobforge.machinery.hop import in_place
 from blobforge.refusals import RefusalCode
 from blobforge.serve.parts import Parts
 from blobforge.serve.server import running
-from blobforge.store.sqlite.store import StoreUnavailable
+from blobforge.store.errors import StoreUnavailable
 from tests.fixtures.house import House, open_house, virtual_now
 from tests.fixtures.server import ServerProcess
 from tests.web.calls import HEX, finish, stream

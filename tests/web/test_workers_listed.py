@@ -12,8 +12,8 @@ import pytest
 import trio
 
 from blobforge.config import Settings
+from blobforge.store.lists import WORKERS_PAGE_BYTES as PAGE_BYTES
 from blobforge.store.sqlite.reader import Reader
-from blobforge.store.sqlite.roster import PAGE_BYTES
 from blobforge.worker import WorkerFilter
 from tests.fixtures.house import EPOCH_MS, House, open_house
 from tests.web.calls import raw, token, worker

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from actors.messages import Note, Ping, RunDrill
 from blobforge.refusals import Refusal, RefusalCode
-from blobforge.store.sqlite.recovery import Drill
+from blobforge.store.figures import Drill
 from web.api import encode, wire
 from web.routing import Access, Call, Route
 from web.services import Services

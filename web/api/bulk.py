@@ -10,7 +10,9 @@ from actors.messages import Batch, BulkDone, Cancel, DeleteJob, Item, RecordBulk
 from actors.writer import IDEMPOTENCY_MISMATCH
 from blobforge.job import Job, JobStatus, Verb, allowed
 from blobforge.refusals import Refusal, RefusalCode
-from blobforge.store.sqlite.reader import Cursor, JobFilter, Page, Reader
+from blobforge.store.filters import JobFilter
+from blobforge.store.lists import Cursor, Page
+from blobforge.store.sqlite.reader import Reader
 from web.api import encode, wire
 from web.api.secrets import new_undo
 from web.routing import Access, Call, Route

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from actors.messages import JobBeat
 from blobforge.forecast import Expected
 from blobforge.job import Attempt, Job, JobStatus
-from blobforge.store.sqlite.reader import JobFilter
+from blobforge.store.filters import JobFilter
 from blobforge.waiting import Waiting
 from web.api import wire
 from web.decode import Oversized

@@ -11,7 +11,7 @@ from blobforge.failures import WORKER_SILENT
 from blobforge.forecast import Outlook, outlook, still_for
 from blobforge.job import JobStatus, Outcome
 from blobforge.refusals import Refusal
-from blobforge.store.sqlite.insights import Failure, TypeQueue, WorkerRates
+from blobforge.store.figures import Failure, TypeQueue, WorkerRates
 from blobforge.store.sqlite.reader import Reader
 from web.api import encode, status
 from web.api import wire_insights as wire

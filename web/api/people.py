@@ -8,7 +8,7 @@ from quart import Response
 from actors.messages import EndSessions
 from blobforge.people import AuditEntry, Session, User
 from blobforge.refusals import Refusal, RefusalCode
-from blobforge.store.sqlite.insights import AuditFilter
+from blobforge.store.filters import AuditFilter
 from web.api import arrays, encode, wire
 from web.decode import query
 from web.routing import Access, Call, Route

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from actors.messages import RemoveWorker
 from blobforge.refusals import Refusal, RefusalCode
-from blobforge.store.sqlite.roster import Listed
+from blobforge.store.lists import Listed
 from blobforge.worker import WorkerFilter, WorkerStatus
 from web.api import bulk, encode, wire
 from web.routing import Access, Call, Route

@@ -13,8 +13,8 @@ from actors.messages import Ping
 from blobforge.job import JobStatus
 from blobforge.objects import ObjectStoreError
 from blobforge.refusals import Refusal
-from blobforge.store.sqlite.database import DatabaseError
-from blobforge.store.sqlite.reader import Stats
+from blobforge.store.errors import DatabaseError
+from blobforge.store.figures import Stats
 from blobforge.worker import WorkerStatus
 from web.api import backups, wire
 from web.metrics.exposition import CONTENT_TYPE

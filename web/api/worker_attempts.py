@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from blobforge.refusals import Refusal, RefusalCode
-from blobforge.store.sqlite.reader import AttemptPlace, Reader, WorkerAttempt
+from blobforge.store.lists import AttemptPlace, WorkerAttempt
+from blobforge.store.sqlite.reader import Reader
 from web.api import encode, wire
 from web.decode import query
 from web.routing import Access, Call, Route

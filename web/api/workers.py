@@ -23,8 +23,7 @@ from actors.messages import (
 from blobforge.access import WORKER_SECRET_PREFIX, hash_secret
 from blobforge.job import Outcome
 from blobforge.refusals import Refusal, RefusalCode
-from blobforge.store.sqlite.counters import HOUR_MS
-from blobforge.store.sqlite.insights import RATE_HOURS, WorkerRates
+from blobforge.store.figures import HOUR_MS, RATE_HOURS, WorkerRates
 from blobforge.worker import Worker, WorkerFilter
 from web.api import arrays, encode, secrets, wire
 from web.decode import query

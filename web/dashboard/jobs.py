@@ -10,7 +10,7 @@ from werkzeug.datastructures import MultiDict
 
 from blobforge.job import JobStatus
 from blobforge.refusals import Refusal, RefusalCode
-from blobforge.store.sqlite.reader import NEWEST, PAGE_BYTES
+from blobforge.store.lists import NEWEST, PAGE_BYTES
 from web.api import encode, files, wire
 from web.api import jobs as api
 from web.api.preview import read_preview

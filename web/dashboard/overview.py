@@ -5,7 +5,8 @@ from __future__ import annotations
 from quart import Response
 
 from blobforge.job import JobStatus
-from blobforge.store.sqlite.reader import Cursor, JobFilter
+from blobforge.store.filters import JobFilter
+from blobforge.store.lists import Cursor
 from web.api.insights import read_attention, read_failures, read_outlook
 from web.api.jobs import expected_ends
 from web.dashboard.page import page

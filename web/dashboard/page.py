@@ -10,7 +10,7 @@ from quart import Response, has_request_context, render_template, request
 from blobforge.access import Scope
 from blobforge.job import JobStatus
 from blobforge.refusals import Refusal
-from blobforge.store.sqlite.reader import Stats
+from blobforge.store.figures import Stats
 from web.html import html, packed, redirect
 from web.routing import Call
 

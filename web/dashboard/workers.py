@@ -8,9 +8,9 @@ from quart import Response
 
 from blobforge.job import Job
 from blobforge.refusals import Refusal, RefusalCode
-from blobforge.store.sqlite.insights import WorkerRates
-from blobforge.store.sqlite.reader import AttemptPlace, Reader, WorkerAttempt
-from blobforge.store.sqlite.roster import RosterPage
+from blobforge.store.figures import WorkerRates
+from blobforge.store.lists import AttemptPlace, RosterPage, WorkerAttempt
+from blobforge.store.sqlite.reader import Reader
 from blobforge.worker import Worker, WorkerFilter
 from web.api.workers import rates_wire
 from web.dashboard.page import page

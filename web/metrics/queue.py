@@ -11,7 +11,7 @@ from pathlib import Path
 
 from prometheus_client.core import Metric
 
-from blobforge.store.sqlite.database import DatabaseError
+from blobforge.store.errors import DatabaseError
 from blobforge.store.sqlite.reader import Reader
 from web.metrics.families import gauge
 

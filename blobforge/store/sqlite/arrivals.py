@@ -10,39 +10,22 @@ and causes of failures need.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import apsw
-import msgspec
 from msgspec.structs import astuple, replace
 
 from blobforge.access import Token
-from blobforge.job import Attempt, Job
+from blobforge.job import Job
 from blobforge.people import User
+from blobforge.store.errors import DatabaseError
 from blobforge.store.files import FileRecord
 from blobforge.store.sqlite import rows, sql
 from blobforge.store.sqlite.counters import Counters
-from blobforge.store.sqlite.database import DatabaseError, migrations, open_reader, refuse_others
+from blobforge.store.sqlite.database import migrations, open_reader, refuse_others
+from blobforge.store.whole import Kept, ObjectsOf, Whole
 from blobforge.worker import Worker
-
-
-class Kept(msgspec.Struct, frozen=True):
-    """What is known of an object. `attempt` is None where the jobs of a source share it."""
-
-    key: str
-    attempt: int | None
-    record: FileRecord
-
-
-class Whole(msgspec.Struct, frozen=True):
-    """A job with the records of its attempts, and of the objects that it needs. `results` are those that are kept
-    aside: the number of the attempt, and the JSON."""
-
-    job: Job
-    attempts: tuple[Attempt, ...] = ()
-    files: tuple[Kept, ...] = ()
-    results: tuple[tuple[int, str], ...] = ()
 
 
 class Arrivals:
@@ -100,10 +83,6 @@ class Arrivals:
         )  # fmt: skip
         if record.kept is not None:
             self._db.execute(sql.KEEP_FILE, (record.kept, kept.key))
-
-
-# Which objects a job needs, by their keys: the attempt that made each, None where the jobs of a source share it.
-ObjectsOf = Callable[[Job, Sequence[Attempt]], Mapping[str, int | None]]
 
 
 class Departures:

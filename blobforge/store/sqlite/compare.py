@@ -12,9 +12,9 @@ from pathlib import Path
 
 import apsw
 
+from blobforge.store.errors import DatabaseError
 from blobforge.store.sqlite import sql
 from blobforge.store.sqlite.check import open_readonly
-from blobforge.store.sqlite.database import DatabaseError
 
 STEP = 5_000  # ids; some 10 ms
 EXAMPLES = 3

@@ -13,17 +13,10 @@ import apsw
 
 from blobforge.forecast import bucket_of
 from blobforge.job import Job, JobStatus, Outcome
+from blobforge.store.figures import HOUR_MS, KEPT, SUBMITTED, WEEK_MS, WEEKS_KEPT, WORKER_HOURS_KEPT
 from blobforge.store.sqlite import sql
 from blobforge.worker import WorkerStatus
 
-HOUR_MS = 3_600_000
-WEEK_MS = 7 * 86_400_000
-WEEKS_KEPT = 4  # of durations: converters get faster, documents change
-WORKER_HOURS_KEPT = 26
-SUBMITTED = "submitted"  # beside the outcomes of attempts
-# The widths of the slots that happenings and depths are kept in, and for how long each (seconds): a little more than
-# what a chart of that width shows (1 h, 24 h, 7 d).
-KEPT = {60: 2 * 3600, 900: 26 * 3600, 3600: 8 * 86_400}
 _FAILING = frozenset({JobStatus.FAILED, JobStatus.DEAD})
 
 

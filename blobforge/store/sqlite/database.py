@@ -11,6 +11,7 @@ from pathlib import Path
 import apsw
 import msgspec
 
+from blobforge.store.errors import DatabaseError
 from blobforge.store.sqlite import belonging, sql
 
 # Before this version two connections that checkpoint at once could corrupt a WAL (fixed upstream in 3.51.3).
@@ -27,10 +28,6 @@ _DAMAGE = (
     apsw.CorruptError, apsw.NotADBError, apsw.IOError, apsw.SQLError, apsw.ConstraintError, apsw.MismatchError,
     apsw.SchemaChangeError,
 )  # fmt: skip
-
-
-class DatabaseError(Exception):
-    """The database cannot be used. The message is one line that says why and what to do."""
 
 
 def check_sqlite_version(version: str) -> None:

@@ -7,23 +7,9 @@ needed again. Nothing is owned here; `actors/effects/retention.py` says what may
 from __future__ import annotations
 
 import apsw
-import msgspec
 
+from blobforge.store.files import DELETING, GONE, LATER, WAITING, Doom
 from blobforge.store.sqlite import sql
-
-LATER, WAITING, DELETING, GONE = "later", "waiting", "deleting", "gone"
-
-
-class Doom(msgspec.Struct, frozen=True):
-    """One entry. `epoch` counts deletions of the run; it says something only of what is gone.
-
-    `again`: this is its last deletion. Without it, it is deleted once more when the URLs to upload it have expired.
-    """
-
-    state: str
-    tries: int
-    epoch: int
-    again: bool
 
 
 class Doomed:

@@ -9,97 +9,36 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import apsw
-import msgspec
 
 from blobforge.forecast import Durations, Load
-from blobforge.job import Job, JobStatus, Outcome
+from blobforge.job import Job, JobStatus
 from blobforge.people import AuditEntry
+from blobforge.store.figures import (
+    FLOWS,
+    HOUR_MS,
+    KEPT,
+    LEVELS,
+    ONLINE,
+    RATE_HOURS,
+    WEEK_MS,
+    WEEKS_KEPT,
+    WINDOWS,
+    Failure,
+    History,
+    TypeQueue,
+    WorkerRates,
+)
+from blobforge.store.filters import AuditFilter
 from blobforge.store.sqlite import rows, sql
-from blobforge.store.sqlite.counters import HOUR_MS, KEPT, SUBMITTED, WEEK_MS, WEEKS_KEPT
-from blobforge.store.sqlite.rollups import ONLINE
 from blobforge.waiting import Fleet, Surroundings
 from blobforge.worker import Worker, WorkerStatus
 
-WINDOWS = {"1h": (60, 60), "24h": (900, 96), "7d": (3600, 168)}  # name -> (seconds of a slot, slots)
-FLOWS = (SUBMITTED, *(outcome.value for outcome in Outcome))
-LEVELS = tuple(
-    status.value
-    for status in (JobStatus.PENDING, JobStatus.RUNNING, JobStatus.FAILED, JobStatus.UPLOADING, JobStatus.DEAD)
-)
 MOST_RUNNING = 5000  # running jobs that are looked through for those that stand still
 MOST_AHEAD = 1000  # jobs before another that are counted at its own priority
 MOST_LOST_WORKERS = 100
 MOST_CONTESTED = 20
 MOST_EVENTS = 200  # records of the audit log about one job
-RATE_HOURS = 24  # that a worker's rates are about
 AUDIT_SCAN = 20_000  # records that one page of a filtered audit log looks at
-
-
-class History(msgspec.Struct, frozen=True):
-    """Aligned series. `at` are the beginnings of the slots in seconds since the epoch; None is a slot in which the
-    server did not run. The last slot is not over yet."""
-
-    step: int
-    at: list[int]
-    flows: dict[str, list[int | None]]
-    levels: dict[str, list[int | None]]
-    workers: list[int | None]
-
-
-class Failure(msgspec.Struct, frozen=True):
-    """A cause. `failed` and `dead` are the jobs that show it now; `n` the attempts that ever failed so."""
-
-    id: int
-    fingerprint: str
-    kind: str
-    place: str
-    example: str
-    first_seen: int
-    last_seen: int
-    n: int
-    failed: int
-    dead: int
-
-
-class WorkerRates(msgspec.Struct, frozen=True):
-    """How a worker's attempts ended within RATE_HOURS."""
-
-    outcomes: dict[str, int] = {}
-
-    def n(self, outcome: Outcome) -> int:
-        return self.outcomes.get(outcome, 0)
-
-
-class TypeQueue(msgspec.Struct, frozen=True):
-    """What waits of one type. `oldest_at` is when the oldest pending job was submitted (ms)."""
-
-    type: str
-    pending: int
-    oldest_at: int | None
-    has_worker: bool
-
-
-class AuditFilter(msgspec.Struct, frozen=True):
-    """`action` may end in `*`; times are ms since the epoch, from `since` on, without `until`."""
-
-    actor: str | None = None
-    action: str | None = None
-    subject: str | None = None
-    since: int | None = None
-    until: int | None = None
-
-    def matches(self, entry: AuditEntry) -> bool:
-        return (
-            (self.actor is None or self.actor in (entry.actor, entry.name))
-            and (self.action is None or _like(entry.action, self.action))
-            and (self.subject is None or entry.subject == self.subject)
-            and (self.since is None or entry.at >= self.since)
-            and (self.until is None or entry.at < self.until)
-        )
-
-
-def _like(action: str, wanted: str) -> bool:
-    return action.startswith(wanted[:-1]) if wanted.endswith("*") else action == wanted
 
 
 class Insights:

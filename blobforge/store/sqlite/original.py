@@ -12,15 +12,13 @@ import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import apsw
 
+from blobforge.store.errors import DatabaseError
 from blobforge.store.sqlite import belonging, sql
 from blobforge.store.sqlite.belonging import Owner
-from blobforge.store.sqlite.database import DatabaseError
-
-OriginalRow = dict[str, Any]
+from blobforge.store.whole import OriginalRow
 
 
 class Original:

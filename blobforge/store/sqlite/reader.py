@@ -21,126 +21,21 @@ from blobforge.access import Token
 from blobforge.events import OutputAccepted
 from blobforge.job import Attempt, Job, JobStatus, Outcome
 from blobforge.people import AuditEntry, Session, User
+from blobforge.store.errors import DatabaseError
+from blobforge.store.figures import HOUR_MS, MINUTE_MS, Census, Drill, Stats
 from blobforge.store.files import FileRecord
+from blobforge.store.filters import AuditFilter, JobFilter
+from blobforge.store.lists import MOST_ATTEMPTS, NEWEST, PAGE_BYTES, AttemptPlace, Cursor, Page, WorkerAttempt
 from blobforge.store.sqlite import rows, sql
-from blobforge.store.sqlite.counters import HOUR_MS
-from blobforge.store.sqlite.database import DatabaseError, open_reader
-from blobforge.store.sqlite.insights import AuditFilter, Insights
-from blobforge.store.sqlite.recovery import Drill
+from blobforge.store.sqlite.database import open_reader
+from blobforge.store.sqlite.insights import Insights
 from blobforge.store.sqlite.roster import Roster
 from blobforge.worker import Worker, WorkerStatus
 
 SCAN_LIMIT = 20_000  # rows that one page may look at: about 60 ms
-PAGE_BYTES = 1 << 20  # of what submitters and workers wrote into the jobs of one page: behind it, the page is short
-MOST_ATTEMPTS = 50  # of a job, in one answer
 SMALL_TAG = 2_000  # jobs; a tag with more is filtered on the way, as it then matches often enough
-NEWEST = 2**63 - 1
 PRIORITIES = (1, 2, 3, 4, 5)
 RATE_MINUTES = 10
-MINUTE_MS = 60_000
-
-
-class Cursor(msgspec.Struct, frozen=True, array_like=True):
-    """Where a page ended: the priority and the id of the last job looked at."""
-
-    priority: int = 0
-    id: int = NEWEST
-
-
-class JobFilter(msgspec.Struct, frozen=True):
-    """What a list or a bulk action is about; None means any. `q` is a part of the source's path.
-
-    `failure` is the number of a cause. Times are ms since the epoch: from `since` on, up to and without `until`.
-    """
-
-    status: JobStatus | None = None
-    type: str | None = None
-    tag: str | None = None
-    worker: str | None = None
-    q: str | None = None
-    priority: int | None = None
-    failure: int | None = None
-    created_since: int | None = None
-    created_until: int | None = None
-    updated_since: int | None = None
-    updated_until: int | None = None
-
-    @property
-    def counted(self) -> bool:
-        """Whether the kept counters alone can say how many jobs match."""
-        return self == JobFilter(self.status, self.type, priority=self.priority)
-
-    def matches(self, job: Job) -> bool:
-        return (
-            (self.status is None or job.status is self.status)
-            and (self.type is None or job.type == self.type)
-            and (self.tag is None or self.tag in job.tags)
-            and (self.worker is None or job.worker_id == self.worker)
-            and (self.q is None or self.q.casefold() in (job.source_path or "").casefold())
-            and (self.priority is None or job.priority == self.priority)
-            and (self.failure is None or job.failure == self.failure)
-            and _within(job.created_at, self.created_since, self.created_until)
-            and _within(job.updated_at, self.updated_since, self.updated_until)
-        )
-
-
-def _within(at: int, since: int | None, until: int | None) -> bool:
-    return (since is None or at >= since) and (until is None or at < until)
-
-
-class Page(msgspec.Struct, frozen=True):
-    """A page of jobs. `total` is exact, or what is known to match so far. `next` is None at the end."""
-
-    jobs: list[Job]
-    total: int
-    exact: bool
-    next: Cursor | None
-
-
-class Stats(msgspec.Struct, frozen=True):
-    """The kept counters. `oldest_pending_at` is in ms since the epoch; `completed_per_minute` is a mean.
-
-    `seconds_left` has the types with jobs that wait: how long these take at the rate of now; None where no worker is
-    online, or none was completed lately.
-    """
-
-    jobs: dict[JobStatus, int]
-    by_type: dict[str, dict[str, int]]
-    by_priority: dict[int, dict[str, int]]
-    workers: dict[WorkerStatus, int]
-    oldest_pending_at: int | None
-    completed_per_minute: float
-    seconds_left: dict[str, float | None]
-
-
-class Census(msgspec.Struct, frozen=True):
-    """The kept counters row by row, zeros too: (status, type, priority, jobs). `oldest_pending` is by type, in ms."""
-
-    jobs: list[tuple[str, str, int, int]]
-    oldest_pending: dict[str, int]
-    workers: dict[WorkerStatus, int]
-
-
-class AttemptPlace(msgspec.Struct, frozen=True):
-    """Where a page of a worker's attempts ended."""
-
-    started_at: int = NEWEST
-    job_id: int = NEWEST
-    attempt: int = NEWEST
-
-
-class WorkerAttempt(msgspec.Struct, frozen=True):
-    """One attempt of a worker, with what its job is. Times in ms since the epoch."""
-
-    job_id: int
-    attempt: int
-    type: str
-    started_at: int
-    ended_at: int | None
-    outcome: Outcome | None
-    kind: str | None
-    error: str | None
-    source_path: str | None
 
 
 class Reader:

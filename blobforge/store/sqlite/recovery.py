@@ -16,32 +16,19 @@ import os
 from pathlib import Path
 
 import apsw
-import msgspec
 
 from blobforge.job import Job
+from blobforge.store.errors import Damaged, DatabaseError
+from blobforge.store.figures import Drill
 from blobforge.store.sqlite import rows, sql
 from blobforge.store.sqlite.check import check
-from blobforge.store.sqlite.database import DatabaseError, open_writer
+from blobforge.store.sqlite.database import open_writer
 
 IDS_SKIPPED = 1_000_000
 IDS_PER_SECOND = 35_000  # no server takes more submissions
 ATTEMPTS_SKIPPED = 1_000
 ATTEMPTS_PER_SECOND = 100  # of a single job, given back and claimed again without a pause
 DRILLS_KEPT = 100
-
-
-class Damaged(Exception):
-    """The copy is not whole. The message is one line with the first findings."""
-
-
-class Drill(msgspec.Struct, frozen=True):
-    """A drill's record; times are in ms since the epoch. `proven_until`: all until then was in the backup."""
-
-    started_at: int
-    ended_at: int
-    ok: bool
-    proven_until: int | None
-    detail: str
 
 
 class Recovery:

@@ -7,31 +7,20 @@ All of it is bounded, and none of it is needed to be correct about jobs.
 from __future__ import annotations
 
 import apsw
-import msgspec
 
 from blobforge import failures
 from blobforge.failures import Cause
 from blobforge.job import JobStatus
+from blobforge.store.figures import HOUR_MS, KEPT, ONLINE, WEEK_MS, WEEKS_KEPT, WORKER_HOURS_KEPT, Backfilling
 from blobforge.store.sqlite import sql
-from blobforge.store.sqlite.counters import HOUR_MS, KEPT, WEEK_MS, WEEKS_KEPT, WORKER_HOURS_KEPT
 from blobforge.worker import Worker
 
 CAUSES_KEPT_MS = 90 * 86_400_000  # without a job that shows it
 UNDO_MS = 600_000  # how long an action can be undone
 UNDOS_AT_ONCE = 10_000  # forgotten in one transaction, each minute: some 20 ms
 LONGEST_EXAMPLE = 1000  # characters
-ONLINE = "online"  # the depth of the workers, under the type ''
 # Ended jobs are not in the queue; the dead wait for a person.
 _SAMPLED = frozenset({JobStatus.UPLOADING, JobStatus.PENDING, JobStatus.RUNNING, JobStatus.FAILED, JobStatus.DEAD})
-
-
-class Backfilling(msgspec.Struct, frozen=True):
-    """Jobs from `next_job` to `last_job` are to be looked at. `until` (ms): what ended later was counted."""
-
-    next_job: int
-    last_job: int
-    counts: bool
-    until: int | None
 
 
 class Rollups:

@@ -7,21 +7,9 @@ from collections.abc import Iterable
 import apsw
 import msgspec
 
+from blobforge.store.lists import WORKERS_PAGE_BYTES, Listed, RosterPage
 from blobforge.store.sqlite import rows, sql
 from blobforge.worker import Worker, WorkerFilter
-
-# Of what workers wrote into one page (metadata, labels): behind it, the page is short. A thousand have 4 KiB each.
-PAGE_BYTES = 4 << 20
-
-Listed = tuple[Worker, list[int]]
-
-
-class RosterPage(msgspec.Struct, frozen=True):
-    """A page for people, those that work first. `total` is how many match. `next` is (rank, id), None at the end."""
-
-    workers: list[Listed]
-    total: int
-    next: tuple[int, str] | None
 
 
 class Roster:
@@ -71,7 +59,7 @@ def _fitting(found: Iterable[rows.Row], limit: int) -> tuple[list[rows.Row], boo
     size = 0
     for row in found:
         size += sum(len(value) for value in row if isinstance(value, str))
-        if len(page) == limit or (page and size > PAGE_BYTES):
+        if len(page) == limit or (page and size > WORKERS_PAGE_BYTES):
             return page, True
         page.append(row)
     return page, False

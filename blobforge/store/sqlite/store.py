@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from blobforge.access import Scope, Token
 from blobforge.job import Attempt, Job, JobStatus, Outcome
 from blobforge.people import AuditEntry, Session, User
+from blobforge.store.errors import StaleState, StoreUnavailable
 from blobforge.store.files import FileRecord
 from blobforge.store.sqlite import rows, sql
 from blobforge.store.sqlite.arrivals import Arrivals
@@ -31,14 +32,6 @@ from blobforge.worker import Worker
 OUTAGES = (
     apsw.FullError, apsw.IOError, apsw.BusyError, apsw.ReadOnlyError, apsw.NoMemError, apsw.CantOpenError,
 )  # fmt: skip
-
-
-class StaleState(Exception):
-    """A guarded update found another state than the one just read: two writers, or a bug."""
-
-
-class StoreUnavailable(Exception):
-    """The transaction could not be committed (disk full, I/O error). Nothing of it happened."""
 
 
 class Store:

@@ -11,9 +11,10 @@ from typing import Any
 import apsw
 import msgspec
 
+from blobforge.store.errors import DatabaseError
 from blobforge.store.sqlite import sql
 from blobforge.store.sqlite.check import check, open_readonly
-from blobforge.store.sqlite.database import BUSY_TIMEOUT_MS, DatabaseError, check_sqlite_version, refuse_others
+from blobforge.store.sqlite.database import BUSY_TIMEOUT_MS, check_sqlite_version, refuse_others
 
 COPIED_AT_ONCE = 2048  # pages between two looks at whether somebody wants it stopped
 

@@ -1,0 +1,19 @@
+"""What an engine raises, and nothing else: its own outages and conflicts stay inside it, as the cause of these."""
+
+from __future__ import annotations
+
+
+class DatabaseError(Exception):
+    """The database cannot be used. The message is one line that says why and what to do."""
+
+
+class Damaged(Exception):
+    """A copy of the database is not whole. The message is one line with the first findings."""
+
+
+class StaleState(Exception):
+    """A guarded update found another state than the one just read: two writers, or a bug."""
+
+
+class StoreUnavailable(Exception):
+    """The transaction could not be begun or committed (disk full, I/O error). Nothing of it happened."""

@@ -1,0 +1,115 @@
+"""The kept figures: which there are, how finely and how long they are kept, and the answers that are made of them."""
+
+from __future__ import annotations
+
+import msgspec
+
+from blobforge.job import JobStatus, Outcome
+from blobforge.worker import WorkerStatus
+
+MINUTE_MS = 60_000
+HOUR_MS = 3_600_000
+WEEK_MS = 7 * 86_400_000
+WEEKS_KEPT = 4  # of durations: converters get faster, documents change
+WORKER_HOURS_KEPT = 26
+RATE_HOURS = 24  # that a worker's rates are about
+# The widths of the slots that happenings and depths are kept in, and for how long each (seconds): a little more than
+# the chart of that width shows (1 h, 24 h, 7 d).
+KEPT = {60: 2 * 3600, 900: 26 * 3600, 3600: 8 * 86_400}
+WINDOWS = {"1h": (60, 60), "24h": (900, 96), "7d": (3600, 168)}  # name -> (seconds of a slot, slots)
+
+SUBMITTED = "submitted"  # a happening beside the outcomes of attempts
+ONLINE = "online"  # the depth of the workers, under the type ''
+FLOWS = (SUBMITTED, *(outcome.value for outcome in Outcome))
+# Ended jobs are not in the queue; the dead wait for a person.
+LEVELS = tuple(
+    status.value
+    for status in (JobStatus.PENDING, JobStatus.RUNNING, JobStatus.FAILED, JobStatus.UPLOADING, JobStatus.DEAD)
+)
+
+
+class Stats(msgspec.Struct, frozen=True):
+    """The kept counters. `oldest_pending_at` is in ms since the epoch; `completed_per_minute` is a mean.
+
+    `seconds_left` has the types with jobs that wait: how long these take at the rate of now; None where no worker is
+    online, or none was completed lately.
+    """
+
+    jobs: dict[JobStatus, int]
+    by_type: dict[str, dict[str, int]]
+    by_priority: dict[int, dict[str, int]]
+    workers: dict[WorkerStatus, int]
+    oldest_pending_at: int | None
+    completed_per_minute: float
+    seconds_left: dict[str, float | None]
+
+
+class Census(msgspec.Struct, frozen=True):
+    """The kept counters row by row, zeros too: (status, type, priority, jobs). `oldest_pending` is by type, in ms."""
+
+    jobs: list[tuple[str, str, int, int]]
+    oldest_pending: dict[str, int]
+    workers: dict[WorkerStatus, int]
+
+
+class History(msgspec.Struct, frozen=True):
+    """Aligned series. `at` are the beginnings of the slots in seconds since the epoch; None is a slot in which the
+    server did not run. The last slot is not over yet."""
+
+    step: int
+    at: list[int]
+    flows: dict[str, list[int | None]]
+    levels: dict[str, list[int | None]]
+    workers: list[int | None]
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """A cause. `failed` and `dead` are the jobs that show it now; `n` the attempts that ever failed so."""
+
+    id: int
+    fingerprint: str
+    kind: str
+    place: str
+    example: str
+    first_seen: int
+    last_seen: int
+    n: int
+    failed: int
+    dead: int
+
+
+class WorkerRates(msgspec.Struct, frozen=True):
+    """How a worker's attempts ended within RATE_HOURS."""
+
+    outcomes: dict[str, int] = {}
+
+    def n(self, outcome: Outcome) -> int:
+        return self.outcomes.get(outcome, 0)
+
+
+class TypeQueue(msgspec.Struct, frozen=True):
+    """The pending jobs of one type. `oldest_at` is when the oldest was submitted (ms)."""
+
+    type: str
+    pending: int
+    oldest_at: int | None
+    has_worker: bool
+
+
+class Backfilling(msgspec.Struct, frozen=True):
+    """Jobs from `next_job` to `last_job` are to be looked at. `until` (ms): what ended later was counted."""
+
+    next_job: int
+    last_job: int
+    counts: bool
+    until: int | None
+
+
+class Drill(msgspec.Struct, frozen=True):
+    """A drill's record; times are in ms since the epoch. `proven_until`: all until then was in the backup."""
+
+    started_at: int
+    ended_at: int
+    ok: bool
+    proven_until: int | None
+    detail: str

@@ -1,0 +1,71 @@
+"""Which jobs, or which entries of the audit log, are meant: by a list, a bulk action, a page or a client."""
+
+from __future__ import annotations
+
+import msgspec
+
+from blobforge.job import Job, JobStatus
+from blobforge.people import AuditEntry
+
+
+class JobFilter(msgspec.Struct, frozen=True):
+    """None means any. `q` is a part of the source's path.
+
+    `failure` is the number of a cause. Times are ms since the epoch: from `since` on, up to and without `until`.
+    """
+
+    status: JobStatus | None = None
+    type: str | None = None
+    tag: str | None = None
+    worker: str | None = None
+    q: str | None = None
+    priority: int | None = None
+    failure: int | None = None
+    created_since: int | None = None
+    created_until: int | None = None
+    updated_since: int | None = None
+    updated_until: int | None = None
+
+    @property
+    def counted(self) -> bool:
+        """Whether the kept counters alone can say how many jobs match."""
+        return self == JobFilter(self.status, self.type, priority=self.priority)
+
+    def matches(self, job: Job) -> bool:
+        return (
+            (self.status is None or job.status is self.status)
+            and (self.type is None or job.type == self.type)
+            and (self.tag is None or self.tag in job.tags)
+            and (self.worker is None or job.worker_id == self.worker)
+            and (self.q is None or self.q.casefold() in (job.source_path or "").casefold())
+            and (self.priority is None or job.priority == self.priority)
+            and (self.failure is None or job.failure == self.failure)
+            and _within(job.created_at, self.created_since, self.created_until)
+            and _within(job.updated_at, self.updated_since, self.updated_until)
+        )
+
+
+class AuditFilter(msgspec.Struct, frozen=True):
+    """`action` may end in `*`; times are ms since the epoch, from `since` on, without `until`."""
+
+    actor: str | None = None
+    action: str | None = None
+    subject: str | None = None
+    since: int | None = None
+    until: int | None = None
+
+    def matches(self, entry: AuditEntry) -> bool:
+        return (
+            (self.actor is None or self.actor in (entry.actor, entry.name))
+            and (self.action is None or _like(entry.action, self.action))
+            and (self.subject is None or entry.subject == self.subject)
+            and _within(entry.at, self.since, self.until)
+        )
+
+
+def _within(at: int, since: int | None, until: int | None) -> bool:
+    return (since is None or at >= since) and (until is None or at < until)
+
+
+def _like(action: str, wanted: str) -> bool:
+    return action.startswith(wanted[:-1]) if wanted.endswith("*") else action == wanted

@@ -1,0 +1,62 @@
+"""Pages of lists: jobs, the attempts of a worker, workers. How large a page may be, and where the next one begins."""
+
+from __future__ import annotations
+
+import msgspec
+
+from blobforge.job import Job, Outcome
+from blobforge.worker import Worker
+
+PAGE_BYTES = 1 << 20  # of what submitters and workers wrote into the jobs of one page: behind it, the page is short
+# Of what workers wrote into one page of workers (metadata, labels). A thousand have 4 KiB each.
+WORKERS_PAGE_BYTES = 4 << 20
+MOST_ATTEMPTS = 50  # of a job, in one answer
+NEWEST = 2**63 - 1  # beyond every id and every number of an attempt
+
+Listed = tuple[Worker, list[int]]  # a worker with the ids of the jobs that it runs
+
+
+class Cursor(msgspec.Struct, frozen=True, array_like=True):
+    """Where a page ended: the priority and the id of the last job looked at."""
+
+    priority: int = 0
+    id: int = NEWEST
+
+
+class Page(msgspec.Struct, frozen=True):
+    """A page of jobs. `total` is exact, or what is known to match so far. `next` is None at the end."""
+
+    jobs: list[Job]
+    total: int
+    exact: bool
+    next: Cursor | None
+
+
+class AttemptPlace(msgspec.Struct, frozen=True):
+    """Where a page of a worker's attempts ended."""
+
+    started_at: int = NEWEST
+    job_id: int = NEWEST
+    attempt: int = NEWEST
+
+
+class WorkerAttempt(msgspec.Struct, frozen=True):
+    """One attempt of a worker, with the job's type and path. Times in ms since the epoch."""
+
+    job_id: int
+    attempt: int
+    type: str
+    started_at: int
+    ended_at: int | None
+    outcome: Outcome | None
+    kind: str | None
+    error: str | None
+    source_path: str | None
+
+
+class RosterPage(msgspec.Struct, frozen=True):
+    """A page for people, those that work first. `total` is how many match. `next` is (rank, id), None at the end."""
+
+    workers: list[Listed]
+    total: int
+    next: tuple[int, str] | None
