@@ -297,7 +297,7 @@ class Writer:
         answer = _decode_answer(encoded)
         # An old "no job" says nothing about now: the scheduler must not take it for news.
         if isinstance(answer, Granted) and not answer.jobs:
-            return replace(answer, idle=True, repeated=True)
+            return replace(answer, idle=True, repeated=True, withheld=())
         return answer
 
     def _perform_on_record(self, step: Step, message: Command, envelope: Envelope[Any]) -> Answer:

@@ -59,6 +59,7 @@ class Sources(Decisions):
                 job.error, job.changed_at = True, now
                 continue
             job.status, job.size, job.error, job.changed_at = "pending", size, None, now
+            self.keep(job, now)
             count += 1
         return ("SourceSettledFor", count)
 
