@@ -11,10 +11,12 @@ from typing import Any
 import msgspec
 import pytest
 import trio
+import trio.lowlevel
 import trio.testing
 
-from actors.broadcaster import PIECE_BYTES, TURN_SECONDS, TURNS, Broadcaster, Subscription
-from blobforge.events import JobCreated, JobUpdated, WorkerOnline
+from actors.broadcaster import PIECE_BYTES, REPLAY_BYTES, TURN_SECONDS, TURNS, Broadcaster, Subscription
+from blobforge.events import JobCreated, JobProgress, JobUpdated, WorkerOnline
+from tests.fixtures.house import House
 
 ALL_BUT_STATS = frozenset({"job_created", "job_updated", "worker_online"})
 
@@ -259,3 +261,30 @@ async def test_events_after_closing_hurt_nobody(autojump_clock: Any) -> None:
         broadcaster.subscribe()
         await publish(broadcaster, 1, 3)
         await trio.sleep(5)
+
+
+async def test_the_replay_window_is_bounded_by_size_too(autojump_clock: Any) -> None:
+    async def none() -> None:
+        pass
+
+    broadcaster = Broadcaster(replay=100_000, queue=10, stats=none)
+    progress = msgspec.Raw(b'{"text":"' + b"x" * 100_000 + b'"}')
+    for _ in range(1000):
+        broadcaster._send("job_progress", 1, JobProgress(1, "pdf", "running", "w1", progress))
+    assert sum(len(frame.data) for frame in broadcaster._window) <= REPLAY_BYTES
+
+
+async def test_a_slow_read_of_statistics_holds_up_no_write(house: House, autojump_clock: Any) -> None:
+    """The broadcaster waited for it, and the writer for the broadcaster."""
+
+    async def never() -> None:
+        await trio.sleep_forever()
+
+    house.parts.broadcaster._stats = never
+    subscription = house.parts.broadcaster.subscribe()
+    await house.register()
+    await trio.sleep(2)  # the statistics are being read
+    with trio.fail_after(60):
+        for _ in range(600):  # more commits than the broadcaster's mailbox holds
+            await house.register()
+    house.parts.broadcaster.unsubscribe(subscription)

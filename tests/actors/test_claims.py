@@ -10,28 +10,32 @@ from typing import Any
 
 import pytest
 import trio
+import trio.lowlevel
 
 from actors.mailbox import ask
 from actors.messages import (
     Cancel,
     Claim,
     Complete,
+    ExpireLeases,
     Fail,
     Granted,
     Ping,
     Register,
     Release,
     Retry,
+    Silent,
 )
 from blobforge.config import Settings
 from blobforge.job import JobStatus, ReleaseCause
 from blobforge.machinery.hop import in_place
+from blobforge.refusals import Refusal, RefusalCode
 from blobforge.serve.server import running
 from blobforge.store.filters import JobFilter
 from blobforge.store.lists import Cursor
 from blobforge.store.sqlite.reader import Reader
 from tests.fixtures.house import House, open_house, virtual_now
-from tests.store.making import ADMIN, submission
+from tests.store.making import ADMIN, Book, submission
 
 
 async def status(house: House, job_id: int) -> tuple[str, int, int]:
@@ -278,3 +282,37 @@ async def test_nobody_sleeps_while_there_is_work(tmp_path: Path, autojump_clock:
             nursery.cancel_scope.cancel()
         assert len(ended) == 60
         assert set(given.values()) == {1}
+
+
+async def test_a_repeated_completion_finds_the_next_job_it_was_given(house: House, autojump_clock: Any) -> None:
+    """With nothing kept for it: the next lease is derived from this one."""
+    for number in range(3):
+        await house.submit(str(number).encode())
+    await house.register()
+    grant = await house.claim()
+    body = {"worker_id": "w1", "lease": grant["lease"], "claim_next": True}
+    path = f"/api/jobs/{grant['job']['id']}/complete"
+    first = (await house.call("POST", path, body))[1]["next"]
+    again = (await house.call("POST", path, body))[1]["next"]
+    assert first["job"]["id"] == again["job"]["id"]
+    assert first["lease"] == again["lease"] != grant["lease"]
+    assert (await house.call("GET", "/api/stats"))[1]["running_jobs"] == 1
+
+
+def test_a_lease_belongs_to_one_attempt_even_when_it_is_derived(tmp_path: Path) -> None:
+    """Found by the model: a completion repeated after its next job was lost gave the lost attempt's lease again."""
+    book = Book(tmp_path / "blobforge.db")
+    book.register("w1")
+    book.do(submission("a"), submission("b"))
+    first = book.do(Claim(ADMIN, "w1", ("pdf",))).jobs[0]
+    complete = Complete(ADMIN, "w1", first.id, first.lease, claim_next=True)
+    lost = book.do(complete).next.jobs[0]
+    assert book.do(ExpireLeases((Silent(lost.id, lost.attempt, lost.heartbeat_at),))).count == 1
+    anew = book.do(complete).next.jobs[0]
+    assert (anew.id, anew.attempt) == (lost.id, 2)
+    assert anew.lease != lost.lease
+    assert book.do(complete).next.jobs[0].lease == anew.lease  # and is found again by who repeats it once more
+    refused = book.do(Complete(ADMIN, "w1", lost.id, lost.lease))
+    assert isinstance(refused, Refusal)
+    assert refused.code is RefusalCode.LEASE_LOST
+    book.close()

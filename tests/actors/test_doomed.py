@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import trio
 
+from actors.effects.retention import LONGEST_PAUSE_MS
 from actors.janitor import (
     DELETIONS_AT_ONCE,
     SIDE_BY_SIDE,
@@ -33,7 +34,7 @@ from blobforge.objects.keys import mark_key, source_key
 from blobforge.refusals import Refusal, RefusalCode
 from tests.actors.keeping import DAY, keeping
 from tests.fixtures.house import virtual_now
-from tests.store.making import hash_of, submission
+from tests.store.making import Book, hash_of, submission
 
 
 @pytest.mark.parametrize("seen", list(Seen))
@@ -293,3 +294,17 @@ async def test_another_that_comes_keeps_sources_and_ends_a_search_that_deletes(
         await trio.sleep(3600)
         assert (kept.janitor.search.state, "bother" in (kept.janitor.search.error or "")) == ("failed", True)
         assert before - set(kept.shelf.objects) == {kept.alone.book.key(job, 1)}, "of its own it is sure"
+
+
+def test_a_clock_set_back_keeps_no_deletion_waiting(tmp_path: Path) -> None:
+    """What was in deletion then was refused to everybody until the clock had caught up."""
+    book = Book(tmp_path / "book.db")
+    book.do(submission(1))
+    book.do(DeleteJob(1))
+    assert len(book.do(TakeDoomed(10)).keys) == 1  # and the server ends here
+    book.now -= 86_400_000
+    taken = book.do(TakeDoomed(10))
+    assert taken.next_at is not None
+    assert taken.next_at <= book.now + LONGEST_PAUSE_MS
+    book.now += LONGEST_PAUSE_MS
+    assert len(book.do(TakeDoomed(10)).keys) == 1

@@ -9,6 +9,7 @@ import trio
 
 from actors.janitor import (
     GIVE_UP_AFTER,
+    GRACE,
 )
 from actors.mailbox import ask
 from actors.messages import (
@@ -22,6 +23,7 @@ from blobforge.objects.guard import NotAnsweringError
 from blobforge.objects.keys import source_key
 from blobforge.refusals import Refusal, RefusalCode
 from tests.actors.keeping import DAY, Keeping, keeping
+from tests.fixtures.house import virtual_now
 from tests.store.making import ADMIN, hash_of, submission
 
 
@@ -108,3 +110,15 @@ async def test_a_search_outlasts_a_store_that_stumbles_and_gives_up_on_one_that_
         search = await found(kept)
         assert (search.state, search.error, search.ended_at is not None) == ("failed", "away", True)
         assert trio.current_time() - began < 31 * GIVE_UP_AFTER
+
+
+async def test_a_clock_set_forward_makes_no_orphans(tmp_path: Path, autojump_clock: Any) -> None:
+    """Everything in the store seemed to be older than a day."""
+    offset = 0
+    async with keeping(tmp_path, now=lambda: virtual_now() + offset) as kept:
+        await trio.sleep(1)
+        kept.shelf.put(f"sources/{hash_of('just uploaded')}", age=GRACE / 2)
+        offset = 3 * 86_400_000
+        await ask(kept.janitor.mailbox, FindOrphans(delete=True))
+        await trio.sleep(10)
+        assert (kept.janitor.search.state, kept.janitor.search.orphans) == ("done", 0)

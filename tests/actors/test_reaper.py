@@ -6,8 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 import trio
+import trio.lowlevel
 import trio.testing
 
 from actors.effects import upkeep
@@ -17,10 +19,12 @@ from actors.messages import (
     Completed,
     CreateWorker,
     Drain,
+    ExpireLeases,
     Heartbeat,
     JobBeat,
     Purge,
     Register,
+    Silent,
     SourceRejected,
 )
 from blobforge.config import Settings
@@ -335,3 +339,53 @@ async def test_a_disk_that_takes_nothing_for_a_while_costs_nobody_a_lease(
         seen = await house.ask(Heartbeat(ADMIN, "w1", (JobBeat(job.id, job.lease),)))
         assert seen.abandon == ()
         assert (await job_of(house)).losses == 0
+
+
+async def test_one_odd_row_ends_neither_the_server_nor_the_other_leases(house: House, autojump_clock: Any) -> None:
+    """A bug in one expiry took the reaper with it, and the server with the reaper."""
+    await house.submit(b"1")
+    await house.submit(b"2")
+    await house.register()
+    first, second = [(await house.claim())["job"] for _ in range(2)]
+    store = house.parts.writer._store
+    real = store.save_job
+
+    def save(before: Any, after: Any) -> None:
+        if before.id == first["id"] and after.status == "pending":
+            raise apsw.ConstraintError("odd")
+        real(before, after)
+
+    store.save_job = save  # type: ignore[method-assign]
+    await trio.sleep(200)
+    assert (await house.job(second["id"]))["status"] == "pending"
+    assert (await house.job(first["id"]))["status"] == "running"
+    store.save_job = real  # type: ignore[method-assign]
+    job = (await house.ask(ExpireLeases((Silent(first["id"], 1, 0),)))).count
+    assert job == 0  # a stale beat expires nothing
+
+
+async def test_the_first_write_after_an_outage_expires_nobody(house: House, autojump_clock: Any) -> None:
+    """A worker's heartbeat came, and could not be written. When the disk had room again, the first to write was the
+    reaper: the lease of a worker that had spoken four seconds before was lost, and charged as a loss."""
+    job_id = await house.submit()
+    await house.register()
+    grant = await house.claim()
+    timeout = house.parts.services.settings.worker_timeout
+    beat = {"jobs": [{"job_id": job_id, "lease": grant["lease"]}]}
+    full = True
+
+    def errs(_cursor: Any, statement: str, _values: Any) -> bool:
+        if full and statement == "COMMIT":
+            raise apsw.FullError("a disk that is full")
+        return True
+
+    store: Any = house.parts.writer
+    store._store._db.exec_trace = errs
+    await trio.sleep(timeout - 5)
+    assert (await house.call("POST", "/api/workers/w1/heartbeat", beat))[0] == 503
+    full = False
+    await trio.sleep(30)  # its time is over, and nobody else has written anything
+    assert (await house.job(job_id))["status"] == "running"
+    assert (await house.call("POST", "/api/workers/w1/heartbeat", beat))[1]["abandon"] == []
+    await trio.sleep(3 * timeout)  # now it is silent
+    assert (await house.job(job_id))["status"] == "pending"

@@ -24,6 +24,8 @@ from actors.messages import (
     ObjectSeen,
     OutputChecked,
     Prune,
+    Purge,
+    Sample,
     Seen,
 )
 from blobforge.events import JobsPruned
@@ -31,9 +33,10 @@ from blobforge.job import JobStatus
 from blobforge.objects.keys import source_key
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.sqlite import sql
+from blobforge.store.sqlite.rollups import UNDO_MS, UNDOS_AT_ONCE
 from tests.actors.keeping import DAY, keeping
 from tests.fixtures.house import EPOCH_MS, House, open_house, virtual_now
-from tests.store.making import ADMIN, Book, hash_of, submission
+from tests.store.making import ADMIN, T0, Book, hash_of, submission
 from tests.web.calls import finish
 
 # ------------------------------------------------------------------ retention
@@ -286,3 +289,21 @@ async def test_the_house_finds_old_files_that_nobody_knows(house: House, autojum
     kept = sorted(path.name for path in folder.rglob("*") if path.is_file() and path.name[0] != ".")
     assert len(kept) == 4, "source, output, its copy, and the mark of the installation"
     assert stray not in kept
+
+
+def test_undos_are_forgotten_a_few_at_a_time(tmp_path: Path) -> None:
+    """A million of them at once kept the writer for three seconds."""
+    book = Book(tmp_path / "book.db")
+    book.db.execute("BEGIN")
+    book.db.executemany(sql.SAVE_UNDO, (("ab", number, "3", "1", T0) for number in range(UNDOS_AT_ONCE + 10)))
+    book.db.execute("COMMIT")
+    book.do(Purge(1.0), Sample())
+    left = "SELECT count(*) FROM undos"
+    assert book.rows(left) == [(UNDOS_AT_ONCE + 10,)]
+    book.now += UNDO_MS
+    book.do(Sample())
+    assert book.rows(left) == [(10,)]
+    book.do(Sample())
+    assert book.rows(left) == [(0,)]
+    plan = [row[3] for row in book.rows(f"EXPLAIN QUERY PLAN {sql.PURGE_UNDOS}", (1, 1))]
+    assert not [line for line in plan if "SCAN" in line or "TEMP B-TREE" in line], plan

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import trio
+import trio.lowlevel
 from trio.abc import Instrument
 
 from actors.mailbox import ask
-from actors.messages import Claim, Complete, Heartbeat, ObjectSeen, Ping, Register
+from actors.messages import (
+    Claim,
+    Complete,
+    Heartbeat,
+    ObjectSeen,
+    Ping,
+    Register,
+)
 from actors.writer import Writer
+from blobforge.config import Settings
 from blobforge.events import AccessChanged, Fact, JobReady, LeaseRenewed, WorkerSeen
+from blobforge.serve.server import running
 from tests.actors.alone import Alone, writer_alone
-from tests.fixtures.house import House
-from tests.store.making import ADMIN
+from tests.fixtures.house import House, virtual_now
+from tests.store.making import ADMIN, submission
 
 
 class Woken(Instrument):
@@ -116,3 +127,36 @@ async def test_a_listener_is_told_of_the_facts_that_it_heeds(tmp_path: Path, aut
         assert [[type(fact) for fact in heard] for heard in some.heard] == [[WorkerSeen]]
         assert other.heard == []  # not even with an empty list
         assert len(every.heard) == 1
+
+
+async def test_a_burst_for_claims_under_way_is_not_served_one_commit_at_a_time(
+    tmp_path: Path, autojump_clock: Any
+) -> None:
+    async def slow(call: Callable[[], Any], /) -> Any:
+        await trio.sleep(0.01)
+        return call()
+
+    folder = tmp_path / "data"
+    folder.mkdir()
+    async with running(Settings(data_dir=str(folder)), hop=slow, now=virtual_now) as parts:
+        await ask(parts.writer.mailbox, Register(ADMIN, "w1", "pdf"))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask, parts.writer.mailbox, Register(ADMIN, "w2", "pdf"))
+            await trio.sleep(0.002)  # the writer is busy with that; what comes now goes into one transaction:
+            for _ in range(50):
+                nursery.start_soon(ask, parts.scheduler.mailbox, Claim(ADMIN, "w1", ("pdf",), 1, 60.0))
+            await trio.sleep(0.002)  # first the claims, which find nothing, and then
+            commits = parts.writer.commits
+            for number in range(50):
+                nursery.start_soon(ask, parts.writer.mailbox, submission(number))
+        assert parts.writer.commits - commits < 25
+
+
+async def test_types_that_clients_make_up_fill_no_memory(house: House, autojump_clock: Any) -> None:
+    await house.register()
+    for number in range(300):
+        await house.claim(job_types=[f"made-up-{number}-{each}" for each in range(40)])
+    scheduler = house.parts.scheduler
+    assert not scheduler._woken
+    assert len(scheduler._most) < 12_000
+    assert not scheduler._queues

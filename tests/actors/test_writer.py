@@ -24,6 +24,7 @@ from actors.messages import (
     JobChanged,
     Ping,
     Register,
+    Repeatable,
     SetPriority,
     Submitted,
 )
@@ -281,3 +282,28 @@ async def test_a_full_mailbox_makes_the_sender_wait(tmp_path: Path, autojump_clo
         started = trio.current_time()
         assert await ask(mailbox, Ping()) == Done()
         assert trio.current_time() - started > 9
+
+
+async def test_a_disk_that_errs_is_nobodys_bug(tmp_path: Path, autojump_clock: Any) -> None:
+    """An I/O error outside of any savepoint, in the look for an earlier answer, was answered as a bug of the request
+    (500), and what else was in the transaction was committed: nobody may be told less than that nothing was done."""
+
+    def errs(_cursor: Any, statement: str, _values: Any) -> bool:
+        if statement == sql.IDEMPOTENT:
+            raise apsw.IOError("a disk that errs")
+        return True
+
+    async with writer_alone(tmp_path) as alone:
+        await alone.ask(submission("first"))
+        alone.book.db.exec_trace = errs
+        replies: list[Reply[Any]] = [Reply() for _ in range(3)]
+        # The one in the middle is a bug, so that all of it is made once more, message by message.
+        messages = [submission("before"), SetPriority(1, 9), submission("repeatable")]
+        repeats = [None, None, Repeatable("token 1", "key", b"print")]
+        for message, reply, repeat in zip(messages, replies, repeats, strict=True):
+            assert alone.writer.mailbox.offer(Envelope(message, reply, repeat))
+        answers = [await reply.wait() for reply in replies]
+        alone.book.db.exec_trace = None
+        assert [answer.code for answer in answers] == [RefusalCode.UNAVAILABLE] * 3
+        assert alone.book.rows("SELECT count(*) FROM jobs") == [(1,)]
+        alone.book.counts_are_right()

@@ -9,10 +9,14 @@ import pytest
 import trio
 import trio.testing
 
+from actors import messages as m
+from blobforge.access import Scope
+from blobforge.refusals import Refusal, RefusalCode
 from tests.auth.visitor import LEAVING, SAME_ORIGIN, SESSION, Visitor, open_oidc_house, rows, sessions, until
 from tests.fixtures.evil_provider import BROKEN, DISCOVERY, TOKEN, EvilProvider
 from tests.fixtures.house import House, open_house
 from tests.fixtures.provider import free_port
+from tests.store.making import T0, Book, hash_of
 
 Clock = trio.testing.MockClock
 NEVER = 10**8  # seconds: the provider is not asked again
@@ -247,3 +251,14 @@ async def test_nobody_is_a_proxy_unless_named(oidc_house: House, evil: EvilProvi
     assert rows(oidc_house, "SELECT address FROM sessions") == [("127.0.0.1",)]
     _, listed = await oidc_house.call("GET", "/api/admin/audit")
     assert "203.0.113.5" not in str(listed)
+
+
+def test_a_token_is_deleted_while_somebody_signs_in_with_it(tmp_path: Path) -> None:
+    """It was an unhandled error (a session of a token that is not there)."""
+    book = Book(tmp_path / "blobforge.db")
+    made = book.do(m.CreateToken("mine", hash_of("mine"), "bf_", frozenset({Scope.READ})))
+    book.do(m.DeleteToken(made.token_id))
+    new = m.NewSession(hash_of("session"), expires_at=T0 * 2)
+    answer = book.do(m.SignIn(new, token_id=made.token_id))
+    assert isinstance(answer, Refusal)
+    assert answer.code is RefusalCode.UNAUTHENTICATED

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 
 from tests.authority.callers import cookie
-from tests.fixtures.house import House
+from tests.fixtures.house import House, open_house
 from tests.web.calls import assert_problem, token, worker, worker_headers
 from web.auth import keyring, throttle
 from web.auth.throttle import BURST, REFILL_SECONDS, Throttle
@@ -156,3 +157,12 @@ async def test_an_unknown_worker_costs_what_a_wrong_secret_costs(
     answers = [await house.call("GET", "/api/jobs", headers=worker_headers(name, "guess")) for name in ("w", "none")]
     assert len(compared) == 2
     assert answers[0][1]["detail"] == answers[1][1]["detail"]
+
+
+async def test_who_forgets_his_id_slows_down_nobody_else(tmp_path: Path, autojump_clock: Any) -> None:
+    """Secrets without a worker's id were all counted as failures of one worker, whatever address they came from."""
+    async with open_house(tmp_path / "data", trusted_proxies="127.0.0.1") as house:
+        for address in range(40):
+            headers = {"X-Worker-Secret": "bfw_x", "X-Forwarded-For": f"10.0.0.{address}"}
+            answer = await house.http.get("/api/jobs", headers=headers, scope_base={"client": ("127.0.0.1", 4000)})
+            assert answer.status_code == 401

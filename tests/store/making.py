@@ -12,7 +12,7 @@ import apsw
 
 from actors.effects import perform
 from actors.effects.step import Rules, Step
-from actors.messages import NewJob, ObjectSeen, Register, Seen, Submit
+from actors.messages import Claim, Fail, NewJob, ObjectSeen, Register, Seen, Submit
 from blobforge.access import Caller, Scope
 from blobforge.job import RetryPolicy
 from blobforge.objects.keys import output_key
@@ -77,3 +77,11 @@ class Book:
 
     def close(self) -> None:
         self.db.close()
+
+
+def fail_one(book: Book, number: object, error: str, **more: Any) -> int:
+    """A job that worker `w1` has failed; its id."""
+    book.do(submission(number))
+    (job,) = book.do(Claim(ADMIN, "w1", ("pdf",))).jobs
+    book.do(Fail(ADMIN, "w1", job.id, error, **more))
+    return int(job.id)

@@ -16,6 +16,7 @@ from actors.messages import (
     Claim,
     Complete,
     CreateWorker,
+    DeleteJob,
     DisableWorker,
     Drain,
     Due,
@@ -28,6 +29,7 @@ from actors.messages import (
     JobBeat,
     ObjectSeen,
     OutputChecked,
+    Purge,
     Register,
     Release,
     RemoveWorker,
@@ -153,3 +155,13 @@ def test_rates_count_ends_by_the_minute(book: Book) -> None:
         book.do(Fail(ADMIN, "w1", job.id, "boom") if job.id == 6 else Complete(ADMIN, "w1", job.id))
     rates = "SELECT what, sum(n) FROM happenings WHERE step = 60 GROUP BY what ORDER BY what"
     assert book.rows(rates) == [("completed", 5), ("failed", 1), ("submitted", 6)]
+
+
+def test_a_type_comes_and_goes_in_one_transaction(book: Book) -> None:
+    assert isinstance(book.do(submission(1, type_="a"), DeleteJob(1))[1], object)
+    assert not book.store.knows_type("a")
+    book.do(DeleteJob(1), submission(2, type_="b"))
+    assert book.store.knows_type("b")
+    book.do(DeleteJob(2), submission(3, type_="b"), Purge(1.0))
+    assert (book.store.knows_type("b"), book.store.count_types()) == (True, 1)
+    book.counts_are_right()

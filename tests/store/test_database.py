@@ -147,3 +147,19 @@ def test_the_version_is_in_the_same_transaction_as_the_script(tmp_path: Path) ->
     assert seen == {(0, False), (1, True)}
     other.close()
     db.close()
+
+
+def test_a_migrations_version_was_set_after_its_commit(tmp_path: Path) -> None:
+    """A server that is killed between the two would run the migration again; here there is nothing in between."""
+    db = apsw.Connection(str(tmp_path / "broken.db"))
+
+    def no_version(operation: int, name: str | None, value: str | None, *_: object) -> int:
+        sets = operation == apsw.SQLITE_PRAGMA and name == "user_version" and value is not None
+        return apsw.SQLITE_DENY if sets else apsw.SQLITE_OK
+
+    db.authorizer = no_version
+    with pytest.raises(apsw.AuthError):
+        database.migrate(db)
+    db.authorizer = None
+    assert list(db.execute("SELECT name FROM sqlite_master")) == []
+    assert db.pragma("user_version") == 0

@@ -1,15 +1,10 @@
-"""What the dashboard reads: charts with gaps, durations, causes, rates; and that none of it looks at more rows when
-there are more jobs."""
+"""What the dashboard reads: charts with gaps, durations, causes, rates."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
-from typing import Any
 
-import apsw
 import pytest
 
 from actors.effects import perform
@@ -36,7 +31,7 @@ from actors.messages import (
     Unregister,
 )
 from blobforge import failures
-from blobforge.job import JobStatus, Outcome
+from blobforge.job import Outcome
 from blobforge.people import AuditEntry
 from blobforge.store.figures import WINDOWS
 from blobforge.store.filters import AuditFilter, JobFilter
@@ -46,8 +41,7 @@ from blobforge.store.sqlite.check import check
 from blobforge.store.sqlite.insights import Insights
 from blobforge.store.sqlite.reader import Reader
 from blobforge.waiting import Fleet
-from blobforge.worker import WorkerFilter
-from tests.store.making import ADMIN, Book, submission
+from tests.store.making import ADMIN, T0, Book, fail_one, submission
 
 MINUTE = 60_000
 HOUR = 60 * MINUTE
@@ -161,13 +155,6 @@ def test_durations_are_those_of_completed_attempts(book: Book, reader: Reader) -
 
 
 # ------------------------------------------------------------------ causes
-
-
-def fail_one(book: Book, number: object, error: str, **more: Any) -> int:
-    book.do(submission(number))
-    (job,) = book.do(Claim(ADMIN, "w1", ("pdf",))).jobs
-    book.do(Fail(ADMIN, "w1", job.id, error, **more))
-    return int(job.id)
 
 
 def test_failures_are_counted_under_their_cause(book: Book, reader: Reader) -> None:
@@ -367,110 +354,6 @@ def test_the_audit_log_by_page_and_filter(book: Book, reader: Reader, monkeypatc
             assert got == wanted, filter_
 
 
-# ------------------------------------------------------------------ a million jobs
-
-
-@pytest.fixture(scope="module")
-def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """20,000 jobs, most of them completed, by two workers, some dead of one of two causes."""
-    folder = tmp_path_factory.mktemp("large")
-    book = Book(folder / "x.db")
-    book.register("w1", "w2")
-    fail_one(book, "a", "one cause", retryable=False)
-    fail_one(book, "b", "another cause", retryable=False)
-    book.do(Sample())
-    _multiply(book.db, 20_000, book.now)
-    book.close()
-    return folder / "x.db"
-
-
-def _multiply(db: apsw.Connection, jobs: int, now: int) -> None:
-    """Rows as the effects would write them; through the effects they would take a minute."""
-    db.execute(
-        """
-        WITH RECURSIVE n (i) AS (SELECT 3 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
-        INSERT INTO jobs (id, type, status, priority, source_hash, created_at, updated_at, max_attempts, source_path,
-                          worker_id, failure, attempt, completed_at)
-        SELECT i, 'pdf', CASE WHEN i % 10 = 0 THEN 'pending' WHEN i % 100 = 1 THEN 'dead' ELSE 'completed' END,
-               i % 5 + 1, printf('%064x', i), ?2 + i * 1000, ?2 + i * 1000, 3, 'in/' || i || '.pdf',
-               CASE WHEN i % 10 = 0 OR i % 100 = 1 THEN NULL WHEN i < 500 THEN 'w2' ELSE 'w1' END,
-               CASE WHEN i % 100 = 1 THEN CASE WHEN i < 2000 THEN 2 ELSE 1 END END, 0, ?2
-          FROM n""",
-        (jobs, now),
-    )
-    db.execute("DELETE FROM job_counts")
-    db.execute(
-        "INSERT INTO job_counts SELECT status, type, priority, count(*) FROM jobs GROUP BY status, type, priority"
-    )
-    db.execute("DELETE FROM failure_counts")
-    db.execute(
-        "INSERT INTO failure_counts SELECT failure, status, count(*) FROM jobs WHERE failure > 0 GROUP BY 1, 2"
-    )
-    db.execute("DELETE FROM job_hours")
-    db.execute("INSERT INTO job_hours SELECT created_at / 3600000, min(id), max(id) FROM jobs GROUP BY 1")
-
-
-READS: dict[str, Callable[[Reader], Any]] = {
-    "history": lambda reader: reader.insights.history("7d", now=math.floor(1e12)),
-    "durations": lambda reader: reader.insights.durations(now=math.floor(1e12)),
-    "loads": lambda reader: reader.insights.loads(),
-    "failures": lambda reader: reader.insights.failures(),
-    "queues": lambda reader: reader.insights.queues(),
-    "running": lambda reader: reader.insights.running_jobs(),
-    "workers": lambda reader: (
-        reader.roster.by_id(WorkerFilter(), after="", limit=1000),
-        reader.insights.worker_rates(now=math.floor(1e12)),
-    ),
-    "workers, by rank": lambda reader: reader.roster.by_rank(WorkerFilter(), after=(0, ""), limit=100),
-    "lost workers": lambda reader: reader.insights.lost_workers(now=math.floor(1e12)),
-    "surroundings": lambda reader: reader.insights.surroundings(reader.job(20_000)),  # type: ignore[arg-type]
-    "records": lambda reader: reader.insights.records_about(7),
-    "by failure": lambda reader: reader.list_jobs(JobFilter(failure=2), limit=50, cursor=Cursor()),
-    "by failure, dead": lambda reader: reader.list_jobs(
-        JobFilter(JobStatus.DEAD, failure=2), limit=50, cursor=Cursor()
-    ),
-    "by worker": lambda reader: reader.list_jobs(JobFilter(worker="w2"), limit=50, cursor=Cursor()),
-    "by time": lambda reader: reader.list_jobs(JobFilter(created_until=T_BEGIN + HOUR), limit=50, cursor=Cursor()),
-    "by priority": lambda reader: reader.list_jobs(JobFilter(priority=4), limit=50, cursor=Cursor()),
-}
-T_BEGIN = 1_795_000_000_000
-MOST_STEPS = 60_000  # of SQLite's virtual machine; one scan of 20,000 jobs takes five times as many
-
-
-@pytest.mark.parametrize("read", READS)
-def test_no_read_grows_with_the_number_of_jobs(large: Path, read: str) -> None:
-    """SQLite's own work is counted, in steps of its virtual machine: no clock, no luck."""
-    reader = Reader(large)
-    steps = 0
-
-    def count() -> bool:
-        nonlocal steps
-        steps += 1
-        return False
-
-    reader._db.set_progress_handler(count, 100)
-    READS[read](reader)
-    reader._db.set_progress_handler(None)
-    reader.close()
-    assert steps * 100 <= MOST_STEPS, steps * 100
-
-
-def test_what_is_measured_would_show_a_scan(large: Path) -> None:
-    reader = Reader(large)
-    steps = 0
-
-    def count() -> bool:
-        nonlocal steps
-        steps += 1
-        return False
-
-    reader._db.set_progress_handler(count, 100)
-    list(reader._db.execute("SELECT id FROM jobs WHERE created_at > 0 AND worker_id = 'w3' || 'x' AND +failure = 2"))
-    list(reader._db.execute("SELECT count(*) FROM jobs WHERE source_path LIKE '%7777%'"))
-    reader.close()
-    assert steps * 100 > MOST_STEPS
-
-
 def test_insights_can_be_read_from_any_connection(book: Book) -> None:
     assert Insights(book.db).failures() == []
 
@@ -481,3 +364,32 @@ def test_a_cancelled_job_is_no_failure(book: Book, reader: Reader) -> None:
     book.do(Cancel(1))
     assert [(each.failed, each.dead, each.n) for each in reader.insights.failures()] == [(0, 0, 1)]
     book.counts_are_right()
+
+
+def test_workers_that_are_merely_away_hide_none_that_were_lost(book: Book) -> None:
+    """The latest hundred that fell silent were looked at, and only then those that had work."""
+    book.register("w")
+    book.do(submission(1))
+    (job,) = book.do(Claim(ADMIN, "w", ("pdf",))).jobs
+    book.do(ExpireLeases((Silent(job.id, job.attempt, job.heartbeat_at),)))
+    idle = [f"idle{number}" for number in range(150)]
+    for worker_id in idle:
+        book.do(Register(ADMIN, worker_id, "pdf"))
+    silent = [SilentWorker(row[0], row[1]) for row in book.rows("SELECT id, last_heartbeat FROM workers")]
+    book.do(ExpireWorkers(tuple(silent)))
+    reader = Reader(book.path)
+    assert [worker.id for worker in reader.insights.lost_workers(now=book.now)] == ["w"]
+    assert reader.insights.lost_workers(now=book.now + 26 * 3_600_000) == []
+    reader.close()
+
+
+def test_a_minute_that_has_just_begun_does_not_lower_the_rate(book: Book) -> None:
+    """Ten completions a minute were nine when the minute was young."""
+    minute = T0 // 60_000
+    rows = [(60, minute - ago, "pdf", "completed", 10) for ago in range(1, 30)]
+    book.db.executemany("INSERT INTO happenings VALUES (?, ?, ?, ?, ?)", rows)
+    reader = Reader(book.path)
+    assert reader.stats(now=minute * 60_000).completed_per_minute == 10
+    book.db.execute("INSERT INTO happenings VALUES (60, ?, 'pdf', 'completed', 5)", (minute,))
+    assert reader.stats(now=minute * 60_000 + 30_000).completed_per_minute == 10
+    reader.close()

@@ -25,6 +25,7 @@ from blobforge.store.sqlite.database import open_writer
 from blobforge.store.sqlite.recovery import prepare
 from blobforge.store.sqlite.store import Store
 from tests.fixtures.house import EPOCH_MS, open_house
+from tests.store.making import T0
 
 NOW = EPOCH_MS + 10_000
 HOUR_MS = 3_600_000
@@ -193,4 +194,18 @@ def test_drills_are_kept_up_to_a_hundred(tmp_path: Path) -> None:
     store.close()
     database = apsw.Connection(str(path))
     assert database.execute("SELECT count(*), max(proven_until) FROM backup_drills").get == (100, 149)
+    database.close()
+
+
+def test_the_drills_from_before_a_restore_stay_on_record(tmp_path: Path) -> None:
+    """The first drill after a restore, which leaves a gap in all numbers, took them for the hundredth before it."""
+    path = tmp_path / "blobforge.db"
+    store = Store(open_writer(path))
+    for number in (1, 2):
+        with store.transaction():
+            store.recovery.record_drill(Drill(number, number + 1, True, number, "fine"))
+            store.recovery.settle(seconds=60, now=T0)
+    store.close()
+    database = apsw.Connection(str(path))
+    assert list(database.execute("SELECT started_at FROM backup_drills ORDER BY id")) == [(1,), (2,)]
     database.close()

@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from actors.messages import (
+    DeleteToken,
+)
 from tests.fixtures.house import House
 from tests.web.calls import assert_problem
 
@@ -67,3 +70,22 @@ async def test_a_worker_that_a_token_registered_is_not_bound(autojump_clock: Any
     assert (await house.claim("free", job_types=["pdf", "page"]))["job"]["id"] == job_id
     _, shown = await house.call("GET", "/api/workers/free")
     assert "bound_type" not in shown
+
+
+async def test_workers_of_a_token_that_is_gone_can_be_registered_by_another(
+    house: House, autojump_clock: Any
+) -> None:
+    made = []
+    for name in ("old", "new"):
+        status, token = await house.call("POST", "/api/admin/tokens", {"name": name, "scopes": ["work"]})
+        assert status == 201
+        made.append(token)
+    old, new = made
+    job_id = await house.submit()
+    await house.register(token=old["token"])
+    assert (await house.claim())["job"]["id"] == job_id  # as the administrator, who may act as any
+    body = {"id": "w1", "type": "pdf"}
+    assert (await house.call("POST", "/api/workers/register", body, token=new["token"]))[0] == 403
+    await house.ask(DeleteToken(old["id"]))
+    assert (await house.call("POST", "/api/workers/register", body, token=new["token"]))[0] == 200
+    assert (await house.job(job_id))["status"] == "pending", "what the former holder ran went back"

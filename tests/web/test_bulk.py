@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from actors.messages import (
+    Batch,
+    Cancel,
+    Claim,
+    DeleteJob,
+    SetPriority,
+)
+from blobforge.job import JobStatus
+from blobforge.refusals import Refusal, RefusalCode
 from tests.fixtures.house import House
+from tests.store.making import ADMIN, Book, submission
 from tests.web.calls import assert_problem, state
 
 
@@ -81,3 +92,20 @@ async def test_nothing_selected_is_not_everything(house: House, autojump_clock: 
                  {"ids": list(range(1, 10_002))}, {"dry_run": "yes", "tag": "old"}):  # fmt: skip
         assert_problem(await house.call("POST", f"/api/jobs/{verb}", body | more), 422, "invalid")
     assert state(house) == before
+
+
+@pytest.mark.parametrize("item", [Cancel(1), SetPriority(1, 1), DeleteJob(1)], ids=["cancel", "priority", "delete"])
+def test_a_job_that_was_chosen_for_its_status_may_have_moved_on(tmp_path: Path, item: Any) -> None:
+    """ "Cancel all that wait" took jobs from the workers that had claimed them while the others were cancelled."""
+    book = Book(tmp_path / "book.db")
+    book.register("w")
+    book.do(submission(1), submission(2))
+    book.do(Cancel(2)) if isinstance(item, DeleteJob) else book.do(Claim(ADMIN, "w", ("pdf",)))
+    chosen = JobStatus.CANCELLED if isinstance(item, DeleteJob) else JobStatus.PENDING
+    before = book.rows("SELECT * FROM jobs")
+    (refused,) = book.do(Batch((item,), chosen)).items
+    assert isinstance(refused, Refusal)
+    assert refused.code is RefusalCode.JOB_MOVED_ON
+    assert book.rows("SELECT * FROM jobs") == before
+    (done,) = book.do(Batch((item,))).items
+    assert not isinstance(done, Refusal)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import socket
+import time
 from typing import Any
 
 import pytest
 import trio
 import trio.lowlevel
 
+from tests.fixtures.server import ServerProcess
 from tests.web.wire import answers, asked, connect, eventually, post, served
 from web.connection import connection, places, shared
 
@@ -284,3 +287,28 @@ async def test_silent_strangers_shut_out_neither_this_machine_nor_known_callers(
         assert (await asked(server, GET, address="127.0.0.4"))[0].status == 200
         for each in silent:
             await each.aclose()
+
+
+def test_a_request_without_a_path_is_no_fault_of_ours(server: ServerProcess) -> None:
+    """Found by the corpus: `GET ?x` was an unhandled exception, and 500."""
+    host, _, port = server.url.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall(b"GET ?x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 400")  # a target begins with a slash, or is a whole URL
+
+
+def test_a_refusal_before_the_body_cost_the_next_request_its_answer(server: ServerProcess) -> None:
+    """The server was done with a request (401) whose body had not come yet, and closed the connection behind it."""
+    host, port = server.url.removeprefix("http://").split(":")
+    head = b"POST /api/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n"
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        for _ in range(3):
+            connection.sendall(head)
+            time.sleep(0.05)  # the body comes in a packet of its own
+            connection.sendall(b"{}")
+            answer = b""
+            while not answer.endswith(b"}"):
+                data = connection.recv(65536)
+                assert data, f"closed after {answer!r}"
+                answer += data
+            assert answer.startswith(b"HTTP/1.1 401"), answer

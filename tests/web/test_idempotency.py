@@ -248,3 +248,18 @@ async def test_a_long_poll_that_got_nothing_is_repeatable(house: House, autojump
     await house.submit()
     assert await house.call("POST", "/api/jobs/claim", CLAIM | {"wait": 5}, headers=keyed(house, "k")) == first
     assert (await house.claim())["job"]["id"] == 1
+
+
+async def test_no_job_is_repeated_at_once(house: House, autojump_clock: Any) -> None:
+    """A claim that was answered "no job", repeated with its Idempotency-Key, waited its whole time over again where
+    no job could wake it, and was then told the same."""
+    await house.register()
+    headers = {"Authorization": f"Bearer {house.parts.admin_token}", "Idempotency-Key": "once"}
+    body = {"worker_id": "w1", "job_type": "pdf", "wait": 30}
+    first = await house.call("POST", "/api/jobs/claim", body, headers=headers)
+    assert first == (200, {"job": None})
+    await house.submit()
+    asked = trio.current_time()
+    assert await house.call("POST", "/api/jobs/claim", body, headers=headers) == first
+    assert trio.current_time() == asked
+    assert (await house.claim())["job"] is not None

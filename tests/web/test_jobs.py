@@ -319,3 +319,16 @@ async def test_priority(house: House, autojump_clock: Any, method: str) -> None:
         assert_problem(await house.call(method, path, {"priority": wrong}), 422, "invalid", field="priority")
     assert_problem(await house.call(method, path, {}), 422, "invalid")
     assert_problem(await house.call(method, "/api/jobs/99/priority", {"priority": 1}), 404, "no-such-job")
+
+
+async def test_racing_submissions_got_a_500(house: House, autojump_clock: Any) -> None:
+    answers: list[tuple[int, Any]] = []
+
+    async def submit() -> None:
+        answers.append(await house.call("POST", "/api/jobs", {"type": "pdf", "source_hash": HEX}))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(8):
+            nursery.start_soon(submit)
+    assert {code for code, _ in answers} == {200, 201}
+    assert len({answer["job_id"] for _, answer in answers}) == 1

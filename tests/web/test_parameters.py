@@ -37,3 +37,21 @@ async def test_a_list_names_what_it_did_not_understand(house: House, autojump_cl
 async def test_what_is_known_is_not_named(house: House, autojump_clock: Any) -> None:
     asked = await raw(house, "GET", "/api/jobs?status=dead&limit=5&offset=0")
     assert "X-Ignored-Parameters" not in asked.headers
+
+
+async def test_null_in_a_query_is_no_filter_that_lets_all_through(house: House, autojump_clock: Any) -> None:
+    """Found by schemathesis: `?status=null` listed every job."""
+    await house.submit()
+    assert (await house.call("GET", "/api/jobs?status=null"))[1]["jobs"] == []  # as any status that there is none of
+    for query in ("failure=null", "created_since=NULL"):
+        status, problem = await house.call("GET", f"/api/jobs?{query}")
+        assert (status, problem["field"]) == (422, query.partition("=")[0])
+    assert (await house.call("GET", "/api/jobs?tag=null&q=null"))[1]["jobs"] == []
+
+
+async def test_a_number_is_no_time(house: House, autojump_clock: Any) -> None:
+    """`?until=0.5` was taken for half a second after 1970; the description has RFC 3339."""
+    for query in ("until=0.5", "since=1e3"):
+        status, problem = await house.call("GET", f"/api/admin/audit?{query}")
+        assert (status, problem["field"]) == (422, query.partition("=")[0])
+    assert (await house.call("GET", "/api/jobs?created_until=2026-11-23T10:00:00Z"))[0] == 200

@@ -246,3 +246,13 @@ def test_the_largest_preview_is_quick() -> None:
     began = time.process_time()
     markdown(text)
     assert time.process_time() - began < 20
+
+
+def test_a_long_address_is_not_written_out_ten_thousand_times() -> None:
+    """256 KiB of Markdown became gigabytes of HTML."""
+    head = "[a]: http://example.org/" + "u" * 20_000 + "\n\n"
+    text = head + "[a] " * ((MOST_BYTES - len(head)) // 4)
+    found = preview(text.encode(), size=len(text), content_type="text/markdown", filename="x.md")
+    assert found.html is None
+    assert found.reason is not None
+    assert "links" in found.reason

@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+import trio
 
 from tests.fixtures.house import House
 from tests.web.calls import HEX, assert_problem, token, worker
@@ -132,3 +134,35 @@ async def test_parts_of_an_output_are_of_the_attempt_that_is_held(
     assert_problem(await answer(more), 422, "invalid", field="source_hash")
     await house.call("POST", "/api/jobs/1/release", {"worker_id": "mine"})
     assert_problem(await answer(body, headers=mine), 409, "lease-lost")
+
+
+async def _deleted_and_submitted_again(house: House, content: bytes) -> Any:
+    """The answer to a submission after the source was deleted: it is to be uploaded."""
+    job_id = await house.submit(content)
+    assert (await house.call("DELETE", f"/api/jobs/{job_id}"))[0] == 204
+    await trio.sleep(5)
+    body = {"type": "pdf", "source_hash": hashlib.sha256(content).hexdigest()}
+    _, answer = await house.call("POST", "/api/jobs", body)
+    assert answer["status"] == "uploading"
+    return answer
+
+
+async def test_what_is_uploaded_again_after_its_deletion_is_believed(house: House, autojump_clock: Any) -> None:
+    """For ten minutes an upload was not believed, and the job waited for the intake to look by itself."""
+    content = b"a document"
+    answer = await _deleted_and_submitted_again(house, content)
+    url = urlsplit(answer["upload_url"])
+    sent = await house.http.put(f"{url.path}?{url.query}", data=content, headers=answer["upload_headers"])
+    assert sent.status_code == 200
+    assert (await house.job(answer["job_id"]))["status"] == "pending"
+
+
+async def test_a_bundle_after_a_deletion_says_what_is_true(house: House, autojump_clock: Any) -> None:
+    """It said "stored", and the job still waited for its source."""
+    content = b"a document"
+    answer = await _deleted_and_submitted_again(house, content)
+    digest = hashlib.sha256(content).hexdigest()
+    bundle = {"sources": [{"source_hash": digest, "data": base64.b64encode(content).decode()}]}
+    _, stored = await house.call("POST", "/api/files/sources", bundle)
+    assert stored["items"] == [{"source_hash": digest, "status": "stored"}]
+    assert (await house.job(answer["job_id"]))["status"] == "pending"

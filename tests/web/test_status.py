@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import trio
+import trio.lowlevel
 
-from tests.fixtures.house import House
+from blobforge.config import Settings
+from blobforge.serve.server import running
+from blobforge.store.sqlite import sql
+from blobforge.store.errors import StoreUnavailable
+from tests.fixtures.house import House, virtual_now
 from tests.web.calls import HEX, finish
 
 EXISTING = {
@@ -93,3 +101,52 @@ async def test_health(house: House, autojump_clock: Any) -> None:
         }
     assert await house.call("GET", "/livez", headers={}) == (200, {"status": "alive"})
     assert (await house.call("GET", "/readyz", headers={}))[0] == 200
+
+
+async def test_a_server_that_cannot_write_is_not_ready(tmp_path: Path, autojump_clock: Any) -> None:
+    """An empty transaction succeeds on a full disk: it said healthy while every heartbeat got 503."""
+    full = False
+
+    async def hop(call: Callable[[], Any], /) -> Any:
+        await trio.lowlevel.checkpoint()
+        return call()
+
+    folder = tmp_path / "data"
+    folder.mkdir()
+    async with running(Settings(data_dir=str(folder)), hop=hop, now=virtual_now) as parts:
+        house = House(parts, folder)
+        real = parts.writer._store.pulse
+
+        def pulse(*, now: int) -> None:
+            if full:
+                raise StoreUnavailable("the disk is full")
+            real(now=now)
+
+        parts.writer._store.pulse = pulse  # type: ignore[method-assign]
+        assert (await house.call("GET", "/readyz"))[0] == 200
+        full = True
+        await trio.sleep(5)
+        assert (await house.call("GET", "/readyz"))[0] == 503
+        assert (await house.call("GET", "/api/health"))[0] == 503
+        full = False
+        await trio.sleep(5)
+        assert (await house.call("GET", "/readyz"))[0] == 200
+
+
+async def test_lists_and_statistics_counted_the_table(house: House, autojump_clock: Any) -> None:
+    """The counts are kept by the writes: they say what the rows are, and no statement counts a table's rows."""
+    for number in range(6):
+        await house.submit(b"%d" % number)
+    await house.register()
+    await finish(house)
+    _, stats = await house.call("GET", "/api/stats")
+    _, page = await house.call("GET", "/api/jobs?limit=1")
+    assert (stats["total_jobs"], stats["completed_jobs"], page["total"]) == (6, 1, 6)
+    # The original's own database, which is read once when it is taken over, keeps no counts.
+    ours = {name: text for name, text in vars(sql).items() if not name.startswith("ORIGINAL_")}
+    statements = [text for text in ours.values() if isinstance(text, str)]
+    counting = [
+        text for text in statements if re.search(r"count\(\*\)\s+from\s+(jobs|attempts|job_tags)\b", text, re.I)
+    ]
+    assert len(statements) > 100
+    assert counting == []

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
+import trio.lowlevel
 
-from tests.fixtures.house import House
+from tests.fixtures.house import House, open_house
 from tests.web.calls import assert_problem, token
 
 TOKENS = "/api/admin/tokens"
@@ -114,3 +116,17 @@ async def test_older_addresses_are_the_same(house: House, autojump_clock: Any) -
     _, made = await house.call("POST", "/api/tokens", {"name": "old"})
     assert await house.call("GET", "/api/tokens") == await house.call("GET", TOKENS)
     assert await house.call("DELETE", f"/api/tokens/{made['id']}") == (200, {"status": "deleted"})
+
+
+async def test_a_configured_administrators_token_that_is_replaced_is_revoked(
+    tmp_path: Path, autojump_clock: Any
+) -> None:
+    old, new = "bf_" + "o" * 43, "bf_" + "n" * 43
+    async with open_house(tmp_path / "data") as house:
+        made_at_first = house.parts.admin_token
+    async with open_house(tmp_path / "data", admin_token=old) as house:
+        assert (await house.call("GET", "/api/admin/tokens", token=old))[0] == 200
+        assert (await house.call("GET", "/api/admin/tokens", token=made_at_first))[0] == 401
+    async with open_house(tmp_path / "data", admin_token=new) as house:
+        assert (await house.call("GET", "/api/admin/tokens", token=new))[0] == 200
+        assert (await house.call("GET", "/api/admin/tokens", token=old))[0] == 401

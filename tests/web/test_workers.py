@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.lowlevel
 
 from tests.fixtures.house import House
 from tests.web.calls import JSON, assert_problem, raw, token, worker, worker_headers
@@ -215,3 +216,46 @@ async def test_a_token_cannot_take_over_a_worker_with_a_credential(house: House,
         "POST", "/api/workers/register", {"id": "w1", "type": "pdf"}, token=await token(house, "work")
     )
     assert_problem(answer, 403, "not-yours")
+
+
+async def test_a_claim_is_a_sign_of_life_and_takes_a_registration(house: House, autojump_clock: Any) -> None:
+    """A worker that was silent got jobs and stayed offline; one that had unregistered did, too."""
+    await house.register()
+    await trio.sleep(200)
+    assert (await house.call("GET", "/api/workers/w1"))[1]["status"] == "offline"
+    assert await house.claim() == {"job": None}
+    assert (await house.call("GET", "/api/workers/w1"))[1]["status"] == "online"
+    await house.call("POST", "/api/workers/w1/unregister")
+    body = {"worker_id": "w1", "job_type": "pdf"}
+    assert (await house.call("POST", "/api/jobs/claim", body))[0] == 404
+    assert (await house.call("POST", "/api/workers/w1/heartbeat"))[0] == 404
+    await house.register()
+    assert await house.claim() == {"job": None}
+
+
+async def test_registering_was_no_sign_of_life(house: House, autojump_clock: Any) -> None:
+    for _ in range(3):
+        await house.register()
+        await trio.sleep(house.parts.services.settings.worker_timeout - 10)
+    _, shown = await house.call("GET", "/api/workers/w1")
+    assert shown["status"] == "online"
+    await trio.sleep(20)  # and it is the last registration from which its silence counts
+    _, shown = await house.call("GET", "/api/workers/w1")
+    assert shown["status"] == "offline"
+
+
+async def test_draining_workers_still_got_jobs(house: House, autojump_clock: Any) -> None:
+    await house.submit()
+    await house.register()
+    await house.call("POST", "/api/workers/w1/drain")
+    assert await house.claim() == {"job": None}
+
+
+async def test_disabled_workers_got_jobs_and_any_user_could_enable_them(house: House, autojump_clock: Any) -> None:
+    mine = await worker(house, "w1")
+    await house.submit()
+    await house.call("POST", "/api/admin/workers/w1/disable")
+    refused = await house.call("POST", "/api/jobs/claim", {"job_type": "pdf"}, headers=mine)
+    assert_problem(refused, 403, "worker-disabled")
+    user = await token(house, "read", "submit", "work")
+    assert_problem(await house.call("POST", "/api/admin/workers/w1/enable", token=user), 403, "scope-missing")

@@ -13,7 +13,7 @@ from actors.messages import Batch, BatchDone, RemoveWorker, WorkerChanged
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.worker import WorkerFilter
 from tests.fixtures.house import House, virtual_now
-from tests.web.calls import assert_problem, raw, worker
+from tests.web.calls import assert_problem, raw, stream, worker
 
 
 async def ids(house: House) -> list[str]:
@@ -134,3 +134,10 @@ async def test_the_form_asks_first(house: House, autojump_clock: Any) -> None:
     assert await ids(house) == list("abcde")
     assert (await raw(house, "POST", "/do/workers/remove", form, **as_form)).status_code == 303
     assert await ids(house) == list("bcde")
+
+
+async def test_removed_was_sent_as_online(house: House, autojump_clock: Any) -> None:
+    await house.register()
+    async with stream(house) as events:
+        await house.call("DELETE", "/api/workers/w1")
+        assert [frame.event for frame in await events.rest()] == ["worker_removed"]
