@@ -128,8 +128,8 @@ def test_whatever_a_worker_sends(kind: str, error: str, traceback: str) -> None:
 def test_hostile_texts_cost_little(letter: str) -> None:
     """Quadratic patterns would take minutes here; the suite's timeout would tell."""
     text = letter * 60_000
-    cause(text, text, text)
-    cause(text, "ERROR " + text + "!", "  at " + text + "(" + text)
+    found = cause(text, text, text), cause(text, "ERROR " + text + "!", "  at " + text + "(" + text)
+    assert all(len(each.place) <= LONGEST_PLACE for each in found)
 
 
 def test_an_error_of_opening_quotes_costs_little() -> None:

@@ -67,13 +67,15 @@ def answered(path: str = "/api/stats", **others: str) -> logs.Answered:
     return logs.Answered("GET", path, 200, 1.5, others.pop("caller", None), "0123456789abcdef", **others)
 
 
-@pytest.mark.usefixtures("lines")
-def test_a_log_that_takes_no_line_stops_no_request() -> None:
+def test_a_log_that_takes_no_line_stops_no_request(lines: io.StringIO) -> None:
     logs.configure("info", "json", Full())
     logs.answered(answered())
     with open("/dev/full", "w") as full:  # a file's own buffers are passed by
         logs.configure("info", "json", full)
         logs.answered(answered())
+    logs.configure("info", "json", lines)
+    logs.answered(answered())
+    assert len(lines.getvalue().splitlines()) == 1
 
 
 FIELDS = {"method": "GET", "path": "/api/stats", "status": 200, "ms": 1.5, "caller": None, "event": "request",

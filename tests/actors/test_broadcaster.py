@@ -258,9 +258,10 @@ async def test_events_after_closing_hurt_nobody(autojump_clock: Any) -> None:
     async with broadcasting() as broadcaster:
         broadcaster.subscribe()
         broadcaster.close()
-        broadcaster.subscribe()
+        late = broadcaster.subscribe()
         await publish(broadcaster, 1, 3)
         await trio.sleep(5)
+        assert await late.next() is None
 
 
 async def test_the_replay_window_is_bounded_by_size_too(autojump_clock: Any) -> None:

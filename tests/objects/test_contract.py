@@ -147,8 +147,9 @@ async def begin_upload(place: Place) -> None:
             await multipart.begin(SOURCE, 100 << 20)
 
 
-async def test_check_passes(place: Place) -> None:
+async def test_check_passes_and_leaves_nothing_behind(place: Place) -> None:
     await place.store.check()
+    assert await place.store.list_page("sources/") == []
 
 
 async def test_the_plain_put_of_existing_clients_works(place: Place) -> None:

@@ -131,6 +131,7 @@ async def test_an_upload_that_fails_leaves_nothing_and_takes_nothing(
 
 async def test_exactly_the_allowed_size_is_allowed(store: LocalStore) -> None:
     await store.receive(OUTPUT, pieces(BIG), max_size=len(BIG))
+    assert await content(store, OUTPUT) == BIG
 
 
 async def test_a_source_has_to_hash_to_its_name_unasked(store: LocalStore) -> None:
@@ -216,6 +217,8 @@ async def test_uploads_and_deletes_of_one_attempt_do_not_trip_each_other(store: 
         nursery.start_soon(deleting)
         for _ in range(100):
             await store.receive(OUTPUT, pieces(b"x"), max_size=ANY_SIZE)
+    await store.receive(OUTPUT, pieces(b"last"), max_size=ANY_SIZE)
+    assert await content(store, OUTPUT) == b"last"
 
 
 async def test_delete_leaves_no_trace(store: LocalStore) -> None:

@@ -265,4 +265,6 @@ async def test_the_users_own_aws_settings_do_not_count(
     monkeypatch.setenv("AWS_PROFILE", "not-there")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "wrong")
-    await s3_store(seaweed, "").check()
+    store = s3_store(seaweed, "")
+    await store.check()
+    assert await store.head(source_key("ab" * 32)) is None

@@ -138,7 +138,7 @@ def test_what_cannot_work_is_refused_at_the_start(template: str, hint: str) -> N
     ],
 )
 def test_what_a_shell_is_asked_for_is_let_through(template: str) -> None:
-    Command(template)
+    assert Path(Command(template)._argv[0]).name == template.split(maxsplit=1)[0]
 
 
 async def test_a_program_is_looked_up_where_the_worker_starts(

@@ -68,8 +68,11 @@ async def test_what_ends_well_while_it_is_being_stopped_has_ended_well(job: Job,
     async def finishes(_: Job) -> None:
         with trio.CancelScope(shield=True):
             await trio.sleep(2)
+            ended.append(trio.current_time())
 
+    ended: list[float] = []
     await within(Limits(timeout=1), job, finishes)
+    assert ended == [trio.current_time()]
 
 
 async def test_being_cancelled_from_outside_is_no_breach(job: Job, autojump_clock: Any) -> None:

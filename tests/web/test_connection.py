@@ -297,7 +297,7 @@ def test_a_request_without_a_path_is_no_fault_of_ours(server: ServerProcess) -> 
         assert connection.recv(100).startswith(b"HTTP/1.1 400")  # a target begins with a slash, or is a whole URL
 
 
-def test_a_refusal_before_the_body_cost_the_next_request_its_answer(server: ServerProcess) -> None:
+def test_a_refusal_before_the_body_costs_the_next_request_nothing(server: ServerProcess) -> None:
     """The server was done with a request (401) whose body had not come yet, and closed the connection behind it."""
     host, port = server.url.removeprefix("http://").split(":")
     head = b"POST /api/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n"

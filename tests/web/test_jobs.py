@@ -321,7 +321,7 @@ async def test_priority(house: House, autojump_clock: Any, method: str) -> None:
     assert_problem(await house.call(method, "/api/jobs/99/priority", {"priority": 1}), 404, "no-such-job")
 
 
-async def test_racing_submissions_got_a_500(house: House, autojump_clock: Any) -> None:
+async def test_racing_submissions_are_one_job(house: House, autojump_clock: Any) -> None:
     answers: list[tuple[int, Any]] = []
 
     async def submit() -> None:

@@ -26,7 +26,7 @@ async def status(house: House, job_id: int = 1) -> str:
     return str((await house.job(job_id))["status"])
 
 
-async def test_a_second_claimer_got_a_500(house: House, autojump_clock: Any) -> None:
+async def test_many_claimers_get_each_job_once(house: House, autojump_clock: Any) -> None:
     for number in range(20):
         await house.submit(b"%d" % number)
     grants: list[int] = []
@@ -42,7 +42,7 @@ async def test_a_second_claimer_got_a_500(house: House, autojump_clock: Any) -> 
     assert sorted(grants) == list(range(1, 21)), "each job once, and no error"
 
 
-async def test_a_stale_worker_got_200_and_an_event(house: House, autojump_clock: Any) -> None:
+async def test_a_stale_worker_gets_409_and_makes_no_event(house: House, autojump_clock: Any) -> None:
     await run_one(house)
     await expire(house)
     await house.register("w2")
@@ -55,20 +55,20 @@ async def test_a_stale_worker_got_200_and_an_event(house: House, autojump_clock:
     assert await status(house) == "running"
 
 
-async def test_a_late_completion_turned_cancelled_into_completed(house: House, autojump_clock: Any) -> None:
+async def test_a_late_completion_leaves_a_cancelled_job_cancelled(house: House, autojump_clock: Any) -> None:
     await run_one(house)
     await house.call("POST", "/api/jobs/1/cancel")
     assert_problem(await house.call("POST", "/api/jobs/1/complete", {"worker_id": "w1"}), 409, "lease-lost")
     assert await status(house) == "cancelled"
 
 
-async def test_retry_put_a_running_job_back_in_the_queue(house: House, autojump_clock: Any) -> None:
+async def test_a_running_job_is_not_retried(house: House, autojump_clock: Any) -> None:
     await run_one(house)
     assert_problem(await house.call("POST", "/api/jobs/1/retry"), 409, "job-not-retryable")
     assert await status(house) == "running"
 
 
-async def test_a_document_that_kills_its_worker_looped_for_ever(house: House, autojump_clock: Any) -> None:
+async def test_a_document_that_kills_every_worker_ends_dead(house: House, autojump_clock: Any) -> None:
     await house.submit()
     for number in range(house.parts.services.settings.max_losses):
         await house.register(f"w{number}")
@@ -79,21 +79,21 @@ async def test_a_document_that_kills_its_worker_looped_for_ever(house: House, au
     assert "workers were lost" in job["last_error"], "with the reason"
 
 
-async def test_a_draining_worker_that_died_kept_its_job_for_good(house: House, autojump_clock: Any) -> None:
+async def test_a_draining_worker_that_dies_loses_its_job(house: House, autojump_clock: Any) -> None:
     await run_one(house)
     await house.call("POST", "/api/workers/w1/drain")
     await expire(house)
     assert await status(house) == "pending"
 
 
-async def test_a_claim_whose_answer_was_lost_lost_the_job(house: House, autojump_clock: Any) -> None:
+async def test_a_claim_whose_answer_was_lost_is_answered_again(house: House, autojump_clock: Any) -> None:
     await house.submit()
     await house.register()
     first = await house.claim(claim_key="k")  # committed, and nobody has read the answer
     assert (await house.claim(claim_key="k"))["lease"] == first["lease"]
 
 
-async def test_two_job_types_overwrote_each_others_output(house: House, autojump_clock: Any) -> None:
+async def test_two_types_of_one_source_have_an_output_each(house: House, autojump_clock: Any) -> None:
     await house.submit(b"same source")
     await house.submit(b"same source", type="png")
     await house.register()
@@ -102,7 +102,7 @@ async def test_two_job_types_overwrote_each_others_output(house: House, autojump
     assert first["output_key"] != second["output_key"]
 
 
-async def test_a_stale_worker_overwrote_a_finished_result(house: House, autojump_clock: Any) -> None:
+async def test_a_stale_worker_overwrites_no_finished_result(house: House, autojump_clock: Any) -> None:
     stale = await run_one(house)
     await expire(house)
     await house.register("w2")

@@ -133,7 +133,7 @@ async def test_a_server_that_cannot_write_is_not_ready(tmp_path: Path, autojump_
         assert (await house.call("GET", "/readyz"))[0] == 200
 
 
-async def test_lists_and_statistics_counted_the_table(house: House, autojump_clock: Any) -> None:
+async def test_no_statement_counts_a_tables_rows(house: House, autojump_clock: Any) -> None:
     """The counts are kept by the writes: they say what the rows are, and no statement counts a table's rows."""
     for number in range(6):
         await house.submit(b"%d" % number)

@@ -233,7 +233,7 @@ async def test_a_claim_is_a_sign_of_life_and_takes_a_registration(house: House, 
     assert await house.claim() == {"job": None}
 
 
-async def test_registering_was_no_sign_of_life(house: House, autojump_clock: Any) -> None:
+async def test_silence_counts_from_the_last_registration(house: House, autojump_clock: Any) -> None:
     for _ in range(3):
         await house.register()
         await trio.sleep(house.parts.services.settings.worker_timeout - 10)
@@ -244,14 +244,16 @@ async def test_registering_was_no_sign_of_life(house: House, autojump_clock: Any
     assert shown["status"] == "offline"
 
 
-async def test_draining_workers_still_got_jobs(house: House, autojump_clock: Any) -> None:
+async def test_a_draining_worker_gets_no_job(house: House, autojump_clock: Any) -> None:
     await house.submit()
     await house.register()
     await house.call("POST", "/api/workers/w1/drain")
     assert await house.claim() == {"job": None}
 
 
-async def test_disabled_workers_got_jobs_and_any_user_could_enable_them(house: House, autojump_clock: Any) -> None:
+async def test_a_disabled_worker_gets_no_job_and_only_administrators_enable_it(
+    house: House, autojump_clock: Any
+) -> None:
     mine = await worker(house, "w1")
     await house.submit()
     await house.call("POST", "/api/admin/workers/w1/disable")

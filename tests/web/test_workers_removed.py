@@ -136,7 +136,7 @@ async def test_the_form_asks_first(house: House, autojump_clock: Any) -> None:
     assert await ids(house) == list("bcde")
 
 
-async def test_removed_was_sent_as_online(house: House, autojump_clock: Any) -> None:
+async def test_a_removed_worker_is_told_of_as_removed(house: House, autojump_clock: Any) -> None:
     await house.register()
     async with stream(house) as events:
         await house.call("DELETE", "/api/workers/w1")
