@@ -12,8 +12,8 @@ import trio.lowlevel
 
 from blobforge.config import Settings
 from blobforge.serve.server import running
-from blobforge.store.sqlite import sql
 from blobforge.store.errors import StoreUnavailable
+from blobforge.store.sqlite import sql
 from tests.fixtures.house import House, virtual_now
 from tests.web.calls import HEX, finish
 
