@@ -7,7 +7,7 @@ whose type takes None keeps it, so that a body of ours may give `null` a meaning
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable
+from collections.abc import Generator, Hashable
 from datetime import datetime
 from functools import lru_cache
 from itertools import accumulate
@@ -15,6 +15,7 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 import msgspec.inspect
+import trio
 from werkzeug.datastructures import MultiDict
 
 from blobforge.refusals import Refusal, RefusalCode
@@ -22,6 +23,9 @@ from blobforge.refusals import Refusal, RefusalCode
 DEEPEST = 64  # levels of arrays and objects
 LONGEST_NUMBER = 20  # characters
 LONGEST_NULL = 64  # bytes: the word with the space around it
+SLICE = 64 * 1024  # bytes of a body that are looked at without a pause
+NULL = b"null"
+GOT_NULL = "got `null`"  # as msgspec says it
 _STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # as signed bytes: one level deeper, one less deep
 _NO_MARKS = bytes(set(range(256)) - set(b'"[]{}'))
 _MISSING = re.compile(r"Object missing required field `(\w+)`")
@@ -38,26 +42,48 @@ class Oversized(Exception):
 
 def json_body(body: bytes, content_type: str | None, decoder: msgspec.json.Decoder[Any]) -> Any | Refusal:
     """Decode a JSON body. Returns the typed value, or 400, 415, 422 as a Refusal."""
+    turns = _in_turns(body, content_type, decoder)
+    while True:
+        try:
+            next(turns)
+        except StopIteration as done:
+            return done.value
+
+
+async def large_json_body(body: bytes, content_type: str | None, decoder: msgspec.json.Decoder[Any]) -> Any | Refusal:
+    """The same of a body that takes long to look at: other tasks have their turns in between."""
+    turns = _in_turns(body, content_type, decoder)
+    while True:
+        await trio.lowlevel.checkpoint()
+        try:
+            next(turns)
+        except StopIteration as done:
+            return done.value
+
+
+def _in_turns(
+    body: bytes, content_type: str | None, decoder: msgspec.json.Decoder[Any]
+) -> Generator[None, None, Any | Refusal]:
     if not body or body.isspace():
         body = b"{}"  # a client that has nothing to say may say nothing
-    elif len(body) < LONGEST_NULL and body.strip() == b"null":
+    elif len(body) < LONGEST_NULL and body.strip() == NULL:
         body = b"{}"
     elif not _is_json(content_type):
         return Refusal(
             RefusalCode.NOT_JSON,
             f"Send JSON with `Content-Type: application/json`, not {content_type or 'nothing'!r}.",
         )
-    if len(body) > DEEPEST and body.count(b"[") + body.count(b"{") > DEEPEST and _too_deep(body):
+    if len(body) > DEEPEST and body.count(b"[") + body.count(b"{") > DEEPEST and (yield from _too_deep(body)):
         return Refusal(RefusalCode.MALFORMED, f"The body nests deeper than {DEEPEST} levels.")
     try:
         if not body.isascii():
             body.decode()  # parts that are kept as they come are not looked into by the decoder
         try:
             return decoder.decode(body)
-        except msgspec.ValidationError:
-            if b"null" not in body:
+        except msgspec.ValidationError as error:
+            if GOT_NULL not in str(error):
                 raise
-        return msgspec.convert(without_nulls(msgspec.json.decode(body), decoder.type), decoder.type)
+        return decoder.decode(without_nulls(body, decoder.type))
     except UnicodeDecodeError as error:
         return Refusal(RefusalCode.MALFORMED, f"The body is not UTF-8: {error.reason} at byte {error.start}.")
     except msgspec.ValidationError as error:
@@ -66,35 +92,43 @@ def json_body(body: bytes, content_type: str | None, decoder: msgspec.json.Decod
         return Refusal(RefusalCode.MALFORMED, f"The body is not valid JSON: {error}.")
 
 
-def without_nulls(value: Any, type_: Any) -> Any:
-    """The decoded JSON without those members that are null and whose type has no None.
+def without_nulls(body: bytes, type_: Any) -> bytes:
+    """The JSON without those members that are null and whose type has no None.
 
-    Only members that `type_` describes are looked at: what a client keeps with us (metadata) stays as it is.
+    Only members that `type_` describes are looked at: what a client keeps with us (metadata, a result) stays as it
+    is, byte for byte, and is not even decoded.
     """
-    return _pruned(value, _described(type_))
+    return bytes(_pruned(msgspec.Raw(body), _described(type_)))
 
 
-def _pruned(value: Any, shape: msgspec.inspect.Type) -> Any:
-    match shape:
-        case msgspec.inspect.StructType() if isinstance(value, dict):
-            kept = dict(value)
-            for field in shape.fields:
-                if (name := field.encode_name) in kept:
-                    if kept[name] is None and not _takes_none(field.type):
-                        del kept[name]
-                    else:
-                        kept[name] = _pruned(kept[name], field.type)
-            return kept
-        case msgspec.inspect.ListType() if isinstance(value, list):
-            return [_pruned(each, shape.item_type) for each in value]
-        case msgspec.inspect.RawType():
-            return msgspec.Raw(msgspec.json.encode(value))
-        case msgspec.inspect.UnionType():
-            for option in shape.types:
-                value = _pruned(value, option)
-            return value
-        case _:
-            return value
+def _pruned(value: msgspec.Raw, shape: msgspec.inspect.Type) -> msgspec.Raw:
+    if isinstance(shape, msgspec.inspect.UnionType):
+        for option in shape.types:
+            value = _pruned(value, option)
+        return value
+    try:
+        match shape:
+            case msgspec.inspect.StructType():
+                members = msgspec.json.decode(value, type=dict[str, msgspec.Raw])
+                for field in shape.fields:
+                    if (name := field.encode_name) in members:
+                        if _is_null(members[name]) and not _takes_none(field.type):
+                            del members[name]
+                        else:
+                            members[name] = _pruned(members[name], field.type)
+                return msgspec.Raw(msgspec.json.encode(members))
+            case msgspec.inspect.ListType():
+                items = msgspec.json.decode(value, type=list[msgspec.Raw])
+                if shape.max_length is not None and len(items) > shape.max_length:
+                    return value  # refused, whatever is in them
+                return msgspec.Raw(msgspec.json.encode([_pruned(each, shape.item_type) for each in items]))
+    except msgspec.ValidationError:
+        pass  # no object, or no list: the decoder says so
+    return value
+
+
+def _is_null(value: msgspec.Raw) -> bool:
+    return bytes(memoryview(value)[: len(NULL) + 1]) == NULL
 
 
 def _takes_none(shape: msgspec.inspect.Type) -> bool:
@@ -178,13 +212,27 @@ def _is_json(content_type: str | None) -> bool:
     return kind == "application/json" or kind.endswith("+json")
 
 
-def _too_deep(body: bytes) -> bool:
+def _too_deep(body: bytes) -> Generator[None, None, bool]:
     """Whether there are more levels than DEEPEST; exact for what is JSON, and what is not is refused anyway.
 
-    No loop of ours over the brackets: a batch of a thousand jobs has thousands of them.
+    No loop of ours over the brackets: a batch of a thousand jobs has thousands of them. It yields after each SLICE,
+    which takes a few milliseconds at most.
     """
-    if b"\\" in body:  # a quote that is escaped ends no string
-        body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
-    marks = body.translate(_STEPS, _NO_MARKS)
-    steps = b"".join(marks.split(b'"')[::2])  # without those inside strings
-    return max(accumulate(memoryview(steps).cast("b")), default=0) > DEEPEST
+    depth = at = 0
+    inside = False  # whether the slice begins in a string
+    while at < len(body):
+        part = body[at : at + SLICE]
+        if (len(part) - len(part.rstrip(b"\\"))) % 2:  # what its last byte escapes belongs to it
+            part = body[at : at + SLICE + 1]
+        at += len(part)
+        if b"\\" in part:  # a quote that is escaped ends no string
+            part = part.replace(b"\\\\", b"").replace(b'\\"', b"")
+        texts = part.translate(_STEPS, _NO_MARKS).split(b'"')
+        steps = b"".join(texts[1::2] if inside else texts[::2])  # without those inside strings
+        inside ^= len(texts) % 2 == 0
+        levels = memoryview(steps).cast("b")
+        if max(accumulate(levels, initial=depth)) > DEEPEST:
+            return True
+        depth += sum(levels)
+        yield
+    return False

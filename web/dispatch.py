@@ -26,7 +26,7 @@ from web.answer import Answer, GoneError
 from web.asgi import QuartRequest, request_of
 from web.auth.credentials import authenticate, claimed
 from web.bodies import Body
-from web.decode import Oversized, json_body
+from web.decode import SLICE, Oversized, json_body, large_json_body
 from web.html import broken_page, came_from, quoted, redirect, refused_page, safe_next
 from web.limits import asking
 from web.metrics.requests import GONE, HYPERCORN, Requests
@@ -171,7 +171,11 @@ class Endpoint:
         if self._decoder is None:
             arguments: tuple[Any, ...] = ()
         else:
-            decoded = json_body(raw, asked.headers.get("Content-Type"), self._decoder)
+            kind = asked.headers.get("Content-Type")
+            if len(raw) <= SLICE:
+                decoded = json_body(raw, kind, self._decoder)
+            else:
+                decoded = await large_json_body(raw, kind, self._decoder)
             if isinstance(decoded, Refusal):
                 return decoded
             arguments = (decoded,)

@@ -126,3 +126,13 @@ async def test_signing_in_and_out(tmp_path: Path, autojump_clock: Any, route: Ro
 
 async def is_signed_in(house: House, session_id: str) -> bool:
     return (await house.call("GET", "/api/stats", headers=cookie(session_id) | HOST))[0] == 200
+
+
+async def test_a_program_signs_out_without_a_cookie(tmp_path: Path, autojump_clock: Any) -> None:
+    """It has no session to ride on. From another site's page a browser sends no cookie, and must keep it."""
+    async with oidc_house(tmp_path) as house:
+        for headers in ({}, {"Sec-Fetch-Site": "cross-site"}):
+            bearer = {"Authorization": f"Bearer {house.parts.admin_token}"} | HOST | headers
+            answer = await house.http.post("/auth/logout", headers=bearer)
+            assert answer.status_code == 200
+            assert "Set-Cookie" not in answer.headers

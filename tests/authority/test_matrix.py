@@ -202,8 +202,7 @@ async def _as(house: House, who: Caller, name: str, me: str, *, own: bool = Fals
         return await _send(house, method, path, who, f"token={who.secret}", form)
     body = BODIES.get(name)
     body = (OWN if own else {}).get(name) or BODIES.get(name, "")
-    more = SAME_ORIGIN if path == "/auth/logout" else {}
-    return await _send(house, method, path, who, body.replace("{me}", me), more)
+    return await _send(house, method, path, who, body.replace("{me}", me), {})
 
 
 async def _signed(house: House, who: Caller, method: str) -> list[tuple[str, Door, Door]]:

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from werkzeug.datastructures import MultiDict
 
 from blobforge.refusals import Refusal, RefusalCode
+from web import decode as decoding
 from web.app import routes
-from web.decode import DEEPEST, Oversized, _too_deep, json_body, query
+from web.decode import DEEPEST, Oversized, json_body, query
 
 SOAK = "SOAK" in os.environ
 BODIES = sorted({route.body for route in routes() if route.body is not None}, key=str)
@@ -113,12 +114,16 @@ DEEP = st.recursive(
 
 
 @FUZZING
-@given(DEEP, st.integers(DEEPEST - 6, DEEPEST + 6))
-def test_the_limit_of_depth_is_exact(value: Any, around: int) -> None:
-    """Brackets and quotes in strings do not count, whatever is escaped."""
+@given(DEEP, st.integers(DEEPEST - 6, DEEPEST + 6), st.integers(1, 40))
+def test_the_limit_of_depth_is_exact(value: Any, around: int, slice_: int) -> None:
+    """Brackets and quotes in strings do not count, whatever is escaped, and wherever a slice of the body ends."""
     for _ in range(around):
         value = [value]
-    assert _too_deep(json.dumps(value).encode()) == (depth(value) > DEEPEST)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decoding, "SLICE", slice_)
+        decoder = msgspec.json.Decoder(msgspec.Raw)
+        found = json_body(json.dumps(value).encode(), "application/json", decoder)
+    assert isinstance(found, Refusal) == (depth(value) > DEEPEST)
 
 
 def depth(value: Any) -> int:

@@ -9,13 +9,15 @@ from typing import Any
 
 import msgspec
 import pytest
+import trio
 
 from tests.fixtures.house import House
 from tests.fixtures.server import ServerProcess
 from tests.web.calls import HEX, JSON, assert_problem, raw, state
 from web import events
 from web.api import ROUTES, openapi
-from web.decode import json_body
+from web.api.wire import CompleteBody, CompleteMany
+from web.decode import SLICE, json_body, large_json_body
 from web.routing import Route
 
 PARAMETER = re.compile(r"<(?:\w+(?:\([^)]*\))?:)?(\w+)>")
@@ -178,6 +180,33 @@ async def test_a_body_may_give_null_a_meaning() -> None:
     decoder = msgspec.json.Decoder(Changes)
     assert json_body(b'{"removed":null,"other":null}', JSON, decoder) == Changes(None, 3)
     assert json_body(b'{"other":null}', JSON, decoder) == Changes(msgspec.UNSET, 3)
+
+
+async def test_what_is_kept_is_not_looked_into_for_nulls() -> None:
+    """A result goes through byte for byte beside a null that counts as absent; no number in it is too large."""
+    result = b'{"a": null, "big": 1e999, "twice": 1, "twice": 2}'
+    decoder = msgspec.json.Decoder(CompleteMany)
+    found = json_body(b'{"jobs":[{"job_id":1,"claim_next":null,"result":' + result + b"}]}", JSON, decoder)
+    assert bytes(found.jobs[0].result) == result
+
+
+async def test_others_have_their_turns_beside_a_large_body(autojump_clock: Any) -> None:
+    """16 MiB of brackets took more than half a second of everybody's time; now no more than a slice at once."""
+    body = b'{"result":[' + b'"[",[],' * (2 << 20) + b'1],"claim_next":null}'
+    turns = 0
+
+    async def another() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(another)
+        found = await large_json_body(body, JSON, msgspec.json.Decoder(CompleteBody))
+        nursery.cancel_scope.cancel()
+    assert isinstance(found, CompleteBody)
+    assert turns >= len(body) // SLICE
 
 
 async def test_empty_bodies(house: House, autojump_clock: Any) -> None:

@@ -204,11 +204,16 @@ async def _start_session(
 
 
 async def logout(call: Call) -> Response | Refusal:
-    """End the session here, and at the provider where it has a place for that."""
+    """End the session here, and at the provider where it has a place for that.
+
+    A program that has no session has none to end. Its answer touches no cookie: a browser holds a `SameSite` cookie
+    back from another site's page, and would still heed an answer that takes it away.
+    """
     services = call.services
-    if not services.sessions.same_site(call.request):
-        return CROSS_SITE
     hash_ = services.sessions.hash_of(call.request)
+    ours = services.sessions.same_site(call.request)
+    if hash_ is not None and not ours:
+        return CROSS_SITE
     url = None
     if hash_ is not None:
         found = await services.reads.run(lambda reader: reader.session(hash_))
@@ -224,7 +229,8 @@ async def logout(call: Call) -> Response | Refusal:
             back = services.site.base(call.request) + "/login"
             url = await services.provider.end_session_url(tokens, back_to=back)
     response = await message(200, "Signed out", "Your session here has ended.", link="/login", label="Sign in again")
-    services.sessions.clear_cookie(call.request, response)
+    if ours:
+        services.sessions.clear_cookie(call.request, response)
     if url is not None:
         # Not a redirect: browsers hold the target of a form's redirect against our own `form-action`.
         response.headers["Refresh"] = f"0; url={url}"
