@@ -122,6 +122,8 @@ def _pruned(value: msgspec.Raw, shape: msgspec.inspect.Type) -> msgspec.Raw:
                 if shape.max_length is not None and len(items) > shape.max_length:
                     return value  # refused, whatever is in them
                 return msgspec.Raw(msgspec.json.encode([_pruned(each, shape.item_type) for each in items]))
+            case _:
+                return value
     except msgspec.ValidationError:
         pass  # no object, or no list: the decoder says so
     return value

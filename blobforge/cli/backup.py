@@ -11,6 +11,7 @@ import click
 
 from blobforge.cli import common, output
 from blobforge.cli.common import CliError, Group, Session, pass_session, session_options
+from blobforge.cli.outage import PATIENCE, Outages
 
 if TYPE_CHECKING:
     from blobforge.backup.restore import NoBackup, Restored
@@ -53,7 +54,7 @@ def drill(session: Session) -> None:
 
     Waits for the outcome. Exit code 1 when the drill failed.
     """
-    done = session.run(_drill)
+    done = session.run(_drill, on_retry=Outages(session))
     if session.json:
         output.print_json(done)
     elif not session.quiet:
@@ -135,6 +136,7 @@ def _fields(found: BackupReport) -> list[tuple[str, object]]:
 async def _drill(client: Client) -> Drill:
     import trio
 
+    client = client.with_patience(PATIENCE)
     before = await client.backup()
     await client.begin_drill()
     known = before.drills[0].started_at if before.drills else None

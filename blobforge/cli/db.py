@@ -10,6 +10,7 @@ import click
 
 from blobforge.cli import common, offline, output
 from blobforge.cli.common import CliError, Session, pass_session, session_options
+from blobforge.cli.outage import PATIENCE, Outages
 
 if TYPE_CHECKING:
     from blobforge.client import Client, OrphanSearch
@@ -137,11 +138,11 @@ def orphans(session: Session, delete: bool, yes: bool) -> None:
     within a day is nobody's orphan. Below the bucket's prefix there must be no other server's objects.
     """
     if delete and not yes:
-        counted = session.run(lambda client: _search(client, delete=False))
+        counted = session.run(lambda client: _search(client, delete=False), on_retry=Outages(session))
         _check_ended(counted)
         if counted.orphans or counted.unfinished:
             common.confirm(f"Delete {_told(counted)}?", yes=False)
-    found = session.run(lambda client: _search(client, delete=delete))
+    found = session.run(lambda client: _search(client, delete=delete), on_retry=Outages(session))
     _check_ended(found)
     if session.json:
         output.print_json(found)
@@ -158,6 +159,7 @@ async def _search(client: Client, *, delete: bool) -> OrphanSearch:
     """Begin a search, and wait until it has ended."""
     import trio
 
+    client = client.with_patience(PATIENCE)
     await client.find_orphans(delete=delete)
     while (search := await client.orphan_search()).state == "running":  # noqa: ASYNC110 - the server is asked
         await trio.sleep(POLL_SECONDS)

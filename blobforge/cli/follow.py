@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from blobforge.cli import common, output
 from blobforge.cli.common import CliError, Session, pass_session, session_options
+from blobforge.cli.outage import Outages, follow
 from blobforge.cli.selection import Filters, chosen, each_page, job_filters, one_id, some_ids
 
 if TYPE_CHECKING:
     from blobforge.cli.watching import Board, View
-    from blobforge.client import Attempt, Client, ClientError, Job, JobPage
+    from blobforge.client import Attempt, Client, Job, JobPage
 
 MOST_WATCHED = 10_000  # jobs; each is asked for when the stream says that events were missed
 _AT_ONCE = 8  # of those requests
@@ -28,7 +29,8 @@ def watch(session: Session, /, *, job_ids: tuple[int, ...], **filters: Any) -> N
     """Follow jobs until all of them have ended: completed, dead or cancelled.
 
     With a filter: the jobs that match it now, to their ends. With neither ids nor a filter: whatever happens to any
-    job, until Ctrl-C. A connection that breaks is made again, and nothing is missed.
+    job, until Ctrl-C. A server that is away is waited for. A connection that breaks is made again, and nothing is
+    missed.
 
     \b
       blobforge jobs watch 17 18
@@ -42,19 +44,20 @@ def watch(session: Session, /, *, job_ids: tuple[int, ...], **filters: Any) -> N
     if job_ids and wanted:
         raise CliError("Ids and a filter do not go together.", common.USAGE, "Give one or the other.")
     board = Board()
-    session.run(lambda client: _watch(session, client, board, view_of(session, board), job_ids, wanted))
+    view = view_of(session, board)
+    follow(session, lambda client, outages: _watch(client, outages, board, view, job_ids, wanted))
     session.note(board.summary() if board.jobs else "No job matches.")
     if not board.all_completed():
         common.fail()
 
 
 async def _watch(
-    session: Session, client: Client, board: Board, view: View, job_ids: Sequence[int], filters: Filters
+    client: Client, outages: Outages, board: Board, view: View, job_ids: Sequence[int], filters: Filters
 ) -> None:
     endless = not job_ids and not filters
     only = job_ids[0] if len(job_ids) == 1 else None
     with view:
-        async with client.events(types=job_events(), job=only, on_break=_tell(session)) as stream:
+        async with client.events(types=job_events(), job=only, on_break=outages.broken) as stream:
             while True:
                 event = await stream.next()
                 if event.name == "resync":
@@ -108,7 +111,7 @@ async def _job(client: Client, job_id: int, *, known: bool) -> Job | None:
     from blobforge.client import ApiError
 
     try:
-        return await client.with_patience(60).get_job(job_id)
+        return await client.get_job(job_id)
     except ApiError as error:
         if error.status == 404 and known:
             return None
@@ -119,11 +122,11 @@ async def _job(client: Client, job_id: int, *, known: bool) -> Job | None:
 @one_id
 @click.option("--attempt", type=click.IntRange(min=1), metavar="N", help="Only that attempt.")
 @click.option(
-    "-f", "--follow", is_flag=True, help="Go on with progress and further attempts until the job has ended."
+    "-f", "--follow", "on", is_flag=True, help="Go on with progress and further attempts until the job has ended."
 )
 @session_options
 @pass_session
-def logs(session: Session, job_id: int, attempt: int | None, follow: bool) -> None:
+def logs(session: Session, job_id: int, attempt: int | None, on: bool) -> None:
     """Show what the attempts at a job have left: errors, tracebacks, the last output of the converter.
 
     \b
@@ -133,20 +136,20 @@ def logs(session: Session, job_id: int, attempt: int | None, follow: bool) -> No
 
     With --follow the exit code is 0 when the job completed, 1 when it did not.
     """
-    if follow and attempt is not None:
+    if on and attempt is not None:
         raise CliError("--attempt and --follow do not go together.", common.USAGE)
     log = _Log(session)
-    if not follow:
+    if not on:
         job = session.run(lambda client: client.get_job(job_id))
         log.show(job, attempt)
-    elif session.run(lambda client: _follow(session, client, job_id, log)) != "completed":
+    elif follow(session, lambda client, outages: _follow(client, outages, job_id, log)) != "completed":
         common.fail()
 
 
-async def _follow(session: Session, client: Client, job_id: int, log: _Log) -> str:
+async def _follow(client: Client, outages: Outages, job_id: int, log: _Log) -> str:
     from blobforge.client import FINAL_STATUSES
 
-    async with client.events(types=job_events(), job=job_id, on_break=_tell(session)) as stream:
+    async with client.events(types=job_events(), job=job_id, on_break=outages.broken) as stream:
         known = False
         while True:
             event = await stream.next()
@@ -238,7 +241,3 @@ def job_events() -> list[str]:
     from blobforge.events import EVENT_NAMES
 
     return [name for name in EVENT_NAMES if name.startswith("job_")]
-
-
-def _tell(session: Session) -> Callable[[ClientError, float], None]:
-    return lambda error, pause: session.note(f"{error}; connecting again")

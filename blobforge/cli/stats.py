@@ -10,6 +10,7 @@ import click
 
 from blobforge.cli import output
 from blobforge.cli.common import Session, pass_session, session_options
+from blobforge.cli.outage import Outages, follow
 
 if TYPE_CHECKING:
     import trio
@@ -35,7 +36,7 @@ def stats(session: Session, watch: bool) -> None:
       blobforge stats --json
     """
     if watch:
-        session.run(lambda client: _watch(session, client))
+        follow(session, lambda client, outages: _watch(session, client, outages))
         return
     found = session.run(lambda client: client.stats())
     if session.json:
@@ -83,21 +84,21 @@ def _types(found: Stats) -> list[tuple[object, ...]]:
     ]
 
 
-async def _watch(session: Session, client: Client) -> None:
+async def _watch(session: Session, client: Client, outages: Outages) -> None:
     """Show the numbers, and again whenever they changed."""
     import trio
 
-    def broken(error: Exception, pause: float) -> None:
-        session.note(f"{error}; connecting again")
-
     shown = None
     send, changed = trio.open_memory_channel[None](1)
-    async with client.events(types=("stats_updated",), on_break=broken) as stream, trio.open_nursery() as nursery:
+    async with (
+        client.events(types=("stats_updated",), on_break=outages.broken) as stream,
+        trio.open_nursery() as nursery,
+    ):
         nursery.start_soon(_listen, stream, send)
         await changed.receive()
         with _Screen(session) as screen:
             while True:
-                found = await client.with_patience(60).stats()
+                found = await client.stats()
                 if found != shown:
                     screen.show(found)
                     shown = found

@@ -240,13 +240,12 @@ def _submit(
     from blobforge.cli.ingest import run
     from blobforge.cli.ingest.batches import Options
     from blobforge.cli.ingest.report import Report
+    from blobforge.cli.outage import Outages
 
     report = Report(session, keep_ids=wait, lines=lines)
     how: Any = {"pointers": not no_lfs, "cached": not no_cache, "rehash": rehash, "wait": wait}
     try:
-        session.run(
-            lambda client: run.run(client, found, Options(**job), report, **how), on_retry=run.tell_retries(session)
-        )
+        session.run(lambda client: run.run(client, found, Options(**job), report, **how), on_retry=Outages(session))
     except (CliError, click.exceptions.Exit, KeyboardInterrupt):
         if report.found:
             session.note(f"{report.summary()}\n{run.what_now(report)}")

@@ -90,7 +90,7 @@ def test_watch_goes_on_after_the_server_was_killed(tmp_path: Path) -> None:
         assert next_line(child) == f"{job_id}\tcompleted\tpdf\t\t"
         assert child.wait(30) == 0
         assert child.stderr is not None
-        assert "connecting again" in child.stderr.read()
+        assert "trying again" in child.stderr.read()
 
 
 def test_watch_everything_until_it_is_interrupted(house: Running, person: People) -> None:

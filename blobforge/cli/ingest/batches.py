@@ -16,12 +16,12 @@ from blobforge.cli.common import USAGE, CliError
 from blobforge.cli.ingest.find import MOST_TAGS, Problem
 from blobforge.cli.ingest.hashing import Hashed
 from blobforge.cli.ingest.report import Report, shown
+from blobforge.cli.outage import PATIENCE
 from blobforge.client import ApiError, BatchAnswer, BatchItem, Client
 
 LARGEST = 1000  # jobs in one request: the server's own limit
 MOST_BYTES = 900_000  # of one request: below BLOBFORGE_MAX_BODY as it is by default
 LINGER = 1.0  # seconds that a batch waits to become full
-PATIENCE = 60.0  # seconds that a server may be away
 _LONGEST_PATH = 4096
 _NOT_OURS = (403, 404, 405, 409)  # an older server; another was faster; the source is there after all
 _UNACCEPTABLE = (400, 413, 422)  # of one item, or of their number

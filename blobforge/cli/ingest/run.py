@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import math
 import signal
-import time
 from collections.abc import Iterable
 
 import click
 import trio
 
-from blobforge.cli.common import Session
-from blobforge.cli.ingest.batches import PATIENCE, Options
+from blobforge.cli.ingest.batches import Options
 from blobforge.cli.ingest.cache import HashCache, open_cache
 from blobforge.cli.ingest.find import Candidate, Problem
 from blobforge.cli.ingest.pipeline import ingest
 from blobforge.cli.ingest.progress import Progress
 from blobforge.cli.ingest.report import Report
 from blobforge.cli.ingest.waiting import wait as follow
-from blobforge.client import Client, ClientError, OnRetry
+from blobforge.client import Client
 from blobforge.login import folders
-
-_TELL_FROM = 2.0  # seconds; a shorter wait for the server is not worth a line
-_SAME_OUTAGE = 30.0  # seconds; a call that fails so soon after the try of another has met what that one met
 
 
 async def run(
@@ -62,22 +56,6 @@ async def _until_terminated(task_status: trio.TaskStatus[None] = trio.TASK_STATU
         task_status.started()
         async for number in signals:
             raise KeyboardInterrupt if number == signal.SIGINT else click.exceptions.Exit(128 + number)
-
-
-def tell_retries(session: Session) -> OnRetry:
-    """Say on stderr that the server is waited for: once for each outage, however many calls meet it."""
-    until = -math.inf
-
-    def on_retry(error: ClientError, pause: float) -> None:
-        nonlocal until
-        now = time.monotonic()
-        if now >= until and pause < _TELL_FROM:
-            return
-        if now >= until:
-            session.note(f"{error}; trying again for {PATIENCE:.0f} s")
-        until = now + pause + _SAME_OUTAGE
-
-    return on_retry
 
 
 def what_now(report: Report) -> str:

@@ -10,9 +10,10 @@ import trio
 from blobforge.cli import common
 from blobforge.cli.common import FAILED, CliError
 from blobforge.cli.ingest import lfs
-from blobforge.cli.ingest.batches import PATIENCE, Batches, Upload, Waiting
+from blobforge.cli.ingest.batches import Batches, Upload, Waiting
 from blobforge.cli.ingest.cache import HashCache
 from blobforge.cli.ingest.report import Report
+from blobforge.cli.outage import PATIENCE
 from blobforge.client import (
     ApiError,
     ChecksumMismatch,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
 import click
@@ -20,7 +21,7 @@ _RAREST_LOOK = 3.0
 
 async def wait(client: Client, report: Report) -> None:
     """Look at the jobs of `report` until all have ended, and say how each did."""
-    patient = client.with_patience(60)
+    patient = client.with_patience(math.inf)
     pending = deque(dict.fromkeys(report.job_ids))
     pause = _FIRST_LOOK
     while pending:
