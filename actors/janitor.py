@@ -35,7 +35,7 @@ from actors.sweeper import GRACE, LISTED_AT_ONCE, Sweeper
 from blobforge.events import Fact, ObjectsDoomed
 from blobforge.job import JobStatus
 from blobforge.objects import ObjectStore, ObjectStoreError, marks
-from blobforge.objects.guard import NotAnsweringError
+from blobforge.objects.breaker import NotAnsweringError
 from blobforge.objects.keys import ACCEPTED, INCOMING, OUTPUTS, SOURCES, is_key, is_source_key, mark_key
 from blobforge.refusals import Refusal, RefusalCode
 

@@ -26,7 +26,7 @@ class Message(msgspec.Struct, Generic[O], frozen=True, tag=True, tag_field="is")
     """Base of all messages; `Message[X]` is answered by an X or a Refusal."""
 
 
-class Outcome(msgspec.Struct, frozen=True, tag=True, tag_field="is"):
+class Success(msgspec.Struct, frozen=True, tag=True, tag_field="is"):
     """Base of all answers that are not refusals."""
 
 
@@ -77,7 +77,7 @@ def seen_as(info: ObjectInfo, *, verified: bool = False, epoch: int = 0) -> Obje
     return ObjectSeen(seen, info.size, info.sha256, epoch, info.etag, info.version)
 
 
-class Submitted(Outcome, frozen=True):
+class Submitted(Success, frozen=True):
     """`upload`: the source is not in the store as far as we know, and the client should send it."""
 
     job_id: int
@@ -92,7 +92,7 @@ class Submit(Message[Submitted], frozen=True):
     source: ObjectSeen = ObjectSeen()
 
 
-class SourceSettledFor(Outcome, frozen=True):
+class SourceSettledFor(Success, frozen=True):
     """How many jobs stopped waiting for the source."""
 
     jobs: int
@@ -128,7 +128,7 @@ class ExpireUploads(Message[SourceSettledFor], frozen=True):
 # --------------------------------------------------------------- claims: web -> scheduler -> writer
 
 
-class Granted(Outcome, frozen=True):
+class Granted(Success, frozen=True):
     """The jobs handed out, most urgent first. `idle`: none, which says nothing about whether there are any (the
     worker drains, nobody waits, or it is the answer of an earlier request). `repeated`: it is that, and final.
     `withheld`: the types of which there are jobs that are kept from this worker."""
@@ -157,7 +157,7 @@ class Claim(Message[Granted], frozen=True):
 # --------------------------------------------------------------- attempts: web, reaper, intake -> writer
 
 
-class Completed(Outcome, frozen=True):
+class Completed(Success, frozen=True):
     """Accepted. `next` is the answer to `claim_next`, from the same transaction."""
 
     job_id: int
@@ -177,7 +177,7 @@ class Complete(Message[Completed], frozen=True):
     instance: str | None = None
 
 
-class AttemptFailed(Outcome, frozen=True):
+class AttemptFailed(Success, frozen=True):
     job_id: int
     will_retry: bool
 
@@ -195,7 +195,7 @@ class Fail(Message[AttemptFailed], frozen=True):
     instance: str | None = None
 
 
-class Released(Outcome, frozen=True):
+class Released(Success, frozen=True):
     job_id: int
 
 
@@ -209,7 +209,7 @@ class Release(Message[Released], frozen=True):
     instance: str | None = None
 
 
-class Expired(Outcome, frozen=True):
+class Expired(Success, frozen=True):
     """How many had really expired: those that gave a sign of life meanwhile have not."""
 
     count: int
@@ -262,7 +262,7 @@ class OutputsKept(Message[Expired], frozen=True):
 # ------------------------------------------------------------------------ workers: web, reaper -> writer
 
 
-class Registered(Outcome, frozen=True):
+class WorkerRegistered(Success, frozen=True):
     """`alive`: not this process, for the one that is the worker has been heard; asking again after `alive` seconds
     may do. That is no Refusal, since it is kept that it was asked."""
 
@@ -270,7 +270,7 @@ class Registered(Outcome, frozen=True):
     alive: float | None = None
 
 
-class Register(Message[Registered], frozen=True):
+class Register(Message[WorkerRegistered], frozen=True):
     """`metadata` and `labels` are JSON objects as text. `instance` names the process, `replaces` the one before it,
     and `host` where it runs."""
 
@@ -285,7 +285,7 @@ class Register(Message[Registered], frozen=True):
     host: str | None = None
 
 
-class HeartbeatSeen(Outcome, frozen=True):
+class HeartbeatSeen(Success, frozen=True):
     """`abandon`: the jobs named that this worker no longer holds. `renewed`: when their leases were renewed.
 
     `late`: those of `abandon` whose lease expired and that nobody has started since; they may still be completed.
@@ -310,7 +310,7 @@ class Heartbeat(Message[HeartbeatSeen], frozen=True):
     instance: str | None = None
 
 
-class WorkerChanged(Outcome, frozen=True):
+class WorkerChanged(Success, frozen=True):
     """The worker as it is now; `returned` running jobs went back to the queue.
 
     `salt` is what its secret was made of."""
@@ -376,7 +376,7 @@ class ExpireWorkers(Message[Expired], frozen=True):
 # ------------------------------------------------------------------------ jobs: web, scheduler -> writer
 
 
-class JobChanged(Outcome, frozen=True):
+class JobChanged(Success, frozen=True):
     """`undo`: the token that it can be undone by, where one was sent and something was changed."""
 
     job_id: int
@@ -406,7 +406,7 @@ class SetPriority(Message[JobChanged], frozen=True):
     undo: str = ""
 
 
-class Undone(Outcome, frozen=True):
+class Undone(Success, frozen=True):
     """`changed` of `matched` jobs are as before; the others have moved on. `more`: ask again for the next ones."""
 
     matched: int
@@ -439,7 +439,7 @@ class WakeJobs(Message[Expired], frozen=True):
 # ------------------------------------------------------------------------ access and upkeep: web, reaper -> writer
 
 
-class TokenCreated(Outcome, frozen=True):
+class TokenCreated(Success, frozen=True):
     """`salt` is what the token was made of: a repeated request shows the same one, and it is kept nowhere."""
 
     token_id: int
@@ -464,7 +464,7 @@ class EnsureAdminToken(Message[TokenCreated], frozen=True):
     prefix: str
 
 
-class Done(Outcome, frozen=True):
+class Done(Success, frozen=True):
     pass
 
 
@@ -478,7 +478,7 @@ class TouchTokens(Message[Done], frozen=True):
     uses: tuple[tuple[int, int], ...]
 
 
-class Purged(Outcome, frozen=True):
+class Purged(Success, frozen=True):
     """`more`: there may be more to forget; ask again."""
 
     more: bool
@@ -490,7 +490,7 @@ class Purge(Message[Purged], frozen=True):
     idle: float = 86_400.0
 
 
-class Sampled(Outcome, frozen=True):
+class Sampled(Success, frozen=True):
     """`wait`: seconds until the next minute begins."""
 
     wait: float
@@ -537,7 +537,7 @@ class NewSession(msgspec.Struct, frozen=True):
     agent: str | None = None
 
 
-class SignedIn(Outcome, frozen=True):
+class SignedIn(Success, frozen=True):
     """`user_id` is None for somebody who signed in with an API token."""
 
     user_id: int | None
@@ -553,7 +553,7 @@ class SignIn(Message[SignedIn], frozen=True):
     replaces: str | None = None
 
 
-class SessionRenewed(Outcome, frozen=True):
+class SessionRenewed(Success, frozen=True):
     pass
 
 
@@ -575,7 +575,7 @@ class EndSession(Message[Done], frozen=True):
     hash: str
 
 
-class SessionsEnded(Outcome, frozen=True):
+class SessionsEnded(Success, frozen=True):
     count: int
 
 
@@ -592,7 +592,7 @@ class Note(Message[Done], frozen=True):
 # ------------------------------------------------------------------------ backups: web -> replicator -> writer
 
 
-class DrillBegun(Outcome, frozen=True):
+class DrillBegun(Success, frozen=True):
     """`already`: one was under way; there is never a second beside it."""
 
     already: bool = False
@@ -626,7 +626,7 @@ class RecordDrill(Message[Done], frozen=True):
 # ------------------------------------------------------------------------ housekeeping: web, janitor -> writer
 
 
-class JobDeleted(Outcome, frozen=True):
+class JobDeleted(Success, frozen=True):
     job_id: int
 
 
@@ -640,7 +640,7 @@ class DeleteJob(Message[JobDeleted], frozen=True):
     submitter: str | None = None
 
 
-class Pruned(Outcome, frozen=True):
+class Pruned(Success, frozen=True):
     """`more`: there is probably more to prune."""
 
     jobs: int
@@ -658,7 +658,7 @@ class Prune(Message[Pruned], frozen=True):
     workers_before: int | None = None
 
 
-class ToDelete(Outcome, frozen=True):
+class ToDelete(Success, frozen=True):
     """`next_at`: when there is something to do again (ms), where it is not now."""
 
     keys: tuple[str, ...]
@@ -682,7 +682,7 @@ class DeletionsTried(Message[Done], frozen=True):
     spared: tuple[str, ...] = ()  # another installation may need them
 
 
-class Unneeded(Outcome, frozen=True):
+class Unneeded(Success, frozen=True):
     keys: tuple[str, ...]
 
 
@@ -693,7 +693,7 @@ class FindUnneeded(Message[Unneeded], frozen=True):
     doom: bool
 
 
-class Backfilled(Outcome, frozen=True):
+class Backfilled(Success, frozen=True):
     """`more`: there are further jobs to look at."""
 
     more: bool
@@ -705,7 +705,7 @@ class Backfill(Message[Backfilled], frozen=True):
     limit: int = 100
 
 
-class PagesFreed(Outcome, frozen=True):
+class PagesFreed(Success, frozen=True):
     pages: int
     more: bool
 
@@ -716,7 +716,7 @@ class FreePages(Message[PagesFreed], frozen=True):
     most: int
 
 
-class OrphanSearch(Outcome, frozen=True):
+class OrphanSearch(Success, frozen=True):
     """How the search for objects that nobody needs goes, or what the last one found. Times in ms, `bytes` of orphans.
 
     `unfinished` are uploads that began long ago and never ended.
@@ -748,7 +748,7 @@ ItemOutcome = (
 )  # fmt: skip
 
 
-class BatchDone(Outcome, frozen=True):
+class BatchDone(Success, frozen=True):
     """One answer an item, in their order."""
 
     items: tuple[ItemOutcome, ...]
@@ -764,7 +764,7 @@ class Batch(Message[BatchDone], frozen=True):
     only: JobStatus | None = None
 
 
-class BulkDone(Outcome, frozen=True):
+class BulkDone(Success, frozen=True):
     """What a bulk action over a filter came to, all its transactions together."""
 
     matched: int
@@ -793,7 +793,7 @@ Command = (
 
 # What an idempotency record may hold.
 Answer = (
-    Submitted | SourceSettledFor | Granted | Completed | AttemptFailed | Released | Expired | Registered
+    Submitted | SourceSettledFor | Granted | Completed | AttemptFailed | Released | Expired | WorkerRegistered
     | HeartbeatSeen | WorkerChanged | JobChanged | TokenCreated | Done | BatchDone | BulkDone
     | JobDeleted | Pruned | ToDelete | Unneeded | PagesFreed | Backfilled
     | Undone | Purged | Sampled

@@ -57,7 +57,7 @@ async def a_busy_day(house: House) -> str:
     await house.claim()
     await trio.sleep(10)
     Backup.mailbox = Mailbox(1)
-    house.parts.services.metrics.house.backup = Backup
+    house.parts.services.metrics.parts.backup = Backup
     return bytes((await house.call("GET", "/metrics"))[1]).decode()
 
 

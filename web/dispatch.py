@@ -32,7 +32,7 @@ from web.limits import asking
 from web.metrics.requests import GONE, HYPERCORN, Requests
 from web.problems import internal_error, refused
 from web.request import Request
-from web.routing import Access, Call, Outcome, Route
+from web.routing import Access, Call, HandlerResult, Route
 from web.services import Services
 
 log = structlog.get_logger("blobforge.http")
@@ -150,7 +150,7 @@ class Endpoint:
 
     async def _handle(
         self, asked: Request, body: Body, caller: Caller, request_id: str, params: dict[str, Any]
-    ) -> Outcome:
+    ) -> HandlerResult:
         settings = self._services.settings
         if not self.route.large or (body.length is not None and body.length <= settings.max_body):
             return await self._handle_body(asked, body, caller, request_id, params)
@@ -160,7 +160,7 @@ class Endpoint:
 
     async def _handle_body(
         self, asked: Request, body: Body, caller: Caller, request_id: str, params: dict[str, Any]
-    ) -> Outcome:
+    ) -> HandlerResult:
         route, services = self.route, self._services
         raw = await body.whole() if route.method != "GET" else b""
         repeat = _repeatable(route, asked, caller, raw)
@@ -310,7 +310,7 @@ async def _broken(route: Route, asked: Request, request_id: str) -> Answer | Res
     return internal_error(instance=asked.path, request_id=request_id)
 
 
-def _respond(outcome: Outcome, route: Route) -> Answer | Response:
+def _respond(outcome: HandlerResult, route: Route) -> Answer | Response:
     match outcome:
         case msgspec.Struct():  # nearly all
             return Answer(route.status, _encode(outcome))

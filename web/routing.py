@@ -102,8 +102,8 @@ class Call:
         return None if tracer is None else tracer.here()
 
 
-Outcome = msgspec.Struct | msgspec.Raw | dict[str, Any] | list[Any] | Response | Refusal | tuple[int, Any]
-Handler = Callable[..., Awaitable[Outcome]]
+HandlerResult = msgspec.Struct | msgspec.Raw | dict[str, Any] | list[Any] | Response | Refusal | tuple[int, Any]
+Handler = Callable[..., Awaitable[HandlerResult]]
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from web.auth.keyring import FirstLink, Keyring
 from web.auth.oidc import Provider
 from web.auth.sessions import Sealer, Sessions
 from web.auth.throttle import Throttle
+from web.backups import Backups
 from web.checkup import Checkup
 from web.connection.places import KnownAddresses
 from web.limits import Bounded, Limit, Unread
@@ -25,7 +26,6 @@ from web.metrics.exposition import Metrics
 from web.preview import Previews
 from web.reads import ReadPool
 from web.site import Site
-from web.upkeep import Backups
 
 
 @dataclass(frozen=True)

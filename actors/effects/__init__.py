@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from actors.effects import access, attempts, backfill, claims, fleet, jobs, people, retention, submission, upkeep
+from actors.effects import access, attempts, backfill, claims, fleet, jobs, people, periodic, retention, submission
 from actors.effects.step import Step
 from actors.messages import (
     Answer,
@@ -159,7 +159,7 @@ def apply(step: Step, message: Command) -> Answer:  # noqa: PLR0912 - one row a 
         case Undo():
             return jobs.undo(step, message)
         case Sample():
-            return upkeep.sample(step)
+            return periodic.sample(step)
         case CreateToken():
             return access.create_token(step, message)
         case EnsureAdminToken():
@@ -169,7 +169,7 @@ def apply(step: Step, message: Command) -> Answer:  # noqa: PLR0912 - one row a 
         case TouchTokens():
             return access.touch_tokens(step, message)
         case Purge():
-            return upkeep.purge(step, message)
+            return periodic.purge(step, message)
         case RecordBulk():
             return message.done
         case SignIn():

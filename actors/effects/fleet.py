@@ -20,12 +20,12 @@ from actors.messages import (
     HeartbeatSeen,
     JobBeat,
     Register,
-    Registered,
     RemoveWorker,
     ReplaceSecret,
     SilentWorker,
     Unregister,
     WorkerChanged,
+    WorkerRegistered,
 )
 from blobforge import job as rules
 from blobforge.access import Caller
@@ -55,7 +55,7 @@ from blobforge.worker import (
 HEARD_WITHIN = 2.0  # heartbeat intervals: a process that was heard in this time is alive
 
 
-def register(step: Step, message: Register) -> Registered | Refusal:
+def register(step: Step, message: Register) -> WorkerRegistered | Refusal:
     """A worker process starts: it is online from here on. Registering is a sign of life, and ends a drain."""
     worker = step.store.worker(message.worker_id)
     if worker is None:
@@ -88,7 +88,7 @@ def register(step: Step, message: Register) -> Registered | Refusal:
             contested = replace(worker, contested_at=step.now, contested_by=message.host)
             step.store.save_worker(worker, contested)
             heard = step.now - (worker.last_heartbeat or 0)
-            return Registered(worker.id, alive=max(1.0, (patience - heard) / 1000))
+            return WorkerRegistered(worker.id, alive=max(1.0, (patience - heard) / 1000))
         case Succession.SUCCESSOR:
             take_back_all(step, worker.id, "another process of this worker has taken over")
         case Succession.SAME:
@@ -112,7 +112,7 @@ def register(step: Step, message: Register) -> Registered | Refusal:
     step.store.rollups.forget_types(online.id)  # it will say anew what it asks for
     step.events.append(WorkerOnline(online.id, online.type))
     step.facts.append(WorkerSeen(online.id, step.now))
-    return Registered(online.id)
+    return WorkerRegistered(online.id)
 
 
 def _orphaned(step: Step, worker: Worker, caller: Caller) -> bool:

@@ -24,7 +24,7 @@ MOST_OTHERS = 10  # names that are looked at: one is enough
 ENCRYPTED = b"age-encryption.org/v1"  # how every age file begins
 
 
-class Found(msgspec.Struct, frozen=True):
+class BackupsFound(msgspec.Struct, frozen=True):
     """What is below the backups' prefix: epochs, newest first, and names that no server of ours has made.
 
     Some stores go on to list folders that are empty by now: an epoch may hold nothing.
@@ -55,7 +55,7 @@ class Replica:
             config=config,
         )
 
-    def look(self) -> Found:
+    def look(self) -> BackupsFound:
         """What backups there are. An answer proves that the bucket is there and may be read."""
         names: list[str] = []
         with self._translated("list the backups"):
@@ -70,7 +70,7 @@ class Replica:
         # An empty name is the folder itself, which some tools make visible as an object.
         others = [name for name in inner if name and not is_epoch(name)]
         with self._translated("list the backups"):
-            return Found(epochs, [name for name in others[:MOST_OTHERS] if self._holds(name)])
+            return BackupsFound(epochs, [name for name in others[:MOST_OTHERS] if self._holds(name)])
 
     def plain_object(self, epoch: Epoch) -> str | None:
         """The key of an object in the epoch that is not encrypted; None when there is none among the first 1,000

@@ -23,7 +23,7 @@ from blobforge.backup import BackupError, Epoch, Keys, Kind, Place, dialect
 from blobforge.backup.binary import Litestream, find_for
 from blobforge.backup.child import finished
 from blobforge.backup.folder import private_folder
-from blobforge.backup.replica import Found, Replica
+from blobforge.backup.replica import BackupsFound, Replica
 from blobforge.machinery import datadir
 from blobforge.machinery.clock import wall_ms
 from blobforge.store.errors import Damaged, DatabaseError
@@ -56,7 +56,7 @@ class NoBackup(msgspec.Struct, frozen=True):
     """The place answered, to us and to Litestream, and there is nothing in it."""
 
 
-async def look(source: Source) -> Found:
+async def look(source: Source) -> BackupsFound:
     """What backups there are. Raises BackupError, at the latest after LOOK_SECONDS."""
     return await _asked(source, Replica.look)
 
@@ -70,7 +70,7 @@ async def _asked(source: Source, question: Callable[[Replica], T]) -> T:
     )
 
 
-def _oldest(found: Found) -> str:
+def _oldest(found: BackupsFound) -> str:
     return f"the oldest began at {found.epochs[-1].began:%Y-%m-%dT%H:%M:%SZ}"
 
 

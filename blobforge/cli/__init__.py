@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from blobforge.cli.common import INTERRUPTED, ROOT_OPTIONS, Group, Session, accept_any_text, bug, explained
+from blobforge.cli.common import INTERRUPTED, ROOT_OPTIONS, CliSession, CommandGroup, accept_any_text, bug, explained
 
 _COMMANDS = {
     "submit": "blobforge.cli.submit:submit",
@@ -36,7 +36,7 @@ _COMMANDS = {
 }
 
 
-class _Lazy(Group):
+class _Lazy(CommandGroup):
     """A group whose commands are named above and imported on use; listed in that order, the usual ones first."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -53,7 +53,7 @@ class _Lazy(Group):
         except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
             raise
         except Exception as error:
-            raise bug(error, ctx.ensure_object(Session)) from None
+            raise bug(error, ctx.ensure_object(CliSession)) from None
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -102,4 +102,4 @@ def main(ctx: click.Context) -> None:
       3  the server cannot be reached     7  the worker took no more jobs: too many failed
                                         130  interrupted
     """
-    ctx.ensure_object(Session)
+    ctx.ensure_object(CliSession)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from blobforge.cli import common, output
-from blobforge.cli.common import CliError, Group, Session, pass_session, session_options
+from blobforge.cli.common import CliError, CommandGroup, CliSession, pass_session, session_options
 from blobforge.cli.outage import PATIENCE, Outages
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _LOOK_EVERY = 0.5  # seconds between two looks at a drill
 
 
-@click.group(cls=Group)
+@click.group(cls=CommandGroup)
 def backup() -> None:
     """See how the backup is, prove that it can be restored, restore it."""
 
@@ -28,7 +28,7 @@ def backup() -> None:
 @backup.command("status")
 @session_options
 @pass_session
-def status(session: Session) -> None:
+def status(session: CliSession) -> None:
     """Show how far the backup is behind, and until when it was proven recoverable.
 
     Exit code 1 when it is behind, has failed, or was not proven; 0 when it is healthy, or backups are off.
@@ -49,7 +49,7 @@ def status(session: Session) -> None:
 @backup.command("drill")
 @session_options
 @pass_session
-def drill(session: Session) -> None:
+def drill(session: CliSession) -> None:
     """Have the server restore its backup to the side, check all of it, and compare it with what is live.
 
     Waits for the outcome. Exit code 1 when the drill failed.
@@ -81,7 +81,7 @@ def drill(session: Session) -> None:
 @click.option("--at", metavar="TIME", help="As it was at this time (2026-11-23T10:00:00Z), instead of the newest.")
 @session_options
 @pass_session
-def restore(session: Session, to: Path, at: str | None) -> None:
+def restore(session: CliSession, to: Path, at: str | None) -> None:
     """Restore the backup to a file, by the configuration alone: no server need be running.
 
     Reads the server's variables (`blobforge config`): BLOBFORGE_S3_*, BLOBFORGE_BACKUP_S3_*,

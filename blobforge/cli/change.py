@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from blobforge.cli import common, output
-from blobforge.cli.common import CliError, Session, pass_session, session_options
+from blobforge.cli.common import CliError, CliSession, pass_session, session_options
 from blobforge.cli.selection import Filters, bulk_filters, chosen, ids_or_filter, some_ids
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def bulk_options(command: Decorated) -> Decorated:
 @session_options
 @pass_session
 def retry_jobs(
-    session: Session,
+    session: CliSession,
     /,
     *,
     job_ids: tuple[int, ...],
@@ -80,7 +80,9 @@ def retry_jobs(
 @bulk_options
 @session_options
 @pass_session
-def cancel_jobs(session: Session, /, *, job_ids: tuple[int, ...], dry_run: bool, yes: bool, **filters: Any) -> None:
+def cancel_jobs(
+    session: CliSession, /, *, job_ids: tuple[int, ...], dry_run: bool, yes: bool, **filters: Any
+) -> None:
     """Cancel jobs at once, running ones too.
 
     \b
@@ -99,7 +101,7 @@ def cancel_jobs(session: Session, /, *, job_ids: tuple[int, ...], dry_run: bool,
 @session_options
 @pass_session
 def set_priority(
-    session: Session,
+    session: CliSession,
     /,
     *,
     job_ids: tuple[int, ...],
@@ -131,7 +133,7 @@ def set_priority(
 @session_options
 @pass_session
 def delete_jobs(
-    session: Session,
+    session: CliSession,
     /,
     *,
     job_ids: tuple[int, ...],
@@ -151,7 +153,7 @@ def delete_jobs(
 
 
 def _change(
-    session: Session, change: Change, job_ids: tuple[int, ...], filters: Filters, *, dry_run: bool, yes: bool
+    session: CliSession, change: Change, job_ids: tuple[int, ...], filters: Filters, *, dry_run: bool, yes: bool
 ) -> None:
     ids_or_filter(job_ids, filters)
     if job_ids and not dry_run and change.one is not None:
@@ -169,7 +171,7 @@ def _change(
 
 
 def change_counted(
-    session: Session,
+    session: CliSession,
     ask_for: Callable[..., BulkDone],
     question: str,
     *,
@@ -191,7 +193,7 @@ def change_counted(
         )
 
 
-def _report(session: Session, done: BulkDone) -> None:
+def _report(session: CliSession, done: BulkDone) -> None:
     if session.json:
         output.print_json(done)
         return
@@ -207,7 +209,7 @@ def _report(session: Session, done: BulkDone) -> None:
     )
 
 
-def _each(session: Session, job_ids: Sequence[int], act: Callable[[Client, int], Awaitable[Any]]) -> None:
+def _each(session: CliSession, job_ids: Sequence[int], act: Callable[[Client, int], Awaitable[Any]]) -> None:
     """Act on every job; one that refuses does not keep the others from it. The first refusal's code is ours."""
 
     async def all_of_them(client: Client) -> int:

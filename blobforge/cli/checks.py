@@ -10,7 +10,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from blobforge.cli import common, output
-from blobforge.cli.common import Session
+from blobforge.cli.common import CliSession
 from blobforge.cli.data_folder import look_at_data_folder
 from blobforge.cli.finding import Finding, Level
 from blobforge.client import ApiError, Client, ClientError, Glance, ServerUnreachable, WhoAmI
@@ -23,7 +23,7 @@ _PROBE = hashlib.sha256(b"blobforge doctor looks whether the object store answer
 _OBJECT_IS_THERE = (200, 206, 416)  # 416: an empty object has no first byte
 
 
-async def examine(session: Session) -> list[Finding]:
+async def examine(session: CliSession) -> list[Finding]:
     """All that can be found out with the server and the token at hand, in the order in which it matters."""
     found: list[Finding] = []
     async with session.client() as client:
@@ -42,7 +42,7 @@ async def examine(session: Session) -> list[Finding]:
     return found
 
 
-async def _reach(session: Session, client: Client, found: list[Finding]) -> Glance | None:
+async def _reach(session: CliSession, client: Client, found: list[Finding]) -> Glance | None:
     try:
         glance = await client.glance("/livez")
     except ServerUnreachable as error:
@@ -92,7 +92,7 @@ async def _health(client: Client) -> list[Finding]:
     return found
 
 
-async def _who(session: Session, client: Client, found: list[Finding]) -> WhoAmI | None:
+async def _who(session: CliSession, client: Client, found: list[Finding]) -> WhoAmI | None:
     credential = session.credential()
     if credential is None:
         advice = (

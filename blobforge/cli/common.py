@@ -46,7 +46,7 @@ class CliError(click.ClickException):
 
 
 @dataclass
-class Session:
+class CliSession:
     """The global options, and the way to run something against the server they name.
 
     The server and the token are those of the options or the environment, else those of `blobforge login`, else this
@@ -233,7 +233,7 @@ def duration(value: str) -> float:
     return float(found[1]) * _UNITS[found[2]]
 
 
-def bug(error: Exception, session: Session) -> CliError:
+def bug(error: Exception, session: CliSession) -> CliError:
     """What to say of an error that nobody foresaw."""
     if session.debug:
         import traceback
@@ -283,7 +283,7 @@ def explained(error: click.NoSuchOption, typed: Sequence[str]) -> click.UsageErr
     return click.UsageError(told, error.ctx)
 
 
-class Group(click.Group):
+class CommandGroup(click.Group):
     """A group that knows what a misspelt command may have meant."""
 
     def resolve_command(
@@ -301,7 +301,7 @@ class Group(click.Group):
 
 
 def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
-    session = ctx.ensure_object(Session)
+    session = ctx.ensure_object(CliSession)
     if value and param.name:
         setattr(session, param.name, value)
     return value
@@ -345,4 +345,4 @@ def _options(*, environment: bool) -> Callable[[Decorated], Decorated]:
 
 ROOT_OPTIONS = _options(environment=True)
 session_options = _options(environment=False)
-pass_session = click.make_pass_decorator(Session, ensure=True)
+pass_session = click.make_pass_decorator(CliSession, ensure=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from blobforge.cli import common, offline, output
-from blobforge.cli.common import CliError, Session, pass_session, session_options
+from blobforge.cli.common import CliError, CliSession, pass_session, session_options
 from blobforge.cli.outage import PATIENCE, Outages
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def db() -> None:
 @_FILE
 @session_options
 @pass_session
-def check(session: Session, path: Path | None) -> None:
+def check(session: CliSession, path: Path | None) -> None:
     """Check the database: SQLite's own checks, and everything that must hold about jobs.
 
     Also while the server runs. Exit code 1 when something is wrong; each finding is a line.
@@ -58,7 +58,7 @@ def check(session: Session, path: Path | None) -> None:
 @click.option("--unchecked", is_flag=True, help="Keep the copy without checking it, or whatever is wrong with it.")
 @session_options
 @pass_session
-def backup(session: Session, to: Path, unchecked: bool) -> None:
+def backup(session: CliSession, to: Path, unchecked: bool) -> None:
     """Copy the database to a new file (or into a folder, under the date), and check the copy.
 
     Also while the server runs: the copy is that of one moment. A file that exists is never written over. What is in
@@ -89,7 +89,7 @@ def backup(session: Session, to: Path, unchecked: bool) -> None:
 @db.command()
 @session_options
 @pass_session
-def vacuum(session: Session) -> None:
+def vacuum(session: CliSession) -> None:
     """Write the file anew without its free pages. The server must be stopped.
 
     While it runs, the server gives free pages back by itself, in small steps; a file from before that release
@@ -111,7 +111,7 @@ def vacuum(session: Session) -> None:
 @_FILE
 @session_options
 @pass_session
-def stats(session: Session, path: Path | None) -> None:
+def stats(session: CliSession, path: Path | None) -> None:
     """Describe the file: sizes, free pages, rows of each table, the oldest and the newest. Counts every row."""
     file = offline.database_file(path)
     from blobforge.store.sqlite import upkeep
@@ -131,7 +131,7 @@ def stats(session: Session, path: Path | None) -> None:
 @click.option("--yes", is_flag=True, help="With --delete: do not ask.")
 @session_options
 @pass_session
-def orphans(session: Session, delete: bool, yes: bool) -> None:
+def orphans(session: CliSession, delete: bool, yes: bool) -> None:
     """Find objects that no job needs: sources whose jobs are gone, outputs of attempts that lost, broken-off uploads.
 
     The server looks through the object store, in the background; Ctrl-C leaves it to go on. What came into the store

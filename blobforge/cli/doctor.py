@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from blobforge.cli import common, output
-from blobforge.cli.common import Session, pass_session, session_options
+from blobforge.cli.common import CliSession, pass_session, session_options
 
 if TYPE_CHECKING:
     from blobforge.cli.finding import Finding
@@ -18,7 +18,7 @@ _MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "failure": ("✗",
 @click.command()
 @session_options
 @pass_session
-def doctor(session: Session) -> None:
+def doctor(session: CliSession) -> None:
     """Check the server, the token, the clocks, the object store, versions, workers, and say what to do.
 
     Nothing is changed anywhere. It looks at the server and the token that the other commands would use; on the

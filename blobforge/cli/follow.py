@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from blobforge.cli import common, output
-from blobforge.cli.common import CliError, Session, pass_session, session_options
+from blobforge.cli.common import CliError, CliSession, pass_session, session_options
 from blobforge.cli.outage import Outages, follow
 from blobforge.cli.selection import Filters, chosen, each_page, job_filters, one_id, some_ids
 
@@ -25,7 +25,7 @@ _AT_ONCE = 8  # of those requests
 @job_filters
 @session_options
 @pass_session
-def watch(session: Session, /, *, job_ids: tuple[int, ...], **filters: Any) -> None:
+def watch(session: CliSession, /, *, job_ids: tuple[int, ...], **filters: Any) -> None:
     """Follow jobs until all of them have ended: completed, dead or cancelled.
 
     With a filter: the jobs that match it now, to their ends. With neither ids nor a filter: whatever happens to any
@@ -126,7 +126,7 @@ async def _job(client: Client, job_id: int, *, known: bool) -> Job | None:
 )
 @session_options
 @pass_session
-def logs(session: Session, job_id: int, attempt: int | None, on: bool) -> None:
+def logs(session: CliSession, job_id: int, attempt: int | None, on: bool) -> None:
     """Show what the attempts at a job have left: errors, tracebacks, the last output of the converter.
 
     \b
@@ -168,7 +168,7 @@ async def _follow(client: Client, outages: Outages, job_id: int, log: _Log) -> s
 class _Log:
     """Prints records of attempts; owns which ones have been printed, and the last line of progress."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: CliSession) -> None:
         self._session = session
         self._printed: set[int] = set()
         self._status = ""

@@ -11,7 +11,7 @@ import click
 
 from blobforge.cli import common, output
 from blobforge.cli.change import cancel_jobs, delete_jobs, retry_jobs, set_priority
-from blobforge.cli.common import CliError, Group, Session, pass_session, session_options
+from blobforge.cli.common import CliError, CliSession, CommandGroup, pass_session, session_options
 from blobforge.cli.follow import logs, watch
 from blobforge.cli.selection import chosen, each_page, job_filters, several_ids
 
@@ -22,7 +22,7 @@ _STDOUT = Path("-")
 _HEADERS = ("ID", "STATUS", "TYPE", "PRIO", "TRIES", "UPDATED", "SOURCE", "NOTE")
 
 
-@click.group(cls=Group)
+@click.group(cls=CommandGroup)
 def jobs() -> None:
     """Look at jobs, follow them, and act on them."""
 
@@ -34,7 +34,7 @@ def jobs() -> None:
 @click.option("--cursor", metavar="CURSOR", help="Go on where another list ended.")
 @session_options
 @pass_session
-def list_jobs(session: Session, /, *, limit: int, everything: bool, cursor: str | None, **filters: Any) -> None:
+def list_jobs(session: CliSession, /, *, limit: int, everything: bool, cursor: str | None, **filters: Any) -> None:
     """List jobs, by priority and then newest first. With --quiet: their ids only.
 
     \b
@@ -54,7 +54,7 @@ def list_jobs(session: Session, /, *, limit: int, everything: bool, cursor: str 
 class _Shown:
     """A list as it comes in: for a pipe page by page, so that its length does not matter; for the rest at its end."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: CliSession) -> None:
         self._session = session
         self._jobs: list[Job] = []
         self._count = 0
@@ -105,7 +105,7 @@ def _tries(job: Job, of: str = "/") -> str:
 @several_ids
 @session_options
 @pass_session
-def show_jobs(session: Session, job_ids: tuple[int, ...]) -> None:
+def show_jobs(session: CliSession, job_ids: tuple[int, ...]) -> None:
     """Show jobs, with the record of their attempts and the last output of those that failed.
 
     With --json: one document for one job, a line for each of several.
@@ -211,7 +211,7 @@ def _show_attempt(attempt: Attempt) -> None:
 @click.option("--source", is_flag=True, help="The source instead of the output.")
 @session_options
 @pass_session
-def download(session: Session, job_ids: tuple[int, ...], target: Path | None, source: bool) -> None:
+def download(session: CliSession, job_ids: tuple[int, ...], target: Path | None, source: bool) -> None:
     """Download the output of jobs, or their sources. Prints each path; never overwrites a file unless -o names it.
 
     \b
@@ -232,7 +232,7 @@ def download(session: Session, job_ids: tuple[int, ...], target: Path | None, so
         common.fail(failed)
 
 
-def _download(session: Session, job_id: int, target: Path | None, source: bool) -> None:
+def _download(session: CliSession, job_id: int, target: Path | None, source: bool) -> None:
     if target is not None and (target == _STDOUT or _is_special(target)):
         _write_file(session, job_id, source, target)
         return
@@ -259,7 +259,7 @@ def _is_special(path: Path) -> bool:
     return path.exists() and not path.is_file()
 
 
-def _write_file(session: Session, job_id: int, source: bool, target: Path) -> None:
+def _write_file(session: CliSession, job_id: int, source: bool, target: Path) -> None:
     """To stdout or into what `target` is, once it is here whole and verified."""
     import shutil
     import tempfile

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import click
 
 from blobforge.cli import common, output
-from blobforge.cli.common import CliError, Session, pass_session, session_options
+from blobforge.cli.common import CliError, CliSession, pass_session, session_options
 from blobforge.login import credentials
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _LONGEST_TOKEN = 4_096  # characters read from stdin
 @click.option("--no-keyring", is_flag=True, help="Keep the token in a private file, even where a keyring works.")
 @session_options
 @pass_session
-def login(session: Session, url: str | None, with_token: bool, no_keyring: bool) -> None:
+def login(session: CliSession, url: str | None, with_token: bool, no_keyring: bool) -> None:
     """Keep a server and a token; the other commands then use them.
 
     \b
@@ -38,7 +38,7 @@ def login(session: Session, url: str | None, with_token: bool, no_keyring: bool)
 
     server = (url or session.server or _asked_for_server(session)).rstrip("/")
     token = _token(session, server, with_token=with_token)
-    trial = Session(server=server, token=token, quiet=session.quiet)
+    trial = CliSession(server=server, token=token, quiet=session.quiet)
     try:
         who = trial.run(lambda client: client.whoami())
     except CliError as error:
@@ -53,7 +53,7 @@ def login(session: Session, url: str | None, with_token: bool, no_keyring: bool)
     _told(session, server, who, place)
 
 
-def _told(session: Session, server: str, who: WhoAmI, place: str) -> None:
+def _told(session: CliSession, server: str, who: WhoAmI, place: str) -> None:
     if session.json:
         output.print_json({"server": server, "kept_in": place, "who": who})
         return
@@ -64,7 +64,7 @@ def _told(session: Session, server: str, who: WhoAmI, place: str) -> None:
         session.note("Note: without https:// the token goes over the network in the clear.")
 
 
-def _asked_for_server(session: Session) -> str:
+def _asked_for_server(session: CliSession) -> str:
     if not sys.stdin.isatty():
         raise CliError("Which server?", common.USAGE, "blobforge login URL")
     try:
@@ -75,7 +75,7 @@ def _asked_for_server(session: Session) -> str:
     return answer.strip()
 
 
-def _token(session: Session, server: str, *, with_token: bool) -> str:
+def _token(session: CliSession, server: str, *, with_token: bool) -> str:
     if with_token:
         token = sys.stdin.read(_LONGEST_TOKEN).strip()
     elif session.token:
@@ -92,7 +92,7 @@ def _token(session: Session, server: str, *, with_token: bool) -> str:
 @click.command()
 @session_options
 @pass_session
-def logout(session: Session) -> None:
+def logout(session: CliSession) -> None:
     """Forget the server and the token that `blobforge login` kept. The token itself stays valid.
 
     `blobforge tokens delete ID` makes it void.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from blobforge.cli import common, offline, output
-from blobforge.cli.common import CliError, Session, pass_session, session_options
+from blobforge.cli.common import CliError, CliSession, pass_session, session_options
 
 if TYPE_CHECKING:
     from blobforge.config import Settings
@@ -31,7 +31,7 @@ _REVIEWED = 50  # tokens that are listed
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @session_options
 @pass_session
-def import_(session: Session, source: Path, issuer: str, dry_run: bool, yes: bool) -> None:
+def import_(session: CliSession, source: Path, issuer: str, dry_run: bool, yes: bool) -> None:
     """Take over the original BlobForge's database, or an export of ours, into the database of this data folder.
 
     FROM is left as it is. The server must be stopped, and the original one, too. Settings come from the environment,
@@ -60,7 +60,7 @@ def import_(session: Session, source: Path, issuer: str, dry_run: bool, yes: boo
 )
 @session_options
 @pass_session
-def export(session: Session, credentials: bool) -> None:
+def export(session: CliSession, credentials: bool) -> None:
     """Write all jobs with their history to stdout, as lines of JSON that `blobforge import` reads.
 
     To move, stop the server first: what is done after the export is not in it. Objects stay in their store.
@@ -82,7 +82,7 @@ def export(session: Session, credentials: bool) -> None:
 
 
 def _taking_original(
-    session: Session, here: Settings, source: Path, issuer: str, dry_run: bool, yes: bool
+    session: CliSession, here: Settings, source: Path, issuer: str, dry_run: bool, yes: bool
 ) -> Account:
     import trio
 
@@ -108,7 +108,9 @@ def _taking_original(
             return trio.run(take, store, on_done)
 
 
-def _taking_export(session: Session, here: Settings, source: Path, issuer: str, dry_run: bool, yes: bool) -> Account:
+def _taking_export(
+    session: CliSession, here: Settings, source: Path, issuer: str, dry_run: bool, yes: bool
+) -> Account:
     from blobforge.machinery.clock import wall_ms
     from blobforge.moving import reading
 
@@ -120,7 +122,7 @@ def _taking_export(session: Session, here: Settings, source: Path, issuer: str, 
         return reading.Import(store, now=wall_ms(), on_done=on_done).run(source)
 
 
-def _ask(session: Session, here: Settings, account: Account, what: str, dry_run: bool, yes: bool) -> bool:
+def _ask(session: CliSession, here: Settings, account: Account, what: str, dry_run: bool, yes: bool) -> bool:
     """Say what would be done, and ask; whether that was all. Raises CliError when the answer is no."""
     if not session.json:
         _tell(session, account, "TO TAKE")
@@ -132,7 +134,7 @@ def _ask(session: Session, here: Settings, account: Account, what: str, dry_run:
     return False
 
 
-def _tell(session: Session, account: Account, verb: str) -> None:
+def _tell(session: CliSession, account: Account, verb: str) -> None:
     rows = [
         (kind, count.found, count.taken, count.known, sum(count.not_taken.values()))
         for kind, count in account.kinds()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from blobforge.cli import output
-from blobforge.cli.common import Group, Session, pass_session, session_options
+from blobforge.cli.common import CliSession, CommandGroup, pass_session, session_options
 
 if TYPE_CHECKING:
     from blobforge.client import AuditEntry, Client
@@ -16,7 +16,7 @@ _LARGEST_PAGE = 1_000
 _AUDIT = ("ID", "WHEN", "WHO", "FROM", "ACTION", "WHAT", "NOTE")
 
 
-@click.group(cls=Group)
+@click.group(cls=CommandGroup)
 def users() -> None:
     """See who has signed in through the identity provider."""
 
@@ -24,7 +24,7 @@ def users() -> None:
 @users.command("list")
 @session_options
 @pass_session
-def list_users(session: Session) -> None:
+def list_users(session: CliSession) -> None:
     """List everybody who has signed in. With --quiet: their ids only."""
     found = session.run(lambda client: client.list_users())
     if session.json:
@@ -49,7 +49,7 @@ def list_users(session: Session) -> None:
 @click.option("--cursor", type=click.IntRange(min=1), metavar="CURSOR", help="Go on where another list ended.")
 @session_options
 @pass_session
-def audit(session: Session, /, *, limit: int, everything: bool, cursor: int | None) -> None:
+def audit(session: CliSession, /, *, limit: int, everything: bool, cursor: int | None) -> None:
     """Show what was done by whom, newest first: sign-ins, and what administrators and bulk actions do.
 
     \b

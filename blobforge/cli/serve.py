@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from blobforge.cli import common, output
-from blobforge.cli.common import CliError, Session, pass_session, session_options
+from blobforge.cli.common import CliError, CliSession, pass_session, session_options
 
 if TYPE_CHECKING:
     from blobforge.config import Settings
@@ -53,7 +53,7 @@ def serve(host: str | None, port: int | None, data_dir: Path | None, reload: boo
 @click.command()
 @session_options
 @pass_session
-def config(session: Session) -> None:
+def config(session: CliSession) -> None:
     """Print the server settings that are in force in this environment, with secrets masked."""
     from blobforge.config import describe
 

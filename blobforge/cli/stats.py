@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 import click
 
 from blobforge.cli import output
-from blobforge.cli.common import Session, pass_session, session_options
+from blobforge.cli.common import CliSession, pass_session, session_options
 from blobforge.cli.outage import Outages, follow
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _STATUSES = ("pending", "running", "completed", "failed", "dead", "cancelled", "
 @click.option("-w", "--watch", is_flag=True, help="Go on and show each change, until Ctrl-C.")
 @session_options
 @pass_session
-def stats(session: Session, watch: bool) -> None:
+def stats(session: CliSession, watch: bool) -> None:
     """Show the queue in numbers: jobs by status and type, workers, how fast it goes.
 
     \b
@@ -84,7 +84,7 @@ def _types(found: Stats) -> list[tuple[object, ...]]:
     ]
 
 
-async def _watch(session: Session, client: Client, outages: Outages) -> None:
+async def _watch(session: CliSession, client: Client, outages: Outages) -> None:
     """Show the numbers, and again whenever they changed."""
     import trio
 
@@ -96,7 +96,7 @@ async def _watch(session: Session, client: Client, outages: Outages) -> None:
     ):
         nursery.start_soon(_listen, stream, send)
         await changed.receive()
-        with _Screen(session) as screen:
+        with _StatsScreen(session) as screen:
             while True:
                 found = await client.stats()
                 if found != shown:
@@ -116,10 +116,10 @@ async def _listen(stream: EventStream, send: trio.MemorySendChannel[None]) -> No
             send.send_nowait(None)
 
 
-class _Screen:
+class _StatsScreen:
     """The numbers in place on a terminal; elsewhere one after the other, with an empty line or JSON lines."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: CliSession) -> None:
         self._json = session.json
         self._live: Live | None = None
         self._first = True

@@ -12,8 +12,8 @@ from typing import IO, Any
 import click
 
 from blobforge.cli import common, output, suggest
-from blobforge.cli.common import CliError, Session, pass_session, session_options
-from blobforge.cli.ingest.find import Candidate, Problem, Selection, find, no_tags, tags_of_path
+from blobforge.cli.common import CliError, CliSession, pass_session, session_options
+from blobforge.cli.ingest.find import Candidate, RejectedPath, Selection, find, no_tags, tags_of_path
 
 
 def _metadata(_ctx: click.Context, _param: click.Parameter, pairs: Sequence[str]) -> dict[str, str]:
@@ -92,7 +92,7 @@ def _job_options(command: Any) -> Any:
 @session_options
 @pass_session
 def submit(
-    session: Session,
+    session: CliSession,
     /,
     paths: tuple[str, ...],
     job_type: str | None,
@@ -137,7 +137,7 @@ def submit(
 @_job_options
 @session_options
 @pass_session
-def ingest(session: Session, /, folder: str | None, job_type: str | None, no_tags: bool, **options: Any) -> None:
+def ingest(session: CliSession, /, folder: str | None, job_type: str | None, no_tags: bool, **options: Any) -> None:
     """Submit every file of one type in a folder and below it, however many there are.
 
     Folders and names become tags: books/comics/obelix.pdf gets books, comics and obelix. Run again, only what is new
@@ -205,7 +205,7 @@ def _nul_ended(file: IO[bytes]) -> Iterator[bytes]:
 
 
 def _submit(
-    session: Session,
+    session: CliSession,
     paths: Sequence[str],
     stdin: Candidate | None,
     *,
@@ -238,14 +238,14 @@ def _submit(
         _list(session, found, job["tags"])
         return
     from blobforge.cli.ingest import run
-    from blobforge.cli.ingest.batches import Options
+    from blobforge.cli.ingest.batches import JobOptions
     from blobforge.cli.ingest.report import Report
     from blobforge.cli.outage import Outages
 
     report = Report(session, keep_ids=wait, lines=lines)
     how: Any = {"pointers": not no_lfs, "cached": not no_cache, "rehash": rehash, "wait": wait}
     try:
-        session.run(lambda client: run.run(client, found, Options(**job), report, **how), on_retry=Outages(session))
+        session.run(lambda client: run.run(client, found, JobOptions(**job), report, **how), on_retry=Outages(session))
     except (CliError, click.exceptions.Exit, KeyboardInterrupt):
         if report.found:
             session.note(f"{report.summary()}\n{run.what_now(report)}")
@@ -259,11 +259,11 @@ def _submit(
         common.fail()
 
 
-def _list(session: Session, found: Iterable[Candidate | Problem], tags: tuple[str, ...]) -> None:
+def _list(session: CliSession, found: Iterable[Candidate | RejectedPath], tags: tuple[str, ...]) -> None:
     """What would be submitted: a line each."""
     files = size = failed = 0
     for each in found:
-        if isinstance(each, Problem):
+        if isinstance(each, RejectedPath):
             failed += 1
             click.echo(f"{output.one_line(each.path)}: {each.reason}", err=True)
             continue

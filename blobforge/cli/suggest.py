@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from click.shell_completion import CompletionItem
 
-from blobforge.cli.common import Session
+from blobforge.cli.common import CliSession
 
 if TYPE_CHECKING:
     import click
@@ -42,7 +42,7 @@ class Words:
 
     def __call__(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         try:
-            found = self._found(ctx.find_object(Session) or Session())
+            found = self._found(ctx.find_object(CliSession) or CliSession())
         except Exception:
             return []
         given = ctx.params.get(param.name or "")
@@ -53,7 +53,7 @@ class Words:
             if word.startswith(incomplete) and word not in taken
         ]
 
-    def _found(self, session: Session) -> Found:
+    def _found(self, session: CliSession) -> Found:
         kept = self._kept(session)
         if kept is not None and (fresh := _fresh(kept)) is not None:
             return fresh
@@ -63,7 +63,7 @@ class Words:
                 _keep(kept, found)
         return found
 
-    def _kept(self, session: Session) -> Path | None:
+    def _kept(self, session: CliSession) -> Path | None:
         """Where the answer of this server to this caller is kept; None: nowhere."""
         from blobforge.login import folders
 
@@ -72,7 +72,7 @@ class Words:
         return folder / "completion" / f"{self._kind}-{whose}.json" if folder is not None else None
 
 
-def _within(seconds: float, session: Session, ask: Callable[[Client], Awaitable[Found]]) -> Found:
+def _within(seconds: float, session: CliSession, ask: Callable[[Client], Awaitable[Found]]) -> Found:
     import trio
 
     async def once() -> Found:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import click
 
 from blobforge.cli import output
-from blobforge.cli.common import Group, Session, pass_session, session_options
+from blobforge.cli.common import CliSession, CommandGroup, pass_session, session_options
 
 SCOPES = ("read", "submit", "work", "admin")
 
 
-@click.group(cls=Group)
+@click.group(cls=CommandGroup)
 def tokens() -> None:
     """Manage API tokens."""
 
@@ -18,7 +18,7 @@ def tokens() -> None:
 @tokens.command("list")
 @session_options
 @pass_session
-def list_tokens(session: Session) -> None:
+def list_tokens(session: CliSession) -> None:
     """List the API tokens, without their secrets."""
     found = session.run(lambda client: client.list_tokens())
     if session.json:
@@ -54,7 +54,7 @@ def list_tokens(session: Session) -> None:
 @click.option("--expires-in", type=click.IntRange(min=1), metavar="DAYS", help="Void after so many days.")
 @session_options
 @pass_session
-def create_token(session: Session, name: str, scopes: tuple[str, ...], expires_in: int | None) -> None:
+def create_token(session: CliSession, name: str, scopes: tuple[str, ...], expires_in: int | None) -> None:
     """Make an API token and print it, this once."""
     made = session.run(lambda client: client.create_token(name, scopes=scopes, expires_in_days=expires_in))
     if session.json:
@@ -68,7 +68,7 @@ def create_token(session: Session, name: str, scopes: tuple[str, ...], expires_i
 @click.argument("token_id", metavar="ID")
 @session_options
 @pass_session
-def delete_token(session: Session, token_id: str) -> None:
+def delete_token(session: CliSession, token_id: str) -> None:
     """Delete an API token; it is void at once."""
     session.run(lambda client: client.delete_token(token_id))
     if session.json:

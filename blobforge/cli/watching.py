@@ -14,7 +14,7 @@ import click
 import msgspec
 
 from blobforge.cli import output
-from blobforge.cli.common import Session
+from blobforge.cli.common import CliSession
 from blobforge.cli.selection import STATUSES
 from blobforge.client import FINAL_STATUSES, Job, ServerEvent
 
@@ -104,17 +104,17 @@ class View(Protocol):
         """A job after an event."""
 
 
-def view_of(session: Session, board: Board) -> View:
+def view_of(session: CliSession, board: Board) -> View:
     """The view that fits the options and where stdout goes."""
     if session.json or session.quiet or not output.is_terminal():
         return _Lines(session)
-    return _Screen(board)
+    return _JobsScreen(board)
 
 
 class _Lines:
     """A line for each change of a status; with --json for each event; with --quiet the ids of those that ended."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: CliSession) -> None:
         self._session = session
 
     def __enter__(self) -> Self:
@@ -142,7 +142,7 @@ class _Lines:
             click.echo(str(job.id))
 
 
-class _Screen:
+class _JobsScreen:
     """Jobs that ended scroll by; those that run, and the sum of all, stay below."""
 
     def __init__(self, board: Board) -> None:

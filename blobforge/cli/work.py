@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import click
 
 from blobforge.cli import common, suggest
-from blobforge.cli.common import CliError, Session, pass_session, session_options
+from blobforge.cli.common import CliError, CliSession, pass_session, session_options
 
 if TYPE_CHECKING:
-    from blobforge.runner import Outcome, Worker
+    from blobforge.runner import AttemptEnd, Worker
 
 _SIZES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
@@ -113,7 +113,7 @@ def size(value: str) -> int:
 @session_options
 @pass_session
 def work(
-    session: Session,
+    session: CliSession,
     /,
     *,
     types: tuple[str, ...],
@@ -178,12 +178,12 @@ def work(
     from blobforge.runner import (
         EXIT_FAILING,
         EXIT_REPLACED,
+        AttemptEnd,
         Command,
         InProcess,
         Limits,
-        Outcome,
         Pattern,
-        Waiting,
+        ServerAwayNotice,
         Worker,
         WorkerReplaced,
         WorkerTrouble,
@@ -220,7 +220,7 @@ def work(
         show_events(quiet=session.quiet)
 
     async def main() -> Worker:
-        async with session.client(worker=credential, on_retry=Waiting()) as client:
+        async with session.client(worker=credential, on_retry=ServerAwayNotice()) as client:
             with _usage("--run-window"):
                 worker = Worker(
                     client=client,
@@ -254,7 +254,7 @@ def work(
     if worker.failing:
         session.note("It took no more jobs: too many in a row had failed here.")
         common.fail(EXIT_FAILING)
-    if bounded and any(count for outcome, count in tally.items() if outcome is not Outcome.COMPLETED):
+    if bounded and any(count for outcome, count in tally.items() if outcome is not AttemptEnd.COMPLETED):
         common.fail()
 
 
@@ -281,7 +281,7 @@ def _worker_credential(worker_id: str | None) -> tuple[str, str] | None:
     return worker_id, secret
 
 
-def _summary(tally: dict[Outcome, int], once: bool) -> str:
+def _summary(tally: dict[AttemptEnd, int], once: bool) -> str:
     if not tally:
         return "There was no job." if once else "No job was run."
     return ", ".join(f"{count} {outcome}" for outcome, count in tally.items())

@@ -10,7 +10,7 @@ import click
 
 from blobforge.cli import common, output, suggest
 from blobforge.cli.change import bulk_options, change_counted
-from blobforge.cli.common import Group, Session, pass_session, session_options
+from blobforge.cli.common import CliSession, CommandGroup, pass_session, session_options
 from blobforge.cli.selection import chosen, ids_or_filter
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ STATUSES = ("online", "draining", "offline")
 _WORKER_ID = click.argument("worker_id", metavar="ID", shell_complete=suggest.workers)
 
 
-@click.group(cls=Group)
+@click.group(cls=CommandGroup)
 def workers() -> None:
     """Look at workers, drain and remove them, manage their credentials."""
 
@@ -30,7 +30,7 @@ def workers() -> None:
 @click.option("--type", "type_", metavar="TYPE", shell_complete=suggest.types, help="Only workers of this type.")
 @session_options
 @pass_session
-def list_workers(session: Session, status: str | None, type_: str | None) -> None:
+def list_workers(session: CliSession, status: str | None, type_: str | None) -> None:
     """List the workers that the server knows."""
     found = session.run(lambda client: client.list_workers(status=status, type=type_))
     if session.json:
@@ -58,7 +58,7 @@ def list_workers(session: Session, status: str | None, type_: str | None) -> Non
 @_WORKER_ID
 @session_options
 @pass_session
-def show_worker(session: Session, worker_id: str) -> None:
+def show_worker(session: CliSession, worker_id: str) -> None:
     """Show one worker."""
     worker = session.run(lambda client: client.get_worker(worker_id))
     if session.json:
@@ -87,7 +87,7 @@ def show_worker(session: Session, worker_id: str) -> None:
 @click.option("--limit", type=click.IntRange(1, 100), default=20, show_default=True, help="How many to show.")
 @session_options
 @pass_session
-def worker_attempts(session: Session, worker_id: str, limit: int) -> None:
+def worker_attempts(session: CliSession, worker_id: str, limit: int) -> None:
     """What a worker has done: its attempts, whatever became of them, the newest first."""
     found = session.run(lambda client: client.worker_attempts(worker_id, limit=limit)).attempts
     if session.json:
@@ -104,7 +104,7 @@ def worker_attempts(session: Session, worker_id: str, limit: int) -> None:
 @_WORKER_ID
 @session_options
 @pass_session
-def drain_worker(session: Session, worker_id: str) -> None:
+def drain_worker(session: CliSession, worker_id: str) -> None:
     """Let a worker end what it has and give it nothing new."""
     _act(session, worker_id, lambda client: client.drain_worker(worker_id))
 
@@ -121,7 +121,7 @@ def drain_worker(session: Session, worker_id: str) -> None:
 @session_options
 @pass_session
 def remove_workers(
-    session: Session,
+    session: CliSession,
     /,
     *,
     worker_ids: tuple[str, ...],
@@ -156,7 +156,7 @@ def remove_workers(
 @_WORKER_ID
 @session_options
 @pass_session
-def enable_worker(session: Session, worker_id: str) -> None:
+def enable_worker(session: CliSession, worker_id: str) -> None:
     """Let a disabled worker work again."""
     _act(session, worker_id, lambda client: client.enable_worker(worker_id, True))
 
@@ -165,7 +165,7 @@ def enable_worker(session: Session, worker_id: str) -> None:
 @_WORKER_ID
 @session_options
 @pass_session
-def disable_worker(session: Session, worker_id: str) -> None:
+def disable_worker(session: CliSession, worker_id: str) -> None:
     """Refuse a worker until it is enabled again."""
     _act(session, worker_id, lambda client: client.enable_worker(worker_id, False))
 
@@ -183,7 +183,7 @@ def disable_worker(session: Session, worker_id: str) -> None:
 @click.option("--name", metavar="NAME", help="A name for people.")
 @session_options
 @pass_session
-def create_worker(session: Session, worker_id: str, worker_type: str, name: str | None) -> None:
+def create_worker(session: CliSession, worker_id: str, worker_type: str, name: str | None) -> None:
     """Make a worker credential and print its secret, this once.
 
     The worker then runs with: BLOBFORGE_WORKER_SECRET=... blobforge work --worker-id ID --type TYPE ...
@@ -195,12 +195,12 @@ def create_worker(session: Session, worker_id: str, worker_type: str, name: str 
 @_WORKER_ID
 @session_options
 @pass_session
-def rotate_worker(session: Session, worker_id: str) -> None:
+def rotate_worker(session: CliSession, worker_id: str) -> None:
     """Give a worker a new secret and print it, this once; the old one is void."""
     _show_secret(session, session.run(lambda client: client.rotate_worker(worker_id)))
 
 
-def _act(session: Session, worker_id: str, act: Callable[[Client], Awaitable[Any]]) -> None:
+def _act(session: CliSession, worker_id: str, act: Callable[[Client], Awaitable[Any]]) -> None:
     status = session.run(act).status
     if session.json:
         output.print_json({"id": worker_id, "status": status})
@@ -210,7 +210,7 @@ def _act(session: Session, worker_id: str, act: Callable[[Client], Awaitable[Any
         click.echo(f"{output.one_line(worker_id)}\t{status}")
 
 
-def _show_secret(session: Session, made: WorkerSecret) -> None:
+def _show_secret(session: CliSession, made: WorkerSecret) -> None:
     if session.json:
         output.print_json(made)
         return

@@ -16,7 +16,7 @@ from blobforge.client.errors import (
     UnexpectedAnswer,
 )
 from blobforge.client.events import EventStream, ServerEvent
-from blobforge.client.submission import Submitted, submit_file, upload_source
+from blobforge.client.submission import SubmittedFile, submit_file, upload_source
 from blobforge.client.transfer import FileFacts, hash_file
 from blobforge.client.transport import Glance, OnRetry
 from blobforge.client.types import (
@@ -28,8 +28,7 @@ from blobforge.client.types import (
     BatchAnswer,
     BatchItem,
     BulkDone,
-    Claim,
-    Done,
+    ClaimedJob,
     Drill,
     FailAnswer,
     Health,
@@ -41,6 +40,7 @@ from blobforge.client.types import (
     Registration,
     ReleaseCause,
     Stats,
+    StatusAnswer,
     Submission,
     TokenInfo,
     UploadUrl,
@@ -65,10 +65,9 @@ __all__ = [
     "BatchItem",
     "BulkDone",
     "ChecksumMismatch",
-    "Claim",
+    "ClaimedJob",
     "Client",
     "ClientError",
-    "Done",
     "Drill",
     "EventStream",
     "FailAnswer",
@@ -87,8 +86,9 @@ __all__ = [
     "ServerUnreachable",
     "SourceChanged",
     "Stats",
+    "StatusAnswer",
     "Submission",
-    "Submitted",
+    "SubmittedFile",
     "TokenInfo",
     "TransferRefused",
     "UnexpectedAnswer",

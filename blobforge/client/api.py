@@ -30,23 +30,23 @@ from blobforge.client.types import (
     BatchAnswer,
     BatchItem,
     BulkDone,
-    Claim,
     ClaimAnswer,
+    ClaimedJob,
     Destination,
-    Done,
     DownloadUrl,
     FailAnswer,
     Health,
     HeartbeatAnswer,
     Job,
     JobPage,
-    Multipart,
+    MultipartUpload,
     NewToken,
     OrphanSearch,
     PartUrl,
     Registration,
     ReleaseCause,
     Stats,
+    StatusAnswer,
     Submission,
     TokenInfo,
     UploadUrl,
@@ -161,9 +161,9 @@ class Client:
         body = {"jobs": [{**job, "bind_checksum": True} for job in jobs]}
         return await self._post("/api/jobs/batch", BatchAnswer, body, answer_timeout=_BULK)
 
-    async def source_uploaded(self, job_id: int) -> Done:
+    async def source_uploaded(self, job_id: int) -> StatusAnswer:
         """Tell the server that the source has arrived."""
-        return await self._post(f"/api/jobs/{job_id}/uploaded", Done)
+        return await self._post(f"/api/jobs/{job_id}/uploaded", StatusAnswer)
 
     async def list_jobs(
         self,
@@ -206,22 +206,24 @@ class Client:
         """One job, with the record of its attempts."""
         return await self._call("GET", f"/api/jobs/{job_id}", Job)
 
-    async def retry_job(self, job_id: int, *, reset_attempts: bool = False, priority: int | None = None) -> Done:
+    async def retry_job(
+        self, job_id: int, *, reset_attempts: bool = False, priority: int | None = None
+    ) -> StatusAnswer:
         """Put a failed, dead, cancelled or completed job back in the queue."""
         body = _without_none(reset_attempts=reset_attempts or None, priority=priority)
-        return await self._post(f"/api/jobs/{job_id}/retry", Done, body, once_only=True)
+        return await self._post(f"/api/jobs/{job_id}/retry", StatusAnswer, body, once_only=True)
 
-    async def cancel_job(self, job_id: int) -> Done:
+    async def cancel_job(self, job_id: int) -> StatusAnswer:
         """Cancel a job at once, a running one too."""
-        return await self._post(f"/api/jobs/{job_id}/cancel", Done, {}, once_only=True)
+        return await self._post(f"/api/jobs/{job_id}/cancel", StatusAnswer, {}, once_only=True)
 
     async def delete_job(self, job_id: int) -> None:
         """Delete a job for good; one's own that waits for its source needs the scope `submit`, any other `admin`."""
         await self._call("DELETE", f"/api/jobs/{job_id}", type(None))
 
-    async def set_priority(self, job_id: int, priority: int) -> Done:
+    async def set_priority(self, job_id: int, priority: int) -> StatusAnswer:
         """Change a job's priority: 1 (critical) to 5 (background)."""
-        return await self._call("PATCH", f"/api/jobs/{job_id}/priority", Done, body={"priority": priority})
+        return await self._call("PATCH", f"/api/jobs/{job_id}/priority", StatusAnswer, body={"priority": priority})
 
     async def change_many(
         self,
@@ -333,12 +335,12 @@ class Client:
         body = {"sources": [{"source_hash": sha256, "data": data} for sha256, data in sources]}
         return (await self._post("/api/files/sources", BatchAnswer, body, answer_timeout=_BULK)).items
 
-    async def begin_multipart(self, to: Destination, size: int) -> Multipart:
+    async def begin_multipart(self, to: Destination, size: int) -> MultipartUpload:
         """Start the upload of a large file in parts, or take up one that broke off.
 
         ApiError `wrong-store` (409): one PUT takes it all. `object-too-large` (413): nothing does.
         """
-        return await self._post("/api/files/multipart", Multipart, _parts_of(to) | {"size": size})
+        return await self._post("/api/files/multipart", MultipartUpload, _parts_of(to) | {"size": size})
 
     async def upload_part(
         self,
@@ -373,11 +375,11 @@ class Client:
         """
         listed = [{"number": number, "etag": etag} for number, etag in parts]
         body = _parts_of(to) | {"upload_id": upload_id, "parts": listed}
-        await self._post("/api/files/multipart/complete", Done, body, answer_timeout=_BULK)
+        await self._post("/api/files/multipart/complete", StatusAnswer, body, answer_timeout=_BULK)
 
     async def abort_multipart(self, to: Destination, upload_id: str) -> None:
         """Throw away what has been uploaded in parts."""
-        await self._post("/api/files/multipart/abort", Done, _parts_of(to) | {"upload_id": upload_id})
+        await self._post("/api/files/multipart/abort", StatusAnswer, _parts_of(to) | {"upload_id": upload_id})
 
     # A worker's own calls
 
@@ -406,10 +408,10 @@ class Client:
         )
         return await self._post("/api/workers/register", Registration, body)
 
-    async def unregister(self, worker_id: str) -> Done:
+    async def unregister(self, worker_id: str) -> StatusAnswer:
         """Leave; jobs that still run here go back without costing an attempt."""
         body = _without_none(instance=self._instance)
-        return await self._post(f"/api/workers/{_part(worker_id)}/unregister", Done, body)
+        return await self._post(f"/api/workers/{_part(worker_id)}/unregister", StatusAnswer, body)
 
     async def heartbeat(self, worker_id: str, jobs: Sequence[Mapping[str, Any]] = ()) -> HeartbeatAnswer:
         """Sign of life; renews the leases of `jobs`, each `{"job_id", "lease", "progress"}`."""
@@ -418,7 +420,7 @@ class Client:
 
     async def claim(
         self, worker_id: str, job_types: Sequence[str], *, claim_key: str, wait: float = 0, limit: int = 1
-    ) -> list[Claim]:
+    ) -> list[ClaimedJob]:
         """Take up to `limit` jobs, waiting up to `wait` seconds (60 at most) for the first.
 
         `claim_key` names this claim: repeated with the same key, after an answer was lost, it gets the same jobs.
@@ -446,7 +448,7 @@ class Client:
         output_key: str | None = None,
         checksum: str | None = None,
         result: Mapping[str, Any] | None = None,
-    ) -> Done:
+    ) -> StatusAnswer:
         """Report success. ApiError `lease-lost` (409): the job is no longer this worker's, its output is not used."""
         body = _without_none(
             worker_id=worker_id,
@@ -456,7 +458,7 @@ class Client:
             result=dict(result) if result else None,
             instance=self._instance,
         )
-        return await self._post(f"/api/jobs/{job_id}/complete", Done, body, once_only=True)
+        return await self._post(f"/api/jobs/{job_id}/complete", StatusAnswer, body, once_only=True)
 
     async def fail(
         self,
@@ -485,7 +487,7 @@ class Client:
 
     async def release(
         self, job_id: int, worker_id: str, lease: str, reason: str, *, cause: ReleaseCause = "trouble"
-    ) -> Done:
+    ) -> StatusAnswer:
         """Give a job back; it costs no attempt.
 
         With the cause `shutdown` or `preempted` it is ready again at once. For `trouble` it waits out a back-off, and
@@ -494,7 +496,7 @@ class Client:
         body = _without_none(
             worker_id=worker_id, lease=lease, reason=reason[:1000], cause=cause, instance=self._instance
         )
-        return await self._post(f"/api/jobs/{job_id}/release", Done, body, once_only=True)
+        return await self._post(f"/api/jobs/{job_id}/release", StatusAnswer, body, once_only=True)
 
     # Workers, as an administrator sees them
 
@@ -513,13 +515,13 @@ class Client:
         params = _without_none(limit=limit, cursor=cursor)
         return await self._call("GET", f"/api/workers/{_part(worker_id)}/attempts", WorkerAttempts, params=params)
 
-    async def drain_worker(self, worker_id: str) -> Done:
+    async def drain_worker(self, worker_id: str) -> StatusAnswer:
         """Let a worker end what it has and give it nothing new."""
-        return await self._post(f"/api/workers/{_part(worker_id)}/drain", Done)
+        return await self._post(f"/api/workers/{_part(worker_id)}/drain", StatusAnswer)
 
-    async def remove_worker(self, worker_id: str) -> Done:
+    async def remove_worker(self, worker_id: str) -> StatusAnswer:
         """Forget a worker; its running jobs go back at once."""
-        return await self._call("DELETE", f"/api/workers/{_part(worker_id)}", Done)
+        return await self._call("DELETE", f"/api/workers/{_part(worker_id)}", StatusAnswer)
 
     async def remove_workers(
         self,
@@ -552,10 +554,10 @@ class Client:
         path = f"/api/admin/workers/{_part(worker_id)}/regenerate"
         return await self._post(path, WorkerSecret, {}, once_only=True)
 
-    async def enable_worker(self, worker_id: str, enabled: bool) -> Done:
+    async def enable_worker(self, worker_id: str, enabled: bool) -> StatusAnswer:
         """Enable or disable a worker's credential."""
         action = "enable" if enabled else "disable"
-        return await self._post(f"/api/admin/workers/{_part(worker_id)}/{action}", Done)
+        return await self._post(f"/api/admin/workers/{_part(worker_id)}/{action}", StatusAnswer)
 
     # The backup
 
@@ -563,9 +565,9 @@ class Client:
         """How the backup is, with the last drills."""
         return await self._call("GET", "/api/admin/backup", BackupReport)
 
-    async def begin_drill(self) -> Done:
+    async def begin_drill(self) -> StatusAnswer:
         """Have the server restore its backup to the side and compare it; `backup` tells when it is over."""
-        return await self._post("/api/admin/backup/drill", Done, {}, once_only=True)
+        return await self._post("/api/admin/backup/drill", StatusAnswer, {}, once_only=True)
 
     # Tokens
 
@@ -580,15 +582,15 @@ class Client:
         body = _without_none(name=name, scopes=list(scopes) or None, expires_in=expires_in_days)
         return await self._post("/api/admin/tokens", NewToken, body, once_only=True)
 
-    async def delete_token(self, token_id: str) -> Done:
+    async def delete_token(self, token_id: str) -> StatusAnswer:
         """Delete an API token; it is void at once."""
-        return await self._call("DELETE", f"/api/admin/tokens/{_part(token_id)}", Done)
+        return await self._call("DELETE", f"/api/admin/tokens/{_part(token_id)}", StatusAnswer)
 
     # Housekeeping
 
-    async def find_orphans(self, *, delete: bool = False) -> Done:
+    async def find_orphans(self, *, delete: bool = False) -> StatusAnswer:
         """Begin to look for objects that no job needs; with `delete`, they are deleted. See `orphan_search`."""
-        return await self._post("/api/admin/orphans", Done, {"dry_run": not delete})
+        return await self._post("/api/admin/orphans", StatusAnswer, {"dry_run": not delete})
 
     async def orphan_search(self) -> OrphanSearch:
         """How that search goes, or what the last one found."""

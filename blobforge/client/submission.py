@@ -11,12 +11,12 @@ import msgspec
 
 from blobforge.client.api import Client
 from blobforge.client.errors import ChecksumMismatch, TransferRefused
-from blobforge.client.parts import MULTIPART_ABOVE, upload_in_parts
+from blobforge.client.multipart import MULTIPART_ABOVE, upload_in_parts
 from blobforge.client.transfer import FileFacts, OnBytes, hash_file
 from blobforge.client.types import Destination
 
 
-class Submitted(msgspec.Struct, frozen=True, kw_only=True):
+class SubmittedFile(msgspec.Struct, frozen=True, kw_only=True):
     """What became of one file. `existing`: the job was there already. `uploaded`: bytes went over the wire."""
 
     path: str
@@ -38,7 +38,7 @@ async def submit_file(
     tags: Sequence[str] | None = None,
     metadata: Mapping[str, Any] | None = None,
     on_bytes: OnBytes | None = None,
-) -> Submitted:
+) -> SubmittedFile:
     """Submit `path` as a job of `type`. Memory stays bounded whatever its size.
 
     Raises OSError (the file cannot be read), ChecksumMismatch (it changed while it was read) and what the
@@ -62,7 +62,7 @@ async def submit_file(
             client, path, facts, answer.upload_url, headers=answer.upload_headers or {}, on_bytes=on_bytes
         )
         status = (await client.source_uploaded(answer.job_id)).status or "pending"
-    return Submitted(
+    return SubmittedFile(
         path=name,
         job_id=answer.job_id,
         status=status,

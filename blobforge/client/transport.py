@@ -193,7 +193,7 @@ class Transport:
             sleep=trio.sleep,
             retry=retry_if_exception(worth_repeating),
             wait=_wait,
-            stop=_Stop(patience),
+            stop=_StopRetrying(patience),
             before_sleep=self._tell,
             reraise=True,
         )
@@ -276,7 +276,7 @@ def _wait(state: RetryCallState) -> float:
     return max(_back_off(state), min(asked or 0.0, LONGEST_RETRY_AFTER))
 
 
-class _Stop(stop_before_delay):
+class _StopRetrying(stop_before_delay):
     """When `patience` is over, and after MOST_BROKEN tries that met a bug of the server."""
 
     def __call__(self, retry_state: RetryCallState) -> bool:

@@ -84,7 +84,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     upload_headers: dict[str, str] | None = None
 
 
-class Done(msgspec.Struct, frozen=True, kw_only=True):
+class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """The one-word answer of most actions."""
 
     status: str = ""
@@ -97,7 +97,7 @@ class FailAnswer(msgspec.Struct, frozen=True, kw_only=True):
     will_retry: bool = False
 
 
-class Claim(msgspec.Struct, frozen=True, kw_only=True):
+class ClaimedJob(msgspec.Struct, frozen=True, kw_only=True):
     """One job handed to this worker, with signed URLs for its source and its output. `lease` proves the hold."""
 
     job: Job
@@ -112,7 +112,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 class ClaimAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to a claim that named a `limit`."""
 
-    jobs: list[Claim] = []
+    jobs: list[ClaimedJob] = []
 
 
 class Registration(msgspec.Struct, frozen=True, kw_only=True):
@@ -165,7 +165,7 @@ class Destination(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         return self.source_hash is not None
 
 
-class Multipart(msgspec.Struct, frozen=True, kw_only=True):
+class MultipartUpload(msgspec.Struct, frozen=True, kw_only=True):
     """An upload in parts of `part_size` bytes, and those that the store has. `stored`: the object itself is there."""
 
     stored: bool

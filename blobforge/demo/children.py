@@ -20,7 +20,7 @@ class ChildDied(Exception):
 
 
 @dataclass
-class Child:
+class DemoProcess:
     """One running `blobforge` command."""
 
     name: str
@@ -48,9 +48,9 @@ class Children:
 
     def __init__(self, logs: Path) -> None:
         self._logs = logs
-        self._all: list[Child] = []
+        self._all: list[DemoProcess] = []
 
-    async def start(self, name: str, arguments: Sequence[str], environment: Mapping[str, str]) -> Child:
+    async def start(self, name: str, arguments: Sequence[str], environment: Mapping[str, str]) -> DemoProcess:
         """Run `blobforge ARGUMENTS`. Its own session keeps the terminal's Ctrl-C from it: we say when it stops."""
         path = self._logs / f"{name}.log"
         with path.open("wb") as log:
@@ -62,7 +62,7 @@ class Children:
                 env=environment,
                 start_new_session=True,
             )
-        child = Child(name, process, path)
+        child = DemoProcess(name, process, path)
         self._all.append(child)
         return child
 

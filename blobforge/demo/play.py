@@ -15,7 +15,7 @@ import msgspec
 import trio
 
 from blobforge.client import FINAL_STATUSES, Client, Job, submit_file
-from blobforge.demo.children import Child, Children, children
+from blobforge.demo.children import Children, DemoProcess, children
 from blobforge.demo.samples import BROKEN, FOLDER, PHRASES, missing_phrases
 from blobforge.demo.screen import Screen
 
@@ -123,7 +123,7 @@ def _clean_environment() -> dict[str, str]:
     return {**kept, "PYTHONUNBUFFERED": "1"}
 
 
-async def _start_server(started: Children, stage: Stage) -> Child:
+async def _start_server(started: Children, stage: Stage) -> DemoProcess:
     environment = _clean_environment() | {
         "BLOBFORGE_HOST": "127.0.0.1",
         "BLOBFORGE_PORT": str(_free_port()),
@@ -144,7 +144,7 @@ def _free_port() -> int:
     return PREFERRED_PORT
 
 
-async def _wait_until_ready(server: Child, stage: Stage) -> str:
+async def _wait_until_ready(server: DemoProcess, stage: Stage) -> str:
     """The server's URL, once it answers there. Raises ChildDied or DemoFailed."""
     address = stage.data / "server.json"
     with trio.move_on_after(_START_DEADLINE):

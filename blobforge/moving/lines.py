@@ -25,7 +25,7 @@ from blobforge.moving.mapping import LEASE
 from blobforge.objects.keys import is_original_output_key, source_key
 from blobforge.people import User
 from blobforge.store.errors import DatabaseError
-from blobforge.store.sqlite.arrivals import Departures
+from blobforge.store.sqlite.arrivals import DatabaseExport
 from blobforge.store.sqlite.database import migrations
 from blobforge.store.whole import Whole
 from blobforge.worker import Worker
@@ -63,7 +63,7 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True):
     end: Totals | None = None
 
 
-def export(departures: Departures, *, credentials: bool, now: int) -> Iterator[bytes]:
+def export(departures: DatabaseExport, *, credentials: bool, now: int) -> Iterator[bytes]:
     """All lines, each with its line end."""
     highest, floor = departures.highest_job, departures.attempt_floor
     yield _line(Header(FORMAT, len(migrations()), departures.installation, now, credentials, highest, floor))

@@ -21,7 +21,7 @@ from blobforge.moving.mapping import WENT_BACK
 from blobforge.moving.takeover import ACTOR, BATCH, OnDone
 from blobforge.people import AuditEntry
 from blobforge.store.errors import DatabaseError
-from blobforge.store.sqlite.arrivals import Departures
+from blobforge.store.sqlite.arrivals import DatabaseExport
 from blobforge.store.sqlite.store import Store
 from blobforge.store.whole import Whole
 from blobforge.worker import WorkerStatus
@@ -29,7 +29,7 @@ from blobforge.worker import WorkerStatus
 MOST_RESULTS = 16 << 20  # characters of results that are kept aside, in one transaction
 
 
-def survey(path: Path, known: Departures | None) -> Account:
+def survey(path: Path, known: DatabaseExport | None) -> Account:
     """What a run would do. Reads the whole file: what is not whole is told before anything is done. Raises
     DatabaseError."""
     header, account = lines.header(path), Account()

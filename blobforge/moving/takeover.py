@@ -21,7 +21,7 @@ from blobforge.objects import ObjectInfo, ObjectStore, ObjectStoreError
 from blobforge.objects.keys import source_key
 from blobforge.people import AuditEntry, User
 from blobforge.store.files import DELETING, FileRecord
-from blobforge.store.sqlite.arrivals import Departures
+from blobforge.store.sqlite.arrivals import DatabaseExport
 from blobforge.store.sqlite.original import Original
 from blobforge.store.sqlite.store import Store
 from blobforge.store.whole import Kept, Whole
@@ -40,7 +40,7 @@ Seen = dict[str, ObjectInfo]
 class _Survey:
     """What is here already, where nothing is to be changed. `known` is the database; None: there is none."""
 
-    def __init__(self, known: Departures | None) -> None:
+    def __init__(self, known: DatabaseExport | None) -> None:
         self._hashes = {token.hash for token in known.tokens()} if known is not None else set()
         self._workers = {worker.id for worker in known.workers()} if known is not None else set()
         self._users = {(user.issuer, user.subject) for user in known.users()} if known is not None else set()
@@ -82,7 +82,7 @@ class _Writing:
         return new
 
 
-def survey(original: Original, known: Departures | None, *, issuer: str, now: int) -> Account:
+def survey(original: Original, known: DatabaseExport | None, *, issuer: str, now: int) -> Account:
     """What a run would do, without a look at the store, or a change to anything. `known` is the database here."""
     account = Account()
     _take_people(original, _Survey(known), account, issuer, now)

@@ -14,7 +14,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, ReadTimeoutError
 
 from blobforge.objects import ObjectStoreError
-from blobforge.objects.guard import NotAnsweringError
+from blobforge.objects.breaker import NotAnsweringError
 
 _ABSENT = frozenset({"404", "NoSuchKey", "NotFound"})  # and not NoSuchBucket, a 404 as well
 _REQUEST_ID = "x-amz-request-id"

@@ -35,7 +35,7 @@ PIECE = 256 << 10  # bytes of a download that wait for their reader: the slow ar
 BATCH = 1 << 20  # bytes that one thread hop moves: a hop costs about 90 µs, little beside 1 MiB
 
 
-class Found(msgspec.Struct, frozen=True):
+class ObjectFile(msgspec.Struct, frozen=True):
     """An object and the file that held it when it was looked up. `stamp` is (inode, size, mtime in ns)."""
 
     info: ObjectInfo
@@ -54,10 +54,10 @@ class _Sidecar(msgspec.Struct, frozen=True):
     content_type: str | None
 
 
-class Reader:
+class ObjectReader:
     """An open object, read by position."""
 
-    def __init__(self, found: Found) -> None:
+    def __init__(self, found: ObjectFile) -> None:
         self._path = found.path
         try:
             self._file = found.path.open("rb", buffering=0)
@@ -124,7 +124,7 @@ def link(
     return kept.info if kept is not None else "absent"
 
 
-def _is_like(found: ObjectInfo, known: Found | None, like: ObjectInfo) -> bool:
+def _is_like(found: ObjectInfo, known: ObjectFile | None, like: ObjectInfo) -> bool:
     """Whether the file that was linked is still the object, and that the one that was seen."""
     if known is None or found.etag is None or known.info.etag is None:
         return False
@@ -142,7 +142,7 @@ def _sidecar_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.json")
 
 
-def find(key: str, path: Path) -> Found | None:
+def find(key: str, path: Path) -> ObjectFile | None:
     """Describe the object at `path`, or None. Raises ObjectStoreError."""
     try:
         status = path.lstat()
@@ -163,7 +163,7 @@ def find(key: str, path: Path) -> Found | None:
             content_type=sidecar.content_type if sidecar else None,
             etag=_etag(status),
         )
-    return Found(info, path, _stamp(status))
+    return ObjectFile(info, path, _stamp(status))
 
 
 def _read_sidecar(path: Path, status: os.stat_result) -> _Sidecar | None:

@@ -43,7 +43,7 @@ PREFIXES = (ACCEPTED, INCOMING, MARKS, OUTPUTS, SOURCES)
 UNKNOWN_INSTALLATION = "unknown0"  # whose objects were there before the first database that leaves marks
 
 
-class Output(msgspec.Struct, frozen=True):
+class OutputKey(msgspec.Struct, frozen=True):
     """Whose output a key names. `installation` is None in keys of older releases."""
 
     installation: str | None
@@ -85,12 +85,12 @@ def output_key(installation: str, job_id: int, attempt: int) -> str:
     return f"{OUTPUTS}{installation}/{job_id}/{attempt}/{OUTPUT_NAME}"
 
 
-def output_of(key: str) -> Output:
+def output_of(key: str) -> OutputKey:
     """Whose output this is, or a copy of it. Raises ValueError for what is no output's key."""
     if not is_output_key(key) and _ACCEPTED.fullmatch(key) is None:
         raise ValueError(f"not the key of an output: {key!r}")
     *installation, job_id, attempt, _ = key.split("/")[1:]
-    return Output(installation[0] if installation else None, int(job_id), int(attempt))
+    return OutputKey(installation[0] if installation else None, int(job_id), int(attempt))
 
 
 def accepted_key(installation: str, key: str) -> str:

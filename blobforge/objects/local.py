@@ -23,8 +23,8 @@ import trio
 from blobforge.machinery.hop import Hop
 from blobforge.machinery.tracing import Tracer
 from blobforge.objects import Listed, Missed, ObjectInfo, SignedUpload, files, listing
-from blobforge.objects.files import BATCH, PIECE, Found
-from blobforge.objects.guard import Guard, patient_threads, threads
+from blobforge.objects.breaker import Breaker, patient_threads, threads
+from blobforge.objects.files import BATCH, PIECE, ObjectFile
 from blobforge.objects.incoming import DIR_MODE, Incoming, TooLargeError, UploadRefusedError, os_failure
 from blobforge.objects.keys import check_upload, is_incoming_key, is_key, is_source_key, source_key
 from blobforge.objects.links import Denied, Grant, Links
@@ -62,8 +62,8 @@ class LocalStore:
         self._reserve = reserve
         self._timeout = timeout
         self._digest_timeout = digest_timeout
-        self._guard = Guard(f"object folder {self.root}", pause=timeout, tracer=tracer)
-        self.calls = self._guard.calls
+        self._breaker = Breaker(f"object folder {self.root}", pause=timeout, tracer=tracer)
+        self.calls = self._breaker.calls
         self._asking = hop or threads(_THREADS)
         self._digesting = hop or threads(_DIGESTS)  # apart, so that long reads never keep a short question waiting
         self._moving = hop or patient_threads(_THREADS)
@@ -79,7 +79,7 @@ class LocalStore:
     @property
     def answering(self) -> bool:
         """See ObjectStore."""
-        return self._guard.answering
+        return self._breaker.answering
 
     # URLs
 
@@ -114,11 +114,11 @@ class LocalStore:
 
     # Questions
 
-    async def find(self, key: str) -> Found | None:
+    async def find(self, key: str) -> ObjectFile | None:
         """Look `key` up, for `read`. Raises ObjectStoreError."""
         path = self._path(key)
         work = partial(files.find, key, path)
-        return await self._guard.call(self._asking, work, timeout=self._timeout, op="head")
+        return await self._breaker.call(self._asking, work, timeout=self._timeout, op="head")
 
     async def head(self, key: str, *, version: str | None = None) -> ObjectInfo | None:
         """See ObjectStore. The checksum is that of the bytes as they came in; `digest` reads them again."""
@@ -128,7 +128,7 @@ class LocalStore:
     async def copy(self, key: str, to: str, *, like: ObjectInfo | None) -> ObjectInfo | Missed:
         """See ObjectStore: a second name for the file; a file of its own where the file system has no such thing."""
         work = partial(files.link, self._names, self.root, (key, self._path(key)), (to, self._path(to)), like=like)
-        return await self._guard.transfer(self._digesting, work, timeout=self._digest_timeout, op="copy")
+        return await self._breaker.transfer(self._digesting, work, timeout=self._digest_timeout, op="copy")
 
     async def put_mark(self, key: str, data: bytes) -> None:
         """See ObjectStore."""
@@ -144,31 +144,31 @@ class LocalStore:
         path, abandoned = self._path(key), threading.Event()
         work = partial(files.digest, path, abandoned)
         try:
-            return await self._guard.transfer(self._digesting, work, timeout=self._digest_timeout, op="digest")
+            return await self._breaker.transfer(self._digesting, work, timeout=self._digest_timeout, op="digest")
         finally:
             abandoned.set()  # the thread of a cancelled caller stops at its next batch
 
     async def beginning(self, key: str, most: int, *, version: str | None = None) -> bytes | None:
         """See ObjectStore."""
         work = partial(files.beginning, self._path(key), most)
-        return await self._guard.call(self._asking, work, timeout=self._timeout, op="read")
+        return await self._breaker.call(self._asking, work, timeout=self._timeout, op="read")
 
     async def delete(self, key: str) -> None:
         """See ObjectStore."""
         path = self._path(key)
         work = partial(files.delete, self._names, self.root, path)
-        await self._guard.call(self._asking, work, timeout=self._timeout, op="delete")
+        await self._breaker.call(self._asking, work, timeout=self._timeout, op="delete")
 
     async def list_page(self, prefix: str, *, after: str = "", limit: int = 1000) -> list[Listed]:
         """See ObjectStore."""
         work = partial(listing.page, self.root, prefix, after=after, limit=limit)
         # Large folders take their time.
-        return await self._guard.transfer(self._digesting, work, timeout=self._digest_timeout, op="list")
+        return await self._breaker.transfer(self._digesting, work, timeout=self._digest_timeout, op="list")
 
     async def clear_unfinished(self, *, before: float, dry_run: bool) -> int:
         """See ObjectStore."""
         work = partial(listing.stale, self._incoming, before=before)
-        found = await self._guard.transfer(self._digesting, work, timeout=self._digest_timeout, op="list")
+        found = await self._breaker.transfer(self._digesting, work, timeout=self._digest_timeout, op="list")
         stale = [path for path in found if path not in self._active]
         if not dry_run:
             await self._moving(partial(files.remove, stale))
@@ -177,7 +177,7 @@ class LocalStore:
     async def check(self) -> None:
         """See ObjectStore: the folder is there and can be written to."""
         work = partial(files.check, self._incoming, reserve=self._reserve)
-        await self._guard.call(self._asking, work, timeout=self._timeout, op="check")
+        await self._breaker.call(self._asking, work, timeout=self._timeout, op="check")
 
     # Bytes
 
@@ -242,7 +242,7 @@ class LocalStore:
         )
         return await self._moving(work)
 
-    async def read(self, found: Found, start: int = 0, length: int | None = None) -> AsyncGenerator[bytes, None]:
+    async def read(self, found: ObjectFile, start: int = 0, length: int | None = None) -> AsyncGenerator[bytes, None]:
         """Yield `length` bytes (all by default) of `found` from `start` on, in pieces of up to PIECE bytes.
 
         The file is open only while the generator runs; close it (`aclosing`) if it is not read to its end.
@@ -250,7 +250,7 @@ class LocalStore:
         transfer than the checksum of one and the bytes of another.
         """
         end = found.info.size if length is None else start + length
-        file = await self._moving(partial(files.Reader, found))
+        file = await self._moving(partial(files.ObjectReader, found))
         try:
             while start < end:
                 piece = await self._moving(partial(file.read, start, min(PIECE, end - start)))

@@ -39,7 +39,7 @@ _GONE = frozenset({"NoSuchUpload", "404"})
 _UNLIKE = frozenset({"InvalidPart", "InvalidPartOrder", "EntityTooSmall"})
 
 
-class Part(msgspec.Struct, frozen=True):
+class UploadedPart(msgspec.Struct, frozen=True):
     """A part that the store has. `number` counts from 1; `etag` is the MD5 of its bytes in hex on most stores."""
 
     number: int
@@ -52,7 +52,7 @@ class Upload(msgspec.Struct, frozen=True):
 
     id: str
     part_size: int
-    parts: list[Part]
+    parts: list[UploadedPart]
 
 
 class Multipart(Protocol):
@@ -198,10 +198,10 @@ class S3Multipart:
                 raise
             return Upload(created["UploadId"], each, [])
 
-    def _parts(self, full: str, upload_id: str) -> list[Part]:
+    def _parts(self, full: str, upload_id: str) -> list[UploadedPart]:
         pages = self._client.get_paginator("list_parts").paginate(Bucket=self._bucket, Key=full, UploadId=upload_id)
         return [
-            Part(part["PartNumber"], part["Size"], part["ETag"].strip('"'))
+            UploadedPart(part["PartNumber"], part["Size"], part["ETag"].strip('"'))
             for page in pages
             for part in page.get("Parts", [])
         ]

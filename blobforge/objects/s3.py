@@ -30,8 +30,8 @@ from blobforge.machinery.hop import Hop
 from blobforge.machinery.tracing import Tracer
 from blobforge.objects import Listed, Missed, ObjectInfo, SignedUpload, answers
 from blobforge.objects.answers import status_of
+from blobforge.objects.breaker import Breaker, threads
 from blobforge.objects.disposition import attachment, attachment_in_query
-from blobforge.objects.guard import Guard, threads
 from blobforge.objects.keys import ACCEPTED, OUTPUTS, SOURCES, check_prefix, check_upload, incoming_key, is_key
 from blobforge.objects.multipart import LARGEST_PART, S3Multipart
 from blobforge.objects.sigv4 import Presigner
@@ -83,8 +83,8 @@ class S3Store:
         self._clock = clock
         self._presigner = Presigner(endpoint, bucket, region, access_key, secret_key)
         self._where = f"S3 at {endpoint}, bucket {bucket!r}"
-        self._guard = Guard(self._where, pause=pause, tracer=tracer)
-        self.calls = self._guard.calls
+        self._breaker = Breaker(self._where, pause=pause, tracer=tracer)
+        self.calls = self._breaker.calls
         self._asking: Hop = threads(questions)
         # Apart, so that long reads never keep a short question waiting.
         self._digesting: Hop = threads(digests)
@@ -126,7 +126,7 @@ class S3Store:
     @property
     def answering(self) -> bool:
         """See ObjectStore."""
-        return self._guard.answering
+        return self._breaker.answering
 
     # URLs
 
@@ -170,24 +170,24 @@ class S3Store:
     async def head(self, key: str, *, version: str | None = None) -> ObjectInfo | None:
         """See ObjectStore."""
         work = partial(self._head, key, self._full(key), version)
-        return await self._guard.call(self._asking, work, timeout=self._timeout, op="head")
+        return await self._breaker.call(self._asking, work, timeout=self._timeout, op="head")
 
     async def copy(self, key: str, to: str, *, like: ObjectInfo | None) -> ObjectInfo | Missed:
         """See ObjectStore. The bytes stay in the store; how long that takes depends on their number."""
         work = partial(self._copy, key, to, like)
         timeout = max(self._digest_timeout, like.size / COPIED_A_SECOND if like is not None else 0.0)
-        return await self._guard.transfer(self._digesting, work, timeout=timeout, op="copy")
+        return await self._breaker.transfer(self._digesting, work, timeout=timeout, op="copy")
 
     async def put_mark(self, key: str, data: bytes) -> None:
         """See ObjectStore."""
         work = partial(self._put, self._full(key), data)
-        await self._guard.call(self._asking, work, timeout=self._timeout, op="put")
+        await self._breaker.call(self._asking, work, timeout=self._timeout, op="put")
 
     async def learn(self, key: str) -> None:
         """See ObjectStore: whether it heeds `If-None-Match`, on a PUT and where parts are made an object. Stores that
         do not would write over it."""
         work = partial(self._heeds_condition, self._full(key))
-        heeds = await self._guard.call(self._asking, work, timeout=self._timeout, op="put")
+        heeds = await self._breaker.call(self._asking, work, timeout=self._timeout, op="put")
         self.write_once = heeds and await self.multipart.heeds_condition(key)
 
     async def digest(self, key: str) -> str | None:
@@ -195,25 +195,25 @@ class S3Store:
         abandoned = threading.Event()
         work = partial(self._digest, self._full(key), abandoned)
         try:
-            return await self._guard.transfer(self._digesting, work, timeout=self._digest_timeout, op="digest")
+            return await self._breaker.transfer(self._digesting, work, timeout=self._digest_timeout, op="digest")
         finally:
             abandoned.set()  # the thread of a cancelled caller stops at its next chunk
 
     async def beginning(self, key: str, most: int, *, version: str | None = None) -> bytes | None:
         """See ObjectStore."""
         work = partial(self._beginning, self._full(key), most, version)
-        return await self._guard.call(self._asking, work, timeout=self._timeout, op="read")
+        return await self._breaker.call(self._asking, work, timeout=self._timeout, op="read")
 
     async def delete(self, key: str) -> None:
         """See ObjectStore."""
         work = partial(self._delete, self._full(key))
-        await self._guard.call(self._asking, work, timeout=self._timeout, op="delete")
+        await self._breaker.call(self._asking, work, timeout=self._timeout, op="delete")
 
     async def list_page(self, prefix: str, *, after: str = "", limit: int = 1000) -> list[Listed]:
         """See ObjectStore."""
         check_prefix(prefix)
         work = partial(self._list, prefix, after, limit)
-        return await self._guard.call(self._asking, work, timeout=self._timeout, op="list")
+        return await self._breaker.call(self._asking, work, timeout=self._timeout, op="list")
 
     async def clear_unfinished(self, *, before: float, dry_run: bool) -> int:
         """See ObjectStore: multipart uploads, whose parts are paid for until somebody aborts them."""
@@ -222,21 +222,21 @@ class S3Store:
             after: tuple[str, str] | None = ("", "")
             while after is not None:
                 find = partial(self._unfinished, prefix, before, after)
-                found, after = await self._guard.call(self._asking, find, timeout=self._timeout, op="list")
+                found, after = await self._breaker.call(self._asking, find, timeout=self._timeout, op="list")
                 count += len(found)
                 for full, upload_id in () if dry_run else found:
                     work = partial(self._abort, full, upload_id)
-                    await self._guard.call(self._asking, work, timeout=self._timeout, op="delete")
+                    await self._breaker.call(self._asking, work, timeout=self._timeout, op="delete")
         return count
 
     async def check(self) -> None:
         """See ObjectStore: the bucket is there and the key pair may use it."""
-        await self._guard.call(self._asking, self._check, timeout=self._timeout, op="check")
+        await self._breaker.call(self._asking, self._check, timeout=self._timeout, op="check")
 
     async def _ask(self, work: Callable[[], T], /, *, long: bool = False) -> T:
         if long:
-            return await self._guard.transfer(self._digesting, work, timeout=self._digest_timeout, op="multipart")
-        return await self._guard.call(self._asking, work, timeout=self._timeout, op="multipart")
+            return await self._breaker.transfer(self._digesting, work, timeout=self._digest_timeout, op="multipart")
+        return await self._breaker.call(self._asking, work, timeout=self._timeout, op="multipart")
 
     def _sign(
         self, method: str, full: str, *, expires_in: int, headers: Mapping[str, str], query: Mapping[str, str]

@@ -11,10 +11,10 @@ command.py    a command line as a handler   isolated.py   a handler in a process
 from __future__ import annotations
 
 from blobforge.runner.address import address_named
-from blobforge.runner.attempt import Outcome
+from blobforge.runner.attempt import AttemptEnd
 from blobforge.runner.command import PLACEHOLDERS, Command
 from blobforge.runner.console import show_events
-from blobforge.runner.events import Waiting
+from blobforge.runner.events import ServerAwayNotice
 from blobforge.runner.handlers import Handler, Isolation
 from blobforge.runner.isolated import InProcess
 from blobforge.runner.job import Job, JobCancelled, JobFailed, WorkerReplaced, WorkerTrouble
@@ -28,6 +28,7 @@ __all__ = [
     "EXIT_FAILING",
     "EXIT_REPLACED",
     "PLACEHOLDERS",
+    "AttemptEnd",
     "Command",
     "Finished",
     "Handler",
@@ -37,11 +38,10 @@ __all__ = [
     "JobCancelled",
     "JobFailed",
     "Limits",
-    "Outcome",
     "Pattern",
     "RunWindow",
+    "ServerAwayNotice",
     "Tail",
-    "Waiting",
     "Worker",
     "WorkerReplaced",
     "WorkerTrouble",

@@ -31,7 +31,7 @@ from blobforge.runner.handlers import Converter, as_outcome
 from blobforge.runner.holdings import Held
 from blobforge.runner.job import Job, JobFailed, NoRoom, WorkerTrouble
 from blobforge.runner.limits import Limits, within
-from blobforge.runner.outputs import Output, collect
+from blobforge.runner.outputs import OutputFile, collect
 from blobforge.runner.scratch import Scratch, remove
 from blobforge.runner.upload import LOST, upload
 
@@ -42,14 +42,14 @@ _DAMAGED_LOOKS = (1.0, 5.0)  # seconds before a source whose hash is wrong is fe
 _SAFE_SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,16}")
 
 
-class Outcome(StrEnum):
+class AttemptEnd(StrEnum):
     COMPLETED = "completed"
     FAILED = "failed"
     RELEASED = "released"
     DROPPED = "dropped"
 
 
-class Attempt:
+class AttemptRun:
     """One held job on its way. `run` never raises for what can be foreseen; it says how the attempt ended.
 
     `reason` is why the document or this machine could not do it, None where neither is to blame.
@@ -80,11 +80,11 @@ class Attempt:
         self.no_room = False
         self.reason: str | None = None
 
-    async def run(self) -> Outcome:
+    async def run(self) -> AttemptEnd:
         job, held = self._held.claim.job, self._held
         what = job.source_path or job.source_hash[:12]
         say("job-started", f"job {job.id}: started ({what})", job=job.id, type=job.type, source=what)
-        outcome = Outcome.RELEASED
+        outcome = AttemptEnd.RELEASED
         reason = "the worker is stopping"
         with held.scope:
             try:
@@ -98,8 +98,8 @@ class Attempt:
                 reason = self.reason = "unexpected error in the worker"
         if held.abandoned or (held.lost and held.scope.cancelled_caught):
             say("job-dropped", f"job {job.id}: dropped, the server took it back", job=job.id)
-            return Outcome.DROPPED
-        if outcome is Outcome.RELEASED:
+            return AttemptEnd.DROPPED
+        if outcome is AttemptEnd.RELEASED:
             # Nothing but the worker's own end cancels a job that was not abandoned.
             await self._release(reason, "shutdown" if held.scope.cancelled_caught else "trouble")
         return outcome
@@ -114,7 +114,7 @@ class Attempt:
             )
             await self._job.leftover()
 
-    async def _work(self) -> Outcome:
+    async def _work(self) -> AttemptEnd:
         workdir = await trio.to_thread.run_sync(self._scratch.attempt, self._held.claim.job)
         try:
             return await self._work_in(workdir)
@@ -123,7 +123,7 @@ class Attempt:
             with trio.move_on_after(REMOVE_DEADLINE, shield=True):
                 await trio.to_thread.run_sync(remove, workdir)
 
-    async def _work_in(self, workdir: Path) -> Outcome:
+    async def _work_in(self, workdir: Path) -> AttemptEnd:
         record, report = self._held.claim.job, self._held.report
         job = self._job = Job(record, workdir, workdir / f"source{_suffix(record.source_path)}", report)
         try:
@@ -169,7 +169,7 @@ class Attempt:
         except (ClientError, OSError) as error:
             raise WorkerTrouble(f"the source cannot be downloaded: {error}") from error
 
-    async def _convert(self, job: Job) -> Output:
+    async def _convert(self, job: Job) -> OutputFile:
         try:
             await within(self._limits, job, self._converter)
             return await trio.to_thread.run_sync(collect, job)
@@ -182,7 +182,7 @@ class Attempt:
         except Exception as error:
             raise as_outcome(error) from error
 
-    async def _complete(self, facts: FileFacts, output: Output) -> Outcome:
+    async def _complete(self, facts: FileFacts, output: OutputFile) -> AttemptEnd:
         """Hand the result in, for as long as that takes: the lease is renewed meanwhile, and its end is the limit."""
         claim, seconds = self._held.claim, time.monotonic() - self._started
         self._held.report({"stage": "handing in"})
@@ -208,9 +208,9 @@ class Attempt:
             seconds=round(seconds, 3),
             bytes=facts.size,
         )
-        return Outcome.COMPLETED
+        return AttemptEnd.COMPLETED
 
-    def _result(self, facts: FileFacts, seconds: float, output: Output) -> dict[str, Any]:
+    def _result(self, facts: FileFacts, seconds: float, output: OutputFile) -> dict[str, Any]:
         name = output.name
         result: dict[str, Any] = {"size": facts.size, "seconds": round(seconds, 3)}
         if name is None and self._output_suffix:
@@ -225,7 +225,7 @@ class Attempt:
             result["original_names"] = output.originals
         return result
 
-    async def _fail(self, failure: JobFailed) -> Outcome:
+    async def _fail(self, failure: JobFailed) -> AttemptEnd:
         claim, self.reason = self._held.claim, str(failure)
         self._held.settle()
         try:
@@ -249,13 +249,13 @@ class Attempt:
             kind=failure.kind,
             will_retry=answer.will_retry,
         )
-        return Outcome.FAILED
+        return AttemptEnd.FAILED
 
-    def _not_settled(self, what: str, error: ApiError) -> Outcome:
+    def _not_settled(self, what: str, error: ApiError) -> AttemptEnd:
         """The server refused the result. Nothing is left to do: the attempt's lease decides, not we."""
         job_id = self._held.job_id
         warn("job-dropped", f"job {job_id}: dropped, its {what} was refused: {error}", job=job_id)
-        return Outcome.DROPPED
+        return AttemptEnd.DROPPED
 
     async def _release(self, reason: str, cause: ReleaseCause) -> None:
         """Give the job back; when that does not get through, its lease ends by itself."""

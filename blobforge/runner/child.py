@@ -26,7 +26,7 @@ from blobforge.runner.job import Job, JobFailed
 from blobforge.runner.strays import COOKIE
 
 
-class Child:
+class HandlerProgram:
     """Owns both pipes and the job under way."""
 
     def __init__(self, orders: BinaryIO, replies: BinaryIO) -> None:
@@ -38,7 +38,7 @@ class Child:
 
     def run(self) -> None:
         first = wire.order(self._orders.readline())
-        assert isinstance(first, wire.Load)
+        assert isinstance(first, wire.LoadFunction)
         try:
             handler = find(first.address)
         except Exception as error:
@@ -60,7 +60,7 @@ class Child:
                 self._cancel()
         os._exit(0)  # nobody is there to hear what the handler would make
 
-    def _convert(self, handler: Handler, order: wire.Convert) -> wire.Done | wire.Failed | wire.Trouble:
+    def _convert(self, handler: Handler, order: wire.Convert) -> wire.Returned | wire.Failed | wire.Trouble:
         os.environ[COOKIE] = order.cookie
         job = Job(order.record, Path(order.workdir), Path(order.source), self._progress)
         self._cancel = job.cancel_signal.set
@@ -78,7 +78,7 @@ class Child:
             self._cancel = lambda: None
             for stream in (sys.stdout, sys.stderr):
                 stream.flush()
-        return wire.Done()
+        return wire.Returned()
 
     async def _run_async(self, handler: Handler, job: Job) -> None:
         token = trio.lowlevel.current_trio_token()
@@ -127,7 +127,7 @@ def main() -> None:
     os.close(nothing)
     replies = int(sys.argv[1])
     os.set_inheritable(replies, False)
-    Child(orders, os.fdopen(replies, "wb")).run()
+    HandlerProgram(orders, os.fdopen(replies, "wb")).run()
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ def warn(event: str, text: str, **fields: Field) -> None:
     say(event, text, level=logging.WARNING, **fields)
 
 
-class Waiting:
+class ServerAwayNotice:
     """A client's `on_retry` that says now and then that the server is waited for, not at each try."""
 
     EVERY = 30.0  # seconds

@@ -16,7 +16,7 @@ REPLACED = "instance-replaced"  # the problem's type where another process is th
 _LATE = 2.0  # seconds of lateness that are nobody's fault on a busy machine
 
 
-class Heartbeat:
+class HeartbeatLoop:
     """Owns what the server last said about this worker: whether it drains, and when it was last heard."""
 
     def __init__(

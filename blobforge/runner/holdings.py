@@ -8,7 +8,7 @@ from typing import Any
 
 import trio
 
-from blobforge.client import Claim
+from blobforge.client import ClaimedJob
 from blobforge.runner.events import warn
 
 SETTLE_GRACE = 5.0  # seconds that a completion on its way gets when the worker is told to stop
@@ -23,7 +23,7 @@ class Held:
     its lease has ended but nobody has started the job since: its completion is still accepted.
     """
 
-    claim: Claim
+    claim: ClaimedJob
     claimed_at: float = field(default_factory=trio.current_time)
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     progress: dict[str, Any] = field(default_factory=dict)
@@ -87,7 +87,7 @@ class Holdings:
     def __len__(self) -> int:
         return len(self._held)
 
-    def take(self, claim: Claim) -> Held:
+    def take(self, claim: ClaimedJob) -> Held:
         held = Held(claim)
         self._held.add(held)
         if self.stopping:

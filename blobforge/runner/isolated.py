@@ -23,7 +23,7 @@ from blobforge.runner.command import clean_environment, died
 from blobforge.runner.guard import Guard
 from blobforge.runner.handlers import Handler
 from blobforge.runner.job import Job, JobFailed, WorkerTrouble
-from blobforge.runner.process import ENDED_WITHIN, GRACE, Group, Tails
+from blobforge.runner.process import ENDED_WITHIN, GRACE, ProcessGroup, Tails
 from blobforge.runner.progress import tell
 
 INSIDE = "BLOBFORGE_HANDLER"
@@ -96,7 +96,7 @@ class _Child:
         self._guard = guard
         self._tails = Tails()
         self._job: Job | None = None
-        self._group: Group
+        self._group: ProcessGroup
         self._replies: trio.lowlevel.FdStream
         self._heard = bytearray()
         self._returncode = 0
@@ -108,7 +108,7 @@ class _Child:
         """Start it, load the handler, hand it out; end it when it is over, when it dies, or when cancelled."""
         ours, theirs = os.pipe()
         try:
-            self._group = await Group.start(
+            self._group = await ProcessGroup.start(
                 [sys.executable, "-m", "blobforge.runner.child", str(theirs)],
                 env={**clean_environment(), "PYTHONUNBUFFERED": "1", INSIDE: "1"},
                 guard=self._guard,
@@ -169,7 +169,7 @@ class _Child:
                 reply = await self._end_of(job)
             except trio.Cancelled:
                 with trio.move_on_after(self._grace, shield=True):
-                    await self._send(wire.Cancel())
+                    await self._send(wire.CancelConvert())
                     self.fit = await self._end_of(job) is not None
                 raise
             await self._all_said()
@@ -188,7 +188,7 @@ class _Child:
                 self._guard.remove(cookie)
 
     async def _load(self, address: Address) -> WorkerTrouble | None:
-        await self._send(wire.Load(address))
+        await self._send(wire.LoadFunction(address))
         match await self._next():
             case wire.Ready():
                 return None
@@ -199,14 +199,14 @@ class _Child:
                 words = self._tails.last_line() or "it said nothing"
                 return WorkerTrouble(f"the handler's process ended while loading it: {words}")
 
-    async def _end_of(self, job: Job) -> wire.Done | wire.Failed | wire.Trouble | None:
+    async def _end_of(self, job: Job) -> wire.Returned | wire.Failed | wire.Trouble | None:
         """Take in progress until the end; None when the process is no more."""
         while True:
             reply = await self._next()
             match reply:
                 case wire.News(progress):
                     tell(job, progress)
-                case wire.Done() | wire.Failed() | wire.Trouble() | None:
+                case wire.Returned() | wire.Failed() | wire.Trouble() | None:
                     return reply
                 case wire.Ready() | wire.NotReady():
                     return None  # it does not speak as it should: not to be used any more
@@ -277,9 +277,9 @@ class _Child:
         return False
 
 
-def _raise_if_failed(reply: wire.Done | wire.Failed | wire.Trouble, tails: Tails) -> None:
+def _raise_if_failed(reply: wire.Returned | wire.Failed | wire.Trouble, tails: Tails) -> None:
     match reply:
-        case wire.Done():
+        case wire.Returned():
             return
         case wire.Failed(error, kind, log_tail, trace, retryable):
             log = log_tail or tails.log()

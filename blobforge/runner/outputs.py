@@ -16,7 +16,7 @@ _LONGEST_NAME = 255  # bytes of one part of a name, as the server takes it
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # ZIP's own; with no dates in it, the same files make the same archive
 
 
-class Output(NamedTuple):
+class OutputFile(NamedTuple):
     """The file to upload. `name` is what it is to be called when downloaded, None where nothing says it.
 
     `originals` has, for each name that is sent escaped because it is no UTF-8, its own bytes in base64.
@@ -27,7 +27,7 @@ class Output(NamedTuple):
     originals: dict[str, str]
 
 
-def collect(job: Job) -> Output:
+def collect(job: Job) -> OutputFile:
     """Find the output; several files become one ZIP file. Blocking. Raises JobFailed and OSError."""
     files = _files(job.outputs)
     single = _regular(job, job.output) if os.path.lexists(job.output) else None
@@ -36,17 +36,17 @@ def collect(job: Job) -> Output:
             raise JobFailed(
                 "there are files both at the output path and in the outputs folder", kind="OutputAmbiguous"
             )
-        return Output(single, None, {})
+        return OutputFile(single, None, {})
     if not files:
         raise JobFailed("the converter ended well but left no output file", kind="OutputMissing")
     if len(files) == 1:
         ((name, file),) = _named([(files[0].name, files[0])]).items()
-        return Output(_regular(job, file), name, _originals([(name, files[0].name)]))
+        return OutputFile(_regular(job, file), name, _originals([(name, files[0].name)]))
     stem = PurePosixPath(job.source_path).stem or f"job-{job.id}"
     whole = [(path.relative_to(job.outputs).as_posix(), path) for path in files]
     entries = _named(whole)
     pairs = zip(entries, (name for name, _ in whole), strict=True)
-    return Output(_zipped(job, entries), f"{stem}.zip", _originals(pairs))
+    return OutputFile(_zipped(job, entries), f"{stem}.zip", _originals(pairs))
 
 
 def _files(folder: Path) -> list[Path]:

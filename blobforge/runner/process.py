@@ -37,7 +37,7 @@ SUPERVISED = sys.platform == "linux"
 _SUPERVISE = (sys.executable, "-I", "-S", str(Path(supervise.__file__)))
 _SUPERVISED_END = 10.0  # seconds in which the supervisor has killed everything, or is itself in the way
 _SWEEP = 10.0
-# For `Group.end` beyond its grace. What lives longer (a process that the kernel keeps) is left to the guard.
+# For `ProcessGroup.end` beyond its grace. What lives longer (a process that the kernel keeps) is left to the guard.
 ENDED_WITHIN = 2 * _SUPERVISED_END
 START_SECONDS = 60.0  # for the supervisor's word that the command has been started
 _LAST_WORDS = 1.0  # seconds to read what is left in the pipes once the command and its group are gone
@@ -111,7 +111,7 @@ class Finished:
     tails: Tails
 
 
-class Group:
+class ProcessGroup:
     """A process that leads a group and a session of its own. Must be ended by `end`, whatever happens."""
 
     def __init__(self, process: trio.Process, cookie: str, guard: Guard | None, control: SocketType | None) -> None:
@@ -259,7 +259,7 @@ async def run_in_group(
         if told is not None:
             told(stream, data)
 
-    group = await Group.start(argv, cwd=cwd, env=env, guard=guard, max_memory=max_memory)
+    group = await ProcessGroup.start(argv, cwd=cwd, env=env, guard=guard, max_memory=max_memory)
     returncode = -signal.SIGKILL  # where it is not known in time
     async with trio.open_nursery() as nursery:
         drained = trio.CancelScope(shield=True)
@@ -285,7 +285,7 @@ async def _started(control: SocketType, process: trio.Process, program: str) -> 
         raise OSError(code, os.strerror(code), program)
 
 
-async def _drain_within(scope: trio.CancelScope, group: Group, told: OnOutput) -> None:
+async def _drain_within(scope: trio.CancelScope, group: ProcessGroup, told: OnOutput) -> None:
     with scope:
         await group.drain(told)
 

@@ -15,13 +15,13 @@ from typing import Any
 
 import trio
 
-from blobforge.client import LARGEST_CLAIM, ApiError, Claim, Client, ClientError, Registration
-from blobforge.runner.attempt import Attempt, Outcome
+from blobforge.client import LARGEST_CLAIM, ApiError, ClaimedJob, Client, ClientError, Registration
+from blobforge.runner.attempt import AttemptEnd, AttemptRun
 from blobforge.runner.events import say, warn
 from blobforge.runner.facts import host_facts
 from blobforge.runner.guard import Guard
 from blobforge.runner.handlers import Converter
-from blobforge.runner.heartbeat import REPLACED, Heartbeat
+from blobforge.runner.heartbeat import REPLACED, HeartbeatLoop
 from blobforge.runner.holdings import Holdings
 from blobforge.runner.instance import Instance
 from blobforge.runner.job import WorkerReplaced
@@ -42,7 +42,7 @@ _ASK_AGAIN = 30.0  # seconds
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class ShiftOptions:
     """How a worker works. Times in seconds, sizes in bytes.
 
     `once` takes what is there, one job at most; `max_jobs` ends after so many; `idle_exit` ends after so long without
@@ -78,8 +78,8 @@ class Duty:
 class Shift:
     """Owns which jobs are in hand, how many more may be taken, and why none is taken at the moment."""
 
-    def __init__(self, client: Client, worker_id: str, duties: Mapping[str, Duty], options: Options) -> None:
-        self.tally: Counter[Outcome] = Counter()
+    def __init__(self, client: Client, worker_id: str, duties: Mapping[str, Duty], options: ShiftOptions) -> None:
+        self.tally: Counter[AttemptEnd] = Counter()
         self._instance = Instance()
         self._replaced = False
         self._client = client.with_instance(self._instance.name)
@@ -178,7 +178,7 @@ class Shift:
         self._claiming = trio.CancelScope()
         if self._holdings.stopping:
             self._claiming.cancel()
-        heartbeat = Heartbeat(
+        heartbeat = HeartbeatLoop(
             self._client,
             self._worker_id,
             self._holdings,
@@ -223,7 +223,9 @@ class Shift:
             else:
                 say("unregistered", f"worker {self._worker_id}: unregistered", worker=self._worker_id)
 
-    async def _claim_until_done(self, heartbeat: Heartbeat, attempts: trio.Nursery, background: trio.Nursery) -> None:
+    async def _claim_until_done(
+        self, heartbeat: HeartbeatLoop, attempts: trio.Nursery, background: trio.Nursery
+    ) -> None:
         self._idle_since = trio.current_time()
         while self._left > 0:
             free = await self._free_slots(int(min(LARGEST_CLAIM, self._left)))
@@ -252,7 +254,7 @@ class Shift:
 
     # When nothing is claimed
 
-    async def _clear(self, heartbeat: Heartbeat) -> bool:
+    async def _clear(self, heartbeat: HeartbeatLoop) -> bool:
         """Wait until nothing is in the way of a claim. False when it is time to end instead."""
         while True:
             idle_left = self._idle_left()
@@ -273,7 +275,7 @@ class Shift:
             with trio.move_on_after(min(pause, idle_left)):
                 await heartbeat.beaten.wait()  # each answer may have changed what is in the way
 
-    async def _in_the_way(self, heartbeat: Heartbeat) -> tuple[str | None, float]:
+    async def _in_the_way(self, heartbeat: HeartbeatLoop) -> tuple[str | None, float]:
         """What is in the way, and the seconds after which to look again."""
         if heartbeat.draining:
             return "the server drains this worker", _LOOK_AGAIN
@@ -304,7 +306,7 @@ class Shift:
         wait = min(self._options.poll_wait, self._idle_left())
         return math.floor(min(wait, closing if closing is not None else wait))
 
-    async def _claim(self, limit: int) -> list[Claim]:
+    async def _claim(self, limit: int) -> list[ClaimedJob]:
         try:
             return await self._steady.claim(
                 self._worker_id, list(self._duties), claim_key=uuid.uuid4().hex, wait=self._wait(), limit=limit
@@ -324,10 +326,10 @@ class Shift:
 
     # What is claimed
 
-    async def _run_attempt(self, claim: Claim, background: trio.Nursery) -> None:
+    async def _run_attempt(self, claim: ClaimedJob, background: trio.Nursery) -> None:
         held = self._holdings.take(claim)
         duty = self._duties[claim.job.type]
-        attempt = Attempt(
+        attempt = AttemptRun(
             self._client,
             self._worker_id,
             duty.converter,
@@ -339,23 +341,23 @@ class Shift:
         try:
             outcome = await attempt.run()
             self.tally[outcome] += 1
-            if outcome is Outcome.COMPLETED:
+            if outcome is AttemptEnd.COMPLETED:
                 self._streak.succeeded()
             elif attempt.reason is not None and not attempt.no_room:
                 self._streak.failed(attempt.reason)
-            if outcome is Outcome.RELEASED and not attempt.no_room:
+            if outcome is AttemptEnd.RELEASED and not attempt.no_room:
                 # One job that does not go says nothing about the others: the server puts it behind them.
                 if self._troubled not in (None, held.job_id):
                     self._trouble()
                 self._troubled = held.job_id
-            elif outcome in (Outcome.COMPLETED, Outcome.FAILED):
+            elif outcome in (AttemptEnd.COMPLETED, AttemptEnd.FAILED):
                 self._cool_down, self._troubled = 0.0, None
         finally:
             self._idle_since = trio.current_time()
             self._holdings.let_go(held)
             background.start_soon(self._free_when_over, attempt)
 
-    async def _free_when_over(self, attempt: Attempt) -> None:
+    async def _free_when_over(self, attempt: AttemptRun) -> None:
         """A handler's thread that goes on keeps its slot: nobody asked for two conversions at a time."""
         await attempt.leftover()
         self._slots.release()

@@ -21,7 +21,7 @@ from blobforge.client import (
     TransferRefused,
     hash_file,
 )
-from blobforge.client.parts import MULTIPART_ABOVE, is_too_large, upload_in_parts
+from blobforge.client.multipart import MULTIPART_ABOVE, is_too_large, upload_in_parts
 from blobforge.client.types import Destination
 from blobforge.runner.events import say
 from blobforge.runner.holdings import Held

@@ -12,7 +12,7 @@ from blobforge.client import text
 from blobforge.runner.address import Address
 
 
-class Load(msgspec.Struct, frozen=True, tag="load"):
+class LoadFunction(msgspec.Struct, frozen=True, tag="load"):
     """The first message: which function to run."""
 
     address: Address
@@ -27,7 +27,7 @@ class Convert(msgspec.Struct, frozen=True, tag="convert"):
     cookie: str
 
 
-class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
+class CancelConvert(msgspec.Struct, frozen=True, tag="cancel"):
     """The job under way was taken away."""
 
 
@@ -47,7 +47,7 @@ class News(msgspec.Struct, frozen=True, tag="news"):
     progress: dict[str, Any]
 
 
-class Done(msgspec.Struct, frozen=True, tag="done"):
+class Returned(msgspec.Struct, frozen=True, tag="done"):
     """The function has returned. `memory` is what the process then holds, in bytes."""
 
     memory: int = 0
@@ -71,8 +71,8 @@ class Trouble(msgspec.Struct, frozen=True, tag="trouble"):
     memory: int = 0
 
 
-Order = Load | Convert | Cancel
-Reply = Ready | NotReady | News | Done | Failed | Trouble
+Order = LoadFunction | Convert | CancelConvert
+Reply = Ready | NotReady | News | Returned | Failed | Trouble
 
 LONGEST = 1 << 20  # bytes of one message: a traceback and a log tail fit; whoever writes more is not ours
 _orders: msgspec.json.Decoder[Order] = msgspec.json.Decoder(Order)

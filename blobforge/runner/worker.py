@@ -16,16 +16,16 @@ import trio
 
 from blobforge.client import Client
 from blobforge.login import credentials, login_file
-from blobforge.runner.attempt import Outcome
+from blobforge.runner.attempt import AttemptEnd
 from blobforge.runner.console import show_events
-from blobforge.runner.events import Waiting, log
+from blobforge.runner.events import ServerAwayNotice, log
 from blobforge.runner.handlers import Converter, Handler, InWorker, Isolation
 from blobforge.runner.isolated import INSIDE, InProcess
 from blobforge.runner.job import WorkerReplaced, WorkerTrouble
 from blobforge.runner.limits import Limits
 from blobforge.runner.process import GRACE
 from blobforge.runner.scratch import MIN_FREE
-from blobforge.runner.shift import MAX_FAILURES, Duty, Options, Shift
+from blobforge.runner.shift import MAX_FAILURES, Duty, Shift, ShiftOptions
 from blobforge.runner.window import RunWindow
 
 H = TypeVar("H", bound=Handler)
@@ -57,7 +57,7 @@ class Worker:
     BLOBFORGE_API_TOKEN), or the worker's own: `worker_id` with `worker_secret` (BLOBFORGE_WORKER_ID with
     BLOBFORGE_WORKER_SECRET). Where neither is given, both are what `blobforge work` finds: the login, or this
     machine's server and its admin token. A `client` replaces all of these. Times are in seconds, sizes in bytes; the
-    options are those of `Options`. Raises ValueError for what cannot be.
+    options are those of `ShiftOptions`. Raises ValueError for what cannot be.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Worker:
         self._secret = worker_secret
         self._client = client
         self._named = worker_id or os.environ.get("BLOBFORGE_WORKER_ID")
-        self._options = Options(
+        self._options = ShiftOptions(
             concurrency=concurrency,
             once=once,
             max_jobs=max_jobs,
@@ -108,7 +108,7 @@ class Worker:
             named=self._named is not None,
         )
         self.worker_id = self._named or default_worker_id()
-        self.tally: Counter[Outcome] = Counter()
+        self.tally: Counter[AttemptEnd] = Counter()
         self.failing = False
         """Whether it ended while it took no jobs, because `max_failures` in a row had failed."""
         self._duties: dict[str, Duty] = {}
@@ -160,7 +160,7 @@ class Worker:
                 raise ValueError(f"there are two handlers for the type {name!r}")
             self._duties[name] = Duty(converter, limits)
 
-    def run(self) -> Counter[Outcome]:
+    def run(self) -> Counter[AttemptEnd]:
         """Work until SIGTERM, SIGINT or SIGHUP, or until done; return how the attempts ended.
 
         The first signal takes no more jobs and gives running ones `grace` seconds; the second gives them back at
@@ -208,7 +208,7 @@ class Worker:
         if failure is not None:
             raise failure
 
-    async def run_async(self) -> Counter[Outcome]:
+    async def run_async(self) -> Counter[AttemptEnd]:
         """Work until `stop`, or until done. See `Shift.run` for what it raises."""
         if INSIDE in os.environ:  # else each process would start another one
             raise RuntimeError(
@@ -256,7 +256,7 @@ class Worker:
         if secret:
             if self._named is None:
                 raise ValueError("a worker's secret was given, but not whose it is: give worker_id, too")
-            return Client(server, worker=(self.worker_id, secret), on_retry=Waiting())
+            return Client(server, worker=(self.worker_id, secret), on_retry=ServerAwayNotice())
         token = self._token or os.environ.get("BLOBFORGE_API_TOKEN")
         if not token:
             try:
@@ -269,7 +269,7 @@ class Worker:
                     "scope `work`, or BLOBFORGE_WORKER_ID and BLOBFORGE_WORKER_SECRET"
                 )
             token = found.token
-        return Client(server, token=token, on_retry=Waiting())
+        return Client(server, token=token, on_retry=ServerAwayNotice())
 
     def _login(self) -> login_file.Login | None:
         try:

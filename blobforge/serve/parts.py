@@ -34,18 +34,18 @@ from web.auth.keyring import FirstLink, Keyring
 from web.auth.oidc import Provider, ProviderSettings
 from web.auth.sessions import Sealer, Sessions
 from web.auth.throttle import Throttle
+from web.backups import Backups
 from web.checkup import Checkup
 from web.connection.places import KnownAddresses
 from web.limits import LARGE_BODIES, Bounded, Limit, Unread, Watch
 from web.metrics.counting import Counting
 from web.metrics.exposition import Metrics
-from web.metrics.house import House
+from web.metrics.parts import PartsMetrics
 from web.metrics.requests import Requests
 from web.preview import Previews
 from web.reads import ReadPool
 from web.services import Services
 from web.site import Site
-from web.upkeep import Backups
 
 
 class Parts:
@@ -154,7 +154,7 @@ class Parts:
             tracer=tracer,
         )
         metrics = Metrics(
-            House(
+            PartsMetrics(
                 writer=self.writer,
                 scheduler=self.scheduler,
                 reaper=self.reaper,

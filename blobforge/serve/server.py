@@ -156,7 +156,7 @@ async def running(
 ) -> AsyncIterator[Parts]:
     """Open everything, run the actors, and close in the opposite order.
 
-    `hop`, `now` and `objects` are for tests in virtual time: the same house, on another clock, beside another store.
+    `hop`, `now` and `objects` are for tests in virtual time: the same server, on another clock, beside another store.
     """
     tracer = open_tracer(settings.otel_endpoint)
     objects = objects or open_objects(settings, hop, tracer)

@@ -36,7 +36,7 @@ class Whole(msgspec.Struct, frozen=True):
 ObjectsOf = Callable[[Job, Sequence[Attempt]], Mapping[str, int | None]]
 
 
-class Departures(Protocol):
+class DatabaseExport(Protocol):
     """Reads all of a database, some rows at a time: each call is one short read transaction."""
 
     @property

@@ -29,7 +29,7 @@ from actors.messages import (
 )
 from blobforge.job import JobStatus
 from blobforge.objects import ObjectStoreError
-from blobforge.objects.guard import NotAnsweringError
+from blobforge.objects.breaker import NotAnsweringError
 from blobforge.objects.keys import mark_key, source_key
 from blobforge.refusals import Refusal, RefusalCode
 from tests.actors.keeping import DAY, keeping

@@ -19,7 +19,7 @@ from actors.messages import (
     Release,
 )
 from blobforge.job import ReleaseCause
-from blobforge.objects.guard import NotAnsweringError
+from blobforge.objects.breaker import NotAnsweringError
 from blobforge.objects.keys import source_key
 from blobforge.refusals import Refusal, RefusalCode
 from tests.actors.keeping import DAY, Keeping, keeping

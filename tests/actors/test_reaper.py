@@ -12,7 +12,7 @@ import trio
 import trio.lowlevel
 import trio.testing
 
-from actors.effects import upkeep
+from actors.effects import periodic
 from actors.messages import (
     Claim,
     Complete,
@@ -283,7 +283,7 @@ async def test_much_is_purged_in_many_transactions(
     autojump_clock: Any, house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A day's million in one would keep every heartbeat waiting; all of it is gone soon all the same."""
-    monkeypatch.setattr(upkeep, "PURGED_AT_ONCE", 2)
+    monkeypatch.setattr(periodic, "PURGED_AT_ONCE", 2)
     await house.ask(Register(ADMIN, "w1", "pdf"))
     for number in range(9):
         await house.ask(submission(number))

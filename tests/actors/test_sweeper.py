@@ -8,7 +8,7 @@ from typing import Any
 import trio
 
 from actors.sweeper import FIRST_SWEEP, PARTS_GRACE, SWEEP_EVERY
-from blobforge.objects.guard import NotAnsweringError
+from blobforge.objects.breaker import NotAnsweringError
 from blobforge.objects.keys import incoming_key, mark_key
 from tests.actors.keeping import DAY, Keeping, keeping
 from tests.fixtures.house import virtual_now

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from blobforge.cli.ingest.find import Candidate, Problem, Selection, Tagger, find, no_tags, tags_of_path
+from blobforge.cli.ingest.find import Candidate, RejectedPath, Selection, Tagger, find, no_tags, tags_of_path
 from blobforge.cli.jobs import download_name
 from blobforge.client import Job
 
@@ -27,7 +27,7 @@ def tree(tmp_path: Path) -> Path:
 def found(paths: list[Path], job_type: str | None = None, tagger: Tagger = no_tags) -> list[Candidate]:
     """The files, where nothing is wrong."""
     every = list(find([str(path) for path in paths], Selection(job_type), tagger))
-    assert [each for each in every if isinstance(each, Problem)] == []
+    assert [each for each in every if isinstance(each, RejectedPath)] == []
     return [each for each in every if isinstance(each, Candidate)]
 
 
@@ -55,7 +55,7 @@ def test_a_file_counts_whatever_its_name_and_once(tree: Path) -> None:
 def test_what_cannot_be_taken_is_named(tree: Path) -> None:
     named = [str(tree / "no.pdf"), str(tree / "README"), str(tree / "folder.pdf"), "/dev/null", "nul\0.pdf"]
     every = list(find(named, Selection()))
-    assert [each.reason for each in every if isinstance(each, Problem)] == [
+    assert [each.reason for each in every if isinstance(each, RejectedPath)] == [
         "no such file or folder",
         "its name does not tell its type: give --type",
         "no .pdf file in this folder",
@@ -94,7 +94,9 @@ def test_what_looks_like_a_document_and_is_none_is_told(tree: Path) -> None:
     (tree / "circle.pdf").symlink_to(tree / "circle.pdf")
     os.mkfifo(tree / "pipe.pdf")
     os.mkfifo(tree / "pipe.txt")
-    told = {Path(each.path).name: each.reason for each in find([str(tree)], Selection()) if isinstance(each, Problem)}
+    told = {
+        Path(each.path).name: each.reason for each in find([str(tree)], Selection()) if isinstance(each, RejectedPath)
+    }
     assert told.keys() == {"broken.pdf", "circle.pdf", "pipe.pdf"}
     assert (told["broken.pdf"], told["pipe.pdf"]) == ("a link to nothing", "not a file")
 
@@ -128,7 +130,7 @@ def test_a_list_of_files(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("deep/er/c.pdf", ("deep", "er", "c")),
         ("book.epub", ("book",)),
     ]
-    assert [each.path for each in every if isinstance(each, Problem)] == ["no.pdf"]
+    assert [each.path for each in every if isinstance(each, RejectedPath)] == ["no.pdf"]
     narrow = Selection(suffixes=["pdf", "epub"], exclude=["deep/"])
     assert [each.path for each in find([], narrow, listed=["notes.txt", "deep/er/c.pdf", "book.epub"])] == [
         "book.epub"

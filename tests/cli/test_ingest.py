@@ -19,7 +19,7 @@ import pexpect
 import pytest
 
 from blobforge.cli.ingest.cache import Content, HashCache, open_cache
-from blobforge.cli.ingest.find import Candidate, Problem
+from blobforge.cli.ingest.find import Candidate, RejectedPath
 from blobforge.cli.ingest.hashing import hash_chunk
 from tests.cli.conftest import COMMAND, Running, running_server, s3_settings
 from tests.fixtures.seaweed import Seaweed
@@ -364,7 +364,7 @@ def test_a_file_that_grows_as_fast_as_it_is_read(tmp_path: Path, monkeypatch: py
     (found,) = hash_chunk(
         [Candidate(str(path), "pdf", (), 1000, 0, 0, 0)], HashCache(None), threading.Event(), pointers=False
     )
-    assert isinstance(found, Problem)
+    assert isinstance(found, RejectedPath)
     assert "was written to while it was read" in found.reason
     assert blocks == 2
 

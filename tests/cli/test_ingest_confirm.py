@@ -8,8 +8,8 @@ from typing import Any, cast
 
 import pytest
 
-from blobforge.cli.common import Session
-from blobforge.cli.ingest.batches import Batches, Options, Waiting
+from blobforge.cli.common import CliSession
+from blobforge.cli.ingest.batches import AwaitedUpload, Batches, JobOptions
 from blobforge.cli.ingest.cache import Content, HashCache
 from blobforge.cli.ingest.find import Candidate
 from blobforge.cli.ingest.hashing import Hashed
@@ -47,8 +47,8 @@ class Run:
         self.folder = folder
         self.server = Answers(refused)
         client = cast(Client, self.server)
-        self.report = Report(Session(quiet=True))
-        self.batches = Batches(client, Options(), self.report)
+        self.report = Report(CliSession(quiet=True))
+        self.batches = Batches(client, JobOptions(), self.report)
         self.uploads = Uploads(client, self.batches, self.report, HashCache(None))
 
     async def uploaded(self, *jobs: tuple[int, bool], digest: str) -> None:
@@ -57,7 +57,7 @@ class Run:
         for number, existing in jobs:
             file = Candidate(str(self.folder / f"{number}.pdf"), "pdf", (), 1, 0, 0, 0)
             item = BatchItem(job_id=number, existing=existing, status="uploading", upload_url="")
-            waiting.append(Waiting(Hashed(file, Content(digest, 1, pointer=False)), item))
+            waiting.append(AwaitedUpload(Hashed(file, Content(digest, 1, pointer=False)), item))
         self.report.discovered(len(waiting), len(waiting))
         self.batches._awaited[digest] = waiting
         await self.uploads._alone(waiting[0], tell=False, status="uploading")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from blobforge.client.parts import MULTIPART_ABOVE
+from blobforge.client.multipart import MULTIPART_ABOVE
 from tests.cli.conftest import Running, running_server, s3_settings
 from tests.cli.test_ingest import requests
 from tests.fixtures.seaweed import Seaweed

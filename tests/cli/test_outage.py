@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from blobforge.cli.common import Session
+from blobforge.cli.common import CliSession
 from blobforge.cli.outage import Outages
 from blobforge.client import ServerUnreachable
 from tests.cli.conftest import Running
@@ -51,9 +51,9 @@ def test_a_watch_waits_for_a_server_that_is_away_at_its_first_call(running: Runn
 def test_one_outage_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
     now = 1000.0
-    monkeypatch.setattr(Session, "note", lambda _self, text: told.append(text))
+    monkeypatch.setattr(CliSession, "note", lambda _self, text: told.append(text))
     monkeypatch.setattr("time.monotonic", lambda: now)
-    on_retry, error = Outages(Session()), ServerUnreachable("http://here", "away")
+    on_retry, error = Outages(CliSession()), ServerUnreachable("http://here", "away")
     on_retry(error, 0.5)
     assert told == [], "a moment is worth no line"
     for pause in (2.0, 0.5, 4.0, 8.0):

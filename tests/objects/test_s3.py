@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from blobforge.objects import ObjectInfo, ObjectStoreError
-from blobforge.objects.guard import NotAnsweringError
+from blobforge.objects.breaker import NotAnsweringError
 from blobforge.objects.keys import output_key, source_key
 from blobforge.objects.s3 import S3Store, _hex_digest
 from tests.fixtures.seaweed import Seaweed

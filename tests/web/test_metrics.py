@@ -390,7 +390,7 @@ async def test_a_backup_that_is_not_there_is_not_told(house: House, autojump_clo
 
 
 def with_backup(parts: Parts, backup: Replicated) -> None:
-    parts.services.metrics.house.backup = lambda: backup
+    parts.services.metrics.parts.backup = lambda: backup
 
 
 async def test_a_backup(house: House, autojump_clock: Any) -> None:

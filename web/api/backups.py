@@ -6,9 +6,9 @@ from actors.messages import Note, Ping, RunDrill
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.figures import Drill
 from web.api import encode, wire
+from web.backups import BackupState
 from web.routing import Access, Call, Route
 from web.services import Services
-from web.upkeep import BackupState
 
 SHOWN = 10  # drills
 TURNED_OFF = "backups are turned off (BLOBFORGE_LITESTREAM_DISABLED): what the server's disk loses is lost"

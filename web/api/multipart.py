@@ -24,7 +24,7 @@ _NO_PARTS = Refusal(
 )
 
 
-class Place(msgspec.Struct, frozen=True):
+class UploadTarget(msgspec.Struct, frozen=True):
     """The key that the upload writes. `is_final`: what is there already is not to be replaced; `write_once`: it would
     not be copied away from there when it is accepted."""
 
@@ -100,7 +100,7 @@ async def abort(call: Call, body: wire.MultipartGone) -> wire.Status | Refusal:
     return wire.Status("aborted")
 
 
-async def _place(call: Call, body: wire.Destination) -> Place | Refusal:
+async def _place(call: Call, body: wire.Destination) -> UploadTarget | Refusal:
     """Where the caller may upload to. The store is the second question: rights do not depend on it."""
     if body.job_id is not None:
         return await _output(call, body)
@@ -115,10 +115,10 @@ async def _place(call: Call, body: wire.Destination) -> Place | Refusal:
     key = source_key(body.source_hash)
     # On record as there and checked; `submit` finds out about a bucket that was emptied.
     known = await call.services.reads.run(lambda reader: reader.file(key))
-    return Place(multipart, key, is_final=known is not None and known.checked_at is not None)
+    return UploadTarget(multipart, key, is_final=known is not None and known.checked_at is not None)
 
 
-async def _output(call: Call, body: wire.Destination) -> Place | Refusal:
+async def _output(call: Call, body: wire.Destination) -> UploadTarget | Refusal:
     if body.source_hash is not None:
         said = "An upload is a source's (source_hash) or an attempt's (job_id, lease), not both."
         return Refusal(RefusalCode.INVALID, said, field="source_hash")
@@ -129,7 +129,7 @@ async def _output(call: Call, body: wire.Destination) -> Place | Refusal:
     if multipart is None:
         return _NO_PARTS
     assert job.upload_key is not None, "it has been claimed"
-    return Place(multipart, job.upload_key, is_final=False, write_once=job.write_once)
+    return UploadTarget(multipart, job.upload_key, is_final=False, write_once=job.write_once)
 
 
 def store_failed(error: ObjectStoreError) -> Refusal:

@@ -49,7 +49,7 @@ class HeadError(Exception):
         self.refusal = refusal
 
 
-class Headers:
+class ParsedHeaders:
     """Header lines by lower-case name. Of several with one name the first counts; those of _JOINED are joined."""
 
     __slots__ = ("lines",)
@@ -109,7 +109,7 @@ class Head:
     def __init__(self, raw: bytes) -> None:
         """Read a whole head, the empty line at its end included. Raises HeadError."""
         self.raw = raw
-        self.headers = Headers()
+        self.headers = ParsedHeaders()
         self._count = self._lengths = 0
         if len(raw) > LARGEST_HEAD:
             check_part(raw)

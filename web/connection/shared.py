@@ -11,7 +11,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from blobforge.refusals import Refusal
 from web.connection.departures import Departures
 from web.connection.exchange import App
-from web.connection.head import Headers, Heads
+from web.connection.head import Heads, ParsedHeaders
 from web.connection.hot import HotRoutes
 from web.limits import Unread
 from web.metrics.requests import UNMATCHED, Requests
@@ -48,5 +48,5 @@ class Shared:
         answer = refused(refusal, instance="/", request_id=secrets.token_hex(8))
         self._requests.refused(refusal.code)
         self._requests.answered(UNMATCHED, answer.status_code)
-        nothing = Request("GET", "/", b"", Headers(), remote_addr=None)
+        nothing = Request("GET", "/", b"", ParsedHeaders(), remote_addr=None)
         return self.hot.encoded(answer, nothing, close=True)

@@ -16,7 +16,7 @@ from blobforge.store.sqlite.reader import Reader
 from web.metrics import http, queue
 from web.metrics.attempts import Attempts
 from web.metrics.counting import Counting
-from web.metrics.house import House
+from web.metrics.parts import PartsMetrics
 from web.reads import ReadPool
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
@@ -26,10 +26,10 @@ class Metrics:
     """`requests` and `attempts` are told as things happen; the rest is read on demand. `now` is in ms."""
 
     def __init__(
-        self, house: House, counting: Counting, reads: ReadPool, database: Path, *, now: Callable[[], int]
+        self, parts: PartsMetrics, counting: Counting, reads: ReadPool, database: Path, *, now: Callable[[], int]
     ) -> None:
         self.attempts = Attempts()
-        self.house = house
+        self.parts = parts
         self.requests = counting.requests
         self._counting = counting
         self._reads = reads
@@ -49,7 +49,7 @@ class Metrics:
     def _known(self) -> Iterable[Metric]:
         yield from http.requests(self._counting)
         yield from self.attempts.families()
-        yield from self.house.families(self._counting)
+        yield from self.parts.families(self._counting)
         yield from http.clients(self._counting)
         yield from http.object_store(self._counting)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from prometheus_client.core import Metric
 
 from blobforge.machinery.tally import SLOW_SECONDS, Spread
-from blobforge.objects.guard import ERROR, NOT_ASKED, SILENT
+from blobforge.objects.breaker import ERROR, NOT_ASKED, SILENT
 from web.metrics.counting import Counting
 from web.metrics.families import counter, gauge, histogram
 from web.metrics.requests import GONE, UNMATCHED

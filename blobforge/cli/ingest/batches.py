@@ -13,7 +13,7 @@ import msgspec
 import trio
 
 from blobforge.cli.common import USAGE, CliError
-from blobforge.cli.ingest.find import MOST_TAGS, Problem
+from blobforge.cli.ingest.find import MOST_TAGS, RejectedPath
 from blobforge.cli.ingest.hashing import Hashed
 from blobforge.cli.ingest.report import Report, shown
 from blobforge.cli.outage import PATIENCE
@@ -32,7 +32,7 @@ BUNDLE_BYTES = 600_000  # 800,000 as base64
 BUNDLE_FILES = 500
 
 
-class Options(msgspec.Struct, frozen=True, kw_only=True):
+class JobOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What every submitted job is given."""
 
     priority: int | None = None
@@ -41,20 +41,20 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, str] = {}
 
 
-class Waiting(NamedTuple):
+class AwaitedUpload(NamedTuple):
     """A file whose job is there, and whose source is not yet."""
 
     hashed: Hashed
     answer: BatchItem
 
 
-class Upload(NamedTuple):
+class SourceUpload(NamedTuple):
     """A piece of work: sources to upload, each under the first file that it was found in. More than one: in one
     request. `tell`: the server hears of each, and answers when it has found and checked it; else the jobs are in
     `status` then.
     """
 
-    sources: list[Waiting]
+    sources: list[AwaitedUpload]
     tell: bool
     status: str
 
@@ -62,17 +62,17 @@ class Upload(NamedTuple):
 class Batches:
     """Takes hashed files, submits them, and passes on what has to be uploaded."""
 
-    def __init__(self, client: Client, options: Options, report: Report) -> None:
+    def __init__(self, client: Client, options: JobOptions, report: Report) -> None:
         self._client = client.with_patience(PATIENCE)
         self._options = options
         self._report = report
-        self._awaited: dict[str, list[Waiting]] = {}
-        self._failed: dict[int, Waiting] = {}
+        self._awaited: dict[str, list[AwaitedUpload]] = {}
+        self._failed: dict[int, AwaitedUpload] = {}
 
     async def run(
         self,
-        hashed: trio.MemoryReceiveChannel[list[Hashed | Problem]],
-        uploads: trio.MemorySendChannel[Upload],
+        hashed: trio.MemoryReceiveChannel[list[Hashed | RejectedPath]],
+        uploads: trio.MemorySendChannel[SourceUpload],
     ) -> None:
         """Until there are no more files. A batch goes when it is full, or has waited for LINGER seconds."""
         pending: list[tuple[Hashed, dict[str, Any]]] = []
@@ -80,7 +80,7 @@ class Batches:
         ended = False
         async with hashed, uploads:
             while not ended or pending:
-                chunk: list[Hashed | Problem] = []
+                chunk: list[Hashed | RejectedPath] = []
                 if not ended:
                     with trio.move_on_at(due):
                         try:
@@ -96,20 +96,20 @@ class Batches:
                 if pending and due == float("inf"):
                     due = trio.current_time() + LINGER
 
-    def settle(self, source: Waiting, *, status: str) -> list[Waiting]:
+    def settle(self, source: AwaitedUpload, *, status: str) -> list[AwaitedUpload]:
         """The source is there: done are all who waited for it, which are returned."""
         settled = self._awaited.pop(source.hashed.content.sha256)
         for place, waiting in enumerate(settled):
             self._report.done(waiting.hashed, waiting.answer, status=status, uploaded=place == 0)
         return settled
 
-    def fail(self, source: Waiting, error: Exception) -> None:
+    def fail(self, source: AwaitedUpload, error: Exception) -> None:
         """The source cannot be brought there."""
         self.strand(source)
         for waiting in self._awaited.pop(source.hashed.content.sha256):
             self._report.failure(waiting.hashed.file.shown, waiting.hashed.file.size, error)
 
-    def strand(self, source: Waiting) -> None:
+    def strand(self, source: AwaitedUpload) -> None:
         """The job of this source, if this run made it, waits for what will not come."""
         if not source.answer.existing:
             self._failed[source.answer.job_id] = source
@@ -125,11 +125,11 @@ class Batches:
                 if error.status not in _NOT_OURS:
                     raise
 
-    def _taken(self, chunk: Sequence[Hashed | Problem]) -> list[Hashed]:
+    def _taken(self, chunk: Sequence[Hashed | RejectedPath]) -> list[Hashed]:
         """The files; of the others it is told why not."""
         taken = [each for each in chunk if isinstance(each, Hashed)]
         for each in chunk:
-            if isinstance(each, Problem):
+            if isinstance(each, RejectedPath):
                 self._report.problem(each)
         return taken
 
@@ -165,7 +165,7 @@ class Batches:
         return BatchAnswer(items=[item])
 
     async def _submit(
-        self, batch: list[tuple[Hashed, dict[str, Any]]], uploads: trio.MemorySendChannel[Upload]
+        self, batch: list[tuple[Hashed, dict[str, Any]]], uploads: trio.MemorySendChannel[SourceUpload]
     ) -> None:
         try:
             answer = await self._ask([job for _, job in batch])
@@ -189,16 +189,16 @@ class Batches:
             elif item.upload_url is None:
                 self._report.done(hashed, item, status=item.status, uploaded=False)
             elif (others := self._awaited.get(hashed.content.sha256)) is not None:
-                others.append(Waiting(hashed, item))
+                others.append(AwaitedUpload(hashed, item))
             else:
-                waiting = Waiting(hashed, item)
+                waiting = AwaitedUpload(hashed, item)
                 self._awaited[hashed.content.sha256] = [waiting]
                 missing.append(waiting)
         # The embedded store has checked the bytes before it answers the PUT. On S3 the server looks for them, at once
         # for a few; of many it finds those that have come by itself, within seconds, and for less than being told.
         tell = not answer.small_sources and len(missing) <= MOST_TOLD
         for sources in _bundles(missing) if answer.small_sources else [[each] for each in missing]:
-            await uploads.send(Upload(sources, tell, "pending" if answer.small_sources else "uploading"))
+            await uploads.send(SourceUpload(sources, tell, "pending" if answer.small_sources else "uploading"))
 
 
 def _fitting(pending: Sequence[tuple[Hashed, dict[str, Any]]]) -> int:
@@ -211,10 +211,10 @@ def _fitting(pending: Sequence[tuple[Hashed, dict[str, Any]]]) -> int:
     return min(len(pending), LARGEST)
 
 
-def _bundles(missing: Sequence[Waiting]) -> list[list[Waiting]]:
+def _bundles(missing: Sequence[AwaitedUpload]) -> list[list[AwaitedUpload]]:
     """Small ones together, each of the others alone. A pointer's content is somewhere else, and rarely small."""
-    bundles: list[list[Waiting]] = []
-    open_: list[Waiting] = []
+    bundles: list[list[AwaitedUpload]] = []
+    open_: list[AwaitedUpload] = []
     size = 0
     for each in missing:
         content = each.hashed.content

@@ -41,7 +41,7 @@ class Candidate(NamedTuple):
         return self.name or self.path
 
 
-class Problem(NamedTuple):
+class RejectedPath(NamedTuple):
     """An argument, or a file below one, that cannot be taken, and why. `misnamed`: the argument means no file.
     `size`: the bytes that it was found with.
     """
@@ -115,7 +115,7 @@ def tags_of_path(argument: str, path: str) -> tuple[str, ...]:
 
 def find(
     arguments: Sequence[str], selection: Selection, tagger: Tagger = no_tags, *, listed: Iterable[str] | None = None
-) -> Iterator[Candidate | Problem]:
+) -> Iterator[Candidate | RejectedPath]:
     """The files that `arguments` name, and then those that `listed` names, each once.
 
     A folder stands for the files in it, and below, that `selection` takes; hidden ones are none of them. An argument
@@ -132,13 +132,13 @@ def find(
                 yield found
 
 
-def _one(argument: str, selection: Selection, tagger: Tagger, *, in_list: bool) -> Iterator[Candidate | Problem]:
+def _one(argument: str, selection: Selection, tagger: Tagger, *, in_list: bool) -> Iterator[Candidate | RejectedPath]:
     try:
         status = os.stat(argument)
     except (OSError, ValueError) as error:  # ValueError: a NUL in it
         missing = isinstance(error, FileNotFoundError)
         why = getattr(error, "strerror", None) or str(error)
-        yield Problem(argument, "no such file or folder" if missing else why, missing)
+        yield RejectedPath(argument, "no such file or folder" if missing else why, missing)
         return
     if stat.S_ISDIR(status.st_mode):
         count = 0
@@ -146,24 +146,24 @@ def _one(argument: str, selection: Selection, tagger: Tagger, *, in_list: bool) 
             count += 1
             yield each
         if not count:
-            yield Problem(argument, f"no {' or '.join(selection.suffixes)} file in this folder", misnamed=True)
+            yield RejectedPath(argument, f"no {' or '.join(selection.suffixes)} file in this folder", misnamed=True)
     elif in_list and not selection.takes_listed(argument):
         return
     elif not stat.S_ISREG(status.st_mode):
-        yield Problem(argument, "not a file", misnamed=True)
+        yield RejectedPath(argument, "not a file", misnamed=True)
     elif type_ := selection.type_of(argument):
         yield _candidate(argument, type_, tagger(str(PurePath(argument).parent), argument), status)
     else:
-        yield Problem(argument, "its name does not tell its type: give --type", misnamed=True)
+        yield RejectedPath(argument, "its name does not tell its type: give --type", misnamed=True)
 
 
-def _in_folder(folder: str, selection: Selection, tagger: Tagger) -> Iterator[Candidate | Problem]:
+def _in_folder(folder: str, selection: Selection, tagger: Tagger) -> Iterator[Candidate | RejectedPath]:
     under_way = [_entries(folder)]  # a list and no recursion: folders may be deeper than Python's stack
     while under_way:
         entry = next(under_way[-1], None)
         if entry is None:
             under_way.pop()
-        elif isinstance(entry, Problem):
+        elif isinstance(entry, RejectedPath):
             yield entry
         elif not entry.name.startswith("."):
             below = os.path.relpath(entry.path, folder)
@@ -178,17 +178,17 @@ def _in_folder(folder: str, selection: Selection, tagger: Tagger) -> Iterator[Ca
                             entry.path, selection.type_of(entry.path), tagger(folder, entry.path), entry.stat()
                         )
                     elif not entry.is_dir():
-                        yield Problem(entry.path, "a link to nothing" if entry.is_symlink() else "not a file")
+                        yield RejectedPath(entry.path, "a link to nothing" if entry.is_symlink() else "not a file")
             except OSError as error:
-                yield Problem(entry.path, error.strerror or str(error))
+                yield RejectedPath(entry.path, error.strerror or str(error))
 
 
-def _entries(folder: str) -> Iterator[os.DirEntry[str] | Problem]:
+def _entries(folder: str) -> Iterator[os.DirEntry[str] | RejectedPath]:
     try:
         with os.scandir(folder) as scan:
             yield from sorted(scan, key=lambda entry: entry.name)
     except OSError as error:
-        yield Problem(folder, f"cannot be read: {error.strerror or error}")
+        yield RejectedPath(folder, f"cannot be read: {error.strerror or error}")
 
 
 def _candidate(path: str, type_: str, tags: tuple[str, ...], status: os.stat_result) -> Candidate:

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from blobforge.cli.ingest.cache import Content, HashCache
-from blobforge.cli.ingest.find import Candidate, Problem
+from blobforge.cli.ingest.find import Candidate, RejectedPath
 from blobforge.cli.ingest.lfs import LARGEST_POINTER, pointer
 from blobforge.client import SourceChanged
-from blobforge.client.parts import stamp
+from blobforge.client.multipart import stamp
 
 CHUNK_FILES = 256
 CHUNK_BYTES = 16 << 20  # what one thread reads in one go
@@ -30,9 +30,9 @@ class Abandoned(Exception):
     """The run is over; the rest of the reading is not wanted any more."""
 
 
-def chunks(found: Iterable[Candidate | Problem]) -> Iterator[list[Candidate | Problem]]:
+def chunks(found: Iterable[Candidate | RejectedPath]) -> Iterator[list[Candidate | RejectedPath]]:
     """Pieces of work of about equal size: many small files, or one large one."""
-    chunk: list[Candidate | Problem] = []
+    chunk: list[Candidate | RejectedPath] = []
     size = 0
     for each in found:
         chunk.append(each)
@@ -45,11 +45,11 @@ def chunks(found: Iterable[Candidate | Problem]) -> Iterator[list[Candidate | Pr
 
 
 def hash_chunk(
-    chunk: Sequence[Candidate | Problem], cache: HashCache, abandoned: threading.Event, *, pointers: bool
-) -> list[Hashed | Problem]:
+    chunk: Sequence[Candidate | RejectedPath], cache: HashCache, abandoned: threading.Event, *, pointers: bool
+) -> list[Hashed | RejectedPath]:
     """What each of `chunk` is; those that cannot be read are problems. Blocks. Raises Abandoned."""
     files = [each for each in chunk if isinstance(each, Candidate)]
-    done: list[Hashed | Problem] = [each for each in chunk if isinstance(each, Problem)]
+    done: list[Hashed | RejectedPath] = [each for each in chunk if isinstance(each, RejectedPath)]
     fresh: list[Hashed] = []
     for file, known in zip(files, cache.get(files), strict=True):
         if known is not None and (pointers or not known.pointer):
@@ -59,7 +59,7 @@ def hash_chunk(
             hashed, whole = _read(file, abandoned, pointers=pointers)
         except (OSError, SourceChanged) as error:
             why = (error.strerror if isinstance(error, OSError) else None) or str(error)
-            done.append(Problem(file.shown, why, size=file.size))
+            done.append(RejectedPath(file.shown, why, size=file.size))
             continue
         done.append(hashed)
         if whole:

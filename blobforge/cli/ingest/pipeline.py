@@ -9,9 +9,9 @@ from functools import partial
 
 import trio
 
-from blobforge.cli.ingest.batches import Batches, Options, Upload
+from blobforge.cli.ingest.batches import Batches, JobOptions, SourceUpload
 from blobforge.cli.ingest.cache import HashCache
-from blobforge.cli.ingest.find import Candidate, Problem
+from blobforge.cli.ingest.find import Candidate, RejectedPath
 from blobforge.cli.ingest.hashing import Hashed, chunks, hash_chunk
 from blobforge.cli.ingest.report import Report
 from blobforge.cli.ingest.uploads import Uploads
@@ -22,13 +22,13 @@ UPLOADERS = 8
 CHUNKS_AHEAD = 4  # of up to 256 files each, before the hashing and after it
 UPLOADS_AHEAD = 1000  # the sources of about one batch; sources of which nothing was sent yet cost a few hundred bytes
 
-Chunk = list[Candidate | Problem]
+Chunk = list[Candidate | RejectedPath]
 
 
 async def ingest(
     client: Client,
-    found: Iterable[Candidate | Problem],
-    options: Options,
+    found: Iterable[Candidate | RejectedPath],
+    options: JobOptions,
     report: Report,
     cache: HashCache,
     *,
@@ -42,8 +42,8 @@ async def ingest(
     """
     abandoned = threading.Event()
     found_in, found_out = trio.open_memory_channel[Chunk](CHUNKS_AHEAD)
-    hashed_in, hashed_out = trio.open_memory_channel[list[Hashed | Problem]](CHUNKS_AHEAD)
-    uploads_in, uploads_out = trio.open_memory_channel[Upload](UPLOADS_AHEAD)
+    hashed_in, hashed_out = trio.open_memory_channel[list[Hashed | RejectedPath]](CHUNKS_AHEAD)
+    uploads_in, uploads_out = trio.open_memory_channel[SourceUpload](UPLOADS_AHEAD)
     batches = Batches(client, options, report)
     uploads = Uploads(client, batches, report, cache)
     work = partial(hash_chunk, cache=cache, abandoned=abandoned, pointers=pointers)
@@ -72,8 +72,8 @@ async def _find(pieces: Iterator[Chunk], found: trio.MemorySendChannel[Chunk], r
 
 async def _hash(
     found: trio.MemoryReceiveChannel[Chunk],
-    hashed: trio.MemorySendChannel[list[Hashed | Problem]],
-    work: partial[list[Hashed | Problem]],
+    hashed: trio.MemorySendChannel[list[Hashed | RejectedPath]],
+    work: partial[list[Hashed | RejectedPath]],
 ) -> None:
     async with found, hashed:
         async for chunk in found:

@@ -8,11 +8,11 @@ import click
 import msgspec
 
 from blobforge.cli import common, output
-from blobforge.cli.common import Session
-from blobforge.cli.ingest.find import Problem
+from blobforge.cli.common import CliSession
+from blobforge.cli.ingest.find import RejectedPath
 from blobforge.cli.ingest.hashing import Hashed
 from blobforge.cli.ingest.progress import Progress
-from blobforge.client import BatchItem, Submitted
+from blobforge.client import BatchItem, SubmittedFile
 
 
 @dataclass
@@ -21,7 +21,7 @@ class Report:
     failure's. `keep_ids`: the jobs are to be waited for. `lines`: each file is told on stdout.
     """
 
-    session: Session
+    session: CliSession
     keep_ids: bool = False
     lines: bool = True
     progress: Progress = field(default_factory=lambda: Progress(shown=False))
@@ -53,7 +53,7 @@ class Report:
         if self.keep_ids:
             self.job_ids.append(answer.job_id)
         self.progress.file_done(hashed.file.size, sent=hashed.content.size if uploaded else 0)
-        told = Submitted(
+        told = SubmittedFile(
             path=shown(hashed.file.shown),
             job_id=answer.job_id,
             status=status,
@@ -93,7 +93,7 @@ class Report:
             self.new -= 1
         self.failure(hashed.file.shown, hashed.file.size, error)
 
-    def problem(self, problem: Problem) -> None:
+    def problem(self, problem: RejectedPath) -> None:
         """Something that cannot be taken at all."""
         self.misnamed += problem.misnamed
         self.failure(problem.path, problem.size, common.CliError(problem.reason))

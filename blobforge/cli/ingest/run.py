@@ -8,9 +8,9 @@ from collections.abc import Iterable
 import click
 import trio
 
-from blobforge.cli.ingest.batches import Options
+from blobforge.cli.ingest.batches import JobOptions
 from blobforge.cli.ingest.cache import HashCache, open_cache
-from blobforge.cli.ingest.find import Candidate, Problem
+from blobforge.cli.ingest.find import Candidate, RejectedPath
 from blobforge.cli.ingest.pipeline import ingest
 from blobforge.cli.ingest.progress import Progress
 from blobforge.cli.ingest.report import Report
@@ -21,8 +21,8 @@ from blobforge.login import folders
 
 async def run(
     client: Client,
-    found: Iterable[Candidate | Problem],
-    options: Options,
+    found: Iterable[Candidate | RejectedPath],
+    options: JobOptions,
     report: Report,
     *,
     pointers: bool,

@@ -10,7 +10,7 @@ import trio
 from blobforge.cli import common
 from blobforge.cli.common import FAILED, CliError
 from blobforge.cli.ingest import lfs
-from blobforge.cli.ingest.batches import Batches, Upload, Waiting
+from blobforge.cli.ingest.batches import Batches, SourceUpload, AwaitedUpload
 from blobforge.cli.ingest.cache import HashCache
 from blobforge.cli.ingest.report import Report
 from blobforge.cli.outage import PATIENCE
@@ -36,9 +36,9 @@ class Uploads:
         self._batches = batches
         self._report = report
         self._cache = cache
-        self._unconfirmed: list[list[Waiting]] = []  # by source; a few hundred bytes each
+        self._unconfirmed: list[list[AwaitedUpload]] = []  # by source; a few hundred bytes each
 
-    async def run(self, work: trio.MemoryReceiveChannel[Upload]) -> None:
+    async def run(self, work: trio.MemoryReceiveChannel[SourceUpload]) -> None:
         """Until there is no more to upload."""
         async with work:
             async for upload in work:
@@ -53,7 +53,7 @@ class Uploads:
         """
         slots = trio.Semaphore(CONFIRMED_AT_ONCE)
 
-        async def one(settled: list[Waiting]) -> None:
+        async def one(settled: list[AwaitedUpload]) -> None:
             async with slots:
                 try:
                     await self._client.source_uploaded(settled[0].answer.job_id)
@@ -68,7 +68,7 @@ class Uploads:
             for settled in self._unconfirmed:
                 nursery.start_soon(one, settled)
 
-    async def _together(self, sources: list[Waiting]) -> bool:
+    async def _together(self, sources: list[AwaitedUpload]) -> bool:
         """Many small ones in one request. False: this server wants them one by one."""
         data = await trio.to_thread.run_sync(_read_all, sources, abandon_on_cancel=True)
         good = [(source, each) for source, each in zip(sources, data, strict=True) if isinstance(each, bytes)]
@@ -92,7 +92,7 @@ class Uploads:
                 self._failed(source, unread)
         return True
 
-    async def _alone(self, source: Waiting, *, tell: bool, status: str) -> None:
+    async def _alone(self, source: AwaitedUpload, *, tell: bool, status: str) -> None:
         try:
             told = await self._upload(source, tell=tell, status=status)
         except ServerUnreachable:
@@ -106,7 +106,7 @@ class Uploads:
             if not tell and status == "uploading":
                 self._unconfirmed.append(settled)
 
-    async def _upload(self, source: Waiting, *, tell: bool, status: str) -> str | None:
+    async def _upload(self, source: AwaitedUpload, *, tell: bool, status: str) -> str | None:
         """Bring the bytes there; return the job's status, where the server was asked."""
         file, content = source.hashed
         if content.pointer:
@@ -118,7 +118,7 @@ class Uploads:
             return None
         return (await self._client.source_uploaded(source.answer.job_id)).status or "pending"
 
-    async def _send(self, path: Path, source: Waiting) -> None:
+    async def _send(self, path: Path, source: AwaitedUpload) -> None:
         answer, content = source.answer, source.hashed.content
         assert answer.upload_url is not None
         await upload_source(
@@ -130,18 +130,18 @@ class Uploads:
             on_bytes=self._report.progress.on_bytes,
         )
 
-    def _failed(self, source: Waiting, error: Exception) -> None:
+    def _failed(self, source: AwaitedUpload, error: Exception) -> None:
         if isinstance(error, (ChecksumMismatch, SourceChanged)) or getattr(error, "status", None) == 422:
             self._cache.forget(source.hashed.file)  # whatever it was, it is another now
         self._batches.fail(source, error)
 
 
-def _read_all(sources: list[Waiting]) -> list[bytes | Exception]:
+def _read_all(sources: list[AwaitedUpload]) -> list[bytes | Exception]:
     """The bytes of each, or why not. Blocks."""
     return [_read(source) for source in sources]
 
 
-def _read(source: Waiting) -> bytes | Exception:
+def _read(source: AwaitedUpload) -> bytes | Exception:
     file, content = source.hashed
     try:
         with open(file.path, "rb") as opened:

@@ -85,7 +85,7 @@ class Arrivals:
             self._db.execute(sql.KEEP_FILE, (record.kept, kept.key))
 
 
-class Departures:
+class DatabaseExport:
     """Reads all of a database, some rows at a time: each call is one short read transaction."""
 
     def __init__(self, connection: apsw.Connection) -> None:
@@ -156,13 +156,13 @@ class Departures:
 
 
 @contextlib.contextmanager
-def departing(path: Path) -> Iterator[Departures]:
+def departing(path: Path) -> Iterator[DatabaseExport]:
     """All of a database of ours, also beside a running server. Raises DatabaseError."""
     try:
         refuse_others(path)
         with contextlib.closing(open_reader(path)) as connection:
             if connection.pragma("user_version") != len(migrations()):
                 raise DatabaseError(f"{path} was written by an older release: start the server once")
-            yield Departures(connection)
+            yield DatabaseExport(connection)
     except apsw.Error as error:
         raise DatabaseError(f"cannot read the database {path}: {error}") from error

@@ -65,7 +65,7 @@ def plain(answer: Any) -> Any:
             return ("ToDelete", set(answer.keys))
         case m.Sampled() | m.PagesFreed():  # as the clock and the file have it
             return (type(answer).__name__,)
-        case m.Outcome():
+        case m.Success():
             return (type(answer).__name__, *(getattr(answer, name) for name in answer.__struct_fields__))
         case _:
             return answer

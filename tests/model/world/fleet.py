@@ -30,12 +30,12 @@ class Fleet(Attempts):
             heard = now - (worker.seen or 0)
             if worker.registered and heard < 2 * self.rules.beat_ms and replaces != worker.instance:
                 worker.contested_at = now
-                return ("Registered", worker_id, max(1.0, (2 * self.rules.beat_ms - heard) / 1000))
+                return ("WorkerRegistered", worker_id, max(1.0, (2 * self.rules.beat_ms - heard) / 1000))
             self.take_back(worker_id, now)
         worker.instance, worker.contested_at = who.instance or worker.instance, None
         worker.type, worker.status, worker.drain, worker.registered, worker.seen = type_, "online", False, True, now
         worker.asks = set()
-        return ("Registered", worker_id, None)
+        return ("WorkerRegistered", worker_id, None)
 
     def heartbeat(
         self, who: Who, worker_id: str, beats: Sequence[tuple[int, str | None, str | None]], now: int

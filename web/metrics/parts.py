@@ -43,7 +43,7 @@ class Backup(Protocol):
 
 
 @dataclass
-class House:
+class PartsMetrics:
     """The parts. `backup` gives None where nothing is replicated: then there are no metrics of it."""
 
     writer: Writer

@@ -15,7 +15,7 @@ import trio
 from blobforge.client.api import Client
 from blobforge.client.errors import ApiError, ChecksumMismatch, ClientError, SourceChanged, TransferRefused
 from blobforge.client.transfer import CHUNK, FileFacts, OnBytes, hash_file
-from blobforge.client.types import Destination, Multipart
+from blobforge.client.types import Destination, MultipartUpload
 
 MULTIPART_ABOVE = 100 << 20  # bytes; a broken connection then costs a part, not the whole
 _PARTS_AT_ONCE = 4
@@ -80,7 +80,7 @@ class _Parts:
         to: Destination,
         path: Path,
         facts: FileFacts,
-        upload: Multipart,
+        upload: MultipartUpload,
         on_bytes: OnBytes | None,
         on_refusal: OnRefusal | None,
     ) -> None:

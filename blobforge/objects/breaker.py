@@ -53,7 +53,7 @@ def patient_threads(limit: int) -> Hop:
     return hop
 
 
-class Guard:
+class Breaker:
     """Deadlines and the circuit breaker of one store. `where` names the store in messages; `pause` in seconds.
 
     Each call has a name, `op`, under which it is counted in `calls`, and traced if there is a tracer.
