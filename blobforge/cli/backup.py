@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from blobforge.cli import common, output
-from blobforge.cli.common import CliError, CommandGroup, CliSession, pass_session, session_options
+from blobforge.cli.common import CliError, CliSession, CommandGroup, pass_session, session_options
 from blobforge.cli.outage import PATIENCE, Outages
 
 if TYPE_CHECKING:

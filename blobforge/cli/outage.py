@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from blobforge.cli.common import Session
+    from blobforge.cli.common import CliSession
     from blobforge.client import Client, ClientError
 
 T = TypeVar("T")
@@ -24,7 +24,7 @@ _SAME_OUTAGE = 30.0  # seconds; a call that fails so soon after the try of anoth
 class Outages:
     """Says on stderr that the server is waited for: once for each outage, however many calls meet it."""
 
-    def __init__(self, session: Session, patience: float = PATIENCE) -> None:
+    def __init__(self, session: CliSession, patience: float = PATIENCE) -> None:
         self._session = session
         self._how_long = "until it answers" if patience == math.inf else f"for {patience:.0f} s"
         self._until = -math.inf
@@ -42,7 +42,7 @@ class Outages:
         self._until = now + pause + _SAME_OUTAGE
 
 
-def follow(session: Session, work: Callable[[Client, Outages], Awaitable[T]]) -> T:
+def follow(session: CliSession, work: Callable[[Client, Outages], Awaitable[T]]) -> T:
     """`session.run` for what goes on until the server says that something has ended: it is waited for without end."""
     outages = Outages(session, math.inf)
     return session.run(lambda client: work(client, outages), on_retry=outages)

@@ -245,7 +245,9 @@ def _submit(
     report = Report(session, keep_ids=wait, lines=lines)
     how: Any = {"pointers": not no_lfs, "cached": not no_cache, "rehash": rehash, "wait": wait}
     try:
-        session.run(lambda client: run.run(client, found, JobOptions(**job), report, **how), on_retry=Outages(session))
+        session.run(
+            lambda client: run.run(client, found, JobOptions(**job), report, **how), on_retry=Outages(session)
+        )
     except (CliError, click.exceptions.Exit, KeyboardInterrupt):
         if report.found:
             session.note(f"{report.summary()}\n{run.what_now(report)}")

@@ -19,7 +19,7 @@ def broken(found):
 stats._fields = broken
 class Stats: by_type = None
 import blobforge.cli.common
-blobforge.cli.common.Session.run = lambda self, work: Stats()
+blobforge.cli.common.CliSession.run = lambda self, work: Stats()
 main(sys.argv[1:], prog_name="blobforge")
 """
 
@@ -114,7 +114,7 @@ def test_a_stdout_that_takes_no_such_letter_and_none_at_all(tmp_path: Path) -> N
         "import sys, blobforge.cli as cli, blobforge.cli.selection as s, blobforge.cli.jobs as jobs\n"
         "from blobforge.client import Job, JobPage\n"
         "page = JobPage(jobs=[Job(id=1, type='pdf', status='pending', source_hash='', source_path='e\\u0301')])\n"
-        "jobs.Session.run = lambda session, work: None\n"
+        "jobs.CliSession.run = lambda session, work: None\n"
         "jobs._Shown.end = lambda shown: shown.page(page)\n"
         "cli.main(['jobs', 'list'], prog_name='blobforge')\n"
     )

@@ -10,7 +10,7 @@ import trio
 from blobforge.cli import common
 from blobforge.cli.common import FAILED, CliError
 from blobforge.cli.ingest import lfs
-from blobforge.cli.ingest.batches import Batches, SourceUpload, AwaitedUpload
+from blobforge.cli.ingest.batches import AwaitedUpload, Batches, SourceUpload
 from blobforge.cli.ingest.cache import HashCache
 from blobforge.cli.ingest.report import Report
 from blobforge.cli.outage import PATIENCE
