@@ -23,7 +23,6 @@ from blobforge.backup.sidecar import Plan, Sidecar
 from blobforge.refusals import Refusal
 from blobforge.store.errors import DatabaseError
 from blobforge.store.figures import Drill
-from blobforge.store.sqlite.compare import missing
 
 CATCH_UP = 30.0  # seconds for the backup to take what was committed before the drill
 SPARE = 64 * 1024**2  # bytes of the disk that a drill leaves alone
@@ -67,7 +66,7 @@ class Drilling:
             await restore(self._plan.source, epoch, copy)
         except (BackupError, OSError) as error:
             raise _Failed(f"The backup cannot be restored: {error}.") from error
-        compare = partial(missing, self._plan.database, copy, until=until)
+        compare = partial(self._plan.source.keeper.missing, self._plan.database, copy, until=until)
         try:
             findings = await trio.to_thread.run_sync(compare, abandon_on_cancel=True)
         except DatabaseError as error:

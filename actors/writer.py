@@ -42,7 +42,8 @@ from blobforge.machinery.tracing import Tracer
 from blobforge.people import AuditEntry
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.errors import StoreUnavailable
-from blobforge.store.sqlite.store import OUTAGES, Store
+from blobforge.store.sqlite.store import OUTAGES
+from blobforge.store.writing import Store
 
 log = structlog.get_logger("blobforge.writer")
 

@@ -22,6 +22,7 @@ from actors.messages import Audit, Done, Ping, Repeatable
 from blobforge.access import Caller, Scope
 from blobforge.machinery.logs import Answered, answered, redact
 from blobforge.refusals import Refusal, RefusalCode
+from blobforge.store.errors import DatabaseError
 from web.answer import Answer, GoneError
 from web.asgi import QuartRequest, request_of
 from web.auth.credentials import authenticate, claimed
@@ -43,6 +44,9 @@ TOO_MUCH_UNREAD = Refusal(
     RefusalCode.SLOW_DOWN,
     "You have left too many bytes of earlier answers unread. Read them, or close their connections; then come again.",
     retry_after=5,
+)
+CANNOT_READ = Refusal(
+    RefusalCode.UNAVAILABLE, "The server cannot read its database now. Try again later.", retry_after=5
 )
 LONGEST_KEY = 255  # characters of an Idempotency-Key
 _encode = msgspec.json.Encoder().encode
@@ -123,10 +127,10 @@ class Endpoint:
         except HTTPException as error:
             metrics.refused(refusal_of(error, asked).code)
             answer = await _refuse_for_quart(error, route, self._services, asked, request_id)
-        except Oversized as error:
-            refusal = Refusal(RefusalCode.INVALID, f"{error}.", field=error.field)
+        except (Oversized, DatabaseError) as error:
+            refusal = _refusal_for(error, route, request_id)
             metrics.refused(refusal.code)
-            answer = refused(refusal, instance=asked.path, request_id=request_id)
+            answer = await _refuse(refusal, route, self._services, asked, request_id)
         except GoneError:
             metrics.answered(route.name, GONE, trio.current_time() - started)
             raise
@@ -280,6 +284,13 @@ def _repeatable(route: Route, asked: Request, caller: Caller, body: bytes) -> Re
         )
     digest = hashlib.sha256(f"{asked.method} {asked.path}\n".encode() + body).digest()
     return Repeatable(caller.subject, key, digest)
+
+
+def _refusal_for(error: Oversized | DatabaseError, route: Route, request_id: str) -> Refusal:
+    if isinstance(error, Oversized):
+        return Refusal(RefusalCode.INVALID, f"{error}.", field=error.field)
+    log.error("cannot read", route=route.name, request_id=request_id, exc_info=error)
+    return CANNOT_READ
 
 
 async def _refuse(

@@ -14,7 +14,7 @@ from blobforge.objects import ObjectInfo, ObjectStoreError
 from blobforge.objects.incoming import NotWantedError
 from blobforge.objects.keys import SOURCES, is_source_key, output_of, source_key
 from blobforge.refusals import Refusal, RefusalCode
-from blobforge.store.sqlite.reader import Reader
+from blobforge.store.reading import Reader
 from web.services import Services
 
 

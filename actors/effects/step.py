@@ -14,7 +14,7 @@ import structlog
 from blobforge.events import AttemptEnded, CredentialsRevoked, Event, Fact, JobWaits
 from blobforge.job import Job, JobStatus, Outcome, RetryPolicy
 from blobforge.store.errors import StoreUnavailable
-from blobforge.store.sqlite.store import Store
+from blobforge.store.writing import Store
 
 T = TypeVar("T")
 log = structlog.get_logger("blobforge.effects")

@@ -18,11 +18,12 @@ from blobforge.backup.restore import NoBackup, Restored, Source, look, newest
 from blobforge.backup.sidecar import Plan
 from blobforge.config import Settings
 from blobforge.machinery.clock import wall_ms
+from blobforge.store.keeping import Keeper
 
 log = structlog.get_logger("blobforge.backup")
 
 
-async def opened(settings: Settings) -> Plan | None:
+async def opened(settings: Settings, keeper: Keeper) -> Plan | None:
     """How the database will be copied, after it was restored if need be. None: backups are off.
 
     Raises BackupError, within 30 seconds of the last progress.
@@ -31,7 +32,7 @@ async def opened(settings: Settings) -> Plan | None:
         if settings.backup_s3("endpoint"):
             log.warning("BACKUPS ARE OFF (BLOBFORGE_LITESTREAM_DISABLED): what this disk loses is lost")
         return None
-    source = source_of(settings)
+    source = source_of(settings, keeper)
     find = partial(find_writer, settings.litestream_bin, encrypted=source.keys is not None)
     litestream, kind = await trio.to_thread.run_sync(find)
     plan = Plan(
@@ -48,12 +49,12 @@ async def opened(settings: Settings) -> Plan | None:
     return plan
 
 
-def source_of(settings: Settings) -> Source:
+def source_of(settings: Settings, keeper: Keeper) -> Source:
     """What backups are read with. Raises BackupError for keys that are none, or no pair."""
     keys = keys_of(settings)
     if keys is not None:
         check_pair(keys)
-    return Source(place_of(settings), keys, settings.litestream_bin)
+    return Source(place_of(settings), keys, keeper, settings.litestream_bin)
 
 
 async def _put_database(plan: Plan, *, skip: bool) -> None:

@@ -27,7 +27,7 @@ from blobforge.backup.replica import BackupsFound, Replica
 from blobforge.machinery import datadir
 from blobforge.machinery.clock import wall_ms
 from blobforge.store.errors import Damaged, DatabaseError
-from blobforge.store.sqlite.recovery import prepare
+from blobforge.store.keeping import Keeper
 
 T = TypeVar("T")
 log = structlog.get_logger("blobforge.backup")
@@ -38,10 +38,12 @@ STALLED_SECONDS = 14.0
 
 
 class Source(msgspec.Struct, frozen=True):
-    """What backups are read with. `program`: the configured Litestream, if one is."""
+    """What backups are read with. `keeper` looks after the files that come out of them; `program` is the configured
+    Litestream, if one is."""
 
     place: Place
     keys: Keys | None
+    keeper: Keeper
     program: str = ""
 
 
@@ -118,7 +120,7 @@ async def restore(source: Source, epoch: Epoch, into: Path, *, at: datetime | No
             raise BackupError(f"{where} cannot be restored: {_reason(said, code)}{_hint(epoch)}")
         try:
             # Abandoned when cancelled: a large copy takes minutes to check, and a stop does not wait for a drill.
-            await trio.to_thread.run_sync(partial(prepare, copy, now=wall_ms()), abandon_on_cancel=True)
+            await trio.to_thread.run_sync(partial(source.keeper.prepare, copy, now=wall_ms()), abandon_on_cancel=True)
         except Damaged as error:
             raise BackupError(
                 f"{where} is damaged: {error} An older state can be had with `blobforge backup restore --to FILE "

@@ -168,6 +168,7 @@ def _restore(to: Path, at: datetime | None) -> Restored | NoBackup:
     from blobforge.backup.opening import source_of
     from blobforge.backup.restore import newest
     from blobforge.config import ConfigError, load
+    from blobforge.serve.engines import keeper_of_files
 
     try:
         settings = load(os.environ)
@@ -182,7 +183,7 @@ def _restore(to: Path, at: datetime | None) -> Restored | NoBackup:
 
     async def work() -> Restored | NoBackup:
         try:
-            return await newest(source_of(settings), to, at=at)
+            return await newest(source_of(settings, keeper_of_files()), to, at=at)
         except BackupError as error:
             raise CliError(f"{str(error)[:1].upper()}{str(error)[1:]}.") from error
 

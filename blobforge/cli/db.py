@@ -14,7 +14,7 @@ from blobforge.cli.outage import PATIENCE, Outages
 
 if TYPE_CHECKING:
     from blobforge.client import Client, OrphanSearch
-    from blobforge.store.sqlite.upkeep import FileStats
+    from blobforge.store.keeping import FileStats
 
 _FILE = click.argument("path", required=False, metavar="[FILE]", type=click.Path(dir_okay=False, path_type=Path))
 POLL_SECONDS = 0.5
@@ -39,9 +39,9 @@ def check(session: CliSession, path: Path | None) -> None:
     Also while the server runs. Exit code 1 when something is wrong; each finding is a line.
     """
     file = offline.database_file(path)
-    from blobforge.store.sqlite.check import check as find
+    from blobforge.serve.engines import keeper_of_files
 
-    findings = find(file)
+    findings = keeper_of_files().check(file)
     if session.json:
         output.print_json({"path": str(file), "ok": not findings, "findings": findings})
     else:
@@ -67,10 +67,10 @@ def backup(session: CliSession, to: Path, unchecked: bool) -> None:
     file = offline.database_file(None)
     if to.is_dir():
         to = to / f"blobforge-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.db"
-    from blobforge.store.sqlite import upkeep
+    from blobforge.serve.engines import keeper_of_files
 
     with offline.explained():
-        findings = upkeep.backup(file, to, checked=not unchecked)
+        findings = keeper_of_files().copy(file, to, checked=not unchecked)
     if findings:
         for finding in findings:
             click.echo(output.one_line(finding), err=True)
@@ -96,10 +96,10 @@ def vacuum(session: CliSession) -> None:
     learns it by this command. Takes free disk space of about twice the file.
     """
     file = offline.database_file(None)
-    from blobforge.store.sqlite import upkeep
+    from blobforge.serve.engines import keeper_of_files
 
     with offline.explained(), offline.locked(offline.settings()):
-        before, after = upkeep.vacuum(file)
+        before, after = keeper_of_files().shrink(file)
     if session.json:
         output.print_json({"path": str(file), "before": before, "after": after, "freed": max(0, before - after)})
     else:
@@ -114,10 +114,10 @@ def vacuum(session: CliSession) -> None:
 def stats(session: CliSession, path: Path | None) -> None:
     """Describe the file: sizes, free pages, rows of each table, the oldest and the newest. Counts every row."""
     file = offline.database_file(path)
-    from blobforge.store.sqlite import upkeep
+    from blobforge.serve.engines import keeper_of_files
 
     with offline.explained():
-        found = upkeep.stats(file)
+        found = keeper_of_files().stats(file)
     if session.json:
         output.print_json(found)
         return

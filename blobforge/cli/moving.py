@@ -16,7 +16,8 @@ from blobforge.cli.common import CliError, CliSession, pass_session, session_opt
 if TYPE_CHECKING:
     from blobforge.config import Settings
     from blobforge.moving.account import Account
-    from blobforge.store.sqlite.store import Store
+    from blobforge.store.whole import DatabaseExport
+    from blobforge.store.writing import Store
 
 _SQLITE = b"SQLite format 3\0"
 _REVIEWED = 50  # tokens that are listed
@@ -67,12 +68,12 @@ def export(session: CliSession, credentials: bool) -> None:
     """
     from blobforge.machinery.clock import wall_ms
     from blobforge.moving import lines
-    from blobforge.store.sqlite.arrivals import departing
+    from blobforge.serve.engines import engine_of
 
     file = offline.database_file(None)
     count = 0
-    with offline.explained(), departing(file) as departures:
-        for line in lines.export(departures, credentials=credentials, now=wall_ms()):
+    with offline.explained(), engine_of(offline.settings()).export() as database:
+        for line in lines.export(database, credentials=credentials, now=wall_ms()):
             sys.stdout.buffer.write(line)
             count += 1
         sys.stdout.buffer.flush()
@@ -88,11 +89,11 @@ def _taking_original(
 
     from blobforge.machinery.clock import wall_ms
     from blobforge.moving import takeover
+    from blobforge.serve.engines import original_in
     from blobforge.serve.parts import open_objects
-    from blobforge.store.sqlite import original
 
     now = wall_ms()
-    with original.opened(source) as theirs:
+    with original_in(source) as theirs:
         with _known(here) as known:
             account = takeover.survey(theirs, known, issuer=issuer, now=now)
         what = f"the original BlobForge's database {source} (its schema {theirs.version})"
@@ -113,13 +114,15 @@ def _taking_export(
 ) -> Account:
     from blobforge.machinery.clock import wall_ms
     from blobforge.moving import reading
+    from blobforge.serve.engines import engine_of
 
+    newest = engine_of(here).schema
     with _known(here) as known:
-        account = reading.survey(source, known)
+        account = reading.survey(source, known, newest=newest)
     if _ask(session, here, account, f"the export {source}", dry_run, yes):
         return account
     with _store(here) as store, _progress(account.jobs.found) as on_done:
-        return reading.Import(store, now=wall_ms(), on_done=on_done).run(source)
+        return reading.Import(store, newest=newest, now=wall_ms(), on_done=on_done).run(source)
 
 
 def _ask(session: CliSession, here: Settings, account: Account, what: str, dry_run: bool, yes: bool) -> bool:
@@ -167,24 +170,22 @@ def _is_database(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _known(here: Settings):  # type: ignore[no-untyped-def]
+def _known(here: Settings) -> Iterator[DatabaseExport | None]:
     """What is in the database here already; None: there is no database."""
-    from blobforge.store.sqlite.arrivals import departing
+    from blobforge.serve.engines import engine_of
 
     if not here.database.is_file() or here.database.stat().st_size == 0:
         yield None
         return
-    with departing(here.database) as departures:
-        yield departures
+    with engine_of(here).export() as database:
+        yield database
 
 
 @contextlib.contextmanager
 def _store(here: Settings) -> Iterator[Store]:
-    from blobforge.store.sqlite.database import open_writer
-    from blobforge.store.sqlite.store import Store
+    from blobforge.serve.engines import engine_of
 
-    # Where Litestream copies it, the WAL is left for that to read.
-    store = Store(open_writer(here.database, checkpoints=not here.backs_up))
+    store = engine_of(here).open_store()
     try:
         yield store
     finally:

@@ -25,9 +25,7 @@ from blobforge.moving.mapping import LEASE
 from blobforge.objects.keys import is_original_output_key, source_key
 from blobforge.people import User
 from blobforge.store.errors import DatabaseError
-from blobforge.store.sqlite.arrivals import DatabaseExport
-from blobforge.store.sqlite.database import migrations
-from blobforge.store.whole import Whole
+from blobforge.store.whole import DatabaseExport, Whole
 from blobforge.worker import Worker
 
 FORMAT = 1
@@ -63,18 +61,18 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True):
     end: Totals | None = None
 
 
-def export(departures: DatabaseExport, *, credentials: bool, now: int) -> Iterator[bytes]:
+def export(database: DatabaseExport, *, credentials: bool, now: int) -> Iterator[bytes]:
     """All lines, each with its line end."""
-    highest, floor = departures.highest_job, departures.attempt_floor
-    yield _line(Header(FORMAT, len(migrations()), departures.installation, now, credentials, highest, floor))
-    tokens = departures.tokens() if credentials else []
-    workers = departures.workers() if credentials else []
-    users = departures.users() if credentials else []
+    highest, floor = database.highest_job, database.attempt_floor
+    yield _line(Header(FORMAT, database.schema, database.installation, now, credentials, highest, floor))
+    tokens = database.tokens() if credentials else []
+    workers = database.workers() if credentials else []
+    users = database.users() if credentials else []
     yield from (_line(Line(token=token)) for token in tokens)
     yield from (_line(Line(worker=worker)) for worker in workers)
     yield from (_line(Line(user=user)) for user in users)
     jobs, last = 0, 0
-    while (whole := departures.next_job(last, objects_of)) is not None:
+    while (whole := database.next_job(last, objects_of)) is not None:
         yield _line(Line(job=_without_secrets(whole, credentials=credentials)))
         jobs, last = jobs + 1, whole.job.id
     yield _line(Line(end=Totals(jobs, len(tokens), len(workers), len(users))))
@@ -103,15 +101,16 @@ _header = msgspec.json.Decoder(Header)
 _of_line = msgspec.json.Decoder(Line)
 
 
-def header(path: Path) -> Header:
-    """The first line. Raises DatabaseError for what is no export, or one of a newer release."""
+def header(path: Path, *, newest: int) -> Header:
+    """The first line. `newest` is the schema that this release knows. Raises DatabaseError for what is no export, or
+    one of a newer release."""
     try:
         with path.open("rb") as file:
             found = _header.decode(file.readline())
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "its first line does not say so"
         raise DatabaseError(f"{path} is no database, and no export of `blobforge export`: {reason}") from error
-    if found.blobforge_export > FORMAT or found.schema > len(migrations()):
+    if found.blobforge_export > FORMAT or found.schema > newest:
         raise DatabaseError(f"{path} was written by a newer release; run that one")
     return found
 

@@ -21,18 +21,17 @@ from blobforge.moving.mapping import WENT_BACK
 from blobforge.moving.takeover import ACTOR, BATCH, OnDone
 from blobforge.people import AuditEntry
 from blobforge.store.errors import DatabaseError
-from blobforge.store.sqlite.arrivals import DatabaseExport
-from blobforge.store.sqlite.store import Store
-from blobforge.store.whole import Whole
+from blobforge.store.whole import DatabaseExport, Whole
+from blobforge.store.writing import Store
 from blobforge.worker import WorkerStatus
 
 MOST_RESULTS = 16 << 20  # characters of results that are kept aside, in one transaction
 
 
-def survey(path: Path, known: DatabaseExport | None) -> Account:
-    """What a run would do. Reads the whole file: what is not whole is told before anything is done. Raises
-    DatabaseError."""
-    header, account = lines.header(path), Account()
+def survey(path: Path, known: DatabaseExport | None, *, newest: int) -> Account:
+    """What a run would do. Reads the whole file: what is not whole is told before anything is done. `newest` is the
+    schema that this release knows. Raises DatabaseError."""
+    header, account = lines.header(path, newest=newest), Account()
     if known is not None:
         refuse_another(path, header.installation, known.installation, fresh=not known.had_jobs)
     for line in lines.read(path):
@@ -58,18 +57,19 @@ def refuse_another(path: Path, theirs: str, ours: str, *, fresh: bool) -> None:
 
 
 class Import:
-    """One run. `now` is in ms since the epoch."""
+    """One run. `newest` is the schema that this release knows; `now` is in ms since the epoch."""
 
-    def __init__(self, store: Store, *, now: int, on_done: OnDone) -> None:
+    def __init__(self, store: Store, *, newest: int, now: int, on_done: OnDone) -> None:
         self.account = Account()
         self._store = store
+        self._newest = newest
         self._now = now
         self._on_done = on_done
         self._subjects: dict[str, str] = {}  # who submitted: as they were called there, and here
 
     def run(self, path: Path) -> Account:
         """Take in all that is not here yet. Raises DatabaseError, StoreUnavailable."""
-        header = lines.header(path)
+        header = lines.header(path, newest=self._newest)
         refuse_another(path, header.installation, self._store.installation, fresh=self._store.is_fresh())
         for batch in _batches(lines.read(path)):
             with self._store.transaction():

@@ -21,10 +21,8 @@ from blobforge.objects import ObjectInfo, ObjectStore, ObjectStoreError
 from blobforge.objects.keys import source_key
 from blobforge.people import AuditEntry, User
 from blobforge.store.files import DELETING, FileRecord
-from blobforge.store.sqlite.arrivals import DatabaseExport
-from blobforge.store.sqlite.original import Original
-from blobforge.store.sqlite.store import Store
-from blobforge.store.whole import Kept, Whole
+from blobforge.store.whole import DatabaseExport, Kept, Original, Whole
+from blobforge.store.writing import Store
 from blobforge.worker import Worker
 
 BATCH = 200  # jobs in one transaction

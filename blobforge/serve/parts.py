@@ -28,7 +28,7 @@ from blobforge.objects import ObjectStore
 from blobforge.objects.local import LocalStore
 from blobforge.objects.s3 import S3Store
 from blobforge.serve import openfiles
-from blobforge.store.sqlite.store import Store
+from blobforge.store.writing import Store
 from web.api.status import read_stats
 from web.auth.keyring import FirstLink, Keyring
 from web.auth.oidc import Provider, ProviderSettings

@@ -41,11 +41,13 @@ from blobforge.machinery.tracing import open_tracer
 from blobforge.objects import ObjectStore
 from blobforge.refusals import Refusal
 from blobforge.serve import openfiles
+from blobforge.serve.engines import engine_of
 from blobforge.serve.listener import http_settings, listen, reachable
 from blobforge.serve.parts import Parts, open_objects
+from blobforge.store.engine import Engine
 from blobforge.store.errors import DatabaseError
-from blobforge.store.sqlite.database import damage_told, open_writer
-from blobforge.store.sqlite.store import Store
+from blobforge.store.keeping import Keeper
+from blobforge.store.writing import Store
 from web.app import make_app
 from web.connection.places import Places
 from web.connection.serving import Server
@@ -153,18 +155,21 @@ async def running(
     hop: Hop | None = None,
     now: Callable[[], int] = wall_ms,
     objects: ObjectStore | None = None,
+    engine: Engine | None = None,
 ) -> AsyncIterator[Parts]:
     """Open everything, run the actors, and close in the opposite order.
 
-    `hop`, `now` and `objects` are for tests in virtual time: the same server, on another clock, beside another store.
+    `hop`, `now`, `objects` and `engine` are for tests: the same server, on another clock, beside another store,
+    on another database.
     """
     tracer = open_tracer(settings.otel_endpoint)
     objects = objects or open_objects(settings, hop, tracer)
-    plan = await _backup_opened(settings)
-    store = Store(await (hop or in_thread)(partial(open_writer, settings.database, checkpoints=plan is None)))
-    reads = ReadPool(settings.database, hop=hop)
+    engine = engine or engine_of(settings)
+    plan = await _backup_opened(settings, engine.keeper)
+    store = await (hop or in_thread)(engine.open_store)
+    reads = ReadPool(engine.open_reader, hop=hop)
     try:
-        with damage_told(settings.database):
+        with engine.damage_told():
             await (hop or in_thread)(partial(_settle_restore, store, now()))
             parts = Parts(settings, store, reads, objects, hop=hop, now=now, tracer=tracer)
             await _resume(parts)
@@ -179,7 +184,7 @@ async def running(
             async with trio.open_nursery() as writing:
                 writing.start_soon(parts.writer.run)
                 try:
-                    with damage_told(settings.database):
+                    with engine.damage_told():
                         parts.admin_token = await _admin_token(settings, parts)
                     # A new database looks what the store holds before it takes sources: those would be told as
                     # another's. A store that does not answer holds up no start.
@@ -216,9 +221,11 @@ async def _replicating(replicator: Replicator | None, store: Store, reads: ReadP
                 await replicator.stop()
 
 
-async def _backup_opened(settings: Settings) -> Plan | None:
+async def _backup_opened(settings: Settings, keeper: Keeper | None) -> Plan | None:
+    if keeper is None:
+        return None
     try:
-        return await opened(settings)
+        return await opened(settings, keeper)
     except BackupError as error:
         raise StartError(str(error)) from error
 

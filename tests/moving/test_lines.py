@@ -17,7 +17,10 @@ from blobforge.people import User
 from blobforge.store.errors import DatabaseError
 from blobforge.store.sqlite.arrivals import departing
 from blobforge.store.sqlite.check import check
+from blobforge.store.sqlite.database import migrations
 from tests.store.making import ADMIN, T0, Book, submission
+
+SCHEMA = len(migrations())
 
 TABLES = {
     "jobs": "id, type, status, priority, source_hash, created_at, updated_at, max_attempts, source_path, source_size,"
@@ -79,7 +82,7 @@ def exported(book: Book, to: Path, *, credentials: bool = False) -> Path:
 
 
 def take(book: Book, path: Path) -> Account:
-    return reading.Import(book.store, now=T0 + 10**6, on_done=lambda _: None).run(path)
+    return reading.Import(book.store, newest=SCHEMA, now=T0 + 10**6, on_done=lambda _: None).run(path)
 
 
 def contents(book: Book) -> dict[str, list[tuple[object, ...]]]:
@@ -90,7 +93,7 @@ def test_what_comes_back_is_the_same(book: Book, tmp_path: Path) -> None:
     new = Book(tmp_path / "to.db")
     new.db.execute("UPDATE installation SET id = 'banother1'")
     path = exported(book, tmp_path / "all.ndjson")
-    planned, account = reading.survey(path, None), take(new, path)
+    planned, account = reading.survey(path, None, newest=SCHEMA), take(new, path)
     assert planned == account
     assert account.statuses == {
         "completed": 1, "pending": 3, "failed": 1, "dead": 1, "cancelled": 1, "uploading": 1,
@@ -140,7 +143,7 @@ def test_one_that_was_broken_off_goes_on(book: Book, tmp_path: Path, monkeypatch
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        reading.Import(new.store, now=T0, on_done=stop).run(path)
+        reading.Import(new.store, newest=SCHEMA, now=T0, on_done=stop).run(path)
     assert new.rows("SELECT count(*) FROM jobs") == [(3,)]
     account = take(new, path)
     assert (account.jobs.known, account.jobs.taken) == (3, 5)
@@ -189,7 +192,7 @@ def test_a_database_with_jobs_of_its_own_takes_nothing(book: Book, tmp_path: Pat
     with pytest.raises(DatabaseError, match="jobs of its own"):
         take(new, path)
     with departing(new.path) as known, pytest.raises(DatabaseError, match="jobs of its own"):
-        reading.survey(path, known)
+        reading.survey(path, known, newest=SCHEMA)
     assert new.rows("SELECT count(*) FROM jobs") == [(1,)]
     new.close()
 
@@ -209,7 +212,7 @@ def test_what_is_not_whole_is_told_before_anything_is_done(book: Book, tmp_path:
     path = exported(book, tmp_path / "all.ndjson")
     path.write_text(damage(path.read_text()))
     with pytest.raises(DatabaseError, match=said):
-        reading.survey(path, None)
+        reading.survey(path, None, newest=SCHEMA)
 
 
 def test_the_lines_say_what_they_are(book: Book, tmp_path: Path) -> None:

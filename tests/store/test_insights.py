@@ -38,6 +38,7 @@ from blobforge.store.filters import AuditFilter, JobFilter
 from blobforge.store.lists import Cursor
 from blobforge.store.sqlite import rollups
 from blobforge.store.sqlite.check import check
+from blobforge.store.sqlite.database import open_reader
 from blobforge.store.sqlite.insights import Insights
 from blobforge.store.sqlite.reader import Reader
 from blobforge.waiting import Fleet
@@ -49,7 +50,7 @@ HOUR = 60 * MINUTE
 
 @pytest.fixture
 def reader(book: Book) -> Iterator[Reader]:
-    opened = Reader(book.path)
+    opened = Reader(open_reader(book.path))
     yield opened
     opened.close()
 
@@ -377,7 +378,7 @@ def test_workers_that_are_merely_away_hide_none_that_were_lost(book: Book) -> No
         book.do(Register(ADMIN, worker_id, "pdf"))
     silent = [SilentWorker(row[0], row[1]) for row in book.rows("SELECT id, last_heartbeat FROM workers")]
     book.do(ExpireWorkers(tuple(silent)))
-    reader = Reader(book.path)
+    reader = Reader(open_reader(book.path))
     assert [worker.id for worker in reader.insights.lost_workers(now=book.now)] == ["w"]
     assert reader.insights.lost_workers(now=book.now + 26 * 3_600_000) == []
     reader.close()
@@ -388,7 +389,7 @@ def test_a_minute_that_has_just_begun_does_not_lower_the_rate(book: Book) -> Non
     minute = T0 // 60_000
     rows = [(60, minute - ago, "pdf", "completed", 10) for ago in range(1, 30)]
     book.db.executemany("INSERT INTO happenings VALUES (?, ?, ?, ?, ?)", rows)
-    reader = Reader(book.path)
+    reader = Reader(open_reader(book.path))
     assert reader.stats(now=minute * 60_000).completed_per_minute == 10
     book.db.execute("INSERT INTO happenings VALUES (60, ?, 'pdf', 'completed', 5)", (minute,))
     assert reader.stats(now=minute * 60_000 + 30_000).completed_per_minute == 10

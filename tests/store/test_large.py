@@ -14,7 +14,10 @@ from actors.messages import (
     Sample,
 )
 from blobforge.job import JobStatus
-from blobforge.store.sqlite.reader import Cursor, JobFilter, Reader
+from blobforge.store.filters import JobFilter
+from blobforge.store.lists import Cursor
+from blobforge.store.sqlite.database import open_reader
+from blobforge.store.sqlite.reader import Reader
 from blobforge.worker import WorkerFilter
 from tests.store.making import T0, Book, fail_one
 
@@ -90,7 +93,7 @@ MOST_STEPS = 60_000  # of SQLite's virtual machine; one scan of 20,000 jobs take
 @pytest.mark.parametrize("read", READS)
 def test_no_read_grows_with_the_number_of_jobs(large: Path, read: str) -> None:
     """SQLite's own work is counted, in steps of its virtual machine: no clock, no luck."""
-    reader = Reader(large)
+    reader = Reader(open_reader(large))
     steps = 0
 
     def count() -> bool:
@@ -106,7 +109,7 @@ def test_no_read_grows_with_the_number_of_jobs(large: Path, read: str) -> None:
 
 
 def test_what_is_measured_would_show_a_scan(large: Path) -> None:
-    reader = Reader(large)
+    reader = Reader(open_reader(large))
     steps = 0
 
     def count() -> bool:

@@ -14,6 +14,7 @@ from blobforge.job import Job, JobStatus
 from blobforge.store.filters import JobFilter
 from blobforge.store.lists import Cursor, Page
 from blobforge.store.sqlite import reader as reading
+from blobforge.store.sqlite.database import open_reader
 from blobforge.store.sqlite.reader import Reader
 from tests.store.making import ADMIN, T0, Book, submission
 
@@ -78,7 +79,7 @@ def reader(folder: Path, request: pytest.FixtureRequest, monkeypatch: pytest.Mon
         monkeypatch.setattr(reading, "SMALL_TAG", 3)
     if request.param == "short scans":
         monkeypatch.setattr(reading, "SCAN_LIMIT", 17)
-    opened = Reader(folder / "x.db")
+    opened = Reader(open_reader(folder / "x.db"))
     yield opened
     opened.close()
 
@@ -154,7 +155,7 @@ def _before(jobs: list[Job], wanted: JobFilter, cursor: Cursor) -> int:
 
 
 def test_stats_are_the_counts(folder: Path) -> None:
-    reader = Reader(folder / "x.db")
+    reader = Reader(open_reader(folder / "x.db"))
     jobs = everything(reader)
     stats = reader.stats(now=0)
     assert stats.jobs == {status: sum(job.status is status for job in jobs) for status in JobStatus}

@@ -253,6 +253,18 @@ async def test_an_unreadable_database_spoils_nothing_else(house: House, autojump
     assert found("blobforge_writer_failing") == 0
 
 
+async def test_an_unreadable_database_is_an_outage_and_no_bug(house: House, autojump_clock: Any) -> None:
+    job_id = await house.submit()
+    with closing(apsw.Connection(str(house.parts.services.settings.database))) as other:
+        other.execute("ALTER TABLE job_counts RENAME TO elsewhere")
+    status, said = await house.call("GET", "/api/stats")
+    assert (status, said["type"].rpartition(":")[2]) == (503, "unavailable")
+    response = await house.http.get("/", headers={"Authorization": f"Bearer {house.parts.admin_token}"})
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "5")
+    assert "cannot read its database now" in await response.get_data(as_text=True)
+    assert (await house.call("GET", f"/api/jobs/{job_id}/attempts"))[0] == 200, "what can be read is answered"
+
+
 # ------------------------------------------------------------------ what health says when a part is stuck
 
 

@@ -12,7 +12,7 @@ from blobforge.job import Job, JobStatus, Verb, allowed
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.filters import JobFilter
 from blobforge.store.lists import Cursor, Page
-from blobforge.store.sqlite.reader import Reader
+from blobforge.store.reading import Reader
 from web.api import encode, wire
 from web.api.secrets import new_undo
 from web.routing import Access, Call, Route

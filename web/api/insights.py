@@ -12,7 +12,7 @@ from blobforge.forecast import Outlook, outlook, still_for
 from blobforge.job import JobStatus, Outcome
 from blobforge.refusals import Refusal
 from blobforge.store.figures import Failure, TypeQueue, WorkerRates
-from blobforge.store.sqlite.reader import Reader
+from blobforge.store.reading import Reader
 from web.api import encode, status
 from web.api import wire_insights as wire
 from web.decode import query

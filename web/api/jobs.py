@@ -27,7 +27,7 @@ from blobforge.objects.keys import source_key
 from blobforge.objects.local import LocalStore
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.lists import NEWEST, PAGE_BYTES, Cursor, Page
-from blobforge.store.sqlite.reader import Reader
+from blobforge.store.reading import Reader
 from blobforge.waiting import Surroundings, Waiting, waiting
 from web.api import encode, wire
 from web.api.grants import absolute

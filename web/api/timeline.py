@@ -8,7 +8,7 @@ from __future__ import annotations
 from blobforge.job import Attempt, Job, JobStatus, Outcome
 from blobforge.people import AuditEntry
 from blobforge.refusals import Refusal
-from blobforge.store.sqlite.reader import Reader
+from blobforge.store.reading import Reader
 from web.api import encode
 from web.api.jobs import no_such_job
 from web.api.wire_insights import EventWire

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.lists import AttemptPlace, WorkerAttempt
-from blobforge.store.sqlite.reader import Reader
+from blobforge.store.reading import Reader
 from web.api import encode, wire
 from web.decode import query
 from web.routing import Access, Call, Route

@@ -12,7 +12,7 @@ from blobforge.access import Token
 from blobforge.config import describe
 from blobforge.people import Session, User
 from blobforge.refusals import Refusal
-from blobforge.store.sqlite.reader import Reader
+from blobforge.store.reading import Reader
 from web.api import backups, people, wire
 from web.dashboard.page import page
 from web.decode import query

@@ -10,7 +10,7 @@ from blobforge.job import Job
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.figures import WorkerRates
 from blobforge.store.lists import AttemptPlace, RosterPage, WorkerAttempt
-from blobforge.store.sqlite.reader import Reader
+from blobforge.store.reading import Reader
 from blobforge.worker import Worker, WorkerFilter
 from web.api.workers import rates_wire
 from web.dashboard.page import page

@@ -12,7 +12,7 @@ from prometheus_client.core import Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYPE
 from prometheus_client.registry import Collector
 
-from blobforge.store.sqlite.reader import Reader
+from blobforge.store.reading import Reader
 from web.metrics import http, queue
 from web.metrics.attempts import Attempts
 from web.metrics.counting import Counting

@@ -12,7 +12,7 @@ from pathlib import Path
 from prometheus_client.core import Metric
 
 from blobforge.store.errors import DatabaseError
-from blobforge.store.sqlite.reader import Reader
+from blobforge.store.reading import Reader
 from web.metrics.families import gauge
 
 

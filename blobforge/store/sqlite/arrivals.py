@@ -92,6 +92,12 @@ class DatabaseExport:
         self._db = connection
 
     @property
+    def schema(self) -> int:
+        version = self._db.pragma("user_version")
+        assert isinstance(version, int)
+        return version
+
+    @property
     def installation(self) -> str:
         row = self._db.execute(sql.INSTALLATION).fetchone()
         assert row is not None, "named when it was opened"

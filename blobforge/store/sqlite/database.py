@@ -102,6 +102,10 @@ def damage_told(path: Path) -> Iterator[None]:
         yield
     except (*_DAMAGE, ValueError, KeyError, msgspec.MsgspecError) as error:
         raise DatabaseError(_damaged(path, error)) from error
+    except DatabaseError as error:  # a reader's
+        if isinstance(error.__cause__, _DAMAGE):
+            raise DatabaseError(_damaged(path, error.__cause__)) from error
+        raise
 
 
 def _damaged(path: Path, error: Exception) -> str:

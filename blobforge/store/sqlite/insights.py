@@ -29,15 +29,11 @@ from blobforge.store.figures import (
     WorkerRates,
 )
 from blobforge.store.filters import AuditFilter
+from blobforge.store.reading import MOST_AHEAD, MOST_CONTESTED, MOST_EVENTS, MOST_LOST_WORKERS, MOST_RUNNING
 from blobforge.store.sqlite import rows, sql
 from blobforge.waiting import Fleet, Surroundings
 from blobforge.worker import Worker, WorkerStatus
 
-MOST_RUNNING = 5000  # running jobs that are looked through for those that stand still
-MOST_AHEAD = 1000  # jobs before another that are counted at its own priority
-MOST_LOST_WORKERS = 100
-MOST_CONTESTED = 20
-MOST_EVENTS = 200  # records of the audit log about one job
 AUDIT_SCAN = 20_000  # records that one page of a filtered audit log looks at
 
 

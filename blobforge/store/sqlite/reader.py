@@ -11,7 +11,6 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from heapq import merge
 from itertools import accumulate, islice
-from pathlib import Path
 
 import apsw
 import msgspec
@@ -20,14 +19,13 @@ from msgspec.structs import replace
 from blobforge.access import Token
 from blobforge.events import OutputAccepted
 from blobforge.job import Attempt, Job, JobStatus, Outcome
-from blobforge.people import AuditEntry, Session, User
+from blobforge.people import Session, User
 from blobforge.store.errors import DatabaseError
 from blobforge.store.figures import HOUR_MS, MINUTE_MS, Census, Drill, Stats
 from blobforge.store.files import FileRecord
-from blobforge.store.filters import AuditFilter, JobFilter
+from blobforge.store.filters import JobFilter
 from blobforge.store.lists import MOST_ATTEMPTS, NEWEST, PAGE_BYTES, AttemptPlace, Cursor, Page, WorkerAttempt
 from blobforge.store.sqlite import rows, sql
-from blobforge.store.sqlite.database import open_reader
 from blobforge.store.sqlite.insights import Insights
 from blobforge.store.sqlite.roster import Roster
 from blobforge.worker import Worker, WorkerStatus
@@ -39,19 +37,28 @@ RATE_MINUTES = 10
 
 
 class Reader:
-    """A read-only connection. Used by one thread at a time."""
+    """See `store/reading.py`. Owns its read-only connection."""
 
-    def __init__(self, path: Path) -> None:
-        self._db = open_reader(path)
-        self.insights = Insights(self._db)
-        self.roster = Roster(self._db)
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._db = connection
+        self.insights = Insights(connection)
+        self.roster = Roster(connection)
 
     def close(self) -> None:
         self._db.close()
 
     @contextmanager
+    def outages_told(self) -> Iterator[None]:
+        try:
+            yield
+        except apsw.Error as error:
+            raise DatabaseError(f"cannot read the database: {error}") from error
+
+    @contextmanager
     def snapshot(self) -> Iterator[None]:
-        """Several statements that see one moment."""
+        if self._db.in_transaction:
+            yield  # of the one around it
+            return
         self._db.execute("BEGIN")
         try:
             yield
@@ -179,10 +186,6 @@ class Reader:
 
     def sessions_of_token(self, token_id: int) -> list[Session]:
         return [rows.session(row) for row in self._rows(sql.SESSIONS_OF_TOKEN, (token_id,))]
-
-    def audit(self, *, before: int, limit: int) -> list[AuditEntry]:
-        """The newest entries with an id below `before`."""
-        return self.insights.audit(AuditFilter(), before=before, limit=limit)[0]
 
     # --- lists
 
@@ -334,20 +337,16 @@ class Reader:
         return Stats(jobs, by_type, by_priority, workers, oldest, sum(rates.values()) / minutes, left)
 
     def census(self) -> Census:
-        """What the metrics show. Raises DatabaseError when it cannot be read."""
-        try:
-            with self.snapshot():
-                jobs = list(self._rows(sql.ALL_JOB_COUNTS))
-                oldest: dict[str, int] = {}
-                for status, type_, priority, n in jobs:
-                    row = self._row(sql.OLDEST_PENDING, (type_, priority)) if n and status == "pending" else None
-                    if row is not None:
-                        oldest[type_] = min(row[0], oldest.get(type_, row[0]))
-                workers = dict.fromkeys(WorkerStatus, 0)
-                for status, n in self._rows(sql.WORKER_COUNTS):
-                    workers[WorkerStatus(status)] = n
-        except apsw.Error as error:
-            raise DatabaseError(f"cannot read the database: {error}") from error
+        with self.outages_told(), self.snapshot():
+            jobs = list(self._rows(sql.ALL_JOB_COUNTS))
+            oldest: dict[str, int] = {}
+            for status, type_, priority, n in jobs:
+                row = self._row(sql.OLDEST_PENDING, (type_, priority)) if n and status == "pending" else None
+                if row is not None:
+                    oldest[type_] = min(row[0], oldest.get(type_, row[0]))
+            workers = dict.fromkeys(WorkerStatus, 0)
+            for status, n in self._rows(sql.WORKER_COUNTS):
+                workers[WorkerStatus(status)] = n
         return Census(jobs, oldest, workers)
 
     # --- what the actors read at a start
@@ -402,11 +401,8 @@ class Reader:
         return row[0] if row else None
 
     def sanity(self) -> None:
-        """Raises DatabaseError when the database cannot be read."""
-        try:
+        with self.outages_told():
             self._row(sql.SANITY)
-        except apsw.Error as error:
-            raise DatabaseError(f"cannot read the database: {error}") from error
 
 
 def _written(job: Job) -> int:

@@ -4,47 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import apsw
-import msgspec
 
 from blobforge.store.errors import DatabaseError
+from blobforge.store.keeping import FileStats, OnCopied, Table
 from blobforge.store.sqlite import sql
 from blobforge.store.sqlite.check import check, open_readonly
 from blobforge.store.sqlite.database import BUSY_TIMEOUT_MS, check_sqlite_version, refuse_others
 
 COPIED_AT_ONCE = 2048  # pages between two looks at whether somebody wants it stopped
-
-OnCopied = Callable[[int, int], None]  # pages copied, pages in all
-
-
-class Table(msgspec.Struct, frozen=True):
-    name: str
-    rows: int
-
-
-class FileStats(msgspec.Struct, frozen=True):
-    """A database file. Sizes are in bytes, times in ms since the epoch; `incremental`: free pages can be given back
-    while the server runs."""
-
-    path: str
-    size: int
-    wal_size: int
-    page_size: int
-    pages: int
-    free_pages: int
-    incremental: bool
-    schema_version: int
-    sqlite_version: str
-    tables: list[Table]
-    oldest_job: int | None
-    newest_job: int | None
-    last_change: int | None
-    oldest_audit: int | None
-    newest_audit: int | None
 
 
 def stats(path: Path) -> FileStats:

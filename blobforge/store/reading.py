@@ -1,0 +1,221 @@
+"""The read side: what can be asked of the database beside the writer.
+
+Each call sees one moment, and is short: a long read transaction would keep the backup from checkpointing. The calls
+within `with reader.snapshot()` see the same moment. No call takes longer because there are more jobs: what could grow
+is paged. Ids are neither consecutive nor in the order of time.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from blobforge.access import Token
+from blobforge.events import OutputAccepted
+from blobforge.forecast import Durations, Load
+from blobforge.job import Attempt, Job, JobStatus
+from blobforge.people import AuditEntry, Session, User
+from blobforge.store.figures import Census, Drill, Failure, History, Stats, TypeQueue, WorkerRates
+from blobforge.store.files import FileRecord
+from blobforge.store.filters import AuditFilter, JobFilter
+from blobforge.store.lists import (
+    MOST_ATTEMPTS,
+    NEWEST,
+    AttemptPlace,
+    Cursor,
+    Listed,
+    Page,
+    RosterPage,
+    WorkerAttempt,
+)
+from blobforge.waiting import Surroundings
+from blobforge.worker import Worker, WorkerFilter
+
+MOST_RUNNING = 5000  # running jobs that are looked through for those that stand still
+MOST_AHEAD = 1000  # jobs before another that are counted at its own priority
+MOST_LOST_WORKERS = 100
+MOST_CONTESTED = 20
+MOST_EVENTS = 200  # records of the audit log about one job
+
+
+class Lookups(Protocol):
+    """Single things by their names, for the read side and inside the writer's transaction alike."""
+
+    def job(self, job_id: int) -> Job | None: ...
+    def file(self, key: str) -> FileRecord | None: ...
+    def worker(self, worker_id: str) -> Worker | None: ...
+    def token(self, token_id: int) -> Token | None: ...
+    def token_by_hash(self, hash_: str) -> Token | None: ...
+    def user(self, user_id: int) -> User | None: ...
+    def has_source(self, source_hash: str) -> bool:
+        """Whether there is a job of this source."""
+
+    def remembered(self, subject: str, key: str, *, since: int) -> tuple[bytes, bytes] | None:
+        """(fingerprint, outcome) of an earlier request with this idempotency key, if it is young enough."""
+
+
+class Insights(Protocol):
+    """What the dashboard reads beside lists and statistics."""
+
+    # --- charts
+
+    def history(self, window: str, *, now: int, type_: str | None = None) -> History:
+        """The series of one of WINDOWS, of all types or of one, up to `now` (ms since the epoch)."""
+
+    # --- how long things take
+
+    def durations(self, *, now: int) -> dict[str, Durations]:
+        """By type, of the last WEEKS_KEPT weeks."""
+
+    def loads(self) -> dict[str, Load]:
+        """How many jobs wait and run, by type."""
+
+    # --- causes of failures
+
+    def failures(self) -> list[Failure]:
+        """All causes: most jobs open first, then the latest."""
+
+    def filling(self) -> float | None:
+        """How much of what an older release did not keep has been filled in (a share); None: all of it."""
+
+    # --- what needs attention
+
+    def count(self, status: JobStatus) -> int: ...
+    def types_with_workers(self) -> set[str]:
+        """The types that a worker is online for."""
+
+    def queues(self) -> list[TypeQueue]:
+        """Every type that has pending jobs, the longest wait first."""
+
+    def running_jobs(self, *, limit: int = MOST_RUNNING) -> list[Job]: ...
+    def lost_workers(self, *, now: int) -> list[Worker]:
+        """Registered workers that fell silent with work in hand, within RATE_HOURS or still, the latest first; one
+        that was idle, or has unregistered, is merely away."""
+
+    def contested_workers(self, *, now: int) -> list[Worker]:
+        """Workers whose id another process has asked for within the hour, the latest first."""
+
+    # --- workers
+
+    def worker_rates(self, *, now: int) -> dict[str, WorkerRates]:
+        """By worker."""
+
+    def rates_of(self, worker_id: str, *, now: int) -> WorkerRates: ...
+
+    # --- one job
+
+    def surroundings(self, job: Job) -> Surroundings:
+        """What a waiting job waits for."""
+
+    def records_about(self, job_id: int) -> list[AuditEntry]:
+        """What people did to this one job, the latest MOST_EVENTS of it, oldest first."""
+
+    # --- the audit log
+
+    def audit(self, filter_: AuditFilter, *, before: int, limit: int) -> tuple[list[AuditEntry], int | None]:
+        """The newest records with an id below `before` that match, and where to go on, if there may be more."""
+
+
+class Roster(Protocol):
+    """The workers as they are listed: by a filter, page by page, each with the ids of the jobs that it runs."""
+
+    def worker(self, worker_id: str) -> Listed | None: ...
+    def by_id(self, wanted: WorkerFilter, *, after: str, limit: int) -> tuple[list[Listed], bool]:
+        """A page of workers by id, behind `after`; and whether there are more."""
+
+    def by_rank(self, wanted: WorkerFilter, *, after: tuple[int, str], limit: int) -> RosterPage: ...
+
+
+class Reader(Lookups, Protocol):
+    """Used by one thread at a time."""
+
+    @property
+    def insights(self) -> Insights: ...
+    @property
+    def roster(self) -> Roster: ...
+    def outages_told(self) -> AbstractContextManager[None]:
+        """Around what is asked: raises DatabaseError where the engine cannot answer."""
+
+    def close(self) -> None: ...
+    def snapshot(self) -> AbstractContextManager[None]:
+        """The calls within see one moment. One inside another is the same one."""
+
+    # --- single things, with what belongs to them
+
+    def job_with_attempts(
+        self, job_id: int, *, before: int = NEWEST, most_result: int = 0
+    ) -> tuple[Job, list[Attempt]] | None:
+        """The job and the records of its latest attempts (those with lower numbers than `before`), oldest first, of
+        one moment; with a result that is kept aside, where it has at most `most_result` bytes."""
+
+    def job_to_name(self, job_id: int) -> Job | None:
+        """The job, to name its output by: of a result that is kept aside, the members that say what it is."""
+
+    def result(self, job_id: int) -> tuple[Job, str | None] | None:
+        """The job and its result, whole."""
+
+    def attempts(self, job_id: int, *, before: int = NEWEST, limit: int = MOST_ATTEMPTS) -> list[Attempt]:
+        """The latest attempts of a job below a number, newest first: as many as `limit` and a page's size hold."""
+
+    def count_attempts(self, job_id: int) -> int: ...
+    def jobs_running_on(self, worker_id: str) -> list[int]:
+        """The ids of the jobs that a worker runs."""
+
+    def attempts_of_worker(self, worker_id: str, *, after: AttemptPlace, limit: int) -> list[WorkerAttempt]:
+        """The attempts of a worker, the newest first."""
+
+    def tokens(self, *, after: int, limit: int) -> list[Token]: ...
+    def session(self, hash_: str) -> tuple[Session, User | Token | None] | None:
+        """A session with whom it stands for."""
+
+    def users(self, *, after: int, limit: int) -> list[User]: ...
+    def sessions_of(self, user_id: int) -> list[Session]: ...
+    def sessions_of_token(self, token_id: int) -> list[Session]: ...
+
+    # --- lists
+
+    def list_jobs(self, filter_: JobFilter, *, limit: int, cursor: Cursor, offset: int = 0) -> Page:
+        """A page in list order: urgent first, then newest. `offset` skips that many and costs as much."""
+
+    # --- statistics
+
+    def stats(self, *, now: int) -> Stats:
+        """The kept counters and a few index look-ups: the same time whatever the number of jobs."""
+
+    def census(self) -> Census:
+        """What the metrics show. Raises DatabaseError when it cannot be read."""
+
+    # --- what the actors read at a start
+
+    def running(self) -> list[tuple[int, int, int]]:
+        """(job, attempt, heartbeat_at) of every attempt that holds a lease."""
+
+    def live_workers(self) -> list[tuple[str, int | None]]:
+        """(id, last_heartbeat) of every worker that is not offline."""
+
+    def waiting_for_time(self) -> list[tuple[int, int]]:
+        """(job, until when in ms) of every job in its back-off, or kept from those that have failed it."""
+
+    def awaited_sources(self) -> list[tuple[int, str, int]]:
+        """(job, source_hash, updated_at) of every job whose source is not there yet."""
+
+    def is_doomed(self, key: str) -> bool:
+        """Whether the object is on the list of those to delete, or was lately."""
+
+    def held_sources(self, hashes: set[str]) -> set[str]:
+        """Those of which there is a job that does not wait for its source."""
+
+    def outputs_to_keep(self) -> list[OutputAccepted]:
+        """Accepted outputs that URLs to upload may still reach."""
+
+    def unchecked_outputs(self) -> list[tuple[int, int, str]]:
+        """(job, attempt, key) of completions accepted while the object store gave no answer."""
+
+    def drills(self, *, limit: int) -> list[Drill]:
+        """The last drills, newest first."""
+
+    def proven_until(self) -> int | None:
+        """Until when (ms) a drill has found everything in the backup."""
+
+    def sanity(self) -> None:
+        """Raises DatabaseError when the database cannot be read."""

@@ -1,0 +1,382 @@
+"""The write side: what can be asked and done inside the one transaction that the writer has open.
+
+Verbs are about rows, typed in and out; what may follow what is decided by the effects (`actors/effects/`). Times are
+in milliseconds since the epoch.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from blobforge.access import Token
+from blobforge.failures import Cause
+from blobforge.job import Attempt, Job, JobStatus, Outcome
+from blobforge.people import AuditEntry, Session, User
+from blobforge.store.figures import Backfilling, Drill
+from blobforge.store.files import Doom
+from blobforge.store.reading import Lookups
+from blobforge.store.whole import Whole
+from blobforge.worker import Worker
+
+
+class Rollups(Protocol):
+    """Used inside the transaction that the Store has open."""
+
+    # --- causes of failures
+
+    def failure(self, cause: Cause, example: str, *, now: int) -> int:
+        """Count an attempt that failed of this cause; returns the number of the cause, or that of all others."""
+
+    # --- what an older database has not kept
+
+    def backfill(self) -> Backfilling | None:
+        """What is still to be filled in; None: nothing."""
+
+    def begin_backfill(self, *, until: int) -> None:
+        """What ended up to then (ms) has not been counted; a time that was said before stays."""
+
+    def backfilled(self, *, next_job: int | None) -> None:
+        """All jobs before that one are done; None: all."""
+
+    # --- depths
+
+    def sample_depths(self, *, now: int) -> None:
+        """Keep how many jobs of each type and status there are now; the last sample of a slot stands for it."""
+
+    # --- workers
+
+    def note_types(self, worker: Worker, types: tuple[str, ...]) -> None:
+        """The worker asks for jobs of these types."""
+
+    def forget_types(self, worker_id: str) -> None:
+        """It starts anew, or is no more."""
+
+    # --- undo
+
+    def save_undo(self, token: str, job_id: int, was: str, became: str, *, now: int) -> None: ...
+    def undos(self, token: str, *, limit: int, now: int) -> list[tuple[int, str, str, int]]:
+        """(job, what it was, what it became, when) of what can still be undone by this token."""
+
+    def purge_undos(self, *, now: int) -> None:
+        """Forget some of what cannot be undone any more. Few enough to hold up nobody: they come by the million."""
+
+    def delete_undo(self, token: str, job_id: int) -> None: ...
+
+    # --- upkeep
+
+    def purge(self, *, now: int) -> None:
+        """Forget what has been kept long enough."""
+
+
+class Recovery(Protocol):
+    """Used inside the transaction that the Store has open."""
+
+    def attempt_floor(self) -> int:
+        """New attempts have numbers above this one."""
+
+    def restored_at(self) -> int | None:
+        """When (ms) this database was restored, if nobody has dealt with it yet."""
+
+    def running(self) -> list[Job]:
+        """Every job that holds a lease."""
+
+    def seconds_lost(self, *, now: int) -> int:
+        """How long before `now` (ms) the newest record is: to be asked before anything is written."""
+
+    def settle(self, *, seconds: int, now: int) -> None:
+        """Void the leases that lost attempts could still complete with, move all numbers on above what may have been
+        given in `seconds`, and take the mark off.
+        """
+
+    def record_drill(self, drill: Drill) -> None: ...
+
+
+class Doomed(Protocol):
+    """Times are in milliseconds since the epoch."""
+
+    def get(self, key: str) -> Doom | None: ...
+    def add(self, key: str, *, now: int, again: bool) -> None:
+        """To be deleted when it is its turn; with `again`, once more when URLs to upload it have expired. What is on
+        the list already stays as it is, but for what was gone, or was to go later."""
+
+    def add_later(self, key: str, *, due_at: int) -> None:
+        """To be deleted then."""
+
+    def due(self, *, now: int, limit: int) -> list[str]:
+        """What is to be tried now. As long as one was begun and not answered, no other is begun: each that is in
+        deletion keeps those waiting who need it, and a store that does not answer one will not answer the next."""
+
+    def next_at(self) -> int | None:
+        """When there is something to do again."""
+
+    def put(self, key: str, state: str, *, due_at: int, tries: int, epoch: int = 0, again: bool = True) -> None:
+        """Change an entry."""
+
+    def drop(self, key: str) -> None: ...
+    def hasten(self, *, soon: int, late: int) -> None:
+        """Nothing is tried later than `soon`, or again later than `late`: a clock that was set back delays nothing
+        until a day that is over."""
+
+    def turn(self, *, now: int) -> None:
+        """Forget what has been gone for long enough; what is to be deleted again, or was to go later, is due."""
+
+    def start_over(self) -> None:
+        """A new run: nobody is left who saw an object before it was deleted."""
+
+
+class Arrivals(Protocol):
+    """Used inside the transaction that the Store has open."""
+
+    def highest(self) -> int:
+        """The highest number that a job was ever given here."""
+
+    def add(self, whole: Whole, *, now: int) -> Job | None:
+        """Store a job as it is; None when there is one of its type and source already."""
+
+    def to_backfill(self, first: int, last: int) -> None:
+        """What the jobs with these numbers have come to is still to be counted."""
+
+    def go_on_above(self, job_id: int, attempt: int) -> None:
+        """Numbers of jobs up to this one, and of attempts, were given where these jobs come from: never again."""
+
+
+class Store(Lookups, Protocol):
+    """Used by one thread at a time: the writer's."""
+
+    @property
+    def rollups(self) -> Rollups: ...
+    @property
+    def recovery(self) -> Recovery: ...
+    @property
+    def doomed(self) -> Doomed: ...
+    @property
+    def arrivals(self) -> Arrivals: ...
+
+    # --- transactions
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """All or nothing. Raises StoreUnavailable when the engine cannot begin or commit."""
+
+    def savepoint(self) -> AbstractContextManager[None]:
+        """One effect inside the transaction: when it raises, it alone is undone.
+
+        Raises StoreUnavailable for what no effect is to blame for: then the whole transaction is lost.
+        """
+
+    @property
+    def commit_seconds(self) -> float:
+        """How long the last COMMIT took."""
+
+    @property
+    def wrote(self) -> bool:
+        """Whether the last transaction changed anything."""
+
+    @property
+    def written(self) -> int:
+        """How many rows have been written so far: it goes up when, and only when, a statement changes one."""
+
+    def close(self) -> None: ...
+    @property
+    def installation(self) -> str:
+        """The id of this database, which is in the keys of its objects."""
+
+    def become(self, installation: str) -> None:
+        """This database, which never had a job, goes on as that installation: its objects are this one's."""
+
+    def is_fresh(self) -> bool:
+        """Whether this database never had a job."""
+
+    # --- jobs
+
+    def job_by_source(self, source_hash: str, type_: str) -> Job | None: ...
+    def new_sources(self, hashes: set[str]) -> set[str]:
+        """Those of which nothing is known: no job, no object, and none that is being deleted."""
+
+    def jobs_by_hash(self, source_hash: str) -> list[Job]:
+        """All jobs of one source, whatever their type."""
+
+    def pick_ready(self, types: tuple[str, ...], limit: int) -> list[Job]:
+        """The next jobs that anybody may have: urgent first, then the oldest, over all `types` together."""
+
+    def pick_kept(self, type_: str, limit: int) -> list[Job]:
+        """The next jobs of a type that are kept from some workers, in the same order."""
+
+    def failed_by(self, job_id: int, *, among: int) -> tuple[str, ...]:
+        """The workers that have failed a job or given it back for trouble, by the last `among` of its attempts."""
+
+    def another_worker(self, type_: str, but: tuple[str, ...]) -> bool:
+        """Whether a worker that is online takes jobs of this type, and is none of those."""
+
+    def knows_type(self, type_: str) -> bool:
+        """Whether there is a job of this type (or was, until a moment ago)."""
+
+    def count_types(self) -> int: ...
+    def jobs_between(self, first: int, last: int, *, limit: int) -> list[Job]:
+        """Jobs with these ids, both ends included, in their order."""
+
+    def jobs_of_worker(self, worker_id: str) -> list[Job]:
+        """The jobs that this worker runs now."""
+
+    def insert_jobs(self, jobs: list[Job]) -> list[Job]:
+        """Store new jobs (their `id` is ignored), and return them with the ids that they got, in their order."""
+
+    def save_job(self, before: Job, after: Job) -> None:
+        """Write a transition, guarded by the state it started from. Raises StaleState."""
+
+    def delete_job(self, job: Job) -> None:
+        """Remove the job with its tags, its results and the records of its attempts. Raises StaleState."""
+
+    def ended_before(self, status: JobStatus, before: int, *, limit: int) -> list[Job]:
+        """Jobs of a status that ended before that time (ms), the oldest first."""
+
+    def beat_job(self, job: Job, *, progress: str | None, now: int) -> None:
+        """Renew the lease of a running attempt and keep its progress, where it sent any."""
+
+    # --- attempts
+
+    def attempt(self, job_id: int, attempt: int) -> Attempt | None: ...
+    def attempts(self, job_id: int, *, limit: int) -> list[Attempt]:
+        """The latest attempts of a job, oldest first."""
+
+    def count_old_attempt(self, type_: str, attempt: Attempt, *, now: int) -> None:
+        """Count an attempt that ended before such were counted."""
+
+    def output_keys(self, job_id: int) -> list[str]:
+        """What the attempts of a job were given to write to."""
+
+    def start_attempt(self, job: Job) -> None: ...
+    def end_attempt(
+        self,
+        before: Job,
+        after: Job,
+        outcome: Outcome,
+        *,
+        now: int,
+        error: str | None = None,
+        kind: str | None = None,
+        traceback: str | None = None,
+        log_tail: str | None = None,
+    ) -> None:
+        """Write how the job's latest attempt ended; a late completion writes over `lost`. `before` is the job as it
+        was until now."""
+
+    # --- results that are kept aside
+
+    def keep_result(self, job: Job, result: str | None) -> None:
+        """The result of the job's latest attempt, where it is kept aside, beside the one that it takes the place of.
+        `job` is as it was until now."""
+
+    def drop_result(self, job_id: int, attempt: int) -> None: ...
+
+    # --- files
+
+    def record_file(
+        self,
+        key: str,
+        *,
+        size: int | None,
+        sha256: str | None,
+        now: int,
+        checked: bool,
+        job_id: int | None = None,
+        attempt: int | None = None,
+        etag: str | None = None,
+        version: str | None = None,
+        keeping: bool = False,
+    ) -> None: ...
+    def keep_file(self, key: str, to: str) -> None:
+        """Its copy is what is served from now on."""
+
+    def forget_file(self, key: str) -> None: ...
+
+    # --- workers
+
+    def save_worker(self, before: Worker | None, after: Worker) -> None:
+        """Insert or change a worker; `before` is what was read, None for a new one."""
+
+    def beat_worker(self, worker: Worker, *, now: int) -> None:
+        """Write a sign of life that changes nothing else."""
+
+    def delete_worker(self, worker: Worker) -> None: ...
+
+    # --- what may be repeated
+
+    def claimed_with(self, worker_id: str, claim_key: str) -> list[tuple[int, int]]:
+        """The (job, attempt) pairs that an earlier claim with this key was given."""
+
+    def remember_claim(self, worker_id: str, claim_key: str, jobs: list[Job], *, now: int) -> None: ...
+    def remember(self, subject: str, key: str, fingerprint: bytes, outcome: bytes, *, now: int) -> None: ...
+    def purge(self, *, before: int, limit: int) -> bool:
+        """Forget `limit` repeatable requests of each kind that are older than `before` (ms), the oldest first;
+        whether there may be more."""
+
+    # --- tokens
+
+    def insert_token(self, token: Token) -> int:
+        """Store a new token (its `id` is ignored); returns the id."""
+
+    def make_token_admin(self, token: Token) -> None:
+        """Give a token all rights and no expiry (the operator named it in the configuration)."""
+
+    def delete_start_tokens(self, *, but: str) -> None:
+        """Revoke the first administrator's tokens of former starts, all but the one with this hash."""
+
+    def delete_token(self, token_id: int) -> None:
+        """The sessions that were signed in with it go, too."""
+
+    def forgettable_workers(self, before: int, *, limit: int) -> list[Worker]:
+        """Offline workers without a job and a credential of their own, silent since before `before` (ms)."""
+
+    def workers_of_token(self, token_id: int) -> list[str]:
+        """The ids of the workers that an API token registered."""
+
+    def touch_token(self, token_id: int, *, now: int) -> None: ...
+
+    # --- people
+
+    def save_user(self, user: User) -> int:
+        """Insert or update by issuer and subject (`id` is ignored); returns the id."""
+
+    def update_user(self, user: User) -> None: ...
+    def user_of(self, issuer: str, subject: str) -> User | None: ...
+    def session(self, hash_: str) -> Session | None: ...
+    def session_hashes(self, *, user_id: int | None = None, token_id: int | None = None) -> list[str]:
+        """The sessions of one user, or those that were signed in with one API token."""
+
+    def insert_session(self, session: Session) -> None: ...
+    def check_session(self, hash_: str, sealed: bytes | None, *, now: int) -> None:
+        """Note that the provider confirmed the person just now."""
+
+    def touch_session(self, hash_: str, *, now: int) -> None: ...
+    def delete_session(self, hash_: str) -> bool:
+        """Whether there was such a session."""
+
+    def delete_sessions_of(self, user_id: int) -> int:
+        """Returns how many there were."""
+
+    def purge_sessions(self, *, seen_before: int, now: int) -> None: ...
+    def insert_audit(self, entry: AuditEntry) -> None:
+        """Append to the audit log (`id` is ignored)."""
+
+    def prune_audit(self, before: int, *, limit: int) -> bool:
+        """Remove entries older than `before` (ms) among the `limit` oldest; whether all of those were."""
+
+    # --- upkeep
+
+    def pages(self) -> tuple[int, int]:
+        """How many pages the database file has, and how many of them are free."""
+
+    def free_pages(self, most: int) -> None:
+        """Give up to so many free pages back to the file system. Does nothing in a file without auto_vacuum."""
+
+    def leave_checkpoints(self, *, to_litestream: bool) -> None:
+        """Checkpoint after commits, as SQLite does by itself, or never.
+
+        Litestream reads the WAL, then checkpoints; who checkpoints in between takes frames away that it has not read.
+        It does not always notice: restored backups were found corrupt (docs/adr/0021). Without Litestream, somebody
+        has to, or the WAL grows for ever.
+        """
+
+    def pulse(self, *, now: int) -> None:
+        """Write something, to see whether it can be done."""
