@@ -55,7 +55,8 @@ REST_SHARE = 4  # rests four times as long as the work took
 TRY_AGAIN = 30.0  # seconds after the store, or the writer, could not
 GIVE_UP_AFTER = 10  # failures of the store in a row, and a search ends
 SEARCHED = (ACCEPTED, INCOMING, OUTPUTS, SOURCES)  # sources last: who submits one looks for it first
-EXAMPLES = 10  # keys that a search names
+EXAMPLES = 1_000  # keys that a search names: what they hold is half a MiB
+TOLD = 10  # of these, in the log
 NEVER = float("inf")
 
 
@@ -374,7 +375,8 @@ class Janitor:
         error = search.error if search.state == "failed" else None
         self.search = replace(search, ended_at=self._now(), error=error)
         self._search_at = NEVER
-        log.info("looked for objects that nobody needs", **msgspec.structs.asdict(self.search))
+        told = replace(self.search, examples=self.search.examples[:TOLD])
+        log.info("looked for objects that nobody needs", **msgspec.structs.asdict(told))
 
     async def _ask(self, message: Message[O]) -> O | None:
         """The outcome, or None when the writer could not commit, or met a bug: then it is tried again later."""

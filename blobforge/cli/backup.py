@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,10 +41,28 @@ def status(session: CliSession) -> None:
         output.print_fields(_fields(found))
         if found.drills:
             click.echo()
-            rows = [(one.started_at, "passed" if one.ok else "failed", one.detail) for one in found.drills]
-            output.print_table(("DRILL", "OUTCOME", "NOTE"), rows)
+            _print_drills(found.drills)
     if found.status not in ("healthy", "disabled"):
         common.fail()
+
+
+@backup.command("drills")
+@click.option("--passed/--failed", "ok", default=None, help="Only drills that passed, or only those that failed.")
+@click.option("--limit", type=click.IntRange(1, 100), default=20, show_default=True, help="How many at most.")
+@click.option("--cursor", type=click.IntRange(min=1), metavar="CURSOR", help="Go on where another list ended.")
+@session_options
+@pass_session
+def drills(session: CliSession, ok: bool | None, limit: int, cursor: int | None) -> None:
+    """List the drills that are on record, the newest first."""
+    found = session.run(lambda client: client.drills(limit=limit, cursor=cursor, ok=ok))
+    if session.json:
+        output.print_json(found)
+        return
+    _print_drills(found.drills)
+    if not found.drills:
+        session.note("No drill is on record." if ok is None else "No drill on record matches.")
+    if found.next_cursor is not None:
+        session.note(f"There are more: --cursor {found.next_cursor}")
 
 
 @backup.command("drill")
@@ -113,6 +132,11 @@ def restore(session: CliSession, to: Path, at: str | None) -> None:
                 ("took", output.duration(outcome.seconds)),
             ]
         )
+
+
+def _print_drills(found: Sequence[Drill]) -> None:
+    rows = [(one.started_at, "passed" if one.ok else "failed", one.detail) for one in found]
+    output.print_table(("DRILL", "OUTCOME", "NOTE"), rows)
 
 
 def _fields(found: BackupReport) -> list[tuple[str, object]]:

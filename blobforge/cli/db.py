@@ -129,9 +129,10 @@ def stats(session: CliSession, path: Path | None) -> None:
 @db.command()
 @click.option("--delete", is_flag=True, help="Delete them. They cannot be brought back.")
 @click.option("--yes", is_flag=True, help="With --delete: do not ask.")
+@click.option("--names", type=click.IntRange(1, 1000), default=10, show_default=True, help="How many to name.")
 @session_options
 @pass_session
-def orphans(session: CliSession, delete: bool, yes: bool) -> None:
+def orphans(session: CliSession, delete: bool, yes: bool, names: int) -> None:
     """Find objects that no job needs: sources whose jobs are gone, outputs of attempts that lost, broken-off uploads.
 
     The server looks through the object store, in the background; Ctrl-C leaves it to go on. What came into the store
@@ -142,7 +143,7 @@ def orphans(session: CliSession, delete: bool, yes: bool) -> None:
         _check_ended(counted)
         if counted.orphans or counted.unfinished:
             common.confirm(f"Delete {_told(counted)}?", yes=False)
-    found = session.run(lambda client: _search(client, delete=delete), on_retry=Outages(session))
+    found = session.run(lambda client: _search(client, delete=delete, names=names), on_retry=Outages(session))
     _check_ended(found)
     if session.json:
         output.print_json(found)
@@ -155,13 +156,13 @@ def orphans(session: CliSession, delete: bool, yes: bool) -> None:
     session.note(f"{output.count(found.objects, 'object')} looked at; {_told(found)} {what}.")
 
 
-async def _search(client: Client, *, delete: bool) -> OrphanSearch:
+async def _search(client: Client, *, delete: bool, names: int | None = None) -> OrphanSearch:
     """Begin a search, and wait until it has ended."""
     import trio
 
     client = client.with_patience(PATIENCE)
     await client.find_orphans(delete=delete)
-    while (search := await client.orphan_search()).state == "running":  # noqa: ASYNC110 - the server is asked
+    while (search := await client.orphan_search(limit=names)).state == "running":  # noqa: ASYNC110 - the server is asked
         await trio.sleep(POLL_SECONDS)
     return search
 

@@ -16,11 +16,14 @@ def tokens() -> None:
 
 
 @tokens.command("list")
+@click.option("--search", "q", metavar="TEXT", help="Only tokens whose name contains this.")
+@click.option("--scope", type=click.Choice(SCOPES), help="Only tokens with this scope.")
+@click.option("--expired/--valid", default=None, help="Only tokens that have expired, or only the others.")
 @session_options
 @pass_session
-def list_tokens(session: CliSession) -> None:
+def list_tokens(session: CliSession, q: str | None, scope: str | None, expired: bool | None) -> None:
     """List the API tokens, without their secrets."""
-    found = session.run(lambda client: client.list_tokens())
+    found = session.run(lambda client: client.list_tokens(q=q, scope=scope, expired=expired))
     if session.json:
         output.print_json(found)
     elif session.quiet:

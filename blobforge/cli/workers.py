@@ -28,11 +28,13 @@ def workers() -> None:
 @workers.command("list")
 @click.option("--status", type=click.Choice(STATUSES), help="Only workers in this status.")
 @click.option("--type", "type_", metavar="TYPE", shell_complete=suggest.types, help="Only workers of this type.")
+@click.option("--search", "q", metavar="TEXT", help="Only workers whose id or name contains this.")
+@click.option("--enabled/--disabled", default=None, help="Only workers that may work, or only those that may not.")
 @session_options
 @pass_session
-def list_workers(session: CliSession, status: str | None, type_: str | None) -> None:
+def list_workers(session: CliSession, /, *, type_: str | None, **filters: Any) -> None:
     """List the workers that the server knows."""
-    found = session.run(lambda client: client.list_workers(status=status, type=type_))
+    found = session.run(lambda client: client.list_workers(type=type_, **filters))
     if session.json:
         output.print_json(found)
     elif session.quiet:
@@ -50,7 +52,7 @@ def list_workers(session: CliSession, status: str | None, type_: str | None) -> 
             for worker in found
         ]
         output.print_table(("ID", "STATUS", "TYPE", "JOB", "LAST HEARD"), rows)
-        if not found and status is None and type_ is None:
+        if not found and type_ is None and not chosen(filters):
             session.note("No worker has registered. `blobforge work --help` says how to start one.")
 
 
@@ -85,11 +87,13 @@ def show_worker(session: CliSession, worker_id: str) -> None:
 @workers.command("attempts")
 @_WORKER_ID
 @click.option("--limit", type=click.IntRange(1, 100), default=20, show_default=True, help="How many to show.")
+@click.option("--cursor", metavar="CURSOR", help="Go on where another list ended.")
 @session_options
 @pass_session
-def worker_attempts(session: CliSession, worker_id: str, limit: int) -> None:
+def worker_attempts(session: CliSession, worker_id: str, limit: int, cursor: str | None) -> None:
     """What a worker has done: its attempts, whatever became of them, the newest first."""
-    found = session.run(lambda client: client.worker_attempts(worker_id, limit=limit)).attempts
+    page = session.run(lambda client: client.worker_attempts(worker_id, limit=limit, cursor=cursor))
+    found = page.attempts
     if session.json:
         output.print_json(found)
         return
@@ -98,6 +102,8 @@ def worker_attempts(session: CliSession, worker_id: str, limit: int) -> None:
         for each in found
     ]
     output.print_table(("JOB", "ATTEMPT", "OUTCOME", "STARTED", "WHAT"), rows)
+    if page.next_cursor is not None:
+        session.note(f"There are more: --cursor {page.next_cursor}")
 
 
 @workers.command("drain")

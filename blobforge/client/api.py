@@ -34,6 +34,7 @@ from blobforge.client.types import (
     ClaimedJob,
     Destination,
     DownloadUrl,
+    DrillsPage,
     FailAnswer,
     Health,
     HeartbeatAnswer,
@@ -500,9 +501,17 @@ class Client:
 
     # Workers, as an administrator sees them
 
-    async def list_workers(self, *, status: str | None = None, type: str | None = None) -> list[WorkerInfo]:
-        """All workers that the server knows, or those of one status or type."""
-        return await self._every_page("/api/workers", WorkerInfo, status=status, type=type)
+    async def list_workers(
+        self,
+        *,
+        status: str | None = None,
+        type: str | None = None,
+        q: str | None = None,
+        enabled: bool | None = None,
+    ) -> list[WorkerInfo]:
+        """All workers that the server knows, or those that match; `q` is a part of the id or the name."""
+        filters = {"status": status, "type": type, "q": q, "enabled": _told(enabled)}
+        return await self._every_page("/api/workers", WorkerInfo, **filters)
 
     async def get_worker(self, worker_id: str) -> WorkerInfo:
         """One worker."""
@@ -569,11 +578,20 @@ class Client:
         """Have the server restore its backup to the side and compare it; `backup` tells when it is over."""
         return await self._post("/api/admin/backup/drill", StatusAnswer, {}, once_only=True)
 
+    async def drills(
+        self, *, limit: int | None = None, cursor: int | None = None, ok: bool | None = None
+    ) -> DrillsPage:
+        """A page of the drills on record, newest first, at most 100."""
+        params = _without_none(limit=limit, cursor=cursor, ok=_told(ok))
+        return await self._call("GET", "/api/admin/backup/drills", DrillsPage, params=params)
+
     # Tokens
 
-    async def list_tokens(self) -> list[TokenInfo]:
-        """All API tokens, without their secrets."""
-        return await self._every_page("/api/admin/tokens", TokenInfo)
+    async def list_tokens(
+        self, *, q: str | None = None, scope: str | None = None, expired: bool | None = None
+    ) -> list[TokenInfo]:
+        """All API tokens, or those that match, without their secrets; `q` is a part of the name."""
+        return await self._every_page("/api/admin/tokens", TokenInfo, q=q, scope=scope, expired=_told(expired))
 
     async def create_token(
         self, name: str, *, scopes: Sequence[str] = (), expires_in_days: int | None = None
@@ -592,21 +610,33 @@ class Client:
         """Begin to look for objects that no job needs; with `delete`, they are deleted. See `orphan_search`."""
         return await self._post("/api/admin/orphans", StatusAnswer, {"dry_run": not delete})
 
-    async def orphan_search(self) -> OrphanSearch:
-        """How that search goes, or what the last one found."""
-        return await self._call("GET", "/api/admin/orphans", OrphanSearch)
+    async def orphan_search(self, *, limit: int | None = None, cursor: int | None = None) -> OrphanSearch:
+        """How that search goes, or what the last one found, with a page of the names."""
+        params = _without_none(limit=limit, cursor=cursor)
+        return await self._call("GET", "/api/admin/orphans", OrphanSearch, params=params)
 
     # People
 
-    async def list_users(self) -> list[UserInfo]:
-        """Everybody who has signed in through the identity provider."""
-        return await self._every_page("/api/admin/users", UserInfo)
+    async def list_users(self, *, q: str | None = None, admin: bool | None = None) -> list[UserInfo]:
+        """Everybody who has signed in through the identity provider, or those who match."""
+        return await self._every_page("/api/admin/users", UserInfo, q=q, admin=_told(admin))
 
-    async def audit(self, *, limit: int | None = None, cursor: int | None = None) -> AuditPage:
-        """One page of the audit log, newest first, at most 1,000 entries."""
-        return await self._call(
-            "GET", "/api/admin/audit", AuditPage, params=_without_none(limit=limit, cursor=cursor)
+    async def audit(
+        self,
+        *,
+        limit: int | None = None,
+        cursor: int | None = None,
+        actor: str | None = None,
+        action: str | None = None,
+        subject: str | None = None,
+        since: str | None = None,
+        until: str | None = None,
+    ) -> AuditPage:
+        """One page of the audit log, newest first, at most 1,000 entries; times are RFC 3339."""
+        params = _without_none(
+            limit=limit, cursor=cursor, actor=actor, action=action, subject=subject, since=since, until=until
         )
+        return await self._call("GET", "/api/admin/audit", AuditPage, params=params)
 
     # How
 
@@ -622,6 +652,11 @@ class Client:
 
 def _without_none(**fields: Any) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def _told(flag: bool | None) -> str | None:
+    """As a query has it."""
+    return None if flag is None else str(flag).lower()
 
 
 def _parts_of(to: Destination) -> dict[str, Any]:

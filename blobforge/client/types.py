@@ -353,6 +353,13 @@ class Drill(msgspec.Struct, frozen=True, kw_only=True):
     detail: str | None = None
 
 
+class DrillsPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Drills, newest first; `next_cursor` goes on."""
+
+    drills: list[Drill]
+    next_cursor: int | None = None
+
+
 class BackupReport(msgspec.Struct, frozen=True, kw_only=True):
     """How the backup is; `drills` newest first."""
 
@@ -392,6 +399,7 @@ class OrphanSearch(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int
     unfinished: int
     examples: list[str]
+    next_cursor: int | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
     error: str | None = None

@@ -77,6 +77,15 @@ class Failure(msgspec.Struct, frozen=True):
     failed: int
     dead: int
 
+    @property
+    def jobs(self) -> int:
+        return self.failed + self.dead
+
+    @property
+    def rank(self) -> tuple[int, int, int]:
+        """Causes are listed by it: most jobs first, then the latest."""
+        return -self.jobs, -self.last_seen, self.id
+
 
 class WorkerRates(msgspec.Struct, frozen=True):
     """How a worker's attempts ended within RATE_HOURS."""
@@ -106,10 +115,12 @@ class Backfilling(msgspec.Struct, frozen=True):
 
 
 class Drill(msgspec.Struct, frozen=True):
-    """A drill's record; times are in ms since the epoch. `proven_until`: all until then was in the backup."""
+    """A drill's record; times are in ms since the epoch. `proven_until`: all until then was in the backup. `id` is
+    the record's place among them, 0 before it has one."""
 
     started_at: int
     ended_at: int
     ok: bool
     proven_until: int | None
     detail: str
+    id: int = 0

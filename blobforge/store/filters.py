@@ -1,4 +1,4 @@
-"""Which jobs, or which entries of the audit log, are meant: by a list, a bulk action, a page or a client."""
+"""Which jobs, tokens, users, or entries of the audit log are meant: by a list, a bulk action, a page or a client."""
 
 from __future__ import annotations
 
@@ -43,6 +43,22 @@ class JobFilter(msgspec.Struct, frozen=True):
             and _within(job.created_at, self.created_since, self.created_until)
             and _within(job.updated_at, self.updated_since, self.updated_until)
         )
+
+
+class TokenFilter(msgspec.Struct, frozen=True):
+    """None means any. `q` is a part of the name; by `now` (ms since the epoch) some have expired."""
+
+    now: int
+    q: str | None = None
+    scope: str | None = None
+    expired: bool | None = None
+
+
+class UserFilter(msgspec.Struct, frozen=True):
+    """None means any. `q` is a part of the name, the address or the subject."""
+
+    q: str | None = None
+    admin: bool | None = None
 
 
 class AuditFilter(msgspec.Struct, frozen=True):

@@ -11,9 +11,11 @@ PAGE_BYTES = 1 << 20  # of what submitters and workers wrote into the jobs of on
 # Of what workers wrote into one page of workers (metadata, labels). A thousand have 4 KiB each.
 WORKERS_PAGE_BYTES = 4 << 20
 MOST_ATTEMPTS = 50  # of a job, in one answer
+MOST_IDS = 100  # of the jobs that one worker runs, beside it
 NEWEST = 2**63 - 1  # beyond every id and every number of an attempt
 
-Listed = tuple[Worker, list[int]]  # a worker with the ids of the jobs that it runs
+Listed = tuple[Worker, list[int]]  # a worker with the ids of the first jobs that it runs
+Place = tuple[int, int]  # of a job in the order of lists: its priority, and its id negated
 
 
 class Cursor(msgspec.Struct, frozen=True, array_like=True):
@@ -52,6 +54,11 @@ class WorkerAttempt(msgspec.Struct, frozen=True):
     kind: str | None
     error: str | None
     source_path: str | None
+
+    @property
+    def cursor(self) -> str:
+        """Where a page that ends with it ended."""
+        return f"{self.started_at}-{self.job_id}-{self.attempt}"
 
 
 class RosterPage(msgspec.Struct, frozen=True):

@@ -7,6 +7,7 @@ is paged. Ids are neither consecutive nor in the order of time.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -17,7 +18,7 @@ from blobforge.job import Attempt, Job, JobStatus
 from blobforge.people import AuditEntry, Session, User
 from blobforge.store.figures import Census, Drill, Failure, History, Stats, TypeQueue, WorkerRates
 from blobforge.store.files import FileRecord
-from blobforge.store.filters import AuditFilter, JobFilter
+from blobforge.store.filters import AuditFilter, JobFilter, TokenFilter, UserFilter
 from blobforge.store.lists import (
     MOST_ATTEMPTS,
     NEWEST,
@@ -35,7 +36,6 @@ MOST_RUNNING = 5000  # running jobs that are looked through for those that stand
 MOST_AHEAD = 1000  # jobs before another that are counted at its own priority
 MOST_LOST_WORKERS = 100
 MOST_CONTESTED = 20
-MOST_EVENTS = 200  # records of the audit log about one job
 
 
 class Lookups(Protocol):
@@ -73,7 +73,7 @@ class Insights(Protocol):
     # --- causes of failures
 
     def failures(self) -> list[Failure]:
-        """All causes: most jobs open first, then the latest."""
+        """All causes, by their rank."""
 
     def filling(self) -> float | None:
         """How much of what an older release did not keep has been filled in (a share); None: all of it."""
@@ -87,7 +87,10 @@ class Insights(Protocol):
     def queues(self) -> list[TypeQueue]:
         """Every type that has pending jobs, the longest wait first."""
 
-    def running_jobs(self, *, limit: int = MOST_RUNNING) -> list[Job]: ...
+    def running_jobs(self, *, limit: int = MOST_RUNNING) -> Iterator[Job]:
+        """One by one, in short (`Reader.job_in_short`): so many at once would be held for nothing. Read to its end
+        within a snapshot."""
+
     def lost_workers(self, *, now: int) -> list[Worker]:
         """Registered workers that fell silent with work in hand, within RATE_HOURS or still, the latest first; one
         that was idle, or has unregistered, is merely away."""
@@ -107,8 +110,8 @@ class Insights(Protocol):
     def surroundings(self, job: Job) -> Surroundings:
         """What a waiting job waits for."""
 
-    def records_about(self, job_id: int) -> list[AuditEntry]:
-        """What people did to this one job, the latest MOST_EVENTS of it, oldest first."""
+    def records_about(self, job_id: int, *, before: int, limit: int) -> list[AuditEntry]:
+        """What people did to this one job: the latest records with ids below `before`, newest first."""
 
     # --- the audit log
 
@@ -117,7 +120,7 @@ class Insights(Protocol):
 
 
 class Roster(Protocol):
-    """The workers as they are listed: by a filter, page by page, each with the ids of the jobs that it runs."""
+    """The workers as they are listed: by a filter, page by page, each with the ids of the first jobs that it runs."""
 
     def worker(self, worker_id: str) -> Listed | None: ...
     def by_id(self, wanted: WorkerFilter, *, after: str, limit: int) -> tuple[list[Listed], bool]:
@@ -142,6 +145,9 @@ class Reader(Lookups, Protocol):
 
     # --- single things, with what belongs to them
 
+    def job_in_short(self, job_id: int) -> Job | None:
+        """The job without its metadata, its result and its last error: one of many, to show or to judge."""
+
     def job_with_attempts(
         self, job_id: int, *, before: int = NEWEST, most_result: int = 0
     ) -> tuple[Job, list[Attempt]] | None:
@@ -157,20 +163,28 @@ class Reader(Lookups, Protocol):
     def attempts(self, job_id: int, *, before: int = NEWEST, limit: int = MOST_ATTEMPTS) -> list[Attempt]:
         """The latest attempts of a job below a number, newest first: as many as `limit` and a page's size hold."""
 
+    def attempts_in_short(self, job_id: int, *, before: int, limit: int) -> list[Attempt]:
+        """The same, each with the beginning of its error, without traceback and log tail."""
+
     def count_attempts(self, job_id: int) -> int: ...
-    def jobs_running_on(self, worker_id: str) -> list[int]:
-        """The ids of the jobs that a worker runs."""
+    def jobs_running_on(self, worker_id: str, *, limit: int) -> list[int]:
+        """The ids of the jobs that a worker runs, the first `limit` of them."""
 
     def attempts_of_worker(self, worker_id: str, *, after: AttemptPlace, limit: int) -> list[WorkerAttempt]:
         """The attempts of a worker, the newest first."""
 
-    def tokens(self, *, after: int, limit: int) -> list[Token]: ...
+    def tokens(self, wanted: TokenFilter, *, after: int, limit: int) -> list[Token]: ...
     def session(self, hash_: str) -> tuple[Session, User | Token | None] | None:
         """A session with whom it stands for."""
 
-    def users(self, *, after: int, limit: int) -> list[User]: ...
-    def sessions_of(self, user_id: int) -> list[Session]: ...
-    def sessions_of_token(self, token_id: int) -> list[Session]: ...
+    def users(self, wanted: UserFilter, *, after: int, limit: int) -> list[User]: ...
+    def sessions_of(self, user_id: int, *, after: tuple[int, str], limit: int) -> list[Session]:
+        """The sessions of a user, the oldest first, behind a time of creation and a hash."""
+
+    def latest_sessions(
+        self, *, user_id: int | None = None, token_id: int | None = None, limit: int
+    ) -> list[Session]:
+        """The sessions that began last, of a user or by a token, the latest first."""
 
     # --- lists
 
@@ -211,8 +225,8 @@ class Reader(Lookups, Protocol):
     def unchecked_outputs(self) -> list[tuple[int, int, str]]:
         """(job, attempt, key) of completions accepted while the object store gave no answer."""
 
-    def drills(self, *, limit: int) -> list[Drill]:
-        """The last drills, newest first."""
+    def drills(self, *, limit: int, before: int = NEWEST, ok: bool | None = None) -> list[Drill]:
+        """The last drills with ids below `before`, newest first; `ok` None: whatever became of them."""
 
     def proven_until(self) -> int | None:
         """Until when (ms) a drill has found everything in the backup."""

@@ -142,3 +142,62 @@ def test_json_on_a_terminal_is_json(house: Running) -> None:
     with terminal(house, "jobs", "list", "--type", "evil", "--json") as screen:
         assert screen.end() == 0
     assert json.loads(screen.seen)["total"] == 1
+
+
+def test_lists_are_filtered(house: Running) -> None:
+    """As the API filters them; each option reaches the server as what it says."""
+    for name, scope in (("build-1", "work"), ("build-2", "read"), ("laptop", "work")):
+        house.ok("tokens", "create", name, "--scope", scope)
+
+    def names(*options: str) -> list[str]:
+        return [token["name"] for token in house.json("tokens", "list", *options)]
+
+    assert names("--search", "BUILD") == ["build-1", "build-2"]
+    assert names("--scope", "work", "--search", "l") == ["build-1", "laptop"]
+    assert names("--expired") == []
+    assert "laptop" in names("--valid")
+    assert house.json("users", "list", "--admin", "--search", "nobody") == []
+    assert "No user matches" in house.blobforge("users", "list", "--member").stderr
+    with people(house) as person:
+        for worker_id in ("gpu-1", "gpu-2", "cpu-1"):
+            person.call("POST", "/api/workers/register", {"id": worker_id, "type": "pdf"})
+    house.ok("workers", "disable", "gpu-2")
+    assert house.ok("workers", "list", "--quiet", "--search", "GPU").split() == ["gpu-1", "gpu-2"]
+    assert house.ok("workers", "list", "--quiet", "--disabled").split() == ["gpu-2"]
+    assert house.ok("workers", "list", "--quiet", "--enabled", "--search", "gpu").split() == ["gpu-1"]
+    found = house.json("audit", "--action", "token.*", "--limit", "2")
+    assert [each["action"] for each in found["entries"]] == ["token.create", "token.create"]
+    assert (
+        house.json("audit", "--action", "worker.*", "--subject", "gpu-2")["entries"][0]["action"] == "worker.disable"
+    )
+    assert house.json("audit", "--until", "2020-01-01T00:00:00Z")["entries"] == []
+    assert "matches" in house.blobforge("audit", "--actor", "nobody").stderr
+
+
+def test_what_a_worker_has_done(house: Running) -> None:
+    """Attempts, whatever became of them, page by page."""
+    with people(house) as person:
+        person.call("POST", "/api/workers/register", {"id": "busy", "type": "busy"})
+        job = person.submit("busy", "busy")
+        for _ in range(3):
+            (grant,) = [person.call("POST", "/api/jobs/claim", {"worker_id": "busy", "job_type": "busy"})]
+            lease = {"worker_id": "busy", "lease": grant["lease"]}
+            person.call("POST", f"/api/jobs/{job}/release", lease | {"cause": "shutdown"})
+        grant = person.call("POST", "/api/jobs/claim", {"worker_id": "busy", "job_type": "busy"})
+        lease = {"worker_id": "busy", "lease": grant["lease"]}
+        person.call("POST", f"/api/jobs/{job}/fail", lease | {"error": "it is torn", "retryable": False})
+    outcomes = [each["outcome"] for each in house.json("workers", "attempts", "busy")]
+    assert outcomes == ["failed", "released", "released", "released"]
+    first = house.blobforge("workers", "attempts", "busy", "--limit", "3")
+    assert first.stdout.splitlines()[1].split("\t")[:3] == [str(job), "4", "failed"]
+    assert "it is torn" in first.stdout
+    cursor = first.stderr.rpartition("--cursor ")[2].strip()
+    rest = house.json("workers", "attempts", "busy", "--cursor", cursor)
+    assert [each["attempt"] for each in rest] == [1]
+
+
+def test_drills_and_orphans(house: Running) -> None:
+    assert house.json("backup", "drills") == {"drills": []}
+    assert "No drill is on record" in house.blobforge("backup", "drills").stderr
+    assert "matches" in house.blobforge("backup", "drills", "--failed").stderr
+    assert house.json("db", "orphans", "--names", "100")["state"] == "done"

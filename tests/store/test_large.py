@@ -15,7 +15,7 @@ from actors.messages import (
 )
 from blobforge.job import JobStatus
 from blobforge.store.filters import JobFilter
-from blobforge.store.lists import Cursor
+from blobforge.store.lists import NEWEST, Cursor
 from blobforge.store.sqlite.database import open_reader
 from blobforge.store.sqlite.reader import Reader
 from blobforge.worker import WorkerFilter
@@ -68,7 +68,7 @@ READS: dict[str, Callable[[Reader], Any]] = {
     "loads": lambda reader: reader.insights.loads(),
     "failures": lambda reader: reader.insights.failures(),
     "queues": lambda reader: reader.insights.queues(),
-    "running": lambda reader: reader.insights.running_jobs(),
+    "running": lambda reader: list(reader.insights.running_jobs()),
     "workers": lambda reader: (
         reader.roster.by_id(WorkerFilter(), after="", limit=1000),
         reader.insights.worker_rates(now=math.floor(1e12)),
@@ -76,7 +76,7 @@ READS: dict[str, Callable[[Reader], Any]] = {
     "workers, by rank": lambda reader: reader.roster.by_rank(WorkerFilter(), after=(0, ""), limit=100),
     "lost workers": lambda reader: reader.insights.lost_workers(now=math.floor(1e12)),
     "surroundings": lambda reader: reader.insights.surroundings(reader.job(20_000)),  # type: ignore[arg-type]
-    "records": lambda reader: reader.insights.records_about(7),
+    "records": lambda reader: reader.insights.records_about(7, before=NEWEST, limit=100),
     "by failure": lambda reader: reader.list_jobs(JobFilter(failure=2), limit=50, cursor=Cursor()),
     "by failure, dead": lambda reader: reader.list_jobs(
         JobFilter(JobStatus.DEAD, failure=2), limit=50, cursor=Cursor()

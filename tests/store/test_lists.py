@@ -76,7 +76,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def reader(folder: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
     """The three ways that a page is found: bounds are made small, so that a few hundred jobs meet them all."""
     if request.param != "tags by index":
-        monkeypatch.setattr(reading, "SMALL_TAG", 3)
+        monkeypatch.setattr(reading, "SMALL", 3)
     if request.param == "short scans":
         monkeypatch.setattr(reading, "SCAN_LIMIT", 17)
     opened = Reader(open_reader(folder / "x.db"))

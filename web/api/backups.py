@@ -7,6 +7,7 @@ from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.figures import Drill
 from web.api import encode, wire
 from web.backups import BackupState
+from web.decode import query
 from web.routing import Access, Call, Route
 from web.services import Services
 
@@ -57,6 +58,20 @@ async def report(call: Call) -> wire.BackupReport:
     )
 
 
+async def read_drills(services: Services, wanted: wire.DrillsQuery) -> wire.DrillsWire:
+    found = await services.reads.run(
+        lambda reader: reader.drills(before=wanted.cursor, ok=wanted.ok, limit=wanted.limit + 1)
+    )
+    page = found[: wanted.limit]
+    following = page[-1].id if len(found) > len(page) else None
+    return wire.DrillsWire([_drill(each, whole=True) for each in page], following)
+
+
+async def drills(call: Call) -> wire.DrillsWire | Refusal:
+    wanted = query(call.request.args, wire.DrillsQuery)
+    return wanted if isinstance(wanted, Refusal) else await read_drills(call.services, wanted)
+
+
 async def drill(call: Call) -> tuple[int, wire.Status] | Refusal:
     """Begin a drill, or join the one under way. Its outcome stands in the report when `drill_running` is false."""
     backups = call.services.backups
@@ -103,6 +118,8 @@ def _drill(drill: Drill, *, whole: bool) -> wire.DrillWire:
 ROUTES = [
     Route("GET", "/api/admin/backup", Access.ADMIN, report, "The backup, and the last drills",
           gives=wire.BackupReport),
+    Route("GET", "/api/admin/backup/drills", Access.ADMIN, drills, "The drills that are on record, newest first",
+          gives=wire.DrillsWire, query=wire.DrillsQuery),
     Route("POST", "/api/admin/backup/drill", Access.ADMIN, drill, "Restore the backup to the side and compare it",
           gives=wire.Status, status=202, audit="backup.drill"),
 ]  # fmt: skip

@@ -34,8 +34,12 @@ async def find_orphans(call: Call, body: wire.OrphanBody) -> wire.Status | Refus
     return begun if isinstance(begun, Refusal) else wire.Status("searching")
 
 
-async def orphans(call: Call) -> wire.Orphans:
+async def orphans(call: Call) -> wire.Orphans | Refusal:
+    wanted = query(call.request.args, wire.OrphansQuery)
+    if isinstance(wanted, Refusal):
+        return wanted
     search = call.services.janitor.search
+    end = wanted.cursor + wanted.limit
     return wire.Orphans(
         state=search.state,
         dry_run=not search.delete,
@@ -45,7 +49,8 @@ async def orphans(call: Call) -> wire.Orphans:
         orphans=search.orphans,
         bytes=search.bytes,
         unfinished=search.unfinished,
-        examples=list(search.examples),
+        examples=list(search.examples[wanted.cursor : end]),
+        next_cursor=end if end < len(search.examples) else None,
         error=search.error,
     )
 
@@ -59,5 +64,5 @@ ROUTES = [
           "Look for objects that no job needs; with `dry_run: false`, delete them",
           body=wire.OrphanBody, gives=wire.Status, audit="orphans.delete"),
     Route("GET", "/api/admin/orphans", Access.ADMIN, orphans, "How that search goes, or what the last one found",
-          gives=wire.Orphans),
+          gives=wire.Orphans, query=wire.OrphansQuery),
 ]  # fmt: skip

@@ -5,6 +5,8 @@ The `read_*` functions are for the pages, too: what a page shows and what the AP
 
 from __future__ import annotations
 
+from heapq import nsmallest
+
 from actors.janitor import Janitor
 from blobforge.config import describe
 from blobforge.failures import WORKER_SILENT
@@ -12,8 +14,9 @@ from blobforge.forecast import Outlook, outlook, still_for
 from blobforge.job import JobStatus, Outcome
 from blobforge.refusals import Refusal
 from blobforge.store.figures import Failure, TypeQueue, WorkerRates
+from blobforge.store.lists import MOST_IDS
 from blobforge.store.reading import Reader
-from web.api import encode, status
+from web.api import arrays, encode, status
 from web.api import wire_insights as wire
 from web.decode import query
 from web.routing import Access, Call, Route
@@ -52,17 +55,31 @@ def _range(found: Outlook) -> tuple[float | None, float | None]:
     return low, high
 
 
-async def read_failures(services: Services, *, open_: bool = False, limit: int = 100) -> wire.FailuresWire:
+async def read_failures(services: Services, asked: wire.FailureQuery) -> wire.FailuresWire | Refusal:
+    """A page of the causes. There are a thousand at most; what has moved up meanwhile is not on a later page."""
+    numbers = arrays.place(asked.cursor, of=3)
+    if isinstance(numbers, Refusal):
+        return numbers
     found, filling = await services.reads.run(lambda reader: (reader.insights.failures(), reader.insights.filling()))
-    wanted = [each for each in found if not open_ or each.failed or each.dead]
-    return wire.FailuresWire([_failure(each) for each in wanted[:limit]], len(wanted), filling)
+    text = (asked.q or "").casefold()
+    wanted = [
+        each
+        for each in found
+        if (not asked.open or each.jobs) and text in f"{each.kind}\n{each.place}\n{each.example}".casefold()
+    ]
+    after = (-numbers[0], -numbers[1], numbers[2]) if numbers is not None else None
+    rest = [each for each in wanted if after is None or each.rank > after]
+    page = rest[: asked.limit]
+    last = page[-1] if len(rest) > len(page) else None
+    following = f"{last.jobs}-{last.last_seen}-{last.id}" if last is not None else None
+    return wire.FailuresWire([_failure(each) for each in page], len(wanted), filling, following)
 
 
 async def failures(call: Call) -> wire.FailuresWire | Refusal:
     wanted = query(call.request.args, wire.FailureQuery)
     if isinstance(wanted, Refusal):
         return wanted
-    return await read_failures(call.services, open_=wanted.open, limit=wanted.limit)
+    return await read_failures(call.services, wanted)
 
 
 async def read_attention(services: Services) -> wire.AttentionWire:
@@ -82,7 +99,7 @@ async def read_attention(services: Services) -> wire.AttentionWire:
             return wire.AttentionWire(
                 insights.count(JobStatus.DEAD),
                 [_failure(each) for each in dead[:MOST_SHOWN]],
-                [_failure(each) for each in failures if each.kind == WORKER_SILENT],
+                [_failure(each) for each in failures if each.kind == WORKER_SILENT][:MOST_SHOWN],
                 _lost(reader, now=now),
                 _contested(reader, now=now),
                 [_queue(each, now=now) for each in insights.queues()],
@@ -113,7 +130,7 @@ def _lost(reader: Reader, *, now: int) -> list[wire.LostWorker]:
     found = []
     for worker in reader.insights.lost_workers(now=now)[:MOST_SHOWN]:
         lost = rates.get(worker.id, none).n(Outcome.LOST)
-        running = reader.jobs_running_on(worker.id)
+        running = reader.jobs_running_on(worker.id, limit=MOST_IDS)
         seen = encode.time_or_none(worker.last_heartbeat)
         found.append(wire.LostWorker(id=worker.id, type=worker.type, last_heartbeat=seen, lost=lost, running=running))
     return found
@@ -128,15 +145,14 @@ def _contested(reader: Reader, *, now: int) -> list[wire.ContestedWorker]:
 
 def _standing_still(reader: Reader, *, now: int) -> list[wire.StillJob]:
     durations = reader.insights.durations(now=now)
-    still = [
+    still = (
         (seconds, job)
         for job in reader.insights.running_jobs()
         if (seconds := still_for(job, durations.get(job.type), now=now)) is not None
-    ]
-    still.sort(key=lambda each: (-each[0], each[1].id))
+    )
     return [
         wire.StillJob(job.id, job.type, job.worker_id, round(seconds, 1), job.source_path)
-        for seconds, job in still[:MOST_SHOWN]
+        for seconds, job in nsmallest(MOST_SHOWN, still, key=lambda each: (-each[0], each[1].id))
     ]
 
 

@@ -8,29 +8,52 @@ from quart import Response
 from actors.messages import EndSessions
 from blobforge.people import AuditEntry, Session, User
 from blobforge.refusals import Refusal, RefusalCode
-from blobforge.store.filters import AuditFilter
+from blobforge.store.filters import AuditFilter, UserFilter
+from blobforge.store.reading import Reader
 from web.api import arrays, encode, wire
 from web.decode import query
 from web.routing import Access, Call, Route
 from web.services import Services
 
+HASH_DIGITS = 15  # of a session's hash in a cursor: enough to tell those of one moment apart, and no more is told
+
 
 async def users(call: Call) -> Response | Refusal:
-    wanted = query(call.request.args, wire.ArrayQuery)
+    wanted = query(call.request.args, wire.UsersQuery)
     if isinstance(wanted, Refusal):
         return wanted
-    found = await call.services.reads.run(lambda reader: reader.users(after=wanted.cursor, limit=wanted.limit + 1))
+    filter_ = UserFilter(wanted.q, wanted.admin)
+    found = await call.services.reads.run(
+        lambda reader: reader.users(filter_, after=wanted.cursor, limit=wanted.limit + 1)
+    )
     page = found[: wanted.limit]
     return arrays.one_page(
         call, [_user(user) for user in page], following=page[-1].id if len(found) > len(page) else None
     )
 
 
-async def sessions(call: Call) -> list[wire.SessionWire] | Refusal:
+async def sessions(call: Call) -> Response | Refusal:
+    wanted = query(call.request.args, wire.PlaceQuery)
+    if isinstance(wanted, Refusal):
+        return wanted
+    place = arrays.place(wanted.cursor, of=2)
+    if isinstance(place, Refusal):
+        return place
+    after = (place[0], f"{place[1]:0{HASH_DIGITS}x}~") if place is not None else (0, "")
     user_id = call.params["user_id"]
-    if await call.services.reads.run(lambda reader: reader.user(user_id)) is None:
+
+    def read(reader: Reader) -> list[Session] | None:
+        if reader.user(user_id) is None:
+            return None
+        return reader.sessions_of(user_id, after=after, limit=wanted.limit + 1)
+
+    found = await call.services.reads.run(read)
+    if found is None:
         return Refusal(RefusalCode.NO_SUCH_USER, f"There is no user {user_id}.")
-    return [_session(each) for each in await call.services.reads.run(lambda reader: reader.sessions_of(user_id))]
+    page = found[: wanted.limit]
+    last = page[-1] if len(found) > len(page) else None
+    following = f"{last.created_at}-{int(last.hash[:HASH_DIGITS], 16)}" if last is not None else None
+    return arrays.one_page(call, [_session(each) for each in page], following=following)
 
 
 async def end_sessions(call: Call) -> wire.SessionsEnded | Refusal:
@@ -100,9 +123,9 @@ def _entry(entry: AuditEntry) -> wire.AuditWire:
 
 ROUTES = [
     *(Route("GET", path, Access.ADMIN, users, "Everybody who has signed in", gives=list[wire.UserWire],
-            query=wire.ArrayQuery, hidden=path != "/api/admin/users") for path in ("/api/admin/users", "/api/users")),
+            query=wire.UsersQuery, hidden=path != "/api/admin/users") for path in ("/api/admin/users", "/api/users")),
     Route("GET", "/api/admin/users/<id:user_id>/sessions", Access.ADMIN, sessions, "The sessions of one user",
-          gives=list[wire.SessionWire]),
+          gives=list[wire.SessionWire], query=wire.PlaceQuery),
     Route("DELETE", "/api/admin/users/<id:user_id>/sessions", Access.ADMIN, end_sessions,
           "End all sessions of one user, at once", gives=wire.SessionsEnded, audit="user.sign-out"),
     Route("GET", "/api/admin/audit", Access.ADMIN, audit, "What was done by whom, newest first",

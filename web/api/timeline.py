@@ -1,17 +1,23 @@
 """What has happened to one job, in order: made of its attempts and of the records of what people did to it.
 
-There is no table of events: what cannot be told from these (a back-off that ended, say) is not told.
+There is no table of events: what cannot be told from these (a back-off that ended, say) is not told. A page holds the
+latest attempts and records below those of the page before, and is in order by itself.
 """
 
 from __future__ import annotations
 
+import msgspec
+from quart import Response
+
 from blobforge.job import Attempt, Job, JobStatus, Outcome
 from blobforge.people import AuditEntry
 from blobforge.refusals import Refusal
+from blobforge.store.lists import NEWEST
 from blobforge.store.reading import Reader
-from web.api import encode
+from web.api import arrays, encode, wire
 from web.api.jobs import no_such_job
 from web.api.wire_insights import EventWire
+from web.decode import query
 from web.routing import Access, Call, Route
 from web.services import Services
 
@@ -32,19 +38,44 @@ _DONE = {
 }
 
 
-def timeline(job: Job, attempts: list[Attempt], records: list[AuditEntry]) -> list[EventWire]:
-    """The events of a job, oldest first. Pure."""
-    events = [_event(job.created_at, "submitted", "It was submitted.")]
-    for attempt in attempts:
+class Latest(msgspec.Struct, frozen=True):
+    """Attempts and records of one page, newest first. `following` is where the next page begins, below the number of
+    an attempt and the id of a record; None: the submission is on this one."""
+
+    attempts: list[Attempt]
+    records: list[AuditEntry]
+    following: tuple[int, int] | None
+
+
+def latest(attempts: list[Attempt], records: list[AuditEntry], *, below: tuple[int, int], limit: int) -> Latest:
+    """The latest `limit` of both, which are newest first. Each keeps its own order: by number, whatever the clock."""
+    at = {"attempt": 0, "record": 0}
+    while (taken := at["attempt"] + at["record"]) < limit and taken < len(attempts) + len(records):
+        attempt = attempts[at["attempt"]].started_at if at["attempt"] < len(attempts) else None
+        record = records[at["record"]].at if at["record"] < len(records) else None
+        later = attempt is not None and (record is None or attempt > record)
+        at["attempt" if later else "record"] += 1
+    shown, noted = attempts[: at["attempt"]], records[: at["record"]]
+    if taken == len(attempts) + len(records):
+        return Latest(shown, noted, None)
+    return Latest(shown, noted, (shown[-1].attempt if shown else below[0], noted[-1].id if noted else below[1]))
+
+
+def timeline(job: Job, page: Latest, *, first: bool) -> list[EventWire]:
+    """The events of one page, oldest first; as the job stands now, on the first one. Pure."""
+    attempts, records = page.attempts, page.records
+    events = [_event(job.created_at, "submitted", "It was submitted.")] if page.following is None else []
+    for attempt in reversed(attempts):
         began = f"Attempt {attempt.attempt} began on {attempt.worker_id}."
         events.append(_event(attempt.started_at, "started", began, attempt=attempt))
         if attempt.ended_at is not None and attempt.outcome is not None:
             ended = f"Attempt {attempt.attempt} {_ended(attempt)}"
             events.append(_event(attempt.ended_at, attempt.outcome, ended, attempt=attempt))
-    for record in records:
+    for record in reversed(records):
         done = _DONE.get(record.action, f"{record.action}.")
         events.append(_event(record.at, record.action, done, by=record.name))
-    events += _as_it_stands(job, attempts, records)
+    if first:
+        events += _as_it_stands(job, attempts, records)
     return [event for _, event in sorted(events, key=lambda each: each[0])]
 
 
@@ -85,23 +116,41 @@ def _as_it_stands(job: Job, attempts: list[Attempt], records: list[AuditEntry]) 
     return []
 
 
-async def read_timeline(services: Services, job_id: int) -> list[EventWire] | None:
-    """None when there is no such job."""
+async def read_timeline(
+    services: Services, job_id: int, wanted: wire.TimelineQuery
+) -> tuple[list[EventWire], str | None] | Refusal:
+    """A page of a job's events, and the cursor of the next one."""
+    place = arrays.place(wanted.cursor, of=2)
+    if isinstance(place, Refusal):
+        return place
+    before_attempt, before_record = place if place is not None else (NEWEST, NEWEST)
 
-    def read(reader: Reader) -> list[EventWire] | None:
-        found = reader.job_with_attempts(job_id)
-        return timeline(*found, reader.insights.records_about(job_id)) if found is not None else None
+    def read(reader: Reader) -> tuple[list[EventWire], str | None] | None:
+        with reader.snapshot():
+            job = reader.job(job_id)
+            if job is None:
+                return None
+            # One more of each than a page holds says whether there is another page.
+            attempts = reader.attempts_in_short(job_id, before=before_attempt, limit=wanted.limit + 1)
+            records = reader.insights.records_about(job_id, before=before_record, limit=wanted.limit + 1)
+        page = latest(attempts, records, below=(before_attempt, before_record), limit=wanted.limit)
+        following = f"{page.following[0]}-{page.following[1]}" if page.following is not None else None
+        return timeline(job, page, first=place is None), following
 
-    return await services.reads.run(read)
-
-
-async def events(call: Call) -> list[EventWire] | Refusal:
-    job_id = call.params["job_id"]
-    found = await read_timeline(call.services, job_id)
+    found = await services.reads.run(read)
     return found if found is not None else no_such_job(job_id)
 
 
+async def events(call: Call) -> Response | Refusal:
+    wanted = query(call.request.args, wire.TimelineQuery)
+    if isinstance(wanted, Refusal):
+        return wanted
+    found = await read_timeline(call.services, call.params["job_id"], wanted)
+    return found if isinstance(found, Refusal) else arrays.one_page(call, found[0], following=found[1])
+
+
 ROUTES = [
-    Route("GET", "/api/jobs/<id:job_id>/events", Access.READ, events, "What has happened to a job, oldest first",
-          gives=list[EventWire]),
+    Route("GET", "/api/jobs/<id:job_id>/events", Access.READ, events,
+          "What has happened to a job, as a JSON array: a page is oldest first, the latest page comes first",
+          gives=list[EventWire], query=wire.TimelineQuery),
 ]  # fmt: skip

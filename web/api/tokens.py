@@ -7,6 +7,7 @@ from quart import Response
 from actors.messages import CreateToken, DeleteToken
 from blobforge.access import DEFAULT_SCOPES, TOKEN_PREFIX, Scope, Token, hash_secret, shown_prefix
 from blobforge.refusals import Refusal
+from blobforge.store.filters import TokenFilter
 from web.api import arrays, encode, secrets, wire
 from web.decode import query
 from web.routing import Access, Call, Route
@@ -15,10 +16,13 @@ DAY_MS = 86_400_000
 
 
 async def listed(call: Call) -> Response | Refusal:
-    wanted = query(call.request.args, wire.ArrayQuery)
+    wanted = query(call.request.args, wire.TokensQuery)
     if isinstance(wanted, Refusal):
         return wanted
-    found = await call.services.reads.run(lambda reader: reader.tokens(after=wanted.cursor, limit=wanted.limit + 1))
+    filter_ = TokenFilter(call.services.now(), wanted.q, wanted.scope, wanted.expired)
+    found = await call.services.reads.run(
+        lambda reader: reader.tokens(filter_, after=wanted.cursor, limit=wanted.limit + 1)
+    )
     page = found[: wanted.limit]
     return arrays.one_page(
         call, [_wire(token) for token in page], following=page[-1].id if len(found) > len(page) else None
@@ -63,7 +67,7 @@ def _wire(token: Token) -> wire.TokenWire:
 def _under(prefix: str, *, hidden: bool) -> list[Route]:
     return [
         Route("GET", prefix, Access.ADMIN, listed, "API tokens by id, as a JSON array", gives=list[wire.TokenWire],
-              query=wire.ArrayQuery, hidden=hidden),
+              query=wire.TokensQuery, hidden=hidden),
         Route("POST", prefix, Access.ADMIN, create, "Create an API token; it is shown once",
               body=wire.TokenBody, gives=wire.TokenMade, status=201, hidden=hidden, audit="token.create"),
         Route("DELETE", f"{prefix}/<id:token_id>", Access.ADMIN, delete, "Revoke an API token, at once",

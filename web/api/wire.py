@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from blobforge.access import Scope
 from blobforge.job import JobStatus, Outcome
 from blobforge.worker import WorkerStatus
 from web.decode import LENIENT, LENIENT_PLACE
@@ -132,8 +133,9 @@ class Changed(msgspec.Struct, frozen=True):
 
 
 class WorkerWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """`contested_at` is when another process, on the host `contested_by`, asked to be this worker and was refused;
-    `bound_type` the only type of jobs that it may ask for, where its credential was made for one."""
+    """`current_job_ids` are the first hundred; `contested_at` is when another process, on the host `contested_by`,
+    asked to be this worker and was refused; `bound_type` the only type of jobs that it may ask for, where its
+    credential was made for one."""
 
     id: str
     type: str
@@ -427,6 +429,8 @@ class WorkersQuery(msgspec.Struct, frozen=True):
 
     status: ShortText | None = None
     type: ShortText | None = None
+    q: Annotated[str, Meta(max_length=500, description="a part of the id or the name")] | None = None
+    enabled: bool | None = None
     limit: Annotated[int, Meta(ge=1, le=1000, extra=LENIENT)] = 1000
     cursor: Annotated[str, Meta(max_length=255)] | None = None
 
@@ -436,6 +440,47 @@ class ArrayQuery(msgspec.Struct, frozen=True):
 
     limit: Annotated[int, Meta(ge=1, le=1000, extra=LENIENT)] = 1000
     cursor: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
+
+
+class TokensQuery(ArrayQuery, frozen=True):
+    """As every array, page by page."""
+
+    q: Annotated[str, Meta(max_length=500, description="a part of the name")] | None = None
+    scope: Scope | None = None
+    expired: bool | None = None
+
+
+class UsersQuery(ArrayQuery, frozen=True):
+    """As every array, page by page."""
+
+    q: Annotated[str, Meta(max_length=500, description="a part of the name, e-mail address or subject")] | None = None
+    admin: bool | None = None
+
+
+class PlaceQuery(msgspec.Struct, frozen=True):
+    """`cursor` is where a page begins: the `Link` header has the next page's address."""
+
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+    cursor: ShortText | None = None
+
+
+class TimelineQuery(PlaceQuery, frozen=True):
+    """`limit` counts attempts and records; an attempt has two events."""
+
+    limit: Annotated[int, Meta(ge=1, le=200)] = 100
+
+
+class DrillsQuery(msgspec.Struct, frozen=True):
+    ok: Annotated[bool, Meta(description="only drills that passed, or only those that failed")] | None = None
+    limit: Annotated[int, Meta(ge=1, le=100)] = 20
+    cursor: Annotated[int, Meta(ge=1, le=2**63 - 1, description="`next_cursor` of the page before")] = 2**63 - 1
+
+
+class OrphansQuery(msgspec.Struct, frozen=True):
+    """Of the names that are listed."""
+
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 10
+    cursor: Annotated[int, Meta(ge=0, le=2**63 - 1, description="`next_cursor` of the page before")] = 0
 
 
 class WorkerAttemptsQuery(msgspec.Struct, frozen=True):
@@ -692,7 +737,8 @@ class Orphans(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     `objects` is how many were looked at, `bytes` the size of the orphans; `unfinished` uploads began more than a day
     ago and never ended. Nothing that came within a day is counted as an orphan. With `dry_run: false`, what was found
-    is on the list of what will be deleted.
+    is on the list of what will be deleted. `examples` is a page of their names, of which a thousand are kept;
+    `next_cursor` is there when the search has named more.
     """
 
     state: str
@@ -702,6 +748,7 @@ class Orphans(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     bytes: int
     unfinished: int
     examples: list[str]
+    next_cursor: int | None = None
     started_at: str | None = None
     ended_at: str | None = None
     error: str | None = None
@@ -828,6 +875,13 @@ class DrillWire(msgspec.Struct, frozen=True, omit_defaults=True):
     ok: bool
     proven_until: str | None = None
     detail: str | None = None
+
+
+class DrillsWire(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Newest first. Go on with `cursor` = `next_cursor`, until there is none."""
+
+    drills: list[DrillWire]
+    next_cursor: int | None = None
 
 
 class BackupPart(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -70,20 +70,24 @@ class FailureWire(msgspec.Struct, frozen=True):
 
 class FailureQuery(msgspec.Struct, frozen=True):
     open: Annotated[bool, Meta(description="only causes that jobs show now")] = False
+    q: Annotated[str, Meta(max_length=500, description="a part of kind, place or example")] | None = None
     limit: Annotated[int, Meta(ge=1, le=1001)] = 100
+    cursor: Annotated[str, Meta(max_length=100, description="`next_cursor` of the page before")] | None = None
 
 
 class FailuresWire(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The causes with the most jobs first; `total` is how many causes there are. `filling` is there while failures of
-    an older release are still being sorted: how much of that is done (0 to 1)."""
+    """The causes with the most jobs first; `total` is how many match; `next_cursor` goes on. `filling` is there while
+    failures of an older release are still being sorted: how much of that is done (0 to 1)."""
 
     failures: list[FailureWire]
     total: int
     filling: float | None = None
+    next_cursor: str | None = None
 
 
 class LostWorker(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """A worker that fell silent. `lost` attempts of the last 24 hours; `running` jobs whose lease still runs."""
+    """A worker that fell silent. `lost` attempts of the last 24 hours; `running` jobs whose lease still runs, the
+    first hundred of them."""
 
     id: str
     type: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.lists import AttemptPlace, WorkerAttempt
 from blobforge.store.reading import Reader
-from web.api import encode, wire
+from web.api import arrays, encode, wire
 from web.decode import query
 from web.routing import Access, Call, Route
 
@@ -16,13 +16,10 @@ async def listed(call: Call) -> wire.WorkerAttemptsWire | Refusal:
     wanted = query(call.request.args, wire.WorkerAttemptsQuery)
     if isinstance(wanted, Refusal):
         return wanted
-    place = AttemptPlace()
-    if wanted.cursor is not None:
-        try:
-            started_at, job_id, attempt = map(int, wanted.cursor.split("-"))
-            place = AttemptPlace(started_at, job_id, attempt)
-        except ValueError:
-            return Refusal(RefusalCode.INVALID, "cursor: use next_cursor of the page before.", field="cursor")
+    numbers = arrays.place(wanted.cursor, of=3)
+    if isinstance(numbers, Refusal):
+        return numbers
+    place = AttemptPlace(*numbers) if numbers is not None else AttemptPlace()
     worker_id = call.params["worker_id"]
 
     def read(reader: Reader) -> list[WorkerAttempt] | None:
@@ -35,8 +32,7 @@ async def listed(call: Call) -> wire.WorkerAttemptsWire | Refusal:
         return Refusal(RefusalCode.NO_SUCH_WORKER, f"There is no worker {worker_id!r}, and no attempt of one.")
     page = found[: wanted.limit]
     last = page[-1] if len(found) > wanted.limit else None
-    following = f"{last.started_at}-{last.job_id}-{last.attempt}" if last is not None else None
-    return wire.WorkerAttemptsWire([_wire(each) for each in page], following)
+    return wire.WorkerAttemptsWire([_wire(each) for each in page], last.cursor if last is not None else None)
 
 
 def _wire(found: WorkerAttempt) -> wire.WorkerAttemptWire:

@@ -109,7 +109,7 @@ async def listed(call: Call) -> Response | Refusal:
     if isinstance(wanted, Refusal):
         return wanted
     now = call.services.now()
-    filter_ = WorkerFilter(wanted.status, type=wanted.type)
+    filter_ = WorkerFilter(wanted.status, wanted.enabled, wanted.type, wanted.q)
     (found, more), rates = await call.services.reads.run(
         lambda reader: (
             reader.roster.by_id(filter_, after=wanted.cursor or "", limit=wanted.limit),

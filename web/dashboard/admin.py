@@ -6,12 +6,14 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
+import msgspec
 from quart import Response
 
-from blobforge.access import Token
+from blobforge.access import Scope, Token
 from blobforge.config import describe
 from blobforge.people import Session, User
 from blobforge.refusals import Refusal
+from blobforge.store.filters import TokenFilter, UserFilter
 from blobforge.store.reading import Reader
 from web.api import backups, people, wire
 from web.dashboard.page import page
@@ -29,7 +31,9 @@ TABS = (
 
 
 PAGE = 100  # rows
+MOST_SESSIONS = 20  # of one holder: the latest
 Holder = TypeVar("Holder", Token, User)
+Asked = TypeVar("Asked", wire.TokensQuery, wire.UsersQuery)
 
 
 async def first(call: Call) -> Response:
@@ -37,37 +41,55 @@ async def first(call: Call) -> Response:
 
 
 async def tokens(call: Call) -> Response | Refusal:
-    def read(reader: Reader, after: int) -> list[tuple[Token, list[Session]]]:
-        return [(each, reader.sessions_of_token(each.id)) for each in reader.tokens(after=after, limit=PAGE + 1)]
+    now = call.services.now()
 
-    return await _listed(call, "admin_tokens.html", "/admin/tokens", "tokens", read)
+    def read(reader: Reader, wanted: wire.TokensQuery) -> list[tuple[Token, list[Session]]]:
+        filter_ = TokenFilter(now, wanted.q, wanted.scope, wanted.expired)
+        found = reader.tokens(filter_, after=wanted.cursor, limit=PAGE + 1)
+        return [(each, reader.latest_sessions(token_id=each.id, limit=MOST_SESSIONS + 1)) for each in found]
+
+    return await _listed(
+        call, wire.TokensQuery, "admin_tokens.html", "/admin/tokens", "tokens", read, scopes=list(Scope)
+    )
 
 
 async def users(call: Call) -> Response | Refusal:
-    def read(reader: Reader, after: int) -> list[tuple[User, list[Session]]]:
-        return [(each, reader.sessions_of(each.id)) for each in reader.users(after=after, limit=PAGE + 1)]
+    def read(reader: Reader, wanted: wire.UsersQuery) -> list[tuple[User, list[Session]]]:
+        found = reader.users(UserFilter(wanted.q, wanted.admin), after=wanted.cursor, limit=PAGE + 1)
+        return [(each, reader.latest_sessions(user_id=each.id, limit=MOST_SESSIONS + 1)) for each in found]
 
     oidc = call.services.settings.oidc_issuer
-    return await _listed(call, "admin_users.html", "/admin/users", "users", read, oidc=oidc)
+    return await _listed(call, wire.UsersQuery, "admin_users.html", "/admin/users", "users", read, oidc=oidc)
 
 
 async def _listed(
     call: Call,
+    asked: type[Asked],
     template: str,
     tab: str,
     name: str,
-    read: Callable[[Reader, int], list[tuple[Holder, list[Session]]]],
+    read: Callable[[Reader, Asked], list[tuple[Holder, list[Session]]]],
     **context: Any,
 ) -> Response | Refusal:
-    """A page of those who hold sessions, by id. `read` gives one more than a page holds, where there are more."""
-    wanted = query(call.request.args, wire.ArrayQuery)
+    """A page of those who hold sessions, by id. `read` gives one more than a page holds, where there are more; of
+    sessions, too, one more than are shown."""
+    wanted = query(call.request.args, asked)
     if isinstance(wanted, Refusal):
         return wanted
-    found = await call.services.reads.run(lambda reader: read(reader, wanted.cursor))
+    found = await call.services.reads.run(lambda reader: read(reader, wanted))
     shown = found[:PAGE]
-    following = f"{tab}?cursor={shown[-1][0].id}" if len(found) > len(shown) else None
-    first = tab if wanted.cursor else None
-    return await _tab(call, template, tab, **{name: shown}, first=first, following=following, **context)
+    given = _filters(call, asked)
+    more = f"{tab}?{urlencode(given | {'cursor': shown[-1][0].id})}" if len(found) > len(shown) else None
+    first = f"{tab}?{urlencode(given)}" if wanted.cursor else None
+    return await _tab(
+        call, template, tab, **{name: shown}, given=given, first=first, following=more, most=MOST_SESSIONS, **context
+    )
+
+
+def _filters(call: Call, asked: type[msgspec.Struct]) -> dict[str, str]:
+    """What the form has filled in."""
+    names = set(asked.__struct_fields__) - {"cursor", "limit"}
+    return {name: value for name, value in call.request.args.items() if value and name in names}
 
 
 async def audit(call: Call) -> Response | Refusal:
@@ -75,13 +97,23 @@ async def audit(call: Call) -> Response | Refusal:
     if isinstance(wanted, Refusal):
         return wanted
     entries, following = await people.read_audit(call.services, wanted)
-    kept = {name: value for name, value in call.request.args.items() if value and name != "cursor"}
+    kept = _filters(call, wire.AuditQuery)
     more = f"/admin/audit?{urlencode(kept | {'cursor': following})}" if following is not None else None
     return await _tab(call, "admin_audit.html", "/admin/audit", entries=entries, given=kept, following=more)
 
 
-async def backup(call: Call) -> Response:
-    return await _tab(call, "admin_backup.html", "/admin/backup", report=await backups.report(call))
+async def backup(call: Call) -> Response | Refusal:
+    wanted = query(call.request.args, wire.DrillsQuery)
+    if isinstance(wanted, Refusal):
+        return wanted
+    found = await backups.read_drills(call.services, wanted)
+    given = _filters(call, wire.DrillsQuery)
+    more = f"/admin/backup?{urlencode(given | {'cursor': found.next_cursor})}" if found.next_cursor else None
+    first = f"/admin/backup?{urlencode(given)}" if "cursor" in call.request.args else None
+    return await _tab(
+        call, "admin_backup.html", "/admin/backup", report=await backups.report(call), drills=found.drills,
+        given=given, first=first, following=more,
+    )  # fmt: skip
 
 
 async def settings(call: Call) -> Response:
@@ -95,10 +127,11 @@ async def _tab(call: Call, template: str, tab: str, **context: Any) -> Response:
 
 ROUTES = [
     Route("GET", "/admin", Access.ADMIN, first, "The administrators' pages", gives=str, page=True),
-    Route("GET", "/admin/tokens", Access.ADMIN, tokens, "API tokens", gives=str, page=True, query=wire.ArrayQuery),
+    Route("GET", "/admin/tokens", Access.ADMIN, tokens, "API tokens", gives=str, page=True, query=wire.TokensQuery),
     Route("GET", "/admin/users", Access.ADMIN, users, "Users and their sessions", gives=str, page=True,
-          query=wire.ArrayQuery),
+          query=wire.UsersQuery),
     Route("GET", "/admin/audit", Access.ADMIN, audit, "The audit log", gives=str, page=True, query=wire.AuditQuery),
-    Route("GET", "/admin/backup", Access.ADMIN, backup, "The backup and its drills", gives=str, page=True),
+    Route("GET", "/admin/backup", Access.ADMIN, backup, "The backup and its drills", gives=str, page=True,
+          query=wire.DrillsQuery),
     Route("GET", "/admin/settings", Access.ADMIN, settings, "Settings in force", gives=str, page=True),
 ]  # fmt: skip

@@ -14,7 +14,7 @@ from blobforge.store.lists import NEWEST, PAGE_BYTES
 from web.api import encode, files, wire
 from web.api import jobs as api
 from web.api.preview import read_preview
-from web.api.timeline import timeline
+from web.api.timeline import read_timeline
 from web.dashboard.page import page
 from web.decode import query
 from web.html import html, redirect
@@ -73,14 +73,16 @@ async def shown(call: Call) -> Response | Refusal:
     given = call.request.args.get("before", "")
     before = int(given) if given.isascii() and given.isdigit() and len(given) < 19 else NEWEST
     found = await call.services.reads.run(
-        lambda reader: (
-            reader.job_with_attempts(job_id, before=before, most_result=PAGE_BYTES),
-            reader.insights.records_about(job_id),
-        )
+        lambda reader: reader.job_with_attempts(job_id, before=before, most_result=PAGE_BYTES)
     )
-    if found[0] is None:
+    if found is None:
         return api.no_such_job(job_id)
-    (job, attempts), records = found[0], found[1]
+    job, attempts = found
+    wanted = query(MultiDict({"cursor": call.request.args.get("events", "")}), wire.TimelineQuery)
+    happened = wanted if isinstance(wanted, Refusal) else await read_timeline(call.services, job_id, wanted)
+    if isinstance(happened, Refusal):
+        return happened
+    events, following = happened
     ends = await api.expected_ends(call.services, [job])
     return await page(
         call,
@@ -90,7 +92,8 @@ async def shown(call: Call) -> Response | Refusal:
         job=job,
         attempts=[encode.cut(each) for each in reversed(attempts)],
         older=attempts[0].attempt if attempts and attempts[0].attempt > 1 and len(attempts) > 1 else None,
-        events=list(reversed(timeline(job, attempts, records))),
+        events=list(reversed(events)),
+        earlier=following,
         expected=ends.get(job_id),
         waiting=await api.why_waiting(call.services, job),
     )

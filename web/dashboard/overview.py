@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 from quart import Response
 
 from blobforge.job import JobStatus
+from blobforge.refusals import Refusal
 from blobforge.store.filters import JobFilter
 from blobforge.store.lists import Cursor
 from web.api.insights import read_attention, read_failures, read_outlook
 from web.api.jobs import expected_ends
+from web.api.wire_insights import FailureQuery
 from web.dashboard.page import page
 from web.routing import Access, Call, Route
 
 WINDOWS = {"1h": "hour", "24h": "day", "7d": "week"}
 MOST_RUNNING = 20  # jobs that the overview lists; the others stand in the list of jobs
-MOST_CAUSES = 200
+MOST_CAUSES = 100
 
 
 async def overview(call: Call) -> Response:
@@ -37,10 +41,19 @@ async def overview(call: Call) -> Response:
     )
 
 
-async def failures(call: Call) -> Response:
-    every = call.request.args.get("all") == "1"
-    found = await read_failures(call.services, open_=not every, limit=MOST_CAUSES)
-    return await page(call, "failures.html", title="Failures", place="/failures", found=found, every=every)
+async def failures(call: Call) -> Response | Refusal:
+    given = {name: value for name in ("all", "q") if (value := call.request.args.get(name, ""))}
+    every = given.get("all") == "1"
+    asked = FailureQuery(not every, given.get("q"), MOST_CAUSES, call.request.args.get("cursor") or None)
+    found = await read_failures(call.services, asked)
+    if isinstance(found, Refusal):
+        return found
+    following = urlencode(given | {"cursor": found.next_cursor}) if found.next_cursor is not None else None
+    return await page(
+        call, "failures.html", title="Failures", place="/failures", found=found, every=every, q=given.get("q", ""),
+        first=f"/failures?{urlencode(given)}" if asked.cursor is not None else None,
+        following=f"/failures?{following}" if following is not None else None,
+    )  # fmt: skip
 
 
 ROUTES = [

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from quart import Response
 
 from blobforge.job import Job
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.figures import WorkerRates
-from blobforge.store.lists import AttemptPlace, RosterPage, WorkerAttempt
+from blobforge.store.lists import MOST_IDS, AttemptPlace, RosterPage, WorkerAttempt
 from blobforge.store.reading import Reader
 from blobforge.worker import Worker, WorkerFilter
+from web.api import arrays
 from web.api.workers import rates_wire
 from web.dashboard.page import page
 from web.dashboard.words import facts
@@ -48,29 +49,39 @@ async def listed(call: Call) -> Response | Refusal:
 
 async def shown(call: Call) -> Response | Refusal:
     worker_id = call.params["worker_id"]
+    cursor = call.request.args.get("attempts") or None
+    numbers = arrays.place(cursor, of=3)
+    if isinstance(numbers, Refusal):
+        return numbers
+    place = AttemptPlace(*numbers) if numbers is not None else AttemptPlace()
 
     def read(reader: Reader) -> tuple[Worker, list[Job], list[WorkerAttempt]] | None:
         found = reader.roster.worker(worker_id)
         if found is None:
             return None
         worker, jobs = found
-        recent = reader.attempts_of_worker(worker_id, after=AttemptPlace(), limit=RECENT)
-        return worker, _jobs(reader, jobs), [attempt for attempt in recent if attempt.outcome is not None]
+        recent = reader.attempts_of_worker(worker_id, after=place, limit=RECENT + 1)
+        return worker, _jobs(reader, jobs), recent
 
     found = await call.services.reads.run(read)
     if found is None:
         return Refusal(RefusalCode.NO_SUCH_WORKER, f"There is no worker {worker_id!r}.")
     worker, running, recent = found
+    last = recent[RECENT - 1] if len(recent) > RECENT else None
+    base = f"/workers/{quote(worker_id, safe='')}"
     now = call.services.now()
     rates = await call.services.reads.run(lambda reader: reader.insights.rates_of(worker_id, now=now))
     return await page(
         call, "worker.html", title=f"Worker {worker.name or worker.id}", place="/workers", worker=worker,
-        running=running, recent=recent, rate=rates_wire(worker, rates, now=now), facts=facts,
+        running=running, most=MOST_IDS, recent=[each for each in recent[:RECENT] if each.outcome is not None],
+        first=base if cursor is not None else None,
+        following=f"{base}?attempts={last.cursor}#recent-title" if last is not None else None,
+        rate=rates_wire(worker, rates, now=now), facts=facts,
     )  # fmt: skip
 
 
 def _jobs(reader: Reader, ids: list[int]) -> list[Job]:
-    return [job for id_ in ids if (job := reader.job(id_)) is not None]
+    return [job for id_ in ids if (job := reader.job_in_short(id_)) is not None]
 
 
 def _filter(wanted: dict[str, str]) -> WorkerFilter:

@@ -6,7 +6,7 @@ or at the workers. Part of the Reader, which lends its connection and knows of s
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import apsw
 
@@ -29,7 +29,7 @@ from blobforge.store.figures import (
     WorkerRates,
 )
 from blobforge.store.filters import AuditFilter
-from blobforge.store.reading import MOST_AHEAD, MOST_CONTESTED, MOST_EVENTS, MOST_LOST_WORKERS, MOST_RUNNING
+from blobforge.store.reading import MOST_AHEAD, MOST_CONTESTED, MOST_LOST_WORKERS, MOST_RUNNING
 from blobforge.store.sqlite import rows, sql
 from blobforge.waiting import Fleet, Surroundings
 from blobforge.worker import Worker, WorkerStatus
@@ -105,9 +105,8 @@ class Insights:
     # --- causes of failures
 
     def failures(self) -> list[Failure]:
-        """All causes: most jobs open first, then the latest."""
-        found = [Failure(*row) for row in self._db.execute(sql.FAILURES)]
-        return sorted(found, key=lambda each: (-(each.failed + each.dead), -each.last_seen))
+        """All causes, by their rank."""
+        return sorted((Failure(*row) for row in self._db.execute(sql.FAILURES)), key=lambda each: each.rank)
 
     def filling(self) -> float | None:
         """How much of what an older release did not keep has been filled in (a share); None: all of it."""
@@ -138,8 +137,9 @@ class Insights:
         found = [TypeQueue(type_, n, oldest.get(type_), type_ in served) for type_, n in pending.items()]
         return sorted(found, key=lambda each: (each.oldest_at or 0, each.type))
 
-    def running_jobs(self, *, limit: int = MOST_RUNNING) -> list[Job]:
-        return [rows.job(row) for row in self._db.execute(sql.RUNNING_JOBS, (limit,))]
+    def running_jobs(self, *, limit: int = MOST_RUNNING) -> Iterator[Job]:
+        """One by one, in short (`Reader.job_in_short`): so many at once would be held for nothing."""
+        return (rows.job(row) for row in self._db.execute(sql.RUNNING_JOBS, (limit,)))
 
     def lost_workers(self, *, now: int) -> list[Worker]:
         """Registered workers that fell silent with work in hand, within RATE_HOURS or still, the latest first; one
@@ -186,11 +186,9 @@ class Insights:
         older = row[0] if row else 0
         return Surroundings(fleet, urgent + min(older, MOST_AHEAD), older <= MOST_AHEAD, running)
 
-    def records_about(self, job_id: int) -> list[AuditEntry]:
-        """What people did to this one job, the latest MOST_EVENTS of it, oldest first."""
-        found = self._db.execute(sql.AUDIT_OF_SUBJECT, (str(job_id), MOST_EVENTS))
-        entries = [AuditEntry(*row) for row in found]
-        return [entry for entry in reversed(entries) if entry.action.startswith("job.")]
+    def records_about(self, job_id: int, *, before: int, limit: int) -> list[AuditEntry]:
+        """What people did to this one job: the latest records with ids below `before`, newest first."""
+        return [AuditEntry(*row) for row in self._db.execute(sql.AUDIT_OF_JOB, (str(job_id), before, limit))]
 
     # --- the audit log
 

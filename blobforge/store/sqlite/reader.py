@@ -7,10 +7,10 @@ over at most SCAN_LIMIT rows a page; the cursor goes on from there.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from heapq import merge
-from itertools import accumulate, islice
+from itertools import islice
 
 import apsw
 import msgspec
@@ -23,15 +23,24 @@ from blobforge.people import Session, User
 from blobforge.store.errors import DatabaseError
 from blobforge.store.figures import HOUR_MS, MINUTE_MS, Census, Drill, Stats
 from blobforge.store.files import FileRecord
-from blobforge.store.filters import JobFilter
-from blobforge.store.lists import MOST_ATTEMPTS, NEWEST, PAGE_BYTES, AttemptPlace, Cursor, Page, WorkerAttempt
+from blobforge.store.filters import JobFilter, TokenFilter, UserFilter
+from blobforge.store.lists import (
+    MOST_ATTEMPTS,
+    NEWEST,
+    PAGE_BYTES,
+    AttemptPlace,
+    Cursor,
+    Page,
+    Place,
+    WorkerAttempt,
+)
 from blobforge.store.sqlite import rows, sql
 from blobforge.store.sqlite.insights import Insights
 from blobforge.store.sqlite.roster import Roster
 from blobforge.worker import Worker, WorkerStatus
 
 SCAN_LIMIT = 20_000  # rows that one page may look at: about 60 ms
-SMALL_TAG = 2_000  # jobs; a tag with more is filtered on the way, as it then matches often enough
+SMALL = 2_000  # jobs of a tag, or that a worker runs; where there are more, they match often enough on the way
 PRIORITIES = (1, 2, 3, 4, 5)
 RATE_MINUTES = 10
 
@@ -77,6 +86,11 @@ class Reader:
         row = self._row(sql.JOB, (job_id,))
         return rows.job(row) if row else None
 
+    def job_in_short(self, job_id: int) -> Job | None:
+        """The job without its metadata, its result and its last error: of many, to show or to judge."""
+        row = self._row(sql.JOB_IN_SHORT, (job_id,))
+        return rows.job(row) if row else None
+
     def job_with_attempts(
         self, job_id: int, *, before: int = NEWEST, most_result: int = 0
     ) -> tuple[Job, list[Attempt]] | None:
@@ -120,6 +134,10 @@ class Reader:
             found.append(attempt)
         return found
 
+    def attempts_in_short(self, job_id: int, *, before: int, limit: int) -> list[Attempt]:
+        """The same, each with the beginning of its error, without traceback and log tail."""
+        return [rows.attempt(row) for row in self._rows(sql.ATTEMPTS_IN_SHORT, (job_id, before, limit))]
+
     def count_attempts(self, job_id: int) -> int:
         row = self._row(sql.ATTEMPTS_SO_FAR, (job_id,))
         return int(row[0]) if row is not None else 0
@@ -132,9 +150,9 @@ class Reader:
         row = self._row(sql.WORKER, (worker_id,))
         return rows.worker(row) if row else None
 
-    def jobs_running_on(self, worker_id: str) -> list[int]:
-        """The ids of the jobs that a worker runs."""
-        return [row[0] for row in self._rows(sql.JOBS_OF_WORKER, (worker_id,))]
+    def jobs_running_on(self, worker_id: str, *, limit: int) -> list[int]:
+        """The ids of the jobs that a worker runs, the first `limit` of them."""
+        return [row[0] for row in self._rows(sql.RUNNING_ON, (worker_id, limit))]
 
     def attempts_of_worker(self, worker_id: str, *, after: AttemptPlace, limit: int) -> list[WorkerAttempt]:
         """The attempts of a worker, the newest first."""
@@ -155,8 +173,9 @@ class Reader:
         row = self._row(sql.TOKEN_BY_HASH, (hash_,))
         return rows.token(row) if row else None
 
-    def tokens(self, *, after: int, limit: int) -> list[Token]:
-        return [rows.token(row) for row in self._rows(sql.TOKENS, (after, limit))]
+    def tokens(self, wanted: TokenFilter, *, after: int, limit: int) -> list[Token]:
+        values = (after, _folded(wanted.q), wanted.scope, wanted.now, wanted.expired, limit)
+        return [rows.token(row) for row in self._rows(sql.TOKENS, values)]
 
     def token(self, token_id: int) -> Token | None:
         row = self._row(sql.TOKEN, (token_id,))
@@ -174,27 +193,33 @@ class Reader:
             person = self._row(sql.USER, (session.user_id,))
             return session, rows.user(person) if person else None
 
-    def users(self, *, after: int, limit: int) -> list[User]:
-        return [rows.user(row) for row in self._rows(sql.USERS, (after, limit))]
+    def users(self, wanted: UserFilter, *, after: int, limit: int) -> list[User]:
+        values = (after, _folded(wanted.q), wanted.admin, limit)
+        return [rows.user(row) for row in self._rows(sql.USERS, values)]
 
     def user(self, user_id: int) -> User | None:
         row = self._row(sql.USER, (user_id,))
         return rows.user(row) if row else None
 
-    def sessions_of(self, user_id: int) -> list[Session]:
-        return [rows.session(row) for row in self._rows(sql.SESSIONS_OF_USER, (user_id,))]
+    def sessions_of(self, user_id: int, *, after: tuple[int, str], limit: int) -> list[Session]:
+        """The sessions of a user, the oldest first, behind a time of creation and a hash."""
+        return [rows.session(row) for row in self._rows(sql.SESSIONS_OF_USER, (user_id, *after, limit))]
 
-    def sessions_of_token(self, token_id: int) -> list[Session]:
-        return [rows.session(row) for row in self._rows(sql.SESSIONS_OF_TOKEN, (token_id,))]
+    def latest_sessions(
+        self, *, user_id: int | None = None, token_id: int | None = None, limit: int
+    ) -> list[Session]:
+        """The sessions that began last, of a user or by a token, the latest first."""
+        statement, of = (sql.LATEST_OF_USER, user_id) if token_id is None else (sql.LATEST_OF_TOKEN, token_id)
+        return [rows.session(row) for row in self._rows(statement, (of, limit))]
 
     # --- lists
 
     def list_jobs(self, filter_: JobFilter, *, limit: int, cursor: Cursor, offset: int = 0) -> Page:
         """A page in list order: urgent first, then newest. `offset` skips that many and costs as much."""
         with self.snapshot():
-            small = self._small_tag(filter_)
+            small = self._small(filter_)
             if small is not None:
-                return _page_of(small, limit=limit, cursor=cursor, offset=offset)
+                return self._page_of(small, limit=limit, cursor=cursor, offset=offset)
             return self._page(filter_, limit=limit, cursor=cursor, offset=offset)
 
     def _page(self, filter_: JobFilter, *, limit: int, cursor: Cursor, offset: int) -> Page:
@@ -286,21 +311,35 @@ class Reader:
     def _counted(self, filter_: JobFilter) -> int:
         return sum(n for _, _, _, n in self._strata(filter_))
 
-    def _small_tag(self, filter_: JobFilter) -> list[Job] | None:
-        """All matches of a filter by a rare tag or by a worker's running jobs; None where no index helps."""
+    def _small(self, filter_: JobFilter) -> list[Place] | None:
+        """The places of all that match a filter by a rare tag or by a worker's running jobs, in list order; None
+        where no index helps. Places, and not the jobs: these may be large, and one page of them is shown."""
         if filter_.tag is not None:
-            ids = [row[0] for row in self._rows(sql.IDS_OF_TAG, (filter_.tag, SMALL_TAG + 1))]
-            if len(ids) > SMALL_TAG:
-                return None
-            found: Iterable[Job | None] = (self.job(id_) for id_ in ids)
+            found = self._rows(sql.IDS_OF_TAG, (filter_.tag, SMALL + 1))
         elif filter_.worker is not None and filter_.status is JobStatus.RUNNING:
-            found = (rows.job(row) for row in self._rows(sql.JOBS_OF_WORKER, (filter_.worker,)))
+            found = self._rows(sql.RUNNING_ON, (filter_.worker, SMALL + 1))
         else:
             return None
-        return sorted(
-            (job for job in found if job is not None and filter_.matches(job)),
-            key=lambda job: (job.priority, -job.id),
-        )
+        ids = [row[0] for row in found]
+        if len(ids) > SMALL:
+            return None
+        jobs = (self.job_in_short(id_) for id_ in ids)
+        return sorted((job.priority, -job.id) for job in jobs if job is not None and filter_.matches(job))
+
+    def _page_of(self, found: list[Place], *, limit: int, cursor: Cursor, offset: int) -> Page:
+        """The jobs of one page of a complete, ordered list of places."""
+        rest = [place for place in found if place > (cursor.priority, -cursor.id)][offset:]
+        jobs: list[Job] = []
+        size = 0
+        for _, id_ in rest[:limit]:
+            job = self.job(-id_)
+            assert job is not None, "all of a page is of one moment"
+            size += _written(job)
+            if jobs and size > PAGE_BYTES:
+                break
+            jobs.append(job)
+        more = len(rest) > len(jobs)
+        return Page(jobs, len(found), True, Cursor(jobs[-1].priority, jobs[-1].id) if more and jobs else None)
 
     # --- statistics
 
@@ -388,11 +427,11 @@ class Reader:
         """(job, attempt, key) of completions accepted while the object store gave no answer."""
         return list(self._rows(sql.UNCHECKED_OUTPUTS))
 
-    def drills(self, *, limit: int) -> list[Drill]:
-        """The last drills, newest first."""
+    def drills(self, *, limit: int, before: int = NEWEST, ok: bool | None = None) -> list[Drill]:
+        """The last drills with ids below `before`, newest first; None: whatever became of them."""
         return [
-            Drill(started, ended, bool(ok), proven, detail)
-            for started, ended, ok, proven, detail in self._rows(sql.DRILLS, (limit,))
+            Drill(started, ended, bool(passed), proven, detail, id_)
+            for id_, started, ended, passed, proven, detail in self._rows(sql.DRILLS, (before, ok, limit))
         ]
 
     def proven_until(self) -> int | None:
@@ -410,10 +449,5 @@ def _written(job: Job) -> int:
     return sum(len(text or "") for text in (job.metadata, job.result, job.progress, job.last_error, job.source_path))
 
 
-def _page_of(found: list[Job], *, limit: int, cursor: Cursor, offset: int) -> Page:
-    """Cut a page out of a complete, ordered list."""
-    rest = [job for job in found if (job.priority, -job.id) > (cursor.priority, -cursor.id)][offset:]
-    sizes = accumulate(map(_written, rest[:limit]))
-    jobs = [job for at, (job, size) in enumerate(zip(rest, sizes, strict=False)) if at == 0 or size <= PAGE_BYTES]
-    more = len(rest) > len(jobs)
-    return Page(jobs, len(found), True, Cursor(jobs[-1].priority, jobs[-1].id) if more else None)
+def _folded(text: str | None) -> str | None:
+    return text.casefold() if text is not None else None

@@ -1,4 +1,4 @@
-"""The workers as they are listed: by a filter, page by page, each with the ids of the jobs that it runs."""
+"""The workers as they are listed: by a filter, page by page, each with the ids of the first jobs that it runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import apsw
 import msgspec
 
-from blobforge.store.lists import WORKERS_PAGE_BYTES, Listed, RosterPage
+from blobforge.store.lists import MOST_IDS, WORKERS_PAGE_BYTES, Listed, RosterPage
 from blobforge.store.sqlite import rows, sql
 from blobforge.worker import Worker, WorkerFilter
 
@@ -43,7 +43,7 @@ class Roster:
     def _with_jobs(self, workers: list[Worker]) -> list[Listed]:
         jobs: dict[str, list[int]] = {worker.id: [] for worker in workers}
         asked = msgspec.json.encode(list(jobs)).decode()
-        for worker_id, job_id in self._db.execute(sql.RUNNING_BY_WORKER, (asked,)):
+        for worker_id, job_id in self._db.execute(sql.RUNNING_BY_WORKER, (asked, MOST_IDS)):
             jobs[worker_id].append(job_id)
         return [(worker, jobs[worker.id]) for worker in workers]
 

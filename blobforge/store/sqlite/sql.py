@@ -14,6 +14,9 @@ JOB_COLUMNS: Final = (
     " not_before, last_error, output_key, result, progress, failure, progress_at, releases, avoid_until,"
     " kept_attempt, replaced, submitter, upload_key, result_size, write_once"
 )
+# Of a list that shows no more than these: what submitters and workers write at length stays on the disk.
+_LONG: Final = frozenset({"metadata", "last_error", "result", "replaced"})
+SHORT_COLUMNS: Final = ", ".join(f"NULL AS {name}" if name in _LONG else name for name in JOB_COLUMNS.split(", "))
 # Older releases stored no keys: they had them all alike.
 _ATTEMPTS_KEY: Final = "coalesce(output_key, 'outputs/' || job_id || '/' || attempt || '/output')"
 ATTEMPT_COLUMNS: Final = (
@@ -63,7 +66,9 @@ ANOTHER_WORKER: Final = """
     SELECT 1 FROM worker_types AS t JOIN workers AS w ON w.id = t.worker_id
      WHERE t.type = ?1 AND w.status = 'online' AND w.enabled AND w.id NOT IN (SELECT value FROM json_each(?2))
      LIMIT 1"""
+JOB_IN_SHORT: Final = f"SELECT {SHORT_COLUMNS} FROM jobs WHERE id = ?"
 JOBS_OF_WORKER: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE status = 'running' AND worker_id = ? ORDER BY id"
+RUNNING_ON: Final = "SELECT id FROM jobs WHERE status = 'running' AND worker_id = ? ORDER BY id LIMIT ?"
 # Many at once, as JSON arrays in the order of the columns: a batch is one statement, and not a thousand.
 INSERT_JOBS: Final = """
     INSERT INTO jobs (type, status, priority, source_hash, created_at, updated_at, max_attempts, source_path,
@@ -93,6 +98,11 @@ ATTEMPT: Final = f"SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE job_id = ? AND a
 ATTEMPTS: Final = f"SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE job_id = ? ORDER BY attempt"
 ATTEMPTS_BELOW: Final = f"""
     SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE job_id = ? AND attempt < ? ORDER BY attempt DESC LIMIT ?"""
+# Of a timeline: the beginning of the error is all of it that is shown.
+ATTEMPTS_IN_SHORT: Final = f"""
+    SELECT job_id, attempt, worker_id, lease, started_at, ended_at, outcome, kind, substr(error, 1, 2000), NULL, NULL,
+           {_ATTEMPTS_KEY}
+      FROM attempts WHERE job_id = ? AND attempt < ? ORDER BY attempt DESC LIMIT ?"""
 ATTEMPTS_SO_FAR: Final = """
     SELECT coalesce(ordinal, attempt) FROM attempts WHERE job_id = ? ORDER BY attempt DESC LIMIT 1"""
 LATEST_ATTEMPTS: Final = f"SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE job_id = ? ORDER BY attempt DESC LIMIT ?"
@@ -175,8 +185,9 @@ SAVE_WORKER: Final = f"""
 BEAT_WORKER: Final = "UPDATE workers SET last_heartbeat = ?, updated_at = ? WHERE id = ?"
 DELETE_WORKER: Final = "DELETE FROM workers WHERE id = ?"
 RUNNING_BY_WORKER: Final = """
-    SELECT worker_id, id FROM jobs WHERE status = 'running' AND worker_id IN (SELECT value FROM json_each(?))
-     ORDER BY worker_id, id"""
+    SELECT asked.value, jobs.id FROM json_each(?1) AS asked
+      JOIN jobs ON jobs.id IN (SELECT id FROM jobs WHERE status = 'running' AND worker_id = asked.value
+                                ORDER BY id LIMIT ?2)"""
 
 # --- claims and requests that may be repeated
 CLAIM_KEY: Final = "SELECT jobs FROM claim_keys WHERE worker_id = ? AND claim_key = ?"
@@ -196,7 +207,13 @@ PURGE_IDEMPOTENT: Final = """
 
 # --- tokens
 TOKEN_BY_HASH: Final = f"SELECT {TOKEN_COLUMNS} FROM tokens WHERE hash = ?"
-TOKENS: Final = f"SELECT {TOKEN_COLUMNS} FROM tokens WHERE id > ? ORDER BY id LIMIT ?"
+# `scopes` are words in one text; ?4 is the time of now.
+TOKENS: Final = f"""
+    SELECT {TOKEN_COLUMNS} FROM tokens WHERE id > ?1
+       AND (?2 IS NULL OR instr(casefold(name), ?2))
+       AND (?3 IS NULL OR instr(' ' || scopes || ' ', ' ' || ?3 || ' '))
+       AND (?5 IS NULL OR (expires_at IS NOT NULL AND expires_at <= ?4) = ?5)
+     ORDER BY id LIMIT ?6"""
 INSERT_TOKEN: Final = """
     INSERT INTO tokens (name, hash, prefix, scopes, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)"""
 MAKE_START_TOKEN: Final = "UPDATE tokens SET scopes = ?, expires_at = NULL, origin = 'start' WHERE id = ?"
@@ -208,7 +225,12 @@ TOUCH_TOKEN: Final = "UPDATE tokens SET last_used_at = ? WHERE id = ?"
 # --- people
 USER: Final = f"SELECT {USER_COLUMNS} FROM users WHERE id = ?"
 USER_OF: Final = f"SELECT {USER_COLUMNS} FROM users WHERE issuer = ? AND subject = ?"
-USERS: Final = f"SELECT {USER_COLUMNS} FROM users WHERE id > ? ORDER BY id LIMIT ?"
+USERS: Final = f"""
+    SELECT {USER_COLUMNS} FROM users WHERE id > ?1
+       AND (?2 IS NULL OR instr(casefold(coalesce(name, '')), ?2) OR instr(casefold(coalesce(email, '')), ?2)
+            OR instr(casefold(subject), ?2))
+       AND (?3 IS NULL OR is_admin = ?3)
+     ORDER BY id LIMIT ?4"""
 SAVE_USER: Final = """
     INSERT INTO users (issuer, subject, email, name, groups, is_admin, created_at, last_login_at)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?)
@@ -218,8 +240,11 @@ SAVE_USER: Final = """
 UPDATE_USER: Final = """
     UPDATE users SET email = ?, name = ?, groups = ?, is_admin = ? WHERE issuer = ? AND subject = ?"""
 SESSION: Final = f"SELECT {SESSION_COLUMNS} FROM sessions WHERE hash = ?"
-SESSIONS_OF_USER: Final = f"SELECT {SESSION_COLUMNS} FROM sessions WHERE user_id = ? ORDER BY created_at"
-SESSIONS_OF_TOKEN: Final = f"SELECT {SESSION_COLUMNS} FROM sessions WHERE token_id = ? ORDER BY created_at"
+SESSIONS_OF_USER: Final = f"""
+    SELECT {SESSION_COLUMNS} FROM sessions WHERE user_id = ? AND (created_at, hash) > (?, ?)
+     ORDER BY created_at, hash LIMIT ?"""
+LATEST_OF_USER: Final = f"SELECT {SESSION_COLUMNS} FROM sessions WHERE user_id = ? ORDER BY created_at DESC LIMIT ?"
+LATEST_OF_TOKEN: Final = f"SELECT {SESSION_COLUMNS} FROM sessions WHERE token_id = ? ORDER BY created_at DESC LIMIT ?"
 SESSION_HASHES: Final = "SELECT hash FROM sessions WHERE user_id = ? OR token_id = ?"
 INSERT_SESSION: Final = f"INSERT INTO sessions ({SESSION_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 CHECK_SESSION: Final = "UPDATE sessions SET checked_at = ?, seen_at = ?, sealed = ? WHERE hash = ?"
@@ -232,7 +257,7 @@ INSERT_AUDIT: Final = """
 _AUDIT: Final = "SELECT id, at, actor, name, address, action, subject, detail FROM audit"
 AUDIT_BELOW: Final = f"{_AUDIT} WHERE id < ? ORDER BY id DESC"
 AUDIT_OF: Final = f"{_AUDIT} WHERE subject = ? AND id < ? ORDER BY id DESC"
-AUDIT_OF_SUBJECT: Final = f"{_AUDIT} WHERE subject = ? ORDER BY id DESC LIMIT ?"
+AUDIT_OF_JOB: Final = f"{_AUDIT} WHERE subject = ? AND action GLOB 'job.*' AND id < ? ORDER BY id DESC LIMIT ?"
 TOKEN: Final = f"SELECT {TOKEN_COLUMNS} FROM tokens WHERE id = ?"
 
 # --- counters
@@ -276,7 +301,7 @@ DEPTHS: Final = "SELECT slot, type, status, n FROM depths WHERE step = ? AND slo
 DURATIONS: Final = "SELECT type, bucket, sum(n) FROM durations WHERE week >= ? GROUP BY type, bucket"
 WORKER_RATES: Final = "SELECT worker_id, outcome, sum(n) FROM worker_rates WHERE hour > ? GROUP BY worker_id, outcome"
 WORKER_RATE: Final = "SELECT outcome, n FROM worker_rates WHERE hour = ? AND worker_id = ?"
-RUNNING_JOBS: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE status = 'running' LIMIT ?"
+RUNNING_JOBS: Final = f"SELECT {SHORT_COLUMNS} FROM jobs WHERE status = 'running' LIMIT ?"
 LOST_WORKERS: Final = f"""
     SELECT {WORKER_COLUMNS} FROM workers AS w WHERE status = 'offline' AND registered AND enabled
        AND (EXISTS (SELECT 1 FROM jobs WHERE jobs.status = 'running' AND jobs.worker_id = w.id)
@@ -456,7 +481,8 @@ INSERT_DRILL: Final = """
 TRIM_DRILLS: Final = """
     DELETE FROM backup_drills WHERE id NOT IN (SELECT id FROM backup_drills ORDER BY id DESC LIMIT ?)"""
 DRILLS: Final = """
-    SELECT started_at, ended_at, ok, proven_until, detail FROM backup_drills ORDER BY id DESC LIMIT ?"""
+    SELECT id, started_at, ended_at, ok, proven_until, detail FROM backup_drills
+     WHERE id < ?1 AND (?2 IS NULL OR ok = ?2) ORDER BY id DESC LIMIT ?3"""
 PROVEN_UNTIL: Final = "SELECT max(proven_until) FROM backup_drills"
 
 # --- a restored copy, attached as `copy`, beside the live database: what should be in it and is not
