@@ -184,7 +184,7 @@ def change_counted(
     found = ask_for(dry=True)
     if not dry_run and found.changed:
         common.confirm(f"{question} {output.count(found.changed, noun)}?", yes=yes)
-    if not dry_run:  # also where there is nothing to change: that somebody tried is on record
+    if not dry_run:  # also where there is nothing to change: the attempt is on record
         found = ask_for(dry=False)
     _report(session, found)
     if by_id and found.refused and not dry_run:

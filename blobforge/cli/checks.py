@@ -194,7 +194,7 @@ def _unreachable_store(client: Client, url: str) -> str:
 
 
 async def _work(client: Client, who: WhoAmI) -> list[Finding]:
-    """Jobs that wait for workers that are not there, and jobs that wait for nobody any more."""
+    """Jobs whose type has no worker, and jobs whose wait has no end."""
     if not _may(who, "read"):
         return [Finding("workers", "skipped", "it takes the scope read to see them")]
     try:

@@ -1,4 +1,4 @@
-"""What all commands share: where the server is, who we are, how an error is told, what the exit codes mean."""
+"""What all commands share: the server's address, the credential, the text of an error, the exit codes."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def as_cli_error(error: BaseException) -> click.ClickException | None:
     match error:
         case click.ClickException():
             return error
-        case BrokenPipeError():  # whoever read our output has enough of it; click ends silently
+        case BrokenPipeError():  # the reader of our output has closed the pipe; click ends silently
             return None
         case UnexpectedAnswer():
             hint = "Is that the URL of the server itself, with no path behind it? A proxy may stand in between."
@@ -234,7 +234,7 @@ def duration(value: str) -> float:
 
 
 def bug(error: Exception, session: CliSession) -> CliError:
-    """What to say of an error that nobody foresaw."""
+    """The message for an error that the code did not foresee."""
     if session.debug:
         import traceback
 

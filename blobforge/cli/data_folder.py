@@ -68,7 +68,7 @@ def _process(ready: _Ready) -> Iterator[Finding]:
     except ProcessLookupError:
         text = f"its server (process {ready.pid}) is gone without a word"
         yield Finding("data folder", "warning", text, "Start it again: what it had acknowledged is there.")
-    except PermissionError:  # it is there, and somebody else's
+    except PermissionError:  # it is there, and belongs to another user
         return
 
 

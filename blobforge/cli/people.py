@@ -1,4 +1,4 @@
-"""`blobforge users` and `blobforge audit`: who signs in, and what was done by whom."""
+"""`blobforge users` and `blobforge audit`: the users that signed in, and the audit log."""
 
 from __future__ import annotations
 

@@ -21,8 +21,8 @@ STOP_SECONDS = 60  # longer than a stop in good order takes; then it is killed
 def serve_anew(settings: Settings) -> None:
     """Run the server as a process of its own until SIGTERM or Ctrl-C, and another one after each change.
 
-    A server that ends by itself (the code does not start) is tried again after the next change. To those who are
-    connected each change is a restart. Raises CliError.
+    A server that ends by itself (the code does not start) is tried again after the next change. Connected
+    clients see a restart at each change. Raises CliError.
     """
     try:
         from watchfiles import run_process

@@ -107,7 +107,7 @@ async def _watch(session: CliSession, client: Client, outages: Outages) -> None:
 
 
 async def _listen(stream: EventStream, send: trio.MemorySendChannel[None]) -> None:
-    """Tell that something changed. One who is told already need not be told twice."""
+    """Wake the reader when something has changed. A reader that is to wake already is not woken twice."""
     import trio
 
     while True:

@@ -149,7 +149,8 @@ class Client:
             max_attempts=max_attempts,
             tags=list(tags) if tags else None,
             metadata=dict(metadata) if metadata else None,
-            # The store then checks the bytes as they come in, and nobody has to read them again to verify them.
+            # The store then checks the bytes as they come in, so that the server need not read them again to verify
+            # them.
             bind_checksum=True,
         )
         return await self._post("/api/jobs", Submission, body, once_only=True)
@@ -267,7 +268,7 @@ class Client:
             raise
 
     async def whoami(self) -> WhoAmI:
-        """Whom the server takes us for. ApiError 401: nobody that it knows."""
+        """The caller as the server sees us. ApiError 401: the server does not know the credential."""
         return await self._call("GET", "/api/auth/me", WhoAmI)
 
     async def glance(self, url: str, *, headers: Mapping[str, str] | None = None) -> Glance:
@@ -618,7 +619,7 @@ class Client:
     # People
 
     async def list_users(self, *, q: str | None = None, admin: bool | None = None) -> list[UserInfo]:
-        """Everybody who has signed in through the identity provider, or those who match."""
+        """The users that have signed in through the identity provider, or those that match."""
         return await self._every_page("/api/admin/users", UserInfo, q=q, admin=_told(admin))
 
     async def audit(

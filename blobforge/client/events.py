@@ -1,6 +1,6 @@
 """The live events of the server (`GET /events`, Server-Sent Events), over connections that may break.
 
-Whoever follows has one rule to keep: on `resync`, fetch everything anew. It comes first of all, and again whenever
+A follower has one rule to keep: on `resync`, fetch everything anew. It comes first of all, and again whenever
 events may have been missed: the server says so, or a stream that has no id yet had to be opened again.
 """
 

@@ -71,7 +71,7 @@ class _Parts:
     """One upload: a few parts side by side, each repeated by itself; those that the store has already are only read.
 
     What the store refuses for good is thrown away there. What merely broke off (no network, Ctrl-C) stays there of a
-    source: the next run takes it up. Nobody takes up an attempt's output.
+    source: the next run takes it up. An attempt's output is never taken up.
     """
 
     def __init__(
@@ -193,7 +193,7 @@ Stamp = tuple[int, int, int, int]
 
 
 def stamp(status: os.stat_result) -> Stamp:
-    """What no write leaves as it is. The ctime is the one of these that nobody can set back."""
+    """File attributes that change with every write. The ctime is the only one that a program cannot set back."""
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 

@@ -1,7 +1,7 @@
 """Whose answer it is: the server's, the object store's, or that of something in between.
 
 Proxies, load balancers, captive portals and filters answer in a server's place, with any status and any body. Such an
-answer says nothing about a job, so it counts as no answer: the caller asks again, as it does when nobody answers.
+answer says nothing about a job, so it counts as no answer: the caller asks again, as it does without an answer.
 
 The server marks each of its answers with a header. Releases before that header are known by the shape of what they
 say. An object store is known by the ETag of a success, and by the XML (S3) or the problem (the embedded store) of a
@@ -126,7 +126,7 @@ def unexpected_object(response: httpx.Response, url: str) -> UnexpectedAnswer:
 
 
 def _has_shape(content: bytes, answer: Any) -> None:
-    """Raises DecodeError unless an unmarked body has at least one member of the answer. `{}` is anybody's."""
+    """Raises DecodeError unless an unmarked body has at least one member of the answer. `{}` fits all shapes."""
     if get_origin(answer) is list:
         return  # the decoder looks at it
     value = msgspec.json.decode(content)

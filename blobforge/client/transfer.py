@@ -58,7 +58,7 @@ async def download(
 
     Raises TransferRefused, ServerUnreachable, ChecksumMismatch (when `sha256` is given and differs) and OSError.
     """
-    # A name of its own: there may be a file `report.txt.part`, or somebody else who downloads to the same target.
+    # A name of its own: there may be a file `report.txt.part`, or another download to the same target.
     part = _Part(target.with_name(f".{secrets.token_hex(6)}.part"), on_bytes)
 
     async def once() -> FileFacts:

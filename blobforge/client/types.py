@@ -125,7 +125,7 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True):
 class HeartbeatAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """`drain`: take no more jobs. `abandon`: jobs whose lease this worker no longer holds.
 
-    `late`: those of `abandon` that nobody has started since; they may still be completed.
+    `late`: those of `abandon` that have not been started since; they may still be completed.
     """
 
     drain: bool = False
@@ -282,7 +282,7 @@ class BulkDone(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UserInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """Somebody who has signed in through the identity provider."""
+    """A person that has signed in through the identity provider."""
 
     id: int
     issuer: str = ""
@@ -296,7 +296,7 @@ class UserInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One thing that was done: by whom, from where, to what."""
+    """One line of the audit log: `actor` did `action` to `subject`, from `address`."""
 
     id: int
     at: datetime
@@ -316,7 +316,7 @@ class AuditPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WhoAmI(msgspec.Struct, frozen=True, kw_only=True):
-    """Who the server takes us for. `expires_at` is that of an API token, None: never."""
+    """The caller as the server sees us. `expires_at` is that of an API token; None: never."""
 
     subject: str
     name: str

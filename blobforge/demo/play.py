@@ -128,13 +128,13 @@ async def _start_server(started: Children, stage: Stage) -> DemoProcess:
         "BLOBFORGE_HOST": "127.0.0.1",
         "BLOBFORGE_PORT": str(_free_port()),
         "BLOBFORGE_DATA_DIR": str(stage.data),
-        "BLOBFORGE_RETRY_BACKOFF": "1",  # seconds: the broken document should not keep anybody waiting
+        "BLOBFORGE_RETRY_BACKOFF": "1",  # seconds: the broken document should not hold up the demo
     }
     return await started.start("server", ["serve"], environment)
 
 
 def _free_port() -> int:
-    """The usual port if nobody has it, else 0: the server takes a free one and says which."""
+    """The usual port if it is free, else 0: the server takes a free one and says which."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -1,1 +1,2 @@
-"""Who a program of ours is, where nothing says so: what `blobforge login` keeps, and where; what this machine has."""
+"""The server and the credential of a program that was given none: those that `blobforge login` kept, else this
+machine's."""

@@ -1,4 +1,4 @@
-"""The folders of whom the process runs as, by XDG and the customs of other systems; none without a home.
+"""The folders of the process's user, by XDG and the customs of other systems; none without a home.
 
 A process in a bare container has no HOME, and its user no entry in passwd. What would be kept there is then not kept.
 """

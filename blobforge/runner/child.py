@@ -58,7 +58,7 @@ class HandlerProgram:
                 self._todo.put(order)
             else:
                 self._cancel()
-        os._exit(0)  # nobody is there to hear what the handler would make
+        os._exit(0)  # the worker is gone: there is no reader of the handler's results
 
     def _convert(self, handler: Handler, order: wire.Convert) -> wire.Returned | wire.Failed | wire.Trouble:
         os.environ[COOKIE] = order.cookie

@@ -1,6 +1,7 @@
 """What the runner says of itself: one record an event, with a name and fields for programs, and a text for people.
 
-The records go through `logging` (logger `blobforge.runner`), as a library's should; who shows them decides how.
+The records go through `logging` (logger `blobforge.runner`), as a library's should; the program that shows them
+decides how.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def say(event: str, text: str, *, level: int = logging.INFO, **fields: Field) ->
 
 
 def warn(event: str, text: str, **fields: Field) -> None:
-    """An event that somebody may want to do something about."""
+    """Log an event that may need the operator's attention."""
     say(event, text, level=logging.WARNING, **fields)
 
 

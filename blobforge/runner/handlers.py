@@ -3,7 +3,7 @@
 `process` (the default): in a process of their own, one for each job at a time, kept warm from job to job. A limit can
 kill it, a crash in a C library costs one attempt, and a function that holds the GIL holds its own.
 `thread`: in the worker's own process; plain functions in a thread, async ones in the worker's event loop. Nothing can
-stop a thread, and whoever holds the GIL or the loop holds the heartbeats, too.
+stop a thread, and a function that holds the GIL or the loop holds up the heartbeats, too.
 """
 
 from __future__ import annotations

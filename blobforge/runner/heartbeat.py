@@ -13,7 +13,7 @@ from blobforge.runner.holdings import Holdings
 _SOON = 5.0  # seconds after which a heartbeat that got no answer is sent again
 _SHORTEST = 0.05
 REPLACED = "instance-replaced"  # the problem's type where another process is this worker now
-_LATE = 2.0  # seconds of lateness that are nobody's fault on a busy machine
+_LATE = 2.0  # seconds of lateness that are normal on a busy machine
 
 
 class HeartbeatLoop:

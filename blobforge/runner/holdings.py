@@ -20,7 +20,7 @@ class Held:
     """One attempt in hand. Cancelling `scope` is how it is taken away; `abandoned` tells why.
 
     `lost` is set when a heartbeat has said that the lease is gone while the result was handed in. `late` is set when
-    its lease has ended but nobody has started the job since: its completion is still accepted.
+    its lease has ended but the job has not been started since: its completion is still accepted.
     """
 
     claim: ClaimedJob
@@ -38,7 +38,7 @@ class Held:
         return self.claim.job.id
 
     def abandon(self) -> None:
-        """The server gave the job to somebody else, or cancelled it.
+        """The server gave the job to another worker, or cancelled it.
 
         While a completion is on its way its own answer decides: the server may have taken it just before it said
         "abandon". An answer that never comes is not waited for much longer: the lease's end is the result's.
@@ -104,7 +104,7 @@ class Holdings:
         """Drop what the server names, but only attempts that the heartbeat asked about and that are still held.
 
         The same job may have been claimed anew while the heartbeat was on its way. Work on a job whose lease has
-        ended goes on while nobody else has started it: the next heartbeat asks again.
+        ended goes on while no other worker has started it: the next heartbeat asks again.
         """
         lost, kept = set(job_ids), set(late)
         for held in asked_about:

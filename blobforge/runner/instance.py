@@ -3,7 +3,7 @@ state folder, with the instance that last registered; and a lock on it for as lo
 
 A worker that is restarted says which instance it replaces, and takes over at once. Only the process that holds the
 lock may say so: the one whose instance the file has is then known to have ended. Another machine under the same id
-has another file, with an instance that is not the current one, and so ends nobody's work.
+has another file, with an instance that is not the current one, and so ends no other worker's work.
 """
 
 from __future__ import annotations

@@ -140,7 +140,7 @@ class _Child:
                 self.fit = False
                 drained.deadline = trio.current_time() + ENDED_WITHIN
                 with trio.move_on_after(ENDED_WITHIN, shield=True):
-                    # Who ends it has given the handler its time already.
+                    # The caller has given the handler its time already.
                     self._returncode = await self._group.end(0)
                     drained.deadline = trio.current_time() + _LAST_WORDS
                     await self._replies.aclose()
@@ -239,7 +239,8 @@ class _Child:
             return  # the end of the replies tells
 
     async def _watch(self) -> None:
-        """See it die. A fork of it may hold the pipe open, so that the pipe's end alone would not tell."""
+        """Wait for the process's end. A fork of it may hold the pipe open, so that the pipe's end alone would not
+        tell."""
         await self._group.exited()
         self.fit = False
         if self._job is None:

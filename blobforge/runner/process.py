@@ -1,7 +1,7 @@
 """Run a command so that nothing of it is left: in its own process group, its output drained, its strays found.
 
 Four rules make the end right:
-1. The group is killed while its leader is still a zombie. A reaped leader's number may belong to somebody else.
+1. The group is killed while its leader is still a zombie. A reaped leader's number may belong to another process.
 2. Output is drained until the end, also while the command is being killed: a full pipe would keep it from exiting.
 3. A process that left the group (setsid, a daemon) is killed too: on Linux it is still below the supervisor
    (`supervise.py`), which stands in the leader's place and ends as it does; elsewhere the cookie in its environment
@@ -149,7 +149,7 @@ class ProcessGroup:
             else:
                 ours.close()
             try:
-                # Shielded: a start that is cancelled half-way would leave a process that nobody knows.
+                # Shielded: a start that is cancelled half-way would leave a process without an owner.
                 with trio.move_on_after(START_SECONDS, shield=True) as starting:
                     process = await trio.lowlevel.open_process(
                         command,

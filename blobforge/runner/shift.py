@@ -358,7 +358,7 @@ class Shift:
             background.start_soon(self._free_when_over, attempt)
 
     async def _free_when_over(self, attempt: AttemptRun) -> None:
-        """A handler's thread that goes on keeps its slot: nobody asked for two conversions at a time."""
+        """A handler's thread that goes on keeps its slot: there are never more conversions at a time than slots."""
         await attempt.leftover()
         self._slots.release()
 

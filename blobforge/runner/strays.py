@@ -41,7 +41,7 @@ def kill_strays(cookie: str) -> None:
     """Kill every process that carries this attempt's cookie. Blocking.
 
     It looks again while it finds some, because of what was forked meanwhile; and a few times more while there are
-    processes that show no environment. One that is just being executed has none for a moment: whoever started it may
+    processes that show no environment. One that is just being executed has none for a moment: its parent may
     already have ended.
     """
     wanted = f"{COOKIE}={cookie}".encode()

@@ -2,11 +2,11 @@
 worker has ended, it kills all that the command has left behind, and ends as the command did.
 
 It is a "subreaper" (prctl(2)): a daemon that left its group and its session, and has wiped its environment, becomes
-its child, and not that of process 1. So whatever a command starts stays below it, and is found there. What asks
-another program to start something for it (systemd, Docker, cron) is not below it.
+its child, and not that of process 1. So whatever a command starts stays below it, and is found there. A process that
+another program starts at the command's request (systemd, Docker, cron) is not below it.
 
-Where the worker may make cgroups (v2), the command has one of its own (`Box`): its end kills what forks faster than
-anybody can look, and its memory is limited as a whole. Where not, nothing is lost but that.
+Where the worker may make cgroups (v2), the command has one of its own (`Box`): its end kills processes that fork
+faster than the supervisor can look, and its memory is limited as a whole. Where not, nothing is lost but that.
 
 Only the standard library is imported, and little of it: the program starts in some fifteen milliseconds.
 

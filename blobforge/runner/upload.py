@@ -87,7 +87,7 @@ async def _whole(patient: Client, held: Held, output: Path) -> FileFacts:
             return await patient.upload(url, output, headers=headers)
         except TransferRefused as error:
             if error.status == _THERE_ALREADY and "If-None-Match" in (headers or {}):
-                # Nobody else writes to this attempt's key: it is our own PUT, whose answer was lost.
+                # Only this attempt writes to its key: it is our own PUT, whose answer was lost.
                 return await hash_file(output)
             if is_too_large(error):
                 raise

@@ -74,7 +74,7 @@ class Trouble(msgspec.Struct, frozen=True, tag="trouble"):
 Order = LoadFunction | Convert | CancelConvert
 Reply = Ready | NotReady | News | Returned | Failed | Trouble
 
-LONGEST = 1 << 20  # bytes of one message: a traceback and a log tail fit; whoever writes more is not ours
+LONGEST = 1 << 20  # bytes of one message: a traceback and a log tail fit; a writer of more is not ours
 _orders: msgspec.json.Decoder[Order] = msgspec.json.Decoder(Order)
 _replies: msgspec.json.Decoder[Reply] = msgspec.json.Decoder(Reply)
 

@@ -1,4 +1,4 @@
-"""The worker as its users see it: what it does with which jobs, as whom, and until when."""
+"""The worker as its users see it: its handlers, its identity, its credential, and when it ends."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ class Worker:
                 failure = error
             nursery.cancel_scope.cancel()
 
-        # What whoever started us has had ignored stays so: SIGHUP under nohup, SIGINT in a script's background.
+        # A signal that our parent has had ignored stays so: SIGHUP under nohup, SIGINT in a script's background.
         heeded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
         with trio.open_signal_receiver(*heeded) as signals:
             async with trio.open_nursery() as nursery:

@@ -1,4 +1,5 @@
-"""From hashed files to jobs, by the thousand. Owns: the sources that are being uploaded, and who waits for each.
+"""From hashed files to jobs, by the thousand. Owns: the sources that are being uploaded, and the files that wait for
+each.
 
 A file whose source is on its way already (the same bytes under another name) is not uploaded a second time: it is
 done when that upload is.
@@ -97,7 +98,7 @@ class Batches:
                     due = trio.current_time() + LINGER
 
     def settle(self, source: AwaitedUpload, *, status: str) -> list[AwaitedUpload]:
-        """The source is there: done are all who waited for it, which are returned."""
+        """The source is there: returns the files that waited for it, which are done now."""
         settled = self._awaited.pop(source.hashed.content.sha256)
         for place, waiting in enumerate(settled):
             self._report.done(waiting.hashed, waiting.answer, status=status, uploaded=place == 0)

@@ -1,4 +1,4 @@
-"""A progress bar on stderr, for a person; nothing where nobody watches."""
+"""A progress bar on stderr where that is a terminal; nothing elsewhere."""
 
 from __future__ import annotations
 
