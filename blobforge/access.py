@@ -1,4 +1,4 @@
-"""Who may call: credentials, scopes, callers. Pure; `web/auth` reads them off requests.
+"""Callers, their credentials and their scopes. Pure; `web/auth` reads them off requests.
 
 Secrets are 256 random bits behind a prefix that names their kind (`bf_` API token, `bfw_` worker credential), so
 that a leaked one is recognised by scanners. We keep only the SHA-256: with that much entropy a slow hash adds
@@ -42,7 +42,7 @@ RIGHTS_CHANGED = Refusal(
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who makes a request, as its credential says. Exactly one of `token_id`, `worker_id`, `user_id` is set.
+    """The maker of a request, as its credential says. Of `token_id`, `worker_id` and `user_id` one is set.
 
     `secret_hash` is the hash of the secret that it came with (an API token, a worker's secret, a session's cookie);
     None: not from a request, never judged again. It was found good when `as_of` revocations had been committed in
@@ -107,6 +107,6 @@ def hash_secret(secret: str) -> str:
 
 
 def shown_prefix(secret: str) -> str:
-    """The first characters, for lists: names the token to its owner, and is useless to anybody else."""
+    """The first characters, for lists: names the token to its owner, and is useless to others."""
     kind, _, rest = secret.partition("_")
     return f"{kind}_{rest[:_SHOWN]}"

@@ -299,7 +299,7 @@ def load(environ: Mapping[str, str]) -> Settings:
 
 
 def secrets_of(settings: Settings) -> list[str]:
-    """The values that nobody is to see."""
+    """The values that no log and no page may show."""
     named = (field.name for field in msgspec.structs.fields(Settings) if _meta(_types()[field.name])["secret"])
     return [value for name in named if (value := getattr(settings, name))]
 

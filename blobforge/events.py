@@ -1,7 +1,7 @@
 """What has happened, in the past tense. Effects return these; they leave the writer only after COMMIT.
 
 Events are what subscribers of `/events` see: names and fields are a public contract. Facts are for our own
-actors (who waits, which lease runs until when) and never leave the process.
+actors (which worker waits, which lease runs until when) and never leave the process.
 """
 
 from __future__ import annotations
@@ -206,8 +206,8 @@ class WritesResumed(Fact, frozen=True):
 
 
 class CredentialsRevoked(Fact, frozen=True):
-    """What waits or streams by these credentials is judged anew, at once: they are good no longer, or less than they
-    were. `hashes` are those of their secrets; `workers` are the ids of workers that nobody may act as before."""
+    """Credentials are good no longer, or for less than before: what waits or streams by them is judged anew, at once.
+    `hashes` are those of their secrets; `workers` are the ids of workers whose credential is no longer good."""
 
     hashes: tuple[str, ...]
     workers: tuple[str, ...] = ()

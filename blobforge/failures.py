@@ -21,7 +21,7 @@ LONGEST_LINE = 4096  # of a traceback's line
 # Of an error's line: what is behind it says nothing more about the cause, and a line of nothing but opening quotes
 # costs the square of its length, on the writer's thread.
 LONGEST_MESSAGE = 1000
-MOST_GROUPS = 1000  # beyond, new causes are counted together: a list of more helps nobody
+MOST_GROUPS = 1000  # beyond, new causes are counted together: a longer list is of no help
 OTHER = "other"  # the fingerprint of those
 
 # The kinds of failures that no worker reports.
@@ -93,7 +93,7 @@ def _one_line(text: str, most: int) -> str:
 
 
 def _leading_kind(error: str) -> str | None:
-    """`ValueError` of "ValueError: no such page": what most programs print when nobody asks for more."""
+    """`ValueError` of "ValueError: no such page": what most programs print by default."""
     found = re.match(r"\s*([A-Za-z_][\w.]{0,99}(?:Error|Exception|Failure|Timeout|Interrupt))\b", error)
     return found[1] if found else None
 

@@ -1,6 +1,6 @@
 """`python -m blobforge.healthcheck`: exit code 0 while the server of this data folder is ready, else 1 and why.
 
-For the image's HEALTHCHECK and whoever else asks by running a command: an image that is small has no curl. The
+For the image's HEALTHCHECK and all that ask by running a command: an image that is small has no curl. The
 address is the one that the server itself wrote down, so that no port and no host is named twice; the file is there
 only while it serves. Only the standard library is imported: this runs every few seconds.
 """

@@ -24,7 +24,7 @@ LARGEST_RESULT = 64 * 1024  # bytes of JSON that stand in the job itself; a larg
 
 
 class JobStatus(StrEnum):
-    UPLOADING = "uploading"  # its source is not there yet; handed to nobody
+    UPLOADING = "uploading"  # its source is not there yet; given to no worker
     PENDING = "pending"  # may be claimed
     RUNNING = "running"  # one attempt holds the lease
     COMPLETED = "completed"
@@ -61,7 +61,7 @@ TRANSITIONS: Mapping[tuple[Verb, JobStatus], frozenset[JobStatus]] = {
     (Verb.AWAIT_SOURCE, _S.PENDING): frozenset({_S.UPLOADING}),
     (Verb.CLAIM, _S.PENDING): frozenset({_S.RUNNING}),
     (Verb.COMPLETE, _S.RUNNING): frozenset({_S.COMPLETED}),
-    # Late, and nobody has started the job since: the work is good, take it.
+    # Late, and no worker has started the job since: the work is good, take it.
     (Verb.COMPLETE, _S.PENDING): frozenset({_S.COMPLETED}),
     (Verb.COMPLETE, _S.DEAD): frozenset({_S.COMPLETED}),
     (Verb.FAIL, _S.RUNNING): frozenset({_S.FAILED, _S.DEAD}),
@@ -112,7 +112,7 @@ class Job(msgspec.Struct, frozen=True):
     """One document to convert. Times are milliseconds since the epoch, UTC; sizes are bytes.
 
     `metadata`, `result` and `progress` are JSON as the client sent it. `lease` is the token of the attempt that
-    holds the job, or of a lost one that may still complete it while nobody has started it since. `failure` is the
+    holds the job, or of a lost one that may still complete it while no worker has started it since. `failure` is the
     number of the cause of its latest failure; `progress_at` is when `progress` last changed. A pending job with
     `not_before` waits for that time; one with `avoid` is given to none of these workers until `avoid_until`.
 
@@ -245,7 +245,7 @@ def allowed(verb: Verb, status: JobStatus) -> bool:
 
 
 def lease_lost(job: Job) -> Refusal:
-    """The answer to a worker that does not hold the job, saying who does."""
+    """The answer to a worker that does not hold the job; it names the one that does."""
     if job.attempt == 0:
         return Refusal(RefusalCode.JOB_NOT_RUNNING, f"Job {job.id} is {job.status}; nobody has claimed it yet.")
     if job.status is JobStatus.RUNNING:
@@ -264,7 +264,7 @@ def holds(job: Job, *, worker_id: str, lease: str | None) -> bool:
 
 
 def may_come_late(job: Job, last: Attempt | None, *, worker_id: str, lease: str | None) -> bool:
-    """Whether this worker's attempt has lost its lease, and nobody has started the job since.
+    """Whether this worker's attempt has lost its lease, and no worker has started the job since.
 
     `last` is the job's latest attempt. A completion is then still accepted.
     """
@@ -460,7 +460,7 @@ def never_beat(job: Job) -> bool:
 def lose(job: Job, *, policy: RetryPolicy, now: int) -> Job | Refusal:
     """The lease expired: the worker is silent. Charged to `losses`; a job that kills its workers ends dead.
 
-    The lease token stays: until somebody starts the job again, the lost attempt may still complete it.
+    The lease token stays: until a worker starts the job again, the lost attempt may still complete it.
     """
     if not allowed(Verb.LOSE, job.status):
         return lease_lost(job)
@@ -486,7 +486,7 @@ def lose(job: Job, *, policy: RetryPolicy, now: int) -> Job | Refusal:
 def due(job: Job, *, until: int, avoid: tuple[str, ...], policy: RetryPolicy, now: int) -> Job | None:
     """The time `until` which the job has waited is over: pending, and ready. None when it has moved on meanwhile.
 
-    After a back-off it is kept from the workers in `avoid` for a while; after that time it is anybody's.
+    After a back-off it is kept from the workers in `avoid` for a while; after that time any worker may have it.
     """
     if not allowed(Verb.DUE, job.status) or job.waits_until != until:
         return None
@@ -600,7 +600,7 @@ def arrive(job: Job, *, size: int | None, avoid: tuple[str, ...], policy: RetryP
 
 
 def await_source(job: Job, *, now: int) -> Job | None:
-    """Its source is not in the store any more: nobody is given the job until it has been sent again.
+    """Its source is not in the store any more: no worker is given the job until it has been sent again.
 
     None when the job does not wait for a worker, or a lost attempt may still complete it.
     """
@@ -624,7 +624,7 @@ def expire_upload(job: Job, *, reason: str, now: int) -> Job | None:
 
 
 def source_never_came(job: Job) -> bool:
-    """Whether it is dead because its source was not uploaded: nobody has started it since it was submitted, or
+    """Whether it is dead because its source was not uploaded: it was not started since it was submitted, or
     retried. Submitting it again then brings it back."""
     return job.status is JobStatus.DEAD and job.started_at is None
 

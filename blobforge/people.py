@@ -1,4 +1,4 @@
-"""People and their sessions: what they are, and the pure rules of how long a session lasts and who is let in."""
+"""People and their sessions, with the pure rules of how long a session lasts and which people are let in."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SESSION_BYTES = 32
 
 
 class User(msgspec.Struct, frozen=True):
-    """Somebody who signed in through the identity provider. Keyed by issuer and subject; an e-mail may be absent."""
+    """A person that signed in through the identity provider. Keyed by issuer and subject; an e-mail may be absent."""
 
     id: int
     issuer: str
@@ -27,7 +27,7 @@ class User(msgspec.Struct, frozen=True):
 
     @property
     def label(self) -> str:
-        """How to call this person where somebody reads it."""
+        """The person's name for pages and lists."""
         return self.name or self.email or self.subject
 
     def caller(self) -> Caller:
@@ -59,7 +59,7 @@ class Session(msgspec.Struct, frozen=True):
 
 
 class AuditEntry(msgspec.Struct, frozen=True):
-    """One line of the audit log: who, what, when (ms since the epoch), from where."""
+    """One line of the audit log: `actor` did `action` to `subject` at `at` (ms since the epoch), from `address`."""
 
     id: int
     at: int
@@ -72,7 +72,7 @@ class AuditEntry(msgspec.Struct, frozen=True):
 
 
 class GroupRules(msgspec.Struct, frozen=True):
-    """Who is let in (empty: everybody who can sign in), and who is an administrator."""
+    """The groups that are let in (empty: all people that can sign in), and those whose members are administrators."""
 
     allowed: frozenset[str] = frozenset()
     admin: frozenset[str] = frozenset()

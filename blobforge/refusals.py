@@ -1,6 +1,6 @@
 """Every "no" that the system can say, as values.
 
-A Refusal is an answer, not an error: whoever asked for what the rules or the state forbid gets one back.
+A Refusal is an answer, not an error: a caller that asked for what the rules or the state forbid gets one back.
 Exceptions are kept for bugs and outages. `web/problems.py` is the one place that gives each code its HTTP status.
 """
 

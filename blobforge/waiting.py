@@ -13,7 +13,7 @@ class Reason(StrEnum):
     SOURCE = "source"  # its source is not there yet
     BACK_OFF = "back-off"  # an attempt failed, or was given back for trouble; the next one waits
     KEPT = "kept"  # for a worker that has not failed it
-    NO_WORKER = "no-worker"  # nobody has ever registered for its type
+    NO_WORKER = "no-worker"  # no worker has ever registered for its type
     ALL_OFFLINE = "all-offline"
     ALL_DISABLED = "all-disabled"
     ALL_DRAINING = "all-draining"
@@ -108,7 +108,7 @@ def _pending(job: Job, around: Surroundings) -> Waiting:
 
 
 def _nobody(job: Job, fleet: Fleet) -> Waiting:
-    """Nobody can take it. The state that is the easiest to mend is named first."""
+    """No worker can take it. The state that is the easiest to mend is named first."""
     if fleet.total == 0:
         return Waiting(Reason.NO_WORKER, f"No worker for type {job.type} is registered. Start one.")
     if fleet.draining:

@@ -1,4 +1,4 @@
-"""Workers: what they are, and the pure rules of who may act as one and who gets work."""
+"""Workers, with the pure rules of which callers may act as one and which workers get work."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Worker(msgspec.Struct, frozen=True):
     """One machine's worker process, by the id that it chose. Times are milliseconds since the epoch, UTC.
 
     `token_id` is the API token that registered it; `secret_hash` the SHA-256 of its own credential. A worker
-    has at most one of the two to its name: nobody else may act as it. `drain` outlives a silence: a draining
+    has at most one of the two to its name: no other credential may act as it. `drain` outlives a silence: a draining
     worker that comes back still drains. `instance` names the process that is this worker now; None: it has not said.
     `contested_at` is when another process, on the host `contested_by`, asked to be it and was refused.
     `bound_type` is the only type of jobs that it may ask for; None: any.
@@ -101,7 +101,7 @@ def succession(
 
 
 def instance_replaced(worker: Worker, instance: str | None) -> Refusal | None:
-    """Whether another process than the one that calls is this worker now. Without an instance nobody can tell."""
+    """Whether another process than the one that calls is this worker now. Without an instance that is not known."""
     if instance is None or worker.instance in (None, instance):
         return None
     return Refusal(

@@ -31,7 +31,7 @@ _TAIL = 40  # lines
 KILL_SECONDS = (
     5.0  # for a killed process to end; one that the kernel keeps (a disk that hangs) is not waited for longer
 )
-# PR_SET_PDEATHSIG is 1. It is the thread that counts as the parent: who starts a child must be the main one. Should
+# PR_SET_PDEATHSIG is 1. It is the thread that counts as the parent: only the main thread may start a child. Should
 # that be gone before the call, no signal ever comes: hence the look at the parent afterwards.
 _LAUNCH = (
     "import ctypes, os, sys\n"
@@ -44,7 +44,7 @@ _LAUNCH = (
 @contextmanager
 def sole_parent(path: Path) -> Iterator[int]:
     """Hold the lock file, after ending what a killed server may have left. Yields the descriptor that children
-    inherit. Raises BackupError when somebody holds it and will not go.
+    inherit. Raises BackupError when another process holds it and does not end.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

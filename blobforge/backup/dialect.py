@@ -1,6 +1,6 @@
 """Litestream's configuration, in its two dialects (litestream.io/reference/config). JSON is YAML, too.
 
-It carries secrets: whoever writes it to a file makes the file private, and removes it.
+It carries secrets: a caller that writes it to a file makes the file private, and removes it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Which epoch the database on this machine is copied into. State owned here: the file that says so.
 
 It says so of one file at one place with one key; when any of them is another one, a new epoch begins. A copy of the
-database that somebody opens elsewhere therefore never writes into the original's backup.
+database that is opened elsewhere therefore never writes into the original's backup.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ async def _put_database(plan: Plan, *, skip: bool) -> None:
 
 
 async def _warn_of_backup(plan: Plan) -> None:
-    """Somebody wants an empty database. What would have been restored stays where it is."""
+    """The operator wants an empty database: log which backup is left where it is, and not restored."""
     try:
         found = await look(plan.source)
     except BackupError as error:

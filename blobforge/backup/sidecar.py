@@ -38,7 +38,7 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 class Sidecar:
-    """A Litestream that runs. Whoever holds it must keep reading `listen` until it ends."""
+    """A Litestream that runs. Its owner must keep reading `listen` until it ends."""
 
     def __init__(self, child: Child, truth: Truth) -> None:
         self.child = child

@@ -31,7 +31,7 @@ class Truth(Protocol):
         """Whether all that was committed before this call is in the backup, `patience` seconds from now at most."""
 
     async def ended(self, end: Callable[[], Awaitable[bool]], *, patience: float) -> bool:
-        """Have it end by `end`, with nobody writing any more. Whether all is in the backup."""
+        """Have Litestream end by `end`, when all writes are over. Whether all of them are in the backup."""
 
 
 class Socket:

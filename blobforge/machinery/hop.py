@@ -1,6 +1,6 @@
 """How a blocking call leaves trio's thread.
 
-Whoever blocks is given its hop, so that tests in virtual time can call in place: while a thread is in flight, a
+Code that blocks is given its hop, so that tests in virtual time can call in place: while a thread is in flight, a
 virtual clock would jump over every deadline.
 """
 
@@ -30,7 +30,7 @@ async def in_thread(call: Callable[[], T], /) -> T:
 
 
 async def in_thread_at_once(call: Callable[[], T], /) -> T:
-    """As `in_thread`, for one who makes one call at a time, and whose thread is to begin before others go on.
+    """As `in_thread`, for a caller of one call at a time, whose thread is to begin before other tasks go on.
 
     Of what `trio.to_thread` does around a call, nothing is left but the call: no limiter, no context, no name of the
     thread for the system to keep, which are a third of the hop's 90 us.

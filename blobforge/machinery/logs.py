@@ -1,4 +1,4 @@
-"""Logging: structlog, JSON when nobody watches, and no secret in any line.
+"""Logging: structlog, JSON where stderr is no terminal, and no secret in any line.
 
 Redaction is the last step before a line is written, so that it also covers what libraries and tracebacks say.
 """

@@ -1,6 +1,6 @@
 """Telling a service manager how we are: systemd's notification protocol (sd_notify(3)), one datagram a message.
 
-Without NOTIFY_SOCKET in the environment nobody asked to be told, and nothing happens.
+Without NOTIFY_SOCKET in the environment there is no service manager that listens, and nothing happens.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ STOPPING = "STOPPING=1"
 
 
 def tell(state: str) -> None:
-    """Send `state` to whoever asked to be told. One who cannot be reached waits in vain, and says so."""
+    """Send `state` to the service manager. A failure is silent: a manager that waits for the message says so itself."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
         return

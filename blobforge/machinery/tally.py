@@ -1,4 +1,4 @@
-"""How values are spread, as plain numbers: what a part counts of itself, for whoever shows it."""
+"""How values are spread, as plain numbers: what a part counts of itself, for the metrics."""
 
 from __future__ import annotations
 

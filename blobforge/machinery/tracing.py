@@ -1,8 +1,8 @@
-"""Traces by OpenTelemetry, for those who name a collector (`BLOBFORGE_OTEL_ENDPOINT`). State owned here: the
+"""Traces by OpenTelemetry, where a collector is named (`BLOBFORGE_OTEL_ENDPOINT`). State owned here: the
 provider with its queue of ended spans, which the SDK's own thread sends.
 
-Where there is no collector there is no Tracer, and whoever might trace asks one `is None`. The SDK is imported only
-when it is needed: it is an extra.
+Where there is no collector there is no Tracer, and each place that might trace asks one `is None`. The SDK is
+imported only when it is needed: it is an extra.
 
 A request is a span, current while its handler runs. To an actor it is plain data in the envelope (`Trace`); the
 writer says afterwards when a message waited and when it was committed. Spans carry no query string, no header, no
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("blobforge.tracing")
 
-EXPORT_SECONDS = 5.0  # for one batch, repeats included; it holds up nobody but the sending thread
+EXPORT_SECONDS = 5.0  # for one batch, repeats included; it holds up the sending thread alone
 FLUSH_SECONDS = 3.0  # at shutdown: a collector that is away must not hold up the end
 TRACES_PATH = "/v1/traces"  # of OTLP over HTTP
 _EXPORTERS_LOGGER = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
@@ -140,7 +140,7 @@ class Tracer:
         try:
             yield
         except Exception as error:
-            # Its kind only: the text of an error may name what is nobody's business.
+            # Its kind only: the text of an error may hold secrets.
             span.set_attribute("error.type", type(error).__name__)
             span.set_status(self._api.StatusCode.ERROR)
             raise

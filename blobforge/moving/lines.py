@@ -79,7 +79,7 @@ def export(database: DatabaseExport, *, credentials: bool, now: int) -> Iterator
 
 
 def objects_of(job: Job, attempts: Sequence[Attempt]) -> dict[str, int | None]:
-    """See ObjectsOf: its source, and what its attempts have written."""
+    """The objects of a job (`ObjectsOf`): its source, and what its attempts have written."""
     keys: dict[str, int | None] = {source_key(job.source_hash): None}
     for attempt in attempts:
         keys[attempt.output_key] = None if is_original_output_key(attempt.output_key) else attempt.attempt
@@ -87,7 +87,7 @@ def objects_of(job: Job, attempts: Sequence[Attempt]) -> dict[str, int | None]:
 
 
 def _without_secrets(whole: Whole, *, credentials: bool) -> Whole:
-    """A lease is worth nothing elsewhere; who submitted a job is named by a credential. A cause's number is this
+    """A lease is worth nothing elsewhere; a job's submitter is named by a credential. A cause's number is this
     database's own."""
     job = replace(whole.job, lease=None, failure=None, submitter=whole.job.submitter if credentials else None)
     return replace(whole, job=job, attempts=tuple(replace(attempt, lease=LEASE) for attempt in whole.attempts))

@@ -1,6 +1,6 @@
 """What a row of the original's database is here: jobs, tokens, workers, users. Pure.
 
-The original has no records of attempts, only a job's latest: how many there were, who made it, when, and its error.
+The original has no records of attempts, only a job's latest: how many there were, its worker, its time and its error.
 So each job has one attempt on record, under the number that it had there; those before it are counted, and no more.
 """
 
@@ -22,7 +22,7 @@ from blobforge.worker import Worker, WorkerStatus
 Fields = Mapping[str, Any]
 
 LEASE = ""  # of attempts that were made elsewhere: nothing is handed in with it
-NOBODY = "unknown"  # who made an attempt, where that is not on record
+NOBODY = "unknown"  # the worker of an attempt, where that is not on record
 WENT_BACK = "it ran when its database was moved over, and went back"
 NO_REASON = "no reason is on record in the original database"
 TAKEN_SCOPES = frozenset({Scope.READ, Scope.SUBMIT, Scope.WORK})

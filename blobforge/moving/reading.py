@@ -65,7 +65,7 @@ class Import:
         self._newest = newest
         self._now = now
         self._on_done = on_done
-        self._subjects: dict[str, str] = {}  # who submitted: as they were called there, and here
+        self._subjects: dict[str, str] = {}  # submitters: as they were called there, and here
 
     def run(self, path: Path) -> Account:
         """Take in all that is not here yet. Raises DatabaseError, StoreUnavailable."""
@@ -142,7 +142,7 @@ def _batches(read: Iterable[Line]) -> Iterator[list[Line]]:
 
 
 def _back(whole: Whole, *, now: int) -> Whole:
-    """A job that ran goes back, at no cost: nobody holds it here."""
+    """A job that ran goes back to the queue, at no cost: no worker holds it here."""
     if whole.job.status is not JobStatus.RUNNING:
         return whole
     job = rules.take_back(whole.job, now=now)

@@ -46,7 +46,7 @@ Missed = Literal["absent", "changed"]
 class Listed(msgspec.Struct, frozen=True):
     """An object in a list. `size` is in bytes, `modified` in Unix seconds by the store's own clock.
 
-    `key` is below the prefix that was asked for, and perhaps none of ours: somebody else may write there, too.
+    `key` is below the prefix that was asked for, and perhaps none of ours: other programs may write there, too.
     """
 
     key: str

@@ -1,4 +1,4 @@
-"""What an answer of S3 means: the object is there, it is not, or nobody knows. The one place where that is decided.
+"""What an answer of S3 means: the object is present, absent, or unknown. The one place where that is decided.
 
 Between us and the store there may be proxies, captive portals and half-started servers, and they answer, too. So an
 object is there only by an answer that has what S3 says of an object; absent only by S3's own 404, of a bucket that is

@@ -1,6 +1,6 @@
 """How a blocking call to a store is made: in a thread, under a deadline, behind a circuit breaker.
 
-Owns: whether the store is taken to answer (`Guard`). A store that hangs must cost its callers one deadline, and
+Owns: whether the store is taken to answer (`Breaker`). A store that hangs must cost its callers one deadline, and
 only the first of them: once a deadline was missed, calls fail at once for `pause` seconds, then one goes through
 as a probe while the others still fail. A store that answers with an error is no hang and opens nothing.
 """
@@ -32,8 +32,8 @@ class NotAnsweringError(ObjectStoreError):
 def threads(limit: int) -> Hop:
     """A hop into at most `limit` threads of its own. A cancelled caller leaves at once and its thread behind.
 
-    The thread keeps its slot until it ends: hung calls use up `limit` threads and no more, and whoever waits for
-    a slot is still cancelled by its own deadline.
+    The thread keeps its slot until it ends: hung calls use up `limit` threads and no more, and a caller that waits
+    for a slot is still cancelled by its own deadline.
     """
     limiter = trio.CapacityLimiter(limit)
 

@@ -92,7 +92,8 @@ def _etag(status: os.stat_result) -> str:
 def link(
     names: threading.Lock, root: Path, source: tuple[str, Path], target: tuple[str, Path], *, like: ObjectInfo | None
 ) -> ObjectInfo | Missed:
-    """See `LocalStore.copy`. Durable, and all or nothing: the second name is made beside, looked at, and moved."""
+    """Give the file a second name (`LocalStore.copy`). Durable, and all or nothing: the name is made beside, checked,
+    and moved."""
     (key, path), (to, place) = source, target
     if (done := find(to, place)) is not None:
         return done.info
@@ -319,7 +320,7 @@ def delete(names: threading.Lock, root: Path, path: Path) -> None:
 
 
 def remove(paths: list[Path]) -> None:
-    """Remove files that nobody knows by name."""
+    """Remove the files of uploads that never ended."""
     for path in paths:
         try:
             path.unlink(missing_ok=True)

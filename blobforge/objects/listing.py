@@ -14,7 +14,7 @@ from blobforge.objects.keys import SOURCES, check_prefix
 
 
 def page(root: Path, prefix: str, *, after: str, limit: int) -> list[Listed]:
-    """See ObjectStore.list_page. Raises ObjectStoreError."""
+    """One page of `ObjectStore.list_page`. Raises ObjectStoreError."""
     check_prefix(prefix)
     walk = _sources(root, after) if prefix == SOURCES else _below(root / prefix, prefix, after)
     found = (_described(key, path) for key, path in walk if key > after)
@@ -25,7 +25,7 @@ def page(root: Path, prefix: str, *, after: str, limit: int) -> list[Listed]:
 
 
 def stale(folder: Path, *, before: float) -> list[Path]:
-    """Files in `folder` that nobody has written to since `before` (Unix seconds)."""
+    """Files in `folder` that were last written to before `before` (Unix seconds)."""
     try:
         with os.scandir(folder) as entries:
             return [Path(entry.path) for entry in entries if entry.stat(follow_symlinks=False).st_mtime < before]

@@ -43,7 +43,7 @@ class LocalStore:
 
     name = "local"
     multipart = None  # one streamed PUT takes whatever comes
-    write_once = False  # and needs no header: who may still write is decided by the record, when the PUT comes
+    write_once = False  # and needs no header: when the PUT comes, the record decides whether it may still write
 
     def __init__(
         self,
@@ -78,19 +78,17 @@ class LocalStore:
 
     @property
     def answering(self) -> bool:
-        """See ObjectStore."""
         return self._breaker.answering
 
     # URLs
 
     def plain_source_key(self, source_hash: str) -> str:
-        """See ObjectStore: every upload of a source is checked while it comes in."""
+        """Every upload of a source is checked while it comes in."""
         return source_key(source_hash)
 
     def sign_download(
         self, key: str, *, expires_in: int, filename: str | None = None, version: str | None = None
     ) -> str:
-        """See ObjectStore."""
         return self._links.url(Grant("get", key, filename=filename), expires_in=expires_in)
 
     def sign_upload(
@@ -102,7 +100,7 @@ class LocalStore:
         sha256: str | None = None,
         write_once: bool = False,
     ) -> SignedUpload:
-        """See ObjectStore. The checksum travels in the URL: the client has to send no header for it."""
+        """The checksum travels in the URL: the client has to send no header for it."""
         check_upload(key, sha256)
         grant = Grant("put", key, sha256=sha256, content_type=content_type)
         headers = {} if content_type is None else {"Content-Type": content_type}
@@ -121,26 +119,24 @@ class LocalStore:
         return await self._breaker.call(self._asking, work, timeout=self._timeout, op="head")
 
     async def head(self, key: str, *, version: str | None = None) -> ObjectInfo | None:
-        """See ObjectStore. The checksum is that of the bytes as they came in; `digest` reads them again."""
+        """The checksum is that of the bytes as they came in; `digest` reads them again."""
         found = await self.find(key)
         return found.info if found else None
 
     async def copy(self, key: str, to: str, *, like: ObjectInfo | None) -> ObjectInfo | Missed:
-        """See ObjectStore: a second name for the file; a file of its own where the file system has no such thing."""
+        """Give the file a second name; make a file of its own where the file system has no such thing."""
         work = partial(files.link, self._names, self.root, (key, self._path(key)), (to, self._path(to)), like=like)
         return await self._breaker.transfer(self._digesting, work, timeout=self._digest_timeout, op="copy")
 
     async def put_mark(self, key: str, data: bytes) -> None:
-        """See ObjectStore."""
         incoming = Incoming(self._incoming, reserve=0)
         finish = partial(files.finish, names=self._names, root=self.root, path=self._path(key), key=key)
         await self._moving(partial(finish, incoming, [data], expected=None, content_type=None))
 
     async def learn(self, key: str) -> None:
-        """See ObjectStore: there is nothing to learn."""
+        """Nothing: the folder's abilities are known."""
 
     async def digest(self, key: str) -> str | None:
-        """See ObjectStore."""
         path, abandoned = self._path(key), threading.Event()
         work = partial(files.digest, path, abandoned)
         try:
@@ -149,24 +145,20 @@ class LocalStore:
             abandoned.set()  # the thread of a cancelled caller stops at its next batch
 
     async def beginning(self, key: str, most: int, *, version: str | None = None) -> bytes | None:
-        """See ObjectStore."""
         work = partial(files.beginning, self._path(key), most)
         return await self._breaker.call(self._asking, work, timeout=self._timeout, op="read")
 
     async def delete(self, key: str) -> None:
-        """See ObjectStore."""
         path = self._path(key)
         work = partial(files.delete, self._names, self.root, path)
         await self._breaker.call(self._asking, work, timeout=self._timeout, op="delete")
 
     async def list_page(self, prefix: str, *, after: str = "", limit: int = 1000) -> list[Listed]:
-        """See ObjectStore."""
         work = partial(listing.page, self.root, prefix, after=after, limit=limit)
         # Large folders take their time.
         return await self._breaker.transfer(self._digesting, work, timeout=self._digest_timeout, op="list")
 
     async def clear_unfinished(self, *, before: float, dry_run: bool) -> int:
-        """See ObjectStore."""
         work = partial(listing.stale, self._incoming, before=before)
         found = await self._breaker.transfer(self._digesting, work, timeout=self._digest_timeout, op="list")
         stale = [path for path in found if path not in self._active]
@@ -175,7 +167,7 @@ class LocalStore:
         return len(stale)
 
     async def check(self) -> None:
-        """See ObjectStore: the folder is there and can be written to."""
+        """Check that the folder is there and can be written to."""
         work = partial(files.check, self._incoming, reserve=self._reserve)
         await self._breaker.call(self._asking, work, timeout=self._timeout, op="check")
 
@@ -262,7 +254,7 @@ class LocalStore:
     def sweep(self) -> int:
         """Remove what uploads cut off by a crash left behind; return how many. Blocks; for the start of a server."""
         count = 0
-        with contextlib.suppress(OSError):  # what cannot be removed now harms nobody
+        with contextlib.suppress(OSError):  # a file that cannot be removed now does no harm
             for path in self._incoming.iterdir():
                 if path not in self._active:
                     path.unlink(missing_ok=True)

@@ -1,9 +1,9 @@
-"""Who else keeps objects in a store: the marks of databases (`installations/<id>`). Nothing is owned here.
+"""The marks of the databases that keep objects in a store (`installations/<id>`). Nothing is owned here.
 
 Two databases beside one store share its sources, for these have no installation in their keys. So each leaves a mark
 before it is asked to delete any, and where there is another's, sources stay. A new database that finds objects and no
-mark leaves one for the unknown, too: a release that left none, or a database that was lost, may need them yet. Who
-knows that a mark means nothing any more removes that object.
+mark leaves one for the unknown, too: a release that left none, or a database that was lost, may need them yet. An
+operator who knows that a mark is out of date removes that object.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Large objects in parts: what a store offers for them (`Multipart`), and S3's way (`S3Multipart`).
 
-Nothing is owned here: the store itself keeps what has been uploaded of an object, so that who comes back with the
-same object after an interruption goes on with it. Keys are those of `keys.py`; a URL is for one part of one upload.
-Source of the limits: Amazon S3's "multipart upload limits".
+Nothing is owned here: the store itself keeps what has been uploaded of an object, so that a client that comes back
+with the same object after an interruption goes on with it. Keys are those of `keys.py`; a URL is for one part of one
+upload. Source of the limits: Amazon S3's "multipart upload limits".
 """
 
 from __future__ import annotations
@@ -123,11 +123,9 @@ class S3Multipart:
         self._translated = translated
 
     async def begin(self, key: str, size: int) -> Upload:
-        """See Multipart."""
         return await self._ask(partial(self._begin, self._full(key), size))
 
     def sign_part(self, key: str, upload_id: str, number: int, *, expires_in: int, md5: str | None) -> SignedUpload:
-        """See Multipart."""
         headers = {} if md5 is None else {"Content-MD5": md5}
         query = {"partNumber": str(number), "uploadId": upload_id}
         url = self._sign("PUT", self._full(key), expires_in=expires_in, headers=headers, query=query)
@@ -136,12 +134,10 @@ class S3Multipart:
     async def complete(
         self, key: str, upload_id: str, parts: Sequence[tuple[int, str]], *, write_once: bool = False
     ) -> bool:
-        """See Multipart."""
         work = partial(self._complete, self._full(key), upload_id, parts, write_once)
         return await self._ask(work, long=True)
 
     async def abort(self, key: str, upload_id: str) -> None:
-        """See Multipart."""
         await self._ask(partial(self._abort, self._full(key), upload_id))
 
     async def heeds_condition(self, key: str) -> bool:
@@ -161,7 +157,7 @@ class S3Multipart:
                     return True
                 raise
             try:
-                # Not empty: stores may refuse that for reasons of their own. What a mark holds is read by nobody.
+                # Not empty: stores may refuse that for reasons of their own. What a mark holds is never read.
                 sent = self._client.upload_part(
                     Bucket=self._bucket, Key=full, UploadId=upload_id, PartNumber=1, Body=b"-"
                 )
@@ -217,7 +213,7 @@ class S3Multipart:
             except ClientError as error:
                 code = error.response.get("Error", {}).get("Code", "")
                 if write_once and status_of(error) == _NOT_OFFERED:
-                    # It has this condition for a PUT only: nobody but the attempt itself writes to its key.
+                    # It has this condition for a PUT only: only the attempt itself writes to its key.
                     return not self._is_there(full) and self._complete(full, upload_id, parts, write_once=False)
                 if code == _TOO_LARGE:
                     raise ObjectTooLargeError("the store takes no object as large as these parts together") from error

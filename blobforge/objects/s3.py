@@ -125,19 +125,17 @@ class S3Store:
 
     @property
     def answering(self) -> bool:
-        """See ObjectStore."""
         return self._breaker.answering
 
     # URLs
 
     def plain_source_key(self, source_hash: str) -> str:
-        """See ObjectStore: its bytes are read before they become the source."""
+        """An incoming key: the bytes are read before they become the source."""
         return incoming_key(source_hash)
 
     def sign_download(
         self, key: str, *, expires_in: int, filename: str | None = None, version: str | None = None
     ) -> str:
-        """See ObjectStore."""
         if version is None:
             last = f"response-content-disposition={attachment_in_query(filename)}" if filename else ""
             return self._presigner.url("GET", self._full(key), expires_in=expires_in, now=self._now(), last=last)
@@ -154,7 +152,6 @@ class S3Store:
         sha256: str | None = None,
         write_once: bool = False,
     ) -> SignedUpload:
-        """See ObjectStore."""
         check_upload(key, sha256)
         headers = {"If-None-Match": "*"} if write_once else {}
         if content_type is not None:
@@ -168,30 +165,27 @@ class S3Store:
     # Questions
 
     async def head(self, key: str, *, version: str | None = None) -> ObjectInfo | None:
-        """See ObjectStore."""
         work = partial(self._head, key, self._full(key), version)
         return await self._breaker.call(self._asking, work, timeout=self._timeout, op="head")
 
     async def copy(self, key: str, to: str, *, like: ObjectInfo | None) -> ObjectInfo | Missed:
-        """See ObjectStore. The bytes stay in the store; how long that takes depends on their number."""
+        """The bytes stay in the store; how long that takes depends on their number."""
         work = partial(self._copy, key, to, like)
         timeout = max(self._digest_timeout, like.size / COPIED_A_SECOND if like is not None else 0.0)
         return await self._breaker.transfer(self._digesting, work, timeout=timeout, op="copy")
 
     async def put_mark(self, key: str, data: bytes) -> None:
-        """See ObjectStore."""
         work = partial(self._put, self._full(key), data)
         await self._breaker.call(self._asking, work, timeout=self._timeout, op="put")
 
     async def learn(self, key: str) -> None:
-        """See ObjectStore: whether it heeds `If-None-Match`, on a PUT and where parts are made an object. Stores that
+        """Ask whether the store heeds `If-None-Match`, on a PUT and where parts are made an object. Stores that
         do not would write over it."""
         work = partial(self._heeds_condition, self._full(key))
         heeds = await self._breaker.call(self._asking, work, timeout=self._timeout, op="put")
         self.write_once = heeds and await self.multipart.heeds_condition(key)
 
     async def digest(self, key: str) -> str | None:
-        """See ObjectStore."""
         abandoned = threading.Event()
         work = partial(self._digest, self._full(key), abandoned)
         try:
@@ -200,23 +194,20 @@ class S3Store:
             abandoned.set()  # the thread of a cancelled caller stops at its next chunk
 
     async def beginning(self, key: str, most: int, *, version: str | None = None) -> bytes | None:
-        """See ObjectStore."""
         work = partial(self._beginning, self._full(key), most, version)
         return await self._breaker.call(self._asking, work, timeout=self._timeout, op="read")
 
     async def delete(self, key: str) -> None:
-        """See ObjectStore."""
         work = partial(self._delete, self._full(key))
         await self._breaker.call(self._asking, work, timeout=self._timeout, op="delete")
 
     async def list_page(self, prefix: str, *, after: str = "", limit: int = 1000) -> list[Listed]:
-        """See ObjectStore."""
         check_prefix(prefix)
         work = partial(self._list, prefix, after, limit)
         return await self._breaker.call(self._asking, work, timeout=self._timeout, op="list")
 
     async def clear_unfinished(self, *, before: float, dry_run: bool) -> int:
-        """See ObjectStore: multipart uploads, whose parts are paid for until somebody aborts them."""
+        """Multipart uploads: their parts are paid for until they are aborted."""
         count = 0
         for prefix in (ACCEPTED, SOURCES, OUTPUTS):
             after: tuple[str, str] | None = ("", "")
@@ -230,7 +221,7 @@ class S3Store:
         return count
 
     async def check(self) -> None:
-        """See ObjectStore: the bucket is there and the key pair may use it."""
+        """Check that the bucket is there and the key pair may use it."""
         await self._breaker.call(self._asking, self._check, timeout=self._timeout, op="check")
 
     async def _ask(self, work: Callable[[], T], /, *, long: bool = False) -> T:

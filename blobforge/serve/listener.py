@@ -45,7 +45,7 @@ def listen(settings: Settings) -> socket.socket:
 
 
 def reachable(listener: socket.socket) -> str:
-    """The URL to reach this server from this machine: a wildcard address is nobody's."""
+    """The URL to reach this server from this machine: a wildcard address cannot be called."""
     host, port = listener.getsockname()[:2]
     if ipaddress.ip_address(host).is_unspecified:
         host = "::1" if ":" in host else "127.0.0.1"

@@ -1,7 +1,7 @@
 """How many connections the process's limit of open files leaves room for.
 
-A connection takes one. Were there room for more connections than files, whoever opens enough of them would keep the
-database and the objects from being opened, and every upload from being stored.
+A connection takes one. Were there room for more connections than files, a client that opens enough of them would keep
+the database and the objects from being opened, and every upload from being stored.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ from web.site import Site
 
 
 class Parts:
-    """What runs, for the one who starts and stops it."""
+    """The running parts, for the composition root that starts and stops them."""
 
     def __init__(
         self,

@@ -71,7 +71,7 @@ def run(settings: Settings) -> int:
     signal.signal(signal.SIGTERM, _end_at_once)  # until the server is ready to stop in good order
     room = openfiles.raise_limit(settings.max_connections)
     if room < settings.max_connections:
-        # Nobody has asked for the default: it is what there is room for, unless that is hardly any.
+        # The operator has set no number: it is what there is room for, unless that is hardly any.
         asked_for = settings.max_connections != Settings().max_connections or room < FEW_CONNECTIONS
         say = log.warning if asked_for else log.info
         say("fewer connections than asked for: raise the limit of open files (ulimit -Hn)", connections=room)
@@ -119,7 +119,7 @@ async def serve(settings: Settings, *, task_status: trio.TaskStatus[str] = trio.
             try:
                 async with trio.open_nursery() as nursery:
                     await nursery.start(partial(server.serve, shutdown=stop.wait))
-                    # Before anybody is told that the server is ready: who knows may stop it.
+                    # Before the server is said to be ready: from then on it may be stopped.
                     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
                         garbage.settle()
                         _announce(settings, parts)
@@ -231,7 +231,7 @@ async def _backup_opened(settings: Settings, keeper: Keeper | None) -> Plan | No
 
 
 def _settle_restore(store: Store, now: int) -> None:
-    """Before anybody looks at the database: if it came out of a backup, nobody holds a job any more."""
+    """Before the first read of the database: if it came out of a backup, no worker holds a job any more."""
     step = Step(store, Rules(), now, random.Random())
     with store.transaction():
         returned = settle_restore(step)
@@ -298,7 +298,7 @@ def _announce(settings: Settings, parts: Parts) -> None:
     base = settings.public_url.rstrip("/") or parts.url
     link = f"{base}/auth/first?code={parts.first_link.code}"
     datadir.write_private(settings.data_path / datadir.LINK_FILE, link + "\n")
-    # The last of the files: whoever has waited for it finds the others.
+    # The last of the files: a program that has waited for it finds the others.
     ready = {"url": parts.url, "pid": os.getpid(), "version": version("blobforge-server")}
     datadir.write_private(settings.data_path / datadir.READY_FILE, msgspec.json.encode(ready).decode())
     if sys.stderr.isatty():
