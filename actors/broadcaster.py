@@ -4,9 +4,9 @@ that comes back can still be given.
 Ids are `<run>-<number>`: after a restart the run differs, and a client that names an id of another run, or one
 that has left the window, is told to `resync` (fetch everything anew) instead.
 
-A subscriber holds nothing but the number up to which it has read: all of them read from the one window, and who
-comes for more is given all that has gathered, in one piece. So nobody is waited for, and who does not read costs
-nothing; who has fallen too far behind is told to `resync` and goes on from there.
+A subscriber holds nothing but the number up to which it has read: all of them read from the one window, and a
+subscriber that comes for more is given all that has gathered, in one piece. So no subscriber is waited for, and one
+that does not read costs nothing; one that has fallen too far behind is told to `resync` and goes on from there.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from blobforge.events import EVENT_NAMES, CredentialsRevoked, Event, Fact
 
 log = structlog.get_logger("blobforge.broadcaster")
 
-MAILBOX = 256  # commits; the broadcaster never waits for anybody, so the writer never waits long for room
+MAILBOX = 256  # commits; the broadcaster never waits for a subscriber, so the writer never waits long for room
 REPLAY_BYTES = 32 << 20  # of the window, whatever the number of events in it
 STATS_SECONDS = 1.0  # at most one stats_updated in this time, and only when something changed
 PIECE_BYTES = 64 << 10  # what one subscriber is given at once, or one event that is larger
-# A send takes about 0.1 ms of this process, whatever is in it. A thousand at once would keep everybody else waiting
+# A send takes about 0.1 ms of this process, whatever is in it. A thousand at once would keep all others waiting
 # for as long; so subscribers take turns, a few at a time, and leave a third of the time to others.
 TURNS = 10
 TURN_SECONDS = 0.00016  # for each of them
@@ -40,7 +40,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Frame(msgspec.Struct, frozen=True):
-    """One event, encoded once for all who get it."""
+    """One event, encoded once for all its subscribers."""
 
     number: int
     name: str
@@ -167,15 +167,15 @@ class Broadcaster:
         self.dropped = 0
         self._run = secrets.token_hex(4)
         self._number = 0
-        # For those who come back, and for those who read: whichever may be farther behind.
+        # For subscribers that come back, and for those that read: whichever may be farther behind.
         self._window: deque[Frame] = deque(maxlen=max(replay, queue))
         self._window_bytes = 0
         self._replay = replay
         self.queue = queue
         self._stats = stats
         self._subscribers: set[Subscription] = set()
-        self._waiting: set[Subscription] = set()  # those of them who have read everything
-        self._line: deque[Subscription] = deque()  # those who have something to read, and want to
+        self._waiting: set[Subscription] = set()  # those of them that have read everything
+        self._line: deque[Subscription] = deque()  # those that have something to read, and want to
         self._line_formed = trio.Event()
         self._stats_due: float | None = None
         self._stats_sent = float("-inf")
@@ -245,8 +245,8 @@ class Broadcaster:
                 elif self._stats_due is not None and trio.current_time() >= self._stats_due:
                     self._stats_due = None
                     self._stats_sent = trio.current_time()
-                    # Beside this loop: whoever waits for the broadcaster waits for the writer behind it, and a slow
-                    # read must not hold up writes.
+                    # Beside this loop: a task that waits for the broadcaster waits for the writer behind it, and a
+                    # slow read must not hold up writes.
                     if self._subscribers and not self._reading_stats:
                         self._reading_stats = True
                         reading.start_soon(self._send_stats)
@@ -306,7 +306,7 @@ class Broadcaster:
         return (self._window[index] for index in range(after - self._number, last - self._number))
 
     def _remember(self, frame: Frame) -> None:
-        """Keep the frame for those who come back: as many as fit, by number and by size."""
+        """Keep the frame for subscribers that come back: as many as fit, by number and by size."""
         if len(self._window) == self._window.maxlen:
             self._window_bytes -= len(self._window[0].data)
         self._window.append(frame)

@@ -1,8 +1,8 @@
 """The intake. State owned here: which sources are awaited and when to look for each again, and which outputs were
 accepted unseen.
 
-A client may tell us that a source has arrived, and the local store does; but a client that only PUTs to S3 tells
-nobody. So the intake looks: often at first, when an upload is likely to be under way, then less and less. What it
+A client may tell us that a source has arrived, and the local store does; but a client that only PUTs to S3 does
+not. So the intake looks: often at first, when an upload is likely to be under way, then less and less. What it
 finds, it verifies before any worker is given it: by the checksum that the store vouches for, or by reading it; a
 source above `verify_limit` is taken at its size. All of this is off the write path, and an object store that does
 not answer only delays it.
@@ -42,7 +42,7 @@ log = structlog.get_logger("blobforge.intake")
 
 MAILBOX = 1024
 AT_ONCE = 8  # objects looked at side by side; each may hold a thread for as long as the store takes
-# Seconds between two looks that nobody asked for. A look at S3 is 3 ms of CPU: a hundred thousand sources that are
+# Seconds between two looks that no client asked for. A look at S3 is 3 ms of CPU: a hundred thousand sources that are
 # announced and not yet uploaded would take all there is.
 PAUSE = 0.04
 FIRST_LOOK = 1.0  # seconds after a source was announced
@@ -90,7 +90,7 @@ class Intake:
         self._looks: list[tuple[float, int, str]] = []  # (when, tie-break, source hash or output key)
         self._due: dict[str, float] = {}  # when each is looked for next; the heap also holds times that are past
         self._busy: set[str] = set()
-        self._wanted: deque[str] = deque()  # those that somebody waits for: before all others, and without a pause
+        self._wanted: deque[str] = deque()  # those that a client waits for: before all others, and without a pause
         self._not_before = -math.inf
         self.rejected = 0  # sources that were removed for their wrong bytes
 
@@ -152,7 +152,7 @@ class Intake:
             self.mailbox.nudge()
 
     def _asked(self, envelope: Envelope[SourceSettledFor]) -> None:
-        """Somebody says that the source is there, and waits to hear whether it is."""
+        """A client says that the source is there, and waits to hear whether it is."""
         assert isinstance(envelope.message, CheckSource)
         source_hash = envelope.message.source_hash
         self._await(source_hash).replies.append(envelope.reply)
@@ -162,7 +162,7 @@ class Intake:
         return self._awaited.setdefault(source_hash, _Awaited(trio.current_time()))
 
     def _next_time(self) -> float:
-        """When there is something to look at. With every slot taken, whoever ends a look nudges."""
+        """When there is something to look at. With every slot taken, the end of a look nudges."""
         if not self._looks or len(self._busy) >= AT_ONCE:
             return math.inf
         return max(self._looks[0][0], self._not_before)
@@ -171,7 +171,7 @@ class Intake:
         """The next object whose time has come, if any."""
         while self._wanted:
             name = self._wanted.popleft()
-            if name not in self._busy and name in self._awaited:  # who is busy is looked at again, see `_look_again`
+            if name not in self._busy and name in self._awaited:  # a busy one is looked at again by `_look_again`
                 return name
         now = trio.current_time()
         while self._looks and self._looks[0][0] <= now and self._not_before <= now:
@@ -192,7 +192,7 @@ class Intake:
         heapq.heappush(self._looks, (when, next(self._order), name))
 
     async def _look(self, name: str) -> None:
-        # Only those who asked before this look are answered by it: a later one may know of a later upload.
+        # Only clients that asked before this look are answered by it: a later one may know of a later upload.
         awaited = self._awaited.get(name)
         asked: list[ReplyTo[SourceSettledFor | Refusal]] = []
         if awaited is not None:

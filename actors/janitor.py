@@ -1,7 +1,7 @@
 """The janitor. State owned here: when to prune next, how the deletion of objects goes, and the search for objects
-that nobody needs.
+that no job needs.
 
-It does one small thing at a time and then rests longer than that took, so that it is never in anybody's way: some
+It does one small thing at a time and then rests longer than that took, so that it holds up no other task: some
 jobs are pruned, a few objects deleted, a few pages of the file given back, a page of the object store looked through.
 The writer decides all of it, message by message, between the messages of others. An object store that hangs or
 refuses only delays it: what is to be deleted stands in the database.
@@ -42,19 +42,19 @@ from blobforge.refusals import Refusal, RefusalCode
 log = structlog.get_logger("blobforge.janitor")
 O = TypeVar("O")  # noqa: E741 - the outcome
 
-MAILBOX = 8  # people ask for a search, and nobody else asks anything
+MAILBOX = 8  # people ask for a search, and nothing else is asked
 PRUNE_EVERY = 60.0  # seconds between two looks for what has been kept long enough
 VACUUM_EVERY = 3600.0
 LONGEST_SLEEP = 3600.0
 JOBS_AT_ONCE = 100  # about 10 ms of the writer's time
 PAGES_AT_ONCE = 256  # 1 MiB that goes through the WAL, and to the backup
 DELETIONS_AT_ONCE = 32
-SIDE_BY_SIDE = 4  # of the store's threads; the others are for those who wait
+SIDE_BY_SIDE = 4  # of the store's threads; the others are for requests that wait
 SHORTEST_REST = 0.02  # seconds
 REST_SHARE = 4  # rests four times as long as the work took
 TRY_AGAIN = 30.0  # seconds after the store, or the writer, could not
 GIVE_UP_AFTER = 10  # failures of the store in a row, and a search ends
-SEARCHED = (ACCEPTED, INCOMING, OUTPUTS, SOURCES)  # sources last: who submits one looks for it first
+SEARCHED = (ACCEPTED, INCOMING, OUTPUTS, SOURCES)  # sources last: a submission looks for its source first
 EXAMPLES = 1_000  # keys that a search names: what they hold is half a MiB
 TOLD = 10  # of these, in the log
 NEVER = float("inf")
@@ -82,7 +82,7 @@ class Retention(msgspec.Struct, frozen=True):
 
 
 class Janitor:
-    """`now` gives wall time in ms. `deletions` and `search` are for whoever wants to know."""
+    """`now` gives wall time in ms. `deletions` and `search` are read by handlers and metrics."""
 
     heeds: ClassVar[frozenset[type[Fact]]] = frozenset({ObjectsDoomed})
 
@@ -214,7 +214,7 @@ class Janitor:
 
     def _safe_now(self) -> int:
         """The wall clock, but never ahead of what it was at the start plus the time since: a clock that is set
-        forward by mistake must not cost anybody's results or uploads. After a restart it is believed."""
+        forward by mistake must not cost results or uploads. After a restart it is believed."""
         began, wall = self._began
         return min(self._now(), wall + round((trio.current_time() - began) * 1000))
 
@@ -246,7 +246,7 @@ class Janitor:
 
     async def _tried(self, keys: tuple[str, ...], *, others_known: bool) -> DeletionsTried:
         """Tell the store, a few keys side by side. After the first failure the rest is not even tried. Sources wait
-        while it is not known who else needs them."""
+        while it is not known which other databases need them."""
         gone: list[str] = []
         refused: list[str] = []
         unanswered: list[str] = []
@@ -304,7 +304,7 @@ class Janitor:
         else:
             self._fill_at = _rested(began) if filled.more else NEVER
 
-    # --- objects that nobody needs
+    # --- objects that no job needs
 
     def _asked(self, message: Message[OrphanSearch]) -> OrphanSearch | Refusal:
         """Begin a search. One that is under way answers for its like, and is in the way of the other kind."""

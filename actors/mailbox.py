@@ -5,7 +5,7 @@ writer -> broadcaster); an answer comes back through the Reply, and what a commi
 writer's listeners. Neither ever waits, so there is no cycle to deadlock in.
 
 A task that is woken costs a request about 10 us, and a round of trio's loop as much again: so a mailbox that has
-room, or has something in it, gives way to nobody.
+room, or has something in it, does not give way to other tasks.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ M = TypeVar("M")
 
 
 class ReplyTo(Protocol[A_contra]):
-    """Where the answer to a message goes. `abandoned`: nobody waits for it any more."""
+    """Where the answer to a message goes. `abandoned`: the asker waits for it no longer."""
 
     @property
     def abandoned(self) -> bool: ...

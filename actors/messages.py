@@ -1,4 +1,4 @@
-"""Every message on one page: who may ask what, and what the answer is. Read from top to bottom, this is the system.
+"""Every message on one page: its asker, what it asks, its answer. Read from top to bottom, this is the system.
 
 Plain data only: no callable and no open handle, so that a message could cross a process boundary. A message is
 named for what is wanted, its outcome for what has happened. Any of them may be answered by a Refusal instead.
@@ -130,8 +130,8 @@ class ExpireUploads(Message[SourceSettledFor], frozen=True):
 
 class Granted(Success, frozen=True):
     """The jobs handed out, most urgent first. `idle`: none, which says nothing about whether there are any (the
-    worker drains, nobody waits, or it is the answer of an earlier request). `repeated`: it is that, and final.
-    `withheld`: the types of which there are jobs that are kept from this worker."""
+    worker drains, the request waits no longer, or it is the answer of an earlier request). `repeated`: it is that,
+    and final. `withheld`: the types of which there are jobs that are kept from this worker."""
 
     jobs: tuple[Job, ...] = ()
     idle: bool = False
@@ -288,7 +288,7 @@ class Register(Message[WorkerRegistered], frozen=True):
 class HeartbeatSeen(Success, frozen=True):
     """`abandon`: the jobs named that this worker no longer holds. `renewed`: when their leases were renewed.
 
-    `late`: those of `abandon` whose lease expired and that nobody has started since; they may still be completed.
+    `late`: those of `abandon` whose lease expired and that have not been started since; they may still be completed.
     """
 
     drain: bool
@@ -508,7 +508,7 @@ class Ping(Message[Done], frozen=True):
 
 
 class Audit(msgspec.Struct, frozen=True):
-    """Who did what, from where: goes with a message, and is written with its effect."""
+    """The line for the audit log: goes with a message, and is written with its effect."""
 
     actor: str
     name: str
@@ -519,7 +519,7 @@ class Audit(msgspec.Struct, frozen=True):
 
 
 class Person(msgspec.Struct, frozen=True):
-    """Who the identity provider says it is."""
+    """A person, as the identity provider says."""
 
     issuer: str
     subject: str
@@ -538,7 +538,7 @@ class NewSession(msgspec.Struct, frozen=True):
 
 
 class SignedIn(Success, frozen=True):
-    """`user_id` is None for somebody who signed in with an API token."""
+    """`user_id` is None for a person that signed in with an API token."""
 
     user_id: int | None
     token_id: int | None = None
@@ -608,7 +608,7 @@ class RunDrill(Message[DrillBegun], frozen=True):
 
 
 class LeaveCheckpoints(Message[Done], frozen=True):
-    """Whether somebody else checkpoints the WAL: two that do spoil the backup."""
+    """Whether Litestream checkpoints the WAL: a second checkpointer spoils the backup."""
 
     to_litestream: bool
 
@@ -649,7 +649,7 @@ class Pruned(Success, frozen=True):
 
 class Prune(Message[Pruned], frozen=True):
     """Remove at most `limit` jobs that ended before the time (ms) of their status, as much of the audit log, and as
-    many workers of whom nothing was heard since `workers_before`."""
+    many workers that were last heard of before `workers_before`."""
 
     ended_before: tuple[tuple[JobStatus, int], ...]
     audit_before: int | None = None
@@ -717,7 +717,7 @@ class FreePages(Message[PagesFreed], frozen=True):
 
 
 class OrphanSearch(Success, frozen=True):
-    """How the search for objects that nobody needs goes, or what the last one found. Times in ms, `bytes` of orphans.
+    """How the search for objects that no job needs goes, or what the last one found. Times in ms, `bytes` of orphans.
 
     `unfinished` are uploads that began long ago and never ended.
     """

@@ -49,7 +49,7 @@ TRY_AGAIN_SECONDS = 5.0  # for uploads and samples, after a commit that failed
 PURGE_SECONDS = 3600.0
 PURGE_PAUSE = 0.25  # between two of the transactions of a purge: it takes a tenth of the writer's time, or less
 PULSE_SHARE = 1 / 8  # of the worker timeout: it never sleeps longer, so as to notice when it was stopped
-OVERSLEPT_SHARE = 1 / 4  # of the worker timeout: stopped for that long, and everybody gets a fresh period
+OVERSLEPT_SHARE = 1 / 4  # of the worker timeout: after a stop of that length every worker gets a fresh period
 SETTLE_AFTER = 1.0  # seconds; stopped for less than the above, two heartbeats' time is enough to be heard
 SETTLE_SHARE = 1 / 3
 
@@ -117,7 +117,7 @@ class Reaper:
         return min(self._leases.next(), self._workers.next(), self._uploads.next())
 
     def _forgive_oversleeping(self, late: float) -> None:
-        """What was said to us while we were stopped still waits in the sockets: hear it before judging anybody."""
+        """What was said to us while we were stopped still waits in the sockets: hear it before judging a worker."""
         if late >= self._worker_timeout * OVERSLEPT_SHARE:
             log.warning("the server itself was stopped; every lease gets a fresh period", seconds=round(late, 1))
             self._grant_all(self._worker_timeout)
@@ -147,7 +147,7 @@ class Reaper:
                 case SourceSettled(job_id=job_id):
                     self._uploads.drop(job_id)
                 case WritesResumed():
-                    # Nobody's heartbeat could be committed for a while: that is our silence, not theirs.
+                    # No heartbeat could be committed for a while: that is our silence, not the workers'.
                     self._grant_all(self._worker_timeout)
                 case _:
                     pass  # not heeded

@@ -38,7 +38,7 @@ SETTLED = 60.0  # seconds after which a Litestream counts as running well
 PATIENCE = 10.0  # seconds for one answer about what is in the backup
 # Replication that has stopped without a word has been seen; a store that is away is no reason to start again.
 STALLED = 300.0
-# While no Litestream runs, nobody checkpoints, so that the next one finds all that it has not read.
+# While no Litestream runs, nothing checkpoints, so that the next one finds all that it has not read.
 LONGEST_WAL = 256 * 1024**2  # bytes
 LAST_SYNC = 5.0  # seconds for the last changes, and once more for the process to end
 STOPPED_WITHIN = 2 * LAST_SYNC + 2 * KILL_SECONDS  # the longest that `stop` takes, whatever else hangs
@@ -113,7 +113,7 @@ class Replicator:
 
     @property
     def troubles(self) -> list[str]:
-        """Why the backup is not what it should be, in words that anybody may read; empty when all is well."""
+        """Why the backup is not what it should be, in words that every caller may read; empty when all is well."""
         found = []
         if not self.running:
             found.append("Litestream is not running; it is started again")
@@ -151,7 +151,7 @@ class Replicator:
             self._drill.cancel()
 
     async def stop(self) -> None:
-        """Have Litestream copy what is left and end, within STOPPED_WITHIN. Nobody may write any more."""
+        """Have Litestream copy what is left and end, within STOPPED_WITHIN. The writer must have ended before."""
         self.close()
         self._all.deadline = trio.current_time() + STOPPED_WITHIN
         try:
@@ -209,7 +209,8 @@ class Replicator:
             raise BackupError(outcome.detail)
 
     async def _take_checkpoints_back(self) -> None:
-        """Nobody reads the WAL, and it has grown long: checkpoint it ourselves, and copy all of it anew later."""
+        """The WAL is not read by Litestream, and has grown long: checkpoint it ourselves, and copy all of it anew
+        later."""
         log.error("the WAL has grown without a Litestream: the next one begins a new epoch")
         forget(self.plan.data, self.plan.database)
         await ask(self._writer, LeaveCheckpoints(to_litestream=False))

@@ -1,14 +1,14 @@
-"""The scheduler. State owned here: who waits for work, how many jobs of a type can be ready at most, and when
-jobs that wait for a time have waited long enough.
+"""The scheduler. State owned here: the claims that wait for work, how many jobs of a type can be ready at most, and
+when jobs that wait for a time have waited long enough.
 
-Which job goes to whom is decided by the writer's transaction, in the order of the index (effects/claims.py); the
-scheduler decides when to ask. Nobody polls: a claim is sent on at once; when there was nothing for it, it waits
+Which job goes to which worker is decided by the writer's transaction, in the order of the index (effects/claims.py);
+the scheduler decides when to ask. Nothing polls: a claim is sent on at once; when there was nothing for it, it waits
 here until a commit makes a job of its type ready, or its time is over.
 
-One is woken for one job, and none is forgotten: for each type there is an upper bound of its ready jobs (`_most`).
-Facts count it up and down, an empty answer brings it down to what became ready since that claim was sent. While
-somebody waits, as many are with the writer on behalf of the type as the bound says. A job that was taken away
-without a fact (cancelled) costs one claim in vain; a bound below the truth would cost a waiter his job.
+One waiter is woken for one job, and none is forgotten: for each type there is an upper bound of its ready jobs
+(`_most`). Facts count it up and down, an empty answer brings it down to what became ready since that claim was sent.
+While claims wait, as many are with the writer on behalf of the type as the bound says. A job that was taken away
+without a fact (cancelled) costs one claim in vain; a bound below the truth would cost a waiter its job.
 
 A job may be kept from a worker that has failed it. That worker's waiter then stands aside (`_aside`), so that the
 next one is asked, until another job of the type is ready.
@@ -35,7 +35,7 @@ from blobforge.refusals import Refusal, RefusalCode
 
 # Every long poll of the fleet stands here at most once, before it is moved to the waiters.
 MAILBOX = 4096
-MOST_BOUNDS = 10_000  # types of which a bound is kept though nobody waits; clients may name any
+MOST_BOUNDS = 10_000  # types of which a bound is kept though no claim waits; clients may name any
 LEAST_SWEPT = 1000  # waiters, before those whose clients have gone are looked for
 LARGEST_WAKE = 500  # waits ended in one transaction
 TRY_AGAIN_SECONDS = 5.0  # after a commit that failed
@@ -77,16 +77,16 @@ class Scheduler:
         self.mailbox: Mailbox[Envelope[Any]] = Mailbox(MAILBOX)
         self._writer = writer
         self._arrivals = itertools.count()
-        # By type, and in it by arrival: who got nothing goes back to the place that he had. A waiter stands in each.
+        # By type, and in it by arrival: a waiter that got nothing goes back to its place. A waiter stands in each.
         self._queues: dict[str, SortedDict[int, Waiter]] = {}
-        self._aside: dict[str, dict[int, Waiter]] = {}  # by type: for whom what is ready is not
+        self._aside: dict[str, dict[int, Waiter]] = {}  # by type: waiters that are kept from its ready jobs
         self._waiting: SortedDict[tuple[float, int], Waiter] = SortedDict()  # all of them, by (deadline, arrival)
         self._keyed: dict[tuple[str, str], Waiter] = {}  # those of them with a claim_key, by worker and key
         self._swept = LEAST_SWEPT  # waiters at which those that have gone are looked for again
         self._most: dict[str, int] = {}  # ready jobs of a type, at most; a type that is not in it: not known
         self._announced: Counter[str] = Counter()
-        self._woken: Counter[str] = Counter()  # how many jobs those could take who are with the writer for a type
-        self._stirred: set[str] = set()  # types of which somebody may have to be woken
+        self._woken: Counter[str] = Counter()  # by type: jobs that the claims with the writer could take
+        self._stirred: set[str] = set()  # types of which a waiter may have to be woken
         self._returned: list[Release] = []  # what was granted to clients that have gone; not sent yet
         self._timers: list[tuple[float, int, int]] = []  # (due on trio's clock, job, until when by its record)
         self._doubtful: list[Waiter] = []  # whose credential was revoked: for the writer to judge
@@ -162,7 +162,7 @@ class Scheduler:
             self._stirred.add(type_)
 
     def _doubt(self, revoked: CredentialsRevoked) -> None:
-        """Who waits by one of these waits no longer. What is with the writer is judged there."""
+        """End the claims that wait by one of these credentials. A claim that is with the writer is judged there."""
         hashes, workers = set(revoked.hashes), set(revoked.workers)
         for waiter in list(self._waiting.values()):
             claim = waiter.claim
@@ -190,7 +190,7 @@ class Scheduler:
             await self._send(waiter)
 
     def _take_place(self, waiter: Waiter) -> None:
-        """A claim that is repeated ends the one that it repeats: what comes is for who asked last, and not for a
+        """A claim that is repeated ends the one that it repeats: a job goes to the latest request, and not to a
         connection that may be lost without our knowing."""
         before = self._of_same_key(waiter) if waiter.claim.claim_key else None
         if before is not None:
@@ -240,7 +240,7 @@ class Scheduler:
         if waiter.claim.claim_key:
             self._keyed[waiter.claim.worker_id, waiter.claim.claim_key] = waiter
         if len(self._waiting) >= self._swept:
-            # Nobody tells of a client that goes. They stay for a minute at most, and are never the most of all.
+            # The end of a client is not told. They stay for a minute at most, and are never the most of all.
             for gone in [each for each in self._waiting.values() if each.reply.abandoned]:
                 self._leave(gone)
             self._swept = max(LEAST_SWEPT, 2 * len(self._waiting))
@@ -310,7 +310,7 @@ class Scheduler:
         """Nothing: so of these types there are at most as many jobs as were announced since. Of what is `withheld`
         there are some, for others."""
         if len(self._most) > MOST_BOUNDS + len(self._queues):
-            # What nobody waits for; each type costs one claim to find out again.
+            # Types that no claim waits for; each costs one claim to find out again.
             self._most = {type_: most for type_, most in self._most.items() if type_ in self._queues}
         for type_, announced in sent.announced.items():
             if type_ in withheld:
@@ -330,7 +330,7 @@ class Scheduler:
                     await self._send(waiter, type_)
 
     def _to_be_woken(self, type_: str) -> bool:
-        """Whether somebody waits for a job of this type that may be there, and for which nobody was woken."""
+        """Whether a claim waits for a job of this type that may be there, and for which no waiter was woken."""
         return type_ in self._queues and self._woken[type_] < self._most.get(type_, 1)
 
     # --- time

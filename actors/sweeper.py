@@ -1,7 +1,7 @@
 """What came into the object store and was never taken is swept out, every hour. State owned here: when, and how far.
 
 A part of the janitor. Uploads of sources that were not bound to their checksum wait at keys of their own until their
-bytes have been read; of two, one is taken. Nobody comes back for the other, nor for parts whose upload broke off.
+bytes have been read; of two, one is taken. The other is never taken, nor are parts whose upload broke off.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from blobforge.refusals import Refusal
 
 log = structlog.get_logger("blobforge.janitor")
 
-FIRST_SWEEP = 300.0  # seconds after the start, when those who wait for the store have been served
+FIRST_SWEEP = 300.0  # seconds after the start, when requests that wait for the store have been served
 SWEEP_EVERY = 3600.0
-GRACE = 86_400.0  # seconds: what came into the store within a day may be somebody's who is about to submit it
-PARTS_GRACE = 7 * 86_400.0  # seconds in which who lost the connection may come back for the rest of an upload
+GRACE = 86_400.0  # seconds: a client may be about to submit what came into the store within a day
+PARTS_GRACE = 7 * 86_400.0  # seconds in which a client may come back for the rest of an upload
 LISTED_AT_ONCE = 1000
 PAUSE = 1.0  # seconds between two pages
 
@@ -59,7 +59,7 @@ class Sweeper:
             await trio.sleep(SWEEP_EVERY)
 
     async def _sweep_incoming(self) -> int:
-        """Put what nobody waits for on the list of what is to be deleted. Raises ObjectStoreError."""
+        """Put objects that no job waits for on the list of those to delete. Raises ObjectStoreError."""
         left, swept = "", 0
         while page := await self._objects.list_page(INCOMING, after=left, limit=LISTED_AT_ONCE):
             old = self._now() - GRACE

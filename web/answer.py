@@ -22,4 +22,4 @@ class Answer:
 
 
 class GoneError(Exception):
-    """The client went away: nobody is there to be answered."""
+    """The client went away before its answer."""

@@ -38,16 +38,15 @@ def request_of(asked: QuartRequest) -> Request:
 
 
 class AsgiPeer:
-    """The Peer behind an ASGI application. While the body is not at its end, nobody else may receive."""
+    """The Peer behind an ASGI application. While the body is not at its end, only it may receive."""
 
     def __init__(self, receive: ASGIReceiveCallable, all_of_it: trio.CancelScope) -> None:
         self._receive = receive
         self._all_of_it = all_of_it
         self._more = True
-        self.read = trio.Event()  # the body has come to its end, or nobody wants it
+        self.read = trio.Event()  # the body has come to its end, or is not wanted
 
     async def part(self) -> bytes:
-        """See Peer."""
         while self._more:
             message = await self._receive()
             if message["type"] == "http.disconnect":
@@ -66,16 +65,15 @@ class AsgiPeer:
         raise AssertionError
 
     def at_hand(self) -> None:
-        """See Peer: not known, before it is received."""
+        """None: what has arrived is not known before it is received."""
 
     def watch(self, told: Callable[[], object]) -> None:
         """Nothing to do: see `leave`."""
 
     def forget(self) -> None:
-        """See `watch`."""
+        """Nothing to do: `watch` began nothing."""
 
     def has_gone(self) -> bool:
-        """See Peer."""
         return self._all_of_it.cancel_called
 
 

@@ -1,4 +1,4 @@
-"""How the parts are, for those who ask often. State owned here: what was found, for a second."""
+"""How the parts are, for callers that ask often. State owned here: what was found, for a second."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 import trio
 
-FRESH_SECONDS = 1.0  # anybody may ask for the health: it costs one commit, and one call to the store, in this time
+FRESH_SECONDS = 1.0  # the health is open to all callers: it costs one commit, and one call to the store, in this time
 
 
 class Checkup:
-    """Looks at most once in FRESH_SECONDS at each part; who comes while somebody looks waits for what is found."""
+    """Looks at each part at most once in FRESH_SECONDS; a caller that comes during a look waits for its result."""
 
     def __init__(self) -> None:
         self._found: dict[str, tuple[float, Any]] = {}

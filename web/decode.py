@@ -145,7 +145,8 @@ def _described(type_: Any) -> msgspec.inspect.Type:
 
 Q = TypeVar("Q")
 # Of a number in a query: what is too small or too large is taken as the least or the most, and what is no number as
-# if it were absent. A place in a list is not moved back: who pages by it would be given the same page for ever.
+# if it were absent. A place in a list is not moved back: a client that pages by it would be given the same page for
+# ever.
 LENIENT = {"lenient": True}
 LENIENT_PLACE = {"lenient": "below"}
 
@@ -164,8 +165,8 @@ def query(arguments: MultiDict[str, str], type_: type[Q]) -> Q | Refusal:
         found = msgspec.convert(given, type_, strict=False)
     except msgspec.ValidationError as error:
         return invalid(str(error))
-    # The decoder takes the word "null" for nothing: who asks for a status of that name would be given all jobs. It
-    # takes a number for a time, too, in seconds since 1970.
+    # The decoder takes the word "null" for nothing: a client that asks for a status of that name would be given all
+    # jobs. It takes a number for a time, too, in seconds since 1970.
     for name, value in given.items():
         meant = getattr(found, name, ...)
         if meant is None:

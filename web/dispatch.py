@@ -116,7 +116,7 @@ class Endpoint:
                 caller = found
                 outcome = await self._handle(asked, body, caller, request_id, params)
                 if asked.method == "GET" and caller.as_of != self._services.keyring.revocations:
-                    # Somebody was shut out while this was read. A change is judged where it is made.
+                    # A credential was revoked while this was read. A change is judged where it is made.
                     still = await _authorize(route, self._services, asked, params)
                     outcome = still if isinstance(still, Refusal) else outcome
                 if isinstance(outcome, Refusal):
@@ -296,11 +296,11 @@ def _refusal_for(error: Oversized | DatabaseError, route: Route, request_id: str
 async def _refuse(
     refusal: Refusal, route: Route, services: Services, asked: Request, request_id: str
 ) -> Answer | Response:
-    """A refusal in the form that who asks can read."""
+    """A refusal in the form that the client reads: a problem, or a page."""
     if not route.page:
         return refused(refusal, instance=asked.path, request_id=request_id)
     if refusal.code is RefusalCode.UNAUTHENTICATED:
-        # Who clicked on something comes back to the page where it stood, and is told that it was not done.
+        # A browser comes back to the page where its button stood, with the notice that it was not done.
         read = route.method == "GET"
         here = safe_next(asked.full_path.rstrip("?")) if read else came_from(asked, services.site.base(asked))
         return redirect(f"/login?next={quoted(here)}" + ("" if read else "&undone=1"))

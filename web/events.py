@@ -82,7 +82,7 @@ async def _stream(
     call: Call, subscribe: Callable[[], Subscription], room: ExitStack, comes_back: bool
 ) -> AsyncIterator[bytes]:
     # A client that goes away ends this by Cancelled or by GeneratorExit: `with` hears of both. One that goes
-    # before the first byte ends it before it has begun, and no `with` hears of that: hence nobody is subscribed
+    # before the first byte ends it before it has begun, and no `with` hears of that: hence there is no subscription
     # outside of it, and the room goes with the last reference to its ExitStack.
     with room:
         subscription = subscribe()
@@ -92,7 +92,7 @@ async def _stream(
         checked = -math.inf  # a revocation is told to subscribers alone, and this one was none when it was let in
         while frame is not None:
             if trio.current_time() - checked >= KEEPALIVE_SECONDS or call.good_for() <= 0:
-                # A stream lives for days; who was let in then may have been shut out since, by the provider, too.
+                # A stream lives for days; its caller may have been shut out since, by the provider, too.
                 caller = await authenticate(call.request, call.services.keyring, call.services.sessions)
                 if isinstance(caller, Refusal) or not caller.may(Scope.READ):
                     return

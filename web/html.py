@@ -38,7 +38,7 @@ def came_from(request: Request, base: str) -> str:
 
 
 def html(text: str, status: int = 200, *, wait: Refusal | None = None) -> Response:
-    """A page that nobody keeps: it shows what one person may see. `wait` says when to come again."""
+    """A page that is not to be cached: it shows what one person may see. `wait` says when to come again."""
     headers = {"Cache-Control": "no-store"}
     if status in (429, 503):
         headers["Retry-After"] = str(wait.retry_after) if wait is not None and wait.retry_after else "10"

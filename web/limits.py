@@ -1,4 +1,4 @@
-"""How many at once, in total and from one address; how many bytes nobody reads. State owned here: the counts."""
+"""How many at once, in total and from one address; how many bytes are unread. State owned here: the counts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ LARGE_BODIES = 16  # larger than BLOBFORGE_MAX_BODY, in memory at once
 
 
 class Bounded(Protocol):
-    """What is told of a limit, whatever it counts: how much of it is taken, how much there is, who found no room."""
+    """What is told of a limit, whatever it counts: how much of it is taken, how much there is, how many found no
+    room."""
 
     total: int
     used: int
@@ -102,7 +103,7 @@ MOST_UNREAD_EACH = 16 << 20  # of one caller, and of one address
 SMALL = 256 << 10
 PIECES = 4  # times what else one owner may leave unread: a thousand stalled downloads
 
-# Whom the answer that this task sends is for: an address, and `Caller.subject`; set where they become known.
+# The receiver of the answer that this task sends: an address, and `Caller.subject`; set where they become known.
 asking: ContextVar[tuple[str, ...]] = ContextVar("asking", default=())
 
 
@@ -113,7 +114,7 @@ def downloads(address: str) -> str:
 
 
 class Unread:
-    """Answers wait here in memory until their clients read them. Who has left too many unread gets no more: a new
+    """Answers wait here in memory until their clients read them. A client with too many unread gets no more: a new
     request is refused while `full` says so, and a connection whose answer finds no room is closed."""
 
     def __init__(self, total: int = MOST_UNREAD, each: int = MOST_UNREAD_EACH) -> None:

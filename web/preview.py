@@ -55,7 +55,7 @@ class Previews:
         self._turn = trio.Lock()
 
     async def show(self, data: bytes, *, size: int, content_type: str | None, filename: str) -> Preview:
-        """See `preview`."""
+        """Run `preview` in the thread, in turn."""
         async with self._turn:
             return await self._hop(partial(preview, data, size=size, content_type=content_type, filename=filename))
 

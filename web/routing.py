@@ -1,4 +1,4 @@
-"""What a route is: one row that says who may call it, what it takes and gives, and what answers it.
+"""What a route is: one row that says which callers it has, what it takes and gives, and what answers it.
 
 The rows register the handlers, guard them, and generate `/api/openapi.json`; none of the three can forget one.
 """
@@ -29,9 +29,9 @@ O = TypeVar("O")  # noqa: E741 - the outcome
 
 
 class Access(StrEnum):
-    """Who may call a route."""
+    """The callers of a route."""
 
-    PUBLIC = "public"  # anybody
+    PUBLIC = "public"  # with or without a credential
     READ = "read"
     SUBMIT = "submit"
     WORK = "work"  # a worker's own credential, or an API token with the scope

@@ -30,7 +30,7 @@ from web.site import Site
 
 @dataclass(frozen=True)
 class Services:
-    """`now` is in milliseconds since the epoch. `signing_secret` is shown to nobody."""
+    """`now` is in milliseconds since the epoch. `signing_secret` is never shown."""
 
     settings: Settings
     writer: Mailbox[Envelope[Any]]

@@ -1,6 +1,6 @@
 """Where a request comes from, and which address of ours it was sent to.
 
-Headers that proxies add are believed from proxies that the operator named, and from nobody else.
+Headers that proxies add are believed from proxies that the operator named, and from no other peer.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Site:
         peer = _address(request.remote_addr or "")
         if peer is not None and self._trusted(peer):
             # Of several proxies each adds how it was spoken to: the first one met the client. A client that makes
-            # one up, and passes a proxy that only adds, misleads nobody but itself.
+            # one up, and passes a proxy that only adds, misleads itself alone.
             forwarded = ",".join(request.headers.getlist("X-Forwarded-Proto")).partition(",")[0].strip().lower()
             if forwarded in ("http", "https"):
                 return forwarded

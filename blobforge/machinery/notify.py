@@ -14,7 +14,8 @@ STOPPING = "STOPPING=1"
 
 
 def tell(state: str) -> None:
-    """Send `state` to the service manager. A failure is silent: a manager that waits for the message says so itself."""
+    """Send `state` to the service manager. A failure is silent: a manager that waits for the message says so
+    itself."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
         return

@@ -17,7 +17,7 @@ NO_PLACE = "no object store is configured to hold backups; `blobforge db backup`
 
 
 async def part(services: Services) -> wire.BackupPart:
-    """What anybody may know of it. It degrades, and never more: jobs do not wait for backups."""
+    """The backup as `/health` shows it to all callers. It degrades at most: jobs do not wait for backups."""
     state = services.backups.state()
     if state is None:
         return wire.BackupPart("disabled", detail=_why_off(services))

@@ -64,7 +64,7 @@ def _grant(call: Call, job: Job) -> wire.GrantWire:
 
 
 def absolute(call: Call, url: str) -> str:
-    """URLs that this server serves itself are relative until somebody is told of them."""
+    """The URL with this server's base before it, where the server serves it itself: until then it is relative."""
     return call.base_url + url if url.startswith("/") else url
 
 

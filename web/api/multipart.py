@@ -1,8 +1,8 @@
 """Large sources, and large outputs of attempts, in parts: for stores that have multipart uploads.
 
 An upload writes one object: `sources/<hash>` for a submitter, for a worker the key of the attempt that it holds, and
-nothing else. Whoever may not upload that object by a PUT may not do so in parts. The bytes of a source are checked by
-the intake before a worker is given it, as after a PUT.
+nothing else. A caller that may not upload that object by a PUT may not do so in parts. The bytes of a source are
+checked by the intake before a worker is given it, as after a PUT.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""People: who has signed in, their sessions, and what was done by whom."""
+"""Users that have signed in, their sessions, and the audit log."""
 
 from __future__ import annotations
 

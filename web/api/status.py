@@ -108,7 +108,7 @@ async def _look_at_object_store(services: Services) -> wire.Part:
     try:
         await services.objects.check()
     except ObjectStoreError as error:
-        # Anybody may ask for the health: what the store is called, and what it said, stands in the log.
+        # The health is open to all callers: what the store is called, and what it said, stands in the log.
         log.warning("object store", reason=str(error))
         said = "the object store does not answer; the server's log says why"
         return wire.Part("unhealthy", name=services.objects.name, detail=said)

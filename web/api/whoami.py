@@ -1,4 +1,4 @@
-"""Who the caller is, as its credential says: what a client asks before it relies on one."""
+"""The caller, as its credential says: what a client asks before it relies on one."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ class UnregisterBody(msgspec.Struct, frozen=True):
 class HeartbeatAnswer(msgspec.Struct, frozen=True):
     """`abandon` lists the jobs named whose lease this worker no longer holds: stop working on them.
 
-    `late` lists those of `abandon` that nobody has started since: a completion would still be accepted.
+    `late` lists those of `abandon` that have not been started since: a completion would still be accepted.
     """
 
     drain: bool

@@ -1,1 +1,1 @@
-"""Who makes a request. API tokens and worker credentials live here; sign-in and sessions will stand beside them."""
+"""From a request to its caller: API tokens, worker credentials, sign-in through a provider, sessions."""

@@ -45,9 +45,10 @@ def _worker_id(request: Request) -> str | None:
 
 
 def claimed(request: Request) -> str | None:
-    """Who the request says it is, for slowing down guesses: an id, never a secret. None without a credential.
+    """The id that the request claims, for slowing down guesses: never a secret. None without a credential.
 
-    A worker's secret without an id names nobody, as a token does: all who forget it would slow each other down.
+    A worker's secret without an id names no worker, as a token does: workers that forget it would slow each other
+    down.
     """
     named = (_worker_id(request) or "")[:LONGEST_SECRET]
     if request.headers.get("X-Worker-Secret") is not None:

@@ -51,7 +51,7 @@ class FirstLink:
         self._caller: Caller | None = None
 
     def stands_for(self, caller: Caller) -> None:
-        """Whom the link signs in."""
+        """The caller that the link signs in."""
         self._caller = caller
 
     def use(self, code: str) -> Caller | Refusal:
@@ -125,6 +125,6 @@ class Keyring:
         last = max(self._touched.get(token.id, 0), token.last_used_at or 0)
         if now - last < TOUCH_MS:
             return
-        # Nobody waits for it, and when the writer is busy it can wait for the next use.
+        # No caller waits for it, and when the writer is busy it can wait for the next use.
         if self._writer.offer(Envelope(TouchTokens(((token.id, now),)), Reply())):
             self._touched[token.id] = now

@@ -58,7 +58,7 @@ async def leave(call: Call) -> Response:
 
 
 async def come_back(call: Call) -> Response:
-    """The provider sends somebody back: check everything, and start a session under a new id."""
+    """The provider sends a browser back: check everything, and start a session under a new id."""
     provider = call.services.provider
     if provider is None:
         return redirect("/login")
@@ -217,7 +217,7 @@ async def logout(call: Call) -> Response | Refusal:
     url = None
     if hash_ is not None:
         found = await services.reads.run(lambda reader: reader.session(hash_))
-        # Whom it stood for, without asking the provider first: one that is down must not keep anybody signed in.
+        # Its caller, without asking the provider first: one that is down must not keep a user signed in.
         caller = found[1].caller() if found is not None and found[1] is not None else None
         actor, name = (caller.subject, caller.name) if caller is not None else ("nobody", "")
         audit = Audit(actor, name, services.site.address(call.request), "sign-out")
@@ -238,12 +238,12 @@ async def logout(call: Call) -> Response | Refusal:
 
 
 async def logout_page(call: Call) -> Response:
-    """Asks by POST: a link that signs people out could stand on anybody's page."""
+    """Asks by POST: a link that signs people out could stand on any site's page."""
     return Response(await render_template("logout.html"), content_type="text/html; charset=utf-8")
 
 
 async def info(call: Call) -> dict[str, Any]:
-    """Who is signed in, if anybody, and how one signs in here."""
+    """The user that is signed in, if one is, and the ways to sign in here."""
     caller = await call.services.sessions.caller(call.request)
     user = None
     if isinstance(caller, Caller):

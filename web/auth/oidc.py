@@ -77,7 +77,7 @@ class Leaving(msgspec.Struct, frozen=True):
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """Who the provider says it is. `tokens` are for asking again, and are never shown."""
+    """The person, as the provider says. `tokens` are for asking again, and are never shown."""
 
     issuer: str
     subject: str
@@ -132,7 +132,8 @@ class Provider:
         return url, leaving
 
     async def finish(self, code: str, leaving: Leaving, *, iss: str | None) -> Identity:
-        """Exchange the code for an identity; `iss` is who sent it (RFC 9207). Raises ProviderDown, SignInRefused."""
+        """Exchange the code for an identity; `iss` is the provider that sent it (RFC 9207). Raises ProviderDown,
+        SignInRefused."""
         with _deadline():
             metadata = await self._discover()
             if iss is None and metadata.authorization_response_iss_parameter_supported:
@@ -355,7 +356,7 @@ class Provider:
 
 def _key(member: Any) -> Key | None:
     """One member of a key set, or None for one that we cannot read: those of other kinds and uses stand beside ours,
-    and are no reason to shut anybody out (RFC 7517, section 5)."""
+    and are no reason to refuse a sign-in (RFC 7517, section 5)."""
     try:
         return JWKRegistry.import_key(member)
     except Exception as error:

@@ -1,7 +1,7 @@
 """Signed-in browsers: their cookie, their caller, and asking the provider again from time to time.
 
 State owned here: a cache of sessions. The cache is emptied by any commit that
-changes who may do what, before that commit is answered; the cookie's value is kept nowhere, only its hash.
+changes rights, before that commit is answered; the cookie's value is kept nowhere, only its hash.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ log = structlog.get_logger("blobforge.sessions")
 CACHED = 10_000
 TOUCH_MS = 60_000  # the last use is written at most once in this time
 ASKING_SECONDS = DEADLINE_SECONDS + 2  # for the provider, and for the writer to keep what it said
-# A provider that is down throws nobody out at once: this many re-checks may fail for want of an answer.
+# A provider that is down ends no session at once: this many re-checks may fail for want of an answer.
 MISSED_CHECKS = 4
 DOWN_PAUSE_MS = 30_000  # after an answer that did not come, so that not every request waits for the next one
 
@@ -129,7 +129,7 @@ class Sessions:
     # --- the caller
 
     async def caller(self, request: Request) -> Caller | Refusal | None:
-        """Whom the request's session stands for; None without a cookie."""
+        """The caller that the request's session stands for; None without a cookie."""
         hash_ = self.hash_of(request)
         if hash_ is None:
             return None

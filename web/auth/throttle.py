@@ -1,6 +1,6 @@
 """Failed authentications, slowed down. State owned here: how often each address and each id has failed of late.
 
-A bucket for each holds BURST failures and refills one in REFILL_SECONDS. Only failures take from it: somebody with a
+A bucket for each holds BURST failures and refills one in REFILL_SECONDS. Only failures take from it: a caller with a
 valid credential is never slowed, not even from an address that is.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from blobforge.refusals import Refusal, RefusalCode
 
-BURST = 20  # failures that a mistyped script may make before anybody minds
+BURST = 20  # failures that a mistyped script may make before it is slowed
 REFILL_SECONDS = 6.0  # ten failures a minute from then on
 SLACK = 1e-6  # of a failure: clocks are floating point
 REMEMBERED = 50_000  # addresses and ids; the one that failed longest ago is forgotten first
@@ -45,7 +45,7 @@ class Throttle:
         now = self._clock()
         failures, when = self._failed.pop(name, (0.0, now))
         failures = max(0.0, failures - (now - when) / REFILL_SECONDS)
-        # One that is refused does not count, or whoever waits as it was told would be refused again.
+        # One that is refused does not count, or a client that waits as it was told would be refused again.
         over = failures + 1.0 - BURST
         self._failed[name] = (failures if over > SLACK else failures + 1.0, now)
         if len(self._failed) > REMEMBERED:

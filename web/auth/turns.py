@@ -15,11 +15,11 @@ class Turns:
 
     @asynccontextmanager
     async def turn(self, name: str) -> AsyncIterator[None]:
-        """Wait until nobody else has a turn by this name; the block is the turn."""
+        """Wait until no other task has a turn by this name; the block is the turn."""
         lock = self._locks[name]
         try:
             async with lock:
                 yield
         finally:
-            if not lock.locked():  # and so nobody waits for it
+            if not lock.locked():  # and so no task waits for it
                 self._locks.pop(name, None)

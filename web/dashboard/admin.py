@@ -71,7 +71,7 @@ async def _listed(
     read: Callable[[Reader, Asked], list[tuple[Holder, list[Session]]]],
     **context: Any,
 ) -> Response | Refusal:
-    """A page of those who hold sessions, by id. `read` gives one more than a page holds, where there are more; of
+    """A page of the holders of sessions, by id. `read` gives one more than a page holds, where there are more; of
     sessions, too, one more than are shown."""
     wanted = query(call.request.args, asked)
     if isinstance(wanted, Refusal):

@@ -1,4 +1,4 @@
-"""One page: who looks, what stands around its content, and the notice that an action left for it."""
+"""One page: its caller, what stands around its content, and the notice that an action left for it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Notice(msgspec.Struct, frozen=True):
 
 
 async def page(call: Call, template: str, *, title: str, place: str, status: int = 200, **context: Any) -> Response:
-    """Render a page of the dashboard for whoever asks. `place` is the address of its entry in the menu."""
+    """Render a page of the dashboard for the request's caller. `place` is the address of its entry in the menu."""
     services, caller, now = call.services, call.caller, call.services.now()
     stats: Stats | None = None
     if caller.may(Scope.READ):
@@ -107,7 +107,7 @@ def refused_notice(refusal: Refusal) -> Notice:
 
 def _notice(call: Call) -> Notice | None:
     if "X-Live" in call.request.headers:
-        # A page that refreshes itself, in this tab or another, may be given up before anybody has read the notice.
+        # A page that refreshes itself, in this tab or another, may be given up before the notice was read.
         return None
     sealed = call.request.cookies.get(_cookie(call))
     if not sealed:

@@ -150,7 +150,7 @@ def _number(value: Any) -> TypeGuard[float]:
 
 
 def facts(text: str | None, *, most: int = 40) -> list[tuple[str, str]]:
-    """JSON that somebody sent, flat: [("gpus.0.name", "RTX 4000"), ...]; at most `most` lines."""
+    """JSON that a client sent, flat: [("gpus.0.name", "RTX 4000"), ...]; at most `most` lines."""
     try:
         sent = msgspec.json.decode(text) if text else None
     except msgspec.DecodeError:

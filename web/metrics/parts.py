@@ -1,4 +1,4 @@
-"""What the running parts say of themselves, read when somebody asks. The parts keep their own counts."""
+"""What the running parts say of themselves, read at each request for metrics. The parts keep their own counts."""
 
 from __future__ import annotations
 

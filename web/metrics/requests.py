@@ -1,6 +1,6 @@
 """What HTTP has come to. State owned here: how many requests were answered how, and how long that took.
 
-A label is a route as this server names it, never a path as somebody sent it. Counting costs a microsecond a request.
+A label is a route as this server names it, never a path as a client sent it. Counting costs a microsecond a request.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from blobforge.machinery.tally import Spread
 from blobforge.refusals import RefusalCode
 
 UNMATCHED = "unmatched"  # what no route was for, whatever it asked for
-GONE = 499  # nginx's code for a client that went away before its answer; nobody ever receives it
-LEAN, HYPERCORN = "lean", "hypercorn"  # who reads a request
+GONE = 499  # nginx's code for a client that went away before its answer; it is never received
+LEAN, HYPERCORN = "lean", "hypercorn"  # the readers of a request
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
 
 
