@@ -54,7 +54,7 @@ async def served(services: Services, job: Job, kind: str) -> Served | Refusal:
 
 
 async def permit_upload(services: Services, key: str) -> None:
-    """Raise NotWantedError for an upload to the embedded store that no job waits for any more: its signature says
+    """Raise NotWantedError for an upload to the embedded store that is not wanted any more: its signature says
     what was allowed when it was made, and the record what is so now."""
     reason = await services.reads.run(lambda reader: _unwanted(reader, key))
     if reason is not None:
