@@ -174,6 +174,8 @@ class Oracle:
                 continue
             self._job(before, job)
             self._charged(now, job)
+            if before is not None and before.output != job.output:
+                self._result_moved(now, before, job)
         for worker in now.workers.values():
             then = was.workers.get(worker.id)
             if then is None or then.may != worker.may:
@@ -222,6 +224,21 @@ class Oracle:
             self._broken("what has ended stays so", f"job {job.id} went from {was.status} to {job.status}")
         if job.status == "cancelled" and not self._history.asked("cancel", job.id):
             self._broken("nothing is invented", f"nobody cancelled job {job.id}")
+
+    def _result_moved(self, now: Look, was: Job, job: Job) -> None:
+        """Another result is shown only where another completion was accepted; or where the one that was shown is
+        revoked, and then that of the completion before."""
+        accepted = [
+            number
+            for (job_id, number), attempt in now.attempts.items()
+            if job_id == job.id and attempt.outcome == "completed"
+        ]
+        shown = output_of(job.output).attempt if job.output is not None else None
+        if shown != max(accepted, default=None):
+            self._broken(
+                "a result is kept until another takes its place",
+                f"job {job.id} shows {job.output} instead of {was.output}; accepted are {accepted}",
+            )
 
     def _charged(self, now: Look, job: Job) -> None:
         """What an attempt costs is decided by how it ended; who retries a job by hand may start over."""

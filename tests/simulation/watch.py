@@ -119,17 +119,17 @@ class Watch:
         for job in self._oracle.now.jobs.values():
             if job.status not in ENDED:
                 self._broken("faults off, everything drains", f"job {job.id} is {job.status}")
-            if job.status == "completed" and job.output is not None:
-                self._output(job.id, job.attempt, job.output)
+            if job.output is not None:  # of a job that was tried again in vain, too: its result is kept
+                self._output(job.id, job.output)
 
-    def _output(self, job: int, number: int, key: str) -> None:
+    def _output(self, job: int, key: str) -> None:
         # What is served: the copy that was made of it after it was accepted, once there is one.
         copy = self._machine.bytes_of(accepted_key(output_of(key).installation or "", key))
         kept = copy if copy is not None else self._machine.bytes_of(key)
         if kept is None and key not in self._history.vanished:
             self._broken("nothing is deleted that is needed", key)
         elif kept != self._history.outputs.get(key):
-            self._broken("outputs are fenced", f"{key} does not hold what attempt {job}/{number} has put there")
+            self._broken("outputs are fenced", f"{key} of job {job} does not hold what its attempt has put there")
 
     def drained(self) -> bool:
         """Whether every job has ended."""
