@@ -7,7 +7,7 @@ ARGS   ?=
 TESTERS ?= $(shell expr $$(nproc) + 1)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check run dev build bench soak screenshots lock clean
+.PHONY: help demo test check run dev build docs bench soak screenshots lock clean
 
 help:           ## Show this list
 	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -53,6 +53,9 @@ bench: $(VENV)/.check ## Measure everything, about half an hour (ARGS=--quick: t
 
 soak: $(VENV)/.check  ## The long versions of the fault tests (SEEDS=... of the simulator, or one: SEED=...)
 	@SOAK=1 $(BIN)/python -m pytest tests/system tests/power tests/model tests/simulation tests/fuzz tests/backup $(ARGS)
+
+docs: $(VENV)/.check   ## Write anew what pages have from the code: modules, settings, endpoints, options
+	@$(BIN)/python -m tests.generated
 
 screenshots: $(VENV)/.check ## Every page in both themes, wide and as on a phone, into screenshots/
 	@.ci/debian-packages chromium

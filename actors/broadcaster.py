@@ -1,5 +1,5 @@
-"""The broadcaster. State owned here: the subscribers, the sequence number, and the window of events that a client
-that comes back can still be given.
+"""The broadcaster: events on their way to subscribers. State owned here: the subscribers, the sequence number, and
+the window of events that a client that comes back can still be given.
 
 Ids are `<run>-<number>`: after a restart the run differs, and a client that names an id of another run, or one
 that has left the window, is told to `resync` (fetch everything anew) instead.

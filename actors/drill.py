@@ -1,6 +1,6 @@
 """One drill: restore the backup beside the database, check all of it, and compare it with the live one.
 
-A backup is what could be restored; until it was, it is a hope. (State: the copy, gone at the end.)
+A backup is what could be restored; until it was, it is a hope. State owned here: the copy, gone at the end.
 """
 
 from __future__ import annotations

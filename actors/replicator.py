@@ -1,4 +1,5 @@
-"""The replicator. State owned here: the Litestream process, how far the backup is behind, and the drill under way.
+"""The replicator: runs Litestream, knows how far it is, has drills run. State owned here: the Litestream process, how
+far the backup is behind, and the drill under way.
 
 Litestream copies what is committed. This actor starts it again when it dies, asks it where the truth is how far it
 has come, and proves from time to time that the backup can be restored. None of it is on the path of a write: with

@@ -1,5 +1,6 @@
-"""The scheduler. State owned here: the claims that wait for work, how many jobs of a type can be ready at most, and
-when jobs that wait for a time have waited long enough.
+"""The scheduler: when the writer is asked for work, and on behalf of which claim. State owned here: the claims that
+wait for work, how many jobs of a type can be ready at most, and when jobs that wait for a time have waited long
+enough.
 
 Which job goes to which worker is decided by the writer's transaction, in the order of the index (effects/claims.py);
 the scheduler decides when to ask. Nothing polls: a claim is sent on at once; when there was nothing for it, it waits

@@ -1,4 +1,5 @@
-"""The writer. State owned here: the one write connection (through the Store), and nothing else.
+"""The writer: every change to the database, many in one commit. State owned here: the one write connection, through
+the Store.
 
 Group commit: whatever has gathered in the mailbox goes into one transaction, in one hop to a thread. Replies are
 settled after COMMIT and never before: acknowledged means durable. When the commit fails, nothing of it has happened,

@@ -17,7 +17,7 @@ from web.answer import Answer
 from web.app import LINES
 from web.bodies import Body
 from web.connection.hot import HotRoutes
-from web.connection.places import Known, Places
+from web.connection.places import KnownAddresses, Places
 from web.connection.serving import Server
 from web.dispatch import Endpoint
 from web.limits import Limit, Unread
@@ -55,7 +55,7 @@ async def main() -> None:
         largest=settings.max_body,
         patience=settings.request_timeout,
     )
-    places = Places(Limit(settings.max_connections, settings.max_connections_per_address), Known())
+    places = Places(Limit(settings.max_connections, settings.max_connections_per_address), KnownAddresses())
 
     async def nothing_else(scope: Any, receive: Any, send: Any) -> None:
         """The application behind the lean reader: it starts and stops."""

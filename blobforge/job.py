@@ -54,7 +54,7 @@ class Verb(StrEnum):
 _S = JobStatus
 
 # (verb, status before) -> the statuses that it may have afterwards. What is not here is refused.
-# docs/architecture.md draws this table; a test holds the two together.
+# docs/life-of-a-job.md draws this table; a test holds the two together.
 TRANSITIONS: Mapping[tuple[Verb, JobStatus], frozenset[JobStatus]] = {
     (Verb.ARRIVE, _S.UPLOADING): frozenset({_S.PENDING}),
     (Verb.EXPIRE_UPLOAD, _S.UPLOADING): frozenset({_S.DEAD}),

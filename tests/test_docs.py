@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import itertools
 import os
@@ -26,25 +27,17 @@ from blobforge.config import CLIENT_VARIABLES, RETIRED_VARIABLES, Settings, desc
 from blobforge.job import TRANSITIONS, JobStatus
 from blobforge.runner import PLACEHOLDERS
 from tests.fixtures.server import ServerProcess
+from tests.generated import PACKAGES, STATE, between_marks, command_of, commands, described, path_of, sections
 from web.app import routes
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-ARCHITECTURE = ROOT / "docs" / "architecture.md"
+LIFE = ROOT / "docs" / "life-of-a-job.md"
 WORKERS = ROOT / "docs" / "writing-workers.md"
 COMMANDS = ROOT / "docs" / "cli.md"
 SIGNING_IN = ROOT / "docs" / "signing-in.md"
 PAGES = [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
-PACKAGES = ("blobforge", "actors", "web")
 SAMPLE = ROOT / "blobforge" / "demo" / "samples" / "letter.pdf"
-GROUPS = sorted({variable.group for variable in describe(Settings())})
-
-
-def between_markers(page: Path, name: str) -> str:
-    """What stands between `<!-- name -->` and `<!-- /name -->`."""
-    found = re.search(rf"<!-- {re.escape(name)} -->\n(.*?)\n<!-- /{re.escape(name)} -->", page.read_text(), re.DOTALL)
-    assert found is not None, f"{page.name} has no markers for {name}"
-    return found[1]
 
 
 def example(page: Path, language: str) -> str:
@@ -58,9 +51,26 @@ def without_fences(page: Path) -> str:
     return re.sub(r"^ *```.*?^ *```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
 
 
-def table(header: str, rows: list[str]) -> str:
-    columns = header.count("|") - 1
-    return "\n".join([header, "|" + " --- |" * columns, *rows])
+@pytest.mark.parametrize(("page", "mark"), sections(), ids=lambda each: getattr(each, "name", each))
+def test_what_is_generated_is_up_to_date(page: Path, mark: str) -> None:
+    assert between_marks(page, mark)[0] == sections()[page, mark], f"{page.name}, {mark}: run `make docs`"
+
+
+def test_owned_state_is_said_in_one_form() -> None:
+    """Where a docstring of a module says it in other words, the table of modules does not have it."""
+    other = re.compile(r"\bOwns?\b|[Oo]wned by|owned here(?!: )|State:|No state\b")
+    found = [
+        f"{path_of(path)}: {said.group()!r}"
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.py")
+        if (said := other.search(" ".join((ast.get_docstring(ast.parse(path.read_text())) or "").split())))
+    ]
+    assert found == [], f"say '{STATE}...'"
+
+
+def test_every_module_says_what_it_is() -> None:
+    modules = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
+    assert [path_of(path) for path in modules if not described(path)[0]] == []
 
 
 def test_the_configuration_table_has_every_group() -> None:
@@ -69,48 +79,16 @@ def test_the_configuration_table_has_every_group() -> None:
     )
 
 
-@pytest.mark.parametrize("group", GROUPS)
-def test_the_configuration_table_is_that_of_the_code(group: str) -> None:
-    def shown(default: str) -> str:
-        # A sentence stands as it is; a value is code.
-        return "–" if not default else default if " " in default else f"`{default}`"
-
-    expected = table(
-        "| Variable | Default | Description |",
-        [
-            f"| `{variable.name}` | {shown(variable.default)} | {variable.description} |"
-            for variable in describe(Settings())
-            if variable.group == group
-        ],
-    )
-    assert between_markers(README, f"config:{group}") == expected, f"README.md should have:\n{expected}"
-
-
 def test_the_variables_of_clients_are_listed() -> None:
     text = README.read_text()
     assert [name for name in sorted(CLIENT_VARIABLES) if f"| `{name}` |" not in text] == []
-
-
-def test_the_endpoint_table_is_that_of_the_routes() -> None:
-    def path(pattern: str) -> str:
-        return re.sub(r"<(?:\w+(?:\([^)]*\))?:)?(\w+)>", r"{\1}", pattern)
-
-    expected = table(
-        "| Endpoint | Who | What |",
-        [
-            f"| `{route.method} {path(route.path)}` | {route.access} | {route.summary} |"
-            for route in routes()
-            if not route.hidden
-        ],
-    )
-    assert between_markers(README, "endpoints") == expected, f"README.md should have:\n{expected}"
 
 
 def test_every_action_of_the_audit_log_is_listed() -> None:
     login = (ROOT / "web" / "auth" / "login.py").read_text()
     known = set(re.findall(r'"(sign-[a-z]+(?:\.[a-z]+)?)"', login))
     known |= {route.audit for route in routes() if route.audit is not None}
-    rows = between_markers(SIGNING_IN, "audit").splitlines()[2:]
+    rows = between_marks(SIGNING_IN, "audit")[0].splitlines()[2:]
     listed = re.findall(r"`([^`]+)`", " ".join(row.split("|")[1] for row in rows))
     assert sorted(listed) == sorted(known)
 
@@ -118,17 +96,6 @@ def test_every_action_of_the_audit_log_is_listed() -> None:
 def test_every_scope_is_explained() -> None:
     section = SIGNING_IN.read_text().split("| Scope | May |")[1].split("\n\n")[0]
     assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == list(Scope)
-
-
-def commands(group: click.Group, before: tuple[str, ...] = ()) -> Iterator[str]:
-    """Every command of ours, as it is typed."""
-    context = click.Context(group)
-    for name in group.list_commands(context):
-        command = group.get_command(context, name)
-        if isinstance(command, click.Group):
-            yield from commands(command, (*before, name))
-        else:
-            yield " ".join((*before, name))
 
 
 def listed_commands(section: str) -> list[str]:
@@ -145,36 +112,6 @@ def test_every_command_is_in_the_readme_and_the_other_way_round() -> None:
 def test_every_command_is_in_its_own_page_and_the_other_way_round() -> None:
     section = COMMANDS.read_text().split("## Commands")[1].split("## Options of each command")[0]
     assert listed_commands(section) == sorted(commands(command_line))
-
-
-def command_of(name: str) -> click.Command:
-    command: click.Command | None = command_line
-    for word in name.split():
-        assert isinstance(command, click.Group)
-        command = command.get_command(click.Context(command), word)
-    assert command is not None
-    return command
-
-
-def options_of(name: str) -> str:
-    """Its arguments as they are typed, and a table of its options but those that all commands have."""
-    command = command_of(name)
-    context = click.Context(command, info_name=name)
-    everywhere = {param.name for param in command_line.params} | {"help"}
-    arguments = [param.make_metavar(context) for param in command.params if isinstance(param, click.Argument)]
-    rows = []
-    for param in command.params:
-        record = param.get_help_record(context)
-        if isinstance(param, click.Option) and record is not None and param.name not in everywhere:
-            typed, told = (" ".join(text.split()).replace("|", "\\|") for text in record)
-            rows.append(f"| `{typed}` | {told} |")
-    heading = f"### blobforge {' '.join((name, *arguments))}".replace("[", "\\[")
-    return f"{heading}\n\n{table('| Option | What it does |', rows) if rows else 'No options of its own.'}"
-
-
-def test_the_options_are_those_of_the_commands() -> None:
-    expected = "\n\n".join(options_of(name) for name in commands(command_line))
-    assert between_markers(COMMANDS, "options") == expected, f"docs/cli.md should have:\n{expected}"
 
 
 @pytest.mark.parametrize("page", [README, COMMANDS], ids=lambda page: str(page.relative_to(ROOT)))
@@ -240,25 +177,13 @@ def test_every_make_target_that_is_named_exists() -> None:
 
 
 def test_the_state_diagram_is_the_table_of_transitions() -> None:
-    drawn = re.findall(r"^    (\S+) --> (\S+): (\S+)$", ARCHITECTURE.read_text(), re.MULTILINE)
+    drawn = re.findall(r"^    (\S+) --> (\S+): (\S+)$", LIFE.read_text(), re.MULTILINE)
     begins = [arrow for arrow in drawn if arrow[0] == "[*]"]
     assert begins == [("[*]", JobStatus.UPLOADING, "submit"), ("[*]", JobStatus.PENDING, "submit")]
     expected = {(before, after, verb) for (verb, before), afters in TRANSITIONS.items() for after in afters}
     arrows = set(drawn) - set(begins)
     missing = "\n".join(f"    {before} --> {after}: {verb}" for before, after, verb in sorted(expected - arrows))
     assert arrows == expected, f"not drawn:\n{missing}\ndrawn, but not in the table: {sorted(arrows - expected)}"
-
-
-def test_the_modules_of_the_architecture_are_those_of_the_code() -> None:
-    there = {
-        path.relative_to(ROOT).as_posix()
-        for package in PACKAGES
-        for path in (ROOT / package).rglob("*.py")
-        if path.name != "__init__.py"
-    }
-    named = set(re.findall(rf"`((?:{'|'.join(PACKAGES)})/[\w/]+\.py)`", ARCHITECTURE.read_text()))
-    assert sorted(there - named) == [], "not in docs/architecture.md"
-    assert sorted(named - there) == [], "in docs/architecture.md, but not there"
 
 
 def test_variables_that_are_named_exist() -> None:

@@ -1,4 +1,4 @@
-"""How the replicator is doing, for handlers. No state."""
+"""How the replicator is doing, for handlers."""
 
 from __future__ import annotations
 

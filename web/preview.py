@@ -4,8 +4,8 @@ What a worker uploads are strangers' bytes. Markdown is rendered without raw HTM
 allow-list once more (nh3): no script, no style, no form, no frame, nothing that is loaded from anywhere (an image
 stays a link), and links that tell the other side nothing. The page shows it in a sandboxed frame besides.
 
-All of it is pure (bytes in, HTML out), but for `Previews`, which owns whose turn it is: a large document takes a
-second of computing, and the server has other things to do.
+State owned here: whose turn it is (`Previews`). All else is pure, bytes in, HTML out: a large document takes a second
+of computing, and the server has other things to do.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""A Litestream process that cannot outlive us unnoticed, and the lock that says whether one still runs.
+"""A Litestream process that cannot outlive us unnoticed, and the lock that says whether one still runs. State owned
+here: the lock that children inherit.
 
 Two Litestreams that copy one database would spoil each other's backups. So a child is killed by the kernel when
 this process ends (Linux), and it inherits an open lock file: as long as any child lives, however its parent ended,

@@ -1,6 +1,6 @@
 """Our own look at the backups, beside Litestream: which epochs there are, and what an object begins with.
 
-Owns: one boto3 client. Every call blocks, for TIMEOUT seconds or so at most.
+State owned here: one boto3 client. Every call blocks, for TIMEOUT seconds or so at most.
 """
 
 from __future__ import annotations

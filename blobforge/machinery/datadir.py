@@ -1,4 +1,5 @@
-"""The data folder: one server at a time, private files, written whole or not at all."""
+"""The data folder: one server at a time, private files, written whole or not at all. State owned here: the locks on
+it, and its small files."""
 
 from __future__ import annotations
 

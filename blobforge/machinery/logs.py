@@ -1,4 +1,5 @@
-"""Logging: structlog, JSON where stderr is no terminal, and no secret in any line.
+"""Logging: structlog, JSON where stderr is no terminal, and no secret in any line. State owned here: the configured
+secrets, to redact them.
 
 Redaction is the last step before a line is written, so that it also covers what libraries and tracebacks say.
 """

@@ -1,4 +1,5 @@
-"""What has become of what was found, kind by kind. It adds up: each is taken, known or not taken."""
+"""What has become of what was found, kind by kind. State owned here: a run's account. It adds up: each is taken,
+known or not taken."""
 
 from __future__ import annotations
 

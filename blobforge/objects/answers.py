@@ -2,7 +2,8 @@
 
 Between us and the store there may be proxies, captive portals and half-started servers, and they answer, too. So an
 object is there only by an answer that has what S3 says of an object; absent only by S3's own 404, of a bucket that is
-known to be there; and whatever else comes, in any form, is an ObjectStoreError: unknown. Pure, but for `Handwriting`.
+known to be there; and whatever else comes, in any form, is an ObjectStoreError: unknown. State owned here: how the
+answers of this store look (`Handwriting`).
 """
 
 from __future__ import annotations

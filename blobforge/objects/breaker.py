@@ -1,8 +1,8 @@
 """How a blocking call to a store is made: in a thread, under a deadline, behind a circuit breaker.
 
-Owns: whether the store is taken to answer (`Breaker`). A store that hangs must cost its callers one deadline, and
-only the first of them: once a deadline was missed, calls fail at once for `pause` seconds, then one goes through
-as a probe while the others still fail. A store that answers with an error is no hang and opens nothing.
+State owned here: whether the store is taken to answer. A store that hangs must cost its callers one deadline, and
+only the first of them: once a deadline was missed, calls fail at once for `pause` seconds, then one goes through as a
+probe while the others still fail. A store that answers with an error is no hang and opens nothing.
 """
 
 from __future__ import annotations

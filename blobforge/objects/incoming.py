@@ -1,7 +1,8 @@
 """One file on its way in: written beside its final place, checked, and only then given its name.
 
-Everything here blocks and runs in a thread. Whatever goes wrong, `discard` leaves nothing behind. The bytes
-are durable once sealed, the name once its folder is synced (`files.finish` does both before it returns).
+State owned here: the temporary file. Everything here blocks and runs in a thread. Whatever goes wrong, `discard`
+leaves nothing behind. The bytes are durable once sealed, the name once its folder is synced (`files.finish` does both
+before it returns).
 """
 
 from __future__ import annotations

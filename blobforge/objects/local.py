@@ -6,7 +6,7 @@
     <root>/accepted/...                          the same files under a name that no URL to upload has
     <root>/incoming/<random>                     uploads under way; swept at start
 
-Owns: the files below `root`. No key can begin with a dot, so that none names a sidecar.
+State owned here: the files below `root`. No key can begin with a dot, so that none names a sidecar.
 """
 
 from __future__ import annotations

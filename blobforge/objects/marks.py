@@ -1,4 +1,4 @@
-"""The marks of the databases that keep objects in a store (`installations/<id>`). Nothing is owned here.
+"""The marks of the databases that keep objects in a store (`installations/<id>`).
 
 Two databases beside one store share its sources, for these have no installation in their keys. So each leaves a mark
 before it is asked to delete any, and where there is another's, sources stay. A new database that finds objects and no

@@ -1,8 +1,8 @@
 """Large objects in parts: what a store offers for them (`Multipart`), and S3's way (`S3Multipart`).
 
-Nothing is owned here: the store itself keeps what has been uploaded of an object, so that a client that comes back
-with the same object after an interruption goes on with it. Keys are those of `keys.py`; a URL is for one part of one
-upload. Source of the limits: Amazon S3's "multipart upload limits".
+The store itself keeps what has been uploaded of an object, so that a client that comes back with the same object
+after an interruption goes on with it. Keys are those of `keys.py`; a URL is for one part of one upload. Source of the
+limits: Amazon S3's "multipart upload limits".
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Objects in S3 or what speaks its protocol (R2, MinIO, SeaweedFS): boto3 in threads, URLs by our own signer.
 
-Owns: one boto3 client and its threads. Every call has a deadline here; boto3's own timeouts only make sure that
-a thread left behind comes to its end. Nothing is read from ~/.aws or a profile: what is not in the constructor
-does not count.
+State owned here: one boto3 client and its threads. Every call has a deadline here; boto3's own timeouts only make
+sure that a thread left behind comes to its end. Nothing is read from ~/.aws or a profile: what is not in the
+constructor does not count.
 """
 
 from __future__ import annotations

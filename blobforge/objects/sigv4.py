@@ -1,8 +1,9 @@
 """AWS Signature Version 4 in the query string: presigned S3 URLs, without boto3's cost.
 
-boto3 takes about 200 µs for one URL and a claim needs two, so that signing would cap the claim rate. Here the
-signing key is derived once a day, and what is the same for the URLs of one second is put together once. The URLs are
-byte for byte those of boto3 (path style, `s3v4`); tests/objects/test_sigv4.py holds that.
+boto3 takes about 200 µs for one URL and a claim needs two, so that signing would cap the claim rate. Here the signing
+key is derived once a day, and what is the same for the URLs of one second is put together once. State owned here: the
+signing key of the day. The URLs are byte for byte those of boto3 (path style, `s3v4`); tests/objects/test_sigv4.py
+holds that.
 
 Source: https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html
 """

@@ -1,6 +1,6 @@
 """The worker's side of the guard (see `strays.py`): a process that outlives it and kills what it leaves running.
 
-Owns the guard process and the list of what runs, so that a guard that was killed is replaced without a gap.
+State owned here: the guard process and the list of what runs. So a guard that was killed is replaced without a gap.
 """
 
 from __future__ import annotations

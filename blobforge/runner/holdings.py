@@ -1,4 +1,5 @@
-"""Which jobs this worker holds. Owned by the Worker; the heartbeat reads it and may take jobs out of hand."""
+"""Which jobs this worker holds. State owned here: those jobs. The heartbeat reads it and may take jobs out of
+hand."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A handler in processes of its own: one a job at a time, kept warm for the next job.
 
-Owns these processes. One that has to be killed, or that dies, is replaced when the next job comes.
+State owned here: these processes. One that has to be killed, or that dies, is replaced when the next job comes.
 """
 
 from __future__ import annotations

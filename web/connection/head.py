@@ -1,4 +1,4 @@
-"""The head of a request: one strict reading of it, before either way in sees it. No state.
+"""The head of a request: one strict reading of it, before either way in sees it.
 
 Two parsers that disagree on where a request ends are how requests are smuggled. Here one reading decides where each
 request ends, and takes only what llhttp and h11 read alike: what one of them takes leniently and the other refuses

@@ -1,4 +1,4 @@
-"""The parts that count what HTTP comes to, and the requests. They keep their own counts."""
+"""The parts that count what HTTP comes to, and the requests."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""From hashed files to jobs, by the thousand. Owns: the sources that are being uploaded, and the files that wait for
-each.
+"""From hashed files to jobs, by the thousand. State owned here: the sources that are being uploaded, and the files
+that wait for each.
 
 A file whose source is on its way already (the same bytes under another name) is not uploaded a second time: it is
 done when that upload is.

@@ -1,4 +1,4 @@
-"""The hashes of files that were read before. Owns: one SQLite file in the user's cache folder.
+"""The hashes of files that were read before. State owned here: one SQLite file in the user's cache folder.
 
 It may be lost at any time, and is then made anew. SQLite here is a file format, as in any program that keeps more
 than fits a JSON file; the coordinator's state is elsewhere, and only `blobforge/store/` knows how that is kept.

@@ -1,4 +1,5 @@
-"""What became of the files: the counts, and the line of data for each. Owns both; every other stage only tells it."""
+"""What became of the files: the counts, and the line of data for each. State owned here: both. Every other stage only
+tells it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The read side. Each method is one short read transaction: a long one would keep the backup from checkpointing.
+"""The read side: lists, statistics, what a start reads. State owned here: a read-only connection. Each method is one
+short read transaction: a long one would keep the backup from checkpointing.
 
 Lists are pages of an index, never scans: the kept counters say which (status, type, priority) ranges hold rows,
 and a page is a lazy merge of those ranges. What no index serves (a text in the path) is filtered on the way,

@@ -1,5 +1,6 @@
-"""All SQL, named. Nothing else in the program spells a statement, and only this package runs them; what checks a
-database stands beside the sentence that it proves, in `invariants.py`.
+"""All SQL of the engine, named: no module outside this package spells or runs a statement. What opens the file, and
+begins and ends a transaction, stands where that is done; what checks a database stands beside the sentence that it
+proves, in `invariants.py`.
 
 Updates are guarded by the state that the transition started from: `changes()` says whether it still held.
 """
