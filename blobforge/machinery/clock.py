@@ -1,5 +1,5 @@
-"""The two clocks. Records show wall time; deadlines run on trio's clock, so that no jump of the wall clock
-expires anything, and so that tests can run days in milliseconds."""
+"""The two clocks: records show wall time, deadlines run on trio's clock. So no jump of the wall clock expires
+anything, and tests can run days in milliseconds."""
 
 from __future__ import annotations
 

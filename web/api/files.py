@@ -1,4 +1,4 @@
-"""Signed URLs. No credential signs a key outside its own job or source."""
+"""Signed URLs of sources and outputs. No credential signs a key outside its own job or source."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Jobs that come with their past from another database, and what this one gives away of its own. Nothing is owned
-here.
+"""Jobs that come with their past from another database, and what this one gives away of its own.
 
 A job is known again by its type and source: what is here already stays as it is, so that a second run adds nothing
 and one that was broken off goes on. Its number is kept where it has never been given here. What it has come to
