@@ -42,8 +42,8 @@ FULL = Commits()
 QUICK = Commits(sizes=(1, 64), cycles=1024, runs=1)
 
 
-class Nobody:
-    """Who is told of events."""
+class NoSubscribers:
+    """An event sink without subscribers."""
 
     async def publish(self, events: object) -> None:
         await trio.lowlevel.checkpoint()
@@ -53,7 +53,7 @@ async def through_the_writer(replay: Replay, size: int, cycles: int, synchronous
     """Latencies are those of one transaction, from the first message put to the last reply."""
     tally = Tally()
     store = replay.fresh_store(synchronous)
-    writer = Writer(store, Rules(), now=wall_ms, sink=Nobody())
+    writer = Writer(store, Rules(), now=wall_ms, sink=NoSubscribers())
     async with trio.open_nursery() as nursery:
         nursery.start_soon(writer.run)
         await trio.testing.wait_all_tasks_blocked()

@@ -1,4 +1,4 @@
-"""What does a large idle fleet cost: memory, CPU, and the patience of who claims beside it?
+"""What a large idle fleet costs: memory, CPU, and the latency of claims beside it.
 
     python -m bench.idle [--polls 10000] [--beat 30] [--seconds 30] [--quick] [--baseline] [--plot]
 

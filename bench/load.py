@@ -3,7 +3,7 @@
 It knows just enough HTTP/1.1 for answers with a Content-Length, which is all that this API sends to JSON requests.
 `measure` drives the clients by an epoll loop of its own, where a cycle costs a third of what it would cost on trio;
 benchmarks that have timers of their own ask on trio. How busy it was itself stands in each row (`load_cpu`, of one
-core), so that nobody has to believe the first sentence.
+core), so that each row proves the first sentence.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ async def main() -> None:
     async with trio.open_nursery() as nursery:
         addresses = await nursery.start(hypercorn.trio.serve, app, config)
         print(addresses[0], flush=True)
-        await trio.to_thread.run_sync(sys.stdin.read, abandon_on_cancel=True)  # until whoever started us is gone
+        await trio.to_thread.run_sync(sys.stdin.read, abandon_on_cancel=True)  # until the parent is gone
         nursery.cancel_scope.cancel()
 
 

@@ -38,7 +38,7 @@ QUICK = Submissions(seconds=1, warmup=0.3, runs=1, clients=(1, 16), batches=(100
 
 
 class Documents:
-    """Jobs that nobody has submitted before."""
+    """Jobs that were not submitted before."""
 
     def __init__(self) -> None:
         self._numbers = itertools.count()

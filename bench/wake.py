@@ -26,7 +26,7 @@ from bench.report import Chart, Report
 from bench.servers import Server
 
 TYPE = "wake"
-SEED_TYPE = "seed"  # the jobs that bring the sources; nobody asks for them
+SEED_TYPE = "seed"  # the jobs that bring the sources; no worker asks for them
 WAIT_SECONDS = 60
 PAUSE_SECONDS = 0.02  # between a job handed out and the next: the worker's next poll has arrived by then
 PATIENCE_SECONDS = 30

@@ -105,7 +105,7 @@ class Segments:
             # It reads the WAL once a second: after two, it has read all that was there when we began.
             await trio.sleep(2 * READ_EVERY)
             wanted = self._read_so_far()
-            while not self._has(wanted):  # noqa: ASYNC110 - who reads the log goes on without us
+            while not self._has(wanted):  # noqa: ASYNC110 - the reader of the log goes on without us
                 await trio.sleep(0.1)
             return True
         return False
@@ -113,7 +113,7 @@ class Segments:
     async def ended(self, end: Callable[[], Awaitable[bool]], *, patience: float) -> bool:
         # SIGTERM makes it read and send what is left, and log it; but only once it has begun at all.
         with trio.move_on_after(patience):
-            while self._taken is None:  # noqa: ASYNC110 - who reads the log goes on without us
+            while self._taken is None:  # noqa: ASYNC110 - the reader of the log goes on without us
                 await trio.sleep(0.05)
         return await end() and self._has(self._read_so_far())
 

@@ -2,8 +2,8 @@
 
 Two databases beside one store share its sources, for these have no installation in their keys. So each leaves a mark
 before it is asked to delete any, and where there is another's, sources stay. A new database that finds objects and no
-mark leaves one for the unknown, too: a release that left none, or a database that was lost, may need them yet. An
-operator who knows that a mark is out of date removes that object.
+mark leaves one for the unknown, too: a release that left none, or a database that was lost, may need them yet. A
+mark that is out of date is removed by the operator.
 """
 
 from __future__ import annotations
