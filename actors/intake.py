@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 import structlog
 import trio
 
-from actors.keeper import Keeper
+from actors.keeper import OutputKeeper
 from actors.mailbox import Envelope, Mailbox, ReplyTo, ask
 from actors.messages import (
     CheckSource,
@@ -79,7 +79,7 @@ class Intake:
         deletions: Callable[[], int] = lambda: 0,
     ) -> None:
         self.mailbox: Mailbox[Envelope[Any]] = Mailbox(MAILBOX)
-        self.keeper = Keeper(writer, objects, installation)
+        self.keeper = OutputKeeper(writer, objects, installation)
         self._writer = writer
         self._objects = objects
         self._verify_limit = verify_limit

@@ -26,7 +26,7 @@ AT_ONCE = 8  # copies side by side, and as many in one transaction at most
 TRY_AGAIN = 5.0  # seconds after the store, or the writer, could not
 
 
-class Keeper:
+class OutputKeeper:
     """`installation` is the id of this database, which is in the keys of the copies."""
 
     def __init__(self, writer: Mailbox[Envelope[Any]], objects: ObjectStore, installation: str) -> None:

@@ -18,7 +18,7 @@ pytest_plugins = [
     "tests.fixtures.house",
 ]
 
-# Which process a worker was is kept in the user's state folder: not in that of whoever runs the tests.
+# Which process a worker was is kept in the user's state folder: not in that of the user who runs the tests.
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="blobforge-tests-")
 atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
 

@@ -1,0 +1,137 @@
+"""The language of the product: docstrings and comments name their subject, and a class name has one meaning."""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import tokenize
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from blobforge.client import types as at_the_client
+from web.api import wire
+
+ROOT = Path(__file__).parent.parent
+PRODUCT = [path for room in ("blobforge", "actors", "web") for path in sorted((ROOT / room).rglob("*.py"))]
+
+# A sentence that leans on one of these hides its subject: the caller, a worker, a subscriber, the operator.
+LEANING = re.compile(r"\b(whoever|whomever|who|whom|(no|some|any|every)(body|one))\b", re.IGNORECASE)
+# `See Peer.` alone, or in front of what is to be said.
+POINTING = re.compile(r"See `?[A-Z][\w.]*`?([.:,;]|$)")
+
+CLIENT, WIRE, CONTRACT, ENGINE = (
+    "blobforge/client/types.py",
+    "web/api/wire.py",
+    "blobforge/store",
+    "blobforge/store/sqlite",
+)
+YET = ("actors/effects/", "actors/writer.py", "blobforge/store/", "web/connection/")  # to come
+# One meaning, two types: why the name stands twice.
+TWICE = {
+    "Attempt": "the domain's record; the client's, as JSON has it",
+    "AuditEntry": "the domain's record; the client's, as JSON has it",
+    "Drill": "the store's record; the client's, as JSON has it",
+    "Job": "the domain's record; the client's, as JSON has it; a handler's, by a name that users import",
+    "JobFailed": "the event that an attempt failed; a handler's exception that fails it, by a name that users import",
+    "OrphanSearch": "the janitor's account; the client's, as JSON has it",
+    "BulkDone": "the outcome of a message; the client's, as JSON has it",
+    "SessionsEnded": "the outcome of a message; its JSON",
+    "Stats": "the store's figures; the client's, as JSON has them",
+    "Worker": "the domain's record; the process that is one, by a name that users import",
+    "WorkerAttempt": "the store's row; the client's, as JSON has it",
+}
+
+
+def is_command(node: ast.AST) -> bool:
+    """Whether it is a command of the command line: its docstring is the help that users read."""
+    return any(
+        isinstance(each, ast.Call) and isinstance(each.func, ast.Attribute) and each.func.attr in {"command", "group"}
+        for each in getattr(node, "decorator_list", [])
+    )
+
+
+def said(source: str) -> Iterator[tuple[int, str]]:
+    """The docstrings, those of attributes and constants too, and the comments; each with its line."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and not is_command(
+            node
+        ):
+            for each in node.body:
+                if (
+                    isinstance(each, ast.Expr)
+                    and isinstance(each.value, ast.Constant)
+                    and isinstance(each.value.value, str)
+                ):
+                    yield each.lineno, each.value.value
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.start[0], token.string
+
+
+def complaints(source: str) -> list[tuple[int, str]]:
+    return [
+        (line, found[0])
+        for line, text in said(source)
+        if (found := LEANING.search(text) or POINTING.match(text.strip()))
+    ]
+
+
+def test_what_is_said_has_a_subject() -> None:
+    found = {
+        f"{path.relative_to(ROOT)}:{line}": text
+        for path in PRODUCT
+        if not str(path.relative_to(ROOT)).startswith(YET)
+        for line, text in complaints(path.read_text())
+    }
+    assert found == {}, "name the caller, the worker, the subscriber, the operator"
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ('"""Whoever asks is answered."""', "Whoever"),
+        ('def f():\n    """Wait until nobody else has a turn."""', "nobody"),
+        ('class A:\n    x = 1\n    """Who made it."""', "Who"),
+        ("x = 1  # for whom it is", "whom"),
+        ('def f():\n    """See ObjectStore: the bytes stay."""', "See ObjectStore:"),
+        ('def f():\n    """See `Peer`."""', "See `Peer`."),
+    ],
+)
+def test_a_leaning_text_is_found(source: str, found: str) -> None:
+    assert [text for _, text in complaints(source)] == [found]
+
+
+def classes() -> dict[str, list[str]]:
+    """Where each name is that a class has in more than one place."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for path in PRODUCT:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                found[node.name].append(str(path.relative_to(ROOT)))
+    return {name: places for name, places in found.items() if len(places) > 1}
+
+
+def is_an_answer_at_both_ends(name: str, places: list[str]) -> bool:
+    """What the server writes and the client reads; the client reads nothing that is not written."""
+    if places != [CLIENT, WIRE]:
+        return False
+    read, written = getattr(at_the_client, name), getattr(wire, name)
+    return set(read.__struct_fields__) <= set(written.__struct_fields__)
+
+
+def is_a_protocol_and_its_engine(places: list[str]) -> bool:
+    folders = [str(Path(place).parent) for place in places]
+    return sorted(folders) == [CONTRACT, ENGINE]
+
+
+def test_the_name_of_a_class_has_one_meaning() -> None:
+    twice = {
+        name
+        for name, places in classes().items()
+        if not is_an_answer_at_both_ends(name, places) and not is_a_protocol_and_its_engine(places)
+    }
+    assert twice == set(TWICE), "give one of them a name of its own"
