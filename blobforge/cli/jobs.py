@@ -103,9 +103,12 @@ def _tries(job: Job, of: str = "/") -> str:
 
 @jobs.command("show")
 @several_ids
+@click.option(
+    "--result", "only_result", is_flag=True, help="Only the JSON that the worker sent as its result, whole."
+)
 @session_options
 @pass_session
-def show_jobs(session: CliSession, job_ids: tuple[int, ...]) -> None:
+def show_jobs(session: CliSession, job_ids: tuple[int, ...], only_result: bool) -> None:
     """Show jobs, with the record of their attempts and the last output of those that failed.
 
     With --json: one document for one job, a line for each of several.
@@ -113,6 +116,9 @@ def show_jobs(session: CliSession, job_ids: tuple[int, ...]) -> None:
     failed = 0
     for place, job_id in enumerate(job_ids):
         try:
+            if only_result:
+                click.echo(session.run(partial(_get_result, job_id)))
+                continue
             job = session.run(partial(_get_job, job_id))
         except CliError as error:
             failed = _next_one(error, failed, len(job_ids))
@@ -129,6 +135,10 @@ def show_jobs(session: CliSession, job_ids: tuple[int, ...]) -> None:
 
 async def _get_job(job_id: int, client: Client) -> Job:
     return await client.get_job(job_id)
+
+
+async def _get_result(job_id: int, client: Client) -> bytes:
+    return await client.job_result(job_id)
 
 
 def _next_one(error: CliError, failed: int, many: int) -> int:
@@ -171,7 +181,7 @@ def _aside(job: Job) -> str | None:
     """Where the result is, where it is too large to be shown."""
     if job.result_size is None:
         return None
-    return f"{output.size_text(job.result_size)} of JSON, at {job.result_url}"
+    return f"{output.size_text(job.result_size)} of JSON, whole with --result"
 
 
 def _kept(job: Job) -> str | None:

@@ -208,6 +208,13 @@ class Client:
         """One job, with the record of its attempts."""
         return await self._call("GET", f"/api/jobs/{job_id}", Job)
 
+    async def job_result(self, job_id: int) -> bytes:
+        """The JSON that the worker sent as its `result`, as it came, whatever its size.
+
+        ApiError `no-such-object` (404): it sent none.
+        """
+        return bytes(await self._call("GET", f"/api/jobs/{job_id}/result", msgspec.Raw))
+
     async def retry_job(
         self, job_id: int, *, reset_attempts: bool = False, priority: int | None = None
     ) -> StatusAnswer:

@@ -37,10 +37,10 @@ class People:
         beat = {"job_id": granted["job"]["id"], "lease": granted["lease"], "progress": progress}
         self.call("POST", "/api/workers/w1/heartbeat", {"jobs": [beat]})
 
-    def complete(self, granted: dict[str, Any], output: str = "converted") -> None:
+    def complete(self, granted: dict[str, Any], output: str = "converted", **fields: Any) -> None:
         put = {"Content-Type": "application/octet-stream"}
         httpx.put(granted["upload_url"], content=output, headers=put, trust_env=False).raise_for_status()
-        body = {"worker_id": "w1", "lease": granted["lease"], "output_key": granted["output_key"]}
+        body = {"worker_id": "w1", "lease": granted["lease"], "output_key": granted["output_key"], **fields}
         self.call("POST", f"/api/jobs/{granted['job']['id']}/complete", body)
 
     def fail(self, granted: dict[str, Any], error: str, **fields: Any) -> None:

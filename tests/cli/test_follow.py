@@ -200,3 +200,16 @@ def test_stats_watch(house: Running, person: People) -> None:
         screen.see("jobs per minute")
         assert screen.interrupt() == 130
     assert "Traceback" not in screen.text
+
+
+def test_a_result_that_is_kept_aside_is_had_whole(house: Running, person: People) -> None:
+    job_id, plain = person.submit("aside", "aside"), person.submit("none", "aside")
+    sent = {"pages": ["lorem ipsum"] * 150_000, "nothing": None}
+    person.complete(person.claim("aside"), result=sent)
+    assert f"{job_id}" in house.ok("jobs", "show", str(job_id))
+    assert "whole with --result" in house.ok("jobs", "show", str(job_id))
+    assert json.loads(house.ok("jobs", "show", str(job_id), "--result")) == sent
+    both = house.blobforge("jobs", "show", str(job_id), str(plain), "--result")
+    assert both.returncode == 5
+    assert json.loads(both.stdout) == sent
+    assert "has no result" in both.stderr
