@@ -61,6 +61,10 @@ class Scripted:
         """The requests that came for one route."""
         return [request for request in self.requests if (request.method, request.path) == (method, path)]
 
+    def script(self, request: Request) -> Script | None:
+        """How this request is answered."""
+        return self.scripts.get((request.method, request.path.partition("?")[0]))
+
     async def serve(self, stream: trio.SocketStream) -> None:
         async with stream:
             connection = h11.Connection(h11.SERVER)
@@ -69,7 +73,7 @@ class Scripted:
             except (h11.RemoteProtocolError, trio.BrokenResourceError):
                 return
             self.requests.append(request)
-            script = self.scripts.get((request.method, request.path.partition("?")[0]))
+            script = self.script(request)
             answer = Answer({"detail": "not scripted"}, 404) if script is None else script(request)
             if not isinstance(answer, Answer):
                 answer = await answer
