@@ -93,6 +93,10 @@ async def upload_source(
     try:
         sent = await client.upload(url, path, headers=headers, on_bytes=on_bytes)
     except TransferRefused as refused:
+        if refused.status in (400, 422) and (now := await hash_file(path)).sha256 != facts.sha256:
+            raise ChecksumMismatch(
+                f"{path} changed before it was uploaded: it", facts.sha256, now.sha256
+            ) from refused
         if refused.status not in (401, 403):
             raise
         # It may have waited for its turn longer than its URL lasted.

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import trio
 
+from blobforge.runner.events import warn
 from blobforge.runner.guard import Guard
 from blobforge.runner.job import Job, JobFailed, WorkerTrouble
 from blobforge.runner.process import GRACE, Finished, OnOutput, Tails, run_in_group
@@ -73,9 +74,15 @@ class Command:
         if not _BRACES.search(self._argv[0]):
             self._argv[0] = _program(self._argv[0])
 
+        # No reason to refuse: one may be the name of what the command writes, in the folder of its job.
+        self._left_here = [name for name in self._argv[1:] if _is_path(name) and os.path.isfile(name)]
+
     async def prepare(self, nursery: trio.Nursery, guard: Guard) -> None:
         del nursery
         self._guard = guard
+        for name in self._left_here:
+            told = f"--exec: {name!r} is a file here, but the command runs in the folder of its job"
+            warn("relative-path", f"{told}: {{cwd}}/{name.removeprefix('./')} is this one")
 
     async def __call__(self, job: Job) -> None:
         """Run the command. Raises JobFailed for any exit but 0, WorkerTrouble when it cannot be started."""
@@ -172,6 +179,11 @@ def _program(name: str) -> str:
     if os.sep in name and os.path.exists(name):
         raise ValueError(f"{name!r} cannot be executed: make it executable (chmod +x), or name its interpreter")
     raise ValueError(f"{name!r} is not found: install it, or give its full path")
+
+
+def _is_path(word: str) -> bool:
+    """Whether a word of the command looks like a path from the current folder."""
+    return ("/" in word or "." in word) and not word.startswith(("-", "/"))
 
 
 def _refuse_shell(template: str) -> None:

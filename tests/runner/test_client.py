@@ -20,6 +20,8 @@ from blobforge.client import (
     TransferRefused,
     UnexpectedAnswer,
 )
+from blobforge.client.submission import upload_source
+from blobforge.client.transfer import FileFacts
 from tests.runner.scripted import LOSE, Answer, Scripted
 
 BUSY = Answer({"detail": "busy"}, 503, {"Retry-After": "0"})
@@ -210,3 +212,24 @@ async def test_an_expired_url_is_refused_once_and_shown_without_its_signature(
     assert "secret" not in str(caught.value)
     assert "Request has expired" in str(caught.value)
     assert len(scripted.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        Answer({"type": "urn:blobforge:problem:invalid", "detail": "the bytes do not match"}, 422),
+        Answer(b"<Error><Code>BadDigest</Code></Error>", 400, {"Content-Type": "application/xml"}, foreign=True),
+    ],
+    ids=["embedded", "S3"],
+)
+async def test_a_source_that_changed_is_told_as_that(scripted: Scripted, tmp_path: Path, refusal: Answer) -> None:
+    """And not as what the store said of its bytes, with a signed URL in it; a store that is wrong is quoted."""
+    scripted.on("PUT", "/store", refusal)
+    source, url = tmp_path / "a.pdf", f"{scripted.url}/store"
+    source.write_bytes(b"as it is now")
+    now = FileFacts(12, hashlib.sha256(b"as it is now").hexdigest())
+    async with Client(scripted.url, patience=0) as client:
+        with pytest.raises(ChecksumMismatch, match=r"a\.pdf changed before it was uploaded"):
+            await upload_source(client, source, FileFacts(9, "0" * 64), url, headers={})
+        with pytest.raises(TransferRefused):
+            await upload_source(client, source, now, url, headers={})

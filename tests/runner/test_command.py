@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
 from blobforge.client import Job as JobRecord
 from blobforge.runner import Command, Job, JobFailed, WorkerTrouble
+from blobforge.runner.guard import Guard
 from tests.runner.test_process import alive
 
 PYTHON = sys.executable
@@ -198,3 +200,17 @@ async def test_what_cannot_be_started_is_the_machines_fault(tmp_path: Path) -> N
     program.chmod(0o755)
     with pytest.raises(WorkerTrouble, match=r"cannot start .*gone: No such file"):
         await Command(str(program))(given(tmp_path))
+
+
+async def test_a_file_of_the_starts_folder_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, nursery: trio.Nursery
+) -> None:
+    """The command runs elsewhere: an interpreter would not find its script. It may be meant for a result's name."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("ocr.py", "txt"):
+        (tmp_path / name).touch()
+    command = Command(f"{PYTHON} ./ocr.py --format txt {{source}} {{cwd}}/ocr.py {tmp_path}/ocr.py new.txt")
+    await command.prepare(nursery, Guard())
+    (told,) = [record.getMessage() for record in caplog.records if record.name == "blobforge.runner"]
+    assert "'./ocr.py'" in told
+    assert "{cwd}/ocr.py is this one" in told
