@@ -62,6 +62,11 @@ VALUES: dict[str, Value] = {
     "received": Value("received", ".3f", more=True),
     "resyncs": Value("resyncs", ",d", more=False),
     "turns": Value("turns"),
+    "files": Value("files", more=False),
+    "calls": Value("calls", more=False),
+    "changes": Value("changes of file", more=False),
+    "wakeups": Value("wake-ups", more=False),
+    "hops": Value("hops", more=False),
     "errors": Value("errors", ",d", more=False),
 }
 

@@ -8,7 +8,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
@@ -52,15 +52,17 @@ def blobforge(folder: Path, **variables: str) -> AbstractContextManager[Server]:
 
 
 @contextmanager
-def blobforge_of(root: Path, folder: Path, **variables: str) -> Iterator[Server]:
-    """The same, of another checkout."""
+def blobforge_of(
+    root: Path, folder: Path, *, program: Sequence[str] = ("-m", "blobforge.cli", "serve"), **variables: str
+) -> Iterator[Server]:
+    """The same, of another checkout; `program` is what Python runs."""
     own = {"BLOBFORGE_DATA_DIR": str(folder), "BLOBFORGE_PORT": "0", "BLOBFORGE_LOG_FORMAT": "json"}
     ready = folder / "server.json"
     ready.unlink(missing_ok=True)
     with (folder / "log").open("ab") as log:
         began = time.perf_counter()
         process = subprocess.Popen(
-            [sys.executable, "-m", "blobforge.cli", "serve"],
+            [sys.executable, *program],
             cwd=root,
             env=environment(root) | own | variables,
             stdout=log,
