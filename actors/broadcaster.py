@@ -267,8 +267,9 @@ class Broadcaster:
         frame = Frame(self._number, name, job_id, self._encode(name, data))
         self._remember(frame)
         woken = [subscription for subscription in self._waiting if subscription.offer(frame)]
-        self._waiting.difference_update(woken)
-        self._line_up(woken)
+        if woken:
+            self._waiting.difference_update(woken)
+            self._line_up(woken)
 
     @contextmanager
     def waits(self, subscription: Subscription, *, has_news: bool) -> Iterator[None]:

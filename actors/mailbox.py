@@ -55,12 +55,14 @@ class Reply(Generic[O]):
 
     def settle(self, outcome: O | Refusal) -> None:
         self._outcome = outcome
-        self._wake()
+        if self._asker is not None:
+            self._wake(self._asker)
 
     def fail(self, error: Exception) -> None:
         """The message met a bug: the asker gets the exception."""
         self._error = error
-        self._wake()
+        if self._asker is not None:
+            self._wake(self._asker)
 
     def give_up(self, error: Exception) -> None:
         """The asker is to wait no longer, and gets the exception; an answer that is there already counts."""
@@ -77,10 +79,9 @@ class Reply(Generic[O]):
         assert self._outcome is not None
         return self._outcome
 
-    def _wake(self) -> None:
-        if self._asker is not None:
-            asker, self._asker = self._asker, None
-            trio.lowlevel.reschedule(asker)
+    def _wake(self, asker: trio.lowlevel.Task) -> None:
+        self._asker = None
+        trio.lowlevel.reschedule(asker)
 
     def _abandon(self, _: object) -> trio.lowlevel.Abort:
         """The asker was cancelled."""

@@ -103,7 +103,9 @@ class Reaper:
         while True:
             now = trio.current_time()
             # The pulse is how it notices that it was stopped: the later it comes, the longer that was.
-            wake = min(self._next(), self._purge_at, self._sample_at, now + self._worker_timeout * PULSE_SHARE)
+            pulse = now + self._worker_timeout * PULSE_SHARE
+            deadlines = self._leases.next(), self._workers.next(), self._uploads.next()
+            wake = min(*deadlines, self._purge_at, self._sample_at, pulse)
             self._planned = max(now, wake)
             await self.mailbox.take(until=self._planned)
             self._forgive_oversleeping(trio.current_time() - self._planned)
@@ -112,10 +114,6 @@ class Reaper:
             await self._expire_uploads()
             await self._purge()
             await self._sample()
-
-    def _next(self) -> float:
-        """No deadline comes before."""
-        return min(self._leases.next(), self._workers.next(), self._uploads.next())
 
     def _forgive_oversleeping(self, late: float) -> None:
         """What was said to us while we were stopped still waits in the sockets: hear it before judging a worker."""
@@ -145,6 +143,8 @@ class Reaper:
                     self._workers.drop(worker_id)
                 case SourceAwaited(job_id=job_id):
                     self._uploads.set(job_id, now + self._upload_timeout, None)
+                    if now + self._upload_timeout < self._planned:
+                        self.mailbox.nudge()  # of the others none comes before the pulse
                 case SourceSettled(job_id=job_id):
                     self._uploads.drop(job_id)
                 case WritesResumed():
@@ -152,8 +152,6 @@ class Reaper:
                     self._grant_all(self._worker_timeout)
                 case _:
                     pass  # not heeded
-        if self._next() < self._planned:
-            self.mailbox.nudge()
 
     async def _expire_leases(self) -> None:
         due = self._leases.take_due(trio.current_time(), LARGEST_REAP)

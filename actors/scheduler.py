@@ -22,7 +22,7 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import trio
 from msgspec.structs import replace
@@ -60,13 +60,29 @@ class Waiter:
         self.deadline = deadline
 
 
-class Sent(NamedTuple):
-    """A claim that is with the writer: how many ready jobs of each of its types had been heard of by then, and the
-    type for which it was woken (None: it has just come, or its time is over)."""
+class Sent:
+    """A claim that is with the writer, and where its answer goes: how many ready jobs of each of its types had been
+    heard of by then, and the type for which it was woken (None: it has just come, or its time is over)."""
 
-    waiter: Waiter
-    announced: dict[str, int]
-    woken_for: str | None
+    __slots__ = ("_scheduler", "announced", "waiter", "woken_for")
+
+    def __init__(
+        self, scheduler: Scheduler, waiter: Waiter, announced: dict[str, int], woken_for: str | None
+    ) -> None:
+        self._scheduler = scheduler
+        self.waiter = waiter
+        self.announced = announced
+        self.woken_for = woken_for
+
+    @property
+    def abandoned(self) -> bool:
+        return self.waiter.reply.abandoned
+
+    def settle(self, outcome: Granted | Refusal) -> None:
+        self._scheduler.heard(self, outcome)
+
+    def fail(self, error: Exception) -> None:
+        self._scheduler.heard(self, error)
 
 
 class Scheduler:
@@ -125,9 +141,12 @@ class Scheduler:
                 await self._writer.put(Envelope(self._returned.pop(), Reply()))
             while self._doubtful:
                 await self._send(self._doubtful.pop())
-            await self._send_more()
-            await self._end_waits()
-            await self._wake_jobs()
+            if self._stirred:
+                await self._send_more()
+            if self._waiting:
+                await self._end_waits()
+            if self._timers:
+                await self._wake_jobs()
 
     def _next_deadline(self) -> float:
         wait = self._waiting.peekitem(0)[0][0] if self._waiting else math.inf
@@ -137,6 +156,7 @@ class Scheduler:
     # --- what it is told
 
     def post(self, facts: Sequence[Fact]) -> None:
+        more_to_do = False
         for fact in facts:
             match fact:
                 case JobReady(type=type_):
@@ -149,13 +169,16 @@ class Scheduler:
                 case JobTaken(type=type_):
                     if self._most.get(type_):
                         self._most[type_] -= 1
+                    continue  # the only one that leaves nothing to be done
                 case JobWaits(job_id=job_id, until=until, delay=delay):
                     self._wake_in(delay, job_id, until)
                 case CredentialsRevoked():
                     self._doubt(fact)
                 case _:
-                    pass  # not heeded
-        self._wake()
+                    continue  # not heeded
+            more_to_do = True
+        if more_to_do:
+            self._wake()
 
     def _stir(self, type_: str) -> None:
         """A waiter of this type may have to be woken now."""
@@ -185,7 +208,8 @@ class Scheduler:
         if self._closing:
             self._settle(waiter, CLOSING)
         else:
-            self._take_place(waiter)
+            if waiter.claim.claim_key:
+                self._take_place(waiter)
             # Once to the database even when there is no work: it knows whether this worker may ask at all, and
             # whether it was given jobs before.
             await self._send(waiter)
@@ -193,7 +217,7 @@ class Scheduler:
     def _take_place(self, waiter: Waiter) -> None:
         """A claim that is repeated ends the one that it repeats: a job goes to the latest request, and not to a
         connection that may be lost without our knowing."""
-        before = self._of_same_key(waiter) if waiter.claim.claim_key else None
+        before = self._of_same_key(waiter)
         if before is not None:
             self._leave(before)
             self._settle(before, Granted(idle=True))
@@ -208,16 +232,16 @@ class Scheduler:
     # --- sending on, and waiting
 
     async def _send(self, waiter: Waiter, woken_for: str | None = None) -> None:
-        self._leave(waiter)
         if woken_for is not None:
             self._woken[woken_for] += waiter.claim.limit
-        sent = Sent(waiter, {type_: self._announced[type_] for type_ in waiter.claim.types}, woken_for)
+        sent = Sent(self, waiter, {type_: self._announced[type_] for type_ in waiter.claim.types}, woken_for)
         # What is sent on waits no more once its time is over: then "no job", too, is an answer to be recorded.
         final = waiter.claim.wait > 0 and self._is_final(waiter)
         claim = replace(waiter.claim, wait=0.0) if final else waiter.claim
-        reply = Callback[Granted](lambda outcome: self._answered(sent, outcome), lambda: waiter.reply.abandoned)
         trace = None if waiter.trace is None else waiter.trace.again()
-        await self._writer.put(Envelope(claim, reply, waiter.repeat, trace=trace, caller=claim.caller))
+        envelope = Envelope(claim, sent, waiter.repeat, trace=trace, caller=claim.caller)
+        if not self._writer.offer(envelope):
+            await self._writer.put(envelope)
 
     def _is_final(self, waiter: Waiter) -> bool:
         return self._closing or waiter.deadline <= trio.current_time()
@@ -236,9 +260,9 @@ class Scheduler:
         self._stirred.add(type_)
 
     def _wait(self, waiter: Waiter) -> None:
-        self._take_place(waiter)
         self._waiting[waiter.deadline, waiter.arrival] = waiter
         if waiter.claim.claim_key:
+            self._take_place(waiter)
             self._keyed[waiter.claim.worker_id, waiter.claim.claim_key] = waiter
         if len(self._waiting) >= self._swept:
             # The end of a client is not told. They stay for a minute at most, and are never the most of all.
@@ -261,8 +285,9 @@ class Scheduler:
 
     # --- what the writer answers
 
-    def _answered(self, sent: Sent, outcome: Granted | Refusal | Exception) -> None:
-        self._landed(sent)
+    def heard(self, sent: Sent, outcome: Granted | Refusal | Exception) -> None:
+        if sent.woken_for is not None:
+            self._landed(sent.woken_for, sent.waiter)
         waiter = sent.waiter
         match outcome:
             case Granted(jobs=()):
@@ -274,6 +299,8 @@ class Scheduler:
                 waiter.reply.fail(outcome)
             case _:
                 self._settle(waiter, outcome)
+                if sent.woken_for is None:
+                    return  # nothing has changed for the others
         self._wake()
 
     def _settle(self, waiter: Waiter, outcome: Granted | Refusal) -> None:
@@ -286,12 +313,11 @@ class Scheduler:
                 self.answered["granted"] += 1
         waiter.reply.settle(outcome)
 
-    def _landed(self, sent: Sent) -> None:
-        if (type_ := sent.woken_for) is not None:
-            self._woken[type_] -= sent.waiter.claim.limit
-            if not self._woken[type_]:
-                del self._woken[type_]
-            self._stir(type_)  # the job for which it was woken may be there still
+    def _landed(self, type_: str, waiter: Waiter) -> None:
+        self._woken[type_] -= waiter.claim.limit
+        if not self._woken[type_]:
+            del self._woken[type_]
+        self._stir(type_)  # the job for which it was woken may be there still
 
     def _got_nothing(self, sent: Sent, outcome: Granted) -> None:
         waiter = sent.waiter
@@ -325,9 +351,8 @@ class Scheduler:
         for type_ in stirred:
             while self._to_be_woken(type_):
                 waiter = self._queues[type_].peekitem(0)[1]
-                if waiter.reply.abandoned:
-                    self._leave(waiter)
-                else:
+                self._leave(waiter)
+                if not waiter.reply.abandoned:
                     await self._send(waiter, type_)
 
     def _to_be_woken(self, type_: str) -> bool:

@@ -12,7 +12,20 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-BENCHES = ("claim", "versus", "calls", "submit", "depth", "wake", "idle", "fanout", "start", "commit", "pages", "ingest")
+BENCHES = (
+    "claim",
+    "versus",
+    "calls",
+    "submit",
+    "depth",
+    "wake",
+    "idle",
+    "fanout",
+    "start",
+    "commit",
+    "pages",
+    "ingest",
+)
 
 
 def main(arguments: list[str]) -> int:

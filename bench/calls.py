@@ -10,10 +10,8 @@ of the request counts, and what comes behind its answer, too. Medians of so many
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -25,8 +23,8 @@ from msgspec import Meta
 
 from bench import claim, servers
 from bench.goals import NOW
-from bench.load import Answer, Connection, connected, encode
-from bench.plan import BenchError, Plan, command
+from bench.load import Connection, connected, encode
+from bench.plan import Plan, command
 from bench.report import Chart, Report
 from bench.servers import ROOT
 from bench.versus import checked_out, fill
@@ -121,7 +119,9 @@ def _rows(plan: Calls, name: str, traced: Traced, asked: list[Asked]) -> list[di
             })  # fmt: skip
         row: dict[str, Any] = {key: round(median(each[key] for each in found)) for key in found[0]}
         errors = sum(not each.good for each in those)
-        rows.append(row | {"what": f"{kind}: {name}", "how": name, "kind": kind, "turns": len(those), "errors": errors})
+        rows.append(
+            row | {"what": f"{kind}: {name}", "how": name, "kind": kind, "turns": len(those), "errors": errors}
+        )
     return rows
 
 

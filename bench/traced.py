@@ -53,7 +53,7 @@ def main(target: str) -> None:
         blobforge(["serve"])
     finally:
         sys.setprofile(None)
-        with open(target, "w", encoding="utf-8") as file:  # noqa: PTH123 - as little as can be
+        with open(target, "w", encoding="utf-8") as file:
             json.dump({"calls": calls, "steps": steps}, file)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from enum import StrEnum
+from functools import cached_property
 
 import msgspec
 
@@ -41,7 +42,7 @@ RIGHTS_CHANGED = Refusal(
 )
 
 
-class Caller(msgspec.Struct, frozen=True):
+class Caller(msgspec.Struct, frozen=True, dict=True):
     """The maker of a request, as its credential says. Of `token_id`, `worker_id` and `user_id` one is set.
 
     `secret_hash` is the hash of the secret that it came with (an API token, a worker's secret, a session's cookie);
@@ -63,7 +64,7 @@ class Caller(msgspec.Struct, frozen=True):
     def is_admin(self) -> bool:
         return Scope.ADMIN in self.scopes
 
-    @property
+    @cached_property
     def subject(self) -> str:
         """A stable name for logs and for scoping idempotency keys; holds no secret."""
         if self.worker_id is not None:
@@ -73,7 +74,7 @@ class Caller(msgspec.Struct, frozen=True):
         return f"user:{self.user_id}"
 
     def may(self, scope: Scope) -> bool:
-        return self.is_admin or scope in self.scopes
+        return scope in self.scopes or Scope.ADMIN in self.scopes
 
 
 class Token(msgspec.Struct, frozen=True):

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from bench import (
+    calls,
     charts,
     claim,
     commit,
@@ -41,6 +42,7 @@ TINY = {
     "versus": versus.Versus(
         seconds=0.1, warmup=0, runs=1, workers=(2,), jobs=4000, polls=5, poll_seconds=0.3, revision="HEAD", s3=False
     ),
+    "calls": calls.Calls(rounds=2, revision="HEAD"),
     "submit": submit.Submissions(seconds=0.1, warmup=0, runs=1, clients=(2,), batches=(5,), jobs=10, s3=True),
     "depth": depth.Depths(sizes=(200,), rounds=1),
     "wake": wake.Wakes(polls=(3,), jobs=3, runs=1),

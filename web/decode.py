@@ -68,7 +68,7 @@ def _in_turns(
         body = b"{}"  # a client that has nothing to say may say nothing
     elif len(body) < LONGEST_NULL and body.strip() == NULL:
         body = b"{}"
-    elif not _is_json(content_type):
+    elif content_type != "application/json" and not _is_json(content_type):
         return Refusal(
             RefusalCode.NOT_JSON,
             f"Send JSON with `Content-Type: application/json`, not {content_type or 'nothing'!r}.",
@@ -209,8 +209,6 @@ def invalid(message: str) -> Refusal:
 
 
 def _is_json(content_type: str | None) -> bool:
-    if content_type == "application/json":
-        return True
     kind = (content_type or "").partition(";")[0].strip().lower()
     return kind == "application/json" or kind.endswith("+json")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import msgspec
@@ -21,6 +21,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, RequestTim
 from actors.messages import Audit, Done, Ping, Repeatable
 from blobforge.access import Caller, Scope
 from blobforge.machinery.logs import Answered, answered, redact
+from blobforge.machinery.tracing import Tracer
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.errors import DatabaseError
 from web.answer import Answer, GoneError
@@ -40,6 +41,14 @@ log = structlog.get_logger("blobforge.http")
 
 ANYBODY = Caller(scopes=frozenset())
 MOST_ID = (1 << 64) - 1
+# Each of which is enough for a route: an administrator may do everything. Not in it: any credential is enough.
+ENOUGH = {
+    Access.READ: frozenset({Scope.READ, Scope.ADMIN}),
+    Access.SUBMIT: frozenset({Scope.SUBMIT, Scope.ADMIN}),
+    Access.WORK: frozenset({Scope.WORK, Scope.ADMIN}),
+    Access.UPLOAD: frozenset({Scope.SUBMIT, Scope.WORK, Scope.ADMIN}),
+    Access.ADMIN: frozenset({Scope.ADMIN}),
+}
 TOO_MUCH_UNREAD = Refusal(
     RefusalCode.SLOW_DOWN,
     "You have left too many bytes of earlier answers unread. Read them, or close their connections; then come again.",
@@ -81,12 +90,16 @@ class Endpoint:
             self._params = {*route.query.__struct_fields__} if route.query is not None else set()
         self._decoder = msgspec.json.Decoder(route.body) if route.body is not None else None
 
-    async def answer(self, asked: Request, body: Body, params: dict[str, Any]) -> Answer | Response:
+    def answer(self, asked: Request, body: Body, params: dict[str, Any]) -> Coroutine[Any, Any, Answer | Response]:
         """Never raises for anything that a client sends."""
         request_id = f"{next(self._ids) & MOST_ID:016x}"
-        tracer = self._services.tracer
-        if tracer is None:
-            return await self._answer(asked, body, params, request_id)
+        if self._services.tracer is None:
+            return self._answer(asked, body, params, request_id)
+        return self._traced(self._services.tracer, asked, body, params, request_id)
+
+    async def _traced(
+        self, tracer: Tracer, asked: Request, body: Body, params: dict[str, Any], request_id: str
+    ) -> Answer | Response:
         about = {
             "http.request.method": asked.method,
             "http.route": self.route.path,
@@ -114,7 +127,9 @@ class Endpoint:
                 answer = await _refuse(found, route, self._services, asked, request_id)
             else:
                 caller = found
-                outcome = await self._handle(asked, body, caller, request_id, params)
+                large = route.large and (body.length is None or body.length > self._services.settings.max_body)
+                handle = self._handle_large if large else self._handle
+                outcome = await handle(asked, body, caller, request_id, params)
                 if asked.method == "GET" and caller.as_of != self._services.keyring.revocations:
                     # A credential was revoked while this was read. A change is judged where it is made.
                     still = await _authorize(route, self._services, asked, params)
@@ -152,25 +167,27 @@ class Endpoint:
         answered(Answered(asked.method, asked.path, answer.status_code, ms, subject, request_id, trace_id))
         return answer
 
-    async def _handle(
+    async def _handle_large(
         self, asked: Request, body: Body, caller: Caller, request_id: str, params: dict[str, Any]
     ) -> HandlerResult:
         settings = self._services.settings
-        if not self.route.large or (body.length is not None and body.length <= settings.max_body):
-            return await self._handle_body(asked, body, caller, request_id, params)
         body.allow(max(settings.max_result, settings.max_body), "BLOBFORGE_MAX_RESULT")
         async with self._services.large_bodies:
-            return await self._handle_body(asked, body, caller, request_id, params)
+            return await self._handle(asked, body, caller, request_id, params)
 
-    async def _handle_body(
+    async def _handle(
         self, asked: Request, body: Body, caller: Caller, request_id: str, params: dict[str, Any]
     ) -> HandlerResult:
         route, services = self.route, self._services
         raw = await body.whole() if route.method != "GET" else b""
-        repeat = _repeatable(route, asked, caller, raw)
-        if isinstance(repeat, Refusal):
-            return repeat
-        audit = _audit(route, services, asked, caller, params)
+        repeat: Repeatable | None = None
+        if route.method == "POST" and (key := asked.headers.get("Idempotency-Key")) is not None:
+            found = _repeatable(key, asked, caller, raw)
+            if isinstance(found, Refusal):
+                return found
+            repeat = found
+        # The record that this request leaves, if it is of the kind that does.
+        audit = _audit(route.audit, services, asked, caller, params) if route.audit is not None else None
         call = Call(services, asked, request_id, caller, params, repeat, audit, raw, body.peer)
         if self._decoder is None:
             arguments: tuple[Any, ...] = ()
@@ -229,7 +246,8 @@ async def _authorize(route: Route, services: Services, asked: Request, params: d
         return TOO_MUCH_UNREAD
     if asked.remote_addr is not None:
         services.known.note(asked.remote_addr, trio.current_time())
-    if not _may(caller, route.access):
+    enough = ENOUGH.get(route.access)
+    if enough is not None and caller.scopes.isdisjoint(enough):
         return Refusal(
             RefusalCode.SCOPE_MISSING,
             f"{asked.method} {asked.path} takes the scope {route.access}; your credential does not have it. "
@@ -252,30 +270,12 @@ def _slowed(services: Services, asked: Request, refusal: Refusal) -> Refusal:
     return services.throttle.failed(*names) or refusal
 
 
-def _may(caller: Caller, access: Access) -> bool:
-    match access:
-        case Access.WORK:
-            return caller.may(Scope.WORK)
-        case Access.UPLOAD:
-            return caller.may(Scope.SUBMIT) or caller.may(Scope.WORK)
-        case Access.ANYONE_KNOWN:
-            return True
-        case _:
-            return caller.may(Scope(access.value))
-
-
-def _audit(route: Route, services: Services, asked: Request, caller: Caller, params: dict[str, Any]) -> Audit | None:
-    """The record that this request leaves, if it is of the kind that does."""
-    if route.audit is None:
-        return None
+def _audit(action: str, services: Services, asked: Request, caller: Caller, params: dict[str, Any]) -> Audit:
     subject = " ".join(str(value) for value in params.values())
-    return Audit(caller.subject, caller.name, services.site.address(asked), route.audit, subject)
+    return Audit(caller.subject, caller.name, services.site.address(asked), action, subject)
 
 
-def _repeatable(route: Route, asked: Request, caller: Caller, body: bytes) -> Repeatable | Refusal | None:
-    key = asked.headers.get("Idempotency-Key")
-    if key is None or route.method != "POST":
-        return None
+def _repeatable(key: str, asked: Request, caller: Caller, body: bytes) -> Repeatable | Refusal:
     if not 0 < len(key) <= LONGEST_KEY or not key.isprintable():
         return Refusal(
             RefusalCode.INVALID,

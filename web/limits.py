@@ -127,9 +127,11 @@ class Unread:
 
     def full(self, *owners: str) -> bool:
         """Whether one of these has left as much unread as it may: its request is refused then, and counted here."""
-        full = any(self._owed.get(owner, 0) >= self.each // 2 for owner in owners)
-        self.refused += full
-        return full
+        for owner in owners:
+            if self._owed.get(owner, 0) >= self.each // 2:
+                self.refused += 1
+                return True
+        return False
 
     @contextmanager
     def held(self, size: int, *owners: str) -> Iterator[bool]:

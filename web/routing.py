@@ -9,6 +9,7 @@ import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import Any, TypeVar
 
 import msgspec
@@ -90,7 +91,9 @@ class Call:
         No scope that could be cancelled: that would take as long as all else that stands here.
         """
         reply: Reply[O] = Reply()
-        await mailbox.put(Envelope(message, reply, self.repeat, trace=self._trace(), caller=self.caller))
+        envelope = Envelope(message, reply, self.repeat, trace=self._trace(), caller=self.caller)
+        if not mailbox.offer(envelope):
+            await mailbox.put(envelope)
         self.peer.watch(lambda: reply.give_up(GoneError()))
         try:
             return await reply.wait()
@@ -131,6 +134,6 @@ class Route:
     page: bool = False  # for a person in a browser: a refusal is a page, and 401 leads to the sign-in
     hot: bool = False  # asked all the time by every worker: the lean reader answers it, see `web/connection`
 
-    @property
+    @cached_property
     def name(self) -> str:
         return f"{self.method} {self.path}"

@@ -30,7 +30,7 @@ class Site:
     def address(self, request: Request) -> str:
         """The client's address: the peer's, or the last one in X-Forwarded-For that no trusted proxy has."""
         peer = _address(request.remote_addr or "")
-        if peer is None or not self._trusted(peer):
+        if not self._proxies or peer is None or not self._trusted(peer):
             return str(peer or request.remote_addr or "")
         for hop in reversed(",".join(request.headers.getlist("X-Forwarded-For")).split(",")):
             if not hop.strip():
@@ -53,7 +53,9 @@ class Site:
         return f"{self._scheme(request)}://{host}"
 
     def is_https(self, request: Request) -> bool:
-        return self.base(request).startswith("https://")
+        if self._public or self._proxies:
+            return self.base(request).startswith("https://")
+        return request.scheme == "https"  # nearly all: a host need not be put together to be thrown away
 
     def may_hold_session(self, request: Request) -> bool:
         """Whether a session cookie may travel: over https, on this machine, or where the operator said http."""
@@ -64,7 +66,7 @@ class Site:
         return name in _LOOPBACK
 
     def _scheme(self, request: Request) -> str:
-        peer = _address(request.remote_addr or "")
+        peer = _address(request.remote_addr or "") if self._proxies else None
         if peer is not None and self._trusted(peer):
             # Of several proxies each adds how it was spoken to: the first one met the client. A client that makes
             # one up, and passes a proxy that only adds, misleads itself alone.

@@ -32,6 +32,9 @@ _OUTPUT = re.compile(rf"outputs/(?:{_INSTALLATION_ID}/)?{_ATTEMPT}")
 _ACCEPTED = re.compile(rf"accepted/{_INSTALLATION_ID}/{_ATTEMPT}")
 _ORIGINAL_OUTPUT = re.compile(r"outputs/[0-9a-f]{64}")
 _MARK = re.compile(rf"installations/{_INSTALLATION_ID}")
+# One question for each kind: each URL that is signed asks it.
+_TO_UPLOAD = re.compile("|".join(each.pattern for each in (_SOURCE, _OUTPUT, _INCOMING)))
+_OURS = re.compile("|".join(each.pattern for each in (_TO_UPLOAD, _ACCEPTED, _ORIGINAL_OUTPUT, _MARK)))
 
 OUTPUT_NAME = "output"
 SOURCES = "sources/"
@@ -58,7 +61,7 @@ def is_sha256(text: str) -> bool:
 
 def source_key(source_hash: str) -> str:
     """The key of a source. Raises ValueError for what is no SHA-256."""
-    if not is_sha256(source_hash):
+    if _SHA256.fullmatch(source_hash) is None:
         raise ValueError(f"not a SHA-256 in lowercase hex: {source_hash!r}")
     return f"{SOURCES}{source_hash}"
 
@@ -137,12 +140,12 @@ def shared_source(key: str) -> str | None:
 
 def is_key(key: str) -> bool:
     """Whether `key` is one that this server may ask for, sign for a download, or serve."""
-    return is_upload_key(key) or any(each.fullmatch(key) for each in (_ACCEPTED, _ORIGINAL_OUTPUT, _MARK))
+    return _OURS.fullmatch(key) is not None
 
 
 def is_upload_key(key: str) -> bool:
     """Whether `key` is one that this server may sign for an upload."""
-    return is_source_key(key) or is_incoming_key(key) or is_output_key(key)
+    return _TO_UPLOAD.fullmatch(key) is not None
 
 
 def check_prefix(prefix: str) -> None:
@@ -157,11 +160,11 @@ def check_upload(key: str, sha256: str | None) -> str | None:
     Raises ValueError for what is no key of an upload or no SHA-256, and for a source that is to hold other bytes than
     its name says: such an upload could only fail.
     """
-    if not is_upload_key(key):
+    if _TO_UPLOAD.fullmatch(key) is None:
         raise ValueError(f"not a key to upload to: {key!r}")
     if sha256 is not None and not is_sha256(sha256):
         raise ValueError(f"not a SHA-256 in lowercase hex: {sha256!r}")
-    if not is_source_key(key):
+    if not key.startswith(SOURCES):
         return sha256
     name = key.removeprefix(SOURCES)
     if sha256 not in (None, name):

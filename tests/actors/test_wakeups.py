@@ -27,6 +27,7 @@ from blobforge.serve.server import running
 from tests.actors.alone import Alone, writer_alone
 from tests.fixtures.house import House, virtual_now
 from tests.store.making import ADMIN, submission
+from tests.web.wire import answers, connect, lean, post
 
 
 class Woken(Instrument):
@@ -80,6 +81,25 @@ async def test_a_claim_and_a_completion_wake_few(autojump_clock: Any, house: Hou
         await house.ask(Complete(ADMIN, "w1", job.id, job.lease, None, ObjectSeen(), None, None))
         await rest()
     assert of_actors(steps) == {"writer": 2, "broadcaster": 1}
+
+
+async def test_a_claim_over_http_wakes_no_more_tasks_than_it_needs(autojump_clock: Any, house: House) -> None:
+    """The connection's task when the request has come and when it is decided; nothing watches over what is answered
+    at once."""
+    own = {"content-type": "application/json", "authorization": f"Bearer {house.parts.admin_token}"}
+    claim = post("/api/jobs/claim", b'{"worker_id": "w1", "job_type": "pdf"}', own)
+    await house.register()
+    async with lean(house) as server, await connect(server) as stream:
+        for number in range(3):  # the credential is known, the heads have been read before
+            await house.submit(b"%d" % number)
+            await settled(house)
+            with Woken() as steps:
+                await stream.send_all(claim)
+                await answers(stream, 1)
+                await rest()
+    connection = "web.connection.serving.Server._run"
+    assert of_actors(steps) == {"scheduler": 1, "writer": 2, "broadcaster": 1}
+    assert {name: count for name, count in steps.items() if name.startswith("web.")} == {connection: 2}
 
 
 async def test_a_heartbeat_wakes_the_writer_alone(autojump_clock: Any, house: House) -> None:

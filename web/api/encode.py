@@ -130,8 +130,8 @@ def job_wire(
         losses=job.losses,
         failure=job.failure,
         progress_at=time_or_none(job.progress_at) if job.status is JobStatus.RUNNING else None,
-        expected_end=expected_wire(expected),
-        waiting=waiting_wire(waiting),
+        expected_end=expected_wire(expected) if expected is not None else None,
+        waiting=waiting_wire(waiting) if waiting is not None else None,
         attempt_history=_history(attempts) if attempts is not None else msgspec.UNSET,
         attempts_total=attempts_total if attempts_total is not None else msgspec.UNSET,
     )

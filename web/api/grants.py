@@ -25,8 +25,15 @@ async def check_there(call: Call, *claims: tuple[Claim | Complete, Granted]) -> 
 
     Until a claim is committed the scheduler and the writer look for that; this is for a client that goes later.
     """
+    for _, granted in claims:
+        if granted.jobs:
+            break
+    else:
+        return
+    if not call.peer.has_gone():
+        return
     releases = [each for message, granted in claims for each in given_back(message, call.repeat, granted)]
-    if not (releases and call.peer.has_gone()):
+    if not releases:
         return
     with trio.move_on_after(GIVING_BACK_SECONDS, shield=True):
         for release in releases:
@@ -50,12 +57,13 @@ def _grant(call: Call, job: Job) -> wire.GrantWire:
     assert key is not None
     source = objects.sign_download(source_key(job.source_hash), expires_in=lifetime, filename=source_name(job))
     upload = objects.sign_upload(key, expires_in=lifetime, write_once=job.write_once)
+    base = call.base_url if source.startswith("/") else ""
     assert job.lease is not None
     assert job.heartbeat_at is not None
     return wire.GrantWire(
         job=encode.job_wire(job),
-        source_url=absolute(call, source),
-        upload_url=absolute(call, upload.url),
+        source_url=base + source,
+        upload_url=base + upload.url,
         upload_headers=upload.headers or msgspec.UNSET,
         output_key=key,
         lease=job.lease,

@@ -14,7 +14,6 @@ LONGEST_SECRET = 512  # characters; ours have 46
 async def authenticate(request: Request, keyring: Keyring, sessions: Sessions) -> Caller | Refusal:
     """The caller, by `Authorization: Bearer`, by `X-Worker-ID` with `X-Worker-Secret`, or by a session's cookie."""
     authorization = request.headers.get("Authorization")
-    worker_id = _worker_id(request)
     worker_secret = request.headers.get("X-Worker-Secret")
     if authorization is not None:
         if worker_secret is not None:
@@ -26,7 +25,7 @@ async def authenticate(request: Request, keyring: Keyring, sessions: Sessions) -
         if kind.lower() != "bearer" or not secret or len(secret) > LONGEST_SECRET:
             return NOBODY
         return await keyring.token(secret)
-    if worker_id is not None and worker_secret is not None:
+    if worker_secret is not None and (worker_id := _worker_id(request)) is not None:
         if not worker_id or max(len(worker_id), len(worker_secret)) > LONGEST_SECRET:
             return NOBODY
         return await keyring.worker(worker_id, worker_secret)

@@ -29,6 +29,7 @@ from blobforge.refusals import Refusal, RefusalCode
 from blobforge.worker import Worker, disabled
 from web.reads import ReadPool
 
+NO_HASH = "0" * 64  # that no secret has
 CACHED = 20_000  # credentials; a fleet of ten thousand fits twice
 TOUCH_MS = 60_000  # a token's last use is written at most once in this time
 
@@ -69,8 +70,9 @@ class Keyring:
         self._reads = reads
         self._writer = writer
         self._now = now
-        self._tokens: dict[str, Token] = {}
-        self._workers: dict[str, Worker] = {}
+        # With whom each stands for, as of now: whatever changes that empties both.
+        self._tokens: dict[str, tuple[Token, Caller]] = {}
+        self._workers: dict[str, tuple[Worker, Caller]] = {}
         self._changes = 0
         self.revocations = 0  # that were committed in this run: as of how many a caller was found good
         self._touched: dict[int, int] = {}
@@ -84,47 +86,50 @@ class Keyring:
 
     async def token(self, secret: str) -> Caller | Refusal:
         """The caller that an API token stands for."""
-        digest, as_of = hash_secret(secret), self.revocations
-        token = self._tokens.get(digest)
-        if token is None:
-            changes = self._changes
+        digest = hash_secret(secret)
+        cached = self._tokens.get(digest)
+        if cached is None:
+            changes, as_of = self._changes, self.revocations
             token = await self._reads.run(lambda reader: reader.token_by_hash(digest))
             if token is None:
                 return UNKNOWN_TOKEN
+            cached = token, replace(token.caller(), as_of=as_of)
             if changes == self._changes and len(self._tokens) < CACHED:
-                self._tokens[digest] = token
-        if token.expired(self._now()):
+                self._tokens[digest] = cached
+        token, caller = cached
+        now = self._now()
+        if token.expired(now):
             return EXPIRED_TOKEN
-        self._note_use(token)
-        return replace(token.caller(), as_of=as_of)
+        self._note_use(token, now)
+        return caller
 
     async def worker(self, worker_id: str, secret: str) -> Caller | Refusal:
         """The caller that a worker's own credential stands for."""
-        worker, as_of = self._workers.get(worker_id), self.revocations
-        if worker is None:
-            changes = self._changes
+        cached = self._workers.get(worker_id)
+        if cached is None:
+            changes, as_of = self._changes, self.revocations
             worker = await self._reads.run(lambda reader: reader.worker(worker_id))
-            if worker is not None and changes == self._changes and len(self._workers) < CACHED:
-                self._workers[worker_id] = worker
+            if worker is not None:
+                cached = worker, _caller(worker, as_of)
+                if changes == self._changes and len(self._workers) < CACHED:
+                    self._workers[worker_id] = cached
         # Compared even when there is no such worker, so that the time says nothing.
-        known = worker.secret_hash if worker is not None and worker.secret_hash else "0" * 64
-        if not hmac.compare_digest(known, hash_secret(secret)) or worker is None:
+        known = (cached[0].secret_hash if cached is not None else None) or NO_HASH
+        if not hmac.compare_digest(known, hash_secret(secret)) or cached is None:
             return UNKNOWN_WORKER
-        if not worker.enabled:
-            return disabled(worker_id)
-        return Caller(
-            frozenset({Scope.WORK}),
-            worker_id=worker_id,
-            name=worker.name or worker_id,
-            secret_hash=worker.secret_hash,
-            as_of=as_of,
-        )
+        worker, caller = cached
+        return caller if worker.enabled else disabled(worker_id)
 
-    def _note_use(self, token: Token) -> None:
-        now = self._now()
+    def _note_use(self, token: Token, now: int) -> None:
         last = max(self._touched.get(token.id, 0), token.last_used_at or 0)
         if now - last < TOUCH_MS:
             return
         # No caller waits for it, and when the writer is busy it can wait for the next use.
         if self._writer.offer(Envelope(TouchTokens(((token.id, now),)), Reply())):
             self._touched[token.id] = now
+
+
+def _caller(worker: Worker, as_of: int) -> Caller:
+    scopes = frozenset({Scope.WORK})
+    name = worker.name or worker.id
+    return Caller(scopes, worker_id=worker.id, name=name, secret_hash=worker.secret_hash, as_of=as_of)

@@ -11,6 +11,7 @@ import math
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import trio
 from werkzeug.exceptions import BadRequest
@@ -23,6 +24,7 @@ from web.connection.departures import has_gone
 from web.connection.exchange import Exchange
 from web.connection.head import END, TOO_SLOW, Head, HeadError, check_part
 from web.connection.shared import Shared
+from web.dispatch import Endpoint
 from web.limits import asking
 from web.metrics.requests import LEAN
 from web.request import Request
@@ -77,7 +79,9 @@ class Connection:
         """Until one of both ends has had enough; `close` it then."""
         try:
             while (head := await self._head()) is not None:
-                if not (await self._answered(head) and await self._drained()):
+                found = self._shared.hot.find(head.method, head.path)
+                goes_on = await (self._answered(head, *found) if found is not None else self._by_hypercorn(head))
+                if not (goes_on and (self._left == 0 or await self._drained())):
                     await self._linger()
                     return
                 if self._buffer:
@@ -131,12 +135,8 @@ class Connection:
         self._chunks = Chunks() if head.length is None else None
         return head
 
-    async def _answered(self, head: Head) -> bool:
-        """Answer one request. Returns whether another one may follow."""
-        found = self._shared.hot.find(head.method, head.path)
-        if found is None:
-            return await self._by_hypercorn(head)
-        endpoint, params = found
+    async def _answered(self, head: Head, endpoint: Endpoint, params: dict[str, Any]) -> bool:
+        """Answer one request for a hot route. Returns whether another one may follow."""
         endpoint.metrics.read(endpoint.route.path, LEAN)
         asked = Request(head.method, head.path, head.query, head.headers, remote_addr=self.client[0])
         hot = self._shared.hot
@@ -150,6 +150,7 @@ class Connection:
         return not close
 
     async def _by_hypercorn(self, head: Head) -> bool:
+        """Have any other request answered. Returns whether another one may follow."""
         shared = self._shared
         exchange = Exchange(self, shared.app, shared.config, shared.context, shared.state)
         await exchange.run(head.raw)
@@ -224,8 +225,6 @@ class Connection:
 
     async def _drained(self) -> bool:
         """Read what is left of the body of a request that has been answered. Returns whether it is worth it."""
-        if not self._left and self._chunks is None:
-            return True
         size = 0
         with trio.move_on_after(LINGER_SECONDS):
             try:

@@ -10,6 +10,7 @@ no epoll (not on Linux), a client's going is noticed when it is answered.
 
 from __future__ import annotations
 
+import math
 import select
 import socket
 from array import array
@@ -30,7 +31,7 @@ class Departures:
         self._poll = select.epoll() if hasattr(select, "epoll") else None
         self._told: dict[int, Callable[[], object]] = {}
         self._fresh: set[int] = set()  # those of them that are not in the epoll yet
-        self._some_fresh = trio.Event()
+        self._take_in_at = trio.CancelScope()  # its deadline is when the fresh ones are taken in
 
     def watch(self, client: socket.socket, told: Callable[[], object]) -> None:
         """Call `told` once when the client goes, until `forget`."""
@@ -41,8 +42,9 @@ class Departures:
             told()
             return
         self._told[number] = told
+        if not self._fresh:
+            self._take_in_at.deadline = trio.current_time() + FRESH_SECONDS
         self._fresh.add(number)
-        self._some_fresh.set()
 
     def forget(self, client: socket.socket) -> None:
         """Before the socket is closed: its number may be another's then."""
@@ -51,6 +53,8 @@ class Departures:
             return
         if number in self._fresh:
             self._fresh.discard(number)
+            if not self._fresh:
+                self._take_in_at.deadline = math.inf
         elif not self._poll.closed:  # at the end of the server everything is cancelled at once
             self._poll.unregister(number)
 
@@ -64,12 +68,13 @@ class Departures:
                 await self._hear()
 
     async def _take_in(self) -> None:
-        """Most requests are answered within FRESH_SECONDS, and need no two calls of the kernel to be watched."""
+        """Most requests are answered within FRESH_SECONDS: they need no two calls of the kernel to be watched, and
+        this task does not wake for them."""
         assert self._poll is not None
         while True:
-            await self._some_fresh.wait()
-            await trio.sleep(FRESH_SECONDS)
-            self._some_fresh = trio.Event()
+            with self._take_in_at:
+                await trio.sleep_forever()
+            self._take_in_at = trio.CancelScope()
             fresh, self._fresh = self._fresh, set()
             for number in fresh:
                 # One whose client has gone meanwhile is told at once, too.
