@@ -18,7 +18,7 @@ from blobforge.config import Settings
 from blobforge.serve.server import running
 from tests.fixtures.house import House, virtual_now
 from tests.web.test_metrics import Gate
-from tests.web.wire import Served, answers, asked, by_hypercorn, connect, eventually, lean, post
+from tests.web.wire import Served, answers, as_bytes_take, asked, by_hypercorn, connect, eventually, lean, post
 from web.app import routes
 
 JSON = {"content-type": "application/json"}
@@ -109,8 +109,9 @@ async def test_the_same_answers(house: House, own: dict[str, str], autojump_cloc
         variants.append(post(address, b" " * (house.parts.services.settings.max_result + 1), own))
     async with lean(house) as first, by_hypercorn(house) as second:
         for number, sent in enumerate(variants):
-            (ours,) = await asked(first, sent, address=f"127.0.1.{number + 1}")
-            (theirs,) = await asked(second, sent, address=f"127.0.2.{number + 1}")
+            with as_bytes_take(autojump_clock):
+                (ours,) = await asked(first, sent, address=f"127.0.1.{number + 1}")
+                (theirs,) = await asked(second, sent, address=f"127.0.2.{number + 1}")
             ours.headers.pop("connection", None)  # only the lean reader knows that so much is left to be sent
             assert ours.comparable == theirs.comparable, sent[:200]
 
@@ -190,9 +191,10 @@ async def test_an_early_refusal_reaches_a_client_that_still_sends(
     headers = {"own": own, "wrong": JSON | {"authorization": "Bearer x"}, "none": {}}[credential]
     async with way(house) as server:
         sent = post(path, bytes(5_000_000), headers, method="PUT" if credential == "none" else "POST")
-        (answer,) = await asked(server, sent, None)
-        assert answer.status == status
-        statuses = {(await asked(server, sent))[0].status for _ in range(25)} if credential == "wrong" else {429}
+        with as_bytes_take(autojump_clock):
+            (answer,) = await asked(server, sent, None)
+            assert answer.status == status
+            statuses = {(await asked(server, sent))[0].status for _ in range(25)} if credential == "wrong" else {429}
         assert statuses <= {401, 429}
         assert 429 in statuses
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -161,6 +161,17 @@ async def asked(server: Served, sent: bytes, most: int | None = 1, *, address: s
     async with await connect(server, address) as stream:
         await stream.send_all(sent)
         return await answers(stream, most)
+
+
+@contextmanager
+def as_bytes_take(clock: Any) -> Iterator[None]:
+    """Within the block a virtual clock waits for bytes that are on their way through the system: they take real time,
+    and on a busy machine it would else jump past the deadlines of who reads them."""
+    before, clock.autojump_threshold = clock.autojump_threshold, 0.25
+    try:
+        yield
+    finally:
+        clock.autojump_threshold = before
 
 
 def post(
