@@ -29,7 +29,7 @@ def test_killed_between_completion_and_copy(store: str, tmp_path: Path, request:
         given = s3_settings(seaweed, f"kills/{tmp_path.name}")
         settings = {name.removeprefix("BLOBFORGE_"): value for name, value in given.items()}
     (tmp_path / "data").mkdir()
-    server = ServerProcess(tmp_path / "data", backup="off", **settings)
+    server = ServerProcess(tmp_path / "data", litestream_disabled=True, **settings)
     server.start()
     try:
         for round_ in range(ROUNDS):
