@@ -35,6 +35,10 @@ class ReadPool:
             finally:
                 self._idle.append(reader)
 
+    async def moment(self, read: Callable[[Reader], T]) -> T:
+        """The same, where `read` asks several things that must agree: all of them of one moment."""
+        return await self.run(partial(_of_one_moment, read))
+
     def close(self) -> None:
         for reader in self._idle:
             reader.close()
@@ -42,4 +46,9 @@ class ReadPool:
 
 def _asked(reader: Reader, read: Callable[[Reader], T]) -> T:
     with reader.outages_told():
+        return read(reader)
+
+
+def _of_one_moment(read: Callable[[Reader], T], reader: Reader) -> T:
+    with reader.snapshot():
         return read(reader)

@@ -170,7 +170,7 @@ async def _select(call: Call, body: wire.BulkBody, touches: Callable[[Job], bool
         if filter_ != JobFilter():
             return Refusal(RefusalCode.INVALID, "Send ids or a filter, not both.", field="ids")
         wanted = list(dict.fromkeys(body.ids))
-        found = await call.services.reads.run(lambda reader: [reader.job(id_) for id_ in wanted])
+        found = await call.services.reads.moment(lambda reader: [reader.job(id_) for id_ in wanted])
         return len(wanted), [job.id for job in found if job is not None and touches(job)]
     if filter_ == JobFilter():
         return Refusal(RefusalCode.INVALID, f"Send ids, or at least one of {', '.join(FILTERS)}.", field="ids")

@@ -1,10 +1,12 @@
 """What the dashboard shows: charts, the outlook, causes of failures, what needs attention, the settings in force.
 
-The `read_*` functions are for the pages, too: what a page shows and what the API answers is one thing.
+The `read_*` functions are for the pages, too: a page shows what the API answers.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from heapq import nsmallest
 
 from actors.janitor import Janitor
@@ -39,13 +41,9 @@ async def history(call: Call) -> wire.HistoryWire | Refusal:
     return await read_history(call.services, wanted.window, wanted.type)
 
 
-async def read_outlook(services: Services) -> wire.OutlookWire:
-    now = services.now()
-    found = await services.reads.run(
-        lambda reader: outlook(
-            reader.insights.loads(), reader.insights.durations(now=now), reader.insights.types_with_workers()
-        )
-    )
+def read_outlook(reader: Reader, *, now: int) -> wire.OutlookWire:
+    insights = reader.insights
+    found = outlook(insights.loads(), insights.durations(now=now), insights.types_with_workers())
     types = {type_: wire.TypeOutlookWire(*_range(each), each.words) for type_, each in found.types.items()}
     return wire.OutlookWire(*_range(found), found.words, types)
 
@@ -55,36 +53,43 @@ def _range(found: Outlook) -> tuple[float | None, float | None]:
     return low, high
 
 
-async def read_failures(services: Services, asked: wire.FailureQuery) -> wire.FailuresWire | Refusal:
-    """A page of the causes. There are a thousand at most; what has moved up meanwhile is not on a later page."""
+def reading_failures(asked: wire.FailureQuery) -> Callable[[Reader], wire.FailuresWire] | Refusal:
+    """Reads a page of the causes: a thousand at most. A cause that has moved up meanwhile is not on a later page."""
     numbers = arrays.place(asked.cursor, of=3)
     if isinstance(numbers, Refusal):
         return numbers
-    found, filling = await services.reads.run(lambda reader: (reader.insights.failures(), reader.insights.filling()))
     text = (asked.q or "").casefold()
-    wanted = [
-        each
-        for each in found
-        if (not asked.open or each.jobs) and text in f"{each.kind}\n{each.place}\n{each.example}".casefold()
-    ]
     after = (-numbers[0], -numbers[1], numbers[2]) if numbers is not None else None
-    rest = [each for each in wanted if after is None or each.rank > after]
-    page = rest[: asked.limit]
-    last = page[-1] if len(rest) > len(page) else None
-    following = f"{last.jobs}-{last.last_seen}-{last.id}" if last is not None else None
-    return wire.FailuresWire([_failure(each) for each in page], len(wanted), filling, following)
+
+    def read(reader: Reader) -> wire.FailuresWire:
+        wanted = [
+            each
+            for each in reader.insights.failures()
+            if (not asked.open or each.jobs) and text in f"{each.kind}\n{each.place}\n{each.example}".casefold()
+        ]
+        rest = [each for each in wanted if after is None or each.rank > after]
+        page = rest[: asked.limit]
+        last = page[-1] if len(rest) > len(page) else None
+        following = f"{last.jobs}-{last.last_seen}-{last.id}" if last is not None else None
+        shown = [_failure(each) for each in page]
+        return wire.FailuresWire(shown, len(wanted), reader.insights.filling(), following)
+
+    return read
 
 
 async def failures(call: Call) -> wire.FailuresWire | Refusal:
     wanted = query(call.request.args, wire.FailureQuery)
     if isinstance(wanted, Refusal):
         return wanted
-    return await read_failures(call.services, wanted)
+    read = reading_failures(wanted)
+    return read if isinstance(read, Refusal) else await call.services.reads.moment(read)
 
 
-async def read_attention(services: Services) -> wire.AttentionWire:
+async def reading_attention(services: Services) -> Callable[[Reader], wire.AttentionWire]:
+    """Takes down what stands in memory now. What it returns reads the rest of it from the database."""
     now = services.now()
     backup = await status.backup(services)
+    store = _store(services.janitor)
     refusing = [
         wire.LimitWire(name, limit.used, limit.total, limit.refused)
         for name, limit in services.limits.items()
@@ -93,23 +98,22 @@ async def read_attention(services: Services) -> wire.AttentionWire:
 
     def read(reader: Reader) -> wire.AttentionWire:
         insights = reader.insights
-        with reader.snapshot():
-            failures = insights.failures()
-            dead = sorted((each for each in failures if each.dead), key=lambda each: -each.dead)
-            return wire.AttentionWire(
-                insights.count(JobStatus.DEAD),
-                [_failure(each) for each in dead[:MOST_SHOWN]],
-                [_failure(each) for each in failures if each.kind == WORKER_SILENT][:MOST_SHOWN],
-                _lost(reader, now=now),
-                _contested(reader, now=now),
-                [_queue(each, now=now) for each in insights.queues()],
-                _standing_still(reader, now=now),
-                refusing,
-                backup,
-                store=_store(services.janitor),
-            )
+        failures = insights.failures()
+        dead = sorted((each for each in failures if each.dead), key=lambda each: -each.dead)
+        return wire.AttentionWire(
+            insights.count(JobStatus.DEAD),
+            [_failure(each) for each in dead[:MOST_SHOWN]],
+            [_failure(each) for each in failures if each.kind == WORKER_SILENT][:MOST_SHOWN],
+            _lost(reader, now=now),
+            _contested(reader, now=now),
+            [_queue(each, now=now) for each in insights.queues()],
+            _standing_still(reader, now=now),
+            refusing,
+            backup,
+            store=store,
+        )
 
-    return await services.reads.run(read)
+    return read
 
 
 def _store(janitor: Janitor) -> list[str]:
@@ -178,7 +182,7 @@ def _failure(failure: Failure) -> wire.FailureWire:
 
 
 async def attention(call: Call) -> wire.AttentionWire:
-    return await read_attention(call.services)
+    return await call.services.reads.moment(await reading_attention(call.services))
 
 
 async def read_settings(services: Services) -> list[wire.SettingWire]:
@@ -194,7 +198,7 @@ async def settings(call: Call) -> list[wire.SettingWire]:
 
 
 async def look_ahead(call: Call) -> wire.OutlookWire:
-    return await read_outlook(call.services)
+    return await call.services.reads.moment(partial(read_outlook, now=call.services.now()))
 
 
 ROUTES = [

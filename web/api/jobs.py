@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -36,7 +38,6 @@ from web.api.seen import look, look_at_sources
 from web.decode import query
 from web.problems import item_problem
 from web.routing import Access, Call, Route
-from web.services import Services
 
 VERIFY_WAIT = 10.0  # seconds that `uploaded` waits for the check of the bytes before it answers "uploading"
 
@@ -129,10 +130,10 @@ async def uploaded(call: Call) -> wire.Status | Refusal:
     return wire.Status(now.status) if now is not None else no_such_job(job_id)
 
 
-async def find(call: Call, wanted: wire.ListQuery) -> Page | Refusal:
-    """One page of the jobs that match."""
+def finding(wanted: wire.ListQuery) -> Callable[[Reader], Page] | Refusal:
+    """What reads one page of the jobs that match."""
     if wanted.status is not None and wanted.status not in set(JobStatus):
-        return Page([], 0, True, None)
+        return lambda reader: Page([], 0, True, None)
     filter_ = encode.job_filter(wanted, priority=wanted.priority)
     cursor = Cursor()
     if wanted.cursor is not None:
@@ -140,19 +141,17 @@ async def find(call: Call, wanted: wire.ListQuery) -> Page | Refusal:
         if decoded is None:
             return Refusal(RefusalCode.INVALID, "cursor: use next_cursor of the page before.", field="cursor")
         cursor = decoded
-    return await call.services.reads.run(
-        lambda reader: reader.list_jobs(filter_, limit=wanted.limit, cursor=cursor, offset=wanted.offset)
-    )
+    return lambda reader: reader.list_jobs(filter_, limit=wanted.limit, cursor=cursor, offset=wanted.offset)
 
 
 async def listed(call: Call) -> wire.JobsWire | Refusal:
     wanted = query(call.request.args, wire.ListQuery)
     if isinstance(wanted, Refusal):
         return wanted
-    page = await find(call, wanted)
-    if isinstance(page, Refusal):
-        return page
-    ends = await expected_ends(call.services, page.jobs)
+    find = finding(wanted)
+    if isinstance(find, Refusal):
+        return find
+    page, ends = await call.services.reads.moment(partial(with_ends, find, now=call.services.now()))
     return wire.JobsWire(
         jobs=[encode.job_wire(job, expected=ends.get(job.id)) for job in page.jobs],
         total=page.total,
@@ -164,19 +163,23 @@ async def listed(call: Call) -> wire.JobsWire | Refusal:
 
 
 async def shown(call: Call) -> wire.JobWire | Refusal:
-    job_id = call.params["job_id"]
-    found, total = await call.services.reads.run(
-        lambda reader: (
-            reader.job_with_attempts(job_id, most_result=PAGE_BYTES),
-            reader.count_attempts(job_id),
+    job_id, now = call.params["job_id"], call.services.now()
+    patience = call.services.settings.upload_timeout
+
+    def read(reader: Reader) -> wire.JobWire | None:
+        found = reader.job_with_attempts(job_id, most_result=PAGE_BYTES)
+        if found is None:
+            return None
+        job, attempts = found
+        return encode.job_wire(
+            job,
+            attempts,
+            attempts_total=reader.count_attempts(job_id),
+            expected=expected_ends(reader, [job], now=now).get(job_id),
+            waiting=why_waiting(reader, job, upload_timeout=patience),
         )
-    )
-    if found is None:
-        return no_such_job(job_id)
-    job, attempts = found
-    ends = await expected_ends(call.services, [job])
-    why = await why_waiting(call.services, job)
-    return encode.job_wire(job, attempts, attempts_total=total, expected=ends.get(job.id), waiting=why)
+
+    return await call.services.reads.moment(read) or no_such_job(job_id)
 
 
 async def attempts(call: Call) -> wire.AttemptsWire | Refusal:
@@ -196,7 +199,7 @@ async def attempts(call: Call) -> wire.AttemptsWire | Refusal:
         following = found[-1].attempt if more else None
         return wire.AttemptsWire(attempts=shown, total=reader.count_attempts(job_id), next_cursor=following)
 
-    return await call.services.reads.run(read) or no_such_job(job_id)
+    return await call.services.reads.moment(read) or no_such_job(job_id)
 
 
 async def result(call: Call) -> msgspec.Raw | Refusal:
@@ -211,22 +214,25 @@ async def result(call: Call) -> msgspec.Raw | Refusal:
     return msgspec.Raw(text.encode())
 
 
-async def expected_ends(services: Services, jobs: list[Job]) -> dict[int, Expected]:
+def with_ends(find: Callable[[Reader], Page], reader: Reader, *, now: int) -> tuple[Page, dict[int, Expected]]:
+    """A page of jobs, and when the running ones of it will have ended."""
+    page = find(reader)
+    return page, expected_ends(reader, page.jobs, now=now)
+
+
+def expected_ends(reader: Reader, jobs: list[Job], *, now: int) -> dict[int, Expected]:
     """When the running ones among these jobs will probably have ended; those of which that can be said."""
     if not any(job.status is JobStatus.RUNNING for job in jobs):
         return {}
-    now = services.now()
-    durations = await services.reads.run(lambda reader: reader.insights.durations(now=now))
+    durations = reader.insights.durations(now=now)
     ends = {job.id: expected_end(job, durations.get(job.type), now=now) for job in jobs}
     return {job_id: end for job_id, end in ends.items() if end is not None}
 
 
-async def why_waiting(services: Services, job: Job) -> Waiting | None:
-    """Why the job does not run; None when it does, or has ended."""
-    around = Surroundings()
-    if job.status is JobStatus.PENDING:
-        around = await services.reads.run(lambda reader: reader.insights.surroundings(job))
-    return waiting(job, around, upload_timeout_ms=round(services.settings.upload_timeout * 1000))
+def why_waiting(reader: Reader, job: Job, *, upload_timeout: float) -> Waiting | None:
+    """Why the job does not run; None when it does, or has ended. `upload_timeout` is in seconds."""
+    around = reader.insights.surroundings(job) if job.status is JobStatus.PENDING else Surroundings()
+    return waiting(job, around, upload_timeout_ms=round(upload_timeout * 1000))
 
 
 async def retry(call: Call, body: wire.RetryBody) -> wire.Changed | Refusal:

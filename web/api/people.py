@@ -47,7 +47,7 @@ async def sessions(call: Call) -> Response | Refusal:
             return None
         return reader.sessions_of(user_id, after=after, limit=wanted.limit + 1)
 
-    found = await call.services.reads.run(read)
+    found = await call.services.reads.moment(read)
     if found is None:
         return Refusal(RefusalCode.NO_SUCH_USER, f"There is no user {user_id}.")
     page = found[: wanted.limit]

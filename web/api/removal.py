@@ -28,7 +28,7 @@ async def _select(call: Call, body: wire.BulkWorkers) -> bulk.Selected | Refusal
         if wanted != WorkerFilter():
             return Refusal(RefusalCode.INVALID, "Send ids or a filter, not both.", field="ids")
         ids = list(dict.fromkeys(body.ids))
-        found = await call.services.reads.run(
+        found = await call.services.reads.moment(
             lambda reader: [each for each in ids if reader.worker(each) is not None]
         )
         return len(ids), [RemoveWorker(each) for each in found]

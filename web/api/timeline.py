@@ -6,6 +6,8 @@ latest attempts and records below those of the page before, and is in order by i
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 from quart import Response
 
@@ -19,7 +21,6 @@ from web.api.jobs import no_such_job
 from web.api.wire_insights import EventWire
 from web.decode import query
 from web.routing import Access, Call, Route
-from web.services import Services
 
 _Timed = tuple[int, EventWire]
 
@@ -116,37 +117,39 @@ def _as_it_stands(job: Job, attempts: list[Attempt], records: list[AuditEntry]) 
     return []
 
 
-async def read_timeline(
-    services: Services, job_id: int, wanted: wire.TimelineQuery
-) -> tuple[list[EventWire], str | None] | Refusal:
-    """A page of a job's events, and the cursor of the next one."""
+def reading_timeline(
+    job_id: int, wanted: wire.TimelineQuery
+) -> Callable[[Reader], tuple[list[EventWire], str | None] | None] | Refusal:
+    """Reads a page of a job's events, and the cursor of the next one; None: there is no such job."""
     place = arrays.place(wanted.cursor, of=2)
     if isinstance(place, Refusal):
         return place
     before_attempt, before_record = place if place is not None else (NEWEST, NEWEST)
 
     def read(reader: Reader) -> tuple[list[EventWire], str | None] | None:
-        with reader.snapshot():
-            job = reader.job(job_id)
-            if job is None:
-                return None
-            # One more of each than a page holds says whether there is another page.
-            attempts = reader.attempts_in_short(job_id, before=before_attempt, limit=wanted.limit + 1)
-            records = reader.insights.records_about(job_id, before=before_record, limit=wanted.limit + 1)
+        job = reader.job(job_id)
+        if job is None:
+            return None
+        # One more of each than a page holds says whether there is another page.
+        attempts = reader.attempts_in_short(job_id, before=before_attempt, limit=wanted.limit + 1)
+        records = reader.insights.records_about(job_id, before=before_record, limit=wanted.limit + 1)
         page = latest(attempts, records, below=(before_attempt, before_record), limit=wanted.limit)
         following = f"{page.following[0]}-{page.following[1]}" if page.following is not None else None
         return timeline(job, page, first=place is None), following
 
-    found = await services.reads.run(read)
-    return found if found is not None else no_such_job(job_id)
+    return read
 
 
 async def events(call: Call) -> Response | Refusal:
     wanted = query(call.request.args, wire.TimelineQuery)
     if isinstance(wanted, Refusal):
         return wanted
-    found = await read_timeline(call.services, call.params["job_id"], wanted)
-    return found if isinstance(found, Refusal) else arrays.one_page(call, found[0], following=found[1])
+    job_id = call.params["job_id"]
+    read = reading_timeline(job_id, wanted)
+    if isinstance(read, Refusal):
+        return read
+    found = await call.services.reads.moment(read)
+    return arrays.one_page(call, found[0], following=found[1]) if found is not None else no_such_job(job_id)
 
 
 ROUTES = [

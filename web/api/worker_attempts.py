@@ -27,7 +27,7 @@ async def listed(call: Call) -> wire.WorkerAttemptsWire | Refusal:
         # A worker that was removed has left its attempts behind.
         return found if found or reader.worker(worker_id) is not None else None
 
-    found = await call.services.reads.run(read)
+    found = await call.services.reads.moment(read)
     if found is None:
         return Refusal(RefusalCode.NO_SUCH_WORKER, f"There is no worker {worker_id!r}, and no attempt of one.")
     page = found[: wanted.limit]

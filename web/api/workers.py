@@ -110,7 +110,7 @@ async def listed(call: Call) -> Response | Refusal:
         return wanted
     now = call.services.now()
     filter_ = WorkerFilter(wanted.status, wanted.enabled, wanted.type, wanted.q)
-    (found, more), rates = await call.services.reads.run(
+    (found, more), rates = await call.services.reads.moment(
         lambda reader: (
             reader.roster.by_id(filter_, after=wanted.cursor or "", limit=wanted.limit),
             reader.insights.worker_rates(now=now),
@@ -124,7 +124,7 @@ async def listed(call: Call) -> Response | Refusal:
 async def shown(call: Call) -> wire.WorkerWire | Refusal:
     worker_id = call.params["worker_id"]
     now = call.services.now()
-    found, rates = await call.services.reads.run(
+    found, rates = await call.services.reads.moment(
         lambda reader: (reader.roster.worker(worker_id), reader.insights.rates_of(worker_id, now=now))
     )
     if found is None:

@@ -76,7 +76,7 @@ async def _listed(
     wanted = query(call.request.args, asked)
     if isinstance(wanted, Refusal):
         return wanted
-    found = await call.services.reads.run(lambda reader: read(reader, wanted))
+    found = await call.services.reads.moment(lambda reader: read(reader, wanted))
     shown = found[:PAGE]
     given = _filters(call, asked)
     more = f"{tab}?{urlencode(given | {'cursor': shown[-1][0].id})}" if len(found) > len(shown) else None

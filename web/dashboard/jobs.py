@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
 from urllib.parse import urlencode
 
 from markupsafe import Markup
@@ -11,11 +13,12 @@ from werkzeug.datastructures import MultiDict
 from blobforge.job import JobStatus
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.lists import NEWEST, PAGE_BYTES
+from blobforge.store.reading import Reader
 from web.api import encode, files, wire
 from web.api import jobs as api
 from web.api.preview import read_preview
-from web.api.timeline import read_timeline
-from web.dashboard.page import page
+from web.api.timeline import reading_timeline
+from web.dashboard.page import framed, page
 from web.decode import query
 from web.html import html, redirect
 from web.routing import Access, Call, Route
@@ -39,9 +42,10 @@ async def listed(call: Call) -> Response | Refusal:
         # To a program it is a list of none; a person is told, for the form could not show what was asked.
         text = f"There is no status {wanted.status!r}. There are {', '.join(JobStatus)}."
         return Refusal(RefusalCode.INVALID, text, field="status")
-    found = await api.find(call, wanted)
-    if isinstance(found, Refusal):
-        return found
+    find = api.finding(wanted)
+    if isinstance(find, Refusal):
+        return find
+    stats, (found, ends) = await framed(call, partial(api.with_ends, find, now=call.services.now()))
     filters = {name: value for name, value in given.items() if name not in ("cursor", "limit", "offset")}
     kept = given | {"offset": ""}
     kept.pop("cursor", None)
@@ -52,8 +56,9 @@ async def listed(call: Call) -> Response | Refusal:
         "jobs.html",
         title="Jobs",
         place="/jobs",
+        stats=stats,
         found=found,
-        ends=await api.expected_ends(call.services, found.jobs),
+        ends=ends,
         given=filters,
         zoned={name: _zoned(name, value) for name, value in filters.items()},
         statuses=list(JobStatus),
@@ -72,31 +77,34 @@ async def shown(call: Call) -> Response | Refusal:
 
     given = call.request.args.get("before", "")
     before = int(given) if given.isascii() and given.isdigit() and len(given) < 19 else NEWEST
-    found = await call.services.reads.run(
-        lambda reader: reader.job_with_attempts(job_id, before=before, most_result=PAGE_BYTES)
-    )
+    wanted = query(MultiDict({"cursor": call.request.args.get("events", "")}), wire.TimelineQuery)
+    read_timeline = wanted if isinstance(wanted, Refusal) else reading_timeline(job_id, wanted)
+    if isinstance(read_timeline, Refusal):
+        return read_timeline
+    now, patience = call.services.now(), call.services.settings.upload_timeout
+
+    def read(reader: Reader) -> dict[str, Any] | None:
+        found, happened = (
+            reader.job_with_attempts(job_id, before=before, most_result=PAGE_BYTES),
+            read_timeline(reader),
+        )
+        if found is None or happened is None:
+            return None
+        job, attempts = found
+        return {
+            "job": job,
+            "attempts": [encode.cut(each) for each in reversed(attempts)],
+            "older": attempts[0].attempt if attempts and attempts[0].attempt > 1 and len(attempts) > 1 else None,
+            "events": list(reversed(happened[0])),
+            "earlier": happened[1],
+            "expected": api.expected_ends(reader, [job], now=now).get(job_id),
+            "waiting": api.why_waiting(reader, job, upload_timeout=patience),
+        }
+
+    stats, found = await framed(call, read)
     if found is None:
         return api.no_such_job(job_id)
-    job, attempts = found
-    wanted = query(MultiDict({"cursor": call.request.args.get("events", "")}), wire.TimelineQuery)
-    happened = wanted if isinstance(wanted, Refusal) else await read_timeline(call.services, job_id, wanted)
-    if isinstance(happened, Refusal):
-        return happened
-    events, following = happened
-    ends = await api.expected_ends(call.services, [job])
-    return await page(
-        call,
-        "job.html",
-        title=f"Job {job_id}",
-        place="/jobs",
-        job=job,
-        attempts=[encode.cut(each) for each in reversed(attempts)],
-        older=attempts[0].attempt if attempts and attempts[0].attempt > 1 and len(attempts) > 1 else None,
-        events=list(reversed(events)),
-        earlier=following,
-        expected=ends.get(job_id),
-        waiting=await api.why_waiting(call.services, job),
-    )
+    return await page(call, "job.html", title=f"Job {job_id}", place="/jobs", stats=stats, **found)
 
 
 async def file(call: Call) -> Response | Refusal:

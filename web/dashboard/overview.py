@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import urlencode
 
 from quart import Response
@@ -10,10 +11,11 @@ from blobforge.job import JobStatus
 from blobforge.refusals import Refusal
 from blobforge.store.filters import JobFilter
 from blobforge.store.lists import Cursor
-from web.api.insights import read_attention, read_failures, read_outlook
+from blobforge.store.reading import Reader
+from web.api.insights import read_outlook, reading_attention, reading_failures
 from web.api.jobs import expected_ends
 from web.api.wire_insights import FailureQuery
-from web.dashboard.page import page
+from web.dashboard.page import framed, page
 from web.routing import Access, Call, Route
 
 WINDOWS = {"1h": "hour", "24h": "day", "7d": "week"}
@@ -22,11 +24,20 @@ MOST_CAUSES = 100
 
 
 async def overview(call: Call) -> Response:
-    services = call.services
+    services, now = call.services, call.services.now()
     window = call.request.args.get("window", "")
-    running = await services.reads.run(
-        lambda reader: reader.list_jobs(JobFilter(JobStatus.RUNNING), limit=MOST_RUNNING, cursor=Cursor())
-    )
+    read_attention = await reading_attention(services)
+
+    def read(reader: Reader) -> dict[str, Any]:
+        running = reader.list_jobs(JobFilter(JobStatus.RUNNING), limit=MOST_RUNNING, cursor=Cursor())
+        return {
+            "attention": read_attention(reader),
+            "outlook": read_outlook(reader, now=now),
+            "running": running,
+            "ends": expected_ends(reader, running.jobs, now=now),
+        }
+
+    stats, found = await framed(call, read)
     return await page(
         call,
         "overview.html",
@@ -34,10 +45,8 @@ async def overview(call: Call) -> Response:
         place="/",
         window=window if window in WINDOWS else "1h",
         windows=WINDOWS,
-        attention=await read_attention(services),
-        outlook=await read_outlook(services),
-        running=running,
-        ends=await expected_ends(services, running.jobs),
+        stats=stats,
+        **found,
     )
 
 
@@ -45,12 +54,14 @@ async def failures(call: Call) -> Response | Refusal:
     given = {name: value for name in ("all", "q") if (value := call.request.args.get(name, ""))}
     every = given.get("all") == "1"
     asked = FailureQuery(not every, given.get("q"), MOST_CAUSES, call.request.args.get("cursor") or None)
-    found = await read_failures(call.services, asked)
-    if isinstance(found, Refusal):
-        return found
+    read = reading_failures(asked)
+    if isinstance(read, Refusal):
+        return read
+    stats, found = await framed(call, read)
     following = urlencode(given | {"cursor": found.next_cursor}) if found.next_cursor is not None else None
     return await page(
-        call, "failures.html", title="Failures", place="/failures", found=found, every=every, q=given.get("q", ""),
+        call, "failures.html", title="Failures", place="/failures", stats=stats, found=found, every=every,
+        q=given.get("q", ""),
         first=f"/failures?{urlencode(given)}" if asked.cursor is not None else None,
         following=f"/failures?{following}" if following is not None else None,
     )  # fmt: skip

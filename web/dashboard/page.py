@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import msgspec
 from quart import Response, has_request_context, render_template, request
@@ -11,8 +12,11 @@ from blobforge.access import Scope
 from blobforge.job import JobStatus
 from blobforge.refusals import Refusal
 from blobforge.store.figures import Stats
+from blobforge.store.reading import Reader
 from web.html import html, packed, redirect
 from web.routing import Call
+
+T = TypeVar("T")
 
 NOTICE_SECONDS = 60
 THEMES = ("system", "light", "dark")
@@ -36,12 +40,31 @@ class Notice(msgspec.Struct, frozen=True):
     undo: str = ""
 
 
-async def page(call: Call, template: str, *, title: str, place: str, status: int = 200, **context: Any) -> Response:
-    """Render a page of the dashboard for the request's caller. `place` is the address of its entry in the menu."""
+async def framed(call: Call, read: Callable[[Reader], T]) -> tuple[Stats | None, T]:
+    """The figures around a page, where the caller may see them, and what `read` finds: of one moment."""
+    now = call.services.now()
+    may_read = call.caller.may(Scope.READ)
+    return await call.services.reads.moment(
+        lambda reader: (reader.stats(now=now) if may_read else None, read(reader))
+    )
+
+
+async def page(
+    call: Call,
+    template: str,
+    *,
+    title: str,
+    place: str,
+    status: int = 200,
+    stats: Stats | None = None,
+    **context: Any,
+) -> Response:
+    """Render a page of the dashboard for the request's caller. `place` is the address of its entry in the menu.
+
+    `stats` comes from `framed`, where the page shows something else of the database."""
     services, caller, now = call.services, call.caller, call.services.now()
-    stats: Stats | None = None
-    if caller.may(Scope.READ):
-        stats = await services.reads.run(lambda reader: reader.stats(now=now))
+    if stats is None:
+        stats, _ = await framed(call, lambda reader: None)
     notice = _notice(call)
     text = await render_template(
         template,

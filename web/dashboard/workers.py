@@ -14,7 +14,7 @@ from blobforge.store.reading import Reader
 from blobforge.worker import Worker, WorkerFilter
 from web.api import arrays
 from web.api.workers import rates_wire
-from web.dashboard.page import page
+from web.dashboard.page import framed, page
 from web.dashboard.words import facts
 from web.routing import Access, Call, Route
 
@@ -30,19 +30,20 @@ async def listed(call: Call) -> Response | Refusal:
     if isinstance(after, Refusal):
         return after
 
-    def read(reader: Reader) -> tuple[list[tuple[Worker, list[Job]]], RosterPage]:
-        found = reader.roster.by_rank(_filter(wanted), after=after, limit=PAGE)
-        return [(worker, _jobs(reader, jobs[:MOST_JOBS])) for worker, jobs in found.workers], found
-
-    workers, found = await call.services.reads.run(read)
     now = call.services.now()
-    all_rates = await call.services.reads.run(lambda reader: reader.insights.worker_rates(now=now))
+
+    def read(reader: Reader) -> tuple[list[tuple[Worker, list[Job]]], RosterPage, dict[str, WorkerRates]]:
+        found = reader.roster.by_rank(_filter(wanted), after=after, limit=PAGE)
+        workers = [(worker, _jobs(reader, jobs[:MOST_JOBS])) for worker, jobs in found.workers]
+        return workers, found, reader.insights.worker_rates(now=now)
+
+    stats, (workers, found, all_rates) = await framed(call, read)
     rates = {worker.id: rates_wire(worker, all_rates.get(worker.id, WorkerRates()), now=now) for worker, _ in workers}
     given = {name: value for name, value in wanted.items() if value}
     following = urlencode(given | {"cursor": f"{found.next[0]}:{found.next[1]}"}) if found.next is not None else None
     return await page(
-        call, "workers.html", title="Workers", place="/workers", workers=workers, total=found.total, wanted=wanted,
-        rates=rates, facts=facts, first=f"/workers?{urlencode(given)}" if after != BEGIN else None,
+        call, "workers.html", title="Workers", place="/workers", stats=stats, workers=workers, total=found.total,
+        wanted=wanted, rates=rates, facts=facts, first=f"/workers?{urlencode(given)}" if after != BEGIN else None,
         following=f"/workers?{following}" if following is not None else None,
     )  # fmt: skip
 
@@ -55,24 +56,24 @@ async def shown(call: Call) -> Response | Refusal:
         return numbers
     place = AttemptPlace(*numbers) if numbers is not None else AttemptPlace()
 
-    def read(reader: Reader) -> tuple[Worker, list[Job], list[WorkerAttempt]] | None:
+    now = call.services.now()
+
+    def read(reader: Reader) -> tuple[Worker, list[Job], list[WorkerAttempt], WorkerRates] | None:
         found = reader.roster.worker(worker_id)
         if found is None:
             return None
         worker, jobs = found
         recent = reader.attempts_of_worker(worker_id, after=place, limit=RECENT + 1)
-        return worker, _jobs(reader, jobs), recent
+        return worker, _jobs(reader, jobs), recent, reader.insights.rates_of(worker_id, now=now)
 
-    found = await call.services.reads.run(read)
+    stats, found = await framed(call, read)
     if found is None:
         return Refusal(RefusalCode.NO_SUCH_WORKER, f"There is no worker {worker_id!r}.")
-    worker, running, recent = found
+    worker, running, recent, rates = found
     last = recent[RECENT - 1] if len(recent) > RECENT else None
     base = f"/workers/{quote(worker_id, safe='')}"
-    now = call.services.now()
-    rates = await call.services.reads.run(lambda reader: reader.insights.rates_of(worker_id, now=now))
     return await page(
-        call, "worker.html", title=f"Worker {worker.name or worker.id}", place="/workers", worker=worker,
+        call, "worker.html", title=f"Worker {worker.name or worker.id}", place="/workers", stats=stats, worker=worker,
         running=running, most=MOST_IDS, recent=[each for each in recent[:RECENT] if each.outcome is not None],
         first=base if cursor is not None else None,
         following=f"{base}?attempts={last.cursor}#recent-title" if last is not None else None,

@@ -104,13 +104,11 @@ class DatabaseExport:
 
     @property
     def highest_job(self) -> int:
-        """The highest number that a job was ever given."""
         row = self._db.execute(sql.JOB_SEQUENCE).fetchone()
         return int(row[0]) if row else 0
 
     @property
     def attempt_floor(self) -> int:
-        """New attempts have numbers above this one."""
         row = self._db.execute(sql.RECOVERY).fetchone()
         return int(row[1]) if row else 0
 
@@ -122,7 +120,6 @@ class DatabaseExport:
         return self._db.execute(sql.JOB_BY_SOURCE, (source_hash, type_)).fetchone() is not None
 
     def next_job(self, after: int, objects_of: ObjectsOf) -> Whole | None:
-        """The job with the next number. One by one: a result may have 16 MiB."""
         with self._reading():
             row = self._db.execute(sql.JOBS_BETWEEN, (after + 1, 2**63 - 1, 1)).fetchone()
             return self._whole(rows.job(row), objects_of) if row else None

@@ -31,6 +31,7 @@ from blobforge.store.figures import (
 from blobforge.store.filters import AuditFilter
 from blobforge.store.reading import MOST_AHEAD, MOST_CONTESTED, MOST_LOST_WORKERS, MOST_RUNNING
 from blobforge.store.sqlite import rows, sql
+from blobforge.store.sqlite.lookups import of_one_moment
 from blobforge.waiting import Fleet, Surroundings
 from blobforge.worker import Worker, WorkerStatus
 
@@ -45,8 +46,8 @@ class Insights:
 
     # --- charts
 
+    @of_one_moment
     def history(self, window: str, *, now: int, type_: str | None = None) -> History:
-        """The series of one of WINDOWS, of all types or of one, up to `now` (ms since the epoch)."""
         step, count = WINDOWS[window]
         assert step in KEPT
         last = now // 1000 // step
@@ -85,14 +86,12 @@ class Insights:
     # --- how long things take
 
     def durations(self, *, now: int) -> dict[str, Durations]:
-        """By type, of the last WEEKS_KEPT weeks."""
         counts: dict[str, dict[int, int]] = {}
         for type_, bucket, n in self._db.execute(sql.DURATIONS, (now // WEEK_MS - WEEKS_KEPT + 1,)):
             counts.setdefault(type_, {})[bucket] = n
         return {type_: Durations(of_type) for type_, of_type in counts.items()}
 
     def loads(self) -> dict[str, Load]:
-        """What waits and runs, by type."""
         waiting: dict[str, int] = {}
         running: dict[str, int] = {}
         for status, type_, _, n in self._db.execute(sql.JOB_COUNTS):
@@ -105,11 +104,9 @@ class Insights:
     # --- causes of failures
 
     def failures(self) -> list[Failure]:
-        """All causes, by their rank."""
         return sorted((Failure(*row) for row in self._db.execute(sql.FAILURES)), key=lambda each: each.rank)
 
     def filling(self) -> float | None:
-        """How much of what an older release did not keep has been filled in (a share); None: all of it."""
         row = self._db.execute(sql.BACKFILL).fetchone()
         return min(1.0, (row[0] - 1) / row[1]) if row else None
 
@@ -119,11 +116,10 @@ class Insights:
         return sum(n for of, _, _, n in self._db.execute(sql.JOB_COUNTS) if of == status)
 
     def types_with_workers(self) -> set[str]:
-        """The types that a worker is online for."""
         return {row[0] for row in self._db.execute(sql.TYPES_WITH_WORKERS)}
 
+    @of_one_moment
     def queues(self) -> list[TypeQueue]:
-        """Every type that has pending jobs, the longest wait first."""
         pending: dict[str, int] = {}
         oldest: dict[str, int] = {}
         for status, type_, priority, n in self._db.execute(sql.JOB_COUNTS):
@@ -138,29 +134,25 @@ class Insights:
         return sorted(found, key=lambda each: (each.oldest_at or 0, each.type))
 
     def running_jobs(self, *, limit: int = MOST_RUNNING) -> Iterator[Job]:
-        """One by one, in short (`Reader.job_in_short`): so many at once would be held for nothing."""
         return (rows.job(row) for row in self._db.execute(sql.RUNNING_JOBS, (limit,)))
 
     def lost_workers(self, *, now: int) -> list[Worker]:
-        """Registered workers that fell silent with work in hand, within RATE_HOURS or still, the latest first; one
-        that was idle, or has unregistered, is merely away."""
         found = self._db.execute(sql.LOST_WORKERS, (now // HOUR_MS - RATE_HOURS, MOST_LOST_WORKERS))
         return [rows.worker(row) for row in found]
 
     def contested_workers(self, *, now: int) -> list[Worker]:
-        """Workers whose id another process has asked for within the hour, the latest first."""
         found = self._db.execute(sql.CONTESTED_WORKERS, (now - HOUR_MS, MOST_CONTESTED))
         return [rows.worker(row) for row in found]
 
     # --- workers
 
     def worker_rates(self, *, now: int) -> dict[str, WorkerRates]:
-        """By worker."""
         outcomes: dict[str, dict[str, int]] = {}
         for worker_id, outcome, n in self._db.execute(sql.WORKER_RATES, (now // HOUR_MS - RATE_HOURS,)):
             outcomes.setdefault(worker_id, {})[outcome] = n
         return {worker_id: WorkerRates(of_worker) for worker_id, of_worker in outcomes.items()}
 
+    @of_one_moment
     def rates_of(self, worker_id: str, *, now: int) -> WorkerRates:
         outcomes: dict[str, int] = {}
         this = now // HOUR_MS
@@ -171,8 +163,8 @@ class Insights:
 
     # --- one job
 
+    @of_one_moment
     def surroundings(self, job: Job) -> Surroundings:
-        """What a waiting job waits for."""
         fleet = _fleet(self._db.execute(sql.FLEET, (job.type,)))
         urgent = running = 0
         for status, type_, priority, n in self._db.execute(sql.JOB_COUNTS):
@@ -187,13 +179,11 @@ class Insights:
         return Surroundings(fleet, urgent + min(older, MOST_AHEAD), older <= MOST_AHEAD, running)
 
     def records_about(self, job_id: int, *, before: int, limit: int) -> list[AuditEntry]:
-        """What people did to this one job: the latest records with ids below `before`, newest first."""
         return [AuditEntry(*row) for row in self._db.execute(sql.AUDIT_OF_JOB, (str(job_id), before, limit))]
 
     # --- the audit log
 
     def audit(self, filter_: AuditFilter, *, before: int, limit: int) -> tuple[list[AuditEntry], int | None]:
-        """The newest records with an id below `before` that match, and where to go on, if there may be more."""
         found: list[AuditEntry] = []
         last = before
         if filter_.subject is not None:

@@ -30,14 +30,12 @@ class Original:
         self._columns = {table: self._columns_of(table) for (table,) in self._db.execute(sql.TABLES)}
 
     def count(self, table: str) -> int:
-        """How many rows the table has; 0 where there is none of that name."""
         if table not in self._columns:
             return 0
         row = self._db.execute(sql.COUNT_ROWS.format(table=table)).fetchone()
         return int(row[0]) if row else 0
 
     def rows(self, table: str, *, at_once: int) -> Iterator[list[OriginalRow]]:
-        """All rows of a table in the order in which they were made, so many at once; none where there is no table."""
         columns = self._columns.get(table)
         if not columns:
             return

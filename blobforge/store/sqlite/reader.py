@@ -9,7 +9,7 @@ over at most SCAN_LIMIT rows a page; the cursor goes on from there.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from heapq import merge
 from itertools import islice
 
@@ -23,7 +23,6 @@ from blobforge.job import Attempt, Job, JobStatus, Outcome
 from blobforge.people import Session, User
 from blobforge.store.errors import DatabaseError
 from blobforge.store.figures import HOUR_MS, MINUTE_MS, Census, Drill, Stats
-from blobforge.store.files import FileRecord
 from blobforge.store.filters import JobFilter, TokenFilter, UserFilter
 from blobforge.store.lists import (
     MOST_ATTEMPTS,
@@ -37,8 +36,9 @@ from blobforge.store.lists import (
 )
 from blobforge.store.sqlite import rows, sql
 from blobforge.store.sqlite.insights import Insights
+from blobforge.store.sqlite.lookups import Lookups, moment
 from blobforge.store.sqlite.roster import Roster
-from blobforge.worker import Worker, WorkerStatus
+from blobforge.worker import WorkerStatus
 
 SCAN_LIMIT = 20_000  # rows that one page may look at: about 60 ms
 SMALL = 2_000  # jobs of a tag, or that a worker runs; where there are more, they match often enough on the way
@@ -46,16 +46,13 @@ PRIORITIES = (1, 2, 3, 4, 5)
 RATE_MINUTES = 10
 
 
-class Reader:
+class Reader(Lookups):
     """See `store/reading.py`. Owns its read-only connection."""
 
     def __init__(self, connection: apsw.Connection) -> None:
-        self._db = connection
+        super().__init__(connection)
         self.insights = Insights(connection)
         self.roster = Roster(connection)
-
-    def close(self) -> None:
-        self._db.close()
 
     @contextmanager
     def outages_told(self) -> Iterator[None]:
@@ -64,39 +61,18 @@ class Reader:
         except apsw.Error as error:
             raise DatabaseError(f"cannot read the database: {error}") from error
 
-    @contextmanager
-    def snapshot(self) -> Iterator[None]:
-        if self._db.in_transaction:
-            yield  # of the one around it
-            return
-        self._db.execute("BEGIN")
-        try:
-            yield
-        finally:
-            self._db.execute("COMMIT")
-
-    def _rows(self, statement: str, values: rows.Row = ()) -> Iterator[rows.Row]:
-        return iter(self._db.execute(statement, values))
-
-    def _row(self, statement: str, values: rows.Row = ()) -> rows.Row | None:
-        return self._db.execute(statement, values).fetchone()
+    def snapshot(self) -> AbstractContextManager[None]:
+        return moment(self._db)
 
     # --- single things
 
-    def job(self, job_id: int) -> Job | None:
-        row = self._row(sql.JOB, (job_id,))
-        return rows.job(row) if row else None
-
     def job_in_short(self, job_id: int) -> Job | None:
-        """The job without its metadata, its result and its last error: of many, to show or to judge."""
         row = self._row(sql.JOB_IN_SHORT, (job_id,))
         return rows.job(row) if row else None
 
     def job_with_attempts(
         self, job_id: int, *, before: int = NEWEST, most_result: int = 0
     ) -> tuple[Job, list[Attempt]] | None:
-        """The job and the records of its latest attempts (those with lower numbers than `before`), oldest first, of
-        one moment; with a result that is kept aside, where it has at most `most_result` bytes."""
         with self.snapshot():
             job = self.job(job_id)
             if job is None:
@@ -106,13 +82,11 @@ class Reader:
             return job, list(reversed(self.attempts(job_id, before=before)))
 
     def job_to_name(self, job_id: int) -> Job | None:
-        """The job, to name its output by: of a result that is kept aside, the members that say what it is."""
         with self.snapshot():
             job = self.job(job_id)
             return job if job is None or job.result_size is None else self._with_result(job, sql.RESULT_NAMES)
 
     def result(self, job_id: int) -> tuple[Job, str | None] | None:
-        """The job and its result, whole."""
         with self.snapshot():
             job = self.job(job_id)
             if job is None:
@@ -124,7 +98,6 @@ class Reader:
         return replace(job, result=row[0]) if row else job
 
     def attempts(self, job_id: int, *, before: int = NEWEST, limit: int = MOST_ATTEMPTS) -> list[Attempt]:
-        """The latest attempts of a job below a number, newest first: as many as `limit` and a page's size hold."""
         found: list[Attempt] = []
         size = 0
         for row in self._rows(sql.ATTEMPTS_BELOW, (job_id, before, limit)):
@@ -136,27 +109,16 @@ class Reader:
         return found
 
     def attempts_in_short(self, job_id: int, *, before: int, limit: int) -> list[Attempt]:
-        """The same, each with the beginning of its error, without traceback and log tail."""
         return [rows.attempt(row) for row in self._rows(sql.ATTEMPTS_IN_SHORT, (job_id, before, limit))]
 
     def count_attempts(self, job_id: int) -> int:
         row = self._row(sql.ATTEMPTS_SO_FAR, (job_id,))
         return int(row[0]) if row is not None else 0
 
-    def file(self, key: str) -> FileRecord | None:
-        row = self._row(sql.FILE, (key,))
-        return FileRecord(*row) if row else None
-
-    def worker(self, worker_id: str) -> Worker | None:
-        row = self._row(sql.WORKER, (worker_id,))
-        return rows.worker(row) if row else None
-
     def jobs_running_on(self, worker_id: str, *, limit: int) -> list[int]:
-        """The ids of the jobs that a worker runs, the first `limit` of them."""
         return [row[0] for row in self._rows(sql.RUNNING_ON, (worker_id, limit))]
 
     def attempts_of_worker(self, worker_id: str, *, after: AttemptPlace, limit: int) -> list[WorkerAttempt]:
-        """The attempts of a worker, the newest first."""
         place = (after.started_at, after.job_id, after.attempt)
         return [
             WorkerAttempt(id_, n, type_, began, ended, Outcome(outcome) if outcome is not None else None, *about)
@@ -165,25 +127,11 @@ class Reader:
             )
         ]
 
-    def remembered(self, subject: str, key: str, *, since: int) -> tuple[bytes, bytes] | None:
-        """(fingerprint, outcome) of an earlier request with this idempotency key."""
-        row = self._row(sql.IDEMPOTENT, (subject, key, since))
-        return (row[0], row[1]) if row else None
-
-    def token_by_hash(self, hash_: str) -> Token | None:
-        row = self._row(sql.TOKEN_BY_HASH, (hash_,))
-        return rows.token(row) if row else None
-
     def tokens(self, wanted: TokenFilter, *, after: int, limit: int) -> list[Token]:
         values = (after, _folded(wanted.q), wanted.scope, wanted.now, wanted.expired, limit)
         return [rows.token(row) for row in self._rows(sql.TOKENS, values)]
 
-    def token(self, token_id: int) -> Token | None:
-        row = self._row(sql.TOKEN, (token_id,))
-        return rows.token(row) if row else None
-
     def session(self, hash_: str) -> tuple[Session, User | Token | None] | None:
-        """A session with whom it stands for."""
         with self.snapshot():
             row = self._row(sql.SESSION, (hash_,))
             if row is None:
@@ -198,25 +146,18 @@ class Reader:
         values = (after, _folded(wanted.q), wanted.admin, limit)
         return [rows.user(row) for row in self._rows(sql.USERS, values)]
 
-    def user(self, user_id: int) -> User | None:
-        row = self._row(sql.USER, (user_id,))
-        return rows.user(row) if row else None
-
     def sessions_of(self, user_id: int, *, after: tuple[int, str], limit: int) -> list[Session]:
-        """The sessions of a user, the oldest first, behind a time of creation and a hash."""
         return [rows.session(row) for row in self._rows(sql.SESSIONS_OF_USER, (user_id, *after, limit))]
 
     def latest_sessions(
         self, *, user_id: int | None = None, token_id: int | None = None, limit: int
     ) -> list[Session]:
-        """The sessions that began last, of a user or by a token, the latest first."""
         statement, of = (sql.LATEST_OF_USER, user_id) if token_id is None else (sql.LATEST_OF_TOKEN, token_id)
         return [rows.session(row) for row in self._rows(statement, (of, limit))]
 
     # --- lists
 
     def list_jobs(self, filter_: JobFilter, *, limit: int, cursor: Cursor, offset: int = 0) -> Page:
-        """A page in list order: urgent first, then newest. `offset` skips that many and costs as much."""
         with self.snapshot():
             small = self._small(filter_)
             if small is not None:
@@ -345,7 +286,6 @@ class Reader:
     # --- statistics
 
     def stats(self, *, now: int) -> Stats:
-        """The kept counters and a few index look-ups: the same time whatever the number of jobs."""
         with self.snapshot():
             jobs = dict.fromkeys(JobStatus, 0)
             by_type: dict[str, dict[str, int]] = {}
@@ -392,51 +332,37 @@ class Reader:
     # --- what the actors read at a start
 
     def running(self) -> list[tuple[int, int, int]]:
-        """(job, attempt, heartbeat_at) of every attempt that holds a lease."""
         return list(self._rows(sql.RUNNING))
 
     def live_workers(self) -> list[tuple[str, int | None]]:
-        """(id, last_heartbeat) of every worker that is not offline."""
         return list(self._rows(sql.LIVE_WORKERS))
 
     def waiting_for_time(self) -> list[tuple[int, int]]:
-        """(job, until when in ms) of every job in its back-off, or kept from those that have failed it."""
         return list(self._rows(sql.WAITING_FOR_TIME))
 
     def awaited_sources(self) -> list[tuple[int, str, int]]:
-        """(job, source_hash, updated_at) of every job whose source is not there yet."""
         return list(self._rows(sql.AWAITED_SOURCES))
 
     def is_doomed(self, key: str) -> bool:
-        """Whether the object is on the list of those to delete, or was lately."""
         return self._row(sql.DOOM, (key,)) is not None
 
-    def has_source(self, source_hash: str) -> bool:
-        """Whether there is a job of this source."""
-        return self._row(sql.HAS_SOURCE, (source_hash,)) is not None
-
     def held_sources(self, hashes: set[str]) -> set[str]:
-        """Those of which there is a job that does not wait for its source."""
         asked = msgspec.json.encode(list(hashes)).decode()
         return {row[0] for row in self._rows(sql.HELD_SOURCES, (asked,))}
 
     def outputs_to_keep(self) -> list[OutputAccepted]:
-        """Accepted outputs that URLs to upload may still reach."""
         return [OutputAccepted(*row) for row in self._rows(sql.TO_KEEP)]
 
     def unchecked_outputs(self) -> list[tuple[int, int, str]]:
-        """(job, attempt, key) of completions accepted while the object store gave no answer."""
         return list(self._rows(sql.UNCHECKED_OUTPUTS))
 
     def drills(self, *, limit: int, before: int = NEWEST, ok: bool | None = None) -> list[Drill]:
-        """The last drills with ids below `before`, newest first; None: whatever became of them."""
         return [
             Drill(started, ended, bool(passed), proven, detail, id_)
             for id_, started, ended, passed, proven, detail in self._rows(sql.DRILLS, (before, ok, limit))
         ]
 
     def proven_until(self) -> int | None:
-        """Until when (ms) a drill has found everything in the backup."""
         row = self._row(sql.PROVEN_UNTIL)
         return row[0] if row else None
 

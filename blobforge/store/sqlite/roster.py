@@ -9,6 +9,7 @@ import msgspec
 
 from blobforge.store.lists import MOST_IDS, WORKERS_PAGE_BYTES, Listed, RosterPage
 from blobforge.store.sqlite import rows, sql
+from blobforge.store.sqlite.lookups import moment
 from blobforge.worker import Worker, WorkerFilter
 
 
@@ -19,20 +20,19 @@ class Roster:
         self._db = db
 
     def worker(self, worker_id: str) -> Listed | None:
-        with self._db:
+        with moment(self._db):
             row = self._db.execute(sql.WORKER, (worker_id,)).fetchone()
             found = self._with_jobs([rows.worker(row)]) if row is not None else [None]
         return found[0]
 
     def by_id(self, wanted: WorkerFilter, *, after: str, limit: int) -> tuple[list[Listed], bool]:
-        """A page of workers by id, behind `after`; and whether there are more."""
-        with self._db:
+        with moment(self._db):
             page, more = _fitting(self._db.execute(sql.WORKERS_BY_ID, (*_values(wanted), after, limit + 1)), limit)
             found = self._with_jobs([rows.worker(row) for row in page])
         return found, more
 
     def by_rank(self, wanted: WorkerFilter, *, after: tuple[int, str], limit: int) -> RosterPage:
-        with self._db:
+        with moment(self._db):
             counted = self._db.execute(sql.COUNT_WORKERS, _values(wanted)).fetchone()
             found = self._db.execute(sql.WORKERS_BY_RANK, (*_values(wanted), *after, limit + 1))
             page, more = _fitting(found, limit)
