@@ -43,7 +43,8 @@ RIGHTS_CHANGED = Refusal(
 
 
 class Caller(msgspec.Struct, frozen=True, dict=True):
-    """The maker of a request, as its credential says. Of `token_id`, `worker_id` and `user_id` one is set.
+    """The maker of a request, as its credential says. Of `token_id`, `worker_id` and `user_id` one is set,
+    and none where a public route is asked without a credential.
 
     `secret_hash` is the hash of the secret that it came with (an API token, a worker's secret, a session's cookie);
     None: not from a request, never judged again. It was found good when `as_of` revocations had been committed in
@@ -103,7 +104,7 @@ def new_token() -> str:
 
 
 def hash_secret(secret: str) -> str:
-    """What is stored of a secret: SHA-256, 64 hex digits."""
+    """The SHA-256 of a secret, 64 hex digits: that is what is stored of it."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 

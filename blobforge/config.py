@@ -388,7 +388,7 @@ def _convert(name: str, text: str, type_: Any) -> Any:
 
 
 def _check(settings: Settings) -> None:
-    """What no single field shows."""
+    """Raise ConfigError where settings that are good by themselves do not fit together."""
     s3 = {name: getattr(settings, f"s3_{name}") for name in _S3_NEEDS}
     if any(s3.values()) and not all(s3.values()):
         missing = next(name for name, value in s3.items() if not value)

@@ -145,8 +145,8 @@ class LeaseEnded(Fact, frozen=True):
 
 
 class AttemptEnded(Fact, frozen=True):
-    """For the metrics. `seconds` is how long it ran, None where that says nothing (an attempt that was lost, and is
-    then completed after all, ends twice)."""
+    """An attempt has ended; the metrics count it. `seconds` is how long it ran, None where that says nothing (an
+    attempt that was lost, and is then completed after all, ends twice)."""
 
     type: str
     outcome: str

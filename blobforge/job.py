@@ -34,7 +34,7 @@ class JobStatus(StrEnum):
 
 
 class Verb(StrEnum):
-    """What can happen to a job."""
+    """The verbs of the transition table: all that can happen to a job."""
 
     ARRIVE = "arrive"  # its source is there and verified
     AWAIT_SOURCE = "await_source"  # it has vanished from the store: asked for again
@@ -521,7 +521,7 @@ def cancel(job: Job, *, now: int) -> Job | Refusal:
 
 
 def tries(attempts: int, most: int, of: str = "/") -> str:
-    """For a person: `2/3`; `3/3+1` where all were spent, and a retry by hand gave one more."""
+    """The tries as text for a person: `2/3`; `3/3+1` where all were spent, and a retry by hand gave one more."""
     beyond = max(0, attempts - most)
     return f"{attempts - beyond}{of}{most}" + (f"+{beyond}" if beyond else "")
 
@@ -569,7 +569,7 @@ def retry(
 
 
 def before_retry(job: Job) -> BeforeRetry:
-    """What a retry of this job can be undone with."""
+    """The fields of the job that a retry changes, to undo it with."""
     return BeforeRetry(**{name: getattr(job, name) for name in BeforeRetry.__struct_fields__})
 
 
@@ -610,7 +610,8 @@ def await_source(job: Job, *, now: int) -> Job | None:
 
 
 def reject_source(job: Job, *, reason: str, now: int) -> Job | None:
-    """What came was not the source: say so, and go on waiting. None when the job does not wait for it."""
+    """The uploaded bytes were not the source's: note it, and go on waiting. None when the job does not wait for
+    it."""
     if not allowed(Verb.ARRIVE, job.status):
         return None
     return replace(job, last_error=reason, updated_at=now)

@@ -94,7 +94,7 @@ def _names(text: str) -> frozenset[str]:
 
 
 def new_session_id() -> str:
-    """What the cookie holds: 256 random bits."""
+    """The value of a session's cookie: 256 random bits."""
     return secrets.token_urlsafe(SESSION_BYTES)
 
 

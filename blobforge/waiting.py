@@ -35,7 +35,8 @@ class Fleet(msgspec.Struct, frozen=True):
 
 
 class Surroundings(msgspec.Struct, frozen=True):
-    """What is true around the job. `ahead` are pending jobs of its type that come first; it may be a lower bound.
+    """The facts around the job that its wait depends on. `ahead` are pending jobs of its type that come first; it may
+    be a lower bound.
 
     `running` are those of its type that run now.
     """

@@ -48,7 +48,8 @@ class Worker(msgspec.Struct, frozen=True):
 
 
 class WorkerFilter(msgspec.Struct, frozen=True):
-    """What a list, or a bulk action, is about; None means any. `q` is a part of the id or the name, in any case.
+    """The workers that a list or a bulk action takes; None means any. `q` is a part of the id or the name, in any
+    case.
 
     `silent_since`, in ms since the epoch: workers that were not heard from then on; one that was never heard counts
     from when it was made.
@@ -78,7 +79,7 @@ def last_sign(worker: Worker) -> int:
 
 
 class Succession(StrEnum):
-    """What a process that registers is to a worker."""
+    """The relation of a process that registers to the worker of that id."""
 
     SAME = "same"  # the process that is the worker already, or that cannot be told from it
     SUCCESSOR = "successor"  # the former one is gone, and its attempts with it

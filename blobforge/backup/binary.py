@@ -32,7 +32,7 @@ class Litestream(msgspec.Struct, frozen=True):
 
     @property
     def is_old(self) -> bool:
-        """Of the 0.3 line: writes WAL segments, can encrypt, has no control socket."""
+        """Whether it is of the 0.3 line: that writes WAL segments, can encrypt, and has no control socket."""
         return self.version[:2] == OLD
 
     def reads(self, kind: Kind) -> bool:
@@ -116,7 +116,7 @@ def ask(path: str) -> Litestream:
 
 
 def environment() -> dict[str, str]:
-    """What a Litestream gets to see: none of our secrets, and nothing that would win over its configuration.
+    """A Litestream's environment: none of our secrets, and nothing that would win over its configuration.
 
     Its S3 library does not start with `AWS_CA_BUNDLE`; `SSL_CERT_FILE` means the same to it.
     """

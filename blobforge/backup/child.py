@@ -100,7 +100,7 @@ class Child:
         return self._process.poll() is None
 
     async def wait(self) -> int:
-        """Its exit code, negative for a signal's number."""
+        """Wait for the exit code, which is negative for a signal's number."""
         while (code := self._process.poll()) is None:
             try:
                 descriptor = os.pidfd_open(self._process.pid)
@@ -115,7 +115,7 @@ class Child:
         return code
 
     async def lines(self) -> AsyncIterator[str]:
-        """What it says, on both channels, until it ends."""
+        """The lines of both its output channels, until it ends."""
         rest = b""
         async for data in self._output:
             *lines, rest = (rest + data).split(b"\n")

@@ -14,7 +14,7 @@ from blobforge.backup import Epoch, Keys, Place
 
 
 class Copying(msgspec.Struct, frozen=True):
-    """What is copied, where to and how. `sync_interval` and `retention` are in seconds."""
+    """The database that is copied, where to and how. `sync_interval` and `retention` are in seconds."""
 
     database: Path
     place: Place

@@ -50,7 +50,8 @@ async def opened(settings: Settings, keeper: Keeper) -> Plan | None:
 
 
 def source_of(settings: Settings, keeper: Keeper) -> Source:
-    """What backups are read with. Raises BackupError for keys that are none, or no pair."""
+    """The source that the settings name, to read backups from. Raises BackupError for keys that are none, or no
+    pair."""
     keys = keys_of(settings)
     if keys is not None:
         check_pair(keys)

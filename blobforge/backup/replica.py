@@ -25,7 +25,7 @@ ENCRYPTED = b"age-encryption.org/v1"  # how every age file begins
 
 
 class BackupsFound(msgspec.Struct, frozen=True):
-    """What is below the backups' prefix: epochs, newest first, and names that no server of ours has made.
+    """The names below the backups' prefix: epochs, newest first, and names that no server of ours has made.
 
     Some stores go on to list folders that are empty by now: an epoch may hold nothing.
     """
@@ -56,7 +56,7 @@ class Replica:
         )
 
     def look(self) -> BackupsFound:
-        """What backups there are. An answer proves that the bucket is there and may be read."""
+        """The backups that there are. An answer proves that the bucket is there and may be read."""
         names: list[str] = []
         with self._translated("list the backups"):
             pages = self._client.get_paginator("list_objects_v2").paginate(

@@ -38,8 +38,8 @@ STALLED_SECONDS = 14.0
 
 
 class Source(msgspec.Struct, frozen=True):
-    """What backups are read with. `keeper` looks after the files that come out of them; `program` is the configured
-    Litestream, if one is."""
+    """Where backups are read from, and with which programs and keys. `keeper` looks after the files that come out of
+    them; `program` is the configured Litestream, if one is."""
 
     place: Place
     keys: Keys | None
@@ -59,7 +59,7 @@ class NoBackup(msgspec.Struct, frozen=True):
 
 
 async def look(source: Source) -> BackupsFound:
-    """What backups there are. Raises BackupError, at the latest after LOOK_SECONDS."""
+    """The backups that there are. Raises BackupError, at the latest after LOOK_SECONDS."""
     return await _asked(source, Replica.look)
 
 
@@ -173,7 +173,7 @@ async def _run(
 
 
 def _reason(said: list[str], code: int | None) -> str:
-    """What the program says went wrong, in one line."""
+    """The program's own reason for its failure, in one line."""
     for line in reversed(said):
         with contextlib.suppress(msgspec.DecodeError):
             record = msgspec.json.decode(line)

@@ -35,7 +35,7 @@ class Truth(Protocol):
 
 
 class Socket:
-    """Of Litestream 0.5."""
+    """The truth about Litestream 0.5, by its control socket."""
 
     def __init__(self, path: Path, database: Path) -> None:
         self._path = path
@@ -86,7 +86,7 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 class Segments:
-    """Of Litestream 0.3. `own` is the folder that it keeps beside the database."""
+    """The truth about Litestream 0.3, by its files. `own` is the folder that it keeps beside the database."""
 
     def __init__(self, own: Path) -> None:
         self._own = own

@@ -24,7 +24,7 @@ _OBJECT_IS_THERE = (200, 206, 416)  # 416: an empty object has no first byte
 
 
 async def examine(session: CliSession) -> list[Finding]:
-    """All that can be found out with the server and the token at hand, in the order in which it matters."""
+    """Run every check that the server and the token at hand allow, in the order in which it matters."""
     found: list[Finding] = []
     async with session.client() as client:
         glance = await _reach(session, client, found)

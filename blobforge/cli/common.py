@@ -153,7 +153,7 @@ def _explain(error: BaseException, whole: BaseException) -> NoReturn:
 
 
 def as_cli_error(error: BaseException) -> click.ClickException | None:
-    """What to tell a person about `error`, or None when it is a bug of ours."""
+    """The error's text for a person, as a CliError; None when it is a bug of ours."""
     from blobforge.client import ApiError, ClientError, ServerUnreachable, UnexpectedAnswer
 
     match error:
@@ -256,7 +256,7 @@ def on_terminal() -> bool:
 
 
 def accept_any_text() -> None:
-    """What the terminal's encoding has no word for is shown in another way, and is no error."""
+    """Have characters that the terminal's encoding lacks shown in another way, and not raise."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # None where it is closed
         utf8 = codecs.lookup(sys.stdout.encoding).name == "utf-8"
         sys.stdout.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")

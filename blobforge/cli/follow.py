@@ -190,7 +190,7 @@ class _Log:
             self._record(record, apart=number > 0)
 
     def follow(self, job: Job) -> None:
-        """What is new since the last time."""
+        """The records that are new since the last call."""
         for record in job.attempt_history or []:
             if record.ended_at is not None and record.attempt not in self._printed:
                 self._printed.add(record.attempt)

@@ -142,7 +142,8 @@ async def _get_result(job_id: int, client: Client) -> bytes:
 
 
 def _next_one(error: CliError, failed: int, many: int) -> int:
-    """One of several failed: it is told, and the others go on. The exit code; raises what none would survive."""
+    """Report the failure of one job of several, so that the others go on. Returns the exit code; raises an error that
+    all of them would meet."""
     if many == 1 or error.exit_code in (common.UNREACHABLE, common.UNAUTHORISED):
         raise error
     error.show()
@@ -270,7 +271,7 @@ def _is_special(path: Path) -> bool:
 
 
 def _write_file(session: CliSession, job_id: int, source: bool, target: Path) -> None:
-    """To stdout or into what `target` is, once it is here whole and verified."""
+    """Write the file to stdout or to `target`, once it is here whole and verified."""
     import shutil
     import tempfile
 

@@ -171,7 +171,7 @@ def _is_database(path: Path) -> bool:
 
 @contextlib.contextmanager
 def _known(here: Settings) -> Iterator[DatabaseExport | None]:
-    """What is in the database here already; None: there is no database."""
+    """The database that is here already; None: there is none."""
     from blobforge.serve.engines import engine_of
 
     if not here.database.is_file() or here.database.stat().st_size == 0:
@@ -219,7 +219,7 @@ def _progress(total: int) -> Iterator[Callable[[int], None]]:
 
 @contextlib.contextmanager
 def _outages_told(source: Path) -> Iterator[None]:
-    """What breaks a run off, in one line: all batches before it stay."""
+    """Tell an error that breaks a run off in one line: all batches before it stay."""
     from blobforge.objects import ObjectStoreError
     from blobforge.store.errors import StoreUnavailable
 

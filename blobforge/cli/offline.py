@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def settings() -> Settings:
-    """What `serve` would go by here. Raises CliError."""
+    """The settings that `serve` would have here. Raises CliError."""
     from blobforge.config import ConfigError, load
 
     try:
@@ -47,7 +47,7 @@ def locked(here: Settings) -> Iterator[None]:
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """What can go wrong with files, told in one line."""
+    """Tell an error of a file or a database in one line."""
     from blobforge.machinery.datadir import StartError
     from blobforge.store.errors import DatabaseError
 

@@ -77,7 +77,7 @@ def json_line(value: object) -> str:
 
 
 def _without_nulls(value: object) -> object:
-    """What is None is left out, as in the API's answers."""
+    """The fields that are not None, as in the API's answers."""
     if isinstance(value, dict):  # ours: those further down are what submitters and workers sent, and stay as they are
         return {name: _present(member) for name, member in value.items() if member is not None}
     return _present(value)

@@ -162,7 +162,7 @@ def _is_stdin(listed: IO[bytes] | None) -> bool:
 
 @contextlib.contextmanager
 def _stdin(job_type: str | None, name: str | None, *, path_tags: bool) -> Iterator[Candidate]:
-    """What comes from stdin, as a file for as long as it is needed: its hash has to be known before it is sent."""
+    """The bytes of stdin, as a file for as long as it is needed: its hash has to be known before it is sent."""
     named = name or "stdin"
     type_ = Selection(job_type).type_of(named)
     if not type_:
@@ -262,7 +262,7 @@ def _submit(
 
 
 def _list(session: CliSession, found: Iterable[Candidate | RejectedPath], tags: tuple[str, ...]) -> None:
-    """What would be submitted: a line each."""
+    """Print the files that would be submitted, a line each."""
     files = size = failed = 0
     for each in found:
         if isinstance(each, RejectedPath):

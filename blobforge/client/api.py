@@ -663,7 +663,7 @@ def _without_none(**fields: Any) -> dict[str, Any]:
 
 
 def _told(flag: bool | None) -> str | None:
-    """As a query has it."""
+    """The flag as a query's text."""
     return None if flag is None else str(flag).lower()
 
 

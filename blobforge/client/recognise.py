@@ -72,7 +72,7 @@ def refusal(response: httpx.Response, url: str, retry_after: float | None) -> Ap
 
 
 def redirected(response: httpx.Response, url: str) -> UnexpectedAnswer:
-    """What to raise for a redirect. The server sends none to a program; it would lead the credential elsewhere."""
+    """The exception for a redirect. The server sends none to a program; it would lead the credential elsewhere."""
     target = response.headers.get("Location", "elsewhere")
     secure = url.startswith("http://") and target.startswith("https://")
     hint = "use https:// in the server URL" if secure else "is the server URL right?"
@@ -80,7 +80,7 @@ def redirected(response: httpx.Response, url: str) -> UnexpectedAnswer:
 
 
 def unexpected_status(response: httpx.Response, url: str) -> UnexpectedAnswer:
-    """What to raise for a status that the server never answers with (304, 333)."""
+    """The exception for a status that the server never answers with (304, 333)."""
     return UnexpectedAnswer(url, f"did not answer as a BlobForge server does ({_what(response)})")
 
 
@@ -121,7 +121,7 @@ def store_refusal(response: httpx.Response, body: bytes, url: str) -> TransferRe
 
 
 def unexpected_object(response: httpx.Response, url: str) -> UnexpectedAnswer:
-    """What to raise for a success that is no object store's."""
+    """The exception for a success that is no object store's."""
     return UnexpectedAnswer(url, f"did not answer as an object store does ({_what(response)})")
 
 

@@ -1,4 +1,4 @@
-"""What the server's answers decode to. Unknown fields are ignored, so that an older client reads a newer server.
+"""The types of the server's answers. Unknown fields are ignored, so that an older client reads a newer server.
 
 Times are aware datetimes in UTC, sizes are bytes, hashes are SHA-256 in lowercase hex.
 """

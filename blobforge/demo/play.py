@@ -59,7 +59,7 @@ class Stage:
 
 
 class _Address(msgspec.Struct):
-    """What the server writes to `server.json` once it is ready."""
+    """The content of `server.json`, which the server writes once it is ready."""
 
     url: str
 

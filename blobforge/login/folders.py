@@ -19,14 +19,14 @@ def config() -> Path | None:
 
 
 def cache() -> Path | None:
-    """What can be made again: the hashes of files."""
+    """The folder for files that can be made again: the hashes of files."""
     from platformdirs import user_cache_path
 
     return _if_there(lambda: user_cache_path("blobforge"))
 
 
 def state() -> Path | None:
-    """What should outlive a process: the instances of workers."""
+    """The folder for files that should outlive a process: the instances of workers."""
     from platformdirs import user_state_path
 
     return _if_there(lambda: user_state_path("blobforge", appauthor=False))

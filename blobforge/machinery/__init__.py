@@ -1,1 +1,1 @@
-"""What knows no job: the clock, threads, the log, numbers about ourselves, the data folder."""
+"""Parts that know no job: the clock, threads, the log, numbers about ourselves, the data folder."""

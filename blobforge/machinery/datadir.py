@@ -87,7 +87,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 def signing_secret(folder: Path) -> bytes:
-    """What local URLs are signed with; made once, never shown."""
+    """The secret that local URLs are signed with; made once, never shown."""
     path = folder / SECRET_FILE
     if not path.exists():
         write_private(path, secrets.token_hex(32))

@@ -48,6 +48,6 @@ async def in_thread_at_once(call: Callable[[], T], /) -> T:
 
 
 async def in_place(call: Callable[[], T], /) -> T:
-    """For virtual time: trio waits for as long as the call takes."""
+    """Call on trio's own thread, for virtual time: trio waits for as long as the call takes."""
     await trio.lowlevel.checkpoint()
     return call()

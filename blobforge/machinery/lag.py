@@ -11,7 +11,8 @@ EVERY = 0.25  # seconds; a stall is noticed if it covers one of these moments, s
 
 
 class LoopLag:
-    """What holds up this task holds up every request: a computation on trio's thread, or a machine without CPU."""
+    """Measures how late the event loop wakes a task: a computation on trio's thread, or a machine without CPU, holds
+    up every request as it holds up this task."""
 
     def __init__(self) -> None:
         self.seconds = Spread()

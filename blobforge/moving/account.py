@@ -9,7 +9,8 @@ from blobforge.moving.mapping import NotTaken
 
 
 class Count(msgspec.Struct):
-    """Of one kind. `known`: they are here already, and stay as they are. `not_taken`: how many for which reason."""
+    """The counts of one kind. `known`: they are here already, and stay as they are. `not_taken`: how many for which
+    reason."""
 
     taken: int = 0
     known: int = 0

@@ -206,7 +206,7 @@ def _text(value: object) -> str | None:
 
 
 def _number(value: object) -> int | None:
-    """What SQLite holds where a number is meant: it keeps whatever was written."""
+    """The number in a column of numbers, where SQLite keeps whatever was written."""
     match value:
         case int():
             return value

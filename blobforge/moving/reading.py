@@ -128,7 +128,7 @@ class Import:
 
 
 def _batches(read: Iterable[Line]) -> Iterator[list[Line]]:
-    """As many lines as one transaction takes, fewer where results are large."""
+    """The lines in batches for one transaction each, which are smaller where results are large."""
     batch: list[Line] = []
     size = 0
     for line in read:

@@ -36,7 +36,8 @@ Seen = dict[str, ObjectInfo]
 
 
 class _Survey:
-    """What is here already, where nothing is to be changed. `known` is the database; None: there is none."""
+    """A look at what is here already, for a run that changes nothing. `known` is the database; None: there is
+    none."""
 
     def __init__(self, known: DatabaseExport | None) -> None:
         self._hashes = {token.hash for token in known.tokens()} if known is not None else set()

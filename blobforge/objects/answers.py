@@ -22,7 +22,7 @@ _REQUEST_ID = "x-amz-request-id"
 
 
 class StrangeAnswerError(ObjectStoreError):
-    """What came is not what S3 says; perhaps it is not S3 that has answered."""
+    """An answer that is none of S3's; perhaps another program has answered."""
 
 
 class Handwriting:

@@ -44,7 +44,7 @@ class ObjectFile(msgspec.Struct, frozen=True):
 
 
 class _Sidecar(msgspec.Struct, frozen=True):
-    """What is known of an output beyond its bytes. It counts only while size and mtime are the output's own:
+    """The facts about an output beyond its bytes. They count only while size and mtime are the output's own:
     two files cannot be replaced in one step, and a crash between them must not pair old with new.
     """
 

@@ -67,7 +67,7 @@ def source_key(source_hash: str) -> str:
 
 
 def incoming_prefix(source_hash: str) -> str:
-    """What the keys of all uploads of this source begin with that are not bound to its checksum."""
+    """The prefix of the keys of this source's uploads that are not bound to its checksum."""
     return f"{INCOMING}{source_key(source_hash).removeprefix(SOURCES)}/"
 
 

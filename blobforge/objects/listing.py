@@ -1,4 +1,4 @@
-"""What is there: the embedded store's folders walked in the order of their keys. Everything here blocks."""
+"""Lists of the embedded store: its folders walked in the order of their keys. Everything here blocks."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _sources(root: Path, after: str) -> Iterator[tuple[str, Path]]:
 
 
 def _below(folder: Path, beginning: str, after: str) -> Iterator[tuple[str, Path]]:
-    """What lies in the folder and below; `beginning` is what its keys begin with.
+    """The files in the folder and below; `beginning` is what their keys begin with.
 
     Names that begin with a dot are notes beside an object, and go with it.
     """

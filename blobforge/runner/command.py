@@ -143,7 +143,7 @@ class Command:
 
 
 class _Written:
-    """What a command writes to stdout, as the job's output. The first error of the disk is kept until the end."""
+    """A command's stdout, written to the job's output. The first error of the disk is kept until the end."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("wb")
@@ -227,7 +227,7 @@ def _failure(finished: Finished) -> JobFailed | WorkerTrouble:
 
 
 def died(code: int, tails: Tails) -> JobFailed:
-    """What a process that ended with `code` is told as, with its last words."""
+    """The failure of a process that ended with `code`, with its last words."""
     words = tails.last_line()
     if code < 0:
         name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"

@@ -53,7 +53,7 @@ class _Formatter(logging.Formatter):
 
 
 def _value(value: object) -> str:
-    """As logfmt has it: quoted where it is more than a word."""
+    """The value as logfmt writes it: quoted where it is more than a word."""
     text = _one_line(",".join(map(str, value)) if isinstance(value, list) else str(value))
     return text if _BARE.fullmatch(text) else json.dumps(text, ensure_ascii=False)
 

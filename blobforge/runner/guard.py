@@ -34,7 +34,7 @@ class Guard:
         self._tell(f"= {cookie} {group}\n")
 
     def remove(self, cookie: str) -> None:
-        """Nothing of it is left."""
+        """Forget the cookie: no process with it is left."""
         if self._running.pop(cookie, None) is not None or self._process is not None:
             self._tell(f"- {cookie}\n")
 

@@ -31,7 +31,7 @@ _MOST_TRACEBACK = 16_384  # characters
 
 
 class Converter(Protocol):
-    """What an attempt calls: a command, or a handler somewhere.
+    """The protocol of what an attempt calls: a command, or a handler.
 
     Raises JobFailed or WorkerTrouble. Cancelling it stops the work, and waits until it has stopped where it can be.
     """
@@ -99,7 +99,7 @@ def is_async(handler: Handler) -> bool:
 
 
 def as_outcome(error: Exception) -> JobFailed | WorkerTrouble:
-    """What a handler raised, as the end of its attempt."""
+    """A handler's exception, as the end of its attempt."""
     if isinstance(error, JobFailed | WorkerTrouble):
         return error
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:

@@ -68,7 +68,7 @@ class Job:
         self.cancel_signal = threading.Event()
         """Set when the job was cancelled, has lost its lease, ran out of time, or the worker stops."""
         self.output_tail: Callable[[], str | None] = lambda: None
-        """The last output of the command; the command handler sets this."""
+        """The last output of the handler's process; the converter that starts it sets this."""
         self.life = 0
         """Goes up with each sign of progress; a limit on silence watches it."""
         self.leftover: Callable[[], Any] | None = None

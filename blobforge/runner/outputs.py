@@ -50,7 +50,7 @@ def collect(job: Job) -> OutputFile:
 
 
 def _files(folder: Path) -> list[Path]:
-    """All that is not a folder, in the order of names. Links to folders are not followed."""
+    """Every file below, in the order of names. Links to folders are not followed."""
     return sorted(
         Path(parent, name) for parent, _folders, names in os.walk(folder, followlinks=False) for name in names
     )

@@ -46,7 +46,7 @@ class Pattern:
         self._named = bool(names)
 
     def read(self, line: str) -> dict[str, Any] | None:
-        """What the line says, None when it says nothing."""
+        """The progress in the line; None when it has none."""
         found = self._regex.search(line)
         if found is None:
             return None
@@ -121,7 +121,7 @@ def _look(path: Path, seen: tuple[int, int] | None) -> tuple[tuple[int, int], st
 
 
 def from_line(line: str) -> dict[str, Any] | None:
-    """What one line of a progress file says; None for a line that says nothing."""
+    """The progress in one line of a progress file; None for a line without any."""
     line = line.strip()
     if line.startswith("{"):
         try:

@@ -69,7 +69,7 @@ class ShiftOptions:
 
 @dataclass(frozen=True)
 class Duty:
-    """What is done with the jobs of one type."""
+    """The handler of one type's jobs, with its limits."""
 
     converter: Converter
     limits: Limits
@@ -276,7 +276,7 @@ class Shift:
                 await heartbeat.beaten.wait()  # each answer may have changed what is in the way
 
     async def _in_the_way(self, heartbeat: HeartbeatLoop) -> tuple[str | None, float]:
-        """What is in the way, and the seconds after which to look again."""
+        """The reason why no job is claimed now, and the seconds after which to look again."""
         if heartbeat.draining:
             return "the server drains this worker", _LOOK_AGAIN
         windows, now = self._options.run_windows, _local_now()

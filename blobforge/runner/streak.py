@@ -31,7 +31,7 @@ class Streak:
         self._count, self._pause = 0, PAUSE
 
     def failed(self, reason: str) -> None:
-        """One more. From the last one allowed on, each begins a pause."""
+        """Count one more failure. From the last one allowed on, each begins a pause."""
         again = self.on
         self._count += 1
         self._last = reason

@@ -81,7 +81,7 @@ class Box:
         return True
 
     def kill(self) -> None:
-        """All that is in it, at once. Kernels before 5.14 cannot."""
+        """Kill all processes in the group at once. Kernels before 5.14 cannot."""
         with contextlib.suppress(OSError):
             _write(f"{self._folder}/cgroup.kill", "1")
 

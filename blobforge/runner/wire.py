@@ -80,7 +80,7 @@ _replies: msgspec.json.Decoder[Reply] = msgspec.json.Decoder(Reply)
 
 
 def encode(message: Order | Reply) -> bytes:
-    """One line."""
+    """The message as one line."""
     return text.encode(message, enc_hook=str) + b"\n"
 
 

@@ -20,7 +20,7 @@ def engine_of(settings: Settings) -> Engine:
 
 
 def keeper_of_files() -> Keeper:
-    """For a database file that is named, a copy for example, and for those that come out of a backup."""
+    """The keeper of database files that are named, copies for example, and of those that come out of a backup."""
     return SqliteKeeper()
 
 

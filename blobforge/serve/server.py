@@ -90,7 +90,7 @@ def run(settings: Settings) -> int:
 
 
 def _reason(error: BaseException, settings: Settings) -> str:
-    """What an error says, and of which files where it does not say that itself."""
+    """The error's text, with the names of its files where it does not say them itself."""
     if isinstance(error, OSError) and not error.filename:
         return f"{error.strerror or error} (data folder {settings.data_path}, database {settings.database})"
     return str(error)

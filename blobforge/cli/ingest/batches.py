@@ -34,7 +34,7 @@ BUNDLE_FILES = 500
 
 
 class JobOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What every submitted job is given."""
+    """The fields that every submitted job is given."""
 
     priority: int | None = None
     max_attempts: int | None = None
@@ -75,7 +75,7 @@ class Batches:
         hashed: trio.MemoryReceiveChannel[list[Hashed | RejectedPath]],
         uploads: trio.MemorySendChannel[SourceUpload],
     ) -> None:
-        """Until there are no more files. A batch goes when it is full, or has waited for LINGER seconds."""
+        """Submit until there are no more files. A batch goes when it is full, or has waited for LINGER seconds."""
         pending: list[tuple[Hashed, dict[str, Any]]] = []
         due = float("inf")
         ended = False

@@ -65,7 +65,7 @@ class HashCache:
         self._lock = threading.Lock()
 
     def get(self, files: Sequence[Candidate]) -> list[Content | None]:
-        """What is known of each of `files`, in their order."""
+        """The known content of each of `files`, in their order; None where the file is new or has changed."""
         with self._lock:
             if self._connection is None or self._distrusted:
                 return [None] * len(files)
@@ -177,7 +177,8 @@ def _row(file: Candidate, content: Content, today: int) -> tuple[bytes, int, int
 
 
 def _signed(number: int) -> int:
-    """As SQLite's 64 bits hold it. A disk may have inodes that take all 64 of them, and mtimes of the year 9999."""
+    """The number as a signed one of 64 bits, as SQLite has them. A disk may have inodes that take all 64 of them, and
+    mtimes of the year 9999."""
     return (number + (1 << 63)) % (1 << 64) - (1 << 63)
 
 

@@ -47,7 +47,7 @@ def chunks(found: Iterable[Candidate | RejectedPath]) -> Iterator[list[Candidate
 def hash_chunk(
     chunk: Sequence[Candidate | RejectedPath], cache: HashCache, abandoned: threading.Event, *, pointers: bool
 ) -> list[Hashed | RejectedPath]:
-    """What each of `chunk` is; those that cannot be read are problems. Blocks. Raises Abandoned."""
+    """Hash each file of `chunk`; one that cannot be read is a RejectedPath. Blocks. Raises Abandoned."""
     files = [each for each in chunk if isinstance(each, Candidate)]
     done: list[Hashed | RejectedPath] = [each for each in chunk if isinstance(each, RejectedPath)]
     fresh: list[Hashed] = []

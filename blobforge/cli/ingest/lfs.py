@@ -33,7 +33,7 @@ _INSTALL = "Install it (Debian, Ubuntu: apt-get install git-lfs) and run the sam
 
 
 def pointer(data: bytes) -> Content | None:
-    """What a pointer points to; None for a file that is none."""
+    """The hash and size that a pointer file names; None for another file."""
     found = _POINTER.match(data)
     return None if found is None else Content(found[1].decode(), int(found[2]), pointer=True)
 

@@ -30,7 +30,7 @@ class Progress:
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
         class Rate(TransferSpeedColumn):
-            """Of the bytes sent; the bar itself counts work."""
+            """The rate of the bytes sent; the bar itself counts work."""
 
             def render(self, _task):  # type: ignore[no-untyped-def]
                 return super().render(bar.tasks[sent_id])

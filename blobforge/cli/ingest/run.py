@@ -59,7 +59,7 @@ async def _until_terminated(task_status: trio.TaskStatus[None] = trio.TASK_STATU
 
 
 def what_now(report: Report) -> str:
-    """What to do after a run that ended early."""
+    """The advice after a run that ended early."""
     if report.found == report.new + report.existing + report.failed and report.keep_ids:
         return "All were submitted; the jobs go on without being watched."
     return "Run the same command again to go on: what the server has is skipped."

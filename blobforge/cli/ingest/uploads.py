@@ -39,7 +39,7 @@ class Uploads:
         self._unconfirmed: list[list[AwaitedUpload]] = []  # by source; a few hundred bytes each
 
     async def run(self, work: trio.MemoryReceiveChannel[SourceUpload]) -> None:
-        """Until there is no more to upload."""
+        """Upload until the channel ends."""
         async with work:
             async for upload in work:
                 if len(upload.sources) == 1 or not await self._together(upload.sources):
