@@ -79,7 +79,7 @@ class Subscription:
         self.secret_hash = secret_hash
         self._types = types
         self._job = job
-        self._began = broadcaster.events  # what is older is replayed, be it more than fits in the queue
+        self._began = broadcaster.events  # older events are replayed, however many
         self._read = self._began if read is None else read
         self._stale = read is None
         self._ends_at: int | None = None  # the last event that it gets
@@ -89,7 +89,7 @@ class Subscription:
         return (not self._types or frame.name in self._types) and (self._job is None or frame.job_id == self._job)
 
     def offer(self, frame: Frame) -> bool:
-        """To one that has read all before: whether it has something to read now."""
+        """Whether the subscriber, which has read all before, wants this event. If not, it counts as read."""
         if self.wants(frame):
             return True
         self._read = frame.number
@@ -192,7 +192,8 @@ class Broadcaster:
         return len(self._subscribers)
 
     async def publish(self, events: Sequence[Event]) -> None:
-        """What the writer calls after each commit. It goes on at once, where there is room."""
+        """Take a commit's events. The writer, which calls it after each commit, goes on at once where there is
+        room."""
         if not self.mailbox.offer(events):
             await self.mailbox.put(events)
 
@@ -320,7 +321,8 @@ class Broadcaster:
         return self._encode("resync", {"reason": "events were missed; fetch the state anew"})
 
     def position_frame(self) -> bytes:
-        """For a client that has no id yet, so that it can come back for what it misses before its first event.
+        """A frame with a position, for a client that has no id yet: it can come back for events that it misses before
+        its first.
 
         Released clients take a `ping` for a new connection as long as they have no id: with one, the pings that keep
         the stream alive are nothing to them.

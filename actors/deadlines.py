@@ -35,7 +35,7 @@ class Deadlines(Generic[K, V]):
             self._queue(key, at)
 
     def put_back(self, key: K, at: float, note: V) -> None:
-        """As `set`, for one that was taken: not where the key has a new deadline by now."""
+        """As `set`, for a deadline that was taken: it is not set where the key has a new one by now."""
         if key not in self._at:
             self.set(key, at, note)
 

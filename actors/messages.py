@@ -54,7 +54,7 @@ class NewJob(msgspec.Struct, frozen=True):
 
 
 class Seen(StrEnum):
-    """What the object store said of an object when it was asked, before the write."""
+    """The object store's answer about an object, asked before the write."""
 
     VERIFIED = "verified"  # it is there, and its bytes are what they should be
     PRESENT = "present"  # it is there
@@ -72,7 +72,7 @@ class ObjectSeen(msgspec.Struct, frozen=True):
 
 
 def seen_as(info: ObjectInfo, *, verified: bool = False, epoch: int = 0) -> ObjectSeen:
-    """What the store says of an object that is there."""
+    """The store's facts about an object that is there."""
     seen = Seen.VERIFIED if verified else Seen.PRESENT
     return ObjectSeen(seen, info.size, info.sha256, epoch, info.etag, info.version)
 
@@ -114,7 +114,7 @@ class SourceArrived(Message[SourceSettledFor], frozen=True):
 
 
 class SourceRejected(Message[SourceSettledFor], frozen=True):
-    """What was uploaded is not what its name says; it has been removed, and the jobs go on waiting."""
+    """The uploaded bytes are not those that their name says; they were removed, and the jobs go on waiting."""
 
     source_hash: str
     reason: str
@@ -586,7 +586,7 @@ class EndSessions(Message[SessionsEnded], frozen=True):
 
 
 class Note(Message[Done], frozen=True):
-    """Nothing but its audit record."""
+    """A message without an effect but its audit record."""
 
 
 # ------------------------------------------------------------------------ backups: web -> replicator -> writer
@@ -631,8 +631,8 @@ class JobDeleted(Success, frozen=True):
 
 
 class DeleteJob(Message[JobDeleted], frozen=True):
-    """For good. `objects`: its outputs go too, and its source when no other job has it. `submitter`: only a job that
-    this caller submitted, and only while its source is awaited.
+    """Delete a job for good. `objects`: its outputs go too, and its source when no other job has it. `submitter`:
+    only a job that this caller submitted, and only while its source is awaited.
     """
 
     job_id: int
@@ -673,7 +673,7 @@ class TakeDoomed(Message[ToDelete], frozen=True):
 
 
 class DeletionsTried(Message[Done], frozen=True):
-    """What became of them: deleted, certainly not deleted, and no answer. `epoch` is the count with these."""
+    """The results of deletions: deleted, certainly not deleted, and no answer. `epoch` is the count with these."""
 
     gone: tuple[str, ...]
     refused: tuple[str, ...]
@@ -765,7 +765,7 @@ class Batch(Message[BatchDone], frozen=True):
 
 
 class BulkDone(Success, frozen=True):
-    """What a bulk action over a filter came to, all its transactions together."""
+    """The result of a bulk action over a filter, all its transactions together."""
 
     matched: int
     changed: int

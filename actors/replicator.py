@@ -51,7 +51,7 @@ CLOSED = Refusal(RefusalCode.SHUTTING_DOWN, "The server is shutting down.")
 
 
 class PlainBackup(BackupError):
-    """What should be encrypted was found not to be."""
+    """A backup that should be encrypted was found not to be."""
 
 
 class Replicator:
@@ -255,7 +255,7 @@ class Replicator:
                 await self._end_stalled(sidecar)
 
     async def _prove_encrypted(self, sidecar: Sidecar) -> None:
-        """What was asked for is not yet what was done: look at what lies in the store."""
+        """Look at the objects in the store: that encryption is configured does not prove that it is done."""
         if self.plan.source.keys is None or self.epoch is None:
             return
         replica = Replica(self.plan.source.place)
@@ -274,7 +274,8 @@ class Replicator:
             )
 
     async def _end_stalled(self, sidecar: Sidecar) -> None:
-        """Nothing has got through for long. If it is not the store that is away, another process may do better."""
+        """End a Litestream that has copied nothing for long. If it is not the store that is away, another process may
+        do better."""
         try:
             with trio.fail_after(PATIENCE):
                 await trio.to_thread.run_sync(Replica(self.plan.source.place).look, abandon_on_cancel=True)

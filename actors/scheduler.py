@@ -86,7 +86,7 @@ class Sent:
 
 
 class Scheduler:
-    """What it is told, by facts and by answers, it notes in the call; it is woken only to send something."""
+    """Notes facts and answers in the call that brings them; it is woken only to send something."""
 
     heeds: ClassVar[frozenset[type[Fact]]] = frozenset({JobReady, JobTaken, JobWaits, CredentialsRevoked})
 

@@ -1,4 +1,5 @@
-"""What came into the object store and was never taken is swept out, every hour. State owned here: when, and how far.
+"""The sweeper removes objects that came into the store and were never taken, every hour. State owned here: when, and
+how far.
 
 A part of the janitor. Uploads of sources that were not bound to their checksum wait at keys of their own until their
 bytes have been read; of two, one is taken. The other is never taken, nor are parts whose upload broke off.

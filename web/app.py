@@ -135,7 +135,7 @@ async def _received(services: Services, key: str, info: ObjectInfo) -> None:
 
 
 async def _http_error(error: HTTPException) -> Response:
-    """What no route is for. A browser that goes there is a person's, and shows a page; a program gets a problem."""
+    """The answer where there is no route: a page for a browser that goes there, a problem for a program."""
     asked = _asked()
     if asked.method == "GET" and "text/html" in (asked.headers.get("Accept") or ""):
         return await refused_page(refusal_of(error, asked), secrets.token_hex(8))
@@ -165,7 +165,8 @@ async def _owned(services: Services, ours: frozenset[str]) -> Response | None:
 
 
 async def _count(requests: Requests, ours: frozenset[str], response: Response) -> Response:
-    """What goes past the dispatcher: the embedded store's objects, and what no route is for. Never by its path."""
+    """Count requests that go past the dispatcher: the embedded store's objects, and those without a route. Never by
+    their path."""
     rule = request.url_rule
     if rule is None:
         requests.answered(UNMATCHED, response.status_code)

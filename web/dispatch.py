@@ -209,7 +209,7 @@ class Endpoint:
 
 
 def http_problem(error: HTTPException, asked: Request, request_id: str) -> Answer:
-    """What Quart and Werkzeug refuse by themselves, in our form."""
+    """A refusal that Quart or Werkzeug made by itself, in our form."""
     refusal = refusal_of(error, asked)
     answer = refused(refusal, instance=asked.path, request_id=request_id)
     if refusal.code is RefusalCode.METHOD_NOT_ALLOWED:

@@ -47,7 +47,7 @@ class EventsQuery(msgspec.Struct, frozen=True):
 
 
 async def events(call: Call) -> Response | Refusal:
-    """What happens from now on; with `Last-Event-ID`, what was missed comes first.
+    """The stream of events from now on; with `Last-Event-ID`, the missed ones come first.
 
     `ping` (`connected`) comes first and `ping` (`keepalive`) every 30 s; every other event is
     `{"type": "<its name>", "data": {...}}`.

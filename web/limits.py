@@ -21,8 +21,8 @@ LARGE_BODIES = 16  # larger than BLOBFORGE_MAX_BODY, in memory at once
 
 
 class Bounded(Protocol):
-    """What is told of a limit, whatever it counts: how much of it is taken, how much there is, how many found no
-    room."""
+    """A limit as metrics and logs see it, whatever it counts: how much of it is taken, how much there is, how many
+    found no room."""
 
     total: int
     used: int

@@ -88,7 +88,8 @@ class Problem(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 def problem_of(refusal: Refusal, *, instance: str, request_id: str) -> Problem:
-    """What a client sent comes back in an error, and errors are copied into tickets: no secret among it."""
+    """The refusal as a problem, without secrets: a client's own text comes back in it, and errors are copied into
+    tickets."""
     status, title = STATUS[refusal.code]
     detail = redact(refusal.detail)
     return Problem(

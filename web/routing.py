@@ -57,7 +57,7 @@ class Call:
 
     @property
     def base_url(self) -> str:
-        """What stands before the URLs that this server serves itself."""
+        """The base of the URLs that this server serves itself."""
         return self.services.site.base(self.request)
 
     def good_for(self) -> float:
@@ -86,7 +86,8 @@ class Call:
         return ask(mailbox, message, self.repeat, trace=self._trace(), caller=self.caller)
 
     async def ask_while_there(self, mailbox: Mailbox[Envelope[Any]], message: Message[O]) -> O | Refusal:
-        """As `ask_via`, for what may take long. Raises GoneError when the client goes; the message is abandoned then.
+        """As `ask_via`, for an answer that may take long. Raises GoneError when the client goes; the message is
+        abandoned then.
 
         No scope that could be cancelled: that would take as long as all else that stands here.
         """

@@ -27,7 +27,7 @@ class Served(msgspec.Struct, frozen=True):
 
 
 async def served(services: Services, job: Job, kind: str) -> Served | Refusal:
-    """What stands for the `source` or the `output` of the job now."""
+    """The object that stands for the `source` or the `output` of the job now."""
     missing = Refusal(RefusalCode.NO_SUCH_OBJECT, f"Job {job.id} ({job.status}) has no {kind} in the store.")
     key = source_key(job.source_hash) if kind == "source" else job.output_key
     if key is None:

@@ -41,7 +41,7 @@ class Site:
         return str(peer)
 
     def base(self, request: Request) -> str:
-        """What stands before our paths in URLs for this client: `https://host`, without a slash at the end.
+        """The base of our URLs for this client: `https://host`, without a slash at the end.
 
         Without BLOBFORGE_PUBLIC_URL it is what the client itself called us, and goes into answers to it only.
         """

@@ -1,4 +1,4 @@
-"""What is done by the clock: each minute the samples for the charts, and a little tidying; each hour the rest."""
+"""Effects by the clock: each minute the samples for the charts, and a little tidying; each hour the rest."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PURGED_AT_ONCE = 2000
 
 
 def sample(step: Step) -> Sampled:
-    """Keep the depths of the queue. The next one is due when the next minute has begun."""
+    """Keep the depths of the queue, and forget old undos. The next sample is due when the next minute has begun."""
     step.store.rollups.sample_depths(now=step.now)
     step.store.rollups.purge_undos(now=step.now)
     return Sampled((MINUTE_MS - step.now % MINUTE_MS) / 1000)

@@ -29,7 +29,7 @@ FILTERS = (
 
 
 async def retry(call: Call, body: wire.BulkRetry) -> wire.BulkAnswer | Refusal:
-    """What is completed is converted again only where that is asked for by its status, or by its id."""
+    """Retry many jobs. A completed one is converted again only where its status, or its id, is named."""
     undo = _new_undo(call, body)
     completed_too = body.status is JobStatus.COMPLETED or body.ids is not None
     return await _bulk(

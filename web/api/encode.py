@@ -65,7 +65,7 @@ def ms_or_none(moment: datetime | None) -> int | None:
 
 
 def job_filter(asked: wire.ListQuery | wire.BulkBody, *, priority: int | None) -> JobFilter:
-    """What a list or a bulk action is asked to be about."""
+    """The filter of a list or a bulk action."""
     return JobFilter(
         JobStatus(asked.status) if asked.status is not None else None,
         asked.type,

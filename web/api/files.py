@@ -32,7 +32,7 @@ async def download(call: Call) -> wire.Url | Refusal:
 
 
 async def upload_url(call: Call, body: wire.UploadBody) -> wire.UploadAnswer | Refusal:
-    """For a submitter: the URL of a source. For a worker: a fresh URL for its own attempt's output."""
+    """A signed URL to upload to: a submitter's source, or the output of a worker's own attempt."""
     if body.job_id is None:
         return await _source_url(call, body)
     job = await attempts_job(call, body)

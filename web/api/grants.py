@@ -77,13 +77,13 @@ def absolute(call: Call, url: str) -> str:
 
 
 def source_name(job: Job) -> str:
-    """What a browser saves the source as."""
+    """The name that a browser saves the source under."""
     name = _last_part(job.source_path or "")
     return name or f"{job.source_hash}.{job.type}"
 
 
 def told(job: Job) -> dict[str, Any]:
-    """What the worker said of its result, by name; nothing where it sent something else than an object."""
+    """The members of the result that the worker sent; none where it sent something else than an object."""
     try:
         result = msgspec.json.decode(job.result) if job.result is not None else None
     except msgspec.DecodeError:  # a number beyond all bounds
@@ -92,7 +92,7 @@ def told(job: Job) -> dict[str, Any]:
 
 
 def output_name(job: Job) -> str:
-    """What a browser saves the output as: the worker's own name for it, or one made of the source's."""
+    """The name that a browser saves the output under: the worker's own for it, or one made of the source's."""
     claimed = told(job).get("filename")
     if isinstance(claimed, str) and (name := _last_part(claimed)):
         return name

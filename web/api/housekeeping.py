@@ -1,4 +1,4 @@
-"""What goes for good: one job (many: `bulk.py`), and objects that no job needs."""
+"""Deletions for good: of one job (many: `bulk.py`), and of objects that no job needs."""
 
 from __future__ import annotations
 

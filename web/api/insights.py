@@ -117,7 +117,7 @@ async def reading_attention(services: Services) -> Callable[[Reader], wire.Atten
 
 
 def _store(janitor: Janitor) -> list[str]:
-    """What a person should know of the object store: whose it may be beside ours."""
+    """The warnings about the object store: it is older than this database, or other databases use it."""
     said = []
     if janitor.found_objects:
         said.append("this database is new, and the object store held objects before it")

@@ -203,7 +203,7 @@ async def attempts(call: Call) -> wire.AttemptsWire | Refusal:
 
 
 async def result(call: Call) -> msgspec.Raw | Refusal:
-    """As the worker sent it, whatever its size."""
+    """A job's result as the worker sent it, whatever its size."""
     job_id = call.params["job_id"]
     found = await call.services.reads.run(lambda reader: reader.result(job_id))
     if found is None:

@@ -1,4 +1,4 @@
-"""What follows what: for the description of the API, which of an answer's values the next request takes.
+"""The links in the description of the API: which of an answer's values the next request takes.
 
 An operation is named as its route is. Values are OpenAPI's runtime expressions.
 """

@@ -133,7 +133,7 @@ async def _output(call: Call, body: wire.Destination) -> UploadTarget | Refusal:
 
 
 def store_failed(error: ObjectStoreError) -> Refusal:
-    """What a caller is told of an upload that the store could not take, now or ever."""
+    """The refusal of an upload that the store could not take, now or ever."""
     if isinstance(error, ObjectTooLargeError):
         return Refusal(RefusalCode.OBJECT_TOO_LARGE, f"The object store cannot take it: {error}.")
     wait = 60 if isinstance(error, StoreFullError) else 5

@@ -15,7 +15,7 @@ LOOKS_WAIT = 2.0  # seconds for all looks of one request; then what is known dec
 
 
 async def look(objects: ObjectStore, key: str, *, expected_sha256: str | None = None, epoch: int = 0) -> ObjectSeen:
-    """What the store says of `key` now. Never raises; a store that hangs costs at most its deadline, once.
+    """Ask the store for `key` now. Never raises; a store that hangs costs at most its deadline, once.
 
     An object is VERIFIED when the store itself vouches for the expected SHA-256 of its bytes. `epoch` is how many
     rounds of deletions have ended until now.
@@ -33,8 +33,8 @@ async def look(objects: ObjectStore, key: str, *, expected_sha256: str | None = 
 
 
 async def look_at_sources(objects: ObjectStore, hashes: Collection[str], *, epoch: int) -> dict[str, ObjectSeen]:
-    """What the store says of many sources, by their hashes; those it said nothing of in time are left out. The first
-    that it does not answer ends the looking."""
+    """Ask the store for many sources; the answers are by their hashes, without those that did not come in time. The
+    first that it does not answer ends the looking."""
     found: dict[str, ObjectSeen] = {}
     left = iter(hashes)
 

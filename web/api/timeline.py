@@ -98,7 +98,7 @@ def _first_line(text: str | None) -> str:
 
 
 def _as_it_stands(job: Job, attempts: list[Attempt], records: list[AuditEntry]) -> list[_Timed]:
-    """What the job's present state tells that no attempt and no record does."""
+    """The entries for the job's present state that no attempt and no record tells."""
     ends = {attempt.ended_at for attempt in attempts}
     match job.status:
         case JobStatus.FAILED | JobStatus.PENDING if job.not_before is not None:

@@ -1,4 +1,4 @@
-"""What goes over the wire: the types that decode every body, and the shapes of every answer.
+"""The API's shapes: the types that decode every body, and those of every answer.
 
 The field names of *(existing)* shapes are fixed by clients that we do not control.
 """
@@ -157,8 +157,8 @@ class WorkerWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class WorkerRatesWire(msgspec.Struct, frozen=True):
-    """Of the last 24 hours. `failure_rate` is the share of failed and lost attempts among those that ended by
-    themselves; null while there are none."""
+    """A worker's rates of the last 24 hours. `failure_rate` is the share of failed and lost attempts among those that
+    ended by themselves; null while there are none."""
 
     jobs_per_hour: float
     failure_rate: float | None
@@ -296,7 +296,8 @@ class SubmitAnswer(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
 
 
 class SubmittedItems(msgspec.Struct, frozen=True):
-    """As Items. `small_sources`: this server takes many small sources at once, at `/api/files/sources`."""
+    """The items' answers, in their order. `small_sources`: this server takes many small sources at once, at
+    `/api/files/sources`."""
 
     items: Annotated[list[Any], Meta(extra_json_schema={"items": {"type": "object"}})]
     small_sources: bool

@@ -78,7 +78,7 @@ class Keyring:
         self._touched: dict[int, int] = {}
 
     def post(self, facts: Sequence[Fact]) -> None:
-        """Told by the commit, before its askers are."""
+        """Empty the caches after a commit, before its requests are answered."""
         self._changes += 1
         self.revocations += sum(isinstance(fact, CredentialsRevoked) for fact in facts)
         self._tokens.clear()

@@ -278,7 +278,7 @@ def _leaving_cookie(call: Call, state: str) -> str:
 
 
 def _leaving(call: Call, sealed: str | None) -> Leaving | None:
-    """What a sign-in under way has to remember; None for one that is too old, or not ours."""
+    """The memory of a sign-in under way, from its cookie; None for one that is too old, or not ours."""
     leaving: Leaving | None = call.services.sealer.open((sealed or "").encode(), Leaving)
     if leaving is None or not 0 <= call.services.now() - leaving.started_at <= SIGN_IN_SECONDS * 1000:
         return None

@@ -67,7 +67,7 @@ class ProviderSettings(msgspec.Struct, frozen=True):
 
 
 class Leaving(msgspec.Struct, frozen=True):
-    """What one sign-in must remember between leaving and coming back. Kept in the browser, sealed."""
+    """The memory of one sign-in between leaving and coming back. Kept in the browser, sealed."""
 
     state: str
     nonce: str
@@ -94,7 +94,7 @@ class Tokens(msgspec.Struct, frozen=True):
 
 
 class Metadata(msgspec.Struct, frozen=True):
-    """What we use of the discovery document."""
+    """The part of the discovery document that we use."""
 
     issuer: str
     authorization_endpoint: str

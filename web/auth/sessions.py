@@ -216,7 +216,7 @@ class Sessions:
             return self._unconfirmed(session, user)
 
     def _unconfirmed(self, session: Session, user: User) -> User | None:
-        """What stands while the provider cannot be asked: the session as it was, for a while."""
+        """The session's user while the provider cannot be asked: as it was, for a while."""
         late = self._now() - session.checked_at > self._settings.session_recheck * 1000 * MISSED_CHECKS
         return None if late else user
 

@@ -1,4 +1,4 @@
-"""What people do on the pages: forms. Each is one route of the API with a form for a body and a page for an answer.
+"""The forms of the pages. Each is one route of the API with a form for a body and a page for an answer.
 
 A form at `/do/...` is the API's route `/api/...`: the same handler, the same access, the same record in the audit
 log. So nothing can be done on a page that the API does not know, and no rule stands twice.

@@ -1,4 +1,4 @@
-"""For administrators: tokens, people, what was done, backups, settings."""
+"""The pages for administrators: tokens, people, the audit log, backups, settings."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ async def _listed(
 
 
 def _filters(call: Call, asked: type[msgspec.Struct]) -> dict[str, str]:
-    """What the form has filled in."""
+    """The fields that the form has filled in."""
     names = set(asked.__struct_fields__) - {"cursor", "limit"}
     return {name: value for name, value in call.request.args.items() if value and name in names}
 

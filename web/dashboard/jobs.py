@@ -108,7 +108,7 @@ async def shown(call: Call) -> Response | Refusal:
 
 
 async def file(call: Call) -> Response | Refusal:
-    """To the signed URL of the source or the output."""
+    """Redirect to the signed URL of the source or the output."""
     outcome = await files.download(call)
     return outcome if isinstance(outcome, Refusal) else redirect(outcome.url)
 

@@ -32,7 +32,8 @@ PLACES = (
 
 
 class Notice(msgspec.Struct, frozen=True):
-    """What an action did, or why it did not, for the next page. `undo` is a token for `/do/jobs/undo`."""
+    """An action's result, or the reason why it was not done, for the next page. `undo` is a token for
+    `/do/jobs/undo`."""
 
     text: str
     bad: bool = False
@@ -91,7 +92,7 @@ async def page(
 
 
 def _state(stats: Stats | None) -> str:
-    """What title and icon show: something died, something runs, or nothing does."""
+    """The state that title and icon show: a job is dead, a job runs, or neither."""
     if stats is None:
         return "idle"
     if stats.jobs[JobStatus.DEAD]:
@@ -100,7 +101,7 @@ def _state(stats: Stats | None) -> str:
 
 
 async def theme() -> dict[str, str]:
-    """What every template knows, that of a refusal and of the sign-in, too: the theme that was chosen."""
+    """The variables of every template, that of a refusal and of the sign-in, too: the theme that was chosen."""
     chosen = request.cookies.get("theme", "") if has_request_context() else ""
     return {"theme": chosen if chosen in THEMES else "system"}
 
@@ -109,7 +110,7 @@ async def theme() -> dict[str, str]:
 
 
 def leave(call: Call, url: str, notice: Notice) -> Response:
-    """To another page, which will show the notice once."""
+    """Redirect to another page, which will show the notice once."""
     response = redirect(url)
     kept = msgspec.structs.replace(notice, text=notice.text[:500], at=call.services.now())
     response.set_cookie(

@@ -124,7 +124,7 @@ def pill(status: Any) -> Markup:
 
 
 def progress(text: str | None) -> dict[str, Any]:
-    """What a worker sent as progress, as far as it is what it should be: stage, message, percent (0 to 100)."""
+    """A worker's progress, as far as it has the expected shape: stage, message, percent (0 to 100)."""
     try:
         sent = msgspec.json.decode(text) if text else {}
     except msgspec.DecodeError:
@@ -161,7 +161,7 @@ def facts(text: str | None, *, most: int = 40) -> list[tuple[str, str]]:
 
 
 def machine(metadata: str | None) -> str:
-    """What a worker's machine is, in a line: `gaul-1 · 8 CPUs · 16.0 GiB · 2 × RTX 4000`; as far as it was told."""
+    """A worker's machine in a line: `gaul-1 · 8 CPUs · 16.0 GiB · 2 × RTX 4000`; as far as it was told."""
     try:
         sent = msgspec.json.decode(metadata) if metadata else {}
     except msgspec.DecodeError:

@@ -86,7 +86,7 @@ def _jobs(reader: Reader, ids: list[int]) -> list[Job]:
 
 
 def _filter(wanted: dict[str, str]) -> WorkerFilter:
-    """What the form asks for. To a person a disabled worker is disabled, and not offline."""
+    """The filter that the form asks for. To a person a disabled worker is disabled, and not offline."""
     status, text, type_ = wanted["status"] or None, wanted["q"] or None, wanted["type"] or None
     if status == "disabled":
         return WorkerFilter(enabled=False, type=type_, q=text)

@@ -15,12 +15,12 @@ Values = float | Mapping[Any, float]  # by tuple of label values
 
 
 def counter(name: str, help_: str, values: Values, labels: tuple[str, ...] = ()) -> Metric:
-    """What only rises, until the process ends. `values`: one, or one for each tuple of label values."""
+    """A counter: it only rises until the process ends. `values`: one, or one for each tuple of label values."""
     return _filled(CounterMetricFamily(name, help_, labels=labels), values)
 
 
 def gauge(name: str, help_: str, values: Values, labels: tuple[str, ...] = ()) -> Metric:
-    """What is, at this moment."""
+    """A gauge: the value at this moment."""
     return _filled(GaugeMetricFamily(name, help_, labels=labels), values)
 
 

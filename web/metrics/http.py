@@ -1,4 +1,4 @@
-"""What HTTP has come to, as metrics."""
+"""The counts of requests, as metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the running parts say of themselves, read at each request for metrics. The parts keep their own counts."""
+"""The running parts' own counts as metrics, read at each request for them. The parts keep their own counts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CLAIMS = ("granted", "empty", "refused")
 
 
 class Backup(Protocol):
-    """What the replicator tells of itself; None is "not known yet"."""
+    """The replicator's own numbers; None is "not known yet"."""
 
     @property
     def mailbox(self) -> Mailbox[Any]: ...

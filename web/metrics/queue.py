@@ -1,4 +1,4 @@
-"""What the database says at each request for metrics: kept counters and a few look-ups, and no scan. Runs in a
+"""The database's numbers at each request for metrics: kept counters and a few look-ups, and no scan. Runs in a
 reader's thread."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What HTTP has come to. State owned here: how many requests were answered how, and how long that took.
+"""The counts of requests. State owned here: how many requests were answered how, and how long that took.
 
 A label is a route as this server names it, never a path as a client sent it. Counting costs a microsecond a request.
 """
