@@ -1,5 +1,5 @@
-"""The intake: sources are looked for and verified, outputs that nobody saw are checked. State owned here: which
-sources are awaited and when to look for each again, and which outputs were accepted unseen.
+"""The intake: sources are looked for and verified, outputs that were accepted unseen are checked. State owned here:
+which sources are awaited and when to look for each again, and which outputs are unchecked.
 
 A client may tell us that a source has arrived, and the local store does; but a client that only PUTs to S3 does
 not. So the intake looks: often at first, when an upload is likely to be under way, then less and less. What it

@@ -16,7 +16,7 @@ import pytest
 import trio
 from tenacity.wait import wait_none
 
-from blobforge.runner import JobFailed, Outcome, Worker
+from blobforge.runner import JobFailed, AttemptEnd, Worker
 from tests.fixtures.server import ServerProcess, serving
 from tests.runner.scripted import Answer, Request, Scripted
 from tests.runner.test_foreign_answers import HTML, NOT_OF_STORES, ODD, PAGE
@@ -108,7 +108,7 @@ async def test_no_foreign_answer_changes_what_becomes_of_a_job(
         beside.start_soon(until_all_were_told)
         tally = await worker.run_async()
     assert between.lies == []
-    assert tally == {Outcome.FAILED if call == "fail" else Outcome.COMPLETED: 1}
+    assert tally == {AttemptEnd.FAILED if call == "fail" else AttemptEnd.COMPLETED: 1}
     with server.client() as http:
         (attempt,) = http.get(f"/api/jobs/{job['job_id']}").json()["attempt_history"]
         assert attempt["outcome"] == ("failed" if call == "fail" else "completed")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import trio
 
-from blobforge.client import Client, parts
+from blobforge.client import Client, multipart
 from blobforge.runner import AttemptEnd, Job, Worker, upload
 from blobforge.runner.handlers import InWorker
 from tests.runner.coordinator import LEASE_LOST, Coordinator
@@ -81,7 +81,7 @@ class InParts:
 @pytest.fixture
 def there(scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> InParts:
     monkeypatch.setattr(upload, "MULTIPART_ABOVE", 9)
-    monkeypatch.setattr(parts, "PART_PAUSE", 0.001)
+    monkeypatch.setattr(multipart, "PART_PAUSE", 0.001)
     return InParts(scripted)
 
 
@@ -181,7 +181,7 @@ async def test_what_is_refused_again_and_again_goes_back_and_leaves_nothing(ther
     assert await there.run() == {AttemptEnd.RELEASED: 1}
     (release,) = there.posted("/api/jobs/1/release")
     assert "answered 403" in release["reason"], "and not an unexpected error, though two parts had it"
-    assert there.sent()["/part/2"] <= 1 + parts.PART_REFUSALS
+    assert there.sent()["/part/2"] <= 1 + multipart.PART_REFUSALS
     assert there.posted(ABORT) == [{"job_id": 1, "lease": "lease-1", "upload_id": "u"}]
 
 

@@ -70,7 +70,7 @@ class Keyring:
         self._reads = reads
         self._writer = writer
         self._now = now
-        # With whom each stands for, as of now: whatever changes that empties both.
+        # With the caller that each stands for, as of now: whatever changes that empties both.
         self._tokens: dict[str, tuple[Token, Caller]] = {}
         self._workers: dict[str, tuple[Worker, Caller]] = {}
         self._changes = 0
