@@ -16,7 +16,7 @@ import pytest
 import trio
 from tenacity.wait import wait_none
 
-from blobforge.runner import JobFailed, AttemptEnd, Worker
+from blobforge.runner import AttemptEnd, JobFailed, Worker
 from tests.fixtures.server import ServerProcess, serving
 from tests.runner.scripted import Answer, Request, Scripted
 from tests.runner.test_foreign_answers import HTML, NOT_OF_STORES, ODD, PAGE
