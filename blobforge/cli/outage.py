@@ -45,4 +45,4 @@ class Outages:
 def follow(session: CliSession, work: Callable[[Client, Outages], Awaitable[T]]) -> T:
     """`session.run` for what goes on until the server says that something has ended: it is waited for without end."""
     outages = Outages(session, math.inf)
-    return session.run(lambda client: work(client, outages), on_retry=outages)
+    return session.run(lambda client: work(client.with_patience(math.inf), outages), on_retry=outages)
