@@ -23,6 +23,8 @@ LEANING = re.compile(r"\b(whoever|whomever|who|whom|(no|some|any|every)(body|one
 # `See Peer.` alone, or in front of what is to be said.
 POINTING = re.compile(r"See `?[A-Z][\w.]*`?([.:,;]|$)")
 
+MODULE = re.compile(r"(?<![\w/.-])\w[\w/]*\.py\b")
+
 CLIENT, WIRE, CONTRACT, ENGINE = (
     "blobforge/client/types.py",
     "web/api/wire.py",
@@ -88,6 +90,19 @@ def test_what_is_said_has_a_subject() -> None:
         for line, text in complaints(path.read_text())
     }
     assert found == {}, "name the caller, the worker, the subscriber, the operator"
+
+
+def test_a_module_that_is_named_is_there() -> None:
+    names = [f"/{path.relative_to(ROOT)}" for path in PRODUCT]
+    gone = {
+        f"{path.relative_to(ROOT)}:{line}": name
+        for path in PRODUCT
+        if not str(path.relative_to(ROOT)).startswith(YET)
+        for line, text in said(path.read_text())
+        for name in MODULE.findall(text)
+        if not any(each.endswith(f"/{name}") for each in names)
+    }
+    assert gone == {}
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def _oldest(found: BackupsFound) -> str:
 async def newest(source: Source, into: Path, *, at: datetime | None = None) -> Restored | NoBackup:
     """Restore the newest backup, or the state at a time, to the file `into`, which must not be there.
 
-    Leaves it marked as restored (`store/recovery.py`). Raises BackupError.
+    Leaves it marked as restored (`store/sqlite/recovery.py`). Raises BackupError.
     """
     found = await look(source)
     fitting = [each for each in found.epochs if at is None or each.began <= at]
