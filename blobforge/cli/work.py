@@ -14,7 +14,7 @@ from blobforge.cli import common, suggest
 from blobforge.cli.common import CliError, CliSession, pass_session, session_options
 
 if TYPE_CHECKING:
-    from blobforge.runner import AttemptEnd, Worker
+    from blobforge.runner import RunEnd, Worker
 
 _SIZES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
@@ -178,11 +178,11 @@ def work(
     from blobforge.runner import (
         EXIT_FAILING,
         EXIT_REPLACED,
-        AttemptEnd,
         Command,
         InProcess,
         Limits,
         Pattern,
+        RunEnd,
         ServerAwayNotice,
         Worker,
         WorkerReplaced,
@@ -254,7 +254,7 @@ def work(
     if worker.failing:
         session.note("It took no more jobs: too many in a row had failed here.")
         common.fail(EXIT_FAILING)
-    if bounded and any(count for outcome, count in tally.items() if outcome is not AttemptEnd.COMPLETED):
+    if bounded and any(count for outcome, count in tally.items() if outcome is not RunEnd.COMPLETED):
         common.fail()
 
 
@@ -281,7 +281,7 @@ def _worker_credential(worker_id: str | None) -> tuple[str, str] | None:
     return worker_id, secret
 
 
-def _summary(tally: dict[AttemptEnd, int], once: bool) -> str:
+def _summary(tally: dict[RunEnd, int], once: bool) -> str:
     if not tally:
         return "There was no job." if once else "No job was run."
     return ", ".join(f"{count} {outcome}" for outcome, count in tally.items())

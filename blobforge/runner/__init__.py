@@ -11,7 +11,7 @@ command.py    a command line as a handler   isolated.py   a handler in a process
 from __future__ import annotations
 
 from blobforge.runner.address import address_named
-from blobforge.runner.attempt import AttemptEnd
+from blobforge.runner.attempt import RunEnd
 from blobforge.runner.command import PLACEHOLDERS, Command
 from blobforge.runner.console import show_events
 from blobforge.runner.events import ServerAwayNotice
@@ -28,7 +28,6 @@ __all__ = [
     "EXIT_FAILING",
     "EXIT_REPLACED",
     "PLACEHOLDERS",
-    "AttemptEnd",
     "Command",
     "Finished",
     "Handler",
@@ -39,6 +38,7 @@ __all__ = [
     "JobFailed",
     "Limits",
     "Pattern",
+    "RunEnd",
     "RunWindow",
     "ServerAwayNotice",
     "Tail",

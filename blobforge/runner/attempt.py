@@ -42,7 +42,7 @@ _DAMAGED_LOOKS = (1.0, 5.0)  # seconds before a source whose hash is wrong is fe
 _SAFE_SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,16}")
 
 
-class AttemptEnd(StrEnum):
+class RunEnd(StrEnum):
     COMPLETED = "completed"
     FAILED = "failed"
     RELEASED = "released"
@@ -80,11 +80,11 @@ class AttemptRun:
         self.no_room = False
         self.reason: str | None = None
 
-    async def run(self) -> AttemptEnd:
+    async def run(self) -> RunEnd:
         job, held = self._held.claim.job, self._held
         what = job.source_path or job.source_hash[:12]
         say("job-started", f"job {job.id}: started ({what})", job=job.id, type=job.type, source=what)
-        outcome = AttemptEnd.RELEASED
+        outcome = RunEnd.RELEASED
         reason = "the worker is stopping"
         with held.scope:
             try:
@@ -98,8 +98,8 @@ class AttemptRun:
                 reason = self.reason = "unexpected error in the worker"
         if held.abandoned or (held.lost and held.scope.cancelled_caught):
             say("job-dropped", f"job {job.id}: dropped, the server took it back", job=job.id)
-            return AttemptEnd.DROPPED
-        if outcome is AttemptEnd.RELEASED:
+            return RunEnd.DROPPED
+        if outcome is RunEnd.RELEASED:
             # Nothing but the worker's own end cancels a job that was not abandoned.
             await self._release(reason, "shutdown" if held.scope.cancelled_caught else "trouble")
         return outcome
@@ -114,7 +114,7 @@ class AttemptRun:
             )
             await self._job.leftover()
 
-    async def _work(self) -> AttemptEnd:
+    async def _work(self) -> RunEnd:
         workdir = await trio.to_thread.run_sync(self._scratch.attempt, self._held.claim.job)
         try:
             return await self._work_in(workdir)
@@ -123,7 +123,7 @@ class AttemptRun:
             with trio.move_on_after(REMOVE_DEADLINE, shield=True):
                 await trio.to_thread.run_sync(remove, workdir)
 
-    async def _work_in(self, workdir: Path) -> AttemptEnd:
+    async def _work_in(self, workdir: Path) -> RunEnd:
         record, report = self._held.claim.job, self._held.report
         job = self._job = Job(record, workdir, workdir / f"source{_suffix(record.source_path)}", report)
         try:
@@ -182,7 +182,7 @@ class AttemptRun:
         except Exception as error:
             raise as_outcome(error) from error
 
-    async def _complete(self, facts: FileFacts, output: OutputFile) -> AttemptEnd:
+    async def _complete(self, facts: FileFacts, output: OutputFile) -> RunEnd:
         """Hand the result in, for as long as that takes: the lease is renewed meanwhile, and its end is the limit."""
         claim, seconds = self._held.claim, time.monotonic() - self._started
         self._held.report({"stage": "handing in"})
@@ -208,7 +208,7 @@ class AttemptRun:
             seconds=round(seconds, 3),
             bytes=facts.size,
         )
-        return AttemptEnd.COMPLETED
+        return RunEnd.COMPLETED
 
     def _result(self, facts: FileFacts, seconds: float, output: OutputFile) -> dict[str, Any]:
         name = output.name
@@ -225,7 +225,7 @@ class AttemptRun:
             result["original_names"] = output.originals
         return result
 
-    async def _fail(self, failure: JobFailed) -> AttemptEnd:
+    async def _fail(self, failure: JobFailed) -> RunEnd:
         claim, self.reason = self._held.claim, str(failure)
         self._held.settle()
         try:
@@ -249,13 +249,13 @@ class AttemptRun:
             kind=failure.kind,
             will_retry=answer.will_retry,
         )
-        return AttemptEnd.FAILED
+        return RunEnd.FAILED
 
-    def _not_settled(self, what: str, error: ApiError) -> AttemptEnd:
+    def _not_settled(self, what: str, error: ApiError) -> RunEnd:
         """The server refused the result. Nothing is left to do: the attempt's lease decides, not we."""
         job_id = self._held.job_id
         warn("job-dropped", f"job {job_id}: dropped, its {what} was refused: {error}", job=job_id)
-        return AttemptEnd.DROPPED
+        return RunEnd.DROPPED
 
     async def _release(self, reason: str, cause: ReleaseCause) -> None:
         """Give the job back; when that does not get through, its lease ends by itself."""

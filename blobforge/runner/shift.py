@@ -16,7 +16,7 @@ from typing import Any
 import trio
 
 from blobforge.client import LARGEST_CLAIM, ApiError, ClaimedJob, Client, ClientError, Registration
-from blobforge.runner.attempt import AttemptEnd, AttemptRun
+from blobforge.runner.attempt import AttemptRun, RunEnd
 from blobforge.runner.events import say, warn
 from blobforge.runner.facts import host_facts
 from blobforge.runner.guard import Guard
@@ -79,7 +79,7 @@ class Shift:
     """Owns which jobs are in hand, how many more may be taken, and why none is taken at the moment."""
 
     def __init__(self, client: Client, worker_id: str, duties: Mapping[str, Duty], options: ShiftOptions) -> None:
-        self.tally: Counter[AttemptEnd] = Counter()
+        self.tally: Counter[RunEnd] = Counter()
         self._instance = Instance()
         self._replaced = False
         self._client = client.with_instance(self._instance.name)
@@ -341,16 +341,16 @@ class Shift:
         try:
             outcome = await attempt.run()
             self.tally[outcome] += 1
-            if outcome is AttemptEnd.COMPLETED:
+            if outcome is RunEnd.COMPLETED:
                 self._streak.succeeded()
             elif attempt.reason is not None and not attempt.no_room:
                 self._streak.failed(attempt.reason)
-            if outcome is AttemptEnd.RELEASED and not attempt.no_room:
+            if outcome is RunEnd.RELEASED and not attempt.no_room:
                 # One job that does not go says nothing about the others: the server puts it behind them.
                 if self._troubled not in (None, held.job_id):
                     self._trouble()
                 self._troubled = held.job_id
-            elif outcome in (AttemptEnd.COMPLETED, AttemptEnd.FAILED):
+            elif outcome in (RunEnd.COMPLETED, RunEnd.FAILED):
                 self._cool_down, self._troubled = 0.0, None
         finally:
             self._idle_since = trio.current_time()

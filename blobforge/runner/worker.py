@@ -16,7 +16,7 @@ import trio
 
 from blobforge.client import Client
 from blobforge.login import credentials, login_file
-from blobforge.runner.attempt import AttemptEnd
+from blobforge.runner.attempt import RunEnd
 from blobforge.runner.console import show_events
 from blobforge.runner.events import ServerAwayNotice, log
 from blobforge.runner.handlers import Converter, Handler, InWorker, Isolation
@@ -108,7 +108,7 @@ class Worker:
             named=self._named is not None,
         )
         self.worker_id = self._named or default_worker_id()
-        self.tally: Counter[AttemptEnd] = Counter()
+        self.tally: Counter[RunEnd] = Counter()
         self.failing = False
         """Whether it ended while it took no jobs, because `max_failures` in a row had failed."""
         self._duties: dict[str, Duty] = {}
@@ -160,7 +160,7 @@ class Worker:
                 raise ValueError(f"there are two handlers for the type {name!r}")
             self._duties[name] = Duty(converter, limits)
 
-    def run(self) -> Counter[AttemptEnd]:
+    def run(self) -> Counter[RunEnd]:
         """Work until SIGTERM, SIGINT or SIGHUP, or until done; return how the attempts ended.
 
         The first signal takes no more jobs and gives running ones `grace` seconds; the second gives them back at
@@ -208,7 +208,7 @@ class Worker:
         if failure is not None:
             raise failure
 
-    async def run_async(self) -> Counter[AttemptEnd]:
+    async def run_async(self) -> Counter[RunEnd]:
         """Work until `stop`, or until done. See `Shift.run` for what it raises."""
         if INSIDE in os.environ:  # else each process would start another one
             raise RuntimeError(

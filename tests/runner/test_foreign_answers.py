@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from blobforge.client import ApiError, Client, ServerUnreachable, TransferRefused, UnexpectedAnswer
-from blobforge.runner import AttemptEnd, JobFailed, Worker
+from blobforge.runner import JobFailed, RunEnd, Worker
 from tests.runner.coordinator import HASH, OK, SOURCE, Coordinator
 from tests.runner.scripted import LOSE, Answer, Scripted
 
@@ -176,7 +176,7 @@ async def test_a_worker_outlives_what_answers_in_the_servers_place(
 ) -> None:
     in_turn(scripted, "POST", path, *FOREIGN[:4], Answer({"type": "urn:x", "detail": "a bug"}, 500))
     tally = await worker(coordinator).run_async()
-    assert tally == {AttemptEnd.COMPLETED: 1}
+    assert tally == {RunEnd.COMPLETED: 1}
     assert coordinator.outputs == {"/output/1": SOURCE.upper()}
     assert coordinator.posted("/api/jobs/1/fail") == coordinator.posted("/api/jobs/1/release") == []
 
@@ -184,7 +184,7 @@ async def test_a_worker_outlives_what_answers_in_the_servers_place(
 async def test_an_upload_that_a_page_took_is_sent_again(scripted: Scripted, coordinator: Coordinator) -> None:
     in_turn(scripted, "PUT", "/output/1", *FOREIGN)
     tally = await worker(coordinator).run_async()
-    assert tally == {AttemptEnd.COMPLETED: 1}
+    assert tally == {RunEnd.COMPLETED: 1}
     assert coordinator.outputs == {"/output/1": SOURCE.upper()}
     assert coordinator.posted("/api/jobs/1/complete")[0]["checksum"] == hashlib.sha256(SOURCE.upper()).hexdigest()
 
@@ -195,7 +195,7 @@ async def test_a_page_in_place_of_the_source_costs_the_document_nothing(
     ranged = Answer(PAGE, 200, {**HTML, "ETag": '"x"', "Accept-Ranges": "bytes"}, foreign=True)
     in_turn(scripted, "GET", "/source", *FOREIGN, ranged)
     assert hashlib.sha256(PAGE).hexdigest() != HASH
-    assert await worker(coordinator).run_async() == {AttemptEnd.COMPLETED: 1}
+    assert await worker(coordinator).run_async() == {RunEnd.COMPLETED: 1}
     assert coordinator.posted("/api/jobs/1/fail") == coordinator.posted("/api/jobs/1/release") == []
 
 
@@ -207,7 +207,7 @@ async def test_a_failure_is_told_until_the_server_hears_it(scripted: Scripted, c
     def convert(_job: object) -> None:
         raise JobFailed("unreadable")
 
-    assert await failing.run_async() == {AttemptEnd.FAILED: 1}
+    assert await failing.run_async() == {RunEnd.FAILED: 1}
     assert [sent["error"] for sent in coordinator.posted("/api/jobs/1/fail")] == ["unreadable"] * 4
 
 
@@ -220,14 +220,14 @@ async def test_a_result_is_not_handed_in_past_its_lease(
     scripted.scripts["POST", "/api/workers/w/heartbeat"] = lambda request: (
         Answer({"status": "ok", "abandon": [1]}) if scripted.to("POST", "/api/jobs/1/complete") else OK
     )
-    assert await worker(coordinator).run_async() == {AttemptEnd.DROPPED: 1}
+    assert await worker(coordinator).run_async() == {RunEnd.DROPPED: 1}
     assert coordinator.posted("/api/jobs/1/release") == []
 
 
 async def test_what_can_never_be_stored_fails_at_once(scripted: Scripted, coordinator: Coordinator) -> None:
     too_large = b"<Error><Code>EntityTooLarge</Code><Message>too large</Message></Error>"
     scripted.on("PUT", "/output/1", Answer(too_large, 400, XML, foreign=True))
-    assert await worker(coordinator).run_async() == {AttemptEnd.FAILED: 1}
+    assert await worker(coordinator).run_async() == {RunEnd.FAILED: 1}
     (sent,) = coordinator.posted("/api/jobs/1/fail")
     assert (sent["kind"], sent["retryable"]) == ("OutputTooLarge", False)
     assert len(scripted.to("PUT", "/output/1?signature=1")) == 1

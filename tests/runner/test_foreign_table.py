@@ -16,7 +16,7 @@ import pytest
 import trio
 from tenacity.wait import wait_none
 
-from blobforge.runner import AttemptEnd, JobFailed, Worker
+from blobforge.runner import JobFailed, RunEnd, Worker
 from tests.fixtures.server import ServerProcess, serving
 from tests.runner.scripted import Answer, Request, Scripted
 from tests.runner.test_foreign_answers import HTML, NOT_OF_STORES, ODD, PAGE
@@ -108,7 +108,7 @@ async def test_no_foreign_answer_changes_what_becomes_of_a_job(
         beside.start_soon(until_all_were_told)
         tally = await worker.run_async()
     assert between.lies == []
-    assert tally == {AttemptEnd.FAILED if call == "fail" else AttemptEnd.COMPLETED: 1}
+    assert tally == {RunEnd.FAILED if call == "fail" else RunEnd.COMPLETED: 1}
     with server.client() as http:
         (attempt,) = http.get(f"/api/jobs/{job['job_id']}").json()["attempt_history"]
         assert attempt["outcome"] == ("failed" if call == "fail" else "completed")

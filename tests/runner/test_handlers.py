@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from blobforge.client import Client
-from blobforge.runner import AttemptEnd, Handler, Job, Worker, WorkerTrouble
+from blobforge.runner import Handler, Job, RunEnd, Worker, WorkerTrouble
 from tests.runner import handlers
 from tests.runner.coordinator import OK, Coordinator
 from tests.runner.scripted import Answer, Request, Scripted, eventually
@@ -33,7 +33,7 @@ async def run(
     jobs: int = 1,
     until: Callable[[Worker], Any] | None = None,
     **options: Any,
-) -> Counter[AttemptEnd]:
+) -> Counter[RunEnd]:
     """Run a worker for so many jobs, or until `until` returns."""
     coordinator.waiting = jobs
     async with Client(coordinator.url, token="bf_x") as client:
@@ -64,7 +64,7 @@ async def pids(tmp_path: Path) -> tuple[int, int]:
 async def test_a_handler_runs_wherever_it_is_put(
     coordinator: Coordinator, tmp_path: Path, handler: Handler, isolation: str
 ) -> None:
-    assert await run(coordinator, handler, tmp_path, isolation=isolation) == {AttemptEnd.COMPLETED: 1}
+    assert await run(coordinator, handler, tmp_path, isolation=isolation) == {RunEnd.COMPLETED: 1}
     assert coordinator.outputs == {"/output/1": b"THE SOURCE"}
     (complete,) = coordinator.posted("/api/jobs/1/complete")
     assert complete["result"].get("filename") == ("upper.txt" if handler is handlers.upper else None)
@@ -72,29 +72,29 @@ async def test_a_handler_runs_wherever_it_is_put(
 
 
 async def test_its_process_is_kept_for_the_next_job(coordinator: Coordinator, tmp_path: Path) -> None:
-    assert await run(coordinator, handlers.pid, tmp_path, jobs=3) == {AttemptEnd.COMPLETED: 3}
+    assert await run(coordinator, handlers.pid, tmp_path, jobs=3) == {RunEnd.COMPLETED: 3}
     assert len(set(coordinator.outputs.values())) == 1
 
 
 async def test_its_process_is_replaced_after_so_many_jobs(coordinator: Coordinator, tmp_path: Path) -> None:
-    assert await run(coordinator, handlers.pid, tmp_path, jobs=4, recycle_after=2) == {AttemptEnd.COMPLETED: 4}
+    assert await run(coordinator, handlers.pid, tmp_path, jobs=4, recycle_after=2) == {RunEnd.COMPLETED: 4}
     assert len(set(coordinator.outputs.values())) == 2
 
 
 async def test_a_process_that_has_grown_is_replaced(coordinator: Coordinator, tmp_path: Path) -> None:
     options = {"jobs": 3, "max_memory": 400_000_000}
-    assert await run(coordinator, handlers.grows, tmp_path, **options) == {AttemptEnd.COMPLETED: 3}
+    assert await run(coordinator, handlers.grows, tmp_path, **options) == {RunEnd.COMPLETED: 3}
     assert len(set(coordinator.outputs.values())) == 3
 
 
 async def test_a_process_has_no_more_memory_than_its_limit(coordinator: Coordinator, tmp_path: Path) -> None:
-    assert await run(coordinator, handlers.grows, tmp_path, max_memory=250_000_000) == {AttemptEnd.FAILED: 1}
+    assert await run(coordinator, handlers.grows, tmp_path, max_memory=250_000_000) == {RunEnd.FAILED: 1}
     assert coordinator.posted("/api/jobs/1/fail")[0]["kind"] == "MemoryError"
 
 
 async def test_a_daemon_of_a_handler_ends_with_its_job(coordinator: Coordinator, tmp_path: Path) -> None:
     """Its environment is clean, and it has left group, session and parent; the handler's process lives on."""
-    assert await run(coordinator, handlers.leaves_a_daemon, tmp_path, jobs=2) == {AttemptEnd.COMPLETED: 2}
+    assert await run(coordinator, handlers.leaves_a_daemon, tmp_path, jobs=2) == {RunEnd.COMPLETED: 2}
     for pid in coordinator.outputs.values():
         assert not alive(int(pid))
 
@@ -111,7 +111,7 @@ async def test_a_daemon_of_a_handler_ends_with_its_job(coordinator: Coordinator,
 async def test_what_ends_a_handler_costs_one_attempt(
     coordinator: Coordinator, tmp_path: Path, handler: Handler, kind: str, error: str
 ) -> None:
-    assert await run(coordinator, handler, tmp_path, jobs=2) == {AttemptEnd.FAILED: 2}
+    assert await run(coordinator, handler, tmp_path, jobs=2) == {RunEnd.FAILED: 2}
     for number in (1, 2):  # the second one has a fresh process where the first has died
         (fail,) = coordinator.posted(f"/api/jobs/{number}/fail")
         assert (fail["kind"], fail["error"]) == (kind, error)
@@ -135,7 +135,7 @@ async def test_a_failure_may_say_that_it_is_final(coordinator: Coordinator, tmp_
 async def test_trouble_of_the_machine_gives_the_job_back(
     coordinator: Coordinator, tmp_path: Path, handler: Handler, isolation: str
 ) -> None:
-    assert await run(coordinator, handler, tmp_path, isolation=isolation) == {AttemptEnd.RELEASED: 1}
+    assert await run(coordinator, handler, tmp_path, isolation=isolation) == {RunEnd.RELEASED: 1}
     (release,) = coordinator.posted("/api/jobs/1/release")
     assert release["reason"].startswith(("the disk is full", "the GPU is gone"))
 
@@ -152,7 +152,7 @@ async def test_a_handler_that_holds_the_gil_does_not_hold_up_heartbeats(
         return OK
 
     coordinator.scripted.scripts["POST", "/api/workers/w/heartbeat"] = beat
-    assert await run(coordinator, handlers.holds_the_gil, tmp_path) == {AttemptEnd.COMPLETED: 1}
+    assert await run(coordinator, handlers.holds_the_gil, tmp_path) == {RunEnd.COMPLETED: 1}
     assert len(beats) >= 5
 
 
@@ -160,7 +160,7 @@ async def test_a_handler_that_holds_the_gil_does_not_hold_up_heartbeats(
 async def test_a_limit_kills_the_handler_and_what_it_started(
     coordinator: Coordinator, tmp_path: Path, limit: str
 ) -> None:
-    assert await run(coordinator, handlers.hangs, tmp_path, kill_after=0.2, **{limit: 1.0}) == {AttemptEnd.FAILED: 1}
+    assert await run(coordinator, handlers.hangs, tmp_path, kill_after=0.2, **{limit: 1.0}) == {RunEnd.FAILED: 1}
     (fail,) = coordinator.posted("/api/jobs/1/fail")
     assert fail["kind"] == {"timeout": "Timeout", "stall_timeout": "Stalled"}[limit]
     handler, child = await pids(tmp_path)
@@ -168,7 +168,7 @@ async def test_a_limit_kills_the_handler_and_what_it_started(
 
 
 async def test_what_a_handler_leaves_running_is_killed(coordinator: Coordinator, tmp_path: Path) -> None:
-    assert await run(coordinator, handlers.leaks, tmp_path, jobs=2) == {AttemptEnd.COMPLETED: 2}
+    assert await run(coordinator, handlers.leaks, tmp_path, jobs=2) == {RunEnd.COMPLETED: 2}
     assert list(coordinator.outputs.values()) == [b"none", b"Z"], (
         "killed with its job, not with the handler's process"
     )
@@ -184,7 +184,7 @@ async def test_the_cancel_signal_reaches_the_handler(
         await pids(tmp_path)
 
     tally = await run(coordinator, handlers.stops_when_told, tmp_path, until=until, isolation=isolation)
-    assert tally == {AttemptEnd.RELEASED: 1}
+    assert tally == {RunEnd.RELEASED: 1}
 
 
 async def test_a_handler_that_cannot_be_loaded_is_told_before_any_job_is_taken(
@@ -229,17 +229,17 @@ async def test_a_thread_that_goes_on_after_its_timeout_keeps_its_slot(
         running[0] -= 1
 
     async def until(worker: Worker) -> None:
-        await eventually(lambda: worker.tally[AttemptEnd.FAILED] == 1)
+        await eventually(lambda: worker.tally[RunEnd.FAILED] == 1)
         seen = len(coordinator.scripted.requests)
         await eventually(lambda: len(coordinator.scripted.requests) > seen + 5)  # heartbeats; and no claim
         assert coordinator.waiting == 1
         go_on.set()
-        await eventually(lambda: worker.tally[AttemptEnd.COMPLETED] == 1)
+        await eventually(lambda: worker.tally[RunEnd.COMPLETED] == 1)
 
     tally = await run(
         coordinator, stubborn, tmp_path, jobs=2, until=until, isolation="thread", timeout=0.2, kill_after=0.05
     )
-    assert tally == {AttemptEnd.FAILED: 1, AttemptEnd.COMPLETED: 1}
+    assert tally == {RunEnd.FAILED: 1, RunEnd.COMPLETED: 1}
     assert most == [1]
 
 
@@ -260,5 +260,5 @@ async def test_a_handler_that_holds_up_the_loop_is_told(
                 break
         job.output.write_text("x")
 
-    assert await run(coordinator, blocking, tmp_path, isolation="thread") == {AttemptEnd.COMPLETED: 1}
+    assert await run(coordinator, blocking, tmp_path, isolation="thread") == {RunEnd.COMPLETED: 1}
     assert told()

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from blobforge.client import Client
-from blobforge.runner import AttemptEnd, Worker, WorkerReplaced
+from blobforge.runner import RunEnd, Worker, WorkerReplaced
 from blobforge.runner.handlers import InWorker
 from blobforge.runner.instance import Instance, state_folder
 from tests.runner.coordinator import Coordinator
@@ -92,7 +92,7 @@ async def test_a_state_folder_that_cannot_be_had_costs_nothing_but_the_quick_res
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
     coordinator.waiting = 1
     worker = await run(coordinator, max_jobs=1)
-    assert worker.tally == {AttemptEnd.COMPLETED: 1}
+    assert worker.tally == {RunEnd.COMPLETED: 1}
 
 
 async def test_while_another_process_is_the_worker_it_waits(coordinator: Coordinator) -> None:
@@ -108,7 +108,7 @@ async def test_while_another_process_is_the_worker_it_waits(coordinator: Coordin
     coordinator.waiting = 1
     worker = await run(coordinator, max_jobs=1)
     monkey.undo()
-    assert worker.tally == {AttemptEnd.COMPLETED: 1}
+    assert worker.tally == {RunEnd.COMPLETED: 1}
     assert len(set(coordinator.instances("/api/workers/register"))) == 1
 
 

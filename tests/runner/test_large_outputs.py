@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from blobforge.client import Client, multipart
-from blobforge.runner import AttemptEnd, Job, Worker, upload
+from blobforge.runner import Job, RunEnd, Worker, upload
 from blobforge.runner.handlers import InWorker
 from tests.runner.coordinator import LEASE_LOST, Coordinator
 from tests.runner.scripted import LOSE, Answer, Request, Scripted, eventually
@@ -67,7 +67,7 @@ class InParts:
             request.path.partition("?")[0] for request in self.scripted.requests if request.method == "PUT"
         )
 
-    async def run(self) -> Counter[AttemptEnd]:
+    async def run(self) -> Counter[RunEnd]:
         def handler(job: Job) -> None:
             self.output = job.output
             job.output.write_bytes(BYTES)
@@ -94,7 +94,7 @@ async def test_a_part_that_is_refused_or_cut_is_sent_again_alone(there: InParts)
         return asked(request) if isinstance(answer, Answer) and answer.status == 200 else answer
 
     there.scripted.scripts["PUT", "/part/2"] = second
-    assert await there.run() == {AttemptEnd.COMPLETED: 1}
+    assert await there.run() == {RunEnd.COMPLETED: 1}
     assert there.made == BYTES
     assert there.sent() == {"/part/1": 1, "/part/2": 4, "/part/3": 1}
     assert there.posted(BEGIN) == [{"job_id": 1, "lease": "lease-1", "size": 10}]
@@ -107,7 +107,7 @@ async def test_a_part_that_is_refused_or_cut_is_sent_again_alone(there: InParts)
 
 async def test_a_small_output_is_one_put(there: InParts, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upload, "MULTIPART_ABOVE", 10)
-    assert await there.run() == {AttemptEnd.COMPLETED: 1}
+    assert await there.run() == {RunEnd.COMPLETED: 1}
     assert there.sent() == {"/output/1": 1}
     assert there.posted(BEGIN) == []
 
@@ -128,7 +128,7 @@ async def test_what_is_too_large_for_the_store_fails_at_once(
     there: InParts, method: str, path: str, answer: Answer
 ) -> None:
     there.scripted.on(method, path, answer)
-    assert await there.run() == {AttemptEnd.FAILED: 1}
+    assert await there.run() == {RunEnd.FAILED: 1}
     (fail,) = there.posted("/api/jobs/1/fail")
     assert (fail["kind"], fail["retryable"]) == ("OutputTooLarge", False)
     assert max(there.sent().values(), default=0) <= 1, "and is not sent again"
@@ -148,7 +148,7 @@ async def test_what_is_too_large_for_the_store_fails_at_once(
 )
 async def test_where_there_are_no_parts_one_put_takes_it_all(there: InParts, answer: Answer) -> None:
     there.scripted.on("POST", BEGIN, answer)
-    assert await there.run() == {AttemptEnd.COMPLETED: 1}
+    assert await there.run() == {RunEnd.COMPLETED: 1}
     assert there.coordinator.outputs == {"/output/1": BYTES}
 
 
@@ -168,7 +168,7 @@ async def test_an_upload_that_vanishes_is_begun_again(
     begun = [there.begun(), there.begun(1, 3)]
     there.scripted.on("POST", BEGIN, *begun)
     there.stored = {"/part/1": BYTES[:4], "/part/3": BYTES[8:]}
-    assert await there.run() == {AttemptEnd.COMPLETED: 1}
+    assert await there.run() == {RunEnd.COMPLETED: 1}
     assert there.made == BYTES
     assert len(there.posted(BEGIN)) == 2
     assert there.sent()["/part/2"] == 2
@@ -178,7 +178,7 @@ async def test_an_upload_that_vanishes_is_begun_again(
 async def test_what_is_refused_again_and_again_goes_back_and_leaves_nothing(there: InParts) -> None:
     there.scripted.on("PUT", "/part/2", Answer(b"no", 403))
     there.scripted.on("PUT", "/part/3", Answer(b"no", 403))
-    assert await there.run() == {AttemptEnd.RELEASED: 1}
+    assert await there.run() == {RunEnd.RELEASED: 1}
     (release,) = there.posted("/api/jobs/1/release")
     assert "answered 403" in release["reason"], "and not an unexpected error, though two parts had it"
     assert there.sent()["/part/2"] <= 1 + multipart.PART_REFUSALS
@@ -188,7 +188,7 @@ async def test_what_is_refused_again_and_again_goes_back_and_leaves_nothing(ther
 async def test_a_job_that_is_lost_meanwhile_is_dropped(there: InParts) -> None:
     there.scripted.on("POST", PART, LEASE_LOST)
     there.scripted.on("POST", ABORT, LEASE_LOST)
-    assert await there.run() == {AttemptEnd.DROPPED: 1}
+    assert await there.run() == {RunEnd.DROPPED: 1}
     assert there.posted("/api/jobs/1/fail") == there.posted("/api/jobs/1/release") == []
 
 
@@ -198,7 +198,7 @@ async def test_an_output_that_is_written_to_meanwhile_is_no_result(there: InPart
         return there.put(request)
 
     there.scripted.scripts["PUT", "/part/1"] = meddle
-    assert await there.run() == {AttemptEnd.FAILED: 1}
+    assert await there.run() == {RunEnd.FAILED: 1}
     (fail,) = there.posted("/api/jobs/1/fail")
     assert fail["kind"] == "OutputChanged"
     assert there.posted("/api/jobs/1/complete") == []
@@ -221,7 +221,7 @@ async def test_a_worker_that_stops_throws_away_what_nobody_will_take_up(there: I
                 worker.stop()
 
             nursery.start_soon(stop)
-            assert await worker.run_async() == {AttemptEnd.RELEASED: 1}
+            assert await worker.run_async() == {RunEnd.RELEASED: 1}
     assert len(there.posted(ABORT)) == 1
     (release,) = there.posted("/api/jobs/1/release")
     assert release["cause"] == "shutdown"

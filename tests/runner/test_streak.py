@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from blobforge.runner import AttemptEnd, Job, JobFailed, Worker
+from blobforge.runner import Job, JobFailed, RunEnd, Worker
 from blobforge.runner.streak import LONGEST_PAUSE, PAUSE, Streak
 from tests.runner.coordinator import Coordinator
 from tests.runner.scripted import Scripted
@@ -64,7 +64,7 @@ async def test_a_worker_that_fails_everything_takes_one_now_and_then(
         job.output.write_text("converted")
 
     tally = await worker.run_async()
-    assert tally == Counter({AttemptEnd.FAILED: 3, AttemptEnd.COMPLETED: 1} if mends else {AttemptEnd.FAILED: 4})
+    assert tally == Counter({RunEnd.FAILED: 3, RunEnd.COMPLETED: 1} if mends else {RunEnd.FAILED: 4})
     assert worker.failing is not mends
     limits = [sent["limit"] for sent in coordinator.posted("/api/jobs/claim")]
     assert limits[0] == 2

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from blobforge.runner import AttemptEnd, Job, JobFailed, Worker
+from blobforge.runner import Job, JobFailed, RunEnd, Worker
 from tests.runner.coordinator import OK, Coordinator
 from tests.runner.scripted import Answer, Request, Scripted
 
@@ -49,7 +49,7 @@ async def coordinator(scripted: Scripted, tmp_path: Path) -> Coordinator:
 @pytest.mark.parametrize("isolation", ["thread", "process"])
 @pytest.mark.parametrize(
     ("handler", "outcome"),
-    [(named, AttemptEnd.COMPLETED), (refuses, AttemptEnd.FAILED), (reports, AttemptEnd.COMPLETED)],
+    [(named, RunEnd.COMPLETED), (refuses, RunEnd.FAILED), (reports, RunEnd.COMPLETED)],
     ids=["an output's name", "a failure", "progress"],
 )
 async def test_an_attempt_ends_as_it_would(
@@ -57,7 +57,7 @@ async def test_an_attempt_ends_as_it_would(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     handler: object,
-    outcome: AttemptEnd,
+    outcome: RunEnd,
     isolation: str,
 ) -> None:
     worker = Worker(

@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from blobforge.client import ApiError, Client
-from blobforge.runner import AttemptEnd, Command, Handler, Job, JobFailed, Worker, WorkerTrouble
+from blobforge.runner import Command, Handler, Job, JobFailed, RunEnd, Worker, WorkerTrouble
 from blobforge.runner.handlers import InWorker
 from tests.runner.coordinator import LEASE_LOST, OK, Coordinator
 from tests.runner.scripted import LOSE, Answer, Request, Scripted, eventually
@@ -33,7 +33,7 @@ async def run(
     handler: Handler,
     until: Callable[[Worker], Any] | None = None,
     **options: Any,
-) -> Counter[AttemptEnd]:
+) -> Counter[RunEnd]:
     """Run a worker until `until` returns, or (without it) for one job."""
     async with Client(coordinator.url, token="bf_x") as client:
         worker = Worker(client=client, worker_id="w", once=until is None, min_free=0, **options)
@@ -53,7 +53,7 @@ async def run(
 async def test_a_job_from_claim_to_completion(coordinator: Coordinator, tmp_path: Path) -> None:
     coordinator.waiting = 1
     tally = await run(coordinator, copy, output_suffix=".txt", workdir=tmp_path)
-    assert tally == {AttemptEnd.COMPLETED: 1}
+    assert tally == {RunEnd.COMPLETED: 1}
     assert coordinator.outputs == {"/output/1": b"THE SOURCE"}
     (complete,) = coordinator.posted("/api/jobs/1/complete")
     assert complete["result"].pop("seconds") >= 0
@@ -78,7 +78,7 @@ async def test_an_exception_fails_the_job_with_its_traceback(coordinator: Coordi
         raise ZeroDivisionError("no pages")
 
     coordinator.waiting = 1
-    assert await run(coordinator, handler) == {AttemptEnd.FAILED: 1}
+    assert await run(coordinator, handler) == {RunEnd.FAILED: 1}
     (fail,) = coordinator.posted("/api/jobs/1/fail")
     assert (fail["error"], fail["kind"], fail["lease"]) == ("no pages", "ZeroDivisionError", "lease-1")
     assert "raise ZeroDivisionError" in fail["traceback"]
@@ -107,7 +107,7 @@ async def test_a_damaged_source_is_never_converted(coordinator: Coordinator) -> 
 
     coordinator.scripted.on("GET", "/source", Answer(b"something else"))
     coordinator.waiting = 1
-    assert await run(coordinator, handler) == {AttemptEnd.FAILED: 1}
+    assert await run(coordinator, handler) == {RunEnd.FAILED: 1}
     (fail,) = coordinator.posted("/api/jobs/1/fail")
     assert fail["kind"] == "ChecksumMismatch"
 
@@ -117,7 +117,7 @@ async def test_trouble_of_the_machine_costs_the_job_nothing(coordinator: Coordin
         raise WorkerTrouble("disk full")
 
     coordinator.waiting = 1
-    assert await run(coordinator, handler) == {AttemptEnd.RELEASED: 1}
+    assert await run(coordinator, handler) == {RunEnd.RELEASED: 1}
     assert coordinator.posted("/api/jobs/1/release") == [
         {"worker_id": "w", "lease": "lease-1", "reason": "disk full", "cause": "trouble"}
     ]
@@ -139,7 +139,7 @@ async def test_a_job_without_room_goes_back_and_others_are_taken_at_once(coordin
         await coordinator.seen("/api/jobs/3/complete")
 
     tally = await run(coordinator, copy, others_are_done)
-    assert tally == {AttemptEnd.COMPLETED: 2, AttemptEnd.RELEASED: 1}
+    assert tally == {RunEnd.COMPLETED: 2, RunEnd.RELEASED: 1}
     (release,) = coordinator.posted("/api/jobs/1/release")
     assert "this job takes" in release["reason"]
     assert release["cause"] == "trouble"
@@ -151,7 +151,7 @@ async def test_an_expired_upload_url_is_replaced(coordinator: Coordinator) -> No
         "POST", "/api/files/upload-url", Answer({"url": f"{coordinator.url}/output/2", "key": "outputs/1/1/output"})
     )
     coordinator.waiting = 1
-    assert await run(coordinator, copy) == {AttemptEnd.COMPLETED: 1}
+    assert await run(coordinator, copy) == {RunEnd.COMPLETED: 1}
     assert coordinator.posted("/api/files/upload-url") == [{"job_id": 1, "lease": "lease-1", "write_once": True}]
     assert coordinator.outputs == {"/output/2": b"THE SOURCE"}
 
@@ -167,7 +167,7 @@ async def test_an_output_that_may_be_written_once_is_there_after_a_lost_answer(c
     there = Answer(b"<Error><Code>PreconditionFailed</Code></Error>", 412)
     coordinator.scripted.on("PUT", "/output/1", LOSE, there)
     coordinator.waiting = 1
-    assert await run(coordinator, copy) == {AttemptEnd.COMPLETED: 1}
+    assert await run(coordinator, copy) == {RunEnd.COMPLETED: 1}
     assert coordinator.posted("/api/jobs/claim")[0]["write_once"] is True
     puts = coordinator.scripted.to("PUT", "/output/1?signature=1")
     assert [put.headers["if-none-match"] for put in puts] == ["*", "*"]
@@ -182,14 +182,14 @@ async def test_a_412_to_what_was_not_asked_for_once_is_a_refusal(coordinator: Co
         "POST", "/api/files/upload-url", Answer({"url": f"{coordinator.url}/output/2", "key": "outputs/1/1/output"})
     )
     coordinator.waiting = 1
-    assert await run(coordinator, copy) == {AttemptEnd.COMPLETED: 1}
+    assert await run(coordinator, copy) == {RunEnd.COMPLETED: 1}
     assert coordinator.outputs == {"/output/2": b"THE SOURCE"}
 
 
 async def test_a_lost_completion_answer_is_repeated_as_the_same_request(coordinator: Coordinator) -> None:
     coordinator.scripted.on("POST", "/api/jobs/1/complete", LOSE, Answer({}, 503), OK)
     coordinator.waiting = 1
-    assert await run(coordinator, copy) == {AttemptEnd.COMPLETED: 1}
+    assert await run(coordinator, copy) == {RunEnd.COMPLETED: 1}
     requests = coordinator.scripted.to("POST", "/api/jobs/1/complete")
     assert len({request.headers["idempotency-key"] for request in requests}) == 1
 
@@ -197,7 +197,7 @@ async def test_a_lost_completion_answer_is_repeated_as_the_same_request(coordina
 async def test_a_completion_that_is_not_ours_any_more_is_dropped(coordinator: Coordinator) -> None:
     coordinator.scripted.on("POST", "/api/jobs/1/complete", LEASE_LOST)
     coordinator.waiting = 1
-    assert await run(coordinator, copy) == {AttemptEnd.DROPPED: 1}
+    assert await run(coordinator, copy) == {RunEnd.DROPPED: 1}
     assert coordinator.posted("/api/jobs/1/fail") == []
     assert coordinator.posted("/api/jobs/1/release") == []
 
@@ -206,7 +206,7 @@ async def test_a_result_that_the_server_refuses_fails_the_job(coordinator: Coord
     missing = {"type": "https://blobforge.example/problems/output-missing", "detail": "No such object."}
     coordinator.scripted.on("POST", "/api/jobs/1/complete", Answer(missing, 409))
     coordinator.waiting = 1
-    assert await run(coordinator, copy) == {AttemptEnd.FAILED: 1}
+    assert await run(coordinator, copy) == {RunEnd.FAILED: 1}
     (fail,) = coordinator.posted("/api/jobs/1/fail")
     assert fail["kind"] == "ResultRefused"
 
@@ -246,7 +246,7 @@ async def test_heartbeats_renew_the_lease_while_the_command_runs_and_carry_progr
 
     coordinator.scripted.scripts["POST", "/api/workers/w/heartbeat"] = beat
     coordinator.waiting = 1
-    assert await run(coordinator, handler) == {AttemptEnd.COMPLETED: 1}
+    assert await run(coordinator, handler) == {RunEnd.COMPLETED: 1}
     said = {"job_id": 1, "lease": "lease-1", "progress": {"stage": "pages", "done": 3, "total": 9}}
     assert [said] in [beat.get("jobs") for beat in beats]
 
@@ -261,7 +261,7 @@ async def test_abandon_kills_the_command_and_nothing_is_said_of_the_job(
     coordinator.scripted.scripts["POST", "/api/workers/w/heartbeat"] = beat
     coordinator.waiting = 1
     tally = await run(coordinator, sleeper(tmp_path), workdir=tmp_path)
-    assert tally == {AttemptEnd.DROPPED: 1}
+    assert tally == {RunEnd.DROPPED: 1}
     assert killed(await pid_of(tmp_path))
     for action in ("complete", "fail", "release"):
         assert coordinator.posted(f"/api/jobs/1/{action}") == []
@@ -274,7 +274,7 @@ async def test_stop_kills_the_command_and_gives_the_job_back(coordinator: Coordi
 
     coordinator.waiting = 1
     tally = await run(coordinator, sleeper(tmp_path), until, workdir=tmp_path)
-    assert tally == {AttemptEnd.RELEASED: 1}
+    assert tally == {RunEnd.RELEASED: 1}
     assert killed(await pid_of(tmp_path))
     (release,) = coordinator.posted("/api/jobs/1/release")
     why = {"reason": "the worker is stopping", "cause": "shutdown"}
@@ -296,7 +296,7 @@ async def test_a_server_that_is_away_costs_nothing(coordinator: Coordinator) -> 
         copy(job)
 
     coordinator.waiting = 1
-    assert await run(coordinator, handler) == {AttemptEnd.COMPLETED: 1}
+    assert await run(coordinator, handler) == {RunEnd.COMPLETED: 1}
     assert away.is_set()
 
 
@@ -313,11 +313,11 @@ async def test_several_jobs_side_by_side_in_one_heartbeat(coordinator: Coordinat
         copy(job)
 
     async def until(worker: Worker) -> None:
-        await eventually(lambda: worker.tally[AttemptEnd.COMPLETED] == 4)
+        await eventually(lambda: worker.tally[RunEnd.COMPLETED] == 4)
 
     coordinator.scripted.scripts["POST", "/api/workers/w/heartbeat"] = beat
     coordinator.waiting = 4
-    assert await run(coordinator, handler, until, concurrency=3) == {AttemptEnd.COMPLETED: 4}
+    assert await run(coordinator, handler, until, concurrency=3) == {RunEnd.COMPLETED: 4}
     assert coordinator.posted("/api/jobs/claim")[0]["limit"] == 3
     assert len({claim["claim_key"] for claim in coordinator.posted("/api/jobs/claim")}) == len(
         coordinator.posted("/api/jobs/claim")
@@ -338,12 +338,12 @@ async def test_a_draining_worker_ends_what_it_has_and_takes_no_more(coordinator:
         copy(job)
 
     async def until(worker: Worker) -> None:
-        await eventually(lambda: worker.tally[AttemptEnd.COMPLETED] == 1)
+        await eventually(lambda: worker.tally[RunEnd.COMPLETED] == 1)
         seen = len(draining)
         await eventually(lambda: len(draining) >= seen + 3)  # it lives on, and keeps its hands off
 
     coordinator.waiting = 1
-    assert await run(coordinator, handler, until) == {AttemptEnd.COMPLETED: 1}
+    assert await run(coordinator, handler, until) == {RunEnd.COMPLETED: 1}
     assert coordinator.waiting == 1
 
 
@@ -356,10 +356,10 @@ async def test_a_server_that_forgot_the_worker_gets_to_know_it_again(coordinator
     coordinator.scripted.scripts["POST", "/api/jobs/claim"] = claim
 
     async def until(worker: Worker) -> None:
-        await eventually(lambda: worker.tally[AttemptEnd.COMPLETED] == 1)
+        await eventually(lambda: worker.tally[RunEnd.COMPLETED] == 1)
 
     coordinator.waiting = 1
-    assert await run(coordinator, copy, until) == {AttemptEnd.COMPLETED: 1}
+    assert await run(coordinator, copy, until) == {RunEnd.COMPLETED: 1}
     assert len(coordinator.posted("/api/workers/register")) == 2
 
 

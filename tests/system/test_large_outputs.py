@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from blobforge.client import Client, submit_file
-from blobforge.runner import AttemptEnd, Worker, upload
+from blobforge.runner import RunEnd, Worker, upload
 from blobforge.runner.handlers import InWorker
 from tests.fixtures.seaweed import Seaweed
 from tests.fixtures.server import ServerProcess, serving
@@ -68,7 +68,7 @@ async def test_a_large_output_over_a_line_that_is_cut(
         worker.add(["pdf"], InWorker(lambda job: write(job.output)))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(mend)
-            assert await worker.run_async() == {AttemptEnd.COMPLETED: 1}
+            assert await worker.run_async() == {RunEnd.COMPLETED: 1}
         job = await client.get_job(made.job_id)
         url = (await client.download_url(made.job_id, "output")).url
         fetched = await client.download(url, tmp_path / "back")

@@ -18,8 +18,7 @@ from blobforge.refusals import Refusal
 from blobforge.store.figures import Failure, TypeQueue, WorkerRates
 from blobforge.store.lists import MOST_IDS
 from blobforge.store.reading import Reader
-from web.api import arrays, encode, status
-from web.api import wire_insights as wire
+from web.api import arrays, encode, status, wire_insights
 from web.decode import query
 from web.routing import Access, Call, Route
 from web.services import Services
@@ -27,25 +26,25 @@ from web.services import Services
 MOST_SHOWN = 20  # of each kind of thing that needs attention
 
 
-async def read_history(services: Services, window: str, type_: str | None = None) -> wire.HistoryWire:
+async def read_history(services: Services, window: str, type_: str | None = None) -> wire_insights.HistoryWire:
     """The series of a window: `1h`, `24h` or `7d`."""
     now = services.now()
     found = await services.reads.run(lambda reader: reader.insights.history(window, now=now, type_=type_))
-    return wire.HistoryWire(window, found.step, type_, found.at, found.flows, found.levels, found.workers)
+    return wire_insights.HistoryWire(window, found.step, type_, found.at, found.flows, found.levels, found.workers)
 
 
-async def history(call: Call) -> wire.HistoryWire | Refusal:
-    wanted = query(call.request.args, wire.HistoryQuery)
+async def history(call: Call) -> wire_insights.HistoryWire | Refusal:
+    wanted = query(call.request.args, wire_insights.HistoryQuery)
     if isinstance(wanted, Refusal):
         return wanted
     return await read_history(call.services, wanted.window, wanted.type)
 
 
-def read_outlook(reader: Reader, *, now: int) -> wire.OutlookWire:
+def read_outlook(reader: Reader, *, now: int) -> wire_insights.OutlookWire:
     insights = reader.insights
     found = outlook(insights.loads(), insights.durations(now=now), insights.types_with_workers())
-    types = {type_: wire.TypeOutlookWire(*_range(each), each.words) for type_, each in found.types.items()}
-    return wire.OutlookWire(*_range(found), found.words, types)
+    types = {type_: wire_insights.TypeOutlookWire(*_range(each), each.words) for type_, each in found.types.items()}
+    return wire_insights.OutlookWire(*_range(found), found.words, types)
 
 
 def _range(found: Outlook) -> tuple[float | None, float | None]:
@@ -53,7 +52,7 @@ def _range(found: Outlook) -> tuple[float | None, float | None]:
     return low, high
 
 
-def reading_failures(asked: wire.FailureQuery) -> Callable[[Reader], wire.FailuresWire] | Refusal:
+def reading_failures(asked: wire_insights.FailureQuery) -> Callable[[Reader], wire_insights.FailuresWire] | Refusal:
     """Reads a page of the causes: a thousand at most. A cause that has moved up meanwhile is not on a later page."""
     numbers = arrays.place(asked.cursor, of=3)
     if isinstance(numbers, Refusal):
@@ -61,7 +60,7 @@ def reading_failures(asked: wire.FailureQuery) -> Callable[[Reader], wire.Failur
     text = (asked.q or "").casefold()
     after = (-numbers[0], -numbers[1], numbers[2]) if numbers is not None else None
 
-    def read(reader: Reader) -> wire.FailuresWire:
+    def read(reader: Reader) -> wire_insights.FailuresWire:
         wanted = [
             each
             for each in reader.insights.failures()
@@ -72,35 +71,35 @@ def reading_failures(asked: wire.FailureQuery) -> Callable[[Reader], wire.Failur
         last = page[-1] if len(rest) > len(page) else None
         following = f"{last.jobs}-{last.last_seen}-{last.id}" if last is not None else None
         shown = [_failure(each) for each in page]
-        return wire.FailuresWire(shown, len(wanted), reader.insights.filling(), following)
+        return wire_insights.FailuresWire(shown, len(wanted), reader.insights.filling(), following)
 
     return read
 
 
-async def failures(call: Call) -> wire.FailuresWire | Refusal:
-    wanted = query(call.request.args, wire.FailureQuery)
+async def failures(call: Call) -> wire_insights.FailuresWire | Refusal:
+    wanted = query(call.request.args, wire_insights.FailureQuery)
     if isinstance(wanted, Refusal):
         return wanted
     read = reading_failures(wanted)
     return read if isinstance(read, Refusal) else await call.services.reads.moment(read)
 
 
-async def reading_attention(services: Services) -> Callable[[Reader], wire.AttentionWire]:
+async def reading_attention(services: Services) -> Callable[[Reader], wire_insights.AttentionWire]:
     """Takes down what stands in memory now. What it returns reads the rest of it from the database."""
     now = services.now()
     backup = await status.backup(services)
     store = _store(services.janitor)
     refusing = [
-        wire.LimitWire(name, limit.used, limit.total, limit.refused)
+        wire_insights.LimitWire(name, limit.used, limit.total, limit.refused)
         for name, limit in services.limits.items()
         if limit.refusing
     ]
 
-    def read(reader: Reader) -> wire.AttentionWire:
+    def read(reader: Reader) -> wire_insights.AttentionWire:
         insights = reader.insights
         failures = insights.failures()
         dead = sorted((each for each in failures if each.dead), key=lambda each: -each.dead)
-        return wire.AttentionWire(
+        return wire_insights.AttentionWire(
             insights.count(JobStatus.DEAD),
             [_failure(each) for each in dead[:MOST_SHOWN]],
             [_failure(each) for each in failures if each.kind == WORKER_SILENT][:MOST_SHOWN],
@@ -127,7 +126,7 @@ def _store(janitor: Janitor) -> list[str]:
     return said
 
 
-def _lost(reader: Reader, *, now: int) -> list[wire.LostWorker]:
+def _lost(reader: Reader, *, now: int) -> list[wire_insights.LostWorker]:
     """Workers that fell silent with work in hand; one that was idle is merely away."""
     rates = reader.insights.worker_rates(now=now)
     none = WorkerRates()
@@ -136,18 +135,22 @@ def _lost(reader: Reader, *, now: int) -> list[wire.LostWorker]:
         lost = rates.get(worker.id, none).n(Outcome.LOST)
         running = reader.jobs_running_on(worker.id, limit=MOST_IDS)
         seen = encode.time_or_none(worker.last_heartbeat)
-        found.append(wire.LostWorker(id=worker.id, type=worker.type, last_heartbeat=seen, lost=lost, running=running))
+        found.append(
+            wire_insights.LostWorker(id=worker.id, type=worker.type, last_heartbeat=seen, lost=lost, running=running)
+        )
     return found
 
 
-def _contested(reader: Reader, *, now: int) -> list[wire.ContestedWorker]:
+def _contested(reader: Reader, *, now: int) -> list[wire_insights.ContestedWorker]:
     return [
-        wire.ContestedWorker(worker.id, worker.type, encode.rfc3339(worker.contested_at or now), worker.contested_by)
+        wire_insights.ContestedWorker(
+            worker.id, worker.type, encode.rfc3339(worker.contested_at or now), worker.contested_by
+        )
         for worker in reader.insights.contested_workers(now=now)
     ]
 
 
-def _standing_still(reader: Reader, *, now: int) -> list[wire.StillJob]:
+def _standing_still(reader: Reader, *, now: int) -> list[wire_insights.StillJob]:
     durations = reader.insights.durations(now=now)
     still = (
         (seconds, job)
@@ -155,19 +158,19 @@ def _standing_still(reader: Reader, *, now: int) -> list[wire.StillJob]:
         if (seconds := still_for(job, durations.get(job.type), now=now)) is not None
     )
     return [
-        wire.StillJob(job.id, job.type, job.worker_id, round(seconds, 1), job.source_path)
+        wire_insights.StillJob(job.id, job.type, job.worker_id, round(seconds, 1), job.source_path)
         for seconds, job in nsmallest(MOST_SHOWN, still, key=lambda each: (-each[0], each[1].id))
     ]
 
 
-def _queue(queue: TypeQueue, *, now: int) -> wire.QueueWire:
+def _queue(queue: TypeQueue, *, now: int) -> wire_insights.QueueWire:
     oldest = queue.oldest_at
     age = max(0.0, (now - oldest) / 1000) if oldest is not None else None
-    return wire.QueueWire(queue.type, queue.pending, encode.time_or_none(oldest), age, queue.has_worker)
+    return wire_insights.QueueWire(queue.type, queue.pending, encode.time_or_none(oldest), age, queue.has_worker)
 
 
-def _failure(failure: Failure) -> wire.FailureWire:
-    return wire.FailureWire(
+def _failure(failure: Failure) -> wire_insights.FailureWire:
+    return wire_insights.FailureWire(
         failure.id,
         failure.fingerprint,
         failure.kind,
@@ -181,36 +184,36 @@ def _failure(failure: Failure) -> wire.FailureWire:
     )
 
 
-async def attention(call: Call) -> wire.AttentionWire:
+async def attention(call: Call) -> wire_insights.AttentionWire:
     return await call.services.reads.moment(await reading_attention(call.services))
 
 
-async def read_settings(services: Services) -> list[wire.SettingWire]:
+async def read_settings(services: Services) -> list[wire_insights.SettingWire]:
     """Every setting with the value in force. What a default stands for shows what came of it."""
     return [
-        wire.SettingWire(each.name, each.value, each.default, each.description, each.group, each.is_set)
+        wire_insights.SettingWire(each.name, each.value, each.default, each.description, each.group, each.is_set)
         for each in describe(services.settings)
     ]
 
 
-async def settings(call: Call) -> list[wire.SettingWire]:
+async def settings(call: Call) -> list[wire_insights.SettingWire]:
     return await read_settings(call.services)
 
 
-async def look_ahead(call: Call) -> wire.OutlookWire:
+async def look_ahead(call: Call) -> wire_insights.OutlookWire:
     return await call.services.reads.moment(partial(read_outlook, now=call.services.now()))
 
 
 ROUTES = [
     Route("GET", "/api/stats/history", Access.READ, history,
           "What happened in the last hour, day or week, as series for a chart",
-          gives=wire.HistoryWire, query=wire.HistoryQuery),
+          gives=wire_insights.HistoryWire, query=wire_insights.HistoryQuery),
     Route("GET", "/api/stats/outlook", Access.READ, look_ahead, "When the queue will be empty, as a range",
-          gives=wire.OutlookWire),
+          gives=wire_insights.OutlookWire),
     Route("GET", "/api/stats/attention", Access.READ, attention, "What a person should look at",
-          gives=wire.AttentionWire),
+          gives=wire_insights.AttentionWire),
     Route("GET", "/api/failures", Access.READ, failures, "Failures by their cause, most jobs first",
-          gives=wire.FailuresWire, query=wire.FailureQuery),
+          gives=wire_insights.FailuresWire, query=wire_insights.FailureQuery),
     Route("GET", "/api/admin/settings", Access.ADMIN, settings, "The settings in force, secrets masked",
-          gives=list[wire.SettingWire]),
+          gives=list[wire_insights.SettingWire]),
 ]  # fmt: skip

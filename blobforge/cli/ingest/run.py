@@ -14,7 +14,7 @@ from blobforge.cli.ingest.find import Candidate, RejectedPath
 from blobforge.cli.ingest.pipeline import ingest
 from blobforge.cli.ingest.progress import Progress
 from blobforge.cli.ingest.report import Report
-from blobforge.cli.ingest.waiting import wait as follow
+from blobforge.cli.ingest.waiting import wait_for_ends
 from blobforge.client import Client
 from blobforge.login import folders
 
@@ -39,7 +39,7 @@ async def run(
             with Progress(shown=not report.session.quiet) as report.progress:
                 await ingest(client, found, options, report, cache, pointers=pointers)
             if wait:
-                await follow(client, report)
+                await wait_for_ends(client, report)
             nursery.cancel_scope.cancel()
     finally:
         cache.close()

@@ -19,7 +19,7 @@ _FIRST_LOOK = 0.2  # seconds; it looks again at growing intervals
 _RAREST_LOOK = 3.0
 
 
-async def wait(client: Client, report: Report) -> None:
+async def wait_for_ends(client: Client, report: Report) -> None:
     """Look at the jobs of `report` until all have ended, and say how each did."""
     patient = client.with_patience(math.inf)
     pending = deque(dict.fromkeys(report.job_ids))
