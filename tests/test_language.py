@@ -31,7 +31,7 @@ CLIENT, WIRE, CONTRACT, ENGINE = (
     "blobforge/store",
     "blobforge/store/sqlite",
 )
-YET = ("actors/effects/", "actors/writer.py", "blobforge/store/", "web/connection/")  # to come
+YET = ("actors/effects/", "actors/writer.py", "blobforge/store/")  # to come
 # One meaning, two types: why the name stands twice.
 TWICE = {
     "Attempt": "the domain's record; the client's, as JSON has it",

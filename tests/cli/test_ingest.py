@@ -173,7 +173,7 @@ def test_a_changed_file_is_read_again_and_a_wrong_hash_is_forgotten(running: Run
     connection.close()
     lied = running.blobforge("submit", document)
     assert lied.returncode == 1
-    assert "answered 422: the bytes do not match: expected SHA-256" in lied.stderr
+    assert "changed before it was uploaded: it has SHA-256" in lied.stderr
     assert json.loads(running.ok("submit", document, "--json"))["sha256"] == hashlib.sha256(b"two").hexdigest()
     assert "0 new, 1 known" in running.blobforge("submit", document, "--no-cache").stderr
 

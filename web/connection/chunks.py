@@ -15,7 +15,7 @@ class ChunkError(Exception):
 
 
 class _Next(IntEnum):
-    """What stands at the place that has been reached."""
+    """The part of the body that comes next: a size, data, or a line end."""
 
     SIZE = 0
     DATA = 1

@@ -76,7 +76,7 @@ class Connection:
         return host, port
 
     async def run(self) -> None:
-        """Until one of both ends has had enough; `close` it then."""
+        """Answer requests until one of both ends has had enough; `close` it then."""
         try:
             while (head := await self._head()) is not None:
                 found = self._shared.hot.find(head.method, head.path)
@@ -85,7 +85,9 @@ class Connection:
                     await self._linger()
                     return
                 if self._buffer:
-                    await trio.lowlevel.checkpoint()  # who sends many requests at once lets others have turns, too
+                    await (
+                        trio.lowlevel.checkpoint()
+                    )  # a client that sends many requests at once lets others have turns, too
         except HeadError as error:
             await self._refuse(error.refusal)
         except (GoneError, trio.ClosedResourceError):
@@ -161,7 +163,7 @@ class Connection:
     # --- the body of the request under way
 
     async def part(self) -> bytes:
-        """See Source: without the lines of chunks."""
+        """The next bytes of the body, without the lines of chunks."""
         while self._chunks is not None:
             raw, parts = await self._taken(self._chunks)
             if parts:
@@ -171,7 +173,6 @@ class Connection:
         return await self.raw_part()
 
     def at_hand(self) -> bytes | None:
-        """See Source."""
         if self._left is None or self._left > len(self._buffer):
             return None
         body, self._buffer = self._buffer[: self._left], self._buffer[self._left :]
@@ -179,7 +180,7 @@ class Connection:
         return body
 
     async def raw_part(self) -> bytes:
-        """See Wire: with them."""
+        """The next bytes of the body as they came, with the lines of chunks."""
         if self._chunks is not None:
             return (await self._taken(self._chunks))[0]
         left = self._left
@@ -210,15 +211,12 @@ class Connection:
         return b"", []
 
     def watch(self, told: Callable[[], object]) -> None:
-        """See Source."""
         self._shared.departures.watch(self._socket, told)
 
     def forget(self) -> None:
-        """See Source."""
         self._shared.departures.forget(self._socket)
 
     def has_gone(self) -> bool:
-        """See Source."""
         return has_gone(self._socket)
 
     # --- the ends
@@ -303,7 +301,7 @@ class Connection:
             await self._send_rest(memoryview(data)[sent:])
 
     async def _send_rest(self, rest: memoryview) -> None:
-        """What did not fit into the socket, as the client reads."""
+        """Send the bytes that did not fit into the socket, as the client reads."""
         try:
             while rest:
                 self.sending_until = trio.current_time() + UNREAD_SECONDS

@@ -59,7 +59,7 @@ class Departures:
             self._poll.unregister(number)
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Watch the clients until cancelled."""
         if self._poll is None:
             return
         with self._poll:

@@ -85,7 +85,7 @@ class Exchange:
         return self._protocol.connection.our_state in (h11.IDLE, h11.DONE) and not self._gone
 
     async def run(self, head: bytes) -> None:
-        """Until the application is done, or the body turns out to be none."""
+        """Run until the application is done, or the body turns out to be none."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             await self._protocol.handle(RawData(head))
@@ -156,7 +156,7 @@ class Exchange:
 
 
 class MessageQueue:
-    """What is put for a request's application to receive.
+    """The messages that a request's application has still to receive.
 
     In place of a memory channel: there each message is a round of trio's scheduler, and the smallest request has
     three of them, 35 us.
@@ -168,7 +168,7 @@ class MessageQueue:
         self._moved = trio.lowlevel.ParkingLot()
 
     async def put(self, message: Any) -> None:
-        """Waits while there are MOST_MESSAGES that nobody has received."""
+        """Add a message; waits while MOST_MESSAGES have not been received."""
         if message["type"].endswith(".disconnect"):
             self._most = math.inf  # the last one; the application may be done, and receive nothing any more
         while len(self._messages) >= self._most:

@@ -1,5 +1,5 @@
-"""Places for connections: who gets one, and how long a silent one may keep it. State owned here: the addresses from
-which a valid credential came of late.
+"""Places for connections: which client gets one, and how long a silent one may keep it. State owned here: the
+addresses from which a valid credential came of late.
 
 A connection costs its client nothing, so that one client could take every place. Some are kept for callers on this
 machine and for those that were valid before; and the fewer are free, the sooner a silent connection is closed.

@@ -1,4 +1,4 @@
-"""What all connections have in common. State owned here: whether the server stops."""
+"""The parts that all connections share. State owned here: whether the server stops."""
 
 from __future__ import annotations
 
