@@ -85,9 +85,7 @@ class Connection:
                     await self._linger()
                     return
                 if self._buffer:
-                    await (
-                        trio.lowlevel.checkpoint()
-                    )  # a client that sends many requests at once lets others have turns, too
+                    await trio.lowlevel.checkpoint()  # other clients have turns between one client's requests
         except HeadError as error:
             await self._refuse(error.refusal)
         except (GoneError, trio.ClosedResourceError):
