@@ -1,5 +1,6 @@
 """The janitor: prunes, deletes objects, gives pages back, looks for orphans. State owned here: when to prune next,
-how the deletion of objects goes, and the search for objects that no job needs.
+how the deletion of objects goes, the search for objects that no job needs, and which other installations use the
+store.
 
 It does one small thing at a time and then rests longer than that took, so that it holds up no other task: some
 jobs are pruned, a few objects deleted, a few pages of the file given back, a page of the object store looked through.

@@ -1,4 +1,5 @@
-"""Accepted outputs are put where no URL to upload reaches them. State owned here: which are still to be.
+"""Accepted outputs are put where no URL to upload reaches them. State owned here: the outputs that are still to be
+copied.
 
 A part of the intake. What was accepted may be written over by the URLs that its attempt was given, until they have
 expired; so the store copies it to a key of its own, if it still is what was seen when it was accepted, and from then

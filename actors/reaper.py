@@ -1,5 +1,5 @@
 """The reaper: expires what stays silent. State owned here: the deadlines of leases, of workers, and of uploads that
-are awaited.
+are awaited, and when the next purge and the next sample are due.
 
 Every commit tells it of the signs of life that it holds, which only moves deadlines. It sleeps until the next one,
 and then asks the writer to expire what has stayed silent. The writer looks once more, in the transaction: a heartbeat

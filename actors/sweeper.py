@@ -1,5 +1,5 @@
-"""The sweeper removes objects that came into the store and were never taken, every hour. State owned here: when, and
-how far.
+"""The sweeper removes objects that came into the store and were never taken, every hour. State owned here: the time
+of the next sweep, and the key that this one has reached.
 
 A part of the janitor. Uploads of sources that were not bound to their checksum wait at keys of their own until their
 bytes have been read; of two, one is taken. The other is never taken, nor are parts whose upload broke off.

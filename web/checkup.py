@@ -1,4 +1,4 @@
-"""How the parts are, for callers that ask often. State owned here: what was found, for a second."""
+"""How the parts are, for callers that ask often. State owned here: the parts' states, for a second."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A body in chunks, read strictly: no extensions, no trailers, no leniency. State owned here: how far it has come."""
+"""A body in chunks, read strictly: no extensions, no trailers, no leniency. State owned here: the place in the
+body."""
 
 from __future__ import annotations
 

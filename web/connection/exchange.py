@@ -1,4 +1,5 @@
-"""One request that Hypercorn and Quart answer, between its lean reader and them. State owned here: how far it is.
+"""One request that Hypercorn and Quart answer, between its lean reader and them. State owned here: the request's
+progress.
 
 Hypercorn's HTTP/1.1 (`H11Protocol`) is given exactly one request: its head, and its body as it was framed already.
 Nothing of Hypercorn is subclassed. In the place of its connections and task groups stands `Exchange`, which is what

@@ -1,5 +1,5 @@
-"""What became of the files: the counts, and the line of data for each. State owned here: both. Every other stage only
-tells it."""
+"""The report on the files: the counts, and the line of data for each. State owned here: both. Every other stage only
+tells its results."""
 
 from __future__ import annotations
 
