@@ -125,10 +125,10 @@ class DatabaseExport:
             return self._whole(rows.job(row), objects_of) if row else None
 
     def tokens(self) -> list[Token]:
-        return [rows.token(row) for row in self._db.execute(sql.TOKENS, (0, -1))]
+        return [rows.token(row) for row in self._db.execute(sql.TOKENS, (0, None, None, 0, None, -1))]
 
     def users(self) -> list[User]:
-        return [rows.user(row) for row in self._db.execute(sql.USERS, (0, -1))]
+        return [rows.user(row) for row in self._db.execute(sql.USERS, (0, None, None, -1))]
 
     def workers(self) -> list[Worker]:
         anyone = (None, None, None, None, None, "", -1)
