@@ -17,6 +17,7 @@ from blobforge.machinery.datadir import StartError
 from blobforge.objects.incoming import Incoming, StoreFullError, os_failure
 from blobforge.serve.server import _leaves, _reason
 from blobforge.store.errors import DatabaseError
+from blobforge.store.sqlite.database import open_writer
 from tests.fixtures.house import House, open_house
 
 # ------------------------------------------------------------------ one server for a database
@@ -118,6 +119,19 @@ async def test_a_start_on_flipped_bytes_says_what_is_wrong_with_the_file(tmp_pat
             with suppress(FileNotFoundError):
                 path.with_name(path.name + side).unlink()
     assert told > 5
+
+
+@pytest.mark.parametrize("place", [18, 28, 47, 63])
+def test_a_header_with_a_flipped_bit_is_damage(tmp_path: Path, place: int) -> None:
+    """Of what else SQLite may speak: a database that is read-only, a format, a table that exists already."""
+    path = tmp_path / "x.db"
+    open_writer(path).close()
+    damaged = bytearray(path.read_bytes())
+    damaged[place] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(DatabaseError, match="is damaged") as error:
+        open_writer(path)
+    assert "readonly" not in str(error.value)
 
 
 # ------------------------------------------------------------------ Kubernetes

@@ -71,7 +71,7 @@ def open_writer(path: Path, *, checkpoints: bool = True) -> apsw.Connection:
         if connection is not None:
             connection.close()
         raise
-    except (apsw.CorruptError, apsw.NotADBError) as error:
+    except (apsw.CorruptError, apsw.NotADBError, apsw.ReadOnlyError, apsw.SQLError) as error:
         if connection is not None:
             connection.close()
         raise DatabaseError(_damaged(path, error)) from error
@@ -111,6 +111,8 @@ def damage_told(path: Path) -> Iterator[None]:
 def _damaged(path: Path, error: Exception) -> str:
     if isinstance(error, apsw.NotADBError):  # its first page is damaged, or it never was one
         return f"cannot open the database {path}: {error}; it is damaged, or another program's: move it away"
+    if isinstance(error, apsw.ReadOnlyError):  # the file itself may be written: its mode has just been set
+        error = ValueError("its header says that no SQLite of today may write it")
     return (
         f"the database {path} is damaged: {error}. `blobforge db check` says more; put a backup in its place "
         "(`blobforge backup restore`), or move the file away to begin with an empty one"
