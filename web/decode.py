@@ -28,6 +28,9 @@ NULL = b"null"
 GOT_NULL = "got `null`"  # as msgspec says it
 _STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # as signed bytes: one level deeper, one less deep
 _NO_MARKS = bytes(set(range(256)) - set(b'"[]{}'))
+# Escapes of half a character, as Python's json writes a file name that is no UTF-8.
+_HIGH_ALONE = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})")
+_LOW_ALONE = re.compile(rb"(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}")
 _MISSING = re.compile(r"Object missing required field `(\w+)`")
 _AT = re.compile(r" - at `\$\.?(.*)`$")
 
@@ -76,20 +79,48 @@ def _in_turns(
     if len(body) > DEEPEST and body.count(b"[") + body.count(b"{") > DEEPEST and (yield from _too_deep(body)):
         return Refusal(RefusalCode.MALFORMED, f"The body nests deeper than {DEEPEST} levels.")
     try:
-        if not body.isascii():
-            body.decode()  # parts that are kept as they come are not looked into by the decoder
-        try:
-            return decoder.decode(body)
-        except msgspec.ValidationError as error:
-            if GOT_NULL not in str(error):
-                raise
-        return decoder.decode(without_nulls(body, decoder.type))
-    except UnicodeDecodeError as error:
-        return Refusal(RefusalCode.MALFORMED, f"The body is not UTF-8: {error.reason} at byte {error.start}.")
+        return _decoded(body, decoder)
     except msgspec.ValidationError as error:
         return invalid(str(error))
     except (msgspec.DecodeError, RecursionError) as error:
         return Refusal(RefusalCode.MALFORMED, f"The body is not valid JSON: {error}.")
+    except UnicodeDecodeError as error:
+        return Refusal(RefusalCode.MALFORMED, f"The body is not UTF-8: {error.reason} at byte {error.start}.")
+
+
+def _decoded(body: bytes, decoder: msgspec.json.Decoder[Any]) -> Any:
+    """The typed value. Raises DecodeError and UnicodeDecodeError."""
+    if not body.isascii():
+        body.decode()  # parts that are kept as they come are not looked into by the decoder
+    try:
+        return _without_nulls_if_need_be(body, decoder)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        whole = _whole_characters(body)
+        if whole == body:
+            raise
+        return _without_nulls_if_need_be(whole, decoder)
+
+
+def _without_nulls_if_need_be(body: bytes, decoder: msgspec.json.Decoder[Any]) -> Any:
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        if GOT_NULL not in str(error):
+            raise
+    return decoder.decode(without_nulls(body, decoder.type))
+
+
+def _whole_characters(body: bytes) -> bytes:
+    """The JSON with U+FFFD for each half of a character, as the original read it: no report of a worker that puts the
+    name of a file into its error is refused for that.
+    """
+    if b"\\u" not in body or b"\0" in body:  # NUL stands for an escaped backslash here; in JSON it is an error
+        return body
+    text = body.replace(b"\\\\", b"\0")
+    text = _LOW_ALONE.sub(rb"\\ufffd", _HIGH_ALONE.sub(rb"\\ufffd", text))
+    return text.replace(b"\0", b"\\\\")
 
 
 def without_nulls(body: bytes, type_: Any) -> bytes:

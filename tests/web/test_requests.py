@@ -16,7 +16,7 @@ from tests.fixtures.server import ServerProcess
 from tests.web.calls import HEX, JSON, assert_problem, raw, state
 from web import events
 from web.api import ROUTES, openapi
-from web.api.wire import CompleteBody, CompleteMany
+from web.api.wire import CompleteBody, CompleteMany, FailBody
 from web.decode import SLICE, json_body, large_json_body
 from web.routing import Route
 
@@ -56,7 +56,6 @@ UNREADABLE: list[tuple[str, bytes, str, int, str]] = [
     ("a comment", b'{"a":"x",//y\n}', JSON, 400, "malformed"),
     ("invalid UTF-8", b'{"a":"\xff\xfe"}', JSON, 400, "malformed"),
     ("UTF-16", '{"a":1}'.encode("utf-16"), JSON, 400, "malformed"),
-    ("half a surrogate", b'{"a":"\\ud800"}', JSON, 400, "malformed"),
     ("NUL bytes", b"\0\0\0", JSON, 400, "malformed"),
     ("too deep", b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}", JSON, 400, "malformed"),
     ("too deep, unclosed", b"[" * 500_000, JSON, 400, "malformed"),
@@ -188,6 +187,40 @@ async def test_what_is_kept_is_not_looked_into_for_nulls() -> None:
     decoder = msgspec.json.Decoder(CompleteMany)
     found = json_body(b'{"jobs":[{"job_id":1,"claim_next":null,"result":' + result + b"}]}", JSON, decoder)
     assert bytes(found.jobs[0].result) == result
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        (rb"caf\udce9.pdf", "caf\ufffd.pdf"),
+        (rb"\ud83d\ude00 \ud83d \ude00 \uD83D\uD83D\uDE00", "\U0001f600 \ufffd \ufffd \ufffd\U0001f600"),
+        (rb"\\ud800 \\\ud800 \\\\udc00\n", "\\ud800 \\\ufffd \\\\udc00\n"),
+    ],
+)
+async def test_half_a_character_is_no_reason_to_refuse(sent: bytes, kept: str) -> None:
+    """Python's json writes the bytes of a file's name so; a failure that names it must be told, nulls or not."""
+    body = b'{"error":"' + sent + b'","kind":null,"retryable":null,"log_tail":"' + sent + b'"}'
+    found = json_body(body, JSON, msgspec.json.Decoder(FailBody))
+    assert (found.error, found.log_tail) == (kept, kept)
+    result = json_body(b'{"result":{"a":"' + sent + b'"}}', JSON, msgspec.json.Decoder(CompleteBody)).result
+    assert msgspec.json.decode(result) == {"a": kept}
+
+
+@pytest.mark.parametrize("large", [b"1e999", b"-2.5E+400", b"9" * 400, b'[0, {"a": 1e309}]'])
+async def test_a_number_beyond_any_float_breaks_no_list(house: House, autojump_clock: Any, large: bytes) -> None:
+    """It is kept as text: a reader of JSON that cannot take the one result would refuse the list of all jobs."""
+    await house.register()
+    job_id = await house.submit()
+    await house.claim()
+    text = b'{"pages": 123456789012345678901234567890, "like 1e999": 1e3, "n": %s}' % large
+    body = b'{"worker_id":"w1","result":' + text + b"}"
+    assert (await house.call("POST", f"/api/jobs/{job_id}/complete", body))[0] == 200
+    for path in ("/api/jobs", f"/api/jobs/{job_id}", f"/api/jobs/{job_id}/result"):
+        answer = await raw(house, "GET", path)
+        given = (await answer.get_data()).decode()
+        msgspec.json.decode(given)
+        assert "123456789012345678901234567890" in given, "all else is as it came"
+        assert '"like 1e999":1e3' in given
 
 
 async def test_others_have_their_turns_beside_a_large_body(autojump_clock: Any) -> None:

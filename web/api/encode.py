@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -13,10 +15,12 @@ from actors.messages import JobBeat
 from blobforge.forecast import Expected
 from blobforge.job import Attempt, Job, JobStatus
 from blobforge.store.filters import JobFilter
+from blobforge.store.lists import PAGE_BYTES
 from blobforge.waiting import Waiting
 from web.api import wire
 from web.decode import Oversized
 
+_LARGE_NUMBER = re.compile(r"\d[eE]\+?\d{3}|\d{309}")  # may be one that is larger than any float; in text, too
 SHORT_TEXT = 2_000  # characters of an error, a traceback, a log tail, where they stand beside many others
 
 
@@ -42,11 +46,26 @@ def raw(text: str | None) -> msgspec.Raw | None:
 
 
 def text_of(value: msgspec.Raw | msgspec.UnsetType) -> str | None:
-    """JSON to be stored as it came, whatever its size; `null` is nothing."""
+    """JSON to be stored as it came, whatever its size; `null` is nothing.
+
+    In one that stands in its job a number beyond any float is kept as text: readers of JSON refuse the
+    whole list for one of them.
+    """
     if value is msgspec.UNSET:
         return None
     text = bytes(value).decode()
+    if len(text) <= PAGE_BYTES and _LARGE_NUMBER.search(text):
+        text = msgspec.json.encode(json.loads(text, parse_int=_number, parse_float=_number)).decode()
     return text if text != "null" else None
+
+
+def _number(text: str) -> msgspec.Raw | str:
+    """As it came, where a reader can take it."""
+    try:
+        msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return text
+    return msgspec.Raw(text.encode())
 
 
 def json_text(value: Any, *, field: str, most: int) -> str | None:
