@@ -57,7 +57,7 @@ TRY_AGAIN = 30.0  # seconds after the store, or the writer, could not
 GIVE_UP_AFTER = 10  # failures of the store in a row, and a search ends
 SEARCHED = (ACCEPTED, INCOMING, OUTPUTS, SOURCES)  # sources last: a submission looks for its source first
 EXAMPLES = 1_000  # keys that a search names: what they hold is half a MiB
-TOLD = 10  # of these, in the log
+LOGGED = 10  # of these, in the log
 NEVER = float("inf")
 
 
@@ -376,8 +376,8 @@ class Janitor:
         error = search.error if search.state == "failed" else None
         self.search = replace(search, ended_at=self._now(), error=error)
         self._search_at = NEVER
-        told = replace(self.search, examples=self.search.examples[:TOLD])
-        log.info("looked for objects that nobody needs", **msgspec.structs.asdict(told))
+        logged = replace(self.search, examples=self.search.examples[:LOGGED])
+        log.info("looked for objects that nobody needs", **msgspec.structs.asdict(logged))
 
     async def _ask(self, message: Message[O]) -> O | None:
         """The outcome, or None when the writer could not commit, or met a bug: then it is tried again later."""

@@ -58,7 +58,7 @@ class OutputKeeper:
             async with trio.open_nursery() as nursery:
                 for accepted in some:
                     nursery.start_soon(self._keep, accepted, kept, lost)
-            done = (not kept and not lost) or await self._told(OutputsKept(tuple(kept), tuple(lost)))
+            done = (not kept and not lost) or await self._tell_writer(OutputsKept(tuple(kept), tuple(lost)))
             ended = {each.key for each in kept} | {each.key for each in lost} if done else set()
             again = [accepted for accepted in some if accepted.key not in ended]
             self._waiting.extend(again)
@@ -81,7 +81,7 @@ class OutputKeeper:
             log.warning("an accepted output is not what it was", key=accepted.key, found=copied)
             lost.append(LostOutput(accepted.job_id, accepted.attempt, accepted.key, copied))
 
-    async def _told(self, message: OutputsKept) -> bool:
+    async def _tell_writer(self, message: OutputsKept) -> bool:
         try:
             outcome = await ask(self._writer, message)
         except Exception:

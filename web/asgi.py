@@ -67,7 +67,7 @@ class AsgiPeer:
     def at_hand(self) -> None:
         """None: what has arrived is not known before it is received."""
 
-    def watch(self, told: Callable[[], object]) -> None:
+    def watch(self, on_gone: Callable[[], object]) -> None:
         """Nothing to do: see `leave`."""
 
     def forget(self) -> None:

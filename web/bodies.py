@@ -20,8 +20,8 @@ class Peer(Protocol):
     def at_hand(self) -> bytes | None:
         """The whole body, where all of it has come already; it is read then."""
 
-    def watch(self, told: Callable[[], object], /) -> None:
-        """Call `told` once when the client goes, until `forget`; the body has been read."""
+    def watch(self, on_gone: Callable[[], object], /) -> None:
+        """Call `on_gone` once when the client goes, until `forget`; the body has been read."""
 
     def forget(self) -> None: ...
 

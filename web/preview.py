@@ -64,9 +64,9 @@ def preview(data: bytes, *, size: int, content_type: str | None, filename: str) 
     """Show the beginning of an object of `size` bytes, of which `data` are the first."""
     kind = kind_of(content_type, filename)
     if kind is None:
-        told = (content_type or "").partition(";")[0].strip()
+        declared = (content_type or "").partition(";")[0].strip()
         ending = PurePosixPath(filename).suffix or "a file without ending"
-        what = told if told.lower() not in UNTOLD_TYPES else ending
+        what = declared if declared.lower() not in UNTOLD_TYPES else ending
         return Preview(reason=f"There is a preview of text and Markdown only; this is {what[:100]}.")
     if size == 0:
         return Preview(kind, "", reason="The output is empty.")
@@ -84,16 +84,20 @@ def preview(data: bytes, *, size: int, content_type: str | None, filename: str) 
 
 def kind_of(content_type: str | None, filename: str) -> str | None:
     """`markdown`, `text`, or None. The name decides where the upload said no more than that it is text."""
-    told = (content_type or "").partition(";")[0].strip().lower()
+    declared = (content_type or "").partition(";")[0].strip().lower()
     ending = PurePosixPath(filename).suffix.lower()
-    if told in MARKDOWN_TYPES:
+    if declared in MARKDOWN_TYPES:
         return "markdown"
-    if told in UNTOLD_TYPES or told == "text/plain":
+    if declared in UNTOLD_TYPES or declared == "text/plain":
         if ending in MARKDOWN_ENDINGS:
             return "markdown"
-        return "text" if told == "text/plain" or ending in TEXT_ENDINGS else None
+        return "text" if declared == "text/plain" or ending in TEXT_ENDINGS else None
     # HTML is text, too, and is shown as its source.
-    return "text" if told.startswith("text/") or told in TEXT_TYPES or told.endswith(("+json", "+xml")) else None
+    return (
+        "text"
+        if declared.startswith("text/") or declared in TEXT_TYPES or declared.endswith(("+json", "+xml"))
+        else None
+    )
 
 
 def _text(data: bytes, *, cut: bool) -> str | None:

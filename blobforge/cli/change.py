@@ -220,13 +220,13 @@ def _each(session: CliSession, job_ids: Sequence[int], act: Callable[[Client, in
             try:
                 status = (await act(client, job_id)).status
             except ApiError as error:
-                told = common.as_cli_error(error)
-                if told is None or told.exit_code == common.UNAUTHORISED:
+                cli_error = common.as_cli_error(error)
+                if cli_error is None or cli_error.exit_code == common.UNAUTHORISED:
                     raise
-                code = code or told.exit_code
-                click.echo(f"job {job_id}: {told.message}", err=True)
+                code = code or cli_error.exit_code
+                click.echo(f"job {job_id}: {cli_error.message}", err=True)
                 if session.json:
-                    click.echo(output.json_line({"job_id": job_id, "error": told.message}))
+                    click.echo(output.json_line({"job_id": job_id, "error": cli_error.message}))
                 continue
             if session.json:
                 click.echo(output.json_line({"job_id": job_id, "status": status}))

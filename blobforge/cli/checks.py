@@ -161,14 +161,14 @@ async def _others(client: Client, who: WhoAmI) -> list[Finding]:
     if not _may(who, "read"):
         return []
     try:
-        told = (await client.attention()).store
+        warnings = (await client.attention()).store
     except ClientError:
         return []  # an older server does not know; one that is ill has been told of
     advice = (
         "If a database was lost, restore it before anything is deleted. If another server uses the store, give each\n"
         "a prefix of its own. A mark (installations/...) of what is no more is removed by hand, in the store."
     )
-    return [Finding("installations", "warning", text, advice) for text in told]
+    return [Finding("installations", "warning", text, advice) for text in warnings]
 
 
 async def _url_of_a_file(client: Client) -> str | None:

@@ -120,9 +120,9 @@ class CliSession:
                 found = self.credential() if error.status == 401 else None
                 if found is None:
                     raise
-                told = _api_error(error)
-                told.hint = f"The token from {found.source} is unknown, expired or revoked.\n{told.hint}"
-                raise told from None
+                cli_error = _api_error(error)
+                cli_error.hint = f"The token from {found.source} is unknown, expired or revoked.\n{cli_error.hint}"
+                raise cli_error from None
 
 
 def run(work: Callable[[], Awaitable[T]]) -> T:
@@ -146,10 +146,10 @@ def root_cause(error: BaseException) -> BaseException:
 def _explain(error: BaseException, whole: BaseException) -> NoReturn:
     if isinstance(error, (KeyboardInterrupt, BrokenPipeError, click.exceptions.Exit)):
         raise error from None
-    told = as_cli_error(error)
-    if told is None:
+    cli_error = as_cli_error(error)
+    if cli_error is None:
         raise whole
-    raise told from None
+    raise cli_error from None
 
 
 def as_cli_error(error: BaseException) -> click.ClickException | None:
@@ -279,8 +279,8 @@ def explained(error: click.NoSuchOption, typed: Sequence[str]) -> click.UsageErr
     )
     if meant is None or error.possibilities:
         return error
-    told = f"{error.format_message()} A name that begins with a dash stands after --: `-- {meant}`."
-    return click.UsageError(told, error.ctx)
+    text = f"{error.format_message()} A name that begins with a dash stands after --: `-- {meant}`."
+    return click.UsageError(text, error.ctx)
 
 
 class CommandGroup(click.Group):

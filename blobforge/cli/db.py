@@ -142,7 +142,7 @@ def orphans(session: CliSession, delete: bool, yes: bool, names: int) -> None:
         counted = session.run(lambda client: _search(client, delete=False), on_retry=Outages(session))
         _check_ended(counted)
         if counted.orphans or counted.unfinished:
-            common.confirm(f"Delete {_told(counted)}?", yes=False)
+            common.confirm(f"Delete {_orphans_text(counted)}?", yes=False)
     found = session.run(lambda client: _search(client, delete=delete, names=names), on_retry=Outages(session))
     _check_ended(found)
     if session.json:
@@ -153,7 +153,7 @@ def orphans(session: CliSession, delete: bool, yes: bool, names: int) -> None:
     if found.orphans > len(found.examples):
         session.note(f"... and {found.orphans - len(found.examples)} more.")
     what = "will be deleted in the background" if delete else "could go; --delete deletes them"
-    session.note(f"{output.count(found.objects, 'object')} looked at; {_told(found)} {what}.")
+    session.note(f"{output.count(found.objects, 'object')} looked at; {_orphans_text(found)} {what}.")
 
 
 async def _search(client: Client, *, delete: bool, names: int | None = None) -> OrphanSearch:
@@ -174,9 +174,9 @@ def _check_ended(search: OrphanSearch) -> None:
         raise CliError(f"The search broke off: {search.error}.", hint="`blobforge doctor` looks at the object store.")
 
 
-def _told(search: OrphanSearch) -> str:
-    told = f"{output.count(search.orphans, 'orphan')} ({output.size_text(search.bytes)})"
-    return f"{told} and {output.count(search.unfinished, 'broken-off upload')}" if search.unfinished else told
+def _orphans_text(search: OrphanSearch) -> str:
+    text = f"{output.count(search.orphans, 'orphan')} ({output.size_text(search.bytes)})"
+    return f"{text} and {output.count(search.unfinished, 'broken-off upload')}" if search.unfinished else text
 
 
 def _fields(found: FileStats) -> list[tuple[str, object]]:

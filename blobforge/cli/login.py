@@ -50,10 +50,10 @@ def login(session: CliSession, url: str | None, with_token: bool, no_keyring: bo
         place = login_file.save(server, token, use_keyring=not no_keyring)
     except login_file.LoginError as error:
         raise CliError(str(error)) from error
-    _told(session, server, who, place)
+    _report_login(session, server, who, place)
 
 
-def _told(session: CliSession, server: str, who: WhoAmI, place: str) -> None:
+def _report_login(session: CliSession, server: str, who: WhoAmI, place: str) -> None:
     if session.json:
         output.print_json({"server": server, "kept_in": place, "who": who})
         return

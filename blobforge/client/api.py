@@ -518,7 +518,7 @@ class Client:
         enabled: bool | None = None,
     ) -> list[WorkerInfo]:
         """All workers that the server knows, or those that match; `q` is a part of the id or the name."""
-        filters = {"status": status, "type": type, "q": q, "enabled": _told(enabled)}
+        filters = {"status": status, "type": type, "q": q, "enabled": _flag(enabled)}
         return await self._every_page("/api/workers", WorkerInfo, **filters)
 
     async def get_worker(self, worker_id: str) -> WorkerInfo:
@@ -590,7 +590,7 @@ class Client:
         self, *, limit: int | None = None, cursor: int | None = None, ok: bool | None = None
     ) -> DrillsPage:
         """A page of the drills on record, newest first, at most 100."""
-        params = _without_none(limit=limit, cursor=cursor, ok=_told(ok))
+        params = _without_none(limit=limit, cursor=cursor, ok=_flag(ok))
         return await self._call("GET", "/api/admin/backup/drills", DrillsPage, params=params)
 
     # Tokens
@@ -599,7 +599,7 @@ class Client:
         self, *, q: str | None = None, scope: str | None = None, expired: bool | None = None
     ) -> list[TokenInfo]:
         """All API tokens, or those that match, without their secrets; `q` is a part of the name."""
-        return await self._every_page("/api/admin/tokens", TokenInfo, q=q, scope=scope, expired=_told(expired))
+        return await self._every_page("/api/admin/tokens", TokenInfo, q=q, scope=scope, expired=_flag(expired))
 
     async def create_token(
         self, name: str, *, scopes: Sequence[str] = (), expires_in_days: int | None = None
@@ -627,7 +627,7 @@ class Client:
 
     async def list_users(self, *, q: str | None = None, admin: bool | None = None) -> list[UserInfo]:
         """The users that have signed in through the identity provider, or those that match."""
-        return await self._every_page("/api/admin/users", UserInfo, q=q, admin=_told(admin))
+        return await self._every_page("/api/admin/users", UserInfo, q=q, admin=_flag(admin))
 
     async def audit(
         self,
@@ -662,7 +662,7 @@ def _without_none(**fields: Any) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _told(flag: bool | None) -> str | None:
+def _flag(flag: bool | None) -> str | None:
     """The flag as a query's text."""
     return None if flag is None else str(flag).lower()
 

@@ -111,15 +111,15 @@ class _Parts:
                 raise changed
             await self._client.complete_multipart(self._to, upload_id, sorted(self._etags.items()))
         except BaseException as error:
-            told = _first(error)
-            if isinstance(told, TransferRefused) and before != _stamp(self._path):
-                told = changed  # that is why the store found other bytes than were announced
-            if not self._to.is_source or _is_final(told):
+            cause = _first(error)
+            if isinstance(cause, TransferRefused) and before != _stamp(self._path):
+                cause = changed  # that is why the store found other bytes than were announced
+            if not self._to.is_source or _is_final(cause):
                 with trio.move_on_after(_ABORT_SECONDS, shield=True), contextlib.suppress(ClientError):
                     await self._client.with_patience(0).abort_multipart(self._to, upload_id)
-            if told is error:
+            if cause is error:
                 raise
-            raise told from None
+            raise cause from None
 
     async def _one(self, upload_id: str, number: int, before: Stamp) -> None:
         size = self._upload.part_size

@@ -30,9 +30,9 @@ def main(once: bool, broken: bool) -> None:
         done = trio.run(_until_signalled, once, broken)
     except BaseException as error:
         cause = root_cause(error)
-        told = as_cli_error(cause)
-        if isinstance(cause, (DemoFailed, ChildDied)) or told is not None:
-            click.echo(f"\nThe demo failed: {told.format_message() if told else cause}", err=True)
+        cli_error = as_cli_error(cause)
+        if isinstance(cause, (DemoFailed, ChildDied)) or cli_error is not None:
+            click.echo(f"\nThe demo failed: {cli_error.format_message() if cli_error else cause}", err=True)
             sys.exit(1)
         raise
     sys.exit(0 if done else INTERRUPTED)

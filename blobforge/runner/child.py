@@ -70,7 +70,7 @@ class HandlerProgram:
             else:
                 handler(job)
         except Exception as error:
-            return _told(error)
+            return _failure_reply(error)
         except BaseException as error:  # sys.exit, and what libraries raise instead of an error
             text = str(error) or type(error).__name__
             return wire.Failed(text, type(error).__name__, traceback=traceback.format_exc()[-16_384:])
@@ -111,7 +111,7 @@ def _memory() -> int:
     return 0
 
 
-def _told(error: Exception) -> wire.Failed | wire.Trouble:
+def _failure_reply(error: Exception) -> wire.Failed | wire.Trouble:
     outcome = as_outcome(error)
     if not isinstance(outcome, JobFailed):
         return wire.Trouble(str(outcome)[:4096])

@@ -81,8 +81,8 @@ class Command:
         del nursery
         self._guard = guard
         for name in self._left_here:
-            told = f"--exec: {name!r} is a file here, but the command runs in the folder of its job"
-            warn("relative-path", f"{told}: {{cwd}}/{name.removeprefix('./')} is this one")
+            text = f"--exec: {name!r} is a file here, but the command runs in the folder of its job"
+            warn("relative-path", f"{text}: {{cwd}}/{name.removeprefix('./')} is this one")
 
     async def __call__(self, job: Job) -> None:
         """Run the command. Raises JobFailed for any exit but 0, WorkerTrouble when it cannot be started."""
@@ -104,7 +104,7 @@ class Command:
                     grace=self._grace,
                     guard=self._guard,
                     tails=tails,
-                    told=self._listener(job, written),
+                    on_output=self._listener(job, written),
                     max_memory=self._max_memory,
                 )
             except OSError as error:

@@ -189,13 +189,13 @@ class ProcessGroup:
                     return
         await trio.to_thread.run_sync(kill_strays, cookie)
 
-    async def drain(self, told: OnOutput) -> None:
+    async def drain(self, on_output: OnOutput) -> None:
         """Read both streams until they end."""
         assert self.process.stdout is not None
         assert self.process.stderr is not None
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_drain, "stdout", self.process.stdout, told)
-            nursery.start_soon(_drain, "stderr", self.process.stderr, told)
+            nursery.start_soon(_drain, "stdout", self.process.stdout, on_output)
+            nursery.start_soon(_drain, "stderr", self.process.stderr, on_output)
 
     async def exited(self) -> None:
         """Return once the leader has exited, leaving it unreaped."""
@@ -244,20 +244,20 @@ async def run_in_group(
     grace: float = GRACE,
     guard: Guard | None = None,
     tails: Tails | None = None,
-    told: OnOutput | None = None,
+    on_output: OnOutput | None = None,
     max_memory: int | None = None,
 ) -> Finished:
     """Run `argv` to its end and leave nothing of it behind, however it ends.
 
     Cancelled, it sends TERM to the group, waits `grace` seconds and sends KILL. What is said goes to `tails`, and to
-    `told`. Raises OSError when the command cannot be started.
+    `on_output`. Raises OSError when the command cannot be started.
     """
     kept = tails or Tails()
 
     def heard(stream: str, data: bytes | bytearray) -> None:
         kept.add(stream, data)
-        if told is not None:
-            told(stream, data)
+        if on_output is not None:
+            on_output(stream, data)
 
     group = await ProcessGroup.start(argv, cwd=cwd, env=env, guard=guard, max_memory=max_memory)
     returncode = -signal.SIGKILL  # where it is not known in time
@@ -285,12 +285,12 @@ async def _started(control: SocketType, process: trio.Process, program: str) -> 
         raise OSError(code, os.strerror(code), program)
 
 
-async def _drain_within(scope: trio.CancelScope, group: ProcessGroup, told: OnOutput) -> None:
+async def _drain_within(scope: trio.CancelScope, group: ProcessGroup, on_output: OnOutput) -> None:
     with scope:
-        await group.drain(told)
+        await group.drain(on_output)
 
 
-async def _drain(name: str, stream: trio.abc.ReceiveStream, told: OnOutput) -> None:
+async def _drain(name: str, stream: trio.abc.ReceiveStream, on_output: OnOutput) -> None:
     async with stream:
         async for data in stream:
-            told(name, data)
+            on_output(name, data)

@@ -149,16 +149,16 @@ class Shift:
 
     async def _become_worker(self) -> Registration:
         """Register; while another process is this worker, wait until that one is silent."""
-        told = False
+        said_so = False
         while True:
             try:
                 registration = await self._register(self._steady)
             except ApiError as error:
                 if error.type != _ALIVE or self._options.once:
                     raise
-                if not told:
+                if not said_so:
                     warn("id-in-use", f"{error} Waiting until it falls silent.", worker=self._worker_id)
-                told = True
+                said_so = True
                 await trio.sleep(error.retry_after or _ASK_AGAIN)
             else:
                 self._instance.keep()

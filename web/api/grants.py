@@ -82,7 +82,7 @@ def source_name(job: Job) -> str:
     return name or f"{job.source_hash}.{job.type}"
 
 
-def told(job: Job) -> dict[str, Any]:
+def result_members(job: Job) -> dict[str, Any]:
     """The members of the result that the worker sent; none where it sent something else than an object."""
     try:
         result = msgspec.json.decode(job.result) if job.result is not None else None
@@ -93,7 +93,7 @@ def told(job: Job) -> dict[str, Any]:
 
 def output_name(job: Job) -> str:
     """The name that a browser saves the output under: the worker's own for it, or one made of the source's."""
-    claimed = told(job).get("filename")
+    claimed = result_members(job).get("filename")
     if isinstance(claimed, str) and (name := _last_part(claimed)):
         return name
     stem = PurePosixPath(source_name(job)).stem

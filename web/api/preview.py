@@ -6,7 +6,7 @@ from blobforge.job import Job
 from blobforge.objects import ObjectStoreError
 from blobforge.refusals import Refusal, RefusalCode
 from web import preview as rendering
-from web.api.grants import output_name, told
+from web.api.grants import output_name, result_members
 from web.api.jobs import no_such_job
 from web.api.wire_insights import PreviewWire
 from web.preview import MOST_BYTES, Preview
@@ -29,7 +29,7 @@ async def read_preview(services: Services, job: Job) -> Preview:
         info = found.info
         if info is None:
             return Preview(reason="The object store does not answer; try again later.")
-        kind = info.content_type or _text_or_none(told(job).get("content_type"))
+        kind = info.content_type or _text_or_none(result_members(job).get("content_type"))
         if rendering.kind_of(kind, name) is None and info.size:
             return rendering.preview(b"", size=info.size, content_type=kind, filename=name)
         data = await services.objects.beginning(found.key, MOST_BYTES, version=found.version)

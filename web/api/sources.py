@@ -43,8 +43,8 @@ async def store_many(call: Call, body: wire.SmallSources) -> wire.Items | Refusa
             outcome: object = Refusal(RefusalCode.INVALID, str(info), field="data")
         else:
             outcome = next(answers)  # refused where the object is being deleted just now
-        told: dict[str, object] = item_problem(outcome) if isinstance(outcome, Refusal) else {"status": "stored"}
-        items.append({"source_hash": each.source_hash} | told)
+        answer: dict[str, object] = item_problem(outcome) if isinstance(outcome, Refusal) else {"status": "stored"}
+        items.append({"source_hash": each.source_hash} | answer)
     return wire.Items(items)
 
 

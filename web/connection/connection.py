@@ -208,8 +208,8 @@ class Connection:
         self._left, self._chunks = 0, None
         return b"", []
 
-    def watch(self, told: Callable[[], object]) -> None:
-        self._shared.departures.watch(self._socket, told)
+    def watch(self, on_gone: Callable[[], object]) -> None:
+        self._shared.departures.watch(self._socket, on_gone)
 
     def forget(self) -> None:
         self._shared.departures.forget(self._socket)

@@ -29,19 +29,19 @@ FRESH_SECONDS = 0.005
 class Departures:
     def __init__(self) -> None:
         self._poll = select.epoll() if hasattr(select, "epoll") else None
-        self._told: dict[int, Callable[[], object]] = {}
+        self._on_gone: dict[int, Callable[[], object]] = {}
         self._fresh: set[int] = set()  # those of them that are not in the epoll yet
         self._take_in_at = trio.CancelScope()  # its deadline is when the fresh ones are taken in
 
-    def watch(self, client: socket.socket, told: Callable[[], object]) -> None:
-        """Call `told` once when the client goes, until `forget`."""
+    def watch(self, client: socket.socket, on_gone: Callable[[], object]) -> None:
+        """Call `on_gone` once when the client goes, until `forget`."""
         if self._poll is None or self._poll.closed:
             return
         number = client.fileno()
         if number < 0:
-            told()
+            on_gone()
             return
-        self._told[number] = told
+        self._on_gone[number] = on_gone
         if not self._fresh:
             self._take_in_at.deadline = trio.current_time() + FRESH_SECONDS
         self._fresh.add(number)
@@ -49,7 +49,7 @@ class Departures:
     def forget(self, client: socket.socket) -> None:
         """Before the socket is closed: its number may be another's then."""
         number = client.fileno()
-        if self._poll is None or self._told.pop(number, None) is None:
+        if self._poll is None or self._on_gone.pop(number, None) is None:
             return
         if number in self._fresh:
             self._fresh.discard(number)
@@ -86,9 +86,11 @@ class Departures:
             await trio.lowlevel.wait_readable(self._poll.fileno())
             for number, events in self._poll.poll(0):
                 gone = events & (select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR)
-                if (gone or _waiting(number) > MOST_BEHIND) and (told := self._told.pop(number, None)) is not None:
+                if (gone or _waiting(number) > MOST_BEHIND) and (
+                    on_gone := self._on_gone.pop(number, None)
+                ) is not None:
                     self._poll.unregister(number)
-                    told()
+                    on_gone()
 
 
 def has_gone(client: socket.socket) -> bool:

@@ -65,7 +65,7 @@ def action_routes(api: Iterable[Route]) -> list[Route]:
     """A form route for each of the API's routes that the pages use."""
     rows = {route.name: route for route in api}
     routes = [
-        *(_form(rows[name], _told(name)) for name in SAID if name in rows),
+        *(_form(rows[name], _noticing(name)) for name in SAID if name in rows),
         *(_form(rows[name], _shown(template)) for name, template in MADE.items() if name in rows),
         *(_form(row, _bulk(row)) for name in BULK if (row := rows.get(name)) is not None),
     ]
@@ -102,7 +102,7 @@ def _form(row: Route, answered: Answered) -> Route:
     )
 
 
-def _told(name: str) -> Answered:
+def _noticing(name: str) -> Answered:
     async def answered(call: Call, form: dict[str, list[str]], outcome: Any) -> Response:
         given = outcome[1] if isinstance(outcome, tuple) else outcome
         facts = msgspec.to_builtins(given) if isinstance(given, msgspec.Struct) else {}

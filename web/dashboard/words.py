@@ -166,13 +166,13 @@ def machine(metadata: str | None) -> str:
         sent = msgspec.json.decode(metadata) if metadata else {}
     except msgspec.DecodeError:
         sent = {}
-    told = sent if isinstance(sent, dict) else {}
-    parts = [str(told.get("hostname") or "")[:60]]
-    if _number(told.get("cpus")):
-        parts.append(f"{told['cpus']:,} CPUs")
-    if _number(told.get("memory")):
-        parts.append(size(told["memory"]))
-    gpus = told.get("gpus")
+    sent_fields = sent if isinstance(sent, dict) else {}
+    parts = [str(sent_fields.get("hostname") or "")[:60]]
+    if _number(sent_fields.get("cpus")):
+        parts.append(f"{sent_fields['cpus']:,} CPUs")
+    if _number(sent_fields.get("memory")):
+        parts.append(size(sent_fields["memory"]))
+    gpus = sent_fields.get("gpus")
     names = [str(gpu.get("name"))[:60] for gpu in gpus if isinstance(gpu, dict)] if isinstance(gpus, list) else []
     parts += [f"{n} × {name}" if n > 1 else name for name, n in Counter(names).most_common(3)]
     return " · ".join(filter(None, parts))

@@ -83,8 +83,8 @@ async def _download(path: str) -> None:
     command = ["-c", "lfs.fetchinclude=", "-c", "lfs.fetchexclude=", "lfs", "smudge"]
     done = await _git(folder, *command, stdin=data)
     if done.returncode:
-        told = [line for line in done.stderr.decode("utf-8", "replace").splitlines() if line.strip()]
-        reason = next((line for line in told if "rror" in line), told[-1] if told else "no reason given")
+        said = [line for line in done.stderr.decode("utf-8", "replace").splitlines() if line.strip()]
+        reason = next((line for line in said if "rror" in line), said[-1] if said else "no reason given")
         raise CliError(
             f"Git LFS cannot bring its content: {reason.strip()[:500]}", hint="Does `git lfs pull` bring it?"
         )

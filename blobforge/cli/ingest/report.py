@@ -54,7 +54,7 @@ class Report:
         if self.keep_ids:
             self.job_ids.append(answer.job_id)
         self.progress.file_done(hashed.file.size, sent=hashed.content.size if uploaded else 0)
-        told = SubmittedFile(
+        submitted = SubmittedFile(
             path=shown(hashed.file.shown),
             job_id=answer.job_id,
             status=status,
@@ -64,23 +64,23 @@ class Report:
             sha256=hashed.content.sha256,
         )
         if self.session.json:
-            click.echo(msgspec.json.encode(told))
+            click.echo(msgspec.json.encode(submitted))
         elif self.session.quiet:
             click.echo(str(answer.job_id))
         elif self.lines:
-            click.echo(f"{answer.job_id}\t{status}\t{output.one_line(told.path)}")
+            click.echo(f"{answer.job_id}\t{status}\t{output.one_line(submitted.path)}")
 
     def failure(self, path: str, size: int, error: Exception) -> None:
         """One file failed; the others go on. Raises what is a bug of ours."""
-        told = common.as_cli_error(error)
-        if told is None:
+        cli_error = common.as_cli_error(error)
+        if cli_error is None:
             raise error
         self.failed += 1
-        self.code = self.code or told.exit_code
+        self.code = self.code or cli_error.exit_code
         self.progress.file_done(size, sent=0)
-        message = told.message.removeprefix(f"{path}: ").removeprefix(f"{path} ")  # some name it themselves
+        message = cli_error.message.removeprefix(f"{path}: ").removeprefix(f"{path} ")  # some name it themselves
         click.echo(f"{output.one_line(shown(path))}: {output.one_line(message)}", err=True)
-        hint = getattr(told, "hint", "")
+        hint = getattr(cli_error, "hint", "")
         if hint and self.failed == 1:
             click.echo(hint, err=True)
         if self.session.json:

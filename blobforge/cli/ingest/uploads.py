@@ -94,7 +94,7 @@ class Uploads:
 
     async def _alone(self, source: AwaitedUpload, *, tell: bool, status: str) -> None:
         try:
-            told = await self._upload(source, tell=tell, status=status)
+            settled_as = await self._upload(source, tell=tell, status=status)
         except ServerUnreachable:
             raise
         except Exception as error:
@@ -102,7 +102,7 @@ class Uploads:
                 raise
             self._failed(source, error)
         else:
-            settled = self._batches.settle(source, status=told or status)
+            settled = self._batches.settle(source, status=settled_as or status)
             if not tell and status == "uploading":
                 self._unconfirmed.append(settled)
 
