@@ -15,7 +15,7 @@ pytest_plugins = [
     "tests.fixtures.litestream",
     "tests.fixtures.seaweed",
     "tests.fixtures.server",
-    "tests.fixtures.house",
+    "tests.fixtures.local",
 ]
 
 # Which process a worker was is kept in the user's state folder: not in that of the user who runs the tests.

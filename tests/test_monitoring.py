@@ -17,7 +17,7 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from actors.mailbox import Mailbox
-from tests.fixtures.house import House, open_house
+from tests.fixtures.local import LocalServer, open_local
 from tests.web.calls import HEX, finish
 
 ROOT = Path(__file__).parent.parent
@@ -43,22 +43,22 @@ class Backup:
     running = True
 
 
-async def a_busy_day(house: House) -> str:
-    """A house in which something of everything has happened."""
+async def a_busy_day(local: LocalServer) -> str:
+    """A server in which something of everything has happened."""
     for number in range(4):
-        await house.submit(b"%d" % number)
-    await house.call("POST", f"/api/jobs/{await house.submit(b'not wanted')}/cancel")
-    await house.call("POST", "/api/jobs", {"type": "pdf", "source_hash": HEX})
-    await house.register()
-    await finish(house)
-    grant = await house.claim()
+        await local.submit(b"%d" % number)
+    await local.call("POST", f"/api/jobs/{await local.submit(b'not wanted')}/cancel")
+    await local.call("POST", "/api/jobs", {"type": "pdf", "source_hash": HEX})
+    await local.register()
+    await finish(local)
+    grant = await local.claim()
     body = {"worker_id": "w1", "error": "x", "retryable": False}
-    await house.call("POST", f"/api/jobs/{grant['job']['id']}/fail", body)
-    await house.claim()
+    await local.call("POST", f"/api/jobs/{grant['job']['id']}/fail", body)
+    await local.claim()
     await trio.sleep(10)
     Backup.mailbox = Mailbox(1)
-    house.parts.services.metrics.parts.backup = Backup
-    return bytes((await house.call("GET", "/metrics"))[1]).decode()
+    local.parts.services.metrics.parts.backup = Backup
+    return bytes((await local.call("GET", "/metrics"))[1]).decode()
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +66,8 @@ def exposed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Metric]:
     """By the name of the family; one day, in virtual time, for all tests."""
 
     async def lived() -> str:
-        async with open_house(tmp_path_factory.mktemp("monitored") / "data") as house:
-            return await a_busy_day(house)
+        async with open_local(tmp_path_factory.mktemp("monitored") / "data") as local:
+            return await a_busy_day(local)
 
     text = trio.run(lived, clock=trio.testing.MockClock(autojump_threshold=0))
     return {family.name: family for family in text_string_to_metric_families(text)}

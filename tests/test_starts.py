@@ -18,7 +18,7 @@ from blobforge.objects.incoming import Incoming, StoreFullError, os_failure
 from blobforge.serve.server import _leaves, _reason
 from blobforge.store.errors import DatabaseError
 from blobforge.store.sqlite.database import open_writer
-from tests.fixtures.house import House, open_house
+from tests.fixtures.local import LocalServer, open_local
 
 # ------------------------------------------------------------------ one server for a database
 
@@ -93,12 +93,12 @@ def test_a_full_disk_is_told_with_a_path(tmp_path: Path, monkeypatch: pytest.Mon
 
 async def test_a_start_on_flipped_bytes_says_what_is_wrong_with_the_file(tmp_path: Path, autojump_clock: Any) -> None:
     """It starts, where nothing that a start reads is hit, or says that the file is damaged; no bug."""
-    async with open_house(tmp_path / "data") as house:
-        await house.register()
+    async with open_local(tmp_path / "data") as local:
+        await local.register()
         for number in range(30):
-            await house.submit(b"%d" % number, tags=["a", "b"])
+            await local.submit(b"%d" % number, tags=["a", "b"])
         for _ in range(9):
-            await house.claim()
+            await local.claim()
     path = tmp_path / "data" / "blobforge.db"
     for side in ("-wal", "-shm"):
         path.with_name(path.name + side).unlink(missing_ok=True)
@@ -109,7 +109,7 @@ async def test_a_start_on_flipped_bytes_says_what_is_wrong_with_the_file(tmp_pat
             damaged[dice.randrange(16 if attempt % 8 == 0 else 100, len(damaged))] ^= 1 << dice.randrange(8)
         path.write_bytes(damaged)
         try:
-            async with open_house(tmp_path / "data"):
+            async with open_local(tmp_path / "data"):
                 pass
         except* DatabaseError as errors:
             (error,) = _leaves(errors)
@@ -171,8 +171,8 @@ def test_clients_are_not_told_the_servers_paths(tmp_path: Path) -> None:
     assert not any(str(tmp_path) in each for each in told)
 
 
-async def test_a_store_without_room_is_not_healthy(autojump_clock: Any, house: House) -> None:
-    store: Any = house.parts.services.objects
+async def test_a_store_without_room_is_not_healthy(autojump_clock: Any, local: LocalServer) -> None:
+    store: Any = local.parts.services.objects
     store._reserve = 1 << 62
-    _, health = await house.call("GET", "/api/health")
+    _, health = await local.call("GET", "/api/health")
     assert (health["status"], health["object_store"]["status"]) == ("degraded", "unhealthy")

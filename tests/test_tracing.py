@@ -17,7 +17,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from blobforge.config import ConfigError, load
-from tests.fixtures.house import House
+from tests.fixtures.local import LocalServer
 from tests.fixtures.server import serving
 from tests.web.calls import HEX
 
@@ -166,9 +166,9 @@ def test_a_collector_that_hangs_does_not_hold_up_the_end(tmp_path: Path, monkeyp
         assert "cannot send traces" not in server.logged(), "it did not wait until the exporter gives up"
 
 
-async def test_without_an_endpoint_there_is_no_tracer(house: House, autojump_clock: Any) -> None:
-    assert house.parts.services.tracer is None
-    assert "blobforge_trace" not in str((await house.call("GET", "/metrics"))[1])
+async def test_without_an_endpoint_there_is_no_tracer(local: LocalServer, autojump_clock: Any) -> None:
+    assert local.parts.services.tracer is None
+    assert "blobforge_trace" not in str((await local.call("GET", "/metrics"))[1])
 
 
 def run(script: str) -> subprocess.CompletedProcess[str]:

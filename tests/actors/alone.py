@@ -15,7 +15,7 @@ from actors.messages import Repeatable
 from actors.writer import Writer
 from blobforge.events import Event, Fact
 from blobforge.machinery.hop import Hop, in_place
-from tests.fixtures.house import virtual_now
+from tests.fixtures.local import virtual_now
 from tests.store.making import Book
 
 

@@ -1,4 +1,4 @@
-"""The janitor, the writer and an object store that can be made to fail, without the rest of the house."""
+"""The janitor, the writer and an object store that can be made to fail, without the rest of the server."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from blobforge.objects import Listed, ObjectInfo, ObjectStoreError
 from blobforge.objects.keys import MARKS, source_key
 from blobforge.store.sqlite.check import check
 from tests.actors.alone import Alone, writer_alone
-from tests.fixtures.house import virtual_now
+from tests.fixtures.local import virtual_now
 from tests.store.making import ADMIN, hash_of, submission
 
 DAY = 86_400.0

@@ -16,7 +16,7 @@ import trio.testing
 
 from actors.broadcaster import PIECE_BYTES, REPLAY_BYTES, TURN_SECONDS, TURNS, Broadcaster, Subscription
 from blobforge.events import JobCreated, JobProgress, JobUpdated, WorkerOnline
-from tests.fixtures.house import House
+from tests.fixtures.local import LocalServer
 
 ALL_BUT_STATS = frozenset({"job_created", "job_updated", "worker_online"})
 
@@ -275,17 +275,17 @@ async def test_the_replay_window_is_bounded_by_size_too(autojump_clock: Any) -> 
     assert sum(len(frame.data) for frame in broadcaster._window) <= REPLAY_BYTES
 
 
-async def test_a_slow_read_of_statistics_holds_up_no_write(house: House, autojump_clock: Any) -> None:
+async def test_a_slow_read_of_statistics_holds_up_no_write(local: LocalServer, autojump_clock: Any) -> None:
     """The broadcaster waited for it, and the writer for the broadcaster."""
 
     async def never() -> None:
         await trio.sleep_forever()
 
-    house.parts.broadcaster._stats = never
-    subscription = house.parts.broadcaster.subscribe()
-    await house.register()
+    local.parts.broadcaster._stats = never
+    subscription = local.parts.broadcaster.subscribe()
+    await local.register()
     await trio.sleep(2)  # the statistics are being read
     with trio.fail_after(60):
         for _ in range(600):  # more commits than the broadcaster's mailbox holds
-            await house.register()
-    house.parts.broadcaster.unsubscribe(subscription)
+            await local.register()
+    local.parts.broadcaster.unsubscribe(subscription)

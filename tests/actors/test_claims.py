@@ -34,32 +34,32 @@ from blobforge.serve.server import running
 from blobforge.store.filters import JobFilter
 from blobforge.store.lists import Cursor
 from blobforge.store.sqlite.reader import Reader
-from tests.fixtures.house import House, open_house, virtual_now
+from tests.fixtures.local import LocalServer, open_local, virtual_now
 from tests.store.making import ADMIN, Book, submission
 
 
-async def status(house: House, job_id: int) -> tuple[str, int, int]:
-    job = await house.parts.reads.run(lambda reader: reader.job(job_id))
+async def status(local: LocalServer, job_id: int) -> tuple[str, int, int]:
+    job = await local.parts.reads.run(lambda reader: reader.job(job_id))
     assert job is not None
     return job.status, job.attempts, job.attempt
 
 
-async def register(house: House, *worker_ids: str) -> None:
+async def register(local: LocalServer, *worker_ids: str) -> None:
     for worker_id in worker_ids:
-        await house.ask(Register(ADMIN, worker_id, "pdf"))
+        await local.ask(Register(ADMIN, worker_id, "pdf"))
 
 
 @pytest.mark.parametrize("claim_key", [None, "k"])
 async def test_a_client_that_left_before_the_grant_holds_nothing(
-    autojump_clock: Any, house: House, claim_key: str | None
+    autojump_clock: Any, local: LocalServer, claim_key: str | None
 ) -> None:
-    await register(house, "w1", "w2")
-    scheduler = house.parts.scheduler.mailbox
+    await register(local, "w1", "w2")
+    scheduler = local.parts.scheduler.mailbox
     with trio.move_on_after(5):
         await ask(scheduler, Claim(ADMIN, "w1", ("pdf",), wait=60.0, claim_key=claim_key))
-    await house.ask(submission("one"))
+    await local.ask(submission("one"))
     await trio.sleep(1)
-    assert await status(house, 1) == ("pending", 0, 0)
+    assert await status(local, 1) == ("pending", 0, 0)
     granted = await ask(scheduler, Claim(ADMIN, "w2", ("pdf",)))
     assert isinstance(granted, Granted)
     assert len(granted.jobs) == 1
@@ -71,7 +71,7 @@ async def test_a_client_that_left_during_the_commit(
 ) -> None:
     """The jobs go back at no cost; with a claim key they stay, for it will come and ask again."""
     gate = Gate()
-    async with house_with_hop(tmp_path / "data", gate) as parts:
+    async with local_with_hop(tmp_path / "data", gate) as parts:
         writer, scheduler = parts.writer.mailbox, parts.scheduler.mailbox
         await ask(writer, Register(ADMIN, "w1", "pdf"))
         for number in range(3):
@@ -112,16 +112,16 @@ class Gate:
         return result
 
 
-def house_with_hop(folder: Path, hop: Any) -> Any:
+def local_with_hop(folder: Path, hop: Any) -> Any:
     folder.mkdir()
     return running(Settings(data_dir=str(folder)), hop=hop, now=virtual_now)
 
 
-async def test_a_claim_that_is_repeated_gets_the_same_job_and_lease(autojump_clock: Any, house: House) -> None:
-    await register(house, "w1", "w2")
+async def test_a_claim_that_is_repeated_gets_the_same_job_and_lease(autojump_clock: Any, local: LocalServer) -> None:
+    await register(local, "w1", "w2")
     for number in range(4):
-        await house.ask(submission(number))
-    scheduler = house.parts.scheduler.mailbox
+        await local.ask(submission(number))
+    scheduler = local.parts.scheduler.mailbox
     claim = Claim(ADMIN, "w1", ("pdf",), claim_key="k")
     first: Any = await ask(scheduler, claim)
     again: Any = await ask(scheduler, claim)
@@ -130,41 +130,41 @@ async def test_a_claim_that_is_repeated_gets_the_same_job_and_lease(autojump_clo
     ]
     theirs: Any = await ask(scheduler, Claim(ADMIN, "w2", ("pdf",), claim_key="k"))
     assert theirs.jobs[0].id != first.jobs[0].id  # a key is its worker's own
-    await house.ask(Complete(ADMIN, "w1", first.jobs[0].id, first.jobs[0].lease))
+    await local.ask(Complete(ADMIN, "w1", first.jobs[0].id, first.jobs[0].lease))
     later: Any = await ask(scheduler, claim)
     assert later.jobs[0].id not in {first.jobs[0].id, theirs.jobs[0].id}  # it holds that job no more
 
 
 async def test_a_repeated_claim_renews_the_lease(tmp_path: Path, autojump_clock: Any) -> None:
-    async with open_house(tmp_path / "data", worker_timeout=100.0) as house:
-        await register(house, "w1")
-        await house.ask(submission("one"))
+    async with open_local(tmp_path / "data", worker_timeout=100.0) as local:
+        await register(local, "w1")
+        await local.ask(submission("one"))
         claim = Claim(ADMIN, "w1", ("pdf",), claim_key="k")
         for _ in range(5):
-            await ask(house.parts.scheduler.mailbox, claim)
+            await ask(local.parts.scheduler.mailbox, claim)
             await trio.sleep(90)
-        assert await status(house, 1) == ("running", 1, 1)
+        assert await status(local, 1) == ("running", 1, 1)
 
 
-async def test_complete_and_claim_next_are_repeatable(autojump_clock: Any, house: House) -> None:
-    await register(house, "w1")
+async def test_complete_and_claim_next_are_repeatable(autojump_clock: Any, local: LocalServer) -> None:
+    await register(local, "w1")
     for number in range(3):
-        await house.ask(submission(number))
-    first = (await house.ask(Claim(ADMIN, "w1", ("pdf",)))).jobs[0]
+        await local.ask(submission(number))
+    first = (await local.ask(Claim(ADMIN, "w1", ("pdf",)))).jobs[0]
     complete = Complete(ADMIN, "w1", first.id, first.lease, claim_next=True)
-    done = await house.ask(complete)
-    again = await house.ask(complete)
+    done = await local.ask(complete)
+    again = await local.ask(complete)
     assert done.next is not None
     assert again.next is not None
     assert [(job.id, job.lease) for job in again.next.jobs] == [(2, done.next.jobs[0].lease)]
-    assert await status(house, 3) == ("pending", 0, 0)
+    assert await status(local, 3) == ("pending", 0, 0)
 
 
 async def test_a_claim_and_a_submission_that_share_a_transaction(tmp_path: Path, autojump_clock: Any) -> None:
     """The claim comes first and finds nothing, the job comes right behind it: the empty answer is stale when it
     arrives, and must not put the claim to sleep."""
     gate = Gate()
-    async with house_with_hop(tmp_path / "data", gate) as parts:
+    async with local_with_hop(tmp_path / "data", gate) as parts:
         writer, scheduler = parts.writer.mailbox, parts.scheduler.mailbox
         await ask(writer, Register(ADMIN, "w1", "pdf"))
         await trio.sleep(1)  # what is done at the start is done
@@ -212,7 +212,7 @@ async def test_nobody_sleeps_while_there_is_work(tmp_path: Path, autojump_clock:
             await trio.sleep(dice.random() / 100)
         return result
 
-    async with house_with_hop(tmp_path / "data", hesitant) as parts:
+    async with local_with_hop(tmp_path / "data", hesitant) as parts:
         writer = parts.writer.mailbox
         for number in range(6):
             await ask(writer, Register(ADMIN, f"w{number}", "a"))
@@ -284,19 +284,19 @@ async def test_nobody_sleeps_while_there_is_work(tmp_path: Path, autojump_clock:
         assert set(given.values()) == {1}
 
 
-async def test_a_repeated_completion_finds_the_next_job_it_was_given(house: House, autojump_clock: Any) -> None:
+async def test_a_repeated_completion_finds_the_next_job_it_was_given(local: LocalServer, autojump_clock: Any) -> None:
     """With nothing kept for it: the next lease is derived from this one."""
     for number in range(3):
-        await house.submit(str(number).encode())
-    await house.register()
-    grant = await house.claim()
+        await local.submit(str(number).encode())
+    await local.register()
+    grant = await local.claim()
     body = {"worker_id": "w1", "lease": grant["lease"], "claim_next": True}
     path = f"/api/jobs/{grant['job']['id']}/complete"
-    first = (await house.call("POST", path, body))[1]["next"]
-    again = (await house.call("POST", path, body))[1]["next"]
+    first = (await local.call("POST", path, body))[1]["next"]
+    again = (await local.call("POST", path, body))[1]["next"]
     assert first["job"]["id"] == again["job"]["id"]
     assert first["lease"] == again["lease"] != grant["lease"]
-    assert (await house.call("GET", "/api/stats"))[1]["running_jobs"] == 1
+    assert (await local.call("GET", "/api/stats"))[1]["running_jobs"] == 1
 
 
 def test_a_lease_belongs_to_one_attempt_even_when_it_is_derived(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from actors.deadlines import Deadlines
-from tests.fixtures.house import open_house
+from tests.fixtures.local import open_local
 from tests.store.making import submission
 
 KEYS = st.sampled_from("abcdef")
@@ -74,29 +74,29 @@ TestAgainst = Against.TestCase
 
 async def test_a_back_off_is_never_longer_than_one_can_be(tmp_path: Path, autojump_clock: Any) -> None:
     """The clock had been years ahead when it was written."""
-    async with open_house(tmp_path / "data", retry_backoff=10.0) as house:
-        job_id = await house.submit()
-        await house.register()
-        grant = await house.claim()
+    async with open_local(tmp_path / "data", retry_backoff=10.0) as local:
+        job_id = await local.submit()
+        await local.register()
+        grant = await local.claim()
         body = {"worker_id": "w1", "lease": grant["lease"], "error": "boom"}
-        assert (await house.call("POST", f"/api/jobs/{job_id}/fail", body))[1]["will_retry"] is True
+        assert (await local.call("POST", f"/api/jobs/{job_id}/fail", body))[1]["will_retry"] is True
     database = apsw.Connection(str(tmp_path / "data" / "blobforge.db"))
     database.execute("UPDATE jobs SET not_before = not_before + 157680000000")  # five years
     database.close()
-    async with open_house(tmp_path / "data", retry_backoff=10.0) as house:
+    async with open_local(tmp_path / "data", retry_backoff=10.0) as local:
         await trio.sleep(2 * 3600)
-        assert (await house.job(job_id))["status"] == "pending"
+        assert (await local.job(job_id))["status"] == "pending"
 
 
 async def test_a_source_that_is_awaited_anew_has_its_whole_time(tmp_path: Path, autojump_clock: Any) -> None:
     """After a restart, the time of a job that was brought back counted from its first submission."""
-    async with open_house(tmp_path / "data", upload_timeout=3600.0) as house:
-        await house.ask(submission("late", ready=False))
+    async with open_local(tmp_path / "data", upload_timeout=3600.0) as local:
+        await local.ask(submission("late", ready=False))
         await trio.sleep(3700)
-        assert (await house.job(1))["status"] == "dead"
+        assert (await local.job(1))["status"] == "dead"
         await trio.sleep(3600)
-        await house.ask(submission("late", ready=False))
-        assert (await house.job(1))["status"] == "uploading"
-    async with open_house(tmp_path / "data", upload_timeout=3600.0) as house:
+        await local.ask(submission("late", ready=False))
+        assert (await local.job(1))["status"] == "uploading"
+    async with open_local(tmp_path / "data", upload_timeout=3600.0) as local:
         await trio.sleep(3000)
-        assert (await house.job(1))["status"] == "uploading"
+        assert (await local.job(1))["status"] == "uploading"

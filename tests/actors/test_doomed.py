@@ -33,7 +33,7 @@ from blobforge.objects.breaker import NotAnsweringError
 from blobforge.objects.keys import mark_key, source_key
 from blobforge.refusals import Refusal, RefusalCode
 from tests.actors.keeping import DAY, keeping
-from tests.fixtures.house import virtual_now
+from tests.fixtures.local import virtual_now
 from tests.store.making import Book, hash_of, submission
 
 

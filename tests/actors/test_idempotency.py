@@ -22,7 +22,7 @@ from actors.messages import (
 )
 from blobforge.refusals import Refusal, RefusalCode
 from tests.actors.alone import writer_alone
-from tests.fixtures.house import House
+from tests.fixtures.local import LocalServer
 from tests.store.making import ADMIN, submission
 
 KEY = Repeatable("token:1", "k1", b"a fingerprint")
@@ -114,12 +114,12 @@ async def test_an_effect_whose_answer_cannot_be_kept_is_undone(tmp_path: Path, a
         alone.book.counts_are_right()
 
 
-async def test_a_claim_that_waits_is_repeatable_as_well(autojump_clock: Any, house: House) -> None:
+async def test_a_claim_that_waits_is_repeatable_as_well(autojump_clock: Any, local: LocalServer) -> None:
     """Whether its job was there at once or came while it waited: the repetition gets that job, not a second one."""
-    await house.register()
+    await local.register()
     for number in range(3):
-        await house.submit(b"%d" % number)
-    scheduler = house.parts.scheduler.mailbox
+        await local.submit(b"%d" % number)
+    scheduler = local.parts.scheduler.mailbox
     claim = Claim(ADMIN, "w1", ("pdf",), wait=10.0)
     first = await ask(scheduler, claim, KEY)
     again = await ask(scheduler, claim, KEY)
@@ -128,14 +128,14 @@ async def test_a_claim_that_waits_is_repeatable_as_well(autojump_clock: Any, hou
     assert again == first
 
 
-async def test_no_job_is_an_answer_once_the_wait_is_over(autojump_clock: Any, house: House) -> None:
-    await house.register()
-    scheduler = house.parts.scheduler.mailbox
+async def test_no_job_is_an_answer_once_the_wait_is_over(autojump_clock: Any, local: LocalServer) -> None:
+    await local.register()
+    scheduler = local.parts.scheduler.mailbox
     claim = Claim(ADMIN, "w1", ("pdf",), wait=10.0)
     started = trio.current_time()
     assert await ask(scheduler, claim, KEY) == Granted()
     assert trio.current_time() - started >= 10
-    await house.submit()
+    await local.submit()
     old = await ask(scheduler, claim, KEY)
     assert isinstance(old, Granted)
     assert not old.jobs  # the same request has the same answer
@@ -143,12 +143,12 @@ async def test_no_job_is_an_answer_once_the_wait_is_over(autojump_clock: Any, ho
 
 
 @pytest.mark.parametrize("wait", [0.0, 10.0])
-async def test_an_old_answer_is_no_news(autojump_clock: Any, house: House, wait: float) -> None:
+async def test_an_old_answer_is_no_news(autojump_clock: Any, local: LocalServer, wait: float) -> None:
     """ "No job" from the record says nothing about now: it must not make the scheduler believe that there is none."""
-    await house.register()
-    scheduler = house.parts.scheduler.mailbox
+    await local.register()
+    scheduler = local.parts.scheduler.mailbox
     await ask(scheduler, Claim(ADMIN, "w1", ("pdf",), wait=wait), KEY)
-    await house.submit()
+    await local.submit()
     await ask(scheduler, Claim(ADMIN, "w1", ("pdf",), wait=wait), KEY)
     granted = await ask(scheduler, Claim(ADMIN, "w1", ("pdf",)))
     assert isinstance(granted, Granted)

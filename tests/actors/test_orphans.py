@@ -23,7 +23,7 @@ from blobforge.objects.breaker import NotAnsweringError
 from blobforge.objects.keys import source_key
 from blobforge.refusals import Refusal, RefusalCode
 from tests.actors.keeping import DAY, Keeping, keeping
-from tests.fixtures.house import virtual_now
+from tests.fixtures.local import virtual_now
 from tests.store.making import ADMIN, hash_of, submission
 
 

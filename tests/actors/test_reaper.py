@@ -32,71 +32,73 @@ from blobforge.machinery.hop import in_place
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.serve.server import running
 from blobforge.store.errors import StoreUnavailable
-from tests.fixtures.house import House, open_house, virtual_now
+from tests.fixtures.local import LocalServer, open_local, virtual_now
 from tests.store.making import ADMIN, hash_of, submission
 
 TIMEOUT = 180.0
 DAY = 86_400.0
 
 
-async def job_of(house: House, job_id: int = 1) -> Any:
-    return await house.parts.reads.run(lambda reader: reader.job(job_id))
+async def job_of(local: LocalServer, job_id: int = 1) -> Any:
+    return await local.parts.reads.run(lambda reader: reader.job(job_id))
 
 
-async def worker_status(house: House, worker_id: str = "w1") -> str:
-    worker = await house.parts.reads.run(lambda reader: reader.worker(worker_id))
+async def worker_status(local: LocalServer, worker_id: str = "w1") -> str:
+    worker = await local.parts.reads.run(lambda reader: reader.worker(worker_id))
     assert worker is not None
     return str(worker.status)
 
 
-async def running_job(house: House, name: str = "one", worker_id: str = "w1") -> Any:
-    await house.ask(Register(ADMIN, worker_id, "pdf"))
-    await house.ask(submission(name))
-    return (await house.ask(Claim(ADMIN, worker_id, ("pdf",)))).jobs[0]
+async def running_job(local: LocalServer, name: str = "one", worker_id: str = "w1") -> Any:
+    await local.ask(Register(ADMIN, worker_id, "pdf"))
+    await local.ask(submission(name))
+    return (await local.ask(Claim(ADMIN, worker_id, ("pdf",)))).jobs[0]
 
 
-async def test_silence_expires_a_lease_at_the_timeout_and_not_before(autojump_clock: Any, house: House) -> None:
-    await running_job(house)
+async def test_silence_expires_a_lease_at_the_timeout_and_not_before(autojump_clock: Any, local: LocalServer) -> None:
+    await running_job(local)
     await trio.sleep(TIMEOUT - 1)
-    assert (await job_of(house)).status == "running"
+    assert (await job_of(local)).status == "running"
     await trio.sleep(2)
-    lost = await job_of(house)
+    lost = await job_of(local)
     assert (lost.status, lost.attempts, lost.losses) == ("pending", 0, 1)
     assert "w1 was lost" in lost.last_error
-    assert await worker_status(house) == "offline"
-    _, (attempt,) = await house.parts.reads.run(lambda reader: reader.job_with_attempts(1))
+    assert await worker_status(local) == "offline"
+    _, (attempt,) = await local.parts.reads.run(lambda reader: reader.job_with_attempts(1))
     assert (attempt.outcome, attempt.kind) == ("lost", "WorkerSilent")
     assert "silent while it worked; raise BLOBFORGE_WORKER_TIMEOUT" in (attempt.error or "")
 
 
-async def test_a_worker_that_has_beaten_before_it_fell_silent_is_lost(autojump_clock: Any, house: House) -> None:
-    job = await running_job(house)
+async def test_a_worker_that_has_beaten_before_it_fell_silent_is_lost(
+    autojump_clock: Any, local: LocalServer
+) -> None:
+    job = await running_job(local)
     await trio.sleep(10)
-    await house.ask(Heartbeat(ADMIN, "w1", (JobBeat(job.id, job.lease),)))
+    await local.ask(Heartbeat(ADMIN, "w1", (JobBeat(job.id, job.lease),)))
     await trio.sleep(TIMEOUT + 1)
-    _, (attempt,) = await house.parts.reads.run(lambda reader: reader.job_with_attempts(1))
+    _, (attempt,) = await local.parts.reads.run(lambda reader: reader.job_with_attempts(1))
     assert (attempt.outcome, attempt.kind) == ("lost", "WorkerLost")
     assert "TIMEOUT" not in (attempt.error or "")
 
 
-async def test_a_worker_that_beats_keeps_its_job_for_days(autojump_clock: Any, house: House) -> None:
-    job = await running_job(house)
+async def test_a_worker_that_beats_keeps_its_job_for_days(autojump_clock: Any, local: LocalServer) -> None:
+    job = await running_job(local)
     until = trio.current_time() + 2 * DAY
     while trio.current_time() < until:
         await trio.sleep(TIMEOUT - 1)
-        seen = await house.ask(Heartbeat(ADMIN, "w1", (JobBeat(job.id, job.lease),)))
+        seen = await local.ask(Heartbeat(ADMIN, "w1", (JobBeat(job.id, job.lease),)))
         assert seen.abandon == ()
-    assert (await job_of(house)).attempt == 1
-    assert await worker_status(house) == "online"
+    assert (await job_of(local)).attempt == 1
+    assert await worker_status(local) == "online"
 
 
-async def test_a_heartbeat_that_names_no_job_renews_no_lease(autojump_clock: Any, house: House) -> None:
-    await running_job(house)
+async def test_a_heartbeat_that_names_no_job_renews_no_lease(autojump_clock: Any, local: LocalServer) -> None:
+    await running_job(local)
     for _ in range(4):
         await trio.sleep(TIMEOUT / 3)
-        await house.ask(Heartbeat(ADMIN, "w1"))
-    assert (await job_of(house)).status == "pending"
-    assert await worker_status(house) == "online"
+        await local.ask(Heartbeat(ADMIN, "w1"))
+    assert (await job_of(local)).status == "pending"
+    assert await worker_status(local) == "online"
 
 
 async def test_a_heartbeat_committed_just_before_wins(tmp_path: Path, autojump_clock: Any) -> None:
@@ -110,93 +112,95 @@ async def test_a_heartbeat_committed_just_before_wins(tmp_path: Path, autojump_c
 
     (tmp_path / "data").mkdir()
     async with running(Settings(data_dir=str(tmp_path / "data")), hop=gate, now=virtual_now) as parts:
-        house = House(parts, tmp_path / "data")
-        job = await running_job(house)
+        local = LocalServer(parts, tmp_path / "data")
+        job = await running_job(local)
         await trio.sleep(TIMEOUT - 1)
         held.append(5.0)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(house.ask, Drain("w1"))  # busy: what comes now gathers behind it
+            nursery.start_soon(local.ask, Drain("w1"))  # busy: what comes now gathers behind it
             await trio.sleep(0.5)
-            nursery.start_soon(house.ask, Heartbeat(ADMIN, "w1", (JobBeat(job.id, job.lease),)))
+            nursery.start_soon(local.ask, Heartbeat(ADMIN, "w1", (JobBeat(job.id, job.lease),)))
             await trio.sleep(2)
             assert len(parts.writer.mailbox) >= 2  # the heartbeat, and the reaper's ExpireLeases
         await trio.sleep(1)
-        assert (await job_of(house)).status == "running"
+        assert (await job_of(local)).status == "running"
         assert parts.reaper.expired_leases == 0
         await trio.sleep(TIMEOUT + 5)
-        assert (await job_of(house)).status == "pending"  # and from that heartbeat on it runs anew
+        assert (await job_of(local)).status == "pending"  # and from that heartbeat on it runs anew
 
 
-async def test_the_lease_of_a_draining_worker_expires_as_well(autojump_clock: Any, house: House) -> None:
-    await running_job(house)
-    await house.ask(Drain("w1"))
+async def test_the_lease_of_a_draining_worker_expires_as_well(autojump_clock: Any, local: LocalServer) -> None:
+    await running_job(local)
+    await local.ask(Drain("w1"))
     await trio.sleep(TIMEOUT + 1)
-    assert (await job_of(house)).status == "pending"
-    assert await worker_status(house) == "offline"
-    seen = await house.ask(Heartbeat(ADMIN, "w1"))
+    assert (await job_of(local)).status == "pending"
+    assert await worker_status(local) == "offline"
+    seen = await local.ask(Heartbeat(ADMIN, "w1"))
     assert seen.drain
-    assert await worker_status(house) == "draining"  # a drain outlives the silence
+    assert await worker_status(local) == "draining"  # a drain outlives the silence
 
 
-async def test_registering_is_a_sign_of_life(autojump_clock: Any, house: House) -> None:
-    await house.ask(Register(ADMIN, "w1", "pdf"))
+async def test_registering_is_a_sign_of_life(autojump_clock: Any, local: LocalServer) -> None:
+    await local.ask(Register(ADMIN, "w1", "pdf"))
     await trio.sleep(TIMEOUT - 1)
-    await house.ask(Register(ADMIN, "w1", "pdf"))
+    await local.ask(Register(ADMIN, "w1", "pdf"))
     await trio.sleep(TIMEOUT - 1)
-    assert await worker_status(house) == "online"
+    assert await worker_status(local) == "online"
     await trio.sleep(2)
-    assert await worker_status(house) == "offline"
-    await house.ask(Heartbeat(ADMIN, "w1"))
-    assert await worker_status(house) == "online"
+    assert await worker_status(local) == "offline"
+    await local.ask(Heartbeat(ADMIN, "w1"))
+    assert await worker_status(local) == "online"
 
 
-async def test_a_worker_that_never_called_is_no_silent_one(autojump_clock: Any, house: House) -> None:
-    await house.ask(CreateWorker("w1", "pdf", "0" * 64))
+async def test_a_worker_that_never_called_is_no_silent_one(autojump_clock: Any, local: LocalServer) -> None:
+    await local.ask(CreateWorker("w1", "pdf", "0" * 64))
     await trio.sleep(DAY)
-    assert await worker_status(house) == "offline"
+    assert await worker_status(local) == "offline"
 
 
-async def test_a_late_completion_is_taken_unless_somebody_started_since(autojump_clock: Any, house: House) -> None:
-    first, second = await running_job(house, "one"), await running_job(house, "two")
+async def test_a_late_completion_is_taken_unless_somebody_started_since(
+    autojump_clock: Any, local: LocalServer
+) -> None:
+    first, second = await running_job(local, "one"), await running_job(local, "two")
     await trio.sleep(TIMEOUT + 1)
-    await house.ask(Register(ADMIN, "w2", "pdf"))
-    again = (await house.ask(Claim(ADMIN, "w2", ("pdf",)))).jobs[0]
+    await local.ask(Register(ADMIN, "w2", "pdf"))
+    again = (await local.ask(Claim(ADMIN, "w2", ("pdf",)))).jobs[0]
     assert (again.id, again.attempt) == (first.id, 2)
-    refused = await house.ask(Complete(ADMIN, "w1", first.id, first.lease))
+    refused = await local.ask(Complete(ADMIN, "w1", first.id, first.lease))
     assert isinstance(refused, Refusal)
     assert refused.code is RefusalCode.LEASE_LOST
-    assert await house.ask(Complete(ADMIN, "w1", second.id, second.lease)) == Completed(second.id)
-    assert (await job_of(house, second.id)).status == "completed"
+    assert await local.ask(Complete(ADMIN, "w1", second.id, second.lease)) == Completed(second.id)
+    assert (await job_of(local, second.id)).status == "completed"
     await trio.sleep(TIMEOUT * 3)  # and no deadline of that lease is left behind
-    assert (await job_of(house, second.id)).status == "completed"
+    assert (await job_of(local, second.id)).status == "completed"
 
 
-async def test_a_job_that_kills_its_workers_ends_dead(autojump_clock: Any, house: House) -> None:
-    await house.ask(submission("deadly"))
+async def test_a_job_that_kills_its_workers_ends_dead(autojump_clock: Any, local: LocalServer) -> None:
+    await local.ask(submission("deadly"))
     for number in range(3):
-        await house.ask(Register(ADMIN, f"w{number}", "pdf"))
-        (job,) = (await house.ask(Claim(ADMIN, f"w{number}", ("pdf",)))).jobs
+        await local.ask(Register(ADMIN, f"w{number}", "pdf"))
+        (job,) = (await local.ask(Claim(ADMIN, f"w{number}", ("pdf",)))).jobs
         assert job.attempt == number + 1
         await trio.sleep(TIMEOUT + 1)
-    dead = await job_of(house)
+    dead = await job_of(local)
     assert dead.status == "dead"
     assert "3 workers were lost" in dead.last_error
 
 
 async def test_a_restart_gives_every_lease_one_fresh_period(tmp_path: Path, autojump_clock: Any) -> None:
-    async with open_house(tmp_path / "data") as house:
-        job = await running_job(house)
+    async with open_local(tmp_path / "data") as local:
+        job = await running_job(local)
     await trio.sleep(10 * TIMEOUT)
-    async with open_house(tmp_path / "data") as house:
+    async with open_local(tmp_path / "data") as local:
         await trio.sleep(TIMEOUT - 1)
-        assert (await job_of(house)).status == "running"
-        assert await worker_status(house) == "online"
-        await house.ask(Heartbeat(ADMIN, "w1", (JobBeat(job.id, job.lease),)))
+        assert (await job_of(local)).status == "running"
+        assert await worker_status(local) == "online"
+        await local.ask(Heartbeat(ADMIN, "w1", (JobBeat(job.id, job.lease),)))
         await trio.sleep(TIMEOUT - 1)
-        assert (await job_of(house)).status == "running"
+        assert (await job_of(local)).status == "running"
         await trio.sleep(2)
-        assert (await job_of(house)).status == "pending"
-        assert await worker_status(house) == "offline"
+        assert (await job_of(local)).status == "pending"
+        assert await worker_status(local) == "offline"
 
 
 @pytest.mark.parametrize("jump", [3_600_000, -3_600_000])
@@ -205,110 +209,112 @@ async def test_a_wall_clock_that_jumps_expires_nothing(tmp_path: Path, autojump_
     (tmp_path / "data").mkdir()
     settings = Settings(data_dir=str(tmp_path / "data"))
     async with running(settings, hop=in_place, now=lambda: virtual_now() + offset[0]) as parts:
-        house = House(parts, tmp_path / "data")
-        job = await running_job(house)
-        await house.ask(submission("awaited", ready=False))
+        local = LocalServer(parts, tmp_path / "data")
+        job = await running_job(local)
+        await local.ask(submission("awaited", ready=False))
         for number in range(20):
             offset[0] = jump if number % 2 == 0 else 0
             await trio.sleep(TIMEOUT * 0.6)
-            seen = await house.ask(Heartbeat(ADMIN, "w1", (JobBeat(job.id, job.lease),)))
+            seen = await local.ask(Heartbeat(ADMIN, "w1", (JobBeat(job.id, job.lease),)))
             assert seen.abandon == ()
-        assert (await job_of(house)).attempt == 1
-        assert (await job_of(house, 2)).status == "uploading"
-        assert await worker_status(house) == "online"
+        assert (await job_of(local)).attempt == 1
+        assert (await job_of(local, 2)).status == "uploading"
+        assert await worker_status(local) == "online"
         offset[0] = jump
         await trio.sleep(TIMEOUT + 1)  # and what is silent still expires
-        assert (await job_of(house)).status == "pending"
+        assert (await job_of(local)).status == "pending"
 
 
 async def test_our_own_sleep_is_nobodys_silence(tmp_path: Path, mock_clock: trio.testing.MockClock) -> None:
-    async with open_house(tmp_path / "data") as house:
-        job = await running_job(house)
+    async with open_local(tmp_path / "data") as local:
+        job = await running_job(local)
         mock_clock.jump(5 * TIMEOUT)  # SIGSTOP, a suspended laptop, a disk that hung
         await trio.testing.wait_all_tasks_blocked()
-        assert (await job_of(house)).status == "running"
-        assert await worker_status(house) == "online"
+        assert (await job_of(local)).status == "running"
+        assert await worker_status(local) == "online"
         mock_clock.jump(TIMEOUT - 1)
         await trio.testing.wait_all_tasks_blocked()
-        seen = await house.ask(Heartbeat(ADMIN, "w1", (JobBeat(job.id, job.lease),)))
+        seen = await local.ask(Heartbeat(ADMIN, "w1", (JobBeat(job.id, job.lease),)))
         assert seen.abandon == ()
         for _ in range(190):  # this time we are awake, and it is the worker that is silent
             mock_clock.jump(1)
             await trio.testing.wait_all_tasks_blocked()
-        assert (await job_of(house)).status == "pending"
+        assert (await job_of(local)).status == "pending"
 
 
-async def test_a_source_that_never_comes_ends_its_job_with_the_reason(autojump_clock: Any, house: House) -> None:
-    await house.ask(submission("never", ready=False))
-    await house.ask(submission("wrong", ready=False))
-    await house.ask(SourceRejected(hash_of("wrong"), "what came has other bytes"))
+async def test_a_source_that_never_comes_ends_its_job_with_the_reason(
+    autojump_clock: Any, local: LocalServer
+) -> None:
+    await local.ask(submission("never", ready=False))
+    await local.ask(submission("wrong", ready=False))
+    await local.ask(SourceRejected(hash_of("wrong"), "what came has other bytes"))
     await trio.sleep(DAY - 1)
-    assert (await job_of(house)).status == "uploading"
+    assert (await job_of(local)).status == "uploading"
     await trio.sleep(2)
-    never, wrong = await job_of(house, 1), await job_of(house, 2)
+    never, wrong = await job_of(local, 1), await job_of(local, 2)
     assert (never.status, never.last_error) == ("dead", "the source was not uploaded within 86400 seconds")
     assert wrong.status == "dead"
     assert "what came has other bytes" in wrong.last_error
-    revived = await house.ask(submission("never"))  # submitted again, with its source this time
+    revived = await local.ask(submission("never"))  # submitted again, with its source this time
     assert (revived.job_id, revived.status) == (1, "pending")
 
 
 async def test_the_wait_for_a_source_goes_on_over_a_restart(tmp_path: Path, autojump_clock: Any) -> None:
-    async with open_house(tmp_path / "data") as house:
-        await house.ask(submission("awaited", ready=False))
+    async with open_local(tmp_path / "data") as local:
+        await local.ask(submission("awaited", ready=False))
         await trio.sleep(DAY / 2)
-    async with open_house(tmp_path / "data") as house:
+    async with open_local(tmp_path / "data") as local:
         await trio.sleep(DAY / 2 - 10)
-        assert (await job_of(house)).status == "uploading"
+        assert (await job_of(local)).status == "uploading"
         await trio.sleep(20)
-        assert (await job_of(house)).status == "dead"
+        assert (await job_of(local)).status == "dead"
 
 
-async def test_old_records_are_purged_by_themselves(autojump_clock: Any, house: House) -> None:
-    await house.ask(Register(ADMIN, "w1", "pdf"))
-    await house.ask(submission("one"))
+async def test_old_records_are_purged_by_themselves(autojump_clock: Any, local: LocalServer) -> None:
+    await local.ask(Register(ADMIN, "w1", "pdf"))
+    await local.ask(submission("one"))
     claim = Claim(ADMIN, "w1", ("pdf",), claim_key="k")
-    await house.ask(claim)
+    await local.ask(claim)
 
     async def kept() -> int:
-        return int(await house.parts.reads.run(lambda r: r._row("SELECT count(*) FROM claim_keys")[0]))
+        return int(await local.parts.reads.run(lambda r: r._row("SELECT count(*) FROM claim_keys")[0]))
 
-    await house.ask(Purge())
+    await local.ask(Purge())
     assert await kept() == 1
     await trio.sleep(DAY + 2 * 3600)
     assert await kept() == 0
 
 
 async def test_much_is_purged_in_many_transactions(
-    autojump_clock: Any, house: House, monkeypatch: pytest.MonkeyPatch
+    autojump_clock: Any, local: LocalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A day's million in one would keep every heartbeat waiting; all of it is gone soon all the same."""
     monkeypatch.setattr(periodic, "PURGED_AT_ONCE", 2)
-    await house.ask(Register(ADMIN, "w1", "pdf"))
+    await local.ask(Register(ADMIN, "w1", "pdf"))
     for number in range(9):
-        await house.ask(submission(number))
-        await house.ask(Claim(ADMIN, "w1", ("pdf",), claim_key=str(number)))
+        await local.ask(submission(number))
+        await local.ask(Claim(ADMIN, "w1", ("pdf",), claim_key=str(number)))
     await trio.sleep(DAY + 10)
-    assert [(await house.ask(Purge())).more for _ in range(2)] == [True, True]
+    assert [(await local.ask(Purge())).more for _ in range(2)] == [True, True]
     counts = "SELECT count(*) FROM claim_keys"
-    assert await house.parts.reads.run(lambda r: r._row(counts)[0]) == 5
+    assert await local.parts.reads.run(lambda r: r._row(counts)[0]) == 5
     await trio.sleep(3601)
-    assert await house.parts.reads.run(lambda r: r._row(counts)[0]) == 0
+    assert await local.parts.reads.run(lambda r: r._row(counts)[0]) == 0
 
 
 async def test_a_stop_shorter_than_the_lease_is_noticed_too(
     tmp_path: Path, mock_clock: trio.testing.MockClock
 ) -> None:
     """Stopped from just before the deadline until just after it: the heartbeats of that time are still unread."""
-    async with open_house(tmp_path / "data") as house:
-        job = await running_job(house)
+    async with open_local(tmp_path / "data") as local:
+        job = await running_job(local)
         for _ in range(round(TIMEOUT) - 10):
             mock_clock.jump(1)
             await trio.testing.wait_all_tasks_blocked()
         mock_clock.jump(12)
         await trio.testing.wait_all_tasks_blocked()
-        assert (await job_of(house)).status == "running"
-        seen = await house.ask(Heartbeat(ADMIN, "w1", (JobBeat(job.id, job.lease),)))
+        assert (await job_of(local)).status == "running"
+        seen = await local.ask(Heartbeat(ADMIN, "w1", (JobBeat(job.id, job.lease),)))
         assert seen.abandon == ()
 
 
@@ -327,27 +333,29 @@ async def test_a_disk_that_takes_nothing_for_a_while_costs_nobody_a_lease(
     folder = tmp_path / "data"
     folder.mkdir()
     async with running(Settings(data_dir=str(folder)), hop=hop, now=virtual_now) as parts:
-        house = House(parts, folder)
-        job = await running_job(house)
+        local = LocalServer(parts, folder)
+        job = await running_job(local)
         failing = True
         for _ in range(12):
             await trio.sleep(TIMEOUT / 6)
-            refused = await house.ask(Heartbeat(ADMIN, "w1", (JobBeat(job.id, job.lease),)))
+            refused = await local.ask(Heartbeat(ADMIN, "w1", (JobBeat(job.id, job.lease),)))
             assert isinstance(refused, Refusal)
         failing = False
         await trio.sleep(TIMEOUT / 6)  # time for anybody who would expire the lease before the next beat
-        seen = await house.ask(Heartbeat(ADMIN, "w1", (JobBeat(job.id, job.lease),)))
+        seen = await local.ask(Heartbeat(ADMIN, "w1", (JobBeat(job.id, job.lease),)))
         assert seen.abandon == ()
-        assert (await job_of(house)).losses == 0
+        assert (await job_of(local)).losses == 0
 
 
-async def test_one_odd_row_ends_neither_the_server_nor_the_other_leases(house: House, autojump_clock: Any) -> None:
+async def test_one_odd_row_ends_neither_the_server_nor_the_other_leases(
+    local: LocalServer, autojump_clock: Any
+) -> None:
     """A bug in one expiry took the reaper with it, and the server with the reaper."""
-    await house.submit(b"1")
-    await house.submit(b"2")
-    await house.register()
-    first, second = [(await house.claim())["job"] for _ in range(2)]
-    store = house.parts.writer._store
+    await local.submit(b"1")
+    await local.submit(b"2")
+    await local.register()
+    first, second = [(await local.claim())["job"] for _ in range(2)]
+    store = local.parts.writer._store
     real = store.save_job
 
     def save(before: Any, after: Any) -> None:
@@ -357,20 +365,20 @@ async def test_one_odd_row_ends_neither_the_server_nor_the_other_leases(house: H
 
     store.save_job = save  # type: ignore[method-assign]
     await trio.sleep(200)
-    assert (await house.job(second["id"]))["status"] == "pending"
-    assert (await house.job(first["id"]))["status"] == "running"
+    assert (await local.job(second["id"]))["status"] == "pending"
+    assert (await local.job(first["id"]))["status"] == "running"
     store.save_job = real  # type: ignore[method-assign]
-    job = (await house.ask(ExpireLeases((Silent(first["id"], 1, 0),)))).count
+    job = (await local.ask(ExpireLeases((Silent(first["id"], 1, 0),)))).count
     assert job == 0  # a stale beat expires nothing
 
 
-async def test_the_first_write_after_an_outage_expires_nobody(house: House, autojump_clock: Any) -> None:
+async def test_the_first_write_after_an_outage_expires_nobody(local: LocalServer, autojump_clock: Any) -> None:
     """A worker's heartbeat came, and could not be written. When the disk had room again, the first to write was the
     reaper: the lease of a worker that had spoken four seconds before was lost, and charged as a loss."""
-    job_id = await house.submit()
-    await house.register()
-    grant = await house.claim()
-    timeout = house.parts.services.settings.worker_timeout
+    job_id = await local.submit()
+    await local.register()
+    grant = await local.claim()
+    timeout = local.parts.services.settings.worker_timeout
     beat = {"jobs": [{"job_id": job_id, "lease": grant["lease"]}]}
     full = True
 
@@ -379,13 +387,13 @@ async def test_the_first_write_after_an_outage_expires_nobody(house: House, auto
             raise apsw.FullError("a disk that is full")
         return True
 
-    store: Any = house.parts.writer
+    store: Any = local.parts.writer
     store._store._db.exec_trace = errs
     await trio.sleep(timeout - 5)
-    assert (await house.call("POST", "/api/workers/w1/heartbeat", beat))[0] == 503
+    assert (await local.call("POST", "/api/workers/w1/heartbeat", beat))[0] == 503
     full = False
     await trio.sleep(30)  # its time is over, and nobody else has written anything
-    assert (await house.job(job_id))["status"] == "running"
-    assert (await house.call("POST", "/api/workers/w1/heartbeat", beat))[1]["abandon"] == []
+    assert (await local.job(job_id))["status"] == "running"
+    assert (await local.call("POST", "/api/workers/w1/heartbeat", beat))[1]["abandon"] == []
     await trio.sleep(3 * timeout)  # now it is silent
-    assert (await house.job(job_id))["status"] == "pending"
+    assert (await local.job(job_id))["status"] == "pending"

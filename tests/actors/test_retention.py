@@ -35,7 +35,7 @@ from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.sqlite import sql
 from blobforge.store.sqlite.rollups import UNDO_MS, UNDOS_AT_ONCE
 from tests.actors.keeping import DAY, keeping
-from tests.fixtures.house import EPOCH_MS, House, open_house, virtual_now
+from tests.fixtures.local import EPOCH_MS, LocalServer, open_local, virtual_now
 from tests.store.making import ADMIN, T0, Book, hash_of, submission
 from tests.web.calls import finish
 
@@ -252,39 +252,39 @@ async def test_a_file_with_little_to_give_is_left_alone(tmp_path: Path, autojump
         assert book.db.pragma("page_count") >= before
 
 
-# ------------------------------------------------------------------ the whole house
+# ------------------------------------------------------------------ the whole server
 
 
-async def test_the_house_prunes_with_its_objects(tmp_path: Path, autojump_clock: Any) -> None:
+async def test_the_server_prunes_with_its_objects(tmp_path: Path, autojump_clock: Any) -> None:
     settings = {"retention_completed": DAY, "retention_objects": True, "worker_timeout": 10 * DAY}
-    async with open_house(tmp_path / "data", **settings) as house:
-        await house.register()
-        await house.submit()
-        await finish(house)
-        assert len(list((house.folder / "objects").rglob("*"))) > 6
+    async with open_local(tmp_path / "data", **settings) as local:
+        await local.register()
+        await local.submit()
+        await finish(local)
+        assert len(list((local.folder / "objects").rglob("*"))) > 6
         await trio.sleep(DAY + 100)
-        assert (await house.call("GET", "/api/jobs/1"))[0] == 404
-        left = [path.parent.name for path in (house.folder / "objects").rglob("*") if path.is_file()]
+        assert (await local.call("GET", "/api/jobs/1"))[0] == 404
+        left = [path.parent.name for path in (local.folder / "objects").rglob("*") if path.is_file()]
         assert set(left) == {"installations"}
-        assert (await house.call("GET", "/api/stats"))[1]["total_jobs"] == 0
+        assert (await local.call("GET", "/api/stats"))[1]["total_jobs"] == 0
 
 
-async def test_the_house_finds_old_files_that_nobody_knows(house: House, autojump_clock: Any) -> None:
-    await house.register()
-    await house.submit()
-    await finish(house)
-    stray = await house.source(b"never submitted")
-    folder = house.folder / "objects"
+async def test_the_server_finds_old_files_that_nobody_knows(local: LocalServer, autojump_clock: Any) -> None:
+    await local.register()
+    await local.submit()
+    await finish(local)
+    stray = await local.source(b"never submitted")
+    folder = local.folder / "objects"
     (folder / "incoming" / "left over").write_bytes(b"half")
     for path in folder.rglob("*"):
         if path.is_file():
             os.utime(path, (EPOCH_MS / 1000 - 2 * DAY,) * 2)
-    assert await house.call("POST", "/api/admin/orphans", {}) == (200, {"status": "searching"})
+    assert await local.call("POST", "/api/admin/orphans", {}) == (200, {"status": "searching"})
     await trio.sleep(5)
-    _, ended = await house.call("GET", "/api/admin/orphans")
+    _, ended = await local.call("GET", "/api/admin/orphans")
     assert (ended["state"], ended["orphans"], ended["unfinished"]) == ("done", 1, 1)
     assert ended["examples"] == [f"sources/{stray}"]
-    assert (await house.call("POST", "/api/admin/orphans", {"dry_run": False}))[0] == 200
+    assert (await local.call("POST", "/api/admin/orphans", {"dry_run": False}))[0] == 200
     await trio.sleep(5)
     kept = sorted(path.name for path in folder.rglob("*") if path.is_file() and path.name[0] != ".")
     assert len(kept) == 4, "source, output, its copy, and the mark of the installation"

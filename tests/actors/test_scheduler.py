@@ -30,7 +30,7 @@ from actors.messages import (
 from actors.scheduler import CLOSING
 from blobforge.job import ReleaseCause
 from blobforge.refusals import Refusal, RefusalCode
-from tests.fixtures.house import House, open_house
+from tests.fixtures.local import LocalServer, open_local
 from tests.store.making import ADMIN, hash_of, submission
 
 LONG = 60.0
@@ -46,7 +46,7 @@ class Poll:
 
 
 @asynccontextmanager
-async def polls(house: House) -> AsyncIterator[Callable[..., Poll]]:
+async def polls(local: LocalServer) -> AsyncIterator[Callable[..., Poll]]:
     async with trio.open_nursery() as nursery:
 
         def start(worker_id: str = "w1", *types: str, wait: float = LONG, **fields: Any) -> Poll:
@@ -55,7 +55,7 @@ async def polls(house: House) -> AsyncIterator[Callable[..., Poll]]:
 
             async def run() -> None:
                 with poll.scope:
-                    poll.outcome = await ask(house.parts.scheduler.mailbox, claim)
+                    poll.outcome = await ask(local.parts.scheduler.mailbox, claim)
                     poll.at = trio.current_time()
 
             nursery.start_soon(run)
@@ -64,9 +64,9 @@ async def polls(house: House) -> AsyncIterator[Callable[..., Poll]]:
         yield start
 
 
-async def ready(house: House, *worker_ids: str) -> None:
+async def ready(local: LocalServer, *worker_ids: str) -> None:
     for worker_id in worker_ids or ("w1", "w2", "w3"):
-        await house.ask(Register(ADMIN, worker_id, "pdf"))
+        await local.ask(Register(ADMIN, worker_id, "pdf"))
 
 
 def ids(poll: Poll) -> list[int]:
@@ -79,80 +79,80 @@ async def settle() -> None:
     await trio.sleep(0.001)
 
 
-async def held(house: House, *names: object, worker_id: str = "w1") -> list[Any]:
+async def held(local: LocalServer, *names: object, worker_id: str = "w1") -> list[Any]:
     """Jobs that are running already."""
     for name in names:
-        await house.ask(submission(name))
-    granted = await house.ask(Claim(ADMIN, worker_id, ("pdf",), len(names)))
+        await local.ask(submission(name))
+    granted = await local.ask(Claim(ADMIN, worker_id, ("pdf",), len(names)))
     assert len(granted.jobs) == len(names)
     return list(granted.jobs)
 
 
-async def test_nothing_to_wait_for_answers_at_once(autojump_clock: Any, house: House) -> None:
-    await ready(house)
-    async with polls(house) as claim:
+async def test_nothing_to_wait_for_answers_at_once(autojump_clock: Any, local: LocalServer) -> None:
+    await ready(local)
+    async with polls(local) as claim:
         started = trio.current_time()
         poll = claim(wait=0.0)
     assert (ids(poll), poll.at) == ([], started)
-    async with polls(house) as claim:
+    async with polls(local) as claim:
         started = trio.current_time()
         poll = claim(wait=0.0)  # the type is known to be dry by now
     assert (ids(poll), poll.at) == ([], started)
 
 
-async def test_who_may_not_ask_is_told_so_even_when_there_is_no_work(autojump_clock: Any, house: House) -> None:
+async def test_who_may_not_ask_is_told_so_even_when_there_is_no_work(autojump_clock: Any, local: LocalServer) -> None:
     """Known to be dry or not: an unknown worker, or another's, gets the same answer."""
-    await ready(house)
-    async with polls(house) as claim:
+    await ready(local)
+    async with polls(local) as claim:
         claim(wait=0.0)
     for _ in range(2):
-        refusal = await ask(house.parts.scheduler.mailbox, Claim(ADMIN, "stranger", ("pdf",), wait=30.0))
+        refusal = await ask(local.parts.scheduler.mailbox, Claim(ADMIN, "stranger", ("pdf",), wait=30.0))
         assert isinstance(refusal, Refusal)
         assert refusal.code is RefusalCode.NO_SUCH_WORKER
 
 
-async def test_a_wait_ends_at_its_deadline_and_not_before(autojump_clock: Any, house: House) -> None:
-    await ready(house)
+async def test_a_wait_ends_at_its_deadline_and_not_before(autojump_clock: Any, local: LocalServer) -> None:
+    await ready(local)
     started = trio.current_time()
-    async with polls(house) as claim:
+    async with polls(local) as claim:
         made = [claim(wait=seconds) for seconds in (30.0, 0.5, 10.0, 60.0)]
     assert [poll.at - started for poll in made if poll.at] == pytest.approx([30.0, 0.5, 10.0, 60.0], abs=0.01)
     assert all(poll.at - started >= wait for poll, wait in zip(made, (30.0, 0.5, 10.0, 60.0), strict=True) if poll.at)
     assert not any(ids(poll) for poll in made)
 
 
-async def submitted(house: House, job: Any) -> None:
-    await house.ask(submission("new"))
+async def submitted(local: LocalServer, job: Any) -> None:
+    await local.ask(submission("new"))
 
 
-async def uploaded(house: House, job: Any) -> None:
-    await house.ask(submission("later", ready=False))
+async def uploaded(local: LocalServer, job: Any) -> None:
+    await local.ask(submission("later", ready=False))
     await trio.sleep(1)
-    await house.ask(SourceArrived(hash_of("later"), 1, verified=True))
+    await local.ask(SourceArrived(hash_of("later"), 1, verified=True))
 
 
-async def released(house: House, job: Any) -> None:
-    await house.ask(Release(ADMIN, "w1", job.id, job.lease, cause=ReleaseCause.SHUTDOWN))
+async def released(local: LocalServer, job: Any) -> None:
+    await local.ask(Release(ADMIN, "w1", job.id, job.lease, cause=ReleaseCause.SHUTDOWN))
 
 
-async def given_back_for_trouble(house: House, job: Any) -> None:
-    await house.ask(Release(ADMIN, "w1", job.id, job.lease, "no space"))
+async def given_back_for_trouble(local: LocalServer, job: Any) -> None:
+    await local.ask(Release(ADMIN, "w1", job.id, job.lease, "no space"))
 
 
-async def unregistered(house: House, job: Any) -> None:
-    await house.ask(Unregister(ADMIN, "w1"))
+async def unregistered(local: LocalServer, job: Any) -> None:
+    await local.ask(Unregister(ADMIN, "w1"))
 
 
-async def cancelled_and_retried(house: House, job: Any) -> None:
-    await house.ask(Cancel(job.id))
-    await house.ask(Retry(job.id))
+async def cancelled_and_retried(local: LocalServer, job: Any) -> None:
+    await local.ask(Cancel(job.id))
+    await local.ask(Retry(job.id))
 
 
-async def failed(house: House, job: Any) -> None:
-    await house.ask(Fail(ADMIN, "w1", job.id, "boom", job.lease))
+async def failed(local: LocalServer, job: Any) -> None:
+    await local.ask(Fail(ADMIN, "w1", job.id, "boom", job.lease))
 
 
-async def nothing(house: House, job: Any) -> None:
+async def nothing(local: LocalServer, job: Any) -> None:
     """The lease expires by itself."""
 
 
@@ -167,49 +167,49 @@ async def nothing(house: House, job: Any) -> None:
 async def test_what_makes_a_job_ready_wakes_who_waits(
     tmp_path: Path, autojump_clock: Any, cause: Any, earliest: float, latest: float
 ) -> None:
-    async with open_house(tmp_path / "data", worker_timeout=40.0) as house:
-        await ready(house)
-        (job,) = await held(house, "first")
+    async with open_local(tmp_path / "data", worker_timeout=40.0) as local:
+        await ready(local)
+        (job,) = await held(local, "first")
         await trio.sleep(1)
-        async with polls(house) as claim:
+        async with polls(local) as claim:
             poll = claim("w2")
             await settle()
             started = trio.current_time()
-            await cause(house, job)
+            await cause(local, job)
         assert len(ids(poll)) == 1
         assert poll.at is not None
         assert earliest <= poll.at - started <= latest
 
 
-async def test_the_one_who_waits_longest_is_first(autojump_clock: Any, house: House) -> None:
+async def test_the_one_who_waits_longest_is_first(autojump_clock: Any, local: LocalServer) -> None:
     workers = [f"w{number}" for number in range(10)]
-    await ready(house, *workers)
-    async with polls(house) as claim:
+    await ready(local, *workers)
+    async with polls(local) as claim:
         waiting = []
         for worker in workers:
             waiting.append(claim(worker))
             await trio.sleep(0.1)
         for number in range(5):
-            await house.ask(submission(number))
+            await local.ask(submission(number))
             await settle()
         assert [ids(poll) for poll in waiting[:5]] == [[1], [2], [3], [4], [5]]
         assert not any(poll.outcome for poll in waiting[5:])
         for number in range(5, 10):  # all at once
-            await house.ask(submission(number))
+            await local.ask(submission(number))
         await settle()
         assert [ids(poll) for poll in waiting[5:]] == [[6], [7], [8], [9], [10]]
 
 
-async def test_one_ready_job_wakes_one_who_waits(autojump_clock: Any, house: House) -> None:
+async def test_one_ready_job_wakes_one_who_waits(autojump_clock: Any, local: LocalServer) -> None:
     """A thousand idle workers must not cost a thousand claims for each job that comes."""
-    await ready(house)
-    async with polls(house) as claim:
+    await ready(local)
+    async with polls(local) as claim:
         waiting = [claim(f"w{1 + number % 3}") for number in range(1000)]
         await settle()
-        before = house.parts.writer.committed_messages
-        await house.ask(submission("one"))
+        before = local.parts.writer.committed_messages
+        await local.ask(submission("one"))
         await settle()
-        sent = house.parts.writer.committed_messages - before - 1
+        sent = local.parts.writer.committed_messages - before - 1
         assert sum(poll.outcome is not None for poll in waiting) == 1
         assert sent == 1
         for poll in waiting:
@@ -218,119 +218,121 @@ async def test_one_ready_job_wakes_one_who_waits(autojump_clock: Any, house: Hou
 
 @pytest.mark.parametrize("types", [("pdf",), ("pdf", "ocr", "thumb")])
 async def test_what_a_job_costs_the_writer_among_many_who_wait(
-    autojump_clock: Any, house: House, types: tuple[str, ...]
+    autojump_clock: Any, local: LocalServer, types: tuple[str, ...]
 ) -> None:
     """Four messages: it is submitted, claimed and completed, and who did that asks again."""
     workers = [f"w{number}" for number in range(40)]
-    await ready(house, *workers)
+    await ready(local, *workers)
 
     async def work(worker: str) -> None:
         while True:
-            granted = await ask(house.parts.scheduler.mailbox, Claim(ADMIN, worker, types, wait=LONG))
+            granted = await ask(local.parts.scheduler.mailbox, Claim(ADMIN, worker, types, wait=LONG))
             assert isinstance(granted, Granted)
             for job in granted.jobs:
-                await house.ask(Complete(ADMIN, worker, job.id, job.lease))
+                await local.ask(Complete(ADMIN, worker, job.id, job.lease))
 
     async with trio.open_nursery() as nursery:
         for worker in workers:
             nursery.start_soon(work, worker)
         await settle()
-        before = house.parts.writer.committed_messages
+        before = local.parts.writer.committed_messages
         for number in range(10):  # one by one
-            await house.ask(submission(number, type_=types[number % len(types)]))
+            await local.ask(submission(number, type_=types[number % len(types)]))
             await settle()
         for number in range(10, 30, 10):  # ten at once
-            await house.ask(
+            await local.ask(
                 Batch(tuple(submission(each, type_=types[each % len(types)]) for each in range(number, number + 10)))
             )
             await settle()
         needed = 10 * 4 + 2 * (1 + 10 * 3)
         # Who is woken for one type may be given a job of another that is older; then one more is woken, for nothing.
         spare = 2 * len(types) if len(types) > 1 else 0
-        assert needed <= house.parts.writer.committed_messages - before <= needed + spare
-        assert house.parts.scheduler.answered["granted"] == 30
+        assert needed <= local.parts.writer.committed_messages - before <= needed + spare
+        assert local.parts.scheduler.answered["granted"] == 30
         nursery.cancel_scope.cancel()
 
 
-async def test_a_batch_claim_takes_many_and_wakes_nobody_else(autojump_clock: Any, house: House) -> None:
-    await ready(house)
-    async with polls(house) as claim:
+async def test_a_batch_claim_takes_many_and_wakes_nobody_else(autojump_clock: Any, local: LocalServer) -> None:
+    await ready(local)
+    async with polls(local) as claim:
         first = claim("w1", limit=5)
         await settle()
         second = claim("w2", limit=5)
         await settle()
-        before = house.parts.writer.committed_messages
-        await house.ask(Batch(tuple(submission(number) for number in range(4))))
+        before = local.parts.writer.committed_messages
+        await local.ask(Batch(tuple(submission(number) for number in range(4))))
         await settle()
         assert ids(first) == [1, 2, 3, 4]
-        assert house.parts.writer.committed_messages - before == 2
-        await house.ask(Batch(tuple(submission(number) for number in range(4, 10))))
+        assert local.parts.writer.committed_messages - before == 2
+        await local.ask(Batch(tuple(submission(number) for number in range(4, 10))))
         await settle()
         assert ids(second) == [5, 6, 7, 8, 9]
-        assert (await house.ask(Claim(ADMIN, "w3", ("pdf",)))).jobs[0].id == 10
+        assert (await local.ask(Claim(ADMIN, "w3", ("pdf",)))).jobs[0].id == 10
 
 
 async def test_waiters_whose_clients_have_gone_are_not_kept(
-    autojump_clock: Any, house: House, monkeypatch: pytest.MonkeyPatch
+    autojump_clock: Any, local: LocalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("actors.scheduler.LEAST_SWEPT", 20)
-    monkeypatch.setattr(house.parts.scheduler, "_swept", 20)
-    await ready(house)
-    async with polls(house) as claim:
+    monkeypatch.setattr(local.parts.scheduler, "_swept", 20)
+    await ready(local)
+    async with polls(local) as claim:
         stays = claim("w1")
         for _ in range(200):
             gone = claim("w2")
             await settle()
             gone.scope.cancel()
             await settle()
-        assert len(house.parts.scheduler._waiting) <= 20
-        assert house.parts.scheduler.waiting == 1
-        await house.ask(submission("one"))
+        assert len(local.parts.scheduler._waiting) <= 20
+        assert local.parts.scheduler.waiting == 1
+        await local.ask(submission("one"))
         await settle()
         assert ids(stays) == [1]
 
 
-async def test_a_job_that_somebody_else_took_leaves_the_order_as_it_was(autojump_clock: Any, house: House) -> None:
-    await ready(house)
-    async with polls(house) as claim:
+async def test_a_job_that_somebody_else_took_leaves_the_order_as_it_was(
+    autojump_clock: Any, local: LocalServer
+) -> None:
+    await ready(local)
+    async with polls(local) as claim:
         first = claim("w1")
         await settle()
         second = claim("w2")
         await settle()
-        await house.ask(submission("one"))
-        await house.ask(submission("two"))
+        await local.ask(submission("one"))
+        await local.ask(submission("two"))
         await settle()
         assert (ids(first), ids(second)) == ([1], [2])
-    async with polls(house) as claim:
+    async with polls(local) as claim:
         first = claim("w1")
         await settle()
         second = claim("w2")
         await settle()
         # Readied and taken away again, before the one who was woken could have it.
         for name in ("three", "four"):
-            await house.ask(Batch((submission(name), Cancel(3 if name == "three" else 4))))
+            await local.ask(Batch((submission(name), Cancel(3 if name == "three" else 4))))
             await settle()
         assert first.outcome is None
-        assert house.parts.scheduler.waiting == 2  # each is counted once, however often it was woken in vain
-        await house.ask(submission("five"))
+        assert local.parts.scheduler.waiting == 2  # each is counted once, however often it was woken in vain
+        await local.ask(submission("five"))
         await settle()
         assert ids(first) == [5]
         second.scope.cancel()
 
 
-async def test_several_types_and_a_limit(autojump_clock: Any, house: House) -> None:
-    await ready(house)
-    async with polls(house) as claim:
+async def test_several_types_and_a_limit(autojump_clock: Any, local: LocalServer) -> None:
+    await ready(local)
+    async with polls(local) as claim:
         both, other = claim("w1", "ocr", "pdf"), claim("w2", "thumb")
         await settle()
-        await house.ask(submission(1, type_="ocr"))
+        await local.ask(submission(1, type_="ocr"))
         await settle()
         assert ids(both) == [1]
         assert other.outcome is None
         other.scope.cancel()
     for number in range(7):
-        await house.ask(submission(number, type_=("a", "b")[number % 2], priority=1 + number % 3))
-    async with polls(house) as claim:
+        await local.ask(submission(number, type_=("a", "b")[number % 2], priority=1 + number % 3))
+    async with polls(local) as claim:
         batch = claim("w1", "a", "b", limit=5)
         await settle()
         rest = claim("w2", "a", "b", limit=5)
@@ -341,35 +343,35 @@ async def test_several_types_and_a_limit(autojump_clock: Any, house: House) -> N
 
 @pytest.mark.parametrize("silent", [False, True])
 async def test_a_draining_worker_waits_its_time_out_and_gets_nothing(
-    autojump_clock: Any, house: House, silent: bool
+    autojump_clock: Any, local: LocalServer, silent: bool
 ) -> None:
-    await ready(house)
-    await house.ask(Drain("w1"))
+    await ready(local)
+    await local.ask(Drain("w1"))
     if silent:
         await trio.sleep(1000)  # offline by now; coming back by claiming does not end the drain
-        assert (await house.call("GET", "/api/workers"))[1][0]["status"] == "offline"
-    await house.ask(submission("one"))
-    started, before = trio.current_time(), house.parts.writer.committed_messages
-    async with polls(house) as claim:
+        assert (await local.call("GET", "/api/workers"))[1][0]["status"] == "offline"
+    await local.ask(submission("one"))
+    started, before = trio.current_time(), local.parts.writer.committed_messages
+    async with polls(local) as claim:
         poll = claim("w1", wait=20.0)
     assert ids(poll) == []
     assert poll.at is not None
     assert poll.at - started == pytest.approx(20, abs=0.01)
-    assert house.parts.writer.committed_messages - before <= 3  # it did not turn in circles
-    await house.ask(Heartbeat(ADMIN, "w1"))
-    await house.ask(EnableWorker("w1"))
-    async with polls(house) as claim:
+    assert local.parts.writer.committed_messages - before <= 3  # it did not turn in circles
+    await local.ask(Heartbeat(ADMIN, "w1"))
+    await local.ask(EnableWorker("w1"))
+    async with polls(local) as claim:
         poll = claim("w1")
     assert ids(poll) == [1]
 
 
-async def test_closing_answers_all_and_refuses_the_next(autojump_clock: Any, house: House) -> None:
-    await ready(house)
-    async with polls(house) as claim:
+async def test_closing_answers_all_and_refuses_the_next(autojump_clock: Any, local: LocalServer) -> None:
+    await ready(local)
+    async with polls(local) as claim:
         waiting = [claim(f"w{1 + number % 3}", wait=LONG) for number in range(50)]
         await settle()
         started = trio.current_time()
-        house.parts.scheduler.close()
+        local.parts.scheduler.close()
         await settle()
         assert all(ids(poll) == [] for poll in waiting)
         late = claim()
@@ -379,22 +381,22 @@ async def test_closing_answers_all_and_refuses_the_next(autojump_clock: Any, hou
 
 async def test_back_offs_survive_a_restart(tmp_path: Path, autojump_clock: Any) -> None:
     folder = tmp_path / "data"
-    async with open_house(folder, retry_jitter=0.0, retry_backoff=100.0) as house:
-        await ready(house)
-        (job,) = await held(house, "first")
-        await house.ask(Fail(ADMIN, "w1", job.id, "boom", job.lease))
+    async with open_local(folder, retry_jitter=0.0, retry_backoff=100.0) as local:
+        await ready(local)
+        (job,) = await held(local, "first")
+        await local.ask(Fail(ADMIN, "w1", job.id, "boom", job.lease))
         failed_at = trio.current_time()
     await trio.sleep(60)
-    async with open_house(folder) as house, polls(house) as claim:
+    async with open_local(folder) as local, polls(local) as claim:
         early, poll = claim("w1", wait=30.0), claim("w2", wait=LONG)
     assert ids(early) == []
     assert ids(poll) == [job.id]
     assert poll.at == pytest.approx(failed_at + 100, abs=0.1)
 
 
-async def test_who_repeats_a_claim_takes_the_place_of_the_first(house: House, autojump_clock: Any) -> None:
-    await ready(house)
-    async with polls(house) as poll:
+async def test_who_repeats_a_claim_takes_the_place_of_the_first(local: LocalServer, autojump_clock: Any) -> None:
+    await ready(local)
+    async with polls(local) as poll:
         first = poll("w1", claim_key="k")
         await trio.sleep(5)
         other = poll("w1", claim_key="another")
@@ -403,18 +405,18 @@ async def test_who_repeats_a_claim_takes_the_place_of_the_first(house: House, au
         assert (ids(first), first.at) == ([], 5.0)
         assert second.outcome is None
         other.scope.cancel()
-        await house.ask(submission("a"))
+        await local.ask(submission("a"))
         await trio.sleep(5)
         assert ids(second) == [1]
 
 
-async def test_claims_with_one_key_at_once_leave_one_that_waits(house: House, autojump_clock: Any) -> None:
-    await ready(house)
-    async with polls(house) as poll:
+async def test_claims_with_one_key_at_once_leave_one_that_waits(local: LocalServer, autojump_clock: Any) -> None:
+    await ready(local)
+    async with polls(local) as poll:
         several = [poll("w1", claim_key="k") for _ in range(5)]
         await trio.sleep(5)
         assert sum(each.outcome is None for each in several) == 1
-        await house.ask(submission("a"))
+        await local.ask(submission("a"))
         await trio.sleep(5)
         assert sorted(ids(each) for each in several) == [[], [], [], [], [1]]
         again = poll("w1", claim_key="k")

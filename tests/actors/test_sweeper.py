@@ -11,7 +11,7 @@ from actors.sweeper import FIRST_SWEEP, PARTS_GRACE, SWEEP_EVERY
 from blobforge.objects.breaker import NotAnsweringError
 from blobforge.objects.keys import incoming_key, mark_key
 from tests.actors.keeping import DAY, Keeping, keeping
-from tests.fixtures.house import virtual_now
+from tests.fixtures.local import virtual_now
 from tests.store.making import hash_of, submission
 
 

@@ -25,7 +25,7 @@ from blobforge.config import Settings
 from blobforge.events import AccessChanged, Fact, JobReady, LeaseRenewed, WorkerSeen
 from blobforge.serve.server import running
 from tests.actors.alone import Alone, writer_alone
-from tests.fixtures.house import House, virtual_now
+from tests.fixtures.local import LocalServer, virtual_now
 from tests.store.making import ADMIN, submission
 from tests.web.wire import answers, connect, lean, post
 
@@ -55,10 +55,10 @@ def of_actors(steps: Counter[str]) -> dict[str, int]:
     return {name.partition(".")[0]: steps[name] for name in ACTORS if steps[name]}
 
 
-async def settled(house: House) -> None:
+async def settled(local: LocalServer) -> None:
     """All that was under way has ended, and the writer's last message was alone."""
     await trio.sleep(1)
-    await house.ask(Ping())
+    await local.ask(Ping())
     await rest()
 
 
@@ -67,32 +67,32 @@ async def rest() -> None:
         await trio.lowlevel.checkpoint()
 
 
-async def test_a_claim_and_a_completion_wake_few(autojump_clock: Any, house: House) -> None:
-    await house.submit()
-    parts = house.parts
-    await house.ask(Register(ADMIN, "w1", "pdf"))
-    await settled(house)
+async def test_a_claim_and_a_completion_wake_few(autojump_clock: Any, local: LocalServer) -> None:
+    await local.submit()
+    parts = local.parts
+    await local.ask(Register(ADMIN, "w1", "pdf"))
+    await settled(local)
     with Woken() as steps:
         granted: Any = await ask(parts.scheduler.mailbox, Claim(ADMIN, "w1", ("pdf",)))
         await rest()
     assert of_actors(steps) == {"scheduler": 1, "writer": 2, "broadcaster": 1}
     (job,) = granted.jobs
     with Woken() as steps:
-        await house.ask(Complete(ADMIN, "w1", job.id, job.lease, None, ObjectSeen(), None, None))
+        await local.ask(Complete(ADMIN, "w1", job.id, job.lease, None, ObjectSeen(), None, None))
         await rest()
     assert of_actors(steps) == {"writer": 2, "broadcaster": 1}
 
 
-async def test_a_claim_over_http_wakes_no_more_tasks_than_it_needs(autojump_clock: Any, house: House) -> None:
+async def test_a_claim_over_http_wakes_no_more_tasks_than_it_needs(autojump_clock: Any, local: LocalServer) -> None:
     """The connection's task when the request has come and when it is decided; nothing watches over what is answered
     at once."""
-    own = {"content-type": "application/json", "authorization": f"Bearer {house.parts.admin_token}"}
+    own = {"content-type": "application/json", "authorization": f"Bearer {local.parts.admin_token}"}
     claim = post("/api/jobs/claim", b'{"worker_id": "w1", "job_type": "pdf"}', own)
-    await house.register()
-    async with lean(house) as server, await connect(server) as stream:
+    await local.register()
+    async with lean(local) as server, await connect(server) as stream:
         for number in range(3):  # the credential is known, the heads have been read before
-            await house.submit(b"%d" % number)
-            await settled(house)
+            await local.submit(b"%d" % number)
+            await settled(local)
             with Woken() as steps:
                 await stream.send_all(claim)
                 await answers(stream, 1)
@@ -102,26 +102,28 @@ async def test_a_claim_over_http_wakes_no_more_tasks_than_it_needs(autojump_cloc
     assert {name: count for name, count in steps.items() if name.startswith("web.")} == {connection: 2}
 
 
-async def test_a_heartbeat_wakes_the_writer_alone(autojump_clock: Any, house: House) -> None:
-    await house.ask(Register(ADMIN, "w1", "pdf"))
-    await settled(house)
+async def test_a_heartbeat_wakes_the_writer_alone(autojump_clock: Any, local: LocalServer) -> None:
+    await local.ask(Register(ADMIN, "w1", "pdf"))
+    await settled(local)
     with Woken() as steps:
-        await house.ask(Heartbeat(ADMIN, "w1", ()))
+        await local.ask(Heartbeat(ADMIN, "w1", ()))
         await rest()
     assert of_actors(steps) == {"writer": 2}
 
 
-async def test_an_empty_claim_waits_without_waking_the_scheduler_again(autojump_clock: Any, house: House) -> None:
-    await house.ask(Register(ADMIN, "w1", "pdf"))
-    await settled(house)
+async def test_an_empty_claim_waits_without_waking_the_scheduler_again(
+    autojump_clock: Any, local: LocalServer
+) -> None:
+    await local.ask(Register(ADMIN, "w1", "pdf"))
+    await settled(local)
     async with trio.open_nursery() as nursery:
         with Woken() as steps:
-            nursery.start_soon(ask, house.parts.scheduler.mailbox, Claim(ADMIN, "w1", ("pdf",), 1, 30.0))
+            nursery.start_soon(ask, local.parts.scheduler.mailbox, Claim(ADMIN, "w1", ("pdf",), 1, 30.0))
             await rest()
         # Its time is up earlier than anything that the scheduler meant to wake for: that is the second.
         assert of_actors(steps) == {"scheduler": 2, "writer": 2}
         with Woken() as steps:
-            nursery.start_soon(ask, house.parts.scheduler.mailbox, Claim(ADMIN, "w1", ("pdf",), 1, 50.0))
+            nursery.start_soon(ask, local.parts.scheduler.mailbox, Claim(ADMIN, "w1", ("pdf",), 1, 50.0))
             await rest()
         assert of_actors(steps) == {"scheduler": 1, "writer": 2}
 
@@ -172,11 +174,11 @@ async def test_a_burst_for_claims_under_way_is_not_served_one_commit_at_a_time(
         assert parts.writer.commits - commits < 25
 
 
-async def test_types_that_clients_make_up_fill_no_memory(house: House, autojump_clock: Any) -> None:
-    await house.register()
+async def test_types_that_clients_make_up_fill_no_memory(local: LocalServer, autojump_clock: Any) -> None:
+    await local.register()
     for number in range(300):
-        await house.claim(job_types=[f"made-up-{number}-{each}" for each in range(40)])
-    scheduler = house.parts.scheduler
+        await local.claim(job_types=[f"made-up-{number}-{each}" for each in range(40)])
+    scheduler = local.parts.scheduler
     assert not scheduler._woken
     assert len(scheduler._most) < 12_000
     assert not scheduler._queues

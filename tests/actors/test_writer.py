@@ -35,7 +35,7 @@ from blobforge.machinery.hop import in_place
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.sqlite import sql
 from tests.actors.alone import writer_alone
-from tests.fixtures.house import virtual_now
+from tests.fixtures.local import virtual_now
 from tests.store.making import ADMIN, T0, Book, submission
 from tests.store.test_counters import Plan
 

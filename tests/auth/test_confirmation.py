@@ -10,71 +10,71 @@ import pytest
 import trio
 import trio.testing
 
-from tests.auth.visitor import Visitor, open_oidc_house, sessions, until, users
+from tests.auth.visitor import Visitor, open_oidc_local, sessions, until, users
 from tests.fixtures.evil_provider import BROKEN, TOKEN, USERINFO, Bent, EvilProvider, json_answer
-from tests.fixtures.house import House
+from tests.fixtures.local import LocalServer
 from web.auth.sessions import DOWN_PAUSE_MS, MISSED_CHECKS
 
 Clock = trio.testing.MockClock
 RECHECK = 600
 
 
-async def test_whoever_left_the_group_is_out(oidc_house: House, evil: EvilProvider, mock_clock: Clock) -> None:
-    visitor = await Visitor(oidc_house).signed_in(evil)
+async def test_whoever_left_the_group_is_out(oidc_local: LocalServer, evil: EvilProvider, mock_clock: Clock) -> None:
+    visitor = await Visitor(oidc_local).signed_in(evil)
     evil.groups = ["elsewhere"]
     mock_clock.jump(RECHECK - 1)
     assert await visitor.me() is not None
     mock_clock.jump(2)
     assert (await visitor.get("/api/jobs")).status == 401
-    assert sessions(oidc_house) == []
+    assert sessions(oidc_local) == []
 
 
 async def test_whoever_is_no_administrator_any_more_is_none(
-    oidc_house: House, evil: EvilProvider, mock_clock: Clock
+    oidc_local: LocalServer, evil: EvilProvider, mock_clock: Clock
 ) -> None:
     evil.groups = ["staff", "admins"]
-    visitor = await Visitor(oidc_house).signed_in(evil)
+    visitor = await Visitor(oidc_local).signed_in(evil)
     assert (await visitor.get("/api/admin/tokens")).status == 200
     evil.groups = ["staff"]
     mock_clock.jump(RECHECK + 1)
     assert (await visitor.get("/api/admin/tokens")).status == 403
     assert (await visitor.me())["is_admin"] is False
-    assert [user["is_admin"] for user in await users(oidc_house)] == [False]
+    assert [user["is_admin"] for user in await users(oidc_local)] == [False]
 
 
 async def test_whoever_becomes_an_administrator_is_one(
-    oidc_house: House, evil: EvilProvider, mock_clock: Clock
+    oidc_local: LocalServer, evil: EvilProvider, mock_clock: Clock
 ) -> None:
-    visitor = await Visitor(oidc_house).signed_in(evil)
+    visitor = await Visitor(oidc_local).signed_in(evil)
     evil.groups = ["admins"]
     mock_clock.jump(RECHECK + 1)
     assert (await visitor.get("/api/admin/tokens")).status == 200
 
 
 async def test_a_demotion_seen_by_one_session_counts_for_all(
-    oidc_house: House, evil: EvilProvider, mock_clock: Clock
+    oidc_local: LocalServer, evil: EvilProvider, mock_clock: Clock
 ) -> None:
     evil.groups = ["staff", "admins"]
-    first = await Visitor(oidc_house).signed_in(evil)
+    first = await Visitor(oidc_local).signed_in(evil)
     mock_clock.jump(RECHECK - 10)
     evil.groups = ["staff"]
-    second = await Visitor(oidc_house).signed_in(evil)
+    second = await Visitor(oidc_local).signed_in(evil)
     assert (await second.me())["is_admin"] is False
     assert (await first.me())["is_admin"] is False
 
 
 async def test_whoever_is_gone_at_the_provider_is_out(
-    oidc_house: House, evil: EvilProvider, mock_clock: Clock
+    oidc_local: LocalServer, evil: EvilProvider, mock_clock: Clock
 ) -> None:
-    visitor = await Visitor(oidc_house).signed_in(evil)
+    visitor = await Visitor(oidc_local).signed_in(evil)
     evil.forgotten = True
     mock_clock.jump(RECHECK + 1)
     assert await visitor.me() is None
-    assert sessions(oidc_house) == []
+    assert sessions(oidc_local) == []
 
 
-async def test_refresh_tokens_are_rotated(oidc_house: House, evil: EvilProvider, mock_clock: Clock) -> None:
-    visitor = await Visitor(oidc_house).signed_in(evil)
+async def test_refresh_tokens_are_rotated(oidc_local: LocalServer, evil: EvilProvider, mock_clock: Clock) -> None:
+    visitor = await Visitor(oidc_local).signed_in(evil)
     for _ in range(4):
         mock_clock.jump(RECHECK + 1)
         assert await visitor.me() is not None
@@ -83,9 +83,9 @@ async def test_refresh_tokens_are_rotated(oidc_house: House, evil: EvilProvider,
     assert len(used) == len(set(used)) == 4
 
 
-async def test_requests_at_once_ask_once(oidc_house: House, evil: EvilProvider, mock_clock: Clock) -> None:
+async def test_requests_at_once_ask_once(oidc_local: LocalServer, evil: EvilProvider, mock_clock: Clock) -> None:
     # A page loads ten things at once. The provider takes a refresh token that comes twice for a stolen one.
-    visitor = await Visitor(oidc_house).signed_in(evil)
+    visitor = await Visitor(oidc_local).signed_in(evil)
     mock_clock.jump(RECHECK + 1)
     gate = threading.Event()
     _hold(evil, gate)
@@ -107,9 +107,9 @@ async def test_requests_at_once_ask_once(oidc_house: House, evil: EvilProvider, 
 
 
 async def test_a_browser_that_goes_away_loses_no_refresh_token(
-    oidc_house: House, evil: EvilProvider, mock_clock: Clock
+    oidc_local: LocalServer, evil: EvilProvider, mock_clock: Clock
 ) -> None:
-    visitor = await Visitor(oidc_house).signed_in(evil)
+    visitor = await Visitor(oidc_local).signed_in(evil)
     mock_clock.jump(RECHECK + 1)
     gate = threading.Event()
     _hold(evil, gate)
@@ -139,33 +139,33 @@ async def test_without_refresh_tokens_userinfo_is_asked(
     evil: EvilProvider, mock_clock: Clock, tmp_path: Path
 ) -> None:
     evil.refreshes, evil.info = False, {"groups": ["staff"]}
-    async with open_oidc_house(tmp_path / "data", evil) as house:
-        visitor = await Visitor(house).signed_in(evil)
+    async with open_oidc_local(tmp_path / "data", evil) as local:
+        visitor = await Visitor(local).signed_in(evil)
         mock_clock.jump(RECHECK + 1)
         assert await visitor.me() is not None
         assert evil.count(USERINFO) == 1
         evil.info = {"groups": []}
         mock_clock.jump(RECHECK + 1)
         assert await visitor.me() is None
-        assert sessions(house) == []
+        assert sessions(local) == []
 
 
 @pytest.mark.parametrize("refreshes", [True, False])
 async def test_the_same_person_must_be_confirmed(
-    oidc_house: House, evil: EvilProvider, mock_clock: Clock, refreshes: bool
+    oidc_local: LocalServer, evil: EvilProvider, mock_clock: Clock, refreshes: bool
 ) -> None:
     evil.refreshes = refreshes
-    visitor = await Visitor(oidc_house).signed_in(evil)
+    visitor = await Visitor(oidc_local).signed_in(evil)
     evil.claims = evil.info = {"sub": "subject-2", "groups": ["admins", "staff"]}
     mock_clock.jump(RECHECK + 1)
     assert await visitor.me() is None
-    assert sessions(oidc_house) == []
+    assert sessions(oidc_local) == []
 
 
 async def test_a_refresh_without_id_token_asks_userinfo(
-    oidc_house: House, evil: EvilProvider, mock_clock: Clock
+    oidc_local: LocalServer, evil: EvilProvider, mock_clock: Clock
 ) -> None:
-    visitor = await Visitor(oidc_house).signed_in(evil)
+    visitor = await Visitor(oidc_local).signed_in(evil)
     evil.signed_in_before, evil.info = True, {"groups": ["staff", "admins"]}
     mock_clock.jump(RECHECK + 1)
     assert (await visitor.me())["is_admin"] is True
@@ -183,10 +183,10 @@ async def test_a_refresh_without_id_token_asks_userinfo(
     ],
 )
 async def test_a_provider_that_is_down_throws_nobody_out_at_once(
-    oidc_house: House, evil: EvilProvider, mock_clock: Clock, path: str, answer: Bent
+    oidc_local: LocalServer, evil: EvilProvider, mock_clock: Clock, path: str, answer: Bent
 ) -> None:
     evil.groups = ["staff", "admins"]
-    visitor = await Visitor(oidc_house).signed_in(evil)
+    visitor = await Visitor(oidc_local).signed_in(evil)
     evil.bent[path] = answer
     for _ in range(MISSED_CHECKS):
         mock_clock.jump(RECHECK)
@@ -201,9 +201,9 @@ async def test_a_provider_that_is_down_throws_nobody_out_at_once(
 
 
 async def test_not_every_request_waits_for_a_provider_that_is_down(
-    oidc_house: House, evil: EvilProvider, mock_clock: Clock
+    oidc_local: LocalServer, evil: EvilProvider, mock_clock: Clock
 ) -> None:
-    visitor = await Visitor(oidc_house).signed_in(evil)
+    visitor = await Visitor(oidc_local).signed_in(evil)
     before = evil.count(TOKEN)
     evil.bent[TOKEN] = BROKEN
     mock_clock.jump(RECHECK + 1)
@@ -218,17 +218,17 @@ async def test_not_every_request_waits_for_a_provider_that_is_down(
 async def test_another_provider_is_not_shown_the_tokens(
     evil: EvilProvider, mock_clock: Clock, tmp_path: Path
 ) -> None:
-    async with open_oidc_house(tmp_path / "data", evil) as house:
-        visitor = await Visitor(house).signed_in(evil)
+    async with open_oidc_local(tmp_path / "data", evil) as local:
+        visitor = await Visitor(local).signed_in(evil)
         cookies = visitor.cookies
     seen = evil.count(TOKEN)
     evil.issuer = evil.issuer.replace("127.0.0.1", "localhost")  # a new one, which calls somebody by the same name
     evil.info = {"groups": ["staff", "admins"]}
     mock_clock.jump(RECHECK + 1)
-    async with open_oidc_house(tmp_path / "data", evil) as house:
-        visitor = Visitor(house)
+    async with open_oidc_local(tmp_path / "data", evil) as local:
+        visitor = Visitor(local)
         visitor.cookies = cookies
         assert await visitor.me() is None
         assert evil.count(TOKEN) == seen
         assert evil.count(USERINFO) == 0
-        assert sessions(house) == []
+        assert sessions(local) == []

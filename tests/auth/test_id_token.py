@@ -22,7 +22,7 @@ from tests.fixtures.evil_provider import (
     json_answer,
     unsigned,
 )
-from tests.fixtures.house import House
+from tests.fixtures.local import LocalServer
 from web.auth.oidc import KEYS_PAUSE_SECONDS, METADATA_SECONDS
 
 HOUR = 3600
@@ -56,21 +56,21 @@ CLAIMS: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("case", CLAIMS)
-async def test_claims_that_are_wrong(oidc_house: House, evil: EvilProvider, mock_clock: Any, case: str) -> None:
+async def test_claims_that_are_wrong(oidc_local: LocalServer, evil: EvilProvider, mock_clock: Any, case: str) -> None:
     bent, reason = CLAIMS[case]
     evil.claims = dict(bent)
-    visitor = Visitor(oidc_house)
-    assert_refused(oidc_house, visitor, await visitor.sign_in(evil), reason)
+    visitor = Visitor(oidc_local)
+    assert_refused(oidc_local, visitor, await visitor.sign_in(evil), reason)
 
 
-async def test_several_audiences_made_out_to_us(oidc_house: House, evil: EvilProvider, mock_clock: Any) -> None:
+async def test_several_audiences_made_out_to_us(oidc_local: LocalServer, evil: EvilProvider, mock_clock: Any) -> None:
     evil.claims = {"aud": [CLIENT_ID, "another-client"], "azp": CLIENT_ID}
-    assert (await Visitor(oidc_house).sign_in(evil)).status == 303
+    assert (await Visitor(oidc_local).sign_in(evil)).status == 303
 
 
-async def test_clocks_that_differ_a_little(oidc_house: House, evil: EvilProvider, mock_clock: Any) -> None:
+async def test_clocks_that_differ_a_little(oidc_local: LocalServer, evil: EvilProvider, mock_clock: Any) -> None:
     evil.claims = {"iat": int(time.time()) + 20}
-    assert (await Visitor(oidc_house).sign_in(evil)).status == 303
+    assert (await Visitor(oidc_local).sign_in(evil)).status == 303
 
 
 def _flip(token: str) -> str:
@@ -118,106 +118,114 @@ FORGERIES: dict[str, Forge] = {
 
 @pytest.mark.parametrize("case", FORGERIES)
 async def test_forgeries(
-    oidc_house: House, evil: EvilProvider, mock_clock: Any, evil_keys: tuple[Any, Any], case: str
+    oidc_local: LocalServer, evil: EvilProvider, mock_clock: Any, evil_keys: tuple[Any, Any], case: str
 ) -> None:
-    visitor = Visitor(oidc_house)
+    visitor = Visitor(oidc_local)
     url = await visitor.leave()
     nonce = parse_qs(urlsplit(url).query)["nonce"][0]
     evil.id_token = FORGERIES[case](evil, evil.true_claims(nonce), evil_keys[1])
     page = await visitor.get(callback(evil.authorize(url)))
-    assert_refused(oidc_house, visitor, page, "signature is not valid")
+    assert_refused(oidc_local, visitor, page, "signature is not valid")
 
 
-async def test_an_hmac_with_a_key_that_is_published(oidc_house: House, evil: EvilProvider, mock_clock: Any) -> None:
+async def test_an_hmac_with_a_key_that_is_published(
+    oidc_local: LocalServer, evil: EvilProvider, mock_clock: Any
+) -> None:
     # Were HMACs taken at all, whoever reads the key set could sign.
     shared = {"kty": "oct", "kid": "shared", "k": "c2hhcmVkLXdpdGgtZXZlcnlib2R5LXdoby1hc2tz"}
     evil.bent[KEYS] = json_answer({"keys": [evil.key.as_dict(private=False), shared]})
-    visitor = Visitor(oidc_house)
+    visitor = Visitor(oidc_local)
     url = await visitor.leave()
     claims = evil.true_claims(parse_qs(urlsplit(url).query)["nonce"][0])
     evil.id_token = unsigned(claims, "HS256", mac=b"shared-with-everybody-who-asks", kid="shared")
     page = await visitor.get(callback(evil.authorize(url)))
-    assert_refused(oidc_house, visitor, page, "signature is not valid")
+    assert_refused(oidc_local, visitor, page, "signature is not valid")
 
 
-async def test_no_id_token(oidc_house: House, evil: EvilProvider, mock_clock: Any) -> None:
+async def test_no_id_token(oidc_local: LocalServer, evil: EvilProvider, mock_clock: Any) -> None:
     evil.id_token = ""
-    visitor = Visitor(oidc_house)
-    assert_refused(oidc_house, visitor, await visitor.sign_in(evil), "no ID token")
+    visitor = Visitor(oidc_local)
+    assert_refused(oidc_local, visitor, await visitor.sign_in(evil), "no ID token")
 
 
-async def test_an_id_token_that_is_no_text(oidc_house: House, evil: EvilProvider, mock_clock: Any) -> None:
+async def test_an_id_token_that_is_no_text(oidc_local: LocalServer, evil: EvilProvider, mock_clock: Any) -> None:
     evil.bent[TOKEN] = json_answer({"access_token": "x", "token_type": "Bearer", "id_token": {"sub": "x"}})
-    visitor = Visitor(oidc_house)
-    assert_refused(oidc_house, visitor, await visitor.sign_in(evil), "no ID token")
+    visitor = Visitor(oidc_local)
+    assert_refused(oidc_local, visitor, await visitor.sign_in(evil), "no ID token")
 
 
 # ------------------------------------------------------------------ the keys
 
 
 async def test_a_rotated_key_is_fetched(
-    oidc_house: House, evil: EvilProvider, mock_clock: trio.testing.MockClock, evil_keys: tuple[Any, Any]
+    oidc_local: LocalServer, evil: EvilProvider, mock_clock: trio.testing.MockClock, evil_keys: tuple[Any, Any]
 ) -> None:
-    assert (await Visitor(oidc_house).sign_in(evil)).status == 303
+    assert (await Visitor(oidc_local).sign_in(evil)).status == 303
     mock_clock.jump(KEYS_PAUSE_SECONDS + 1)
     evil.key, evil.published = evil_keys[1], [evil_keys[1]]
-    assert (await Visitor(oidc_house).sign_in(evil)).status == 303
-    assert (await Visitor(oidc_house).sign_in(evil)).status == 303
+    assert (await Visitor(oidc_local).sign_in(evil)).status == 303
+    assert (await Visitor(oidc_local).sign_in(evil)).status == 303
     assert evil.count(KEYS) == 2
 
 
 async def test_unknown_keys_make_us_no_hammer(
-    oidc_house: House, evil: EvilProvider, mock_clock: trio.testing.MockClock, evil_keys: tuple[Any, Any]
+    oidc_local: LocalServer, evil: EvilProvider, mock_clock: trio.testing.MockClock, evil_keys: tuple[Any, Any]
 ) -> None:
     evil.key = evil_keys[1]  # signs, and is never published
     for _ in range(5):
-        visitor = Visitor(oidc_house)
-        assert_refused(oidc_house, visitor, await visitor.sign_in(evil), "signature is not valid")
+        visitor = Visitor(oidc_local)
+        assert_refused(oidc_local, visitor, await visitor.sign_in(evil), "signature is not valid")
     assert evil.count(KEYS) == 1
     mock_clock.jump(KEYS_PAUSE_SECONDS + 1)
     for _ in range(5):
-        await Visitor(oidc_house).sign_in(evil)
+        await Visitor(oidc_local).sign_in(evil)
     assert evil.count(KEYS) == 2
 
 
 async def test_a_withdrawn_key_is_believed_no_longer(
-    oidc_house: House, evil: EvilProvider, mock_clock: trio.testing.MockClock, evil_keys: tuple[Any, Any]
+    oidc_local: LocalServer, evil: EvilProvider, mock_clock: trio.testing.MockClock, evil_keys: tuple[Any, Any]
 ) -> None:
-    visitor = Visitor(oidc_house)
+    visitor = Visitor(oidc_local)
     evil.claims = {"sub": "somebody-else"}
-    assert (await Visitor(oidc_house).sign_in(evil)).status == 303
+    assert (await Visitor(oidc_local).sign_in(evil)).status == 303
     evil.published = [evil_keys[1]]  # the first was stolen; whoever has it goes on signing
     mock_clock.jump(METADATA_SECONDS + 1)
     page = await visitor.sign_in(evil)
     assert page.status == 403
     assert "signature is not valid" in page.text
-    assert len(sessions(oidc_house)) == 1
+    assert len(sessions(oidc_local)) == 1
 
 
-async def test_a_key_set_with_a_key_from_the_future(oidc_house: House, evil: EvilProvider, mock_clock: Any) -> None:
+async def test_a_key_set_with_a_key_from_the_future(
+    oidc_local: LocalServer, evil: EvilProvider, mock_clock: Any
+) -> None:
     strange = {"kty": "ML-DSA", "kid": "new", "pub": "AAAA"}
     evil.bent[KEYS] = json_answer({"keys": [strange, evil.key.as_dict(private=False)]})
-    assert (await Visitor(oidc_house).sign_in(evil)).status == 303
+    assert (await Visitor(oidc_local).sign_in(evil)).status == 303
 
 
 # ------------------------------------------------------------------ userinfo
 
 
-async def test_userinfo_about_another_person(oidc_house: House, evil: EvilProvider, mock_clock: Any) -> None:
+async def test_userinfo_about_another_person(oidc_local: LocalServer, evil: EvilProvider, mock_clock: Any) -> None:
     evil.groups, evil.info = None, {"sub": "subject-2", "groups": ["staff", "admins"]}
-    visitor = Visitor(oidc_house)
-    assert_refused(oidc_house, visitor, await visitor.sign_in(evil), "another person")
+    visitor = Visitor(oidc_local)
+    assert_refused(oidc_local, visitor, await visitor.sign_in(evil), "another person")
 
 
 @pytest.mark.parametrize("answer", [[], "x", None, {}, {"groups": ["staff"]}, {"sub": None, "groups": ["staff"]}])
-async def test_userinfo_about_nobody(oidc_house: House, evil: EvilProvider, mock_clock: Any, answer: Any) -> None:
+async def test_userinfo_about_nobody(
+    oidc_local: LocalServer, evil: EvilProvider, mock_clock: Any, answer: Any
+) -> None:
     evil.groups, evil.bent[USERINFO] = None, json_answer(answer)
-    visitor = Visitor(oidc_house)
-    assert_refused(oidc_house, visitor, await visitor.sign_in(evil), "another person")
+    visitor = Visitor(oidc_local)
+    assert_refused(oidc_local, visitor, await visitor.sign_in(evil), "another person")
 
 
-async def test_userinfo_does_not_outvote_the_id_token(oidc_house: House, evil: EvilProvider, mock_clock: Any) -> None:
+async def test_userinfo_does_not_outvote_the_id_token(
+    oidc_local: LocalServer, evil: EvilProvider, mock_clock: Any
+) -> None:
     evil.info = {"groups": ["admins"], "name": "Mallory", "iss": NOBODY_ELSE}
-    assert (await (await Visitor(oidc_house).signed_in(evil)).me())["is_admin"] is False
+    assert (await (await Visitor(oidc_local).signed_in(evil)).me())["is_admin"] is False
     evil.groups, evil.info["groups"] = None, ["staff"]
-    assert (await (await Visitor(oidc_house).signed_in(evil)).me())["name"] == "Ada"
+    assert (await (await Visitor(oidc_local).signed_in(evil)).me())["name"] == "Ada"

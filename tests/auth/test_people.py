@@ -9,37 +9,37 @@ import pytest
 import trio
 import trio.testing
 
-from tests.auth.visitor import Visitor, open_oidc_house, rows, sessions, users
+from tests.auth.visitor import Visitor, open_oidc_local, rows, sessions, users
 from tests.fixtures.evil_provider import EvilProvider
-from tests.fixtures.house import House
+from tests.fixtures.local import LocalServer
 
 Clock = trio.testing.MockClock
 
 
 async def test_people_are_known_by_issuer_and_subject(
-    oidc_house: House, evil: EvilProvider, mock_clock: Clock
+    oidc_local: LocalServer, evil: EvilProvider, mock_clock: Clock
 ) -> None:
-    await Visitor(oidc_house).signed_in(evil)
+    await Visitor(oidc_local).signed_in(evil)
     evil.claims = {"email": "new@example.org", "name": "Ada L."}
-    await Visitor(oidc_house).signed_in(evil)
-    [only] = await users(oidc_house)
+    await Visitor(oidc_local).signed_in(evil)
+    [only] = await users(oidc_local)
     assert (only["email"], only["name"]) == ("new@example.org", "Ada L.")
     # Somebody else takes over the address; that makes them nobody else.
     evil.claims = {"sub": "subject-2", "email": "new@example.org"}
-    await Visitor(oidc_house).signed_in(evil)
-    assert len(await users(oidc_house)) == 2
-    assert rows(oidc_house, "SELECT issuer, subject FROM users ORDER BY id") == [
+    await Visitor(oidc_local).signed_in(evil)
+    assert len(await users(oidc_local)) == 2
+    assert rows(oidc_local, "SELECT issuer, subject FROM users ORDER BY id") == [
         (evil.issuer, "subject-1"),
         (evil.issuer, "subject-2"),
     ]
 
 
-async def test_an_absent_email_is_no_error(oidc_house: House, evil: EvilProvider, mock_clock: Clock) -> None:
+async def test_an_absent_email_is_no_error(oidc_local: LocalServer, evil: EvilProvider, mock_clock: Clock) -> None:
     for subject in ("subject-1", "subject-2", "subject-1"):
         evil.claims = {"sub": subject, "email": None, "name": None}
-        visitor = await Visitor(oidc_house).signed_in(evil)
+        visitor = await Visitor(oidc_local).signed_in(evil)
         assert (await visitor.me())["name"] == subject
-    assert len(await users(oidc_house)) == 2
+    assert len(await users(oidc_local)) == 2
 
 
 GROUPS: dict[str, tuple[Any, str]] = {
@@ -60,34 +60,34 @@ async def test_groups_in_every_shape(
         evil.groups, evil.info = None, {"groups": value}
     else:
         evil.groups = value
-    async with open_oidc_house(tmp_path / "data", evil, oidc_allowed_groups=allowed) as house:
-        await Visitor(house).signed_in(evil)
+    async with open_oidc_local(tmp_path / "data", evil, oidc_allowed_groups=allowed) as local:
+        await Visitor(local).signed_in(evil)
 
 
 @pytest.mark.parametrize(
     "value", [None, [], "", "staffers", ["Staff"], ["sta", "ff"], 7, {"staff": True}, [["staff"]]]
 )
 async def test_groups_that_let_nobody_in(
-    oidc_house: House, evil: EvilProvider, mock_clock: Clock, value: Any
+    oidc_local: LocalServer, evil: EvilProvider, mock_clock: Clock, value: Any
 ) -> None:
     evil.groups = value
-    page = await Visitor(oidc_house).sign_in(evil)
+    page = await Visitor(oidc_local).sign_in(evil)
     assert page.status == 403
     assert "not in a group" in page.text
-    assert sessions(oidc_house) == []
-    assert await users(oidc_house) == []
+    assert sessions(oidc_local) == []
+    assert await users(oidc_local) == []
 
 
 @pytest.mark.parametrize("name", ["realm_access.roles", "https://example.org/roles"])
 async def test_groups_under_another_name(evil: EvilProvider, mock_clock: Clock, tmp_path: Path, name: str) -> None:
     evil.groups = None
     evil.claims = {"realm_access": {"roles": ["staff"]}, "https://example.org/roles": ["staff"]}
-    async with open_oidc_house(tmp_path / "data", evil, oidc_groups_claim=name) as house:
-        await Visitor(house).signed_in(evil)
+    async with open_oidc_local(tmp_path / "data", evil, oidc_groups_claim=name) as local:
+        await Visitor(local).signed_in(evil)
 
 
 async def test_without_allowed_groups_all_may(evil: EvilProvider, mock_clock: Clock, tmp_path: Path) -> None:
     evil.groups = None
-    async with open_oidc_house(tmp_path / "data", evil, oidc_allowed_groups="") as house:
-        visitor = await Visitor(house).signed_in(evil)
+    async with open_oidc_local(tmp_path / "data", evil, oidc_allowed_groups="") as local:
+        visitor = await Visitor(local).signed_in(evil)
         assert (await visitor.me())["is_admin"] is False

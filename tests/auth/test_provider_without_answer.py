@@ -24,7 +24,7 @@ from tests.fixtures.evil_provider import (
     callback,
     json_answer,
 )
-from tests.fixtures.house import House
+from tests.fixtures.local import LocalServer
 from web.auth.oidc import DEADLINE_SECONDS
 
 NO_ANSWER = {"hangs": HANGS, "answers 500": BROKEN, "answers HTML": HTML}
@@ -49,12 +49,12 @@ async def _with_deadline(evil: EvilProvider, clock: trio.testing.MockClock, what
 
 @pytest.mark.parametrize("how", NO_ANSWER)
 async def test_discovery_without_answer(
-    oidc_house: House, evil: EvilProvider, mock_clock: trio.testing.MockClock, how: str
+    oidc_local: LocalServer, evil: EvilProvider, mock_clock: trio.testing.MockClock, how: str
 ) -> None:
     evil.bent[DISCOVERY] = NO_ANSWER[how]
-    visitor = Visitor(oidc_house)
+    visitor = Visitor(oidc_local)
     page = await _with_deadline(evil, mock_clock, lambda: visitor.get("/auth/login"))
-    assert_refused(oidc_house, visitor, page, "Everything else goes on working", status=503)
+    assert_refused(oidc_local, visitor, page, "Everything else goes on working", status=503)
     assert int(page.headers["Retry-After"]) >= 1
     assert visitor.leavings == 0
     assert trio.current_time() <= DEADLINE_SECONDS + 1
@@ -63,14 +63,14 @@ async def test_discovery_without_answer(
 @pytest.mark.parametrize("how", NO_ANSWER)
 @pytest.mark.parametrize("path", [TOKEN, KEYS, USERINFO])
 async def test_the_way_back_without_answer(
-    oidc_house: House, evil: EvilProvider, mock_clock: trio.testing.MockClock, path: str, how: str
+    oidc_local: LocalServer, evil: EvilProvider, mock_clock: trio.testing.MockClock, path: str, how: str
 ) -> None:
     evil.groups, evil.info = None, {"groups": ["staff"]}
-    visitor = Visitor(oidc_house)
+    visitor = Visitor(oidc_local)
     url = callback(evil.authorize(await visitor.leave()))
     evil.bent[path] = NO_ANSWER[how]
     page = await _with_deadline(evil, mock_clock, lambda: visitor.get(url))
-    assert_refused(oidc_house, visitor, page, "Everything else goes on working", status=503)
+    assert_refused(oidc_local, visitor, page, "Everything else goes on working", status=503)
     assert trio.current_time() <= DEADLINE_SECONDS + 1
     # And once it answers again, so do we.
     evil.bent.clear()
@@ -78,11 +78,11 @@ async def test_the_way_back_without_answer(
 
 
 async def test_one_deadline_for_all_answers_together(
-    oidc_house: House, evil: EvilProvider, mock_clock: trio.testing.MockClock
+    oidc_local: LocalServer, evil: EvilProvider, mock_clock: trio.testing.MockClock
 ) -> None:
     # Each answer alone is in time.
     evil.groups, evil.info = None, {"groups": ["staff"]}
-    visitor = Visitor(oidc_house)
+    visitor = Visitor(oidc_local)
     url = callback(evil.authorize(await visitor.leave()))
     honest, here = evil.answer, trio.lowlevel.current_trio_token()
 
@@ -92,7 +92,7 @@ async def test_one_deadline_for_all_answers_together(
 
     evil.answer = slow  # type: ignore[method-assign]
     page = await visitor.get(url)
-    assert_refused(oidc_house, visitor, page, "within", status=503)
+    assert_refused(oidc_local, visitor, page, "within", status=503)
 
 
 @pytest.mark.parametrize(
@@ -108,30 +108,30 @@ async def test_one_deadline_for_all_answers_together(
     ],
 )
 async def test_a_discovery_document_that_is_none(
-    oidc_house: House, evil: EvilProvider, mock_clock: Any, answer: Bent
+    oidc_local: LocalServer, evil: EvilProvider, mock_clock: Any, answer: Bent
 ) -> None:
     evil.bent[DISCOVERY] = answer
-    visitor = Visitor(oidc_house)
+    visitor = Visitor(oidc_local)
     page = await visitor.get("/auth/login")
-    assert_refused(oidc_house, visitor, page, "Everything else goes on working", status=503)
+    assert_refused(oidc_local, visitor, page, "Everything else goes on working", status=503)
 
 
-async def test_discovery_of_another_issuer(oidc_house: House, evil: EvilProvider, mock_clock: Any) -> None:
+async def test_discovery_of_another_issuer(oidc_local: LocalServer, evil: EvilProvider, mock_clock: Any) -> None:
     evil.metadata["issuer"] = NOBODY_ELSE
-    visitor = Visitor(oidc_house)
+    visitor = Visitor(oidc_local)
     page = await visitor.get("/auth/login")
-    assert_refused(oidc_house, visitor, page, "calls itself", status=503)
+    assert_refused(oidc_local, visitor, page, "calls itself", status=503)
 
 
 @pytest.mark.parametrize("name", ["token_endpoint", "jwks_uri"])
 @pytest.mark.parametrize("address", ["", "x", "http://", "ftp://x/", "http://127.0.0.1:port/"])
 async def test_discovery_of_addresses_that_are_none(
-    oidc_house: House, evil: EvilProvider, mock_clock: Any, name: str, address: str
+    oidc_local: LocalServer, evil: EvilProvider, mock_clock: Any, name: str, address: str
 ) -> None:
     evil.metadata[name] = address
-    visitor = Visitor(oidc_house)
+    visitor = Visitor(oidc_local)
     page = await visitor.sign_in(evil)
-    assert_refused(oidc_house, visitor, page, "Everything else goes on working", status=503)
+    assert_refused(oidc_local, visitor, page, "Everything else goes on working", status=503)
 
 
 @pytest.mark.parametrize(
@@ -148,28 +148,30 @@ async def test_discovery_of_addresses_that_are_none(
     ],
 )
 async def test_a_token_answer_that_is_none(
-    oidc_house: House, evil: EvilProvider, mock_clock: Any, answer: Bent
+    oidc_local: LocalServer, evil: EvilProvider, mock_clock: Any, answer: Bent
 ) -> None:
     evil.bent[TOKEN] = answer
-    visitor = Visitor(oidc_house)
+    visitor = Visitor(oidc_local)
     page = await visitor.sign_in(evil)
-    assert_refused(oidc_house, visitor, page, "Everything else goes on working", status=503)
+    assert_refused(oidc_local, visitor, page, "Everything else goes on working", status=503)
 
 
 @pytest.mark.parametrize("error", ["invalid_client", ["x"], 7, None, "<b>x</b>"])
 async def test_a_token_answer_that_refuses(
-    oidc_house: House, evil: EvilProvider, mock_clock: Any, error: Any
+    oidc_local: LocalServer, evil: EvilProvider, mock_clock: Any, error: Any
 ) -> None:
     evil.bent[TOKEN] = json_answer({"error": error}, 400)
-    visitor = Visitor(oidc_house)
+    visitor = Visitor(oidc_local)
     page = await visitor.sign_in(evil)
-    assert_refused(oidc_house, visitor, page, "refused")
+    assert_refused(oidc_local, visitor, page, "refused")
     assert "<b>x" not in page.text
 
 
 @pytest.mark.parametrize("document", [{}, [], {"keys": None}, {"keys": []}, {"keys": [{}]}, {"keys": ["x"]}])
-async def test_a_key_set_that_is_none(oidc_house: House, evil: EvilProvider, mock_clock: Any, document: Any) -> None:
+async def test_a_key_set_that_is_none(
+    oidc_local: LocalServer, evil: EvilProvider, mock_clock: Any, document: Any
+) -> None:
     evil.bent[KEYS] = json_answer(document)
-    visitor = Visitor(oidc_house)
+    visitor = Visitor(oidc_local)
     page = await visitor.sign_in(evil)
-    assert_refused(oidc_house, visitor, page, "key set", status=503)
+    assert_refused(oidc_local, visitor, page, "key set", status=503)

@@ -12,9 +12,9 @@ import trio.testing
 from actors import messages as m
 from blobforge.access import Scope
 from blobforge.refusals import Refusal, RefusalCode
-from tests.auth.visitor import LEAVING, SAME_ORIGIN, SESSION, Visitor, open_oidc_house, rows, sessions, until
+from tests.auth.visitor import LEAVING, SAME_ORIGIN, SESSION, Visitor, open_oidc_local, rows, sessions, until
 from tests.fixtures.evil_provider import BROKEN, DISCOVERY, TOKEN, EvilProvider
-from tests.fixtures.house import House, open_house
+from tests.fixtures.local import LocalServer, open_local
 from tests.fixtures.provider import free_port
 from tests.store.making import T0, Book, hash_of
 
@@ -27,8 +27,8 @@ DAY = 86_400
 
 
 async def test_a_session_that_is_not_used_ends(evil: EvilProvider, mock_clock: Clock, tmp_path: Path) -> None:
-    async with open_oidc_house(tmp_path / "data", evil, session_idle=3600, session_recheck=NEVER) as house:
-        visitor = await Visitor(house).signed_in(evil)
+    async with open_oidc_local(tmp_path / "data", evil, session_idle=3600, session_recheck=NEVER) as local:
+        visitor = await Visitor(local).signed_in(evil)
         for _ in range(5):
             mock_clock.jump(3000)
             assert await visitor.me() is not None
@@ -40,8 +40,8 @@ async def test_a_session_that_is_not_used_ends(evil: EvilProvider, mock_clock: C
 
 async def test_a_session_ends_whatever_happens(evil: EvilProvider, mock_clock: Clock, tmp_path: Path) -> None:
     given: Any = {"session_idle": 3600, "session_lifetime": 10_000, "session_recheck": NEVER}
-    async with open_oidc_house(tmp_path / "data", evil, **given) as house:
-        visitor = await Visitor(house).signed_in(evil)
+    async with open_oidc_local(tmp_path / "data", evil, **given) as local:
+        visitor = await Visitor(local).signed_in(evil)
         for _ in range(3):
             mock_clock.jump(3000)
             assert await visitor.me() is not None
@@ -54,23 +54,23 @@ async def test_the_reaper_purges_sessions_that_ended(
     evil: EvilProvider, mock_clock: Clock, tmp_path: Path, limit: str
 ) -> None:
     given: Any = {"session_idle": 30 * DAY, "session_lifetime": 30 * DAY} | {limit: 3600}
-    async with open_oidc_house(tmp_path / "data", evil, **given) as house:
-        await Visitor(house).signed_in(evil)
+    async with open_oidc_local(tmp_path / "data", evil, **given) as local:
+        await Visitor(local).signed_in(evil)
         mock_clock.jump(3000)
         await trio.testing.wait_all_tasks_blocked()
-        assert len(sessions(house)) == 1
+        assert len(sessions(local)) == 1
         mock_clock.jump(4000)
         await trio.testing.wait_all_tasks_blocked()
         mock_clock.jump(4000)
-        await until(lambda: sessions(house) == [])
+        await until(lambda: sessions(local) == [])
 
 
 async def test_the_reaper_knows_how_long_a_session_may_rest(
     evil: EvilProvider, mock_clock: Clock, tmp_path: Path
 ) -> None:
     given: Any = {"session_idle": 10 * DAY, "session_lifetime": 30 * DAY, "session_recheck": NEVER}
-    async with open_oidc_house(tmp_path / "data", evil, **given) as house:
-        visitor = await Visitor(house).signed_in(evil)
+    async with open_oidc_local(tmp_path / "data", evil, **given) as local:
+        visitor = await Visitor(local).signed_in(evil)
         for _ in range(3):
             mock_clock.jump(2 * DAY)
             await trio.testing.wait_all_tasks_blocked()
@@ -81,47 +81,49 @@ async def test_the_reaper_knows_how_long_a_session_may_rest(
 
 
 async def test_without_oidc_its_sessions_end(evil: EvilProvider, mock_clock: Clock, tmp_path: Path) -> None:
-    async with open_oidc_house(tmp_path / "data", evil) as house:
-        cookies = (await Visitor(house).signed_in(evil)).cookies
-    async with open_house(tmp_path / "data") as house:
-        visitor = Visitor(house)
+    async with open_oidc_local(tmp_path / "data", evil) as local:
+        cookies = (await Visitor(local).signed_in(evil)).cookies
+    async with open_local(tmp_path / "data") as local:
+        visitor = Visitor(local)
         visitor.cookies = cookies
         assert await visitor.me() is None
         assert (await visitor.get("/api/jobs")).status == 401
 
 
-async def _by_token(house: House, token: str) -> Visitor:
-    visitor = Visitor(house)
+async def _by_token(local: LocalServer, token: str) -> Visitor:
+    visitor = Visitor(local)
     page = await visitor.go("POST", "/login", f"token={token}".encode(), **SAME_ORIGIN)
     assert page.status == 303, page.text
     return visitor
 
 
-async def test_a_deleted_token_ends_its_sessions(house: House, autojump_clock: Any) -> None:
-    _, made = await house.call("POST", "/api/admin/tokens", {"name": "ci", "scopes": ["read"]})
-    visitor = await _by_token(house, made["token"])
+async def test_a_deleted_token_ends_its_sessions(local: LocalServer, autojump_clock: Any) -> None:
+    _, made = await local.call("POST", "/api/admin/tokens", {"name": "ci", "scopes": ["read"]})
+    visitor = await _by_token(local, made["token"])
     assert await visitor.me() == {"name": "ci", "is_admin": False, "scopes": ["read"]}
     assert (await visitor.get("/api/jobs")).status == 200
     assert (await visitor.get("/api/admin/tokens")).status == 403
-    await house.call("DELETE", f"/api/admin/tokens/{made['id']}")
+    await local.call("DELETE", f"/api/admin/tokens/{made['id']}")
     assert await visitor.me() is None
-    assert sessions(house) == []
+    assert sessions(local) == []
 
 
-async def test_an_expired_token_ends_its_sessions(house: House, autojump_clock: Any) -> None:
+async def test_an_expired_token_ends_its_sessions(local: LocalServer, autojump_clock: Any) -> None:
     fields = {"name": "ci", "scopes": ["read"], "expires_in": 60 / DAY}
-    _, made = await house.call("POST", "/api/admin/tokens", fields)
-    visitor = await _by_token(house, made["token"])
+    _, made = await local.call("POST", "/api/admin/tokens", fields)
+    visitor = await _by_token(local, made["token"])
     await trio.sleep(59)
     assert await visitor.me() is not None
     await trio.sleep(2)
     assert await visitor.me() is None
 
 
-async def test_signing_out_ends_the_session_itself(oidc_house: House, evil: EvilProvider, mock_clock: Clock) -> None:
+async def test_signing_out_ends_the_session_itself(
+    oidc_local: LocalServer, evil: EvilProvider, mock_clock: Clock
+) -> None:
     evil.metadata["end_session_endpoint"] = f"{evil.issuer}/bye"
-    visitor = await Visitor(oidc_house).signed_in(evil)
-    kept = Visitor(oidc_house)
+    visitor = await Visitor(oidc_local).signed_in(evil)
+    kept = Visitor(oidc_local)
     kept.cookies = dict(visitor.cookies)
     page = await visitor.go("POST", "/auth/logout", **SAME_ORIGIN)
     assert page.status == 200
@@ -131,8 +133,8 @@ async def test_signing_out_ends_the_session_itself(oidc_house: House, evil: Evil
     assert (await kept.get("/auth/logout")).status == 405  # never by GET
 
 
-async def test_signing_out_needs_no_provider(oidc_house: House, evil: EvilProvider, mock_clock: Clock) -> None:
-    visitor = await Visitor(oidc_house).signed_in(evil)
+async def test_signing_out_needs_no_provider(oidc_local: LocalServer, evil: EvilProvider, mock_clock: Clock) -> None:
+    visitor = await Visitor(oidc_local).signed_in(evil)
     evil.bent |= {TOKEN: BROKEN, DISCOVERY: BROKEN}
     mock_clock.jump(2 * 3600)  # past the re-check, and past what discovery said
     asked = evil.count(TOKEN)
@@ -140,7 +142,7 @@ async def test_signing_out_needs_no_provider(oidc_house: House, evil: EvilProvid
     assert page.status == 200
     assert "Refresh" not in page.headers
     assert evil.count(TOKEN) == asked
-    assert sessions(oidc_house) == []
+    assert sessions(oidc_local) == []
 
 
 # ------------------------------------------------------------------ http, https, and who stands between
@@ -149,20 +151,20 @@ async def test_signing_out_needs_no_provider(oidc_house: House, evil: EvilProvid
 async def test_a_provider_that_is_down_at_the_start(mock_clock: Clock, tmp_path: Path) -> None:
     given: Any = {"oidc_issuer": f"http://127.0.0.1:{free_port()}", "oidc_client_id": "x"}
     given |= {"oidc_redirect_url": "http://localhost/auth/callback"}
-    async with open_house(tmp_path / "data", **given) as house:
-        visitor = Visitor(house)
+    async with open_local(tmp_path / "data", **given) as local:
+        visitor = Visitor(local)
         assert (await visitor.get("/readyz")).status == 200
         page = await visitor.get("/auth/login")
         assert page.status == 503
         assert "Everything else goes on working" in page.text
         assert "Retry-After" in page.headers
-        visitor = await _by_token(house, house.parts.admin_token)  # the way in that needs no provider
+        visitor = await _by_token(local, local.parts.admin_token)  # the way in that needs no provider
         assert (await visitor.me())["is_admin"] is True
 
 
 async def test_cookies_over_https(evil: EvilProvider, mock_clock: Clock, tmp_path: Path) -> None:
-    async with open_oidc_house(tmp_path / "data", evil, public_url="https://blobforge.example") as house:
-        visitor = Visitor(house)
+    async with open_oidc_local(tmp_path / "data", evil, public_url="https://blobforge.example") as local:
+        visitor = Visitor(local)
         url = await visitor.leave()
         assert set(visitor.cookies) == {visitor.leaving}
         assert visitor.leaving.startswith("__Secure-blobforge-leaving-")
@@ -174,13 +176,13 @@ async def test_cookies_over_https(evil: EvilProvider, mock_clock: Clock, tmp_pat
         assert "max-age=" in page.headers["Strict-Transport-Security"]
         assert url.startswith(evil.issuer)
         # A cookie under the unprefixed name could come from a neighbour: it counts for nothing.
-        neighbour = Visitor(house)
+        neighbour = Visitor(local)
         neighbour.cookies["blobforge"] = visitor.cookies["__Host-blobforge"]
         assert await neighbour.me() is None
 
 
-async def test_cookies_over_http(oidc_house: House, evil: EvilProvider, mock_clock: Clock) -> None:
-    visitor = Visitor(oidc_house)
+async def test_cookies_over_http(oidc_local: LocalServer, evil: EvilProvider, mock_clock: Clock) -> None:
+    visitor = Visitor(oidc_local)
     await visitor.leave()
     assert set(visitor.cookies) == {visitor.leaving}
     assert visitor.leaving.startswith(f"{LEAVING}-")
@@ -194,10 +196,10 @@ async def test_cookies_over_http(oidc_house: House, evil: EvilProvider, mock_clo
 async def test_no_session_over_http_but_on_this_machine(
     evil: EvilProvider, mock_clock: Clock, tmp_path: Path
 ) -> None:
-    async with open_oidc_house(tmp_path / "data", evil) as house:
-        visitor = Visitor(house, host="blobforge.lan:8080")
-        code = house.parts.services.first_link.code
-        form = f"token={house.parts.admin_token}".encode()
+    async with open_oidc_local(tmp_path / "data", evil) as local:
+        visitor = Visitor(local, host="blobforge.lan:8080")
+        code = local.parts.services.first_link.code
+        form = f"token={local.parts.admin_token}".encode()
         pages = [
             await visitor.get("/auth/login"),
             await visitor.get(f"/auth/first?code={code}"),
@@ -208,48 +210,48 @@ async def test_no_session_over_http_but_on_this_machine(
             assert "BLOBFORGE_PUBLIC_URL" in page.text
             assert page.cookies == {}
         assert 'name="token"' not in (await visitor.get("/login")).text  # a token is not asked for either
-        assert sessions(house) == []
+        assert sessions(local) == []
         for host in ("localhost:8080", "127.0.0.1:8080", "[::1]:8080"):
-            await Visitor(house, host=host).signed_in(evil)
+            await Visitor(local, host=host).signed_in(evil)
         # The link was not used up.
-        page = await Visitor(house).get(f"/auth/first?code={code}")
+        page = await Visitor(local).get(f"/auth/first?code={code}")
         assert page.status == 303
-    async with open_oidc_house(tmp_path / "data", evil, public_url="http://blobforge.lan:8080") as house:
-        await Visitor(house, host="blobforge.lan:8080").signed_in(evil)
+    async with open_oidc_local(tmp_path / "data", evil, public_url="http://blobforge.lan:8080") as local:
+        await Visitor(local, host="blobforge.lan:8080").signed_in(evil)
 
 
 @pytest.mark.parametrize(
     "host", ["localhost.evil.example", "127.0.0.1.evil.example", "evil.example:localhost", "[::2]"]
 )
 async def test_hosts_that_only_look_like_this_machine(
-    oidc_house: House, evil: EvilProvider, mock_clock: Clock, host: str
+    oidc_local: LocalServer, evil: EvilProvider, mock_clock: Clock, host: str
 ) -> None:
-    assert (await Visitor(oidc_house, host=host).get("/auth/login")).status == 400
+    assert (await Visitor(oidc_local, host=host).get("/auth/login")).status == 400
 
 
 async def test_a_proxy_that_was_named_is_believed(evil: EvilProvider, mock_clock: Clock, tmp_path: Path) -> None:
     headers = {"X_Forwarded_Proto": "https", "X_Forwarded_For": "198.51.100.7, 203.0.113.5, 10.1.2.3"}
-    async with open_oidc_house(tmp_path / "data", evil, trusted_proxies="10.0.0.0/8") as house:
-        behind = Visitor(house, host="blobforge.example", peer="10.9.9.9", **headers)
+    async with open_oidc_local(tmp_path / "data", evil, trusted_proxies="10.0.0.0/8") as local:
+        behind = Visitor(local, host="blobforge.example", peer="10.9.9.9", **headers)
         page = await behind.sign_in(evil)
         assert page.cookies["__Host-blobforge"]["secure"]
         # The last address that no trusted proxy has; what stands before it, anybody may have written.
-        assert rows(house, "SELECT address FROM sessions") == [("203.0.113.5",)]
+        assert rows(local, "SELECT address FROM sessions") == [("203.0.113.5",)]
         # The same headers from somebody else.
-        stranger = Visitor(house, host="blobforge.example", peer="192.0.2.1", **headers)
+        stranger = Visitor(local, host="blobforge.example", peer="192.0.2.1", **headers)
         assert (await stranger.get("/auth/login")).status == 400
-        local = Visitor(house, host="localhost", peer="192.0.2.1", **headers)
-        assert "secure" not in str((await local.sign_in(evil)).cookies[SESSION]).lower()
-        addresses = rows(house, "SELECT address FROM sessions ORDER BY created_at, address")
+        visitor = Visitor(local, host="localhost", peer="192.0.2.1", **headers)
+        assert "secure" not in str((await visitor.sign_in(evil)).cookies[SESSION]).lower()
+        addresses = rows(local, "SELECT address FROM sessions ORDER BY created_at, address")
         assert ("192.0.2.1",) in addresses
 
 
-async def test_nobody_is_a_proxy_unless_named(oidc_house: House, evil: EvilProvider, mock_clock: Clock) -> None:
-    visitor = Visitor(oidc_house, peer="127.0.0.1", X_Forwarded_Proto="https", X_Forwarded_For="203.0.113.5")
+async def test_nobody_is_a_proxy_unless_named(oidc_local: LocalServer, evil: EvilProvider, mock_clock: Clock) -> None:
+    visitor = Visitor(oidc_local, peer="127.0.0.1", X_Forwarded_Proto="https", X_Forwarded_For="203.0.113.5")
     page = await visitor.sign_in(evil)
     assert SESSION in page.cookies
-    assert rows(oidc_house, "SELECT address FROM sessions") == [("127.0.0.1",)]
-    _, listed = await oidc_house.call("GET", "/api/admin/audit")
+    assert rows(oidc_local, "SELECT address FROM sessions") == [("127.0.0.1",)]
+    _, listed = await oidc_local.call("GET", "/api/admin/audit")
     assert "203.0.113.5" not in str(listed)
 
 

@@ -1,4 +1,4 @@
-"""A browser's cookies without a browser, a house with a scripted provider, and what is left of sessions."""
+"""A browser's cookies without a browser, a server with a scripted provider, and what is left of sessions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import msgspec
 import trio.lowlevel
 
 from tests.fixtures.evil_provider import CLIENT_ID, EvilProvider, callback
-from tests.fixtures.house import House, open_house
+from tests.fixtures.local import LocalServer, open_local
 
 SAME_ORIGIN = {"Sec-Fetch-Site": "same-origin"}
 SESSION = "blobforge"
@@ -23,8 +23,8 @@ LEAVING = "blobforge-leaving"
 
 
 @asynccontextmanager
-async def open_oidc_house(folder: Path, evil: EvilProvider, **settings: Any) -> AsyncIterator[House]:
-    """The house with this provider. It calls itself `localhost`, as the test client does."""
+async def open_oidc_local(folder: Path, evil: EvilProvider, **settings: Any) -> AsyncIterator[LocalServer]:
+    """The server with this provider. It calls itself `localhost`, as the test client does."""
     given = {
         "oidc_issuer": evil.issuer,
         "oidc_client_id": CLIENT_ID,
@@ -33,8 +33,8 @@ async def open_oidc_house(folder: Path, evil: EvilProvider, **settings: Any) -> 
         "oidc_allowed_groups": "staff",
         "oidc_admin_groups": "admins",
     } | settings
-    async with open_house(folder, **given) as house:
-        yield house
+    async with open_local(folder, **given) as local:
+        yield local
 
 
 @dataclass
@@ -57,8 +57,10 @@ class Page:
 class Visitor:
     """Somebody with a browser. `peer` is the address that the server sees."""
 
-    def __init__(self, house: House, *, host: str = "localhost", peer: str = "127.0.0.1", **headers: str) -> None:
-        self.client = house.app.test_client(use_cookies=False)
+    def __init__(
+        self, local: LocalServer, *, host: str = "localhost", peer: str = "127.0.0.1", **headers: str
+    ) -> None:
+        self.client = local.app.test_client(use_cookies=False)
         self.host, self.peer = host, peer
         self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
         self.cookies: dict[str, str] = {}
@@ -116,17 +118,17 @@ class Visitor:
         return (await self.get("/api/auth/info")).json()["user"]
 
 
-def rows(house: House, statement: str) -> list[Any]:
-    with closing(sqlite3.connect(f"file:{house.parts.services.settings.database}?mode=ro", uri=True)) as db:
+def rows(local: LocalServer, statement: str) -> list[Any]:
+    with closing(sqlite3.connect(f"file:{local.parts.services.settings.database}?mode=ro", uri=True)) as db:
         return db.execute(statement).fetchall()
 
 
-def sessions(house: House) -> list[Any]:
+def sessions(local: LocalServer) -> list[Any]:
     """The sessions that are in the database."""
-    return rows(house, "SELECT hash, user_id, token_id FROM sessions")
+    return rows(local, "SELECT hash, user_id, token_id FROM sessions")
 
 
-def assert_refused(house: House, visitor: Visitor, page: Page, reason: str, *, status: int = 403) -> None:
+def assert_refused(local: LocalServer, visitor: Visitor, page: Page, reason: str, *, status: int = 403) -> None:
     """A page that says why, and no session."""
     assert page.status == status, page.text
     assert page.headers["Content-Type"].startswith("text/html")
@@ -135,11 +137,11 @@ def assert_refused(house: House, visitor: Visitor, page: Page, reason: str, *, s
     assert reason in page.text.replace("&#39;", "'"), page.text
     assert SESSION not in page.cookies
     assert SESSION not in visitor.cookies
-    assert sessions(house) == []
+    assert sessions(local) == []
 
 
-async def users(house: House) -> Any:
-    status, found = await house.call("GET", "/api/admin/users")
+async def users(local: LocalServer) -> Any:
+    status, found = await local.call("GET", "/api/admin/users")
     assert status == 200
     return found
 

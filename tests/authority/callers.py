@@ -1,4 +1,4 @@
-"""Every kind of caller, each in a house of its own: what it sends with a request, and who it is."""
+"""Every kind of caller, each in a server of its own: what it sends with a request, and who it is."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import trio
 
 from actors.messages import NewSession, Person, SignIn
 from blobforge.people import new_session_id, session_hash
-from tests.fixtures.house import House, open_house
+from tests.fixtures.local import LocalServer, open_local
 from tests.web.calls import token, worker
 
 KINDS = [
@@ -44,12 +44,12 @@ def bearer(secret: str) -> Caller:
     return Caller({"Authorization": f"Bearer {secret}"}, secret)
 
 
-async def session(house: House, *, admin: bool = False, subject: str = "somebody") -> str:
+async def session(local: LocalServer, *, admin: bool = False, subject: str = "somebody") -> str:
     """Somebody signs in, as after the provider's answer; returns the cookie's value."""
     session_id = new_session_id()
     person = Person(OIDC["oidc_issuer"], subject, None, subject.title(), ("staff",), admin)
-    expires = house.parts.now() + 86_400_000
-    await house.ask(SignIn(NewSession(session_hash(session_id), expires, None, "192.0.2.9", "a browser"), person))
+    expires = local.parts.now() + 86_400_000
+    await local.ask(SignIn(NewSession(session_hash(session_id), expires, None, "192.0.2.9", "a browser"), person))
     return session_id
 
 
@@ -58,50 +58,50 @@ def cookie(session_id: str) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def oidc_house(folder: Path, **settings: Any) -> AsyncIterator[House]:
-    """A house where people can have signed in."""
-    async with open_house(folder / "data", **OIDC, **settings) as house:
+async def oidc_local(folder: Path, **settings: Any) -> AsyncIterator[LocalServer]:
+    """A server where people can have signed in."""
+    async with open_local(folder / "data", **OIDC, **settings) as local:
         # A client that keeps no cookies: each request has the credential that the test gives it, and no other.
-        house.http = house.app.test_client(use_cookies=False)
-        yield house
+        local.http = local.app.test_client(use_cookies=False)
+        yield local
 
 
-async def caller(house: House, kind: str) -> Caller:
+async def caller(local: LocalServer, kind: str) -> Caller:
     """A caller with a fresh credential of this kind. Workers `a` and `b` are there; `a` runs job 1."""
-    a, b = await worker(house, "a"), await worker(house, "b")
-    await house.submit()
-    await house.claim("a")
+    a, b = await worker(local, "a"), await worker(local, "b")
+    await local.submit()
+    await local.claim("a")
     match kind:
         case "nobody":
             return Caller()
         case "read" | "submit":
-            return bearer(await token(house, kind))
+            return bearer(await token(local, kind))
         case "work":
-            made = bearer(await token(house, "work"))
-            await house.register("t", headers=made.headers)
+            made = bearer(await token(local, "work"))
+            await local.register("t", headers=made.headers)
             return made
         case "admin token":
-            made = bearer(await token(house, "admin"))
+            made = bearer(await token(local, "admin"))
             made.worker = "a"
             return made
         case "expired":
-            made = bearer(await token(house, "admin", expires_in=1 / 86_400))
+            made = bearer(await token(local, "admin", expires_in=1 / 86_400))
             await trio.sleep(2)
             return made
         case "revoked":
-            _, answer = await house.call("POST", "/api/tokens", {"name": "t", "scopes": ["admin"]})
-            assert (await house.call("GET", "/api/stats", token=answer["token"]))[0] == 200, "cached by now"
-            await house.call("DELETE", f"/api/tokens/{answer['id']}")
+            _, answer = await local.call("POST", "/api/tokens", {"name": "t", "scopes": ["admin"]})
+            assert (await local.call("GET", "/api/stats", token=answer["token"]))[0] == 200, "cached by now"
+            await local.call("DELETE", f"/api/tokens/{answer['id']}")
             return bearer(answer["token"])
         case "worker A":
             return Caller(a, a["X-Worker-Secret"], "a", "b")
         case "worker B":
             return Caller(b, b["X-Worker-Secret"], "b", "a")
         case "disabled":
-            await house.call("POST", "/api/admin/workers/b/disable")
+            await local.call("POST", "/api/admin/workers/b/disable")
             return Caller(b, b["X-Worker-Secret"], "b", "a")
         case "user" | "admin user":
-            headers = cookie(await session(house, admin=kind == "admin user")) | SAME_ORIGIN
+            headers = cookie(await session(local, admin=kind == "admin user")) | SAME_ORIGIN
             return Caller(headers, "", "a")
         case _:
             raise AssertionError(f"docs/authority.md has a column {kind!r}; tests/authority/callers.py makes none")

@@ -10,8 +10,8 @@ import trio
 
 from actors.messages import Cancel, SetPriority
 from blobforge.store.errors import StoreUnavailable
-from tests.authority.callers import SAME_ORIGIN, cookie, oidc_house, session
-from tests.fixtures.house import House
+from tests.authority.callers import SAME_ORIGIN, cookie, oidc_local, session
+from tests.fixtures.local import LocalServer
 from tests.web.calls import assert_problem, state, token, worker
 from web.app import routes
 
@@ -55,30 +55,30 @@ ACTIONS: list[tuple[str, dict[str, Any], str, str, str | None]] = [
 ]
 
 
-async def records(house: House, query: str = "") -> list[dict[str, Any]]:
-    status, page = await house.call("GET", f"/api/admin/audit{query}")
+async def records(local: LocalServer, query: str = "") -> list[dict[str, Any]]:
+    status, page = await local.call("GET", f"/api/admin/audit{query}")
     assert status == 200, page
     return list(page["entries"])
 
 
-async def prepare(house: House) -> int:
+async def prepare(local: LocalServer) -> int:
     """A worker, a token, a user with a session, a job, and a cancelled one; returns how many records that left."""
-    await worker(house, "w")
-    await token(house, "read")
-    await session(house)
-    await house.submit()
-    await house.submit(b"another", type="png")
-    await house.ask(Cancel(2))
-    return len(await records(house))
+    await worker(local, "w")
+    await token(local, "read")
+    await session(local)
+    await local.submit()
+    await local.submit(b"another", type="png")
+    await local.ask(Cancel(2))
+    return len(await records(local))
 
 
-async def call(house: House, name: str, body: dict[str, Any], headers: dict[str, str] | None = None) -> int:
+async def call(local: LocalServer, name: str, body: dict[str, Any], headers: dict[str, str] | None = None) -> int:
     method, _, path = name.partition(" ")
-    answer = await house.http.open(
+    answer = await local.http.open(
         path,
         method=method,
         json=body,
-        headers={"Authorization": f"Bearer {house.parts.admin_token}"} | (headers or {}),
+        headers={"Authorization": f"Bearer {local.parts.admin_token}"} | (headers or {}),
         scope_base=FROM,
     )
     return int(answer.status_code)
@@ -93,12 +93,12 @@ def test_every_route_that_leaves_a_record_is_tried() -> None:
 @pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action[0])
 async def test_one_record(tmp_path: Path, autojump_clock: Any, action: Any) -> None:
     name, body, what, subject, detail = action
-    async with oidc_house(tmp_path) as house:
-        before = await prepare(house)
+    async with oidc_local(tmp_path) as local:
+        before = await prepare(local)
         await trio.sleep(3600)
-        await house.ask(SetPriority(1, 4, UNDO))
-        assert await call(house, name, body) in DONE
-        found = await records(house)
+        await local.ask(SetPriority(1, 4, UNDO))
+        assert await call(local, name, body) in DONE
+        found = await records(local)
         assert len(found) == before + 1
         entry = found[0]
         assert (entry["actor"], entry["name"]) == ("token:1", "first-start administrator")
@@ -110,20 +110,20 @@ async def test_one_record(tmp_path: Path, autojump_clock: Any, action: Any) -> N
 @pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action[0])
 async def test_what_is_refused_leaves_none(tmp_path: Path, autojump_clock: Any, action: Any) -> None:
     name, body, *_ = action
-    async with oidc_house(tmp_path) as house:
-        await prepare(house)
-        reader = {"Authorization": f"Bearer {await token(house, 'read')}"}
-        before = state(house)
+    async with oidc_local(tmp_path) as local:
+        await prepare(local)
+        reader = {"Authorization": f"Bearer {await token(local, 'read')}"}
+        before = state(local)
         for headers in (reader, {"Authorization": "Bearer bf_" + "A" * 43}):
-            assert await call(house, name, body, headers) in (401, 403)
+            assert await call(local, name, body, headers) in (401, 403)
         missing = name.replace("/w", "/none").replace("/none" + "orkers", "/workers").replace("/2", "/99")
         missing = missing.replace("/1/", "/99/").replace("jobs/2/", "jobs/99/")
         if missing != name:
-            assert await call(house, missing, body) == 404
+            assert await call(local, missing, body) == 404
         if body:
-            assert await call(house, name, {"id": 5, "name": 5, "ids": "x", "dry_run": "x"}) == 422
+            assert await call(local, name, {"id": 5, "name": 5, "ids": "x", "dry_run": "x"}) == 422
         line = "audit ("
-        assert state(house).count(line) == before.count(line) > 0
+        assert state(local).count(line) == before.count(line) > 0
 
 
 @pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action[0])
@@ -132,19 +132,19 @@ async def test_no_effect_without_its_record_and_no_record_without_its_effect(
 ) -> None:
     """The record cannot be written: then nothing is done, for both are one transaction."""
     name, body, *_ = action
-    async with oidc_house(tmp_path) as house:
-        await prepare(house)
-        await house.ask(SetPriority(1, 4, UNDO))
-        before = state(house)
+    async with oidc_local(tmp_path) as local:
+        await prepare(local)
+        await local.ask(SetPriority(1, 4, UNDO))
+        before = state(local)
 
         def full(*_: object) -> None:
             raise StoreUnavailable("disk full")
 
         with monkeypatch.context() as patched:
-            patched.setattr(type(house.parts.writer._store), "insert_audit", full)
-            assert await call(house, name, body) == 503
-        assert _without_uses(state(house)) == _without_uses(before)
-        assert await call(house, name, body) in DONE, "and now it is done"
+            patched.setattr(type(local.parts.writer._store), "insert_audit", full)
+            assert await call(local, name, body) == 503
+        assert _without_uses(state(local)) == _without_uses(before)
+        assert await call(local, name, body) in DONE, "and now it is done"
 
 
 def _without_uses(dump: str) -> list[str]:
@@ -159,98 +159,98 @@ def _without_uses(dump: str) -> list[str]:
 )
 async def test_a_repeated_request_leaves_one(tmp_path: Path, autojump_clock: Any, action: Any) -> None:
     name, body, *_ = action
-    async with oidc_house(tmp_path) as house:
-        before = await prepare(house)
-        await house.ask(SetPriority(1, 4, UNDO))
+    async with oidc_local(tmp_path) as local:
+        before = await prepare(local)
+        await local.ask(SetPriority(1, 4, UNDO))
         for _ in range(3):
-            assert await call(house, name, body, {"Idempotency-Key": "once"}) in DONE
-        assert len(await records(house)) == before + 1
+            assert await call(local, name, body, {"Idempotency-Key": "once"}) in DONE
+        assert len(await records(local)) == before + 1
 
 
-async def test_a_dry_run_leaves_none(house: House, autojump_clock: Any) -> None:
-    before = await prepare(house)
-    assert await call(house, "POST /api/jobs/cancel", {"type": "pdf", "dry_run": True}) == 200
-    assert len(await records(house)) == before
+async def test_a_dry_run_leaves_none(local: LocalServer, autojump_clock: Any) -> None:
+    before = await prepare(local)
+    assert await call(local, "POST /api/jobs/cancel", {"type": "pdf", "dry_run": True}) == 200
+    assert len(await records(local)) == before
 
 
 async def test_signing_in_and_out(tmp_path: Path, autojump_clock: Any) -> None:
-    async with oidc_house(tmp_path) as house:
-        secret = await token(house, "read")
-        before = len(await records(house))
-        answer = await house.http.post("/login", headers=FORM, data=f"token={secret}", scope_base=FROM)
+    async with oidc_local(tmp_path) as local:
+        secret = await token(local, "read")
+        before = len(await records(local))
+        answer = await local.http.post("/login", headers=FORM, data=f"token={secret}", scope_base=FROM)
         assert answer.status_code == 303
-        (entry,) = (await records(house))[:-before]
+        (entry,) = (await records(local))[:-before]
         assert (entry["action"], entry["actor"], entry["name"]) == ("sign-in", "token:2", "test")
         assert entry["address"] == "192.0.2.7"
         signed_in = {"Cookie": answer.headers["Set-Cookie"].partition(";")[0], "Host": "localhost"}
-        answer = await house.http.post("/auth/logout", headers=FORM | signed_in, scope_base=FROM)
+        answer = await local.http.post("/auth/logout", headers=FORM | signed_in, scope_base=FROM)
         assert answer.status_code == 200
-        out, _ = (await records(house))[:-before]
+        out, _ = (await records(local))[:-before]
         assert (out["action"], out["actor"], out["address"]) == ("sign-out", "token:2", "192.0.2.7")
-        assert (await house.http.post("/auth/logout", headers=FORM)).status_code == 200
-        assert len(await records(house)) == before + 2, "nobody was signed in, so nobody signed out"
+        assert (await local.http.post("/auth/logout", headers=FORM)).status_code == 200
+        assert len(await records(local)) == before + 2, "nobody was signed in, so nobody signed out"
 
 
 async def test_a_refused_sign_in(tmp_path: Path, autojump_clock: Any) -> None:
-    async with oidc_house(tmp_path) as house:
-        before = len(await records(house))
-        answer = await house.http.open("/auth/callback?code=c&state=s", method="GET", scope_base=FROM)
+    async with oidc_local(tmp_path) as local:
+        before = len(await records(local))
+        answer = await local.http.open("/auth/callback?code=c&state=s", method="GET", scope_base=FROM)
         assert answer.status_code == 403
-        (entry,) = (await records(house))[:-before] if before else await records(house)
+        (entry,) = (await records(local))[:-before] if before else await records(local)
         assert (entry["action"], entry["address"]) == ("sign-in.refused", "192.0.2.7")
         assert entry["detail"]
 
 
-async def test_newest_first_and_page_by_page(house: House, autojump_clock: Any) -> None:
+async def test_newest_first_and_page_by_page(local: LocalServer, autojump_clock: Any) -> None:
     for n in range(25):
-        await token(house, name=f"t{n}")
+        await token(local, name=f"t{n}")
     seen: list[dict[str, Any]] = []
     query = "?limit=10"
     while True:
-        _, page = await house.call("GET", f"/api/admin/audit{query}")
+        _, page = await local.call("GET", f"/api/admin/audit{query}")
         assert len(page["entries"]) <= 10
         seen += page["entries"]
         if "next_cursor" not in page:
             break
-        await token(house, name="meanwhile")  # what is new does not shift what is old
+        await token(local, name="meanwhile")  # what is new does not shift what is old
         query = f"?limit=10&cursor={page['next_cursor']}"
     ids = [entry["id"] for entry in seen]
     assert ids == sorted(set(ids), reverse=True)
     assert [entry["subject"].split()[0] for entry in seen] == [f"t{n}" for n in reversed(range(25))]
     for wrong in ("limit=0", "limit=100000", "cursor=x", "cursor=0"):
-        assert_problem(await house.call("GET", f"/api/admin/audit?{wrong}"), 422, "invalid")
+        assert_problem(await local.call("GET", f"/api/admin/audit?{wrong}"), 422, "invalid")
 
 
 async def test_it_holds_no_secret(tmp_path: Path, autojump_clock: Any) -> None:
     """Not those that the actions made, nor those that somebody put where no secret belongs."""
-    async with oidc_house(tmp_path) as house:
-        secrets = [await token(house, "admin"), (await worker(house, "w"))["X-Worker-Secret"]]
-        _, made = await house.call("POST", "/api/admin/workers/w/regenerate")
+    async with oidc_local(tmp_path) as local:
+        secrets = [await token(local, "admin"), (await worker(local, "w"))["X-Worker-Secret"]]
+        _, made = await local.call("POST", "/api/admin/workers/w/regenerate")
         secrets.append(made["secret"])
-        await house.call("POST", "/api/admin/tokens", {"name": f"pasted {secrets[0]}"})
-        await house.call("POST", "/api/admin/workers", {"id": secrets[0], "type": "pdf"})
-        await house.call("POST", f"/api/workers/{secrets[0]}/drain")
-        await house.call("POST", "/api/jobs/cancel", {"q": secrets[1]})
-        await house.http.open(f"/auth/callback?error={secrets[0]}&state=x", method="GET")
-        answer = await house.http.post("/login", headers=FORM, data=f"token={secrets[0]}")
+        await local.call("POST", "/api/admin/tokens", {"name": f"pasted {secrets[0]}"})
+        await local.call("POST", "/api/admin/workers", {"id": secrets[0], "type": "pdf"})
+        await local.call("POST", f"/api/workers/{secrets[0]}/drain")
+        await local.call("POST", "/api/jobs/cancel", {"q": secrets[1]})
+        await local.http.open(f"/auth/callback?error={secrets[0]}&state=x", method="GET")
+        answer = await local.http.post("/login", headers=FORM, data=f"token={secrets[0]}")
         secrets.append(answer.headers["Set-Cookie"].partition(";")[0].partition("=")[2])
-        text = str(await records(house))
+        text = str(await records(local))
         assert [secret for secret in secrets if secret in text] == []
 
 
 async def test_users_and_their_sessions(tmp_path: Path, autojump_clock: Any) -> None:
-    async with oidc_house(tmp_path) as house:
-        first, second, other = await session(house), await session(house), await session(house, subject="other")
-        _, users = await house.call("GET", "/api/admin/users")
+    async with oidc_local(tmp_path) as local:
+        first, second, other = await session(local), await session(local), await session(local, subject="other")
+        _, users = await local.call("GET", "/api/admin/users")
         assert [user["subject"] for user in users] == ["somebody", "other"]
         assert "email" not in users[0] or users[0]["email"] is None
-        _, listed = await house.call("GET", "/api/admin/users/1/sessions")
+        _, listed = await local.call("GET", "/api/admin/users/1/sessions")
         assert [(each["address"], each["agent"]) for each in listed] == [("192.0.2.9", "a browser")] * 2
         assert first not in str(listed)
         for each in (first, second, other):  # in the cache from now on
-            assert (await house.call("GET", "/api/stats", headers=cookie(each)))[0] == 200
-        assert await house.call("DELETE", "/api/admin/users/1/sessions") == (200, {"ended": 2})
+            assert (await local.call("GET", "/api/stats", headers=cookie(each)))[0] == 200
+        assert await local.call("DELETE", "/api/admin/users/1/sessions") == (200, {"ended": 2})
         for each, status in {first: 401, second: 401, other: 200}.items():
-            assert (await house.call("GET", "/api/stats", headers=cookie(each)))[0] == status, "at once"
-        assert (await house.call("GET", "/api/admin/users/1/sessions"))[1] == []
-        assert_problem(await house.call("GET", "/api/admin/users/9/sessions"), 404, "no-such-user")
+            assert (await local.call("GET", "/api/stats", headers=cookie(each)))[0] == status, "at once"
+        assert (await local.call("GET", "/api/admin/users/1/sessions"))[1] == []
+        assert_problem(await local.call("GET", "/api/admin/users/9/sessions"), 404, "no-such-user")

@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.authority.callers import OIDC, SAME_ORIGIN, oidc_house
+from tests.authority.callers import OIDC, SAME_ORIGIN, oidc_local
 from tests.authority.test_matrix import time_standing_still
-from tests.fixtures.house import House, open_house
+from tests.fixtures.local import LocalServer, open_local
 from tests.web.calls import HEX, token
 
 TEMPLATES = sorted((Path(__file__).parents[2] / "web" / "dashboard" / "templates").glob("*.html"))
@@ -70,35 +70,35 @@ def assert_safe(headers: Any, *, objects: bool = False) -> None:
 
 @pytest.mark.parametrize("url", ["", "https://blobforge.test"], ids=["http", "https"])
 async def test_every_kind_of_answer(tmp_path: Path, autojump_clock: Any, url: str) -> None:
-    async with oidc_house(tmp_path, public_url=url) as house:
-        admin = {"Authorization": f"Bearer {house.parts.admin_token}"}
+    async with oidc_local(tmp_path, public_url=url) as local:
+        admin = {"Authorization": f"Bearer {local.parts.admin_token}"}
         for method, path, signed, status in ANSWERS:
             headers = admin if signed else {}
             with time_standing_still():
-                answer = await house.http.open(path, method=method, headers=headers)
+                answer = await local.http.open(path, method=method, headers=headers)
                 await answer.get_data()
             assert answer.status_code == status, path
             assert_safe(answer.headers, objects=path.startswith("/objects/"))
             assert ("Strict-Transport-Security" in answer.headers) is bool(url), path
 
 
-async def test_a_bug_of_ours(house: House, autojump_clock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_bug_of_ours(local: LocalServer, autojump_clock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer that nobody thought of has the headers, too, and says nothing of its cause."""
 
     async def broken(*_: object) -> object:
         raise RuntimeError("the database said: bf_" + "A" * 43)
 
-    monkeypatch.setattr(house.parts.services.reads, "run", broken)
-    answer = await house.http.get("/api/stats", headers={"Authorization": "Bearer bf_" + "B" * 43})
+    monkeypatch.setattr(local.parts.services.reads, "run", broken)
+    answer = await local.http.get("/api/stats", headers={"Authorization": "Bearer bf_" + "B" * 43})
     assert answer.status_code == 500
     assert_safe(answer.headers)
     assert b"database" not in await answer.get_data(as_text=False)
 
 
-async def test_objects_keep_their_own_policy(house: House, autojump_clock: Any) -> None:
-    digest = await house.source(b"<script>alert(1)</script>")
-    link = urlsplit(house.parts.services.objects.sign_download(f"sources/{digest}", expires_in=60, filename="a.html"))
-    answer = await house.http.get(f"{link.path}?{link.query}")
+async def test_objects_keep_their_own_policy(local: LocalServer, autojump_clock: Any) -> None:
+    digest = await local.source(b"<script>alert(1)</script>")
+    link = urlsplit(local.parts.services.objects.sign_download(f"sources/{digest}", expires_in=60, filename="a.html"))
+    answer = await local.http.get(f"{link.path}?{link.query}")
     assert answer.status_code == 200
     assert_safe(answer.headers, objects=True)
     assert answer.content_type == "application/octet-stream"
@@ -107,8 +107,8 @@ async def test_objects_keep_their_own_policy(house: House, autojump_clock: Any) 
 async def test_https_is_believed_from_named_proxies_only(tmp_path: Path, autojump_clock: Any) -> None:
     sent = {"X-Forwarded-Proto": "https", "Host": "blobforge.test"}
     for proxies, https in {"": False, "192.0.2.1": False, "127.0.0.1": True}.items():
-        async with open_house(tmp_path / (proxies or "none"), trusted_proxies=proxies) as house:
-            answer = await house.http.get("/login", headers=sent, scope_base={"client": ("127.0.0.1", 4000)})
+        async with open_local(tmp_path / (proxies or "none"), trusted_proxies=proxies) as local:
+            answer = await local.http.get("/login", headers=sent, scope_base={"client": ("127.0.0.1", 4000)})
             assert ("Strict-Transport-Security" in answer.headers) is https, proxies
 
 
@@ -129,18 +129,18 @@ def test_pages_hold_no_script_and_no_style(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", TEMPLATES, ids=lambda page: page.name)
-async def test_what_pages_load_is_there(page: Path, house: House, autojump_clock: Any) -> None:
+async def test_what_pages_load_is_there(page: Path, local: LocalServer, autojump_clock: Any) -> None:
     for path in re.findall(r"(?:src|href)\s*=\s*[\"'](/static/[^\"'?]+)", page.read_text()):
         with time_standing_still():
-            assert (await house.http.get(path)).status_code == 200, path
+            assert (await local.http.get(path)).status_code == 200, path
 
 
 @pytest.mark.parametrize("url", ["", "https://blobforge.test"], ids=["http", "https"])
 async def test_the_cookie_of_a_session(tmp_path: Path, autojump_clock: Any, url: str) -> None:
-    async with oidc_house(tmp_path, public_url=url) as house:
-        form = f"token={await token(house, 'read')}"
+    async with oidc_local(tmp_path, public_url=url) as local:
+        form = f"token={await token(local, 'read')}"
         headers = SAME_ORIGIN | {"Content-Type": "application/x-www-form-urlencoded", "Host": "localhost"}
-        answer = await house.http.post("/login", headers=headers, data=form)
+        answer = await local.http.post("/login", headers=headers, data=form)
         assert answer.status_code == 303
         name = "__Host-blobforge" if url else "blobforge"
         morsel = next(SimpleCookie(text)[name] for text in answer.headers.getlist("Set-Cookie") if name in text[:17])
@@ -149,15 +149,15 @@ async def test_the_cookie_of_a_session(tmp_path: Path, autojump_clock: Any, url:
         assert (morsel["samesite"], morsel["path"], morsel["domain"]) == ("Lax", "/", "")
         assert bool(morsel["secure"]) is bool(url)
         assert answer.headers["Cache-Control"] == "no-store"
-        database = (house.folder / "blobforge.db").read_bytes() + (house.folder / "blobforge.db-wal").read_bytes()
+        database = (local.folder / "blobforge.db").read_bytes() + (local.folder / "blobforge.db-wal").read_bytes()
         assert morsel.value.encode() not in database, "only its hash is kept"
 
 
 async def test_no_session_over_plain_http_from_elsewhere(tmp_path: Path, autojump_clock: Any) -> None:
-    async with oidc_house(tmp_path) as house:
-        form = f"token={await token(house, 'read')}"
+    async with oidc_local(tmp_path) as local:
+        form = f"token={await token(local, 'read')}"
         headers = SAME_ORIGIN | {"Content-Type": "application/x-www-form-urlencoded", "Host": "blobforge.test"}
-        answer = await house.http.post("/login", headers=headers, data=form)
+        answer = await local.http.post("/login", headers=headers, data=form)
         assert answer.status_code == 400
         assert "blobforge=" not in str(answer.headers.getlist("Set-Cookie"))
         assert OIDC["oidc_issuer"] not in await answer.get_data(as_text=True)

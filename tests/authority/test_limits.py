@@ -16,7 +16,7 @@ import structlog
 import trio
 from quart_trio import QuartTrio
 
-from tests.fixtures.house import House, open_house
+from tests.fixtures.local import LocalServer, open_local
 from tests.fixtures.server import ServerProcess, serving
 from tests.web import wire
 from tests.web.calls import assert_problem
@@ -178,13 +178,13 @@ def test_room_is_given_back_whatever_happens() -> None:
     assert limit._used == {}, "no trace of addresses that are gone"
 
 
-async def test_a_limit_that_refuses_is_told_once_and_so_is_its_end(house: House, autojump_clock: Any) -> None:
+async def test_a_limit_that_refuses_is_told_once_and_so_is_its_end(local: LocalServer, autojump_clock: Any) -> None:
     """In the log, in the metrics, and among what needs attention."""
-    limits, streams = house.parts.limits, house.parts.services.streams
+    limits, streams = local.parts.limits, local.parts.services.streams
 
     async def told() -> tuple[list[Any], bool]:
-        _, attention = await house.call("GET", "/api/stats/attention")
-        _, metrics = await house.call("GET", "/metrics")
+        _, attention = await local.call("GET", "/api/stats/attention")
+        _, metrics = await local.call("GET", "/metrics")
         return attention["limits"], b'blobforge_limit_refusing{limit="event_streams"} 1.0' in metrics
 
     with structlog.testing.capture_logs() as logs:
@@ -201,15 +201,15 @@ async def test_a_limit_that_refuses_is_told_once_and_so_is_its_end(house: House,
         limits.look()
         lines = [(each["event"], each.get("refused")) for each in logs if each.get("limit")]
     assert lines == [("a limit begins to refuse", None), ("a limit refuses no longer", 500), *lines[:1]]
-    _, page = await house.call("GET", "/", headers=_admin(house))
+    _, page = await local.call("GET", "/", headers=_admin(local))
     assert b"callers are refused" in page
 
 
 # ------------------------------------------------------------------ streams and waiting claims, in virtual time
 
 
-def scope(house: House, address: str, path: str = "/events", method: str = "GET") -> dict[str, Any]:
-    token = f"Bearer {house.parts.admin_token}".encode()
+def scope(local: LocalServer, address: str, path: str = "/events", method: str = "GET") -> dict[str, Any]:
+    token = f"Bearer {local.parts.admin_token}".encode()
     return {
         "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "scheme": "http",
         "path": path, "raw_path": path.encode(), "query_string": b"", "root_path": "", "client": (address, 4000),
@@ -245,62 +245,62 @@ class Client:
 
 
 async def test_streams(tmp_path: Path, autojump_clock: Any) -> None:
-    async with open_house(tmp_path / "data", max_streams=3, max_streams_per_address=2) as house:
+    async with open_local(tmp_path / "data", max_streams=3, max_streams_per_address=2) as local:
         async with trio.open_nursery() as nursery:
             held = [Client() for _ in range(3)]
             for client, address in zip(held, (A, A, B), strict=True):
-                nursery.start_soon(house.app, scope(house, address), client.receive, client.send)
+                nursery.start_soon(local.app, scope(local, address), client.receive, client.send)
                 await client.started.wait()
-            answer = await house.http.open(
-                "/events", method="GET", headers=_admin(house), scope_base={"client": (A, 1)}
+            answer = await local.http.open(
+                "/events", method="GET", headers=_admin(local), scope_base={"client": (A, 1)}
             )
             assert_problem((answer.status_code, await answer.get_json()), 429, "slow-down")
             assert answer.headers["Retry-After"]
-            answer = await house.http.open(
-                "/events", method="GET", headers=_admin(house), scope_base={"client": (C, 1)}
+            answer = await local.http.open(
+                "/events", method="GET", headers=_admin(local), scope_base={"client": (C, 1)}
             )
             assert answer.status_code == 429, "no room in total"
-            assert (await house.call("GET", "/api/stats"))[0] == 200, "anything else goes on"
+            assert (await local.call("GET", "/api/stats"))[0] == 200, "anything else goes on"
             for client in held:
                 client.gone.set()
-        assert house.parts.services.streams.used == 0
-        assert house.parts.broadcaster.subscribers == 0
+        assert local.parts.services.streams.used == 0
+        assert local.parts.broadcaster.subscribers == 0
 
 
 @pytest.mark.parametrize("moment", ["http.response.start", "http.response.body"])
 async def test_streams_of_clients_that_vanish(tmp_path: Path, autojump_clock: Any, moment: str) -> None:
     """Even before the first byte: then the stream was never begun, and nobody but its maker can end it."""
-    async with open_house(tmp_path / "data", max_streams=2) as house:
+    async with open_local(tmp_path / "data", max_streams=2) as local:
         for _ in range(5):
             client = Client(vanish_at=moment)
-            await house.app(scope(house, A), client.receive, client.send)
-            assert house.parts.services.streams.used == 0
-            assert house.parts.broadcaster.subscribers == 0
+            await local.app(scope(local, A), client.receive, client.send)
+            assert local.parts.services.streams.used == 0
+            assert local.parts.broadcaster.subscribers == 0
 
 
 async def test_claims_that_wait(tmp_path: Path, autojump_clock: Any) -> None:
     body = b'{"worker_id":"w1","job_type":"pdf","wait":30}'
-    async with open_house(tmp_path / "data", max_long_polls=3, max_long_polls_per_address=2) as house:
-        await house.register()
+    async with open_local(tmp_path / "data", max_long_polls=3, max_long_polls_per_address=2) as local:
+        await local.register()
         async with trio.open_nursery() as nursery:
             held = [Client(body=body) for _ in range(3)]
             for client, address in zip(held, (A, A, B), strict=True):
                 nursery.start_soon(
-                    house.app, scope(house, address, "/api/jobs/claim", "POST"), client.receive, client.send
+                    local.app, scope(local, address, "/api/jobs/claim", "POST"), client.receive, client.send
                 )
                 await trio.sleep(0.1)
-            headers = _admin(house) | {"Content-Type": "application/json"}
+            headers = _admin(local) | {"Content-Type": "application/json"}
             for address in (A, C):
-                answer = await house.http.open(
+                answer = await local.http.open(
                     "/api/jobs/claim", method="POST", headers=headers, data=body, scope_base={"client": (address, 1)}
                 )
                 assert_problem((answer.status_code, await answer.get_json()), 429, "slow-down")
-            assert await house.claim() == {"job": None}, "a claim that does not wait takes no room"
+            assert await local.claim() == {"job": None}, "a claim that does not wait takes no room"
             held[0].gone.set()
             await trio.sleep(0.1)
-            assert house.parts.services.long_polls.used == 2, "who is gone waits no longer"
-        assert house.parts.services.long_polls.used == 0
+            assert local.parts.services.long_polls.used == 2, "who is gone waits no longer"
+        assert local.parts.services.long_polls.used == 0
 
 
-def _admin(house: House) -> dict[str, str]:
-    return {"Authorization": f"Bearer {house.parts.admin_token}"}
+def _admin(local: LocalServer) -> dict[str, str]:
+    return {"Authorization": f"Bearer {local.parts.admin_token}"}

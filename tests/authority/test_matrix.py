@@ -17,8 +17,8 @@ import trio
 import trio.testing
 from quart_trio import QuartTrio
 
-from tests.authority.callers import KINDS, SAME_ORIGIN, Caller, Door, caller, door, oidc_house
-from tests.fixtures.house import House
+from tests.authority.callers import KINDS, SAME_ORIGIN, Caller, Door, caller, door, oidc_local
+from tests.fixtures.local import LocalServer
 from tests.web.calls import HEX
 from web.app import routes
 from web.auth.oidc import Leaving
@@ -97,8 +97,8 @@ def addresses(app: QuartTrio) -> Iterator[str]:
             yield f"{method} {plain(rule.rule)}"
 
 
-async def test_every_route_has_a_row_and_every_row_a_route(house: House, autojump_clock: Any) -> None:
-    there, written = set(addresses(house.app)), set(table())
+async def test_every_route_has_a_row_and_every_row_a_route(local: LocalServer, autojump_clock: Any) -> None:
+    there, written = set(addresses(local.app)), set(table())
     assert {f"{route.method} {plain(route.path)}" for route in routes()} <= there
     missing = "\n".join(f"| `{name}` | {' | '.join('?' * len(KINDS))} |" for name in sorted(there - written))
     assert missing == "", f"say in docs/authority.md who may call these; add the rows\n{missing}"
@@ -121,11 +121,11 @@ def test_a_form_is_open_to_whom_its_route_of_the_api_is() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 async def test_every_address(tmp_path: Path, autojump_clock: Any, kind: str) -> None:
     wrong = []
-    async with oidc_house(tmp_path, session_recheck=86_400, worker_timeout=86_400) as house:
-        who = await caller(house, kind)
+    async with oidc_local(tmp_path, session_recheck=86_400, worker_timeout=86_400) as local:
+        who = await caller(local, kind)
         # What takes a worker away comes last, so that it is there for the others.
         for name, cells in sorted(table().items(), key=_harm):
-            for what, wanted, got in await _tried(house, who, name, cells[kind]):
+            for what, wanted, got in await _tried(local, who, name, cells[kind]):
                 if got != wanted:
                     wrong.append(f"{name} as {kind}: docs/authority.md says {what}, so {wanted}; it was {got}")
     assert not wrong, "\n".join(wrong)
@@ -140,7 +140,7 @@ def _harm(row: tuple[str, object]) -> int:
     return 2 if name.startswith("DELETE") or name.endswith("/delete") else int(name.endswith(ends))
 
 
-async def _tried(house: House, who: Caller, name: str, cell: str) -> list[tuple[str, Door, Door]]:
+async def _tried(local: LocalServer, who: Caller, name: str, cell: str) -> list[tuple[str, Door, Door]]:
     """What the cell promises, call by call: (what was tried, wanted, got)."""
     match cell:
         case "own":
@@ -148,32 +148,32 @@ async def _tried(house: House, who: Caller, name: str, cell: str) -> list[tuple[
                 ("own, as itself", who.worker, "yes"),
                 ("own, as another", who.other, "403"),
             ]
-            return [(what, wanted, await _as(house, who, name, me, own=True)) for what, me, wanted in tries]
+            return [(what, wanted, await _as(local, who, name, me, own=True)) for what, me, wanted in tries]
         case "submitted":
             made = {"type": "pdf", "source_hash": hashlib.sha256(name.encode()).hexdigest()}
-            mine = await house.http.post("/api/jobs", headers=who.headers | SAME_ORIGIN, json=made)
+            mine = await local.http.post("/api/jobs", headers=who.headers | SAME_ORIGIN, json=made)
             job_id = str((await mine.get_json())["job_id"])
             # A form leads back to its page, which says that it was refused.
             refused: Door = "yes" if "/do/" in name else "403"
             return [
-                ("another's", refused, await _as(house, who, name, who.worker)),
-                ("submitted", "yes", await _as(house, who, name.replace("{job_id}", job_id), who.worker)),
+                ("another's", refused, await _as(local, who, name, who.worker)),
+                ("submitted", "yes", await _as(local, who, name.replace("{job_id}", job_id), who.worker)),
             ]
         case "begun":
-            sealed = house.parts.services.sealer.seal(
-                Leaving("the-state", "nonce", "verifier", "/", house.parts.now())
+            sealed = local.parts.services.sealer.seal(
+                Leaving("the-state", "nonce", "verifier", "/", local.parts.now())
             ).decode()
             own = hashlib.sha256(b"the-state").hexdigest()[:16]
             mine = {"Cookie": f"blobforge-leaving-{own}={sealed}"}
             path = "/auth/callback?code=x&state="
             without: Door = "yes" if "Cookie" in who.headers else "403"  # "back", after a good one
             return [
-                ("begun", without, await _send(house, "GET", f"{path}the-state", who)),
-                ("begun, of another sign-in", without, await _send(house, "GET", f"{path}another", who, more=mine)),
-                ("begun, of this one", "yes", await _send(house, "GET", f"{path}the-state", who, more=mine)),
+                ("begun", without, await _send(local, "GET", f"{path}the-state", who)),
+                ("begun, of another sign-in", without, await _send(local, "GET", f"{path}another", who, more=mine)),
+                ("begun, of this one", "yes", await _send(local, "GET", f"{path}the-state", who, more=mine)),
             ]
         case "code":
-            code = house.parts.services.first_link.code
+            code = local.parts.services.first_link.code
             codes: list[tuple[str, str, Door]] = [
                 ("no code", "", "401"),
                 ("wrong code", "x" * 43, "401"),
@@ -181,16 +181,16 @@ async def _tried(house: House, who: Caller, name: str, cell: str) -> list[tuple[
                 ("again", code, "401"),
             ]
             path = "/auth/first?code="
-            return [(what, wanted, await _send(house, "GET", path + each, who)) for what, each, wanted in codes]
+            return [(what, wanted, await _send(local, "GET", path + each, who)) for what, each, wanted in codes]
         case "url":
-            return await _signed(house, who, name.partition(" ")[0])
+            return await _signed(local, who, name.partition(" ")[0])
         case "yes" | "401" | "403" | "page":
-            return [(cell, cell, await _as(house, who, name, who.worker))]
+            return [(cell, cell, await _as(local, who, name, who.worker))]
         case _:
             raise AssertionError(cell)
 
 
-async def _as(house: House, who: Caller, name: str, me: str, *, own: bool = False) -> Door:
+async def _as(local: LocalServer, who: Caller, name: str, me: str, *, own: bool = False) -> Door:
     """One call of this route; whoever can be named, in the path or in the body, is worker `me`."""
     method, _, path = name.partition(" ")
     for parameter, value in {
@@ -199,16 +199,16 @@ async def _as(house: House, who: Caller, name: str, me: str, *, own: bool = Fals
         path = path.replace(f"{{{parameter}}}", value)
     if path == "/login" and method == "POST":
         form = {"Content-Type": "application/x-www-form-urlencoded"} | SAME_ORIGIN
-        return await _send(house, method, path, who, f"token={who.secret}", form)
+        return await _send(local, method, path, who, f"token={who.secret}", form)
     body = BODIES.get(name)
     body = (OWN if own else {}).get(name) or BODIES.get(name, "")
-    return await _send(house, method, path, who, body.replace("{me}", me), {})
+    return await _send(local, method, path, who, body.replace("{me}", me), {})
 
 
-async def _signed(house: House, who: Caller, method: str) -> list[tuple[str, Door, Door]]:
+async def _signed(local: LocalServer, who: Caller, method: str) -> list[tuple[str, Door, Door]]:
     """An object's address, signed for this method, for another one, for another key, and not at all."""
-    digest = await house.source(b"a document")
-    objects = house.parts.services.objects
+    digest = await local.source(b"a document")
+    objects = local.parts.services.objects
     read = urlsplit(objects.sign_download(f"sources/{digest}", expires_in=60, filename="a.pdf"))
     write = urlsplit(objects.sign_upload(f"sources/{digest}", expires_in=60).url)
     good, bad = (write, read) if method == "PUT" else (read, write)
@@ -219,11 +219,11 @@ async def _signed(house: House, who: Caller, method: str) -> list[tuple[str, Doo
         ("signed", f"{good.path}?{good.query}", "yes"),
     ]
     body = "a document" if method == "PUT" else ""
-    return [(what, wanted, await _send(house, method, path, who, body)) for what, path, wanted in tries]
+    return [(what, wanted, await _send(local, method, path, who, body)) for what, path, wanted in tries]
 
 
 async def _send(
-    house: House, method: str, path: str, who: Caller, body: str = "", more: dict[str, str] | None = None
+    local: LocalServer, method: str, path: str, who: Caller, body: str = "", more: dict[str, str] | None = None
 ) -> Door:
     """One request of this caller, and how the door stood. Fails on an answer that no client should ever get."""
     headers = dict(who.headers) | ({"Content-Type": "application/json"} if body else {})
@@ -232,9 +232,9 @@ async def _send(
     # Who fails to say who it is, and does so too often, would be told to slow down.
     await trio.sleep(10)
     if path == "/events":
-        return await _stream(house, headers)
+        return await _stream(local, headers)
     with time_standing_still():
-        response = await house.http.open(path, method=method, headers=headers, data=body)
+        response = await local.http.open(path, method=method, headers=headers, data=body)
         raw = await response.get_data(as_text=False)
     assert response.status_code != 429
 
@@ -257,9 +257,9 @@ def time_standing_still() -> Iterator[None]:
         clock.autojump_threshold = before
 
 
-async def _stream(house: House, headers: dict[str, str]) -> Door:
+async def _stream(local: LocalServer, headers: dict[str, str]) -> Door:
     """Read the first frame, if there is one, and go."""
-    async with house.http.request("/events", headers=headers) as connection:
+    async with local.http.request("/events", headers=headers) as connection:
         await connection.send_complete()
         first = await connection.receive()
         status = connection.status_code

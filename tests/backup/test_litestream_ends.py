@@ -19,7 +19,7 @@ from blobforge.backup.restore import Restored, newest
 from blobforge.store.sqlite.check import check
 from tests.backup.conftest import PATIENCE
 from tests.backup.tunnel import Tunnel
-from tests.fixtures.house import House, open_house
+from tests.fixtures.local import LocalServer, open_local
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -28,26 +28,26 @@ async def until(condition: Callable[[], bool]) -> None:
             await trio.sleep(0.02)
 
 
-def replicator_of(house: House) -> Replicator:
-    assert house.parts.replicator is not None
-    return house.parts.replicator
+def replicator_of(local: LocalServer) -> Replicator:
+    assert local.parts.replicator is not None
+    return local.parts.replicator
 
 
-def signalled(house: House, number: int) -> None:
+def signalled(local: LocalServer, number: int) -> None:
     """Send a signal to the Litestream that runs."""
-    sidecar = replicator_of(house)._sidecar
+    sidecar = replicator_of(local)._sidecar
     assert sidecar is not None
     os.kill(sidecar.child.pid, number)
 
 
-async def add_job(house: House, number: int) -> None:
+async def add_job(local: LocalServer, number: int) -> None:
     """Something that is to be copied."""
-    status, answer = await house.call("POST", "/api/jobs", {"type": "pdf", "source_hash": f"{number:064x}"})
+    status, answer = await local.call("POST", "/api/jobs", {"type": "pdf", "source_hash": f"{number:064x}"})
     assert status == 201, answer
 
 
-async def caught_up(house: House) -> None:
-    await until(lambda: replicator_of(house).running and replicator_of(house).lag_seconds == 0)
+async def caught_up(local: LocalServer) -> None:
+    await until(lambda: replicator_of(local).running and replicator_of(local).lag_seconds == 0)
 
 
 @pytest.fixture
@@ -59,26 +59,26 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("impatient")
 async def test_one_that_copies_nothing_is_started_again(tmp_path: Path, place: dict[str, Any]) -> None:
-    async with open_house(tmp_path / "data", **place) as house:
-        await caught_up(house)
-        signalled(house, signal.SIGSTOP)
-        await add_job(house, 1)
-        await until(lambda: replicator_of(house).restarts > 0)
-        await caught_up(house)
+    async with open_local(tmp_path / "data", **place) as local:
+        await caught_up(local)
+        signalled(local, signal.SIGSTOP)
+        await add_job(local, 1)
+        await until(lambda: replicator_of(local).restarts > 0)
+        await caught_up(local)
 
 
 @pytest.mark.usefixtures("impatient")
 async def test_one_that_copies_nothing_because_the_store_is_away_is_not(
     tmp_path: Path, place: dict[str, Any], way: Tunnel
 ) -> None:
-    async with open_house(tmp_path / "data", **(place | {"s3_endpoint": way.url})) as house:
-        await caught_up(house)
+    async with open_local(tmp_path / "data", **(place | {"s3_endpoint": way.url})) as local:
+        await caught_up(local)
         way.mode = "closed"
-        await add_job(house, 1)
-        await until(lambda: (replicator_of(house).lag_seconds or 0) > 8)
-        assert replicator_of(house).restarts == 0
+        await add_job(local, 1)
+        await until(lambda: (replicator_of(local).lag_seconds or 0) > 8)
+        assert replicator_of(local).restarts == 0
         way.mode = "open"
-        await caught_up(house)
+        await caught_up(local)
 
 
 @pytest.mark.parametrize("longest", [1, replicator.LONGEST_WAL], ids=["too-long", "as-it-is"])
@@ -86,19 +86,19 @@ async def test_a_wal_that_grew_without_one_begins_a_new_epoch(
     tmp_path: Path, place: dict[str, Any], monkeypatch: pytest.MonkeyPatch, longest: int
 ) -> None:
     monkeypatch.setattr(replicator, "LONGEST_WAL", longest)
-    async with open_house(tmp_path / "data", **place) as house:
-        await caught_up(house)
-        before = replicator_of(house).epoch
-        await add_job(house, 1)
-        signalled(house, signal.SIGKILL)
-        await until(lambda: replicator_of(house).restarts == 1 and replicator_of(house).running)
-        assert (replicator_of(house).epoch != before) == (longest == 1)
-        await add_job(house, 2)
-        await caught_up(house)
+    async with open_local(tmp_path / "data", **place) as local:
+        await caught_up(local)
+        before = replicator_of(local).epoch
+        await add_job(local, 1)
+        signalled(local, signal.SIGKILL)
+        await until(lambda: replicator_of(local).restarts == 1 and replicator_of(local).running)
+        assert (replicator_of(local).epoch != before) == (longest == 1)
+        await add_job(local, 2)
+        await caught_up(local)
         copy = tmp_path / "copy.db"
-        restored = await newest(replicator_of(house).plan.source, copy)
+        restored = await newest(replicator_of(local).plan.source, copy)
         assert isinstance(restored, Restored)
-        assert restored.epoch == replicator_of(house).epoch
+        assert restored.epoch == replicator_of(local).epoch
         assert check(copy) == []
         with closing(apsw.Connection(str(copy))) as database:
             assert database.execute("SELECT count(*) FROM jobs").get == 2

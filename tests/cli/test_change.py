@@ -12,63 +12,63 @@ from tests.cli.terminal import terminal
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """One server for tests that keep to a job type of their own."""
     with running_server(tmp_path_factory.mktemp("change") / "here", {}) as running:
         yield running
 
 
 @pytest.fixture
-def person(house: Running) -> Iterator[People]:
-    with people(house) as person:
+def person(local: Running) -> Iterator[People]:
+    with people(local) as person:
         yield person
 
 
-def statuses(house: Running, type_: str) -> list[str]:
-    return sorted(job["status"] for job in house.json("jobs", "list", "--type", type_)["jobs"])
+def statuses(local: Running, type_: str) -> list[str]:
+    return sorted(job["status"] for job in local.json("jobs", "list", "--type", type_)["jobs"])
 
 
-def test_a_filter_is_tried_dry_and_nobody_there_to_ask_is_no_yes(house: Running, person: People) -> None:
+def test_a_filter_is_tried_dry_and_nobody_there_to_ask_is_no_yes(local: Running, person: People) -> None:
     for number in range(3):
         person.submit(f"dry {number}", "dry")
-    dry = house.json("jobs", "cancel", "--type", "dry", "--dry-run")
+    dry = local.json("jobs", "cancel", "--type", "dry", "--dry-run")
     assert dry == {"matched": 3, "changed": 3, "refused": 0, "dry_run": True}
-    unasked = house.blobforge("jobs", "cancel", "--type", "dry")
+    unasked = local.blobforge("jobs", "cancel", "--type", "dry")
     assert (unasked.returncode, unasked.stdout) == (2, "")
     assert "Cancel 3 jobs?" in unasked.stderr
     assert "--yes" in unasked.stderr
-    assert statuses(house, "dry") == ["pending"] * 3
-    assert house.ok("jobs", "cancel", "--type", "dry", "--yes", "--quiet") == "3\n"
-    assert statuses(house, "dry") == ["cancelled"] * 3
-    again = house.ok("jobs", "cancel", "--type", "dry", "--yes")
+    assert statuses(local, "dry") == ["pending"] * 3
+    assert local.ok("jobs", "cancel", "--type", "dry", "--yes", "--quiet") == "3\n"
+    assert statuses(local, "dry") == ["cancelled"] * 3
+    again = local.ok("jobs", "cancel", "--type", "dry", "--yes")
     assert again == "changed\t0\nnot changed, for their status\t3\nmatched\t3\n"
     assert (
-        house.json("jobs", "retry", "--type", "dry", "--status", "cancelled", "--yes", "--priority", "1")["changed"]
+        local.json("jobs", "retry", "--type", "dry", "--status", "cancelled", "--yes", "--priority", "1")["changed"]
         == 3
     )
-    assert {job["priority"] for job in house.json("jobs", "list", "--type", "dry")["jobs"]} == {1}
+    assert {job["priority"] for job in local.json("jobs", "list", "--type", "dry")["jobs"]} == {1}
 
 
-def test_delete_asks_for_ids_too_and_tells_what_it_could_not(house: Running, person: People) -> None:
+def test_delete_asks_for_ids_too_and_tells_what_it_could_not(local: Running, person: People) -> None:
     first, second = (str(person.submit(f"delete {number}", "delete")) for number in range(2))
-    unasked = house.blobforge("jobs", "delete", first)
+    unasked = local.blobforge("jobs", "delete", first)
     assert unasked.returncode == 2
     assert "Delete for good: 1 job?" in unasked.stderr
-    assert house.ok("jobs", "delete", first, "--yes") == "changed\t1\nnot changed, for their status\t0\nmatched\t1\n"
-    assert house.blobforge("jobs", "show", first).returncode == 5
+    assert local.ok("jobs", "delete", first, "--yes") == "changed\t1\nnot changed, for their status\t0\nmatched\t1\n"
+    assert local.blobforge("jobs", "show", first).returncode == 5
     person.claim("delete")
-    mixed = house.blobforge("jobs", "delete", first, second, "--yes")
+    mixed = local.blobforge("jobs", "delete", first, second, "--yes")
     assert mixed.returncode == 5
     assert "2 jobs not there" in mixed.stderr
-    assert house.json("jobs", "delete", "--type", "delete", "--yes")["refused"] == 1
+    assert local.json("jobs", "delete", "--type", "delete", "--yes")["refused"] == 1
 
 
-def test_priority_takes_ids_or_a_filter_before_the_number(house: Running, person: People) -> None:
+def test_priority_takes_ids_or_a_filter_before_the_number(local: Running, person: People) -> None:
     first, second = (str(person.submit(f"prio {number}", "prio")) for number in range(2))
-    assert house.ok("jobs", "priority", first, second, "2") == f"{first}\tupdated\n{second}\tupdated\n"
-    assert house.json("jobs", "priority", "5", "--type", "prio", "--yes")["changed"] == 2
-    assert house.json("jobs", "priority", first, "1", "--dry-run")["matched"] == 1
-    assert house.json("jobs", "show", first)["priority"] == 5
+    assert local.ok("jobs", "priority", first, second, "2") == f"{first}\tupdated\n{second}\tupdated\n"
+    assert local.json("jobs", "priority", "5", "--type", "prio", "--yes")["changed"] == 2
+    assert local.json("jobs", "priority", first, "1", "--dry-run")["matched"] == 1
+    assert local.json("jobs", "show", first)["priority"] == 5
 
 
 @pytest.mark.parametrize(
@@ -80,42 +80,42 @@ def test_priority_takes_ids_or_a_filter_before_the_number(house: Running, person
         (["jobs", "retry", "--status", "lost", "--yes"], "lost"),
     ],
 )
-def test_what_is_meant_must_be_said(house: Running, arguments: list[str], words: str) -> None:
-    done = house.blobforge(*arguments)
+def test_what_is_meant_must_be_said(local: Running, arguments: list[str], words: str) -> None:
+    done = local.blobforge(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert words in done.stderr
 
 
-def test_on_a_terminal_it_asks(house: Running, person: People) -> None:
+def test_on_a_terminal_it_asks(local: Running, person: People) -> None:
     for number in range(2):
         person.submit(f"ask {number}", "ask")
     for answer, code, after in (("n", 1, "pending"), ("y", 0, "cancelled")):
-        with terminal(house, "jobs", "cancel", "--type", "ask") as screen:
+        with terminal(local, "jobs", "cancel", "--type", "ask") as screen:
             screen.see("Cancel 2 jobs? [y/N]")
             screen.type(answer)
             assert screen.end() == code
         assert ("Nothing was changed." in screen.text) == (answer == "n")
-        assert statuses(house, "ask") == [after] * 2
-    with terminal(house, "jobs", "retry", "--type", "ask") as screen:
+        assert statuses(local, "ask") == [after] * 2
+    with terminal(local, "jobs", "retry", "--type", "ask") as screen:
         screen.see("Retry 2 jobs? [y/N]")
         assert screen.interrupt() == 130
-    assert statuses(house, "ask") == ["cancelled"] * 2
+    assert statuses(local, "ask") == ["cancelled"] * 2
 
 
-def test_workers_are_removed_by_a_filter(house: Running, person: People) -> None:
+def test_workers_are_removed_by_a_filter(local: Running, person: People) -> None:
     for number in range(3):
         person.call("POST", "/api/workers/register", {"id": f"far {number}", "type": "far"})
         if number:
             person.call("POST", f"/api/workers/far {number}/unregister")
-    dry = house.json("workers", "remove", "--type", "far", "--older-than", "0s", "--dry-run")
+    dry = local.json("workers", "remove", "--type", "far", "--older-than", "0s", "--dry-run")
     assert dry == {"matched": 3, "changed": 2, "refused": 1, "dry_run": True}
-    assert house.json("workers", "remove", "--type", "far", "--older-than", "1d", "--dry-run")["matched"] == 0
-    unasked = house.blobforge("workers", "remove", "--type", "far")
+    assert local.json("workers", "remove", "--type", "far", "--older-than", "1d", "--dry-run")["matched"] == 0
+    unasked = local.blobforge("workers", "remove", "--type", "far")
     assert (unasked.returncode, unasked.stdout) == (2, "")
     assert "Remove 2 workers?" in unasked.stderr
-    assert house.json("workers", "remove", "--type", "far", "--yes")["changed"] == 2
-    assert house.ok("workers", "list", "--type", "far", "--quiet").split("\n")[0] == "far 0"
-    assert house.blobforge("workers", "remove").returncode == 2
-    assert house.blobforge("workers", "remove", "far 0", "--type", "far").returncode == 2
-    assert house.ok("workers", "remove", "far 0").split("\t") == ["far 0", "removed\n"]
-    assert house.ok("workers", "list", "--type", "far") == house.ok("workers", "list", "--type", "nothing")
+    assert local.json("workers", "remove", "--type", "far", "--yes")["changed"] == 2
+    assert local.ok("workers", "list", "--type", "far", "--quiet").split("\n")[0] == "far 0"
+    assert local.blobforge("workers", "remove").returncode == 2
+    assert local.blobforge("workers", "remove", "far 0", "--type", "far").returncode == 2
+    assert local.ok("workers", "remove", "far 0").split("\t") == ["far 0", "removed\n"]
+    assert local.ok("workers", "list", "--type", "far") == local.ok("workers", "list", "--type", "nothing")

@@ -30,7 +30,7 @@ class Keyring(keyring.backend.KeyringBackend):
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """One server; the tests differ in the configuration folder."""
     with running_server(tmp_path_factory.mktemp("login") / "here", {}) as running:
         yield running
@@ -46,96 +46,96 @@ def elsewhere(tmp_path: Path) -> dict[str, str]:
     }
 
 
-def new_token(house: Running, *scopes: str) -> str:
+def new_token(local: Running, *scopes: str) -> str:
     options = [part for scope in scopes for part in ("--scope", scope)]
-    return str(house.json("tokens", "create", "for-login", *options)["token"])
+    return str(local.json("tokens", "create", "for-login", *options)["token"])
 
 
 def login_file(elsewhere: dict[str, str]) -> Path:
     return Path(elsewhere["XDG_CONFIG_HOME"]) / "blobforge" / "login.json"
 
 
-def test_a_token_from_stdin_is_tried_and_kept_private(house: Running, elsewhere: dict[str, str]) -> None:
-    token = new_token(house, "read")
-    done = house.blobforge("login", house.url + "/", "--token", token, **elsewhere)
+def test_a_token_from_stdin_is_tried_and_kept_private(local: Running, elsewhere: dict[str, str]) -> None:
+    token = new_token(local, "read")
+    done = local.blobforge("login", local.url + "/", "--token", token, **elsewhere)
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
-    assert f"Logged in to {house.url} as for-login (read)." in done.stderr
+    assert f"Logged in to {local.url} as for-login (read)." in done.stderr
     assert token not in done.stderr
     path = login_file(elsewhere)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-    assert json.loads(path.read_text()) == {"server": house.url, "token": token}
+    assert json.loads(path.read_text()) == {"server": local.url, "token": token}
 
-    house.ok("stats", **elsewhere)
-    refused = house.blobforge("jobs", "cancel", "1", **elsewhere)
+    local.ok("stats", **elsewhere)
+    refused = local.blobforge("jobs", "cancel", "1", **elsewhere)
     assert refused.returncode == 4
     assert "takes the scope submit" in refused.stderr
     assert "tokens create NAME --scope submit" in refused.stderr
 
-    out = house.blobforge("logout", **elsewhere)
+    out = local.blobforge("logout", **elsewhere)
     assert (out.returncode, out.stderr) == (0, "Logged out.\n")
     assert not path.exists()
-    assert house.blobforge("logout", **elsewhere).stderr == "There was no login.\n"
+    assert local.blobforge("logout", **elsewhere).stderr == "There was no login.\n"
 
 
-def test_it_asks_for_what_is_missing_and_hides_the_token(house: Running, elsewhere: dict[str, str]) -> None:
-    token = new_token(house)
-    with terminal(house, "login", **elsewhere) as screen:
+def test_it_asks_for_what_is_missing_and_hides_the_token(local: Running, elsewhere: dict[str, str]) -> None:
+    token = new_token(local)
+    with terminal(local, "login", **elsewhere) as screen:
         screen.see("Server [http://localhost:8080]: ")
-        screen.type(house.url)
-        screen.see(f"API token for {house.url}: ")
+        screen.type(local.url)
+        screen.see(f"API token for {local.url}: ")
         screen.type_hidden(token)
         assert screen.end() == 0
     assert "Logged in" in screen.text
     assert token not in screen.seen
-    with terminal(house, "login", **elsewhere) as screen:
-        screen.see(f"Server [{house.url}]: ")
+    with terminal(local, "login", **elsewhere) as screen:
+        screen.see(f"Server [{local.url}]: ")
         assert screen.interrupt() == 130
     assert "Traceback" not in screen.text
-    house.ok("stats", **elsewhere)
+    local.ok("stats", **elsewhere)
 
 
-def test_what_does_not_work_is_not_kept(house: Running, elsewhere: dict[str, str], tmp_path: Path) -> None:
-    wrong = house.blobforge("login", house.url, "--token", "bf_wrong", **elsewhere)
+def test_what_does_not_work_is_not_kept(local: Running, elsewhere: dict[str, str], tmp_path: Path) -> None:
+    wrong = local.blobforge("login", local.url, "--token", "bf_wrong", **elsewhere)
     assert wrong.returncode == 4
     assert "does not take this token" in wrong.stderr
-    nowhere = house.blobforge("login", "http://127.0.0.1:1", "--token", "bf_x", **elsewhere)
+    nowhere = local.blobforge("login", "http://127.0.0.1:1", "--token", "bf_x", **elsewhere)
     assert nowhere.returncode == 3
-    no_url = house.blobforge("login", "queue.example", "--token", "bf_x", **elsewhere)
+    no_url = local.blobforge("login", "queue.example", "--token", "bf_x", **elsewhere)
     assert no_url.returncode == 2
-    nothing = house.blobforge("login", house.url, "--with-token", **elsewhere)
+    nothing = local.blobforge("login", local.url, "--with-token", **elsewhere)
     assert nothing.returncode == 2
-    unsaid = house.blobforge("login", **elsewhere)
+    unsaid = local.blobforge("login", **elsewhere)
     assert unsaid.returncode == 2
     assert not login_file(elsewhere).exists()
 
 
-def test_a_token_is_for_its_server_only(house: Running, elsewhere: dict[str, str]) -> None:
-    house.ok("login", house.url, "--token", new_token(house), **elsewhere)
-    other = house.blobforge("stats", "--server", house.url.replace("127.0.0.1", "localhost"), **elsewhere)
+def test_a_token_is_for_its_server_only(local: Running, elsewhere: dict[str, str]) -> None:
+    local.ok("login", local.url, "--token", new_token(local), **elsewhere)
+    other = local.blobforge("stats", "--server", local.url.replace("127.0.0.1", "localhost"), **elsewhere)
     assert other.returncode == 4
     assert "blobforge login" in other.stderr
     # What is given beats what is kept.
-    given = house.blobforge("stats", "--token", "bf_wrong", **elsewhere)
+    given = local.blobforge("stats", "--token", "bf_wrong", **elsewhere)
     assert given.returncode == 4
     assert "--token or BLOBFORGE_API_TOKEN is unknown" in given.stderr
 
 
-def test_a_damaged_login_is_told_and_replaced(house: Running, elsewhere: dict[str, str]) -> None:
+def test_a_damaged_login_is_told_and_replaced(local: Running, elsewhere: dict[str, str]) -> None:
     path = login_file(elsewhere)
     path.parent.mkdir(parents=True)
     path.write_text("{")
-    done = house.blobforge("stats", **elsewhere)
+    done = local.blobforge("stats", **elsewhere)
     assert done.returncode == 1
     assert f"{path} is damaged" in done.stderr
     assert "blobforge login" in done.stderr
-    house.ok("stats", "--server", house.url, "--token", new_token(house), **elsewhere)
-    house.ok("login", house.url, "--token", new_token(house), **elsewhere)
-    house.ok("stats", **elsewhere)
+    local.ok("stats", "--server", local.url, "--token", new_token(local), **elsewhere)
+    local.ok("login", local.url, "--token", new_token(local), **elsewhere)
+    local.ok("stats", **elsewhere)
 
 
-def test_a_keyring_that_works_has_the_token(house: Running, elsewhere: dict[str, str], tmp_path: Path) -> None:
+def test_a_keyring_that_works_has_the_token(local: Running, elsewhere: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "file_keyring.py").write_text(BACKEND)
     kept = tmp_path / "kept.json"
     keyring = elsewhere | {
@@ -143,18 +143,18 @@ def test_a_keyring_that_works_has_the_token(house: Running, elsewhere: dict[str,
         "PYTHONPATH": str(tmp_path),
         "TEST_KEYRING": str(kept),
     }
-    token = new_token(house)
-    done = house.blobforge("login", house.url, "--token", token, **keyring)
+    token = new_token(local)
+    done = local.blobforge("login", local.url, "--token", token, **keyring)
     assert "The token is in the keyring." in done.stderr
     assert token not in login_file(keyring).read_text()
-    assert json.loads(kept.read_text()) == {f"blobforge {house.url}": token}
-    house.ok("stats", **keyring)
-    gone = house.blobforge("stats", **keyring | {"PYTHON_KEYRING_BACKEND": "no.such.Keyring"})
+    assert json.loads(kept.read_text()) == {f"blobforge {local.url}": token}
+    local.ok("stats", **keyring)
+    gone = local.blobforge("stats", **keyring | {"PYTHON_KEYRING_BACKEND": "no.such.Keyring"})
     assert gone.returncode == 4
     assert "Traceback" not in gone.stderr
-    house.ok("login", house.url, "--token", token, "--no-keyring", **keyring)
+    local.ok("login", local.url, "--token", token, "--no-keyring", **keyring)
     assert json.loads(kept.read_text()) == {}
     assert token in login_file(keyring).read_text()
-    house.ok("login", house.url, "--token", token, **keyring)
-    house.ok("logout", **keyring)
+    local.ok("login", local.url, "--token", token, **keyring)
+    local.ok("logout", **keyring)
     assert json.loads(kept.read_text()) == {}

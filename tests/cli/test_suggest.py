@@ -17,7 +17,7 @@ __all__ = ["nobody"]
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A server with two jobs of two types, and two workers."""
     with running_server(tmp_path_factory.mktemp("suggest") / "here", {}) as running:
         for name in ("a.pdf", "b.epub"):
@@ -54,26 +54,26 @@ def completed(running: Running, *words: str, **environment: str) -> list[str]:
         ("submit --tag b", ["books"]),
     ],
 )
-def test_words_of_the_server(house: Running, typed: str, expected: list[str]) -> None:
-    assert completed(house, *typed.split(" ")) == expected
+def test_words_of_the_server(local: Running, typed: str, expected: list[str]) -> None:
+    assert completed(local, *typed.split(" ")) == expected
 
 
-def test_answers_are_kept_for_some_seconds(house: Running) -> None:
-    cache = house.folder.parent / "kept"
-    assert completed(house, "jobs", "list", "--type", "", XDG_CACHE_HOME=str(cache)) == ["epub", "pdf"]
+def test_answers_are_kept_for_some_seconds(local: Running) -> None:
+    cache = local.folder.parent / "kept"
+    assert completed(local, "jobs", "list", "--type", "", XDG_CACHE_HOME=str(cache)) == ["epub", "pdf"]
     (kept,) = (cache / "blobforge" / "completion").iterdir()
     assert kept.stat().st_mode & 0o077 == 0
     kept.write_text('[["kept", ""]]')
-    assert completed(house, "jobs", "list", "--type", "", XDG_CACHE_HOME=str(cache)) == ["kept"]
+    assert completed(local, "jobs", "list", "--type", "", XDG_CACHE_HOME=str(cache)) == ["kept"]
     kept.write_text("no JSON")
-    assert completed(house, "jobs", "list", "--type", "", XDG_CACHE_HOME=str(cache)) == ["epub", "pdf"]
+    assert completed(local, "jobs", "list", "--type", "", XDG_CACHE_HOME=str(cache)) == ["epub", "pdf"]
     kept.write_text('[["kept", ""]]')
     old = time.time() - KEPT - 1
     os.utime(kept, (old, old))
-    assert completed(house, "jobs", "list", "--type", "", XDG_CACHE_HOME=str(cache)) == ["epub", "pdf"]
+    assert completed(local, "jobs", "list", "--type", "", XDG_CACHE_HOME=str(cache)) == ["epub", "pdf"]
 
 
-def test_silent_where_there_is_nothing_to_ask(house: Running, nobody: str, tmp_path: Path) -> None:
+def test_silent_where_there_is_nothing_to_ask(local: Running, nobody: str, tmp_path: Path) -> None:
     for environment in (
         {"BLOBFORGE_SERVER_URL": nobody},
         {"BLOBFORGE_API_TOKEN": "bf_wrong"},
@@ -81,8 +81,8 @@ def test_silent_where_there_is_nothing_to_ask(house: Running, nobody: str, tmp_p
         {"BLOBFORGE_SERVER_URL": "not a url"},
     ):
         cache = str(tmp_path / "cache")
-        assert completed(house, "jobs", "list", "--tag", "", XDG_CACHE_HOME=cache, **environment) == []
+        assert completed(local, "jobs", "list", "--tag", "", XDG_CACHE_HOME=cache, **environment) == []
     unwritable = tmp_path / "file"
     unwritable.write_text("")
-    found = completed(house, "jobs", "list", "--tag", "", XDG_CACHE_HOME=str(unwritable))
+    found = completed(local, "jobs", "list", "--tag", "", XDG_CACHE_HOME=str(unwritable))
     assert found == ["books", "scan-2026"]

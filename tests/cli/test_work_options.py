@@ -37,50 +37,50 @@ if __name__ == "__main__":
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with running_server(tmp_path_factory.mktemp("work") / "here", {}) as running:
         (running.folder / "handlers.py").write_text(HANDLERS)
         yield running
 
 
-def submit(house: Running, type_: str) -> str:
+def submit(local: Running, type_: str) -> str:
     """A document of its own, that is tried once; the job's id."""
-    document = house.folder / f"{next(_numbers)}.txt"
+    document = local.folder / f"{next(_numbers)}.txt"
     document.write_text(f"document {document.name}")
-    return house.ok("submit", document, "--type", type_, "--max-attempts", "1", "--quiet").strip()
+    return local.ok("submit", document, "--type", type_, "--max-attempts", "1", "--quiet").strip()
 
 
-def work(house: Running, type_: str, *options: str, **environment: str) -> Done:
-    return house.blobforge("work", "--type", type_, *options, **environment)
+def work(local: Running, type_: str, *options: str, **environment: str) -> Done:
+    return local.blobforge("work", "--type", type_, *options, **environment)
 
 
-def output(house: Running, job_id: str) -> str:
-    return house.ok("jobs", "download", job_id, "-o", "-")
+def output(local: Running, job_id: str) -> str:
+    return local.ok("jobs", "download", job_id, "-o", "-")
 
 
-def test_a_worker_that_only_fails_ends_with_a_code_of_its_own(house: Running) -> None:
+def test_a_worker_that_only_fails_ends_with_a_code_of_its_own(local: Running) -> None:
     for _ in range(2):
-        submit(house, "failing")
-    done = work(house, "failing", "--exec", "false", "--max-failures", "2", "--idle-exit", "1")
+        submit(local, "failing")
+    done = work(local, "failing", "--exec", "false", "--max-failures", "2", "--idle-exit", "1")
     assert done.returncode == 7, done.stderr
     assert "2 jobs in a row failed here" in done.stderr
     assert "It took no more jobs" in done.stderr
 
 
-def test_what_a_command_writes_to_stdout_is_the_output(house: Running) -> None:
-    job_id = submit(house, "printed")
-    assert work(house, "printed", "--stdout", "--exec", "tr a-z A-Z", "--once").returncode == 1  # reads no stdin
-    job_id = submit(house, "printed")
-    assert work(house, "printed", "--stdout", "--exec", "head -c 8 {source}", "--once").returncode == 0
-    assert output(house, job_id) == "document"
+def test_what_a_command_writes_to_stdout_is_the_output(local: Running) -> None:
+    job_id = submit(local, "printed")
+    assert work(local, "printed", "--stdout", "--exec", "tr a-z A-Z", "--once").returncode == 1  # reads no stdin
+    job_id = submit(local, "printed")
+    assert work(local, "printed", "--stdout", "--exec", "head -c 8 {source}", "--once").returncode == 0
+    assert output(local, job_id) == "document"
 
 
-def test_a_function_in_a_process_that_is_replaced(house: Running) -> None:
+def test_a_function_in_a_process_that_is_replaced(local: Running) -> None:
     def pids(*options: str) -> list[str]:
-        ids = [submit(house, "function") for _ in range(2)]
-        done = work(house, "function", "--handler", "handlers:pid", "--max-jobs", "2", *options)
+        ids = [submit(local, "function") for _ in range(2)]
+        done = work(local, "function", "--handler", "handlers:pid", "--max-jobs", "2", *options)
         assert done.returncode == 0, done.stderr
-        return [output(house, each) for each in ids]
+        return [output(local, each) for each in ids]
 
     first, second = pids("--recycle-after", "1")
     assert first != second
@@ -88,31 +88,31 @@ def test_a_function_in_a_process_that_is_replaced(house: Running) -> None:
     assert first == second, "kept warm"
 
 
-def test_a_command_that_takes_more_memory_than_it_may(house: Running) -> None:
-    job_id = submit(house, "memory")
+def test_a_command_that_takes_more_memory_than_it_may(local: Running) -> None:
+    job_id = submit(local, "memory")
     hungry = f"{sys.executable} -c 'len(bytearray(1 << 30))'"
-    assert work(house, "memory", "--exec", hungry, "--max-memory", "256M", "--once").returncode == 1
-    assert "MemoryError" in house.ok("jobs", "logs", job_id)
+    assert work(local, "memory", "--exec", hungry, "--max-memory", "256M", "--once").returncode == 1
+    assert "MemoryError" in local.ok("jobs", "logs", job_id)
 
 
 @pytest.mark.parametrize("types", [["epub"], ["pdf", "epub"]])
-def test_a_worker_of_another_type_ends_and_says_so(house: Running, types: list[str]) -> None:
+def test_a_worker_of_another_type_ends_and_says_so(local: Running, types: list[str]) -> None:
     name = f"bound-{len(types)}"
-    secret = house.ok("workers", "create", name, "--type", "pdf", "--quiet").split()[-1]
+    secret = local.ok("workers", "create", name, "--type", "pdf", "--quiet").split()[-1]
     options = [part for each in types[1:] for part in ("--type", each)]
     credential = {"BLOBFORGE_WORKER_SECRET": secret}
-    done = work(house, types[0], *options, "--exec", "true", "--worker-id", name, **credential)
+    done = work(local, types[0], *options, "--exec", "true", "--worker-id", name, **credential)
     assert done.returncode == 5
     assert f"Error: Worker '{name}' was created for jobs of type 'pdf', not 'epub'." in done.stderr
 
 
-def run_script(house: Running, folder: Path, server: str, **environment: str) -> None:
+def run_script(local: Running, folder: Path, server: str, **environment: str) -> None:
     (folder / "script.py").write_text(SCRIPT.format(server=server))
-    job_id = submit(house, "script")
+    job_id = submit(local, "script")
     done = subprocess.run(
         [sys.executable, "script.py"],
         cwd=folder,
-        env=house.environment(**environment),
+        env=local.environment(**environment),
         capture_output=True,
         text=True,
         timeout=60,
@@ -120,15 +120,15 @@ def run_script(house: Running, folder: Path, server: str, **environment: str) ->
     )
     assert done.returncode == 0, done.stderr
     assert "completed" in done.stdout
-    assert output(house, job_id).startswith("DOCUMENT")
+    assert output(local, job_id).startswith("DOCUMENT")
 
 
-def test_a_script_finds_the_admin_token_of_this_machine(house: Running) -> None:
-    run_script(house, house.folder, f"{house.url!r}, ", BLOBFORGE_SERVER_URL="")
+def test_a_script_finds_the_admin_token_of_this_machine(local: Running) -> None:
+    run_script(local, local.folder, f"{local.url!r}, ", BLOBFORGE_SERVER_URL="")
 
 
-def test_a_script_finds_the_login(house: Running, tmp_path: Path) -> None:
+def test_a_script_finds_the_login(local: Running, tmp_path: Path) -> None:
     elsewhere = {"XDG_CONFIG_HOME": str(tmp_path / "config"), "BLOBFORGE_SERVER_URL": ""}
-    token = house.json("tokens", "create", "for-script", "--scope", "work")["token"]
-    house.ok("login", house.url, "--token", token, **elsewhere)
-    run_script(house, tmp_path, "", **elsewhere)
+    token = local.json("tokens", "create", "for-script", "--scope", "work")["token"]
+    local.ok("login", local.url, "--token", token, **elsewhere)
+    run_script(local, tmp_path, "", **elsewhere)

@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from blobforge.forecast import Expected
 from blobforge.refusals import Refusal, RefusalCode
-from tests.fixtures.house import House
+from tests.fixtures.local import LocalServer
 from web.api import wire
 from web.dashboard import words
 from web.dashboard.actions import LONGEST_FORM, MOST_FIELDS, NO_JOB, back, body_of, bulk_fields, read_form
@@ -225,27 +225,27 @@ def test_files_are_known_by_their_content() -> None:
         files.url("../page.py")
 
 
-async def test_files_over_http(house: House, autojump_clock: Any) -> None:
+async def test_files_over_http(local: LocalServer, autojump_clock: Any) -> None:
     url = Assets().url("site.css")
     for path, encoding, cached in ((url, None, "immutable"), (url.partition("?")[0], "gzip", "no-cache"),
                                    (url[:-1], None, "no-cache")):  # fmt: skip
-        answer = await house.http.get(path, headers={"Accept-Encoding": encoding or "identity"})
+        answer = await local.http.get(path, headers={"Accept-Encoding": encoding or "identity"})
         assert answer.status_code == 200
         assert answer.headers["Cache-Control"].endswith(cached)
         assert answer.headers.get("Content-Encoding") == encoding
         assert answer.headers["Content-Type"] == "text/css; charset=utf-8"
         assert answer.headers["Vary"] == "Accept-Encoding"
-    same = await house.http.get(url, headers={"If-None-Match": answer.headers["ETag"]})
+    same = await local.http.get(url, headers={"If-None-Match": answer.headers["ETag"]})
     assert (same.status_code, await same.get_data(as_text=False)) == (304, b"")
     for name in ("nothing.css", "../page.py", "..%2Fpage.py", "%2e%2e/page.py", "vendor", "vendor/README.md", "/etc"):
-        assert (await house.http.get(f"/static/{name}")).status_code == 404
+        assert (await local.http.get(f"/static/{name}")).status_code == 404
 
 
-async def test_a_notice_is_shown_once_and_to_nobody_who_forges_it(house: House, autojump_clock: Any) -> None:
-    house.http = house.app.test_client(use_cookies=False)  # the test sends what it wants to send
-    token = {"Authorization": f"Bearer {house.parts.admin_token}"}
-    await house.submit()
-    done = await house.http.post("/do/jobs/1/cancel", headers=token, data="return_to=/jobs/1&undo=true")
+async def test_a_notice_is_shown_once_and_to_nobody_who_forges_it(local: LocalServer, autojump_clock: Any) -> None:
+    local.http = local.app.test_client(use_cookies=False)  # the test sends what it wants to send
+    token = {"Authorization": f"Bearer {local.parts.admin_token}"}
+    await local.submit()
+    done = await local.http.post("/do/jobs/1/cancel", headers=token, data="return_to=/jobs/1&undo=true")
     assert done.status_code == 303
     assert done.headers["Location"] == "/jobs/1"
     sealed = done.headers["Set-Cookie"]
@@ -254,7 +254,7 @@ async def test_a_notice_is_shown_once_and_to_nobody_who_forges_it(house: House, 
     name, _, value = sealed.partition(";")[0].partition("=")
 
     async def shown(cookie: str, **headers: str) -> str:
-        answer = await house.http.get("/jobs/1", headers=token | headers | {"Cookie": f"{name}={cookie}"})
+        answer = await local.http.get("/jobs/1", headers=token | headers | {"Cookie": f"{name}={cookie}"})
         assert answer.status_code == 200
         if "is cancelled" in (text := await answer.get_data(as_text=True)):
             assert f"{name}=;" in answer.headers["Set-Cookie"], "and once only"
@@ -273,11 +273,11 @@ async def test_a_notice_is_shown_once_and_to_nobody_who_forges_it(house: House, 
 
 
 async def test_addresses_that_are_none_are_pages_for_people_and_problems_for_programs(
-    house: House, autojump_clock: Any
+    local: LocalServer, autojump_clock: Any
 ) -> None:
-    for_people = await house.http.get("/nothing", headers={"Accept": "text/html,*/*"})
+    for_people = await local.http.get("/nothing", headers={"Accept": "text/html,*/*"})
     assert (for_people.status_code, for_people.content_type) == (404, "text/html; charset=utf-8")
-    for_programs = await house.http.get("/nothing")
+    for_programs = await local.http.get("/nothing")
     assert (for_programs.status_code, for_programs.content_type) == (404, "application/problem+json")
 
 

@@ -16,7 +16,7 @@ import pytest
 import trio
 import trio.lowlevel
 
-from tests.fixtures.house import House
+from tests.fixtures.local import LocalServer
 from tests.fuzz.malformed import GOOD_BODY, corpus
 from tests.web.wire import Served, answers, by_hypercorn, connect, lean
 from web.app import routes
@@ -44,13 +44,13 @@ class Sent(NamedTuple):
 
 
 class BothWays:
-    """A house that is asked by its lean reader, and by Hypercorn. Each pair comes from an address of its own, or the
+    """A server that is asked by its lean reader, and by Hypercorn. Each pair comes from an address of its own, or the
     limit on failed authentications would fall between the two."""
 
-    def __init__(self, house: House, hot: Served, quart: Served) -> None:
+    def __init__(self, local: LocalServer, hot: Served, quart: Served) -> None:
         self._servers = hot, quart
         self._pairs = 0
-        self._token = house.parts.admin_token.encode()
+        self._token = local.parts.admin_token.encode()
 
     async def same(self, sent: Sent, *, known: bool = True) -> Any:
         """The answer, which must be the same; as the administrator if `known`."""
@@ -98,14 +98,14 @@ def lines() -> Iterator[tuple[tuple[bytes, bytes], ...]]:
 
 
 @pytest.fixture
-async def both(house: House) -> AsyncIterator[BothWays]:
+async def both(local: LocalServer) -> AsyncIterator[BothWays]:
     """A worker, one job that it holds, and one whose source never came."""
-    await house.register()
-    await house.submit()
-    await house.claim()
-    await house.call("POST", "/api/jobs", {"type": "pdf", "source_hash": "b" * 64})
-    async with lean(house) as hot, by_hypercorn(house) as quart:
-        yield BothWays(house, hot, quart)
+    await local.register()
+    await local.submit()
+    await local.claim()
+    await local.call("POST", "/api/jobs", {"type": "pdf", "source_hash": "b" * 64})
+    async with lean(local) as hot, by_hypercorn(local) as quart:
+        yield BothWays(local, hot, quart)
 
 
 async def test_bodies_that_are_refused(both: BothWays, autojump_clock: Any) -> None:

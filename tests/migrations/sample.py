@@ -8,7 +8,7 @@ from pathlib import Path
 import apsw
 
 from blobforge.store.sqlite.database import migrate, migrations
-from tests.fixtures.house import EPOCH_MS
+from tests.fixtures.local import EPOCH_MS
 from tests.store.making import hash_of
 
 JOBS = 240

@@ -10,7 +10,7 @@ import trio
 
 from blobforge.store.sqlite.check import check
 from blobforge.store.sqlite.database import migrations
-from tests.fixtures.house import House, open_house
+from tests.fixtures.local import LocalServer, open_local
 from tests.migrations.sample import JOBS, STATUSES, make
 from web.api import ROUTES
 from web.dashboard.pages import page_routes
@@ -42,24 +42,24 @@ def addresses() -> list[str]:
     return found
 
 
-async def failures(house: House) -> Any:
-    status, found = await house.call("GET", "/api/failures?limit=100")
+async def failures(local: LocalServer) -> Any:
+    status, found = await local.call("GET", "/api/failures?limit=100")
     assert status == 200
     return found
 
 
-async def look_at_all(house: House) -> None:
+async def look_at_all(local: LocalServer) -> None:
     for path in addresses():
-        status, body = await house.call("GET", path)
+        status, body = await local.call("GET", path)
         assert status in (200, 302, 303), (path, status, body)
 
 
 @pytest.mark.parametrize("version", [each for each in VERSIONS if each >= FILLS])
 async def test_every_page_of_an_upgraded_database(tmp_path: Path, autojump_clock: Any, version: int) -> None:
     make(tmp_path / "data" / "blobforge.db", version)
-    async with open_house(tmp_path / "data") as house:
-        await look_at_all(house)
-        _, workers = await house.call("GET", "/api/workers")
+    async with open_local(tmp_path / "data") as local:
+        await look_at_all(local)
+        _, workers = await local.call("GET", "/api/workers")
         assert workers
         assert not any("bound_type" in worker for worker in workers), "those from before ask for what they like"
 
@@ -67,14 +67,14 @@ async def test_every_page_of_an_upgraded_database(tmp_path: Path, autojump_clock
 @pytest.mark.parametrize("version", [each for each in VERSIONS if each < FILLS])
 async def test_an_upgrade_from_a_filled_database(tmp_path: Path, autojump_clock: Any, version: int) -> None:
     make(tmp_path / "data" / "blobforge.db", version)
-    async with open_house(tmp_path / "data") as house:
-        assert 0 <= (await failures(house))["filling"] < 1
-        _, page = await house.call("GET", "/failures")
+    async with open_local(tmp_path / "data") as local:
+        assert 0 <= (await failures(local))["filling"] < 1
+        _, page = await local.call("GET", "/failures")
         assert b"still being sorted" in page
         assert b"No job shows a failure now" not in page
-        await look_at_all(house)
+        await look_at_all(local)
         await trio.sleep(10)
-        found = await failures(house)
+        found = await failures(local)
         assert "filling" not in found
         assert sum(each["dead"] for each in found["failures"]) == of("dead")
         assert sum(each["failed"] for each in found["failures"]) == of("failed")
@@ -82,36 +82,36 @@ async def test_an_upgrade_from_a_filled_database(tmp_path: Path, autojump_clock:
         assert set(kinds) == {"ValueError", "WorkerLost"}
         assert sum(kinds.values()) == of("dead") + of("failed")
         (cause,) = [each for each in found["failures"] if each["kind"] == "ValueError"]
-        _, jobs = await house.call("GET", f"/api/jobs?failure={cause['id']}&status=dead")
+        _, jobs = await local.call("GET", f"/api/jobs?failure={cause['id']}&status=dead")
         assert jobs["jobs"]
         assert jobs["jobs"][0]["failure"] == cause["id"]
-        _, dry = await house.call("POST", "/api/jobs/retry", {"failure": cause["id"], "dry_run": True})
+        _, dry = await local.call("POST", "/api/jobs/retry", {"failure": cause["id"], "dry_run": True})
         assert dry["matched"] == cause["dead"] + cause["failed"]
-        _, worker = await house.call("GET", "/api/workers/w1")
+        _, worker = await local.call("GET", "/api/workers/w1")
         assert worker["rates"]["completed"] == of("completed")
-        _, attempts = await house.call("GET", "/api/workers/w1/attempts?limit=100")
+        _, attempts = await local.call("GET", "/api/workers/w1/attempts?limit=100")
         assert {each["outcome"] for each in attempts["attempts"]} >= {"completed", "failed", "lost"}
-        await look_at_all(house)
+        await look_at_all(local)
         # A second fill would count twice.
-        assert await failures(house) == found
+        assert await failures(local) == found
     assert check(tmp_path / "data" / "blobforge.db") == []
 
 
 async def test_a_fill_goes_on_where_it_was_and_counts_nothing_twice(tmp_path: Path, autojump_clock: Any) -> None:
     make(tmp_path / "data" / "blobforge.db", 4)
     for _ in range(3):  # each start does its first step at once
-        async with open_house(tmp_path / "data") as house:
-            before = (await failures(house)).get("filling")
+        async with open_local(tmp_path / "data") as local:
+            before = (await failures(local)).get("filling")
             await trio.sleep(0.005)
     assert before is None or before > 0
-    async with open_house(tmp_path / "data") as house:
+    async with open_local(tmp_path / "data") as local:
         await trio.sleep(10)
-        found = await failures(house)
+        found = await failures(local)
         assert sum(each["attempts"] for each in found["failures"]) == of("dead") + of("failed")
-        durations = house.parts.reads
-        seen = await durations.run(lambda reader: reader.insights.durations(now=house.parts.now()))
+        durations = local.parts.reads
+        seen = await durations.run(lambda reader: reader.insights.durations(now=local.parts.now()))
         assert sum(each.n for each in seen.values()) == of("completed")
 
 
-async def test_a_new_database_has_nothing_to_fill(autojump_clock: Any, house: House) -> None:
-    assert "filling" not in await failures(house)
+async def test_a_new_database_has_nothing_to_fill(autojump_clock: Any, local: LocalServer) -> None:
+    assert "filling" not in await failures(local)

@@ -10,7 +10,7 @@ from typing import Any
 import trio
 import trio._core._run as scheduling  # its dice are private, and there is no other way to them
 
-from tests.fixtures.house import EPOCH_MS
+from tests.fixtures.local import EPOCH_MS
 
 
 class WallClock:

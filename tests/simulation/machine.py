@@ -25,7 +25,7 @@ from blobforge.config import Settings
 from blobforge.objects.local import LocalStore
 from blobforge.serve.parts import Parts
 from blobforge.serve.server import running
-from tests.fixtures.house import open_house
+from tests.fixtures.local import open_local
 from tests.simulation.clock import WallClock
 from tests.simulation.faults import Process, StoreHop, Weather
 from web.app import make_app
@@ -254,7 +254,7 @@ def template(folder: Path) -> Path:
     """A folder as the first start leaves it: every play begins with a copy."""
 
     async def first_start() -> None:
-        async with open_house(folder, admin_token=TOKEN):
+        async with open_local(folder, admin_token=TOKEN):
             pass
 
     trio.run(first_start, clock=trio.testing.MockClock(autojump_threshold=0))

@@ -24,7 +24,7 @@ from blobforge.store.sqlite.compare import missing
 from blobforge.store.sqlite.database import open_writer
 from blobforge.store.sqlite.recovery import prepare
 from blobforge.store.sqlite.store import Store
-from tests.fixtures.house import EPOCH_MS, open_house
+from tests.fixtures.local import EPOCH_MS, open_local
 from tests.store.making import T0
 
 NOW = EPOCH_MS + 10_000
@@ -38,20 +38,20 @@ def backup(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("recovery")
 
     async def fill() -> None:
-        async with open_house(folder, worker_timeout=10) as house:
-            lost = await house.submit(b"lost")
-            await house.register("gone")
-            assert (await house.claim("gone"))["job"]["id"] == lost
+        async with open_local(folder, worker_timeout=10) as local:
+            lost = await local.submit(b"lost")
+            await local.register("gone")
+            assert (await local.claim("gone"))["job"]["id"] == lost
             await trio.sleep(30)
-            await house.register("w")
-            await house.call("PATCH", f"/api/jobs/{lost}/priority", {"priority": 5})
-            running = await house.submit(b"running")
-            assert (await house.claim("w"))["job"]["id"] == running
-            await house.submit(b"pending")
-            done = await house.submit(b"done", priority=1)
-            assert (await house.claim("w"))["job"]["id"] == done
+            await local.register("w")
+            await local.call("PATCH", f"/api/jobs/{lost}/priority", {"priority": 5})
+            running = await local.submit(b"running")
+            assert (await local.claim("w"))["job"]["id"] == running
+            await local.submit(b"pending")
+            done = await local.submit(b"done", priority=1)
+            assert (await local.claim("w"))["job"]["id"] == done
             body = {"worker_id": "w", "result": "x" * 100_000}
-            assert (await house.call("POST", f"/api/jobs/{done}/complete", body))[0] == 200
+            assert (await local.call("POST", f"/api/jobs/{done}/complete", body))[0] == 200
 
     trio.run(fill, clock=MockClock(autojump_threshold=0))
     return folder / "blobforge.db"

@@ -10,7 +10,7 @@ import apsw
 import msgspec
 import trio
 
-from tests.fixtures.house import House
+from tests.fixtures.local import LocalServer
 
 JSON = "application/json"
 PROBLEM_MEMBERS = {"type", "title", "status", "detail", "instance", "error", "request_id"}
@@ -34,21 +34,21 @@ def assert_problem(answer: tuple[int, Any], status: int, kind: str, *, field: st
     return problem
 
 
-async def token(house: House, *scopes: str, **fields: Any) -> str:
+async def token(local: LocalServer, *scopes: str, **fields: Any) -> str:
     """A new API token with these scopes; none: as the server chooses."""
     body = {"name": "test"} | ({"scopes": list(scopes)} if scopes else {}) | fields
-    status, made = await house.call("POST", "/api/admin/tokens", body)
+    status, made = await local.call("POST", "/api/admin/tokens", body)
     assert status == 201, made
     return str(made["token"])
 
 
-async def worker(house: House, worker_id: str, type_: str = "pdf", *, register: bool = True) -> dict[str, str]:
+async def worker(local: LocalServer, worker_id: str, type_: str = "pdf", *, register: bool = True) -> dict[str, str]:
     """A worker with a credential of its own; returns its headers."""
-    status, made = await house.call("POST", "/api/admin/workers", {"id": worker_id, "type": type_})
+    status, made = await local.call("POST", "/api/admin/workers", {"id": worker_id, "type": type_})
     assert status == 201, made
     headers = worker_headers(worker_id, made["secret"])
     if register:
-        await house.register(worker_id, type_, headers=headers)
+        await local.register(worker_id, type_, headers=headers)
     return headers
 
 
@@ -56,37 +56,37 @@ def worker_headers(worker_id: str, secret: str) -> dict[str, str]:
     return {"X-Worker-ID": worker_id, "X-Worker-Secret": secret}
 
 
-async def put_output(house: House, key: str, content: bytes = b"converted") -> None:
+async def put_output(local: LocalServer, key: str, content: bytes = b"converted") -> None:
     """Put an output into the store, as the PUT to an upload URL would."""
 
     async def chunks() -> AsyncIterator[bytes]:
         yield content
 
-    store: Any = house.parts.services.objects
+    store: Any = local.parts.services.objects
     await store.receive(key, chunks(), max_size=1 << 20, expected_sha256=None)
 
 
-async def finish(house: House, worker_id: str = "w1", **fields: Any) -> Any:
+async def finish(local: LocalServer, worker_id: str = "w1", **fields: Any) -> Any:
     """Claim one job as `worker_id` and complete it; returns the grant."""
-    grant = await house.claim(worker_id)
-    await put_output(house, grant["output_key"])
+    grant = await local.claim(worker_id)
+    await put_output(local, grant["output_key"])
     body = {"worker_id": worker_id, "output_key": grant["output_key"], "lease": grant["lease"]} | fields
-    status, answer = await house.call("POST", f"/api/jobs/{grant['job']['id']}/complete", body)
+    status, answer = await local.call("POST", f"/api/jobs/{grant['job']['id']}/complete", body)
     assert status == 200, answer
     return grant
 
 
-async def raw(house: House, method: str, path: str, body: bytes = b"", **headers: str) -> Any:
+async def raw(local: LocalServer, method: str, path: str, body: bytes = b"", **headers: str) -> Any:
     """One request with exactly these headers (`_` stands for `-`), as the administrator; the whole response."""
-    sent = {"Authorization": f"Bearer {house.parts.admin_token}"}
+    sent = {"Authorization": f"Bearer {local.parts.admin_token}"}
     sent |= {name.replace("_", "-"): value for name, value in headers.items()}
-    return await house.http.open(path, method=method, headers=sent, data=body)
+    return await local.http.open(path, method=method, headers=sent, data=body)
 
 
-def state(house: House) -> str:
+def state(local: LocalServer) -> str:
     """Everything that is in the database, as text: two equal ones mean that nothing has changed."""
     # By apsw: a second SQLite library in this process would drop the first one's locks when it closes the file.
-    with closing(apsw.Connection(str(house.parts.services.settings.database), flags=apsw.SQLITE_OPEN_READONLY)) as db:
+    with closing(apsw.Connection(str(local.parts.services.settings.database), flags=apsw.SQLITE_OPEN_READONLY)) as db:
         tables = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
         return "\n".join(f"{name} {row}" for name in tables for row in db.execute(f'SELECT * FROM "{name}"'))
 
@@ -161,11 +161,13 @@ class Stream:
 
 
 @asynccontextmanager
-async def stream(house: House, query: str = "", headers: Mapping[str, str] | None = None) -> AsyncIterator[Stream]:
+async def stream(
+    local: LocalServer, query: str = "", headers: Mapping[str, str] | None = None
+) -> AsyncIterator[Stream]:
     """Open `/events`; the ping has been read."""
     sent = dict(headers or {})
-    sent.setdefault("Authorization", f"Bearer {house.parts.admin_token}")
-    async with house.http.request(f"/events{query}", headers=sent) as connection:
+    sent.setdefault("Authorization", f"Bearer {local.parts.admin_token}")
+    async with local.http.request(f"/events{query}", headers=sent) as connection:
         await connection.send_complete()
         opened = Stream(connection)
         try:

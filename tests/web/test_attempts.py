@@ -8,27 +8,27 @@ from typing import Any
 import apsw
 import trio
 
-from tests.fixtures.house import House
+from tests.fixtures.local import LocalServer
 from tests.web.calls import raw
 
 FAILED = 60
 LONG = "x" * 65_000
 
 
-async def failed_often(house: House) -> None:
-    await house.submit(max_attempts=1000)
-    await house.register()
+async def failed_often(local: LocalServer) -> None:
+    await local.submit(max_attempts=1000)
+    await local.register()
     for number in range(FAILED):
-        grant = await house.claim()
+        grant = await local.claim()
         body = {"worker_id": "w1", "lease": grant["lease"], "error": f"{number} " + "e" * 8_000, "traceback": LONG}
-        status, _ = await house.call("POST", "/api/jobs/1/fail", body | {"log_tail": LONG})
+        status, _ = await local.call("POST", "/api/jobs/1/fail", body | {"log_tail": LONG})
         assert status == 200
-        await house.call("POST", "/api/jobs/1/retry")
+        await local.call("POST", "/api/jobs/1/retry")
 
 
-async def test_one_job_is_bounded_and_its_attempts_are_paged(house: House, autojump_clock: Any) -> None:
-    await failed_often(house)
-    job = await house.job(1)
+async def test_one_job_is_bounded_and_its_attempts_are_paged(local: LocalServer, autojump_clock: Any) -> None:
+    await failed_often(local)
+    job = await local.job(1)
     assert job["attempts_total"] == FAILED
     numbers = [each["attempt"] for each in job["attempt_history"]]
     assert numbers == sorted(numbers)
@@ -36,13 +36,13 @@ async def test_one_job_is_bounded_and_its_attempts_are_paged(house: House, autoj
     assert len(numbers) <= 50
     assert job["attempt_history"][-1]["traceback"] == LONG, "the latest one is whole"
     for path in ("/api/jobs/1", "/jobs/1"):
-        answer = await raw(house, "GET", path)
+        answer = await raw(local, "GET", path)
         assert len(await answer.get_data(as_text=False)) < 600_000, path
     seen: list[int] = []
     cursor = None
     while True:
         query = f"?cursor={cursor}" if cursor is not None else ""
-        status, page = await house.call("GET", f"/api/jobs/1/attempts{query}")
+        status, page = await local.call("GET", f"/api/jobs/1/attempts{query}")
         assert status == 200
         assert page["total"] == FAILED
         assert all(each["traceback"] == LONG for each in page["attempts"])
@@ -51,29 +51,29 @@ async def test_one_job_is_bounded_and_its_attempts_are_paged(house: House, autoj
         if cursor is None:
             break
     assert seen == list(range(FAILED, 0, -1))
-    page = await raw(house, "GET", f"/jobs/1?before={numbers[0]}")
+    page = await raw(local, "GET", f"/jobs/1?before={numbers[0]}")
     assert f"Attempt {numbers[0] - 1}<" in await page.get_data(as_text=True)
 
 
-async def test_attempts_of_no_job(house: House, autojump_clock: Any) -> None:
-    assert (await house.call("GET", "/api/jobs/7/attempts"))[0] == 404
-    await house.submit()
-    assert (await house.call("GET", "/api/jobs/1/attempts"))[1] == {"attempts": [], "total": 0, "next_cursor": None}
+async def test_attempts_of_no_job(local: LocalServer, autojump_clock: Any) -> None:
+    assert (await local.call("GET", "/api/jobs/7/attempts"))[0] == 404
+    await local.submit()
+    assert (await local.call("GET", "/api/jobs/1/attempts"))[1] == {"attempts": [], "total": 0, "next_cursor": None}
 
 
 RELEASED = 4_000
 
 
 async def test_a_job_that_was_given_back_four_thousand_times_is_as_small_as_any(
-    house: House, autojump_clock: Any
+    local: LocalServer, autojump_clock: Any
 ) -> None:
     """And as cheap: not one statement goes through its records."""
-    await house.submit()
-    await house.register()
-    grant = await house.claim()
+    await local.submit()
+    await local.register()
+    grant = await local.claim()
     body = {"worker_id": "w1", "lease": grant["lease"], "reason": "shutdown"}
-    assert (await house.call("POST", "/api/jobs/1/release", body))[0] == 200
-    db = apsw.Connection(str(house.folder / "blobforge.db"))
+    assert (await local.call("POST", "/api/jobs/1/release", body))[0] == 200
+    db = apsw.Connection(str(local.folder / "blobforge.db"))
     with db:
         db.execute(
             f"""WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < {RELEASED})
@@ -83,21 +83,21 @@ async def test_a_job_that_was_given_back_four_thousand_times_is_as_small_as_any(
         )
         db.execute("UPDATE jobs SET attempt = ?", (RELEASED,))
     db.close()
-    job = await house.job(1)
+    job = await local.job(1)
     assert (job["attempts_total"], len(job["attempt_history"])) == (RELEASED, 50)
     for path in ("/api/jobs/1", "/jobs/1", "/api/jobs/1/attempts", "/api/jobs/1/events"):
-        answer = await raw(house, "GET", path)
+        answer = await raw(local, "GET", path)
         assert answer.status_code == 200, path
         assert len(await answer.get_data(as_text=False)) < 100_000, path
     await trio.sleep(60)  # a job that was given back waits a while
-    assert (await house.claim())["job"] is not None
-    assert (await house.job(1))["attempts_total"] == RELEASED + 1
+    assert (await local.claim())["job"] is not None
+    assert (await local.job(1))["attempts_total"] == RELEASED + 1
 
 
-async def test_attempts_are_counted_where_their_numbers_have_gaps(house: House, autojump_clock: Any) -> None:
+async def test_attempts_are_counted_where_their_numbers_have_gaps(local: LocalServer, autojump_clock: Any) -> None:
     """As after a restore, or in a database that is older than the count."""
-    await failed_often(house)
-    db = apsw.Connection(str(house.folder / "blobforge.db"))
+    await failed_often(local)
+    db = apsw.Connection(str(local.folder / "blobforge.db"))
     migration = resources.files("blobforge.store.sqlite") / "migrations" / "0015_attempts_counted.sql"
     with db:
         db.execute("UPDATE attempts SET attempt = attempt + 1000 WHERE attempt > 10")
@@ -108,6 +108,6 @@ async def test_attempts_are_counted_where_their_numbers_have_gaps(house: House, 
         "the rest is left alone"
     )
     db.close()
-    assert (await house.job(1))["attempts_total"] == FAILED
-    await house.claim()
-    assert (await house.job(1))["attempts_total"] == FAILED + 1
+    assert (await local.job(1))["attempts_total"] == FAILED
+    await local.claim()
+    assert (await local.job(1))["attempts_total"] == FAILED + 1

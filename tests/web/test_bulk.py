@@ -16,41 +16,41 @@ from actors.messages import (
 )
 from blobforge.job import JobStatus
 from blobforge.refusals import Refusal, RefusalCode
-from tests.fixtures.house import House
+from tests.fixtures.local import LocalServer
 from tests.store.making import ADMIN, Book, submission
 from tests.web.calls import assert_problem, state
 
 
-async def four_jobs(house: House) -> None:
+async def four_jobs(local: LocalServer) -> None:
     """1 and 2: pdf, tagged; 3: png, pending; 4: pdf, running."""
-    await house.submit(b"1", tags=["old"], source_path="/in/one.pdf")
-    await house.submit(b"2", tags=["old"], priority=1)
-    await house.submit(b"3", type="png")
-    await house.submit(b"4", type="pdf", priority=1)
-    await house.register()
-    assert (await house.claim())["job"]["id"] == 2
-    assert (await house.claim())["job"]["id"] == 4
+    await local.submit(b"1", tags=["old"], source_path="/in/one.pdf")
+    await local.submit(b"2", tags=["old"], priority=1)
+    await local.submit(b"3", type="png")
+    await local.submit(b"4", type="pdf", priority=1)
+    await local.register()
+    assert (await local.claim())["job"]["id"] == 2
+    assert (await local.claim())["job"]["id"] == 4
 
 
-async def bulk(house: House, verb: str, **body: Any) -> Any:
-    status, answer = await house.call("POST", f"/api/jobs/{verb}", body)
+async def bulk(local: LocalServer, verb: str, **body: Any) -> Any:
+    status, answer = await local.call("POST", f"/api/jobs/{verb}", body)
     assert status == 200, answer
     return answer
 
 
-async def statuses(house: House) -> list[str]:
-    return [(await house.job(job_id))["status"] for job_id in (1, 2, 3, 4)]
+async def statuses(local: LocalServer) -> list[str]:
+    return [(await local.job(job_id))["status"] for job_id in (1, 2, 3, 4)]
 
 
-async def test_cancel_by_filter(house: House, autojump_clock: Any) -> None:
-    await four_jobs(house)
-    before = state(house)
-    dry = await bulk(house, "cancel", tag="old", dry_run=True)
+async def test_cancel_by_filter(local: LocalServer, autojump_clock: Any) -> None:
+    await four_jobs(local)
+    before = state(local)
+    dry = await bulk(local, "cancel", tag="old", dry_run=True)
     assert dry == {"matched": 2, "changed": 2, "refused": 0, "dry_run": True}
-    assert state(house) == before, "a dry run changes nothing"
-    assert await bulk(house, "cancel", tag="old") == dry | {"dry_run": False}
-    assert await statuses(house) == ["cancelled", "cancelled", "pending", "running"]
-    assert await bulk(house, "cancel", tag="old") == {"matched": 2, "changed": 0, "refused": 2, "dry_run": False}
+    assert state(local) == before, "a dry run changes nothing"
+    assert await bulk(local, "cancel", tag="old") == dry | {"dry_run": False}
+    assert await statuses(local) == ["cancelled", "cancelled", "pending", "running"]
+    assert await bulk(local, "cancel", tag="old") == {"matched": 2, "changed": 0, "refused": 2, "dry_run": False}
 
 
 @pytest.mark.parametrize(
@@ -60,38 +60,38 @@ async def test_cancel_by_filter(house: House, autojump_clock: Any) -> None:
         ({"type": "pdf", "status": "pending"}, [1]), ({"ids": [3, 1, 3, 99]}, [1, 3]), ({"tag": "no"}, []),
     ],
 )  # fmt: skip
-async def test_every_filter(house: House, autojump_clock: Any, filter_: Any, hit: list[int]) -> None:
-    await four_jobs(house)
-    answer = await bulk(house, "cancel", **filter_)
+async def test_every_filter(local: LocalServer, autojump_clock: Any, filter_: Any, hit: list[int]) -> None:
+    await four_jobs(local)
+    answer = await bulk(local, "cancel", **filter_)
     assert answer["changed"] == len(hit)
-    assert [n for n, status in enumerate(await statuses(house), 1) if status == "cancelled"] == hit
+    assert [n for n, status in enumerate(await statuses(local), 1) if status == "cancelled"] == hit
 
 
-async def test_retry(house: House, autojump_clock: Any) -> None:
-    await four_jobs(house)
-    await bulk(house, "cancel", ids=[1, 2])
-    answer = await bulk(house, "retry", type="pdf", reset_attempts=True, priority=5)
+async def test_retry(local: LocalServer, autojump_clock: Any) -> None:
+    await four_jobs(local)
+    await bulk(local, "cancel", ids=[1, 2])
+    answer = await bulk(local, "retry", type="pdf", reset_attempts=True, priority=5)
     assert answer == {"matched": 3, "changed": 2, "refused": 1, "dry_run": False}
-    assert await statuses(house) == ["pending", "pending", "pending", "running"]
-    assert [(await house.job(n))["priority"] for n in (1, 2, 4)] == [5, 5, 1]
+    assert await statuses(local) == ["pending", "pending", "pending", "running"]
+    assert [(await local.job(n))["priority"] for n in (1, 2, 4)] == [5, 5, 1]
 
 
-async def test_priority(house: House, autojump_clock: Any) -> None:
-    await four_jobs(house)
-    answer = await bulk(house, "priority", status="pending", priority=2)
+async def test_priority(local: LocalServer, autojump_clock: Any) -> None:
+    await four_jobs(local)
+    answer = await bulk(local, "priority", status="pending", priority=2)
     assert answer["changed"] == 2
-    assert [(await house.job(n))["priority"] for n in (1, 3)] == [2, 2]
+    assert [(await local.job(n))["priority"] for n in (1, 3)] == [2, 2]
 
 
 @pytest.mark.parametrize("verb", ["retry", "cancel", "priority"])
-async def test_nothing_selected_is_not_everything(house: House, autojump_clock: Any, verb: str) -> None:
-    await four_jobs(house)
-    before = state(house)
+async def test_nothing_selected_is_not_everything(local: LocalServer, autojump_clock: Any, verb: str) -> None:
+    await four_jobs(local)
+    before = state(local)
     more: dict[str, Any] = {"priority": 1} if verb == "priority" else {}
     for body in ({}, {"ids": [1], "tag": "old"}, {"ids": []}, {"ids": [0]}, {"ids": [2**63]}, {"status": "asleep"},
                  {"ids": list(range(1, 10_002))}, {"dry_run": "yes", "tag": "old"}):  # fmt: skip
-        assert_problem(await house.call("POST", f"/api/jobs/{verb}", body | more), 422, "invalid")
-    assert state(house) == before
+        assert_problem(await local.call("POST", f"/api/jobs/{verb}", body | more), 422, "invalid")
+    assert state(local) == before
 
 
 @pytest.mark.parametrize("item", [Cancel(1), SetPriority(1, 1), DeleteJob(1)], ids=["cancel", "priority", "delete"])

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from blobforge.access import Scope
-from tests.fixtures.house import House
+from tests.fixtures.local import LocalServer
 from tests.web.calls import assert_problem, token, worker, worker_headers
 from web import events
 from web.api import ROUTES, openapi
@@ -38,9 +38,9 @@ def bearer(text: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {text}"}
 
 
-async def credential(house: House, kind: str) -> dict[str, str]:
+async def credential(local: LocalServer, kind: str) -> dict[str, str]:
     """The headers of such a caller. The worker `mine` is there in any case."""
-    mine = await worker(house, "mine")
+    mine = await worker(local, "mine")
     match kind:
         case "nothing":
             return {}
@@ -49,17 +49,17 @@ async def credential(house: House, kind: str) -> dict[str, str]:
         case "basic":
             return {"Authorization": "Basic YWRtaW46YWRtaW4="}
         case "two at once":
-            return bearer(await token(house, "admin")) | mine
+            return bearer(await token(local, "admin")) | mine
         case "a worker's secret as a token":
             return bearer(mine["X-Worker-Secret"])
         case "expired token":
-            text = await token(house, "admin", expires_in=1 / 86_400)
+            text = await token(local, "admin", expires_in=1 / 86_400)
             await trio.sleep(2)
             return bearer(text)
         case "revoked token":
-            _, made = await house.call("POST", "/api/tokens", {"name": "t", "scopes": ["admin"]})
-            assert (await house.call("GET", "/api/stats", token=made["token"]))[0] == 200, "cached by now"
-            await house.call("DELETE", f"/api/tokens/{made['id']}")
+            _, made = await local.call("POST", "/api/tokens", {"name": "t", "scopes": ["admin"]})
+            assert (await local.call("GET", "/api/stats", token=made["token"]))[0] == 200, "cached by now"
+            await local.call("DELETE", f"/api/tokens/{made['id']}")
             return bearer(made["token"])
         case "wrong secret":
             return worker_headers("mine", "bfw_" + "A" * 43)
@@ -70,12 +70,12 @@ async def credential(house: House, kind: str) -> dict[str, str]:
         case "worker":
             return mine
         case "other worker":
-            return await worker(house, "other")
+            return await worker(local, "other")
         case "disabled worker":
-            await house.call("POST", "/api/admin/workers/mine/disable")
+            await local.call("POST", "/api/admin/workers/mine/disable")
             return mine
         case _:
-            return bearer(await token(house, *kind.split(" and ")))
+            return bearer(await token(local, *kind.split(" and ")))
 
 
 def expected(route: Route, kind: str) -> tuple[int, str] | None:
@@ -117,12 +117,12 @@ def path_of(route: Route) -> str:
 
 
 @pytest.mark.parametrize("kind", CREDENTIALS)
-async def test_every_route(house: House, autojump_clock: Any, kind: str) -> None:
-    headers = await credential(house, kind)
+async def test_every_route(local: LocalServer, autojump_clock: Any, kind: str) -> None:
+    headers = await credential(local, kind)
     # What takes the worker away comes last.
     for route in sorted(API, key=lambda route: route.method == "DELETE"):
         await trio.sleep(10)  # who fails to say who it is, and does so too often, would be told to slow down
-        status, answer = await house.call(route.method, path_of(route), headers=headers)
+        status, answer = await local.call(route.method, path_of(route), headers=headers)
         wanted = expected(route, kind)
         if wanted is not None:
             assert_problem((status, answer), *wanted)
@@ -133,8 +133,8 @@ async def test_every_route(house: House, autojump_clock: Any, kind: str) -> None
                 assert answer["type"].endswith(("key-not-allowed", "not-yours")), (route.name, answer)
 
 
-async def test_a_refusal_says_how_to_sign_in(house: House, autojump_clock: Any) -> None:
-    answer = await house.http.get("/api/jobs")
+async def test_a_refusal_says_how_to_sign_in(local: LocalServer, autojump_clock: Any) -> None:
+    answer = await local.http.get("/api/jobs")
     assert answer.status_code == 401
     assert answer.headers["WWW-Authenticate"].startswith("Bearer")
     assert answer.headers["X-Request-ID"] == (await answer.get_json())["request_id"]
@@ -153,31 +153,31 @@ WORKER_BODIES: list[tuple[str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("path", "body"), WORKER_BODIES)
-async def test_a_worker_acts_as_itself_only(house: House, autojump_clock: Any, path: str, body: Any) -> None:
+async def test_a_worker_acts_as_itself_only(local: LocalServer, autojump_clock: Any, path: str, body: Any) -> None:
     """Identity comes from the credential: a body or path that names another worker is 403, and changes nothing."""
-    await worker(house, "mine")
-    await house.submit()
-    await house.claim("mine")
-    before = await house.job(1)
+    await worker(local, "mine")
+    await local.submit()
+    await local.claim("mine")
+    before = await local.job(1)
     for headers in (
-        await worker(house, "other"),
-        (await worker(house, "third", register=False)),
-        bearer(await token(house, "work")),
+        await worker(local, "other"),
+        (await worker(local, "third", register=False)),
+        bearer(await token(local, "work")),
     ):
-        assert_problem(await house.call("POST", path, body, headers=headers), 403, "not-yours")
-    assert await house.job(1) == before
-    _, shown = await house.call("GET", "/api/workers/mine")
+        assert_problem(await local.call("POST", path, body, headers=headers), 403, "not-yours")
+    assert await local.job(1) == before
+    _, shown = await local.call("GET", "/api/workers/mine")
     assert shown["status"] == "online"
 
 
-async def test_a_worker_need_not_name_itself(house: House, autojump_clock: Any) -> None:
-    mine = await worker(house, "mine")
-    await house.submit()
-    status, grant = await house.call("POST", "/api/jobs/claim", {"job_type": "pdf"}, headers=mine)
+async def test_a_worker_need_not_name_itself(local: LocalServer, autojump_clock: Any) -> None:
+    mine = await worker(local, "mine")
+    await local.submit()
+    status, grant = await local.call("POST", "/api/jobs/claim", {"job_type": "pdf"}, headers=mine)
     assert (status, grant["job"]["worker_id"]) == (200, "mine")
-    assert (await house.call("POST", "/api/jobs/1/complete", {}, headers=mine))[0] == 200
+    assert (await local.call("POST", "/api/jobs/1/complete", {}, headers=mine))[0] == 200
 
 
-async def test_a_long_secret_is_refused_before_it_is_hashed(house: House, autojump_clock: Any) -> None:
+async def test_a_long_secret_is_refused_before_it_is_hashed(local: LocalServer, autojump_clock: Any) -> None:
     for headers in (bearer("bf_" + "A" * 5000), worker_headers("w" * 5000, "x"), bearer(""), bearer("ü")):
-        assert_problem(await house.call("GET", "/api/stats", headers=headers), 401, "unauthenticated")
+        assert_problem(await local.call("GET", "/api/stats", headers=headers), 401, "unauthenticated")

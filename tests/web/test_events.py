@@ -13,65 +13,65 @@ import msgspec
 import pytest
 import trio
 
-from tests.fixtures.house import House, open_house
+from tests.fixtures.local import LocalServer, open_local
 from tests.fixtures.server import ServerProcess
 from tests.web.calls import HEX, Frame, assert_problem, finish, stream
 
 KNOWN = {"job_id", "type", "status", "error", "worker_id"}  # fields that existing clients read
 
 
-async def test_names_and_fields(house: House, autojump_clock: Any) -> None:
-    async with stream(house) as events:
+async def test_names_and_fields(local: LocalServer, autojump_clock: Any) -> None:
+    async with stream(local) as events:
 
         async def expect(name: str, **fields: Any) -> None:
             frame = await events.next()
             assert (frame.event, frame.data) == (name, fields)
             assert frame.id, "every event has an id"
 
-        await house.call("POST", "/api/jobs", {"type": "pdf", "source_hash": HEX})
+        await local.call("POST", "/api/jobs", {"type": "pdf", "source_hash": HEX})
         await expect("job_created", job_id=1, type="pdf", status="uploading")
-        job_id = await house.submit()
+        job_id = await local.submit()
         await expect("job_created", job_id=job_id, type="pdf", status="pending")
-        await house.register()
+        await local.register()
         await expect("worker_online", worker_id="w1", type="pdf", status="online")
-        grant = await house.claim()
+        grant = await local.claim()
         running = {"job_id": job_id, "type": "pdf", "status": "running", "worker_id": "w1"}
         await expect("job_updated", **running)
         beat = {"job_id": job_id, "progress": {"stage": "ocr", "percent": 5}}
-        await house.call("POST", "/api/workers/w1/heartbeat", beat)
+        await local.call("POST", "/api/workers/w1/heartbeat", beat)
         await expect("job_progress", **running, progress=beat["progress"])
         failure = {"worker_id": "w1", "error": "boom", "lease": grant["lease"]}
-        await house.call("POST", f"/api/jobs/{job_id}/fail", failure)
+        await local.call("POST", f"/api/jobs/{job_id}/fail", failure)
         await expect("job_failed", **(running | {"status": "failed"}), error="boom")
-        await house.call("POST", f"/api/jobs/{job_id}/retry")
+        await local.call("POST", f"/api/jobs/{job_id}/retry")
         await expect("job_updated", job_id=job_id, type="pdf", status="pending")
-        await finish(house)
+        await finish(local)
         await expect("job_updated", **running)
         await expect("job_completed", **(running | {"status": "completed"}))
-        await house.call("POST", "/api/workers/w1/drain")
+        await local.call("POST", "/api/workers/w1/drain")
         await expect("worker_draining", worker_id="w1", type="pdf", status="draining")
-        await house.call("POST", "/api/workers/w1/unregister")
+        await local.call("POST", "/api/workers/w1/unregister")
         await expect("worker_offline", worker_id="w1", type="pdf", status="offline")
-        await house.call("DELETE", "/api/workers/w1")
+        await local.call("DELETE", "/api/workers/w1")
         await expect("worker_removed", worker_id="w1", type="pdf")
 
 
-async def test_what_is_refused_is_no_event(house: House, autojump_clock: Any) -> None:
-    job_id = await house.submit()
-    await house.register()
-    await house.claim()
-    await house.call("POST", f"/api/jobs/{job_id}/cancel")
-    async with stream(house) as events:
+async def test_what_is_refused_is_no_event(local: LocalServer, autojump_clock: Any) -> None:
+    job_id = await local.submit()
+    await local.register()
+    await local.claim()
+    await local.call("POST", f"/api/jobs/{job_id}/cancel")
+    async with stream(local) as events:
         late = {"worker_id": "w1"}
-        assert_problem(await house.call("POST", f"/api/jobs/{job_id}/complete", late), 409, "lease-lost")
-        assert_problem(await house.call("POST", f"/api/jobs/{job_id}/cancel"), 409, "job-ended")
+        assert_problem(await local.call("POST", f"/api/jobs/{job_id}/complete", late), 409, "lease-lost")
+        assert_problem(await local.call("POST", f"/api/jobs/{job_id}/cancel"), 409, "job-ended")
         assert await events.rest() == []
 
 
-async def test_statistics_come_at_most_once_a_second(house: House, autojump_clock: Any) -> None:
-    async with stream(house, "?types=stats_updated") as events:
+async def test_statistics_come_at_most_once_a_second(local: LocalServer, autojump_clock: Any) -> None:
+    async with stream(local, "?types=stats_updated") as events:
         for number in range(20):
-            await house.submit(b"%d" % number)
+            await local.submit(b"%d" % number)
         frames = []
         with trio.move_on_after(5):
             while True:
@@ -81,13 +81,13 @@ async def test_statistics_come_at_most_once_a_second(house: House, autojump_cloc
         assert stats[-1].data["total_jobs"] == 20
 
 
-async def test_filters(house: House, autojump_clock: Any) -> None:
-    await house.submit(b"1")
-    await house.submit(b"2")
-    await house.register()
-    async with stream(house, "?types=job_updated,job_completed") as by_type, stream(house, "?job=2") as by_job:
-        await finish(house)
-        await finish(house)
+async def test_filters(local: LocalServer, autojump_clock: Any) -> None:
+    await local.submit(b"1")
+    await local.submit(b"2")
+    await local.register()
+    async with stream(local, "?types=job_updated,job_completed") as by_type, stream(local, "?job=2") as by_job:
+        await finish(local)
+        await finish(local)
         assert [frame.event for frame in await by_type.rest()] == ["job_updated", "job_completed"] * 2
         frames = await by_job.rest()
         assert {frame.data["job_id"] for frame in frames} == {2}
@@ -96,63 +96,65 @@ async def test_filters(house: House, autojump_clock: Any) -> None:
 
 @pytest.mark.parametrize("query", ["?types=job_made", "?types=job_created,x", "?job=0", "?job=x", "?job=1.5",
                                    "?job=9999999999999999999", "?types=%00", "?types=" + "a" * 501])  # fmt: skip
-async def test_bad_filters(house: House, autojump_clock: Any, query: str) -> None:
-    assert_problem(await house.call("GET", f"/events{query}"), 422, "invalid")
-    assert house.parts.services.streams.used == 0
+async def test_bad_filters(local: LocalServer, autojump_clock: Any, query: str) -> None:
+    assert_problem(await local.call("GET", f"/events{query}"), 422, "invalid")
+    assert local.parts.services.streams.used == 0
 
 
 # ------------------------------------------------------------------ coming back
 
 
 @pytest.mark.parametrize("way", ["header", "query"])
-async def test_who_comes_back_gets_what_it_missed(house: House, autojump_clock: Any, way: str) -> None:
-    async with stream(house) as events:
-        await house.submit(b"1")
+async def test_who_comes_back_gets_what_it_missed(local: LocalServer, autojump_clock: Any, way: str) -> None:
+    async with stream(local) as events:
+        await local.submit(b"1")
         seen = str((await events.next()).id)
-    await house.submit(b"2")
-    await house.submit(b"3")
+    await local.submit(b"2")
+    await local.submit(b"3")
     query, headers = (f"?last_event_id={seen}", {}) if way == "query" else ("", {"Last-Event-ID": seen})
-    async with stream(house, query, headers) as again:
+    async with stream(local, query, headers) as again:
         assert [frame.data["job_id"] for frame in await again.rest()] == [2, 3]
-        await house.call("POST", "/api/jobs/1/cancel")
+        await local.call("POST", "/api/jobs/1/cancel")
         assert (await again.next()).data["status"] == "cancelled", "and then what happens from now on"
 
 
 @pytest.mark.parametrize("last", ["0-1", "nonsense", "-", "12345678-99", "x" * 90, "ab-%D9%A1"])
-async def test_an_id_that_is_not_known_any_more_means_resync(house: House, autojump_clock: Any, last: str) -> None:
-    async with stream(house, f"?last_event_id={last}") as events:
+async def test_an_id_that_is_not_known_any_more_means_resync(
+    local: LocalServer, autojump_clock: Any, last: str
+) -> None:
+    async with stream(local, f"?last_event_id={last}") as events:
         frame = await events.next()
         assert frame.event == "resync"
         assert frame.id
 
 
 async def test_what_has_left_the_window_means_resync(tmp_path: Path, autojump_clock: Any) -> None:
-    async with open_house(tmp_path / "data", event_replay=3) as house:
-        async with stream(house) as events:
-            await house.submit(b"1")
+    async with open_local(tmp_path / "data", event_replay=3) as local:
+        async with stream(local) as events:
+            await local.submit(b"1")
             seen = (await events.next()).id
         for number in range(5):
-            await house.submit(b"more %d" % number)
-        async with stream(house, headers={"Last-Event-ID": str(seen)}) as again:
+            await local.submit(b"more %d" % number)
+        async with stream(local, headers={"Last-Event-ID": str(seen)}) as again:
             assert (await again.next()).event == "resync"
-            await house.call("POST", "/api/jobs/1/cancel")
+            await local.call("POST", "/api/jobs/1/cancel")
             assert (await again.next()).event == "job_updated", "it goes on from here"
 
 
 async def test_a_slow_reader_is_cut_short_and_told_so(tmp_path: Path, autojump_clock: Any) -> None:
-    async with open_house(tmp_path / "data", event_queue=5) as house, stream(house) as events:
+    async with open_local(tmp_path / "data", event_queue=5) as local, stream(local) as events:
         for number in range(200):  # the test's own connection holds ten more
-            await house.submit(b"%d" % number)
+            await local.submit(b"%d" % number)
         frames = await events.rest()
         assert frames[-1].event == "resync"
         assert len(frames) < 50
-        assert house.parts.broadcaster.dropped == 1
-        await house.call("POST", "/api/jobs/1/cancel")
+        assert local.parts.broadcaster.dropped == 1
+        await local.call("POST", "/api/jobs/1/cancel")
         assert (await events.next()).data["status"] == "cancelled"
 
 
-async def test_silence_is_kept_alive(house: House, autojump_clock: Any) -> None:
-    async with stream(house) as events:
+async def test_silence_is_kept_alive(local: LocalServer, autojump_clock: Any) -> None:
+    async with stream(local) as events:
         began = trio.current_time()
         assert (await events.block()).event == "connected"
         for number in range(1, 11):
@@ -162,15 +164,15 @@ async def test_silence_is_kept_alive(house: House, autojump_clock: Any) -> None:
         assert trio.current_time() - began >= 120, "longer than any time limit of a request"
 
 
-async def test_a_stream_with_much_to_tell_is_pinged_all_the_same(house: House, autojump_clock: Any) -> None:
+async def test_a_stream_with_much_to_tell_is_pinged_all_the_same(local: LocalServer, autojump_clock: Any) -> None:
     """Existing clients wait for a ping, and events are none."""
-    async with stream(house, "?types=job_created") as events, trio.open_nursery() as nursery:
+    async with stream(local, "?types=job_created") as events, trio.open_nursery() as nursery:
         pings: list[float] = []
 
         async def tell() -> None:
             number = 0
             while len(pings) < 2:  # and is not cancelled: Quart's test client leaves its nurseries open then
-                await house.submit(b"%d" % number)
+                await local.submit(b"%d" % number)
                 await trio.sleep(2)
                 number += 1
 
@@ -182,10 +184,10 @@ async def test_a_stream_with_much_to_tell_is_pinged_all_the_same(house: House, a
     assert pings == pytest.approx([30, 60], abs=1)  # the broadcaster gives turns, some ms each
 
 
-async def test_an_event_in_its_envelope(house: House, autojump_clock: Any) -> None:
+async def test_an_event_in_its_envelope(local: LocalServer, autojump_clock: Any) -> None:
     """As the bytes stand: the envelope of existing clients, and for one release the members beside it."""
-    async with stream(house) as events:
-        job_id = await house.submit()
+    async with stream(local) as events:
+        job_id = await local.submit()
         text = ""
         while "event: job_created" not in text:
             text = (await events.connection.receive()).decode()
@@ -197,14 +199,14 @@ async def test_an_event_in_its_envelope(house: House, autojump_clock: Any) -> No
     }  # fmt: skip
 
 
-async def test_a_client_without_an_id_is_given_one_to_come_back_with(house: House, autojump_clock: Any) -> None:
+async def test_a_client_without_an_id_is_given_one_to_come_back_with(local: LocalServer, autojump_clock: Any) -> None:
     """What happens after it connected and before its first event is not missed."""
-    async with stream(house, "?types=job_updated") as events:
+    async with stream(local, "?types=job_updated") as events:
         first = await events.block()
         assert isinstance(first, Frame)
         assert (first.event, first.data) == ("connected", {})
-    job_id = await house.submit()
-    async with stream(house, headers={"Last-Event-ID": first.id or ""}) as events:
+    job_id = await local.submit()
+    async with stream(local, headers={"Last-Event-ID": first.id or ""}) as events:
         again = await events.block()
         assert isinstance(again, Frame)
         assert (again.event, again.data["job_id"]) == ("job_created", job_id)
@@ -215,20 +217,20 @@ async def test_a_client_without_an_id_is_given_one_to_come_back_with(house: Hous
 
 async def test_streams_are_limited_per_address_and_in_total(tmp_path: Path, autojump_clock: Any) -> None:
     for limits in ({"max_streams": 2}, {"max_streams_per_address": 2}):
-        async with open_house(tmp_path / next(iter(limits)), **limits) as house:
-            async with stream(house), stream(house):
-                assert_problem(await house.call("GET", "/events"), 429, "slow-down")
+        async with open_local(tmp_path / next(iter(limits)), **limits) as local:
+            async with stream(local), stream(local):
+                assert_problem(await local.call("GET", "/events"), 429, "slow-down")
             await trio.sleep(1)
-            assert house.parts.services.streams.used == house.parts.broadcaster.subscribers == 0
-            async with stream(house):
+            assert local.parts.services.streams.used == local.parts.broadcaster.subscribers == 0
+            async with stream(local):
                 pass
 
 
-async def test_head_opens_no_stream(house: House, autojump_clock: Any) -> None:
+async def test_head_opens_no_stream(local: LocalServer, autojump_clock: Any) -> None:
     with trio.fail_after(1):
-        status, body = await house.call("HEAD", "/events")
+        status, body = await local.call("HEAD", "/events")
     assert (status, body) == (200, b"")
-    assert house.parts.services.streams.used == 0
+    assert local.parts.services.streams.used == 0
 
 
 def test_clients_that_vanish_leave_nothing_behind(server: ServerProcess) -> None:
@@ -270,12 +272,12 @@ def test_over_a_real_connection(server: ServerProcess) -> None:
         assert frame[1:] == ["event: job_created", data, ""]
 
 
-async def test_a_stream_ends_when_its_token_is_revoked(house: House, autojump_clock: Any) -> None:
+async def test_a_stream_ends_when_its_token_is_revoked(local: LocalServer, autojump_clock: Any) -> None:
     """It may live for days: who was let in is asked for again while it does, busy or quiet."""
-    made = (await house.call("POST", "/api/admin/tokens", {"name": "wall", "scopes": ["read"]}))[1]
+    made = (await local.call("POST", "/api/admin/tokens", {"name": "wall", "scopes": ["read"]}))[1]
     bearer = {"Authorization": f"Bearer {made['token']}"}
     ended = trio.Event()
-    async with stream(house, headers=bearer) as events, trio.open_nursery() as nursery:
+    async with stream(local, headers=bearer) as events, trio.open_nursery() as nursery:
 
         async def read() -> None:
             with contextlib.suppress(trio.EndOfChannel):
@@ -286,10 +288,10 @@ async def test_a_stream_ends_when_its_token_is_revoked(house: House, autojump_cl
         nursery.start_soon(read)
         await trio.sleep(60)
         assert not ended.is_set()
-        assert (await house.call("DELETE", f"/api/admin/tokens/{made['id']}"))[0] == 200
+        assert (await local.call("DELETE", f"/api/admin/tokens/{made['id']}"))[0] == 200
         for number in range(10):
-            await house.submit(str(number).encode())  # something happens all the time
+            await local.submit(str(number).encode())  # something happens all the time
             await trio.sleep(4)
         nursery.cancel_scope.cancel()
     assert ended.is_set()
-    assert house.parts.broadcaster.subscribers == 0
+    assert local.parts.broadcaster.subscribers == 0

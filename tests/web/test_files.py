@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import trio
 
-from tests.fixtures.house import House
+from tests.fixtures.local import LocalServer
 from tests.fixtures.server import ServerProcess
 from tests.web.calls import HEX, assert_problem, finish, put_output, raw, token, worker
 
@@ -25,53 +25,53 @@ def path_of(url: str) -> str:
     return "/" + url.split("/", 3)[3]
 
 
-async def put(house: House, url: str, content: bytes, content_type: str = "application/octet-stream") -> int:
-    answer = await raw(house, "PUT", path_of(url), content, Content_Type=content_type, Authorization="")
+async def put(local: LocalServer, url: str, content: bytes, content_type: str = "application/octet-stream") -> int:
+    answer = await raw(local, "PUT", path_of(url), content, Content_Type=content_type, Authorization="")
     return int(answer.status_code)
 
 
 # ------------------------------------------------------------------ downloads
 
 
-async def test_downloads_name_the_file(house: House, autojump_clock: Any) -> None:
-    await house.submit(b"the source", source_path="C:\\scans\\Jahresbericht ü.pdf")
-    await house.register()
-    await finish(house, result={"filename": "../x/Jahresbericht.md"})
+async def test_downloads_name_the_file(local: LocalServer, autojump_clock: Any) -> None:
+    await local.submit(b"the source", source_path="C:\\scans\\Jahresbericht ü.pdf")
+    await local.register()
+    await finish(local, result={"filename": "../x/Jahresbericht.md"})
     for kind, content, name in (
         ("source", b"the source", "Jahresbericht"),
         ("output", b"converted", "Jahresbericht.md"),
     ):
-        status, answer = await house.call("GET", f"/api/files/1/{kind}/url")
+        status, answer = await local.call("GET", f"/api/files/1/{kind}/url")
         assert (status, answer.keys()) == (200, {"url"})
-        download = await raw(house, "GET", path_of(answer["url"]), Authorization="")
+        download = await raw(local, "GET", path_of(answer["url"]), Authorization="")
         assert await download.get_data(as_text=False) == content
         assert name in download.headers["Content-Disposition"]
         assert "/" not in download.headers["Content-Disposition"]
         assert download.headers["Content-Disposition"].startswith("attachment")
 
 
-async def test_there_is_no_url_of_what_is_not_there(house: House, autojump_clock: Any) -> None:
-    await house.submit()
-    await house.call("POST", "/api/jobs", {"type": "pdf", "source_hash": HEX})
-    assert_problem(await house.call("GET", "/api/files/1/output/url"), 404, "no-such-object")
-    assert_problem(await house.call("GET", "/api/files/2/source/url"), 404, "no-such-object")
-    assert_problem(await house.call("GET", "/api/files/3/source/url"), 404, "no-such-job")
-    assert_problem(await house.call("GET", "/api/files/1/database/url"), 404, "no-such-route")
+async def test_there_is_no_url_of_what_is_not_there(local: LocalServer, autojump_clock: Any) -> None:
+    await local.submit()
+    await local.call("POST", "/api/jobs", {"type": "pdf", "source_hash": HEX})
+    assert_problem(await local.call("GET", "/api/files/1/output/url"), 404, "no-such-object")
+    assert_problem(await local.call("GET", "/api/files/2/source/url"), 404, "no-such-object")
+    assert_problem(await local.call("GET", "/api/files/3/source/url"), 404, "no-such-job")
+    assert_problem(await local.call("GET", "/api/files/1/database/url"), 404, "no-such-route")
 
 
 # ------------------------------------------------------------------ uploads of submitters
 
 
 @pytest.mark.parametrize("body", [{"source_hash": HEX}, {"key": f"sources/{HEX}"}])
-async def test_a_submitter_gets_the_url_of_a_source(house: House, autojump_clock: Any, body: Any) -> None:
-    submitter = await token(house, "submit")
-    status, answer = await house.call("POST", UPLOAD, body, token=submitter)
+async def test_a_submitter_gets_the_url_of_a_source(local: LocalServer, autojump_clock: Any, body: Any) -> None:
+    submitter = await token(local, "submit")
+    status, answer = await local.call("POST", UPLOAD, body, token=submitter)
     assert status == 200
     assert answer["key"] == f"sources/{HEX}"
-    assert await put(house, answer["url"], b"other bytes") == 422, "its name is its content"
+    assert await put(local, answer["url"], b"other bytes") == 422, "its name is its content"
     content = b"the right bytes"
-    _, answer = await house.call("POST", UPLOAD, {"source_hash": sha256(content).hexdigest()}, token=submitter)
-    assert await put(house, answer["url"], content) == 200
+    _, answer = await local.call("POST", UPLOAD, {"source_hash": sha256(content).hexdigest()}, token=submitter)
+    assert await put(local, answer["url"], content) == 200
 
 
 FOREIGN = [
@@ -84,43 +84,43 @@ FOREIGN = [
 
 
 @pytest.mark.parametrize("key", FOREIGN)
-async def test_no_other_key_is_signed_for_anybody(house: House, autojump_clock: Any, key: str) -> None:
-    await house.submit(b"1")
-    await house.register()
-    await house.claim()
-    mine = await worker(house, "mine")
-    callers: list[dict[str, Any]] = [{"token": await token(house, "submit")}, {"token": None}, {"headers": mine}]
+async def test_no_other_key_is_signed_for_anybody(local: LocalServer, autojump_clock: Any, key: str) -> None:
+    await local.submit(b"1")
+    await local.register()
+    await local.claim()
+    mine = await worker(local, "mine")
+    callers: list[dict[str, Any]] = [{"token": await token(local, "submit")}, {"token": None}, {"headers": mine}]
     for options in callers:  # a submitter, an administrator, a worker
-        status, answer = await house.call("POST", UPLOAD, {"key": key}, **options)
+        status, answer = await local.call("POST", UPLOAD, {"key": key}, **options)
         assert status in (403, 422), answer
         assert "url" not in answer
 
 
 @pytest.mark.parametrize("body", [{}, {"source_hash": HEX.upper()}, {"source_hash": "../x"}, {"content_type": "a\nb"},
                                   {"source_hash": HEX, "key": f"sources/{'cd' * 32}"}])  # fmt: skip
-async def test_uploads_that_name_nothing(house: House, autojump_clock: Any, body: Any) -> None:
-    assert_problem(await house.call("POST", UPLOAD, body), 422, "invalid")
+async def test_uploads_that_name_nothing(local: LocalServer, autojump_clock: Any, body: Any) -> None:
+    assert_problem(await local.call("POST", UPLOAD, body), 422, "invalid")
 
 
-async def test_a_content_type_is_kept_to(house: House, autojump_clock: Any) -> None:
+async def test_a_content_type_is_kept_to(local: LocalServer, autojump_clock: Any) -> None:
     content = b"pdf"
     body = {"source_hash": sha256(content).hexdigest(), "content_type": "application/pdf"}
-    _, answer = await house.call("POST", UPLOAD, body)
-    assert await put(house, answer["url"], content, "text/html") == 403
-    assert await put(house, answer["url"], content, "application/pdf") == 200
+    _, answer = await local.call("POST", UPLOAD, body)
+    assert await put(local, answer["url"], content, "text/html") == 403
+    assert await put(local, answer["url"], content, "application/pdf") == 200
 
 
 # ------------------------------------------------------------------ uploads of workers
 
 
-async def test_a_worker_gets_a_fresh_url_for_its_own_attempt(house: House, autojump_clock: Any) -> None:
-    mine, other = await worker(house, "mine"), await worker(house, "other")
-    await house.submit()
-    grant = await house.claim("mine")
+async def test_a_worker_gets_a_fresh_url_for_its_own_attempt(local: LocalServer, autojump_clock: Any) -> None:
+    mine, other = await worker(local, "mine"), await worker(local, "other")
+    await local.submit()
+    grant = await local.claim("mine")
     ask = {"job_id": 1, "lease": grant["lease"]}
-    status, answer = await house.call("POST", UPLOAD, ask, headers=mine)
+    status, answer = await local.call("POST", UPLOAD, ask, headers=mine)
     assert (status, answer["key"]) == (200, grant["output_key"])
-    assert await put(house, answer["url"], b"result") == 200
+    assert await put(local, answer["url"], b"result") == 200
     for body, refused in (
         (ask | {"key": "outputs/1/2/output"}, 403),
         (ask | {"key": f"sources/{HEX}"}, 403),
@@ -128,50 +128,50 @@ async def test_a_worker_gets_a_fresh_url_for_its_own_attempt(house: House, autoj
         (ask | {"lease": "made up"}, 409),
         (ask | {"job_id": 9}, 404),
     ):
-        assert (await house.call("POST", UPLOAD, body, headers=mine))[0] == refused, body
-    assert_problem(await house.call("POST", UPLOAD, ask, headers=other), 409, "lease-lost")
-    assert_problem(await house.call("POST", UPLOAD, {"job_id": 1}, headers=other), 409, "lease-lost")
-    work = await token(house, "work")
-    assert_problem(await house.call("POST", UPLOAD, ask, token=await token(house, "submit")), 403, "key-not-allowed")
-    assert_problem(await house.call("POST", UPLOAD, ask, token=work), 403, "not-yours")
-    assert_problem(await house.call("POST", UPLOAD, {"source_hash": HEX}, headers=mine), 403, "key-not-allowed")
-    await house.call("POST", "/api/jobs/1/release", {"worker_id": "mine"})
+        assert (await local.call("POST", UPLOAD, body, headers=mine))[0] == refused, body
+    assert_problem(await local.call("POST", UPLOAD, ask, headers=other), 409, "lease-lost")
+    assert_problem(await local.call("POST", UPLOAD, {"job_id": 1}, headers=other), 409, "lease-lost")
+    work = await token(local, "work")
+    assert_problem(await local.call("POST", UPLOAD, ask, token=await token(local, "submit")), 403, "key-not-allowed")
+    assert_problem(await local.call("POST", UPLOAD, ask, token=work), 403, "not-yours")
+    assert_problem(await local.call("POST", UPLOAD, {"source_hash": HEX}, headers=mine), 403, "key-not-allowed")
+    await local.call("POST", "/api/jobs/1/release", {"worker_id": "mine"})
     for options in ({"headers": mine}, {"token": work}, {"token": None}):
-        assert_problem(await house.call("POST", UPLOAD, ask, **options), 409, "lease-lost")
+        assert_problem(await local.call("POST", UPLOAD, ask, **options), 409, "lease-lost")
 
 
-async def test_no_fresh_url_once_the_job_was_started_anew(house: House, autojump_clock: Any) -> None:
+async def test_no_fresh_url_once_the_job_was_started_anew(local: LocalServer, autojump_clock: Any) -> None:
     """An attempt that has lost its lease may come late until then, and its output with it."""
-    mine = await worker(house, "mine")
-    await house.submit()
-    grant = await house.claim("mine")
-    await trio.sleep(house.parts.services.settings.worker_timeout + 1)
+    mine = await worker(local, "mine")
+    await local.submit()
+    grant = await local.claim("mine")
+    await trio.sleep(local.parts.services.settings.worker_timeout + 1)
     ask = {"job_id": 1, "lease": grant["lease"]}
-    _, late = await house.call("POST", UPLOAD, ask, headers=mine)
+    _, late = await local.call("POST", UPLOAD, ask, headers=mine)
     assert late["key"] == grant["output_key"]
-    assert_problem(await house.call("POST", UPLOAD, ask | {"lease": "x"}, headers=mine), 409, "lease-lost")
-    again = await house.claim("mine")
-    assert_problem(await house.call("POST", UPLOAD, ask, headers=mine), 409, "lease-lost")
-    _, fresh = await house.call("POST", UPLOAD, {"job_id": 1, "lease": again["lease"]}, headers=mine)
+    assert_problem(await local.call("POST", UPLOAD, ask | {"lease": "x"}, headers=mine), 409, "lease-lost")
+    again = await local.claim("mine")
+    assert_problem(await local.call("POST", UPLOAD, ask, headers=mine), 409, "lease-lost")
+    _, fresh = await local.call("POST", UPLOAD, {"job_id": 1, "lease": again["lease"]}, headers=mine)
     assert fresh["key"] == again["output_key"] != grant["output_key"]
 
 
-async def test_a_checksum_binds_the_upload(house: House, autojump_clock: Any) -> None:
-    mine = await worker(house, "mine")
-    await house.submit()
-    grant = await house.claim("mine")
+async def test_a_checksum_binds_the_upload(local: LocalServer, autojump_clock: Any) -> None:
+    mine = await worker(local, "mine")
+    await local.submit()
+    grant = await local.claim("mine")
     ask = {"job_id": 1, "lease": grant["lease"], "checksum": sha256(b"right").hexdigest()}
-    _, answer = await house.call("POST", UPLOAD, ask, headers=mine)
-    assert await put(house, answer["url"], b"wrong") == 422
-    assert await put(house, answer["url"], b"right") == 200
+    _, answer = await local.call("POST", UPLOAD, ask, headers=mine)
+    assert await put(local, answer["url"], b"wrong") == 422
+    assert await put(local, answer["url"], b"right") == 200
 
 
-async def test_refusals_of_the_object_routes_have_the_form_of_all(house: House, autojump_clock: Any) -> None:
-    await house.submit()
-    await put_output(house, house.key(1))
-    assert_problem(await house.call("GET", f"/objects/{house.key(1)}"), 403, "object-url-refused")
+async def test_refusals_of_the_object_routes_have_the_form_of_all(local: LocalServer, autojump_clock: Any) -> None:
+    await local.submit()
+    await put_output(local, local.key(1))
+    assert_problem(await local.call("GET", f"/objects/{local.key(1)}"), 403, "object-url-refused")
     assert_problem(
-        await house.call("PUT", f"/objects/sources/{HEX}?op=put&expires=1&sig=00", b"x"), 403, "object-url-refused"
+        await local.call("PUT", f"/objects/sources/{HEX}?op=put&expires=1&sig=00", b"x"), 403, "object-url-refused"
     )
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import trio
 
-from tests.fixtures.house import House
+from tests.fixtures.local import LocalServer
 from tests.web.calls import HEX, assert_problem, put_output, state, token, without_signatures, worker
 from web.api import ROUTES
 
-Prepare = Callable[[House], Awaitable[tuple[str, Any]]]  # -> (path, body)
+Prepare = Callable[[LocalServer], Awaitable[tuple[str, Any]]]  # -> (path, body)
 
 EMPTY = hashlib.sha256(b"").hexdigest()
 JOB = {"type": "pdf", "source_hash": HEX}
@@ -23,32 +23,32 @@ CLAIM = {"worker_id": "w1", "job_type": "pdf"}
 def plain(path: str, body: Any = None, *, jobs: int = 0, running: bool = False, ended: bool = False) -> Prepare:
     """A case that needs a worker `w1` and perhaps jobs: pending, the first of them running or cancelled."""
 
-    async def prepare(house: House) -> tuple[str, Any]:
-        await house.register()
+    async def prepare(local: LocalServer) -> tuple[str, Any]:
+        await local.register()
         for number in range(jobs):
-            await house.submit(b"%d" % number)
+            await local.submit(b"%d" % number)
         if running:
-            await put_output(house, (await house.claim())["output_key"])
+            await put_output(local, (await local.claim())["output_key"])
         if ended:
-            await house.call("POST", "/api/jobs/1/cancel")
+            await local.call("POST", "/api/jobs/1/cancel")
         return path, body
 
     return prepare
 
 
-async def awaited_source(house: House) -> tuple[str, Any]:
-    await house.call("POST", "/api/jobs", JOB)
+async def awaited_source(local: LocalServer) -> tuple[str, Any]:
+    await local.call("POST", "/api/jobs", JOB)
     return "/api/jobs/1/uploaded", None
 
 
-async def cancelled(house: House) -> tuple[str, Any]:
-    await house.submit()
-    _, answer = await house.call("POST", "/api/jobs/1/cancel", {"undo": True})
+async def cancelled(local: LocalServer) -> tuple[str, Any]:
+    await local.submit()
+    _, answer = await local.call("POST", "/api/jobs/1/cancel", {"undo": True})
     return "/api/jobs/undo", {"undo": answer["undo"]}
 
 
-async def with_credential(house: House) -> tuple[str, Any]:
-    await worker(house, "w1")
+async def with_credential(local: LocalServer) -> tuple[str, Any]:
+    await worker(local, "w1")
     return "/api/admin/workers/w1/regenerate", None
 
 
@@ -116,150 +116,150 @@ def test_every_post_has_a_case() -> None:
     assert {path for path in posts if path.startswith(mine)} == set(CASES)
 
 
-def keyed(house: House, key: str, token_: str | None = None) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token_ or house.parts.admin_token}", "Idempotency-Key": key}
+def keyed(local: LocalServer, key: str, token_: str | None = None) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token_ or local.parts.admin_token}", "Idempotency-Key": key}
 
 
 @pytest.mark.parametrize("route", CASES)
-async def test_every_post(house: House, autojump_clock: Any, route: str) -> None:
-    path, body = await CASES[route](house)
-    first = await house.call("POST", path, body, headers=keyed(house, "one"))
+async def test_every_post(local: LocalServer, autojump_clock: Any, route: str) -> None:
+    path, body = await CASES[route](local)
+    first = await local.call("POST", path, body, headers=keyed(local, "one"))
     # `uploaded` is refused here, for the source is not there, and parts by this store: these answers, too, are for
     # this body only.
     refused = route.endswith("/uploaded") or "/multipart" in route or "/backup/" in route
     assert first[0] in ((409,) if refused else (200, 201)), first
     await trio.sleep(1)
-    before = state(house)
-    again = await house.call("POST", path, body, headers=keyed(house, "one"))
+    before = state(local)
+    again = await local.call("POST", path, body, headers=keyed(local, "one"))
     if first[0] == 409:
         first[1].pop("request_id"), again[1].pop("request_id")
     assert without_signatures(again) == without_signatures(first), "same key and body, same answer"
-    assert state(house) == before, "and one effect"
+    assert state(local) == before, "and one effect"
     # A request for many jobs takes no member that it does not know.
     another = (body or {}) | ({"q": "w9"} if route in BULK else {"another": 1})
-    mismatch = await house.call("POST", path, another, headers=keyed(house, "one"))
+    mismatch = await local.call("POST", path, another, headers=keyed(local, "one"))
     assert_problem(mismatch, 422, "idempotency-mismatch", field="Idempotency-Key")
-    assert state(house) == before
+    assert state(local) == before
 
 
-async def test_a_key_is_for_one_address(house: House, autojump_clock: Any) -> None:
-    await house.submit(b"1")
-    await house.submit(b"2")
-    assert (await house.call("POST", "/api/jobs/1/cancel", headers=keyed(house, "k")))[0] == 200
-    answer = await house.call("POST", "/api/jobs/2/cancel", headers=keyed(house, "k"))
+async def test_a_key_is_for_one_address(local: LocalServer, autojump_clock: Any) -> None:
+    await local.submit(b"1")
+    await local.submit(b"2")
+    assert (await local.call("POST", "/api/jobs/1/cancel", headers=keyed(local, "k")))[0] == 200
+    answer = await local.call("POST", "/api/jobs/2/cancel", headers=keyed(local, "k"))
     assert_problem(answer, 422, "idempotency-mismatch")
 
 
-async def test_the_key_of_another_caller_is_another_key(house: House, autojump_clock: Any) -> None:
-    one, two = await token(house, "submit"), await token(house, "submit")
+async def test_the_key_of_another_caller_is_another_key(local: LocalServer, autojump_clock: Any) -> None:
+    one, two = await token(local, "submit"), await token(local, "submit")
     for text, status in ((one, 201), (two, 200), (one, 201)):
-        got, _ = await house.call("POST", "/api/jobs", JOB, headers=keyed(house, "k", text))
+        got, _ = await local.call("POST", "/api/jobs", JOB, headers=keyed(local, "k", text))
         assert got == status
     other = JOB | {"type": "png"}
-    assert (await house.call("POST", "/api/jobs", other, headers=keyed(house, "k2", two)))[0] == 201
-    mine = await worker(house, "mine")
+    assert (await local.call("POST", "/api/jobs", other, headers=keyed(local, "k2", two)))[0] == 201
+    mine = await worker(local, "mine")
     headers = mine | {"Idempotency-Key": "k"}
-    assert (await house.call("POST", "/api/jobs/claim", {"job_type": "pdf"}, headers=headers))[0] == 200
+    assert (await local.call("POST", "/api/jobs/claim", {"job_type": "pdf"}, headers=headers))[0] == 200
 
 
 @pytest.mark.parametrize("path", ["/api/admin/tokens", "/api/admin/workers"])
-async def test_a_secret_is_shown_again_to_who_repeats(house: House, autojump_clock: Any, path: str) -> None:
+async def test_a_secret_is_shown_again_to_who_repeats(local: LocalServer, autojump_clock: Any, path: str) -> None:
     """The answer that got lost on its way held the only copy: only its hash is kept, and it is derived anew."""
     body = {"name": "t"} if path.endswith("tokens") else {"id": "w", "type": "pdf"}
-    first = await house.call("POST", path, body, headers=keyed(house, "k"))
-    assert await house.call("POST", path, body, headers=keyed(house, "k")) == first
+    first = await local.call("POST", path, body, headers=keyed(local, "k"))
+    assert await local.call("POST", path, body, headers=keyed(local, "k")) == first
     secret = first[1].get("token") or first[1]["secret"]
-    assert secret not in state(house)
-    _, other = await house.call(
-        "POST", path, body | ({} if "name" in body else {"id": "w2"}), headers=keyed(house, "l")
+    assert secret not in state(local)
+    _, other = await local.call(
+        "POST", path, body | ({} if "name" in body else {"id": "w2"}), headers=keyed(local, "l")
     )
     assert (other.get("token") or other["secret"]) != secret
 
 
-async def test_after_a_day_a_key_is_forgotten(house: House, autojump_clock: Any) -> None:
+async def test_after_a_day_a_key_is_forgotten(local: LocalServer, autojump_clock: Any) -> None:
     body = {"name": "t"}
-    first = await house.call("POST", "/api/tokens", body, headers=keyed(house, "k"))
+    first = await local.call("POST", "/api/tokens", body, headers=keyed(local, "k"))
     await trio.sleep(86_400 - 60)
-    assert await house.call("POST", "/api/tokens", body, headers=keyed(house, "k")) == first
+    assert await local.call("POST", "/api/tokens", body, headers=keyed(local, "k")) == first
     await trio.sleep(120)
-    status, second = await house.call("POST", "/api/tokens", body | {"scopes": ["read"]}, headers=keyed(house, "k"))
+    status, second = await local.call("POST", "/api/tokens", body | {"scopes": ["read"]}, headers=keyed(local, "k"))
     assert status == 201
     assert second["id"] != first[1]["id"]
     await trio.sleep(2 * 86_400)
-    assert "another body" not in state(house)
+    assert "another body" not in state(local)
 
 
-async def test_what_never_reached_the_state_takes_no_key(house: House, autojump_clock: Any) -> None:
+async def test_what_never_reached_the_state_takes_no_key(local: LocalServer, autojump_clock: Any) -> None:
     """A body that cannot be read is corrected and sent again under the same key."""
-    assert_problem(await house.call("POST", "/api/jobs", {"type": 1}, headers=keyed(house, "k")), 422, "invalid")
-    assert (await house.call("POST", "/api/jobs", JOB, headers=keyed(house, "k")))[0] == 201
+    assert_problem(await local.call("POST", "/api/jobs", {"type": 1}, headers=keyed(local, "k")), 422, "invalid")
+    assert (await local.call("POST", "/api/jobs", JOB, headers=keyed(local, "k")))[0] == 201
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "a\tb"])
-async def test_keys_that_are_none(house: House, autojump_clock: Any, key: str) -> None:
-    answer = await house.call("POST", "/api/jobs", JOB, headers=keyed(house, key))
+async def test_keys_that_are_none(local: LocalServer, autojump_clock: Any, key: str) -> None:
+    answer = await local.call("POST", "/api/jobs", JOB, headers=keyed(local, key))
     assert_problem(answer, 422, "invalid", field="Idempotency-Key")
 
 
-async def test_racing_repetitions_have_one_effect(house: House, autojump_clock: Any) -> None:
+async def test_racing_repetitions_have_one_effect(local: LocalServer, autojump_clock: Any) -> None:
     answers: list[Any] = []
 
     async def one() -> None:
-        answers.append(await house.call("POST", "/api/tokens", {"name": "t"}, headers=keyed(house, "k")))
+        answers.append(await local.call("POST", "/api/tokens", {"name": "t"}, headers=keyed(local, "k")))
 
     async with trio.open_nursery() as nursery:
         for _ in range(10):
             nursery.start_soon(one)
     assert all(answer == answers[0] for answer in answers)
-    assert len((await house.call("GET", "/api/tokens"))[1]) == 2
+    assert len((await local.call("GET", "/api/tokens"))[1]) == 2
 
 
 # ------------------------------------------------------------------ claims that wait
 
 
-async def test_a_long_poll_that_got_a_job_is_repeatable(house: House, autojump_clock: Any) -> None:
-    await house.register()
+async def test_a_long_poll_that_got_a_job_is_repeatable(local: LocalServer, autojump_clock: Any) -> None:
+    await local.register()
     answers: list[Any] = []
 
     async def claim(body: Any) -> None:
-        answers.append(await house.call("POST", "/api/jobs/claim", body, headers=keyed(house, "k")))
+        answers.append(await local.call("POST", "/api/jobs/claim", body, headers=keyed(local, "k")))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(claim, CLAIM | {"wait": 30})
         await trio.sleep(5)
-        await house.submit(b"1")
-        await house.submit(b"2")
+        await local.submit(b"1")
+        await local.submit(b"2")
     await claim(CLAIM | {"wait": 30})
     assert answers[0][1]["job"]["id"] == 1
     assert without_signatures(answers[1]) == without_signatures(answers[0])
-    assert (await house.job(2))["status"] == "pending"
-    other = await house.call("POST", "/api/jobs/claim", CLAIM | {"wait": 31}, headers=keyed(house, "k"))
+    assert (await local.job(2))["status"] == "pending"
+    other = await local.call("POST", "/api/jobs/claim", CLAIM | {"wait": 31}, headers=keyed(local, "k"))
     assert_problem(other, 422, "idempotency-mismatch")
-    await house.call("POST", "/api/jobs/1/complete", {"worker_id": "w1"})
+    await local.call("POST", "/api/jobs/1/complete", {"worker_id": "w1"})
     await claim(CLAIM | {"wait": 30})
     assert without_signatures(answers[2]) == without_signatures(answers[0]), "whatever became of the job since"
-    assert (await house.job(2))["status"] == "pending"
+    assert (await local.job(2))["status"] == "pending"
 
 
-async def test_a_long_poll_that_got_nothing_is_repeatable(house: House, autojump_clock: Any) -> None:
-    await house.register()
-    first = await house.call("POST", "/api/jobs/claim", CLAIM | {"wait": 5}, headers=keyed(house, "k"))
+async def test_a_long_poll_that_got_nothing_is_repeatable(local: LocalServer, autojump_clock: Any) -> None:
+    await local.register()
+    first = await local.call("POST", "/api/jobs/claim", CLAIM | {"wait": 5}, headers=keyed(local, "k"))
     assert first == (200, {"job": None})
-    await house.submit()
-    assert await house.call("POST", "/api/jobs/claim", CLAIM | {"wait": 5}, headers=keyed(house, "k")) == first
-    assert (await house.claim())["job"]["id"] == 1
+    await local.submit()
+    assert await local.call("POST", "/api/jobs/claim", CLAIM | {"wait": 5}, headers=keyed(local, "k")) == first
+    assert (await local.claim())["job"]["id"] == 1
 
 
-async def test_no_job_is_repeated_at_once(house: House, autojump_clock: Any) -> None:
+async def test_no_job_is_repeated_at_once(local: LocalServer, autojump_clock: Any) -> None:
     """A claim that was answered "no job", repeated with its Idempotency-Key, waited its whole time over again where
     no job could wake it, and was then told the same."""
-    await house.register()
-    headers = {"Authorization": f"Bearer {house.parts.admin_token}", "Idempotency-Key": "once"}
+    await local.register()
+    headers = {"Authorization": f"Bearer {local.parts.admin_token}", "Idempotency-Key": "once"}
     body = {"worker_id": "w1", "job_type": "pdf", "wait": 30}
-    first = await house.call("POST", "/api/jobs/claim", body, headers=headers)
+    first = await local.call("POST", "/api/jobs/claim", body, headers=headers)
     assert first == (200, {"job": None})
-    await house.submit()
+    await local.submit()
     asked = trio.current_time()
-    assert await house.call("POST", "/api/jobs/claim", body, headers=headers) == first
+    assert await local.call("POST", "/api/jobs/claim", body, headers=headers) == first
     assert trio.current_time() == asked
-    assert (await house.claim())["job"] is not None
+    assert (await local.claim())["job"] is not None

@@ -11,37 +11,37 @@ import trio
 
 from blobforge.objects.keys import output_of
 from blobforge.store.sqlite.database import migrate, migrations, new_installation
-from tests.fixtures.house import House, open_house
+from tests.fixtures.local import LocalServer, open_local
 from tests.web.calls import assert_problem, finish, put_output
 
 BEFORE = 5  # the schema of the last release whose keys had no installation in them
 
 
-async def complete(house: House, grant: Any, key: str) -> tuple[int, Any]:
+async def complete(local: LocalServer, grant: Any, key: str) -> tuple[int, Any]:
     body = {"worker_id": "w1", "lease": grant["lease"], "output_key": key}
-    return await house.call("POST", f"/api/jobs/{grant['job']['id']}/complete", body)
+    return await local.call("POST", f"/api/jobs/{grant['job']['id']}/complete", body)
 
 
 async def test_a_fresh_database_beside_a_used_store_meets_nothing_of_the_other_life(
     tmp_path: Path, autojump_clock: Any
 ) -> None:
     """Seen before: job 1, attempt 1 completed without any upload, and served old bytes."""
-    async with open_house(tmp_path / "data") as house:
-        await house.submit()
-        await house.register()
-        old = (await finish(house))["output_key"]
+    async with open_local(tmp_path / "data") as local:
+        await local.submit()
+        await local.register()
+        old = (await finish(local))["output_key"]
     for file in (tmp_path / "data").glob("blobforge.db*"):
         file.unlink()
-    async with open_house(tmp_path / "data") as house:
-        await house.submit()
-        await house.register()
-        grant = await house.claim()
+    async with open_local(tmp_path / "data") as local:
+        await local.submit()
+        await local.register()
+        grant = await local.claim()
         assert grant["output_key"] != old
         assert output_of(grant["output_key"]).job_id == output_of(old).job_id == 1
-        assert_problem(await complete(house, grant, grant["output_key"]), 409, "output-missing")
-        assert_problem(await complete(house, grant, old), 409, "output-missing")
-        await put_output(house, grant["output_key"], b"new")
-        assert (await complete(house, grant, grant["output_key"]))[0] == 200
+        assert_problem(await complete(local, grant, grant["output_key"]), 409, "output-missing")
+        assert_problem(await complete(local, grant, old), 409, "output-missing")
+        await put_output(local, grant["output_key"], b"new")
+        assert (await complete(local, grant, grant["output_key"]))[0] == 200
 
 
 async def test_an_attempt_in_flight_at_the_upgrade_ends_well_and_old_keys_are_read(
@@ -49,29 +49,29 @@ async def test_an_attempt_in_flight_at_the_upgrade_ends_well_and_old_keys_are_re
 ) -> None:
     """Job 1 was completed by the older release, job 2 runs."""
     folder = tmp_path / "data"
-    async with open_house(folder) as house:
+    async with open_local(folder) as local:
         for content in (b"one", b"two"):
-            await house.submit(content)
-        await house.register()
-        await finish(house)
-        running = await house.claim()
-        token = house.parts.admin_token
+            await local.submit(content)
+        await local.register()
+        await finish(local)
+        running = await local.claim()
+        token = local.parts.admin_token
     objects = folder / "objects"
-    shutil.move(objects / house.key(1), objects / "old")
+    shutil.move(objects / local.key(1), objects / "old")
     (objects / "outputs/1/1").mkdir(parents=True)
     shutil.move(objects / "old", objects / "outputs/1/1/output")
     as_before(folder / "blobforge.db")
-    async with open_house(folder, admin_token=token) as house:
-        status, answer = await house.call("GET", "/api/files/1/output/url")
+    async with open_local(folder, admin_token=token) as local:
+        status, answer = await local.call("GET", "/api/files/1/output/url")
         assert (status, "/objects/outputs/1/1/output?" in answer["url"]) == (200, True)
         ask = {"job_id": 2, "lease": running["lease"], "worker_id": "w1"}
-        assert (await house.call("POST", "/api/files/upload-url", ask))[1]["key"] == "outputs/2/1/output"
-        await put_output(house, "outputs/2/1/output")
-        assert (await complete(house, running, "outputs/2/1/output"))[0] == 200
-        assert (await house.job(2))["output_key"] == "outputs/2/1/output"
-        await house.call("POST", "/api/jobs/2/retry", {})
-        assert (await house.claim())["output_key"] == house.key(2, 2), "new attempts have new keys"
-        await house.call("DELETE", "/api/jobs/1")
+        assert (await local.call("POST", "/api/files/upload-url", ask))[1]["key"] == "outputs/2/1/output"
+        await put_output(local, "outputs/2/1/output")
+        assert (await complete(local, running, "outputs/2/1/output"))[0] == 200
+        assert (await local.job(2))["output_key"] == "outputs/2/1/output"
+        await local.call("POST", "/api/jobs/2/retry", {})
+        assert (await local.claim())["output_key"] == local.key(2, 2), "new attempts have new keys"
+        await local.call("DELETE", "/api/jobs/1")
         await trio.sleep(10)
     assert not (objects / "outputs/1/1/output").exists()
 

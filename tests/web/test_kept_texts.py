@@ -8,25 +8,27 @@ import pytest
 import trio
 import trio.lowlevel
 
-from tests.fixtures.house import House
+from tests.fixtures.local import LocalServer
 
 
-async def test_what_is_kept_of_progress_metadata_and_result_is_bounded(house: House, autojump_clock: Any) -> None:
+async def test_what_is_kept_of_progress_metadata_and_result_is_bounded(
+    local: LocalServer, autojump_clock: Any
+) -> None:
     """300 heartbeats filled 270 MB of memory."""
-    job_id = await house.submit()
-    await house.register()
-    grant = await house.claim()
+    job_id = await local.submit()
+    await local.register()
+    grant = await local.claim()
     large = {"text": "x" * 100_000}
     beat = {"job_id": job_id, "progress": large}
-    assert (await house.call("POST", "/api/workers/w1/heartbeat", beat))[0] == 200  # a sign of life all the same
-    assert "100011 bytes" in (await house.job(job_id))["progress"]["message"]
+    assert (await local.call("POST", "/api/workers/w1/heartbeat", beat))[0] == 200  # a sign of life all the same
+    assert "100011 bytes" in (await local.job(job_id))["progress"]["message"]
     body = {"worker_id": "w1", "lease": grant["lease"], "result": large}
-    assert (await house.call("POST", f"/api/jobs/{job_id}/complete", body))[0] == 200  # kept aside, out of every list
-    listed = (await house.call("GET", "/api/jobs"))[1]["jobs"][0]
+    assert (await local.call("POST", f"/api/jobs/{job_id}/complete", body))[0] == 200  # kept aside, out of every list
+    listed = (await local.call("GET", "/api/jobs"))[1]["jobs"][0]
     assert "result" not in listed
     assert listed["result_size"] > 100_000
     submit = {"type": "pdf", "source_hash": "1" * 64, "metadata": large}
-    status, problem = await house.call("POST", "/api/jobs", submit)
+    status, problem = await local.call("POST", "/api/jobs", submit)
     assert (status, problem["field"]) == (422, "metadata")
 
 
@@ -35,14 +37,16 @@ async def test_what_is_kept_of_progress_metadata_and_result_is_bounded(house: Ho
     [b'{"percent": %s}' % (b"9" * 400), b'{"done": %s, "total": 1}' % (b"9" * 400)],
     ids=["percent", "done"],
 )
-async def test_progress_beyond_any_float_breaks_no_list(house: House, autojump_clock: Any, progress: bytes) -> None:
+async def test_progress_beyond_any_float_breaks_no_list(
+    local: LocalServer, autojump_clock: Any, progress: bytes
+) -> None:
     """One heartbeat of one worker, and nobody saw the list of jobs, the overview or the job any more."""
-    job_id = await house.submit()
-    await house.register()
-    await house.claim()
+    job_id = await local.submit()
+    await local.register()
+    await local.claim()
     await trio.sleep(5)
     body = b'{"jobs": [{"job_id": %d, "progress": %s}]}' % (job_id, progress)
-    assert (await house.call("POST", "/api/workers/w1/heartbeat", body))[0] == 200
+    assert (await local.call("POST", "/api/workers/w1/heartbeat", body))[0] == 200
     await trio.sleep(5)
     for path in ("/api/jobs", f"/api/jobs/{job_id}", "/api/stats/attention", "/"):
-        assert (await house.call("GET", path))[0] == 200, path
+        assert (await local.call("GET", path))[0] == 200, path

@@ -10,7 +10,7 @@ import httpx
 from structlog.testing import capture_logs
 
 from blobforge.objects.keys import UNKNOWN_INSTALLATION, mark_key, source_key
-from tests.fixtures.house import House, open_house
+from tests.fixtures.local import LocalServer, open_local
 from tests.fixtures.seaweed import Seaweed
 from tests.web.calls import assert_problem
 from tests.web.test_accepted import Both, beside_s3
@@ -24,7 +24,7 @@ async def spared(both: Both, key: str) -> None:
     """Until the janitor has put the key off its list, and not by deleting the object."""
 
     async def is_off_the_list() -> bool:
-        return not await both.house.parts.reads.run(lambda reader: reader.is_doomed(key))
+        return not await both.local.parts.reads.run(lambda reader: reader.is_doomed(key))
 
     await both.until(is_off_the_list)
     assert await there(both, key)
@@ -38,10 +38,10 @@ async def deleted(both: Both, key: str) -> None:
 
 
 async def marked(both: Both) -> None:
-    """Until the house has left its mark, and has looked for others."""
+    """Until the server has left its mark, and has looked for others."""
 
     async def is_left() -> bool:
-        return both.house.parts.services.janitor.others is not None
+        return both.local.parts.services.janitor.others is not None
 
     await both.until(is_left)
 
@@ -50,17 +50,17 @@ async def told(both: Both, said: list[str]) -> None:
     """Until this stands under attention. A look from before the other's mark has not seen it; the next one does."""
 
     async def is_told() -> bool:
-        return bool(await attention(both.house) == said)
+        return bool(await attention(both.local) == said)
 
     await both.until(is_told)
 
 
 async def there(both: Both, key: str) -> bool:
-    return await both.house.parts.services.objects.head(key) is not None
+    return await both.local.parts.services.objects.head(key) is not None
 
 
-async def attention(house: House) -> Any:
-    return (await house.call("GET", "/api/stats/attention"))[1]["store"]
+async def attention(local: LocalServer) -> Any:
+    return (await local.call("GET", "/api/stats/attention"))[1]["store"]
 
 
 async def test_two_databases_beside_one_bucket_never_delete_each_others_sources(
@@ -101,29 +101,29 @@ async def test_an_empty_database_beside_a_used_store_says_so_and_deletes_nothing
     tmp_path: Path, autojump_clock: Any
 ) -> None:
     folder = tmp_path / "data"
-    async with open_house(folder) as house:
-        await house.submit(CONTENT)
-        assert await attention(house) == []
-    (folder / "objects" / mark_key(house.parts.installation)).unlink()  # as a release without marks left it
+    async with open_local(folder) as local:
+        await local.submit(CONTENT)
+        assert await attention(local) == []
+    (folder / "objects" / mark_key(local.parts.installation)).unlink()  # as a release without marks left it
     for file in folder.glob("blobforge.db*"):
         file.unlink()
     with capture_logs() as logs:
-        async with open_house(folder) as house:
-            await _is_loud_and_careful(house, UNKNOWN_INSTALLATION)
+        async with open_local(folder) as local:
+            await _is_loud_and_careful(local, UNKNOWN_INSTALLATION)
     assert [entry["log_level"] for entry in logs if entry["event"].startswith(LOUD)] == ["error"]
     with capture_logs() as logs:
-        async with open_house(folder) as house:
-            await marked(Both(house, httpx.AsyncClient()))
-            assert await house.parts.services.objects.head(KEY) is not None
+        async with open_local(folder) as local:
+            await marked(Both(local, httpx.AsyncClient()))
+            assert await local.parts.services.objects.head(KEY) is not None
     assert [entry for entry in logs if entry["event"].startswith(LOUD)] == [], "once is enough: it has its mark"
 
 
-async def _is_loud_and_careful(house: House, other: str) -> None:
-    both = Both(house, httpx.AsyncClient())
+async def _is_loud_and_careful(local: LocalServer, other: str) -> None:
+    both = Both(local, httpx.AsyncClient())
     await marked(both)
-    new, shared = await attention(house)
+    new, shared = await attention(local)
     assert new == "this database is new, and the object store held objects before it"
     assert other in shared
-    await house.submit(CONTENT)
-    assert (await house.call("DELETE", "/api/jobs/1"))[0] == 204
+    await local.submit(CONTENT)
+    assert (await local.call("DELETE", "/api/jobs/1"))[0] == 204
     await spared(both, KEY)

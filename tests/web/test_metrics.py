@@ -23,7 +23,7 @@ from blobforge.refusals import RefusalCode
 from blobforge.serve.parts import Parts
 from blobforge.serve.server import running
 from blobforge.store.errors import StoreUnavailable
-from tests.fixtures.house import House, open_house, virtual_now
+from tests.fixtures.local import LocalServer, open_local, virtual_now
 from tests.fixtures.server import ServerProcess
 from tests.web.calls import HEX, finish, stream
 from web.app import routes
@@ -33,8 +33,8 @@ T = TypeVar("T")
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
-async def scrape(house: House) -> str:
-    status, text = await house.call("GET", "/metrics")
+async def scrape(local: LocalServer) -> str:
+    status, text = await local.call("GET", "/metrics")
     assert status == 200
     return bytes(text).decode()
 
@@ -66,15 +66,15 @@ class Told:
         return {dict(having)[label] for at, having in self.samples if at == name}
 
 
-async def told(house: House) -> Told:
-    return Told(await scrape(house))
+async def told(local: LocalServer) -> Told:
+    return Told(await scrape(local))
 
 
-async def test_the_form_is_what_prometheus_asks_for(house: House, autojump_clock: Any) -> None:
-    await house.submit()
-    await house.register()
-    await finish(house)
-    text = await scrape(house)
+async def test_the_form_is_what_prometheus_asks_for(local: LocalServer, autojump_clock: Any) -> None:
+    await local.submit()
+    await local.register()
+    await finish(local)
+    text = await scrape(local)
     families = list(text_string_to_metric_families(text))
     assert len({family.name for family in families}) == len(families), "each family once"
     for family in families:
@@ -89,15 +89,15 @@ async def test_the_form_is_what_prometheus_asks_for(house: House, autojump_clock
             assert not family.name.endswith(("_total", "_count", "_sum")), family.name
 
 
-async def test_jobs_by_type_status_and_priority(house: House, autojump_clock: Any) -> None:
-    await house.submit(b"1")
-    await house.submit(b"2", priority=1)
-    await house.submit(b"3", type="png")
-    await house.call("POST", "/api/jobs", {"type": "pdf", "source_hash": HEX})
-    await house.register("w1")
-    await house.claim("w1")
+async def test_jobs_by_type_status_and_priority(local: LocalServer, autojump_clock: Any) -> None:
+    await local.submit(b"1")
+    await local.submit(b"2", priority=1)
+    await local.submit(b"3", type="png")
+    await local.call("POST", "/api/jobs", {"type": "pdf", "source_hash": HEX})
+    await local.register("w1")
+    await local.claim("w1")
     await trio.sleep(90)
-    found = await told(house)
+    found = await told(local)
     assert found("blobforge_jobs", type="pdf", status="pending", priority="3") == 1
     assert found("blobforge_jobs", type="pdf", status="running", priority="1") == 1
     assert found("blobforge_jobs", type="pdf", status="pending", priority="1") == 0, "a zero stays, for rates"
@@ -113,21 +113,21 @@ async def test_jobs_by_type_status_and_priority(house: House, autojump_clock: An
 
 
 async def test_claims_attempts_and_leases(tmp_path: Path, autojump_clock: Any) -> None:
-    async with open_house(tmp_path / "data", max_losses=5) as house:
+    async with open_local(tmp_path / "data", max_losses=5) as local:
         for number in range(3):
-            await house.submit(b"%d" % number)
-        await house.register()
-        grant = await house.claim()
+            await local.submit(b"%d" % number)
+        await local.register()
+        grant = await local.claim()
         await trio.sleep(40)
-        await house.call("POST", "/api/workers/w1/heartbeat", {"job_id": grant["job"]["id"]})
+        await local.call("POST", "/api/workers/w1/heartbeat", {"job_id": grant["job"]["id"]})
         body = {"worker_id": "w1", "error": "x", "retryable": False}
-        await house.call("POST", f"/api/jobs/{grant['job']['id']}/fail", body)
-        await finish(house)
-        await house.claim()
+        await local.call("POST", f"/api/jobs/{grant['job']['id']}/fail", body)
+        await finish(local)
+        await local.claim()
         await trio.sleep(300)  # it stays silent
-        await house.claim(job_type="tiff")
-        await house.call("POST", "/api/jobs/claim", {"worker_id": "nobody", "job_type": "pdf"})
-        found = await told(house)
+        await local.claim(job_type="tiff")
+        await local.call("POST", "/api/jobs/claim", {"worker_id": "nobody", "job_type": "pdf"})
+        found = await told(local)
         assert found("blobforge_claims_total", result="granted") == 3
         assert found("blobforge_claims_total", result="empty") == 1
         assert found("blobforge_claims_total", result="refused") == 1
@@ -141,12 +141,12 @@ async def test_claims_attempts_and_leases(tmp_path: Path, autojump_clock: Any) -
         assert found.labels("blobforge_attempts_total", "type") == {"pdf"}, "a type that was only claimed is none"
 
 
-async def test_commits(house: House, autojump_clock: Any) -> None:
-    before = await told(house)
+async def test_commits(local: LocalServer, autojump_clock: Any) -> None:
+    before = await told(local)
     async with trio.open_nursery() as nursery:
         for _ in range(20):
-            nursery.start_soon(house.ask, Ping())
-    after = await told(house)
+            nursery.start_soon(local.ask, Ping())
+    after = await told(local)
 
     def grown(name: str, **labels: str) -> float:
         return (after(name, **labels) or 0) - (before(name, **labels) or 0)
@@ -160,37 +160,37 @@ async def test_commits(house: House, autojump_clock: Any) -> None:
     assert after("blobforge_writer_failing") == 0
 
 
-async def test_clients(house: House, autojump_clock: Any) -> None:
-    async with stream(house) as events:
-        await house.submit()
+async def test_clients(local: LocalServer, autojump_clock: Any) -> None:
+    async with stream(local) as events:
+        await local.submit()
         await events.next()
-        found = await told(house)
+        found = await told(local)
         assert found("blobforge_event_streams") == 1
         assert found("blobforge_limit_used", limit="event_streams") == 1
         assert (found("blobforge_events_total") or 0) >= 1
         assert found("blobforge_event_stream_drops_total") == 0
-    await house.register()
+    await local.register()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(partial(house.claim, job_type="tiff", wait=30))
+        nursery.start_soon(partial(local.claim, job_type="tiff", wait=30))
         await trio.sleep(1)
-        found = await told(house)
+        found = await told(local)
         assert found("blobforge_long_polls") == 1
         assert found("blobforge_limit_used", limit="long_polls") == 1
         nursery.cancel_scope.cancel()
     await trio.sleep(1)
-    found = await told(house)
+    found = await told(local)
     assert found("blobforge_http_requests_total", route="POST /api/jobs/claim", code=str(GONE)) == 1
     assert found("blobforge_long_polls") == 0
 
 
-async def test_refusals_and_wrong_credentials(house: House, autojump_clock: Any) -> None:
+async def test_refusals_and_wrong_credentials(local: LocalServer, autojump_clock: Any) -> None:
     for _ in range(23):
-        await house.call("GET", "/api/jobs", token="bf_wrong")
-    await house.call("GET", "/api/jobs", headers={})  # no credential is no wrong one
-    await house.call("GET", "/api/jobs/7")
-    await house.call("POST", "/api/jobs", b"{", headers={"Authorization": f"Bearer {house.parts.admin_token}"})
-    await house.call("POST", "/api/jobs", b" " * (1 << 21))
-    found = await told(house)
+        await local.call("GET", "/api/jobs", token="bf_wrong")
+    await local.call("GET", "/api/jobs", headers={})  # no credential is no wrong one
+    await local.call("GET", "/api/jobs/7")
+    await local.call("POST", "/api/jobs", b"{", headers={"Authorization": f"Bearer {local.parts.admin_token}"})
+    await local.call("POST", "/api/jobs", b" " * (1 << 21))
+    found = await told(local)
     assert found("blobforge_auth_failures_total") == 23
     assert found("blobforge_auth_throttled_total") == 3
     assert found("blobforge_refusals_total", code="slow-down") == 3
@@ -208,18 +208,18 @@ HOSTILE = [
 ]  # fmt: skip
 
 
-async def test_no_path_and_no_id_becomes_a_label(house: House, autojump_clock: Any) -> None:
-    await house.submit()
-    await house.register("a-worker-with-a-name")
-    await finish(house, "a-worker-with-a-name")
-    await scrape(house)
-    before = {(name, labels) for name, labels in (await told(house)).samples if "route" not in dict(labels)}
+async def test_no_path_and_no_id_becomes_a_label(local: LocalServer, autojump_clock: Any) -> None:
+    await local.submit()
+    await local.register("a-worker-with-a-name")
+    await finish(local, "a-worker-with-a-name")
+    await scrape(local)
+    before = {(name, labels) for name, labels in (await told(local)).samples if "route" not in dict(labels)}
     for number in range(40):
         for path in [*HOSTILE, f"/scan/{number}", f"/api/jobs/{1000 + number}", f"/objects/x/{number}"]:
-            await house.call("GET", path)
-        await house.call("DELETE", "/api/jobs")
-        await house.call("POST", "/metrics")
-    found = await told(house)
+            await local.call("GET", path)
+        await local.call("DELETE", "/api/jobs")
+        await local.call("POST", "/metrics")
+    found = await told(local)
     ours = {route.name for route in routes()}
     objects = {"GET /objects/<path:key>", "PUT /objects/<path:key>", "HEAD /objects/<path:key>"}
     assert found.labels("blobforge_http_requests_total", "route") <= ours | objects | {UNMATCHED}
@@ -232,37 +232,37 @@ async def test_no_path_and_no_id_becomes_a_label(house: House, autojump_clock: A
 
 
 async def test_types_that_clients_make_up_are_bounded(tmp_path: Path, autojump_clock: Any) -> None:
-    async with open_house(tmp_path / "data", max_types=3) as house:
-        await house.register()
+    async with open_local(tmp_path / "data", max_types=3) as local:
+        await local.register()
         for number in range(50):
-            await house.call("POST", "/api/jobs", {"type": f"t{number}", "source_hash": HEX})
-            await house.claim(job_types=[f"u{number}", f"v{number}"])
-        found = await told(house)
+            await local.call("POST", "/api/jobs", {"type": f"t{number}", "source_hash": HEX})
+            await local.claim(job_types=[f"u{number}", f"v{number}"])
+        found = await told(local)
         types = {value for _, labels in found.samples for name, value in labels if name == "type"}
         assert types == {"t0", "t1", "t2"}
 
 
-async def test_an_unreadable_database_spoils_nothing_else(house: House, autojump_clock: Any) -> None:
-    await house.submit()
-    with closing(apsw.Connection(str(house.parts.services.settings.database))) as other:
+async def test_an_unreadable_database_spoils_nothing_else(local: LocalServer, autojump_clock: Any) -> None:
+    await local.submit()
+    with closing(apsw.Connection(str(local.parts.services.settings.database))) as other:
         other.execute("ALTER TABLE job_counts RENAME TO elsewhere")
-    found = await told(house)
+    found = await told(local)
     assert found("blobforge_database_readable") == 0
     assert found("blobforge_jobs") is None
     assert (found("blobforge_writer_messages_total") or 0) > 0
     assert found("blobforge_writer_failing") == 0
 
 
-async def test_an_unreadable_database_is_an_outage_and_no_bug(house: House, autojump_clock: Any) -> None:
-    job_id = await house.submit()
-    with closing(apsw.Connection(str(house.parts.services.settings.database))) as other:
+async def test_an_unreadable_database_is_an_outage_and_no_bug(local: LocalServer, autojump_clock: Any) -> None:
+    job_id = await local.submit()
+    with closing(apsw.Connection(str(local.parts.services.settings.database))) as other:
         other.execute("ALTER TABLE job_counts RENAME TO elsewhere")
-    status, said = await house.call("GET", "/api/stats")
+    status, said = await local.call("GET", "/api/stats")
     assert (status, said["type"].rpartition(":")[2]) == (503, "unavailable")
-    response = await house.http.get("/", headers={"Authorization": f"Bearer {house.parts.admin_token}"})
+    response = await local.http.get("/", headers={"Authorization": f"Bearer {local.parts.admin_token}"})
     assert (response.status_code, response.headers["Retry-After"]) == (503, "5")
     assert "cannot read its database now" in await response.get_data(as_text=True)
-    assert (await house.call("GET", f"/api/jobs/{job_id}/attempts"))[0] == 200, "what can be read is answered"
+    assert (await local.call("GET", f"/api/jobs/{job_id}/attempts"))[0] == 200, "what can be read is answered"
 
 
 # ------------------------------------------------------------------ what health says when a part is stuck
@@ -286,52 +286,52 @@ class Gate:
 
 
 @asynccontextmanager
-async def gated(folder: Path) -> AsyncIterator[tuple[House, Gate]]:
+async def gated(folder: Path) -> AsyncIterator[tuple[LocalServer, Gate]]:
     folder.mkdir()
     gate = Gate()
     async with running(Settings(data_dir=str(folder)), hop=gate, now=virtual_now) as parts:
         parts.url = "http://blobforge.test"
-        yield House(parts, folder), gate
+        yield LocalServer(parts, folder), gate
 
 
 async def test_a_stuck_writer(tmp_path: Path, autojump_clock: Any) -> None:
-    async with gated(tmp_path / "data") as (house, gate), trio.open_nursery() as nursery:
-        assert (await house.call("GET", "/readyz", headers={}))[0] == 200
+    async with gated(tmp_path / "data") as (local, gate), trio.open_nursery() as nursery:
+        assert (await local.call("GET", "/readyz", headers={}))[0] == 200
         await trio.sleep(5)
-        await house.call("GET", "/metrics")  # notes the token's use, which is a write of its own
+        await local.call("GET", "/metrics")  # notes the token's use, which is a write of its own
         gate.open = trio.Event()
         for _ in range(10):
-            nursery.start_soon(house.ask, Ping())
+            nursery.start_soon(local.ask, Ping())
             await trio.sleep(0.1)
-        found = await told(house)
+        found = await told(local)
         assert found("blobforge_mailbox_messages", actor="writer") == 9, "one is in the open transaction"
         assert found("blobforge_mailbox_capacity", actor="writer") == 4096
         assert found.labels("blobforge_mailbox_messages", "actor") >= {"scheduler", "reaper", "intake", "broadcaster"}
-        assert (await house.call("GET", "/livez", headers={})) == (200, {"status": "alive"})
-        status, answer = await house.call("GET", "/readyz", headers={})
+        assert (await local.call("GET", "/livez", headers={})) == (200, {"status": "alive"})
+        status, answer = await local.call("GET", "/readyz", headers={})
         assert (status, answer["status"]) == (503, "unhealthy")
         gate.open.set()
         await trio.sleep(5)
-        assert (await house.call("GET", "/readyz", headers={}))[0] == 200
-        assert (await told(house))("blobforge_mailbox_messages", actor="writer") == 0
+        assert (await local.call("GET", "/readyz", headers={}))[0] == 200
+        assert (await told(local))("blobforge_mailbox_messages", actor="writer") == 0
 
 
 async def test_a_disk_that_is_full(tmp_path: Path, autojump_clock: Any) -> None:
-    async with gated(tmp_path / "data") as (house, gate):
-        await house.call("GET", "/metrics")
+    async with gated(tmp_path / "data") as (local, gate):
+        await local.call("GET", "/metrics")
         await trio.sleep(5)  # the token's use is noted, and what a start has to do is done: writes of their own
         gate.full = True
-        assert (await house.call("GET", "/readyz", headers={}))[0] == 503
-        assert (await house.call("POST", "/api/jobs", {"type": "pdf", "source_hash": HEX}))[0] == 503
-        found = await told(house)
+        assert (await local.call("GET", "/readyz", headers={}))[0] == 503
+        assert (await local.call("POST", "/api/jobs", {"type": "pdf", "source_hash": HEX}))[0] == 503
+        found = await told(local)
         assert found("blobforge_writer_failing") == 1
         assert found("blobforge_writer_failed_commits_total") == 2
         assert found("blobforge_refusals_total", code="unavailable") == 1
         assert found("blobforge_http_requests_total", route="POST /api/jobs", code="503") == 1
         gate.full = False
         await trio.sleep(5)
-        assert (await house.call("GET", "/readyz", headers={}))[0] == 200
-        found = await told(house)
+        assert (await local.call("GET", "/readyz", headers={}))[0] == 200
+        found = await told(local)
         assert found("blobforge_writer_failing") == 0
         assert found("blobforge_writer_failed_commits_total") == 2
 
@@ -397,18 +397,18 @@ class Replicated:
     running = True
 
 
-async def test_a_backup_that_is_not_there_is_not_told(house: House, autojump_clock: Any) -> None:
-    assert "blobforge_backup" not in await scrape(house)
+async def test_a_backup_that_is_not_there_is_not_told(local: LocalServer, autojump_clock: Any) -> None:
+    assert "blobforge_backup" not in await scrape(local)
 
 
 def with_backup(parts: Parts, backup: Replicated) -> None:
     parts.services.metrics.parts.backup = lambda: backup
 
 
-async def test_a_backup(house: House, autojump_clock: Any) -> None:
+async def test_a_backup(local: LocalServer, autojump_clock: Any) -> None:
     backup = Replicated()
-    with_backup(house.parts, backup)
-    found = await told(house)
+    with_backup(local.parts, backup)
+    found = await told(local)
     assert found("blobforge_backup_running") == 1
     assert found("blobforge_mailbox_messages", actor="replicator") == 0
     assert found("blobforge_backup_restarts_total") == 0
@@ -420,7 +420,7 @@ async def test_a_backup(house: House, autojump_clock: Any) -> None:
         False,
         3,
     )
-    found = await told(house)
+    found = await told(local)
     assert found("blobforge_backup_lag_seconds") == 2.5
     assert found("blobforge_backup_proven_until_timestamp_seconds") == 1_795_000_000
     assert found("blobforge_backup_drill_ok") == 0

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.fixtures.house import House
+from tests.fixtures.local import LocalServer
 from web.reads import ReadPool
 
 SHOWN = (
@@ -18,15 +18,15 @@ SHOWN = (
 
 @pytest.mark.parametrize("path", SHOWN)
 async def test_one_answer_is_one_moment(
-    house: House, autojump_clock: Any, monkeypatch: pytest.MonkeyPatch, path: str
+    local: LocalServer, autojump_clock: Any, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     """A running job and a waiting one, so that nothing is left out for want of something to say."""
-    await house.register()
-    await house.submit(b"one")
-    await house.submit(b"two")
-    await house.claim()
-    bearer = {"Authorization": f"Bearer {house.parts.admin_token}"}
-    assert (await house.http.get(path, headers=bearer)).status_code == 200
+    await local.register()
+    await local.submit(b"one")
+    await local.submit(b"two")
+    await local.claim()
+    bearer = {"Authorization": f"Bearer {local.parts.admin_token}"}
+    assert (await local.http.get(path, headers=bearer)).status_code == 200
     reads: list[Any] = []
     run = ReadPool.run
 
@@ -35,6 +35,6 @@ async def test_one_answer_is_one_moment(
         return await run(pool, read)
 
     monkeypatch.setattr(ReadPool, "run", counted)
-    response = await house.http.get(path, headers=bearer)
+    response = await local.http.get(path, headers=bearer)
     assert response.status_code == 200
     assert len(reads) == 1

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import pytest
 import trio
 
-from tests.fixtures.house import House
+from tests.fixtures.local import LocalServer
 from tests.web.calls import HEX, raw
 
 OLD_NAMES = ["worker 1", "größe", "рабочий 7", "転換 機", "a  b", "@:%#?&=+"]
@@ -20,15 +20,15 @@ OLD_NAMES = ["worker 1", "größe", "рабочий 7", "転換 機", "a  b", "@
      ([1, 2], [1, 2], None), (True, True, None), ({"stage": "ocr"}, {"stage": "ocr"}, None)],
 )  # fmt: skip
 async def test_progress_is_any_json(
-    house: House, autojump_clock: Any, sent: Any, shown: Any, share: float | None
+    local: LocalServer, autojump_clock: Any, sent: Any, shown: Any, share: float | None
 ) -> None:
-    await house.register()
-    job_id = await house.submit()
-    await house.claim()
-    status, answer = await house.call("POST", "/api/workers/w1/heartbeat", {"job_id": job_id, "progress": sent})
+    await local.register()
+    job_id = await local.submit()
+    await local.claim()
+    status, answer = await local.call("POST", "/api/workers/w1/heartbeat", {"job_id": job_id, "progress": sent})
     assert (status, answer["abandon"]) == (200, [])
-    assert (await house.job(job_id))["progress"] == shown
-    page = await raw(house, "GET", f"/jobs/{job_id}")
+    assert (await local.job(job_id))["progress"] == shown
+    page = await raw(local, "GET", f"/jobs/{job_id}")
     html = (await page.get_data()).decode()
     assert page.status_code == 200
     assert ("<progress" in html) == (share is not None)
@@ -36,90 +36,92 @@ async def test_progress_is_any_json(
         assert f'value="{share}"' in html
 
 
-async def test_progress_that_is_too_large_renews_the_lease_all_the_same(house: House, autojump_clock: Any) -> None:
-    await house.register()
-    job_id = await house.submit()
-    await house.claim()
+async def test_progress_that_is_too_large_renews_the_lease_all_the_same(
+    local: LocalServer, autojump_clock: Any
+) -> None:
+    await local.register()
+    job_id = await local.submit()
+    await local.claim()
     body = {"job_id": job_id, "progress": {"message": "x" * 20_000}}
-    status, answer = await house.call("POST", "/api/workers/w1/heartbeat", body)
+    status, answer = await local.call("POST", "/api/workers/w1/heartbeat", body)
     assert (status, answer["abandon"]) == (200, [])
     assert answer["lease_expires_at"]
-    assert "20014 bytes" in (await house.job(job_id))["progress"]["message"]
+    assert "20014 bytes" in (await local.job(job_id))["progress"]["message"]
 
 
 @pytest.mark.parametrize("job_id", [0, None])
-async def test_a_heartbeat_without_a_job(house: House, autojump_clock: Any, job_id: int | None) -> None:
-    await house.register()
-    status, answer = await house.call("POST", "/api/workers/w1/heartbeat", {"job_id": job_id, "progress": "50%"})
+async def test_a_heartbeat_without_a_job(local: LocalServer, autojump_clock: Any, job_id: int | None) -> None:
+    await local.register()
+    status, answer = await local.call("POST", "/api/workers/w1/heartbeat", {"job_id": job_id, "progress": "50%"})
     assert (status, answer["status"], answer["abandon"]) == (200, "ok", [])
 
 
 @pytest.mark.parametrize("result", ["# markdown", 7, [1, {"a": None}], False, {"filename": 3}])
-async def test_a_result_is_any_json(house: House, autojump_clock: Any, result: Any) -> None:
-    await house.register()
-    job_id = await house.submit()
-    await house.claim()
+async def test_a_result_is_any_json(local: LocalServer, autojump_clock: Any, result: Any) -> None:
+    await local.register()
+    job_id = await local.submit()
+    await local.claim()
     done = {"worker_id": "w1", "output_key": "", "result": result}
-    assert await house.call("POST", f"/api/jobs/{job_id}/complete", done) == (200, {"status": "completed"})
-    assert (await house.job(job_id))["result"] == result
-    assert (await raw(house, "GET", f"/jobs/{job_id}")).status_code == 200
-    assert (await house.call("GET", f"/api/files/{job_id}/output/url"))[0] == 404
+    assert await local.call("POST", f"/api/jobs/{job_id}/complete", done) == (200, {"status": "completed"})
+    assert (await local.job(job_id))["result"] == result
+    assert (await raw(local, "GET", f"/jobs/{job_id}")).status_code == 200
+    assert (await local.call("GET", f"/api/files/{job_id}/output/url"))[0] == 404
 
 
-async def test_empty_tags_are_none(house: House, autojump_clock: Any) -> None:
+async def test_empty_tags_are_none(local: LocalServer, autojump_clock: Any) -> None:
     body = {"type": "pdf", "source_hash": HEX, "tags": ["", "inbox", ""]}
-    status, made = await house.call("POST", "/api/jobs", body)
+    status, made = await local.call("POST", "/api/jobs", body)
     assert status == 201
-    assert (await house.job(made["job_id"]))["tags"] == ["inbox"]
+    assert (await local.job(made["job_id"]))["tags"] == ["inbox"]
 
 
-async def test_an_empty_name_of_a_worker_is_none(house: House, autojump_clock: Any) -> None:
-    status, made = await house.call("POST", "/api/admin/workers", {"id": "box", "name": "", "type": "pdf"})
+async def test_an_empty_name_of_a_worker_is_none(local: LocalServer, autojump_clock: Any) -> None:
+    status, made = await local.call("POST", "/api/admin/workers", {"id": "box", "name": "", "type": "pdf"})
     assert (status, made["name"]) == (201, "box")
-    assert "name" not in (await house.call("GET", "/api/workers/box"))[1]
+    assert "name" not in (await local.call("GET", "/api/workers/box"))[1]
 
 
 @pytest.mark.parametrize("name", OLD_NAMES)
-async def test_names_with_spaces_and_of_any_script(house: House, autojump_clock: Any, name: str) -> None:
+async def test_names_with_spaces_and_of_any_script(local: LocalServer, autojump_clock: Any, name: str) -> None:
     """As a worker's id (in the path, in bodies, and as UTF-8 in the header) and as a job's type."""
-    status, made = await house.call("POST", "/api/admin/workers", {"id": name, "type": name})
+    status, made = await local.call("POST", "/api/admin/workers", {"id": name, "type": name})
     assert status == 201
     own = {"X-Worker-ID": name, "X-Worker-Secret": made["secret"]}
-    status, _ = await house.call("POST", "/api/workers/register", {"id": name, "type": name}, headers=own)
+    status, _ = await local.call("POST", "/api/workers/register", {"id": name, "type": name}, headers=own)
     assert status == 200
     where = f"/api/workers/{quote(name)}"
-    assert (await house.call("POST", f"{where}/heartbeat", b"null", headers=own))[0] == 200
-    job_id = await house.submit(type=name)
-    status, granted = await house.call("POST", "/api/jobs/claim", {"worker_id": name, "job_type": name}, headers=own)
+    assert (await local.call("POST", f"{where}/heartbeat", b"null", headers=own))[0] == 200
+    job_id = await local.submit(type=name)
+    status, granted = await local.call("POST", "/api/jobs/claim", {"worker_id": name, "job_type": name}, headers=own)
     assert (status, granted["job"]["id"], granted["job"]["worker_id"]) == (200, job_id, name)
     failed = {"worker_id": name, "error": "no"}
-    assert (await house.call("POST", f"/api/jobs/{job_id}/fail", failed, headers=own))[0] == 200
-    assert (await raw(house, "GET", f"/workers/{quote(name)}")).status_code == 200
-    status, listed = await house.call("GET", f"/api/jobs?type={quote(name)}")
+    assert (await local.call("POST", f"/api/jobs/{job_id}/fail", failed, headers=own))[0] == 200
+    assert (await raw(local, "GET", f"/workers/{quote(name)}")).status_code == 200
+    status, listed = await local.call("GET", f"/api/jobs?type={quote(name)}")
     assert [job["id"] for job in listed["jobs"]] == [job_id]
-    assert (await house.call("GET", where))[1]["id"] == name
+    assert (await local.call("GET", where))[1]["id"] == name
 
 
-async def test_a_slash_stays_refused(house: House, autojump_clock: Any) -> None:
+async def test_a_slash_stays_refused(local: LocalServer, autojump_clock: Any) -> None:
     for body in ({"id": "a/b", "type": "pdf"}, {"id": "a", "type": "a/b"}):
-        assert (await house.call("POST", "/api/workers/register", body))[0] == 422
+        assert (await local.call("POST", "/api/workers/register", body))[0] == 422
 
 
-async def test_a_worker_that_sends_no_heartbeat_is_told_of(house: House, autojump_clock: Any) -> None:
+async def test_a_worker_that_sends_no_heartbeat_is_told_of(local: LocalServer, autojump_clock: Any) -> None:
     """Its document is not converted over and over in silence: the attempt and the overview say why."""
-    await house.register()
-    job_id = await house.submit()
-    await house.claim()
+    await local.register()
+    job_id = await local.submit()
+    await local.claim()
     await trio.sleep(200)
     words = "silent while it worked; raise BLOBFORGE_WORKER_TIMEOUT"
-    assert words in (await house.job(job_id))["attempt_history"][0]["error"]
-    (cause,) = (await house.call("GET", "/api/stats/attention"))[1]["silent"]
+    assert words in (await local.job(job_id))["attempt_history"][0]["error"]
+    (cause,) = (await local.call("GET", "/api/stats/attention"))[1]["silent"]
     assert words in cause["example"]
-    assert words in (await (await raw(house, "GET", "/")).get_data()).decode()
+    assert words in (await (await raw(local, "GET", "/")).get_data()).decode()
 
 
-async def test_who_existing_dashboards_ask(house: House, autojump_clock: Any) -> None:
-    assert (await house.call("GET", "/api/auth/info", headers={}))[1]["oidc_enabled"] is False
-    page = await raw(house, "GET", "/logout")
+async def test_who_existing_dashboards_ask(local: LocalServer, autojump_clock: Any) -> None:
+    assert (await local.call("GET", "/api/auth/info", headers={}))[1]["oidc_enabled"] is False
+    page = await raw(local, "GET", "/logout")
     assert page.status_code == 200
     assert '<form method="post" action="/auth/logout">' in (await page.get_data()).decode()

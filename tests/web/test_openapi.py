@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from tests.fixtures.house import House
+from tests.fixtures.local import LocalServer
 from tests.fixtures.server import ServerProcess
 from web import events
 from web.api import ROUTES
@@ -18,31 +18,31 @@ API = [route for route in (*ROUTES, *events.ROUTES, *description.ROUTES) if not 
 PARAMETER = re.compile(r"<(?:\w+(?:\([^)]*\))?:)?(\w+)>")
 
 
-async def document(house: House) -> Any:
-    status, found = await house.call("GET", "/api/openapi.json", headers={})
+async def document(local: LocalServer) -> Any:
+    status, found = await local.call("GET", "/api/openapi.json", headers={})
     assert status == 200
     return found
 
 
-async def test_every_route_is_described(house: House, autojump_clock: Any) -> None:
-    described = await document(house)
+async def test_every_route_is_described(local: LocalServer, autojump_clock: Any) -> None:
+    described = await document(local)
     assert described["openapi"].startswith("3.1")
     operations = {(method.upper(), path) for path, row in described["paths"].items() for method in row}
     assert operations >= {(route.method, PARAMETER.sub(r"{\1}", route.path)) for route in API}
 
 
-async def test_everything_below_api_is_a_row(house: House, autojump_clock: Any) -> None:
+async def test_everything_below_api_is_a_row(local: LocalServer, autojump_clock: Any) -> None:
     """Nothing is served beside the table, for it is the table that says who may call."""
     known = {(route.path, route.method) for route in routes()}
-    for rule in house.app.url_map.iter_rules():
+    for rule in local.app.url_map.iter_rules():
         if rule.rule.startswith("/api/") or rule.rule == "/events":
             assert {
                 (rule.rule, method) for method in rule.methods or () if method not in ("HEAD", "OPTIONS")
             } <= known
 
 
-async def test_every_body_and_answer_has_a_schema(house: House, autojump_clock: Any) -> None:
-    described = await document(house)
+async def test_every_body_and_answer_has_a_schema(local: LocalServer, autojump_clock: Any) -> None:
+    described = await document(local)
     schemas = described["components"]["schemas"]
     for route in API:
         operation = described["paths"][PARAMETER.sub(r"{\1}", route.path)][route.method.lower()]
@@ -60,8 +60,8 @@ async def test_every_body_and_answer_has_a_schema(house: House, autojump_clock: 
     ]  # fmt: skip
 
 
-async def test_operation_ids_are_unique(house: House, autojump_clock: Any) -> None:
-    described = await document(house)
+async def test_operation_ids_are_unique(local: LocalServer, autojump_clock: Any) -> None:
+    described = await document(local)
     found = [operation["operationId"] for row in described["paths"].values() for operation in row.values()]
     assert len(found) == len(set(found))
 

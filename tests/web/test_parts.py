@@ -31,7 +31,7 @@ class Output:
 
     async def post(self, verb: str = "", **more: Any) -> Any:
         upload = {"upload_id": self.upload_id} if verb else {}
-        return await self._both.house.call("POST", f"{BEGIN}{verb}", self._whose | upload | more)
+        return await self._both.local.call("POST", f"{BEGIN}{verb}", self._whose | upload | more)
 
     async def begin(self, size: int) -> Any:
         status, begun = await self.post(size=size)
@@ -55,22 +55,22 @@ class Output:
 @pytest.fixture
 async def both(seaweed: Seaweed, tmp_path: Path) -> AsyncIterator[Both]:
     async with (
-        beside_s3(tmp_path / "data", seaweed, f"parts/{tmp_path.name}") as house,
+        beside_s3(tmp_path / "data", seaweed, f"parts/{tmp_path.name}") as local,
         httpx.AsyncClient(timeout=30, trust_env=False) as http,
     ):
-        both = Both(house, http)
+        both = Both(local, http)
 
         async def learned() -> bool:
-            return bool(house.parts.services.objects.write_once)
+            return bool(local.parts.services.objects.write_once)
 
         await both.until(learned)
-        await house.register()
+        await local.register()
         yield both
 
 
 async def test_a_part_that_is_refused_is_sent_again_and_a_completion_repeated(both: Both) -> None:
     job_id = await both.pending()
-    grant = await both.house.claim()
+    grant = await both.local.claim()
     output = Output(both, grant)
     assert (await output.begin(4))["parts"] == []
     assert (await output.part(b"evil", bound=b"good")).status_code == 400, "the store refuses other bytes"
@@ -88,12 +88,12 @@ async def test_a_part_that_is_refused_is_sent_again_and_a_completion_repeated(bo
 
 async def test_a_lease_that_is_lost_in_the_middle(both: Both) -> None:
     job_id = await both.pending()
-    lost = Output(both, await both.house.claim())
+    lost = Output(both, await both.local.claim())
     await lost.begin(4)
     assert (await lost.part(b"evil")).status_code == 200
-    await both.house.call("POST", f"/api/jobs/{job_id}/release", {"worker_id": "w1", "cause": "shutdown"})
-    await both.house.register("w2")
-    grant = await both.house.claim("w2")
+    await both.local.call("POST", f"/api/jobs/{job_id}/release", {"worker_id": "w1", "cause": "shutdown"})
+    await both.local.register("w2")
+    grant = await both.local.claim("w2")
     for answer in (
         await lost.make(b"evil"),
         await lost.post("/part", number=2),
@@ -107,10 +107,10 @@ async def test_a_lease_that_is_lost_in_the_middle(both: Both) -> None:
     assert (await taken.part(b"good")).status_code == 200
     assert (await taken.make(b"good"))[0] == 200
     body = {"worker_id": "w2", "lease": grant["lease"], "output_key": taken.key}
-    assert (await both.house.call("POST", f"/api/jobs/{job_id}/complete", body))[0] == 200
+    assert (await both.local.call("POST", f"/api/jobs/{job_id}/complete", body))[0] == 200
     assert await both.output(job_id) == b"good"
     # What the first has left in the store is seen by nobody, and found when such are looked for.
-    objects = both.house.parts.services.objects
+    objects = both.local.parts.services.objects
     assert await objects.head(lost.key) is None
     assert await objects.clear_unfinished(before=time.time() + 60, dry_run=False) == 1
 
@@ -119,7 +119,7 @@ async def test_a_lease_that_is_lost_in_the_middle(both: Both) -> None:
 async def test_a_completion_that_the_store_carries_out_after_the_acceptance(both: Both, write_once: bool) -> None:
     """The server had asked the store while the attempt held the job. What is served stays what was accepted."""
     job_id = await both.pending()
-    grant = await both.house.claim(write_once=write_once)
+    grant = await both.local.claim(write_once=write_once)
     output = Output(both, grant)
     for content in (b"good", b"evil"):
         await output.begin(4)
@@ -129,7 +129,7 @@ async def test_a_completion_that_the_store_carries_out_after_the_acceptance(both
     assert (await both.complete(grant))[0] == 200
     if not write_once:
         await both.until(lambda: both.kept(output.key))
-    objects: Any = both.house.parts.services.objects
+    objects: Any = both.local.parts.services.objects
     etag = hashlib.md5(b"evil").hexdigest()
     made = await objects.multipart.complete(output.key, output.upload_id, [(1, etag)], write_once=write_once)
     assert made is not write_once

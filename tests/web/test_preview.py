@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from blobforge.objects import ObjectStoreError
 from blobforge.objects.keys import accepted_key
-from tests.fixtures.house import House
+from tests.fixtures.local import LocalServer
 from tests.web.calls import assert_problem
 from web.preview import MOST_BYTES, TAGS, Preview, kind_of, markdown, preview
 
@@ -181,63 +181,65 @@ def test_no_preview_has_a_reason(data: bytes, fields: dict[str, Any], words: str
 # ------------------------------------------------------------------ over HTTP
 
 
-async def converted(house: House, data: bytes, result: dict[str, Any] | None = None, kind: str | None = None) -> None:
-    await house.register()
-    await house.submit(source_path="/in/report.pdf")
-    grant = await house.claim()
+async def converted(
+    local: LocalServer, data: bytes, result: dict[str, Any] | None = None, kind: str | None = None
+) -> None:
+    await local.register()
+    await local.submit(source_path="/in/report.pdf")
+    grant = await local.claim()
 
     async def chunks() -> Any:
         yield data
 
-    store: Any = house.parts.services.objects
+    store: Any = local.parts.services.objects
     await store.receive(grant["output_key"], chunks(), max_size=1 << 30, content_type=kind)
     body = {"worker_id": "w1", "output_key": grant["output_key"], "result": result}
-    status, answer = await house.call("POST", "/api/jobs/1/complete", body)
+    status, answer = await local.call("POST", "/api/jobs/1/complete", body)
     assert status == 200, answer
 
 
-async def previewed(house: House) -> Any:
-    status, answer = await house.call("GET", "/api/jobs/1/preview")
+async def previewed(local: LocalServer) -> Any:
+    status, answer = await local.call("GET", "/api/jobs/1/preview")
     assert status == 200, answer
     return answer
 
 
-async def test_the_preview_of_a_job(house: House, autojump_clock: Any) -> None:
-    await converted(house, b"# Hello\n\n<script>x</script>", {"filename": "report.md"})
-    found = await previewed(house)
+async def test_the_preview_of_a_job(local: LocalServer, autojump_clock: Any) -> None:
+    await converted(local, b"# Hello\n\n<script>x</script>", {"filename": "report.md"})
+    found = await previewed(local)
     assert (found["kind"], found["cut"], found["reason"]) == ("markdown", False, None)
     assert audited(found["html"]).startswith("<h1>Hello</h1>")
 
 
-async def test_only_the_beginning_is_read(house: House, autojump_clock: Any) -> None:
-    await converted(house, b"line\n" * 200_000, kind="text/plain")
-    found = await previewed(house)
+async def test_only_the_beginning_is_read(local: LocalServer, autojump_clock: Any) -> None:
+    await converted(local, b"line\n" * 200_000, kind="text/plain")
+    found = await previewed(local)
     assert found["cut"] is True
     assert len(found["html"]) == MOST_BYTES + len("<pre></pre>")
 
 
-async def test_what_a_job_without_a_preview_says(house: House, autojump_clock: Any) -> None:
-    assert_problem(await house.call("GET", "/api/jobs/1/preview"), 404, "no-such-job")
-    await house.submit()
-    assert (await previewed(house))["reason"] == "There is no output: the job is pending."
-    await house.call("POST", "/api/jobs/1/cancel")
+async def test_what_a_job_without_a_preview_says(local: LocalServer, autojump_clock: Any) -> None:
+    assert_problem(await local.call("GET", "/api/jobs/1/preview"), 404, "no-such-job")
+    await local.submit()
+    assert (await previewed(local))["reason"] == "There is no output: the job is pending."
+    await local.call("POST", "/api/jobs/1/cancel")
 
 
 async def test_an_output_that_is_gone_or_cannot_be_asked_for(
-    house: House, autojump_clock: Any, monkeypatch: pytest.MonkeyPatch
+    local: LocalServer, autojump_clock: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await converted(house, b"text", kind="text/plain")
-    store: Any = house.parts.services.objects
+    await converted(local, b"text", kind="text/plain")
+    store: Any = local.parts.services.objects
 
     async def silent(*_: object, **__: object) -> None:
         raise ObjectStoreError("no answer")
 
     with monkeypatch.context() as patched:
         patched.setattr(store, "head", silent)
-        assert (await previewed(house))["reason"] == "The object store does not answer; try again later."
-    for key in (house.key(1), accepted_key(house.parts.installation, house.key(1))):
+        assert (await previewed(local))["reason"] == "The object store does not answer; try again later."
+    for key in (local.key(1), accepted_key(local.parts.installation, local.key(1))):
         await store.delete(key)
-    assert (await previewed(house))["reason"] == "Job 1 (completed) has no output in the store."
+    assert (await previewed(local))["reason"] == "Job 1 (completed) has no output in the store."
 
 
 def test_the_largest_preview_is_quick() -> None:

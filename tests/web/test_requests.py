@@ -11,7 +11,7 @@ import msgspec
 import pytest
 import trio
 
-from tests.fixtures.house import House
+from tests.fixtures.local import LocalServer
 from tests.fixtures.server import ServerProcess
 from tests.web.calls import HEX, JSON, assert_problem, raw, state
 from web import events
@@ -42,12 +42,12 @@ def wrong_values(route: Route) -> Iterator[tuple[str, Any]]:
                     yield field.name, value
 
 
-async def some_state(house: House) -> str:
+async def some_state(local: LocalServer) -> str:
     """A job and a worker, for the requests to spoil; the state before they try."""
-    await house.register()
-    await house.submit()
-    await house.call("POST", "/api/jobs", {"type": "pdf", "source_hash": HEX})
-    return state(house)
+    await local.register()
+    await local.submit()
+    await local.call("POST", "/api/jobs", {"type": "pdf", "source_hash": HEX})
+    return state(local)
 
 
 UNREADABLE: list[tuple[str, bytes, str, int, str]] = [
@@ -71,32 +71,32 @@ UNREADABLE: list[tuple[str, bytes, str, int, str]] = [
 
 
 @pytest.mark.parametrize("route", WITH_BODY, ids=NAMES)
-async def test_bodies_that_cannot_be_read(house: House, autojump_clock: Any, route: Route) -> None:
-    before = await some_state(house)
+async def test_bodies_that_cannot_be_read(local: LocalServer, autojump_clock: Any, route: Route) -> None:
+    before = await some_state(local)
     # Where a member that is not known is refused, it is so before the rest is read.
     member = b'"q"' if route.body is not None and route.body.__struct_config__.forbid_unknown_fields else b'"a"'
     for what, body, content_type, status, kind in UNREADABLE:
         sent = body.replace(b'"a"', member)
         if status == 413 and route.large:
-            sent += b" " * house.parts.services.settings.max_result
-        answer = await raw(house, route.method, path_of(route), sent, Content_Type=content_type)
+            sent += b" " * local.parts.services.settings.max_result
+        answer = await raw(local, route.method, path_of(route), sent, Content_Type=content_type)
         assert answer.content_type == "application/problem+json", what
         assert_problem((answer.status_code, await answer.get_json(force=True)), status, kind)
-    assert state(house) == before
+    assert state(local) == before
 
 
 @pytest.mark.parametrize("route", WITH_BODY, ids=NAMES)
-async def test_fields_of_the_wrong_type_are_named(house: House, autojump_clock: Any, route: Route) -> None:
-    before = await some_state(house)
+async def test_fields_of_the_wrong_type_are_named(local: LocalServer, autojump_clock: Any, route: Route) -> None:
+    before = await some_state(local)
     tried = 0
     for field, value in wrong_values(route):
-        answer = await house.call(route.method, path_of(route), {field: value})
+        answer = await local.call(route.method, path_of(route), {field: value})
         problem = assert_problem(answer, 422, "invalid")
         assert problem["field"].startswith(field), (field, value)
         assert field in problem["detail"]
         tried += 1
     assert tried >= len(msgspec.structs.fields(route.body))
-    assert state(house) == before
+    assert state(local) == before
 
 
 NUMBERS = ["1e400", "-1e400", "1" * 4000, "-" + "9" * 40, "18446744073709551616", "9223372036854775808", "0", "-1",
@@ -104,34 +104,34 @@ NUMBERS = ["1e400", "-1e400", "1" * 4000, "-" + "9" * 40, "18446744073709551616"
 
 
 @pytest.mark.parametrize("route", WITH_BODY, ids=NAMES)
-async def test_numbers(house: House, autojump_clock: Any, route: Route) -> None:
+async def test_numbers(local: LocalServer, autojump_clock: Any, route: Route) -> None:
     """In every field, and in the parts that are kept as they come: never a 5xx."""
-    await some_state(house)
+    await some_state(local)
     for field in msgspec.structs.fields(route.body):
         for number in NUMBERS:
             body = f'{{"{field.name}":{number},"metadata":{{"n":{number}}},"result":{{"n":{number}}}}}'.encode()
-            status, answer = await house.call(route.method, path_of(route), body)
+            status, answer = await local.call(route.method, path_of(route), body)
             if status >= 400:
                 assert_problem((status, answer), status, answer["type"].rpartition(":")[2])
             assert status < 500, (field.name, number, answer)
 
 
-async def test_what_is_kept_as_it_comes_comes_back(house: House, autojump_clock: Any) -> None:
+async def test_what_is_kept_as_it_comes_comes_back(local: LocalServer, autojump_clock: Any) -> None:
     kept = (
         b'{"a\\u0000":"\\u0000\xc3\xbc","big":18446744073709551615,"small":-9223372036854775808,"f":1e308,"n":null}'
     )
     body = b'{"type":"pdf","source_hash":"%s","metadata":%s}' % (HEX.encode(), kept)
-    status, made = await house.call("POST", "/api/jobs", body)
+    status, made = await local.call("POST", "/api/jobs", body)
     assert status == 201
-    assert (await house.job(made["job_id"]))["metadata"] == msgspec.json.decode(kept)
+    assert (await local.job(made["job_id"]))["metadata"] == msgspec.json.decode(kept)
 
 
-async def test_of_two_members_with_one_name_the_last_counts(house: House, autojump_clock: Any) -> None:
+async def test_of_two_members_with_one_name_the_last_counts(local: LocalServer, autojump_clock: Any) -> None:
     body = b'{"type":"png","source_hash":"%s","type":"pdf","priority":"x","priority":2}' % HEX.encode()
-    assert_problem(await house.call("POST", "/api/jobs", body), 422, "invalid", field="priority")
-    status, made = await house.call("POST", "/api/jobs", body.replace(b'"x"', b"1"))
+    assert_problem(await local.call("POST", "/api/jobs", body), 422, "invalid", field="priority")
+    status, made = await local.call("POST", "/api/jobs", body.replace(b'"x"', b"1"))
     assert status == 201
-    job = await house.job(made["job_id"])
+    job = await local.job(made["job_id"])
     assert (job["type"], job["priority"]) == ("pdf", 2)
 
 
@@ -140,12 +140,12 @@ def members_that_may_lack(route: Route) -> list[str]:
 
 
 @pytest.mark.parametrize("route", WITH_BODY, ids=NAMES)
-async def test_null_is_nothing(house: House, autojump_clock: Any, route: Route) -> None:
+async def test_null_is_nothing(local: LocalServer, autojump_clock: Any, route: Route) -> None:
     """What a client has nothing to say about it may leave out, or say null of: the whole body, or any member."""
     nothing = dict.fromkeys(members_that_may_lack(route))
     lacking = [field.encode_name for field in msgspec.structs.fields(route.body) if field.required]
     heard = []
-    await some_state(house)
+    await some_state(local)
     for body in (
         b"{}",
         b"null",
@@ -153,18 +153,18 @@ async def test_null_is_nothing(house: House, autojump_clock: Any, route: Route) 
         msgspec.json.encode(nothing),
         msgspec.json.encode(dict.fromkeys(lacking)),
     ):
-        status, answer = await house.call(route.method, path_of(route), body)
+        status, answer = await local.call(route.method, path_of(route), body)
         assert status not in (400, 415)
         heard.append((status == 422, answer.get("detail") if status == 422 else None))
     assert len(set(heard)) == 1, heard
 
 
-async def test_null_in_the_members_of_lists_and_not_in_what_is_kept(house: House, autojump_clock: Any) -> None:
-    await house.register()
+async def test_null_in_the_members_of_lists_and_not_in_what_is_kept(local: LocalServer, autojump_clock: Any) -> None:
+    await local.register()
     jobs = [{"type": "pdf", "source_hash": HEX, "priority": None, "tags": None, "metadata": {"a": None, "b": [None]}}]
-    status, made = await house.call("POST", "/api/jobs/batch", {"jobs": jobs})
+    status, made = await local.call("POST", "/api/jobs/batch", {"jobs": jobs})
     assert status == 200
-    job = await house.job(made["items"][0]["job_id"])
+    job = await local.job(made["items"][0]["job_id"])
     assert job["priority"] == 3
     assert job["metadata"] == {"a": None, "b": [None]}
 
@@ -207,16 +207,18 @@ async def test_half_a_character_is_no_reason_to_refuse(sent: bytes, kept: str) -
 
 
 @pytest.mark.parametrize("large", [b"1e999", b"-2.5E+400", b"9" * 400, b'[0, {"a": 1e309}]'])
-async def test_a_number_beyond_any_float_breaks_no_list(house: House, autojump_clock: Any, large: bytes) -> None:
+async def test_a_number_beyond_any_float_breaks_no_list(
+    local: LocalServer, autojump_clock: Any, large: bytes
+) -> None:
     """It is kept as text: a reader of JSON that cannot take the one result would refuse the list of all jobs."""
-    await house.register()
-    job_id = await house.submit()
-    await house.claim()
+    await local.register()
+    job_id = await local.submit()
+    await local.claim()
     text = b'{"pages": 123456789012345678901234567890, "like 1e999": 1e3, "n": %s}' % large
     body = b'{"worker_id":"w1","result":' + text + b"}"
-    assert (await house.call("POST", f"/api/jobs/{job_id}/complete", body))[0] == 200
+    assert (await local.call("POST", f"/api/jobs/{job_id}/complete", body))[0] == 200
     for path in ("/api/jobs", f"/api/jobs/{job_id}", f"/api/jobs/{job_id}/result"):
-        answer = await raw(house, "GET", path)
+        answer = await raw(local, "GET", path)
         given = (await answer.get_data()).decode()
         msgspec.json.decode(given)
         assert "123456789012345678901234567890" in given, "all else is as it came"
@@ -242,13 +244,13 @@ async def test_others_have_their_turns_beside_a_large_body(autojump_clock: Any) 
     assert turns >= len(body) // SLICE
 
 
-async def test_empty_bodies(house: House, autojump_clock: Any) -> None:
+async def test_empty_bodies(local: LocalServer, autojump_clock: Any) -> None:
     """Whoever has nothing to say may say nothing, in any type; where something has to be said, that is what lacks."""
-    await some_state(house)
+    await some_state(local)
     for content_type in ("", "text/plain", JSON):
         for path in ("/api/workers/w1/heartbeat", "/api/jobs/1/cancel", "/api/jobs/1/retry"):
-            assert (await raw(house, "POST", path, b"", Content_Type=content_type)).status_code == 200
-        answer = await raw(house, "POST", "/api/jobs", b"", Content_Type=content_type)
+            assert (await raw(local, "POST", path, b"", Content_Type=content_type)).status_code == 200
+        answer = await raw(local, "POST", "/api/jobs", b"", Content_Type=content_type)
         assert_problem((answer.status_code, await answer.get_json(force=True)), 422, "invalid")
 
 
@@ -264,34 +266,34 @@ STRANGE = [
 
 
 @pytest.mark.parametrize("path", STRANGE)
-async def test_strange_addresses(house: House, autojump_clock: Any, path: str) -> None:
+async def test_strange_addresses(local: LocalServer, autojump_clock: Any, path: str) -> None:
     for method in ("GET", "POST", "DELETE", "PUT"):
-        status, answer = await house.call(method, path)
+        status, answer = await local.call(method, path)
         assert status in (403, 404, 405), answer
         assert_problem((status, answer), status, answer["type"].rpartition(":")[2])
 
 
 @pytest.mark.parametrize("path", sorted({route.path for route in API}))
-async def test_wrong_methods(house: House, autojump_clock: Any, path: str) -> None:
+async def test_wrong_methods(local: LocalServer, autojump_clock: Any, path: str) -> None:
     taken = {route.method for route in API if route.path == path}
     address = PARAMETER.sub(lambda match: {"worker_id": "w1", "kind": "source"}.get(match[1], "1"), path)
-    before = await some_state(house)
+    before = await some_state(local)
     # `/api/jobs/claim` and its like also look like no other route: an id is digits.
     for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "TRACE", "BREW"} - taken:
-        answer = await raw(house, method, address)
+        answer = await raw(local, method, address)
         if answer.status_code == 405:
             assert taken <= set(answer.headers["Allow"].split(", "))
         problem = await answer.get_json(force=True)
         assert_problem((answer.status_code, problem), answer.status_code, problem["type"].rpartition(":")[2])
         assert answer.status_code in (404, 405)
-    assert state(house) == before
+    assert state(local) == before
 
 
 @pytest.mark.parametrize("path", ["/api/jobs", "/events"])
 @pytest.mark.parametrize("query", ["%00", "limit=%00", "job=%00", "limit=1&limit=x", "=&=&&", "%ff=%ff", "limit[]=1",
                                    "last_event_id=" + "x" * 101, "types=,,,x"])  # fmt: skip
-async def test_strange_queries(house: House, autojump_clock: Any, path: str, query: str) -> None:
-    status, answer = await house.call("HEAD" if path == "/events" else "GET", f"{path}?{query}")
+async def test_strange_queries(local: LocalServer, autojump_clock: Any, path: str, query: str) -> None:
+    status, answer = await local.call("HEAD" if path == "/events" else "GET", f"{path}?{query}")
     assert status in (200, 422), answer
 
 

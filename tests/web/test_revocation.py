@@ -27,7 +27,7 @@ from actors.messages import (
     SignIn,
 )
 from blobforge.people import session_hash
-from tests.fixtures.house import House, virtual_now
+from tests.fixtures.local import LocalServer, virtual_now
 from tests.web.calls import assert_problem, token, worker
 from web import events
 from web.api import bulk
@@ -50,25 +50,27 @@ class Held:
         self.status = status
 
 
-async def made_token(house: House, *scopes: str) -> tuple[dict[str, str], int]:
+async def made_token(local: LocalServer, *scopes: str) -> tuple[dict[str, str], int]:
     body = {"name": "t", "scopes": list(scopes)}
-    _, made = await house.call("POST", "/api/admin/tokens", body)
+    _, made = await local.call("POST", "/api/admin/tokens", body)
     return {"Authorization": f"Bearer {made['token']}"}, made["id"]
 
 
-async def signed_in(house: House, *, person: Person | None = None, token_id: int | None = None) -> dict[str, str]:
+async def signed_in(
+    local: LocalServer, *, person: Person | None = None, token_id: int | None = None
+) -> dict[str, str]:
     ends = virtual_now() + A_YEAR_MS
-    made = await house.ask(SignIn(NewSession(session_hash("cookie"), ends), person, token_id))
+    made = await local.ask(SignIn(NewSession(session_hash("cookie"), ends), person, token_id))
     assert not hasattr(made, "code"), made
     return {"Cookie": "blobforge=cookie", "Sec-Fetch-Site": "same-origin"}
 
 
-async def held(house: House, how: str) -> Held:
+async def held(local: LocalServer, how: str) -> Held:
     """A caller that has registered, and may claim as, the worker `w`."""
     match how:
         case "token deleted" | "its workers disabled" | "its workers removed" | "its workers have other secrets":
-            headers, token_id = await made_token(house, "work", "read")
-            await house.register("w", headers=headers)
+            headers, token_id = await made_token(local, "work", "read")
+            await local.register("w", headers=headers)
             message: Any = {
                 "token deleted": DeleteToken(token_id),
                 "its workers disabled": DisableWorker("w"),
@@ -76,30 +78,30 @@ async def held(house: House, how: str) -> Held:
                 "its workers have other secrets": ReplaceSecret("w", "0" * 64),
             }[how]
             status = {"token deleted": 401, "its workers removed": 404}.get(how, 403)
-            return Held(headers, lambda: house.ask(message), status=status)
+            return Held(headers, lambda: local.ask(message), status=status)
         case _ if how in MADE:
-            headers = await worker(house, "w")
+            headers = await worker(local, "w")
             message = {
                 "secret replaced": ReplaceSecret("w", "0" * 64),
                 "worker disabled": DisableWorker("w"),
                 "worker removed": RemoveWorker("w"),
                 "removed among many": Batch((RemoveWorker("w"),)),
             }[how]
-            return Held(headers, lambda: house.ask(message), status=403 if "disabled" in how else 401)
+            return Held(headers, lambda: local.ask(message), status=403 if "disabled" in how else 401)
         case "token expired":
-            text = await token(house, "work", "read", expires_in=10 / 86_400)
+            text = await token(local, "work", "read", expires_in=10 / 86_400)
             headers = {"Authorization": f"Bearer {text}"}
-            await house.register("w", headers=headers)
+            await local.register("w", headers=headers)
 
             async def expire() -> None:
                 await trio.sleep(10)
 
             return Held(headers, expire)
         case "session ended" | "sessions ended" | "demoted":
-            await house.register("w")
-            sessions: Any = house.parts.services.sessions
+            await local.register("w")
+            sessions: Any = local.parts.services.sessions
             sessions._provider = object()  # there is one, and it is not asked yet
-            headers = await signed_in(house, person=ALICE)
+            headers = await signed_in(local, person=ALICE)
             hash_ = session_hash("cookie")
             less = Person("https://idp.test", "alice", None, "Alice", (), is_admin=False)
             message = {
@@ -107,7 +109,7 @@ async def held(house: House, how: str) -> Held:
                 "sessions ended": EndSessions(1),
                 "demoted": RenewSession(hash_, less),
             }[how]
-            return Held(headers, lambda: house.ask(message))
+            return Held(headers, lambda: local.ask(message))
         case _:
             raise AssertionError(how)
 
@@ -127,12 +129,12 @@ class Waiting:
 
 @asynccontextmanager
 async def under_way(
-    house: House, method: str, path: str, body: Any, headers: dict[str, str]
+    local: LocalServer, method: str, path: str, body: Any, headers: dict[str, str]
 ) -> AsyncIterator[Waiting]:
     waiting = Waiting()
 
     async def run() -> None:
-        waiting.answer = await house.call(method, path, body, headers=headers)
+        waiting.answer = await local.call(method, path, body, headers=headers)
         waiting.at = trio.current_time()
 
     async with trio.open_nursery() as nursery:
@@ -147,32 +149,34 @@ async def under_way(
     [(how, ("pdf",)) for how in CLAIMS] + [(how, ("pdf", "ocr")) for how in CLAIMS if how not in MADE],
 )
 async def test_a_claim_that_waits_ends_at_once(
-    house: House, autojump_clock: Any, how: str, types: tuple[str, ...]
+    local: LocalServer, autojump_clock: Any, how: str, types: tuple[str, ...]
 ) -> None:
-    who = await held(house, how)
+    who = await held(local, how)
     body = {"worker_id": "w", "job_types": list(types), "wait": WAIT, "claim_key": "k"}
-    async with under_way(house, "POST", "/api/jobs/claim", body, who.headers) as waiting:
+    async with under_way(local, "POST", "/api/jobs/claim", body, who.headers) as waiting:
         assert waiting.answer is None
         await who.revoke()
         revoked = trio.current_time()
-        await house.submit()
+        await local.submit()
     assert waiting.answer is not None
     assert waiting.answer[0] == who.status, waiting.answer
     assert waiting.at is not None
     assert waiting.at - revoked <= 0.5, "at once, and not when its time is over"
-    again = await house.call("POST", "/api/jobs/claim", body | {"wait": 0, "claim_key": "l"}, headers=who.headers)
+    again = await local.call("POST", "/api/jobs/claim", body | {"wait": 0, "claim_key": "l"}, headers=who.headers)
     assert again[0] == who.status, "as a new claim is answered"
-    job = await house.job(1)
+    job = await local.job(1)
     assert (job["status"], job["attempts"], job.get("losses", 0)) == ("pending", 0, 0)
-    assert house.parts.scheduler.waiting == 0
+    assert local.parts.scheduler.waiting == 0
 
 
 @pytest.mark.parametrize("how", ["token deleted", "secret replaced", "worker disabled"])
-async def test_a_draining_worker_that_waits_is_told_as_well(house: House, autojump_clock: Any, how: str) -> None:
-    who = await held(house, how)
-    await house.call("POST", "/api/workers/w/drain")
+async def test_a_draining_worker_that_waits_is_told_as_well(
+    local: LocalServer, autojump_clock: Any, how: str
+) -> None:
+    who = await held(local, how)
+    await local.call("POST", "/api/workers/w/drain")
     body = {"worker_id": "w", "job_type": "pdf", "wait": WAIT}
-    async with under_way(house, "POST", "/api/jobs/claim", body, who.headers) as waiting:
+    async with under_way(local, "POST", "/api/jobs/claim", body, who.headers) as waiting:
         await who.revoke()
         revoked = trio.current_time()
     assert waiting.answer is not None
@@ -180,75 +184,75 @@ async def test_a_draining_worker_that_waits_is_told_as_well(house: House, autoju
     assert (waiting.at or 0) - revoked < 1
 
 
-async def test_who_keeps_its_credential_waits_on(house: House, autojump_clock: Any) -> None:
-    await house.register("w", headers=await worker(house, "w", register=False))
-    _, other = await made_token(house, "work")
-    mine = await worker(house, "mine")
+async def test_who_keeps_its_credential_waits_on(local: LocalServer, autojump_clock: Any) -> None:
+    await local.register("w", headers=await worker(local, "w", register=False))
+    _, other = await made_token(local, "work")
+    mine = await worker(local, "mine")
     body = {"worker_id": "mine", "job_type": "pdf", "wait": WAIT}
-    async with under_way(house, "POST", "/api/jobs/claim", body, mine) as waiting:
-        await house.ask(DeleteToken(other))
-        await house.ask(ReplaceSecret("w", "1" * 64))
+    async with under_way(local, "POST", "/api/jobs/claim", body, mine) as waiting:
+        await local.ask(DeleteToken(other))
+        await local.ask(ReplaceSecret("w", "1" * 64))
         await trio.sleep(1)
         assert waiting.answer is None
-        job_id = await house.submit()
+        job_id = await local.submit()
     assert waiting.answer is not None
     assert waiting.answer[1]["job"]["id"] == job_id
 
 
 @pytest.mark.parametrize("how", ["token deleted", "token expired", "session ended", "sessions ended", "demoted"])
-async def test_streams_end_at_once(house: House, autojump_clock: Any, how: str) -> None:
-    who = await held(house, how)
-    before = house.parts.broadcaster.subscribers
-    async with under_way(house, "GET", "/events", None, who.headers) as waiting:
-        assert house.parts.broadcaster.subscribers == before + 1
+async def test_streams_end_at_once(local: LocalServer, autojump_clock: Any, how: str) -> None:
+    who = await held(local, how)
+    before = local.parts.broadcaster.subscribers
+    async with under_way(local, "GET", "/events", None, who.headers) as waiting:
+        assert local.parts.broadcaster.subscribers == before + 1
         await who.revoke()
         revoked = trio.current_time()
-        await house.submit()
+        await local.submit()
     assert waiting.answer is not None
     assert (waiting.at or 0) - revoked < 0.5
     assert b"event: job_" not in waiting.answer[1]
-    assert house.parts.broadcaster.subscribers == before
+    assert local.parts.broadcaster.subscribers == before
 
 
 async def test_a_stream_that_has_not_begun_to_listen_is_ended_too(
-    house: House, autojump_clock: Any, monkeypatch: pytest.MonkeyPatch
+    local: LocalServer, autojump_clock: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Let in, then revoked, and only then subscribed: nobody could tell it."""
-    headers, token_id = await made_token(house, "read")
+    headers, token_id = await made_token(local, "read")
     begin = events._stream
 
     async def late(*given: Any) -> AsyncIterator[bytes]:
-        await house.ask(DeleteToken(token_id))
+        await local.ask(DeleteToken(token_id))
         async for piece in begin(*given):
             yield piece
 
     monkeypatch.setattr(events, "_stream", late)
-    assert await house.call("GET", "/events", headers=headers) == (200, b"")
-    assert house.parts.services.streams.used == 0
+    assert await local.call("GET", "/events", headers=headers) == (200, b"")
+    assert local.parts.services.streams.used == 0
 
 
 @pytest.mark.parametrize("how", ["token deleted", "secret replaced", "worker disabled", "removed among many"])
 @pytest.mark.parametrize("first", ["claim", "revocation"])
 async def test_nothing_is_granted_in_the_transaction_that_revokes(
-    house: House, autojump_clock: Any, how: str, first: str
+    local: LocalServer, autojump_clock: Any, how: str, first: str
 ) -> None:
-    job_id = await house.submit()
-    other = await house.submit(b"another document")
-    keyring = house.parts.services.keyring
+    job_id = await local.submit()
+    other = await local.submit(b"another document")
+    keyring = local.parts.services.keyring
     if how == "token deleted":
-        headers, token_id = await made_token(house, "work")
-        await house.register("w", headers=headers)
+        headers, token_id = await made_token(local, "work")
+        await local.register("w", headers=headers)
         caller: Any = await keyring.token(headers["Authorization"].removeprefix("Bearer "))
         revoking: Any = DeleteToken(token_id)
     else:
-        headers = await worker(house, "w")
+        headers = await worker(local, "w")
         caller = await keyring.worker("w", headers["X-Worker-Secret"])
         revoking = {
             "secret replaced": ReplaceSecret("w", "0" * 64),
             "worker disabled": DisableWorker("w"),
             "removed among many": Batch((RemoveWorker("w"),)),
         }[how]
-    status, held_ = await house.call(
+    status, held_ = await local.call(
         "POST", "/api/jobs/claim", {"worker_id": "w", "job_type": "pdf"}, headers=headers
     )
     assert status == 200
@@ -258,36 +262,36 @@ async def test_nothing_is_granted_in_the_transaction_that_revokes(
     in_order = [*asked, revoking] if first == "claim" else [revoking, *asked]
     replies: list[Reply[Any]] = [Reply() for _ in in_order]
     for message, reply in zip(in_order, replies, strict=True):
-        house.parts.writer.mailbox.offer(Envelope(message, reply, caller=getattr(message, "caller", None)))
+        local.parts.writer.mailbox.offer(Envelope(message, reply, caller=getattr(message, "caller", None)))
     outcomes = [await reply.wait() for reply in replies]
     said = [outcome.code for outcome in outcomes if hasattr(outcome, "code")]
     assert said == ["worker-disabled" if how == "worker disabled" else "unauthenticated"] * 2
     for each in (job_id, other):
-        job = await house.job(each)
+        job = await local.job(each)
         assert (job["status"], job["attempts"], job.get("losses", 0)) == ("pending", 0, 0), "all is back, at no cost"
 
 
-async def test_what_a_revoked_token_ran_goes_back_at_no_cost(house: House, autojump_clock: Any) -> None:
-    headers, token_id = await made_token(house, "work")
+async def test_what_a_revoked_token_ran_goes_back_at_no_cost(local: LocalServer, autojump_clock: Any) -> None:
+    headers, token_id = await made_token(local, "work")
     for name in ("a", "b"):
-        await house.register(name, headers=headers)
-        await house.submit(name.encode())
-        await house.call("POST", "/api/jobs/claim", {"worker_id": name, "job_type": "pdf"}, headers=headers)
-    assert [(await house.job(job_id))["status"] for job_id in (1, 2)] == ["running", "running"]
-    status, _ = await house.call("DELETE", f"/api/admin/tokens/{token_id}")
+        await local.register(name, headers=headers)
+        await local.submit(name.encode())
+        await local.call("POST", "/api/jobs/claim", {"worker_id": name, "job_type": "pdf"}, headers=headers)
+    assert [(await local.job(job_id))["status"] for job_id in (1, 2)] == ["running", "running"]
+    status, _ = await local.call("DELETE", f"/api/admin/tokens/{token_id}")
     assert status in (200, 204)
     for job_id in (1, 2):
-        job = await house.job(job_id)
+        job = await local.job(job_id)
         assert (job["status"], job["attempts"], job.get("losses", 0)) == ("pending", 0, 0)
 
 
 async def test_a_bulk_action_stops_where_its_token_is_revoked(
-    house: House, autojump_clock: Any, monkeypatch: pytest.MonkeyPatch
+    local: LocalServer, autojump_clock: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each page is judged in its own transaction."""
     monkeypatch.setattr(bulk, "DELETED_AT_ONCE", 1)
-    headers, token_id = await made_token(house, "admin")
-    ids = [await house.submit(b"%d" % number) for number in range(5)]
+    headers, token_id = await made_token(local, "admin")
+    ids = [await local.submit(b"%d" % number) for number in range(5)]
 
     class Once:
         """Deletes the token behind the first commit that it hears of."""
@@ -297,28 +301,28 @@ async def test_a_bulk_action_stops_where_its_token_is_revoked(
 
         def post(self, _facts: Any) -> None:
             if not self.done:
-                house.parts.writer.mailbox.offer(Envelope(DeleteToken(token_id), Reply()))
+                local.parts.writer.mailbox.offer(Envelope(DeleteToken(token_id), Reply()))
             self.done = True
 
-    await house.call("GET", "/api/jobs", headers=headers)  # its use is noted, which is a commit, too
+    await local.call("GET", "/api/jobs", headers=headers)  # its use is noted, which is a commit, too
     await trio.sleep(1)
-    house.parts.writer.listeners.append(Once())
-    answer = await house.call("POST", "/api/jobs/delete", {"ids": ids}, headers=headers)
+    local.parts.writer.listeners.append(Once())
+    answer = await local.call("POST", "/api/jobs/delete", {"ids": ids}, headers=headers)
     assert_problem(answer, 401, "unauthenticated")
-    assert await left(house) == len(ids) - 1
+    assert await left(local) == len(ids) - 1
 
 
-async def left(house: House) -> int:
-    return int((await house.call("GET", "/api/jobs"))[1]["total"])
+async def left(local: LocalServer) -> int:
+    return int((await local.call("GET", "/api/jobs"))[1]["total"])
 
 
 async def test_a_read_that_outlives_its_token_shows_nothing(
-    house: House, autojump_clock: Any, monkeypatch: pytest.MonkeyPatch
+    local: LocalServer, autojump_clock: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The URL of a file: the store takes its time, and meanwhile the token is deleted."""
-    headers, token_id = await made_token(house, "read")
-    job_id = await house.submit()
-    reads = house.parts.reads
+    headers, token_id = await made_token(local, "read")
+    job_id = await local.submit()
+    reads = local.parts.reads
     run = reads.run
 
     async def slow(read: Any) -> Any:
@@ -326,25 +330,27 @@ async def test_a_read_that_outlives_its_token_shows_nothing(
         await trio.sleep(1)
         return found
 
-    await house.call("GET", f"/api/jobs/{job_id}", headers=headers)  # so that the token is in the cache
+    await local.call("GET", f"/api/jobs/{job_id}", headers=headers)  # so that the token is in the cache
     monkeypatch.setattr(reads, "run", slow)
-    async with under_way(house, "GET", f"/api/jobs/{job_id}", None, headers) as waiting:
+    async with under_way(local, "GET", f"/api/jobs/{job_id}", None, headers) as waiting:
         monkeypatch.setattr(reads, "run", run)
-        await house.ask(DeleteToken(token_id))
+        await local.ask(DeleteToken(token_id))
     assert waiting.answer is not None
     assert_problem(waiting.answer, 401, "unauthenticated")
 
 
-async def test_the_answer_of_an_idempotency_key_is_not_for_a_revoked_token(house: House, autojump_clock: Any) -> None:
-    headers, token_id = await made_token(house, "work")
-    await house.register("w", headers=headers)
-    await house.submit()
+async def test_the_answer_of_an_idempotency_key_is_not_for_a_revoked_token(
+    local: LocalServer, autojump_clock: Any
+) -> None:
+    headers, token_id = await made_token(local, "work")
+    await local.register("w", headers=headers)
+    await local.submit()
     keyed = headers | {"Idempotency-Key": "k"}
     claim = {"worker_id": "w", "job_type": "pdf"}
-    status, _ = await house.call("POST", "/api/jobs/claim", claim, headers=keyed)
+    status, _ = await local.call("POST", "/api/jobs/claim", claim, headers=keyed)
     assert status == 200
-    caller: Any = await house.parts.services.keyring.token(headers["Authorization"].removeprefix("Bearer "))
-    await house.ask(DeleteToken(token_id))
+    caller: Any = await local.parts.services.keyring.token(headers["Authorization"].removeprefix("Bearer "))
+    await local.ask(DeleteToken(token_id))
     repeated = Claim(caller, "w", ("pdf",))
-    answer: Any = await ask(house.parts.writer.mailbox, repeated, Repeatable(caller.subject, "k", b""), caller=caller)
+    answer: Any = await ask(local.parts.writer.mailbox, repeated, Repeatable(caller.subject, "k", b""), caller=caller)
     assert answer.code == "unauthenticated"

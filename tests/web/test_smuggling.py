@@ -16,7 +16,7 @@ import pytest
 import trio
 import trio.lowlevel
 
-from tests.fixtures.house import House
+from tests.fixtures.local import LocalServer
 from tests.web.wire import Served, answers, connect, lean
 
 TARGETS = {
@@ -193,24 +193,24 @@ async def verdict_on(server: Served, sent: bytes, *, before: bool, behind: bool,
 
 
 @pytest.mark.parametrize("way", TARGETS)
-async def test_one_verdict(house: House, autojump_clock: Any, way: str) -> None:
-    await house.register()
+async def test_one_verdict(local: LocalServer, autojump_clock: Any, way: str) -> None:
+    await local.register()
     method, path = TARGETS[way].split(" ", 1)
     if way == "objects":
         digest = hashlib.sha256(b"{}").hexdigest()
-        _, given = await house.call("POST", "/api/files/upload-url", {"source_hash": digest})
+        _, given = await local.call("POST", "/api/files/upload-url", {"source_hash": digest})
         path = given["url"].removeprefix("http://localhost")
     wrong: list[str] = []
 
     async def look(name: str, server: Served, **how: Any) -> None:
         text, expected = CASES[name]
-        for name_, value in (("M", method), ("P", path), ("T", house.parts.admin_token)):
+        for name_, value in (("M", method), ("P", path), ("T", local.parts.admin_token)):
             text = text.replace(f"<{name_}>".encode(), value.encode())
         found = await verdict_on(server, text, **how)
         if found is not expected:
             wrong.append(f"{name}, {how}: {found}, not {expected}")
 
-    async with lean(house) as server:
+    async with lean(local) as server:
         for name in CASES:
             async with trio.open_nursery() as nursery:
                 for how in HOW:

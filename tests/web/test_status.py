@@ -14,7 +14,7 @@ from blobforge.config import Settings
 from blobforge.serve.server import running
 from blobforge.store.errors import StoreUnavailable
 from blobforge.store.sqlite import sql
-from tests.fixtures.house import House, virtual_now
+from tests.fixtures.local import LocalServer, virtual_now
 from tests.web.calls import HEX, finish
 
 EXISTING = {
@@ -27,37 +27,37 @@ ADDED = {
 }  # fmt: skip
 
 
-async def stats(house: House) -> Any:
-    status, answer = await house.call("GET", "/api/stats")
+async def stats(local: LocalServer) -> Any:
+    status, answer = await local.call("GET", "/api/stats")
     assert status == 200
     return answer
 
 
-async def test_statistics_of_nothing(house: House, autojump_clock: Any) -> None:
-    answer = await stats(house)
+async def test_statistics_of_nothing(local: LocalServer, autojump_clock: Any) -> None:
+    answer = await stats(local)
     assert answer.keys() == EXISTING | ADDED
     assert not any(answer[name] for name in EXISTING | ADDED)
 
 
-async def test_statistics(house: House, autojump_clock: Any) -> None:
+async def test_statistics(local: LocalServer, autojump_clock: Any) -> None:
     for number in range(5):
-        await house.submit(b"%d" % number, priority=2 if number else 3)
-    await house.submit(b"png", type="png")
-    await house.call("POST", "/api/jobs", {"type": "pdf", "source_hash": HEX})
+        await local.submit(b"%d" % number, priority=2 if number else 3)
+    await local.submit(b"png", type="png")
+    await local.call("POST", "/api/jobs", {"type": "pdf", "source_hash": HEX})
     for worker_id in ("w1", "w2", "w3"):
-        await house.register(worker_id)
-    await finish(house)
-    await house.claim()
-    failing = await house.claim()
-    await house.call("POST", f"/api/jobs/{failing['job']['id']}/fail", {"worker_id": "w1", "error": "x"})
-    dying = await house.claim()
+        await local.register(worker_id)
+    await finish(local)
+    await local.claim()
+    failing = await local.claim()
+    await local.call("POST", f"/api/jobs/{failing['job']['id']}/fail", {"worker_id": "w1", "error": "x"})
+    dying = await local.claim()
     body = {"worker_id": "w1", "error": "x", "retryable": False}
-    await house.call("POST", f"/api/jobs/{dying['job']['id']}/fail", body)
-    await house.call("POST", "/api/jobs/6/cancel")
-    await house.call("POST", "/api/workers/w2/drain")
-    await house.call("POST", "/api/workers/w3/unregister")
+    await local.call("POST", f"/api/jobs/{dying['job']['id']}/fail", body)
+    await local.call("POST", "/api/jobs/6/cancel")
+    await local.call("POST", "/api/workers/w2/drain")
+    await local.call("POST", "/api/workers/w3/unregister")
     await trio.sleep(10)
-    answer = await stats(house)
+    answer = await stats(local)
     counts = {name: answer[name] for name in answer if name.endswith(("_jobs", "_workers"))}
     assert counts == {
         "total_jobs": 7, "pending_jobs": 1, "running_jobs": 1, "completed_jobs": 1, "failed_jobs": 1, "dead_jobs": 1,
@@ -73,34 +73,34 @@ async def test_statistics(house: House, autojump_clock: Any) -> None:
 
 
 async def test_no_time_is_foretold_with_no_worker_online_and_types_are_told_apart(
-    house: House, autojump_clock: Any
+    local: LocalServer, autojump_clock: Any
 ) -> None:
-    await house.register()
-    await house.submit(b"done")
-    await finish(house)
-    await house.submit(b"waits")
-    digest = await house.source(b"a scan")
-    await house.call("POST", "/api/jobs", {"type": "scan", "source_hash": digest})
-    answer = await stats(house)
+    await local.register()
+    await local.submit(b"done")
+    await finish(local)
+    await local.submit(b"waits")
+    digest = await local.source(b"a scan")
+    await local.call("POST", "/api/jobs", {"type": "scan", "source_hash": digest})
+    answer = await stats(local)
     assert answer["eta_seconds"] is None
     assert answer["eta_by_type"]["scan"] is None
     assert answer["eta_by_type"]["pdf"] > 0
-    await house.call("POST", "/api/workers/w1/unregister")
-    answer = await stats(house)
+    await local.call("POST", "/api/workers/w1/unregister")
+    answer = await stats(local)
     assert (answer["eta_seconds"], answer["eta_by_type"]) == (None, {"pdf": None, "scan": None})
 
 
-async def test_health(house: House, autojump_clock: Any) -> None:
+async def test_health(local: LocalServer, autojump_clock: Any) -> None:
     for path in ("/api/health", "/health"):
-        status, answer = await house.call("GET", path, headers={})
+        status, answer = await local.call("GET", path, headers={})
         assert (status, answer["status"]) == (200, "healthy")
         assert {part: answer[part]["status"] for part in ("database", "object_store", "backup")} == {
             "database": "healthy",
             "object_store": "healthy",
             "backup": "disabled",
         }
-    assert await house.call("GET", "/livez", headers={}) == (200, {"status": "alive"})
-    assert (await house.call("GET", "/readyz", headers={}))[0] == 200
+    assert await local.call("GET", "/livez", headers={}) == (200, {"status": "alive"})
+    assert (await local.call("GET", "/readyz", headers={}))[0] == 200
 
 
 async def test_a_server_that_cannot_write_is_not_ready(tmp_path: Path, autojump_clock: Any) -> None:
@@ -114,7 +114,7 @@ async def test_a_server_that_cannot_write_is_not_ready(tmp_path: Path, autojump_
     folder = tmp_path / "data"
     folder.mkdir()
     async with running(Settings(data_dir=str(folder)), hop=hop, now=virtual_now) as parts:
-        house = House(parts, folder)
+        local = LocalServer(parts, folder)
         real = parts.writer._store.pulse
 
         def pulse(*, now: int) -> None:
@@ -123,24 +123,24 @@ async def test_a_server_that_cannot_write_is_not_ready(tmp_path: Path, autojump_
             real(now=now)
 
         parts.writer._store.pulse = pulse  # type: ignore[method-assign]
-        assert (await house.call("GET", "/readyz"))[0] == 200
+        assert (await local.call("GET", "/readyz"))[0] == 200
         full = True
         await trio.sleep(5)
-        assert (await house.call("GET", "/readyz"))[0] == 503
-        assert (await house.call("GET", "/api/health"))[0] == 503
+        assert (await local.call("GET", "/readyz"))[0] == 503
+        assert (await local.call("GET", "/api/health"))[0] == 503
         full = False
         await trio.sleep(5)
-        assert (await house.call("GET", "/readyz"))[0] == 200
+        assert (await local.call("GET", "/readyz"))[0] == 200
 
 
-async def test_no_statement_counts_a_tables_rows(house: House, autojump_clock: Any) -> None:
+async def test_no_statement_counts_a_tables_rows(local: LocalServer, autojump_clock: Any) -> None:
     """The counts are kept by the writes: they say what the rows are, and no statement counts a table's rows."""
     for number in range(6):
-        await house.submit(b"%d" % number)
-    await house.register()
-    await finish(house)
-    _, stats = await house.call("GET", "/api/stats")
-    _, page = await house.call("GET", "/api/jobs?limit=1")
+        await local.submit(b"%d" % number)
+    await local.register()
+    await finish(local)
+    _, stats = await local.call("GET", "/api/stats")
+    _, page = await local.call("GET", "/api/jobs?limit=1")
     assert (stats["total_jobs"], stats["completed_jobs"], page["total"]) == (6, 1, 6)
     # The original's own database, which is read once when it is taken over, keeps no counts.
     ours = {name: text for name, text in vars(sql).items() if not name.startswith("ORIGINAL_")}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from blobforge.machinery import logs
-from tests.fixtures.house import House
+from tests.fixtures.local import LocalServer
 from tests.web.calls import assert_problem, token, worker
 
 ROOT = Path(__file__).parents[2]
@@ -35,25 +35,25 @@ def test_redaction_leaves_our_own_texts_alone() -> None:
     assert {text for text in texts if logs.redact(text) != text} <= {'Bearer realm="blobforge"'}, "which is a header"
 
 
-async def test_who_has_no_credential_is_told_how_one_is_sent(house: House, autojump_clock: Any) -> None:
-    problem = assert_problem(await house.call("GET", "/api/jobs", headers={}), 401, "unauthenticated")
+async def test_who_has_no_credential_is_told_how_one_is_sent(local: LocalServer, autojump_clock: Any) -> None:
+    problem = assert_problem(await local.call("GET", "/api/jobs", headers={}), 401, "unauthenticated")
     assert "`Authorization: Bearer bf_...`" in problem["detail"]
     assert logs.GONE not in problem["detail"]
 
 
 @pytest.mark.parametrize("path", ["/api/workers/w-1/drain", "/api/jobs/7/retry", "/api/admin/workers/w/disable"])
-async def test_a_missing_scope_names_what_was_asked(house: House, autojump_clock: Any, path: str) -> None:
-    read = await token(house, "read")
-    problem = assert_problem(await house.call("POST", path, {}, token=read), 403, "scope-missing")
+async def test_a_missing_scope_names_what_was_asked(local: LocalServer, autojump_clock: Any, path: str) -> None:
+    read = await token(local, "read")
+    problem = assert_problem(await local.call("POST", path, {}, token=read), 403, "scope-missing")
     assert f"POST {path} takes the scope" in problem["detail"]
     assert "<" not in problem["detail"]
     assert "Ask an administrator" in problem["detail"]
 
 
-async def test_no_refusal_shows_the_pattern_of_a_route(house: House, autojump_clock: Any) -> None:
-    mine = await worker(house, "mine")
+async def test_no_refusal_shows_the_pattern_of_a_route(local: LocalServer, autojump_clock: Any) -> None:
+    mine = await worker(local, "mine")
     for method, path in [("POST", "/api/workers/other/heartbeat"), ("GET", "/api/nothing"), ("PUT", "/api/jobs/1")]:
-        _, problem = await house.call(method, path, {}, headers=mine)
+        _, problem = await local.call(method, path, {}, headers=mine)
         assert "<" not in problem["detail"], problem
 
 
@@ -67,13 +67,13 @@ async def test_no_refusal_shows_the_pattern_of_a_route(house: House, autojump_cl
     ],
 )
 async def test_a_signed_out_click_leads_to_the_sign_in(
-    house: House, autojump_clock: Any, referrer: str, back: str
+    local: LocalServer, autojump_clock: Any, referrer: str, back: str
 ) -> None:
     headers = {"Referer": referrer, "Cookie": "blobforge=ended", "Sec-Fetch-Site": "same-origin", "Host": "localhost"}
-    response = await house.http.open("/do/jobs/1/retry", method="POST", headers=headers, data=b"")
+    response = await local.http.open("/do/jobs/1/retry", method="POST", headers=headers, data=b"")
     assert response.status_code == 303
     assert response.headers["Location"] == f"/login?next={back}&undone=1"
-    page = await house.http.get(response.headers["Location"], headers={"Host": "localhost"})
+    page = await local.http.get(response.headers["Location"], headers={"Host": "localhost"})
     text = await page.get_data(as_text=True)
     assert "nothing was done" in text
     assert 'action="/login"' in text

@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from actors.effects.claims import ANSWER_BYTES
-from tests.fixtures.house import House, open_house
+from tests.fixtures.local import LocalServer, open_local
 from tests.web import wire
 from tests.web.calls import token
 from web.limits import PIECES, SMALL, Unread
@@ -76,14 +76,14 @@ def test_room_is_given_back_whatever_happens() -> None:
 
 async def test_a_claim_gives_as_many_jobs_as_one_answer_holds(tmp_path: Path, autojump_clock: Any) -> None:
     """And the others stay where they are, for the next one; by their key and one after another as well."""
-    async with open_house(tmp_path / "data") as house:
+    async with open_local(tmp_path / "data") as local:
         for number in range(50):
-            await house.submit(b"%d" % number, metadata={"text": "x" * 60_000})
-        await house.register()
+            await local.submit(b"%d" % number, metadata={"text": "x" * 60_000})
+        await local.register()
         body = {"worker_id": "w1", "job_type": "pdf", "limit": 500, "claim_key": "k"}
         sizes, given = [], []
         for key in ("k", "k", "l"):
-            _, answer = await house.call("POST", "/api/jobs/claim", body | {"claim_key": key})
+            _, answer = await local.call("POST", "/api/jobs/claim", body | {"claim_key": key})
             given.append([each["job"]["id"] for each in answer["jobs"]])
             sizes.append(len(msgspec.json.encode(answer)))
         assert max(sizes) < ANSWER_BYTES
@@ -96,8 +96,8 @@ async def test_a_claim_gives_as_many_jobs_as_one_answer_holds(tmp_path: Path, au
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    async with open_house(tmp_path / "data") as opened:
+async def local(tmp_path: Path) -> AsyncIterator[LocalServer]:
+    async with open_local(tmp_path / "data") as opened:
         for number in range(JOBS):
             await opened.submit(b"%d" % number, metadata={"text": "x" * 60_000})
         yield opened
@@ -115,51 +115,51 @@ async def silent(server: wire.Served, sent: bytes) -> AsyncIterator[trio.SocketS
         yield stream
 
 
-def get(house: House, path: str, secret: str | None = None) -> bytes:
-    secret = secret or house.parts.admin_token
+def get(local: LocalServer, path: str, secret: str | None = None) -> bytes:
+    secret = secret or local.parts.admin_token
     return f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {secret}\r\n\r\n".encode()
 
 
-async def test_a_caller_over_its_limit_is_refused_then_closed_and_told_of(house: House) -> None:
-    unread = house.parts.services.unread
+async def test_a_caller_over_its_limit_is_refused_then_closed_and_told_of(local: LocalServer) -> None:
+    unread = local.parts.services.unread
     unread.each = 1_000_000
-    other = await token(house, "admin")
-    async with wire.lean(house, unread=unread, send_buffer=8192) as server:
-        async with silent(server, get(house, "/api/jobs?limit=6")):  # 360 KB
+    other = await token(local, "admin")
+    async with wire.lean(local, unread=unread, send_buffer=8192) as server:
+        async with silent(server, get(local, "/api/jobs?limit=6")):  # 360 KB
             await wire.eventually(lambda: unread.used > 0)
             assert not unread.full("127.0.0.2")
-            async with silent(server, get(house, f"/api/jobs?limit={JOBS}")) as second:  # 720 KB more are too many
+            async with silent(server, get(local, f"/api/jobs?limit={JOBS}")) as second:  # 720 KB more are too many
                 await wire.eventually(lambda: unread.refused > 0)
                 assert len(await wire._rest(second)) < 720_000, "closed, and not sent in full"
-            async with silent(server, get(house, "/api/jobs?limit=4")):
+            async with silent(server, get(local, "/api/jobs?limit=4")):
                 await wire.eventually(lambda: unread.used > unread.each // 2)
                 for path in ("/api/jobs?limit=1", "/api/health", "/static/site.css"):
-                    (answer,) = await wire.asked(server, get(house, path), address="127.0.0.2")
+                    (answer,) = await wire.asked(server, get(local, path), address="127.0.0.2")
                     # By its token or its address; what is asked without either is answered.
                     assert answer.status == (200 if path == "/api/health" else 429), path
-                house.parts.limits.look()
-                (seen,) = await wire.asked(server, get(house, "/api/stats/attention", other))
+                local.parts.limits.look()
+                (seen,) = await wire.asked(server, get(local, "/api/stats/attention", other))
                 assert b'"name":"unread_bytes"' in seen.body
-                (metrics,) = await wire.asked(server, get(house, "/metrics", other))
+                (metrics,) = await wire.asked(server, get(local, "/metrics", other))
                 assert b'blobforge_limit_refusing{limit="unread_bytes"} 1.0' in metrics.body
                 assert f'blobforge_limit_used{{limit="unread_bytes"}} {float(unread.used)}'.encode() in metrics.body
         await wire.eventually(lambda: unread.used == 0)
-        (answer,) = await wire.asked(server, get(house, "/api/jobs?limit=1"), address="127.0.0.2")
+        (answer,) = await wire.asked(server, get(local, "/api/jobs?limit=1"), address="127.0.0.2")
         assert answer.status == 200, "what was read, or closed, counts no longer"
 
 
-async def test_downloads_of_an_address_are_counted_apart_from_its_other_answers(house: House) -> None:
-    unread = house.parts.services.unread
+async def test_downloads_of_an_address_are_counted_apart_from_its_other_answers(local: LocalServer) -> None:
+    unread = local.parts.services.unread
     unread.each = 10_000  # a piece is more; the first of an owner has room
-    big = await house.submit(b"x" * (4 << 20))
-    _, answer = await house.call("GET", f"/api/files/{big}/source/url")
+    big = await local.submit(b"x" * (4 << 20))
+    _, answer = await local.call("GET", f"/api/files/{big}/source/url")
     path = "/" + answer["url"].split("/", 3)[3]
-    async with wire.lean(house, unread=unread, send_buffer=8192) as server:
-        async with silent(server, get(house, path)):
+    async with wire.lean(local, unread=unread, send_buffer=8192) as server:
+        async with silent(server, get(local, path)):
             await wire.eventually(lambda: unread.used > 0)
             assert set(unread._owed) == {"downloads of 127.0.0.2"}
-            async with silent(server, get(house, path)) as second:
+            async with silent(server, get(local, path)) as second:
                 assert len(await wire._rest(second)) < 4 << 20, "closed"
-            (answered,) = await wire.asked(server, get(house, "/api/jobs?limit=1"), address="127.0.0.2")
+            (answered,) = await wire.asked(server, get(local, "/api/jobs?limit=1"), address="127.0.0.2")
             assert answered.status == 200
         await wire.eventually(lambda: unread.used == 0)

@@ -16,7 +16,7 @@ from actors.mailbox import Reply, ask
 from actors.messages import BatchDone, Completed, Granted, Ping
 from blobforge.config import Settings
 from blobforge.serve.server import running
-from tests.fixtures.house import House, virtual_now
+from tests.fixtures.local import LocalServer, virtual_now
 from tests.web.test_metrics import Gate
 from tests.web.wire import Served, answers, as_bytes_take, asked, by_hypercorn, connect, eventually, lean, post
 from web.app import routes
@@ -39,9 +39,9 @@ def body_for(path: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-async def own(house: House, autojump_clock: Any) -> dict[str, str]:
-    await house.register()
-    return JSON | {"authorization": f"Bearer {house.parts.admin_token}"}
+async def own(local: LocalServer, autojump_clock: Any) -> dict[str, str]:
+    await local.register()
+    return JSON | {"authorization": f"Bearer {local.parts.admin_token}"}
 
 
 def test_which_routes_are_hot() -> None:
@@ -72,14 +72,14 @@ async def raw(server: Served, sent: bytes, address: str) -> tuple[bytes, list[by
     return first, sorted(line.lower() for line in lines), body
 
 
-async def both(house: House, sent: bytes) -> tuple[Any, Any]:
-    async with lean(house) as first, by_hypercorn(house) as second:
+async def both(local: LocalServer, sent: bytes) -> tuple[Any, Any]:
+    async with lean(local) as first, by_hypercorn(local) as second:
         (ours,), (theirs,) = await asked(first, sent), await asked(second, sent, address="127.0.0.2")
     return ours, theirs
 
 
 @pytest.mark.parametrize("route", [route for route in HOT if route.method == "POST"], ids=lambda route: route.name)
-async def test_the_same_answers(house: House, own: dict[str, str], autojump_clock: Any, route: Any) -> None:
+async def test_the_same_answers(local: LocalServer, own: dict[str, str], autojump_clock: Any, route: Any) -> None:
     address = route.path.replace("<id:job_id>", "77").replace("<worker:worker_id>", "w%C3%B6")
     good = msgspec.json.encode(body_for(route.path))
     chunks = b"".join(b"%x\r\n%s\r\n" % (len(each), each) for each in (good[:7], good[7:])) + b"0\r\n\r\n"
@@ -103,11 +103,11 @@ async def test_the_same_answers(house: House, own: dict[str, str], autojump_cloc
         post(address, good, JSON | {"authorization": "Bearer wrong"}),
         post(address, good, JSON | {"x-worker-id": "w1", "x-worker-secret": "wrong"}),
         post(address, b"", JSON | {"authorization": "Basic YTpi"}),
-        post(address, b" " * (house.parts.services.settings.max_body + 1), own),
+        post(address, b" " * (local.parts.services.settings.max_body + 1), own),
     ]
     if route.large:
-        variants.append(post(address, b" " * (house.parts.services.settings.max_result + 1), own))
-    async with lean(house) as first, by_hypercorn(house) as second:
+        variants.append(post(address, b" " * (local.parts.services.settings.max_result + 1), own))
+    async with lean(local) as first, by_hypercorn(local) as second:
         for number, sent in enumerate(variants):
             with as_bytes_take(autojump_clock):
                 (ours,) = await asked(first, sent, address=f"127.0.1.{number + 1}")
@@ -119,13 +119,13 @@ async def test_the_same_answers(house: House, own: dict[str, str], autojump_cloc
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT"])
 @pytest.mark.parametrize("path", [*(route.path for route in HOT if route.method == "GET"), "/api/jobs/claim"])
 async def test_the_same_answers_without_a_body(
-    house: House, own: dict[str, str], autojump_clock: Any, path: str, method: str
+    local: LocalServer, own: dict[str, str], autojump_clock: Any, path: str, method: str
 ) -> None:
     """Hot routes that are read, and what is nearly a hot route but for its method."""
-    job_id = await house.submit()
+    job_id = await local.submit()
     address = path.replace("<worker:worker_id>", "w1")
     credentials = [own, JSON, JSON | {"authorization": "Bearer x"}, JSON | {"x-worker-id": "w1"}]
-    async with lean(house) as first, by_hypercorn(house) as second:
+    async with lean(local) as first, by_hypercorn(local) as second:
         for number, (job, query, headers) in enumerate(
             itertools.product((job_id, 77), ("", "?", "?odd=1&%ff", "?limit=x"), credentials)
         ):
@@ -145,16 +145,16 @@ async def test_the_same_answers_without_a_body(
      "/api/workers/a%20b/heartbeat", "/api/workers/a%2Fb/heartbeat", "/%2fapi/jobs/claim", "/API/jobs/claim"],
 )  # fmt: skip
 async def test_what_is_nearly_a_hot_route_is_none(
-    house: House, own: dict[str, str], autojump_clock: Any, path: str
+    local: LocalServer, own: dict[str, str], autojump_clock: Any, path: str
 ) -> None:
-    ours, theirs = await both(house, post(path, b"{}", own))
+    ours, theirs = await both(local, post(path, b"{}", own))
     assert ours.status == 404
     assert ours.comparable == theirs.comparable
 
 
-async def test_a_job_goes_through(house: House, own: dict[str, str], autojump_clock: Any) -> None:
-    job_id = await house.submit()
-    async with lean(house) as server, await connect(server) as stream:
+async def test_a_job_goes_through(local: LocalServer, own: dict[str, str], autojump_clock: Any) -> None:
+    job_id = await local.submit()
+    async with lean(local) as server, await connect(server) as stream:
 
         async def say(path: str, body: Any) -> Any:
             await stream.send_all(post(path, msgspec.json.encode(body), own))
@@ -170,13 +170,15 @@ async def test_a_job_goes_through(house: House, own: dict[str, str], autojump_cl
         assert done == {"status": "completed"}
 
 
-async def test_a_body_that_does_not_end_is_given_up(house: House, own: dict[str, str], autojump_clock: Any) -> None:
-    async with lean(house) as first, by_hypercorn(house) as second:
+async def test_a_body_that_does_not_end_is_given_up(
+    local: LocalServer, own: dict[str, str], autojump_clock: Any
+) -> None:
+    async with lean(local) as first, by_hypercorn(local) as second:
         for server in (first, second):
             began = trio.current_time()
             (answer,) = await asked(server, post("/api/jobs/claim", b"{", own, length=2))
             assert answer.status == 408
-            assert trio.current_time() - began >= house.parts.services.settings.request_timeout
+            assert trio.current_time() - began >= local.parts.services.settings.request_timeout
 
 
 @pytest.mark.parametrize("way", [lean, by_hypercorn])
@@ -185,11 +187,11 @@ async def test_a_body_that_does_not_end_is_given_up(house: House, own: dict[str,
     ("/api/jobs/1/retry", "wrong", 401), ("/objects/sources/x?sig=y", "none", 403),
 ])  # fmt: skip
 async def test_an_early_refusal_reaches_a_client_that_still_sends(
-    house: House, own: dict[str, str], autojump_clock: Any, path: str, credential: str, status: int, way: Any
+    local: LocalServer, own: dict[str, str], autojump_clock: Any, path: str, credential: str, status: int, way: Any
 ) -> None:
     """5 MB against a limit of 1 MiB, by a client that looks for the answer when it has sent everything."""
     headers = {"own": own, "wrong": JSON | {"authorization": "Bearer x"}, "none": {}}[credential]
-    async with way(house) as server:
+    async with way(local) as server:
         sent = post(path, bytes(5_000_000), headers, method="PUT" if credential == "none" else "POST")
         with as_bytes_take(autojump_clock):
             (answer,) = await asked(server, sent, None)
@@ -199,9 +201,9 @@ async def test_an_early_refusal_reaches_a_client_that_still_sends(
         assert 429 in statuses
 
 
-async def test_who_was_valid_is_known(house: House, own: dict[str, str], autojump_clock: Any) -> None:
-    known = house.parts.services.known
-    async with lean(house) as server:
+async def test_who_was_valid_is_known(local: LocalServer, own: dict[str, str], autojump_clock: Any) -> None:
+    known = local.parts.services.known
+    async with lean(local) as server:
         await asked(server, post("/api/workers/w1/heartbeat", b"", JSON), address="127.0.0.6")
         await asked(server, post("/api/workers/w1/heartbeat", b"", own), address="127.0.0.7")
     assert not known.knows("127.0.0.6", trio.current_time())
@@ -225,12 +227,12 @@ BEHIND = {
 @pytest.mark.parametrize("ending", ["close", "half-close", "reset"])
 @pytest.mark.parametrize("behind", BEHIND)
 async def test_a_claim_of_a_client_that_has_gone_gets_no_job(
-    house: House, own: dict[str, str], autojump_clock: Any, behind: str, ending: str, way: Any
+    local: LocalServer, own: dict[str, str], autojump_clock: Any, behind: str, ending: str, way: Any
 ) -> None:
-    async with way(house) as server:
+    async with way(local) as server:
         stream = await connect(server)
         await stream.send_all(post("/api/jobs/claim", msgspec.json.encode(WAIT), own))
-        await eventually(lambda: house.parts.scheduler.waiting == 1)
+        await eventually(lambda: local.parts.scheduler.waiting == 1)
         with trio.move_on_after(1), suppress(trio.BrokenResourceError):
             await stream.send_all(BEHIND[behind])
         if ending == "reset":
@@ -239,10 +241,10 @@ async def test_a_claim_of_a_client_that_has_gone_gets_no_job(
             await stream.send_eof()
         else:
             await stream.aclose()
-        await eventually(lambda: house.parts.scheduler.waiting == 0)
-        job_id = await house.submit()
-        assert (await house.job(job_id))["status"] == "pending"
-        assert (await house.claim())["job"]["id"] == job_id
+        await eventually(lambda: local.parts.scheduler.waiting == 0)
+        job_id = await local.submit()
+        assert (await local.job(job_id))["status"] == "pending"
+        assert (await local.claim())["job"]["id"] == job_id
         await stream.aclose()
 
 
@@ -251,12 +253,12 @@ async def test_so_does_one_that_does_not_wait_when_the_writer_is_slow(tmp_path: 
     folder.mkdir()
     async with running(Settings(data_dir=str(folder)), hop=gate, now=virtual_now) as parts:
         parts.url = "http://blobforge.test"
-        house = House(parts, folder)
-        await house.register()
-        job_id = await house.submit()
+        local = LocalServer(parts, folder)
+        await local.register()
+        job_id = await local.submit()
         own = JSON | {"authorization": f"Bearer {parts.admin_token}"}
         gate.open = trio.Event()
-        async with lean(house) as server, trio.open_nursery() as nursery:
+        async with lean(local) as server, trio.open_nursery() as nursery:
             nursery.start_soon(ask, parts.writer.mailbox, Ping())  # what keeps the writer busy
             await trio.sleep(1)
             stream = await connect(server)
@@ -265,16 +267,16 @@ async def test_so_does_one_that_does_not_wait_when_the_writer_is_slow(tmp_path: 
             await stream.aclose()
             await trio.sleep(1)
             gate.open.set()
-        assert (await house.job(job_id))["status"] == "pending"
+        assert (await local.job(job_id))["status"] == "pending"
 
 
 @pytest.mark.parametrize("asks", ["claim", "long poll", "complete", "complete many"])
 async def test_a_client_that_goes_when_its_grant_arrives_costs_the_job_nothing(
-    house: House, own: dict[str, str], autojump_clock: Any, asks: str, monkeypatch: pytest.MonkeyPatch
+    local: LocalServer, own: dict[str, str], autojump_clock: Any, asks: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the same step: the claim is committed, the scheduler and the writer have seen the client there."""
-    await house.submit(b"before")
-    done = {"worker_id": "w1", "claim_next": True, "lease": (await house.claim())["lease"]}
+    await local.submit(b"before")
+    done = {"worker_id": "w1", "claim_next": True, "lease": (await local.claim())["lease"]}
     path, body = {
         "claim": ("/api/jobs/claim", WAIT | {"wait": 0}),
         "long poll": ("/api/jobs/claim", WAIT),
@@ -282,8 +284,8 @@ async def test_a_client_that_goes_when_its_grant_arrives_costs_the_job_nothing(
         "complete many": ("/api/jobs/complete", {"jobs": [done | {"job_id": 1}]}),
     }[asks]
     if asks != "long poll":
-        await house.submit()
-    async with lean(house) as server:
+        await local.submit()
+    async with lean(local) as server:
         stream = await connect(server)
         wait = Reply.wait
 
@@ -297,27 +299,27 @@ async def test_a_client_that_goes_when_its_grant_arrives_costs_the_job_nothing(
         monkeypatch.setattr(Reply, "wait", leave_at_the_grant)
         await stream.send_all(post(path, msgspec.json.encode(body), own))
         if asks == "long poll":
-            await eventually(lambda: house.parts.scheduler.waiting == 1)
-            await house.submit()
+            await eventually(lambda: local.parts.scheduler.waiting == 1)
+            await local.submit()
         await eventually(lambda: stream.socket.fileno() < 0)
         monkeypatch.undo()
         await trio.sleep(1)
-    job = await house.job(2)
+    job = await local.job(2)
     assert (job["status"], job["attempts"], job.get("not_before")) == ("pending", 0, None)
-    assert (await house.job(1))["status"] == ("completed" if "complete" in asks else "running")
-    assert (await house.claim())["job"]["id"] == 2
+    assert (await local.job(1))["status"] == ("completed" if "complete" in asks else "running")
+    assert (await local.claim())["job"]["id"] == 2
 
 
 async def test_a_claim_behind_one_that_is_held_is_answered_behind_it(
-    house: House, own: dict[str, str], autojump_clock: Any
+    local: LocalServer, own: dict[str, str], autojump_clock: Any
 ) -> None:
     """Pipelining: in order, and the client that is still there is no client that has gone."""
-    async with lean(house) as server, await connect(server) as stream:
+    async with lean(local) as server, await connect(server) as stream:
         await stream.send_all(post("/api/jobs/claim", msgspec.json.encode(WAIT), own))
-        await eventually(lambda: house.parts.scheduler.waiting == 1)
+        await eventually(lambda: local.parts.scheduler.waiting == 1)
         await stream.send_all(post("/api/workers/w1/heartbeat", b"", own))
         await trio.sleep(1)
-        job_id = await house.submit()
+        job_id = await local.submit()
         first, second = await answers(stream, 2)
     assert msgspec.json.decode(first.body)["job"]["id"] == job_id
     assert "abandon" in msgspec.json.decode(second.body)

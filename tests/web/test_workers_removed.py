@@ -12,27 +12,27 @@ import trio
 from actors.messages import Batch, BatchDone, RemoveWorker, WorkerChanged
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.worker import WorkerFilter
-from tests.fixtures.house import House, virtual_now
+from tests.fixtures.local import LocalServer, virtual_now
 from tests.web.calls import assert_problem, raw, stream, worker
 
 
-async def ids(house: House) -> list[str]:
-    answer = await raw(house, "GET", "/api/workers")
+async def ids(local: LocalServer) -> list[str]:
+    answer = await raw(local, "GET", "/api/workers")
     return [each["id"] for each in msgspec.json.decode(await answer.get_data(as_text=False))]
 
 
-async def removed(house: House, **body: Any) -> tuple[int, int]:
-    status, answer = await house.call("POST", "/api/workers/remove", body)
+async def removed(local: LocalServer, **body: Any) -> tuple[int, int]:
+    status, answer = await local.call("POST", "/api/workers/remove", body)
     assert status == 200, answer
     return answer["matched"], answer["changed"]
 
 
-async def fleet(house: House) -> None:
+async def fleet(local: LocalServer) -> None:
     """a, b: offline, b of type ocr; c: online; d: drains; e: disabled."""
     for worker_id in "abcde":
-        await house.register(worker_id, "ocr" if worker_id == "b" else "pdf")
+        await local.register(worker_id, "ocr" if worker_id == "b" else "pdf")
     for path in ("workers/a/unregister", "workers/b/unregister", "workers/d/drain", "admin/workers/e/disable"):
-        assert (await house.call("POST", f"/api/{path}"))[0] == 200
+        assert (await local.call("POST", f"/api/{path}"))[0] == 200
 
 
 @pytest.mark.parametrize(
@@ -48,55 +48,55 @@ async def fleet(house: House) -> None:
     ],
 )
 async def test_those_that_match_go(
-    house: House, autojump_clock: Any, asked: dict[str, Any], matched: int, left: str
+    local: LocalServer, autojump_clock: Any, asked: dict[str, Any], matched: int, left: str
 ) -> None:
-    await fleet(house)
+    await fleet(local)
     gone = 5 - len(left)
-    assert await removed(house, **asked, dry_run=True) == (matched, gone)
-    assert await ids(house) == list("abcde"), "a dry run removes none"
-    assert await removed(house, **asked) == (matched, gone)
-    assert await ids(house) == list(left)
+    assert await removed(local, **asked, dry_run=True) == (matched, gone)
+    assert await ids(local) == list("abcde"), "a dry run removes none"
+    assert await removed(local, **asked) == (matched, gone)
+    assert await ids(local) == list(left)
 
 
-async def test_a_silent_worker_goes_and_what_it_ran_goes_back(house: House, autojump_clock: Any) -> None:
-    await house.register("old")
-    await house.submit()
-    await house.claim("old")
+async def test_a_silent_worker_goes_and_what_it_ran_goes_back(local: LocalServer, autojump_clock: Any) -> None:
+    await local.register("old")
+    await local.submit()
+    await local.claim("old")
     await trio.sleep(7200)
-    await house.register("new")
-    await house.call("POST", "/api/workers/new/unregister")
+    await local.register("new")
+    await local.call("POST", "/api/workers/new/unregister")
     an_hour_ago = datetime.fromtimestamp(virtual_now() / 1000 - 3600, UTC).isoformat()
-    assert await removed(house, silent_since=an_hour_ago) == (1, 1)
-    assert await ids(house) == ["new"]
-    assert (await house.job(1))["status"] != "running"
+    assert await removed(local, silent_since=an_hour_ago) == (1, 1)
+    assert await ids(local) == ["new"]
+    assert (await local.job(1))["status"] != "running"
 
 
-async def test_a_worker_that_came_back_meanwhile_stays(house: House, autojump_clock: Any) -> None:
+async def test_a_worker_that_came_back_meanwhile_stays(local: LocalServer, autojump_clock: Any) -> None:
     """Chosen while it was offline; back by the time of the transaction."""
-    await house.register("back")
-    done = await house.ask(Batch((RemoveWorker("back", WorkerFilter("offline", enabled=True)), RemoveWorker("x"))))
+    await local.register("back")
+    done = await local.ask(Batch((RemoveWorker("back", WorkerFilter("offline", enabled=True)), RemoveWorker("x"))))
     assert isinstance(done, BatchDone)
     moved, unknown = done.items
     assert isinstance(moved, Refusal)
     assert moved.code is RefusalCode.WORKER_MOVED_ON
     assert isinstance(unknown, Refusal)
-    done = await house.ask(Batch((RemoveWorker("back", WorkerFilter("online")),)))
+    done = await local.ask(Batch((RemoveWorker("back", WorkerFilter("online")),)))
     assert isinstance(done.items[0], WorkerChanged)
 
 
-async def test_the_credential_of_a_removed_worker_is_worth_nothing(house: House, autojump_clock: Any) -> None:
+async def test_the_credential_of_a_removed_worker_is_worth_nothing(local: LocalServer, autojump_clock: Any) -> None:
     """Its claim that waits ends with 401, as when it is removed alone."""
-    headers = await worker(house, "w")
+    headers = await worker(local, "w")
     answers: list[int] = []
 
     async def wait() -> None:
         body = {"worker_id": "w", "job_type": "pdf", "wait": 30}
-        answers.append((await house.http.post("/api/jobs/claim", headers=headers, json=body)).status_code)
+        answers.append((await local.http.post("/api/jobs/claim", headers=headers, json=body)).status_code)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(wait)
         await trio.sleep(1)
-        assert await removed(house, ids=["w"]) == (1, 1)
+        assert await removed(local, ids=["w"]) == (1, 1)
         began = trio.current_time()
     assert answers == [401]
     assert trio.current_time() - began < 5, "at once, on the virtual clock"
@@ -110,34 +110,34 @@ async def test_the_credential_of_a_removed_worker_is_worth_nothing(house: House,
         ({"silent_since": "yesterday"}, "silent_since"),
     ],
 )  # fmt: skip
-async def test_a_slip_removes_none(house: House, autojump_clock: Any, body: dict[str, Any], field: str) -> None:
-    await fleet(house)
-    status, problem = await house.call("POST", "/api/workers/remove", body)
+async def test_a_slip_removes_none(local: LocalServer, autojump_clock: Any, body: dict[str, Any], field: str) -> None:
+    await fleet(local)
+    status, problem = await local.call("POST", "/api/workers/remove", body)
     assert status == 422, problem
     assert field in str(problem)
-    assert_problem(await house.call("POST", "/api/workers/remove?type=pdf", {"type": "pdf"}), 422, "invalid")
-    assert await ids(house) == list("abcde")
+    assert_problem(await local.call("POST", "/api/workers/remove?type=pdf", {"type": "pdf"}), 422, "invalid")
+    assert await ids(local) == list("abcde")
 
 
-async def test_the_form_asks_first(house: House, autojump_clock: Any) -> None:
-    await fleet(house)
-    page = await (await raw(house, "GET", "/workers?type=pdf")).get_data(as_text=True)
+async def test_the_form_asks_first(local: LocalServer, autojump_clock: Any) -> None:
+    await fleet(local)
+    page = await (await raw(local, "GET", "/workers?type=pdf")).get_data(as_text=True)
     assert 'action="/do/workers/remove"' in page
-    assert 'action="/do/workers/remove"' not in await (await raw(house, "GET", "/workers")).get_data(as_text=True)
+    assert 'action="/do/workers/remove"' not in await (await raw(local, "GET", "/workers")).get_data(as_text=True)
     form = b"type=pdf&status=offline&return_to=/workers"
     as_form = {"Content_Type": "application/x-www-form-urlencoded", "Sec_Fetch_Site": "same-origin"}
-    answer = await raw(house, "POST", "/do/workers/remove", form + b"&dry_run=true", **as_form)
+    answer = await raw(local, "POST", "/do/workers/remove", form + b"&dry_run=true", **as_form)
     asked = await answer.get_data(as_text=True)
     assert answer.status_code == 200, answer.headers
     assert "This will remove <strong>1</strong> worker" in asked
     assert 'action="/do/workers/remove"' in asked
-    assert await ids(house) == list("abcde")
-    assert (await raw(house, "POST", "/do/workers/remove", form, **as_form)).status_code == 303
-    assert await ids(house) == list("bcde")
+    assert await ids(local) == list("abcde")
+    assert (await raw(local, "POST", "/do/workers/remove", form, **as_form)).status_code == 303
+    assert await ids(local) == list("bcde")
 
 
-async def test_a_removed_worker_is_told_of_as_removed(house: House, autojump_clock: Any) -> None:
-    await house.register()
-    async with stream(house) as events:
-        await house.call("DELETE", "/api/workers/w1")
+async def test_a_removed_worker_is_told_of_as_removed(local: LocalServer, autojump_clock: Any) -> None:
+    await local.register()
+    async with stream(local) as events:
+        await local.call("DELETE", "/api/workers/w1")
         assert [frame.event for frame in await events.rest()] == ["worker_removed"]

@@ -1,4 +1,4 @@
-"""A house on real sockets in this process, read by the lean reader or by Hypercorn alone, and bare clients of it."""
+"""A server on real sockets in this process, read by the lean reader or by Hypercorn alone, and bare clients of it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from werkzeug.routing import Map
 
 from blobforge.config import Settings
 from blobforge.serve.listener import http_settings
-from tests.fixtures.house import House
+from tests.fixtures.local import LocalServer
 from web.app import LINES
 from web.connection.hot import HotRoutes
 from web.connection.places import KnownAddresses, Places
@@ -68,16 +68,16 @@ async def served(
 
 
 @asynccontextmanager
-async def lean(house: House, **options: Any) -> AsyncIterator[Served]:
+async def lean(local: LocalServer, **options: Any) -> AsyncIterator[Served]:
     """As a server has it: hot routes by the lean reader, any other by Hypercorn."""
-    async with served(house.app.asgi_app, house.app.hot, **options) as server:
+    async with served(local.app.asgi_app, local.app.hot, **options) as server:
         yield server
 
 
 @asynccontextmanager
-async def by_hypercorn(house: House, **options: Any) -> AsyncIterator[Served]:
+async def by_hypercorn(local: LocalServer, **options: Any) -> AsyncIterator[Served]:
     """The same without hot routes."""
-    async with served(house.app.asgi_app, **options) as server:
+    async with served(local.app.asgi_app, **options) as server:
         yield server
 
 
