@@ -1,103 +1,84 @@
-"""The database as plain data, to be held against the model; and a copy of it that can be put back."""
+"""The database as plain data, to be held against the model."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from functools import cache
-from pathlib import Path
 from typing import Any
 
-import apsw
-
 from blobforge.job import LARGEST_RESULT
-from blobforge.store.sqlite.database import migrate, open_writer
-from blobforge.store.sqlite.invariants import INVARIANTS
+from tests.fixtures.probe import Probe
 from tests.model.world import World
-from tests.model.world.things import INSTALLATION, Job
-
-_JOBS = """
-    SELECT id, type, source_hash, status, priority, max_attempts, source_size, attempt, attempts, losses, worker_id,
-           lease, completed_at, not_before, last_error IS NOT NULL, output_key,
-           coalesce(result, (SELECT r.result FROM results AS r WHERE r.job_id = jobs.id AND r.attempt =
-                             CASE status WHEN 'completed' THEN jobs.attempt ELSE kept_attempt END)), progress,
-           CASE status WHEN 'running' THEN heartbeat_at END, kept_attempt, replaced, releases, avoid, avoid_until
-      FROM jobs"""
-# Of an attempt that was lost or revoked, the words are the coordinator's own.
-_ATTEMPTS = """
-    SELECT job_id, attempt, worker_id, lease, started_at, ended_at, outcome,
-           CASE outcome WHEN 'failed' THEN error END, CASE WHEN outcome IN ('failed', 'released') THEN kind END
-      FROM attempts"""
-_WORKERS = """
-    SELECT id, type, status, enabled, drain, registered, last_heartbeat, token_id, secret_hash, instance, contested_at
-      FROM workers"""
-_FILES = "SELECT key, size, sha256, checked_at IS NOT NULL, keeping, kept FROM files"
-_DOOMED = "SELECT key, state, due_at, tries, epoch, again FROM doomed_objects"
-_UNDOS = "SELECT token, job_id, CASE WHEN was LIKE '{%' THEN '{' ELSE was END, became, at FROM undos"
-_TAGS = "SELECT job_id, tag FROM job_tags"
-_JOB_COUNTS = "SELECT status, type, priority, n FROM job_counts WHERE n > 0"
-_WORKER_COUNTS = "SELECT status, n FROM worker_counts WHERE n > 0"
-_TOKENS = "SELECT id, name, hash, scopes = 'admin', origin = 'start', last_used_at FROM tokens"
-_USERS = "SELECT id, issuer, subject, name, groups, is_admin, last_login_at FROM users"
-_SESSIONS = "SELECT hash, user_id, token_id, seen_at, checked_at, expires_at FROM sessions"
-_KEPT = "SELECT subject, key, fingerprint, created_at FROM idempotency"
-_AUDITS = "SELECT at, actor, action, subject FROM audit ORDER BY id"
-_DRILLS = "SELECT started_at, ok FROM backup_drills ORDER BY id"
+from tests.model.world.things import Job
 
 Row = tuple[Any, ...]
 
-
-@cache
-def _empty() -> apsw.Connection:
-    """A database with the schema, and nothing in it: copying it is quicker than migrating anew."""
-    connection = apsw.Connection(":memory:")
-    migrate(connection)
-    connection.execute("INSERT INTO installation (one, id) VALUES (1, ?)", (INSTALLATION,))
-    return connection
+_JOBS = (
+    "id", "type", "source_hash", "status", "priority", "max_attempts", "source_size", "attempt", "attempts", "losses",
+    "worker_id", "lease", "completed_at", "not_before", "last_error", "output_key", "result", "progress",
+    "heartbeat_at", "kept_attempt", "replaced", "releases", "avoid", "avoid_until",
+)  # fmt: skip
 
 
-def opened(path: Path | None) -> apsw.Connection:
-    """The database on disk as the server opens it; or in memory, with the same schema."""
-    if path is not None:
-        connection = open_writer(path)
-        connection.execute("UPDATE installation SET id = ?", (INSTALLATION,))
-        return connection
-    connection = copied(_empty())
-    connection.execute("PRAGMA foreign_keys=ON")
-    return connection
-
-
-def copied(source: apsw.Connection) -> apsw.Connection:
-    """A copy in memory."""
-    copy = apsw.Connection(":memory:")
-    overwrite(copy, source)
-    return copy
-
-
-def overwrite(target: apsw.Connection, source: apsw.Connection) -> None:
-    with target.backup("main", source, "main") as backup:
-        backup.step()
-
-
-def held(db: apsw.Connection) -> dict[str, Any]:
+def held(probe: Probe) -> dict[str, Any]:
     """What the database holds: rows, in no order but for those that are a log."""
     return {
-        "jobs": set(db.execute(_JOBS)),
-        "attempts": set(db.execute(_ATTEMPTS)),
-        "workers": set(db.execute(_WORKERS)),
-        "files": set(db.execute(_FILES)),
-        "doomed": set(db.execute(_DOOMED)),
-        "undos": set(db.execute(_UNDOS)),
-        "tags": set(db.execute(_TAGS)),
-        "job counts": set(db.execute(_JOB_COUNTS)),
-        "worker counts": set(db.execute(_WORKER_COUNTS)),
-        "tokens": set(db.execute(_TOKENS)),
-        "users": set(db.execute(_USERS)),
-        "sessions": set(db.execute(_SESSIONS)),
-        "kept answers": set(db.execute(_KEPT)),
-        "audit": list(db.execute(_AUDITS)),
-        "drills": list(db.execute(_DRILLS)),
+        "jobs": _jobs(probe),
+        "attempts": {
+            # Of an attempt that was lost or revoked, the words are the coordinator's own.
+            (*row, error if row[-1] == "failed" else None, kind if row[-1] in ("failed", "released") else None)
+            for *row, error, kind in probe.rows(
+                "attempts", "job_id", "attempt", "worker_id", "lease", "started_at", "ended_at", "outcome", "error",
+                "kind",
+            )
+        },
+        "workers": set(probe.rows(
+            "workers", "id", "type", "status", "enabled", "drain", "registered", "last_heartbeat", "token_id",
+            "secret_hash", "instance", "contested_at",
+        )),
+        "files": {
+            (key, size, sha256, int(checked_at is not None), keeping, kept)
+            for key, size, sha256, checked_at, keeping, kept in probe.rows(
+                "files", "key", "size", "sha256", "checked_at", "keeping", "kept"
+            )
+        },
+        "doomed": set(probe.rows("doomed_objects", "key", "state", "due_at", "tries", "epoch", "again")),
+        "undos": {
+            (token, job_id, "{" if was.startswith("{") else was, became, at)
+            for token, job_id, was, became, at in probe.rows("undos", "token", "job_id", "was", "became", "at")
+        },
+        "tags": set(probe.rows("job_tags", "job_id", "tag")),
+        "job counts": {row for row in probe.rows("job_counts", "status", "type", "priority", "n") if row[-1]},
+        "worker counts": {row for row in probe.rows("worker_counts", "status", "n") if row[-1]},
+        "tokens": {
+            (id_, name, hash_, scopes == "admin", origin == "start", used)
+            for id_, name, hash_, scopes, origin, used in probe.rows(
+                "tokens", "id", "name", "hash", "scopes", "origin", "last_used_at"
+            )
+        },
+        "users": set(probe.rows("users", "id", "issuer", "subject", "name", "groups", "is_admin", "last_login_at")),
+        "sessions": set(probe.rows("sessions", "hash", "user_id", "token_id", "seen_at", "checked_at", "expires_at")),
+        "kept answers": set(probe.rows("idempotency", "subject", "key", "fingerprint", "created_at")),
+        "audit": probe.rows("audit", "at", "actor", "action", "subject", order="id"),
+        "drills": probe.rows("backup_drills", "started_at", "ok", order="id"),
+    }  # fmt: skip
+
+
+def _jobs(probe: Probe) -> set[Row]:
+    """With the result that is kept aside, and without a heartbeat that no attempt sends any more."""
+    aside = {
+        (job_id, attempt): result for job_id, attempt, result in probe.rows("results", "job_id", "attempt", "result")
     }
+    found = set()
+    for row in probe.rows("jobs", *_JOBS):
+        job = dict(zip(_JOBS, row, strict=True))
+        of = job["attempt"] if job["status"] == "completed" else job["kept_attempt"]
+        if job["result"] is None:
+            job["result"] = aside.get((job["id"], of))
+        job["last_error"] = job["last_error"] is not None
+        job["heartbeat_at"] = job["heartbeat_at"] if job["status"] == "running" else None
+        found.add(tuple(job.values()))
+    return found
 
 
 def should_hold(world: World) -> dict[str, Any]:
@@ -166,9 +147,9 @@ def _replaced(job: Job) -> str | None:
     return json.dumps(said, separators=(",", ":"), ensure_ascii=False)
 
 
-def differences(db: apsw.Connection, world: World) -> list[str]:
+def differences(probe: Probe, world: World) -> list[str]:
     """What is in one and not in the other; empty when they are the same."""
-    are, should = held(db), should_hold(world)
+    are, should = held(probe), should_hold(world)
     if are == should:
         return []
     found = []
@@ -176,13 +157,3 @@ def differences(db: apsw.Connection, world: World) -> list[str]:
         found += [f"{table}: the database has {row}" for row in rows if row not in should[table]]
         found += [f"{table}: the model has {row}" for row in should[table] if row not in rows]
     return found or ["the logs are in another order"]
-
-
-def broken(db: apsw.Connection) -> list[str]:
-    """Invariants that do not hold, with the first offender of each."""
-    found = []
-    for invariant in INVARIANTS:
-        row = db.execute(invariant.query).fetchone()
-        if row is not None:
-            found.append(f"{invariant.broken}: {row[0]}")
-    return found

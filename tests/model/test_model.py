@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from tests.fixtures.engines import ENGINES
 from tests.model.plans import Coordinator
 
 SOAK = "SOAK" in os.environ
@@ -37,8 +38,10 @@ def test_the_coordinator_is_what_the_model_says() -> None:
 
 
 @pytest.mark.timeout(3600 if SOAK else 120)
-def test_so_it_is_with_the_database_on_a_disk(tmp_path: Path) -> None:
-    class OnDisk(Coordinator):
-        path = tmp_path
+@pytest.mark.parametrize("name", sorted(ENGINES.keys() - {"memory"}))
+def test_so_it_is_on_each_other_engine(tmp_path: Path, name: str) -> None:
+    class There(Coordinator):
+        database_at = staticmethod(ENGINES[name])
+        folder = tmp_path
 
-    run_state_machine_as_test(OnDisk, settings=profile(PLANS // 10))
+    run_state_machine_as_test(There, settings=profile(PLANS // 10))

@@ -20,7 +20,7 @@ from tests.fixtures.original import ADMIN_TOKEN, BYTES, JOBS, OLD_TOKEN, USER_TO
 from tests.fixtures.seaweed import Seaweed
 from tests.fixtures.server import ServerProcess, serving
 from tests.objects.places import s3_store
-from tests.store.test_belonging import state
+from tests.store.sqlite.test_belonging import state
 
 PAGES = ("/", "/jobs", "/workers", "/failures", "/admin/tokens", "/admin/users", "/admin/audit", "/admin/backup")
 LISTS = ("/api/jobs", "/api/workers", "/api/stats", "/api/admin/tokens", "/api/admin/users", "/api/admin/audit")

@@ -34,7 +34,7 @@ from tests.fixtures import original
 from tests.fixtures.original import BYTES, JOBS, RESULTS, SOURCES, source
 from tests.objects.places import local_store
 from tests.store.making import ADMIN, Book
-from tests.store.test_belonging import state
+from tests.store.sqlite.test_belonging import state
 
 NOW = 1_795_000_000_000
 TABLES = ("jobs", "attempts", "files", "tokens", "workers", "users", "audit", "job_tags", "job_hours")

@@ -36,11 +36,8 @@ from blobforge.people import AuditEntry
 from blobforge.store.figures import WINDOWS
 from blobforge.store.filters import AuditFilter, JobFilter
 from blobforge.store.lists import Cursor
+from blobforge.store.reading import Reader
 from blobforge.store.sqlite import rollups
-from blobforge.store.sqlite.check import check
-from blobforge.store.sqlite.database import open_reader
-from blobforge.store.sqlite.insights import Insights
-from blobforge.store.sqlite.reader import Reader
 from blobforge.waiting import Fleet
 from tests.store.making import ADMIN, T0, Book, fail_one, submission
 
@@ -50,9 +47,8 @@ HOUR = 60 * MINUTE
 
 @pytest.fixture
 def reader(book: Book) -> Iterator[Reader]:
-    opened = Reader(open_reader(book.path))
-    yield opened
-    opened.close()
+    with book.reader() as opened:
+        yield opened
 
 
 def at(book: Book, ms: int) -> None:
@@ -124,12 +120,11 @@ def test_what_is_kept_is_bounded(book: Book) -> None:
         if number % 8 == 0:
             book.do(Purge())
     book.do(Purge())
-    ((happenings, depths),) = book.rows("SELECT (SELECT count(*) FROM happenings), (SELECT count(*) FROM depths)")
     slots = 2 * 4 + 26 * 4 + 8 * 24 + 6
-    assert happenings <= 2 * slots
-    assert depths <= 3 * slots
-    assert book.rows("SELECT count(*) <= 27 FROM worker_rates") == [(1,)]
-    assert check(book.path) == []
+    assert book.probe.count("happenings") <= 2 * slots
+    assert book.probe.count("depths") <= 3 * slots
+    assert book.probe.count("worker_rates") <= 27
+    assert book.database.broken() == []
 
 
 def test_a_sample_says_when_the_next_minute_begins(book: Book) -> None:
@@ -188,8 +183,8 @@ def test_a_silent_worker_and_a_source_that_never_came_are_causes(book: Book, rea
     book.do(Heartbeat(ADMIN, "w1", (JobBeat(three.id, three.lease),)))
     book.do(ExpireLeases((Silent(one.id, one.attempt, one.heartbeat_at), Silent(three.id, three.attempt, book.now))))
     book.do(ExpireUploads((2,), 5.0))
-    kinds = {job_id: book.rows("SELECT kind FROM attempts WHERE job_id = ?", (job_id,)) for job_id in (1, 3)}
-    assert kinds == {1: [(failures.WORKER_SILENT,)], 3: [(failures.WORKER_LOST,)]}
+    kinds = {job_id: book.probe.column("attempts", "kind", job_id=job_id) for job_id in (1, 3)}
+    assert kinds == {1: [failures.WORKER_SILENT], 3: [failures.WORKER_LOST]}
     found = {each.kind: each.n for each in reader.insights.failures()}
     assert found == {failures.WORKER_SILENT: 1, failures.WORKER_LOST: 1, failures.SOURCE_MISSING: 1}
 
@@ -226,8 +221,8 @@ def test_an_undone_failure_leaves_no_count(book: Book) -> None:
     with book.store.transaction(), suppress(RuntimeError), book.store.savepoint():
         perform(step, Fail(ADMIN, "w1", 1, "boom"))
         raise RuntimeError
-    assert book.rows("SELECT count(*) FROM failures") == [(0,)]
-    assert book.rows("SELECT count(*) FROM failure_counts") == [(0,)]
+    assert book.probe.count("failures") == 0
+    assert book.probe.count("failure_counts") == 0
 
 
 # ------------------------------------------------------------------ workers and what waits
@@ -257,8 +252,7 @@ def test_who_takes_jobs_of_a_type(book: Book, reader: Reader) -> None:
 
     def fleet(type_: str) -> Fleet:
         book.do(submission(f"{type_} {book.now}", type_=type_))
-        ((job_id,),) = book.rows("SELECT max(id) FROM jobs")
-        job = reader.job(job_id)
+        job = reader.job(max(book.probe.column("jobs", "id")))
         assert job is not None
         return reader.insights.surroundings(job).fleet
 
@@ -268,7 +262,7 @@ def test_who_takes_jobs_of_a_type(book: Book, reader: Reader) -> None:
     assert fleet("pdf") == Fleet(ready=5)
     book.do(Claim(ADMIN, "w1", ("pdf", "ocr", "no such type")))
     assert fleet("ocr") == Fleet(ready=1)
-    assert book.rows("SELECT * FROM worker_types") == [("w1", "ocr")]
+    assert book.probe.rows("worker_types", "worker_id", "type") == [("w1", "ocr")]
     beat = reader.worker("w3")
     assert beat is not None
     book.do(Drain("w1"), DisableWorker("w2"), Unregister(ADMIN, "w4"))
@@ -307,14 +301,14 @@ def test_progress_is_news_when_it_is_new(book: Book) -> None:
     seen = []
     for progress in (None, '{"percent":1}', '{"percent":1}', None, '{"percent":2}'):
         book.do(Heartbeat(ADMIN, "w1", (JobBeat(1, None, progress),)))
-        seen.append(book.rows("SELECT progress_at FROM jobs")[0][0])
+        seen.append(book.probe.value("jobs", "progress_at"))
     first, second = seen[1], seen[4]
     assert seen == [None, first, first, first, second]
     assert second == book.now
     book.do(Complete(ADMIN, "w1", 1))
     book.do(Retry(1))
     book.do(Claim(ADMIN, "w1", ("pdf",)))
-    assert book.rows("SELECT progress, progress_at FROM jobs") == [(None, None)]
+    assert book.probe.rows("jobs", "progress", "progress_at") == [(None, None)]
 
 
 # ------------------------------------------------------------------ the audit log
@@ -342,7 +336,7 @@ def test_the_audit_log_by_page_and_filter(book: Book, reader: Reader, monkeypatc
     ):  # fmt: skip
         wanted = [each.at for each in reversed(entries) if matches(each)]
         for scan in (20_000, 7):
-            monkeypatch.setattr("blobforge.store.sqlite.insights.AUDIT_SCAN", scan)
+            monkeypatch.setattr("blobforge.store.lists.AUDIT_SCAN", scan)
             got, before = [], 2**63 - 1
             while True:
                 page, more = reader.insights.audit(filter_, before=before, limit=4)
@@ -355,10 +349,6 @@ def test_the_audit_log_by_page_and_filter(book: Book, reader: Reader, monkeypatc
             assert got == wanted, filter_
 
 
-def test_insights_can_be_read_from_any_connection(book: Book) -> None:
-    assert Insights(book.db).failures() == []
-
-
 def test_a_cancelled_job_is_no_failure(book: Book, reader: Reader) -> None:
     book.register("w1")
     fail_one(book, 1, "boom")
@@ -367,7 +357,7 @@ def test_a_cancelled_job_is_no_failure(book: Book, reader: Reader) -> None:
     book.counts_are_right()
 
 
-def test_workers_that_are_merely_away_hide_none_that_were_lost(book: Book) -> None:
+def test_workers_that_are_merely_away_hide_none_that_were_lost(book: Book, reader: Reader) -> None:
     """The latest hundred that fell silent were looked at, and only then those that had work."""
     book.register("w")
     book.do(submission(1))
@@ -376,21 +366,17 @@ def test_workers_that_are_merely_away_hide_none_that_were_lost(book: Book) -> No
     idle = [f"idle{number}" for number in range(150)]
     for worker_id in idle:
         book.do(Register(ADMIN, worker_id, "pdf"))
-    silent = [SilentWorker(row[0], row[1]) for row in book.rows("SELECT id, last_heartbeat FROM workers")]
+    silent = [SilentWorker(*row) for row in book.probe.rows("workers", "id", "last_heartbeat")]
     book.do(ExpireWorkers(tuple(silent)))
-    reader = Reader(open_reader(book.path))
     assert [worker.id for worker in reader.insights.lost_workers(now=book.now)] == ["w"]
     assert reader.insights.lost_workers(now=book.now + 26 * 3_600_000) == []
-    reader.close()
 
 
-def test_a_minute_that_has_just_begun_does_not_lower_the_rate(book: Book) -> None:
+def test_a_minute_that_has_just_begun_does_not_lower_the_rate(book: Book, reader: Reader) -> None:
     """Ten completions a minute were nine when the minute was young."""
     minute = T0 // 60_000
-    rows = [(60, minute - ago, "pdf", "completed", 10) for ago in range(1, 30)]
-    book.db.executemany("INSERT INTO happenings VALUES (?, ?, ?, ?, ?)", rows)
-    reader = Reader(open_reader(book.path))
+    for ago in range(1, 30):
+        book.probe.add("happenings", step=60, slot=minute - ago, type="pdf", what="completed", n=10)
     assert reader.stats(now=minute * 60_000).completed_per_minute == 10
-    book.db.execute("INSERT INTO happenings VALUES (60, ?, 'pdf', 'completed', 5)", (minute,))
+    book.probe.add("happenings", step=60, slot=minute, type="pdf", what="completed", n=5)
     assert reader.stats(now=minute * 60_000 + 30_000).completed_per_minute == 10
-    reader.close()

@@ -5,17 +5,16 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from actors.messages import Cancel, Claim, Complete, Fail
 from blobforge.job import Job, JobStatus
+from blobforge.store import lists
 from blobforge.store.filters import JobFilter
 from blobforge.store.lists import Cursor, Page
-from blobforge.store.sqlite import reader as reading
-from blobforge.store.sqlite.database import open_reader
-from blobforge.store.sqlite.reader import Reader
+from blobforge.store.reading import Reader
+from tests.fixtures.engines import ENGINES
 from tests.store.making import ADMIN, T0, Book, submission
 
 JOBS = 300
@@ -39,12 +38,11 @@ FILTERS += [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=ENGINES)
+def filled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Book]:
     """A few hundred jobs of three types in all statuses, tagged, made once for this module."""
-    folder = tmp_path_factory.mktemp("lists")
     dice = random.Random(4)
-    book = Book(folder / "x.db")
+    book = Book(ENGINES[request.param](tmp_path_factory.mktemp("lists") / "x.db"))
     book.register("w1", "w2")
     for number in range(JOBS):
         tags = ("half",) * (dice.random() < 0.5) + ("rare",) * (number % 40 == 0) + ("other", "Half")
@@ -68,25 +66,24 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 book.do(Fail(ADMIN, worker, job.id, dice.choice(["boom", "bang"]), retryable=dice.random() < 0.5))
             case 2:
                 book.do(Cancel(job.id))
+    yield book
     book.close()
-    return folder
 
 
 @pytest.fixture(params=["tags by index", "tags on the way", "short scans"])
-def reader(folder: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
+def reader(filled: Book, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
     """The three ways that a page is found: bounds are made small, so that a few hundred jobs meet them all."""
     if request.param != "tags by index":
-        monkeypatch.setattr(reading, "SMALL", 3)
+        monkeypatch.setattr(lists, "SMALL", 3)
     if request.param == "short scans":
-        monkeypatch.setattr(reading, "SCAN_LIMIT", 17)
-    opened = Reader(open_reader(folder / "x.db"))
-    yield opened
-    opened.close()
+        monkeypatch.setattr(lists, "SCAN_LIMIT", 17)
+    with filled.reader() as opened:
+        yield opened
 
 
-def everything(reader: Reader) -> list[Job]:
-    jobs = [reader.job(number) for number in range(1, JOBS + 1)]
-    assert all(jobs)
+def everything(filled: Book, reader: Reader) -> list[Job]:
+    jobs = [reader.job(id_) for id_ in filled.probe.column("jobs", "id")]
+    assert len(jobs) == JOBS
     return sorted((job for job in jobs if job), key=lambda job: (job.priority, -job.id))
 
 
@@ -120,8 +117,8 @@ def pages(reader: Reader, wanted: JobFilter, limit: int) -> list[Page]:
 
 
 @pytest.mark.parametrize("limit", [1, 7, 50, 1000])
-def test_pages_are_what_sorting_gives(reader: Reader, limit: int) -> None:
-    jobs = everything(reader)
+def test_pages_are_what_sorting_gives(filled: Book, reader: Reader, limit: int) -> None:
+    jobs = everything(filled, reader)
     for wanted in FILTERS if limit > 1 else FILTERS[::7]:
         expected = matching(jobs, wanted)
         got = pages(reader, wanted, limit)
@@ -136,8 +133,8 @@ def test_pages_are_what_sorting_gives(reader: Reader, limit: int) -> None:
             assert all(page.exact for page in got)
 
 
-def test_an_offset_skips(reader: Reader) -> None:
-    jobs = everything(reader)
+def test_an_offset_skips(filled: Book, reader: Reader) -> None:
+    jobs = everything(filled, reader)
     for wanted in FILTERS[::3]:
         expected = matching(jobs, wanted)
         for offset in (0, 1, 13, 299, 5000):
@@ -154,9 +151,8 @@ def _before(jobs: list[Job], wanted: JobFilter, cursor: Cursor) -> int:
     return sum((job.priority, -job.id) <= (cursor.priority, -cursor.id) for job in matching(jobs, wanted))
 
 
-def test_stats_are_the_counts(folder: Path) -> None:
-    reader = Reader(open_reader(folder / "x.db"))
-    jobs = everything(reader)
+def test_stats_are_the_counts(filled: Book, reader: Reader) -> None:
+    jobs = everything(filled, reader)
     stats = reader.stats(now=0)
     assert stats.jobs == {status: sum(job.status is status for job in jobs) for status in JobStatus}
     pending = [job for job in jobs if job.status is JobStatus.PENDING]
@@ -165,4 +161,3 @@ def test_stats_are_the_counts(folder: Path) -> None:
         of_type = [job for job in jobs if job.type == type_]
         assert sum(by_status.values()) == len(of_type)
     assert sum(n for by_status in stats.by_priority.values() for n in by_status.values()) == JOBS
-    reader.close()

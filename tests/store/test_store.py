@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import suppress
 
-import apsw
 import pytest
 from msgspec.structs import replace
 
@@ -16,6 +14,9 @@ from blobforge.events import JobCreated, SourceAwaited
 from blobforge.job import Job, JobStatus
 from blobforge.refusals import Refusal
 from blobforge.store.errors import StaleState, StoreUnavailable
+from blobforge.store.filters import JobFilter
+from blobforge.store.lists import Cursor
+from tests.fixtures.engines import Database
 from tests.store.making import ADMIN, T0, Book, hash_of, submission
 
 
@@ -72,7 +73,7 @@ def test_what_is_undone_takes_its_counts_along(book: Book) -> None:
             raise RuntimeError
         perform(step, submission(3))
     book.counts_are_right()
-    assert book.rows("SELECT id, status FROM jobs ORDER BY id") == [(1, "pending"), (2, "pending")]
+    assert book.probe.rows("jobs", "id", "status") == [(1, "pending"), (2, "pending")]
     with suppress(RuntimeError), book.store.transaction():
         perform(step, submission(4))
         raise RuntimeError
@@ -91,40 +92,39 @@ def test_a_worker_that_was_undone_is_forgotten(book: Book) -> None:
         assert book.store.worker("w") is None
 
 
-@pytest.fixture
-def full(book: Book) -> Iterator[Book]:
-    """A database whose disk has just filled up, as far as SQLite is concerned."""
+def test_a_full_disk_undoes_all_and_is_no_bug(book: Book) -> None:
     book.register("w")
     book.do(submission("before"))
-    book.db.execute(f"PRAGMA max_page_count={book.db.pragma('page_count')}").fetchall()
-    yield book
-    book.db.execute("PRAGMA max_page_count=4294967294").fetchall()
-
-
-def test_a_full_disk_undoes_all_and_is_no_bug(full: Book) -> None:
-    before = full.rows("SELECT count(*) FROM jobs")
     many = [submission(number, metadata="x" * 2000) for number in range(200)]
-    with pytest.raises(StoreUnavailable, match="full"):
-        full.do(Cancel(1), *many)
-    assert not full.db.in_transaction
-    assert full.rows("SELECT count(*) FROM jobs") == before
-    assert full.rows("SELECT status FROM jobs") == [("pending",)]  # what came before the failure, too
-    full.counts_are_right()
-    # And when there is room again, so is the store.
-    full.db.execute("PRAGMA max_page_count=4294967294").fetchall()
-    assert len(full.do(*many)) == 200
-    full.counts_are_right()
+    with book.database.full() as make_room:
+        with pytest.raises(StoreUnavailable, match="full"):
+            book.do(Cancel(1), *many)
+        assert book.probe.column("jobs", "status") == ["pending"]  # the job that came before the failure, too
+        book.counts_are_right()
+        make_room()
+        assert len(book.do(*many)) == 200
+    book.counts_are_right()
 
 
-def test_a_database_that_somebody_else_holds_is_unavailable(book: Book) -> None:
-    other = apsw.Connection(str(book.path))
-    other.execute("BEGIN IMMEDIATE")
-    book.db.set_busy_timeout(1)
-    with pytest.raises(StoreUnavailable):
+def test_a_database_that_another_process_holds_is_unavailable(book: Book) -> None:
+    with book.database.held(), pytest.raises(StoreUnavailable):
         book.do(submission(1))
-    other.execute("ROLLBACK")
-    other.close()
     assert book.do(submission(1)).job_id == 1
+
+
+def test_a_snapshot_is_one_moment(book: Book, database: Database) -> None:
+    """Also one inside another, and what a call reads with several statements."""
+    book.do(submission(1))
+    with book.reader() as reader, reader.snapshot():
+        assert reader.stats(now=book.now).jobs[JobStatus.PENDING] == 1
+        if database.both_at_once:
+            book.do(submission(2))
+            with reader.snapshot():
+                assert reader.stats(now=book.now).jobs[JobStatus.PENDING] == 1
+        assert reader.list_jobs(JobFilter(), limit=5, cursor=Cursor()).total == 1
+        assert reader.job(2) is None
+    with book.reader() as reader:
+        assert (reader.job(2) is not None) is database.both_at_once
 
 
 TEMPLATE = Job(0, "pdf", JobStatus.UPLOADING, 3, hash_of(0), T0, T0, 3)
@@ -143,7 +143,7 @@ def test_new_jobs_are_stored_as_they_are_in_their_order(book: Book) -> None:
     assert [replace(job, id=0) for job in stored] == new
     assert [job.id for job in stored] == list(range(1, len(new) + 1))
     assert [book.store.job(job.id) for job in stored] == stored
-    tags = book.rows("SELECT job_id, tag FROM job_tags ORDER BY job_id, tag")
+    tags = book.probe.rows("job_tags", "job_id", "tag")
     assert tags == sorted((job.id, tag) for job in stored for tag in job.tags)
     with book.store.transaction():
         (later,) = book.store.insert_jobs([replace(TEMPLATE, source_hash=hash_of(99))])
@@ -179,8 +179,8 @@ def test_a_batch_of_submissions(book: Book, guarded: bool) -> None:
     ids = [each.job_id for _, each in submitted]
     assert ids[0] == ids[3], "the same source twice is one job"
     assert len(set(ids)) == len(ids) - 1
-    assert book.rows("SELECT count(*) FROM jobs") == [(7,)]
-    assert book.rows("SELECT tag FROM job_tags ORDER BY tag") == [("a",), ("b",)]
+    assert book.probe.count("jobs") == 7
+    assert book.probe.column("job_tags", "tag") == ["a", "b"]
     assert sum(isinstance(event, JobCreated) for event in step.events) == 5
     assert sum(isinstance(fact, SourceAwaited) for fact in step.facts) == 5
     book.counts_are_right()

@@ -121,7 +121,11 @@ def _damaged(path: Path, error: Exception) -> str:
 
 def open_reader(path: Path) -> apsw.Connection:
     """Open the database read-only. The file must be there and migrated."""
-    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    return for_reading(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY))
+
+
+def for_reading(connection: apsw.Connection) -> apsw.Connection:
+    """The same connection, with what the reader's statements need."""
     connection.set_busy_timeout(BUSY_TIMEOUT_MS)
     connection.execute("PRAGMA query_only=ON")
     # SQLite's own `lower` knows ASCII only.

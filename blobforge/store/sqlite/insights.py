@@ -13,6 +13,7 @@ import apsw
 from blobforge.forecast import Durations, Load
 from blobforge.job import Job, JobStatus
 from blobforge.people import AuditEntry
+from blobforge.store import lists
 from blobforge.store.figures import (
     FLOWS,
     HOUR_MS,
@@ -34,8 +35,6 @@ from blobforge.store.sqlite import rows, sql
 from blobforge.store.sqlite.lookups import of_one_moment
 from blobforge.waiting import Fleet, Surroundings
 from blobforge.worker import Worker, WorkerStatus
-
-AUDIT_SCAN = 20_000  # records that one page of a filtered audit log looks at
 
 
 class Insights:
@@ -192,7 +191,7 @@ class Insights:
             cursor = self._db.execute(sql.AUDIT_BELOW, (before,))
         for looked, row in enumerate(cursor):
             entry = AuditEntry(*row)
-            if looked == AUDIT_SCAN or len(found) == limit:
+            if looked == lists.AUDIT_SCAN or len(found) == limit:
                 cursor.close()
                 return found, last
             last = entry.id

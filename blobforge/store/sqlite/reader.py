@@ -21,6 +21,7 @@ from blobforge.access import Token
 from blobforge.events import OutputAccepted
 from blobforge.job import Attempt, Job, JobStatus, Outcome
 from blobforge.people import Session, User
+from blobforge.store import lists
 from blobforge.store.errors import DatabaseError
 from blobforge.store.figures import HOUR_MS, MINUTE_MS, Census, Drill, Stats
 from blobforge.store.filters import JobFilter, TokenFilter, UserFilter
@@ -40,8 +41,6 @@ from blobforge.store.sqlite.lookups import Lookups, moment
 from blobforge.store.sqlite.roster import Roster
 from blobforge.worker import WorkerStatus
 
-SCAN_LIMIT = 20_000  # rows that one page may look at: about 60 ms
-SMALL = 2_000  # jobs of a tag, or that a worker runs; where there are more, they match often enough on the way
 PRIORITIES = (1, 2, 3, 4, 5)
 RATE_MINUTES = 10
 
@@ -172,7 +171,7 @@ class Reader(Lookups):
         scan = self._in_order(filter_, cursor)
         more = matched_more = False
         size = 0
-        budget = SCAN_LIMIT + offset if filter_.counted else SCAN_LIMIT
+        budget = lists.SCAN_LIMIT + offset if filter_.counted else lists.SCAN_LIMIT
         for job in islice(scan, budget):
             if not filter_.matches(job):
                 last = job
@@ -257,13 +256,13 @@ class Reader(Lookups):
         """The places of all that match a filter by a rare tag or by a worker's running jobs, in list order; None
         where no index helps. Places, and not the jobs: these may be large, and one page of them is shown."""
         if filter_.tag is not None:
-            found = self._rows(sql.IDS_OF_TAG, (filter_.tag, SMALL + 1))
+            found = self._rows(sql.IDS_OF_TAG, (filter_.tag, lists.SMALL + 1))
         elif filter_.worker is not None and filter_.status is JobStatus.RUNNING:
-            found = self._rows(sql.RUNNING_ON, (filter_.worker, SMALL + 1))
+            found = self._rows(sql.RUNNING_ON, (filter_.worker, lists.SMALL + 1))
         else:
             return None
         ids = [row[0] for row in found]
-        if len(ids) > SMALL:
+        if len(ids) > lists.SMALL:
             return None
         jobs = (self.job_in_short(id_) for id_ in ids)
         return sorted((job.priority, -job.id) for job in jobs if job is not None and filter_.matches(job))

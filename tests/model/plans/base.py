@@ -7,7 +7,7 @@ audit record and the record for its idempotency key that it has in production.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,8 +17,8 @@ from actors import messages as m
 from actors.writer import Writer
 from blobforge.access import Caller, Scope
 from blobforge.events import Event
-from blobforge.store.sqlite.store import Store
-from tests.model.database import broken, differences, opened
+from tests.fixtures.engines import Database, in_memory
+from tests.model.database import differences
 from tests.model.plans.asked import Asked, Letter, plain
 from tests.model.plans.choices import LIMITS, NOBODY, RULES, TOKENS, WORKERS
 from tests.model.world import World
@@ -50,18 +50,17 @@ class Nobody:
 
 
 class Base(RuleBasedStateMachine):
-    """`path` says where the database is; None: in memory."""
+    """`database_at` makes a new database of an engine; `folder` is for those that keep files."""
 
-    path: ClassVar[Path | None] = None
+    database_at: ClassVar[Callable[[Path], Database]] = staticmethod(in_memory)
+    folder: ClassVar[Path] = Path()
+    store: Any = None
     opened_so_far: ClassVar[int] = 0
 
     def __init__(self) -> None:
         super().__init__()
-        path = None
-        if self.path is not None:
-            type(self).opened_so_far += 1
-            path = self.path / f"{self.opened_so_far}.db"
-        self.db = opened(path)
+        type(self).opened_so_far += 1
+        self.database = self.database_at(self.folder / f"{self.opened_so_far}.db")
         self.start()
         self.world = World(LIMITS)
         self.now = T0
@@ -71,12 +70,15 @@ class Base(RuleBasedStateMachine):
 
     def start(self) -> None:
         """A server starts: all caches are empty."""
-        self.store = Store(self.db)
+        if self.store is not None:
+            self.store.close()
+        self.store = self.database.engine.open_store()
         self.writer = Writer(self.store, RULES, now=lambda: self.now, sink=Nobody(), dice=random.Random(0))
 
     def teardown(self) -> None:
-        assert broken(self.db) == []
-        self.db.close()
+        assert self.database.broken() == []
+        self.store.close()
+        self.database.close()
 
     # ------------------------------------------------------------------ both at once
 
@@ -125,10 +127,10 @@ class Base(RuleBasedStateMachine):
 
     @invariant()
     def the_database_is_what_the_model_says(self) -> None:
-        found = differences(self.db, self.world)
+        found = differences(self.database.probe, self.world)
         assert found == [], "\n".join(found)
         if self.steps % MOST_CHECKED == 0:
-            assert broken(self.db) == []
+            assert self.database.broken() == []
 
     # ------------------------------------------------------------------ choices
 

@@ -10,8 +10,6 @@ from hypothesis.stateful import precondition, rule
 
 from actors.effects.recovery import settle_restore
 from actors.effects.step import Step
-from blobforge.store.sqlite import sql
-from tests.model.database import copied, overwrite
 from tests.model.plans.choices import RULES, seldom
 from tests.model.plans.retention import Retention
 
@@ -28,7 +26,7 @@ class Disasters(Retention):
     @rule()
     def back_up(self) -> None:
         self.do(self.drill(True))
-        self.backups = [*self.backups[-1:], (copied(self.db), self.world.snapshot())]
+        self.backups = [*self.backups[-1:], (self.database.saved(), self.world.snapshot())]
 
     @precondition(lambda self: self.backups)
     @rule(which=st.integers(0, 1), later=st.sampled_from([1, 60, 86_400]))
@@ -40,10 +38,8 @@ class Disasters(Retention):
         which = min(which, len(self.backups) - 1)
         self.now = self.restored_at = max(self.now, self.restored_at) + later * 1000
         copy, world = self.backups[which]
-        overwrite(self.db, copy)
+        self.database.put_back(copy, restored_at=self.now)
         self.start()
-        with self.store.transaction():
-            self.db.execute(sql.MARK_RESTORED, (self.now,))
         step = Step(self.store, RULES, self.now, random.Random(0))
         with self.store.transaction():
             assert settle_restore(step) is not None
