@@ -147,12 +147,12 @@ class Subscription:
         return True
 
     def close(self) -> None:
-        """It still gets what has happened so far."""
+        """End the subscription; it still gets the events so far."""
         self._ends_at = self._broadcaster.events
         self._turn.set()
 
     def cut_off(self) -> None:
-        """It gets nothing more, be it unread: its credential is good no longer."""
+        """End the subscription at once, with events unread: its credential is good no longer."""
         self.close()
         self._read, self._stale = self._broadcaster.events, False
 

@@ -162,7 +162,7 @@ class Intake:
         return self._awaited.setdefault(source_hash, _Awaited(trio.current_time()))
 
     def _next_time(self) -> float:
-        """When there is something to look at. With every slot taken, the end of a look nudges."""
+        """The time of the next look; never with every slot taken, for the end of a look nudges."""
         if not self._looks or len(self._busy) >= AT_ONCE:
             return math.inf
         return max(self._looks[0][0], self._not_before)

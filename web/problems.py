@@ -1,4 +1,4 @@
-"""Where a 409 is made, and every other status: the one table from Refusal to HTTP.
+"""The one table from Refusal to HTTP: where a 409 is made, and every other status.
 
 Errors are `application/problem+json` (RFC 9457) with a member `error`, which existing clients read.
 """

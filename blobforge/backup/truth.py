@@ -25,7 +25,7 @@ class Truth(Protocol):
     """Knows of one running Litestream."""
 
     def heard(self, record: dict[str, Any]) -> None:
-        """It has logged something."""
+        """Take note of a record that Litestream has logged."""
 
     async def confirmed(self, *, patience: float) -> bool:
         """Whether all that was committed before this call is in the backup, `patience` seconds from now at most."""
