@@ -32,17 +32,26 @@ def survey(path: Path, known: DatabaseExport | None, *, newest: int) -> Account:
     """What a run would do. Reads the whole file: what is not whole is told before anything is done. `newest` is the
     schema that this release knows. Raises DatabaseError."""
     header, account = lines.header(path, newest=newest), Account()
+    tokens: set[str] = set()
+    users: set[tuple[str, str]] = set()
+    workers: set[str] = set()
     if known is not None:
         refuse_another(path, header.installation, known.installation, fresh=not known.had_jobs)
+        tokens = {token.hash for token in known.tokens()}
+        users = {(user.issuer, user.subject) for user in known.users()}
+        workers = {worker.id for worker in known.workers()}
     for line in lines.read(path):
         if (whole := line.job) is not None:
             if known is not None and known.has_job(whole.job.source_hash, whole.job.type):
                 account.jobs.known += 1
             else:
                 account.took_job(_back(whole, now=header.exported_at).job.status)
-        account.tokens.taken += line.token is not None
-        account.workers.taken += line.worker is not None
-        account.users.taken += line.user is not None
+        if line.token is not None:
+            _count(account.tokens, known=line.token.hash in tokens)
+        if line.user is not None:
+            _count(account.users, known=(line.user.issuer, line.user.subject) in users)
+        if line.worker is not None:
+            _count(account.workers, known=line.worker.id in workers)
     return account
 
 

@@ -164,7 +164,10 @@ def test_credentials_only_where_they_are_asked_for(book: Book, tmp_path: Path) -
     assert new.store.token_by_hash(hash_secret("bf_x")) is not None
     assert new.store.user_of("https://id", "s") is not None
     assert check(new.path) == []
+    with departing(new.path) as known:
+        planned = reading.survey(path, known, newest=SCHEMA)
     again = take(new, path)
+    assert planned == again, "a dry run knows what is here"
     assert (again.tokens.known, again.workers.known, again.users.known) == (1, 1, 1)
     new.close()
 
