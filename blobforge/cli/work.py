@@ -16,6 +16,7 @@ from blobforge.cli.common import CliError, CliSession, pass_session, session_opt
 if TYPE_CHECKING:
     from blobforge.runner import RunEnd, Worker
 
+LEAST_MEMORY = 16 << 20  # bytes
 _SIZES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
@@ -25,6 +26,13 @@ def size(value: str) -> int:
     if found is None:
         raise click.BadParameter(f"{value!r} is no size; one is 500M or 2GiB")
     return int(float(found[1]) * _SIZES[found[2]])
+
+
+def _memory(value: str) -> int:
+    """A limit below which nothing would start is a unit that was forgotten, or a mistake."""
+    if (limit := size(value)) < LEAST_MEMORY:
+        raise click.BadParameter(f"{value!r} is {limit:,} bytes, and no program starts in that; one is 500M or 2GiB")
+    return limit
 
 
 @click.command()
@@ -63,7 +71,7 @@ def size(value: str) -> int:
     help="After N failures in a row take no jobs but one now and then, as a trial; 0: never.",
 )
 @click.option(
-    "--max-memory", type=size, metavar="SIZE", help="Most that each process of a job may have for itself [none]."
+    "--max-memory", type=_memory, metavar="SIZE", help="Most that each process of a job may have for itself [none]."
 )
 @click.option(
     "--recycle-after",

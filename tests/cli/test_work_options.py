@@ -106,6 +106,12 @@ def test_a_worker_of_another_type_ends_and_says_so(local: Running, types: list[s
     assert f"Error: Worker '{name}' was created for jobs of type 'pdf', not 'epub'." in done.stderr
 
 
+def test_a_limit_of_memory_without_its_unit_is_refused_at_the_start(local: Running) -> None:
+    done = work(local, "any", "--exec", "true", "--max-memory", "300")
+    assert done.returncode == 2
+    assert "'300' is 300 bytes, and no program starts in that" in done.stderr
+
+
 def run_script(local: Running, folder: Path, server: str, **environment: str) -> None:
     (folder / "script.py").write_text(SCRIPT.format(server=server))
     job_id = submit(local, "script")
