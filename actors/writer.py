@@ -321,9 +321,15 @@ class Writer:
 
 
 def _weight(envelope: Envelope[Any]) -> int:
-    """How many effects a message is."""
+    """How many effects a message is, at most: what a transaction gives is in memory until all of it is committed."""
     message = envelope.message
-    return len(message.items) if isinstance(message, Batch) else 1
+    match message:
+        case Batch():
+            return len(message.items)
+        case Claim():
+            return message.limit
+        case _:
+            return 1
 
 
 def _entry(audit: Audit, now: int) -> AuditEntry:

@@ -90,8 +90,10 @@ def _grant(step: Step, job: Job, message: Claim, after: str | None) -> Job:
 def _given_before(step: Step, message: Claim) -> list[Job]:
     """What an earlier claim with this key was given and still holds; its leases run from now on."""
     assert message.claim_key is not None
-    held = []
+    held: list[Job] = []
     for job_id, attempt in step.store.claimed_with(message.worker_id, message.claim_key):
+        if len(held) == message.limit:
+            break  # by the limit the writer knows how much one transaction gives
         job = step.store.job(job_id)
         if job is not None and job.attempt == attempt and rules.holds(job, worker_id=message.worker_id, lease=None):
             step.store.beat_job(job, progress=None, now=step.now)

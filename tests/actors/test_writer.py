@@ -50,6 +50,20 @@ async def test_what_has_gathered_is_one_commit(tmp_path: Path, autojump_clock: A
         alone.book.counts_are_right()
 
 
+async def test_claims_of_many_jobs_do_not_share_a_transaction_without_end(
+    tmp_path: Path, autojump_clock: Any
+) -> None:
+    """What each gives waits in memory until all are committed: 300 that were repeated at once held 600 MB."""
+    async with writer_alone(tmp_path) as alone:
+        await alone.ask_all([submission(number) for number in range(20)])
+        alone.book.register("w")
+        first = await alone.ask_all([Claim(ADMIN, "w", ("pdf",), 20, claim_key="k")])
+        before = alone.writer.commits
+        again = await alone.ask_all([Claim(ADMIN, "w", ("pdf",), 500, claim_key="k") for _ in range(40)])
+        assert all(len(answer.jobs) == len(first[0].jobs) == 20 for answer in again)
+        assert alone.writer.commits - before == 20  # 512 jobs at most, or what the last one comes to beyond
+
+
 # What a message can meet: a no, the schema's no, a number that SQLite has no room for, text that is no UTF-8, and
 # a value that the domain calls a bug.
 POISON = [

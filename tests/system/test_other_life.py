@@ -16,7 +16,7 @@ from tests.fixtures.seaweed import Seaweed
 from tests.fixtures.server import ServerProcess
 
 SOAK = "SOAK" in os.environ
-LIVES, JOBS = (12, 40) if SOAK else (3, 4)
+LIVES, JOBS = (8, 20) if SOAK else (3, 4)
 OCTETS = {"Content-Type": "application/octet-stream"}
 
 

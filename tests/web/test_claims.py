@@ -113,6 +113,16 @@ async def test_a_claim_key_makes_a_claim_repeatable(local: LocalServer, autojump
     assert (await local.claim(claim_key="other"))["job"]["id"] != first["job"]["id"]
 
 
+async def test_a_repeated_claim_gives_no_more_than_it_asks_for(local: LocalServer, autojump_clock: Any) -> None:
+    """Else one small claim would stand for 500 jobs in a transaction that counts on its limit."""
+    for number in range(3):
+        await local.submit(b"%d" % number)
+    await local.register()
+    first = [each["job"]["id"] for each in (await local.claim(claim_key="k", limit=3))["jobs"]]
+    assert [each["job"]["id"] for each in (await local.claim(claim_key="k", limit=2))["jobs"]] == first[:2]
+    assert [each["job"]["id"] for each in (await local.claim(claim_key="k", limit=9))["jobs"]] == first
+
+
 async def test_draining_workers_get_nothing(local: LocalServer, autojump_clock: Any) -> None:
     await local.submit()
     await local.register()

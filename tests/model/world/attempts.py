@@ -34,7 +34,9 @@ class Attempts(Access):
             held = []
             for job_id, attempt in self.claim_keys.get((worker_id, key), []):
                 job = self.jobs.get(job_id)
-                if job is not None and job.attempt == attempt and self.holds(job, worker_id, None):
+                if job is None or job.attempt != attempt or not self.holds(job, worker_id, None):
+                    continue
+                if len(held) < limit:
                     job.beat = now
                     held.append(job)
             if held:
