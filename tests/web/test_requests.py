@@ -225,6 +225,15 @@ async def test_a_number_beyond_any_float_breaks_no_list(
         assert '"like 1e999":1e3' in given
 
 
+async def test_progress_beyond_any_float_costs_no_heartbeat(local: LocalServer, autojump_clock: Any) -> None:
+    await local.register()
+    job_id = await local.submit()
+    await local.claim()
+    body = b'{"job_id":%d,"progress":{"percent":50,"left":1e999}}' % job_id
+    assert (await local.call("POST", "/api/workers/w1/heartbeat", body))[0] == 200
+    assert (await local.job(job_id))["progress"] == {"percent": 50, "left": "1e999"}
+
+
 async def test_others_have_their_turns_beside_a_large_body(autojump_clock: Any) -> None:
     """16 MiB of brackets took more than half a second of everybody's time; now no more than a slice at once."""
     body = b'{"result":[' + b'"[",[],' * (2 << 20) + b'1],"claim_next":null}'

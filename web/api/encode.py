@@ -48,8 +48,8 @@ def raw(text: str | None) -> msgspec.Raw | None:
 def text_of(value: msgspec.Raw | msgspec.UnsetType) -> str | None:
     """JSON to be stored as it came, whatever its size; `null` is nothing.
 
-    In one that stands in its job a number beyond any float is kept as text: readers of JSON refuse the
-    whole list for one of them.
+    In one that stands in its job a number beyond any float is kept as text: readers of JSON refuse the whole list for
+    one of them.
     """
     if value is msgspec.UNSET:
         return None
@@ -190,12 +190,13 @@ def beats(body: wire.HeartbeatBody) -> tuple[JobBeat, ...]:
     return tuple(JobBeat(job.job_id, job.lease, progress_text(job.progress)) for job in (*named, *body.jobs))
 
 
-def progress_text(progress: Any) -> str | None:
+def progress_text(progress: msgspec.Raw | msgspec.UnsetType) -> str | None:
     """Progress to be stored as it came. One that is too large costs no heartbeat: words stand in for it."""
-    try:
-        return json_text(progress, field="progress", most=wire.MOST_PROGRESS)
-    except Oversized as error:
-        return msgspec.json.encode({"message": str(error)}).decode()
+    text = text_of(progress)
+    if text is None or len(text.encode()) <= wire.MOST_PROGRESS:
+        return text
+    too_large = Oversized("progress", len(text.encode()), wire.MOST_PROGRESS)
+    return msgspec.json.encode({"message": str(too_large)}).decode()
 
 
 def clipped(text: str, most: int) -> str:

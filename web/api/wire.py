@@ -91,7 +91,7 @@ class Registered(msgspec.Struct, frozen=True):
 class HeartbeatJob(msgspec.Struct, frozen=True):
     job_id: JobId
     lease: Lease | None = None
-    progress: Any = None
+    progress: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 class HeartbeatBody(msgspec.Struct, frozen=True):
@@ -99,7 +99,7 @@ class HeartbeatBody(msgspec.Struct, frozen=True):
 
     job_id: Annotated[int, Meta(ge=0, le=2**63 - 1, description="0 is none")] | None = None
     lease: Lease | None = None
-    progress: Any = None
+    progress: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     jobs: Annotated[list[HeartbeatJob], Meta(max_length=1000)] = []
     instance: Instance | None = None
 
