@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import msgspec
 import pytest
 
@@ -143,3 +146,12 @@ def test_a_variable_of_an_earlier_release_is_read_and_said_to_have_no_effect() -
 def test_a_typing_error_in_a_name_is_found() -> None:
     given = env(PORT="1", WORKER_TIMEOUTS="1", SERVER_URL="x", API_TOKEN="x") | {"PATH": "/bin", "BLOBFORGED": "1"}
     assert unknown_variables(given) == [f"{PREFIX}WORKER_TIMEOUTS"]
+
+
+def test_every_setting_is_used() -> None:
+    root = Path(__file__).parent.parent
+    modules = [path for name in ("blobforge", "actors", "web") for path in (root / name).rglob("*.py")]
+    code = "".join(path.read_text() for path in modules)
+    fields = [field.name for field in msgspec.structs.fields(Settings)]
+    unused = [name for name in fields if not re.search(rf"\.{name}\b", code)]
+    assert [name for name in unused if not name.startswith("backup_s3_")] == []  # those are asked for by `backup_s3`

@@ -36,7 +36,7 @@ LIFE = ROOT / "docs" / "life-of-a-job.md"
 WORKERS = ROOT / "docs" / "writing-workers.md"
 COMMANDS = ROOT / "docs" / "cli.md"
 SIGNING_IN = ROOT / "docs" / "signing-in.md"
-PAGES = [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [README, ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SAMPLE = ROOT / "blobforge" / "demo" / "samples" / "letter.pdf"
 
 

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +18,7 @@ import trio
 import trio.testing
 from quart_trio import QuartTrio
 
+import web
 from tests.authority.callers import KINDS, SAME_ORIGIN, Caller, Door, caller, door, oidc_local
 from tests.fixtures.local import LocalServer
 from tests.web.calls import HEX
@@ -103,6 +105,16 @@ async def test_every_route_has_a_row_and_every_row_a_route(local: LocalServer, a
     missing = "\n".join(f"| `{name}` | {' | '.join('?' * len(KINDS))} |" for name in sorted(there - written))
     assert missing == "", f"say in docs/authority.md who may call these; add the rows\n{missing}"
     assert sorted(written - there) == [], "docs/authority.md has rows for what is not there; remove them"
+
+
+def test_every_row_of_a_module_is_served() -> None:
+    """A module of the API or of the dashboard whose `ROUTES` are not put together with the others answers nothing."""
+    served = {route.name for route in routes()}
+    modules = [path for name in ("api", "dashboard") for path in (Path(web.__file__).parent / name).glob("*.py")]
+    rows = {
+        path.stem: getattr(import_module(f"web.{path.parent.name}.{path.stem}"), "ROUTES", []) for path in modules
+    }
+    assert [(stem, route.name) for stem, its in rows.items() for route in its if route.name not in served] == []
 
 
 def test_a_form_is_open_to_whom_its_route_of_the_api_is() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Page, Route, expect
@@ -11,6 +13,8 @@ from playwright.sync_api import Page, Route, expect
 from tests.dashboard.conftest import Stage
 from tests.dashboard.looks import PHONE, WIDE, violations
 from tests.dashboard.screenshots import pages
+from web.api import ROUTES
+from web.dashboard.pages import page_routes
 
 # A theme changes colours and a width the layout: both themes and both widths are looked at whole, and once each.
 LOOKS = {"light": WIDE, "dark": PHONE}
@@ -21,6 +25,19 @@ def looker(request: pytest.FixtureRequest, stage: Stage) -> Iterator[Page]:
     page = stage.visitor(viewport=LOOKS[request.param], color_scheme=request.param)
     yield page
     page.context.close()
+
+
+def test_every_page_is_looked_at() -> None:
+    """But those that lead elsewhere, or stand in the frame of another page."""
+    addresses = [urlsplit(address).path for address in pages(defaultdict(int)).values()]
+    patterns = {route.path: re.sub(r"<[^>]*>", "[^/]+", route.path) for route in page_routes(ROUTES)
+                if route.page and route.method == "GET"}  # fmt: skip
+    seen = {path for path, pattern in patterns.items() if any(re.fullmatch(pattern, each) for each in addresses)}
+    assert patterns.keys() - seen == {
+        "/admin",
+        "/jobs/<id:job_id>/preview",
+        "/jobs/<id:job_id>/<any(source,output):kind>",
+    }
 
 
 @pytest.mark.parametrize("name", [name for name in pages(defaultdict(int)) if name != "api"])

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 import trio
 
+from blobforge.store.sqlite import database
 from blobforge.store.sqlite.check import check
 from blobforge.store.sqlite.database import migrations
 from tests.fixtures.local import LocalServer, open_local
@@ -19,6 +23,24 @@ from web.routing import Access
 VERSIONS = range(1, len(migrations()))
 # The one that has what is missing filled in; who wrote with a later schema has kept it.
 FILLS = next(number for number, script in enumerate(migrations(), 1) if "CREATE TABLE backfill" in script)
+# What has been committed is never changed: databases out there have run it. The first digits of each file's SHA-256.
+COMMITTED = {
+    "0001_initial.sql": "cdba23124659549a",
+    "0002_people.sql": "ba697c15d7023070",
+    "0003_housekeeping.sql": "d8fe30c98e040e28",
+    "0004_backup.sql": "69a652c6e9de18dc",
+    "0005_dashboard.sql": "e19b0f1f8c606480",
+    "0006_kept_results.sql": "01cdf7b4fed9e8a2",
+    "0007_returned_jobs.sql": "114677ce0dabad99",
+    "0008_installations.sql": "562c32ebc0e0262f",
+    "0009_instances.sql": "1155de67ebf96344",
+    "0010_backfill.sql": "54b3fb3ae118a3bd",
+    "0011_submitters.sql": "ffeea57256433459",
+    "0012_application_id.sql": "a044fd320690d3c8",
+    "0013_bound_workers.sql": "dafbe71230236478",
+    "0014_results.sql": "99a153583d3c6c13",
+    "0015_attempts_counted.sql": "250dcaf0be31ff74",
+}
 NUMBERS = {"<id:job_id>": "1", "<worker:worker_id>": "w1", "<id:user_id>": "1", "<id:token_id>": "1"}
 # What leads elsewhere, streams, or is about something that this database has not.
 OTHER = ("/preview", "/result", "/source", "/output", "/url", "<any", "/events", "/api/files", "/users/", "/sessions")
@@ -115,3 +137,22 @@ async def test_a_fill_goes_on_where_it_was_and_counts_nothing_twice(tmp_path: Pa
 
 async def test_a_new_database_has_nothing_to_fill(autojump_clock: Any, local: LocalServer) -> None:
     assert "filling" not in await failures(local)
+
+
+def test_no_committed_migration_has_changed() -> None:
+    folder = Path(database.__file__).parent / "migrations"
+    found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in folder.glob("*.sql")}
+    assert {name: found.get(name) for name in COMMITTED} == COMMITTED
+
+
+def test_every_table_is_compared_with_the_model_or_known_not_to_be() -> None:
+    """Those that are not hold what is made of others (tests/store compares it), or what no message changes."""
+    db = apsw.Connection(":memory:")
+    database.migrate(db)
+    tables = {name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    model = (Path(__file__).parents[1] / "model" / "database.py").read_text()
+    compared = set(re.findall(r'probe\.rows\(\s*"(\w+)"', model))
+    assert {name for name in tables - compared if not name.startswith("sqlite")} == {
+        "backfill", "claim_keys", "depths", "durations", "failure_counts", "failures", "happenings", "installation",
+        "job_hours", "pulse", "recovery", "worker_rates", "worker_types",
+    }  # fmt: skip

@@ -6,12 +6,16 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from actors import messages
+from actors.messages import Command, Message
 from tests.fixtures.engines import ENGINES
 from tests.model.plans import Coordinator
 
@@ -45,3 +49,16 @@ def test_so_it_is_on_each_other_engine(tmp_path: Path, name: str) -> None:
         folder = tmp_path
 
     run_state_machine_as_test(There, settings=profile(PLANS // 10))
+
+
+def test_every_message_of_the_writer_is_in_the_plans() -> None:
+    """All but the one that fills in what older databases have not kept: tests/migrations has those."""
+    plans = "".join(path.read_text() for path in (Path(__file__).parent / "plans").glob("*.py"))
+    named = set(re.findall(r"\bm\.(\w+)", plans))
+    assert {message.__name__ for message in get_args(Command)} - named == {"Backfill"}
+
+
+def test_every_message_is_the_writers_or_another_actors() -> None:
+    every = {each for each in vars(messages).values() if isinstance(each, type) and issubclass(each, Message)}
+    others = {messages.FindOrphans, messages.CheckSource, messages.RunDrill}
+    assert every - {Message} == {*get_args(Command), *others}

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from blobforge.machinery import logs
+from blobforge.refusals import RefusalCode
 from tests.fixtures.local import LocalServer
 from tests.web.calls import assert_problem, token, worker
+from web.problems import STATUS
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,6 +35,10 @@ def test_redaction_leaves_our_own_texts_alone() -> None:
     texts = our_texts()
     assert len(texts) > 1000
     assert {text for text in texts if logs.redact(text) != text} <= {'Bearer realm="blobforge"'}, "which is a header"
+
+
+def test_every_refusal_has_its_status() -> None:
+    assert set(STATUS) == set(RefusalCode)
 
 
 async def test_who_has_no_credential_is_told_how_one_is_sent(local: LocalServer, autojump_clock: Any) -> None:
