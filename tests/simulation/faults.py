@@ -2,7 +2,7 @@
 write, an object store that errs, hangs or answers late.
 
 Owns: what is wrong just now (`Weather`). Nothing here is known to the product: calls go through the hop that it is
-given, statements through the hook that SQLite's wrapper has.
+given, the writer's statements through what each engine has for it (`tests/fixtures/engines.py`).
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import apsw
 import trio
 
 from blobforge.objects import ObjectStoreError
+from tests.fixtures.engines import ERRS, FULL
 
 T = TypeVar("T")
 
 HANG = 60.0
-WELL, ERRS, HANGS, LATE = "well", "errs", "hangs", "late"
+WELL, HANGS, LATE = "well", "hangs", "late"
 
 
 @dataclass
@@ -91,20 +91,17 @@ class Process:
         if self.dead:
             await trio.sleep_forever()
 
-    def sees(self, connection: apsw.Connection) -> None:
-        """Have this connection's statements go through `_statement`."""
-        connection.exec_trace = self._statement
-
-    def _statement(self, _cursor: Any, statement: str, _values: Any) -> bool:
-        if not self.ready or statement.startswith("ROLLBACK"):
-            return True
-        if statement == "COMMIT":
+    def fault(self, verb: str) -> str | None:
+        """What a statement of the writer meets, by its first word."""
+        if not self.ready or verb == "ROLLBACK":
+            return None
+        if verb == "COMMIT":
             if self._dice.random() < self._weather.commits_fail:
-                raise apsw.FullError("a disk that is full, in a play")
+                return FULL
             self.commits += 1
         elif self._weather.statements_fail and self._dice.random() < self._weather.statements_fail:
-            raise apsw.IOError("a disk that errs, in a play")
-        return True
+            return ERRS
+        return None
 
 
 class StoreHop:

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-import apsw
 import msgspec
 import trio
 import trio.testing
@@ -25,6 +23,7 @@ from blobforge.config import Settings
 from blobforge.objects.local import LocalStore
 from blobforge.serve.parts import Parts
 from blobforge.serve.server import running
+from tests.fixtures.engines import Database
 from tests.fixtures.local import open_local
 from tests.simulation.clock import WallClock
 from tests.simulation.faults import Process, StoreHop, Weather
@@ -39,7 +38,7 @@ DRAIN = 10.0  # seconds for requests under way when the server stops
 class Watcher(Protocol):
     """Who is shown what the server does (the oracle)."""
 
-    def opened(self, database: Path) -> None: ...
+    def opened(self, database: Database) -> None: ...
 
     def committed(self) -> None: ...
 
@@ -100,6 +99,7 @@ class Machine:
         dice: random.Random,
         watcher: Watcher,
         nursery: trio.Nursery,
+        database_at: Callable[[Path], Database],
     ) -> None:
         self.starts = 0
         self.process: Process | None = None
@@ -107,6 +107,7 @@ class Machine:
         self.parts: Parts | None = None
         self._root = folder
         self._folder = folder / "0"
+        self._database = database_at(self._folder / "blobforge.db")
         self._settings = settings
         self._weather = weather
         self._clock = clock
@@ -124,16 +125,12 @@ class Machine:
     def up(self) -> bool:
         return self.process is not None and self.process.ready
 
-    @property
-    def database(self) -> Path:
-        return self._folder / "blobforge.db"
-
     async def run(self) -> None:
         """Start it whenever it is down, as a supervisor does."""
         while True:
             process = Process(self._weather, self._dice, self.kill)
-            with _statements(self._folder, process):
-                await self._serve(process)
+            self._database.meets(process.fault)
+            await self._serve(process)
             self.process = self.parts = None
             while process.requests:  # the last of what was under way is being cut off
                 await trio.sleep(0.001)
@@ -144,17 +141,18 @@ class Machine:
         hop = StoreHop(self._weather, self._dice, self._nursery, lambda: not process.dead)
         given = Settings(data_dir=str(self._folder), admin_token=TOKEN, **self._settings)
         if self.starts:
-            self._watcher.survived(self.database)
+            self._watcher.survived(self._database)
         with process.scope:
             self.process = process
-            async with running(given, hop=process.hop, now=self._clock, objects=self._store(hop)) as parts:
+            objects, engine = self._store(hop), self._database.engine
+            async with running(given, hop=process.hop, now=self._clock, objects=objects, engine=engine) as parts:
                 parts.url = "http://blobforge.test"
                 LIVE.services = parts.services
                 parts.writer.listeners.append(_Told(self._watcher.committed))
                 self.parts = parts
                 self.starts += 1
                 self.started_at = trio.current_time()
-                self._watcher.opened(self.database)
+                self._watcher.opened(self._database)
                 process.ready = True
                 await self._stop.wait()
                 parts.broadcaster.close()
@@ -183,6 +181,7 @@ class Machine:
             if not file.name.endswith("-shm"):
                 shutil.copyfile(file, after / file.name)
         self._folder = after
+        self._database = self._database.moved(after)
         self.process.ready = False
         self.process.die()
 
@@ -232,22 +231,6 @@ class Machine:
         if cut.cancelled_caught or not status or process.dead:
             return None
         return Answer(status, msgspec.json.decode(received) if received else None)
-
-
-@contextmanager
-def _statements(folder: Path, process: Process) -> Iterator[None]:
-    """Have the statements of the server's writing connection go through the play's faults."""
-
-    def opened(connection: apsw.Connection) -> None:
-        if Path(connection.filename).parent == folder and not connection.open_flags & apsw.SQLITE_OPEN_READONLY:
-            process.sees(connection)
-
-    apsw.connection_hooks.append(opened)
-    try:
-        yield
-    finally:
-        with suppress(ValueError):
-            apsw.connection_hooks.remove(opened)
 
 
 def template(folder: Path) -> Path:

@@ -2,21 +2,19 @@
 promises of `docs/promises.md` allow.
 
 Owns: the database as it was after the last commit, when each lease was last renewed, by the play's own clock, and
-when each attempt failed. Reads through a connection of its own, so that it sees what is committed and nothing else.
+when each attempt failed. Reads through the probe, so that it sees what is committed and nothing else.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
-import apsw
 import trio
 
 from blobforge.objects.keys import output_of
-from blobforge.store.sqlite.invariants import INVARIANTS
+from tests.fixtures.engines import Database
 from tests.simulation.history import History
 
 SLACK = 0.002  # seconds: wall time is kept in ms
@@ -94,40 +92,29 @@ class Oracle:
         self.restarts = 0
         self.failed_in: dict[int, int] = {}  # during which run of the server
         self._history = history
-        self._db: apsw.Connection | None = None
+        self._database: Database | None = None
         self._version = -1
         self._leases: dict[str, tuple[int, int]] = {}
 
-    def survived(self, database: Path) -> None:
+    def survived(self, database: Database) -> None:
         """The server is down, and its next run has not begun: what was acknowledged must be there."""
-        self._look_into(database)
+        self._database, self._version = database, -1
         was = self.now
         self.committed()
         if (self.now.jobs, self.now.attempts) != (was.jobs, was.attempts):
             self._broken("what is committed is there after a kill", "the database is not as it was")
-        self.close()
 
-    def _look_into(self, database: Path) -> None:
-        self.close()
-        self._db = apsw.Connection(str(database), flags=apsw.SQLITE_OPEN_READONLY)
-        self._version = -1
-
-    def opened(self, database: Path) -> None:
+    def opened(self, database: Database) -> None:
         """The server is up."""
-        self._look_into(database)
+        self._database, self._version = database, -1
         self.restarts += 1
         self.started_at = trio.current_time()
         self._history.say(f"server up ({self.restarts})")
         self.committed()
 
-    def close(self) -> None:
-        if self._db is not None:
-            self._db.close()
-            self._db = None
-
     def committed(self) -> None:
-        assert self._db is not None
-        version = self._db.execute("PRAGMA data_version").get
+        assert self._database is not None
+        version = self._database.version()
         if version == self._version:
             return
         self._version = version
@@ -135,28 +122,27 @@ class Oracle:
         self._compare(was, self.now)
 
     def _look(self) -> Look:
-        assert self._db is not None
-        jobs = self._db.execute(
-            "SELECT id, type, source_hash, status, attempt, attempts, losses, max_attempts, worker_id, lease,"
-            " heartbeat_at, not_before, output_key, releases, avoid FROM jobs"
+        assert self._database is not None
+        probe = self._database.probe
+        jobs = probe.rows(
+            "jobs", "id", "type", "source_hash", "status", "attempt", "attempts", "losses", "max_attempts",
+            "worker_id", "lease", "heartbeat_at", "not_before", "output_key", "releases", "avoid", order="id",
+        )  # fmt: skip
+        attempts = probe.rows(
+            "attempts", "job_id", "attempt", "worker_id", "lease", "outcome", "kind", order="job_id, attempt"
         )
-        attempts = self._db.execute("SELECT job_id, attempt, worker_id, lease, outcome, kind FROM attempts")
-        workers = self._db.execute(
-            "SELECT id, type, status, enabled = 1 AND registered = 1 AND drain = 0 FROM workers"
-        )
+        workers = probe.rows("workers", "id", "type", "status", "enabled", "registered", "drain", order="id")
         return Look(
             {row[0]: Job(*row) for row in jobs},
             {(row[0], row[1]): Attempt(*row) for row in attempts},
-            {row[0]: Worker(row[0], row[1], row[2], bool(row[3])) for row in workers},
+            {row[0]: Worker(*row[:3], bool(row[3] and row[4] and not row[5])) for row in workers},
         )
 
     def invariants(self) -> None:
         """Every invariant of `blobforge db check`."""
-        assert self._db is not None
-        for invariant in INVARIANTS:
-            row = self._db.execute(invariant.query).fetchone()
-            if row is not None:
-                self._broken("counters and invariants hold", f"{invariant.broken}: {row[0]}")
+        assert self._database is not None
+        for found in self._database.broken():
+            self._broken("counters and invariants hold", found)
 
     def _broken(self, promise: str, how: str) -> None:
         self._history.broken(promise, how)

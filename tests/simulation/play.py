@@ -17,6 +17,7 @@ import structlog
 import trio
 import trio.testing
 
+from tests.fixtures.engines import ENGINES
 from tests.simulation.answers import Answers
 from tests.simulation.chaos import Chaos
 from tests.simulation.clock import WallClock, determined, dice
@@ -55,7 +56,7 @@ EXPECTED_ERRORS = {"cannot commit"}
 
 
 class Play:
-    def __init__(self, seed: int, folder: Path, nursery: trio.Nursery) -> None:
+    def __init__(self, seed: int, folder: Path, nursery: trio.Nursery, engine: str) -> None:
         self._seed = seed
         self._nursery = nursery
         self.history = History()
@@ -70,6 +71,7 @@ class Play:
             dice=dice(seed, "machine"),
             watcher=self._oracle,
             nursery=nursery,
+            database_at=ENGINES[engine],
         )
         answers = Answers(self.history, self._oracle)
         self._network = Network(self._machine, self._weather, self.history, answers)
@@ -159,7 +161,7 @@ class Play:
         self._watch.at_the_end()
 
 
-def play(seed: int, folder: Path) -> list[str]:
+def play(seed: int, folder: Path, engine: str) -> list[str]:
     """Run one seed in an empty folder, from a template beside it; returns the trace. Raises Violation."""
     start = _template(folder.parent / "template")
     shutil.copytree(start, folder / "0")
@@ -167,7 +169,7 @@ def play(seed: int, folder: Path) -> list[str]:
 
     async def main() -> None:
         async with trio.open_nursery() as nursery:
-            one = Play(seed, folder, nursery)
+            one = Play(seed, folder, nursery, engine)
             histories.append(one.history)
             with one.history.over:
                 await one.run()
@@ -205,11 +207,11 @@ def stage() -> Iterator[Path]:
         yield Path(folder)
 
 
-def run(seed: int, place: Path) -> list[str]:
-    """One seed in a folder of its own below `place`, which is removed again."""
+def run(seed: int, place: Path, engine: str = "disk") -> list[str]:
+    """One seed on an engine, in a folder of its own below `place`, which is removed again."""
     folder = place / str(seed)
     try:
-        return play(seed, folder)
+        return play(seed, folder, engine)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

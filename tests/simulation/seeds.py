@@ -26,8 +26,8 @@ def name(seeds: range) -> str:
     return f"{seeds.start}-{seeds.stop - 1}"
 
 
-def play_all(seeds: range) -> None:
+def play_all(seeds: range, engine: str = "disk") -> None:
     """Play them one after the other; the first that breaks a promise says how, and how to see it again."""
     with stage() as folder:
         for seed in seeds:
-            run(seed, folder)
+            run(seed, folder, engine)
