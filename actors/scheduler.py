@@ -34,7 +34,7 @@ from blobforge.events import CredentialsRevoked, Fact, JobReady, JobTaken, JobWa
 from blobforge.job import ReleaseCause
 from blobforge.refusals import Refusal, RefusalCode
 
-# Every long poll of the fleet stands here at most once, before it is moved to the waiters.
+# Claims that were not looked at yet: each is moved to the waiters at once, and a sender waits while this is full.
 MAILBOX = 4096
 MOST_BOUNDS = 10_000  # types of which a bound is kept though no claim waits; clients may name any
 LEAST_SWEPT = 1000  # waiters, before those whose clients have gone are looked for

@@ -244,6 +244,10 @@ def allowed(verb: Verb, status: JobStatus) -> bool:
     return (verb, status) in TRANSITIONS
 
 
+def no_such_job(job_id: int) -> Refusal:
+    return Refusal(RefusalCode.NO_SUCH_JOB, f"There is no job {job_id}.")
+
+
 def lease_lost(job: Job) -> Refusal:
     """The answer to a worker that does not hold the job; it names the one that does."""
     if job.attempt == 0:

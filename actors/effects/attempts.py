@@ -37,13 +37,9 @@ from blobforge.events import (
     OutputAccepted,
     OutputUnchecked,
 )
-from blobforge.job import Job, JobStatus, Outcome
+from blobforge.job import Job, JobStatus, Outcome, no_such_job
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.worker import Worker, may_act, no_such_worker
-
-
-def no_such_job(job_id: int) -> Refusal:
-    return Refusal(RefusalCode.NO_SUCH_JOB, f"There is no job {job_id}.")
 
 
 def _worker_and_job(step: Step, message: Complete | Fail | Release) -> tuple[Worker, Job] | Refusal:

@@ -7,13 +7,12 @@ from functools import partial
 import msgspec
 from msgspec.structs import replace
 
-from actors.effects.attempts import no_such_job
 from actors.effects.avoidance import claimable, kept_from
 from actors.effects.step import Step
 from actors.messages import Cancel, Expired, JobChanged, Retry, SetPriority, Undo, Undone, WakeJobs
 from blobforge import job as rules
 from blobforge.events import JobUpdated, LeaseEnded, SourceAwaited, SourceSettled
-from blobforge.job import BeforeRetry, Job, JobStatus, Outcome
+from blobforge.job import BeforeRetry, Job, JobStatus, Outcome, no_such_job
 from blobforge.objects.keys import source_key
 from blobforge.refusals import Refusal, RefusalCode
 

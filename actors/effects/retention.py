@@ -16,7 +16,6 @@ from functools import partial
 
 from msgspec.structs import replace
 
-from actors.effects.attempts import no_such_job
 from actors.effects.step import Step
 from actors.messages import (
     DeleteJob,
@@ -35,7 +34,7 @@ from actors.messages import (
     Unneeded,
 )
 from blobforge.events import JobRemoved, JobsPruned, ObjectsDoomed, SourceSettled, WorkerGone, WorkerRemoved
-from blobforge.job import Job, JobStatus
+from blobforge.job import Job, JobStatus, no_such_job
 from blobforge.objects.keys import (
     incoming_of,
     is_incoming_key,

@@ -24,7 +24,7 @@ from actors.messages import (
     Submitted,
 )
 from blobforge.forecast import Expected, expected_end
-from blobforge.job import Job, JobStatus
+from blobforge.job import Job, JobStatus, no_such_job
 from blobforge.objects.keys import source_key
 from blobforge.objects.local import LocalStore
 from blobforge.refusals import Refusal, RefusalCode
@@ -253,10 +253,6 @@ async def set_priority(call: Call, body: wire.PriorityBody) -> wire.Changed | Re
 async def _change(call: Call, message: Message[JobChanged], status: str) -> wire.Changed | Refusal:
     outcome = await call.ask(message)
     return outcome if isinstance(outcome, Refusal) else wire.Changed(status, outcome.undo or msgspec.UNSET)
-
-
-def no_such_job(job_id: int) -> Refusal:
-    return Refusal(RefusalCode.NO_SUCH_JOB, f"There is no job {job_id}.")
 
 
 def encode_cursor(cursor: Cursor) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from blobforge.job import Job
+from blobforge.job import Job, no_such_job
 from blobforge.objects import ObjectStoreError
 from blobforge.refusals import Refusal, RefusalCode
 from web import preview as rendering
 from web.api.grants import output_name, result_members
-from web.api.jobs import no_such_job
 from web.api.wire_insights import PreviewWire
 from web.preview import MOST_BYTES, Preview
 from web.routing import Access, Call, Route

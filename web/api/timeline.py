@@ -11,13 +11,12 @@ from collections.abc import Callable
 import msgspec
 from quart import Response
 
-from blobforge.job import Attempt, Job, JobStatus, Outcome
+from blobforge.job import Attempt, Job, JobStatus, Outcome, no_such_job
 from blobforge.people import AuditEntry
 from blobforge.refusals import Refusal
 from blobforge.store.lists import NEWEST
 from blobforge.store.reading import Reader
 from web.api import arrays, encode, wire
-from web.api.jobs import no_such_job
 from web.api.wire_insights import EventWire
 from web.decode import query
 from web.routing import Access, Call, Route

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from quart import Response, render_template
 from werkzeug.datastructures import MultiDict
 
-from blobforge.job import JobStatus
+from blobforge.job import JobStatus, no_such_job
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.lists import NEWEST, PAGE_BYTES
 from blobforge.store.reading import Reader
@@ -103,7 +103,7 @@ async def shown(call: Call) -> Response | Refusal:
 
     stats, found = await framed(call, read)
     if found is None:
-        return api.no_such_job(job_id)
+        return no_such_job(job_id)
     return await page(call, "job.html", title=f"Job {job_id}", place="/jobs", stats=stats, **found)
 
 
@@ -117,7 +117,7 @@ async def preview(call: Call) -> Response | Refusal:
     job_id = call.params["job_id"]
     job = await call.services.reads.run(lambda reader: reader.job_to_name(job_id))
     if job is None:
-        return api.no_such_job(job_id)
+        return no_such_job(job_id)
     found = await read_preview(call.services, job)
     # What the preview made is safe (web/preview.py), and the one thing on any page that is not escaped.
     shown = Markup(found.html) if found.html else None  # noqa: S704

@@ -1,0 +1,33 @@
+"""Statements are spelled in the engine's room and nowhere else, and those that are named are used."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+from blobforge.store.sqlite import sql
+
+ROOT = Path(__file__).parents[3]
+ENGINE = ROOT / "blobforge" / "store" / "sqlite"
+STATEMENT = re.compile(r"\s*(SELECT|INSERT|UPDATE \w+ SET|DELETE FROM|WITH \w+|CREATE TABLE|DROP|PRAGMA|ATTACH) ")
+OF_ITS_OWN = {"blobforge/cli/ingest/cache.py"}  # a file in the user's cache folder, and no database of a server
+
+
+def test_no_other_room_spells_a_statement() -> None:
+    found = set()
+    for path in (path for name in ("blobforge", "actors", "web") for path in (ROOT / name).rglob("*.py")):
+        if path.is_relative_to(ENGINE):
+            continue
+        texts = [node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)]
+        if any(isinstance(text, str) and STATEMENT.match(text) for text in texts):
+            found.add(path.relative_to(ROOT).as_posix())
+    assert found == OF_ITS_OWN
+
+
+def test_every_named_statement_is_used() -> None:
+    code = "".join(path.read_text() for path in ENGINE.glob("*.py"))
+    named = [name for name, text in vars(sql).items() if name.isupper() and isinstance(text, str)]
+    unused = [name for name in named if len(re.findall(rf"\b{name}\b", code)) < 2]
+    assert len(named) > 100
+    assert unused == []
