@@ -21,7 +21,8 @@ def create_token(step: Step, message: CreateToken) -> TokenCreated:
 
 
 def ensure_admin_token(step: Step, message: EnsureAdminToken) -> TokenCreated:
-    """The token is there and an administrator's, whoever may have changed it since; those from before are revoked."""
+    """Make the token an administrator's again, whatever was changed in it since; the tokens of former starts are
+    revoked."""
     step.store.delete_start_tokens(but=message.hash)
     step.facts.append(AccessChanged())
     known = step.store.token_by_hash(message.hash)
@@ -35,7 +36,8 @@ def ensure_admin_token(step: Step, message: EnsureAdminToken) -> TokenCreated:
 
 
 def delete_token(step: Step, message: DeleteToken) -> Done | Refusal:
-    """Nobody speaks for the workers that it registered any more: what they run goes back at once, at no cost."""
+    """Delete the token. The workers that it registered have no credential any more: their jobs go back at once, at no
+    cost."""
     token = step.store.token(message.token_id)
     if token is None:
         return Refusal(RefusalCode.NO_SUCH_TOKEN, f"There is no token {message.token_id}.")

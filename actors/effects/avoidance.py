@@ -1,7 +1,7 @@
 """A retry goes to another worker: one that has failed a job does not get it again for a while, if another is there.
 
-One machine without a library fails every document at once, and asks again before anybody else does: without this it
-would eat all the attempts of a queue.
+One machine without a library fails every document at once, and asks again before any other worker does: without this
+it would eat all the attempts of a queue.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from actors.effects.step import Step
 from blobforge.events import JobReady
 from blobforge.job import Job
 
-LOOKED_AT = 50  # of a job's latest attempts, to see who has failed it
+LOOKED_AT = 50  # of a job's latest attempts, to see which workers have failed it
 # Jobs of one type that a claim looks at, of those that are kept from some workers. All of them may be kept from this
-# one; then it gets the further ones when they are anybody's, unless others take them before.
+# one; then it gets the further ones when every worker may have them, unless others take them before.
 KEPT_LOOKED_AT = 100
 
 
@@ -25,7 +25,7 @@ def kept_from(step: Step, job: Job) -> tuple[str, ...]:
 
 
 def claimable(step: Step, job: Job) -> None:
-    """Tell that the job, as it is saved, may be claimed: by anybody, or by all but those that have failed it."""
+    """Tell that the job, as it is saved, may be claimed: by any worker, or by all but those that have failed it."""
     step.facts.append(JobReady(job.type))
     if job.avoid_until is not None:
         step.waits(job)
@@ -34,7 +34,7 @@ def claimable(step: Step, job: Job) -> None:
 def pick(step: Step, types: tuple[str, ...], limit: int, worker_id: str) -> tuple[list[Job], tuple[str, ...]]:
     """The next jobs for this worker in claim order; and the types of which some are kept from it.
 
-    Who is the only one there gets what is kept from it, too: those for whom it was kept have gone meanwhile.
+    The only worker there gets what is kept from it, too: those for which it was kept have gone meanwhile.
     """
     jobs = step.store.pick_ready(types, limit)
     mine: list[Job] = []

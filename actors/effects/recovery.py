@@ -1,4 +1,4 @@
-"""What a restore means for jobs: whoever held one when the backup was taken holds it no more."""
+"""The settlement of a restore: no worker holds a job any more that it held when the backup was taken."""
 
 from __future__ import annotations
 

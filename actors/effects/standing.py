@@ -41,7 +41,7 @@ _REVOKING = (
 
 
 def may_revoke(message: Message[Any]) -> bool:
-    """Whether the message may take rights from anybody: such messages go first in their transaction."""
+    """Whether the message may take a caller's rights: such messages go first in their transaction."""
     items: tuple[object, ...] = message.items if isinstance(message, Batch) else (message,)
     return any(isinstance(each, _REVOKING) for each in items)
 

@@ -23,7 +23,7 @@ class FileRecord(msgspec.Struct, frozen=True):
     keeping: bool = False
 
     def serves(self, announced: int | None) -> bool:
-        """Whether a job that announced so many bytes may be given this source: somebody looked, and its bytes were
+        """Whether a job that announced so many bytes may be given this source: it was looked for, and its bytes were
         read, or, where they were too many for that, are as many."""
         return self.checked_at is not None and (self.sha256 is not None or announced in (None, self.size))
 

@@ -175,7 +175,7 @@ class Reader(Lookups, Protocol):
 
     def tokens(self, wanted: TokenFilter, *, after: int, limit: int) -> list[Token]: ...
     def session(self, hash_: str) -> tuple[Session, User | Token | None] | None:
-        """A session with whom it stands for."""
+        """A session with the user or the token that it stands for."""
 
     def users(self, wanted: UserFilter, *, after: int, limit: int) -> list[User]: ...
     def sessions_of(self, user_id: int, *, after: tuple[int, str], limit: int) -> list[Session]:

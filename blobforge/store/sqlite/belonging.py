@@ -35,7 +35,8 @@ class Owner(Enum):
 
 @dataclass(frozen=True)
 class Belonging:
-    """`version` is the schema's (`user_version`), `tables` the names of some tables, for who has to be told."""
+    """`version` is the schema's (`user_version`), `tables` the names of some tables, for the message to the
+    operator."""
 
     owner: Owner
     version: int = 0

@@ -38,7 +38,7 @@ def check(path: Path) -> list[str]:
 def open_readonly(path: Path) -> apsw.Connection:
     """A connection that writes nothing, not even side files: a copy at rest is left as it was found.
 
-    Without a WAL beside it nobody has the database open, and it can be read as it stands. Raises apsw.Error.
+    Without a WAL beside it no process has the database open, and it can be read as it stands. Raises apsw.Error.
     """
     at_rest = not path.with_name(f"{path.name}-wal").exists()
     uri = f"file:{quote(str(path.absolute()))}?mode=ro{'&immutable=1' if at_rest else ''}"

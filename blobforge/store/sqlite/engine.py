@@ -13,7 +13,7 @@ from blobforge.store.whole import DatabaseExport
 
 
 class SqliteKeeper:
-    """See the modules of the same names."""
+    """The care of a database file, by the modules of this folder."""
 
     def check(self, path: Path, /) -> list[str]:
         return check.check(path)

@@ -205,7 +205,8 @@ class Insights:
 
 
 def _fleet(counted: Iterable[rows.Row]) -> Fleet:
-    """Each worker under the first thing that keeps jobs from it; who has unregistered is nobody's worker."""
+    """Each worker under the first thing that keeps jobs from it; an offline one that has unregistered is not
+    counted."""
     ready = draining = disabled = offline = 0
     for status, enabled, drain, registered, n in counted:
         if not enabled:

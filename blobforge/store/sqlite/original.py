@@ -70,7 +70,7 @@ def opened(path: Path) -> Iterator[Original]:
 def refuse_open(path: Path) -> None:
     """Raises DatabaseError when another process has the database open: what is read beside it may be torn.
 
-    SQLite locks the file for as long as a connection uses a WAL; where we may not ask for that lock, nobody knows.
+    SQLite locks the file for as long as a connection uses a WAL; where we may not ask for that lock, it is not known.
     """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)

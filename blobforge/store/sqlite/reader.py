@@ -46,7 +46,7 @@ RATE_MINUTES = 10
 
 
 class Reader(Lookups):
-    """See `store/reading.py`. Owns its read-only connection."""
+    """The Reader of `store/reading.py` on SQLite. Owns its read-only connection."""
 
     def __init__(self, connection: apsw.Connection) -> None:
         super().__init__(connection)

@@ -16,7 +16,7 @@ from blobforge.store.sqlite import sql
 from blobforge.store.sqlite.check import check, open_readonly
 from blobforge.store.sqlite.database import BUSY_TIMEOUT_MS, check_sqlite_version, refuse_others
 
-COPIED_AT_ONCE = 2048  # pages between two looks at whether somebody wants it stopped
+COPIED_AT_ONCE = 2048  # pages between two looks at whether the caller wants it stopped
 
 
 def stats(path: Path) -> FileStats:
