@@ -194,7 +194,7 @@ async def test_an_early_refusal_reaches_a_client_that_still_sends(
     async with way(local) as server:
         sent = post(path, bytes(5_000_000), headers, method="PUT" if credential == "none" else "POST")
         with as_bytes_take(autojump_clock):
-            (answer,) = await asked(server, sent, None)
+            (answer,) = await asked(server, sent)
             assert answer.status == status
             statuses = {(await asked(server, sent))[0].status for _ in range(25)} if credential == "wrong" else {429}
         assert statuses <= {401, 429}
