@@ -26,6 +26,8 @@ class _Next(IntEnum):
 
 
 class Chunks:
+    """Reads one body. `ended`: its last byte has been read."""
+
     __slots__ = ("_left", "_next")
 
     def __init__(self) -> None:

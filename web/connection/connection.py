@@ -43,6 +43,8 @@ UNKNOWN_LENGTH = 1 << 62  # bytes: as good as without end
 
 
 class Connection:
+    """One client's connection, and the `Peer` and `Wire` of each of its requests. `run` it once, then `close` it."""
+
     __slots__ = (
         "__weakref__",
         "_buffer",
@@ -101,7 +103,7 @@ class Connection:
     # --- one request
 
     async def _head(self) -> Head | None:
-        """The next request's; None when the client says nothing more, or has said nothing for too long."""
+        """The head of the next request; None when the client has closed its side, or the server stops."""
         shared = self._shared
         if shared.stopping:
             return None
@@ -220,7 +222,7 @@ class Connection:
     # --- the ends
 
     async def _drained(self) -> bool:
-        """Read what is left of the body of a request that has been answered. Returns whether it is worth it."""
+        """Throw away the rest of an answered request's body. Returns whether the next request was reached."""
         size = 0
         with trio.move_on_after(LINGER_SECONDS):
             try:
@@ -249,7 +251,7 @@ class Connection:
                 await trio.lowlevel.checkpoint()
 
     async def _refuse(self, refusal: Refusal) -> None:
-        """Answer what is no request, and close."""
+        """Answer bytes that are no request; nothing behind them is read as one."""
         try:
             await self.send(self._shared.refusal(refusal))
             await self._linger()
@@ -257,7 +259,7 @@ class Connection:
             pass
 
     def expire(self) -> None:
-        """The client has taken too long: close, and say why where it has begun to say something."""
+        """Close the connection of a client that has taken too long. If it had begun a head, it is told: 408."""
         if self.reading_until < math.inf and not self.idle:
             with suppress(OSError):
                 self._socket.send(self._shared.refusal(TOO_SLOW))

@@ -1,4 +1,4 @@
-"""Which clients go while their requests are being answered. State owned here: the sockets that are watched.
+"""Tells when a client goes while its request is being answered. State owned here: the sockets that are watched.
 
 Nothing is read for that: what a client has sent behind its request stays in the kernel, and the kernel tells of the
 end of the connection beside it. A task that reads on would cost each long poll 3 KiB, and one that looks at the next
@@ -27,6 +27,8 @@ FRESH_SECONDS = 0.005
 
 
 class Departures:
+    """Watches sockets for their clients' going. One for all connections; `run` beside them."""
+
     def __init__(self) -> None:
         self._poll = select.epoll() if hasattr(select, "epoll") else None
         self._on_gone: dict[int, Callable[[], object]] = {}

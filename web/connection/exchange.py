@@ -53,6 +53,8 @@ class Wire(Protocol):
 
 
 class Exchange:
+    """One request and its answer; `wire` is the connection, `app` what Hypercorn serves. `run` it once."""
+
     def __init__(self, wire: Wire, app: App, config: Config, context: WorkerContext, state: Any) -> None:
         self._wire = wire
         self._app = app

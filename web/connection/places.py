@@ -39,6 +39,8 @@ class KnownAddresses:
 
 
 class Places:
+    """Decides which connection gets a place. `limit` counts the places, `known` the addresses that were valid."""
+
     def __init__(self, limit: Limit, known: KnownAddresses) -> None:
         self._limit = limit
         self._known = known

@@ -35,7 +35,7 @@ TOLD_SECONDS = 60.0
 
 
 class Server:
-    """`listener` listens, and does not block."""
+    """Serves `app` and the hot routes on one listening socket, which must not block."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class Server:
                     if error.errno in NO_FILES:
                         self._cannot_accept(error)
                         await trio.sleep(NO_FILES_SECONDS)
-                    continue  # else: it has gone again already
+                    continue  # else: the client has gone again already
                 self._admit(accepted, address[:2] if address else ("", 0), connections)
             await trio.lowlevel.checkpoint()
 

@@ -44,7 +44,7 @@ class Shared:
         self._requests = requests
 
     def refusal(self, refusal: Refusal) -> bytes:
-        """The answer to what is no request, as it goes over the wire; counted as that."""
+        """The answer to bytes that are no request, as it goes over the wire. Counted for no route."""
         answer = refused(refusal, instance="/", request_id=secrets.token_hex(8))
         self._requests.refused(refusal.code)
         self._requests.answered(UNMATCHED, answer.status_code)
