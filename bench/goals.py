@@ -148,6 +148,8 @@ GOALS = (
     Goal("`claim_next` cycles, 64 workers", "3.5 times", _versus("claim_next cycles, 64 workers", "times", 3.5)),
     Goal("Heartbeats a second, 64 workers", "4 times", _versus("heartbeats, 64 workers", "times", 4)),
     Goal("Jobs in batches of 100", "1 times", _versus("jobs in batches of 100, 16 workers", "times", 1)),
+    Goal("MB a second into the embedded store", "1 times", _versus("MB put into the embedded store", "times", 0.95)),
+    Goal("MB a second from the embedded store", "1 times", _versus("MB got from the embedded store", "times", 0.95)),
     Goal("A null endpoint of the lean reader with 1, 16, 64 connections, of bare trio and httptools", "0.4", _lean),
     Goal("Jobs a second submitted in batches of 1,000", "20,000", _best("submit", 20_000, size=1000)),
     Goal("Errors, in all results", "0", _errors),

@@ -155,6 +155,22 @@ class Connection:
         self._buffer = self._buffer[total:]
         return answer
 
+    async def drain(self, request: bytes) -> tuple[int, int]:
+        """The status of the answer, and how many bytes its body has, which are thrown away as they come."""
+        await self._wire.send_all(request)
+        while (end := self._buffer.find(b"\r\n\r\n")) < 0:
+            await self._more()
+        answered = self._buffer[:end].lower()
+        length = int(answered.partition(b"content-length:")[2].split(b"\r\n", 1)[0])
+        left = length - (len(self._buffer) - end - 4)
+        self._buffer = b""
+        while left > 0:
+            data = await self._wire.receive_some(1 << 20)
+            if not data:
+                raise trio.BrokenResourceError("the server closed the connection")
+            left -= len(data)
+        return int(answered[9:12]), length
+
     async def _more(self) -> None:
         data = await self._wire.receive_some(65536)
         if not data:

@@ -1,6 +1,6 @@
 """How much faster is this checkout than an earlier revision? Both are asked in turns, in one run, on one machine.
 
-    python -m bench.versus [--revision 27f53d8] [--workers 64,16,1] [--polls 10000] [--what cycles,beats,...]
+    python -m bench.versus [--revision 27f53d8] [--workers 64,16,1] [--polls 10000] [--what cycles,beats,objects,...]
                            [--quick] [--baseline] [--plot]
 
 The revision is checked out into a temporary folder and runs on the same Python with the same packages. Each server
@@ -10,6 +10,7 @@ this checkout's median beside the revision's; `CPU us` is what the server's proc
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 import tempfile
@@ -23,12 +24,14 @@ from msgspec import Meta
 
 from bench import claim, idle, objects, servers
 from bench.goals import NOW
-from bench.load import FAILED, Connection, TakeTurn, Tally, Turn, measure, side_by_side
+from bench.load import FAILED, Connection, TakeTurn, Tally, Turn, connected, measure, side_by_side
 from bench.plan import BenchError, Plan, command
 from bench.report import Chart, Report
 from bench.servers import ROOT, Server
 
-WHAT = ("cycles", "claim_next", "beats", "batches", "polls")
+WHAT = ("cycles", "claim_next", "beats", "batches", "objects", "polls")
+
+PLAIN = "Content-Type: application/octet-stream\r\n"  # what a signed URL takes
 
 
 class Versus(Plan, frozen=True, kw_only=True):
@@ -37,13 +40,16 @@ class Versus(Plan, frozen=True, kw_only=True):
     workers: Annotated[tuple[int, ...], Meta(description="numbers of workers")] = (64, 16, 1)
     polls: Annotated[int, Meta(description="idle long polls")] = 10_000
     poll_seconds: Annotated[float, Meta(description="length of the run beside the idle polls")] = 15.0
+    megabytes: Annotated[int, Meta(description="size of the object that goes to and from the embedded store")] = 64
     jobs: Annotated[int, Meta(description="jobs to lay in; the run ends with an error when they run out")] = 400_000
     what: Annotated[tuple[str, ...], Meta(description=f"what is measured: {', '.join(WHAT)}")] = WHAT
     s3: Annotated[bool, Meta(description="sign for a real S3 server (yes) or the embedded store (no)")] = True
 
 
 FULL = Versus()
-QUICK = Versus(seconds=0.5, warmup=0.2, runs=1, workers=(16, 1), polls=200, poll_seconds=2, jobs=20_000, s3=False)
+QUICK = Versus(
+    seconds=0.5, warmup=0.2, runs=1, workers=(16, 1), polls=200, poll_seconds=2, megabytes=8, jobs=20_000, s3=False
+)
 
 
 async def beat(connection: Connection, number: int) -> Turn:
@@ -61,7 +67,7 @@ async def run(plan: Versus) -> Report:
         (place / "s3").mkdir()
         variables = stack.enter_context(objects.store(place / "s3", s3=plan.s3))
         running: dict[str, Server] = {}
-        if set(plan.what) - {"polls"}:
+        if set(plan.what) - {"polls", "objects"}:
             for name, root in ((plan.revision, earlier), (NOW, ROOT)):
                 folder = place / f"{len(running)}"
                 fill(root, folder, plan.jobs)
@@ -69,6 +75,8 @@ async def run(plan: Versus) -> Report:
                 await claim.register(running[name], max(plan.workers))
             for what, count, turn in _subjects(plan):
                 rows += await _in_turns(plan, running, what, count, turn)
+        if "objects" in plan.what:
+            rows += await _objects(plan, {plan.revision: earlier, NOW: ROOT}, place)
         if "polls" in plan.what:
             rows += await _idle(plan, {plan.revision: earlier, NOW: ROOT}, place)
     chart = Chart(x="kind", y="per_second", series="how", x_label="", log_y=True, bars=True)
@@ -99,6 +107,44 @@ async def _in_turns(
         subjects[name] = partial(measure, server, take, clients=count, seconds=plan.seconds)
     found = await side_by_side(plan.runs, subjects)
     return _rows(plan, what, {"workers": count}, found)
+
+
+async def _objects(plan: Versus, roots: dict[str, Path], place: Path) -> list[dict[str, Any]]:
+    """MB a second to and from the embedded store, over one connection; each PUT ends with a sync of the disk."""
+    content = bytes(plan.megabytes * 1_000_000)
+    digest = hashlib.sha256(content).hexdigest()
+    puts: dict[str, Callable[[], Awaitable[Tally]]] = {}
+    gets: dict[str, Callable[[], Awaitable[Tally]]] = {}
+    with ExitStack() as stack:
+        for name, root in roots.items():
+            folder = place / f"objects-{len(puts)}"
+            folder.mkdir()
+            server = stack.enter_context(servers.blobforge_of(root, folder))
+            async with connected(server) as connection:
+                job = await connection.good("/api/jobs", {"type": claim.TYPE, "source_hash": digest})
+                request = connection.request("PUT", _path(job["upload_url"]), content, headers=PLAIN)
+                put = partial(_transfer, request, plan.megabytes, 0)
+                if (await put(connection, 0)).errors:
+                    raise BenchError("the embedded store does not take the object")
+                url = (await connection.get(f"/api/files/{job['job_id']}/source/url")).json()["url"]
+                request = connection.request("GET", _path(url), headers="")
+                get = partial(_transfer, request, plan.megabytes, len(content))
+            puts[name] = partial(measure, server, put, clients=1, seconds=plan.seconds)
+            gets[name] = partial(measure, server, get, clients=1, seconds=plan.seconds)
+        rows = _rows(plan, "MB put into the embedded store", {"workers": 1}, await side_by_side(plan.runs, puts))
+        return rows + _rows(
+            plan, "MB got from the embedded store", {"workers": 1}, await side_by_side(plan.runs, gets)
+        )
+
+
+async def _transfer(request: bytes, megabytes: int, length: int, connection: Connection, _: int) -> Turn:
+    """`length` is that of the answer; 0: whatever it is."""
+    status, size = await connection.drain(request)
+    return Turn(megabytes) if status in (200, 201) and (not length or size == length) else FAILED
+
+
+def _path(url: str) -> str:
+    return "/" + url.partition("://")[2].partition("/")[2]
 
 
 async def _idle(plan: Versus, roots: dict[str, Path], place: Path) -> list[dict[str, Any]]:

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from blobforge.cli import main
 from blobforge.config import Settings, load, service_variables, unknown_variables
 from blobforge.machinery import datadir
 from blobforge.machinery.datadir import StartError
@@ -176,3 +178,17 @@ async def test_a_store_without_room_is_not_healthy(autojump_clock: Any, local: L
     store._reserve = 1 << 62
     _, health = await local.call("GET", "/api/health")
     assert (health["status"], health["object_store"]["status"]) == ("degraded", "unhealthy")
+
+
+# ------------------------------------------------------------------ earlier releases
+
+
+def test_a_variable_of_an_earlier_release_is_told_to_have_no_effect(tmp_path: Path) -> None:
+    """By the start itself, which goes on; here it ends at a data folder that is a file."""
+    (tmp_path / "data").write_text("")
+    started = CliRunner().invoke(
+        main, ["serve", "--port", "0"], env={"BLOBFORGE_FRONTS": "4", "BLOBFORGE_DATA_DIR": str(tmp_path / "data")}
+    )
+    assert "Warning: BLOBFORGE_FRONTS has no effect any more: one process serves HTTP" in started.output
+    assert "BLOBFORGE_DATA_DIR" in started.output
+    assert started.exit_code == 1

@@ -9,15 +9,20 @@ from contextlib import ExitStack, contextmanager, suppress
 
 from tests.fixtures.server import ServerProcess
 
+SPARE_FILES = 500  # beside one for each connection; a server keeps 128 of its own free
 FROM = "127.0.0.2"  # all of 127/8 is this machine; limits count by address
 
 
-def may_open(connections: int) -> None:
-    """Raise this process's limit of open files, which servers inherit."""
+def may_open(connections: int) -> int:
+    """Raise this process's limit of open files, which servers inherit. Returns how many connections that allows, at
+    most so many: where the hard limit is lower, there are as many as it leaves."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = connections + 200
+    needed = connections + SPARE_FILES
+    if hard != resource.RLIM_INFINITY:
+        needed = min(needed, hard)
     if soft != resource.RLIM_INFINITY and soft < needed:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (needed if hard == -1 else min(needed, hard), hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+    return needed - SPARE_FILES
 
 
 def port_of(server: ServerProcess) -> int:
