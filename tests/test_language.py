@@ -32,10 +32,8 @@ CLIENT, WIRE, CONTRACT, ENGINE = (
     "blobforge/store/sqlite",
 )
 YET = (  # to come
-    *(f"actors/effects/{name}.py" for name in ("__init__", "claims", "fleet", "retention", "step", "submission")),
-    *(f"blobforge/store/sqlite/{name}.py" for name in ("doomed", "recovery", "rollups", "sql", "store")),
+    *(f"blobforge/store/sqlite/{name}.py" for name in ("doomed", "rollups", "sql", "store")),
     "actors/writer.py",
-    "blobforge/store/writing.py",
 )
 # One meaning, two types: why the name stands twice.
 TWICE = {

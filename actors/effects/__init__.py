@@ -1,7 +1,7 @@
 """What each message does to the database, inside the writer's transaction: one function a message.
 
 An effect reads what it needs, applies the domain's pure rules, writes guarded updates, and notes what has
-happened. It neither waits nor talks to anybody. `apply` is the one place that knows which message does what.
+happened. It neither waits nor sends a message. `apply` is the one place that knows which message does what.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where a claim is decided: who gets which jobs."""
+"""The decision on a claim: which worker gets which jobs."""
 
 from __future__ import annotations
 
@@ -63,10 +63,11 @@ def _fitting(picked: list[Job]) -> list[Job]:
 
 
 def lease_after(lease: str, job: Job) -> str:
-    """The lease of the attempt that is claimed with a completion, derived from the completion's own: who repeats that
-    finds the job that it was given, with nothing to be remembered for it.
+    """The lease of the attempt that is claimed with a completion, derived from the completion's own: a worker that
+    repeats that finds the job that it was given, with nothing to be remembered for it.
 
-    As unguessable as the one that it comes from, which only its holder knows; and of this attempt alone.
+    It is as unguessable as the lease that it comes from, which only its holder knows; and it is of this attempt
+    alone.
     """
     return hashlib.sha256(f"after {lease}: {job.id}/{job.attempt}".encode()).hexdigest()[:32]
 

@@ -75,7 +75,7 @@ def register(step: Step, message: Register) -> WorkerRegistered | Refusal:
     elif refusal := may_act(worker, message.caller):
         if not _orphaned(step, worker, message.caller):
             return refusal
-        # The token that registered it is gone, so nobody speaks for it any more: the new one starts it over.
+        # The token that registered it is gone, so no credential is its own any more: the new token starts it over.
         take_back_all(step, worker.id, "the worker was registered anew by another token")
         adopted = replace(worker, token_id=message.caller.token_id, instance=None)
         step.store.save_worker(worker, adopted)
@@ -313,7 +313,7 @@ def _set_access(step: Step, message: ReplaceSecret) -> WorkerChanged | Refusal:
 
 
 def _revoke(step: Step, worker: Worker) -> None:
-    """Nobody may act as the worker as it was."""
+    """Revoke the worker's credential."""
     step.revoke(*([worker.secret_hash] if worker.secret_hash is not None else []), workers=(worker.id,))
 
 

@@ -1,13 +1,14 @@
 """Jobs that go for good, and what becomes of their objects.
 
-Objects are deleted after the commit that made them useless, from a list in the database (`store/doomed.py`), so that
-a crash, or a store that does not answer, only delays it. Two things could go wrong, and both are prevented here:
+Objects are deleted after the commit that made them useless, from a list in the database (`store/sqlite/doomed.py`),
+so that a crash, or a store that does not answer, only delays it. Two things could go wrong, and both are prevented
+here:
 
-- Somebody needs the object again before it is its turn. Whoever begins a deletion looks, in the same transaction,
+- A job needs the object again before it is its turn. The transaction that begins a deletion looks
   whether a job has come meanwhile; then the object leaves the list.
-- Somebody saw the object, and it was deleted before what was seen is committed. From the commit that begins a
+- A request saw the object, and it was deleted before what was seen is committed. From the commit that begins a
   deletion to the one that knows its outcome, a submission of that source is refused (come again in a moment).
-  Afterwards nothing is believed that was seen before: `epoch` is how many deletions had ended when one began to look.
+  Afterwards nothing is believed that was seen before: `epoch` is how many deletions had ended when the look began.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def delete_job(step: Step, message: DeleteJob) -> JobDeleted | Refusal:
 
 
 def prune(step: Step, message: Prune) -> Pruned:
-    """Remove some of the jobs, and of the audit log, that have been kept long enough."""
+    """Remove some of the jobs, of the audit log, and of the silent workers, that have been kept long enough."""
     found = [
         job
         for status, before in message.ended_before
@@ -167,7 +168,7 @@ def deletions_tried(step: Step, message: DeletionsTried) -> Done:
         elif is_source_key(key):
             step.store.doomed.put(key, GONE, due_at=step.now + DOUBT_MS, tries=0, epoch=message.epoch)
         else:
-            step.store.doomed.drop(key)  # nobody looks for an output before it is uploaded
+            step.store.doomed.drop(key)  # an output is not looked for before it is uploaded
     for key in message.spared:
         step.store.doomed.drop(key)
     for keys, state in ((message.refused, WAITING), (message.unanswered, DELETING)):
@@ -189,12 +190,12 @@ def spare_source(step: Step, source_hash: str, seen: ObjectSeen) -> ObjectSeen |
         return seen
     if doom.state == DELETING:
         return being_removed(key)
-    # One that waits stays on the list: whoever takes it from there finds the job.
+    # One that waits stays on the list: the transaction that takes it from there finds the job.
     return seen if seen.epoch >= doom.epoch else replace(seen, seen=Seen.UNKNOWN, size=None, sha256=None)
 
 
 def doubted(step: Step, source_hash: str, epoch: int) -> Refusal | None:
-    """Whether an object that was seen there may have been deleted since."""
+    """The refusal where an object that was seen there may have been deleted since."""
     key = source_key(source_hash)
     doom = step.store.doomed.get(key)
     if doom is None or (doom.state != DELETING and epoch >= doom.epoch):

@@ -81,7 +81,7 @@ class Step:
         self.facts.append(JobWaits(job.id, job.waits_until, max(0, job.waits_until - self.now) / 1000))
 
     def revoke(self, *hashes: str, workers: tuple[str, ...] = ()) -> None:
-        """See CredentialsRevoked."""
+        """Note that these credentials are good no longer (`CredentialsRevoked`)."""
         if hashes or workers:
             self.revocations += 1
             self.facts.append(CredentialsRevoked(hashes, workers))

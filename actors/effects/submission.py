@@ -82,7 +82,7 @@ def submit(step: Step, message: Submit) -> Submitted | Refusal:
             step.events.append(JobUpdated(waiting.id, waiting.type, waiting.status))
             step.facts.append(SourceAwaited(waiting.id, waiting.source_hash))
             existing = waiting
-        # What the look says counts: who has the file sends it, whatever is known of the job.
+        # What the look says counts: a client that has the file sends it, whatever is known of the job.
         upload = vanished or (missing and existing.status is JobStatus.UPLOADING)
         return Submitted(existing.id, True, existing.status, new.source_hash, upload)
     (job,) = step.store.insert_jobs([_job(step, new, ready=ready)])
@@ -120,7 +120,7 @@ def _source_ready(step: Step, source_hash: str, announced: int | None, source: O
         step.store.record_file(key, size=source.size, sha256=source_hash, now=step.now, checked=True)
         return True
     if source.seen is Seen.ABSENT:
-        # Somebody has emptied the bucket behind our back: believe the store, not our memory.
+        # The bucket was emptied behind our back: believe the store, not our memory.
         step.store.forget_file(key)
         return False
     known = step.store.file(key)
@@ -128,7 +128,7 @@ def _source_ready(step: Step, source_hash: str, announced: int | None, source: O
 
 
 def _revive(step: Step, job: Job, *, ready: bool) -> Job:
-    """Its source never came, and now somebody submits it again: it waits anew."""
+    """Its source never came, and now it is submitted again: it waits anew."""
     revived = rules.retry(
         job,
         reset_attempts=True,

@@ -59,7 +59,8 @@ class Rollups(Protocol):
         """(job, what it was, what it became, when) of what can still be undone by this token."""
 
     def purge_undos(self, *, now: int) -> None:
-        """Forget some of what cannot be undone any more. Few enough to hold up nobody: they come by the million."""
+        """Forget some of the undos that are too old. Few enough to hold up no other message: they come by the
+        million."""
 
     def delete_undo(self, token: str, job_id: int) -> None: ...
 
@@ -76,7 +77,7 @@ class Recovery(Protocol):
         """New attempts have numbers above this one."""
 
     def restored_at(self) -> int | None:
-        """When (ms) this database was restored, if nobody has dealt with it yet."""
+        """When (ms) this database was restored, if that has not been settled yet."""
 
     def running(self) -> list[Job]:
         """Every job that holds a lease."""
@@ -104,8 +105,9 @@ class Doomed(Protocol):
         """To be deleted then."""
 
     def due(self, *, now: int, limit: int) -> list[str]:
-        """What is to be tried now. As long as one was begun and not answered, no other is begun: each that is in
-        deletion keeps those waiting who need it, and a store that does not answer one will not answer the next."""
+        """The deletions to try now. As long as one was begun and not answered, no other is begun: each that is in
+        deletion keeps the jobs waiting that need it, and a store that does not answer one will not answer the
+        next."""
 
     def next_at(self) -> int | None:
         """When there is something to do again."""
@@ -122,7 +124,7 @@ class Doomed(Protocol):
         """Forget what has been gone for long enough; what is to be deleted again, or was to go later, is due."""
 
     def start_over(self) -> None:
-        """A new run: nobody is left who saw an object before it was deleted."""
+        """Begin a new run: no request is left that saw an object before it was deleted."""
 
 
 class Arrivals(Protocol):
@@ -197,7 +199,7 @@ class Store(Lookups, Protocol):
         """All jobs of one source, whatever their type."""
 
     def pick_ready(self, types: tuple[str, ...], limit: int) -> list[Job]:
-        """The next jobs that anybody may have: urgent first, then the oldest, over all `types` together."""
+        """The next jobs that every worker may have: urgent first, then the oldest, over all `types` together."""
 
     def pick_kept(self, type_: str, limit: int) -> list[Job]:
         """The next jobs of a type that are kept from some workers, in the same order."""
@@ -350,7 +352,7 @@ class Store(Lookups, Protocol):
 
     def touch_session(self, hash_: str, *, now: int) -> None: ...
     def delete_session(self, hash_: str) -> bool:
-        """Whether there was such a session."""
+        """Delete the session; whether there was one."""
 
     def delete_sessions_of(self, user_id: int) -> int:
         """Returns how many there were."""
@@ -373,9 +375,9 @@ class Store(Lookups, Protocol):
     def leave_checkpoints(self, *, to_litestream: bool) -> None:
         """Checkpoint after commits, as SQLite does by itself, or never.
 
-        Litestream reads the WAL, then checkpoints; who checkpoints in between takes frames away that it has not read.
-        It does not always notice: restored backups were found corrupt (docs/adr/0021). Without Litestream, somebody
-        has to, or the WAL grows for ever.
+        Litestream reads the WAL, then checkpoints; a checkpoint in between takes frames away that it has not read.
+        It does not always notice: restored backups were found corrupt (docs/adr/0021). Without Litestream, SQLite has
+        to, or the WAL grows for ever.
         """
 
     def pulse(self, *, now: int) -> None:

@@ -49,7 +49,7 @@ class Recovery:
         return self._floor
 
     def restored_at(self) -> int | None:
-        """When (ms) this database was restored, if nobody has dealt with it yet."""
+        """When (ms) this database was restored, if that has not been settled yet."""
         return self._state()[0]
 
     def running(self) -> list[Job]:
