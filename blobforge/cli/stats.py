@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import click
 
 from blobforge.cli import output
 from blobforge.cli.common import CliSession, pass_session, session_options
+from blobforge.cli.live import Shown
 from blobforge.cli.outage import Outages, follow
 
 if TYPE_CHECKING:
@@ -116,27 +116,18 @@ async def _listen(stream: EventStream, send: trio.MemorySendChannel[None]) -> No
             send.send_nowait(None)
 
 
-class _StatsScreen:
+class _StatsScreen(Shown):
     """The numbers in place on a terminal; elsewhere one after the other, with an empty line or JSON lines."""
 
     def __init__(self, session: CliSession) -> None:
         self._json = session.json
-        self._live: Live | None = None
         self._first = True
-
-    def __enter__(self) -> Self:
+        self._live: Live | None = None
         if not self._json and output.is_terminal():
             from rich.live import Live
 
             self._live = Live(auto_refresh=False)
-            self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._live is not None:
-            self._live.stop()
+        self.picture = self._live
 
     def show(self, found: Stats) -> None:
         if self._live is not None:

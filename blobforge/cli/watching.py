@@ -15,11 +15,11 @@ import msgspec
 
 from blobforge.cli import output
 from blobforge.cli.common import CliSession
+from blobforge.cli.live import Shown
 from blobforge.cli.selection import STATUSES
 from blobforge.client import FINAL_STATUSES, Job, ServerEvent
 
 if TYPE_CHECKING:
-    from rich.live import Live
     from rich.table import Table
 
 REMOVED = "removed"
@@ -111,19 +111,11 @@ def view_of(session: CliSession, board: Board) -> View:
     return _JobsScreen(board)
 
 
-class _Lines:
+class _Lines(Shown):
     """A line for each change of a status; with --json for each event; with --quiet the ids of those that ended."""
 
     def __init__(self, session: CliSession) -> None:
         self._session = session
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
 
     def job(self, job: Job) -> None:
         self._say({"event": "job", "job_id": job.id, "type": job.type, "status": job.status}, job, news=True)
@@ -142,25 +134,14 @@ class _Lines:
             click.echo(str(job.id))
 
 
-class _JobsScreen:
+class _JobsScreen(Shown):
     """Jobs that ended scroll by; those that run, and the sum of all, stay below."""
 
     def __init__(self, board: Board) -> None:
-        self._board = board
-        self._live: Live | None = None
-
-    def __enter__(self) -> Self:
         from rich.live import Live
 
-        self._live = Live(get_renderable=self._picture, refresh_per_second=4, transient=True)
-        self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._live is not None:
-            self._live.stop()
+        self._board = board
+        self.picture = self._live = Live(get_renderable=self._picture, refresh_per_second=4, transient=True)
 
     def job(self, job: Job) -> None:
         if job.status in _ENDED:
@@ -173,7 +154,6 @@ class _JobsScreen:
     def _print(self, job: Job) -> None:
         from rich.text import Text
 
-        assert self._live is not None
         line = Text.assemble(
             f"{job.id:>8}  ",
             (job.status.ljust(10), output.STYLES.get(job.status, "")),

@@ -4,36 +4,24 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Self
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from blobforge.cli.live import Shown
 from blobforge.cli.output import STYLES, one_line, progress_text
 from blobforge.client import Job
 
 
-class Screen:
+class Screen(Shown):
     """Shows jobs by the name of their file. Use as a context manager; `say` prints a line at any time."""
 
     def __init__(self) -> None:
         self._console = Console()
-        self._live = Live(console=self._console, refresh_per_second=8) if sys.stdout.isatty() else None
+        self.picture = self._live = Live(console=self._console, refresh_per_second=8) if sys.stdout.isatty() else None
         self._seen: dict[int, tuple[object, ...]] = {}
-
-    def __enter__(self) -> Self:
-        if self._live is not None:
-            self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._live is not None:
-            self._live.stop()
 
     def say(self, text: str = "") -> None:
         if self._live is None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from blobforge.cli.common import on_terminal
+from blobforge.cli.live import Shown
 from blobforge.cli.output import is_terminal, size_text
 
 if TYPE_CHECKING:
@@ -14,16 +14,14 @@ if TYPE_CHECKING:
 _A_FILE = 64 * 1024  # bytes: a file costs about as much beside its bytes, so that the end of many small ones is told
 
 
-class Progress:
+class Progress(Shown):
     """Files done, bytes sent, at what rate, and when it will be over. The end moves while files are still found."""
 
     def __init__(self, *, shown: bool) -> None:
         self._files = self._done = 0
         self._total = self._completed = 0  # in bytes, with _A_FILE for each file
         self._sent = self._sent_of_done = 0
-        self._bar: Bar | None = None
-        if shown and on_terminal():
-            self._bar = self._make()
+        self.picture = self._bar = self._make() if shown and on_terminal() else None
 
     def _make(self) -> Bar:
         from rich.console import Console
@@ -81,14 +79,3 @@ class Progress:
             sent=size_text(self._sent),
         )
         self._bar.update(self._sent_task, completed=self._sent)
-
-    def __enter__(self) -> Self:
-        if self._bar is not None:
-            self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
