@@ -23,7 +23,6 @@ from actors.messages import (
 )
 from blobforge.objects import Listed, ObjectInfo, ObjectStoreError
 from blobforge.objects.keys import MARKS, source_key
-from blobforge.store.sqlite.check import check
 from tests.actors.alone import Alone, writer_alone
 from tests.fixtures.local import virtual_now
 from tests.store.making import ADMIN, hash_of, submission
@@ -113,10 +112,10 @@ class Keeping:
         return int(job.id)
 
     def jobs(self) -> list[int]:
-        return [row[0] for row in self.alone.book.rows("SELECT id FROM jobs ORDER BY id")]
+        return self.alone.book.probe.column("jobs", "id")
 
     def listed(self) -> dict[str, str]:
-        return dict(self.alone.book.rows("SELECT key, state FROM doomed_objects"))  # type: ignore[arg-type]
+        return dict(self.alone.book.probe.rows("doomed_objects", "key", "state"))  # type: ignore[arg-type]
 
 
 @asynccontextmanager
@@ -131,4 +130,4 @@ async def keeping(
                 nursery.start_soon(kept.janitor.run)
             yield kept
             nursery.cancel_scope.cancel()
-        assert check(alone.book.path) == []
+        assert alone.book.database.broken() == []

@@ -6,7 +6,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-import apsw
 import trio
 import trio.lowlevel
 from hypothesis import settings
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from actors.deadlines import Deadlines
+from tests.fixtures.engines import looked_into
 from tests.fixtures.local import open_local
 from tests.store.making import submission
 
@@ -80,9 +80,9 @@ async def test_a_back_off_is_never_longer_than_one_can_be(tmp_path: Path, autoju
         grant = await local.claim()
         body = {"worker_id": "w1", "lease": grant["lease"], "error": "boom"}
         assert (await local.call("POST", f"/api/jobs/{job_id}/fail", body))[1]["will_retry"] is True
-    database = apsw.Connection(str(tmp_path / "data" / "blobforge.db"))
-    database.execute("UPDATE jobs SET not_before = not_before + 157680000000")  # five years
-    database.close()
+    with looked_into(tmp_path / "data" / "blobforge.db") as database:
+        until = database.probe.value("jobs", "not_before", id=job_id)
+        database.probe.change("jobs", {"not_before": until + 157_680_000_000}, id=job_id)  # five years
     async with open_local(tmp_path / "data", retry_backoff=10.0) as local:
         await trio.sleep(2 * 3600)
         assert (await local.job(job_id))["status"] == "pending"

@@ -162,7 +162,7 @@ async def test_random_interleavings_never_lose_a_source(tmp_path: Path, autojump
 
         async def watcher() -> None:
             while True:
-                for (digest,) in kept.alone.book.rows("SELECT source_hash FROM jobs WHERE status = 'pending'"):
+                for digest in kept.alone.book.probe.column("jobs", "source_hash", status="pending"):
                     assert source_key(digest) in kept.shelf.objects, "a job may be claimed, and its source is gone"
                 await trio.sleep(0.005)
 

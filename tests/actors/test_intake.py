@@ -97,7 +97,7 @@ class Looking:
         return await ask(self.intake.mailbox, CheckSource(hash_of(name)))
 
     def status(self, job_id: int = 1) -> tuple[str, str | None]:
-        ((status, error),) = self.alone.book.rows("SELECT status, last_error FROM jobs WHERE id = ?", (job_id,))
+        ((status, error),) = self.alone.book.probe.rows("jobs", "status", "last_error", id=job_id)
         return status, error
 
 
@@ -192,7 +192,7 @@ async def test_above_the_limit_only_the_size_is_looked_at(tmp_path: Path, autoju
         assert it.status(1)[0] == "pending"
         assert it.status(2)[0] == "uploading"
         assert not it.store.asked["digest " + source_key(hash_of("large"))]
-        rows = it.alone.book.rows("SELECT size, sha256 FROM files WHERE key = ?", (source_key(hash_of("large")),))
+        rows = it.alone.book.probe.rows("files", "size", "sha256", key=source_key(hash_of("large")))
         assert rows == [(LIMIT + 1, None)]  # not said to be verified
 
 
@@ -263,7 +263,8 @@ async def test_an_output_that_was_accepted_unseen_is_looked_for(
         await trio.sleep(10)
         if there:
             assert it.status()[0] == "completed"
-            assert it.alone.book.rows("SELECT size, checked_at IS NULL FROM files WHERE key = ?", (key,)) == [(7, 0)]
+            ((size, checked_at),) = it.alone.book.probe.rows("files", "size", "checked_at", key=key)
+            assert (size, checked_at is None) == (7, False)
         else:
             status, error = it.status()
             assert status == "pending"

@@ -73,7 +73,7 @@ async def test_everything_of_a_pruned_job_goes(tmp_path: Path, autojump_clock: A
         await kept.done("a")
         await trio.sleep(DAY + 100)
         for table in ("jobs", "job_tags", "attempts", "files"):
-            assert book.rows(f"SELECT * FROM {table}") == [], table
+            assert book.probe.count(table) == 0, table
         book.counts_are_right()
         assert kept.shelf.objects == {}
         assert set(kept.listed().values()) <= {"gone"}
@@ -89,17 +89,17 @@ async def test_a_source_stays_while_another_job_has_it(tmp_path: Path, autojump_
         source = source_key(hash_of("a"))
         assert kept.jobs() == [2]
         assert list(kept.shelf.objects) == [source]
-        assert kept.alone.book.rows("SELECT key FROM files") == [(source,)]
+        assert kept.alone.book.probe.column("files", "key") == [source]
 
 
 async def test_the_audit_log_is_pruned_by_age(tmp_path: Path, autojump_clock: Any) -> None:
     async with keeping(tmp_path, audit=DAY) as kept:
-        insert = "INSERT INTO audit (at, actor, name, address, action, subject) VALUES (?, 'a', 'a', 'a', ?, '')"
+        probe, who = kept.alone.book.probe, {"actor": "a", "name": "a", "address": "a", "subject": ""}
         for number in range(3 * JOBS_AT_ONCE):
-            kept.alone.book.rows(insert, (EPOCH_MS, str(number)))
-        kept.alone.book.rows(insert, (EPOCH_MS + 5_000_000_000, "young"))
+            probe.add("audit", at=EPOCH_MS, action=str(number), **who)
+        probe.add("audit", at=EPOCH_MS + 5_000_000_000, action="young", **who)
         await trio.sleep(DAY + 100)
-        assert kept.alone.book.rows("SELECT action FROM audit") == [("young",)]
+        assert probe.column("audit", "action") == ["young"]
 
 
 async def test_a_wall_clock_set_forward_costs_no_results(tmp_path: Path, autojump_clock: Any) -> None:
@@ -147,7 +147,7 @@ async def test_pruning_a_hundred_thousand_jobs_lets_everybody_else_through(
         left: list[int] = []
 
         def count() -> int:
-            return int(book.rows("SELECT n FROM job_counts WHERE status = 'completed'")[0][0])
+            return int(book.probe.value("job_counts", "n", status="completed"))
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(kept.janitor.run)
@@ -222,7 +222,7 @@ async def test_an_unchecked_output_that_is_found_after_its_job_went_leaves_no_re
         job = await kept.done("a")
         await kept.alone.ask(DeleteJob(job))
         await kept.alone.ask(OutputChecked(job, 1, kept.alone.book.key(job, 1), ObjectSeen(Seen.PRESENT, 1)))
-        assert kept.alone.book.rows("SELECT * FROM files") == []
+        assert kept.alone.book.probe.count("files") == 0
 
 
 # ------------------------------------------------------------------ the file

@@ -28,7 +28,7 @@ async def test_people_are_known_by_issuer_and_subject(
     evil.claims = {"sub": "subject-2", "email": "new@example.org"}
     await Visitor(oidc_local).signed_in(evil)
     assert len(await users(oidc_local)) == 2
-    assert rows(oidc_local, "SELECT issuer, subject FROM users ORDER BY id") == [
+    assert rows(oidc_local, "users", "issuer", "subject", order="id") == [
         (evil.issuer, "subject-1"),
         (evil.issuer, "subject-2"),
     ]

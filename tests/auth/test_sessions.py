@@ -236,13 +236,13 @@ async def test_a_proxy_that_was_named_is_believed(evil: EvilProvider, mock_clock
         page = await behind.sign_in(evil)
         assert page.cookies["__Host-blobforge"]["secure"]
         # The last address that no trusted proxy has; what stands before it, anybody may have written.
-        assert rows(local, "SELECT address FROM sessions") == [("203.0.113.5",)]
+        assert rows(local, "sessions", "address") == [("203.0.113.5",)]
         # The same headers from somebody else.
         stranger = Visitor(local, host="blobforge.example", peer="192.0.2.1", **headers)
         assert (await stranger.get("/auth/login")).status == 400
         visitor = Visitor(local, host="localhost", peer="192.0.2.1", **headers)
         assert "secure" not in str((await visitor.sign_in(evil)).cookies[SESSION]).lower()
-        addresses = rows(local, "SELECT address FROM sessions ORDER BY created_at, address")
+        addresses = rows(local, "sessions", "address", order="created_at, address")
         assert ("192.0.2.1",) in addresses
 
 
@@ -250,7 +250,7 @@ async def test_nobody_is_a_proxy_unless_named(oidc_local: LocalServer, evil: Evi
     visitor = Visitor(oidc_local, peer="127.0.0.1", X_Forwarded_Proto="https", X_Forwarded_For="203.0.113.5")
     page = await visitor.sign_in(evil)
     assert SESSION in page.cookies
-    assert rows(oidc_local, "SELECT address FROM sessions") == [("127.0.0.1",)]
+    assert rows(oidc_local, "sessions", "address") == [("127.0.0.1",)]
     _, listed = await oidc_local.call("GET", "/api/admin/audit")
     assert "203.0.113.5" not in str(listed)
 

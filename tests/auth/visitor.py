@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http.cookies import Morsel, SimpleCookie
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import msgspec
 import trio.lowlevel
 
+from tests.fixtures.engines import looked_into
 from tests.fixtures.evil_provider import CLIENT_ID, EvilProvider, callback
 from tests.fixtures.local import LocalServer, open_local
 
@@ -118,14 +118,14 @@ class Visitor:
         return (await self.get("/api/auth/info")).json()["user"]
 
 
-def rows(local: LocalServer, statement: str) -> list[Any]:
-    with closing(sqlite3.connect(f"file:{local.parts.services.settings.database}?mode=ro", uri=True)) as db:
-        return db.execute(statement).fetchall()
+def rows(local: LocalServer, table: str, *columns: str, **where: Any) -> list[Any]:
+    with looked_into(local.parts.services.settings.database) as database:
+        return database.probe.rows(table, *columns, **where)
 
 
 def sessions(local: LocalServer) -> list[Any]:
     """The sessions that are in the database."""
-    return rows(local, "SELECT hash, user_id, token_id FROM sessions")
+    return rows(local, "sessions", "hash", "user_id", "token_id")
 
 
 def assert_refused(local: LocalServer, visitor: Visitor, page: Page, reason: str, *, status: int = 403) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from typing import Any
 
 import pytest
@@ -13,6 +11,7 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, e
 from tests.dashboard.scene import Scene, furnish
 from tests.dashboard.screenshots import ARGUMENTS
 from tests.fixtures.chromium import CHROMIUM
+from tests.fixtures.engines import looked_into
 from tests.fixtures.server import ServerProcess
 
 expect.set_options(timeout=20_000)  # on a busy machine; what is there at once costs nothing
@@ -54,11 +53,14 @@ class Stage:
         if message.type == "error" and "ERR_" not in message.text:
             self.complaints.append(message.text)
 
-    def query(self, statement: str, *values: object) -> Any:
+    def value(self, table: str, column: str, **where: object) -> Any:
         """One value out of the database, as another process sees it."""
-        with closing(sqlite3.connect(self.server.database)) as db:
-            row = db.execute(statement, values).fetchone()
-        return row[0] if row else None
+        with looked_into(self.server.database) as database:
+            return database.probe.value(table, column, **where)
+
+    def count(self, table: str, **where: object) -> int:
+        with looked_into(self.server.database) as database:
+            return database.probe.count(table, **where)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ def said(page: Page, text: str) -> None:
 
 
 def status_of(stage: Stage, job_id: int) -> str:
-    return str(stage.query("SELECT status FROM jobs WHERE id = ?", job_id))
+    return str(stage.value("jobs", "status", id=job_id))
 
 
 def test_retry_cancel_undo_and_priority_of_one_job(stage: Stage, page: Page) -> None:
@@ -32,7 +32,7 @@ def test_retry_cancel_undo_and_priority_of_one_job(stage: Stage, page: Page) -> 
     page.get_by_label("Priority").select_option("1")
     page.get_by_role("button", name="Set").click()
     said(page, f"The priority of job {job} is changed.")
-    assert stage.query("SELECT priority FROM jobs WHERE id = ?", job) == 1
+    assert stage.value("jobs", "priority", id=job) == 1
     expect(other.get_by_text("priority 1", exact=False).first).to_be_visible()
 
     page.get_by_role("button", name="Cancel").click()
@@ -48,11 +48,11 @@ def test_retry_cancel_undo_and_priority_of_one_job(stage: Stage, page: Page) -> 
 
 def test_a_retry_on_the_page_gives_the_whole_budget_back(stage: Stage, page: Page) -> None:
     job = stage.ids["dead2"]
-    assert stage.query("SELECT attempts FROM jobs WHERE id = ?", job) == 1
+    assert stage.value("jobs", "attempts", id=job) == 1
     page.goto(f"/jobs/{job}")
     page.get_by_role("button", name="Retry").click()
     said(page, f"Job {job} goes again.")
-    assert stage.query("SELECT attempts FROM jobs WHERE id = ?", job) == 0
+    assert stage.value("jobs", "attempts", id=job) == 0
 
 
 def test_cancelling_a_running_job_asks_first(stage: Stage, page: Page) -> None:
@@ -74,7 +74,7 @@ def test_deleting_one_job_leads_back_to_the_list(stage: Stage, page: Page) -> No
     page.get_by_role("button", name="Delete").click()
     said(page, f"Job {job} is deleted.")
     expect(page).to_have_url(re.compile("/jobs$"))
-    assert stage.query("SELECT count(*) FROM jobs WHERE id = ?", job) == 0
+    assert stage.count("jobs", id=job) == 0
 
 
 def test_many_jobs_at_once_with_a_question_and_an_undo(stage: Stage, page: Page) -> None:
@@ -92,17 +92,17 @@ def test_many_jobs_at_once_with_a_question_and_an_undo(stage: Stage, page: Page)
     expect(page.get_by_text("This will change the priority of 2 jobs.")).to_be_visible()
     page.get_by_role("button", name="Yes, 2 jobs").click()
     said(page, "2 of 2 jobs have the new priority.")
-    assert stage.query("SELECT count(*) FROM jobs WHERE type = 'bulk' AND priority = 2") == 2
+    assert stage.count("jobs", type="bulk", priority=2) == 2
     page.get_by_role("button", name="Undo").click()
     said(page, "Undone: 2 of 2 jobs are as before.")
-    assert stage.query("SELECT count(*) FROM jobs WHERE type = 'bulk' AND priority = 4") == 4
+    assert stage.count("jobs", type="bulk", priority=4) == 4
 
     # All that match are cancelled, and the other browser sees it.
     page.goto("/jobs?type=bulk&priority=4")
     page.get_by_label("all that match").check()
     page.get_by_role("button", name="Cancel…").click()
     expect(page.get_by_text("This will cancel 4 jobs.")).to_be_visible()
-    assert stage.query("SELECT count(*) FROM jobs WHERE type = 'bulk' AND status = 'cancelled'") == 0
+    assert stage.count("jobs", type="bulk", status="cancelled") == 0
     page.get_by_role("button", name="Yes, 4 jobs").click()
     said(page, "4 of 4 jobs are cancelled.")
     expect(other.locator("tbody .pill-cancelled")).to_have_count(4)
@@ -119,7 +119,7 @@ def test_many_jobs_at_once_with_a_question_and_an_undo(stage: Stage, page: Page)
     page.get_by_role("button", name="Delete…").click()
     page.get_by_role("button", name="Yes, 4 jobs").click()
     said(page, "4 of 4 jobs are deleted.")
-    assert stage.query("SELECT count(*) FROM jobs WHERE type = 'bulk'") == 0
+    assert stage.count("jobs", type="bulk") == 0
     expect(other.get_by_text("No job matches.")).to_be_visible()
     other.context.close()
 
@@ -164,11 +164,11 @@ def test_workers_are_drained_enabled_disabled_and_removed(stage: Stage, page: Pa
     expect(other.locator("tbody .pill").first).to_have_text("draining")
     act("Enable")
     said(page, "handy may work again")
-    assert stage.query("SELECT drain FROM workers WHERE id = 'handy'") == 0
+    assert stage.value("workers", "drain", id="handy") == 0
     page.once("dialog", lambda dialog: dialog.accept())
     act("Disable")
     said(page, "handy is disabled")
-    assert stage.query("SELECT enabled FROM workers WHERE id = 'handy'") == 0
+    assert stage.value("workers", "enabled", id="handy") == 0
     act("Enable")
     said(page, "handy may work again")
     page.once("dialog", lambda dialog: dialog.accept())
@@ -176,7 +176,7 @@ def test_workers_are_drained_enabled_disabled_and_removed(stage: Stage, page: Pa
     said(page, "handy is removed")
     expect(page).to_have_url(re.compile("/workers$"))
     expect(other.get_by_text("No worker matches.")).to_be_visible()
-    assert stage.query("SELECT count(*) FROM workers WHERE id = 'handy'") == 0
+    assert stage.count("workers", id="handy") == 0
     other.context.close()
 
 
@@ -273,5 +273,5 @@ def test_everything_works_without_script(stage: Stage) -> None:
     page.get_by_label(f"Select job {job}", exact=True).check()
     page.get_by_role("button", name="Delete…").click()
     page.get_by_role("button", name="Yes, 1 job").click()
-    assert stage.query("SELECT count(*) FROM jobs WHERE id = ?", job) == 0
+    assert stage.count("jobs", id=job) == 0
     page.context.close()

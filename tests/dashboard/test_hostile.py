@@ -102,7 +102,7 @@ def test_the_links_and_forms_of_a_worker_lead_to_it(stage: Stage, evil: Evil, lo
     looker.get_by_role("button", name="Drain").click()
     expect(looker.locator(".notice").first).to_contain_text("drains")
     expect(looker.get_by_text("It gets nothing new until it is enabled.")).to_be_visible()
-    assert stage.query("SELECT drain FROM workers WHERE id = ?", worker) == 1
+    assert stage.value("workers", "drain", id=worker) == 1
     looker.get_by_role("link", name="Jobs whose latest worker it was").click()
     expect(looker.get_by_text("No job matches.")).to_be_visible()
     assert stage.complaints == []

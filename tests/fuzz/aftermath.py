@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import apsw
-
+from tests.fixtures.engines import contents, looked_into
 from tests.fixtures.server import ServerProcess
 
 # What a server writes by itself, or by being asked how it is.
@@ -30,16 +29,7 @@ def no_fault_in(server: ServerProcess) -> None:
 
 
 def tables(server: ServerProcess) -> dict[str, list[Any]]:
-    """All rows of all tables that only requests change."""
-    connection = apsw.Connection(str(server.database), flags=apsw.SQLITE_OPEN_READONLY)
-    try:
-        names = [row[0] for row in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
-        return {name: _rows(connection, name) for name in names if name not in BUSY}
-    finally:
-        connection.close()
-
-
-def _rows(connection: apsw.Connection, table: str) -> list[Any]:
-    """Without when it was last used, which even a refusal may tell."""
-    columns = [row[1] for row in connection.execute(f'PRAGMA table_info("{table}")') if row[1] != "last_used_at"]
-    return list(connection.execute(f'SELECT {", ".join(columns)} FROM "{table}"'))
+    """All rows of all tables that only requests change; without when a credential was last used, which even a refusal
+    may tell."""
+    with looked_into(server.database) as database:
+        return contents(database, but={*BUSY, "last_used_at"})

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from typing import Any
 
-import apsw
 import msgspec
 import trio
 
+from tests.fixtures.engines import contents, looked_into
 from tests.fixtures.local import LocalServer
 
 JSON = "application/json"
@@ -85,10 +85,8 @@ async def raw(local: LocalServer, method: str, path: str, body: bytes = b"", **h
 
 def state(local: LocalServer) -> str:
     """Everything that is in the database, as text: two equal ones mean that nothing has changed."""
-    # By apsw: a second SQLite library in this process would drop the first one's locks when it closes the file.
-    with closing(apsw.Connection(str(local.parts.services.settings.database), flags=apsw.SQLITE_OPEN_READONLY)) as db:
-        tables = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
-        return "\n".join(f"{name} {row}" for name in tables for row in db.execute(f'SELECT * FROM "{name}"'))
+    with looked_into(local.parts.services.settings.database) as database:
+        return "\n".join(f"{table} {row}" for table, rows in contents(database).items() for row in rows)
 
 
 def without_signatures(answer: Any) -> Any:

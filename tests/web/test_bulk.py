@@ -16,6 +16,7 @@ from actors.messages import (
 )
 from blobforge.job import JobStatus
 from blobforge.refusals import Refusal, RefusalCode
+from tests.fixtures.engines import contents
 from tests.fixtures.local import LocalServer
 from tests.store.making import ADMIN, Book, submission
 from tests.web.calls import assert_problem, state
@@ -102,10 +103,10 @@ def test_a_job_that_was_chosen_for_its_status_may_have_moved_on(tmp_path: Path, 
     book.do(submission(1), submission(2))
     book.do(Cancel(2)) if isinstance(item, DeleteJob) else book.do(Claim(ADMIN, "w", ("pdf",)))
     chosen = JobStatus.CANCELLED if isinstance(item, DeleteJob) else JobStatus.PENDING
-    before = book.rows("SELECT * FROM jobs")
+    before = contents(book.database)["jobs"]
     (refused,) = book.do(Batch((item,), chosen)).items
     assert isinstance(refused, Refusal)
     assert refused.code is RefusalCode.JOB_MOVED_ON
-    assert book.rows("SELECT * FROM jobs") == before
+    assert contents(book.database)["jobs"] == before
     (done,) = book.do(Batch((item,))).items
     assert not isinstance(done, Refusal)

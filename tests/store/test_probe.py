@@ -1,0 +1,37 @@
+"""Tests look into a database through the probe; SQL is spelt by it, and by the tests of what is one engine's alone."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+SQL = re.compile(
+    r"\b(SELECT .+ FROM |INSERT INTO |UPDATE \w+ SET |DELETE FROM |PRAGMA )|^import (apsw|sqlite3)", re.M
+)
+# Files, copies and checks of SQLite; databases of older releases, and the original's; the command line's own cache.
+SQLITES_OWN = (
+    "store/sqlite/", "migrations/", "power/", "backup/", "moving/", "fixtures/engines.py", "fixtures/original.py",
+    "cli/test_db.py", "cli/test_ingest.py", "web/test_installation.py",
+)  # fmt: skip
+# Faults in the middle of the writer's statements; plans; a dump; rows by the thousand, and those of old migrations.
+STILL = (
+    "actors/test_writer.py", "actors/test_reaper.py", "actors/test_retention.py", "authority/test_audit.py",
+    "web/test_attempts.py", "web/test_metrics.py",
+    "dashboard/screenshots.py",
+)  # fmt: skip
+
+
+def test_no_other_test_spells_sql() -> None:
+    allowed = (*SQLITES_OWN, *STILL, "fixtures/probe.py", "store/test_probe.py")
+    found = {
+        name
+        for path in ROOT.rglob("*.py")
+        if SQL.search(path.read_text()) and not (name := str(path.relative_to(ROOT))).startswith(allowed)
+    }
+    assert found == set()
+
+
+def test_each_exception_is_one() -> None:
+    for name in STILL:
+        assert SQL.search((ROOT / name).read_text()), name
