@@ -1,4 +1,4 @@
-"""Tests look into a database through the probe; SQL is spelt by it, and by the tests of what is one engine's alone."""
+"""Tests look into a database through the probe. SQL is spelt by it, and by the tests of one engine alone."""
 
 from __future__ import annotations
 
