@@ -13,6 +13,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+from blobforge.machinery import datadir
 from tests.cli.conftest import clean_environment
 
 ROOT = Path(__file__).parents[2]
@@ -55,6 +56,13 @@ def test_a_change_starts_the_server_anew(tmp_path: Path) -> None:
         beside.append(child)
         return child
 
+    def watched(url: str) -> None:
+        """Wait until the server has one stream of events open: a command begins slowly, and comes back later."""
+        token = (tmp_path / "data" / datadir.TOKEN_FILE).read_text().strip()
+        asked = urllib.request.Request(f"{url}/metrics", headers={"Authorization": f"Bearer {token}"})
+        while "\nblobforge_event_streams 1" not in urllib.request.urlopen(asked, timeout=30).read().decode():
+            time.sleep(0.05)
+
     beside: list[subprocess.Popen[str]] = []
     try:
         first = other_than("")
@@ -64,6 +72,7 @@ def test_a_change_starts_the_server_anew(tmp_path: Path) -> None:
         while "registered" not in (line := worker.stdout.readline()):  # type: ignore[union-attr]
             assert line, "the worker has ended"
         watcher = blobforge("jobs", "watch", "--json")
+        watched(url)
         page = tmp_path / "code" / "web" / "dashboard" / "templates" / "base.html"
         page.write_text(page.read_text() + "<!-- another -->")
         second = other_than(first)
@@ -86,7 +95,8 @@ def test_a_change_starts_the_server_anew(tmp_path: Path) -> None:
         other_than(third)
         assert "<!-- another -->" in login(url)
 
-        # A long poll and a stream of events have outlived them all.
+        # A long poll and a stream of events outlive them all.
+        watched(url)
         assert blobforge("submit", "late.pdf", "--wait").wait(60) == 0
         assert worker.wait(60) == 0
         watcher.send_signal(signal.SIGINT)

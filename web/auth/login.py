@@ -206,13 +206,13 @@ async def _start_session(
 async def logout(call: Call) -> Response | Refusal:
     """End the session here, and at the provider where it has a place for that.
 
-    A program that has no session has none to end. Its answer touches no cookie: a browser holds a `SameSite` cookie
-    back from another site's page, and would still heed an answer that takes it away.
+    A program that has no session has none to end. Another site's page is refused without a cookie, too: a browser
+    holds a `SameSite` cookie back from it, and the session goes on.
     """
     services = call.services
     hash_ = services.sessions.hash_of(call.request)
     ours = services.sessions.same_site(call.request)
-    if hash_ is not None and not ours:
+    if not ours and (hash_ is not None or services.sessions.of_a_page(call.request)):
         return CROSS_SITE
     url = None
     if hash_ is not None:

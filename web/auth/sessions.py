@@ -162,6 +162,10 @@ class Sessions:
             return fetch_site == "same-origin"
         return request.headers.get("Origin") == self._site.base(request)
 
+    def of_a_page(self, request: Request) -> bool:
+        """Whether a browser sent this for a page, ours or another's: a program says neither where it is from."""
+        return "Sec-Fetch-Site" in request.headers or "Origin" in request.headers
+
     async def _find(self, hash_: str) -> tuple[Session, User | Token] | None:
         found = self._cache.get(hash_)
         if found is None or not self._alive(found[0]):  # it may have been used since it was kept
