@@ -3,8 +3,8 @@ the Store.
 
 Group commit: whatever has gathered in the mailbox goes into one transaction, in one hop to a thread. Replies are
 settled after COMMIT and never before: acknowledged means durable. When the commit fails, nothing of it has happened,
-and everybody in it is told to come again. When one message meets a bug, the transaction is undone and made once more
-with a savepoint around each, so that this one fails alone.
+and everybody in it is told to come again. A message that meets a bug fails alone: it is undone in memory, or, where
+some of it has been written, the transaction is made once more without it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from typing import Any, Protocol, cast
 
 import msgspec
@@ -20,9 +19,10 @@ import structlog
 import trio
 from msgspec.structs import replace
 
-from actors.effects import perform
+from actors.effects import apply, perform
+from actors.effects.needs import needs_of
 from actors.effects.standing import may_revoke, stands
-from actors.effects.step import Rules, Step
+from actors.effects.step import LOST, Rules, Step, transact
 from actors.mailbox import Envelope, Mailbox
 from actors.messages import (
     Answer,
@@ -43,7 +43,6 @@ from blobforge.machinery.tracing import Tracer
 from blobforge.people import AuditEntry
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.errors import StoreUnavailable
-from blobforge.store.sqlite.store import OUTAGES
 from blobforge.store.writing import Store
 
 log = structlog.get_logger("blobforge.writer")
@@ -101,6 +100,12 @@ class Committed(msgspec.Struct):
     commit_seconds: float
 
 
+class Stands(msgspec.Struct, frozen=True):
+    """An answer with which all that was done stands, though it be a refusal."""
+
+    answer: Answer
+
+
 class Writer:
     """Takes messages, answers after COMMIT. `listeners` are posted the facts, `sink` the events."""
 
@@ -128,7 +133,7 @@ class Writer:
         self.committed_messages = 0
         self.failed_commits = 0
         self.writes = 0  # commits that changed anything
-        self.second_tries = 0  # transactions that were made once more, with savepoints
+        self.second_tries = 0  # transactions that were made once more, without what met a bug
         self.failing = False
         self._revocations = 0  # committed in this run
         self._crowded = False  # whether the last transaction held more than one message
@@ -239,38 +244,34 @@ class Writer:
             elif heeded := [fact for fact in facts if type(fact) in heeds]:
                 listener.post(heeded)
 
-    def _transact(self, batch: list[Envelope[Any]], now: int) -> Committed:
+    def _transact(self, batch: list[Envelope[Any]], now: int, *, careful: bool = False) -> Committed:
         """Runs in the thread."""
-        try:
-            return self._together(self._step(now, guarded=False), batch)
-        except StoreUnavailable:
-            raise
-        except Exception:
-            # Whose it was, the savepoints tell; to have them always would cost each message two statements.
-            self.second_tries += 1
-            return self._together(self._step(now, guarded=True), batch)
-
-    def _step(self, now: int, *, guarded: bool) -> Step:
-        return Step(self._store, self._rules, now, self._dice, guarded, self._revocations)
+        done, again = transact(
+            lambda: Step(self._store, self._rules, now, self._dice, self._revocations),
+            lambda step: self._together(step, batch),
+            careful=careful,
+        )
+        self.second_tries += again
+        return done
 
     def _together(self, step: Step, batch: list[Envelope[Any]]) -> Committed:
-        """All messages in one transaction. Without savepoints it is as good as its worst message."""
+        """All messages in one transaction."""
         answers: list[Answer | Exception] = []
-        with self._store.transaction():
-            for envelope in batch:
+        needs = None if step.careful else needs_of((envelope.message, envelope.repeat) for envelope in batch)
+        with self._store.transaction(needs):
+            for place, envelope in enumerate(batch):
                 try:
-                    answers.append(self._answer(step, envelope))
-                except StoreUnavailable:
+                    answer = step.whole(place, self._answer, envelope)
+                    answers.append(answer.answer if isinstance(answer, Stands) else answer)
+                except LOST:
                     raise
                 except Exception as error:
-                    if not step.guarded or isinstance(error, OUTAGES):
-                        raise  # and an outage is nobody's bug: nothing of the transaction is to stand
-                    # A bug in one effect; its savepoint is undone, the others are not to suffer.
+                    # A bug in one effect; it is undone, the others are not to suffer.
                     log.exception("effect failed", message=type(envelope.message).__name__)
                     answers.append(error)
         return Committed(answers, step.events, step.facts, self._store.wrote, self._store.commit_seconds)
 
-    def _answer(self, step: Step, envelope: Envelope[Any]) -> Answer:
+    def _answer(self, step: Step, envelope: Envelope[Any]) -> Answer | Stands:
         message = cast(Command, envelope.message)
         if isinstance(message, Claim) and envelope.reply.abandoned:
             return Granted(idle=True)  # nobody is there to take the jobs
@@ -278,12 +279,22 @@ class Writer:
             # Heartbeats could not be written either: whoever came meanwhile is not silent. Once something can be
             # written again, the reaper hears of it, and gives everybody a fresh period.
             self._store.pulse(now=step.now)
-            return CANNOT_WRITE
+            return Stands(CANNOT_WRITE)
         if (refusal := stands(step, envelope.caller)) is not None:
             return refusal
-        if envelope.repeat is None and envelope.audit is None:
-            return perform(step, message)
-        return self._remembered(step, envelope.repeat) or self._perform_on_record(step, message, envelope)
+        repeat, audit = envelope.repeat, envelope.audit
+        if repeat is None and audit is None:
+            return apply(step, message)
+        if (earlier := self._remembered(step, repeat)) is not None:
+            return earlier
+        answer = perform(step, message)
+        if audit is not None and not isinstance(answer, Refusal):
+            self._store.insert_audit(_entry(audit, step.now))
+        if repeat is not None and not _may_still_wait(message, answer):
+            self._store.remember(
+                repeat.subject, repeat.key, repeat.fingerprint, msgspec.msgpack.encode(answer), now=step.now
+            )
+        return Stands(answer)
 
     def _remembered(self, step: Step, repeat: Repeatable | None) -> Answer | None:
         """The answer that this idempotency key was given before, if any."""
@@ -300,23 +311,6 @@ class Writer:
         # An old "no job" says nothing about now: the scheduler must not take it for news.
         if isinstance(answer, Granted) and not answer.jobs:
             return replace(answer, idle=True, repeated=True, withheld=())
-        return answer
-
-    def _perform_on_record(self, step: Step, message: Command, envelope: Envelope[Any]) -> Answer:
-        """The effect with its audit record and the record of its answer: all of it, or nothing."""
-        events, facts = len(step.events), len(step.facts)
-        repeat, audit = envelope.repeat, envelope.audit
-        try:
-            with self._store.savepoint() if step.guarded else nullcontext():
-                answer = perform(step, message)
-                if audit is not None and not isinstance(answer, Refusal):
-                    self._store.insert_audit(_entry(audit, step.now))
-                if repeat is not None and not _may_still_wait(message, answer):
-                    encoded = msgspec.msgpack.encode(answer)
-                    self._store.remember(repeat.subject, repeat.key, repeat.fingerprint, encoded, now=step.now)
-        except BaseException:
-            del step.events[events:], step.facts[facts:]
-            raise
         return answer
 
 

@@ -10,7 +10,7 @@ import os
 import random
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,18 +18,19 @@ from typing import Any
 import apsw
 
 from actors.effects import perform
+from actors.effects.needs import needs_of
 from actors.effects.step import Rules, Step
-from actors.messages import Claim, Complete, Granted, Register
+from actors.messages import Claim, Command, Complete, Register
 from bench import filling
 from bench.load import Tally
 from bench.plan import BenchError
-from blobforge.job import Job
 from blobforge.machinery.clock import wall_ms
 from blobforge.store.sqlite.database import open_writer
 from blobforge.store.sqlite.store import Store
 
 Statement = tuple[str, Any]
 TYPE = "pdf"
+RESULT = '{"pages":1}'
 
 
 class Replay:
@@ -100,18 +101,15 @@ class Replay:
         store = Store(connection)
         dice = random.Random(1)
         for start in range(0, cycles // group * group, group):
-            held: list[tuple[str, Job]] = []
-            with store.transaction():
-                step = Step(store, Rules(), wall_ms(), dice, guarded=False)
-                for number in range(start, start + group):
-                    worker = f"bench-{number % self._workers}"
-                    granted = perform(step, Claim(filling.ADMIN, worker, (TYPE,)))
-                    assert isinstance(granted, Granted)
-                    held += [(worker, job) for job in granted.jobs]
-            with store.transaction():
-                step = Step(store, Rules(), wall_ms(), dice, guarded=False)
-                for worker, job in held:
-                    perform(step, Complete(filling.ADMIN, worker, job.id, job.lease, result='{"pages":1}'))
+            claims = [
+                Claim(filling.ADMIN, f"bench-{at % self._workers}", (TYPE,)) for at in range(start, start + group)
+            ]
+            granted = _together(Step(store, Rules(), wall_ms(), dice), claims)
+            held = [
+                (claim.worker_id, job) for claim, grant in zip(claims, granted, strict=True) for job in grant.jobs
+            ]
+            completions = [Complete(filling.ADMIN, worker, job.id, job.lease, result=RESULT) for worker, job in held]
+            _together(Step(store, Rules(), wall_ms(), dice), completions)
             yield
 
     def _fresh(self) -> Path:
@@ -122,6 +120,12 @@ class Replay:
         shutil.copyfile(self._origin, path)
         os.sync()  # or the first commits would pay for the copy, and for what the run before left unsynced
         return path
+
+
+def _together(step: Step, messages: Sequence[Command]) -> list[Any]:
+    """All of them in one transaction, as the writer makes it."""
+    with step.store.transaction(needs_of((message, None) for message in messages)):
+        return [perform(step, message, place) for place, message in enumerate(messages)]
 
 
 @contextmanager

@@ -73,45 +73,10 @@ from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.figures import Drill
 
 
-class Refused(Exception):
-    """Carries a refusal out of a savepoint or a transaction, so that what the effect had written is undone."""
-
-    def __init__(self, refusal: Refusal) -> None:
-        super().__init__(refusal.detail)
-        self.refusal = refusal
-
-
-def perform(step: Step, message: Command) -> Answer:
-    """Apply one message: refused or broken, it leaves nothing behind.
-
-    In a step without savepoints that is so as long as an effect refuses before it writes, as nearly all do. One that
-    has written and refuses raises Refused, as one that meets a bug raises that: the caller undoes the transaction.
-    """
-    if step.guarded:
-        return _perform_guarded(step, message)
-    events, facts, written = len(step.events), len(step.facts), step.store.written
-    answer = apply(step, message)
-    if isinstance(answer, Refusal):
-        if step.store.written != written:
-            raise Refused(answer)
-        del step.events[events:], step.facts[facts:]
-    return answer
-
-
-def _perform_guarded(step: Step, message: Command) -> Answer:
-    events, facts = len(step.events), len(step.facts)
-    try:
-        with step.store.savepoint():
-            answer = apply(step, message)
-            if isinstance(answer, Refusal):
-                raise Refused(answer)
-            return answer
-    except Refused as refused:
-        del step.events[events:], step.facts[facts:]
-        return refused.refusal
-    except BaseException:
-        del step.events[events:], step.facts[facts:]
-        raise
+def perform(step: Step, message: Command, place: int = 0) -> Answer:
+    """Apply one message, the one with this place in what the step has to do: refused or broken, it leaves nothing
+    behind."""
+    return step.whole(place, apply, message)
 
 
 def apply(step: Step, message: Command) -> Answer:  # noqa: PLR0912 - one row a message
@@ -236,11 +201,7 @@ def _apply_item(step: Step, message: Item) -> ItemOutcome:
 
 
 def _batch(step: Step, message: Batch) -> BatchDone:
-    done: dict[int, ItemOutcome] = {**submission.submit_new(step, message.items)}
-    for place, item in enumerate(message.items):
-        if place not in done:
-            done[place] = _moved_on(step, item, message.only) or _item(step, item)
-    return BatchDone(tuple(done[place] for place in range(len(message.items))))
+    return BatchDone(tuple(_item(step, item, place, message.only) for place, item in enumerate(message.items)))
 
 
 def _moved_on(step: Step, item: Item, only: JobStatus | None) -> Refusal | None:
@@ -253,7 +214,5 @@ def _moved_on(step: Step, item: Item, only: JobStatus | None) -> Refusal | None:
     return Refusal(RefusalCode.JOB_MOVED_ON, f"Job {job.id} was {only} when it was chosen, and is {job.status} now.")
 
 
-def _item(step: Step, item: Item) -> ItemOutcome:
-    outcome = perform(step, item)
-    assert isinstance(outcome, ItemOutcome)
-    return outcome
+def _item(step: Step, item: Item, place: int, only: JobStatus | None) -> ItemOutcome:
+    return _moved_on(step, item, only) or step.whole(place, _apply_item, item)

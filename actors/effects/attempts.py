@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from actors.effects import claims
 from actors.effects.causes import LOST_CAUSE, REVOKED_CAUSE, SILENT_CAUSE, blamed
 from actors.effects.returns import back_in_queue
@@ -196,7 +194,7 @@ def release(step: Step, message: Release) -> Released | Refusal:
 
 def expire_leases(step: Step, message: ExpireLeases) -> Expired:
     """Where a lease expires. Only if no heartbeat was committed since the reaper last heard of the attempt."""
-    return Expired(sum(step.alone(partial(_expire_lease, step, silent)) or False for silent in message.leases))
+    return Expired(step.each(message.leases, _expire_lease))
 
 
 def _expire_lease(step: Step, silent: Silent) -> bool:

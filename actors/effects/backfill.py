@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from actors.effects.causes import LOST_CAUSE, REVOKED_CAUSE, UPLOAD_CAUSE
+from actors.effects.causes import LOST_CAUSE, REVOKED_CAUSE, UPLOAD_CAUSE, count
 from actors.effects.step import Step
 from actors.messages import Backfill, Backfilled
 from blobforge import failures
@@ -50,10 +50,10 @@ def _blame(step: Step, job: Job, attempts: list[Attempt]) -> None:
     for attempt in attempts:
         if (cause := _cause(attempt)) is not None:
             error = attempt.error or job.last_error or ""
-            failure = step.store.rollups.failure(cause, error, now=attempt.ended_at or attempt.started_at)
+            failure = count(step, cause, error, now=attempt.ended_at or attempt.started_at)
     if failure is None and job.status in _FAILING:
         cause = UPLOAD_CAUSE if not attempts else failures.cause(None, job.last_error, None)
-        failure = step.store.rollups.failure(cause, job.last_error or "", now=job.updated_at)
+        failure = count(step, cause, job.last_error or "", now=job.updated_at)
     if failure is not None:
         step.store.save_job(job, replace(job, failure=failure))
 

@@ -47,7 +47,7 @@ def claim(step: Step, message: Claim, *, after: str | None = None) -> Granted | 
         return Granted(idle=True)
     if message.types != (worker.type,):
         # Only what the queue knows: these are kept, and a worker may ask for anything.
-        step.store.rollups.note_types(worker, tuple(filter(step.store.knows_type, message.types)))
+        step.store.note_types(worker, tuple(filter(step.store.knows_type, message.types)))
     picked, withheld = pick(step, message.types, message.limit, worker.id)
     picked = _fitting(picked)
     granted = [_grant(step, job, message, after) for job in picked]
@@ -75,7 +75,7 @@ def lease_after(lease: str, job: Job) -> str:
 def _grant(step: Step, job: Job, message: Claim, after: str | None) -> Job:
     worker_id = message.worker_id
     running = rules.claim(
-        job, worker_id=worker_id, lease=step.new_lease(), now=step.now, floor=step.store.recovery.attempt_floor()
+        job, worker_id=worker_id, lease=step.new_lease(), now=step.now, floor=step.store.attempt_floor
     )
     key = output_key(step.store.installation, running.id, running.attempt)
     running = replace(running, upload_key=key, write_once=message.write_once)

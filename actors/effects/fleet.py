@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from msgspec import Raw
 from msgspec.structs import replace
 
@@ -109,7 +107,7 @@ def register(step: Step, message: Register) -> WorkerRegistered | Refusal:
         version=message.version,
     )
     step.store.save_worker(worker, online)
-    step.store.rollups.forget_types(online.id)  # it will say anew what it asks for
+    step.store.forget_types(online.id)  # it will say anew what it asks for
     step.events.append(WorkerOnline(online.id, online.type))
     step.facts.append(WorkerSeen(online.id, step.now))
     return WorkerRegistered(online.id)
@@ -280,7 +278,7 @@ def disable(step: Step, message: DisableWorker) -> WorkerChanged | Refusal:
 
 def expire_workers(step: Step, message: ExpireWorkers) -> Expired:
     """Silent for too long: offline. Leases expire by themselves, whatever their worker's status."""
-    return Expired(sum(step.alone(partial(_expire_worker, step, silent)) or False for silent in message.workers))
+    return Expired(step.each(message.workers, _expire_worker))
 
 
 def _expire_worker(step: Step, silent: SilentWorker) -> bool:

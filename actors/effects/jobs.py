@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import msgspec
 from msgspec.structs import replace
 
@@ -79,7 +77,7 @@ def set_priority(step: Step, message: SetPriority) -> JobChanged | Refusal:
 
 def _changed(step: Step, job: Job, undo: str, *, was: str, became: str) -> JobChanged:
     if undo:
-        step.store.rollups.save_undo(undo, job.id, was, became, now=step.now)
+        step.store.save_undo(undo, job.id, was, became, now=step.now)
     return JobChanged(job.id, job.status, undo)
 
 
@@ -93,14 +91,14 @@ def undo(step: Step, message: Undo) -> Undone | Refusal:
         return Refusal(
             RefusalCode.NO_SUCH_UNDO, "There is nothing to undo: it was undone already, or ten minutes have passed."
         )
-    changed = 0
-    for job_id, was, became, at in found:
+    for job_id, *_ in found:
         step.store.rollups.delete_undo(message.token, job_id)
-        changed += step.alone(partial(_put_back, step, job_id, was, became, at)) or False
+    changed = step.each(found, _put_back)
     return Undone(len(found), changed, more=len(found) == message.limit)
 
 
-def _put_back(step: Step, job_id: int, was: str, became: str, at: int) -> bool:
+def _put_back(step: Step, changed: tuple[int, str, str, int]) -> bool:
+    job_id, was, became, at = changed
     job = step.store.job(job_id)
     if job is None:
         return False

@@ -83,7 +83,7 @@ def prune(step: Step, message: Prune) -> Pruned:
         for status, before in message.ended_before
         for job in step.store.ended_before(status, before, limit=message.limit)
     ][: message.limit]
-    removed = sum(step.alone(partial(_prune, step, job, objects=message.objects)) or False for job in found)
+    removed = step.each(found, partial(_prune, objects=message.objects))
     more = removed > 0 and len(found) == message.limit
     if removed:
         step.events.append(JobsPruned(removed))

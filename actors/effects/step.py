@@ -1,22 +1,28 @@
-"""What every effect works with: the store, the rules in force, the time, and the list of what has happened."""
+"""What every effect works with: the store, the rules in force, the time, and the list of what has happened; and how
+one is undone."""
 
 from __future__ import annotations
 
+import itertools
 import random
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import msgspec
 import structlog
 
 from blobforge.events import AttemptEnded, CredentialsRevoked, Event, Fact, JobWaits
 from blobforge.job import Job, JobStatus, Outcome, RetryPolicy
+from blobforge.refusals import Refusal
 from blobforge.store.errors import StoreUnavailable
+from blobforge.store.workingset import Mark, Unrecoverable, Unwritable
 from blobforge.store.writing import Store
 
 T = TypeVar("T")
+M = TypeVar("M")
+Place = tuple[int, ...]
 log = structlog.get_logger("blobforge.effects")
 
 
@@ -36,36 +42,96 @@ class Rules(msgspec.Struct, frozen=True):
         return round(self.url_lifetime * 1000)
 
 
+class Spoiled(Exception):
+    """An effect is to be undone, and some of it has been written already: the transaction is to be made again, in
+    which the effect at this place comes to `outcome`. A place: that of the message, of the item in it, and so on."""
+
+    def __init__(self, place: Place, outcome: Refusal | Exception) -> None:
+        super().__init__(place, outcome)
+        self.place = place
+        self.outcome = outcome
+
+
+LOST = (Spoiled, Unwritable, StoreUnavailable)  # what is raised when the transaction is
+
+
 @dataclass
 class Step:
-    """One effect in the making. `now` is in milliseconds since the epoch.
+    """One transaction in the making. `now` is in milliseconds since the epoch.
 
-    `events` and `facts` leave the writer only after COMMIT, and not at all when the effect is undone. `guarded`: each
-    effect has a savepoint of its own, and is undone by itself; else an effect that must be undone raises, and takes
-    the transaction with it.
+    `events` and `facts` leave the writer only after COMMIT, and not at all when the effect is undone. `settled`: what
+    is known of places from a former try of the same transaction. `careful`: what an effect has changed is written
+    before the next one, so that it is known whose it was that could not be written.
     """
 
     store: Store
     rules: Rules
     now: int
     dice: random.Random
-    guarded: bool = True
     revocations: int = 0  # how many were committed before, and how many this transaction has come to
+    settled: Mapping[Place, Refusal | Exception] = field(default_factory=dict)
+    careful: bool = False
     events: list[Event] = field(default_factory=list)
     facts: list[Fact] = field(default_factory=list)
+    _at: Place = ()
 
-    def alone(self, effect: Callable[[], T]) -> T | None:
-        """One of many in a message, in a savepoint of its own: a bug that it meets is logged, and spoils no other."""
-        events, facts = len(self.events), len(self.facts)
+    def whole(self, place: int, effect: Callable[[Step, M], T], message: M) -> T:
+        """All of an effect, or nothing: where it is refused or meets a bug, it has not happened.
+
+        The one place where effects are undone. Raises what the effect raises; Spoiled where it cannot be undone
+        alone.
+        """
+        outside = self._at
+        self._at = here = (*outside, place)
+        if here in self.settled:
+            self._at = outside
+            return cast(T, self._told(self.settled[here]))
+        mark, events, facts, revocations = self.store.mark(), len(self.events), len(self.facts), self.revocations
         try:
-            with self.store.savepoint():
-                return effect()
-        except StoreUnavailable:
+            answer = effect(self, message)
+            if self.careful and not isinstance(answer, Refusal):
+                self.store.settle()
+        except (Spoiled, StoreUnavailable):
             raise
-        except Exception:
-            log.exception("effect failed")
-            del self.events[events:], self.facts[facts:]
-            return None
+        except Unwritable as error:
+            if self.careful and isinstance(error.__cause__, Exception):
+                raise Spoiled(here, error.__cause__) from error
+            raise  # it may be another's
+        except Exception as error:
+            self._undo(mark, events, facts, error)
+            self.revocations = revocations
+            raise
+        else:
+            if isinstance(answer, Refusal):
+                self._undo(mark, events, facts, answer)
+                self.revocations = revocations
+            return answer
+        finally:
+            self._at = outside
+
+    def _told(self, outcome: Refusal | Exception) -> Refusal:
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def _undo(self, mark: Mark, events: int, facts: int, outcome: Refusal | Exception) -> None:
+        del self.events[events:], self.facts[facts:]
+        try:
+            self.store.undo(mark)
+        except Unrecoverable as error:
+            raise Spoiled(self._at, outcome) from error
+
+    def each(self, items: Iterable[M], effect: Callable[[Step, M], bool]) -> int:
+        """Many in one message: a bug that one of them meets is logged, and spoils no other. How many came to True."""
+        done = 0
+        for place, item in enumerate(items):
+            try:
+                done += self.whole(place, effect, item)
+            except LOST:
+                raise
+            except Exception:
+                log.exception("effect failed")
+        return done
 
     def end_attempt(self, before: Job, after: Job, outcome: Outcome, **record: str | None) -> None:
         """Write how the latest attempt of a job ended, and tell it. `before` is the job as it was until now;
@@ -89,3 +155,25 @@ class Step:
     def new_lease(self) -> str:
         """An unguessable token for one attempt (128 bits)."""
         return secrets.token_hex(16)
+
+
+def transact(new_step: Callable[[], Step], work: Callable[[Step], T], *, careful: bool = False) -> tuple[T, int]:
+    """Have `work` make its transaction, until no effect in it is left that cannot be undone alone; what it has come
+    to, and how often it was made anew. Raises StoreUnavailable.
+
+    What such an effect comes to is known then, and it is left out. Where something could not be written, it shows
+    whose it was when each effect is written by itself.
+    """
+    settled: dict[Place, Refusal | Exception] = {}
+    for tries in itertools.count():
+        step = new_step()
+        step.settled, step.careful = settled, careful
+        try:
+            return work(step), tries
+        except Spoiled as spoiled:
+            settled[spoiled.place] = spoiled.outcome
+        except Unwritable:
+            if careful:
+                raise
+            careful = True
+    raise AssertionError("it ends when no effect is left")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 
 from actors.effects.avoidance import claimable, kept_from
@@ -11,7 +10,6 @@ from actors.effects.retention import doubted, spare_source
 from actors.effects.step import Step
 from actors.messages import (
     ExpireUploads,
-    Item,
     NewJob,
     ObjectSeen,
     Seen,
@@ -26,34 +24,6 @@ from blobforge.events import JobCreated, JobFailed, JobUpdated, SourceAwaited, S
 from blobforge.job import Job, JobStatus
 from blobforge.objects.keys import source_key
 from blobforge.refusals import Refusal, RefusalCode
-
-
-def submit_new(step: Step, items: Sequence[Item]) -> dict[int, Submitted]:
-    """Those submissions of a batch about whose sources nothing is known, together. By their place in the batch.
-
-    What is left out is for `submit`: known sources, the second one of a batch, a type's first. So is all of it when
-    each effect is to have a savepoint of its own.
-    """
-    if step.guarded:
-        return {}
-    submissions = {place: item for place, item in enumerate(items) if isinstance(item, Submit)}
-    unknown = step.store.new_sources({item.job.source_hash for item in submissions.values()})
-    chosen: dict[int, Submit] = {}
-    for place, item in submissions.items():
-        if (
-            item.job.source_hash in unknown
-            and item.source.seen is Seen.UNKNOWN
-            and step.store.knows_type(item.job.type)
-        ):
-            unknown.discard(item.job.source_hash)
-            chosen[place] = item
-    stored = step.store.insert_jobs([_job(step, item.job, ready=False) for item in chosen.values()]) if chosen else []
-    for job in stored:
-        _tell(step, job)
-    return {
-        place: Submitted(job.id, False, job.status, job.source_hash, True)
-        for place, job in zip(chosen, stored, strict=True)
-    }
 
 
 def submit(step: Step, message: Submit) -> Submitted | Refusal:
@@ -203,11 +173,10 @@ def source_rejected(step: Step, message: SourceRejected) -> SourceSettledFor:
 
 
 def expire_uploads(step: Step, message: ExpireUploads) -> SourceSettledFor:
-    expired = (step.alone(partial(_expire_upload, step, job_id, message.after)) for job_id in message.job_ids)
-    return SourceSettledFor(sum(each or False for each in expired))
+    return SourceSettledFor(step.each(message.job_ids, partial(_expire_upload, after=message.after)))
 
 
-def _expire_upload(step: Step, job_id: int, after: float) -> bool:
+def _expire_upload(step: Step, job_id: int, *, after: float) -> bool:
     job = step.store.job(job_id)
     if job is None:
         return False

@@ -15,18 +15,15 @@ from blobforge.job import Attempt, Job, JobStatus, Outcome
 from blobforge.people import AuditEntry, Session, User
 from blobforge.store.figures import Backfilling, Drill
 from blobforge.store.files import Doom
+from blobforge.store.needs import Needs
 from blobforge.store.reading import Lookups
 from blobforge.store.whole import Whole
+from blobforge.store.workingset import Mark
 from blobforge.worker import Worker
 
 
 class Rollups(Protocol):
     """Used inside the transaction that the Store has open."""
-
-    # --- causes of failures
-
-    def failure(self, cause: Cause, example: str, *, now: int) -> int:
-        """Count an attempt that failed of this cause; returns the number of the cause, or that of all others."""
 
     # --- what an older database has not kept
 
@@ -44,17 +41,8 @@ class Rollups(Protocol):
     def sample_depths(self, *, now: int) -> None:
         """Keep how many jobs of each type and status there are now; the last sample of a slot stands for it."""
 
-    # --- workers
-
-    def note_types(self, worker: Worker, types: tuple[str, ...]) -> None:
-        """The worker asks for jobs of these types."""
-
-    def forget_types(self, worker_id: str) -> None:
-        """It starts anew, or is no more."""
-
     # --- undo
 
-    def save_undo(self, token: str, job_id: int, was: str, became: str, *, now: int) -> None: ...
     def undos(self, token: str, *, limit: int, now: int) -> list[tuple[int, str, str, int]]:
         """(job, what it was, what it became, when) of what can still be undone by this token."""
 
@@ -72,9 +60,6 @@ class Rollups(Protocol):
 
 class Recovery(Protocol):
     """Used inside the transaction that the Store has open."""
-
-    def attempt_floor(self) -> int:
-        """New attempts have numbers above this one."""
 
     def restored_at(self) -> int | None:
         """When (ms) this database was restored, if that has not been settled yet."""
@@ -157,14 +142,18 @@ class Store(Lookups, Protocol):
 
     # --- transactions
 
-    def transaction(self) -> AbstractContextManager[None]:
-        """All or nothing. Raises StoreUnavailable when the engine cannot begin or commit."""
+    def transaction(self, needs: Needs | None = None) -> AbstractContextManager[None]:
+        """All or nothing; what it needs is read ahead. Raises StoreUnavailable when the engine cannot begin or
+        commit, Unwritable for what it refuses to write."""
 
-    def savepoint(self) -> AbstractContextManager[None]:
-        """One effect inside the transaction: when it raises, it alone is undone.
+    def mark(self) -> Mark:
+        """Where the transaction stands, to go back to."""
 
-        Raises StoreUnavailable for what no effect is to blame for: then the whole transaction is lost.
-        """
+    def undo(self, mark: Mark) -> None:
+        """All since then has not happened. Raises Unrecoverable where some of it has been written."""
+
+    def settle(self) -> None:
+        """Write what is pending. Raises Unwritable."""
 
     @property
     def commit_seconds(self) -> float:
@@ -173,10 +162,6 @@ class Store(Lookups, Protocol):
     @property
     def wrote(self) -> bool:
         """Whether the last transaction changed anything."""
-
-    @property
-    def written(self) -> int:
-        """How many rows have been written so far: it goes up when, and only when, a statement changes one."""
 
     def close(self) -> None: ...
     @property
@@ -192,9 +177,6 @@ class Store(Lookups, Protocol):
     # --- jobs
 
     def job_by_source(self, source_hash: str, type_: str) -> Job | None: ...
-    def new_sources(self, hashes: set[str]) -> set[str]:
-        """Those of which nothing is known: no job, no object, and none that is being deleted."""
-
     def jobs_by_hash(self, source_hash: str) -> list[Job]:
         """All jobs of one source, whatever their type."""
 
@@ -236,6 +218,10 @@ class Store(Lookups, Protocol):
         """Renew the lease of a running attempt and keep its progress, where it sent any."""
 
     # --- attempts
+
+    @property
+    def attempt_floor(self) -> int:
+        """New attempts have numbers above this one."""
 
     def attempt(self, job_id: int, attempt: int) -> Attempt | None: ...
     def attempts(self, job_id: int, *, limit: int) -> list[Attempt]:
@@ -301,6 +287,23 @@ class Store(Lookups, Protocol):
         """Write a sign of life that changes nothing else."""
 
     def delete_worker(self, worker: Worker) -> None: ...
+    def note_types(self, worker: Worker, types: tuple[str, ...]) -> None:
+        """The worker asks for jobs of these types."""
+
+    def forget_types(self, worker_id: str) -> None:
+        """It starts anew, or is no more."""
+
+    # --- causes of failures
+
+    def cause(self, fingerprint: str) -> int | None:
+        """The number of a cause of failures, if it is known."""
+
+    def count_causes(self) -> int: ...
+    def add_cause(self, cause: Cause) -> int:
+        """A cause that was not known; returns its number."""
+
+    def see_cause(self, number: int, example: str, *, now: int) -> None:
+        """An attempt failed of this cause."""
 
     # --- what may be repeated
 
@@ -308,6 +311,7 @@ class Store(Lookups, Protocol):
         """The (job, attempt) pairs that an earlier claim with this key was given."""
 
     def remember_claim(self, worker_id: str, claim_key: str, jobs: list[Job], *, now: int) -> None: ...
+    def save_undo(self, token: str, job_id: int, was: str, became: str, *, now: int) -> None: ...
     def remember(self, subject: str, key: str, fingerprint: bytes, outcome: bytes, *, now: int) -> None: ...
     def purge(self, *, before: int, limit: int) -> bool:
         """Forget `limit` repeatable requests of each kind that are older than `before` (ms), the oldest first;

@@ -390,7 +390,7 @@ async def test_the_first_write_after_an_outage_expires_nobody(local: LocalServer
         return True
 
     store: Any = local.parts.writer
-    store._store._db.exec_trace = errs
+    store._store._do._db.exec_trace = errs
     await trio.sleep(timeout - 5)
     assert (await local.call("POST", "/api/workers/w1/heartbeat", beat))[0] == 503
     full = False

@@ -6,11 +6,13 @@ import hashlib
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from actors.effects import perform
-from actors.effects.step import Rules, Step
+from actors.effects.needs import needs_of
+from actors.effects.step import Rules, Step, transact
 from actors.messages import Claim, Fail, NewJob, ObjectSeen, Register, Seen, Submit
 from blobforge.access import Caller, Scope
 from blobforge.job import RetryPolicy
@@ -47,10 +49,13 @@ class Book:
     def do(self, *messages: Any) -> Any:
         """Perform the messages in one transaction; the answer, or the list of answers."""
         self.now += 1000
-        step = Step(self.store, self.rules, self.now, self.dice)
-        with self.store.transaction():
-            answers = [perform(step, message) for message in messages]
+        answers, _ = transact(lambda: Step(self.store, self.rules, self.now, self.dice), partial(self._do, messages))
         return answers[0] if len(answers) == 1 else answers
+
+    def _do(self, messages: Sequence[Any], step: Step) -> list[Any]:
+        needs = None if step.careful else needs_of((message, None) for message in messages)
+        with self.store.transaction(needs):
+            return [perform(step, message, place) for place, message in enumerate(messages)]
 
     def key(self, job_id: int, attempt: int = 1) -> str:
         """What this attempt writes its output to."""

@@ -218,9 +218,13 @@ def test_an_undone_failure_leaves_no_count(book: Book) -> None:
     book.do(submission(1))
     book.do(Claim(ADMIN, "w1", ("pdf",)))
     step = Step(book.store, book.rules, book.now, book.dice)
-    with book.store.transaction(), suppress(RuntimeError), book.store.savepoint():
-        perform(step, Fail(ADMIN, "w1", 1, "boom"))
+
+    def broken(step: Step, message: Fail) -> None:
+        perform(step, message)
         raise RuntimeError
+
+    with book.store.transaction(), suppress(RuntimeError):
+        step.whole(0, broken, Fail(ADMIN, "w1", 1, "boom"))
     assert book.probe.count("failures") == 0
     assert book.probe.count("failure_counts") == 0
 

@@ -1,4 +1,4 @@
-"""Transactions: guarded updates, savepoints, and a disk that is full."""
+"""Transactions: guarded updates, effects that are undone, and a disk that is full."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from actors.effects import perform
+from actors.effects.needs import needs_of
 from actors.effects.step import Step
 from actors.messages import Batch, BatchDone, Cancel, Claim, Granted, JobChanged, NewJob, Register, Submit, Submitted
 from blobforge.events import JobCreated, SourceAwaited
@@ -64,14 +65,19 @@ def test_a_duplicate_is_the_same_job_whatever_else_is_in_the_transaction(book: B
 def test_what_is_undone_takes_its_counts_along(book: Book) -> None:
     book.register("w")
     step = Step(book.store, book.rules, book.now, book.dice)
-    with book.store.transaction():
-        perform(step, submission(1))
-        with suppress(RuntimeError), book.store.savepoint():
-            perform(step, submission(2))
-            perform(step, Cancel(1))
-            perform(step, Claim(ADMIN, "w", ("pdf",)))
-            raise RuntimeError
-        perform(step, submission(3))
+
+    def broken(step: Step, _: None) -> None:
+        perform(step, submission(2), 0)
+        perform(step, Cancel(1), 1)
+        perform(step, Claim(ADMIN, "w", ("pdf",)), 2)
+        raise RuntimeError
+
+    needs = needs_of((message, None) for message in (submission(1), submission(2), Claim(ADMIN, "w", ("pdf",))))
+    with book.store.transaction(needs):
+        perform(step, submission(1), 0)
+        with suppress(RuntimeError):
+            step.whole(1, broken, None)
+        perform(step, submission(3), 2)
     book.counts_are_right()
     assert book.probe.rows("jobs", "id", "status") == [(1, "pending"), (2, "pending")]
     with suppress(RuntimeError), book.store.transaction():
@@ -84,11 +90,15 @@ def test_what_is_undone_takes_its_counts_along(book: Book) -> None:
 def test_a_worker_that_was_undone_is_forgotten(book: Book) -> None:
     """What was read of it in the transaction is not read again."""
     step = Step(book.store, book.rules, book.now, book.dice)
+
+    def broken(step: Step, _: None) -> None:
+        perform(step, Register(ADMIN, "w", "pdf"))
+        assert book.store.worker("w") is not None
+        raise RuntimeError
+
     with book.store.transaction():
-        with suppress(RuntimeError), book.store.savepoint():
-            perform(step, Register(ADMIN, "w", "pdf"))
-            assert book.store.worker("w") is not None
-            raise RuntimeError
+        with suppress(RuntimeError):
+            step.whole(0, broken, None)
         assert book.store.worker("w") is None
 
 
@@ -151,10 +161,10 @@ def test_new_jobs_are_stored_as_they_are_in_their_order(book: Book) -> None:
     book.counts_are_right()
 
 
-@pytest.mark.parametrize("guarded", [True, False], ids=["one by one", "together"])
-def test_a_batch_of_submissions(book: Book, guarded: bool) -> None:
-    """Known and unknown sources, the same one twice, first ones of a type, and other items in between. On the second
-    try of a transaction, each has a savepoint of its own."""
+@pytest.mark.parametrize("careful", [True, False], ids=["one by one", "together"])
+def test_a_batch_of_submissions(book: Book, careful: bool) -> None:
+    """Known and unknown sources, the same one twice, first ones of a type, and other items in between. Where a
+    transaction could not be written, each is written by itself."""
     book.do(submission(1), submission(2))
     book.do(Cancel(2))
 
@@ -163,7 +173,7 @@ def test_a_batch_of_submissions(book: Book, guarded: bool) -> None:
 
     items = [item(3), item(1), item(4, "ocr"), item(3), Cancel(1), item(5), item(3, "ocr"), Cancel(77), item(2),
              item(6, tags=("a", "b", "a"))]  # fmt: skip
-    step = Step(book.store, book.rules, book.now, book.dice, guarded=guarded)
+    step = Step(book.store, book.rules, book.now, book.dice, careful=careful)
     with book.store.transaction():
         done = perform(step, Batch(tuple(items)))
     assert isinstance(done, BatchDone)

@@ -21,59 +21,60 @@ from blobforge.people import User
 from blobforge.store.errors import DatabaseError
 from blobforge.store.files import FileRecord
 from blobforge.store.sqlite import rows, sql
-from blobforge.store.sqlite.counters import Counters
 from blobforge.store.sqlite.database import migrations, open_reader, refuse_others
+from blobforge.store.sqlite.statements import Statements
 from blobforge.store.whole import Kept, ObjectsOf, Whole
+from blobforge.store.workingset import WorkingSet
 from blobforge.worker import Worker
 
 
 class Arrivals:
     """Used inside the transaction that the Store has open."""
 
-    def __init__(self, connection: apsw.Connection, counters: Counters) -> None:
-        self._db = connection
-        self._counters = counters
+    def __init__(self, statements: Statements, working: WorkingSet) -> None:
+        self._do = statements
+        self._working = working
 
     def highest(self) -> int:
         """The highest number that a job was ever given here."""
-        row = self._db.execute(sql.JOB_SEQUENCE).fetchone()
-        return int(row[0]) if row else 0
+        return self._do.number(sql.JOB_SEQUENCE)
 
     def add(self, whole: Whole, *, now: int) -> Job | None:
         """Store a job as it is; None when there is one of its type and source already."""
         job = whole.job
-        if self._db.execute(sql.JOB_BY_SOURCE, (job.source_hash, job.type)).fetchone() is not None:
+        self._working.forget()
+        if self._do.row(sql.JOB_BY_SOURCE, (job.source_hash, job.type)) is not None:
             return None
         own = job.id if job.id > self.highest() else None
-        self._db.execute(sql.INSERT_WHOLE_JOB, (own, *rows.job_values(job)[1:]))
-        stored = replace(job, id=self._db.last_insert_rowid())
+        number = self._do.insert(sql.INSERT_WHOLE_JOB, (own, *rows.job_values(job)[1:]))
+        stored = replace(job, id=number)
         if stored.tags:
-            self._db.execute(sql.INSERT_JOB_TAGS, (rows.tags_of([stored]),))
+            self._do.rows(sql.INSERT_JOB_TAGS, (rows.tags_of([stored]),))
         for attempt in whole.attempts:
-            self._db.execute(sql.INSERT_WHOLE_ATTEMPT, (stored.id, *astuple(attempt)[1:]))
+            self._do.rows(sql.INSERT_WHOLE_ATTEMPT, (stored.id, *astuple(attempt)[1:]))
         for number, result in whole.results:
-            self._db.execute(sql.KEEP_RESULT, (stored.id, number, result))
+            self._do.rows(sql.KEEP_RESULT, (stored.id, number, result))
         for kept in whole.files:
             self._keep(kept, stored, now)
-        self._counters.job(stored, +1)
-        self._counters.made(stored)
+        self._working.arrived(stored)
         return stored
 
     def to_backfill(self, first: int, last: int) -> None:
         """What the jobs with these numbers have come to is still to be counted."""
-        self._db.execute(sql.TO_BACKFILL, (first, last))
+        self._do.rows(sql.TO_BACKFILL, (first, last))
 
     def go_on_above(self, job_id: int, attempt: int) -> None:
         """Numbers of jobs up to this one, and of attempts, were given where these jobs come from: never again."""
-        self._db.execute(sql.SEED_IDS, ("jobs", "jobs"))
-        self._db.execute(sql.RAISE_IDS, (job_id,))
-        self._db.execute(sql.RAISE_FLOOR, (attempt,))
+        self._working.forget()
+        self._do.rows(sql.SEED_IDS, ("jobs", "jobs"))
+        self._do.rows(sql.RAISE_IDS, (job_id,))
+        self._do.rows(sql.RAISE_FLOOR, (attempt,))
 
     def _keep(self, kept: Kept, job: Job, now: int) -> None:
-        if self._db.execute(sql.FILE, (kept.key,)).fetchone() is not None:
+        if self._do.row(sql.FILE, (kept.key,)) is not None:
             return
         record, job_id = kept.record, job.id if kept.attempt is not None else None
-        self._db.execute(
+        self._do.rows(
             sql.RECORD_FILE,
             (
                 kept.key, record.size, record.sha256, job_id, kept.attempt, now, record.checked_at, record.etag,
@@ -81,7 +82,7 @@ class Arrivals:
             ),
         )  # fmt: skip
         if record.kept is not None:
-            self._db.execute(sql.KEEP_FILE, (record.kept, kept.key))
+            self._do.rows(sql.KEEP_FILE, (record.kept, kept.key))
 
 
 class DatabaseExport:

@@ -1,5 +1,5 @@
 """What outlives a restore: the mark on a copy that came out of a backup, numbers that are never given again, and
-the record of drills. State owned here: a cache of the attempt floor.
+the record of drills.
 
 A copy is marked before it is put in place, and the mark goes in the transaction that voids its leases: whatever
 happens in between, no server goes on as if nothing had been lost.
@@ -23,6 +23,8 @@ from blobforge.store.figures import Drill
 from blobforge.store.sqlite import rows, sql
 from blobforge.store.sqlite.check import check
 from blobforge.store.sqlite.database import open_writer
+from blobforge.store.sqlite.statements import Statements
+from blobforge.store.workingset import WorkingSet
 
 IDS_SKIPPED = 1_000_000
 IDS_PER_SECOND = 35_000  # no server takes more submissions
@@ -34,19 +36,9 @@ DRILLS_KEPT = 100
 class Recovery:
     """Used inside the transaction that the Store has open."""
 
-    def __init__(self, connection: apsw.Connection) -> None:
-        self._db = connection
-        self._floor: int | None = None
-
-    def undone(self) -> None:
-        """Something was rolled back: believe nothing that is not read again."""
-        self._floor = None
-
-    def attempt_floor(self) -> int:
-        """New attempts have numbers above this one."""
-        if self._floor is None:
-            self._floor = self._state()[1]
-        return self._floor
+    def __init__(self, statements: Statements, working: WorkingSet) -> None:
+        self._do = statements
+        self._working = working
 
     def restored_at(self) -> int | None:
         """When (ms) this database was restored, if that has not been settled yet."""
@@ -54,7 +46,8 @@ class Recovery:
 
     def running(self) -> list[Job]:
         """Every job that holds a lease."""
-        return [rows.job(row) for row in self._db.execute(sql.ALL_RUNNING)]
+        self._working.settle()
+        return self._working.known([rows.job(row) for row in self._do.rows(sql.ALL_RUNNING)])
 
     def seconds_lost(self, *, now: int) -> int:
         """How long before `now` (ms) the newest record is: to be asked before anything is written."""
@@ -64,29 +57,27 @@ class Recovery:
         """Void the leases that lost attempts could still complete with, move all numbers on above what may have been
         given in `seconds`, and take the mark off.
         """
-        self._db.execute(sql.VOID_LATE_LEASES, (now,))
-        self._db.execute(sql.FORGET_INSTANCES)  # the processes that live may have registered since
-        self._db.execute(sql.SEED_IDS, ("jobs", "jobs"))
-        self._db.execute(sql.SKIP_IDS, (IDS_SKIPPED + IDS_PER_SECOND * seconds,))
+        self._working.forget()
+        self._do.rows(sql.VOID_LATE_LEASES, (now,))
+        self._do.rows(sql.FORGET_INSTANCES)  # the processes that live may have registered since
+        self._do.rows(sql.SEED_IDS, ("jobs", "jobs"))
+        self._do.rows(sql.SKIP_IDS, (IDS_SKIPPED + IDS_PER_SECOND * seconds,))
         highest = max(self._number(sql.HIGHEST_ATTEMPT), self._state()[1])
-        self._db.execute(sql.END_RECOVERY, (highest + ATTEMPTS_SKIPPED + ATTEMPTS_PER_SECOND * seconds,))
-        self._floor = None
+        self._do.rows(sql.END_RECOVERY, (highest + ATTEMPTS_SKIPPED + ATTEMPTS_PER_SECOND * seconds,))
 
     def record_drill(self, drill: Drill) -> None:
-        self._db.execute(
+        self._do.rows(
             sql.INSERT_DRILL, (drill.started_at, drill.ended_at, int(drill.ok), drill.proven_until, drill.detail)
         )
-        self._db.execute(sql.TRIM_DRILLS, (DRILLS_KEPT,))
+        self._do.rows(sql.TRIM_DRILLS, (DRILLS_KEPT,))
 
     def _state(self) -> tuple[int | None, int]:
-        row = self._db.execute(sql.RECOVERY).fetchone()
+        row = self._do.row(sql.RECOVERY)
         assert row is not None
         return row[0], row[1]
 
     def _number(self, statement: str) -> int:
-        row = self._db.execute(statement).fetchone()
-        assert row is not None
-        return int(row[0])
+        return self._do.number(statement)
 
 
 def prepare(path: Path, *, now: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -17,8 +18,8 @@ _STATUS = {status.value: status for status in JobStatus}  # a dict is several ti
 _decode_tags = msgspec.json.Decoder(tuple[str, ...]).decode
 
 
-def job(row: Row) -> Job:
-    (id_, type_, status, priority, source_hash, created, updated, most, path, size, tags, avoid, *rest) = row
+def job(row: Sequence[Any]) -> Job:
+    id_, type_, status, priority, source_hash, created, updated, most, path, size, tags, avoid, *rest = row
     rest[-1] = bool(rest[-1])  # write_once
     return Job(
         id_, type_, _STATUS[status], priority, source_hash, created, updated, most, path, size,
@@ -35,29 +36,12 @@ def job_values(job: Job) -> Row:
     )
 
 
-def job_moved(after: Job) -> Row:
-    """The parameters of MOVE_JOB and the first ones of UPDATE_JOB: the new state. The guard follows."""
+def new_job(job: Job) -> Row:
+    """A row of INSERT_JOBS."""
     return (
-        after.status, after.source_size, after.attempts, after.losses, after.attempt, after.lease,
-        after.heartbeat_at, after.started_at, after.completed_at, after.not_before, after.last_error,
-        after.output_key, after.result, after.progress, after.progress_at, after.updated_at,
-        after.kept_attempt, after.replaced, after.releases, after.avoid_until, encode_tags(after.avoid),
-        after.upload_key, after.result_size, int(after.write_once),
+        job.id, job.type, job.status, job.priority, job.source_hash, job.created_at, job.updated_at,
+        job.max_attempts, job.source_path, job.source_size, encode_tags(job.tags), job.metadata, job.submitter,
     )  # fmt: skip
-
-
-def new_jobs(jobs: list[Job]) -> str:
-    """The parameter of INSERT_JOBS."""
-    return msgspec.json.encode(
-        [
-            (
-                job.type, job.status, job.priority, job.source_hash, job.created_at, job.updated_at,
-                job.max_attempts, job.source_path, job.source_size, encode_tags(job.tags), job.metadata,
-                job.submitter,
-            )
-            for job in jobs
-        ]
-    ).decode()  # fmt: skip
 
 
 def tags_of(jobs: list[Job]) -> str:

@@ -7,6 +7,7 @@ Updates are guarded by the state that the transition started from: `changes()` s
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 JOB_COLUMNS: Final = (
@@ -33,33 +34,19 @@ USER_COLUMNS: Final = "id, issuer, subject, email, name, groups, is_admin, creat
 SESSION_COLUMNS: Final = (
     "hash, user_id, token_id, created_at, seen_at, checked_at, expires_at, sealed, address, agent"
 )
+FILE_COLUMNS: Final = "size, sha256, checked_at, etag, version, kept, keeping"
 TOKEN_COLUMNS: Final = "id, name, hash, prefix, scopes, created_at, expires_at, last_used_at"
 
 # --- jobs
 JOB: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE id = ?"
 JOB_BY_SOURCE: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE source_hash = ? AND type = ?"
-# Of these hashes, those that have left a trace.
-KNOWN_SOURCES: Final = """
-    SELECT asked.value FROM json_each(?) AS asked
-     WHERE EXISTS (SELECT 1 FROM jobs WHERE source_hash = asked.value)
-        OR EXISTS (SELECT 1 FROM files WHERE key = 'sources/' || asked.value)
-        OR EXISTS (SELECT 1 FROM doomed_objects WHERE key = 'sources/' || asked.value)"""
 # Of these hashes, those whose source is held to be there.
 HELD_SOURCES: Final = """
     SELECT asked.value FROM json_each(?) AS asked
      WHERE EXISTS (SELECT 1 FROM jobs WHERE source_hash = asked.value AND status <> 'uploading')"""
-JOBS_BY_HASH: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE source_hash = ?"
 _READY: Final = "status = 'pending' AND not_before IS NULL AND avoid IS NULL AND type = ?"
-PICK_READY: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE {_READY} ORDER BY priority, id LIMIT ?"
 # In the same order, those that are kept from some workers.
-PICK_KEPT: Final = f"""
-    SELECT {JOB_COLUMNS} FROM jobs WHERE status = 'pending' AND avoid IS NOT NULL AND type = ?
-     ORDER BY priority, id LIMIT ?"""
 # Who has failed a job, or could not do it, by the last of its attempts.
-FAILED_BY: Final = """
-    SELECT DISTINCT worker_id
-      FROM (SELECT worker_id, outcome, kind FROM attempts WHERE job_id = ? ORDER BY attempt DESC LIMIT ?)
-     WHERE outcome = 'failed' OR (outcome = 'released' AND kind = 'trouble')"""
 ANOTHER_WORKER: Final = """
     SELECT 1 FROM workers WHERE status = 'online' AND enabled AND type = ?1
                             AND id NOT IN (SELECT value FROM json_each(?2))
@@ -70,29 +57,6 @@ ANOTHER_WORKER: Final = """
 JOB_IN_SHORT: Final = f"SELECT {SHORT_COLUMNS} FROM jobs WHERE id = ?"
 JOBS_OF_WORKER: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE status = 'running' AND worker_id = ? ORDER BY id"
 RUNNING_ON: Final = "SELECT id FROM jobs WHERE status = 'running' AND worker_id = ? ORDER BY id LIMIT ?"
-# Many at once, as JSON arrays in the order of the columns: a batch is one statement, and not a thousand.
-INSERT_JOBS: Final = """
-    INSERT INTO jobs (type, status, priority, source_hash, created_at, updated_at, max_attempts, source_path,
-                      source_size, tags, metadata, submitter)
-    SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7,
-           value ->> 8, value ->> 9, value ->> 10, value ->> 11
-      FROM json_each(?) ORDER BY key"""
-INSERT_JOB_TAGS: Final = (
-    "INSERT OR IGNORE INTO job_tags (tag, job_id) SELECT value ->> 0, value ->> 1 FROM json_each(?)"
-)
-_MOVED: Final = """
-    UPDATE jobs SET status = ?, source_size = ?, attempts = ?, losses = ?, attempt = ?, lease = ?, heartbeat_at = ?,
-                    started_at = ?, completed_at = ?, not_before = ?, last_error = ?, output_key = ?, result = ?,
-                    progress = ?, progress_at = ?, updated_at = ?, kept_attempt = ?, replaced = ?, releases = ?,
-                    avoid_until = ?, avoid = ?, upload_key = ?, result_size = ?, write_once = ?"""
-_GUARD: Final = "WHERE id = ? AND status = ? AND attempt = ?"
-# A column that is named is written to each index that has it, changed or not; a completion changes none of the three.
-UPDATE_JOB: Final = f"{_MOVED}, priority = ?, worker_id = ?, failure = ? {_GUARD}"
-MOVE_JOB: Final = f"{_MOVED} {_GUARD}"
-BEAT_JOB: Final = """
-    UPDATE jobs SET heartbeat_at = ?, progress = coalesce(?, progress), progress_at = coalesce(?, progress_at),
-                    updated_at = ?
-     WHERE id = ? AND status = 'running' AND attempt = ?"""
 
 # --- attempts
 ATTEMPT: Final = f"SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE job_id = ? AND attempt = ?"
@@ -118,18 +82,10 @@ _ORDINAL: Final = (
     "1 + coalesce((SELECT coalesce(ordinal, attempt) FROM attempts WHERE job_id = ?1 "
     "ORDER BY attempt DESC LIMIT 1), 0)"
 )
-INSERT_ATTEMPT: Final = f"""
-    INSERT INTO attempts (job_id, attempt, worker_id, lease, started_at, output_key, ordinal)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, {_ORDINAL})"""
 OUTPUT_KEYS: Final = f"SELECT {_ATTEMPTS_KEY} FROM attempts WHERE job_id = ?"
-END_ATTEMPT: Final = """
-    UPDATE attempts SET ended_at = ?, outcome = ?, kind = ?, error = ?, traceback = ?, log_tail = ?
-     WHERE job_id = ? AND attempt = ?"""
 
 # --- results that are kept aside
 KEEP_RESULT: Final = "INSERT INTO results (job_id, attempt, result) VALUES (?, ?, ?)"
-DROP_RESULT: Final = "DELETE FROM results WHERE job_id = ? AND attempt = ?"
-DROP_RESULTS_BUT: Final = "DELETE FROM results WHERE job_id = ? AND attempt IS NOT ?"
 RESULTS_OF_JOB: Final = "SELECT attempt, result FROM results WHERE job_id = ? ORDER BY attempt"
 RESULT: Final = "SELECT result FROM results WHERE job_id = ? AND attempt = ?"
 # As JSON, the two members that say what the output is.
@@ -137,13 +93,200 @@ RESULT_NAMES: Final = """
     SELECT json_object('filename', result -> '$.filename', 'content_type', result -> '$.content_type')
       FROM results WHERE job_id = ? AND attempt = ?"""
 
+
+# --- what a transaction needs, all of it in one statement: "SELECT" and those of these parts that are asked for, each
+# one value, a JSON array of rows. SQLite hands the interpreter's lock over with each row that it gives.
+def _rows_of(columns: str, rest: str) -> str:
+    return f"(SELECT json_group_array(json_array({columns})) FROM {rest})"
+
+
+_THESE: Final = "IN (SELECT value FROM json_each(?))"
+# By their ids, by the hashes of their sources, by the workers that run them.
+NEEDED_JOBS: Final = _rows_of(JOB_COLUMNS, f"jobs WHERE id {_THESE}")
+NEEDED_OF_SOURCES: Final = _rows_of(
+    JOB_COLUMNS, f"(SELECT * FROM jobs WHERE source_hash {_THESE} ORDER BY source_hash, type)"
+)
+NEEDED_OF_WORKERS: Final = _rows_of(
+    JOB_COLUMNS, f"jobs INDEXED BY jobs_running WHERE status = 'running' AND worker_id {_THESE}"
+)
+NEEDED_READY: Final = _rows_of(
+    JOB_COLUMNS,
+    f"(SELECT * FROM jobs INDEXED BY jobs_ready WHERE {_READY} ORDER BY priority, id LIMIT ?)",
+)
+NEEDED_KEPT: Final = _rows_of(
+    JOB_COLUMNS,
+    "(SELECT * FROM jobs INDEXED BY jobs_kept WHERE status = 'pending' AND avoid IS NOT NULL AND type = ?"
+    " ORDER BY priority, id LIMIT ?)",
+)
+NEEDED_WORKERS: Final = _rows_of(WORKER_COLUMNS, f"workers WHERE id {_THESE}")
+# (job, attempt) pairs.
+NEEDED_ATTEMPTS: Final = _rows_of(
+    ATTEMPT_COLUMNS,
+    "attempts WHERE (job_id, attempt) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?))",
+)
+NEEDED_FILES: Final = _rows_of(f"key, {FILE_COLUMNS}", f"files WHERE key {_THESE}")
+NEEDED_SOURCE_FILES: Final = _rows_of(
+    f"'sources/' || jobs.source_hash, {FILE_COLUMNS}",
+    f"jobs LEFT JOIN files ON files.key = 'sources/' || jobs.source_hash WHERE jobs.id {_THESE}",
+)
+NEEDED_DOOMS: Final = _rows_of("key, state, tries, epoch, again", f"doomed_objects WHERE key {_THESE}")
+NEEDED_CLAIM_KEYS: Final = _rows_of(
+    "worker_id, claim_key, jobs",
+    "claim_keys WHERE (worker_id, claim_key) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?))",
+)
+NEEDED_REPEATED: Final = _rows_of(
+    "subject, key, hex(fingerprint), hex(outcome), created_at",
+    "idempotency WHERE (subject, key) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?))",
+)
+# Which workers have failed each of these jobs, or could not do it, by the last of its attempts.
+NEEDED_FAILED: Final = _rows_of(
+    "job_id, worker_id",
+    f"""(SELECT DISTINCT job_id, worker_id
+           FROM (SELECT job_id, worker_id, outcome, kind,
+                        row_number() OVER (PARTITION BY job_id ORDER BY attempt DESC) AS back
+                   FROM attempts WHERE job_id {_THESE})
+          WHERE back <= ? AND (outcome = 'failed' OR (outcome = 'released' AND kind = 'trouble'))
+          ORDER BY job_id, worker_id)""",
+)
+NEEDED_SEQUENCE: Final = "(SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'jobs')"
+
+# --- what a transaction has changed, each table in one statement: JSON arrays of values in the order of the columns
+_EACH: Final = "FROM json_each(?) AS each"
+
+
+def _values(first: int, last: int) -> str:
+    return ", ".join(f"each.value ->> {at}" for at in range(first, last))
+
+
+@lru_cache(maxsize=256)
+def move_jobs(columns: tuple[str, ...]) -> str:
+    """Jobs that were read in that status and attempt (the first three values: id, status, attempt) get these columns.
+
+    A column that is named is written to each index that has it, changed or not: so only those are that have changed.
+    """
+    moved = ", ".join(f"{column} = each.value ->> {at}" for at, column in enumerate(columns, start=3))
+    return f"""
+        UPDATE jobs SET {moved} {_EACH}
+         WHERE jobs.id = each.value ->> 0 AND jobs.status = each.value ->> 1 AND jobs.attempt = each.value ->> 2"""
+
+
+JOB_STATES: Final = f"SELECT id, status, attempt FROM jobs WHERE id {_THESE}"
+INSERT_JOBS: Final = f"""
+    INSERT INTO jobs (id, type, status, priority, source_hash, created_at, updated_at, max_attempts, source_path,
+                      source_size, tags, metadata, submitter)
+    SELECT {_values(0, 13)} {_EACH} ORDER BY each.key"""
+INSERT_JOB_TAGS: Final = f"INSERT OR IGNORE INTO job_tags (tag, job_id) SELECT {_values(0, 2)} {_EACH}"
+# Their tags, attempts and results go along.
+DELETE_JOBS: Final = """
+    DELETE FROM jobs WHERE id IN (
+        SELECT jobs.id FROM json_each(?) AS each JOIN jobs
+            ON jobs.id = each.value ->> 0 AND jobs.status = each.value ->> 1 AND jobs.attempt = each.value ->> 2)"""
+# Attempts of a job are added in their order; the first one needs no look at others.
+START_ATTEMPTS: Final = f"""
+    INSERT INTO attempts (job_id, attempt, worker_id, lease, started_at, output_key, ordinal)
+    SELECT {_values(0, 6)},
+           CASE WHEN each.value ->> 1 = 1 THEN 1 ELSE
+               1 + coalesce((SELECT coalesce(ordinal, attempt) FROM attempts WHERE job_id = each.value ->> 0
+                              ORDER BY attempt DESC LIMIT 1), 0) END
+      {_EACH} WHERE true ORDER BY each.key"""
+# An update in disguise: where ANALYZE has seen a small table, an UPDATE ... FROM walks all of it, and CROSS JOIN is
+# the one way to tell the planner what comes first.
+END_ATTEMPTS: Final = f"""
+    INSERT INTO attempts (job_id, attempt, worker_id, lease, started_at, ended_at, outcome, kind, error, traceback,
+                          log_tail)
+    SELECT a.job_id, a.attempt, a.worker_id, a.lease, a.started_at, {_values(2, 8)}
+      {_EACH} CROSS JOIN attempts AS a ON a.job_id = each.value ->> 0 AND a.attempt = each.value ->> 1 WHERE true
+    ON CONFLICT (job_id, attempt) DO UPDATE SET ended_at = excluded.ended_at, outcome = excluded.outcome,
+        kind = excluded.kind, error = excluded.error, traceback = excluded.traceback, log_tail = excluded.log_tail"""
+DROP_RESULTS: Final = f"""
+    DELETE FROM results WHERE (job_id, attempt) IN (SELECT {_values(0, 2)} {_EACH})"""
+DROP_RESULTS_BUT: Final = f"""
+    DELETE FROM results WHERE (job_id, attempt) IN (
+        SELECT results.job_id, results.attempt {_EACH} JOIN results
+            ON results.job_id = each.value ->> 0 AND results.attempt IS NOT each.value ->> 1)"""
+FORGET_FILES: Final = "DELETE FROM files WHERE key IN (SELECT value FROM json_each(?))"
+RECORD_FILES: Final = f"""
+    INSERT INTO files (key, size, sha256, job_id, attempt, created_at, checked_at, etag, version, keeping)
+    SELECT {_values(0, 10)} {_EACH} WHERE true
+    ON CONFLICT (key) DO UPDATE SET size = excluded.size, sha256 = excluded.sha256, checked_at = excluded.checked_at,
+        etag = excluded.etag, version = excluded.version, keeping = excluded.keeping"""
+KEEP_FILES: Final = f"""
+    UPDATE files SET kept = each.value ->> 1, keeping = 0 {_EACH} WHERE files.key = each.value ->> 0"""
+SAVE_WORKERS: Final = f"""
+    INSERT INTO workers ({WORKER_COLUMNS}) SELECT {_values(0, 19)} {_EACH} WHERE true
+    ON CONFLICT (id) DO UPDATE SET type = excluded.type, status = excluded.status,
+        updated_at = excluded.updated_at, name = excluded.name, enabled = excluded.enabled,
+        last_heartbeat = excluded.last_heartbeat, metadata = excluded.metadata, labels = excluded.labels,
+        version = excluded.version, token_id = excluded.token_id, secret_hash = excluded.secret_hash,
+        drain = excluded.drain, registered = excluded.registered, instance = excluded.instance,
+        contested_at = excluded.contested_at, contested_by = excluded.contested_by"""
+BEAT_WORKERS: Final = f"""
+    INSERT INTO workers (id, type, status, created_at, last_heartbeat, updated_at)
+    SELECT w.id, w.type, w.status, w.created_at, {_values(1, 3)}
+      {_EACH} CROSS JOIN workers AS w ON w.id = each.value ->> 0 WHERE true
+    ON CONFLICT (id) DO UPDATE SET last_heartbeat = excluded.last_heartbeat, updated_at = excluded.updated_at"""
+DELETE_WORKERS: Final = "DELETE FROM workers WHERE id IN (SELECT value FROM json_each(?))"
+FORGET_WORKER_TYPES: Final = "DELETE FROM worker_types WHERE worker_id IN (SELECT value FROM json_each(?))"
+ADD_WORKER_TYPES: Final = f"INSERT OR IGNORE INTO worker_types (worker_id, type) SELECT {_values(0, 2)} {_EACH}"
+INSERT_CAUSES: Final = f"""
+    INSERT INTO failures (id, fingerprint, kind, place, example, first_seen, last_seen, n)
+    SELECT {_values(0, 8)} {_EACH}"""
+SEE_CAUSES: Final = f"""
+    UPDATE failures SET last_seen = max(last_seen, each.value ->> 3), first_seen = min(first_seen, each.value ->> 2),
+                        n = n + (each.value ->> 4),
+                        example = CASE WHEN each.value ->> 3 >= last_seen THEN each.value ->> 1 ELSE example END
+      {_EACH} WHERE failures.id = each.value ->> 0"""
+SAVE_CLAIM_KEYS: Final = f"""
+    INSERT OR REPLACE INTO claim_keys (worker_id, claim_key, jobs, created_at)
+    SELECT {_values(0, 4)} {_EACH} ORDER BY each.key"""
+SAVE_REPEATED: Final = f"""
+    INSERT OR REPLACE INTO idempotency (subject, key, fingerprint, outcome, created_at)
+    SELECT {_values(0, 2)}, unhex(each.value ->> 2), unhex(each.value ->> 3), each.value ->> 4
+      {_EACH} ORDER BY each.key"""
+SAVE_UNDOS: Final = f"""
+    INSERT OR IGNORE INTO undos (token, job_id, was, became, at) SELECT {_values(0, 5)} {_EACH} ORDER BY each.key"""
+INSERT_AUDIT: Final = f"""
+    INSERT INTO audit (at, actor, name, address, action, subject, detail)
+    SELECT {_values(0, 7)} {_EACH} ORDER BY each.key"""
+# Counters, each moved by the last value. Those that count what is there never fall below zero (the schema says so):
+# an upsert of a negative number would be refused before it was added.
+MOVE_JOB_COUNTS: Final = f"""
+    INSERT INTO job_counts (status, type, priority, n)
+    SELECT {_values(0, 3)}, coalesce(c.n, 0) + (each.value ->> 3) {_EACH} LEFT JOIN job_counts AS c
+        ON c.status = each.value ->> 0 AND c.type = each.value ->> 1 AND c.priority = each.value ->> 2 WHERE true
+    ON CONFLICT (status, type, priority) DO UPDATE SET n = excluded.n"""
+MOVE_FAILURE_COUNTS: Final = f"""
+    INSERT INTO failure_counts (failure, status, n)
+    SELECT {_values(0, 2)}, coalesce(c.n, 0) + (each.value ->> 2) {_EACH} LEFT JOIN failure_counts AS c
+        ON c.failure = each.value ->> 0 AND c.status = each.value ->> 1 WHERE true
+    ON CONFLICT (failure, status) DO UPDATE SET n = excluded.n"""
+MOVE_WORKER_COUNTS: Final = f"""
+    INSERT INTO worker_counts (status, n)
+    SELECT {_values(0, 1)}, coalesce(c.n, 0) + (each.value ->> 1) {_EACH} LEFT JOIN worker_counts AS c
+        ON c.status = each.value ->> 0 WHERE true
+    ON CONFLICT (status) DO UPDATE SET n = excluded.n"""
+ADD_HAPPENINGS: Final = f"""
+    INSERT INTO happenings (step, slot, type, what, n) SELECT {_values(0, 5)} {_EACH} WHERE true
+    ON CONFLICT (step, slot, type, what) DO UPDATE SET n = n + excluded.n"""
+ADD_DURATIONS: Final = f"""
+    INSERT INTO durations (week, type, bucket, n) SELECT {_values(0, 4)} {_EACH} WHERE true
+    ON CONFLICT (week, type, bucket) DO UPDATE SET n = n + excluded.n"""
+ADD_WORKER_RATES: Final = f"""
+    INSERT INTO worker_rates (hour, worker_id, outcome, n) SELECT {_values(0, 4)} {_EACH} WHERE true
+    ON CONFLICT (hour, worker_id, outcome) DO UPDATE SET n = n + excluded.n"""
+NOTE_HOURS: Final = f"""
+    INSERT INTO job_hours (hour, first_id, last_id) SELECT {_values(0, 3)} {_EACH} WHERE true
+    ON CONFLICT (hour) DO UPDATE SET first_id = min(first_id, excluded.first_id),
+                                     last_id = max(last_id, excluded.last_id)"""
+HIGHEST_CAUSE: Final = "SELECT coalesce(max(id), 0) FROM failures"
+
 # --- which database this is
 HAD_JOBS: Final = "SELECT 1 FROM sqlite_sequence WHERE name = 'jobs' AND seq > 0"
 NAME_INSTALLATION: Final = "INSERT OR IGNORE INTO installation (one, id) VALUES (1, ?)"
 INSTALLATION: Final = "SELECT id FROM installation"
 
 # --- files
-FILE: Final = "SELECT size, sha256, checked_at, etag, version, kept, keeping FROM files WHERE key = ?"
+FILE: Final = f"SELECT {FILE_COLUMNS} FROM files WHERE key = ?"
 RECORD_FILE: Final = """
     INSERT INTO files (key, size, sha256, job_id, attempt, created_at, checked_at, etag, version, keeping)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -151,7 +294,6 @@ RECORD_FILE: Final = """
         etag = excluded.etag, version = excluded.version, keeping = excluded.keeping"""
 KEEP_FILE: Final = "UPDATE files SET kept = ?, keeping = 0 WHERE key = ?"
 TO_KEEP: Final = "SELECT job_id, attempt, key, size, sha256, etag FROM files WHERE keeping = 1"
-FORGET_FILE: Final = "DELETE FROM files WHERE key = ?"
 UNCHECKED_OUTPUTS: Final = "SELECT job_id, attempt, key FROM files WHERE checked_at IS NULL AND job_id IS NOT NULL"
 
 # --- workers
@@ -175,33 +317,16 @@ _RANK: Final = "CASE WHEN NOT enabled THEN 3 WHEN status = 'online' THEN 0 WHEN 
 WORKERS_BY_RANK: Final = f"""
     SELECT {WORKER_COLUMNS}, {_RANK} FROM workers WHERE ({_RANK}, id) > (?6, ?7) AND {_WORKERS_WANTED}
      ORDER BY {_RANK}, id LIMIT ?8"""
-SAVE_WORKER: Final = f"""
-    INSERT INTO workers ({WORKER_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-    ON CONFLICT (id) DO UPDATE SET type = excluded.type, status = excluded.status,
-        updated_at = excluded.updated_at, name = excluded.name, enabled = excluded.enabled,
-        last_heartbeat = excluded.last_heartbeat, metadata = excluded.metadata, labels = excluded.labels,
-        version = excluded.version, token_id = excluded.token_id, secret_hash = excluded.secret_hash,
-        drain = excluded.drain, registered = excluded.registered, instance = excluded.instance,
-        contested_at = excluded.contested_at, contested_by = excluded.contested_by"""
-BEAT_WORKER: Final = "UPDATE workers SET last_heartbeat = ?, updated_at = ? WHERE id = ?"
-DELETE_WORKER: Final = "DELETE FROM workers WHERE id = ?"
 RUNNING_BY_WORKER: Final = """
     SELECT asked.value, jobs.id FROM json_each(?1) AS asked
       JOIN jobs ON jobs.id IN (SELECT id FROM jobs WHERE status = 'running' AND worker_id = asked.value
                                 ORDER BY id LIMIT ?2)"""
 
 # --- claims and requests that may be repeated
-CLAIM_KEY: Final = "SELECT jobs FROM claim_keys WHERE worker_id = ? AND claim_key = ?"
-SAVE_CLAIM_KEY: Final = (
-    "INSERT OR REPLACE INTO claim_keys (worker_id, claim_key, jobs, created_at) VALUES (?, ?, ?, ?)"
-)
+IDEMPOTENT: Final = "SELECT fingerprint, outcome FROM idempotency WHERE subject = ? AND key = ? AND created_at >= ?"
 PURGE_CLAIM_KEYS: Final = """
     DELETE FROM claim_keys WHERE (worker_id, claim_key) IN (
         SELECT worker_id, claim_key FROM claim_keys WHERE created_at < ? ORDER BY created_at LIMIT ?)"""
-IDEMPOTENT: Final = "SELECT fingerprint, outcome FROM idempotency WHERE subject = ? AND key = ? AND created_at >= ?"
-SAVE_IDEMPOTENT: Final = (
-    "INSERT OR REPLACE INTO idempotency (subject, key, fingerprint, outcome, created_at) VALUES (?, ?, ?, ?, ?)"
-)
 PURGE_IDEMPOTENT: Final = """
     DELETE FROM idempotency WHERE (subject, key) IN (
         SELECT subject, key FROM idempotency WHERE created_at < ? ORDER BY created_at LIMIT ?)"""
@@ -253,8 +378,6 @@ TOUCH_SESSION: Final = "UPDATE sessions SET seen_at = ? WHERE hash = ?"
 DELETE_SESSION: Final = "DELETE FROM sessions WHERE hash = ?"
 DELETE_SESSIONS_OF_USER: Final = "DELETE FROM sessions WHERE user_id = ?"
 PURGE_SESSIONS: Final = "DELETE FROM sessions WHERE seen_at < ? OR expires_at <= ?"
-INSERT_AUDIT: Final = """
-    INSERT INTO audit (at, actor, name, address, action, subject, detail) VALUES (?, ?, ?, ?, ?, ?, ?)"""
 _AUDIT: Final = "SELECT id, at, actor, name, address, action, subject, detail FROM audit"
 AUDIT_BELOW: Final = f"{_AUDIT} WHERE id < ? ORDER BY id DESC"
 AUDIT_OF: Final = f"{_AUDIT} WHERE subject = ? AND id < ? ORDER BY id DESC"
@@ -262,28 +385,11 @@ AUDIT_OF_JOB: Final = f"{_AUDIT} WHERE subject = ? AND action GLOB 'job.*' AND i
 TOKEN: Final = f"SELECT {TOKEN_COLUMNS} FROM tokens WHERE id = ?"
 
 # --- counters
-ADD_JOB_COUNT: Final = """
-    INSERT INTO job_counts (status, type, priority, n) VALUES (?, ?, ?, ?)
-    ON CONFLICT (status, type, priority) DO UPDATE SET n = n + excluded.n"""
-TAKE_JOB_COUNT: Final = "UPDATE job_counts SET n = n - ? WHERE status = ? AND type = ? AND priority = ?"
-ADD_WORKER_COUNT: Final = """
-    INSERT INTO worker_counts (status, n) VALUES (?, ?)
-    ON CONFLICT (status) DO UPDATE SET n = n + excluded.n"""
-TAKE_WORKER_COUNT: Final = "UPDATE worker_counts SET n = n - ? WHERE status = ?"
-ADD_HAPPENING: Final = """
-    INSERT INTO happenings (step, slot, type, what, n) VALUES (?, ?, ?, ?, ?)
-    ON CONFLICT (step, slot, type, what) DO UPDATE SET n = n + excluded.n"""
 PURGE_HAPPENINGS: Final = "DELETE FROM happenings WHERE step = ? AND slot < ?"
 SAVE_DEPTH: Final = "INSERT OR REPLACE INTO depths (step, slot, type, status, n) VALUES (?, ?, ?, ?, ?)"
 CLEAR_DEPTHS: Final = "DELETE FROM depths WHERE step = ? AND slot = ?"
 PURGE_DEPTHS: Final = "DELETE FROM depths WHERE step = ? AND slot < ?"
-ADD_DURATION: Final = """
-    INSERT INTO durations (week, type, bucket, n) VALUES (?, ?, ?, ?)
-    ON CONFLICT (week, type, bucket) DO UPDATE SET n = n + excluded.n"""
 PURGE_DURATIONS: Final = "DELETE FROM durations WHERE week < ?"
-ADD_WORKER_RATE: Final = """
-    INSERT INTO worker_rates (hour, worker_id, outcome, n) VALUES (?, ?, ?, ?)
-    ON CONFLICT (hour, worker_id, outcome) DO UPDATE SET n = n + excluded.n"""
 PURGE_WORKER_RATES: Final = "DELETE FROM worker_rates WHERE hour < ?"
 FORGET_TYPES: Final = """
     DELETE FROM job_counts WHERE type IN (SELECT type FROM job_counts GROUP BY type HAVING sum(n) = 0)"""
@@ -324,17 +430,7 @@ AHEAD: Final = f"""
 
 # --- causes of failures
 FAILURE_BY_FINGERPRINT: Final = "SELECT id FROM failures WHERE fingerprint = ?"
-SEE_FAILURE: Final = """
-    UPDATE failures SET last_seen = max(last_seen, ?1), first_seen = min(first_seen, ?1), n = n + 1,
-                        example = CASE WHEN ?1 >= last_seen THEN ?2 ELSE example END
-     WHERE id = ?3"""
-INSERT_FAILURE: Final = """
-    INSERT INTO failures (fingerprint, kind, place, example, first_seen, last_seen, n) VALUES (?, ?, ?, ?, ?, ?, 1)"""
 COUNT_FAILURES: Final = "SELECT count(*) FROM failures"
-ADD_FAILURE_COUNT: Final = """
-    INSERT INTO failure_counts (failure, status, n) VALUES (?, ?, ?)
-    ON CONFLICT (failure, status) DO UPDATE SET n = n + excluded.n"""
-TAKE_FAILURE_COUNT: Final = "UPDATE failure_counts SET n = n - ? WHERE failure = ? AND status = ?"
 FAILURES: Final = """
     SELECT f.id, f.fingerprint, f.kind, f.place, f.example, f.first_seen, f.last_seen, f.n,
            coalesce(sum(c.n) FILTER (WHERE c.status = 'failed'), 0),
@@ -358,7 +454,6 @@ END_BACKFILL: Final = "DELETE FROM backfill"
 JOBS_BETWEEN: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?"
 
 # --- what can be undone
-SAVE_UNDO: Final = "INSERT OR IGNORE INTO undos (token, job_id, was, became, at) VALUES (?, ?, ?, ?, ?)"
 UNDOS: Final = """
     SELECT job_id, was, became, at FROM undos WHERE token = ? AND at >= ? ORDER BY job_id LIMIT ?"""
 DELETE_UNDO: Final = "DELETE FROM undos WHERE token = ? AND job_id = ?"
@@ -367,12 +462,6 @@ PURGE_UNDOS: Final = """
 
 # --- workers' types, and hours of ids
 WORKER_TYPES: Final = "SELECT type FROM worker_types WHERE worker_id = ?"
-ADD_WORKER_TYPE: Final = "INSERT OR IGNORE INTO worker_types (worker_id, type) VALUES (?, ?)"
-DELETE_WORKER_TYPES: Final = "DELETE FROM worker_types WHERE worker_id = ?"
-NOTE_HOUR: Final = """
-    INSERT INTO job_hours (hour, first_id, last_id) VALUES (?, ?, ?)
-    ON CONFLICT (hour) DO UPDATE SET first_id = min(first_id, excluded.first_id),
-                                     last_id = max(last_id, excluded.last_id)"""
 FIRST_ID: Final = "SELECT min(first_id) FROM job_hours WHERE hour >= ?"
 LAST_ID: Final = "SELECT max(last_id) FROM job_hours WHERE hour <= ?"
 
@@ -401,7 +490,6 @@ PULSE: Final = "INSERT INTO pulse (id, at) VALUES (1, ?) ON CONFLICT (id) DO UPD
 SANITY: Final = "SELECT 1"
 
 # --- housekeeping
-DELETE_JOB: Final = "DELETE FROM jobs WHERE id = ? AND status = ? AND attempt = ?"  # its tags and attempts go along
 ENDED_BEFORE: Final = f"""
     SELECT {JOB_COLUMNS} FROM jobs WHERE status = ? AND completed_at < ? ORDER BY completed_at LIMIT ?"""
 HAS_SOURCE: Final = "SELECT 1 FROM jobs WHERE source_hash = ? LIMIT 1"
@@ -461,6 +549,7 @@ AUTO_CHECKPOINT: Final = "PRAGMA wal_autocheckpoint={pages:d}"
 
 # --- what a restore leaves behind, and drills
 RECOVERY: Final = "SELECT restored_at, attempt_floor FROM recovery WHERE id = 1"
+ATTEMPT_FLOOR: Final = "SELECT attempt_floor FROM recovery WHERE id = 1"
 MARK_RESTORED: Final = "UPDATE recovery SET restored_at = ? WHERE id = 1"
 END_RECOVERY: Final = "UPDATE recovery SET restored_at = NULL, attempt_floor = ? WHERE id = 1"
 ALL_RUNNING: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE status = 'running' ORDER BY id"

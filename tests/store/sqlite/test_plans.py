@@ -13,7 +13,6 @@ from blobforge.store.sqlite.database import open_reader
 from tests.store.making import ADMIN, Book, submission
 
 PLANS: list[tuple[str, tuple[Any, ...], str]] = [
-    (sql.PICK_READY, ("pdf", 10), "jobs_ready"),
     (sql.STRATUM, ("pending", "pdf", 3, 99, 0), "jobs_listed"),
     (sql.OF_FAILURE, (1, 3, 99, 0), "jobs_by_failure"),
     (sql.OF_WORKER, ("w", 3, 99, 0), "jobs_by_worker"),
@@ -31,21 +30,15 @@ PLANS: list[tuple[str, tuple[Any, ...], str]] = [
     (sql.AUDIT_OF_JOB, ("7", 99, 10), "audit_by_subject"),
     (sql.ATTEMPTS_IN_SHORT, (1, 9, 10), "PRIMARY KEY"),
     (sql.RUNNING, (), "jobs_"),
-    (sql.PICK_KEPT, ("pdf", 10), "jobs_kept"),
     (sql.WAITING_FOR_TIME, (), "jobs_waiting"),
     (sql.AWAITED_SOURCES, (), "jobs_listed"),
     (sql.JOB_BY_SOURCE, ("x", "pdf"), "jobs_by_source"),
-    (sql.JOBS_BY_HASH, ("x",), "jobs_by_source"),
     (sql.IDS_OF_TAG, ("t", 10), "PRIMARY KEY"),
     (sql.UNCHECKED_OUTPUTS, (), "files_unchecked"),
     (sql.JOBS_BETWEEN, (1, 9, 10), "PRIMARY KEY"),
     (sql.LATEST_ATTEMPTS, (1, 10), "PRIMARY KEY"),
     (sql.RESULT, (1, 1), "sqlite_autoindex_results_1"),
     (sql.RESULT_NAMES, (1, 1), "sqlite_autoindex_results_1"),
-    (sql.DROP_RESULT, (1, 1), "sqlite_autoindex_results_1"),
-    (sql.DROP_RESULTS_BUT, (1, 1), "sqlite_autoindex_results_1"),
-    (sql.UPDATE_JOB, (*([None] * 27), 1, "pending", 1), "PRIMARY KEY"),
-    (sql.MOVE_JOB, (*([None] * 24), 1, "pending", 1), "PRIMARY KEY"),
 ]
 
 
@@ -68,6 +61,55 @@ def test_a_query_uses_its_index(
     partial = {"jobs_running", "jobs_waiting", "files_unchecked"}
     whole = plan[0].startswith("SCAN") and not any(name in plan[0] for name in partial)
     assert not whole, plan
+
+
+# What a transaction loads, and what it writes: all of it by an index, whatever is asked for.
+SETS: list[tuple[str, str, str]] = [
+    (f"SELECT {sql.NEEDED_JOBS}", "[1]", "jobs USING INTEGER PRIMARY KEY"),
+    (f"SELECT {sql.NEEDED_OF_SOURCES}", '["x"]', "jobs USING INDEX jobs_by_source"),
+    (f"SELECT {sql.NEEDED_OF_WORKERS}", '["w"]', "jobs USING INDEX jobs_running"),
+    (f"SELECT {sql.NEEDED_READY}", "pdf", "jobs USING INDEX jobs_ready"),
+    (f"SELECT {sql.NEEDED_KEPT}", "pdf", "jobs USING INDEX jobs_kept"),
+    (f"SELECT {sql.NEEDED_WORKERS}", '["w"]', "workers USING PRIMARY KEY"),
+    (f"SELECT {sql.NEEDED_ATTEMPTS}", "[[1, 1]]", "attempts USING PRIMARY KEY"),
+    (f"SELECT {sql.NEEDED_FILES}", '["x"]', "files USING PRIMARY KEY"),
+    (f"SELECT {sql.NEEDED_SOURCE_FILES}", "[1]", "files USING PRIMARY KEY"),
+    (f"SELECT {sql.NEEDED_DOOMS}", '["x"]', "doomed_objects USING PRIMARY KEY"),
+    (f"SELECT {sql.NEEDED_CLAIM_KEYS}", '[["w", "k"]]', "claim_keys USING PRIMARY KEY"),
+    (f"SELECT {sql.NEEDED_REPEATED}", '[["s", "k"]]', "idempotency USING PRIMARY KEY"),
+    (f"SELECT {sql.NEEDED_FAILED}", "[1]", "attempts USING PRIMARY KEY"),
+    (sql.move_jobs(("status", "lease")), "[]", "jobs USING INTEGER PRIMARY KEY"),
+    (sql.JOB_STATES, "[1]", "jobs USING INTEGER PRIMARY KEY"),
+    (sql.DELETE_JOBS, "[]", "jobs USING INTEGER PRIMARY KEY"),
+    (sql.START_ATTEMPTS, "[]", "attempts USING PRIMARY KEY"),
+    (sql.END_ATTEMPTS, "[]", "a USING PRIMARY KEY"),
+    (sql.DROP_RESULTS, "[]", "results USING COVERING INDEX sqlite_autoindex_results_1"),
+    (sql.DROP_RESULTS_BUT, "[]", "results USING COVERING INDEX sqlite_autoindex_results_1"),
+    (sql.FORGET_FILES, "[]", "files USING PRIMARY KEY"),
+    (sql.KEEP_FILES, "[]", "files USING PRIMARY KEY"),
+    (sql.BEAT_WORKERS, "[]", "w USING PRIMARY KEY"),
+    (sql.DELETE_WORKERS, "[]", "workers USING PRIMARY KEY"),
+    (sql.FORGET_WORKER_TYPES, "[]", "worker_types USING PRIMARY KEY"),
+    (sql.SEE_CAUSES, "[]", "failures USING INTEGER PRIMARY KEY"),
+    (sql.MOVE_JOB_COUNTS, "[]", "c USING PRIMARY KEY"),
+    (sql.MOVE_FAILURE_COUNTS, "[]", "c USING PRIMARY KEY"),
+    (sql.MOVE_WORKER_COUNTS, "[]", "c USING PRIMARY KEY"),
+]
+
+
+@pytest.mark.parametrize("analyzed", [False, True])
+@pytest.mark.parametrize(("statement", "value", "index"), SETS)
+def test_a_set_is_found_by_an_index(book: Book, statement: str, value: str, index: str, analyzed: bool) -> None:
+    if analyzed:
+        book.register("w")
+        book.do(*(submission(number, priority=1 + number % 5, tags=("t",)) for number in range(300)))
+        book.do(Claim(ADMIN, "w", ("pdf",), 20))
+        book.db.execute("ANALYZE")
+    values = (value, 10)[: statement.count("?")]
+    plan = [row[3] for row in book.rows(f"EXPLAIN QUERY PLAN {statement}", values)]
+    assert any(f"SEARCH {index}" in step for step in plan), plan
+    assert not [step for step in plan if step.startswith("SCAN") and not step.startswith(("SCAN each", "SCAN json"))
+                and "(subquery" not in step and "CONSTANT" not in step], plan  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,111 @@
+"""What each message needs of the database, named before its transaction begins.
+
+Only what makes of many questions a few: an effect that reads more asks for it by itself, and what is named and not
+read costs little. Nothing here decides anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from actors.effects.avoidance import KEPT_LOOKED_AT, LOOKED_AT
+from actors.messages import (
+    Batch,
+    Cancel,
+    Claim,
+    Complete,
+    DeleteJob,
+    ExpireLeases,
+    ExpireUploads,
+    ExpireWorkers,
+    Fail,
+    Heartbeat,
+    Message,
+    OutputChecked,
+    Register,
+    Release,
+    RemoveWorker,
+    Repeatable,
+    Retry,
+    SetPriority,
+    SourceArrived,
+    SourceRejected,
+    Submit,
+    Unregister,
+    WakeJobs,
+)
+from blobforge.objects.keys import is_sha256, source_key
+from blobforge.store.needs import Needs
+
+
+def needs_of(messages: Iterable[tuple[Message[Any], Repeatable | None]]) -> Needs:
+    """What these messages need, all together; some of them may be repeated."""
+    needs = Needs()
+    for message, repeat in messages:
+        if repeat is not None:
+            needs.repeated.add((repeat.subject, repeat.key))
+        if isinstance(message, Batch):
+            for item in message.items:
+                _add(needs, item)
+        else:
+            _add(needs, message)
+    if needs.ready:
+        needs.kept = KEPT_LOOKED_AT
+    if needs.failed:
+        needs.among = LOOKED_AT
+    return needs
+
+
+def _add(needs: Needs, message: Message[Any]) -> None:  # noqa: PLR0912 - one row a message
+    match message:
+        case Claim():
+            needs.workers.add(message.worker_id)
+            for type_ in message.types:
+                _ready(needs, type_, message.limit)
+            if message.claim_key is not None:
+                needs.claim_keys.add((message.worker_id, message.claim_key))
+        case Complete() | Fail() | Release():
+            needs.workers.add(message.worker_id)
+            needs.jobs.add(message.job_id)
+        case Heartbeat():
+            needs.workers.add(message.worker_id)
+            needs.jobs.update(beat.job_id for beat in message.jobs)
+        case Submit():
+            needs.new_jobs += 1
+            _source(needs, message.job.source_hash)
+        case SourceArrived() | SourceRejected():
+            _source(needs, message.source_hash)
+        case Retry():
+            needs.jobs.add(message.job_id)
+            needs.failed.add(message.job_id)
+            needs.sources_of.add(message.job_id)
+        case Cancel() | SetPriority() | DeleteJob():
+            needs.jobs.add(message.job_id)
+        case ExpireLeases():
+            needs.jobs.update(silent.job_id for silent in message.leases)
+        case WakeJobs():
+            needs.jobs.update(timer.job_id for timer in message.due)
+            needs.failed.update(timer.job_id for timer in message.due)
+        case ExpireUploads():
+            needs.jobs.update(message.job_ids)
+        case OutputChecked():
+            needs.jobs.add(message.job_id)
+            needs.files.add(message.key)
+        case Register() | Unregister() | RemoveWorker():
+            needs.workers.add(message.worker_id)
+        case ExpireWorkers():
+            needs.workers.update(silent.worker_id for silent in message.workers)
+        case _:
+            pass  # asks for itself
+
+
+def _ready(needs: Needs, type_: str, limit: int) -> None:
+    needs.ready[type_] = needs.ready.get(type_, 0) + limit
+
+
+def _source(needs: Needs, source_hash: str) -> None:
+    if is_sha256(source_hash):
+        needs.sources.add(source_hash)
+        needs.files.add(source_key(source_hash))
+        needs.dooms.add(source_key(source_hash))

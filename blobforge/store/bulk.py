@@ -1,0 +1,132 @@
+"""What an engine does for a working set: it loads all that is needed and writes all that has changed, in a few
+statements each, whatever their number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from blobforge.failures import Cause
+from blobforge.job import Job, Outcome
+from blobforge.people import AuditEntry
+from blobforge.store.needs import Found, Needs
+from blobforge.store.tallies import Tallies
+from blobforge.worker import Worker
+
+
+class AttemptEnd(NamedTuple):
+    """How an attempt ended, at `ended_at` (ms)."""
+
+    job_id: int
+    attempt: int
+    ended_at: int
+    outcome: Outcome
+    kind: str | None = None
+    error: str | None = None
+    traceback: str | None = None
+    log_tail: str | None = None
+
+
+class FileSeen(NamedTuple):
+    """An object and what is known of it: a new record, or one that takes the place of another but for `kept`, and for
+    whose it is and since when. Times are in ms."""
+
+    key: str
+    size: int | None
+    sha256: str | None
+    job_id: int | None
+    attempt: int | None
+    now: int
+    checked_at: int | None
+    etag: str | None
+    version: str | None
+    keeping: bool
+
+
+class CauseSeen(NamedTuple):
+    """Attempts failed of this cause: how often, and when (ms) first and last. `new`: it was not known before."""
+
+    id: int
+    example: str
+    first: int
+    last: int
+    n: int
+    new: Cause | None = None
+
+
+@dataclass(slots=True)
+class Changes:
+    """What is to be written, in the order of the fields.
+
+    `made` are jobs as they were made; one that has gone on since is among `moved`, too. `moved` and `gone` hold jobs
+    as they were read: a row that has another status or attempt by now is stale.
+    `started` are jobs whose latest attempt begins. `results` are (job, attempt, JSON); `results_but` (job, attempt
+    that stays). `workers` are new ones and those that are changed in more than a sign of life, which is all that
+    `beats` are. `types_forgotten`: workers that have asked for nothing yet; `types_asked`: (worker, type).
+    `claim_keys` are (worker, key, (job, attempt) pairs, now); `repeated` (subject, key, fingerprint, outcome, now);
+    `undos` (token, job, what it was, what it became, now).
+    """
+
+    made: list[Job] = field(default_factory=list)
+    moved: list[tuple[Job, Job]] = field(default_factory=list)
+    gone: list[Job] = field(default_factory=list)
+    started: list[Job] = field(default_factory=list)
+    ended: list[AttemptEnd] = field(default_factory=list)
+    results_dropped: list[tuple[int, int]] = field(default_factory=list)
+    results_but: list[tuple[int, int | None]] = field(default_factory=list)
+    results: list[tuple[int, int, str]] = field(default_factory=list)
+    files_forgotten: list[str] = field(default_factory=list)
+    files: list[FileSeen] = field(default_factory=list)
+    files_kept: list[tuple[str, str]] = field(default_factory=list)
+    workers: list[Worker] = field(default_factory=list)
+    beats: list[Worker] = field(default_factory=list)
+    workers_gone: list[str] = field(default_factory=list)
+    types_forgotten: list[str] = field(default_factory=list)
+    types_asked: list[tuple[str, str]] = field(default_factory=list)
+    causes: list[CauseSeen] = field(default_factory=list)
+    claim_keys: list[tuple[str, str, list[tuple[int, int]], int]] = field(default_factory=list)
+    repeated: list[tuple[str, str, bytes, bytes, int]] = field(default_factory=list)
+    undos: list[tuple[str, int, str, str, int]] = field(default_factory=list)
+    audit: list[AuditEntry] = field(default_factory=list)
+    tallies: Tallies = field(default_factory=Tallies)
+
+
+class BulkAccess(Protocol):
+    """One transaction after the other, all of one writer. Each raises StoreUnavailable for an outage."""
+
+    @property
+    def written(self) -> int:
+        """Goes up when, and only when, a statement changes something."""
+
+    def begin(self) -> None: ...
+    def load(self, needs: Needs) -> Found: ...
+    def write(self, changes: Changes) -> None:
+        """Raises StaleState for a row that is not as it was read."""
+
+    def commit(self) -> float:
+        """Returns how long it took, in seconds."""
+
+    def rollback(self) -> None:
+        """Undo all of the transaction, if there is one."""
+
+    def doubt(self) -> None:
+        """Rows are about to be changed by others than `write`: whatever is remembered of them may not be so."""
+
+    def known_types(self) -> frozenset[str]:
+        """The types of which there are jobs (or were, until a moment ago)."""
+
+    def attempt_floor(self) -> int:
+        """New attempts have numbers above this one."""
+
+    def asked_types(self, worker_id: str) -> frozenset[str]:
+        """What the worker has asked for since it registered, beside its own type."""
+
+    def another_worker(self, type_: str, but: tuple[str, ...]) -> bool:
+        """Whether a worker that is online takes jobs of this type, and is none of those."""
+
+    def cause(self, fingerprint: str) -> int | None:
+        """The number of a cause of failures."""
+
+    def count_causes(self) -> int: ...
+    def new_cause(self) -> int:
+        """A number for a cause, that no other has."""

@@ -1,0 +1,78 @@
+"""The claim order in memory: the next jobs of one type as they were read, and as the transaction has changed them.
+
+State owned here: the places (priority, id) of candidates. Which of them may still be had, the jobs themselves say.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Callable, Iterator, Mapping
+
+from blobforge.job import Job, JobStatus
+
+Place = tuple[int, int]  # priority, id
+
+
+def place(job: Job) -> Place:
+    return job.priority, job.id
+
+
+def is_ready(job: Job) -> bool:
+    """Whether any worker may have it now."""
+    return job.status is JobStatus.PENDING and job.not_before is None and not job.avoid
+
+
+def is_kept(job: Job) -> bool:
+    """Whether it may be had by all workers but some."""
+    return job.status is JobStatus.PENDING and bool(job.avoid)
+
+
+class ClaimOrder:
+    """Those of one type that stand in line. `may_be_had` tells which jobs belong here.
+
+    `whole`: no further ones are in the database. Else nothing is known of what comes behind the last that was read.
+    """
+
+    __slots__ = ("_at", "_jobs", "_may_be_had", "_places", "_type", "whole")
+
+    def __init__(
+        self,
+        type_: str,
+        may_be_had: Callable[[Job], bool],
+        jobs: Mapping[int, Job | None],
+        read: list[Job],
+        *,
+        whole: bool,
+    ) -> None:
+        self._type = type_
+        self._may_be_had = may_be_had
+        self._jobs = jobs
+        self._places = sorted(map(place, read))
+        self._at = 0  # before it, none may be had
+        self.whole = whole
+
+    def enter(self, job: Job) -> None:
+        """The job may be had from now on, in its place."""
+        at = place(job)
+        if not self.whole and (not self._places or at > self._places[-1]):
+            return  # where it comes among those that were not read is not known
+        index = bisect_left(self._places, at)
+        if index == len(self._places) or self._places[index] != at:
+            insort(self._places, at)
+        self._at = min(self._at, index)
+
+    def rewind(self) -> None:
+        """Something was undone: those that were passed by may be had again."""
+        self._at = 0
+
+    def __iter__(self) -> Iterator[Job]:
+        """Those that may be had, in claim order."""
+        passed = True
+        for index in range(self._at, len(self._places)):
+            priority, job_id = self._places[index]
+            job = self._jobs.get(job_id)
+            if job is not None and job.priority == priority and job.type == self._type and self._may_be_had(job):
+                passed = False
+                yield job
+            elif passed:
+                self._at = index + 1

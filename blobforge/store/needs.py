@@ -1,0 +1,66 @@
+"""What a transaction needs, said before it begins, and what the engine has found of it.
+
+Needs are a hint: they make of many questions a few. What an effect reads beside them is asked for by itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from blobforge.job import Attempt, Job
+from blobforge.store.files import Doom, FileRecord
+from blobforge.worker import Worker
+
+
+@dataclass(slots=True)
+class Needs:
+    """What the messages of one transaction need, all together.
+
+    `ready`: how many ready jobs of each type may be handed out; `kept`: of each type, how many of those that are kept
+    from some workers are looked at. `running_of`: workers whose running jobs are needed. `sources`: hashes of
+    sources, of which all jobs are needed. `failed`: jobs of which is asked which workers have failed them, by as many
+    of their attempts as `among` says; `sources_of`: jobs whose source's record is needed. `files` and `dooms` are
+    keys: what is known of these objects, and their places on the list of deletions. `claim_keys` are (worker, key)
+    pairs, `repeated` (subject, idempotency key) pairs, `attempts` (job, number) pairs. `new_jobs`: how many jobs may
+    be made, at most.
+    """
+
+    jobs: set[int] = field(default_factory=set)
+    workers: set[str] = field(default_factory=set)
+    running_of: set[str] = field(default_factory=set)
+    ready: dict[str, int] = field(default_factory=dict)
+    kept: int = 0
+    sources: set[str] = field(default_factory=set)
+    failed: set[int] = field(default_factory=set)
+    among: int = 0
+    sources_of: set[int] = field(default_factory=set)
+    attempts: set[tuple[int, int]] = field(default_factory=set)
+    files: set[str] = field(default_factory=set)
+    dooms: set[str] = field(default_factory=set)
+    claim_keys: set[tuple[str, str]] = field(default_factory=set)
+    repeated: set[tuple[str, str]] = field(default_factory=set)
+    new_jobs: int = 0
+
+
+@dataclass(slots=True)
+class Found:
+    """What there is of what was needed; what is not here is not there. `files`: None for the source of a job of
+    which nothing is known.
+
+    `ready` and `kept` are in claim order (priority, then id), as many as were asked for unless there are fewer.
+    `dooms` are by key of the object; `claim_keys` hold (job, attempt) pairs; `repeated` (fingerprint, outcome, made
+    at in ms). `new_ids` are numbers of jobs that were never given, as many as `new_jobs` asked for: neither
+    consecutive nor, beyond this transaction, in the order of time.
+    """
+
+    jobs: list[Job] = field(default_factory=list)
+    workers: list[Worker] = field(default_factory=list)
+    ready: dict[str, list[Job]] = field(default_factory=dict)
+    kept: dict[str, list[Job]] = field(default_factory=dict)
+    failed: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    attempts: list[Attempt] = field(default_factory=list)
+    files: dict[str, FileRecord | None] = field(default_factory=dict)
+    dooms: dict[str, Doom] = field(default_factory=dict)
+    claim_keys: dict[tuple[str, str], list[tuple[int, int]]] = field(default_factory=dict)
+    repeated: dict[tuple[str, str], tuple[bytes, bytes, int]] = field(default_factory=dict)
+    new_ids: list[int] = field(default_factory=list)

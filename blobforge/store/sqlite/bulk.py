@@ -1,0 +1,321 @@
+"""What a working set needs, and what it has changed, on SQLite: one statement to load all, one for each table to
+write.
+
+State owned here: the numbers that are given next, which types of jobs there are and workers ask for, and the floor of
+attempts, as long as nothing that was written is undone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from itertools import compress
+from operator import ne
+from typing import Any, Final
+
+import msgspec
+from msgspec.structs import astuple
+
+from blobforge.job import Job
+from blobforge.store.bulk import CauseSeen, Changes
+from blobforge.store.errors import StaleState, StoreUnavailable
+from blobforge.store.files import Doom, FileRecord
+from blobforge.store.needs import Found, Needs
+from blobforge.store.sqlite import rows, sql
+from blobforge.store.sqlite.statements import Statements
+from blobforge.store.tallies import Tallies
+
+_decode = msgspec.json.Decoder(list[list[Any]]).decode
+_decode_pairs = msgspec.json.Decoder(list[tuple[int, int]]).decode
+_FIELDS: Final = Job.__struct_fields__
+
+
+class Bulk:
+    """Used by the Store, inside its transaction but for `begin`."""
+
+    def __init__(self, statements: Statements) -> None:
+        self._do = statements
+        self._next_id: int | None = None  # of a job
+        self._next_cause: int | None = None
+        self._types: frozenset[str] | None = None
+        self._asked: dict[str, frozenset[str]] = {}
+        self._floor: int | None = None
+
+    # --- transactions
+
+    @property
+    def written(self) -> int:
+        return self._do.written
+
+    def begin(self) -> None:
+        self._next_id = self._next_cause = None
+        try:
+            self._do.rows("BEGIN IMMEDIATE")
+        except StoreUnavailable:
+            raise
+        except Exception as error:
+            raise StoreUnavailable(str(error)) from error
+
+    def commit(self) -> float:
+        began = time.perf_counter()
+        self._do.rows("COMMIT")
+        return time.perf_counter() - began
+
+    def rollback(self) -> None:
+        self.doubt()
+        if self._do.in_transaction:  # SQLite has rolled back by itself after some errors
+            self._do.rows("ROLLBACK")
+
+    def doubt(self) -> None:
+        """Rows are changed by other statements than those in here."""
+        self._next_id = self._next_cause = self._types = self._floor = None
+        self._asked.clear()
+
+    # --- loading
+
+    def load(self, needs: Needs) -> Found:
+        """All of it in one statement."""
+        found = Found()
+        load = _Load(found)
+        load.named(sql.NEEDED_JOBS, needs.jobs, load.jobs)
+        load.named(sql.NEEDED_OF_SOURCES, needs.sources, load.jobs)
+        load.named(sql.NEEDED_OF_WORKERS, needs.running_of, load.jobs)
+        for type_, most in needs.ready.items():
+            load.line(sql.NEEDED_READY, type_, most, found.ready)
+            load.line(sql.NEEDED_KEPT, type_, needs.kept, found.kept)
+        load.named(sql.NEEDED_WORKERS, needs.workers, load.workers)
+        load.named(sql.NEEDED_ATTEMPTS, needs.attempts, load.attempts)
+        load.named(sql.NEEDED_FILES, needs.files, load.files)
+        load.named(sql.NEEDED_SOURCE_FILES, needs.sources_of, load.files)
+        load.named(sql.NEEDED_DOOMS, needs.dooms, load.dooms)
+        load.named(sql.NEEDED_CLAIM_KEYS, needs.claim_keys, load.claim_keys)
+        load.named(sql.NEEDED_REPEATED, needs.repeated, load.repeated)
+        if needs.failed:
+            found.failed = dict.fromkeys(needs.failed, ())
+            load.part(sql.NEEDED_FAILED, load.failed, _json(list(needs.failed)), needs.among)
+        if needs.new_jobs and self._next_id is None:
+            load.part(sql.NEEDED_SEQUENCE, self._sequence)
+        if load.parts:
+            (values,) = self._do.rows("SELECT " + ", ".join(load.parts), tuple(load.values))
+            for take, value in zip(load.takes, values, strict=True):
+                take(value)
+        if needs.new_jobs:
+            assert self._next_id is not None
+            found.new_ids = list(range(self._next_id, self._next_id + needs.new_jobs))
+            self._next_id += needs.new_jobs
+        return found
+
+    def _sequence(self, highest: int) -> None:
+        self._next_id = highest + 1
+
+    def known_types(self) -> frozenset[str]:
+        if self._types is None:
+            self._types = frozenset(row[0] for row in self._do.rows(sql.TYPES))
+        return self._types
+
+    def attempt_floor(self) -> int:
+        if self._floor is None:
+            self._floor = self._do.number(sql.ATTEMPT_FLOOR)
+        return self._floor
+
+    def asked_types(self, worker_id: str) -> frozenset[str]:
+        if worker_id not in self._asked:
+            found = self._do.rows(sql.WORKER_TYPES, (worker_id,))
+            self._asked[worker_id] = frozenset(row[0] for row in found)
+        return self._asked[worker_id]
+
+    def another_worker(self, type_: str, but: tuple[str, ...]) -> bool:
+        return self._do.row(sql.ANOTHER_WORKER, (type_, rows.encode_tags(but) or "[]")) is not None
+
+    def cause(self, fingerprint: str) -> int | None:
+        row = self._do.row(sql.FAILURE_BY_FINGERPRINT, (fingerprint,))
+        return int(row[0]) if row else None
+
+    def count_causes(self) -> int:
+        return self._do.number(sql.COUNT_FAILURES)
+
+    def new_cause(self) -> int:
+        if self._next_cause is None:
+            self._next_cause = self._do.number(sql.HIGHEST_CAUSE) + 1
+        self._next_cause += 1
+        return self._next_cause - 1
+
+    # --- writing
+
+    def write(self, changes: Changes) -> None:
+        """In the order of the fields of Changes, each table in one statement but for `jobs` (one for each move)."""
+        self._write_jobs(changes)
+        write = self._write
+        write(sql.START_ATTEMPTS, [_started(job) for job in changes.started])
+        write(sql.END_ATTEMPTS, changes.ended)
+        write(sql.DROP_RESULTS, changes.results_dropped)
+        write(sql.DROP_RESULTS_BUT, changes.results_but)
+        for result in changes.results:  # one by one: each may have 16 MiB
+            self._do.rows(sql.KEEP_RESULT, result)
+        write(sql.FORGET_FILES, changes.files_forgotten)
+        write(sql.RECORD_FILES, changes.files)
+        write(sql.KEEP_FILES, changes.files_kept)
+        write(sql.SAVE_WORKERS, [rows.worker_values(worker) for worker in changes.workers])
+        write(sql.BEAT_WORKERS, [(each.id, each.last_heartbeat, each.updated_at) for each in changes.beats])
+        write(sql.DELETE_WORKERS, changes.workers_gone)
+        self._write_types(changes)
+        write(sql.INSERT_CAUSES, [_new_cause(cause) for cause in changes.causes if cause.new is not None])
+        write(sql.SEE_CAUSES, [cause[:5] for cause in changes.causes if cause.new is None])
+        pairs = [(worker, key, _json(jobs), now) for worker, key, jobs, now in changes.claim_keys]
+        write(sql.SAVE_CLAIM_KEYS, pairs)
+        write(sql.SAVE_REPEATED, [(s, k, print_.hex(), out.hex(), at) for s, k, print_, out, at in changes.repeated])
+        write(sql.SAVE_UNDOS, changes.undos)
+        write(sql.INSERT_AUDIT, [astuple(entry)[1:] for entry in changes.audit])
+        self._write_tallies(changes.tallies)
+
+    def _write(self, statement: str, values: Sequence[Any]) -> None:
+        if values:
+            self._do.rows(statement, (_json(values),))
+
+    def _write_jobs(self, changes: Changes) -> None:
+        if changes.made:
+            self._write(sql.INSERT_JOBS, [rows.new_job(job) for job in changes.made])
+            self._write(sql.INSERT_JOB_TAGS, [(tag, job.id) for job in changes.made for tag in job.tags])
+            if self._types is not None and not self._types.issuperset(job.type for job in changes.made):
+                self._types = None
+        moves: dict[tuple[str, str], list[tuple[Job, Job]]] = defaultdict(list)
+        for before, after in changes.moved:
+            moves[before.status, after.status].append((before, after))
+        for move in moves.values():
+            self._move(move)
+        if changes.gone:
+            self._types = None
+            guards = _json([(job.id, job.status, job.attempt) for job in changes.gone])
+            if self._do.change(sql.DELETE_JOBS, (guards,)) != len(changes.gone):
+                raise self._stale([(job, None) for job in changes.gone])
+
+    def _move(self, moved: list[tuple[Job, Job]]) -> None:
+        """Those that go from one status to another, in the columns in which any of them has changed."""
+        changed: set[str] = set()
+        afters = []
+        for before, after in moved:
+            was, is_now = astuple(before), astuple(after)
+            changed.update(compress(_FIELDS, map(ne, was, is_now)))
+            afters.append(is_now)
+        columns = tuple(compress(_FIELDS, [field in changed for field in _FIELDS]))
+        at = [index for index, field in enumerate(_FIELDS) if field in changed]
+        values = [
+            (before.id, before.status, before.attempt, *[_column(after[index]) for index in at])
+            for (before, _), after in zip(moved, afters, strict=True)
+        ]
+        if columns and self._do.change(sql.move_jobs(columns), (_json(values),)) != len(moved):
+            raise self._stale(moved)
+
+    def _stale(self, moves: Sequence[tuple[Job, Job | None]]) -> StaleState:
+        """One of these jobs was not as it was read; all others have been moved."""
+        asked = _json([before.id for before, _ in moves])
+        there = {row[0]: (row[1], row[2]) for row in self._do.rows(sql.JOB_STATES, (asked,))}
+        for before, after in moves:
+            wanted = (str(after.status), after.attempt) if after is not None else None
+            if there.get(before.id) != wanted:
+                return StaleState(f"job {before.id} was no longer {before.status} (attempt {before.attempt})")
+        return StaleState(f"one of the jobs {asked} was no longer as it was read")
+
+    def _write_types(self, changes: Changes) -> None:
+        self._write(sql.FORGET_WORKER_TYPES, changes.types_forgotten)
+        self._write(sql.ADD_WORKER_TYPES, changes.types_asked)
+        for worker_id in (*changes.types_forgotten, *(worker_id for worker_id, _ in changes.types_asked)):
+            self._asked.pop(worker_id, None)
+
+    def _write_tallies(self, tallies: Tallies) -> None:
+        for statement, counts in (
+            (sql.MOVE_JOB_COUNTS, tallies.jobs),
+            (sql.MOVE_FAILURE_COUNTS, tallies.failures),
+            (sql.MOVE_WORKER_COUNTS, tallies.workers),
+            (sql.ADD_HAPPENINGS, tallies.happenings),
+            (sql.ADD_DURATIONS, tallies.durations),
+            (sql.ADD_WORKER_RATES, tallies.worker_rates),
+        ):
+            counted: Mapping[tuple[Any, ...], int] = counts
+            if counted:
+                self._write(statement, [(*key, n) for key, n in sorted(counted.items()) if n])
+        self._write(sql.NOTE_HOURS, [(hour, *span) for hour, span in sorted(tallies.hours.items())])
+
+
+class _Load:
+    """The one statement in the making: its parts, their parameters, and what becomes of the value of each."""
+
+    def __init__(self, found: Found) -> None:
+        self._found = found
+        self.parts: list[str] = []
+        self.values: list[Any] = []
+        self.takes: list[Callable[[Any], None]] = []
+
+    def part(self, part: str, take: Callable[[Any], None], *values: Any) -> None:
+        self.parts.append(part)
+        self.values += values
+        self.takes.append(take)
+
+    def named(self, part: str, names: set[Any], take: Callable[[Any], None]) -> None:
+        if names:
+            self.part(part, take, _json(list(names)))
+
+    def line(self, part: str, type_: str, most: int, into: dict[str, list[Job]]) -> None:
+        if most:
+            self.part(part, lambda value: into.update({type_: _jobs(value)}), type_, most)
+
+    def jobs(self, value: str) -> None:
+        self._found.jobs += _jobs(value)
+
+    def workers(self, value: str) -> None:
+        self._found.workers += [rows.worker(tuple(row)) for row in _decode(value)]
+
+    def attempts(self, value: str) -> None:
+        self._found.attempts += [rows.attempt(tuple(row)) for row in _decode(value)]
+
+    def files(self, value: str) -> None:
+        for key, *record in _decode(value):
+            self._found.files[key] = _file(record)
+
+    def dooms(self, value: str) -> None:
+        for key, state, tries, epoch, again in _decode(value):
+            self._found.dooms[key] = Doom(state, tries, epoch, bool(again))
+
+    def claim_keys(self, value: str) -> None:
+        for worker_id, key, pairs in _decode(value):
+            self._found.claim_keys[worker_id, key] = _decode_pairs(pairs)
+
+    def repeated(self, value: str) -> None:
+        for subject, key, fingerprint, outcome, at in _decode(value):
+            self._found.repeated[subject, key] = (bytes.fromhex(fingerprint), bytes.fromhex(outcome), at)
+
+    def failed(self, value: str) -> None:
+        for job_id, worker_id in _decode(value):
+            self._found.failed[job_id] = (*self._found.failed[job_id], worker_id)
+
+
+def _json(values: Any) -> str:
+    return msgspec.json.encode(values).decode()
+
+
+def _jobs(value: str) -> list[Job]:
+    return [rows.job(row) for row in _decode(value)]
+
+
+def _file(record: list[Any]) -> FileRecord | None:
+    size, sha256, checked_at, etag, version, kept, keeping = record
+    if keeping is None:  # there is no such row
+        return None
+    return FileRecord(size, sha256, checked_at, etag, version, kept, bool(keeping))
+
+
+def _started(job: Job) -> tuple[Any, ...]:
+    return (job.id, job.attempt, job.worker_id, job.lease, job.started_at, job.upload_key)
+
+
+def _new_cause(seen: CauseSeen) -> tuple[Any, ...]:
+    assert seen.new is not None
+    return (seen.id, seen.new.fingerprint, seen.new.kind, seen.new.place, seen.example, seen.first, seen.last, seen.n)
+
+
+def _column(value: Any) -> Any:
+    """As the table has it."""
+    if type(value) is tuple:
+        return rows.encode_tags(value)
+    return int(value) if type(value) is bool else value

@@ -1,0 +1,767 @@
+"""The working set: all rows that a transaction needs, in memory, where the effects decide about them.
+
+State owned here: the rows as they are in the transaction that is open, how they were when they were read, and the
+journal by which an effect is undone. What is not there is asked for when it is read; what has changed is written at
+the end, or before the engine is asked for more than single rows (`settle`). What was written cannot be undone here:
+then the whole transaction is to be made again (`Unrecoverable`).
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from blobforge.failures import Cause
+from blobforge.job import Attempt, Job, JobStatus, Outcome
+from blobforge.people import AuditEntry
+from blobforge.store.bulk import AttemptEnd, BulkAccess, CauseSeen, Changes, FileSeen
+from blobforge.store.claim_order import ClaimOrder, is_kept, is_ready, place
+from blobforge.store.errors import StaleState, StoreUnavailable
+from blobforge.store.files import Doom, FileRecord
+from blobforge.store.journal import Journal
+from blobforge.store.needs import Found, Needs
+from blobforge.store.tallies import Ended, Tallies
+from blobforge.worker import Worker
+
+# Ready jobs that are read ahead for one type, at most: an answer may have large ones, and each is in memory.
+MOST_AHEAD = 512
+LONGEST_EXAMPLE = 1000  # characters of an error that stand for its cause
+
+
+class Unrecoverable(Exception):
+    """Something is to be undone that has been written already: only the transaction as a whole can be."""
+
+
+class Unwritable(Exception):
+    """What was pending could not be written, for the reason that is the cause of this: a bug, of one of the effects.
+    The transaction is lost."""
+
+
+class Mark(NamedTuple):
+    """A moment in a transaction: how far the journal was, and how much the engine had changed by itself."""
+
+    journal: int
+    direct: int
+
+
+class WorkingSet:
+    """Used by one thread at a time: the writer's."""
+
+    def __init__(self, bulk: BulkAccess) -> None:
+        self._bulk = bulk
+        self._open = False
+        self._before = 0
+        self._settled = 0  # how much of what was written in the transaction was pending before
+        self._settled_at = 0  # how far the journal was then
+        self.commit_seconds = 0.0  # of the last COMMIT alone
+        self._journal = Journal()
+        # What is known. None: there is none.
+        self._jobs: dict[int, Job | None] = {}
+        self._by_hash: dict[str, tuple[int, ...]] = {}
+        self._running_of: dict[str, frozenset[int]] = {}
+        self._ready: dict[str, ClaimOrder] = {}
+        self._kept: dict[str, ClaimOrder] = {}
+        self._ahead: dict[str, int] = {}  # ready jobs of each type that may still be asked for
+        self._workers: dict[str, Worker | None] = {}
+        self._attempts: dict[tuple[int, int], Attempt | None] = {}
+        self._failed: dict[int, tuple[str, ...]] = {}
+        self._others: dict[tuple[str, tuple[str, ...]], bool] = {}
+        self._files: dict[str, FileRecord | None] = {}
+        self._dooms: dict[str, Doom | None] = {}
+        self._claim_keys: dict[tuple[str, str], list[tuple[int, int]]] = {}
+        self._repeated: dict[tuple[str, str], tuple[bytes, bytes, int] | None] = {}
+        self._causes: dict[str, int | None] = {}
+        self._new_ids: list[int] = []
+        self._ids_given: dict[str, int] = {}  # "": how many of them
+        # What has changed. The first two: how it was when it was read.
+        self._jobs_were: dict[int, Job | None] = {}
+        self._workers_were: dict[str, Worker | None] = {}
+        self._made: dict[int, Job] = {}  # as they were made
+        self._types: dict[str, bool] = {}  # of jobs that are new
+        self._started: list[Job] = []
+        self._endings: dict[tuple[int, int], AttemptEnd] = {}
+        self._ended: list[Ended] = []
+        self._results_dropped: dict[tuple[int, int], bool] = {}
+        self._results_but: dict[int, int | None] = {}
+        self._results: dict[tuple[int, int], str] = {}
+        self._files_forgotten: dict[str, bool] = {}
+        self._files_seen: dict[str, FileSeen] = {}
+        self._files_kept: dict[str, str] = {}
+        self._types_forgotten: dict[str, bool] = {}
+        self._types_asked: dict[tuple[str, str], bool] = {}
+        self._causes_seen: list[tuple[int, str, int]] = []
+        self._causes_new: dict[int, Cause] = {}
+        self._claims_kept: list[tuple[str, str, list[tuple[int, int]], int]] = []
+        self._answers_kept: list[tuple[str, str, bytes, bytes, int]] = []
+        self._undos: list[tuple[str, int, str, str, int]] = []
+        self._audit: list[AuditEntry] = []
+        self._arrived: list[Job] = []
+        self._known = (
+            self._jobs, self._by_hash, self._running_of, self._ready, self._kept, self._ahead, self._workers,
+            self._attempts, self._failed, self._others, self._files, self._dooms, self._claim_keys, self._repeated,
+            self._causes, self._new_ids, self._ids_given,
+        )  # fmt: skip
+        self._changed = (
+            self._jobs_were, self._workers_were, self._made, self._started, self._endings, self._ended,
+            self._results_dropped, self._results_but, self._results, self._files_forgotten, self._files_seen,
+            self._files_kept,
+            self._types_forgotten, self._types_asked, self._causes_seen, self._causes_new, self._claims_kept,
+            self._answers_kept, self._undos, self._audit, self._arrived,
+        )  # fmt: skip
+
+    # --- transactions
+
+    @contextmanager
+    def transaction(self, needs: Needs | None = None) -> Iterator[None]:
+        """All or nothing. Raises StoreUnavailable when the engine cannot begin or commit."""
+        self._reset()
+        self._before = self._bulk.written
+        self._bulk.begin()
+        self._open = True
+        try:
+            if needs is not None:
+                self._load_ahead(needs)
+            yield
+            self.settle()
+            self.commit_seconds = self._bulk.commit()
+        except BaseException:
+            self._bulk.rollback()
+            raise
+        finally:
+            self._open = False
+            self._reset()
+
+    def mark(self) -> Mark:
+        """Where the transaction stands, to go back to."""
+        return Mark(self._journal.mark(), self._bulk.written - self._settled)
+
+    def undo(self, mark: Mark) -> None:
+        """All since then has not happened. Raises Unrecoverable where some of it has been written."""
+        if self._settled_at > mark.journal or self._bulk.written - self._settled != mark.direct:
+            raise Unrecoverable
+        self._journal.undo(mark.journal)
+        for lines in (self._ready, self._kept):
+            for line in lines.values():
+                line.rewind()
+
+    def settle(self) -> None:
+        """Write what is pending, so that the engine sees all that has happened in the transaction. Raises
+        Unwritable."""
+        if any(self._changed):
+            before, self._settled_at = self._bulk.written, self._journal.mark()
+            try:
+                self._bulk.write(self._changes())
+            except StoreUnavailable:
+                raise
+            except Exception as error:
+                raise Unwritable from error
+            self._settled += self._bulk.written - before
+            for changed in self._changed:
+                changed.clear()
+
+    def forget(self) -> None:
+        """The engine is about to change rows by itself: write what is pending, and believe nothing that was read."""
+        self.settle()
+        self._bulk.doubt()
+        for known in self._known:
+            known.clear()
+
+    def known(self, jobs: list[Job]) -> list[Job]:
+        """Jobs that the engine has just read, once what was pending is written."""
+        for job in jobs:
+            self._jobs.setdefault(job.id, job)
+        return jobs
+
+    @property
+    def wrote(self) -> bool:
+        """Whether the last transaction changed anything."""
+        return self._bulk.written != self._before
+
+    def _reset(self) -> None:
+        for each in (*self._known, *self._changed, self._types):
+            each.clear()
+        self._journal.clear()
+        self._settled = self._settled_at = 0
+
+    # --- loading
+
+    def _load_ahead(self, needs: Needs) -> None:
+        self._ahead.update(needs.ready)
+        needs.ready = {type_: min(most, MOST_AHEAD) for type_, most in needs.ready.items()}
+        self._take_in(needs, self._bulk.load(needs))
+
+    def _ask(self, needs: Needs, *, pending: bool = False) -> None:
+        """Ask for what nobody has named before. `pending`: what has changed may be a part of the answer."""
+        if not self._open:
+            self._reset()  # what was read before may have changed
+        elif pending:
+            self.settle()
+        self._take_in(needs, self._bulk.load(needs))
+
+    def _take_in(self, needs: Needs, found: Found) -> None:
+        """What is known already is newer, or the same."""
+        jobs = self._jobs
+        for job in found.jobs:
+            jobs.setdefault(job.id, job)
+        for job_id in needs.jobs:
+            jobs.setdefault(job_id, None)
+        self._take_in_lists(needs, found)
+        self._take_in_lines(needs, found)
+        self._failed.update(found.failed)
+        self._new_ids += found.new_ids
+        for worker in found.workers:
+            self._workers.setdefault(worker.id, worker)
+        for worker_id in needs.workers:
+            self._workers.setdefault(worker_id, None)
+        for attempt in found.attempts:
+            self._attempts.setdefault((attempt.job_id, attempt.attempt), attempt)
+        for key in needs.attempts:
+            self._attempts.setdefault(key, None)
+        for name, record in found.files.items():
+            self._files.setdefault(name, record)
+        for name in needs.files:
+            self._files.setdefault(name, None)
+        for name in needs.dooms:
+            self._dooms.setdefault(name, found.dooms.get(name))
+        for claim_key in needs.claim_keys:
+            self._claim_keys.setdefault(claim_key, found.claim_keys.get(claim_key, []))
+        for repeat in needs.repeated:
+            self._repeated.setdefault(repeat, found.repeated.get(repeat))
+
+    def _take_in_lists(self, needs: Needs, found: Found) -> None:
+        if needs.sources:
+            of: dict[str, set[int]] = {source: set() for source in needs.sources}
+            for job in found.jobs:
+                if job.source_hash in of:
+                    of[job.source_hash].add(job.id)
+            for source, ids in of.items():
+                self._by_hash.setdefault(source, tuple(sorted(ids)))
+        if needs.running_of:
+            held: dict[str | None, list[int]] = {worker_id: [] for worker_id in needs.running_of}
+            for job in found.jobs:
+                if job.status is JobStatus.RUNNING and job.worker_id in held:
+                    held[job.worker_id].append(job.id)
+            for worker_id in needs.running_of:
+                self._running_of.setdefault(worker_id, frozenset(held[worker_id]))
+
+    def _take_in_lines(self, needs: Needs, found: Found) -> None:
+        for type_, most in needs.ready.items():
+            if most and type_ not in self._ready:
+                self._ready[type_] = self._line(type_, is_ready, found.ready[type_], most)
+            if needs.kept and type_ not in self._kept:
+                self._kept[type_] = self._line(type_, is_kept, found.kept[type_], needs.kept)
+
+    def _line(self, type_: str, may_be_had: Callable[[Job], bool], read: list[Job], most: int) -> ClaimOrder:
+        for job in read:
+            self._jobs.setdefault(job.id, job)
+        return ClaimOrder(type_, may_be_had, self._jobs, read, whole=len(read) < most)
+
+    # --- jobs
+
+    def job(self, job_id: int) -> Job | None:
+        if not self._open or job_id not in self._jobs:
+            self._ask(Needs(jobs={job_id}))
+        return self._jobs[job_id]
+
+    def job_by_source(self, source_hash: str, type_: str) -> Job | None:
+        for job in self.jobs_by_hash(source_hash):
+            if job.type == type_:
+                return job
+        return None
+
+    def jobs_by_hash(self, source_hash: str) -> list[Job]:
+        """All jobs of one source, whatever their type."""
+        if not self._open or source_hash not in self._by_hash:
+            self._ask(Needs(sources={source_hash}), pending=True)
+        found = (self._jobs[job_id] for job_id in self._by_hash[source_hash])
+        return [job for job in found if job is not None]
+
+    def has_source(self, source_hash: str) -> bool:
+        """Whether there is a job of this source."""
+        return bool(self.jobs_by_hash(source_hash))
+
+    def jobs_of_worker(self, worker_id: str) -> list[Job]:
+        """The jobs that this worker runs now."""
+        if not self._open or worker_id not in self._running_of:
+            self._ask(Needs(running_of={worker_id}), pending=True)
+        found = (self._jobs[job_id] for job_id in sorted(self._running_of[worker_id]))
+        return [job for job in found if job is not None]
+
+    def pick_ready(self, types: tuple[str, ...], limit: int) -> list[Job]:
+        """The next jobs that any worker may have: urgent first, then the oldest, over all `types` together."""
+        wanted = dict.fromkeys(types)
+        if not self._open:
+            self._reset()
+        while True:
+            missing = {type_: self._ahead_of(type_, limit) for type_ in wanted if type_ not in self._ready}
+            if missing:
+                self._ask(Needs(ready=missing), pending=True)
+            lines = [_to_the_end_of(self._ready[type_]) for type_ in wanted]
+            try:
+                return list(islice(lines[0] if len(lines) == 1 else heapq.merge(*lines, key=place), limit))
+            except _Short:
+                # Only now is it known: those that were read are given out. The others are read from the start.
+                for type_ in wanted:
+                    del self._ready[type_]
+
+    def _ahead_of(self, type_: str, limit: int) -> int:
+        return max(limit, min(MOST_AHEAD, self._ahead.get(type_, 0)))
+
+    def pick_kept(self, type_: str, limit: int) -> list[Job]:
+        """The next jobs of a type that are kept from some workers, in the same order."""
+        if not self._open:
+            self._reset()
+        while True:
+            if type_ not in self._kept:
+                self._ask(Needs(ready={type_: 0}, kept=limit), pending=True)
+            try:
+                return list(islice(_to_the_end_of(self._kept[type_]), limit))
+            except _Short:
+                del self._kept[type_]
+
+    def knows_type(self, type_: str) -> bool:
+        """Whether there is a job of this type (or was, until a moment ago)."""
+        return type_ in self._bulk.known_types() or type_ in self._types
+
+    def count_types(self) -> int:
+        return len(self._bulk.known_types() | self._types.keys())
+
+    def insert_jobs(self, jobs: list[Job]) -> list[Job]:
+        """Store new jobs (their `id` is ignored), and return them with the ids that they got, in their order."""
+        return [self._insert(job) for job in jobs]
+
+    def _insert(self, job: Job) -> Job:
+        given = self._ids_given.get("", 0)
+        if given == len(self._new_ids):
+            self._take_in(asked := Needs(new_jobs=1), self._bulk.load(asked))
+        stored = replace(job, id=self._new_ids[given])
+        journal = self._journal
+        journal.put(self._ids_given, "", given + 1)
+        journal.put(self._jobs_were, stored.id, None)
+        journal.put(self._jobs, stored.id, stored)
+        journal.put(self._made, stored.id, stored)
+        if not self.knows_type(stored.type):
+            journal.put(self._types, stored.type, True)
+        if (of := self._by_hash.get(stored.source_hash)) is not None:
+            journal.put(self._by_hash, stored.source_hash, (*of, stored.id))
+        self._line_up(stored)
+        return stored
+
+    def save_job(self, before: Job, after: Job) -> None:
+        """A transition, guarded by the state that it started from. Raises StaleState, now or when it is written."""
+        current = self._unchanged(before)
+        journal = self._journal
+        if before.id not in self._jobs_were:
+            journal.put(self._jobs_were, before.id, current)
+        journal.put(self._jobs, before.id, after)
+        if self._running_of:
+            self._hold(current, after)
+        if after.status is JobStatus.PENDING:
+            self._line_up(after)
+
+    def delete_job(self, job: Job) -> None:
+        """Remove the job with its tags, its results and the records of its attempts. Raises StaleState."""
+        current = self._unchanged(job)
+        journal = self._journal
+        if job.id not in self._jobs_were:
+            journal.put(self._jobs_were, job.id, current)
+        journal.put(self._jobs, job.id, None)
+        if (of := self._by_hash.get(job.source_hash)) is not None:
+            journal.put(self._by_hash, job.source_hash, tuple(each for each in of if each != job.id))
+        self._hold(current, None)
+
+    def beat_job(self, job: Job, *, progress: str | None, now: int) -> None:
+        """Renew the lease of a running attempt and keep its progress, where it sent any. Raises StaleState."""
+        current = self._unchanged(job)
+        if current.status is not JobStatus.RUNNING:
+            raise StaleState(f"job {job.id} was no longer running attempt {job.attempt}")
+        if progress is None or progress == current.progress:
+            self.save_job(current, replace(current, heartbeat_at=now, updated_at=now))
+        else:
+            self.save_job(
+                current, replace(current, heartbeat_at=now, updated_at=now, progress=progress, progress_at=now)
+            )
+
+    def _unchanged(self, job: Job) -> Job:
+        """The job as it is now. Raises StaleState when it has moved on from what was read."""
+        current = self._jobs.get(job.id)
+        if current is None:
+            current = self.job(job.id)
+        if current is None or current.status is not job.status or current.attempt != job.attempt:
+            raise StaleState(f"job {job.id} was no longer {job.status} (attempt {job.attempt})")
+        return current
+
+    def _line_up(self, job: Job) -> None:
+        lines = self._ready if is_ready(job) else self._kept
+        line = lines.get(job.type)
+        if line is not None and (lines is self._ready or is_kept(job)):
+            line.enter(job)
+
+    def _hold(self, before: Job, after: Job | None) -> None:
+        if before.status is JobStatus.RUNNING and (held := self._running_of.get(before.worker_id or "")) is not None:
+            self._journal.put(self._running_of, before.worker_id, held - {before.id})
+        if after is None or after.status is not JobStatus.RUNNING:
+            return
+        if (held := self._running_of.get(after.worker_id or "")) is not None:
+            self._journal.put(self._running_of, after.worker_id, held | {after.id})
+
+    # --- attempts
+
+    @property
+    def attempt_floor(self) -> int:
+        """New attempts have numbers above this one."""
+        return self._bulk.attempt_floor()
+
+    @property
+    def attempts_changed(self) -> bool:
+        """Whether records of attempts are pending."""
+        return bool(self._started or self._endings)
+
+    def attempt(self, job_id: int, attempt: int) -> Attempt | None:
+        key = (job_id, attempt)
+        if not self._open or key not in self._attempts:
+            self._ask(Needs(attempts={key}), pending=self.attempts_changed)
+        return self._attempts[key]
+
+    def start_attempt(self, job: Job) -> None:
+        self._journal.add(self._started, job)
+        self._journal.drop(self._attempts, (job.id, job.attempt))
+
+    def end_attempt(
+        self,
+        before: Job,
+        after: Job,
+        outcome: Outcome,
+        *,
+        now: int,
+        error: str | None = None,
+        kind: str | None = None,
+        traceback: str | None = None,
+        log_tail: str | None = None,
+    ) -> None:
+        """Write how the job's latest attempt ended; a late completion writes over `lost`. `before` is the job as it
+        was until now."""
+        worker_id, started_at = before.worker_id, before.started_at
+        if before.status is not JobStatus.RUNNING:  # it was lost before, or is revoked: only its own record knows
+            ended = self.attempt(after.id, after.attempt)
+            if ended is None:
+                return
+            worker_id, started_at = ended.worker_id, ended.started_at
+        assert worker_id is not None
+        assert started_at is not None
+        journal, key = self._journal, (after.id, after.attempt)
+        end = AttemptEnd(after.id, after.attempt, now, outcome, kind, error, traceback, log_tail)
+        journal.put(self._endings, key, end)
+        journal.drop(self._attempts, key)
+        journal.drop(self._failed, after.id)
+        journal.add(self._ended, Ended(after.type, worker_id, outcome, max(0, now - started_at), now))
+
+    def count_old_attempt(self, type_: str, attempt: Attempt, *, now: int) -> None:
+        """Count an attempt that ended before such were counted."""
+        assert attempt.outcome is not None
+        assert attempt.ended_at is not None
+        ran = max(0, attempt.ended_at - attempt.started_at)
+        ended = Ended(type_, attempt.worker_id, attempt.outcome, ran, attempt.ended_at, counted_late=now)
+        self._journal.add(self._ended, ended)
+
+    def failed_by(self, job_id: int, *, among: int) -> tuple[str, ...]:
+        """The workers that have failed a job or given it back for trouble, by the last `among` of its attempts."""
+        if not self._open or job_id not in self._failed:
+            self._ask(Needs(failed={job_id}, among=among), pending=self.attempts_changed)
+        return self._failed[job_id]
+
+    # --- results that are kept aside
+
+    def keep_result(self, job: Job, result: str | None) -> None:
+        """The result of the job's latest attempt, where it is kept aside, beside the one that it takes the place of.
+        `job` is as it was until now."""
+        journal = self._journal
+        if job.attempt > 1:
+            for key in [key for key in self._results if key[0] == job.id and key[1] != job.kept_attempt]:
+                journal.drop(self._results, key)
+            journal.put(self._results_but, job.id, job.kept_attempt)
+        if result is not None:
+            journal.put(self._results, (job.id, job.attempt), result)
+
+    def drop_result(self, job_id: int, attempt: int) -> None:
+        self._journal.drop(self._results, (job_id, attempt))
+        self._journal.put(self._results_dropped, (job_id, attempt), True)
+
+    # --- files
+
+    def file(self, key: str) -> FileRecord | None:
+        if not self._open or key not in self._files:
+            self._ask(Needs(files={key}), pending=key in self._files_seen or key in self._files_kept)
+        return self._files[key]
+
+    def record_file(
+        self,
+        key: str,
+        *,
+        size: int | None,
+        sha256: str | None,
+        now: int,
+        checked: bool,
+        job_id: int | None = None,
+        attempt: int | None = None,
+        etag: str | None = None,
+        version: str | None = None,
+        keeping: bool = False,
+    ) -> None:
+        journal, seen = self._journal, now if checked else None
+        if key in self._files_kept:
+            self.settle()
+        if key in self._files:
+            former = self._files[key]
+            kept = former.kept if former is not None else None
+            journal.put(self._files, key, FileRecord(size, sha256, seen, etag, version, kept, keeping))
+        record = FileSeen(key, size, sha256, job_id, attempt, now, seen, etag, version, keeping)
+        journal.put(self._files_seen, key, record)
+
+    def keep_file(self, key: str, to: str) -> None:
+        """Its copy is what is served from now on."""
+        known = self._files.get(key)
+        if known is not None:
+            self._journal.put(self._files, key, replace(known, kept=to, keeping=False))
+        self._journal.put(self._files_kept, key, to)
+
+    def forget_file(self, key: str) -> None:
+        self._journal.drop(self._files_seen, key)
+        self._journal.drop(self._files_kept, key)
+        self._journal.put(self._files_forgotten, key, True)
+        self._journal.put(self._files, key, None)
+
+    def doom(self, key: str) -> Doom | None:
+        """The object's place on the list of deletions, if it is on it."""
+        if not self._open or key not in self._dooms:
+            self._ask(Needs(dooms={key}))
+        return self._dooms[key]
+
+    def doom_changed(self, key: str | None = None) -> None:
+        """The engine changes this entry of the list, or any of them."""
+        if key is None:
+            self._dooms.clear()
+        else:
+            self._dooms.pop(key, None)
+
+    # --- workers
+
+    def worker(self, worker_id: str) -> Worker | None:
+        if not self._open or worker_id not in self._workers:
+            self._ask(Needs(workers={worker_id}))
+        return self._workers[worker_id]
+
+    def save_worker(self, before: Worker | None, after: Worker) -> None:
+        """Insert or change a worker; `before` is what was read, None for a new one."""
+        current = self.worker(after.id)
+        if current is None or _stands_otherwise(current, after):
+            self._another_may_be_there()
+        self._change_worker(after.id, current, after)
+
+    def beat_worker(self, worker: Worker, *, now: int) -> None:
+        """Write a sign of life that changes nothing else."""
+        current = self.worker(worker.id)
+        if current is not None:
+            self._change_worker(worker.id, current, replace(current, last_heartbeat=now, updated_at=now))
+
+    def delete_worker(self, worker: Worker) -> None:
+        self._change_worker(worker.id, self.worker(worker.id), None)
+        self.forget_types(worker.id)
+
+    def _change_worker(self, worker_id: str, current: Worker | None, after: Worker | None) -> None:
+        if worker_id not in self._workers_were:
+            self._journal.put(self._workers_were, worker_id, current)
+        self._journal.put(self._workers, worker_id, after)
+
+    def note_types(self, worker: Worker, types: tuple[str, ...]) -> None:
+        """The worker asks for jobs of these types."""
+        if types == (worker.type,):
+            return
+        anew = worker.id in self._types_forgotten
+        known = self._bulk.asked_types(worker.id) if not anew else frozenset[str]()
+        for type_ in types:
+            asked = (worker.id, type_)
+            if type_ != worker.type and type_ not in known and asked not in self._types_asked:
+                self._journal.put(self._types_asked, asked, True)
+                self._another_may_be_there()
+
+    def forget_types(self, worker_id: str) -> None:
+        """It starts anew, or is no more."""
+        for asked in [asked for asked in self._types_asked if asked[0] == worker_id]:
+            self._journal.drop(self._types_asked, asked)
+        self._journal.put(self._types_forgotten, worker_id, True)
+        self._another_may_be_there()
+
+    def another_worker(self, type_: str, but: tuple[str, ...]) -> bool:
+        """Whether a worker that is online takes jobs of this type, and is none of those."""
+        asked = (type_, but)
+        if not self._open or asked not in self._others:
+            if self._types_asked or self._types_forgotten or any(map(self._stands_otherwise_now, self._workers_were)):
+                self.settle()
+            self._others[asked] = self._bulk.another_worker(type_, but)
+        return self._others[asked]
+
+    def _stands_otherwise_now(self, worker_id: str) -> bool:
+        before, after = self._workers_were[worker_id], self._workers[worker_id]
+        return before is None or after is None or _stands_otherwise(before, after)
+
+    def _another_may_be_there(self) -> None:
+        for asked in list(self._others):
+            self._journal.drop(self._others, asked)
+
+    # --- causes of failures
+
+    def cause(self, fingerprint: str) -> int | None:
+        """The number of a cause of failures, if it is known."""
+        if not self._open or fingerprint not in self._causes:
+            self._causes[fingerprint] = self._bulk.cause(fingerprint)
+        return self._causes[fingerprint]
+
+    def count_causes(self) -> int:
+        return self._bulk.count_causes() + len(self._causes_new)
+
+    def add_cause(self, cause: Cause) -> int:
+        """A cause that was not known; returns its number."""
+        number = self._bulk.new_cause()
+        self._journal.put(self._causes, cause.fingerprint, number)
+        self._journal.put(self._causes_new, number, cause)
+        return number
+
+    def see_cause(self, number: int, example: str, *, now: int) -> None:
+        """An attempt failed of this cause."""
+        self._journal.add(self._causes_seen, (number, example[:LONGEST_EXAMPLE], now))
+
+    # --- what may be repeated, undone, or looked up
+
+    def claimed_with(self, worker_id: str, claim_key: str) -> list[tuple[int, int]]:
+        """The (job, attempt) pairs that an earlier claim with this key was given."""
+        key = (worker_id, claim_key)
+        if not self._open or key not in self._claim_keys:
+            self._ask(Needs(claim_keys={key}))
+        return self._claim_keys[key]
+
+    def remember_claim(self, worker_id: str, claim_key: str, jobs: list[Job], *, now: int) -> None:
+        pairs = [(job.id, job.attempt) for job in jobs]
+        self._journal.put(self._claim_keys, (worker_id, claim_key), pairs)
+        self._journal.add(self._claims_kept, (worker_id, claim_key, pairs, now))
+
+    def remembered(self, subject: str, key: str, *, since: int) -> tuple[bytes, bytes] | None:
+        """(fingerprint, outcome) of an earlier request with this idempotency key, if it is young enough."""
+        repeat = (subject, key)
+        if not self._open or repeat not in self._repeated:
+            self._ask(Needs(repeated={repeat}))
+        earlier = self._repeated[repeat]
+        return (earlier[0], earlier[1]) if earlier is not None and earlier[2] >= since else None
+
+    def remember(self, subject: str, key: str, fingerprint: bytes, outcome: bytes, *, now: int) -> None:
+        self._journal.put(self._repeated, (subject, key), (fingerprint, outcome, now))
+        self._journal.add(self._answers_kept, (subject, key, fingerprint, outcome, now))
+
+    def save_undo(self, token: str, job_id: int, was: str, became: str, *, now: int) -> None:
+        self._journal.add(self._undos, (token, job_id, was, became, now))
+
+    def insert_audit(self, entry: AuditEntry) -> None:
+        """Append to the audit log (`id` is ignored)."""
+        self._journal.add(self._audit, entry)
+
+    def arrived(self, job: Job) -> None:
+        """A job was stored as it is, by the engine: it counts."""
+        self._journal.add(self._arrived, job)
+
+    # --- writing
+
+    def _changes(self) -> Changes:
+        tallies = Tallies()
+        changes = Changes(
+            started=self._started,
+            ended=list(self._endings.values()),
+            results_dropped=list(self._results_dropped),
+            results_but=list(self._results_but.items()),
+            results=[(*key, result) for key, result in self._results.items()],
+            files_forgotten=list(self._files_forgotten),
+            files=list(self._files_seen.values()),
+            files_kept=list(self._files_kept.items()),
+            types_forgotten=list(self._types_forgotten),
+            types_asked=list(self._types_asked),
+            causes=self._all_causes_seen(),
+            claim_keys=self._claims_kept,
+            repeated=self._answers_kept,
+            undos=self._undos,
+            audit=self._audit,
+            tallies=tallies,
+        )
+        for job_id in sorted(self._jobs_were):
+            self._sort_job(changes, self._jobs_were[job_id], self._jobs[job_id])
+        for worker_id in sorted(self._workers_were):
+            self._sort_worker(changes, self._workers_were[worker_id], self._workers[worker_id], worker_id)
+        for ended in self._ended:
+            tallies.ended(ended)
+        for job in self._arrived:
+            tallies.job(None, job)
+            tallies.made(job, submitted=False)
+        return changes
+
+    def _sort_job(self, changes: Changes, before: Job | None, after: Job | None) -> None:
+        if before is None:
+            if after is None:
+                return
+            made = self._made[after.id]
+            changes.made.append(made)
+            changes.tallies.made(made, submitted=True)
+            if after is not made:
+                changes.moved.append((made, after))
+        elif after is None:
+            changes.gone.append(before)
+        elif after is not before:
+            changes.moved.append((before, after))
+        changes.tallies.job(before, after)
+
+    def _sort_worker(self, changes: Changes, before: Worker | None, after: Worker | None, worker_id: str) -> None:
+        if after is None:
+            if before is not None:
+                changes.workers_gone.append(worker_id)
+        elif before is not None and _beat_only(before, after):
+            changes.beats.append(after)
+            return
+        else:
+            changes.workers.append(after)
+        changes.tallies.worker(before, after)
+
+    def _all_causes_seen(self) -> list[CauseSeen]:
+        """Each cause once."""
+        seen: dict[int, CauseSeen] = {}
+        for number, example, at in self._causes_seen:
+            known = seen.get(number)
+            if known is None:
+                seen[number] = CauseSeen(number, example, at, at, 1, self._causes_new.get(number))
+            else:
+                latest = example if at >= known.last else known.example
+                first, last = min(known.first, at), max(known.last, at)
+                seen[number] = CauseSeen(number, latest, first, last, known.n + 1, known.new)
+        return [seen[number] for number in sorted(seen)]
+
+
+class _Short(Exception):
+    """The line is longer than what was read of it."""
+
+
+def _to_the_end_of(line: ClaimOrder) -> Iterator[Job]:
+    yield from line
+    if not line.whole:
+        raise _Short
+
+
+def _stands_otherwise(before: Worker, after: Worker) -> bool:
+    """Whether the change is one of what the worker may be given."""
+    return (before.status, before.enabled, before.type) != (after.status, after.enabled, after.type)
+
+
+def _beat_only(before: Worker, after: Worker) -> bool:
+    if before.status is not after.status:
+        return False
+    return replace(before, last_heartbeat=after.last_heartbeat, updated_at=after.updated_at) == after
