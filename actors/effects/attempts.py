@@ -56,18 +56,19 @@ def complete(step: Step, message: Complete) -> Completed | Refusal:
     if isinstance(found, Refusal):
         return found
     _, job = found
-    if not rules.completed_already(
+    again = rules.completed_already(
         job, worker_id=message.worker_id, lease=message.lease, output_key=message.output_key
-    ):
+    )
+    if not again:
         refusal = _accept(step, message, job)
         if refusal is not None:
             return refusal
-    return Completed(job.id, _claim_next(step, message, job) if message.claim_next else None)
+    return Completed(job.id, _claim_next(step, message, job, again=again) if message.claim_next else None)
 
 
-def _claim_next(step: Step, message: Complete, job: Job) -> Granted:
+def _claim_next(step: Step, message: Complete, job: Job, *, again: bool) -> Granted:
     """The next job of the same type, for the same worker; for a repetition, the one that it was given."""
-    if message.lease is not None:
+    if again and message.lease is not None:
         for held in step.store.jobs_of_worker(message.worker_id):
             if held.lease == claims.lease_after(message.lease, held):
                 return Granted((held,))

@@ -50,7 +50,7 @@ def needs_of(messages: Iterable[tuple[Message[Any], Repeatable | None]]) -> Need
                 _add(needs, item)
         else:
             _add(needs, message)
-    if needs.ready:
+    if needs.ready or needs.next_of:
         needs.kept = KEPT_LOOKED_AT
     if needs.failed:
         needs.among = LOOKED_AT
@@ -68,6 +68,8 @@ def _add(needs: Needs, message: Message[Any]) -> None:  # noqa: PLR0912 - one ro
         case Complete() | Fail() | Release():
             needs.workers.add(message.worker_id)
             needs.jobs.add(message.job_id)
+            if isinstance(message, Complete) and message.claim_next:
+                needs.next_of.add(message.job_id)
         case Heartbeat():
             needs.workers.add(message.worker_id)
             needs.jobs.update(beat.job_id for beat in message.jobs)

@@ -16,8 +16,9 @@ from blobforge.worker import Worker
 class Needs:
     """What the messages of one transaction need, all together.
 
-    `ready`: how many ready jobs of each type may be handed out; `kept`: of each type, how many of those that are kept
-    from some workers are looked at. `running_of`: workers whose running jobs are needed. `sources`: hashes of
+    `ready`: how many ready jobs of each type may be handed out; `next_of`: jobs of which each may be followed by
+    another one of its type, which is asked for once these are there; `kept`: of each type, how many of those that are
+    kept from some workers are looked at. `running_of`: workers whose running jobs are needed. `sources`: hashes of
     sources, of which all jobs are needed. `failed`: jobs of which is asked which workers have failed them, by as many
     of their attempts as `among` says; `sources_of`: jobs whose source's record is needed. `files` and `dooms` are
     keys: what is known of these objects, and their places on the list of deletions. `claim_keys` are (worker, key)
@@ -29,6 +30,7 @@ class Needs:
     workers: set[str] = field(default_factory=set)
     running_of: set[str] = field(default_factory=set)
     ready: dict[str, int] = field(default_factory=dict)
+    next_of: set[int] = field(default_factory=set)
     kept: int = 0
     sources: set[str] = field(default_factory=set)
     failed: set[int] = field(default_factory=set)

@@ -191,8 +191,21 @@ class WorkingSet:
     # --- loading
 
     def _load_ahead(self, needs: Needs) -> None:
-        self._ahead.update(needs.ready)
-        needs.ready = {type_: min(most, MOST_AHEAD) for type_, most in needs.ready.items()}
+        kept, following = needs.kept, needs.next_of
+        if not needs.ready:
+            needs.kept = 0
+        self._load_lines_ahead(needs, needs.ready)
+        if following:
+            wanted: dict[str, int] = {}
+            for job in map(self._jobs.get, following):
+                if job is not None and job.type not in self._ready:
+                    wanted[job.type] = wanted.get(job.type, 0) + 1
+            if wanted:
+                self._load_lines_ahead(Needs(kept=kept), wanted)
+
+    def _load_lines_ahead(self, needs: Needs, wanted: dict[str, int]) -> None:
+        self._ahead.update(wanted)
+        needs.ready = {type_: min(most, MOST_AHEAD) for type_, most in wanted.items()}
         self._take_in(needs, self._bulk.load(needs))
 
     def _ask(self, needs: Needs, *, pending: bool = False) -> None:
