@@ -121,8 +121,8 @@ class BulkAccess(Protocol):
     def asked_types(self, worker_id: str) -> frozenset[str]:
         """What the worker has asked for since it registered, beside its own type."""
 
-    def another_worker(self, type_: str, but: tuple[str, ...]) -> bool:
-        """Whether a worker that is online takes jobs of this type, and is none of those."""
+    def online_workers(self, type_: str, most: int) -> frozenset[str]:
+        """The workers that are online and take jobs of this type; any `most` of them where there are more."""
 
     def cause(self, fingerprint: str) -> int | None:
         """The number of a cause of failures."""

@@ -30,6 +30,7 @@ from blobforge.worker import Worker
 
 # Ready jobs that are read ahead for one type, at most: an answer may have large ones, and each is in memory.
 MOST_AHEAD = 512
+ONLINE_LOOKED_AT = 64  # workers that are online for a type, to see whether there is another one
 LONGEST_EXAMPLE = 1000  # characters of an error that stand for its cause
 
 
@@ -70,7 +71,7 @@ class WorkingSet:
         self._workers: dict[str, Worker | None] = {}
         self._attempts: dict[tuple[int, int], Attempt | None] = {}
         self._failed: dict[int, tuple[str, ...]] = {}
-        self._others: dict[tuple[str, tuple[str, ...]], bool] = {}
+        self._online: dict[str, tuple[int, frozenset[str]]] = {}  # by type: as many as were asked for
         self._files: dict[str, FileRecord | None] = {}
         self._dooms: dict[str, Doom | None] = {}
         self._claim_keys: dict[tuple[str, str], list[tuple[int, int]]] = {}
@@ -103,7 +104,7 @@ class WorkingSet:
         self._arrived: list[Job] = []
         self._known = (
             self._jobs, self._by_hash, self._running_of, self._ready, self._kept, self._ahead, self._workers,
-            self._attempts, self._failed, self._others, self._files, self._dooms, self._claim_keys, self._repeated,
+            self._attempts, self._failed, self._online, self._files, self._dooms, self._claim_keys, self._repeated,
             self._causes, self._new_ids, self._ids_given,
         )  # fmt: skip
         self._changed = (
@@ -612,20 +613,22 @@ class WorkingSet:
 
     def another_worker(self, type_: str, but: tuple[str, ...]) -> bool:
         """Whether a worker that is online takes jobs of this type, and is none of those."""
-        asked = (type_, but)
-        if not self._open or asked not in self._others:
+        most, online = self._online.get(type_, (0, frozenset[str]())) if self._open else (0, frozenset[str]())
+        if most <= len(but):
             if self._types_asked or self._types_forgotten or any(map(self._stands_otherwise_now, self._workers_were)):
                 self.settle()
-            self._others[asked] = self._bulk.another_worker(type_, but)
-        return self._others[asked]
+            most = max(ONLINE_LOOKED_AT, len(but) + 1)
+            online = self._bulk.online_workers(type_, most)
+            self._online[type_] = (most, online)
+        return not online.issubset(but)
 
     def _stands_otherwise_now(self, worker_id: str) -> bool:
         before, after = self._workers_were[worker_id], self._workers[worker_id]
         return before is None or after is None or _stands_otherwise(before, after)
 
     def _another_may_be_there(self) -> None:
-        for asked in list(self._others):
-            self._journal.drop(self._others, asked)
+        for type_ in list(self._online):
+            self._journal.drop(self._online, type_)
 
     # --- causes of failures
 

@@ -125,8 +125,9 @@ class Bulk:
             self._asked[worker_id] = frozenset(row[0] for row in found)
         return self._asked[worker_id]
 
-    def another_worker(self, type_: str, but: tuple[str, ...]) -> bool:
-        return self._do.row(sql.ANOTHER_WORKER, (type_, rows.encode_tags(but) or "[]")) is not None
+    def online_workers(self, type_: str, most: int) -> frozenset[str]:
+        found = frozenset(row[0] for row in self._do.rows(sql.ONLINE_WORKERS, (type_, 2 * most)))
+        return found if len(found) <= most else frozenset(sorted(found)[:most])
 
     def cause(self, fingerprint: str) -> int | None:
         row = self._do.row(sql.FAILURE_BY_FINGERPRINT, (fingerprint,))

@@ -44,16 +44,17 @@ JOB_BY_SOURCE: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE source_hash = ? AN
 HELD_SOURCES: Final = """
     SELECT asked.value FROM json_each(?) AS asked
      WHERE EXISTS (SELECT 1 FROM jobs WHERE source_hash = asked.value AND status <> 'uploading')"""
-_READY: Final = "status = 'pending' AND not_before IS NULL AND avoid IS NULL AND type = ?"
+# There is one lane today.
+_READY: Final = "status = 'pending' AND not_before IS NULL AND avoid IS NULL AND type = ? AND lane = 0"
 # In the same order, those that are kept from some workers.
 # Who has failed a job, or could not do it, by the last of its attempts.
-ANOTHER_WORKER: Final = """
-    SELECT 1 FROM workers WHERE status = 'online' AND enabled AND type = ?1
-                            AND id NOT IN (SELECT value FROM json_each(?2))
+# Some of them twice: those that have asked for their own type, too.
+ONLINE_WORKERS: Final = """
+    SELECT id FROM workers WHERE status = 'online' AND enabled AND type = ?1
     UNION ALL
-    SELECT 1 FROM worker_types AS t JOIN workers AS w ON w.id = t.worker_id
-     WHERE t.type = ?1 AND w.status = 'online' AND w.enabled AND w.id NOT IN (SELECT value FROM json_each(?2))
-     LIMIT 1"""
+    SELECT w.id FROM worker_types AS t JOIN workers AS w ON w.id = t.worker_id
+     WHERE t.type = ?1 AND w.status = 'online' AND w.enabled
+     LIMIT ?2"""
 JOB_IN_SHORT: Final = f"SELECT {SHORT_COLUMNS} FROM jobs WHERE id = ?"
 JOBS_OF_WORKER: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE status = 'running' AND worker_id = ? ORDER BY id"
 RUNNING_ON: Final = "SELECT id FROM jobs WHERE status = 'running' AND worker_id = ? ORDER BY id LIMIT ?"

@@ -68,7 +68,7 @@ SETS: list[tuple[str, str, str]] = [
     (f"SELECT {sql.NEEDED_JOBS}", "[1]", "jobs USING INTEGER PRIMARY KEY"),
     (f"SELECT {sql.NEEDED_OF_SOURCES}", '["x"]', "jobs USING INDEX jobs_by_source"),
     (f"SELECT {sql.NEEDED_OF_WORKERS}", '["w"]', "jobs USING INDEX jobs_running"),
-    (f"SELECT {sql.NEEDED_READY}", "pdf", "jobs USING INDEX jobs_ready"),
+    (f"SELECT {sql.NEEDED_READY}", "pdf", "jobs USING INDEX jobs_ready (type=? AND lane=?)"),
     (f"SELECT {sql.NEEDED_KEPT}", "pdf", "jobs USING INDEX jobs_kept"),
     (f"SELECT {sql.NEEDED_WORKERS}", '["w"]', "workers USING PRIMARY KEY"),
     (f"SELECT {sql.NEEDED_ATTEMPTS}", "[[1, 1]]", "attempts USING PRIMARY KEY"),
