@@ -3,7 +3,7 @@ the Store.
 
 Group commit: whatever has gathered in the mailbox goes into one transaction, in one hop to a thread. Replies are
 settled after COMMIT and never before: acknowledged means durable. When the commit fails, nothing of it has happened,
-and everybody in it is told to come again. A message that meets a bug fails alone: it is undone in memory, or, where
+and every asker in it is told to come again. A message that meets a bug fails alone: it is undone in memory, or, where
 some of it has been written, the transaction is made once more without it.
 """
 
@@ -50,9 +50,9 @@ log = structlog.get_logger("blobforge.writer")
 # Ten thousand workers that beat at once wait in their connections, not here: a mailbox of a few transactions
 # keeps the answer within reach of a client's patience.
 MAILBOX = 4096
-# So large that one COMMIT is cheap beside it, so small that nobody waits long for the transaction to end.
+# So large that one COMMIT is cheap beside it, so small that no message waits long for the transaction to end.
 LARGEST_BATCH = 512
-# How often all other tasks go first, before a transaction begins that has room: those who were just answered ask
+# How often all other tasks go first, before a transaction begins that has room: clients that were just answered ask
 # again, and share its COMMIT. With one, a quarter fewer claims were answered a second. Not where one message is
 # alone behind another that was: to give way would be a tenth of its cost, for nothing.
 GIVE_WAY = 3
@@ -72,7 +72,7 @@ IDEMPOTENCY_MISMATCH = Refusal(
 
 
 class EventSink(Protocol):
-    """Who is told of events after each commit (the broadcaster)."""
+    """The receiver of events after each commit (the broadcaster)."""
 
     async def publish(self, events: Sequence[Event]) -> None: ...
 
@@ -173,7 +173,8 @@ class Writer:
             weight += _weight(more)
         self._crowded = len(batch) > 1
         if self._crowded and any(may_revoke(envelope.message) for envelope in batch):
-            # None was answered yet, so any order is good; in this one nothing is done for who is being shut out.
+            # None was answered yet, so any order is good; in this one nothing is done for a caller that is being shut
+            # out.
             batch.sort(key=lambda envelope: not may_revoke(envelope.message))
         return batch
 
@@ -185,7 +186,7 @@ class Writer:
         commits = self.commits
         await self._commit_untraced(batch)
         ended, committed = time.time_ns(), self.commits > commits
-        # Behind the answers: nobody waits for his own trace.
+        # Behind the answers: no caller waits for its own trace.
         for envelope in batch:
             if (trace := envelope.trace) is not None:
                 kind = type(envelope.message).__name__
@@ -226,7 +227,7 @@ class Writer:
         self.transaction_seconds.add(time.perf_counter() - began)
         self.commit_seconds.add(done.commit_seconds)
         self._revocations += sum(isinstance(fact, CredentialsRevoked) for fact in done.facts)
-        # Facts first: whoever is answered now and asks again finds the actors informed.
+        # Facts first: a caller that is answered now and asks again finds the actors informed.
         self._tell(done.facts)
         for envelope, answer in zip(batch, done.answers, strict=True):
             if isinstance(answer, Exception):
@@ -274,10 +275,10 @@ class Writer:
     def _answer(self, step: Step, envelope: Envelope[Any]) -> Answer | Stands:
         message = cast(Command, envelope.message)
         if isinstance(message, Claim) and envelope.reply.abandoned:
-            return Granted(idle=True)  # nobody is there to take the jobs
+            return Granted(idle=True)  # the claimant is no longer there to take the jobs
         if self.failing and isinstance(message, ExpireLeases | ExpireWorkers):
-            # Heartbeats could not be written either: whoever came meanwhile is not silent. Once something can be
-            # written again, the reaper hears of it, and gives everybody a fresh period.
+            # Heartbeats could not be written either: a worker that came meanwhile is not silent. Once something can
+            # be written again, the reaper hears of it, and gives every worker a fresh period.
             self._store.pulse(now=step.now)
             return Stands(CANNOT_WRITE)
         if (refusal := stands(step, envelope.caller)) is not None:
@@ -327,7 +328,7 @@ def _weight(envelope: Envelope[Any]) -> int:
 
 
 def _entry(audit: Audit, now: int) -> AuditEntry:
-    # Names and details are as somebody wrote them, and the audit log is kept for long: no secret goes in.
+    # Names and details are as callers wrote them, and the audit log is kept for long: no secret goes in.
     name, subject = redact(audit.name), redact(audit.subject)
     detail = redact(audit.detail) if audit.detail is not None else None
     return AuditEntry(0, now, audit.actor, name, audit.address, audit.action, subject, detail)

@@ -210,7 +210,7 @@ class WorkingSet:
         self._take_in(needs, self._bulk.load(needs))
 
     def _ask(self, needs: Needs, *, pending: bool = False) -> None:
-        """Ask for what nobody has named before. `pending`: what has changed may be a part of the answer."""
+        """Ask for rows that no message has named before. `pending`: what has changed may be a part of the answer."""
         if not self._open:
             self._reset()  # what was read before may have changed
         elif pending:

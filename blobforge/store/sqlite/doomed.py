@@ -34,8 +34,9 @@ class Doomed:
         self._do.rows(sql.ADD_DOOM, (key, LATER, due_at, 1))
 
     def due(self, *, now: int, limit: int) -> list[str]:
-        """What is to be tried now. As long as one was begun and not answered, no other is begun: each that is in
-        deletion keeps those waiting who need it, and a store that does not answer one will not answer the next."""
+        """The deletions to try now. As long as one was begun and not answered, no other is begun: each that is in
+        deletion keeps the jobs waiting that need it, and a store that does not answer one will not answer the
+        next."""
         state = WAITING if self._next(DELETING) is None else DELETING
         return [row[0] for row in self._do.rows(sql.DUE_DOOMS, (state, now, limit))]
 
@@ -73,7 +74,7 @@ class Doomed:
         self._do.rows(sql.DOOM_AGAIN, (now,))
 
     def start_over(self) -> None:
-        """A new run: nobody is left who saw an object before it was deleted."""
+        """Begin a new run: no request is left that saw an object before it was deleted."""
         self._working.doom_changed()
         self._do.rows(sql.FORGET_GONE, (2**62,))
         self._do.rows(sql.FORGET_EPOCHS)

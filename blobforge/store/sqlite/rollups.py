@@ -71,7 +71,8 @@ class Rollups:
         return [(job_id, was, became, at) for job_id, was, became, at in found]
 
     def purge_undos(self, *, now: int) -> None:
-        """Forget some of what cannot be undone any more. Few enough to hold up nobody: they come by the million."""
+        """Forget some of the undos that are too old. Few enough to hold up no other message: they come by the
+        million."""
         self._do.rows(sql.PURGE_UNDOS, (now - UNDO_MS, UNDOS_AT_ONCE))
 
     def delete_undo(self, token: str, job_id: int) -> None:

@@ -47,7 +47,7 @@ HELD_SOURCES: Final = """
 # There is one lane today.
 _READY: Final = "status = 'pending' AND not_before IS NULL AND avoid IS NULL AND type = ? AND lane = 0"
 # In the same order, those that are kept from some workers.
-# Who has failed a job, or could not do it, by the last of its attempts.
+# The workers that have failed a job, or could not do it, by the last of its attempts.
 # Some of them twice: those that have asked for their own type, too.
 ONLINE_WORKERS: Final = """
     SELECT id FROM workers WHERE status = 'online' AND enabled AND type = ?1

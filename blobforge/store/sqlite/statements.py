@@ -9,7 +9,7 @@ import apsw
 from blobforge.store.errors import StoreUnavailable
 from blobforge.store.sqlite.rows import Row
 
-# Nobody's request is to blame for these.
+# No request is to blame for these.
 OUTAGES = (
     apsw.FullError, apsw.IOError, apsw.BusyError, apsw.ReadOnlyError, apsw.NoMemError, apsw.CantOpenError,
 )  # fmt: skip

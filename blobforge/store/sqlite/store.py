@@ -187,7 +187,7 @@ class Store(WorkingSet):
         self._do.rows(sql.TOUCH_SESSION, (now, hash_))
 
     def delete_session(self, hash_: str) -> bool:
-        """Whether there was such a session."""
+        """Delete the session; whether there was one."""
         return self._do.change(sql.DELETE_SESSION, (hash_,)) == 1
 
     def delete_sessions_of(self, user_id: int) -> int:
@@ -217,9 +217,9 @@ class Store(WorkingSet):
     def leave_checkpoints(self, *, to_litestream: bool) -> None:
         """Checkpoint after commits, as SQLite does by itself, or never.
 
-        Litestream reads the WAL, then checkpoints; who checkpoints in between takes frames away that it has not read.
-        It does not always notice: restored backups were found corrupt (docs/adr/0021). Without Litestream, somebody
-        has to, or the WAL grows for ever.
+        Litestream reads the WAL, then checkpoints; a checkpoint in between takes frames away that it has not read.
+        It does not always notice: restored backups were found corrupt (docs/adr/0021). Without Litestream, SQLite has
+        to, or the WAL grows for ever.
         """
         self._do.rows(sql.AUTO_CHECKPOINT.format(pages=0 if to_litestream else CHECKPOINT_PAGES))
 
