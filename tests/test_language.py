@@ -83,9 +83,7 @@ def complaints(source: str) -> list[tuple[int, str]]:
 
 def test_what_is_said_has_a_subject() -> None:
     found = {
-        f"{path.relative_to(ROOT)}:{line}": text
-        for path in PRODUCT
-        for line, text in complaints(path.read_text())
+        f"{path.relative_to(ROOT)}:{line}": text for path in PRODUCT for line, text in complaints(path.read_text())
     }
     assert found == {}, "name the caller, the worker, the subscriber, the operator"
 
