@@ -13,7 +13,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar, Unpack
 from urllib.parse import quote
 
 import msgspec
@@ -39,6 +39,7 @@ from blobforge.client.types import (
     Health,
     HeartbeatAnswer,
     Job,
+    JobFilters,
     JobPage,
     MultipartUpload,
     NewToken,
@@ -170,38 +171,13 @@ class Client:
     async def list_jobs(
         self,
         *,
-        status: str | None = None,
-        type: str | None = None,
-        tag: str | None = None,
-        worker: str | None = None,
-        q: str | None = None,
-        priority: int | str | None = None,
-        failure: int | str | None = None,
-        created_since: str | None = None,
-        created_until: str | None = None,
-        updated_since: str | None = None,
-        updated_until: str | None = None,
         limit: int | None = None,
         offset: int | None = None,
         cursor: str | None = None,
+        **filters: Unpack[JobFilters],
     ) -> JobPage:
-        """One page of jobs, at most 100, by priority and then newest first. Times are RFC 3339."""
-        params = _without_none(
-            status=status,
-            type=type,
-            tag=tag,
-            worker=worker,
-            q=q,
-            priority=priority,
-            failure=failure,
-            created_since=created_since,
-            created_until=created_until,
-            updated_since=updated_since,
-            updated_until=updated_until,
-            limit=limit,
-            offset=offset,
-            cursor=cursor,
-        )
+        """One page of jobs, at most 100, by priority and then newest first."""
+        params = _without_none(**filters, limit=limit, offset=offset, cursor=cursor)
         return await self._call("GET", "/api/jobs", JobPage, params=params)
 
     async def get_job(self, job_id: int) -> Job:
@@ -245,10 +221,11 @@ class Client:
     ) -> BulkDone:
         """`retry`, `cancel`, `delete` or reprioritise (`priority`) many jobs, by their ids or by a filter.
 
-        `filters` are those of `list_jobs`, but the priority that the jobs have is `only_priority`; `options` are
-        those of the verb: `reset_attempts`, `priority`, `objects`.
+        `filters` are JobFilters, as for `list_jobs` (the priority that jobs have may be called `only_priority`, as
+        it is in the body); `options` are those of the verb: `reset_attempts`, `priority`, `objects`.
         """
-        body = _without_none(ids=list(ids) if ids else None, dry_run=dry_run or None, **(filters or {}), **options)
+        wanted = {"only_priority" if name == "priority" else name: value for name, value in (filters or {}).items()}
+        body = _without_none(ids=list(ids) if ids else None, dry_run=dry_run or None, **wanted, **options)
         return await self._post(f"/api/jobs/{verb}", BulkDone, body, once_only=not dry_run, answer_timeout=_BULK)
 
     def events(

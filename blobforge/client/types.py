@@ -6,7 +6,7 @@ Times are aware datetimes in UTC, sizes are bytes, hashes are SHA-256 in lowerca
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import msgspec
 
@@ -61,6 +61,23 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime | None = None
     updated_at: datetime | None = None
     attempt_history: list[Attempt] | None = None
+
+
+class JobFilters(TypedDict, total=False):
+    """Which jobs are meant, by a list or by what is done to many. None, or nothing: any. Times are RFC 3339; `q` is a
+    part of the source's path, `failure` the number of a cause. The server's own type is `JobFilter`."""
+
+    status: str | None
+    type: str | None
+    tag: str | None
+    worker: str | None
+    q: str | None
+    priority: int | str | None
+    failure: int | str | None
+    created_since: str | None
+    created_until: str | None
+    updated_since: str | None
+    updated_until: str | None
 
 
 class JobPage(msgspec.Struct, frozen=True, kw_only=True):

@@ -22,10 +22,7 @@ DELETED_AT_ONCE = 100  # each takes several times as long as a change: attempts,
 DAY_MS = 86_400_000
 Selected = tuple[int, list[Item]]  # how many match, and what is to be done to those that it can be done to
 # What selects jobs in a body, as it is called there.
-FILTERS = (
-    "status", "type", "tag", "worker", "q", "only_priority", "failure", "created_since", "created_until",
-    "updated_since", "updated_until",
-)  # fmt: skip
+FILTERS = tuple("only_priority" if name == "priority" else name for name in JobFilter.__struct_fields__)
 
 
 async def retry(call: Call, body: wire.BulkRetry) -> wire.BulkAnswer | Refusal:
