@@ -25,7 +25,6 @@ PLANS: list[tuple[str, tuple[Any, ...], str]] = [
     (sql.WORKER_RATE, (1, "w"), "PRIMARY KEY"),
     (sql.FAILURE_BY_FINGERPRINT, ("x",), "sqlite_autoindex_failures_1"),
     (sql.OLDEST_PENDING, ("pdf", 3), "jobs_"),  # either index has them in order
-    (sql.JOBS_OF_WORKER, ("w",), "jobs_running"),
     (sql.RUNNING_ON, ("w", 9), "jobs_running"),
     (sql.AUDIT_OF_JOB, ("7", 99, 10), "audit_by_subject"),
     (sql.ATTEMPTS_IN_SHORT, (1, 9, 10), "PRIMARY KEY"),
