@@ -19,6 +19,7 @@ import structlog
 import trio
 from msgspec.structs import replace
 
+from actors import repeats
 from actors.effects import apply, perform
 from actors.effects.needs import needs_of
 from actors.effects.standing import may_revoke, stands
@@ -63,11 +64,6 @@ CANNOT_WRITE = Refusal(
     RefusalCode.UNAVAILABLE,
     "The server cannot write to its database now; nothing was changed. Try again later.",
     retry_after=COME_AGAIN_SECONDS,
-)
-IDEMPOTENCY_MISMATCH = Refusal(
-    RefusalCode.IDEMPOTENCY_MISMATCH,
-    "This Idempotency-Key was used with another request within the last 24 hours. Use a new key.",
-    field="Idempotency-Key",
 )
 
 
@@ -301,14 +297,7 @@ class Writer:
         """The answer that this idempotency key was given before, if any."""
         if repeat is None:
             return None
-        since = step.now - round(self._rules.idempotency_window * 1000)
-        earlier = self._store.remembered(repeat.subject, repeat.key, since=since)
-        if earlier is None:
-            return None
-        fingerprint, encoded = earlier
-        if fingerprint != repeat.fingerprint:
-            return IDEMPOTENCY_MISMATCH
-        answer = _decode_answer(encoded)
+        answer = repeats.earlier(self._store, repeat, now=step.now, window=self._rules.idempotency_window)
         # An old "no job" says nothing about now: the scheduler must not take it for news.
         if isinstance(answer, Granted) and not answer.jobs:
             return replace(answer, idle=True, repeated=True, withheld=())
@@ -337,9 +326,6 @@ def _entry(audit: Audit, now: int) -> AuditEntry:
 def _may_still_wait(message: Command, answer: Answer) -> bool:
     """Whether this is "no job" to a claim whose time is not over: the scheduler will ask again for it."""
     return isinstance(message, Claim) and message.wait > 0 and isinstance(answer, Granted) and not answer.jobs
-
-
-_decode_answer: Callable[[bytes], Answer] = msgspec.msgpack.Decoder(Answer).decode
 
 
 class _Stop:

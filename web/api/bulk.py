@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from actors.messages import Batch, BulkDone, Cancel, DeleteJob, Item, RecordBulk, Retry, SetPriority, Undo
-from actors.writer import IDEMPOTENCY_MISMATCH
+from actors.repeats import earlier
 from blobforge.job import Job, JobStatus, Verb, allowed
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.filters import JobFilter
@@ -19,7 +19,6 @@ from web.routing import Access, Call, Route
 
 PAGE = 1000  # jobs read, and changed in one transaction
 DELETED_AT_ONCE = 100  # each takes several times as long as a change: attempts, tags and files go along
-DAY_MS = 86_400_000
 Selected = tuple[int, list[Item]]  # how many match, and what is to be done to those that it can be done to
 # What selects jobs in a body, as it is called there.
 FILTERS = tuple("only_priority" if name == "priority" else name for name in JobFilter.__struct_fields__)
@@ -191,13 +190,10 @@ async def _earlier(call: Call) -> BulkDone | Refusal | None:
     repeat = call.repeat
     if repeat is None:
         return None
-    since = call.services.now() - DAY_MS
-    kept = await call.services.reads.run(lambda reader: reader.remembered(repeat.subject, repeat.key, since=since))
-    if kept is None:
-        return None
-    if kept[0] != repeat.fingerprint:
-        return IDEMPOTENCY_MISMATCH
-    return msgspec.msgpack.decode(kept[1], type=BulkDone)
+    now = call.services.now()
+    found = await call.services.reads.run(lambda reader: earlier(reader, repeat, now=now))
+    assert found is None or isinstance(found, BulkDone | Refusal)
+    return found
 
 
 def _answer(done: BulkDone, *, dry_run: bool) -> wire.BulkAnswer:
