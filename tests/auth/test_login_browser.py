@@ -5,9 +5,7 @@ Ours is `127.0.0.1` and the provider's `localhost`: two sites, as in life, so th
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -18,6 +16,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 from blobforge.machinery import datadir
 from blobforge.people import session_hash
 from tests.fixtures.chromium import CHROMIUM
+from tests.fixtures.engines import looked_into
 from tests.fixtures.provider import CLIENT_ID, PASSWORD, RealProvider, free_port
 from tests.fixtures.server import ServerProcess
 from web.auth.oidc import Leaving, Tokens
@@ -58,9 +57,9 @@ class Place:
 
     def sealed(self, session_id: str) -> bytes | None:
         """What rests beside this session, as the database has it; None when there is no such session."""
-        with closing(sqlite3.connect(self.server.database)) as db:
-            row = db.execute("SELECT sealed FROM sessions WHERE hash = ?", (session_hash(session_id),)).fetchone()
-        return bytes(row[0]) if row else None
+        with looked_into(self.server.database) as database:
+            found = database.probe.column("sessions", "sealed", hash=session_hash(session_id))
+        return bytes(found[0]) if found else None
 
     def who(self, session_id: str) -> object:
         """Whom the server takes the holder of this cookie for."""
