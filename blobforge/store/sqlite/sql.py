@@ -169,6 +169,13 @@ def move_jobs(columns: tuple[str, ...]) -> str:
          WHERE jobs.id = each.value ->> 0 AND jobs.status = each.value ->> 1 AND jobs.attempt = each.value ->> 2"""
 
 
+@lru_cache(maxsize=256)
+def move_job(columns: tuple[str, ...]) -> str:
+    """The same of one job: the columns, then the guard."""
+    moved = ", ".join(f"{column} = ?" for column in columns)
+    return f"UPDATE jobs SET {moved} WHERE id = ? AND status = ? AND attempt = ?"
+
+
 JOB_STATES: Final = f"SELECT id, status, attempt FROM jobs WHERE id {_THESE}"
 INSERT_JOBS: Final = f"""
     INSERT INTO jobs (id, type, status, priority, source_hash, created_at, updated_at, max_attempts, source_path,

@@ -36,6 +36,7 @@ PLANS: list[tuple[str, tuple[Any, ...], str]] = [
     (sql.UNCHECKED_OUTPUTS, (), "files_unchecked"),
     (sql.JOBS_BETWEEN, (1, 9, 10), "PRIMARY KEY"),
     (sql.LATEST_ATTEMPTS, (1, 10), "PRIMARY KEY"),
+    (sql.move_job(("status", "lease")), (None, None, 1, "pending", 1), "PRIMARY KEY"),
     (sql.RESULT, (1, 1), "sqlite_autoindex_results_1"),
     (sql.RESULT_NAMES, (1, 1), "sqlite_autoindex_results_1"),
 ]
