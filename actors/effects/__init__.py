@@ -8,7 +8,19 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from actors.effects import access, attempts, backfill, claims, fleet, jobs, people, periodic, retention, submission
+from actors.effects import (
+    access,
+    attempts,
+    backfill,
+    claims,
+    fleet,
+    jobs,
+    people,
+    periodic,
+    recovery,
+    retention,
+    submission,
+)
 from actors.effects.step import Step
 from actors.messages import (
     Answer,
@@ -167,7 +179,8 @@ def apply(step: Step, message: Command) -> Answer:  # noqa: PLR0912 - one row a 
             return Done()
         case RecordDrill():
             step.store.recovery.record_drill(
-                Drill(message.started_at, message.ended_at, message.ok, message.proven_until, message.detail)
+                Drill(message.started_at, message.ended_at, message.ok, message.proven_until, message.detail),
+                kept=recovery.DRILLS_KEPT,
             )
             return Done()
         case Note():

@@ -6,6 +6,7 @@ import msgspec
 from msgspec.structs import replace
 
 from actors.effects.avoidance import claimable, kept_from
+from actors.effects.periodic import UNDO_MS
 from actors.effects.step import Step
 from actors.messages import Cancel, Expired, JobChanged, Retry, SetPriority, Undo, Undone, WakeJobs
 from blobforge import job as rules
@@ -86,7 +87,7 @@ def undo(step: Step, message: Undo) -> Undone | Refusal:
 
     A cancelled job goes back into the queue, whatever it was before: one that ran starts again from the beginning.
     """
-    found = step.store.rollups.undos(message.token, limit=message.limit, now=step.now)
+    found = step.store.rollups.undos(message.token, since=step.now - UNDO_MS, limit=message.limit)
     if not found and not message.further:
         return Refusal(
             RefusalCode.NO_SUCH_UNDO, "There is nothing to undo: it was undone already, or ten minutes have passed."

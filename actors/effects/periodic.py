@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from actors.effects.step import Step
 from actors.messages import Purge, Purged, Sampled
+from blobforge import failures
+from blobforge.job import JobStatus
+from blobforge.store.figures import HOUR_MS, KEPT, WEEK_MS, WEEKS_KEPT, WORKER_HOURS_KEPT, Horizon
 
 MINUTE_MS = 60_000
 # Repeatable requests forgotten in one transaction: some 20 ms. A busy day leaves them by the million.
 PURGED_AT_ONCE = 2000
+UNDO_MS = 600_000  # how long an action can be undone
+UNDOS_AT_ONCE = 10_000  # forgotten in one transaction, each minute: some 20 ms
+CAUSES_KEPT_MS = 90 * 86_400_000  # without a job that shows it
+# Ended jobs are not in the queue; the dead wait for a person.
+SAMPLED = frozenset({JobStatus.UPLOADING, JobStatus.PENDING, JobStatus.RUNNING, JobStatus.FAILED, JobStatus.DEAD})
 
 
 def sample(step: Step) -> Sampled:
     """Keep the depths of the queue, and forget old undos. The next sample is due when the next minute has begun."""
-    step.store.rollups.sample_depths(now=step.now)
-    step.store.rollups.purge_undos(now=step.now)
+    step.store.rollups.sample_depths(SAMPLED, {width: step.now // 1000 // width for width in KEPT})
+    step.store.rollups.purge_undos(before=step.now - UNDO_MS, limit=UNDOS_AT_ONCE)
     return Sampled((MINUTE_MS - step.now % MINUTE_MS) / 1000)
 
 
@@ -22,6 +30,17 @@ def purge(step: Step, message: Purge) -> Purged:
     before = step.now - round(step.rules.idempotency_window * 1000)
     if step.store.purge(before=before, limit=PURGED_AT_ONCE):
         return Purged(more=True)
-    step.store.rollups.purge(now=step.now)
+    step.store.rollups.purge(_horizon(step.now))
     step.store.purge_sessions(seen_before=step.now - round(message.idle * 1000), now=step.now)
     return Purged(more=False)
+
+
+def _horizon(now: int) -> Horizon:
+    return Horizon(
+        slots={width: (now // 1000 - seconds) // width for width, seconds in KEPT.items()},
+        week=now // WEEK_MS - WEEKS_KEPT + 1,
+        hour=now // HOUR_MS - WORKER_HOURS_KEPT,
+        causes_seen_at=now - CAUSES_KEPT_MS,
+        causes=failures.MOST_GROUPS,
+        room=failures.MOST_GROUPS // 4,
+    )

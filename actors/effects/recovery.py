@@ -1,4 +1,10 @@
-"""The settlement of a restore: no worker holds a job any more that it held when the backup was taken."""
+"""The settlement of a restore: no worker holds a job any more that it held when the backup was taken.
+
+What happened after the backup was taken is lost here, but not out there: clients hold ids of jobs, and zombies
+signed URLs of attempts, that this database knows nothing of. So ids and attempt numbers go on above all of them. How
+far above grows with the time since the backup, so that a second restore of the same one does not give out what
+the first has given.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +16,11 @@ from blobforge.people import AuditEntry
 
 REASON = "the database was restored from a backup"
 SERVER = "server"
+DRILLS_KEPT = 100
+IDS_SKIPPED = 1_000_000
+IDS_PER_SECOND = 35_000  # no server takes more submissions
+ATTEMPTS_SKIPPED = 1_000
+ATTEMPTS_PER_SECOND = 100  # of a single job, given back and claimed again without a pause
 
 
 def settle_restore(step: Step) -> int | None:
@@ -26,7 +37,11 @@ def settle_restore(step: Step) -> int | None:
         returned = rules.take_back(job, now=step.now)
         assert isinstance(returned, Job)
         back_in_queue(step, job, returned, REASON)
-    recovery.settle(seconds=seconds, now=step.now)
+    recovery.settle(
+        ids=IDS_SKIPPED + IDS_PER_SECOND * seconds,
+        attempts=ATTEMPTS_SKIPPED + ATTEMPTS_PER_SECOND * seconds,
+        now=step.now,
+    )
     detail = f"{len(running)} running jobs went back"
     step.store.insert_audit(AuditEntry(0, step.now, SERVER, SERVER, "", "backup.restored", REASON, detail))
     return len(running)

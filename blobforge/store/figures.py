@@ -114,6 +114,19 @@ class Backfilling(msgspec.Struct, frozen=True):
     until: int | None
 
 
+class Horizon(msgspec.Struct, frozen=True):
+    """From where on figures are kept: the slots of each width (seconds), the week of durations, the hour of rates of
+    workers. A cause goes that no job shows, and that was not seen since `causes_seen_at` (ms); where there are still
+    `causes` or more, `room` is made for new ones."""
+
+    slots: dict[int, int]
+    week: int
+    hour: int
+    causes_seen_at: int
+    causes: int
+    room: int
+
+
 class Drill(msgspec.Struct, frozen=True):
     """A drill's record; times are in ms since the epoch. `proven_until`: all until then was in the backup. `id` is
     the record's place among them, 0 before it has one."""

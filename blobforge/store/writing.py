@@ -6,6 +6,7 @@ in milliseconds since the epoch.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -13,7 +14,7 @@ from blobforge.access import Token
 from blobforge.failures import Cause
 from blobforge.job import Attempt, Job, JobStatus, Outcome
 from blobforge.people import AuditEntry, Session, User
-from blobforge.store.figures import Backfilling, Drill
+from blobforge.store.figures import Backfilling, Drill, Horizon
 from blobforge.store.files import Doom
 from blobforge.store.needs import Needs
 from blobforge.store.reading import Lookups
@@ -38,24 +39,24 @@ class Rollups(Protocol):
 
     # --- depths
 
-    def sample_depths(self, *, now: int) -> None:
-        """Keep how many jobs of each type and status there are now; the last sample of a slot stands for it."""
+    def sample_depths(self, statuses: Collection[str], slots: Mapping[int, int]) -> None:
+        """Keep how many jobs there are now, of each type and of each of these statuses, and how many workers, in a
+        slot of each width (seconds); the last sample of a slot stands for it."""
 
     # --- undo
 
-    def undos(self, token: str, *, limit: int, now: int) -> list[tuple[int, str, str, int]]:
-        """(job, what it was, what it became, when) of what can still be undone by this token."""
+    def undos(self, token: str, *, since: int, limit: int) -> list[tuple[int, str, str, int]]:
+        """(job, what it was, what it became, when) of what can be undone by this token, if it was done since (ms)."""
 
-    def purge_undos(self, *, now: int) -> None:
-        """Forget some of the undos that are too old. Few enough to hold up no other message: they come by the
-        million."""
+    def purge_undos(self, *, before: int, limit: int) -> None:
+        """Forget so many of the undos that are older (ms)."""
 
     def delete_undo(self, token: str, job_id: int) -> None: ...
 
     # --- upkeep
 
-    def purge(self, *, now: int) -> None:
-        """Forget what has been kept long enough."""
+    def purge(self, kept: Horizon) -> None:
+        """Forget what is older, and causes beyond so many."""
 
 
 class Recovery(Protocol):
@@ -70,12 +71,12 @@ class Recovery(Protocol):
     def seconds_lost(self, *, now: int) -> int:
         """How long before `now` (ms) the newest record is: to be asked before anything is written."""
 
-    def settle(self, *, seconds: int, now: int) -> None:
-        """Void the leases that lost attempts could still complete with, move all numbers on above what may have been
-        given in `seconds`, and take the mark off.
-        """
+    def settle(self, *, ids: int, attempts: int, now: int) -> None:
+        """Void the leases that lost attempts could still complete with, move all numbers of jobs and of attempts on
+        by so many, and take the mark off."""
 
-    def record_drill(self, drill: Drill) -> None: ...
+    def record_drill(self, drill: Drill, *, kept: int) -> None:
+        """Record it, and keep so many of the latest ones."""
 
 
 class Doomed(Protocol):

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import trio
 
+from actors.effects.periodic import UNDO_MS, UNDOS_AT_ONCE
 from actors.janitor import (
     JOBS_AT_ONCE,
     PAGES_AT_ONCE,
@@ -34,7 +35,6 @@ from blobforge.job import JobStatus
 from blobforge.objects.keys import source_key
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.sqlite import sql
-from blobforge.store.sqlite.rollups import UNDO_MS, UNDOS_AT_ONCE
 from tests.actors.keeping import DAY, keeping
 from tests.fixtures.local import EPOCH_MS, LocalServer, open_local, virtual_now
 from tests.store.making import ADMIN, T0, Book, hash_of, submission

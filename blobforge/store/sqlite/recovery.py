@@ -4,10 +4,7 @@ the record of drills.
 A copy is marked before it is put in place, and the mark goes in the transaction that voids its leases: whatever
 happens in between, no server goes on as if nothing had been lost.
 
-What happened after the backup was taken is lost here, but not out there: clients hold ids of jobs, and zombies
-signed URLs of attempts, that this database knows nothing of. So ids and attempt numbers go on above all of them. How
-far above grows with the time since the backup, so that a second restore of the same one does not give out what
-the first has given.
+How far numbers are moved on is decided by the effect (`actors/effects/recovery.py`).
 """
 
 from __future__ import annotations
@@ -25,12 +22,6 @@ from blobforge.store.sqlite.check import check
 from blobforge.store.sqlite.database import open_writer
 from blobforge.store.sqlite.statements import Statements
 from blobforge.store.workingset import WorkingSet
-
-IDS_SKIPPED = 1_000_000
-IDS_PER_SECOND = 35_000  # no server takes more submissions
-ATTEMPTS_SKIPPED = 1_000
-ATTEMPTS_PER_SECOND = 100  # of a single job, given back and claimed again without a pause
-DRILLS_KEPT = 100
 
 
 class Recovery:
@@ -53,23 +44,23 @@ class Recovery:
         """How long before `now` (ms) the newest record is: to be asked before anything is written."""
         return max(0, now - self._number(sql.NEWEST_RECORD)) // 1000
 
-    def settle(self, *, seconds: int, now: int) -> None:
-        """Void the leases that lost attempts could still complete with, move all numbers on above what may have been
-        given in `seconds`, and take the mark off.
-        """
+    def settle(self, *, ids: int, attempts: int, now: int) -> None:
+        """Void the leases that lost attempts could still complete with, move all numbers of jobs and of attempts on
+        by so many, and take the mark off."""
         self._working.forget()
         self._do.rows(sql.VOID_LATE_LEASES, (now,))
         self._do.rows(sql.FORGET_INSTANCES)  # the processes that live may have registered since
         self._do.rows(sql.SEED_IDS, ("jobs", "jobs"))
-        self._do.rows(sql.SKIP_IDS, (IDS_SKIPPED + IDS_PER_SECOND * seconds,))
+        self._do.rows(sql.SKIP_IDS, (ids,))
         highest = max(self._number(sql.HIGHEST_ATTEMPT), self._state()[1])
-        self._do.rows(sql.END_RECOVERY, (highest + ATTEMPTS_SKIPPED + ATTEMPTS_PER_SECOND * seconds,))
+        self._do.rows(sql.END_RECOVERY, (highest + attempts,))
 
-    def record_drill(self, drill: Drill) -> None:
+    def record_drill(self, drill: Drill, *, kept: int) -> None:
+        """Record it, and keep so many of the latest ones."""
         self._do.rows(
             sql.INSERT_DRILL, (drill.started_at, drill.ended_at, int(drill.ok), drill.proven_until, drill.detail)
         )
-        self._do.rows(sql.TRIM_DRILLS, (DRILLS_KEPT,))
+        self._do.rows(sql.TRIM_DRILLS, (kept,))
 
     def _state(self) -> tuple[int | None, int]:
         row = self._do.row(sql.RECOVERY)

@@ -190,7 +190,7 @@ def test_drills_are_kept_up_to_a_hundred(tmp_path: Path) -> None:
     store = Store(open_writer(path))
     with store.transaction():
         for number in range(150):
-            store.recovery.record_drill(Drill(number, number + 1, True, number, "fine"))
+            store.recovery.record_drill(Drill(number, number + 1, True, number, "fine"), kept=100)
     store.close()
     database = apsw.Connection(str(path))
     assert database.execute("SELECT count(*), max(proven_until) FROM backup_drills").get == (100, 149)
@@ -203,8 +203,8 @@ def test_the_drills_from_before_a_restore_stay_on_record(tmp_path: Path) -> None
     store = Store(open_writer(path))
     for number in (1, 2):
         with store.transaction():
-            store.recovery.record_drill(Drill(number, number + 1, True, number, "fine"))
-            store.recovery.settle(seconds=60, now=T0)
+            store.recovery.record_drill(Drill(number, number + 1, True, number, "fine"), kept=100)
+            store.recovery.settle(ids=60_000, attempts=60, now=T0)
     store.close()
     database = apsw.Connection(str(path))
     assert list(database.execute("SELECT started_at FROM backup_drills ORDER BY id")) == [(1,), (2,)]
