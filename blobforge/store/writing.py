@@ -56,7 +56,7 @@ class Rollups(Protocol):
     # --- upkeep
 
     def purge(self, kept: Horizon) -> None:
-        """Forget what is older, and causes beyond so many."""
+        """Forget older figures, and causes beyond so many."""
 
 
 class Recovery(Protocol):

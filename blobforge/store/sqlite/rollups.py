@@ -74,7 +74,7 @@ class Rollups:
     # --- upkeep
 
     def purge(self, kept: Horizon) -> None:
-        """Forget what is older, and causes beyond so many."""
+        """Forget older figures, and causes beyond so many."""
         self._working.forget()
         for step, slot in kept.slots.items():
             self._do.rows(sql.PURGE_HAPPENINGS, (step, slot))
