@@ -33,11 +33,11 @@ from actors.messages import (
 from blobforge import failures
 from blobforge.job import Outcome
 from blobforge.people import AuditEntry
+from blobforge.store import figures
 from blobforge.store.figures import WINDOWS
 from blobforge.store.filters import AuditFilter, JobFilter
 from blobforge.store.lists import Cursor
 from blobforge.store.reading import Reader
-from blobforge.store.sqlite import rollups
 from blobforge.waiting import Fleet
 from tests.store.making import ADMIN, T0, Book, fail_one, submission
 
@@ -145,7 +145,7 @@ def test_durations_are_those_of_completed_attempts(book: Book, reader: Reader) -
     known = reader.insights.durations(now=book.now)["pdf"]
     assert known.n == 3
     assert abs(known.mean_ms * 3 / (14 * MINUTE) - 1) < 0.1
-    later = book.now + rollups.WEEKS_KEPT * 7 * 24 * HOUR
+    later = book.now + figures.WEEKS_KEPT * 7 * 24 * HOUR
     assert reader.insights.durations(now=later) == {}
     assert reader.insights.loads()["pdf"].waiting == 1  # the failed one
 
