@@ -90,6 +90,16 @@ class Changes:
     audit: list[AuditEntry] = field(default_factory=list)
     tallies: Tallies = field(default_factory=Tallies)
 
+    def has_more(self) -> bool:
+        """Whether anything changes but jobs, records of attempts and tallies."""
+        return any(
+            (
+                self.results_dropped, self.results_but, self.results, self.files_forgotten, self.files,
+                self.files_kept, self.workers, self.beats, self.workers_gone, self.types_forgotten, self.types_asked,
+                self.causes, self.claim_keys, self.repeated, self.undos, self.audit,
+            )
+        )  # fmt: skip
+
 
 class BulkAccess(Protocol):
     """One transaction after the other, all of one writer. Each raises StoreUnavailable for an outage."""

@@ -55,7 +55,7 @@ class WorkingSet:
 
     def __init__(self, bulk: BulkAccess) -> None:
         self._bulk = bulk
-        self._open = False
+        self._open = self._read_outside = False  # rows were read while no transaction was open
         self._before = 0
         self._settled = 0  # how much of what was written in the transaction was pending before
         self._settled_at = 0  # how far the journal was then
@@ -115,12 +115,20 @@ class WorkingSet:
             self._answers_kept, self._undos, self._audit, self._arrived,
         )  # fmt: skip
 
+        self._rare = (
+            self._results_dropped, self._results_but, self._results, self._files_forgotten, self._files_seen,
+            self._files_kept, self._types_forgotten, self._types_asked, self._causes_seen, self._causes_new,
+            self._claims_kept, self._answers_kept, self._undos, self._audit,
+        )  # fmt: skip
+        self._all = (*self._known, *self._changed, self._types)
+
     # --- transactions
 
     @contextmanager
     def transaction(self, needs: Needs | None = None) -> Iterator[None]:
         """All or nothing. Raises StoreUnavailable when the engine cannot begin or commit."""
-        self._reset()
+        if self._read_outside:
+            self._reset()
         self._before = self._bulk.written
         self._bulk.begin()
         self._open = True
@@ -184,10 +192,12 @@ class WorkingSet:
         return self._bulk.written != self._before
 
     def _reset(self) -> None:
-        for each in (*self._known, *self._changed, self._types):
-            each.clear()
+        for each in self._all:
+            if each:
+                each.clear()
         self._journal.clear()
         self._settled = self._settled_at = 0
+        self._read_outside = False
 
     # --- loading
 
@@ -213,6 +223,7 @@ class WorkingSet:
         """Ask for rows that no message has named before. `pending`: what has changed may be a part of the answer."""
         if not self._open:
             self._reset()  # what was read before may have changed
+            self._read_outside = True
         elif pending:
             self.settle()
         self._take_in(needs, self._bulk.load(needs))
@@ -311,6 +322,7 @@ class WorkingSet:
         wanted = dict.fromkeys(types)
         if not self._open:
             self._reset()
+            self._read_outside = True
         while True:
             missing = {type_: self._ahead_of(type_, limit) for type_ in wanted if type_ not in self._ready}
             if missing:
@@ -330,6 +342,7 @@ class WorkingSet:
         """The next jobs of a type that are kept from some workers, in the same order."""
         if not self._open:
             self._reset()
+            self._read_outside = True
         while True:
             if type_ not in self._kept:
                 self._ask(Needs(ready={type_: 0}, kept=limit), pending=True)
@@ -693,24 +706,9 @@ class WorkingSet:
 
     def _changes(self) -> Changes:
         tallies = Tallies()
-        changes = Changes(
-            started=self._started,
-            ended=list(self._endings.values()),
-            results_dropped=list(self._results_dropped),
-            results_but=list(self._results_but.items()),
-            results=[(*key, result) for key, result in self._results.items()],
-            files_forgotten=list(self._files_forgotten),
-            files=list(self._files_seen.values()),
-            files_kept=list(self._files_kept.items()),
-            types_forgotten=list(self._types_forgotten),
-            types_asked=list(self._types_asked),
-            causes=self._all_causes_seen(),
-            claim_keys=self._claims_kept,
-            repeated=self._answers_kept,
-            undos=self._undos,
-            audit=self._audit,
-            tallies=tallies,
-        )
+        changes = Changes(started=self._started, ended=list(self._endings.values()), tallies=tallies)
+        if any(self._rare):
+            self._add_rare(changes)
         for job_id in sorted(self._jobs_were):
             self._sort_job(changes, self._jobs_were[job_id], self._jobs[job_id])
         for worker_id in sorted(self._workers_were):
@@ -721,6 +719,22 @@ class WorkingSet:
             tallies.job(None, job)
             tallies.made(job, submitted=False)
         return changes
+
+    def _add_rare(self, changes: Changes) -> None:
+        """What neither a claim nor a completion changes."""
+        changes.results_dropped = list(self._results_dropped)
+        changes.results_but = list(self._results_but.items())
+        changes.results = [(*key, result) for key, result in self._results.items()]
+        changes.files_forgotten = list(self._files_forgotten)
+        changes.files = list(self._files_seen.values())
+        changes.files_kept = list(self._files_kept.items())
+        changes.types_forgotten = list(self._types_forgotten)
+        changes.types_asked = list(self._types_asked)
+        changes.causes = self._all_causes_seen()
+        changes.claim_keys = self._claims_kept
+        changes.repeated = self._answers_kept
+        changes.undos = self._undos
+        changes.audit = self._audit
 
     def _sort_job(self, changes: Changes, before: Job | None, after: Job | None) -> None:
         if before is None:

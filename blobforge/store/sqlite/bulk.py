@@ -147,9 +147,16 @@ class Bulk:
     def write(self, changes: Changes) -> None:
         """In the order of the fields of Changes, each table in one statement but for `jobs` (one for each move)."""
         self._write_jobs(changes)
+        if changes.started:
+            self._write(sql.START_ATTEMPTS, [_started(job) for job in changes.started])
+        self._write(sql.END_ATTEMPTS, changes.ended)
+        if changes.has_more():
+            self._write_more(changes)
+        self._write_tallies(changes.tallies)
+
+    def _write_more(self, changes: Changes) -> None:
+        """What neither a claim nor a completion changes: most transactions are of these."""
         write = self._write
-        write(sql.START_ATTEMPTS, [_started(job) for job in changes.started])
-        write(sql.END_ATTEMPTS, changes.ended)
         write(sql.DROP_RESULTS, changes.results_dropped)
         write(sql.DROP_RESULTS_BUT, changes.results_but)
         for result in changes.results:  # one by one: each may have 16 MiB
@@ -168,7 +175,6 @@ class Bulk:
         write(sql.SAVE_REPEATED, [(s, k, print_.hex(), out.hex(), at) for s, k, print_, out, at in changes.repeated])
         write(sql.SAVE_UNDOS, changes.undos)
         write(sql.INSERT_AUDIT, [astuple(entry)[1:] for entry in changes.audit])
-        self._write_tallies(changes.tallies)
 
     def _write(self, statement: str, values: Sequence[Any]) -> None:
         if values:
@@ -243,7 +249,8 @@ class Bulk:
             counted: Mapping[tuple[Any, ...], int] = counts
             if counted:
                 self._write(statement, [(*key, n) for key, n in sorted(counted.items()) if n])
-        self._write(sql.NOTE_HOURS, [(hour, *span) for hour, span in sorted(tallies.hours.items())])
+        if tallies.hours:
+            self._write(sql.NOTE_HOURS, [(hour, *span) for hour, span in sorted(tallies.hours.items())])
 
 
 class _Load:
