@@ -129,7 +129,8 @@ def test_a_header_with_a_flipped_bit_is_damage(tmp_path: Path, place: int) -> No
     path = tmp_path / "x.db"
     open_writer(path).close()
     damaged = bytearray(path.read_bytes())
-    damaged[place] ^= 1
+    # At the end of 60 to 63 the schema's version stands: a lower one, for a higher one is a newer release's.
+    damaged[place] ^= damaged[place] & -damaged[place] if place == 63 else 1
     path.write_bytes(damaged)
     with pytest.raises(DatabaseError, match="is damaged") as error:
         open_writer(path)

@@ -50,7 +50,7 @@ def needs_of(messages: Iterable[tuple[Message[Any], Repeatable | None]]) -> Need
                 _add(needs, item)
         else:
             _add(needs, message)
-    if needs.ready or needs.next_of:
+    if needs.ready or needs.ready_for or needs.next_of:
         needs.kept = KEPT_LOOKED_AT
     if needs.failed:
         needs.among = LOOKED_AT
@@ -61,10 +61,13 @@ def _add(needs: Needs, message: Message[Any]) -> None:  # noqa: PLR0912 - one ro
     match message:
         case Claim():
             needs.workers.add(message.worker_id)
-            for type_ in message.types:
-                _ready(needs, type_, message.limit)
             if message.claim_key is not None:
-                needs.claim_keys.add((message.worker_id, message.claim_key))
+                key = (message.worker_id, message.claim_key)
+                needs.claim_keys.add(key)
+                needs.ready_for[key] = dict.fromkeys(message.types, message.limit)
+            else:
+                for type_ in message.types:
+                    _ready(needs, type_, message.limit)
         case Complete() | Fail() | Release():
             needs.workers.add(message.worker_id)
             needs.jobs.add(message.job_id)

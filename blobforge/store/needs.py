@@ -22,8 +22,8 @@ class Needs:
     sources, of which all jobs are needed. `failed`: jobs of which is asked which workers have failed them, by as many
     of their attempts as `among` says; `sources_of`: jobs whose source's record is needed. `files` and `dooms` are
     keys: what is known of these objects, and their places on the list of deletions. `claim_keys` are (worker, key)
-    pairs, `repeated` (subject, idempotency key) pairs, `attempts` (job, number) pairs. `new_jobs`: how many jobs may
-    be made, at most.
+    pairs; `ready_for`: what is to be ready, by type, for the claim with that key, if it is a new one. `repeated` are
+    (subject, idempotency key) pairs, `attempts` (job, number) pairs. `new_jobs`: how many jobs may be made, at most.
     """
 
     jobs: set[int] = field(default_factory=set)
@@ -40,6 +40,7 @@ class Needs:
     files: set[str] = field(default_factory=set)
     dooms: set[str] = field(default_factory=set)
     claim_keys: set[tuple[str, str]] = field(default_factory=set)
+    ready_for: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)
     repeated: set[tuple[str, str]] = field(default_factory=set)
     new_jobs: int = 0
 

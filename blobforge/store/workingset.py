@@ -202,17 +202,20 @@ class WorkingSet:
     # --- loading
 
     def _load_ahead(self, needs: Needs) -> None:
-        kept, following = needs.kept, needs.next_of
+        kept = needs.kept
         if not needs.ready:
             needs.kept = 0
         self._load_lines_ahead(needs, needs.ready)
-        if following:
-            wanted: dict[str, int] = {}
-            for job in map(self._jobs.get, following):
-                if job is not None and job.type not in self._ready:
-                    wanted[job.type] = wanted.get(job.type, 0) + 1
-            if wanted:
-                self._load_lines_ahead(Needs(kept=kept), wanted)
+        wanted: dict[str, int] = {}
+        for job in map(self._jobs.get, needs.next_of):
+            if job is not None and job.type not in self._ready:
+                wanted[job.type] = wanted.get(job.type, 0) + 1
+        for key, types in needs.ready_for.items():  # a claim that is repeated is given no others
+            for type_, most in types.items() if not self._claim_keys[key] else ():
+                if type_ not in self._ready:
+                    wanted[type_] = wanted.get(type_, 0) + most
+        if wanted:
+            self._load_lines_ahead(Needs(kept=kept), wanted)
 
     def _load_lines_ahead(self, needs: Needs, wanted: dict[str, int]) -> None:
         self._ahead.update(wanted)

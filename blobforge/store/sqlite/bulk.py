@@ -75,7 +75,7 @@ class Bulk:
     # --- loading
 
     def load(self, needs: Needs) -> Found:
-        """All of it in one statement."""
+        """All of it in one statement, but for answers that may be repeated."""
         found = Found()
         load = _Load(found)
         load.named(sql.NEEDED_JOBS, needs.jobs, load.jobs)
@@ -90,16 +90,21 @@ class Bulk:
         load.named(sql.NEEDED_SOURCE_FILES, needs.sources_of, load.files)
         load.named(sql.NEEDED_DOOMS, needs.dooms, load.dooms)
         load.named(sql.NEEDED_CLAIM_KEYS, needs.claim_keys, load.claim_keys)
-        load.named(sql.NEEDED_REPEATED, needs.repeated, load.repeated)
         if needs.failed:
             found.failed = dict.fromkeys(needs.failed, ())
             load.part(sql.NEEDED_FAILED, load.failed, _json(list(needs.failed)), needs.among)
         if needs.new_jobs and self._next_id is None:
             load.part(sql.NEEDED_SEQUENCE, self._sequence)
+        if needs.repeated:
+            for subject, key, *outcome in self._do.rows(sql.NEEDED_REPEATED, (_json(list(needs.repeated)),)):
+                found.repeated[subject, key] = (outcome[0], outcome[1], outcome[2])
         if load.parts:
             (values,) = self._do.rows("SELECT " + ", ".join(load.parts), tuple(load.values))
             for take, value in zip(load.takes, values, strict=True):
                 take(value)
+            # They are methods of what holds them, and Python looks for such cycles seldom (machinery/garbage.py): all
+            # rows of many transactions would be in memory.
+            load.takes.clear()
         if needs.new_jobs:
             assert self._next_id is not None
             found.new_ids = list(range(self._next_id, self._next_id + needs.new_jobs))
@@ -172,7 +177,8 @@ class Bulk:
         write(sql.SEE_CAUSES, [cause[:5] for cause in changes.causes if cause.new is None])
         pairs = [(worker, key, _json(jobs), now) for worker, key, jobs, now in changes.claim_keys]
         write(sql.SAVE_CLAIM_KEYS, pairs)
-        write(sql.SAVE_REPEATED, [(s, k, print_.hex(), out.hex(), at) for s, k, print_, out, at in changes.repeated])
+        for repeated in changes.repeated:
+            self._do.rows(sql.SAVE_REPEATED, repeated)
         write(sql.SAVE_UNDOS, changes.undos)
         write(sql.INSERT_AUDIT, [astuple(entry)[1:] for entry in changes.audit])
 
@@ -295,10 +301,6 @@ class _Load:
     def claim_keys(self, value: str) -> None:
         for worker_id, key, pairs in _decode(value):
             self._found.claim_keys[worker_id, key] = _decode_pairs(pairs)
-
-    def repeated(self, value: str) -> None:
-        for subject, key, fingerprint, outcome, at in _decode(value):
-            self._found.repeated[subject, key] = (bytes.fromhex(fingerprint), bytes.fromhex(outcome), at)
 
     def failed(self, value: str) -> None:
         for job_id, worker_id in _decode(value):

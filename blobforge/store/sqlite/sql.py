@@ -133,10 +133,10 @@ NEEDED_CLAIM_KEYS: Final = _rows_of(
     "worker_id, claim_key, jobs",
     "claim_keys WHERE (worker_id, claim_key) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?))",
 )
-NEEDED_REPEATED: Final = _rows_of(
-    "subject, key, hex(fingerprint), hex(outcome), created_at",
-    "idempotency WHERE (subject, key) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?))",
-)
+# By itself: an outcome has up to some MiB, and as JSON it would be there four times at once.
+NEEDED_REPEATED: Final = """
+    SELECT subject, key, fingerprint, outcome, created_at FROM idempotency
+     WHERE (subject, key) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?))"""
 # Which workers have failed each of these jobs, or could not do it, by the last of its attempts.
 NEEDED_FAILED: Final = _rows_of(
     "job_id, worker_id",
@@ -245,10 +245,9 @@ SEE_CAUSES: Final = f"""
 SAVE_CLAIM_KEYS: Final = f"""
     INSERT OR REPLACE INTO claim_keys (worker_id, claim_key, jobs, created_at)
     SELECT {_values(0, 4)} {_EACH} ORDER BY each.key"""
-SAVE_REPEATED: Final = f"""
-    INSERT OR REPLACE INTO idempotency (subject, key, fingerprint, outcome, created_at)
-    SELECT {_values(0, 2)}, unhex(each.value ->> 2), unhex(each.value ->> 3), each.value ->> 4
-      {_EACH} ORDER BY each.key"""
+# One by one, for the same reason.
+SAVE_REPEATED: Final = """
+    INSERT OR REPLACE INTO idempotency (subject, key, fingerprint, outcome, created_at) VALUES (?, ?, ?, ?, ?)"""
 SAVE_UNDOS: Final = f"""
     INSERT OR IGNORE INTO undos (token, job_id, was, became, at) SELECT {_values(0, 5)} {_EACH} ORDER BY each.key"""
 INSERT_AUDIT: Final = f"""

@@ -76,7 +76,7 @@ SETS: list[tuple[str, str, str]] = [
     (f"SELECT {sql.NEEDED_SOURCE_FILES}", "[1]", "files USING PRIMARY KEY"),
     (f"SELECT {sql.NEEDED_DOOMS}", '["x"]', "doomed_objects USING PRIMARY KEY"),
     (f"SELECT {sql.NEEDED_CLAIM_KEYS}", '[["w", "k"]]', "claim_keys USING PRIMARY KEY"),
-    (f"SELECT {sql.NEEDED_REPEATED}", '[["s", "k"]]', "idempotency USING PRIMARY KEY"),
+    (sql.NEEDED_REPEATED, '[["s", "k"]]', "idempotency USING PRIMARY KEY"),
     (f"SELECT {sql.NEEDED_FAILED}", "[1]", "attempts USING PRIMARY KEY"),
     (sql.move_jobs(("status", "lease")), "[]", "jobs USING INTEGER PRIMARY KEY"),
     (sql.JOB_STATES, "[1]", "jobs USING INTEGER PRIMARY KEY"),
