@@ -33,7 +33,7 @@ from blobforge.backup import BackupError
 from blobforge.backup.opening import opened
 from blobforge.backup.sidecar import Plan
 from blobforge.config import Settings, secrets_of
-from blobforge.machinery import datadir, garbage, logs, notify
+from blobforge.machinery import datadir, garbage, heap, logs, notify
 from blobforge.machinery.clock import wall_ms
 from blobforge.machinery.datadir import StartError
 from blobforge.machinery.hop import Hop, in_thread
@@ -68,6 +68,7 @@ def run(settings: Settings) -> int:
     logs.configure(settings.log_level, settings.log_format)
     logs.hide(secrets_of(settings))
     sys.setswitchinterval(SWITCH_SECONDS)
+    heap.settle()
     signal.signal(signal.SIGTERM, _end_at_once)  # until the server is ready to stop in good order
     room = openfiles.raise_limit(settings.max_connections)
     if room < settings.max_connections:
