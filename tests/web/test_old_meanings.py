@@ -68,11 +68,15 @@ async def test_a_result_is_any_json(local: LocalServer, autojump_clock: Any, res
     assert (await local.call("GET", f"/api/files/{job_id}/output/url"))[0] == 404
 
 
-async def test_empty_tags_are_none(local: LocalServer, autojump_clock: Any) -> None:
-    body = {"type": "pdf", "source_hash": HEX, "tags": ["", "inbox", ""]}
+@pytest.mark.parametrize("nothing", ["", None])
+async def test_empty_tags_are_none(local: LocalServer, autojump_clock: Any, nothing: str | None) -> None:
+    body = {"type": "pdf", "source_hash": HEX, "tags": [nothing, "inbox", nothing]}
     status, made = await local.call("POST", "/api/jobs", body)
     assert status == 201
     assert (await local.job(made["job_id"]))["tags"] == ["inbox"]
+    status, many = await local.call("POST", "/api/jobs/batch", {"jobs": [body | {"type": "text"}]})
+    assert status == 200
+    assert (await local.job(many["items"][0]["job_id"]))["tags"] == ["inbox"]
 
 
 async def test_an_empty_name_of_a_worker_is_none(local: LocalServer, autojump_clock: Any) -> None:

@@ -46,7 +46,9 @@ Priority = Annotated[int, Meta(ge=1, le=5, description="1 (critical) to 5 (backg
 MaxAttempts = Annotated[int, Meta(ge=1, le=1000)]
 Size = Annotated[int, Meta(ge=0, le=2**53, description="bytes")]
 Tag = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+\Z")]
-GivenTag = Annotated[str, Meta(max_length=100, pattern=r"^[^\x00-\x1f\x7f]*\Z", description='"" is left out')]
+GivenTag = Annotated[
+    str, Meta(max_length=100, pattern=r"^[^\x00-\x1f\x7f]*\Z", description='"" and null are left out')
+]
 SourcePath = Annotated[str, Meta(max_length=4096, pattern=r"^[^\x00]*\Z")]
 ShortText = Annotated[str, Meta(max_length=1000, pattern=r"^[^\x00]*\Z")]
 Lease = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\x00]*\Z")]
@@ -278,7 +280,7 @@ class SubmitBody(msgspec.Struct, frozen=True):
     source_size: Size | None = None
     priority: Priority = 3
     max_attempts: MaxAttempts | None = None
-    tags: Annotated[list[GivenTag], Meta(max_length=100)] | None = None
+    tags: Annotated[list[GivenTag | None], Meta(max_length=100)] | None = None
     metadata: Json | None = None
     bind_checksum: bool = False
 
