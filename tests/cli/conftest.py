@@ -109,14 +109,8 @@ class Running:
 
 
 def s3_settings(seaweed: Seaweed, prefix: str) -> dict[str, str]:
-    """What makes a server keep its objects in SeaweedFS."""
-    return {
-        "BLOBFORGE_S3_ENDPOINT": seaweed.endpoint,
-        "BLOBFORGE_S3_BUCKET": seaweed.bucket,
-        "BLOBFORGE_S3_ACCESS_KEY": seaweed.access_key,
-        "BLOBFORGE_S3_SECRET_KEY": seaweed.secret_key,
-        "BLOBFORGE_S3_PREFIX": prefix,
-    }
+    """What makes a server keep its objects in SeaweedFS, as variables of the environment."""
+    return {f"BLOBFORGE_{name.upper()}": value for name, value in seaweed.settings(prefix).items()}
 
 
 SETTINGS = {"BLOBFORGE_RETRY_BACKOFF": "0.05", "BLOBFORGE_HEARTBEAT_INTERVAL": "0.2"}

@@ -141,12 +141,11 @@ def test_beside_the_bucket_of_the_original(tmp_path: Path, theirs: Path, seaweed
     bucket = s3_store(seaweed, prefix)
     for key in (original_output_key(source("done")), source_key(source("waits"))):
         bucket._put(f"{prefix}/{key}", BYTES)
-    settings = s3_settings(seaweed, prefix)
-    taken = json.loads(ok(blobforge(tmp_path, "import", theirs, "--yes", "--json", **settings)))
+    variables = s3_settings(seaweed, prefix)
+    taken = json.loads(ok(blobforge(tmp_path, "import", theirs, "--yes", "--json", **variables)))
     assert taken["results"] == 2
-    variables = {name.removeprefix("BLOBFORGE_").lower(): value for name, value in settings.items()}
     with (
-        again(tmp_path / "data", admin_token=ADMIN_TOKEN, **variables) as server,
+        again(tmp_path / "data", admin_token=ADMIN_TOKEN, **seaweed.settings(prefix)) as server,
         server.client(ADMIN_TOKEN) as http,
     ):
         jobs = http.get("/api/jobs", params={"limit": 100}).json()["jobs"]

@@ -5,14 +5,11 @@ from __future__ import annotations
 import os
 import time
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.cli.conftest import s3_settings
-from tests.fixtures.seaweed import Seaweed
 from tests.fixtures.server import ServerProcess
 
 SOAK = bool(os.environ.get("SOAK"))
@@ -20,22 +17,11 @@ ROUNDS, JOBS = (30, 40) if SOAK else (2, 8)
 
 
 @pytest.mark.timeout(3600 if SOAK else 120)
-@pytest.mark.parametrize("store", ["local", "s3"])
-def test_killed_between_completion_and_copy(store: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_killed_between_completion_and_copy(store: str, unstarted: ServerProcess) -> None:
     """What is served is what was accepted. What was written over before it was copied is redone, never served."""
-    settings: dict[str, str] = {}
-    if store == "s3":
-        seaweed: Seaweed = request.getfixturevalue("seaweed")
-        given = s3_settings(seaweed, f"kills/{tmp_path.name}")
-        settings = {name.removeprefix("BLOBFORGE_"): value for name, value in given.items()}
-    (tmp_path / "data").mkdir()
-    server = ServerProcess(tmp_path / "data", litestream_disabled=True, **settings)
-    server.start()
-    try:
-        for round_ in range(ROUNDS):
-            _round(server, round_, put_while_down=store == "s3")
-    finally:
-        server.kill()
+    unstarted.start()
+    for round_ in range(ROUNDS):
+        _round(unstarted, round_, put_while_down=store == "s3")
 
 
 def _round(server: ServerProcess, round_: int, *, put_while_down: bool) -> None:

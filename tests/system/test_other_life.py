@@ -11,7 +11,6 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.cli.conftest import s3_settings
 from tests.fixtures.seaweed import Seaweed
 from tests.fixtures.server import ServerProcess
 
@@ -21,31 +20,21 @@ OCTETS = {"Content-Type": "application/octet-stream"}
 
 
 @pytest.mark.timeout(3600 if SOAK else 120)
-@pytest.mark.parametrize("store", ["local", "s3"])
-def test_each_life_begins_with_nothing(store: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_each_life_begins_with_nothing(unstarted: ServerProcess) -> None:
     """Each is killed with its jobs done, and its database removed. Job 1 attempt 1 exists in every life anew."""
-    settings: dict[str, str] = {}
-    if store == "s3":
-        seaweed: Seaweed = request.getfixturevalue("seaweed")
-        given = s3_settings(seaweed, f"lives/{tmp_path.name}")
-        settings = {name.removeprefix("BLOBFORGE_"): value for name, value in given.items()}
-    (tmp_path / "data").mkdir()
-    server = ServerProcess(tmp_path / "data", litestream_disabled=True, **settings)
+    server = unstarted
     old: list[str] = []  # output keys of all lives before
-    try:
-        for life in range(LIVES):
-            server.log.unlink(missing_ok=True)
-            server.start()
-            with server.client() as http, httpx.Client(trust_env=False, timeout=60) as outside:
-                old += _life(http, outside, life, old)
-            # The mark of the life before stands in the store, and objects do: that is said loudly.
-            assert ("THIS DATABASE IS NEW" in server.logged()) is (life > 0)
-            server.kill()
-            for file in server.folder.glob("blobforge.db*"):
-                file.unlink()
-            (server.folder / "admin-token").unlink()
-    finally:
-        server.close()
+    for life in range(LIVES):
+        server.log.unlink(missing_ok=True)
+        server.start()
+        with server.client() as http, httpx.Client(trust_env=False, timeout=60) as outside:
+            old += _life(http, outside, life, old)
+        # The mark of the life before stands in the store, and objects do: that is said loudly.
+        assert ("THIS DATABASE IS NEW" in server.logged()) is (life > 0)
+        server.kill()
+        for file in server.folder.glob("blobforge.db*"):
+            file.unlink()
+        (server.folder / "admin-token").unlink()
 
 
 def _life(http: httpx.Client, outside: httpx.Client, life: int, old: list[str]) -> list[str]:
@@ -84,11 +73,9 @@ def _refused(answer: httpx.Response, kind: str) -> None:
 
 
 @pytest.mark.timeout(3600 if SOAK else 120)
-def test_two_databases_beside_one_bucket(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_two_databases_beside_one_bucket(tmp_path: Path, seaweed: Seaweed) -> None:
     """Each deletes its jobs with their objects, and looks for orphans: the other one's sources stay."""
-    seaweed: Seaweed = request.getfixturevalue("seaweed")
-    given = s3_settings(seaweed, f"beside/{tmp_path.name}")
-    settings = {name.removeprefix("BLOBFORGE_"): value for name, value in given.items()}
+    settings = seaweed.settings(f"beside/{tmp_path.name}")
     servers = [ServerProcess(tmp_path / name, litestream_disabled=True, **settings) for name in ("a", "b")]
     try:
         for server in servers:

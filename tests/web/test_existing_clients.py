@@ -46,14 +46,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ServerProc
     variables: dict[str, object] = {}
     if request.param == "s3":
         seaweed = request.getfixturevalue("seaweed")
-        variables = {
-            "s3_endpoint": seaweed.endpoint,
-            "s3_bucket": seaweed.bucket,
-            "s3_access_key": seaweed.access_key,
-            "s3_secret_key": seaweed.secret_key,
-            "s3_prefix": f"existing-{tmp_path.name}",
-            "litestream_disabled": "true",
-        }
+        variables = seaweed.settings(f"existing-{tmp_path.name}") | {"litestream_disabled": "true"}
     with serving(tmp_path / "data", retry_backoff=0, **variables) as process:
         yield process
 
