@@ -216,6 +216,18 @@ def test_relative_links_lead_somewhere(page: Path) -> None:
             assert anchor in anchors(path), f"{page.name} links to {target}"
 
 
+# Of the user's cache folder, of the one who deploys, and what a benchmark leaves behind.
+ELSEWHERE = {"blobforge/hashes.sqlite3", "deploy/.env", "bench/results/local"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_that_are_named_exist(page: Path) -> None:
+    """Decisions alone may name what is gone: it was there when they were made."""
+    named = set(re.findall(r"`((?:\.ci|actors|bench|blobforge|deploy|docs|tests|web)/[\w./-]*\w)", page.read_text()))
+    gone = {name for name in named - ELSEWHERE if not (ROOT / name).exists()}
+    assert not gone or page.parent.name == "adr"
+
+
 def test_every_decision_is_in_the_list_of_decisions() -> None:
     folder = ROOT / "docs" / "adr"
     listed = re.findall(r"\]\((\d{4}-[\w-]+\.md)\)", (folder / "README.md").read_text())
