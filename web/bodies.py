@@ -12,7 +12,7 @@ from blobforge.refusals import Refusal, RefusalCode
 
 
 class Peer(Protocol):
-    """Where a body comes from. It is read only as fast as it is asked for."""
+    """The client of one request: its body, which is read only as fast as it is asked for, and whether it is there."""
 
     async def part(self) -> bytes:
         """The next bytes of the body; none at its end. Raises GoneError, and BadRequest for what is no body."""

@@ -16,7 +16,6 @@ log = structlog.get_logger("blobforge.limits")
 LOOK_SECONDS = 1.0
 QUIET_LOOKS = 10  # in a row without a refusal, and a limit counts as one that refuses no longer
 
-
 LARGE_BODIES = 16  # larger than BLOBFORGE_MAX_BODY, in memory at once
 
 

@@ -30,8 +30,8 @@ PART = 16 * MIB  # bytes: what a broken connection costs at most
 MOST_PARTS = 10_000  # S3's own limit
 LARGEST_PART = 5 << 30  # bytes: S3's own limit, and that of an object which is written, or copied, by one request
 _THERE_ALREADY = 412
-_NOT_OFFERED = 501
-_NO_PARTS = frozenset({403, 405, _NOT_OFFERED})  # the key pair may not, or the store does not know them
+NOT_OFFERED = 501
+_NO_PARTS = frozenset({403, 405, NOT_OFFERED})  # the key pair may not, or the store does not know them
 _FAILED = 500
 _ABSENT = 404
 _TOO_LARGE = "EntityTooLarge"
@@ -171,7 +171,7 @@ class S3Multipart:
                 )
             except ClientError as error:
                 self._abort(full, upload_id)
-                if status_of(error) >= _FAILED and status_of(error) != _NOT_OFFERED:
+                if status_of(error) >= _FAILED and status_of(error) != NOT_OFFERED:
                     raise
                 return status_of(error) == _THERE_ALREADY
             return False
@@ -189,7 +189,7 @@ class S3Multipart:
                     Bucket=self._bucket, Key=full, ContentType="application/octet-stream"
                 )
             except ClientError as error:
-                if status_of(error) == _NOT_OFFERED:
+                if status_of(error) == NOT_OFFERED:
                     raise NotOfferedError("the store takes no object in parts") from error
                 raise
             return Upload(created["UploadId"], each, [])
@@ -212,7 +212,7 @@ class S3Multipart:
                 )
             except ClientError as error:
                 code = error.response.get("Error", {}).get("Code", "")
-                if write_once and status_of(error) == _NOT_OFFERED:
+                if write_once and status_of(error) == NOT_OFFERED:
                     # It has this condition for a PUT only: only the attempt itself writes to its key.
                     return not self._is_there(full) and self._complete(full, upload_id, parts, write_once=False)
                 if code == _TOO_LARGE:

@@ -33,7 +33,7 @@ from blobforge.objects.answers import status_of
 from blobforge.objects.breaker import Breaker, threads
 from blobforge.objects.disposition import attachment, attachment_in_query
 from blobforge.objects.keys import ACCEPTED, OUTPUTS, SOURCES, check_prefix, check_upload, incoming_key, is_key
-from blobforge.objects.multipart import LARGEST_PART, S3Multipart
+from blobforge.objects.multipart import LARGEST_PART, NOT_OFFERED, S3Multipart
 from blobforge.objects.sigv4 import Presigner
 
 if TYPE_CHECKING:
@@ -398,7 +398,7 @@ class S3Store:
                     MaxUploads=UPLOADS_PAGE,
                 )
             except ClientError as error:
-                if status_of(error) == 501:  # it takes nothing in parts, and so has none that were left
+                if status_of(error) == NOT_OFFERED:  # it takes nothing in parts, and so has none that were left
                     return [], None
                 raise
         uploads = answer.get("Uploads", [])
