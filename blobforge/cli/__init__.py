@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+import blobforge.cli.completion  # noqa: F401 - tells click how to complete in bash
 from blobforge.cli.common import INTERRUPTED, ROOT_OPTIONS, CliSession, CommandGroup, accept_any_text, bug, explained
 
 _COMMANDS = {

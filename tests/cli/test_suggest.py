@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,6 +74,44 @@ def test_answers_are_kept_for_some_seconds(local: Running) -> None:
     old = time.time() - KEPT - 1
     os.utime(kept, (old, old))
     assert completed(local, "jobs", "list", "--type", "", XDG_CACHE_HOME=str(cache)) == ["epub", "pdf"]
+
+
+def test_a_strangers_tag_is_a_word_and_no_command(local: Running) -> None:
+    """Bash inserts what it is given as it stands, and the next key runs it."""
+    cache, made = local.folder.parent / "strange", local.folder.parent / "made"
+    assert completed(local, "jobs", "list", "--tag", "", XDG_CACHE_HOME=str(cache))
+    (kept,) = (cache / "blobforge" / "completion").iterdir()
+    tags = [
+        f"$(touch {made})",
+        f"`touch {made}`",
+        "two words",
+        "it's",
+        'a"b',
+        "a\\b",
+        "*",
+        "~",
+        "#1",
+        "{a,b}",
+        "größe:1",
+    ]
+    kept.write_text(json.dumps([[tag, ""] for tag in tags]))
+    script = """
+        eval "$(blobforge completion bash)"
+        COMP_WORDS=(blobforge jobs list --tag "") COMP_CWORD=4
+        _blobforge_completion blobforge
+        eval "printf '%s\\n' ${COMPREPLY[*]}"
+    """
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    typed = subprocess.run(
+        ["bash", "-c", script],
+        cwd=local.folder,
+        env=local.environment(PATH=path, XDG_CACHE_HOME=str(cache)),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert typed.stdout.splitlines() == tags
+    assert not made.exists()
 
 
 def test_silent_where_there_is_nothing_to_ask(local: Running, nobody: str, tmp_path: Path) -> None:
