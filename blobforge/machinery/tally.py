@@ -34,11 +34,6 @@ class Spread(msgspec.Struct):
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
-    def take_in(self, other: Spread) -> None:
-        """Add what another one with the same bounds has counted."""
-        self.counts = [ours + theirs for ours, theirs in zip(self.counts, other.counts, strict=True)]
-        self.total += other.total
-
     def up_to(self) -> list[tuple[float, int]]:
         """(bound, how many values were not above it), in rising order; the last bound is infinite."""
         found, running = [], 0

@@ -143,11 +143,6 @@ def is_key(key: str) -> bool:
     return _OURS.fullmatch(key) is not None
 
 
-def is_upload_key(key: str) -> bool:
-    """Whether `key` is one that this server may sign for an upload."""
-    return _TO_UPLOAD.fullmatch(key) is not None
-
-
 def check_prefix(prefix: str) -> None:
     """Raise ValueError for a prefix below which there is more than this server's objects (its backup, for one)."""
     if prefix not in PREFIXES and not is_incoming_key(f"{prefix}{'0' * 32}"):
