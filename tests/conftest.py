@@ -16,6 +16,7 @@ pytest_plugins = [
     "tests.fixtures.seaweed",
     "tests.fixtures.server",
     "tests.fixtures.local",
+    "tests.fixtures.postgres",
 ]
 
 # Which process a worker was is kept in the user's state folder: not in that of the user who runs the tests.
