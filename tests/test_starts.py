@@ -18,7 +18,9 @@ from blobforge.machinery import datadir
 from blobforge.machinery.datadir import StartError
 from blobforge.objects.incoming import Incoming, StoreFullError, os_failure
 from blobforge.serve.server import _leaves, _reason
+from blobforge.store.commons import signing_secret
 from blobforge.store.errors import DatabaseError
+from blobforge.store.sqlite.commons import FileCommons
 from blobforge.store.sqlite.database import open_writer
 from tests.fixtures.local import LocalServer, open_local
 
@@ -85,7 +87,7 @@ def test_a_full_disk_is_told_with_a_path(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StartError, match=f"cannot write {tmp_path}/signing-secret: No space left on device"):
-        datadir.signing_secret(tmp_path)
+        signing_secret(FileCommons(tmp_path))
     said = _reason(OSError(28, "No space left on device"), Settings(data_dir="/srv/data"))
     assert said == "No space left on device (data folder /srv/data, database /srv/data/blobforge.db)"
 

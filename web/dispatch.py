@@ -239,7 +239,7 @@ async def _authorize(route: Route, services: Services, asked: Request, params: d
         return ANYBODY
     caller = await authenticate(asked, services.keyring, services.sessions)
     if isinstance(caller, Refusal):
-        return _slowed(services, asked, caller)
+        return await _slowed(services, asked, caller)
     owners = (address, caller.subject)
     asking.set(owners)
     if services.unread.full(*owners):
@@ -259,7 +259,7 @@ async def _authorize(route: Route, services: Services, asked: Request, params: d
     return caller
 
 
-def _slowed(services: Services, asked: Request, refusal: Refusal) -> Refusal:
+async def _slowed(services: Services, asked: Request, refusal: Refusal) -> Refusal:
     """A failed authentication, or the news that there have been too many. A valid credential never comes here."""
     who = claimed(asked)
     if who is None or refusal.code is not RefusalCode.UNAUTHENTICATED:
@@ -267,7 +267,7 @@ def _slowed(services: Services, asked: Request, refusal: Refusal) -> Refusal:
     names = [f"address {services.site.address(asked)}"]
     if who != "token":
         names.append(who)
-    return services.throttle.failed(*names) or refusal
+    return await services.throttle.failed(*names) or refusal
 
 
 def _audit(action: str, services: Services, asked: Request, caller: Caller, params: dict[str, Any]) -> Audit:

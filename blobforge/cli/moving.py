@@ -89,8 +89,9 @@ def _taking_original(
 
     from blobforge.machinery.clock import wall_ms
     from blobforge.moving import takeover
-    from blobforge.serve.engines import original_in
+    from blobforge.serve.engines import engine_of, original_in
     from blobforge.serve.parts import open_objects
+    from blobforge.store.commons import signing_secret
 
     now = wall_ms()
     with original_in(source) as theirs:
@@ -99,9 +100,9 @@ def _taking_original(
         what = f"the original BlobForge's database {source} (its schema {theirs.version})"
         if _ask(session, here, account, what, dry_run, yes):
             return account
-        objects = open_objects(here, None, None)
 
         async def take(store: Store, on_done: Callable[[int], None]) -> Account:
+            objects = open_objects(here, signing_secret(engine_of(here).commons(here.data_path)), None, None)
             await objects.check()
             return await takeover.take_over(theirs, store, objects, issuer=issuer, now=now, on_done=on_done)
 

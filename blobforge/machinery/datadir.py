@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 READY_FILE = "server.json"  # {"url", "pid", "version"} while the server is ready
 TOKEN_FILE = "admin-token"  # the first administrator's; the command line on this machine finds it
 LINK_FILE = "sign-in-link"  # signs the first administrator in, once
-SECRET_FILE = "signing-secret"
+SECRET_FILE = "signing-secret"  # where no database of several servers keeps it
 
 
 class StartError(Exception):
@@ -84,11 +83,3 @@ def write_private(path: Path, text: str) -> None:
         temporary.rename(path)
     except OSError as error:  # a write that finds the disk full names no file
         raise StartError(f"cannot write {path}: {error.strerror or error}") from error
-
-
-def signing_secret(folder: Path) -> bytes:
-    """The secret that local URLs are signed with; made once, never shown."""
-    path = folder / SECRET_FILE
-    if not path.exists():
-        write_private(path, secrets.token_hex(32))
-    return bytes.fromhex(path.read_text().strip())

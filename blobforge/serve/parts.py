@@ -19,7 +19,6 @@ from actors.scheduler import Scheduler
 from actors.writer import Writer
 from blobforge.config import Settings
 from blobforge.job import RetryPolicy
-from blobforge.machinery import datadir
 from blobforge.machinery.datadir import StartError
 from blobforge.machinery.hop import Hop
 from blobforge.machinery.lag import LoopLag
@@ -45,6 +44,7 @@ from web.metrics.requests import Requests
 from web.preview import Previews
 from web.reads import ReadPool
 from web.services import Services
+from web.shared import Shared
 from web.site import Site
 
 
@@ -57,6 +57,8 @@ class Parts:
         store: Store,
         reads: ReadPool,
         objects: ObjectStore,
+        shared: Shared,
+        secret: bytes,
         *,
         hop: Hop | None,
         now: Callable[[], int],
@@ -66,6 +68,8 @@ class Parts:
         self.now = now
         self.replicator: Replicator | None = None
         self.admin_token = ""
+        self.first_code = ""
+        self.shared = shared
         self.reads = reads
         self.installation = store.installation
         rules = Rules(
@@ -117,8 +121,7 @@ class Parts:
             verify_limit=settings.verify_limit,
             deletions=lambda: self.janitor.deletions,
         )
-        self.first_link = FirstLink()
-        secret = datadir.signing_secret(settings.data_path)
+        self.first_link = FirstLink(shared)
         sealer = Sealer(secret)
         provider = _provider(settings)
         site = Site(settings, lambda: self.url)
@@ -126,7 +129,7 @@ class Parts:
         sessions = Sessions(
             settings, reads, self.writer.mailbox, provider=provider, sealer=sealer, site=site, now=now
         )  # fmt: skip
-        throttle = Throttle(trio.current_time)
+        throttle = Throttle(trio.current_time, shared)
         connections = openfiles.room(settings.max_connections)
         self.connections = Limit(
             connections,
@@ -211,10 +214,9 @@ class Parts:
         )
 
 
-def open_objects(settings: Settings, hop: Hop | None, tracer: Tracer | None) -> ObjectStore:
+def open_objects(settings: Settings, secret: bytes, hop: Hop | None, tracer: Tracer | None) -> ObjectStore:
     """S3 where it is configured, else the folder, without what a former run left half done. Raises StartError."""
     if not settings.uses_s3:
-        secret = datadir.signing_secret(settings.data_path)
         store = LocalStore(settings.data_path / "objects", secret, hop=hop, tracer=tracer)
         store.sweep()
         return store

@@ -44,6 +44,7 @@ from blobforge.serve import openfiles
 from blobforge.serve.engines import engine_of
 from blobforge.serve.listener import http_settings, listen, reachable
 from blobforge.serve.parts import Parts, open_objects
+from blobforge.store.commons import Secret, signing_secret
 from blobforge.store.engine import Engine
 from blobforge.store.errors import DatabaseError
 from blobforge.store.keeping import Keeper
@@ -52,6 +53,7 @@ from web.app import make_app
 from web.connection.places import Places
 from web.connection.serving import Server
 from web.reads import ReadPool
+from web.shared import Shared
 
 FEW_CONNECTIONS = 1000  # for which a fleet may have no room
 log = structlog.get_logger("blobforge.server")
@@ -164,15 +166,17 @@ async def running(
     on another database.
     """
     tracer = open_tracer(settings.otel_endpoint)
-    objects = objects or open_objects(settings, hop, tracer)
     engine = engine or engine_of(settings)
     plan = await _backup_opened(settings, engine.keeper)
     store = await (hop or in_thread)(engine.open_store)
     reads = ReadPool(engine.open_reader, hop=hop)
+    shared = Shared(engine.commons(settings.data_path), hop=hop)
     try:
+        secret = await shared.ask(signing_secret)
+        objects = objects or open_objects(settings, secret, hop, tracer)
         with engine.damage_told():
             await (hop or in_thread)(partial(_settle_restore, store, now()))
-            parts = Parts(settings, store, reads, objects, hop=hop, now=now, tracer=tracer)
+            parts = Parts(settings, store, reads, objects, shared, secret, hop=hop, now=now, tracer=tracer)
             await _resume(parts)
             parts.replicator = await _replicator(plan, parts)
         async with _replicating(parts.replicator, store, reads), trio.open_nursery() as actors:
@@ -201,6 +205,7 @@ async def running(
     finally:
         reads.close()
         store.close()
+        shared.close()
         if tracer is not None:
             await tracer.close()
 
@@ -275,29 +280,28 @@ async def _resume(parts: Parts) -> None:
 
 
 async def _admin_token(settings: Settings, parts: Parts) -> str:
-    """The first administrator: from the configuration, or made at the first start and kept in a 0600 file."""
+    """The first administrator: from the configuration, or made at the first start and kept. In the data folder the
+    command line on this machine finds what was made."""
     path = settings.data_path / datadir.TOKEN_FILE
-    name = "configured administrator"
-    token = settings.admin_token
-    if not token:
-        name = "first-start administrator"
-        token = path.read_text().strip() if path.exists() else ""
-    if not token:
-        token = new_token()
     if settings.admin_token:
+        name, token = "configured administrator", settings.admin_token
+        await parts.shared.ask(lambda commons: commons.forget(Secret.ADMIN_TOKEN))
         path.unlink(missing_ok=True)  # what it held is revoked
     else:
+        name = "first-start administrator"
+        token = await parts.shared.ask(lambda commons: commons.secret(Secret.ADMIN_TOKEN, new_token))
         datadir.write_private(path, token + "\n")
     outcome = await ask(parts.writer.mailbox, EnsureAdminToken(name, hash_secret(token), shown_prefix(token)))
     if isinstance(outcome, Refusal):
         raise StartError(outcome.detail)
-    parts.first_link.stands_for(Caller(scopes=frozenset({Scope.ADMIN}), token_id=outcome.token_id, name=outcome.name))
+    first = Caller(scopes=frozenset({Scope.ADMIN}), token_id=outcome.token_id, name=outcome.name)
+    parts.first_code = await parts.first_link.stands_for(first)
     return token
 
 
 def _announce(settings: Settings, parts: Parts) -> None:
     base = settings.public_url.rstrip("/") or parts.url
-    link = f"{base}/auth/first?code={parts.first_link.code}"
+    link = f"{base}/auth/first?code={parts.first_code}"
     datadir.write_private(settings.data_path / datadir.LINK_FILE, link + "\n")
     # The last of the files: a program that has waited for it finds the others.
     ready = {"url": parts.url, "pid": os.getpid(), "version": version("blobforge-server")}

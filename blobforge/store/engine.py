@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Protocol
 
+from blobforge.store.commons import Commons
 from blobforge.store.keeping import Keeper
 from blobforge.store.reading import Reader
 from blobforge.store.whole import DatabaseExport
@@ -27,6 +29,10 @@ class Engine(Protocol):
 
     def open_reader(self) -> Reader:
         """Open the database, which is there and up to date, to read from it."""
+
+    def commons(self, folder: Path) -> Commons:
+        """What all servers of the database share beside its history; `folder` is this server's own. To be asked for
+        once the store is open."""
 
     def export(self) -> AbstractContextManager[DatabaseExport]:
         """All of the database, also beside a running server."""

@@ -15,6 +15,8 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 
 from blobforge.machinery import datadir
 from blobforge.people import session_hash
+from blobforge.store.commons import signing_secret
+from blobforge.store.sqlite.commons import FileCommons
 from tests.fixtures.chromium import CHROMIUM
 from tests.fixtures.engines import looked_into
 from tests.fixtures.provider import CLIENT_ID, PASSWORD, RealProvider, free_port
@@ -383,7 +385,7 @@ def test_nothing_secret_of_a_sign_in_reaches_the_log(place: Place, context: Brow
     urls: list[str] = []
     page.on("request", lambda request: urls.append(request.url))
     page.goto(f"{place.url}/auth/login")
-    sealer = Sealer(datadir.signing_secret(place.server.folder))
+    sealer = Sealer(signing_secret(FileCommons(place.server.folder)))
     [sealed] = [each["value"] for each in context.cookies(place.callback) if "leaving" in str(each.get("name"))]
     leaving = sealer.open(sealed.encode(), Leaving)
     give_password(page, "ada")

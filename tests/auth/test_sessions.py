@@ -198,7 +198,7 @@ async def test_no_session_over_http_but_on_this_machine(
 ) -> None:
     async with open_oidc_local(tmp_path / "data", evil) as local:
         visitor = Visitor(local, host="blobforge.lan:8080")
-        code = local.parts.services.first_link.code
+        code = local.parts.first_code
         form = f"token={local.parts.admin_token}".encode()
         pages = [
             await visitor.get("/auth/login"),

@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 import trio
 
+from blobforge.store.commons import BURST, REFILL_SECONDS, is_same
+from blobforge.store.sqlite.commons import FileCommons
 from tests.authority.callers import cookie
 from tests.fixtures.local import LocalServer, open_local
 from tests.web.calls import assert_problem, token, worker, worker_headers
 from web.auth import keyring, throttle
-from web.auth.throttle import BURST, REFILL_SECONDS, Throttle
+from web.auth.throttle import Throttle
+from web.shared import Shared
 
 WRONG = {"Authorization": "Bearer bf_" + "A" * 43}
 
@@ -119,17 +122,17 @@ async def test_behind_a_proxy_that_is_not_named_headers_do_not_help(local: Local
     assert (await request(local, WRONG | {"X-Forwarded-For": "10.9.9.9"}))[0] == 429
 
 
-def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_memory_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many addresses guess: the one that failed longest ago is forgotten, one that goes on is not."""
     monkeypatch.setattr(throttle, "REMEMBERED", 100)
-    slowed = Throttle(lambda: 0.0)
+    slowed = Throttle(lambda: 0.0, Shared(FileCommons(tmp_path)))
     for _ in range(BURST + 1):
-        refused = slowed.failed("address 192.0.2.1")
+        refused = await slowed.failed("address 192.0.2.1")
     assert refused is not None
     for n in range(1000):
-        slowed.failed("address 192.0.2.1", f"worker {n}")
+        await slowed.failed("address 192.0.2.1", f"worker {n}")
     assert len(slowed._failed) <= 100
-    assert slowed.failed("address 192.0.2.1") is not None
+    assert await slowed.failed("address 192.0.2.1") is not None
 
 
 async def test_long_ids_are_not_kept(local: LocalServer, autojump_clock: Any) -> None:
@@ -141,7 +144,7 @@ async def test_long_ids_are_not_kept(local: LocalServer, autojump_clock: Any) ->
 def test_secrets_are_compared_in_constant_time() -> None:
     """What is compared are hashes; a token is looked up by its hash, which tells nothing about the token."""
     assert "hmac.compare_digest(known, hash_secret(secret))" in inspect.getsource(keyring.Keyring.worker)
-    assert "hmac.compare_digest(self._hash, hash_secret(code))" in inspect.getsource(keyring.FirstLink.use)
+    assert "hmac.compare_digest(hash_secret(known), hash_secret(given))" in inspect.getsource(is_same)
     assert "token_by_hash(digest)" in inspect.getsource(keyring.Keyring.token)
 
 

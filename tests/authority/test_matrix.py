@@ -185,7 +185,7 @@ async def _tried(local: LocalServer, who: Caller, name: str, cell: str) -> list[
                 ("begun, of this one", "yes", await _send(local, "GET", f"{path}the-state", who, more=mine)),
             ]
         case "code":
-            code = local.parts.services.first_link.code
+            code = local.parts.first_code
             codes: list[tuple[str, str, Door]] = [
                 ("no code", "", "401"),
                 ("wrong code", "x" * 43, "401"),

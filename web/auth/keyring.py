@@ -26,8 +26,10 @@ from blobforge.access import (
 )
 from blobforge.events import AccessChanged, CredentialsRevoked, Fact
 from blobforge.refusals import Refusal, RefusalCode
+from blobforge.store.commons import Secret
 from blobforge.worker import Worker, disabled
 from web.reads import ReadPool
+from web.shared import Shared
 
 NO_HASH = "0" * 64  # that no secret has
 CACHED = 20_000  # credentials; a fleet of ten thousand fits twice
@@ -44,23 +46,26 @@ USED_LINK = Refusal(
 
 
 class FirstLink:
-    """A sign-in code that works once. State owned here: its hash, until it is used."""
+    """A sign-in code that works once, at any server. State owned here: the caller that it signs in."""
 
-    def __init__(self) -> None:
-        self.code = secrets.token_urlsafe(32)
-        self._hash: str | None = hash_secret(self.code)
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
         self._caller: Caller | None = None
 
-    def stands_for(self, caller: Caller) -> None:
-        """The caller that the link signs in."""
+    async def stands_for(self, caller: Caller) -> str:
+        """From now on the code signs in this caller. Returns the code."""
         self._caller = caller
+        return await self._shared.ask(lambda commons: commons.secret(Secret.FIRST_LINK, _new_code))
 
-    def use(self, code: str) -> Caller | Refusal:
-        """The caller that the code signs in; only the first time that it is used."""
-        if self._hash is None or self._caller is None or not hmac.compare_digest(self._hash, hash_secret(code)):
+    async def use(self, code: str) -> Caller | Refusal:
+        """The caller that the code signs in; only the first time that it is used. Raises DatabaseError."""
+        if self._caller is None or not await self._shared.ask(lambda commons: commons.spend(Secret.FIRST_LINK, code)):
             return USED_LINK
-        self._hash = None
         return self._caller
+
+
+def _new_code() -> str:
+    return secrets.token_urlsafe(32)
 
 
 class Keyring:

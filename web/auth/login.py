@@ -107,7 +107,7 @@ async def _provider_down(error: ProviderDown) -> Response:
 async def _refused(call: Call, text: str, *, who: str = "") -> Response:
     log.info("sign-in refused", reason=text)
     address = call.services.site.address(call.request)
-    slow = call.services.throttle.failed(f"address {address}")
+    slow = await call.services.throttle.failed(f"address {address}")
     if slow is not None:
         # Nothing on record: strangers must not be able to fill the audit log.
         return await message(429, "Signing in failed", slow.detail, link="/login", label="Sign in again", wait=slow)
@@ -151,7 +151,7 @@ async def first_start(call: Call) -> Response:
     """The link that the server shows on its terminal: signs in once, as the first administrator."""
     if not call.services.site.may_hold_session(call.request):
         return await _login_page(call, "/", 400)  # and the link is not used up
-    caller = call.services.first_link.use(call.request.args.get("code", ""))
+    caller = await call.services.first_link.use(call.request.args.get("code", ""))
     if isinstance(caller, Refusal):
         return await _wrong(call, "/", caller)
     return await _start_session(call, "/", token=caller)
@@ -159,7 +159,7 @@ async def first_start(call: Call) -> Response:
 
 async def _wrong(call: Call, next_path: str, refusal: Refusal) -> Response:
     """The credential is not one; said more slowly to an address that tries many."""
-    slow = call.services.throttle.failed(f"address {call.services.site.address(call.request)}")
+    slow = await call.services.throttle.failed(f"address {call.services.site.address(call.request)}")
     return await _login_page(call, next_path, 429 if slow else 401, (slow or refusal).detail, wait=slow)
 
 

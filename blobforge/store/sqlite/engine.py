@@ -7,6 +7,7 @@ from pathlib import Path
 
 from blobforge.store.keeping import FileStats, OnCopied
 from blobforge.store.sqlite import arrivals, check, compare, database, recovery, upkeep
+from blobforge.store.sqlite.commons import FileCommons
 from blobforge.store.sqlite.reader import Reader
 from blobforge.store.sqlite.store import Store
 from blobforge.store.whole import DatabaseExport
@@ -51,6 +52,9 @@ class SqliteEngine:
 
     def open_reader(self) -> Reader:
         return Reader(database.open_reader(self.path))
+
+    def commons(self, folder: Path) -> FileCommons:
+        return FileCommons(folder)
 
     def export(self) -> AbstractContextManager[DatabaseExport]:
         return arrivals.departing(self.path)
