@@ -14,6 +14,7 @@ from blobforge.objects import ObjectInfo, ObjectStoreError
 from blobforge.objects.incoming import NotWantedError
 from blobforge.objects.keys import SOURCES, is_source_key, output_of, source_key
 from blobforge.refusals import Refusal, RefusalCode
+from blobforge.store.files import FileRecord
 from blobforge.store.reading import Reader
 from web.services import Services
 
@@ -28,11 +29,30 @@ class Served(msgspec.Struct, frozen=True):
 
 async def served(services: Services, job: Job, kind: str) -> Served | Refusal:
     """The object that stands for the `source` or the `output` of the job now."""
+    key = key_of(job, kind)
+    record = await services.reads.run(lambda reader: reader.file(key)) if key is not None else None
+    return await _looked_for(services, job, kind, record)
+
+
+async def served_by_record(services: Services, job: Job, kind: str, record: FileRecord | None) -> Served | Refusal:
+    """The same, one of many: where all is on record, the store is not asked whether it still has the object."""
+    key = key_of(job, kind)
+    if key is None or record is None or record.checked_at is None or record.keeping or record.size is None:
+        return await _looked_for(services, job, kind, record)
+    version = record.version if kind == "output" else None
+    return Served(record.kept or key, version, ObjectInfo(key, record.size, record.sha256, etag=record.etag))
+
+
+def key_of(job: Job, kind: str) -> str | None:
+    """The key by which the object is on record; None: there is no output."""
+    return source_key(job.source_hash) if kind == "source" else job.output_key
+
+
+async def _looked_for(services: Services, job: Job, kind: str, record: FileRecord | None) -> Served | Refusal:
     missing = Refusal(RefusalCode.NO_SUCH_OBJECT, f"Job {job.id} ({job.status}) has no {kind} in the store.")
-    key = source_key(job.source_hash) if kind == "source" else job.output_key
+    key = key_of(job, kind)
     if key is None:
         return missing
-    record = await services.reads.run(lambda reader: reader.file(key))
     place = record.kept or key if record is not None else key
     version = record.version if record is not None and kind == "output" else None
     try:

@@ -7,7 +7,7 @@ is paged. Ids are neither consecutive nor in the order of time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -156,6 +156,12 @@ class Reader(Lookups, Protocol):
 
     def job_to_name(self, job_id: int) -> Job | None:
         """The job, to name its output by: of a result that is kept aside, the members that say what it is."""
+
+    def jobs_to_name(self, job_ids: Collection[int]) -> dict[int, Job]:
+        """The same of many; those that are there, by their ids."""
+
+    def files(self, keys: Collection[str]) -> dict[str, FileRecord]:
+        """What is known of those of these objects that are on record."""
 
     def result(self, job_id: int) -> tuple[Job, str | None] | None:
         """The job and its result, whole."""

@@ -133,6 +133,16 @@ def test_pages_are_what_sorting_gives(filled: Book, reader: Reader, limit: int) 
             assert all(page.exact for page in got)
 
 
+def test_many_are_found_as_each_alone_is(filled: Book, reader: Reader) -> None:
+    asked = [*range(1, JOBS + 400), 5, 10**12]  # more than one statement takes
+    alone = {number: reader.job_to_name(number) for number in range(1, JOBS + 1)}
+    assert reader.jobs_to_name(asked) == alone
+    keys = [*(f"sources/{job.source_hash}" for job in alone.values() if job is not None), "sources/none"]
+    found = {key: reader.file(key) for key in keys}
+    assert reader.files(keys) == {key: record for key, record in found.items() if record is not None}
+    assert reader.jobs_to_name([]) == reader.files([]) == {}
+
+
 def test_an_offset_skips(filled: Book, reader: Reader) -> None:
     jobs = everything(filled, reader)
     for wanted in FILTERS[::3]:

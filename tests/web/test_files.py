@@ -18,6 +18,7 @@ from tests.fixtures.server import ServerProcess
 from tests.web.calls import HEX, assert_problem, finish, put_output, raw, token, worker
 
 UPLOAD = "/api/files/upload-url"
+MANY = "/api/files/urls"
 
 
 def path_of(url: str) -> str:
@@ -279,3 +280,69 @@ def test_a_completion_taken_on_trust_is_revoked_when_the_output_is_not_there(
         assert job["status"] == "pending"
         assert (job["attempts"], "not in the object store" in job["last_error"]) == (0, True)
         assert http.get(f"/api/jobs/{second['job']['id']}").json()["status"] == "completed"
+
+
+# ------------------------------------------------------------------ many at once
+
+
+async def test_many_urls_are_signed_in_one_request(local: LocalServer, autojump_clock: Any) -> None:
+    await local.register()
+    ids = [await local.submit(f"source {n}".encode(), source_path=f"scans/{n}.pdf") for n in range(3)]
+    for n in ids[:2]:
+        await finish(local, result={"filename": f"../{n}.md"})
+    asked = [{"job_id": n, "kind": kind} for n in ids for kind in ("source", "output")] + [
+        {"job_id": 99, "kind": "output"},
+        {"job_id": 1, "kind": "output", "name": "other.md"},
+    ]
+    status, answer = await local.call("POST", MANY, {"items": asked}, token=await token(local, "read"))
+    assert status == 200
+    items = answer["items"]
+    assert [(each["job_id"], each["kind"]) for each in items] == [(each["job_id"], each["kind"]) for each in asked]
+    for each in items[:4]:
+        content = b"converted" if each["kind"] == "output" else f"source {each['job_id'] - 1}".encode()
+        download = await raw(local, "GET", path_of(each["url"]), Authorization="")
+        assert await download.get_data(as_text=False) == content
+        assert (each["size"], each["sha256"]) == (len(content), sha256(content).hexdigest())
+        assert each["filename"] == (
+            f"{each['job_id']}.md" if each["kind"] == "output" else f"{each['job_id'] - 1}.pdf"
+        )
+        assert each["filename"] in download.headers["Content-Disposition"]
+    assert items[1]["key"] == (await local.job(1))["output_key"]
+    refused = [(each["status_code"], each["type"].rpartition(":")[2], "url" in each) for each in items[5:]]
+    assert refused == [(404, "no-such-object", False), (404, "no-such-job", False), (404, "no-such-object", False)]
+
+
+@pytest.mark.parametrize("items", [[], [{"job_id": 1, "kind": "database"}], [{"job_id": 1, "kind": "output"}] * 501])
+async def test_no_more_than_500_urls_of_files_there_are(local: LocalServer, autojump_clock: Any, items: Any) -> None:
+    assert_problem(await local.call("POST", MANY, {"items": items}), 422, "invalid")
+
+
+async def test_the_name_of_a_result_that_is_kept_aside_is_known_to_many(
+    local: LocalServer, autojump_clock: Any
+) -> None:
+    await local.submit(source_path="a.pdf")
+    await local.register()
+    await finish(local, result={"filename": "a.md", "pages": ["x" * 100] * 10_000})
+    _, answer = await local.call("POST", MANY, {"items": [{"job_id": 1, "kind": "output"}]})
+    assert answer["items"][0]["filename"] == "a.md"
+
+
+async def test_what_is_on_record_is_signed_without_a_question_to_the_store(
+    local: LocalServer, autojump_clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await local.submit()
+    await local.register()
+    await finish(local)
+    store: Any = local.parts.services.objects
+    asked: list[str] = []
+    look = store.head
+
+    async def head(key: str, **how: Any) -> Any:
+        asked.append(key)
+        return await look(key, **how)
+
+    monkeypatch.setattr(store, "head", head)
+    await local.call("POST", MANY, {"items": [{"job_id": 1, "kind": "output"}] * 500})
+    assert asked == []
+    await local.call("GET", "/api/files/1/output/url")
+    assert len(asked) == 1, "one alone is looked for"

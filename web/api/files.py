@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any, Final
+
 import msgspec
+import trio
 
 from blobforge.access import Scope
 from blobforge.job import Job, holds, lease_lost, may_come_late
 from blobforge.objects.keys import SOURCES, is_source_key, source_key
 from blobforge.refusals import Refusal, RefusalCode
+from blobforge.store.files import FileRecord
+from blobforge.store.reading import Reader
 from blobforge.worker import may_act
 from web.api import wire
 from web.api.claims import worker_of
 from web.api.grants import absolute, output_name, source_name
+from web.problems import item_problem
 from web.routing import Access, Call, Route
-from web.served import served
+from web.served import Served, key_of, served, served_by_record
+
+_ASKED_SIDE_BY_SIDE: Final = 16  # objects that the store is asked for, of one request
 
 
 async def download(call: Call) -> wire.Url | Refusal:
@@ -25,10 +33,69 @@ async def download(call: Call) -> wire.Url | Refusal:
     found = await served(call.services, job, kind)
     if isinstance(found, Refusal):
         return found
-    name = source_name(job) if kind == "source" else output_name(job)
+    return wire.Url(_signed_download(call, job, kind, found))
+
+
+async def download_many(call: Call, body: wire.WantedUrls) -> wire.Items:
+    """URLs of many files, item by item: `GET /api/files/{job_id}/{kind}/url` for each of them in one request."""
+    wanted = {each.job_id for each in body.items}
+
+    def look(reader: Reader) -> tuple[dict[int, Job], dict[str, FileRecord]]:
+        with reader.snapshot():
+            jobs = reader.jobs_to_name(wanted)
+            keys = {key_of(jobs[each.job_id], each.kind) for each in body.items if each.job_id in jobs}
+            return jobs, reader.files([key for key in keys if key is not None])
+
+    jobs, records = await call.services.reads.run(look)
+    answers: list[dict[str, Any]] = [{} for _ in body.items]
+    asking = trio.CapacityLimiter(_ASKED_SIDE_BY_SIDE)
+
+    async def answer(place: int, each: wire.WantedUrl) -> None:
+        async with asking:
+            found = await _file_url(call, each, jobs.get(each.job_id), records)
+        asked = {"job_id": each.job_id, "kind": each.kind}
+        answers[place] = asked | item_problem(found) if isinstance(found, Refusal) else msgspec.to_builtins(found)
+
+    async with trio.open_nursery() as nursery:
+        for place, each in enumerate(body.items):
+            nursery.start_soon(answer, place, each)
+    return wire.Items(answers)
+
+
+async def _file_url(
+    call: Call, wanted: wire.WantedUrl, job: Job | None, records: dict[str, FileRecord]
+) -> wire.FileUrl | Refusal:
+    if job is None:
+        return Refusal(RefusalCode.NO_SUCH_JOB, f"There is no job {wanted.job_id}.")
+    if wanted.name is not None:
+        return Refusal(RefusalCode.NO_SUCH_OBJECT, f"Job {job.id} has no {wanted.kind} named {wanted.name!r}.")
+    key = key_of(job, wanted.kind)
+    found = await served_by_record(call.services, job, wanted.kind, records.get(key or ""))
+    if isinstance(found, Refusal):
+        return found
+    assert key is not None
+    info = found.info
+    return wire.FileUrl(
+        job_id=job.id,
+        kind=wanted.kind,
+        url=_signed_download(call, job, wanted.kind, found),
+        filename=_name(job, wanted.kind),
+        key=key,
+        size=info.size if info is not None else None,
+        sha256=info.sha256 if info is not None else None,
+    )
+
+
+def _name(job: Job, kind: str) -> str:
+    return source_name(job) if kind == "source" else output_name(job)
+
+
+def _signed_download(call: Call, job: Job, kind: str, found: Served) -> str:
     lifetime = round(call.services.settings.url_lifetime)
-    url = call.services.objects.sign_download(found.key, expires_in=lifetime, filename=name, version=found.version)
-    return wire.Url(absolute(call, url))
+    objects = call.services.objects
+    name = _name(job, kind)
+    url = objects.sign_download(found.key, expires_in=lifetime, filename=name, version=found.version)
+    return absolute(call, url)
 
 
 async def upload_url(call: Call, body: wire.UploadBody) -> wire.UploadAnswer | Refusal:
@@ -134,6 +201,9 @@ async def _registered_by(call: Call, worker_id: str) -> bool:
 ROUTES = [
     Route("GET", "/api/files/<id:job_id>/<any(source,output):kind>/url", Access.READ, download,
           "A signed URL to download a job's source or output", gives=wire.Url),
+    Route("POST", "/api/files/urls", Access.READ, download_many,
+          "Signed URLs to download many files, answered item by item",
+          body=wire.WantedUrls, gives=wire.Items, writes=False),
     Route("POST", "/api/files/upload-url", Access.UPLOAD, upload_url,
           "A signed URL to upload a source, or the output of an attempt that the caller holds",
           body=wire.UploadBody, gives=wire.UploadAnswer, writes=False, hot=True),

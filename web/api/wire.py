@@ -679,6 +679,30 @@ class Url(msgspec.Struct, frozen=True):
     url: str
 
 
+class WantedUrl(msgspec.Struct, frozen=True):
+    """`name`: which of several outputs."""
+
+    job_id: JobId
+    kind: Literal["source", "output"]
+    name: Annotated[str, Meta(min_length=1, max_length=512, pattern=r"^[^\x00]*\Z")] | None = None
+
+
+class WantedUrls(msgspec.Struct, frozen=True):
+    items: Annotated[list[WantedUrl], Meta(min_length=1, max_length=500)]
+
+
+class FileUrl(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is at the URL: the name to save it under, its bytes and its SHA-256, as far as they are known."""
+
+    job_id: int
+    kind: str
+    url: str
+    filename: str
+    key: str
+    size: int | None = None
+    sha256: str | None = None
+
+
 class TokenBody(msgspec.Struct, frozen=True):
     """`expires_in` is in days; absent, or 0: never."""
 

@@ -8,7 +8,7 @@ over at most SCAN_LIMIT rows a page; the cursor goes on from there.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Collection, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from heapq import merge
 from itertools import islice
@@ -24,6 +24,7 @@ from blobforge.people import Session, User
 from blobforge.store import lists
 from blobforge.store.errors import DatabaseError
 from blobforge.store.figures import HOUR_MS, MINUTE_MS, Census, Drill, Stats
+from blobforge.store.files import FileRecord
 from blobforge.store.filters import JobFilter, TokenFilter, UserFilter
 from blobforge.store.lists import (
     MOST_ATTEMPTS,
@@ -85,12 +86,28 @@ class Reader(Lookups):
             job = self.job(job_id)
             return job if job is None or job.result_size is None else self._with_result(job, sql.RESULT_NAMES)
 
+    def jobs_to_name(self, job_ids: Collection[int]) -> dict[int, Job]:
+        with self.snapshot():
+            jobs = {row[0]: rows.job(row) for row in self._these(sql.MANY_JOBS, job_ids)}
+            aside = {id_: self._with_result(job, sql.RESULT_NAMES) for id_, job in jobs.items() if job.result_size}
+            return jobs | aside
+
+    def files(self, keys: Collection[str]) -> dict[str, FileRecord]:
+        return {row[0]: FileRecord(*row[1:]) for row in self._these(sql.MANY_FILES, keys)}
+
     def result(self, job_id: int) -> tuple[Job, str | None] | None:
         with self.snapshot():
             job = self.job(job_id)
             if job is None:
                 return None
             return job, job.result if job.result_size is None else self._with_result(job, sql.RESULT).result
+
+    def _these(self, statement: str, names: Collection[int | str]) -> Iterator[rows.Row]:
+        """The rows of these ids or keys, by a statement that takes MANY of them."""
+        all_ = list(names)
+        for start in range(0, len(all_), sql.MANY):
+            some = all_[start : start + sql.MANY]
+            yield from self._rows(statement, (*some, *(some[-1:] * (sql.MANY - len(some)))))
 
     def _with_result(self, job: Job, statement: str) -> Job:
         row = self._row(statement, (job.id, job.result_attempt))

@@ -39,6 +39,10 @@ TOKEN_COLUMNS: Final = "id, name, hash, prefix, scopes, created_at, expires_at, 
 
 # --- jobs
 JOB: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE id = ?"
+# So many at once; of fewer, the last stands there again.
+MANY: Final = 500
+_ANY_OF_MANY: Final = f"IN ({', '.join('?' * MANY)})"
+MANY_JOBS: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE id {_ANY_OF_MANY}"
 JOB_BY_SOURCE: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE source_hash = ? AND type = ?"
 # Of these hashes, those whose source is held to be there.
 HELD_SOURCES: Final = """
@@ -292,6 +296,7 @@ INSTALLATION: Final = "SELECT id FROM installation"
 
 # --- files
 FILE: Final = f"SELECT {FILE_COLUMNS} FROM files WHERE key = ?"
+MANY_FILES: Final = f"SELECT key, {FILE_COLUMNS} FROM files WHERE key {_ANY_OF_MANY}"
 RECORD_FILE: Final = """
     INSERT INTO files (key, size, sha256, job_id, attempt, created_at, checked_at, etag, version, keeping)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
