@@ -175,7 +175,8 @@ def apply(step: Step, message: Command) -> Answer:  # noqa: PLR0912 - one row a 
             step.store.pulse(now=step.now)
             return Done()
         case LeaveCheckpoints():
-            step.store.leave_checkpoints(to_litestream=message.to_litestream)
+            if step.store.database_file is not None:
+                step.store.database_file.leave_checkpoints(to_litestream=message.to_litestream)
             return Done()
         case RecordDrill():
             step.store.recovery.record_drill(

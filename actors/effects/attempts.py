@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from actors.effects import claims
+from actors.effects import claims, retention
 from actors.effects.causes import LOST_CAUSE, REVOKED_CAUSE, SILENT_CAUSE, blamed
 from actors.effects.returns import back_in_queue
 from actors.effects.step import Step
@@ -258,10 +258,10 @@ def outputs_kept(step: Step, message: OutputsKept) -> Expired:
     """From now on the copy is served. The original goes when the URLs to fetch and to upload it have expired."""
     for each in message.kept:
         if step.store.file(each.key) is None:  # removed with its job while it was copied
-            step.store.doomed.add(each.to, now=step.now, again=False)
+            retention.doom(step, each.to, again=False)
         else:
             step.store.keep_file(each.key, each.to)
-            step.store.doomed.add_later(each.key, due_at=step.now + step.rules.url_lifetime_ms)
+            retention.doom(step, each.key, again=False, due_at=step.now + step.rules.url_lifetime_ms)
     if message.kept:
         step.facts.append(ObjectsDoomed())
     return Expired(sum(_revoked(step, each.job_id, each.attempt, each.key) for each in message.lost))

@@ -1,8 +1,8 @@
 """Jobs that go for good, and what becomes of their objects.
 
-Objects are deleted after the commit that made them useless, from a list in the database (`store/sqlite/doomed.py`),
-so that a crash, or a store that does not answer, only delays it. Two things could go wrong, and both are prevented
-here:
+Objects are deleted after the commit that made them useless, from a list in the database (`Doomed` in
+`store/writing.py`), so that a crash, or a store that does not answer, only delays it. Two things could go wrong, and
+both are prevented here:
 
 - A job needs the object again before it is its turn. The transaction that begins a deletion looks
   whether a job has come meanwhile; then the object leaves the list.
@@ -46,10 +46,11 @@ from blobforge.objects.keys import (
     source_key,
 )
 from blobforge.refusals import Refusal, RefusalCode
-from blobforge.store.files import DELETING, GONE, WAITING
+from blobforge.store.files import DELETING, GONE, LATER, WAITING
 
 FIRST_PAUSE_MS = 30_000  # after a deletion that failed: longer than the thread of a lost one can still be at it
 LONGEST_PAUSE_MS = 300_000
+EVER = 2**62  # ms: later than all
 DOUBT_MS = 600_000  # no request that looked at an object is still under way after this
 COME_AGAIN_SECONDS = 2
 # Free pages that are kept for what is written next: giving them back and taking them anew costs twice.
@@ -121,7 +122,7 @@ def _remove(step: Step, job: Job, *, objects: bool) -> None:
     for key, again in doomed.items():
         step.store.forget_file(key)
         if objects:
-            step.store.doomed.add(key, now=step.now, again=again)
+            doom(step, key, again=again)
     if objects:
         step.facts.append(ObjectsDoomed())
     if job.status is JobStatus.UPLOADING:
@@ -131,38 +132,60 @@ def _remove(step: Step, job: Job, *, objects: bool) -> None:
 # ------------------------------------------------------------------ deleting objects
 
 
+def doom(step: Step, key: str, *, again: bool, due_at: int | None = None) -> None:
+    """Have the object deleted when it is its turn, or from `due_at` on; with `again`, once more when URLs to upload
+    it have expired. What is on the list already stays as it is, but for what was gone, or was to go later."""
+    state = WAITING if due_at is None else LATER
+    due_at = step.now if due_at is None else due_at
+    step.store.doomed.add(key, state, due_at=due_at, again=not again, over=(GONE, LATER))
+
+
 def take_doomed(step: Step, message: TakeDoomed) -> ToDelete:
     """What to delete now; from this commit on the store may be told. What is needed again leaves the list."""
-    if message.first:
-        step.store.doomed.start_over()
-    late = max(DOUBT_MS, step.rules.url_lifetime_ms)
-    step.store.doomed.hasten(soon=step.now + LONGEST_PAUSE_MS, late=step.now + late)
-    step.store.doomed.turn(now=step.now)
+    listed = step.store.doomed
+    if message.first:  # no request is left that saw an object before it was deleted
+        listed.drop_due(GONE, again=True, now=EVER)
+        listed.forget_epochs()
+    # A clock that was set back delays nothing until a day that is over.
+    soon, late = step.now + LONGEST_PAUSE_MS, step.now + max(DOUBT_MS, step.rules.url_lifetime_ms)
+    for state, due_at in ((WAITING, soon), (DELETING, soon), (GONE, late), (LATER, late)):
+        listed.hasten(state, due_at=due_at)
+    listed.drop_due(GONE, again=True, now=step.now)
+    listed.move_due(GONE, WAITING, again=False, now=step.now)
+    listed.move_due(LATER, WAITING, again=True, now=step.now)
     taken = []
-    for key in step.store.doomed.due(now=step.now, limit=message.limit):
-        doom = step.store.doomed.get(key)
-        assert doom is not None
+    for key in listed.due(_tried(step), now=step.now, limit=message.limit):
+        entry = listed.get(key)
+        assert entry is not None
         if _needed(step, key):
-            if doom.epoch:  # it was gone before, and what was seen then is still doubted
-                step.store.doomed.put(key, GONE, due_at=step.now + DOUBT_MS, tries=0, epoch=doom.epoch)
+            if entry.epoch:  # it was gone before, and what was seen then is still doubted
+                listed.put(key, GONE, due_at=step.now + DOUBT_MS, tries=0, epoch=entry.epoch)
             else:
-                step.store.doomed.drop(key)
+                listed.drop(key)
             continue
         record = step.store.file(key)
         if record is None or record.kept is None:  # of one that is kept, the copy is still needed
             step.store.forget_file(key)
-        step.store.doomed.put(key, DELETING, due_at=step.now, tries=doom.tries, epoch=doom.epoch, again=doom.again)
+        listed.put(key, DELETING, due_at=step.now, tries=entry.tries, epoch=entry.epoch, again=entry.again)
         taken.append(key)
-    return ToDelete(tuple(taken), step.store.doomed.next_at())
+    times = [listed.next_at(state) for state in (_tried(step), GONE, LATER)]
+    return ToDelete(tuple(taken), min((time for time in times if time is not None), default=None))
+
+
+def _tried(step: Step) -> str:
+    """The state of those that are tried now. As long as a deletion was begun and not answered, no other is begun:
+    each keeps the jobs waiting that need its object, and a store that does not answer one will not answer the
+    next."""
+    return WAITING if step.store.doomed.next_at(DELETING) is None else DELETING
 
 
 def deletions_tried(step: Step, message: DeletionsTried) -> Done:
     """What the store said. Without an answer, the key stays in deletion until there is one: it may yet happen."""
     for key in message.gone:
-        doom = step.store.doomed.get(key)
-        if doom is None:
+        entry = step.store.doomed.get(key)
+        if entry is None:
             continue
-        if not doom.again:
+        if not entry.again:
             until = step.now + max(DOUBT_MS, step.rules.url_lifetime_ms)
             step.store.doomed.put(key, GONE, due_at=until, tries=0, epoch=message.epoch, again=False)
         elif is_source_key(key):
@@ -173,11 +196,11 @@ def deletions_tried(step: Step, message: DeletionsTried) -> Done:
         step.store.doomed.drop(key)
     for keys, state in ((message.refused, WAITING), (message.unanswered, DELETING)):
         for key in keys:
-            doom = step.store.doomed.get(key)
-            if doom is not None:
-                pause = min(FIRST_PAUSE_MS * 2 ** min(doom.tries, 20), LONGEST_PAUSE_MS)
+            entry = step.store.doomed.get(key)
+            if entry is not None:
+                pause = min(FIRST_PAUSE_MS * 2 ** min(entry.tries, 20), LONGEST_PAUSE_MS)
                 step.store.doomed.put(
-                    key, state, due_at=step.now + pause, tries=doom.tries + 1, epoch=doom.epoch, again=doom.again
+                    key, state, due_at=step.now + pause, tries=entry.tries + 1, epoch=entry.epoch, again=entry.again
                 )
     return Done()
 
@@ -185,20 +208,20 @@ def deletions_tried(step: Step, message: DeletionsTried) -> Done:
 def spare_source(step: Step, source_hash: str, seen: ObjectSeen) -> ObjectSeen | Refusal:
     """A job needs this source from now on. Returns what may be believed of what was seen of it."""
     key = source_key(source_hash)
-    doom = step.store.doomed.get(key)
-    if doom is None:
+    entry = step.store.doomed.get(key)
+    if entry is None:
         return seen
-    if doom.state == DELETING:
+    if entry.state == DELETING:
         return being_removed(key)
     # One that waits stays on the list: the transaction that takes it from there finds the job.
-    return seen if seen.epoch >= doom.epoch else replace(seen, seen=Seen.UNKNOWN, size=None, sha256=None)
+    return seen if seen.epoch >= entry.epoch else replace(seen, seen=Seen.UNKNOWN, size=None, sha256=None)
 
 
 def doubted(step: Step, source_hash: str, epoch: int) -> Refusal | None:
     """The refusal where an object that was seen there may have been deleted since."""
     key = source_key(source_hash)
-    doom = step.store.doomed.get(key)
-    if doom is None or (doom.state != DELETING and epoch >= doom.epoch):
+    entry = step.store.doomed.get(key)
+    if entry is None or (entry.state != DELETING and epoch >= entry.epoch):
         return None
     return being_removed(key)
 
@@ -213,7 +236,7 @@ def find_unneeded(step: Step, message: FindUnneeded) -> Unneeded:
     found = [key for key in message.keys if step.store.doomed.get(key) is None and not _needed(step, key)]
     if message.doom:
         for key in found:
-            step.store.doomed.add(key, now=step.now, again=False)
+            doom(step, key, again=False)
         if found:
             step.facts.append(ObjectsDoomed())
     return Unneeded(tuple(found))
@@ -254,9 +277,12 @@ def _needed(step: Step, key: str) -> bool:
 
 def free_pages(step: Step, message: FreePages) -> PagesFreed:
     """Give a few free pages back to the file system, as long as there are many."""
-    total, free = step.store.pages()
+    file = step.store.database_file
+    if file is None:
+        return PagesFreed(0, more=False)
+    total, free = file.pages()
     spare = max(SPARE_PAGES, total // SPARE_SHARE)
     if free > spare:
-        step.store.free_pages(min(message.most, free - spare))
-    left, still_free = step.store.pages()
+        file.free_pages(min(message.most, free - spare))
+    left, still_free = file.pages()
     return PagesFreed(total - left, more=total > left and still_free > spare)

@@ -175,10 +175,11 @@ def _known(here: Settings) -> Iterator[DatabaseExport | None]:
     """The database that is here already; None: there is none."""
     from blobforge.serve.engines import engine_of
 
-    if not here.database.is_file() or here.database.stat().st_size == 0:
+    engine = engine_of(here)
+    if not engine.exists():
         yield None
         return
-    with engine_of(here).export() as database:
+    with engine.export() as database:
         yield database
 
 

@@ -177,7 +177,6 @@ class Parts:
             ),
             counting,
             reads,
-            settings.database,
             now=now,
         )
         self.writer.listeners += [self.scheduler, self.reaper, self.intake, self.janitor]

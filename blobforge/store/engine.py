@@ -24,6 +24,9 @@ class Engine(Protocol):
     def keeper(self) -> Keeper | None:
         """What is done to its file; None: it has none that is ours to keep."""
 
+    def exists(self) -> bool:
+        """Whether there is a database already."""
+
     def open_store(self) -> Store:
         """Open, or make, the database for its one writer, and bring its schema up to date."""
 

@@ -44,6 +44,14 @@ class Stats(msgspec.Struct, frozen=True):
     seconds_left: dict[str, float | None]
 
 
+class Space(msgspec.Struct, frozen=True):
+    """Room on disks, in bytes: what the parts of the database take, by their names; of the disk that it is on, what
+    is free and how much it is, where that is ours to see."""
+
+    parts: dict[str, int]
+    disk: tuple[int, int] | None = None
+
+
 class Census(msgspec.Struct, frozen=True):
     """The kept counters row by row, zeros too: (status, type, priority, jobs). `oldest_pending` is by type, in ms."""
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-LATER, WAITING, DELETING, GONE = "later", "waiting", "deleting", "gone"  # the states of a doomed object
+# The states of a doomed object. What is LATER, or is GONE and is to go once more, waits when it is due.
+LATER, WAITING, DELETING, GONE = "later", "waiting", "deleting", "gone"
 
 
 class FileRecord(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""What is done to a database's file beside a server, or in its absence. Only an engine that keeps one has it."""
+"""What is done to a database's file: beside a server, in its absence, or by its writer. Optional for an engine."""
 
 from __future__ import annotations
 
@@ -35,6 +35,24 @@ class FileStats(msgspec.Struct, frozen=True):
     last_change: int | None
     oldest_audit: int | None
     newest_audit: int | None
+
+
+class DatabaseFile(Protocol):
+    """The file that the writer has open."""
+
+    def pages(self) -> tuple[int, int]:
+        """How many pages it has, and how many of them are free."""
+
+    def free_pages(self, most: int) -> None:
+        """Give up to so many free pages back to the file system. Does nothing in a file without auto_vacuum."""
+
+    def leave_checkpoints(self, *, to_litestream: bool) -> None:
+        """Checkpoint after commits, as SQLite does by itself, or never.
+
+        Litestream reads the WAL, then checkpoints; a checkpoint in between takes frames away that it has not read.
+        It does not always notice: restored backups were found corrupt (docs/adr/0021). Without Litestream, SQLite has
+        to, or the WAL grows for ever.
+        """
 
 
 class Keeper(Protocol):

@@ -16,7 +16,7 @@ from blobforge.events import OutputAccepted
 from blobforge.forecast import Durations, Load
 from blobforge.job import Attempt, Job, JobStatus
 from blobforge.people import AuditEntry, Session, User
-from blobforge.store.figures import Census, Drill, Failure, History, Stats, TypeQueue, WorkerRates
+from blobforge.store.figures import Census, Drill, Failure, History, Space, Stats, TypeQueue, WorkerRates
 from blobforge.store.files import FileRecord
 from blobforge.store.filters import AuditFilter, JobFilter, TokenFilter, UserFilter
 from blobforge.store.lists import (
@@ -204,6 +204,9 @@ class Reader(Lookups, Protocol):
 
     def census(self) -> Census:
         """What the metrics show. Raises DatabaseError when it cannot be read."""
+
+    def space(self) -> Space:
+        """What the database takes on its disk. Raises DatabaseError where it takes a question that fails."""
 
     # --- what the actors read at a start
 

@@ -16,6 +16,7 @@ from blobforge.job import Attempt, Job, JobStatus, Outcome
 from blobforge.people import AuditEntry, Session, User
 from blobforge.store.figures import Backfilling, Drill, Horizon
 from blobforge.store.files import Doom
+from blobforge.store.keeping import DatabaseFile
 from blobforge.store.needs import Needs
 from blobforge.store.reading import Lookups
 from blobforge.store.whole import Whole
@@ -83,34 +84,28 @@ class Doomed(Protocol):
     """Times are in milliseconds since the epoch."""
 
     def get(self, key: str) -> Doom | None: ...
-    def add(self, key: str, *, now: int, again: bool) -> None:
-        """To be deleted when it is its turn; with `again`, once more when URLs to upload it have expired. What is on
-        the list already stays as it is, but for what was gone, or was to go later."""
-
-    def add_later(self, key: str, *, due_at: int) -> None:
-        """To be deleted then."""
-
-    def due(self, *, now: int, limit: int) -> list[str]:
-        """The deletions to try now. As long as one was begun and not answered, no other is begun: each that is in
-        deletion keeps the jobs waiting that need it, and a store that does not answer one will not answer the
-        next."""
-
-    def next_at(self) -> int | None:
-        """When there is something to do again."""
+    def add(self, key: str, state: str, *, due_at: int, again: bool, over: tuple[str, str]) -> None:
+        """A new entry. One that is there already is changed only where it has one of the states `over`, and keeps its
+        epoch."""
 
     def put(self, key: str, state: str, *, due_at: int, tries: int, epoch: int = 0, again: bool = True) -> None:
         """Change an entry."""
 
     def drop(self, key: str) -> None: ...
-    def hasten(self, *, soon: int, late: int) -> None:
-        """Nothing is tried later than `soon`, or again later than `late`: a clock that was set back delays nothing
-        until a day that is over."""
+    def due(self, state: str, *, now: int, limit: int) -> list[str]:
+        """The keys of a state that are due, the earliest first."""
 
-    def turn(self, *, now: int) -> None:
-        """Forget what has been gone for long enough; what is to be deleted again, or was to go later, is due."""
+    def next_at(self, state: str) -> int | None:
+        """When the first entry of a state is due."""
 
-    def start_over(self) -> None:
-        """Begin a new run: no request is left that saw an object before it was deleted."""
+    def hasten(self, state: str, *, due_at: int) -> None:
+        """No entry of that state is due later than this."""
+
+    def drop_due(self, state: str, *, again: bool, now: int) -> None: ...
+    def move_due(self, state: str, to: str, *, again: bool, now: int) -> None:
+        """Entries of a state that are due get the other one, and none has been tried in it; as with `again`."""
+
+    def forget_epochs(self) -> None: ...
 
 
 class Arrivals(Protocol):
@@ -371,19 +366,9 @@ class Store(Lookups, Protocol):
 
     # --- upkeep
 
-    def pages(self) -> tuple[int, int]:
-        """How many pages the database file has, and how many of them are free."""
-
-    def free_pages(self, most: int) -> None:
-        """Give up to so many free pages back to the file system. Does nothing in a file without auto_vacuum."""
-
-    def leave_checkpoints(self, *, to_litestream: bool) -> None:
-        """Checkpoint after commits, as SQLite does by itself, or never.
-
-        Litestream reads the WAL, then checkpoints; a checkpoint in between takes frames away that it has not read.
-        It does not always notice: restored backups were found corrupt (docs/adr/0021). Without Litestream, SQLite has
-        to, or the WAL grows for ever.
-        """
+    @property
+    def database_file(self) -> DatabaseFile | None:
+        """The file that all is in; None where the engine keeps none that is ours."""
 
     def pulse(self, *, now: int) -> None:
         """Write something, to see whether it can be done."""

@@ -32,6 +32,7 @@ from blobforge.objects import ObjectStoreError
 from blobforge.objects.breaker import NotAnsweringError
 from blobforge.objects.keys import mark_key, source_key
 from blobforge.refusals import Refusal, RefusalCode
+from blobforge.store.files import GONE, LATER, WAITING
 from tests.actors.keeping import DAY, keeping
 from tests.fixtures.local import virtual_now
 from tests.store.making import Book, hash_of, submission
@@ -89,7 +90,7 @@ async def test_a_job_that_comes_between_the_list_and_the_deletion(tmp_path: Path
         await kept.alone.ask(submission("a"))
         source = source_key(hash_of("a"))
         with kept.alone.book.store.transaction():
-            kept.alone.book.store.doomed.add(source, now=virtual_now(), again=True)
+            kept.alone.book.store.doomed.add(source, WAITING, due_at=virtual_now(), again=False, over=(GONE, LATER))
         assert (await kept.alone.ask(TakeDoomed(10))).keys == ()
         assert kept.listed() == {}
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import chain
-from pathlib import Path
 
 from prometheus_client import generate_latest
 from prometheus_client.core import Metric
@@ -25,15 +24,12 @@ __all__ = ["CONTENT_TYPE", "Metrics"]
 class Metrics:
     """`requests` and `attempts` are told as things happen; the rest is read on demand. `now` is in ms."""
 
-    def __init__(
-        self, parts: PartsMetrics, counting: Counting, reads: ReadPool, database: Path, *, now: Callable[[], int]
-    ) -> None:
+    def __init__(self, parts: PartsMetrics, counting: Counting, reads: ReadPool, *, now: Callable[[], int]) -> None:
         self.attempts = Attempts()
         self.parts = parts
         self.requests = counting.requests
         self._counting = counting
         self._reads = reads
-        self._database = database
         self._now = now
 
     async def text(self) -> bytes:
@@ -43,7 +39,7 @@ class Metrics:
         in the reader's: with many job types that takes milliseconds.
         """
         known = list(self._known())
-        write = partial(_written, known=known, database=self._database, now=self._now())
+        write = partial(_written, known=known, now=self._now())
         return await self._reads.run(write)
 
     def _known(self) -> Iterable[Metric]:
@@ -54,8 +50,8 @@ class Metrics:
         yield from http.object_store(self._counting)
 
 
-def _written(reader: Reader, *, known: list[Metric], database: Path, now: int) -> bytes:
-    return generate_latest(_Once(chain(known, queue.families(reader, database, now=now))))
+def _written(reader: Reader, *, known: list[Metric], now: int) -> bytes:
+    return generate_latest(_Once(chain(known, queue.families(reader, now=now))))
 
 
 class _Once(Collector):

@@ -3,22 +3,22 @@ reader's thread."""
 
 from __future__ import annotations
 
-import shutil
 from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import suppress
-from pathlib import Path
 
 from prometheus_client.core import Metric
 
 from blobforge.store.errors import DatabaseError
+from blobforge.store.figures import Space
 from blobforge.store.reading import Reader
 from web.metrics.families import gauge
 
 
-def families(reader: Reader, path: Path, *, now: int) -> Iterable[Metric]:
-    """`path` is the database, `now` in ms. A database that cannot be read is told, and spoils nothing else."""
-    yield from _disk(path)
+def families(reader: Reader, *, now: int) -> Iterable[Metric]:
+    """`now` is in ms. A database that cannot be read is told, and spoils nothing else."""
+    with suppress(DatabaseError):
+        yield from _space(reader.space())
     try:
         census = reader.census()
     except DatabaseError:
@@ -49,13 +49,10 @@ def families(reader: Reader, path: Path, *, now: int) -> Iterable[Metric]:
     )
 
 
-def _disk(path: Path) -> Iterable[Metric]:
-    sizes: dict[tuple[str, ...], float] = {}
-    for name, file in (("main", path), ("wal", path.with_name(f"{path.name}-wal"))):
-        with suppress(OSError):  # no WAL yet
-            sizes[name,] = file.stat().st_size
+def _space(space: Space) -> Iterable[Metric]:
+    sizes: dict[tuple[str, ...], float] = {(name,): size for name, size in space.parts.items()}
     yield gauge("blobforge_database_size_bytes", "Size of the database's files", sizes, ("file",))
-    with suppress(OSError):
-        disk = shutil.disk_usage(path.parent)
-        yield gauge("blobforge_database_disk_free_bytes", "Free on the disk of the database", disk.free)
-        yield gauge("blobforge_database_disk_size_bytes", "Size of the disk of the database", disk.total)
+    if space.disk is not None:
+        free, size = space.disk
+        yield gauge("blobforge_database_disk_free_bytes", "Free on the disk of the database", free)
+        yield gauge("blobforge_database_disk_size_bytes", "Size of the disk of the database", size)

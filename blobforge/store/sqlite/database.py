@@ -42,7 +42,7 @@ def open_writer(path: Path, *, checkpoints: bool = True) -> apsw.Connection:
     """Open (or create) the database for its one writer, and migrate it. Raises DatabaseError.
 
     `synchronous=FULL`: what COMMIT acknowledged is on the disk. Without `checkpoints`, the WAL is left as it is, for
-    Litestream, which reads it: see `Store.leave_checkpoints`.
+    Litestream, which reads it: see `DatabaseFile.leave_checkpoints`.
     """
     check_sqlite_version(apsw.sqlite_lib_version())
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ needed again. `actors/effects/retention.py` says what may follow what.
 
 from __future__ import annotations
 
-from blobforge.store.files import DELETING, GONE, LATER, WAITING, Doom
+from blobforge.store.files import Doom
 from blobforge.store.sqlite import sql
 from blobforge.store.sqlite.statements import Statements
 from blobforge.store.workingset import WorkingSet
@@ -22,37 +22,11 @@ class Doomed:
     def get(self, key: str) -> Doom | None:
         return self._working.doom(key)
 
-    def add(self, key: str, *, now: int, again: bool) -> None:
-        """To be deleted when it is its turn; with `again`, once more when URLs to upload it have expired. What is on
-        the list already stays as it is, but for what was gone, or was to go later."""
+    def add(self, key: str, state: str, *, due_at: int, again: bool, over: tuple[str, str]) -> None:
         self._working.doom_changed(key)
-        self._do.rows(sql.ADD_DOOM, (key, WAITING, now, int(not again)))
-
-    def add_later(self, key: str, *, due_at: int) -> None:
-        """To be deleted then."""
-        self._working.doom_changed(key)
-        self._do.rows(sql.ADD_DOOM, (key, LATER, due_at, 1))
-
-    def due(self, *, now: int, limit: int) -> list[str]:
-        """The deletions to try now. As long as one was begun and not answered, no other is begun: each that is in
-        deletion keeps the jobs waiting that need it, and a store that does not answer one will not answer the
-        next."""
-        state = WAITING if self._next(DELETING) is None else DELETING
-        return [row[0] for row in self._do.rows(sql.DUE_DOOMS, (state, now, limit))]
-
-    def next_at(self) -> int | None:
-        """When there is something to do again."""
-        begun = self._next(DELETING)
-        times = (begun if begun is not None else self._next(WAITING), self._next(GONE), self._next(LATER))
-        return min((time for time in times if time is not None), default=None)
-
-    def _next(self, state: str) -> int | None:
-        row = self._do.row(sql.NEXT_DOOM, (state,))
-        assert row is not None
-        return int(row[0]) if row[0] is not None else None
+        self._do.rows(sql.ADD_DOOM, (key, state, due_at, int(again), *over))
 
     def put(self, key: str, state: str, *, due_at: int, tries: int, epoch: int = 0, again: bool = True) -> None:
-        """Change an entry."""
         self._working.doom_changed(key)
         self._do.rows(sql.PUT_DOOM, (state, due_at, tries, epoch, int(again), key))
 
@@ -60,21 +34,25 @@ class Doomed:
         self._working.doom_changed(key)
         self._do.rows(sql.DROP_DOOM, (key,))
 
-    def hasten(self, *, soon: int, late: int) -> None:
-        """Nothing is tried later than `soon`, or again later than `late`: a clock that was set back delays nothing
-        until a day that is over."""
-        self._working.doom_changed()
-        for state, due_at in ((WAITING, soon), (DELETING, soon), (GONE, late), (LATER, late)):
-            self._do.rows(sql.HASTEN_DOOMS, (due_at, state, due_at))
+    def due(self, state: str, *, now: int, limit: int) -> list[str]:
+        return [row[0] for row in self._do.rows(sql.DUE_DOOMS, (state, now, limit))]
 
-    def turn(self, *, now: int) -> None:
-        """Forget what has been gone for long enough; what is to be deleted again, or was to go later, is due."""
-        self._working.doom_changed()
-        self._do.rows(sql.FORGET_GONE, (now,))
-        self._do.rows(sql.DOOM_AGAIN, (now,))
+    def next_at(self, state: str) -> int | None:
+        row = self._do.row(sql.NEXT_DOOM, (state,))
+        return row[0] if row else None
 
-    def start_over(self) -> None:
-        """Begin a new run: no request is left that saw an object before it was deleted."""
+    def hasten(self, state: str, *, due_at: int) -> None:
         self._working.doom_changed()
-        self._do.rows(sql.FORGET_GONE, (2**62,))
+        self._do.rows(sql.HASTEN_DOOMS, (due_at, state, due_at))
+
+    def drop_due(self, state: str, *, again: bool, now: int) -> None:
+        self._working.doom_changed()
+        self._do.rows(sql.DROP_DUE_DOOMS, (state, int(again), now))
+
+    def move_due(self, state: str, to: str, *, again: bool, now: int) -> None:
+        self._working.doom_changed()
+        self._do.rows(sql.MOVE_DUE_DOOMS, (to, state, int(again), now))
+
+    def forget_epochs(self) -> None:
+        self._working.doom_changed()
         self._do.rows(sql.FORGET_EPOCHS)

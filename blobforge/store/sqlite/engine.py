@@ -47,6 +47,9 @@ class SqliteEngine:
     def schema(self) -> int:
         return len(database.migrations())
 
+    def exists(self) -> bool:
+        return self.path.is_file() and self.path.stat().st_size > 0
+
     def open_store(self) -> Store:
         return Store(database.open_writer(self.path, checkpoints=not self._litestream))
 

@@ -8,10 +8,12 @@ over at most SCAN_LIMIT rows a page; the cursor goes on from there.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Collection, Generator, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from heapq import merge
 from itertools import islice
+from pathlib import Path
 
 import apsw
 import msgspec
@@ -23,7 +25,7 @@ from blobforge.job import Attempt, Job, JobStatus, Outcome
 from blobforge.people import Session, User
 from blobforge.store import lists
 from blobforge.store.errors import DatabaseError
-from blobforge.store.figures import HOUR_MS, MINUTE_MS, Census, Drill, Stats
+from blobforge.store.figures import HOUR_MS, MINUTE_MS, Census, Drill, Space, Stats
 from blobforge.store.files import FileRecord
 from blobforge.store.filters import JobFilter, TokenFilter, UserFilter
 from blobforge.store.lists import (
@@ -358,6 +360,17 @@ class Reader(Lookups):
 
     def awaited_sources(self) -> list[tuple[int, str, int]]:
         return list(self._rows(sql.AWAITED_SOURCES))
+
+    def space(self) -> Space:
+        path = self._db.db_filename("main")
+        parts: dict[str, int] = {}
+        for name, file in (("main", path), ("wal", f"{path}-wal")):
+            with suppress(OSError):  # no WAL yet
+                parts[name] = Path(file).stat().st_size
+        with suppress(OSError):
+            disk = shutil.disk_usage(Path(path).parent)
+            return Space(parts, (disk.free, disk.total))
+        return Space(parts)
 
     def is_doomed(self, key: str) -> bool:
         return self._row(sql.DOOM, (key,)) is not None

@@ -509,16 +509,15 @@ ADD_DOOM: Final = """
     INSERT INTO doomed_objects (key, state, due_at, again) VALUES (?, ?, ?, ?)
     ON CONFLICT (key) DO UPDATE SET state = excluded.state, due_at = excluded.due_at, again = excluded.again,
                                     tries = 0
-     WHERE state IN ('gone', 'later')"""
+     WHERE doomed_objects.state IN (?, ?)"""
 DUE_DOOMS: Final = "SELECT key FROM doomed_objects WHERE state = ? AND due_at <= ? ORDER BY due_at LIMIT ?"
 NEXT_DOOM: Final = "SELECT min(due_at) FROM doomed_objects WHERE state = ?"
 PUT_DOOM: Final = "UPDATE doomed_objects SET state = ?, due_at = ?, tries = ?, epoch = ?, again = ? WHERE key = ?"
 DROP_DOOM: Final = "DELETE FROM doomed_objects WHERE key = ?"
 HASTEN_DOOMS: Final = "UPDATE doomed_objects SET due_at = ? WHERE state = ? AND due_at > ?"
-FORGET_GONE: Final = "DELETE FROM doomed_objects WHERE state = 'gone' AND again = 1 AND due_at <= ?"
-DOOM_AGAIN: Final = """
-    UPDATE doomed_objects SET state = 'waiting', again = 1, tries = 0
-     WHERE (state = 'later' OR (state = 'gone' AND again = 0)) AND due_at <= ?"""
+DROP_DUE_DOOMS: Final = "DELETE FROM doomed_objects WHERE state = ? AND again = ? AND due_at <= ?"
+MOVE_DUE_DOOMS: Final = """
+    UPDATE doomed_objects SET state = ?, again = 1, tries = 0 WHERE state = ? AND again = ? AND due_at <= ?"""
 FORGET_EPOCHS: Final = "UPDATE doomed_objects SET epoch = 0 WHERE epoch > 0"
 PAGES: Final = "SELECT (SELECT page_count FROM pragma_page_count), (SELECT freelist_count FROM pragma_freelist_count)"
 FREE_PAGES: Final = "PRAGMA incremental_vacuum({most:d})"

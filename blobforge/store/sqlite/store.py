@@ -12,8 +12,8 @@ from blobforge.people import Session, User
 from blobforge.store.sqlite import rows, sql
 from blobforge.store.sqlite.arrivals import Arrivals
 from blobforge.store.sqlite.bulk import Bulk
-from blobforge.store.sqlite.database import CHECKPOINT_PAGES
 from blobforge.store.sqlite.doomed import Doomed
+from blobforge.store.sqlite.file import SqliteFile
 from blobforge.store.sqlite.recovery import Recovery
 from blobforge.store.sqlite.rollups import Rollups
 from blobforge.store.sqlite.statements import Statements
@@ -31,6 +31,7 @@ class Store(WorkingSet):
         self.recovery = Recovery(self._do, self)
         self.doomed = Doomed(self._do, self)
         self.arrivals = Arrivals(self._do, self)
+        self.database_file = SqliteFile(self._do)
         self._installation = ""  # read when needed; it never changes
 
     @property
@@ -203,25 +204,6 @@ class Store(WorkingSet):
         return self._do.change(sql.PRUNE_AUDIT, (limit, before)) == limit
 
     # --- upkeep
-
-    def pages(self) -> tuple[int, int]:
-        """How many pages the database file has, and how many of them are free."""
-        row = self._do.row(sql.PAGES, ())
-        assert row is not None
-        return int(row[0]), int(row[1])
-
-    def free_pages(self, most: int) -> None:
-        """Give up to so many free pages back to the file system. Does nothing in a file without auto_vacuum."""
-        self._do.rows(sql.FREE_PAGES.format(most=most))
-
-    def leave_checkpoints(self, *, to_litestream: bool) -> None:
-        """Checkpoint after commits, as SQLite does by itself, or never.
-
-        Litestream reads the WAL, then checkpoints; a checkpoint in between takes frames away that it has not read.
-        It does not always notice: restored backups were found corrupt (docs/adr/0021). Without Litestream, SQLite has
-        to, or the WAL grows for ever.
-        """
-        self._do.rows(sql.AUTO_CHECKPOINT.format(pages=0 if to_litestream else CHECKPOINT_PAGES))
 
     def pulse(self, *, now: int) -> None:
         """Write something, to see whether it can be done."""

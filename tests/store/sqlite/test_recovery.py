@@ -160,7 +160,7 @@ def test_what_a_copy_lacks_is_found(backup: Path, tmp_path: Path, loss: str, sai
 
 def test_under_litestream_nobody_else_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two that checkpoint were seen to make backups that could not be restored."""
-    monkeypatch.setattr("blobforge.store.sqlite.store.CHECKPOINT_PAGES", 1000)  # sooner than is usual
+    monkeypatch.setattr("blobforge.store.sqlite.file.CHECKPOINT_PAGES", 1000)  # sooner than is usual
     path = tmp_path / "blobforge.db"
     wal = tmp_path / "blobforge.db-wal"
 
@@ -175,12 +175,12 @@ def test_under_litestream_nobody_else_checkpoints(tmp_path: Path, monkeypatch: p
     fill(store, range(600, 1200))
     assert wal.stat().st_size > 1.8 * grown, "nothing is checkpointed, and the WAL not begun anew"
     with store.transaction():
-        store.leave_checkpoints(to_litestream=False)
+        store.database_file.leave_checkpoints(to_litestream=False)
     whole = wal.stat().st_size
     fill(store, range(1200, 1800))
     assert wal.stat().st_size < 1.2 * whole, "without Litestream, it is"
     with store.transaction():
-        store.leave_checkpoints(to_litestream=True)
+        store.database_file.leave_checkpoints(to_litestream=True)
     store.close()
     assert wal.exists(), "nor at the end: Litestream has not read all of it yet"
 
