@@ -17,3 +17,15 @@ class StaleState(Exception):
 
 class StoreUnavailable(Exception):
     """The transaction could not be begun or committed (disk full, I/O error). Nothing of it happened."""
+
+
+class OutcomeUnknown(StoreUnavailable):
+    """The connection was lost in COMMIT, and so far nothing could be asked: all of it has happened, or nothing."""
+
+
+class SchemaUnknown(StoreUnavailable):
+    """The database is of a newer release, which servers of this one cannot write to."""
+
+
+class HistoryForked(StoreUnavailable):
+    """The database has lost what was committed, and goes on without it: another copy has taken its place."""

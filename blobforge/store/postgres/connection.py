@@ -1,0 +1,276 @@
+"""The writer's transactions in the cluster: each takes the turn, and has its place in the one order of all.
+
+A transaction is two round trips: its beginning goes with what is loaded first, and its end with all that is written.
+What becomes of one whose connection is lost is found out and never guessed: a new incarnation of this server waits
+until it has ended; then its nonce is in the log, or it is not.
+
+State owned here: the connection, the incarnation, the turn that is taken, and the last one that this server knows.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import psycopg
+import structlog
+
+from blobforge.store.errors import HistoryForked, OutcomeUnknown, SchemaUnknown, StaleState, StoreUnavailable
+from blobforge.store.postgres import turns_sql as sql
+from blobforge.store.postgres.connecting import open_pipeline
+from blobforge.store.postgres.pipeline import Fetched, Lost, Pipeline, Value
+from blobforge.store.workingset import Unwritable
+
+log = structlog.get_logger("blobforge.store")
+
+# Seconds. The turn is held for milliseconds; where it is not given for so long, the server that holds it is stopped.
+LOCK_WAIT: Final = 5.0
+# A server that is stopped between its two round trips is thrown out after it: all others wait for it.
+IDLE_WAIT: Final = 2.0
+# For an answer. Longer than the wait for a lock, which says more.
+ANSWER_WAIT: Final = 10.0
+# How long it is tried to find out what became of a commit, before its callers are told that it is not known.
+FINDING_OUT: Final = 10.0
+# Between tries to connect: what comes in between is refused at once.
+RETRY_AFTER: Final = 0.5
+_BETWEEN: Final = 0.1
+
+
+class WriterTurns:
+    """Used by one thread at a time: the writer's."""
+
+    def __init__(
+        self, url: str, server: str, *, schema: int, open_: Callable[[str], Pipeline] = open_pipeline
+    ) -> None:
+        self.server = server
+        self._url = url
+        self._schema = schema
+        self._open = open_
+        self._pipe: Pipeline | None = None
+        self._incarnation = 0
+        self._tried_at = 0.0  # without success
+        self._begun = False  # BEGIN has been sent, or waits to be
+        self._taken: tuple[int, int, int] | None = None  # n, at, job
+        self._last: tuple[int, bytes] | None = None  # our last entry of the log
+        self.turn = 0  # of the last transaction that this server knows to be committed
+        self._others_wrote = True
+        self._round_trips = self._statements = 0  # of connections that are no more
+
+    # --- the turn
+
+    @property
+    def n(self) -> int:
+        """The place of this transaction among all that write. It waits for the turn, as do the next two."""
+        return self._turn()[0]
+
+    @property
+    def at(self) -> int:
+        """The time of this transaction (ms), which never goes back, whichever server it is of."""
+        return self._turn()[1]
+
+    @property
+    def job(self) -> int:
+        """The highest number that was ever given to a job."""
+        return self._turn()[2]
+
+    @property
+    def others_wrote(self) -> bool:
+        """Whether something was committed since the last transaction in which this was asked for."""
+        self._turn()
+        return self._others_wrote
+
+    @property
+    def round_trips(self) -> int:
+        return self._round_trips + (self._pipe.round_trips if self._pipe is not None else 0)
+
+    @property
+    def statements(self) -> int:
+        return self._statements + (self._pipe.statements if self._pipe is not None else 0)
+
+    def _turn(self) -> tuple[int, int, int]:
+        if self._taken is None:
+            self.flush()
+        assert self._taken is not None
+        return self._taken
+
+    # --- transactions
+
+    def begin(self, clock: int) -> None:
+        """Take the turn, with the first statement that follows. `clock` is what this server takes for the time (ms).
+        Raises StoreUnavailable."""
+        pipe = self._connected()
+        self._begun, self._taken = True, None
+        pipe.queue(sql.BEGIN)
+        pipe.queue(sql.HOLD_SERVER, (self.server, self._incarnation), self._held)
+        pipe.queue(sql.TAKE_TURN, (clock,), self._took)
+
+    def _held(self, answer: Fetched) -> None:
+        if not answer.rows:  # another connection has the name of this one, or the row was thought to be left behind
+            self._drop()
+            raise Lost("this server is another one's incarnation by now")
+
+    def _took(self, answer: Fetched) -> None:
+        n, at, oldest, job = answer.rows[0]
+        self._taken = (n, at, job)
+        if oldest > self._schema:
+            raise SchemaUnknown(_too_old(oldest, self._schema))
+        if n <= self.turn:
+            self._fork(n - 1)
+        self._others_wrote = n != self.turn + 1
+        self.turn = n - 1
+
+    def queue(
+        self, statement: str, values: Sequence[Value] = (), then: Callable[[Fetched], None] | None = None
+    ) -> None:
+        """It goes with what is run or flushed next."""
+        self._there().queue(statement, values, then)
+
+    def run(self, statement: str, values: Sequence[Value] = ()) -> Fetched:
+        """Raises StoreUnavailable for an outage; Unwritable, with its reason, for what fails by itself, or failed
+        among what was queued: the transaction is lost with it."""
+        answers: list[Fetched] = []
+        self.queue(statement, values, answers.append)
+        self.flush()
+        return answers[0]
+
+    def flush(self) -> None:
+        """The same of all that was queued."""
+        try:
+            self._there().flush(within=ANSWER_WAIT)
+        except psycopg.errors.DivisionByZero as error:
+            raise Unwritable from StaleState("a row was no longer as it was read: " + str(error.diag.context or ""))
+        except psycopg.Error as error:
+            raise Unwritable from error
+
+    def commit(self, told: str) -> float:
+        """Returns how long it took, in seconds. Raises StoreUnavailable when nothing of it happened, OutcomeUnknown
+        when that could not be found out."""
+        n, at, _ = self._turn()
+        nonce = secrets.token_bytes(12)
+        began = time.perf_counter()
+        self.queue(sql.TELL, (n, self.server, nonce, at, told))
+        self.queue(sql.NOTIFY)
+        self.queue(sql.COMMIT)
+        try:
+            self.flush()
+        except Lost as error:
+            self._begun = False
+            self._find_out(n, nonce, error)
+        self._begun = False
+        self.turn, self._last = n, (n, nonce)
+        return time.perf_counter() - began
+
+    def rollback(self) -> None:
+        """All of the transaction is undone, if there is one: the turn is given back."""
+        begun, self._begun, self._taken = self._begun, False, None
+        pipe = self._pipe
+        if pipe is None:
+            return
+        pipe.forget()
+        if begun:
+            try:
+                pipe.run(sql.ROLLBACK, within=ANSWER_WAIT)
+            except (StoreUnavailable, psycopg.Error):
+                self._drop()
+
+    def close(self) -> None:
+        self._drop()
+
+    # --- the connection
+
+    def _there(self) -> Pipeline:
+        if self._pipe is None:
+            if self._begun:
+                raise Lost("the connection to the database is lost")
+            return self._connected()
+        return self._pipe
+
+    def _connected(self) -> Pipeline:
+        """Raises StoreUnavailable; at once, where that was tried a moment ago."""
+        if self._pipe is not None and self._pipe.alive:
+            return self._pipe
+        if time.monotonic() - self._tried_at < RETRY_AFTER:
+            raise StoreUnavailable("the database cannot be reached")
+        self._drop()
+        try:
+            return self._connect()
+        except StoreUnavailable:
+            self._tried_at = time.monotonic()
+            raise
+
+    def _connect(self) -> Pipeline:
+        """A new incarnation of this server, which nothing of the former one can overtake."""
+        pipe = self._open(self._url)
+        try:
+            pipe.run(sql.SESSION, (_ms(IDLE_WAIT), _ms(LOCK_WAIT)), within=ANSWER_WAIT)
+            raised = pipe.run(sql.RAISE_INCARNATION, (self.server,), within=ANSWER_WAIT)
+            n, _, oldest = pipe.run(sql.LATEST_TURN, within=ANSWER_WAIT).rows[0]
+            self._pipe, self._incarnation = pipe, raised.rows[0][0]
+            if oldest > self._schema:
+                raise SchemaUnknown(_too_old(oldest, self._schema))
+            if self._last is not None and not self._is_there(*self._last, n):
+                self._fork(n)
+        except psycopg.Error as error:
+            self._drop(pipe)
+            raise StoreUnavailable(str(error)) from error
+        except BaseException:
+            self._drop(pipe)
+            raise
+        return pipe
+
+    def _drop(self, pipe: Pipeline | None = None) -> None:
+        for each in {self._pipe, pipe} - {None}:
+            assert each is not None
+            self._round_trips += each.round_trips
+            self._statements += each.statements
+            each.close()
+        self._pipe = None
+
+    # --- what became of it
+
+    def _find_out(self, n: int, nonce: bytes, error: Lost) -> None:
+        """Returns when the transaction is committed whose connection was lost. Raises StoreUnavailable when not."""
+        until = time.monotonic() + FINDING_OUT
+        self._drop()
+        while True:
+            try:
+                pipe = self._connect()
+                found = pipe.run(sql.NONCE, (n,), within=ANSWER_WAIT).rows
+            except HistoryForked:
+                raise
+            except StoreUnavailable as away:
+                if time.monotonic() > until:
+                    raise OutcomeUnknown(str(away)) from error
+                time.sleep(_BETWEEN)
+                continue
+            if found and found[0][0] == nonce:
+                log.info("found out: what was being committed is", turn=n)
+                return
+            raise StoreUnavailable(f"the connection was lost before the commit: {error}") from error
+
+    def _is_there(self, n: int, nonce: bytes, latest: int) -> bool:
+        """Whether our last entry is still a part of the history."""
+        assert self._pipe is not None
+        found = self._pipe.run(sql.NONCE, (n,), within=ANSWER_WAIT).rows
+        if found:
+            return bytes(found[0][0]) == nonce
+        oldest = self._pipe.run(sql.OLDEST_ENTRY, within=ANSWER_WAIT).rows[0][0]
+        return n <= latest and (oldest is None or n < oldest)  # else it has been pruned
+
+    def _fork(self, latest: int) -> None:
+        known, self.turn, self._last = self.turn, latest, None
+        log.error("the database has lost what was acknowledged: its history goes on from elsewhere",
+                  known=known, latest=latest)  # fmt: skip
+        raise HistoryForked(
+            f"the database has lost what was committed: it ends with turn {latest}, and {known} was known"
+        )
+
+
+def _ms(seconds: float) -> str:
+    return f"{round(seconds * 1000)}ms"
+
+
+def _too_old(oldest: int, schema: int) -> str:
+    return f"the database is used by servers of a newer release (schema {oldest}, this one knows {schema}): update it"

@@ -1,0 +1,43 @@
+"""The statements of turns, of the log and of the servers' rows."""
+
+from __future__ import annotations
+
+from typing import Final
+
+CHANNEL: Final = "blobforge"
+
+BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
+COMMIT: Final = "COMMIT"
+ROLLBACK: Final = "ROLLBACK"
+
+# The writer asks by keys and by the order of an index, and its plans are made once: none may be left that walks a
+# table because that was empty when the plan was made.
+SESSION: Final = """
+    SELECT set_config('plan_cache_mode', 'force_generic_plan', false),
+           set_config('enable_seqscan', 'off', false),
+           set_config('enable_hashjoin', 'off', false),
+           set_config('enable_mergejoin', 'off', false),
+           set_config('jit', 'off', false),
+           set_config('idle_in_transaction_session_timeout', $1, false),
+           set_config('lock_timeout', $2, false)"""
+
+HOLD_SERVER: Final = "SELECT 1 FROM servers WHERE id = $1 AND incarnation = $2 FOR NO KEY UPDATE"
+# It waits until a transaction of the former incarnation has ended.
+RAISE_INCARNATION: Final = """
+    INSERT INTO servers (id, incarnation) VALUES ($1, 1)
+    ON CONFLICT (id) DO UPDATE SET incarnation = servers.incarnation + 1 RETURNING incarnation"""
+FORGET_SERVER: Final = "DELETE FROM servers WHERE id = $1"
+
+TAKE_TURN: Final = """
+    UPDATE turn SET n = n + 1, at = greatest(at, $1) WHERE one = 1 RETURNING n, at, oldest, job"""
+GIVE_JOBS: Final = "UPDATE turn SET job = $1 WHERE one = 1"
+LATEST_TURN: Final = "SELECT n, at, oldest FROM turn WHERE one = 1"
+
+TELL: Final = "INSERT INTO log (n, server, nonce, at, told) VALUES ($1, $2, $3, $4, $5)"
+NOTIFY: Final = f"NOTIFY {CHANNEL}"
+NONCE: Final = "SELECT nonce FROM log WHERE n = $1"
+OLDEST_ENTRY: Final = "SELECT min(n) FROM log"
+ENTRIES: Final = "SELECT n, server, nonce, at, told FROM log WHERE n > $1 ORDER BY n LIMIT $2"
+# By their numbers, which have no gaps: those that are older, but for the last so many.
+PRUNE_LOG: Final = "DELETE FROM log WHERE n IN (SELECT n FROM log WHERE at < $1 AND n <= $2 ORDER BY n LIMIT $3)"
+LISTEN: Final = f"LISTEN {CHANNEL}"
