@@ -457,11 +457,13 @@ class CreateToken(Message[TokenCreated], frozen=True):
 
 
 class EnsureAdminToken(Message[TokenCreated], frozen=True):
-    """The first-start token, or the one that the configuration names: there, and an administrator's."""
+    """The first-start token, or the one that the configuration names: there, and an administrator's. `in_use`: the
+    hashes of those that other servers live by."""
 
     name: str
     hash: str
     prefix: str
+    in_use: frozenset[str] = frozenset()
 
 
 class Done(Success, frozen=True):

@@ -47,6 +47,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     public_url: Annotated[
         str, Meta(pattern=r"^(https?://[^/?#\s]+)?/?$"), _doc("The address that others reach this server at")
     ] = ""
+    server_name: Annotated[
+        str,
+        Meta(pattern=r"^[A-Za-z0-9_.:-]{0,100}$"),
+        _doc("What this server is called among several that share a database; empty: its host's name and its port"),
+    ] = ""
     data_dir: Annotated[str, Meta(min_length=1), _doc("Folder for everything that is kept locally")] = "./data"
     db_path: Annotated[str, _doc("SQLite database path")] = ""
     admin_token: Annotated[

@@ -23,6 +23,7 @@ from web.checkup import Checkup
 from web.connection.places import KnownAddresses
 from web.limits import Bounded, Limit, Unread
 from web.metrics.exposition import Metrics
+from web.presence import Presence
 from web.preview import Previews
 from web.reads import ReadPool
 from web.site import Site
@@ -41,6 +42,7 @@ class Services:
     broadcaster: Broadcaster
     reads: ReadPool
     previews: Previews
+    presence: Presence
     objects: ObjectStore
     keyring: Keyring
     metrics: Metrics

@@ -22,8 +22,8 @@ def create_token(step: Step, message: CreateToken) -> TokenCreated:
 
 def ensure_admin_token(step: Step, message: EnsureAdminToken) -> TokenCreated:
     """Make the token an administrator's again, whatever was changed in it since; the tokens of former starts are
-    revoked."""
-    step.store.delete_start_tokens(but=message.hash)
+    revoked, but for those that other servers live by."""
+    step.store.delete_start_tokens(but=message.in_use | {message.hash})
     step.facts.append(AccessChanged())
     known = step.store.token_by_hash(message.hash)
     if known is not None:

@@ -5,7 +5,11 @@
 
 from __future__ import annotations
 
+import secrets
+import socket
 from collections.abc import Callable
+from importlib.metadata import version
+from urllib.parse import urlsplit
 
 import trio
 
@@ -17,6 +21,7 @@ from actors.reaper import Reaper
 from actors.replicator import Replicator
 from actors.scheduler import Scheduler
 from actors.writer import Writer
+from blobforge.access import hash_secret
 from blobforge.config import Settings
 from blobforge.job import RetryPolicy
 from blobforge.machinery.datadir import StartError
@@ -27,6 +32,7 @@ from blobforge.objects import ObjectStore
 from blobforge.objects.local import LocalStore
 from blobforge.objects.s3 import S3Store
 from blobforge.serve import openfiles
+from blobforge.store.commons import ServerState
 from blobforge.store.writing import Store
 from web.api.status import read_stats
 from web.auth.keyring import FirstLink, Keyring
@@ -41,6 +47,7 @@ from web.metrics.counting import Counting
 from web.metrics.exposition import Metrics
 from web.metrics.parts import PartsMetrics
 from web.metrics.requests import Requests
+from web.presence import Presence
 from web.preview import Previews
 from web.reads import ReadPool
 from web.services import Services
@@ -66,6 +73,10 @@ class Parts:
     ) -> None:
         self.url = ""
         self.now = now
+        self.objects_place = ""  # how it is told from other servers' places
+        self._id = secrets.token_hex(8)
+        self._name = settings.server_name
+        self._started_at = now()
         self.replicator: Replicator | None = None
         self.admin_token = ""
         self.first_code = ""
@@ -147,6 +158,7 @@ class Parts:
             "unread_bytes": unread,
         }
         self.limits = Watch(limits)
+        self.presence = Presence(shared, self._state)
         counting = Counting(
             Requests(),
             limits,
@@ -177,6 +189,7 @@ class Parts:
             ),
             counting,
             reads,
+            self.presence,
             now=now,
         )
         self.writer.listeners += [self.scheduler, self.reaper, self.intake, self.janitor]
@@ -191,6 +204,7 @@ class Parts:
             broadcaster=self.broadcaster,
             reads=reads,
             previews=Previews(hop=hop),
+            presence=self.presence,
             objects=objects,
             keyring=keyring,
             metrics=metrics,
@@ -210,6 +224,20 @@ class Parts:
             limits=limits,
             now=now,
             signing_secret=secret,
+        )
+
+    def _state(self) -> ServerState:
+        """This server as it is now, for the others."""
+        return ServerState(
+            id=self._id,
+            name=self._name or f"{socket.gethostname()}:{urlsplit(self.url).port or ''}".rstrip(":"),
+            version=version("blobforge-server"),
+            objects=self.objects_place,
+            admin=hash_secret(self.admin_token) if self.admin_token else "",
+            url=self.url,
+            started_at=self._started_at,
+            long_polls=self.scheduler.waiting,
+            streams=self.broadcaster.subscribers,
         )
 
 

@@ -25,10 +25,7 @@ import trio
 from actors.effects.backfill import begin
 from actors.effects.recovery import settle_restore
 from actors.effects.step import Rules, Step
-from actors.mailbox import ask
-from actors.messages import EnsureAdminToken
 from actors.replicator import STOPPED_WITHIN, Replicator
-from blobforge.access import Caller, Scope, hash_secret, new_token, shown_prefix
 from blobforge.backup import BackupError
 from blobforge.backup.opening import opened
 from blobforge.backup.sidecar import Plan
@@ -39,12 +36,12 @@ from blobforge.machinery.datadir import StartError
 from blobforge.machinery.hop import Hop, in_thread
 from blobforge.machinery.tracing import open_tracer
 from blobforge.objects import ObjectStore
-from blobforge.refusals import Refusal
 from blobforge.serve import openfiles
 from blobforge.serve.engines import engine_of
+from blobforge.serve.joining import ensure_administrator, first_token, join
 from blobforge.serve.listener import http_settings, listen, reachable
 from blobforge.serve.parts import Parts, open_objects
-from blobforge.store.commons import Secret, signing_secret
+from blobforge.store.commons import signing_secret
 from blobforge.store.engine import Engine
 from blobforge.store.errors import DatabaseError
 from blobforge.store.keeping import Keeper
@@ -177,12 +174,15 @@ async def running(
         with engine.damage_told():
             await (hop or in_thread)(partial(_settle_restore, store, now()))
             parts = Parts(settings, store, reads, objects, shared, secret, hop=hop, now=now, tracer=tracer)
+            parts.admin_token = await first_token(settings, shared)
+            others = await join(settings, parts)
             await _resume(parts)
             parts.replicator = await _replicator(plan, parts)
         async with _replicating(parts.replicator, store, reads), trio.open_nursery() as actors:
             # The writer is not cancelled with the others: it ends when it has served all that was sent to it.
             for actor in (parts.broadcaster, parts.scheduler, parts.reaper, parts.intake, parts.janitor):
                 actors.start_soon(actor.run)
+            actors.start_soon(parts.presence.run)
             if hop is None:  # in virtual time nothing is late, and each of its steps would be one of the clock's
                 actors.start_soon(parts.lag.run)
                 actors.start_soon(parts.limits.run)
@@ -190,7 +190,7 @@ async def running(
                 writing.start_soon(parts.writer.run)
                 try:
                     with engine.damage_told():
-                        parts.admin_token = await _admin_token(settings, parts)
+                        await ensure_administrator(settings, parts, others)
                     # A new database looks what the store holds before it takes sources: those would be told as
                     # another's. A store that does not answer holds up no start.
                     with trio.move_on_after(FIRST_LOOK_SECONDS):
@@ -201,6 +201,8 @@ async def running(
                         parts.replicator.close()
                     with trio.move_on_after(DRAIN_SECONDS, shield=True):
                         await parts.writer.stop()
+                        if not parts.shared.alone:
+                            await parts.presence.leave()
             actors.cancel_scope.cancel()
     finally:
         reads.close()
@@ -277,26 +279,6 @@ async def _resume(parts: Parts) -> None:
     parts.scheduler.resume(waits, now_ms=now, longest=longest)
     if leases:
         log.info("leases get a fresh period", jobs=len(leases))
-
-
-async def _admin_token(settings: Settings, parts: Parts) -> str:
-    """The first administrator: from the configuration, or made at the first start and kept. In the data folder the
-    command line on this machine finds what was made."""
-    path = settings.data_path / datadir.TOKEN_FILE
-    if settings.admin_token:
-        name, token = "configured administrator", settings.admin_token
-        await parts.shared.ask(lambda commons: commons.forget(Secret.ADMIN_TOKEN))
-        path.unlink(missing_ok=True)  # what it held is revoked
-    else:
-        name = "first-start administrator"
-        token = await parts.shared.ask(lambda commons: commons.secret(Secret.ADMIN_TOKEN, new_token))
-        datadir.write_private(path, token + "\n")
-    outcome = await ask(parts.writer.mailbox, EnsureAdminToken(name, hash_secret(token), shown_prefix(token)))
-    if isinstance(outcome, Refusal):
-        raise StartError(outcome.detail)
-    first = Caller(scopes=frozenset({Scope.ADMIN}), token_id=outcome.token_id, name=outcome.name)
-    parts.first_code = await parts.first_link.stands_for(first)
-    return token
 
 
 def _announce(settings: Settings, parts: Parts) -> None:

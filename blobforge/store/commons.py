@@ -1,4 +1,5 @@
-"""What the servers of one database have in common beside its history: secrets, and how often guesses failed of late.
+"""What the servers of one database have in common beside its history: secrets, how often guesses failed of late, and
+which servers there are.
 
 None of it has a place in the order of transactions: it is read and written beside them, each call by itself.
 """
@@ -10,6 +11,8 @@ import secrets
 from collections.abc import Callable
 from enum import StrEnum
 from typing import Protocol
+
+import msgspec
 
 from blobforge.access import hash_secret
 
@@ -27,6 +30,40 @@ class Secret(StrEnum):
     FIRST_LINK = "first-link"  # the code that signs the first administrator in, once
 
 
+# How long (seconds) after its last word a server counts as one that is there, and is remembered at all.
+LIVE_SECONDS = 20.0
+REMEMBERED_SECONDS = 600.0
+
+
+class ServerState(msgspec.Struct, frozen=True, kw_only=True):
+    """A server as it describes itself. Times are in ms since the epoch, by the database's clock.
+
+    `name` is a stable one, `id` that of this run. `objects` names the place that its objects are in; `admin` is the
+    hash of its first administrator's token. `turn` is the last turn of its own that wrote, at `turn_at`; `behind`:
+    how many turns of all servers it has not read yet. `clock`: how far (ms) its own clock is ahead of the database's.
+    `silent`: for how long (seconds) it has said nothing.
+    """
+
+    id: str
+    name: str
+    version: str
+    objects: str
+    admin: str = ""
+    url: str = ""
+    started_at: int = 0
+    silent: float = 0.0
+    turn: int | None = None
+    turn_at: int | None = None
+    behind: int | None = None
+    clock: int | None = None
+    long_polls: int = 0
+    streams: int = 0
+
+    @property
+    def is_live(self) -> bool:
+        return self.silent <= LIVE_SECONDS
+
+
 class Commons(Protocol):
     """Used by one thread at a time. Each call is short, and raises DatabaseError where there is no answer."""
 
@@ -40,10 +77,19 @@ class Commons(Protocol):
     def spend(self, name: Secret, value: str) -> bool:
         """Forget the secret if this is it; whether it was. Of servers that ask at once, one is told so."""
 
-    def forget(self, name: Secret) -> None: ...
+    def forget(self, name: Secret, *, but: frozenset[str] = frozenset()) -> None:
+        """Forget the secret, unless its hash is one of those."""
+
     def failed(self, names: tuple[str, ...]) -> float:
         """Count a failed guess of each of these, over all servers. Returns how long (seconds) the next has to wait;
         not positive: it may come."""
+
+    def present(self, state: ServerState) -> list[ServerState]:
+        """This server is there, and is so (its times are set here). Returns all the others that are remembered, as
+        of one moment: of two servers that come at once, one at least sees the other."""
+
+    def leave(self, id_: str) -> None:
+        """The server has ended, and is forgotten."""
 
     def close(self) -> None: ...
 

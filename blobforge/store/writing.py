@@ -321,8 +321,8 @@ class Store(Lookups, Protocol):
     def make_token_admin(self, token: Token) -> None:
         """Give a token all rights and no expiry (the operator named it in the configuration)."""
 
-    def delete_start_tokens(self, *, but: str) -> None:
-        """Revoke the first administrator's tokens of former starts, all but the one with this hash."""
+    def delete_start_tokens(self, *, but: frozenset[str]) -> None:
+        """Revoke the first administrator's tokens of former starts, all but those with these hashes."""
 
     def delete_token(self, token_id: int) -> None:
         """The sessions that were signed in with it go, too."""

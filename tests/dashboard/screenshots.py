@@ -39,6 +39,7 @@ def pages(ids: dict[str, int]) -> dict[str, str]:
         "admin-users": "/admin/users",
         "admin-audit": "/admin/audit",
         "admin-backup": "/admin/backup",
+        "admin-servers": "/admin/servers",
         "admin-settings": "/admin/settings",
         "login": "/login",
         "api": "/api/docs",

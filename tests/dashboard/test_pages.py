@@ -27,7 +27,7 @@ HEADINGS = {
     "job-waiting": "pending maps/gaul.svg", "failures": "Failures by their cause", "workers": "Workers",
     "worker": "online obelix",
     "admin-tokens": "API tokens", "admin-users": "Users", "admin-audit": "Audit log", "admin-backup": "Backup",
-    "admin-settings": "Settings", "login": "Sign in", "api": "BlobForge Server",
+    "admin-servers": "Servers", "admin-settings": "Settings", "login": "Sign in", "api": "BlobForge Server",
 }  # fmt: skip
 TITLES = {"login": "Sign in · BlobForge", "api": "BlobForge Server"}
 

@@ -22,7 +22,8 @@ from tests.fixtures.server import ServerProcess, serving
 from tests.objects.places import s3_store
 from tests.store.sqlite.test_belonging import state
 
-PAGES = ("/", "/jobs", "/workers", "/failures", "/admin/tokens", "/admin/users", "/admin/audit", "/admin/backup")
+PAGES = ("/", "/jobs", "/workers", "/failures", "/admin/tokens", "/admin/users", "/admin/audit", "/admin/backup",
+         "/admin/servers")  # fmt: skip
 LISTS = ("/api/jobs", "/api/workers", "/api/stats", "/api/admin/tokens", "/api/admin/users", "/api/admin/audit")
 
 

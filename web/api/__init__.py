@@ -14,6 +14,7 @@ from web.api import (
     people,
     preview,
     removal,
+    servers,
     sources,
     status,
     timeline,
@@ -42,5 +43,6 @@ ROUTES: list[Route] = [
     *backups.ROUTES,
     *whoami.ROUTES,
     *status.ROUTES,
+    *servers.ROUTES,
     *insights.ROUTES,
 ]

@@ -911,6 +911,33 @@ class DrillsWire(msgspec.Struct, frozen=True, omit_defaults=True):
     next_cursor: int | None = None
 
 
+class ServerWire(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One server. `status`: `online`, or `silent` until it is forgotten. `since`: when this run of it began. `this`:
+    it is the one that answers. `last_turn`: the last one of its own in which it wrote, where servers take turns;
+    `turns_behind`: those of all servers that it had not read yet when it said so."""
+
+    id: str
+    name: str
+    status: str
+    version: str
+    since: str
+    seen_at: str
+    this: bool
+    long_polls: int
+    streams: int
+    url: str | None = None
+    last_turn: int | None = None
+    last_turn_at: str | None = None
+    turns_behind: int | None = None
+    clock_ahead_seconds: float | None = None
+
+
+class Servers(msgspec.Struct, frozen=True):
+    """The one that answers is the first. Without a database that several can share it is the only one."""
+
+    servers: list[ServerWire]
+
+
 class BackupPart(msgspec.Struct, frozen=True, omit_defaults=True):
     """`lag_seconds`: for how long something has not been in the backup; absent when it was never reached."""
 

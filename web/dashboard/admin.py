@@ -15,7 +15,7 @@ from blobforge.people import Session, User
 from blobforge.refusals import Refusal
 from blobforge.store.filters import TokenFilter, UserFilter
 from blobforge.store.reading import Reader
-from web.api import backups, people, wire
+from web.api import backups, people, servers, wire
 from web.dashboard.page import page
 from web.decode import query
 from web.html import redirect
@@ -26,6 +26,7 @@ TABS = (
     ("Users", "/admin/users"),
     ("Audit log", "/admin/audit"),
     ("Backup", "/admin/backup"),
+    ("Servers", "/admin/servers"),
     ("Settings", "/admin/settings"),
 )
 
@@ -116,6 +117,11 @@ async def backup(call: Call) -> Response | Refusal:
     )  # fmt: skip
 
 
+async def servers_(call: Call) -> Response:
+    found = servers.read_servers(call).servers
+    return await _tab(call, "admin_servers.html", "/admin/servers", servers=found, alone=call.services.presence.alone)
+
+
 async def settings(call: Call) -> Response:
     return await _tab(call, "admin_settings.html", "/admin/settings", variables=describe(call.services.settings))
 
@@ -133,5 +139,6 @@ ROUTES = [
     Route("GET", "/admin/audit", Access.ADMIN, audit, "The audit log", gives=str, page=True, query=wire.AuditQuery),
     Route("GET", "/admin/backup", Access.ADMIN, backup, "The backup and its drills", gives=str, page=True,
           query=wire.DrillsQuery),
+    Route("GET", "/admin/servers", Access.ADMIN, servers_, "The servers", gives=str, page=True),
     Route("GET", "/admin/settings", Access.ADMIN, settings, "Settings in force", gives=str, page=True),
 ]  # fmt: skip

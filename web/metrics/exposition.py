@@ -16,20 +16,31 @@ from web.metrics import http, queue
 from web.metrics.attempts import Attempts
 from web.metrics.counting import Counting
 from web.metrics.parts import PartsMetrics
+from web.presence import Presence
 from web.reads import ReadPool
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
 
 
 class Metrics:
-    """`requests` and `attempts` are told as things happen; the rest is read on demand. `now` is in ms."""
+    """`requests` and `attempts` are told as things happen; the rest is read on demand. `now` is in ms. Where there
+    can be other servers, each sample says of which it is."""
 
-    def __init__(self, parts: PartsMetrics, counting: Counting, reads: ReadPool, *, now: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        parts: PartsMetrics,
+        counting: Counting,
+        reads: ReadPool,
+        presence: Presence,
+        *,
+        now: Callable[[], int],
+    ) -> None:
         self.attempts = Attempts()
         self.parts = parts
         self.requests = counting.requests
         self._counting = counting
         self._reads = reads
+        self._presence = presence
         self._now = now
 
     async def text(self) -> bytes:
@@ -39,7 +50,8 @@ class Metrics:
         in the reader's: with many job types that takes milliseconds.
         """
         known = list(self._known())
-        write = partial(_written, known=known, now=self._now())
+        server = self._presence.name
+        write = partial(_written, known=known, server=server, now=self._now())
         return await self._reads.run(write)
 
     def _known(self) -> Iterable[Metric]:
@@ -50,8 +62,16 @@ class Metrics:
         yield from http.object_store(self._counting)
 
 
-def _written(reader: Reader, *, known: list[Metric], now: int) -> bytes:
-    return generate_latest(_Once(chain(known, queue.families(reader, now=now))))
+def _written(reader: Reader, *, known: list[Metric], server: str | None, now: int) -> bytes:
+    families = chain(known, queue.families(reader, now=now))
+    return generate_latest(_Once(families if server is None else _labelled(families, server)))
+
+
+def _labelled(families: Iterable[Metric], server: str) -> Iterable[Metric]:
+    """With the server's name, whatever the address is that they are scraped at."""
+    for family in families:
+        family.samples = [sample._replace(labels={"server": server, **sample.labels}) for sample in family.samples]
+        yield family
 
 
 class _Once(Collector):

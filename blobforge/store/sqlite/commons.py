@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from blobforge.machinery.datadir import write_private
-from blobforge.store.commons import Secret, is_same
+from blobforge.store.commons import Secret, ServerState, is_same
 
 
 class FileCommons:
@@ -33,7 +33,7 @@ class FileCommons:
         self.forget(name)
         return True
 
-    def forget(self, name: Secret) -> None:
+    def forget(self, name: Secret, *, but: frozenset[str] = frozenset()) -> None:
         if name is Secret.FIRST_LINK:
             self._link = None
         else:
@@ -41,6 +41,12 @@ class FileCommons:
 
     def failed(self, names: tuple[str, ...]) -> float:
         return 0.0  # this server's own throttle has counted it
+
+    def present(self, state: ServerState) -> list[ServerState]:
+        return []
+
+    def leave(self, id_: str) -> None:
+        pass
 
     def close(self) -> None:
         pass

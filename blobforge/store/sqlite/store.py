@@ -113,9 +113,11 @@ class Store(WorkingSet):
         """Give a token all rights and no expiry (the operator named it in the configuration)."""
         self._do.rows(sql.MAKE_START_TOKEN, (rows.encode_scopes(frozenset({Scope.ADMIN})), token.id))
 
-    def delete_start_tokens(self, *, but: str) -> None:
-        """Revoke the first administrator's tokens of former starts, all but the one with this hash."""
-        self._do.rows(sql.DELETE_START_TOKENS, (but,))
+    def delete_start_tokens(self, *, but: frozenset[str]) -> None:
+        """Revoke the first administrator's tokens of former starts, all but those with these hashes."""
+        for token_id, hash_ in list(self._do.rows(sql.START_TOKENS, ())):
+            if hash_ not in but:
+                self.delete_token(token_id)
 
     def token(self, token_id: int) -> Token | None:
         row = self._do.row(sql.TOKEN, (token_id,))

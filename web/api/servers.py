@@ -1,0 +1,45 @@
+"""The servers that share this one's database."""
+
+from __future__ import annotations
+
+from blobforge.store.commons import ServerState
+from web.api import encode, wire
+from web.routing import Access, Call, Route
+
+SKEW_MS = 5_000  # between a server's clock and the database's: more is told
+
+
+def read_servers(call: Call) -> wire.Servers:
+    """All that were heard of late; this one is the first."""
+    own, *others = call.services.presence.servers()
+    now = call.services.now()
+    return wire.Servers([_server(own, now, own=True), *(_server(each, now, own=False) for each in others)])
+
+
+async def servers(call: Call) -> wire.Servers:
+    return read_servers(call)
+
+
+def _server(state: ServerState, now: int, *, own: bool) -> wire.ServerWire:
+    return wire.ServerWire(
+        id=state.id,
+        name=state.name,
+        status="online" if state.is_live else "silent",
+        this=own,
+        version=state.version,
+        since=encode.rfc3339(state.started_at),
+        seen_at=encode.rfc3339(now - round(state.silent * 1000)),
+        long_polls=state.long_polls,
+        streams=state.streams,
+        url=state.url or None,
+        last_turn=state.turn,
+        last_turn_at=encode.time_or_none(state.turn_at),
+        turns_behind=state.behind,
+        clock_ahead_seconds=round(state.clock / 1000, 3) if state.clock is not None else None,
+    )
+
+
+ROUTES = [
+    Route("GET", "/api/servers", Access.READ, servers, "The servers that share the database, and how each is",
+          gives=wire.Servers),
+]  # fmt: skip
