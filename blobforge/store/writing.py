@@ -362,7 +362,7 @@ class Store(Lookups, Protocol):
         """Append to the audit log (`id` is ignored)."""
 
     def prune_audit(self, before: int, *, limit: int) -> bool:
-        """Remove entries older than `before` (ms) among the `limit` oldest; whether all of those were."""
+        """Remove up to `limit` entries older than `before` (ms), the oldest first; whether there may be more."""
 
     # --- upkeep
 

@@ -41,6 +41,7 @@ COMMITTED = {
     "0014_results.sql": "99a153583d3c6c13",
     "0015_attempts_counted.sql": "250dcaf0be31ff74",
     "0016_lanes.sql": "7a1ba67e17a840dd",
+    "0017_audit_by_time.sql": "2c33572c70d7a433",
 }
 NUMBERS = {"<id:job_id>": "1", "<worker:worker_id>": "w1", "<id:user_id>": "1", "<id:token_id>": "1"}
 # What leads elsewhere, streams, or is about something that this database has not.

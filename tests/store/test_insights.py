@@ -322,9 +322,8 @@ def test_the_audit_log_by_page_and_filter(book: Book, reader: Reader, monkeypatc
     entries = []
     for number in range(60):
         action = ("job.cancel", "job.retry", "worker.drain")[number % 3]
-        entry = AuditEntry(
-            0, book.now + number * MINUTE, f"user:{number % 2}", f"Name {number % 2}", "-", action, str(number % 5)
-        )
+        at = book.now + number * MINUTE - (5 * HOUR if 30 <= number < 40 else 0)  # the clock was wrong for a while
+        entry = AuditEntry(0, at, f"user:{number % 2}", f"Name {number % 2}", "-", action, str(number % 5))
         with book.store.transaction():
             book.store.insert_audit(entry)
         entries.append(entry)
@@ -351,6 +350,19 @@ def test_the_audit_log_by_page_and_filter(book: Book, reader: Reader, monkeypatc
                 assert more < before
                 before = more
             assert got == wanted, filter_
+
+
+def test_the_oldest_records_go_first_whatever_their_numbers(book: Book, reader: Reader) -> None:
+    with book.store.transaction():
+        for at in (50, 10, 40, 20, 30):
+            book.store.insert_audit(AuditEntry(0, at, "user:1", "N", "-", "job.retry", "1"))
+    left = []
+    for _ in range(3):
+        with book.store.transaction():
+            more = book.store.prune_audit(45, limit=2)
+        page, _ = reader.insights.audit(AuditFilter(), before=2**63 - 1, limit=9)
+        left.append(([each.at for each in page], more))
+    assert left == [([30, 40, 50], True), ([50], True), ([50], False)]
 
 
 def test_a_cancelled_job_is_no_failure(book: Book, reader: Reader) -> None:

@@ -184,7 +184,7 @@ class Insights:
 
     def audit(self, filter_: AuditFilter, *, before: int, limit: int) -> tuple[list[AuditEntry], int | None]:
         found: list[AuditEntry] = []
-        last = before
+        last, lowest = before, None
         if filter_.subject is not None:
             cursor = self._db.execute(sql.AUDIT_OF, (filter_.subject, before))
         else:
@@ -195,10 +195,13 @@ class Insights:
                 cursor.close()
                 return found, last
             last = entry.id
-            if filter_.since is not None and entry.at < filter_.since - HOUR_MS:
-                # Ids follow time, but for a clock that was set back by less than an hour.
-                cursor.close()
-                break
+            if filter_.since is not None and entry.at < filter_.since:
+                # Ids are not in the order of time: is there a younger one among those that were written before?
+                if lowest is None:
+                    ((lowest,),) = self._db.execute(sql.LOWEST_AUDIT_SINCE, (filter_.since,))
+                if lowest is None or entry.id < lowest:
+                    cursor.close()
+                    break
             if filter_.matches(entry):
                 found.append(entry)
         return found, None

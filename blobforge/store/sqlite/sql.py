@@ -391,6 +391,7 @@ PURGE_SESSIONS: Final = "DELETE FROM sessions WHERE seen_at < ? OR expires_at <=
 _AUDIT: Final = "SELECT id, at, actor, name, address, action, subject, detail FROM audit"
 AUDIT_BELOW: Final = f"{_AUDIT} WHERE id < ? ORDER BY id DESC"
 AUDIT_OF: Final = f"{_AUDIT} WHERE subject = ? AND id < ? ORDER BY id DESC"
+LOWEST_AUDIT_SINCE: Final = "SELECT min(+id) FROM audit WHERE at >= ?"  # by its index, not along the ids
 AUDIT_OF_JOB: Final = f"{_AUDIT} WHERE subject = ? AND action GLOB 'job.*' AND id < ? ORDER BY id DESC LIMIT ?"
 TOKEN: Final = f"SELECT {TOKEN_COLUMNS} FROM tokens WHERE id = ?"
 
@@ -503,7 +504,7 @@ SANITY: Final = "SELECT 1"
 ENDED_BEFORE: Final = f"""
     SELECT {JOB_COLUMNS} FROM jobs WHERE status = ? AND completed_at < ? ORDER BY completed_at LIMIT ?"""
 HAS_SOURCE: Final = "SELECT 1 FROM jobs WHERE source_hash = ? LIMIT 1"
-PRUNE_AUDIT: Final = "DELETE FROM audit WHERE id IN (SELECT id FROM audit ORDER BY id LIMIT ?) AND at < ?"
+PRUNE_AUDIT: Final = "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < ? ORDER BY at, id LIMIT ?)"
 DOOM: Final = "SELECT state, tries, epoch, again FROM doomed_objects WHERE key = ?"
 ADD_DOOM: Final = """
     INSERT INTO doomed_objects (key, state, due_at, again) VALUES (?, ?, ?, ?)
@@ -531,7 +532,7 @@ SCHEMA_SIZE: Final = "SELECT count(*) FROM sqlite_schema"
 COUNT_ROWS: Final = 'SELECT count(*) FROM "{table}"'
 JOB_SPAN: Final = "SELECT min(created_at), max(created_at), max(updated_at) FROM jobs"
 AUDIT_SPAN: Final = """
-    SELECT (SELECT at FROM audit ORDER BY id LIMIT 1), (SELECT at FROM audit ORDER BY id DESC LIMIT 1)"""
+    SELECT (SELECT min(at) FROM audit), (SELECT max(at) FROM audit)"""
 
 # --- the original's database: the columns are those that it has, as bytes where they are text
 COLUMNS_OF: Final = "SELECT name FROM pragma_table_info(?)"

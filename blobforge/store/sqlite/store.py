@@ -201,9 +201,9 @@ class Store(WorkingSet):
         self._do.rows(sql.PURGE_SESSIONS, (seen_before, now))
 
     def prune_audit(self, before: int, *, limit: int) -> bool:
-        """Remove entries older than `before` (ms) among the `limit` oldest; whether all of those were."""
+        """Remove up to `limit` entries older than `before` (ms), the oldest first; whether there may be more."""
         self.settle()
-        return self._do.change(sql.PRUNE_AUDIT, (limit, before)) == limit
+        return self._do.change(sql.PRUNE_AUDIT, (before, limit)) == limit
 
     # --- upkeep
 

@@ -65,10 +65,10 @@ class Retention(State):
         count = len(found[:limit])
         more = 0 < count == limit
         if audit_before is not None:
-            oldest = self.audits[:limit]
-            young = [entry for entry in oldest if entry.at >= audit_before]
-            self.audits = young + self.audits[limit:]
-            more = more or len(oldest) - len(young) == limit
+            old = [n for n, entry in enumerate(self.audits) if entry.at < audit_before]
+            gone = set(sorted(old, key=lambda n: self.audits[n].at)[:limit])
+            self.audits = [entry for n, entry in enumerate(self.audits) if n not in gone]
+            more = more or len(gone) == limit
         return ("Pruned", count, more)
 
     def take_doomed(self, first: bool, now: int) -> Any:

@@ -17,6 +17,7 @@ PLANS: list[tuple[str, tuple[Any, ...], str]] = [
     (sql.OF_FAILURE, (1, 3, 99, 0), "jobs_by_failure"),
     (sql.OF_WORKER, ("w", 3, 99, 0), "jobs_by_worker"),
     (sql.AUDIT_OF, ("7", 99), "audit_by_subject"),
+    (sql.LOWEST_AUDIT_SINCE, (1,), "audit_by_time"),
     (sql.UNDOS, ("t", 1, 10), "PRIMARY KEY"),
     (sql.HAPPENINGS, (60, 1), "PRIMARY KEY"),
     (sql.DEPTHS, (60, 1), "PRIMARY KEY"),
