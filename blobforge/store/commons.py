@@ -23,7 +23,7 @@ SLACK = 1e-6  # of a failure: clocks are floating point
 
 
 class Secret(StrEnum):
-    """What a server makes once and shows to nobody but its administrator."""
+    """What a server makes once and shows to its administrator alone."""
 
     SIGNING = "signing-secret"  # makes cookies' seals, signed URLs of the embedded store, tokens, undo marks
     ADMIN_TOKEN = "admin-token"  # the first administrator's

@@ -23,7 +23,7 @@ from web.connection.chunks import ChunkError, Chunks
 from web.connection.departures import has_gone
 from web.connection.exchange import Exchange
 from web.connection.head import END, TOO_SLOW, Head, HeadError, check_part
-from web.connection.shared import Shared
+from web.connection.shared import SharedParts
 from web.dispatch import Endpoint
 from web.limits import asking
 from web.metrics.requests import LEAN
@@ -59,7 +59,7 @@ class Connection:
         "stranger",
     )
 
-    def __init__(self, client_socket: socket.socket, client: tuple[str, int], shared: Shared) -> None:
+    def __init__(self, client_socket: socket.socket, client: tuple[str, int], shared: SharedParts) -> None:
         self._socket = client_socket
         self._shared = shared
         self._buffer = b""

@@ -21,7 +21,7 @@ from web.connection.connection import Connection
 from web.connection.exchange import App
 from web.connection.hot import HotRoutes
 from web.connection.places import FIRST_BYTE, Places
-from web.connection.shared import Shared
+from web.connection.shared import SharedParts
 from web.limits import Unread
 from web.metrics.requests import Requests
 
@@ -52,7 +52,7 @@ class Server:
         self._listener = listener
         self._places = places
         self._state: LifespanState = {}
-        self._shared = Shared(app, hot, config, requests, self._state, unread)
+        self._shared = SharedParts(app, hot, config, requests, self._state, unread)
         self._open: set[Connection] = set()
         self._told_at = -TOLD_SECONDS  # when it was logged that no connection can be accepted
 

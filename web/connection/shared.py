@@ -24,7 +24,7 @@ FIRST_BYTE = 75.0  # before anything is said at all
 HEAD = 15.0  # for a head, from its first byte to its last
 
 
-class Shared:
+class SharedParts:
     """`app` is what Hypercorn serves; `requests` counts what no route is for."""
 
     def __init__(
