@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import structlog
 import trio
+from msgspec.structs import replace
 
 from blobforge.store.commons import ServerState
 from blobforge.store.errors import DatabaseError
@@ -23,7 +24,7 @@ class Presence:
         self._shared = shared
         self._state = state
         self._unheard = False
-        self._others: list[ServerState] = []
+        self._heard: list[ServerState] = []
 
     @property
     def alone(self) -> bool:
@@ -37,7 +38,10 @@ class Presence:
 
     def servers(self) -> list[ServerState]:
         """All of them, as they were heard last; this one, as it is, is the first."""
-        return [self._state(), *self._others]
+        own, heard = self._state(), {each.id: each for each in self._heard}
+        if (told := heard.pop(own.id, None)) is not None:
+            own = replace(own, started_at=told.started_at, behind=told.behind, clock=told.clock)
+        return [own, *heard.values()]
 
     async def run(self) -> None:
         while not self._shared.alone:
@@ -53,8 +57,8 @@ class Presence:
     async def tell(self) -> list[ServerState]:
         """Say how this server is. Returns the others that are there. Raises DatabaseError."""
         state = self._state()
-        self._others = await self._shared.ask(lambda commons: commons.present(state))
-        return [each for each in self._others if each.is_live]
+        self._heard = await self._shared.ask(lambda commons: commons.present(state))
+        return [each for each in self._heard if each.is_live and each.id != state.id]
 
     async def leave(self) -> None:
         """The server ends: the others forget it at once."""

@@ -39,9 +39,9 @@ class ServerState(msgspec.Struct, frozen=True, kw_only=True):
     """A server as it describes itself. Times are in ms since the epoch, by the database's clock.
 
     `name` is a stable one, `id` that of this run. `objects` names the place that its objects are in; `admin` is the
-    hash of its first administrator's token. `turn` is the last turn of its own that wrote, at `turn_at`; `behind`:
-    how many turns of all servers it has not read yet. `clock`: how far (ms) its own clock is ahead of the database's.
-    `silent`: for how long (seconds) it has said nothing.
+    hash of its first administrator's token. `turn` is the last turn of its own that wrote, at `turn_at`; `read` the
+    last one of any server that it has read, `behind` how many it had not read then. `clock`: how far (ms) its own
+    clock is ahead of the database's. `silent`: for how long (seconds) it has said nothing.
     """
 
     id: str
@@ -54,6 +54,7 @@ class ServerState(msgspec.Struct, frozen=True, kw_only=True):
     silent: float = 0.0
     turn: int | None = None
     turn_at: int | None = None
+    read: int | None = None
     behind: int | None = None
     clock: int | None = None
     long_polls: int = 0
@@ -85,12 +86,16 @@ class Commons(Protocol):
         not positive: it may come."""
 
     def present(self, state: ServerState) -> list[ServerState]:
-        """This server is there, and is so (its times are set here). Returns all the others that are remembered, as
-        of one moment: of two servers that come at once, one at least sees the other."""
+        """This server is there, and is so (times are set here). Returns all that are remembered, it among them: of
+        two servers that come at once, one at least sees the other."""
 
     def leave(self, id_: str) -> None:
         """The server has ended, and is forgotten."""
 
+    def hold(self, name: str, holder: str, seconds: float) -> bool:
+        """Whether `holder` alone does from now on what this names, until it lets go or the time is over."""
+
+    def let_go(self, name: str, holder: str) -> None: ...
     def close(self) -> None: ...
 
 

@@ -43,9 +43,15 @@ class FileCommons:
         return 0.0  # this server's own throttle has counted it
 
     def present(self, state: ServerState) -> list[ServerState]:
-        return []
+        return [state]
 
     def leave(self, id_: str) -> None:
+        pass
+
+    def hold(self, name: str, holder: str, seconds: float) -> bool:
+        return True
+
+    def let_go(self, name: str, holder: str) -> None:
         pass
 
     def close(self) -> None:

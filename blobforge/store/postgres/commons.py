@@ -1,0 +1,124 @@
+"""The commons of all servers of a database, on a connection of their own: they are in no transaction of the writer's,
+and wait for none. State owned here: that connection."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import psycopg
+
+from blobforge.access import hash_secret
+from blobforge.store.commons import (
+    BURST,
+    REFILL_SECONDS,
+    REMEMBERED_SECONDS,
+    SLACK,
+    Secret,
+    ServerState,
+    is_same,
+)
+from blobforge.store.errors import DatabaseError, StoreUnavailable
+from blobforge.store.postgres import commons_sql as sql
+from blobforge.store.postgres.connecting import connect
+
+ANSWER_MS = 3_000  # for a statement; all are short, and none waits for another but by accident
+
+
+class RowCommons:
+    alone = False
+
+    def __init__(self, url: str, *, now: Callable[[], int]) -> None:
+        """`now` is this server's own clock (ms since the epoch), to be compared with the database's."""
+        self._url = url
+        self._now = now
+        self._connection: psycopg.Connection[Any] | None = None
+
+    def secret(self, name: Secret, made: Callable[[], str]) -> str:
+        known = self._secret(name)
+        if known is None:
+            self._run(sql.KEEP_SECRET, name, made())
+            known = self._secret(name)
+        if known is None:
+            raise DatabaseError(f"the secret {name} was taken away in the moment in which it was made: start again")
+        return known
+
+    def spend(self, name: Secret, value: str) -> bool:
+        return is_same(self._secret(name), value) and self._run(sql.FORGET_SECRET, name, value).rowcount == 1
+
+    def forget(self, name: Secret, *, but: frozenset[str] = frozenset()) -> None:
+        known = self._secret(name)
+        if known is not None and hash_secret(known) not in but:
+            self._run(sql.FORGET_SECRET, name, known)
+
+    def failed(self, names: tuple[str, ...]) -> float:
+        # By their hashes: of one length, and no list of addresses for those who read the database.
+        hashes = [hashlib.sha256(name.encode()).digest() for name in names]
+        return max(map(self._failed, hashes)) * REFILL_SECONDS
+
+    def present(self, state: ServerState) -> list[ServerState]:
+        # Each by itself: what is read last is younger than what was written first.
+        self._run(sql.PRESENT, state.id, state.name, state.version, state.objects, state.admin, state.url, state.turn,
+                  state.turn_at, state.read, self._now(), state.long_polls, state.streams)  # fmt: skip
+        self._run(sql.FORGET_SILENT, round(REMEMBERED_SECONDS * 1000))
+        self._run(sql.FORGET_GUESSES, round(BURST * REFILL_SECONDS * 1000))
+        self._run(sql.FORGET_HOLDS)
+        return [_state(row) for row in self._run(sql.PRESENCES)]
+
+    def leave(self, id_: str) -> None:
+        self._run(sql.LEAVE, id_)
+
+    def hold(self, name: str, holder: str, seconds: float) -> bool:
+        return self._run(sql.HOLD, name, holder, round(seconds * 1000)).fetchone() is not None
+
+    def let_go(self, name: str, holder: str) -> None:
+        self._run(sql.LET_GO, name, holder)
+
+    def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _secret(self, name: Secret) -> str | None:
+        row = self._run(sql.SECRET, name).fetchone()
+        return str(row[0]) if row is not None else None
+
+    def _failed(self, name: bytes) -> float:
+        """How many failures too many there are; not positive: none."""
+        row = self._run(sql.GUESS, name, REFILL_SECONDS * 1000, float(BURST), SLACK).fetchone()
+        return float(row[0]) if row is not None and row[0] > SLACK else 0.0
+
+    def _run(self, statement: str, *values: Any) -> psycopg.Cursor[Any]:
+        """Once more on another connection where the one at hand has gone meanwhile: whatever is asked here may be
+        done twice."""
+        fresh = self._connection is None
+        try:
+            return self._connected().execute(statement, values)
+        except psycopg.Error as error:
+            self.close()
+            if fresh or not isinstance(error, psycopg.OperationalError):
+                raise DatabaseError(f"the database does not answer: {_line(error)}") from error
+        return self._run(statement, *values)
+
+    def _connected(self) -> psycopg.Connection[Any]:
+        if self._connection is None:
+            try:
+                self._connection = connect(self._url, cursor_factory=psycopg.RawCursor)
+                self._connection.execute("SELECT set_config('statement_timeout', $1, false)", (str(ANSWER_MS),))
+            except StoreUnavailable as error:
+                raise DatabaseError(f"the database cannot be reached: {error}") from error
+        return self._connection
+
+
+def _line(error: psycopg.Error) -> str:
+    return " ".join(str(error).split())
+
+
+def _state(row: Iterable[Any]) -> ServerState:
+    id_, name, version, objects, admin, url, started_at, silent, turn, turn_at, behind, clock, polls, streams = row
+    return ServerState(
+        id=id_, name=name, version=version, objects=objects, admin=admin, url=url, started_at=started_at,
+        silent=float(silent), turn=turn, turn_at=turn_at, behind=behind, clock=clock, long_polls=polls,
+        streams=streams,
+    )  # fmt: skip

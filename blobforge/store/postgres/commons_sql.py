@@ -1,0 +1,46 @@
+"""The statements of what servers have in common beside their history. Times are the database's own, in ms."""
+
+from __future__ import annotations
+
+from typing import Final
+
+_NOW: Final = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+
+# --- secrets
+KEEP_SECRET: Final = "INSERT INTO secrets (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING"
+SECRET: Final = "SELECT value FROM secrets WHERE name = $1"
+FORGET_SECRET: Final = "DELETE FROM secrets WHERE name = $1 AND value = $2"
+
+# --- guesses: $1 name, $2 refill (ms), $3 burst, $4 slack. One that is refused does not count.
+_LEFT: Final = f"greatest(0.0, guesses.failures - ({_NOW} - guesses.at) / $2::float8)"
+_OVER: Final = f"({_LEFT} + 1.0 - $3::float8)"
+GUESS: Final = f"""
+    INSERT INTO guesses (name, failures, at, over) VALUES ($1, 1.0, {_NOW}, 1.0 - $3::float8)
+    ON CONFLICT (name) DO UPDATE SET
+        failures = CASE WHEN {_OVER} > $4::float8 THEN {_LEFT} ELSE {_LEFT} + 1.0 END,
+        over = {_OVER}, at = {_NOW}
+    RETURNING over"""
+FORGET_GUESSES: Final = f"DELETE FROM guesses WHERE at < {_NOW} - $1::bigint"
+
+# --- servers
+PRESENT: Final = f"""
+    INSERT INTO presences (id, name, version, objects, admin, url, started_at, seen_at, turn, turn_at, read, clock,
+                           long_polls, streams)
+    VALUES ($1, $2, $3, $4, $5, $6, {_NOW}, {_NOW}, $7, $8, $9, $10 - {_NOW}, $11, $12)
+    ON CONFLICT (id) DO UPDATE SET name = $2, admin = $5, url = $6, seen_at = {_NOW}, turn = $7, turn_at = $8,
+        read = $9, clock = $10 - {_NOW}, long_polls = $11, streams = $12"""
+PRESENCES: Final = f"""
+    SELECT id, name, version, objects, admin, url, started_at, ({_NOW} - seen_at) / 1000.0::float8, presences.turn,
+           turn_at, greatest(0, (SELECT n FROM turn) - read), clock, long_polls, streams
+    FROM presences ORDER BY name, id"""
+FORGET_SILENT: Final = f"DELETE FROM presences WHERE seen_at < {_NOW} - $1::bigint"
+LEAVE: Final = "DELETE FROM presences WHERE id = $1"
+
+# --- what one server does at a time
+HOLD: Final = f"""
+    INSERT INTO holds (name, holder, until) VALUES ($1, $2, {_NOW} + $3::bigint)
+    ON CONFLICT (name) DO UPDATE SET holder = $2, until = {_NOW} + $3::bigint
+        WHERE holds.until < {_NOW} OR holds.holder = $2
+    RETURNING 1"""
+LET_GO: Final = "DELETE FROM holds WHERE name = $1 AND holder = $2"
+FORGET_HOLDS: Final = f"DELETE FROM holds WHERE until < {_NOW}"
