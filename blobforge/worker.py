@@ -62,7 +62,7 @@ class WorkerFilter(msgspec.Struct, frozen=True):
     silent_since: int | None = None
 
     def matches(self, worker: Worker) -> bool:
-        """The same as `_WORKERS_WANTED` in `store/sqlite/sql.py`, of a worker that is in hand."""
+        """The same as `_WORKERS_WANTED` in `store/sql/sql.py`, of a worker that is in hand."""
         text = (self.q or "").casefold()
         return (
             self.status in (None, worker.status)

@@ -25,12 +25,9 @@ POINTING = re.compile(r"See `?[A-Z][\w.]*`?([.:,;]|$)")
 
 MODULE = re.compile(r"(?<![\w/.-])\w[\w/]*\.py\b")
 
-CLIENT, WIRE, CONTRACT, ENGINE = (
-    "blobforge/client/types.py",
-    "web/api/wire.py",
-    "blobforge/store",
-    "blobforge/store/sqlite",
-)
+CLIENT, WIRE = "blobforge/client/types.py", "web/api/wire.py"
+CONTRACT, SHARED = "blobforge/store", "blobforge/store/sql"
+ENGINES = {"blobforge/store/sqlite", "blobforge/store/postgres"}
 # One meaning, two types: why the name stands twice.
 TWICE = {
     "Attempt": "the domain's record; the client's, as JSON has it",
@@ -133,15 +130,20 @@ def is_an_answer_at_both_ends(name: str, places: list[str]) -> bool:
     return set(read.__struct_fields__) <= set(written.__struct_fields__)
 
 
-def is_a_protocol_and_its_engine(places: list[str]) -> bool:
+def is_a_protocol_and_its_engines(places: list[str]) -> bool:
+    """At most one in each room: of the contract, or of what the engines share, there is one in each engine."""
     folders = [str(Path(place).parent) for place in places]
-    return sorted(folders) == [CONTRACT, ENGINE]
+    return (
+        len(set(folders)) == len(folders)
+        and {CONTRACT, SHARED} & set(folders)
+        and set(folders) <= {CONTRACT, SHARED, *ENGINES}
+    )
 
 
 def test_the_name_of_a_class_has_one_meaning() -> None:
     twice = {
         name
         for name, places in classes().items()
-        if not is_an_answer_at_both_ends(name, places) and not is_a_protocol_and_its_engine(places)
+        if not is_an_answer_at_both_ends(name, places) and not is_a_protocol_and_its_engines(places)
     }
     assert twice == set(TWICE), "give one of them a name of its own"

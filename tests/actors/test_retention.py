@@ -34,6 +34,7 @@ from blobforge.events import JobsPruned
 from blobforge.job import JobStatus
 from blobforge.objects.keys import source_key
 from blobforge.refusals import Refusal, RefusalCode
+from blobforge.store.sql import sql as shared
 from blobforge.store.sqlite import sql
 from tests.actors.keeping import DAY, keeping
 from tests.fixtures.local import EPOCH_MS, LocalServer, open_local, virtual_now
@@ -169,10 +170,10 @@ def test_what_is_to_be_pruned_is_found_by_an_index(tmp_path: Path) -> None:
     book = Book(tmp_path / "x.db")
     fill(book, 1000)
     plans = [
-        (sql.ENDED_BEFORE, ("completed", EPOCH_MS, 10), "jobs_ended"),
-        (sql.DUE_DOOMS, ("waiting", EPOCH_MS, 10), "doomed_objects_due"),
-        (sql.NEXT_DOOM, ("waiting",), "doomed_objects_due"),
-        (sql.HAS_SOURCE, (hash_of(1),), "jobs_by_source"),
+        (shared.ENDED_BEFORE, ("completed", EPOCH_MS, 10), "jobs_ended"),
+        (shared.DUE_DOOMS, ("waiting", EPOCH_MS, 10), "doomed_objects_due"),
+        (shared.NEXT_DOOM, ("waiting",), "doomed_objects_due"),
+        (shared.HAS_SOURCE, (hash_of(1),), "jobs_by_source"),
     ]
     for statement, values, index in plans:
         ((*_, plan),) = book.rows(f"EXPLAIN QUERY PLAN {statement}", values)
@@ -307,5 +308,5 @@ def test_undos_are_forgotten_a_few_at_a_time(tmp_path: Path) -> None:
     assert book.rows(left) == [(10,)]
     book.do(Sample())
     assert book.rows(left) == [(0,)]
-    plan = [row[3] for row in book.rows(f"EXPLAIN QUERY PLAN {sql.PURGE_UNDOS}", (1, 1))]
+    plan = [row[3] for row in book.rows(f"EXPLAIN QUERY PLAN {shared.PURGE_UNDOS}", (1, 1))]
     assert not [line for line in plan if "SCAN" in line or "TEMP B-TREE" in line], plan

@@ -15,9 +15,9 @@ from blobforge.moving import lines, reading
 from blobforge.moving.account import Account
 from blobforge.people import User
 from blobforge.store.errors import DatabaseError
-from blobforge.store.sqlite.arrivals import departing
 from blobforge.store.sqlite.check import check
 from blobforge.store.sqlite.database import migrations
+from blobforge.store.sqlite.export import departing
 from tests.store.making import ADMIN, T0, Book, submission
 
 SCHEMA = len(migrations())

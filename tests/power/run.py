@@ -38,7 +38,7 @@ from blobforge.access import DEFAULT_SCOPES
 from blobforge.events import Event, Fact
 from blobforge.job import Job, RetryPolicy
 from blobforge.machinery.hop import Hop, in_place
-from blobforge.store.sqlite import sql
+from blobforge.store.sql import sql
 from blobforge.store.sqlite.database import open_writer
 from blobforge.store.sqlite.store import Store
 from tests.power.record import Acknowledged, Entry, recording

@@ -20,7 +20,7 @@ import pytest
 from actors.effects.recovery import settle_restore
 from actors.effects.step import Rules, Step
 from actors.messages import Claim, Register
-from blobforge.store.sqlite import sql
+from blobforge.store.sql import sql
 from blobforge.store.sqlite.database import open_writer
 from blobforge.store.sqlite.recovery import prepare
 from blobforge.store.sqlite.store import Store

@@ -1,4 +1,1 @@
-"""The store on SQLite and nothing but SQLite: schema, every statement, the write side and the read side.
-
-Nothing outside this package runs SQL.
-"""
+"""The store on SQLite: its file, schema, connections and upkeep, and how a working set is loaded and written."""

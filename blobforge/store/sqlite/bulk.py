@@ -22,7 +22,18 @@ from blobforge.store.bulk import CauseSeen, Changes
 from blobforge.store.errors import StaleState, StoreUnavailable
 from blobforge.store.files import Doom, FileRecord
 from blobforge.store.needs import Found, Needs
-from blobforge.store.sqlite import rows, sql
+from blobforge.store.sql import rows
+from blobforge.store.sql.sql import (
+    ATTEMPT_FLOOR,
+    COUNT_FAILURES,
+    FAILURE_BY_FINGERPRINT,
+    HIGHEST_CAUSE,
+    KEEP_RESULT,
+    ONLINE_WORKERS,
+    TYPES,
+    WORKER_TYPES,
+)
+from blobforge.store.sqlite import sql
 from blobforge.store.sqlite.statements import Statements
 from blobforge.store.tallies import Tallies
 
@@ -116,34 +127,34 @@ class Bulk:
 
     def known_types(self) -> frozenset[str]:
         if self._types is None:
-            self._types = frozenset(row[0] for row in self._do.rows(sql.TYPES))
+            self._types = frozenset(row[0] for row in self._do.rows(TYPES))
         return self._types
 
     def attempt_floor(self) -> int:
         if self._floor is None:
-            self._floor = self._do.number(sql.ATTEMPT_FLOOR)
+            self._floor = self._do.number(ATTEMPT_FLOOR)
         return self._floor
 
     def asked_types(self, worker_id: str) -> frozenset[str]:
         if worker_id not in self._asked:
-            found = self._do.rows(sql.WORKER_TYPES, (worker_id,))
+            found = self._do.rows(WORKER_TYPES, (worker_id,))
             self._asked[worker_id] = frozenset(row[0] for row in found)
         return self._asked[worker_id]
 
     def online_workers(self, type_: str, most: int) -> frozenset[str]:
-        found = frozenset(row[0] for row in self._do.rows(sql.ONLINE_WORKERS, (type_, 2 * most)))
+        found = frozenset(row[0] for row in self._do.rows(ONLINE_WORKERS, (type_, 2 * most)))
         return found if len(found) <= most else frozenset(sorted(found)[:most])
 
     def cause(self, fingerprint: str) -> int | None:
-        row = self._do.row(sql.FAILURE_BY_FINGERPRINT, (fingerprint,))
+        row = self._do.row(FAILURE_BY_FINGERPRINT, (fingerprint,))
         return int(row[0]) if row else None
 
     def count_causes(self) -> int:
-        return self._do.number(sql.COUNT_FAILURES)
+        return self._do.number(COUNT_FAILURES)
 
     def new_cause(self) -> int:
         if self._next_cause is None:
-            self._next_cause = self._do.number(sql.HIGHEST_CAUSE) + 1
+            self._next_cause = self._do.number(HIGHEST_CAUSE) + 1
         self._next_cause += 1
         return self._next_cause - 1
 
@@ -165,7 +176,7 @@ class Bulk:
         write(sql.DROP_RESULTS, changes.results_dropped)
         write(sql.DROP_RESULTS_BUT, changes.results_but)
         for result in changes.results:  # one by one: each may have 16 MiB
-            self._do.rows(sql.KEEP_RESULT, result)
+            self._do.rows(KEEP_RESULT, result)
         write(sql.FORGET_FILES, changes.files_forgotten)
         write(sql.RECORD_FILES, changes.files)
         write(sql.KEEP_FILES, changes.files_kept)

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from blobforge.store.keeping import FileStats, OnCopied
-from blobforge.store.sqlite import arrivals, check, compare, database, recovery, upkeep
+from blobforge.store.sqlite import check, compare, database, export, recovery, upkeep
 from blobforge.store.sqlite.commons import FileCommons
 from blobforge.store.sqlite.reader import Reader
 from blobforge.store.sqlite.store import Store
@@ -60,7 +60,7 @@ class SqliteEngine:
         return FileCommons(folder)
 
     def export(self) -> AbstractContextManager[DatabaseExport]:
-        return arrivals.departing(self.path)
+        return export.departing(self.path)
 
     def damage_told(self) -> AbstractContextManager[None]:
         return database.damage_told(self.path)

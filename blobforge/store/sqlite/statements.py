@@ -1,13 +1,14 @@
-"""Statements on the writer's connection, all rows at once. What no statement is to blame for is StoreUnavailable."""
+"""What runs statements on SQLite. What no statement is to blame for is StoreUnavailable to the writer."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 
 import apsw
 
-from blobforge.store.errors import StoreUnavailable
-from blobforge.store.sqlite.rows import Row
+from blobforge.store.errors import DatabaseError, StoreUnavailable
+from blobforge.store.sql.running import Row
 
 # No request is to blame for these.
 OUTAGES = (
@@ -22,34 +23,28 @@ class Statements:
         self._db = connection
 
     def rows(self, statement: str, values: Row = ()) -> list[Row]:
-        """Run it; all rows that it gives. Raises StoreUnavailable for an outage."""
         try:
             return self._db.execute(statement, values).fetchall()
         except OUTAGES as error:
             raise StoreUnavailable(str(error)) from error
 
     def row(self, statement: str, values: Row = ()) -> Row | None:
-        """The first row, if there is one."""
         rows = self.rows(statement, values)
         return rows[0] if rows else None
 
     def number(self, statement: str, values: Row = ()) -> int:
-        """The one number that it gives."""
         return int(self.rows(statement, values)[0][0])
 
     def change(self, statement: str, values: Row = ()) -> int:
-        """Run it; how many rows it has changed."""
         self.rows(statement, values)
         return self._db.changes()
 
     def insert(self, statement: str, values: Row) -> int:
-        """Run it; the number that SQLite gave to the row."""
         self.rows(statement, values)
         return self._db.last_insert_rowid()
 
     @property
     def written(self) -> int:
-        """How many rows have been written so far: it goes up when, and only when, a statement changes one."""
         return self._db.total_changes()
 
     @property
@@ -60,4 +55,44 @@ class Statements:
         self._db.close()
 
 
-Values = list[Any]
+class Queries:
+    """What the parts of the Reader ask with."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._db = connection
+
+    def rows(self, statement: str, values: Row = ()) -> list[Row]:
+        return self._db.execute(statement, values).fetchall()
+
+    def row(self, statement: str, values: Row = ()) -> Row | None:
+        return self._db.execute(statement, values).fetchone()
+
+    def each(self, statement: str, values: Row = ()) -> Generator[Row, None, None]:
+        cursor = self._db.cursor()
+        try:
+            yield from cursor.execute(statement, values)
+        finally:
+            cursor.close()
+
+    @contextmanager
+    def moment(self) -> Iterator[None]:
+        inside = self._db.in_transaction
+        if inside:
+            yield
+            return
+        self._db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            if self._db.in_transaction:  # SQLite has ended it by itself after some errors
+                self._db.execute("COMMIT")
+
+    @contextmanager
+    def outages_told(self) -> Iterator[None]:
+        try:
+            yield
+        except apsw.Error as error:
+            raise DatabaseError(f"cannot read the database: {error}") from error
+
+    def close(self) -> None:
+        self._db.close()

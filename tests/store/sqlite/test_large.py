@@ -93,7 +93,8 @@ MOST_STEPS = 60_000  # of SQLite's virtual machine; one scan of 20,000 jobs take
 @pytest.mark.parametrize("read", READS)
 def test_no_read_grows_with_the_number_of_jobs(large: Path, read: str) -> None:
     """SQLite's own work is counted, in steps of its virtual machine: no clock, no luck."""
-    reader = Reader(open_reader(large))
+    connection = open_reader(large)
+    reader = Reader(connection)
     steps = 0
 
     def count() -> bool:
@@ -101,15 +102,16 @@ def test_no_read_grows_with_the_number_of_jobs(large: Path, read: str) -> None:
         steps += 1
         return False
 
-    reader._db.set_progress_handler(count, 100)
+    connection.set_progress_handler(count, 100)
     READS[read](reader)
-    reader._db.set_progress_handler(None)
+    connection.set_progress_handler(None)
     reader.close()
     assert steps * 100 <= MOST_STEPS, steps * 100
 
 
 def test_what_is_measured_would_show_a_scan(large: Path) -> None:
-    reader = Reader(open_reader(large))
+    connection = open_reader(large)
+    reader = Reader(connection)
     steps = 0
 
     def count() -> bool:
@@ -117,8 +119,8 @@ def test_what_is_measured_would_show_a_scan(large: Path) -> None:
         steps += 1
         return False
 
-    reader._db.set_progress_handler(count, 100)
-    list(reader._db.execute("SELECT id FROM jobs WHERE created_at > 0 AND worker_id = 'w3' || 'x' AND +failure = 2"))
-    list(reader._db.execute("SELECT count(*) FROM jobs WHERE source_path LIKE '%7777%'"))
+    connection.set_progress_handler(count, 100)
+    list(connection.execute("SELECT id FROM jobs WHERE created_at > 0 AND worker_id = 'w3' || 'x' AND +failure = 2"))
+    list(connection.execute("SELECT count(*) FROM jobs WHERE source_path LIKE '%7777%'"))
     reader.close()
     assert steps * 100 > MOST_STEPS

@@ -8,38 +8,39 @@ import apsw
 import pytest
 
 from actors.messages import Claim
+from blobforge.store.sql import sql as shared
 from blobforge.store.sqlite import sql
 from blobforge.store.sqlite.database import open_reader
 from tests.store.making import ADMIN, Book, submission
 
 PLANS: list[tuple[str, tuple[Any, ...], str]] = [
-    (sql.STRATUM, ("pending", "pdf", 3, 99, 0), "jobs_listed"),
-    (sql.OF_FAILURE, (1, 3, 99, 0), "jobs_by_failure"),
-    (sql.OF_WORKER, ("w", 3, 99, 0), "jobs_by_worker"),
-    (sql.AUDIT_OF, ("7", 99), "audit_by_subject"),
-    (sql.LOWEST_AUDIT_SINCE, (1,), "audit_by_time"),
-    (sql.UNDOS, ("t", 1, 10), "PRIMARY KEY"),
-    (sql.HAPPENINGS, (60, 1), "PRIMARY KEY"),
-    (sql.DEPTHS, (60, 1), "PRIMARY KEY"),
-    (sql.PURGE_HAPPENINGS, (60, 1), "PRIMARY KEY"),
-    (sql.PURGE_WORKER_RATES, (1,), "PRIMARY KEY"),
-    (sql.WORKER_RATE, (1, "w"), "PRIMARY KEY"),
-    (sql.FAILURE_BY_FINGERPRINT, ("x",), "sqlite_autoindex_failures_1"),
-    (sql.OLDEST_PENDING, ("pdf", 3), "jobs_"),  # either index has them in order
-    (sql.RUNNING_ON, ("w", 9), "jobs_running"),
-    (sql.AUDIT_OF_JOB, ("7", 99, 10), "audit_by_subject"),
-    (sql.ATTEMPTS_IN_SHORT, (1, 9, 10), "PRIMARY KEY"),
-    (sql.RUNNING, (), "jobs_"),
-    (sql.WAITING_FOR_TIME, (), "jobs_waiting"),
-    (sql.AWAITED_SOURCES, (), "jobs_listed"),
-    (sql.JOB_BY_SOURCE, ("x", "pdf"), "jobs_by_source"),
-    (sql.IDS_OF_TAG, ("t", 10), "PRIMARY KEY"),
-    (sql.UNCHECKED_OUTPUTS, (), "files_unchecked"),
-    (sql.JOBS_BETWEEN, (1, 9, 10), "PRIMARY KEY"),
-    (sql.LATEST_ATTEMPTS, (1, 10), "PRIMARY KEY"),
+    (shared.STRATUM, ("pending", "pdf", 3, 99, 0), "jobs_listed"),
+    (shared.OF_FAILURE, (1, 3, 99, 0), "jobs_by_failure"),
+    (shared.OF_WORKER, ("w", 3, 99, 0), "jobs_by_worker"),
+    (shared.AUDIT_OF, ("7", 99), "audit_by_subject"),
+    (shared.LOWEST_AUDIT_SINCE, (1,), "audit_by_time"),
+    (shared.UNDOS, ("t", 1, 10), "PRIMARY KEY"),
+    (shared.HAPPENINGS, (60, 1), "PRIMARY KEY"),
+    (shared.DEPTHS, (60, 1), "PRIMARY KEY"),
+    (shared.PURGE_HAPPENINGS, (60, 1), "PRIMARY KEY"),
+    (shared.PURGE_WORKER_RATES, (1,), "PRIMARY KEY"),
+    (shared.WORKER_RATE, (1, "w"), "PRIMARY KEY"),
+    (shared.FAILURE_BY_FINGERPRINT, ("x",), "sqlite_autoindex_failures_1"),
+    (shared.OLDEST_PENDING, ("pdf", 3), "jobs_"),  # either index has them in order
+    (shared.RUNNING_ON, ("w", 9), "jobs_running"),
+    (shared.AUDIT_OF_JOB, ("7", 99, 10), "audit_by_subject"),
+    (shared.ATTEMPTS_IN_SHORT, (1, 9, 10), "PRIMARY KEY"),
+    (shared.RUNNING, (), "jobs_"),
+    (shared.WAITING_FOR_TIME, (), "jobs_waiting"),
+    (shared.AWAITED_SOURCES, (), "jobs_listed"),
+    (shared.JOB_BY_SOURCE, ("x", "pdf"), "jobs_by_source"),
+    (shared.IDS_OF_TAG, ("t", 10), "PRIMARY KEY"),
+    (shared.UNCHECKED_OUTPUTS, (), "files_unchecked"),
+    (shared.JOBS_BETWEEN, (1, 9, 10), "PRIMARY KEY"),
+    (shared.LATEST_ATTEMPTS, (1, 10), "PRIMARY KEY"),
     (sql.move_job(("status", "lease")), (None, None, 1, "pending", 1), "PRIMARY KEY"),
-    (sql.RESULT, (1, 1), "sqlite_autoindex_results_1"),
-    (sql.RESULT_NAMES, (1, 1), "sqlite_autoindex_results_1"),
+    (shared.RESULT, (1, 1), "sqlite_autoindex_results_1"),
+    (shared.RESULT_NAMES, (1, 1), "sqlite_autoindex_results_1"),
 ]
 
 
@@ -114,7 +115,7 @@ def test_a_set_is_found_by_an_index(book: Book, statement: str, value: str, inde
 
 
 @pytest.mark.parametrize(
-    ("statement", "table"), [(sql.PURGE_CLAIM_KEYS, "claim_keys"), (sql.PURGE_IDEMPOTENT, "idempotency")]
+    ("statement", "table"), [(shared.PURGE_CLAIM_KEYS, "claim_keys"), (shared.PURGE_IDEMPOTENT, "idempotency")]
 )
 def test_what_is_purged_is_found_by_its_age(book: Book, statement: str, table: str) -> None:
     plan = " / ".join(row[3] for row in book.rows(f"EXPLAIN QUERY PLAN {statement}", (1, 10)))

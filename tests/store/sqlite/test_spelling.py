@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import re
 from pathlib import Path
+from types import ModuleType
 
+from blobforge.store.sql import sql as shared
 from blobforge.store.sqlite import sql
 
 ROOT = Path(__file__).parents[3]
@@ -28,8 +30,12 @@ def test_no_other_room_spells_a_statement() -> None:
 
 
 def test_every_named_statement_is_used() -> None:
-    code = "".join(path.read_text() for path in ENGINE.glob("*.py"))
-    named = [name for name, text in vars(sql).items() if name.isupper() and isinstance(text, str)]
+    code = "".join(path.read_text() for room in ENGINES for path in room.glob("*.py"))
+    named = [*_named(shared), *_named(sql)]
     unused = [name for name in named if len(re.findall(rf"\b{name}\b", code)) < 2]
     assert len(named) > 100
     assert unused == []
+
+
+def _named(module: ModuleType) -> list[str]:
+    return [name for name, text in vars(module).items() if name.isupper() and isinstance(text, str)]

@@ -10,9 +10,8 @@ import msgspec
 from blobforge.access import Scope, Token
 from blobforge.job import Attempt, Job, JobStatus, Outcome
 from blobforge.people import Session, User
+from blobforge.store.sql.running import Row
 from blobforge.worker import Worker, WorkerStatus
-
-Row = tuple[Any, ...]
 
 _STATUS = {status.value: status for status in JobStatus}  # a dict is several times faster than JobStatus(text)
 _decode_tags = msgspec.json.Decoder(tuple[str, ...]).decode
@@ -42,11 +41,6 @@ def new_job(job: Job) -> Row:
         job.id, job.type, job.status, job.priority, job.source_hash, job.created_at, job.updated_at,
         job.max_attempts, job.source_path, job.source_size, encode_tags(job.tags), job.metadata, job.submitter,
     )  # fmt: skip
-
-
-def tags_of(jobs: list[Job]) -> str:
-    """The parameter of INSERT_JOB_TAGS."""
-    return msgspec.json.encode([(tag, job.id) for job in jobs for tag in job.tags]).decode()
 
 
 def encode_tags(tags: tuple[str, ...]) -> str | None:

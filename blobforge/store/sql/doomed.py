@@ -7,8 +7,8 @@ needed again. `actors/effects/retention.py` says what may follow what.
 from __future__ import annotations
 
 from blobforge.store.files import Doom
-from blobforge.store.sqlite import sql
-from blobforge.store.sqlite.statements import Statements
+from blobforge.store.sql import sql
+from blobforge.store.sql.running import Statements
 from blobforge.store.workingset import WorkingSet
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from blobforge.store.figures import ONLINE, Backfilling, Horizon
-from blobforge.store.sqlite import sql
-from blobforge.store.sqlite.statements import Statements
+from blobforge.store.sql import sql
+from blobforge.store.sql.running import Statements
 from blobforge.store.workingset import WorkingSet
 
 

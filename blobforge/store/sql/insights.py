@@ -7,8 +7,7 @@ or at the workers. Part of the Reader, which lends its connection and knows of s
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-
-import apsw
+from contextlib import closing
 
 from blobforge.forecast import Durations, Load
 from blobforge.job import Job, JobStatus
@@ -31,8 +30,8 @@ from blobforge.store.figures import (
 )
 from blobforge.store.filters import AuditFilter
 from blobforge.store.reading import MOST_AHEAD, MOST_CONTESTED, MOST_LOST_WORKERS, MOST_RUNNING
-from blobforge.store.sqlite import rows, sql
-from blobforge.store.sqlite.lookups import of_one_moment
+from blobforge.store.sql import rows, sql
+from blobforge.store.sql.running import Queries, Row, of_one_moment
 from blobforge.waiting import Fleet, Surroundings
 from blobforge.worker import Worker, WorkerStatus
 
@@ -40,8 +39,8 @@ from blobforge.worker import Worker, WorkerStatus
 class Insights:
     """Used by one thread at a time: the Reader's."""
 
-    def __init__(self, connection: apsw.Connection) -> None:
-        self._db = connection
+    def __init__(self, ask: Queries) -> None:
+        self._ask = ask
 
     # --- charts
 
@@ -54,11 +53,11 @@ class Insights:
         flows: dict[str, dict[int, int]] = {what: {} for what in FLOWS}
         levels: dict[str, dict[int, int]] = {status: {} for status in (*LEVELS, ONLINE)}
         ran = {last}
-        for slot, of, what, n in self._db.execute(sql.HAPPENINGS, (step, first - 1)):
+        for slot, of, what, n in self._ask.rows(sql.HAPPENINGS, (step, first - 1)):
             ran.add(slot)
             if type_ in (None, of) and what in flows:
                 flows[what][slot] = flows[what].get(slot, 0) + n
-        for slot, of, status, n in self._db.execute(sql.DEPTHS, (step, first - 1)):
+        for slot, of, status, n in self._ask.rows(sql.DEPTHS, (step, first - 1)):
             ran.add(slot)
             if status in levels and (type_ in (None, of) or status == ONLINE):
                 levels[status][slot] = levels[status].get(slot, 0) + n
@@ -77,23 +76,23 @@ class Insights:
         """The slot under way shows what is, not what was at its beginning."""
         for status in LEVELS:
             levels[status][slot] = 0
-        for status, of, _, n in self._db.execute(sql.JOB_COUNTS):
+        for status, of, _, n in self._ask.rows(sql.JOB_COUNTS):
             if status in LEVELS and type_ in (None, of):
                 levels[status][slot] += n
-        levels[ONLINE][slot] = sum(n for status, n in self._db.execute(sql.WORKER_COUNTS) if status != "offline")
+        levels[ONLINE][slot] = sum(n for status, n in self._ask.rows(sql.WORKER_COUNTS) if status != "offline")
 
     # --- how long things take
 
     def durations(self, *, now: int) -> dict[str, Durations]:
         counts: dict[str, dict[int, int]] = {}
-        for type_, bucket, n in self._db.execute(sql.DURATIONS, (now // WEEK_MS - WEEKS_KEPT + 1,)):
+        for type_, bucket, n in self._ask.rows(sql.DURATIONS, (now // WEEK_MS - WEEKS_KEPT + 1,)):
             counts.setdefault(type_, {})[bucket] = n
         return {type_: Durations(of_type) for type_, of_type in counts.items()}
 
     def loads(self) -> dict[str, Load]:
         waiting: dict[str, int] = {}
         running: dict[str, int] = {}
-        for status, type_, _, n in self._db.execute(sql.JOB_COUNTS):
+        for status, type_, _, n in self._ask.rows(sql.JOB_COUNTS):
             if status in (JobStatus.PENDING, JobStatus.FAILED):
                 waiting[type_] = waiting.get(type_, 0) + n
             elif status == JobStatus.RUNNING:
@@ -103,29 +102,29 @@ class Insights:
     # --- causes of failures
 
     def failures(self) -> list[Failure]:
-        return sorted((Failure(*row) for row in self._db.execute(sql.FAILURES)), key=lambda each: each.rank)
+        return sorted((Failure(*row) for row in self._ask.rows(sql.FAILURES)), key=lambda each: each.rank)
 
     def filling(self) -> float | None:
-        row = self._db.execute(sql.BACKFILL).fetchone()
+        row = self._ask.row(sql.BACKFILL)
         return min(1.0, (row[0] - 1) / row[1]) if row else None
 
     # --- what needs attention
 
     def count(self, status: JobStatus) -> int:
-        return sum(n for of, _, _, n in self._db.execute(sql.JOB_COUNTS) if of == status)
+        return sum(n for of, _, _, n in self._ask.rows(sql.JOB_COUNTS) if of == status)
 
     def types_with_workers(self) -> set[str]:
-        return {row[0] for row in self._db.execute(sql.TYPES_WITH_WORKERS)}
+        return {row[0] for row in self._ask.rows(sql.TYPES_WITH_WORKERS)}
 
     @of_one_moment
     def queues(self) -> list[TypeQueue]:
         pending: dict[str, int] = {}
         oldest: dict[str, int] = {}
-        for status, type_, priority, n in self._db.execute(sql.JOB_COUNTS):
+        for status, type_, priority, n in self._ask.rows(sql.JOB_COUNTS):
             if status != JobStatus.PENDING:
                 continue
             pending[type_] = pending.get(type_, 0) + n
-            row = self._db.execute(sql.OLDEST_PENDING, (type_, priority)).fetchone()
+            row = self._ask.row(sql.OLDEST_PENDING, (type_, priority))
             if row is not None:
                 oldest[type_] = min(row[0], oldest.get(type_, row[0]))
         served = self.types_with_workers() if pending else set()
@@ -133,21 +132,21 @@ class Insights:
         return sorted(found, key=lambda each: (each.oldest_at or 0, each.type))
 
     def running_jobs(self, *, limit: int = MOST_RUNNING) -> Iterator[Job]:
-        return (rows.job(row) for row in self._db.execute(sql.RUNNING_JOBS, (limit,)))
+        return map(rows.job, self._ask.each(sql.RUNNING_JOBS, (limit,)))
 
     def lost_workers(self, *, now: int) -> list[Worker]:
-        found = self._db.execute(sql.LOST_WORKERS, (now // HOUR_MS - RATE_HOURS, MOST_LOST_WORKERS))
+        found = self._ask.rows(sql.LOST_WORKERS, (now // HOUR_MS - RATE_HOURS, MOST_LOST_WORKERS))
         return [rows.worker(row) for row in found]
 
     def contested_workers(self, *, now: int) -> list[Worker]:
-        found = self._db.execute(sql.CONTESTED_WORKERS, (now - HOUR_MS, MOST_CONTESTED))
+        found = self._ask.rows(sql.CONTESTED_WORKERS, (now - HOUR_MS, MOST_CONTESTED))
         return [rows.worker(row) for row in found]
 
     # --- workers
 
     def worker_rates(self, *, now: int) -> dict[str, WorkerRates]:
         outcomes: dict[str, dict[str, int]] = {}
-        for worker_id, outcome, n in self._db.execute(sql.WORKER_RATES, (now // HOUR_MS - RATE_HOURS,)):
+        for worker_id, outcome, n in self._ask.rows(sql.WORKER_RATES, (now // HOUR_MS - RATE_HOURS,)):
             outcomes.setdefault(worker_id, {})[outcome] = n
         return {worker_id: WorkerRates(of_worker) for worker_id, of_worker in outcomes.items()}
 
@@ -156,7 +155,7 @@ class Insights:
         outcomes: dict[str, int] = {}
         this = now // HOUR_MS
         for hour in range(this - RATE_HOURS + 1, this + 1):
-            for outcome, n in self._db.execute(sql.WORKER_RATE, (hour, worker_id)):
+            for outcome, n in self._ask.rows(sql.WORKER_RATE, (hour, worker_id)):
                 outcomes[outcome] = outcomes.get(outcome, 0) + n
         return WorkerRates(outcomes)
 
@@ -164,50 +163,50 @@ class Insights:
 
     @of_one_moment
     def surroundings(self, job: Job) -> Surroundings:
-        fleet = _fleet(self._db.execute(sql.FLEET, (job.type,)))
+        fleet = _fleet(self._ask.rows(sql.FLEET, (job.type,)))
         urgent = running = 0
-        for status, type_, priority, n in self._db.execute(sql.JOB_COUNTS):
+        for status, type_, priority, n in self._ask.rows(sql.JOB_COUNTS):
             if type_ != job.type:
                 continue
             if status == JobStatus.PENDING and priority < job.priority:
                 urgent += n
             if status == JobStatus.RUNNING:
                 running += n
-        row = self._db.execute(sql.AHEAD, (job.type, job.priority, job.id, MOST_AHEAD + 1)).fetchone()
+        row = self._ask.row(sql.AHEAD, (job.type, job.priority, job.id, MOST_AHEAD + 1))
         older = row[0] if row else 0
         return Surroundings(fleet, urgent + min(older, MOST_AHEAD), older <= MOST_AHEAD, running)
 
     def records_about(self, job_id: int, *, before: int, limit: int) -> list[AuditEntry]:
-        return [AuditEntry(*row) for row in self._db.execute(sql.AUDIT_OF_JOB, (str(job_id), before, limit))]
+        return [AuditEntry(*row) for row in self._ask.rows(sql.AUDIT_OF_JOB, (str(job_id), before, limit))]
 
     # --- the audit log
 
+    @of_one_moment
     def audit(self, filter_: AuditFilter, *, before: int, limit: int) -> tuple[list[AuditEntry], int | None]:
         found: list[AuditEntry] = []
         last, lowest = before, None
         if filter_.subject is not None:
-            cursor = self._db.execute(sql.AUDIT_OF, (filter_.subject, before))
+            asked = self._ask.each(sql.AUDIT_OF, (filter_.subject, before))
         else:
-            cursor = self._db.execute(sql.AUDIT_BELOW, (before,))
-        for looked, row in enumerate(cursor):
-            entry = AuditEntry(*row)
-            if looked == lists.AUDIT_SCAN or len(found) == limit:
-                cursor.close()
-                return found, last
-            last = entry.id
-            if filter_.since is not None and entry.at < filter_.since:
-                # Ids are not in the order of time: is there a younger one among those that were written before?
-                if lowest is None:
-                    ((lowest,),) = self._db.execute(sql.LOWEST_AUDIT_SINCE, (filter_.since,))
-                if lowest is None or entry.id < lowest:
-                    cursor.close()
-                    break
-            if filter_.matches(entry):
-                found.append(entry)
+            asked = self._ask.each(sql.AUDIT_BELOW, (before,))
+        with closing(asked):
+            for looked, row in enumerate(asked):
+                entry = AuditEntry(*row)
+                if looked == lists.AUDIT_SCAN or len(found) == limit:
+                    return found, last
+                last = entry.id
+                if filter_.since is not None and entry.at < filter_.since:
+                    # Ids are not in the order of time: is there a younger one among those that were written before?
+                    if lowest is None:
+                        ((lowest,),) = self._ask.rows(sql.LOWEST_AUDIT_SINCE, (filter_.since,))
+                    if lowest is None or entry.id < lowest:
+                        break
+                if filter_.matches(entry):
+                    found.append(entry)
         return found, None
 
 
-def _fleet(counted: Iterable[rows.Row]) -> Fleet:
+def _fleet(counted: Iterable[Row]) -> Fleet:
     """Each worker under the first thing that keeps jobs from it; an offline one that has unregistered is not
     counted."""
     ready = draining = disabled = offline = 0

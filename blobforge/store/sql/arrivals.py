@@ -1,0 +1,74 @@
+"""Jobs that come with their past from another database.
+
+A job is known again by its type and source: what is here already stays as it is, so that a second run adds nothing
+and one that was broken off goes on. Its number is kept where it has never been given here. What it has come to
+before is not counted as happening now: the backfill (actors/effects/backfill.py) makes of its attempts what charts
+and causes of failures need.
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import astuple, replace
+
+from blobforge.job import Job
+from blobforge.store.sql import rows, sql
+from blobforge.store.sql.running import Statements
+from blobforge.store.whole import Kept, Whole
+from blobforge.store.workingset import WorkingSet
+
+
+class Arrivals:
+    """Used inside the transaction that the Store has open."""
+
+    def __init__(self, statements: Statements, working: WorkingSet) -> None:
+        self._do = statements
+        self._working = working
+
+    def highest(self) -> int:
+        """The highest number that a job was ever given here."""
+        return self._do.number(sql.JOB_SEQUENCE)
+
+    def add(self, whole: Whole, *, now: int) -> Job | None:
+        """Store a job as it is; None when there is one of its type and source already."""
+        job = whole.job
+        self._working.forget()
+        if self._do.row(sql.JOB_BY_SOURCE, (job.source_hash, job.type)) is not None:
+            return None
+        own = job.id if job.id > self.highest() else None
+        number = self._do.insert(sql.INSERT_WHOLE_JOB, (own, *rows.job_values(job)[1:]))
+        stored = replace(job, id=number)
+        for tag in stored.tags:
+            self._do.rows(sql.ADD_JOB_TAG, (tag, stored.id))
+        for attempt in whole.attempts:
+            self._do.rows(sql.INSERT_WHOLE_ATTEMPT, (stored.id, *astuple(attempt)[1:]))
+        for number, result in whole.results:
+            self._do.rows(sql.KEEP_RESULT, (stored.id, number, result))
+        for kept in whole.files:
+            self._keep(kept, stored, now)
+        self._working.arrived(stored)
+        return stored
+
+    def to_backfill(self, first: int, last: int) -> None:
+        """What the jobs with these numbers have come to is still to be counted."""
+        self._do.rows(sql.TO_BACKFILL, (first, last))
+
+    def go_on_above(self, job_id: int, attempt: int) -> None:
+        """Numbers of jobs up to this one, and of attempts, were given where these jobs come from: never again."""
+        self._working.forget()
+        self._do.rows(sql.SEED_IDS, ("jobs", "jobs"))
+        self._do.rows(sql.RAISE_IDS, (job_id,))
+        self._do.rows(sql.RAISE_FLOOR, (attempt,))
+
+    def _keep(self, kept: Kept, job: Job, now: int) -> None:
+        if self._do.row(sql.FILE, (kept.key,)) is not None:
+            return
+        record, job_id = kept.record, job.id if kept.attempt is not None else None
+        self._do.rows(
+            sql.RECORD_FILE,
+            (
+                kept.key, record.size, record.sha256, job_id, kept.attempt, now, record.checked_at, record.etag,
+                record.version, int(record.keeping),
+            ),
+        )  # fmt: skip
+        if record.kept is not None:
+            self._do.rows(sql.KEEP_FILE, (record.kept, kept.key))

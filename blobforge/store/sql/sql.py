@@ -1,0 +1,370 @@
+"""Statements that both engines run, named: no module outside this package and the engines' own spells or runs one.
+
+They are spelled as SQLite takes them; where PostgreSQL needs another spelling, that stands in its room under the same
+name. Updates are guarded by the state that the transition started from: how many rows they change says whether it
+still held.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+JOB_COLUMNS: Final = (
+    "id, type, status, priority, source_hash, created_at, updated_at, max_attempts, source_path, source_size,"
+    " tags, avoid, metadata, attempts, losses, attempt, worker_id, lease, heartbeat_at, started_at, completed_at,"
+    " not_before, last_error, output_key, result, progress, failure, progress_at, releases, avoid_until,"
+    " kept_attempt, replaced, submitter, upload_key, result_size, write_once"
+)
+# Of a list that shows no more than these: what submitters and workers write at length stays on the disk.
+_LONG: Final = frozenset({"metadata", "last_error", "result", "replaced"})
+SHORT_COLUMNS: Final = ", ".join(f"NULL AS {name}" if name in _LONG else name for name in JOB_COLUMNS.split(", "))
+# Older releases stored no keys: they had them all alike.
+_ATTEMPTS_KEY: Final = "coalesce(output_key, 'outputs/' || job_id || '/' || attempt || '/output')"
+ATTEMPT_COLUMNS: Final = (
+    "job_id, attempt, worker_id, lease, started_at, ended_at, outcome, kind, error, traceback, log_tail,"
+    f" {_ATTEMPTS_KEY}"
+)
+WORKER_COLUMNS: Final = (
+    "id, type, status, created_at, updated_at, name, enabled, last_heartbeat, metadata, labels, version,"
+    " token_id, secret_hash, drain, registered, instance, contested_at, contested_by,"
+    " bound_type"
+)
+USER_COLUMNS: Final = "id, issuer, subject, email, name, groups, is_admin, created_at, last_login_at"
+SESSION_COLUMNS: Final = (
+    "hash, user_id, token_id, created_at, seen_at, checked_at, expires_at, sealed, address, agent"
+)
+FILE_COLUMNS: Final = "size, sha256, checked_at, etag, version, kept, keeping"
+TOKEN_COLUMNS: Final = "id, name, hash, prefix, scopes, created_at, expires_at, last_used_at"
+
+# --- jobs
+JOB: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE id = ?"
+# So many at once; of fewer, the last stands there again.
+MANY: Final = 500
+_ANY_OF_MANY: Final = f"IN ({', '.join('?' * MANY)})"
+MANY_JOBS: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE id {_ANY_OF_MANY}"
+JOB_BY_SOURCE: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE source_hash = ? AND type = ?"
+# Of these hashes, those whose source is held to be there.
+HELD_SOURCES: Final = """
+    SELECT asked.value FROM json_each(?) AS asked
+     WHERE EXISTS (SELECT 1 FROM jobs WHERE source_hash = asked.value AND status <> 'uploading')"""
+# There is one lane today.
+READY: Final = "status = 'pending' AND not_before IS NULL AND avoid IS NULL AND type = ? AND lane = 0"
+# Some of them twice: those that have asked for their own type, too.
+ONLINE_WORKERS: Final = """
+    SELECT id FROM workers WHERE status = 'online' AND enabled AND type = ?1
+    UNION ALL
+    SELECT w.id FROM worker_types AS t JOIN workers AS w ON w.id = t.worker_id
+     WHERE t.type = ?1 AND w.status = 'online' AND w.enabled
+     LIMIT ?2"""
+JOB_IN_SHORT: Final = f"SELECT {SHORT_COLUMNS} FROM jobs WHERE id = ?"
+ADD_JOB_TAG: Final = "INSERT INTO job_tags (tag, job_id) VALUES (?, ?) ON CONFLICT (tag, job_id) DO NOTHING"
+RUNNING_ON: Final = "SELECT id FROM jobs WHERE status = 'running' AND worker_id = ? ORDER BY id LIMIT ?"
+
+# --- attempts
+ATTEMPTS: Final = f"SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE job_id = ? ORDER BY attempt"
+ATTEMPTS_BELOW: Final = f"""
+    SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE job_id = ? AND attempt < ? ORDER BY attempt DESC LIMIT ?"""
+# Of a timeline: the beginning of the error is all of it that is shown.
+ATTEMPTS_IN_SHORT: Final = f"""
+    SELECT job_id, attempt, worker_id, lease, started_at, ended_at, outcome, kind, substr(error, 1, 2000), NULL, NULL,
+           {_ATTEMPTS_KEY}
+      FROM attempts WHERE job_id = ? AND attempt < ? ORDER BY attempt DESC LIMIT ?"""
+ATTEMPTS_SO_FAR: Final = """
+    SELECT coalesce(ordinal, attempt) FROM attempts WHERE job_id = ? ORDER BY attempt DESC LIMIT 1"""
+LATEST_ATTEMPTS: Final = f"SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE job_id = ? ORDER BY attempt DESC LIMIT ?"
+ATTEMPTS_OF_WORKER: Final = """
+    SELECT a.job_id, a.attempt, jobs.type, a.started_at, a.ended_at, a.outcome, a.kind, substr(a.error, 1, 2000),
+           jobs.source_path
+      FROM attempts AS a INDEXED BY attempts_by_worker JOIN jobs ON jobs.id = a.job_id
+     WHERE a.worker_id = ? AND (a.started_at, a.job_id, a.attempt) < (?, ?, ?)
+     ORDER BY a.started_at DESC, a.job_id DESC, a.attempt DESC LIMIT ?"""
+# Attempts of a job are added in their order.
+_ORDINAL: Final = (
+    "1 + coalesce((SELECT coalesce(ordinal, attempt) FROM attempts WHERE job_id = ?1 "
+    "ORDER BY attempt DESC LIMIT 1), 0)"
+)
+OUTPUT_KEYS: Final = f"SELECT {_ATTEMPTS_KEY} FROM attempts WHERE job_id = ?"
+
+# --- results that are kept aside
+KEEP_RESULT: Final = "INSERT INTO results (job_id, attempt, result) VALUES (?, ?, ?)"
+RESULTS_OF_JOB: Final = "SELECT attempt, result FROM results WHERE job_id = ? ORDER BY attempt"
+RESULT: Final = "SELECT result FROM results WHERE job_id = ? AND attempt = ?"
+# As JSON, the two members that say what the output is.
+RESULT_NAMES: Final = """
+    SELECT json_object('filename', result -> '$.filename', 'content_type', result -> '$.content_type')
+      FROM results WHERE job_id = ? AND attempt = ?"""
+
+# --- which database this is
+HAD_JOBS: Final = "SELECT 1 FROM sqlite_sequence WHERE name = 'jobs' AND seq > 0"
+INSTALLATION: Final = "SELECT id FROM installation"
+
+# --- files
+FILE: Final = f"SELECT {FILE_COLUMNS} FROM files WHERE key = ?"
+MANY_FILES: Final = f"SELECT key, {FILE_COLUMNS} FROM files WHERE key {_ANY_OF_MANY}"
+RECORD_FILE: Final = """
+    INSERT INTO files (key, size, sha256, job_id, attempt, created_at, checked_at, etag, version, keeping)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (key) DO UPDATE SET size = excluded.size, sha256 = excluded.sha256, checked_at = excluded.checked_at,
+        etag = excluded.etag, version = excluded.version, keeping = excluded.keeping"""
+KEEP_FILE: Final = "UPDATE files SET kept = ?, keeping = 0 WHERE key = ?"
+TO_KEEP: Final = "SELECT job_id, attempt, key, size, sha256, etag FROM files WHERE keeping = 1"
+UNCHECKED_OUTPUTS: Final = "SELECT job_id, attempt, key FROM files WHERE checked_at IS NULL AND job_id IS NOT NULL"
+
+# --- workers
+WORKER: Final = f"SELECT {WORKER_COLUMNS} FROM workers WHERE id = ?"
+FORGETTABLE_WORKERS: Final = f"""
+    SELECT {WORKER_COLUMNS} FROM workers
+     WHERE status = 'offline' AND enabled AND secret_hash IS NULL AND coalesce(last_heartbeat, 0) < ?
+       AND updated_at < ?
+       AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.status = 'running' AND jobs.worker_id = workers.id)
+     LIMIT ?"""
+# A fleet is some thousand rows: SQLite walks them for what matches. `casefold` is ours (database.py).
+_WORKERS_WANTED: Final = """
+    (?1 IS NULL OR status = ?1) AND (?2 IS NULL OR enabled = ?2) AND (?3 IS NULL OR type = ?3)
+    AND (?4 IS NULL OR instr(casefold(id), ?4) OR instr(casefold(coalesce(name, '')), ?4))
+    AND (?5 IS NULL OR coalesce(last_heartbeat, created_at) < ?5)"""
+COUNT_WORKERS: Final = f"SELECT count(*) FROM workers WHERE {_WORKERS_WANTED}"
+WORKERS_BY_ID: Final = f"""
+    SELECT {WORKER_COLUMNS} FROM workers WHERE id > ?6 AND {_WORKERS_WANTED} ORDER BY id LIMIT ?7"""
+# For people: those that work first.
+_RANK: Final = "CASE WHEN NOT enabled THEN 3 WHEN status = 'online' THEN 0 WHEN status = 'draining' THEN 1 ELSE 2 END"
+WORKERS_BY_RANK: Final = f"""
+    SELECT {WORKER_COLUMNS}, {_RANK} FROM workers WHERE ({_RANK}, id) > (?6, ?7) AND {_WORKERS_WANTED}
+     ORDER BY {_RANK}, id LIMIT ?8"""
+RUNNING_BY_WORKER: Final = """
+    SELECT asked.value, jobs.id FROM json_each(?1) AS asked
+      JOIN jobs ON jobs.id IN (SELECT id FROM jobs WHERE status = 'running' AND worker_id = asked.value
+                                ORDER BY id LIMIT ?2)"""
+
+# --- claims and requests that may be repeated
+IDEMPOTENT: Final = "SELECT fingerprint, outcome FROM idempotency WHERE subject = ? AND key = ? AND created_at >= ?"
+PURGE_CLAIM_KEYS: Final = """
+    DELETE FROM claim_keys WHERE (worker_id, claim_key) IN (
+        SELECT worker_id, claim_key FROM claim_keys WHERE created_at < ? ORDER BY created_at LIMIT ?)"""
+PURGE_IDEMPOTENT: Final = """
+    DELETE FROM idempotency WHERE (subject, key) IN (
+        SELECT subject, key FROM idempotency WHERE created_at < ? ORDER BY created_at LIMIT ?)"""
+
+# --- tokens
+TOKEN_BY_HASH: Final = f"SELECT {TOKEN_COLUMNS} FROM tokens WHERE hash = ?"
+# `scopes` are words in one text; ?4 is the time of now.
+TOKENS: Final = f"""
+    SELECT {TOKEN_COLUMNS} FROM tokens WHERE id > ?1
+       AND (?2 IS NULL OR instr(casefold(name), ?2))
+       AND (?3 IS NULL OR instr(' ' || scopes || ' ', ' ' || ?3 || ' '))
+       AND (?5 IS NULL OR (expires_at IS NOT NULL AND expires_at <= ?4) = ?5)
+     ORDER BY id LIMIT ?6"""
+INSERT_TOKEN: Final = """
+    INSERT INTO tokens (name, hash, prefix, scopes, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)"""
+MAKE_START_TOKEN: Final = "UPDATE tokens SET scopes = ?, expires_at = NULL, origin = 'start' WHERE id = ?"
+START_TOKENS: Final = "SELECT id, hash FROM tokens WHERE origin = 'start'"
+WORKERS_OF_TOKEN: Final = "SELECT id FROM workers WHERE token_id = ?"
+DELETE_TOKEN: Final = "DELETE FROM tokens WHERE id = ?"
+TOUCH_TOKEN: Final = "UPDATE tokens SET last_used_at = ? WHERE id = ?"
+
+# --- people
+USER: Final = f"SELECT {USER_COLUMNS} FROM users WHERE id = ?"
+USER_OF: Final = f"SELECT {USER_COLUMNS} FROM users WHERE issuer = ? AND subject = ?"
+USERS: Final = f"""
+    SELECT {USER_COLUMNS} FROM users WHERE id > ?1
+       AND (?2 IS NULL OR instr(casefold(coalesce(name, '')), ?2) OR instr(casefold(coalesce(email, '')), ?2)
+            OR instr(casefold(subject), ?2))
+       AND (?3 IS NULL OR is_admin = ?3)
+     ORDER BY id LIMIT ?4"""
+SAVE_USER: Final = """
+    INSERT INTO users (issuer, subject, email, name, groups, is_admin, created_at, last_login_at)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (issuer, subject) DO UPDATE SET email = excluded.email, name = excluded.name,
+        groups = excluded.groups, is_admin = excluded.is_admin, last_login_at = excluded.last_login_at
+    RETURNING id"""
+UPDATE_USER: Final = """
+    UPDATE users SET email = ?, name = ?, groups = ?, is_admin = ? WHERE issuer = ? AND subject = ?"""
+SESSION: Final = f"SELECT {SESSION_COLUMNS} FROM sessions WHERE hash = ?"
+SESSIONS_OF_USER: Final = f"""
+    SELECT {SESSION_COLUMNS} FROM sessions WHERE user_id = ? AND (created_at, hash) > (?, ?)
+     ORDER BY created_at, hash LIMIT ?"""
+LATEST_OF_USER: Final = f"SELECT {SESSION_COLUMNS} FROM sessions WHERE user_id = ? ORDER BY created_at DESC LIMIT ?"
+LATEST_OF_TOKEN: Final = f"SELECT {SESSION_COLUMNS} FROM sessions WHERE token_id = ? ORDER BY created_at DESC LIMIT ?"
+SESSION_HASHES: Final = "SELECT hash FROM sessions WHERE user_id = ? OR token_id = ?"
+INSERT_SESSION: Final = f"INSERT INTO sessions ({SESSION_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+CHECK_SESSION: Final = "UPDATE sessions SET checked_at = ?, seen_at = ?, sealed = ? WHERE hash = ?"
+TOUCH_SESSION: Final = "UPDATE sessions SET seen_at = ? WHERE hash = ?"
+DELETE_SESSION: Final = "DELETE FROM sessions WHERE hash = ?"
+DELETE_SESSIONS_OF_USER: Final = "DELETE FROM sessions WHERE user_id = ?"
+PURGE_SESSIONS: Final = "DELETE FROM sessions WHERE seen_at < ? OR expires_at <= ?"
+_AUDIT: Final = "SELECT id, at, actor, name, address, action, subject, detail FROM audit"
+AUDIT_BELOW: Final = f"{_AUDIT} WHERE id < ? ORDER BY id DESC"
+AUDIT_OF: Final = f"{_AUDIT} WHERE subject = ? AND id < ? ORDER BY id DESC"
+LOWEST_AUDIT_SINCE: Final = "SELECT min(+id) FROM audit WHERE at >= ?"  # by its index, not along the ids
+AUDIT_OF_JOB: Final = f"{_AUDIT} WHERE subject = ? AND action GLOB 'job.*' AND id < ? ORDER BY id DESC LIMIT ?"
+TOKEN: Final = f"SELECT {TOKEN_COLUMNS} FROM tokens WHERE id = ?"
+
+# --- counters
+PURGE_HAPPENINGS: Final = "DELETE FROM happenings WHERE step = ? AND slot < ?"
+SAVE_DEPTH: Final = "INSERT OR REPLACE INTO depths (step, slot, type, status, n) VALUES (?, ?, ?, ?, ?)"
+CLEAR_DEPTHS: Final = "DELETE FROM depths WHERE step = ? AND slot = ?"
+PURGE_DEPTHS: Final = "DELETE FROM depths WHERE step = ? AND slot < ?"
+PURGE_DURATIONS: Final = "DELETE FROM durations WHERE week < ?"
+PURGE_WORKER_RATES: Final = "DELETE FROM worker_rates WHERE hour < ?"
+FORGET_TYPES: Final = """
+    DELETE FROM job_counts WHERE type IN (SELECT type FROM job_counts GROUP BY type HAVING sum(n) = 0)"""
+JOB_COUNTS: Final = "SELECT status, type, priority, n FROM job_counts WHERE n > 0"
+ALL_JOB_COUNTS: Final = "SELECT status, type, priority, n FROM job_counts"
+WORKER_COUNTS: Final = "SELECT status, n FROM worker_counts"
+RATES_SINCE: Final = """
+    SELECT type, sum(n) FROM happenings WHERE step = 60 AND slot >= ? AND slot < ? AND what = 'completed'
+     GROUP BY type"""
+OLDEST_PENDING: Final = """
+    SELECT created_at FROM jobs WHERE status = 'pending' AND type = ? AND priority = ? ORDER BY id LIMIT 1"""
+
+# --- what the dashboard shows
+HAPPENINGS: Final = "SELECT slot, type, what, n FROM happenings WHERE step = ? AND slot > ?"
+DEPTHS: Final = "SELECT slot, type, status, n FROM depths WHERE step = ? AND slot > ?"
+DURATIONS: Final = "SELECT type, bucket, sum(n) FROM durations WHERE week >= ? GROUP BY type, bucket"
+WORKER_RATES: Final = "SELECT worker_id, outcome, sum(n) FROM worker_rates WHERE hour > ? GROUP BY worker_id, outcome"
+WORKER_RATE: Final = "SELECT outcome, n FROM worker_rates WHERE hour = ? AND worker_id = ?"
+RUNNING_JOBS: Final = f"SELECT {SHORT_COLUMNS} FROM jobs WHERE status = 'running' LIMIT ?"
+LOST_WORKERS: Final = f"""
+    SELECT {WORKER_COLUMNS} FROM workers AS w WHERE status = 'offline' AND registered AND enabled
+       AND (EXISTS (SELECT 1 FROM jobs WHERE jobs.status = 'running' AND jobs.worker_id = w.id)
+            OR id IN (SELECT worker_id FROM worker_rates WHERE hour > ? AND outcome = 'lost'))
+     ORDER BY last_heartbeat DESC LIMIT ?"""
+CONTESTED_WORKERS: Final = f"""
+    SELECT {WORKER_COLUMNS} FROM workers WHERE contested_at > ? ORDER BY contested_at DESC LIMIT ?"""
+FLEET: Final = """
+    SELECT status, enabled, drain, registered, count(*) FROM workers
+     WHERE type = ?1 OR id IN (SELECT worker_id FROM worker_types WHERE type = ?1) GROUP BY 1, 2, 3, 4"""
+TYPES_WITH_WORKERS: Final = """
+    SELECT type FROM workers WHERE status = 'online' AND enabled
+    UNION
+    SELECT t.type FROM worker_types AS t JOIN workers AS w ON w.id = t.worker_id
+     WHERE w.status = 'online' AND w.enabled"""
+AHEAD: Final = f"""
+    SELECT count(*)
+      FROM (SELECT 1 FROM jobs INDEXED BY jobs_ready WHERE {READY} AND priority = ? AND id < ? LIMIT ?)"""
+
+# --- causes of failures
+FAILURE_BY_FINGERPRINT: Final = "SELECT id FROM failures WHERE fingerprint = ?"
+HIGHEST_CAUSE: Final = "SELECT coalesce(max(id), 0) FROM failures"
+COUNT_FAILURES: Final = "SELECT count(*) FROM failures"
+FAILURES: Final = """
+    SELECT f.id, f.fingerprint, f.kind, f.place, f.example, f.first_seen, f.last_seen, f.n,
+           coalesce(sum(c.n) FILTER (WHERE c.status = 'failed'), 0),
+           coalesce(sum(c.n) FILTER (WHERE c.status = 'dead'), 0)
+      FROM failures AS f LEFT JOIN failure_counts AS c ON c.failure = f.id GROUP BY f.id"""
+# A cause that no job shows any more, not even one that waits or runs again; the least recent ones.
+FORGET_FAILURES: Final = """
+    DELETE FROM failures WHERE id IN (
+        SELECT f.id FROM failures AS f
+         WHERE f.fingerprint <> 'other' AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.failure = f.id)
+         ORDER BY f.last_seen LIMIT ?)"""
+PURGE_FAILURES: Final = """
+    DELETE FROM failures WHERE last_seen < ? AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.failure = failures.id)"""
+FORGET_FAILURE_COUNTS: Final = "DELETE FROM failure_counts WHERE n = 0 OR failure NOT IN (SELECT id FROM failures)"
+
+# --- what an older database has not kept
+BACKFILL: Final = "SELECT next_job, last_job, counts, until FROM backfill WHERE id = 1"
+BEGIN_BACKFILL: Final = "UPDATE backfill SET until = coalesce(until, ?)"
+BACKFILLED: Final = "UPDATE backfill SET next_job = ?"
+END_BACKFILL: Final = "DELETE FROM backfill"
+JOBS_BETWEEN: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?"
+
+# --- what can be undone
+UNDOS: Final = """
+    SELECT job_id, was, became, at FROM undos WHERE token = ? AND at >= ? ORDER BY job_id LIMIT ?"""
+DELETE_UNDO: Final = "DELETE FROM undos WHERE token = ? AND job_id = ?"
+PURGE_UNDOS: Final = """
+    DELETE FROM undos WHERE (token, job_id) IN (SELECT token, job_id FROM undos WHERE at < ? ORDER BY at LIMIT ?)"""
+
+# --- workers' types, and hours of ids
+WORKER_TYPES: Final = "SELECT type FROM worker_types WHERE worker_id = ?"
+FIRST_ID: Final = "SELECT min(first_id) FROM job_hours WHERE hour >= ?"
+LAST_ID: Final = "SELECT max(last_id) FROM job_hours WHERE hour <= ?"
+
+# --- lists: one range of an index for each (status, type, priority), newest first. The planner is told which index:
+# with a bound on both sides of the id it might take the table itself, and look at every job in between.
+STRATUM: Final = f"""
+    SELECT {JOB_COLUMNS} FROM jobs INDEXED BY jobs_listed
+     WHERE status = ? AND type = ? AND priority = ? AND id < ? AND id > ? ORDER BY id DESC"""
+OF_FAILURE: Final = f"""
+    SELECT {JOB_COLUMNS} FROM jobs INDEXED BY jobs_by_failure
+     WHERE failure = ? AND priority = ? AND id < ? AND id > ? ORDER BY id DESC"""
+OF_WORKER: Final = f"""
+    SELECT {JOB_COLUMNS} FROM jobs INDEXED BY jobs_by_worker
+     WHERE worker_id = ? AND priority = ? AND id < ? AND id > ? ORDER BY id DESC"""
+IDS_OF_TAG: Final = "SELECT job_id FROM job_tags WHERE tag = ? LIMIT ?"
+
+# --- what a start reads
+RUNNING: Final = "SELECT id, attempt, heartbeat_at FROM jobs WHERE status = 'running'"
+WAITING_FOR_TIME: Final = """
+    SELECT id, coalesce(not_before, avoid_until) FROM jobs WHERE not_before IS NOT NULL OR avoid_until IS NOT NULL"""
+AWAITED_SOURCES: Final = "SELECT id, source_hash, updated_at FROM jobs WHERE status = 'uploading'"
+LIVE_WORKERS: Final = "SELECT id, last_heartbeat FROM workers WHERE status <> 'offline'"
+
+TYPES: Final = "SELECT DISTINCT type FROM job_counts WHERE n > 0"
+PULSE: Final = "INSERT INTO pulse (id, at) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET at = excluded.at"
+SANITY: Final = "SELECT 1"
+
+# --- housekeeping
+ENDED_BEFORE: Final = f"""
+    SELECT {JOB_COLUMNS} FROM jobs WHERE status = ? AND completed_at < ? ORDER BY completed_at LIMIT ?"""
+HAS_SOURCE: Final = "SELECT 1 FROM jobs WHERE source_hash = ? LIMIT 1"
+PRUNE_AUDIT: Final = "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < ? ORDER BY at, id LIMIT ?)"
+DOOM: Final = "SELECT state, tries, epoch, again FROM doomed_objects WHERE key = ?"
+ADD_DOOM: Final = """
+    INSERT INTO doomed_objects (key, state, due_at, again) VALUES (?, ?, ?, ?)
+    ON CONFLICT (key) DO UPDATE SET state = excluded.state, due_at = excluded.due_at, again = excluded.again,
+                                    tries = 0
+     WHERE doomed_objects.state IN (?, ?)"""
+DUE_DOOMS: Final = "SELECT key FROM doomed_objects WHERE state = ? AND due_at <= ? ORDER BY due_at LIMIT ?"
+NEXT_DOOM: Final = "SELECT min(due_at) FROM doomed_objects WHERE state = ?"
+PUT_DOOM: Final = "UPDATE doomed_objects SET state = ?, due_at = ?, tries = ?, epoch = ?, again = ? WHERE key = ?"
+DROP_DOOM: Final = "DELETE FROM doomed_objects WHERE key = ?"
+HASTEN_DOOMS: Final = "UPDATE doomed_objects SET due_at = ? WHERE state = ? AND due_at > ?"
+DROP_DUE_DOOMS: Final = "DELETE FROM doomed_objects WHERE state = ? AND again = ? AND due_at <= ?"
+MOVE_DUE_DOOMS: Final = """
+    UPDATE doomed_objects SET state = ?, again = 1, tries = 0 WHERE state = ? AND again = ? AND due_at <= ?"""
+FORGET_EPOCHS: Final = "UPDATE doomed_objects SET epoch = 0 WHERE epoch > 0"
+
+# --- what comes with its past from another database
+JOB_SEQUENCE: Final = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'jobs'"
+INSERT_WHOLE_JOB: Final = f"INSERT INTO jobs ({JOB_COLUMNS}) VALUES ({', '.join('?' * len(JOB_COLUMNS.split(',')))})"
+INSERT_WHOLE_ATTEMPT: Final = f"""
+    INSERT INTO attempts (job_id, attempt, worker_id, lease, started_at, ended_at, outcome, kind, error, traceback,
+                          log_tail, output_key, ordinal)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, {_ORDINAL})"""
+TO_BACKFILL: Final = """
+    INSERT INTO backfill (id, next_job, last_job, counts) VALUES (1, ?1, ?2, 1)
+    ON CONFLICT (id) DO UPDATE SET next_job = min(next_job, excluded.next_job),
+                                   last_job = max(last_job, excluded.last_job)"""
+RAISE_IDS: Final = "UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = 'jobs'"
+RAISE_FLOOR: Final = "UPDATE recovery SET attempt_floor = max(attempt_floor, ?) WHERE id = 1"
+RENAME_INSTALLATION: Final = "UPDATE installation SET id = ?"
+
+# --- what a restore leaves behind, and drills
+RECOVERY: Final = "SELECT restored_at, attempt_floor FROM recovery WHERE id = 1"
+ATTEMPT_FLOOR: Final = "SELECT attempt_floor FROM recovery WHERE id = 1"
+MARK_RESTORED: Final = "UPDATE recovery SET restored_at = ? WHERE id = 1"
+END_RECOVERY: Final = "UPDATE recovery SET restored_at = NULL, attempt_floor = ? WHERE id = 1"
+ALL_RUNNING: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE status = 'running' ORDER BY id"
+VOID_LATE_LEASES: Final = """
+    UPDATE jobs SET lease = NULL, updated_at = ? WHERE status IN ('pending', 'dead') AND lease IS NOT NULL"""
+# The newest moment that the database knows of, and the highest attempt number.
+NEWEST_RECORD: Final = """
+    SELECT max(coalesce((SELECT max(updated_at) FROM jobs), 0), coalesce((SELECT max(at) FROM audit), 0),
+               coalesce((SELECT max(updated_at) FROM workers), 0), coalesce((SELECT max(at) FROM pulse), 0))"""
+HIGHEST_ATTEMPT: Final = "SELECT coalesce(max(attempt), 0) FROM jobs"
+FORGET_INSTANCES: Final = "UPDATE workers SET instance = NULL WHERE instance IS NOT NULL"
+SKIP_IDS: Final = "UPDATE sqlite_sequence SET seq = seq + ?"
+SEED_IDS: Final = """
+    INSERT INTO sqlite_sequence (name, seq) SELECT ?, 0
+     WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = ?)"""
+INSERT_DRILL: Final = """
+    INSERT INTO backup_drills (started_at, ended_at, ok, proven_until, detail) VALUES (?, ?, ?, ?, ?)"""
+# By their order, not by their numbers: a restore leaves a gap in those (SKIP_IDS).
+TRIM_DRILLS: Final = """
+    DELETE FROM backup_drills WHERE id NOT IN (SELECT id FROM backup_drills ORDER BY id DESC LIMIT ?)"""
+DRILLS: Final = """
+    SELECT id, started_at, ended_at, ok, proven_until, detail FROM backup_drills
+     WHERE id < ?1 AND (?2 IS NULL OR ok = ?2) ORDER BY id DESC LIMIT ?3"""
+PROVEN_UNTIL: Final = "SELECT max(proven_until) FROM backup_drills"
