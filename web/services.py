@@ -26,6 +26,7 @@ from web.metrics.exposition import Metrics
 from web.presence import Presence
 from web.preview import Previews
 from web.reads import ReadPool
+from web.shared import Shared
 from web.site import Site
 
 
@@ -42,6 +43,7 @@ class Services:
     broadcaster: Broadcaster
     reads: ReadPool
     previews: Previews
+    shared: Shared
     presence: Presence
     objects: ObjectStore
     keyring: Keyring

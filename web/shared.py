@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TypeVar
 
@@ -10,8 +12,11 @@ import trio
 
 from blobforge.machinery.hop import Hop, in_thread
 from blobforge.store.commons import Commons
+from blobforge.store.errors import DatabaseError
 
 T = TypeVar("T")
+
+ASKED_AGAIN = 0.1  # seconds between two tries to be the one
 
 
 class Shared:
@@ -30,6 +35,19 @@ class Shared:
         """Call with the commons, in a thread. Raises what the call raises, and DatabaseError."""
         async with self._turn:
             return await self._hop(partial(call, self._commons))
+
+    @asynccontextmanager
+    async def held(self, name: str, seconds: float) -> AsyncIterator[None]:
+        """Of all servers, one is in this block at a time; for so long at most, and the others wait. Raises
+        DatabaseError."""
+        holder = secrets.token_hex(8)
+        while not await self.ask(lambda commons: commons.hold(name, holder, seconds)):  # noqa: ASYNC110 - asked
+            await trio.sleep(ASKED_AGAIN)
+        try:
+            yield
+        finally:
+            with trio.CancelScope(shield=True), suppress(DatabaseError):  # else it ends by itself
+                await self.ask(lambda commons: commons.let_go(name, holder))
 
     def close(self) -> None:
         self._commons.close()

@@ -18,6 +18,7 @@ from blobforge.login import credentials, login_file
 
 SKEW_TOLERATED = 5.0  # seconds; a Date header has whole seconds
 SKEW_FATAL = 300.0  # seconds; signed URLs are refused by clocks that differ by minutes
+FAR_BEHIND = 1000  # turns: a second or so of a busy queue
 EXPIRES_SOON = 7 * 86_400  # seconds
 _PROBE = hashlib.sha256(b"blobforge doctor looks whether the object store answers").hexdigest()
 _OBJECT_IS_THERE = (200, 206, 416)  # 416: an empty object has no first byte
@@ -36,6 +37,8 @@ async def examine(session: CliSession) -> list[Finding]:
                 found.append(_versions(who))
                 found.append(await _object_store(client, who))
                 found += await _others(client, who)
+                found += await _servers(client, who)
+                found += await _database(client, who)
                 found += await _work(client, who)
     found += look_at_data_folder(session.url)
     found += _login_file()
@@ -169,6 +172,51 @@ async def _others(client: Client, who: WhoAmI) -> list[Finding]:
         "a prefix of its own. A mark (installations/...) of what is no more is removed by hand, in the store."
     )
     return [Finding("installations", "warning", text, advice) for text in warnings]
+
+
+async def _servers(client: Client, who: WhoAmI) -> list[Finding]:
+    """The servers that share the database, where there are several."""
+    if not _may(who, "read"):
+        return []
+    try:
+        servers = (await client.servers()).servers
+    except ClientError:
+        return []  # as above
+    if len(servers) == 1:
+        return []
+    found = []
+    for one in servers:
+        if one.status != "online":
+            advice = (
+                "Is it stopped? Ten minutes after its last word it is forgotten. Else its log says what it waits for."
+            )
+            found.append(
+                Finding("servers", "warning", f"{one.name} was last heard {output.age(one.seen_at)}", advice)
+            )
+        elif one.clock_ahead_seconds is not None and abs(one.clock_ahead_seconds) > SKEW_TOLERATED:
+            text = f"the clock of {one.name} is {one.clock_ahead_seconds:+.0f} s off the database's"
+            found.append(Finding("servers", "warning", text, "Let NTP set the clocks of all servers."))
+        elif (one.turns_behind or 0) > FAR_BEHIND:
+            text = f"{one.name} has not read {one.turns_behind} turns of the others"
+            found.append(Finding("servers", "warning", text, "Its log says why; its event streams are as late."))
+    versions = sorted({one.version for one in servers})
+    if len(versions) > 1:
+        text = f"of versions {' and '.join(versions)}: fine while you upgrade one after the other"
+        found.append(Finding("servers", "warning", text, "Bring all of them to the same version in the end."))
+    names = ", ".join(one.name for one in servers)
+    return found or [Finding("servers", "ok", f"{len(servers)} share the database: {names}")]
+
+
+async def _database(client: Client, who: WhoAmI) -> list[Finding]:
+    """The database itself, where it is one that can be wrong in ways that the server does not see."""
+    if not who.is_admin:
+        return []
+    try:
+        database = await client.database()
+    except ClientError:
+        return []  # as above
+    return [Finding(one.subject, one.level, f"{database.engine} {database.version}: {one.text}", one.advice)
+            for one in database.remarks]  # fmt: skip
 
 
 async def _url_of_a_file(client: Client) -> str | None:

@@ -32,6 +32,7 @@ from blobforge.client.types import (
     BulkDone,
     ClaimAnswer,
     ClaimedJob,
+    Database,
     Destination,
     DownloadUrl,
     DrillsPage,
@@ -47,6 +48,7 @@ from blobforge.client.types import (
     PartUrl,
     Registration,
     ReleaseCause,
+    Servers,
     Stats,
     StatusAnswer,
     Submission,
@@ -241,6 +243,14 @@ class Client:
     async def attention(self) -> Attention:
         """What a person should look at."""
         return await self._call("GET", "/api/stats/attention", Attention)
+
+    async def servers(self) -> Servers:
+        """The servers that share the database."""
+        return await self._call("GET", "/api/servers", Servers)
+
+    async def database(self) -> Database:
+        """The database itself, for administrators."""
+        return await self._call("GET", "/api/admin/database", Database)
 
     async def health(self) -> Health:
         """How the server's parts are; `unhealthy` is an answer, too."""

@@ -226,6 +226,37 @@ class Attention(msgspec.Struct, frozen=True, kw_only=True):
     store: list[str] = []
 
 
+class Server(msgspec.Struct, frozen=True, kw_only=True):
+    """One of the servers that share a database."""
+
+    name: str
+    status: str
+    version: str
+    seen_at: datetime
+    this: bool
+    turns_behind: int | None = None
+    clock_ahead_seconds: float | None = None
+
+
+class Servers(msgspec.Struct, frozen=True, kw_only=True):
+    servers: list[Server]
+
+
+class Remark(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that should be known about the database."""
+
+    subject: str
+    level: Literal["ok", "warning", "failure", "skipped"]
+    text: str
+    advice: str = ""
+
+
+class Database(msgspec.Struct, frozen=True, kw_only=True):
+    engine: str
+    version: str
+    remarks: list[Remark]
+
+
 class Stats(msgspec.Struct, frozen=True, kw_only=True):
     """The queue in numbers. Rates are per minute, ages and estimates in seconds (None: nothing to tell)."""
 

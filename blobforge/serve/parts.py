@@ -138,7 +138,7 @@ class Parts:
         site = Site(settings, lambda: self.url)
         keyring = Keyring(reads, self.writer.mailbox, now=now)
         sessions = Sessions(
-            settings, reads, self.writer.mailbox, provider=provider, sealer=sealer, site=site, now=now
+            settings, reads, self.writer.mailbox, provider=provider, sealer=sealer, site=site, shared=shared, now=now
         )  # fmt: skip
         throttle = Throttle(trio.current_time, shared)
         connections = openfiles.room(settings.max_connections)
@@ -204,6 +204,7 @@ class Parts:
             broadcaster=self.broadcaster,
             reads=reads,
             previews=Previews(hop=hop),
+            shared=shared,
             presence=self.presence,
             objects=objects,
             keyring=keyring,

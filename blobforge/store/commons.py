@@ -10,7 +10,7 @@ import hmac
 import secrets
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -65,6 +65,21 @@ class ServerState(msgspec.Struct, frozen=True, kw_only=True):
         return self.silent <= LIVE_SECONDS
 
 
+class Remark(msgspec.Struct, frozen=True):
+    """Something about the database that its administrator should know. `advice` says what to do about it."""
+
+    subject: str
+    level: Literal["ok", "warning", "failure", "skipped"]
+    text: str
+    advice: str = ""
+
+
+class Examination(msgspec.Struct, frozen=True):
+    engine: str
+    version: str
+    remarks: list[Remark] = []
+
+
 class Commons(Protocol):
     """Used by one thread at a time. Each call is short, and raises DatabaseError where there is no answer."""
 
@@ -96,6 +111,9 @@ class Commons(Protocol):
         """Whether `holder` alone does from now on what this names, until it lets go or the time is over."""
 
     def let_go(self, name: str, holder: str) -> None: ...
+    def examine(self) -> Examination:
+        """How the database itself is. Changes nothing."""
+
     def close(self) -> None: ...
 
 

@@ -32,6 +32,7 @@ BOUNDED = {
     "/api/stats/attention": "20 of each kind",
     "/api/admin/backup": "the last ten drills; all of them at /drills",
     "/api/admin/settings": "the settings that there are",
+    "/api/admin/database": "a remark on each subject",
     "/api/servers": "the servers that share a database: a handful",
     "/api/auth/me": "the scopes that there are",
     "/api/auth/info": "one caller",

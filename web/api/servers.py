@@ -39,7 +39,16 @@ def _server(state: ServerState, now: int, *, own: bool) -> wire.ServerWire:
     )
 
 
+async def database(call: Call) -> wire.DatabaseWire:
+    """The database itself, as this server finds it now."""
+    found = await call.services.shared.ask(lambda commons: commons.examine())
+    remarks = [wire.RemarkWire(each.subject, each.level, each.text, each.advice or None) for each in found.remarks]
+    return wire.DatabaseWire(found.engine, found.version, remarks)
+
+
 ROUTES = [
     Route("GET", "/api/servers", Access.READ, servers, "The servers that share the database, and how each is",
           gives=wire.Servers),
+    Route("GET", "/api/admin/database", Access.ADMIN, database, "The database itself: what should be known about it",
+          gives=wire.DatabaseWire),
 ]  # fmt: skip

@@ -938,6 +938,21 @@ class Servers(msgspec.Struct, frozen=True):
     servers: list[ServerWire]
 
 
+class RemarkWire(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`level`: `ok`, `warning`, `failure`, or `skipped` for what could not be looked at. `advice`: what to do."""
+
+    subject: str
+    level: str
+    text: str
+    advice: str | None = None
+
+
+class DatabaseWire(msgspec.Struct, frozen=True):
+    engine: str
+    version: str
+    remarks: list[RemarkWire]
+
+
 class BackupPart(msgspec.Struct, frozen=True, omit_defaults=True):
     """`lag_seconds`: for how long something has not been in the backup; absent when it was never reached."""
 

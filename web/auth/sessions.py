@@ -28,6 +28,7 @@ from web.auth.oidc import DEADLINE_SECONDS, Identity, Provider, ProviderDown, Si
 from web.auth.turns import Turns
 from web.reads import ReadPool
 from web.request import Request
+from web.shared import Shared
 from web.site import Site
 
 log = structlog.get_logger("blobforge.sessions")
@@ -76,6 +77,7 @@ class Sessions:
         provider: Provider | None,
         sealer: Sealer,
         site: Site,
+        shared: Shared,
         now: Callable[[], int],
     ) -> None:
         self._settings = settings
@@ -84,6 +86,7 @@ class Sessions:
         self._provider = provider
         self._sealer = sealer
         self._site = site
+        self._shared = shared
         self._now = now
         self.rules: GroupRules = group_rules(settings.oidc_allowed_groups, settings.oidc_admin_groups)
         self._cache: dict[str, tuple[Session, User | Token]] = {}
@@ -204,8 +207,9 @@ class Sessions:
             return None  # OIDC was switched off: what it let in is let in no longer
         if self._now() - session.checked_at < self._settings.session_recheck * 1000:
             return user
-        # One at a time: providers take a refresh token that is used twice for a stolen one.
-        async with self._turns.turn(session.hash):
+        # One at a time, over all servers: providers take a refresh token that is used twice for a stolen one.
+        async with self._turns.turn(session.hash), self._shared.held(f"session {session.hash}", ASKING_SECONDS):
+            self._cache.pop(session.hash, None)  # another server's renewal may not have been heard of yet
             found = await self._find(session.hash)  # another request may just have asked
             if found is None or not isinstance(found[1], User):
                 return None

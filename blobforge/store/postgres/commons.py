@@ -15,6 +15,7 @@ from blobforge.store.commons import (
     REFILL_SECONDS,
     REMEMBERED_SECONDS,
     SLACK,
+    Examination,
     Secret,
     ServerState,
     is_same,
@@ -22,6 +23,7 @@ from blobforge.store.commons import (
 from blobforge.store.errors import DatabaseError, StoreUnavailable
 from blobforge.store.postgres import commons_sql as sql
 from blobforge.store.postgres.connecting import connect
+from blobforge.store.postgres.examine import examine
 
 ANSWER_MS = 3_000  # for a statement; all are short, and none waits for another but by accident
 
@@ -75,6 +77,10 @@ class RowCommons:
     def let_go(self, name: str, holder: str) -> None:
         self._run(sql.LET_GO, name, holder)
 
+    def examine(self) -> Examination:
+        [[now]] = self._run(sql.CLOCK).fetchall()
+        return examine(self._rows, clock_ms=self._now() - now)
+
     def close(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
@@ -88,6 +94,9 @@ class RowCommons:
         """How many failures too many there are; not positive: none."""
         row = self._run(sql.GUESS, name, REFILL_SECONDS * 1000, float(BURST), SLACK).fetchone()
         return float(row[0]) if row is not None and row[0] > SLACK else 0.0
+
+    def _rows(self, statement: str, *values: Any) -> list[Any]:
+        return self._run(statement, *values).fetchall()
 
     def _run(self, statement: str, *values: Any) -> psycopg.Cursor[Any]:
         """Once more on another connection where the one at hand has gone meanwhile: whatever is asked here may be

@@ -6,6 +6,8 @@ from typing import Final
 
 _NOW: Final = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 
+CLOCK: Final = f"SELECT {_NOW}"
+
 # --- secrets
 KEEP_SECRET: Final = "INSERT INTO secrets (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING"
 SECRET: Final = "SELECT value FROM secrets WHERE name = $1"

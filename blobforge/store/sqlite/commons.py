@@ -6,8 +6,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import apsw
+
 from blobforge.machinery.datadir import write_private
-from blobforge.store.commons import Secret, ServerState, is_same
+from blobforge.store.commons import Examination, Secret, ServerState, is_same
 
 
 class FileCommons:
@@ -53,6 +55,9 @@ class FileCommons:
 
     def let_go(self, name: str, holder: str) -> None:
         pass
+
+    def examine(self) -> Examination:
+        return Examination("sqlite", apsw.sqlite_lib_version())
 
     def close(self) -> None:
         pass
