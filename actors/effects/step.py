@@ -91,7 +91,7 @@ class Step:
         try:
             answer = effect(self, message)
             if self.careful and not isinstance(answer, Refusal):
-                self.store.settle()
+                self.store.ensure()
         except (Spoiled, StoreUnavailable):
             raise
         except Unwritable as error:

@@ -3,9 +3,11 @@ statements each, whatever their number."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from blobforge.events import Event, Fact
 from blobforge.failures import Cause
 from blobforge.job import Job, Outcome
 from blobforge.people import AuditEntry
@@ -102,16 +104,39 @@ class Changes:
 
 
 class BulkAccess(Protocol):
-    """One transaction after the other, all of one writer. Each raises StoreUnavailable for an outage."""
+    """One transaction after the other, all of one writer. Each raises StoreUnavailable for an outage.
 
+    `far`: each question is a way there and back. All that may be needed is asked for in the first one, then: `load`
+    looks at `next_of` by itself.
+    """
+
+    @property
+    def far(self) -> bool: ...
     @property
     def written(self) -> int:
         """Goes up when, and only when, a statement changes something."""
 
-    def begin(self) -> None: ...
+    @property
+    def now(self) -> int:
+        """The time of the transaction (ms): of all servers, where there are several."""
+
+    @property
+    def turn(self) -> int:
+        """The number of the last transaction of this writer that changed anything."""
+
+    def begin(self, now: int) -> None:
+        """`now`: this server's own time (ms)."""
+
+    def tell(self, events: Sequence[Event], facts: Sequence[Fact]) -> None:
+        """What has happened in the transaction, for other servers to know of once it is committed."""
+
     def load(self, needs: Needs) -> Found: ...
     def write(self, changes: Changes) -> None:
-        """Raises StaleState for a row that is not as it was read."""
+        """Raises StaleState for a row that is not as it was read; or whatever is asked or committed next does, as
+        Unwritable."""
+
+    def ensure(self) -> None:
+        """What was written is written now. Raises as `write` does."""
 
     def commit(self) -> float:
         """Returns how long it took, in seconds."""

@@ -9,13 +9,15 @@ then the whole transaction is to be made again (`Unrecoverable`).
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from blobforge.events import Event, Fact
 from blobforge.failures import Cause
 from blobforge.job import Attempt, Job, JobStatus, Outcome
 from blobforge.people import AuditEntry
@@ -125,12 +127,12 @@ class WorkingSet:
     # --- transactions
 
     @contextmanager
-    def transaction(self, needs: Needs | None = None) -> Iterator[None]:
+    def transaction(self, needs: Needs | None = None, now: int = 0) -> Iterator[None]:
         """All or nothing. Raises StoreUnavailable when the engine cannot begin or commit."""
         if self._read_outside:
             self._reset()
         self._before = self._bulk.written
-        self._bulk.begin()
+        self._bulk.begin(now)
         self._open = True
         try:
             if needs is not None:
@@ -144,6 +146,20 @@ class WorkingSet:
         finally:
             self._open = False
             self._reset()
+
+    @property
+    def now(self) -> int:
+        """The time of the transaction (ms)."""
+        return self._bulk.now
+
+    @property
+    def turn(self) -> int:
+        """The number of the last transaction that changed anything."""
+        return self._bulk.turn
+
+    def tell(self, events: Sequence[Event], facts: Sequence[Fact]) -> None:
+        """What has happened in the transaction, for other servers to know of once it is committed."""
+        self._bulk.tell(events, facts)
 
     def mark(self) -> Mark:
         """Where the transaction stands, to go back to."""
@@ -172,6 +188,16 @@ class WorkingSet:
             self._settled += self._bulk.written - before
             for changed in self._changed:
                 changed.clear()
+
+    def ensure(self) -> None:
+        """Write what is pending now, also where the engine would wait with it. Raises Unwritable."""
+        self.settle()
+        try:
+            self._bulk.ensure()
+        except (StoreUnavailable, Unwritable):
+            raise
+        except Exception as error:
+            raise Unwritable from error
 
     def forget(self) -> None:
         """The engine is about to change rows by itself: write what is pending, and believe nothing that was read."""
@@ -202,6 +228,9 @@ class WorkingSet:
     # --- loading
 
     def _load_ahead(self, needs: Needs) -> None:
+        if self._bulk.far:
+            self._load_all_ahead(needs)
+            return
         kept = needs.kept
         if not needs.ready:
             needs.kept = 0
@@ -216,6 +245,21 @@ class WorkingSet:
                     wanted[type_] = wanted.get(type_, 0) + most
         if wanted:
             self._load_lines_ahead(Needs(kept=kept), wanted)
+
+    def _load_all_ahead(self, needs: Needs) -> None:
+        """At once, also what a claim that is repeated will not be given."""
+        wanted = Counter(needs.ready)
+        for types in needs.ready_for.values():
+            wanted.update(types)
+        needs.ready = {type_: min(most, MOST_AHEAD) for type_, most in wanted.items()}
+        found = self._bulk.load(needs)
+        wanted.update(job.type for job in found.jobs if job.id in needs.next_of)
+        needs.ready = {type_: min(most, MOST_AHEAD) for type_, most in wanted.items()}
+        for lines in (found.ready, found.kept):
+            for type_ in needs.ready:
+                lines.setdefault(type_, [])  # there was none
+        self._ahead.update(wanted)
+        self._take_in(needs, found)
 
     def _load_lines_ahead(self, needs: Needs, wanted: dict[str, int]) -> None:
         self._ahead.update(wanted)

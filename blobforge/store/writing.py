@@ -6,11 +6,12 @@ in milliseconds since the epoch.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
 from blobforge.access import Token
+from blobforge.events import Event, Fact
 from blobforge.failures import Cause
 from blobforge.job import Attempt, Job, JobStatus, Outcome
 from blobforge.people import AuditEntry, Session, User
@@ -138,9 +139,20 @@ class Store(Lookups, Protocol):
 
     # --- transactions
 
-    def transaction(self, needs: Needs | None = None) -> AbstractContextManager[None]:
-        """All or nothing; what it needs is read ahead. Raises StoreUnavailable when the engine cannot begin or
-        commit, Unwritable for what it refuses to write."""
+    def transaction(self, needs: Needs | None = None, now: int = 0) -> AbstractContextManager[None]:
+        """All or nothing; what it needs is read ahead. `now` is this server's own time (ms). Raises StoreUnavailable
+        when the engine cannot begin or commit, Unwritable for what it refuses to write."""
+
+    @property
+    def now(self) -> int:
+        """The time of the transaction (ms): that of all servers, where there are several."""
+
+    @property
+    def turn(self) -> int:
+        """The number of the last transaction of this server that changed anything; 0 where none is counted."""
+
+    def tell(self, events: Sequence[Event], facts: Sequence[Fact]) -> None:
+        """What has happened in the transaction, for other servers to know of once it is committed: at its end."""
 
     def mark(self) -> Mark:
         """Where the transaction stands, to go back to."""
@@ -148,8 +160,8 @@ class Store(Lookups, Protocol):
     def undo(self, mark: Mark) -> None:
         """All since then has not happened. Raises Unrecoverable where some of it has been written."""
 
-    def settle(self) -> None:
-        """Write what is pending. Raises Unwritable."""
+    def ensure(self) -> None:
+        """Write what is pending now, also where the engine would wait with it. Raises Unwritable."""
 
     @property
     def commit_seconds(self) -> float:

@@ -51,11 +51,12 @@ class WriterTurns:
         self._pipe: Pipeline | None = None
         self._incarnation = 0
         self._tried_at = 0.0  # without success
-        self._begun = False  # BEGIN has been sent, or waits to be
+        self.begun = False  # BEGIN has been sent, or waits to be
         self._taken: tuple[int, int, int] | None = None  # n, at, job
         self._last: tuple[int, bytes] | None = None  # our last entry of the log
         self.turn = 0  # of the last transaction that this server knows to be committed
-        self._others_wrote = True
+        self.others_wrote = True  # before the turn that was taken last, and after the one before
+        self.on_news: Callable[[], None] = lambda: None  # called then, before anything else is told of that turn
         self._round_trips = self._statements = 0  # of connections that are no more
 
     # --- the turn
@@ -63,23 +64,17 @@ class WriterTurns:
     @property
     def n(self) -> int:
         """The place of this transaction among all that write. It waits for the turn, as do the next two."""
-        return self._turn()[0]
+        return self.take()[0]
 
     @property
     def at(self) -> int:
         """The time of this transaction (ms), which never goes back, whichever server it is of."""
-        return self._turn()[1]
+        return self.take()[1]
 
     @property
     def job(self) -> int:
         """The highest number that was ever given to a job."""
-        return self._turn()[2]
-
-    @property
-    def others_wrote(self) -> bool:
-        """Whether something was committed since the last transaction in which this was asked for."""
-        self._turn()
-        return self._others_wrote
+        return self.take()[2]
 
     @property
     def round_trips(self) -> int:
@@ -89,7 +84,8 @@ class WriterTurns:
     def statements(self) -> int:
         return self._statements + (self._pipe.statements if self._pipe is not None else 0)
 
-    def _turn(self) -> tuple[int, int, int]:
+    def take(self) -> tuple[int, int, int]:
+        """Wait for the turn: (its number, its time in ms, the highest number of a job)."""
         if self._taken is None:
             self.flush()
         assert self._taken is not None
@@ -101,7 +97,7 @@ class WriterTurns:
         """Take the turn, with the first statement that follows. `clock` is what this server takes for the time (ms).
         Raises StoreUnavailable."""
         pipe = self._connected()
-        self._begun, self._taken = True, None
+        self.begun, self._taken = True, None
         pipe.queue(sql.BEGIN)
         pipe.queue(sql.HOLD_SERVER, (self.server, self._incarnation), self._held)
         pipe.queue(sql.TAKE_TURN, (clock,), self._took)
@@ -118,8 +114,10 @@ class WriterTurns:
             raise SchemaUnknown(_too_old(oldest, self._schema))
         if n <= self.turn:
             self._fork(n - 1)
-        self._others_wrote = n != self.turn + 1
+        self.others_wrote = n != self.turn + 1
         self.turn = n - 1
+        if self.others_wrote:
+            self.on_news()
 
     def queue(
         self, statement: str, values: Sequence[Value] = (), then: Callable[[Fetched], None] | None = None
@@ -147,7 +145,7 @@ class WriterTurns:
     def commit(self, told: str) -> float:
         """Returns how long it took, in seconds. Raises StoreUnavailable when nothing of it happened, OutcomeUnknown
         when that could not be found out."""
-        n, at, _ = self._turn()
+        n, at, _ = self.take()  # where nothing was asked before
         nonce = secrets.token_bytes(12)
         began = time.perf_counter()
         self.queue(sql.TELL, (n, self.server, nonce, at, told))
@@ -156,15 +154,15 @@ class WriterTurns:
         try:
             self.flush()
         except Lost as error:
-            self._begun = False
+            self.begun = False
             self._find_out(n, nonce, error)
-        self._begun = False
+        self.begun = False
         self.turn, self._last = n, (n, nonce)
         return time.perf_counter() - began
 
     def rollback(self) -> None:
         """All of the transaction is undone, if there is one: the turn is given back."""
-        begun, self._begun, self._taken = self._begun, False, None
+        begun, self.begun, self._taken = self.begun, False, None
         pipe = self._pipe
         if pipe is None:
             return
@@ -182,7 +180,7 @@ class WriterTurns:
 
     def _there(self) -> Pipeline:
         if self._pipe is None:
-            if self._begun:
+            if self.begun:
                 raise Lost("the connection to the database is lost")
             return self._connected()
         return self._pipe

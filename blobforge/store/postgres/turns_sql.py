@@ -30,7 +30,6 @@ FORGET_SERVER: Final = "DELETE FROM servers WHERE id = $1"
 
 TAKE_TURN: Final = """
     UPDATE turn SET n = n + 1, at = greatest(at, $1) WHERE one = 1 RETURNING n, at, oldest, job"""
-GIVE_JOBS: Final = "UPDATE turn SET job = $1 WHERE one = 1"
 LATEST_TURN: Final = "SELECT n, at, oldest FROM turn WHERE one = 1"
 
 TELL: Final = "INSERT INTO log (n, server, nonce, at, told) VALUES ($1, $2, $3, $4, $5)"

@@ -17,6 +17,7 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import astuple
 
+from blobforge.events import Event, Fact
 from blobforge.job import Job
 from blobforge.store.bulk import CauseSeen, Changes
 from blobforge.store.errors import StaleState, StoreUnavailable
@@ -45,6 +46,10 @@ _FIELDS: Final = Job.__struct_fields__
 class Bulk:
     """Used by the Store, inside its transaction but for `begin`."""
 
+    far = False
+    turn = 0  # there is one server
+    now = 0
+
     def __init__(self, statements: Statements) -> None:
         self._do = statements
         self._next_id: int | None = None  # of a job
@@ -59,7 +64,8 @@ class Bulk:
     def written(self) -> int:
         return self._do.written
 
-    def begin(self) -> None:
+    def begin(self, now: int) -> None:
+        self.now = now
         self._next_id = self._next_cause = None
         try:
             self._do.rows("BEGIN IMMEDIATE")
@@ -77,6 +83,12 @@ class Bulk:
         self.doubt()
         if self._do.in_transaction:  # SQLite has rolled back by itself after some errors
             self._do.rows("ROLLBACK")
+
+    def tell(self, events: Sequence[Event], facts: Sequence[Fact]) -> None:
+        """There is no other server."""
+
+    def ensure(self) -> None:
+        """It is written already."""
 
     def doubt(self) -> None:
         """Rows are changed by other statements than those in here."""

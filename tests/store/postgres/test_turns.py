@@ -74,16 +74,20 @@ def test_a_transaction_is_two_round_trips(server: Server) -> None:
 
 def test_a_server_is_told_whether_others_wrote(server: Server) -> None:
     one, other = server("one"), server("other")
+    told: list[int] = []
+    one.on_news = lambda: told.append(one.turn)
     commits(one, 1)
-    one.begin(1)
+    commits(one, 1)
+    assert told == []
     assert not one.others_wrote
-    one.rollback()
     commits(other, 1)
     one.begin(1)
-    assert one.others_wrote
+    one.queue("SELECT 1", (), lambda _: told.append(-1))
+    one.flush()
+    assert told == [3, -1]  # before anything that was loaded along
     one.rollback()
-    one.begin(1)
-    assert not one.others_wrote
+    commits(one, 1)
+    assert told == [3, -1]
 
 
 def test_what_fails_ends_the_transaction_and_not_the_connection(

@@ -1,0 +1,424 @@
+"""What a working set needs, and what it has changed, on PostgreSQL: all statements to load go together with the turn,
+all to write with the COMMIT.
+
+State owned here: what is remembered of the last transactions: which types of jobs there are and workers ask for, and
+the floor of attempts. Where another server has written since, it is forgotten before any effect decides.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import compress
+from operator import ne
+from typing import Any, Final
+
+import msgspec
+from msgspec.structs import astuple
+
+from blobforge.events import Event, Fact
+from blobforge.job import Job
+from blobforge.store.bulk import CauseSeen, Changes
+from blobforge.store.files import Doom, FileRecord
+from blobforge.store.needs import Found, Needs
+from blobforge.store.postgres import bulk_sql as sql
+from blobforge.store.postgres.connection import WriterTurns
+from blobforge.store.postgres.entries import encode
+from blobforge.store.postgres.pipeline import Fetched
+from blobforge.store.sql import rows
+from blobforge.store.sql.running import Statements
+from blobforge.store.sql.sql import (
+    ATTEMPT_FLOOR,
+    COUNT_FAILURES,
+    FAILURE_BY_FINGERPRINT,
+    HIGHEST_CAUSE,
+    ONLINE_WORKERS,
+    TYPES,
+    WORKER_TYPES,
+)
+from blobforge.store.tallies import Tallies
+from blobforge.store.workingset import MOST_AHEAD
+
+_decode_pairs = msgspec.json.Decoder(list[tuple[int, int]]).decode
+_decode_names = msgspec.json.Decoder(list[str]).decode
+_FIELDS: Final = Job.__struct_fields__
+_KEYS: Final = tuple(f"c{at}" for at in range(len(_FIELDS) + 3))
+
+
+class PostgresBulk:
+    """Used by the Store, inside its transaction but for `begin`."""
+
+    far = True
+
+    def __init__(self, turns: WriterTurns, statements: Statements) -> None:
+        self._turns = turns
+        self._do = statements
+        self._told = ""
+        self._before = 0
+        self._queued = 0
+        self._next_id: int | None = None  # of a job
+        self._next_cause: int | None = None
+        self._types: frozenset[str] | None = None
+        self._asked: dict[str, frozenset[str]] = {}
+        self._floor: int | None = None
+        self._alone = False  # whether no other server has written of late
+        turns.on_news = self._others_wrote
+
+    # --- transactions
+
+    @property
+    def written(self) -> int:
+        return self._do.written + self._queued
+
+    def begin(self, now: int) -> None:
+        self._next_id = self._next_cause = None
+        self._told = ""
+        self._before = self.written
+        self._alone = not self._turns.others_wrote
+        self._turns.begin(now)
+
+    @property
+    def now(self) -> int:
+        return self._turns.at
+
+    @property
+    def turn(self) -> int:
+        return self._turns.turn
+
+    def tell(self, events: Sequence[Event], facts: Sequence[Fact]) -> None:
+        if events or facts:
+            self._told = encode(events, facts)
+
+    def commit(self) -> float:
+        if self.written == self._before and not self._told:
+            self._turns.rollback()
+            return 0.0
+        return self._turns.commit(self._told)
+
+    def rollback(self) -> None:
+        self.doubt()
+        self._turns.rollback()
+
+    def ensure(self) -> None:
+        self._turns.flush()
+
+    def doubt(self) -> None:
+        """Rows are changed by other statements than those in here."""
+        self._next_id = self._next_cause = None
+        self._others_wrote()
+
+    def _others_wrote(self) -> None:
+        self._types = self._floor = None
+        self._asked.clear()
+
+    # --- loading
+
+    def load(self, needs: Needs) -> Found:
+        """All of it in one round trip."""
+        found = Found()
+        ask = self._turns.queue
+        self._load_jobs(needs, found)
+        if needs.workers:
+            ask(sql.WORKERS, (_json(needs.workers),), lambda told: self._take_workers(found, told))
+        if needs.attempts:
+            ask(sql.ATTEMPTS, (_records(needs.attempts),), lambda told: _extend(found.attempts, rows.attempt, told))
+        if needs.files:
+            ask(sql.FILES, (_json(needs.files),), lambda told: found.files.update(map(_file, told.rows)))
+        if needs.sources_of:
+            ask(sql.SOURCE_FILES, (_ids(needs.sources_of),), lambda told: found.files.update(map(_file, told.rows)))
+        if needs.dooms:
+            ask(sql.DOOMS, (_json(needs.dooms),), lambda told: found.dooms.update(map(_doom, told.rows)))
+        if needs.claim_keys:
+            ask(
+                sql.CLAIM_KEYS,
+                (_records(needs.claim_keys),),
+                lambda told: found.claim_keys.update(map(_claim, told.rows)),
+            )
+        if needs.repeated:
+            ask(
+                sql.REPEATED,
+                (_records(needs.repeated),),
+                lambda told: found.repeated.update(map(_repeated, told.rows)),
+            )
+        if needs.failed:
+            found.failed = dict.fromkeys(needs.failed, ())
+            ask(sql.FAILED, (_ids(needs.failed), needs.among), lambda told: _take_failed(found, told))
+        self._load_remembered(needs)
+        self._turns.flush()
+        if needs.new_jobs:
+            if self._next_id is None:
+                self._next_id = self._do.number(sql.HIGHEST_JOB) + 1
+            found.new_ids = list(range(self._next_id, self._next_id + needs.new_jobs))
+            self._next_id += needs.new_jobs
+        return found
+
+    def _load_jobs(self, needs: Needs, found: Found) -> None:
+        ask = self._turns.queue
+
+        def take(told: Fetched) -> None:
+            found.jobs += map(rows.job, told.rows)
+
+        if needs.jobs:
+            ask(sql.JOBS, (_ids(needs.jobs),), take)
+        if needs.sources:
+            ask(sql.OF_SOURCES, (_json(needs.sources),), take)
+        if needs.running_of:
+            ask(sql.OF_WORKERS, (_json(needs.running_of),), take)
+        if needs.ready or needs.next_of:
+            asked, after = _records(needs.ready.items()), _ids(needs.next_of)
+            if needs.next_of or any(needs.ready.values()):
+                found.ready = {type_: [] for type_, most in needs.ready.items() if most}
+                ask(sql.READY, (asked, after, MOST_AHEAD), lambda told: _take_line(found.ready, told))
+            if needs.kept:
+                found.kept = {type_: [] for type_ in needs.ready}
+                ask(sql.KEPT, (asked, after, needs.kept), lambda told: _take_line(found.kept, told))
+
+    def _load_remembered(self, needs: Needs) -> None:
+        """What the effects will ask for, where it is not remembered, or is likely to be out of date."""
+        if (needs.ready or needs.next_of) and not (self._alone and self._floor is not None):
+            self._turns.queue(ATTEMPT_FLOOR, (), self._take_floor)
+        if needs.new_jobs:
+            if self._next_id is None:
+                self._turns.queue(sql.HIGHEST_JOB, (), self._take_sequence)
+            if not (self._alone and self._types is not None):
+                self._turns.queue(TYPES, (), self._take_types)
+
+    def _take_sequence(self, told: Fetched) -> None:
+        self._next_id = told.rows[0][0] + 1
+
+    def _take_types(self, told: Fetched) -> None:
+        self._types = frozenset(row[0] for row in told.rows)
+
+    def _take_floor(self, told: Fetched) -> None:
+        self._floor = told.rows[0][0]
+
+    def _take_workers(self, found: Found, told: Fetched) -> None:
+        for *row, types in told.rows:
+            found.workers.append(worker := rows.worker(tuple(row)))
+            self._asked[worker.id] = frozenset(_decode_names(types) if types is not None else ())
+
+    # --- what is remembered
+
+    def known_types(self) -> frozenset[str]:
+        self._up_to_date()
+        if self._types is None:
+            self._types = frozenset(row[0] for row in self._do.rows(TYPES))
+        return self._types
+
+    def attempt_floor(self) -> int:
+        self._up_to_date()
+        if self._floor is None:
+            self._floor = self._do.number(ATTEMPT_FLOOR)
+        return self._floor
+
+    def asked_types(self, worker_id: str) -> frozenset[str]:
+        self._up_to_date()
+        if worker_id not in self._asked:
+            found = self._do.rows(WORKER_TYPES, (worker_id,))
+            self._asked[worker_id] = frozenset(row[0] for row in found)
+        return self._asked[worker_id]
+
+    def _up_to_date(self) -> None:
+        if self._turns.begun:
+            self._turns.take()
+        else:
+            self._others_wrote()
+
+    def online_workers(self, type_: str, most: int) -> frozenset[str]:
+        found = frozenset(row[0] for row in self._do.rows(ONLINE_WORKERS, (type_, 2 * most)))
+        return found if len(found) <= most else frozenset(sorted(found)[:most])
+
+    def cause(self, fingerprint: str) -> int | None:
+        row = self._do.row(FAILURE_BY_FINGERPRINT, (fingerprint,))
+        return int(row[0]) if row else None
+
+    def count_causes(self) -> int:
+        return self._do.number(COUNT_FAILURES)
+
+    def new_cause(self) -> int:
+        if self._next_cause is None:
+            self._next_cause = self._do.number(HIGHEST_CAUSE) + 1
+        self._next_cause += 1
+        return self._next_cause - 1
+
+    # --- writing
+
+    def write(self, changes: Changes) -> None:
+        """In the order of the fields of Changes, each table in one statement but for `jobs` (one for each move).
+        They wait for what is run next, or for the commit."""
+        self._write_jobs(changes)
+        if changes.started:
+            self._write(sql.START_ATTEMPTS, _started(changes.started))
+        self._write(sql.END_ATTEMPTS, changes.ended)
+        if changes.has_more():
+            self._write_more(changes)
+        self._write_tallies(changes.tallies)
+
+    def _write_more(self, changes: Changes) -> None:
+        """What neither a claim nor a completion changes: most transactions are of these."""
+        write, names = self._write, self._write_names
+        write(sql.DROP_RESULTS, changes.results_dropped)
+        write(sql.DROP_RESULTS_BUT, changes.results_but)
+        for result in changes.results:  # one by one: each may have 16 MiB
+            self._queue(sql.KEEP_RESULT, result)
+        names(sql.FORGET_FILES, changes.files_forgotten)
+        write(sql.RECORD_FILES, [(*file[:-1], int(file.keeping)) for file in changes.files])
+        write(sql.KEEP_FILES, changes.files_kept)
+        write(sql.SAVE_WORKERS, [rows.worker_values(worker) for worker in changes.workers])
+        write(sql.BEAT_WORKERS, [(each.id, each.last_heartbeat, each.updated_at) for each in changes.beats])
+        names(sql.DELETE_WORKERS, changes.workers_gone)
+        names(sql.FORGET_WORKER_TYPES, changes.types_forgotten)
+        write(sql.ADD_WORKER_TYPES, changes.types_asked)
+        for worker_id in (*changes.types_forgotten, *(worker_id for worker_id, _ in changes.types_asked)):
+            self._asked.pop(worker_id, None)
+        write(sql.INSERT_CAUSES, [_new_cause(cause) for cause in changes.causes if cause.new is not None])
+        write(sql.SEE_CAUSES, [cause[:5] for cause in changes.causes if cause.new is None])
+        # No row twice in one statement: the last one stands.
+        kept = {(worker, key): (_json(jobs), now) for worker, key, jobs, now in changes.claim_keys}
+        write(sql.SAVE_CLAIM_KEYS, [(*key, *value) for key, value in kept.items()])
+        for repeated in changes.repeated:
+            self._queue(sql.SAVE_REPEATED, repeated)
+        write(sql.SAVE_UNDOS, changes.undos)
+        write(sql.INSERT_AUDIT, [astuple(entry)[1:] for entry in changes.audit])
+
+    def _queue(self, statement: str, values: Sequence[Any]) -> None:
+        self._turns.queue(statement, values)
+        self._queued += 1
+
+    def _write(self, statement: str, values: Sequence[Sequence[Any]]) -> None:
+        if values:
+            self._queue(statement, (_records(values),))
+
+    def _write_names(self, statement: str, names: list[str]) -> None:
+        if names:
+            self._queue(statement, (_json(names),))
+
+    def _write_jobs(self, changes: Changes) -> None:
+        if changes.made:
+            self._write(sql.INSERT_JOBS, [rows.new_job(job) for job in changes.made])
+            self._write(sql.INSERT_JOB_TAGS, [(tag, job.id) for job in changes.made for tag in job.tags])
+            self._queue(sql.GIVE_JOBS, (max(job.id for job in changes.made),))
+            if self._types is not None and not self._types.issuperset(job.type for job in changes.made):
+                self._types = None
+        moves: dict[tuple[str, str], list[tuple[Job, Job]]] = defaultdict(list)
+        for before, after in changes.moved:
+            moves[before.status, after.status].append((before, after))
+        for move in moves.values():
+            self._move(move)
+        if changes.gone:
+            self._types = None
+            self._write(sql.DELETE_JOBS, [(job.id, job.status, job.attempt) for job in changes.gone])
+
+    def _move(self, moved: list[tuple[Job, Job]]) -> None:
+        """Those that go from one status to another, in the columns in which any of them has changed."""
+        changed: set[str] = set()
+        afters = []
+        for before, after in moved:
+            was, is_now = astuple(before), astuple(after)
+            changed.update(compress(_FIELDS, map(ne, was, is_now)))
+            afters.append(is_now)
+        columns = tuple(compress(_FIELDS, [field in changed for field in _FIELDS]))
+        if not columns:
+            return
+        at = [index for index, field in enumerate(_FIELDS) if field in changed]
+        values = [
+            (before.id, before.status, before.attempt, *[_column(after[index]) for index in at])
+            for (before, _), after in zip(moved, afters, strict=True)
+        ]
+        self._write(sql.move_jobs(columns), values)
+
+    def _write_tallies(self, tallies: Tallies) -> None:
+        for statement, counts in (
+            (sql.MOVE_JOB_COUNTS, tallies.jobs),
+            (sql.MOVE_FAILURE_COUNTS, tallies.failures),
+            (sql.MOVE_WORKER_COUNTS, tallies.workers),
+            (sql.ADD_HAPPENINGS, tallies.happenings),
+            (sql.ADD_DURATIONS, tallies.durations),
+            (sql.ADD_WORKER_RATES, tallies.worker_rates),
+        ):
+            counted: Mapping[tuple[Any, ...], int] = counts
+            if counted:
+                self._write(statement, [(*key, n) for key, n in sorted(counted.items()) if n])
+        if tallies.hours:
+            self._write(sql.NOTE_HOURS, [(hour, *span) for hour, span in sorted(tallies.hours.items())])
+
+
+# --- parameters
+
+
+def _json(values: Any) -> str:
+    return msgspec.json.encode(values if not isinstance(values, set) else list(values)).decode()
+
+
+def _ids(ids: Iterable[int]) -> str:
+    """An array of PostgreSQL."""
+    return f"{{{','.join(map(str, ids))}}}"
+
+
+def _records(values: Iterable[Sequence[Any]]) -> str:
+    """For json_to_recordset."""
+    return msgspec.json.encode([dict(zip(_KEYS, each, strict=False)) for each in values]).decode()
+
+
+def _started(jobs: list[Job]) -> list[tuple[Any, ...]]:
+    """The last value: which of its job's attempts in here it is."""
+    so_far: Counter[int] = Counter()
+    found = []
+    for job in jobs:
+        so_far[job.id] += 1
+        found.append((
+            job.id, job.attempt, job.worker_id, job.lease, job.started_at, job.upload_key, so_far[job.id],
+        ))  # fmt: skip
+    return found
+
+
+def _new_cause(seen: CauseSeen) -> tuple[Any, ...]:
+    assert seen.new is not None
+    return (seen.id, seen.new.fingerprint, seen.new.kind, seen.new.place, seen.example, seen.first, seen.last, seen.n)
+
+
+def _column(value: Any) -> Any:
+    """As the table has it."""
+    if type(value) is tuple:
+        return rows.encode_tags(value)
+    return int(value) if type(value) is bool else value
+
+
+# --- rows
+
+
+def _extend(found: list[Any], read: Callable[[tuple[Any, ...]], Any], told: Fetched) -> None:
+    found += map(read, told.rows)
+
+
+def _take_line(lines: dict[str, list[Job]], told: Fetched) -> None:
+    for row in told.rows:
+        job = rows.job(row)
+        lines.setdefault(job.type, []).append(job)
+
+
+def _take_failed(found: Found, told: Fetched) -> None:
+    for job_id, worker_id in told.rows:
+        found.failed[job_id] = (*found.failed[job_id], worker_id)
+
+
+def _file(row: tuple[Any, ...]) -> tuple[str, FileRecord | None]:
+    key, size, sha256, checked_at, etag, version, kept, keeping = row
+    if keeping is None:  # there is no such row
+        return key, None
+    return key, FileRecord(size, sha256, checked_at, etag, version, kept, bool(keeping))
+
+
+def _doom(row: tuple[Any, ...]) -> tuple[str, Doom]:
+    key, state, tries, epoch, again = row
+    return key, Doom(state, tries, epoch, bool(again))
+
+
+def _claim(row: tuple[Any, ...]) -> tuple[tuple[str, str], list[tuple[int, int]]]:
+    worker_id, key, pairs = row
+    return (worker_id, key), _decode_pairs(pairs)
+
+
+def _repeated(row: tuple[Any, ...]) -> tuple[tuple[str, str], tuple[bytes, bytes, int]]:
+    subject, key, fingerprint, outcome, at = row
+    return (subject, key), (bytes(fingerprint), bytes(outcome), at)

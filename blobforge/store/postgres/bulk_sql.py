@@ -1,0 +1,201 @@
+"""What a transaction needs, and what it has changed, each in one statement with one parameter, whatever its size: a
+JSON array of records with the keys c0, c1 and so on. The columns are those of `store/sql/sql.py`."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Final
+
+from blobforge.store.sql.sql import ATTEMPT_COLUMNS, FILE_COLUMNS, JOB_COLUMNS, WORKER_COLUMNS
+
+# Columns of jobs. What is no text is a number.
+TEXTS: Final = frozenset({
+    "type", "status", "source_hash", "source_path", "tags", "avoid", "metadata", "worker_id", "lease", "last_error",
+    "output_key", "result", "progress", "replaced", "submitter", "upload_key",
+})  # fmt: skip
+
+
+def _records(kinds: str) -> str:
+    """The parameter as a table `e`. `kinds`: one letter a column, t(ext) or n(umber)."""
+    columns = ", ".join(f"c{at} {'text' if kind == 't' else 'bigint'}" for at, kind in enumerate(kinds))
+    return f"json_to_recordset($1::json) AS e({columns})"
+
+
+def _all(kinds: str) -> str:
+    return ", ".join(f"c{at}" for at in range(len(kinds)))
+
+
+_IDS: Final = "= ANY($1::bigint[])"
+_NAMES: Final = "= ANY(ARRAY(SELECT json_array_elements_text($1::json)))"
+_READY: Final = "status = 'pending' AND not_before IS NULL AND avoid IS NULL AND lane = 0"
+
+# --- what is needed
+JOBS: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE id {_IDS}"
+OF_SOURCES: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE source_hash {_NAMES}"
+OF_WORKERS: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE status = 'running' AND worker_id {_NAMES}"
+# (type, how many), and one more for each job of which the next one of its type may be asked for. In claim order.
+_ASKED: Final = f"""
+    (SELECT type, sum(most) AS most
+       FROM (SELECT c0 AS type, c1 AS most FROM {_records("tn")}
+             UNION ALL SELECT type, 1 FROM jobs WHERE id = ANY($2::bigint[])) AS each
+      GROUP BY type) AS asked"""
+READY: Final = f"""
+    SELECT next.* FROM {_ASKED}, LATERAL (
+        SELECT {JOB_COLUMNS} FROM jobs WHERE {_READY} AND type = asked.type
+         ORDER BY priority, id LIMIT least(asked.most, $3::bigint)) AS next"""
+KEPT: Final = f"""
+    SELECT next.* FROM {_ASKED}, LATERAL (
+        SELECT {JOB_COLUMNS} FROM jobs WHERE status = 'pending' AND avoid IS NOT NULL AND type = asked.type
+         ORDER BY priority, id LIMIT $3::bigint) AS next"""
+# The last column: the types that it has asked for beside its own, a JSON array.
+WORKERS: Final = f"""
+    SELECT {WORKER_COLUMNS}, (SELECT json_agg(t.type)::text FROM worker_types AS t WHERE t.worker_id = workers.id)
+      FROM workers WHERE id {_NAMES}"""
+ATTEMPTS: Final = f"""
+    SELECT {ATTEMPT_COLUMNS} FROM {_records("nn")} JOIN attempts ON job_id = c0 AND attempt = c1"""
+FILES: Final = f"SELECT key, {FILE_COLUMNS} FROM files WHERE key {_NAMES}"
+SOURCE_FILES: Final = f"""
+    SELECT 'sources/' || jobs.source_hash, {FILE_COLUMNS}
+      FROM jobs LEFT JOIN files ON files.key = 'sources/' || jobs.source_hash WHERE jobs.id {_IDS}"""
+DOOMS: Final = f"SELECT key, state, tries, epoch, again FROM doomed_objects WHERE key {_NAMES}"
+CLAIM_KEYS: Final = f"""
+    SELECT worker_id, claim_key, jobs FROM {_records("tt")} JOIN claim_keys ON worker_id = c0 AND claim_key = c1"""
+REPEATED: Final = f"""
+    SELECT subject, key, fingerprint, outcome, created_at FROM {_records("tt")}
+      JOIN idempotency ON subject = c0 AND key = c1"""
+# By so many of the last attempts of each.
+FAILED: Final = """
+    SELECT DISTINCT job_id, worker_id
+      FROM unnest($1::bigint[]) AS asked, LATERAL (
+           SELECT job_id, worker_id, outcome, kind FROM attempts WHERE job_id = asked
+            ORDER BY attempt DESC LIMIT $2::bigint) AS last
+     WHERE outcome = 'failed' OR (outcome = 'released' AND kind = 'trouble')
+     ORDER BY job_id, worker_id"""
+HIGHEST_JOB: Final = "SELECT job FROM turn WHERE one = 1"
+GIVE_JOBS: Final = "UPDATE turn SET job = greatest(job, $1) WHERE one = 1"
+
+
+# --- what has changed
+def _guarded(write: str) -> str:
+    """Fails where the write does not find all rows as they were read: nothing else can keep the COMMIT that is sent
+    along from being done."""
+    return f"WITH done AS ({write} RETURNING 1) SELECT 1 / (count(*) = json_array_length($1::json))::int FROM done"
+
+
+@lru_cache(maxsize=256)
+def move_jobs(columns: tuple[str, ...]) -> str:
+    """Jobs that were read in that status and attempt (the first three values: id, status, attempt) get these
+    columns."""
+    moved = ", ".join(f"{column} = e.c{at}" for at, column in enumerate(columns, start=3))
+    kinds = "ntn" + "".join("t" if column in TEXTS else "n" for column in columns)
+    return _guarded(f"""
+        UPDATE jobs SET {moved} FROM {_records(kinds)}
+         WHERE jobs.id = e.c0 AND jobs.status = e.c1 AND jobs.attempt = e.c2""")
+
+
+DELETE_JOBS: Final = _guarded(f"""
+    DELETE FROM jobs USING {_records("ntn")}
+     WHERE jobs.id = e.c0 AND jobs.status = e.c1 AND jobs.attempt = e.c2""")
+JOB_STATES: Final = f"SELECT id, status, attempt FROM jobs WHERE id {_IDS}"
+
+
+def _insert(table: str, columns: str, kinds: str, more: str = "") -> str:
+    return f"INSERT INTO {table} ({columns}) SELECT {_all(kinds)} FROM {_records(kinds)} {more}"
+
+
+INSERT_JOBS: Final = _insert(
+    "jobs",
+    "id, type, status, priority, source_hash, created_at, updated_at, max_attempts, source_path, source_size, tags,"
+    " metadata, submitter",
+    "nttntnnntnttt",
+)
+INSERT_JOB_TAGS: Final = _insert("job_tags", "tag, job_id", "tn", "ON CONFLICT DO NOTHING")
+# The last value: which of its job's attempts in this statement it is, from 1 on.
+START_ATTEMPTS: Final = f"""
+    INSERT INTO attempts (job_id, attempt, worker_id, lease, started_at, output_key, ordinal)
+    SELECT c0, c1, c2, c3, c4, c5, c6 + coalesce(
+           (SELECT coalesce(ordinal, attempt) FROM attempts WHERE job_id = c0 ORDER BY attempt DESC LIMIT 1), 0)
+      FROM {_records("nnttntn")}"""
+END_ATTEMPTS: Final = f"""
+    UPDATE attempts SET ended_at = c2, outcome = c3, kind = c4, error = c5, traceback = c6, log_tail = c7
+      FROM {_records("nnnttttt")} WHERE attempts.job_id = c0 AND attempts.attempt = c1"""
+DROP_RESULTS: Final = f"""
+    DELETE FROM results USING {_records("nn")} WHERE results.job_id = c0 AND results.attempt = c1"""
+DROP_RESULTS_BUT: Final = f"""
+    DELETE FROM results USING {_records("nn")} WHERE results.job_id = c0 AND results.attempt IS DISTINCT FROM c1"""
+KEEP_RESULT: Final = "INSERT INTO results (job_id, attempt, result) VALUES ($1, $2, $3)"
+FORGET_FILES: Final = f"DELETE FROM files WHERE key {_NAMES}"
+RECORD_FILES: Final = _insert(
+    "files",
+    "key, size, sha256, job_id, attempt, created_at, checked_at, etag, version, keeping",
+    "tntnnnnttn",
+    """ON CONFLICT (key) DO UPDATE SET size = excluded.size, sha256 = excluded.sha256,
+        checked_at = excluded.checked_at, etag = excluded.etag, version = excluded.version,
+        keeping = excluded.keeping""",
+)
+KEEP_FILES: Final = f"UPDATE files SET kept = c1, keeping = 0 FROM {_records('tt')} WHERE files.key = c0"
+SAVE_WORKERS: Final = _insert(
+    "workers",
+    WORKER_COLUMNS,
+    "tttnntnntttntnntntt",
+    """ON CONFLICT (id) DO UPDATE SET type = excluded.type, status = excluded.status,
+        updated_at = excluded.updated_at, name = excluded.name, enabled = excluded.enabled,
+        last_heartbeat = excluded.last_heartbeat, metadata = excluded.metadata, labels = excluded.labels,
+        version = excluded.version, token_id = excluded.token_id, secret_hash = excluded.secret_hash,
+        drain = excluded.drain, registered = excluded.registered, instance = excluded.instance,
+        contested_at = excluded.contested_at, contested_by = excluded.contested_by""",
+)
+BEAT_WORKERS: Final = f"""
+    UPDATE workers SET last_heartbeat = c1, updated_at = c2 FROM {_records("tnn")} WHERE workers.id = c0"""
+DELETE_WORKERS: Final = f"DELETE FROM workers WHERE id {_NAMES}"
+FORGET_WORKER_TYPES: Final = f"DELETE FROM worker_types WHERE worker_id {_NAMES}"
+ADD_WORKER_TYPES: Final = _insert("worker_types", "worker_id, type", "tt", "ON CONFLICT DO NOTHING")
+INSERT_CAUSES: Final = _insert(
+    "failures", "id, fingerprint, kind, place, example, first_seen, last_seen, n", "nttttnnn"
+)
+SEE_CAUSES: Final = f"""
+    UPDATE failures SET last_seen = greatest(last_seen, c3), first_seen = least(first_seen, c2), n = n + c4,
+                        example = CASE WHEN c3 >= last_seen THEN c1 ELSE example END
+      FROM {_records("ntnnn")} WHERE failures.id = c0"""
+SAVE_CLAIM_KEYS: Final = _insert(
+    "claim_keys",
+    "worker_id, claim_key, jobs, created_at",
+    "tttn",
+    "ON CONFLICT (worker_id, claim_key) DO UPDATE SET jobs = excluded.jobs, created_at = excluded.created_at",
+)
+SAVE_REPEATED: Final = """
+    INSERT INTO idempotency (subject, key, fingerprint, outcome, created_at) VALUES ($1, $2, $3, $4, $5)
+    ON CONFLICT (subject, key) DO UPDATE SET fingerprint = excluded.fingerprint, outcome = excluded.outcome,
+        created_at = excluded.created_at"""
+SAVE_UNDOS: Final = _insert("undos", "token, job_id, was, became, at", "tnttn", "ON CONFLICT DO NOTHING")
+INSERT_AUDIT: Final = _insert("audit", "at, actor, name, address, action, subject, detail", "ntttttt")
+
+
+def _moved(table: str, keys: str, kinds: str) -> str:
+    """A counter of what is there never falls below zero (the schema says so): an upsert of a negative number would be
+    refused before it was added."""
+    at = len(kinds)
+    same = " AND ".join(f"c.{key} = c{index}" for index, key in enumerate(keys.split(", ")))
+    return f"""
+    INSERT INTO {table} ({keys}, n) SELECT {_all(kinds)}, coalesce(c.n, 0) + c{at}
+      FROM {_records(kinds + "n")} LEFT JOIN {table} AS c ON {same}
+    ON CONFLICT ({keys}) DO UPDATE SET n = excluded.n"""
+
+
+def _added(table: str, keys: str, kinds: str) -> str:
+    return _insert(table, f"{keys}, n", kinds + "n", f"ON CONFLICT ({keys}) DO UPDATE SET n = {table}.n + excluded.n")
+
+
+MOVE_JOB_COUNTS: Final = _moved("job_counts", "status, type, priority", "ttn")
+MOVE_FAILURE_COUNTS: Final = _moved("failure_counts", "failure, status", "nt")
+MOVE_WORKER_COUNTS: Final = _moved("worker_counts", "status", "t")
+ADD_HAPPENINGS: Final = _added("happenings", "step, slot, type, what", "nntt")
+ADD_DURATIONS: Final = _added("durations", "week, type, bucket", "ntn")
+ADD_WORKER_RATES: Final = _added("worker_rates", "hour, worker_id, outcome", "ntt")
+NOTE_HOURS: Final = _insert(
+    "job_hours",
+    "hour, first_id, last_id",
+    "nnn",
+    """ON CONFLICT (hour) DO UPDATE SET first_id = least(job_hours.first_id, excluded.first_id),
+        last_id = greatest(job_hours.last_id, excluded.last_id)""",
+)
