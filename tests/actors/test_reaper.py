@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import apsw
 import pytest
 import trio
 import trio.lowlevel
@@ -362,7 +362,7 @@ async def test_one_odd_row_ends_neither_the_server_nor_the_other_leases(
 
     def save(before: Any, after: Any) -> None:
         if before.id == first["id"] and after.status == "pending":
-            raise apsw.ConstraintError("odd")
+            raise ValueError("odd")
         real(before, after)
 
     store.save_job = save  # type: ignore[method-assign]
@@ -384,13 +384,17 @@ async def test_the_first_write_after_an_outage_expires_nobody(local: LocalServer
     beat = {"jobs": [{"job_id": job_id, "lease": grant["lease"]}]}
     full = True
 
-    def errs(_cursor: Any, statement: str, _values: Any) -> bool:
-        if full and statement == "COMMIT":
-            raise apsw.FullError("a disk that is full")
-        return True
+    store: Any = local.parts.writer._store
+    real = store.transaction
 
-    store: Any = local.parts.writer
-    store._store._do._db.exec_trace = errs
+    @contextmanager
+    def transaction(*needs: Any) -> Iterator[None]:
+        with real(*needs):
+            yield
+            if full:
+                raise StoreUnavailable("the disk is full")
+
+    store.transaction = transaction
     await trio.sleep(timeout - 5)
     assert (await local.call("POST", "/api/workers/w1/heartbeat", beat))[0] == 503
     full = False

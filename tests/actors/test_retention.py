@@ -7,7 +7,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import trio
 
 from actors.effects.periodic import UNDO_MS, UNDOS_AT_ONCE
@@ -34,8 +33,6 @@ from blobforge.events import JobsPruned
 from blobforge.job import JobStatus
 from blobforge.objects.keys import source_key
 from blobforge.refusals import Refusal, RefusalCode
-from blobforge.store.sql import sql as shared
-from blobforge.store.sqlite import sql
 from tests.actors.keeping import DAY, keeping
 from tests.fixtures.local import EPOCH_MS, LocalServer, open_local, virtual_now
 from tests.store.making import ADMIN, T0, Book, hash_of, submission
@@ -121,22 +118,23 @@ async def test_a_wall_clock_set_forward_costs_no_results(tmp_path: Path, autojum
 
 def fill(book: Book, jobs: int) -> None:
     """So many completed jobs, each with an attempt, and the counters that belong to them."""
-    book.db.execute("BEGIN")
-    book.db.execute(
-        """WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
-           INSERT INTO jobs (type, status, priority, source_hash, created_at, updated_at, max_attempts, attempts,
-                             attempt, worker_id, lease, started_at, completed_at)
-           SELECT 'pdf', 'completed', 3, printf('%064x', i), ?2, ?2, 3, 1, 1, 'w1', 'l' || i, ?2, ?2 + i FROM n""",
-        (jobs, EPOCH_MS - 10 * round(DAY * 1000)),
+    at = EPOCH_MS - 10 * round(DAY * 1000)
+    ended = {"status": "completed", "type": "pdf", "priority": 3}
+    each = {"created_at": at, "updated_at": at, "max_attempts": 3, "attempts": 1, "attempt": 1}
+    ran = {"worker_id": "w1", "started_at": at}
+    alike = ended | each | ran
+    numbers = range(1, jobs + 1)
+    book.probe.add_all(
+        "jobs",
+        ("id", "source_hash", "lease", "completed_at", *alike),
+        ((n, f"{n:064x}", f"l{n}", at + n, *alike.values()) for n in numbers),
     )
-    book.db.execute(
-        """INSERT INTO attempts (job_id, attempt, worker_id, lease, started_at, ended_at, outcome)
-           SELECT id, 1, worker_id, lease, started_at, completed_at, 'completed' FROM jobs"""
+    book.probe.add_all(
+        "attempts",
+        ("job_id", "lease", "ended_at", "attempt", "outcome", *ran),
+        ((n, f"l{n}", at + n, 1, "completed", *ran.values()) for n in numbers),
     )
-    book.db.execute(
-        "INSERT INTO job_counts SELECT status, type, priority, count(*) FROM jobs GROUP BY status, type, priority"
-    )
-    book.db.execute("COMMIT")
+    book.probe.add("job_counts", **ended, n=jobs)
 
 
 async def test_pruning_a_hundred_thousand_jobs_lets_everybody_else_through(
@@ -164,23 +162,6 @@ async def test_pruning_a_hundred_thousand_jobs_lets_everybody_else_through(
         steps = [before - after for before, after in pairwise(left)]
         assert max(steps) <= JOBS_AT_ONCE
         assert sum(steps) >= 20 * JOBS_AT_ONCE, "and it does get on"
-
-
-def test_what_is_to_be_pruned_is_found_by_an_index(tmp_path: Path) -> None:
-    book = Book(tmp_path / "x.db")
-    fill(book, 1000)
-    plans = [
-        (shared.ENDED_BEFORE, ("completed", EPOCH_MS, 10), "jobs_ended"),
-        (shared.DUE_DOOMS, ("waiting", EPOCH_MS, 10), "doomed_objects_due"),
-        (shared.NEXT_DOOM, ("waiting",), "doomed_objects_due"),
-        (shared.HAS_SOURCE, (hash_of(1),), "jobs_by_source"),
-    ]
-    for statement, values, index in plans:
-        ((*_, plan),) = book.rows(f"EXPLAIN QUERY PLAN {statement}", values)
-        assert plan.startswith("SEARCH"), (statement, plan)
-        assert index in plan
-    assert book.store.ended_before(JobStatus.COMPLETED, EPOCH_MS, limit=3)[0].id == 1, "the oldest first"
-    book.close()
 
 
 async def test_one_broken_job_does_not_keep_the_others(tmp_path: Path, autojump_clock: Any) -> None:
@@ -296,17 +277,11 @@ async def test_the_server_finds_old_files_that_nobody_knows(local: LocalServer, 
 def test_undos_are_forgotten_a_few_at_a_time(tmp_path: Path) -> None:
     """A million of them at once kept the writer for three seconds."""
     book = Book(tmp_path / "book.db")
-    book.db.execute("BEGIN")
-    undos = [("ab", number, "3", "1", T0) for number in range(UNDOS_AT_ONCE + 10)]
-    book.db.execute(sql.SAVE_UNDOS, (msgspec.json.encode(undos).decode(),))
-    book.db.execute("COMMIT")
+    undos = (("ab", number, "3", "1", T0) for number in range(UNDOS_AT_ONCE + 10))
+    book.probe.add_all("undos", ("token", "job_id", "was", "became", "at"), undos)
     book.do(Purge(1.0), Sample())
-    left = "SELECT count(*) FROM undos"
-    assert book.rows(left) == [(UNDOS_AT_ONCE + 10,)]
-    book.now += UNDO_MS
-    book.do(Sample())
-    assert book.rows(left) == [(10,)]
-    book.do(Sample())
-    assert book.rows(left) == [(0,)]
-    plan = [row[3] for row in book.rows(f"EXPLAIN QUERY PLAN {shared.PURGE_UNDOS}", (1, 1))]
-    assert not [line for line in plan if "SCAN" in line or "TEMP B-TREE" in line], plan
+    assert book.probe.count("undos") == UNDOS_AT_ONCE + 10
+    for left in (10, 0):
+        book.now += UNDO_MS
+        book.do(Sample())
+        assert book.probe.count("undos") == left

@@ -149,9 +149,7 @@ async def test_no_effect_without_its_record_and_no_record_without_its_effect(
 
 def _without_uses(dump: str) -> list[str]:
     """The tokens' last use is written whenever there is time for it."""
-    return [
-        line for line in dump.splitlines() if not line.startswith('INSERT INTO "tokens"') and "tokens" not in line
-    ]
+    return [line for line in dump.splitlines() if not line.startswith("tokens ")]
 
 
 @pytest.mark.parametrize(

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-import sqlite3
 import sys
 import tempfile
 import time
-from contextlib import closing
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.dashboard.scene import Scene, furnish
 from tests.fixtures.chromium import CHROMIUM
+from tests.fixtures.engines import looked_into
 from tests.fixtures.server import ServerProcess
 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -65,9 +64,10 @@ def remember(database: Path) -> None:
             stood = {"pending": 25 + 12 * wave + back // 6, "running": 6 + back % 3, "dead": 0}
             depths += [(step, slot, "pdf", status, int(n)) for status, n in stood.items()]
             depths.append((step, slot, "", "online", 6 + back % 2))
-    with closing(sqlite3.connect(database)) as db, db:
-        db.executemany("INSERT OR IGNORE INTO happenings VALUES (?, ?, ?, ?, ?)", happened)
-        db.executemany("INSERT OR IGNORE INTO depths VALUES (?, ?, ?, ?, ?)", depths)
+    with looked_into(database) as found:
+        for table, kind, noted in (("happenings", "what", happened), ("depths", "status", depths)):
+            found.probe.remove(table)
+            found.probe.add_all(table, ("step", "slot", "type", kind, "n"), noted)
 
 
 def shoot(browser: Browser, server: ServerProcess, ids: dict[str, int], folder: Path) -> None:

@@ -86,12 +86,14 @@ def take(book: Book, path: Path) -> Account:
 
 
 def contents(book: Book) -> dict[str, list[tuple[object, ...]]]:
-    return {table: sorted(book.rows(f"SELECT {columns} FROM {table}"), key=repr) for table, columns in TABLES.items()}
+    return {
+        table: sorted(book.probe.rows(table, *columns.split(", ")), key=repr) for table, columns in TABLES.items()
+    }
 
 
 def test_what_comes_back_is_the_same(book: Book, tmp_path: Path) -> None:
     new = Book(tmp_path / "to.db")
-    new.db.execute("UPDATE installation SET id = 'banother1'")
+    new.probe.change("installation", {"id": "banother1"})
     path = exported(book, tmp_path / "all.ndjson")
     planned, account = reading.survey(path, None, newest=SCHEMA), take(new, path)
     assert planned == account
@@ -101,7 +103,7 @@ def test_what_comes_back_is_the_same(book: Book, tmp_path: Path) -> None:
     assert check(new.path) == []
     new.counts_are_right()
     # The one that ran has gone back here, and would there.
-    runs = book.rows("SELECT id FROM jobs WHERE status = 'running'")
+    runs = book.probe.rows("jobs", "id", status="running")
     mine, its = contents(book), contents(new)
     for table in TABLES:
         if table in ("jobs", "attempts"):
@@ -113,7 +115,7 @@ def test_what_comes_back_is_the_same(book: Book, tmp_path: Path) -> None:
         else:
             assert its[table] == mine[table], table
     ((number,),) = runs
-    assert new.rows("SELECT outcome FROM attempts WHERE job_id = ?", (number,)) == [("released",)]
+    assert new.probe.column("attempts", "outcome", job_id=number) == ["released"]
     new.close()
 
 
@@ -144,7 +146,7 @@ def test_one_that_was_broken_off_goes_on(book: Book, tmp_path: Path, monkeypatch
 
     with pytest.raises(KeyboardInterrupt):
         reading.Import(new.store, newest=SCHEMA, now=T0, on_done=stop).run(path)
-    assert new.rows("SELECT count(*) FROM jobs") == [(3,)]
+    assert new.probe.count("jobs") == 3
     account = take(new, path)
     assert (account.jobs.known, account.jobs.taken) == (3, 5)
     assert check(new.path) == []
@@ -153,7 +155,7 @@ def test_one_that_was_broken_off_goes_on(book: Book, tmp_path: Path, monkeypatch
 
 def test_credentials_only_where_they_are_asked_for(book: Book, tmp_path: Path) -> None:
     plain = exported(book, tmp_path / "plain").read_text()
-    leases = [lease for (lease,) in book.rows("SELECT lease FROM attempts")]
+    leases = book.probe.column("attempts", "lease")
     for secret in (hash_secret("bf_x"), "https://id", "token:", '"worker"', *leases):
         assert secret not in plain
     path = exported(book, tmp_path / "all", credentials=True)
@@ -175,11 +177,11 @@ def test_credentials_only_where_they_are_asked_for(book: Book, tmp_path: Path) -
 def test_who_submitted_is_known_under_the_new_number(book: Book, tmp_path: Path) -> None:
     with book.store.transaction():
         book.store.insert_token(replace(_token(book), hash="ab" * 32))
-    book.db.execute("UPDATE jobs SET submitter = 'token:2' WHERE id = 1")
+    book.probe.change("jobs", {"submitter": "token:2"}, id=1)
     new = Book(tmp_path / "to.db")
     new.do(CreateToken("first", hash_secret("bf_y"), "bf_y", frozenset({Scope.READ})))
     take(new, exported(book, tmp_path / "all", credentials=True))
-    assert new.rows("SELECT submitter FROM jobs WHERE id = 1") == [("token:3",)]
+    assert new.probe.column("jobs", "submitter", id=1) == ["token:3"]
     new.close()
 
 
@@ -190,13 +192,13 @@ def _token(book: Book):  # type: ignore[no-untyped-def]
 def test_a_database_with_jobs_of_its_own_takes_nothing(book: Book, tmp_path: Path) -> None:
     path = exported(book, tmp_path / "all.ndjson")
     new = Book(tmp_path / "to.db")
-    new.db.execute("UPDATE installation SET id = 'banother1'")
+    new.probe.change("installation", {"id": "banother1"})
     new.do(submission("mine"))
     with pytest.raises(DatabaseError, match="jobs of its own"):
         take(new, path)
     with departing(new.path) as known, pytest.raises(DatabaseError, match="jobs of its own"):
         reading.survey(path, known, newest=SCHEMA)
-    assert new.rows("SELECT count(*) FROM jobs") == [(1,)]
+    assert new.probe.count("jobs") == 1
     new.close()
 
 

@@ -91,8 +91,9 @@ class Process:
         if self.dead:
             await trio.sleep_forever()
 
-    def fault(self, verb: str) -> str | None:
+    def fault(self, statement: str) -> str | None:
         """What a statement of the writer meets, by its first word."""
+        verb = statement.split(None, 1)[0]
         if not self.ready or verb == "ROLLBACK":
             return None
         if verb == "COMMIT":

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from typing import Any
 
-import apsw
 import trio
 
+from tests.fixtures.engines import looked_into
 from tests.fixtures.local import LocalServer
 from tests.web.calls import raw
 
@@ -73,16 +72,12 @@ async def test_a_job_that_was_given_back_four_thousand_times_is_as_small_as_any(
     grant = await local.claim()
     body = {"worker_id": "w1", "lease": grant["lease"], "reason": "shutdown"}
     assert (await local.call("POST", "/api/jobs/1/release", body))[0] == 200
-    db = apsw.Connection(str(local.folder / "blobforge.db"))
-    with db:
-        db.execute(
-            f"""WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < {RELEASED})
-                INSERT INTO attempts (job_id, attempt, worker_id, lease, started_at, ended_at, outcome, error)
-                SELECT job_id, i, worker_id, lease || i, started_at, ended_at, outcome, 'shutdown'
-                  FROM attempts, n WHERE attempt = 1"""
-        )
-        db.execute("UPDATE jobs SET attempt = ?", (RELEASED,))
-    db.close()
+    with looked_into(local.parts.services.settings.database) as database:
+        alike = ("job_id", "worker_id", "started_at", "ended_at", "outcome")
+        ((lease, *first),) = database.probe.rows("attempts", "lease", *alike)
+        more = ((number, f"{lease}{number}", "shutdown", *first) for number in range(2, RELEASED + 1))
+        database.probe.add_all("attempts", ("attempt", "lease", "error", *alike), more)
+        database.probe.change("jobs", {"attempt": RELEASED})
     job = await local.job(1)
     assert (job["attempts_total"], len(job["attempt_history"])) == (RELEASED, 50)
     for path in ("/api/jobs/1", "/jobs/1", "/api/jobs/1/attempts", "/api/jobs/1/events"):
@@ -92,22 +87,3 @@ async def test_a_job_that_was_given_back_four_thousand_times_is_as_small_as_any(
     await trio.sleep(60)  # a job that was given back waits a while
     assert (await local.claim())["job"] is not None
     assert (await local.job(1))["attempts_total"] == RELEASED + 1
-
-
-async def test_attempts_are_counted_where_their_numbers_have_gaps(local: LocalServer, autojump_clock: Any) -> None:
-    """As after a restore, or in a database that is older than the count."""
-    await failed_often(local)
-    db = apsw.Connection(str(local.folder / "blobforge.db"))
-    migration = resources.files("blobforge.store.sqlite") / "migrations" / "0015_attempts_counted.sql"
-    with db:
-        db.execute("UPDATE attempts SET attempt = attempt + 1000 WHERE attempt > 10")
-        db.execute("UPDATE jobs SET attempt = attempt + 1000")
-        db.execute("UPDATE attempts SET ordinal = NULL")
-        db.execute("UPDATE" + migration.read_text().partition("\nUPDATE")[2])
-    assert list(db.execute("SELECT count(*) FROM attempts WHERE ordinal IS NULL")) == [(10,)], (
-        "the rest is left alone"
-    )
-    db.close()
-    assert (await local.job(1))["attempts_total"] == FAILED
-    await local.claim()
-    assert (await local.job(1))["attempts_total"] == FAILED + 1

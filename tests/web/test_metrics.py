@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import apsw
 import httpx
 import pytest
 import trio
@@ -23,6 +22,7 @@ from blobforge.refusals import RefusalCode
 from blobforge.serve.parts import Parts
 from blobforge.serve.server import running
 from blobforge.store.errors import StoreUnavailable
+from tests.fixtures.engines import looked_into
 from tests.fixtures.local import LocalServer, open_local, virtual_now
 from tests.fixtures.server import ServerProcess
 from tests.web.calls import HEX, finish, stream
@@ -244,8 +244,8 @@ async def test_types_that_clients_make_up_are_bounded(tmp_path: Path, autojump_c
 
 async def test_an_unreadable_database_spoils_nothing_else(local: LocalServer, autojump_clock: Any) -> None:
     await local.submit()
-    with closing(apsw.Connection(str(local.parts.services.settings.database))) as other:
-        other.execute("ALTER TABLE job_counts RENAME TO elsewhere")
+    with looked_into(local.parts.services.settings.database) as database:
+        database.probe.hide("job_counts")
     found = await told(local)
     assert found("blobforge_database_readable") == 0
     assert found("blobforge_jobs") is None
@@ -255,8 +255,8 @@ async def test_an_unreadable_database_spoils_nothing_else(local: LocalServer, au
 
 async def test_an_unreadable_database_is_an_outage_and_no_bug(local: LocalServer, autojump_clock: Any) -> None:
     job_id = await local.submit()
-    with closing(apsw.Connection(str(local.parts.services.settings.database))) as other:
-        other.execute("ALTER TABLE job_counts RENAME TO elsewhere")
+    with looked_into(local.parts.services.settings.database) as database:
+        database.probe.hide("job_counts")
     status, said = await local.call("GET", "/api/stats")
     assert (status, said["type"].rpartition(":")[2]) == (503, "unavailable")
     response = await local.http.get("/", headers={"Authorization": f"Bearer {local.parts.admin_token}"})

@@ -39,6 +39,10 @@ PLANS: list[tuple[str, tuple[Any, ...], str]] = [
     (shared.JOBS_BETWEEN, (1, 9, 10), "PRIMARY KEY"),
     (shared.LATEST_ATTEMPTS, (1, 10), "PRIMARY KEY"),
     (sql.move_job(("status", "lease")), (None, None, 1, "pending", 1), "PRIMARY KEY"),
+    (shared.ENDED_BEFORE, ("completed", 1, 10), "jobs_ended"),
+    (shared.DUE_DOOMS, ("waiting", 1, 10), "doomed_objects_due"),
+    (shared.NEXT_DOOM, ("waiting",), "doomed_objects_due"),
+    (shared.HAS_SOURCE, ("x",), "jobs_by_source"),
     (shared.RESULT, (1, 1), "sqlite_autoindex_results_1"),
     (shared.RESULT_NAMES, (1, 1), "sqlite_autoindex_results_1"),
 ]
@@ -131,3 +135,8 @@ def test_a_statement_is_planned_once_whatever_is_bound_to_it(book: Book) -> None
     for db in (book.db, reader):
         assert db.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, -1) == 1
     reader.close()
+
+
+def test_undos_that_are_old_are_found_and_not_looked_for(book: Book) -> None:
+    plan = [row[3] for row in book.rows(f"EXPLAIN QUERY PLAN {shared.PURGE_UNDOS}", (1, 1))]
+    assert not [line for line in plan if "SCAN" in line or "TEMP B-TREE" in line], plan
