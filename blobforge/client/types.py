@@ -226,7 +226,7 @@ class Attention(msgspec.Struct, frozen=True, kw_only=True):
     store: list[str] = []
 
 
-class Server(msgspec.Struct, frozen=True, kw_only=True):
+class KnownServer(msgspec.Struct, frozen=True, kw_only=True):
     """One of the servers that share a database."""
 
     name: str
@@ -239,10 +239,10 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Servers(msgspec.Struct, frozen=True, kw_only=True):
-    servers: list[Server]
+    servers: list[KnownServer]
 
 
-class Remark(msgspec.Struct, frozen=True, kw_only=True):
+class DatabaseRemark(msgspec.Struct, frozen=True, kw_only=True):
     """Something that should be known about the database."""
 
     subject: str
@@ -254,7 +254,7 @@ class Remark(msgspec.Struct, frozen=True, kw_only=True):
 class Database(msgspec.Struct, frozen=True, kw_only=True):
     engine: str
     version: str
-    remarks: list[Remark]
+    remarks: list[DatabaseRemark]
 
 
 class Stats(msgspec.Struct, frozen=True, kw_only=True):

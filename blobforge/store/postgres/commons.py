@@ -55,7 +55,7 @@ class RowCommons:
             self._run(sql.FORGET_SECRET, name, known)
 
     def failed(self, names: tuple[str, ...]) -> float:
-        # By their hashes: of one length, and no list of addresses for those who read the database.
+        # By their hashes: of one length, and no list of addresses in the database.
         hashes = [hashlib.sha256(name.encode()).digest() for name in names]
         return max(map(self._failed, hashes)) * REFILL_SECONDS
 
