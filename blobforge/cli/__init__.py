@@ -18,6 +18,7 @@ _COMMANDS = {
     "submit": "blobforge.cli.submit:submit",
     "ingest": "blobforge.cli.submit:ingest",
     "jobs": "blobforge.cli.jobs:jobs",
+    "results": "blobforge.cli.results:results",
     "stats": "blobforge.cli.stats:stats",
     "work": "blobforge.cli.work:work",
     "workers": "blobforge.cli.workers:workers",

@@ -7,13 +7,17 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from typing import IO, Any
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
 from blobforge.cli import common, output, suggest
 from blobforge.cli.common import CliError, CliSession, pass_session, session_options
 from blobforge.cli.ingest.find import Candidate, RejectedPath, Selection, find, no_tags, tags_of_path
+
+if TYPE_CHECKING:
+    from blobforge.client import Job
 
 
 def _metadata(_ctx: click.Context, _param: click.Parameter, pairs: Sequence[str]) -> dict[str, str]:
@@ -56,6 +60,15 @@ def _job_options(command: Any) -> Any:
         click.option(
             "--suffix", "suffixes", multiple=True, metavar="SUFFIX", help="In folders, take these instead of .TYPE."
         ),
+        click.option(
+            "--to",
+            "results",
+            type=click.Path(file_okay=False, path_type=Path),
+            default=Path("."),
+            metavar="DIR",
+            help="Where --download puts the results; here by default.",
+        ),
+        click.option("--download", "fetch", is_flag=True, help="With --wait: fetch the results, as they then are."),
         click.option("--wait", is_flag=True, help="Wait until every job has ended; fail if one did not complete."),
         click.option(
             "--metadata", multiple=True, metavar="NAME=VALUE", callback=_metadata, help="Kept with the job."
@@ -222,8 +235,12 @@ def _submit(
     no_lfs: bool,
     no_cache: bool,
     wait: bool,
+    fetch: bool,
+    results: Path,
     **job: Any,
 ) -> None:
+    if fetch and not wait:
+        raise click.UsageError("--download fetches what has been waited for: it goes with --wait.")
     if nul and files_from is None:
         raise click.UsageError("-0 says how a list is written: it goes with --files-from.")
     if rehash and no_cache:
@@ -255,10 +272,24 @@ def _submit(
     if report.found == report.misnamed:
         raise CliError("Nothing to submit.", common.USAGE)
     session.note(report.summary())
+    if fetch:
+        _download(session, report.completed, results)
     if report.failed:
         common.fail(report.code or common.FAILED)
     if report.unfinished:
         common.fail()
+
+
+def _download(session: CliSession, jobs: Sequence[Job], folder: Path) -> None:
+    from blobforge.cli.fetch.report import FetchReport
+    from blobforge.cli.fetch.run import Into, fetch_these
+    from blobforge.cli.outage import Outages
+
+    report = FetchReport(session)
+    held = session.run(lambda client: fetch_these(client, jobs, Into(folder), report), on_retry=Outages(session))
+    session.note(report.summary(held))
+    if report.failed:
+        common.fail(report.code or common.FAILED)
 
 
 def _list(session: CliSession, found: Iterable[Candidate | RejectedPath], tags: tuple[str, ...]) -> None:

@@ -21,6 +21,8 @@ from blobforge.client.transport import LATER, Transport, unreachable_as_client_e
 
 CHUNK = 256 * 1024
 _REMOVE_SECONDS = 10.0
+# The hash is that of the object's bytes, which an encoding in between would hide.
+_AS_IT_IS = {"Accept-Encoding": "identity"}
 _TIMEOUT = httpx.Timeout(120.0, connect=10.0)
 
 OnBytes = Callable[[int], None]
@@ -53,18 +55,23 @@ async def download(
     patience: float,
     sha256: str | None = None,
     on_bytes: OnBytes | None = None,
+    beginning: Path | None = None,
 ) -> FileFacts:
     """GET `url` into `target`, which appears whole or not at all.
 
+    With `beginning`, on the same file system, and `sha256`, which tells whether the two go together, what came of it
+    is kept there when this ends early, and the next call goes on from it.
     Raises TransferRefused, ServerUnreachable, ChecksumMismatch (when `sha256` is given and differs) and OSError.
     """
     # A name of its own: there may be a file `report.txt.part`, or another download to the same target.
-    part = _Part(target.with_name(f".{secrets.token_hex(6)}.part"), on_bytes)
+    part = _Part(beginning or target.with_name(f".{secrets.token_hex(6)}.part"), on_bytes)
+    kept = beginning is not None and sha256 is not None
+    if kept:
+        await part.take_up()
 
     async def once() -> FileFacts:
         with unreachable_as_client_error(url):
-            # identity: the hash is that of the object's bytes, which an encoding in between would hide.
-            headers = {"Accept-Encoding": "identity", **part.rest()}
+            headers = {**_AS_IT_IS, **part.rest()}
             async with transport.http.stream("GET", url, headers=headers, timeout=_TIMEOUT) as response:
                 if response.status_code == 416 and "Range" in headers:
                     part.forget()  # the object is not what it was; the next try takes all of it
@@ -76,16 +83,48 @@ async def download(
 
     try:
         facts: FileFacts = await transport.patiently(once, patience)
-        if sha256 is not None and facts.sha256 != sha256:
-            raise ChecksumMismatch("the download", sha256, facts.sha256)
+        if kept and part.taken_up and facts.sha256 != sha256:
+            part.forget()  # what was left there was of something else
+            facts = await transport.patiently(once, patience)
+        _check(facts, sha256)
         await trio.to_thread.run_sync(os.replace, part.path, target)
-    except BaseException:
+    except BaseException as error:
         part.forget()
+        kept = kept and not isinstance(error, ChecksumMismatch)
         raise
     finally:
-        with trio.move_on_after(_REMOVE_SECONDS, shield=True):
-            await trio.Path(part.path).unlink(missing_ok=True)
+        if not kept:
+            with trio.move_on_after(_REMOVE_SECONDS, shield=True):
+                await trio.Path(part.path).unlink(missing_ok=True)
     return facts
+
+
+async def read(
+    transport: Transport, url: str, *, patience: float, sha256: str | None = None, on_bytes: OnBytes | None = None
+) -> bytes:
+    """GET `url` into memory: for small objects, of which a file would cost more than its bytes.
+
+    Raises TransferRefused, ServerUnreachable and ChecksumMismatch.
+    """
+
+    async def once() -> bytes:
+        with unreachable_as_client_error(url):
+            response = await transport.http.get(url, headers=_AS_IT_IS, timeout=_TIMEOUT)
+        await _refuse(response, url)
+        if not recognise.object_given(response):
+            raise recognise.unexpected_object(response, without_query(url))
+        return response.content
+
+    content: bytes = await transport.patiently(once, patience)
+    _check(FileFacts(len(content), hashlib.sha256(content).hexdigest()), sha256)
+    if on_bytes is not None:
+        on_bytes(len(content))
+    return content
+
+
+def _check(facts: FileFacts, sha256: str | None) -> None:
+    if sha256 is not None and facts.sha256 != sha256:
+        raise ChecksumMismatch("the download", sha256, facts.sha256)
 
 
 async def upload(
@@ -196,15 +235,35 @@ class _Part:
         self._etag: str | None = None
         self._digest = hashlib.sha256()
         self._counter = _Counter(on_bytes)
+        self.taken_up = False
+        self._trusted = False
+
+    async def take_up(self) -> None:
+        """Go on from what an earlier call has left. Its hash at the end tells whether it was of the same object."""
+        count = await trio.to_thread.run_sync(self._read_beginning)
+        self._counter.add(count)
+        self.taken_up = self._trusted = count > 0
+
+    def _read_beginning(self) -> int:
+        try:
+            with self.path.open("rb") as file:
+                while chunk := file.read(CHUNK):
+                    self._digest.update(chunk)
+                return file.tell()
+        except FileNotFoundError:
+            return 0
 
     def forget(self) -> None:
         """Start over with the next try."""
+        self._trusted = False
         self._counter.take_back()
         self._counter.count = 0
         self._digest = hashlib.sha256()
 
     def rest(self) -> dict[str, str]:
         """The headers that ask for what is missing, if the object is still the same (RFC 9110, 13.1.5)."""
+        if self._trusted and self._etag is None:
+            return {"Range": f"bytes={self._counter.count}-"}
         if not self._counter.count or self._etag is None:
             return {}
         return {"Range": f"bytes={self._counter.count}-", "If-Range": self._etag}
@@ -218,6 +277,7 @@ class _Part:
             self.forget()
             etag = response.headers.get("ETag", "")
             self._etag = etag if etag.startswith('"') else None  # a weak one does not vouch for bytes
+            self._trusted = False
         async with await trio.open_file(self.path, "ab" if goes_on else "wb") as file:
             async for chunk in response.aiter_raw(CHUNK):
                 await file.write(chunk)

@@ -220,6 +220,30 @@ class DownloadUrl(msgspec.Struct, frozen=True, kw_only=True):
     url: str
 
 
+class FileLink(msgspec.Struct, frozen=True, kw_only=True):
+    """A signed URL to GET one of many objects from, and what is known of its bytes; or what is wrong in `error`.
+
+    `key` names the object: it changes with each result of the job, and never means other bytes.
+    """
+
+    job_id: int
+    kind: str = "output"
+    url: str = ""
+    filename: str = ""
+    key: str = ""
+    size: int | None = None
+    sha256: str | None = None
+    error: str | None = None
+    type: str = ""
+    status_code: int = 200
+
+
+class FileLinks(msgspec.Struct, frozen=True, kw_only=True):
+    """One answer an item, in their order."""
+
+    items: list[FileLink]
+
+
 class Attention(msgspec.Struct, frozen=True, kw_only=True):
     """What a person should look at. `store`: whose the object store may be beside the server's."""
 

@@ -35,7 +35,7 @@ class Store:
             etag = self.etags.pop(0) if len(self.etags) > 1 else self.etags[0]
             cut = self.cuts.pop(0) if self.cuts else None
             start = 0
-            if self.ranges and "range" in sent and sent.get("if-range") == etag:
+            if self.ranges and "range" in sent and sent.get("if-range", etag) == etag:
                 start = int(sent["range"].removeprefix("bytes=").rstrip("-"))
             status = f"206 Partial Content\r\nContent-Range: bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}"
             if start >= len(CONTENT):
@@ -125,4 +125,43 @@ async def test_given_up_it_leaves_nothing(opened: Callable[[Store], Store], tmp_
     store = opened(Store([500_000] * 100, etags=['"one"', '"two"'] * 100))
     with pytest.raises(ServerUnreachable):
         await fetch(store, tmp_path / "file", patience=0)
+    assert list(tmp_path.iterdir()) == []
+
+
+async def take_up(store: Store, folder: Path, sha256: str = SHA256, patience: float = 0) -> bool:
+    """Whether the file came, with its beginning kept in between."""
+    async with Client(store.url.partition("/object")[0]) as client:
+        try:
+            await client.with_patience(patience).download(
+                store.url, folder / "file", sha256=sha256, beginning=folder / "beginning"
+            )
+        except ServerUnreachable:
+            return False
+        assert not (folder / "beginning").exists()
+        return (folder / "file").read_bytes() == CONTENT
+
+
+async def test_a_later_call_goes_on_from_what_is_kept(opened: Callable[[Store], Store], tmp_path: Path) -> None:
+    store = opened(Store([1_200_000], etags=['"one"']))
+    assert not await take_up(store, tmp_path)
+    kept = (tmp_path / "beginning").stat().st_size
+    assert kept > 900_000
+    assert await take_up(store, tmp_path)
+    assert store.asked == [None, f"bytes={kept}-"]
+
+
+@pytest.mark.parametrize("kept", [b"something else", CONTENT + b"more"])
+async def test_what_is_kept_of_something_else_is_thrown_away(
+    opened: Callable[[Store], Store], tmp_path: Path, kept: bytes, autojump_clock: trio.testing.MockClock
+) -> None:
+    store = opened(Store([], etags=['"one"']))
+    (tmp_path / "beginning").write_bytes(kept)
+    assert await take_up(store, tmp_path, patience=60)
+    assert store.asked == [f"bytes={len(kept)}-", None]
+
+
+async def test_what_is_not_what_was_promised_is_not_kept(opened: Callable[[Store], Store], tmp_path: Path) -> None:
+    store = opened(Store([], etags=['"one"']))
+    with pytest.raises(ChecksumMismatch):
+        await take_up(store, tmp_path, sha256="0" * 64)
     assert list(tmp_path.iterdir()) == []

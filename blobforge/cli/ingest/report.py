@@ -12,8 +12,8 @@ from blobforge.cli import common, output
 from blobforge.cli.common import CliSession
 from blobforge.cli.ingest.find import RejectedPath
 from blobforge.cli.ingest.hashing import Hashed
-from blobforge.cli.ingest.progress import Progress
-from blobforge.client import BatchItem, SubmittedFile
+from blobforge.cli.progress import Progress
+from blobforge.client import BatchItem, Job, SubmittedFile
 
 
 @dataclass
@@ -36,6 +36,7 @@ class Report:
     unfinished: int = 0
     code: int = 0
     job_ids: list[int] = field(default_factory=list)
+    completed: list[Job] = field(default_factory=list)  # of those that were waited for
 
     def discovered(self, files: int, size: int) -> None:
         """So many more files, of so many bytes, are there to submit."""

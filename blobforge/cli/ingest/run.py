@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterable
 
-import click
 import trio
 
 from blobforge.cli.ingest.batches import JobOptions
 from blobforge.cli.ingest.cache import HashCache, open_cache
 from blobforge.cli.ingest.find import Candidate, RejectedPath
 from blobforge.cli.ingest.pipeline import ingest
-from blobforge.cli.ingest.progress import Progress
 from blobforge.cli.ingest.report import Report
 from blobforge.cli.ingest.waiting import wait_for_ends
+from blobforge.cli.progress import Progress
+from blobforge.cli.signals import until_terminated
 from blobforge.client import Client
 from blobforge.login import folders
 
@@ -35,7 +34,7 @@ async def run(
     cache = open_cache(folder, distrusted=rehash) if folder is not None else HashCache(None)
     try:
         async with trio.open_nursery() as nursery:
-            await nursery.start(_until_terminated)
+            await nursery.start(until_terminated)
             with Progress(shown=not report.session.quiet) as report.progress:
                 await ingest(client, found, options, report, cache, pointers=pointers)
             if wait:
@@ -43,19 +42,6 @@ async def run(
             nursery.cancel_scope.cancel()
     finally:
         cache.close()
-
-
-async def _until_terminated(task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-    """Ctrl-C, and SIGTERM, which is the same by other hands: what is under way is cleaned up after.
-
-    As signals and not as Python's KeyboardInterrupt, which comes between any two steps: a file would be counted, and
-    not told. What was ignored stays so, as SIGINT in the background of a script.
-    """
-    heeded = [each for each in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(each) is not signal.SIG_IGN]
-    with trio.open_signal_receiver(*heeded) as signals:
-        task_status.started()
-        async for number in signals:
-            raise KeyboardInterrupt if number == signal.SIGINT else click.exceptions.Exit(128 + number)
 
 
 def what_now(report: Report) -> str:

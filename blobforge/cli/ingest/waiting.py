@@ -47,7 +47,9 @@ async def wait_for_ends(client: Client, report: Report) -> None:
 
 
 def _tell(report: Report, job: Job) -> None:
-    if job.status != "completed":
+    if job.status == "completed":
+        report.completed.append(job)
+    else:
         report.unfinished += 1
     if report.session.json:
         record = {"job_id": job.id, "status": job.status, "error": job.last_error}

@@ -1,4 +1,4 @@
-"""A progress bar on stderr where that is a terminal; nothing elsewhere."""
+"""A progress bar for many files, on stderr where that is a terminal; nothing elsewhere."""
 
 from __future__ import annotations
 
@@ -15,9 +15,13 @@ _A_FILE = 64 * 1024  # bytes: a file costs about as much beside its bytes, so th
 
 
 class Progress(Shown):
-    """Files done, bytes sent, at what rate, and when it will be over. The end moves while files are still found."""
+    """Files done, bytes sent, at what rate, and when it will be over. The end moves while files are still found.
 
-    def __init__(self, *, shown: bool) -> None:
+    `doing` is what is done to them, and `done` what was done to their bytes.
+    """
+
+    def __init__(self, *, shown: bool, doing: str = "submitting", done: str = "uploaded") -> None:
+        self._doing, self._moved = doing, done
         self._files = self._done = 0
         self._total = self._completed = 0  # in bytes, with _A_FILE for each file
         self._sent = self._sent_of_done = 0
@@ -34,9 +38,9 @@ class Progress(Shown):
                 return super().render(bar.tasks[sent_id])
 
         bar = Progress(
-            TextColumn("submitting"),
+            TextColumn(self._doing),
             BarColumn(),
-            TextColumn("{task.fields[files]} files, {task.fields[sent]} uploaded"),
+            TextColumn(f"{{task.fields[files]}} files, {{task.fields[sent]}} {self._moved}"),
             Rate(),
             TextColumn("ETA"),
             TimeRemainingColumn(),

@@ -1,0 +1,115 @@
+"""One run of `results download`, from the ledger to the summary; how it goes on as results come, and ends early."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from blobforge.cli import common
+from blobforge.cli.common import CliError
+from blobforge.cli.fetch.fetching import Fetch, ResultFilter
+from blobforge.cli.fetch.folder import Folder
+from blobforge.cli.fetch.ledger import Ledger, LedgerBusy, open_ledger, parts_folder
+from blobforge.cli.fetch.names import Layout
+from blobforge.cli.fetch.report import FetchReport
+from blobforge.cli.outage import PATIENCE, Outages
+from blobforge.cli.progress import Progress
+from blobforge.cli.signals import until_terminated
+from blobforge.client import Client, Job
+from blobforge.login import folders
+
+_GATHERED: Final = 1.0  # seconds after an event: others come with it
+_LOOK_AGAIN: Final = 60.0  # seconds without one
+
+
+@dataclass(frozen=True)
+class Into:
+    """Where the results go, and how. `everything`: whatever an earlier run has seen. `verify`: what is there is
+    read."""
+
+    root: Path
+    layout: Layout = "path"
+    overwrite: bool = False
+    everything: bool = False
+    verify: bool = False
+
+
+async def fetch_matching(client: Client, selection: ResultFilter, into: Into, report: FetchReport) -> int:
+    """Fetch all that match; returns how many results the folder holds."""
+    async with _opened(client.with_patience(PATIENCE), into, report) as (fetch, ledger, missing):
+        await fetch.round(selection, everything=into.everything or missing)
+        return ledger.count()
+
+
+async def fetch_these(client: Client, jobs: Sequence[Job], into: Into, report: FetchReport) -> int:
+    """Fetch the results of these jobs; returns how many results the folder holds."""
+    async with _opened(client.with_patience(PATIENCE), into, report) as (fetch, ledger, _):
+        await fetch.these(jobs)
+        return ledger.count()
+
+
+async def keep_fetching(
+    client: Client, selection: ResultFilter, into: Into, report: FetchReport, outages: Outages
+) -> None:
+    """Fetch all that match, and from then on what becomes a result, until interrupted."""
+    async with _opened(client, into, report) as (fetch, _, missing):
+        everything = into.everything or missing
+        news, heard = trio.open_memory_channel[None](1)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_listen, client, news, outages)
+            await heard.receive()  # the subscription stands: what completes from here on is told
+            while True:
+                await fetch.round(selection, everything=everything)
+                everything = False
+                with trio.move_on_after(_LOOK_AGAIN):
+                    await heard.receive()
+                    await trio.sleep(_GATHERED)
+
+
+async def _listen(client: Client, news: trio.MemorySendChannel[None], outages: Outages) -> None:
+    async with client.events(types=("job_completed",), on_break=outages.broken) as stream:
+        while True:
+            await stream.next()
+            with suppress(trio.WouldBlock):  # a round that is to come will find it
+                news.send_nowait(None)
+
+
+@asynccontextmanager
+async def _opened(client: Client, into: Into, report: FetchReport) -> AsyncIterator[tuple[Fetch, Ledger, bool]]:
+    """The folder with its ledger, and whether something is missing there that was fetched before."""
+    cache = folders.cache()
+    root = into.root.resolve()
+    root.mkdir(parents=True, exist_ok=True)
+    try:
+        ledger = open_ledger(cache, root, client.base_url)
+    except LedgerBusy as busy:
+        raise CliError(str(busy), common.CONFLICT, "Wait for it, or name another folder with --to.") from busy
+    try:
+        _check_layout(ledger, into, root)
+        missing = await trio.to_thread.run_sync(lambda: ledger.forget_missing(root, read=into.verify)) > 0
+        parts = parts_folder(cache, root, client.base_url) if cache is not None else Path(tempfile.mkdtemp())
+        async with trio.open_nursery() as nursery:
+            await nursery.start(until_terminated)
+            with Progress(shown=not report.session.quiet, doing="fetching", done="fetched") as report.progress:
+                folder = Folder(root, overwrite=into.overwrite)
+                yield Fetch(client, ledger, folder, into.layout, parts, report), ledger, missing
+            nursery.cancel_scope.cancel()
+        if not report.failed or cache is None:
+            await trio.to_thread.run_sync(lambda: shutil.rmtree(parts, ignore_errors=True))
+    finally:
+        ledger.close()
+
+
+def _check_layout(ledger: Ledger, into: Into, root: Path) -> None:
+    layout = ledger.about("layout")
+    if layout not in (None, into.layout) and ledger.count():
+        hint = f"Go on with --layout {layout}, or name another folder with --to."
+        raise CliError(f"{root} holds results in another layout ({layout}).", common.CONFLICT, hint)
+    ledger.note("layout", into.layout)

@@ -1,0 +1,115 @@
+"""`blobforge results`: what the jobs have made, many at a time. The work is in `blobforge/cli/fetch/`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from blobforge.cli import common, suggest
+from blobforge.cli.common import CliError, CliSession, CommandGroup, pass_session, session_options
+from blobforge.cli.selection import STATUSES, chosen
+
+
+@click.group(cls=CommandGroup)
+def results() -> None:
+    """Fetch what the jobs have made."""
+
+
+def _moment(_ctx: click.Context, _param: click.Parameter, value: str | None) -> datetime | None:
+    if value is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is no time; one is 2026-11-23T10:00:00Z") from None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+@results.command("download")
+@click.option(
+    "--to",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    metavar="DIR",
+    help="The folder to fetch into; made if it is not there.",
+)
+@click.option("--type", metavar="TYPE", shell_complete=suggest.types, help="Only results of jobs of this type.")
+@click.option("--tag", metavar="TAG", shell_complete=suggest.tags, help="Only of jobs with this tag.")
+@click.option("--search", "q", metavar="TEXT", help="Only of jobs whose source path contains this.")
+@click.option(
+    "--since", metavar="TIME", callback=_moment, help="Only of jobs completed since this, as in 2026-11-23."
+)
+@click.option(
+    "--status",
+    type=click.Choice([*STATUSES, "any"]),
+    default="completed",
+    show_default=True,
+    help="Of jobs in this status: one that is tried again keeps its result until there is another.",
+)
+@click.option(
+    "--layout",
+    type=click.Choice(["path", "id", "hash"]),
+    default="path",
+    show_default=True,
+    help="In the source's folders, in one for each job, or in one for each source's hash.",
+)
+@click.option("--watch", is_flag=True, help="Go on as results come, until Ctrl-C.")
+@click.option("--full", is_flag=True, help="Look at all results again, not only at those since the last run.")
+@click.option("--verify", is_flag=True, help="Read what is in the folder, and fetch again what has other bytes.")
+@click.option("--overwrite", is_flag=True, help="Replace files that were not fetched by this command.")
+@session_options
+@pass_session
+def download(
+    session: CliSession,
+    /,
+    *,
+    folder: Path,
+    status: str,
+    since: datetime | None,
+    layout: Any,
+    watch: bool,
+    full: bool,
+    verify: bool,
+    overwrite: bool,
+    **filters: Any,
+) -> None:
+    """Fetch results into a folder: many side by side, each verified, and only those that are not there yet.
+
+    Run again, it goes on where it was, and fetches what is new. Files are named by the worker and stand where their
+    sources stood; of two with one name, one has its job's id in it. With --json: a line a result.
+
+    \b
+      blobforge results download --type pdf --to results/
+      blobforge results download --tag scan-2026 --since 2026-11-01 --to results/
+      blobforge results download --to results/ --watch
+    """
+    from blobforge.cli.fetch import run
+    from blobforge.cli.fetch.fetching import ResultFilter
+    from blobforge.cli.fetch.report import FetchReport
+    from blobforge.cli.outage import Outages, follow
+
+    wanted = chosen(filters) | ({} if status == "any" else {"status": status})
+    selection = ResultFilter(wanted, since)
+    into = run.Into(folder, layout, overwrite=overwrite, everything=full, verify=verify)
+    # On a terminal, a bar says how far it is, and only what failed has a line.
+    report = FetchReport(session, lines=not common.on_terminal() or watch)
+    if watch:
+        follow(session, lambda client, outages: run.keep_fetching(client, selection, into, report, outages))
+        return
+    try:
+        held = session.run(
+            lambda client: run.fetch_matching(client, selection, into, report), on_retry=Outages(session)
+        )
+    except (CliError, click.exceptions.Exit, KeyboardInterrupt):
+        if report.found:
+            session.note(
+                f"{report.summary()}\nRun the same command again to go on: what is there is not fetched twice."
+            )
+        raise
+    session.note(report.summary(held))
+    if report.failed:
+        common.fail(report.code or common.FAILED)
