@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from blobforge.store.commons import Commons
+from blobforge.store.following import Follower
 from blobforge.store.keeping import Keeper
 from blobforge.store.reading import Reader
 from blobforge.store.whole import DatabaseExport
@@ -36,6 +37,9 @@ class Engine(Protocol):
     def commons(self, folder: Path) -> Commons:
         """What all servers of the database share beside its history; `folder` is this server's own. To be asked for
         once the store is open."""
+
+    def follow(self) -> Follower | None:
+        """What all servers of the database write; None: there is one, which knows what it writes."""
 
     def export(self) -> AbstractContextManager[DatabaseExport]:
         """All of the database, also beside a running server."""

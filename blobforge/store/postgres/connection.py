@@ -36,6 +36,12 @@ FINDING_OUT: Final = 10.0
 # Between tries to connect: what comes in between is refused at once.
 RETRY_AFTER: Final = 0.5
 _BETWEEN: Final = 0.1
+# The log holds all entries of two minutes, and many of older ones: so long a server may be stopped, or a client away,
+# and still read on. It never holds more than so many.
+KEPT_MS: Final = 120_000
+KEPT: Final = 2_000
+MOST_KEPT: Final = 50_000
+_PRUNED_EACH: Final = 100  # turns
 
 
 class WriterTurns:
@@ -149,6 +155,8 @@ class WriterTurns:
         nonce = secrets.token_bytes(12)
         began = time.perf_counter()
         self.queue(sql.TELL, (n, self.server, nonce, at, told))
+        if n % _PRUNED_EACH == 0:
+            self.queue(sql.PRUNE_LOG, (n - MOST_KEPT, n - KEPT, at - KEPT_MS, 10 * _PRUNED_EACH))
         self.queue(sql.NOTIFY)
         self.queue(sql.COMMIT)
         try:

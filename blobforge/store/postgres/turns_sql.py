@@ -36,7 +36,11 @@ TELL: Final = "INSERT INTO log (n, server, nonce, at, told) VALUES ($1, $2, $3, 
 NOTIFY: Final = f"NOTIFY {CHANNEL}"
 NONCE: Final = "SELECT nonce FROM log WHERE n = $1"
 OLDEST_ENTRY: Final = "SELECT min(n) FROM log"
-ENTRIES: Final = "SELECT n, server, nonce, at, told FROM log WHERE n > $1 ORDER BY n LIMIT $2"
-# By their numbers, which have no gaps: those that are older, but for the last so many.
-PRUNE_LOG: Final = "DELETE FROM log WHERE n IN (SELECT n FROM log WHERE at < $1 AND n <= $2 ORDER BY n LIMIT $3)"
+# With the one that was read last, to see that it is still there.
+ENTRIES: Final = """
+    SELECT n, server, nonce, at, CASE WHEN n > $1 THEN told END FROM log WHERE n >= $1 ORDER BY n LIMIT $2"""
+# Those up to the first number, and of those up to the second one that are older.
+PRUNE_LOG: Final = """
+    DELETE FROM log WHERE n IN (
+        SELECT n FROM log WHERE n <= $1 OR (n <= $2 AND at < $3) ORDER BY n LIMIT $4)"""
 LISTEN: Final = f"LISTEN {CHANNEL}"

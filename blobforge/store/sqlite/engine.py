@@ -59,6 +59,9 @@ class SqliteEngine:
     def commons(self, folder: Path) -> FileCommons:
         return FileCommons(folder)
 
+    def follow(self) -> None:
+        """There is one server."""
+
     def export(self) -> AbstractContextManager[DatabaseExport]:
         return export.departing(self.path)
 

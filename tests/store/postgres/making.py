@@ -21,3 +21,8 @@ def _make(url: str) -> None:
     with psycopg.connect(url) as connection:
         connection.execute(SCHEMA.read_text())
         connection.execute("INSERT INTO turn (one, n, at, schema, oldest, job) VALUES (1, 0, 0, 1, 1, 0)")
+
+
+def terminate(postgres: Cluster, database: str) -> None:
+    """All connections to it are cut."""
+    postgres.execute(f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{database}'")

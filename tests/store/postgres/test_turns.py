@@ -12,7 +12,7 @@ from blobforge.store.errors import HistoryForked, StaleState, StoreUnavailable
 from blobforge.store.postgres.connection import WriterTurns
 from blobforge.store.workingset import Unwritable
 from tests.fixtures.postgres import Cluster
-from tests.store.postgres.making import new_database
+from tests.store.postgres.making import new_database, terminate
 
 Server = Callable[[str], WriterTurns]
 
@@ -196,7 +196,3 @@ def test_a_fork_of_history_is_noticed(postgres: Cluster, database: str, server: 
     turns.rollback()
     time.sleep(0.6)
     assert commits(turns, 1) == 3
-
-
-def terminate(postgres: Cluster, database: str) -> None:
-    postgres.execute(f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{database}'")

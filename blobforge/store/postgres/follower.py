@@ -1,0 +1,142 @@
+"""The log as it is followed. State owned here: a connection that is told of new entries, one that reads them, and
+which entry was read last."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from contextlib import suppress
+from typing import Any
+
+import psycopg
+
+from blobforge.store.errors import HistoryForked, StoreUnavailable
+from blobforge.store.following import Entry
+from blobforge.store.postgres import turns_sql as sql
+from blobforge.store.postgres.connecting import connect, open_pipeline
+from blobforge.store.postgres.entries import UnknownEntry, decode
+from blobforge.store.postgres.pipeline import Pipeline
+
+ANSWER_WAIT = 10.0  # seconds
+# Between tries to listen; what is told meanwhile is found by looking.
+RETRY_AFTER = 1.0
+
+
+class PostgresFollower:
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._reading: Pipeline | None = None
+        self._listening: psycopg.Connection[Any] | None = None
+        self._tried_at = 0.0
+        self._last: tuple[int, bytes] | None = None
+        self._woken, self._wakes = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    # --- reading
+
+    def latest(self) -> int:
+        return int(self._ask(sql.LATEST_TURN)[0][0])
+
+    def read(self, after: int, limit: int) -> list[Entry]:
+        found = self._ask(sql.ENTRIES, (after, limit + 1))
+        if self._last is not None and self._last[0] == after and not _goes_on(found, self._last):
+            self._last = None
+            raise HistoryForked(f"the database has lost what was committed: turn {after} is not there any more")
+        found = [row for row in found if row[0] > after][:limit]
+        if found:
+            self._last = found[-1][0], bytes(found[-1][2])
+        return [_entry(*row) for row in found]
+
+    def _ask(self, statement: str, values: tuple[int, ...] = ()) -> list[tuple[Any, ...]]:
+        if self._reading is None or not self._reading.alive:
+            self._reading = open_pipeline(self._url)
+        try:
+            return self._reading.run(statement, values, within=ANSWER_WAIT).rows
+        except psycopg.Error as error:
+            raise StoreUnavailable(str(error)) from error
+
+    # --- waiting
+
+    def wait(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        poll = select.poll()
+        poll.register(self._woken, select.POLLIN)
+        try:
+            fresh, connection = self._listened()
+            if fresh:
+                return  # what came before it is known to nobody
+            if connection is not None:
+                poll.register(connection.fileno(), select.POLLIN)
+                if _told(connection):
+                    return
+            while (left := until - time.monotonic()) > 0:
+                ready = {fd for fd, _ in poll.poll(left * 1000)}
+                if self._woken in ready:
+                    self._calm()
+                    return
+                if ready and connection is not None and _told(connection):
+                    return
+        except psycopg.Error:
+            self._deaf()
+
+    def wake(self) -> None:
+        with suppress(OSError):  # it is awake, or closed
+            os.write(self._wakes, b"!")
+
+    def close(self) -> None:
+        if self._reading is not None:
+            self._reading.close()
+            self._reading = None
+        self._deaf()
+        os.close(self._wakes)
+        os.close(self._woken)
+
+    def _listened(self) -> tuple[bool, psycopg.Connection[Any] | None]:
+        """The connection, and whether it is new; None where there is none now."""
+        if self._listening is not None:
+            return False, self._listening
+        if time.monotonic() - self._tried_at < RETRY_AFTER:
+            return False, None
+        self._tried_at = time.monotonic()
+        try:
+            self._listening = connect(self._url)
+        except StoreUnavailable:
+            return False, None
+        self._listening.execute(sql.LISTEN)
+        return True, self._listening
+
+    def _deaf(self) -> None:
+        if self._listening is not None:
+            self._listening.close()
+            self._listening = None
+
+    def _calm(self) -> None:
+        with suppress(BlockingIOError):
+            while os.read(self._woken, 4096):
+                pass
+
+
+def _told(connection: psycopg.Connection[Any]) -> bool:
+    """Whether it was told of something. Raises psycopg.OperationalError where it is lost."""
+    connection.pgconn.consume_input()
+    told = False
+    while connection.pgconn.notifies() is not None:
+        told = True
+    return told
+
+
+def _goes_on(found: list[tuple[Any, ...]], last: tuple[int, bytes]) -> bool:
+    """Whether these entries go on behind the one that was read last. It is among them, unless it was pruned; the last
+    of all is never pruned."""
+    if not found:
+        return False
+    n, _, nonce, *_ = found[0]
+    return n > last[0] or bytes(nonce) == last[1]
+
+
+def _entry(n: int, server: str, _nonce: bytes, at: int, told: str) -> Entry:
+    try:
+        events, facts = decode(told)
+    except UnknownEntry:
+        return Entry(n, server, at, (), (), known=False)
+    return Entry(n, server, at, events, facts)

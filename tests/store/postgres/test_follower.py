@@ -1,0 +1,145 @@
+"""The log as every server follows it: all of it, in its order, soon after each commit, over lost connections."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+
+from blobforge.events import JobProgress, JobReady, LeaseRenewed
+from blobforge.store.errors import HistoryForked, StoreUnavailable
+from blobforge.store.postgres import connection
+from blobforge.store.postgres.connection import WriterTurns
+from blobforge.store.postgres.entries import encode
+from blobforge.store.postgres.follower import PostgresFollower
+from tests.fixtures.postgres import Cluster
+from tests.store.postgres.making import new_database, terminate
+
+PROGRESS = JobProgress(1, "pdf", "running", "w", msgspec.Raw(b'{"page": 3, "text": "\\u0000"}'))
+
+
+@pytest.fixture
+def database(postgres: Cluster) -> Iterator[str]:
+    name = new_database(postgres)
+    yield name
+    postgres.drop(name)
+
+
+@pytest.fixture
+def turns(postgres: Cluster, database: str) -> Iterator[WriterTurns]:
+    opened = WriterTurns(postgres.url(database), "one", schema=1)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def follower(postgres: Cluster, database: str) -> Iterator[PostgresFollower]:
+    opened = PostgresFollower(postgres.url(database))
+    yield opened
+    opened.close()
+
+
+def commit(turns: WriterTurns, told: str = "") -> None:
+    turns.begin(1000)
+    turns.commit(told)
+
+
+def test_what_was_told_is_read_as_it_was(turns: WriterTurns, follower: PostgresFollower) -> None:
+    assert follower.read(0, 10) == []
+    commit(turns, encode([PROGRESS], [JobReady("pdf"), LeaseRenewed(1, 2, 3)]))
+    commit(turns)
+    (first, second) = follower.read(0, 10)
+    assert (first.n, first.server, first.at) == (1, "one", 1000)
+    assert (first.events, first.facts) == ([PROGRESS], [JobReady("pdf"), LeaseRenewed(1, 2, 3)])
+    assert (second.n, second.events, second.facts, second.known) == (2, [], [], True)
+    assert follower.read(2, 10) == []
+    assert [entry.n for entry in follower.read(0, 1)] == [1]
+    assert follower.latest() == 2
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        '[[], [["Invented", {}]]]',
+        '[[["JobReady", {}]], []]',
+        '[[], [["JobReady", {"job": 1}]]]',
+        '[[], ["JobReady"]]',
+    ],
+)
+def test_what_is_of_a_newer_release_is_not_taken_for_nothing(
+    turns: WriterTurns, follower: PostgresFollower, told: str
+) -> None:
+    commit(turns, told)
+    (entry,) = follower.read(0, 10)
+    assert not entry.known
+
+
+def test_a_commit_wakes(turns: WriterTurns, follower: PostgresFollower) -> None:
+    follower.wait(60)  # it ends at once: nothing is known of what was before
+    committing = threading.Timer(0.1, commit, (turns,))
+    committing.start()
+    began = time.monotonic()
+    follower.wait(60)
+    assert time.monotonic() - began < 30
+    assert [entry.n for entry in follower.read(0, 10)] == [1]
+    committing.join()
+    waking = threading.Timer(0.1, follower.wake)
+    waking.start()
+    follower.wait(60)
+    waking.join()
+    began = time.monotonic()
+    follower.wait(0.05)  # neither is told twice
+    assert time.monotonic() - began >= 0.04
+
+
+def test_it_goes_on_after_its_connections_were_lost(
+    postgres: Cluster, database: str, turns: WriterTurns, follower: PostgresFollower
+) -> None:
+    follower.wait(60)
+    commit(turns)
+    assert len(follower.read(0, 10)) == 1
+    terminate(postgres, database)
+    follower.wait(60)  # it hears of that
+    with pytest.raises(StoreUnavailable):
+        follower.read(1, 10)
+    with pytest.raises(StoreUnavailable):
+        commit(turns)
+    turns.rollback()
+    commit(turns)
+    assert [entry.n for entry in follower.read(1, 10)] == [2]
+
+
+@pytest.mark.parametrize("beyond", [False, True])
+def test_a_fork_is_noticed(
+    postgres: Cluster, database: str, turns: WriterTurns, follower: PostgresFollower, beyond: bool
+) -> None:
+    for _ in range(3):
+        commit(turns)
+    assert len(follower.read(0, 10)) == 3
+    postgres.execute("DELETE FROM log WHERE n = 3", database=database)
+    if beyond:
+        postgres.execute(
+            "INSERT INTO log SELECT n + 1, server, 'x', at, told FROM log WHERE n = 2", database=database
+        )
+        postgres.execute(
+            "INSERT INTO log SELECT n + 2, server, 'x', at, told FROM log WHERE n = 2", database=database
+        )
+    with pytest.raises(HistoryForked):
+        follower.read(3, 10)
+    assert len(follower.read(2, 10)) == 2 * beyond
+
+
+def test_the_log_is_pruned_but_for_its_end(
+    postgres: Cluster, database: str, turns: WriterTurns, follower: PostgresFollower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "KEPT", 20)
+    monkeypatch.setattr(connection, "MOST_KEPT", 50)
+    for _ in range(199):
+        commit(turns)
+    assert len(follower.read(0, 300)) == 100 + 49  # all are of the last two minutes
+    turns.begin(1_000_000)
+    turns.commit("")
+    assert [entry.n for entry in follower.read(0, 300)] == list(range(181, 201))
