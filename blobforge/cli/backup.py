@@ -16,7 +16,7 @@ from blobforge.cli.outage import PATIENCE, Outages
 
 if TYPE_CHECKING:
     from blobforge.backup.restore import NoBackup, Restored
-    from blobforge.client import BackupReport, Client, Drill
+    from blobforge.client import AsyncClient, BackupReport, Drill
 
 _LOOK_EVERY = 0.5  # seconds between two looks at a drill
 
@@ -157,7 +157,7 @@ def _fields(found: BackupReport) -> list[tuple[str, object]]:
     ]
 
 
-async def _drill(client: Client) -> Drill:
+async def _drill(client: AsyncClient) -> Drill:
     import trio
 
     client = client.with_patience(PATIENCE)

@@ -16,7 +16,7 @@ from blobforge.cli.common import CliError, CliSession, pass_session, session_opt
 from blobforge.cli.selection import Filters, bulk_filters, chosen, ids_or_filter, some_ids
 
 if TYPE_CHECKING:
-    from blobforge.client import BulkDone, Client
+    from blobforge.client import AsyncClient, BulkDone
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -30,7 +30,7 @@ class Change:
 
     verb: str
     question: str
-    one: Callable[[Client, int], Awaitable[Any]] | None
+    one: Callable[[AsyncClient, int], Awaitable[Any]] | None
     options: dict[str, Any]
 
 
@@ -209,10 +209,10 @@ def _report(session: CliSession, done: BulkDone) -> None:
     )
 
 
-def _each(session: CliSession, job_ids: Sequence[int], act: Callable[[Client, int], Awaitable[Any]]) -> None:
+def _each(session: CliSession, job_ids: Sequence[int], act: Callable[[AsyncClient, int], Awaitable[Any]]) -> None:
     """Act on every job; one that refuses does not keep the others from it. The first refusal's code is ours."""
 
-    async def all_of_them(client: Client) -> int:
+    async def all_of_them(client: AsyncClient) -> int:
         from blobforge.client import ApiError
 
         code = common.OK

@@ -13,7 +13,7 @@ from blobforge.cli import common, output
 from blobforge.cli.common import CliSession
 from blobforge.cli.data_folder import look_at_data_folder
 from blobforge.cli.finding import Finding, Level
-from blobforge.client import ApiError, Client, ClientError, Glance, ServerUnreachable, WhoAmI
+from blobforge.client import ApiError, AsyncClient, ClientError, Glance, ServerUnreachable, WhoAmI
 from blobforge.login import credentials, login_file
 
 SKEW_TOLERATED = 5.0  # seconds; a Date header has whole seconds
@@ -45,7 +45,7 @@ async def examine(session: CliSession) -> list[Finding]:
     return found
 
 
-async def _reach(session: CliSession, client: Client, found: list[Finding]) -> Glance | None:
+async def _reach(session: CliSession, client: AsyncClient, found: list[Finding]) -> Glance | None:
     try:
         glance = await client.glance("/livez")
     except ServerUnreachable as error:
@@ -77,7 +77,7 @@ def _clock(glance: Glance) -> Finding:
     return Finding("clock", "failure" if abs(skew) > SKEW_FATAL else "warning", text, advice)
 
 
-async def _health(client: Client) -> list[Finding]:
+async def _health(client: AsyncClient) -> list[Finding]:
     try:
         health = await client.health()
     except ClientError as error:
@@ -95,7 +95,7 @@ async def _health(client: Client) -> list[Finding]:
     return found
 
 
-async def _who(session: CliSession, client: Client, found: list[Finding]) -> WhoAmI | None:
+async def _who(session: CliSession, client: AsyncClient, found: list[Finding]) -> WhoAmI | None:
     credential = session.credential()
     if credential is None:
         advice = (
@@ -128,7 +128,7 @@ def _versions(who: WhoAmI) -> Finding:
     return Finding("version", "warning", text, "Bring the older one up to date.")
 
 
-async def _object_store(client: Client, who: WhoAmI) -> Finding:
+async def _object_store(client: AsyncClient, who: WhoAmI) -> Finding:
     """Whether signed URLs work from here: by the first byte of a file if there is one, else by any answer at all."""
     url, whole = None, True
     try:
@@ -159,7 +159,7 @@ async def _object_store(client: Client, who: WhoAmI) -> Finding:
     return Finding("files", "failure", f"{place} refuses a signed URL with {glance.status}", advice)
 
 
-async def _others(client: Client, who: WhoAmI) -> list[Finding]:
+async def _others(client: AsyncClient, who: WhoAmI) -> list[Finding]:
     """Whose the object store may be beside this server's."""
     if not _may(who, "read"):
         return []
@@ -174,7 +174,7 @@ async def _others(client: Client, who: WhoAmI) -> list[Finding]:
     return [Finding("installations", "warning", text, advice) for text in warnings]
 
 
-async def _servers(client: Client, who: WhoAmI) -> list[Finding]:
+async def _servers(client: AsyncClient, who: WhoAmI) -> list[Finding]:
     """The servers that share the database, where there are several."""
     if not _may(who, "read"):
         return []
@@ -207,7 +207,7 @@ async def _servers(client: Client, who: WhoAmI) -> list[Finding]:
     return found or [Finding("servers", "ok", f"{len(servers)} share the database: {names}")]
 
 
-async def _database(client: Client, who: WhoAmI) -> list[Finding]:
+async def _database(client: AsyncClient, who: WhoAmI) -> list[Finding]:
     """The database itself, where it is one that can be wrong in ways that the server does not see."""
     if not who.is_admin:
         return []
@@ -219,7 +219,7 @@ async def _database(client: Client, who: WhoAmI) -> list[Finding]:
             for one in database.remarks]  # fmt: skip
 
 
-async def _url_of_a_file(client: Client) -> str | None:
+async def _url_of_a_file(client: AsyncClient) -> str | None:
     kinds: tuple[tuple[str, Literal["source", "output"]], ...] = (("completed", "output"), ("pending", "source"))
     for status, which in kinds:
         for job in (await client.list_jobs(status=status, limit=1)).jobs:
@@ -231,7 +231,7 @@ async def _url_of_a_file(client: Client) -> str | None:
     return None
 
 
-def _unreachable_store(client: Client, url: str) -> str:
+def _unreachable_store(client: AsyncClient, url: str) -> str:
     here, there = urlsplit(client.base_url).hostname, urlsplit(url).hostname
     if there in credentials.LOOPBACK and here not in credentials.LOOPBACK:
         return (
@@ -241,7 +241,7 @@ def _unreachable_store(client: Client, url: str) -> str:
     return "Submitters and workers fetch and store files there themselves: its port must be open from here."
 
 
-async def _work(client: Client, who: WhoAmI) -> list[Finding]:
+async def _work(client: AsyncClient, who: WhoAmI) -> list[Finding]:
     """Jobs whose type has no worker, and jobs whose wait has no end."""
     if not _may(who, "read"):
         return [Finding("workers", "skipped", "it takes the scope read to see them")]

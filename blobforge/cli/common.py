@@ -19,7 +19,7 @@ from blobforge.login.credentials import DEFAULT_URL as DEFAULT_SERVER
 from blobforge.login.credentials import Credential, admin_token_file
 
 if TYPE_CHECKING:
-    from blobforge.client import ApiError, Client, OnRetry
+    from blobforge.client import ApiError, AsyncClient, OnRetry
     from blobforge.login.login_file import Login
 
 T = TypeVar("T")
@@ -64,13 +64,13 @@ class CliSession:
         """The server that is meant, without a slash at its end."""
         return credentials.server(self.server, self._login())
 
-    def run(self, work: Callable[[Client], Awaitable[T]], *, on_retry: OnRetry | None = None) -> T:
+    def run(self, work: Callable[[AsyncClient], Awaitable[T]], *, on_retry: OnRetry | None = None) -> T:
         """Run `work` with a client of the server. Raises CliError for what a person should know."""
         return run(lambda: self._with_client(work, on_retry))
 
-    def client(self, *, worker: tuple[str, str] | None = None, on_retry: OnRetry | None = None) -> Client:
+    def client(self, *, worker: tuple[str, str] | None = None, on_retry: OnRetry | None = None) -> AsyncClient:
         """A client with the credential at hand: a worker's, or what `credential` finds."""
-        from blobforge.client import Client, is_credential
+        from blobforge.client import AsyncClient, is_credential
 
         found = None if worker else self.credential()
         if found and not is_credential(found.token):
@@ -80,7 +80,7 @@ class CliSession:
             hint = "Both are one word of ASCII: look for a space, a line end or a stray character."
             raise CliError("The worker's id or its secret is none.", USAGE, hint)
         try:
-            return Client(self.url, token=found.token if found else None, worker=worker, on_retry=on_retry)
+            return AsyncClient(self.url, token=found.token if found else None, worker=worker, on_retry=on_retry)
         except ValueError as error:
             raise CliError(f"--server: {error}", USAGE, f"It looks like {DEFAULT_SERVER}.") from error
 
@@ -110,7 +110,7 @@ class CliSession:
         if not self.quiet:
             click.echo(text, err=True)
 
-    async def _with_client(self, work: Callable[[Client], Awaitable[T]], on_retry: OnRetry | None) -> T:
+    async def _with_client(self, work: Callable[[AsyncClient], Awaitable[T]], on_retry: OnRetry | None) -> T:
         from blobforge.client import ApiError
 
         async with self.client(on_retry=on_retry) as client:

@@ -13,7 +13,7 @@ from blobforge.cli.common import CliError, CliSession, pass_session, session_opt
 from blobforge.cli.outage import PATIENCE, Outages
 
 if TYPE_CHECKING:
-    from blobforge.client import Client, OrphanSearch
+    from blobforge.client import AsyncClient, OrphanSearch
     from blobforge.store.keeping import FileStats
 
 _FILE = click.argument("path", required=False, metavar="[FILE]", type=click.Path(dir_okay=False, path_type=Path))
@@ -156,7 +156,7 @@ def orphans(session: CliSession, delete: bool, yes: bool, names: int) -> None:
     session.note(f"{output.count(found.objects, 'object')} looked at; {_orphans_text(found)} {what}.")
 
 
-async def _search(client: Client, *, delete: bool, names: int | None = None) -> OrphanSearch:
+async def _search(client: AsyncClient, *, delete: bool, names: int | None = None) -> OrphanSearch:
     """Begin a search, and wait until it has ended."""
     import trio
 

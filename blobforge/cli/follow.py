@@ -14,7 +14,7 @@ from blobforge.cli.selection import Filters, chosen, each_page, job_filters, one
 
 if TYPE_CHECKING:
     from blobforge.cli.watching import Board, View
-    from blobforge.client import Attempt, Client, Job, JobPage
+    from blobforge.client import AsyncClient, Attempt, Job, JobPage
 
 MOST_WATCHED = 10_000  # jobs; each is asked for when the stream says that events were missed
 _AT_ONCE = 8  # of those requests
@@ -52,7 +52,7 @@ def watch(session: CliSession, /, *, job_ids: tuple[int, ...], **filters: Any) -
 
 
 async def _watch(
-    client: Client, outages: Outages, board: Board, view: View, job_ids: Sequence[int], filters: Filters
+    client: AsyncClient, outages: Outages, board: Board, view: View, job_ids: Sequence[int], filters: Filters
 ) -> None:
     endless = not job_ids and not filters
     only = job_ids[0] if len(job_ids) == 1 else None
@@ -69,7 +69,7 @@ async def _watch(
                     return
 
 
-async def _refresh(client: Client, board: Board, view: View, job_ids: Sequence[int], filters: Filters) -> None:
+async def _refresh(client: AsyncClient, board: Board, view: View, job_ids: Sequence[int], filters: Filters) -> None:
     """Fetch what may have been missed: at first all that is watched, later what had not ended."""
     import trio
 
@@ -106,7 +106,7 @@ def _take(page: JobPage, board: Board, view: View) -> None:
         raise CliError(f"More than {MOST_WATCHED:,} jobs match.", common.USAGE, "Narrow the filter.")
 
 
-async def _job(client: Client, job_id: int, *, known: bool) -> Job | None:
+async def _job(client: AsyncClient, job_id: int, *, known: bool) -> Job | None:
     """The job; None when it was there and is no longer."""
     from blobforge.client import ApiError
 
@@ -146,7 +146,7 @@ def logs(session: CliSession, job_id: int, attempt: int | None, on: bool) -> Non
         common.fail()
 
 
-async def _follow(client: Client, outages: Outages, job_id: int, log: _Log) -> str:
+async def _follow(client: AsyncClient, outages: Outages, job_id: int, log: _Log) -> str:
     from blobforge.client import FINAL_STATUSES
 
     async with client.events(types=job_events(), job=job_id, on_break=outages.broken) as stream:

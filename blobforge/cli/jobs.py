@@ -16,7 +16,7 @@ from blobforge.cli.follow import logs, watch
 from blobforge.cli.selection import chosen, each_page, job_filters, several_ids
 
 if TYPE_CHECKING:
-    from blobforge.client import Attempt, Client, Job, JobPage
+    from blobforge.client import AsyncClient, Attempt, Job, JobPage
 
 _STDOUT = Path("-")
 _HEADERS = ("ID", "STATUS", "TYPE", "PRIO", "TRIES", "UPDATED", "SOURCE", "NOTE")
@@ -133,11 +133,11 @@ def show_jobs(session: CliSession, job_ids: tuple[int, ...], only_result: bool) 
         common.fail(failed)
 
 
-async def _get_job(job_id: int, client: Client) -> Job:
+async def _get_job(job_id: int, client: AsyncClient) -> Job:
     return await client.get_job(job_id)
 
 
-async def _get_result(job_id: int, client: Client) -> bytes:
+async def _get_result(job_id: int, client: AsyncClient) -> bytes:
     return await client.job_result(job_id)
 
 
@@ -248,7 +248,7 @@ def _download(session: CliSession, job_id: int, target: Path | None, source: boo
         _write_file(session, job_id, source, target)
         return
 
-    async def fetch(client: Client) -> tuple[Path, int]:
+    async def fetch(client: AsyncClient) -> tuple[Path, int]:
         job = await client.get_job(job_id)
         path = target or Path(download_name(job, source))
         if target is None and path.exists():
@@ -278,7 +278,7 @@ def _write_file(session: CliSession, job_id: int, source: bool, target: Path) ->
     with tempfile.TemporaryDirectory(prefix="blobforge-") as folder:
         path = Path(folder) / "file"
 
-        async def fetch(client: Client) -> None:
+        async def fetch(client: AsyncClient) -> None:
             url = (await client.download_url(job_id, "source" if source else "output")).url
             digest = (await client.get_job(job_id)).source_hash if source else None
             await client.download(url, path, sha256=digest)

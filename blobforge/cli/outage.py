@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from blobforge.cli.common import CliSession
-    from blobforge.client import Client, ClientError
+    from blobforge.client import AsyncClient, ClientError
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ class Outages:
         self._until = now + pause + _SAME_OUTAGE
 
 
-def follow(session: CliSession, work: Callable[[Client, Outages], Awaitable[T]]) -> T:
+def follow(session: CliSession, work: Callable[[AsyncClient, Outages], Awaitable[T]]) -> T:
     """`session.run` for what goes on until the server says that something has ended: it is waited for without end."""
     outages = Outages(session, math.inf)
     return session.run(lambda client: work(client.with_patience(math.inf), outages), on_retry=outages)

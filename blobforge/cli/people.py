@@ -11,7 +11,7 @@ from blobforge.cli.common import CliSession, CommandGroup, pass_session, session
 from blobforge.cli.selection import chosen
 
 if TYPE_CHECKING:
-    from blobforge.client import AuditEntry, Client
+    from blobforge.client import AsyncClient, AuditEntry
 
 _LARGEST_PAGE = 1_000
 _AUDIT = ("ID", "WHEN", "WHO", "FROM", "ACTION", "WHAT", "NOTE")
@@ -86,7 +86,7 @@ def audit(session: CliSession, /, *, limit: int, everything: bool, cursor: int |
 
 
 async def _entries(
-    client: Client, limit: int | None, cursor: int | None, filters: dict[str, str]
+    client: AsyncClient, limit: int | None, cursor: int | None, filters: dict[str, str]
 ) -> tuple[list[AuditEntry], int | None]:
     found: list[AuditEntry] = []
     while True:

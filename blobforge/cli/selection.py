@@ -12,7 +12,7 @@ from blobforge.cli import common, suggest
 from blobforge.cli.common import CliError
 
 if TYPE_CHECKING:
-    from blobforge.client import Client, JobPage
+    from blobforge.client import AsyncClient, JobPage
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 Filters = dict[str, Any]
@@ -75,7 +75,7 @@ def ids_or_filter(ids: tuple[int, ...] | tuple[str, ...], filters: Filters, *, n
 
 
 async def each_page(
-    client: Client,
+    client: AsyncClient,
     filters: Filters,
     show: Callable[[JobPage], None],
     *,

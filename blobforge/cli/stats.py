@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live
 
-    from blobforge.client import Client, EventStream, Stats
+    from blobforge.client import AsyncClient, EventStream, Stats
 
 _LATEST = 10.0  # seconds after which the numbers are fetched although nothing happened: ages grow by themselves
 _STATUSES = ("pending", "running", "completed", "failed", "dead", "cancelled", "uploading")
@@ -84,7 +84,7 @@ def _types(found: Stats) -> list[tuple[object, ...]]:
     ]
 
 
-async def _watch(session: CliSession, client: Client, outages: Outages) -> None:
+async def _watch(session: CliSession, client: AsyncClient, outages: Outages) -> None:
     """Show the numbers, and again whenever they changed."""
     import trio
 

@@ -23,7 +23,7 @@ from blobforge.cli.common import CliSession
 if TYPE_CHECKING:
     import click
 
-    from blobforge.client import Client
+    from blobforge.client import AsyncClient
 
 KEPT = 10  # seconds
 DEADLINE = 2.0  # seconds until the shell is told nothing
@@ -36,7 +36,7 @@ Found = list[list[str]]
 class Words:
     """The words of one kind that begin as what was typed: a `shell_complete` of click."""
 
-    def __init__(self, kind: str, ask: Callable[[Client], Awaitable[Found]]) -> None:
+    def __init__(self, kind: str, ask: Callable[[AsyncClient], Awaitable[Found]]) -> None:
         self._kind = kind
         self._ask = ask
 
@@ -72,7 +72,7 @@ class Words:
         return folder / "completion" / f"{self._kind}-{whose}.json" if folder is not None else None
 
 
-def _within(seconds: float, session: CliSession, ask: Callable[[Client], Awaitable[Found]]) -> Found:
+def _within(seconds: float, session: CliSession, ask: Callable[[AsyncClient], Awaitable[Found]]) -> Found:
     import trio
 
     async def once() -> Found:
@@ -104,21 +104,21 @@ def _keep(path: Path, found: Found) -> None:
     os.replace(name, path)
 
 
-async def _types(client: Client) -> Found:
+async def _types(client: AsyncClient) -> Found:
     by_type = (await client.stats()).by_type
     return [[name, ""] for name in by_type] if isinstance(by_type, dict) else []
 
 
-async def _tags(client: Client) -> Found:
+async def _tags(client: AsyncClient) -> Found:
     page = await client.list_jobs(limit=_RECENT)
     return [[tag, ""] for tag in sorted({tag for job in page.jobs for tag in job.tags or []})]
 
 
-async def _workers(client: Client) -> Found:
+async def _workers(client: AsyncClient) -> Found:
     return [[worker.id, f"{worker.status}, {worker.type}"] for worker in await client.list_workers()]
 
 
-async def _jobs(client: Client) -> Found:
+async def _jobs(client: AsyncClient) -> Found:
     from blobforge.cli.output import one_line
 
     page = await client.list_jobs(limit=_RECENT)

@@ -14,7 +14,7 @@ from blobforge.cli.common import CliSession, CommandGroup, pass_session, session
 from blobforge.cli.selection import chosen, ids_or_filter
 
 if TYPE_CHECKING:
-    from blobforge.client import BulkDone, Client, WorkerSecret
+    from blobforge.client import AsyncClient, BulkDone, WorkerSecret
 
 STATUSES = ("online", "draining", "offline")
 _WORKER_ID = click.argument("worker_id", metavar="ID", shell_complete=suggest.workers)
@@ -206,7 +206,7 @@ def rotate_worker(session: CliSession, worker_id: str) -> None:
     _show_secret(session, session.run(lambda client: client.rotate_worker(worker_id)))
 
 
-def _act(session: CliSession, worker_id: str, act: Callable[[Client], Awaitable[Any]]) -> None:
+def _act(session: CliSession, worker_id: str, act: Callable[[AsyncClient], Awaitable[Any]]) -> None:
     status = session.run(act).status
     if session.json:
         output.print_json({"id": worker_id, "status": status})

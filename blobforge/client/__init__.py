@@ -5,7 +5,7 @@ The only place that knows httpx: see `transport.py` for what is repeated and whe
 
 from __future__ import annotations
 
-from blobforge.client.api import LARGEST_CLAIM, LONGEST_WAIT, Client, is_credential
+from blobforge.client.api import LARGEST_CLAIM, LONGEST_WAIT, AsyncClient, is_credential
 from blobforge.client.errors import (
     ApiError,
     ChecksumMismatch,
@@ -60,6 +60,7 @@ __all__ = [
     "LARGEST_CLAIM",
     "LONGEST_WAIT",
     "ApiError",
+    "AsyncClient",
     "Attempt",
     "AuditEntry",
     "AuditPage",
@@ -69,7 +70,6 @@ __all__ = [
     "BulkDone",
     "ChecksumMismatch",
     "ClaimedJob",
-    "Client",
     "ClientError",
     "Drill",
     "DrillsPage",

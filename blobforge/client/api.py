@@ -1,6 +1,6 @@
-"""`Client`: the endpoints as typed methods. Each does one exchange and says nothing on any stream.
+"""`AsyncClient`: the endpoints as typed methods. Each does one exchange and says nothing on any stream.
 
-    async with Client("http://localhost:8080", token="bf_...") as client:
+    async with AsyncClient("http://localhost:8080", token="bf_...") as client:
         page = await client.list_jobs(status="dead")
 
 Every method raises ApiError (the server said no), ServerUnreachable (no answer) or UnexpectedAnswer.
@@ -77,7 +77,7 @@ def is_credential(word: str) -> bool:
     return word.isascii() and word.isprintable() and " " not in word
 
 
-class Client:
+class AsyncClient:
     """An async (trio) client of one server, with one credential.
 
     `token` is an API token; `worker` is a pair of worker id and secret. `patience` is how many seconds a call is
@@ -110,13 +110,13 @@ class Client:
         """The server's URL, without a slash at its end."""
         return self._transport.base_url
 
-    def with_patience(self, seconds: float) -> Client:
+    def with_patience(self, seconds: float) -> AsyncClient:
         """The same client, on the same connections, whose calls are repeated for `seconds` (`math.inf`: for ever)."""
         other = copy.copy(self)
         other._patience = seconds
         return other
 
-    def with_instance(self, instance: str) -> Client:
+    def with_instance(self, instance: str) -> AsyncClient:
         """The same client, on the same connections, whose calls as a worker say that this process makes them."""
         other = copy.copy(self)
         other._instance = instance

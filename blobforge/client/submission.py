@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from blobforge.client.api import Client
+from blobforge.client.api import AsyncClient
 from blobforge.client.errors import ChecksumMismatch, TransferRefused
 from blobforge.client.multipart import MULTIPART_ABOVE, upload_in_parts
 from blobforge.client.transfer import FileFacts, OnBytes, hash_file
@@ -29,7 +29,7 @@ class SubmittedFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def submit_file(
-    client: Client,
+    client: AsyncClient,
     path: Path,
     type: str,
     *,
@@ -74,7 +74,7 @@ async def submit_file(
 
 
 async def upload_source(
-    client: Client,
+    client: AsyncClient,
     path: Path,
     facts: FileFacts,
     url: str,

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import trio
 
-from blobforge.client import FINAL_STATUSES, Client, Job, submit_file
+from blobforge.client import FINAL_STATUSES, AsyncClient, Job, submit_file
 from blobforge.demo.children import Children, DemoProcess, children
 from blobforge.demo.samples import BROKEN, FOLDER, PHRASES, missing_phrases
 from blobforge.demo.screen import Screen
@@ -75,7 +75,7 @@ async def play(*, once: bool, broken: bool, screen: Screen, finished: trio.Event
         url = await _wait_until_ready(server, stage)
         screen.say(f"Server:    {url} (log and data in {stage.folder})")
         token = stage.token_file.read_text().strip()
-        async with Client(url, token=token) as client:
+        async with AsyncClient(url, token=token) as client:
             converter = await _start_workers(started, client)
             screen.say(f"Workers:   {WORKERS}, each running: {converter}")
             names = [*PHRASES, BROKEN] if broken else list(PHRASES)
@@ -152,7 +152,7 @@ async def _wait_until_ready(server: DemoProcess, stage: Stage) -> str:
             server.check()
             if address.exists():
                 url = msgspec.json.decode(address.read_bytes(), type=_Address).url
-                async with Client(url) as client:
+                async with AsyncClient(url) as client:
                     if await client.ready():
                         return url
             await trio.sleep(0.05)
@@ -169,7 +169,7 @@ def converter_command() -> tuple[str, str]:
     )
 
 
-async def _start_workers(started: Children, client: Client) -> str:
+async def _start_workers(started: Children, client: AsyncClient) -> str:
     """Start the workers with a token that may do their work and nothing else; return their command."""
     command, _ = converter_command()
     token = await client.create_token("demo workers", scopes=["work"])
@@ -184,7 +184,7 @@ async def _start_workers(started: Children, client: Client) -> str:
     return command
 
 
-async def _convert_all(client: Client, names: list[str], started: Children, screen: Screen) -> list[Job]:
+async def _convert_all(client: AsyncClient, names: list[str], started: Children, screen: Screen) -> list[Job]:
     """Submit the samples and follow them until all have ended."""
     job_ids = [(await submit_file(client, FOLDER / name, "pdf", tags=["demo"])).job_id for name in names]
     with trio.move_on_after(_END_DEADLINE):
@@ -198,7 +198,9 @@ async def _convert_all(client: Client, names: list[str], started: Children, scre
     raise DemoFailed(f"The jobs have not ended after {_END_DEADLINE:.0f} s.")
 
 
-async def _check_results(client: Client, names: list[str], jobs: list[Job], stage: Stage, screen: Screen) -> None:
+async def _check_results(
+    client: AsyncClient, names: list[str], jobs: list[Job], stage: Stage, screen: Screen
+) -> None:
     """Fetch every result and look for the words that must be in it. Raises DemoFailed with all that is wrong."""
     wrong = []
     screen.say(f"\nResults, in {stage.results}:")

@@ -19,8 +19,8 @@ import trio
 
 from blobforge.client import (
     ApiError,
+    AsyncClient,
     ChecksumMismatch,
-    Client,
     ClientError,
     FileFacts,
     ReleaseCause,
@@ -59,7 +59,7 @@ class AttemptRun:
 
     def __init__(
         self,
-        client: Client,
+        client: AsyncClient,
         worker_id: str,
         converter: Converter,
         limits: Limits,

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from blobforge.client import ApiError, Client, ClientError
+from blobforge.client import ApiError, AsyncClient, ClientError
 from blobforge.runner.events import say, warn
 from blobforge.runner.holdings import Holdings
 
@@ -21,7 +21,7 @@ class HeartbeatLoop:
 
     def __init__(
         self,
-        client: Client,
+        client: AsyncClient,
         worker_id: str,
         holdings: Holdings,
         *,

@@ -15,7 +15,7 @@ from typing import Any
 
 import trio
 
-from blobforge.client import LARGEST_CLAIM, ApiError, ClaimedJob, Client, ClientError, Registration
+from blobforge.client import LARGEST_CLAIM, ApiError, AsyncClient, ClaimedJob, ClientError, Registration
 from blobforge.runner.attempt import AttemptRun, RunEnd
 from blobforge.runner.events import say, warn
 from blobforge.runner.facts import host_facts
@@ -78,7 +78,9 @@ class Duty:
 class Shift:
     """Owns which jobs are in hand, how many more may be taken, and why none is taken at the moment."""
 
-    def __init__(self, client: Client, worker_id: str, duties: Mapping[str, Duty], options: ShiftOptions) -> None:
+    def __init__(
+        self, client: AsyncClient, worker_id: str, duties: Mapping[str, Duty], options: ShiftOptions
+    ) -> None:
         self.tally: Counter[RunEnd] = Counter()
         self._instance = Instance()
         self._replaced = False
@@ -196,7 +198,7 @@ class Shift:
         finally:
             await self._leave()
 
-    async def _register(self, client: Client) -> Registration:
+    async def _register(self, client: AsyncClient) -> Registration:
         windows = {"run_windows": [str(window) for window in self._options.run_windows]}
         return await client.register(
             self._worker_id,

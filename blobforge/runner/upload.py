@@ -13,8 +13,8 @@ import trio
 
 from blobforge.client import (
     ApiError,
+    AsyncClient,
     ChecksumMismatch,
-    Client,
     ClientError,
     FileFacts,
     SourceChanged,
@@ -35,7 +35,7 @@ _UPLOAD_REFUSALS = 6  # fresh URLs that are refused one after the other, with gr
 _THERE_ALREADY = 412
 
 
-async def upload(client: Client, held: Held, output: Path) -> FileFacts:
+async def upload(client: AsyncClient, held: Held, output: Path) -> FileFacts:
     """Upload the output of the job in hand. Raises JobFailed and WorkerTrouble; abandons a job that is lost."""
     patient = client.with_patience(math.inf)
     try:
@@ -63,7 +63,7 @@ async def upload(client: Client, held: Held, output: Path) -> FileFacts:
         raise WorkerTrouble(f"the output cannot be uploaded: {error}") from error
 
 
-async def _in_parts(patient: Client, held: Held, output: Path, facts: FileFacts) -> bool:
+async def _in_parts(patient: AsyncClient, held: Held, output: Path, facts: FileFacts) -> bool:
     job_id = held.claim.job.id
 
     def refused(error: TransferRefused) -> None:
@@ -73,7 +73,7 @@ async def _in_parts(patient: Client, held: Held, output: Path, facts: FileFacts)
     return await upload_in_parts(patient, to, output, facts, on_refusal=refused)
 
 
-async def _whole(patient: Client, held: Held, output: Path) -> FileFacts:
+async def _whole(patient: AsyncClient, held: Held, output: Path) -> FileFacts:
     """PUT it to the claim's own URL while that is young and taken, else to fresh ones."""
     claim = held.claim
     url, headers = claim.upload_url, claim.upload_headers

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import trio
 
-from blobforge.client import Client
+from blobforge.client import AsyncClient
 from blobforge.login import credentials, login_file
 from blobforge.runner.attempt import RunEnd
 from blobforge.runner.console import show_events
@@ -67,7 +67,7 @@ class Worker:
         token: str | None = None,
         worker_id: str | None = None,
         worker_secret: str | None = None,
-        client: Client | None = None,
+        client: AsyncClient | None = None,
         concurrency: int = 1,
         once: bool = False,
         max_jobs: int | None = None,
@@ -249,14 +249,14 @@ class Worker:
         else:
             token.run_sync_soon(shift.stop, seconds)
 
-    def _own_client(self) -> Client:
+    def _own_client(self) -> AsyncClient:
         login = self._login()
         server = credentials.server(self._server or os.environ.get("BLOBFORGE_SERVER_URL"), login)
         secret = self._secret or os.environ.get("BLOBFORGE_WORKER_SECRET")
         if secret:
             if self._named is None:
                 raise ValueError("a worker's secret was given, but not whose it is: give worker_id, too")
-            return Client(server, worker=(self.worker_id, secret), on_retry=ServerAwayNotice())
+            return AsyncClient(server, worker=(self.worker_id, secret), on_retry=ServerAwayNotice())
         token = self._token or os.environ.get("BLOBFORGE_API_TOKEN")
         if not token:
             try:
@@ -269,7 +269,7 @@ class Worker:
                     "scope `work`, or BLOBFORGE_WORKER_ID and BLOBFORGE_WORKER_SECRET"
                 )
             token = found.token
-        return Client(server, token=token, on_retry=ServerAwayNotice())
+        return AsyncClient(server, token=token, on_retry=ServerAwayNotice())
 
     def _login(self) -> login_file.Login | None:
         try:

@@ -15,7 +15,7 @@ from blobforge.cli.ingest.find import Candidate
 from blobforge.cli.ingest.hashing import Hashed
 from blobforge.cli.ingest.report import Report
 from blobforge.cli.ingest.uploads import Uploads
-from blobforge.client import ApiError, BatchItem, Client
+from blobforge.client import ApiError, AsyncClient, BatchItem
 
 MISSING = ApiError(409, "source-missing", "The source is not there.")
 
@@ -46,7 +46,7 @@ class Run:
     def __init__(self, folder: Path, refused: dict[int, ApiError]) -> None:
         self.folder = folder
         self.server = Answers(refused)
-        client = cast(Client, self.server)
+        client = cast(AsyncClient, self.server)
         self.report = Report(CliSession(quiet=True))
         self.batches = Batches(client, JobOptions(), self.report)
         self.uploads = Uploads(client, self.batches, self.report, HashCache(None))

@@ -18,7 +18,7 @@ import trio
 
 from blobforge.cli.fetch.fetching import SIDE_BY_SIDE, SMALL
 from blobforge.cli.fetch.ledger import open_ledger, parts_folder
-from blobforge.client import Client
+from blobforge.client import AsyncClient
 from tests.cli.conftest import Running, running_server
 from tests.fixtures.converted import Document, convert, done, source_of
 from tests.fixtures.forked import Done
@@ -52,7 +52,7 @@ class Archive:
         """Convert a completed job once more."""
 
         async def retry() -> None:
-            async with Client(self.running.url, token=self.token) as client:
+            async with AsyncClient(self.running.url, token=self.token) as client:
                 await client.retry_job(job_id)
                 await convert(client, {job_id: Document(None, output, name)})
 
@@ -329,9 +329,9 @@ def test_since_is_of_the_completion(archive: Archive) -> None:
 def test_an_expired_url_is_signed_anew(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     ids = archive.make(*docs(3))
     asked: list[int] = []
-    real: Callable[..., Any] = Client.download_urls
+    real: Callable[..., Any] = AsyncClient.download_urls
 
-    async def stale(client: Client, job_ids: list[int], *kind: Any) -> Any:
+    async def stale(client: AsyncClient, job_ids: list[int], *kind: Any) -> Any:
         asked.append(len(job_ids))
         links = await real(client, job_ids, *kind)
         if len(asked) > 1:
@@ -345,7 +345,7 @@ def test_an_expired_url_is_signed_anew(archive: Archive, monkeypatch: pytest.Mon
     from blobforge.cli.fetch.report import FetchReport
     from blobforge.cli.fetch.run import Into, fetch_matching
 
-    monkeypatch.setattr(Client, "download_urls", stale)
+    monkeypatch.setattr(AsyncClient, "download_urls", stale)
     monkeypatch.setenv("XDG_CACHE_HOME", str(archive.root.parent / "cache"))
     session = CliSession(archive.running.url, archive.token, quiet=True)
     report = FetchReport(session)

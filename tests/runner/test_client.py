@@ -13,8 +13,8 @@ import trio
 
 from blobforge.client import (
     ApiError,
+    AsyncClient,
     ChecksumMismatch,
-    Client,
     ClientError,
     ServerUnreachable,
     TransferRefused,
@@ -36,7 +36,7 @@ async def test_a_problem_becomes_an_api_error(scripted: Scripted) -> None:
         "request_id": "r-1",
     }
     scripted.on("POST", "/api/jobs/7/complete", Answer(problem, 409, {"Content-Type": "application/problem+json"}))
-    async with Client(scripted.url) as client:
+    async with AsyncClient(scripted.url) as client:
         with pytest.raises(ApiError) as caught:
             await client.complete(7, "w", "lease")
     error = caught.value
@@ -47,7 +47,7 @@ async def test_a_problem_becomes_an_api_error(scripted: Scripted) -> None:
 @pytest.mark.parametrize("body", [b"<html>oh no</html>", b"", b'{"error": 7}'])
 async def test_an_error_that_is_no_problem_is_still_told(scripted: Scripted, body: bytes) -> None:
     scripted.on("GET", "/api/stats", Answer(body, 418))
-    async with Client(scripted.url) as client:
+    async with AsyncClient(scripted.url) as client:
         with pytest.raises(ApiError, match="the server answered 418"):
             await client.stats()
 
@@ -55,7 +55,7 @@ async def test_an_error_that_is_no_problem_is_still_told(scripted: Scripted, bod
 async def test_an_answer_of_another_kind_of_server(scripted: Scripted) -> None:
     scripted.on("GET", "/api/stats", Answer(b"<html>", 200))
     scripted.on("GET", "/api/workers", Answer(b"", 302, {"Location": "https://elsewhere.example/"}))
-    async with Client(scripted.url) as client:
+    async with AsyncClient(scripted.url) as client:
         with pytest.raises(UnexpectedAnswer, match="did not answer as a BlobForge server"):
             await client.stats()
         with pytest.raises(UnexpectedAnswer, match=r"redirects to https://elsewhere\.example/"):
@@ -74,7 +74,7 @@ async def test_every_page_of_a_list_is_asked_for(scripted: Scripted) -> None:
     )  # fmt: skip
     # A page of none leads nowhere, whatever it says; nor is another server asked.
     scripted.on("GET", "/api/admin/tokens", page("https://elsewhere.example/x", [], "cursor=1"))
-    async with Client(scripted.url) as client:
+    async with AsyncClient(scripted.url) as client:
         assert [each.id for each in await client.list_workers(type="pdf")] == ["a", "b &"]
         assert await client.list_tokens() == []
     asked = [request.path for request in scripted.requests]
@@ -86,7 +86,7 @@ async def test_every_page_of_a_list_is_asked_for(scripted: Scripted) -> None:
 
 async def test_unknown_fields_are_ignored(scripted: Scripted) -> None:
     scripted.on("GET", "/api/stats", Answer({"total_jobs": 3, "from_the_future": {"x": 1}}))
-    async with Client(scripted.url) as client:
+    async with AsyncClient(scripted.url) as client:
         assert (await client.stats()).total_jobs == 3
 
 
@@ -94,7 +94,7 @@ async def test_nobody_there() -> None:
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     port = listeners[0].socket.getsockname()[1]
     await listeners[0].aclose()
-    async with Client(f"http://127.0.0.1:{port}", patience=0) as client:
+    async with AsyncClient(f"http://127.0.0.1:{port}", patience=0) as client:
         with pytest.raises(
             ServerUnreachable, match=f"cannot reach http://127.0.0.1:{port}/api/stats: connection refused"
         ):
@@ -104,7 +104,7 @@ async def test_nobody_there() -> None:
 @pytest.mark.parametrize("url", ["localhost:8080", "", "ftp://x", "http://", "http://[::1", "http://x\r"])
 def test_a_base_url_must_be_one(url: str) -> None:
     with pytest.raises(ValueError, match=r"not an http|not a URL"):
-        Client(url)
+        AsyncClient(url)
 
 
 @pytest.mark.parametrize(
@@ -112,13 +112,13 @@ def test_a_base_url_must_be_one(url: str) -> None:
 )
 def test_a_credential_must_be_one(credential: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="a credential is"):
-        Client("http://127.0.0.1:1", **credential)
+        AsyncClient("http://127.0.0.1:1", **credential)
 
 
 async def test_a_busy_server_is_asked_again_with_the_same_idempotency_key(scripted: Scripted) -> None:
     scripted.on("POST", "/api/jobs", BUSY, LOSE, Answer({"job_id": 5, "existing": False}, 201))
     told: list[ClientError] = []
-    async with Client(scripted.url, patience=60, on_retry=lambda error, _pause: told.append(error)) as client:
+    async with AsyncClient(scripted.url, patience=60, on_retry=lambda error, _pause: told.append(error)) as client:
         assert (await client.submit_job("pdf", "0" * 64)).job_id == 5
         await client.submit_job("pdf", "0" * 64)
     first, second, third, other = (request.headers["idempotency-key"] for request in scripted.requests)
@@ -129,7 +129,7 @@ async def test_a_busy_server_is_asked_again_with_the_same_idempotency_key(script
 
 async def test_a_lost_claim_is_repeated_with_its_own_key(scripted: Scripted) -> None:
     scripted.on("POST", "/api/jobs/claim", LOSE, Answer({"jobs": []}))
-    async with Client(scripted.url, patience=60) as client:
+    async with AsyncClient(scripted.url, patience=60) as client:
         assert await client.claim("w", ["pdf"], claim_key="k-1", wait=0.5, limit=3) == []
     assert len(scripted.requests) == 2
     for request in scripted.requests:
@@ -146,7 +146,7 @@ async def test_a_lost_claim_is_repeated_with_its_own_key(scripted: Scripted) -> 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 413, 422])
 async def test_a_refusal_is_not_asked_for_twice(scripted: Scripted, status: int) -> None:
     scripted.on("GET", "/api/stats", Answer({"detail": "no"}, status))
-    async with Client(scripted.url, patience=60) as client:
+    async with AsyncClient(scripted.url, patience=60) as client:
         with pytest.raises(ApiError):
             await client.stats()
     assert len(scripted.requests) == 1
@@ -155,7 +155,7 @@ async def test_a_refusal_is_not_asked_for_twice(scripted: Scripted, status: int)
 async def test_patience_ends_before_a_wait_that_is_too_long(scripted: Scripted) -> None:
     at = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
     scripted.on("GET", "/api/stats", Answer({"detail": "slow down"}, 429, {"Retry-After": at}))
-    async with Client(scripted.url, patience=5) as client:
+    async with AsyncClient(scripted.url, patience=5) as client:
         with pytest.raises(ApiError) as caught:
             await client.stats()
     assert caught.value.retry_after == pytest.approx(3600, abs=60)
@@ -167,7 +167,7 @@ async def test_credentials_go_to_the_api_and_never_to_a_signed_url(scripted: Scr
     scripted.on("GET", "/store/object", Answer(b"bytes"))
     scripted.on("PUT", "/store/object", Answer(b""))
     target = tmp_path / "file"
-    async with Client(scripted.url, worker=("w/1", "bfw_secret")) as client:
+    async with AsyncClient(scripted.url, worker=("w/1", "bfw_secret")) as client:
         await client.heartbeat("w/1")
         await client.download(f"{scripted.url}/store/object?signature=x", target)
         await client.upload(f"{scripted.url}/store/object?signature=x", target, headers={"x-amz-meta": "1"})
@@ -188,7 +188,7 @@ async def test_a_download_is_verified_and_appears_whole_or_not_at_all(scripted: 
     target = tmp_path / "file"
     sha256 = hashlib.sha256(content).hexdigest()
     counted: list[int] = []
-    async with Client(scripted.url, patience=60) as client:
+    async with AsyncClient(scripted.url, patience=60) as client:
         with pytest.raises(ChecksumMismatch):
             await client.download(f"{scripted.url}/object", target, sha256="0" * 64)
         assert list(tmp_path.iterdir()) == []
@@ -205,7 +205,7 @@ async def test_an_expired_url_is_refused_once_and_shown_without_its_signature(
     scripted.on("PUT", "/object", Answer(b"<Error>Request has\n expired</Error>", 403))
     source = tmp_path / "file"
     source.write_bytes(b"")
-    async with Client(scripted.url, patience=60) as client:
+    async with AsyncClient(scripted.url, patience=60) as client:
         with pytest.raises(TransferRefused) as caught:
             await client.upload(f"{scripted.url}/object?signature=secret", source)
     assert caught.value.status == 403
@@ -228,7 +228,7 @@ async def test_a_source_that_changed_is_told_as_that(scripted: Scripted, tmp_pat
     source, url = tmp_path / "a.pdf", f"{scripted.url}/store"
     source.write_bytes(b"as it is now")
     now = FileFacts(12, hashlib.sha256(b"as it is now").hexdigest())
-    async with Client(scripted.url, patience=0) as client:
+    async with AsyncClient(scripted.url, patience=0) as client:
         with pytest.raises(ChecksumMismatch, match=r"a\.pdf changed before it was uploaded"):
             await upload_source(client, source, FileFacts(9, "0" * 64), url, headers={})
         with pytest.raises(TransferRefused):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from blobforge.client import ChecksumMismatch, Client, ServerUnreachable
+from blobforge.client import AsyncClient, ChecksumMismatch, ServerUnreachable
 
 CONTENT = bytes(range(256)) * 8000  # 2 MB
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -60,7 +60,7 @@ async def opened(nursery: trio.Nursery) -> Callable[[Store], Store]:
 
 async def fetch(store: Store, target: Path, sha256: str = SHA256, patience: float = 60) -> int:
     counted: list[int] = []
-    async with Client(store.url.partition("/object")[0]) as client:
+    async with AsyncClient(store.url.partition("/object")[0]) as client:
         patient = client.with_patience(patience)
         try:
             await patient.download(store.url, target, sha256=sha256, on_bytes=counted.append)
@@ -86,7 +86,7 @@ async def test_a_file_with_the_name_of_a_part_is_left_alone(opened: Callable[[St
     target.parent.mkdir()
     mine = target.with_name("file.part")
     mine.write_text("mine")
-    async with Client(store.url.partition("/object")[0]) as client:
+    async with AsyncClient(store.url.partition("/object")[0]) as client:
         await client.download(store.url, target, sha256=SHA256)
     assert mine.read_text() == "mine"
     assert sorted(target.parent.iterdir()) == [target, mine]
@@ -130,7 +130,7 @@ async def test_given_up_it_leaves_nothing(opened: Callable[[Store], Store], tmp_
 
 async def take_up(store: Store, folder: Path, sha256: str = SHA256, patience: float = 0) -> bool:
     """Whether the file came, with its beginning kept in between."""
-    async with Client(store.url.partition("/object")[0]) as client:
+    async with AsyncClient(store.url.partition("/object")[0]) as client:
         try:
             await client.with_patience(patience).download(
                 store.url, folder / "file", sha256=sha256, beginning=folder / "beginning"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from blobforge.client import ApiError, Client, ServerUnreachable, TransferRefused, UnexpectedAnswer
+from blobforge.client import ApiError, AsyncClient, ServerUnreachable, TransferRefused, UnexpectedAnswer
 from blobforge.runner import JobFailed, RunEnd, Worker
 from tests.runner.coordinator import HASH, OK, SOURCE, Coordinator
 from tests.runner.scripted import LOSE, Answer, Scripted
@@ -56,7 +56,7 @@ ODD: dict[str, Answer] = {
 NOT_OF_STORES = {"a truncated answer with our mark"}  # with an ETag: an object
 
 
-async def made(client: Client, call: str, folder: Path) -> None:
+async def made(client: AsyncClient, call: str, folder: Path) -> None:
     url = f"{client.base_url}/store"
     file = folder / "output"
     calls: dict[str, Callable[[], Awaitable[object]]] = {
@@ -78,7 +78,7 @@ async def made(client: Client, call: str, folder: Path) -> None:
 async def test_no_status_of_something_else_is_an_answer(scripted: Scripted, tmp_path: Path, call: str) -> None:
     (tmp_path / "output").write_bytes(b"converted")
     told: dict[int, str] = {}
-    async with Client(scripted.url, patience=0) as client:
+    async with AsyncClient(scripted.url, patience=0) as client:
         for status in range(300, 600):
             body, headers = (PAGE, HTML) if status % 2 else (b'{"error": "gateway"}', {})
             scripted.on(*ROUTES[call], Answer(b"" if status == 304 else body, status, headers, foreign=True))
@@ -98,7 +98,7 @@ async def test_no_odd_body_is_an_answer(scripted: Scripted, tmp_path: Path, call
     (tmp_path / "output").write_bytes(b"converted")
     store = call in ("upload", "download")
     told: dict[str, str] = {}
-    async with Client(scripted.url, patience=0) as client:
+    async with AsyncClient(scripted.url, patience=0) as client:
         for name, answer in ODD.items():
             if store and name in NOT_OF_STORES:
                 continue
@@ -119,7 +119,7 @@ async def test_an_older_server_of_ours_is_known_by_what_it_says(scripted: Script
     scripted.on("POST", "/api/jobs/1/complete", Answer(problem, 409, foreign=True))
     scripted.on("POST", "/api/jobs/claim", Answer({"jobs": []}, foreign=True))
     scripted.on("POST", "/api/workers/w/heartbeat", Answer({"status": "ok"}, foreign=True))
-    async with Client(scripted.url, patience=0) as client:
+    async with AsyncClient(scripted.url, patience=0) as client:
         with pytest.raises(ApiError) as caught:
             await client.complete(1, "w", "lease")
         assert await client.claim("w", ["pdf"], claim_key="k") == []
@@ -130,7 +130,7 @@ async def test_an_older_server_of_ours_is_known_by_what_it_says(scripted: Script
 async def test_a_store_refuses_in_its_own_words(scripted: Scripted, tmp_path: Path) -> None:
     expired = b"<?xml version='1.0'?><Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"
     scripted.on("GET", "/store", Answer(expired, 403, XML, foreign=True))
-    async with Client(scripted.url, patience=60) as client:
+    async with AsyncClient(scripted.url, patience=60) as client:
         with pytest.raises(TransferRefused, match="Request has expired") as caught:
             await client.download(f"{scripted.url}/store", tmp_path / "x")
     assert (caught.value.status, caught.value.code) == (403, "AccessDenied")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import trio
 
-from blobforge.client import Client
+from blobforge.client import AsyncClient
 from blobforge.runner import Handler, Job, RunEnd, Worker, WorkerTrouble
 from tests.runner import handlers
 from tests.runner.coordinator import OK, Coordinator
@@ -36,7 +36,7 @@ async def run(
 ) -> Counter[RunEnd]:
     """Run a worker for so many jobs, or until `until` returns."""
     coordinator.waiting = jobs
-    async with Client(coordinator.url, token="bf_x") as client:
+    async with AsyncClient(coordinator.url, token="bf_x") as client:
         worker = Worker(client=client, worker_id="w", max_jobs=jobs, workdir=tmp_path, min_free=0, poll_wait=1)
         worker.handler("pdf", **options)(handler)
         async with trio.open_nursery() as nursery:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import trio
 
-from blobforge.client import Client
+from blobforge.client import AsyncClient
 from blobforge.runner import RunEnd, Worker, WorkerReplaced
 from blobforge.runner.handlers import InWorker
 from blobforge.runner.instance import Instance, state_folder
@@ -35,7 +35,7 @@ def copy(job: Any) -> None:
 
 
 async def run(coordinator: Coordinator, handler: Any = copy, worker_id: str | None = "w", **options: Any) -> Worker:
-    async with Client(coordinator.url, token="bf_x") as client:
+    async with AsyncClient(coordinator.url, token="bf_x") as client:
         worker = Worker(client=client, worker_id=worker_id, min_free=0, **options)
         worker.add(["pdf"], InWorker(handler))
         await worker.run_async()

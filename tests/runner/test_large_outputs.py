@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import trio
 
-from blobforge.client import Client, multipart
+from blobforge.client import AsyncClient, multipart
 from blobforge.runner import Job, RunEnd, Worker, upload
 from blobforge.runner.handlers import InWorker
 from tests.runner.coordinator import LEASE_LOST, Coordinator
@@ -72,7 +72,7 @@ class InParts:
             self.output = job.output
             job.output.write_bytes(BYTES)
 
-        async with Client(self.scripted.url, token="bf_x") as client:
+        async with AsyncClient(self.scripted.url, token="bf_x") as client:
             worker = Worker(client=client, worker_id="w", once=True, min_free=0)
             worker.add(["pdf"], InWorker(handler))
             return await worker.run_async()
@@ -211,7 +211,7 @@ async def test_a_worker_that_stops_throws_away_what_nobody_will_take_up(there: I
         raise AssertionError
 
     there.scripted.scripts["PUT", "/part/2"] = never
-    async with Client(there.scripted.url, token="bf_x") as client:
+    async with AsyncClient(there.scripted.url, token="bf_x") as client:
         worker = Worker(client=client, worker_id="w", once=True, min_free=0, grace=0)
         worker.add(["pdf"], InWorker(lambda job: job.output.write_bytes(BYTES)))
         async with trio.open_nursery() as nursery:

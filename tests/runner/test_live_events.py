@@ -8,7 +8,7 @@ import socket
 import pytest
 import trio
 
-from blobforge.client import ApiError, Client, ServerEvent, ServerUnreachable, UnexpectedAnswer
+from blobforge.client import ApiError, AsyncClient, ServerEvent, ServerUnreachable, UnexpectedAnswer
 from tests.runner.scripted import LOSE, Answer, Scripted
 
 SSE = {"Content-Type": "text/event-stream; charset=utf-8"}
@@ -26,7 +26,7 @@ def stream(*frames: bytes) -> Answer:
 
 
 async def read(scripted: Scripted, count: int) -> list[ServerEvent]:
-    async with Client(scripted.url) as client, client.events(types=("job_updated",), job=7) as events:
+    async with AsyncClient(scripted.url) as client, client.events(types=("job_updated",), job=7) as events:
         return [await events.next() for _ in range(count)]
 
 
@@ -44,7 +44,7 @@ async def test_a_stream_that_ends_is_gone_on_with_where_it_ended(scripted: Scrip
     scripted.on("GET", "/events", stream(frame(1)), LOSE, stream(frame(2)), stream(frame(2, "resync")))
     told = []
     async with (
-        Client(scripted.url) as client,
+        AsyncClient(scripted.url) as client,
         client.events(on_break=lambda error, pause: told.append(str(error))) as events,
     ):
         names = [(await events.next()).name for _ in range(4)]
@@ -75,7 +75,7 @@ async def test_who_is_not_let_in_again_is_told(scripted: Scripted) -> None:
 
 async def test_what_is_no_event_stream_is_no_answer(scripted: Scripted) -> None:
     scripted.on("GET", "/events", Answer(b"<html>hello</html>", headers={"Content-Type": "text/html"}, foreign=True))
-    async with Client(scripted.url).with_patience(0) as client, client.events() as events:
+    async with AsyncClient(scripted.url).with_patience(0) as client, client.events() as events:
         with pytest.raises(UnexpectedAnswer, match="text/html"):
             await events.next()
 
@@ -90,7 +90,7 @@ async def test_a_server_that_is_not_there_at_first_is_not_waited_for_for_ever() 
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        async with Client(url).with_patience(0) as client, client.events() as events:
+        async with AsyncClient(url).with_patience(0) as client, client.events() as events:
             with pytest.raises(ServerUnreachable):
                 await events.next()
 
@@ -101,7 +101,7 @@ async def test_a_stream_that_is_left_in_the_middle_leaves_nothing_open(scripted:
         raise AssertionError
 
     scripted.scripts["GET", "/events"] = endless
-    async with Client(scripted.url) as client, client.events() as events:
+    async with AsyncClient(scripted.url) as client, client.events() as events:
         with trio.move_on_after(0.05) as scope:
             await events.next()
         assert scope.cancelled_caught

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from blobforge.client import Client, TransferRefused
+from blobforge.client import AsyncClient, TransferRefused
 from blobforge.client.types import Destination
 from tests.runner.scripted import LOSE, Answer, Scripted
 
@@ -19,7 +19,7 @@ MD5 = base64.b64encode(hashlib.md5(BYTES[4:7]).digest()).decode()
 
 async def send(scripted: Scripted, path: Path, sent: list[int]) -> str:
     path.write_bytes(BYTES)
-    async with Client(scripted.url, token="bf_secret", patience=20) as client:
+    async with AsyncClient(scripted.url, token="bf_secret", patience=20) as client:
         return await client.upload_part(TO, "upload", 2, path, (4, 3), MD5, on_bytes=sent.append)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import trio
 
-from blobforge.client import ApiError, Client
+from blobforge.client import ApiError, AsyncClient
 from blobforge.runner import Command, Handler, Job, JobFailed, RunEnd, Worker, WorkerTrouble
 from blobforge.runner.handlers import InWorker
 from tests.runner.coordinator import LEASE_LOST, OK, Coordinator
@@ -35,7 +35,7 @@ async def run(
     **options: Any,
 ) -> Counter[RunEnd]:
     """Run a worker until `until` returns, or (without it) for one job."""
-    async with Client(coordinator.url, token="bf_x") as client:
+    async with AsyncClient(coordinator.url, token="bf_x") as client:
         worker = Worker(client=client, worker_id="w", once=until is None, min_free=0, **options)
         worker.add(["pdf"], handler if isinstance(handler, Command) else InWorker(handler))
         async with trio.open_nursery() as nursery:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from blobforge.client import Client, submit_file
+from blobforge.client import AsyncClient, submit_file
 from blobforge.runner import RunEnd, Worker, upload
 from blobforge.runner.handlers import InWorker
 from tests.fixtures.seaweed import Seaweed
@@ -61,7 +61,7 @@ async def test_a_large_output_over_a_line_that_is_cut(
             await trio.sleep(0.01)
         line.mend()
 
-    async with Client(server.url, token=server.token, patience=30) as client:
+    async with AsyncClient(server.url, token=server.token, patience=30) as client:
         made = await submit_file(client, source, "pdf")
         line.cut_after = CUT_AFTER
         worker = Worker(client=client, worker_id="w", once=True, min_free=0, poll_wait=30)

@@ -25,7 +25,7 @@ from blobforge.cli.fetch.ledger import Fetched, GivenPath, Ledger, Wanted
 from blobforge.cli.fetch.names import Layout
 from blobforge.cli.fetch.report import FetchReport
 from blobforge.cli.selection import Filters, each_page
-from blobforge.client import Client, ClientError, FileLink, Job, ServerUnreachable, TransferRefused
+from blobforge.client import AsyncClient, ClientError, FileLink, Job, ServerUnreachable, TransferRefused
 
 SIGNED: Final = 500  # in one request: the server's own limit
 SIDE_BY_SIDE: Final = 16
@@ -63,7 +63,7 @@ class Fetch:
     results that the ledger has not been told of."""
 
     def __init__(
-        self, client: Client, ledger: Ledger, folder: Folder, layout: Layout, parts: Path, report: FetchReport
+        self, client: AsyncClient, ledger: Ledger, folder: Folder, layout: Layout, parts: Path, report: FetchReport
     ) -> None:
         self._client = client
         self._ledger = ledger

@@ -22,7 +22,7 @@ from blobforge.cli.fetch.report import FetchReport
 from blobforge.cli.outage import PATIENCE, Outages
 from blobforge.cli.progress import Progress
 from blobforge.cli.signals import until_terminated
-from blobforge.client import Client, Job
+from blobforge.client import AsyncClient, Job
 from blobforge.login import folders
 
 _GATHERED: Final = 1.0  # seconds after an event: others come with it
@@ -41,14 +41,14 @@ class Into:
     verify: bool = False
 
 
-async def fetch_matching(client: Client, selection: ResultFilter, into: Into, report: FetchReport) -> int:
+async def fetch_matching(client: AsyncClient, selection: ResultFilter, into: Into, report: FetchReport) -> int:
     """Fetch all that match; returns how many results the folder holds."""
     async with _opened(client.with_patience(PATIENCE), into, report) as (fetch, ledger, missing):
         await fetch.round(selection, everything=into.everything or missing)
         return ledger.count()
 
 
-async def fetch_these(client: Client, jobs: Sequence[Job], into: Into, report: FetchReport) -> int:
+async def fetch_these(client: AsyncClient, jobs: Sequence[Job], into: Into, report: FetchReport) -> int:
     """Fetch the results of these jobs; returns how many results the folder holds."""
     async with _opened(client.with_patience(PATIENCE), into, report) as (fetch, ledger, _):
         await fetch.these(jobs)
@@ -56,7 +56,7 @@ async def fetch_these(client: Client, jobs: Sequence[Job], into: Into, report: F
 
 
 async def keep_fetching(
-    client: Client, selection: ResultFilter, into: Into, report: FetchReport, outages: Outages
+    client: AsyncClient, selection: ResultFilter, into: Into, report: FetchReport, outages: Outages
 ) -> None:
     """Fetch all that match, and from then on what becomes a result, until interrupted."""
     async with _opened(client, into, report) as (fetch, _, missing):
@@ -73,7 +73,7 @@ async def keep_fetching(
                     await trio.sleep(_GATHERED)
 
 
-async def _listen(client: Client, news: trio.MemorySendChannel[None], outages: Outages) -> None:
+async def _listen(client: AsyncClient, news: trio.MemorySendChannel[None], outages: Outages) -> None:
     async with client.events(types=("job_completed",), on_break=outages.broken) as stream:
         while True:
             await stream.next()
@@ -82,7 +82,7 @@ async def _listen(client: Client, news: trio.MemorySendChannel[None], outages: O
 
 
 @asynccontextmanager
-async def _opened(client: Client, into: Into, report: FetchReport) -> AsyncIterator[tuple[Fetch, Ledger, bool]]:
+async def _opened(client: AsyncClient, into: Into, report: FetchReport) -> AsyncIterator[tuple[Fetch, Ledger, bool]]:
     """The folder with its ledger, and whether something is missing there that was fetched before."""
     cache = folders.cache()
     root = into.root.resolve()

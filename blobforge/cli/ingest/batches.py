@@ -18,7 +18,7 @@ from blobforge.cli.ingest.find import MOST_TAGS, RejectedPath
 from blobforge.cli.ingest.hashing import Hashed
 from blobforge.cli.ingest.report import Report, shown
 from blobforge.cli.outage import PATIENCE
-from blobforge.client import ApiError, BatchAnswer, BatchItem, Client
+from blobforge.client import ApiError, AsyncClient, BatchAnswer, BatchItem
 
 LARGEST = 1000  # jobs in one request: the server's own limit
 MOST_BYTES = 900_000  # of one request: below BLOBFORGE_MAX_BODY as it is by default
@@ -63,7 +63,7 @@ class SourceUpload(NamedTuple):
 class Batches:
     """Takes hashed files, submits them, and passes on what has to be uploaded."""
 
-    def __init__(self, client: Client, options: JobOptions, report: Report) -> None:
+    def __init__(self, client: AsyncClient, options: JobOptions, report: Report) -> None:
         self._client = client.with_patience(PATIENCE)
         self._options = options
         self._report = report

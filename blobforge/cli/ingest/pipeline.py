@@ -15,7 +15,7 @@ from blobforge.cli.ingest.find import Candidate, RejectedPath
 from blobforge.cli.ingest.hashing import Hashed, chunks, hash_chunk
 from blobforge.cli.ingest.report import Report
 from blobforge.cli.ingest.uploads import Uploads
-from blobforge.client import Client
+from blobforge.client import AsyncClient
 
 HASHERS = min(4, os.cpu_count() or 1)
 UPLOADERS = 8
@@ -26,7 +26,7 @@ Chunk = list[Candidate | RejectedPath]
 
 
 async def ingest(
-    client: Client,
+    client: AsyncClient,
     found: Iterable[Candidate | RejectedPath],
     options: JobOptions,
     report: Report,

@@ -14,12 +14,12 @@ from blobforge.cli.ingest.report import Report
 from blobforge.cli.ingest.waiting import wait_for_ends
 from blobforge.cli.progress import Progress
 from blobforge.cli.signals import until_terminated
-from blobforge.client import Client
+from blobforge.client import AsyncClient
 from blobforge.login import folders
 
 
 async def run(
-    client: Client,
+    client: AsyncClient,
     found: Iterable[Candidate | RejectedPath],
     options: JobOptions,
     report: Report,

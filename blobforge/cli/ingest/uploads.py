@@ -16,8 +16,8 @@ from blobforge.cli.ingest.report import Report
 from blobforge.cli.outage import PATIENCE
 from blobforge.client import (
     ApiError,
+    AsyncClient,
     ChecksumMismatch,
-    Client,
     FileFacts,
     ServerUnreachable,
     SourceChanged,
@@ -31,7 +31,7 @@ _ELSEWISE = (404, 405, 409, 413)  # an older server, another store, a smaller li
 class Uploads:
     """One file's error is told and counted. A server or store that stays away ends all: the next fares no better."""
 
-    def __init__(self, client: Client, batches: Batches, report: Report, cache: HashCache) -> None:
+    def __init__(self, client: AsyncClient, batches: Batches, report: Report, cache: HashCache) -> None:
         self._client = client.with_patience(PATIENCE)
         self._batches = batches
         self._report = report

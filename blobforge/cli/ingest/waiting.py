@@ -11,7 +11,7 @@ import trio
 
 from blobforge.cli import output
 from blobforge.cli.ingest.report import Report
-from blobforge.client import FINAL_STATUSES, Client, Job
+from blobforge.client import FINAL_STATUSES, AsyncClient, Job
 
 _WINDOW = 64  # jobs that are looked at in one round: the oldest end first, the others have their turn
 _SIDE_BY_SIDE = 8
@@ -19,7 +19,7 @@ _FIRST_LOOK = 0.2  # seconds; it looks again at growing intervals
 _RAREST_LOOK = 3.0
 
 
-async def wait_for_ends(client: Client, report: Report) -> None:
+async def wait_for_ends(client: AsyncClient, report: Report) -> None:
     """Look at the jobs of `report` until all have ended, and say how each did."""
     patient = client.with_patience(math.inf)
     pending = deque(dict.fromkeys(report.job_ids))
