@@ -25,11 +25,9 @@ class Arrivals:
         self._working = working
 
     def highest(self) -> int:
-        """The highest number that a job was ever given here."""
         return self._do.number(sql.JOB_SEQUENCE)
 
     def add(self, whole: Whole, *, now: int) -> Job | None:
-        """Store a job as it is; None when there is one of its type and source already."""
         job = whole.job
         self._working.forget()
         if self._do.row(sql.JOB_BY_SOURCE, (job.source_hash, job.type)) is not None:
@@ -49,11 +47,9 @@ class Arrivals:
         return stored
 
     def to_backfill(self, first: int, last: int) -> None:
-        """What the jobs with these numbers have come to is still to be counted."""
         self._do.rows(sql.TO_BACKFILL, (first, last))
 
     def go_on_above(self, job_id: int, attempt: int) -> None:
-        """Numbers of jobs up to this one, and of attempts, were given where these jobs come from: never again."""
         self._working.forget()
         self._do.rows(sql.SEED_IDS, ("jobs", "jobs"))
         self._do.rows(sql.RAISE_IDS, (job_id,))

@@ -1,4 +1,4 @@
-"""What the read side and the write side look up alike: single things by their names. A base of both."""
+"""What the read side and the write side look up alike: single things by their names. Bases of both."""
 
 from __future__ import annotations
 
@@ -7,15 +7,34 @@ from blobforge.job import Job
 from blobforge.people import User
 from blobforge.store.files import FileRecord
 from blobforge.store.sql import rows, sql
-from blobforge.store.sql.running import Queries
+from blobforge.store.sql.running import Queries, Statements
 from blobforge.worker import Worker
 
 
-class Lookups:
-    """`_ask` runs the statements of the side that this is a base of."""
+class CredentialLookups:
+    """Tokens and people, which no working set holds: the writer, too, asks the database for them. `_runs` runs the
+    statements of the side that this is a base of."""
+
+    _runs: Queries | Statements
+
+    def token(self, token_id: int) -> Token | None:
+        row = self._runs.row(sql.TOKEN, (token_id,))
+        return rows.token(row) if row else None
+
+    def token_by_hash(self, hash_: str) -> Token | None:
+        row = self._runs.row(sql.TOKEN_BY_HASH, (hash_,))
+        return rows.token(row) if row else None
+
+    def user(self, user_id: int) -> User | None:
+        row = self._runs.row(sql.USER, (user_id,))
+        return rows.user(row) if row else None
+
+
+class Lookups(CredentialLookups):
+    """Of the read side."""
 
     def __init__(self, ask: Queries) -> None:
-        self._ask = ask
+        self._ask = self._runs = ask
 
     def close(self) -> None:
         self._ask.close()
@@ -31,18 +50,6 @@ class Lookups:
     def worker(self, worker_id: str) -> Worker | None:
         row = self._ask.row(sql.WORKER, (worker_id,))
         return rows.worker(row) if row else None
-
-    def token(self, token_id: int) -> Token | None:
-        row = self._ask.row(sql.TOKEN, (token_id,))
-        return rows.token(row) if row else None
-
-    def token_by_hash(self, hash_: str) -> Token | None:
-        row = self._ask.row(sql.TOKEN_BY_HASH, (hash_,))
-        return rows.token(row) if row else None
-
-    def user(self, user_id: int) -> User | None:
-        row = self._ask.row(sql.USER, (user_id,))
-        return rows.user(row) if row else None
 
     def has_source(self, source_hash: str) -> bool:
         return self._ask.row(sql.HAS_SOURCE, (source_hash,)) is not None

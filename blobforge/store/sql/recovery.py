@@ -21,21 +21,16 @@ class Recovery:
         self._working = working
 
     def restored_at(self) -> int | None:
-        """When (ms) this database was restored, if that has not been settled yet."""
         return self._state()[0]
 
     def running(self) -> list[Job]:
-        """Every job that holds a lease."""
         self._working.settle()
         return self._working.known([rows.job(row) for row in self._do.rows(sql.ALL_RUNNING)])
 
     def seconds_lost(self, *, now: int) -> int:
-        """How long before `now` (ms) the newest record is: to be asked before anything is written."""
         return max(0, now - self._number(sql.NEWEST_RECORD)) // 1000
 
     def settle(self, *, ids: int, attempts: int, now: int) -> None:
-        """Void the leases that lost attempts could still complete with, move all numbers of jobs and of attempts on
-        by so many, and take the mark off."""
         self._working.forget()
         self._do.rows(sql.VOID_LATE_LEASES, (now,))
         self._do.rows(sql.FORGET_INSTANCES)  # the processes that live may have registered since
@@ -45,7 +40,6 @@ class Recovery:
         self._do.rows(sql.END_RECOVERY, (highest + attempts,))
 
     def record_drill(self, drill: Drill, *, kept: int) -> None:
-        """Record it, and keep so many of the latest ones."""
         self._do.rows(
             sql.INSERT_DRILL, (drill.started_at, drill.ended_at, int(drill.ok), drill.proven_until, drill.detail)
         )

@@ -24,16 +24,13 @@ class Rollups:
     # --- what an older database has not kept
 
     def backfill(self) -> Backfilling | None:
-        """What is still to be filled in; None: nothing."""
         row = self._do.row(sql.BACKFILL)
         return Backfilling(row[0], row[1], bool(row[2]), row[3]) if row else None
 
     def begin_backfill(self, *, until: int) -> None:
-        """What ended up to then (ms) has not been counted; a time that was said before stays."""
         self._do.rows(sql.BEGIN_BACKFILL, (until,))
 
     def backfilled(self, *, next_job: int | None) -> None:
-        """All jobs before that one are done; None: all."""
         if next_job is None:
             self._do.rows(sql.END_BACKFILL)
         else:
@@ -42,8 +39,6 @@ class Rollups:
     # --- depths
 
     def sample_depths(self, statuses: Collection[str], slots: Mapping[int, int]) -> None:
-        """Keep how many jobs there are now, of each type and of each of these statuses, and how many workers, in a
-        slot of each width (seconds); the last sample of a slot stands for it."""
         self._working.settle()
         depths: dict[tuple[str, str], int] = {}
         for status, type_, _, n in self._do.rows(sql.JOB_COUNTS):
@@ -59,13 +54,11 @@ class Rollups:
     # --- undo
 
     def undos(self, token: str, *, since: int, limit: int) -> list[tuple[int, str, str, int]]:
-        """(job, what it was, what it became, when) of what can be undone by this token, if it was done since (ms)."""
         self._working.settle()
         found = self._do.rows(sql.UNDOS, (token, since, limit))
         return [(job_id, was, became, at) for job_id, was, became, at in found]
 
     def purge_undos(self, *, before: int, limit: int) -> None:
-        """Forget so many of the undos that are older (ms)."""
         self._do.rows(sql.PURGE_UNDOS, (before, limit))
 
     def delete_undo(self, token: str, job_id: int) -> None:
@@ -74,7 +67,6 @@ class Rollups:
     # --- upkeep
 
     def purge(self, kept: Horizon) -> None:
-        """Forget older figures, and causes beyond so many."""
         self._working.forget()
         for step, slot in kept.slots.items():
             self._do.rows(sql.PURGE_HAPPENINGS, (step, slot))

@@ -12,6 +12,7 @@ from blobforge.store.keeping import DatabaseFile
 from blobforge.store.sql import rows, sql
 from blobforge.store.sql.arrivals import Arrivals
 from blobforge.store.sql.doomed import Doomed
+from blobforge.store.sql.lookups import CredentialLookups
 from blobforge.store.sql.recovery import Recovery
 from blobforge.store.sql.rollups import Rollups
 from blobforge.store.sql.running import Statements
@@ -19,11 +20,11 @@ from blobforge.store.workingset import WorkingSet
 from blobforge.worker import Worker
 
 
-class SqlStore(WorkingSet):
+class SqlStore(CredentialLookups, WorkingSet):
     """Reads and writes inside the transaction that the writer has open."""
 
     def __init__(self, statements: Statements, bulk: BulkAccess, database_file: DatabaseFile | None) -> None:
-        self._do = statements
+        self._do = self._runs = statements
         self.database_file = database_file
         super().__init__(bulk)
         self.rollups = Rollups(self._do, self)
@@ -42,7 +43,6 @@ class SqlStore(WorkingSet):
 
     @property
     def installation(self) -> str:
-        """The id of this database, which is in the keys of its objects."""
         if not self._installation:
             row = self._do.row(sql.INSTALLATION)
             assert row is not None, "named when it was opened"
@@ -50,41 +50,33 @@ class SqlStore(WorkingSet):
         return self._installation
 
     def become(self, installation: str) -> None:
-        """This database, which never had a job, goes on as that installation: its objects are this one's."""
         self._do.rows(sql.RENAME_INSTALLATION, (installation,))
         self._installation = ""
 
     def is_fresh(self) -> bool:
-        """Whether this database never had a job."""
         return self._do.row(sql.HAD_JOBS) is None
 
     # --- jobs
 
     def jobs_between(self, first: int, last: int, *, limit: int) -> list[Job]:
-        """Jobs with these ids, both ends included, in their order."""
         self.settle()
         return self.known([rows.job(row) for row in self._do.rows(sql.JOBS_BETWEEN, (first, last, limit))])
 
     def ended_before(self, status: JobStatus, before: int, *, limit: int) -> list[Job]:
-        """Jobs of a status that ended before that time (ms), the oldest first."""
         self.settle()
         return self.known([rows.job(row) for row in self._do.rows(sql.ENDED_BEFORE, (status, before, limit))])
 
     def attempts(self, job_id: int, *, limit: int) -> list[Attempt]:
-        """The latest attempts of a job, oldest first."""
         self.settle()
         found = [rows.attempt(row) for row in self._do.rows(sql.LATEST_ATTEMPTS, (job_id, limit))]
         return found[::-1]
 
     def output_keys(self, job_id: int) -> list[str]:
-        """What the attempts of a job were given to write to."""
         if self.attempts_changed:
             self.settle()
         return [row[0] for row in self._do.rows(sql.OUTPUT_KEYS, (job_id,))]
 
     def purge(self, *, before: int, limit: int) -> bool:
-        """Forget `limit` repeatable requests of each kind that are older than `before` (ms), the oldest first;
-        whether there may be more."""
         self.forget()
         more = False
         for statement in (sql.PURGE_CLAIM_KEYS, sql.PURGE_IDEMPOTENT):
@@ -94,7 +86,6 @@ class SqlStore(WorkingSet):
     # --- tokens
 
     def insert_token(self, token: Token) -> int:
-        """Store a new token (its `id` is ignored); returns the id."""
         return self._do.insert(
             sql.INSERT_TOKEN,
             (
@@ -103,35 +94,22 @@ class SqlStore(WorkingSet):
             ),
         )  # fmt: skip
 
-    def token_by_hash(self, hash_: str) -> Token | None:
-        row = self._do.row(sql.TOKEN_BY_HASH, (hash_,))
-        return rows.token(row) if row else None
-
     def make_token_admin(self, token: Token) -> None:
-        """Give a token all rights and no expiry (the operator named it in the configuration)."""
         self._do.rows(sql.MAKE_START_TOKEN, (rows.encode_scopes(frozenset({Scope.ADMIN})), token.id))
 
     def delete_start_tokens(self, *, but: frozenset[str]) -> None:
-        """Revoke the first administrator's tokens of former starts, all but those with these hashes."""
         for token_id, hash_ in self._do.rows(sql.START_TOKENS):
             if hash_ not in but:
                 self.delete_token(token_id)
 
-    def token(self, token_id: int) -> Token | None:
-        row = self._do.row(sql.TOKEN, (token_id,))
-        return rows.token(row) if row else None
-
     def delete_token(self, token_id: int) -> None:
-        """The sessions that were signed in with it go, too."""
         self._do.rows(sql.DELETE_TOKEN, (token_id,))
 
     def forgettable_workers(self, before: int, *, limit: int) -> list[Worker]:
-        """Offline workers without a job and a credential of their own, silent since before `before` (ms)."""
         self.settle()
         return [rows.worker(row) for row in self._do.rows(sql.FORGETTABLE_WORKERS, (before, before, limit))]
 
     def workers_of_token(self, token_id: int) -> list[str]:
-        """The ids of the workers that an API token registered."""
         self.settle()
         return [row[0] for row in self._do.rows(sql.WORKERS_OF_TOKEN, (token_id,))]
 
@@ -141,7 +119,6 @@ class SqlStore(WorkingSet):
     # --- people
 
     def save_user(self, user: User) -> int:
-        """Insert or update by issuer and subject (`id` is ignored); returns the id."""
         row = self._do.row(
             sql.SAVE_USER,
             (
@@ -165,46 +142,36 @@ class SqlStore(WorkingSet):
         row = self._do.row(sql.USER_OF, (issuer, subject))
         return rows.user(row) if row else None
 
-    def user(self, user_id: int) -> User | None:
-        row = self._do.row(sql.USER, (user_id,))
-        return rows.user(row) if row else None
-
     def session(self, hash_: str) -> Session | None:
         row = self._do.row(sql.SESSION, (hash_,))
         return rows.session(row) if row else None
 
     def session_hashes(self, *, user_id: int | None = None, token_id: int | None = None) -> list[str]:
-        """The sessions of one user, or those that were signed in with one API token."""
         return [row[0] for row in self._do.rows(sql.SESSION_HASHES, (user_id, token_id))]
 
     def insert_session(self, session: Session) -> None:
         self._do.rows(sql.INSERT_SESSION, rows.session_values(session))
 
     def check_session(self, hash_: str, sealed: bytes | None, *, now: int) -> None:
-        """Note that the provider confirmed the person just now."""
         self._do.rows(sql.CHECK_SESSION, (now, now, sealed, hash_))
 
     def touch_session(self, hash_: str, *, now: int) -> None:
         self._do.rows(sql.TOUCH_SESSION, (now, hash_))
 
     def delete_session(self, hash_: str) -> bool:
-        """Delete the session; whether there was one."""
         return self._do.change(sql.DELETE_SESSION, (hash_,)) == 1
 
     def delete_sessions_of(self, user_id: int) -> int:
-        """Returns how many there were."""
         return self._do.change(sql.DELETE_SESSIONS_OF_USER, (user_id,))
 
     def purge_sessions(self, *, seen_before: int, now: int) -> None:
         self._do.rows(sql.PURGE_SESSIONS, (seen_before, now))
 
     def prune_audit(self, before: int, *, limit: int) -> bool:
-        """Remove up to `limit` entries older than `before` (ms), the oldest first; whether there may be more."""
         self.settle()
         return self._do.change(sql.PRUNE_AUDIT, (before, limit)) == limit
 
     # --- upkeep
 
     def pulse(self, *, now: int) -> None:
-        """Write something, to see whether it can be done."""
         self._do.rows(sql.PULSE, (now,))
