@@ -54,6 +54,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ""
     data_dir: Annotated[str, Meta(min_length=1), _doc("Folder for everything that is kept locally")] = "./data"
     db_path: Annotated[str, _doc("SQLite database path")] = ""
+    database_url: Annotated[
+        str,
+        Meta(pattern=r"^(postgres(ql)?://\S*|[a-z_]+ *= *.*)?$"),
+        _doc(
+            "PostgreSQL (15 or newer) for any number of servers, as libpq takes it: `postgresql://user@host/name`, "
+            "several hosts and TLS options too; empty: SQLite, for one server",
+            secret=True,
+        ),
+    ] = ""
     admin_token: Annotated[
         str,
         Meta(pattern=r"^(bf_[A-Za-z0-9_-]{20,200}={0,2})?$"),
@@ -262,6 +271,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return Path(self.db_path) if self.db_path else self.data_path / "blobforge.db"
 
     @property
+    def shown_database(self) -> str:
+        """Where the state is, without a password."""
+        return _without_password(self.database_url) if self.database_url else str(self.database)
+
+    @property
     def beat_every(self) -> float:
         """Seconds between heartbeats: by default six fit into the timeout, so that five may get lost."""
         return self.heartbeat_interval or self.worker_timeout / 6
@@ -276,8 +290,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def backs_up(self) -> bool:
-        """Whether there is a place for backups, and replication is not turned off."""
-        return bool(self.backup_s3("endpoint")) and not self.litestream_disabled
+        """Whether Litestream copies the database: there is a place for backups, it is not turned off, and the database
+        is a file."""
+        return bool(self.backup_s3("endpoint")) and not self.litestream_disabled and not self.database_url
 
 
 class Variable(msgspec.Struct, frozen=True):
@@ -457,6 +472,14 @@ def _check_proxies(settings: Settings) -> None:
             raise ConfigError(
                 f"{PREFIX}TRUSTED_PROXIES={settings.trusted_proxies!r}: {name!r} is no address and no network."
             ) from None
+
+
+def _without_password(url: str) -> str:
+    """`postgresql://user:...@host/name?password=...`, or `key=value` pairs, as they may be shown."""
+    if "://" not in url:
+        return re.sub(r"(password *= *)('(?:[^'\\]|\\.)*'|\S+)", rf"\1{MASK}", url)
+    url = re.sub(r"(://[^:@/?]*):[^@/?]*@", rf"\1:{MASK}@", url)
+    return re.sub(r"([?&]password=)[^&]*", rf"\1{MASK}", url)
 
 
 def _show(value: Any) -> str:

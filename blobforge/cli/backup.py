@@ -198,6 +198,13 @@ def _restore(to: Path, at: datetime | None) -> Restored | NoBackup:
         settings = load(os.environ)
     except ConfigError as error:
         raise CliError(str(error), common.USAGE) from error
+    if settings.database_url:
+        raise CliError(
+            f"The database is PostgreSQL ({settings.shown_database}), which Litestream does not copy.",
+            common.USAGE,
+            "Restore its own backup (docs/high-availability.md). For a file that Litestream copied before: unset "
+            "BLOBFORGE_DATABASE_URL here.",
+        )
     if not settings.backup_s3("endpoint"):
         raise CliError(
             "No place of backups is configured.",

@@ -38,7 +38,9 @@ def check(session: CliSession, path: Path | None) -> None:
 
     Also while the server runs. Exit code 1 when something is wrong; each finding is a line.
     """
-    file = offline.database_file(path)
+    file = offline.database_file(
+        path, instead="`blobforge doctor` looks at its settings and its standbys, pg_amcheck at its pages."
+    )
     from blobforge.serve.engines import keeper_of_files
 
     findings = keeper_of_files().check(file)
@@ -64,7 +66,11 @@ def backup(session: CliSession, to: Path, unchecked: bool) -> None:
     Also while the server runs: the copy is that of one moment. A file that exists is never written over. What is in
     the object store is not part of it.
     """
-    file = offline.database_file(None)
+    file = offline.database_file(
+        None,
+        instead="pg_dump copies it as it is at one moment; pg_basebackup with an archive of the write-ahead log is "
+        "the backup to rely on (docs/high-availability.md).",
+    )
     if to.is_dir():
         to = to / f"blobforge-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.db"
     from blobforge.serve.engines import keeper_of_files
@@ -95,7 +101,9 @@ def vacuum(session: CliSession) -> None:
     While it runs, the server gives free pages back by itself, in small steps; a file from before that release
     learns it by this command. Takes free disk space of about twice the file.
     """
-    file = offline.database_file(None)
+    file = offline.database_file(
+        None, instead="Autovacuum gives room back there; docs/high-availability.md says what to watch."
+    )
     from blobforge.serve.engines import keeper_of_files
 
     with offline.explained(), offline.locked(offline.settings()):
@@ -113,7 +121,9 @@ def vacuum(session: CliSession) -> None:
 @pass_session
 def stats(session: CliSession, path: Path | None) -> None:
     """Describe the file: sizes, free pages, rows of each table, the oldest and the newest. Counts every row."""
-    file = offline.database_file(path)
+    file = offline.database_file(
+        path, instead="psql shows its tables and their sizes (\\dt+); `blobforge stats` counts jobs."
+    )
     from blobforge.serve.engines import keeper_of_files
 
     with offline.explained():

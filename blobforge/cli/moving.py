@@ -70,9 +70,9 @@ def export(session: CliSession, credentials: bool) -> None:
     from blobforge.moving import lines
     from blobforge.serve.engines import engine_of
 
-    file = offline.database_file(None)
-    count = 0
-    with offline.explained(), engine_of(offline.settings()).export() as database:
+    here, count = offline.settings(), 0
+    file = here.shown_database if here.database_url else offline.database_file(None)
+    with offline.explained(), engine_of(here).export() as database:
         for line in lines.export(database, credentials=credentials, now=wall_ms()):
             sys.stdout.buffer.write(line)
             count += 1
@@ -130,7 +130,7 @@ def _ask(session: CliSession, here: Settings, account: Account, what: str, dry_r
     """Say what would be done, and ask; whether that was all. Raises CliError when the answer is no."""
     if not session.json:
         _tell(session, account, "TO TAKE")
-    session.note(f"From {what} into {here.database}, objects in {_store_name(here)}.")
+    session.note(f"From {what} into {here.shown_database}, objects in {_store_name(here)}.")
     if dry_run:
         session.note("Nothing was changed.")
         return True

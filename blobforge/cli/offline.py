@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,9 +25,13 @@ def settings() -> Settings:
         raise CliError(str(error), common.USAGE) from error
 
 
-def database_file(path: Path | None) -> Path:
-    """The file that was named, or that of the configuration. Raises CliError when there is none."""
-    file = path or settings().database
+def database_file(path: Path | None, *, instead: str = "") -> Path:
+    """The file that was named, or that of the configuration. Raises CliError when there is none, or the database is
+    PostgreSQL, where that is done in another way (`instead`)."""
+    here = settings()
+    if path is None and here.database_url:
+        raise CliError(f"The database is PostgreSQL ({here.shown_database}), and no file of ours.", hint=instead)
+    file = path or here.database
     if not file.is_file():
         raise CliError(
             f"There is no database {file}.",
@@ -41,7 +45,8 @@ def locked(here: Settings) -> Iterator[None]:
     """No server runs on the data folder or its database meanwhile. Raises StartError."""
     from blobforge.machinery import datadir
 
-    with datadir.locked(here.data_path / "server"), datadir.locked(here.database):
+    file = nullcontext() if here.database_url else datadir.locked(here.database)
+    with datadir.locked(here.data_path / "server"), file:
         yield
 
 

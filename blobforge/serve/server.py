@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from importlib.metadata import version
 from types import FrameType
@@ -92,7 +92,7 @@ def run(settings: Settings) -> int:
 def _reason(error: BaseException, settings: Settings) -> str:
     """The error's text, with the names of its files where it does not say them itself."""
     if isinstance(error, OSError) and not error.filename:
-        return f"{error.strerror or error} (data folder {settings.data_path}, database {settings.database})"
+        return f"{error.strerror or error} (data folder {settings.data_path}, database {settings.shown_database})"
     return str(error)
 
 
@@ -110,7 +110,7 @@ async def serve(settings: Settings, *, task_status: trio.TaskStatus[str] = trio.
     datadir.prepare(settings.data_path)
     with (
         datadir.locked(settings.data_path / "server"),
-        datadir.locked(settings.database),
+        nullcontext() if settings.database_url else datadir.locked(settings.database),
         listen(settings) as listener,
     ):
         async with running(settings) as parts:
@@ -231,6 +231,11 @@ async def _replicating(replicator: Replicator | None, store: Store, reads: ReadP
 
 async def _backup_opened(settings: Settings, keeper: Keeper | None) -> Plan | None:
     if keeper is None:
+        if settings.backup_s3("endpoint") and not settings.litestream_disabled:
+            log.info(
+                "Litestream is off: it copies SQLite. Have PostgreSQL backed up (docs/high-availability.md), or set "
+                "BLOBFORGE_LITESTREAM_DISABLED=true if that is done"
+            )
         return None
     try:
         return await opened(settings, keeper)
@@ -294,7 +299,7 @@ def _announce(settings: Settings, parts: Parts) -> None:
     log.info(
         "ready",
         url=parts.url,
-        database=str(settings.database),
+        database=settings.shown_database,
         objects=parts.services.objects.name,
         admin_token="BLOBFORGE_ADMIN_TOKEN" if settings.admin_token else str(settings.data_path / datadir.TOKEN_FILE),
     )

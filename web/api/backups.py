@@ -13,6 +13,10 @@ from web.services import Services
 
 SHOWN = 10  # drills
 TURNED_OFF = "backups are turned off (BLOBFORGE_LITESTREAM_DISABLED): what the server's disk loses is lost"
+IN_POSTGRESQL = (
+    "Litestream copies SQLite, and the database is PostgreSQL: pg_basebackup and an archive of its log are its "
+    "backup (docs/high-availability.md)"
+)
 NO_PLACE = "no object store is configured to hold backups; `blobforge db backup` copies the database to a file"
 
 
@@ -102,6 +106,8 @@ def _lag(state: BackupState) -> float | None:
 
 
 def _why_off(services: Services) -> str:
+    if services.settings.database_url:
+        return IN_POSTGRESQL
     return TURNED_OFF if services.settings.backup_s3("endpoint") else NO_PLACE
 
 
