@@ -1,0 +1,122 @@
+"""The Kubernetes manifests: valid by the API's own schemas, in step with the code, and two servers are two."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from blobforge.config import load, unknown_variables
+from tests.deploy.compose import DEPLOY, ROOT
+from tests.deploy.test_compose import parse
+from web.app import routes
+
+FOLDER = DEPLOY / "kubernetes"
+FILES = ["server.yaml", "worker.yaml"]
+VERSIONS = ["1.29", "1.33", "1.37"]  # of Kubernetes: old, usual, newest
+
+
+@cache
+def manifests(name: str) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all((FOLDER / name).read_text()))
+
+
+def one(kind: str, name: str = "server.yaml") -> dict[str, Any]:
+    [found] = [each for each in manifests(name) if each["kind"] == kind]
+    return found
+
+
+def pod(name: str) -> dict[str, Any]:
+    spec: dict[str, Any] = one("Deployment", name)["spec"]["template"]["spec"]
+    return spec
+
+
+def container(name: str) -> dict[str, Any]:
+    [found] = pod(name)["containers"]
+    assert isinstance(found, dict)
+    return found
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_they_are_valid(name: str, version: str) -> None:
+    for manifest in manifests(name):
+        kubernetes_validate.validate(manifest, version, strict=True)
+
+
+def test_a_misspelt_field_would_be_found() -> None:
+    wrong = one("PodDisruptionBudget") | {"spec": {"minAvailible": 1}}
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(wrong, VERSIONS[-1], strict=True)
+
+
+def test_two_servers_never_end_together() -> None:
+    spec = one("Deployment")["spec"]
+    assert spec["replicas"] >= 2
+    assert spec["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+    budget = one("PodDisruptionBudget")["spec"]
+    assert 1 <= budget["minAvailable"] < spec["replicas"], "a node must be able to be drained"
+    chosen = spec["template"]["metadata"]["labels"]
+    for selector in (spec["selector"], budget["selector"]):
+        assert selector["matchLabels"] == chosen
+    assert one("Service")["spec"]["selector"] == chosen
+    for spread in pod("server.yaml")["topologySpreadConstraints"]:
+        assert spread["labelSelector"]["matchLabels"] == chosen
+
+
+def test_probes_ask_what_is_there() -> None:
+    server = container("server.yaml")
+    public = {route.path for route in routes() if route.access == "public"}
+    asked = {name: server[name]["httpGet"] for name in ("startupProbe", "readinessProbe", "livenessProbe")}
+    [port] = server["ports"]
+    for probe in asked.values():
+        assert probe["path"] in public
+        assert probe["port"] == port["name"]
+    # A restart mends no database: only a process that does not answer at all is killed.
+    assert (asked["readinessProbe"]["path"], asked["livenessProbe"]["path"]) == ("/readyz", "/livez")
+    assert one("Service")["spec"]["ports"][0]["targetPort"] == port["name"]
+
+
+def test_its_settings_are_settings_and_no_secret_stands_here() -> None:
+    given = one("ConfigMap")["data"]
+    environment = {each["name"]: "a-pod" for each in container("server.yaml")["env"]}
+    secret = {
+        "BLOBFORGE_DATABASE_URL": "postgresql://x",
+        "BLOBFORGE_S3_ACCESS_KEY": "a",
+        "BLOBFORGE_S3_SECRET_KEY": "s",
+    }
+    assert unknown_variables(given | environment | secret) == []
+    settings = load(given | environment | secret)
+    assert settings.uses_s3
+    assert not settings.backs_up
+    assert not set(given) & set(secret)
+    told = (ROOT / "docs" / "high-availability.md").read_text()
+    for name in secret:
+        assert f"--from-literal={name}=" in told, "the page says how the Secret is made"
+    assert "kind: Secret" not in (FOLDER / "server.yaml").read_text()
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_they_may_do_no_more_than_they_need(name: str) -> None:
+    whole, inside = pod(name)["securityContext"], container(name)["securityContext"]
+    assert whole["runAsNonRoot"]
+    # The user of the image, whom its folders belong to.
+    user = f"USER {whole['runAsUser']}:{whole['runAsGroup']}"
+    assert user in (ROOT / "Containerfile").read_text().splitlines()
+    assert whole["seccompProfile"]["type"] == "RuntimeDefault"
+    assert inside == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert pod(name)["automountServiceAccountToken"] is False
+    assert pod(name)["enableServiceLinks"] is False
+    assert pod(name)["terminationGracePeriodSeconds"] > load({}).shutdown_grace
+    assert "memory" in container(name)["resources"]["limits"]
+
+
+def test_the_worker_s_command_parses() -> None:
+    parse(container("worker.yaml")["args"])
