@@ -24,7 +24,7 @@ from blobforge.store.needs import Found, Needs
 from blobforge.store.postgres import bulk_sql as sql
 from blobforge.store.postgres.connection import WriterTurns
 from blobforge.store.postgres.entries import encode
-from blobforge.store.postgres.pipeline import Fetched
+from blobforge.store.postgres.pipeline import SqlAnswer
 from blobforge.store.sql import rows
 from blobforge.store.sql.running import Statements
 from blobforge.store.sql.sql import (
@@ -155,7 +155,7 @@ class PostgresBulk:
     def _load_jobs(self, needs: Needs, found: Found) -> None:
         ask = self._turns.queue
 
-        def take(told: Fetched) -> None:
+        def take(told: SqlAnswer) -> None:
             found.jobs += map(rows.job, told.rows)
 
         if needs.jobs:
@@ -183,16 +183,16 @@ class PostgresBulk:
             if not (self._alone and self._types is not None):
                 self._turns.queue(TYPES, (), self._take_types)
 
-    def _take_sequence(self, told: Fetched) -> None:
+    def _take_sequence(self, told: SqlAnswer) -> None:
         self._next_id = told.rows[0][0] + 1
 
-    def _take_types(self, told: Fetched) -> None:
+    def _take_types(self, told: SqlAnswer) -> None:
         self._types = frozenset(row[0] for row in told.rows)
 
-    def _take_floor(self, told: Fetched) -> None:
+    def _take_floor(self, told: SqlAnswer) -> None:
         self._floor = told.rows[0][0]
 
-    def _take_workers(self, found: Found, told: Fetched) -> None:
+    def _take_workers(self, found: Found, told: SqlAnswer) -> None:
         for *row, types in told.rows:
             found.workers.append(worker := rows.worker(tuple(row)))
             self._asked[worker.id] = frozenset(_decode_names(types) if types is not None else ())
@@ -387,17 +387,17 @@ def _column(value: Any) -> Any:
 # --- rows
 
 
-def _extend(found: list[Any], read: Callable[[tuple[Any, ...]], Any], told: Fetched) -> None:
+def _extend(found: list[Any], read: Callable[[tuple[Any, ...]], Any], told: SqlAnswer) -> None:
     found += map(read, told.rows)
 
 
-def _take_line(lines: dict[str, list[Job]], told: Fetched) -> None:
+def _take_line(lines: dict[str, list[Job]], told: SqlAnswer) -> None:
     for row in told.rows:
         job = rows.job(row)
         lines.setdefault(job.type, []).append(job)
 
 
-def _take_failed(found: Found, told: Fetched) -> None:
+def _take_failed(found: Found, told: SqlAnswer) -> None:
     for job_id, worker_id in told.rows:
         found.failed[job_id] = (*found.failed[job_id], worker_id)
 

@@ -20,7 +20,7 @@ import structlog
 from blobforge.store.errors import HistoryForked, OutcomeUnknown, SchemaUnknown, StaleState, StoreUnavailable
 from blobforge.store.postgres import turns_sql as sql
 from blobforge.store.postgres.connecting import open_pipeline
-from blobforge.store.postgres.pipeline import Fetched, Lost, Pipeline, Value
+from blobforge.store.postgres.pipeline import Lost, Pipeline, SqlAnswer, Value
 from blobforge.store.workingset import Unwritable
 
 log = structlog.get_logger("blobforge.store")
@@ -108,12 +108,12 @@ class WriterTurns:
         pipe.queue(sql.HOLD_SERVER, (self.server, self._incarnation), self._held)
         pipe.queue(sql.TAKE_TURN, (clock,), self._took)
 
-    def _held(self, answer: Fetched) -> None:
+    def _held(self, answer: SqlAnswer) -> None:
         if not answer.rows:  # another connection has the name of this one, or the row was thought to be left behind
             self._drop()
             raise Lost("this server is another one's incarnation by now")
 
-    def _took(self, answer: Fetched) -> None:
+    def _took(self, answer: SqlAnswer) -> None:
         n, at, oldest, job = answer.rows[0]
         self._taken = (n, at, job)
         if oldest > self._schema:
@@ -126,15 +126,15 @@ class WriterTurns:
             self.on_news()
 
     def queue(
-        self, statement: str, values: Sequence[Value] = (), then: Callable[[Fetched], None] | None = None
+        self, statement: str, values: Sequence[Value] = (), then: Callable[[SqlAnswer], None] | None = None
     ) -> None:
         """It goes with what is run or flushed next."""
         self._there().queue(statement, values, then)
 
-    def run(self, statement: str, values: Sequence[Value] = ()) -> Fetched:
+    def run(self, statement: str, values: Sequence[Value] = ()) -> SqlAnswer:
         """Raises StoreUnavailable for an outage; Unwritable, with its reason, for what fails by itself, or failed
         among what was queued: the transaction is lost with it."""
-        answers: list[Fetched] = []
+        answers: list[SqlAnswer] = []
         self.queue(statement, values, answers.append)
         self.flush()
         return answers[0]

@@ -64,7 +64,7 @@ class PostgresFollower:
         try:
             fresh, connection = self._listened()
             if fresh:
-                return  # what came before it is known to nobody
+                return  # what came before it was told to none
             if connection is not None:
                 poll.register(connection.fileno(), select.POLLIN)
                 if _told(connection):

@@ -29,7 +29,7 @@ class Lost(StoreUnavailable):
     """The connection is no more. What was under way may have happened, if it held a COMMIT."""
 
 
-class Fetched(NamedTuple):
+class SqlAnswer(NamedTuple):
     """`changed`: how many rows a statement has written."""
 
     rows: list[tuple[Any, ...]]
@@ -40,7 +40,7 @@ class _Gathered(NamedTuple):
     statement: str
     values: list[bytes | None]
     formats: list[pq.Format]
-    then: Callable[[Fetched], None] | None
+    then: Callable[[SqlAnswer], None] | None
 
 
 class Pipeline:
@@ -69,15 +69,15 @@ class Pipeline:
         self._connection.close()
 
     def queue(
-        self, statement: str, values: Sequence[Value] = (), then: Callable[[Fetched], None] | None = None
+        self, statement: str, values: Sequence[Value] = (), then: Callable[[SqlAnswer], None] | None = None
     ) -> None:
         """It goes with the next flush; `then` is told its answer, once all have been answered."""
         formats = [pq.Format.BINARY if type(value) is bytes else pq.Format.TEXT for value in values]
         self._gathered.append(_Gathered(statement, [_sent(value) for value in values], formats, then))
 
-    def run(self, statement: str, values: Sequence[Value] = (), *, within: float) -> Fetched:
+    def run(self, statement: str, values: Sequence[Value] = (), *, within: float) -> SqlAnswer:
         """Run it behind those that have gathered."""
-        answers: list[Fetched] = []
+        answers: list[SqlAnswer] = []
         self.queue(statement, values, answers.append)
         self.flush(within=within)
         return answers[0]
@@ -161,7 +161,7 @@ class Pipeline:
 
     # --- answers
 
-    def _answers(self, gathered: list[_Gathered], told: list[tuple[str | None, pq.abc.PGresult]]) -> list[Fetched]:
+    def _answers(self, gathered: list[_Gathered], told: list[tuple[str | None, pq.abc.PGresult]]) -> list[SqlAnswer]:
         failed: pq.abc.PGresult | None = None
         answers = []
         for prepared, result in told:
@@ -177,12 +177,12 @@ class Pipeline:
             raise raised(errors.error_from_result(failed))
         return answers
 
-    def _answer(self, result: pq.abc.PGresult) -> Fetched:
+    def _answer(self, result: pq.abc.PGresult) -> SqlAnswer:
         rows: list[tuple[Any, ...]] = []
         if result.ntuples:
             self._rows.set_pgresult(result)
             rows = self._rows.load_rows(0, result.ntuples, tuple)
-        return Fetched(rows, result.command_tuples or 0)
+        return SqlAnswer(rows, result.command_tuples or 0)
 
 
 # What no statement is to blame for, by the class of its SQLSTATE, or by the whole of it.
