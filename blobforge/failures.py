@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 import msgspec
 
@@ -58,6 +59,7 @@ class Cause(msgspec.Struct, frozen=True):
     place: str
 
 
+@lru_cache(maxsize=64)  # what a transaction needs is named before, by this too
 def cause(kind: str | None, error: str | None, traceback: str | None) -> Cause:
     """The cause of a failure from what the worker said of it. The same for the same cause; never raises."""
     named = _one_line(kind or "", LONGEST_KIND)

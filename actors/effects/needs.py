@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from actors.effects.avoidance import KEPT_LOOKED_AT, LOOKED_AT
+from actors.effects.causes import LOST_CAUSE, SILENT_CAUSE
 from actors.messages import (
     Batch,
     Cancel,
@@ -35,6 +36,7 @@ from actors.messages import (
     Unregister,
     WakeJobs,
 )
+from blobforge.failures import cause
 from blobforge.objects.keys import is_sha256, source_key
 from blobforge.store.needs import Needs
 
@@ -73,6 +75,8 @@ def _add(needs: Needs, message: Message[Any]) -> None:  # noqa: PLR0912 - one ro
             needs.jobs.add(message.job_id)
             if isinstance(message, Complete) and message.claim_next:
                 needs.next_of.add(message.job_id)
+            elif isinstance(message, Fail):
+                needs.causes.add(cause(message.kind, message.error, message.traceback).fingerprint)
         case Heartbeat():
             needs.workers.add(message.worker_id)
             needs.jobs.update(beat.job_id for beat in message.jobs)
@@ -89,6 +93,7 @@ def _add(needs: Needs, message: Message[Any]) -> None:  # noqa: PLR0912 - one ro
             needs.jobs.add(message.job_id)
         case ExpireLeases():
             needs.jobs.update(silent.job_id for silent in message.leases)
+            needs.causes |= {LOST_CAUSE.fingerprint, SILENT_CAUSE.fingerprint}
         case WakeJobs():
             needs.jobs.update(timer.job_id for timer in message.due)
             needs.failed.update(timer.job_id for timer in message.due)

@@ -23,7 +23,8 @@ class Needs:
     of their attempts as `among` says; `sources_of`: jobs whose source's record is needed. `files` and `dooms` are
     keys: what is known of these objects, and their places on the list of deletions. `claim_keys` are (worker, key)
     pairs; `ready_for`: what is to be ready, by type, for the claim with that key, if it is a new one. `repeated` are
-    (subject, idempotency key) pairs, `attempts` (job, number) pairs. `new_jobs`: how many jobs may be made, at most.
+    (subject, idempotency key) pairs, `attempts` (job, number) pairs, `causes` fingerprints of causes of
+    failures. `new_jobs`: how many jobs may be made, at most.
     """
 
     jobs: set[int] = field(default_factory=set)
@@ -42,6 +43,7 @@ class Needs:
     claim_keys: set[tuple[str, str]] = field(default_factory=set)
     ready_for: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)
     repeated: set[tuple[str, str]] = field(default_factory=set)
+    causes: set[str] = field(default_factory=set)
     new_jobs: int = 0
 
 
@@ -52,8 +54,8 @@ class Found:
 
     `ready` and `kept` are in claim order (priority, then id), as many as were asked for unless there are fewer.
     `dooms` are by key of the object; `claim_keys` hold (job, attempt) pairs; `repeated` (fingerprint, outcome, made
-    at in ms). `new_ids` are numbers of jobs that were never given, as many as `new_jobs` asked for: neither
-    consecutive nor, beyond this transaction, in the order of time.
+    at in ms); `causes` numbers by fingerprint. `new_ids` are numbers of jobs that were never given, as many as
+    `new_jobs` asked for: neither consecutive nor, beyond this transaction, in the order of time.
     """
 
     jobs: list[Job] = field(default_factory=list)
@@ -66,4 +68,5 @@ class Found:
     dooms: dict[str, Doom] = field(default_factory=dict)
     claim_keys: dict[tuple[str, str], list[tuple[int, int]]] = field(default_factory=dict)
     repeated: dict[tuple[str, str], tuple[bytes, bytes, int]] = field(default_factory=dict)
+    causes: dict[str, int] = field(default_factory=dict)
     new_ids: list[int] = field(default_factory=list)

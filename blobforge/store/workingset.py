@@ -304,6 +304,8 @@ class WorkingSet:
             self._claim_keys.setdefault(claim_key, found.claim_keys.get(claim_key, []))
         for repeat in needs.repeated:
             self._repeated.setdefault(repeat, found.repeated.get(repeat))
+        for fingerprint in needs.causes:
+            self._causes.setdefault(fingerprint, found.causes.get(fingerprint))
 
     def _take_in_lists(self, needs: Needs, found: Found) -> None:
         if needs.sources:

@@ -57,6 +57,7 @@ class PostgresBulk:
         self._before = 0
         self._queued = 0
         self._next_id: int | None = None  # of a job
+        self._causes: int | None = None  # how many there are; of this transaction, as is the next number
         self._next_cause: int | None = None
         self._types: frozenset[str] | None = None
         self._asked: dict[str, frozenset[str]] = {}
@@ -71,7 +72,7 @@ class PostgresBulk:
         return self._do.written + self._queued
 
     def begin(self, now: int) -> None:
-        self._next_id = self._next_cause = None
+        self._next_id = self._next_cause = self._causes = None
         self._told = ""
         self._before = self.written
         self._alone = not self._turns.others_wrote
@@ -104,7 +105,7 @@ class PostgresBulk:
 
     def doubt(self) -> None:
         """Rows are changed by other statements than those in here."""
-        self._next_id = self._next_cause = None
+        self._next_id = self._next_cause = self._causes = None
         self._others_wrote()
 
     def _others_wrote(self) -> None:
@@ -143,6 +144,9 @@ class PostgresBulk:
         if needs.failed:
             found.failed = dict.fromkeys(needs.failed, ())
             ask(sql.FAILED, (_ids(needs.failed), needs.among), lambda told: _take_failed(found, told))
+        if needs.causes:
+            ask(sql.CAUSES, (_json(needs.causes),), lambda told: found.causes.update(told.rows))
+            ask(sql.CAUSES_SO_FAR, (), self._take_causes)
         self._load_remembered(needs)
         self._turns.flush()
         if needs.new_jobs:
@@ -185,6 +189,10 @@ class PostgresBulk:
 
     def _take_sequence(self, told: SqlAnswer) -> None:
         self._next_id = told.rows[0][0] + 1
+
+    def _take_causes(self, told: SqlAnswer) -> None:
+        self._causes, highest = told.rows[0]
+        self._next_cause = highest + 1
 
     def _take_types(self, told: SqlAnswer) -> None:
         self._types = frozenset(row[0] for row in told.rows)
@@ -233,7 +241,9 @@ class PostgresBulk:
         return int(row[0]) if row else None
 
     def count_causes(self) -> int:
-        return self._do.number(COUNT_FAILURES)
+        if self._causes is None or not self._turns.begun:
+            self._causes = self._do.number(COUNT_FAILURES)
+        return self._causes
 
     def new_cause(self) -> int:
         if self._next_cause is None:
@@ -271,7 +281,10 @@ class PostgresBulk:
         write(sql.ADD_WORKER_TYPES, changes.types_asked)
         for worker_id in (*changes.types_forgotten, *(worker_id for worker_id, _ in changes.types_asked)):
             self._asked.pop(worker_id, None)
-        write(sql.INSERT_CAUSES, [_new_cause(cause) for cause in changes.causes if cause.new is not None])
+        new = [_new_cause(cause) for cause in changes.causes if cause.new is not None]
+        write(sql.INSERT_CAUSES, new)
+        if self._causes is not None:
+            self._causes += len(new)
         write(sql.SEE_CAUSES, [cause[:5] for cause in changes.causes if cause.new is None])
         # No row twice in one statement: the last one stands.
         kept = {(worker, key): (_json(jobs), now) for worker, key, jobs, now in changes.claim_keys}

@@ -63,6 +63,8 @@ CLAIM_KEYS: Final = f"""
 REPEATED: Final = f"""
     SELECT subject, key, fingerprint, outcome, created_at FROM {_records("tt")}
       JOIN idempotency ON subject = c0 AND key = c1"""
+CAUSES: Final = f"SELECT fingerprint, id FROM failures WHERE fingerprint {_NAMES}"
+CAUSES_SO_FAR: Final = "SELECT count(*), coalesce(max(id), 0) FROM failures"
 # By so many of the last attempts of each.
 FAILED: Final = """
     SELECT DISTINCT job_id, worker_id

@@ -113,6 +113,7 @@ class Bulk:
         load.named(sql.NEEDED_SOURCE_FILES, needs.sources_of, load.files)
         load.named(sql.NEEDED_DOOMS, needs.dooms, load.dooms)
         load.named(sql.NEEDED_CLAIM_KEYS, needs.claim_keys, load.claim_keys)
+        load.named(sql.NEEDED_CAUSES, needs.causes, load.causes)
         if needs.failed:
             found.failed = dict.fromkeys(needs.failed, ())
             load.part(sql.NEEDED_FAILED, load.failed, _json(list(needs.failed)), needs.among)
@@ -324,6 +325,10 @@ class _Load:
     def claim_keys(self, value: str) -> None:
         for worker_id, key, pairs in _decode(value):
             self._found.claim_keys[worker_id, key] = _decode_pairs(pairs)
+
+    def causes(self, value: str) -> None:
+        for fingerprint, number in _decode(value):
+            self._found.causes[fingerprint] = number
 
     def failed(self, value: str) -> None:
         for job_id, worker_id in _decode(value):

@@ -52,6 +52,7 @@ NEEDED_CLAIM_KEYS: Final = _rows_of(
     "worker_id, claim_key, jobs",
     "claim_keys WHERE (worker_id, claim_key) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?))",
 )
+NEEDED_CAUSES: Final = _rows_of("fingerprint, id", f"failures WHERE fingerprint {_THESE}")
 # By itself: an outcome has up to some MiB, and as JSON it would be there four times at once.
 NEEDED_REPEATED: Final = """
     SELECT subject, key, fingerprint, outcome, created_at FROM idempotency
