@@ -13,12 +13,15 @@ import msgspec
 import pytest
 import trio
 import yaml
-from prometheus_client import Metric
+from prometheus_client import Metric, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from actors.mailbox import Mailbox
+from blobforge.store.commons import Figures, ServerState, Standby, TableFigures
 from tests.fixtures.local import LocalServer, open_local
 from tests.web.calls import HEX, finish
+from web.metrics import servers
+from web.metrics.exposition import _Once
 
 ROOT = Path(__file__).parent.parent
 OPERATIONS = ROOT / "docs" / "operations.md"
@@ -29,6 +32,7 @@ ALERTS = ROOT / "deploy" / "prometheus" / "alerts.yml"
 WORDS = {"and", "or", "unless", "bool", "offset", "inf", "nan"}
 GROUPING = r"\b(?:by|without|on|ignoring|group_left|group_right)\s*\(([^)]*)\)"
 ADDED_BY_PROMETHEUS = {"job", "instance"}
+ON_POSTGRESQL = {"server"}  # each series has it there
 
 
 # ------------------------------------------------------------------ what a server exposes
@@ -61,13 +65,20 @@ async def a_busy_day(local: LocalServer) -> str:
     return bytes((await local.call("GET", "/metrics"))[1]).decode()
 
 
+def of_several_servers() -> str:
+    """What there is with PostgreSQL besides, without the label that all series have there."""
+    own = ServerState(id="a", name="one", version="1", objects="s3", behind=3, clock=-20)
+    figures = Figures([TableFigures("jobs", 10, 3)], [Standby("db-2", True, 0)], 0.5)
+    return generate_latest(_Once(servers.families([own], figures))).decode()
+
+
 @pytest.fixture(scope="module")
 def exposed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Metric]:
     """By the name of the family; one day, in virtual time, for all tests."""
 
     async def lived() -> str:
         async with open_local(tmp_path_factory.mktemp("monitored") / "data") as local:
-            return await a_busy_day(local)
+            return await a_busy_day(local) + of_several_servers()
 
     text = trio.run(lived, clock=trio.testing.MockClock(autojump_threshold=0))
     return {family.name: family for family in text_string_to_metric_families(text)}
@@ -164,7 +175,7 @@ def test_every_series_that_is_asked_for_exists(exposed: dict[str, Metric], what:
     for expression in asked:
         found = list(selectors(expression))
         assert found, expression
-        of_these: set[str] = set(ADDED_BY_PROMETHEUS)
+        of_these: set[str] = ADDED_BY_PROMETHEUS | ON_POSTGRESQL
         for name, labels in found:
             assert name in known, f"{name} is not exposed: {expression}"
             of_these |= known[name].keys()

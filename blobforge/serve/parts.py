@@ -190,6 +190,7 @@ class Parts:
             counting,
             reads,
             self.presence,
+            shared,
             now=now,
         )
         self.writer.listeners += [self.scheduler, self.reaper, self.intake, self.janitor]

@@ -80,6 +80,30 @@ class Examination(msgspec.Struct, frozen=True):
     remarks: list[Remark] = []
 
 
+class TableFigures(msgspec.Struct, frozen=True):
+    """How many rows of a table are live, and how many are dead and still there. Estimates."""
+
+    name: str
+    live: int
+    dead: int
+
+
+class Standby(msgspec.Struct, frozen=True):
+    """`behind`: bytes of the write-ahead log that it has not flushed."""
+
+    name: str
+    synchronous: bool
+    behind: int
+
+
+class Figures(msgspec.Struct, frozen=True):
+    """The database in numbers. `oldest_transaction`: for how long (seconds) one has been open."""
+
+    tables: list[TableFigures]
+    standbys: list[Standby]
+    oldest_transaction: float
+
+
 class Commons(Protocol):
     """Used by one thread at a time. Each call is short, and raises DatabaseError where there is no answer."""
 
@@ -113,6 +137,9 @@ class Commons(Protocol):
     def let_go(self, name: str, holder: str) -> None: ...
     def examine(self) -> Examination:
         """How the database itself is. Changes nothing."""
+
+    def figures(self) -> Figures | None:
+        """The database in numbers; None where it has none of these."""
 
     def close(self) -> None: ...
 

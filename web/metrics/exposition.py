@@ -11,13 +11,16 @@ from prometheus_client.core import Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYPE
 from prometheus_client.registry import Collector
 
+from blobforge.store.commons import Figures
+from blobforge.store.errors import DatabaseError
 from blobforge.store.reading import Reader
-from web.metrics import http, queue
+from web.metrics import http, queue, servers
 from web.metrics.attempts import Attempts
 from web.metrics.counting import Counting
 from web.metrics.parts import PartsMetrics
 from web.presence import Presence
 from web.reads import ReadPool
+from web.shared import Shared
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
 
@@ -32,6 +35,7 @@ class Metrics:
         counting: Counting,
         reads: ReadPool,
         presence: Presence,
+        shared: Shared,
         *,
         now: Callable[[], int],
     ) -> None:
@@ -41,6 +45,7 @@ class Metrics:
         self._counting = counting
         self._reads = reads
         self._presence = presence
+        self._shared = shared
         self._now = now
 
     async def text(self) -> bytes:
@@ -49,10 +54,16 @@ class Metrics:
         What stands in memory is read on trio's thread, which owns it; the database is asked, and the text written,
         in the reader's: with many job types that takes milliseconds.
         """
-        known = list(self._known())
+        known = [*self._known(), *servers.families(self._presence.servers(), await self._figures())]
         server = self._presence.name
         write = partial(_written, known=known, server=server, now=self._now())
         return await self._reads.run(write)
+
+    async def _figures(self) -> Figures | None:
+        try:
+            return await self._shared.ask(lambda commons: commons.figures())
+        except DatabaseError:
+            return None  # that it is away is told by what reads it
 
     def _known(self) -> Iterable[Metric]:
         yield from http.requests(self._counting)

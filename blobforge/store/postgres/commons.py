@@ -16,8 +16,11 @@ from blobforge.store.commons import (
     REMEMBERED_SECONDS,
     SLACK,
     Examination,
+    Figures,
     Secret,
     ServerState,
+    Standby,
+    TableFigures,
     is_same,
 )
 from blobforge.store.errors import DatabaseError, StoreUnavailable
@@ -80,6 +83,14 @@ class RowCommons:
     def examine(self) -> Examination:
         [[now]] = self._run(sql.CLOCK).fetchall()
         return examine(self._rows, clock_ms=self._now() - now)
+
+    def figures(self) -> Figures:
+        [[oldest]] = self._rows(sql.OLDEST_TRANSACTION)
+        return Figures(
+            tables=[TableFigures(*row) for row in self._rows(sql.TABLES)],
+            standbys=[Standby(*row) for row in self._rows(sql.STANDBYS)],
+            oldest_transaction=float(oldest),
+        )
 
     def close(self) -> None:
         connection, self._connection = self._connection, None

@@ -8,6 +8,16 @@ _NOW: Final = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 
 CLOCK: Final = f"SELECT {_NOW}"
 
+# --- the database in numbers
+TABLES: Final = "SELECT relname, n_live_tup, n_dead_tup FROM pg_stat_user_tables ORDER BY 1"
+STANDBYS: Final = """
+    SELECT coalesce(application_name, ''), coalesce(sync_state, '') IN ('sync', 'quorum') AND state = 'streaming',
+           coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), flush_lsn), 0)::bigint
+    FROM pg_stat_replication ORDER BY 1"""
+OLDEST_TRANSACTION: Final = """
+    SELECT coalesce(max(extract(epoch FROM clock_timestamp() - xact_start)), 0)::float8 FROM pg_stat_activity
+    WHERE pid <> pg_backend_pid() AND backend_type = 'client backend' AND datname = current_database()"""
+
 # --- secrets
 KEEP_SECRET: Final = "INSERT INTO secrets (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING"
 SECRET: Final = "SELECT value FROM secrets WHERE name = $1"

@@ -59,5 +59,8 @@ class FileCommons:
     def examine(self) -> Examination:
         return Examination("sqlite", apsw.sqlite_lib_version())
 
+    def figures(self) -> None:
+        return None
+
     def close(self) -> None:
         pass
