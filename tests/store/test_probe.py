@@ -13,8 +13,8 @@ SQL = re.compile(
 # command line's own cache.
 ENGINES_OWN = (
     "store/sqlite/", "store/postgres/", "migrations/", "power/", "backup/", "moving/test_takeover.py",
-    "fixtures/engines.py", "fixtures/original.py", "fixtures/postgres.py", "test_cluster.py",
-    "cli/test_db.py", "cli/test_ingest.py", "web/test_installation.py",
+    "fixtures/engines.py", "fixtures/original.py", "fixtures/postgres.py", "fixtures/on_postgres.py",
+    "test_cluster.py", "cli/test_db.py", "cli/test_ingest.py", "web/test_installation.py",
 )  # fmt: skip
 
 

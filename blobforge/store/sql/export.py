@@ -11,6 +11,8 @@ from blobforge.store.sql.running import Queries
 from blobforge.store.whole import Kept, ObjectsOf, Whole
 from blobforge.worker import Worker
 
+ALL = 2**62  # rows
+
 
 class DatabaseExport:
     """`schema` is the version of its schema."""
@@ -48,13 +50,13 @@ class DatabaseExport:
             return self._whole(rows.job(row), objects_of) if row else None
 
     def tokens(self) -> list[Token]:
-        return [rows.token(row) for row in self._ask.rows(sql.TOKENS, (0, None, None, 0, None, -1))]
+        return [rows.token(row) for row in self._ask.rows(sql.TOKENS, (0, None, None, 0, None, ALL))]
 
     def users(self) -> list[User]:
-        return [rows.user(row) for row in self._ask.rows(sql.USERS, (0, None, None, -1))]
+        return [rows.user(row) for row in self._ask.rows(sql.USERS, (0, None, None, ALL))]
 
     def workers(self) -> list[Worker]:
-        anyone = (None, None, None, None, None, "", -1)
+        anyone = (None, None, None, None, None, "", ALL)
         return [rows.worker(row) for row in self._ask.rows(sql.WORKERS_BY_ID, anyone)]
 
     def _whole(self, job: Job, objects_of: ObjectsOf) -> Whole:

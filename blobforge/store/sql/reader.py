@@ -139,7 +139,7 @@ class SqlReader(Lookups):
         ]
 
     def tokens(self, wanted: TokenFilter, *, after: int, limit: int) -> list[Token]:
-        values = (after, _folded(wanted.q), wanted.scope, wanted.now, wanted.expired, limit)
+        values = (after, wanted.q, wanted.scope, wanted.now, wanted.expired, limit)
         return [rows.token(row) for row in self._ask.rows(sql.TOKENS, values)]
 
     def session(self, hash_: str) -> tuple[Session, User | Token | None] | None:
@@ -154,7 +154,7 @@ class SqlReader(Lookups):
             return session, rows.user(person) if person else None
 
     def users(self, wanted: UserFilter, *, after: int, limit: int) -> list[User]:
-        values = (after, _folded(wanted.q), wanted.admin, limit)
+        values = (after, wanted.q, wanted.admin, limit)
         return [rows.user(row) for row in self._ask.rows(sql.USERS, values)]
 
     def sessions_of(self, user_id: int, *, after: tuple[int, str], limit: int) -> list[Session]:
@@ -382,7 +382,3 @@ class SqlReader(Lookups):
 def _written(job: Job) -> int:
     """How many characters of a job in a list are of others' making."""
     return sum(len(text or "") for text in (job.metadata, job.result, job.progress, job.last_error, job.source_path))
-
-
-def _folded(text: str | None) -> str | None:
-    return text.casefold() if text is not None else None

@@ -49,8 +49,7 @@ class Roster:
 
 
 def _values(wanted: WorkerFilter) -> Row:
-    text = wanted.q.casefold() if wanted.q is not None else None
-    return (wanted.status, wanted.enabled, wanted.type, text, wanted.silent_since)
+    return (wanted.status, wanted.enabled, wanted.type, wanted.q, wanted.silent_since)
 
 
 def _fitting(found: Generator[Row, None, None], limit: int) -> tuple[list[Row], bool]:

@@ -51,10 +51,10 @@ HELD_SOURCES: Final = """
 READY: Final = "status = 'pending' AND not_before IS NULL AND avoid IS NULL AND type = ? AND lane = 0"
 # Some of them twice: those that have asked for their own type, too.
 ONLINE_WORKERS: Final = """
-    SELECT id FROM workers WHERE status = 'online' AND enabled AND type = ?1
+    SELECT id FROM workers WHERE status = 'online' AND enabled = 1 AND type = ?1
     UNION ALL
     SELECT w.id FROM worker_types AS t JOIN workers AS w ON w.id = t.worker_id
-     WHERE t.type = ?1 AND w.status = 'online' AND w.enabled
+     WHERE t.type = ?1 AND w.status = 'online' AND w.enabled = 1
      LIMIT ?2"""
 JOB_IN_SHORT: Final = f"SELECT {SHORT_COLUMNS} FROM jobs WHERE id = ?"
 ADD_JOB_TAG: Final = "INSERT INTO job_tags (tag, job_id) VALUES (?, ?) ON CONFLICT (tag, job_id) DO NOTHING"
@@ -114,20 +114,21 @@ UNCHECKED_OUTPUTS: Final = "SELECT job_id, attempt, key FROM files WHERE checked
 WORKER: Final = f"SELECT {WORKER_COLUMNS} FROM workers WHERE id = ?"
 FORGETTABLE_WORKERS: Final = f"""
     SELECT {WORKER_COLUMNS} FROM workers
-     WHERE status = 'offline' AND enabled AND secret_hash IS NULL AND coalesce(last_heartbeat, 0) < ?
+     WHERE status = 'offline' AND enabled = 1 AND secret_hash IS NULL AND coalesce(last_heartbeat, 0) < ?
        AND updated_at < ?
        AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.status = 'running' AND jobs.worker_id = workers.id)
      LIMIT ?"""
-# A fleet is some thousand rows: SQLite walks them for what matches. `casefold` is ours (database.py).
+# A fleet is some thousand rows: they are walked for what matches. `casefold` is ours. A parameter has its type from
+# where it first stands (PostgreSQL), and so its test for NULL comes last.
 _WORKERS_WANTED: Final = """
-    (?1 IS NULL OR status = ?1) AND (?2 IS NULL OR enabled = ?2) AND (?3 IS NULL OR type = ?3)
-    AND (?4 IS NULL OR instr(casefold(id), ?4) OR instr(casefold(coalesce(name, '')), ?4))
-    AND (?5 IS NULL OR coalesce(last_heartbeat, created_at) < ?5)"""
+    (status = ?1 OR ?1 IS NULL) AND (enabled = ?2 OR ?2 IS NULL) AND (type = ?3 OR ?3 IS NULL)
+    AND (instr(casefold(id), casefold(?4)) > 0 OR instr(casefold(coalesce(name, '')), casefold(?4)) > 0 OR ?4 IS NULL)
+    AND (coalesce(last_heartbeat, created_at) < ?5 OR ?5 IS NULL)"""
 COUNT_WORKERS: Final = f"SELECT count(*) FROM workers WHERE {_WORKERS_WANTED}"
 WORKERS_BY_ID: Final = f"""
     SELECT {WORKER_COLUMNS} FROM workers WHERE id > ?6 AND {_WORKERS_WANTED} ORDER BY id LIMIT ?7"""
 # For people: those that work first.
-_RANK: Final = "CASE WHEN NOT enabled THEN 3 WHEN status = 'online' THEN 0 WHEN status = 'draining' THEN 1 ELSE 2 END"
+_RANK: Final = "CASE WHEN enabled = 0 THEN 3 WHEN status = 'online' THEN 0 WHEN status = 'draining' THEN 1 ELSE 2 END"
 WORKERS_BY_RANK: Final = f"""
     SELECT {WORKER_COLUMNS}, {_RANK} FROM workers WHERE ({_RANK}, id) > (?6, ?7) AND {_WORKERS_WANTED}
      ORDER BY {_RANK}, id LIMIT ?8"""
@@ -150,9 +151,9 @@ TOKEN_BY_HASH: Final = f"SELECT {TOKEN_COLUMNS} FROM tokens WHERE hash = ?"
 # `scopes` are words in one text; ?4 is the time of now.
 TOKENS: Final = f"""
     SELECT {TOKEN_COLUMNS} FROM tokens WHERE id > ?1
-       AND (?2 IS NULL OR instr(casefold(name), ?2))
-       AND (?3 IS NULL OR instr(' ' || scopes || ' ', ' ' || ?3 || ' '))
-       AND (?5 IS NULL OR (expires_at IS NOT NULL AND expires_at <= ?4) = ?5)
+       AND (instr(casefold(name), casefold(?2)) > 0 OR ?2 IS NULL)
+       AND (instr(' ' || scopes || ' ', ' ' || ?3 || ' ') > 0 OR ?3 IS NULL)
+       AND (CASE WHEN expires_at <= ?4 THEN 1 ELSE 0 END = ?5 OR ?5 IS NULL)
      ORDER BY id LIMIT ?6"""
 INSERT_TOKEN: Final = """
     INSERT INTO tokens (name, hash, prefix, scopes, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)"""
@@ -167,9 +168,10 @@ USER: Final = f"SELECT {USER_COLUMNS} FROM users WHERE id = ?"
 USER_OF: Final = f"SELECT {USER_COLUMNS} FROM users WHERE issuer = ? AND subject = ?"
 USERS: Final = f"""
     SELECT {USER_COLUMNS} FROM users WHERE id > ?1
-       AND (?2 IS NULL OR instr(casefold(coalesce(name, '')), ?2) OR instr(casefold(coalesce(email, '')), ?2)
-            OR instr(casefold(subject), ?2))
-       AND (?3 IS NULL OR is_admin = ?3)
+       AND (instr(casefold(coalesce(name, '')), casefold(?2)) > 0
+            OR instr(casefold(coalesce(email, '')), casefold(?2)) > 0 OR instr(casefold(subject), casefold(?2)) > 0
+            OR ?2 IS NULL)
+       AND (is_admin = ?3 OR ?3 IS NULL)
      ORDER BY id LIMIT ?4"""
 SAVE_USER: Final = """
     INSERT INTO users (issuer, subject, email, name, groups, is_admin, created_at, last_login_at)
@@ -196,12 +198,16 @@ _AUDIT: Final = "SELECT id, at, actor, name, address, action, subject, detail FR
 AUDIT_BELOW: Final = f"{_AUDIT} WHERE id < ? ORDER BY id DESC"
 AUDIT_OF: Final = f"{_AUDIT} WHERE subject = ? AND id < ? ORDER BY id DESC"
 LOWEST_AUDIT_SINCE: Final = "SELECT min(+id) FROM audit WHERE at >= ?"  # by its index, not along the ids
-AUDIT_OF_JOB: Final = f"{_AUDIT} WHERE subject = ? AND action GLOB 'job.*' AND id < ? ORDER BY id DESC LIMIT ?"
+AUDIT_OF_JOB: Final = (
+    f"{_AUDIT} WHERE subject = ? AND substr(action, 1, 4) = 'job.' AND id < ? ORDER BY id DESC LIMIT ?"
+)
 TOKEN: Final = f"SELECT {TOKEN_COLUMNS} FROM tokens WHERE id = ?"
 
 # --- counters
 PURGE_HAPPENINGS: Final = "DELETE FROM happenings WHERE step = ? AND slot < ?"
-SAVE_DEPTH: Final = "INSERT OR REPLACE INTO depths (step, slot, type, status, n) VALUES (?, ?, ?, ?, ?)"
+SAVE_DEPTH: Final = """
+    INSERT INTO depths (step, slot, type, status, n) VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT (step, slot, type, status) DO UPDATE SET n = excluded.n"""
 CLEAR_DEPTHS: Final = "DELETE FROM depths WHERE step = ? AND slot = ?"
 PURGE_DEPTHS: Final = "DELETE FROM depths WHERE step = ? AND slot < ?"
 PURGE_DURATIONS: Final = "DELETE FROM durations WHERE week < ?"
@@ -225,23 +231,23 @@ WORKER_RATES: Final = "SELECT worker_id, outcome, sum(n) FROM worker_rates WHERE
 WORKER_RATE: Final = "SELECT outcome, n FROM worker_rates WHERE hour = ? AND worker_id = ?"
 RUNNING_JOBS: Final = f"SELECT {SHORT_COLUMNS} FROM jobs WHERE status = 'running' LIMIT ?"
 LOST_WORKERS: Final = f"""
-    SELECT {WORKER_COLUMNS} FROM workers AS w WHERE status = 'offline' AND registered AND enabled
+    SELECT {WORKER_COLUMNS} FROM workers AS w WHERE status = 'offline' AND registered = 1 AND enabled = 1
        AND (EXISTS (SELECT 1 FROM jobs WHERE jobs.status = 'running' AND jobs.worker_id = w.id)
             OR id IN (SELECT worker_id FROM worker_rates WHERE hour > ? AND outcome = 'lost'))
-     ORDER BY last_heartbeat DESC LIMIT ?"""
+     ORDER BY last_heartbeat DESC NULLS LAST LIMIT ?"""
 CONTESTED_WORKERS: Final = f"""
     SELECT {WORKER_COLUMNS} FROM workers WHERE contested_at > ? ORDER BY contested_at DESC LIMIT ?"""
 FLEET: Final = """
     SELECT status, enabled, drain, registered, count(*) FROM workers
      WHERE type = ?1 OR id IN (SELECT worker_id FROM worker_types WHERE type = ?1) GROUP BY 1, 2, 3, 4"""
 TYPES_WITH_WORKERS: Final = """
-    SELECT type FROM workers WHERE status = 'online' AND enabled
+    SELECT type FROM workers WHERE status = 'online' AND enabled = 1
     UNION
     SELECT t.type FROM worker_types AS t JOIN workers AS w ON w.id = t.worker_id
-     WHERE w.status = 'online' AND w.enabled"""
+     WHERE w.status = 'online' AND w.enabled = 1"""
 AHEAD: Final = f"""
     SELECT count(*)
-      FROM (SELECT 1 FROM jobs INDEXED BY jobs_ready WHERE {READY} AND priority = ? AND id < ? LIMIT ?)"""
+      FROM (SELECT 1 FROM jobs INDEXED BY jobs_ready WHERE {READY} AND priority = ? AND id < ? LIMIT ?) AS ahead"""
 
 # --- causes of failures
 FAILURE_BY_FINGERPRINT: Final = "SELECT id FROM failures WHERE fingerprint = ?"
@@ -366,5 +372,5 @@ TRIM_DRILLS: Final = """
     DELETE FROM backup_drills WHERE id NOT IN (SELECT id FROM backup_drills ORDER BY id DESC LIMIT ?)"""
 DRILLS: Final = """
     SELECT id, started_at, ended_at, ok, proven_until, detail FROM backup_drills
-     WHERE id < ?1 AND (?2 IS NULL OR ok = ?2) ORDER BY id DESC LIMIT ?3"""
+     WHERE id < ?1 AND (ok = ?2 OR ?2 IS NULL) ORDER BY id DESC LIMIT ?3"""
 PROVEN_UNTIL: Final = "SELECT max(proven_until) FROM backup_drills"

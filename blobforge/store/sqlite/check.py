@@ -6,16 +6,13 @@ a million jobs, and while it lasts the WAL is not checkpointed.
 
 from __future__ import annotations
 
-from itertools import islice
 from pathlib import Path
 from urllib.parse import quote
 
 import apsw
 
+from blobforge.store.sql.invariants import EXAMPLES, INVARIANTS
 from blobforge.store.sqlite.database import BUSY_TIMEOUT_MS
-from blobforge.store.sqlite.invariants import INVARIANTS, Invariant
-
-EXAMPLES = 5  # offenders that a finding names
 
 
 def check(path: Path) -> list[str]:
@@ -68,17 +65,8 @@ def _invariants(connection: apsw.Connection) -> list[str]:
             f"{table}.{name}" for table in tables for _, name, *_ in connection.execute(f"PRAGMA table_info({table})")
         }
         known = tables | columns
-        found = (_finding(connection, each) for each in INVARIANTS if known.issuperset(each.reads))
+        asked = (each for each in INVARIANTS if known.issuperset(each.reads))
+        found = (each.finding(connection.execute(each.query)) for each in asked)
         return [finding for finding in found if finding is not None]
     finally:
         connection.execute("ROLLBACK")
-
-
-def _finding(connection: apsw.Connection, invariant: Invariant) -> str | None:
-    rows = connection.execute(invariant.query)
-    examples = [str(row[0]) for row in islice(rows, EXAMPLES)]
-    if not examples:
-        return None
-    count = len(examples) + sum(1 for _ in rows)
-    more = ", ..." if count > len(examples) else ""
-    return f"{count} {invariant.broken}: {', '.join(examples)}{more}."

@@ -12,9 +12,9 @@ import pytest
 from actors.effects.step import Rules
 from actors.messages import Cancel, Claim, Complete, DeleteJob, Fail, ObjectSeen, Retry, Seen
 from blobforge.job import RetryPolicy
-from blobforge.store.sqlite.check import EXAMPLES, check
+from blobforge.store.sql.invariants import EXAMPLES, INVARIANTS
+from blobforge.store.sqlite.check import check
 from blobforge.store.sqlite.database import migrate, migrations
-from blobforge.store.sqlite.invariants import INVARIANTS
 from tests.store.making import ADMIN, Book, submission
 from tests.store.test_counters import WORKERS, Plan
 

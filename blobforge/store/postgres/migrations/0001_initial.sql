@@ -7,6 +7,7 @@ CREATE TABLE turn (
     oldest  INTEGER  NOT NULL,  -- servers that know no schema from here on may not take turns
     job     BIGINT   NOT NULL   -- the highest number that was given to a job: never given twice
 ) WITH (fillfactor = 10, autovacuum_vacuum_scale_factor = 0.02);
+INSERT INTO turn (one, n, at, schema, oldest, job) VALUES (1, 0, 0, 1, 1, 0);
 
 -- What each turn has told, for all servers to follow; what is older than the window of replay goes.
 CREATE TABLE log (

@@ -1,15 +1,22 @@
 """What must hold in the database, whatever has happened: each sentence beside the query that finds its exceptions.
 
 A query returns one column, the name of each offender (a job's id, mostly); no row means that the sentence holds.
-These are the only statements outside `sql.py`: they are read together with what they say, and nothing but
-`check.py` runs them. `attempt` numbers may have gaps (a restore leaves one), so none is counted on to be next.
+These are the only statements outside `sql.py`: they are read together with what they say, and nothing but an engine's
+`check.py` runs them. They are spelled as SQLite takes them. `attempt` numbers may have gaps (a restore leaves one),
+so none is counted on to be next.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import islice
 from typing import Final
 
 import msgspec
+
+from blobforge.store.sql.running import Row
+
+EXAMPLES = 5  # offenders that a finding names
 
 
 class Invariant(msgspec.Struct, frozen=True):
@@ -22,6 +29,16 @@ class Invariant(msgspec.Struct, frozen=True):
     broken: str
     query: str
     reads: tuple[str, ...] = ("jobs",)
+
+    def finding(self, offenders: Iterable[Row]) -> str | None:
+        """A sentence with their number and examples; None where there are none."""
+        rows = iter(offenders)
+        examples = [str(row[0]) for row in islice(rows, EXAMPLES)]
+        if not examples:
+            return None
+        count = len(examples) + sum(1 for _ in rows)
+        more = ", ..." if count > len(examples) else ""
+        return f"{count} {self.broken}: {', '.join(examples)}{more}."
 
 
 _ATTEMPTS = ("jobs", "attempts")
@@ -49,7 +66,7 @@ INVARIANTS: Final = (
         "attempts that are counted wrong (job/attempt)",
         """SELECT job_id || '/' || attempt FROM (
               SELECT job_id, attempt, coalesce(ordinal, attempt) AS kept,
-                     row_number() OVER (PARTITION BY job_id ORDER BY attempt) AS n FROM attempts)
+                     row_number() OVER (PARTITION BY job_id ORDER BY attempt) AS n FROM attempts) AS each
             WHERE kept <> n""",
         ("attempts", "attempts.ordinal"),
     ),
@@ -148,7 +165,7 @@ INVARIANTS: Final = (
     ),
     Invariant(
         "results kept aside of what is no attempt, or that are no JSON (job/attempt)",
-        """SELECT job_id || '/' || attempt FROM results AS r WHERE NOT json_valid(result) OR NOT EXISTS (
+        """SELECT job_id || '/' || attempt FROM results AS r WHERE json_valid(result) = 0 OR NOT EXISTS (
               SELECT 1 FROM attempts AS a WHERE a.job_id = r.job_id AND a.attempt = r.attempt)""",
         ("results", "attempts"),
     ),
@@ -221,7 +238,7 @@ INVARIANTS: Final = (
     ),
     Invariant(
         "jobs whose source is no SHA-256",
-        "SELECT id FROM jobs WHERE length(source_hash) <> 64 OR source_hash GLOB '*[^0-9a-f]*'",
+        "SELECT id FROM jobs WHERE length(source_hash) <> 64 OR ltrim(source_hash, '0123456789abcdef') <> ''",
     ),
     # --- what is kept beside the jobs says the same
     Invariant(
@@ -229,7 +246,7 @@ INVARIANTS: Final = (
         """SELECT status || ' ' || type || ' ' || priority || ': ' || sum(kept) || ', ' || sum(counted) FROM (
               SELECT status, type, priority, n AS kept, 0 AS counted FROM job_counts
               UNION ALL
-              SELECT status, type, priority, 0, count(*) FROM jobs GROUP BY status, type, priority)
+              SELECT status, type, priority, 0, count(*) FROM jobs GROUP BY status, type, priority) AS each
             GROUP BY status, type, priority HAVING sum(kept) <> sum(counted)""",
         ("jobs", "job_counts"),
     ),
@@ -238,7 +255,7 @@ INVARIANTS: Final = (
         """SELECT status || ': ' || sum(kept) || ', ' || sum(counted) FROM (
               SELECT status, n AS kept, 0 AS counted FROM worker_counts
               UNION ALL
-              SELECT status, 0, count(*) FROM workers GROUP BY status)
+              SELECT status, 0, count(*) FROM workers GROUP BY status) AS each
             GROUP BY status HAVING sum(kept) <> sum(counted)""",
         ("workers", "worker_counts"),
     ),
@@ -254,7 +271,7 @@ INVARIANTS: Final = (
               SELECT failure, status, n AS kept, 0 AS counted FROM failure_counts
               UNION ALL
               SELECT failure, status, 0, count(*) FROM jobs
-               WHERE failure IS NOT NULL AND status IN ('failed', 'dead') GROUP BY failure, status)
+               WHERE failure IS NOT NULL AND status IN ('failed', 'dead') GROUP BY failure, status) AS each
             GROUP BY failure, status HAVING sum(kept) <> sum(counted)""",
         ("jobs", "failure_counts"),
     ),
@@ -272,20 +289,20 @@ INVARIANTS: Final = (
     ),
     Invariant(
         "jobs whose metadata, result, progress or tags are no JSON",
-        """SELECT id FROM jobs WHERE NOT (coalesce(json_valid(metadata), 1) AND coalesce(json_valid(result), 1)
-              AND coalesce(json_valid(progress), 1) AND coalesce(json_valid(tags), 1))""",
+        """SELECT id FROM jobs WHERE json_valid(metadata) = 0 OR json_valid(result) = 0 OR json_valid(progress) = 0
+              OR json_valid(tags) = 0""",
     ),
     Invariant(
         "records of objects that name neither a source nor an attempt's output, nor one that jobs of a source share",
         """SELECT key FROM files WHERE NOT CASE WHEN job_id IS NULL
-              THEN (key GLOB 'sources/*' OR key GLOB 'outputs/*') AND length(key) = 72 AND attempt IS NULL
+              THEN (key LIKE 'sources/%' OR key LIKE 'outputs/%') AND length(key) = 72 AND attempt IS NULL
               ELSE attempt IS NOT NULL AND key LIKE 'outputs/%' || job_id || '/' || attempt || '/%' END""",
         ("files",),
     ),
     Invariant(
         "records of objects with a size or a checksum that cannot be",
         """SELECT key FROM files WHERE size < 0 OR (sha256 IS NOT NULL AND length(sha256) <> 64)
-              OR (key GLOB 'sources/*' AND sha256 IS NOT NULL AND key <> 'sources/' || sha256)""",
+              OR (key LIKE 'sources/%' AND sha256 IS NOT NULL AND key <> 'sources/' || sha256)""",
         ("files",),
     ),
     Invariant(
@@ -296,19 +313,19 @@ INVARIANTS: Final = (
     ),
     Invariant(
         "objects to be deleted that are none of ours",
-        """SELECT key FROM doomed_objects WHERE NOT (key GLOB 'sources/*' OR key GLOB 'outputs/*'
-              OR key GLOB 'accepted/*' OR key GLOB 'incoming/*')""",
+        """SELECT key FROM doomed_objects WHERE NOT (key LIKE 'sources/%' OR key LIKE 'outputs/%'
+              OR key LIKE 'accepted/%' OR key LIKE 'incoming/%')""",
         ("doomed_objects",),
     ),
     Invariant(
         "sources that are being deleted, and have jobs",
-        """SELECT key FROM doomed_objects WHERE state = 'deleting' AND key GLOB 'sources/*'
+        """SELECT key FROM doomed_objects WHERE state = 'deleting' AND key LIKE 'sources/%'
               AND EXISTS (SELECT 1 FROM jobs WHERE source_hash = substr(doomed_objects.key, 9))""",
         ("doomed_objects", "jobs"),
     ),
     Invariant(
         "results that are being deleted, and are those of jobs",
-        """SELECT key FROM doomed_objects WHERE state = 'deleting' AND key GLOB 'outputs/*'
+        """SELECT key FROM doomed_objects WHERE state = 'deleting' AND key LIKE 'outputs/%'
               AND EXISTS (SELECT 1 FROM jobs WHERE source_hash = substr(key, 9) AND output_key = key)""",
         ("doomed_objects", "jobs"),
     ),

@@ -1,0 +1,18 @@
+"""The read side on PostgreSQL: a connection of its own, which sees one moment at a time."""
+
+from __future__ import annotations
+
+from blobforge.store.figures import Space
+from blobforge.store.postgres import schema_sql
+from blobforge.store.postgres.statements import Queries
+from blobforge.store.sql.reader import SqlReader
+
+
+class PostgresReader(SqlReader):
+    def __init__(self, url: str) -> None:
+        super().__init__(Queries(url))
+
+    def space(self) -> Space:
+        row = self._ask.row(schema_sql.SIZE)
+        assert row is not None
+        return Space({"main": int(row[0])})

@@ -1,0 +1,18 @@
+"""The statements by which a database is looked at and made ready. Values are psycopg's: `%s`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+VERSION: Final = "SELECT version(), current_setting('server_version_num')::int, current_setting('server_encoding')"
+EXTENSIONS: Final = "SELECT extname FROM pg_extension"
+TABLES: Final = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema() ORDER BY tablename"
+COLUMNS: Final = """
+    SELECT attname FROM pg_attribute
+     WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped ORDER BY attnum"""
+# Until its end, no other transaction that begins so gets on. The number is ours: "BlbF".
+ALONE: Final = "SELECT pg_advisory_xact_lock(1114399302)"
+SCHEMA: Final = "SELECT schema, oldest FROM turn"
+SET_SCHEMA: Final = "UPDATE turn SET schema = %s"
+NAME_INSTALLATION: Final = "INSERT INTO installation (one, id) VALUES (1, %s) ON CONFLICT (one) DO NOTHING"
+SIZE: Final = "SELECT pg_database_size(current_database())"

@@ -1,0 +1,99 @@
+"""How the statements that both engines run are spelled on PostgreSQL: its parameters, and where it needs other words.
+
+Where a statement must walk an index in its order, the whole key of the index is compared as one row: no other index
+can answer that, whatever the planner believes of the table.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from itertools import count
+from typing import Final
+
+from blobforge.store.sql import sql
+from blobforge.store.sql.sql import JOB_COLUMNS
+
+_LAST: Final = 2**63 - 1  # no id is above it
+
+
+def _range(key: str, more: str = "") -> str:
+    """Jobs of one range of an index, from its end: the values that are equal, then the ids between which they are."""
+    columns = key.split(", ")
+    equal = ", ".join(f"${at}" for at in range(1, len(columns)))
+    below, above = f"${len(columns)}", f"${len(columns) + 1}"
+    order = ", ".join(f"{column} DESC" for column in columns)
+    return f"""
+        SELECT {JOB_COLUMNS} FROM jobs
+         WHERE ({key}) < ({equal}, {below}) AND ({key}) > ({equal}, {above}) {more} ORDER BY {order}"""
+
+
+OTHERWISE: Final = {
+    sql.HELD_SOURCES: """
+        SELECT asked FROM json_array_elements_text($1::json) AS asked
+         WHERE EXISTS (SELECT 1 FROM jobs WHERE source_hash = asked AND status <> 'uploading')""",
+    sql.RESULT_NAMES: """
+        SELECT json_build_object('filename', result::json -> 'filename',
+                                 'content_type', result::json -> 'content_type')::text
+          FROM results WHERE job_id = $1 AND attempt = $2""",
+    sql.RUNNING_BY_WORKER: """
+        SELECT asked, held.id FROM json_array_elements_text($1::json) AS asked, LATERAL (
+               SELECT id FROM jobs WHERE status = 'running' AND worker_id = asked ORDER BY id LIMIT $2) AS held""",
+    sql.STRATUM: _range("status, type, priority, id"),
+    sql.OF_FAILURE: _range("failure, priority, id", "AND failure IS NOT NULL"),
+    sql.OF_WORKER: _range("worker_id, priority, id", "AND worker_id IS NOT NULL"),
+    sql.OLDEST_PENDING: f"""
+        SELECT created_at FROM jobs
+         WHERE (status, type, priority, id) > ('pending', $1, $2, 0)
+           AND (status, type, priority, id) < ('pending', $1, $2, {_LAST})
+         ORDER BY status, type, priority, id LIMIT 1""",
+    # Numbers of jobs come from the turn; those of other tables from sequences.
+    sql.HAD_JOBS: "SELECT 1 FROM turn WHERE job > 0",
+    sql.JOB_SEQUENCE: "SELECT job FROM turn",
+    sql.SEED_IDS: "SELECT $1::text, $2::text",  # they are there from the beginning
+    sql.RAISE_IDS: "UPDATE turn SET job = greatest(job, $1)",
+    sql.SKIP_IDS: """
+        WITH moved AS (UPDATE turn SET job = job + $1::bigint)
+        SELECT setval(name, nextval(name) + $1::bigint)
+          FROM unnest(ARRAY['tokens_id_seq', 'users_id_seq', 'audit_id_seq', 'backup_drills_id_seq']) AS name""",
+    sql.INSERT_WHOLE_JOB: f"""
+        WITH made AS (
+            INSERT INTO jobs ({JOB_COLUMNS})
+            VALUES (coalesce($1, (SELECT job + 1 FROM turn)),
+                    {", ".join(f"${at}" for at in range(2, len(JOB_COLUMNS.split(",")) + 1))}) RETURNING id),
+        given AS (UPDATE turn SET job = greatest(job, (SELECT id FROM made)))
+        SELECT id FROM made""",
+    sql.TO_BACKFILL: """
+        INSERT INTO backfill (id, next_job, last_job, counts) VALUES (1, $1, $2, 1)
+        ON CONFLICT (id) DO UPDATE SET next_job = least(backfill.next_job, excluded.next_job),
+                                       last_job = greatest(backfill.last_job, excluded.last_job)""",
+    sql.RAISE_FLOOR: "UPDATE recovery SET attempt_floor = greatest(attempt_floor, $1) WHERE id = 1",
+    sql.NEWEST_RECORD: """
+        SELECT greatest((SELECT max(updated_at) FROM jobs), (SELECT max(at) FROM audit),
+                        (SELECT max(updated_at) FROM workers), (SELECT max(at) FROM pulse), 0)""",
+}
+
+_PARAMETER: Final = re.compile(r"\?(\d+)?")
+_HINT: Final = re.compile(r" INDEXED BY \w+")
+
+
+@cache
+def spelled(statement: str) -> str:
+    """The statement as PostgreSQL takes it."""
+    if statement in OTHERWISE:
+        return OTHERWISE[statement]
+    numbers = count(1)
+    return _PARAMETER.sub(lambda found: f"${found[1] or next(numbers)}", _HINT.sub("", statement))
+
+
+@cache
+def writes(text: str) -> bool:
+    """Whether a statement as PostgreSQL takes it may change rows."""
+    return not text.lstrip().startswith("SELECT")
+
+
+@cache
+def inserting(statement: str) -> str:
+    """The same, to give the number that the new row gets."""
+    text = spelled(statement)
+    return text if statement in OTHERWISE else f"{text} RETURNING id"

@@ -1,0 +1,14 @@
+"""The write side on PostgreSQL: transactions in turn with those of all other servers."""
+
+from __future__ import annotations
+
+from blobforge.store.postgres.bulk import PostgresBulk
+from blobforge.store.postgres.connection import WriterTurns
+from blobforge.store.postgres.statements import TurnStatements
+from blobforge.store.sql.store import SqlStore
+
+
+class PostgresStore(SqlStore):
+    def __init__(self, turns: WriterTurns) -> None:
+        statements = TurnStatements(turns)
+        super().__init__(statements, PostgresBulk(turns, statements), None)
