@@ -11,6 +11,7 @@ from blobforge.store.errors import DatabaseError
 from blobforge.store.postgres import database
 from blobforge.store.postgres.commons import RowCommons
 from blobforge.store.postgres.connection import WriterTurns
+from blobforge.store.postgres.follower import PostgresFollower
 from blobforge.store.postgres.reader import PostgresReader
 from blobforge.store.postgres.statements import Queries
 from blobforge.store.postgres.store import PostgresStore
@@ -42,6 +43,9 @@ class PostgresEngine:
 
     def commons(self, folder: Path) -> RowCommons:
         return RowCommons(self.url, now=lambda: time.time_ns() // 1_000_000)
+
+    def follow(self) -> PostgresFollower:
+        return PostgresFollower(self.url)
 
     @contextmanager
     def export(self) -> Iterator[DatabaseExport]:

@@ -11,12 +11,12 @@ import psycopg
 from blobforge.store.errors import DatabaseError, StoreUnavailable
 from blobforge.store.postgres.connecting import open_pipeline
 from blobforge.store.postgres.connection import WriterTurns
-from blobforge.store.postgres.pipeline import Fetched, Lost, Pipeline, Value
+from blobforge.store.postgres.pipeline import Lost, Pipeline, SqlAnswer, Value
 from blobforge.store.postgres.spelling import inserting, spelled, writes
 from blobforge.store.sql.running import Row
 
 ANSWER_MS: Final = 20_000  # for a statement that reads: none takes more than moments
-AT_ONCE: Final = 50  # rows that are fetched ahead of one who takes them one by one
+AT_ONCE: Final = 50  # rows that are fetched ahead, where they are taken one by one
 
 # As the writer's (turns_sql.py): what is asked goes by keys and in the order of an index. And most of what is walked
 # row by row is left after a few.
@@ -57,7 +57,7 @@ class TurnStatements:
     def close(self) -> None:
         self._turns.close()
 
-    def _run(self, statement: str, values: Sequence[Value]) -> Fetched:
+    def _run(self, statement: str, values: Sequence[Value]) -> SqlAnswer:
         found = self._turns.run(statement, values)
         if writes(statement):
             self.written += found.changed
@@ -123,7 +123,7 @@ class Queries:
 
     def _run(
         self, statement: str, values: Sequence[Value], first: tuple[str, Sequence[Value]] | None = None
-    ) -> Fetched:
+    ) -> SqlAnswer:
         """Run `first` and the statement in one round trip; once more on another connection, if the one at hand was
         lost and nothing of the moment had been read."""
         while True:
