@@ -16,6 +16,7 @@ import click
 from bench.__main__ import BENCHES
 from blobforge.cli import main as command_line
 from blobforge.config import Settings, describe
+from tests import generated_client
 from web.app import routes
 
 ROOT = Path(__file__).parent.parent
@@ -180,6 +181,7 @@ def between_marks(page: Path, mark: str) -> re.Match[str]:
 
 
 if __name__ == "__main__":
+    generated_client.TARGET.write_text(generated_client.source())
     for (page, mark), text in sections().items():
         found = between_marks(page, mark)
         page.write_text(page.read_text()[: found.start()] + text + page.read_text()[found.end() :])

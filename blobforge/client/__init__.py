@@ -1,11 +1,11 @@
-"""The HTTP client that the command line, the worker runner and the bench share (async, on trio).
+"""The HTTP client: `Client` for scripts, and its twin `AsyncClient` on trio, for the command line and the worker
 
 The only place that knows httpx: see `transport.py` for what is repeated and when, `api.py` for the endpoints.
 """
 
 from __future__ import annotations
 
-from blobforge.client.api import LARGEST_CLAIM, LONGEST_WAIT, AsyncClient, is_credential
+from blobforge.client.api import LARGEST_CLAIM, LONGEST_WAIT, is_credential
 from blobforge.client.errors import (
     ApiError,
     ChecksumMismatch,
@@ -16,7 +16,9 @@ from blobforge.client.errors import (
     UnexpectedAnswer,
 )
 from blobforge.client.events import EventStream, ServerEvent
+from blobforge.client.scripting import AsyncClient, JobResult
 from blobforge.client.submission import SubmittedFile, submit_file, upload_source
+from blobforge.client.sync import Client
 from blobforge.client.transfer import FileFacts, hash_file
 from blobforge.client.transport import Glance, OnRetry
 from blobforge.client.types import (
@@ -70,6 +72,7 @@ __all__ = [
     "BulkDone",
     "ChecksumMismatch",
     "ClaimedJob",
+    "Client",
     "ClientError",
     "Drill",
     "DrillsPage",
@@ -83,6 +86,7 @@ __all__ = [
     "Job",
     "JobFilters",
     "JobPage",
+    "JobResult",
     "NewToken",
     "OnRetry",
     "OrphanSearch",

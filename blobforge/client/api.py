@@ -1,4 +1,4 @@
-"""`AsyncClient`: the endpoints as typed methods. Each does one exchange and says nothing on any stream.
+"""`Endpoints`: the endpoints as typed methods. Each does one exchange and says nothing on any stream.
 
     async with AsyncClient("http://localhost:8080", token="bf_...") as client:
         page = await client.list_jobs(status="dead")
@@ -77,8 +77,8 @@ def is_credential(word: str) -> bool:
     return word.isascii() and word.isprintable() and " " not in word
 
 
-class AsyncClient:
-    """An async (trio) client of one server, with one credential.
+class Endpoints:
+    """What the server can be asked, with one credential.
 
     `token` is an API token; `worker` is a pair of worker id and secret. `patience` is how many seconds a call is
     repeated for while the server does not answer or says "later"; see `with_patience`.
@@ -110,13 +110,13 @@ class AsyncClient:
         """The server's URL, without a slash at its end."""
         return self._transport.base_url
 
-    def with_patience(self, seconds: float) -> AsyncClient:
+    def with_patience(self, seconds: float) -> Self:
         """The same client, on the same connections, whose calls are repeated for `seconds` (`math.inf`: for ever)."""
         other = copy.copy(self)
         other._patience = seconds
         return other
 
-    def with_instance(self, instance: str) -> AsyncClient:
+    def with_instance(self, instance: str) -> Self:
         """The same client, on the same connections, whose calls as a worker say that this process makes them."""
         other = copy.copy(self)
         other._instance = instance

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import trio
 
-from blobforge.client.api import AsyncClient
+from blobforge.client.api import Endpoints
 from blobforge.client.errors import ApiError, ChecksumMismatch, ClientError, SourceChanged, TransferRefused
 from blobforge.client.transfer import CHUNK, FileFacts, OnBytes, hash_file
 from blobforge.client.types import Destination, MultipartUpload
@@ -38,7 +38,7 @@ def is_too_large(error: BaseException) -> bool:
 
 
 async def upload_in_parts(
-    client: AsyncClient,
+    client: Endpoints,
     to: Destination,
     path: Path,
     facts: FileFacts,
@@ -76,7 +76,7 @@ class _Parts:
 
     def __init__(
         self,
-        client: AsyncClient,
+        client: Endpoints,
         to: Destination,
         path: Path,
         facts: FileFacts,

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from blobforge.client.api import AsyncClient
+from blobforge.client.api import Endpoints
 from blobforge.client.errors import ChecksumMismatch, TransferRefused
 from blobforge.client.multipart import MULTIPART_ABOVE, upload_in_parts
 from blobforge.client.transfer import FileFacts, OnBytes, hash_file
@@ -29,7 +29,7 @@ class SubmittedFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def submit_file(
-    client: AsyncClient,
+    client: Endpoints,
     path: Path,
     type: str,
     *,
@@ -37,15 +37,19 @@ async def submit_file(
     max_attempts: int | None = None,
     tags: Sequence[str] | None = None,
     metadata: Mapping[str, Any] | None = None,
+    name: str | None = None,
     on_bytes: OnBytes | None = None,
 ) -> SubmittedFile:
-    """Submit `path` as a job of `type`. Memory stays bounded whatever its size.
+    """Submit `path` as a job of `type`. Memory stays bounded whatever its size. `name` is the source's path for the
+    server, where that is another.
 
     Raises OSError (the file cannot be read), ChecksumMismatch (it changed while it was read) and what the
     client raises.
     """
     facts = await hash_file(path)
-    name = os.fsencode(path).decode("utf-8", "replace")  # a file's name is bytes; JSON has no place for bad ones
+    name = name or os.fsencode(path).decode(
+        "utf-8", "replace"
+    )  # a file's name is bytes; JSON has no place for bad ones
     answer = await client.submit_job(
         type,
         facts.sha256,
@@ -74,7 +78,7 @@ async def submit_file(
 
 
 async def upload_source(
-    client: AsyncClient,
+    client: Endpoints,
     path: Path,
     facts: FileFacts,
     url: str,

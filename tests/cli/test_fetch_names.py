@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blobforge.cli.fetch.names import LAYOUTS, LONGEST_NAME, Layout, apart, key, place, safe
+from blobforge.cli.fetch.names import LAYOUTS, Layout, apart, key, place
+from blobforge.client.names import LONGEST_NAME, safe
 
 HASH = "ab" * 32
 

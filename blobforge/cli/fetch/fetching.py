@@ -21,7 +21,7 @@ import trio
 
 from blobforge.cli.common import CONFLICT, CliError
 from blobforge.cli.fetch.folder import Folder, Written
-from blobforge.cli.fetch.ledger import Fetched, GivenPath, Ledger, Wanted
+from blobforge.cli.fetch.ledger import FetchedResult, GivenPath, Ledger, Wanted
 from blobforge.cli.fetch.names import Layout
 from blobforge.cli.fetch.report import FetchReport
 from blobforge.cli.selection import Filters, each_page
@@ -71,7 +71,7 @@ class Fetch:
         self._layout: Layout = layout
         self._parts = parts
         self._report = report
-        self._done: list[Fetched] = []
+        self._done: list[FetchedResult] = []
 
     async def round(self, selection: ResultFilter, *, everything: bool = False) -> None:
         """Fetch what matches and is new. `everything`: look at all, whatever was seen before.
@@ -157,7 +157,7 @@ class Fetch:
     async def _settle(self, due: PlacedResult, written: Written, *, moved: bool) -> None:
         for former in due.given.former:
             await trio.to_thread.run_sync(self._folder.remove, former)
-        result = Fetched(due.wanted.job_id, due.link.key, due.given.path, *written)
+        result = FetchedResult(due.wanted.job_id, due.link.key, due.given.path, *written)
         self._done.append(result)
         if len(self._done) >= _NOTED:
             self._note()

@@ -49,7 +49,7 @@ class Wanted(NamedTuple):
     source_path: str | None
 
 
-class Fetched(NamedTuple):
+class FetchedResult(NamedTuple):
     """A result that is in the folder, at `path` below it. `size` in bytes."""
 
     job_id: int
@@ -112,7 +112,7 @@ class Ledger:
             self._db.executemany("DELETE FROM files WHERE job_id = ? AND path = ?", gone)
         return len(gone)
 
-    def done(self, fetched: Iterable[Fetched]) -> None:
+    def done(self, fetched: Iterable[FetchedResult]) -> None:
         """These are in the folder now, and what was there for the same jobs is not."""
         with self._db:
             for each in fetched:

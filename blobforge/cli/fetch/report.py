@@ -8,7 +8,7 @@ import click
 
 from blobforge.cli import common, output
 from blobforge.cli.common import CliSession
-from blobforge.cli.fetch.ledger import Fetched
+from blobforge.cli.fetch.ledger import FetchedResult
 from blobforge.cli.progress import Progress
 
 
@@ -32,7 +32,7 @@ class FetchReport:
         self.found += results
         self.progress.found(results, 0)
 
-    def done(self, result: Fetched, *, moved: bool) -> None:
+    def done(self, result: FetchedResult, *, moved: bool) -> None:
         """It is in the folder. `moved`: its bytes were fetched for that."""
         if moved:
             self.fetched += 1

@@ -1,0 +1,248 @@
+"""`AsyncClient`: what a script asks for in one word, on top of the endpoints: submit, wait, jobs, results, save.
+
+    async with AsyncClient() as client:
+        report = await client.submit("report.pdf")
+        job = await client.wait(report)
+        await client.save(job, "results/")
+
+`Client` is the same without `async` and `await`.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import Any, Final, Unpack
+
+import msgspec
+import trio
+
+from blobforge.client.api import DEFAULT_PATIENCE, Endpoints
+from blobforge.client.errors import ApiError
+from blobforge.client.events import ServerEvent
+from blobforge.client.names import safe
+from blobforge.client.submission import SubmittedFile, submit_file
+from blobforge.client.transport import OnRetry
+from blobforge.client.types import FINAL_STATUSES, FileLink, Job, JobFilters, Submission
+from blobforge.login import credentials, login_file
+
+AJob = int | Job | SubmittedFile | Submission
+"""A job, by its id or by what told of it."""
+
+_PAGE: Final = 100  # jobs: the server's own limit
+_WINDOW: Final = 64  # jobs that are looked at in one round: the oldest end first, the others have their turn
+_SIDE_BY_SIDE: Final = 8
+_FIRST_LOOK: Final = 0.2  # seconds; it looks again at growing intervals
+_RAREST_LOOK: Final = 3.0
+
+
+class JobResult(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of `job`, as it can be fetched: its name, its size in bytes and its SHA-256, as far as they are
+    known. `url` opens it for as long as the server signs for."""
+
+    job: Job
+    filename: str
+    url: str
+    size: int | None = None
+    sha256: str | None = None
+
+
+class AsyncClient(Endpoints):
+    """An async (trio) client of one server, with one credential.
+
+    `base_url` and `token` are the server's URL and an API token. Without a URL, both are those that the `blobforge`
+    command would take: `BLOBFORGE_SERVER_URL` and `BLOBFORGE_API_TOKEN`, what `blobforge login` kept, or this
+    machine's.
+    `worker` is a pair of worker id and secret. `patience` is how many seconds a call is repeated for while the server
+    does not answer or says "later"; see `with_patience`.
+    Raises ValueError for a base URL or a credential that is none.
+    """
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        *,
+        token: str | None = None,
+        worker: tuple[str, str] | None = None,
+        patience: float = DEFAULT_PATIENCE,
+        on_retry: OnRetry | None = None,
+    ) -> None:
+        if base_url is None:
+            base_url, token = _found(token, anonymous=worker is not None)
+        super().__init__(base_url, token=token, worker=worker, patience=patience, on_retry=on_retry)
+
+    async def submit(
+        self,
+        file: str | os.PathLike[str] | bytes,
+        type: str | None = None,
+        *,
+        name: str | None = None,
+        priority: int | None = None,
+        max_attempts: int | None = None,
+        tags: Sequence[str] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> SubmittedFile:
+        """Submit a file, or bytes under a `name`, as a job, and upload what the server does not have yet.
+
+        `type` is the job's, by default what the suffix says. The same bytes submitted twice are one job (`existing`).
+        Raises ValueError (no suffix that tells the type), OSError, ChecksumMismatch (the file changed meanwhile) and
+        what all calls raise.
+        """
+        shown = name or ("" if isinstance(file, bytes) else os.fspath(file))
+        type = type or PurePath(shown).suffix.lower().lstrip(".")
+        if not type:
+            raise ValueError(
+                f"nothing tells the type of {shown or 'these bytes'}: give type, or a name with a suffix"
+            )
+        about: dict[str, Any] = {
+            "priority": priority,
+            "max_attempts": max_attempts,
+            "tags": tags,
+            "metadata": metadata,
+            "name": name,
+        }
+        if not isinstance(file, bytes):
+            return await submit_file(self, Path(file), type, **about)
+        with tempfile.TemporaryDirectory(prefix="blobforge-") as folder:
+            path = Path(folder) / "source"
+            path.write_bytes(file)
+            return await submit_file(self, path, type, **about | {"name": shown or None})
+
+    async def jobs(self, **filters: Unpack[JobFilters]) -> AsyncIterator[Job]:
+        """All jobs that match, by priority and then newest first, page after page as they are read."""
+        cursor = None
+        while True:
+            page = await self.list_jobs(**filters, limit=_PAGE, cursor=cursor)
+            for job in page.jobs:
+                yield job
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    async def wait(self, job: AJob, *, timeout: float | None = None) -> Job:
+        """The job when it has ended: completed, dead or cancelled. Raises TimeoutError after `timeout` seconds."""
+        async for ended in self.wait_each([job], timeout=timeout):
+            return ended
+        raise AssertionError("one was asked for")
+
+    async def wait_each(self, jobs: Iterable[AJob], *, timeout: float | None = None) -> AsyncIterator[Job]:
+        """Each of these jobs when it has ended, in the order in which they are seen to end.
+
+        Raises TimeoutError when some have not after `timeout` seconds in all, and ApiError for one that was deleted.
+        """
+        pending = deque(dict.fromkeys(_id_of(job) for job in jobs))
+        deadline = trio.current_time() + timeout if timeout is not None else float("inf")
+        pause = _FIRST_LOOK
+        while pending:
+            looked = [pending.popleft() for _ in range(min(_WINDOW, len(pending)))]
+            found = await self._look_at(looked)
+            left = [job.id for job in found if job.status not in FINAL_STATUSES]
+            for job in found:
+                if job.status in FINAL_STATUSES:
+                    yield job
+            pending.extendleft(reversed(left))
+            if not left:
+                continue
+            if trio.current_time() >= deadline:
+                raise TimeoutError(f"{len(pending)} jobs have not ended after {timeout:g} s; the first is {left[0]}")
+            pause = _FIRST_LOOK if len(left) < len(looked) else min(pause * 1.5, _RAREST_LOOK)
+            await trio.sleep(min(pause, max(deadline - trio.current_time(), 0)))
+
+    async def results(self, **filters: Unpack[JobFilters]) -> AsyncIterator[JobResult]:
+        """The results of all jobs that match, of completed ones unless `status` says otherwise; `fetch` and `save`
+        take them."""
+        cursor = None
+        while True:
+            wanted: Any = {"status": "completed"} | filters
+            page = await self.list_jobs(**wanted, limit=_PAGE, cursor=cursor)
+            jobs = [job for job in page.jobs if job.output_key is not None]
+            links = await self.download_urls([job.id for job in jobs]) if jobs else []
+            for job, link in zip(jobs, links, strict=True):
+                if link.error is None:  # else it was deleted in between
+                    yield _result(job, link)
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    async def follow(self, *, types: Sequence[str] = (), job: int | None = None) -> AsyncIterator[ServerEvent]:
+        """The live events as they come, of these types (all), about this job (all), without end. After `resync`, some
+        may have been missed."""
+        async with self.events(types=types, job=job) as stream:
+            while True:
+                yield await stream.next()
+
+    async def result_of(self, job: AJob) -> JobResult:
+        """The result of one job. ApiError `no-such-object` (404): it has none."""
+        whole = job if isinstance(job, Job) else await self.get_job(_id_of(job))
+        (link,) = await self.download_urls([whole.id])
+        if link.error is not None:
+            raise ApiError(link.status_code, link.type.rpartition(":")[2], link.error)
+        return _result(whole, link)
+
+    async def fetch(self, result: JobResult | AJob) -> bytes:
+        """The bytes of a result, verified: for small ones."""
+        found = result if isinstance(result, JobResult) else await self.result_of(result)
+        return await self.read(found.url, sha256=found.sha256)
+
+    async def save(self, result: JobResult | AJob, to: str | os.PathLike[str] = ".") -> Path:
+        """Write a result to the file `to`, or into the folder `to` under the worker's name for it; returns the path.
+
+        It appears there whole and verified, or not at all, and replaces what was there.
+        """
+        found = result if isinstance(result, JobResult) else await self.result_of(result)
+        path = await trio.to_thread.run_sync(_target, to, found)
+        await self.download(found.url, path, sha256=found.sha256)
+        return path
+
+    async def _look_at(self, ids: Sequence[int]) -> list[Job]:
+        slots = trio.Semaphore(_SIDE_BY_SIDE)
+        jobs: dict[int, Job] = {}
+
+        async def look(job_id: int) -> None:
+            async with slots:
+                jobs[job_id] = await self.get_job(job_id)
+
+        async with trio.open_nursery(strict_exception_groups=False) as nursery:
+            for job_id in ids:
+                nursery.start_soon(look, job_id)
+        return [jobs[job_id] for job_id in ids]
+
+
+def _result(job: Job, link: FileLink) -> JobResult:
+    return JobResult(job=job, filename=link.filename, url=link.url, size=link.size, sha256=link.sha256)
+
+
+def _target(to: str | os.PathLike[str], result: JobResult) -> Path:
+    """The file to write to; a folder is made."""
+    path = Path(to)
+    if not os.fspath(to).endswith(("/", os.sep)) and not path.is_dir():
+        return path
+    path.mkdir(parents=True, exist_ok=True)
+    return path / (safe(result.filename) or f"job-{result.job.id}.output")
+
+
+def _id_of(job: AJob) -> int:
+    match job:
+        case int():
+            return job
+        case Job():
+            return job.id
+        case _:
+            return job.job_id
+
+
+def _found(token: str | None, *, anonymous: bool) -> tuple[str, str | None]:
+    """The server that is meant where none is named, and the token for it. Raises ValueError."""
+    try:
+        login = login_file.load()
+        server = credentials.server(os.environ.get("BLOBFORGE_SERVER_URL"), login)
+        token = token or os.environ.get("BLOBFORGE_API_TOKEN") or None
+        if token is None and not anonymous:
+            kept = credentials.token(server, login)
+            token = kept.token if kept is not None else None
+    except login_file.LoginError as error:
+        raise ValueError(str(error)) from error
+    return server, token

@@ -1,0 +1,429 @@
+"""`Client`: the AsyncClient without `async` and `await`, for scripts.
+
+    with Client() as client:
+        report = client.submit("report.pdf")
+        job = client.wait(report)
+        client.save(job, "results/")
+
+Made of it by `make docs`: change that one, and never this file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, Unpack
+
+from blobforge.client.blocking import BlockingClient
+from blobforge.client.events import ServerEvent
+from blobforge.client.scripting import AJob, JobResult
+from blobforge.client.submission import SubmittedFile
+from blobforge.client.transfer import FileFacts, OnBytes
+from blobforge.client.transport import Glance
+from blobforge.client.types import (
+    Attention,
+    AuditPage,
+    BackupReport,
+    BatchAnswer,
+    BatchItem,
+    BulkDone,
+    Database,
+    DownloadUrl,
+    DrillsPage,
+    FileLink,
+    Health,
+    Job,
+    JobFilters,
+    JobPage,
+    NewToken,
+    OrphanSearch,
+    Servers,
+    Stats,
+    StatusAnswer,
+    Submission,
+    TokenInfo,
+    UploadUrl,
+    UserInfo,
+    WhoAmI,
+    WorkerAttempts,
+    WorkerInfo,
+    WorkerSecret,
+)
+
+
+class Client(BlockingClient):
+    """A client of one server, with one credential, for scripts; see AsyncClient, whose methods it has."""
+
+    def submit(
+        self,
+        file: str | os.PathLike[str] | bytes,
+        type: str | None = None,
+        *,
+        name: str | None = None,
+        priority: int | None = None,
+        max_attempts: int | None = None,
+        tags: Sequence[str] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> SubmittedFile:
+        """Submit a file, or bytes under a `name`, as a job, and upload what the server does not have yet.
+
+        `type` is the job's, by default what the suffix says. The same bytes submitted twice are one job (`existing`).
+        Raises ValueError (no suffix that tells the type), OSError, ChecksumMismatch (the file changed meanwhile) and
+        what all calls raise.
+        """
+        return self._run(
+            partial(
+                self._client.submit,
+                file,
+                type,
+                name=name,
+                priority=priority,
+                max_attempts=max_attempts,
+                tags=tags,
+                metadata=metadata,
+            )
+        )
+
+    def jobs(self, **filters: Unpack[JobFilters]) -> Iterator[Job]:
+        """All jobs that match, by priority and then newest first, page after page as they are read."""
+        return self._each(self._client.jobs(**filters))
+
+    def wait(self, job: AJob, *, timeout: float | None = None) -> Job:
+        """The job when it has ended: completed, dead or cancelled. Raises TimeoutError after `timeout` seconds."""
+        return self._run(partial(self._client.wait, job, timeout=timeout))
+
+    def wait_each(self, jobs: Iterable[AJob], *, timeout: float | None = None) -> Iterator[Job]:
+        """Each of these jobs when it has ended, in the order in which they are seen to end.
+
+        Raises TimeoutError when some have not after `timeout` seconds in all, and ApiError for one that was deleted.
+        """
+        return self._each(self._client.wait_each(jobs, timeout=timeout))
+
+    def results(self, **filters: Unpack[JobFilters]) -> Iterator[JobResult]:
+        """The results of all jobs that match, of completed ones unless `status` says otherwise; `fetch` and `save`
+        take them."""
+        return self._each(self._client.results(**filters))
+
+    def follow(self, *, types: Sequence[str] = (), job: int | None = None) -> Iterator[ServerEvent]:
+        """The live events as they come, of these types (all), about this job (all), without end. After `resync`, some
+        may have been missed."""
+        return self._each(self._client.follow(types=types, job=job))
+
+    def result_of(self, job: AJob) -> JobResult:
+        """The result of one job. ApiError `no-such-object` (404): it has none."""
+        return self._run(partial(self._client.result_of, job))
+
+    def fetch(self, result: JobResult | AJob) -> bytes:
+        """The bytes of a result, verified: for small ones."""
+        return self._run(partial(self._client.fetch, result))
+
+    def save(self, result: JobResult | AJob, to: str | os.PathLike[str] = ".") -> Path:
+        """Write a result to the file `to`, or into the folder `to` under the worker's name for it; returns the path.
+
+        It appears there whole and verified, or not at all, and replaces what was there.
+        """
+        return self._run(partial(self._client.save, result, to))
+
+    def submit_job(
+        self,
+        type: str,
+        source_hash: str,
+        *,
+        source_path: str | None = None,
+        source_size: int | None = None,
+        priority: int | None = None,
+        max_attempts: int | None = None,
+        tags: Sequence[str] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Submission:
+        """Submit a job; one of the same type and source that is there already is answered instead."""
+        return self._run(
+            partial(
+                self._client.submit_job,
+                type,
+                source_hash,
+                source_path=source_path,
+                source_size=source_size,
+                priority=priority,
+                max_attempts=max_attempts,
+                tags=tags,
+                metadata=metadata,
+            )
+        )
+
+    def submit_jobs(self, jobs: Sequence[Mapping[str, Any]]) -> BatchAnswer:
+        """Submit up to 1,000 jobs in one round trip, each with the fields of `submit_job`; answered item by item.
+
+        A repetition finds the jobs that the lost answer was about.
+        """
+        return self._run(partial(self._client.submit_jobs, jobs))
+
+    def source_uploaded(self, job_id: int) -> StatusAnswer:
+        """Tell the server that the source has arrived."""
+        return self._run(partial(self._client.source_uploaded, job_id))
+
+    def list_jobs(
+        self,
+        *,
+        limit: int | None = None,
+        offset: int | None = None,
+        cursor: str | None = None,
+        **filters: Unpack[JobFilters],
+    ) -> JobPage:
+        """One page of jobs, at most 100, by priority and then newest first."""
+        return self._run(partial(self._client.list_jobs, limit=limit, offset=offset, cursor=cursor, **filters))
+
+    def get_job(self, job_id: int) -> Job:
+        """One job, with the record of its attempts."""
+        return self._run(partial(self._client.get_job, job_id))
+
+    def job_result(self, job_id: int) -> bytes:
+        """The JSON that the worker sent as its `result`, as it came, whatever its size.
+
+        ApiError `no-such-object` (404): it sent none.
+        """
+        return self._run(partial(self._client.job_result, job_id))
+
+    def retry_job(self, job_id: int, *, reset_attempts: bool = False, priority: int | None = None) -> StatusAnswer:
+        """Put a failed, dead, cancelled or completed job back in the queue."""
+        return self._run(partial(self._client.retry_job, job_id, reset_attempts=reset_attempts, priority=priority))
+
+    def cancel_job(self, job_id: int) -> StatusAnswer:
+        """Cancel a job at once, a running one too."""
+        return self._run(partial(self._client.cancel_job, job_id))
+
+    def delete_job(self, job_id: int) -> None:
+        """Delete a job for good; one's own that waits for its source needs the scope `submit`, any other `admin`."""
+        return self._run(partial(self._client.delete_job, job_id))
+
+    def set_priority(self, job_id: int, priority: int) -> StatusAnswer:
+        """Change a job's priority: 1 (critical) to 5 (background)."""
+        return self._run(partial(self._client.set_priority, job_id, priority))
+
+    def change_many(
+        self,
+        verb: str,
+        *,
+        ids: Sequence[int] | None = None,
+        dry_run: bool = False,
+        filters: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> BulkDone:
+        """`retry`, `cancel`, `delete` or reprioritise (`priority`) many jobs, by their ids or by a filter.
+
+        `filters` are JobFilters, as for `list_jobs` (the priority that jobs have may be called `only_priority`, as
+        it is in the body); `options` are those of the verb: `reset_attempts`, `priority`, `objects`.
+        """
+        return self._run(
+            partial(self._client.change_many, verb, ids=ids, dry_run=dry_run, filters=filters, **options)
+        )
+
+    def stats(self) -> Stats:
+        """The queue in numbers."""
+        return self._run(partial(self._client.stats))
+
+    def attention(self) -> Attention:
+        """What a person should look at."""
+        return self._run(partial(self._client.attention))
+
+    def servers(self) -> Servers:
+        """The servers that share the database."""
+        return self._run(partial(self._client.servers))
+
+    def database(self) -> Database:
+        """The database itself, for administrators."""
+        return self._run(partial(self._client.database))
+
+    def health(self) -> Health:
+        """How the server's parts are; `unhealthy` is an answer, too."""
+        return self._run(partial(self._client.health))
+
+    def whoami(self) -> WhoAmI:
+        """The caller as the server sees us. ApiError 401: the server does not know the credential."""
+        return self._run(partial(self._client.whoami))
+
+    def glance(self, url: str, *, headers: Mapping[str, str] | None = None) -> Glance:
+        """GET a URL (a path: one of the server's) once, without credential, and only look at the answer's head.
+
+        Raises ServerUnreachable.
+        """
+        return self._run(partial(self._client.glance, url, headers=headers))
+
+    def source_upload_url(self, sha256: str) -> UploadUrl:
+        """A signed URL to PUT the source with this hash to."""
+        return self._run(partial(self._client.source_upload_url, sha256))
+
+    def ready(self) -> bool:
+        """Whether the server answers that it is ready. Never raises for one that is not."""
+        return self._run(partial(self._client.ready))
+
+    def download_url(self, job_id: int, which: Literal["source", "output"]) -> DownloadUrl:
+        """A signed URL to GET a job's source or accepted output."""
+        return self._run(partial(self._client.download_url, job_id, which))
+
+    def download_urls(self, job_ids: Sequence[int], which: Literal["source", "output"] = "output") -> list[FileLink]:
+        """Signed URLs to GET the sources or outputs of up to 500 jobs, in one request; answered item by item."""
+        return self._run(partial(self._client.download_urls, job_ids, which))
+
+    def download(
+        self,
+        url: str,
+        target: Path,
+        *,
+        sha256: str | None = None,
+        on_bytes: OnBytes | None = None,
+        beginning: Path | None = None,
+    ) -> FileFacts:
+        """GET a signed URL into `target`, which appears whole and verified or not at all.
+
+        `beginning`: what came before it broke off is kept there, and a later call goes on from it.
+        Raises TransferRefused, ServerUnreachable, ChecksumMismatch and OSError.
+        """
+        return self._run(
+            partial(self._client.download, url, target, sha256=sha256, on_bytes=on_bytes, beginning=beginning)
+        )
+
+    def read(self, url: str, *, sha256: str | None = None, on_bytes: OnBytes | None = None) -> bytes:
+        """GET a signed URL into memory: for small objects. Raises TransferRefused, ServerUnreachable and
+        ChecksumMismatch."""
+        return self._run(partial(self._client.read, url, sha256=sha256, on_bytes=on_bytes))
+
+    def upload(
+        self, url: str, source: Path, *, headers: Mapping[str, str] | None = None, on_bytes: OnBytes | None = None
+    ) -> FileFacts:
+        """PUT a file to a signed URL and return the size and hash of what was sent.
+
+        Raises TransferRefused, ServerUnreachable and OSError.
+        """
+        return self._run(partial(self._client.upload, url, source, headers=headers, on_bytes=on_bytes))
+
+    def store_sources(self, sources: Sequence[tuple[str, bytes]]) -> list[BatchItem]:
+        """Upload small sources, (SHA-256, bytes) each, in one request; answered item by item.
+
+        ApiError `wrong-store` (409): this server's object store has no such thing.
+        """
+        return self._run(partial(self._client.store_sources, sources))
+
+    def list_workers(
+        self, *, status: str | None = None, type: str | None = None, q: str | None = None, enabled: bool | None = None
+    ) -> list[WorkerInfo]:
+        """All workers that the server knows, or those that match; `q` is a part of the id or the name."""
+        return self._run(partial(self._client.list_workers, status=status, type=type, q=q, enabled=enabled))
+
+    def get_worker(self, worker_id: str) -> WorkerInfo:
+        """One worker."""
+        return self._run(partial(self._client.get_worker, worker_id))
+
+    def worker_attempts(
+        self, worker_id: str, *, limit: int | None = None, cursor: str | None = None
+    ) -> WorkerAttempts:
+        """A page of a worker's attempts, whatever became of them, the newest first."""
+        return self._run(partial(self._client.worker_attempts, worker_id, limit=limit, cursor=cursor))
+
+    def drain_worker(self, worker_id: str) -> StatusAnswer:
+        """Let a worker end what it has and give it nothing new."""
+        return self._run(partial(self._client.drain_worker, worker_id))
+
+    def remove_worker(self, worker_id: str) -> StatusAnswer:
+        """Forget a worker; its running jobs go back at once."""
+        return self._run(partial(self._client.remove_worker, worker_id))
+
+    def remove_workers(
+        self,
+        *,
+        ids: Sequence[str] | None = None,
+        dry_run: bool = False,
+        status: str | None = None,
+        type: str | None = None,
+        q: str | None = None,
+        silent_since: str | None = None,
+    ) -> BulkDone:
+        """Forget many workers, by their ids or a filter; by a filter, the offline ones unless `status` is named."""
+        return self._run(
+            partial(
+                self._client.remove_workers,
+                ids=ids,
+                dry_run=dry_run,
+                status=status,
+                type=type,
+                q=q,
+                silent_since=silent_since,
+            )
+        )
+
+    def create_worker(self, worker_id: str, type: str, name: str | None = None) -> WorkerSecret:
+        """Make a worker credential; its secret is in this answer and nowhere else."""
+        return self._run(partial(self._client.create_worker, worker_id, type, name))
+
+    def rotate_worker(self, worker_id: str) -> WorkerSecret:
+        """Give a worker a new secret; the old one is void."""
+        return self._run(partial(self._client.rotate_worker, worker_id))
+
+    def enable_worker(self, worker_id: str, enabled: bool) -> StatusAnswer:
+        """Enable or disable a worker's credential."""
+        return self._run(partial(self._client.enable_worker, worker_id, enabled))
+
+    def backup(self) -> BackupReport:
+        """How the backup is, with the last drills."""
+        return self._run(partial(self._client.backup))
+
+    def begin_drill(self) -> StatusAnswer:
+        """Have the server restore its backup to the side and compare it; `backup` tells when it is over."""
+        return self._run(partial(self._client.begin_drill))
+
+    def drills(self, *, limit: int | None = None, cursor: int | None = None, ok: bool | None = None) -> DrillsPage:
+        """A page of the drills on record, newest first, at most 100."""
+        return self._run(partial(self._client.drills, limit=limit, cursor=cursor, ok=ok))
+
+    def list_tokens(
+        self, *, q: str | None = None, scope: str | None = None, expired: bool | None = None
+    ) -> list[TokenInfo]:
+        """All API tokens, or those that match, without their secrets; `q` is a part of the name."""
+        return self._run(partial(self._client.list_tokens, q=q, scope=scope, expired=expired))
+
+    def create_token(self, name: str, *, scopes: Sequence[str] = (), expires_in_days: int | None = None) -> NewToken:
+        """Make an API token; without scopes it may `read` and `submit`."""
+        return self._run(partial(self._client.create_token, name, scopes=scopes, expires_in_days=expires_in_days))
+
+    def delete_token(self, token_id: str) -> StatusAnswer:
+        """Delete an API token; it is void at once."""
+        return self._run(partial(self._client.delete_token, token_id))
+
+    def find_orphans(self, *, delete: bool = False) -> StatusAnswer:
+        """Begin to look for objects that no job needs; with `delete`, they are deleted. See `orphan_search`."""
+        return self._run(partial(self._client.find_orphans, delete=delete))
+
+    def orphan_search(self, *, limit: int | None = None, cursor: int | None = None) -> OrphanSearch:
+        """How that search goes, or what the last one found, with a page of the names."""
+        return self._run(partial(self._client.orphan_search, limit=limit, cursor=cursor))
+
+    def list_users(self, *, q: str | None = None, admin: bool | None = None) -> list[UserInfo]:
+        """The users that have signed in through the identity provider, or those that match."""
+        return self._run(partial(self._client.list_users, q=q, admin=admin))
+
+    def audit(
+        self,
+        *,
+        limit: int | None = None,
+        cursor: int | None = None,
+        actor: str | None = None,
+        action: str | None = None,
+        subject: str | None = None,
+        since: str | None = None,
+        until: str | None = None,
+    ) -> AuditPage:
+        """One page of the audit log, newest first, at most 1,000 entries; times are RFC 3339."""
+        return self._run(
+            partial(
+                self._client.audit,
+                limit=limit,
+                cursor=cursor,
+                actor=actor,
+                action=action,
+                subject=subject,
+                since=since,
+                until=until,
+            )
+        )
