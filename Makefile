@@ -25,7 +25,12 @@ $(VENV)/.dev: pyproject.toml constraints.txt
 	@.ci/setup-venv $(PYTHON) $(VENV) demo,dev
 	@touch $@ $(VENV)/.demo
 
-demo: $(VENV)/.demo   ## Start a server and two workers, convert the sample PDFs (ARGS=--once: end by itself)
+$(VENV)/.demo-ha: pyproject.toml constraints.txt
+	@.ci/debian-packages haproxy postgresql
+	@.ci/setup-venv $(PYTHON) $(VENV) demo-ha
+	@touch $@ $(VENV)/.demo
+
+demo: $(VENV)/.demo $(if $(findstring --ha,$(ARGS)),$(VENV)/.demo-ha)   ## Start a server and two workers, convert the sample PDFs (ARGS=--once: end by itself; ARGS=--ha: three servers)
 	@$(BIN)/python -m blobforge.demo $(ARGS)
 
 run: $(VENV)/.demo    ## Start the server on its embedded default (ARGS=... are options of `blobforge serve`)
@@ -38,7 +43,7 @@ build: $(VENV)/.dev   ## Make the wheel and the source archive, into dist/
 	@$(BIN)/python -m build --no-isolation --outdir dist $(ARGS)
 
 test: $(VENV)/.check  ## Run the whole suite, real parts included (ARGS=... are pytest's)
-	@.ci/debian-packages buildah chromium curl debootstrap git git-lfs jq poppler-utils postgresql-15
+	@.ci/debian-packages buildah chromium curl debootstrap git git-lfs haproxy jq poppler-utils postgresql-15
 	@$(BIN)/python -m pytest -n $(TESTERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/.check ## Lint, types, import direction

@@ -1,4 +1,4 @@
-"""`python -m blobforge.demo [--once] [--broken]`: see it work.
+"""`python -m blobforge.demo [--once] [--broken] [--ha]`: see it work.
 
 Exit codes: 0 when every document was converted and its result checked, and with --broken the broken one is dead with
 a reason (without --once: and you pressed Ctrl-C after that); 1 when not; 130 when interrupted before.
@@ -14,20 +14,22 @@ import trio
 
 from blobforge.cli.common import INTERRUPTED, as_cli_error, root_cause
 from blobforge.demo.children import ChildDied
-from blobforge.demo.play import DemoFailed, converter_command, play
+from blobforge.demo.play import converter_command, play
 from blobforge.demo.screen import Screen
+from blobforge.demo.stage import DemoFailed
 
 
 @click.command()
 @click.option("--once", is_flag=True, help="End by itself when all is converted and checked.")
 @click.option("--broken", is_flag=True, help="Submit a broken document, too, to see how failures look.")
-def main(once: bool, broken: bool) -> None:
+@click.option("--ha", is_flag=True, help="Three servers on PostgreSQL behind a proxy; one is killed on the way.")
+def main(once: bool, broken: bool, ha: bool) -> None:
     """Start a server and two workers on this machine, convert the sample PDFs, check what comes out."""
     word = converter_command()[1]
     if word:
         click.echo(word)
     try:
-        done = trio.run(_until_signalled, once, broken)
+        done = trio.run(_until_signalled, once, broken, ha)
     except BaseException as error:
         cause = root_cause(error)
         cli_error = as_cli_error(cause)
@@ -38,12 +40,12 @@ def main(once: bool, broken: bool) -> None:
     sys.exit(0 if done else INTERRUPTED)
 
 
-async def _until_signalled(once: bool, broken: bool) -> bool:
+async def _until_signalled(once: bool, broken: bool, ha: bool) -> bool:
     """Play until it ends or SIGINT or SIGTERM comes; whether it had come to its good end by then."""
     screen, finished = Screen(), trio.Event()
 
     async def act() -> None:
-        await play(once=once, broken=broken, screen=screen, finished=finished)
+        await play(once=once, broken=broken, ha=ha, screen=screen, finished=finished)
         nursery.cancel_scope.cancel()
 
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import trio
 
@@ -21,7 +23,7 @@ class ChildDied(Exception):
 
 @dataclass
 class DemoProcess:
-    """One running `blobforge` command."""
+    """One running program."""
 
     name: str
     process: trio.Process
@@ -49,22 +51,41 @@ class Children:
     def __init__(self, logs: Path) -> None:
         self._logs = logs
         self._all: list[DemoProcess] = []
+        self._killed: list[DemoProcess] = []
+        self._folders: list[Path] = []
 
     async def start(self, name: str, arguments: Sequence[str], environment: Mapping[str, str]) -> DemoProcess:
         """Run `blobforge ARGUMENTS`. Its own session keeps the terminal's Ctrl-C from it: we say when it stops."""
+        return await self.run(name, [sys.executable, "-m", "blobforge.cli", *arguments], environment)
+
+    async def run(
+        self, name: str, command: Sequence[str], environment: Mapping[str, str], **options: Any
+    ) -> DemoProcess:
+        """Run another program; `options` are those of a process."""
         path = self._logs / f"{name}.log"
         with path.open("wb") as log:
             process = await trio.lowlevel.open_process(
-                [sys.executable, "-m", "blobforge.cli", *arguments],
+                list(command),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 env=environment,
                 start_new_session=True,
+                **options,
             )
         child = DemoProcess(name, process, path)
         self._all.append(child)
         return child
+
+    def kill(self, child: DemoProcess) -> None:
+        """End one at once, on purpose: it is not missed any more."""
+        child.process.kill()
+        self._all.remove(child)
+        self._killed.append(child)
+
+    def remove_at_end(self, folder: Path) -> None:
+        """The folder goes when all have ended."""
+        self._folders.append(folder)
 
     def check(self) -> None:
         """Raises ChildDied when one of them has ended."""
@@ -82,6 +103,10 @@ class Children:
             if child.running:
                 child.process.kill()
             await child.process.wait()
+        for child in self._killed:
+            await child.process.wait()
+        for folder in self._folders:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @asynccontextmanager
