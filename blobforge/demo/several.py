@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,7 @@ from blobforge.demo.stage import (
 SERVERS = 3
 USER = "blobforge"
 BUCKET = "blobforge"
+_POSTGRES = Path("/usr/lib/postgresql")  # where Debian puts its versions
 _GRPC = 10_000  # each part of SeaweedFS has a gRPC port: its HTTP port plus this
 
 _PROXY = """\
@@ -73,7 +74,7 @@ def find_programs() -> Programs:
     """Raises DemoFailed, with what is to be installed."""
     beside = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", ""), "/usr/sbin"])
     weed, haproxy = (shutil.which(name, path=beside) for name in ("weed", "haproxy"))
-    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
+    folders = sorted(_POSTGRES.glob("*/bin"), key=lambda path: int(path.parent.name))
     postgres = folders[-1] if folders else None
     if postgres is None and (found := shutil.which("postgres", path=beside)) is not None:
         postgres = Path(found).parent
@@ -94,8 +95,15 @@ def find_programs() -> Programs:
 async def open_several(started: Children, stage: Stage, say: Callable[[str], None]) -> Queue:
     """Start everything; the queue is behind the proxy. Raises ChildDied or DemoFailed."""
     programs = await trio.to_thread.run_sync(find_programs)
-    database = await _start_postgres(started, stage, programs.postgres)
-    objects = await _start_seaweed(started, stage, programs.weed)
+    database, objects = "", dict[str, str]()
+
+    async def start_database() -> None:
+        nonlocal database
+        database = await _start_postgres(started, stage, programs.postgres)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(start_database)
+        objects = await _start_seaweed(started, stage, programs.weed)
     say("Database:  PostgreSQL;  objects: SeaweedFS")
     port = preferred_port() or _free_ports(1)[0]
     common = clean_environment() | objects | {
@@ -106,20 +114,18 @@ async def open_several(started: Children, stage: Stage, say: Callable[[str], Non
         "BLOBFORGE_TRUSTED_PROXIES": "127.0.0.1",
         "BLOBFORGE_RETRY_BACKOFF": "1",
     }  # fmt: skip
-    servers: list[tuple[DemoProcess, str]] = []
-    for number in range(1, SERVERS + 1):
-        name = f"server-{number}"
-        data = stage.folder / name
-        data.mkdir()
-        own = {"BLOBFORGE_DATA_DIR": str(data), "BLOBFORGE_SERVER_NAME": name}
-        server = await started.start(name, ["serve"], common | own)
-        url = await wait_until_ready(server, data)
-        servers.append((server, url))
-        say(f"Server:    {url} ({name})")
-    await _start_proxy(started, stage, programs.haproxy, port, [url for _, url in servers])
+    names = [f"server-{number}" for number in range(1, SERVERS + 1)]
+    processes, urls = dict[str, DemoProcess](), dict[str, str]()
+    for name in names:
+        (stage.folder / name).mkdir()
+        own = {"BLOBFORGE_DATA_DIR": str(stage.folder / name), "BLOBFORGE_SERVER_NAME": name}
+        processes[name] = await started.start(name, ["serve"], common | own)
+    for name in names:
+        urls[name] = await wait_until_ready(processes[name], stage.folder / name)
+        say(f"Server:    {urls[name]} ({name})")
+    await _start_proxy(started, stage, programs.haproxy, port, urls)
     say(f"Proxy:     http://127.0.0.1:{port} (log and data in {stage.folder})")
-    first = stage.folder / "server-1"
-    killed, _ = servers[1]
+    first, killed = stage.folder / names[0], processes[names[1]]
 
     async def kill_one() -> None:
         started.kill(killed)
@@ -215,8 +221,8 @@ def _healthy(url: str) -> bool:
         return False
 
 
-async def _start_proxy(started: Children, stage: Stage, program: str, port: int, urls: Sequence[str]) -> None:
-    lines = [f"    server server-{n} {url.removeprefix('http://')}" for n, url in enumerate(urls, start=1)]
+async def _start_proxy(started: Children, stage: Stage, program: str, port: int, urls: Mapping[str, str]) -> None:
+    lines = [f"    server {name} {url.removeprefix('http://')}" for name, url in urls.items()]
     path = stage.folder / "haproxy.cfg"
     path.write_text(_PROXY.format(port=port, servers="\n".join(lines)))
     named = {"BLOBFORGE_DEMO": str(stage.folder.absolute())}

@@ -63,3 +63,26 @@ def test_a_server_that_does_not_start_is_told_with_its_log(tmp_path: Path) -> No
     assert done.returncode == 1
     assert "The demo failed: server ended with exit code" in done.stderr
     assert "blobforge.serve.server" in done.stderr
+
+
+def test_several_servers_one_of_which_is_killed(tmp_path: Path) -> None:
+    done = demo(tmp_path, "--ha")
+    assert done.returncode == 0, done.stdout + done.stderr
+    for words in ("(server-3)", "server-2 was killed (kill -9)", "Proxy:", "report.txt"):
+        assert words in done.stdout
+    assert done.stdout.index("was killed") < done.stdout.index("completed"), "on the way"
+    (run,) = (tmp_path / "data" / "demo").iterdir()
+    assert "Dear reader" in (run / "results" / "letter.txt").read_text()
+    assert not (run / "server-1" / "server.json").exists()
+    assert (run / "server-2" / "server.json").exists(), "it had no time to remove it"
+    assert processes_of(tmp_path) == []
+
+
+def test_what_is_missing_for_it_is_said(tmp_path: Path) -> None:
+    found = subprocess.run(
+        [sys.executable, "-c", "from blobforge.demo import several; several._POSTGRES = several.Path('/none')\n"
+         "several.find_programs()"],
+        env={"PATH": "/none"}, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert "apt-get install postgresql" in found.stderr
+    assert "make demo ARGS=--ha" in found.stderr
