@@ -2,7 +2,8 @@
 the window of events that a client that comes back can still be given.
 
 Ids are `<run>-<number>`: after a restart the run differs, and a client that names an id of another run, or one
-that has left the window, is told to `resync` (fetch everything anew) instead.
+that has left the window, is told to `resync` (fetch everything anew) instead. Where several servers have one history,
+ids are `<turn>.<index>`, places in it: good at each of them, also after restarts.
 
 A subscriber holds nothing but the number up to which it has read: all of them read from the one window, and a
 subscriber that comes for more is given all that has gathered, in one piece. So no subscriber is waited for, and one
@@ -24,6 +25,7 @@ import trio
 
 from actors.mailbox import Mailbox
 from blobforge.events import EVENT_NAMES, CredentialsRevoked, Event, Fact
+from blobforge.store.following import Entry
 
 log = structlog.get_logger("blobforge.broadcaster")
 
@@ -34,9 +36,13 @@ PIECE_BYTES = 64 << 10  # what one subscriber is given at once, or one event tha
 # A send takes about 0.1 ms of this process, whatever is in it. A thousand at once would keep all others waiting
 # for as long; so subscribers take turns, a few at a time, and leave a third of the time to others.
 TURNS = 10
+MOST_AHEAD = 10_000  # commits that another server may have heard of before this one
 TURN_SECONDS = 0.00016  # for each of them
 
 _encode = msgspec.json.Encoder().encode
+
+
+Place = tuple[int, int]  # in the history of all servers: the turn, and which of its events
 
 
 class Frame(msgspec.Struct, frozen=True):
@@ -46,6 +52,7 @@ class Frame(msgspec.Struct, frozen=True):
     name: str
     job_id: int | None
     data: bytes
+    place: Place | None = None
 
 
 def enveloped(name: str, data: Any) -> bytes:
@@ -71,14 +78,17 @@ class Subscription:
         types: frozenset[str],
         job: int | None,
         read: int | None,
+        after: Place | None = None,
         secret_hash: str | None = None,
     ) -> None:
-        """`read` is the number of the last event that it knows; None: it has to resync first. `secret_hash` names
-        the credential that it is open by."""
+        """`read` is the number of the last event that it knows; None: it has to resync first. `after`: it has read up
+        to there at another server, which was ahead of this one. `secret_hash` names the credential that it is open
+        by."""
         self._broadcaster = broadcaster
         self.secret_hash = secret_hash
         self._types = types
         self._job = job
+        self._after = after
         self._began = broadcaster.events  # older events are replayed, however many
         self._read = self._began if read is None else read
         self._stale = read is None
@@ -86,6 +96,8 @@ class Subscription:
         self._turn = trio.Event()
 
     def wants(self, frame: Frame) -> bool:
+        if self._after is not None and frame.place is not None and frame.place <= self._after:
+            return False
         return (not self._types or frame.name in self._types) and (self._job is None or frame.job_id == self._job)
 
     def offer(self, frame: Frame) -> bool:
@@ -163,10 +175,12 @@ class Broadcaster:
     heeds: ClassVar[frozenset[type[Fact]]] = frozenset({CredentialsRevoked})
 
     def __init__(self, *, replay: int, queue: int, stats: Callable[[], Awaitable[object]]) -> None:
-        self.mailbox: Mailbox[Sequence[Event]] = Mailbox(MAILBOX)
+        self.mailbox: Mailbox[tuple[Sequence[Event], int | None]] = Mailbox(MAILBOX)
         self.dropped = 0
         self._run = secrets.token_hex(4)
         self._number = 0
+        self._place: Place | None = None  # of the last event in the history of all servers
+        self._whole_from: Place = (0, 0)  # all events behind it are in the window
         # For subscribers that come back, and for those that read: whichever may be farther behind.
         self._window: deque[Frame] = deque(maxlen=max(replay, queue))
         self._window_bytes = 0
@@ -191,11 +205,28 @@ class Broadcaster:
     def subscribers(self) -> int:
         return len(self._subscribers)
 
-    async def publish(self, events: Sequence[Event]) -> None:
+    async def publish(self, events: Sequence[Event], turn: int | None = None) -> None:
         """Take a commit's events. The writer, which calls it after each commit, goes on at once where there is
-        room."""
-        if not self.mailbox.offer(events):
-            await self.mailbox.put(events)
+        room. `turn`: the place of that commit, where several servers have one history."""
+        if not self.mailbox.offer((events, turn)):
+            await self.mailbox.put((events, turn))
+
+    def go_on_from(self, turn: int, entries: Iterable[Entry] = ()) -> None:
+        """Ids are places in the history of all servers from now on, which has come to that turn. `entries` are the
+        last ones up to it: their events can be given to clients that come back. Subscribers have to resync."""
+        self._forget(turn)
+        for number, entry in enumerate(entries):
+            if number == 0:
+                self._whole_from = (entry.n, 0)
+            self._send_all(entry.events, entry.n)
+
+    def _forget(self, turn: int) -> None:
+        self._window.clear()
+        self._window_bytes = 0
+        self._number += 1  # which no one has read
+        self._place = self._whole_from = (turn, 0)
+        woken, self._waiting = self._waiting, set()
+        self._line_up(woken)
 
     def subscribe(
         self,
@@ -206,8 +237,8 @@ class Broadcaster:
         secret_hash: str | None = None,
     ) -> Subscription:
         """A new subscriber; with the id of the last event that it saw, it first gets what it missed since."""
-        read = self._since(last_event_id) if last_event_id else self._number
-        subscription = Subscription(self, types=types, job=job, read=read, secret_hash=secret_hash)
+        read, after = self._since(last_event_id) if last_event_id else (self._number, None)
+        subscription = Subscription(self, types=types, job=job, read=read, after=after, secret_hash=secret_hash)
         if self._closed:
             subscription.close()
         else:
@@ -237,10 +268,9 @@ class Broadcaster:
             reading.start_soon(self._give_turns)
             while True:
                 until = self._stats_due if self._stats_due is not None else math.inf
-                events = await self.mailbox.take(until=until)
-                if events is not None:
-                    for event in events:
-                        self._send(event.name, getattr(event, "job_id", None), event)
+                taken = await self.mailbox.take(until=until)
+                if taken is not None:
+                    self._send_all(*taken)
                     if self._stats_due is None:
                         self._stats_due = max(trio.current_time(), self._stats_sent + STATS_SECONDS)
                 elif self._stats_due is not None and trio.current_time() >= self._stats_due:
@@ -262,10 +292,16 @@ class Broadcaster:
         finally:
             self._reading_stats = False
 
+    def _send_all(self, events: Sequence[Event], turn: int | None) -> None:
+        for index, event in enumerate(events, start=1):
+            if turn is not None:
+                self._place = (turn, index)
+            self._send(event.name, getattr(event, "job_id", None), event)
+
     def _send(self, name: str, job_id: int | None, data: Any) -> None:
         assert name in EVENT_NAMES
         self._number += 1
-        frame = Frame(self._number, name, job_id, self._encode(name, data))
+        frame = Frame(self._number, name, job_id, self._encode(name, data), self._place)
         self._remember(frame)
         woken = [subscription for subscription in self._waiting if subscription.offer(frame)]
         if woken:
@@ -310,11 +346,17 @@ class Broadcaster:
     def _remember(self, frame: Frame) -> None:
         """Keep the frame for subscribers that come back: as many as fit, by number and by size."""
         if len(self._window) == self._window.maxlen:
-            self._window_bytes -= len(self._window[0].data)
+            self._drop_oldest()
         self._window.append(frame)
         self._window_bytes += len(frame.data)
         while self._window_bytes > REPLAY_BYTES:
-            self._window_bytes -= len(self._window.popleft().data)
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        dropped = self._window.popleft()
+        self._window_bytes -= len(dropped.data)
+        if dropped.place is not None:
+            self._whole_from = dropped.place
 
     def resync_frame(self) -> bytes:
         """Tells a client that it has missed events. Its id lets it go on from here."""
@@ -330,15 +372,37 @@ class Broadcaster:
         return self._encode("connected", {})
 
     def _encode(self, name: str, data: Any) -> bytes:
-        return b"id: %s-%d\nevent: %s\ndata: %s\n\n" % (
-            self._run.encode(), self._number, name.encode(), enveloped(name, data),
-        )  # fmt: skip
+        return b"id: %s\nevent: %s\ndata: %s\n\n" % (self._id(), name.encode(), enveloped(name, data))
 
-    def _since(self, last_event_id: str) -> int | None:
-        """The number of that event, or None when those after it are no longer all kept."""
+    def _id(self) -> bytes:
+        if self._place is not None:
+            return b"%d.%d" % self._place
+        return b"%s-%d" % (self._run.encode(), self._number)
+
+    def _since(self, last_event_id: str) -> tuple[int | None, Place | None]:
+        """The number of that event, or None when those after it are no longer all kept. And the event itself, where
+        it has not come here yet."""
+        if self._place is None:
+            return self._since_number(last_event_id), None
+        place = _place(last_event_id)
+        if place is None or place < self._whole_from or place[0] > self._place[0] + MOST_AHEAD:
+            return None, None
+        if place > self._place:
+            return self._number, place
+        behind = sum(1 for frame in self._window if frame.place is not None and frame.place > place)
+        return (self._number - behind if behind <= self._replay else None), None
+
+    def _since_number(self, last_event_id: str) -> int | None:
         run, _, number = last_event_id.partition("-")
         if run != self._run or not number.isdecimal() or len(number) > 18:
             return None
         last = int(number)
         kept = self._number - last <= self._replay and self.knows(last)
         return last if kept and last <= self._number else None
+
+
+def _place(id_: str) -> Place | None:
+    turn, _, index = id_.partition(".")
+    if not (turn.isdecimal() and index.isdecimal()) or len(id_) > 30:
+        return None
+    return int(turn), int(index)

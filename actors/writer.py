@@ -12,7 +12,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import msgspec
 import structlog
@@ -24,6 +24,7 @@ from actors.effects import apply, perform
 from actors.effects.needs import needs_of
 from actors.effects.standing import may_revoke, stands
 from actors.effects.step import LOST, Rules, Step, transact
+from actors.history import EventSink, History
 from actors.mailbox import Envelope, Mailbox
 from actors.messages import (
     Answer,
@@ -44,6 +45,7 @@ from blobforge.machinery.tracing import Tracer
 from blobforge.people import AuditEntry
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.errors import StoreUnavailable
+from blobforge.store.following import Entry
 from blobforge.store.writing import Store
 
 log = structlog.get_logger("blobforge.writer")
@@ -67,33 +69,17 @@ CANNOT_WRITE = Refusal(
 )
 
 
-class EventSink(Protocol):
-    """The receiver of events after each commit (the broadcaster)."""
-
-    async def publish(self, events: Sequence[Event]) -> None: ...
-
-
-class Listener(Protocol):
-    """An actor, or a cache, that is told after each commit, before any asker is answered, of the facts that it heeds.
-
-    `post` notes them at once. It must not wait, and wakes its own task only where that has something to do now.
-    """
-
-    @property
-    def heeds(self) -> frozenset[type[Fact]] | None:
-        """None: told of each commit, whatever has happened in it."""
-
-    def post(self, facts: Sequence[Fact], /) -> None: ...
-
-
 class Committed(msgspec.Struct):
-    """What one transaction came to: an answer (or the bug that was met) for each message, and what happened."""
+    """What one transaction came to: an answer (or the bug that was met) for each message, and what happened; in the
+    history of all servers, what came `before` it and is news here, and itself as an `entry`."""
 
     answers: list[Answer | Exception]
     events: list[Event]
     facts: list[Fact]
     wrote: bool
     commit_seconds: float
+    before: Sequence[Entry]
+    entry: Entry | None
 
 
 class Stands(msgspec.Struct, frozen=True):
@@ -103,7 +89,7 @@ class Stands(msgspec.Struct, frozen=True):
 
 
 class Writer:
-    """Takes messages, answers after COMMIT. `listeners` are posted the facts, `sink` the events."""
+    """Takes messages, answers after COMMIT. What has happened goes to its `history`, whose events go to `sink`."""
 
     def __init__(
         self,
@@ -117,11 +103,10 @@ class Writer:
         tracer: Tracer | None = None,
     ) -> None:
         self.mailbox: Mailbox[Envelope[Any]] = Mailbox(MAILBOX)
-        self.listeners: list[Listener] = []
         self._store = store
         self._rules = rules
         self._now = now
-        self._sink = sink
+        self.history = History(sink)
         self._hop = hop or in_thread_at_once
         self._dice = dice or random.Random()
         self._tracer = tracer
@@ -215,7 +200,7 @@ class Writer:
             # Only a transaction that wrote shows it: an empty one succeeds on a full disk, too.
             log.info("can commit again")
             self.failing = False
-            done.facts.insert(0, WritesResumed())
+            self.history.tell([WritesResumed()])
         self.commits += 1
         self.writes += done.wrote
         self.committed_messages += len(batch)
@@ -224,22 +209,20 @@ class Writer:
         self.commit_seconds.add(done.commit_seconds)
         self._revocations += sum(isinstance(fact, CredentialsRevoked) for fact in done.facts)
         # Facts first: a caller that is answered now and asks again finds the actors informed.
-        self._tell(done.facts)
+        self._tell(done)
         for envelope, answer in zip(batch, done.answers, strict=True):
             if isinstance(answer, Exception):
                 envelope.reply.fail(answer)
             else:
                 envelope.reply.settle(answer)
-        if done.events:
-            await self._sink.publish(done.events)
+        await self.history.publish(done.events if done.entry is None else ())
 
-    def _tell(self, facts: list[Fact]) -> None:
-        for listener in self.listeners:
-            heeds = listener.heeds
-            if heeds is None:
-                listener.post(facts)
-            elif heeded := [fact for fact in facts if type(fact) in heeds]:
-                listener.post(heeded)
+    def _tell(self, done: Committed) -> None:
+        self.history.take(done.before)
+        if done.entry is not None:
+            self.history.take([done.entry])
+        else:
+            self.history.tell(done.facts)
 
     def _transact(self, batch: list[Envelope[Any]], now: int, *, careful: bool = False) -> Committed:
         """Runs in the thread."""
@@ -255,7 +238,8 @@ class Writer:
         """All messages in one transaction."""
         answers: list[Answer | Exception] = []
         needs = None if step.careful else needs_of((envelope.message, envelope.repeat) for envelope in batch)
-        with self._store.transaction(needs):
+        with self._store.transaction(needs, now=step.now):
+            step.now = self._store.now
             for place, envelope in enumerate(batch):
                 try:
                     answer = step.whole(place, self._answer, envelope)
@@ -266,7 +250,11 @@ class Writer:
                     # A bug in one effect; it is undone, the others are not to suffer.
                     log.exception("effect failed", message=type(envelope.message).__name__)
                     answers.append(error)
-        return Committed(answers, step.events, step.facts, self._store.wrote, self._store.commit_seconds)
+            self._store.tell(step.events, step.facts)
+        store, entry = self._store, None
+        if store.wrote and store.turn:
+            entry = Entry(store.turn, "", step.now, tuple(step.events), tuple(step.facts))
+        return Committed(answers, step.events, step.facts, store.wrote, store.commit_seconds, store.missed, entry)
 
     def _answer(self, step: Step, envelope: Envelope[Any]) -> Answer | Stands:
         message = cast(Command, envelope.message)

@@ -45,7 +45,7 @@ QUICK = Commits(sizes=(1, 64), cycles=1024, runs=1)
 class NoSubscribers:
     """An event sink without subscribers."""
 
-    async def publish(self, events: object) -> None:
+    async def publish(self, events: object, turn: int | None = None) -> None:
         await trio.lowlevel.checkpoint()
 
 

@@ -246,7 +246,8 @@ async def _backup_opened(settings: Settings, keeper: Keeper | None) -> Plan | No
 def _settle_restore(store: Store, now: int) -> None:
     """Before the first read of the database: if it came out of a backup, no worker holds a job any more."""
     step = Step(store, Rules(), now, random.Random())
-    with store.transaction():
+    with store.transaction(now=now):
+        step.now = store.now
         returned = settle_restore(step)
         begin(step)
     if returned is not None:

@@ -11,6 +11,7 @@ from blobforge.events import Event, Fact
 from blobforge.failures import Cause
 from blobforge.job import Job, Outcome
 from blobforge.people import AuditEntry
+from blobforge.store.following import Entry
 from blobforge.store.needs import Found, Needs
 from blobforge.store.tallies import Tallies
 from blobforge.worker import Worker
@@ -123,6 +124,11 @@ class BulkAccess(Protocol):
     @property
     def turn(self) -> int:
         """The number of the last transaction of this writer that changed anything."""
+
+    @property
+    def missed(self) -> Sequence[Entry]:
+        """Some, or all, of what others have committed before this transaction and after the last one of this writer;
+        in their order. What is not among it is read by a Follower."""
 
     def begin(self, now: int) -> None:
         """`now`: this server's own time (ms)."""

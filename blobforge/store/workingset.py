@@ -25,6 +25,7 @@ from blobforge.store.bulk import AttemptEnd, BulkAccess, CauseSeen, Changes, Fil
 from blobforge.store.claim_order import ClaimOrder, is_kept, is_ready, place
 from blobforge.store.errors import StaleState, StoreUnavailable
 from blobforge.store.files import Doom, FileRecord
+from blobforge.store.following import Entry
 from blobforge.store.journal import Journal
 from blobforge.store.needs import Found, Needs
 from blobforge.store.tallies import Ended, Tallies
@@ -156,6 +157,11 @@ class WorkingSet:
     def turn(self) -> int:
         """The number of the last transaction that changed anything."""
         return self._bulk.turn
+
+    @property
+    def missed(self) -> Sequence[Entry]:
+        """Of what others have committed before this transaction."""
+        return self._bulk.missed
 
     def tell(self, events: Sequence[Event], facts: Sequence[Fact]) -> None:
         """What has happened in the transaction, for other servers to know of once it is committed."""

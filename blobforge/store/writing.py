@@ -17,6 +17,7 @@ from blobforge.job import Attempt, Job, JobStatus, Outcome
 from blobforge.people import AuditEntry, Session, User
 from blobforge.store.figures import Backfilling, Drill, Horizon
 from blobforge.store.files import Doom
+from blobforge.store.following import Entry
 from blobforge.store.keeping import DatabaseFile
 from blobforge.store.needs import Needs
 from blobforge.store.reading import Lookups
@@ -150,6 +151,11 @@ class Store(Lookups, Protocol):
     @property
     def turn(self) -> int:
         """The number of the last transaction of this server that changed anything; 0 where none is counted."""
+
+    @property
+    def missed(self) -> Sequence[Entry]:
+        """Some, or all, of what others have committed before this transaction and after the last one of this server;
+        in their order. What is not among it is read by a Follower."""
 
     def tell(self, events: Sequence[Event], facts: Sequence[Fact]) -> None:
         """What has happened in the transaction, for other servers to know of once it is committed: at its end."""

@@ -203,7 +203,7 @@ def held(book: Book) -> dict[str, list[Any]]:
 class Nobody:
     """Who is told of events."""
 
-    async def publish(self, events: object) -> None:
+    async def publish(self, events: object, turn: int | None = None) -> None:
         await trio.lowlevel.checkpoint()
 
 

@@ -92,7 +92,7 @@ class Witness:
     def post(self, _facts: Iterable[Fact]) -> None:
         self.states.append(content(self._connection))
 
-    async def publish(self, events: Sequence[Event]) -> None:
+    async def publish(self, events: Sequence[Event], turn: int | None = None) -> None:
         """Events are no promise to the disk."""
 
 
@@ -175,7 +175,7 @@ async def perform(folder: Path, *, commits: int, seed: int, manner: Manner | Non
                     hop=_telling(tell) if hasty else in_place,
                     dice=random.Random(seed),
                 )
-                writer.listeners.append(witness)
+                writer.history.listeners.append(witness)
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(writer.run)
                     await trio.testing.wait_all_tasks_blocked()  # so that what is asked together shares a commit

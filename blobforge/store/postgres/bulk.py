@@ -20,11 +20,13 @@ from blobforge.events import Event, Fact
 from blobforge.job import Job
 from blobforge.store.bulk import CauseSeen, Changes
 from blobforge.store.files import Doom, FileRecord
+from blobforge.store.following import Entry
 from blobforge.store.needs import Found, Needs
 from blobforge.store.postgres import bulk_sql as sql
 from blobforge.store.postgres.connection import WriterTurns
-from blobforge.store.postgres.entries import encode
+from blobforge.store.postgres.entries import encode, entry
 from blobforge.store.postgres.pipeline import SqlAnswer
+from blobforge.store.postgres.turns_sql import ENTRIES
 from blobforge.store.sql import rows
 from blobforge.store.sql.running import Statements
 from blobforge.store.sql.sql import (
@@ -41,6 +43,7 @@ from blobforge.store.workingset import MOST_AHEAD
 
 _decode_pairs = msgspec.json.Decoder(list[tuple[int, int]]).decode
 _decode_names = msgspec.json.Decoder(list[str]).decode
+MOST_MISSED: Final = 64  # entries of others that come with a turn; where there are more, the follower reads them
 _FIELDS: Final = Job.__struct_fields__
 _KEYS: Final = tuple(f"c{at}" for at in range(len(_FIELDS) + 3))
 
@@ -63,6 +66,7 @@ class PostgresBulk:
         self._asked: dict[str, frozenset[str]] = {}
         self._floor: int | None = None
         self._alone = False  # whether no other server has written of late
+        self.missed: Sequence[Entry] = ()
         turns.on_news = self._others_wrote
 
     # --- transactions
@@ -77,6 +81,9 @@ class PostgresBulk:
         self._before = self.written
         self._alone = not self._turns.others_wrote
         self._turns.begin(now)
+        self.missed = ()
+        if not self._alone:
+            self._turns.queue(ENTRIES, (self._turns.turn, MOST_MISSED), self._take_missed)
 
     @property
     def now(self) -> int:
@@ -111,6 +118,9 @@ class PostgresBulk:
     def _others_wrote(self) -> None:
         self._types = self._floor = None
         self._asked.clear()
+
+    def _take_missed(self, told: SqlAnswer) -> None:
+        self.missed = [entry(*row) for row in told.rows]
 
     # --- loading
 

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from blobforge.events import Event, Fact
+from blobforge.store.following import Entry
 
 
 class UnknownEntry(Exception):
@@ -27,6 +28,15 @@ def decode(told: str) -> tuple[list[Event], list[Fact]]:
         return [_made(_EVENTS, *each) for each in events], [_made(_FACTS, *each) for each in facts]
     except (msgspec.ValidationError, KeyError, ValueError) as error:
         raise UnknownEntry(str(error)) from error
+
+
+def entry(n: int, server: str, _nonce: bytes, at: int, told: str) -> Entry:
+    """A row of the log."""
+    try:
+        events, facts = decode(told)
+    except UnknownEntry:
+        return Entry(n, server, at, (), (), known=False)
+    return Entry(n, server, at, events, facts)
 
 
 def _kinds(base: type[Any]) -> dict[str, type[Any]]:

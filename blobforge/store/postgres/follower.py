@@ -15,7 +15,7 @@ from blobforge.store.errors import HistoryForked, StoreUnavailable
 from blobforge.store.following import Entry
 from blobforge.store.postgres import turns_sql as sql
 from blobforge.store.postgres.connecting import connect, open_pipeline
-from blobforge.store.postgres.entries import UnknownEntry, decode
+from blobforge.store.postgres.entries import entry
 from blobforge.store.postgres.pipeline import Pipeline
 
 ANSWER_WAIT = 10.0  # seconds
@@ -45,7 +45,7 @@ class PostgresFollower:
         found = [row for row in found if row[0] > after][:limit]
         if found:
             self._last = found[-1][0], bytes(found[-1][2])
-        return [_entry(*row) for row in found]
+        return [entry(*row) for row in found]
 
     def _ask(self, statement: str, values: tuple[int, ...] = ()) -> list[tuple[Any, ...]]:
         if self._reading is None or not self._reading.alive:
@@ -132,11 +132,3 @@ def _goes_on(found: list[tuple[Any, ...]], last: tuple[int, bytes]) -> bool:
         return False
     n, _, nonce, *_ = found[0]
     return n > last[0] or bytes(nonce) == last[1]
-
-
-def _entry(n: int, server: str, _nonce: bytes, at: int, told: str) -> Entry:
-    try:
-        events, facts = decode(told)
-    except UnknownEntry:
-        return Entry(n, server, at, (), (), known=False)
-    return Entry(n, server, at, events, facts)

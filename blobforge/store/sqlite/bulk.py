@@ -22,6 +22,7 @@ from blobforge.job import Job
 from blobforge.store.bulk import CauseSeen, Changes
 from blobforge.store.errors import StaleState, StoreUnavailable
 from blobforge.store.files import Doom, FileRecord
+from blobforge.store.following import Entry
 from blobforge.store.needs import Found, Needs
 from blobforge.store.sql import rows
 from blobforge.store.sql.sql import (
@@ -48,6 +49,7 @@ class Bulk:
 
     far = False
     turn = 0  # there is one server
+    missed: Sequence[Entry] = ()  # which misses nothing
     now = 0
 
     def __init__(self, statements: Statements) -> None:

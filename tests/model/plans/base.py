@@ -46,7 +46,7 @@ LONG_AGO = -1  # as of so many revocations was the caller let in: each request i
 class Nobody:
     """Nobody listens to events."""
 
-    async def publish(self, events: Sequence[Event]) -> None: ...
+    async def publish(self, events: Sequence[Event], turn: int | None = None) -> None: ...
 
 
 class Base(RuleBasedStateMachine):
