@@ -24,7 +24,6 @@ from actors.effects import apply, perform
 from actors.effects.needs import needs_of
 from actors.effects.standing import may_revoke, stands
 from actors.effects.step import LOST, Rules, Step, transact
-from actors.history import EventSink, History
 from actors.mailbox import Envelope, Mailbox
 from actors.messages import (
     Answer,
@@ -37,6 +36,7 @@ from actors.messages import (
     Granted,
     Repeatable,
 )
+from actors.sequencer import EventSink, Sequencer
 from blobforge.events import CredentialsRevoked, Event, Fact, WritesResumed
 from blobforge.machinery.hop import Hop, in_thread_at_once
 from blobforge.machinery.logs import redact
@@ -106,7 +106,7 @@ class Writer:
         self._store = store
         self._rules = rules
         self._now = now
-        self.history = History(sink)
+        self.sequencer = Sequencer(sink)
         self._hop = hop or in_thread_at_once
         self._dice = dice or random.Random()
         self._tracer = tracer
@@ -200,7 +200,7 @@ class Writer:
             # Only a transaction that wrote shows it: an empty one succeeds on a full disk, too.
             log.info("can commit again")
             self.failing = False
-            self.history.tell([WritesResumed()])
+            self.sequencer.tell([WritesResumed()])
         self.commits += 1
         self.writes += done.wrote
         self.committed_messages += len(batch)
@@ -215,14 +215,14 @@ class Writer:
                 envelope.reply.fail(answer)
             else:
                 envelope.reply.settle(answer)
-        await self.history.publish(done.events if done.entry is None else ())
+        await self.sequencer.publish(done.events if done.entry is None else ())
 
     def _tell(self, done: Committed) -> None:
-        self.history.take(done.before)
+        self.sequencer.take(done.before)
         if done.entry is not None:
-            self.history.take([done.entry])
+            self.sequencer.take([done.entry])
         else:
-            self.history.tell(done.facts)
+            self.sequencer.tell(done.facts)
 
     def _transact(self, batch: list[Envelope[Any]], now: int, *, careful: bool = False) -> Committed:
         """Runs in the thread."""

@@ -193,8 +193,8 @@ class Parts:
             shared,
             now=now,
         )
-        self.writer.history.listeners += [self.scheduler, self.reaper, self.intake, self.janitor]
-        self.writer.history.listeners += [keyring, sessions, self.broadcaster, metrics.attempts]
+        self.writer.sequencer.listeners += [self.scheduler, self.reaper, self.intake, self.janitor]
+        self.writer.sequencer.listeners += [keyring, sessions, self.broadcaster, metrics.attempts]
         self.services = Services(
             settings=settings,
             writer=self.writer.mailbox,

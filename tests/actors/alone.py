@@ -29,7 +29,7 @@ class Alone:
         self.events: list[Event] = []
         self.facts: list[Fact] = []
         self.writer = Writer(book.store, book.rules, now=now, sink=self, hop=hop, dice=book.dice)
-        self.writer.history.listeners.append(self)
+        self.writer.sequencer.listeners.append(self)
 
     async def publish(self, events: Sequence[Event], turn: int | None = None) -> None:
         self.events += events

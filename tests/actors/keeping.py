@@ -95,7 +95,7 @@ class Keeping:
             retention=retention,
             now=now,
         )
-        alone.writer.history.listeners.append(self.janitor)
+        alone.writer.sequencer.listeners.append(self.janitor)
 
     async def done(self, name: str, *, end: str = "complete") -> int:
         """A job that has ended, its source and its output in the store."""

@@ -88,7 +88,7 @@ class Looking:
         self.alone = alone
         self.store = store
         self.intake = Intake(alone.writer.mailbox, store, installation="binstallation", verify_limit=LIMIT)  # type: ignore[arg-type]
-        alone.writer.history.listeners.append(self.intake)
+        alone.writer.sequencer.listeners.append(self.intake)
 
     async def submit(self, name: object) -> None:
         await self.alone.ask(submission(name, ready=False))

@@ -144,7 +144,7 @@ async def test_a_listener_is_told_of_the_facts_that_it_heeds(tmp_path: Path, aut
     async with writer_alone(tmp_path) as alone:
         writer: Writer = alone.writer
         some, other, every = Ear(WorkerSeen, LeaseRenewed), Ear(JobReady, AccessChanged), Ear()
-        writer.history.listeners += [some, other, every]
+        writer.sequencer.listeners += [some, other, every]
         await alone.ask(Register(ADMIN, "w1", "pdf"))
         assert [[type(fact) for fact in heard] for heard in some.heard] == [[WorkerSeen]]
         assert other.heard == []  # not even with an empty list

@@ -175,7 +175,7 @@ async def perform(folder: Path, *, commits: int, seed: int, manner: Manner | Non
                     hop=_telling(tell) if hasty else in_place,
                     dice=random.Random(seed),
                 )
-                writer.history.listeners.append(witness)
+                writer.sequencer.listeners.append(witness)
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(writer.run)
                     await trio.testing.wait_all_tasks_blocked()  # so that what is asked together shares a commit

@@ -148,7 +148,7 @@ class Machine:
             async with running(given, hop=process.hop, now=self._clock, objects=objects, engine=engine) as parts:
                 parts.url = "http://blobforge.test"
                 LIVE.services = parts.services
-                parts.writer.history.listeners.append(_Told(self._watcher.committed))
+                parts.writer.sequencer.listeners.append(_Told(self._watcher.committed))
                 self.parts = parts
                 self.starts += 1
                 self.started_at = trio.current_time()

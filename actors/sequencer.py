@@ -2,7 +2,7 @@
 
 Where one server writes, each commit of its writer is told as it comes. Where several do, each commit has its place
 among those of all: what the others have told comes with the writer's next turn or by the follower, whichever is
-first, and is told once, without gaps, whoever brought it.
+first, and is told once, without gaps.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Listener(Protocol):
     def post(self, facts: Sequence[Fact], /) -> None: ...
 
 
-class History:
+class Sequencer:
     """`listeners` are told facts, `sink` gets the events."""
 
     def __init__(self, sink: EventSink) -> None:

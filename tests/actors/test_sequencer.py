@@ -8,7 +8,7 @@ from itertools import permutations
 import pytest
 
 from actors.broadcaster import Broadcaster
-from actors.history import History
+from actors.sequencer import Sequencer
 from blobforge.events import Event, Fact, JobCreated, JobReady, LeaseRenewed
 from blobforge.store.following import Entry
 
@@ -31,9 +31,9 @@ def of(n: int) -> Entry:
     return Entry(n, "a", 1000 + n, (JobCreated(n, "pdf", "pending"),), (JobReady("pdf"), LeaseRenewed(n, n, n)))
 
 
-def history() -> tuple[History, Told]:
+def history() -> tuple[Sequencer, Told]:
     told = Told()
-    made = History(told)
+    made = Sequencer(told)
     made.listeners.append(told)
     return made, told
 
