@@ -24,7 +24,8 @@ import pytest
 from blobforge.access import Scope
 from blobforge.cli import main as command_line
 from blobforge.config import CLIENT_VARIABLES, RETIRED_VARIABLES, Settings, describe
-from blobforge.job import TRANSITIONS, JobStatus
+from blobforge.job import JobStatus
+from blobforge.life import TRANSITIONS
 from blobforge.runner import PLACEHOLDERS
 from tests.fixtures.server import ServerProcess
 from tests.generated import PACKAGES, STATE, between_marks, command_of, commands, described, path_of, sections

@@ -23,8 +23,7 @@ from actors.messages import (
     Seen,
     Silent,
 )
-from blobforge import failures
-from blobforge import job as rules
+from blobforge import failures, life
 from blobforge.events import (
     JobCompleted,
     JobFailed,
@@ -35,7 +34,7 @@ from blobforge.events import (
     OutputAccepted,
     OutputUnchecked,
 )
-from blobforge.job import Job, JobStatus, Outcome, no_such_job
+from blobforge.job import LARGEST_RESULT, Job, JobStatus, Outcome, no_such_job
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.worker import Worker, may_act, no_such_worker
 
@@ -56,7 +55,7 @@ def complete(step: Step, message: Complete) -> Completed | Refusal:
     if isinstance(found, Refusal):
         return found
     _, job = found
-    again = rules.completed_already(
+    again = life.completed_already(
         job, worker_id=message.worker_id, lease=message.lease, output_key=message.output_key
     )
     if not again:
@@ -82,8 +81,8 @@ def _claim_next(step: Step, message: Complete, job: Job, *, again: bool) -> Gran
 
 def _accept(step: Step, message: Complete, job: Job) -> Refusal | None:
     size = len(message.result.encode()) if message.result is not None else 0
-    aside = size > rules.LARGEST_RESULT
-    completed = rules.complete(
+    aside = size > LARGEST_RESULT
+    completed = life.complete(
         job,
         worker_id=message.worker_id,
         lease=message.lease,
@@ -138,7 +137,7 @@ def fail(step: Step, message: Fail) -> AttemptFailed | Refusal:
     if isinstance(found, Refusal):
         return found
     _, job = found
-    failed = rules.fail(
+    failed = life.fail(
         job,
         worker_id=message.worker_id,
         lease=message.lease,
@@ -175,7 +174,7 @@ def release(step: Step, message: Release) -> Released | Refusal:
         return found
     _, job = found
     reason = message.reason or "its worker gave no reason"
-    released = rules.release(
+    released = life.release(
         job,
         worker_id=message.worker_id,
         lease=message.lease,
@@ -202,10 +201,10 @@ def _expire_lease(step: Step, silent: Silent) -> bool:
     job = step.store.job(silent.job_id)
     if job is None or job.attempt != silent.attempt or job.heartbeat_at != silent.beat:
         return False
-    lost = rules.lose(job, policy=step.rules.retry, now=step.now)
+    lost = life.lose(job, policy=step.rules.retry, now=step.now)
     if isinstance(lost, Refusal):
         return False
-    cause = SILENT_CAUSE if rules.never_beat(job) else LOST_CAUSE
+    cause = SILENT_CAUSE if life.never_beat(job) else LOST_CAUSE
     lost = blamed(step, lost, cause)
     step.store.save_job(job, lost)
     step.end_attempt(job, lost, Outcome.LOST, kind=cause.kind, error=lost.last_error)
@@ -272,9 +271,9 @@ def _revoked(step: Step, job_id: int, attempt: int, key: str) -> int:
     step.store.forget_file(key)
     step.store.drop_result(job_id, attempt)
     job = step.store.job(job_id)
-    revoked = rules.revoke(job, attempt=attempt, policy=step.rules.retry, now=step.now) if job is not None else None
+    revoked = life.revoke(job, attempt=attempt, policy=step.rules.retry, now=step.now) if job is not None else None
     if job is None or revoked is None:
-        if job is not None and (without := rules.forget_result(job, attempt=attempt, now=step.now)) is not None:
+        if job is not None and (without := life.forget_result(job, attempt=attempt, now=step.now)) is not None:
             step.store.save_job(job, without)
         return 0
     revoked = blamed(step, revoked, REVOKED_CAUSE)

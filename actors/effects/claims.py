@@ -11,7 +11,7 @@ from actors.effects.avoidance import pick
 from actors.effects.fleet import show_life
 from actors.effects.step import Step
 from actors.messages import Claim, Granted
-from blobforge import job as rules
+from blobforge import life
 from blobforge.events import JobTaken, JobUpdated, LeaseRenewed
 from blobforge.job import Job
 from blobforge.objects.keys import output_key
@@ -74,7 +74,7 @@ def lease_after(lease: str, job: Job) -> str:
 
 def _grant(step: Step, job: Job, message: Claim, after: str | None) -> Job:
     worker_id = message.worker_id
-    running = rules.claim(
+    running = life.claim(
         job, worker_id=worker_id, lease=step.new_lease(), now=step.now, floor=step.store.attempt_floor
     )
     key = output_key(step.store.installation, running.id, running.attempt)
@@ -96,7 +96,7 @@ def _given_before(step: Step, message: Claim) -> list[Job]:
         if len(held) == message.limit:
             break  # by the limit the writer knows how much one transaction gives
         job = step.store.job(job_id)
-        if job is not None and job.attempt == attempt and rules.holds(job, worker_id=message.worker_id, lease=None):
+        if job is not None and job.attempt == attempt and life.holds(job, worker_id=message.worker_id, lease=None):
             step.store.beat_job(job, progress=None, now=step.now)
             step.facts.append(LeaseRenewed(job.id, job.attempt, step.now))
             held.append(replace(job, heartbeat_at=step.now))

@@ -25,7 +25,7 @@ from actors.messages import (
     WorkerChanged,
     WorkerRegistered,
 )
-from blobforge import job as rules
+from blobforge import life
 from blobforge.access import Caller
 from blobforge.events import (
     AccessChanged,
@@ -158,7 +158,7 @@ def show_life(step: Step, worker: Worker) -> Worker:
 def _renew(step: Step, worker: Worker, beat: JobBeat) -> bool:
     """Whether the worker holds the job; then its lease runs anew from now."""
     job = step.store.job(beat.job_id)
-    if job is None or not rules.holds(job, worker_id=worker.id, lease=beat.lease):
+    if job is None or not life.holds(job, worker_id=worker.id, lease=beat.lease):
         return False
     step.store.beat_job(job, progress=beat.progress, now=step.now)
     step.facts.append(LeaseRenewed(job.id, job.attempt, step.now))
@@ -172,7 +172,7 @@ def _may_come_late(step: Step, worker: Worker, beat: JobBeat) -> bool:
     if job is None:
         return False
     last = step.store.attempt(job.id, job.attempt)
-    return rules.may_come_late(job, last, worker_id=worker.id, lease=beat.lease)
+    return life.may_come_late(job, last, worker_id=worker.id, lease=beat.lease)
 
 
 def unregister(step: Step, message: Unregister) -> WorkerChanged | Refusal:

@@ -9,7 +9,7 @@ from actors.effects.avoidance import claimable, kept_from
 from actors.effects.periodic import UNDO_MS
 from actors.effects.step import Step
 from actors.messages import Cancel, Expired, JobChanged, Retry, SetPriority, Undo, Undone, WakeJobs
-from blobforge import job as rules
+from blobforge import life
 from blobforge.events import JobUpdated, LeaseEnded, SourceAwaited, SourceSettled
 from blobforge.job import BeforeRetry, Job, JobStatus, Outcome, no_such_job
 from blobforge.objects.keys import source_key
@@ -23,13 +23,13 @@ def retry(step: Step, message: Retry) -> JobChanged | Refusal:
     changed = _again(step, job, reset_attempts=message.reset_attempts, priority=message.priority)
     if isinstance(changed, Refusal):
         return changed
-    was = msgspec.json.encode(rules.before_retry(job)).decode()
+    was = msgspec.json.encode(life.before_retry(job)).decode()
     return _changed(step, changed, message.undo, was=was, became=changed.status)
 
 
 def _again(step: Step, job: Job, *, reset_attempts: bool, priority: int | None) -> Job | Refusal:
     source = step.store.file(source_key(job.source_hash))
-    again = rules.retry(
+    again = life.retry(
         job,
         reset_attempts=reset_attempts,
         priority=priority,
@@ -53,7 +53,7 @@ def cancel(step: Step, message: Cancel) -> JobChanged | Refusal:
     job = step.store.job(message.job_id)
     if job is None:
         return no_such_job(message.job_id)
-    cancelled = rules.cancel(job, now=step.now)
+    cancelled = life.cancel(job, now=step.now)
     if isinstance(cancelled, Refusal):
         return cancelled
     _save(step, job, cancelled)
@@ -117,7 +117,7 @@ def _put_back(step: Step, changed: tuple[int, str, str, int]) -> bool:
 
 
 def _undo_retry(step: Step, job: Job, before: BeforeRetry, retried_at: int) -> bool:
-    restored = rules.undo_retry(job, before, retried_at=retried_at, now=step.now)
+    restored = life.undo_retry(job, before, retried_at=retried_at, now=step.now)
     if restored is None:
         return False
     _save(step, job, restored)
@@ -134,7 +134,7 @@ def wake(step: Step, message: WakeJobs) -> Expired:
         job = step.store.job(timer.job_id)
         if job is None:
             continue
-        awake = rules.due(job, until=timer.until, avoid=kept_from(step, job), policy=step.rules.retry, now=step.now)
+        awake = life.due(job, until=timer.until, avoid=kept_from(step, job), policy=step.rules.retry, now=step.now)
         if awake is None:
             continue
         _save(step, job, awake)

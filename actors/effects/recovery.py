@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from actors.effects.returns import back_in_queue
 from actors.effects.step import Step
-from blobforge import job as rules
+from blobforge import life
 from blobforge.job import Job
 from blobforge.people import AuditEntry
 
@@ -34,7 +34,7 @@ def settle_restore(step: Step) -> int | None:
     seconds = recovery.seconds_lost(now=step.now)
     running = recovery.running()
     for job in running:
-        returned = rules.take_back(job, now=step.now)
+        returned = life.take_back(job, now=step.now)
         assert isinstance(returned, Job)
         back_in_queue(step, job, returned, REASON)
     recovery.settle(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from actors.effects.step import Step
-from blobforge import job as rules
+from blobforge import life
 from blobforge.events import JobFailed, JobReady, JobUpdated, LeaseEnded
 from blobforge.job import Job, JobStatus, Outcome, ReleaseCause
 
@@ -12,7 +12,7 @@ def take_back_all(step: Step, worker_id: str, reason: str) -> int:
     """Every job that this worker runs goes back to the queue at no cost; its leases are void. Returns how many."""
     running = step.store.jobs_of_worker(worker_id)
     for job in running:
-        returned = rules.take_back(job, now=step.now)
+        returned = life.take_back(job, now=step.now)
         assert isinstance(returned, Job)
         back_in_queue(step, job, returned, reason)
     return len(running)

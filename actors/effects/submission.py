@@ -19,7 +19,7 @@ from actors.messages import (
     Submit,
     Submitted,
 )
-from blobforge import job as rules
+from blobforge import life
 from blobforge.events import JobCreated, JobFailed, JobUpdated, SourceAwaited, SourceSettled
 from blobforge.job import Job, JobStatus
 from blobforge.objects.keys import source_key
@@ -45,9 +45,9 @@ def submit(step: Step, message: Submit) -> Submitted | Refusal:
     missing = not ready and source.seen is not Seen.PRESENT
     if existing is not None:
         vanished = source.seen is Seen.ABSENT
-        if rules.source_never_came(existing) or (vanished and existing.status is JobStatus.DEAD):
+        if life.source_never_came(existing) or (vanished and existing.status is JobStatus.DEAD):
             existing = _revive(step, existing, ready=ready)
-        elif vanished and (waiting := rules.await_source(existing, now=step.now)) is not None:
+        elif vanished and (waiting := life.await_source(existing, now=step.now)) is not None:
             step.store.save_job(existing, waiting)
             step.events.append(JobUpdated(waiting.id, waiting.type, waiting.status))
             step.facts.append(SourceAwaited(waiting.id, waiting.source_hash))
@@ -99,7 +99,7 @@ def _source_ready(step: Step, source_hash: str, announced: int | None, source: O
 
 def _revive(step: Step, job: Job, *, ready: bool) -> Job:
     """Its source never came, and now it is submitted again: it waits anew."""
-    revived = rules.retry(
+    revived = life.retry(
         job,
         reset_attempts=True,
         priority=None,
@@ -153,9 +153,9 @@ def _arrived(step: Step, job: Job, message: SourceArrived) -> Job | None:
     """Ready, where the bytes were checked; where they were not, only if there are as many as were announced."""
     if not message.verified and job.source_size not in (None, message.size):
         reason = f"the source has {message.size} bytes, and {job.source_size} were announced; upload the right file"
-        return rules.reject_source(job, reason=reason, now=step.now)
+        return life.reject_source(job, reason=reason, now=step.now)
     avoid = kept_from(step, job)
-    return rules.arrive(job, size=message.size, avoid=avoid, policy=step.rules.retry, now=step.now)
+    return life.arrive(job, size=message.size, avoid=avoid, policy=step.rules.retry, now=step.now)
 
 
 def source_rejected(step: Step, message: SourceRejected) -> SourceSettledFor:
@@ -163,7 +163,7 @@ def source_rejected(step: Step, message: SourceRejected) -> SourceSettledFor:
     step.store.forget_file(source_key(message.source_hash))
     count = 0
     for job in step.store.jobs_by_hash(message.source_hash):
-        told = rules.reject_source(job, reason=message.reason, now=step.now)
+        told = life.reject_source(job, reason=message.reason, now=step.now)
         if told is None:
             continue
         step.store.save_job(job, told)
@@ -183,7 +183,7 @@ def _expire_upload(step: Step, job_id: int, *, after: float) -> bool:
     reason = f"the source was not uploaded within {after:g} seconds"
     if job.last_error:
         reason = f"{reason}; {job.last_error}"
-    expired = rules.expire_upload(job, reason=reason, now=step.now)
+    expired = life.expire_upload(job, reason=reason, now=step.now)
     if expired is None:
         return False
     expired = blamed(step, expired, UPLOAD_CAUSE)

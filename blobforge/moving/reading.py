@@ -12,7 +12,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from blobforge import job as rules
+from blobforge import life
 from blobforge.job import Attempt, Job, JobStatus, Outcome
 from blobforge.moving import lines
 from blobforge.moving.account import Account, Count
@@ -154,7 +154,7 @@ def _back(whole: Whole, *, now: int) -> Whole:
     """A job that ran goes back to the queue, at no cost: no worker holds it here."""
     if whole.job.status is not JobStatus.RUNNING:
         return whole
-    job = rules.take_back(whole.job, now=now)
+    job = life.take_back(whole.job, now=now)
     assert isinstance(job, Job)
     return replace(whole, job=job, attempts=tuple(_ended(attempt, now) for attempt in whole.attempts))
 

@@ -8,7 +8,8 @@ import msgspec
 
 from actors.messages import Batch, BulkDone, Cancel, DeleteJob, Item, RecordBulk, Retry, SetPriority, Undo
 from actors.repeats import earlier
-from blobforge.job import Job, JobStatus, Verb, allowed
+from blobforge.job import Job, JobStatus
+from blobforge.life import Verb, allowed
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.filters import JobFilter
 from blobforge.store.lists import Cursor, Page

@@ -8,7 +8,8 @@ import msgspec
 import trio
 
 from blobforge.access import Scope
-from blobforge.job import Job, holds, lease_lost, may_come_late
+from blobforge.job import Job
+from blobforge.life import holds, lease_lost, may_come_late
 from blobforge.objects.keys import SOURCES, is_source_key, source_key
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.files import FileRecord

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from blobforge import job as rules
-from blobforge.job import TRANSITIONS, Attempt, Job, JobStatus, Outcome, ReleaseCause, RetryPolicy, Verb
+from blobforge import life
+from blobforge.job import Attempt, Job, JobStatus, Outcome, ReleaseCause, RetryPolicy, tries
+from blobforge.life import TRANSITIONS, Verb
 from blobforge.refusals import Refusal, RefusalCode
 
 POLICY = RetryPolicy()
@@ -37,52 +38,50 @@ def ended(outcome: Outcome | None, *, worker_id: str = "w", lease: str = "L") ->
 def complete(
     job: Job, *, worker_id: str = "w", lease: str | None = "L", last: Attempt | None = None
 ) -> Job | Refusal:
-    return rules.complete(
+    return life.complete(
         job, worker_id=worker_id, lease=lease, last=last, output_key="k", result='{"pages":1}', now=9
     )
 
 
 def fail(job: Job, *, retryable: bool = True, policy: RetryPolicy = POLICY) -> Job | Refusal:
-    return rules.fail(
-        job, worker_id="w", lease="L", error="boom", retryable=retryable, policy=policy, dice=0.5, now=9
-    )
+    return life.fail(job, worker_id="w", lease="L", error="boom", retryable=retryable, policy=policy, dice=0.5, now=9)
 
 
 def retry(job: Job, *, reset: bool = False, ready: bool = True, priority: int | None = None) -> Job | Refusal:
-    return rules.retry(
+    return life.retry(
         job, reset_attempts=reset, priority=priority, source_ready=ready, avoid=(), policy=POLICY, now=9
     )
 
 
 def release(job: Job, *, lease: str = "L", cause: ReleaseCause = ReleaseCause.SHUTDOWN) -> Job | Refusal:
-    return rules.release(
+    return life.release(
         job, worker_id="w", lease=lease, cause=cause, reason="no space", policy=POLICY, dice=0.5, now=9
     )
 
 
 def due(job: Job, *, avoid: tuple[str, ...] = ()) -> Job | None:
-    return rules.due(job, until=job.waits_until or 0, avoid=avoid, policy=POLICY, now=9)
+    return life.due(job, until=job.waits_until or 0, avoid=avoid, policy=POLICY, now=9)
 
 
 def undo_retry(job: Job, was: JobStatus) -> Job | None:
-    return rules.undo_retry(job, rules.before_retry(job_that_is(was)), retried_at=job.updated_at, now=9)
+    return life.undo_retry(job, life.before_retry(job_that_is(was)), retried_at=job.updated_at, now=9)
 
 
 # Each verb with facts under which it succeeds wherever the table lets it: what then decides is the status alone.
 APPLY: dict[Verb, Callable[[Job], Job | Refusal | None]] = {
-    Verb.ARRIVE: lambda job: rules.arrive(job, size=3, avoid=("w9",), policy=POLICY, now=9),
-    Verb.AWAIT_SOURCE: lambda job: rules.await_source(replace(job, lease=None), now=9),
-    Verb.EXPIRE_UPLOAD: lambda job: rules.expire_upload(job, reason="late", now=9),
-    Verb.CLAIM: lambda job: rules.claim(job, worker_id="w", lease="L", now=9),
+    Verb.ARRIVE: lambda job: life.arrive(job, size=3, avoid=("w9",), policy=POLICY, now=9),
+    Verb.AWAIT_SOURCE: lambda job: life.await_source(replace(job, lease=None), now=9),
+    Verb.EXPIRE_UPLOAD: lambda job: life.expire_upload(job, reason="late", now=9),
+    Verb.CLAIM: lambda job: life.claim(job, worker_id="w", lease="L", now=9),
     Verb.COMPLETE: lambda job: complete(replace(job, lease="L"), last=ended(Outcome.LOST)),
     Verb.FAIL: fail,
     Verb.RELEASE: release,
-    Verb.LOSE: lambda job: rules.lose(job, policy=POLICY, now=9),
+    Verb.LOSE: lambda job: life.lose(job, policy=POLICY, now=9),
     Verb.DUE: lambda job: due(replace(job, not_before=5)),
-    Verb.CANCEL: lambda job: rules.cancel(job, now=9),
+    Verb.CANCEL: lambda job: life.cancel(job, now=9),
     Verb.RETRY: retry,
     Verb.UNDO_RETRY: lambda job: undo_retry(job, JobStatus.DEAD),
-    Verb.REVOKE: lambda job: rules.revoke(job, attempt=2, policy=POLICY, now=9),
+    Verb.REVOKE: lambda job: life.revoke(job, attempt=2, policy=POLICY, now=9),
 }
 
 
@@ -100,7 +99,7 @@ def test_functions_do_what_the_table_says(verb: Verb, status: JobStatus) -> None
         assert verb is Verb.CLAIM  # its caller has picked the job: asking for another is a bug, not a no
         after = None
     targets = TRANSITIONS.get((verb, status))
-    assert rules.allowed(verb, status) is (targets is not None)
+    assert life.allowed(verb, status) is (targets is not None)
     if targets is None:
         assert not isinstance(after, Job)
     else:
@@ -114,14 +113,14 @@ def test_every_target_of_the_table_is_reached() -> None:
     tight = RetryPolicy(max_losses=2)
     running = job_that_is(JobStatus.RUNNING)
     reached = {(Verb.FAIL, JobStatus.RUNNING): {_status(fail(running)), _status(fail(running, retryable=False))}}
-    lost = {_status(rules.lose(running, policy=policy, now=9)) for policy in (POLICY, tight)}
+    lost = {_status(life.lose(running, policy=policy, now=9)) for policy in (POLICY, tight)}
     reached[Verb.LOSE, JobStatus.RUNNING] = lost
     reached[Verb.RELEASE, JobStatus.RUNNING] = {
         _status(release(replace(running, releases=9, losses=losses), cause=ReleaseCause.TROUBLE)) for losses in (0, 2)
     }
     done = job_that_is(JobStatus.COMPLETED)
     reached[Verb.REVOKE, JobStatus.COMPLETED] = {
-        _status(rules.revoke(done, attempt=2, policy=policy, now=9)) for policy in (POLICY, tight)
+        _status(life.revoke(done, attempt=2, policy=policy, now=9)) for policy in (POLICY, tight)
     }
     for (verb, status), targets in TRANSITIONS.items():
         if verb is Verb.RETRY:
@@ -159,7 +158,7 @@ def test_without_a_lease_token_the_worker_id_decides() -> None:
 
 
 def lost_job(policy: RetryPolicy = POLICY) -> Job:
-    lost = rules.lose(job_that_is(JobStatus.RUNNING), policy=policy, now=9)
+    lost = life.lose(job_that_is(JobStatus.RUNNING), policy=policy, now=9)
     assert isinstance(lost, Job)
     return lost
 
@@ -188,7 +187,7 @@ def test_late_completion_of_anything_else_is_refused(job: Job, last: Attempt | N
 
 def test_a_person_who_retries_or_cancels_ends_the_right_to_complete_late() -> None:
     dead = lost_job(RetryPolicy(max_losses=1))
-    again, stopped = retry(dead), rules.cancel(lost_job(), now=9)
+    again, stopped = retry(dead), life.cancel(lost_job(), now=9)
     assert isinstance(again, Job)
     assert isinstance(stopped, Job)
     assert isinstance(complete(again, last=ended(Outcome.LOST)), Refusal)
@@ -197,15 +196,13 @@ def test_a_person_who_retries_or_cancels_ends_the_right_to_complete_late() -> No
 
 def test_a_late_completion_that_is_revoked_charges_the_loss_budget_once() -> None:
     """The loss was no loss after all; the missing output is one. What is given back was charged before."""
-    first = rules.claim(
-        replace(job_that_is(JobStatus.PENDING), attempts=0, losses=0), worker_id="w", lease="L", now=1
-    )
-    lost = rules.lose(first, policy=POLICY, now=2)
+    first = life.claim(replace(job_that_is(JobStatus.PENDING), attempts=0, losses=0), worker_id="w", lease="L", now=1)
+    lost = life.lose(first, policy=POLICY, now=2)
     assert isinstance(lost, Job)
     late = complete(lost, last=ended(Outcome.LOST))
     assert isinstance(late, Job)
     assert (late.attempts, late.losses) == (1, 0)
-    revoked = rules.revoke(late, attempt=late.attempt, policy=POLICY, now=4)
+    revoked = life.revoke(late, attempt=late.attempt, policy=POLICY, now=4)
     assert revoked is not None
     assert (revoked.attempts, revoked.losses, revoked.status) == (0, 1, JobStatus.PENDING)
 
@@ -213,20 +210,20 @@ def test_a_late_completion_that_is_revoked_charges_the_loss_budget_once() -> Non
 def test_only_the_same_completion_counts_as_a_repetition() -> None:
     done = complete(job_that_is(JobStatus.RUNNING))
     assert isinstance(done, Job)
-    assert rules.completed_already(done, worker_id="w", lease="L", output_key="k")
-    assert not rules.completed_already(done, worker_id="w", lease=None, output_key="k")
-    assert not rules.completed_already(done, worker_id="w", lease="M", output_key="k")
-    assert not rules.completed_already(done, worker_id="v", lease="L", output_key="k")
-    assert not rules.completed_already(done, worker_id="w", lease="L", output_key="other")
+    assert life.completed_already(done, worker_id="w", lease="L", output_key="k")
+    assert not life.completed_already(done, worker_id="w", lease=None, output_key="k")
+    assert not life.completed_already(done, worker_id="w", lease="M", output_key="k")
+    assert not life.completed_already(done, worker_id="v", lease="L", output_key="k")
+    assert not life.completed_already(done, worker_id="w", lease="L", output_key="other")
     running = job_that_is(JobStatus.RUNNING)
-    assert not rules.completed_already(running, worker_id="w", lease="L", output_key=None)
+    assert not life.completed_already(running, worker_id="w", lease="L", output_key=None)
 
 
 def test_only_the_attempt_that_was_accepted_is_revoked() -> None:
     done = complete(job_that_is(JobStatus.RUNNING))
     assert isinstance(done, Job)
-    assert rules.revoke(done, attempt=1, policy=POLICY, now=9) is None
-    revoked = rules.revoke(done, attempt=2, policy=POLICY, now=9)
+    assert life.revoke(done, attempt=1, policy=POLICY, now=9) is None
+    revoked = life.revoke(done, attempt=2, policy=POLICY, now=9)
     assert revoked is not None
     assert (revoked.output_key, revoked.result, revoked.completed_at) == (None, None, None)
     assert "attempt 2" in (revoked.last_error or "")
@@ -278,8 +275,10 @@ def test_a_job_that_kills_its_workers_ends_dead(max_losses: int) -> None:
     job = replace(job_that_is(JobStatus.PENDING), attempts=0, losses=0)
     for n in range(1, max_losses + 1):
         assert job.status is JobStatus.PENDING
-        lost = rules.lose(
-            rules.claim(job, worker_id="w", lease=f"L{n}", now=n), policy=RetryPolicy(max_losses=max_losses), now=n
+        lost = life.lose(
+            life.claim(job, worker_id="w", lease=f"L{n}", now=n),
+            policy=RetryPolicy(max_losses=max_losses),
+            now=n,
         )
         assert isinstance(lost, Job)
         assert lost.attempts == 0  # not the document's fault
@@ -302,7 +301,7 @@ def test_releases_for_trouble_wait_longer_each_time_and_then_count_as_losses() -
     job = replace(job_that_is(JobStatus.PENDING), attempts=0, losses=0, releases=0)
     waits = []
     for n in range(1, 9):
-        back = release(rules.claim(job, worker_id="w", lease="L", now=9), cause=ReleaseCause.TROUBLE)
+        back = release(life.claim(job, worker_id="w", lease="L", now=9), cause=ReleaseCause.TROUBLE)
         assert isinstance(back, Job)
         assert back.attempts == 0
         assert back.losses == max(0, n - POLICY.max_releases)
@@ -311,7 +310,7 @@ def test_releases_for_trouble_wait_longer_each_time_and_then_count_as_losses() -
             break
         assert back.not_before is not None
         waits.append((back.not_before - 9) / 1000)
-        assert rules.due(back, until=back.not_before - 1, avoid=(), policy=POLICY, now=10) is None  # a stale timer
+        assert life.due(back, until=back.not_before - 1, avoid=(), policy=POLICY, now=10) is None  # a stale timer
         job = _pending(due(back) or back)
         assert job.not_before is None
     assert waits == [30, 60, 120, 240, 480, 960, 1920]
@@ -325,7 +324,7 @@ def test_releases_count_in_a_row(end: str) -> None:
     ended_: Job | Refusal = {
         "fail": fail,
         "complete": complete,
-        "lose": lambda one: rules.lose(one, policy=POLICY, now=9),
+        "lose": lambda one: life.lose(one, policy=POLICY, now=9),
     }[end](job)  # type: ignore[operator]
     assert isinstance(ended_, Job)
     assert ended_.releases == 0
@@ -340,7 +339,7 @@ def test_a_retry_is_kept_from_those_that_failed_it_for_a_while() -> None:
     free = due(kept, avoid=("w", "v"))
     assert free is not None
     assert (free.avoid, free.avoid_until) == ((), None)
-    running = rules.claim(kept, worker_id="u", lease="L", now=10)
+    running = life.claim(kept, worker_id="u", lease="L", now=10)
     assert (running.avoid, running.avoid_until) == ((), None)
 
 
@@ -348,7 +347,7 @@ def test_a_retry_is_kept_from_those_that_failed_it_for_a_while() -> None:
 def test_a_job_that_always_fails_ends_dead(max_attempts: int) -> None:
     job = replace(job_that_is(JobStatus.PENDING), attempts=0, max_attempts=max_attempts)
     for n in range(1, max_attempts + 1):
-        failed = fail(rules.claim(job, worker_id="w", lease="L", now=n))
+        failed = fail(life.claim(job, worker_id="w", lease="L", now=n))
         assert isinstance(failed, Job)
         if n < max_attempts:
             again = due(failed)
@@ -357,8 +356,8 @@ def test_a_job_that_always_fails_ends_dead(max_attempts: int) -> None:
     assert (failed.status, failed.attempts) == (JobStatus.DEAD, max_attempts)
 
 
-@pytest.mark.parametrize(("reset", "tries"), [(False, 1), (True, 3)])
-def test_retry_gives_one_more_try_or_the_whole_budget(reset: bool, tries: int) -> None:
+@pytest.mark.parametrize(("reset", "most"), [(False, 1), (True, 3)])
+def test_retry_gives_one_more_try_or_the_whole_budget(reset: bool, most: int) -> None:
     job = replace(job_that_is(JobStatus.DEAD), attempts=3, losses=3, last_error="boom")
     again = retry(job, reset=reset, priority=1)
     assert isinstance(again, Job)
@@ -366,12 +365,12 @@ def test_retry_gives_one_more_try_or_the_whole_budget(reset: bool, tries: int) -
     assert again.attempt == job.attempt  # outputs of the next attempt get a name of their own
     count = 0
     while again.status is JobStatus.PENDING:
-        failed = fail(rules.claim(again, worker_id="w", lease="L", now=1))
+        failed = fail(life.claim(again, worker_id="w", lease="L", now=1))
         assert isinstance(failed, Job)
         count += 1
         again = due(failed) or failed
-    assert count == tries
-    lost = rules.lose(rules.claim(_pending(retry(job)), worker_id="w", lease="L", now=1), policy=POLICY, now=1)
+    assert count == most
+    lost = life.lose(life.claim(_pending(retry(job)), worker_id="w", lease="L", now=1), policy=POLICY, now=1)
     assert isinstance(lost, Job)
     assert lost.status is JobStatus.DEAD  # the budget for lost workers, too, allows one more
 
@@ -390,21 +389,21 @@ def test_invariants_hold_along_every_path(choices: list[int], reset: bool) -> No
     """Each number chooses among the verbs that the table has for the status: so that no step is wasted."""
     job = replace(job_that_is(JobStatus.UPLOADING), attempts=0, losses=0, attempt=0)
     last: Attempt | None = None
-    retried = rules.before_retry(job)
+    retried = life.before_retry(job)
     leases = 0
     for choice in choices:
-        possible = [verb for verb in Verb if rules.allowed(verb, job.status)]
+        possible = [verb for verb in Verb if life.allowed(verb, job.status)]
         verb = possible[choice % len(possible)]
         before = job
         if verb is Verb.UNDO_RETRY:
-            after: object = rules.undo_retry(job, retried, retried_at=job.updated_at, now=1)
+            after: object = life.undo_retry(job, retried, retried_at=job.updated_at, now=1)
         else:
             after = _step(verb, job, last, lease=f"L{leases}", reset=reset)
         if not isinstance(after, Job):
             continue
         job = after
         if verb is Verb.RETRY:
-            retried = rules.before_retry(before)
+            retried = life.before_retry(before)
         leases += verb is Verb.CLAIM
         if verb is Verb.CLAIM:
             last = Attempt(job.id, job.attempt, "w", job.lease or "", 1)
@@ -433,7 +432,7 @@ def _step(verb: Verb, job: Job, last: Attempt | None, *, lease: str, reset: bool
     held = job.lease or "none"
     match verb:
         case Verb.CLAIM:
-            return rules.claim(job, worker_id="w", lease=lease, now=1) if job.status is JobStatus.PENDING else None
+            return life.claim(job, worker_id="w", lease=lease, now=1) if job.status is JobStatus.PENDING else None
         case Verb.COMPLETE:
             return complete(job, lease=held, last=last)
         case Verb.FAIL:
@@ -445,12 +444,12 @@ def _step(verb: Verb, job: Job, last: Attempt | None, *, lease: str, reset: bool
         case Verb.RETRY:
             return retry(job, reset=reset)
         case Verb.REVOKE:
-            return rules.revoke(job, attempt=job.attempt, policy=POLICY, now=1)
+            return life.revoke(job, attempt=job.attempt, policy=POLICY, now=1)
         case _:
             return APPLY[verb](job)
 
 
 @pytest.mark.parametrize(("spent", "most", "told"), [(0, 3, "0/3"), (3, 3, "3/3"), (4, 3, "3/3+1"), (6, 3, "3/3+3")])
 def test_tries_beyond_the_budget_are_told_apart(spent: int, most: int, told: str) -> None:
-    assert rules.tries(spent, most) == told
-    assert rules.tries(spent, most, " of ") == told.replace("/", " of ")
+    assert tries(spent, most) == told
+    assert tries(spent, most, " of ") == told.replace("/", " of ")

@@ -1,0 +1,486 @@
+"""The life of a job: the one table of transitions, and a pure function for each verb.
+
+A function takes the job, the facts of the case and `now`, and returns the job as it is afterwards, or a Refusal.
+No clock, no randomness, no database in here: what is random (lease tokens, jitter) is an argument, so that a
+model can drive these functions without anything else running.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+import msgspec
+from msgspec.structs import replace
+
+from blobforge.job import Attempt, BeforeRetry, Job, JobStatus, Outcome, ReleaseCause, Result, RetryPolicy
+from blobforge.refusals import Refusal, RefusalCode
+
+
+class Verb(StrEnum):
+    """The verbs of the transition table: all that can happen to a job."""
+
+    ARRIVE = "arrive"  # its source is there and verified
+    AWAIT_SOURCE = "await_source"  # it has vanished from the store: asked for again
+    EXPIRE_UPLOAD = "expire_upload"  # its source never came
+    CLAIM = "claim"
+    COMPLETE = "complete"
+    FAIL = "fail"
+    RELEASE = "release"  # the worker gives it back
+    LOSE = "lose"  # the lease expired
+    DUE = "due"  # the back-off is over, or the time for which the job was kept from those that have failed it
+    CANCEL = "cancel"
+    RETRY = "retry"
+    UNDO_RETRY = "undo_retry"  # as if it had not been retried: nothing has happened since
+    REVOKE = "revoke"  # it was accepted unchecked, and its output turned out not to be there
+
+
+_S = JobStatus
+
+
+# (verb, status before) -> the statuses that it may have afterwards. What is not here is refused.
+# docs/life-of-a-job.md draws this table; a test holds the two together.
+TRANSITIONS: Mapping[tuple[Verb, JobStatus], frozenset[JobStatus]] = {
+    (Verb.ARRIVE, _S.UPLOADING): frozenset({_S.PENDING}),
+    (Verb.EXPIRE_UPLOAD, _S.UPLOADING): frozenset({_S.DEAD}),
+    (Verb.AWAIT_SOURCE, _S.PENDING): frozenset({_S.UPLOADING}),
+    (Verb.CLAIM, _S.PENDING): frozenset({_S.RUNNING}),
+    (Verb.COMPLETE, _S.RUNNING): frozenset({_S.COMPLETED}),
+    # Late, and no worker has started the job since: the work is good, take it.
+    (Verb.COMPLETE, _S.PENDING): frozenset({_S.COMPLETED}),
+    (Verb.COMPLETE, _S.DEAD): frozenset({_S.COMPLETED}),
+    (Verb.FAIL, _S.RUNNING): frozenset({_S.FAILED, _S.DEAD}),
+    (Verb.RELEASE, _S.RUNNING): frozenset({_S.PENDING, _S.DEAD}),
+    (Verb.LOSE, _S.RUNNING): frozenset({_S.PENDING, _S.DEAD}),
+    (Verb.DUE, _S.FAILED): frozenset({_S.PENDING}),
+    (Verb.DUE, _S.PENDING): frozenset({_S.PENDING}),
+    (Verb.CANCEL, _S.UPLOADING): frozenset({_S.CANCELLED}),
+    (Verb.CANCEL, _S.PENDING): frozenset({_S.CANCELLED}),
+    (Verb.CANCEL, _S.RUNNING): frozenset({_S.CANCELLED}),
+    (Verb.CANCEL, _S.FAILED): frozenset({_S.CANCELLED}),
+    (Verb.RETRY, _S.FAILED): frozenset({_S.PENDING, _S.UPLOADING}),
+    (Verb.RETRY, _S.DEAD): frozenset({_S.PENDING, _S.UPLOADING}),
+    (Verb.RETRY, _S.CANCELLED): frozenset({_S.PENDING, _S.UPLOADING}),
+    (Verb.RETRY, _S.COMPLETED): frozenset({_S.PENDING, _S.UPLOADING}),
+    (Verb.UNDO_RETRY, _S.PENDING): frozenset({_S.FAILED, _S.DEAD, _S.CANCELLED, _S.COMPLETED}),
+    (Verb.UNDO_RETRY, _S.UPLOADING): frozenset({_S.FAILED, _S.DEAD, _S.CANCELLED, _S.COMPLETED}),
+    (Verb.REVOKE, _S.COMPLETED): frozenset({_S.PENDING, _S.DEAD}),
+}
+
+
+def allowed(verb: Verb, status: JobStatus) -> bool:
+    """Whether the table has a row for this."""
+    return (verb, status) in TRANSITIONS
+
+
+def lease_lost(job: Job) -> Refusal:
+    """The answer to a worker that does not hold the job; it names the one that does."""
+    if job.attempt == 0:
+        return Refusal(RefusalCode.JOB_NOT_RUNNING, f"Job {job.id} is {job.status}; nobody has claimed it yet.")
+    if job.status is JobStatus.RUNNING:
+        why = f"worker {job.worker_id} holds it now (attempt {job.attempt})"
+    else:
+        why = f"the job is {job.status}"
+    return Refusal(
+        RefusalCode.LEASE_LOST,
+        f"This attempt no longer holds job {job.id}: {why}. Drop the work and claim anew.",
+    )
+
+
+def holds(job: Job, *, worker_id: str, lease: str | None) -> bool:
+    """Whether this worker's attempt is the one that runs. Without a lease token, the worker's id decides."""
+    return job.status is JobStatus.RUNNING and job.worker_id == worker_id and (lease is None or lease == job.lease)
+
+
+def may_come_late(job: Job, last: Attempt | None, *, worker_id: str, lease: str | None) -> bool:
+    """Whether this worker's attempt has lost its lease, and no worker has started the job since.
+
+    `last` is the job's latest attempt. A completion is then still accepted.
+    """
+    return (
+        job.status is not JobStatus.RUNNING
+        and allowed(Verb.COMPLETE, job.status)
+        and job.lease is not None
+        and last is not None
+        and last.outcome is Outcome.LOST
+        and last.worker_id == worker_id
+        and (lease is None or lease == job.lease)
+    )
+
+
+def claim(job: Job, *, worker_id: str, lease: str, now: int, floor: int = 0) -> Job:
+    """Hand the job to a worker. The caller has picked it among the pending ones. The attempt's number lies above
+    `floor`: numbers up to there may have been given before a restore.
+    """
+    if not allowed(Verb.CLAIM, job.status):
+        raise ValueError(f"claim of a job that is {job.status}")
+    return replace(
+        job,
+        status=JobStatus.RUNNING,
+        attempts=job.attempts + 1,
+        attempt=max(job.attempt, floor) + 1,
+        worker_id=worker_id,
+        lease=lease,
+        heartbeat_at=now,
+        started_at=now,
+        completed_at=None,
+        not_before=None,
+        avoid=(),
+        avoid_until=None,
+        progress=None,
+        progress_at=None,
+        updated_at=now,
+    )
+
+
+def complete(
+    job: Job,
+    *,
+    worker_id: str,
+    lease: str | None,
+    last: Attempt | None,
+    output_key: str | None,
+    result: str | None,
+    result_size: int | None = None,
+    now: int,
+) -> Job | Refusal:
+    """Accept the work. `last` is the job's latest attempt; it decides about late completions.
+
+    A late completion (see `may_come_late`) is still this attempt's.
+    """
+    if not holds(job, worker_id=worker_id, lease=lease):
+        if not may_come_late(job, last, worker_id=worker_id, lease=lease):
+            return lease_lost(job)
+        # The worker was not lost after all: the charge moves back to where a completion's stands.
+        job = replace(job, attempts=job.attempts + 1, losses=job.losses - 1)
+    return replace(
+        job,
+        status=JobStatus.COMPLETED,
+        worker_id=worker_id,
+        output_key=output_key,
+        result=result,
+        result_size=result_size,
+        kept_attempt=None,
+        replaced=_encoded(job),
+        completed_at=now,
+        not_before=None,
+        avoid=(),
+        avoid_until=None,
+        releases=0,
+        last_error=None,
+        failure=None,
+        updated_at=now,
+    )
+
+
+def _encoded(job: Job) -> str | None:
+    """The result that the job has kept from an earlier attempt."""
+    if job.kept_attempt is None:
+        return None
+    return msgspec.json.encode(Result(job.kept_attempt, job.output_key, job.result, job.result_size)).decode()
+
+
+def completed_already(job: Job, *, worker_id: str, lease: str | None, output_key: str | None) -> bool:
+    """Whether this is the repetition of an accepted completion whose answer was lost.
+
+    Only the lease token proves that it is the same attempt; a worker that sends none is told `lease-lost`.
+    """
+    return (
+        job.status is JobStatus.COMPLETED
+        and lease is not None
+        and job.lease == lease
+        and job.worker_id == worker_id
+        and job.output_key == output_key
+    )
+
+
+def fail(
+    job: Job,
+    *,
+    worker_id: str,
+    lease: str | None,
+    error: str,
+    retryable: bool,
+    policy: RetryPolicy,
+    dice: float,
+    now: int,
+) -> Job | Refusal:
+    """End the attempt with the document's or converter's error: back-off, or dead when the budget is spent."""
+    if not holds(job, worker_id=worker_id, lease=lease):
+        return lease_lost(job)
+    ended = replace(job, lease=None, worker_id=None, last_error=error, releases=0, updated_at=now)
+    if not retryable or job.attempts >= job.max_attempts:
+        return replace(ended, status=JobStatus.DEAD, completed_at=now)
+    wait = policy.delay(job.attempts, dice)
+    return replace(ended, status=JobStatus.FAILED, not_before=now + round(wait * 1000))
+
+
+def release(
+    job: Job,
+    *,
+    worker_id: str,
+    lease: str | None,
+    cause: ReleaseCause,
+    reason: str,
+    policy: RetryPolicy,
+    dice: float,
+    now: int,
+) -> Job | Refusal:
+    """The worker gives the job back: no attempt is charged.
+
+    For trouble, the job waits out a back-off, so that the others go first; and when that has happened more than
+    `max_releases` times in a row, each further time is charged to `losses`: what no worker can do must end.
+    """
+    if not holds(job, worker_id=worker_id, lease=lease):
+        return lease_lost(job)
+    returned = _give_back(job, now=now)
+    if cause.free:
+        return returned
+    releases = job.releases + 1
+    error = f"attempt {job.attempt} was given back by worker {worker_id}: {reason}"
+    wait = policy.delay(releases, dice)
+    waiting = replace(returned, releases=releases, last_error=error, not_before=now + round(wait * 1000))
+    if releases <= policy.max_releases:
+        return waiting
+    losses = job.losses + 1
+    error = (
+        f"{error}; given back {releases} times in a row, which counts as a lost worker beyond {policy.max_releases}"
+    )
+    if losses < policy.max_losses:
+        return replace(waiting, losses=losses, last_error=error)
+    return replace(
+        waiting,
+        status=JobStatus.DEAD,
+        losses=losses,
+        last_error=f"{error}; {losses} such losses are the most that is allowed",
+        not_before=None,
+        started_at=job.started_at,
+        completed_at=now,
+    )
+
+
+def take_back(job: Job, *, now: int) -> Job | Refusal:
+    """Take a running job from a worker that is removed, disabled or gone by its own word: nothing is charged."""
+    if not allowed(Verb.RELEASE, job.status):
+        return lease_lost(job)
+    return _give_back(job, now=now)
+
+
+def _give_back(job: Job, *, now: int) -> Job:
+    return replace(
+        job,
+        status=JobStatus.PENDING,
+        attempts=job.attempts - 1,
+        worker_id=None,
+        lease=None,
+        started_at=None,
+        heartbeat_at=None,
+        progress=None,
+        updated_at=now,
+    )
+
+
+def never_beat(job: Job) -> bool:
+    """Whether the running attempt has had no heartbeat since its claim: some existing workers send none while they
+    convert, and what they bring after the lease comes too late."""
+    return job.heartbeat_at == job.started_at
+
+
+def lose(job: Job, *, policy: RetryPolicy, now: int) -> Job | Refusal:
+    """The lease expired: the worker is silent. Charged to `losses`; a job that kills its workers ends dead.
+
+    The lease token stays: until a worker starts the job again, the lost attempt may still complete it.
+    """
+    if not allowed(Verb.LOSE, job.status):
+        return lease_lost(job)
+    losses = job.losses + 1
+    why = "silent while it worked; raise BLOBFORGE_WORKER_TIMEOUT" if never_beat(job) else "silent past its lease"
+    error = f"worker {job.worker_id} was lost during attempt {job.attempt} ({why})"
+    lost = replace(
+        job,
+        attempts=job.attempts - 1,
+        losses=losses,
+        releases=0,
+        worker_id=None,
+        last_error=error,
+        progress=None,
+        updated_at=now,
+    )
+    if losses >= policy.max_losses:
+        reason = f"{error}; {losses} workers were lost with this job, the most that is allowed"
+        return replace(lost, status=JobStatus.DEAD, last_error=reason, completed_at=now)
+    return replace(lost, status=JobStatus.PENDING, started_at=None)
+
+
+def due(job: Job, *, until: int, avoid: tuple[str, ...], policy: RetryPolicy, now: int) -> Job | None:
+    """The time `until` which the job has waited is over: pending, and ready. None when it has moved on meanwhile.
+
+    After a back-off it is kept from the workers in `avoid` for a while; after that time any worker may have it.
+    """
+    if not allowed(Verb.DUE, job.status) or job.waits_until != until:
+        return None
+    if job.not_before is None:
+        avoid = ()
+    return replace(
+        job,
+        status=JobStatus.PENDING,
+        not_before=None,
+        avoid=avoid,
+        avoid_until=now + round(policy.avoid * 1000) if avoid else None,
+        updated_at=now if job.not_before is not None else job.updated_at,
+    )
+
+
+def cancel(job: Job, *, now: int) -> Job | Refusal:
+    """Stop the job at once; a running attempt's lease is void."""
+    if not allowed(Verb.CANCEL, job.status):
+        return Refusal(RefusalCode.JOB_ENDED, f"Job {job.id} is {job.status} already; there is nothing to cancel.")
+    return replace(
+        job,
+        status=JobStatus.CANCELLED,
+        lease=None,
+        worker_id=None,
+        not_before=None,
+        avoid=(),
+        avoid_until=None,
+        releases=0,
+        completed_at=now,
+        updated_at=now,
+    )
+
+
+def retry(
+    job: Job,
+    *,
+    reset_attempts: bool,
+    priority: int | None,
+    source_ready: bool,
+    avoid: tuple[str, ...],
+    policy: RetryPolicy,
+    now: int,
+) -> Job | Refusal:
+    """Bring an ended or waiting job back. Without `reset_attempts` a dead job gets exactly one more try.
+
+    It is kept from the workers in `avoid` for a while.
+    A result stays until another completion is accepted, and for good if none is.
+    """
+    if not allowed(Verb.RETRY, job.status):
+        return Refusal(
+            RefusalCode.JOB_NOT_RETRYABLE,
+            f"Job {job.id} is {job.status}; only failed, dead, cancelled and completed jobs can be retried.",
+        )
+    brought = job.output_key is not None or job.result is not None or job.result_size is not None
+    return replace(
+        job,
+        status=JobStatus.PENDING if source_ready else JobStatus.UPLOADING,
+        priority=priority if priority is not None else job.priority,
+        attempts=0 if reset_attempts else job.attempts,
+        losses=0 if reset_attempts else job.losses,
+        releases=0 if reset_attempts else job.releases,
+        avoid=avoid if source_ready else (),
+        avoid_until=now + round(policy.avoid * 1000) if avoid and source_ready else None,
+        worker_id=None,
+        lease=None,
+        started_at=None,
+        completed_at=None,
+        not_before=None,
+        progress=None,
+        kept_attempt=job.result_attempt if brought else None,
+        replaced=None,
+        updated_at=now,
+    )
+
+
+def before_retry(job: Job) -> BeforeRetry:
+    """The fields of the job that a retry changes, to undo it with."""
+    return BeforeRetry(**{name: getattr(job, name) for name in BeforeRetry.__struct_fields__})
+
+
+def undo_retry(job: Job, before: BeforeRetry, *, retried_at: int, now: int) -> Job | None:
+    """Put back what a retry changed. None when anything has happened to the job since."""
+    if not allowed(Verb.UNDO_RETRY, job.status) or (job.attempt, job.updated_at) != (before.attempt, retried_at):
+        return None
+    return replace(job, **msgspec.structs.asdict(before), avoid=(), avoid_until=None, updated_at=now)
+
+
+def arrive(job: Job, *, size: int | None, avoid: tuple[str, ...], policy: RetryPolicy, now: int) -> Job | None:
+    """The source is there and verified. None when the job does not wait for it.
+
+    It is kept from the workers in `avoid` for a while: it may have been tried before its source was lost.
+    """
+    if not allowed(Verb.ARRIVE, job.status):
+        return None
+    return replace(
+        job,
+        status=JobStatus.PENDING,
+        source_size=size if size is not None else job.source_size,
+        avoid=avoid,
+        avoid_until=now + round(policy.avoid * 1000) if avoid else None,
+        last_error=None,
+        failure=None,
+        updated_at=now,
+    )
+
+
+def await_source(job: Job, *, now: int) -> Job | None:
+    """Its source is not in the store any more: no worker is given the job until it has been sent again.
+
+    None when the job does not wait for a worker, or a lost attempt may still complete it.
+    """
+    if not allowed(Verb.AWAIT_SOURCE, job.status) or job.lease is not None:
+        return None
+    return replace(job, status=JobStatus.UPLOADING, not_before=None, avoid=(), avoid_until=None, updated_at=now)
+
+
+def reject_source(job: Job, *, reason: str, now: int) -> Job | None:
+    """The uploaded bytes were not the source's: note it, and go on waiting. None when the job does not wait for
+    it."""
+    if not allowed(Verb.ARRIVE, job.status):
+        return None
+    return replace(job, last_error=reason, updated_at=now)
+
+
+def expire_upload(job: Job, *, reason: str, now: int) -> Job | None:
+    """The source never came. None when the job does not wait for it any more."""
+    if not allowed(Verb.EXPIRE_UPLOAD, job.status):
+        return None
+    return replace(job, status=JobStatus.DEAD, last_error=reason, completed_at=now, updated_at=now)
+
+
+def source_never_came(job: Job) -> bool:
+    """Whether it is dead because its source was not uploaded: it was not started since it was submitted, or
+    retried. Submitting it again then brings it back."""
+    return job.status is JobStatus.DEAD and job.started_at is None
+
+
+def forget_result(job: Job, *, attempt: int, now: int) -> Job | None:
+    """The output that was kept of this attempt is lost. None when the job keeps none of it."""
+    if job.kept_attempt == attempt:
+        return replace(job, output_key=None, result=None, result_size=None, kept_attempt=None, updated_at=now)
+    if job.replaced is not None and msgspec.json.decode(job.replaced, type=Result).attempt == attempt:
+        return replace(job, replaced=None, updated_at=now)
+    return None
+
+
+def revoke(job: Job, *, attempt: int, policy: RetryPolicy, now: int) -> Job | None:
+    """The output of an unchecked completion is not in the store: convert again, charged to `losses`."""
+    if not allowed(Verb.REVOKE, job.status) or job.attempt != attempt:
+        return None
+    error = f"attempt {attempt} reported an output that is not in the object store"
+    returned = _give_back(job, now=now)
+    losses = job.losses + 1
+    dead = losses >= policy.max_losses
+    former = msgspec.json.decode(job.replaced, type=Result) if job.replaced is not None else None
+    return replace(
+        returned,
+        status=JobStatus.DEAD if dead else JobStatus.PENDING,
+        losses=losses,
+        started_at=job.started_at if dead else None,  # it was tried, and that is how it ended
+        completed_at=now if dead else None,
+        output_key=former.output_key if former is not None else None,
+        result=former.result if former is not None else None,
+        result_size=former.size if former is not None else None,
+        kept_attempt=former.attempt if former is not None else None,
+        replaced=None,
+        last_error=error,
+    )
