@@ -23,7 +23,7 @@ from actors import repeats
 from actors.effects import apply, perform
 from actors.effects.needs import needs_of
 from actors.effects.standing import may_revoke, stands
-from actors.effects.step import LOST, Rules, Step, transact
+from actors.effects.transaction import LOST, Rules, Transaction, transact
 from actors.mailbox import Envelope, Mailbox
 from actors.messages import (
     Answer,
@@ -227,14 +227,14 @@ class Writer:
     def _transact(self, batch: list[Envelope[Any]], now: int, *, careful: bool = False) -> Committed:
         """Runs in the thread."""
         done, again = transact(
-            lambda: Step(self._store, self._rules, now, self._dice, self._revocations),
+            lambda: Transaction(self._store, self._rules, now, self._dice, self._revocations),
             lambda step: self._together(step, batch),
             careful=careful,
         )
         self.second_tries += again
         return done
 
-    def _together(self, step: Step, batch: list[Envelope[Any]]) -> Committed:
+    def _together(self, step: Transaction, batch: list[Envelope[Any]]) -> Committed:
         """All messages in one transaction."""
         answers: list[Answer | Exception] = []
         needs = None if step.careful else needs_of((envelope.message, envelope.repeat) for envelope in batch)
@@ -256,7 +256,7 @@ class Writer:
             entry = Entry(store.turn, "", step.now, tuple(step.events), tuple(step.facts))
         return Committed(answers, step.events, step.facts, store.wrote, store.commit_seconds, store.missed, entry)
 
-    def _answer(self, step: Step, envelope: Envelope[Any]) -> Answer | Stands:
+    def _answer(self, step: Transaction, envelope: Envelope[Any]) -> Answer | Stands:
         message = cast(Command, envelope.message)
         if isinstance(message, Claim) and envelope.reply.abandoned:
             return Granted(idle=True)  # the claimant is no longer there to take the jobs
@@ -281,7 +281,7 @@ class Writer:
             )
         return Stands(answer)
 
-    def _remembered(self, step: Step, repeat: Repeatable | None) -> Answer | None:
+    def _remembered(self, step: Transaction, repeat: Repeatable | None) -> Answer | None:
         """The answer that this idempotency key was given before, if any."""
         if repeat is None:
             return None

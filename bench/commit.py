@@ -19,7 +19,7 @@ import trio
 import trio.testing
 from msgspec import Meta
 
-from actors.effects.step import Rules
+from actors.effects.transaction import Rules
 from actors.mailbox import Envelope, Reply
 from actors.messages import Claim, Complete, Completed, Granted
 from actors.writer import Writer

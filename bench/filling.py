@@ -18,7 +18,7 @@ from pathlib import Path
 import apsw
 
 from actors.effects import perform
-from actors.effects.step import Rules, Step
+from actors.effects.transaction import Rules, Transaction
 from actors.messages import Claim, Complete, Fail, Granted, NewJob, ObjectSeen, Register, Seen, Submit
 from blobforge.access import Caller, Scope
 from blobforge.machinery.clock import wall_ms
@@ -44,7 +44,7 @@ def pending(database: Path, jobs: int, type_: str = "pdf") -> int:
         dice = random.Random(1)
         for start in range(0, count, BATCH):
             with store.transaction():
-                step = Step(store, Rules(), wall_ms(), dice)
+                step = Transaction(store, Rules(), wall_ms(), dice)
                 for number in range(start, min(start + BATCH, count)):
                     digest = hashlib.sha256(f"{number}".encode()).hexdigest()
                     perform(step, Submit(NewJob(type_, digest), ObjectSeen(Seen.VERIFIED, 1, digest)))
@@ -62,7 +62,7 @@ def history(database: Path, jobs: int, *, running: int = 0) -> int:
     count = _filled(database, jobs, partial(_history, rare=rare))
     store = Store(open_writer(database))
     with store.transaction():
-        step = Step(store, Rules(), wall_ms(), random.Random(1))
+        step = Transaction(store, Rules(), wall_ms(), random.Random(1))
         for number in range(running):
             perform(step, Claim(ADMIN, f"bench-{number}", (TYPES[number % len(TYPES)],)))
     store.close()
@@ -88,7 +88,7 @@ def _history(database: Path, jobs: int, *, rare: int) -> None:
     batch = min(BATCH, max(1, jobs // 20))  # few jobs, too, come over all the days
     for start in range(0, jobs, batch):
         with store.transaction():
-            step = Step(store, Rules(), wall_ms() - round(DAYS_MS * (1 - start / jobs)), dice)
+            step = Transaction(store, Rules(), wall_ms() - round(DAYS_MS * (1 - start / jobs)), dice)
             if start == 0:
                 for number in range(WORKERS):
                     perform(step, Register(ADMIN, f"bench-{number}", TYPES[number % len(TYPES)]))
@@ -99,7 +99,7 @@ def _history(database: Path, jobs: int, *, rare: int) -> None:
     store.close()
 
 
-def _submit(step: Step, number: int, *, rare: bool) -> None:
+def _submit(step: Transaction, number: int, *, rare: bool) -> None:
     digest = hashlib.sha256(f"{number}".encode()).hexdigest()
     shelf = "rare" if rare else f"shelf-{number % 1000}"
     job = NewJob(
@@ -109,7 +109,7 @@ def _submit(step: Step, number: int, *, rare: bool) -> None:
     perform(step, Submit(job, ObjectSeen(Seen.VERIFIED, 1_000_000, digest)))
 
 
-def _work(step: Step, dice: random.Random) -> int:
+def _work(step: Transaction, dice: random.Random) -> int:
     worker = dice.randrange(WORKERS)
     name = f"bench-{worker}"
     granted = perform(step, Claim(ADMIN, name, (TYPES[worker % len(TYPES)],), limit=20))

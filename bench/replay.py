@@ -19,7 +19,7 @@ import apsw
 
 from actors.effects import perform
 from actors.effects.needs import needs_of
-from actors.effects.step import Rules, Step
+from actors.effects.transaction import Rules, Transaction
 from actors.messages import Claim, Command, Complete, Register
 from bench import filling
 from bench.load import Tally
@@ -44,7 +44,7 @@ class Replay:
         filling.pending(self._origin, jobs, TYPE)
         store = Store(open_writer(self._origin))
         with store.transaction():
-            step = Step(store, Rules(), wall_ms(), random.Random(1))
+            step = Transaction(store, Rules(), wall_ms(), random.Random(1))
             for number in range(workers):
                 perform(step, Register(filling.ADMIN, f"bench-{number}", TYPE))
         store.close()
@@ -104,12 +104,12 @@ class Replay:
             claims = [
                 Claim(filling.ADMIN, f"bench-{at % self._workers}", (TYPE,)) for at in range(start, start + group)
             ]
-            granted = _together(Step(store, Rules(), wall_ms(), dice), claims)
+            granted = _together(Transaction(store, Rules(), wall_ms(), dice), claims)
             held = [
                 (claim.worker_id, job) for claim, grant in zip(claims, granted, strict=True) for job in grant.jobs
             ]
             completions = [Complete(filling.ADMIN, worker, job.id, job.lease, result=RESULT) for worker, job in held]
-            _together(Step(store, Rules(), wall_ms(), dice), completions)
+            _together(Transaction(store, Rules(), wall_ms(), dice), completions)
             yield
 
     def _fresh(self) -> Path:
@@ -122,7 +122,7 @@ class Replay:
         return path
 
 
-def _together(step: Step, messages: Sequence[Command]) -> list[Any]:
+def _together(step: Transaction, messages: Sequence[Command]) -> list[Any]:
     """All of them in one transaction, as the writer makes it."""
     with step.store.transaction(needs_of((message, None) for message in messages)):
         return [perform(step, message, place) for place, message in enumerate(messages)]

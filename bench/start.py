@@ -17,7 +17,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from actors.effects import perform
-from actors.effects.step import Rules, Step
+from actors.effects.transaction import Rules, Transaction
 from actors.messages import Claim, Register
 from bench import filling, servers
 from bench.load import connected
@@ -44,7 +44,7 @@ def lay_in(database: Path, jobs: int, running: int) -> None:
     filling.pending(database, jobs)
     store = Store(open_writer(database))
     with store.transaction():
-        step = Step(store, Rules(), wall_ms(), random.Random(1))
+        step = Transaction(store, Rules(), wall_ms(), random.Random(1))
         perform(step, Register(filling.ADMIN, WORKER, "pdf"))
         perform(step, Claim(filling.ADMIN, WORKER, ("pdf",), limit=min(running, jobs)))
     store.close()

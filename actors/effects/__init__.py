@@ -21,7 +21,7 @@ from actors.effects import (
     retention,
     submission,
 )
-from actors.effects.step import Step
+from actors.effects.transaction import Transaction
 from actors.messages import (
     Answer,
     Backfill,
@@ -85,13 +85,13 @@ from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.figures import Drill
 
 
-def perform(step: Step, message: Command, place: int = 0) -> Answer:
+def perform(step: Transaction, message: Command, place: int = 0) -> Answer:
     """Apply one message, the one with this place in what the step has to do: refused or broken, it leaves nothing
     behind."""
     return step.whole(place, apply, message)
 
 
-def apply(step: Step, message: Command) -> Answer:  # noqa: PLR0912 - one row a message
+def apply(step: Transaction, message: Command) -> Answer:  # noqa: PLR0912 - one row a message
     match message:
         case Claim():
             return claims.claim(step, message)
@@ -190,7 +190,7 @@ def apply(step: Step, message: Command) -> Answer:  # noqa: PLR0912 - one row a 
             assert_never(message)
 
 
-def _apply_item(step: Step, message: Item) -> ItemOutcome:
+def _apply_item(step: Transaction, message: Item) -> ItemOutcome:
     match message:
         case Complete():
             return attempts.complete(step, message)
@@ -214,11 +214,11 @@ def _apply_item(step: Step, message: Item) -> ItemOutcome:
             assert_never(message)
 
 
-def _batch(step: Step, message: Batch) -> BatchDone:
+def _batch(step: Transaction, message: Batch) -> BatchDone:
     return BatchDone(tuple(_item(step, item, place, message.only) for place, item in enumerate(message.items)))
 
 
-def _moved_on(step: Step, item: Item, only: JobStatus | None) -> Refusal | None:
+def _moved_on(step: Transaction, item: Item, only: JobStatus | None) -> Refusal | None:
     """Whether what is to be done to the job was meant for it in another state."""
     if only is None or not isinstance(item, Retry | Cancel | SetPriority | DeleteJob):
         return None
@@ -228,5 +228,5 @@ def _moved_on(step: Step, item: Item, only: JobStatus | None) -> Refusal | None:
     return Refusal(RefusalCode.JOB_MOVED_ON, f"Job {job.id} was {only} when it was chosen, and is {job.status} now.")
 
 
-def _item(step: Step, item: Item, place: int, only: JobStatus | None) -> ItemOutcome:
+def _item(step: Transaction, item: Item, place: int, only: JobStatus | None) -> ItemOutcome:
     return _moved_on(step, item, only) or step.whole(place, _apply_item, item)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import msgspec
 
 from actors.effects.returns import take_back_all
-from actors.effects.step import Step
+from actors.effects.transaction import Transaction
 from actors.messages import CreateToken, DeleteToken, Done, EnsureAdminToken, TokenCreated, TouchTokens
 from blobforge.access import Scope, Token
 from blobforge.events import AccessChanged
 from blobforge.refusals import Refusal, RefusalCode
 
 
-def create_token(step: Step, message: CreateToken) -> TokenCreated:
+def create_token(step: Transaction, message: CreateToken) -> TokenCreated:
     token_id = step.store.insert_token(
         Token(0, message.name, message.hash, message.prefix, message.scopes, step.now, message.expires_at)
     )
@@ -20,7 +20,7 @@ def create_token(step: Step, message: CreateToken) -> TokenCreated:
     return TokenCreated(token_id, message.name, message.salt)
 
 
-def ensure_admin_token(step: Step, message: EnsureAdminToken) -> TokenCreated:
+def ensure_admin_token(step: Transaction, message: EnsureAdminToken) -> TokenCreated:
     """Make the token an administrator's again, whatever was changed in it since; the tokens of former starts are
     revoked, but for those that other servers live by."""
     step.store.delete_start_tokens(but=message.in_use | {message.hash})
@@ -35,7 +35,7 @@ def ensure_admin_token(step: Step, message: EnsureAdminToken) -> TokenCreated:
     return TokenCreated(token_id, message.name)
 
 
-def delete_token(step: Step, message: DeleteToken) -> Done | Refusal:
+def delete_token(step: Transaction, message: DeleteToken) -> Done | Refusal:
     """Delete the token. The workers that it registered have no credential any more: their jobs go back at once, at no
     cost."""
     token = step.store.token(message.token_id)
@@ -51,7 +51,7 @@ def delete_token(step: Step, message: DeleteToken) -> Done | Refusal:
     return Done()
 
 
-def touch_tokens(step: Step, message: TouchTokens) -> Done:
+def touch_tokens(step: Transaction, message: TouchTokens) -> Done:
     for token_id, used_at in message.uses:
         step.store.touch_token(token_id, now=used_at)
     return Done()

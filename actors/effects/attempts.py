@@ -5,7 +5,7 @@ from __future__ import annotations
 from actors.effects import claims, retention
 from actors.effects.causes import LOST_CAUSE, REVOKED_CAUSE, SILENT_CAUSE, blamed
 from actors.effects.returns import back_in_queue
-from actors.effects.step import Step
+from actors.effects.transaction import Transaction
 from actors.messages import (
     AttemptFailed,
     Claim,
@@ -39,7 +39,7 @@ from blobforge.refusals import Refusal, RefusalCode
 from blobforge.worker import Worker, may_act, no_such_worker
 
 
-def _worker_and_job(step: Step, message: Complete | Fail | Release) -> tuple[Worker, Job] | Refusal:
+def _worker_and_job(step: Transaction, message: Complete | Fail | Release) -> tuple[Worker, Job] | Refusal:
     worker = step.store.worker(message.worker_id)
     if worker is None:
         return no_such_worker(message.worker_id)
@@ -49,7 +49,7 @@ def _worker_and_job(step: Step, message: Complete | Fail | Release) -> tuple[Wor
     return (worker, job) if job is not None else no_such_job(message.job_id)
 
 
-def complete(step: Step, message: Complete) -> Completed | Refusal:
+def complete(step: Transaction, message: Complete) -> Completed | Refusal:
     """Accept the work of the attempt that holds the job, once its output is there."""
     found = _worker_and_job(step, message)
     if isinstance(found, Refusal):
@@ -65,7 +65,7 @@ def complete(step: Step, message: Complete) -> Completed | Refusal:
     return Completed(job.id, _claim_next(step, message, job, again=again) if message.claim_next else None)
 
 
-def _claim_next(step: Step, message: Complete, job: Job, *, again: bool) -> Granted:
+def _claim_next(step: Transaction, message: Complete, job: Job, *, again: bool) -> Granted:
     """The next job of the same type, for the same worker; for a repetition, the one that it was given."""
     if again and message.lease is not None:
         for held in step.store.jobs_of_worker(message.worker_id):
@@ -79,7 +79,7 @@ def _claim_next(step: Step, message: Complete, job: Job, *, again: bool) -> Gran
     return following if isinstance(following, Granted) else Granted(idle=True)
 
 
-def _accept(step: Step, message: Complete, job: Job) -> Refusal | None:
+def _accept(step: Transaction, message: Complete, job: Job) -> Refusal | None:
     size = len(message.result.encode()) if message.result is not None else 0
     aside = size > LARGEST_RESULT
     completed = life.complete(
@@ -132,7 +132,7 @@ def _output_refused(message: Complete, job: Job) -> Refusal | None:
     return Refusal(RefusalCode.OUTPUT_MISSING, detail)
 
 
-def fail(step: Step, message: Fail) -> AttemptFailed | Refusal:
+def fail(step: Transaction, message: Fail) -> AttemptFailed | Refusal:
     found = _worker_and_job(step, message)
     if isinstance(found, Refusal):
         return found
@@ -168,7 +168,7 @@ def fail(step: Step, message: Fail) -> AttemptFailed | Refusal:
     return AttemptFailed(job.id, will_retry=True)
 
 
-def release(step: Step, message: Release) -> Released | Refusal:
+def release(step: Transaction, message: Release) -> Released | Refusal:
     found = _worker_and_job(step, message)
     if isinstance(found, Refusal):
         return found
@@ -192,12 +192,12 @@ def release(step: Step, message: Release) -> Released | Refusal:
     return Released(job.id)
 
 
-def expire_leases(step: Step, message: ExpireLeases) -> Expired:
+def expire_leases(step: Transaction, message: ExpireLeases) -> Expired:
     """Where a lease expires. Only if no heartbeat was committed since the reaper last heard of the attempt."""
     return Expired(step.each(message.leases, _expire_lease))
 
 
-def _expire_lease(step: Step, silent: Silent) -> bool:
+def _expire_lease(step: Transaction, silent: Silent) -> bool:
     job = step.store.job(silent.job_id)
     if job is None or job.attempt != silent.attempt or job.heartbeat_at != silent.beat:
         return False
@@ -219,7 +219,7 @@ def _expire_lease(step: Step, silent: Silent) -> bool:
     return True
 
 
-def _record(step: Step, job: Job, key: str, seen: ObjectSeen, *, said: str | None) -> None:
+def _record(step: Transaction, job: Job, key: str, seen: ObjectSeen, *, said: str | None) -> None:
     """Remember what was seen of an accepted output, and have it kept unless nothing can write over it."""
     keeping = seen.version is None and not job.write_once
     step.store.record_file(
@@ -238,7 +238,7 @@ def _record(step: Step, job: Job, key: str, seen: ObjectSeen, *, said: str | Non
         step.facts.append(OutputAccepted(job.id, job.attempt, key, seen.size, seen.sha256 or said, seen.etag))
 
 
-def output_checked(step: Step, message: OutputChecked) -> Expired:
+def output_checked(step: Transaction, message: OutputChecked) -> Expired:
     """The object store answers again: the output is there, with the bytes that the worker said, or the completion
     is revoked and the job redone."""
     known = step.store.file(message.key)
@@ -253,7 +253,7 @@ def output_checked(step: Step, message: OutputChecked) -> Expired:
     return Expired(_revoked(step, message.job_id, message.attempt, message.key))
 
 
-def outputs_kept(step: Step, message: OutputsKept) -> Expired:
+def outputs_kept(step: Transaction, message: OutputsKept) -> Expired:
     """From now on the copy is served. The original goes when the URLs to fetch and to upload it have expired."""
     for each in message.kept:
         if step.store.file(each.key) is None:  # removed with its job while it was copied
@@ -266,7 +266,7 @@ def outputs_kept(step: Step, message: OutputsKept) -> Expired:
     return Expired(sum(_revoked(step, each.job_id, each.attempt, each.key) for each in message.lost))
 
 
-def _revoked(step: Step, job_id: int, attempt: int, key: str) -> int:
+def _revoked(step: Transaction, job_id: int, attempt: int, key: str) -> int:
     """The output is not there, or not the one that was accepted: the job is redone. How many were (0 or 1)."""
     step.store.forget_file(key)
     step.store.drop_result(job_id, attempt)

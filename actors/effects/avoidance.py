@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from heapq import merge
 
-from actors.effects.step import Step
+from actors.effects.transaction import Transaction
 from blobforge.events import JobReady
 from blobforge.job import Job
 
@@ -18,20 +18,20 @@ LOOKED_AT = 50  # of a job's latest attempts, to see which workers have failed i
 KEPT_LOOKED_AT = 100
 
 
-def kept_from(step: Step, job: Job) -> tuple[str, ...]:
+def kept_from(step: Transaction, job: Job) -> tuple[str, ...]:
     """The workers that are not to get the job at first: those that have failed it, if another one is there for it."""
     failed = step.store.failed_by(job.id, among=LOOKED_AT) if job.attempt else ()
     return failed if failed and step.store.another_worker(job.type, failed) else ()
 
 
-def claimable(step: Step, job: Job) -> None:
+def claimable(step: Transaction, job: Job) -> None:
     """Tell that the job, as it is saved, may be claimed: by any worker, or by all but those that have failed it."""
     step.facts.append(JobReady(job.type))
     if job.avoid_until is not None:
         step.waits(job)
 
 
-def pick(step: Step, types: tuple[str, ...], limit: int, worker_id: str) -> tuple[list[Job], tuple[str, ...]]:
+def pick(step: Transaction, types: tuple[str, ...], limit: int, worker_id: str) -> tuple[list[Job], tuple[str, ...]]:
     """The next jobs for this worker in claim order; and the types of which some are kept from it.
 
     The only worker there gets what is kept from it, too: those for which it was kept have gone meanwhile.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from actors.effects.causes import LOST_CAUSE, REVOKED_CAUSE, UPLOAD_CAUSE, count
-from actors.effects.step import Step
+from actors.effects.transaction import Transaction
 from actors.messages import Backfill, Backfilled
 from blobforge import failures
 from blobforge.failures import Cause
@@ -19,12 +19,12 @@ ATTEMPTS_LOOKED_AT = 50  # of each job, the latest ones
 _FAILING = frozenset({JobStatus.FAILED, JobStatus.DEAD})
 
 
-def begin(step: Step) -> None:
+def begin(step: Transaction) -> None:
     """At a start: what ends from now on is counted as it ends."""
     step.store.rollups.begin_backfill(until=step.now)
 
 
-def backfill(step: Step, message: Backfill) -> Backfilled:
+def backfill(step: Transaction, message: Backfill) -> Backfilled:
     """The next jobs. `more`: there are further ones."""
     state = step.store.rollups.backfill()
     if state is None:
@@ -44,7 +44,7 @@ def backfill(step: Step, message: Backfill) -> Backfilled:
     return Backfilled(more)
 
 
-def _blame(step: Step, job: Job, attempts: list[Attempt]) -> None:
+def _blame(step: Transaction, job: Job, attempts: list[Attempt]) -> None:
     """Count each failure of a job that was never counted, and let the job show the latest."""
     failure: int | None = None
     for attempt in attempts:

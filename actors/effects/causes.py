@@ -6,7 +6,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from actors.effects.step import Step
+from actors.effects.transaction import Transaction
 from blobforge import failures
 from blobforge.failures import OUTPUT_MISSING, SOURCE_MISSING, WORKER_LOST, WORKER_SILENT, Cause, made_of
 from blobforge.job import Job
@@ -19,12 +19,12 @@ REVOKED_CAUSE: Final = made_of(OUTPUT_MISSING, "the output that was reported is 
 UPLOAD_CAUSE: Final = made_of(SOURCE_MISSING, "the source was not uploaded in time")
 
 
-def blamed(step: Step, job: Job, cause: Cause) -> Job:
+def blamed(step: Transaction, job: Job, cause: Cause) -> Job:
     """The job, not yet saved, with the cause of what `last_error` says."""
     return replace(job, failure=count(step, cause, job.last_error or "", now=step.now))
 
 
-def count(step: Step, cause: Cause, example: str, *, now: int) -> int:
+def count(step: Transaction, cause: Cause, example: str, *, now: int) -> int:
     """Count an attempt that failed of this cause; returns the number of the cause, or that of all others."""
     number = step.store.cause(cause.fingerprint)
     if number is None and step.store.count_causes() >= failures.MOST_GROUPS:

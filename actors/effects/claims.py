@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from actors.effects.avoidance import pick
 from actors.effects.fleet import show_life
-from actors.effects.step import Step
+from actors.effects.transaction import Transaction
 from actors.messages import Claim, Granted
 from blobforge import life
 from blobforge.events import JobTaken, JobUpdated, LeaseRenewed
@@ -24,7 +24,7 @@ AROUND_JOB = 2_000  # bytes of a job in an answer beside what its submitter chos
 LIFE_MS = 5_000  # a claim is a sign of life; written when the last one is older than this
 
 
-def claim(step: Step, message: Claim, *, after: str | None = None) -> Granted | Refusal:
+def claim(step: Transaction, message: Claim, *, after: str | None = None) -> Granted | Refusal:
     """Hand out the next jobs in claim order, each as a new attempt with a lease of its own.
 
     A claim that is repeated with its key gets what it was given before, as far as it still holds it. `after` is the
@@ -72,7 +72,7 @@ def lease_after(lease: str, job: Job) -> str:
     return hashlib.sha256(f"after {lease}: {job.id}/{job.attempt}".encode()).hexdigest()[:32]
 
 
-def _grant(step: Step, job: Job, message: Claim, after: str | None) -> Job:
+def _grant(step: Transaction, job: Job, message: Claim, after: str | None) -> Job:
     worker_id = message.worker_id
     running = life.claim(
         job, worker_id=worker_id, lease=step.new_lease(), now=step.now, floor=step.store.attempt_floor
@@ -88,7 +88,7 @@ def _grant(step: Step, job: Job, message: Claim, after: str | None) -> Job:
     return running
 
 
-def _given_before(step: Step, message: Claim) -> list[Job]:
+def _given_before(step: Transaction, message: Claim) -> list[Job]:
     """What an earlier claim with this key was given and still holds; its leases run from now on."""
     assert message.claim_key is not None
     held: list[Job] = []

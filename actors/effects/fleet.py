@@ -6,7 +6,7 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from actors.effects.returns import take_back_all
-from actors.effects.step import Step
+from actors.effects.transaction import Transaction
 from actors.messages import (
     CreateWorker,
     DisableWorker,
@@ -53,7 +53,7 @@ from blobforge.worker import (
 HEARD_WITHIN = 2.0  # heartbeat intervals: a process that was heard in this time is alive
 
 
-def register(step: Step, message: Register) -> WorkerRegistered | Refusal:
+def register(step: Transaction, message: Register) -> WorkerRegistered | Refusal:
     """A worker process starts: it is online from here on. Registering is a sign of life, and ends a drain."""
     worker = step.store.worker(message.worker_id)
     if worker is None:
@@ -113,7 +113,7 @@ def register(step: Step, message: Register) -> WorkerRegistered | Refusal:
     return WorkerRegistered(online.id)
 
 
-def _orphaned(step: Step, worker: Worker, caller: Caller) -> bool:
+def _orphaned(step: Transaction, worker: Worker, caller: Caller) -> bool:
     """Whether the worker belongs to a token that is no more, and a token asks for it."""
     if not worker.enabled or worker.secret_hash is not None or worker.token_id is None or caller.token_id is None:
         return False
@@ -121,7 +121,7 @@ def _orphaned(step: Step, worker: Worker, caller: Caller) -> bool:
     return owner is None or owner.expired(step.now)
 
 
-def heartbeat(step: Step, message: Heartbeat) -> HeartbeatSeen | Refusal:
+def heartbeat(step: Transaction, message: Heartbeat) -> HeartbeatSeen | Refusal:
     """A sign of life. Renews the leases of the jobs named, and says which of them are this worker's no longer."""
     worker = step.store.worker(message.worker_id)
     if worker is None:
@@ -138,7 +138,7 @@ def heartbeat(step: Step, message: Heartbeat) -> HeartbeatSeen | Refusal:
     return HeartbeatSeen(drain=worker.drain, abandon=abandon, late=late, renewed=renewed)
 
 
-def show_life(step: Step, worker: Worker) -> Worker:
+def show_life(step: Transaction, worker: Worker) -> Worker:
     """The worker has called: it is there. Returns it as it is now; one that was silent is back."""
     step.facts.append(WorkerSeen(worker.id, step.now))
     if worker.status is not WorkerStatus.OFFLINE:
@@ -155,7 +155,7 @@ def show_life(step: Step, worker: Worker) -> Worker:
     return back
 
 
-def _renew(step: Step, worker: Worker, beat: JobBeat) -> bool:
+def _renew(step: Transaction, worker: Worker, beat: JobBeat) -> bool:
     """Whether the worker holds the job; then its lease runs anew from now."""
     job = step.store.job(beat.job_id)
     if job is None or not life.holds(job, worker_id=worker.id, lease=beat.lease):
@@ -167,7 +167,7 @@ def _renew(step: Step, worker: Worker, beat: JobBeat) -> bool:
     return True
 
 
-def _may_come_late(step: Step, worker: Worker, beat: JobBeat) -> bool:
+def _may_come_late(step: Transaction, worker: Worker, beat: JobBeat) -> bool:
     job = step.store.job(beat.job_id)
     if job is None:
         return False
@@ -175,7 +175,7 @@ def _may_come_late(step: Step, worker: Worker, beat: JobBeat) -> bool:
     return life.may_come_late(job, last, worker_id=worker.id, lease=beat.lease)
 
 
-def unregister(step: Step, message: Unregister) -> WorkerChanged | Refusal:
+def unregister(step: Transaction, message: Unregister) -> WorkerChanged | Refusal:
     """The worker leaves by its own word: its jobs go back at once, at no cost."""
     worker = step.store.worker(message.worker_id)
     if worker is None:
@@ -188,7 +188,7 @@ def unregister(step: Step, message: Unregister) -> WorkerChanged | Refusal:
     return _changed(_go_offline(step, gone), returned)
 
 
-def drain(step: Step, message: Drain) -> WorkerChanged | Refusal:
+def drain(step: Transaction, message: Drain) -> WorkerChanged | Refusal:
     """No new jobs from now on; what it runs, it may end. Lasts until it registers anew or is enabled."""
     worker = step.store.worker(message.worker_id)
     if worker is None:
@@ -201,7 +201,7 @@ def drain(step: Step, message: Drain) -> WorkerChanged | Refusal:
     return _changed(draining)
 
 
-def remove(step: Step, message: RemoveWorker) -> WorkerChanged | Refusal:
+def remove(step: Transaction, message: RemoveWorker) -> WorkerChanged | Refusal:
     worker = step.store.worker(message.worker_id)
     if worker is None:
         return no_such_worker(message.worker_id)
@@ -216,7 +216,7 @@ def remove(step: Step, message: RemoveWorker) -> WorkerChanged | Refusal:
     return _changed(worker, returned)
 
 
-def create(step: Step, message: CreateWorker) -> WorkerChanged | Refusal:
+def create(step: Transaction, message: CreateWorker) -> WorkerChanged | Refusal:
     """Give a worker a credential of its own before it first calls."""
     if step.store.worker(message.worker_id) is not None:
         return Refusal(
@@ -239,12 +239,12 @@ def create(step: Step, message: CreateWorker) -> WorkerChanged | Refusal:
     return replace(_changed(worker), salt=message.salt)
 
 
-def replace_secret(step: Step, message: ReplaceSecret) -> WorkerChanged | Refusal:
+def replace_secret(step: Transaction, message: ReplaceSecret) -> WorkerChanged | Refusal:
     """A new credential; the old one, or the token that registered the worker, is worth nothing from now on."""
     return _set_access(step, message)
 
 
-def enable(step: Step, message: EnableWorker) -> WorkerChanged | Refusal:
+def enable(step: Transaction, message: EnableWorker) -> WorkerChanged | Refusal:
     worker = step.store.worker(message.worker_id)
     if worker is None:
         return no_such_worker(message.worker_id)
@@ -263,7 +263,7 @@ def enable(step: Step, message: EnableWorker) -> WorkerChanged | Refusal:
     return _changed(enabled)
 
 
-def disable(step: Step, message: DisableWorker) -> WorkerChanged | Refusal:
+def disable(step: Transaction, message: DisableWorker) -> WorkerChanged | Refusal:
     """Its credential is refused from now on, and its jobs go back at once, at no cost."""
     worker = step.store.worker(message.worker_id)
     if worker is None:
@@ -276,12 +276,12 @@ def disable(step: Step, message: DisableWorker) -> WorkerChanged | Refusal:
     return _changed(_go_offline(step, disabled), returned)
 
 
-def expire_workers(step: Step, message: ExpireWorkers) -> Expired:
+def expire_workers(step: Transaction, message: ExpireWorkers) -> Expired:
     """Silent for too long: offline. Leases expire by themselves, whatever their worker's status."""
     return Expired(step.each(message.workers, _expire_worker))
 
 
-def _expire_worker(step: Step, silent: SilentWorker) -> bool:
+def _expire_worker(step: Transaction, silent: SilentWorker) -> bool:
     worker = step.store.worker(silent.worker_id)
     if worker is None or worker.last_heartbeat != silent.beat or worker.status is WorkerStatus.OFFLINE:
         return False
@@ -289,7 +289,7 @@ def _expire_worker(step: Step, silent: SilentWorker) -> bool:
     return True
 
 
-def _go_offline(step: Step, worker: Worker) -> Worker:
+def _go_offline(step: Transaction, worker: Worker) -> Worker:
     offline = replace(worker, status=WorkerStatus.OFFLINE, updated_at=step.now)
     step.store.save_worker(worker, offline)
     step.facts.append(WorkerGone(worker.id))
@@ -298,7 +298,7 @@ def _go_offline(step: Step, worker: Worker) -> Worker:
     return offline
 
 
-def _set_access(step: Step, message: ReplaceSecret) -> WorkerChanged | Refusal:
+def _set_access(step: Transaction, message: ReplaceSecret) -> WorkerChanged | Refusal:
     worker = step.store.worker(message.worker_id)
     if worker is None:
         return no_such_worker(message.worker_id)
@@ -310,7 +310,7 @@ def _set_access(step: Step, message: ReplaceSecret) -> WorkerChanged | Refusal:
     return replace(_changed(changed, returned), salt=message.salt)
 
 
-def _revoke(step: Step, worker: Worker) -> None:
+def _revoke(step: Transaction, worker: Worker) -> None:
     """Revoke the worker's credential."""
     step.revoke(*([worker.secret_hash] if worker.secret_hash is not None else []), workers=(worker.id,))
 

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from actors.effects.avoidance import claimable, kept_from
 from actors.effects.periodic import UNDO_MS
-from actors.effects.step import Step
+from actors.effects.transaction import Transaction
 from actors.messages import Cancel, Expired, JobChanged, Retry, SetPriority, Undo, Undone, WakeJobs
 from blobforge import life
 from blobforge.events import JobUpdated, LeaseEnded, SourceAwaited, SourceSettled
@@ -16,7 +16,7 @@ from blobforge.objects.keys import source_key
 from blobforge.refusals import Refusal, RefusalCode
 
 
-def retry(step: Step, message: Retry) -> JobChanged | Refusal:
+def retry(step: Transaction, message: Retry) -> JobChanged | Refusal:
     job = step.store.job(message.job_id)
     if job is None:
         return no_such_job(message.job_id)
@@ -27,7 +27,7 @@ def retry(step: Step, message: Retry) -> JobChanged | Refusal:
     return _changed(step, changed, message.undo, was=was, became=changed.status)
 
 
-def _again(step: Step, job: Job, *, reset_attempts: bool, priority: int | None) -> Job | Refusal:
+def _again(step: Transaction, job: Job, *, reset_attempts: bool, priority: int | None) -> Job | Refusal:
     source = step.store.file(source_key(job.source_hash))
     again = life.retry(
         job,
@@ -48,7 +48,7 @@ def _again(step: Step, job: Job, *, reset_attempts: bool, priority: int | None) 
     return again
 
 
-def cancel(step: Step, message: Cancel) -> JobChanged | Refusal:
+def cancel(step: Transaction, message: Cancel) -> JobChanged | Refusal:
     """At once, a running job too: its lease is void, and its worker learns it from the next heartbeat."""
     job = step.store.job(message.job_id)
     if job is None:
@@ -65,7 +65,7 @@ def cancel(step: Step, message: Cancel) -> JobChanged | Refusal:
     return _changed(step, cancelled, message.undo, was=job.status, became=cancelled.status)
 
 
-def set_priority(step: Step, message: SetPriority) -> JobChanged | Refusal:
+def set_priority(step: Transaction, message: SetPriority) -> JobChanged | Refusal:
     """Counts from the next claim on; for a job that runs or has ended, from its next retry on."""
     job = step.store.job(message.job_id)
     if job is None:
@@ -76,13 +76,13 @@ def set_priority(step: Step, message: SetPriority) -> JobChanged | Refusal:
     return _changed(step, job, message.undo, was=str(job.priority), became=str(message.priority))
 
 
-def _changed(step: Step, job: Job, undo: str, *, was: str, became: str) -> JobChanged:
+def _changed(step: Transaction, job: Job, undo: str, *, was: str, became: str) -> JobChanged:
     if undo:
         step.store.save_undo(undo, job.id, was, became, now=step.now)
     return JobChanged(job.id, job.status, undo)
 
 
-def undo(step: Step, message: Undo) -> Undone | Refusal:
+def undo(step: Transaction, message: Undo) -> Undone | Refusal:
     """Put back what an action has changed, as far as nothing has happened to it since.
 
     A cancelled job goes back into the queue, whatever it was before: one that ran starts again from the beginning.
@@ -98,7 +98,7 @@ def undo(step: Step, message: Undo) -> Undone | Refusal:
     return Undone(len(found), changed, more=len(found) == message.limit)
 
 
-def _put_back(step: Step, changed: tuple[int, str, str, int]) -> bool:
+def _put_back(step: Transaction, changed: tuple[int, str, str, int]) -> bool:
     job_id, was, became, at = changed
     job = step.store.job(job_id)
     if job is None:
@@ -116,7 +116,7 @@ def _put_back(step: Step, changed: tuple[int, str, str, int]) -> bool:
     return True
 
 
-def _undo_retry(step: Step, job: Job, before: BeforeRetry, retried_at: int) -> bool:
+def _undo_retry(step: Transaction, job: Job, before: BeforeRetry, retried_at: int) -> bool:
     restored = life.undo_retry(job, before, retried_at=retried_at, now=step.now)
     if restored is None:
         return False
@@ -128,7 +128,7 @@ def _undo_retry(step: Step, job: Job, before: BeforeRetry, retried_at: int) -> b
     return True
 
 
-def wake(step: Step, message: WakeJobs) -> Expired:
+def wake(step: Transaction, message: WakeJobs) -> Expired:
     count = 0
     for timer in message.due:
         job = step.store.job(timer.job_id)
@@ -143,6 +143,6 @@ def wake(step: Step, message: WakeJobs) -> Expired:
     return Expired(count)
 
 
-def _save(step: Step, before: Job, after: Job) -> None:
+def _save(step: Transaction, before: Job, after: Job) -> None:
     step.store.save_job(before, after)
     step.events.append(JobUpdated(after.id, after.type, after.status, worker_id=after.worker_id))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from actors.effects.step import Step
+from actors.effects.transaction import Transaction
 from actors.messages import (
     Done,
     EndSession,
@@ -20,7 +20,7 @@ from blobforge.people import Session, User
 from blobforge.refusals import Refusal, RefusalCode
 
 
-def sign_in(step: Step, message: SignIn) -> SignedIn | Refusal:
+def sign_in(step: Transaction, message: SignIn) -> SignedIn | Refusal:
     """A new session, under a new id; the one from before, if any, ends. The token may have been deleted meanwhile."""
     if message.token_id is not None and step.store.token(message.token_id) is None:
         return Refusal(RefusalCode.UNAUTHENTICATED, "This token has been deleted. Sign in with another one.")
@@ -49,7 +49,7 @@ def sign_in(step: Step, message: SignIn) -> SignedIn | Refusal:
     return SignedIn(user_id, message.token_id)
 
 
-def renew_session(step: Step, message: RenewSession) -> SessionRenewed | Refusal:
+def renew_session(step: Transaction, message: RenewSession) -> SessionRenewed | Refusal:
     if step.store.session(message.hash) is None:
         return Refusal(RefusalCode.UNAUTHENTICATED, "This session has ended. Sign in again.")
     _revoke_if_changed(step, message.person)
@@ -59,12 +59,12 @@ def renew_session(step: Step, message: RenewSession) -> SessionRenewed | Refusal
     return SessionRenewed()
 
 
-def touch_session(step: Step, message: TouchSession) -> Done:
+def touch_session(step: Transaction, message: TouchSession) -> Done:
     step.store.touch_session(message.hash, now=step.now)
     return Done()
 
 
-def end_session(step: Step, message: EndSession) -> Done:
+def end_session(step: Transaction, message: EndSession) -> Done:
     """Ending what has ended already is no error."""
     if step.store.delete_session(message.hash):
         step.revoke(message.hash)
@@ -72,7 +72,7 @@ def end_session(step: Step, message: EndSession) -> Done:
     return Done()
 
 
-def end_sessions(step: Step, message: EndSessions) -> SessionsEnded | Refusal:
+def end_sessions(step: Transaction, message: EndSessions) -> SessionsEnded | Refusal:
     if step.store.user(message.user_id) is None:
         return Refusal(RefusalCode.NO_SUCH_USER, f"There is no user {message.user_id}.")
     step.revoke(*step.store.session_hashes(user_id=message.user_id))
@@ -81,7 +81,7 @@ def end_sessions(step: Step, message: EndSessions) -> SessionsEnded | Refusal:
     return SessionsEnded(count)
 
 
-def _revoke_if_changed(step: Step, person: Person) -> None:
+def _revoke_if_changed(step: Transaction, person: Person) -> None:
     """A person's sessions go on with other rights than what waits by them was let in with: that ends."""
     before = step.store.user_of(person.issuer, person.subject)
     if before is not None and before.is_admin != person.is_admin:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from actors.effects.step import Step
+from actors.effects.transaction import Transaction
 from actors.messages import Purge, Purged, Sampled
 from blobforge import failures
 from blobforge.job import JobStatus
@@ -18,14 +18,14 @@ CAUSES_KEPT_MS = 90 * 86_400_000  # without a job that shows it
 SAMPLED = frozenset({JobStatus.UPLOADING, JobStatus.PENDING, JobStatus.RUNNING, JobStatus.FAILED, JobStatus.DEAD})
 
 
-def sample(step: Step) -> Sampled:
+def sample(step: Transaction) -> Sampled:
     """Keep the depths of the queue, and forget old undos. The next sample is due when the next minute has begun."""
     step.store.rollups.sample_depths(SAMPLED, {width: step.now // 1000 // width for width in KEPT})
     step.store.rollups.purge_undos(before=step.now - UNDO_MS, limit=UNDOS_AT_ONCE)
     return Sampled((MINUTE_MS - step.now % MINUTE_MS) / 1000)
 
 
-def purge(step: Step, message: Purge) -> Purged:
+def purge(step: Transaction, message: Purge) -> Purged:
     """Forget what has been kept long enough: page by page where there is much of it, the rest with the last page."""
     before = step.now - round(step.rules.idempotency_window * 1000)
     if step.store.purge(before=before, limit=PURGED_AT_ONCE):

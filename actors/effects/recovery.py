@@ -9,7 +9,7 @@ the first has given.
 from __future__ import annotations
 
 from actors.effects.returns import back_in_queue
-from actors.effects.step import Step
+from actors.effects.transaction import Transaction
 from blobforge import life
 from blobforge.job import Job
 from blobforge.people import AuditEntry
@@ -23,7 +23,7 @@ ATTEMPTS_SKIPPED = 1_000
 ATTEMPTS_PER_SECOND = 100  # of a single job, given back and claimed again without a pause
 
 
-def settle_restore(step: Step) -> int | None:
+def settle_restore(step: Transaction) -> int | None:
     """If the database is a restored copy: every running attempt's lease is void, its job goes back at no cost, and
     ids and attempt numbers go on above all that may be out there. Returns how many went back; None: it is no copy.
     """

@@ -17,7 +17,7 @@ from functools import partial
 
 from msgspec.structs import replace
 
-from actors.effects.step import Step
+from actors.effects.transaction import Transaction
 from actors.messages import (
     DeleteJob,
     DeletionsTried,
@@ -58,7 +58,7 @@ SPARE_PAGES = 256
 SPARE_SHARE = 20  # one page of so many
 
 
-def delete_job(step: Step, message: DeleteJob) -> JobDeleted | Refusal:
+def delete_job(step: Transaction, message: DeleteJob) -> JobDeleted | Refusal:
     """Remove a job that does not run, and its objects unless they are to stay."""
     job = step.store.job(message.job_id)
     if job is None:
@@ -77,7 +77,7 @@ def delete_job(step: Step, message: DeleteJob) -> JobDeleted | Refusal:
     return JobDeleted(job.id)
 
 
-def prune(step: Step, message: Prune) -> Pruned:
+def prune(step: Transaction, message: Prune) -> Pruned:
     """Remove some of the jobs, of the audit log, and of the silent workers, that have been kept long enough."""
     found = [
         job
@@ -100,12 +100,12 @@ def prune(step: Step, message: Prune) -> Pruned:
     return Pruned(removed, more)
 
 
-def _prune(step: Step, job: Job, *, objects: bool) -> bool:
+def _prune(step: Transaction, job: Job, *, objects: bool) -> bool:
     _remove(step, job, objects=objects)
     return True
 
 
-def _remove(step: Step, job: Job, *, objects: bool) -> None:
+def _remove(step: Transaction, job: Job, *, objects: bool) -> None:
     # After the end only an attempt that may still complete is given URLs: in time, none brings anything back.
     late = job.status is JobStatus.DEAD and job.lease is not None
     recent = late or job.completed_at is None or job.completed_at + step.rules.url_lifetime_ms > step.now
@@ -132,7 +132,7 @@ def _remove(step: Step, job: Job, *, objects: bool) -> None:
 # ------------------------------------------------------------------ deleting objects
 
 
-def doom(step: Step, key: str, *, again: bool, due_at: int | None = None) -> None:
+def doom(step: Transaction, key: str, *, again: bool, due_at: int | None = None) -> None:
     """Have the object deleted when it is its turn, or from `due_at` on; with `again`, once more when URLs to upload
     it have expired. What is on the list already stays as it is, but for what was gone, or was to go later."""
     state = WAITING if due_at is None else LATER
@@ -140,7 +140,7 @@ def doom(step: Step, key: str, *, again: bool, due_at: int | None = None) -> Non
     step.store.doomed.add(key, state, due_at=due_at, again=not again, over=(GONE, LATER))
 
 
-def take_doomed(step: Step, message: TakeDoomed) -> ToDelete:
+def take_doomed(step: Transaction, message: TakeDoomed) -> ToDelete:
     """What to delete now; from this commit on the store may be told. What is needed again leaves the list."""
     listed = step.store.doomed
     if message.first:  # no request is left that saw an object before it was deleted
@@ -172,14 +172,14 @@ def take_doomed(step: Step, message: TakeDoomed) -> ToDelete:
     return ToDelete(tuple(taken), min((time for time in times if time is not None), default=None))
 
 
-def _tried(step: Step) -> str:
+def _tried(step: Transaction) -> str:
     """The state of those that are tried now. As long as a deletion was begun and not answered, no other is begun:
     each keeps the jobs waiting that need its object, and a store that does not answer one will not answer the
     next."""
     return WAITING if step.store.doomed.next_at(DELETING) is None else DELETING
 
 
-def deletions_tried(step: Step, message: DeletionsTried) -> Done:
+def deletions_tried(step: Transaction, message: DeletionsTried) -> Done:
     """What the store said. Without an answer, the key stays in deletion until there is one: it may yet happen."""
     for key in message.gone:
         entry = step.store.doomed.get(key)
@@ -205,7 +205,7 @@ def deletions_tried(step: Step, message: DeletionsTried) -> Done:
     return Done()
 
 
-def spare_source(step: Step, source_hash: str, seen: ObjectSeen) -> ObjectSeen | Refusal:
+def spare_source(step: Transaction, source_hash: str, seen: ObjectSeen) -> ObjectSeen | Refusal:
     """A job needs this source from now on. Returns what may be believed of what was seen of it."""
     key = source_key(source_hash)
     entry = step.store.doomed.get(key)
@@ -217,7 +217,7 @@ def spare_source(step: Step, source_hash: str, seen: ObjectSeen) -> ObjectSeen |
     return seen if seen.epoch >= entry.epoch else replace(seen, seen=Seen.UNKNOWN, size=None, sha256=None)
 
 
-def doubted(step: Step, source_hash: str, epoch: int) -> Refusal | None:
+def doubted(step: Transaction, source_hash: str, epoch: int) -> Refusal | None:
     """The refusal where an object that was seen there may have been deleted since."""
     key = source_key(source_hash)
     entry = step.store.doomed.get(key)
@@ -231,7 +231,7 @@ def being_removed(key: str) -> Refusal:
     return Refusal(RefusalCode.BEING_REMOVED, said, retry_after=COME_AGAIN_SECONDS)
 
 
-def find_unneeded(step: Step, message: FindUnneeded) -> Unneeded:
+def find_unneeded(step: Transaction, message: FindUnneeded) -> Unneeded:
     """Which of these objects no job needs; with `doom`, they are put on the list."""
     found = [key for key in message.keys if step.store.doomed.get(key) is None and not _needed(step, key)]
     if message.doom:
@@ -242,7 +242,7 @@ def find_unneeded(step: Step, message: FindUnneeded) -> Unneeded:
     return Unneeded(tuple(found))
 
 
-def _needed(step: Step, key: str) -> bool:
+def _needed(step: Transaction, key: str) -> bool:
     """A source, and a result that all its jobs share, as long as there is one of them; a source that comes in, as
     long as a job waits for it.
 
@@ -275,7 +275,7 @@ def _needed(step: Step, key: str) -> bool:
 # ------------------------------------------------------------------ the file
 
 
-def free_pages(step: Step, message: FreePages) -> PagesFreed:
+def free_pages(step: Transaction, message: FreePages) -> PagesFreed:
     """Give a few free pages back to the file system, as long as there are many."""
     file = step.store.database_file
     if file is None:

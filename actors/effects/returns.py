@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from actors.effects.step import Step
+from actors.effects.transaction import Transaction
 from blobforge import life
 from blobforge.events import JobFailed, JobReady, JobUpdated, LeaseEnded
 from blobforge.job import Job, JobStatus, Outcome, ReleaseCause
 
 
-def take_back_all(step: Step, worker_id: str, reason: str) -> int:
+def take_back_all(step: Transaction, worker_id: str, reason: str) -> int:
     """Every job that this worker runs goes back to the queue at no cost; its leases are void. Returns how many."""
     running = step.store.jobs_of_worker(worker_id)
     for job in running:
@@ -18,7 +18,7 @@ def take_back_all(step: Step, worker_id: str, reason: str) -> int:
     return len(running)
 
 
-def back_in_queue(step: Step, job: Job, returned: Job, reason: str, cause: ReleaseCause | None = None) -> None:
+def back_in_queue(step: Transaction, job: Job, returned: Job, reason: str, cause: ReleaseCause | None = None) -> None:
     """Write that `job` is now `returned`, and why its attempt ended; `cause` is what its worker said."""
     step.store.save_job(job, returned)
     step.end_attempt(job, returned, Outcome.RELEASED, kind=cause, error=reason)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, assert_never
 
-from actors.effects.step import Step
+from actors.effects.transaction import Transaction
 from actors.messages import (
     Batch,
     DeleteToken,
@@ -46,7 +46,7 @@ def may_revoke(message: Message[Any]) -> bool:
     return any(isinstance(each, _REVOKING) for each in items)
 
 
-def stands(step: Step, caller: Caller | None) -> Refusal | None:
+def stands(step: Transaction, caller: Caller | None) -> Refusal | None:
     """Why the caller's credential is good no longer. Nothing is read where nothing was revoked since it was found
     good, which is nearly always."""
     if caller is None or caller.secret_hash is None:
@@ -66,7 +66,7 @@ def stands(step: Step, caller: Caller | None) -> Refusal | None:
     return None if worker.enabled else disabled(worker.id)
 
 
-def _session_stands(step: Step, caller: Caller) -> Refusal | None:
+def _session_stands(step: Transaction, caller: Caller) -> Refusal | None:
     assert caller.session is not None
     session = step.store.session(caller.session)
     holder: User | Token | None = None

@@ -7,7 +7,7 @@ from functools import partial
 from actors.effects.avoidance import claimable, kept_from
 from actors.effects.causes import UPLOAD_CAUSE, blamed
 from actors.effects.retention import doubted, spare_source
-from actors.effects.step import Step
+from actors.effects.transaction import Transaction
 from actors.messages import (
     ExpireUploads,
     NewJob,
@@ -26,7 +26,7 @@ from blobforge.objects.keys import source_key
 from blobforge.refusals import Refusal, RefusalCode
 
 
-def submit(step: Step, message: Submit) -> Submitted | Refusal:
+def submit(step: Transaction, message: Submit) -> Submitted | Refusal:
     """Make the job, or find the one that this type and source have already: one statement decides a race."""
     new = message.job
     source = spare_source(step, new.source_hash, message.source)
@@ -60,7 +60,7 @@ def submit(step: Step, message: Submit) -> Submitted | Refusal:
     return Submitted(job.id, False, job.status, new.source_hash, missing)
 
 
-def _job(step: Step, new: NewJob, *, ready: bool) -> Job:
+def _job(step: Transaction, new: NewJob, *, ready: bool) -> Job:
     return Job(
         id=0,
         type=new.type,
@@ -78,12 +78,12 @@ def _job(step: Step, new: NewJob, *, ready: bool) -> Job:
     )
 
 
-def _tell(step: Step, job: Job) -> None:
+def _tell(step: Transaction, job: Job) -> None:
     step.events.append(JobCreated(job.id, job.type, job.status))
     _waits(step, job)
 
 
-def _source_ready(step: Step, source_hash: str, announced: int | None, source: ObjectSeen) -> bool:
+def _source_ready(step: Transaction, source_hash: str, announced: int | None, source: ObjectSeen) -> bool:
     """Whether the source is known to be in the store, its bytes checked."""
     key = source_key(source_hash)
     if source.seen is Seen.VERIFIED:
@@ -97,7 +97,7 @@ def _source_ready(step: Step, source_hash: str, announced: int | None, source: O
     return known is not None and known.serves(announced)
 
 
-def _revive(step: Step, job: Job, *, ready: bool) -> Job:
+def _revive(step: Transaction, job: Job, *, ready: bool) -> Job:
     """Its source never came, and now it is submitted again: it waits anew."""
     revived = life.retry(
         job,
@@ -115,14 +115,14 @@ def _revive(step: Step, job: Job, *, ready: bool) -> Job:
     return revived
 
 
-def _waits(step: Step, job: Job) -> None:
+def _waits(step: Transaction, job: Job) -> None:
     if job.status is JobStatus.PENDING:
         claimable(step, job)
     else:
         step.facts.append(SourceAwaited(job.id, job.source_hash))
 
 
-def source_arrived(step: Step, message: SourceArrived) -> SourceSettledFor | Refusal:
+def source_arrived(step: Transaction, message: SourceArrived) -> SourceSettledFor | Refusal:
     if refusal := doubted(step, message.source_hash, message.epoch):
         return refusal
     step.store.record_file(
@@ -149,7 +149,7 @@ def source_arrived(step: Step, message: SourceArrived) -> SourceSettledFor | Ref
     return SourceSettledFor(count)
 
 
-def _arrived(step: Step, job: Job, message: SourceArrived) -> Job | None:
+def _arrived(step: Transaction, job: Job, message: SourceArrived) -> Job | None:
     """Ready, where the bytes were checked; where they were not, only if there are as many as were announced."""
     if not message.verified and job.source_size not in (None, message.size):
         reason = f"the source has {message.size} bytes, and {job.source_size} were announced; upload the right file"
@@ -158,7 +158,7 @@ def _arrived(step: Step, job: Job, message: SourceArrived) -> Job | None:
     return life.arrive(job, size=message.size, avoid=avoid, policy=step.rules.retry, now=step.now)
 
 
-def source_rejected(step: Step, message: SourceRejected) -> SourceSettledFor:
+def source_rejected(step: Transaction, message: SourceRejected) -> SourceSettledFor:
     """Say it on every job that waits; they go on waiting for the right bytes until their time is over."""
     step.store.forget_file(source_key(message.source_hash))
     count = 0
@@ -172,11 +172,11 @@ def source_rejected(step: Step, message: SourceRejected) -> SourceSettledFor:
     return SourceSettledFor(count)
 
 
-def expire_uploads(step: Step, message: ExpireUploads) -> SourceSettledFor:
+def expire_uploads(step: Transaction, message: ExpireUploads) -> SourceSettledFor:
     return SourceSettledFor(step.each(message.job_ids, partial(_expire_upload, after=message.after)))
 
 
-def _expire_upload(step: Step, job_id: int, *, after: float) -> bool:
+def _expire_upload(step: Transaction, job_id: int, *, after: float) -> bool:
     job = step.store.job(job_id)
     if job is None:
         return False

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import trio
 
 from actors.broadcaster import Broadcaster
-from actors.effects.step import Rules
+from actors.effects.transaction import Rules
 from actors.intake import Intake
 from actors.janitor import Janitor, Retention
 from actors.reaper import Reaper

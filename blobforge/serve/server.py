@@ -24,7 +24,7 @@ import trio
 
 from actors.effects.backfill import begin
 from actors.effects.recovery import settle_restore
-from actors.effects.step import Rules, Step
+from actors.effects.transaction import Rules, Transaction
 from actors.replicator import STOPPED_WITHIN, Replicator
 from blobforge.backup import BackupError
 from blobforge.backup.opening import opened
@@ -245,7 +245,7 @@ async def _backup_opened(settings: Settings, keeper: Keeper | None) -> Plan | No
 
 def _settle_restore(store: Store, now: int) -> None:
     """Before the first read of the database: if it came out of a backup, no worker holds a job any more."""
-    step = Step(store, Rules(), now, random.Random())
+    step = Transaction(store, Rules(), now, random.Random())
     with store.transaction(now=now):
         step.now = store.now
         returned = settle_restore(step)

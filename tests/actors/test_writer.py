@@ -12,7 +12,7 @@ import trio
 from structlog.testing import capture_logs
 
 from actors.effects import fleet, jobs
-from actors.effects.step import Rules, Step
+from actors.effects.transaction import Rules, Transaction
 from actors.mailbox import Envelope, Reply, ask
 from actors.messages import (
     Batch,
@@ -99,7 +99,7 @@ async def test_a_bug_is_undone_in_memory(
     """Whatever it had changed: the others are not made again."""
     cancel = jobs.cancel
 
-    def broken(step: Step, message: Cancel) -> JobChanged | Refusal:
+    def broken(step: Transaction, message: Cancel) -> JobChanged | Refusal:
         cancel(step, message)
         raise ZeroDivisionError
 
@@ -121,7 +121,7 @@ async def test_what_was_written_is_undone_with_all_the_others(
     """The transaction is made again without the culprit, which alone is told."""
     drained: list[str] = []
 
-    def written(step: Step, message: Drain) -> Any:
+    def written(step: Transaction, message: Drain) -> Any:
         drained.append(message.worker_id)
         step.store.insert_token(Token(0, message.worker_id, message.worker_id, "bf", frozenset(), step.now))
         if message.worker_id == "bad":
@@ -147,7 +147,7 @@ async def test_who_refuses_after_a_write_leaves_nothing_behind(
     """No effect does so now; one that will must not be believed to have done nothing."""
     cancel = jobs.cancel
 
-    def late(step: Step, message: Cancel) -> JobChanged | Refusal:
+    def late(step: Transaction, message: Cancel) -> JobChanged | Refusal:
         cancel(step, message)
         return Refusal(RefusalCode.JOB_ENDED, "after all")
 

@@ -15,7 +15,7 @@ import msgspec
 import trio
 import trio.testing
 
-from actors.effects.step import Rules
+from actors.effects.transaction import Rules
 from actors.mailbox import ask
 from actors.messages import (
     Audit,

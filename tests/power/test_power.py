@@ -18,7 +18,7 @@ import apsw
 import pytest
 
 from actors.effects.recovery import settle_restore
-from actors.effects.step import Rules, Step
+from actors.effects.transaction import Rules, Transaction
 from actors.messages import Claim, Register
 from blobforge.store.sql import sql
 from blobforge.store.sqlite.database import open_writer
@@ -152,7 +152,7 @@ def test_the_mark_of_a_restore_goes_together_with_the_leases(tmp_path: Path, fol
         store = Store(connection)
         installation = store.installation
         with store.transaction():
-            assert settle_restore(Step(store, Rules(), T0 + 9000, random.Random(1))) == 2
+            assert settle_restore(Transaction(store, Rules(), T0 + 9000, random.Random(1))) == 2
         states.append(content(connection))
         entries.append(Acknowledged(1))
         connection.close()

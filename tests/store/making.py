@@ -12,7 +12,7 @@ from typing import Any
 
 from actors.effects import perform
 from actors.effects.needs import needs_of
-from actors.effects.step import Rules, Step, transact
+from actors.effects.transaction import Rules, Transaction, transact
 from actors.messages import Claim, Fail, NewJob, ObjectSeen, Register, Seen, Submit
 from blobforge.access import Caller, Scope
 from blobforge.job import RetryPolicy
@@ -49,10 +49,12 @@ class Book:
     def do(self, *messages: Any) -> Any:
         """Perform the messages in one transaction; the answer, or the list of answers."""
         self.now += 1000
-        answers, _ = transact(lambda: Step(self.store, self.rules, self.now, self.dice), partial(self._do, messages))
+        answers, _ = transact(
+            lambda: Transaction(self.store, self.rules, self.now, self.dice), partial(self._do, messages)
+        )
         return answers[0] if len(answers) == 1 else answers
 
-    def _do(self, messages: Sequence[Any], step: Step) -> list[Any]:
+    def _do(self, messages: Sequence[Any], step: Transaction) -> list[Any]:
         needs = None if step.careful else needs_of((message, None) for message in messages)
         with self.store.transaction(needs):
             return [perform(step, message, place) for place, message in enumerate(messages)]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from actors.effects.step import Rules
+from actors.effects.transaction import Rules
 from actors.messages import (
     Batch,
     Cancel,

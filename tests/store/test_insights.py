@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 
 from actors.effects import perform
-from actors.effects.step import Step
+from actors.effects.transaction import Transaction
 from actors.messages import (
     Cancel,
     Claim,
@@ -217,9 +217,9 @@ def test_an_undone_failure_leaves_no_count(book: Book) -> None:
     book.register("w1")
     book.do(submission(1))
     book.do(Claim(ADMIN, "w1", ("pdf",)))
-    step = Step(book.store, book.rules, book.now, book.dice)
+    step = Transaction(book.store, book.rules, book.now, book.dice)
 
-    def broken(step: Step, message: Fail) -> None:
+    def broken(step: Transaction, message: Fail) -> None:
         perform(step, message)
         raise RuntimeError
 

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from actors.effects import perform
 from actors.effects.needs import needs_of
-from actors.effects.step import Step
+from actors.effects.transaction import Transaction
 from actors.messages import Batch, BatchDone, Cancel, Claim, Granted, JobChanged, NewJob, Register, Submit, Submitted
 from blobforge.events import JobCreated, SourceAwaited
 from blobforge.job import Job, JobStatus
@@ -64,9 +64,9 @@ def test_a_duplicate_is_the_same_job_whatever_else_is_in_the_transaction(book: B
 
 def test_what_is_undone_takes_its_counts_along(book: Book) -> None:
     book.register("w")
-    step = Step(book.store, book.rules, book.now, book.dice)
+    step = Transaction(book.store, book.rules, book.now, book.dice)
 
-    def broken(step: Step, _: None) -> None:
+    def broken(step: Transaction, _: None) -> None:
         perform(step, submission(2), 0)
         perform(step, Cancel(1), 1)
         perform(step, Claim(ADMIN, "w", ("pdf",)), 2)
@@ -89,9 +89,9 @@ def test_what_is_undone_takes_its_counts_along(book: Book) -> None:
 
 def test_a_worker_that_was_undone_is_forgotten(book: Book) -> None:
     """What was read of it in the transaction is not read again."""
-    step = Step(book.store, book.rules, book.now, book.dice)
+    step = Transaction(book.store, book.rules, book.now, book.dice)
 
-    def broken(step: Step, _: None) -> None:
+    def broken(step: Transaction, _: None) -> None:
         perform(step, Register(ADMIN, "w", "pdf"))
         assert book.store.worker("w") is not None
         raise RuntimeError
@@ -173,7 +173,7 @@ def test_a_batch_of_submissions(book: Book, careful: bool) -> None:
 
     items = [item(3), item(1), item(4, "ocr"), item(3), Cancel(1), item(5), item(3, "ocr"), Cancel(77), item(2),
              item(6, tags=("a", "b", "a"))]  # fmt: skip
-    step = Step(book.store, book.rules, book.now, book.dice, careful=careful)
+    step = Transaction(book.store, book.rules, book.now, book.dice, careful=careful)
     with book.store.transaction():
         done = perform(step, Batch(tuple(items)))
     assert isinstance(done, BatchDone)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition
 
 from actors import messages as m
-from actors.effects.step import Rules
+from actors.effects.transaction import Rules
 from blobforge.job import RetryPolicy
 from tests.model.world import things as w
 from tests.store.making import hash_of

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from actors.effects.recovery import settle_restore
-from actors.effects.step import Step
+from actors.effects.transaction import Transaction
 from tests.model.plans.choices import RULES, seldom
 from tests.model.plans.retention import Retention
 
@@ -40,7 +40,7 @@ class Disasters(Retention):
         copy, world = self.backups[which]
         self.database.put_back(copy, restored_at=self.now)
         self.start()
-        step = Step(self.store, RULES, self.now, random.Random(0))
+        step = Transaction(self.store, RULES, self.now, random.Random(0))
         with self.store.transaction():
             assert settle_restore(step) is not None
         self.world.restore(world, self.now)

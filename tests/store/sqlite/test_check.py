@@ -9,7 +9,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from actors.effects.step import Rules
+from actors.effects.transaction import Rules
 from actors.messages import Cancel, Claim, Complete, DeleteJob, Fail, ObjectSeen, Retry, Seen
 from blobforge.job import RetryPolicy
 from blobforge.store.sql.invariants import EXAMPLES, INVARIANTS

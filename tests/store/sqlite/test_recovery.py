@@ -13,7 +13,7 @@ from trio.testing import MockClock
 
 from actors.effects.claims import claim
 from actors.effects.recovery import settle_restore
-from actors.effects.step import Rules, Step
+from actors.effects.transaction import Rules, Transaction
 from actors.messages import Claim
 from blobforge.access import Caller, Scope
 from blobforge.job import JobStatus
@@ -66,7 +66,7 @@ def restored(backup: Path, copy: Path, *, now: int = NOW) -> Store:
 
 def settled(store: Store, *, now: int) -> int | None:
     with store.transaction():
-        return settle_restore(Step(store, Rules(), now, random.Random(1)))
+        return settle_restore(Transaction(store, Rules(), now, random.Random(1)))
 
 
 def test_running_jobs_go_back_at_no_cost_and_old_leases_are_void(backup: Path, tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_no_number_of_the_lost_time_is_given_again(backup: Path, tmp_path: Path)
         store = restored(backup, tmp_path / name, now=now)
         settled(store, now=now)
         with store.transaction():
-            step = Step(store, Rules(), now, random.Random(1))
+            step = Transaction(store, Rules(), now, random.Random(1))
             caller = Caller(scopes=frozenset({Scope.ADMIN}), token_id=1, name="t")
             granted = claim(step, Claim(caller, "w", ("pdf",), limit=3))
             attempts.append({job.id: job.attempt for job in granted.jobs})  # type: ignore[union-attr]

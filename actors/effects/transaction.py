@@ -57,7 +57,7 @@ LOST = (Spoiled, Unwritable, StoreUnavailable)  # what is raised when the transa
 
 
 @dataclass
-class Step:
+class Transaction:
     """One transaction in the making. `now` is in milliseconds since the epoch.
 
     `events` and `facts` leave the writer only after COMMIT, and not at all when the effect is undone. `settled`: what
@@ -76,7 +76,7 @@ class Step:
     facts: list[Fact] = field(default_factory=list)
     _at: Place = ()
 
-    def whole(self, place: int, effect: Callable[[Step, M], T], message: M) -> T:
+    def whole(self, place: int, effect: Callable[[Transaction, M], T], message: M) -> T:
         """All of an effect, or nothing: where it is refused or meets a bug, it has not happened.
 
         The one place where effects are undone. Raises what the effect raises; Spoiled where it cannot be undone
@@ -122,7 +122,7 @@ class Step:
         except Unrecoverable as error:
             raise Spoiled(self._at, outcome) from error
 
-    def each(self, items: Iterable[M], effect: Callable[[Step, M], bool]) -> int:
+    def each(self, items: Iterable[M], effect: Callable[[Transaction, M], bool]) -> int:
         """Many in one message: a bug that one of them meets is logged, and spoils no other. How many came to True."""
         done = 0
         for place, item in enumerate(items):
@@ -158,7 +158,9 @@ class Step:
         return secrets.token_hex(16)
 
 
-def transact(new_step: Callable[[], Step], work: Callable[[Step], T], *, careful: bool = False) -> tuple[T, int]:
+def transact(
+    begun: Callable[[], Transaction], work: Callable[[Transaction], T], *, careful: bool = False
+) -> tuple[T, int]:
     """Have `work` make its transaction, until no effect in it is left that cannot be undone alone; what it has come
     to, and how often it was made anew. Raises StoreUnavailable.
 
@@ -167,7 +169,7 @@ def transact(new_step: Callable[[], Step], work: Callable[[Step], T], *, careful
     """
     settled: dict[Place, Refusal | Exception] = {}
     for tries in itertools.count():
-        step = new_step()
+        step = begun()
         step.settled, step.careful = settled, careful
         try:
             return work(step), tries
