@@ -259,7 +259,7 @@ class WorkingSet:
             wanted.update(types)
         needs.ready = {type_: min(most, MOST_AHEAD) for type_, most in wanted.items()}
         found = self._bulk.load(needs)
-        wanted.update(job.type for job in found.jobs if job.id in needs.next_of)
+        wanted.update({job.id: job.type for job in found.jobs if job.id in needs.next_of}.values())
         needs.ready = {type_: min(most, MOST_AHEAD) for type_, most in wanted.items()}
         for lines in (found.ready, found.kept):
             for type_ in needs.ready:

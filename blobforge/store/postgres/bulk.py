@@ -140,11 +140,9 @@ class PostgresBulk:
         if needs.dooms:
             ask(sql.DOOMS, (_json(needs.dooms),), lambda told: found.dooms.update(map(_doom, told.rows)))
         if needs.claim_keys:
-            ask(
-                sql.CLAIM_KEYS,
-                (_records(needs.claim_keys),),
-                lambda told: found.claim_keys.update(map(_claim, told.rows)),
-            )
+            keys = _records(needs.claim_keys)
+            ask(sql.CLAIM_KEYS, (keys,), lambda told: found.claim_keys.update(map(_claim, told.rows)))
+            ask(sql.OF_CLAIM_KEYS, (keys,), lambda told: _extend(found.jobs, rows.job, told))
         if needs.repeated:
             ask(
                 sql.REPEATED,
@@ -170,7 +168,7 @@ class PostgresBulk:
         ask = self._turns.queue
 
         def take(told: SqlAnswer) -> None:
-            found.jobs += map(rows.job, told.rows)
+            _extend(found.jobs, rows.job, told)
 
         if needs.jobs:
             ask(sql.JOBS, (_ids(needs.jobs),), take)

@@ -60,6 +60,11 @@ SOURCE_FILES: Final = f"""
 DOOMS: Final = f"SELECT key, state, tries, epoch, again FROM doomed_objects WHERE key {_NAMES}"
 CLAIM_KEYS: Final = f"""
     SELECT worker_id, claim_key, jobs FROM {_records("tt")} JOIN claim_keys ON worker_id = c0 AND claim_key = c1"""
+# What those claims were given: a claim that is repeated looks at it.
+OF_CLAIM_KEYS: Final = f"""
+    SELECT {JOB_COLUMNS} FROM jobs WHERE id = ANY(ARRAY(
+        SELECT (json_array_elements(k.jobs::json) ->> 0)::bigint
+          FROM {_records("tt")} JOIN claim_keys AS k ON k.worker_id = c0 AND k.claim_key = c1))"""
 REPEATED: Final = f"""
     SELECT subject, key, fingerprint, outcome, created_at FROM {_records("tt")}
       JOIN idempotency ON subject = c0 AND key = c1"""
