@@ -1,0 +1,120 @@
+"""Servers that share a database know of each other, and which of them may not be there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from blobforge.config import Settings
+from blobforge.machinery.datadir import StartError
+from blobforge.serve.joining import place_of_objects
+from blobforge.store.commons import LIVE_SECONDS
+from tests.fixtures.local import LocalServer, open_local
+from tests.several.house import House
+from tests.web.calls import token
+from web.presence import BEAT_SECONDS
+
+
+async def listed(server: LocalServer) -> dict[str, Any]:
+    status, answer = await server.call("GET", "/api/servers")
+    assert status == 200
+    return {each["name"]: each for each in answer["servers"]}
+
+
+async def test_each_server_shows_all_of_them(house: House, autojump_clock: Any) -> None:
+    async with house.server("a") as a:
+        async with house.server("b") as b:
+            await trio.sleep(BEAT_SECONDS * 2)
+            for server, name in ((a, "a"), (b, "b")):
+                found = await listed(server)
+                assert set(found) == {"a", "b"}
+                assert [each["name"] for each in found.values() if each["this"]] == [name]
+                assert {each["status"] for each in found.values()} == {"online"}
+                _, page = await server.call("GET", "/admin/servers")
+                assert b"(this one)" in page
+            reader = await token(a, "read")
+            assert (await a.call("GET", "/api/servers", token=reader))[0] == 200
+        assert set(await listed(a)) == {"a", "b"}, "heard of a moment ago"
+        await trio.sleep(BEAT_SECONDS * 2)
+        assert set(await listed(a)) == {"a"}, "it said that it ends"
+
+
+async def test_a_server_that_was_killed_is_silent_and_then_forgotten(house: House, autojump_clock: Any) -> None:
+    async with house.server("a") as a:
+        async with house.server("b"):
+            await trio.sleep(BEAT_SECONDS * 2)
+            [(id_,)] = house.execute("SELECT id FROM presences WHERE name = 'b'")
+            row = house.execute(f"SELECT * FROM presences WHERE id = '{id_}'")
+        house.execute(
+            "INSERT INTO presences SELECT 'killed', name, version, objects, admin, url, started_at, "
+            f"seen_at - {round(LIVE_SECONDS + 1) * 1000}, turn, turn_at, read, clock, long_polls, streams "
+            "FROM presences"
+        )
+        assert row
+        await trio.sleep(BEAT_SECONDS * 2)
+        _, answer = await a.call("GET", "/api/servers")
+        assert sorted(each["status"] for each in answer["servers"]) == ["online", "silent"]
+        house.execute("UPDATE presences SET seen_at = seen_at - 600000 WHERE id = 'killed'")
+        await trio.sleep(BEAT_SECONDS * 2)
+        assert set(await listed(a)) == {"a"}
+
+
+async def test_metrics_say_of_which_server_they_are(house: House, autojump_clock: Any) -> None:
+    async with house.server("a") as a, house.server("b") as b:
+        await trio.sleep(BEAT_SECONDS * 2)
+        for server, name in ((a, "a"), (b, "b")):
+            _, text = await server.call("GET", "/metrics")
+            samples = [line for line in text.decode().splitlines() if not line.startswith("#")]
+            assert samples
+            assert [line for line in samples if f'server="{name}"' not in line] == []
+            assert f'blobforge_servers{{server="{name}",status="online"}} 2.0' in samples
+            assert re.search(r'blobforge_database_live_rows\{server="\w",table="jobs"\}', text.decode())
+
+
+# ------------------------------------------------------------------ objects in one place
+
+
+async def test_an_embedded_store_is_refused_beside_another_server(house: House, autojump_clock: Any) -> None:
+    async with house.server("a"):
+        with pytest.raises(StartError) as raised:
+            async with open_local(house.folder / "b", database_url=house.url, server_name="b"):
+                pass
+        for words in ("server a uses this database", "its own data folder", "BLOBFORGE_S3_*", "one server alone"):
+            assert words in str(raised.value)
+    # Alone it may; and the one that was refused is not there any more.
+    async with open_local(house.folder / "b", database_url=house.url, server_name="b") as b:
+        await b.submit()
+        assert set(await listed(b)) == {"b"}
+
+
+async def test_a_server_that_was_killed_may_start_again_beside_its_own_remains(
+    house: House, autojump_clock: Any
+) -> None:
+    folder = house.folder / "b"
+    async with open_local(folder, database_url=house.url, server_name="b") as b:
+        await b.submit()
+        await trio.sleep(BEAT_SECONDS * 2)
+        kept = house.execute("SELECT count(*) FROM presences")
+        house.execute("UPDATE presences SET id = 'killed'")  # as one that could not say goodbye
+    assert kept == house.execute("SELECT count(*) FROM presences")
+    async with open_local(folder, database_url=house.url, server_name="b"):
+        pass
+
+
+def test_places_of_objects_are_told_apart(tmp_path: Path) -> None:
+    def s3(**fields: str) -> str:
+        given = {"s3_endpoint": "http://s3/", "s3_bucket": "b", "s3_access_key": "k", "s3_secret_key": "s"} | fields
+        return place_of_objects(Settings(**given))  # type: ignore[arg-type]
+
+    assert s3() == s3(s3_endpoint="http://s3", s3_access_key="another")
+    assert len({s3(), s3(s3_bucket="c"), s3(s3_prefix="p"), s3(s3_endpoint="http://t")}) == 4
+    folders = [tmp_path / name for name in "ab"]
+    for folder in folders:
+        folder.mkdir()
+    places = [place_of_objects(Settings(data_dir=str(folder))) for folder in folders * 2]
+    assert places[:2] == places[2:]
+    assert places[0] != places[1]
