@@ -25,6 +25,7 @@ BENCHES = (
     "commit",
     "pages",
     "ingest",
+    "results",
 )
 
 

@@ -139,6 +139,11 @@ def _wakeups(results: Mapping[str, Rows]) -> Found:
     return Found(text, 2 * (now["wakeups"] + now["hops"]) <= before["wakeups"] + before["hops"])
 
 
+def _fetched(results: Mapping[str, Rows]) -> Found:
+    rates = [_one(results["results"], how=f"{store}: fetched")["per_second"] for store in ("embedded store", "S3")]
+    return Found(" and ".join(f"{rate:,.0f}" for rate in rates), min(rates) >= 300)
+
+
 def _start(results: Mapping[str, Rows]) -> Found:
     row = _one(results["start"], jobs=1_000_000)
     return Found(f"{row['seconds']:.2f} s, {row['rss_mib']:.0f} MiB", row["seconds"] <= 2 and row["rss_mib"] <= 200)
@@ -171,6 +176,7 @@ GOALS = (
     Goal("Files, calls and changes of file of a claim, one worker", "25, 200, 80", _calls),
     Goal("Wake-ups and thread hops of a claim, one worker", "half of the earlier revision's", _wakeups),
     Goal("Jobs a second submitted in batches of 1,000", "20,000", _best("submit", 20_000, size=1000)),
+    Goal("Small results a second fetched, on the embedded store and on S3", "300", _fetched),
     Goal("Errors, in all results", "0", _errors),
     Goal("10,000,000 jobs against 10,000, medians", "1.3 times", _depth),
     Goal("Wake-up with 1,000 idle long polls", "p50 5 ms, p99 50 ms, one worker woken (4 messages a job)", _wake),

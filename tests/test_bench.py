@@ -24,6 +24,7 @@ from bench import (
     ingest,
     pages,
     report,
+    results,
     start,
     submit,
     tables,
@@ -53,6 +54,7 @@ TINY = {
     "commit": commit.Commits(sizes=(4,), cycles=16, runs=1),
     "pages": pages.Pages(few=600, many=700, rounds=2, warm=0),
     "ingest": ingest.Ingests(files=3, size=10, runs=1),
+    "results": results.Results(results=3, size=10, runs=1, s3="no"),
 }  # fmt: skip
 
 

@@ -1,0 +1,137 @@
+"""How many results a second does one worker bring in, and how many does `blobforge results download` fetch: all, and
+once more when all are there?
+
+    python -m bench.results [--results 5000] [--size 512] [--s3 both] [--runs 3] [--quick] [--baseline] [--plot]
+
+Each run has a new server, on its embedded store and on a real S3 server beside it. Results are as small as `--size`
+(bytes): what counts here is the cost of a result beside its bytes. Bringing in is the PUT and the completion, sixteen
+side by side; fetching is the command, its start included.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Annotated, Any, NamedTuple
+
+import trio
+from msgspec import Meta
+
+from bench import objects, servers
+from bench.plan import BenchError, Plan, command
+from bench.report import Chart, Report
+
+LONGEST_RUN = 1800  # seconds
+IN_A_FOLDER = 1000
+
+
+class Seconds(NamedTuple):
+    """What each part of one run took."""
+
+    brought_in: float
+    fetched: float
+    again: float
+
+
+async def bring_in(url: str, token: str, results: int, size: int) -> float:
+    """Make so many jobs with results; returns the seconds that the results took, the submission apart."""
+    from blobforge.client import AsyncClient  # noqa: PLC0415 - as the next one
+    from tests.fixtures.converted import Document, convert, submit  # noqa: PLC0415 - the checkout's, not the wheel's
+
+    documents = [
+        Document(f"{n // IN_A_FOLDER:04}/{n}.pdf", f"{n}\n".encode().ljust(size, b"."), f"{n}.md")
+        for n in range(results)
+    ]
+    async with AsyncClient(url, token=token) as client:
+        ids = await submit(client, documents)
+        began = time.perf_counter()
+        await convert(client, dict(zip(ids, documents, strict=True)))
+        return time.perf_counter() - began
+
+
+def fetch(folder: Path, expected: str, **environment: str) -> float:
+    """Run the command; returns how long it took in seconds."""
+    began = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-m", "blobforge.cli", "results", "download", "--to", str(folder), "--json"],
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=LONGEST_RUN,
+        check=False,
+    )
+    seconds = time.perf_counter() - began
+    if done.returncode or not done.stderr.startswith(expected):
+        raise BenchError(f"expected {expected!r}, not: {done.stderr[-2000:]}")
+    return seconds
+
+
+def one_run(results: int, size: int, *, s3: bool) -> Seconds:
+    """The seconds for each part, on one store."""
+    with tempfile.TemporaryDirectory(prefix="blobforge-bench-") as name:
+        base = Path(name)
+        (base / "data").mkdir()
+        (base / "s3").mkdir()
+        with (
+            objects.store(base / "s3", s3=s3) as variables,
+            servers.blobforge(base / "data", **variables) as server,
+        ):
+            environment = {
+                "BLOBFORGE_SERVER_URL": server.url,
+                "BLOBFORGE_API_TOKEN": server.token,
+                "XDG_CACHE_HOME": str(base / "cache"),
+            }
+            brought_in = trio.run(bring_in, server.url, server.token, results, size)
+            fetched = fetch(base / "to", f"{results} fetched", **environment)
+            again = fetch(base / "to", "0 fetched", **environment)
+    return Seconds(brought_in, fetched, again)
+
+
+def rows_of(what: str, results: int, store: str, runs: list[Seconds]) -> Iterator[dict[str, Any]]:
+    for how, name in (("brought in", "brought_in"), ("fetched", "fetched"), ("nothing new", "again")):
+        rates = [round(results / getattr(each, name), 1) for each in runs]
+        yield {
+            "what": f"{what}, {store}: {how}",
+            "how": f"{store}: {how}",
+            "results": what,
+            "per_second": round(median(rates), 1),
+            "errors": 0,
+            "spread": [min(rates), max(rates)],
+        }
+
+
+class Results(Plan, frozen=True, kw_only=True):
+    results: Annotated[int, Meta(description="how many")] = 5000
+    size: Annotated[int, Meta(description="bytes of each")] = 512
+    s3: Annotated[str, Meta(description="on a real S3 server (yes), the embedded store (no), or both")] = "both"
+
+
+FULL = Results()
+QUICK = Results(results=300, runs=1)
+
+
+async def run(plan: Results) -> Report:
+    what = f"{plan.results:,} results of {plan.size} B"
+    rows: list[dict[str, Any]] = []
+    for store, s3 in (("embedded store", False), ("S3", True)):
+        if plan.s3 not in ("both", "yes" if s3 else "no"):
+            continue
+        runs = []
+        for _ in range(plan.runs):
+            runs.append(await trio.to_thread.run_sync(partial(one_run, plan.results, plan.size, s3=s3)))
+        rows += rows_of(what, plan.results, store, runs)
+    chart = Chart(x="results", y="per_second", series="how", x_label="", bars=True)
+    return Report("results", "results brought in and fetched, per second", rows, chart=chart)
+
+
+if __name__ == "__main__":
+    command("results", __doc__ or "", FULL, QUICK, run)
