@@ -15,9 +15,13 @@ from typing import Any
 
 import pytest
 import trio
+from msgspec.structs import replace
 
-from blobforge.cli.fetch.fetching import SIDE_BY_SIDE, SMALL
+from blobforge.cli.common import CliSession
+from blobforge.cli.fetch.fetching import SIDE_BY_SIDE, SMALL, ResultFilter
 from blobforge.cli.fetch.ledger import open_ledger, parts_folder
+from blobforge.cli.fetch.report import FetchReport
+from blobforge.cli.fetch.run import Into, fetch_matching
 from blobforge.client import AsyncClient
 from tests.cli.conftest import Running, running_server
 from tests.fixtures.converted import Document, convert, done, source_of
@@ -327,7 +331,56 @@ def test_since_is_of_the_completion(archive: Archive) -> None:
     assert archive.fetch("--since", "yesterday").returncode == 2
 
 
-def test_an_expired_url_is_signed_anew(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def fetch_here(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> Callable[[], FetchReport]:
+    """The same in this process; the answer is how it went."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(archive.root.parent / "cache"))
+    session = CliSession(archive.running.url, archive.token, quiet=True)
+    wanted = ResultFilter({"tag": archive.tag, "status": "completed"})
+
+    def fetch() -> FetchReport:
+        report = FetchReport(session)
+        session.run(lambda client: fetch_matching(client, wanted, Into(archive.root), report))
+        return report
+
+    return fetch
+
+
+def test_only_what_has_changed_is_listed(
+    archive: Archive, fetch_here: Callable[[], FetchReport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive.make(*docs(3))
+    listed: list[str | None] = []
+    real: Callable[..., Any] = AsyncClient.list_jobs
+
+    async def watched(client: AsyncClient, **filters: Any) -> Any:
+        listed.append(filters.get("updated_since"))
+        return await real(client, **filters)
+
+    monkeypatch.setattr(AsyncClient, "list_jobs", watched)
+    assert fetch_here().fetched == 3
+    assert fetch_here().fetched == 0
+    assert listed[0] is None
+    assert listed[1] is not None
+    (archive.root / "books/1/1.md").unlink()
+    assert fetch_here().fetched == 1
+    assert listed[2] is None, "something was missing"
+
+
+def test_a_run_in_which_something_failed_is_not_counted_as_seen(
+    archive: Archive, fetch_here: Callable[[], FetchReport]
+) -> None:
+    archive.make(*docs(3))
+    archive.root.mkdir()
+    (archive.root / "books").write_text("in the way")
+    assert fetch_here().failed == 3
+    (archive.root / "books").unlink()
+    assert fetch_here().fetched == 3
+
+
+def test_an_expired_url_is_signed_anew(
+    archive: Archive, fetch_here: Callable[[], FetchReport], monkeypatch: pytest.MonkeyPatch
+) -> None:
     ids = archive.make(*docs(3))
     asked: list[int] = []
     real: Callable[..., Any] = AsyncClient.download_urls
@@ -337,20 +390,10 @@ def test_an_expired_url_is_signed_anew(archive: Archive, monkeypatch: pytest.Mon
         links = await real(client, job_ids, *kind)
         if len(asked) > 1:
             return links
-        from msgspec.structs import replace
-
         return [replace(each, url=each.url.replace("expires=", "expires=1")) for each in links]
 
-    from blobforge.cli.common import CliSession
-    from blobforge.cli.fetch.fetching import ResultFilter
-    from blobforge.cli.fetch.report import FetchReport
-    from blobforge.cli.fetch.run import Into, fetch_matching
-
     monkeypatch.setattr(AsyncClient, "download_urls", stale)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(archive.root.parent / "cache"))
-    session = CliSession(archive.running.url, archive.token, quiet=True)
-    report = FetchReport(session)
-    session.run(lambda client: fetch_matching(client, ResultFilter({"tag": archive.tag}), Into(archive.root), report))
+    report = fetch_here()
     assert (report.fetched, report.failed) == (3, 0)
     assert asked == [len(ids), 1, 1, 1]
 

@@ -43,5 +43,8 @@ def test_submit_work_download_through_s3(on_s3: Running) -> None:
     assert ("asking for a fresh upload URL" in done.stderr) == (on_s3.settings["BLOBFORGE_URL_LIFETIME"] == "1")
     assert on_s3.ok("jobs", "download", str(job_id)) == "large.bin\n"
     assert (on_s3.folder / "large.bin").read_bytes() == document.read_bytes()
+    path = on_s3.ok("results", "download", "--to", "all").rstrip("\n").partition("\t")[2]
+    assert (on_s3.folder / "all" / path).read_bytes() == document.read_bytes()
+    assert on_s3.ok("results", "download", "--to", "all") == ""
     again = json.loads(on_s3.ok("submit", document, "--json"))
     assert (again["existing"], again["uploaded"]) == (True, False)
