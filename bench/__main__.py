@@ -23,6 +23,7 @@ BENCHES = (
     "fanout",
     "start",
     "commit",
+    "alone",
     "pages",
     "ingest",
     "results",

@@ -24,7 +24,6 @@ class Presence:
         self._shared = shared
         self._state = state
         self._unheard = False
-        self._elsewhere: frozenset[str] = frozenset()
         self._heard: list[ServerState] = []
 
     @property
@@ -59,14 +58,7 @@ class Presence:
         """Say how this server is. Returns the others that are there. Raises DatabaseError."""
         state = self._state()
         self._heard = await self._shared.ask(lambda commons: commons.present(state))
-        others = [each for each in self._heard if each.is_live and each.id != state.id]
-        elsewhere = frozenset(each.name for each in others if each.objects != state.objects)
-        if elsewhere - self._elsewhere:
-            log.error(
-                "other servers keep objects in another place: results will be missed", servers=sorted(elsewhere)
-            )
-        self._elsewhere = elsewhere
-        return others
+        return [each for each in self._heard if each.is_live and each.id != state.id]
 
     async def leave(self) -> None:
         """The server ends: the others forget it at once."""

@@ -26,7 +26,6 @@ from blobforge.store.postgres import bulk_sql as sql
 from blobforge.store.postgres.connection import WriterTurns
 from blobforge.store.postgres.entries import encode, entry
 from blobforge.store.postgres.pipeline import SqlAnswer
-from blobforge.store.postgres.texts import as_json
 from blobforge.store.postgres.turns_sql import ENTRIES
 from blobforge.store.sql import rows
 from blobforge.store.sql.running import Statements
@@ -369,7 +368,7 @@ class PostgresBulk:
 
 
 def _json(values: Any) -> str:
-    return as_json(list(values) if isinstance(values, set) else values)
+    return msgspec.json.encode(values if not isinstance(values, set) else list(values)).decode()
 
 
 def _ids(ids: Iterable[int]) -> str:
@@ -379,7 +378,7 @@ def _ids(ids: Iterable[int]) -> str:
 
 def _records(values: Iterable[Sequence[Any]]) -> str:
     """For json_to_recordset."""
-    return as_json([dict(zip(_KEYS, each, strict=False)) for each in values])
+    return msgspec.json.encode([dict(zip(_KEYS, each, strict=False)) for each in values]).decode()
 
 
 def _started(jobs: list[Job]) -> list[tuple[Any, ...]]:

@@ -17,7 +17,6 @@ from psycopg import errors, pq
 from psycopg.adapt import Transformer
 
 from blobforge.store.errors import StoreUnavailable
-from blobforge.store.postgres.texts import without_nul
 
 Value = int | str | bytes | None
 # A statement keeps its plan in the memory of the server's process, about 50 KiB; those of moves are made of columns.
@@ -227,5 +226,9 @@ def _sent(value: Value) -> bytes | None:
     if value is None or isinstance(value, bytes):
         return value
     if isinstance(value, str):
-        return without_nul(value).encode()  # libpq would send what is before
+        if "\0" in value:
+            raise psycopg.DataError(
+                "PostgreSQL keeps no text with a NUL character"
+            )  # libpq would send what is before
+        return value.encode()
     return b"%d" % value

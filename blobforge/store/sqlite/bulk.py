@@ -10,8 +10,6 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from itertools import compress
-from operator import ne
 from typing import Any, Final
 
 import msgspec
@@ -36,12 +34,16 @@ from blobforge.store.sql.sql import (
     WORKER_TYPES,
 )
 from blobforge.store.sqlite import sql
+from blobforge.store.sqlite.sets import Column, as_json, columns_of, spell
 from blobforge.store.sqlite.statements import Statements
 from blobforge.store.tallies import Tallies
 
 _decode = msgspec.json.Decoder(list[list[Any]]).decode
 _decode_pairs = msgspec.json.Decoder(list[tuple[int, int]]).decode
 _FIELDS: Final = Job.__struct_fields__
+_GUARDS: Final = tuple(map(_FIELDS.index, ("id", "status", "attempt")))
+_LISTS: Final = {"tags", "avoid"}
+_FLAGS: Final = {"write_once"}
 
 
 class Bulk:
@@ -118,11 +120,11 @@ class Bulk:
         load.named(sql.NEEDED_CAUSES, needs.causes, load.causes)
         if needs.failed:
             found.failed = dict.fromkeys(needs.failed, ())
-            load.part(sql.NEEDED_FAILED, load.failed, _json(list(needs.failed)), needs.among)
+            load.part(sql.NEEDED_FAILED, load.failed, as_json(list(needs.failed)), needs.among)
         if needs.new_jobs and self._next_id is None:
             load.part(sql.NEEDED_SEQUENCE, self._sequence)
         if needs.repeated:
-            for subject, key, *outcome in self._do.rows(sql.NEEDED_REPEATED, (_json(list(needs.repeated)),)):
+            for subject, key, *outcome in self._do.rows(sql.NEEDED_REPEATED, (as_json(list(needs.repeated)),)):
                 found.repeated[subject, key] = (outcome[0], outcome[1], outcome[2])
         if load.parts:
             (values,) = self._do.rows("SELECT " + ", ".join(load.parts), tuple(load.values))
@@ -192,25 +194,25 @@ class Bulk:
         write(sql.DROP_RESULTS_BUT, changes.results_but)
         for result in changes.results:  # one by one: each may have 16 MiB
             self._do.rows(KEEP_RESULT, result)
-        write(sql.FORGET_FILES, changes.files_forgotten)
+        write(sql.FORGET_FILES, [(key,) for key in changes.files_forgotten])
         write(sql.RECORD_FILES, changes.files)
         write(sql.KEEP_FILES, changes.files_kept)
         write(sql.SAVE_WORKERS, [rows.worker_values(worker) for worker in changes.workers])
         write(sql.BEAT_WORKERS, [(each.id, each.last_heartbeat, each.updated_at) for each in changes.beats])
-        write(sql.DELETE_WORKERS, changes.workers_gone)
+        write(sql.DELETE_WORKERS, [(worker_id,) for worker_id in changes.workers_gone])
         self._write_types(changes)
         write(sql.INSERT_CAUSES, [_new_cause(cause) for cause in changes.causes if cause.new is not None])
         write(sql.SEE_CAUSES, [cause[:5] for cause in changes.causes if cause.new is None])
-        pairs = [(worker, key, _json(jobs), now) for worker, key, jobs, now in changes.claim_keys]
+        pairs = [(worker, key, as_json(jobs), now) for worker, key, jobs, now in changes.claim_keys]
         write(sql.SAVE_CLAIM_KEYS, pairs)
         for repeated in changes.repeated:
             self._do.rows(sql.SAVE_REPEATED, repeated)
         write(sql.SAVE_UNDOS, changes.undos)
         write(sql.INSERT_AUDIT, [astuple(entry)[1:] for entry in changes.audit])
 
-    def _write(self, statement: str, values: Sequence[Any]) -> None:
-        if values:
-            self._do.rows(statement, (_json(values),))
+    def _write(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
+        if rows:
+            self._do.rows(*spell(statement, columns_of(rows)))
 
     def _write_jobs(self, changes: Changes) -> None:
         if changes.made:
@@ -225,37 +227,24 @@ class Bulk:
             self._move(move)
         if changes.gone:
             self._types = None
-            guards = _json([(job.id, job.status, job.attempt) for job in changes.gone])
-            if self._do.change(sql.DELETE_JOBS, (guards,)) != len(changes.gone):
+            guards = columns_of([(job.id, job.status, job.attempt) for job in changes.gone])
+            if self._do.change(*spell(sql.DELETE_JOBS, guards)) != len(changes.gone):
                 raise self._stale([(job, None) for job in changes.gone])
 
     def _move(self, moved: list[tuple[Job, Job]]) -> None:
         """Those that go from one status to another, in the columns in which any of them has changed."""
-        changed: set[str] = set()
-        afters = []
-        for before, after in moved:
-            was, is_now = astuple(before), astuple(after)
-            changed.update(compress(_FIELDS, map(ne, was, is_now)))
-            afters.append(is_now)
-        columns = tuple(compress(_FIELDS, [field in changed for field in _FIELDS]))
-        at = [index for index, field in enumerate(_FIELDS) if field in changed]
-        values = [
-            (before.id, before.status, before.attempt, *[_column(after[index]) for index in at])
-            for (before, _), after in zip(moved, afters, strict=True)
-        ]
-        if not columns:
+        befores, afters = (columns_of(list(map(astuple, jobs))) for jobs in zip(*moved, strict=True))
+        changed = [at for at, (was, is_now) in enumerate(zip(befores, afters, strict=True)) if was != is_now]
+        if not changed:
             return
-        if len(values) == 1:  # a set of one costs three times as much
-            id_, status, attempt, *new = values[0]
-            done = self._do.change(sql.move_job(columns), (*new, id_, status, attempt))
-        else:
-            done = self._do.change(sql.move_jobs(columns), (_json(values),))
-        if done != len(moved):
+        statement = sql.move_jobs(tuple([_FIELDS[at] for at in changed]))
+        columns = [*(befores[at] for at in _GUARDS), *(_column(_FIELDS[at], afters[at]) for at in changed)]
+        if self._do.change(*spell(statement, columns)) != len(moved):
             raise self._stale(moved)
 
     def _stale(self, moves: Sequence[tuple[Job, Job | None]]) -> StaleState:
         """One of these jobs was not as it was read; all others have been moved."""
-        asked = _json([before.id for before, _ in moves])
+        asked = as_json([before.id for before, _ in moves])
         there = {row[0]: (row[1], row[2]) for row in self._do.rows(sql.JOB_STATES, (asked,))}
         for before, after in moves:
             wanted = (str(after.status), after.attempt) if after is not None else None
@@ -264,7 +253,7 @@ class Bulk:
         return StaleState(f"one of the jobs {asked} was no longer as it was read")
 
     def _write_types(self, changes: Changes) -> None:
-        self._write(sql.FORGET_WORKER_TYPES, changes.types_forgotten)
+        self._write(sql.FORGET_WORKER_TYPES, [(worker_id,) for worker_id in changes.types_forgotten])
         self._write(sql.ADD_WORKER_TYPES, changes.types_asked)
         for worker_id in (*changes.types_forgotten, *(worker_id for worker_id, _ in changes.types_asked)):
             self._asked.pop(worker_id, None)
@@ -301,7 +290,7 @@ class _Load:
 
     def named(self, part: str, names: set[Any], take: Callable[[Any], None]) -> None:
         if names:
-            self.part(part, take, _json(list(names)))
+            self.part(part, take, as_json(list(names)))
 
     def line(self, part: str, type_: str, most: int, into: dict[str, list[Job]]) -> None:
         if most:
@@ -337,10 +326,6 @@ class _Load:
             self._found.failed[job_id] = (*self._found.failed[job_id], worker_id)
 
 
-def _json(values: Any) -> str:
-    return msgspec.json.encode(values).decode()
-
-
 def _jobs(value: str) -> list[Job]:
     return [rows.job(row) for row in _decode(value)]
 
@@ -361,8 +346,8 @@ def _new_cause(seen: CauseSeen) -> tuple[Any, ...]:
     return (seen.id, seen.new.fingerprint, seen.new.kind, seen.new.place, seen.example, seen.first, seen.last, seen.n)
 
 
-def _column(value: Any) -> Any:
+def _column(field: str, values: Column) -> Column:
     """As the table has it."""
-    if type(value) is tuple:
-        return rows.encode_tags(value)
-    return int(value) if type(value) is bool else value
+    if field in _LISTS:
+        return [rows.encode_tags(value) for value in values]
+    return [int(value) for value in values] if field in _FLAGS else values

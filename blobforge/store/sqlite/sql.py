@@ -69,12 +69,10 @@ NEEDED_FAILED: Final = _rows_of(
 )
 NEEDED_SEQUENCE: Final = "(SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'jobs')"
 
-# --- what a transaction has changed, each table in one statement: JSON arrays of values in the order of the columns
-_EACH: Final = "FROM json_each(?) AS each"
 
-
+# --- what a transaction has changed, each table in one statement: see `sets.py` for what is in braces
 def _values(first: int, last: int) -> str:
-    return ", ".join(f"each.value ->> {at}" for at in range(first, last))
+    return ", ".join(f"{{{at}}}" for at in range(first, last))
 
 
 @lru_cache(maxsize=256)
@@ -82,125 +80,113 @@ def move_jobs(columns: tuple[str, ...]) -> str:
     """Jobs that were read in that status and attempt (the first three values: id, status, attempt) get these columns.
 
     A column that is named is written to each index that has it, changed or not: so only those are that have changed.
+    `+`: the status is in an index, too, and by that many more jobs would be looked at than by their ids.
     """
-    moved = ", ".join(f"{column} = each.value ->> {at}" for at, column in enumerate(columns, start=3))
+    moved = ", ".join(f"{column} = {{{at}}}" for at, column in enumerate(columns, start=3))
     return f"""
-        UPDATE jobs SET {moved} {_EACH}
-         WHERE jobs.id = each.value ->> 0 AND jobs.status = each.value ->> 1 AND jobs.attempt = each.value ->> 2"""
-
-
-@lru_cache(maxsize=256)
-def move_job(columns: tuple[str, ...]) -> str:
-    """The same of one job: the columns, then the guard."""
-    moved = ", ".join(f"{column} = ?" for column in columns)
-    return f"UPDATE jobs SET {moved} WHERE id = ? AND status = ? AND attempt = ?"
+        UPDATE jobs SET {moved} {{set_from}}
+         WHERE jobs.id = {{0}} AND +jobs.status = {{1}} AND jobs.attempt = {{2}}"""
 
 
 JOB_STATES: Final = f"SELECT id, status, attempt FROM jobs WHERE id {_THESE}"
 INSERT_JOBS: Final = f"""
     INSERT INTO jobs (id, type, status, priority, source_hash, created_at, updated_at, max_attempts, source_path,
                       source_size, tags, metadata, submitter)
-    SELECT {_values(0, 13)} {_EACH} ORDER BY each.key"""
-INSERT_JOB_TAGS: Final = f"INSERT OR IGNORE INTO job_tags (tag, job_id) SELECT {_values(0, 2)} {_EACH}"
+    SELECT {_values(0, 13)} {{each}} {{in_order}}"""
+INSERT_JOB_TAGS: Final = "INSERT OR IGNORE INTO job_tags (tag, job_id) SELECT {0}, {1} {each}"
 # Their tags, attempts and results go along.
 DELETE_JOBS: Final = """
     DELETE FROM jobs WHERE id IN (
-        SELECT jobs.id FROM json_each(?) AS each JOIN jobs
-            ON jobs.id = each.value ->> 0 AND jobs.status = each.value ->> 1 AND jobs.attempt = each.value ->> 2)"""
+        SELECT jobs.id {each_and} jobs WHERE jobs.id = {0} AND +jobs.status = {1} AND jobs.attempt = {2})"""
 # Attempts of a job are added in their order; the first one needs no look at others.
 START_ATTEMPTS: Final = f"""
     INSERT INTO attempts (job_id, attempt, worker_id, lease, started_at, output_key, ordinal)
     SELECT {_values(0, 6)},
-           CASE WHEN each.value ->> 1 = 1 THEN 1 ELSE
-               1 + coalesce((SELECT coalesce(ordinal, attempt) FROM attempts WHERE job_id = each.value ->> 0
+           CASE WHEN {{1}} = 1 THEN 1 ELSE
+               1 + coalesce((SELECT coalesce(ordinal, attempt) FROM attempts WHERE job_id = {{0}}
                               ORDER BY attempt DESC LIMIT 1), 0) END
-      {_EACH} WHERE true ORDER BY each.key"""
+      {{each}} {{in_order}}"""
 # An update in disguise: where ANALYZE has seen a small table, an UPDATE ... FROM walks all of it, and CROSS JOIN is
 # the one way to tell the planner what comes first.
 END_ATTEMPTS: Final = f"""
     INSERT INTO attempts (job_id, attempt, worker_id, lease, started_at, ended_at, outcome, kind, error, traceback,
                           log_tail)
     SELECT a.job_id, a.attempt, a.worker_id, a.lease, a.started_at, {_values(2, 8)}
-      {_EACH} CROSS JOIN attempts AS a ON a.job_id = each.value ->> 0 AND a.attempt = each.value ->> 1 WHERE true
+      {{each_and}} attempts AS a WHERE a.job_id = {{0}} AND a.attempt = {{1}}
     ON CONFLICT (job_id, attempt) DO UPDATE SET ended_at = excluded.ended_at, outcome = excluded.outcome,
         kind = excluded.kind, error = excluded.error, traceback = excluded.traceback, log_tail = excluded.log_tail"""
-DROP_RESULTS: Final = f"""
-    DELETE FROM results WHERE (job_id, attempt) IN (SELECT {_values(0, 2)} {_EACH})"""
-DROP_RESULTS_BUT: Final = f"""
+DROP_RESULTS: Final = "DELETE FROM results WHERE (job_id, attempt) IN (SELECT {0}, {1} {each})"
+DROP_RESULTS_BUT: Final = """
     DELETE FROM results WHERE (job_id, attempt) IN (
-        SELECT results.job_id, results.attempt {_EACH} JOIN results
-            ON results.job_id = each.value ->> 0 AND results.attempt IS NOT each.value ->> 1)"""
-FORGET_FILES: Final = "DELETE FROM files WHERE key IN (SELECT value FROM json_each(?))"
+        SELECT results.job_id, results.attempt {each_and} results
+         WHERE results.job_id = {0} AND results.attempt IS NOT {1})"""
+FORGET_FILES: Final = "DELETE FROM files WHERE key IN (SELECT {0} {each})"
 RECORD_FILES: Final = f"""
     INSERT INTO files (key, size, sha256, job_id, attempt, created_at, checked_at, etag, version, keeping)
-    SELECT {_values(0, 10)} {_EACH} WHERE true
+    SELECT {_values(0, 10)} {{each}}
     ON CONFLICT (key) DO UPDATE SET size = excluded.size, sha256 = excluded.sha256, checked_at = excluded.checked_at,
         etag = excluded.etag, version = excluded.version, keeping = excluded.keeping"""
-KEEP_FILES: Final = f"""
-    UPDATE files SET kept = each.value ->> 1, keeping = 0 {_EACH} WHERE files.key = each.value ->> 0"""
+KEEP_FILES: Final = "UPDATE files SET kept = {1}, keeping = 0 {set_from} WHERE files.key = {0}"
 SAVE_WORKERS: Final = f"""
-    INSERT INTO workers ({WORKER_COLUMNS}) SELECT {_values(0, 19)} {_EACH} WHERE true
+    INSERT INTO workers ({WORKER_COLUMNS}) SELECT {_values(0, 19)} {{each}}
     ON CONFLICT (id) DO UPDATE SET type = excluded.type, status = excluded.status,
         updated_at = excluded.updated_at, name = excluded.name, enabled = excluded.enabled,
         last_heartbeat = excluded.last_heartbeat, metadata = excluded.metadata, labels = excluded.labels,
         version = excluded.version, token_id = excluded.token_id, secret_hash = excluded.secret_hash,
         drain = excluded.drain, registered = excluded.registered, instance = excluded.instance,
         contested_at = excluded.contested_at, contested_by = excluded.contested_by"""
-BEAT_WORKERS: Final = f"""
+BEAT_WORKERS: Final = """
     INSERT INTO workers (id, type, status, created_at, last_heartbeat, updated_at)
-    SELECT w.id, w.type, w.status, w.created_at, {_values(1, 3)}
-      {_EACH} CROSS JOIN workers AS w ON w.id = each.value ->> 0 WHERE true
+    SELECT w.id, w.type, w.status, w.created_at, {1}, {2} {each_and} workers AS w WHERE w.id = {0}
     ON CONFLICT (id) DO UPDATE SET last_heartbeat = excluded.last_heartbeat, updated_at = excluded.updated_at"""
-DELETE_WORKERS: Final = "DELETE FROM workers WHERE id IN (SELECT value FROM json_each(?))"
-FORGET_WORKER_TYPES: Final = "DELETE FROM worker_types WHERE worker_id IN (SELECT value FROM json_each(?))"
-ADD_WORKER_TYPES: Final = f"INSERT OR IGNORE INTO worker_types (worker_id, type) SELECT {_values(0, 2)} {_EACH}"
+DELETE_WORKERS: Final = "DELETE FROM workers WHERE id IN (SELECT {0} {each})"
+FORGET_WORKER_TYPES: Final = "DELETE FROM worker_types WHERE worker_id IN (SELECT {0} {each})"
+ADD_WORKER_TYPES: Final = "INSERT OR IGNORE INTO worker_types (worker_id, type) SELECT {0}, {1} {each}"
 INSERT_CAUSES: Final = f"""
     INSERT INTO failures (id, fingerprint, kind, place, example, first_seen, last_seen, n)
-    SELECT {_values(0, 8)} {_EACH}"""
-SEE_CAUSES: Final = f"""
-    UPDATE failures SET last_seen = max(last_seen, each.value ->> 3), first_seen = min(first_seen, each.value ->> 2),
-                        n = n + (each.value ->> 4),
-                        example = CASE WHEN each.value ->> 3 >= last_seen THEN each.value ->> 1 ELSE example END
-      {_EACH} WHERE failures.id = each.value ->> 0"""
+    SELECT {_values(0, 8)} {{each}}"""
+SEE_CAUSES: Final = """
+    UPDATE failures SET last_seen = max(last_seen, {3}), first_seen = min(first_seen, {2}), n = n + ({4}),
+                        example = CASE WHEN {3} >= last_seen THEN {1} ELSE example END
+      {set_from} WHERE failures.id = {0}"""
 SAVE_CLAIM_KEYS: Final = f"""
     INSERT OR REPLACE INTO claim_keys (worker_id, claim_key, jobs, created_at)
-    SELECT {_values(0, 4)} {_EACH} ORDER BY each.key"""
+    SELECT {_values(0, 4)} {{each}} {{in_order}}"""
 # One by one, for the same reason.
 SAVE_REPEATED: Final = """
     INSERT OR REPLACE INTO idempotency (subject, key, fingerprint, outcome, created_at) VALUES (?, ?, ?, ?, ?)"""
 SAVE_UNDOS: Final = f"""
-    INSERT OR IGNORE INTO undos (token, job_id, was, became, at) SELECT {_values(0, 5)} {_EACH} ORDER BY each.key"""
+    INSERT OR IGNORE INTO undos (token, job_id, was, became, at) SELECT {_values(0, 5)} {{each}} {{in_order}}"""
 INSERT_AUDIT: Final = f"""
     INSERT INTO audit (at, actor, name, address, action, subject, detail)
-    SELECT {_values(0, 7)} {_EACH} ORDER BY each.key"""
+    SELECT {_values(0, 7)} {{each}} {{in_order}}"""
 # Counters, each moved by the last value. Those that count what is there never fall below zero (the schema says so):
 # an upsert of a negative number would be refused before it was added.
-MOVE_JOB_COUNTS: Final = f"""
+MOVE_JOB_COUNTS: Final = """
     INSERT INTO job_counts (status, type, priority, n)
-    SELECT {_values(0, 3)}, coalesce(c.n, 0) + (each.value ->> 3) {_EACH} LEFT JOIN job_counts AS c
-        ON c.status = each.value ->> 0 AND c.type = each.value ->> 1 AND c.priority = each.value ->> 2 WHERE true
+    SELECT {0}, {1}, {2}, {3} + coalesce((SELECT c.n FROM job_counts AS c
+                                           WHERE c.status = {0} AND c.type = {1} AND c.priority = {2}), 0) {each}
     ON CONFLICT (status, type, priority) DO UPDATE SET n = excluded.n"""
-MOVE_FAILURE_COUNTS: Final = f"""
+MOVE_FAILURE_COUNTS: Final = """
     INSERT INTO failure_counts (failure, status, n)
-    SELECT {_values(0, 2)}, coalesce(c.n, 0) + (each.value ->> 2) {_EACH} LEFT JOIN failure_counts AS c
-        ON c.failure = each.value ->> 0 AND c.status = each.value ->> 1 WHERE true
+    SELECT {0}, {1}, {2} + coalesce((SELECT c.n FROM failure_counts AS c
+                                      WHERE c.failure = {0} AND c.status = {1}), 0) {each}
     ON CONFLICT (failure, status) DO UPDATE SET n = excluded.n"""
-MOVE_WORKER_COUNTS: Final = f"""
+MOVE_WORKER_COUNTS: Final = """
     INSERT INTO worker_counts (status, n)
-    SELECT {_values(0, 1)}, coalesce(c.n, 0) + (each.value ->> 1) {_EACH} LEFT JOIN worker_counts AS c
-        ON c.status = each.value ->> 0 WHERE true
+    SELECT {0}, {1} + coalesce((SELECT c.n FROM worker_counts AS c WHERE c.status = {0}), 0) {each}
     ON CONFLICT (status) DO UPDATE SET n = excluded.n"""
 ADD_HAPPENINGS: Final = f"""
-    INSERT INTO happenings (step, slot, type, what, n) SELECT {_values(0, 5)} {_EACH} WHERE true
+    INSERT INTO happenings (step, slot, type, what, n) SELECT {_values(0, 5)} {{each}}
     ON CONFLICT (step, slot, type, what) DO UPDATE SET n = n + excluded.n"""
 ADD_DURATIONS: Final = f"""
-    INSERT INTO durations (week, type, bucket, n) SELECT {_values(0, 4)} {_EACH} WHERE true
+    INSERT INTO durations (week, type, bucket, n) SELECT {_values(0, 4)} {{each}}
     ON CONFLICT (week, type, bucket) DO UPDATE SET n = n + excluded.n"""
 ADD_WORKER_RATES: Final = f"""
-    INSERT INTO worker_rates (hour, worker_id, outcome, n) SELECT {_values(0, 4)} {_EACH} WHERE true
+    INSERT INTO worker_rates (hour, worker_id, outcome, n) SELECT {_values(0, 4)} {{each}}
     ON CONFLICT (hour, worker_id, outcome) DO UPDATE SET n = n + excluded.n"""
 NOTE_HOURS: Final = f"""
-    INSERT INTO job_hours (hour, first_id, last_id) SELECT {_values(0, 3)} {_EACH} WHERE true
+    INSERT INTO job_hours (hour, first_id, last_id) SELECT {_values(0, 3)} {{each}}
     ON CONFLICT (hour) DO UPDATE SET first_id = min(first_id, excluded.first_id),
                                      last_id = max(last_id, excluded.last_id)"""
 NAME_INSTALLATION: Final = "INSERT OR IGNORE INTO installation (one, id) VALUES (1, ?)"

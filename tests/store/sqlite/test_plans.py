@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from itertools import product
 from typing import Any
 
 import apsw
@@ -11,6 +13,7 @@ from actors.messages import Claim
 from blobforge.store.sql import sql as shared
 from blobforge.store.sqlite import sql
 from blobforge.store.sqlite.database import open_reader
+from blobforge.store.sqlite.sets import columns_of, spell
 from tests.store.making import ADMIN, Book, submission
 
 PLANS: list[tuple[str, tuple[Any, ...], str]] = [
@@ -38,7 +41,6 @@ PLANS: list[tuple[str, tuple[Any, ...], str]] = [
     (shared.UNCHECKED_OUTPUTS, (), "files_unchecked"),
     (shared.JOBS_BETWEEN, (1, 9, 10), "PRIMARY KEY"),
     (shared.LATEST_ATTEMPTS, (1, 10), "PRIMARY KEY"),
-    (sql.move_job(("status", "lease")), (None, None, 1, "pending", 1), "PRIMARY KEY"),
     (shared.ENDED_BEFORE, ("completed", 1, 10), "jobs_ended"),
     (shared.DUE_DOOMS, ("waiting", 1, 10), "doomed_objects_due"),
     (shared.NEXT_DOOM, ("waiting",), "doomed_objects_due"),
@@ -84,38 +86,62 @@ SETS: list[tuple[str, str, str]] = [
     (f"SELECT {sql.NEEDED_CLAIM_KEYS}", '[["w", "k"]]', "claim_keys USING PRIMARY KEY"),
     (sql.NEEDED_REPEATED, '[["s", "k"]]', "idempotency USING PRIMARY KEY"),
     (f"SELECT {sql.NEEDED_FAILED}", "[1]", "attempts USING PRIMARY KEY"),
-    (sql.move_jobs(("status", "lease")), "[]", "jobs USING INTEGER PRIMARY KEY"),
     (sql.JOB_STATES, "[1]", "jobs USING INTEGER PRIMARY KEY"),
-    (sql.DELETE_JOBS, "[]", "jobs USING INTEGER PRIMARY KEY"),
-    (sql.START_ATTEMPTS, "[]", "attempts USING PRIMARY KEY"),
-    (sql.END_ATTEMPTS, "[]", "a USING PRIMARY KEY"),
-    (sql.DROP_RESULTS, "[]", "results USING COVERING INDEX sqlite_autoindex_results_1"),
-    (sql.DROP_RESULTS_BUT, "[]", "results USING COVERING INDEX sqlite_autoindex_results_1"),
-    (sql.FORGET_FILES, "[]", "files USING PRIMARY KEY"),
-    (sql.KEEP_FILES, "[]", "files USING PRIMARY KEY"),
-    (sql.BEAT_WORKERS, "[]", "w USING PRIMARY KEY"),
-    (sql.DELETE_WORKERS, "[]", "workers USING PRIMARY KEY"),
-    (sql.FORGET_WORKER_TYPES, "[]", "worker_types USING PRIMARY KEY"),
-    (sql.SEE_CAUSES, "[]", "failures USING INTEGER PRIMARY KEY"),
-    (sql.MOVE_JOB_COUNTS, "[]", "c USING PRIMARY KEY"),
-    (sql.MOVE_FAILURE_COUNTS, "[]", "c USING PRIMARY KEY"),
-    (sql.MOVE_WORKER_COUNTS, "[]", "c USING PRIMARY KEY"),
 ]
+# What is written of a set of rows, see sets.py.
+WRITTEN: list[tuple[str, str]] = [
+    (sql.move_jobs(("status", "lease")), "jobs USING INTEGER PRIMARY KEY"),
+    (sql.DELETE_JOBS, "jobs USING INTEGER PRIMARY KEY"),
+    (sql.START_ATTEMPTS, "attempts USING PRIMARY KEY"),
+    (sql.END_ATTEMPTS, "a USING PRIMARY KEY"),
+    (sql.DROP_RESULTS, "results USING COVERING INDEX sqlite_autoindex_results_1"),
+    (sql.DROP_RESULTS_BUT, "results USING COVERING INDEX sqlite_autoindex_results_1"),
+    (sql.FORGET_FILES, "files USING PRIMARY KEY"),
+    (sql.KEEP_FILES, "files USING PRIMARY KEY"),
+    (sql.BEAT_WORKERS, "w USING PRIMARY KEY"),
+    (sql.DELETE_WORKERS, "workers USING PRIMARY KEY"),
+    (sql.FORGET_WORKER_TYPES, "worker_types USING PRIMARY KEY"),
+    (sql.SEE_CAUSES, "failures USING INTEGER PRIMARY KEY"),
+    (sql.MOVE_JOB_COUNTS, "c USING PRIMARY KEY"),
+    (sql.MOVE_FAILURE_COUNTS, "c USING PRIMARY KEY"),
+    (sql.MOVE_WORKER_COUNTS, "c USING PRIMARY KEY"),
+]
+
+
+def few_rows(book: Book) -> None:
+    book.register("w")
+    book.do(*(submission(number, priority=1 + number % 5, tags=("t",)) for number in range(300)))
+    book.do(Claim(ADMIN, "w", ("pdf",), 20))
+    book.db.execute("ANALYZE")
+
+
+def by_an_index(plan: list[str], index: str) -> None:
+    assert any(f"SEARCH {index}" in step for step in plan), plan
+    assert not [step for step in plan if step.startswith("SCAN") and not step.startswith(("SCAN each", "SCAN json"))
+                and "(subquery" not in step and "CONSTANT" not in step], plan  # fmt: skip
 
 
 @pytest.mark.parametrize("analyzed", [False, True])
 @pytest.mark.parametrize(("statement", "value", "index"), SETS)
 def test_a_set_is_found_by_an_index(book: Book, statement: str, value: str, index: str, analyzed: bool) -> None:
     if analyzed:
-        book.register("w")
-        book.do(*(submission(number, priority=1 + number % 5, tags=("t",)) for number in range(300)))
-        book.do(Claim(ADMIN, "w", ("pdf",), 20))
-        book.db.execute("ANALYZE")
+        few_rows(book)
     values = (value, 10)[: statement.count("?")]
-    plan = [row[3] for row in book.rows(f"EXPLAIN QUERY PLAN {statement}", values)]
-    assert any(f"SEARCH {index}" in step for step in plan), plan
-    assert not [step for step in plan if step.startswith("SCAN") and not step.startswith(("SCAN each", "SCAN json"))
-                and "(subquery" not in step and "CONSTANT" not in step], plan  # fmt: skip
+    by_an_index([row[3] for row in book.rows(f"EXPLAIN QUERY PLAN {statement}", values)], index)
+
+
+@pytest.mark.parametrize("analyzed", [False, True])
+@pytest.mark.parametrize(("statement", "index"), WRITTEN)
+def test_a_set_is_written_by_an_index(book: Book, statement: str, index: str, analyzed: bool) -> None:
+    """Whichever of its values are the same in all rows."""
+    if analyzed:
+        few_rows(book)
+    columns = 1 + max(int(each) for each in re.findall(r"{(\d+)}", statement))
+    apart = [None] * columns
+    for same in product((False, True), repeat=min(columns, 5)):
+        for rows in ([apart], [apart, [1 if each else None for each in (*same, *apart)][:columns]]):
+            spelled, values = spell(statement, columns_of(rows))
+            by_an_index([row[3] for row in book.rows(f"EXPLAIN QUERY PLAN {spelled}", values)], index)
 
 
 @pytest.mark.parametrize(

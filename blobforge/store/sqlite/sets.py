@@ -1,0 +1,59 @@
+"""How a set of rows gets into one statement: what is the same in all of them as parameters, the others as JSON.
+
+A value that SQLite takes out of JSON costs it as much as a step in an index, and jobs that are claimed or completed
+together are the same in most columns: status, times, worker, number of the attempt. A set of one has no JSON.
+
+In a statement `{0}`, `{1}` ... are the values of a row; where the rows come from is `{each}` behind a SELECT,
+`{each_and}` where another table follows, and `{set_from}` behind a SET; `{in_order}` is the order of the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+Column = Sequence[Any]
+
+
+def columns_of(rows: Sequence[Sequence[Any]]) -> list[Column]:
+    return list(zip(*rows, strict=True))
+
+
+def spell(statement: str, columns: Sequence[Column]) -> tuple[str, tuple[Any, ...]]:
+    """The statement for these rows, of which there is one at least, and its parameters."""
+    if len(columns[0]) == 1:
+        return _spelled(statement, (False,) * len(columns)), tuple([column[0] for column in columns])
+    varies = [column.count(column[0]) != len(column) for column in columns]
+    if not any(varies):
+        varies[0] = True  # there are as many rows all the same
+    many = [column for column, each in zip(columns, varies, strict=True) if each]
+    rows = many[0] if len(many) == 1 else list(zip(*many, strict=True))
+    same = [column[0] for column, each in zip(columns, varies, strict=True) if not each]
+    return _spelled(statement, tuple(varies)), (as_json(rows), *same)
+
+
+@lru_cache(maxsize=1024)
+def _spelled(statement: str, varies: tuple[bool, ...]) -> str:
+    values: list[str] = []
+    taken, given = 0, int(any(varies))
+    for each in varies:
+        if not each:
+            given += 1
+            values.append(f"?{given}")
+        else:
+            values.append(f"each.value ->> {taken}" if sum(varies) > 1 else "each.value")
+            taken += 1
+    if not any(varies):
+        return statement.format(*values, each="WHERE true", each_and="FROM", in_order="", set_from="")
+    each_row = "FROM json_each(?1) AS each"
+    return statement.format(
+        *values, each=f"{each_row} WHERE true", each_and=f"{each_row} CROSS JOIN", in_order="ORDER BY each.key",
+        set_from=each_row,
+    )  # fmt: skip
+
+
+def as_json(values: Any) -> str:
+    return msgspec.json.encode(values).decode()
