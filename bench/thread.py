@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import trio
-
 from actors.effects.step import Rules
+
 from actors.mailbox import Envelope, Reply
 from actors.messages import Batch, Claim, Complete, NewJob, ObjectSeen, Seen, Submit
 from actors.writer import Writer
