@@ -10,7 +10,7 @@ import time
 import httpx
 import pytest
 
-from blobforge.objects import ObjectInfo, ObjectTooLargeError, s3
+from blobforge.objects import ObjectInfo, ObjectTooLargeError, bucket, s3
 from blobforge.objects.multipart import LARGEST_PART, MIB, MOST_PARTS, PART, Upload, part_size
 from blobforge.objects.s3 import S3Store
 from tests.fixtures.seaweed import Seaweed
@@ -138,8 +138,8 @@ async def test_what_is_too_large_for_one_copy_is_copied_in_parts(
     store: S3Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """S3 copies 5 GiB by one request; an accepted output above that was tried again for ever."""
-    monkeypatch.setattr(s3, "COPIED_WHOLE", FIVE)
-    monkeypatch.setattr(s3, "COPIED_PART", FIVE)
+    monkeypatch.setattr(bucket, "COPIED_WHOLE", FIVE)
+    monkeypatch.setattr(bucket, "COPIED_PART", FIVE)
     output, kept = "outputs/binstallation/2/1/output", "accepted/binstallation/2/1/output"
     assert opened(store.sign_upload(output, expires_in=HOUR).url, b"a" * FIVE + b"end") == 200
     like = await store.head(output)
@@ -161,7 +161,7 @@ async def test_what_is_too_large_for_one_copy_is_copied_in_parts(
 
 
 async def test_more_unfinished_uploads_than_one_answer_holds(store: S3Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(s3, "UPLOADS_PAGE", 2)
+    monkeypatch.setattr(bucket, "UPLOADS_PAGE", 2)
     for number in range(5):
         await store.multipart.begin(f"sources/{number:064x}", 10)
     soon = time.time() + HOUR
