@@ -1,6 +1,5 @@
 """The janitor: prunes, deletes objects, gives pages back, looks for orphans. State owned here: when to prune next,
-how the deletion of objects goes, the search for objects that no job needs, and which other installations use the
-store.
+how the deletion of objects goes, and which other installations use the store.
 
 It does one small thing at a time and then rests longer than that took, so that it holds up no other task: some
 jobs are pruned, a few objects deleted, a few pages of the file given back, a page of the object store looked through.
@@ -18,27 +17,25 @@ from typing import Any, ClassVar, TypeVar
 import msgspec
 import structlog
 import trio
-from msgspec.structs import replace
 
 from actors.mailbox import Envelope, Mailbox, ask
 from actors.messages import (
     Backfill,
     DeletionsTried,
-    FindOrphans,
-    FindUnneeded,
     FreePages,
     Message,
-    OrphanSearch,
     Prune,
     TakeDoomed,
 )
-from actors.sweeper import GRACE, LISTED_AT_ONCE, Sweeper
+from actors.orphans import OrphanSearcher
+from actors.rests import NEVER, SHORTEST_REST, TRY_AGAIN, rested
+from actors.sweeper import Sweeper
 from blobforge.events import Fact, ObjectsDoomed
 from blobforge.job import JobStatus
 from blobforge.objects import ObjectStore, ObjectStoreError, marks
 from blobforge.objects.breaker import NotAnsweringError
-from blobforge.objects.keys import ACCEPTED, INCOMING, OUTPUTS, SOURCES, is_key, is_source_key, mark_key
-from blobforge.refusals import Refusal, RefusalCode
+from blobforge.objects.keys import is_source_key
+from blobforge.refusals import Refusal
 
 log = structlog.get_logger("blobforge.janitor")
 O = TypeVar("O")  # noqa: E741 - the outcome
@@ -51,14 +48,6 @@ JOBS_AT_ONCE = 100  # about 10 ms of the writer's time
 PAGES_AT_ONCE = 256  # 1 MiB that goes through the WAL, and to the backup
 DELETIONS_AT_ONCE = 32
 SIDE_BY_SIDE = 4  # of the store's threads; the others are for requests that wait
-SHORTEST_REST = 0.02  # seconds
-REST_SHARE = 4  # rests four times as long as the work took
-TRY_AGAIN = 30.0  # seconds after the store, or the writer, could not
-GIVE_UP_AFTER = 10  # failures of the store in a row, and a search ends
-SEARCHED = (ACCEPTED, INCOMING, OUTPUTS, SOURCES)  # sources last: a submission looks for its source first
-EXAMPLES = 1_000  # keys that a search names: what they hold is half a MiB
-LOGGED = 10  # of these, in the log
-NEVER = float("inf")
 
 
 class Retention(msgspec.Struct, frozen=True):
@@ -83,7 +72,7 @@ class Retention(msgspec.Struct, frozen=True):
 
 
 class Janitor:
-    """`now` gives wall time in ms. `deletions` and `search` are read by handlers and metrics."""
+    """`now` gives wall time in ms. `deletions` is read by handlers and metrics."""
 
     heeds: ClassVar[frozenset[type[Fact]]] = frozenset({ObjectsDoomed})
 
@@ -99,7 +88,6 @@ class Janitor:
     ) -> None:
         self.mailbox: Mailbox[Envelope[Any]] = Mailbox(MAILBOX)
         self.deletions = 0  # rounds of deletions that have ended; see `actors/effects/retention.py`
-        self.search = OrphanSearch()
         self.pruned = 0
         self.others: tuple[str, ...] | None = None  # installations beside the same store; None: not known yet
         self.found_objects = False  # this database is new, and the store was not empty
@@ -118,10 +106,14 @@ class Janitor:
         self._failing = False  # the store deletes nothing just now
         self._round = 0  # jobs pruned since the last rest
         self._prune_at = self._delete_at = self._vacuum_at = self._fill_at = 0.0
-        self._search_at = NEVER
-        self._left = ""  # the last key that the search has looked at
-        self._failures = 0
         self._sweeper = Sweeper(writer, objects, now=lambda: self._safe_now() / 1000, is_alone=self._is_alone)
+        self.orphans = OrphanSearcher(
+            objects,
+            now=now,
+            safe_now=lambda: self._safe_now() / 1000,
+            find_unneeded=self._ask,
+            look_for_others=self._look_for_others,
+        )
 
     async def run(self) -> None:
         self._began = (trio.current_time(), self._now())
@@ -150,7 +142,7 @@ class Janitor:
             self.mailbox.nudge()
             return
 
-    async def _look_for_others(self) -> None:
+    async def _look_for_others(self) -> tuple[str, ...]:
         """Raises ObjectStoreError."""
         before, self.others = self.others, await marks.others(self._objects, self._installation)
         if self.others and self.others != before:
@@ -158,24 +150,24 @@ class Janitor:
                 "other installations keep objects in this store: sources and orphans are not deleted",
                 installations=self.others,
             )
+        return self.others
 
     async def _is_alone(self) -> bool:
         """Raises ObjectStoreError."""
-        await self._look_for_others()
-        return self.others == ()
+        return await self._look_for_others() == ()
 
     async def _keep_house(self) -> None:
         prunes = bool(self._retention.by_status) or self._retention.audit > 0 or self._retention.workers > 0
         self._prune_at = trio.current_time() if prunes else NEVER
         self._delete_at = self._vacuum_at = self._fill_at = trio.current_time()
         while True:
-            wake = min(self._prune_at, self._delete_at, self._vacuum_at, self._search_at, self._fill_at)
+            wake = min(self._prune_at, self._delete_at, self._vacuum_at, self.orphans.at, self._fill_at)
             envelope = await self.mailbox.take(until=wake)
             doomed, self._doomed = self._doomed, False
             if doomed and not self._failing:
                 self._delete_at = min(self._delete_at, trio.current_time() + SHORTEST_REST)
             if envelope is not None:
-                envelope.reply.settle(self._asked(envelope.message))
+                envelope.reply.settle(self.orphans.asked(envelope.message, self.others))
             now = trio.current_time()
             if now >= self._prune_at:
                 await self._prune()
@@ -183,8 +175,8 @@ class Janitor:
                 await self._delete()
             if now >= self._vacuum_at:
                 await self._vacuum()
-            if now >= self._search_at:
-                await self._look()
+            if now >= self.orphans.at:
+                await self.orphans.look()
             if now >= self._fill_at:
                 await self._fill()
 
@@ -205,7 +197,7 @@ class Janitor:
             self.pruned += pruned.jobs
             self._round += pruned.jobs
             if pruned.more:
-                self._prune_at = _rested(began)
+                self._prune_at = rested(began)
                 return
         if self._round:
             log.info("pruned", jobs=self._round)
@@ -243,7 +235,7 @@ class Janitor:
                 log.warning("cannot see who else uses the store; sources are not deleted", error=str(error))
         tried = await self._tried(taken.keys, others_known=known)
         done = await self._ask(tried)
-        self._delete_at = trio.current_time() + TRY_AGAIN if done is None or self._failing else _rested(began)
+        self._delete_at = trio.current_time() + TRY_AGAIN if done is None or self._failing else rested(began)
 
     async def _tried(self, keys: tuple[str, ...], *, others_known: bool) -> DeletionsTried:
         """Tell the store, a few keys side by side. After the first failure the rest is not even tried. Sources wait
@@ -293,7 +285,7 @@ class Janitor:
         began = trio.current_time()
         freed = await self._ask(FreePages(PAGES_AT_ONCE))
         more = freed is not None and freed.more
-        self._vacuum_at = _rested(began) if more else trio.current_time() + VACUUM_EVERY
+        self._vacuum_at = rested(began) if more else trio.current_time() + VACUUM_EVERY
 
     # --- what an older database has not kept
 
@@ -303,81 +295,7 @@ class Janitor:
         if filled is None:
             self._fill_at = trio.current_time() + TRY_AGAIN
         else:
-            self._fill_at = _rested(began) if filled.more else NEVER
-
-    # --- objects that no job needs
-
-    def _asked(self, message: Message[OrphanSearch]) -> OrphanSearch | Refusal:
-        """Begin a search. One that is under way answers for its like, and is in the way of the other kind."""
-        assert isinstance(message, FindOrphans)
-        if message.delete and self.others != ():
-            return not_alone(self.others)
-        if refusal := in_the_way(self.search, delete=message.delete):
-            return refusal
-        if self.search.state == "running":
-            return self.search
-        self.search = OrphanSearch("running", message.delete, self._now())
-        self._left, self._failures = "", 0
-        self._search_at = trio.current_time()
-        return self.search
-
-    async def _look(self) -> None:
-        """One page of the store, sources after outputs; at the end, the uploads that never ended."""
-        began = trio.current_time()
-        old = self._safe_now() / 1000 - GRACE
-        try:
-            if self.search.delete:
-                await self._look_for_others()
-                if self.others:  # it has come since the search began
-                    self._ended(replace(self.search, state="failed", error=not_alone(self.others).detail))
-                    return
-            if await self._look_at_page(old):
-                self._failures = 0
-                self._search_at = _rested(began)
-                return
-            unfinished = await self._objects.clear_unfinished(before=old, dry_run=not self.search.delete)
-        except ObjectStoreError as error:
-            self._stumbled(str(error))
-        else:
-            self._ended(replace(self.search, state="done", unfinished=unfinished))
-
-    async def _look_at_page(self, old: float) -> bool:
-        """Whether there was one. Raises ObjectStoreError, also for what the database could not say."""
-        prefix = next((each for each in SEARCHED if self._left.startswith(each)), SEARCHED[0])
-        page = await self._objects.list_page(prefix, after=self._left, limit=LISTED_AT_ONCE)
-        if not page and prefix == SEARCHED[-1]:
-            return False
-        sizes = {each.key: each.size for each in page if each.modified < old and is_key(each.key)}
-        orphans: tuple[str, ...] = ()
-        if sizes:
-            found = await self._ask(FindUnneeded(tuple(sizes), self.search.delete))
-            if found is None:
-                raise ObjectStoreError("the database could not be written to")
-            orphans = found.keys
-        self._left = page[-1].key if page else SEARCHED[SEARCHED.index(prefix) + 1]  # which is before any of its keys
-        self.search = replace(
-            self.search,
-            objects=self.search.objects + len(page),
-            orphans=self.search.orphans + len(orphans),
-            bytes=self.search.bytes + sum(sizes[key] for key in orphans),
-            examples=(*self.search.examples, *orphans)[:EXAMPLES],
-        )
-        return True
-
-    def _stumbled(self, error: str) -> None:
-        self._failures += 1
-        self.search = replace(self.search, error=error)
-        if self._failures >= GIVE_UP_AFTER:
-            self._ended(replace(self.search, state="failed"))
-        else:
-            self._search_at = trio.current_time() + TRY_AGAIN
-
-    def _ended(self, search: OrphanSearch) -> None:
-        error = search.error if search.state == "failed" else None
-        self.search = replace(search, ended_at=self._now(), error=error)
-        self._search_at = NEVER
-        logged = replace(self.search, examples=self.search.examples[:LOGGED])
-        log.info("looked for objects that nobody needs", **msgspec.structs.asdict(logged))
+            self._fill_at = rested(began) if filled.more else NEVER
 
     async def _ask(self, message: Message[O]) -> O | None:
         """The outcome, or None when the writer could not commit, or met a bug: then it is tried again later."""
@@ -387,27 +305,3 @@ class Janitor:
             log.exception("cannot keep house", message=type(message).__name__)
             return None
         return None if isinstance(outcome, Refusal) else outcome
-
-
-def not_alone(others: tuple[str, ...] | None) -> Refusal:
-    """Why no orphans are deleted: what this database does not need, another may."""
-    if others is None:
-        said = "Whether other installations use this object store is not known yet. Ask again in a moment."
-        return Refusal(RefusalCode.UNAVAILABLE, said, retry_after=5)
-    names = ", ".join(mark_key(each) for each in others[:3])
-    said = f"Other installations have left their marks in this object store ({names}), and may need its objects."
-    return Refusal(RefusalCode.STORE_SHARED, f"{said} Remove the marks of those that are no more, then ask again.")
-
-
-def in_the_way(search: OrphanSearch, *, delete: bool) -> Refusal | None:
-    """Whether a search of the other kind is under way."""
-    if search.state != "running" or search.delete == delete:
-        return None
-    kind = "that deletes" if search.delete else "that only counts"
-    return Refusal(RefusalCode.SEARCH_RUNNING, f"A search {kind} is under way; wait until it has ended.")
-
-
-def _rested(began: float) -> float:
-    """When to go on after work that began then."""
-    now = trio.current_time()
-    return now + max(SHORTEST_REST, REST_SHARE * (now - began))

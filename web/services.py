@@ -14,7 +14,8 @@ from actors.mailbox import Envelope, Mailbox
 from blobforge.config import Settings
 from blobforge.machinery.tracing import Tracer
 from blobforge.objects import ObjectStore
-from web.auth.keyring import FirstLink, Keyring
+from web.auth.first_link import FirstLink
+from web.auth.keyring import Keyring
 from web.auth.oidc import Provider
 from web.auth.sessions import Sealer, Sessions
 from web.auth.throttle import Throttle

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from blobforge.config import Settings
 
 
-def settings() -> Settings:
-    """The settings that `serve` would have here. Raises CliError."""
+def settings(options: Mapping[str, object] | None = None) -> Settings:
+    """The settings that `serve` would have here; `options` that are not None come before the environment. Raises
+    CliError."""
     from blobforge.config import ConfigError, load
 
+    chosen = {name: str(value) for name, value in (options or {}).items() if value is not None}
     try:
-        return load(os.environ)
+        return load({**os.environ, **chosen})
     except ConfigError as error:
         raise CliError(str(error), common.USAGE) from error
 

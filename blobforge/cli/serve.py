@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from blobforge.cli import common, output
-from blobforge.cli.common import CliError, CliSession, pass_session, session_options
-
-if TYPE_CHECKING:
-    from blobforge.config import Settings
+from blobforge.cli import offline, output
+from blobforge.cli.common import CliSession, pass_session, session_options
 
 
 @click.command()
@@ -28,7 +24,7 @@ def serve(host: str | None, port: int | None, data_dir: Path | None, reload: boo
     Without any setting it is whole: database and files in ./data, an admin token made at the first start.
     `blobforge config` lists what can be set.
     """
-    settings = _settings({"BLOBFORGE_HOST": host, "BLOBFORGE_PORT": port, "BLOBFORGE_DATA_DIR": data_dir})
+    settings = offline.settings({"BLOBFORGE_HOST": host, "BLOBFORGE_PORT": port, "BLOBFORGE_DATA_DIR": data_dir})
     if reload:
         from blobforge.cli.reload import serve_anew
 
@@ -57,20 +53,9 @@ def config(session: CliSession) -> None:
     """Print the server settings that are in force in this environment, with secrets masked."""
     from blobforge.config import describe
 
-    variables = describe(_settings({}))
+    variables = describe(offline.settings())
     if session.json:
         output.print_json(variables)
         return
     rows = [(one.name, one.value, one.default, one.description) for one in variables]
     output.print_table(("VARIABLE", "VALUE", "DEFAULT", "HELP"), rows)
-
-
-def _settings(overrides: dict[str, object]) -> Settings:
-    """The settings from the environment, options before it. A wrong value is a usage error, told in one line."""
-    from blobforge.config import ConfigError, load
-
-    chosen = {name: str(value) for name, value in overrides.items() if value is not None}
-    try:
-        return load({**os.environ, **chosen})
-    except ConfigError as error:
-        raise CliError(str(error), common.USAGE) from error

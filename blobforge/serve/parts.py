@@ -35,7 +35,8 @@ from blobforge.serve import openfiles
 from blobforge.store.commons import ServerState
 from blobforge.store.writing import Store
 from web.api.status import read_stats
-from web.auth.keyring import FirstLink, Keyring
+from web.auth.first_link import FirstLink
+from web.auth.keyring import Keyring
 from web.auth.oidc import Provider, ProviderSettings
 from web.auth.sessions import Sealer, Sessions
 from web.auth.throttle import Throttle

@@ -293,7 +293,10 @@ async def test_another_that_comes_keeps_sources_and_ends_a_search_that_deletes(
         kept.shelf.marks.add(mark_key("bother"))
         await kept.alone.ask(DeleteJob(job))
         await trio.sleep(3600)
-        assert (kept.janitor.search.state, "bother" in (kept.janitor.search.error or "")) == ("failed", True)
+        assert (kept.janitor.orphans.search.state, "bother" in (kept.janitor.orphans.search.error or "")) == (
+            "failed",
+            True,
+        )
         assert before - set(kept.shelf.objects) == {kept.alone.book.key(job, 1)}, "of its own it is sure"
 
 

@@ -7,10 +7,6 @@ from typing import Any
 
 import trio
 
-from actors.janitor import (
-    GIVE_UP_AFTER,
-    GRACE,
-)
 from actors.mailbox import ask
 from actors.messages import (
     Claim,
@@ -18,6 +14,8 @@ from actors.messages import (
     OrphanSearch,
     Release,
 )
+from actors.orphans import GIVE_UP_AFTER
+from actors.sweeper import GRACE
 from blobforge.job import ReleaseCause
 from blobforge.objects.breaker import NotAnsweringError
 from blobforge.objects.keys import source_key
@@ -30,9 +28,9 @@ from tests.store.making import ADMIN, hash_of, submission
 async def found(kept: Keeping, *, delete: bool = False) -> OrphanSearch:
     begun = await ask(kept.janitor.mailbox, FindOrphans(delete))
     assert isinstance(begun, OrphanSearch)
-    while kept.janitor.search.state == "running":
+    while kept.janitor.orphans.search.state == "running":
         await trio.sleep(1)
-    return kept.janitor.search
+    return kept.janitor.orphans.search
 
 
 async def furnish(kept: Keeping) -> tuple[set[str], set[str]]:
@@ -101,10 +99,10 @@ async def test_a_search_outlasts_a_store_that_stumbles_and_gives_up_on_one_that_
         await trio.sleep(0.05)
         kept.shelf.error = NotAnsweringError("away")
         await trio.sleep(100)
-        assert (kept.janitor.search.state, kept.janitor.search.error) == ("running", "away")
+        assert (kept.janitor.orphans.search.state, kept.janitor.orphans.search.error) == ("running", "away")
         kept.shelf.error = None
         await trio.sleep(100)
-        assert (kept.janitor.search.state, kept.janitor.search.orphans) == ("done", 30)
+        assert (kept.janitor.orphans.search.state, kept.janitor.orphans.search.orphans) == ("done", 30)
         kept.shelf.error = NotAnsweringError("away")
         began = trio.current_time()
         search = await found(kept)
@@ -121,4 +119,4 @@ async def test_a_clock_set_forward_makes_no_orphans(tmp_path: Path, autojump_clo
         offset = 3 * 86_400_000
         await ask(kept.janitor.mailbox, FindOrphans(delete=True))
         await trio.sleep(10)
-        assert (kept.janitor.search.state, kept.janitor.search.orphans) == ("done", 0)
+        assert (kept.janitor.orphans.search.state, kept.janitor.orphans.search.orphans) == ("done", 0)

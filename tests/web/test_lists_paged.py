@@ -303,7 +303,7 @@ async def test_causes_are_filtered_and_paged(local: LocalServer, autojump_clock:
 async def test_what_a_search_for_orphans_names_is_paged(local: LocalServer, autojump_clock: Any) -> None:
     janitor = local.parts.services.janitor
     names = tuple(f"sources/{number:064x}" for number in range(35))
-    janitor.search = replace(janitor.search, state="done", orphans=2_000, examples=names)
+    janitor.orphans.search = replace(janitor.orphans.search, state="done", orphans=2_000, examples=names)
     _, first = await local.call("GET", "/api/admin/orphans")
     assert (first["examples"], first["next_cursor"]) == (list(names[:10]), 10)
     _, last = await local.call("GET", "/api/admin/orphans?limit=20&cursor=20")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from quart import Response
 
-from actors.janitor import in_the_way
 from actors.mailbox import ask
 from actors.messages import DeleteJob, FindOrphans, Note
+from actors.orphans import in_the_way
 from blobforge.refusals import Refusal
 from web.api import encode, wire
 from web.decode import query
@@ -25,7 +25,7 @@ async def delete(call: Call) -> Response | Refusal:
 async def find_orphans(call: Call, body: wire.OrphanBody) -> wire.Status | Refusal:
     """Begin the search. On record where it deletes, and before it does."""
     janitor = call.services.janitor
-    if refusal := in_the_way(janitor.search, delete=not body.dry_run):
+    if refusal := in_the_way(janitor.orphans.search, delete=not body.dry_run):
         return refusal
     noted = await call.tell(Note(), call.repeat, None if body.dry_run else call.audit)
     if isinstance(noted, Refusal):
@@ -38,7 +38,7 @@ async def orphans(call: Call) -> wire.Orphans | Refusal:
     wanted = query(call.request.args, wire.OrphansQuery)
     if isinstance(wanted, Refusal):
         return wanted
-    search = call.services.janitor.search
+    search = call.services.janitor.orphans.search
     end = wanted.cursor + wanted.limit
     return wire.Orphans(
         state=search.state,

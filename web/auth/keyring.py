@@ -7,7 +7,6 @@ refused from that moment on.
 from __future__ import annotations
 
 import hmac
-import secrets
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -26,10 +25,8 @@ from blobforge.access import (
 )
 from blobforge.events import AccessChanged, CredentialsRevoked, Fact
 from blobforge.refusals import Refusal, RefusalCode
-from blobforge.store.commons import Secret
 from blobforge.worker import Worker, disabled
 from web.reads import ReadPool
-from web.shared import Shared
 
 NO_HASH = "0" * 64  # that no secret has
 CACHED = 20_000  # credentials; a fleet of ten thousand fits twice
@@ -39,33 +36,6 @@ NOBODY = Refusal(
     RefusalCode.UNAUTHENTICATED,
     "Send an API token (`Authorization: Bearer bf_...`) or a worker's credential (`X-Worker-ID`, `X-Worker-Secret`).",
 )
-USED_LINK = Refusal(
-    RefusalCode.UNAUTHENTICATED,
-    "This link was used already, or is from before a restart. Sign in with an API token.",
-)
-
-
-class FirstLink:
-    """A sign-in code that works once, at any server. State owned here: the caller that it signs in."""
-
-    def __init__(self, shared: Shared) -> None:
-        self._shared = shared
-        self._caller: Caller | None = None
-
-    async def stands_for(self, caller: Caller) -> str:
-        """From now on the code signs in this caller. Returns the code."""
-        self._caller = caller
-        return await self._shared.ask(lambda commons: commons.secret(Secret.FIRST_LINK, _new_code))
-
-    async def use(self, code: str) -> Caller | Refusal:
-        """The caller that the code signs in; only the first time that it is used. Raises DatabaseError."""
-        if self._caller is None or not await self._shared.ask(lambda commons: commons.spend(Secret.FIRST_LINK, code)):
-            return USED_LINK
-        return self._caller
-
-
-def _new_code() -> str:
-    return secrets.token_urlsafe(32)
 
 
 class Keyring:
