@@ -19,6 +19,7 @@ _COMMANDS = {
     "ingest": "blobforge.cli.submit:ingest",
     "jobs": "blobforge.cli.jobs:jobs",
     "results": "blobforge.cli.results:results",
+    "replay": "blobforge.cli.replay:replay",
     "stats": "blobforge.cli.stats:stats",
     "work": "blobforge.cli.work:work",
     "workers": "blobforge.cli.workers:workers",

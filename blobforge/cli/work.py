@@ -117,6 +117,7 @@ def _memory(value: str) -> int:
     type=click.Path(exists=True, file_okay=False, writable=True, path_type=Path),
     help="Where the jobs' private folders are made [the system's temporary folder].",
 )
+@click.option("--hide-command", is_flag=True, help="Do not tell the server the command; `replay` cannot run it then.")
 @click.option("--min-free", type=size, default="256M", metavar="SIZE", help="Leave so much of that disk free [256M].")
 @session_options
 @pass_session
@@ -146,6 +147,7 @@ def work(
     output_suffix: str,
     workdir: Path | None,
     min_free: int,
+    hide_command: bool,
 ) -> None:
     """Run a command for each job, until SIGTERM or Ctrl-C.
 
@@ -175,6 +177,9 @@ def work(
     On SIGTERM, Ctrl-C or SIGHUP no more jobs are taken. Running ones get --grace to finish and are then stopped and
     given back; a second signal does so at once, a third ends without waiting. Exit code 0.
 
+    The server keeps the command and its limits as this worker's record, for those that may read it: `blobforge
+    replay` runs an attempt again by them. So no secret belongs into the command; --hide-command keeps it here.
+
     The credential is an API token with the scope `work`, or a worker's own: --worker-id with its secret in
     BLOBFORGE_WORKER_SECRET.
 
@@ -190,6 +195,7 @@ def work(
         InProcess,
         Limits,
         Pattern,
+        Recipe,
         RunEnd,
         ServerAwayNotice,
         Worker,
@@ -221,6 +227,10 @@ def work(
         limits = Limits(timeout, stall_timeout)
     if output_suffix and (not output_suffix.startswith(".") or "/" in output_suffix):
         raise CliError(f"--output-suffix: {output_suffix!r} is no suffix; one is .txt", common.USAGE)
+    recipe = None if hide_command else Recipe(
+        exec=template, handler=handler, stdout=stdout, timeout=timeout, stall_timeout=stall_timeout,
+        progress_regex=progress_regex, max_memory=max_memory,
+    )  # fmt: skip
     credential = _worker_credential(worker_id)
     if session.json:
         show_events(sys.stdout, style="json", quiet=session.quiet)
@@ -246,7 +256,7 @@ def work(
                     output_suffix=output_suffix,
                     max_failures=max_failures,
                 )
-            worker.add(dict.fromkeys(types), converter, limits)
+            worker.add(dict.fromkeys(types), converter, limits, recipe)
             await worker.run_until_signalled()
             return worker
 

@@ -21,6 +21,7 @@ from blobforge.runner.job import Job, JobCancelled, JobFailed, WorkerReplaced, W
 from blobforge.runner.limits import Limits
 from blobforge.runner.process import Finished, Tail, run_in_group
 from blobforge.runner.progress import Pattern
+from blobforge.runner.recipe import Recipe
 from blobforge.runner.window import RunWindow
 from blobforge.runner.worker import EXIT_FAILING, EXIT_REPLACED, Worker, default_worker_id
 
@@ -38,6 +39,7 @@ __all__ = [
     "JobFailed",
     "Limits",
     "Pattern",
+    "Recipe",
     "RunEnd",
     "RunWindow",
     "ServerAwayNotice",

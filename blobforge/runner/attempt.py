@@ -125,7 +125,7 @@ class AttemptRun:
 
     async def _work_in(self, workdir: Path) -> RunEnd:
         record, report = self._held.claim.job, self._held.report
-        job = self._job = Job(record, workdir, workdir / f"source{_suffix(record.source_path)}", report)
+        job = self._job = Job(record, workdir, workdir / f"source{source_suffix(record.source_path)}", report)
         try:
             report({"stage": "downloading"})
             await self._download(job.source)
@@ -272,7 +272,7 @@ class AttemptRun:
         warn("job-not-released", f"job {job_id}: could not be released in time; its lease will end", job=job_id)
 
 
-def _suffix(source_path: str | None) -> str:
+def source_suffix(source_path: str | None) -> str:
     """The source's own suffix, for commands that go by it, if it is harmless in a file name."""
     suffix = PurePosixPath(source_path or "").suffix
     return suffix if _SAFE_SUFFIX.fullmatch(suffix) else ""

@@ -8,12 +8,14 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import trio
+from msgspec.structs import replace
 
 from blobforge.client import LARGEST_CLAIM, ApiError, AsyncClient, ClaimedJob, ClientError, Registration
 from blobforge.runner.attempt import AttemptRun, RunEnd
@@ -26,6 +28,7 @@ from blobforge.runner.holdings import Holdings
 from blobforge.runner.instance import Instance
 from blobforge.runner.job import WorkerReplaced
 from blobforge.runner.limits import Limits
+from blobforge.runner.recipe import IN_METADATA, Recipe
 from blobforge.runner.scratch import MIN_FREE, Scratch
 from blobforge.runner.streak import Streak
 from blobforge.runner.window import RunWindow, closes_in, is_open, opens_in
@@ -69,10 +72,11 @@ class ShiftOptions:
 
 @dataclass(frozen=True)
 class Duty:
-    """The handler of one type's jobs, with its limits."""
+    """The handler of one type's jobs, with its limits. `recipe`: the same in words, for the server's record."""
 
     converter: Converter
     limits: Limits
+    recipe: Recipe | None = None
 
 
 class Shift:
@@ -200,6 +204,12 @@ class Shift:
 
     async def _register(self, client: AsyncClient) -> Registration:
         windows = {"run_windows": [str(window) for window in self._options.run_windows]}
+        since = datetime.now(UTC).isoformat(timespec="milliseconds")
+        recipes = {
+            type_: msgspec.to_builtins(replace(duty.recipe, since=since))
+            for type_, duty in self._duties.items()
+            if duty.recipe is not None
+        }
         return await client.register(
             self._worker_id,
             next(iter(self._duties)),
@@ -208,6 +218,7 @@ class Shift:
                 "job_types": list(self._duties),
                 "concurrency": self._options.concurrency,
                 **(windows if self._options.run_windows else {}),
+                **({IN_METADATA: recipes} if recipes else {}),
             },
             labels=self._options.labels or None,
             version=version("blobforge-server"),

@@ -24,6 +24,7 @@ from blobforge.runner.isolated import INSIDE, InProcess
 from blobforge.runner.job import WorkerReplaced, WorkerTrouble
 from blobforge.runner.limits import Limits
 from blobforge.runner.process import GRACE
+from blobforge.runner.recipe import Recipe
 from blobforge.runner.scratch import MIN_FREE
 from blobforge.runner.shift import MAX_FAILURES, Duty, Shift, ShiftOptions
 from blobforge.runner.window import RunWindow
@@ -150,15 +151,24 @@ class Worker:
 
         return decorate
 
-    def add(self, types: Iterable[str], converter: Converter, limits: Limits = Limits()) -> None:  # noqa: B008 - frozen
-        """Give jobs of `types` to a converter, such as a Command. Raises ValueError for a type that has one."""
+    def add(
+        self,
+        types: Iterable[str],
+        converter: Converter,
+        limits: Limits = Limits(),  # noqa: B008 - frozen
+        recipe: Recipe | None = None,
+    ) -> None:
+        """Give jobs of `types` to a converter, such as a Command. Raises ValueError for a type that has one.
+
+        `recipe` is told to the server, so that `blobforge replay` can do the same.
+        """
         names = list(types)
         if not names:
             raise ValueError("a handler needs at least one job type")
         for name in names:
             if name in self._duties:
                 raise ValueError(f"there are two handlers for the type {name!r}")
-            self._duties[name] = Duty(converter, limits)
+            self._duties[name] = Duty(converter, limits, recipe)
 
     def run(self) -> Counter[RunEnd]:
         """Work until SIGTERM, SIGINT or SIGHUP, or until done; return how the attempts ended.

@@ -129,7 +129,9 @@ def test_a_folder_is_filled_verified_and_not_fetched_twice(archive: Archive) -> 
     before = archive.calls()
     assert archive.fetched() == []
     asked = {route: n - before.get(route, 0) for route, n in archive.calls().items() if n != before.get(route, 0)}
-    assert asked == {"GET /livez": 1, "GET /api/jobs": 1, "GET /metrics": 1}, "one page, and no bytes"
+    # What was completed shortly before the first run is listed once more.
+    assert asked.pop("GET /api/jobs") <= 1 + many / 100
+    assert asked == {"GET /livez": 1, "GET /metrics": 1}, "no URL, and no bytes"
     (new,) = archive.make(Document("books/new.pdf", b"new", "new.md"))
     assert [each["job_id"] for each in archive.fetched()] == [new]
     assert archive.fetch().stderr.endswith(f"; {many + 1} results in the folder\n")

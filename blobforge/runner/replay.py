@@ -1,0 +1,55 @@
+"""One attempt once more, on this machine and beside the server: the same source, command and limits, in a folder that
+stays. Nothing is claimed and nothing is handed in.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import trio
+
+from blobforge.client import Job as JobRecord
+from blobforge.runner.address import address_named
+from blobforge.runner.command import Command
+from blobforge.runner.guard import Guard
+from blobforge.runner.handlers import Converter
+from blobforge.runner.isolated import InProcess
+from blobforge.runner.job import Job, JobFailed
+from blobforge.runner.limits import Limits, within
+from blobforge.runner.outputs import collect
+from blobforge.runner.progress import Pattern
+from blobforge.runner.recipe import Recipe
+
+
+class Replayed(NamedTuple):
+    """How it ended: with an output, or with a failure."""
+
+    output: Path | None
+    failure: JobFailed | None
+
+
+def converter_of(recipe: Recipe) -> Converter:
+    """What runs it. Raises ValueError for a recipe that cannot work here."""
+    if recipe.exec is not None:
+        pattern = Pattern(recipe.progress_regex) if recipe.progress_regex is not None else None
+        return Command(recipe.exec, pattern=pattern, stdout=recipe.stdout, max_memory=recipe.max_memory)
+    return InProcess(address_named(recipe.handler or ""), max_memory=recipe.max_memory)
+
+
+async def replay(record: JobRecord, converter: Converter, recipe: Recipe, folder: Path, source: Path) -> Replayed:
+    """Convert `source` in `folder`, which is there and holds it. Raises WorkerTrouble."""
+    job = Job(record, folder, source, lambda news: None)
+    await trio.to_thread.run_sync(job.outputs.mkdir)
+    with Guard().open() as guard:
+        async with trio.open_nursery(strict_exception_groups=False) as nursery:
+            await converter.prepare(nursery, guard)
+            try:
+                await within(Limits(recipe.timeout, recipe.stall_timeout), job, converter)
+                output = (await trio.to_thread.run_sync(collect, job)).path
+            except JobFailed as failure:
+                failure.log_tail = failure.log_tail or job.output_tail()
+                nursery.cancel_scope.cancel()
+                return Replayed(None, failure)
+            nursery.cancel_scope.cancel()
+    return Replayed(output, None)
