@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, Unpack
@@ -273,6 +274,15 @@ class Endpoints:
         Raises ServerUnreachable.
         """
         return await self._transport.glance(self.base_url + url if url.startswith("/") else url, headers=headers)
+
+    async def clock(self) -> datetime | None:
+        """The time that the server's answers carry. None: they carry none."""
+
+        async def once() -> datetime | None:
+            return (await self.glance("/livez")).date
+
+        found: datetime | None = await self._transport.patiently(once, self._patience)
+        return found
 
     async def source_upload_url(self, sha256: str) -> UploadUrl:
         """A signed URL to PUT the source with this hash to."""

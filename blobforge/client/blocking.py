@@ -107,7 +107,9 @@ class _Loop:
                 raise RuntimeError("this client is closed")
             if self._thread is None:
                 ready = threading.Event()
-                self._thread = threading.Thread(target=trio.run, args=(self._main, ready), daemon=True)
+                self._thread = threading.Thread(
+                    target=trio.run, args=(self._main, ready), name="blobforge-client", daemon=True
+                )
                 self._thread.start()
                 ready.wait()
             assert self._token is not None

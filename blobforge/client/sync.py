@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Unpack
@@ -250,6 +251,10 @@ class Client(BlockingClient):
         Raises ServerUnreachable.
         """
         return self._run(partial(self._client.glance, url, headers=headers))
+
+    def clock(self) -> datetime | None:
+        """The time that the server's answers carry. None: they carry none."""
+        return self._run(partial(self._client.clock))
 
     def source_upload_url(self, sha256: str) -> UploadUrl:
         """A signed URL to PUT the source with this hash to."""

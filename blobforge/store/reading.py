@@ -158,7 +158,7 @@ class Reader(Lookups, Protocol):
         """The job, to name its output by: of a result that is kept aside, the members that say what it is."""
 
     def jobs_to_name(self, job_ids: Collection[int]) -> dict[int, Job]:
-        """The same of many; those that are there, by their ids."""
+        """Those of many that are there, by their ids, with no more of what was written at length than names them."""
 
     def files(self, keys: Collection[str]) -> dict[str, FileRecord]:
         """What is known of those of these objects that are on record."""

@@ -24,6 +24,7 @@ from blobforge.cli.fetch.report import FetchReport
 from blobforge.cli.fetch.run import Into, fetch_matching
 from blobforge.client import AsyncClient
 from tests.cli.conftest import Running, running_server
+from tests.cli.terminal import terminal
 from tests.fixtures.converted import Document, convert, done, source_of
 from tests.fixtures.forked import Done
 
@@ -320,6 +321,25 @@ def test_it_goes_on_as_results_come(archive: Archive) -> None:
     child.send_signal(signal.SIGINT)
     assert child.wait(30) == 130
     assert archive.tree()["late.md"] == b"late"
+
+
+def test_a_server_that_is_away_is_waited_for(running: Running, tmp_path: Path) -> None:
+    archive = Archive(running, "away", tmp_path / "to")
+    archive.make(*docs(1))
+    child = running.start("results", "download", "--tag", archive.tag, "--to", archive.root, "--watch")
+    assert child.stdout is not None
+    child.stdout.readline()
+    running.kill_server()
+    running.serve()
+    (late,) = archive.make(Document("late.pdf", b"late", "late.md"))
+    assert child.stdout.readline() == f"{late}\tlate.md\n"
+
+
+def test_the_bar_says_how_far_it_is(archive: Archive) -> None:
+    archive.make(*docs(3))
+    with terminal(archive.running, "results", "download", "--tag", archive.tag, "--to", str(archive.root)) as shown:
+        shown.see("fetching")
+        shown.see("3 fetched")
 
 
 def test_since_is_of_the_completion(archive: Archive) -> None:

@@ -320,11 +320,18 @@ async def test_no_more_than_500_urls_of_files_there_are(local: LocalServer, auto
 async def test_the_name_of_a_result_that_is_kept_aside_is_known_to_many(
     local: LocalServer, autojump_clock: Any
 ) -> None:
-    await local.submit(source_path="a.pdf")
     await local.register()
-    await finish(local, result={"filename": "a.md", "pages": ["x" * 100] * 10_000})
-    _, answer = await local.call("POST", MANY, {"items": [{"job_id": 1, "kind": "output"}]})
-    assert answer["items"][0]["filename"] == "a.md"
+    results: list[Any] = [
+        {"filename": "a.md", "pages": ["x" * 100] * 10_000}, {"filename": "b.md", "x": [1]},
+        {"filename": 1}, [1], "x",
+    ]  # fmt: skip
+    for number, result in enumerate(results):
+        await local.submit(f"{number}".encode(), source_path=f"{number}.pdf")
+        await finish(local, result=result)
+    asked = [{"job_id": number, "kind": "output"} for number in range(1, len(results) + 1)]
+    _, answer = await local.call("POST", MANY, {"items": asked})
+    names = [each["filename"] for each in answer["items"]]
+    assert names == ["a.md", "b.md", "2-output", "3-output", "4-output"]
 
 
 async def test_what_is_on_record_is_signed_without_a_question_to_the_store(

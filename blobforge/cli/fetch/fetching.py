@@ -79,7 +79,7 @@ class Fetch:
         Raises what ends a run: ServerUnreachable, ApiError for what is wrong with the credential or the server, a
         disk that takes no more. What is in the folder by then is known to the next run.
         """
-        began = (await self._client.glance("/livez")).date
+        began = await self._client.clock()
         failed = self._report.failed
         seen = None if everything else self._seen(selection, began)
         bounds = [each for each in (selection.since, seen - _OVERLAP if seen else None) if each is not None]

@@ -82,7 +82,7 @@ class SqlReader(Lookups):
 
     def jobs_to_name(self, job_ids: Collection[int]) -> dict[int, Job]:
         with self.snapshot():
-            jobs = {row[0]: rows.job(row) for row in self._these(sql.MANY_JOBS, job_ids)}
+            jobs = {row[0]: _with_names_alone(rows.job(row)) for row in self._these(sql.MANY_JOBS, job_ids)}
             aside = {id_: self._with_result(job, sql.RESULT_NAMES) for id_, job in jobs.items() if job.result_size}
             return jobs | aside
 
@@ -382,3 +382,20 @@ class SqlReader(Lookups):
 def _written(job: Job) -> int:
     """How many characters of a job in a list are of others' making."""
     return sum(len(text or "") for text in (job.metadata, job.result, job.progress, job.last_error, job.source_path))
+
+
+class _ResultNames(msgspec.Struct, omit_defaults=True):
+    """What `RESULT_NAMES` gives of a result that is kept aside."""
+
+    filename: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    content_type: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+def _with_names_alone(job: Job) -> Job:
+    """Five hundred results as they are may be 32 MB."""
+    if job.result is None:
+        return job
+    try:
+        return replace(job, result=msgspec.json.encode(msgspec.json.decode(job.result, type=_ResultNames)).decode())
+    except msgspec.DecodeError:  # no object, or a number beyond all bounds
+        return replace(job, result=None)

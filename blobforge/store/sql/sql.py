@@ -38,10 +38,13 @@ TOKEN_COLUMNS: Final = "id, name, hash, prefix, scopes, created_at, expires_at, 
 
 # --- jobs
 JOB: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE id = ?"
-# So many at once; of fewer, the last stands there again.
-MANY: Final = 500
+# So many at once; of fewer, the last stands there again. Of the texts that may be long, only the result is read.
+MANY: Final = 100
 _ANY_OF_MANY: Final = f"IN ({', '.join('?' * MANY)})"
-MANY_JOBS: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE id {_ANY_OF_MANY}"
+_NAMING_COLUMNS: Final = ", ".join(
+    f"NULL AS {name}" if name in _LONG - {"result"} else name for name in JOB_COLUMNS.split(", ")
+)
+MANY_JOBS: Final = f"SELECT {_NAMING_COLUMNS} FROM jobs WHERE id {_ANY_OF_MANY}"
 JOB_BY_SOURCE: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE source_hash = ? AND type = ?"
 # Of these hashes, those whose source is held to be there.
 HELD_SOURCES: Final = """
