@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +26,8 @@ def db() -> None:
     """Check, copy, shrink and describe the database file.
 
     These work on the file itself, on the machine that it is on: the one that BLOBFORGE_DATA_DIR or
-    BLOBFORGE_DB_PATH names, or FILE, a copy for example. Only `orphans` asks the server.
+    BLOBFORGE_DB_PATH names, or FILE, a copy for example. With BLOBFORGE_DATABASE_URL, `migrate` and `restored`
+    work on PostgreSQL. Only `orphans` asks the server.
     """
 
 
@@ -134,6 +136,67 @@ def stats(session: CliSession, path: Path | None) -> None:
     output.print_fields(_fields(found))
     click.echo("")
     output.print_table(("TABLE", "ROWS"), [(table.name, table.rows) for table in found.tables])
+
+
+@db.command()
+@click.option("--dry-run", is_flag=True, help="Only say what would be done; exit code 1 if that is something.")
+@session_options
+@pass_session
+def migrate(session: CliSession, dry_run: bool) -> None:
+    """Bring the schema of the database up to date by hand, before the first server of a new release does.
+
+    On PostgreSQL beside running servers, also of the release before; on SQLite the server must be stopped.
+    """
+    from blobforge.serve.engines import engine_of
+
+    here = offline.settings()
+    with offline.explained(), nullcontext() if here.database_url else offline.locked(here):
+        engine = engine_of(here)
+        before = engine.version()
+        if not dry_run:
+            engine.open_store().close()
+    after = engine.schema
+    if session.json:
+        output.print_json({"database": here.shown_database, "before": before, "after": after})
+    elif before == after:
+        session.note(f"{here.shown_database} is up to date: schema version {after}.")
+    else:
+        click.echo(f"{here.shown_database}: from schema version {before} to {after}{', not done' if dry_run else ''}")
+    if dry_run and before != after:
+        common.fail()
+
+
+@db.command()
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@session_options
+@pass_session
+def restored(session: CliSession, yes: bool) -> None:
+    """Tell a database that it came out of a backup. All servers must be stopped.
+
+    The next start voids all leases, and leaves out numbers that jobs and attempts may have been given since the
+    backup: objects in the store have them. `blobforge backup restore` does it by itself; after a restore with
+    PostgreSQL's tools, or from a copy that `db backup` made, it is to be done by hand, once.
+    """
+    from blobforge.machinery.clock import wall_ms
+    from blobforge.serve.engines import engine_of
+
+    here = offline.settings()
+    with offline.explained(), offline.locked(here):
+        engine = engine_of(here)
+        if not engine.exists():
+            raise CliError(f"There is no database {here.shown_database}.")
+        commons = engine.commons(here.data_path)
+        live = [each.name for each in commons.servers() if each.is_live]
+        commons.close()
+        if live:
+            raise CliError(
+                f"Servers use the database: {', '.join(live)}.",
+                common.CONFLICT,
+                "Stop them first. One that was killed just now counts as gone after 20 seconds.",
+            )
+        common.confirm(f"Void all leases of {here.shown_database} at the next start?", yes=yes)
+        engine.mark_restored(now=wall_ms())
+    session.note("The next start settles it.")
 
 
 @db.command()

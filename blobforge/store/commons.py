@@ -128,6 +128,9 @@ class Commons(Protocol):
         """This server is there, and is so (times are set here). Returns all that are remembered, it among them: of
         two servers that come at once, one at least sees the other."""
 
+    def servers(self) -> list[ServerState]:
+        """All that are remembered."""
+
     def leave(self, id_: str) -> None:
         """The server has ended, and is forgotten."""
 

@@ -25,6 +25,13 @@ class Engine(Protocol):
     def keeper(self) -> Keeper | None:
         """What is done to its file; None: it has none that is ours to keep."""
 
+    def version(self) -> int:
+        """The version of the schema that the database has; 0: there is none."""
+
+    def mark_restored(self, *, now: int) -> None:
+        """Mark the database, which no server has open, as one that came out of a backup at `now` (ms): the next start
+        voids its leases, and gives no number again that may have been given meanwhile."""
+
     def exists(self) -> bool:
         """Whether there is a database already."""
 

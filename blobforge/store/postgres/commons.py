@@ -69,6 +69,9 @@ class RowCommons:
         self._run(sql.FORGET_SILENT, round(REMEMBERED_SECONDS * 1000))
         self._run(sql.FORGET_GUESSES, round(BURST * REFILL_SECONDS * 1000))
         self._run(sql.FORGET_HOLDS)
+        return self.servers()
+
+    def servers(self) -> list[ServerState]:
         return [_state(row) for row in self._run(sql.PRESENCES)]
 
     def leave(self, id_: str) -> None:

@@ -24,6 +24,7 @@ _OTHERS: Final = {
     "Redshift": "Redshift",
 }
 _REFUSED_EXTENSIONS: Final = {"citus": "Citus"}
+TURNS_SKIPPED: Final = 1_000_000_000  # a thousand a second, for eleven days
 _SHOWN: Final = 5  # tables that are named
 
 
@@ -128,8 +129,23 @@ def _versions(connection: psycopg.Connection[Any]) -> tuple[int, int]:
 
 def is_there(url: str) -> bool:
     """Whether the database has been made ready before. Raises DatabaseError."""
+    return version(url) > 0
+
+
+def version(url: str) -> int:
+    """The version of its schema; 0: it is empty. Raises DatabaseError."""
     with opened(url) as connection:
-        return bool(connection.execute(sql.TABLES).fetchall()) and _versions(connection)[0] > 0
+        return _versions(connection)[0]
+
+
+def mark_restored(url: str, *, now: int) -> None:
+    """As one that came out of a backup. Numbers of turns, which are in the ids of events, are not given again either:
+    as many as there may have been since are left out. Raises DatabaseError."""
+    prepare(url)
+    with opened(url) as connection, connection.transaction():
+        connection.execute(sql.MARK_RESTORED, (now,))
+        connection.execute(sql.FORGET_LOG)
+        connection.execute(sql.SKIP_TURNS, (TURNS_SKIPPED,))
 
 
 def new_installation() -> str:

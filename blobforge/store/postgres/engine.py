@@ -31,6 +31,12 @@ class PostgresEngine:
     def schema(self) -> int:
         return len(database.migrations())
 
+    def version(self) -> int:
+        return database.version(self.url)
+
+    def mark_restored(self, *, now: int) -> None:
+        database.mark_restored(self.url, now=now)
+
     def exists(self) -> bool:
         return database.is_there(self.url)
 

@@ -47,6 +47,9 @@ class FileCommons:
     def present(self, state: ServerState) -> list[ServerState]:
         return [state]
 
+    def servers(self) -> list[ServerState]:
+        return []
+
     def leave(self, id_: str) -> None:
         pass
 

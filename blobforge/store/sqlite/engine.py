@@ -47,6 +47,12 @@ class SqliteEngine:
     def schema(self) -> int:
         return len(database.migrations())
 
+    def version(self) -> int:
+        return upkeep.schema_version(self.path) if self.exists() else 0
+
+    def mark_restored(self, *, now: int) -> None:
+        recovery.mark(self.path, now=now)
+
     def exists(self) -> bool:
         return self.path.is_file() and self.path.stat().st_size > 0
 

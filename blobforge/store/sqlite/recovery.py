@@ -18,17 +18,9 @@ from blobforge.store.sqlite.check import check
 from blobforge.store.sqlite.database import open_writer
 
 
-def prepare(path: Path, *, now: int) -> None:
-    """Migrate the copy, mark it as restored at `now` (ms), check all of it, and have it on the disk.
-
-    Afterwards it is one file with nothing beside it. Raises Damaged, or DatabaseError (a newer schema, a full disk).
-    """
-    try:
-        connection = open_writer(path)
-    except DatabaseError as error:
-        if isinstance(error.__cause__, (apsw.CorruptError, apsw.NotADBError)):
-            raise Damaged(f"SQLite says: {error.__cause__}.") from error
-        raise
+def mark(path: Path, *, now: int) -> None:
+    """Migrate the file, and mark it as restored at `now` (ms). Raises DatabaseError."""
+    connection = open_writer(path)
     try:
         connection.execute(MARK_RESTORED, (now,))
         connection.execute(sql.CHECKPOINT).fetchall()
@@ -36,6 +28,19 @@ def prepare(path: Path, *, now: int) -> None:
         raise DatabaseError(f"cannot prepare the restored database {path}: {error}") from error
     finally:
         connection.close()
+
+
+def prepare(path: Path, *, now: int) -> None:
+    """Migrate the copy, mark it as restored at `now` (ms), check all of it, and have it on the disk.
+
+    Afterwards it is one file with nothing beside it. Raises Damaged, or DatabaseError (a newer schema, a full disk).
+    """
+    try:
+        mark(path, now=now)
+    except DatabaseError as error:
+        if isinstance(error.__cause__, (apsw.CorruptError, apsw.NotADBError)):
+            raise Damaged(f"SQLite says: {error.__cause__}.") from error
+        raise
     findings = check(path)
     if findings:
         more = f" (and {len(findings) - 3} more findings)" if len(findings) > 3 else ""

@@ -19,6 +19,12 @@ from blobforge.store.sqlite.database import BUSY_TIMEOUT_MS, check_sqlite_versio
 COPIED_AT_ONCE = 2048  # pages between two looks at whether the caller wants it stopped
 
 
+def schema_version(path: Path) -> int:
+    """Raises DatabaseError."""
+    with _reading(path) as connection:
+        return _pragma(connection, "user_version")
+
+
 def stats(path: Path) -> FileStats:
     """Describe the file. Counts every row: seconds for millions. Raises DatabaseError."""
     with _reading(path) as connection:
