@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from actors.effects import claims, retention
 from actors.effects.causes import LOST_CAUSE, REVOKED_CAUSE, SILENT_CAUSE, blamed
+from actors.effects.fleet import acting
 from actors.effects.returns import back_in_queue
 from actors.effects.transaction import Transaction
 from actors.messages import (
@@ -36,15 +37,13 @@ from blobforge.events import (
 )
 from blobforge.job import LARGEST_RESULT, Job, JobStatus, Outcome, no_such_job
 from blobforge.refusals import Refusal, RefusalCode
-from blobforge.worker import Worker, may_act, no_such_worker
+from blobforge.worker import Worker
 
 
 def _worker_and_job(step: Transaction, message: Complete | Fail | Release) -> tuple[Worker, Job] | Refusal:
-    worker = step.store.worker(message.worker_id)
-    if worker is None:
-        return no_such_worker(message.worker_id)
-    if refusal := may_act(worker, message.caller, message.instance):
-        return refusal
+    worker = acting(step, message)
+    if isinstance(worker, Refusal):
+        return worker
     job = step.store.job(message.job_id)
     return (worker, job) if job is not None else no_such_job(message.job_id)
 

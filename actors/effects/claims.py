@@ -8,7 +8,7 @@ from itertools import accumulate
 from msgspec.structs import replace
 
 from actors.effects.avoidance import pick
-from actors.effects.fleet import show_life
+from actors.effects.fleet import acting, show_life
 from actors.effects.transaction import Transaction
 from actors.messages import Claim, Granted
 from blobforge import life
@@ -16,7 +16,7 @@ from blobforge.events import JobTaken, JobUpdated, LeaseRenewed
 from blobforge.job import Job
 from blobforge.objects.keys import output_key
 from blobforge.refusals import Refusal
-from blobforge.worker import WorkerStatus, bound_to_another, gets_work, may_act, no_such_worker, not_registered
+from blobforge.worker import WorkerStatus, bound_to_another, gets_work, not_registered
 
 # Of an answer. It waits in memory until its client reads it, and one of 500 jobs with large metadata had 32 MiB.
 ANSWER_BYTES = 2 << 20
@@ -30,11 +30,9 @@ def claim(step: Transaction, message: Claim, *, after: str | None = None) -> Gra
     A claim that is repeated with its key gets what it was given before, as far as it still holds it. `after` is the
     lease of the completion that the claim came with, see `lease_after`.
     """
-    worker = step.store.worker(message.worker_id)
-    if worker is None:
-        return no_such_worker(message.worker_id)
-    if refusal := may_act(worker, message.caller, message.instance):
-        return refusal
+    worker = acting(step, message)
+    if isinstance(worker, Refusal):
+        return worker
     if not worker.registered:
         return not_registered(worker.id)
     if refusal := bound_to_another(worker, message.types):

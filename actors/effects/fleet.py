@@ -8,16 +8,20 @@ from msgspec.structs import replace
 from actors.effects.returns import take_back_all
 from actors.effects.transaction import Transaction
 from actors.messages import (
+    Claim,
+    Complete,
     CreateWorker,
     DisableWorker,
     Drain,
     EnableWorker,
     Expired,
     ExpireWorkers,
+    Fail,
     Heartbeat,
     HeartbeatSeen,
     JobBeat,
     Register,
+    Release,
     RemoveWorker,
     ReplaceSecret,
     SilentWorker,
@@ -113,6 +117,16 @@ def register(step: Transaction, message: Register) -> WorkerRegistered | Refusal
     return WorkerRegistered(online.id)
 
 
+def acting(
+    step: Transaction, message: Claim | Complete | Fail | Release | Heartbeat | Unregister
+) -> Worker | Refusal:
+    """The worker whose message this is, if the caller may speak for it."""
+    worker = step.store.worker(message.worker_id)
+    if worker is None:
+        return no_such_worker(message.worker_id)
+    return may_act(worker, message.caller, message.instance) or worker
+
+
 def _orphaned(step: Transaction, worker: Worker, caller: Caller) -> bool:
     """Whether the worker belongs to a token that is no more, and a token asks for it."""
     if not worker.enabled or worker.secret_hash is not None or worker.token_id is None or caller.token_id is None:
@@ -123,11 +137,9 @@ def _orphaned(step: Transaction, worker: Worker, caller: Caller) -> bool:
 
 def heartbeat(step: Transaction, message: Heartbeat) -> HeartbeatSeen | Refusal:
     """A sign of life. Renews the leases of the jobs named, and says which of them are this worker's no longer."""
-    worker = step.store.worker(message.worker_id)
-    if worker is None:
-        return no_such_worker(message.worker_id)
-    if refusal := may_act(worker, message.caller, message.instance):
-        return refusal
+    worker = acting(step, message)
+    if isinstance(worker, Refusal):
+        return worker
     if not worker.registered:
         return not_registered(worker.id)
     worker = show_life(step, worker)
@@ -177,11 +189,9 @@ def _may_come_late(step: Transaction, worker: Worker, beat: JobBeat) -> bool:
 
 def unregister(step: Transaction, message: Unregister) -> WorkerChanged | Refusal:
     """The worker leaves by its own word: its jobs go back at once, at no cost."""
-    worker = step.store.worker(message.worker_id)
-    if worker is None:
-        return no_such_worker(message.worker_id)
-    if refusal := may_act(worker, message.caller, message.instance):
-        return refusal
+    worker = acting(step, message)
+    if isinstance(worker, Refusal):
+        return worker
     returned = take_back_all(step, worker.id, "the worker unregistered")
     gone = replace(worker, registered=False)
     step.store.save_worker(worker, gone)

@@ -28,7 +28,6 @@ from blobforge.worker import Worker
 BATCH = 200  # jobs in one transaction
 AT_ONCE = 8  # looks at the store, side by side
 ACTOR = "command line"
-ORIGIN = "the original BlobForge"
 GOING = NotTaken("their source or result is just being deleted: start the server once, then import again")
 
 OnDone = Callable[[int], None]  # so many more jobs are done

@@ -14,7 +14,7 @@ from web.served import served
 from web.services import Services
 
 
-async def read_preview(services: Services, job: Job) -> Preview:
+async def _read_preview(services: Services, job: Job) -> Preview:
     """The beginning of the job's output, made safe to show; or the reason why there is none. Never raises for what
     the store does or holds."""
     if job.output_key is None:
@@ -43,13 +43,16 @@ def _text_or_none(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-async def preview(call: Call) -> PreviewWire | Refusal:
+async def find_preview(call: Call) -> Preview | Refusal:
+    """That of the job which the address names."""
     job_id = call.params["job_id"]
     job = await call.services.reads.run(lambda reader: reader.job_to_name(job_id))
-    if job is None:
-        return no_such_job(job_id)
-    found = await read_preview(call.services, job)
-    return PreviewWire(found.kind, found.html, found.cut, found.reason)
+    return await _read_preview(call.services, job) if job is not None else no_such_job(job_id)
+
+
+async def preview(call: Call) -> PreviewWire | Refusal:
+    found = await find_preview(call)
+    return PreviewWire(found.kind, found.html, found.cut, found.reason) if isinstance(found, Preview) else found
 
 
 ROUTES = [

@@ -104,13 +104,13 @@ class Heads:
 class Head:
     """`length` is the body's in bytes, None where it comes in chunks. `expects`: the client waits for 100."""
 
-    __slots__ = ("_count", "_lengths", "expects", "headers", "keep_alive", "length", "method", "path", "query", "raw")
+    __slots__ = ("_count", "expects", "headers", "keep_alive", "length", "method", "path", "query", "raw")
 
     def __init__(self, raw: bytes) -> None:
         """Read a whole head, the empty line at its end included. Raises HeadError."""
         self.raw = raw
         self.headers = ParsedHeaders()
-        self._count = self._lengths = 0
+        self._count = 0
         if len(raw) > LARGEST_HEAD:
             check_part(raw)
         line = _REQUEST_LINE.match(raw)

@@ -16,7 +16,7 @@ from blobforge.store.lists import NEWEST, PAGE_BYTES
 from blobforge.store.reading import Reader
 from web.api import encode, files, wire
 from web.api import jobs as api
-from web.api.preview import read_preview
+from web.api.preview import find_preview
 from web.api.timeline import reading_timeline
 from web.dashboard.page import framed, page
 from web.decode import query
@@ -114,11 +114,9 @@ async def file(call: Call) -> Response | Refusal:
 
 
 async def preview(call: Call) -> Response | Refusal:
-    job_id = call.params["job_id"]
-    job = await call.services.reads.run(lambda reader: reader.job_to_name(job_id))
-    if job is None:
-        return no_such_job(job_id)
-    found = await read_preview(call.services, job)
+    found = await find_preview(call)
+    if isinstance(found, Refusal):
+        return found
     # What the preview made is safe (web/preview.py), and the one thing on any page that is not escaped.
     shown = Markup(found.html) if found.html else None  # noqa: S704
     response = html(await render_template("preview.html", found=found, shown=shown))
