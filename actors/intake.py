@@ -62,8 +62,8 @@ class _Awaited:
 
 
 class Intake:
-    """`verify_limit` is in bytes: above it, only existence and size are checked. `deletions` is how many rounds of
-    deletions have ended (the janitor counts)."""
+    """`verify_limit` is in bytes: above it, only existence and size are checked. `epoch` tells looks before a
+    deletion from those after it (the janitor counts)."""
 
     heeds: ClassVar[frozenset[type[Fact]]] = frozenset(
         {SourceAwaited, SourceSettled, OutputUnchecked, OutputAccepted}
@@ -76,14 +76,14 @@ class Intake:
         *,
         installation: str,
         verify_limit: int,
-        deletions: Callable[[], int] = lambda: 0,
+        epoch: Callable[[], int] = lambda: 0,
     ) -> None:
         self.mailbox: Mailbox[Envelope[Any]] = Mailbox(MAILBOX)
         self.keeper = OutputKeeper(writer, objects, installation)
         self._writer = writer
         self._objects = objects
         self._verify_limit = verify_limit
-        self._deletions = deletions
+        self._epoch = epoch
         self._order = itertools.count()
         self._awaited: dict[str, _Awaited] = {}
         self._outputs: dict[str, OutputUnchecked] = {}
@@ -150,6 +150,10 @@ class Intake:
                     pass  # not heeded
         if self._next_time() < planned:
             self.mailbox.nudge()
+
+    def post_of_others(self, facts: Sequence[Fact]) -> None:
+        """What another server has promised to look for, it looks for; where it ends, this one reads what is left."""
+        self.post([fact for fact in facts if isinstance(fact, SourceSettled)])
 
     def _asked(self, envelope: Envelope[SourceSettledFor]) -> None:
         """A client says that the source is there, and waits to hear whether it is."""
@@ -231,7 +235,7 @@ class Intake:
 
     async def _look_for_source(self, source_hash: str) -> SourceSettledFor | Refusal:
         key = source_key(source_hash)
-        epoch = self._deletions()
+        epoch = self._epoch()
         info = await self._objects.head(key)
         if info is not None:
             found = await self._digest(info)

@@ -48,6 +48,7 @@ JOBS_AT_ONCE = 100  # about 10 ms of the writer's time
 PAGES_AT_ONCE = 256  # 1 MiB that goes through the WAL, and to the backup
 DELETIONS_AT_ONCE = 32
 SIDE_BY_SIDE = 4  # of the store's threads; the others are for requests that wait
+LEAD_AGAIN = 10.0  # seconds until it is looked again whether another server keeps house
 
 
 class Retention(msgspec.Struct, frozen=True):
@@ -72,7 +73,7 @@ class Retention(msgspec.Struct, frozen=True):
 
 
 class Janitor:
-    """`now` gives wall time in ms. `deletions` is read by handlers and metrics."""
+    """`now` gives wall time in ms. `epoch` is read by handlers."""
 
     heeds: ClassVar[frozenset[type[Fact]]] = frozenset({ObjectsDoomed})
 
@@ -85,9 +86,15 @@ class Janitor:
         fresh: bool,
         retention: Retention,
         now: Callable[[], int],
+        place: Callable[[], int] | None = None,
+        leads: Callable[[], bool] = lambda: True,
     ) -> None:
+        """`place`: where several servers use the database, how far its history is known here; `leads`: whether this
+        is the one of them that keeps house. Two that do so for a moment do no harm."""
         self.mailbox: Mailbox[Envelope[Any]] = Mailbox(MAILBOX)
-        self.deletions = 0  # rounds of deletions that have ended; see `actors/effects/retention.py`
+        self._rounds = 0  # of deletions, that have ended
+        self._place = place
+        self._leads = leads
         self.pruned = 0
         self.others: tuple[str, ...] | None = None  # installations beside the same store; None: not known yet
         self.found_objects = False  # this database is new, and the store was not empty
@@ -101,12 +108,12 @@ class Janitor:
         self._retention = retention
         self._now = now
         self._began = (0.0, 0)  # monotonic seconds, wall ms
-        self._first = True
+        self._first = place is None  # no request of another server's is under way
         self._doomed = False  # there are objects to delete, and the loop has not seen it yet
         self._failing = False  # the store deletes nothing just now
         self._round = 0  # jobs pruned since the last rest
         self._prune_at = self._delete_at = self._vacuum_at = self._fill_at = 0.0
-        self._sweeper = Sweeper(writer, objects, now=lambda: self._safe_now() / 1000, is_alone=self._is_alone)
+        self._sweeper = Sweeper(writer, objects, now=lambda: self._safe_now() / 1000, is_alone=self._may_sweep)
         self.orphans = OrphanSearcher(
             objects,
             now=now,
@@ -114,6 +121,11 @@ class Janitor:
             find_unneeded=self._ask,
             look_for_others=self._look_for_others,
         )
+
+    @property
+    def epoch(self) -> int:
+        """By which looks at objects are told from those before a deletion; see `actors/effects/retention.py`."""
+        return self._rounds if self._place is None else self._place()
 
     async def run(self) -> None:
         self._began = (trio.current_time(), self._now())
@@ -156,6 +168,10 @@ class Janitor:
         """Raises ObjectStoreError."""
         return await self._look_for_others() == ()
 
+    async def _may_sweep(self) -> bool:
+        """Raises ObjectStoreError."""
+        return self._leads() and await self._is_alone()
+
     async def _keep_house(self) -> None:
         prunes = bool(self._retention.by_status) or self._retention.audit > 0 or self._retention.workers > 0
         self._prune_at = trio.current_time() if prunes else NEVER
@@ -169,6 +185,8 @@ class Janitor:
             if envelope is not None:
                 envelope.reply.settle(self.orphans.asked(envelope.message, self.others))
             now = trio.current_time()
+            if not self._leads():
+                self._leave_it_to_another(now + LEAD_AGAIN)
             if now >= self._prune_at:
                 await self._prune()
             if now >= self._delete_at:
@@ -179,6 +197,10 @@ class Janitor:
                 await self.orphans.look()
             if now >= self._fill_at:
                 await self._fill()
+
+    def _leave_it_to_another(self, until: float) -> None:
+        self._prune_at, self._delete_at = max(self._prune_at, until), max(self._delete_at, until)
+        self._vacuum_at, self._fill_at = max(self._vacuum_at, until), max(self._fill_at, until)
 
     def post(self, _facts: Sequence[Fact]) -> None:
         self._doomed = True
@@ -271,8 +293,8 @@ class Janitor:
                 for key in some:
                     nursery.start_soon(one, key)
         self._failing = bool(refused or unanswered)
-        self.deletions += 1
-        return DeletionsTried(tuple(gone), (*refused, *waiting), tuple(unanswered), self.deletions, tuple(spared))
+        self._rounds += 1
+        return DeletionsTried(tuple(gone), (*refused, *waiting), tuple(unanswered), self._rounds, tuple(spared))
 
     def _complain(self, error: ObjectStoreError) -> None:
         if not self._failing:

@@ -502,6 +502,10 @@ class Sample(Message[Sampled], frozen=True):
     """Keep how deep the queue is now, for the charts."""
 
 
+class SettleFork(Message[Done], frozen=True):
+    """The database has lost what it had acknowledged: what may be out there of that is void."""
+
+
 class Ping(Message[Done], frozen=True):
     """Answered once the writer has come round: what `/readyz` asks."""
 
@@ -788,7 +792,7 @@ Command = (
     | EnableWorker | DisableWorker | ExpireWorkers
     | Retry | Cancel | SetPriority | Undo | WakeJobs | Sample
     | SignIn | RenewSession | TouchSession | EndSession | EndSessions | Note
-    | CreateToken | EnsureAdminToken | DeleteToken | TouchTokens | Purge | Ping | Batch | RecordBulk
+    | CreateToken | EnsureAdminToken | DeleteToken | TouchTokens | Purge | Ping | SettleFork | Batch | RecordBulk
     | DeleteJob | Prune | TakeDoomed | DeletionsTried | FindUnneeded | FreePages | Backfill
     | RecordDrill | LeaveCheckpoints
 )  # fmt: skip

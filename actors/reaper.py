@@ -11,7 +11,7 @@ Deadlines run on the monotonic clock; a start gives each one fresh period. And a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, TypeVar
 
 import structlog
@@ -53,23 +53,32 @@ PULSE_SHARE = 1 / 8  # of the worker timeout: it never sleeps longer, so as to n
 OVERSLEPT_SHARE = 1 / 4  # of the worker timeout: after a stop of that length every worker gets a fresh period
 SETTLE_AFTER = 1.0  # seconds; stopped for less than the above, two heartbeats' time is enough to be heard
 SETTLE_SHARE = 1 / 3
+OTHERS_LATER = 2.0  # seconds, times the rank: after the server that knows it first hand
+LEAD_AGAIN = 10.0  # seconds until it is looked again whether another server keeps house
 
 
 class Reaper:
-    """The timeouts and `session_idle` are in seconds."""
+    """The timeouts and `session_idle` are in seconds. `rank`: of several servers the first one acts first."""
 
     heeds: ClassVar[frozenset[type[Fact]]] = frozenset(
         {LeaseRenewed, LeaseEnded, WorkerSeen, WorkerGone, SourceAwaited, SourceSettled, WritesResumed}
     )
 
     def __init__(
-        self, writer: Mailbox[Envelope[Any]], *, worker_timeout: float, upload_timeout: float, session_idle: float
+        self,
+        writer: Mailbox[Envelope[Any]],
+        *,
+        worker_timeout: float,
+        upload_timeout: float,
+        session_idle: float,
+        rank: Callable[[], int] = lambda: 0,
     ) -> None:
         self.mailbox: Mailbox[Envelope[Any]] = Mailbox(MAILBOX)
         self._writer = writer
         self._worker_timeout = worker_timeout
         self._upload_timeout = upload_timeout
         self._session_idle = session_idle
+        self._rank = rank
         self._leases: Deadlines[int, Silent] = Deadlines()
         self._workers: Deadlines[str, SilentWorker] = Deadlines()
         self._uploads: Deadlines[int, None] = Deadlines()
@@ -129,8 +138,12 @@ class Reaper:
         self._leases.postpone_all(until)
         self._workers.postpone_all(until)
 
-    def post(self, facts: Sequence[Fact]) -> None:
-        now = trio.current_time()
+    def post_of_others(self, facts: Sequence[Fact]) -> None:
+        """The server that heard a worker last is the first to say that it is silent."""
+        self.post(facts, later=OTHERS_LATER * (1 + self._rank()))
+
+    def post(self, facts: Sequence[Fact], *, later: float = 0.0) -> None:
+        now = trio.current_time() + later
         for fact in facts:
             match fact:
                 case LeaseRenewed(job_id=job_id, attempt=attempt, beat=beat):
@@ -178,6 +191,8 @@ class Reaper:
                 self._uploads.put_back(job_id, trio.current_time() + TRY_AGAIN_SECONDS, None)
 
     async def _purge(self) -> None:
+        if trio.current_time() >= self._purge_at and self._is_another_s():
+            self._purge_at = trio.current_time() + LEAD_AGAIN
         if trio.current_time() >= self._purge_at:
             purged = await self._ask(Purge(self._session_idle))
             again = PURGE_PAUSE if purged is not None and purged.more else PURGE_SECONDS
@@ -185,9 +200,15 @@ class Reaper:
 
     async def _sample(self) -> None:
         """Once in each minute by the wall clock, for the charts; how long that is from now, the writer says."""
+        if trio.current_time() >= self._sample_at and self._is_another_s():
+            self._sample_at = trio.current_time() + LEAD_AGAIN
         if trio.current_time() >= self._sample_at:
             sampled = await self._ask(Sample())
             self._sample_at = trio.current_time() + (sampled.wait if sampled is not None else TRY_AGAIN_SECONDS)
+
+    def _is_another_s(self) -> bool:
+        """Whether another server keeps house."""
+        return self._rank() > 0
 
     async def _ask(self, message: Message[O]) -> O | None:
         """The outcome, or None when the writer could not commit, or met a bug: then it is tried again later."""

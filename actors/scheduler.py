@@ -21,7 +21,7 @@ import heapq
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
 import trio
@@ -40,6 +40,7 @@ MOST_BOUNDS = 10_000  # types of which a bound is kept though no claim waits; cl
 LEAST_SWEPT = 1000  # waiters, before those whose clients have gone are looked for
 LARGEST_WAKE = 500  # waits ended in one transaction
 TRY_AGAIN_SECONDS = 5.0  # after a commit that failed
+OTHERS_LATER = 1.0  # seconds, times the rank: after the server that knows it first hand
 
 CLOSING = Refusal(RefusalCode.SHUTTING_DOWN, "The server is shutting down. Claim again in a moment.", retry_after=2)
 
@@ -90,7 +91,9 @@ class Scheduler:
 
     heeds: ClassVar[frozenset[type[Fact]]] = frozenset({JobReady, JobTaken, JobWaits, CredentialsRevoked})
 
-    def __init__(self, writer: Mailbox[Envelope[Any]]) -> None:
+    def __init__(self, writer: Mailbox[Envelope[Any]], *, rank: Callable[[], int] = lambda: 0) -> None:
+        """`rank`: of several servers the first one acts first."""
+        self._rank = rank
         self.mailbox: Mailbox[Envelope[Any]] = Mailbox(MAILBOX)
         self._writer = writer
         self._arrivals = itertools.count()
@@ -106,7 +109,7 @@ class Scheduler:
         self._stirred: set[str] = set()  # types of which a waiter may have to be woken
         self._returned: list[Release] = []  # what was granted to clients that have gone; not sent yet
         self._timers: list[tuple[float, int, int]] = []  # (due on trio's clock, job, until when by its record)
-        self._doubtful: list[Waiter] = []  # whose credential was revoked: for the writer to judge
+        self._doubtful: list[Waiter] = []  # credential revoked, or answered elsewhere: for the writer to judge
         self._planned = -math.inf  # when it wakes; while it is awake: not before anything
         self._closing = False
         self.answered: Counter[str] = Counter()  # claims by what became of them
@@ -155,7 +158,18 @@ class Scheduler:
 
     # --- what it is told
 
-    def post(self, facts: Sequence[Fact]) -> None:
+    def post_of_others(self, facts: Sequence[Fact]) -> None:
+        """Another server wakes its own jobs; a claim that it has answered may wait here, too: repeated."""
+        self.post(facts, later=OTHERS_LATER * (1 + self._rank()))
+        for fact in facts:
+            if isinstance(fact, JobTaken) and fact.claim_key is not None:
+                repeated = self._keyed.get((fact.worker_id, fact.claim_key))
+                if repeated is not None:
+                    self._leave(repeated)
+                    self._doubtful.append(repeated)
+                    self._wake()
+
+    def post(self, facts: Sequence[Fact], *, later: float = 0.0) -> None:
         more_to_do = False
         for fact in facts:
             match fact:
@@ -171,7 +185,7 @@ class Scheduler:
                         self._most[type_] -= 1
                     continue  # the only one that leaves nothing to be done
                 case JobWaits(job_id=job_id, until=until, delay=delay):
-                    self._wake_in(delay, job_id, until)
+                    self._wake_in(delay + later, job_id, until)
                 case CredentialsRevoked():
                     self._doubt(fact)
                 case _:

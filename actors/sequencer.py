@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from blobforge.events import Event, Fact
 from blobforge.store.following import Entry
@@ -35,14 +35,21 @@ class Listener(Protocol):
     def post(self, facts: Sequence[Fact], /) -> None: ...
 
 
-class Sequencer:
-    """`listeners` are told facts, `sink` gets the events."""
+@runtime_checkable
+class HearsOthers(Protocol):
+    """A listener that does something else about what other servers have committed: they see to it themselves."""
 
-    def __init__(self, sink: EventSink) -> None:
+    def post_of_others(self, facts: Sequence[Fact], /) -> None: ...
+
+
+class Sequencer:
+    """`listeners` are told facts, `sink` gets the events. `server` is what this one is called in the history."""
+
+    def __init__(self, sink: EventSink, server: str = "") -> None:
+        self.server = server
         self.listeners: list[Listener] = []
         self.last = 0  # the place up to which all has been told
         self.on_gap: Callable[[], None] = _nothing  # something in between has not come: it is to be read
-        self.on_unknown: Callable[[], None] = _nothing  # a newer release has told what this one does not know
         self._sink = sink
         self._ahead: dict[int, Entry] = {}
         self._unpublished: deque[tuple[Sequence[Event], int | None]] = deque()
@@ -61,6 +68,14 @@ class Sequencer:
             elif heeded := [fact for fact in facts if type(fact) in heeds]:
                 listener.post(heeded)
 
+    def _tell_of_others(self, facts: Sequence[Fact]) -> None:
+        for listener in self.listeners:
+            heeded = [fact for fact in facts if listener.heeds is None or type(fact) in listener.heeds]
+            if heeded and isinstance(listener, HearsOthers):
+                listener.post_of_others(heeded)
+            elif heeded:
+                listener.post(heeded)
+
     def take(self, entries: Iterable[Entry]) -> None:
         """Tell what has not been told yet, as far as it is there without a gap. `publish` is to follow."""
         for entry in entries:
@@ -68,11 +83,12 @@ class Sequencer:
                 self._ahead[entry.n] = entry
         while (due := self._ahead.pop(self.last + 1, None)) is not None:
             self.last = due.n
-            self.tell(due.facts)
+            if due.server == self.server:
+                self.tell(due.facts)
+            else:
+                self._tell_of_others(due.facts)
             if due.events:
                 self._unpublished.append((due.events, due.n))
-            if not due.known:
-                self.on_unknown()
         if self._ahead:
             self.on_gap()
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import msgspec
 import structlog
@@ -91,6 +91,8 @@ class Stands(msgspec.Struct, frozen=True):
 class Writer:
     """Takes messages, answers after COMMIT. What has happened goes to its `history`, whose events go to `sink`."""
 
+    heeds: ClassVar[frozenset[type[Fact]]] = frozenset({CredentialsRevoked})
+
     def __init__(
         self,
         store: Store,
@@ -106,7 +108,8 @@ class Writer:
         self._store = store
         self._rules = rules
         self._now = now
-        self.sequencer = Sequencer(sink)
+        self.sequencer = Sequencer(sink, store.server)
+        self.sequencer.listeners.append(self)
         self._hop = hop or in_thread_at_once
         self._dice = dice or random.Random()
         self._tracer = tracer
@@ -116,7 +119,9 @@ class Writer:
         self.writes = 0  # commits that changed anything
         self.second_tries = 0  # transactions that were made once more, without what met a bug
         self.failing = False
-        self._revocations = 0  # committed in this run
+        self._revocations = 0  # that were told of in this run
+        self.turn: int | None = None  # its last one that wrote, in the history of all servers
+        self.turn_at: int | None = None  # ms
         self._crowded = False  # whether the last transaction held more than one message
         self.batch_sizes = Spread(BATCH_SIZES)
         self.transaction_seconds = Spread()
@@ -177,10 +182,10 @@ class Writer:
                 )
 
     async def _commit_untraced(self, batch: list[Envelope[Any]]) -> None:
-        now = self._now()
+        now, last = self._now(), self.sequencer.last
         began = time.perf_counter()
         try:
-            done = await self._hop(lambda: self._transact(batch, now))
+            done = await self._hop(lambda: self._transact(batch, now, last))
         except StoreUnavailable as error:
             if not self.failing:
                 log.error("cannot commit", error=str(error), messages=len(batch))
@@ -207,7 +212,6 @@ class Writer:
         self.batch_sizes.add(len(batch))
         self.transaction_seconds.add(time.perf_counter() - began)
         self.commit_seconds.add(done.commit_seconds)
-        self._revocations += sum(isinstance(fact, CredentialsRevoked) for fact in done.facts)
         # Facts first: a caller that is answered now and asks again finds the actors informed.
         self._tell(done)
         for envelope, answer in zip(batch, done.answers, strict=True):
@@ -220,26 +224,33 @@ class Writer:
     def _tell(self, done: Committed) -> None:
         self.sequencer.take(done.before)
         if done.entry is not None:
+            self.turn, self.turn_at = done.entry.n, done.entry.at
             self.sequencer.take([done.entry])
         else:
             self.sequencer.tell(done.facts)
 
-    def _transact(self, batch: list[Envelope[Any]], now: int, *, careful: bool = False) -> Committed:
-        """Runs in the thread."""
+    def post(self, facts: Sequence[Fact]) -> None:
+        """Credentials were revoked, by this transaction or another server's."""
+        self._revocations += len(facts)
+
+    def _transact(self, batch: list[Envelope[Any]], now: int, last: int, *, careful: bool = False) -> Committed:
+        """Runs in the thread. `last` is the place up to which all has been told."""
         done, again = transact(
             lambda: Transaction(self._store, self._rules, now, self._dice, self._revocations),
-            lambda step: self._together(step, batch),
+            lambda step: self._together(step, batch, last),
             careful=careful,
         )
         self.second_tries += again
         return done
 
-    def _together(self, step: Transaction, batch: list[Envelope[Any]]) -> Committed:
+    def _together(self, step: Transaction, batch: list[Envelope[Any]], last: int) -> Committed:
         """All messages in one transaction."""
         answers: list[Answer | Exception] = []
         needs = None if step.careful else needs_of((envelope.message, envelope.repeat) for envelope in batch)
         with self._store.transaction(needs, now=step.now):
             step.now = self._store.now
+            if self._store.turn > last:
+                step.revocations += _revocations(self._store.missed, last, self._store.turn)
             for place, envelope in enumerate(batch):
                 try:
                     answer = step.whole(place, self._answer, envelope)
@@ -253,7 +264,7 @@ class Writer:
             self._store.tell(step.events, step.facts)
         store, entry = self._store, None
         if store.wrote and store.turn:
-            entry = Entry(store.turn, "", step.now, tuple(step.events), tuple(step.facts))
+            entry = Entry(store.turn, store.server, step.now, tuple(step.events), tuple(step.facts))
         return Committed(answers, step.events, step.facts, store.wrote, store.commit_seconds, store.missed, entry)
 
     def _answer(self, step: Transaction, envelope: Envelope[Any]) -> Answer | Stands:
@@ -290,6 +301,15 @@ class Writer:
         if isinstance(answer, Granted) and not answer.jobs:
             return replace(answer, idle=True, repeated=True, withheld=())
         return answer
+
+
+def _revocations(missed: Sequence[Entry], last: int, turn: int) -> int:
+    """How often something was revoked behind what has been told, as far as it is known; where not all of it is, it
+    may have been."""
+    news = [entry for entry in missed if entry.n > last]
+    revoked = sum(isinstance(fact, CredentialsRevoked) for entry in news for fact in entry.facts)
+    whole = len(news) == turn - last and all(entry.known for entry in news)
+    return revoked if whole else revoked + 1
 
 
 def _weight(envelope: Envelope[Any]) -> int:

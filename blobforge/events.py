@@ -119,9 +119,11 @@ class JobReady(Fact, frozen=True):
 
 
 class JobTaken(Fact, frozen=True):
-    """A job of this type was claimed: one less can be."""
+    """A job of this type was claimed, by this worker and with that key: one less can be."""
 
     type: str
+    worker_id: str = ""
+    claim_key: str | None = None
 
 
 class JobWaits(Fact, frozen=True):

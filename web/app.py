@@ -125,7 +125,7 @@ async def _received(services: Services, key: str, info: ObjectInfo) -> None:
     if not is_source_key(key):
         return
     digest = key.removeprefix("sources/")
-    epoch = services.janitor.deletions
+    epoch = services.janitor.epoch
     # It may have been on the list of what is deleted, and be gone again: believed is what is seen now.
     with suppress(ObjectStoreError):
         seen = await services.objects.head(key)

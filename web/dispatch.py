@@ -113,7 +113,7 @@ class Endpoint:
             tracer.answered(span, answer.status_code)
             return answer
 
-    async def _answer(
+    async def _answer(  # noqa: PLR0912, PLR0915 - one way for all that a request can meet
         self, asked: Request, body: Body, params: dict[str, Any], request_id: str, trace_id: str = ""
     ) -> Answer | Response:
         route, metrics = self.route, self._services.metrics.requests
@@ -129,11 +129,14 @@ class Endpoint:
                 caller = found
                 large = route.large and (body.length is None or body.length > self._services.settings.max_body)
                 handle = self._handle_large if large else self._handle
+                revocations = self._services.keyring.revocations
                 outcome = await handle(asked, body, caller, request_id, params)
                 if asked.method == "GET" and caller.as_of != self._services.keyring.revocations:
                     # A credential was revoked while this was read. A change is judged where it is made.
                     still = await _authorize(route, self._services, asked, params)
                     outcome = still if isinstance(still, Refusal) else outcome
+                elif revocations != self._services.keyring.revocations:
+                    await _known_everywhere(self._services, caller)
                 if isinstance(outcome, Refusal):
                     metrics.refused(outcome.code)
                     answer = await _refuse(outcome, route, self._services, asked, request_id)
@@ -230,6 +233,12 @@ def refusal_of(error: HTTPException, asked: Request) -> Refusal:
             return Refusal(RefusalCode.METHOD_NOT_ALLOWED, f"{asked.method} is not for {asked.path}.")
         case _:
             return Refusal(RefusalCode.MALFORMED, error.description or "The request is malformed.")
+
+
+async def _known_everywhere(services: Services, caller: Caller) -> None:
+    """Something was revoked, and perhaps by this caller: that is answered once it is so at every server."""
+    if caller.worker_id is None and not services.presence.alone:
+        await services.presence.all_have_read(services.place())
 
 
 async def _authorize(route: Route, services: Services, asked: Request, params: dict[str, Any]) -> Caller | Refusal:

@@ -3,24 +3,33 @@ heard last."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import structlog
 import trio
 from msgspec.structs import replace
 
+from actors.follower import FRESH_SECONDS
+from blobforge.events import CredentialsRevoked, Fact
 from blobforge.store.commons import ServerState
 from blobforge.store.errors import DatabaseError
 from web.shared import Shared
 
 BEAT_SECONDS = 5.0
+ASK_AGAIN_SECONDS = 0.02
 log = structlog.get_logger("blobforge.presence")
 
 
 class Presence:
     """`state` describes this server as it is now."""
 
+    heeds: ClassVar[frozenset[type[Fact]]] = frozenset({CredentialsRevoked})
+
     def __init__(self, shared: Shared, state: Callable[[], ServerState]) -> None:
+        self.on_gone: Callable[[], None] = _nothing  # a server that was there is no more
+        self._there: set[str] = set()
+        self._news = trio.Event()
         self._shared = shared
         self._state = state
         self._unheard = False
@@ -43,9 +52,39 @@ class Presence:
             own = replace(own, started_at=told.started_at, behind=told.behind, clock=told.clock)
         return [own, *heard.values()]
 
+    def rank(self) -> int:
+        """Which one this is of those that are there: of what one of them does, the first does it."""
+        if self._shared.alone:
+            return 0
+        own = self.servers()[0]
+        mine = (own.started_at, own.id)
+        return sum(each.is_live and (each.started_at, each.id) < mine for each in self._heard if each.id != own.id)
+
+    def post(self, facts: Sequence[Fact]) -> None:
+        """This server's own."""
+
+    def post_of_others(self, facts: Sequence[Fact]) -> None:
+        """Another server answers a revocation when it hears that this one knows of it."""
+        self._news.set()
+
+    async def all_have_read(self, turn: int) -> None:
+        """Wait until each of the other servers knows the history up to there; for as long as it would believe what it
+        remembers without a word from the database."""
+        with trio.move_on_after(FRESH_SECONDS):
+            while True:
+                try:
+                    others = await self.tell()
+                except DatabaseError:
+                    others = None
+                if others is not None and all((each.read or 0) >= turn for each in others):
+                    return
+                await trio.sleep(ASK_AGAIN_SECONDS)
+
     async def run(self) -> None:
         while not self._shared.alone:
-            await trio.sleep(BEAT_SECONDS)
+            with trio.move_on_after(BEAT_SECONDS):
+                await self._news.wait()
+            self._news = trio.Event()
             try:
                 await self.tell()
                 self._unheard = False
@@ -58,7 +97,12 @@ class Presence:
         """Say how this server is. Returns the others that are there. Raises DatabaseError."""
         state = self._state()
         self._heard = await self._shared.ask(lambda commons: commons.present(state))
-        return [each for each in self._heard if each.is_live and each.id != state.id]
+        there = [each for each in self._heard if each.is_live and each.id != state.id]
+        ids = {each.id for each in there}
+        gone, self._there = self._there - ids, ids
+        if gone:
+            self.on_gone()
+        return there
 
     async def leave(self) -> None:
         """The server ends: the others forget it at once."""
@@ -67,3 +111,7 @@ class Presence:
             await self._shared.ask(lambda commons: commons.leave(id_))
         except DatabaseError as error:
             log.info("the other servers will notice by themselves that this one has ended", reason=str(error))
+
+
+def _nothing() -> None:
+    pass

@@ -46,6 +46,7 @@ class Services:
     previews: Previews
     shared: Shared
     presence: Presence
+    place: Callable[[], int]  # how far the history of all servers is known here
     objects: ObjectStore
     keyring: Keyring
     metrics: Metrics

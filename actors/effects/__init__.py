@@ -69,6 +69,7 @@ from actors.messages import (
     Retry,
     Sample,
     SetPriority,
+    SettleFork,
     SignIn,
     SourceArrived,
     SourceRejected,
@@ -91,7 +92,7 @@ def perform(step: Transaction, message: Command, place: int = 0) -> Answer:
     return step.whole(place, apply, message)
 
 
-def apply(step: Transaction, message: Command) -> Answer:  # noqa: PLR0912 - one row a message
+def apply(step: Transaction, message: Command) -> Answer:  # noqa: PLR0912, PLR0915 - one row a message
     match message:
         case Claim():
             return claims.claim(step, message)
@@ -135,6 +136,8 @@ def apply(step: Transaction, message: Command) -> Answer:  # noqa: PLR0912 - one
             return jobs.wake(step, message)
         case Undo():
             return jobs.undo(step, message)
+        case SettleFork():
+            return recovery.settle_fork(step)
         case Sample():
             return periodic.sample(step)
         case CreateToken():

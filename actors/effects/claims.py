@@ -82,7 +82,8 @@ def _grant(step: Transaction, job: Job, message: Claim, after: str | None) -> Jo
     step.store.save_job(job, running)
     step.store.start_attempt(running)
     step.events.append(JobUpdated(running.id, running.type, running.status, worker_id=worker_id))
-    step.facts += [JobTaken(running.type), LeaseRenewed(running.id, running.attempt, step.now)]
+    taken = JobTaken(running.type, worker_id, message.claim_key)
+    step.facts += [taken, LeaseRenewed(running.id, running.attempt, step.now)]
     return running
 
 

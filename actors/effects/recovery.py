@@ -8,13 +8,19 @@ the first has given.
 
 from __future__ import annotations
 
+import structlog
+
 from actors.effects.returns import back_in_queue
 from actors.effects.transaction import Transaction
+from actors.messages import Done
 from blobforge import life
 from blobforge.job import Job
 from blobforge.people import AuditEntry
 
+log = structlog.get_logger("blobforge.effects")
+
 REASON = "the database was restored from a backup"
+FORKED = "the database has lost what it had acknowledged"
 SERVER = "server"
 DRILLS_KEPT = 100
 IDS_SKIPPED = 1_000_000
@@ -27,21 +33,31 @@ def settle_restore(step: Transaction) -> int | None:
     """If the database is a restored copy: every running attempt's lease is void, its job goes back at no cost, and
     ids and attempt numbers go on above all that may be out there. Returns how many went back; None: it is no copy.
     """
-    recovery = step.store.recovery
-    restored_at = recovery.restored_at()
-    if restored_at is None:
+    if step.store.recovery.restored_at() is None:
         return None
+    return _settle(step, "backup.restored", REASON)
+
+
+def settle_fork(step: Transaction) -> Done:
+    """The same where the database itself, without a restore, goes on from before what it had acknowledged."""
+    returned = _settle(step, "history.forked", FORKED)
+    log.error("acknowledged work was lost: every lease is void, running jobs went back", jobs=returned)
+    return Done()
+
+
+def _settle(step: Transaction, action: str, reason: str) -> int:
+    recovery = step.store.recovery
     seconds = recovery.seconds_lost(now=step.now)
     running = recovery.running()
     for job in running:
         returned = life.take_back(job, now=step.now)
         assert isinstance(returned, Job)
-        back_in_queue(step, job, returned, REASON)
+        back_in_queue(step, job, returned, reason)
     recovery.settle(
         ids=IDS_SKIPPED + IDS_PER_SECOND * seconds,
         attempts=ATTEMPTS_SKIPPED + ATTEMPTS_PER_SECOND * seconds,
         now=step.now,
     )
     detail = f"{len(running)} running jobs went back"
-    step.store.insert_audit(AuditEntry(0, step.now, SERVER, SERVER, "", "backup.restored", REASON, detail))
+    step.store.insert_audit(AuditEntry(0, step.now, SERVER, SERVER, "", action, reason, detail))
     return len(running)

@@ -181,15 +181,17 @@ def _tried(step: Transaction) -> str:
 
 def deletions_tried(step: Transaction, message: DeletionsTried) -> Done:
     """What the store said. Without an answer, the key stays in deletion until there is one: it may yet happen."""
+    # Where several servers look and delete, a look is told from an earlier one by how far it knew the history.
+    epoch = step.store.turn + 1 if step.store.server else message.epoch
     for key in message.gone:
         entry = step.store.doomed.get(key)
         if entry is None:
             continue
         if not entry.again:
             until = step.now + max(DOUBT_MS, step.rules.url_lifetime_ms)
-            step.store.doomed.put(key, GONE, due_at=until, tries=0, epoch=message.epoch, again=False)
+            step.store.doomed.put(key, GONE, due_at=until, tries=0, epoch=epoch, again=False)
         elif is_source_key(key):
-            step.store.doomed.put(key, GONE, due_at=step.now + DOUBT_MS, tries=0, epoch=message.epoch)
+            step.store.doomed.put(key, GONE, due_at=step.now + DOUBT_MS, tries=0, epoch=epoch)
         else:
             step.store.doomed.drop(key)  # an output is not looked for before it is uploaded
     for key in message.spared:

@@ -15,6 +15,7 @@ import trio
 
 from actors.broadcaster import Broadcaster
 from actors.effects.transaction import Rules
+from actors.follower import Follower
 from actors.intake import Intake
 from actors.janitor import Janitor, Retention
 from actors.reaper import Reaper
@@ -98,18 +99,30 @@ class Parts:
             beat=settings.beat_every,
             url_lifetime=settings.url_lifetime,
         )
+        self.follower: Follower | None = None
+
+        def place() -> int:
+            return self.writer.sequencer.last
+
+        def rank() -> int:
+            return self.presence.rank()
+
+        def is_fresh() -> bool:
+            return self.follower is None or self.follower.is_fresh
+
         self.broadcaster = Broadcaster(
             replay=settings.event_replay,
             queue=settings.event_queue,
             stats=lambda: read_stats(self.services),
         )
         self.writer = Writer(store, rules, now=now, sink=self.broadcaster, hop=hop, tracer=tracer)
-        self.scheduler = Scheduler(self.writer.mailbox)
+        self.scheduler = Scheduler(self.writer.mailbox, rank=rank)
         self.reaper = Reaper(
             self.writer.mailbox,
             worker_timeout=settings.worker_timeout,
             upload_timeout=settings.upload_timeout,
             session_idle=settings.session_idle,
+            rank=rank,
         )
         self.janitor = Janitor(
             self.writer.mailbox,
@@ -125,21 +138,24 @@ class Parts:
                 objects=settings.retention_objects,
             ),
             now=now,
+            place=None if shared.alone else place,
+            leads=lambda: rank() == 0,
         )
         self.intake = Intake(
             self.writer.mailbox,
             objects,
             installation=store.installation,
             verify_limit=settings.verify_limit,
-            deletions=lambda: self.janitor.deletions,
+            epoch=lambda: self.janitor.epoch,
         )
         self.first_link = FirstLink(shared)
         sealer = Sealer(secret)
         provider = _provider(settings)
         site = Site(settings, lambda: self.url)
-        keyring = Keyring(reads, self.writer.mailbox, now=now)
+        keyring = Keyring(reads, self.writer.mailbox, now=now, is_fresh=is_fresh)
         sessions = Sessions(
-            settings, reads, self.writer.mailbox, provider=provider, sealer=sealer, site=site, shared=shared, now=now
+            settings, reads, self.writer.mailbox, provider=provider, sealer=sealer, site=site, shared=shared, now=now,
+            is_fresh=is_fresh,
         )  # fmt: skip
         throttle = Throttle(trio.current_time, shared)
         connections = openfiles.room(settings.max_connections)
@@ -196,6 +212,7 @@ class Parts:
         )
         self.writer.sequencer.listeners += [self.scheduler, self.reaper, self.intake, self.janitor]
         self.writer.sequencer.listeners += [keyring, sessions, self.broadcaster, metrics.attempts]
+        self.writer.sequencer.listeners.append(self.presence)
         self.services = Services(
             settings=settings,
             writer=self.writer.mailbox,
@@ -208,6 +225,7 @@ class Parts:
             previews=Previews(hop=hop),
             shared=shared,
             presence=self.presence,
+            place=place,
             objects=objects,
             keyring=keyring,
             metrics=metrics,
@@ -239,6 +257,9 @@ class Parts:
             admin=hash_secret(self.admin_token) if self.admin_token else "",
             url=self.url,
             started_at=self._started_at,
+            turn=self.writer.turn,
+            turn_at=self.writer.turn_at,
+            read=self.writer.sequencer.last,
             long_polls=self.scheduler.waiting,
             streams=self.broadcaster.subscribers,
         )

@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, nullcontext, suppress
 from functools import partial
 from importlib.metadata import version
 from types import FrameType
@@ -38,6 +38,7 @@ from blobforge.machinery.tracing import open_tracer
 from blobforge.objects import ObjectStore
 from blobforge.serve import openfiles
 from blobforge.serve.engines import engine_of
+from blobforge.serve.following import follow, followed
 from blobforge.serve.joining import ensure_administrator, first_token, join
 from blobforge.serve.listener import http_settings, listen, reachable
 from blobforge.serve.parts import Parts, open_objects
@@ -176,6 +177,7 @@ async def running(
             parts = Parts(settings, store, reads, objects, shared, secret, hop=hop, now=now, tracer=tracer)
             parts.admin_token = await first_token(settings, shared)
             others = await join(settings, parts)
+            source = await followed(engine, parts, hop=hop)
             await _resume(parts)
             parts.replicator = await _replicator(plan, parts)
         async with _replicating(parts.replicator, store, reads), trio.open_nursery() as actors:
@@ -183,6 +185,8 @@ async def running(
             for actor in (parts.broadcaster, parts.scheduler, parts.reaper, parts.intake, parts.janitor):
                 actors.start_soon(actor.run)
             actors.start_soon(parts.presence.run)
+            if source is not None:
+                follow(source, parts, actors, resume=_resume, inherit=_inherit, hop=hop)
             if hop is None:  # in virtual time nothing is late, and each of its steps would be one of the clock's
                 actors.start_soon(parts.lag.run)
                 actors.start_soon(parts.limits.run)
@@ -275,16 +279,29 @@ async def _resume(parts: Parts) -> None:
     leases = await parts.reads.run(lambda reader: reader.running())
     workers = await parts.reads.run(lambda reader: reader.live_workers())
     sources = await parts.reads.run(lambda reader: reader.awaited_sources())
-    outputs = await parts.reads.run(lambda reader: reader.unchecked_outputs())
     waits = await parts.reads.run(lambda reader: reader.waiting_for_time())
     parts.reaper.resume(running=leases, workers=workers, uploads=sources, now_ms=now)
-    to_keep = await parts.reads.run(lambda reader: reader.outputs_to_keep())
-    parts.intake.resume(sources=sources, outputs=outputs, to_keep=to_keep)
+    if parts.presence.rank() == 0:
+        await _resume_intake(parts)
     settings = parts.services.settings
     longest = max(settings.retry_backoff_max * (1 + settings.retry_jitter), settings.worker_timeout)
     parts.scheduler.resume(waits, now_ms=now, longest=longest)
     if leases:
         log.info("leases get a fresh period", jobs=len(leases))
+
+
+async def _resume_intake(parts: Parts) -> None:
+    sources = await parts.reads.run(lambda reader: reader.awaited_sources())
+    outputs = await parts.reads.run(lambda reader: reader.unchecked_outputs())
+    to_keep = await parts.reads.run(lambda reader: reader.outputs_to_keep())
+    parts.intake.resume(sources=sources, outputs=outputs, to_keep=to_keep)
+
+
+async def _inherit(parts: Parts) -> None:
+    """What a server that is gone had in hand, the first of those that are left takes up."""
+    if parts.presence.rank() == 0:
+        with suppress(DatabaseError):  # it is noticed again, or all is read at the next start
+            await _resume_intake(parts)
 
 
 def _announce(settings: Settings, parts: Parts) -> None:

@@ -122,6 +122,10 @@ class BulkAccess(Protocol):
         """The time of the transaction (ms): of all servers, where there are several."""
 
     @property
+    def server(self) -> str:
+        """What this server is called in the history; empty where there is one."""
+
+    @property
     def turn(self) -> int:
         """The number of the last transaction of this writer that changed anything."""
 

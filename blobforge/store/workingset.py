@@ -154,6 +154,11 @@ class WorkingSet:
         return self._bulk.now
 
     @property
+    def server(self) -> str:
+        """What this server is called in the history."""
+        return self._bulk.server
+
+    @property
     def turn(self) -> int:
         """The number of the last transaction that changed anything."""
         return self._bulk.turn

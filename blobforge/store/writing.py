@@ -149,6 +149,10 @@ class Store(Lookups, Protocol):
         """The time of the transaction (ms): that of all servers, where there are several."""
 
     @property
+    def server(self) -> str:
+        """What this server is called in the history; empty where there is one."""
+
+    @property
     def turn(self) -> int:
         """The number of the last transaction of this server that changed anything; 0 where none is counted."""
 

@@ -62,7 +62,7 @@ async def test_submitted_again_while_it_is_deleted(tmp_path: Path, autojump_cloc
         kept.shelf.slow = 4.0
         await kept.alone.ask(DeleteJob(job))
         await trio.sleep(1)
-        before = kept.janitor.deletions
+        before = kept.janitor.epoch
         message = Submit(submission("a").job, ObjectSeen(Seen.VERIFIED, 1, epoch=before))
         for _ in range(2):  # before it has happened, and when it has, and nobody knows yet
             refused = await kept.alone.ask(message)
@@ -78,7 +78,7 @@ async def test_submitted_again_while_it_is_deleted(tmp_path: Path, autojump_cloc
         arrived = await kept.alone.ask(SourceArrived(hash_of("a"), 1, verified=True, epoch=before))
         assert arrived.code is RefusalCode.BEING_REMOVED
         # What is seen from now on is.
-        arrived = await kept.alone.ask(SourceArrived(hash_of("a"), 1, verified=True, epoch=kept.janitor.deletions))
+        arrived = await kept.alone.ask(SourceArrived(hash_of("a"), 1, verified=True, epoch=kept.janitor.epoch))
         assert arrived.jobs == 1
         await trio.sleep(DAY)
         assert kept.shelf.deleted.count(source_key(hash_of("a"))) == 1
@@ -135,13 +135,13 @@ async def test_random_interleavings_never_lose_a_source(tmp_path: Path, autojump
         async def person() -> None:
             for _ in range(60):
                 name = dice.randrange(4)
-                epoch = kept.janitor.deletions
+                epoch = kept.janitor.epoch
                 seen = ObjectSeen(Seen.VERIFIED if there(name) else Seen.ABSENT, 1, epoch=epoch)
                 await trio.sleep(dice.random() * 0.5)  # between the look and its commit
                 match await kept.alone.ask(Submit(submission(name).job, seen)):
                     case Submitted(upload=True):
                         kept.shelf.put(source_key(hash_of(name)))
-                        epoch, found = kept.janitor.deletions, there(name)
+                        epoch, found = kept.janitor.epoch, there(name)
                         await trio.sleep(dice.random() * 0.3)
                         if found:
                             await kept.alone.ask(SourceArrived(hash_of(name), 1, verified=True, epoch=epoch))

@@ -47,7 +47,7 @@ async def submit(call: Call, body: wire.SubmitBody) -> tuple[int, wire.SubmitAns
         call.services.objects,
         source_key(body.source_hash),
         expected_sha256=body.source_hash,
-        epoch=call.services.janitor.deletions,
+        epoch=call.services.janitor.epoch,
     )
     outcome = await call.ask(Submit(_new_job(call, body), source))
     if isinstance(outcome, Refusal):
@@ -59,7 +59,7 @@ async def submit_many(call: Call, body: wire.SubmitMany) -> wire.SubmittedItems 
     # The store is asked about the sources that are held to be there: one that has vanished is sent again. Of the
     # others what we know decides, and the intake finds the rest.
     hashes = {item.source_hash for item in body.jobs}
-    epoch = call.services.janitor.deletions
+    epoch = call.services.janitor.epoch
     held = await call.services.reads.run(lambda reader: reader.held_sources(hashes))
     seen = await look_at_sources(call.services.objects, held, epoch=epoch) if held else {}
     done = await call.ask(

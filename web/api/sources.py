@@ -23,7 +23,7 @@ async def store_many(call: Call, body: wire.SmallSources) -> wire.Items | Refusa
     store = call.services.objects
     if not isinstance(store, LocalStore):
         return _NO_BUNDLES
-    epoch = call.services.janitor.deletions
+    epoch = call.services.janitor.epoch
     try:
         stored = await store.receive_many([(each.source_hash, each.data) for each in body.sources])
     except ObjectStoreError as error:

@@ -41,8 +41,17 @@ NOBODY = Refusal(
 class Keyring:
     heeds: ClassVar[frozenset[type[Fact]]] = frozenset({AccessChanged, CredentialsRevoked})
 
-    def __init__(self, reads: ReadPool, writer: Mailbox[Envelope[Any]], *, now: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        reads: ReadPool,
+        writer: Mailbox[Envelope[Any]],
+        *,
+        now: Callable[[], int],
+        is_fresh: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """`is_fresh`: whether what other servers have revoked is known here."""
         self._reads = reads
+        self._is_fresh = is_fresh
         self._writer = writer
         self._now = now
         # With the caller that each stands for, as of now: whatever changes that empties both.
@@ -62,7 +71,7 @@ class Keyring:
     async def token(self, secret: str) -> Caller | Refusal:
         """The caller that an API token stands for."""
         digest = hash_secret(secret)
-        cached = self._tokens.get(digest)
+        cached = self._tokens.get(digest) if self._is_fresh() else None
         if cached is None:
             changes, as_of = self._changes, self.revocations
             token = await self._reads.run(lambda reader: reader.token_by_hash(digest))
@@ -80,7 +89,7 @@ class Keyring:
 
     async def worker(self, worker_id: str, secret: str) -> Caller | Refusal:
         """The caller that a worker's own credential stands for."""
-        cached = self._workers.get(worker_id)
+        cached = self._workers.get(worker_id) if self._is_fresh() else None
         if cached is None:
             changes, as_of = self._changes, self.revocations
             worker = await self._reads.run(lambda reader: reader.worker(worker_id))

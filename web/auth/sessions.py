@@ -64,7 +64,8 @@ class Sealer:
 
 
 class Sessions:
-    """`provider` is None without OIDC: then sessions come from API tokens and the first-start link only."""
+    """`provider` is None without OIDC: then sessions come from API tokens and the first-start link only. `is_fresh`:
+    whether what other servers have revoked is known here."""
 
     heeds: ClassVar[frozenset[type[Fact]]] = frozenset({AccessChanged, CredentialsRevoked})
 
@@ -79,7 +80,9 @@ class Sessions:
         site: Site,
         shared: Shared,
         now: Callable[[], int],
+        is_fresh: Callable[[], bool] = lambda: True,
     ) -> None:
+        self._is_fresh = is_fresh
         self._settings = settings
         self._reads = reads
         self._writer = writer
@@ -170,7 +173,7 @@ class Sessions:
         return "Sec-Fetch-Site" in request.headers or "Origin" in request.headers
 
     async def _find(self, hash_: str) -> tuple[Session, User | Token] | None:
-        found = self._cache.get(hash_)
+        found = self._cache.get(hash_) if self._is_fresh() else None
         if found is None or not self._alive(found[0]):  # it may have been used since it was kept
             changes = self._changes
             read = await self._reads.run(lambda reader: reader.session(hash_))

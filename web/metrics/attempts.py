@@ -34,6 +34,9 @@ class Attempts:
                 if fact.seconds is not None and fact.outcome in {Outcome.COMPLETED, Outcome.FAILED}:
                     self._seconds[fact.type].add(fact.seconds)
 
+    def post_of_others(self, facts: Sequence[Fact]) -> None:
+        """Each server counts its own, and they are added up."""
+
     def families(self) -> Iterable[Metric]:
         types = {type_ for type_, _ in self._ended}
         ended = {(type_, outcome): self._ended[type_, outcome] for type_ in sorted(types) for outcome in Outcome}

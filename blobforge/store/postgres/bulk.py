@@ -90,6 +90,10 @@ class PostgresBulk:
         return self._turns.at
 
     @property
+    def server(self) -> str:
+        return self._turns.server
+
+    @property
     def turn(self) -> int:
         return self._turns.turn
 

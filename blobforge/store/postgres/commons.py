@@ -139,9 +139,25 @@ def _line(error: psycopg.Error) -> str:
 
 
 def _state(row: Iterable[Any]) -> ServerState:
-    id_, name, version, objects, admin, url, started_at, silent, turn, turn_at, behind, clock, polls, streams = row
+    (
+        id_,
+        name,
+        version,
+        objects,
+        admin,
+        url,
+        started_at,
+        silent,
+        turn,
+        turn_at,
+        read,
+        behind,
+        clock,
+        polls,
+        streams,
+    ) = row
     return ServerState(
         id=id_, name=name, version=version, objects=objects, admin=admin, url=url, started_at=started_at,
-        silent=float(silent), turn=turn, turn_at=turn_at, behind=behind, clock=clock, long_polls=polls,
+        silent=float(silent), turn=turn, turn_at=turn_at, read=read, behind=behind, clock=clock, long_polls=polls,
         streams=streams,
     )  # fmt: skip

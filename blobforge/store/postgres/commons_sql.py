@@ -43,7 +43,7 @@ PRESENT: Final = f"""
         read = $9, clock = $10 - {_NOW}, long_polls = $11, streams = $12"""
 PRESENCES: Final = f"""
     SELECT id, name, version, objects, admin, url, started_at, ({_NOW} - seen_at) / 1000.0::float8, presences.turn,
-           turn_at, greatest(0, (SELECT n FROM turn) - read), clock, long_polls, streams
+           turn_at, read, greatest(0, (SELECT n FROM turn) - read), clock, long_polls, streams
     FROM presences ORDER BY name, id"""
 FORGET_SILENT: Final = f"DELETE FROM presences WHERE seen_at < {_NOW} - $1::bigint"
 LEAVE: Final = "DELETE FROM presences WHERE id = $1"

@@ -51,6 +51,7 @@ class Bulk:
 
     far = False
     turn = 0  # there is one server
+    server = ""
     missed: Sequence[Entry] = ()  # which misses nothing
     now = 0
 

@@ -1,0 +1,103 @@
+"""The follower: what other servers of the database commit is read and told here, too. State owned here: when the
+history was last known to the end.
+
+It is woken by the database with each commit, and looks by itself as well, for what it may not have been told of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import structlog
+import trio
+
+from actors.sequencer import Sequencer
+from blobforge.machinery.hop import Hop, in_thread
+from blobforge.store.errors import HistoryForked, StoreUnavailable
+from blobforge.store.following import Follower as Source
+
+log = structlog.get_logger("blobforge.follower")
+
+LOOK_SECONDS = 1.0  # between two looks where nothing was heard
+AT_ONCE = 500  # entries that are read in one go
+TRY_AGAIN_SECONDS = 0.5  # while the database is away
+FRESH_SECONDS = 2.0  # so long what is remembered of the database is good without a word from it
+
+
+class Follower:
+    """`rebuild` has all that is remembered of the database read anew; True: its history goes on from elsewhere."""
+
+    def __init__(
+        self,
+        source: Source,
+        sequencer: Sequencer,
+        *,
+        rebuild: Callable[[bool], Awaitable[None]],
+        hop: Hop | None = None,
+    ) -> None:
+        self._source = source
+        self._sequencer = sequencer
+        self._rebuild = rebuild
+        self._hop = hop or in_thread
+        self._heard_at = trio.current_time()
+        self._away = False
+        sequencer.on_gap = source.wake
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether all that was committed until a moment ago has been told."""
+        return trio.current_time() - self._heard_at <= FRESH_SECONDS
+
+    async def run(self) -> None:
+        try:
+            while True:
+                await self._catch_up()
+                # The thread is left behind when the server stops: it ends when it is woken.
+                await trio.to_thread.run_sync(self._source.wait, LOOK_SECONDS, abandon_on_cancel=True)
+        finally:
+            self._source.wake()
+
+    async def _catch_up(self) -> None:
+        more = True
+        while more:
+            asked_at = trio.current_time()
+            try:
+                more = await self._read()
+            except HistoryForked as error:
+                log.error("the history of the database goes on from elsewhere", error=str(error))
+                await self._anew(forked=True)
+                return
+            except StoreUnavailable as error:
+                if not self._away:
+                    log.warning("cannot follow what other servers write", error=str(error))
+                self._away = True
+                await trio.sleep(TRY_AGAIN_SECONDS)
+                return
+            if self._away:
+                log.info("can follow again")
+                self._away = False
+            self._heard_at = asked_at
+
+    async def _read(self) -> bool:
+        """Whether there may be more."""
+        after = self._sequencer.last
+        entries = await self._hop(partial(self._source.read, after, AT_ONCE))
+        if entries and entries[0].n > after + 1 and self._sequencer.last == after:
+            log.warning("too much was written meanwhile; everything is read anew", after=after, next=entries[0].n)
+            await self._anew(forked=False)
+            return False
+        self._sequencer.take(entries)
+        await self._sequencer.publish()
+        if any(not entry.known for entry in entries):
+            log.warning("a newer release tells what this one does not know; everything is read anew")
+            await self._anew(forked=False)
+            return False
+        return len(entries) == AT_ONCE
+
+    async def _anew(self, *, forked: bool) -> None:
+        try:
+            await self._rebuild(forked)
+        except StoreUnavailable as error:
+            log.warning("cannot read everything anew yet", error=str(error))
+            await trio.sleep(TRY_AGAIN_SECONDS)

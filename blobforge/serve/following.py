@@ -1,0 +1,71 @@
+"""How a server takes up the history that it shares with others: at its start, and anew where it lost the thread."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import trio
+
+from actors.follower import Follower
+from actors.mailbox import ask
+from actors.messages import SettleFork
+from blobforge.events import AccessChanged, CredentialsRevoked, WritesResumed
+from blobforge.machinery.hop import Hop, in_thread
+from blobforge.serve.parts import Parts
+from blobforge.store.engine import Engine
+from blobforge.store.following import Entry
+from blobforge.store.following import Follower as Source
+
+ENTRIES_AT_ONCE = 1000
+
+
+async def followed(engine: Engine, parts: Parts, *, hop: Hop | None) -> Source | None:
+    """The history that this database has, taken up at its end: to be called before anything is read that is told of
+    by it. None: this server is the only one. Raises StoreUnavailable."""
+    source = await (hop or in_thread)(engine.follow)
+    if source is not None:
+        await _take_up(source, parts, hop=hop)
+    return source
+
+
+def follow(
+    source: Source,
+    parts: Parts,
+    actors: trio.Nursery,
+    *,
+    resume: Callable[[Parts], Awaitable[None]],
+    inherit: Callable[[Parts], Awaitable[None]],
+    hop: Hop | None,
+) -> None:
+    """Start the follower. `resume` has the actors take up what the database says; `inherit` what a server that is
+    gone had in hand."""
+
+    async def rebuild(forked: bool) -> None:
+        await _take_up(source, parts, hop=hop)
+        # All that is remembered of credentials may be wrong, and no silence was heard meanwhile.
+        parts.writer.sequencer.tell([AccessChanged(), CredentialsRevoked(()), WritesResumed()])
+        if forked and parts.presence.rank() == 0:
+            await ask(parts.writer.mailbox, SettleFork())
+        await resume(parts)
+
+    parts.follower = Follower(source, parts.writer.sequencer, rebuild=rebuild, hop=hop)
+    parts.presence.on_gone = lambda: actors.start_soon(inherit, parts)
+    actors.start_soon(parts.follower.run)
+
+
+async def _take_up(source: Source, parts: Parts, *, hop: Hop | None) -> None:
+    """Begin at the end of the history. The events before are there for clients that come back."""
+    ask = hop or in_thread
+    latest = await ask(source.latest)
+    replay = parts.services.settings.event_replay
+    entries: list[Entry] = []
+    after = max(0, latest - replay)
+    while after < latest:
+        found = await ask(partial(source.read, after, ENTRIES_AT_ONCE))
+        if not found:
+            break
+        entries += found
+        after = found[-1].n
+    parts.broadcaster.go_on_from(latest, [entry for entry in entries if entry.n <= latest])
+    parts.writer.sequencer.go_on_from(latest)
