@@ -40,9 +40,11 @@ class Follower:
         self._sequencer = sequencer
         self._rebuild = rebuild
         self._hop = hop or in_thread
+        self._looks_only = hop is not None  # in virtual time no thread waits
         self._heard_at = trio.current_time()
         self._away = False
-        sequencer.on_gap = source.wake
+        self._turn = trio.Lock()  # one reads at a time
+        sequencer.fill = self.catch_up
 
     @property
     def is_fresh(self) -> bool:
@@ -52,11 +54,22 @@ class Follower:
     async def run(self) -> None:
         try:
             while True:
-                await self._catch_up()
-                # The thread is left behind when the server stops: it ends when it is woken.
-                await trio.to_thread.run_sync(self._source.wait, LOOK_SECONDS, abandon_on_cancel=True)
+                await self.catch_up()
+                await self._until_news()
         finally:
             self._source.wake()
+
+    async def _until_news(self) -> None:
+        if self._looks_only:
+            await trio.sleep(LOOK_SECONDS)
+        else:
+            # The thread is left behind when the server stops: it ends when it is woken.
+            await trio.to_thread.run_sync(self._source.wait, LOOK_SECONDS, abandon_on_cancel=True)
+
+    async def catch_up(self) -> None:
+        """Tell what has not been told. Where the database is away, it is told when that is back."""
+        async with self._turn:
+            await self._catch_up()
 
     async def _catch_up(self) -> None:
         more = True

@@ -8,7 +8,7 @@ first, and is told once, without gaps.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Protocol, runtime_checkable
 
 from blobforge.events import Event, Fact
@@ -49,7 +49,7 @@ class Sequencer:
         self.server = server
         self.listeners: list[Listener] = []
         self.last = 0  # the place up to which all has been told
-        self.on_gap: Callable[[], None] = _nothing  # something in between has not come: it is to be read
+        self.fill: Callable[[], Awaitable[None]] = _nothing  # reads what is in between and has not come
         self._sink = sink
         self._ahead: dict[int, Entry] = {}
         self._unpublished: deque[tuple[Sequence[Event], int | None]] = deque()
@@ -89,8 +89,6 @@ class Sequencer:
                 self._tell_of_others(due.facts)
             if due.events:
                 self._unpublished.append((due.events, due.n))
-        if self._ahead:
-            self.on_gap()
 
     async def publish(self, events: Sequence[Event] = ()) -> None:
         """Pass on the events of what was taken; and these, of a commit that has no place."""
@@ -106,5 +104,5 @@ class Sequencer:
             self._publishing = False
 
 
-def _nothing() -> None:
+async def _nothing() -> None:
     pass

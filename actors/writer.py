@@ -214,6 +214,8 @@ class Writer:
         self.commit_seconds.add(done.commit_seconds)
         # Facts first: a caller that is answered now and asks again finds the actors informed.
         self._tell(done)
+        if done.entry is not None and self.sequencer.last < done.entry.n:
+            await self.sequencer.fill()
         for envelope, answer in zip(batch, done.answers, strict=True):
             if isinstance(answer, Exception):
                 envelope.reply.fail(answer)

@@ -388,8 +388,8 @@ async def test_the_first_write_after_an_outage_expires_nobody(local: LocalServer
     real = store.transaction
 
     @contextmanager
-    def transaction(*needs: Any) -> Iterator[None]:
-        with real(*needs):
+    def transaction(*needs: Any, now: int) -> Iterator[None]:
+        with real(*needs, now=now):
             yield
             if full:
                 raise StoreUnavailable("the disk is full")

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+import trio.testing
 
 from tests.fixtures.evil_provider import evil, evil_keys
 from tests.fixtures.postgres import Cluster
@@ -20,3 +21,10 @@ def house(postgres: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     name = postgres.database()
     yield House(postgres, name, tmp_path_factory.mktemp("several"))
     postgres.drop(name)
+
+
+@pytest.fixture
+def mock_clock(mock_clock: trio.testing.MockClock) -> trio.testing.MockClock:
+    """It goes on: servers look at what others commit."""
+    mock_clock.rate = 1.0
+    return mock_clock

@@ -1,0 +1,112 @@
+"""What one server commits is known to the others: claims wake, repeats are answered, revocations reach, and events
+are the same everywhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import trio
+
+from blobforge.access import hash_secret
+from tests.fixtures.local import LocalServer
+from tests.several.house import House
+from tests.web.calls import token
+
+SOON = 5.0  # seconds of virtual time: each server looks once a second
+
+
+async def test_a_claim_that_waits_is_woken_by_a_submission_at_another(house: House, autojump_clock: Any) -> None:
+    async with house.server("a") as a, house.server("b") as b:
+        await a.register("w1")
+        given: list[Any] = []
+
+        async def claim() -> None:
+            given.append(await b.claim("w1", wait=20))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(claim)
+            await trio.sleep(SOON)
+            began = trio.current_time()
+            job_id = await a.submit()
+        assert given[0]["job"]["id"] == job_id
+        assert trio.current_time() - began < SOON, "not when its time was over"
+
+
+async def test_a_repeated_claim_is_answered_where_it_waits(house: House, autojump_clock: Any) -> None:
+    async with house.server("a") as a, house.server("b") as b:
+        await a.register("w1")
+        given: dict[str, Any] = {}
+
+        async def claim(name: str, server: LocalServer) -> None:
+            given[name] = await server.claim("w1", wait=20, claim_key="k")
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(claim, "a", a)
+            nursery.start_soon(claim, "b", b)
+            await trio.sleep(SOON)
+            job_id = await a.submit()
+        assert {name: answer["job"]["id"] for name, answer in given.items()} == {"a": job_id, "b": job_id}
+        assert len({answer["lease"] for answer in given.values()}) == 1
+
+
+async def test_a_token_that_is_revoked_at_one_is_good_at_none(house: House, autojump_clock: Any) -> None:
+    async with house.server("a") as a, house.server("b") as b:
+        await trio.sleep(SOON)
+        reader = await token(a, "read")
+        await trio.sleep(SOON)
+        assert (await b.call("GET", "/api/jobs", token=reader))[0] == 200
+        [(id_,)] = house.execute(f"SELECT id FROM tokens WHERE hash = '{hash_secret(reader)}'")
+        assert (await a.call("DELETE", f"/api/tokens/{id_}"))[0] in (200, 204)
+        assert (await b.call("GET", "/api/jobs", token=reader))[0] == 401
+
+
+async def test_events_have_one_order_and_one_id_at_all_servers(house: House, autojump_clock: Any) -> None:
+    async with house.server("a") as a, house.server("b") as b:
+        streams = [server.parts.broadcaster.subscribe(types=frozenset({"job_created"})) for server in (a, b)]
+        for number in range(6):
+            await (a, b)[number % 2].submit(b"%d" % number)
+        await trio.sleep(SOON)
+        seen = []
+        for server, stream in zip((a, b), streams, strict=True):
+            server.parts.broadcaster.unsubscribe(stream)
+            pieces = b""
+            while (piece := await stream.next()) is not None:
+                pieces += piece
+            seen.append(pieces)
+        assert seen[0] == seen[1]
+        assert seen[0].count(b"event: job_created") == 6
+        ids = [line.decode()[4:] for line in seen[0].split(b"\n") if line.startswith(b"id: ")]
+        assert len(set(ids)) == 6
+    async with house.server("c") as c:  # after a restart of all
+        stream = c.parts.broadcaster.subscribe(last_event_id=ids[3], types=frozenset({"job_created"}))
+        c.parts.broadcaster.unsubscribe(stream)
+        piece = await stream.next()
+        assert piece is not None
+        assert [line.decode()[4:] for line in piece.split(b"\n") if line.startswith(b"id: ")] == ids[4:]
+
+
+async def test_a_heartbeat_at_another_server_keeps_a_lease_and_silence_ends_it_once(
+    house: House, autojump_clock: Any
+) -> None:
+    async with house.server("a") as a, house.server("b") as b, house.server("c") as c:
+        timeout = a.parts.services.settings.worker_timeout
+        await a.register("w1")
+        job_id = await a.submit()
+        beat = {"jobs": [{"job_id": job_id, "lease": (await a.claim("w1"))["lease"]}]}
+        for _ in range(8):
+            await trio.sleep(timeout / 2)
+            status, _ = await b.call("POST", "/api/workers/w1/heartbeat", beat)
+            assert status == 200
+        assert (await c.job(job_id))["status"] == "running"
+        await trio.sleep(timeout * 3)
+        assert house.execute(f"SELECT count(*) FROM attempts WHERE job_id = {job_id} AND outcome = 'lost'") == [(1,)]
+        assert (await c.job(job_id))["status"] in ("pending", "failed")
+
+
+async def test_one_of_them_samples_and_keeps_house(house: House, autojump_clock: Any) -> None:
+    async with house.server("a") as a, house.server("b") as b:
+        await trio.sleep(SOON * 3)
+        assert sorted(server.parts.presence.rank() for server in (a, b)) == [0, 1]
+    async with house.server("b") as b:
+        await trio.sleep(SOON * 3)
+        assert b.parts.presence.rank() == 0
