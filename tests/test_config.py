@@ -8,16 +8,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from blobforge.config import (
-    MASK,
-    PREFIX,
-    ConfigError,
-    Settings,
-    describe,
-    load,
-    retired_variables,
-    unknown_variables,
-)
+from blobforge.config import MASK, PREFIX, ConfigError, Settings, describe
+from blobforge.environment import load, retired_variables, unknown_variables
 
 # What the original's README promises, exactly.
 PROMISED: dict[str, object] = {

@@ -23,7 +23,8 @@ import pytest
 
 from blobforge.access import Scope
 from blobforge.cli import main as command_line
-from blobforge.config import CLIENT_VARIABLES, RETIRED_VARIABLES, Settings, describe
+from blobforge.config import Settings, describe
+from blobforge.environment import CLIENT_VARIABLES, RETIRED_VARIABLES
 from blobforge.job import JobStatus
 from blobforge.life import TRANSITIONS
 from blobforge.runner import PLACEHOLDERS

@@ -13,7 +13,8 @@ import pytest
 from click.testing import CliRunner
 
 from blobforge.cli import main
-from blobforge.config import Settings, load, service_variables, unknown_variables
+from blobforge.config import Settings
+from blobforge.environment import load, service_variables, unknown_variables
 from blobforge.machinery import datadir
 from blobforge.machinery.datadir import StartError
 from blobforge.objects.incoming import Incoming, StoreFullError, os_failure

@@ -16,7 +16,8 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from blobforge.config import ConfigError, load
+from blobforge.config import ConfigError
+from blobforge.environment import load
 from tests.fixtures.local import LocalServer
 from tests.fixtures.server import serving
 from tests.web.calls import HEX

@@ -191,7 +191,8 @@ def _restore(to: Path, at: datetime | None) -> Restored | NoBackup:
     from blobforge.backup import BackupError
     from blobforge.backup.opening import source_of
     from blobforge.backup.restore import newest
-    from blobforge.config import ConfigError, load
+    from blobforge.config import ConfigError
+    from blobforge.environment import load
     from blobforge.serve.engines import keeper_of_files
 
     try:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 def settings(options: Mapping[str, object] | None = None) -> Settings:
     """The settings that `serve` would have here; `options` that are not None come before the environment. Raises
     CliError."""
-    from blobforge.config import ConfigError, load
+    from blobforge.config import ConfigError
+    from blobforge.environment import load
 
     chosen = {name: str(value) for name, value in (options or {}).items() if value is not None}
     try:

@@ -30,7 +30,7 @@ def serve(host: str | None, port: int | None, data_dir: Path | None, reload: boo
 
         serve_anew(settings)
         return
-    from blobforge.config import retired_variables, service_variables, unknown_variables
+    from blobforge.environment import retired_variables, service_variables, unknown_variables
     from blobforge.serve.server import run
 
     for name in unknown_variables(os.environ):

@@ -8,7 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from blobforge.cli import main
-from blobforge.config import MASK, Settings, describe, load
+from blobforge.config import MASK, Settings, describe
+from blobforge.environment import load
 
 URL = "postgresql://queue:open-sesame@db-1,db-2:5433/queue?target_session_attrs=read-write"
 

@@ -19,7 +19,7 @@ import pytest
 from compose_spec import PyCompose
 
 from blobforge.cli import main as blobforge
-from blobforge.config import CLIENT_VARIABLES, load, unknown_variables
+from blobforge.environment import CLIENT_VARIABLES, load, unknown_variables
 from tests.deploy import compose
 from tests.deploy.compose import DEPLOY, ROOT, Host
 from tests.fixtures.seaweed import free_ports

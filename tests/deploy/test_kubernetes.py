@@ -9,7 +9,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from blobforge.config import load, unknown_variables
+from blobforge.environment import load, unknown_variables
 from tests.deploy.compose import DEPLOY, ROOT
 from tests.deploy.test_compose import parse
 from web.app import routes
