@@ -290,10 +290,11 @@ def _write_file(session: CliSession, job_id: int, source: bool, target: Path) ->
 
 def download_name(job: Job, source: bool) -> str:
     """A plain name for this folder: what others chose is a name here, never a path."""
+    from blobforge.client.names import safe
+
     result = job.result if isinstance(job.result, dict) else {}
     named = job.source_path if source else result.get("filename")
-    # No dot in front, either: in a home folder it might be .bash_aliases.
-    name = Path(output.one_line(named)).name.lstrip(".") if isinstance(named, str) else ""
+    name = safe(named.replace("\\", "/").rpartition("/")[2]) if isinstance(named, str) else ""
     return name or f"job-{job.id}.{'source' if source else 'output'}"
 
 

@@ -259,7 +259,7 @@ def _submit(
     from blobforge.cli.ingest.report import Report
     from blobforge.cli.outage import Outages
 
-    report = Report(session, keep_ids=wait, lines=lines)
+    report = Report(session, keep_ids=wait, keep_completed=fetch, lines=lines)
     how: Any = {"pointers": not no_lfs, "cached": not no_cache, "rehash": rehash, "wait": wait}
     try:
         session.run(

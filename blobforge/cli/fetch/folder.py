@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from blobforge.cli.common import CONFLICT, CliError
 
+_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)  # Windows has none
 _HINT = "Move it away, or let it be replaced with --overwrite."
 
 
@@ -56,7 +57,7 @@ class Folder:
         target = self._ready(path, known=known)
         part = _part(target)
         try:
-            with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o666), "wb") as file:
+            with open(os.open(part, _FLAGS, 0o666), "wb") as file:
                 file.write(content)
             os.replace(part, target)
         except BaseException:

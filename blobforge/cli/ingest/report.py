@@ -36,7 +36,8 @@ class Report:
     unfinished: int = 0
     code: int = 0
     job_ids: list[int] = field(default_factory=list)
-    completed: list[Job] = field(default_factory=list)  # of those that were waited for
+    keep_completed: bool = False
+    completed: list[Job] = field(default_factory=list)  # of those that were waited for, where they are to be kept
 
     def discovered(self, files: int, size: int) -> None:
         """So many more files, of so many bytes, are there to submit."""

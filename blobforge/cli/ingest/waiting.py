@@ -19,10 +19,10 @@ async def wait_for_ends(client: AsyncClient, report: Report) -> None:
 
 
 def _tell(report: Report, job: Job) -> None:
-    if job.status == "completed":
-        report.completed.append(job)
-    else:
+    if job.status != "completed":
         report.unfinished += 1
+    elif report.keep_completed:
+        report.completed.append(job)
     if report.session.json:
         record = {"job_id": job.id, "status": job.status, "error": job.last_error}
         click.echo(msgspec.json.encode(record))
