@@ -40,6 +40,7 @@ MOST_BOUNDS = 10_000  # types of which a bound is kept though no claim waits; cl
 LEAST_SWEPT = 1000  # waiters, before those whose clients have gone are looked for
 LARGEST_WAKE = 500  # waits ended in one transaction
 TRY_AGAIN_SECONDS = 5.0  # after a commit that failed
+TRY_DATABASE_SECONDS = 1.0  # between two claims that see whether the database is back
 OTHERS_LATER = 1.0  # seconds, times the rank: after the server that knows it first hand
 
 CLOSING = Refusal(RefusalCode.SHUTTING_DOWN, "The server is shutting down. Claim again in a moment.", retry_after=2)
@@ -91,8 +92,14 @@ class Scheduler:
 
     heeds: ClassVar[frozenset[type[Fact]]] = frozenset({JobReady, JobTaken, JobWaits, CredentialsRevoked})
 
-    def __init__(self, writer: Mailbox[Envelope[Any]], *, rank: Callable[[], int] = lambda: 0) -> None:
-        """`rank`: of several servers the first one acts first."""
+    def __init__(
+        self, writer: Mailbox[Envelope[Any]], *, rank: Callable[[], int] = lambda: 0, holds: bool = False
+    ) -> None:
+        """`rank`: of several servers the first one acts first. `holds`: claims that may wait do so while the database
+        is away, too: another takes its place in seconds."""
+        self._holds = holds
+        self._held: dict[int, Waiter] = {}  # by arrival: those that wait for the database
+        self._try_at = math.inf  # when it is seen whether it is back
         self._rank = rank
         self.mailbox: Mailbox[Envelope[Any]] = Mailbox(MAILBOX)
         self._writer = writer
@@ -142,6 +149,9 @@ class Scheduler:
                 envelope = self.mailbox.take_nowait()
             while self._returned:
                 await self._writer.put(Envelope(self._returned.pop(), Reply()))
+            if self._try_at <= trio.current_time():
+                self._try_at = math.inf
+                self._ask_again(itertools.islice(list(self._held.values()), 1))
             while self._doubtful:
                 await self._send(self._doubtful.pop())
             if self._stirred:
@@ -154,7 +164,7 @@ class Scheduler:
     def _next_deadline(self) -> float:
         wait = self._waiting.peekitem(0)[0][0] if self._waiting else math.inf
         timer = self._timers[0][0] if self._timers else math.inf
-        return min(wait, timer)
+        return min(wait, timer, self._try_at)
 
     # --- what it is told
 
@@ -284,7 +294,13 @@ class Scheduler:
                 self._leave(gone)
             self._swept = max(LEAST_SWEPT, 2 * len(self._waiting))
 
+    def _ask_again(self, waiters: Iterable[Waiter]) -> None:
+        for waiter in waiters:
+            self._leave(waiter)
+            self._doubtful.append(waiter)
+
     def _leave(self, waiter: Waiter) -> None:
+        self._held.pop(waiter.arrival, None)
         if self._waiting.pop((waiter.deadline, waiter.arrival), None) is None:
             return
         if waiter.claim.claim_key:
@@ -303,6 +319,8 @@ class Scheduler:
         if sent.woken_for is not None:
             self._landed(sent.woken_for, sent.waiter)
         waiter = sent.waiter
+        if self._held and not (isinstance(outcome, Refusal) and outcome.code is RefusalCode.UNAVAILABLE):
+            self._ask_again(list(self._held.values()))  # it is back
         match outcome:
             case Granted(jobs=()):
                 self._got_nothing(sent, outcome)
@@ -311,9 +329,13 @@ class Scheduler:
                 self._returned += given_back(waiter.claim, waiter.repeat, outcome)
             case Exception():
                 waiter.reply.fail(outcome)
+            case Refusal(code=RefusalCode.UNAVAILABLE) if self._holds and not self._is_final(waiter):
+                self._held[waiter.arrival] = waiter
+                self._wait(waiter)
+                self._try_at = min(self._try_at, trio.current_time() + TRY_DATABASE_SECONDS)
             case _:
                 self._settle(waiter, outcome)
-                if sent.woken_for is None:
+                if sent.woken_for is None and not self._doubtful:
                     return  # nothing has changed for the others
         self._wake()
 

@@ -44,7 +44,7 @@ from blobforge.machinery.tally import Spread
 from blobforge.machinery.tracing import Tracer
 from blobforge.people import AuditEntry
 from blobforge.refusals import Refusal, RefusalCode
-from blobforge.store.errors import StoreUnavailable
+from blobforge.store.errors import OutcomeUnknown, StoreUnavailable
 from blobforge.store.following import Entry
 from blobforge.store.writing import Store
 
@@ -65,6 +65,12 @@ COME_AGAIN_SECONDS = 5
 CANNOT_WRITE = Refusal(
     RefusalCode.UNAVAILABLE,
     "The server cannot write to its database now; nothing was changed. Try again later.",
+    retry_after=COME_AGAIN_SECONDS,
+)
+NOT_KNOWN = Refusal(
+    RefusalCode.UNAVAILABLE,
+    "The connection to the database was lost while this was written, and the server could not find out whether it "
+    "was. Look what became of it, or send it again with the same key.",
     retry_after=COME_AGAIN_SECONDS,
 )
 
@@ -192,7 +198,7 @@ class Writer:
             self.failing = True
             self.failed_commits += 1
             for envelope in batch:
-                envelope.reply.settle(CANNOT_WRITE)
+                envelope.reply.settle(NOT_KNOWN if isinstance(error, OutcomeUnknown) else CANNOT_WRITE)
             return
         except Exception as error:
             # The transaction as a whole met a bug; its messages are innocent of each other, but none was written.

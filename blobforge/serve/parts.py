@@ -116,7 +116,7 @@ class Parts:
             stats=lambda: read_stats(self.services),
         )
         self.writer = Writer(store, rules, now=now, sink=self.broadcaster, hop=hop, tracer=tracer)
-        self.scheduler = Scheduler(self.writer.mailbox, rank=rank)
+        self.scheduler = Scheduler(self.writer.mailbox, rank=rank, holds=not shared.alone)
         self.reaper = Reaper(
             self.writer.mailbox,
             worker_timeout=settings.worker_timeout,

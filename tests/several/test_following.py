@@ -5,9 +5,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import trio
 
 from blobforge.access import hash_secret
+from blobforge.store.errors import OutcomeUnknown, StoreUnavailable
 from tests.fixtures.local import LocalServer
 from tests.several.house import House
 from tests.web.calls import token
@@ -110,3 +112,38 @@ async def test_one_of_them_samples_and_keeps_house(house: House, autojump_clock:
     async with house.server("b") as b:
         await trio.sleep(SOON * 3)
         assert b.parts.presence.rank() == 0
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable, OutcomeUnknown])
+async def test_while_the_database_is_away_writes_are_refused_and_claims_wait(
+    house: House, autojump_clock: Any, monkeypatch: pytest.MonkeyPatch, error: type[StoreUnavailable]
+) -> None:
+    async with house.server("a") as a:
+        await a.register("w1")
+        store: Any = a.parts.writer._store
+
+        def away(*_: Any, **__: Any) -> Any:
+            raise error("the database is away")
+
+        given: list[Any] = []
+
+        async def claim() -> None:
+            given.append((await a.claim("w1", wait=30), trio.current_time()))
+
+        with monkeypatch.context() as patched:
+            patched.setattr(store, "transaction", away)
+            async with trio.open_nursery() as nursery:
+                for _ in range(3):
+                    nursery.start_soon(claim)
+                await trio.sleep(SOON)
+                status, answer = await a.call("POST", "/api/workers/w1/heartbeat", {})
+                assert status == 503
+                assert ("nothing was changed" in answer["detail"]) == (error is StoreUnavailable)
+                assert not given, "a claim that may wait does so"
+                patched.undo()
+                job_id = await a.submit()
+                began = trio.current_time()
+        taken = [(answer["job"]["id"], at) for answer, at in given if answer["job"] is not None]
+        assert [job for job, _ in taken] == [job_id]
+        assert taken[0][1] - began < SOON
+        assert len(given) == 3
