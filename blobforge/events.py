@@ -113,9 +113,11 @@ class Fact(msgspec.Struct, frozen=True):
 
 
 class JobReady(Fact, frozen=True):
-    """A job of this type can be claimed now."""
+    """A job of this type can be claimed now: this one."""
 
     type: str
+    job_id: int
+    priority: int
 
 
 class JobTaken(Fact, frozen=True):

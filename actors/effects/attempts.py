@@ -210,7 +210,7 @@ def _expire_lease(step: Transaction, silent: Silent) -> bool:
     step.facts.append(LeaseEnded(job.id))
     if lost.status is JobStatus.PENDING:
         step.events.append(JobUpdated(job.id, job.type, lost.status))
-        step.facts.append(JobReady(job.type))
+        step.facts.append(JobReady(job.type, job.id, job.priority))
     else:
         step.events.append(
             JobFailed(job.id, job.type, lost.status, error=lost.last_error or "", worker_id=job.worker_id)
@@ -280,7 +280,7 @@ def _revoked(step: Transaction, job_id: int, attempt: int, key: str) -> int:
     step.end_attempt(job, revoked, Outcome.REVOKED, kind=REVOKED_CAUSE.kind, error=revoked.last_error)
     if revoked.status is JobStatus.PENDING:
         step.events.append(JobUpdated(job.id, job.type, revoked.status))
-        step.facts.append(JobReady(job.type))
+        step.facts.append(JobReady(job.type, job.id, job.priority))
     else:
         step.events.append(JobFailed(job.id, job.type, revoked.status, error=revoked.last_error or ""))
     return 1

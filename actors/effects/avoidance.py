@@ -26,7 +26,7 @@ def kept_from(step: Transaction, job: Job) -> tuple[str, ...]:
 
 def claimable(step: Transaction, job: Job) -> None:
     """Tell that the job, as it is saved, may be claimed: by any worker, or by all but those that have failed it."""
-    step.facts.append(JobReady(job.type))
+    step.facts.append(JobReady(job.type, job.id, job.priority))
     if job.avoid_until is not None:
         step.waits(job)
 

@@ -28,7 +28,7 @@ class Told:
 
 
 def of(n: int) -> Entry:
-    return Entry(n, "a", 1000 + n, (JobCreated(n, "pdf", "pending"),), (JobReady("pdf"), LeaseRenewed(n, n, n)))
+    return Entry(n, "a", 1000 + n, (JobCreated(n, "pdf", "pending"),), (JobReady("pdf", 1, 3), LeaseRenewed(n, n, n)))
 
 
 def history() -> tuple[Sequencer, Told]:

@@ -11,20 +11,22 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import compress
 from operator import ne
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from msgspec.structs import astuple
 
-from blobforge.events import Event, Fact
+from blobforge.events import Event, Fact, JobReady
 from blobforge.job import Job
 from blobforge.store.bulk import CauseSeen, Changes
+from blobforge.store.claim_order import is_ready
 from blobforge.store.files import Doom, FileRecord
 from blobforge.store.following import Entry
 from blobforge.store.needs import Found, Needs
 from blobforge.store.postgres import bulk_sql as sql
 from blobforge.store.postgres.connection import WriterTurns
 from blobforge.store.postgres.entries import encode, entry
+from blobforge.store.postgres.floors import Floors, LineFloors
 from blobforge.store.postgres.pipeline import SqlAnswer
 from blobforge.store.postgres.turns_sql import ENTRIES
 from blobforge.store.sql import rows
@@ -48,6 +50,13 @@ _FIELDS: Final = Job.__struct_fields__
 _KEYS: Final = tuple(f"c{at}" for at in range(len(_FIELDS) + 3))
 
 
+class _LineRead(NamedTuple):
+    """Ready jobs that are read, and from which floors on."""
+
+    floors: dict[str, Floors]
+    rows: list[tuple[Any, ...]]
+
+
 class PostgresBulk:
     """Used by the Store, inside its transaction but for `begin`."""
 
@@ -66,8 +75,10 @@ class PostgresBulk:
         self._asked: dict[str, frozenset[str]] = {}
         self._floor: int | None = None
         self._alone = False  # whether no other server has written of late
+        self._lines = LineFloors()
+        self._since = 0  # the last turn that was known before this one
         self.missed: Sequence[Entry] = ()
-        turns.on_news = self._others_wrote
+        turns.on_news = self._learn_of_others
 
     # --- transactions
 
@@ -82,8 +93,9 @@ class PostgresBulk:
         self._alone = not self._turns.others_wrote
         self._turns.begin(now)
         self.missed = ()
+        self._since = self._turns.turn
         if not self._alone:
-            self._turns.queue(ENTRIES, (self._turns.turn, MOST_MISSED), self._take_missed)
+            self._turns.queue(ENTRIES, (self._since, MOST_MISSED), self._take_missed)
 
     @property
     def now(self) -> int:
@@ -117,7 +129,13 @@ class PostgresBulk:
     def doubt(self) -> None:
         """Rows are changed by other statements than those in here."""
         self._next_id = self._next_cause = self._causes = None
+        self._lines.clear()
         self._others_wrote()
+
+    def _learn_of_others(self) -> None:
+        self._others_wrote()
+        if self._alone:  # so that what they have told does not come along
+            self._lines.missed()
 
     def _others_wrote(self) -> None:
         self._types = self._floor = None
@@ -125,6 +143,13 @@ class PostgresBulk:
 
     def _take_missed(self, told: SqlAnswer) -> None:
         self.missed = [entry(*row) for row in told.rows]
+        others = [each for each in self.missed if each.n > self._since]
+        if len(others) < self._turns.turn - self._since or not all(each.known for each in others):
+            self._lines.missed()
+        for each in others:
+            for fact in each.facts:
+                if isinstance(fact, JobReady):
+                    self._lines.lower(fact.type, fact.priority, fact.job_id)
 
     # --- loading
 
@@ -132,7 +157,7 @@ class PostgresBulk:
         """All of it in one round trip."""
         found = Found()
         ask = self._turns.queue
-        self._load_jobs(needs, found)
+        line = self._load_jobs(needs, found)
         if needs.workers:
             ask(sql.WORKERS, (_json(needs.workers),), lambda told: self._take_workers(found, told))
         if needs.attempts:
@@ -161,6 +186,8 @@ class PostgresBulk:
             ask(sql.CAUSES_SO_FAR, (), self._take_causes)
         self._load_remembered(needs)
         self._turns.flush()
+        if line is not None:
+            self._take_ready(line, needs.ready, found)
         if needs.new_jobs:
             if self._next_id is None:
                 self._next_id = self._do.number(sql.HIGHEST_JOB) + 1
@@ -168,8 +195,9 @@ class PostgresBulk:
             self._next_id += needs.new_jobs
         return found
 
-    def _load_jobs(self, needs: Needs, found: Found) -> None:
+    def _load_jobs(self, needs: Needs, found: Found) -> _LineRead | None:
         ask = self._turns.queue
+        read: _LineRead | None = None
 
         def take(told: SqlAnswer) -> None:
             _extend(found.jobs, rows.job, told)
@@ -183,11 +211,44 @@ class PostgresBulk:
         if needs.ready or needs.next_of:
             asked, after = _records(needs.ready.items()), _ids(needs.next_of)
             if needs.next_of or any(needs.ready.values()):
-                found.ready = {type_: [] for type_, most in needs.ready.items() if most}
-                ask(sql.READY, (asked, after, MOST_AHEAD), lambda told: _take_line(found.ready, told))
+                read = self._ask_ready(needs.ready, needs.next_of)
             if needs.kept:
                 found.kept = {type_: [] for type_ in needs.ready}
                 ask(sql.KEPT, (asked, after, needs.kept), lambda told: _take_line(found.kept, told))
+        return read
+
+    def _ask_ready(self, ready: Mapping[str, int], after: Iterable[int]) -> _LineRead:
+        """`after`: jobs of which the type is not known yet, so that the floors of all types go along."""
+        floors = self._lines.known(None if after else ready) if self._turns.begun else {}
+        read = _LineRead(floors, [])
+        records = _records((type_, *each) for type_, each in floors.items())
+        asked = (_records(ready.items()), _ids(after), MOST_AHEAD, records)
+        self._turns.queue(sql.READY, asked, lambda told: read.rows.extend(told.rows))
+        return read
+
+    def _take_ready(self, read: _LineRead, ready: Mapping[str, int], found: Found) -> None:
+        """The lines that were read; once more, from its beginning, one whose floor was too high."""
+        wanted = {type_: min(most, MOST_AHEAD) for type_, most in ready.items() if most}
+        lines: dict[str, list[Job]] = {type_: [] for type_ in wanted}
+        for *row, most in read.rows:
+            job = rows.job(row)
+            lines.setdefault(job.type, []).append(job)
+            wanted[job.type] = min(most, MOST_AHEAD)
+        if self._turns.begun:
+            floors, known = read.floors, self._lines
+            again = {
+                type_: most
+                for type_, most in wanted.items()
+                if type_ in floors and known.deceived(type_, floors[type_], short=len(lines[type_]) < most)
+            }
+            if again:
+                lines.update((type_, []) for type_ in again)
+                for *row, _ in self._turns.run(sql.READY, (_records(again.items()), "{}", MOST_AHEAD, "[]")).rows:
+                    lines[(job := rows.job(row)).type].append(job)
+            for type_, most in wanted.items():
+                whole = type_ not in floors or type_ in again
+                known.learn(type_, lines[type_], most=most, next_job=self._turns.job + 1, whole=whole)
+        found.ready.update(lines)
 
     def _load_remembered(self, needs: Needs) -> None:
         """What the effects will ask for, where it is not remembered, or is likely to be out of date."""
@@ -328,6 +389,8 @@ class PostgresBulk:
         moves: dict[tuple[str, str], list[tuple[Job, Job]]] = defaultdict(list)
         for before, after in changes.moved:
             moves[before.status, after.status].append((before, after))
+            if is_ready(after):
+                self._lines.lower(after.type, after.priority, after.id)
         for move in moves.values():
             self._move(move)
         if changes.gone:

@@ -39,10 +39,19 @@ _ASKED: Final = f"""
        FROM (SELECT c0 AS type, c1 AS most FROM {_records("tn")}
              UNION ALL SELECT type, 1 FROM jobs WHERE id = ANY($2::bigint[])) AS each
       GROUP BY type) AS asked"""
+# Priority by priority, each from its floor on (the last parameter: type, and a floor for each priority). Lines are
+# walked in the order of their priorities, and no further than needed: sorting would need all of them to the end.
 READY: Final = f"""
-    SELECT next.* FROM {_ASKED}, LATERAL (
-        SELECT {JOB_COLUMNS} FROM jobs WHERE {_READY} AND type = asked.type
-         ORDER BY priority, id LIMIT least(asked.most, $3::bigint)) AS next"""
+    SELECT next.*, asked.most
+      FROM {_ASKED} LEFT JOIN json_to_recordset($4::json)
+           AS f(c0 text, c1 bigint, c2 bigint, c3 bigint, c4 bigint, c5 bigint) ON f.c0 = asked.type,
+      LATERAL (
+        SELECT {JOB_COLUMNS}
+          FROM (VALUES (1, c1), (2, c2), (3, c3), (4, c4), (5, c5)) AS line(at, floor), LATERAL (
+               SELECT * FROM jobs
+                WHERE {_READY} AND type = asked.type AND priority = line.at AND id >= coalesce(line.floor, 0)
+                ORDER BY id LIMIT least(asked.most, $3::bigint)) AS jobs
+         LIMIT least(asked.most, $3::bigint)) AS next"""
 KEPT: Final = f"""
     SELECT next.* FROM {_ASKED}, LATERAL (
         SELECT {JOB_COLUMNS} FROM jobs WHERE status = 'pending' AND avoid IS NOT NULL AND type = asked.type

@@ -49,11 +49,11 @@ def commit(turns: WriterTurns, told: str = "") -> None:
 
 def test_what_was_told_is_read_as_it_was(turns: WriterTurns, follower: PostgresFollower) -> None:
     assert follower.read(0, 10) == []
-    commit(turns, encode([PROGRESS], [JobReady("pdf"), LeaseRenewed(1, 2, 3)]))
+    commit(turns, encode([PROGRESS], [JobReady("pdf", 1, 3), LeaseRenewed(1, 2, 3)]))
     commit(turns)
     (first, second) = follower.read(0, 10)
     assert (first.n, first.server, first.at) == (1, "one", 1000)
-    assert (first.events, first.facts) == ([PROGRESS], [JobReady("pdf"), LeaseRenewed(1, 2, 3)])
+    assert (first.events, first.facts) == ([PROGRESS], [JobReady("pdf", 1, 3), LeaseRenewed(1, 2, 3)])
     assert (second.n, second.events, second.facts, second.known) == (2, [], [], True)
     assert follower.read(2, 10) == []
     assert [entry.n for entry in follower.read(0, 1)] == [1]

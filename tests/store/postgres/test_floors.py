@@ -1,0 +1,182 @@
+"""Claims do not walk past jobs that were ready once; and what is ready below a floor is found all the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from actors.effects import perform
+from actors.effects.needs import needs_of
+from actors.effects.transaction import Transaction, transact
+from actors.messages import Claim, Complete, ObjectSeen, Release, Seen, SetPriority
+from blobforge.job import Job, ReleaseCause
+from blobforge.store.postgres.engine import PostgresEngine
+from blobforge.store.postgres.floors import LOOK_EACH, LineFloors
+from blobforge.store.postgres.store import PostgresStore
+from tests.fixtures.on_postgres import PostgresDatabase, on_postgres
+from tests.store.making import ADMIN, Book, submission
+
+NEXT = 1000
+
+
+class Time:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def job(id_: int, priority: int = 3) -> Job:
+    return Job(id_, "pdf", "pending", priority, "0" * 64, 1, 1, 3)  # type: ignore[arg-type]
+
+
+def test_a_line_begins_where_the_first_job_was_found() -> None:
+    lines = LineFloors(time := Time())
+    assert lines.known(["pdf"]) == {}
+    lines.learn("pdf", [job(7, 2), job(3), job(9)], most=3, next_job=NEXT, whole=True)
+    assert lines.known(["pdf"]) == {"pdf": [NEXT, 7, 3, 0, 0]}  # what comes behind was not looked at
+    lines.learn("pdf", [job(9)], most=3, next_job=NEXT + 5, whole=False)
+    assert lines.known() == {"pdf": [NEXT + 5, NEXT + 5, 9, NEXT + 5, NEXT + 5]}
+    assert lines.known(["other"]) == {}
+    lines.lower("pdf", 3, 4)
+    lines.lower("pdf", 3, 6)
+    lines.lower("other", 3, 1)
+    assert lines.known()["pdf"][2] == 4
+    time.now += LOOK_EACH
+    assert lines.known() == {}  # from the beginning, now and then
+    lines.learn("pdf", [], most=3, next_job=NEXT, whole=True)
+    assert lines.known() == {"pdf": [NEXT] * 5}
+    lines.clear()
+    assert lines.known() == {}
+
+
+def test_a_floor_that_was_lowered_meanwhile_has_deceived_and_so_may_one_that_others_went_below() -> None:
+    lines = LineFloors(time := Time())
+    lines.learn("pdf", [job(7)], most=1, next_job=NEXT, whole=True)
+    used = lines.known()["pdf"]
+    assert not lines.deceived("pdf", used, short=True)
+    lines.lower("pdf", 3, 5)
+    assert lines.deceived("pdf", used, short=False)
+    time.now += 0.1
+    lines.learn("pdf", [job(7)], most=1, next_job=NEXT, whole=True)
+    lines.missed()
+    assert not lines.deceived("pdf", lines.known()["pdf"], short=False)
+    assert lines.deceived("pdf", lines.known()["pdf"], short=True)
+    time.now += 0.1
+    lines.learn("pdf", [job(7)], most=1, next_job=NEXT, whole=True)
+    assert not lines.deceived("pdf", lines.known()["pdf"], short=True)
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Iterator[Book]:
+    opened = Book(on_postgres(tmp_path))
+    opened.register("w")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def other(book: Book) -> Iterator[PostgresStore]:
+    """Another server of the same database."""
+    assert isinstance(book.database, PostgresDatabase)
+    opened = PostgresEngine(book.database.engine.url, "other").open_store()
+    yield opened
+    opened.close()
+
+
+def elsewhere(book: Book, store: PostgresStore, *messages: Any, tells: bool = True) -> None:
+    """The other server performs these."""
+
+    def together(step: Transaction) -> None:
+        with store.transaction(needs_of((message, None) for message in messages), step.now):
+            for place, message in enumerate(messages):
+                perform(step, message, place)
+            store.tell(step.events if tells else [], step.facts if tells else [])
+
+    transact(lambda: Transaction(store, book.rules, book.now, book.dice), together)
+
+
+def given_back(job_id: int) -> Release:
+    return Release(ADMIN, "w", job_id, cause=ReleaseCause.PREEMPTED)
+
+
+def claims(book: Book, n: int = 1) -> list[int]:
+    return [job.id for job in book.do(Claim(ADMIN, "w", ("pdf",), n)).jobs]
+
+
+def test_what_is_ready_again_below_a_floor_comes_first(book: Book) -> None:
+    book.do(*map(submission, range(1, 9)))
+    assert claims(book, 2) == [1, 2]
+    assert claims(book) == [3]
+    book.do(given_back(2))
+    assert claims(book) == [2]
+    book.do(given_back(1), SetPriority(8, 1))
+    assert claims(book, 2) == [8, 1]
+    assert claims(book, 10) == [4, 5, 6, 7]
+    assert claims(book) == []
+    book.do(given_back(6), submission("new", priority=5))
+    assert claims(book, 2) == [6, 9]
+
+
+def test_what_another_server_has_told_is_heeded_at_once(book: Book, other: PostgresStore) -> None:
+    book.do(*map(submission, range(1, 9)))
+    assert claims(book, 3) == [1, 2, 3]
+    assert claims(book) == [4]  # from here on
+    elsewhere(book, other, given_back(1))
+    assert claims(book) == [5]  # its last turn was the last of all: nothing is read of others with this one
+    elsewhere(book, other, given_back(2))
+    assert claims(book, 2) == [1, 2]
+    elsewhere(book, other, given_back(3))
+    assert claims(book) == [3]
+
+
+def test_where_it_is_not_known_what_others_have_done_an_empty_line_is_read_from_its_beginning(
+    book: Book, other: PostgresStore
+) -> None:
+    book.do(*map(submission, range(1, 4)))
+    assert claims(book, 3) == [1, 2, 3]
+    assert claims(book) == []
+    elsewhere(book, other, given_back(2), tells=False)
+    assert claims(book) == [2]
+
+
+def test_a_claim_looks_at_few_rows_whatever_was_claimed_before_under_a_snapshot_that_is_held(book: Book) -> None:
+    assert isinstance(book.database, PostgresDatabase)
+    for start in range(0, 3000, 500):
+        book.do(*(submission(number) for number in range(start, start + 500)))
+    with psycopg.connect(book.database.engine.url) as holding:
+        holding.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        holding.execute("SELECT count(*) FROM jobs")
+        assert looked_at(book) < 10
+        for _ in range(11):
+            jobs = book.do(Claim(ADMIN, "w", ("pdf",), 250)).jobs
+            book.do(*map(partial(complete), jobs))
+        claims(book)
+        assert looked_at(book) < 10
+
+
+def complete(job: Job) -> Complete:
+    return Complete(ADMIN, "w", job.id, lease=job.lease, output=ObjectSeen(Seen.VERIFIED, size=1))
+
+
+def looked_at(book: Book) -> int:
+    """Entries of the index of ready jobs, in one claim."""
+    assert isinstance(book.database, PostgresDatabase)
+    turns = book.database.engine.turns
+
+    def entries() -> int:
+        turns.run("SELECT pg_stat_force_next_flush()")
+        turns.run("SELECT 1")
+        with psycopg.connect(book.database.engine.url) as looking:
+            ((n,),) = looking.execute("""
+                SELECT idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'jobs_ready'""").fetchall()
+        return int(n)
+
+    before = entries()
+    assert len(claims(book)) == 1
+    return entries() - before
