@@ -4,8 +4,9 @@ statements each, whatever their number."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
+
+import msgspec
 
 from blobforge.events import Event, Fact
 from blobforge.failures import Cause
@@ -57,8 +58,7 @@ class CauseSeen(NamedTuple):
     new: Cause | None = None
 
 
-@dataclass(slots=True)
-class Changes:
+class Changes(msgspec.Struct):
     """What is to be written, in the order of the fields.
 
     `made` are jobs as they were made; one that has gone on since is among `moved`, too. `moved` and `gone` hold jobs
@@ -70,28 +70,28 @@ class Changes:
     `undos` (token, job, what it was, what it became, now).
     """
 
-    made: list[Job] = field(default_factory=list)
-    moved: list[tuple[Job, Job]] = field(default_factory=list)
-    gone: list[Job] = field(default_factory=list)
-    started: list[Job] = field(default_factory=list)
-    ended: list[AttemptEnd] = field(default_factory=list)
-    results_dropped: list[tuple[int, int]] = field(default_factory=list)
-    results_but: list[tuple[int, int | None]] = field(default_factory=list)
-    results: list[tuple[int, int, str]] = field(default_factory=list)
-    files_forgotten: list[str] = field(default_factory=list)
-    files: list[FileSeen] = field(default_factory=list)
-    files_kept: list[tuple[str, str]] = field(default_factory=list)
-    workers: list[Worker] = field(default_factory=list)
-    beats: list[Worker] = field(default_factory=list)
-    workers_gone: list[str] = field(default_factory=list)
-    types_forgotten: list[str] = field(default_factory=list)
-    types_asked: list[tuple[str, str]] = field(default_factory=list)
-    causes: list[CauseSeen] = field(default_factory=list)
-    claim_keys: list[tuple[str, str, list[tuple[int, int]], int]] = field(default_factory=list)
-    repeated: list[tuple[str, str, bytes, bytes, int]] = field(default_factory=list)
-    undos: list[tuple[str, int, str, str, int]] = field(default_factory=list)
-    audit: list[AuditEntry] = field(default_factory=list)
-    tallies: Tallies = field(default_factory=Tallies)
+    made: list[Job] = []
+    moved: list[tuple[Job, Job]] = []
+    gone: list[Job] = []
+    started: list[Job] = []
+    ended: list[AttemptEnd] = []
+    results_dropped: list[tuple[int, int]] = []
+    results_but: list[tuple[int, int | None]] = []
+    results: list[tuple[int, int, str]] = []
+    files_forgotten: list[str] = []
+    files: list[FileSeen] = []
+    files_kept: list[tuple[str, str]] = []
+    workers: list[Worker] = []
+    beats: list[Worker] = []
+    workers_gone: list[str] = []
+    types_forgotten: list[str] = []
+    types_asked: list[tuple[str, str]] = []
+    causes: list[CauseSeen] = []
+    claim_keys: list[tuple[str, str, list[tuple[int, int]], int]] = []
+    repeated: list[tuple[str, str, bytes, bytes, int]] = []
+    undos: list[tuple[str, int, str, str, int]] = []
+    audit: list[AuditEntry] = []
+    tallies: Tallies = msgspec.field(default_factory=Tallies)
 
     def has_more(self) -> bool:
         """Whether anything changes but jobs, records of attempts and tallies."""

@@ -5,15 +5,14 @@ Needs are a hint: they make of many questions a few. What an effect reads beside
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
 
 from blobforge.job import Attempt, Job
 from blobforge.store.files import Doom, FileRecord
 from blobforge.worker import Worker
 
 
-@dataclass(slots=True)
-class Needs:
+class Needs(msgspec.Struct):
     """What the messages of one transaction need, all together.
 
     `ready`: how many ready jobs of each type may be handed out; `next_of`: jobs of which each may be followed by
@@ -27,28 +26,27 @@ class Needs:
     failures. `new_jobs`: how many jobs may be made, at most.
     """
 
-    jobs: set[int] = field(default_factory=set)
-    workers: set[str] = field(default_factory=set)
-    running_of: set[str] = field(default_factory=set)
-    ready: dict[str, int] = field(default_factory=dict)
-    next_of: set[int] = field(default_factory=set)
+    jobs: set[int] = set()
+    workers: set[str] = set()
+    running_of: set[str] = set()
+    ready: dict[str, int] = {}
+    next_of: set[int] = set()
     kept: int = 0
-    sources: set[str] = field(default_factory=set)
-    failed: set[int] = field(default_factory=set)
+    sources: set[str] = set()
+    failed: set[int] = set()
     among: int = 0
-    sources_of: set[int] = field(default_factory=set)
-    attempts: set[tuple[int, int]] = field(default_factory=set)
-    files: set[str] = field(default_factory=set)
-    dooms: set[str] = field(default_factory=set)
-    claim_keys: set[tuple[str, str]] = field(default_factory=set)
-    ready_for: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)
-    repeated: set[tuple[str, str]] = field(default_factory=set)
-    causes: set[str] = field(default_factory=set)
+    sources_of: set[int] = set()
+    attempts: set[tuple[int, int]] = set()
+    files: set[str] = set()
+    dooms: set[str] = set()
+    claim_keys: set[tuple[str, str]] = set()
+    ready_for: dict[tuple[str, str], dict[str, int]] = {}
+    repeated: set[tuple[str, str]] = set()
+    causes: set[str] = set()
     new_jobs: int = 0
 
 
-@dataclass(slots=True)
-class Found:
+class Found(msgspec.Struct):
     """What there is of what was needed; what is not here is not there. `files`: None for the source of a job of
     which nothing is known.
 
@@ -58,15 +56,15 @@ class Found:
     `new_jobs` asked for: neither consecutive nor, beyond this transaction, in the order of time.
     """
 
-    jobs: list[Job] = field(default_factory=list)
-    workers: list[Worker] = field(default_factory=list)
-    ready: dict[str, list[Job]] = field(default_factory=dict)
-    kept: dict[str, list[Job]] = field(default_factory=dict)
-    failed: dict[int, tuple[str, ...]] = field(default_factory=dict)
-    attempts: list[Attempt] = field(default_factory=list)
-    files: dict[str, FileRecord | None] = field(default_factory=dict)
-    dooms: dict[str, Doom] = field(default_factory=dict)
-    claim_keys: dict[tuple[str, str], list[tuple[int, int]]] = field(default_factory=dict)
-    repeated: dict[tuple[str, str], tuple[bytes, bytes, int]] = field(default_factory=dict)
-    causes: dict[str, int] = field(default_factory=dict)
-    new_ids: list[int] = field(default_factory=list)
+    jobs: list[Job] = []
+    workers: list[Worker] = []
+    ready: dict[str, list[Job]] = {}
+    kept: dict[str, list[Job]] = {}
+    failed: dict[int, tuple[str, ...]] = {}
+    attempts: list[Attempt] = []
+    files: dict[str, FileRecord | None] = {}
+    dooms: dict[str, Doom] = {}
+    claim_keys: dict[tuple[str, str], list[tuple[int, int]]] = {}
+    repeated: dict[tuple[str, str], tuple[bytes, bytes, int]] = {}
+    causes: dict[str, int] = {}
+    new_ids: list[int] = []

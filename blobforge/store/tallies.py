@@ -5,7 +5,7 @@ Each counter is written once, whatever moved it, and in sorted order.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
 
 from blobforge.forecast import bucket_of
 from blobforge.job import Job, JobStatus, Outcome
@@ -15,8 +15,7 @@ from blobforge.worker import Worker, WorkerStatus
 _FAILING = frozenset({JobStatus.FAILED, JobStatus.DEAD})
 
 
-@dataclass(slots=True)
-class Ended:
+class Ended(msgspec.Struct):
     """An attempt ended at `at` (ms), after `ran` ms. `counted_late`: it was not counted when it did, which is now."""
 
     type: str
@@ -27,21 +26,20 @@ class Ended:
     counted_late: int | None = None
 
 
-@dataclass(slots=True)
-class Tallies:
+class Tallies(msgspec.Struct):
     """`jobs` by (status, type, priority); `failures` by (cause, status); `workers` by (status,); `happenings` by
     (step, slot, type, what); `durations` by (week, type, bucket); `worker_rates` by (hour, worker, outcome).
 
     `hours`: the first and the last id that was made in each hour.
     """
 
-    jobs: dict[tuple[JobStatus, str, int], int] = field(default_factory=dict)
-    failures: dict[tuple[int, JobStatus], int] = field(default_factory=dict)
-    workers: dict[tuple[WorkerStatus], int] = field(default_factory=dict)
-    happenings: dict[tuple[int, int, str, str], int] = field(default_factory=dict)
-    durations: dict[tuple[int, str, int], int] = field(default_factory=dict)
-    worker_rates: dict[tuple[int, str, str], int] = field(default_factory=dict)
-    hours: dict[int, tuple[int, int]] = field(default_factory=dict)
+    jobs: dict[tuple[JobStatus, str, int], int] = {}
+    failures: dict[tuple[int, JobStatus], int] = {}
+    workers: dict[tuple[WorkerStatus], int] = {}
+    happenings: dict[tuple[int, int, str, str], int] = {}
+    durations: dict[tuple[int, str, int], int] = {}
+    worker_rates: dict[tuple[int, str, str], int] = {}
+    hours: dict[int, tuple[int, int]] = {}
 
     def job(self, before: Job | None, after: Job | None) -> None:
         """A job is another than it was; None: it was not there, or is no more."""

@@ -47,13 +47,13 @@ def encode_tags(tags: tuple[str, ...]) -> str | None:
     return msgspec.json.encode(tags).decode() if tags else None
 
 
-def attempt(row: Row) -> Attempt:
+def attempt(row: Sequence[Any]) -> Attempt:
     job_id, number, worker_id, lease, started, ended, outcome, *rest = row
     known = Outcome(outcome) if outcome is not None else None
     return Attempt(job_id, number, worker_id, lease, started, ended, known, *rest)
 
 
-def worker(row: Row) -> Worker:
+def worker(row: Sequence[Any]) -> Worker:
     (
         id_, type_, status, created, updated, name, enabled, heartbeat, metadata, labels, version, token_id,
         secret_hash, drain, registered, *instance,

@@ -10,6 +10,9 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from itertools import compress
+from operator import ne
 from typing import Any, Final
 
 import msgspec
@@ -34,16 +37,21 @@ from blobforge.store.sql.sql import (
     WORKER_TYPES,
 )
 from blobforge.store.sqlite import sql
-from blobforge.store.sqlite.sets import Column, as_json, columns_of, spell
+from blobforge.store.sqlite.sets import as_json, columns_of, spell, spell_one
 from blobforge.store.sqlite.statements import Statements
 from blobforge.store.tallies import Tallies
 
 _decode = msgspec.json.Decoder(list[list[Any]]).decode
 _decode_pairs = msgspec.json.Decoder(list[tuple[int, int]]).decode
 _FIELDS: Final = Job.__struct_fields__
+_PLACES: Final = range(len(_FIELDS))
 _GUARDS: Final = tuple(map(_FIELDS.index, ("id", "status", "attempt")))
 _LISTS: Final = {"tags", "avoid"}
 _FLAGS: Final = {"write_once"}
+# A set of so few rows is written row by row, and such a line read so: JSON costs more than the further statement.
+FEW: Final = 2
+Rows = Sequence[Sequence[Any]]
+Take = Callable[[Rows], None]
 
 
 class Bulk:
@@ -103,9 +111,9 @@ class Bulk:
     # --- loading
 
     def load(self, needs: Needs) -> Found:
-        """All of it in one statement, but for answers that may be repeated."""
+        """All of it in one statement, but for single rows, and for answers that may be repeated."""
         found = Found()
-        load = _Load(found)
+        load = _Load(self._do, found)
         load.named(sql.NEEDED_JOBS, needs.jobs, load.jobs)
         load.named(sql.NEEDED_OF_SOURCES, needs.sources, load.jobs)
         load.named(sql.NEEDED_OF_WORKERS, needs.running_of, load.jobs)
@@ -121,27 +129,17 @@ class Bulk:
         load.named(sql.NEEDED_CAUSES, needs.causes, load.causes)
         if needs.failed:
             found.failed = dict.fromkeys(needs.failed, ())
-            load.part(sql.NEEDED_FAILED, load.failed, as_json(list(needs.failed)), needs.among)
-        if needs.new_jobs and self._next_id is None:
-            load.part(sql.NEEDED_SEQUENCE, self._sequence)
+            load.named(sql.NEEDED_FAILED, needs.failed, load.failed, needs.among)
         if needs.repeated:
             for subject, key, *outcome in self._do.rows(sql.NEEDED_REPEATED, (as_json(list(needs.repeated)),)):
                 found.repeated[subject, key] = (outcome[0], outcome[1], outcome[2])
-        if load.parts:
-            (values,) = self._do.rows("SELECT " + ", ".join(load.parts), tuple(load.values))
-            for take, value in zip(load.takes, values, strict=True):
-                take(value)
-            # They are methods of what holds them, and Python looks for such cycles seldom (machinery/garbage.py): all
-            # rows of many transactions would be in memory.
-            load.takes.clear()
+        load.finish()
         if needs.new_jobs:
-            assert self._next_id is not None
+            if self._next_id is None:
+                self._next_id = self._do.number(sql.HIGHEST_ID) + 1
             found.new_ids = list(range(self._next_id, self._next_id + needs.new_jobs))
             self._next_id += needs.new_jobs
         return found
-
-    def _sequence(self, highest: int) -> None:
-        self._next_id = highest + 1
 
     def known_types(self) -> frozenset[str]:
         if self._types is None:
@@ -212,8 +210,11 @@ class Bulk:
         write(sql.INSERT_AUDIT, [astuple(entry)[1:] for entry in changes.audit])
 
     def _write(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
-        if rows:
+        if len(rows) > FEW:
             self._do.rows(*spell(statement, columns_of(rows)))
+        else:
+            for row in rows:
+                self._do.rows(spell_one(sql.OF_ONE.get(statement, statement), len(row)), tuple(row))
 
     def _write_jobs(self, changes: Changes) -> None:
         if changes.made:
@@ -234,13 +235,18 @@ class Bulk:
 
     def _move(self, moved: list[tuple[Job, Job]]) -> None:
         """Those that go from one status to another, in the columns in which any of them has changed."""
-        befores, afters = (columns_of(list(map(astuple, jobs))) for jobs in zip(*moved, strict=True))
-        changed = [at for at, (was, is_now) in enumerate(zip(befores, afters, strict=True)) if was != is_now]
-        if not changed:
-            return
-        statement = sql.move_jobs(tuple([_FIELDS[at] for at in changed]))
-        columns = [*(befores[at] for at in _GUARDS), *(_column(_FIELDS[at], afters[at]) for at in changed)]
-        if self._do.change(*spell(statement, columns)) != len(moved):
+        if len(moved) == 1:
+            before, after = map(astuple, moved[0])
+            changed = tuple(compress(_PLACES, map(ne, before, after)))
+            row = (*[before[at] for at in _GUARDS], *[_stored(_FIELDS[at], after[at]) for at in changed])
+            done = self._do.change(spell_one(_moving(changed), len(row)), row) if changed else 1
+        else:
+            befores, afters = (columns_of(list(map(astuple, jobs))) for jobs in zip(*moved, strict=True))
+            changed = tuple(compress(_PLACES, map(ne, befores, afters)))
+            columns = [befores[at] for at in _GUARDS]
+            columns += [tuple([_stored(_FIELDS[at], value) for value in afters[at]]) for at in changed]
+            done = self._do.change(*spell(_moving(changed), columns)) if changed else len(moved)
+        if done != len(moved):
             raise self._stale(moved)
 
     def _stale(self, moves: Sequence[tuple[Job, Job | None]]) -> StaleState:
@@ -276,59 +282,71 @@ class Bulk:
 
 
 class _Load:
-    """The one statement in the making: its parts, their parameters, and what becomes of the value of each."""
+    """The questions of one load: those for one row are asked at once, of the others comes one statement: its parts,
+    their parameters, and where the rows of each go."""
 
-    def __init__(self, found: Found) -> None:
+    def __init__(self, statements: Statements, found: Found) -> None:
+        self._do = statements
         self._found = found
-        self.parts: list[str] = []
-        self.values: list[Any] = []
-        self.takes: list[Callable[[Any], None]] = []
+        self._parts: list[str] = []
+        self._values: list[Any] = []
+        self._takes: list[Take] = []
 
-    def part(self, part: str, take: Callable[[Any], None], *values: Any) -> None:
-        self.parts.append(part)
-        self.values += values
-        self.takes.append(take)
+    def named(self, part: sql.Part, names: set[Any], take: Take, *more: Any) -> None:
+        if len(names) == 1:
+            (name,) = names
+            take(self._do.rows(part.one, (*name, *more) if type(name) is tuple else (name, *more)))
+        elif names:
+            self._later(part, take, as_json(list(names)), *more)
 
-    def named(self, part: str, names: set[Any], take: Callable[[Any], None]) -> None:
-        if names:
-            self.part(part, take, as_json(list(names)))
+    def line(self, part: sql.Part, type_: str, most: int, into: dict[str, list[Job]]) -> None:
+        if 0 < most <= FEW:
+            into[type_] = list(map(rows.job, self._do.rows(part.one, (type_, most))))
+        elif most:
+            self._later(part, lambda found: into.update({type_: list(map(rows.job, found))}), type_, most)
 
-    def line(self, part: str, type_: str, most: int, into: dict[str, list[Job]]) -> None:
-        if most:
-            self.part(part, lambda value: into.update({type_: _jobs(value)}), type_, most)
+    def _later(self, part: sql.Part, take: Take, *values: Any) -> None:
+        self._parts.append(part.many)
+        self._values += values
+        self._takes.append(take)
 
-    def jobs(self, value: str) -> None:
-        self._found.jobs += _jobs(value)
+    def finish(self) -> None:
+        if self._parts:
+            (values,) = self._do.rows("SELECT " + ", ".join(self._parts), tuple(self._values))
+            for take, value in zip(self._takes, values, strict=True):
+                take(_decode(value))
+            # They are methods of what holds them, and Python looks for such cycles seldom (machinery/garbage.py): all
+            # rows of many transactions would be in memory.
+            self._takes.clear()
 
-    def workers(self, value: str) -> None:
-        self._found.workers += [rows.worker(tuple(row)) for row in _decode(value)]
+    def jobs(self, found: Rows) -> None:
+        self._found.jobs += map(rows.job, found)
 
-    def attempts(self, value: str) -> None:
-        self._found.attempts += [rows.attempt(tuple(row)) for row in _decode(value)]
+    def workers(self, found: Rows) -> None:
+        self._found.workers += map(rows.worker, found)
 
-    def files(self, value: str) -> None:
-        for key, *record in _decode(value):
+    def attempts(self, found: Rows) -> None:
+        self._found.attempts += map(rows.attempt, found)
+
+    def files(self, found: Rows) -> None:
+        for key, *record in found:
             self._found.files[key] = _file(record)
 
-    def dooms(self, value: str) -> None:
-        for key, state, tries, epoch, again in _decode(value):
+    def dooms(self, found: Rows) -> None:
+        for key, state, tries, epoch, again in found:
             self._found.dooms[key] = Doom(state, tries, epoch, bool(again))
 
-    def claim_keys(self, value: str) -> None:
-        for worker_id, key, pairs in _decode(value):
+    def claim_keys(self, found: Rows) -> None:
+        for worker_id, key, pairs in found:
             self._found.claim_keys[worker_id, key] = _decode_pairs(pairs)
 
-    def causes(self, value: str) -> None:
-        for fingerprint, number in _decode(value):
+    def causes(self, found: Rows) -> None:
+        for fingerprint, number in found:
             self._found.causes[fingerprint] = number
 
-    def failed(self, value: str) -> None:
-        for job_id, worker_id in _decode(value):
+    def failed(self, found: Rows) -> None:
+        for job_id, worker_id in found:
             self._found.failed[job_id] = (*self._found.failed[job_id], worker_id)
-
-
-def _jobs(value: str) -> list[Job]:
-    return [rows.job(row) for row in _decode(value)]
 
 
 def _file(record: list[Any]) -> FileRecord | None:
@@ -347,8 +365,13 @@ def _new_cause(seen: CauseSeen) -> tuple[Any, ...]:
     return (seen.id, seen.new.fingerprint, seen.new.kind, seen.new.place, seen.example, seen.first, seen.last, seen.n)
 
 
-def _column(field: str, values: Column) -> Column:
+def _stored(field: str, value: Any) -> Any:
     """As the table has it."""
     if field in _LISTS:
-        return [rows.encode_tags(value) for value in values]
-    return [int(value) for value in values] if field in _FLAGS else values
+        return rows.encode_tags(value)
+    return int(value) if field in _FLAGS else value
+
+
+@lru_cache(maxsize=256)
+def _moving(changed: tuple[int, ...]) -> str:
+    return sql.move_jobs(tuple([_FIELDS[at] for at in changed]))

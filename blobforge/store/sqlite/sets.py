@@ -23,9 +23,7 @@ def columns_of(rows: Sequence[Sequence[Any]]) -> list[Column]:
 
 
 def spell(statement: str, columns: Sequence[Column]) -> tuple[str, tuple[Any, ...]]:
-    """The statement for these rows, of which there is one at least, and its parameters."""
-    if len(columns[0]) == 1:
-        return _spelled(statement, (False,) * len(columns)), tuple([column[0] for column in columns])
+    """The statement for these rows, of which there is more than one, and its parameters."""
     varies = [column.count(column[0]) != len(column) for column in columns]
     if not any(varies):
         varies[0] = True  # there are as many rows all the same
@@ -33,6 +31,12 @@ def spell(statement: str, columns: Sequence[Column]) -> tuple[str, tuple[Any, ..
     rows = many[0] if len(many) == 1 else list(zip(*many, strict=True))
     same = [column[0] for column, each in zip(columns, varies, strict=True) if not each]
     return _spelled(statement, tuple(varies)), (as_json(rows), *same)
+
+
+@lru_cache(maxsize=256)
+def spell_one(statement: str, values: int) -> str:
+    """The statement for one row, whose values are its parameters."""
+    return _spelled(statement, (False,) * values)
 
 
 @lru_cache(maxsize=1024)

@@ -7,25 +7,40 @@ beside the sentence that it proves, in `invariants.py`.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from blobforge.store.sql.sql import ATTEMPT_COLUMNS, FILE_COLUMNS, JOB_COLUMNS, READY, WORKER_COLUMNS
 
 
-# --- what a transaction needs, all of it in one statement: "SELECT" and those of these parts that are asked for, each
-# one value, a JSON array of rows. SQLite hands the interpreter's lock over with each row that it gives.
-def _rows_of(columns: str, rest: str) -> str:
-    return f"(SELECT json_group_array(json_array({columns})) FROM {rest})"
+# --- what a transaction needs: rows by their names
+class Part(NamedTuple):
+    """`one`: a statement that gives the rows of one name. `many`: the same for a JSON array of names, as one value of
+    a SELECT that has several, a JSON array of rows: SQLite hands the interpreter's lock over with each row that it
+    gives."""
+
+    one: str
+    many: str
 
 
-_THESE: Final = "IN (SELECT value FROM json_each(?))"
+def _rows_of(columns: str, rest: str) -> Part:
+    """In `rest`, `{is_one}` is where the names are compared; `{is_pair}` where each is two values."""
+    many = rest.format(
+        is_one="IN (SELECT value FROM json_each(?))",
+        is_pair="IN (SELECT value ->> 0, value ->> 1 FROM json_each(?))",
+    )
+    return Part(
+        f"SELECT {columns} FROM {rest.format(is_one='= ?', is_pair='= (?, ?)')}",
+        f"(SELECT json_group_array(json_array({columns})) FROM {many})",
+    )
+
+
 # By their ids, by the hashes of their sources, by the workers that run them.
-NEEDED_JOBS: Final = _rows_of(JOB_COLUMNS, f"jobs WHERE id {_THESE}")
+NEEDED_JOBS: Final = _rows_of(JOB_COLUMNS, "jobs WHERE id {is_one}")
 NEEDED_OF_SOURCES: Final = _rows_of(
-    JOB_COLUMNS, f"(SELECT * FROM jobs WHERE source_hash {_THESE} ORDER BY source_hash, type)"
+    JOB_COLUMNS, "(SELECT * FROM jobs WHERE source_hash {is_one} ORDER BY source_hash, type)"
 )
 NEEDED_OF_WORKERS: Final = _rows_of(
-    JOB_COLUMNS, f"jobs INDEXED BY jobs_running WHERE status = 'running' AND worker_id {_THESE}"
+    JOB_COLUMNS, "jobs INDEXED BY jobs_running WHERE status = 'running' AND worker_id {is_one}"
 )
 NEEDED_READY: Final = _rows_of(
     JOB_COLUMNS,
@@ -36,23 +51,23 @@ NEEDED_KEPT: Final = _rows_of(
     "(SELECT * FROM jobs INDEXED BY jobs_kept WHERE status = 'pending' AND avoid IS NOT NULL AND type = ?"
     " ORDER BY priority, id LIMIT ?)",
 )
-NEEDED_WORKERS: Final = _rows_of(WORKER_COLUMNS, f"workers WHERE id {_THESE}")
+NEEDED_WORKERS: Final = _rows_of(WORKER_COLUMNS, "workers WHERE id {is_one}")
 # (job, attempt) pairs.
 NEEDED_ATTEMPTS: Final = _rows_of(
     ATTEMPT_COLUMNS,
-    "attempts WHERE (job_id, attempt) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?))",
+    "attempts WHERE (job_id, attempt) {is_pair}",
 )
-NEEDED_FILES: Final = _rows_of(f"key, {FILE_COLUMNS}", f"files WHERE key {_THESE}")
+NEEDED_FILES: Final = _rows_of(f"key, {FILE_COLUMNS}", "files WHERE key {is_one}")
 NEEDED_SOURCE_FILES: Final = _rows_of(
     f"'sources/' || jobs.source_hash, {FILE_COLUMNS}",
-    f"jobs LEFT JOIN files ON files.key = 'sources/' || jobs.source_hash WHERE jobs.id {_THESE}",
+    "jobs LEFT JOIN files ON files.key = 'sources/' || jobs.source_hash WHERE jobs.id {is_one}",
 )
-NEEDED_DOOMS: Final = _rows_of("key, state, tries, epoch, again", f"doomed_objects WHERE key {_THESE}")
+NEEDED_DOOMS: Final = _rows_of("key, state, tries, epoch, again", "doomed_objects WHERE key {is_one}")
 NEEDED_CLAIM_KEYS: Final = _rows_of(
     "worker_id, claim_key, jobs",
-    "claim_keys WHERE (worker_id, claim_key) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?))",
+    "claim_keys WHERE (worker_id, claim_key) {is_pair}",
 )
-NEEDED_CAUSES: Final = _rows_of("fingerprint, id", f"failures WHERE fingerprint {_THESE}")
+NEEDED_CAUSES: Final = _rows_of("fingerprint, id", "failures WHERE fingerprint {is_one}")
 # By itself: an outcome has up to some MiB, and as JSON it would be there four times at once.
 NEEDED_REPEATED: Final = """
     SELECT subject, key, fingerprint, outcome, created_at FROM idempotency
@@ -60,14 +75,14 @@ NEEDED_REPEATED: Final = """
 # Which workers have failed each of these jobs, or could not do it, by the last of its attempts.
 NEEDED_FAILED: Final = _rows_of(
     "job_id, worker_id",
-    f"""(SELECT DISTINCT job_id, worker_id
+    """(SELECT DISTINCT job_id, worker_id
            FROM (SELECT job_id, worker_id, outcome, kind,
                         row_number() OVER (PARTITION BY job_id ORDER BY attempt DESC) AS back
-                   FROM attempts WHERE job_id {_THESE})
+                   FROM attempts WHERE job_id {is_one})
           WHERE back <= ? AND (outcome = 'failed' OR (outcome = 'released' AND kind = 'trouble'))
           ORDER BY job_id, worker_id)""",
 )
-NEEDED_SEQUENCE: Final = "(SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'jobs')"
+HIGHEST_ID: Final = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'jobs'"
 
 
 # --- what a transaction has changed, each table in one statement: see `sets.py` for what is in braces
@@ -88,7 +103,7 @@ def move_jobs(columns: tuple[str, ...]) -> str:
          WHERE jobs.id = {{0}} AND +jobs.status = {{1}} AND jobs.attempt = {{2}}"""
 
 
-JOB_STATES: Final = f"SELECT id, status, attempt FROM jobs WHERE id {_THESE}"
+JOB_STATES: Final = "SELECT id, status, attempt FROM jobs WHERE id IN (SELECT value FROM json_each(?))"
 INSERT_JOBS: Final = f"""
     INSERT INTO jobs (id, type, status, priority, source_hash, created_at, updated_at, max_attempts, source_path,
                       source_size, tags, metadata, submitter)
@@ -189,6 +204,13 @@ NOTE_HOURS: Final = f"""
     INSERT INTO job_hours (hour, first_id, last_id) SELECT {_values(0, 3)} {{each}}
     ON CONFLICT (hour) DO UPDATE SET first_id = min(first_id, excluded.first_id),
                                      last_id = max(last_id, excluded.last_id)"""
+# Where a row that is alone needs less.
+OF_ONE: Final = {
+    END_ATTEMPTS: """
+        UPDATE attempts SET ended_at = {2}, outcome = {3}, kind = {4}, error = {5}, traceback = {6}, log_tail = {7}
+         WHERE job_id = {0} AND attempt = {1}""",
+    BEAT_WORKERS: "UPDATE workers SET last_heartbeat = {1}, updated_at = {2} WHERE id = {0}",
+}
 NAME_INSTALLATION: Final = "INSERT OR IGNORE INTO installation (one, id) VALUES (1, ?)"
 PAGES: Final = "SELECT (SELECT page_count FROM pragma_page_count), (SELECT freelist_count FROM pragma_freelist_count)"
 FREE_PAGES: Final = "PRAGMA incremental_vacuum({most:d})"
