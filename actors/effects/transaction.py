@@ -4,8 +4,8 @@ one is undone."""
 from __future__ import annotations
 
 import itertools
+import os
 import random
-import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar, cast
@@ -155,7 +155,7 @@ class Transaction:
 
     def new_lease(self) -> str:
         """An unguessable token for one attempt (128 bits)."""
-        return secrets.token_hex(16)
+        return os.urandom(16).hex()
 
 
 def transact(

@@ -5,6 +5,9 @@ Each counter is written once, whatever moved it, and in sorted order.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
 import msgspec
 
 from blobforge.forecast import bucket_of
@@ -15,7 +18,7 @@ from blobforge.worker import Worker, WorkerStatus
 _FAILING = frozenset({JobStatus.FAILED, JobStatus.DEAD})
 
 
-class Ended(msgspec.Struct):
+class Ended(msgspec.Struct, frozen=True):
     """An attempt ended at `at` (ms), after `ran` ms. `counted_late`: it was not counted when it did, which is now."""
 
     type: str
@@ -41,19 +44,15 @@ class Tallies(msgspec.Struct):
     worker_rates: dict[tuple[int, str, str], int] = {}
     hours: dict[int, tuple[int, int]] = {}
 
-    def job(self, before: Job | None, after: Job | None) -> None:
-        """A job is another than it was; None: it was not there, or is no more."""
-        if before is not None:
-            self._job(before, -1)
-        if after is not None:
-            self._job(after, +1)
-
-    def _job(self, job: Job, change: int) -> None:
-        key = (job.status, job.type, job.priority)
-        self.jobs[key] = self.jobs.get(key, 0) + change
-        if job.failure is not None and job.status in _FAILING:
-            cause = (job.failure, job.status)
-            self.failures[cause] = self.failures.get(cause, 0) + change
+    def count(self, jobs: Iterable[Job], change: int) -> None:
+        """These jobs are there as they are now (+1), or are so no longer (-1)."""
+        alike = Counter([(job.status, job.type, job.priority, job.failure) for job in jobs])
+        for (status, type_, priority, failure), n in alike.items():
+            key = (status, type_, priority)
+            self.jobs[key] = self.jobs.get(key, 0) + n * change
+            if failure is not None and status in _FAILING:
+                cause = (failure, status)
+                self.failures[cause] = self.failures.get(cause, 0) + n * change
 
     def worker(self, before: Worker | None, after: Worker | None) -> None:
         """The same of a worker."""
@@ -62,27 +61,30 @@ class Tallies(msgspec.Struct):
         if after is not None:
             self.workers[after.status,] = self.workers.get((after.status,), 0) + 1
 
-    def made(self, job: Job, *, submitted: bool) -> None:
-        """A job is there under its id; it was made in its hour, and now if it was `submitted`."""
-        hour = job.created_at // HOUR_MS
-        first, last = self.hours.get(hour, (job.id, job.id))
-        self.hours[hour] = (min(first, job.id), max(last, job.id))
+    def made(self, jobs: Sequence[Job], *, submitted: bool) -> None:
+        """Jobs are there under their ids; each was made in its hour, and now if they were `submitted`."""
+        for job in jobs:
+            hour = job.created_at // HOUR_MS
+            first, last = self.hours.get(hour, (job.id, job.id))
+            self.hours[hour] = (min(first, job.id), max(last, job.id))
         if submitted:
-            self._happened(job.created_at, job.type, SUBMITTED)
+            for (at, type_), n in Counter([(job.created_at, job.type) for job in jobs]).items():
+                self._happened(at, type_, SUBMITTED, n)
 
-    def ended(self, ended: Ended) -> None:
-        """An attempt ended; of one that is counted late only what is kept as long as that."""
-        late, week, hour = ended.counted_late, ended.at // WEEK_MS, ended.at // HOUR_MS
-        if ended.outcome is Outcome.COMPLETED and (late is None or week > late // WEEK_MS - WEEKS_KEPT):
-            duration = (week, ended.type, bucket_of(ended.ran))
-            self.durations[duration] = self.durations.get(duration, 0) + 1
-        if late is None or hour >= late // HOUR_MS - WORKER_HOURS_KEPT:
-            rate = (hour, ended.worker_id, ended.outcome)
-            self.worker_rates[rate] = self.worker_rates.get(rate, 0) + 1
-        if late is None:
-            self._happened(ended.at, ended.type, ended.outcome)
+    def ended(self, attempts: Iterable[Ended]) -> None:
+        """Attempts ended; of one that is counted late only what is kept as long as that."""
+        for ended, n in Counter(attempts).items():
+            late, week, hour = ended.counted_late, ended.at // WEEK_MS, ended.at // HOUR_MS
+            if ended.outcome is Outcome.COMPLETED and (late is None or week > late // WEEK_MS - WEEKS_KEPT):
+                duration = (week, ended.type, bucket_of(ended.ran))
+                self.durations[duration] = self.durations.get(duration, 0) + n
+            if late is None or hour >= late // HOUR_MS - WORKER_HOURS_KEPT:
+                rate = (hour, ended.worker_id, ended.outcome)
+                self.worker_rates[rate] = self.worker_rates.get(rate, 0) + n
+            if late is None:
+                self._happened(ended.at, ended.type, ended.outcome, n)
 
-    def _happened(self, at: int, type_: str, what: str) -> None:
+    def _happened(self, at: int, type_: str, what: str, n: int) -> None:
         for step in KEPT:
             key = (step, at // 1000 // step, type_, what)
-            self.happenings[key] = self.happenings.get(key, 0) + 1
+            self.happenings[key] = self.happenings.get(key, 0) + n

@@ -188,8 +188,9 @@ class WorkingSet:
     def settle(self) -> None:
         """Write what is pending, so that the engine sees all that has happened in the transaction. Raises
         Unwritable."""
-        if any(self._changed):
-            before, self._settled_at = self._bulk.written, self._journal.mark()
+        # Nothing changes but by the journal; what was undone has left it.
+        if (at := self._journal.mark()) > self._settled_at:
+            before, self._settled_at = self._bulk.written, at
             try:
                 self._bulk.write(self._changes())
             except StoreUnavailable:
@@ -198,7 +199,8 @@ class WorkingSet:
                 raise Unwritable from error
             self._settled += self._bulk.written - before
             for changed in self._changed:
-                changed.clear()
+                if changed:
+                    changed.clear()
 
     def ensure(self) -> None:
         """Write what is pending now, also where the engine would wait with it. Raises Unwritable."""
@@ -771,13 +773,16 @@ class WorkingSet:
             self._add_rare(changes)
         for job_id in sorted(self._jobs_were):
             self._sort_job(changes, self._jobs_were[job_id], self._jobs[job_id])
+        tallies.made(changes.made, submitted=True)
+        tallies.count(changes.made, +1)
+        tallies.count([before for before, _ in changes.moved], -1)
+        tallies.count([after for _, after in changes.moved], +1)
+        tallies.count(changes.gone, -1)
         for worker_id in sorted(self._workers_were):
             self._sort_worker(changes, self._workers_were[worker_id], self._workers[worker_id], worker_id)
-        for ended in self._ended:
-            tallies.ended(ended)
-        for job in self._arrived:
-            tallies.job(None, job)
-            tallies.made(job, submitted=False)
+        tallies.ended(self._ended)
+        tallies.count(self._arrived, +1)
+        tallies.made(self._arrived, submitted=False)
         return changes
 
     def _add_rare(self, changes: Changes) -> None:
@@ -802,14 +807,12 @@ class WorkingSet:
                 return
             made = self._made[after.id]
             changes.made.append(made)
-            changes.tallies.made(made, submitted=True)
             if after is not made:
                 changes.moved.append((made, after))
         elif after is None:
             changes.gone.append(before)
         elif after is not before:
             changes.moved.append((before, after))
-        changes.tallies.job(before, after)
 
     def _sort_worker(self, changes: Changes, before: Worker | None, after: Worker | None, worker_id: str) -> None:
         if after is None:

@@ -48,7 +48,8 @@ _PLACES: Final = range(len(_FIELDS))
 _GUARDS: Final = tuple(map(_FIELDS.index, ("id", "status", "attempt")))
 _LISTS: Final = {"tags", "avoid"}
 _FLAGS: Final = {"write_once"}
-# A set of so few rows is written row by row, and such a line read so: JSON costs more than the further statement.
+# Of so few rows each is read and written by a statement of its own, where the transaction has no more: JSON costs
+# more than a further statement.
 FEW: Final = 2
 Rows = Sequence[Sequence[Any]]
 Take = Callable[[Rows], None]
@@ -70,6 +71,7 @@ class Bulk:
         self._types: frozenset[str] | None = None
         self._asked: dict[str, frozenset[str]] = {}
         self._floor: int | None = None
+        self._alone = FEW  # sets of so many rows are written row by row
 
     # --- transactions
 
@@ -111,35 +113,46 @@ class Bulk:
     # --- loading
 
     def load(self, needs: Needs) -> Found:
-        """All of it in one statement, but for single rows, and for answers that may be repeated."""
+        """All of it in one statement, or where it is little by one for each row; and answers that may be repeated."""
         found = Found()
         load = _Load(self._do, found)
-        load.named(sql.NEEDED_JOBS, needs.jobs, load.jobs)
-        load.named(sql.NEEDED_OF_SOURCES, needs.sources, load.jobs)
-        load.named(sql.NEEDED_OF_WORKERS, needs.running_of, load.jobs)
+        asked = [each for each in (
+            (sql.NEEDED_JOBS, needs.jobs, load.jobs),
+            (sql.NEEDED_OF_SOURCES, needs.sources, load.jobs),
+            (sql.NEEDED_OF_WORKERS, needs.running_of, load.jobs),
+            (sql.NEEDED_WORKERS, needs.workers, load.workers),
+            (sql.NEEDED_ATTEMPTS, needs.attempts, load.attempts),
+            (sql.NEEDED_FILES, needs.files, load.files),
+            (sql.NEEDED_SOURCE_FILES, needs.sources_of, load.files),
+            (sql.NEEDED_DOOMS, needs.dooms, load.dooms),
+            (sql.NEEDED_CLAIM_KEYS, needs.claim_keys, load.claim_keys),
+            (sql.NEEDED_CAUSES, needs.causes, load.causes),
+        ) if each[1]]  # fmt: skip
+        load.one_by_one = not needs.running_of and (  # of one worker there may be hundreds
+            all(len(names) == 1 for _, names, _ in asked)
+            and max(len(needs.failed), *needs.ready.values(), 0) <= FEW
+        )
+        for part, names, take in asked:
+            load.named(part, names, take)
         for type_, most in needs.ready.items():
-            load.line(sql.NEEDED_READY, type_, most, found.ready)
-            load.line(sql.NEEDED_KEPT, type_, needs.kept, found.kept)
-        load.named(sql.NEEDED_WORKERS, needs.workers, load.workers)
-        load.named(sql.NEEDED_ATTEMPTS, needs.attempts, load.attempts)
-        load.named(sql.NEEDED_FILES, needs.files, load.files)
-        load.named(sql.NEEDED_SOURCE_FILES, needs.sources_of, load.files)
-        load.named(sql.NEEDED_DOOMS, needs.dooms, load.dooms)
-        load.named(sql.NEEDED_CLAIM_KEYS, needs.claim_keys, load.claim_keys)
-        load.named(sql.NEEDED_CAUSES, needs.causes, load.causes)
+            load.line(type_, most, needs.kept)
         if needs.failed:
             found.failed = dict.fromkeys(needs.failed, ())
             load.named(sql.NEEDED_FAILED, needs.failed, load.failed, needs.among)
+        if needs.new_jobs and self._next_id is None:
+            load.ask(sql.NEEDED_HIGHEST, self._number)
         if needs.repeated:
             for subject, key, *outcome in self._do.rows(sql.NEEDED_REPEATED, (as_json(list(needs.repeated)),)):
                 found.repeated[subject, key] = (outcome[0], outcome[1], outcome[2])
         load.finish()
         if needs.new_jobs:
-            if self._next_id is None:
-                self._next_id = self._do.number(sql.HIGHEST_ID) + 1
+            assert self._next_id is not None
             found.new_ids = list(range(self._next_id, self._next_id + needs.new_jobs))
             self._next_id += needs.new_jobs
         return found
+
+    def _number(self, found: Rows) -> None:
+        self._next_id = found[0][0] + 1
 
     def known_types(self) -> frozenset[str]:
         if self._types is None:
@@ -178,6 +191,7 @@ class Bulk:
 
     def write(self, changes: Changes) -> None:
         """In the order of the fields of Changes, each table in one statement but for `jobs` (one for each move)."""
+        self._alone = FEW if len(changes.moved) <= FEW else 1
         self._write_jobs(changes)
         if changes.started:
             self._write(sql.START_ATTEMPTS, [_started(job) for job in changes.started])
@@ -210,7 +224,7 @@ class Bulk:
         write(sql.INSERT_AUDIT, [astuple(entry)[1:] for entry in changes.audit])
 
     def _write(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
-        if len(rows) > FEW:
+        if len(rows) > self._alone:
             self._do.rows(*spell(statement, columns_of(rows)))
         else:
             for row in rows:
@@ -282,8 +296,10 @@ class Bulk:
 
 
 class _Load:
-    """The questions of one load: those for one row are asked at once, of the others comes one statement: its parts,
+    """The questions of one load. `one_by_one`: each is asked at once. Else they become one statement: its parts,
     their parameters, and where the rows of each go."""
+
+    one_by_one = False
 
     def __init__(self, statements: Statements, found: Found) -> None:
         self._do = statements
@@ -293,17 +309,28 @@ class _Load:
         self._takes: list[Take] = []
 
     def named(self, part: sql.Part, names: set[Any], take: Take, *more: Any) -> None:
-        if len(names) == 1:
-            (name,) = names
-            take(self._do.rows(part.one, (*name, *more) if type(name) is tuple else (name, *more)))
-        elif names:
+        if not self.one_by_one:
             self._later(part, take, as_json(list(names)), *more)
+            return
+        for name in names:
+            take(self._do.rows(part.one, (*name, *more) if type(name) is tuple else (name, *more)))
 
-    def line(self, part: sql.Part, type_: str, most: int, into: dict[str, list[Job]]) -> None:
-        if 0 < most <= FEW:
-            into[type_] = list(map(rows.job, self._do.rows(part.one, (type_, most))))
-        elif most:
-            self._later(part, lambda found: into.update({type_: list(map(rows.job, found))}), type_, most)
+    def ask(self, part: sql.Part, take: Take, *values: Any) -> None:
+        if self.one_by_one:
+            take(self._do.rows(part.one, values))
+        else:
+            self._later(part, take, *values)
+
+    def line(self, type_: str, most: int, kept: int) -> None:
+        found = self._found
+        if most:
+            self.ask(
+                sql.NEEDED_READY, lambda line: found.ready.update({type_: list(map(rows.job, line))}), type_, most
+            )
+        if kept:  # many, and hardly ever there
+            self._later(
+                sql.NEEDED_KEPT, lambda line: found.kept.update({type_: list(map(rows.job, line))}), type_, kept
+            )
 
     def _later(self, part: sql.Part, take: Take, *values: Any) -> None:
         self._parts.append(part.many)

@@ -3,8 +3,8 @@
 A value that SQLite takes out of JSON costs it as much as a step in an index, and jobs that are claimed or completed
 together are the same in most columns: status, times, worker, number of the attempt. A set of one has no JSON.
 
-In a statement `{0}`, `{1}` ... are the values of a row; where the rows come from is `{each}` behind a SELECT,
-`{each_and}` where another table follows, and `{set_from}` behind a SET; `{in_order}` is the order of the rows.
+In a statement `{0}`, `{1}` ... are the values of a row, and `{row} {0}, {1} {each}` is all rows; where they come from
+is `{each_and}` where another table follows, and `{set_from}` behind a SET; `{in_order}` is the order of the rows.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ def _spelled(statement: str, varies: tuple[bool, ...]) -> str:
             values.append(f"each.value ->> {taken}" if sum(varies) > 1 else "each.value")
             taken += 1
     if not any(varies):
-        return statement.format(*values, each="WHERE true", each_and="FROM", in_order="", set_from="")
+        return statement.format(*values, row="VALUES (", each=")", each_and="FROM", in_order="", set_from="")
     each_row = "FROM json_each(?1) AS each"
     return statement.format(
-        *values, each=f"{each_row} WHERE true", each_and=f"{each_row} CROSS JOIN", in_order="ORDER BY each.key",
-        set_from=each_row,
+        *values, row="SELECT", each=f"{each_row} WHERE true", each_and=f"{each_row} CROSS JOIN",
+        in_order="ORDER BY each.key", set_from=each_row,
     )  # fmt: skip
 
 

@@ -82,7 +82,7 @@ NEEDED_FAILED: Final = _rows_of(
           WHERE back <= ? AND (outcome = 'failed' OR (outcome = 'released' AND kind = 'trouble'))
           ORDER BY job_id, worker_id)""",
 )
-HIGHEST_ID: Final = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'jobs'"
+NEEDED_HIGHEST: Final = _rows_of("n", "(SELECT coalesce(max(seq), 0) AS n FROM sqlite_sequence WHERE name = 'jobs')")
 
 
 # --- what a transaction has changed, each table in one statement: see `sets.py` for what is in braces
@@ -107,8 +107,8 @@ JOB_STATES: Final = "SELECT id, status, attempt FROM jobs WHERE id IN (SELECT va
 INSERT_JOBS: Final = f"""
     INSERT INTO jobs (id, type, status, priority, source_hash, created_at, updated_at, max_attempts, source_path,
                       source_size, tags, metadata, submitter)
-    SELECT {_values(0, 13)} {{each}} {{in_order}}"""
-INSERT_JOB_TAGS: Final = "INSERT OR IGNORE INTO job_tags (tag, job_id) SELECT {0}, {1} {each}"
+    {{row}} {_values(0, 13)} {{each}} {{in_order}}"""
+INSERT_JOB_TAGS: Final = "INSERT OR IGNORE INTO job_tags (tag, job_id) {row} {0}, {1} {each}"
 # Their tags, attempts and results go along.
 DELETE_JOBS: Final = """
     DELETE FROM jobs WHERE id IN (
@@ -116,7 +116,7 @@ DELETE_JOBS: Final = """
 # Attempts of a job are added in their order; the first one needs no look at others.
 START_ATTEMPTS: Final = f"""
     INSERT INTO attempts (job_id, attempt, worker_id, lease, started_at, output_key, ordinal)
-    SELECT {_values(0, 6)},
+    {{row}} {_values(0, 6)},
            CASE WHEN {{1}} = 1 THEN 1 ELSE
                1 + coalesce((SELECT coalesce(ordinal, attempt) FROM attempts WHERE job_id = {{0}}
                               ORDER BY attempt DESC LIMIT 1), 0) END
@@ -130,20 +130,20 @@ END_ATTEMPTS: Final = f"""
       {{each_and}} attempts AS a WHERE a.job_id = {{0}} AND a.attempt = {{1}}
     ON CONFLICT (job_id, attempt) DO UPDATE SET ended_at = excluded.ended_at, outcome = excluded.outcome,
         kind = excluded.kind, error = excluded.error, traceback = excluded.traceback, log_tail = excluded.log_tail"""
-DROP_RESULTS: Final = "DELETE FROM results WHERE (job_id, attempt) IN (SELECT {0}, {1} {each})"
+DROP_RESULTS: Final = "DELETE FROM results WHERE (job_id, attempt) IN ({row} {0}, {1} {each})"
 DROP_RESULTS_BUT: Final = """
     DELETE FROM results WHERE (job_id, attempt) IN (
         SELECT results.job_id, results.attempt {each_and} results
          WHERE results.job_id = {0} AND results.attempt IS NOT {1})"""
-FORGET_FILES: Final = "DELETE FROM files WHERE key IN (SELECT {0} {each})"
+FORGET_FILES: Final = "DELETE FROM files WHERE key IN ({row} {0} {each})"
 RECORD_FILES: Final = f"""
     INSERT INTO files (key, size, sha256, job_id, attempt, created_at, checked_at, etag, version, keeping)
-    SELECT {_values(0, 10)} {{each}}
+    {{row}} {_values(0, 10)} {{each}}
     ON CONFLICT (key) DO UPDATE SET size = excluded.size, sha256 = excluded.sha256, checked_at = excluded.checked_at,
         etag = excluded.etag, version = excluded.version, keeping = excluded.keeping"""
 KEEP_FILES: Final = "UPDATE files SET kept = {1}, keeping = 0 {set_from} WHERE files.key = {0}"
 SAVE_WORKERS: Final = f"""
-    INSERT INTO workers ({WORKER_COLUMNS}) SELECT {_values(0, 19)} {{each}}
+    INSERT INTO workers ({WORKER_COLUMNS}) {{row}} {_values(0, 19)} {{each}}
     ON CONFLICT (id) DO UPDATE SET type = excluded.type, status = excluded.status,
         updated_at = excluded.updated_at, name = excluded.name, enabled = excluded.enabled,
         last_heartbeat = excluded.last_heartbeat, metadata = excluded.metadata, labels = excluded.labels,
@@ -154,54 +154,54 @@ BEAT_WORKERS: Final = """
     INSERT INTO workers (id, type, status, created_at, last_heartbeat, updated_at)
     SELECT w.id, w.type, w.status, w.created_at, {1}, {2} {each_and} workers AS w WHERE w.id = {0}
     ON CONFLICT (id) DO UPDATE SET last_heartbeat = excluded.last_heartbeat, updated_at = excluded.updated_at"""
-DELETE_WORKERS: Final = "DELETE FROM workers WHERE id IN (SELECT {0} {each})"
-FORGET_WORKER_TYPES: Final = "DELETE FROM worker_types WHERE worker_id IN (SELECT {0} {each})"
-ADD_WORKER_TYPES: Final = "INSERT OR IGNORE INTO worker_types (worker_id, type) SELECT {0}, {1} {each}"
+DELETE_WORKERS: Final = "DELETE FROM workers WHERE id IN ({row} {0} {each})"
+FORGET_WORKER_TYPES: Final = "DELETE FROM worker_types WHERE worker_id IN ({row} {0} {each})"
+ADD_WORKER_TYPES: Final = "INSERT OR IGNORE INTO worker_types (worker_id, type) {row} {0}, {1} {each}"
 INSERT_CAUSES: Final = f"""
     INSERT INTO failures (id, fingerprint, kind, place, example, first_seen, last_seen, n)
-    SELECT {_values(0, 8)} {{each}}"""
+    {{row}} {_values(0, 8)} {{each}}"""
 SEE_CAUSES: Final = """
     UPDATE failures SET last_seen = max(last_seen, {3}), first_seen = min(first_seen, {2}), n = n + ({4}),
                         example = CASE WHEN {3} >= last_seen THEN {1} ELSE example END
       {set_from} WHERE failures.id = {0}"""
 SAVE_CLAIM_KEYS: Final = f"""
     INSERT OR REPLACE INTO claim_keys (worker_id, claim_key, jobs, created_at)
-    SELECT {_values(0, 4)} {{each}} {{in_order}}"""
+    {{row}} {_values(0, 4)} {{each}} {{in_order}}"""
 # One by one, for the same reason.
 SAVE_REPEATED: Final = """
     INSERT OR REPLACE INTO idempotency (subject, key, fingerprint, outcome, created_at) VALUES (?, ?, ?, ?, ?)"""
 SAVE_UNDOS: Final = f"""
-    INSERT OR IGNORE INTO undos (token, job_id, was, became, at) SELECT {_values(0, 5)} {{each}} {{in_order}}"""
+    INSERT OR IGNORE INTO undos (token, job_id, was, became, at) {{row}} {_values(0, 5)} {{each}} {{in_order}}"""
 INSERT_AUDIT: Final = f"""
     INSERT INTO audit (at, actor, name, address, action, subject, detail)
-    SELECT {_values(0, 7)} {{each}} {{in_order}}"""
+    {{row}} {_values(0, 7)} {{each}} {{in_order}}"""
 # Counters, each moved by the last value. Those that count what is there never fall below zero (the schema says so):
 # an upsert of a negative number would be refused before it was added.
 MOVE_JOB_COUNTS: Final = """
     INSERT INTO job_counts (status, type, priority, n)
-    SELECT {0}, {1}, {2}, {3} + coalesce((SELECT c.n FROM job_counts AS c
+    {row} {0}, {1}, {2}, {3} + coalesce((SELECT c.n FROM job_counts AS c
                                            WHERE c.status = {0} AND c.type = {1} AND c.priority = {2}), 0) {each}
     ON CONFLICT (status, type, priority) DO UPDATE SET n = excluded.n"""
 MOVE_FAILURE_COUNTS: Final = """
     INSERT INTO failure_counts (failure, status, n)
-    SELECT {0}, {1}, {2} + coalesce((SELECT c.n FROM failure_counts AS c
+    {row} {0}, {1}, {2} + coalesce((SELECT c.n FROM failure_counts AS c
                                       WHERE c.failure = {0} AND c.status = {1}), 0) {each}
     ON CONFLICT (failure, status) DO UPDATE SET n = excluded.n"""
 MOVE_WORKER_COUNTS: Final = """
     INSERT INTO worker_counts (status, n)
-    SELECT {0}, {1} + coalesce((SELECT c.n FROM worker_counts AS c WHERE c.status = {0}), 0) {each}
+    {row} {0}, {1} + coalesce((SELECT c.n FROM worker_counts AS c WHERE c.status = {0}), 0) {each}
     ON CONFLICT (status) DO UPDATE SET n = excluded.n"""
 ADD_HAPPENINGS: Final = f"""
-    INSERT INTO happenings (step, slot, type, what, n) SELECT {_values(0, 5)} {{each}}
+    INSERT INTO happenings (step, slot, type, what, n) {{row}} {_values(0, 5)} {{each}}
     ON CONFLICT (step, slot, type, what) DO UPDATE SET n = n + excluded.n"""
 ADD_DURATIONS: Final = f"""
-    INSERT INTO durations (week, type, bucket, n) SELECT {_values(0, 4)} {{each}}
+    INSERT INTO durations (week, type, bucket, n) {{row}} {_values(0, 4)} {{each}}
     ON CONFLICT (week, type, bucket) DO UPDATE SET n = n + excluded.n"""
 ADD_WORKER_RATES: Final = f"""
-    INSERT INTO worker_rates (hour, worker_id, outcome, n) SELECT {_values(0, 4)} {{each}}
+    INSERT INTO worker_rates (hour, worker_id, outcome, n) {{row}} {_values(0, 4)} {{each}}
     ON CONFLICT (hour, worker_id, outcome) DO UPDATE SET n = n + excluded.n"""
 NOTE_HOURS: Final = f"""
-    INSERT INTO job_hours (hour, first_id, last_id) SELECT {_values(0, 3)} {{each}}
+    INSERT INTO job_hours (hour, first_id, last_id) {{row}} {_values(0, 3)} {{each}}
     ON CONFLICT (hour) DO UPDATE SET first_id = min(first_id, excluded.first_id),
                                      last_id = max(last_id, excluded.last_id)"""
 # Where a row that is alone needs less.

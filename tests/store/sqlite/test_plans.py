@@ -72,20 +72,25 @@ def test_a_query_uses_its_index(
 
 
 # What a transaction loads, and what it writes: all of it by an index, whatever is asked for.
+PARTS: list[tuple[sql.Part, str, str]] = [
+    (sql.NEEDED_JOBS, "[1]", "jobs USING INTEGER PRIMARY KEY"),
+    (sql.NEEDED_OF_SOURCES, '["x"]', "jobs USING INDEX jobs_by_source"),
+    (sql.NEEDED_OF_WORKERS, '["w"]', "jobs USING INDEX jobs_running"),
+    (sql.NEEDED_READY, "pdf", "jobs USING INDEX jobs_ready (type=? AND lane=?)"),
+    (sql.NEEDED_KEPT, "pdf", "jobs USING INDEX jobs_kept"),
+    (sql.NEEDED_WORKERS, '["w"]', "workers USING PRIMARY KEY"),
+    (sql.NEEDED_ATTEMPTS, "[[1, 1]]", "attempts USING PRIMARY KEY"),
+    (sql.NEEDED_FILES, '["x"]', "files USING PRIMARY KEY"),
+    (sql.NEEDED_SOURCE_FILES, "[1]", "files USING PRIMARY KEY"),
+    (sql.NEEDED_DOOMS, '["x"]', "doomed_objects USING PRIMARY KEY"),
+    (sql.NEEDED_CLAIM_KEYS, '[["w", "k"]]', "claim_keys USING PRIMARY KEY"),
+    (sql.NEEDED_CAUSES, '["x"]', "failures USING COVERING INDEX sqlite_autoindex_failures_1"),
+    (sql.NEEDED_FAILED, "[1]", "attempts USING PRIMARY KEY"),
+]
 SETS: list[tuple[str, str, str]] = [
-    (f"SELECT {sql.NEEDED_JOBS}", "[1]", "jobs USING INTEGER PRIMARY KEY"),
-    (f"SELECT {sql.NEEDED_OF_SOURCES}", '["x"]', "jobs USING INDEX jobs_by_source"),
-    (f"SELECT {sql.NEEDED_OF_WORKERS}", '["w"]', "jobs USING INDEX jobs_running"),
-    (f"SELECT {sql.NEEDED_READY}", "pdf", "jobs USING INDEX jobs_ready (type=? AND lane=?)"),
-    (f"SELECT {sql.NEEDED_KEPT}", "pdf", "jobs USING INDEX jobs_kept"),
-    (f"SELECT {sql.NEEDED_WORKERS}", '["w"]', "workers USING PRIMARY KEY"),
-    (f"SELECT {sql.NEEDED_ATTEMPTS}", "[[1, 1]]", "attempts USING PRIMARY KEY"),
-    (f"SELECT {sql.NEEDED_FILES}", '["x"]', "files USING PRIMARY KEY"),
-    (f"SELECT {sql.NEEDED_SOURCE_FILES}", "[1]", "files USING PRIMARY KEY"),
-    (f"SELECT {sql.NEEDED_DOOMS}", '["x"]', "doomed_objects USING PRIMARY KEY"),
-    (f"SELECT {sql.NEEDED_CLAIM_KEYS}", '[["w", "k"]]', "claim_keys USING PRIMARY KEY"),
+    *((f"SELECT {part.many}", names, index) for part, names, index in PARTS),
+    *((part.one, "1", index) for part, _, index in PARTS),
     (sql.NEEDED_REPEATED, '[["s", "k"]]', "idempotency USING PRIMARY KEY"),
-    (f"SELECT {sql.NEEDED_FAILED}", "[1]", "attempts USING PRIMARY KEY"),
     (sql.JOB_STATES, "[1]", "jobs USING INTEGER PRIMARY KEY"),
 ]
 # What is written of a set of rows, see sets.py.
