@@ -129,8 +129,7 @@ class Bulk:
             (sql.NEEDED_CAUSES, needs.causes, load.causes),
         ) if each[1]]  # fmt: skip
         load.one_by_one = not needs.running_of and (  # of one worker there may be hundreds
-            all(len(names) == 1 for _, names, _ in asked)
-            and max(len(needs.failed), *needs.ready.values(), 0) <= FEW
+            all(len(names) == 1 for _, names, _ in asked) and max(len(needs.failed), *needs.ready.values(), 0) <= FEW
         )
         for part, names, take in asked:
             load.named(part, names, take)
