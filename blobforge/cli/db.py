@@ -11,6 +11,7 @@ import click
 
 from blobforge.cli import common, offline, output
 from blobforge.cli.common import CliError, CliSession, pass_session, session_options
+from blobforge.cli.copying import copy
 from blobforge.cli.outage import PATIENCE, Outages
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ def db() -> None:
     BLOBFORGE_DB_PATH names, or FILE, a copy for example. With BLOBFORGE_DATABASE_URL, `migrate` and `restored`
     work on PostgreSQL. Only `orphans` asks the server.
     """
+
+
+db.add_command(copy)
 
 
 @db.command()

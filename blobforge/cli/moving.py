@@ -12,6 +12,7 @@ import click
 
 from blobforge.cli import common, offline, output
 from blobforge.cli.common import CliError, CliSession, pass_session, session_options
+from blobforge.cli.progress import counted
 
 if TYPE_CHECKING:
     from blobforge.config import Settings
@@ -106,7 +107,7 @@ def _taking_original(
             await objects.check()
             return await takeover.take_over(theirs, store, objects, issuer=issuer, now=now, on_done=on_done)
 
-        with _store(here) as store, _progress(account.jobs.found) as on_done:
+        with _store(here) as store, counted("taking over", "jobs", account.jobs.found) as on_done:
             return trio.run(take, store, on_done)
 
 
@@ -122,7 +123,7 @@ def _taking_export(
         account = reading.survey(source, known, newest=newest)
     if _ask(session, here, account, f"the export {source}", dry_run, yes):
         return account
-    with _store(here) as store, _progress(account.jobs.found) as on_done:
+    with _store(here) as store, counted("taking over", "jobs", account.jobs.found) as on_done:
         return reading.Import(store, newest=newest, now=wall_ms(), on_done=on_done).run(source)
 
 
@@ -196,27 +197,6 @@ def _store(here: Settings) -> Iterator[Store]:
 
 def _store_name(here: Settings) -> str:
     return f"the bucket {here.s3_bucket}" if here.uses_s3 else str(here.data_path / "objects")
-
-
-@contextlib.contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal; what is called with how many more are done."""
-    if not common.on_terminal():
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("taking over"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("jobs"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda more: bar.advance(task, more)
 
 
 @contextlib.contextmanager

@@ -1,7 +1,9 @@
-"""A progress bar for many files, on stderr where that is a terminal; nothing elsewhere."""
+"""Progress bars, on stderr where that is a terminal; nothing elsewhere."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from blobforge.cli.common import on_terminal
@@ -12,6 +14,21 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
 _A_FILE = 64 * 1024  # bytes: a file costs about as much beside its bytes, so that the end of many small ones is told
+
+
+@contextmanager
+def counted(doing: str, of: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar that counts; what is called with how many more are done."""
+    if not on_terminal():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(doing), BarColumn(), MofNCompleteColumn(), TextColumn(of), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda more: bar.advance(task, more)
 
 
 class Progress(Shown):

@@ -5,14 +5,20 @@ from __future__ import annotations
 
 import secrets
 from contextlib import AbstractContextManager
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from blobforge.config import Settings
+from blobforge.store.commons import Commons
 from blobforge.store.engine import Engine
 from blobforge.store.errors import DatabaseError
 from blobforge.store.keeping import Keeper
 from blobforge.store.sqlite import original
+from blobforge.store.sqlite import tables as sqlite_tables
+from blobforge.store.sqlite.commons import FileCommons
 from blobforge.store.sqlite.engine import SqliteEngine, SqliteKeeper
+from blobforge.store.tables import NewTables, Tables
 from blobforge.store.whole import Original
 
 
@@ -24,14 +30,55 @@ def engine_of(settings: Settings) -> Engine:
 
 
 def postgres_at(url: str) -> Engine:
-    """The database of this URL, for a run that is new."""
+    """The database of this URL, for a run that is new. Raises DatabaseError."""
+    engine: Engine = _postgres("engine").PostgresEngine(url, secrets.token_hex(8))
+    return engine
+
+
+def file_named(url: str) -> Path | None:
+    """The file that `sqlite:///relative.db`, `sqlite:////an/absolute.db` or a plain path names; None for the URL of a
+    database on PostgreSQL. Raises DatabaseError for another one."""
+    scheme, mark, rest = url.partition("://")
+    if not mark:
+        return Path(url)
+    if scheme == "sqlite" and rest.startswith("/"):
+        return Path(rest[1:])
+    if scheme in {"postgresql", "postgres"}:
+        return None
+    raise DatabaseError(f"{scheme}:// names no database that can be copied: use sqlite:///FILE or postgresql://...")
+
+
+def tables_of(url: str) -> AbstractContextManager[Tables]:
+    """All rows of this database, which nothing writes to. Raises DatabaseError."""
+    path = file_named(url)
+    return sqlite_tables.reading(path) if path is not None else _postgres("tables").reading(url)
+
+
+def new_tables_at(url: str, installation: str) -> AbstractContextManager[NewTables]:
+    """A database that is to be a copy of that installation. Raises DatabaseError."""
+    path = file_named(url)
+    if path is not None:
+        return sqlite_tables.making(path, installation)
+    made: AbstractContextManager[NewTables] = _postgres("tables").making(url, installation)
+    return made
+
+
+def commons_of(url: str, folder: Path) -> Commons:
+    """What its servers have in common; `folder` is that of the server, where it is a file."""
+    if file_named(url) is not None:
+        return FileCommons(folder)
+    shared: Commons = _postgres("engine").PostgresEngine(url, "").commons(folder)
+    return shared
+
+
+def _postgres(module: str) -> Any:
+    """A module of the engine, which is an extra."""
     try:
-        from blobforge.store.postgres.engine import PostgresEngine
-    except ImportError as error:  # an extra; or it is there, and finds no libpq
+        return import_module(f"blobforge.store.postgres.{module}")
+    except ImportError as error:  # or it is there, and finds no libpq
         raise DatabaseError(
-            f"BLOBFORGE_DATABASE_URL needs what is not installed ({error}): pip install 'blobforge-server[postgres]'"
+            f"PostgreSQL needs what is not installed ({error}): pip install 'blobforge-server[postgres]'"
         ) from error
-    return PostgresEngine(url, secrets.token_hex(8))
 
 
 def keeper_of_files() -> Keeper:

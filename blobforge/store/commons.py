@@ -149,10 +149,10 @@ class Commons(Protocol):
 
 def signing_secret(commons: Commons) -> bytes:
     """What cookies, URLs and tokens are made with; made once, never shown."""
-    return bytes.fromhex(commons.secret(Secret.SIGNING, _new_signing_secret))
+    return bytes.fromhex(commons.secret(Secret.SIGNING, new_signing_secret))
 
 
-def _new_signing_secret() -> str:
+def new_signing_secret() -> str:
     return secrets.token_hex(32)
 
 

@@ -123,6 +123,11 @@ def _versions(connection: psycopg.Connection[Any]) -> tuple[int, int]:
             "the database of BLOBFORGE_DATABASE_URL is another program's (tables: "
             f"{', '.join(tables[:_SHOWN])}). It was left as it is: name an empty one"
         )
+    if "copying" in tables:
+        raise DatabaseError(
+            "the database of BLOBFORGE_DATABASE_URL is a copy that has not ended: run `blobforge db copy` again, "
+            "which goes on where it was, or name an empty database"
+        )
     ((version, oldest),) = connection.execute(sql.SCHEMA).fetchall()
     return int(version), int(oldest)
 

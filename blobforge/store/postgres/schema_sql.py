@@ -18,4 +18,8 @@ NAME_INSTALLATION: Final = "INSERT INTO installation (one, id) VALUES (1, %s) ON
 MARK_RESTORED: Final = "UPDATE recovery SET restored_at = %s WHERE id = 1"
 FORGET_LOG: Final = "DELETE FROM log"
 SKIP_TURNS: Final = "UPDATE turn SET n = n + %s"
+# Servers that have said of late that they are there, by their names.
+LIVE: Final = """
+    SELECT DISTINCT name FROM presences
+     WHERE seen_at > (extract(epoch FROM clock_timestamp()) * 1000)::bigint - %s::bigint ORDER BY name"""
 SIZE: Final = "SELECT pg_database_size(current_database())"

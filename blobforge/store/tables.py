@@ -1,0 +1,83 @@
+"""All rows of a database, table by table: how it is copied from one engine to another, whole.
+
+The tables and their columns have the same names and the same meaning on each engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from typing import Any, Final, Protocol
+
+Row = tuple[Any, ...]
+
+# By which columns the rows of each are in order; what another one refers to comes first.
+TABLES: Final[Mapping[str, tuple[str, ...]]] = {
+    "jobs": ("id",),
+    "job_tags": ("tag", "job_id"),
+    "attempts": ("job_id", "attempt"),
+    "results": ("job_id", "attempt"),
+    "files": ("key",),
+    "doomed_objects": ("key",),
+    "workers": ("id",),
+    "worker_types": ("worker_id", "type"),
+    "claim_keys": ("worker_id", "claim_key"),
+    "idempotency": ("subject", "key"),
+    "undos": ("token", "job_id"),
+    "tokens": ("id",),
+    "users": ("id",),
+    "sessions": ("hash",),
+    "audit": ("id",),
+    "job_counts": ("status", "type", "priority"),
+    "worker_counts": ("status",),
+    "happenings": ("step", "slot", "type", "what"),
+    "depths": ("step", "slot", "type", "status"),
+    "durations": ("week", "type", "bucket"),
+    "worker_rates": ("hour", "worker_id", "outcome"),
+    "failures": ("id",),
+    "failure_counts": ("failure", "status"),
+    "job_hours": ("hour",),
+    "backfill": ("id",),
+    "backup_drills": ("id",),
+    "pulse": ("id",),
+    "recovery": ("id",),
+    "installation": ("one",),
+}
+# Those whose numbers are never given twice.
+NUMBERED: Final = ("jobs", "tokens", "users", "audit", "backup_drills")
+
+
+class Tables(Protocol):
+    """A database that nothing writes to. Each call raises DatabaseError."""
+
+    @property
+    def name(self) -> str:
+        """As the operator is told of it, without a password."""
+
+    @property
+    def installation(self) -> str:
+        """The id of the database."""
+
+    def columns(self, table: str) -> list[str]: ...
+    def count(self, table: str) -> int: ...
+    def rows(self, table: str, columns: Sequence[str], *, after: Row | None = None) -> Generator[Row, None, None]:
+        """The rows in the order of their key, behind one; read as they are taken."""
+
+    def numbers(self) -> dict[str, int]:
+        """The highest number that each of NUMBERED ever gave."""
+
+
+class NewTables(Tables, Protocol):
+    """A database in the making, which no server opens before it is finished. What is there stays when the copying is
+    broken off, and it goes on from there."""
+
+    def last(self, table: str) -> Row | None:
+        """The key of the last row that is there."""
+
+    def add(self, table: str, columns: Sequence[str], rows: Iterable[Row]) -> None:
+        """All of them, or none."""
+
+    def kept(self, row: Row) -> Row:
+        """The row as this engine keeps it."""
+
+    def finish(self, numbers: Mapping[str, int]) -> None:
+        """All is there: servers may open it."""
