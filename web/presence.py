@@ -33,6 +33,7 @@ class Presence:
         self._shared = shared
         self._state = state
         self._unheard = False
+        self._elsewhere: frozenset[str] = frozenset()
         self._heard: list[ServerState] = []
 
     @property
@@ -102,6 +103,12 @@ class Presence:
         gone, self._there = self._there - ids, ids
         if gone:
             self.on_gone()
+        elsewhere = frozenset(each.name for each in there if each.objects != state.objects)
+        if elsewhere - self._elsewhere:
+            log.error(
+                "other servers keep objects in another place: results will be missed", servers=sorted(elsewhere)
+            )
+        self._elsewhere = elsewhere
         return there
 
     async def leave(self) -> None:

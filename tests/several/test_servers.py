@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 import trio
 
 from blobforge.config import Settings
@@ -118,3 +119,15 @@ def test_places_of_objects_are_told_apart(tmp_path: Path) -> None:
     places = [place_of_objects(Settings(data_dir=str(folder))) for folder in folders * 2]
     assert places[:2] == places[2:]
     assert places[0] != places[1]
+
+
+async def test_a_server_whose_objects_are_elsewhere_is_told_of_loudly(house: House, autojump_clock: Any) -> None:
+    """After a crash of PostgreSQL no server was seen for a moment, and one could start that may not be there."""
+    async with house.server("a"), house.server("b"):
+        with structlog.testing.capture_logs() as said:
+            await trio.sleep(BEAT_SECONDS * 2)
+            assert [each for each in said if each["log_level"] == "error"] == []
+            house.execute("UPDATE presences SET objects = 'embedded elsewhere' WHERE name = 'b'")
+            await trio.sleep(BEAT_SECONDS * 3)
+        [told] = [each for each in said if each["log_level"] == "error"]
+        assert told["servers"] == ["b"], "once"

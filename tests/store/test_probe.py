@@ -12,7 +12,8 @@ SQL = re.compile(
 # Files, copies and checks of SQLite; PostgreSQL's cluster; databases of older releases, and the original's; the
 # command line's own cache.
 ENGINES_OWN = (
-    "store/sqlite/", "store/postgres/", "migrations/", "power/", "backup/", "moving/test_takeover.py",
+    "store/sqlite/", "store/postgres/", "migrations/", "power/", "backup/", "several/",
+    "moving/test_takeover.py", "moving/test_copying.py",
     "fixtures/engines.py", "fixtures/original.py", "fixtures/postgres.py", "fixtures/on_postgres.py",
     "test_cluster.py", "cli/test_db.py", "cli/test_ingest.py", "web/test_installation.py",
 )  # fmt: skip

@@ -28,6 +28,7 @@ from blobforge.store.postgres.connection import WriterTurns
 from blobforge.store.postgres.entries import encode, entry
 from blobforge.store.postgres.floors import Floors, LineFloors
 from blobforge.store.postgres.pipeline import SqlAnswer
+from blobforge.store.postgres.texts import as_json
 from blobforge.store.postgres.turns_sql import ENTRIES
 from blobforge.store.sql import rows
 from blobforge.store.sql.running import Statements
@@ -435,7 +436,7 @@ class PostgresBulk:
 
 
 def _json(values: Any) -> str:
-    return msgspec.json.encode(values if not isinstance(values, set) else list(values)).decode()
+    return as_json(list(values) if isinstance(values, set) else values)
 
 
 def _ids(ids: Iterable[int]) -> str:
@@ -445,7 +446,7 @@ def _ids(ids: Iterable[int]) -> str:
 
 def _records(values: Iterable[Sequence[Any]]) -> str:
     """For json_to_recordset."""
-    return msgspec.json.encode([dict(zip(_KEYS, each, strict=False)) for each in values]).decode()
+    return as_json([dict(zip(_KEYS, each, strict=False)) for each in values])
 
 
 def _started(jobs: list[Job]) -> list[tuple[Any, ...]]:

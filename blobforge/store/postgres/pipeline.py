@@ -17,6 +17,7 @@ from psycopg import errors, pq
 from psycopg.adapt import Transformer
 
 from blobforge.store.errors import StoreUnavailable
+from blobforge.store.postgres.texts import without_nul
 
 Value = int | str | bytes | None
 # A statement keeps its plan in the memory of the server's process, about 50 KiB; those of moves are made of columns.
@@ -226,9 +227,5 @@ def _sent(value: Value) -> bytes | None:
     if value is None or isinstance(value, bytes):
         return value
     if isinstance(value, str):
-        if "\0" in value:
-            raise psycopg.DataError(
-                "PostgreSQL keeps no text with a NUL character"
-            )  # libpq would send what is before
-        return value.encode()
+        return without_nul(value).encode()  # libpq would send what is before
     return b"%d" % value

@@ -23,6 +23,8 @@ AT_ONCE: Final = 50  # rows that are fetched ahead, where they are taken one by 
 _SESSION: Final = f"""
     SELECT set_config('plan_cache_mode', 'force_generic_plan', false),
            set_config('enable_seqscan', 'off', false),
+           set_config('enable_sort', 'off', false),
+           set_config('enable_bitmapscan', 'off', false),
            set_config('cursor_tuple_fraction', '0.001', false),
            set_config('jit', 'off', false),
            set_config('default_transaction_read_only', 'on', false),
@@ -75,7 +77,7 @@ class Queries:
         self._cursors: set[int] = set()
 
     def rows(self, statement: str, values: Row = ()) -> list[Row]:
-        return self._run(spelled(statement), _sought(values)).rows
+        return self._run(spelled(statement), values).rows
 
     def row(self, statement: str, values: Row = ()) -> Row | None:
         rows = self.rows(statement, values)
@@ -87,7 +89,7 @@ class Queries:
         self._cursors.add(number)
         fetch = f"FETCH {AT_ONCE} FROM c{number}"
         try:
-            declared = (f"DECLARE c{number} NO SCROLL CURSOR FOR {spelled(statement)}", _sought(values))
+            declared = (f"DECLARE c{number} NO SCROLL CURSOR FOR {spelled(statement)}", values)
             rows = self._run(fetch, (), declared).rows
             while rows:
                 yield from rows
@@ -157,8 +159,3 @@ class Queries:
             pipe.run("ROLLBACK", (), within=2 * ANSWER_MS / 1000)
         except (StoreUnavailable, psycopg.Error):
             self.close()
-
-
-def _sought(values: Row) -> Row:
-    """PostgreSQL has no NUL in a text: what is sought with one is sought with what no text of ours has."""
-    return tuple(value.replace("\0", "\ufffd") if isinstance(value, str) else value for value in values)

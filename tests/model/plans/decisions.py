@@ -35,7 +35,7 @@ class Decisions(Base):
     @seldom
     @rule(seconds=st.sampled_from([0.001, 1, 5, 60, 601, 86_400, -1, -3600]))
     def time_passes(self, seconds: float) -> None:
-        self.now += round(seconds * 1000)
+        self.now = self.database.time(self.now + round(seconds * 1000))
 
     @when_some(*_ENDED)
     @rule(job=JOBS, reset=st.booleans(), priority=st.sampled_from([None, 1, 5]), undo=UNDO)

@@ -1,0 +1,207 @@
+"""Readers of PostgreSQL: of one moment, bounded, and whole again after an outage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import psycopg
+import pytest
+
+from blobforge.people import AuditEntry
+from blobforge.store.errors import DatabaseError
+from blobforge.store.filters import AuditFilter, JobFilter, TokenFilter
+from blobforge.store.lists import NEWEST, Cursor
+from blobforge.store.postgres.reader import PostgresReader
+from blobforge.store.postgres.spelling import spelled
+from blobforge.store.postgres.statements import _SESSION, AT_ONCE, Queries
+from blobforge.store.sql import sql
+from tests.fixtures.engines import ENGINES
+from tests.fixtures.on_postgres import PostgresDatabase
+from tests.store.making import Book, submission
+from tests.store.postgres.making import terminate
+
+
+@pytest.fixture
+def book(tmp_path: Any) -> Iterator[Book]:
+    opened = Book(ENGINES["postgres"](tmp_path))
+    yield opened
+    opened.close()
+
+
+def database_of(book: Book) -> PostgresDatabase:
+    assert isinstance(book.database, PostgresDatabase)
+    return book.database
+
+
+@pytest.fixture
+def reader(book: Book) -> Iterator[PostgresReader]:
+    opened = database_of(book).engine.open_reader()
+    yield opened
+    opened.close()
+
+
+def cut(book: Book) -> None:
+    database = database_of(book)
+    terminate(database.cluster, database.name)
+
+
+def test_a_snapshot_is_of_one_moment(book: Book, reader: PostgresReader) -> None:
+    book.do(submission(1))
+    with reader.snapshot():
+        assert reader.job(1) is not None
+        book.do(submission(2))
+        assert reader.job(2) is None
+    assert reader.job(2) is not None
+
+
+def test_a_reader_cannot_write(book: Book, reader: PostgresReader) -> None:
+    with pytest.raises(DatabaseError, match="read-only transaction"), reader.outages_told():
+        reader._ask.rows("DELETE FROM jobs")
+
+
+def test_rows_are_fetched_as_they_are_taken(book: Book) -> None:
+    """What is asked of a page is bounded, however many match; and several are walked side by side."""
+    book.do(*(submission(number, type_=("pdf", "ocr")[number % 2]) for number in range(4 * AT_ONCE)))
+    asked = Queries(database_of(book).engine.url)
+    values = [("pending", type_, 3, NEWEST, 0) for type_ in ("pdf", "ocr")]
+    with asked.moment():
+        one, two = (asked.each(sql.STRATUM, each) for each in values)
+        assert [next(one)[0], next(two)[0]] == [4 * AT_ONCE - 1, 4 * AT_ONCE]
+        before = asked._pipe.round_trips  # type: ignore[union-attr]
+        assert len([next(one) for _ in range(AT_ONCE - 1)]) == AT_ONCE - 1
+        assert asked._pipe.round_trips == before  # type: ignore[union-attr]
+        one.close()
+        assert len(list(two)) == 2 * AT_ONCE - 1
+        with closing(asked.each(sql.STRATUM, values[0])) as again:
+            assert len(list(again)) == 2 * AT_ONCE
+    asked.close()
+
+
+def test_a_list_goes_on_at_any_length(book: Book, reader: PostgresReader) -> None:
+    book.do(*(submission(number, priority=number % 5 + 1) for number in range(3 * AT_ONCE)))
+    found, cursor = [], Cursor()
+    while True:
+        page = reader.list_jobs(JobFilter(), limit=40, cursor=cursor)
+        found += [(job.priority, -job.id) for job in page.jobs]
+        if page.next is None:
+            break
+        cursor = page.next
+    assert found == sorted(found)
+    assert len(set(found)) == 3 * AT_ONCE
+
+
+def test_a_connection_that_was_cut_is_opened_anew(book: Book, reader: PostgresReader) -> None:
+    book.do(submission(1))
+    assert reader.job(1) is not None
+    cut(book)
+    assert reader.job(1) is not None
+    cut(book)
+    with reader.snapshot():
+        assert reader.job(1) is not None
+        assert reader.job_with_attempts(1) is not None
+
+
+def test_a_moment_that_is_lost_is_not_another_one(book: Book, reader: PostgresReader) -> None:
+    book.do(submission(1))
+
+    def twice() -> None:
+        with reader.outages_told(), reader.snapshot():
+            assert reader.job(1) is not None
+            cut(book)
+            reader.job(1)
+
+    with pytest.raises(DatabaseError, match="cannot read the database"):
+        twice()
+    assert reader.job(1) is not None
+
+
+def test_a_statement_that_takes_too_long_is_given_up(book: Book, reader: PostgresReader) -> None:
+    reader._ask.rows("SELECT set_config('statement_timeout', '20ms', false)")
+    with pytest.raises(DatabaseError, match="statement timeout"), reader.outages_told(), reader.snapshot():
+        reader._ask.rows("SELECT pg_sleep(5)")
+    assert reader.job(1) is None
+
+
+def test_a_database_that_cannot_be_reached_is_said_so() -> None:
+    with pytest.raises(DatabaseError, match="cannot read the database"):
+        PostgresReader("postgresql://127.0.0.1:1/x").sanity()
+
+
+def test_what_no_text_can_hold_is_found_nowhere(book: Book, reader: PostgresReader) -> None:
+    """PostgreSQL has no NUL in texts."""
+    book.do(submission(1))
+    assert reader.list_jobs(JobFilter(tag="a\0b"), limit=1, cursor=Cursor()).jobs == []
+    assert reader.list_jobs(JobFilter(q="a\0b"), limit=1, cursor=Cursor()).jobs == []
+    assert reader.tokens(TokenFilter(now=1, q="\0"), after=0, limit=1) == []
+    assert reader.insights.audit(AuditFilter(subject="\0"), before=NEWEST, limit=1) == ([], None)
+
+
+def test_what_people_and_workers_say_with_a_nul_is_kept_without_it(book: Book, reader: PostgresReader) -> None:
+    """The API refuses it in names, and takes it out of texts; what comes another way costs no transaction."""
+    with book.store.transaction():
+        book.store.insert_audit(AuditEntry(0, 1, "user:1", "a\0b", "", "signed-in", "7", "x\0"))
+    ((entry,), _) = reader.insights.audit(AuditFilter(), before=NEWEST, limit=1)
+    assert (entry.name, entry.detail) == ("a\ufffdb", "x\ufffd")
+
+
+# ------------------------------------------------------------------ plans
+
+MANY = 20_000
+PLANS: list[tuple[str, tuple[Any, ...], str]] = [
+    (sql.STRATUM, ("dead", "pdf", 3, NEWEST, 0), "jobs_listed"),
+    (sql.OF_FAILURE, (1, 3, NEWEST, 0), "jobs_by_failure"),
+    (sql.OF_WORKER, ("w", 3, NEWEST, 0), "jobs_by_worker"),
+    (sql.OLDEST_PENDING, ("pdf", 3), "jobs_listed"),
+    (sql.AHEAD, ("pdf", 3, 9, 10), "jobs_ready"),
+    (sql.ATTEMPTS_OF_WORKER, ("w", 9, 9, 9, 10), "attempts_by_worker"),
+    (sql.ATTEMPTS_IN_SHORT, (1, 9, 10), "attempts_pkey"),
+    (sql.RUNNING_ON, ("w", 9), "jobs_running"),
+    (sql.RUNNING, (), "jobs_"),
+    (sql.WAITING_FOR_TIME, (), "jobs_waiting"),
+    (sql.AWAITED_SOURCES, (), "jobs_listed"),
+    (sql.JOB_BY_SOURCE, ("x", "pdf"), "jobs_by_source"),
+    (sql.ENDED_BEFORE, ("dead", 9, 10), "jobs_ended"),
+    (sql.IDS_OF_TAG, ("t", 10), "job_tags_pkey"),
+    (sql.JOBS_BETWEEN, (1, 9, 10), "jobs_pkey"),
+    (sql.AUDIT_OF, ("7", 9), "audit_by_subject"),
+    (sql.HELD_SOURCES, ('["x"]',), "jobs_by_source"),
+    (sql.RUNNING_BY_WORKER, ('["w"]', 9), "jobs_running"),
+]
+
+
+@pytest.fixture(scope="module")
+def planner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[psycopg.Connection[Any]]:
+    """A reader's session, in a database with many jobs, of which nearly all are completed."""
+    book = Book(ENGINES["postgres"](tmp_path_factory.mktemp("plans")))
+    database = database_of(book)
+    database.looking.execute(
+        "INSERT INTO jobs (id, type, status, priority, source_hash, created_at, updated_at, max_attempts, worker_id,"
+        " completed_at, failure) SELECT n, 'pdf', CASE WHEN n % 1000 = 0 THEN 'dead' ELSE 'completed' END, 3,"
+        " md5(n::text), n, n, 3, CASE WHEN n % 1000 = 0 THEN NULL ELSE 'w' || n % 4 END, n,"
+        f" CASE WHEN n % 1000 = 0 THEN n / 10000 END FROM generate_series(1, {MANY}) AS n"
+    )
+    database.looking.execute(
+        "INSERT INTO attempts (job_id, attempt, worker_id, lease, started_at)"
+        f" SELECT n, 1, 'w' || n % 4, n::text, n FROM generate_series(1, {MANY}) AS n"
+    )
+    database.looking.execute("ANALYZE")
+    with psycopg.connect(database.engine.url, autocommit=True) as connection:
+        connection.execute(_SESSION.encode())
+        yield connection
+    book.close()
+
+
+@pytest.mark.parametrize(("statement", "values", "index"), PLANS)
+def test_a_statement_goes_by_its_index(
+    planner: psycopg.Connection[Any], statement: str, values: tuple[Any, ...], index: str
+) -> None:
+    """Whatever is bound to it: plans are made once."""
+    planner.execute(f"PREPARE asked AS {spelled(statement)}".encode())
+    bound = ", ".join(f"'{value}'" if isinstance(value, str) else str(value) for value in values)
+    explained = planner.execute(f"EXPLAIN EXECUTE asked{f'({bound})' if bound else ''}".encode())
+    plan = [str(line) for (line,) in explained]
+    planner.execute("DEALLOCATE asked")
+    assert any(f" {index}" in line for line in plan if "Index" in line), plan
+    assert not any("Seq Scan" in line or "Sort" in line for line in plan if "json" not in line), plan
