@@ -773,16 +773,22 @@ class WorkingSet:
             self._add_rare(changes)
         for job_id in sorted(self._jobs_were):
             self._sort_job(changes, self._jobs_were[job_id], self._jobs[job_id])
-        tallies.made(changes.made, submitted=True)
-        tallies.count(changes.made, +1)
-        tallies.count([before for before, _ in changes.moved], -1)
-        tallies.count([after for _, after in changes.moved], +1)
-        tallies.count(changes.gone, -1)
+        if changes.moved:
+            befores, afters = zip(*changes.moved, strict=True)
+            tallies.count(befores, -1)
+            tallies.count(afters, +1)
+        if changes.made:
+            tallies.made(changes.made, submitted=True)
+            tallies.count(changes.made, +1)
+        if changes.gone:
+            tallies.count(changes.gone, -1)
         for worker_id in sorted(self._workers_were):
             self._sort_worker(changes, self._workers_were[worker_id], self._workers[worker_id], worker_id)
-        tallies.ended(self._ended)
-        tallies.count(self._arrived, +1)
-        tallies.made(self._arrived, submitted=False)
+        if self._ended:
+            tallies.ended(self._ended)
+        if self._arrived:
+            tallies.count(self._arrived, +1)
+            tallies.made(self._arrived, submitted=False)
         return changes
 
     def _add_rare(self, changes: Changes) -> None:

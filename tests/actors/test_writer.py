@@ -182,8 +182,8 @@ def test_each_by_itself_and_all_together_come_to_the_same(tmp_path: Path, seed: 
                 messages.insert(1, SetPriority(1, 9))  # the schema says no
             batches.append([Envelope(message, Reply()) for message in messages])
         with capture_logs():  # a traceback on the terminal takes longer than all the rest
-            one = writers[0]._transact(batches[0], now, careful=True)
-            other = writers[1]._transact(batches[1], now)
+            one = writers[0]._transact(batches[0], now, 0, careful=True)
+            other = writers[1]._transact(batches[1], now, 0)
         assert (one.events, one.facts, one.wrote) == (other.events, other.facts, other.wrote)
         assert [type(answer) for answer in one.answers] == [type(answer) for answer in other.answers]
         assert held(books[0]) == held(books[1])

@@ -93,7 +93,8 @@ class Base(RuleBasedStateMachine):
     def send(self, *letters: Letter) -> list[Any]:
         """Some messages in one transaction."""
         self.steps += 1
-        done = self.writer._transact([letter.envelope() for letter in letters], self.now)  # the rest of it is trio
+        told = self.writer._store.turn  # there is one server
+        done = self.writer._transact([letter.envelope() for letter in letters], self.now, told)  # the rest is trio
         for letter, answer in zip(letters, done.answers, strict=True):
             if isinstance(answer, Exception):
                 raise answer
