@@ -143,11 +143,11 @@ class PostgresBulk:
         self._asked.clear()
 
     def _take_missed(self, told: SqlAnswer) -> None:
-        self.missed = [entry(*row) for row in told.rows]
-        others = [each for each in self.missed if each.n > self._since]
-        if len(others) < self._turns.turn - self._since or not all(each.known for each in others):
+        # Without that turn itself, which comes along and says nothing: it may not have been told yet.
+        self.missed = [entry(*row) for row in told.rows if row[0] > self._since]
+        if len(self.missed) < self._turns.turn - self._since or not all(each.known for each in self.missed):
             self._lines.missed()
-        for each in others:
+        for each in self.missed:
             for fact in each.facts:
                 if isinstance(fact, JobReady):
                     self._lines.lower(fact.type, fact.priority, fact.job_id)

@@ -1,0 +1,42 @@
+"""What other servers have told comes with a server's next turn: all that it does not know, and nothing in part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+
+from blobforge.events import JobReady, JobRemoved
+from blobforge.store.postgres.engine import PostgresEngine
+from blobforge.store.writing import Store
+from tests.fixtures.postgres import Cluster
+
+NOW = 1_795_000_000_000
+
+
+@pytest.fixture
+def stores(postgres: Cluster) -> Iterator[tuple[Store, Store]]:
+    name = postgres.database()
+    opened = [PostgresEngine(postgres.url(name), server).open_store() for server in ("a", "b")]
+    yield opened[0], opened[1]
+    for store in opened:
+        store.close()
+    postgres.drop(name)
+
+
+def tells(store: Store, job_id: int) -> int:
+    with store.transaction(now=NOW):
+        store.tell([JobRemoved(job_id, "pdf")], [JobReady("pdf")])
+    return store.turn
+
+
+def test_what_came_with_a_turn_that_failed_comes_again_or_not_at_all(stores: tuple[Store, Store]) -> None:
+    one, other = stores
+    n = tells(other, 1)
+    with suppress(ZeroDivisionError), one.transaction(now=NOW):
+        assert one.now == NOW, "its turn has come"
+        assert [entry.n for entry in one.missed] == [n]
+        raise ZeroDivisionError
+    tells(one, 2)
+    assert [entry for entry in one.missed if not entry.events] == [], "it told something"
