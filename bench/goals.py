@@ -144,6 +144,16 @@ def _fetched(results: Mapping[str, Rows]) -> Found:
     return Found(" and ".join(f"{rate:,.0f}" for rate in rates), min(rates) >= 300)
 
 
+def _alone(kind: str, least: float) -> Callable[[Mapping[str, Rows]], Found]:
+    """The CPU of the writer's thread beside an earlier revision's."""
+
+    def look(results: Mapping[str, Rows]) -> Found:
+        row = _one(results["alone"], kind=kind, how=NOW)
+        return Found(f"{row['times']:.2f} times ({row['cpu_us']:.0f} us a cycle)", row["times"] >= least)
+
+    return look
+
+
 def _start(results: Mapping[str, Rows]) -> Found:
     row = _one(results["start"], jobs=1_000_000)
     return Found(f"{row['seconds']:.2f} s, {row['rss_mib']:.0f} MiB", row["seconds"] <= 2 and row["rss_mib"] <= 200)
@@ -175,6 +185,14 @@ GOALS = (
     Goal("A null endpoint of the lean reader with 1, 16, 64 connections, of bare trio and httptools", "0.4", _lean),
     Goal("Files, calls and changes of file of a claim, one worker", "25, 200, 80", _calls),
     Goal("Wake-ups and thread hops of a claim, one worker", "half of the earlier revision's", _wakeups),
+    *(
+        Goal(
+            f"The writer's thread alone, {size} messages a transaction, beside revision 27f53d8",
+            f"{times} times",
+            _alone(f"cycles, {size} to a transaction, hot", times),
+        )
+        for size, times in ((1, 1), (64, 2), (512, 2))
+    ),
     Goal("Jobs a second submitted in batches of 1,000", "20,000", _best("submit", 20_000, size=1000)),
     Goal("Small results a second fetched, on the embedded store and on S3", "300", _fetched),
     Goal("Errors, in all results", "0", _errors),

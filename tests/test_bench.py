@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from bench import (
+    alone,
     calls,
     charts,
     claim,
@@ -52,6 +53,7 @@ TINY = {
     "fanout": fanout.Fanout(clients=5, stalled=(1,), rate=50, seconds=0.3, warmup=0.3, runs=1),
     "start": start.Starts(sizes=(20,), running=2, runs=1),
     "commit": commit.Commits(sizes=(4,), cycles=16, runs=1),
+    "alone": alone.Alone(revision="HEAD", sizes=(2,), cycles=20, rest=0.0001, runs=1),
     "pages": pages.Pages(few=600, many=700, rounds=2, warm=0),
     "ingest": ingest.Ingests(files=3, size=10, runs=1),
     "results": results.Results(results=3, size=10, runs=1, s3="no"),
