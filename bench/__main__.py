@@ -23,6 +23,7 @@ BENCHES = (
     "fanout",
     "start",
     "commit",
+    "turns",
     "alone",
     "pages",
     "ingest",

@@ -29,6 +29,7 @@ from bench.plan import BenchError, Plan, command
 from bench.replay import TYPE, Replay
 from bench.report import Chart, Report
 from blobforge.machinery.clock import wall_ms
+from blobforge.store.writing import Store
 
 VALUES = ("per_second", "p50_ms", "p99_ms", "errors", "spread")
 
@@ -49,10 +50,10 @@ class NoSubscribers:
         await trio.lowlevel.checkpoint()
 
 
-async def through_the_writer(replay: Replay, size: int, cycles: int, synchronous: str) -> Tally:
+async def through_the_writer(opened: Callable[[], Store], size: int, cycles: int) -> Tally:
     """Latencies are those of one transaction, from the first message put to the last reply."""
     tally = Tally()
-    store = replay.fresh_store(synchronous)
+    store = opened()
     writer = Writer(store, Rules(), now=wall_ms, sink=NoSubscribers())
     async with trio.open_nursery() as nursery:
         nursery.start_soon(writer.run)
@@ -98,8 +99,10 @@ async def run(plan: Commits) -> Report:
         replay = Replay(Path(folder), jobs=plan.cycles, workers=max(plan.sizes))
         for size in plan.sizes:
             subjects: dict[str, Callable[[], Awaitable[Tally]]] = {
-                "the writer": partial(through_the_writer, replay, size, plan.cycles, "FULL"),
-                "the writer, synchronous=NORMAL": partial(through_the_writer, replay, size, plan.cycles, "NORMAL"),
+                "the writer": partial(through_the_writer, replay.fresh_store, size, plan.cycles),
+                "the writer, synchronous=NORMAL": partial(
+                    through_the_writer, partial(replay.fresh_store, "NORMAL"), size, plan.cycles
+                ),
                 "effects alone": partial(_soon, replay.effects, size, plan.cycles),
                 "bare apsw": partial(_soon, replay.statements, size, plan.cycles),
             }

@@ -29,6 +29,7 @@ from bench import (
     start,
     submit,
     tables,
+    turns,
     versus,
     wake,
 )
@@ -54,6 +55,7 @@ TINY = {
     "start": start.Starts(sizes=(20,), running=2, runs=1),
     "commit": commit.Commits(sizes=(4,), cycles=16, runs=1),
     "alone": alone.Alone(revision="HEAD", sizes=(2,), cycles=20, rest=0.0001, runs=1),
+    "turns": turns.Turning(sizes=(4,), cycles=16, runs=1),
     "pages": pages.Pages(few=600, many=700, rounds=2, warm=0),
     "ingest": ingest.Ingests(files=3, size=10, runs=1),
     "results": results.Results(results=3, size=10, runs=1, s3="no"),
