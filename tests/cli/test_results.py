@@ -420,6 +420,40 @@ def test_an_expired_url_is_signed_anew(
     assert asked == [len(ids), 1, 1, 1]
 
 
+@pytest.mark.parametrize("happens", ["deleted", "converted again"])
+def test_what_happens_to_a_job_while_its_result_is_fetched(
+    archive: Archive, fetch_here: Callable[[], FetchReport], monkeypatch: pytest.MonkeyPatch, happens: str
+) -> None:
+    ids = archive.make(*docs(2))
+    asked: list[int] = []
+    real: Callable[..., Any] = AsyncClient.download_urls
+
+    async def meanwhile(client: AsyncClient, job_ids: list[int], *kind: Any) -> Any:
+        asked.append(len(job_ids))
+        if happens == "deleted" and len(asked) == 1:
+            await client.delete_job(ids[0])
+        if happens == "converted again" and len(asked) == 2:
+            await client.retry_job(job_ids[0])
+            await convert(client, {job_ids[0]: Document(None, b"newer", "0.md")})
+        links = await real(client, job_ids, *kind)
+        if happens == "deleted" or len(asked) > 1:
+            return links
+        first = replace(links[0], url=links[0].url.replace("expires=", "expires=1"))
+        return [first, *links[1:]]
+
+    monkeypatch.setattr(AsyncClient, "download_urls", meanwhile)
+    report = fetch_here()
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(archive.root.parent / "cache"))
+    if happens == "deleted":
+        assert (report.found, report.fetched, report.failed) == (1, 1, 0)
+        assert list(archive.tree()) == ["books/1/1.md"]
+    else:
+        assert (report.fetched, report.failed) == (1, 1)
+        assert fetch_here().fetched == 1
+        assert archive.tree() == {"books/0/0.md": b"newer", "books/1/1.md": b"text 1"}
+
+
 def test_what_was_submitted_is_fetched_when_it_is_done(archive: Archive, tmp_path: Path) -> None:
     running = archive.running
     source = tmp_path / "in" / "a.submitted"

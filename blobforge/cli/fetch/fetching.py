@@ -31,6 +31,7 @@ SIGNED: Final = 500  # in one request: the server's own limit
 SIDE_BY_SIDE: Final = 16
 SMALL: Final = 1 << 20  # bytes; larger ones pass through a file in the cache folder
 _NOTED: Final = 64  # results that the ledger is told of at once
+_GONE: Final = "no-such-job"  # it was deleted since it was listed
 _EXPIRED: Final = (401, 403)
 _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # all others would fail, too
 # What was being written while we listed may be dated before it: a transaction, a clock that was put back a little.
@@ -126,7 +127,9 @@ class Fetch:
         """Sign them and give them their paths, in their order; what is in the folder already is done by that."""
         links = await self._client.download_urls([each.job_id for each in some])
         for wanted, link in zip(some, links, strict=True):
-            if link.error is not None:
+            if link.type.endswith(_GONE):
+                self._report.vanished()
+            elif link.error is not None:
                 self._report.failure(wanted.job_id, CliError(link.error, CONFLICT))
         good = [(wanted, link) for wanted, link in zip(some, links, strict=True) if link.error is None]
         given = self._ledger.give_paths(self._layout, [(wanted, link.filename) for wanted, link in good])
@@ -171,8 +174,8 @@ class Fetch:
                 raise
         # It may have waited for its turn longer than its URL lasted.
         (fresh,) = await self._client.download_urls([link.job_id])
-        if fresh.error is not None:
-            raise CliError(fresh.error, CONFLICT)
+        if fresh.error is not None or fresh.key != link.key:
+            raise CliError(fresh.error or "It was converted again meanwhile: the next run fetches it.", CONFLICT)
         return await self._fetch(fresh, given)
 
     async def _fetch(self, link: FileLink, given: GivenPath) -> Written:

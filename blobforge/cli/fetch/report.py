@@ -32,6 +32,11 @@ class FetchReport:
         self.found += results
         self.progress.found(results, 0)
 
+    def vanished(self) -> None:
+        """One was deleted before it could be fetched."""
+        self.found -= 1
+        self.progress.file_done(0, sent=0)
+
     def done(self, result: FetchedResult, *, moved: bool) -> None:
         """It is in the folder. `moved`: its bytes were fetched for that."""
         if moved:
