@@ -27,8 +27,8 @@ def db() -> None:
     """Check, copy, shrink and describe the database file.
 
     These work on the file itself, on the machine that it is on: the one that BLOBFORGE_DATA_DIR or
-    BLOBFORGE_DB_PATH names, or FILE, a copy for example. With BLOBFORGE_DATABASE_URL, `migrate` and `restored`
-    work on PostgreSQL. Only `orphans` asks the server.
+    BLOBFORGE_DB_PATH names, or FILE, a copy for example. With BLOBFORGE_DATABASE_URL, `check`, `migrate` and
+    `restored` work on PostgreSQL. Only `orphans` asks the server.
     """
 
 
@@ -42,21 +42,26 @@ db.add_command(copy)
 def check(session: CliSession, path: Path | None) -> None:
     """Check the database: SQLite's own checks, and everything that must hold about jobs.
 
-    Also while the server runs. Exit code 1 when something is wrong; each finding is a line.
+    Also while the server runs. Exit code 1 when something is wrong; each finding is a line. On PostgreSQL, everything
+    that must hold about jobs; pg_amcheck looks at its pages.
     """
-    file = offline.database_file(
-        path, instead="`blobforge doctor` looks at its settings and its standbys, pg_amcheck at its pages."
-    )
-    from blobforge.serve.engines import keeper_of_files
+    from blobforge.serve.engines import check_at, keeper_of_files
 
-    findings = keeper_of_files().check(file)
+    here = offline.settings()
+    if path is None and here.database_url:
+        name = here.shown_database
+        with offline.explained():
+            findings = check_at(here.database_url)
+    else:
+        file = offline.database_file(path)
+        name, findings = str(file), keeper_of_files().check(file)
     if session.json:
-        output.print_json({"path": str(file), "ok": not findings, "findings": findings})
+        output.print_json({"path": name, "ok": not findings, "findings": findings})
     else:
         for finding in findings:
             click.echo(output.one_line(finding))
         if not findings:
-            session.note(f"{file}: all is well.")
+            session.note(f"{name}: all is well.")
     if findings:
         common.fail()
 

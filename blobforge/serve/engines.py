@@ -63,6 +63,12 @@ def new_tables_at(url: str, installation: str) -> AbstractContextManager[NewTabl
     return made
 
 
+def check_at(url: str) -> list[str]:
+    """What is wrong with a database on PostgreSQL, a sentence each. Raises DatabaseError."""
+    findings: list[str] = _postgres("check").check(url)
+    return findings
+
+
 def commons_of(url: str, folder: Path) -> Commons:
     """What its servers have in common; `folder` is that of the server, where it is a file."""
     if file_named(url) is not None:

@@ -28,7 +28,6 @@ def said(*arguments: str) -> tuple[int, str]:
 @pytest.mark.parametrize(
     ("command", "instead"),
     [
-        (["db", "check"], "pg_amcheck"),
         (["db", "backup", "copy.db"], "pg_basebackup"),
         (["db", "vacuum"], "Autovacuum"),
         (["db", "stats"], "psql"),

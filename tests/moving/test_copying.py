@@ -217,6 +217,9 @@ def test_the_command(file: Path, url: str, tmp_path: Path) -> None:
     commons = RowCommons(url, now=lambda: 1)
     assert signing_secret(commons).hex() == "ab" * 32
     commons.close()
+    sound = blobforge(tmp_path, "db", "check", BLOBFORGE_DATABASE_URL=url)
+    assert sound.returncode == 0, sound.stderr
+    assert "all is well" in sound.stderr
     again = blobforge(tmp_path, "db", "copy", f"sqlite:///{file}", url)
     assert again.returncode == 1
     assert "the database is not empty" in again.stderr
