@@ -43,7 +43,9 @@ def container(name: str) -> dict[str, Any]:
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("version", VERSIONS)
 def test_they_are_valid(name: str, version: str) -> None:
-    for manifest in manifests(name):
+    found = list(manifests(name))
+    assert found
+    for manifest in found:
         kubernetes_validate.validate(manifest, version, strict=True)
 
 

@@ -307,14 +307,14 @@ class _Load:
         self._values: list[Any] = []
         self._takes: list[Take] = []
 
-    def named(self, part: sql.Part, names: set[Any], take: Take, *more: Any) -> None:
+    def named(self, part: sql.LoadPart, names: set[Any], take: Take, *more: Any) -> None:
         if not self.one_by_one:
             self._later(part, take, as_json(list(names)), *more)
             return
         for name in names:
             take(self._do.rows(part.one, (*name, *more) if type(name) is tuple else (name, *more)))
 
-    def ask(self, part: sql.Part, take: Take, *values: Any) -> None:
+    def ask(self, part: sql.LoadPart, take: Take, *values: Any) -> None:
         if self.one_by_one:
             take(self._do.rows(part.one, values))
         else:
@@ -331,7 +331,7 @@ class _Load:
                 sql.NEEDED_KEPT, lambda line: found.kept.update({type_: list(map(rows.job, line))}), type_, kept
             )
 
-    def _later(self, part: sql.Part, take: Take, *values: Any) -> None:
+    def _later(self, part: sql.LoadPart, take: Take, *values: Any) -> None:
         self._parts.append(part.many)
         self._values += values
         self._takes.append(take)

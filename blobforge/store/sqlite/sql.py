@@ -13,7 +13,7 @@ from blobforge.store.sql.sql import ATTEMPT_COLUMNS, FILE_COLUMNS, JOB_COLUMNS, 
 
 
 # --- what a transaction needs: rows by their names
-class Part(NamedTuple):
+class LoadPart(NamedTuple):
     """`one`: a statement that gives the rows of one name. `many`: the same for a JSON array of names, as one value of
     a SELECT that has several, a JSON array of rows: SQLite hands the interpreter's lock over with each row that it
     gives."""
@@ -22,13 +22,13 @@ class Part(NamedTuple):
     many: str
 
 
-def _rows_of(columns: str, rest: str) -> Part:
+def _rows_of(columns: str, rest: str) -> LoadPart:
     """In `rest`, `{is_one}` is where the names are compared; `{is_pair}` where each is two values."""
     many = rest.format(
         is_one="IN (SELECT value FROM json_each(?))",
         is_pair="IN (SELECT value ->> 0, value ->> 1 FROM json_each(?))",
     )
-    return Part(
+    return LoadPart(
         f"SELECT {columns} FROM {rest.format(is_one='= ?', is_pair='= (?, ?)')}",
         f"(SELECT json_group_array(json_array({columns})) FROM {many})",
     )

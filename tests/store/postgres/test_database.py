@@ -52,7 +52,8 @@ def test_a_server_is_judged_by_what_it_says(
 
 def test_the_server_here_is_not_refused(postgres: Cluster) -> None:
     with database.opened(postgres.url()) as connection:
-        database.refuse_others(connection)
+        database.refuse_others(connection)  # raises where it refuses
+        assert connection.closed == 0
 
 
 def test_the_first_one_makes_it_while_others_wait(postgres: Cluster, empty: str) -> None:
