@@ -15,7 +15,7 @@ import trio
 from actors.sequencer import Sequencer
 from blobforge.machinery.hop import Hop, in_thread
 from blobforge.store.errors import HistoryForked, StoreUnavailable
-from blobforge.store.following import Follower as Source
+from blobforge.store.following import HistoryReader
 
 log = structlog.get_logger("blobforge.follower")
 
@@ -30,7 +30,7 @@ class Follower:
 
     def __init__(
         self,
-        source: Source,
+        source: HistoryReader,
         sequencer: Sequencer,
         *,
         rebuild: Callable[[bool], Awaitable[None]],

@@ -14,13 +14,12 @@ from blobforge.events import AccessChanged, CredentialsRevoked, WritesResumed
 from blobforge.machinery.hop import Hop, in_thread
 from blobforge.serve.parts import Parts
 from blobforge.store.engine import Engine
-from blobforge.store.following import Entry
-from blobforge.store.following import Follower as Source
+from blobforge.store.following import Entry, HistoryReader
 
 ENTRIES_AT_ONCE = 1000
 
 
-async def followed(engine: Engine, parts: Parts, *, hop: Hop | None) -> Source | None:
+async def followed(engine: Engine, parts: Parts, *, hop: Hop | None) -> HistoryReader | None:
     """The history that this database has, taken up at its end: to be called before anything is read that is told of
     by it. None: this server is the only one. Raises StoreUnavailable."""
     source = await (hop or in_thread)(engine.follow)
@@ -30,7 +29,7 @@ async def followed(engine: Engine, parts: Parts, *, hop: Hop | None) -> Source |
 
 
 def follow(
-    source: Source,
+    source: HistoryReader,
     parts: Parts,
     actors: trio.Nursery,
     *,
@@ -54,7 +53,7 @@ def follow(
     actors.start_soon(parts.follower.run)
 
 
-async def _take_up(source: Source, parts: Parts, *, hop: Hop | None) -> None:
+async def _take_up(source: HistoryReader, parts: Parts, *, hop: Hop | None) -> None:
     """Begin at the end of the history. The events before are there for clients that come back."""
     ask = hop or in_thread
     latest = await ask(source.latest)

@@ -132,7 +132,7 @@ class BulkAccess(Protocol):
     @property
     def missed(self) -> Sequence[Entry]:
         """Some, or all, of what others have committed before this transaction and after the last one of this writer;
-        in their order. What is not among it is read by a Follower."""
+        in their order. What is not among it is read by a HistoryReader."""
 
     def begin(self, now: int) -> None:
         """`now`: this server's own time (ms)."""

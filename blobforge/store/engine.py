@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from blobforge.store.commons import Commons
-from blobforge.store.following import Follower
+from blobforge.store.following import HistoryReader
 from blobforge.store.keeping import Keeper
 from blobforge.store.reading import Reader
 from blobforge.store.whole import DatabaseExport
@@ -45,7 +45,7 @@ class Engine(Protocol):
         """What all servers of the database share beside its history; `folder` is this server's own. To be asked for
         once the store is open."""
 
-    def follow(self) -> Follower | None:
+    def follow(self) -> HistoryReader | None:
         """What all servers of the database write; None: there is one, which knows what it writes."""
 
     def export(self) -> AbstractContextManager[DatabaseExport]:

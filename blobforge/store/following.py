@@ -20,7 +20,7 @@ class Entry(NamedTuple):
     known: bool = True
 
 
-class Follower(Protocol):
+class HistoryReader(Protocol):
     """`wait` and `read` each by one thread at a time. Each has a connection of its own, and opens it again by
     itself."""
 

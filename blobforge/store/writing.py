@@ -159,7 +159,7 @@ class Store(Lookups, Protocol):
     @property
     def missed(self) -> Sequence[Entry]:
         """Some, or all, of what others have committed before this transaction and after the last one of this server;
-        in their order. What is not among it is read by a Follower."""
+        in their order. What is not among it is read by a HistoryReader."""
 
     def tell(self, events: Sequence[Event], facts: Sequence[Fact]) -> None:
         """What has happened in the transaction, for other servers to know of once it is committed: at its end."""
