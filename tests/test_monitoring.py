@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from prometheus_client import Metric, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from actors.mailbox import Mailbox
+from blobforge.machinery.tally import Spread
 from blobforge.store.commons import Figures, ServerState, Standby, TableFigures
 from tests.fixtures.local import LocalServer, open_local
 from tests.web.calls import HEX, finish
@@ -69,7 +71,7 @@ def of_several_servers() -> str:
     """What there is with PostgreSQL besides, without the label that all series have there."""
     own = ServerState(id="a", name="one", version="1", objects="s3", behind=3, clock=-20)
     figures = Figures([TableFigures("jobs", 10, 3)], [Standby("db-2", True, 0)], 0.5)
-    return generate_latest(_Once(servers.families([own], figures))).decode()
+    return generate_latest(_Once(chain([servers.turns(Spread())], servers.families([own], figures)))).decode()
 
 
 @pytest.fixture(scope="module")

@@ -203,6 +203,7 @@ class Parts:
                 },
                 objects=objects,
                 backup=lambda: self.replicator,
+                turn_seconds=store.turn_seconds,
             ),
             counting,
             reads,

@@ -14,6 +14,7 @@ from blobforge.access import Token
 from blobforge.events import Event, Fact
 from blobforge.failures import Cause
 from blobforge.job import Attempt, Job, JobStatus, Outcome
+from blobforge.machinery.tally import Spread
 from blobforge.people import AuditEntry, Session, User
 from blobforge.store.figures import Backfilling, Drill, Horizon
 from blobforge.store.files import Doom
@@ -172,6 +173,11 @@ class Store(Lookups, Protocol):
 
     def ensure(self) -> None:
         """Write what is pending now, also where the engine would wait with it. Raises Unwritable."""
+
+    @property
+    def turn_seconds(self) -> Spread | None:
+        """How long transactions took to begin: a round trip, and the wait for those of other servers. None: there are
+        no other servers."""
 
     @property
     def commit_seconds(self) -> float:

@@ -18,9 +18,11 @@ from actors.mailbox import Mailbox
 from actors.reaper import Reaper
 from actors.scheduler import Scheduler
 from actors.writer import Writer
+from blobforge.machinery.tally import Spread
 from blobforge.objects import ObjectStore
 from web.metrics.counting import Counting
 from web.metrics.families import counter, gauge, histogram
+from web.metrics.servers import turns
 
 CLAIMS = ("granted", "empty", "refused")
 
@@ -55,6 +57,7 @@ class PartsMetrics:
     mailboxes: Mapping[str, Mailbox[Any]]
     objects: ObjectStore
     backup: Callable[[], Backup | None]
+    turn_seconds: Spread | None = None
 
     def families(self, counting: Counting) -> Iterable[Metric]:
         yield gauge(
@@ -107,6 +110,9 @@ class PartsMetrics:
             "now and then a checkpoint. A transaction that changed nothing does not wait, and counts as well",
             [((), writer.commit_seconds)],
         )
+
+        if self.turn_seconds is not None:
+            yield turns(self.turn_seconds)
 
     def _actors(self) -> Iterable[Metric]:
         backup = self.backup()

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 
 from prometheus_client.core import Metric
 
+from blobforge.machinery.tally import Spread
 from blobforge.store.commons import Figures, ServerState
-from web.metrics.families import gauge
+from web.metrics.families import gauge, histogram
 
 
 def families(states: Sequence[ServerState], figures: Figures | None) -> Iterable[Metric]:
@@ -41,6 +42,14 @@ def families(states: Sequence[ServerState], figures: Figures | None) -> Iterable
         "blobforge_database_oldest_transaction_seconds",
         "For how long a transaction has been open: no row that died meanwhile can go",
         figures.oldest_transaction,
+    )
+
+
+def turns(seconds: Spread) -> Metric:
+    return histogram(
+        "blobforge_turn_wait_seconds",
+        "What a transaction takes to begin: one round trip to the database, and the wait for those of other servers",
+        [((), seconds)],
     )
 
 

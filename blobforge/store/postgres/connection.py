@@ -17,6 +17,7 @@ from typing import Final
 import psycopg
 import structlog
 
+from blobforge.machinery.tally import Spread
 from blobforge.store.errors import HistoryForked, OutcomeUnknown, SchemaUnknown, StaleState, StoreUnavailable
 from blobforge.store.postgres import turns_sql as sql
 from blobforge.store.postgres.connecting import open_pipeline
@@ -60,6 +61,7 @@ class WriterTurns:
         self.begun = False  # BEGIN has been sent, or waits to be
         self._taken: tuple[int, int, int] | None = None  # n, at, job
         self._last: tuple[int, bytes] | None = None  # our last entry of the log
+        self.turn_seconds = Spread()  # that transactions took to begin
         self.turn = 0  # of the last transaction that this server knows to be committed
         self.others_wrote = True  # before the turn that was taken last, and after the one before
         self.on_news: Callable[[], None] = lambda: None  # called then, before anything else is told of that turn
@@ -141,8 +143,11 @@ class WriterTurns:
 
     def flush(self) -> None:
         """The same of all that was queued."""
+        waits, began = self.begun and self._taken is None, time.perf_counter()
         try:
             self._there().flush(within=ANSWER_WAIT)
+            if waits:
+                self.turn_seconds.add(time.perf_counter() - began)
         except psycopg.errors.DivisionByZero as error:
             raise Unwritable from StaleState("a row was no longer as it was read: " + str(error.diag.context or ""))
         except psycopg.Error as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from blobforge.machinery.tally import Spread
 from blobforge.store.postgres.bulk import PostgresBulk
 from blobforge.store.postgres.connection import WriterTurns
 from blobforge.store.postgres.statements import TurnStatements
@@ -12,3 +13,8 @@ class PostgresStore(SqlStore):
     def __init__(self, turns: WriterTurns) -> None:
         statements = TurnStatements(turns)
         super().__init__(statements, PostgresBulk(turns, statements), None)
+        self._turns = turns
+
+    @property
+    def turn_seconds(self) -> Spread:
+        return self._turns.turn_seconds

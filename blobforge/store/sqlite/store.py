@@ -14,3 +14,4 @@ class Store(SqlStore):
     def __init__(self, connection: apsw.Connection) -> None:
         statements = Statements(connection)
         super().__init__(statements, Bulk(statements), SqliteFile(statements))
+        self.turn_seconds = None
