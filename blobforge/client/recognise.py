@@ -41,12 +41,15 @@ class _Problem(msgspec.Struct, kw_only=True):
     request_id: str | None = None
 
 
+_NOTHING = b"null"  # what an answer without a body (204) stands for
+
+
 def decoded(response: httpx.Response, answer: type[T], url: str) -> T:
     """The body of a success. Raises UnexpectedAnswer for a body that the server did not send."""
     try:
         if not is_ours(response):
             _has_shape(response.content, answer)
-        return msgspec.json.decode(response.content, type=answer)
+        return msgspec.json.decode(response.content or _NOTHING, type=answer)
     except msgspec.DecodeError as error:
         raise UnexpectedAnswer(
             url, f"did not answer as a BlobForge server does ({_what(response)}; {error})"
