@@ -12,7 +12,6 @@ them.
 from __future__ import annotations
 
 import sys
-from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from itertools import zip_longest
@@ -37,7 +36,7 @@ _Place = tuple[int, Life, int, tuple[Operation, ...]]
 
 class Order:
     """The search for one job. `operations`: those that were answered must be in it, the others may be, until their
-    `deadlines`. `servers`: from when to when each was alive."""
+    `deadlines`. `servers`: from when to when a process was alive."""
 
     def __init__(
         self,
@@ -96,11 +95,8 @@ class Order:
 
     def _expiry(self, earliest: int) -> int:
         """When a lease that may expire from then on can have done so: each server gives it a fresh period first."""
-        for up, down in self._servers:
-            at = max(earliest, up + self._rules.timeout)
-            if at < down:
-                return at
-        return EVER
+        times = ((max(earliest, up + self._rules.timeout), down) for up, down in self._servers)
+        return min((at for at, down in times if at < down), default=EVER)
 
 
 class History:
@@ -110,9 +106,15 @@ class History:
         said = next(each.said for each in operations if each.kind is Kind.RULES)
         self.rules = Rules(said["timeout"], said["max_attempts"], said["max_losses"])
         self.operations = operations
-        self._ups = [each.ended for each in operations if each.kind is Kind.UP]
-        self._downs = [each.ended for each in operations if each.kind is Kind.DOWN]
-        self._servers = list(zip_longest(self._ups, self._downs, fillvalue=EVER))
+        self._lives: dict[int, list[tuple[int, int]]] = {}
+        for server in {each.server for each in operations if each.kind is Kind.UP}:
+            ups, downs = (
+                [each.ended for each in operations if each.kind is kind and each.server == server]
+                for kind in (Kind.UP, Kind.DOWN)
+            )
+            self._lives[server] = list(zip_longest(ups, downs, fillvalue=EVER))
+        self._servers = [life for lives in self._lives.values() for life in lives]
+        self._lasting = said.get("lasting", 0)
         self.ids = {each.source: each.job for each in operations if each.kind is Kind.SUBMIT and each.returned}
         self.by_job: dict[int, list[Operation]] = defaultdict(list)
         self.lost_claims: dict[str, list[Operation]] = defaultdict(list)
@@ -228,14 +230,12 @@ class History:
         return [f"job {job}: no order explains what was answered (as far as it goes: {fitted}):\n{lines}"]
 
     def _deadline(self, operation: Operation) -> int:
-        """When an operation must have had its effect: when it was answered, or when its server was dead."""
+        """When an operation must have had its effect: when it was answered, or when its server was dead. A database
+        elsewhere may still commit what it was sent before that: for so long as it is said to."""
         if operation.returned:
             return operation.ended
-        lives = bisect_left(self._ups, operation.ended) - bisect_left(self._downs, operation.ended)
-        if lives <= 0 and self._downs:  # the server was dead already when the client gave up
-            return self._downs[bisect_left(self._downs, operation.ended) - 1]
-        following = bisect_left(self._downs, operation.ended)
-        return self._downs[following] if following < len(self._downs) else EVER
+        begun = [down for up, down in self._lives[operation.server] if up < operation.ended]
+        return min(begun[-1] + self._lasting, EVER) if begun else operation.ended
 
 
 def _line(each: Operation) -> str:

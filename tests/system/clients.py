@@ -1,8 +1,9 @@
 """A process full of clients: submitters and workers that never give up, and write down what they saw.
 
-    python -m tests.system.clients URL TOKEN FOLDER NAME WORKERS SEED
+    python -m tests.system.clients URL[,URL...] TOKEN FOLDER NAME WORKERS SEED
 
-They end when FOLDER/end is there; submitters when FOLDER/enough is. The book is FOLDER/NAME.jsonl.
+With several servers each client asks one, and the next one when that does not answer, or not now. They end when
+FOLDER/end is there; submitters when FOLDER/enough is. The book is FOLDER/NAME.jsonl.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import random
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,17 +23,20 @@ from blobforge.objects.keys import output_of
 from tests.system.history import Book, Kind, Operation, now
 
 WAIT = 0.3  # seconds that a claim is held open
+UNCHANGED = "nothing was changed"
 AGAIN = 0.1  # seconds until a request without an answer is repeated
 AT_ONCE = 10  # submissions of a process that begin it
 BETWEEN = 0.06  # seconds between two later ones, on average
 
 
 class Client:
-    """One connection, used for one request at a time."""
+    """One client, with one request at a time. `server` is the number of the one that it asks."""
 
-    def __init__(self, http: httpx.AsyncClient, book: Book, name: str) -> None:
+    def __init__(self, http: httpx.AsyncClient, book: Book, name: str, urls: Sequence[str], server: int) -> None:
         self._http = http
         self._book = book
+        self._urls = urls
+        self._server = server
         self.name = name
 
     async def ask(
@@ -47,14 +51,23 @@ class Client:
         while True:
             began = now()
             try:
-                response = await self._http.post(path, json=body)
+                response = await self._http.post(self._urls[self._server] + path, json=body)
             except httpx.TransportError:
                 self._note(kind, began, returned=False, **known)
-                await trio.sleep(AGAIN)
+                await self._go_on()
+                continue
+            if response.status_code == 503:
+                assert int(response.headers["Retry-After"]) > 0
+                if UNCHANGED in response.text:
+                    self._note(Kind.AWAY, began, status=503, said={"asked": kind})
+                else:
+                    self._note(kind, began, returned=False, **known)
+                await self._go_on()
                 continue
             operation = Operation(
-                kind=kind, invoked=began, ended=now(), client=self.name, status=response.status_code, **known
-            )
+                kind=kind, invoked=began, ended=now(), client=self.name, server=self._server,
+                status=response.status_code, **known,
+            )  # fmt: skip
             if response.status_code < 300:
                 learn(operation, response.json())
             else:
@@ -63,24 +76,44 @@ class Client:
             return response
 
     async def put(self, url: str, content: bytes, **known: Any) -> None:
-        """Upload until it is acknowledged; of a source, it is noted. The path and its signature are good anywhere."""
+        """Upload until it is acknowledged; of a source, it is noted. The path and its signature are good anywhere,
+        but for those of S3."""
+        is_s3 = "X-Amz-Signature" in url
         path = httpx.URL(url).raw_path.decode()
+        headers = {"Content-Type": "application/octet-stream"}
         while True:
             began = now()
             try:
-                response = await self._http.put(path, content=content)
+                where = url if is_s3 else self._urls[self._server] + path
+                response = await self._http.put(where, content=content, headers=headers, auth=None)
             except httpx.TransportError:
                 if known:
                     self._note(Kind.UPLOAD, began, returned=False, **known)
-                await trio.sleep(AGAIN)
+                await self._go_on()
                 continue
             if known:
                 self._note(Kind.UPLOAD, began, status=response.status_code, **known)
             response.raise_for_status()
             return
 
+    async def _go_on(self) -> None:
+        """To the next server, after a moment."""
+        self._server = (self._server + 1) % len(self._urls)
+        await trio.sleep(AGAIN)
+
     def _note(self, kind: Kind, began: int, **fields: Any) -> None:
-        self._book.note(Operation(kind=kind, invoked=began, ended=now(), client=self.name, **fields))
+        self._book.note(
+            Operation(kind=kind, invoked=began, ended=now(), client=self.name, server=self._server, **fields)
+        )
+
+
+class Bearer(httpx.Auth):
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        yield request
 
 
 class Submitter:
@@ -183,18 +216,18 @@ def _learn_failure(operation: Operation, answer: Any) -> None:
     operation.said = {"will_retry": answer["will_retry"]}
 
 
-async def main(url: str, token: str, folder: Path, name: str, workers: int, seed: int) -> None:
+async def main(urls: Sequence[str], token: str, folder: Path, name: str, workers: int, seed: int) -> None:
     dice = random.Random(f"{seed} {name}")
     book = Book(folder / f"{name}.jsonl")
-    headers = {"Authorization": f"Bearer {token}"}
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
     async with (
-        httpx.AsyncClient(base_url=url, headers=headers, timeout=60, trust_env=False, limits=limits) as http,
+        httpx.AsyncClient(auth=Bearer(token), timeout=60, trust_env=False, limits=limits) as http,
         trio.open_nursery() as nursery,
     ):
 
         def client(role: str) -> tuple[Client, random.Random]:
-            return Client(http, book, f"{name}-{role}"), random.Random(dice.random())
+            client = Client(http, book, f"{name}-{role}", urls, dice.randrange(len(urls)))
+            return client, random.Random(dice.random())
 
         nursery.start_soon(Submitter(*client("s"), folder / "enough").run)
         for number in range(workers):
@@ -204,4 +237,4 @@ async def main(url: str, token: str, folder: Path, name: str, workers: int, seed
 
 if __name__ == "__main__":
     _, place, secret, where, who, *numbers = sys.argv
-    trio.run(partial(main, place, secret, Path(where), who, *map(int, numbers)))
+    trio.run(partial(main, place.split(","), secret, Path(where), who, *map(int, numbers)))

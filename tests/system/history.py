@@ -29,6 +29,7 @@ class Kind(StrEnum):
     READ = "read"
     OUTPUT = "output"  # the bytes of an output were fetched: `said["sha256"]`
     LIST = "list"  # all jobs that there are: `said["jobs"]`
+    AWAY = "away"  # a request was told that nothing was changed, and to come again
 
 
 class Operation(msgspec.Struct, omit_defaults=True, kw_only=True):
@@ -43,6 +44,7 @@ class Operation(msgspec.Struct, omit_defaults=True, kw_only=True):
     ended: int
     returned: bool = True
     client: str = ""
+    server: int = 0  # which of several was asked, started or killed
     status: int = 0
     source: str = ""
     job: int = 0
