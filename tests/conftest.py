@@ -34,6 +34,7 @@ for _number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
 LONG = (
     "image/test_image.py",
     "system/test_histories.py",
+    "several/test_storm.py",
     "system/test_exhausted.py",
     "system/test_floods.py",
     "deploy/test_compose.py",
