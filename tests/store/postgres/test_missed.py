@@ -27,7 +27,7 @@ def stores(postgres: Cluster) -> Iterator[tuple[Store, Store]]:
 
 def tells(store: Store, job_id: int) -> int:
     with store.transaction(now=NOW):
-        store.tell([JobRemoved(job_id, "pdf")], [JobReady("pdf")])
+        store.tell([JobRemoved(job_id, "pdf")], [JobReady("pdf", job_id, 3)])
     return store.turn
 
 
