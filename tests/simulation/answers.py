@@ -175,5 +175,5 @@ class Answers:
             if named["job_id"] in abandon:
                 if runs:
                     self._broken("a lease holds until it ends", f"{place} was to be abandoned, and it runs")
-            elif runs and self._oracle.renewed.get(place, -1.0) < ask.sent_at - SLACK:
+            elif runs and not self._oracle.was_renewed(place, ask.sent_at - SLACK):
                 self._broken("acknowledged means committed", f"the heartbeat of {place} was not")

@@ -94,6 +94,7 @@ class Oracle:
         self._history = history
         self._database: Database | None = None
         self._version = -1
+        self._time = 0  # of the database itself, where it has one
         self._leases: dict[str, tuple[int, int]] = {}
 
     def survived(self, database: Database) -> None:
@@ -112,6 +113,12 @@ class Oracle:
         self._history.say(f"server up ({self.restarts})")
         self.committed()
 
+    def was_renewed(self, place: tuple[int, int], since: float) -> bool:
+        """Whether a lease was renewed since then. Where the time of servers stands still, since a clock was set back,
+        one that is as new as can be is not written again."""
+        job = self.now.jobs.get(place[0])
+        return self.renewed.get(place, -1.0) >= since or (job is not None and job.beat == self._time)
+
     def committed(self) -> None:
         assert self._database is not None
         version = self._database.version()
@@ -119,6 +126,7 @@ class Oracle:
             return
         self._version = version
         was, self.now = self.now, self._look()
+        self._time = self._database.time(0)
         self._compare(was, self.now)
 
     def _look(self) -> Look:

@@ -65,8 +65,13 @@ class Base(RuleBasedStateMachine):
         self.world = World(LIMITS)
         self.now = T0
         self.steps = 0
-        self.epoch = 0  # deletions of objects that have ended
+        self.deleted = 0  # deletions of objects that have ended
         self.sent: list[Letter] = []  # with an idempotency key
+
+    @property
+    def epoch(self) -> int:
+        """By which it is known what was seen before a deletion: where servers share a history, a place in that."""
+        return int(self.store.turn) if self.store.server else self.deleted
 
     def start(self) -> None:
         """A server starts: all caches are empty."""

@@ -52,7 +52,7 @@ class Retention(Base):
         """After a restart nobody is left who looked at an object before."""
         if restarted:
             self.start()
-            self.epoch = 0
+            self.deleted = 0
             self.deleting.clear()
         message = m.TakeDoomed(1000, first=restarted)
         self.deleting |= set(self.do(Asked(message, lambda _: self.world.take_doomed(restarted, self.now))).keys)
@@ -64,9 +64,9 @@ class Retention(Base):
         said = dict(zip(sorted(self.deleting), outcomes, strict=False))
         self.deleting -= set(said)
         lists = [tuple(key for key in said if said[key] == each) for each in ("gone", "refused", "unanswered")]
-        self.epoch += len(lists[0])
-        message = m.DeletionsTried(lists[0], lists[1], lists[2], self.epoch)
-        self.do(Asked(message, lambda _: self.world.deletions_tried(said, message.epoch, self.now)))
+        self.deleted += len(lists[0])
+        message = m.DeletionsTried(lists[0], lists[1], lists[2], self.deleted)
+        self.do(Asked(message, lambda _: self.world.deletions_tried(said, self.epoch, self.now)))
 
     @seldom
     @rule(source_hash=HASHES, job=JOBS, doom=st.booleans())
