@@ -35,6 +35,7 @@ LONG = (
     "image/test_image.py",
     "system/test_histories.py",
     "several/test_storm.py",
+    "several/test_processes.py",
     "system/test_exhausted.py",
     "system/test_floods.py",
     "deploy/test_compose.py",
