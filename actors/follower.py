@@ -13,8 +13,9 @@ import structlog
 import trio
 
 from actors.sequencer import Sequencer
+from blobforge.events import WritesResumed
 from blobforge.machinery.hop import Hop, in_thread
-from blobforge.store.errors import HistoryForked, StoreUnavailable
+from blobforge.store.errors import DatabaseError, HistoryForked, StoreUnavailable
 from blobforge.store.following import HistoryReader
 
 log = structlog.get_logger("blobforge.follower")
@@ -43,6 +44,7 @@ class Follower:
         self._looks_only = hop is not None  # in virtual time no thread waits
         self._heard_at = trio.current_time()
         self._away = False
+        self._astray = self._forked = False  # everything is to be read anew
         self._turn = trio.Lock()  # one reads at a time
         sequencer.fill = self.catch_up
 
@@ -90,10 +92,15 @@ class Follower:
             if self._away:
                 log.info("can follow again")
                 self._away = False
+                # No sign of life could be committed, whichever server heard it.
+                self._sequencer.tell([WritesResumed()])
             self._heard_at = asked_at
 
     async def _read(self) -> bool:
         """Whether there may be more."""
+        if self._astray:
+            await self._anew(forked=False)
+            return False
         after = self._sequencer.last
         entries = await self._hop(partial(self._source.read, after, AT_ONCE))
         if entries and entries[0].n > after + 1 and self._sequencer.last == after:
@@ -109,8 +116,11 @@ class Follower:
         return len(entries) == AT_ONCE
 
     async def _anew(self, *, forked: bool) -> None:
+        self._astray, self._forked = True, self._forked or forked
         try:
-            await self._rebuild(forked)
-        except StoreUnavailable as error:
+            await self._rebuild(self._forked)
+        except (StoreUnavailable, DatabaseError) as error:
             log.warning("cannot read everything anew yet", error=str(error))
             await trio.sleep(TRY_AGAIN_SECONDS)
+        else:
+            self._astray = self._forked = False

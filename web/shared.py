@@ -16,6 +16,7 @@ from blobforge.store.errors import DatabaseError
 
 T = TypeVar("T")
 
+LETTING_GO = 2.0  # seconds for it
 ASKED_AGAIN = 0.1  # seconds between two tries to be the one
 
 
@@ -46,7 +47,8 @@ class Shared:
         try:
             yield
         finally:
-            with trio.CancelScope(shield=True), suppress(DatabaseError):  # else it ends by itself
+            # Else it ends by itself.
+            with trio.move_on_after(LETTING_GO, shield=True), suppress(DatabaseError):
                 await self.ask(lambda commons: commons.let_go(name, holder))
 
     def close(self) -> None:

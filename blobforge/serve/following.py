@@ -45,7 +45,8 @@ def follow(
         # All that is remembered of credentials may be wrong, and no silence was heard meanwhile.
         parts.writer.sequencer.tell([AccessChanged(), CredentialsRevoked(()), WritesResumed()])
         if forked and parts.presence.rank() == 0:
-            await ask(parts.writer.mailbox, SettleFork())
+            # The writer itself may be waiting for this to end.
+            actors.start_soon(ask, parts.writer.mailbox, SettleFork())
         await resume(parts)
 
     parts.follower = Follower(source, parts.writer.sequencer, rebuild=rebuild, hop=hop)
