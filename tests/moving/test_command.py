@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import trio
 
 from blobforge.objects.keys import original_output_key, source_key
 from blobforge.store.sqlite.check import check
@@ -141,7 +142,7 @@ def test_beside_the_bucket_of_the_original(tmp_path: Path, theirs: Path, seaweed
     prefix = f"moving/{tmp_path.name}"
     bucket = s3_store(seaweed, prefix)
     for key in (original_output_key(source("done")), source_key(source("waits"))):
-        bucket._put(f"{prefix}/{key}", BYTES)
+        trio.run(bucket.put_mark, key, BYTES)
     variables = s3_settings(seaweed, prefix)
     taken = json.loads(ok(blobforge(tmp_path, "import", theirs, "--yes", "--json", **variables)))
     assert taken["results"] == 2
