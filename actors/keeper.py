@@ -35,6 +35,7 @@ class OutputKeeper:
         self._objects = objects
         self._installation = installation
         self._waiting: deque[OutputAccepted] = deque()
+        self._keys: set[str] = set()  # of those that wait or are being copied
         self._more = trio.Event()
 
     @property
@@ -43,6 +44,9 @@ class OutputKeeper:
         return len(self._waiting)
 
     def add(self, accepted: OutputAccepted) -> None:
+        if accepted.key in self._keys:
+            return
+        self._keys.add(accepted.key)
         self._waiting.append(accepted)
         self._more.set()
 
@@ -60,6 +64,7 @@ class OutputKeeper:
                     nursery.start_soon(self._keep, accepted, kept, lost)
             done = (not kept and not lost) or await self._tell_writer(OutputsKept(tuple(kept), tuple(lost)))
             ended = {each.key for each in kept} | {each.key for each in lost} if done else set()
+            self._keys -= ended
             again = [accepted for accepted in some if accepted.key not in ended]
             self._waiting.extend(again)
             if again:

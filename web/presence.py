@@ -27,7 +27,7 @@ class Presence:
     heeds: ClassVar[frozenset[type[Fact]]] = frozenset({CredentialsRevoked})
 
     def __init__(self, shared: Shared, state: Callable[[], ServerState]) -> None:
-        self.on_gone: Callable[[], None] = _nothing  # a server that was there is no more
+        self.on_change: Callable[[], None] = _nothing  # a server has come, or is there no more
         self._there: set[str] = set()
         self._news = trio.Event()
         self._shared = shared
@@ -100,9 +100,10 @@ class Presence:
         self._heard = await self._shared.ask(lambda commons: commons.present(state))
         there = [each for each in self._heard if each.is_live and each.id != state.id]
         ids = {each.id for each in there}
-        gone, self._there = self._there - ids, ids
-        if gone:
-            self.on_gone()
+        if ids != self._there:
+            # One that has just come may be what was killed, and was never heard of, started again.
+            self._there = ids
+            self.on_change()
         elsewhere = frozenset(each.name for each in there if each.objects != state.objects)
         if elsewhere - self._elsewhere:
             log.error(

@@ -50,7 +50,7 @@ def follow(
         await resume(parts)
 
     parts.follower = Follower(source, parts.writer.sequencer, rebuild=rebuild, hop=hop)
-    parts.presence.on_gone = lambda: actors.start_soon(inherit, parts)
+    parts.presence.on_change = lambda: actors.start_soon(inherit, parts)
     actors.start_soon(parts.follower.run)
 
 
