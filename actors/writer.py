@@ -95,7 +95,7 @@ class Stands(msgspec.Struct, frozen=True):
 
 
 class Writer:
-    """Takes messages, answers after COMMIT. What has happened goes to its `history`, whose events go to `sink`."""
+    """Takes messages, answers after COMMIT. What has happened goes to its `sequencer`, whose events go to `sink`."""
 
     heeds: ClassVar[frozenset[type[Fact]]] = frozenset({CredentialsRevoked})
 

@@ -42,10 +42,17 @@ def lay_out(folder: Path, files: int, size: int) -> None:
 
 def ingest(folder: Path, expected: str, **environment: str) -> float:
     """Run the command; return how long it took in seconds."""
-    command = [sys.executable, "-m", "blobforge.cli", "ingest", str(folder), "--json"]
+    seconds, said = command_line(["ingest", str(folder), "--json"], **environment)
+    if expected not in said:
+        raise BenchError(f"expected {expected!r}, not: {said[-2000:]}")
+    return seconds
+
+
+def command_line(arguments: list[str], **environment: str) -> tuple[float, str]:
+    """Run blobforge; return how long it took in seconds, and what it said on stderr."""
     began = time.perf_counter()
     done = subprocess.run(
-        command,
+        [sys.executable, "-m", "blobforge.cli", *arguments],
         env={**os.environ, **environment},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -55,9 +62,9 @@ def ingest(folder: Path, expected: str, **environment: str) -> float:
         check=False,
     )
     seconds = time.perf_counter() - began
-    if done.returncode or expected not in done.stderr:
-        raise BenchError(f"expected {expected!r}, not: {done.stderr[-2000:]}")
-    return seconds
+    if done.returncode:
+        raise BenchError(f"blobforge {arguments[0]} ended with {done.returncode}: {done.stderr[-2000:]}")
+    return seconds, done.stderr
 
 
 def one_run(files: int, size: int) -> tuple[float, float]:

@@ -10,9 +10,6 @@ side by side; fetching is the command, its start included.
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -25,10 +22,10 @@ import trio
 from msgspec import Meta
 
 from bench import objects, servers
+from bench.ingest import command_line
 from bench.plan import BenchError, Plan, command
 from bench.report import Chart, Report
 
-LONGEST_RUN = 1800  # seconds
 IN_A_FOLDER = 1000
 
 
@@ -58,20 +55,9 @@ async def bring_in(url: str, token: str, results: int, size: int) -> float:
 
 def fetch(folder: Path, expected: str, **environment: str) -> float:
     """Run the command; returns how long it took in seconds."""
-    began = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-m", "blobforge.cli", "results", "download", "--to", str(folder), "--json"],
-        env={**os.environ, **environment},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        timeout=LONGEST_RUN,
-        check=False,
-    )
-    seconds = time.perf_counter() - began
-    if done.returncode or not done.stderr.startswith(expected):
-        raise BenchError(f"expected {expected!r}, not: {done.stderr[-2000:]}")
+    seconds, said = command_line(["results", "download", "--to", str(folder), "--json"], **environment)
+    if not said.startswith(expected):
+        raise BenchError(f"expected {expected!r}, not: {said[-2000:]}")
     return seconds
 
 

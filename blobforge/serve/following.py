@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from functools import partial
 
+import structlog
 import trio
 
 from actors.follower import Follower
@@ -12,11 +13,16 @@ from actors.mailbox import ask
 from actors.messages import SettleFork
 from blobforge.events import AccessChanged, CredentialsRevoked, WritesResumed
 from blobforge.machinery.hop import Hop, in_thread
+from blobforge.refusals import Refusal
 from blobforge.serve.parts import Parts
 from blobforge.store.engine import Engine
 from blobforge.store.following import Entry, HistoryReader
 
+log = structlog.get_logger("blobforge.follower")
+
 ENTRIES_AT_ONCE = 1000
+SETTLE_AGAIN_SECONDS = 5.0
+LEFT_SECONDS = 300.0  # all sources that are awaited are read for it
 
 
 async def followed(engine: Engine, parts: Parts, *, hop: Hop | None) -> HistoryReader | None:
@@ -46,12 +52,33 @@ def follow(
         parts.writer.sequencer.tell([AccessChanged(), CredentialsRevoked(()), WritesResumed()])
         if forked and parts.presence.rank() == 0:
             # The writer itself may be waiting for this to end.
-            actors.start_soon(ask, parts.writer.mailbox, SettleFork())
+            actors.start_soon(_settle, parts)
         await resume(parts)
 
     parts.follower = Follower(source, parts.writer.sequencer, rebuild=rebuild, hop=hop)
     parts.presence.on_change = lambda: actors.start_soon(inherit, parts)
     actors.start_soon(parts.follower.run)
+    actors.start_soon(_look_for_what_is_left, inherit, parts)
+
+
+async def _settle(parts: Parts) -> None:
+    """The settlement of a fork is asked for until the writer can make it."""
+    while True:
+        try:
+            outcome = await ask(parts.writer.mailbox, SettleFork())
+        except Exception:
+            log.exception("cannot settle what was lost; tried again")
+        else:
+            if not isinstance(outcome, Refusal):
+                return
+        await trio.sleep(SETTLE_AGAIN_SECONDS)
+
+
+async def _look_for_what_is_left(inherit: Callable[[Parts], Awaitable[None]], parts: Parts) -> None:
+    """A server that was killed before the others had heard of it, and was not started again, is missed by none."""
+    while True:
+        await trio.sleep(LEFT_SECONDS)
+        await inherit(parts)
 
 
 async def _take_up(source: HistoryReader, parts: Parts, *, hop: Hop | None) -> None:

@@ -3,16 +3,14 @@ statements each, whatever their number."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from blobforge.events import Event, Fact
 from blobforge.failures import Cause
 from blobforge.job import Job, Outcome
 from blobforge.people import AuditEntry
-from blobforge.store.following import Entry
+from blobforge.store.following import InHistory
 from blobforge.store.needs import Found, Needs
 from blobforge.store.tallies import Tallies
 from blobforge.worker import Worker
@@ -56,6 +54,12 @@ class CauseSeen(NamedTuple):
     last: int
     n: int
     new: Cause | None = None
+
+    def as_new(self) -> tuple[Any, ...]:
+        """The values of its row, of one that was not known before."""
+        new = self.new
+        assert new is not None
+        return (self.id, new.fingerprint, new.kind, new.place, self.example, self.first, self.last, self.n)
 
 
 class Changes(msgspec.Struct):
@@ -104,7 +108,7 @@ class Changes(msgspec.Struct):
         )  # fmt: skip
 
 
-class BulkAccess(Protocol):
+class BulkAccess(InHistory, Protocol):
     """One transaction after the other, all of one writer. Each raises StoreUnavailable for an outage.
 
     `far`: each question is a way there and back. All that may be needed is asked for in the first one, then: `load`
@@ -117,28 +121,8 @@ class BulkAccess(Protocol):
     def written(self) -> int:
         """Goes up when, and only when, a statement changes something."""
 
-    @property
-    def now(self) -> int:
-        """The time of the transaction (ms): of all servers, where there are several."""
-
-    @property
-    def server(self) -> str:
-        """What this server is called in the history; empty where there is one."""
-
-    @property
-    def turn(self) -> int:
-        """The number of the last transaction of this writer that changed anything."""
-
-    @property
-    def missed(self) -> Sequence[Entry]:
-        """Some, or all, of what others have committed before this transaction and after the last one of this writer;
-        in their order. What is not among it is read by a HistoryReader."""
-
     def begin(self, now: int) -> None:
         """`now`: this server's own time (ms)."""
-
-    def tell(self, events: Sequence[Event], facts: Sequence[Fact]) -> None:
-        """What has happened in the transaction, for other servers to know of once it is committed."""
 
     def load(self, needs: Needs) -> Found: ...
     def write(self, changes: Changes) -> None:

@@ -20,6 +20,30 @@ class Entry(NamedTuple):
     known: bool = True
 
 
+class InHistory(Protocol):
+    """A transaction's place among those of all servers of the database."""
+
+    @property
+    def now(self) -> int:
+        """The time of the transaction (ms): that of all servers, where there are several."""
+
+    @property
+    def server(self) -> str:
+        """What this server is called in the history; empty where there is one."""
+
+    @property
+    def turn(self) -> int:
+        """The number of the last transaction of this server that changed anything; 0 where none is counted."""
+
+    @property
+    def missed(self) -> Sequence[Entry]:
+        """Some, or all, of what others have committed before this transaction and after the last one of this server;
+        in their order. What is not among it is read by a HistoryReader."""
+
+    def tell(self, events: Sequence[Event], facts: Sequence[Fact]) -> None:
+        """What has happened in the transaction, for other servers to know of once it is committed: at its end."""
+
+
 class HistoryReader(Protocol):
     """`wait` and `read` each by one thread at a time. Each has a connection of its own, and opens it again by
     itself."""

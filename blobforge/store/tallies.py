@@ -6,7 +6,8 @@ Each counter is written once, whatever moved it, and in sorted order.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
 
 import msgspec
 
@@ -15,6 +16,7 @@ from blobforge.job import Job, JobStatus, Outcome
 from blobforge.store.figures import HOUR_MS, KEPT, SUBMITTED, WEEK_MS, WEEKS_KEPT, WORKER_HOURS_KEPT
 from blobforge.worker import Worker, WorkerStatus
 
+COUNTERS: Final = ("jobs", "failures", "workers", "happenings", "durations", "worker_rates")
 _FAILING = frozenset({JobStatus.FAILED, JobStatus.DEAD})
 
 
@@ -83,6 +85,15 @@ class Tallies(msgspec.Struct):
                 self.worker_rates[rate] = self.worker_rates.get(rate, 0) + n
             if late is None:
                 self._happened(ended.at, ended.type, ended.outcome, n)
+
+    def moved(self) -> Iterator[tuple[str, list[tuple[Any, ...]]]]:
+        """Each kind of counters that has moved, by its name here: keys and by how much, in sorted order."""
+        for name in COUNTERS:
+            counted: dict[tuple[Any, ...], int] = getattr(self, name)
+            if counted:
+                yield name, [(*key, n) for key, n in sorted(counted.items()) if n]
+        if self.hours:
+            yield "hours", [(hour, *span) for hour, span in sorted(self.hours.items())]
 
     def _happened(self, at: int, type_: str, what: str, n: int) -> None:
         for step in KEPT:

@@ -6,19 +6,18 @@ in milliseconds since the epoch.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
 from blobforge.access import Token
-from blobforge.events import Event, Fact
 from blobforge.failures import Cause
 from blobforge.job import Attempt, Job, JobStatus, Outcome
 from blobforge.machinery.tally import Spread
 from blobforge.people import AuditEntry, Session, User
 from blobforge.store.figures import Backfilling, Drill, Horizon
 from blobforge.store.files import Doom
-from blobforge.store.following import Entry
+from blobforge.store.following import InHistory
 from blobforge.store.keeping import DatabaseFile
 from blobforge.store.needs import Needs
 from blobforge.store.reading import Lookups
@@ -127,7 +126,7 @@ class Arrivals(Protocol):
         """Numbers of jobs up to this one, and of attempts, were given where these jobs come from: never again."""
 
 
-class Store(Lookups, Protocol):
+class Store(Lookups, InHistory, Protocol):
     """Used by one thread at a time: the writer's."""
 
     @property
@@ -144,26 +143,6 @@ class Store(Lookups, Protocol):
     def transaction(self, needs: Needs | None = None, now: int = 0) -> AbstractContextManager[None]:
         """All or nothing; what it needs is read ahead. `now` is this server's own time (ms). Raises StoreUnavailable
         when the engine cannot begin or commit, Unwritable for what it refuses to write."""
-
-    @property
-    def now(self) -> int:
-        """The time of the transaction (ms): that of all servers, where there are several."""
-
-    @property
-    def server(self) -> str:
-        """What this server is called in the history; empty where there is one."""
-
-    @property
-    def turn(self) -> int:
-        """The number of the last transaction of this server that changed anything; 0 where none is counted."""
-
-    @property
-    def missed(self) -> Sequence[Entry]:
-        """Some, or all, of what others have committed before this transaction and after the last one of this server;
-        in their order. What is not among it is read by a HistoryReader."""
-
-    def tell(self, events: Sequence[Event], facts: Sequence[Fact]) -> None:
-        """What has happened in the transaction, for other servers to know of once it is committed: at its end."""
 
     def mark(self) -> Mark:
         """Where the transaction stands, to go back to."""

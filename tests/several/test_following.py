@@ -3,16 +3,21 @@ are the same everywhere."""
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import pytest
 import trio
 
+from actors.mailbox import ask
 from blobforge.access import hash_secret
+from blobforge.refusals import Refusal, RefusalCode
+from blobforge.serve import following
 from blobforge.store.errors import OutcomeUnknown, StoreUnavailable
 from tests.fixtures.local import LocalServer
 from tests.several.house import House
 from tests.web.calls import token
+from web.presence import BEAT_SECONDS
 
 SOON = 5.0  # seconds of virtual time: each server looks once a second
 
@@ -147,3 +152,51 @@ async def test_while_the_database_is_away_writes_are_refused_and_claims_wait(
         assert [job for job, _ in taken] == [job_id]
         assert taken[0][1] - began < SOON
         assert len(given) == 3
+
+
+async def announced(server: LocalServer, content: bytes) -> int:
+    """A job whose source is still to come."""
+    asked = {"type": "pdf", "source_hash": hashlib.sha256(content).hexdigest(), "source_size": len(content)}
+    status, answer = await server.call("POST", "/api/jobs", asked)
+    assert (status, answer["status"]) == (201, "uploading")
+    return int(answer["job_id"])
+
+
+@pytest.mark.parametrize("missed", [False, True])
+async def test_a_source_that_a_server_had_announced_is_looked_for_when_that_is_gone(
+    house: House, autojump_clock: Any, monkeypatch: pytest.MonkeyPatch, missed: bool
+) -> None:
+    async with house.server("a") as a:
+        if missed:  # it was never heard of
+            monkeypatch.setattr(a.parts.presence, "on_change", lambda: None)
+        async with house.server("b") as b:
+            await trio.sleep(BEAT_SECONDS * 2)
+            job_id = await announced(b, b"late")
+        await a.source(b"late")
+        await trio.sleep(following.LEFT_SECONDS * 1.5 if missed else BEAT_SECONDS * 4)
+        assert (await a.job(job_id))["status"] == "pending"
+
+
+async def test_a_fork_is_settled_when_the_database_can_be_written_again(
+    house: House, autojump_clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with house.server("a") as a:
+        await a.register("w1")
+        job_id = await a.submit()
+        await a.claim("w1")
+        asked: list[Any] = []
+
+        async def away(*given: Any) -> Any:
+            asked.append(given)
+            if len(asked) == 1:
+                return Refusal(RefusalCode.UNAVAILABLE, "away")
+            if len(asked) == 2:
+                raise ValueError("a bug")
+            return await ask(*given)
+
+        monkeypatch.setattr(following, "ask", away)
+        await following._settle(a.parts)
+        assert len(asked) == 3
+        job = await a.job(job_id)
+        assert job["status"] == "pending"
+        assert house.execute("SELECT count(*) FROM audit WHERE action = 'history.forked'") == [(1,)]

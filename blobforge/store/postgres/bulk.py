@@ -18,7 +18,7 @@ from msgspec.structs import astuple
 
 from blobforge.events import Event, Fact, JobReady
 from blobforge.job import Job
-from blobforge.store.bulk import CauseSeen, Changes
+from blobforge.store.bulk import Changes
 from blobforge.store.claim_order import is_ready
 from blobforge.store.files import Doom, FileRecord
 from blobforge.store.following import Entry
@@ -41,12 +41,20 @@ from blobforge.store.sql.sql import (
     TYPES,
     WORKER_TYPES,
 )
-from blobforge.store.tallies import Tallies
 from blobforge.store.workingset import MOST_AHEAD
 
 _decode_pairs = msgspec.json.Decoder(list[tuple[int, int]]).decode
 _decode_names = msgspec.json.Decoder(list[str]).decode
 MOST_MISSED: Final = 64  # entries of others that come with a turn; where there are more, the follower reads them
+_COUNTERS: Final = {
+    "jobs": sql.MOVE_JOB_COUNTS,
+    "failures": sql.MOVE_FAILURE_COUNTS,
+    "workers": sql.MOVE_WORKER_COUNTS,
+    "happenings": sql.ADD_HAPPENINGS,
+    "durations": sql.ADD_DURATIONS,
+    "worker_rates": sql.ADD_WORKER_RATES,
+    "hours": sql.NOTE_HOURS,
+}
 _FIELDS: Final = Job.__struct_fields__
 _KEYS: Final = tuple(f"c{at}" for at in range(len(_FIELDS) + 3))
 
@@ -336,7 +344,8 @@ class PostgresBulk:
         self._write(sql.END_ATTEMPTS, changes.ended)
         if changes.has_more():
             self._write_more(changes)
-        self._write_tallies(changes.tallies)
+        for name, counted in changes.tallies.moved():
+            self._write(_COUNTERS[name], counted)
 
     def _write_more(self, changes: Changes) -> None:
         """What neither a claim nor a completion changes: most transactions are of these."""
@@ -355,7 +364,7 @@ class PostgresBulk:
         write(sql.ADD_WORKER_TYPES, changes.types_asked)
         for worker_id in (*changes.types_forgotten, *(worker_id for worker_id, _ in changes.types_asked)):
             self._asked.pop(worker_id, None)
-        new = [_new_cause(cause) for cause in changes.causes if cause.new is not None]
+        new = [cause.as_new() for cause in changes.causes if cause.new is not None]
         write(sql.INSERT_CAUSES, new)
         if self._causes is not None:
             self._causes += len(new)
@@ -416,21 +425,6 @@ class PostgresBulk:
         ]
         self._write(sql.move_jobs(columns), values)
 
-    def _write_tallies(self, tallies: Tallies) -> None:
-        for statement, counts in (
-            (sql.MOVE_JOB_COUNTS, tallies.jobs),
-            (sql.MOVE_FAILURE_COUNTS, tallies.failures),
-            (sql.MOVE_WORKER_COUNTS, tallies.workers),
-            (sql.ADD_HAPPENINGS, tallies.happenings),
-            (sql.ADD_DURATIONS, tallies.durations),
-            (sql.ADD_WORKER_RATES, tallies.worker_rates),
-        ):
-            counted: Mapping[tuple[Any, ...], int] = counts
-            if counted:
-                self._write(statement, [(*key, n) for key, n in sorted(counted.items()) if n])
-        if tallies.hours:
-            self._write(sql.NOTE_HOURS, [(hour, *span) for hour, span in sorted(tallies.hours.items())])
-
 
 # --- parameters
 
@@ -459,11 +453,6 @@ def _started(jobs: list[Job]) -> list[tuple[Any, ...]]:
             job.id, job.attempt, job.worker_id, job.lease, job.started_at, job.upload_key, so_far[job.id],
         ))  # fmt: skip
     return found
-
-
-def _new_cause(seen: CauseSeen) -> tuple[Any, ...]:
-    assert seen.new is not None
-    return (seen.id, seen.new.fingerprint, seen.new.kind, seen.new.place, seen.example, seen.first, seen.last, seen.n)
 
 
 def _column(value: Any) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import compress
 from operator import ne
@@ -20,7 +20,7 @@ from msgspec.structs import astuple
 
 from blobforge.events import Event, Fact
 from blobforge.job import Job
-from blobforge.store.bulk import CauseSeen, Changes
+from blobforge.store.bulk import Changes
 from blobforge.store.errors import StaleState, StoreUnavailable
 from blobforge.store.files import Doom, FileRecord
 from blobforge.store.following import Entry
@@ -39,10 +39,18 @@ from blobforge.store.sql.sql import (
 from blobforge.store.sqlite import sql
 from blobforge.store.sqlite.sets import as_json, columns_of, spell, spell_one
 from blobforge.store.sqlite.statements import Statements
-from blobforge.store.tallies import Tallies
 
 _decode = msgspec.json.Decoder(list[list[Any]]).decode
 _decode_pairs = msgspec.json.Decoder(list[tuple[int, int]]).decode
+_COUNTERS: Final = {
+    "jobs": sql.MOVE_JOB_COUNTS,
+    "failures": sql.MOVE_FAILURE_COUNTS,
+    "workers": sql.MOVE_WORKER_COUNTS,
+    "happenings": sql.ADD_HAPPENINGS,
+    "durations": sql.ADD_DURATIONS,
+    "worker_rates": sql.ADD_WORKER_RATES,
+    "hours": sql.NOTE_HOURS,
+}
 _FIELDS: Final = Job.__struct_fields__
 _PLACES: Final = range(len(_FIELDS))
 _GUARDS: Final = tuple(map(_FIELDS.index, ("id", "status", "attempt")))
@@ -197,7 +205,8 @@ class Bulk:
         self._write(sql.END_ATTEMPTS, changes.ended)
         if changes.has_more():
             self._write_more(changes)
-        self._write_tallies(changes.tallies)
+        for name, counted in changes.tallies.moved():
+            self._write(_COUNTERS[name], counted)
 
     def _write_more(self, changes: Changes) -> None:
         """What neither a claim nor a completion changes: most transactions are of these."""
@@ -213,7 +222,7 @@ class Bulk:
         write(sql.BEAT_WORKERS, [(each.id, each.last_heartbeat, each.updated_at) for each in changes.beats])
         write(sql.DELETE_WORKERS, [(worker_id,) for worker_id in changes.workers_gone])
         self._write_types(changes)
-        write(sql.INSERT_CAUSES, [_new_cause(cause) for cause in changes.causes if cause.new is not None])
+        write(sql.INSERT_CAUSES, [cause.as_new() for cause in changes.causes if cause.new is not None])
         write(sql.SEE_CAUSES, [cause[:5] for cause in changes.causes if cause.new is None])
         pairs = [(worker, key, as_json(jobs), now) for worker, key, jobs, now in changes.claim_keys]
         write(sql.SAVE_CLAIM_KEYS, pairs)
@@ -277,21 +286,6 @@ class Bulk:
         self._write(sql.ADD_WORKER_TYPES, changes.types_asked)
         for worker_id in (*changes.types_forgotten, *(worker_id for worker_id, _ in changes.types_asked)):
             self._asked.pop(worker_id, None)
-
-    def _write_tallies(self, tallies: Tallies) -> None:
-        for statement, counts in (
-            (sql.MOVE_JOB_COUNTS, tallies.jobs),
-            (sql.MOVE_FAILURE_COUNTS, tallies.failures),
-            (sql.MOVE_WORKER_COUNTS, tallies.workers),
-            (sql.ADD_HAPPENINGS, tallies.happenings),
-            (sql.ADD_DURATIONS, tallies.durations),
-            (sql.ADD_WORKER_RATES, tallies.worker_rates),
-        ):
-            counted: Mapping[tuple[Any, ...], int] = counts
-            if counted:
-                self._write(statement, [(*key, n) for key, n in sorted(counted.items()) if n])
-        if tallies.hours:
-            self._write(sql.NOTE_HOURS, [(hour, *span) for hour, span in sorted(tallies.hours.items())])
 
 
 class _Load:
@@ -384,11 +378,6 @@ def _file(record: list[Any]) -> FileRecord | None:
 
 def _started(job: Job) -> tuple[Any, ...]:
     return (job.id, job.attempt, job.worker_id, job.lease, job.started_at, job.upload_key)
-
-
-def _new_cause(seen: CauseSeen) -> tuple[Any, ...]:
-    assert seen.new is not None
-    return (seen.id, seen.new.fingerprint, seen.new.kind, seen.new.place, seen.example, seen.first, seen.last, seen.n)
 
 
 def _stored(field: str, value: Any) -> Any:
