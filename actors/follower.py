@@ -47,6 +47,7 @@ class Follower:
         self._astray = self._forked = False  # everything is to be read anew
         self._turn = trio.Lock()  # one reads at a time
         sequencer.fill = self.catch_up
+        sequencer.on_fork = self._note_fork
 
     @property
     def is_fresh(self) -> bool:
@@ -72,6 +73,10 @@ class Follower:
         """Tell what has not been told. Where the database is away, it is told when that is back."""
         async with self._turn:
             await self._catch_up()
+
+    def _note_fork(self) -> None:
+        self._astray = self._forked = True
+        self._source.wake()
 
     async def _catch_up(self) -> None:
         more = True

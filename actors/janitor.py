@@ -255,11 +255,11 @@ class Janitor:
             except ObjectStoreError as error:
                 known = False
                 log.warning("cannot see who else uses the store; sources are not deleted", error=str(error))
-        tried = await self._tried(taken.keys, others_known=known)
+        tried = await self._tried(taken.keys, others_known=known, taken_at=began)
         done = await self._ask(tried)
         self._delete_at = trio.current_time() + TRY_AGAIN if done is None or self._failing else rested(began)
 
-    async def _tried(self, keys: tuple[str, ...], *, others_known: bool) -> DeletionsTried:
+    async def _tried(self, keys: tuple[str, ...], *, others_known: bool, taken_at: float) -> DeletionsTried:
         """Tell the store, a few keys side by side. After the first failure the rest is not even tried. Sources wait
         while it is not known which other databases need them."""
         gone: list[str] = []
@@ -272,6 +272,10 @@ class Janitor:
         async def one(key: str) -> None:
             if is_source_key(key) and self.others:
                 spared.append(key)
+                return
+            if self._place is not None and trio.current_time() - taken_at > LEAD_AGAIN:
+                # This server was stopped: another may have deleted it meanwhile, and a client sent it again.
+                refused.append(key)
                 return
             try:
                 await self._objects.delete(key)

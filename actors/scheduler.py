@@ -134,6 +134,12 @@ class Scheduler:
         for job_id, until in waits:
             self._wake_in(min(max(0.0, (until - now_ms) / 1000), longest), job_id, until)
 
+    def look_anew(self) -> None:
+        """What has become ready, and what was answered elsewhere, may not have been told: all that wait ask again."""
+        self._most.clear()
+        self._ask_again(list(self._waiting.values()))
+        self.mailbox.nudge()
+
     def close(self) -> None:
         """Answer every long poll with "no job" and refuse new claims. What is with the writer is still granted."""
         self._closing = True
@@ -294,6 +300,16 @@ class Scheduler:
                 self._leave(gone)
             self._swept = max(LEAST_SWEPT, 2 * len(self._waiting))
 
+    def _hold(self, waiter: Waiter, refusal: Refusal) -> None:
+        """The database is away. While claims wait for it, one of them asks now and then."""
+        if self._is_final(waiter):
+            self._settle(waiter, refusal)
+        else:
+            self._held[waiter.arrival] = waiter
+            self._wait(waiter)
+        if self._held:
+            self._try_at = min(self._try_at, trio.current_time() + TRY_DATABASE_SECONDS)
+
     def _ask_again(self, waiters: Iterable[Waiter]) -> None:
         for waiter in waiters:
             self._leave(waiter)
@@ -329,10 +345,8 @@ class Scheduler:
                 self._returned += given_back(waiter.claim, waiter.repeat, outcome)
             case Exception():
                 waiter.reply.fail(outcome)
-            case Refusal(code=RefusalCode.UNAVAILABLE) if self._holds and not self._is_final(waiter):
-                self._held[waiter.arrival] = waiter
-                self._wait(waiter)
-                self._try_at = min(self._try_at, trio.current_time() + TRY_DATABASE_SECONDS)
+            case Refusal(code=RefusalCode.UNAVAILABLE) if self._holds:
+                self._hold(waiter, outcome)
             case _:
                 self._settle(waiter, outcome)
                 if sent.woken_for is None and not self._doubtful:

@@ -50,6 +50,7 @@ class Sequencer:
         self.listeners: list[Listener] = []
         self.last = 0  # the place up to which all has been told
         self.fill: Callable[[], Awaitable[None]] = _nothing  # reads what is in between and has not come
+        self.on_fork: Callable[[], None] = lambda: None  # the history goes on from elsewhere
         self._sink = sink
         self._ahead: dict[int, Entry] = {}
         self._unpublished: deque[tuple[Sequence[Event], int | None]] = deque()

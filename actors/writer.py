@@ -44,7 +44,7 @@ from blobforge.machinery.tally import Spread
 from blobforge.machinery.tracing import Tracer
 from blobforge.people import AuditEntry
 from blobforge.refusals import Refusal, RefusalCode
-from blobforge.store.errors import OutcomeUnknown, StoreUnavailable
+from blobforge.store.errors import HistoryForked, OutcomeUnknown, SchemaUnknown, StoreUnavailable
 from blobforge.store.following import Entry
 from blobforge.store.writing import Store
 
@@ -125,6 +125,7 @@ class Writer:
         self.writes = 0  # commits that changed anything
         self.second_tries = 0  # transactions that were made once more, without what met a bug
         self.failing = False
+        self.outdated = False  # the database belongs to a newer release: nothing can be written any more
         self._revocations = 0  # that were told of in this run
         self.turn: int | None = None  # its last one that wrote, in the history of all servers
         self.turn_at: int | None = None  # ms
@@ -195,6 +196,9 @@ class Writer:
         except StoreUnavailable as error:
             if not self.failing:
                 log.error("cannot commit", error=str(error), messages=len(batch))
+            if isinstance(error, HistoryForked):
+                self.sequencer.on_fork()
+            self.outdated = self.outdated or isinstance(error, SchemaUnknown)
             self.failing = True
             self.failed_commits += 1
             for envelope in batch:

@@ -26,13 +26,18 @@ class Presence:
 
     heeds: ClassVar[frozenset[type[Fact]]] = frozenset({CredentialsRevoked})
 
-    def __init__(self, shared: Shared, state: Callable[[], ServerState]) -> None:
+    def __init__(
+        self, shared: Shared, state: Callable[[], ServerState], *, is_outdated: Callable[[], bool] = lambda: False
+    ) -> None:
+        """`is_outdated`: whether this server can write no more, because the database belongs to a newer release."""
+        self._is_outdated = is_outdated
         self.on_change: Callable[[], None] = _nothing  # a server has come, or is there no more
         self._there: set[str] = set()
         self._news = trio.Event()
         self._shared = shared
         self._state = state
         self._unheard = False
+        self._left = False
         self._elsewhere: frozenset[str] = frozenset()
         self._heard: list[ServerState] = []
 
@@ -86,6 +91,12 @@ class Presence:
             with trio.move_on_after(BEAT_SECONDS):
                 await self._news.wait()
             self._news = trio.Event()
+            if self._is_outdated():
+                log.error("the database belongs to a newer release: others do what one server has to do")
+                await self.leave()
+                return
+            if self._left:
+                return
             try:
                 await self.tell()
                 self._unheard = False
@@ -113,7 +124,10 @@ class Presence:
         return there
 
     async def leave(self) -> None:
-        """The server ends: the others forget it at once."""
+        """The server ends, or can write no more: the others forget it at once."""
+        if self._shared.alone:
+            return
+        self._left = True
         id_ = self._state().id
         try:
             await self._shared.ask(lambda commons: commons.leave(id_))

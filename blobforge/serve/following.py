@@ -47,13 +47,15 @@ def follow(
     gone had in hand."""
 
     async def rebuild(forked: bool) -> None:
-        await _take_up(source, parts, hop=hop)
+        await _take_up(source, parts, hop=hop, forked=forked)
         # All that is remembered of credentials may be wrong, and no silence was heard meanwhile.
         parts.writer.sequencer.tell([AccessChanged(), CredentialsRevoked(()), WritesResumed()])
-        if forked and parts.presence.rank() == 0:
-            # The writer itself may be waiting for this to end.
+        if forked:
+            # By each that has lost something: who was the first may be gone, or has seen none of it. The writer
+            # itself may be waiting for this to end.
             actors.start_soon(_settle, parts)
         await resume(parts)
+        parts.scheduler.look_anew()
 
     parts.follower = Follower(source, parts.writer.sequencer, rebuild=rebuild, hop=hop)
     parts.presence.on_change = lambda: actors.start_soon(inherit, parts)
@@ -81,10 +83,12 @@ async def _look_for_what_is_left(inherit: Callable[[Parts], Awaitable[None]], pa
         await inherit(parts)
 
 
-async def _take_up(source: HistoryReader, parts: Parts, *, hop: Hop | None) -> None:
+async def _take_up(source: HistoryReader, parts: Parts, *, hop: Hop | None, forked: bool = False) -> None:
     """Begin at the end of the history. The events before are there for clients that come back."""
     ask = hop or in_thread
     latest = await ask(source.latest)
+    if not forked:
+        latest = max(latest, parts.writer.sequencer.last)  # told meanwhile
     replay = parts.services.settings.event_replay
     entries: list[Entry] = []
     after = max(0, latest - replay)

@@ -175,7 +175,7 @@ class Parts:
             "unread_bytes": unread,
         }
         self.limits = Watch(limits)
-        self.presence = Presence(shared, self._state)
+        self.presence = Presence(shared, self._state, is_outdated=lambda: self.writer.outdated)
         counting = Counting(
             Requests(),
             limits,

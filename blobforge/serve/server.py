@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, nullcontext, suppress
+from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from importlib.metadata import version
 from types import FrameType
@@ -61,6 +61,7 @@ log = structlog.get_logger("blobforge.server")
 SWITCH_SECONDS = 0.0005
 DRAIN_SECONDS = 10.0  # for the writer to take its last message; it takes none when it has met a bug itself
 FIRST_LOOK_SECONDS = 2.0
+INHERIT_AGAIN = 5.0
 
 
 def run(settings: Settings) -> int:
@@ -205,8 +206,9 @@ async def running(
                         parts.replicator.close()
                     with trio.move_on_after(DRAIN_SECONDS, shield=True):
                         await parts.writer.stop()
-                        if not parts.shared.alone:
-                            await parts.presence.leave()
+            # The others take up what is left: all of it has been committed by now.
+            with trio.move_on_after(DRAIN_SECONDS, shield=True):
+                await parts.presence.leave()
             actors.cancel_scope.cancel()
     finally:
         reads.close()
@@ -299,9 +301,14 @@ async def _resume_intake(parts: Parts) -> None:
 
 async def _inherit(parts: Parts) -> None:
     """What a server that is gone had in hand, the first of those that are left takes up."""
-    if parts.presence.rank() == 0:
-        with suppress(DatabaseError):  # it is noticed again, or all is read at the next start
+    while parts.presence.rank() == 0:
+        try:
             await _resume_intake(parts)
+        except DatabaseError as error:
+            log.warning("cannot take up what another server left; tried again", reason=str(error))
+            await trio.sleep(INHERIT_AGAIN)
+        else:
+            return
 
 
 def _announce(settings: Settings, parts: Parts) -> None:

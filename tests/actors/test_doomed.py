@@ -13,6 +13,7 @@ import trio
 from actors.effects.retention import LONGEST_PAUSE_MS
 from actors.janitor import (
     DELETIONS_AT_ONCE,
+    LEAD_AGAIN,
     SIDE_BY_SIDE,
 )
 from actors.mailbox import ask
@@ -312,3 +313,16 @@ def test_a_clock_set_back_keeps_no_deletion_waiting(tmp_path: Path) -> None:
     assert taken.next_at <= book.now + LONGEST_PAUSE_MS
     book.now += LONGEST_PAUSE_MS
     assert len(book.do(TakeDoomed(10)).keys) == 1
+
+
+async def test_a_server_that_was_stopped_deletes_nothing_that_it_took_before(
+    tmp_path: Path, autojump_clock: Any
+) -> None:
+    """Where several servers keep house in turns, another has deleted it, and a client may have sent it again."""
+    async with keeping(tmp_path) as kept:
+        janitor, now, key = kept.janitor, trio.current_time(), source_key(hash_of("a"))
+        janitor._place = lambda: 1
+        late = await janitor._tried((key,), others_known=True, taken_at=now - LEAD_AGAIN - 1)
+        assert (late.refused, late.gone, kept.shelf.deleted) == ((key,), (), [])
+        in_time = await janitor._tried((key,), others_known=True, taken_at=now)
+        assert (in_time.refused, in_time.gone) == ((), (key,))

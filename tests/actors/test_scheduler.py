@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import trio
 
-from actors.mailbox import ask
+from actors.mailbox import Envelope, Mailbox, Reply, ask
 from actors.messages import (
     Batch,
     Cancel,
@@ -27,7 +27,7 @@ from actors.messages import (
     SourceArrived,
     Unregister,
 )
-from actors.scheduler import CLOSING
+from actors.scheduler import CLOSING, Scheduler
 from blobforge.job import ReleaseCause
 from blobforge.refusals import Refusal, RefusalCode
 from tests.fixtures.local import LocalServer, open_local
@@ -422,3 +422,60 @@ async def test_claims_with_one_key_at_once_leave_one_that_waits(local: LocalServ
         again = poll("w1", claim_key="k")
         await trio.sleep(1)
         assert ids(again) == [1]
+
+
+class Asked:
+    """A scheduler, and what it has sent to a writer that answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.writer: Mailbox[Envelope[Any]] = Mailbox(100)
+        self.scheduler = Scheduler(self.writer, holds=True)
+
+    async def claim(self, worker_id: str, wait: float) -> Reply[Granted]:
+        reply: Reply[Granted] = Reply()
+        await self.scheduler.mailbox.put(Envelope(Claim(ADMIN, worker_id, ("pdf",), wait=wait), reply))
+        return reply
+
+    async def next(self, within: float = 20.0) -> Envelope[Any] | None:
+        with trio.move_on_after(within):
+            return await self.writer.take()
+        return None
+
+
+async def test_all_that_wait_ask_again_when_something_may_not_have_been_told(
+    autojump_clock: Any, nursery: trio.Nursery
+) -> None:
+    asked = Asked()
+    nursery.start_soon(asked.scheduler.run)
+    await asked.claim("w1", 50)
+    sent = await asked.next()
+    assert sent is not None
+    sent.reply.settle(Granted())
+    assert await asked.next() is None, "it waits"
+    asked.scheduler.look_anew()
+    again = await asked.next()
+    assert again is not None
+    assert again.message.worker_id == "w1"
+    nursery.cancel_scope.cancel()
+
+
+async def test_while_claims_wait_for_the_database_one_of_them_asks(
+    autojump_clock: Any, nursery: trio.Nursery
+) -> None:
+    """Also where the one that asked has ended meanwhile."""
+    asked = Asked()
+    nursery.start_soon(asked.scheduler.run)
+    away = Refusal(RefusalCode.UNAVAILABLE, "away")
+    for worker_id, wait in (("short", 3), ("long", 50)):
+        await asked.claim(worker_id, wait)
+        sent = await asked.next()
+        assert sent is not None
+        sent.reply.settle(away)
+    probe = await asked.next()
+    assert probe is not None
+    await trio.sleep(5)  # the writer takes its time, and the claim's is over
+    probe.reply.settle(away)
+    again = await asked.next()
+    assert again is not None, "the other one is not forgotten"
+    assert again.message.worker_id == "long"
+    nursery.cancel_scope.cancel()

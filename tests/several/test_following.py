@@ -13,7 +13,7 @@ from actors.mailbox import ask
 from blobforge.access import hash_secret
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.serve import following
-from blobforge.store.errors import OutcomeUnknown, StoreUnavailable
+from blobforge.store.errors import DatabaseError, OutcomeUnknown, StoreUnavailable
 from tests.fixtures.local import LocalServer
 from tests.several.house import House
 from tests.web.calls import token
@@ -200,3 +200,45 @@ async def test_a_fork_is_settled_when_the_database_can_be_written_again(
         job = await a.job(job_id)
         assert job["status"] == "pending"
         assert house.execute("SELECT count(*) FROM audit WHERE action = 'history.forked'") == [(1,)]
+
+
+async def test_a_fork_is_settled_by_whichever_server_has_lost_something(house: House, autojump_clock: Any) -> None:
+    async with house.server("a") as a, house.server("b") as b:
+        await trio.sleep(BEAT_SECONDS * 2)
+        assert (a.parts.presence.rank(), b.parts.presence.rank()) == (0, 1)
+        b.parts.writer.sequencer.on_fork()
+        await trio.sleep(SOON)
+        assert house.execute("SELECT count(*) FROM audit WHERE action = 'history.forked'") == [(1,)]
+
+
+async def test_what_is_left_is_taken_up_also_where_the_first_try_failed(
+    house: House, autojump_clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with house.server("a") as a:
+        async with house.server("b") as b:
+            await trio.sleep(BEAT_SECONDS * 2)
+            job_id = await announced(b, b"late")
+            run, failed = a.parts.reads.run, []
+
+            async def away(read: Any) -> Any:
+                if not failed:
+                    failed.append(True)
+                    raise DatabaseError("away")
+                return await run(read)
+
+            monkeypatch.setattr(a.parts.reads, "run", away)
+        await a.source(b"late")
+        await trio.sleep(BEAT_SECONDS * 4)
+        assert failed
+        assert (await a.job(job_id))["status"] == "pending"
+
+
+async def test_a_server_that_is_too_old_to_write_leaves_its_place(house: House, autojump_clock: Any) -> None:
+    async with house.server("a") as a, house.server("b") as b:
+        await trio.sleep(BEAT_SECONDS * 2)
+        house.execute("UPDATE turn SET oldest = 1000")
+        assert (await a.call("POST", "/api/workers/register", {"id": "w1", "type": "pdf"}))[0] == 503
+        assert a.parts.writer.outdated
+        house.execute("UPDATE turn SET oldest = 1")
+        await trio.sleep(BEAT_SECONDS * 4)
+        assert b.parts.presence.rank() == 0

@@ -25,10 +25,13 @@ from blobforge.store.commons import (
 )
 from blobforge.store.errors import DatabaseError, StoreUnavailable
 from blobforge.store.postgres import commons_sql as sql
-from blobforge.store.postgres.connecting import connect
+from blobforge.store.postgres.connecting import open_pipeline
 from blobforge.store.postgres.examine import examine
+from blobforge.store.postgres.pipeline import Lost, Pipeline, SqlAnswer, Value
 
 ANSWER_MS = 3_000  # for a statement; all are short, and none waits for another but by accident
+ANSWER_SECONDS = 4.0  # where the database itself does not keep to that: it is stopped, or the network is
+SET_TIMEOUT = "SELECT set_config('statement_timeout', $1, false)"
 
 
 class RowCommons:
@@ -38,7 +41,7 @@ class RowCommons:
         """`now` is this server's own clock (ms since the epoch), to be compared with the database's."""
         self._url = url
         self._now = now
-        self._connection: psycopg.Connection[Any] | None = None
+        self._pipeline: Pipeline | None = None
 
     def secret(self, name: Secret, made: Callable[[], str]) -> str:
         known = self._secret(name)
@@ -50,7 +53,7 @@ class RowCommons:
         return known
 
     def spend(self, name: Secret, value: str) -> bool:
-        return is_same(self._secret(name), value) and self._run(sql.FORGET_SECRET, name, value).rowcount == 1
+        return is_same(self._secret(name), value) and self._run(sql.FORGET_SECRET, name, value).changed == 1
 
     def forget(self, name: Secret, *, but: frozenset[str] = frozenset()) -> None:
         known = self._secret(name)
@@ -72,19 +75,19 @@ class RowCommons:
         return self.servers()
 
     def servers(self) -> list[ServerState]:
-        return [_state(row) for row in self._run(sql.PRESENCES)]
+        return [_state(row) for row in self._rows(sql.PRESENCES)]
 
     def leave(self, id_: str) -> None:
         self._run(sql.LEAVE, id_)
 
     def hold(self, name: str, holder: str, seconds: float) -> bool:
-        return self._run(sql.HOLD, name, holder, round(seconds * 1000)).fetchone() is not None
+        return bool(self._rows(sql.HOLD, name, holder, round(seconds * 1000)))
 
     def let_go(self, name: str, holder: str) -> None:
         self._run(sql.LET_GO, name, holder)
 
     def examine(self) -> Examination:
-        [[now]] = self._run(sql.CLOCK).fetchall()
+        [[now]] = self._rows(sql.CLOCK)
         return examine(self._rows, clock_ms=self._now() - now)
 
     def figures(self) -> Figures:
@@ -96,66 +99,48 @@ class RowCommons:
         )
 
     def close(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
+        pipeline, self._pipeline = self._pipeline, None
+        if pipeline is not None:
+            pipeline.close()
 
     def _secret(self, name: Secret) -> str | None:
-        row = self._run(sql.SECRET, name).fetchone()
-        return str(row[0]) if row is not None else None
+        found = self._rows(sql.SECRET, name)
+        return str(found[0][0]) if found else None
 
     def _failed(self, name: bytes) -> float:
         """How many failures too many there are; not positive: none."""
-        row = self._run(sql.GUESS, name, REFILL_SECONDS * 1000, float(BURST), SLACK).fetchone()
-        return float(row[0]) if row is not None and row[0] > SLACK else 0.0
+        found = self._rows(sql.GUESS, name, str(REFILL_SECONDS * 1000), str(float(BURST)), str(SLACK))
+        return float(found[0][0]) if found and found[0][0] > SLACK else 0.0
 
-    def _rows(self, statement: str, *values: Any) -> list[Any]:
-        return self._run(statement, *values).fetchall()
+    def _rows(self, statement: str, *values: Value) -> list[tuple[Any, ...]]:
+        return self._run(statement, *values).rows
 
-    def _run(self, statement: str, *values: Any) -> psycopg.Cursor[Any]:
+    def _run(self, statement: str, *values: Value) -> SqlAnswer:
         """Once more on another connection where the one at hand has gone meanwhile: whatever is asked here may be
         done twice."""
-        fresh = self._connection is None
+        fresh = self._pipeline is None
         try:
-            return self._connected().execute(statement, values)
-        except psycopg.Error as error:
+            return self._connected().run(statement, values, within=ANSWER_SECONDS)
+        except (StoreUnavailable, psycopg.Error) as error:
             self.close()
-            if fresh or not isinstance(error, psycopg.OperationalError):
-                raise DatabaseError(f"the database does not answer: {_line(error)}") from error
+            if fresh or not isinstance(error, Lost):
+                said = " ".join(str(error).split())
+                raise DatabaseError(f"the database does not answer: {said}") from error
         return self._run(statement, *values)
 
-    def _connected(self) -> psycopg.Connection[Any]:
-        if self._connection is None:
+    def _connected(self) -> Pipeline:
+        if self._pipeline is None:
             try:
-                self._connection = connect(self._url, cursor_factory=psycopg.RawCursor)
-                self._connection.execute("SELECT set_config('statement_timeout', $1, false)", (str(ANSWER_MS),))
+                self._pipeline = open_pipeline(self._url)
             except StoreUnavailable as error:
                 raise DatabaseError(f"the database cannot be reached: {error}") from error
-        return self._connection
-
-
-def _line(error: psycopg.Error) -> str:
-    return " ".join(str(error).split())
+            self._pipeline.run(SET_TIMEOUT, (str(ANSWER_MS),), within=ANSWER_SECONDS)
+        return self._pipeline
 
 
 def _state(row: Iterable[Any]) -> ServerState:
-    (
-        id_,
-        name,
-        version,
-        objects,
-        admin,
-        url,
-        started_at,
-        silent,
-        turn,
-        turn_at,
-        read,
-        behind,
-        clock,
-        polls,
-        streams,
-    ) = row
+    id_, name, version, objects, admin, url, started_at, silent, turn, *rest = row
+    turn_at, read, behind, clock, polls, streams = rest
     return ServerState(
         id=id_, name=name, version=version, objects=objects, admin=admin, url=url, started_at=started_at,
         silent=float(silent), turn=turn, turn_at=turn_at, read=read, behind=behind, clock=clock, long_polls=polls,

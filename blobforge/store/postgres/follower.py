@@ -42,10 +42,14 @@ class PostgresFollower:
         if self._last is not None and self._last[0] == after and not _goes_on(found, self._last):
             self._last = None
             raise HistoryForked(f"the database has lost what was committed: turn {after} is not there any more")
-        found = [row for row in found if row[0] > after][:limit]
-        if found:
-            self._last = found[-1][0], bytes(found[-1][2])
-        return [entry(*row) for row in found]
+        if not found and after > self.latest():
+            self._last = None
+            raise HistoryForked(f"the database has lost what was committed: turn {after} is not there any more")
+        # The one that was known already, too: others tell of entries, and this one may not have read it itself.
+        read = found[: limit + 1 if found and found[0][0] == after else limit]
+        if read:
+            self._last = read[-1][0], bytes(read[-1][2])
+        return [entry(*row) for row in read if row[0] > after]
 
     def _ask(self, statement: str, values: tuple[int, ...] = ()) -> list[tuple[Any, ...]]:
         if self._reading is None or not self._reading.alive:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 from blobforge.access import hash_secret
 from blobforge.store.commons import BURST, LIVE_SECONDS, REFILL_SECONDS, REMEMBERED_SECONDS, Secret, ServerState
 from blobforge.store.errors import DatabaseError
+from blobforge.store.postgres import commons as row_commons
 from blobforge.store.postgres.commons import RowCommons
 from tests.fixtures.postgres import Cluster
 from tests.store.postgres.making import new_database
@@ -191,3 +194,18 @@ def test_no_database_is_told(tmp_path: Path) -> None:
     commons = RowCommons(f"postgresql:///x?host={tmp_path}", now=lambda: NOW)
     with pytest.raises(DatabaseError, match="cannot be reached"):
         commons.secret(Secret.SIGNING, lambda: "s")
+
+
+def test_a_backend_that_is_stopped_holds_up_nobody(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(row_commons, "ANSWER_SECONDS", 0.3)
+    two.one.present(server("a"))
+    [(pid,)] = two.cluster.execute(
+        "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND datname = current_database() "
+        "AND pid <> pg_backend_pid() ORDER BY backend_start DESC LIMIT 1",
+        database=two.name,
+    )
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        assert [each.id for each in two.one.present(server("a"))] == ["a"]  # by another connection
+    finally:
+        os.kill(pid, signal.SIGCONT)

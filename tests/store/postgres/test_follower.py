@@ -143,3 +143,36 @@ def test_the_log_is_pruned_but_for_its_end(
     turns.begin(1_000_000)
     turns.commit("")
     assert [entry.n for entry in follower.read(0, 300)] == list(range(181, 201))
+
+
+def test_a_fork_is_noticed_by_one_that_was_told_of_the_lost_turns_by_its_writer(
+    turns: WriterTurns, follower: PostgresFollower, postgres: Cluster, database: str
+) -> None:
+    for _ in range(3):
+        commit(turns)
+    assert len(follower.read(0, 1)) == 1
+    assert follower.read(3, 10) == []  # turns 2 and 3 were told of otherwise
+    postgres.execute("DELETE FROM log WHERE n = 3; UPDATE turn SET n = 2", database=database)
+    with pytest.raises(HistoryForked):
+        follower.read(3, 10)
+
+
+def test_so_it_is_where_it_has_read_nothing_at_all(
+    turns: WriterTurns, follower: PostgresFollower, postgres: Cluster, database: str
+) -> None:
+    commit(turns)
+    commit(turns)
+    postgres.execute("DELETE FROM log; UPDATE turn SET n = 0", database=database)
+    with pytest.raises(HistoryForked):
+        follower.read(2, 10)
+
+
+def test_numbers_that_were_given_again_are_noticed(
+    turns: WriterTurns, follower: PostgresFollower, postgres: Cluster, database: str
+) -> None:
+    commit(turns)
+    commit(turns)
+    assert follower.read(2, 10) == []
+    postgres.execute("UPDATE log SET nonce = 'another' WHERE n = 2", database=database)
+    with pytest.raises(HistoryForked):
+        follower.read(2, 10)
