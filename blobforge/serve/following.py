@@ -51,7 +51,7 @@ def follow(
         # All that is remembered of credentials may be wrong, and no silence was heard meanwhile.
         parts.writer.sequencer.tell([AccessChanged(), CredentialsRevoked(()), WritesResumed()])
         if forked:
-            # By each that has lost something: who was the first may be gone, or has seen none of it. The writer
+            # By each server that has lost something: the first one may be gone, or has lost nothing. The writer
             # itself may be waiting for this to end.
             actors.start_soon(_settle, parts)
         await resume(parts)
