@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -131,3 +133,23 @@ async def test_a_server_whose_objects_are_elsewhere_is_told_of_loudly(house: Hou
             await trio.sleep(BEAT_SECONDS * 3)
         [told] = [each for each in said if each["log_level"] == "error"]
         assert told["servers"] == ["b"], "once"
+
+
+def test_a_database_that_goes_away_during_a_start_is_no_bug(house: House) -> None:
+    program = (
+        "import sys\n"
+        "from blobforge.config import Settings\n"
+        "from blobforge.serve.server import run\n"
+        "from blobforge.store.errors import StoreUnavailable\n"
+        "from blobforge.store.postgres.engine import PostgresEngine\n"
+        "def away(self): raise StoreUnavailable('the database is away')\n"
+        "PostgresEngine.follow = away\n"
+        "sys.exit(run(Settings(data_dir=sys.argv[1], database_url=sys.argv[2], port=0)))\n"
+    )
+    command = [sys.executable, "-c", program, str(house.folder), house.url]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    said = done.stdout + done.stderr
+    assert done.returncode == 1, said
+    assert "cannot start" in said
+    assert "the database is away" in said
+    assert "Traceback" not in said
