@@ -3,18 +3,24 @@ hold everything up. Nothing is changed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Any, Final, Protocol
 
 from blobforge.store.commons import Examination, Remark
+from blobforge.store.postgres.pipeline import Value
 
-Run = Callable[..., Sequence[Sequence[Any]]]  # of a statement and its values
+
+class Run(Protocol):
+    """The rows that answer a statement."""
+
+    def __call__(self, statement: str, /, *values: Value) -> list[tuple[Any, ...]]: ...
+
 
 LONG_SECONDS: Final = 300  # for which a transaction, or a slot without a reader, may hold up the removal of dead rows
 FAR_BEHIND: Final = 64 << 20  # bytes of log that a copy has not got yet
 OLD_XIDS: Final = 1_000_000_000  # of the two thousand million after which no transaction begins any more
 
-_SETTINGS: Final = "SELECT name, setting FROM pg_settings WHERE name = ANY($1)"
+_SETTINGS: Final = "SELECT name, setting FROM pg_settings WHERE name = ANY(string_to_array($1, ' '))"
 _ASKED: Final = (
     "server_version", "fsync", "synchronous_commit", "full_page_writes", "synchronous_standby_names", "autovacuum",
     "track_counts", "wal_level", "archive_mode", "max_connections",
@@ -47,7 +53,7 @@ _LOSES: Final = {
 
 def examine(run: Run, *, clock_ms: int) -> Examination:
     """`run` answers a statement; `clock_ms`: how far this server's clock is ahead of the database's."""
-    settings = {str(name): str(value) for name, value in run(_SETTINGS, list(_ASKED))}
+    settings = {str(name): str(value) for name, value in run(_SETTINGS, " ".join(_ASKED))}
     remarks = [*_durability(settings), *_replication(settings, run), *_upkeep(settings, run), *_clock(clock_ms)]
     return Examination(engine="postgresql", version=settings["server_version"].split()[0], remarks=remarks)
 
