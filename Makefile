@@ -7,7 +7,7 @@ ARGS   ?=
 TESTERS ?= $(shell expr $$(nproc) + 1)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check run dev build docs bench soak screenshots lock clean
+.PHONY: help demo test check run dev build docs schema bench soak screenshots lock clean
 
 help:           ## Show this list
 	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -61,6 +61,10 @@ soak: $(VENV)/.check  ## The long versions of the fault tests (SEEDS=... of the 
 
 docs: $(VENV)/.check   ## Write anew what comes from the code: pages (modules, settings, endpoints, options), and the Client
 	@$(BIN)/python -m tests.generated
+
+schema: $(VENV)/.check ## Keep a new migration's schema of PostgreSQL as a fixture of the tests (CONTRIBUTING.md, "A migration")
+	@.ci/debian-packages postgresql-15
+	@$(BIN)/python -m tests.migrations.keep
 
 screenshots: $(VENV)/.check ## Every page in both themes, wide and as on a phone, into screenshots/
 	@.ci/debian-packages chromium

@@ -17,7 +17,7 @@ STATUSES = ("completed", "failed", "dead", "pending", "cancelled", "uploading", 
 TRACEBACK = 'Traceback (most recent call last):\n  File "convert.py", line 7, in pages\nValueError: no page {n}\n'
 
 
-def make(path: Path, version: int) -> None:
+def make(path: Path, version: int, *, jobs: int = JOBS) -> None:
     """Write the database. Times are of the days before virtual time begins."""
     path.parent.mkdir(parents=True, exist_ok=True)
     db = apsw.Connection(str(path))
@@ -29,7 +29,7 @@ def make(path: Path, version: int) -> None:
         (EPOCH_MS - 9 * DAY_MS, EPOCH_MS - DAY_MS, EPOCH_MS - DAY_MS),
     )
     db.execute("INSERT INTO worker_counts VALUES ('offline', 1)")
-    for number in range(1, JOBS + 1):
+    for number in range(1, jobs + 1):
         _job(db, number)
     db.execute("INSERT INTO job_counts SELECT status, type, priority, count(*) FROM jobs GROUP BY 1, 2, 3")
     if version >= 5:

@@ -4,6 +4,7 @@ up to date, while others wait."""
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from importlib import resources
@@ -26,6 +27,13 @@ _OTHERS: Final = {
 _REFUSED_EXTENSIONS: Final = {"citus": "Citus"}
 TURNS_SKIPPED: Final = 1_000_000_000  # a thousand a second, for eleven days
 _SHOWN: Final = 5  # tables that are named
+# A table that is changed is locked as a whole, and statements that come meanwhile queue behind that: it is asked for
+# briefly and again, until no report or copy reads the table. Less than PostgreSQL's deadlock_timeout (1 s), so that
+# a reader does not end as the victim.
+LOCK_WAIT_MS: Final = 500
+PATIENCE: Final = 60.0  # seconds
+_BETWEEN: Final = 0.5
+_IN_THE_WAY: Final = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 
 
 def migrations() -> list[str]:
@@ -94,23 +102,55 @@ def refusal(said: str, number: int, encoding: str, extensions: Sequence[str]) ->
 
 
 def migrate(
-    connection: psycopg.Connection[Any], scripts: Sequence[str], *, installation: Callable[[], str] | None = None
+    connection: psycopg.Connection[Any],
+    scripts: Sequence[str],
+    *,
+    installation: Callable[[], str] | None = None,
+    patience: float = PATIENCE,
 ) -> None:
     """Bring the schema up to date, all of it in one transaction; other servers that come meanwhile wait for it.
-    Raises DatabaseError for what is another program's, or needs a newer release."""
-    with connection.transaction():
-        connection.execute(sql.ALONE)
-        version, oldest = _versions(connection)
-        if oldest > len(scripts):
-            raise DatabaseError(
-                f"the database has schema version {version}, which this BlobForge (it knows {len(scripts)}) may no "
-                "longer write to: update it"
-            )
+    Raises DatabaseError for what is another program's, or needs a newer release, and for tables that stay in use for
+    so long (seconds)."""
+    until = time.monotonic() + patience
+    while True:
+        try:
+            with connection.transaction():
+                _migrate(connection, scripts, (installation or new_installation)())
+        except _IN_THE_WAY as error:
+            if time.monotonic() > until:
+                raise DatabaseError(_in_use(connection)) from error
+            time.sleep(_BETWEEN)
+        else:
+            return
+
+
+def _migrate(connection: psycopg.Connection[Any], scripts: Sequence[str], installation: str) -> None:
+    connection.execute(sql.ALONE)
+    version, oldest = _versions(connection)
+    if oldest > len(scripts):
+        raise DatabaseError(
+            f"the database has schema version {version}, which this BlobForge (it knows {len(scripts)}) may no "
+            "longer write to: update it"
+        )
+    if version < len(scripts):
+        connection.execute(sql.LOCK_WAIT, (f"{LOCK_WAIT_MS}ms",))
+        if version:
+            connection.execute(sql.STOP_TURNS)
         for script in scripts[version:]:
             connection.execute(script.encode())
-        if version < len(scripts):
-            connection.execute(sql.SET_SCHEMA, (len(scripts),))
-        connection.execute(sql.NAME_INSTALLATION, ((installation or new_installation)(),))
+        connection.execute(sql.SET_SCHEMA, (len(scripts),))
+    connection.execute(sql.NAME_INSTALLATION, (installation,))
+
+
+def _in_use(connection: psycopg.Connection[Any]) -> str:
+    """What keeps the tables from being changed."""
+    found = connection.execute(sql.LONGEST_OPEN).fetchall()
+    named = "; ".join(f"{name or 'no name'} (process {pid}, {round(seconds)} s)" for pid, name, seconds in found)
+    return (
+        "the database of BLOBFORGE_DATABASE_URL has to be migrated, and its tables stay in use. Nothing was changed. "
+        f"Transactions that are open: {named or 'none by now'}. End them (SELECT pg_terminate_backend(...)), or wait "
+        "for them, and start again"
+    )
 
 
 def _versions(connection: psycopg.Connection[Any]) -> tuple[int, int]:

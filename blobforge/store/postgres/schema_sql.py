@@ -12,6 +12,14 @@ COLUMNS: Final = """
      WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped ORDER BY attnum"""
 # Until its end, no other transaction that begins so gets on. The number is ours: "BlbF".
 ALONE: Final = "SELECT pg_advisory_xact_lock(1114399302)"
+LOCK_WAIT: Final = "SELECT set_config('lock_timeout', %s, true)"
+# Until the end of the transaction nothing else is written: writers have taken the turn before they touch a table.
+STOP_TURNS: Final = "SELECT 1 FROM turn FOR UPDATE"
+# The longest transactions of others, where this role may see them.
+LONGEST_OPEN: Final = """
+    SELECT pid, application_name, extract(epoch FROM clock_timestamp() - xact_start)::float8 FROM pg_stat_activity
+     WHERE pid <> pg_backend_pid() AND datname = current_database() AND xact_start IS NOT NULL
+     ORDER BY xact_start LIMIT 3"""
 SCHEMA: Final = "SELECT schema, oldest FROM turn"
 SET_SCHEMA: Final = "UPDATE turn SET schema = %s"
 NAME_INSTALLATION: Final = "INSERT INTO installation (one, id) VALUES (1, %s) ON CONFLICT (one) DO NOTHING"
