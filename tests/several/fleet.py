@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 
 from tests.fixtures.seaweed import Seaweed, free_ports
-from tests.fixtures.server import ServerProcess
+from tests.several.next_release import NextRelease
 
 CONFIGURATION = Path(__file__).resolve().parents[2] / "deploy" / "haproxy.cfg"
 START_SECONDS = 40
@@ -24,7 +24,7 @@ class Fleet:
     def __init__(self, folder: Path, database_url: str, seaweed: Seaweed, *, servers: int, **settings: Any) -> None:
         *ports, self.port = free_ports(servers + 1)
         self.folder = folder
-        self.servers: list[ServerProcess] = []
+        self.servers: list[NextRelease] = []
         self._proxy: subprocess.Popen[bytes] | None = None
         for number, port in enumerate(ports, start=1):
             given = seaweed.settings(folder.name) | {
@@ -38,7 +38,7 @@ class Fleet:
             }
             data = folder / f"server-{number}"
             data.mkdir()
-            self.servers.append(ServerProcess(data, **(given | settings)))
+            self.servers.append(NextRelease(data, **(given | settings)))
         self._configuration = folder / "haproxy.cfg"
         self._configuration.write_text(_adapted(CONFIGURATION.read_text(), self.port, ports))
 
