@@ -17,6 +17,7 @@ from tests.several.next_release import KNOWN
 
 SOAK = bool(os.environ.get("SOAK"))
 WORKERS = 64
+SUBMITTERS = 4
 ROUNDS = 10 if SOAK else 1  # over and back
 # Which server is restarted, and whether as one of the next release. Two know its schema then and one does not; and
 # those of this release start where the schema is ahead.
@@ -27,23 +28,27 @@ async def test_a_rolling_upgrade_over_and_back_under_64_workers(
     postgres: Cluster, seaweed: Seaweed, tmp_path: Path
 ) -> None:
     database = postgres.database()
-    jobs = 300 * ROUNDS
+    jobs = 240 * ROUNDS
+    first = jobs // 3
     hashes = await trio.to_thread.run_sync(put_sources, seaweed, tmp_path.name, jobs)
     with running_fleet(tmp_path, postgres.url(database), seaweed) as fleet:
-        crew = Crew(fleet.url, fleet.token, workers=WORKERS, seconds_each=0.3)
+        crew = Crew(fleet.url, fleet.token, workers=WORKERS, seconds_each=0.5)
         with trio.fail_after(90 * ROUNDS):
+            await crew.submit(hashes[:first], pause=0)
             async with trio.open_nursery() as nursery:
-                # It is the restart that decides how long there is something to do.
-                nursery.start_soon(lambda: crew.submit(hashes, pause=0.03))
+                for number in range(SUBMITTERS):
+                    nursery.start_soon(lambda at=number: crew.submit(hashes[first + at :: SUBMITTERS], pause=0.1))
                 nursery.start_soon(crew.work, jobs)
                 for number, is_next in RESTARTS * ROUNDS:
                     assert len(crew.completed) < jobs, "it was too quick to show anything"
-                    server = fleet.servers[number]
+                    server, before = fleet.servers[number], len(crew.completed)
                     assert await trio.to_thread.run_sync(server.stop) == 0, server.logged()[-2000:]
                     server.is_next = is_next
                     await trio.to_thread.run_sync(server.start)
                     expected = [(len(KNOWN),)]
                     assert postgres.execute("SELECT schema FROM turn", database=database) == expected
+                    while len(crew.completed) < min(before + 10, jobs):  # with servers of both kinds
+                        await trio.sleep(0.02)
         assert sorted(crew.completed) == sorted(crew.submitted), "each once, none missing"
         async with crew.client() as client:
             stats = await client.stats()
