@@ -154,7 +154,8 @@ def stats(session: CliSession, path: Path | None) -> None:
 def migrate(session: CliSession, dry_run: bool) -> None:
     """Bring the schema of the database up to date by hand, before the first server of a new release does.
 
-    On PostgreSQL beside running servers, also of the release before; on SQLite the server must be stopped.
+    On PostgreSQL beside running servers, also of the release before; on SQLite the server must be stopped. All steps
+    are done, or none.
     """
     from blobforge.serve.engines import engine_of
 
@@ -164,9 +165,14 @@ def migrate(session: CliSession, dry_run: bool) -> None:
         before = engine.version()
         if not dry_run:
             engine.open_store().close()
-    after = engine.schema
+    after = max(before, engine.schema)
     if session.json:
         output.print_json({"database": here.shown_database, "before": before, "after": after})
+    elif before > engine.schema:
+        session.note(
+            f"{here.shown_database} has schema version {before}, of a newer release. This one knows {engine.schema}, "
+            "and may be used beside that: there is nothing to do."
+        )
     elif before == after:
         session.note(f"{here.shown_database} is up to date: schema version {after}.")
     else:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 from click.testing import CliRunner, Result
 
@@ -49,6 +50,44 @@ def test_a_database_is_migrated_before_any_server(run: Run) -> None:
     again = run("migrate", "--dry-run")
     assert again.exit_code == 0
     assert "up to date" in again.output
+
+
+def test_a_database_of_a_newer_release_is_told_as_one(run: Run, settings: dict[str, str], house: House) -> None:
+    assert run("migrate").exit_code == 0
+    known = json.loads(run("migrate", "--json").output)["after"]
+    if "database_url" not in settings:
+        file = apsw.Connection(str(Path(settings["data_dir"]) / "blobforge.db"))
+        file.pragma("user_version", known + 1)
+        file.close()
+        for arguments in ([], ["--dry-run"]):
+            refused = run("migrate", *arguments)
+            assert refused.exit_code == 1
+            assert "newer release; run that one" in refused.output
+        return
+    house.execute(f"UPDATE turn SET schema = {known + 1}")
+    for arguments in ([], ["--dry-run"]):
+        beside = run("migrate", *arguments)
+        assert beside.exit_code == 0
+        assert f"has schema version {known + 1}, of a newer release. This one knows {known}" in beside.output
+    house.execute(f"UPDATE turn SET oldest = {known + 1}")
+    for arguments in ([], ["--dry-run"]):
+        refused = run("migrate", *arguments)
+        assert refused.exit_code == 1
+        assert "may no longer write to: update it" in refused.output
+    assert house.execute("SELECT schema FROM turn") == [(known + 1,)]
+
+
+def test_what_is_no_database_of_ours_is_not_migrated(run: Run, settings: dict[str, str], house: House) -> None:
+    if "database_url" in settings:
+        house.execute("CREATE TABLE orders (id INTEGER)")
+    else:
+        file = apsw.Connection(str(Path(settings["data_dir"]) / "blobforge.db"))
+        file.execute("CREATE TABLE orders (id INTEGER)")
+        file.close()
+    for arguments in ([], ["--dry-run"]):
+        refused = run("migrate", *arguments)
+        assert refused.exit_code == 1
+        assert "another program's" in refused.output, refused.output
 
 
 async def running_job(local: LocalServer) -> int:

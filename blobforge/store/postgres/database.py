@@ -126,12 +126,7 @@ def migrate(
 
 def _migrate(connection: psycopg.Connection[Any], scripts: Sequence[str], installation: str) -> None:
     connection.execute(sql.ALONE)
-    version, oldest = _versions(connection)
-    if oldest > len(scripts):
-        raise DatabaseError(
-            f"the database has schema version {version}, which this BlobForge (it knows {len(scripts)}) may no "
-            "longer write to: update it"
-        )
+    version = _version(connection, len(scripts))
     if version < len(scripts):
         connection.execute(sql.LOCK_WAIT, (f"{LOCK_WAIT_MS}ms",))
         if version:
@@ -140,6 +135,16 @@ def _migrate(connection: psycopg.Connection[Any], scripts: Sequence[str], instal
             connection.execute(script.encode())
         connection.execute(sql.SET_SCHEMA, (len(scripts),))
     connection.execute(sql.NAME_INSTALLATION, (installation,))
+
+
+def _version(connection: psycopg.Connection[Any], known: int) -> int:
+    version, oldest = _versions(connection)
+    if oldest > known:
+        raise DatabaseError(
+            f"the database has schema version {version}, which this BlobForge (it knows {known}) may no longer write "
+            "to: update it"
+        )
+    return version
 
 
 def _in_use(connection: psycopg.Connection[Any]) -> str:
@@ -178,9 +183,10 @@ def is_there(url: str) -> bool:
 
 
 def version(url: str) -> int:
-    """The version of its schema; 0: it is empty. Raises DatabaseError."""
+    """The version of its schema; 0: it is empty. Raises DatabaseError, also for what cannot be used."""
     with opened(url) as connection:
-        return _versions(connection)[0]
+        refuse_others(connection)
+        return _version(connection, len(migrations()))
 
 
 def mark_restored(url: str, *, now: int) -> None:

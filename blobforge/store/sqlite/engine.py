@@ -48,7 +48,10 @@ class SqliteEngine:
         return len(database.migrations())
 
     def version(self) -> int:
-        return upkeep.schema_version(self.path) if self.exists() else 0
+        if not self.exists():
+            return 0
+        database.refuse_others(self.path)
+        return upkeep.schema_version(self.path)
 
     def mark_restored(self, *, now: int) -> None:
         recovery.mark(self.path, now=now)
