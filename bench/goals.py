@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 NOW = "this checkout"  # as `bench.versus` calls it
+ONE, TWO = "one server, PostgreSQL", "two servers, PostgreSQL"  # as `bench.several` calls them
 Rows = list[dict[str, Any]]
 
 

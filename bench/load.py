@@ -270,7 +270,7 @@ TakeTurn = Callable[[Connection, int], Awaitable[Turn]]  # of a client, by its n
 async def measure(server: Server, turn: TakeTurn, *, clients: int, seconds: float) -> Tally:
     """Have `clients` connections take turns side by side for `seconds`. Trio stands still meanwhile."""
     tally = Tally()
-    connections = [connect_lean(server) for _ in range(clients)]
+    connections = [connect_lean(server.at(number)) for number in range(clients)]
     now = time.perf_counter
 
     async def client(number: int) -> None:
@@ -282,7 +282,7 @@ async def measure(server: Server, turn: TakeTurn, *, clients: int, seconds: floa
                 outcome = FAILED
                 await connections[number].aclose()
                 time.sleep(RECONNECT_SECONDS)  # noqa: ASYNC251 - this is no task of trio's
-                connections[number] = connect_lean(server)
+                connections[number] = connect_lean(server.at(number))
             tally.latencies.append(now() - begun)
             tally.done += outcome.done
             tally.errors += outcome.errors

@@ -39,6 +39,29 @@ class Server:
     def rss_mib(self) -> float:
         return self._process.memory_info().rss / 2**20
 
+    def at(self, number: int) -> Server:
+        """Which one the client of that number asks."""
+        del number
+        return self
+
+
+class Servers(Server):
+    """Several that are one BlobForge: clients are spread over them, and their costs are added up."""
+
+    def __init__(self, members: Sequence[Server]) -> None:
+        self.members = members
+        self.url, self.token, self.headers = members[0].url, members[0].token, members[0].headers
+        self.started = max(member.started for member in members)
+
+    def cpu(self) -> float:
+        return sum(member.cpu() for member in self.members)
+
+    def rss_mib(self) -> float:
+        return sum(member.rss_mib() for member in self.members)
+
+    def at(self, number: int) -> Server:
+        return self.members[number % len(self.members)]
+
 
 def environment(root: Path) -> dict[str, str]:
     """That of a process that runs the code of the checkout at `root`, and has no setting of ours."""
@@ -87,14 +110,21 @@ def yardstick(module: str) -> Iterator[Server]:
     process = subprocess.Popen(
         [sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
     )
-    assert process.stdin is not None
     assert process.stdout is not None
-    try:
+    with ending(process):
         yield Server(process.stdout.readline().decode().strip(), process)
+
+
+@contextmanager
+def ending(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """With the block ends the process, too, which has pipes to and from it."""
+    try:
+        yield
     finally:
         _end(process)
-        process.stdin.close()
-        process.stdout.close()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
 
 
 def may_open(connections: int) -> None:

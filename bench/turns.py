@@ -9,34 +9,26 @@ and through a cable that takes some time for each round trip.
 
 from __future__ import annotations
 
-import random
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import Meta
 
-from actors.effects import perform
-from actors.effects.needs import needs_of
-from actors.effects.transaction import Rules, Transaction
-from actors.messages import NewJob, ObjectSeen, Register, Seen, Submit
+from bench import clusters
 from bench.commit import VALUES, through_the_writer
-from bench.filling import ADMIN
 from bench.load import Tally, side_by_side
 from bench.plan import Plan, command
 from bench.replay import TYPE, Replay
 from bench.report import Chart, Report
-from blobforge.machinery.clock import wall_ms
 from blobforge.store.postgres.engine import PostgresEngine
 from blobforge.store.writing import Store
 
 if TYPE_CHECKING:
     from tests.fixtures.postgres import Cluster
-
-FILLED_AT_ONCE = 500
 
 
 class Turning(Plan, frozen=True, kw_only=True):
@@ -54,7 +46,7 @@ class Turned:
 
     def __init__(self, cluster: Cluster, *, jobs: int, workers: int) -> None:
         self._cluster = cluster
-        self._start = cluster.template("start", lambda url: _fill(url, jobs, workers))
+        self._start = cluster.template("start", partial(clusters.pending, jobs=jobs, workers=workers, type_=TYPE))
 
     def fresh_store(self, port: int | None = None) -> Store:
         """Through a `port` of 127.0.0.1, or through the socket."""
@@ -62,29 +54,11 @@ class Turned:
         return PostgresEngine(self._cluster.url(database, port=port), "bench").open_store()
 
 
-def _fill(url: str, jobs: int, workers: int) -> None:
-    store = PostgresEngine(url, "filling").open_store()
-    messages: list[Any] = [Register(ADMIN, f"bench-{number}", TYPE) for number in range(workers)]
-    there = ObjectSeen(Seen.VERIFIED, size=1)
-    messages += [Submit(NewJob(TYPE, f"{number:064x}"), there) for number in range(jobs)]
-    for at in range(0, len(messages), FILLED_AT_ONCE):
-        some = messages[at : at + FILLED_AT_ONCE]
-        with store.transaction(needs_of((message, None) for message in some), wall_ms()):
-            step = Transaction(store, Rules(), wall_ms(), random.Random(1))
-            for place, message in enumerate(some):
-                perform(step, message, place)
-    store.close()
-
-
 @contextmanager
 def _clusters(delay: float) -> Iterator[tuple[Cluster, int]]:
-    """A durable one, and a port that leads to it with a delay (ms, there and back)."""
-    from tests.fixtures.cable import Cable  # noqa: PLC0415 - needs an extra
-    from tests.fixtures.postgres import running_postgres  # noqa: PLC0415
-
-    with running_postgres(settings={"shared_buffers": "128MB"}) as cluster, closing(Cable(cluster.port)) as cable:
-        cable.delay = delay / 2000
-        yield cluster, cable.port
+    """One, and a port that leads to it with a delay (ms, there and back)."""
+    with clusters.running() as cluster, clusters.cable(cluster.port, delay) as port:
+        yield cluster, port
 
 
 async def run(plan: Turning) -> Report:
