@@ -46,9 +46,7 @@ def cable(port: int, delay: float) -> Iterator[int]:
         "import sys; from tests.fixtures.cable import Cable; "
         f"cable = Cable({port}); cable.delay = {delay / 2000}; print(cable.port, flush=True); sys.stdin.read()"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
-    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT)
     assert process.stdout is not None
     with ending(process):
         yield int(process.stdout.readline())
@@ -85,7 +83,9 @@ def _multiply(url: str, times: int) -> None:
             return cursor.fetchall() if cursor.description else []
 
         def again(table: str, values: dict[str, str], order: str) -> None:
-            named = "SELECT column_name FROM information_schema.columns WHERE table_name = %s AND table_schema = 'public'"
+            named = (
+                "SELECT column_name FROM information_schema.columns WHERE table_name = %s AND table_schema = 'public'"
+            )
             columns = [name for (name,) in run(named, table)]
             chosen = ", ".join(values.get(name, name) for name in columns)
             run(

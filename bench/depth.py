@@ -12,15 +12,14 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Annotated, Any
 
-import trio
 from msgspec import Meta
 
 from bench import filling, servers
-from bench.load import Connection, connected, encode, percentile
+from bench.load import Connection, connected, encode, one_by_one
 from bench.plan import Plan, command
 from bench.report import Chart, Report
 from blobforge.store.lists import Cursor
@@ -28,7 +27,6 @@ from web.api.jobs import encode_cursor
 
 WORKER = "bench-deep"
 PDF = filling.TYPES[0]
-WARM = 10  # rounds that are not counted
 DEEP_OFFSET = 4000  # within the smallest database, and the same for all
 
 
@@ -89,26 +87,9 @@ async def run(plan: Depths) -> Report:
 
 
 async def _compare(kind: str, ask: Asked, asked: dict[int, Connection], rounds: int) -> list[dict[str, Any]]:
-    times: dict[int, list[float]] = {jobs: [] for jobs in asked}
-    errors = dict.fromkeys(asked, 0)
-    for number in range(rounds + WARM):
-        for jobs, connection in asked.items():
-            began = trio.current_time()
-            good = await ask(connection, jobs)
-            took = trio.current_time() - began
-            errors[jobs] += not good
-            if number >= WARM:
-                times[jobs].append(took * 1000)
-    least = median(times[min(times)])
-    rows = []
-    for jobs, each in times.items():
-        ordered = sorted(each)
-        rows.append({
-            "what": f"{kind}, {jobs:,} jobs", "kind": kind, "jobs": jobs,
-            "p50_ms": round(median(ordered), 2), "p99_ms": round(percentile(ordered, 0.99), 2),
-            "ratio": round(median(ordered) / least, 2), "turns": len(ordered), "errors": errors[jobs],
-        })  # fmt: skip
-    return rows
+    subjects = {jobs: partial(ask, connection, jobs) for jobs, connection in sorted(asked.items())}
+    found = await one_by_one(rounds, subjects)
+    return [{"what": f"{kind}, {jobs:,} jobs", "kind": kind, "jobs": jobs} | each for jobs, each in found.items()]
 
 
 if __name__ == "__main__":

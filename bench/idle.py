@@ -45,7 +45,8 @@ QUICK = Idle(polls=(0, 500), seconds=3, runs=1, beat=5)
 class Fleet:
     """The idle workers."""
 
-    def __init__(self, server: Server, size: int, beat: float) -> None:
+    def __init__(self, server: Server, size: int, beat: float, *, name: str = "idle") -> None:
+        self._name = name
         self._server = server
         self._size = size
         self._beat = beat
@@ -65,11 +66,11 @@ class Fleet:
                 nursery.start_soon(self._beats, range(first, self._size, BEATERS))
 
     async def _wait(self, number: int, slots: trio.Semaphore) -> None:
-        body = encode({"worker_id": f"idle-{number}", "job_type": IDLE_TYPE, "wait": WAIT_SECONDS})
+        body = encode({"worker_id": f"{self._name}-{number}", "job_type": IDLE_TYPE, "wait": WAIT_SECONDS})
         async with AsyncExitStack() as stack:
             async with slots:
                 connection = await stack.enter_async_context(connected(self._server))
-                await connection.good("/api/workers/register", {"id": f"idle-{number}", "type": IDLE_TYPE})
+                await connection.good("/api/workers/register", {"id": f"{self._name}-{number}", "type": IDLE_TYPE})
             self._waiting += 1
             if self._waiting == self._size:
                 self.all_wait.set()
@@ -84,7 +85,7 @@ class Fleet:
                 for number in numbers:
                     due += self._beat / len(numbers)
                     await trio.sleep_until(due)
-                    await self._good(connection, f"/api/workers/idle-{number}/heartbeat", b"{}")
+                    await self._good(connection, f"/api/workers/{self._name}-{number}/heartbeat", b"{}")
 
     async def _good(self, connection: Connection, path: str, body: bytes) -> None:
         try:

@@ -12,11 +12,11 @@ import select
 import socket
 import time
 import types
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
 import trio
@@ -24,8 +24,10 @@ import trio
 from bench.plan import BenchError
 from bench.servers import Server
 
+K = TypeVar("K")
 BROKEN = (trio.BrokenResourceError, trio.ClosedResourceError, OSError)
 RECONNECT_SECONDS = 0.05
+WARM = 10  # rounds that are not counted
 SILENT_SECONDS = 60.0  # without any answer to any client: the server hangs
 
 encode: Callable[[Any], bytes] = msgspec.json.Encoder().encode
@@ -181,30 +183,35 @@ class Connection:
         await self._wire.aclose()
 
 
-def _address(server: Server) -> tuple[str, int]:
-    host, port = server.url.removeprefix("http://").rsplit(":", 1)
+def _address(url: str) -> tuple[str, int]:
+    host, port = url.removeprefix("http://").partition("/")[0].rsplit(":", 1)
     return host, int(port)
 
 
 def connect_lean(server: Server) -> Connection:
     """For `_drive`. Raises BenchError."""
-    host, port = _address(server)
+    host, port = _address(server.url)
     try:
         return Connection(Lean(host, port), f"{host}:{port}", server.headers)
     except OSError as error:
         raise BenchError(f"cannot connect: {error}") from error
 
 
-@asynccontextmanager
-async def connected(server: Server) -> AsyncIterator[Connection]:
+def connected(server: Server) -> AbstractAsyncContextManager[Connection]:
     """For benchmarks on trio."""
-    host, port = _address(server)
+    return connected_to(server.url, server.headers)
+
+
+@asynccontextmanager
+async def connected_to(url: str, headers: str = "") -> AsyncIterator[Connection]:
+    """The same to where the URL leads, with these headers in each request."""
+    host, port = _address(url)
     try:
         stream = await trio.open_tcp_stream(host, port)
     except OSError as error:
         raise BenchError(f"cannot connect: {error}") from error
     try:
-        yield Connection(stream, f"{host}:{port}", server.headers)
+        yield Connection(stream, f"{host}:{port}", headers)
     finally:
         await trio.aclose_forcefully(stream)
 
@@ -316,6 +323,29 @@ async def side_by_side(runs: int, subjects: dict[str, Callable[[], Awaitable[Tal
         for name, one in subjects.items():
             tallies[name].append(await one())
     return {name: median_row(each) for name, each in tallies.items()}
+
+
+async def one_by_one(rounds: int, subjects: Mapping[K, Callable[[], Awaitable[bool]]]) -> dict[K, dict[str, Any]]:
+    """One request of each in turns, so that all of them see the same machine; whether it was good. `ratio`: the
+    median beside the first one's."""
+    times: dict[K, list[float]] = {subject: [] for subject in subjects}
+    errors = dict.fromkeys(subjects, 0)
+    for number in range(rounds + WARM):
+        for subject, ask in subjects.items():
+            began = time.perf_counter()
+            good = await ask()
+            took = time.perf_counter() - began
+            errors[subject] += not good
+            if number >= WARM:
+                times[subject].append(took * 1000)
+    first = median(next(iter(times.values())))
+    return {
+        subject: {
+            "p50_ms": round(median(each), 2), "p99_ms": round(percentile(sorted(each), 0.99), 2),
+            "ratio": round(median(each) / first, 2), "turns": len(each), "errors": errors[subject],
+        }
+        for subject, each in times.items()
+    }  # fmt: skip
 
 
 def percentile(ordered: list[float], share: float) -> float:

@@ -3,10 +3,11 @@
     python -m bench.several [--revision 27f53d8] [--workers 64] [--delay 0.5] [--commit 2] [--what beside,far]
                             [--quick] [--baseline] [--plot]
 
-`beside`: an earlier revision and this checkout on SQLite, one server on a PostgreSQL of this machine (`fsync` on), and
-two on another database of it, between which the workers are shared out. `far`: one and two, with `delay` ms added to
-each round trip, and once more with commits that take `commit` ms longer, as those do that wait for a standby; neither
-takes CPU. Single requests, and batches of 100. `times` is beside the earlier revision, of two servers beside one.
+`beside`: an earlier revision and this checkout on SQLite, one server on a PostgreSQL of this machine (`fsync` on),
+and two on another database of it, between which the workers are shared out. `far`: one and two, with `delay` ms added
+to each round trip, and once more with commits that take `commit` ms longer, as those do that wait for a standby;
+neither takes CPU. Single requests, and batches of 100. `times` is beside the earlier revision, of two servers beside
+one.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ import trio
 from msgspec import Meta
 
 from bench import servers
-from bench.load import BROKEN, Connection, Tally, connected, encode, median_row, timed
+from bench.load import BROKEN, Connection, Tally, connected, connected_to, encode, median_row, timed
 from bench.plan import BenchError, Plan, command
 from bench.report import Chart, Report
 from bench.servers import Server
@@ -88,7 +88,7 @@ async def run(plan: Wakes) -> Report:
         tempfile.TemporaryDirectory(prefix="blobforge-bench-") as folder,
         servers.blobforge(Path(folder)) as server,
     ):
-        sources = iter(await _sources(server, plan.jobs * plan.runs * len(plan.polls)))
+        sources = iter(await sources_in(server, plan.jobs * plan.runs * len(plan.polls)))
         for polls in plan.polls:
             rows.append(await _with_polls(server, polls, plan, sources))
     chart = Chart(x="polls", y="p50_ms", series="how", x_label="idle long polls")
@@ -108,7 +108,7 @@ async def _with_polls(server: Server, polls: int, plan: Wakes, sources: Any) -> 
                 before = await _metric(submitter, "blobforge_writer_messages_total")
                 async with timed(sleepers.tally, server):
                     for source in itertools.islice(sources, plan.jobs):
-                        await _submit_and_wait(submitter, sleepers, source)
+                        await submit_and_wait(submitter, sleepers, source)
                 after = await _metric(submitter, "blobforge_writer_messages_total")
                 messages.append((after - before) / plan.jobs)
                 tallies.append(sleepers.tally)
@@ -120,7 +120,7 @@ async def _with_polls(server: Server, polls: int, plan: Wakes, sources: Any) -> 
     } | row  # fmt: skip
 
 
-async def _submit_and_wait(submitter: Connection, sleepers: Sleepers, source: str) -> None:
+async def submit_and_wait(submitter: Connection, sleepers: Sleepers, source: str) -> None:
     came = sleepers.expect(source)
     await submitter.good("/api/jobs", {"type": TYPE, "source_hash": source})
     with trio.move_on_after(PATIENCE_SECONDS) as patience:
@@ -130,17 +130,17 @@ async def _submit_and_wait(submitter: Connection, sleepers: Sleepers, source: st
     await trio.sleep(PAUSE_SECONDS)
 
 
-async def _sources(server: Server, count: int) -> list[str]:
+async def sources_in(server: Server, count: int) -> list[str]:
     """Put so many sources into the store; each is verified when this returns."""
     contents = [f"source {number}".encode() for number in range(count)]
     digests = [hashlib.sha256(content).hexdigest() for content in contents]
     slots = trio.Semaphore(UPLOADS_AT_ONCE)
 
-    async def put(digest: str, content: bytes) -> None:
+    async def bring(digest: str, content: bytes) -> None:
         async with slots, connected(server) as connection:
             answer = await connection.good("/api/jobs", {"type": SEED_TYPE, "source_hash": digest})
-            path = answer["upload_url"].removeprefix(server.url)
-            put = await connection.put(path, content)
+            async with connected_to(answer["upload_url"]) as store:
+                put = await store.put("/" + answer["upload_url"].split("/", 3)[3], content)
             if not 200 <= put.status < 300:
                 raise BenchError(f"cannot upload: {put.status}")
             status = (await connection.good(f"/api/jobs/{answer['job_id']}/uploaded", {}))["status"]
@@ -149,7 +149,7 @@ async def _sources(server: Server, count: int) -> list[str]:
 
     async with trio.open_nursery() as nursery:
         for digest, content in zip(digests, contents, strict=True):
-            nursery.start_soon(put, digest, content)
+            nursery.start_soon(bring, digest, content)
     return digests
 
 

@@ -28,6 +28,14 @@ def _range(key: str, more: str = "") -> str:
          WHERE ({key}) < ({equal}, {below}) AND ({key}) > ({equal}, {above}) {more} ORDER BY {order}"""
 
 
+def running_on(columns: str, worker: str) -> str:
+    """The jobs that a worker holds."""
+    return f"""
+        SELECT {columns} FROM jobs
+         WHERE status = 'running' AND (worker_id, id) > ({worker}, 0) AND (worker_id, id) < ({worker}, {_LAST})
+         ORDER BY worker_id, id"""
+
+
 OTHERWISE: Final = {
     sql.HELD_SOURCES: """
         SELECT asked FROM json_array_elements_text($1::json) AS asked
@@ -36,9 +44,10 @@ OTHERWISE: Final = {
         SELECT json_build_object('filename', result::json -> 'filename',
                                  'content_type', result::json -> 'content_type')::text
           FROM results WHERE job_id = $1 AND attempt = $2""",
-    sql.RUNNING_BY_WORKER: """
+    sql.RUNNING_BY_WORKER: f"""
         SELECT asked, held.id FROM json_array_elements_text($1::json) AS asked, LATERAL (
-               SELECT id FROM jobs WHERE status = 'running' AND worker_id = asked ORDER BY id LIMIT $2) AS held""",
+               {running_on("id", "asked")} LIMIT $2) AS held""",
+    sql.RUNNING_ON: f"{running_on('id', '$1')} LIMIT $2",
     sql.STRATUM: _range("status, type, priority, id"),
     sql.OF_FAILURE: _range("failure, priority, id", "AND failure IS NOT NULL"),
     sql.OF_WORKER: _range("worker_id, priority, id", "AND worker_id IS NOT NULL"),
@@ -47,6 +56,12 @@ OTHERWISE: Final = {
          WHERE (status, type, priority, id) > ('pending', $1, $2, 0)
            AND (status, type, priority, id) < ('pending', $1, $2, {_LAST})
          ORDER BY status, type, priority, id LIMIT 1""",
+    sql.AHEAD: """
+        SELECT count(*) FROM (
+            SELECT 1 FROM jobs
+             WHERE status = 'pending' AND not_before IS NULL AND avoid IS NULL
+               AND (type, lane, priority, id) >= ($1, 0, $2, 0) AND (type, lane, priority, id) < ($1, 0, $2, $3)
+             ORDER BY type, lane, priority, id LIMIT $4) AS ahead""",
     # Numbers of jobs come from the turn; those of other tables from sequences.
     sql.HAD_JOBS: "SELECT 1 FROM turn WHERE job > 0",
     sql.JOB_SEQUENCE: "SELECT job FROM turn",

@@ -13,14 +13,18 @@ from blobforge.people import AuditEntry
 from blobforge.store.errors import DatabaseError
 from blobforge.store.filters import AuditFilter, JobFilter, TokenFilter
 from blobforge.store.lists import NEWEST, Cursor
+from blobforge.store.postgres import bulk_sql
 from blobforge.store.postgres.reader import PostgresReader
 from blobforge.store.postgres.spelling import spelled
 from blobforge.store.postgres.statements import _SESSION, AT_ONCE, Queries
+from blobforge.store.postgres.turns_sql import SESSION
 from blobforge.store.sql import sql
 from tests.fixtures.engines import ENGINES
 from tests.fixtures.on_postgres import PostgresDatabase
 from tests.store.making import Book, submission
 from tests.store.postgres.making import terminate
+
+Connection = psycopg.Connection[Any]
 
 
 @pytest.fixture
@@ -169,18 +173,29 @@ PLANS: list[tuple[str, tuple[Any, ...], str]] = [
     (sql.HELD_SOURCES, ('["x"]',), "jobs_by_source"),
     (sql.RUNNING_BY_WORKER, ('["w"]', 9), "jobs_running"),
 ]
+_ONE = '[{"c0": "pdf", "c1": 1}]'
+BULK: list[tuple[str, tuple[Any, ...], str]] = [
+    (bulk_sql.READY, (_ONE, "{7}", 9, "[]"), "jobs_ready"),
+    (bulk_sql.KEPT, (_ONE, "{7}", 9), "jobs_kept"),
+    (bulk_sql.JOBS, ("{7}",), "jobs_pkey"),
+    (bulk_sql.OF_SOURCES, ('["x"]',), "jobs_by_source"),
+    (bulk_sql.OF_WORKERS, ('["w"]',), "jobs_running"),
+    (bulk_sql.FAILED, ("{7}", 3), "attempts_pkey"),
+]
 
 
-@pytest.fixture(scope="module")
-def planner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[psycopg.Connection[Any]]:
-    """A reader's session, in a database with many jobs, of which nearly all are completed."""
+@pytest.fixture(scope="module", params=["completed", "pending", "running"])
+def planner(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]:
+    """A session, in a database with many jobs, of which nearly all have that status."""
     book = Book(ENGINES["postgres"](tmp_path_factory.mktemp("plans")))
     database = database_of(book)
+    worker = "NULL" if request.param == "pending" else "CASE WHEN n % 1000 = 0 THEN NULL ELSE 'w' || n % 4 END"
+    completed = "n" if request.param == "completed" else "CASE WHEN n % 1000 = 0 THEN n END"
     database.looking.execute(
-        "INSERT INTO jobs (id, type, status, priority, source_hash, created_at, updated_at, max_attempts, worker_id,"
-        " completed_at, failure) SELECT n, 'pdf', CASE WHEN n % 1000 = 0 THEN 'dead' ELSE 'completed' END, 3,"
-        " md5(n::text), n, n, 3, CASE WHEN n % 1000 = 0 THEN NULL ELSE 'w' || n % 4 END, n,"
-        f" CASE WHEN n % 1000 = 0 THEN n / 10000 END FROM generate_series(1, {MANY}) AS n"
+        "INSERT INTO jobs (id, type, status, priority, source_hash, created_at, updated_at, max_attempts, lease,"
+        " worker_id, completed_at, failure)"
+        f" SELECT n, 'pdf', CASE WHEN n % 1000 = 0 THEN 'dead' ELSE '{request.param}' END, 3, md5(n::text), n, n, 3,"
+        f" 'l', {worker}, {completed}, CASE WHEN n % 1000 = 0 THEN n / 10000 END FROM generate_series(1, {MANY}) AS n"
     )
     database.looking.execute(
         "INSERT INTO attempts (job_id, attempt, worker_id, lease, started_at)"
@@ -188,20 +203,35 @@ def planner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[psycopg.Connec
     )
     database.looking.execute("ANALYZE")
     with psycopg.connect(database.engine.url, autocommit=True) as connection:
-        connection.execute(_SESSION.encode())
         yield connection
     book.close()
 
 
-@pytest.mark.parametrize(("statement", "values", "index"), PLANS)
-def test_a_statement_goes_by_its_index(
-    planner: psycopg.Connection[Any], statement: str, values: tuple[Any, ...], index: str
-) -> None:
+def plan_of(planner: Connection, statement: str, values: tuple[Any, ...]) -> list[str]:
     """Whatever is bound to it: plans are made once."""
-    planner.execute(f"PREPARE asked AS {spelled(statement)}".encode())
+    planner.execute(f"PREPARE asked AS {statement}".encode())
     bound = ", ".join(f"'{value}'" if isinstance(value, str) else str(value) for value in values)
     explained = planner.execute(f"EXPLAIN EXECUTE asked{f'({bound})' if bound else ''}".encode())
     plan = [str(line) for (line,) in explained]
     planner.execute("DEALLOCATE asked")
+    return plan
+
+
+@pytest.mark.parametrize(("statement", "values", "index"), PLANS)
+def test_a_statement_goes_by_its_index(
+    planner: Connection, statement: str, values: tuple[Any, ...], index: str
+) -> None:
+    planner.execute(_SESSION.encode())
+    plan = plan_of(planner, spelled(statement), values)
     assert any(f" {index}" in line for line in plan if "Index" in line), plan
     assert not any("Seq Scan" in line or "Sort" in line for line in plan if "json" not in line), plan
+
+
+@pytest.mark.parametrize(("statement", "values", "index"), BULK)
+def test_what_a_transaction_loads_goes_by_its_index(
+    planner: Connection, statement: str, values: tuple[Any, ...], index: str
+) -> None:
+    planner.execute(SESSION.replace("$1", "'2s'").replace("$2", "'2s'").encode())
+    plan = plan_of(planner, statement, values)
+    assert any(f" {index}" in line for line in plan if "Index" in line), plan
+    assert not any("Seq Scan" in line for line in plan), plan
