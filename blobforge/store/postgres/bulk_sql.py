@@ -6,8 +6,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final
 
-from blobforge.store.postgres.floors import PRIORITIES
-from blobforge.store.postgres.spelling import running_on
+from blobforge.store.postgres.spelling import only, running_on
 from blobforge.store.sql.sql import ATTEMPT_COLUMNS, FILE_COLUMNS, JOB_COLUMNS, WORKER_COLUMNS
 
 # Columns of jobs. What is no text is a number.
@@ -29,7 +28,7 @@ def _all(kinds: str) -> str:
 
 _IDS: Final = "= ANY($1::bigint[])"
 _NAMES: Final = "= ANY(ARRAY(SELECT json_array_elements_text($1::json)))"
-_READY: Final = "status = 'pending' AND not_before IS NULL AND avoid IS NULL"
+_READY: Final = "status = 'pending' AND not_before IS NULL AND avoid IS NULL AND lane = 0"
 
 # --- what is needed
 JOBS: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE id {_IDS}"
@@ -43,8 +42,6 @@ _ASKED: Final = f"""
        FROM (SELECT c0 AS type, c1 AS most FROM {_records("tn")}
              UNION ALL SELECT type, 1 FROM jobs WHERE id = ANY($2::bigint[])) AS each
       GROUP BY type) AS asked"""
-# Where an index is to be walked in its order, its whole key is compared as one row (as in `spelling.py`): asked by
-# type and id, the planner took the primary key where most jobs were ready, and walked past all that ever were.
 # Priority by priority, each from its floor on (the last parameter: type, and a floor for each priority). Lines are
 # walked in the order of their priorities, and no further than needed: sorting would need all of them to the end.
 READY: Final = f"""
@@ -55,16 +52,14 @@ READY: Final = f"""
         SELECT {JOB_COLUMNS}
           FROM (VALUES (1, c1), (2, c2), (3, c3), (4, c4), (5, c5)) AS line(at, floor), LATERAL (
                SELECT * FROM jobs
-                WHERE {_READY} AND (type, lane, priority, id) >= (asked.type, 0, line.at, coalesce(line.floor, 0))
-                  AND (type, lane, priority, id) < (asked.type, 0, line.at + 1, 0)
-                ORDER BY type, lane, priority, id LIMIT least(asked.most, $3::bigint)) AS jobs
+                WHERE {_READY} AND type = asked.type AND {only("priority", "line.at")}
+                  AND id >= coalesce(line.floor, 0)
+                ORDER BY priority, id LIMIT least(asked.most, $3::bigint)) AS jobs
          LIMIT least(asked.most, $3::bigint)) AS next"""
 KEPT: Final = f"""
     SELECT next.* FROM {_ASKED}, LATERAL (
-        SELECT {JOB_COLUMNS} FROM jobs
-         WHERE status = 'pending' AND avoid IS NOT NULL AND (type, priority, id) > (asked.type, 0, 0)
-           AND (type, priority, id) < (asked.type, {PRIORITIES.stop}, 0)
-         ORDER BY type, priority, id LIMIT $3::bigint) AS next"""
+        SELECT {JOB_COLUMNS} FROM jobs WHERE status = 'pending' AND avoid IS NOT NULL AND type = asked.type
+         ORDER BY priority, id LIMIT $3::bigint) AS next"""
 # The last column: the types that it has asked for beside its own, a JSON array.
 WORKERS: Final = f"""
     SELECT {WORKER_COLUMNS}, (SELECT json_agg(t.type)::text FROM worker_types AS t WHERE t.worker_id = workers.id)

@@ -1,7 +1,10 @@
 """How the statements that both engines run are spelled on PostgreSQL: its parameters, and where it needs other words.
 
-Where a statement must walk an index in its order, the whole key of the index is compared as one row: no other index
-can answer that, whatever the planner believes of the table.
+Where a statement must walk a range of an index in its order, one of the columns before the id is bounded from both
+sides (`only`), and the rows are asked for in the order of that column: another index, or the primary key, cannot give
+that, whatever the planner believes of the table. With an equality it could: the order of a column that has one value
+is no order. Comparing whole rows is no way either: PostgreSQL then goes on behind the end of the range, to where the
+first column changes.
 """
 
 from __future__ import annotations
@@ -14,26 +17,27 @@ from typing import Final
 from blobforge.store.sql import sql
 from blobforge.store.sql.sql import JOB_COLUMNS
 
-_LAST: Final = 2**63 - 1  # no id is above it
+
+def only(column: str, value: str) -> str:
+    """The column has that value; the order is still by the column."""
+    return f"{column} >= {value} AND {column} <= {value}"
 
 
 def _range(key: str, more: str = "") -> str:
     """Jobs of one range of an index, from its end: the values that are equal, then the ids between which they are."""
-    columns = key.split(", ")
-    equal = ", ".join(f"${at}" for at in range(1, len(columns)))
-    below, above = f"${len(columns)}", f"${len(columns) + 1}"
-    order = ", ".join(f"{column} DESC" for column in columns)
+    *equal, last, _ = key.split(", ")
+    wanted = [f"{column} = ${at}" for at, column in enumerate(equal, start=1)]
+    wanted.append(only(last, f"${len(equal) + 1}"))
     return f"""
         SELECT {JOB_COLUMNS} FROM jobs
-         WHERE ({key}) < ({equal}, {below}) AND ({key}) > ({equal}, {above}) {more} ORDER BY {order}"""
+         WHERE {" AND ".join(wanted)} AND id < ${len(equal) + 2} AND id > ${len(equal) + 3} {more}
+         ORDER BY {last} DESC, id DESC"""
 
 
 def running_on(columns: str, worker: str) -> str:
     """The jobs that a worker holds."""
     return f"""
-        SELECT {columns} FROM jobs
-         WHERE status = 'running' AND (worker_id, id) > ({worker}, 0) AND (worker_id, id) < ({worker}, {_LAST})
-         ORDER BY worker_id, id"""
+        SELECT {columns} FROM jobs WHERE status = 'running' AND {only("worker_id", worker)} ORDER BY worker_id, id"""
 
 
 OTHERWISE: Final = {
@@ -52,16 +56,14 @@ OTHERWISE: Final = {
     sql.OF_FAILURE: _range("failure, priority, id", "AND failure IS NOT NULL"),
     sql.OF_WORKER: _range("worker_id, priority, id", "AND worker_id IS NOT NULL"),
     sql.OLDEST_PENDING: f"""
-        SELECT created_at FROM jobs
-         WHERE (status, type, priority, id) > ('pending', $1, $2, 0)
-           AND (status, type, priority, id) < ('pending', $1, $2, {_LAST})
-         ORDER BY status, type, priority, id LIMIT 1""",
-    sql.AHEAD: """
+        SELECT created_at FROM jobs WHERE status = 'pending' AND type = $1 AND {only("priority", "$2")}
+         ORDER BY priority, id LIMIT 1""",
+    sql.AHEAD: f"""
         SELECT count(*) FROM (
             SELECT 1 FROM jobs
-             WHERE status = 'pending' AND not_before IS NULL AND avoid IS NULL
-               AND (type, lane, priority, id) >= ($1, 0, $2, 0) AND (type, lane, priority, id) < ($1, 0, $2, $3)
-             ORDER BY type, lane, priority, id LIMIT $4) AS ahead""",
+             WHERE status = 'pending' AND not_before IS NULL AND avoid IS NULL AND lane = 0
+               AND type = $1 AND {only("priority", "$2")} AND id < $3
+             ORDER BY priority, id LIMIT $4) AS ahead""",
     # Numbers of jobs come from the turn; those of other tables from sequences.
     sql.HAD_JOBS: "SELECT 1 FROM turn WHERE job > 0",
     sql.JOB_SEQUENCE: "SELECT job FROM turn",

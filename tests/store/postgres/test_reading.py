@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
@@ -207,11 +209,13 @@ def planner(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     book.close()
 
 
-def plan_of(planner: Connection, statement: str, values: tuple[Any, ...]) -> list[str]:
+def plan_of(planner: Connection, statement: str, values: tuple[Any, ...], *options: str) -> list[str]:
     """Whatever is bound to it: plans are made once."""
     planner.execute(f"PREPARE asked AS {statement}".encode())
     bound = ", ".join(f"'{value}'" if isinstance(value, str) else str(value) for value in values)
-    explained = planner.execute(f"EXPLAIN EXECUTE asked{f'({bound})' if bound else ''}".encode())
+    explained = planner.execute(
+        f"EXPLAIN ({', '.join(options) or 'COSTS'}) EXECUTE asked{f'({bound})' if bound else ''}".encode()
+    )
     plan = [str(line) for (line,) in explained]
     planner.execute("DEALLOCATE asked")
     return plan
@@ -235,3 +239,28 @@ def test_what_a_transaction_loads_goes_by_its_index(
     plan = plan_of(planner, statement, values)
     assert any(f" {index}" in line for line in plan if "Index" in line), plan
     assert not any("Seq Scan" in line for line in plan), plan
+
+
+# Beside many jobs of priority 3.
+EMPTY: list[tuple[str, tuple[Any, ...]]] = [
+    *((spelled(sql.STRATUM), (status, "pdf", priority, NEWEST, 0))
+      for status in ("completed", "pending", "running") for priority in (2, 4)),
+    *((spelled(sql.OF_WORKER), ("w1", priority, NEWEST, 0)) for priority in (2, 4)),
+    *((spelled(sql.OLDEST_PENDING), ("pdf", priority)) for priority in (2, 4)),
+    *((spelled(sql.AHEAD), ("pdf", priority, NEWEST, 10)) for priority in (2, 4)),
+    (spelled(sql.RUNNING_ON), ("w", 10)),
+    (bulk_sql.OF_WORKERS, ('["w"]',)),
+    (bulk_sql.READY, (_ONE, "{}", 9, f'[{{"c0": "pdf", "c1": 0, "c2": 0, "c3": {MANY + 1}, "c4": 0, "c5": 0}}]')),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("statement", "values"), EMPTY)
+def test_an_empty_range_is_found_to_be_empty_at_once(
+    planner: Connection, statement: str, values: tuple[Any, ...]
+) -> None:
+    """It does not go on behind its end."""
+    planner.execute(SESSION.replace("$1", "'2s'").replace("$2", "'2s'").encode())
+    plan = plan_of(planner, statement, values, "ANALYZE", "BUFFERS", "TIMING off")
+    executed = itertools.takewhile(lambda line: "Planning" not in line, plan)
+    touched = [line for line in executed if "Buffers:" in line][:1]  # none: an index without entries
+    assert sum(map(int, re.findall(r"(?:hit|read)=(\d+)", "".join(touched)))) < 30, plan
