@@ -40,6 +40,7 @@ class Presence:
         self._left = False
         self._elsewhere: frozenset[str] = frozenset()
         self._heard: list[ServerState] = []
+        self._rank = 0
 
     @property
     def alone(self) -> bool:
@@ -60,11 +61,7 @@ class Presence:
 
     def rank(self) -> int:
         """Which one this is of those that are there: of what one of them does, the first does it."""
-        if self._shared.alone:
-            return 0
-        own = self.servers()[0]
-        mine = (own.started_at, own.id)
-        return sum(each.is_live and (each.started_at, each.id) < mine for each in self._heard if each.id != own.id)
+        return self._rank
 
     def post(self, facts: Sequence[Fact]) -> None:
         """This server's own."""
@@ -110,6 +107,8 @@ class Presence:
         state = self._state()
         self._heard = await self._shared.ask(lambda commons: commons.present(state))
         there = [each for each in self._heard if each.is_live and each.id != state.id]
+        started_at = next((each.started_at for each in self._heard if each.id == state.id), state.started_at)
+        self._rank = sum((each.started_at, each.id) < (started_at, state.id) for each in there)
         ids = {each.id for each in there}
         if ids != self._there:
             # One that has just come may be what was killed, and was never heard of, started again.

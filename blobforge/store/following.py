@@ -55,8 +55,9 @@ class HistoryReader(Protocol):
         """The entries behind that one, the oldest first. Where the first of them is not the next, those in between
         were pruned. Raises StoreUnavailable; HistoryForked where the one that was read last is there no more."""
 
-    def wait(self, seconds: float) -> None:
-        """Until there may be something to read: at the latest after so long, and at once when it was just begun."""
+    def wait(self, seconds: float) -> bool:
+        """Until there may be something to read that others have written: at the latest after so long (False), and at
+        once when it was just begun."""
 
     def wake(self) -> None:
         """Have `wait` end. From any thread."""

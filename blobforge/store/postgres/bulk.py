@@ -86,7 +86,8 @@ class PostgresBulk:
         self._alone = False  # whether no other server has written of late
         self._lines = LineFloors()
         self._since = 0  # the last turn that was known before this one
-        self.missed: Sequence[Entry] = ()
+        self._missed: Sequence[Entry] = ()
+        self._unread = False  # whether others have written what did not come along with the turn
         turns.on_news = self._learn_of_others
 
     # --- transactions
@@ -101,10 +102,17 @@ class PostgresBulk:
         self._before = self.written
         self._alone = not self._turns.others_wrote
         self._turns.begin(now)
-        self.missed = ()
+        self._missed, self._unread = (), False
         self._since = self._turns.turn
         if not self._alone:
             self._turns.queue(ENTRIES, (self._since, MOST_MISSED), self._take_missed)
+
+    @property
+    def missed(self) -> Sequence[Entry]:
+        if self._unread and self._turns.begun:
+            self._unread = False
+            self._take_missed(self._turns.run(ENTRIES, (self._since, MOST_MISSED)))
+        return self._missed
 
     @property
     def now(self) -> int:
@@ -144,6 +152,7 @@ class PostgresBulk:
     def _learn_of_others(self) -> None:
         self._others_wrote()
         if self._alone:  # so that what they have told does not come along
+            self._unread = True
             self._lines.missed()
 
     def _others_wrote(self) -> None:
@@ -152,10 +161,10 @@ class PostgresBulk:
 
     def _take_missed(self, told: SqlAnswer) -> None:
         # Without that turn itself, which comes along and says nothing: it may not have been told yet.
-        self.missed = [entry(*row) for row in told.rows if row[0] > self._since]
-        if len(self.missed) < self._turns.turn - self._since or not all(each.known for each in self.missed):
+        self._missed = [entry(*row) for row in told.rows if row[0] > self._since]
+        if len(self._missed) < self._turns.turn - self._since or not all(each.known for each in self._missed):
             self._lines.missed()
-        for each in self.missed:
+        for each in self._missed:
             for fact in each.facts:
                 if isinstance(fact, JobReady):
                     self._lines.lower(fact.type, fact.priority, fact.job_id)

@@ -162,7 +162,7 @@ class WriterTurns:
         self.queue(sql.TELL, (n, self.server, nonce, at, told))
         if n % _PRUNED_EACH == 0:
             self.queue(sql.PRUNE_LOG, (n - MOST_KEPT, n - KEPT, at - KEPT_MS, 10 * _PRUNED_EACH))
-        self.queue(sql.NOTIFY)
+        self.queue(sql.NOTIFY, (self.server,))
         self.queue(sql.COMMIT)
         try:
             self.flush()

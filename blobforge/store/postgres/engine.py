@@ -51,7 +51,7 @@ class PostgresEngine:
         return RowCommons(self.url, now=lambda: time.time_ns() // 1_000_000)
 
     def follow(self) -> PostgresFollower:
-        return PostgresFollower(self.url)
+        return PostgresFollower(self.url, self.server)
 
     @contextmanager
     def export(self) -> Iterator[DatabaseExport]:

@@ -24,8 +24,10 @@ RETRY_AFTER = 1.0
 
 
 class PostgresFollower:
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, server: str = "") -> None:
+        """`server` is what this one is called: what it has written itself is no news."""
         self._url = url
+        self._server = server
         self._reading: Pipeline | None = None
         self._listening: psycopg.Connection[Any] | None = None
         self._tried_at = 0.0
@@ -61,27 +63,29 @@ class PostgresFollower:
 
     # --- waiting
 
-    def wait(self, seconds: float) -> None:
+    def wait(self, seconds: float) -> bool:
         until = time.monotonic() + seconds
         poll = select.poll()
         poll.register(self._woken, select.POLLIN)
         try:
             fresh, connection = self._listened()
             if fresh:
-                return  # what came before it was told to none
+                return True  # what came before it was told to none
             if connection is not None:
                 poll.register(connection.fileno(), select.POLLIN)
-                if _told(connection):
-                    return
+                if self._told(connection):
+                    return True
             while (left := until - time.monotonic()) > 0:
                 ready = {fd for fd, _ in poll.poll(left * 1000)}
                 if self._woken in ready:
                     self._calm()
-                    return
-                if ready and connection is not None and _told(connection):
-                    return
+                    return True
+                if ready and connection is not None and self._told(connection):
+                    return True
         except psycopg.Error:
             self._deaf()
+            return True
+        return False
 
     def wake(self) -> None:
         with suppress(OSError):  # it is awake, or closed
@@ -114,19 +118,18 @@ class PostgresFollower:
             self._listening.close()
             self._listening = None
 
+    def _told(self, connection: psycopg.Connection[Any]) -> bool:
+        """Whether it was told of something. Raises psycopg.OperationalError where it is lost."""
+        connection.pgconn.consume_input()
+        told = False
+        while (notice := connection.pgconn.notifies()) is not None:
+            told = told or not self._server or notice.extra != self._server.encode()
+        return told
+
     def _calm(self) -> None:
         with suppress(BlockingIOError):
             while os.read(self._woken, 4096):
                 pass
-
-
-def _told(connection: psycopg.Connection[Any]) -> bool:
-    """Whether it was told of something. Raises psycopg.OperationalError where it is lost."""
-    connection.pgconn.consume_input()
-    told = False
-    while connection.pgconn.notifies() is not None:
-        told = True
-    return told
 
 
 def _goes_on(found: list[tuple[Any, ...]], last: tuple[int, bytes]) -> bool:

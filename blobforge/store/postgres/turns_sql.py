@@ -35,7 +35,7 @@ TAKE_TURN: Final = """
 LATEST_TURN: Final = "SELECT n, at, oldest FROM turn WHERE one = 1"
 
 TELL: Final = "INSERT INTO log (n, server, nonce, at, told) VALUES ($1, $2, $3, $4, $5)"
-NOTIFY: Final = f"NOTIFY {CHANNEL}"
+NOTIFY: Final = f"SELECT pg_notify('{CHANNEL}', $1)"  # the server
 NONCE: Final = "SELECT nonce FROM log WHERE n = $1"
 OLDEST_ENTRY: Final = "SELECT min(n) FROM log"
 # With the one that was read last, to see that it is still there.

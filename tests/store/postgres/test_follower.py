@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 
 import msgspec
 import pytest
@@ -93,6 +94,18 @@ def test_a_commit_wakes(turns: WriterTurns, follower: PostgresFollower) -> None:
     began = time.monotonic()
     follower.wait(0.05)  # neither is told twice
     assert time.monotonic() - began >= 0.04
+
+
+def test_what_a_server_has_written_itself_does_not_wake_it(
+    postgres: Cluster, database: str, turns: WriterTurns
+) -> None:
+    with closing(PostgresFollower(postgres.url(database), turns.server)) as follower:
+        assert follower.wait(60)  # nothing is known of what was before
+        commit(turns)
+        assert not follower.wait(0.3)
+        with closing(WriterTurns(postgres.url(database), "other", schema=1)) as other:
+            commit(other)
+        assert follower.wait(60)
 
 
 def test_it_goes_on_after_its_connections_were_lost(

@@ -40,3 +40,15 @@ def test_what_came_with_a_turn_that_failed_comes_again_or_not_at_all(stores: tup
         raise ZeroDivisionError
     tells(one, 2)
     assert [entry for entry in one.missed if not entry.events] == [], "it told something"
+
+
+def test_the_first_that_another_writes_is_read_too_when_it_is_asked_for(stores: tuple[Store, Store]) -> None:
+    """A server that was alone does not ask for what others wrote: it would have to ask about each credential."""
+    one, other = stores
+    for _ in range(2):
+        tells(one, 1)
+    n = tells(other, 2)
+    with one.transaction(now=NOW):
+        assert one.now == NOW, "its turn has come"
+        assert [entry.n for entry in one.missed] == [n]
+        assert [fact for entry in one.missed for fact in entry.facts] == [JobReady("pdf", 2, 3)]
