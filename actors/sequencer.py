@@ -62,12 +62,13 @@ class Sequencer:
         self._ahead.clear()
 
     def tell(self, facts: Sequence[Fact]) -> None:
+        kinds = set(map(type, facts))
         for listener in self.listeners:
             heeds = listener.heeds
             if heeds is None:
                 listener.post(facts)
-            elif heeded := [fact for fact in facts if type(fact) in heeds]:
-                listener.post(heeded)
+            elif not heeds.isdisjoint(kinds):
+                listener.post([fact for fact in facts if type(fact) in heeds])
 
     def _tell_of_others(self, facts: Sequence[Fact]) -> None:
         for listener in self.listeners:

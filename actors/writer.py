@@ -12,6 +12,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, ClassVar, cast
 
 import msgspec
@@ -192,7 +193,7 @@ class Writer:
         now, last = self._now(), self.sequencer.last
         began = time.perf_counter()
         try:
-            done = await self._hop(lambda: self._transact(batch, now, last))
+            done = await self._hop(partial(self._transact, batch, now, last))
         except StoreUnavailable as error:
             if not self.failing:
                 log.error("cannot commit", error=str(error), messages=len(batch))
@@ -248,21 +249,22 @@ class Writer:
     def _transact(self, batch: list[Envelope[Any]], now: int, last: int, *, careful: bool = False) -> Committed:
         """Runs in the thread. `last` is the place up to which all has been told."""
         done, again = transact(
-            lambda: Transaction(self._store, self._rules, now, self._dice, self._revocations),
-            lambda step: self._together(step, batch, last),
+            partial(Transaction, self._store, self._rules, now, self._dice, self._revocations),
+            partial(self._together, batch, last),
             careful=careful,
         )
         self.second_tries += again
         return done
 
-    def _together(self, step: Transaction, batch: list[Envelope[Any]], last: int) -> Committed:
+    def _together(self, batch: list[Envelope[Any]], last: int, step: Transaction) -> Committed:
         """All messages in one transaction."""
         answers: list[Answer | Exception] = []
-        needs = None if step.careful else needs_of((envelope.message, envelope.repeat) for envelope in batch)
-        with self._store.transaction(needs, now=step.now):
-            step.now = self._store.now
-            if self._store.turn > last:
-                step.revocations += _revocations(self._store.missed, last, self._store.turn)
+        store, entry = self._store, None
+        needs = None if step.careful else needs_of([(envelope.message, envelope.repeat) for envelope in batch])
+        with store.transaction(needs, now=step.now):
+            step.now, turn = store.now, store.turn
+            if turn > last:
+                step.revocations += _revocations(store.missed, last, turn)
             for place, envelope in enumerate(batch):
                 try:
                     answer = step.whole(place, self._answer, envelope)
@@ -273,11 +275,11 @@ class Writer:
                     # A bug in one effect; it is undone, the others are not to suffer.
                     log.exception("effect failed", message=type(envelope.message).__name__)
                     answers.append(error)
-            self._store.tell(step.events, step.facts)
-        store, entry = self._store, None
-        if store.wrote and store.turn:
-            entry = Entry(store.turn, store.server, step.now, tuple(step.events), tuple(step.facts))
-        return Committed(answers, step.events, step.facts, store.wrote, store.commit_seconds, store.missed, entry)
+            store.tell(step.events, step.facts)
+        wrote = store.wrote
+        if wrote and (turn := store.turn):
+            entry = Entry(turn, store.server, step.now, tuple(step.events), tuple(step.facts))
+        return Committed(answers, step.events, step.facts, wrote, store.commit_seconds, store.missed, entry)
 
     def _answer(self, step: Transaction, envelope: Envelope[Any]) -> Answer | Stands:
         message = cast(Command, envelope.message)

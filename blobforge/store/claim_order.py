@@ -65,6 +65,14 @@ class ClaimOrder:
         """Something was undone: those that were passed by may be had again."""
         self._at = 0
 
+    def __len__(self) -> int:
+        """How many have stood here."""
+        return len(self._places)
+
+    def first(self) -> Job | None:
+        """The next one that may be had, of those that are known."""
+        return next(iter(self), None)
+
     def __iter__(self) -> Iterator[Job]:
         """Those that may be had, in claim order."""
         passed = True

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from msgspec.structs import replace
 
@@ -31,6 +31,8 @@ from blobforge.store.needs import Found, Needs
 from blobforge.store.tallies import Ended, Tallies
 from blobforge.worker import Worker
 
+K = TypeVar("K")
+V = TypeVar("V")
 # Ready jobs that are read ahead for one type, at most: an answer may have large ones, and each is in memory.
 MOST_AHEAD = 512
 ONLINE_LOOKED_AT = 64  # workers that are online for a type, to see whether there is another one
@@ -59,7 +61,7 @@ class WorkingSet:
     def __init__(self, bulk: BulkAccess) -> None:
         self._bulk = bulk
         self._open = self._read_outside = False  # rows were read while no transaction was open
-        self._before = 0
+        self.wrote = False  # whether the last transaction changed anything
         self._settled = 0  # how much of what was written in the transaction was pending before
         self._settled_at = 0  # how far the journal was then
         self.commit_seconds = 0.0  # of the last COMMIT alone
@@ -132,7 +134,8 @@ class WorkingSet:
         """All or nothing. Raises StoreUnavailable when the engine cannot begin or commit."""
         if self._read_outside:
             self._reset()
-        self._before = self._bulk.written
+        self.wrote = False
+        before = self._bulk.written
         self._bulk.begin(now)
         self._open = True
         try:
@@ -140,6 +143,7 @@ class WorkingSet:
                 self._load_ahead(needs)
             yield
             self.settle()
+            self.wrote = self._bulk.written != before
             self.commit_seconds = self._bulk.commit()
         except BaseException:
             self._bulk.rollback()
@@ -225,11 +229,6 @@ class WorkingSet:
             self._jobs.setdefault(job.id, job)
         return jobs
 
-    @property
-    def wrote(self) -> bool:
-        """Whether the last transaction changed anything."""
-        return self._bulk.written != self._before
-
     def _reset(self) -> None:
         for each in self._all:
             if each:
@@ -248,6 +247,8 @@ class WorkingSet:
         if not needs.ready:
             needs.kept = 0
         self._load_lines_ahead(needs, needs.ready)
+        if not needs.next_of and not needs.ready_for:
+            return
         wanted: dict[str, int] = {}
         for job in map(self._jobs.get, needs.next_of):
             if job is not None and job.type not in self._ready:
@@ -275,8 +276,9 @@ class WorkingSet:
         self._take_in(needs, found)
 
     def _load_lines_ahead(self, needs: Needs, wanted: dict[str, int]) -> None:
-        self._ahead.update(wanted)
-        needs.ready = {type_: min(most, MOST_AHEAD) for type_, most in wanted.items()}
+        if wanted:
+            self._ahead.update(wanted)
+            needs.ready = {type_: min(most, MOST_AHEAD) for type_, most in wanted.items()}
         self._take_in(needs, self._bulk.load(needs))
 
     def _ask(self, needs: Needs, *, pending: bool = False) -> None:
@@ -290,35 +292,35 @@ class WorkingSet:
 
     def _take_in(self, needs: Needs, found: Found) -> None:
         """What is known already is newer, or the same."""
-        jobs = self._jobs
+        jobs, workers = self._jobs, self._workers
         for job in found.jobs:
             jobs.setdefault(job.id, job)
         for job_id in needs.jobs:
             jobs.setdefault(job_id, None)
-        self._take_in_lists(needs, found)
-        self._take_in_lines(needs, found)
-        self._failed.update(found.failed)
-        self._new_ids += found.new_ids
         for worker in found.workers:
-            self._workers.setdefault(worker.id, worker)
+            workers.setdefault(worker.id, worker)
         for worker_id in needs.workers:
-            self._workers.setdefault(worker_id, None)
-        for attempt in found.attempts:
-            self._attempts.setdefault((attempt.job_id, attempt.attempt), attempt)
-        for key in needs.attempts:
-            self._attempts.setdefault(key, None)
-        for name, record in found.files.items():
-            self._files.setdefault(name, record)
-        for name in needs.files:
-            self._files.setdefault(name, None)
-        for name in needs.dooms:
-            self._dooms.setdefault(name, found.dooms.get(name))
+            workers.setdefault(worker_id, None)
+        if needs.ready:
+            self._take_in_lines(needs, found)
+        self._new_ids += found.new_ids
+        if needs.sources or needs.running_of:
+            self._take_in_lists(needs, found)
+        if needs.files or found.files:
+            _take_in_all(self._files, found.files, needs.files)
+        if needs.dooms:
+            _take_in_all(self._dooms, found.dooms, needs.dooms)
+        if needs.claim_keys or needs.repeated or needs.causes or needs.attempts or needs.failed:
+            self._take_in_rare(needs, found)
+
+    def _take_in_rare(self, needs: Needs, found: Found) -> None:
+        self._failed.update(found.failed)
+        attempts = {(attempt.job_id, attempt.attempt): attempt for attempt in found.attempts}
+        _take_in_all(self._attempts, attempts, needs.attempts)
         for claim_key in needs.claim_keys:
             self._claim_keys.setdefault(claim_key, found.claim_keys.get(claim_key, []))
-        for repeat in needs.repeated:
-            self._repeated.setdefault(repeat, found.repeated.get(repeat))
-        for fingerprint in needs.causes:
-            self._causes.setdefault(fingerprint, found.causes.get(fingerprint))
+        _take_in_all(self._repeated, found.repeated, needs.repeated)
+        _take_in_all(self._causes, found.causes, needs.causes)
 
     def _take_in_lists(self, needs: Needs, found: Found) -> None:
         if needs.sources:
@@ -381,6 +383,10 @@ class WorkingSet:
 
     def pick_ready(self, types: tuple[str, ...], limit: int) -> list[Job]:
         """The next jobs that any worker may have: urgent first, then the oldest, over all `types` together."""
+        if limit == 1 and len(types) == 1 and self._open and (line := self._ready.get(types[0])) is not None:
+            first = line.first()
+            if first is not None or line.whole:
+                return [first] if first is not None else []
         wanted = dict.fromkeys(types)
         if not self._open:
             self._reset()
@@ -406,7 +412,9 @@ class WorkingSet:
             self._reset()
             self._read_outside = True
         while True:
-            if type_ not in self._kept:
+            if (line := self._kept.get(type_)) is not None and line.whole and not line:
+                return []
+            if line is None:
                 self._ask(Needs(ready={type_: 0}, kept=limit), pending=True)
             try:
                 return list(islice(_to_the_end_of(self._kept[type_]), limit))
@@ -771,8 +779,7 @@ class WorkingSet:
         changes = Changes(started=self._started, ended=list(self._endings.values()), tallies=tallies)
         if any(self._rare):
             self._add_rare(changes)
-        for job_id in sorted(self._jobs_were):
-            self._sort_job(changes, self._jobs_were[job_id], self._jobs[job_id])
+        self._sort_jobs(changes)
         if changes.moved:
             befores, afters = zip(*changes.moved, strict=True)
             tallies.count(befores, -1)
@@ -807,18 +814,21 @@ class WorkingSet:
         changes.undos = self._undos
         changes.audit = self._audit
 
-    def _sort_job(self, changes: Changes, before: Job | None, after: Job | None) -> None:
-        if before is None:
-            if after is None:
-                return
-            made = self._made[after.id]
-            changes.made.append(made)
-            if after is not made:
-                changes.moved.append((made, after))
-        elif after is None:
-            changes.gone.append(before)
-        elif after is not before:
-            changes.moved.append((before, after))
+    def _sort_jobs(self, changes: Changes) -> None:
+        jobs, were = self._jobs, self._jobs_were
+        for job_id in sorted(were):
+            before, after = were[job_id], jobs[job_id]
+            if before is None:
+                if after is None:
+                    continue
+                made = self._made[after.id]
+                changes.made.append(made)
+                if after is not made:
+                    changes.moved.append((made, after))
+            elif after is None:
+                changes.gone.append(before)
+            elif after is not before:
+                changes.moved.append((before, after))
 
     def _sort_worker(self, changes: Changes, before: Worker | None, after: Worker | None, worker_id: str) -> None:
         if after is None:
@@ -843,6 +853,14 @@ class WorkingSet:
                 first, last = min(known.first, at), max(known.last, at)
                 seen[number] = CauseSeen(number, latest, first, last, known.n + 1, known.new)
         return [seen[number] for number in sorted(seen)]
+
+
+def _take_in_all(known: dict[K, V | None], found: Mapping[K, V | None], asked: Iterable[K]) -> None:
+    """What was found, and of what was not that there is none; but where it is known already."""
+    for key, value in found.items():
+        known.setdefault(key, value)
+    for key in asked:
+        known.setdefault(key, None)
 
 
 class _Short(Exception):

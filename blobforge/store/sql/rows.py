@@ -13,7 +13,9 @@ from blobforge.people import Session, User
 from blobforge.store.sql.running import Row
 from blobforge.worker import Worker, WorkerStatus
 
-_STATUS = {status.value: status for status in JobStatus}  # a dict is several times faster than JobStatus(text)
+# A dict is several times faster than JobStatus(text).
+_STATUS = {status.value: status for status in JobStatus}
+_WORKER_STATUS = {status.value: status for status in WorkerStatus}
 _decode_tags = msgspec.json.Decoder(tuple[str, ...]).decode
 
 
@@ -59,7 +61,7 @@ def worker(row: Sequence[Any]) -> Worker:
         secret_hash, drain, registered, *instance,
     ) = row  # fmt: skip
     return Worker(
-        id_, type_, WorkerStatus(status), created, updated, name, bool(enabled), heartbeat, metadata, labels,
+        id_, type_, _WORKER_STATUS[status], created, updated, name, bool(enabled), heartbeat, metadata, labels,
         version, token_id, secret_hash, bool(drain), bool(registered), *instance,
     )  # fmt: skip
 

@@ -1,8 +1,8 @@
 """What a working set needs, and what it has changed, on SQLite: one statement to load all, one for each table to
 write.
 
-State owned here: the numbers that are given next, which types of jobs there are and workers ask for, and the floor of
-attempts, as long as nothing that was written is undone.
+State owned here: the numbers that are given next, which types of jobs there are and workers ask for, the floor of
+attempts, and whether any job is kept from some workers, as long as nothing that was written is undone.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import compress
-from operator import ne
-from typing import Any, Final
+from operator import itemgetter, ne
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from msgspec.structs import astuple
@@ -53,14 +53,19 @@ _COUNTERS: Final = {
 }
 _FIELDS: Final = Job.__struct_fields__
 _PLACES: Final = range(len(_FIELDS))
-_GUARDS: Final = tuple(map(_FIELDS.index, ("id", "status", "attempt")))
-_LISTS: Final = {"tags", "avoid"}
-_FLAGS: Final = {"write_once"}
+_guards: Final = itemgetter(*map(_FIELDS.index, ("id", "status", "attempt")))
+_GUARDS: Final = 3
+# What the table has otherwise than the job.
+_OTHERWISE: Final[dict[str, Callable[[Any], Any]]] = {
+    "tags": rows.encode_tags,
+    "avoid": rows.encode_tags,
+    "write_once": int,
+}
 # Of so few rows each is read and written by a statement of its own, where the transaction has no more: JSON costs
 # more than a further statement.
 FEW: Final = 2
 Rows = Sequence[Sequence[Any]]
-Take = Callable[[Rows], None]
+Take = Callable[[Found, Rows], None]
 
 
 class Bulk:
@@ -79,6 +84,7 @@ class Bulk:
         self._types: frozenset[str] | None = None
         self._asked: dict[str, frozenset[str]] = {}
         self._floor: int | None = None
+        self._any_kept: bool | None = None
         self._alone = FEW  # sets of so many rows are written row by row
 
     # --- transactions
@@ -115,39 +121,33 @@ class Bulk:
 
     def doubt(self) -> None:
         """Rows are changed by other statements than those in here."""
-        self._next_id = self._next_cause = self._types = self._floor = None
+        self._next_id = self._next_cause = self._types = self._floor = self._any_kept = None
         self._asked.clear()
 
     # --- loading
 
     def load(self, needs: Needs) -> Found:
         """All of it in one statement, or where it is little by one for each row; and answers that may be repeated."""
-        found = Found()
-        load = _Load(self._do, found)
-        asked = [each for each in (
-            (sql.NEEDED_JOBS, needs.jobs, load.jobs),
-            (sql.NEEDED_OF_SOURCES, needs.sources, load.jobs),
-            (sql.NEEDED_OF_WORKERS, needs.running_of, load.jobs),
-            (sql.NEEDED_WORKERS, needs.workers, load.workers),
-            (sql.NEEDED_ATTEMPTS, needs.attempts, load.attempts),
-            (sql.NEEDED_FILES, needs.files, load.files),
-            (sql.NEEDED_SOURCE_FILES, needs.sources_of, load.files),
-            (sql.NEEDED_DOOMS, needs.dooms, load.dooms),
-            (sql.NEEDED_CLAIM_KEYS, needs.claim_keys, load.claim_keys),
-            (sql.NEEDED_CAUSES, needs.causes, load.causes),
-        ) if each[1]]  # fmt: skip
-        load.one_by_one = not needs.running_of and (  # of one worker there may be hundreds
-            all(len(names) == 1 for _, names, _ in asked) and max(len(needs.failed), *needs.ready.values(), 0) <= FEW
-        )
+        found, asked, little = Found(), [], not needs.running_of  # of one worker there may be hundreds
+        for field, part, take in _NAMED:
+            if names := getattr(needs, field):
+                asked.append((part, names, take))
+                little = little and len(names) == 1
+        little = little and len(needs.failed) <= FEW
+        for most in needs.ready.values():
+            little = little and most <= FEW
+        load = (_OneByOne if little else _Together)(self._do, found)
         for part, names, take in asked:
             load.named(part, names, take)
-        for type_, most in needs.ready.items():
-            load.line(type_, most, needs.kept)
+        if needs.ready:
+            kept = needs.kept if needs.kept and self._may_be_kept() else 0
+            for type_, most in needs.ready.items():
+                load.line(type_, most, kept)
         if needs.failed:
             found.failed = dict.fromkeys(needs.failed, ())
-            load.named(sql.NEEDED_FAILED, needs.failed, load.failed, needs.among)
+            load.named(sql.NEEDED_FAILED, needs.failed, _take_failed, needs.among)
         if needs.new_jobs and self._next_id is None:
-            load.ask(sql.NEEDED_HIGHEST, self._number)
+            load.ask(sql.NEEDED_HIGHEST, self._take_highest)
         if needs.repeated:
             for subject, key, *outcome in self._do.rows(sql.NEEDED_REPEATED, (as_json(list(needs.repeated)),)):
                 found.repeated[subject, key] = (outcome[0], outcome[1], outcome[2])
@@ -158,8 +158,14 @@ class Bulk:
             self._next_id += needs.new_jobs
         return found
 
-    def _number(self, found: Rows) -> None:
-        self._next_id = found[0][0] + 1
+    def _take_highest(self, _: Found, told: Rows) -> None:
+        self._next_id = told[0][0] + 1
+
+    def _may_be_kept(self) -> bool:
+        """Whether a job may be kept from some workers: hardly ever."""
+        if self._any_kept is None:
+            self._any_kept = bool(self._do.number(sql.ANY_KEPT))
+        return self._any_kept
 
     def known_types(self) -> frozenset[str]:
         if self._types is None:
@@ -245,12 +251,15 @@ class Bulk:
             if self._types is not None and not self._types.issuperset(job.type for job in changes.made):
                 self._types = None
         moves: dict[tuple[str, str], list[tuple[Job, Job]]] = defaultdict(list)
-        for before, after in changes.moved:
-            moves[before.status, after.status].append((before, after))
+        for moved in changes.moved:
+            before, after = moved
+            moves[before.status, after.status].append(moved)
+            if before.avoid or after.avoid:
+                self._any_kept = None
         for move in moves.values():
             self._move(move)
         if changes.gone:
-            self._types = None
+            self._types = self._any_kept = None
             guards = columns_of([(job.id, job.status, job.attempt) for job in changes.gone])
             if self._do.change(*spell(sql.DELETE_JOBS, guards)) != len(changes.gone):
                 raise self._stale([(job, None) for job in changes.gone])
@@ -259,15 +268,22 @@ class Bulk:
         """Those that go from one status to another, in the columns in which any of them has changed."""
         if len(moved) == 1:
             before, after = map(astuple, moved[0])
-            changed = tuple(compress(_PLACES, map(ne, before, after)))
-            row = (*[before[at] for at in _GUARDS], *[_stored(_FIELDS[at], after[at]) for at in changed])
-            done = self._do.change(spell_one(_moving(changed), len(row)), row) if changed else 1
+            move = _moving(tuple(compress(_PLACES, map(ne, before, after))))
+            if not move.columns:
+                return
+            row = [*_guards(before), *move.pick(after)]
+            for at, stored in move.otherwise:
+                row[at] = stored(row[at])
+            done = self._do.change(move.one, tuple(row))
         else:
             befores, afters = (columns_of(list(map(astuple, jobs))) for jobs in zip(*moved, strict=True))
-            changed = tuple(compress(_PLACES, map(ne, befores, afters)))
-            columns = [befores[at] for at in _GUARDS]
-            columns += [tuple([_stored(_FIELDS[at], value) for value in afters[at]]) for at in changed]
-            done = self._do.change(*spell(_moving(changed), columns)) if changed else len(moved)
+            move = _moving(tuple(compress(_PLACES, map(ne, befores, afters))))
+            if not move.columns:
+                return
+            columns: list[Sequence[Any]] = [*_guards(befores), *move.pick(afters)]
+            for at, stored in move.otherwise:
+                columns[at] = tuple(map(stored, columns[at]))
+            done = self._do.change(*spell(move.many, columns))
         if done != len(moved):
             raise self._stale(moved)
 
@@ -288,11 +304,33 @@ class Bulk:
             self._asked.pop(worker_id, None)
 
 
-class _Load:
-    """The questions of one load. `one_by_one`: each is asked at once. Else they become one statement: its parts,
-    their parameters, and where the rows of each go."""
+class _OneByOne:
+    """The questions of one load, each a statement of its own."""
 
-    one_by_one = False
+    def __init__(self, statements: Statements, found: Found) -> None:
+        self._rows = statements.rows
+        self._found = found
+
+    def named(self, part: sql.LoadPart, names: set[Any], take: Take, *more: Any) -> None:
+        for name in names:
+            take(self._found, self._rows(part.one, (*name, *more) if type(name) is tuple else (name, *more)))
+
+    def line(self, type_: str, most: int, kept: int) -> None:
+        for lines, part, limit in (
+            (self._found.ready, sql.NEEDED_READY, most),
+            (self._found.kept, sql.NEEDED_KEPT, kept),
+        ):
+            lines[type_] = list(map(rows.job, self._rows(part.one, (type_, limit)))) if limit else []
+
+    def ask(self, part: sql.LoadPart, take: Take) -> None:
+        take(self._found, self._rows(part.one))
+
+    def finish(self) -> None:
+        """All has been asked."""
+
+
+class _Together:
+    """The questions of one load, in one statement: its parts, their parameters, and where the rows of each go."""
 
     def __init__(self, statements: Statements, found: Found) -> None:
         self._do = statements
@@ -302,30 +340,17 @@ class _Load:
         self._takes: list[Take] = []
 
     def named(self, part: sql.LoadPart, names: set[Any], take: Take, *more: Any) -> None:
-        if not self.one_by_one:
-            self._later(part, take, as_json(list(names)), *more)
-            return
-        for name in names:
-            take(self._do.rows(part.one, (*name, *more) if type(name) is tuple else (name, *more)))
-
-    def ask(self, part: sql.LoadPart, take: Take, *values: Any) -> None:
-        if self.one_by_one:
-            take(self._do.rows(part.one, values))
-        else:
-            self._later(part, take, *values)
+        self.ask(part, take, as_json(list(names)), *more)
 
     def line(self, type_: str, most: int, kept: int) -> None:
         found = self._found
+        found.ready[type_], found.kept[type_] = [], []
         if most:
-            self.ask(
-                sql.NEEDED_READY, lambda line: found.ready.update({type_: list(map(rows.job, line))}), type_, most
-            )
-        if kept:  # many, and hardly ever there
-            self._later(
-                sql.NEEDED_KEPT, lambda line: found.kept.update({type_: list(map(rows.job, line))}), type_, kept
-            )
+            self.ask(sql.NEEDED_READY, partial(_take_line, "ready", type_), type_, most)
+        if kept:
+            self.ask(sql.NEEDED_KEPT, partial(_take_line, "kept", type_), type_, kept)
 
-    def _later(self, part: sql.LoadPart, take: Take, *values: Any) -> None:
+    def ask(self, part: sql.LoadPart, take: Take, *values: Any) -> None:
         self._parts.append(part.many)
         self._values += values
         self._takes.append(take)
@@ -334,39 +359,62 @@ class _Load:
         if self._parts:
             (values,) = self._do.rows("SELECT " + ", ".join(self._parts), tuple(self._values))
             for take, value in zip(self._takes, values, strict=True):
-                take(_decode(value))
-            # They are methods of what holds them, and Python looks for such cycles seldom (machinery/garbage.py): all
-            # rows of many transactions would be in memory.
-            self._takes.clear()
+                take(self._found, _decode(value))
 
-    def jobs(self, found: Rows) -> None:
-        self._found.jobs += map(rows.job, found)
 
-    def workers(self, found: Rows) -> None:
-        self._found.workers += map(rows.worker, found)
+def _take_jobs(found: Found, told: Rows) -> None:
+    found.jobs += map(rows.job, told)
 
-    def attempts(self, found: Rows) -> None:
-        self._found.attempts += map(rows.attempt, found)
 
-    def files(self, found: Rows) -> None:
-        for key, *record in found:
-            self._found.files[key] = _file(record)
+def _take_line(lines: str, type_: str, found: Found, told: Rows) -> None:
+    getattr(found, lines)[type_] = list(map(rows.job, told))
 
-    def dooms(self, found: Rows) -> None:
-        for key, state, tries, epoch, again in found:
-            self._found.dooms[key] = Doom(state, tries, epoch, bool(again))
 
-    def claim_keys(self, found: Rows) -> None:
-        for worker_id, key, pairs in found:
-            self._found.claim_keys[worker_id, key] = _decode_pairs(pairs)
+def _take_workers(found: Found, told: Rows) -> None:
+    found.workers += map(rows.worker, told)
 
-    def causes(self, found: Rows) -> None:
-        for fingerprint, number in found:
-            self._found.causes[fingerprint] = number
 
-    def failed(self, found: Rows) -> None:
-        for job_id, worker_id in found:
-            self._found.failed[job_id] = (*self._found.failed[job_id], worker_id)
+def _take_attempts(found: Found, told: Rows) -> None:
+    found.attempts += map(rows.attempt, told)
+
+
+def _take_files(found: Found, told: Rows) -> None:
+    for key, *record in told:
+        found.files[key] = _file(record)
+
+
+def _take_dooms(found: Found, told: Rows) -> None:
+    for key, state, tries, epoch, again in told:
+        found.dooms[key] = Doom(state, tries, epoch, bool(again))
+
+
+def _take_claim_keys(found: Found, told: Rows) -> None:
+    for worker_id, key, pairs in told:
+        found.claim_keys[worker_id, key] = _decode_pairs(pairs)
+
+
+def _take_causes(found: Found, told: Rows) -> None:
+    found.causes.update((fingerprint, number) for fingerprint, number in told)
+
+
+def _take_failed(found: Found, told: Rows) -> None:
+    for job_id, worker_id in told:
+        found.failed[job_id] = (*found.failed[job_id], worker_id)
+
+
+# What is asked for by names: the field of Needs, and where the rows go.
+_NAMED: Final[tuple[tuple[str, sql.LoadPart, Take], ...]] = (
+    ("jobs", sql.NEEDED_JOBS, _take_jobs),
+    ("sources", sql.NEEDED_OF_SOURCES, _take_jobs),
+    ("running_of", sql.NEEDED_OF_WORKERS, _take_jobs),
+    ("workers", sql.NEEDED_WORKERS, _take_workers),
+    ("attempts", sql.NEEDED_ATTEMPTS, _take_attempts),
+    ("files", sql.NEEDED_FILES, _take_files),
+    ("sources_of", sql.NEEDED_SOURCE_FILES, _take_files),
+    ("dooms", sql.NEEDED_DOOMS, _take_dooms),
+    ("claim_keys", sql.NEEDED_CLAIM_KEYS, _take_claim_keys),
+    ("causes", sql.NEEDED_CAUSES, _take_causes),
+)
 
 
 def _file(record: list[Any]) -> FileRecord | None:
@@ -380,13 +428,22 @@ def _started(job: Job) -> tuple[Any, ...]:
     return (job.id, job.attempt, job.worker_id, job.lease, job.started_at, job.upload_key)
 
 
-def _stored(field: str, value: Any) -> Any:
-    """As the table has it."""
-    if field in _LISTS:
-        return rows.encode_tags(value)
-    return int(value) if field in _FLAGS else value
+class _Move(NamedTuple):
+    """How jobs are moved in some columns: the statement for one and for many, what picks the new values out of all,
+    and which values, behind those that guard the move, the table has otherwise."""
+
+    columns: tuple[str, ...]
+    one: str
+    many: str
+    pick: Callable[[Sequence[Any]], Sequence[Any]]
+    otherwise: tuple[tuple[int, Callable[[Any], Any]], ...]
 
 
 @lru_cache(maxsize=256)
-def _moving(changed: tuple[int, ...]) -> str:
-    return sql.move_jobs(tuple([_FIELDS[at] for at in changed]))
+def _moving(changed: tuple[int, ...]) -> _Move:
+    columns = tuple([_FIELDS[at] for at in changed])
+    statement = sql.move_jobs(columns)
+    otherwise = [(at, _OTHERWISE[name]) for at, name in enumerate(columns, start=_GUARDS) if name in _OTHERWISE]
+    # An itemgetter of one gives no tuple.
+    pick = itemgetter(*changed) if len(changed) > 1 else lambda values: [values[at] for at in changed]
+    return _Move(columns, spell_one(statement, _GUARDS + len(columns)), statement, pick, tuple(otherwise))

@@ -83,6 +83,8 @@ NEEDED_FAILED: Final = _rows_of(
           ORDER BY job_id, worker_id)""",
 )
 NEEDED_HIGHEST: Final = _rows_of("n", "(SELECT coalesce(max(seq), 0) AS n FROM sqlite_sequence WHERE name = 'jobs')")
+ANY_KEPT: Final = """
+    SELECT EXISTS (SELECT 1 FROM jobs INDEXED BY jobs_kept WHERE status = 'pending' AND avoid IS NOT NULL)"""
 
 
 # --- what a transaction has changed, each table in one statement: see `sets.py` for what is in braces

@@ -21,12 +21,16 @@ class Statements:
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._db = connection
+        self.written = connection.total_changes()
 
     def rows(self, statement: str, values: Row = ()) -> list[Row]:
+        db = self._db
         try:
-            return self._db.execute(statement, values).fetchall()
+            found = db.execute(statement, values).fetchall()
         except OUTAGES as error:
             raise StoreUnavailable(str(error)) from error
+        self.written = db.total_changes()
+        return found
 
     def row(self, statement: str, values: Row = ()) -> Row | None:
         rows = self.rows(statement, values)
@@ -42,10 +46,6 @@ class Statements:
     def insert(self, statement: str, values: Row) -> int:
         self.rows(statement, values)
         return self._db.last_insert_rowid()
-
-    @property
-    def written(self) -> int:
-        return self._db.total_changes()
 
     @property
     def in_transaction(self) -> bool:
