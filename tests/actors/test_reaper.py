@@ -328,7 +328,7 @@ async def test_a_disk_that_takes_nothing_for_a_while_costs_nobody_a_lease(
 
     async def hop(call: Callable[[], Any], /) -> Any:
         await trio.lowlevel.checkpoint()
-        if failing and "Writer._commit" in repr(call):
+        if failing and "Writer._transact" in repr(call):
             raise StoreUnavailable("the disk is full")
         return call()
 
