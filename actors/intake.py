@@ -6,6 +6,10 @@ not. So the intake looks: often at first, when an upload is likely to be under w
 finds, it verifies before any worker is given it: by the checksum that the store vouches for, or by reading it; a
 source above `verify_limit` is taken at its size. All of this is off the write path, and an object store that does
 not answer only delays it.
+
+Of several servers each knows all sources that are awaited, and looks for its share of them; one that is said to have
+come is looked for at once, by the server that was told. Bytes are read by one at a time, and the others take what it
+finds. Outputs are checked by the server that accepted them.
 """
 
 from __future__ import annotations
@@ -15,8 +19,8 @@ import itertools
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
-from typing import Any, ClassVar
+from contextlib import AbstractAsyncContextManager, suppress
+from typing import Any, ClassVar, Protocol
 
 import structlog
 import trio
@@ -37,6 +41,7 @@ from blobforge.events import Fact, OutputAccepted, OutputUnchecked, SourceAwaite
 from blobforge.objects import ObjectInfo, ObjectStore, ObjectStoreError
 from blobforge.objects.keys import incoming_prefix, is_incoming_key, source_key
 from blobforge.refusals import Refusal, RefusalCode
+from blobforge.store.errors import DatabaseError
 
 log = structlog.get_logger("blobforge.intake")
 
@@ -48,6 +53,7 @@ PAUSE = 0.04
 FIRST_LOOK = 1.0  # seconds after a source was announced
 LONGEST_LOOK = 60.0  # seconds between two looks at a source that was announced long ago
 OUTPUT_LOOK = 5.0  # seconds between two looks for an output that was accepted unseen
+READS_ALONE = 30.0  # seconds in which no other server reads the same source; later it may, which does no harm
 
 
 class _Awaited:
@@ -61,9 +67,22 @@ class _Awaited:
         self.replies: list[ReplyTo[SourceSettledFor | Refusal]] = []
 
 
+class Others(Protocol):
+    """The other servers of the database."""
+
+    def is_mine(self, source_hash: str) -> bool:
+        """Whether this server is the one of them that looks for this source now and then."""
+
+    def alone(self, name: str, seconds: float) -> AbstractAsyncContextManager[None]:
+        """One of them is in this block at a time, for so long at most. Raises DatabaseError."""
+
+    async def catch_up(self) -> None:
+        """Returns when all has been told that any of them has committed."""
+
+
 class Intake:
-    """`verify_limit` is in bytes: above it, only existence and size are checked. `epoch` tells looks before a
-    deletion from those after it (the janitor counts)."""
+    """`others`: None where there are none. `verify_limit` is in bytes: above it, only existence and size are checked.
+    `epoch` tells looks before a deletion from those after it (the janitor counts)."""
 
     heeds: ClassVar[frozenset[type[Fact]]] = frozenset(
         {SourceAwaited, SourceSettled, OutputUnchecked, OutputAccepted}
@@ -77,7 +96,9 @@ class Intake:
         installation: str,
         verify_limit: int,
         epoch: Callable[[], int] = lambda: 0,
+        others: Others | None = None,
     ) -> None:
+        self._others = others
         self.mailbox: Mailbox[Envelope[Any]] = Mailbox(MAILBOX)
         self.keeper = OutputKeeper(writer, objects, installation)
         self._writer = writer
@@ -107,13 +128,17 @@ class Intake:
     def resume(
         self,
         *,
-        sources: Iterable[tuple[int, str, int]],
-        outputs: Iterable[tuple[int, int, str]],
+        sources: Iterable[tuple[int, str, int]] = (),
+        outputs: Iterable[tuple[int, int, str]] = (),
         to_keep: Iterable[OutputAccepted] = (),
+        now_ms: int = 0,
     ) -> None:
-        """Take up what a former run left."""
+        """Take up what a former run left, or others have. A source is (job, hash, since when in ms): the first look
+        is soon, and then they are as rare as they were."""
         self.post(list(to_keep))
-        self.post([SourceAwaited(job_id, source_hash) for job_id, source_hash, _ in sources])
+        for job_id, source_hash, since in sources:
+            self._await(source_hash, max(0.0, (now_ms - since) / 1000))
+            self.post([SourceAwaited(job_id, source_hash)])
         self.post([OutputUnchecked(job_id, attempt, key) for job_id, attempt, key in outputs])
 
     async def run(self) -> None:
@@ -139,8 +164,10 @@ class Intake:
                     awaited = self._awaited.get(source_hash)
                     if awaited is not None:
                         awaited.jobs.discard(job_id)
-                        if not awaited.jobs and not awaited.replies:
+                        if not awaited.jobs:
                             del self._awaited[source_hash]
+                            for reply in awaited.replies:
+                                reply.settle(SourceSettledFor(0))
                 case OutputUnchecked(key=key):
                     self._outputs[key] = fact
                     self._look_at(key, now + OUTPUT_LOOK)
@@ -152,8 +179,8 @@ class Intake:
             self.mailbox.nudge()
 
     def post_of_others(self, facts: Sequence[Fact]) -> None:
-        """What another server has promised to look for, it looks for; where it ends, this one reads what is left."""
-        self.post([fact for fact in facts if isinstance(fact, SourceSettled)])
+        """Outputs that another server has accepted it checks; where it ends, one of those that are left does."""
+        self.post([fact for fact in facts if isinstance(fact, SourceAwaited | SourceSettled)])
 
     def _asked(self, envelope: Envelope[SourceSettledFor]) -> None:
         """A client says that the source is there, and waits to hear whether it is."""
@@ -162,8 +189,8 @@ class Intake:
         self._await(source_hash).replies.append(envelope.reply)
         self._wanted.append(source_hash)
 
-    def _await(self, source_hash: str) -> _Awaited:
-        return self._awaited.setdefault(source_hash, _Awaited(trio.current_time()))
+    def _await(self, source_hash: str, age: float = 0.0) -> _Awaited:
+        return self._awaited.setdefault(source_hash, _Awaited(trio.current_time() - age))
 
     def _next_time(self) -> float:
         """The time of the next look; never with every slot taken, for the end of a look nudges."""
@@ -183,10 +210,20 @@ class Intake:
             if self._due.get(name) != when:
                 continue  # it was brought forward
             del self._due[name]
-            if name not in self._busy and (name in self._awaited or name in self._outputs):
+            if self._is_anothers(name):
+                self._look_at(name, now + self._pause(name))
+            elif name not in self._busy and (name in self._awaited or name in self._outputs):
                 self._not_before = now + PAUSE
                 return name
         return None
+
+    def _is_anothers(self, name: str) -> bool:
+        return self._others is not None and name in self._awaited and not self._others.is_mine(name)
+
+    def _pause(self, source_hash: str) -> float:
+        """A tenth of its age: an upload that just began is found within seconds, an old one costs little."""
+        age = trio.current_time() - self._awaited[source_hash].since
+        return min(max(age / 10, FIRST_LOOK), LONGEST_LOOK)
 
     def _look_at(self, name: str, when: float) -> None:
         """Look for it then, or earlier if that was said before."""
@@ -212,6 +249,9 @@ class Intake:
             log.warning("cannot look for an object", error=str(error))
             said = f"The object store does not answer: {error}"
             outcome = Refusal(RefusalCode.UNAVAILABLE, said, retry_after=5)
+        except DatabaseError as error:
+            log.warning("cannot agree with the other servers about a source", error=str(error))
+            outcome = Refusal(RefusalCode.UNAVAILABLE, "The database does not answer.", retry_after=5)
         if outcome is not None:
             for reply in asked:
                 reply.settle(outcome)
@@ -226,14 +266,30 @@ class Intake:
             if not awaited.jobs and not awaited.replies:
                 del self._awaited[name]
                 return
-            # A tenth of its age: an upload that just began is found within seconds, an old one costs little.
-            pause = min(max((now - awaited.since) / 10, FIRST_LOOK), LONGEST_LOOK)
-            self._look_at(name, now + pause)
+            self._look_at(name, now + self._pause(name))
             if awaited.replies:
                 self._wanted.append(name)
         self.mailbox.nudge()
 
     async def _look_for_source(self, source_hash: str) -> SourceSettledFor | Refusal:
+        if self._others is None:
+            return await self._read_source(source_hash)
+        if not await self._is_there(source_hash):
+            return _missing(source_key(source_hash))
+        async with self._others.alone(f"source {source_hash}", READS_ALONE):
+            await self._others.catch_up()
+            if source_hash not in self._awaited:
+                return SourceSettledFor(0)  # by what another has read meanwhile
+            return await self._read_source(source_hash)
+
+    async def _is_there(self, source_hash: str) -> bool:
+        if await self._objects.head(source_key(source_hash)) is not None:
+            return True
+        if not is_incoming_key(self._objects.plain_source_key(source_hash)):
+            return False
+        return bool(await self._objects.list_page(incoming_prefix(source_hash)))
+
+    async def _read_source(self, source_hash: str) -> SourceSettledFor | Refusal:
         key = source_key(source_hash)
         epoch = self._epoch()
         info = await self._objects.head(key)

@@ -113,7 +113,9 @@ class Janitor:
         self._failing = False  # the store deletes nothing just now
         self._round = 0  # jobs pruned since the last rest
         self._prune_at = self._delete_at = self._vacuum_at = self._fill_at = 0.0
-        self._sweeper = Sweeper(writer, objects, now=lambda: self._safe_now() / 1000, is_alone=self._may_sweep)
+        self._sweeper = Sweeper(
+            writer, objects, now=lambda: self._safe_now() / 1000, is_alone=self._is_alone, leads=leads
+        )
         self.orphans = OrphanSearcher(
             objects,
             now=now,
@@ -167,10 +169,6 @@ class Janitor:
     async def _is_alone(self) -> bool:
         """Raises ObjectStoreError."""
         return await self._look_for_others() == ()
-
-    async def _may_sweep(self) -> bool:
-        """Raises ObjectStoreError."""
-        return self._leads() and await self._is_alone()
 
     async def _keep_house(self) -> None:
         prunes = bool(self._retention.by_status) or self._retention.audit > 0 or self._retention.workers > 0

@@ -31,7 +31,8 @@ PAUSE = 1.0  # seconds between two pages
 
 class Sweeper:
     """`now` gives Unix seconds that a jump of the clock does not carry away; `is_alone` says whether no other
-    database keeps its objects in the store, which may be waiting for them."""
+    database keeps its objects in the store, which may be waiting for them; `leads` whether this is the server of its
+    database that sweeps."""
 
     def __init__(
         self,
@@ -40,7 +41,9 @@ class Sweeper:
         *,
         now: Callable[[], float],
         is_alone: Callable[[], Awaitable[bool]],
+        leads: Callable[[], bool] = lambda: True,
     ) -> None:
+        self._leads = leads
         self._writer = writer
         self._objects = objects
         self._now = now
@@ -49,6 +52,9 @@ class Sweeper:
     async def run(self) -> None:
         await trio.sleep(FIRST_SWEEP)
         while True:
+            if not self._leads():
+                await trio.sleep(SWEEP_EVERY)
+                continue
             try:
                 swept = await self._sweep_incoming() if await self._is_alone() else 0
                 unfinished = await self._objects.clear_unfinished(before=self._now() - PARTS_GRACE, dry_run=False)

@@ -63,6 +63,12 @@ class Presence:
         """Which one this is of those that are there: of what one of them does, the first does it."""
         return self._rank
 
+    def is_mine(self, number: int) -> bool:
+        """Whether this is the server that has this one of things that are numbered: each has its share."""
+        own = self._state().id
+        live = 1 + sum(each.is_live and each.id != own for each in self._heard)
+        return number % live == self.rank()
+
     def post(self, facts: Sequence[Fact]) -> None:
         """This server's own."""
 

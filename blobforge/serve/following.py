@@ -22,7 +22,7 @@ log = structlog.get_logger("blobforge.follower")
 
 ENTRIES_AT_ONCE = 1000
 SETTLE_AGAIN_SECONDS = 5.0
-LEFT_SECONDS = 300.0  # all sources that are awaited are read for it
+LEFT_SECONDS = 300.0
 
 
 async def followed(engine: Engine, parts: Parts, *, hop: Hop | None) -> HistoryReader | None:

@@ -33,6 +33,7 @@ from blobforge.objects import ObjectStore
 from blobforge.objects.local import LocalStore
 from blobforge.objects.s3 import S3Store
 from blobforge.serve import openfiles
+from blobforge.serve.others import OtherServers
 from blobforge.store.commons import ServerState
 from blobforge.store.writing import Store
 from web.api.status import read_stats
@@ -76,7 +77,7 @@ class Parts:
         self.url = ""
         self.now = now
         self.objects_place = ""  # how it is told from other servers' places
-        self._id = secrets.token_hex(8)
+        self._id = store.server or secrets.token_hex(8)  # that of the row which its writer holds
         self._name = settings.server_name
         self._started_at = now()
         self.replicator: Replicator | None = None
@@ -116,6 +117,7 @@ class Parts:
             stats=lambda: read_stats(self.services),
         )
         self.writer = Writer(store, rules, now=now, sink=self.broadcaster, hop=hop, tracer=tracer)
+        self.presence = Presence(shared, self._state, is_outdated=lambda: self.writer.outdated)
         self.scheduler = Scheduler(self.writer.mailbox, rank=rank, holds=not shared.alone)
         self.reaper = Reaper(
             self.writer.mailbox,
@@ -147,6 +149,7 @@ class Parts:
             installation=store.installation,
             verify_limit=settings.verify_limit,
             epoch=lambda: self.janitor.epoch,
+            others=None if shared.alone else OtherServers(self.presence, shared, self.writer.sequencer),
         )
         self.first_link = FirstLink(shared)
         sealer = Sealer(secret)
@@ -175,7 +178,6 @@ class Parts:
             "unread_bytes": unread,
         }
         self.limits = Watch(limits)
-        self.presence = Presence(shared, self._state, is_outdated=lambda: self.writer.outdated)
         counting = Counting(
             Requests(),
             limits,

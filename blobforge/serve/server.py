@@ -283,8 +283,9 @@ async def _resume(parts: Parts) -> None:
     sources = await parts.reads.run(lambda reader: reader.awaited_sources())
     waits = await parts.reads.run(lambda reader: reader.waiting_for_time())
     parts.reaper.resume(running=leases, workers=workers, uploads=sources, now_ms=now)
+    parts.intake.resume(sources=sources, now_ms=now)
     if parts.presence.rank() == 0:
-        await _resume_intake(parts)
+        await _resume_outputs(parts)
     settings = parts.services.settings
     longest = max(settings.retry_backoff_max * (1 + settings.retry_jitter), settings.worker_timeout)
     parts.scheduler.resume(waits, now_ms=now, longest=longest)
@@ -292,18 +293,17 @@ async def _resume(parts: Parts) -> None:
         log.info("leases get a fresh period", jobs=len(leases))
 
 
-async def _resume_intake(parts: Parts) -> None:
-    sources = await parts.reads.run(lambda reader: reader.awaited_sources())
+async def _resume_outputs(parts: Parts) -> None:
     outputs = await parts.reads.run(lambda reader: reader.unchecked_outputs())
     to_keep = await parts.reads.run(lambda reader: reader.outputs_to_keep())
-    parts.intake.resume(sources=sources, outputs=outputs, to_keep=to_keep)
+    parts.intake.resume(outputs=outputs, to_keep=to_keep)
 
 
 async def _inherit(parts: Parts) -> None:
     """What a server that is gone had in hand, the first of those that are left takes up."""
     while parts.presence.rank() == 0:
         try:
-            await _resume_intake(parts)
+            await _resume_outputs(parts)
         except DatabaseError as error:
             log.warning("cannot take up what another server left; tried again", reason=str(error))
             await trio.sleep(INHERIT_AGAIN)

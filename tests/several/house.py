@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from blobforge.objects import ObjectStore
 from tests.fixtures.local import LocalServer, open_local
 from tests.fixtures.postgres import Cluster
 
@@ -17,6 +18,7 @@ class House:
         self._database = database
         self.folder = folder
         self.url = cluster.url(database)
+        self.objects: ObjectStore | None = None  # that all of them use; None: each has a folder of its own
 
     @asynccontextmanager
     async def server(self, name: str, **settings: Any) -> AsyncIterator[LocalServer]:
@@ -25,7 +27,7 @@ class House:
         folder.mkdir(exist_ok=True)
         (folder / "objects-id").write_text("one\n")
         given = {"database_url": self.url, "server_name": name} | settings
-        async with open_local(folder, **given) as local:
+        async with open_local(folder, objects=self.objects, **given) as local:
             yield local
 
     def execute(self, statement: str) -> list[tuple[Any, ...]]:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import structlog
 import trio
@@ -64,6 +65,32 @@ async def test_a_server_that_was_killed_is_silent_and_then_forgotten(house: Hous
         house.execute("UPDATE presences SET seen_at = seen_at - 600000 WHERE id = 'killed'")
         await trio.sleep(BEAT_SECONDS * 2)
         assert set(await listed(a)) == {"a"}
+
+
+async def test_the_rows_of_writers_go_with_their_servers(house: House, autojump_clock: Any) -> None:
+    """Each run has a row of its own: after a year of restarts there are as many as there are servers."""
+
+    def writers() -> set[str]:
+        return {str(id_) for (id_,) in house.execute("SELECT id FROM servers")}
+
+    async with house.server("a") as a:
+        own = a.parts.writer.sequencer.server
+        async with house.server("b") as b:
+            assert writers() == {own, b.parts.writer.sequencer.server}
+        assert writers() == {own}, "it has ended in order"
+        minutes = {"young": 9, "old": 11, "in use": 11}
+        for id_, age in minutes.items():
+            house.execute(
+                f"INSERT INTO servers SELECT '{id_}', incarnation - {age * 60_000} FROM servers WHERE id = '{own}'"
+            )
+        with psycopg.connect(house.url) as other:
+            other.execute("SELECT 1 FROM servers WHERE id = 'in use' FOR NO KEY UPDATE")
+            await trio.sleep(BEAT_SECONDS * 2)
+            assert writers() == {own, "young", "in use"}
+        house.execute("UPDATE servers SET incarnation = incarnation - 3600000")
+        await trio.sleep(BEAT_SECONDS * 2)
+        assert writers() == {own}, "what a server says that it is there keeps its own"
+        await a.submit()
 
 
 async def test_metrics_say_of_which_server_they_are(house: House, autojump_clock: Any) -> None:

@@ -70,6 +70,7 @@ class RowCommons:
         self._run(sql.PRESENT, state.id, state.name, state.version, state.objects, state.admin, state.url, state.turn,
                   state.turn_at, state.read, self._now(), state.long_polls, state.streams)  # fmt: skip
         self._run(sql.FORGET_SILENT, round(REMEMBERED_SECONDS * 1000))
+        self._run(sql.FORGET_WRITERS, round(REMEMBERED_SECONDS * 1000))
         self._run(sql.FORGET_GUESSES, round(BURST * REFILL_SECONDS * 1000))
         self._run(sql.FORGET_HOLDS)
         return self.servers()

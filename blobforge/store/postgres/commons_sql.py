@@ -46,6 +46,11 @@ PRESENCES: Final = f"""
            turn_at, read, greatest(0, (SELECT n FROM turn) - read), clock, long_polls, streams
     FROM presences ORDER BY name, id"""
 FORGET_SILENT: Final = f"DELETE FROM presences WHERE seen_at < {_NOW} - $1::bigint"
+# Those of which no server has said for so long that it is theirs. One whose writer holds it is passed over.
+FORGET_WRITERS: Final = f"""
+    DELETE FROM servers WHERE id IN (
+        SELECT id FROM servers WHERE incarnation < {_NOW} - $1::bigint AND id NOT IN (SELECT id FROM presences)
+           FOR UPDATE SKIP LOCKED)"""
 LEAVE: Final = "DELETE FROM presences WHERE id = $1"
 
 # --- what one server does at a time

@@ -12,6 +12,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final
 
 import psycopg
@@ -32,6 +33,7 @@ LOCK_WAIT: Final = 5.0
 IDLE_WAIT: Final = 2.0
 # For an answer. Longer than the wait for a lock, which says more.
 ANSWER_WAIT: Final = 10.0
+LEAVE_WAIT: Final = 2.0
 # How long it is tried to find out what became of a commit, before its callers are told that it is not known.
 FINDING_OUT: Final = 10.0
 # Between tries to connect: what comes in between is refused at once.
@@ -187,6 +189,10 @@ class WriterTurns:
                 self._drop()
 
     def close(self) -> None:
+        """This server ends, and leaves no row behind; where it cannot be reached now, the others see to that."""
+        if self._pipe is not None and not self.begun:
+            with suppress(StoreUnavailable, psycopg.Error):
+                self._pipe.run(sql.FORGET_SERVER, (self.server, self._incarnation), within=LEAVE_WAIT)
         self._drop()
 
     # --- the connection

@@ -24,11 +24,13 @@ SESSION: Final = """
            set_config('lock_timeout', $2, false)"""
 
 HOLD_SERVER: Final = "SELECT 1 FROM servers WHERE id = $1 AND incarnation = $2 FOR NO KEY UPDATE"
-# It waits until a transaction of the former incarnation has ended.
-RAISE_INCARNATION: Final = """
-    INSERT INTO servers (id, incarnation) VALUES ($1, 1)
-    ON CONFLICT (id) DO UPDATE SET incarnation = servers.incarnation + 1 RETURNING incarnation"""
-FORGET_SERVER: Final = "DELETE FROM servers WHERE id = $1"
+# It waits until a transaction of the former incarnation has ended. The number is the time (ms) by the database's
+# clock: a row that was forgotten and is made again has another one than before, and how old it is can be seen.
+_NOW: Final = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+RAISE_INCARNATION: Final = f"""
+    INSERT INTO servers (id, incarnation) VALUES ($1, {_NOW})
+    ON CONFLICT (id) DO UPDATE SET incarnation = greatest(servers.incarnation + 1, {_NOW}) RETURNING incarnation"""
+FORGET_SERVER: Final = "DELETE FROM servers WHERE id = $1 AND incarnation = $2"
 
 TAKE_TURN: Final = """
     UPDATE turn SET n = n + 1, at = greatest(at, $1) WHERE one = 1 RETURNING n, at, oldest, job"""
