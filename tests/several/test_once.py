@@ -87,7 +87,7 @@ async def test_a_source_with_the_wrong_bytes_is_read_by_the_next_one(
         shelf._path(key).parent.mkdir(parents=True, exist_ok=True)
         shelf._path(f"sources/{wrong}").rename(shelf._path(key))
         status, answer = await a.call("POST", f"/api/jobs/{job_id}/uploaded")
-        assert (status, answer["type"].rpartition("/")[2]) == (409, "source-missing"), answer
+        assert (status, answer["type"].rpartition(":")[2]) == (409, "source-missing"), answer
         await a.source(b"right")
         assert await b.call("POST", f"/api/jobs/{job_id}/uploaded") == (200, {"status": "pending"})
         assert shelf.asked[f"digest {key}"] == 2
