@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import pairwise
@@ -119,17 +120,22 @@ class LogReader:
         self._follower.close()
 
 
-def as_told(readers: Sequence[Reader], log: LogReader, after: tuple[int, ...] = (0, 0)) -> list[str]:
-    """What is wrong with what they were told; empty where it is all that was committed behind that place, once and
-    in order."""
+def as_told(
+    readers: Sequence[Reader],
+    log: LogReader,
+    after: tuple[int, ...] = (0, 0),
+    until: tuple[int, ...] = (sys.maxsize, 0),
+) -> list[str]:
+    """What is wrong with what they were told; empty where it is all that was committed between these places, once
+    and in order."""
     found = []
     numbers = [entry.n for entry in log.entries]
     if numbers != list(range(1, len(numbers) + 1)):
         gaps = [n for n, next_ in pairwise(numbers) if next_ != n + 1]
         found.append(f"the log has gaps, behind {gaps[:5]}")
-    every = {each.id: each for each in log.told() if each.place > after}
+    every = {each.id: each for each in log.told() if after < each.place <= until}
     for number, reader in enumerate(readers):
-        told = [each for each in reader.told if each.place > after]
+        told = [each for each in reader.told if after < each.place <= until]
         again = [each for each, next_ in pairwise(told) if next_.place <= each.place]
         if again:
             found.append(f"reader {number} was told out of order, or twice: behind {again[:5]}")

@@ -7,13 +7,15 @@ No test looks at a clock: a client that was not told has waited in vain, and fai
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from typing import Any
 
+import httpx
 import pytest
 import trio
 
 from tests.fixtures.seaweed import Seaweed
-from tests.several.streams import Reader
+from tests.several.streams import LogReader, Reader, as_told
 from tests.several.three import PATIENCE, Asking, Three, asking, hash_of, three_servers
 
 LEASE = 1.5  # seconds
@@ -147,8 +149,13 @@ async def test_a_retry_wakes_once(ask: Asking) -> None:
     got: list[int] = []
 
     async def claim(server: int) -> None:
-        answer = await ask.claim(server, f"w-{'abc'[server]}", "again", wait=WAIT)
+        worker = f"w-{'abc'[server]}"
+        answer = await ask.claim(server, worker, "again", wait=WAIT)
         got.append(answer["job"]["id"])
+        beat = {"jobs": [{"job_id": got[-1], "lease": answer["lease"]}]}
+        while len(got) < 3:
+            await ask.done(server, "POST", f"/api/workers/{worker}/heartbeat", beat)
+            await trio.sleep(LEASE / 5)
 
     async with trio.open_nursery() as nursery:
         for server in (A, B, C):
@@ -181,6 +188,28 @@ async def test_a_source_is_verified_by_one_of_them(ask: Asking) -> None:
     assert [ask.three.line.count("GET", f"incoming/{digest}/") for _, digest in jobs] == [1] * len(jobs)
     for job_id, _ in jobs:
         assert [status for _, status in await ask.told(job_id)] == ["uploading", "pending"]
+
+
+async def test_an_object_is_deleted_by_one_of_them(ask: Asking) -> None:
+    contents = [b"to be deleted %d" % number for number in range(9)]
+    jobs = []
+
+    async def submit(number: int, content: bytes) -> None:
+        jobs.append(await ask.submit(number % 3, "delete", content))
+
+    async with trio.open_nursery() as nursery:
+        for number, content in enumerate(contents):
+            nursery.start_soon(submit, number, content)
+    for number, job_id in enumerate(jobs):
+        answer = await ask.call((number + 1) % 3, "DELETE", f"/api/jobs/{job_id}")
+        assert answer.is_success, answer.text
+    for content in contents:
+        while await trio.to_thread.run_sync(ask.three.has_source, hash_of(content)):
+            await trio.sleep(0.1)
+    await trio.sleep(0.5)
+    assert [ask.three.line.count("DELETE", f"sources/{hash_of(content)}") for content in contents] == [1] * 9
+    for job_id in jobs:
+        assert [name for name, _ in await ask.told(job_id)].count("job_removed") == 1
 
 
 # ------------------------------------------------------------------ the database is away
@@ -236,3 +265,57 @@ async def test_while_the_database_is_away_all_wait_and_none_is_silent(ask: Askin
                     await trio.sleep(0.05)
         streams.cancel_scope.cancel()
     assert [(reader.streams, reader.resyncs) for reader in readers] == [(1, 0)] * 3
+
+
+# ------------------------------------------------------------------ events
+
+
+async def test_events_are_the_same_at_all_servers_and_over_a_restart_of_all(ask: Asking) -> None:
+    three = ask.three
+    log = LogReader(three.database_url)
+    places = three.places()
+    stays = [Reader([place], three.token) for place in places]
+    goes = [Reader([*places[number:], *places[:number]], three.token, leaves_after=3) for number in range(3)]
+    readers = [*stays, *goes]
+    async with trio.open_nursery() as nursery:
+        for reader in readers:
+            nursery.start_soon(reader.run)
+        for reader in readers:
+            await reader.began.wait()
+        began = max(reader.position for reader in readers)
+        for number in range(30):
+            source = {"type": "told", "source_hash": hash_of(b"told %d" % number)}
+            await ask.done(number % 3, "POST", "/api/jobs", source)
+        async with trio.open_nursery() as stopping:
+            for server in three.servers:
+                stopping.start_soon(trio.to_thread.run_sync, server.stop)
+        async with trio.open_nursery() as starting:
+            for server in three.servers:
+                starting.start_soon(trio.to_thread.run_sync, server.start)
+        for number in range(30, 60):
+            source = {"type": "told", "source_hash": hash_of(b"told %d" % number)}
+            await ask.done(number % 3, "POST", "/api/jobs", source)
+        log.read()
+        with trio.move_on_after(PATIENCE):
+            while any(reader.position < log.told()[-1].place for reader in readers):
+                await trio.sleep(0.05)
+        nursery.cancel_scope.cancel()
+    log.read()
+    end = min(reader.position for reader in readers)
+    log.close()
+    assert sum(each.name == "job_created" and each.place > began for each in log.told()) == 60
+    assert as_told(readers, log, after=began, until=end) == []
+    assert all(reader.streams > 10 for reader in goes)
+
+
+async def test_a_stream_by_a_revoked_token_ends_at_another_server(ask: Asking) -> None:
+    made = await ask.done(A, "POST", "/api/tokens", {"name": "t", "scopes": ["read"]})
+    headers = {"Authorization": f"Bearer {made['token']}"}
+    async with ask.http.stream("GET", ask.three.servers[B].url + "/events", headers=headers) as response:
+        lines = response.aiter_lines()
+        await anext(lines)
+        assert (await ask.call(A, "DELETE", f"/api/tokens/{made['id']}")).status_code in (200, 204)
+        with suppress(httpx.RemoteProtocolError):
+            async for _ in lines:
+                pass
+    # Here it has ended: with one that stays open the client's patience, or the test's, would have been too short.

@@ -76,6 +76,11 @@ class Three:
         self._seaweed.client().put_object(Bucket=self._seaweed.bucket, Key=key, Body=content)
         return digest
 
+    def has_source(self, digest: str) -> bool:
+        prefix = f"{self._prefix}/sources/{digest}"
+        found = self._seaweed.client().list_objects_v2(Bucket=self._seaweed.bucket, Prefix=prefix)
+        return bool(found["KeyCount"])
+
 
 def hash_of(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
