@@ -470,6 +470,15 @@ class Done(Success, frozen=True):
     pass
 
 
+class AddSigningKey(Message[Done], frozen=True):
+    """A further signing key of the installation. `known`: how many there were when this one was made; with more by
+    now, another server has made one, and this one is dropped."""
+
+    public_key: str
+    sealed: bytes
+    known: int
+
+
 class DeleteToken(Message[Done], frozen=True):
     token_id: int
 
@@ -792,7 +801,8 @@ Command = (
     | EnableWorker | DisableWorker | ExpireWorkers
     | Retry | Cancel | SetPriority | Undo | WakeJobs | Sample
     | SignIn | RenewSession | TouchSession | EndSession | EndSessions | Note
-    | CreateToken | EnsureAdminToken | DeleteToken | TouchTokens | Purge | Ping | SettleFork | Batch | RecordBulk
+    | CreateToken | EnsureAdminToken | DeleteToken | TouchTokens | AddSigningKey
+    | Purge | Ping | SettleFork | Batch | RecordBulk
     | DeleteJob | Prune | TakeDoomed | DeletionsTried | FindUnneeded | FreePages | Backfill
     | RecordDrill | LeaveCheckpoints
 )  # fmt: skip

@@ -44,6 +44,7 @@ class Services:
     broadcaster: Broadcaster
     reads: ReadPool
     previews: Previews
+    installation: str
     shared: Shared
     presence: Presence
     place: Callable[[], int]  # how far the history of all servers is known here

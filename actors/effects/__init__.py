@@ -23,6 +23,7 @@ from actors.effects import (
 )
 from actors.effects.transaction import Transaction
 from actors.messages import (
+    AddSigningKey,
     Answer,
     Backfill,
     Batch,
@@ -148,6 +149,8 @@ def apply(step: Transaction, message: Command) -> Answer:  # noqa: PLR0912, PLR0
             return access.delete_token(step, message)
         case TouchTokens():
             return access.touch_tokens(step, message)
+        case AddSigningKey():
+            return access.add_signing_key(step, message)
         case Purge():
             return periodic.purge(step, message)
         case RecordBulk():

@@ -1,4 +1,4 @@
-"""API tokens."""
+"""API tokens, and the keys that the installation signs with."""
 
 from __future__ import annotations
 
@@ -6,9 +6,18 @@ import msgspec
 
 from actors.effects.returns import take_back_all
 from actors.effects.transaction import Transaction
-from actors.messages import CreateToken, DeleteToken, Done, EnsureAdminToken, TokenCreated, TouchTokens
+from actors.messages import (
+    AddSigningKey,
+    CreateToken,
+    DeleteToken,
+    Done,
+    EnsureAdminToken,
+    TokenCreated,
+    TouchTokens,
+)
 from blobforge.access import Scope, Token
 from blobforge.events import AccessChanged
+from blobforge.installation import SigningKey
 from blobforge.refusals import Refusal, RefusalCode
 
 
@@ -54,4 +63,11 @@ def delete_token(step: Transaction, message: DeleteToken) -> Done | Refusal:
 def touch_tokens(step: Transaction, message: TouchTokens) -> Done:
     for token_id, used_at in message.uses:
         step.store.touch_token(token_id, now=used_at)
+    return Done()
+
+
+def add_signing_key(step: Transaction, message: AddSigningKey) -> Done:
+    """All servers sign with one key: of two that make one at once, the first one's is it."""
+    if len(step.store.signing_keys()) == message.known:
+        step.store.add_signing_key(SigningKey(message.public_key, message.sealed, step.now))
     return Done()

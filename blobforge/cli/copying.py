@@ -67,7 +67,10 @@ def _share_secret(session: CliSession, source: str, target: str) -> None:
         secret = ours.secret(Secret.SIGNING, new_signing_secret)
     with contextlib.closing(commons_of(target, _folder(target))) as theirs:
         if theirs.secret(Secret.SIGNING, lambda: secret) != secret:
-            session.note("The copy's servers have a signing secret of their own: people sign in anew.")
+            session.note(
+                "The copy's servers have a signing secret of their own: people sign in anew, and manifests are "
+                "signed with another key."
+            )
 
 
 def _folder(url: str) -> Path:

@@ -42,6 +42,7 @@ from blobforge.client.types import (
     FileLinks,
     Health,
     HeartbeatAnswer,
+    Installation,
     Job,
     JobFilters,
     JobPage,
@@ -246,6 +247,10 @@ class Endpoints:
     async def attention(self) -> Attention:
         """What a person should look at."""
         return await self._call("GET", "/api/stats/attention", Attention)
+
+    async def installation(self) -> Installation:
+        """Which installation this is, and the public key that its manifests are signed with."""
+        return await self._call("GET", "/api/installation", Installation)
 
     async def servers(self) -> Servers:
         """The servers that share the database."""

@@ -87,10 +87,10 @@ def unexpected_status(response: httpx.Response, url: str) -> UnexpectedAnswer:
     return UnexpectedAnswer(url, f"did not answer as a BlobForge server does ({_what(response)})")
 
 
-def stream(response: httpx.Response, url: str) -> None:
-    """Raises UnexpectedAnswer for a success that is no event stream."""
-    if not response.headers.get("Content-Type", "").startswith("text/event-stream"):
-        raise UnexpectedAnswer(url, f"did not answer with events ({_what(response)})")
+def stream(response: httpx.Response, url: str, media_type: str) -> None:
+    """Raises UnexpectedAnswer for a success that is no stream of this kind."""
+    if not response.headers.get("Content-Type", "").startswith(media_type):
+        raise UnexpectedAnswer(url, f"did not answer with {media_type} ({_what(response)})")
 
 
 def is_ours(response: httpx.Response) -> bool:

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import tempfile
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -21,13 +22,14 @@ import msgspec
 import trio
 
 from blobforge.client.api import DEFAULT_PATIENCE, Endpoints
-from blobforge.client.errors import ApiError
+from blobforge.client.errors import ApiError, ServerUnreachable
 from blobforge.client.events import ServerEvent
 from blobforge.client.names import safe
 from blobforge.client.submission import SubmittedFile, submit_file
-from blobforge.client.transport import OnRetry
+from blobforge.client.transport import OnRetry, unreachable_as_client_error
 from blobforge.client.types import FINAL_STATUSES, FileLink, Job, JobFilters, Submission
 from blobforge.login import credentials, login_file
+from blobforge.manifest import MANIFEST_TYPE, is_end
 
 AJob = int | Job | SubmittedFile | Submission
 """A job, by its id or by what told of it."""
@@ -37,6 +39,8 @@ _WINDOW: Final = 64  # jobs that are looked at in one round: the oldest end firs
 _SIDE_BY_SIDE: Final = 8
 _FIRST_LOOK: Final = 0.2  # seconds; it looks again at growing intervals
 _RAREST_LOOK: Final = 3.0
+_SILENCE: Final = 120.0  # seconds without a byte of a manifest: the server looks for the next job that matches
+_LAST_LINE: Final = 4096  # bytes; it is much shorter
 
 
 class JobResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -195,6 +199,59 @@ class AsyncClient(Endpoints):
         found = result if isinstance(result, JobResult) else await self.result_of(result)
         path = await trio.to_thread.run_sync(_target, to, found)
         await self.download(found.url, path, sha256=found.sha256)
+        return path
+
+    async def manifest(
+        self, *, completed_since: str | None = None, **filters: Unpack[JobFilters]
+    ) -> AsyncIterator[bytes]:
+        """The manifest of all jobs that match, piece by piece, to be written to a file as it comes.
+
+        Raises ServerUnreachable where it ends without its last line, which signs it.
+        """
+        params = {name: value for name, value in filters.items() if value is not None}
+        if completed_since is not None:
+            params["completed_since"] = completed_since
+        path = "/api/results/manifest"
+        response = await self._transport.open(
+            path,
+            params=params,
+            headers={"Accept": MANIFEST_TYPE, "Cache-Control": "no-store"},
+            silence=_SILENCE,
+            patience=self._patience,
+        )
+        try:
+            tail = b""
+            chunks = response.aiter_bytes()
+            while True:
+                with unreachable_as_client_error(response.url):
+                    chunk = await anext(chunks, None)
+                if chunk is None:
+                    break
+                tail = (tail + chunk)[-_LAST_LINE:]
+                yield chunk
+        finally:
+            with trio.move_on_after(1, shield=True):
+                await response.aclose()
+        if not is_end(tail[tail[:-1].rfind(b"\n") + 1 :]):
+            raise ServerUnreachable(f"{self.base_url}{path}", "the manifest ended before its last line")
+
+    async def save_manifest(
+        self, to: str | os.PathLike[str], *, completed_since: str | None = None, **filters: Unpack[JobFilters]
+    ) -> Path:
+        """Write the manifest of all jobs that match to the file `to`, whole or not at all, and return its path.
+
+        `blobforge results verify` says whether a folder holds what it lists.
+        """
+        path = Path(to)
+        part = path.with_name(f".{secrets.token_hex(6)}.part")
+        try:
+            async with await trio.open_file(part, "xb") as file:
+                async for chunk in self.manifest(completed_since=completed_since, **filters):
+                    await file.write(chunk)
+            await trio.to_thread.run_sync(os.replace, part, path)
+        finally:
+            with trio.move_on_after(1, shield=True):
+                await trio.Path(part).unlink(missing_ok=True)
         return path
 
     async def _look_at(self, ids: Sequence[int]) -> list[Job]:

@@ -35,6 +35,7 @@ from blobforge.client.types import (
     DrillsPage,
     FileLink,
     Health,
+    Installation,
     Job,
     JobFilters,
     JobPage,
@@ -126,6 +127,22 @@ class Client(BlockingClient):
         It appears there whole and verified, or not at all, and replaces what was there.
         """
         return self._run(partial(self._client.save, result, to))
+
+    def manifest(self, *, completed_since: str | None = None, **filters: Unpack[JobFilters]) -> Iterator[bytes]:
+        """The manifest of all jobs that match, piece by piece, to be written to a file as it comes.
+
+        Raises ServerUnreachable where it ends without its last line, which signs it.
+        """
+        return self._each(self._client.manifest(completed_since=completed_since, **filters))
+
+    def save_manifest(
+        self, to: str | os.PathLike[str], *, completed_since: str | None = None, **filters: Unpack[JobFilters]
+    ) -> Path:
+        """Write the manifest of all jobs that match to the file `to`, whole or not at all, and return its path.
+
+        `blobforge results verify` says whether a folder holds what it lists.
+        """
+        return self._run(partial(self._client.save_manifest, to, completed_since=completed_since, **filters))
 
     def submit_job(
         self,
@@ -228,6 +245,10 @@ class Client(BlockingClient):
     def attention(self) -> Attention:
         """What a person should look at."""
         return self._run(partial(self._client.attention))
+
+    def installation(self) -> Installation:
+        """Which installation this is, and the public key that its manifests are signed with."""
+        return self._run(partial(self._client.installation))
 
     def servers(self) -> Servers:
         """The servers that share the database."""

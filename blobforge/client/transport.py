@@ -148,7 +148,8 @@ class Transport:
     ) -> httpx.Response:
         """GET a stream: the answer's body is still to come, and is the caller's to close.
 
-        `silence` is how many seconds may pass without a byte. Raises ApiError and ServerUnreachable.
+        `headers` say in `Accept` what it is a stream of; `silence` is how many seconds may pass without a byte.
+        Raises ApiError, ServerUnreachable and UnexpectedAnswer.
         """
         request = self.http.build_request(
             "GET",
@@ -163,7 +164,7 @@ class Transport:
                 response = await self.http.send(request, stream=True)
                 try:
                     if response.is_success:
-                        recognise.stream(response, without_query(request.url))
+                        recognise.stream(response, without_query(request.url), headers["Accept"])
                         return response
                     await response.aread()
                     raise _refusal(response)

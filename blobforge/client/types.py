@@ -266,6 +266,22 @@ class Servers(msgspec.Struct, frozen=True, kw_only=True):
     servers: list[KnownServer]
 
 
+class KnownKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A public key of an installation: 32 bytes (Ed25519) in base64."""
+
+    public_key: str
+    fingerprint: str
+    since: datetime
+
+
+class Installation(KnownKey, frozen=True, kw_only=True):
+    """Which installation the server is of, and the key that proves its manifests; `former` are keys that it has lost,
+    whose manifests are as good as before."""
+
+    id: str
+    former: list[KnownKey] = []
+
+
 class DatabaseRemark(msgspec.Struct, frozen=True, kw_only=True):
     """Something that should be known about the database."""
 

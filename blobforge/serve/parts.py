@@ -226,6 +226,7 @@ class Parts:
             broadcaster=self.broadcaster,
             reads=reads,
             previews=Previews(hop=hop),
+            installation=store.installation,
             shared=shared,
             presence=self.presence,
             place=place,

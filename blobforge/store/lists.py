@@ -11,6 +11,7 @@ PAGE_BYTES = 1 << 20  # of what submitters and workers wrote into the jobs of on
 # Of what workers wrote into one page of workers (metadata, labels). A thousand have 4 KiB each.
 WORKERS_PAGE_BYTES = 4 << 20
 SCAN_LIMIT = 20_000  # rows that one page may look at: about 60 ms
+WALKED_AT_ONCE = 1_000  # jobs that are read by id in one statement
 AUDIT_SCAN = 20_000  # records that one page of a filtered audit log looks at
 SMALL = 2_000  # jobs of a tag, or that a worker runs; where there are more, they match often enough on the way
 MOST_ATTEMPTS = 50  # of a job, in one answer

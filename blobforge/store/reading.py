@@ -14,6 +14,7 @@ from typing import Protocol
 from blobforge.access import Token
 from blobforge.events import OutputAccepted
 from blobforge.forecast import Durations, Load
+from blobforge.installation import SigningKey
 from blobforge.job import Attempt, Job, JobStatus
 from blobforge.people import AuditEntry, Session, User
 from blobforge.store.figures import Census, Drill, Failure, History, Space, Stats, TypeQueue, WorkerRates
@@ -47,6 +48,9 @@ class Lookups(Protocol):
     def token(self, token_id: int) -> Token | None: ...
     def token_by_hash(self, hash_: str) -> Token | None: ...
     def user(self, user_id: int) -> User | None: ...
+    def signing_keys(self) -> list[SigningKey]:
+        """All keys that this installation has had, the latest first."""
+
     def has_source(self, source_hash: str) -> bool:
         """Whether there is a job of this source."""
 
@@ -196,6 +200,13 @@ class Reader(Lookups, Protocol):
 
     def list_jobs(self, filter_: JobFilter, *, limit: int, cursor: Cursor, offset: int = 0) -> Page:
         """A page in list order: urgent first, then newest. `offset` skips that many and costs as much."""
+
+    def jobs_by_id(self, filter_: JobFilter, *, after: int, limit: int) -> tuple[list[Job], int | None]:
+        """Jobs that match, with ids above `after`, the lowest first, in short (`job_in_short`); and the id behind
+        which to go on (None: there are no more). There may be fewer than `limit`, even none, and still be more."""
+
+    def attempts_of(self, job_ids: Collection[int]) -> dict[int, int]:
+        """How many attempts these jobs have had; those that had any."""
 
     # --- statistics
 

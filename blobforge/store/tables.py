@@ -41,6 +41,7 @@ TABLES: Final[Mapping[str, tuple[str, ...]]] = {
     "pulse": ("id",),
     "recovery": ("id",),
     "installation": ("one",),
+    "signing_keys": ("public_key",),
 }
 # Those whose numbers are never given twice.
 NUMBERED: Final = ("jobs", "tokens", "users", "audit", "backup_drills")

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from blobforge.access import Token
 from blobforge.failures import Cause
+from blobforge.installation import SigningKey
 from blobforge.job import Attempt, Job, JobStatus, Outcome
 from blobforge.machinery.tally import Spread
 from blobforge.people import AuditEntry, Session, User
@@ -176,6 +177,8 @@ class Store(Lookups, InHistory, Protocol):
 
     def is_fresh(self) -> bool:
         """Whether this database never had a job."""
+
+    def add_signing_key(self, key: SigningKey) -> None: ...
 
     # --- jobs
 

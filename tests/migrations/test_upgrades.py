@@ -42,6 +42,7 @@ COMMITTED = {
     "0015_attempts_counted.sql": "250dcaf0be31ff74",
     "0016_lanes.sql": "7a1ba67e17a840dd",
     "0017_audit_by_time.sql": "2c33572c70d7a433",
+    "0018_signing_keys.sql": "ebf41dea2010741b",
 }
 NUMBERS = {"<id:job_id>": "1", "<worker:worker_id>": "w1", "<id:user_id>": "1", "<id:token_id>": "1"}
 # What leads elsewhere, streams, or is about something that this database has not.
@@ -156,5 +157,5 @@ def test_every_table_is_compared_with_the_model_or_known_not_to_be() -> None:
     compared = set(re.findall(r'probe\.rows\(\s*"(\w+)"', model))
     assert {name for name in tables - compared if not name.startswith("sqlite")} == {
         "backfill", "claim_keys", "depths", "durations", "failure_counts", "failures", "happenings", "installation",
-        "job_hours", "pulse", "recovery", "worker_rates", "worker_types",
+        "job_hours", "pulse", "recovery", "signing_keys", "worker_rates", "worker_types",
     }  # fmt: skip

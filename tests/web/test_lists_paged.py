@@ -36,6 +36,7 @@ BOUNDED = {
     "/api/servers": "the servers that share a database: a handful",
     "/api/auth/me": "the scopes that there are",
     "/api/auth/info": "one caller",
+    "/api/installation": "the keys that were lost with a signing secret",
 }
 
 

@@ -83,7 +83,7 @@ def ms_or_none(moment: datetime | None) -> int | None:
     return round(moment.timestamp() * 1000) if moment is not None else None
 
 
-def job_filter(asked: wire.ListQuery | wire.BulkBody, *, priority: int | None) -> JobFilter:
+def job_filter(asked: wire.JobQuery | wire.BulkBody, *, priority: int | None) -> JobFilter:
     """The filter of a list or a bulk action."""
     return JobFilter(
         JobStatus(asked.status) if asked.status is not None else None,

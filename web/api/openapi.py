@@ -10,8 +10,10 @@ from typing import Any
 import msgspec
 from quart import Response, render_template
 
+from blobforge.manifest import MANIFEST_TYPE
 from web import events
 from web.api import ROUTES as API_ROUTES
+from web.api import manifest
 from web.api.links import LINKS, Link
 from web.decode import lenient
 from web.problems import Problem
@@ -212,7 +214,9 @@ def _plain(shape: dict[str, Any], components: dict[str, Any]) -> dict[str, Any]:
 
 def _responses(route: Route, known: dict[str, Any]) -> dict[str, Any]:
     kind = "application/json"
-    if route.gives is str:
+    if route in manifest.ROUTES and route.gives is str:
+        kind = MANIFEST_TYPE
+    elif route.gives is str:
         kind = "text/event-stream" if route in events.ROUTES else "text/html" if route is _DOCS else "text/plain"
     good: dict[str, Any] = {"description": "Done"}
     shapes = [known[str(type_)] for type_ in _alternatives(route)]

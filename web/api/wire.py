@@ -781,8 +781,8 @@ class Orphans(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     error: str | None = None
 
 
-class ListQuery(msgspec.Struct, frozen=True):
-    """What `GET /api/jobs` takes. `cursor` is `next_cursor` of the page before, and fast at any depth."""
+class JobQuery(msgspec.Struct, frozen=True):
+    """Which jobs are meant."""
 
     status: Annotated[str, Meta(max_length=100, description="an unknown one finds nothing")] | None = None
     type: str | None = None
@@ -795,9 +795,38 @@ class ListQuery(msgspec.Struct, frozen=True):
     created_until: Moment | None = None
     updated_since: Moment | None = None
     updated_until: Moment | None = None
+
+
+class ListQuery(JobQuery, frozen=True):
+    """What `GET /api/jobs` takes. `cursor` is `next_cursor` of the page before, and fast at any depth."""
+
     limit: Annotated[int, Meta(ge=1, le=100, extra=LENIENT)] = 50
     offset: Annotated[int, Meta(ge=0, le=10_000, description="beyond 10,000 use `cursor`", extra=LENIENT_PLACE)] = 0
     cursor: Annotated[str, Meta(max_length=200)] | None = None
+
+
+class ManifestQuery(JobQuery, frozen=True):
+    """What `GET /api/results/manifest` takes. `completed_since`: jobs with a result that completed since then."""
+
+    status: JobStatus | None = None
+    completed_since: Moment | None = None
+
+
+class FormerKey(msgspec.Struct, frozen=True):
+    public_key: str
+    fingerprint: str
+    since: str
+
+
+class InstallationWire(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`public_key` is 32 bytes (Ed25519) in base64, `fingerprint` its SHA-256, for people to compare. `former` are
+    keys that signed before `since`, whose private halves cannot be opened any more."""
+
+    id: str
+    public_key: str
+    fingerprint: str
+    since: str
+    former: list[FormerKey] = []
 
 
 class UserWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from blobforge.access import Token
+from blobforge.installation import SigningKey
 from blobforge.job import Job
 from blobforge.people import User
 from blobforge.store.files import FileRecord
@@ -12,8 +13,8 @@ from blobforge.worker import Worker
 
 
 class CredentialLookups:
-    """Tokens and people, which no working set holds: the writer, too, asks the database for them. `_runs` runs the
-    statements of the side that this is a base of."""
+    """Tokens, people and keys, which no working set holds: the writer, too, asks the database for them. `_runs` runs
+    the statements of the side that this is a base of."""
 
     _runs: Queries | Statements
 
@@ -28,6 +29,9 @@ class CredentialLookups:
     def user(self, user_id: int) -> User | None:
         row = self._runs.row(sql.USER, (user_id,))
         return rows.user(row) if row else None
+
+    def signing_keys(self) -> list[SigningKey]:
+        return [SigningKey(*row) for row in self._runs.rows(sql.SIGNING_KEYS)]
 
 
 class Lookups(CredentialLookups):

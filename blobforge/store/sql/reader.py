@@ -276,6 +276,35 @@ class SqlReader(Lookups):
         jobs = (self.job_in_short(id_) for id_ in ids)
         return sorted((job.priority, -job.id) for job in jobs if job is not None and filter_.matches(job))
 
+    def jobs_by_id(self, filter_: JobFilter, *, after: int, limit: int) -> tuple[list[Job], int | None]:
+        with self.snapshot():
+            small = self._small(filter_)
+            if small is not None:
+                ids = [id_ for id_ in sorted(-place for _, place in small) if id_ > after]
+                found = [job for job in map(self.job_in_short, ids[:limit]) if job is not None]
+                return found, found[-1].id if len(ids) > limit else None
+            return self._walk(filter_, after=after, limit=limit)
+
+    def _walk(self, filter_: JobFilter, *, after: int, limit: int) -> tuple[list[Job], int | None]:
+        first, end = self._ids_of_time(filter_)
+        found: list[Job] = []
+        size, after = 0, max(after, first)
+        for _ in range(0, lists.SCAN_LIMIT, lists.WALKED_AT_ONCE):
+            rows_ = self._ask.rows(sql.JOBS_BY_ID, (after, end, lists.WALKED_AT_ONCE))
+            for job in map(rows.job, rows_):
+                if filter_.matches(job):
+                    size += _written(job)
+                    if found and (len(found) == limit or size > PAGE_BYTES):
+                        return found, after
+                    found.append(job)
+                after = job.id
+            if len(rows_) < lists.WALKED_AT_ONCE:
+                return found, None
+        return found, after
+
+    def attempts_of(self, job_ids: Collection[int]) -> dict[int, int]:
+        return dict(self._these(sql.ATTEMPTS_OF_MANY, job_ids))
+
     def _page_of(self, found: list[Place], *, limit: int, cursor: Cursor, offset: int) -> Page:
         """The jobs of one page of a complete, ordered list of places."""
         rest = [place for place in found if place > (cursor.priority, -cursor.id)][offset:]

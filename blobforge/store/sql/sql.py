@@ -60,6 +60,7 @@ ONLINE_WORKERS: Final = """
      WHERE t.type = ?1 AND w.status = 'online' AND w.enabled = 1
      LIMIT ?2"""
 JOB_IN_SHORT: Final = f"SELECT {SHORT_COLUMNS} FROM jobs WHERE id = ?"
+JOBS_BY_ID: Final = f"SELECT {SHORT_COLUMNS} FROM jobs WHERE id > ? AND id < ? ORDER BY id LIMIT ?"
 ADD_JOB_TAG: Final = "INSERT INTO job_tags (tag, job_id) VALUES (?, ?) ON CONFLICT (tag, job_id) DO NOTHING"
 RUNNING_ON: Final = "SELECT id FROM jobs WHERE status = 'running' AND worker_id = ? ORDER BY id LIMIT ?"
 
@@ -74,6 +75,8 @@ ATTEMPTS_IN_SHORT: Final = f"""
       FROM attempts WHERE job_id = ? AND attempt < ? ORDER BY attempt DESC LIMIT ?"""
 ATTEMPTS_SO_FAR: Final = """
     SELECT coalesce(ordinal, attempt) FROM attempts WHERE job_id = ? ORDER BY attempt DESC LIMIT 1"""
+ATTEMPTS_OF_MANY: Final = f"""
+    SELECT job_id, max(coalesce(ordinal, attempt)) FROM attempts WHERE job_id {_ANY_OF_MANY} GROUP BY job_id"""
 LATEST_ATTEMPTS: Final = f"SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE job_id = ? ORDER BY attempt DESC LIMIT ?"
 ATTEMPTS_OF_WORKER: Final = """
     SELECT a.job_id, a.attempt, jobs.type, a.started_at, a.ended_at, a.outcome, a.kind, substr(a.error, 1, 2000),
@@ -100,6 +103,8 @@ RESULT_NAMES: Final = """
 # --- which database this is
 HAD_JOBS: Final = "SELECT 1 FROM sqlite_sequence WHERE name = 'jobs' AND seq > 0"
 INSTALLATION: Final = "SELECT id FROM installation"
+SIGNING_KEYS: Final = "SELECT public_key, sealed, made_at FROM signing_keys ORDER BY made_at DESC, public_key"
+ADD_SIGNING_KEY: Final = "INSERT INTO signing_keys (public_key, sealed, made_at) VALUES (?, ?, ?)"
 
 # --- files
 FILE: Final = f"SELECT {FILE_COLUMNS} FROM files WHERE key = ?"

@@ -5,6 +5,7 @@ which change rows at once. State owned here: the write connection. Used by one t
 from __future__ import annotations
 
 from blobforge.access import Scope, Token
+from blobforge.installation import SigningKey
 from blobforge.job import Attempt, Job, JobStatus
 from blobforge.people import Session, User
 from blobforge.store.bulk import BulkAccess
@@ -55,6 +56,9 @@ class SqlStore(CredentialLookups, WorkingSet):
 
     def is_fresh(self) -> bool:
         return self._do.row(sql.HAD_JOBS) is None
+
+    def add_signing_key(self, key: SigningKey) -> None:
+        self._do.rows(sql.ADD_SIGNING_KEY, (key.public_key, key.sealed, key.made_at))
 
     # --- jobs
 

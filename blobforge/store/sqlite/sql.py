@@ -260,6 +260,9 @@ MISSING_RECORDS: Final = (
         WHERE l.at <= ? AND (c.id IS NULL OR c.action <> l.action OR c.at <> l.at)"""),
     ("API tokens", """SELECT l.name FROM main.tokens AS l LEFT JOIN copy.tokens AS c ON c.hash = l.hash
         WHERE l.created_at <= ? AND c.hash IS NULL"""),
+    ("signing keys", """SELECT l.public_key FROM main.signing_keys AS l
+        LEFT JOIN copy.signing_keys AS c ON c.public_key = l.public_key
+        WHERE l.made_at <= ? AND c.public_key IS NULL"""),
     ("workers", """SELECT l.id FROM main.workers AS l LEFT JOIN copy.workers AS c ON c.id = l.id
         WHERE l.created_at <= ? AND c.id IS NULL"""),
     ("users", """SELECT l.id FROM main.users AS l LEFT JOIN copy.users AS c ON c.id = l.id

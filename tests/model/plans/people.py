@@ -107,11 +107,14 @@ class People(Retention):
         )
 
     @seldom
-    @rule(what=st.sampled_from(["note", "drill", "bulk"]), ok=st.booleans())
+    @rule(what=st.sampled_from(["note", "drill", "bulk", "key"]), ok=st.booleans())
     def record(self, what: str, ok: bool) -> None:
         match what:
             case "note":
                 self.do(Asked(m.Note(), lambda _: ("Done",)))
+            case "key":
+                key = m.AddSigningKey(f"key {self.steps}", b"sealed", known=0)
+                self.do(Asked(key, lambda _: ("Done",)))
             case "drill":
                 self.do(self.drill(ok))
             case _:

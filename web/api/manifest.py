@@ -1,0 +1,174 @@
+"""The manifest: a signed list of what jobs have made; and the key that it is signed with.
+
+It is read page by page, by id, each page of one moment: a job that matches all the while is in it once, as it was
+when its page was read. A long read transaction would keep the backup from checkpointing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
+from typing import Any, Final
+
+import msgspec
+import trio
+from quart import Response
+
+from blobforge.access import Scope
+from blobforge.installation import SigningKey, fingerprint
+from blobforge.job import Job
+from blobforge.manifest import MANIFEST_TYPE, ManifestJob, ManifestOutput
+from blobforge.manifest_signature import ManifestWriter
+from blobforge.refusals import Refusal, RefusalCode
+from blobforge.store.filters import JobFilter
+from blobforge.store.reading import Reader
+from web.api import encode, wire
+from web.api.grants import output_name, result_members
+from web.auth.credentials import authenticate
+from web.decode import query
+from web.limits import SMALL
+from web.routing import Access, Call, Route
+from web.signing import signing
+
+HEADERS: Final = {"Cache-Control": "no-store", "Content-Disposition": 'attachment; filename="manifest.ndjson"'}
+PAGE: Final = 500  # jobs
+CHECKED_SECONDS: Final = 15.0  # between two looks at whether the caller may still read
+
+TOO_MANY: Final = Refusal(
+    RefusalCode.SLOW_DOWN,
+    "Too many streams are open, in total or from your address (BLOBFORGE_MAX_STREAMS).",
+    retry_after=10,
+)
+
+
+async def installation(call: Call) -> wire.InstallationWire | Refusal:
+    """Which installation this is, and the public key that proves its manifests."""
+    found = await signing(call.services)
+    if isinstance(found, Refusal):
+        return found
+    now = _known(found.key)
+    return wire.InstallationWire(
+        id=call.services.installation,
+        public_key=now.public_key,
+        fingerprint=now.fingerprint,
+        since=now.since,
+        former=[_known(each) for each in found.former],
+    )
+
+
+def _known(key: SigningKey) -> wire.FormerKey:
+    return wire.FormerKey(key.public_key, fingerprint(key.public_key), encode.rfc3339(key.made_at))
+
+
+async def manifest(call: Call) -> Response | Refusal:
+    """A line of JSON for each job that matches, by id, and a last line that signs all of them."""
+    wanted = query(call.request.args, wire.ManifestQuery)
+    if isinstance(wanted, Refusal):
+        return wanted
+    if call.request.method == "HEAD":
+        return Response(b"", headers=HEADERS, content_type=MANIFEST_TYPE)
+    found = await signing(call.services)
+    if isinstance(found, Refusal):
+        return found
+    room = ExitStack()
+    if not room.enter_context(call.services.streams.room(call.services.site.address(call.request))):
+        return TOO_MANY
+    writer = ManifestWriter(
+        found.private.key(),
+        installation=call.services.installation,
+        began=encode.rfc3339(call.services.now()),
+        filter_={name: value for name, value in msgspec.to_builtins(wanted).items() if value is not None},
+    )
+    response = Response(_stream(call, wanted, writer, room), headers=HEADERS, content_type=MANIFEST_TYPE)
+    response.timeout = None  # it takes as long as it takes
+    return response
+
+
+async def _stream(
+    call: Call, wanted: wire.ManifestQuery, writer: ManifestWriter, room: ExitStack
+) -> AsyncIterator[bytes]:
+    # As in `web/events.py`: what is held, is held within.
+    with room:
+        filter_ = encode.job_filter(wanted, priority=wanted.priority)
+        since = encode.ms_or_none(wanted.completed_since)
+        yield writer.head
+        checked = trio.current_time()
+        after: int | None = 0
+        while after is not None:
+            if trio.current_time() - checked >= CHECKED_SECONDS or call.good_for() <= 0:
+                caller = await authenticate(call.request, call.services.keyring, call.services.sessions)
+                if isinstance(caller, Refusal) or not caller.may(Scope.READ):
+                    return  # without a last line: it proves nothing
+                checked = trio.current_time()
+            jobs, after = await call.services.reads.moment(_page(filter_, since, after))
+            for chunk in _chunks(writer, jobs):
+                yield chunk
+        yield writer.end(ended=encode.rfc3339(call.services.now()))
+
+
+def _chunks(writer: ManifestWriter, jobs: list[ManifestJob]) -> Iterator[bytes]:
+    """The lines of some jobs, in pieces that no reader is held to be slow for."""
+    lines = bytearray()
+    for job in jobs:
+        lines += writer.job(job)
+        while len(lines) >= SMALL:
+            yield bytes(lines[:SMALL])
+            del lines[:SMALL]
+    if lines:
+        yield bytes(lines)
+
+
+def _page(filter_: JobFilter, since: int | None, after: int) -> Any:
+    def read(reader: Reader) -> tuple[list[ManifestJob], int | None]:
+        found, following = reader.jobs_by_id(filter_, after=after, limit=PAGE)
+        jobs = [job for job in found if since is None or (job.output_key and (job.completed_at or 0) >= since)]
+        begun = reader.attempts_of([job.id for job in jobs])
+        named = reader.jobs_to_name([job.id for job in jobs if job.output_key is not None])
+        outputs = _outputs(reader, named)
+        return [_entry(job, begun.get(job.id, 0), outputs.get(job.id, [])) for job in jobs], following
+
+    return read
+
+
+def _outputs(reader: Reader, jobs: dict[int, Job]) -> dict[int, list[ManifestOutput]]:
+    files = reader.files([job.output_key for job in jobs.values() if job.output_key is not None])
+    found = {}
+    for job in jobs.values():
+        record = files.get(job.output_key or "")
+        media_type = result_members(job).get("content_type")
+        found[job.id] = [
+            ManifestOutput(
+                output_name(job),
+                record.size if record is not None else None,
+                record.sha256 if record is not None else None,
+                media_type if isinstance(media_type, str) else None,
+            )
+        ]
+    return found
+
+
+def _entry(job: Job, begun: int, outputs: list[ManifestOutput]) -> ManifestJob:
+    return ManifestJob(
+        job_id=job.id,
+        type=job.type,
+        status=job.status,
+        source_hash=job.source_hash,
+        source_path=job.source_path,
+        source_size=job.source_size,
+        attempts=begun,
+        created_at=encode.rfc3339(job.created_at),
+        started_at=encode.time_or_none(job.started_at),
+        completed_at=encode.time_or_none(job.completed_at),
+        outputs_total=len(outputs),
+        outputs=outputs,
+    )
+
+
+ROUTES = [
+    Route("GET", "/api/installation", Access.ANYONE_KNOWN, installation,
+          "Which installation this is, and the public key that its manifests are signed with",
+          gives=wire.InstallationWire),
+    Route("GET", "/api/results/manifest", Access.READ, manifest,
+          "What the jobs that match have made: JSON lines, the last of which signs all of them",
+          gives=str, query=wire.ManifestQuery),
+]  # fmt: skip
