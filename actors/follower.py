@@ -75,7 +75,7 @@ class Follower:
             await self._catch_up()
 
     def _note_fork(self) -> None:
-        self._astray = self._forked = True
+        self._astray = self._forked = self._sequencer.unsettled = True
         self._source.wake()
 
     async def _catch_up(self) -> None:
@@ -86,6 +86,7 @@ class Follower:
                 more = await self._read()
             except HistoryForked as error:
                 log.error("the history of the database goes on from elsewhere", error=str(error))
+                self._sequencer.unsettled = True
                 await self._anew(forked=True)
                 return
             except StoreUnavailable as error:

@@ -51,6 +51,8 @@ class Sequencer:
         self.last = 0  # the place up to which all has been told
         self.fill: Callable[[], Awaitable[None]] = _nothing  # reads what is in between and has not come
         self.on_fork: Callable[[], None] = lambda: None  # the history goes on from elsewhere
+        # Whether it does, and what was lost has not been settled yet: before that, nothing may be written.
+        self.unsettled = False
         self._sink = sink
         self._ahead: dict[int, Entry] = {}
         self._unpublished: deque[tuple[Sequence[Event], int | None]] = deque()

@@ -25,7 +25,7 @@ from actors.effects import apply, perform
 from actors.effects.needs import needs_of
 from actors.effects.standing import may_revoke, stands
 from actors.effects.transaction import LOST, Rules, Transaction, transact
-from actors.mailbox import Envelope, Mailbox
+from actors.mailbox import Envelope, Mailbox, Reply
 from actors.messages import (
     Answer,
     Audit,
@@ -36,6 +36,7 @@ from actors.messages import (
     ExpireWorkers,
     Granted,
     Repeatable,
+    SettleFork,
 )
 from actors.sequencer import EventSink, Sequencer
 from blobforge.events import CredentialsRevoked, Event, Fact, WritesResumed
@@ -173,6 +174,9 @@ class Writer:
         return batch
 
     async def _commit(self, batch: list[Envelope[Any]]) -> None:
+        if self.sequencer.unsettled:
+            # Before anything is given a number that may be out there, or is done for a lease that was lost.
+            batch = [Envelope(SettleFork(), Reply()), *batch]
         if self._tracer is None:
             await self._commit_untraced(batch)
             return
@@ -217,6 +221,7 @@ class Writer:
             log.info("can commit again")
             self.failing = False
             self.sequencer.tell([WritesResumed()])
+        self._note_settled(batch, done)
         self.commits += 1
         self.writes += done.wrote
         self.committed_messages += len(batch)
@@ -233,6 +238,10 @@ class Writer:
             else:
                 envelope.reply.settle(answer)
         await self.sequencer.publish(done.events if done.entry is None else ())
+
+    def _note_settled(self, batch: list[Envelope[Any]], done: Committed) -> None:
+        if isinstance(batch[0].message, SettleFork):
+            self.sequencer.unsettled = isinstance(done.answers[0], Exception)
 
     def _tell(self, done: Committed) -> None:
         self.sequencer.take(done.before)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 NOW = "this checkout"  # as `bench.versus` calls it
 ONE, TWO = "one server, PostgreSQL", "two servers, PostgreSQL"  # as `bench.several` calls them
+APART = "two servers, PostgreSQL, a database each"
 Rows = list[dict[str, Any]]
 
 
@@ -155,6 +156,40 @@ def _alone(kind: str, least: float) -> Callable[[Mapping[str, Rows]], Found]:
     return look
 
 
+def _beside_sqlite(results: Mapping[str, Rows]) -> Found:
+    """One server beside this checkout on SQLite: that is what an earlier revision does, times what was gained."""
+    kind = {"kind": "single requests", "where": "near"}
+    ours = _one(results["several"], how=ONE, **kind)["per_second"]
+    share = ours / _one(results["several"], how=f"{NOW}, SQLite", **kind)["per_second"]
+    return Found(f"{share:.2f} times ({ours:,.0f})", share >= 0.6)
+
+
+def _several(bound: float, **wanted: Any) -> Callable[[Mapping[str, Rows]], Found]:
+    def look(results: Mapping[str, Rows]) -> Found:
+        row = _one(results["several"], **wanted)
+        return Found(f"{row['times']:.2f} times ({row['per_second']:,.0f})", row["times"] >= bound)
+
+    return look
+
+
+def _far(results: Mapping[str, Rows]) -> Found:
+    rate = _one(results["several"], how=ONE, far=True, slow=False)["per_second"]
+    return Found(f"{rate:,.0f}", rate >= 2500)
+
+
+def _churn(results: Mapping[str, Rows]) -> Found:
+    ratios = [row["ratio"] for row in results["churn"]][1:]
+    if not ratios:
+        raise LookupError("churn")
+    return Found(", ".join(f"{ratio:.2f}" for ratio in ratios), max(ratios) <= 1.3)
+
+
+def _elsewhere(results: Mapping[str, Rows]) -> Found:
+    rows = results["elsewhere"]
+    shown = ", ".join(f"{row['p50_ms']:.1f} ms" for row in rows)
+    return Found(f"p50 {shown}", max(row["p50_ms"] for row in rows) <= 15)
+
+
 def _start(results: Mapping[str, Rows]) -> Found:
     row = _one(results["start"], jobs=1_000_000)
     return Found(f"{row['seconds']:.2f} s, {row['rss_mib']:.0f} MiB", row["seconds"] <= 2 and row["rss_mib"] <= 200)
@@ -202,4 +237,15 @@ GOALS = (
     Goal("10,000 idle long polls", "200 MiB, claim p99 as before or better", _idle),
     Goal("Events to 1,000 clients, 100 of them stalled", "p99 250 ms, no growth", _fanout),
     Goal("Ready with 1,000,000 jobs", "2 s, 200 MiB", _start),
-)
+    Goal("PostgreSQL: cycles a second of one server in single requests, 64 workers, beside SQLite", "0.6 times",
+         _beside_sqlite),
+    Goal("PostgreSQL: jobs in batches of 100, beside revision 27f53d8 on SQLite", "0.45 times",
+         _several(0.45, how=ONE, kind="batches")),
+    Goal("PostgreSQL: two servers on 2 cores beside one, single requests", "1.2 times",
+         _several(1.2, how=TWO, kind="single requests")),
+    Goal("PostgreSQL: cycles a second, 64 workers, each round trip 0.5 ms longer", "2,500", _far),
+    Goal("PostgreSQL: a claim with 1,000,000 pending, after 1,000,000 churned, and under a snapshot, medians",
+         "1.3 times", _churn),
+    Goal("PostgreSQL: wake-up of a long poll at another server, alone and beside 2,000 at each of three", "p50 15 ms",
+         _elsewhere),
+)  # fmt: skip

@@ -6,7 +6,8 @@
 `beside`: an earlier revision and this checkout on SQLite, one server on a PostgreSQL of this machine (`fsync` on),
 and two on another database of it, between which the workers are shared out. `far`: one and two, with `delay` ms added
 to each round trip, and once more with commits that take `commit` ms longer, as those do that wait for a standby;
-neither takes CPU. Single requests, and batches of 100. `times` is beside the earlier revision, of two servers beside
+neither takes CPU. Two servers that share nothing but the machine, with a database each, are the bound of what two
+may reach together. Single requests, and batches of 100. `times` is beside the earlier revision, of two servers beside
 one.
 """
 
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from msgspec import Meta
 
 from bench import claim, clusters, objects, servers, versus
-from bench.goals import NOW, ONE, TWO
+from bench.goals import APART, NOW, ONE, TWO
 from bench.load import TakeTurn, Tally, measure, side_by_side
 from bench.plan import BenchError, Plan, command
 from bench.report import Chart, Report
@@ -82,6 +83,10 @@ class Stage:
         )
         place.mkdir(exist_ok=True)
 
+    def all(self, port: int | None = None) -> dict[str, Server]:
+        apart = Servers([self.serve(1, port) for _ in range(2)])
+        return {ONE: self.serve(1, port), TWO: self.serve(2, port), APART: apart}
+
     def serve(self, count: int, port: int | None = None) -> Server:
         """Through a `port` of 127.0.0.1, or through the socket."""
         database = self._cluster.database(self._filled)
@@ -107,7 +112,7 @@ async def _beside(plan: Several, place: Path, variables: dict[str, str]) -> list
             running[f"{name}, SQLite"] = stack.enter_context(servers.blobforge_of(root, folder, **variables))
             await claim.register(running[f"{name}, SQLite"], plan.workers)
         stage = Stage(stack, stack.enter_context(clusters.running()), plan, place / "near", variables)
-        running[ONE], running[TWO] = stage.serve(1), stage.serve(2)
+        running |= stage.all()
         return await _in_turns(plan, running, {"where": "near"}, first=f"{plan.revision}, SQLite")
 
 
@@ -119,8 +124,9 @@ async def _far(plan: Several, place: Path, variables: dict[str, str]) -> list[di
             port = stack.enter_context(clusters.cable(cluster.port, plan.delay))
             stage = Stage(stack, cluster, plan, place / f"{commit_ms:g}", variables)
             where = f"{plan.delay:g} ms away" + (f", commits {commit_ms:g} ms longer" if commit_ms else "")
-            running = {ONE: stage.serve(1, port), TWO: stage.serve(2, port)}
-            rows += await _in_turns(plan, running, {"where": where, "far": True, "slow": bool(commit_ms)}, first=ONE)
+            rows += await _in_turns(
+                plan, stage.all(port), {"where": where, "far": True, "slow": bool(commit_ms)}, first=ONE
+            )
     return rows
 
 
@@ -141,7 +147,7 @@ async def _in_turns(
         found = await side_by_side(plan.runs, subjects)
         away = f", {where['where']}" if "far" in where else ""
         for name, row in found.items():
-            beside = found[ONE if name == TWO else first]
+            beside = found[ONE if name in {TWO, APART} else first]
             rows.append(
                 {"what": f"{KINDS[kind]}, {clients} workers{away}: {name}", "how": name, "kind": f"{kind}{away}"}
                 | where

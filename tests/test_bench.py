@@ -15,9 +15,12 @@ from bench import (
     alone,
     calls,
     charts,
+    churn,
     claim,
+    clusters,
     commit,
     depth,
+    elsewhere,
     fanout,
     filling,
     goals,
@@ -26,6 +29,7 @@ from bench import (
     pages,
     report,
     results,
+    several,
     start,
     submit,
     tables,
@@ -36,7 +40,9 @@ from bench import (
 from bench.__main__ import BENCHES
 from bench.plan import BenchError, Plan, command
 from bench.report import VALUES, Report, publish
+from blobforge.store.postgres.check import check as checked
 from blobforge.store.sqlite.check import check
+from tests.fixtures.postgres import Cluster
 
 TINY = {
     "claim": claim.Claims(
@@ -56,6 +62,9 @@ TINY = {
     "commit": commit.Commits(sizes=(4,), cycles=16, runs=1),
     "alone": alone.Alone(revision="HEAD", sizes=(2,), cycles=20, rest=0.0001, runs=1),
     "turns": turns.Turning(sizes=(4,), cycles=16, runs=1),
+    "several": several.Several(seconds=0.1, warmup=0, runs=1, workers=2, jobs=3000, revision="HEAD"),
+    "churn": churn.Churn(few=20, many=40, churned=100, rounds=1),
+    "elsewhere": elsewhere.Elsewhere(polls=(2,), jobs=3, runs=1, warmup=0.1, servers=2),
     "pages": pages.Pages(few=600, many=700, rounds=2, warm=0),
     "ingest": ingest.Ingests(files=3, size=10, runs=1),
     "results": results.Results(results=3, size=10, runs=1, s3="no"),
@@ -89,6 +98,15 @@ def test_laid_in_databases_are_whole(tmp_path: Path) -> None:
         filling.multiply(small, large, 3)
         assert check(small) == []
         assert check(large) == []
+
+
+def test_databases_laid_in_on_postgresql_are_whole(postgres: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clusters, "SEED", 30)
+    for jobs, there in ((20, 20), (70, 90)):
+        name = postgres.database()
+        assert clusters.pending(postgres.url(name), jobs, workers=2) == there
+        assert checked(postgres.url(name)) == []
+        postgres.drop(name)
 
 
 # ------------------------------------------------------------------ the form of a result

@@ -10,7 +10,7 @@ import trio
 
 from actors.follower import Follower
 from actors.mailbox import ask
-from actors.messages import SettleFork
+from actors.messages import Ping
 from blobforge.events import AccessChanged, CredentialsRevoked, WritesResumed
 from blobforge.machinery.hop import Hop, in_thread
 from blobforge.refusals import Refusal
@@ -53,7 +53,7 @@ def follow(
         if forked:
             # By each server that has lost something: the first one may be gone, or has lost nothing. The writer
             # itself may be waiting for this to end.
-            actors.start_soon(_settle, parts)
+            actors.start_soon(settled, parts)
         await resume(parts)
         parts.scheduler.look_anew()
 
@@ -63,11 +63,11 @@ def follow(
     actors.start_soon(_look_for_what_is_left, inherit, parts)
 
 
-async def _settle(parts: Parts) -> None:
-    """The settlement of a fork is asked for until the writer can make it."""
-    while True:
+async def settled(parts: Parts) -> None:
+    """The writer settles a fork before all else. Where no other message comes, it is given one until it could."""
+    while parts.writer.sequencer.unsettled:
         try:
-            outcome = await ask(parts.writer.mailbox, SettleFork())
+            outcome = await ask(parts.writer.mailbox, Ping())
         except Exception:
             log.exception("cannot settle what was lost; tried again")
         else:

@@ -1,18 +1,24 @@
-"""A failover under Patroni, under load, in synchronous mode: nothing that was acknowledged is lost."""
+"""A failover under Patroni. In synchronous mode, under load: nothing that was acknowledged is lost. Without it: what
+the standby had not got is lost, which all servers notice and say."""
 
 from __future__ import annotations
 
 import os
+import secrets
 import time
 from pathlib import Path
 
 import pytest
 import trio
 
+from blobforge.client import AsyncClient
+from blobforge.client.errors import ApiError
+from blobforge.store.postgres.check import check
 from tests.fixtures.patroni import Patroni, running_patroni
 from tests.fixtures.seaweed import Seaweed
 from tests.several.crew import Crew, put_sources
 from tests.several.fleet import running_fleet
+from tests.several.streams import Reader
 
 SOAK = bool(os.environ.get("SOAK"))
 WORKERS = 16
@@ -41,6 +47,65 @@ async def test_failovers_in_synchronous_mode_lose_nothing(seaweed: Seaweed, tmp_
         print("seconds from the kill until work went on:", sorted(round(each, 1) for each in until_answered))
         assert sorted(crew.completed) == sorted(crew.submitted), "each acknowledged once"
         await trio.to_thread.run_sync(_all_there, cluster, crew.completed)
+
+
+@pytest.mark.timeout(180)
+async def test_a_failover_without_synchronous_mode_is_noticed(seaweed: Seaweed, tmp_path: Path) -> None:
+    hashes = await trio.to_thread.run_sync(put_sources, seaweed, tmp_path.name, 30)
+    with (
+        running_patroni(synchronous=False) as cluster,
+        running_fleet(tmp_path, cluster.url, seaweed, servers=2, retry_backoff=0) as fleet,
+    ):
+        async with trio.open_nursery() as nursery, AsyncClient(fleet.url, token=fleet.token, patience=90) as client:
+
+            async def submitted(some: list[str]) -> list[int]:
+                return [(await client.submit_job("pdf", each, max_attempts=1)).job_id for each in some]
+
+            readers = [Reader([lambda url=each.url: url], fleet.token) for each in fleet.servers]
+            await client.register("w", "pdf")
+            kept = await submitted(hashes[:10])
+            [before] = await client.claim("w", ["pdf"], claim_key=secrets.token_hex(8), wait=10)
+            for reader in readers:
+                nursery.start_soon(reader.run)
+                await reader.began.wait()
+            await trio.to_thread.run_sync(cluster.cut_standby_off)
+            lost = await submitted(hashes[10:20])
+            await client.complete(before.job.id, "w", before.lease or "")
+            [after] = await client.claim("w", ["pdf"], claim_key=secrets.token_hex(8), wait=10)
+            for reader in readers:
+                await _hears_of(reader, after.job.id)
+            await trio.to_thread.run_sync(cluster.kill_leader)
+
+            # The numbers that were given are not given again, whatever they had been given to.
+            again = await submitted(hashes[10:])
+            assert min(again) > max(lost), (lost, again)
+            for job_id in lost:
+                with pytest.raises(ApiError) as refused:
+                    await client.get_job(job_id)
+                assert refused.value.status == 404
+            # No lease of the lost history is good, and what it was for is done again.
+            for held in (before, after):
+                with pytest.raises(ApiError) as refused:
+                    await client.complete(held.job.id, "w", held.lease or "")
+                assert refused.value.status == 409
+            completed: list[int] = []
+            while len(completed) < len(kept) + len(again):
+                for claimed in await client.claim("w", ["pdf"], claim_key=secrets.token_hex(8), wait=10):
+                    assert claimed.lease not in {before.lease, after.lease}
+                    await client.complete(claimed.job.id, "w", claimed.lease or "")
+                    completed.append(claimed.job.id)
+            assert sorted(completed) == sorted(kept + again)
+            for server, reader in zip(fleet.servers, readers, strict=True):
+                assert "goes on from elsewhere" in server.logged(), server.folder.name
+                assert reader.resyncs > 0, server.folder.name
+            nursery.cancel_scope.cancel()
+        assert check(cluster.url) == []
+        print("lost, and noticed: jobs", lost, "and what became of", before.job.id, "and", after.job.id)
+
+
+async def _hears_of(reader: Reader, job_id: int) -> None:
+    while not any(told.data.get("job_id") == job_id for told in reader.told):
+        await trio.sleep(0.05)
 
 
 async def _some_more(crew: Crew, count: int) -> None:

@@ -195,10 +195,20 @@ async def test_a_fork_is_settled_when_the_database_can_be_written_again(
             return await ask(*given)
 
         monkeypatch.setattr(following, "ask", away)
-        await following._settle(a.parts)
+        a.parts.writer.sequencer.unsettled = True
+        await following.settled(a.parts)
         assert len(asked) == 3
         job = await a.job(job_id)
         assert job["status"] == "pending"
+        assert house.execute("SELECT count(*) FROM audit WHERE action = 'history.forked'") == [(1,)]
+
+
+async def test_nothing_is_given_a_number_before_a_fork_is_settled(house: House, autojump_clock: Any) -> None:
+    async with house.server("a") as a:
+        before = await a.submit()
+        a.parts.writer.sequencer.unsettled = True
+        assert await a.submit(b"another") > before + 1_000_000
+        assert not a.parts.writer.sequencer.unsettled
         assert house.execute("SELECT count(*) FROM audit WHERE action = 'history.forked'") == [(1,)]
 
 

@@ -47,11 +47,33 @@ MOST_KEPT: Final = 50_000
 _PRUNED_EACH: Final = 100  # turns
 
 
+class LastKnown:
+    """The last entry of the log that this server knows of, whoever wrote it and whoever read it here: each new
+    connection looks whether it is still there. Used by any thread."""
+
+    def __init__(self) -> None:
+        self.entry: tuple[int, bytes] | None = None  # its number and nonce
+
+    def learn(self, n: int, nonce: bytes) -> None:
+        known = self.entry
+        if known is None or n > known[0]:
+            self.entry = n, bytes(nonce)
+
+    def forget(self) -> None:
+        self.entry = None
+
+
 class WriterTurns:
     """Used by one thread at a time: the writer's."""
 
     def __init__(
-        self, url: str, server: str, *, schema: int, open_: Callable[[str], Pipeline] = open_pipeline
+        self,
+        url: str,
+        server: str,
+        *,
+        schema: int,
+        known: LastKnown | None = None,
+        open_: Callable[[str], Pipeline] = open_pipeline,
     ) -> None:
         self.server = server
         self._url = url
@@ -62,7 +84,7 @@ class WriterTurns:
         self._tried_at = 0.0  # without success
         self.begun = False  # BEGIN has been sent, or waits to be
         self._taken: tuple[int, int, int] | None = None  # n, at, job
-        self._last: tuple[int, bytes] | None = None  # our last entry of the log
+        self.known = known or LastKnown()
         self.turn_seconds = Spread()  # that transactions took to begin
         self.turn = 0  # of the last transaction that this server knows to be committed
         self.others_wrote = True  # before the turn that was taken last, and after the one before
@@ -172,7 +194,8 @@ class WriterTurns:
             self.begun = False
             self._find_out(n, nonce, error)
         self.begun = False
-        self.turn, self._last = n, (n, nonce)
+        self.turn = n
+        self.known.learn(n, nonce)
         return time.perf_counter() - began
 
     def rollback(self) -> None:
@@ -227,7 +250,7 @@ class WriterTurns:
             self._pipe, self._incarnation = pipe, raised.rows[0][0]
             if oldest > self._schema:
                 raise SchemaUnknown(_too_old(oldest, self._schema))
-            if self._last is not None and not self._is_there(*self._last, n):
+            if (last := self.known.entry) is not None and not self._is_there(*last, n):
                 self._fork(n)
         except psycopg.Error as error:
             self._drop(pipe)
@@ -268,7 +291,7 @@ class WriterTurns:
             raise StoreUnavailable(f"the connection was lost before the commit: {error}") from error
 
     def _is_there(self, n: int, nonce: bytes, latest: int) -> bool:
-        """Whether our last entry is still a part of the history."""
+        """Whether the last entry that is known is still a part of the history."""
         assert self._pipe is not None
         found = self._pipe.run(sql.NONCE, (n,), within=ANSWER_WAIT).rows
         if found:
@@ -277,7 +300,8 @@ class WriterTurns:
         return n <= latest and (oldest is None or n < oldest)  # else it has been pruned
 
     def _fork(self, latest: int) -> None:
-        known, self.turn, self._last = self.turn, latest, None
+        known, self.turn = max(self.turn, self.known.entry[0] if self.known.entry is not None else 0), latest
+        self.known.forget()
         log.error("the database has lost what was acknowledged: its history goes on from elsewhere",
                   known=known, latest=latest)  # fmt: skip
         raise HistoryForked(

@@ -10,7 +10,7 @@ from pathlib import Path
 from blobforge.store.errors import DatabaseError
 from blobforge.store.postgres import database
 from blobforge.store.postgres.commons import RowCommons
-from blobforge.store.postgres.connection import WriterTurns
+from blobforge.store.postgres.connection import LastKnown, WriterTurns
 from blobforge.store.postgres.follower import PostgresFollower
 from blobforge.store.postgres.reader import PostgresReader
 from blobforge.store.postgres.statements import Queries
@@ -26,6 +26,7 @@ class PostgresEngine:
     def __init__(self, url: str, server: str) -> None:
         self.url = url
         self.server = server
+        self._known = LastKnown()
 
     @property
     def schema(self) -> int:
@@ -42,7 +43,7 @@ class PostgresEngine:
 
     def open_store(self) -> PostgresStore:
         database.prepare(self.url)
-        return PostgresStore(WriterTurns(self.url, self.server, schema=self.schema))
+        return PostgresStore(WriterTurns(self.url, self.server, schema=self.schema, known=self._known))
 
     def open_reader(self) -> PostgresReader:
         return PostgresReader(self.url)
@@ -51,7 +52,7 @@ class PostgresEngine:
         return RowCommons(self.url, now=lambda: time.time_ns() // 1_000_000)
 
     def follow(self) -> PostgresFollower:
-        return PostgresFollower(self.url, self.server)
+        return PostgresFollower(self.url, self.server, known=self._known)
 
     @contextmanager
     def export(self) -> Iterator[DatabaseExport]:

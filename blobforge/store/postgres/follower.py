@@ -15,6 +15,7 @@ from blobforge.store.errors import HistoryForked, StoreUnavailable
 from blobforge.store.following import Entry
 from blobforge.store.postgres import turns_sql as sql
 from blobforge.store.postgres.connecting import connect, open_pipeline
+from blobforge.store.postgres.connection import LastKnown
 from blobforge.store.postgres.entries import entry
 from blobforge.store.postgres.pipeline import Pipeline
 
@@ -24,8 +25,9 @@ RETRY_AFTER = 1.0
 
 
 class PostgresFollower:
-    def __init__(self, url: str, server: str = "") -> None:
-        """`server` is what this one is called: what it has written itself is no news."""
+    def __init__(self, url: str, server: str = "", *, known: LastKnown | None = None) -> None:
+        """`server` is what this one is called: what it has written itself is no news. `known` is its writer's."""
+        self._known = known or LastKnown()
         self._url = url
         self._server = server
         self._reading: Pipeline | None = None
@@ -51,6 +53,7 @@ class PostgresFollower:
         read = found[: limit + 1 if found and found[0][0] == after else limit]
         if read:
             self._last = read[-1][0], bytes(read[-1][2])
+            self._known.learn(*self._last)
         return [entry(*row) for row in read if row[0] > after]
 
     def _ask(self, statement: str, values: tuple[int, ...] = ()) -> list[tuple[Any, ...]]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 
 import psycopg
 import pytest
 
 from blobforge.store.errors import HistoryForked, StaleState, StoreUnavailable
 from blobforge.store.postgres.connection import WriterTurns
+from blobforge.store.postgres.follower import PostgresFollower
 from blobforge.store.workingset import Unwritable
 from tests.fixtures.postgres import Cluster
 from tests.store.postgres.making import new_database, terminate
@@ -179,6 +181,24 @@ def test_a_former_incarnation_does_nothing(postgres: Cluster, database: str, ser
         commits(former, 1)
     former.rollback()
     assert len(log_of(postgres, database)) == 2
+
+
+def test_a_fork_that_took_what_others_had_written_is_noticed_before_anything_is_written(
+    postgres: Cluster, database: str, server: Server
+) -> None:
+    """A server has read what another one wrote. That is gone, and the other has gone on from before it."""
+    turns, other = server("one"), server("other")
+    commits(turns, 1)
+    with closing(PostgresFollower(postgres.url(database), "one", known=turns.known)) as follower:
+        commits(other, 1)
+        assert [entry.n for entry in follower.read(1, 10)] == [2]
+    postgres.execute("UPDATE log SET nonce = 'another' WHERE n = 2", database=database)
+    terminate(postgres, database)
+    with pytest.raises(StoreUnavailable, match="terminat"):
+        commits(turns, 1)
+    turns.rollback()
+    with pytest.raises(HistoryForked, match="2 was known"):
+        turns.begin(1)
 
 
 def test_a_fork_of_history_is_noticed(postgres: Cluster, database: str, server: Server) -> None:
