@@ -96,7 +96,7 @@ def _multiply(url: str, times: int) -> None:
         run("SET synchronous_commit = off")
         (highest,) = run("SELECT max(id) FROM jobs")[0]
         other = _OTHER_SOURCE.format(source="substr(key, 9)")
-        again("files", {"key": f"'sources/' || {other}"}, "1")
+        again("files", {"key": f"'sources/' || {other}", "sha256": other}, "1")
         again("jobs", {"id": f"id + k * {highest}", "source_hash": _OTHER_SOURCE.format(source="source_hash")}, "1")
         for table in ("job_counts", "happenings"):
             run(f"UPDATE {table} SET n = n * {times}")
