@@ -108,17 +108,32 @@ def may_come_late(job: Job, last: Attempt | None, *, worker_id: str, lease: str 
     )
 
 
-def claim(job: Job, *, worker_id: str, lease: str, now: int, floor: int = 0) -> Job:
-    """Hand the job to a worker. The caller has picked it among the pending ones. The attempt's number lies above
-    `floor`: numbers up to there may have been given before a restore.
-    """
+def next_attempt(job: Job, *, floor: int = 0) -> int:
+    """The number of the attempt that begins with a claim. It lies above `floor`: numbers up to there may have been
+    given before a restore."""
+    return max(job.attempt, floor) + 1
+
+
+def claim(
+    job: Job,
+    *,
+    worker_id: str,
+    lease: str,
+    now: int,
+    floor: int = 0,
+    upload_key: str | None = None,
+    write_once: bool = False,
+) -> Job:
+    """Hand the job to a worker, as its `next_attempt`. The caller has picked it among the pending ones."""
     if not allowed(Verb.CLAIM, job.status):
         raise ValueError(f"claim of a job that is {job.status}")
     return replace(
         job,
         status=JobStatus.RUNNING,
         attempts=job.attempts + 1,
-        attempt=max(job.attempt, floor) + 1,
+        attempt=next_attempt(job, floor=floor),
+        upload_key=upload_key,
+        write_once=write_once,
         worker_id=worker_id,
         lease=lease,
         heartbeat_at=now,

@@ -151,7 +151,9 @@ def may_act(worker: Worker, caller: Caller, instance: str | None = None) -> Refu
 
 def bound_to_another(worker: Worker, types: tuple[str, ...]) -> Refusal | None:
     """Whether the worker's credential was made for another type than one of these."""
-    other = next((each for each in types if worker.bound_type not in (None, each)), None)
+    if worker.bound_type is None:
+        return None
+    other = next((each for each in types if each != worker.bound_type), None)
     if other is None:
         return None
     return Refusal(

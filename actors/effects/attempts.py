@@ -68,7 +68,7 @@ def _claim_next(step: Transaction, message: Complete, job: Job, *, again: bool) 
     """The next job of the same type, for the same worker; for a repetition, the one that it was given."""
     if again and message.lease is not None:
         for held in step.store.jobs_of_worker(message.worker_id):
-            if held.lease == claims.lease_after(message.lease, held):
+            if held.lease == claims.lease_after(message.lease, held.id, held.attempt):
                 return Granted((held,))
     claim = Claim(
         message.caller, message.worker_id, (job.type,), instance=message.instance, write_once=job.write_once

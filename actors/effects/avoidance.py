@@ -49,6 +49,8 @@ def pick(step: Transaction, types: tuple[str, ...], limit: int, worker_id: str) 
                 withheld.add(type_)
             else:
                 mine.append(job)
+    if not mine and not withheld:
+        return jobs, ()
     if mine:
         mine.sort(key=_order)
         jobs = list(merge(jobs, mine, key=_order))[:limit]

@@ -56,34 +56,39 @@ def claim(step: Transaction, message: Claim, *, after: str | None = None) -> Gra
 
 def _fitting(picked: list[Job]) -> list[Job]:
     """The first ones of them, as many as one answer holds: one at least, and the others stay where they are."""
+    if len(picked) <= 1:
+        return picked
     sizes = accumulate(AROUND_JOB + len(job.metadata or "") + 3 * len(job.source_path or "") for job in picked)
     return [job for at, (job, size) in enumerate(zip(picked, sizes, strict=True)) if at == 0 or size <= ANSWER_BYTES]
 
 
-def lease_after(lease: str, job: Job) -> str:
+def lease_after(lease: str, job_id: int, attempt: int) -> str:
     """The lease of the attempt that is claimed with a completion, derived from the completion's own: a worker that
     repeats that finds the job that it was given, with nothing to be remembered for it.
 
     It is as unguessable as the lease that it comes from, which only its holder knows; and it is of this attempt
     alone.
     """
-    return hashlib.sha256(f"after {lease}: {job.id}/{job.attempt}".encode()).hexdigest()[:32]
+    return hashlib.sha256(f"after {lease}: {job_id}/{attempt}".encode()).hexdigest()[:32]
 
 
 def _grant(step: Transaction, job: Job, message: Claim, after: str | None) -> Job:
-    worker_id = message.worker_id
+    store, worker_id, floor = step.store, message.worker_id, step.store.attempt_floor
+    attempt = life.next_attempt(job, floor=floor)
     running = life.claim(
-        job, worker_id=worker_id, lease=step.new_lease(), now=step.now, floor=step.store.attempt_floor
+        job,
+        worker_id=worker_id,
+        lease=step.new_lease() if after is None else lease_after(after, job.id, attempt),
+        now=step.now,
+        floor=floor,
+        upload_key=output_key(store.installation, job.id, attempt),
+        write_once=message.write_once,
     )
-    key = output_key(step.store.installation, running.id, running.attempt)
-    running = replace(running, upload_key=key, write_once=message.write_once)
-    if after is not None:
-        running = replace(running, lease=lease_after(after, running))
-    step.store.save_job(job, running)
-    step.store.start_attempt(running)
+    store.save_job(job, running)
+    store.start_attempt(running)
     step.events.append(JobUpdated(running.id, running.type, running.status, worker_id=worker_id))
     taken = JobTaken(running.type, worker_id, message.claim_key)
-    step.facts += [taken, LeaseRenewed(running.id, running.attempt, step.now)]
+    step.facts += (taken, LeaseRenewed(running.id, running.attempt, step.now))
     return running
 
 

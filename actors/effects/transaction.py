@@ -7,7 +7,6 @@ import itertools
 import os
 import random
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import TypeVar, cast
 
 import msgspec
@@ -56,8 +55,7 @@ class Spoiled(Exception):
 LOST = (Spoiled, Unwritable, StoreUnavailable)  # what is raised when the transaction is
 
 
-@dataclass
-class Transaction:
+class Transaction(msgspec.Struct):
     """One transaction in the making. `now` is in milliseconds since the epoch.
 
     `events` and `facts` leave the writer only after COMMIT, and not at all when the effect is undone. `settled`: what
@@ -70,10 +68,10 @@ class Transaction:
     now: int
     dice: random.Random
     revocations: int = 0  # how many were committed before, and how many this transaction has come to
-    settled: Mapping[Place, Refusal | Exception] = field(default_factory=dict)
+    settled: Mapping[Place, Refusal | Exception] = {}
     careful: bool = False
-    events: list[Event] = field(default_factory=list)
-    facts: list[Fact] = field(default_factory=list)
+    events: list[Event] = []
+    facts: list[Fact] = []
     _at: Place = ()
 
     def whole(self, place: int, effect: Callable[[Transaction, M], T], message: M) -> T:

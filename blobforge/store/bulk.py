@@ -3,6 +3,7 @@ statements each, whatever their number."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -63,7 +64,9 @@ class CauseSeen(NamedTuple):
 
 
 class Changes(msgspec.Struct):
-    """What is to be written, in the order of the fields.
+    """What is to be written, in the order of the fields; the tallies last.
+
+    `more`: whether any field behind it holds something.
 
     `made` are jobs as they were made; one that has gone on since is among `moved`, too. `moved` and `gone` hold jobs
     as they were read: a row that has another status or attempt by now is stale.
@@ -74,38 +77,29 @@ class Changes(msgspec.Struct):
     `undos` (token, job, what it was, what it became, now).
     """
 
-    made: list[Job] = []
-    moved: list[tuple[Job, Job]] = []
-    gone: list[Job] = []
-    started: list[Job] = []
-    ended: list[AttemptEnd] = []
-    results_dropped: list[tuple[int, int]] = []
-    results_but: list[tuple[int, int | None]] = []
-    results: list[tuple[int, int, str]] = []
-    files_forgotten: list[str] = []
-    files: list[FileSeen] = []
-    files_kept: list[tuple[str, str]] = []
-    workers: list[Worker] = []
-    beats: list[Worker] = []
-    workers_gone: list[str] = []
-    types_forgotten: list[str] = []
-    types_asked: list[tuple[str, str]] = []
-    causes: list[CauseSeen] = []
-    claim_keys: list[tuple[str, str, list[tuple[int, int]], int]] = []
-    repeated: list[tuple[str, str, bytes, bytes, int]] = []
-    undos: list[tuple[str, int, str, str, int]] = []
-    audit: list[AuditEntry] = []
+    made: Sequence[Job] = ()
+    moved: Sequence[tuple[Job, Job]] = ()
+    gone: Sequence[Job] = ()
+    started: Sequence[Job] = ()
+    ended: Sequence[AttemptEnd] = ()
     tallies: Tallies = msgspec.field(default_factory=Tallies)
-
-    def has_more(self) -> bool:
-        """Whether anything changes but jobs, records of attempts and tallies."""
-        return any(
-            (
-                self.results_dropped, self.results_but, self.results, self.files_forgotten, self.files,
-                self.files_kept, self.workers, self.beats, self.workers_gone, self.types_forgotten, self.types_asked,
-                self.causes, self.claim_keys, self.repeated, self.undos, self.audit,
-            )
-        )  # fmt: skip
+    more: bool = False
+    results_dropped: Sequence[tuple[int, int]] = ()
+    results_but: Sequence[tuple[int, int | None]] = ()
+    results: Sequence[tuple[int, int, str]] = ()
+    files_forgotten: Sequence[str] = ()
+    files: Sequence[FileSeen] = ()
+    files_kept: Sequence[tuple[str, str]] = ()
+    workers: Sequence[Worker] = ()
+    beats: Sequence[Worker] = ()
+    workers_gone: Sequence[str] = ()
+    types_forgotten: Sequence[str] = ()
+    types_asked: Sequence[tuple[str, str]] = ()
+    causes: Sequence[CauseSeen] = ()
+    claim_keys: Sequence[tuple[str, str, list[tuple[int, int]], int]] = ()
+    repeated: Sequence[tuple[str, str, bytes, bytes, int]] = ()
+    undos: Sequence[tuple[str, int, str, str, int]] = ()
+    audit: Sequence[AuditEntry] = ()
 
 
 class BulkAccess(InHistory, Protocol):

@@ -13,8 +13,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
+import msgspec
 from msgspec.structs import replace
 
 from blobforge.events import Event, Fact
@@ -48,7 +49,7 @@ class Unwritable(Exception):
     The transaction is lost."""
 
 
-class Mark(NamedTuple):
+class Mark(msgspec.Struct, frozen=True):
     """A moment in a transaction: how far the journal was, and how much the engine had changed by itself."""
 
     journal: int
@@ -142,7 +143,7 @@ class WorkingSet:
             if needs is not None:
                 self._load_ahead(needs)
             yield
-            self.settle()
+            self._write()
             self.wrote = self._bulk.written != before
             self.commit_seconds = self._bulk.commit()
         except BaseException:
@@ -192,19 +193,25 @@ class WorkingSet:
     def settle(self) -> None:
         """Write what is pending, so that the engine sees all that has happened in the transaction. Raises
         Unwritable."""
-        # Nothing changes but by the journal; what was undone has left it.
-        if (at := self._journal.mark()) > self._settled_at:
-            before, self._settled_at = self._bulk.written, at
-            try:
-                self._bulk.write(self._changes())
-            except StoreUnavailable:
-                raise
-            except Exception as error:
-                raise Unwritable from error
-            self._settled += self._bulk.written - before
+        if self._write():
             for changed in self._changed:
                 if changed:
                     changed.clear()
+
+    def _write(self) -> bool:
+        """What is pending, if anything is; it still stands as pending."""
+        # Nothing changes but by the journal; what was undone has left it.
+        if (at := self._journal.mark()) <= self._settled_at:
+            return False
+        before, self._settled_at = self._bulk.written, at
+        try:
+            self._bulk.write(self._changes())
+        except StoreUnavailable:
+            raise
+        except Exception as error:
+            raise Unwritable from error
+        self._settled += self._bulk.written - before
+        return True
 
     def ensure(self) -> None:
         """Write what is pending now, also where the engine would wait with it. Raises Unwritable."""
@@ -527,7 +534,8 @@ class WorkingSet:
 
     def start_attempt(self, job: Job) -> None:
         self._journal.add(self._started, job)
-        self._journal.drop(self._attempts, (job.id, job.attempt))
+        if self._attempts:
+            self._journal.drop(self._attempts, (job.id, job.attempt))
 
     def end_attempt(
         self,
@@ -554,8 +562,10 @@ class WorkingSet:
         journal, key = self._journal, (after.id, after.attempt)
         end = AttemptEnd(after.id, after.attempt, now, outcome, kind, error, traceback, log_tail)
         journal.put(self._endings, key, end)
-        journal.drop(self._attempts, key)
-        journal.drop(self._failed, after.id)
+        if self._attempts:
+            journal.drop(self._attempts, key)
+        if self._failed:
+            journal.drop(self._failed, after.id)
         journal.add(self._ended, Ended(after.type, worker_id, outcome, max(0, now - started_at), now))
 
     def count_old_attempt(self, type_: str, attempt: Attempt, *, now: int) -> None:
@@ -775,22 +785,19 @@ class WorkingSet:
     # --- writing
 
     def _changes(self) -> Changes:
+        made, moved, gone = self._sorted_jobs()
         tallies = Tallies()
-        changes = Changes(started=self._started, ended=list(self._endings.values()), tallies=tallies)
-        if any(self._rare):
+        changes = Changes(made, moved, gone, self._started, list(self._endings.values()), tallies)
+        if self._workers_were or any(self._rare):
             self._add_rare(changes)
-        self._sort_jobs(changes)
-        if changes.moved:
-            befores, afters = zip(*changes.moved, strict=True)
-            tallies.count(befores, -1)
-            tallies.count(afters, +1)
-        if changes.made:
-            tallies.made(changes.made, submitted=True)
-            tallies.count(changes.made, +1)
-        if changes.gone:
-            tallies.count(changes.gone, -1)
-        for worker_id in sorted(self._workers_were):
-            self._sort_worker(changes, self._workers_were[worker_id], self._workers[worker_id], worker_id)
+        if moved:
+            tallies.count([before for before, _ in moved], -1)
+            tallies.count([after for _, after in moved], +1)
+        if made:
+            tallies.made(made, submitted=True)
+            tallies.count(made, +1)
+        if gone:
+            tallies.count(gone, -1)
         if self._ended:
             tallies.ended(self._ended)
         if self._arrived:
@@ -800,6 +807,8 @@ class WorkingSet:
 
     def _add_rare(self, changes: Changes) -> None:
         """What neither a claim nor a completion changes."""
+        changes.more = True
+        self._add_workers(changes)
         changes.results_dropped = list(self._results_dropped)
         changes.results_but = list(self._results_but.items())
         changes.results = [(*key, result) for key, result in self._results.items()]
@@ -814,32 +823,41 @@ class WorkingSet:
         changes.undos = self._undos
         changes.audit = self._audit
 
-    def _sort_jobs(self, changes: Changes) -> None:
+    def _sorted_jobs(self) -> tuple[list[Job], list[tuple[Job, Job]], list[Job]]:
+        """Those that were made, as they were made; those that have moved on, also since then; those that are gone."""
+        made: list[Job] = []
+        moved: list[tuple[Job, Job]] = []
+        gone: list[Job] = []
         jobs, were = self._jobs, self._jobs_were
         for job_id in sorted(were):
             before, after = were[job_id], jobs[job_id]
             if before is None:
                 if after is None:
                     continue
-                made = self._made[after.id]
-                changes.made.append(made)
-                if after is not made:
-                    changes.moved.append((made, after))
-            elif after is None:
-                changes.gone.append(before)
+                before = self._made[after.id]
+                made.append(before)
+            if after is None:
+                gone.append(before)
             elif after is not before:
-                changes.moved.append((before, after))
+                moved.append((before, after))
+        return made, moved, gone
 
-    def _sort_worker(self, changes: Changes, before: Worker | None, after: Worker | None, worker_id: str) -> None:
-        if after is None:
-            if before is not None:
-                changes.workers_gone.append(worker_id)
-        elif before is not None and _beat_only(before, after):
-            changes.beats.append(after)
-            return
-        else:
-            changes.workers.append(after)
-        changes.tallies.worker(before, after)
+    def _add_workers(self, changes: Changes) -> None:
+        workers: list[Worker] = []
+        beats: list[Worker] = []
+        gone: list[str] = []
+        for worker_id in sorted(self._workers_were):
+            before, after = self._workers_were[worker_id], self._workers[worker_id]
+            if after is None:
+                if before is not None:
+                    gone.append(worker_id)
+            elif before is not None and _beat_only(before, after):
+                beats.append(after)
+                continue
+            else:
+                workers.append(after)
+            changes.tallies.worker(before, after)
+        changes.workers, changes.beats, changes.workers_gone = workers, beats, gone
 
     def _all_causes_seen(self) -> list[CauseSeen]:
         """Each cause once."""

@@ -354,7 +354,7 @@ class PostgresBulk:
         if changes.started:
             self._write(sql.START_ATTEMPTS, _started(changes.started))
         self._write(sql.END_ATTEMPTS, changes.ended)
-        if changes.has_more():
+        if changes.more:
             self._write_more(changes)
         for name, counted in changes.tallies.moved():
             self._write(_COUNTERS[name], counted)
@@ -397,7 +397,7 @@ class PostgresBulk:
         if values:
             self._queue(statement, (_records(values),))
 
-    def _write_names(self, statement: str, names: list[str]) -> None:
+    def _write_names(self, statement: str, names: Sequence[str]) -> None:
         if names:
             self._queue(statement, (_json(names),))
 
@@ -419,7 +419,7 @@ class PostgresBulk:
             self._types = None
             self._write(sql.DELETE_JOBS, [(job.id, job.status, job.attempt) for job in changes.gone])
 
-    def _move(self, moved: list[tuple[Job, Job]]) -> None:
+    def _move(self, moved: Sequence[tuple[Job, Job]]) -> None:
         """Those that go from one status to another, in the columns in which any of them has changed."""
         changed: set[str] = set()
         afters = []
@@ -455,7 +455,7 @@ def _records(values: Iterable[Sequence[Any]]) -> str:
     return as_json([dict(zip(_KEYS, each, strict=False)) for each in values])
 
 
-def _started(jobs: list[Job]) -> list[tuple[Any, ...]]:
+def _started(jobs: Sequence[Job]) -> list[tuple[Any, ...]]:
     """The last value: which of its job's attempts in here it is."""
     so_far: Counter[int] = Counter()
     found = []

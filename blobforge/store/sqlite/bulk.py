@@ -64,6 +64,7 @@ _OTHERWISE: Final[dict[str, Callable[[Any], Any]]] = {
 # Of so few rows each is read and written by a statement of its own, where the transaction has no more: JSON costs
 # more than a further statement.
 FEW: Final = 2
+FEW_COUNTED: Final = 3  # counters, which are small rows: what has happened is counted three times
 Rows = Sequence[Sequence[Any]]
 Take = Callable[[Found, Rows], None]
 
@@ -209,10 +210,10 @@ class Bulk:
         if changes.started:
             self._write(sql.START_ATTEMPTS, [_started(job) for job in changes.started])
         self._write(sql.END_ATTEMPTS, changes.ended)
-        if changes.has_more():
+        if changes.more:
             self._write_more(changes)
         for name, counted in changes.tallies.moved():
-            self._write(_COUNTERS[name], counted)
+            self._write(_COUNTERS[name], counted, FEW_COUNTED)
 
     def _write_more(self, changes: Changes) -> None:
         """What neither a claim nor a completion changes: most transactions are of these."""
@@ -237,12 +238,13 @@ class Bulk:
         write(sql.SAVE_UNDOS, changes.undos)
         write(sql.INSERT_AUDIT, [astuple(entry)[1:] for entry in changes.audit])
 
-    def _write(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
-        if len(rows) > self._alone:
+    def _write(self, statement: str, rows: Sequence[Sequence[Any]], few: int = 1) -> None:
+        if len(rows) > max(few, self._alone):
             self._do.rows(*spell(statement, columns_of(rows)))
-        else:
+        elif rows:
+            spelled = spell_one(sql.OF_ONE.get(statement, statement), len(rows[0]))
             for row in rows:
-                self._do.rows(spell_one(sql.OF_ONE.get(statement, statement), len(row)), tuple(row))
+                self._do.rows(spelled, tuple(row))
 
     def _write_jobs(self, changes: Changes) -> None:
         if changes.made:
@@ -264,7 +266,7 @@ class Bulk:
             if self._do.change(*spell(sql.DELETE_JOBS, guards)) != len(changes.gone):
                 raise self._stale([(job, None) for job in changes.gone])
 
-    def _move(self, moved: list[tuple[Job, Job]]) -> None:
+    def _move(self, moved: Sequence[tuple[Job, Job]]) -> None:
         """Those that go from one status to another, in the columns in which any of them has changed."""
         if len(moved) == 1:
             before, after = map(astuple, moved[0])
