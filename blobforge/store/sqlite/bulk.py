@@ -212,8 +212,10 @@ class Bulk:
         self._write(sql.END_ATTEMPTS, changes.ended)
         if changes.more:
             self._write_more(changes)
+        if len(changes.moved) + len(changes.made) <= FEW:
+            self._alone = FEW_COUNTED
         for name, counted in changes.tallies.moved():
-            self._write(_COUNTERS[name], counted, FEW_COUNTED)
+            self._write(_COUNTERS[name], counted)
 
     def _write_more(self, changes: Changes) -> None:
         """What neither a claim nor a completion changes: most transactions are of these."""
@@ -238,8 +240,8 @@ class Bulk:
         write(sql.SAVE_UNDOS, changes.undos)
         write(sql.INSERT_AUDIT, [astuple(entry)[1:] for entry in changes.audit])
 
-    def _write(self, statement: str, rows: Sequence[Sequence[Any]], few: int = 1) -> None:
-        if len(rows) > max(few, self._alone):
+    def _write(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
+        if len(rows) > self._alone:
             self._do.rows(*spell(statement, columns_of(rows)))
         elif rows:
             spelled = spell_one(sql.OF_ONE.get(statement, statement), len(rows[0]))
