@@ -48,8 +48,8 @@ _PRUNED_EACH: Final = 100  # turns
 
 
 class LastKnown:
-    """The last entry of the log that this server knows of, whoever wrote it and whoever read it here: each new
-    connection looks whether it is still there. Used by any thread."""
+    """The last entry of the log that this server knows of, its own or another server's: each new connection looks
+    whether it is still there. Used by any thread."""
 
     def __init__(self) -> None:
         self.entry: tuple[int, bytes] | None = None  # its number and nonce
