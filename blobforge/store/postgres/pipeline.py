@@ -175,7 +175,10 @@ class Pipeline:
             if result.status == pq.ExecStatus.FATAL_ERROR and failed is None:
                 failed = result
         if failed is not None:
-            raise raised(errors.error_from_result(failed))
+            error = raised(errors.error_from_result(failed))
+            if isinstance(error, Lost):
+                self.close()  # it may be open, to a server that is a standby now: another host has to be asked
+            raise error
         return answers
 
     def _answer(self, result: pq.abc.PGresult) -> SqlAnswer:
