@@ -23,18 +23,20 @@ from tests.several.streams import Reader
 SOAK = bool(os.environ.get("SOAK"))
 WORKERS = 16
 FAILOVERS = 20 if SOAK else 1
+# Jobs come for as long as the failovers last, with the time in which a node comes back.
+JOBS_EACH, PAUSE = (200, 0.25) if SOAK else (120, 0.05)
 SECONDS_EACH = 0.2  # of a job
 
 
 @pytest.mark.timeout(120 + 60 * FAILOVERS)
 async def test_failovers_in_synchronous_mode_lose_nothing(seaweed: Seaweed, tmp_path: Path) -> None:
-    jobs = 120 * FAILOVERS
+    jobs = JOBS_EACH * FAILOVERS
     hashes = await trio.to_thread.run_sync(put_sources, seaweed, tmp_path.name, jobs)
     with running_patroni() as cluster, running_fleet(tmp_path, cluster.url, seaweed, servers=2) as fleet:
         crew = Crew(fleet.url, fleet.token, workers=WORKERS, seconds_each=SECONDS_EACH)
         until_answered: list[float] = []
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(lambda: crew.submit(hashes, pause=0.05))
+            nursery.start_soon(lambda: crew.submit(hashes, pause=PAUSE))
             nursery.start_soon(crew.work, jobs)
             for _ in range(FAILOVERS):
                 await _some_more(crew, 20)
