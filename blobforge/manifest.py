@@ -40,7 +40,7 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ManifestOutput(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`size` in bytes. `sha256` is missing for what was too large to be read when it came."""
+    """`size` in bytes. `sha256` is missing for what came without a checksum and was not read."""
 
     name: str
     size: int | None = None

@@ -8,14 +8,18 @@ from typing import Any
 
 import click
 
-from blobforge.cli import common, suggest
+from blobforge.cli import common, manifests, suggest
 from blobforge.cli.common import CliError, CliSession, CommandGroup, pass_session, session_options
 from blobforge.cli.selection import STATUSES, chosen
 
 
 @click.group(cls=CommandGroup)
 def results() -> None:
-    """Fetch what the jobs have made."""
+    """Fetch what the jobs have made, and prove that a folder holds it."""
+
+
+for command in (manifests.manifest, manifests.verify, manifests.key):
+    results.add_command(command)
 
 
 def _moment(_ctx: click.Context, _param: click.Parameter, value: str | None) -> datetime | None:

@@ -72,6 +72,16 @@ class Archive:
         assert ran.returncode == 0, ran.stderr
         return [json.loads(line) for line in ran.stdout.splitlines()]
 
+    def verified(self, *options: str) -> Done:
+        """Whether the folder holds what a manifest lists."""
+        manifest = self.root.with_name("manifest.ndjson")
+        made = self.running.blobforge(
+            "results", "manifest", "--tag", self.tag, "--status", "completed", "--to", manifest
+        )
+        assert made.returncode == 0, made.stderr
+        key = json.loads(self.running.blobforge("results", "key", "--json").stdout)["public_key"]
+        return self.running.blobforge("results", "verify", manifest, self.root, "--key", key, *options)
+
     def tree(self) -> dict[str, bytes]:
         """All that is in the folder."""
         return {
@@ -166,6 +176,9 @@ def test_names_of_every_kind_stay_in_the_folder(archive: Archive, tmp_path: Path
             assert tree[path] == str(n).encode()
     assert [path.name for path in tmp_path.iterdir()] == ["to"], "nothing beside the folder"
     assert archive.fetched() == []
+    verified = archive.verified()
+    assert (verified.returncode, verified.stdout) == (0, ""), verified.stderr
+    assert f"{len(kinds)} as signed" in verified.stderr
 
 
 def test_two_with_one_name_are_kept_apart_by_rule(archive: Archive) -> None:
@@ -198,6 +211,9 @@ def test_two_with_one_name_are_kept_apart_by_rule(archive: Archive) -> None:
     shutil.rmtree(archive.root)
     archive.fetched()
     assert archive.tree() == apart | {f"a/x~{late}.md": b"8"}, "whatever came when"
+    assert archive.verified().returncode == 0
+    (archive.root / "a/x.md~/y.md").write_bytes(b"6")
+    assert archive.verified().stdout == f"changed\ta/x.md~/y.md\tjob {ids[5]}\n"
 
 
 @pytest.mark.parametrize("layout", ["id", "hash"])

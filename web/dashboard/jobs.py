@@ -47,6 +47,7 @@ async def listed(call: Call) -> Response | Refusal:
         return find
     stats, (found, ends) = await framed(call, partial(api.with_ends, find, now=call.services.now()))
     filters = {name: value for name, value in given.items() if name not in ("cursor", "limit", "offset")}
+    zoned = {name: _zoned(name, value) for name, value in filters.items()}
     kept = given | {"offset": ""}
     kept.pop("cursor", None)
     kept.pop("offset")
@@ -60,7 +61,8 @@ async def listed(call: Call) -> Response | Refusal:
         found=found,
         ends=ends,
         given=filters,
-        zoned={name: _zoned(name, value) for name, value in filters.items()},
+        zoned=zoned,
+        manifest=f"/api/results/manifest?{urlencode(zoned)}",
         statuses=list(JobStatus),
         first=f"/jobs?{urlencode(kept)}" if wanted.cursor is not None else None,
         following=f"/jobs?{following}" if following is not None else None,
