@@ -28,7 +28,7 @@ END_BEGINS: Final = b'{"end":'
 _MORE: Final = re.compile(rb'\{"job_id":\d+,"(outputs|paths)":')
 
 
-class Head(msgspec.Struct, frozen=True, kw_only=True):
+class ManifestHead(msgspec.Struct, frozen=True, kw_only=True):
     """`key` is the fingerprint of what signs; `filter` which jobs were asked for; `began` and all other times are
     RFC 3339."""
 
@@ -77,7 +77,7 @@ class ManifestMore(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkno
     paths: list[str] = []
 
 
-class End(msgspec.Struct, frozen=True, kw_only=True):
+class ManifestEnd(msgspec.Struct, frozen=True, kw_only=True):
     """`bytes`: of all outputs whose size is known. `sha256`: of all that stands above this line."""
 
     key: str
@@ -101,7 +101,7 @@ def is_end(line: bytes) -> bool:
     return line.startswith(END_BEGINS) and line.endswith(b"}\n")
 
 
-def read(file: BinaryIO) -> Iterator[Head | ManifestJob | ManifestMore]:
+def read(file: BinaryIO) -> Iterator[ManifestHead | ManifestJob | ManifestMore]:
     """The lines of a manifest that `check` has passed. Raises ManifestError for what we do not know how to read."""
     job, more = msgspec.json.Decoder(ManifestJob), msgspec.json.Decoder(ManifestMore)
     current: int | None = None
@@ -110,7 +110,7 @@ def read(file: BinaryIO) -> Iterator[Head | ManifestJob | ManifestMore]:
             if line.startswith(END_BEGINS):
                 return
             if place == 0:
-                found = msgspec.json.decode(line, type=Head)
+                found = msgspec.json.decode(line, type=ManifestHead)
                 if found.manifest != FORMAT:
                     raise ManifestError("format", f"It is a {found.manifest}; this command reads {FORMAT}.")
                 yield found

@@ -15,9 +15,9 @@ from blobforge.installation import fingerprint, public_key, public_text
 from blobforge.manifest import (
     END_BEGINS,
     FORMAT,
-    End,
-    Head,
+    ManifestEnd,
     ManifestError,
+    ManifestHead,
     ManifestJob,
     ManifestMore,
     ManifestOutput,
@@ -29,7 +29,7 @@ _SIGNED: Final = FORMAT.encode() + b"\n"
 
 
 class _Last(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    end: End
+    end: ManifestEnd
     signature: str
 
 
@@ -41,7 +41,7 @@ class ManifestWriter:
         self._named = fingerprint(public_text(key))
         self._digest = hashlib.sha256()
         self._jobs = self._outputs = self._bytes = 0
-        self.head = self._line(Head(installation=installation, key=self._named, began=began, filter=filter_))
+        self.head = self._line(ManifestHead(installation=installation, key=self._named, began=began, filter=filter_))
 
     def job(self, job: ManifestJob) -> bytes:
         """The line of a job, whose further outputs come behind it."""
@@ -56,7 +56,7 @@ class ManifestWriter:
     def end(self, *, ended: str) -> bytes:
         """The last line."""
         end = msgspec.json.encode(
-            End(
+            ManifestEnd(
                 key=self._named,
                 jobs=self._jobs,
                 outputs=self._outputs,
@@ -78,7 +78,7 @@ class ManifestWriter:
         return line
 
 
-def check(file: BinaryIO, public: str) -> End:
+def check(file: BinaryIO, public: str) -> ManifestEnd:
     """Read a manifest to its end; what was signed of it with this key. Raises ManifestError, ValueError (no key)."""
     key = public_key(public)
     digest = hashlib.sha256()

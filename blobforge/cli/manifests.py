@@ -16,7 +16,7 @@ from blobforge.cli.outage import Outages
 from blobforge.cli.selection import chosen, job_filters
 
 if TYPE_CHECKING:
-    from blobforge.cli.fetch.verifying import Finding
+    from blobforge.cli.fetch.verifying import FolderFinding
     from blobforge.client import AsyncClient
 
 
@@ -167,7 +167,7 @@ def _hint(kind: str) -> str:
     return "Have the manifest made again: `blobforge results manifest`."
 
 
-def _tell(session: CliSession, finding: Finding) -> None:
+def _tell(session: CliSession, finding: FolderFinding) -> None:
     if session.json:
         click.echo(output.json_line(finding._asdict()))
         return

@@ -26,7 +26,7 @@ async def fetched(local: LocalServer, query: str = "") -> tuple[bytes, list[Mani
     _, known = await local.call("GET", "/api/installation")
     end = check(io.BytesIO(body), known["public_key"])
     head, *lines = manifest.read(io.BytesIO(body))
-    assert isinstance(head, manifest.Head)
+    assert isinstance(head, manifest.ManifestHead)
     assert head.key == end.key == known["fingerprint"] == fingerprint(known["public_key"])
     assert head.installation == known["id"] == local.parts.installation
     jobs = [line for line in lines if isinstance(line, ManifestJob)]

@@ -16,7 +16,7 @@ from typing import BinaryIO, Literal, NamedTuple
 
 from blobforge.cli.fetch import names
 from blobforge.cli.fetch.names import Layout, Names
-from blobforge.manifest import Head, ManifestJob, ManifestMore, ManifestOutput, read
+from blobforge.manifest import ManifestHead, ManifestJob, ManifestMore, ManifestOutput, read
 
 _TAKEN = 3  # names with a job's id in it that are looked at
 _SCHEMA = """
@@ -28,7 +28,7 @@ CREATE TABLE unfound (id INTEGER PRIMARY KEY, job_id INTEGER NOT NULL, name TEXT
 """
 
 
-class Finding(NamedTuple):
+class FolderFinding(NamedTuple):
     """What is wrong in the folder, at `path` below it. An extra file has no `job_id` and no `name`."""
 
     problem: Literal["missing", "changed", "extra"]
@@ -59,13 +59,13 @@ class FolderCheck:
     def close(self) -> None:
         self._db.close()
 
-    def compare(self, manifest: BinaryIO, *, done: Callable[[int], None]) -> Iterator[Finding]:
+    def compare(self, manifest: BinaryIO, *, done: Callable[[int], None]) -> Iterator[FolderFinding]:
         """All that is wrong; `done` is called with how many outputs more were looked at. Raises ManifestError,
         OSError."""
         job: ManifestJob | None = None
         for line in read(manifest):
             match line:
-                case Head():
+                case ManifestHead():
                     continue
                 case ManifestJob():
                     job = line
@@ -141,18 +141,18 @@ class FolderCheck:
     def _claim(self, path: str) -> None:
         self._db.execute("UPDATE files SET claimed = 1 WHERE path = ?", (path,))
 
-    def _findings(self) -> Iterator[Finding]:
+    def _findings(self) -> Iterator[FolderFinding]:
         for job_id, name, path, others in self._db.execute(
             "SELECT job_id, name, path, others FROM unfound ORDER BY id"
         ):
             standing = [each for candidate in others.split("\0") for each, _, _ in self._standing(candidate)]
             if standing:
                 self._claim(standing[0])
-                yield Finding("changed", standing[0], job_id, name)
+                yield FolderFinding("changed", standing[0], job_id, name)
             else:
-                yield Finding("missing", path, job_id, name)
+                yield FolderFinding("missing", path, job_id, name)
         for (path,) in self._db.execute("SELECT path FROM files WHERE claimed = 0 ORDER BY path"):
-            yield Finding("extra", path)
+            yield FolderFinding("extra", path)
 
     def _walk(self, besides: frozenset[Path]) -> Iterator[tuple[str, str, int, bool]]:
         """All that is no folder; no link is followed. Names that are no UTF-8 are told as they can be written."""
