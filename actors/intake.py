@@ -308,7 +308,7 @@ class Intake:
         of the very object that was read.
         """
         rejected: SourceSettledFor | Refusal | None = None
-        for listed in await self._objects.list_page(incoming_prefix(source_hash)):
+        for listed in (await self._objects.list_page(incoming_prefix(source_hash))).objects:
             if not is_incoming_key(listed.key) or (info := await self._objects.head(listed.key)) is None:
                 continue
             found = await self._digest(info)

@@ -49,7 +49,8 @@ class OrphanSearcher:
         self._safe_now = safe_now
         self._find_unneeded = find_unneeded
         self._look_for_others = look_for_others
-        self._left = ""  # the last key that has been looked at
+        self._left = list(SEARCHED)  # what is still to be looked through, the first of them from the cursor on
+        self._cursor = ""
         self._failures = 0
 
     def asked(self, message: Message[OrphanSearch], others: tuple[str, ...] | None) -> OrphanSearch | Refusal:
@@ -62,7 +63,7 @@ class OrphanSearcher:
         if self.search.state == "running":
             return self.search
         self.search = OrphanSearch("running", message.delete, self._now())
-        self._left, self._failures = "", 0
+        self._left, self._cursor, self._failures = list(SEARCHED), "", 0
         self.at = trio.current_time()
         return self.search
 
@@ -88,21 +89,22 @@ class OrphanSearcher:
 
     async def _look_at_page(self, old: float) -> bool:
         """Whether there was one. Raises ObjectStoreError, also for what the database could not say."""
-        prefix = next((each for each in SEARCHED if self._left.startswith(each)), SEARCHED[0])
-        page = await self._objects.list_page(prefix, after=self._left, limit=LISTED_AT_ONCE)
-        if not page and prefix == SEARCHED[-1]:
+        if not self._left:
             return False
-        sizes = {each.key: each.size for each in page if each.modified < old and is_key(each.key)}
+        page = await self._objects.list_page(self._left[0], cursor=self._cursor, limit=LISTED_AT_ONCE)
+        sizes = {each.key: each.size for each in page.objects if each.modified < old and is_key(each.key)}
         orphans: tuple[str, ...] = ()
         if sizes:
             found = await self._find_unneeded(FindUnneeded(tuple(sizes), self.search.delete))
             if found is None:
                 raise ObjectStoreError("the database could not be written to")
             orphans = found.keys
-        self._left = page[-1].key if page else SEARCHED[SEARCHED.index(prefix) + 1]  # which is before any of its keys
+        self._cursor = page.cursor or ""
+        if page.cursor is None:
+            del self._left[0]
         self.search = replace(
             self.search,
-            objects=self.search.objects + len(page),
+            objects=self.search.objects + len(page.objects),
             orphans=self.search.orphans + len(orphans),
             bytes=self.search.bytes + sum(sizes[key] for key in orphans),
             examples=(*self.search.examples, *orphans)[:EXAMPLES],

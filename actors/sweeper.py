@@ -67,12 +67,14 @@ class Sweeper:
 
     async def _sweep_incoming(self) -> int:
         """Put objects that no job waits for on the list of those to delete. Raises ObjectStoreError."""
-        left, swept = "", 0
-        while page := await self._objects.list_page(INCOMING, after=left, limit=LISTED_AT_ONCE):
+        cursor: str | None = ""
+        swept = 0
+        while cursor is not None:
+            page = await self._objects.list_page(INCOMING, cursor=cursor, limit=LISTED_AT_ONCE)
             old = self._now() - GRACE
-            keys = tuple(each.key for each in page if each.modified < old and is_incoming_key(each.key))
+            keys = tuple(each.key for each in page.objects if each.modified < old and is_incoming_key(each.key))
             swept += await self._doom(keys) if keys else 0
-            left = page[-1].key
+            cursor = page.cursor
             await trio.sleep(PAUSE)
         return swept
 

@@ -40,6 +40,7 @@ class RefusalCode(StrEnum):
     OBJECT_STORE_FAILED = "object-store-failed"
     DIGEST_MISMATCH = "digest-mismatch"
     OBJECT_FINAL = "object-final"
+    OBJECT_EXISTS = "object-exists"
     UPLOAD_STALLED = "upload-stalled"
     RANGE_OUTSIDE = "range-outside"
     NO_SUCH_UNDO = "no-such-undo"

@@ -17,7 +17,13 @@ from werkzeug.exceptions import RequestTimeout
 
 from blobforge.objects import ObjectInfo, ObjectStoreError
 from blobforge.objects.disposition import attachment
-from blobforge.objects.incoming import DigestMismatchError, NotWantedError, StoreFullError, TooLargeError
+from blobforge.objects.incoming import (
+    AlreadyThereError,
+    DigestMismatchError,
+    NotWantedError,
+    StoreFullError,
+    TooLargeError,
+)
 from blobforge.objects.links import PATH, Denied, Grant
 from blobforge.objects.local import LocalStore
 from blobforge.refusals import Refusal, RefusalCode
@@ -137,6 +143,8 @@ class _Handler:
                 )
         except NotWantedError as error:
             return _refused(_C.OBJECT_FINAL, str(error))
+        except AlreadyThereError as error:
+            return _refused(_C.OBJECT_EXISTS, str(error))
         except TooLargeError as error:
             return _refused(_C.OBJECT_TOO_LARGE, str(error))
         except DigestMismatchError as error:

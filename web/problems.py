@@ -65,6 +65,7 @@ STATUS: dict[RefusalCode, tuple[int, str]] = {
     _C.RANGE_OUTSIDE: (416, "Range outside the object"),
     _C.DIGEST_MISMATCH: (422, "Other bytes than promised"),
     _C.OBJECT_FINAL: (409, "Not to be written any more"),
+    _C.OBJECT_EXISTS: (412, "There is an object already"),
     _C.OBJECT_STORE_FAILED: (503, "The object store failed"),
     _C.OBJECT_STORE_FULL: (507, "The object store is full"),
     _C.SLOW_DOWN: (429, "Slow down"),

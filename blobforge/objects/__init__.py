@@ -54,6 +54,13 @@ class Listed(msgspec.Struct, frozen=True):
     modified: float
 
 
+class ListedPage(msgspec.Struct, frozen=True):
+    """A page of a list, and the cursor of the next one; None: there is none."""
+
+    objects: list[Listed]
+    cursor: str | None = None
+
+
 class SignedUpload(msgspec.Struct, frozen=True):
     """A URL to PUT to, and the headers that the PUT must carry (none: any header will do)."""
 
@@ -153,9 +160,9 @@ class ObjectStore(Protocol):
         """Remove `key`; removing what is not there is no error."""
         ...
 
-    async def list_page(self, prefix: str, *, after: str = "", limit: int = 1000) -> list[Listed]:
-        """Objects below `prefix` (one of `keys.PREFIXES`) in the order of their keys, from the first one behind
-        `after` on: at most `limit`, and none only when there are no more."""
+    async def list_page(self, prefix: str, *, cursor: str = "", limit: int = 1000) -> ListedPage:
+        """Objects below `prefix` (one of `keys.PREFIXES`, or of an attempt): at most `limit`, from where the page
+        before said. The order is the store's own, as some have names in that of their folders."""
         ...
 
     async def clear_unfinished(self, *, before: float, dry_run: bool) -> int:

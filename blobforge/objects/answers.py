@@ -80,14 +80,17 @@ def check_object(answer: Mapping[str, Any], handwriting: Handwriting) -> None:
     handwriting.check(answer)
 
 
-def check_list(answer: Mapping[str, Any], *, after: str, prefix: str) -> None:
-    """Raise StrangeAnswerError unless this is a page of a list that goes on behind `after`."""
+def check_list(answer: Mapping[str, Any], *, cursor: str | None, prefix: str) -> None:
+    """Raise StrangeAnswerError unless this is the page of a list that `cursor` stands for; None: whatever is next is
+    not asked for."""
     if not answer.get("Name") or "IsTruncated" not in answer:
         raise StrangeAnswerError("a list that is none of S3's")
     keys = [each["Key"] for each in answer.get("Contents", [])]
     if answer["IsTruncated"] and not keys:
         raise StrangeAnswerError("an empty page of a list that is said to go on")
-    if any(key <= after or not key.startswith(prefix) for key in keys):
+    if answer["IsTruncated"] and cursor is not None and answer.get("NextContinuationToken") in (None, "", cursor):
+        raise StrangeAnswerError("a list that does not say where it goes on")
+    if any(not key.startswith(prefix) for key in keys):
         raise StrangeAnswerError("a list of other objects than those that were asked for")
 
 

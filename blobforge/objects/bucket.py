@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ClientError
 
-from blobforge.objects import Listed, Missed, ObjectInfo, answers
+from blobforge.objects import Listed, ListedPage, Missed, ObjectInfo, answers
 from blobforge.objects.answers import status_of
 from blobforge.objects.keys import is_key
 from blobforge.objects.multipart import LARGEST_PART, NOT_OFFERED
@@ -174,18 +174,20 @@ class Bucket:
                 if not answers.is_absent(error, self._handwriting):
                     raise
 
-    def list_page(self, prefix: str, after: str, limit: int) -> list[Listed]:
-        start = self._prefix + after if after else ""
+    def list_page(self, prefix: str, cursor: str, limit: int) -> ListedPage:
+        # By the store's own token: not all have their lists in the order of keys.
+        token: dict[str, Any] = {"ContinuationToken": cursor} if cursor else {}
         with self.translated("list the objects"):
             answer = self._client.list_objects_v2(
-                Bucket=self._name, Prefix=self._prefix + prefix, StartAfter=start, MaxKeys=min(limit, 1000)
+                Bucket=self._name, Prefix=self._prefix + prefix, MaxKeys=min(limit, 1000), **token
             )
-            answers.check_list(answer, after=start, prefix=self._prefix + prefix)
+            answers.check_list(answer, cursor=cursor, prefix=self._prefix + prefix)
             self._handwriting.learn(answer)
-            return [
+            found = [
                 Listed(each["Key"].removeprefix(self._prefix), each["Size"], each["LastModified"].timestamp())
                 for each in answer.get("Contents", [])
             ]
+            return ListedPage(found, answer.get("NextContinuationToken") if answer["IsTruncated"] else None)
 
     def unfinished(
         self, prefix: str, before: float, after: tuple[str, str]
@@ -241,7 +243,7 @@ class Bucket:
                     raise
                 self._handwriting.learn(refused.response)
                 return
-            answers.check_list(answer, after="", prefix=self._prefix)
+            answers.check_list(answer, cursor=None, prefix=self._prefix)
             self._handwriting.learn(answer)
 
 

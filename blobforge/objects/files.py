@@ -22,13 +22,15 @@ import msgspec
 from blobforge.objects import Missed, ObjectInfo, ObjectStoreError
 from blobforge.objects.incoming import (
     FILE_MODE,
+    AlreadyThereError,
     Incoming,
     UploadRefusedError,
     make_folders,
     os_failure,
     sync_folder,
 )
-from blobforge.objects.keys import is_source_key
+from blobforge.objects.keys import is_source_key, name_in
+from blobforge.objects.paths import note_beside
 
 FOLDER_TRIES = 100  # each is lost only to another process that takes an empty folder away in that very moment
 PIECE = 256 << 10  # bytes of a download that wait for their reader: the slow are many
@@ -139,10 +141,6 @@ def _sync(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _sidecar_path(path: Path) -> Path:
-    return path.with_name(f".{path.name}.json")
-
-
 def find(key: str, path: Path) -> ObjectFile | None:
     """Describe the object at `path`, or None. Raises ObjectStoreError."""
     try:
@@ -169,7 +167,7 @@ def find(key: str, path: Path) -> ObjectFile | None:
 
 def _read_sidecar(path: Path, status: os.stat_result) -> _Sidecar | None:
     try:
-        sidecar = msgspec.json.decode(_sidecar_path(path).read_bytes(), type=_Sidecar)
+        sidecar = msgspec.json.decode(note_beside(path).read_bytes(), type=_Sidecar)
     except (OSError, msgspec.MsgspecError):
         return None  # it is a convenience: without it the checksum is merely unknown
     return sidecar if (sidecar.size, sidecar.mtime_ns) == (status.st_size, status.st_mtime_ns) else None
@@ -188,6 +186,8 @@ def finish(
 ) -> ObjectInfo:
     """Write the last `batch`, check, name the file: one hop, so that a small object costs one. See `receive`.
 
+    One of several outputs is written once: AlreadyThereError.
+
     `names` is held while names change, here and in `delete`: else a delete takes away the folder just made. The
     syncs come after it, as they are what takes time.
     """
@@ -195,6 +195,8 @@ def finish(
     digest = incoming.seal(expected)
     try:
         with names:
+            if name_in(key) is not None and path.exists():
+                raise AlreadyThereError
             changed = _named(root, path, lambda: incoming.move_to(path))
             if not is_source_key(key):
                 _write_sidecar(path, _Sidecar(incoming.size, incoming.mtime_ns, digest, content_type))
@@ -271,7 +273,7 @@ def _named(root: Path, path: Path, move: Callable[[], None], *, folder_known: bo
 
 def _write_sidecar(path: Path, sidecar: _Sidecar) -> None:
     """Best effort and not synced: the object is stored already, and a lost sidecar costs only a known checksum."""
-    target = _sidecar_path(path)
+    target = note_beside(path)
     with contextlib.suppress(OSError):
         fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
         with open(fd, "wb") as file:
@@ -307,16 +309,17 @@ def delete(names: threading.Lock, root: Path, path: Path) -> None:
     """Remove the object, its sidecar, and an output's folders as far as they are empty then."""
     with names:
         try:
-            _sidecar_path(path).unlink(missing_ok=True)
+            note_beside(path).unlink(missing_ok=True)
             path.unlink(missing_ok=True)
         except NotADirectoryError:
             return
         except OSError as error:
             raise os_failure("delete an object", path.parent, error) from error
         with contextlib.suppress(OSError):  # one that is not empty, or not there
-            for folder in (path.parent, path.parent.parent):
-                if root not in (folder, folder.parent):
-                    folder.rmdir()
+            for folder in path.parents:
+                if root in (folder, folder.parent):
+                    break
+                folder.rmdir()
 
 
 def remove(paths: list[Path]) -> None:

@@ -44,6 +44,13 @@ class NotWantedError(UploadRefusedError):
     """The object is not to be written any more, and the message says why."""
 
 
+class AlreadyThereError(UploadRefusedError):
+    """There is an object of that name, and nothing may write over it."""
+
+    def __init__(self) -> None:
+        super().__init__("there is an object already, and this URL writes over nothing")
+
+
 class DigestMismatchError(UploadRefusedError):
     """The bytes are not those that the URL or the name promises. Both are 64 hex digits."""
 

@@ -2,8 +2,10 @@
 
     sources/<sha256>                                     a submitted file; its name is its content
     incoming/<sha256>/<nonce>                            one that is said to be that, until its bytes have been read
-    outputs/<installation>/<job>/<attempt>/<name>        what one attempt writes; no other attempt can name it
-    outputs/<job>/<attempt>/<name>                       the same, of an attempt that an older release has given out
+    outputs/<installation>/<job>/<attempt>/output        what one attempt writes; no other attempt can name it
+    outputs/<installation>/<job>/<attempt>/<name>        the same, of an attempt with several outputs; the name may
+                                                         have slashes in it (see `named_output_key`)
+    outputs/<job>/<attempt>/<name>                       the first, of an attempt that an older release has given out
     outputs/<sha256>                                     the result of all jobs of that source, taken over from the
                                                          original BlobForge; nothing uploads to it
     accepted/<installation>/<job>/<attempt>/<name>       a copy of what was accepted: no URL to upload names it
@@ -23,13 +25,19 @@ import secrets
 import msgspec
 
 _INSTALLATION_ID = r"[a-z][a-z0-9]{7,31}"
-_ATTEMPT = r"[1-9][0-9]{0,18}/[1-9][0-9]{0,17}/[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
+_ATTEMPT = r"[1-9][0-9]{0,18}/[1-9][0-9]{0,17}"
+_PLAIN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
+# The confinement only: which names are taken says `blobforge/outputs.py`.
+_PART = r"(?!\.{1,2}(?:/|\Z))[^/\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,255}"
 _INSTALLATION = re.compile(_INSTALLATION_ID)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SOURCE = re.compile(r"sources/[0-9a-f]{64}")
 _INCOMING = re.compile(r"incoming/[0-9a-f]{64}/[0-9a-f]{32}")
-_OUTPUT = re.compile(rf"outputs/(?:{_INSTALLATION_ID}/)?{_ATTEMPT}")
-_ACCEPTED = re.compile(rf"accepted/{_INSTALLATION_ID}/{_ATTEMPT}")
+_OLD_OUTPUT = re.compile(rf"outputs/{_ATTEMPT}/{_PLAIN}")
+_NEW_OUTPUT = re.compile(rf"(outputs/{_INSTALLATION_ID}/{_ATTEMPT}/)({_PART}(?:/{_PART})*)")
+_OUTPUT = re.compile(f"{_OLD_OUTPUT.pattern}|{_NEW_OUTPUT.pattern}")
+_ATTEMPTS_PREFIX = re.compile(rf"outputs/{_INSTALLATION_ID}/{_ATTEMPT}/")
+_ACCEPTED = re.compile(rf"accepted/{_INSTALLATION_ID}/{_ATTEMPT}/{_PLAIN}")
 _ORIGINAL_OUTPUT = re.compile(r"outputs/[0-9a-f]{64}")
 _MARK = re.compile(rf"installations/{_INSTALLATION_ID}")
 # One question for each kind: each URL that is signed asks it.
@@ -37,6 +45,8 @@ _TO_UPLOAD = re.compile("|".join(each.pattern for each in (_SOURCE, _OUTPUT, _IN
 _OURS = re.compile("|".join(each.pattern for each in (_TO_UPLOAD, _ACCEPTED, _ORIGINAL_OUTPUT, _MARK)))
 
 OUTPUT_NAME = "output"
+_ALIKE = re.compile(rf"{OUTPUT_NAME}~*")
+_TO_ESCAPE, _ESCAPED = re.compile(r"\\|%(?=25|5C)"), re.compile("%25|%5C")
 SOURCES = "sources/"
 INCOMING = "incoming/"
 OUTPUTS = "outputs/"
@@ -92,8 +102,45 @@ def output_of(key: str) -> OutputKey:
     """Whose output this is, or a copy of it. Raises ValueError for what is no output's key."""
     if not is_output_key(key) and _ACCEPTED.fullmatch(key) is None:
         raise ValueError(f"not the key of an output: {key!r}")
-    *installation, job_id, attempt, _ = key.split("/")[1:]
-    return OutputKey(installation[0] if installation else None, int(job_id), int(attempt))
+    first, *more = key.split("/")[1:]
+    named = not first[0].isdigit()
+    job_id, attempt = more[:2] if named else (first, more[0])
+    return OutputKey(first if named else None, int(job_id), int(attempt))
+
+
+def prefix_of(key: str) -> str:
+    """What the keys of all outputs of the same attempt begin with. Raises ValueError for what is no output's key, or
+    one that an older release has given out: there is one output."""
+    found = _NEW_OUTPUT.fullmatch(key)
+    if found is None:
+        raise ValueError(f"not the key of one of several outputs: {key!r}")
+    return found[1]
+
+
+def named_output_key(prefix: str, name: str) -> str:
+    """The key of one of an attempt's several outputs. It is never the key that a claim gives out: URLs to upload that
+    one may write over it. And it has no backslash, which some stores take for a slash."""
+    written = _TO_ESCAPE.sub(lambda found: "%5C" if found[0] == "\\" else "%25", name)
+    return f"{prefix}{written}~" if _ALIKE.fullmatch(written) else f"{prefix}{written}"
+
+
+def name_in(key: str) -> str | None:
+    """Which of an attempt's several outputs this is; None: the key that a claim gave out, or none of an output."""
+    found = _NEW_OUTPUT.fullmatch(key)
+    if found is None or found[2] == OUTPUT_NAME:
+        return None
+    written = found[2][:-1] if _ALIKE.fullmatch(found[2]) else found[2]
+    return _ESCAPED.sub(lambda each: "\\" if each[0] == "%5C" else "%", written)
+
+
+def is_attempts_prefix(key: str) -> bool:
+    """Whether this is what the keys of all outputs of one attempt begin with."""
+    return _ATTEMPTS_PREFIX.fullmatch(key) is not None
+
+
+def attempt_of(prefix: str) -> OutputKey:
+    """Whose outputs begin with this prefix."""
+    return output_of(f"{prefix}{OUTPUT_NAME}")
 
 
 def accepted_key(installation: str, key: str) -> str:
@@ -145,7 +192,8 @@ def is_key(key: str) -> bool:
 
 def check_prefix(prefix: str) -> None:
     """Raise ValueError for a prefix below which there is more than this server's objects (its backup, for one)."""
-    if prefix not in PREFIXES and not is_incoming_key(f"{prefix}{'0' * 32}"):
+    ours = prefix in PREFIXES or is_attempts_prefix(prefix) or is_incoming_key(f"{prefix}{'0' * 32}")
+    if not ours:
         raise ValueError(f"not a prefix of our keys: {prefix!r}")
 
 

@@ -25,6 +25,7 @@ _VERBS = {"get": ("GET", "HEAD"), "put": ("PUT",)}
 # The secret may sign other things elsewhere: a text that begins like this is only ever an object URL.
 _DOMAIN = "blobforge-object-url-1"
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]*")  # what is not percent-encoded
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9._~/-]*")
 
 
 class Grant(msgspec.Struct, frozen=True):
@@ -65,7 +66,8 @@ class Links:
         if grant.content_type is not None:
             rest += f"&type={_encoded(grant.content_type)}"
         signature = self._signed(grant.key, f"{expires}{filename}&op={grant.op}{rest}")
-        return f"{PATH}{grant.key}?op={grant.op}&{expires}{filename}{rest}&sig={signature}"
+        path = grant.key if _PLAIN_PATH.fullmatch(grant.key) else quote(grant.key)
+        return f"{PATH}{path}?op={grant.op}&{expires}{filename}{rest}&sig={signature}"
 
     def verify(self, method: str, key: str, query: Mapping[str, str]) -> Grant | Denied:
         """Check a request for `key` with the decoded parameters `query`, each given once."""

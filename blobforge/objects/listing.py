@@ -8,20 +8,22 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from blobforge.objects import Listed
+from blobforge.objects import Listed, ListedPage
 from blobforge.objects.incoming import os_failure
 from blobforge.objects.keys import SOURCES, check_prefix
+from blobforge.objects.paths import part_of
 
 
-def page(root: Path, prefix: str, *, after: str, limit: int) -> list[Listed]:
+def page(root: Path, prefix: str, *, after: str, limit: int) -> ListedPage:
     """One page of `ObjectStore.list_page`. Raises ObjectStoreError."""
     check_prefix(prefix)
     walk = _sources(root, after) if prefix == SOURCES else _below(root / prefix, prefix, after)
     found = (_described(key, path) for key, path in walk if key > after)
     try:
-        return list(islice((each for each in found if each is not None), limit))
+        listed = list(islice((each for each in found if each is not None), limit + 1))
     except OSError as error:
         raise os_failure("list the objects", root, error) from error
+    return ListedPage(listed[:limit], listed[limit - 1].key if len(listed) > limit else None)
 
 
 def stale(folder: Path, *, before: float) -> list[Path]:
@@ -48,15 +50,26 @@ def _below(folder: Path, beginning: str, after: str) -> Iterator[tuple[str, Path
 
     Names that begin with a dot are notes beside an object, and go with it.
     """
-    for name in _names(folder):
-        path, key = folder / name, f"{beginning}{name}"
-        # All keys below are known when `after` is behind them: neither below, nor before.
-        if name[0] == "." or (after > f"{key}/" and not after.startswith(f"{key}/")):
-            continue
-        if path.is_dir():
-            yield from _below(path, f"{key}/", after)
-        else:
+    for part, is_folder, path in sorted(_parts(folder)):
+        key = f"{beginning}{part}"
+        if not is_folder:
             yield key, path
+        # All keys below are known when `after` is behind them: neither below, nor before.
+        elif after <= key or after.startswith(key):
+            yield from _below(path, key, after)
+
+
+def _parts(folder: Path) -> Iterator[tuple[str, bool, Path]]:
+    """What the keys below go on with, a folder's part with its slash, so that they are in the order of keys."""
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name[0] != ".":
+                    is_folder = entry.is_dir(follow_symlinks=False)
+                    part = part_of(entry.name)
+                    yield f"{part}/" if is_folder else part, is_folder, folder / entry.name
+    except (FileNotFoundError, NotADirectoryError):
+        return
 
 
 def _names(folder: Path) -> list[str]:

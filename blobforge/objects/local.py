@@ -6,7 +6,7 @@
     <root>/accepted/...                          the same files under a name that no URL to upload has
     <root>/incoming/<random>                     uploads under way; swept at start
 
-State owned here: the files below `root`. No key can begin with a dot, so that none names a sidecar.
+State owned here: the files below `root`. No key names a sidecar (`paths.py`).
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ import trio
 
 from blobforge.machinery.hop import Hop
 from blobforge.machinery.tracing import Tracer
-from blobforge.objects import Listed, Missed, ObjectInfo, SignedUpload, files, listing
+from blobforge.objects import ListedPage, Missed, ObjectInfo, SignedUpload, files, listing
 from blobforge.objects.breaker import Breaker, patient_threads, threads
 from blobforge.objects.files import BATCH, PIECE, ObjectFile
 from blobforge.objects.incoming import DIR_MODE, Incoming, TooLargeError, UploadRefusedError, os_failure
-from blobforge.objects.keys import check_upload, is_incoming_key, is_key, is_source_key, source_key
+from blobforge.objects.keys import check_upload, is_incoming_key, is_key, source_key
 from blobforge.objects.links import Denied, Grant, Links
+from blobforge.objects.paths import path_of
 
 _THREADS = 16  # at once, for transfers and for questions each: a disk gains nothing from more
 _DIGESTS = 4
@@ -153,8 +154,8 @@ class LocalStore:
         work = partial(files.delete, self._names, self.root, path)
         await self._breaker.call(self._asking, work, timeout=self._timeout, op="delete")
 
-    async def list_page(self, prefix: str, *, after: str = "", limit: int = 1000) -> list[Listed]:
-        work = partial(listing.page, self.root, prefix, after=after, limit=limit)
+    async def list_page(self, prefix: str, *, cursor: str = "", limit: int = 1000) -> ListedPage:
+        work = partial(listing.page, self.root, prefix, after=cursor, limit=limit)
         # Large folders take their time.
         return await self._breaker.transfer(self._digesting, work, timeout=self._digest_timeout, op="list")
 
@@ -265,7 +266,4 @@ class LocalStore:
         """Where `key` is kept. Raises ValueError for what is no key: this is the confinement."""
         if not is_key(key) or is_incoming_key(key):  # a source is checked while it comes in, and needs no such place
             raise ValueError(f"not a key of this store: {key!r}")
-        if is_source_key(key):
-            digest = key.removeprefix("sources/")
-            return self.root / "sources" / digest[:2] / digest
-        return self.root / key
+        return path_of(self.root, key)

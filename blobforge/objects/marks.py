@@ -14,7 +14,7 @@ from blobforge.objects.keys import ACCEPTED, MARKS, OUTPUTS, SOURCES, UNKNOWN_IN
 
 async def others(objects: ObjectStore, installation: str) -> tuple[str, ...]:
     """The installations, other than this one, that have left a mark. Raises ObjectStoreError."""
-    names = (each.key.removeprefix(MARKS) for each in await objects.list_page(MARKS))
+    names = (each.key.removeprefix(MARKS) for each in (await objects.list_page(MARKS)).objects)
     return tuple(name for name in names if name != installation)
 
 
@@ -24,7 +24,7 @@ async def leave(objects: ObjectStore, installation: str, *, fresh: bool) -> bool
     found = False
     if fresh and await objects.head(mark_key(installation)) is None:
         for prefix in (SOURCES, OUTPUTS, ACCEPTED):
-            found = found or bool(await objects.list_page(prefix, limit=1))
+            found = found or bool((await objects.list_page(prefix, limit=1)).objects)
         if found and not await others(objects, installation):
             await objects.put_mark(mark_key(UNKNOWN_INSTALLATION), b"")
     await objects.put_mark(mark_key(installation), b"")

@@ -22,7 +22,7 @@ from botocore.config import Config
 
 from blobforge.machinery.hop import Hop
 from blobforge.machinery.tracing import Tracer
-from blobforge.objects import Listed, Missed, ObjectInfo, SignedUpload
+from blobforge.objects import ListedPage, Missed, ObjectInfo, SignedUpload
 from blobforge.objects.breaker import Breaker, threads
 from blobforge.objects.bucket import Bucket
 from blobforge.objects.disposition import attachment, attachment_in_query
@@ -190,9 +190,9 @@ class S3Store:
         work = partial(self._bucket.delete, self._bucket.full(key))
         await self._breaker.call(self._asking, work, timeout=self._timeout, op="delete")
 
-    async def list_page(self, prefix: str, *, after: str = "", limit: int = 1000) -> list[Listed]:
+    async def list_page(self, prefix: str, *, cursor: str = "", limit: int = 1000) -> ListedPage:
         check_prefix(prefix)
-        work = partial(self._bucket.list_page, prefix, after, limit)
+        work = partial(self._bucket.list_page, prefix, cursor, limit)
         return await self._breaker.call(self._asking, work, timeout=self._timeout, op="list")
 
     async def clear_unfinished(self, *, before: float, dry_run: bool) -> int:

@@ -21,7 +21,7 @@ from actors.messages import (
     Register,
     Seen,
 )
-from blobforge.objects import Listed, ObjectInfo, ObjectStoreError
+from blobforge.objects import Listed, ListedPage, ObjectInfo, ObjectStoreError
 from blobforge.objects.keys import MARKS, source_key
 from tests.actors.alone import Alone, writer_alone
 from tests.fixtures.local import virtual_now
@@ -55,15 +55,17 @@ class Shelf:
         self.objects.pop(key, None)
         await trio.sleep(self.slow / 2)
 
-    async def list_page(self, prefix: str, *, after: str = "", limit: int = 1000) -> list[Listed]:
+    async def list_page(self, prefix: str, *, cursor: str = "", limit: int = 1000) -> ListedPage:
         if self.error is not None:
             raise self.error
         if prefix == MARKS:
             if self.unlisted is not None:
                 raise self.unlisted
-            return [Listed(key, 0, 0.0) for key in sorted(self.marks)]
-        keys = sorted(key for key in self.objects if key.startswith(prefix) and key > after)
-        return [Listed(key, *self.objects[key]) for key in keys[: min(limit, 3)]]
+            return ListedPage([Listed(key, 0, 0.0) for key in sorted(self.marks)])
+        keys = sorted(key for key in self.objects if key.startswith(prefix) and key > cursor)
+        page = keys[: min(limit, 3)]
+        found = [Listed(key, *self.objects[key]) for key in page]
+        return ListedPage(found, page[-1] if page != keys else None)
 
     async def head(self, key: str) -> ObjectInfo | None:
         return ObjectInfo(key, self.objects[key][0]) if key in self.objects else None

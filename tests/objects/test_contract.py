@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import pytest
 
 from blobforge.objects import ObjectStore
-from blobforge.objects.keys import output_key, source_key
+from blobforge.objects.keys import mark_key, name_in, named_output_key, output_key, prefix_of, source_key
 from blobforge.objects.local import LocalStore
 from blobforge.objects.s3 import S3Store
 from tests.objects.places import APP_LIMIT, Place
@@ -83,11 +83,19 @@ async def test_delete_removes_that_object_only(place: Place) -> None:
     assert await place.store.digest(neighbour) == sha256(b"two")
 
 
-async def listed(place: Place, prefix: str, *, after: str = "", limit: int = 1000) -> list[str]:
-    return [each.key for each in await place.store.list_page(prefix, after=after, limit=limit)]
+async def listed(place: Place, prefix: str, *, limit: int = 1000) -> list[str]:
+    """All keys, page by page."""
+    found: list[str] = []
+    cursor: str | None = ""
+    while cursor is not None:
+        page = await place.store.list_page(prefix, cursor=cursor, limit=limit)
+        assert len(page.objects) <= limit
+        found += [each.key for each in page.objects]
+        cursor = page.cursor
+    return found
 
 
-async def test_objects_are_listed_in_the_order_of_their_keys_page_by_page(place: Place) -> None:
+async def test_objects_are_listed_page_by_page(place: Place) -> None:
     outputs = [
         output_key("binstallation", job, attempt)
         for job, attempt in ((1, 1), (1, 2), (10, 1), (2, 1), (2, 10), (99, 1))
@@ -97,24 +105,20 @@ async def test_objects_are_listed_in_the_order_of_their_keys_page_by_page(place:
         await upload(place, key, b"x" * 7)
     for number in range(5):
         await upload(place, source_key(sha256(bytes([number]))), bytes([number]))
-    assert await listed(place, "outputs/") == sorted(outputs)
-    assert await listed(place, "sources/") == sources
-    for keys in (sorted(outputs), sources):
-        paged: list[str] = []
-        while page := await listed(place, keys[0].partition("/")[0] + "/", after=paged[-1] if paged else "", limit=2):
-            assert len(page) <= 2
-            paged += page
-        assert paged == keys
-    # `after` need not be there, nor any more
-    await place.store.delete(outputs[0])
-    assert (await listed(place, "outputs/", after=outputs[0], limit=1)) == [sorted(outputs)[1]]
-    assert await listed(place, "outputs/", after="outputs/") == sorted(outputs)[1:]
-    assert await listed(place, "outputs/", after="outputs/~") == []
+    for limit in (1, 2, 5, 6, 1000):
+        assert await listed(place, "outputs/", limit=limit) == sorted(outputs)
+        assert await listed(place, "sources/", limit=limit) == sources
+    # What a cursor stands for need not be there any more.
+    page = await place.store.list_page("outputs/", limit=1)
+    assert page.cursor is not None
+    await place.store.delete(page.objects[0].key)
+    following = await place.store.list_page("outputs/", cursor=page.cursor, limit=1)
+    assert [each.key for each in following.objects] == sorted(outputs)[1:2]
 
 
 async def test_a_list_says_how_large_and_how_old(place: Place) -> None:
     await upload(place, OUTPUT, b"x" * 12345)
-    (found,) = await place.store.list_page("outputs/")
+    (found,) = (await place.store.list_page("outputs/")).objects
     assert (found.key, found.size) == (OUTPUT, 12345)
     assert abs(found.modified - time.time()) < 300
 
@@ -149,7 +153,7 @@ async def begin_upload(place: Place) -> None:
 
 async def test_check_passes_and_leaves_nothing_behind(place: Place) -> None:
     await place.store.check()
-    assert await place.store.list_page("sources/") == []
+    assert await listed(place, "sources/") == []
 
 
 async def test_the_plain_put_of_existing_clients_works(place: Place) -> None:
@@ -215,7 +219,9 @@ async def test_a_changed_url_is_refused(place: Place) -> None:
 async def test_no_other_keys_are_signed_or_touched(place: Place) -> None:
     keys = ["", "/", "sources/../litestream/x", "sources/", f"/{SOURCE}", f"{SOURCE}/", f"{SOURCE}\n", "sources/AA"]
     keys += ["outputs/1/1/../x", "outputs/0/1/output", "outputs/1/1/.output.json", "litestream/db", f"{OUTPUT}/.."]
-    keys += [SOURCE.upper(), f"{SOURCE}\0", "outputs/1/1/a b", "outputs/1/1/\u0661", "outputs/\u0661/1/output"]
+    keys += [SOURCE.upper(), f"{SOURCE}\0", "outputs/binstallation/1/1/a/../b", "outputs/binstallation/1/1/a//b"]
+    keys += ["outputs/binstallation/1/1/.", "outputs/binstallation/1/1/a/", "outputs/binstallation/1/1/a\x01b"]
+    keys += ["outputs/1/1/a b", "outputs/1/1/\u0661", "outputs/\u0661/1/output"]
     for key in keys:
         for sign in (place.store.sign_download, place.store.sign_upload):
             with pytest.raises(ValueError, match="key"):
@@ -223,6 +229,47 @@ async def test_no_other_keys_are_signed_or_touched(place: Place) -> None:
         for ask in (place.store.head, place.store.digest, place.store.delete):
             with pytest.raises(ValueError, match="key"):
                 await ask(key)
+
+
+NAMES = [
+    "a.md", ".hidden", ".a.md.json", "img/.x/1.png", "img.d/1.png", "a b#c?d%2e&e=f+g.md",
+    "\u0645\u062c\u0644\u062f/\u202efdp.exe",
+    "\u00e9.md", "back\\slash", "%5C%255C%", "%\\", "back%5Cslash", "CON",
+    "x" * 255, "." + "y" * 254, "\u00e4" * 127 + "/" + "z" * 250, "output", "output~", "A.md",
+]  # fmt: skip
+
+
+async def test_one_of_several_outputs_may_have_any_name(place: Place) -> None:
+    prefix = prefix_of(OUTPUT)
+    await upload(place, OUTPUT, b"the one of the claim")
+    keys = {named_output_key(prefix, name): name for name in NAMES}
+    assert OUTPUT not in keys
+    for key, name in keys.items():
+        assert name_in(key) == name
+        await upload(place, key, name.encode())
+    for key, name in keys.items():
+        answer = await place.http.get(place.store.sign_download(key, expires_in=HOUR))
+        assert answer.content == name.encode()
+        info = await place.store.head(key)
+        assert info is not None
+        assert info.sha256 in (None, sha256(name.encode()))
+    assert sorted(await listed(place, prefix, limit=3)) == sorted([*keys, OUTPUT])
+    for key in keys:
+        await place.store.delete(key)
+        assert await place.store.head(key) is None
+    assert await listed(place, prefix) == [OUTPUT]
+
+
+async def test_one_of_several_outputs_is_written_once(place: Place) -> None:
+    if isinstance(place.store, S3Store):
+        await place.store.put_mark(mark_key("binstallation"), b"here")
+        await place.store.learn(mark_key("binstallation"))
+        assert place.store.write_once
+    key = named_output_key(prefix_of(OUTPUT), "a/b.md")
+    signed = place.store.sign_upload(key, expires_in=HOUR, write_once=place.store.write_once)
+    assert (await place.http.put(signed.url, content=b"first", headers=signed.headers)).status_code == 200
+    assert (await place.http.put(signed.url, content=b"second", headers=signed.headers)).status_code == 412
+    assert await place.store.digest(key) == sha256(b"first")
 
 
 @pytest.mark.parametrize("filename", ["report.pdf", "Übergröße 日本.pdf", 'a"b\\c/d\r\nX-Evil: 1;.pdf'])

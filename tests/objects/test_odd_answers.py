@@ -183,7 +183,7 @@ async def asked(store: S3Store, verb: str) -> str:
             case "get":
                 found = await store.beginning(KEY, 5)
             case "list":
-                found = await store.list_page("sources/") or None
+                found = (await store.list_page("sources/")).objects or None
             case _:
                 await store.put_mark("installations/binstallation", b"")
                 found = True
