@@ -34,7 +34,7 @@ from blobforge.events import Fact, ObjectsDoomed
 from blobforge.job import JobStatus
 from blobforge.objects import ObjectStore, ObjectStoreError, marks
 from blobforge.objects.breaker import NotAnsweringError
-from blobforge.objects.keys import is_source_key
+from blobforge.objects.keys import is_attempts_prefix, is_source_key
 from blobforge.refusals import Refusal
 
 log = structlog.get_logger("blobforge.janitor")
@@ -47,6 +47,7 @@ LONGEST_SLEEP = 3600.0
 JOBS_AT_ONCE = 100  # about 10 ms of the writer's time
 PAGES_AT_ONCE = 256  # 1 MiB that goes through the WAL, and to the backup
 DELETIONS_AT_ONCE = 32
+OUTPUTS_AT_ONCE = 200  # of one attempt that has several
 SIDE_BY_SIDE = 4  # of the store's threads; the others are for requests that wait
 LEAD_AGAIN = 10.0  # seconds until it is looked again whether another server keeps house
 
@@ -264,6 +265,7 @@ class Janitor:
         refused: list[str] = []
         unanswered: list[str] = []
         spared: list[str] = []  # another installation may need them
+        more: list[str] = []  # of which some objects are left
         waiting = [] if others_known else [key for key in keys if is_source_key(key)]
         keys = tuple(key for key in keys if key not in waiting)
 
@@ -276,7 +278,12 @@ class Janitor:
                 refused.append(key)
                 return
             try:
-                await self._objects.delete(key)
+                if is_attempts_prefix(key):
+                    if await self._delete_some(key):
+                        more.append(key)
+                        return
+                else:
+                    await self._objects.delete(key)
             except NotAnsweringError as error:
                 unanswered.append(key)  # it may happen yet
                 self._complain(error)
@@ -296,7 +303,16 @@ class Janitor:
                     nursery.start_soon(one, key)
         self._failing = bool(refused or unanswered)
         self._rounds += 1
-        return DeletionsTried(tuple(gone), (*refused, *waiting), tuple(unanswered), self._rounds, tuple(spared))
+        return DeletionsTried(
+            tuple(gone), (*refused, *waiting), tuple(unanswered), self._rounds, tuple(spared), tuple(more)
+        )
+
+    async def _delete_some(self, prefix: str) -> bool:
+        """Delete some of the outputs of one attempt; whether there are more. Raises ObjectStoreError."""
+        page = await self._objects.list_page(prefix, limit=OUTPUTS_AT_ONCE)
+        for listed in page.objects:
+            await self._objects.delete(listed.key)
+        return page.cursor is not None
 
     def _complain(self, error: ObjectStoreError) -> None:
         if not self._failing:

@@ -16,6 +16,7 @@ import msgspec
 from blobforge.access import Caller, Scope
 from blobforge.job import Job, JobStatus, ReleaseCause
 from blobforge.objects import ObjectInfo
+from blobforge.outputs import Output
 from blobforge.refusals import Refusal
 from blobforge.worker import WorkerFilter, WorkerStatus
 
@@ -164,7 +165,16 @@ class Completed(Success, frozen=True):
     next: Granted | None = None
 
 
+class Several(msgspec.Struct, frozen=True):
+    """How many outputs an attempt has chosen, and their bytes together."""
+
+    count: int
+    size: int
+
+
 class Complete(Message[Completed], frozen=True):
+    """With `several` outputs, `output_key` is that of the main one."""
+
     caller: Caller
     worker_id: str
     job_id: int
@@ -174,6 +184,35 @@ class Complete(Message[Completed], frozen=True):
     checksum: str | None = None
     result: str | None = None
     claim_next: bool = False
+    instance: str | None = None
+    several: Several | None = None
+
+
+class OutputsTold(Success, frozen=True):
+    job_id: int
+    attempt: int
+
+
+class TellOutputs(Message[OutputsTold], frozen=True):
+    """An attempt says what its several outputs are called, or more about them."""
+
+    caller: Caller
+    worker_id: str
+    job_id: int
+    outputs: tuple[Output, ...]
+    lease: str | None = None
+    instance: str | None = None
+
+
+class ChooseOutputs(Message[OutputsTold], frozen=True):
+    """These outputs of an attempt that is about to be completed have been seen; `first`: and none before."""
+
+    caller: Caller
+    worker_id: str
+    job_id: int
+    outputs: tuple[Output, ...]
+    first: bool
+    lease: str | None = None
     instance: str | None = None
 
 
@@ -695,6 +734,7 @@ class DeletionsTried(Message[Done], frozen=True):
     unanswered: tuple[str, ...]
     epoch: int
     spared: tuple[str, ...] = ()  # another installation may need them
+    more: tuple[str, ...] = ()  # outputs of an attempt, of which some were deleted and some are left
 
 
 class Unneeded(Success, frozen=True):
@@ -796,7 +836,7 @@ class RecordBulk(Message[BulkDone], frozen=True):
 
 Command = (
     Submit | SourceArrived | SourceRejected | ExpireUploads
-    | Claim | Complete | Fail | Release | ExpireLeases | OutputChecked | OutputsKept
+    | Claim | TellOutputs | ChooseOutputs | Complete | Fail | Release | ExpireLeases | OutputChecked | OutputsKept
     | Register | Heartbeat | Unregister | Drain | RemoveWorker | CreateWorker | ReplaceSecret
     | EnableWorker | DisableWorker | ExpireWorkers
     | Retry | Cancel | SetPriority | Undo | WakeJobs | Sample
@@ -810,7 +850,7 @@ Command = (
 # What an idempotency record may hold.
 Answer = (
     Submitted | SourceSettledFor | Granted | Completed | AttemptFailed | Released | Expired | WorkerRegistered
-    | HeartbeatSeen | WorkerChanged | JobChanged | TokenCreated | Done | BatchDone | BulkDone
+    | OutputsTold | HeartbeatSeen | WorkerChanged | JobChanged | TokenCreated | Done | BatchDone | BulkDone
     | JobDeleted | Pruned | ToDelete | Unneeded | PagesFreed | Backfilled
     | Undone | Purged | Sampled
     | SignedIn | SessionRenewed | SessionsEnded | Refusal

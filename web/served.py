@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import msgspec
 
-from blobforge.job import Job
+from blobforge.job import Job, JobStatus
 from blobforge.objects import ObjectInfo, ObjectStoreError
 from blobforge.objects.incoming import NotWantedError
-from blobforge.objects.keys import SOURCES, is_source_key, output_of, source_key
+from blobforge.objects.keys import SOURCES, is_source_key, name_in, output_of, source_key
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.files import FileRecord
 from blobforge.store.reading import Reader
@@ -81,6 +81,12 @@ async def permit_upload(services: Services, key: str) -> None:
         raise NotWantedError(reason)
 
 
+def _may_come(job: Job, attempt: int) -> bool:
+    """Whether this attempt may still be completed."""
+    late = job.lease is not None and job.status in {JobStatus.PENDING, JobStatus.DEAD}
+    return job.attempt == attempt and (job.status is JobStatus.RUNNING or late)
+
+
 def _unwanted(reader: Reader, key: str) -> str | None:
     if is_source_key(key):
         if reader.is_doomed(key) and not reader.has_source(key.removeprefix(SOURCES)):
@@ -89,6 +95,8 @@ def _unwanted(reader: Reader, key: str) -> str | None:
     job = reader.job(output_of(key).job_id)
     if job is None:
         return f"{key!r} is the output of a job that was deleted."
+    if name_in(key) is not None and not _may_come(job, output_of(key).attempt):
+        return f"The attempt that {key!r} is an output of has ended. Drop the upload."
     if reader.file(key) is not None:
         return f"{key!r} was accepted as the result of job {job.id}, and is final. Drop the upload."
     return None

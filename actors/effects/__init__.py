@@ -15,6 +15,7 @@ from actors.effects import (
     claims,
     fleet,
     jobs,
+    outputs,
     people,
     periodic,
     recovery,
@@ -29,6 +30,7 @@ from actors.messages import (
     Batch,
     BatchDone,
     Cancel,
+    ChooseOutputs,
     Claim,
     Command,
     Complete,
@@ -76,6 +78,7 @@ from actors.messages import (
     SourceRejected,
     Submit,
     TakeDoomed,
+    TellOutputs,
     TouchSession,
     TouchTokens,
     Undo,
@@ -107,6 +110,10 @@ def apply(step: Transaction, message: Command) -> Answer:  # noqa: PLR0912, PLR0
             return attempts.release(step, message)
         case ExpireLeases():
             return attempts.expire_leases(step, message)
+        case TellOutputs():
+            return outputs.tell_outputs(step, message)
+        case ChooseOutputs():
+            return outputs.choose_outputs(step, message)
         case OutputChecked():
             return attempts.output_checked(step, message)
         case OutputsKept():

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from actors.effects import claims, retention
+from actors.effects import claims, outputs, retention
 from actors.effects.causes import LOST_CAUSE, REVOKED_CAUSE, SILENT_CAUSE, blamed
-from actors.effects.fleet import acting
 from actors.effects.returns import back_in_queue
 from actors.effects.transaction import Transaction
 from actors.messages import (
@@ -35,22 +34,13 @@ from blobforge.events import (
     OutputAccepted,
     OutputUnchecked,
 )
-from blobforge.job import LARGEST_RESULT, Job, JobStatus, Outcome, no_such_job
+from blobforge.job import LARGEST_RESULT, Job, JobStatus, Outcome
 from blobforge.refusals import Refusal, RefusalCode
-from blobforge.worker import Worker
-
-
-def _worker_and_job(step: Transaction, message: Complete | Fail | Release) -> tuple[Worker, Job] | Refusal:
-    worker = acting(step, message)
-    if isinstance(worker, Refusal):
-        return worker
-    job = step.store.job(message.job_id)
-    return (worker, job) if job is not None else no_such_job(message.job_id)
 
 
 def complete(step: Transaction, message: Complete) -> Completed | Refusal:
     """Accept the work of the attempt that holds the job, once its output is there."""
-    found = _worker_and_job(step, message)
+    found = outputs.worker_and_job(step, message)
     if isinstance(found, Refusal):
         return found
     _, job = found
@@ -93,7 +83,10 @@ def _accept(step: Transaction, message: Complete, job: Job) -> Refusal | None:
     )
     if isinstance(completed, Refusal):
         return completed
-    if message.output_key is not None:
+    if message.several is not None:
+        if refusal := outputs.not_chosen(step, job, message.several):
+            return refusal
+    elif message.output_key is not None:
         if refusal := _output_refused(message, job):
             return refusal
         if message.output.seen in {Seen.VERIFIED, Seen.PRESENT}:
@@ -132,7 +125,7 @@ def _output_refused(message: Complete, job: Job) -> Refusal | None:
 
 
 def fail(step: Transaction, message: Fail) -> AttemptFailed | Refusal:
-    found = _worker_and_job(step, message)
+    found = outputs.worker_and_job(step, message)
     if isinstance(found, Refusal):
         return found
     _, job = found
@@ -168,7 +161,7 @@ def fail(step: Transaction, message: Fail) -> AttemptFailed | Refusal:
 
 
 def release(step: Transaction, message: Release) -> Released | Refusal:
-    found = _worker_and_job(step, message)
+    found = outputs.worker_and_job(step, message)
     if isinstance(found, Refusal):
         return found
     _, job = found

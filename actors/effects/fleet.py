@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from actors.effects.returns import take_back_all
 from actors.effects.transaction import Transaction
 from actors.messages import (
+    ChooseOutputs,
     Claim,
     Complete,
     CreateWorker,
@@ -25,6 +26,7 @@ from actors.messages import (
     RemoveWorker,
     ReplaceSecret,
     SilentWorker,
+    TellOutputs,
     Unregister,
     WorkerChanged,
     WorkerRegistered,
@@ -118,7 +120,8 @@ def register(step: Transaction, message: Register) -> WorkerRegistered | Refusal
 
 
 def acting(
-    step: Transaction, message: Claim | Complete | Fail | Release | Heartbeat | Unregister
+    step: Transaction,
+    message: Claim | TellOutputs | ChooseOutputs | Complete | Fail | Release | Heartbeat | Unregister,
 ) -> Worker | Refusal:
     """The worker whose message this is, if the caller may speak for it."""
     worker = step.store.worker(message.worker_id)

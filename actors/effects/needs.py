@@ -14,6 +14,7 @@ from actors.effects.causes import LOST_CAUSE, SILENT_CAUSE
 from actors.messages import (
     Batch,
     Cancel,
+    ChooseOutputs,
     Claim,
     Complete,
     DeleteJob,
@@ -33,6 +34,7 @@ from actors.messages import (
     SourceArrived,
     SourceRejected,
     Submit,
+    TellOutputs,
     Unregister,
     WakeJobs,
 )
@@ -70,6 +72,9 @@ def _add(needs: Needs, message: Message[Any]) -> None:  # noqa: PLR0912 - one ro
             else:
                 for type_ in message.types:
                     _ready(needs, type_, message.limit)
+        case TellOutputs() | ChooseOutputs():
+            needs.workers.add(message.worker_id)
+            needs.jobs.add(message.job_id)
         case Complete() | Fail() | Release():
             needs.workers.add(message.worker_id)
             needs.jobs.add(message.job_id)

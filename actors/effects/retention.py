@@ -37,11 +37,15 @@ from actors.messages import (
 from blobforge.events import JobRemoved, JobsPruned, ObjectsDoomed, SourceSettled, WorkerGone, WorkerRemoved
 from blobforge.job import Job, JobStatus, no_such_job
 from blobforge.objects.keys import (
+    attempt_of,
     incoming_of,
+    is_attempts_prefix,
     is_incoming_key,
     is_output_key,
     is_source_key,
+    name_in,
     output_of,
+    prefix_of,
     shared_source,
     source_key,
 )
@@ -53,6 +57,7 @@ LONGEST_PAUSE_MS = 300_000
 EVER = 2**62  # ms: later than all
 DOUBT_MS = 600_000  # no request that looked at an object is still under way after this
 COME_AGAIN_SECONDS = 2
+OUTPUTS_AT_ONCE = 1_000  # records of outputs that one transaction forgets
 # Free pages that are kept for what is written next: giving them back and taking them anew costs twice.
 SPARE_PAGES = 256
 SPARE_SHARE = 20  # one page of so many
@@ -115,7 +120,9 @@ def _remove(step: Transaction, job: Job, *, objects: bool) -> None:
         record = step.store.file(key)
         if record is not None and record.kept is not None:
             doomed[record.kept] = False
+    prefixes = _prefixes(step, job)
     step.store.delete_job(job)
+    doomed |= dict.fromkeys(prefixes, recent)
     doomed[source_key(job.source_hash)] = True
     if step.store.has_source(job.source_hash):
         doomed = {key: again for key, again in doomed.items() if shared_source(key) is None}
@@ -123,10 +130,30 @@ def _remove(step: Transaction, job: Job, *, objects: bool) -> None:
         step.store.forget_file(key)
         if objects:
             doom(step, key, again=again)
+    if not objects:
+        for prefix in prefixes:
+            while _forget_outputs(step, prefix):
+                pass
     if objects:
         step.facts.append(ObjectsDoomed())
     if job.status is JobStatus.UPLOADING:
         step.facts.append(SourceSettled(job.id, job.source_hash))
+
+
+def _prefixes(step: Transaction, job: Job) -> list[str]:
+    """What the keys of the several outputs of the job's attempts begin with: they are deleted by these, piece by
+    piece, as they may be very many."""
+    several = set(step.store.outputs.attempts(job.id))
+    if not several:
+        return []
+    keys = [key for key in step.store.output_keys(job.id) if output_of(key).attempt in several]
+    return [prefix_of(key) for key in keys if output_of(key).installation is not None]
+
+
+def _forget_outputs(step: Transaction, prefix: str) -> bool:
+    """Forget some of the outputs that this prefix stands for; whether there may be more."""
+    whose = attempt_of(prefix)
+    return step.store.outputs.forget(whose.job_id, whose.attempt, limit=OUTPUTS_AT_ONCE)
 
 
 # ------------------------------------------------------------------ deleting objects
@@ -187,13 +214,18 @@ def deletions_tried(step: Transaction, message: DeletionsTried) -> Done:
         entry = step.store.doomed.get(key)
         if entry is None:
             continue
-        if not entry.again:
+        if is_attempts_prefix(key) and _forget_outputs(step, key):
+            step.store.doomed.put(key, WAITING, due_at=step.now, tries=0, again=entry.again)
+        elif not entry.again:
             until = step.now + max(DOUBT_MS, step.rules.url_lifetime_ms)
             step.store.doomed.put(key, GONE, due_at=until, tries=0, epoch=epoch, again=False)
         elif is_source_key(key):
             step.store.doomed.put(key, GONE, due_at=step.now + DOUBT_MS, tries=0, epoch=epoch)
         else:
             step.store.doomed.drop(key)  # an output is not looked for before it is uploaded
+    for key in message.more:
+        if (entry := step.store.doomed.get(key)) is not None:
+            step.store.doomed.put(key, WAITING, due_at=step.now, tries=0, again=entry.again)
     for key in message.spared:
         step.store.doomed.drop(key)
     for keys, state in ((message.refused, WAITING), (message.unanswered, DELETING)):
@@ -255,6 +287,8 @@ def _needed(step: Transaction, key: str) -> bool:
         return step.store.has_source(source)
     if is_incoming_key(key):
         return any(job.status is JobStatus.UPLOADING for job in step.store.jobs_by_hash(incoming_of(key)))
+    if is_attempts_prefix(key):
+        return step.store.job(attempt_of(key).job_id) is not None
     output = output_of(key)
     if output.installation not in (None, step.store.installation):
         return True  # another database's
@@ -271,7 +305,12 @@ def _needed(step: Transaction, key: str) -> bool:
     may_come = job.status is JobStatus.RUNNING or (
         job.status in {JobStatus.PENDING, JobStatus.DEAD} and job.lease is not None
     )
-    return job.upload_key == key and may_come
+    name = name_in(key)
+    if name is None:
+        return job.upload_key == key and may_come
+    if job.attempt == output.attempt and may_come:
+        return True
+    return step.store.outputs.is_chosen(job.id, output.attempt, name)
 
 
 # ------------------------------------------------------------------ the file

@@ -16,6 +16,7 @@ from blobforge.events import OutputAccepted
 from blobforge.forecast import Durations, Load
 from blobforge.installation import SigningKey
 from blobforge.job import Attempt, Job, JobStatus
+from blobforge.outputs import Output
 from blobforge.people import AuditEntry, Session, User
 from blobforge.store.figures import Census, Drill, Failure, History, Space, Stats, TypeQueue, WorkerRates
 from blobforge.store.files import FileRecord
@@ -123,6 +124,19 @@ class Insights(Protocol):
         """The newest records with an id below `before` that match, and where to go on, if there may be more."""
 
 
+class OutputLookups(Protocol):
+    """The outputs of attempts that have several."""
+
+    def told(self, job_id: int, attempt: int) -> list[Output]:
+        """All that the attempt has told of, by name, whether they have come or not."""
+
+    def page(self, job_id: int, attempt: int, *, after: str, limit: int) -> list[Output]:
+        """Those that the attempt has brought, by name, behind `after`."""
+
+    def these(self, wanted: Collection[tuple[int, int, str]]) -> dict[tuple[int, int, str], Output]:
+        """Of these (job, attempt, name), those that were brought."""
+
+
 class Roster(Protocol):
     """The workers as they are listed: by a filter, page by page, each with the ids of the first jobs that it runs."""
 
@@ -140,6 +154,8 @@ class Reader(Lookups, Protocol):
     def insights(self) -> Insights: ...
     @property
     def roster(self) -> Roster: ...
+    @property
+    def outputs(self) -> OutputLookups: ...
     def outages_told(self) -> AbstractContextManager[None]:
         """Around what is asked: raises DatabaseError where the engine cannot answer."""
 

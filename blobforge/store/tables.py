@@ -16,6 +16,7 @@ TABLES: Final[Mapping[str, tuple[str, ...]]] = {
     "job_tags": ("tag", "job_id"),
     "attempts": ("job_id", "attempt"),
     "results": ("job_id", "attempt"),
+    "outputs": ("job_id", "attempt", "name"),
     "files": ("key",),
     "doomed_objects": ("key",),
     "workers": ("id",),

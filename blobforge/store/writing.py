@@ -15,6 +15,7 @@ from blobforge.failures import Cause
 from blobforge.installation import SigningKey
 from blobforge.job import Attempt, Job, JobStatus, Outcome
 from blobforge.machinery.tally import Spread
+from blobforge.outputs import Output
 from blobforge.people import AuditEntry, Session, User
 from blobforge.store.figures import Backfilling, Drill, Horizon
 from blobforge.store.files import Doom
@@ -111,6 +112,29 @@ class Doomed(Protocol):
     def forget_epochs(self) -> None: ...
 
 
+class Outputs(Protocol):
+    """The outputs of attempts that have several. Those that are chosen are part of the result, once their attempt is
+    the accepted one."""
+
+    def names(self, job_id: int, attempt: int) -> list[str]: ...
+    def tell(self, job_id: int, attempt: int, outputs: Collection[Output]) -> None:
+        """More of them, or more about them: what is not said again stays."""
+
+    def choose(self, job_id: int, attempt: int, outputs: Collection[Output]) -> None:
+        """These have been seen, with these sizes. Of what was never told, nothing is kept."""
+
+    def choose_none(self, job_id: int, attempt: int) -> None: ...
+    def chosen(self, job_id: int, attempt: int) -> tuple[int, int]:
+        """How many there are, and their bytes together."""
+
+    def is_chosen(self, job_id: int, attempt: int, name: str) -> bool: ...
+    def attempts(self, job_id: int) -> list[int]:
+        """The attempts of a job that told of any."""
+
+    def forget(self, job_id: int, attempt: int, *, limit: int) -> bool:
+        """Forget so many of them; whether there may be more."""
+
+
 class Arrivals(Protocol):
     """Used inside the transaction that the Store has open."""
 
@@ -138,6 +162,8 @@ class Store(Lookups, InHistory, Protocol):
     def doomed(self) -> Doomed: ...
     @property
     def arrivals(self) -> Arrivals: ...
+    @property
+    def outputs(self) -> Outputs: ...
 
     # --- transactions
 

@@ -19,8 +19,9 @@ from actors.messages import (
 )
 from blobforge.job import ReleaseCause
 from blobforge.refusals import Refusal, RefusalCode
-from web.api import encode, wire
+from web.api import encode, outputs, wire
 from web.api.grants import check_there, claim_answer
+from web.api.held import worker_of
 from web.api.seen import look
 from web.problems import item_problem
 from web.routing import Access, Call, Route
@@ -66,7 +67,10 @@ async def complete(call: Call, body: wire.CompleteBody) -> dict[str, object] | R
     message = _completion(call, call.params["job_id"], body)
     if isinstance(message, Refusal):
         return message
-    outcome = await call.ask(await _looked(call, message))
+    message = await _looked(call, message, body)
+    if isinstance(message, Refusal):
+        return message
+    outcome = await call.ask(message)
     if isinstance(outcome, Refusal):
         return outcome
     if outcome.next is not None:
@@ -93,7 +97,11 @@ def _completion(call: Call, job_id: int, body: wire.CompleteBody) -> Complete | 
     )
 
 
-async def _looked(call: Call, message: Complete) -> Complete:
+async def _looked(call: Call, message: Complete, body: wire.CompleteBody) -> Complete | Refusal:
+    if body.outputs is not None:
+        if message.output_key is not None:
+            return Refusal(RefusalCode.INVALID, "Send outputs or output_key, not both.", field="outputs")
+        return await outputs.gathered(call, message, body.outputs)
     if message.output_key is None:
         return message
     seen = await look(call.services.objects, message.output_key, expected_sha256=message.checksum)
@@ -152,12 +160,16 @@ async def release(call: Call, body: wire.ReleaseBody) -> wire.Status | Refusal:
 
 async def complete_many(call: Call, body: wire.CompleteMany) -> wire.Items | Refusal:
     messages = [_completion(call, item.job_id, item) for item in body.jobs]
-    to_look = [(at, each) for at, each in enumerate(messages) if isinstance(each, Complete) and each.output_key]
+    to_look = [
+        (at, each)
+        for at, each in enumerate(messages)
+        if isinstance(each, Complete) and (each.output_key or body.jobs[at].outputs is not None)
+    ]
     waiting = iter(to_look)
 
     async def look_for() -> None:
         for at, message in waiting:
-            messages[at] = await _looked(call, message)
+            messages[at] = await _looked(call, message, body.jobs[at])
 
     async with trio.open_nursery() as nursery:
         for _ in to_look[:LOOKS_AT_ONCE]:
@@ -202,18 +214,6 @@ def _item(call: Call, outcome: object) -> dict[str, object]:
             return {"status": "failed", "will_retry": outcome.will_retry}
         case _:
             raise TypeError(f"no item of this batch is answered by {outcome!r}")
-
-
-def worker_of(call: Call, named: str | None) -> str | Refusal:
-    """The worker that this call is made as: the credential's, or the one that a token's holder names."""
-    own = call.caller.worker_id
-    if own is None:
-        if named is None:
-            return Refusal(RefusalCode.INVALID, "worker_id is missing: say which worker you are.", field="worker_id")
-        return named
-    if named not in (None, own):
-        return Refusal(RefusalCode.NOT_YOURS, f"You are worker {own!r}, not {named!r}.")
-    return own
 
 
 TOO_MANY_WAIT = Refusal(

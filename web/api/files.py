@@ -9,15 +9,14 @@ import trio
 
 from blobforge.access import Scope
 from blobforge.job import Job
-from blobforge.life import holds, lease_lost, may_come_late
 from blobforge.objects.keys import SOURCES, is_source_key, source_key
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.files import FileRecord
 from blobforge.store.reading import Reader
-from blobforge.worker import may_act
-from web.api import wire
-from web.api.claims import worker_of
+from web.api import outputs, wire
 from web.api.grants import absolute, output_name, source_name
+from web.api.held import attempts_job
+from web.decode import query
 from web.problems import item_problem
 from web.routing import Access, Call, Route
 from web.served import Served, key_of, served, served_by_record
@@ -28,9 +27,17 @@ _ASKED_SIDE_BY_SIDE: Final = 16  # objects that the store is asked for, of one r
 async def download(call: Call) -> wire.Url | Refusal:
     """A URL to fetch the source or the output of a job, under a name that says what it is."""
     job_id, kind = call.params["job_id"], call.params["kind"]
+    wanted = query(call.request.args, wire.UrlQuery)
+    if isinstance(wanted, Refusal):
+        return wanted
     job = await call.services.reads.run(lambda reader: reader.job_to_name(job_id))
     if job is None:
         return Refusal(RefusalCode.NO_SUCH_JOB, f"There is no job {job_id}.")
+    named = await outputs.named(call, job, kind, wanted.name)
+    if isinstance(named, Refusal):
+        return named
+    if named is not None:
+        return wire.Url(outputs.signed_download(call, job, named))
     found = await served(call.services, job, kind)
     if isinstance(found, Refusal):
         return found
@@ -41,19 +48,23 @@ async def download_many(call: Call, body: wire.WantedUrls) -> wire.Items:
     """URLs of many files, item by item: `GET /api/files/{job_id}/{kind}/url` for each of them in one request."""
     wanted = {each.job_id for each in body.items}
 
-    def look(reader: Reader) -> tuple[dict[int, Job], dict[str, FileRecord]]:
+    def look(reader: Reader) -> tuple[dict[int, Job], dict[str, FileRecord], outputs.Named]:
         with reader.snapshot():
             jobs = reader.jobs_to_name(wanted)
             keys = {key_of(jobs[each.job_id], each.kind) for each in body.items if each.job_id in jobs}
-            return jobs, reader.files([key for key in keys if key is not None])
+            records = reader.files([key for key in keys if key is not None])
+            asked = [
+                outputs.place(jobs[each.job_id], each.kind, each.name) for each in body.items if each.job_id in jobs
+            ]
+            return jobs, records, reader.outputs.these([each for each in asked if each is not None])
 
-    jobs, records = await call.services.reads.run(look)
+    jobs, records, named = await call.services.reads.run(look)
     answers: list[dict[str, Any]] = [{} for _ in body.items]
     asking = trio.CapacityLimiter(_ASKED_SIDE_BY_SIDE)
 
     async def answer(place: int, each: wire.WantedUrl) -> None:
         async with asking:
-            found = await _file_url(call, each, jobs.get(each.job_id), records)
+            found = await _file_url(call, each, jobs.get(each.job_id), records, named)
         asked = {"job_id": each.job_id, "kind": each.kind}
         answers[place] = asked | item_problem(found) if isinstance(found, Refusal) else msgspec.to_builtins(found)
 
@@ -64,12 +75,15 @@ async def download_many(call: Call, body: wire.WantedUrls) -> wire.Items:
 
 
 async def _file_url(
-    call: Call, wanted: wire.WantedUrl, job: Job | None, records: dict[str, FileRecord]
+    call: Call, wanted: wire.WantedUrl, job: Job | None, records: dict[str, FileRecord], named: outputs.Named
 ) -> wire.FileUrl | Refusal:
     if job is None:
         return Refusal(RefusalCode.NO_SUCH_JOB, f"There is no job {wanted.job_id}.")
+    place = outputs.place(job, wanted.kind, wanted.name)
+    if place is not None and (output := named.get(place)) is not None:
+        return outputs.file_url(call, job, output)
     if wanted.name is not None:
-        return Refusal(RefusalCode.NO_SUCH_OBJECT, f"Job {job.id} has no {wanted.kind} named {wanted.name!r}.")
+        return outputs.no_such_output(job, wanted.kind, wanted.name)
     key = key_of(job, wanted.kind)
     found = await served_by_record(call.services, job, wanted.kind, records.get(key or ""))
     if isinstance(found, Refusal):
@@ -99,13 +113,19 @@ def _signed_download(call: Call, job: Job, kind: str, found: Served) -> str:
     return absolute(call, url)
 
 
-async def upload_url(call: Call, body: wire.UploadBody) -> wire.UploadAnswer | Refusal:
-    """A signed URL to upload to: a submitter's source, or the output of a worker's own attempt."""
+async def upload_url(call: Call, body: wire.UploadBody) -> wire.UploadAnswer | wire.UploadUrls | Refusal:
+    """Signed URLs to upload to: a submitter's source, or the outputs of a worker's own attempt."""
     if body.job_id is None:
+        if body.names is not None:
+            said = "Outputs have names, and belong to an attempt: send job_id and lease."
+            return Refusal(RefusalCode.INVALID, said, field="names")
         return await _source_url(call, body)
-    job = await attempts_job(call, body)
-    if isinstance(job, Refusal):
-        return job
+    if body.names is not None:
+        return await outputs.upload_urls(call, body, body.names)
+    held = await attempts_job(call, body)
+    if isinstance(held, Refusal):
+        return held
+    job = held.job
     key = job.upload_key
     assert key is not None, "it has been claimed"
     if body.key not in (None, key):
@@ -165,47 +185,14 @@ def _sources_key(call: Call, body: wire.UploadBody) -> str | Refusal:
     return body.key
 
 
-async def attempts_job(call: Call, body: wire.Destination) -> Job | Refusal:
-    """The job whose latest attempt is the caller's, and may still bring its output."""
-    if not call.caller.may(Scope.WORK):
-        return Refusal(RefusalCode.KEY_NOT_ALLOWED, "Only the worker that holds a job may upload its output.")
-    job_id = body.job_id
-    assert job_id is not None
-    found = await call.services.reads.run(lambda reader: reader.job_with_attempts(job_id))
-    if found is None:
-        return Refusal(RefusalCode.NO_SUCH_JOB, f"There is no job {job_id}.")
-    job, attempts = found
-    last = attempts[-1] if attempts else None
-    named = body.worker_id
-    if named is None and body.lease is not None and call.caller.worker_id is None:
-        # A token may stand for several workers; the lease says which attempt it is.
-        named = job.worker_id or (last.worker_id if last is not None and last.lease == body.lease else None)
-        if named is None:
-            return lease_lost(job)
-    worker_id = worker_of(call, named)
-    if isinstance(worker_id, Refusal):
-        return worker_id
-    # An attempt whose completion would still be accepted must be able to bring its output.
-    late = may_come_late(job, last, worker_id=worker_id, lease=body.lease)
-    if not late and not holds(job, worker_id=worker_id, lease=body.lease):
-        return lease_lost(job)
-    if call.caller.worker_id is None and not await _registered_by(call, worker_id):
-        return Refusal(RefusalCode.NOT_YOURS, f"Your token did not register worker {worker_id!r}.")
-    return job
-
-
-async def _registered_by(call: Call, worker_id: str) -> bool:
-    worker = await call.services.reads.run(lambda reader: reader.worker(worker_id))
-    return worker is not None and may_act(worker, call.caller) is None
-
-
 ROUTES = [
     Route("GET", "/api/files/<id:job_id>/<any(source,output):kind>/url", Access.READ, download,
-          "A signed URL to download a job's source or output", gives=wire.Url),
+          "A signed URL to download a job's source or output (of several, the main one, or the one of that `name`)",
+          gives=wire.Url, query=wire.UrlQuery),
     Route("POST", "/api/files/urls", Access.READ, download_many,
           "Signed URLs to download many files, answered item by item",
           body=wire.WantedUrls, gives=wire.Items, writes=False),
     Route("POST", "/api/files/upload-url", Access.UPLOAD, upload_url,
           "A signed URL to upload a source, or the output of an attempt that the caller holds",
-          body=wire.UploadBody, gives=wire.UploadAnswer, writes=False, hot=True),
+          body=wire.UploadBody, gives=(wire.UploadAnswer, wire.UploadUrls), writes=False, hot=True),
 ]  # fmt: skip

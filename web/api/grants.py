@@ -78,7 +78,7 @@ def absolute(call: Call, url: str) -> str:
 
 def source_name(job: Job) -> str:
     """The name that a browser saves the source under."""
-    name = _last_part(job.source_path or "")
+    name = last_part(job.source_path or "")
     return name or f"{job.source_hash}.{job.type}"
 
 
@@ -94,13 +94,13 @@ def result_members(job: Job) -> dict[str, Any]:
 def output_name(job: Job) -> str:
     """The name that a browser saves the output under: the worker's own for it, or one made of the source's."""
     claimed = result_members(job).get("filename")
-    if isinstance(claimed, str) and (name := _last_part(claimed)):
+    if isinstance(claimed, str) and (name := last_part(claimed)):
         return name
     stem = PurePosixPath(source_name(job)).stem
     return f"{stem}-output"
 
 
-def _last_part(path: str) -> str:
+def last_part(path: str) -> str:
     """The last component of a path, however its own system writes it; empty where it has none."""
     path = path.replace("\\", "/")
     name = path.rpartition("/")[2]

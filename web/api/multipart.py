@@ -15,8 +15,8 @@ from blobforge.objects.incoming import StoreFullError
 from blobforge.objects.keys import source_key
 from blobforge.objects.multipart import Multipart
 from blobforge.refusals import Refusal, RefusalCode
-from web.api import wire
-from web.api.files import attempts_job
+from web.api import outputs, wire
+from web.api.held import attempts_job
 from web.routing import Access, Call, Route
 
 _NO_PARTS = Refusal(
@@ -100,7 +100,7 @@ async def abort(call: Call, body: wire.MultipartGone) -> wire.Status | Refusal:
     return wire.Status("aborted")
 
 
-async def _place(call: Call, body: wire.Destination) -> UploadTarget | Refusal:
+async def _place(call: Call, body: wire.PartsDestination) -> UploadTarget | Refusal:
     """Where the caller may upload to. The store is the second question: rights do not depend on it."""
     if body.job_id is not None:
         return await _output(call, body)
@@ -118,18 +118,24 @@ async def _place(call: Call, body: wire.Destination) -> UploadTarget | Refusal:
     return UploadTarget(multipart, key, is_final=known is not None and known.checked_at is not None)
 
 
-async def _output(call: Call, body: wire.Destination) -> UploadTarget | Refusal:
+async def _output(call: Call, body: wire.PartsDestination) -> UploadTarget | Refusal:
     if body.source_hash is not None:
         said = "An upload is a source's (source_hash) or an attempt's (job_id, lease), not both."
         return Refusal(RefusalCode.INVALID, said, field="source_hash")
-    job = await attempts_job(call, body)
-    if isinstance(job, Refusal):
-        return job
+    held = await attempts_job(call, body)
+    if isinstance(held, Refusal):
+        return held
+    job = held.job
     multipart = call.services.objects.multipart
     if multipart is None:
         return _NO_PARTS
     assert job.upload_key is not None, "it has been claimed"
-    return UploadTarget(multipart, job.upload_key, is_final=False, write_once=job.write_once)
+    if body.name is None:
+        return UploadTarget(multipart, job.upload_key, is_final=False, write_once=job.write_once)
+    key = await outputs.told_key(call, job, body.name)
+    if isinstance(key, Refusal):
+        return key
+    return UploadTarget(multipart, key, is_final=False, write_once=True)
 
 
 def store_failed(error: ObjectStoreError) -> Refusal:

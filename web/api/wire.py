@@ -185,8 +185,58 @@ class ClaimBody(msgspec.Struct, frozen=True):
     write_once: bool = False
 
 
+OutputName = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=512,
+        pattern=r"^[^\x00-\x1f\x7f-\x9f]+\Z",
+        description="A relative path with slashes, in NFC, of at most 512 bytes in UTF-8",
+        examples=["pages/1.md"],
+    ),
+]
+MediaType = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[\x20-\x7e]+\Z", examples=["text/markdown"])]
+
+
+class OutputSaid(msgspec.Struct, frozen=True):
+    """What a worker says of one of several outputs."""
+
+    name: OutputName
+    checksum: Sha256 | None = None
+    size: Size | None = None
+    media_type: MediaType | None = None
+
+
+class OutputsBody(msgspec.Struct, frozen=True):
+    outputs: Annotated[list[OutputSaid], Meta(min_length=1, max_length=500)]
+    lease: Lease | None = None
+    worker_id: WorkerId | None = None
+    instance: Instance | None = None
+
+
+class OutputsAnswer(msgspec.Struct, frozen=True):
+    """How many the request told of."""
+
+    outputs: int
+
+
+class OutputWire(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One output of a job. `sha256` and `media_type` are there where they are known."""
+
+    name: str
+    size: int | None
+    sha256: str | None = None
+    media_type: str | None = None
+
+
+class OutputList(msgspec.Struct, frozen=True, omit_defaults=True):
+    outputs: list[OutputWire]
+    next_cursor: str | None = None
+
+
 class CompleteBody(msgspec.Struct, frozen=True):
-    """`result` is any JSON; a large one is kept aside (`GET /api/jobs/{id}/result`)."""
+    """`result` is any JSON; a large one is kept aside (`GET /api/jobs/{id}/result`). An attempt with several outputs
+    names them in `outputs`, the main one first, or says "all": all that it has told of."""
 
     worker_id: WorkerId | None = None
     output_key: Annotated[str, Meta(max_length=1024, pattern=r"^[^\x00]*\Z", description='"" is none')] | None = None
@@ -195,6 +245,7 @@ class CompleteBody(msgspec.Struct, frozen=True):
     checksum: Sha256 | None = None
     claim_next: bool = False
     instance: Instance | None = None
+    outputs: Annotated[list[OutputSaid], Meta(min_length=1, max_length=500)] | Literal["all"] | None = None
 
 
 class FailBody(msgspec.Struct, frozen=True):
@@ -594,11 +645,26 @@ class Destination(msgspec.Struct, frozen=True, kw_only=True):
     worker_id: WorkerId | None = None
 
 
+class NamedUpload(msgspec.Struct, frozen=True):
+    """One of several outputs, to be uploaded. With `checksum` the store takes no other bytes; with `multipart`, where
+    the store has that, it is begun in parts (`size` is needed then)."""
+
+    name: OutputName
+    multipart: bool = False
+    checksum: Sha256 | None = None
+    size: Size | None = None
+    media_type: MediaType | None = None
+
+
 class UploadBody(Destination, frozen=True, kw_only=True):
+    """With `names`: for several outputs of an attempt, up to 500 in one request."""
+
     key: ObjectKey | None = None
     content_type: Annotated[str, Meta(max_length=200, pattern=r"^[\x20-\x7e]*\Z")] | None = None
     checksum: Sha256 | None = None
     write_once: bool = False
+    names: Annotated[list[OutputName | NamedUpload], Meta(min_length=1, max_length=500)] | None = None
+    instance: Instance | None = None
 
 
 class UploadAnswer(msgspec.Struct, frozen=True):
@@ -627,7 +693,13 @@ UploadId = Annotated[str, Meta(min_length=1, max_length=1024, pattern=r"^[\x21-\
 PartNumber = Annotated[int, Meta(ge=1, le=10_000)]
 
 
-class MultipartBody(Destination, frozen=True, kw_only=True):
+class PartsDestination(Destination, frozen=True, kw_only=True):
+    """`name`: which of an attempt's several outputs, after `POST /api/files/upload-url` has been told of it."""
+
+    name: OutputName | None = None
+
+
+class MultipartBody(PartsDestination, frozen=True, kw_only=True):
     size: Size
 
 
@@ -644,6 +716,23 @@ class PartStored(msgspec.Struct, frozen=True):
     etag: str
 
 
+class NamedUploadUrl(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where one of several outputs goes: a URL and the headers of the PUT, or an upload in parts (`POST
+    /api/files/multipart/part`, with `name`). The PUT is answered 412 where the object is there already."""
+
+    name: str
+    key: str
+    url: str | None = None
+    headers: dict[str, str] | None = None
+    upload_id: str | None = None
+    part_size: int | None = None
+    parts: list[PartStored] | None = None
+
+
+class UploadUrls(msgspec.Struct, frozen=True):
+    urls: list[NamedUploadUrl]
+
+
 class MultipartAnswer(msgspec.Struct, frozen=True):
     """`parts`: what is there already of an upload that broke off. `stored`: the object itself is; nothing to do."""
 
@@ -653,7 +742,7 @@ class MultipartAnswer(msgspec.Struct, frozen=True):
     parts: list[PartStored] = []
 
 
-class PartBody(Destination, frozen=True, kw_only=True):
+class PartBody(PartsDestination, frozen=True, kw_only=True):
     """`md5`: base64 of the part's MD5; the store then refuses other bytes."""
 
     upload_id: UploadId
@@ -666,17 +755,30 @@ class PartUrl(msgspec.Struct, frozen=True):
     headers: dict[str, str]
 
 
-class MultipartDone(Destination, frozen=True, kw_only=True):
+class MultipartDone(PartsDestination, frozen=True, kw_only=True):
     upload_id: UploadId
     parts: Annotated[list[PartDone], Meta(min_length=1, max_length=10_000)]
 
 
-class MultipartGone(Destination, frozen=True, kw_only=True):
+class MultipartGone(PartsDestination, frozen=True, kw_only=True):
     upload_id: UploadId
 
 
 class Url(msgspec.Struct, frozen=True):
     url: str
+
+
+class UrlQuery(msgspec.Struct, frozen=True):
+    """`name`: which of several outputs."""
+
+    name: str | None = None
+
+
+class OutputsQuery(msgspec.Struct, frozen=True):
+    """`cursor`: where the page before ended."""
+
+    cursor: str = ""
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 500
 
 
 class WantedUrl(msgspec.Struct, frozen=True):
@@ -701,6 +803,7 @@ class FileUrl(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     key: str
     size: int | None = None
     sha256: str | None = None
+    name: str | None = None
 
 
 class TokenBody(msgspec.Struct, frozen=True):

@@ -44,6 +44,22 @@ OTHERWISE: Final = {
     sql.HELD_SOURCES: """
         SELECT asked FROM json_array_elements_text($1::json) AS asked
          WHERE EXISTS (SELECT 1 FROM jobs WHERE source_hash = asked AND status <> 'uploading')""",
+    sql.TELL_OUTPUTS: """
+        INSERT INTO outputs (job_id, attempt, name, size, sha256, media_type)
+        SELECT $1::bigint, $2::bigint, name, size, sha256, media_type
+          FROM json_to_recordset($3::json) AS said (name text, size bigint, sha256 text, media_type text)
+        ON CONFLICT (job_id, attempt, name) DO UPDATE SET
+            size = coalesce(excluded.size, outputs.size), sha256 = coalesce(excluded.sha256, outputs.sha256),
+            media_type = coalesce(excluded.media_type, outputs.media_type)""",
+    sql.CHOOSE_OUTPUTS: """
+        UPDATE outputs SET chosen = 1, size = seen.size
+          FROM json_to_recordset($3::json) AS seen (name text, size bigint)
+         WHERE job_id = $1 AND attempt = $2 AND outputs.name = seen.name""",
+    sql.THESE_OUTPUTS: """
+        SELECT outputs.job_id, outputs.attempt, outputs.name, size, sha256, media_type
+          FROM json_to_recordset($1::json) AS asked (job bigint, attempt bigint, name text)
+          JOIN outputs ON outputs.job_id = asked.job AND outputs.attempt = asked.attempt
+                      AND outputs.name = asked.name AND chosen = 1""",
     sql.RESULT_NAMES: """
         SELECT json_build_object('filename', result::json -> 'filename',
                                  'content_type', result::json -> 'content_type')::text

@@ -36,6 +36,7 @@ from blobforge.store.lists import (
 from blobforge.store.sql import rows, sql
 from blobforge.store.sql.insights import Insights
 from blobforge.store.sql.lookups import Lookups
+from blobforge.store.sql.outputs import OutputLookups
 from blobforge.store.sql.roster import Roster
 from blobforge.store.sql.running import Queries, Row
 from blobforge.worker import WorkerStatus
@@ -51,6 +52,7 @@ class SqlReader(Lookups):
         super().__init__(ask)
         self.insights = Insights(ask)
         self.roster = Roster(ask)
+        self.outputs = OutputLookups(ask)
 
     def outages_told(self) -> AbstractContextManager[None]:
         return self._ask.outages_told()

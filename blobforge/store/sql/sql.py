@@ -91,6 +91,38 @@ _ORDINAL: Final = (
 )
 OUTPUT_KEYS: Final = f"SELECT {_ATTEMPTS_KEY} FROM attempts WHERE job_id = ?"
 
+# --- the outputs of attempts that have several
+_OUTPUT: Final = "name, size, sha256, media_type"
+OUTPUT_NAMES: Final = "SELECT name FROM outputs WHERE job_id = ? AND attempt = ?"
+TELL_OUTPUTS: Final = """
+    INSERT INTO outputs (job_id, attempt, name, size, sha256, media_type)
+    SELECT ?1, ?2, value ->> '$.name', value ->> '$.size', value ->> '$.sha256', value ->> '$.media_type'
+      FROM json_each(?3) WHERE true
+    ON CONFLICT (job_id, attempt, name) DO UPDATE SET
+        size = coalesce(excluded.size, outputs.size), sha256 = coalesce(excluded.sha256, outputs.sha256),
+        media_type = coalesce(excluded.media_type, outputs.media_type)"""
+CHOOSE_OUTPUTS: Final = """
+    UPDATE outputs SET chosen = 1, size = seen.value ->> '$.size' FROM json_each(?3) AS seen
+     WHERE job_id = ?1 AND attempt = ?2 AND name = seen.value ->> '$.name'"""
+CHOOSE_NO_OUTPUTS: Final = "UPDATE outputs SET chosen = 0 WHERE job_id = ? AND attempt = ? AND chosen = 1"
+CHOSEN_OUTPUTS: Final = """
+    SELECT count(*), coalesce(sum(size), 0) FROM outputs WHERE job_id = ? AND attempt = ? AND chosen = 1"""
+IS_CHOSEN: Final = "SELECT 1 FROM outputs WHERE job_id = ? AND attempt = ? AND name = ? AND chosen = 1"
+ATTEMPTS_WITH_OUTPUTS: Final = """
+    SELECT attempt FROM attempts WHERE job_id = ? AND EXISTS (
+           SELECT 1 FROM outputs WHERE outputs.job_id = attempts.job_id AND outputs.attempt = attempts.attempt)"""
+FORGET_OUTPUTS: Final = """
+    DELETE FROM outputs WHERE job_id = ?1 AND attempt = ?2 AND name IN (
+           SELECT name FROM outputs WHERE job_id = ?1 AND attempt = ?2 ORDER BY name LIMIT ?3)"""
+TOLD_OUTPUTS: Final = f"SELECT {_OUTPUT} FROM outputs WHERE job_id = ? AND attempt = ? ORDER BY name"
+OUTPUTS_BEHIND: Final = f"""
+    SELECT {_OUTPUT} FROM outputs
+     WHERE job_id = ? AND attempt = ? AND name > ? AND chosen = 1 ORDER BY name LIMIT ?"""
+THESE_OUTPUTS: Final = """
+    SELECT job_id, attempt, name, size, sha256, media_type FROM json_each(?) AS asked
+      JOIN outputs ON job_id = asked.value ->> '$.job' AND attempt = asked.value ->> '$.attempt'
+                  AND name = asked.value ->> '$.name' AND chosen = 1"""
+
 # --- results that are kept aside
 KEEP_RESULT: Final = "INSERT INTO results (job_id, attempt, result) VALUES (?, ?, ?)"
 RESULTS_OF_JOB: Final = "SELECT attempt, result FROM results WHERE job_id = ? ORDER BY attempt"
