@@ -36,6 +36,7 @@ Table = dict[str, dict[str, str]]
 BODIES: dict[str, str] = {
     "POST /api/jobs/claim": '{"worker_id":"{me}","job_type":"pdf"}',
     "POST /api/jobs/{job_id}/complete": '{"worker_id":"{me}"}',
+    "POST /api/jobs/{job_id}/outputs": '{"worker_id":"{me}","outputs":[{"name":"a"}]}',
     "POST /api/jobs/{job_id}/fail": '{"worker_id":"{me}","error":"no"}',
     "POST /api/jobs/{job_id}/release": '{"worker_id":"{me}"}',
     "POST /api/jobs/complete": '{"jobs":[{"job_id":1,"worker_id":"{me}"}]}',

@@ -43,6 +43,7 @@ COMMITTED = {
     "0016_lanes.sql": "7a1ba67e17a840dd",
     "0017_audit_by_time.sql": "2c33572c70d7a433",
     "0018_signing_keys.sql": "ebf41dea2010741b",
+    "0019_outputs.sql": "05ee025a549f00be",
 }
 NUMBERS = {"<id:job_id>": "1", "<worker:worker_id>": "w1", "<id:user_id>": "1", "<id:token_id>": "1"}
 # What leads elsewhere, streams, or is about something that this database has not.

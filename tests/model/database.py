@@ -60,6 +60,7 @@ def held(probe: Probe) -> dict[str, Any]:
         "sessions": set(probe.rows("sessions", "hash", "user_id", "token_id", "seen_at", "checked_at", "expires_at")),
         "kept answers": set(probe.rows("idempotency", "subject", "key", "fingerprint", "created_at")),
         "audit": probe.rows("audit", "at", "actor", "action", "subject", order="id"),
+        "outputs": set(probe.rows("outputs", "job_id", "attempt", "name", "size", "chosen")),
         "drills": probe.rows("backup_drills", "started_at", "ok", order="id"),
     }  # fmt: skip
 
@@ -125,6 +126,10 @@ def should_hold(world: World) -> dict[str, Any]:
         },
         "kept answers": {(*key, each.fingerprint, each.at) for key, each in world.kept.items()},
         "audit": [tuple(each) for each in world.audits],
+        "outputs": {
+            (*attempt, name, size, int(chosen))
+            for attempt, named in world.outputs.items() for name, (size, chosen) in named.items()
+        },
         "drills": world.drills,
     }  # fmt: skip
 

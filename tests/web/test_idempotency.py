@@ -70,6 +70,9 @@ CASES: dict[str, Prepare] = {
     "/api/jobs/<id:job_id>/complete": plain(
         "/api/jobs/1/complete", {"worker_id": "w1", "claim_next": True}, jobs=3, running=True
     ),
+    "/api/jobs/<id:job_id>/outputs": plain(
+        "/api/jobs/1/outputs", {"worker_id": "w1", "outputs": [{"name": "a"}]}, jobs=1, running=True
+    ),
     "/api/jobs/<id:job_id>/fail": plain("/api/jobs/1/fail", {"worker_id": "w1", "error": "x"}, jobs=1, running=True),
     "/api/jobs/<id:job_id>/release": plain("/api/jobs/1/release", {"worker_id": "w1"}, jobs=1, running=True),
     "/api/jobs/complete": plain(

@@ -179,7 +179,7 @@ async def test_a_name_that_leads_elsewhere_is_refused(local: LocalServer, name: 
         await local.call(
             "POST", "/api/jobs/1/outputs", {"lease": grant["lease"], "worker_id": "w1", "outputs": [{"name": name}]}
         )
-    )[0] == 422  # noqa: E501
+    )[0] == 422
 
 
 async def test_no_output_is_the_folder_of_another(local: LocalServer, autojump_clock: Any) -> None:

@@ -7,6 +7,7 @@ from hypothesis.stateful import precondition, rule
 
 from actors import messages as m
 from blobforge.job import LARGEST_RESULT, ReleaseCause
+from blobforge.outputs import Output
 from tests.model.plans.asked import Asked, Letter, fresh
 from tests.model.plans.base import Base
 from tests.model.plans.choices import (
@@ -23,7 +24,7 @@ from tests.model.plans.choices import (
     WHO,
     when_some,
 )
-from tests.model.world.things import INSTALLATION, copy_of, output_of
+from tests.model.world.things import INSTALLATION, copy_of, output_of, prefix_of
 
 LARGE = '"%s"' % ("x" * LARGEST_RESULT)  # a result that is kept aside
 
@@ -63,6 +64,31 @@ class Attempts(Base):
             return self.world.complete(message, who, fresh(following), self.now)
 
         return Asked(message, expect)
+
+    def outputs_of(
+        self, what: str, job: str, names: tuple[str, ...], size: int | None, by: str, caller: str, lease: str
+    ) -> Asked:
+        """Of an attempt that has several: it tells of them, or chooses them, or is completed with them."""
+        job_id = self.job_id(job, "running")
+        worker = self.worker_of(job_id, by)
+        real, who = self.caller(caller, worker)
+        lease_of = self.lease_of(job_id, lease)
+        outputs = tuple(Output(name, size) for name in names)
+        if what == "tell":
+            told = m.TellOutputs(real, worker, job_id, outputs, lease_of)
+            return Asked(told, lambda _: self.world.tell(told, who))
+        if what != "complete":
+            sized = tuple(Output(name, size or 0) for name in names)
+            choice = m.ChooseOutputs(real, worker, job_id, sized, what == "choose", lease_of)
+            return Asked(choice, lambda _: self.world.choose(choice, who))
+        found = self.world.jobs.get(job_id)
+        attempt = found.attempt if found is not None else 1
+        chosen = [size for size, is_ in self.world.outputs.get((job_id, attempt), {}).values() if is_]
+        several = m.Several(len(chosen) + (names == ()), sum(chosen))  # with no names: of more than were chosen
+        message = m.Complete(
+            real, worker, job_id, lease_of, f"{prefix_of(job_id, attempt)}a", several=several
+        )  # fmt: skip
+        return Asked(message, lambda _: self.world.complete(message, who, [], self.now))
 
     def failure(
         self, job: str, by: str = "holder", caller: str = "own", lease: str = "right", *, retryable: bool = True
@@ -111,6 +137,17 @@ class Attempts(Base):
         claim_next: bool, result: str | None,
     ) -> None:  # fmt: skip
         self.do(self.completion(job, by, caller, lease, output, seen, checksum, result, claim_next=claim_next))
+
+    @precondition(lambda self: self.has("running", "completed", "dead") or self.lost())
+    @rule(
+        what=st.sampled_from(["tell", "choose", "choose more", "complete"]), job=JOBS,
+        names=st.sampled_from([(), ("a",), ("a", "b/c")]), size=st.sampled_from([None, 3, 5]), by=WHO,
+        caller=CALLERS, lease=LEASE,
+    )  # fmt: skip
+    def several_outputs(
+        self, what: str, job: str, names: tuple[str, ...], size: int | None, by: str, caller: str, lease: str
+    ) -> None:
+        self.do(self.outputs_of(what, job, names, size, by, caller, lease))
 
     @when_some("running")
     @rule(job=JOBS, by=WHO, caller=CALLERS, lease=LEASE, retryable=st.sampled_from([True, True, False]))

@@ -110,6 +110,36 @@ class Attempts(Access):
     def not_held(self, job: Job) -> No:
         return No("job-not-running") if job.attempt == 0 else No("lease-lost")
 
+    def tell(self, message: Any, who: Who) -> Any:
+        """Of an attempt that has several outputs; what is not said again stays."""
+        job = self.bringing(message, who)
+        if isinstance(job, No):
+            return job
+        known = self.outputs.setdefault((job.id, job.attempt), {})
+        for each in message.outputs:
+            output = known.setdefault(each.name, [None, False])
+            output[0] = each.size if each.size is not None else output[0]
+        return ("OutputsTold", job.id, job.attempt)
+
+    def choose(self, message: Any, who: Who) -> Any:
+        job = self.bringing(message, who)
+        if isinstance(job, No):
+            return job
+        known = self.outputs.get((job.id, job.attempt), {})
+        for output in known.values():
+            output[1] = output[1] and not message.first
+        for each in message.outputs:
+            if each.name in known:
+                known[each.name][:] = each.size, True
+        return ("OutputsTold", job.id, job.attempt)
+
+    def bringing(self, message: Any, who: Who) -> Job | No:
+        job = self.attempt_of(who, message.worker_id, message.job_id)
+        if isinstance(job, No):
+            return job
+        late = self.comes_late(job, message.worker_id, message.lease)
+        return job if late or self.holds(job, message.worker_id, message.lease) else self.not_held(job)
+
     def complete(self, message: Any, who: Who, given: Given, now: int) -> Any:
         job = self.attempt_of(who, message.worker_id, message.job_id)
         if isinstance(job, No):
@@ -123,7 +153,11 @@ class Attempts(Access):
             late = self.comes_late(job, message.worker_id, message.lease)
             if not late and not self.holds(job, message.worker_id, message.lease):
                 return self.not_held(job)
-            if message.output_key is not None:
+            if message.several is not None:
+                sizes = [size for size, chosen in self.outputs.get((job.id, job.attempt), {}).values() if chosen]
+                if (len(sizes), sum(sizes)) != (message.several.count, message.several.size):
+                    return No("unavailable")
+            elif message.output_key is not None:
                 found, said = message.output.sha256, message.checksum
                 wrong = message.output_key != output_of(job.id, job.attempt) or message.output.seen == "absent"
                 if wrong or (found and said and found != said):

@@ -16,6 +16,7 @@ from tests.model.world.things import (
     No,
     copy_of,
     output_of,
+    prefix_of,
     source_of,
 )
 
@@ -38,6 +39,11 @@ class Retention(State):
         for key in list(keys):
             if key in self.files and (kept := self.files[key].kept) is not None:
                 keys[kept] = False
+        several = [attempt for attempt in job.history if (job.id, attempt) in self.outputs]
+        keys |= dict.fromkeys((prefix_of(job.id, attempt) for attempt in several), recent)
+        if not objects:
+            for attempt in several:
+                del self.outputs[job.id, attempt]
         if not any(other.hash == job.hash for other in self.jobs.values()):
             keys[source_of(job.hash)] = True
         for key, again in keys.items():
@@ -109,6 +115,9 @@ class Retention(State):
             if doom is None:
                 continue
             if outcome == "gone":
+                if key.endswith("/"):  # their records go with them
+                    *_, job_id, attempt, _ = key.split("/")
+                    self.outputs.pop((int(job_id), int(attempt)), None)
                 if not doom.again:
                     self.doomed[key] = Doom("gone", now + URL_MS, 0, epoch, again=False)
                 elif key.startswith("sources/"):
@@ -148,8 +157,8 @@ class Retention(State):
             return any(source_of(job.hash) == key for job in self.jobs.values())
         kind, _, job_id, attempt, _ = key.split("/")
         job = self.jobs.get(int(job_id))
-        if job is None:
-            return False
+        if job is None or key.endswith("/"):
+            return job is not None
         file = self.files.get(output_of(job.id, int(attempt)))
         if kind == "accepted":
             return file is not None and (file.kept == key or file.keeping)

@@ -23,7 +23,7 @@ T = TypeVar("T")
 # What comes back with a backup; all else is out there for ever.
 DURABLE: Final = (
     "jobs", "workers", "files", "doomed", "claim_keys", "claimed_at", "undos", "retried", "tokens", "people",
-    "sessions", "audits", "kept", "drills",
+    "sessions", "audits", "kept", "drills", "outputs",
 )  # fmt: skip
 
 
@@ -45,6 +45,8 @@ class State:
         self.sessions: dict[str, Session] = {}
         self.audits: list[Audited] = []  # as they were written
         self.kept: dict[tuple[str, str], Kept] = {}  # by subject and idempotency key
+        # By job and attempt: of each name the size, and whether it was chosen.
+        self.outputs: dict[tuple[int, int], dict[str, list[Any]]] = {}
         self.drills: list[tuple[int, bool]] = []
         self.restored = False
         # Out there for ever, whatever is restored: ids, leases and attempt numbers by job.

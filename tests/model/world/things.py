@@ -182,5 +182,10 @@ def output_of(job_id: int, attempt: int) -> str:
     return f"outputs/{INSTALLATION}/{job_id}/{attempt}/output"
 
 
+def prefix_of(job_id: int, attempt: int) -> str:
+    """What the keys of an attempt's several outputs begin with."""
+    return output_of(job_id, attempt).removesuffix("output")
+
+
 def copy_of(key: str) -> str:
     return key.replace("outputs/", "accepted/", 1)
