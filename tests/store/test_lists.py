@@ -134,6 +134,25 @@ def test_pages_are_what_sorting_gives(filled: Book, reader: Reader, limit: int) 
             assert all(page.exact for page in got)
 
 
+@pytest.mark.parametrize("limit", [7, 500])
+def test_jobs_by_id_are_what_sorting_gives(
+    filled: Book, reader: Reader, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lists, "WALKED_AT_ONCE", 23)
+    jobs = everything(filled, reader)
+    for wanted in FILTERS[:: 1 if limit > 7 else 5]:
+        ids: list[int] = []
+        after: int | None = 0
+        while after is not None:
+            before, (found, after) = after, reader.jobs_by_id(wanted, after=after, limit=limit)
+            assert len(found) <= limit
+            assert after is None or after > before, "each page gets further"
+            ids += [job.id for job in found]
+        assert ids == sorted(job.id for job in matching(jobs, wanted)), wanted
+    begun = {job.id: reader.count_attempts(job.id) for job in jobs}
+    assert reader.attempts_of([*begun, 10**12]) == {id_: many for id_, many in begun.items() if many}
+
+
 def test_many_are_found_as_each_alone_is(filled: Book, reader: Reader) -> None:
     asked = [*range(1, JOBS + 400), 5, 10**12]  # more than one statement takes
     alone = {number: reader.job_to_name(number) for number in range(1, JOBS + 1)}
