@@ -5,22 +5,24 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+from collections.abc import Iterator
 from typing import Any, BinaryIO, Final
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from msgspec.structs import replace
 
 from blobforge.installation import fingerprint, public_key, public_text
 from blobforge.manifest import (
     END_BEGINS,
     FORMAT,
+    PIECE,
     ManifestEnd,
     ManifestError,
     ManifestHead,
     ManifestJob,
     ManifestMore,
-    ManifestOutput,
     is_end,
     lines_of,
 )
@@ -43,15 +45,14 @@ class ManifestWriter:
         self._jobs = self._outputs = self._bytes = 0
         self.head = self._line(ManifestHead(installation=installation, key=self._named, began=began, filter=filter_))
 
-    def job(self, job: ManifestJob) -> bytes:
-        """The line of a job, whose further outputs come behind it."""
+    def job(self, job: ManifestJob) -> Iterator[bytes]:
+        """The lines of a job: its own, and more of them for what does not go into one."""
         self._jobs += 1
-        self._count(job.outputs)
-        return self._line(job)
-
-    def more(self, more: ManifestMore) -> bytes:
-        self._count(more.outputs)
-        return self._line(more)
+        self._outputs += len(job.outputs)
+        self._bytes += sum(each.size or 0 for each in job.outputs)
+        yield self._line(replace(job, outputs=job.outputs[:PIECE]))
+        for start in range(PIECE, len(job.outputs), PIECE):
+            yield self._line(ManifestMore(job.job_id, job.outputs[start : start + PIECE]))
 
     def end(self, *, ended: str) -> bytes:
         """The last line."""
@@ -67,10 +68,6 @@ class ManifestWriter:
         )
         signature = base64.b64encode(self._key.sign(_SIGNED + end))
         return b'{"end":%b,"signature":"%b"}\n' % (end, signature)
-
-    def _count(self, outputs: list[ManifestOutput]) -> None:
-        self._outputs += len(outputs)
-        self._bytes += sum(each.size or 0 for each in outputs)
 
     def _line(self, value: msgspec.Struct) -> bytes:
         line = msgspec.json.encode(value) + b"\n"

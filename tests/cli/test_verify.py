@@ -24,7 +24,7 @@ OTHER = Ed25519PrivateKey.from_private_bytes(bytes([1]) * 32)
 RESULTS = {1: ("in/a.pdf", "a.md", b"first"), 2: ("in/b.pdf", "b.md", b"second"), 3: (None, "c.md", b"third")}
 
 
-def listed(job_id: int, path: str | None, *outputs: ManifestOutput, total: int | None = None) -> ManifestJob:
+def listed(job_id: int, path: str | None, *outputs: ManifestOutput) -> ManifestJob:
     return ManifestJob(
         job_id=job_id,
         type="pdf",
@@ -33,7 +33,7 @@ def listed(job_id: int, path: str | None, *outputs: ManifestOutput, total: int |
         source_path=path,
         attempts=1,
         created_at="2026-11-28T10:00:00.000Z",
-        outputs_total=len(outputs) if total is None else total,
+        outputs_total=len(outputs),
         outputs=list(outputs),
     )
 
@@ -42,9 +42,9 @@ def output_of(name: str, content: bytes) -> ManifestOutput:
     return ManifestOutput(name, len(content), hashlib.sha256(content).hexdigest(), "text/markdown")
 
 
-def signed(*lines: ManifestJob | ManifestMore, key: Ed25519PrivateKey = KEY) -> bytes:
+def signed(*lines: ManifestJob, key: Ed25519PrivateKey = KEY) -> bytes:
     writer = ManifestWriter(key, installation="bf0", began="2026-11-28T10:00:00.000Z", filter_={"type": "pdf"})
-    body = [writer.job(line) if isinstance(line, ManifestJob) else writer.more(line) for line in lines]
+    body = [piece for line in lines for piece in writer.job(line)]
     return b"".join([writer.head, *body, writer.end(ended="2026-11-28T10:00:01.000Z")])
 
 
@@ -180,8 +180,9 @@ def test_a_key_that_is_carried_inside_proves_nothing(verify: Verify, tmp_path: P
 
 
 def test_lines_that_are_none_of_ours_are_refused_though_they_are_signed(verify: Verify) -> None:
-    stray = signed(listed(1, None), ManifestMore(2, [output_of("x", b"x")]))
-    found = verify(stray, "--json")
+    writer = ManifestWriter(KEY, installation="bf0", began="", filter_={})
+    stray = writer._line(ManifestMore(2, [output_of("x", b"x")]))
+    found = verify(b"".join([writer.head, stray, writer.end(ended="")]), "--json")
     assert json.loads(found.stdout.splitlines()[-1])["kind"] == "format"
 
 
@@ -199,6 +200,19 @@ def test_what_is_missing_changed_and_extra(verify: Verify, folder: Path) -> None
         ("missing", "in/a.md"), ("changed", "in/b.md"), ("extra", ".hidden"), ("extra", "in/new.md")
     ]  # fmt: skip
     assert "missing\tin/a.md\tjob 1\n" in verify(all_listed()).stdout
+
+
+def test_a_job_with_very_many_outputs_has_several_lines(verify: Verify, folder: Path) -> None:
+    names = [f"{n:04}.md" for n in range(1001)]
+    for path in [*folder.rglob("*.md"), folder / "in"]:
+        path.rmdir() if path.is_dir() else path.unlink()
+    for name in names:
+        (folder / name).write_bytes(name.encode())
+    body = signed(listed(1, None, *(output_of(name, name.encode()) for name in names)))
+    assert body.count(b"\n") == 5
+    assert findings(verify(body, "--json")) == []
+    (folder / names[-1]).unlink()
+    assert findings(verify(body, "--json")) == [("missing", names[-1])]
 
 
 def test_a_link_is_no_result(verify: Verify, folder: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from blobforge.manifest import ManifestJob
 from blobforge.manifest_signature import check
 from blobforge.store import lists
 from tests.fixtures.local import LocalServer, open_local
+from tests.web import test_outputs as several
 from tests.web.calls import assert_problem, finish
 from web.api import manifest as route
 
@@ -72,6 +73,24 @@ async def test_every_job_is_in_it_once_whatever_changes_meanwhile(
     _, jobs = await fetched(local)
     assert [job.job_id for job in jobs] == ids
     assert pages >= 4
+
+
+async def test_all_outputs_of_a_job_are_in_it(
+    local: LocalServer, autojump_clock: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(route, "MOST_OUTPUTS", 3)
+    names = ["a/1.md", "a/2.md", "b.json"]
+    first = await several.claimed(local, b"1")
+    await several.brought(local, first, *names, "told of, and not part of the result")
+    assert (await several.completed(local, first, [{"name": name} for name in names]))[0] == 200
+    second = await several.claimed(local, b"2")
+    await several.brought(local, second, *names)
+    assert (await several.completed(local, second, "all"))[0] == 200
+    await local.submit(b"3")
+    _, jobs = await fetched(local)
+    assert [job.job_id for job in jobs] == [1, 2, 3]
+    for job in jobs[:2]:
+        assert [(each.name, each.size) for each in job.outputs] == [(name, len(name)) for name in names]
 
 
 async def test_it_is_of_the_jobs_that_match(local: LocalServer, autojump_clock: object) -> None:

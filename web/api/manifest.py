@@ -19,6 +19,8 @@ from blobforge.installation import SigningKey, fingerprint
 from blobforge.job import Job
 from blobforge.manifest import MANIFEST_TYPE, ManifestJob, ManifestOutput
 from blobforge.manifest_signature import ManifestWriter
+from blobforge.objects.keys import name_in
+from blobforge.outputs import MOST
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.filters import JobFilter
 from blobforge.store.reading import Reader
@@ -32,6 +34,7 @@ from web.signing import signing
 
 HEADERS: Final = {"Cache-Control": "no-store", "Content-Disposition": 'attachment; filename="manifest.ndjson"'}
 PAGE: Final = 500  # jobs
+MOST_OUTPUTS: Final = 10_000  # of one page, and those of its last job
 CHECKED_SECONDS: Final = 15.0  # between two looks at whether the caller may still read
 
 TOO_MANY: Final = Refusal(
@@ -110,7 +113,8 @@ def _chunks(writer: ManifestWriter, jobs: list[ManifestJob]) -> Iterator[bytes]:
     """The lines of some jobs, in pieces that no reader is held to be slow for."""
     lines = bytearray()
     for job in jobs:
-        lines += writer.job(job)
+        for line in writer.job(job):
+            lines += line
         while len(lines) >= SMALL:
             yield bytes(lines[:SMALL])
             del lines[:SMALL]
@@ -123,17 +127,35 @@ def _page(filter_: JobFilter, since: int | None, after: int) -> Any:
         found, following = reader.jobs_by_id(filter_, after=after, limit=PAGE)
         jobs = [job for job in found if since is None or (job.output_key and (job.completed_at or 0) >= since)]
         begun = reader.attempts_of([job.id for job in jobs])
-        named = reader.jobs_to_name([job.id for job in jobs if job.output_key is not None])
-        outputs = _outputs(reader, named)
-        return [_entry(job, begun.get(job.id, 0), outputs.get(job.id, [])) for job in jobs], following
+        single = _single_outputs(reader, [job for job in jobs if not _has_several(job)])
+        entries: list[ManifestJob] = []
+        many = 0
+        for job in jobs:
+            if many >= MOST_OUTPUTS:
+                return entries, entries[-1].job_id
+            outputs = _several_outputs(reader, job) if _has_several(job) else single.get(job.id, [])
+            entries.append(_entry(job, begun.get(job.id, 0), outputs))
+            many += len(outputs)
+        return entries, following
 
     return read
 
 
-def _outputs(reader: Reader, jobs: dict[int, Job]) -> dict[int, list[ManifestOutput]]:
-    files = reader.files([job.output_key for job in jobs.values() if job.output_key is not None])
+def _has_several(job: Job) -> bool:
+    return job.output_key is not None and name_in(job.output_key) is not None
+
+
+def _several_outputs(reader: Reader, job: Job) -> list[ManifestOutput]:
+    assert job.result_attempt is not None, "it has a result"
+    found = reader.outputs.page(job.id, job.result_attempt, after="", limit=MOST)
+    return [ManifestOutput(each.name, each.size, each.sha256, each.media_type) for each in found]
+
+
+def _single_outputs(reader: Reader, jobs: list[Job]) -> dict[int, list[ManifestOutput]]:
+    named = reader.jobs_to_name([job.id for job in jobs if job.output_key is not None])
+    files = reader.files([job.output_key for job in named.values() if job.output_key is not None])
     found = {}
-    for job in jobs.values():
+    for job in named.values():
         record = files.get(job.output_key or "")
         media_type = result_members(job).get("content_type")
         found[job.id] = [
