@@ -42,7 +42,7 @@ TURN_SECONDS = 0.00016  # for each of them
 _encode = msgspec.json.Encoder().encode
 
 
-Place = tuple[int, int]  # in the history of all servers: the turn, and which of its events
+EventPlace = tuple[int, int]  # in the history of all servers: the turn, and which of its events
 
 
 class Frame(msgspec.Struct, frozen=True):
@@ -52,7 +52,7 @@ class Frame(msgspec.Struct, frozen=True):
     name: str
     job_id: int | None
     data: bytes
-    place: Place | None = None
+    place: EventPlace | None = None
 
 
 def enveloped(name: str, data: Any) -> bytes:
@@ -78,7 +78,7 @@ class Subscription:
         types: frozenset[str],
         job: int | None,
         read: int | None,
-        after: Place | None = None,
+        after: EventPlace | None = None,
         secret_hash: str | None = None,
     ) -> None:
         """`read` is the number of the last event that it knows; None: it has to resync first. `after`: it has read up
@@ -179,8 +179,8 @@ class Broadcaster:
         self.dropped = 0
         self._run = secrets.token_hex(4)
         self._number = 0
-        self._place: Place | None = None  # of the last event in the history of all servers
-        self._whole_from: Place = (0, 0)  # all events behind it are in the window
+        self._place: EventPlace | None = None  # of the last event in the history of all servers
+        self._whole_from: EventPlace = (0, 0)  # all events behind it are in the window
         # For subscribers that come back, and for those that read: whichever may be farther behind.
         self._window: deque[Frame] = deque(maxlen=max(replay, queue))
         self._window_bytes = 0
@@ -379,7 +379,7 @@ class Broadcaster:
             return b"%d.%d" % self._place
         return b"%s-%d" % (self._run.encode(), self._number)
 
-    def _since(self, last_event_id: str) -> tuple[int | None, Place | None]:
+    def _since(self, last_event_id: str) -> tuple[int | None, EventPlace | None]:
         """The number of that event, or None when those after it are no longer all kept. And the event itself, where
         it has not come here yet."""
         if self._place is None:
@@ -401,7 +401,7 @@ class Broadcaster:
         return last if kept and last <= self._number else None
 
 
-def _place(id_: str) -> Place | None:
+def _place(id_: str) -> EventPlace | None:
     turn, _, index = id_.partition(".")
     if not (turn.isdecimal() and index.isdecimal()) or len(id_) > 30:
         return None

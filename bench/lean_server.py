@@ -13,7 +13,7 @@ from werkzeug.routing import Map
 
 from blobforge.config import Settings
 from blobforge.serve.listener import http_settings, listen, reachable
-from web.answer import Answer
+from web.answer import PlainAnswer
 from web.app import LINES
 from web.bodies import Body
 from web.connection.hot import HotRoutes
@@ -40,9 +40,9 @@ class Null:
         self._decode = msgspec.json.Decoder(Wanted).decode
         self._encode = msgspec.json.Encoder().encode
 
-    async def answer(self, _asked: Request, body: Body, _params: dict[str, Any]) -> Answer:
+    async def answer(self, _asked: Request, body: Body, _params: dict[str, Any]) -> PlainAnswer:
         wanted = self._decode(await body.whole())
-        return Answer(200, self._encode({"job": None, "for": wanted.worker_id}))
+        return PlainAnswer(200, self._encode({"job": None, "for": wanted.worker_id}))
 
 
 async def main() -> None:

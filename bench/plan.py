@@ -13,6 +13,7 @@ import trio
 from msgspec import Meta
 
 from bench.report import Report, publish
+from blobforge.machinery.groups import leaves
 
 P = TypeVar("P", bound="Plan")
 
@@ -44,7 +45,7 @@ def command(name: str, doc: str, full: P, quick: P, run: Callable[[P], Awaitable
     try:
         report = trio.run(_run, run, plan)
     except* BenchError as errors:
-        raise SystemExit("\n".join(f"{name}: {error}" for error in _leaves(errors))) from None
+        raise SystemExit("\n".join(f"{name}: {error}" for error in leaves(errors))) from None
     assert report is not None
     publish(report, msgspec.to_builtins(plan), baseline=options.baseline, plot=options.plot)
     if any(row.get("errors") for row in report.rows):
@@ -117,9 +118,3 @@ def _shown(value: Any) -> str:
             return f"{value:g}"
         case _:
             return str(value)
-
-
-def _leaves(error: BaseException) -> list[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        return [leaf for each in error.exceptions for leaf in _leaves(each)]
-    return [error]

@@ -16,8 +16,8 @@ from msgspec import Meta
 PREFIX = "BLOBFORGE_"
 MASK = "********"
 Seconds = Annotated[float, Meta(gt=0, le=10 * 365 * 86_400)]
-Kept = Annotated[float, Meta(ge=0, le=100 * 365 * 86_400)]  # 0: for ever
-Count = Annotated[int, Meta(ge=1, le=10_000_000)]
+KeptFor = Annotated[float, Meta(ge=0, le=100 * 365 * 86_400)]  # 0: for ever
+HowMany = Annotated[int, Meta(ge=1, le=10_000_000)]
 Bytes = Annotated[int, Meta(ge=0, le=2**50)]
 LIVES_IN = {"db_path": "{data_dir}/blobforge.db", "heartbeat_interval": "a sixth of the worker timeout"}
 
@@ -148,37 +148,37 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         _doc("Largest request body that ends attempts, with their results or errors", group="limits"),
     ] = 16 * 1024**2
     request_timeout: Annotated[Seconds, _doc("Longest time for a request's body to arrive", group="limits")] = 30.0
-    max_connections: Annotated[Count, _doc("Connections open at once", group="limits")] = 20_000
+    max_connections: Annotated[HowMany, _doc("Connections open at once", group="limits")] = 20_000
     max_connections_per_address: Annotated[
-        Count, _doc("Connections open at once from one address", group="limits")
+        HowMany, _doc("Connections open at once from one address", group="limits")
     ] = 12_000
-    max_streams: Annotated[Count, _doc("Event streams open at once", group="limits")] = 2000
-    max_streams_per_address: Annotated[Count, _doc("Event streams open at once from one address", group="limits")] = (
-        200
-    )
-    max_long_polls: Annotated[Count, _doc("Claims that wait at once", group="limits")] = 20_000
+    max_streams: Annotated[HowMany, _doc("Event streams open at once", group="limits")] = 2000
+    max_streams_per_address: Annotated[
+        HowMany, _doc("Event streams open at once from one address", group="limits")
+    ] = 200
+    max_long_polls: Annotated[HowMany, _doc("Claims that wait at once", group="limits")] = 20_000
     max_long_polls_per_address: Annotated[
-        Count, _doc("Claims that wait at once from one address", group="limits")
+        HowMany, _doc("Claims that wait at once from one address", group="limits")
     ] = 12_000
     max_types: Annotated[int, Meta(ge=1, le=1000), _doc("Different job types", group="limits")] = 200
-    event_replay: Annotated[Count, _doc("Events kept for clients that come back", group="limits")] = 10_000
+    event_replay: Annotated[HowMany, _doc("Events kept for clients that come back", group="limits")] = 10_000
     event_queue: Annotated[
-        Count, _doc("Events that a slow client may be behind before it must resync", group="limits")
+        HowMany, _doc("Events that a slow client may be behind before it must resync", group="limits")
     ] = 1000
 
     # --- housekeeping
     retention_completed: Annotated[
-        Kept, _doc("How long completed jobs are kept after their end; 0: for ever", group="housekeeping")
+        KeptFor, _doc("How long completed jobs are kept after their end; 0: for ever", group="housekeeping")
     ] = 0.0
-    retention_dead: Annotated[Kept, _doc("How long dead jobs are kept; 0: for ever", group="housekeeping")] = 0.0
+    retention_dead: Annotated[KeptFor, _doc("How long dead jobs are kept; 0: for ever", group="housekeeping")] = 0.0
     retention_cancelled: Annotated[
-        Kept, _doc("How long cancelled jobs are kept; 0: for ever", group="housekeeping")
+        KeptFor, _doc("How long cancelled jobs are kept; 0: for ever", group="housekeeping")
     ] = 0.0
     retention_audit: Annotated[
-        Kept, _doc("How long records of the audit log are kept; 0: for ever", group="housekeeping")
+        KeptFor, _doc("How long records of the audit log are kept; 0: for ever", group="housekeeping")
     ] = 0.0
     retention_workers: Annotated[
-        Kept,
+        KeptFor,
         _doc(
             "How long an offline worker without a job and without a credential of its own is listed; 0: for ever",
             group="housekeeping",

@@ -1,4 +1,4 @@
-"""The language of the product: docstrings and comments name their subject, and a class name has one meaning."""
+"""The language of the product: docstrings and comments name their subject, and the name of a type has one meaning."""
 
 from __future__ import annotations
 
@@ -36,6 +36,9 @@ TWICE = {
     "Job": "the domain's record; the client's, as JSON has it; a handler's, by a name that users import",
     "JobFailed": "the event that an attempt failed; a handler's exception that fails it, by a name that users import",
     "OrphanSearch": "the janitor's account; the client's, as JSON has it",
+    "Command": "the writer's messages; a handler's, by a name that users import",
+    "Decorated": "a command of the command line, of any signature",
+    "ReleaseCause": "the domain's; the client's, as JSON has it",
     "BulkDone": "the outcome of a message; the client's, as JSON has it",
     "SessionsEnded": "the outcome of a message; its JSON",
     "Stats": "the store's figures; the client's, as JSON has them",
@@ -112,13 +115,27 @@ def test_a_leaning_text_is_found(source: str, found: str) -> None:
     assert [text for _, text in complaints(source)] == [found]
 
 
-def classes() -> dict[str, list[str]]:
-    """Where each name is that a class has in more than one place."""
+# A type that is made of others gets its name by an assignment: `Place = tuple[int, int]`.
+ALIAS = re.compile(r"_?[A-Z]\w*[a-z]\w*")
+
+
+def types(source: str) -> Iterator[str]:
+    """The names of the classes of a module, nested ones too, and of the types that it makes of others."""
+    module = ast.parse(source)
+    for node in ast.walk(module):
+        if isinstance(node, ast.ClassDef):
+            yield node.name
+    for node in module.body:
+        if isinstance(node, ast.Assign):
+            yield from (each.id for each in node.targets if isinstance(each, ast.Name) and ALIAS.fullmatch(each.id))
+
+
+def names() -> dict[str, list[str]]:
+    """Where each name is that a type has in more than one place."""
     found: dict[str, list[str]] = defaultdict(list)
     for path in PRODUCT:
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ClassDef):
-                found[node.name].append(str(path.relative_to(ROOT)))
+        for name in types(path.read_text()):
+            found[name].append(str(path.relative_to(ROOT)))
     return {name: places for name, places in found.items() if len(places) > 1}
 
 
@@ -140,10 +157,15 @@ def is_a_protocol_and_its_engines(places: list[str]) -> bool:
     )
 
 
-def test_the_name_of_a_class_has_one_meaning() -> None:
+def test_the_name_of_a_type_has_one_meaning() -> None:
     twice = {
         name
-        for name, places in classes().items()
+        for name, places in names().items()
         if not is_an_answer_at_both_ends(name, places) and not is_a_protocol_and_its_engines(places)
     }
     assert twice == set(TWICE), "give one of them a name of its own"
+
+
+def test_a_type_is_found_however_it_is_named() -> None:
+    source = "class A:\n    class Within: ...\nPlace = tuple[int, int]\nT = TypeVar('T')\nMOST = 3\nlog = 4"
+    assert sorted(types(source)) == ["A", "Place", "Within"]

@@ -17,8 +17,9 @@ from blobforge.config import Settings
 from blobforge.environment import load, service_variables, unknown_variables
 from blobforge.machinery import datadir
 from blobforge.machinery.datadir import StartError
+from blobforge.machinery.groups import leaves
 from blobforge.objects.incoming import Incoming, StoreFullError, os_failure
-from blobforge.serve.server import _leaves, _reason
+from blobforge.serve.server import _reason
 from blobforge.store.commons import signing_secret
 from blobforge.store.errors import DatabaseError
 from blobforge.store.sqlite.commons import FileCommons
@@ -117,7 +118,7 @@ async def test_a_start_on_flipped_bytes_says_what_is_wrong_with_the_file(tmp_pat
             async with open_local(tmp_path / "data"):
                 pass
         except* DatabaseError as errors:
-            (error,) = _leaves(errors)
+            (error,) = leaves(errors)
             assert str(path) in str(error)
             told += "is damaged" in str(error)
         for side in ("-wal", "-shm"):

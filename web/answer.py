@@ -8,7 +8,7 @@ from quart import Response
 
 
 @dataclass
-class Answer:
+class PlainAnswer:
     """`headers` are those besides Content-Type and Content-Length."""
 
     status_code: int

@@ -24,7 +24,7 @@ from blobforge.machinery.logs import Answered, answered, redact
 from blobforge.machinery.tracing import Tracer
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.errors import DatabaseError
-from web.answer import Answer, GoneError
+from web.answer import GoneError, PlainAnswer
 from web.asgi import QuartRequest, request_of
 from web.auth.credentials import authenticate, claimed
 from web.bodies import Body
@@ -69,7 +69,7 @@ def view(endpoint: Endpoint) -> Callable[..., Awaitable[Response]]:
         here: QuartRequest = request._get_current_object()  # type: ignore[attr-defined]
         endpoint.metrics.read(endpoint.route.path, HYPERCORN)
         found = await endpoint.answer(request_of(here), here.rest, params)
-        return found.response() if isinstance(found, Answer) else found
+        return found.response() if isinstance(found, PlainAnswer) else found
 
     return answer
 
@@ -90,7 +90,9 @@ class Endpoint:
             self._params = {*route.query.__struct_fields__} if route.query is not None else set()
         self._decoder = msgspec.json.Decoder(route.body) if route.body is not None else None
 
-    def answer(self, asked: Request, body: Body, params: dict[str, Any]) -> Coroutine[Any, Any, Answer | Response]:
+    def answer(
+        self, asked: Request, body: Body, params: dict[str, Any]
+    ) -> Coroutine[Any, Any, PlainAnswer | Response]:
         """Never raises for anything that a client sends."""
         request_id = f"{next(self._ids) & MOST_ID:016x}"
         if self._services.tracer is None:
@@ -99,7 +101,7 @@ class Endpoint:
 
     async def _traced(
         self, tracer: Tracer, asked: Request, body: Body, params: dict[str, Any], request_id: str
-    ) -> Answer | Response:
+    ) -> PlainAnswer | Response:
         about = {
             "http.request.method": asked.method,
             "http.route": self.route.path,
@@ -115,11 +117,11 @@ class Endpoint:
 
     async def _answer(  # noqa: PLR0912, PLR0915 - one way for all that a request can meet
         self, asked: Request, body: Body, params: dict[str, Any], request_id: str, trace_id: str = ""
-    ) -> Answer | Response:
+    ) -> PlainAnswer | Response:
         route, metrics = self.route, self._services.metrics.requests
         started = trio.current_time()
         caller = ANYBODY
-        answer: Answer | Response
+        answer: PlainAnswer | Response
         try:
             found = await _authorize(route, self._services, asked, params)
             if isinstance(found, Refusal):
@@ -211,7 +213,7 @@ class Endpoint:
         return await route.handler(call, *arguments)
 
 
-def http_problem(error: HTTPException, asked: Request, request_id: str) -> Answer:
+def http_problem(error: HTTPException, asked: Request, request_id: str) -> PlainAnswer:
     """A refusal that Quart or Werkzeug made by itself, in our form."""
     refusal = refusal_of(error, asked)
     answer = refused(refusal, instance=asked.path, request_id=request_id)
@@ -304,7 +306,7 @@ def _refusal_for(error: Oversized | DatabaseError, route: Route, request_id: str
 
 async def _refuse(
     refusal: Refusal, route: Route, services: Services, asked: Request, request_id: str
-) -> Answer | Response:
+) -> PlainAnswer | Response:
     """A refusal in the form that the client reads: a problem, or a page."""
     if not route.page:
         return refused(refusal, instance=asked.path, request_id=request_id)
@@ -318,25 +320,25 @@ async def _refuse(
 
 async def _refuse_for_quart(
     error: HTTPException, route: Route, services: Services, asked: Request, request_id: str
-) -> Answer | Response:
+) -> PlainAnswer | Response:
     if route.page:
         return await _refuse(refusal_of(error, asked), route, services, asked, request_id)
     return http_problem(error, asked, request_id)
 
 
-async def _broken(route: Route, asked: Request, request_id: str) -> Answer | Response:
+async def _broken(route: Route, asked: Request, request_id: str) -> PlainAnswer | Response:
     if route.page:
         return await broken_page(request_id)
     return internal_error(instance=asked.path, request_id=request_id)
 
 
-def _respond(outcome: HandlerResult, route: Route) -> Answer | Response:
+def _respond(outcome: HandlerResult, route: Route) -> PlainAnswer | Response:
     match outcome:
         case msgspec.Struct():  # nearly all
-            return Answer(route.status, _encode(outcome))
+            return PlainAnswer(route.status, _encode(outcome))
         case Response():
             return outcome
         case (int(status), body):
-            return Answer(status, _encode(body))
+            return PlainAnswer(status, _encode(body))
         case _:
-            return Answer(route.status, _encode(outcome))
+            return PlainAnswer(route.status, _encode(outcome))

@@ -11,7 +11,7 @@ import msgspec
 
 from blobforge.machinery.logs import redact
 from blobforge.refusals import Refusal, RefusalCode
-from web.answer import Answer
+from web.answer import PlainAnswer
 
 _C = RefusalCode
 TYPE_PREFIX = "urn:blobforge:problem:"
@@ -105,10 +105,10 @@ def problem_of(refusal: Refusal, *, instance: str, request_id: str) -> Problem:
     )
 
 
-def refused(refusal: Refusal, *, instance: str, request_id: str) -> Answer:
+def refused(refusal: Refusal, *, instance: str, request_id: str) -> PlainAnswer:
     """The answer to a refusal."""
     problem = problem_of(refusal, instance=instance, request_id=request_id)
-    answer = Answer(problem.status, msgspec.json.encode(problem), "application/problem+json")
+    answer = PlainAnswer(problem.status, msgspec.json.encode(problem), "application/problem+json")
     if refusal.retry_after is not None:
         answer.headers["Retry-After"] = str(refusal.retry_after)
     if problem.status == 401:
@@ -123,7 +123,7 @@ def item_problem(refusal: Refusal) -> dict[str, Any]:
     return answer | ({"field": refusal.field} if refusal.field else {})
 
 
-def internal_error(*, instance: str, request_id: str) -> Answer:
+def internal_error(*, instance: str, request_id: str) -> PlainAnswer:
     """A bug of ours. Says nothing of its cause: that stands in the log, under the request id."""
     detail = f"The server met an internal error. Its log has the cause under request id {request_id}."
     problem = Problem(
@@ -135,4 +135,4 @@ def internal_error(*, instance: str, request_id: str) -> Answer:
         instance=redact(instance),
         request_id=request_id,
     )
-    return Answer(500, msgspec.json.encode(problem), "application/problem+json")
+    return PlainAnswer(500, msgspec.json.encode(problem), "application/problem+json")

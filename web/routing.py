@@ -107,7 +107,7 @@ class Call:
 
 
 HandlerResult = msgspec.Struct | msgspec.Raw | dict[str, Any] | list[Any] | Response | Refusal | tuple[int, Any]
-Handler = Callable[..., Awaitable[HandlerResult]]
+RouteHandler = Callable[..., Awaitable[HandlerResult]]
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class Route:
     method: str
     path: str
     access: Access
-    handler: Handler
+    handler: RouteHandler
     summary: str
     body: Any = None
     gives: Any = None

@@ -22,7 +22,7 @@ from blobforge.store.writing import Store
 
 T = TypeVar("T")
 M = TypeVar("M")
-Place = tuple[int, ...]
+EffectPlace = tuple[int, ...]
 log = structlog.get_logger("blobforge.effects")
 
 
@@ -46,7 +46,7 @@ class Spoiled(Exception):
     """An effect is to be undone, and some of it has been written already: the transaction is to be made again, in
     which the effect at this place comes to `outcome`. A place: that of the message, of the item in it, and so on."""
 
-    def __init__(self, place: Place, outcome: Refusal | Exception) -> None:
+    def __init__(self, place: EffectPlace, outcome: Refusal | Exception) -> None:
         super().__init__(place, outcome)
         self.place = place
         self.outcome = outcome
@@ -68,11 +68,11 @@ class Transaction(msgspec.Struct):
     now: int
     dice: random.Random
     revocations: int = 0  # how many were committed before, and how many this transaction has come to
-    settled: Mapping[Place, Refusal | Exception] = {}
+    settled: Mapping[EffectPlace, Refusal | Exception] = {}
     careful: bool = False
     events: list[Event] = []
     facts: list[Fact] = []
-    _at: Place = ()
+    _at: EffectPlace = ()
 
     def whole(self, place: int, effect: Callable[[Transaction, M], T], message: M) -> T:
         """All of an effect, or nothing: where it is refused or meets a bug, it has not happened.
@@ -165,7 +165,7 @@ def transact(
     What such an effect comes to is known then, and it is left out. Where something could not be written, it shows
     whose it was when each effect is written by itself.
     """
-    settled: dict[Place, Refusal | Exception] = {}
+    settled: dict[EffectPlace, Refusal | Exception] = {}
     for tries in itertools.count():
         step = begun()
         step.settled, step.careful = settled, careful

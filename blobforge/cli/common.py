@@ -17,6 +17,7 @@ import click
 from blobforge.login import credentials
 from blobforge.login.credentials import DEFAULT_URL as DEFAULT_SERVER
 from blobforge.login.credentials import Credential, admin_token_file
+from blobforge.machinery.groups import root_cause
 
 if TYPE_CHECKING:
     from blobforge.client import ApiError, AsyncClient, OnRetry
@@ -133,14 +134,6 @@ def run(work: Callable[[], Awaitable[T]]) -> T:
         return trio.run(work)
     except BaseException as error:
         _explain(root_cause(error), error)
-
-
-def root_cause(error: BaseException) -> BaseException:
-    """The one error worth telling: nurseries wrap theirs in groups."""
-    while isinstance(error, BaseExceptionGroup):
-        inner: tuple[BaseException, ...] = error.exceptions
-        error = next((one for one in inner if isinstance(one, KeyboardInterrupt)), inner[0])
-    return error
 
 
 def _explain(error: BaseException, whole: BaseException) -> NoReturn:

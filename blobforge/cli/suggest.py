@@ -29,14 +29,14 @@ KEPT = 10  # seconds
 DEADLINE = 2.0  # seconds until the shell is told nothing
 _RECENT = 100  # jobs, the latest changed of which are looked at: one page
 
-Found = list[list[str]]
+Suggestions = list[list[str]]
 """Pairs of a word and what it means."""
 
 
 class Words:
     """The words of one kind that begin as what was typed: a `shell_complete` of click."""
 
-    def __init__(self, kind: str, ask: Callable[[AsyncClient], Awaitable[Found]]) -> None:
+    def __init__(self, kind: str, ask: Callable[[AsyncClient], Awaitable[Suggestions]]) -> None:
         self._kind = kind
         self._ask = ask
 
@@ -53,7 +53,7 @@ class Words:
             if word.startswith(incomplete) and word not in taken
         ]
 
-    def _found(self, session: CliSession) -> Found:
+    def _found(self, session: CliSession) -> Suggestions:
         kept = self._kept(session)
         if kept is not None and (fresh := _fresh(kept)) is not None:
             return fresh
@@ -72,20 +72,20 @@ class Words:
         return folder / "completion" / f"{self._kind}-{whose}.json" if folder is not None else None
 
 
-def _within(seconds: float, session: CliSession, ask: Callable[[AsyncClient], Awaitable[Found]]) -> Found:
+def _within(seconds: float, session: CliSession, ask: Callable[[AsyncClient], Awaitable[Suggestions]]) -> Suggestions:
     import trio
 
-    async def once() -> Found:
+    async def once() -> Suggestions:
         with trio.move_on_after(seconds):
             async with session.client() as client:
                 return await ask(client.with_patience(0))
         return []
 
-    found: Found = trio.run(once)
+    found: Suggestions = trio.run(once)
     return found
 
 
-def _fresh(path: Path) -> Found | None:
+def _fresh(path: Path) -> Suggestions | None:
     try:
         if not 0 <= time.time() - path.stat().st_mtime < KEPT:
             return None
@@ -95,7 +95,7 @@ def _fresh(path: Path) -> Found | None:
     return [[str(word), str(meaning)] for word, meaning in found]
 
 
-def _keep(path: Path, found: Found) -> None:
+def _keep(path: Path, found: Suggestions) -> None:
     """In one step and for its owner only: another shell may read at this moment."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     number, name = tempfile.mkstemp(dir=path.parent)
@@ -104,21 +104,21 @@ def _keep(path: Path, found: Found) -> None:
     os.replace(name, path)
 
 
-async def _types(client: AsyncClient) -> Found:
+async def _types(client: AsyncClient) -> Suggestions:
     by_type = (await client.stats()).by_type
     return [[name, ""] for name in by_type] if isinstance(by_type, dict) else []
 
 
-async def _tags(client: AsyncClient) -> Found:
+async def _tags(client: AsyncClient) -> Suggestions:
     page = await client.list_jobs(limit=_RECENT)
     return [[tag, ""] for tag in sorted({tag for job in page.jobs for tag in job.tags or []})]
 
 
-async def _workers(client: AsyncClient) -> Found:
+async def _workers(client: AsyncClient) -> Suggestions:
     return [[worker.id, f"{worker.status}, {worker.type}"] for worker in await client.list_workers()]
 
 
-async def _jobs(client: AsyncClient) -> Found:
+async def _jobs(client: AsyncClient) -> Suggestions:
     from blobforge.cli.output import one_line
 
     page = await client.list_jobs(limit=_RECENT)

@@ -16,6 +16,7 @@ from blobforge.client.api import Endpoints
 from blobforge.client.errors import ApiError, ChecksumMismatch, ClientError, SourceChanged, TransferRefused
 from blobforge.client.transfer import CHUNK, FileFacts, OnBytes, hash_file
 from blobforge.client.types import Destination, MultipartUpload
+from blobforge.machinery.groups import leaves
 
 MULTIPART_ABOVE = 100 << 20  # bytes; a broken connection then costs a part, not the whole
 _PARTS_AT_ONCE = 4
@@ -178,13 +179,7 @@ def _is_final(error: BaseException) -> bool:
 def _first(error: BaseException) -> BaseException:
     """The error itself, or, where several parts failed side by side, one that stands for them. A cancellation, or
     what is none of these errors, stays as it is."""
-    found = [error]
-    while any(isinstance(each, BaseExceptionGroup) for each in found):
-        found = [
-            inner
-            for each in found
-            for inner in (each.exceptions if isinstance(each, BaseExceptionGroup) else (each,))
-        ]
+    found = list(leaves(error))
     known = all(isinstance(each, (ClientError, OSError)) for each in found)
     return found[0] if known or len(found) == 1 else error
 

@@ -29,6 +29,7 @@ from blobforge.client.submission import SubmittedFile, submit_file
 from blobforge.client.transport import OnRetry, unreachable_as_client_error
 from blobforge.client.types import FINAL_STATUSES, FileLink, Job, JobFilters, Submission
 from blobforge.login import credentials, login_file
+from blobforge.machinery.groups import unwrapped
 from blobforge.manifest import MANIFEST_TYPE, is_end
 
 AJob = int | Job | SubmittedFile | Submission
@@ -262,9 +263,10 @@ class AsyncClient(Endpoints):
             async with slots:
                 jobs[job_id] = await self.get_job(job_id)
 
-        async with trio.open_nursery(strict_exception_groups=False) as nursery:
-            for job_id in ids:
-                nursery.start_soon(look, job_id)
+        with unwrapped():
+            async with trio.open_nursery() as nursery:
+                for job_id in ids:
+                    nursery.start_soon(look, job_id)
         return [jobs[job_id] for job_id in ids]
 
 

@@ -12,11 +12,12 @@ import sys
 import click
 import trio
 
-from blobforge.cli.common import INTERRUPTED, as_cli_error, root_cause
+from blobforge.cli.common import INTERRUPTED, as_cli_error
 from blobforge.demo.children import ChildDied
 from blobforge.demo.play import converter_command, play
 from blobforge.demo.screen import Screen
 from blobforge.demo.stage import DemoFailed
+from blobforge.machinery.groups import root_cause
 
 
 @click.command()

@@ -38,7 +38,7 @@ FLUSH_SECONDS = 3.0  # at shutdown: a collector that is away must not hold up th
 TRACES_PATH = "/v1/traces"  # of OTLP over HTTP
 _EXPORTERS_LOGGER = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
 
-Value = str | int | float | bool
+AttributeValue = str | int | float | bool
 
 
 class Trace(msgspec.Struct, frozen=True):
@@ -91,7 +91,7 @@ class Tracer:
 
     @contextmanager
     def request(
-        self, name: str, header: Callable[[str], str | None], attributes: Mapping[str, Value]
+        self, name: str, header: Callable[[str], str | None], attributes: Mapping[str, AttributeValue]
     ) -> Iterator[Span]:
         """The span of one request, current in the block; the child of the caller's, if it sent a `traceparent`."""
         sent = {key: value for key in ("traceparent", "tracestate") if (value := header(key)) is not None}
@@ -129,7 +129,7 @@ class Tracer:
         return self._api.format_trace_id(span.get_span_context().trace_id)
 
     @contextmanager
-    def child(self, name: str, attributes: Mapping[str, Value]) -> Iterator[None]:
+    def child(self, name: str, attributes: Mapping[str, AttributeValue]) -> Iterator[None]:
         """A span of something that the current request waits for. Without a request: nothing."""
         if not self._api.get_current_span().is_recording():
             yield
@@ -147,7 +147,7 @@ class Tracer:
         finally:
             span.end()
 
-    def record(self, trace: Trace, name: str, began: int, ended: int, **attributes: Value) -> None:
+    def record(self, trace: Trace, name: str, began: int, ended: int, **attributes: AttributeValue) -> None:
         """A span that is over already, below the request of `trace`. Times in ns since the epoch."""
         context = self._w3c.extract({"traceparent": trace.parent})
         span = self._tracer.start_span(name, context, attributes=attributes, start_time=began)

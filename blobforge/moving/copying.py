@@ -12,7 +12,7 @@ from itertools import zip_longest
 from typing import Any, Final
 
 from blobforge.store.errors import DatabaseError
-from blobforge.store.tables import TABLES, NewTables, Row, Tables
+from blobforge.store.tables import TABLES, NewTables, TableRow, Tables
 
 MOST_ROWS: Final = 20_000  # in one transaction
 MOST_BYTES: Final = 16 * 2**20  # about; a single row may be as large
@@ -65,8 +65,8 @@ def _columns(source: Tables, target: Tables, table: str) -> list[str]:
     return columns
 
 
-def _batches(rows: Iterator[Row]) -> Iterator[list[Row]]:
-    some: list[Row] = []
+def _batches(rows: Iterator[TableRow]) -> Iterator[list[TableRow]]:
+    some: list[TableRow] = []
     size = 0
     for row in rows:
         some.append(row)
@@ -78,8 +78,8 @@ def _batches(rows: Iterator[Row]) -> Iterator[list[Row]]:
         yield some
 
 
-def _difference(table: str, at: list[int], one: Row | None, other: Row | None, target: NewTables) -> str:
-    def named(row: Row) -> Any:
+def _difference(table: str, at: list[int], one: TableRow | None, other: TableRow | None, target: NewTables) -> str:
+    def named(row: TableRow) -> Any:
         return " ".join(str(row[index]) for index in at)
 
     if other is None:

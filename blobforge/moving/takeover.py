@@ -31,7 +31,7 @@ ACTOR = "command line"
 GOING = NotTaken("their source or result is just being deleted: start the server once, then import again")
 
 OnDone = Callable[[int], None]  # so many more jobs are done
-Seen = dict[str, ObjectInfo]
+SeenObjects = dict[str, ObjectInfo]
 
 
 class _Survey:
@@ -146,7 +146,7 @@ def _take_people(original: Original, to: _Survey | _Writing, account: Account, i
                         account.review.append((thing.name, " ".join(sorted(thing.scopes))))
 
 
-def _take_job(store: Store, taken: TakenJob, seen: Seen, account: Account, now: int) -> int | None:
+def _take_job(store: Store, taken: TakenJob, seen: SeenObjects, account: Account, now: int) -> int | None:
     """Store a job with what was seen of its objects; its number, or None when it is here already."""
     job, files = taken.job, []
     if not _is_known(store, taken) and any(_going(store, key) for key in (source_key(job.source_hash), taken.output)):
@@ -188,11 +188,11 @@ def _record(info: ObjectInfo, now: int) -> FileRecord:
     return FileRecord(info.size, info.sha256, now, etag=info.etag, version=info.version)
 
 
-async def _look(objects: ObjectStore, jobs: Iterable[TakenJob]) -> Seen:
+async def _look(objects: ObjectStore, jobs: Iterable[TakenJob]) -> SeenObjects:
     """Which of the objects that these jobs need are there. Raises ObjectStoreError."""
     asked = {each.output for each in jobs if each.output is not None}
     asked |= {source_key(each.job.source_hash) for each in jobs if each.waits}
-    seen: Seen = {}
+    seen: SeenObjects = {}
     failed: list[ObjectStoreError] = []
     room = trio.CapacityLimiter(AT_ONCE)
 

@@ -98,7 +98,7 @@ class HandlerProgram:
         assert isinstance(news, dict)
         self._say(wire.News(wire.numbers_only(news)))
 
-    def _say(self, reply: wire.Reply) -> None:
+    def _say(self, reply: wire.ChildReply) -> None:
         with self._replying:
             self._replies.write(wire.encode(reply))
             self._replies.flush()

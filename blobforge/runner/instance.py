@@ -28,7 +28,7 @@ def state_folder() -> Path:
     return folder / "workers"
 
 
-class Instance:
+class InstanceFile:
     """`name` is this process's own; `replaces` that of the process before, once `open` has found that it is gone."""
 
     def __init__(self) -> None:

@@ -213,7 +213,7 @@ class _Child:
                 case _:
                     assert_never(reply)
 
-    async def _next(self) -> wire.Reply | None:
+    async def _next(self) -> wire.ChildReply | None:
         while True:
             line, found, rest = self._heard.partition(b"\n")
             if found:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import trio
 
 from blobforge.client import Job as JobRecord
+from blobforge.machinery.groups import unwrapped
 from blobforge.runner.address import address_named
 from blobforge.runner.command import Command
 from blobforge.runner.guard import Guard
@@ -41,8 +42,8 @@ async def replay(record: JobRecord, converter: Converter, recipe: Recipe, folder
     """Convert `source` in `folder`, which is there and holds it. Raises WorkerTrouble."""
     job = Job(record, folder, source, lambda news: None)
     await trio.to_thread.run_sync(job.outputs.mkdir)
-    with Guard().open() as guard:
-        async with trio.open_nursery(strict_exception_groups=False) as nursery:
+    with Guard().open() as guard, unwrapped():
+        async with trio.open_nursery() as nursery:
             await converter.prepare(nursery, guard)
             try:
                 await within(Limits(recipe.timeout, recipe.stall_timeout), job, converter)

@@ -25,7 +25,7 @@ from blobforge.runner.guard import Guard
 from blobforge.runner.handlers import Converter
 from blobforge.runner.heartbeat import REPLACED, HeartbeatLoop
 from blobforge.runner.holdings import Holdings
-from blobforge.runner.instance import Instance
+from blobforge.runner.instance import InstanceFile
 from blobforge.runner.job import WorkerReplaced
 from blobforge.runner.limits import Limits
 from blobforge.runner.recipe import IN_METADATA, Recipe
@@ -86,7 +86,7 @@ class Shift:
         self, client: AsyncClient, worker_id: str, duties: Mapping[str, Duty], options: ShiftOptions
     ) -> None:
         self.tally: Counter[RunEnd] = Counter()
-        self._instance = Instance()
+        self._instance = InstanceFile()
         self._replaced = False
         self._client = client.with_instance(self._instance.name)
         self._steady = self._client if options.once else self._client.with_patience(math.inf)

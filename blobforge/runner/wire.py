@@ -72,14 +72,14 @@ class Trouble(msgspec.Struct, frozen=True, tag="trouble"):
 
 
 Order = LoadFunction | Convert | CancelConvert
-Reply = Ready | NotReady | News | Returned | Failed | Trouble
+ChildReply = Ready | NotReady | News | Returned | Failed | Trouble
 
 LONGEST = 1 << 20  # bytes of one message: a traceback and a log tail fit; a writer of more is not ours
 _orders: msgspec.json.Decoder[Order] = msgspec.json.Decoder(Order)
-_replies: msgspec.json.Decoder[Reply] = msgspec.json.Decoder(Reply)
+_replies: msgspec.json.Decoder[ChildReply] = msgspec.json.Decoder(ChildReply)
 
 
-def encode(message: Order | Reply) -> bytes:
+def encode(message: Order | ChildReply) -> bytes:
     """The message as one line."""
     return text.encode(message, enc_hook=str) + b"\n"
 
@@ -88,7 +88,7 @@ def order(line: bytes | str) -> Order:
     return _orders.decode(line)
 
 
-def reply(line: bytes | str) -> Reply:
+def reply(line: bytes | str) -> ChildReply:
     return _replies.decode(line)
 
 

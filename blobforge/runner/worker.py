@@ -10,12 +10,13 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import trio
 
 from blobforge.client import AsyncClient
 from blobforge.login import credentials, login_file
+from blobforge.machinery.groups import unwrapped
 from blobforge.runner.attempt import RunEnd
 from blobforge.runner.console import show_events
 from blobforge.runner.events import ServerAwayNotice, log
@@ -234,9 +235,8 @@ class Worker:
         self._shift = shift = Shift(client, self.worker_id, self._duties, self._options)
         shift.tally = self.tally
         try:
-            await shift.run()
-        except BaseExceptionGroup as group:
-            raise _only(group) from None
+            with unwrapped():
+                await shift.run()
         finally:
             self.failing = shift.failing
             self._shift = None
@@ -288,13 +288,3 @@ class Worker:
             if self._server or os.environ.get("BLOBFORGE_SERVER_URL"):  # it is not needed, then
                 return None
             raise ValueError(str(error)) from error
-
-
-def _only(error: BaseException) -> BaseException:
-    """The one error in a nursery's group; a group of several stays one."""
-    while isinstance(error, BaseExceptionGroup):
-        inner: tuple[Any, ...] = error.exceptions
-        if len(inner) != 1:
-            return error
-        error = inner[0]
-    return error

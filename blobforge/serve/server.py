@@ -12,7 +12,7 @@ import random
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from importlib.metadata import version
@@ -33,6 +33,7 @@ from blobforge.config import Settings, secrets_of
 from blobforge.machinery import datadir, garbage, heap, logs, notify
 from blobforge.machinery.clock import wall_ms
 from blobforge.machinery.datadir import StartError
+from blobforge.machinery.groups import leaves
 from blobforge.machinery.hop import Hop, in_thread
 from blobforge.machinery.tracing import open_tracer
 from blobforge.objects import ObjectStore
@@ -82,11 +83,11 @@ def run(settings: Settings) -> int:
         trio.run(serve, settings)
     except* (StartError, DatabaseError, OSError) as errors:
         failed = True
-        for error in _leaves(errors):
+        for error in leaves(errors):
             log.error("cannot start", reason=_reason(error, settings))
     except* BackupError as errors:
         failed = True
-        for error in _leaves(errors):
+        for error in leaves(errors):
             log.error("stopped: the backup is not what was asked for", reason=str(error))
     return 1 if failed else 0
 
@@ -96,14 +97,6 @@ def _reason(error: BaseException, settings: Settings) -> str:
     if isinstance(error, OSError) and not error.filename:
         return f"{error.strerror or error} (data folder {settings.data_path}, database {settings.shown_database})"
     return str(error)
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for each in error.exceptions:
-            yield from _leaves(each)
-    else:
-        yield error
 
 
 async def serve(settings: Settings, *, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED) -> None:

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Mapping
 
 from blobforge.job import Job, JobStatus
 
-Place = tuple[int, int]  # priority, id
+ClaimPlace = tuple[int, int]  # priority, id
 
 
-def place(job: Job) -> Place:
+def place(job: Job) -> ClaimPlace:
     return job.priority, job.id
 
 

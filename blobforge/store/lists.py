@@ -18,8 +18,8 @@ MOST_ATTEMPTS = 50  # of a job, in one answer
 MOST_IDS = 100  # of the jobs that one worker runs, beside it
 NEWEST = 2**63 - 1  # beyond every id and every number of an attempt
 
-Listed = tuple[Worker, list[int]]  # a worker with the ids of the first jobs that it runs
-Place = tuple[int, int]  # of a job in the order of lists: its priority, and its id negated
+ListedWorker = tuple[Worker, list[int]]  # a worker with the ids of the first jobs that it runs
+ListPlace = tuple[int, int]  # of a job in the order of lists: its priority, and its id negated
 
 
 class Cursor(msgspec.Struct, frozen=True, array_like=True):
@@ -68,6 +68,6 @@ class WorkerAttempt(msgspec.Struct, frozen=True):
 class RosterPage(msgspec.Struct, frozen=True):
     """A page for people, those that work first. `total` is how many match. `next` is (rank, id), None at the end."""
 
-    workers: list[Listed]
+    workers: list[ListedWorker]
     total: int
     next: tuple[int, str] | None

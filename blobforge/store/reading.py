@@ -26,7 +26,7 @@ from blobforge.store.lists import (
     NEWEST,
     AttemptPlace,
     Cursor,
-    Listed,
+    ListedWorker,
     Page,
     RosterPage,
     WorkerAttempt,
@@ -140,8 +140,8 @@ class OutputLookups(Protocol):
 class Roster(Protocol):
     """The workers as they are listed: by a filter, page by page, each with the ids of the first jobs that it runs."""
 
-    def worker(self, worker_id: str) -> Listed | None: ...
-    def by_id(self, wanted: WorkerFilter, *, after: str, limit: int) -> tuple[list[Listed], bool]:
+    def worker(self, worker_id: str) -> ListedWorker | None: ...
+    def by_id(self, wanted: WorkerFilter, *, after: str, limit: int) -> tuple[list[ListedWorker], bool]:
         """A page of workers by id, behind `after`; and whether there are more."""
 
     def by_rank(self, wanted: WorkerFilter, *, after: tuple[int, str], limit: int) -> RosterPage: ...

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
-Row = tuple[Any, ...]
+TableRow = tuple[Any, ...]
 
 # By which columns the rows of each are in order; what another one refers to comes first.
 TABLES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -61,7 +61,9 @@ class Tables(Protocol):
 
     def columns(self, table: str) -> list[str]: ...
     def count(self, table: str) -> int: ...
-    def rows(self, table: str, columns: Sequence[str], *, after: Row | None = None) -> Generator[Row, None, None]:
+    def rows(
+        self, table: str, columns: Sequence[str], *, after: TableRow | None = None
+    ) -> Generator[TableRow, None, None]:
         """The rows in the order of their key, behind one; read as they are taken."""
 
     def numbers(self) -> dict[str, int]:
@@ -72,13 +74,13 @@ class NewTables(Tables, Protocol):
     """A database in the making, which no server opens before it is finished. What is there stays when the copying is
     broken off, and it goes on from there."""
 
-    def last(self, table: str) -> Row | None:
+    def last(self, table: str) -> TableRow | None:
         """The key of the last row that is there."""
 
-    def add(self, table: str, columns: Sequence[str], rows: Iterable[Row]) -> None:
+    def add(self, table: str, columns: Sequence[str], rows: Iterable[TableRow]) -> None:
         """All of them, or none."""
 
-    def kept(self, row: Row) -> Row:
+    def kept(self, row: TableRow) -> TableRow:
         """The row as this engine keeps it."""
 
     def finish(self, numbers: Mapping[str, int]) -> None:

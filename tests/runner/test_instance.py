@@ -12,7 +12,7 @@ import trio
 from blobforge.client import AsyncClient
 from blobforge.runner import RunEnd, Worker, WorkerReplaced
 from blobforge.runner.handlers import InWorker
-from blobforge.runner.instance import Instance, state_folder
+from blobforge.runner.instance import InstanceFile, state_folder
 from tests.runner.coordinator import Coordinator
 from tests.runner.scripted import Answer, Request, Scripted
 
@@ -70,16 +70,16 @@ async def test_an_id_that_was_made_up_leaves_nothing_on_disk(coordinator: Coordi
 
 async def test_two_processes_on_one_machine_do_not_replace_each_other() -> None:
     """The second one has no lock, and so says nothing of the first: it would end its work, and so on in turns."""
-    first, second = Instance(), Instance()
+    first, second = InstanceFile(), InstanceFile()
     with first.open("http://server", "w"):
         first.keep()
         with second.open("http://server", "w"):
             assert second.replaces is None
             second.keep()
-        other = Instance()
+        other = InstanceFile()
         with other.open("http://another-server", "w"):
             assert other.replaces is None
-    third = Instance()
+    third = InstanceFile()
     with third.open("http://server", "w"):
         assert third.replaces == first.name
 

@@ -5,15 +5,18 @@ The others are played on a disk (`test_seeds_*.py`), where a kill leaves what th
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from tests.fixtures.engines import ENGINES
-from tests.simulation.seeds import play_all
+from tests.simulation.seeds import CHUNK, name, play_all
 
-SEEDS = range(20)
+SEEDS = 1000 if "SOAK" in os.environ else 20
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.parametrize("seeds", [range(at, min(at + CHUNK, SEEDS)) for at in range(0, SEEDS, CHUNK)], ids=name)
 @pytest.mark.parametrize("engine", sorted(ENGINES.keys() - {"disk"}))
-def test_promises_hold_on_each_other_engine(engine: str) -> None:
-    play_all(SEEDS, engine)
+def test_promises_hold_on_each_other_engine(engine: str, seeds: range) -> None:
+    play_all(seeds, engine)

@@ -9,15 +9,15 @@ from typing import Any, Final
 
 import msgspec
 
-Values = dict[str, Any]
+Expressions = dict[str, Any]
 
 
 class Link(msgspec.Struct, frozen=True):
     """Where one may go, with which parameters in the path and which members in the body."""
 
     to: str
-    path: Values
-    body: Values | None = None
+    path: Expressions
+    body: Expressions | None = None
 
 
 def _all(to: tuple[str, ...], **path: str) -> list[Link]:

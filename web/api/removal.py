@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from actors.messages import RemoveWorker
 from blobforge.refusals import Refusal, RefusalCode
-from blobforge.store.lists import Listed
+from blobforge.store.lists import ListedWorker
 from blobforge.worker import WorkerFilter, WorkerStatus
 from web.api import bulk, encode, wire
 from web.routing import Access, Call, Route
@@ -48,7 +48,7 @@ async def _select(call: Call, body: wire.BulkWorkers) -> bulk.Selected | Refusal
     return matched, [RemoveWorker(each, only) for each in chosen]
 
 
-async def _page(call: Call, wanted: WorkerFilter, after: str) -> tuple[list[Listed], bool]:
+async def _page(call: Call, wanted: WorkerFilter, after: str) -> tuple[list[ListedWorker], bool]:
     return await call.services.reads.run(lambda reader: reader.roster.by_id(wanted, after=after, limit=PAGE))
 
 

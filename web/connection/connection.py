@@ -17,7 +17,7 @@ import trio
 from werkzeug.exceptions import BadRequest
 
 from blobforge.refusals import Refusal
-from web.answer import Answer, GoneError
+from web.answer import GoneError, PlainAnswer
 from web.bodies import BAD_BODY, Body
 from web.connection.chunks import ChunkError, Chunks
 from web.connection.departures import has_gone
@@ -146,7 +146,7 @@ class Connection:
             await self.send(CONTINUE)
         body = Body(self, head.length, largest=hot.largest, patience=hot.patience)
         answer = await endpoint.answer(asked, body, params)
-        assert isinstance(answer, Answer), "a hot route answers with plain data"
+        assert isinstance(answer, PlainAnswer), "a hot route answers with plain data"
         close = not head.keep_alive or self._shared.stopping or (self._left or 0) > WORTH_DRAINING
         await self.send(hot.encoded(answer, asked, close=close))
         return not close

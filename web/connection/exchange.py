@@ -29,7 +29,7 @@ log = structlog.get_logger("blobforge.http")
 
 MOST_MESSAGES = 8  # parts of a body that wait for the application: at most so many reads from the socket
 
-App = Callable[[Any, Any, Any], Awaitable[None]]
+AsgiApp = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 class Wire(Protocol):
@@ -55,7 +55,7 @@ class Wire(Protocol):
 class Exchange:
     """One request and its answer; `wire` is the connection, `app` what Hypercorn serves. `run` it once."""
 
-    def __init__(self, wire: Wire, app: App, config: Config, context: WorkerContext, state: Any) -> None:
+    def __init__(self, wire: Wire, app: AsgiApp, config: Config, context: WorkerContext, state: Any) -> None:
         self._wire = wire
         self._app = app
         self._nursery: trio.Nursery | None = None
@@ -138,7 +138,7 @@ class Exchange:
     # --- what it takes for its task group
 
     async def spawn_app(
-        self, app: App, config: Config, scope: Any, send: Callable[[Any], Awaitable[None]]
+        self, app: AsgiApp, config: Config, scope: Any, send: Callable[[Any], Awaitable[None]]
     ) -> Callable[[Any], Awaitable[None]]:
         """Run the application; returns what messages are put for it with."""
         assert self._nursery is not None

@@ -16,7 +16,7 @@ from typing import Any
 
 from werkzeug.routing import BaseConverter, Map
 
-from web.answer import Answer
+from web.answer import PlainAnswer
 from web.dispatch import Endpoint
 from web.request import Request
 
@@ -63,7 +63,7 @@ class HotRoutes:
                 return endpoint, {name: converter.to_python(found[1])}
         return None
 
-    def encoded(self, answer: Answer, asked: Request, *, close: bool) -> bytes:
+    def encoded(self, answer: PlainAnswer, asked: Request, *, close: bool) -> bytes:
         """The answer as it goes over the wire."""
         own = "".join([f"{name.lower()}: {value}\r\n" for name, value in answer.headers.items()])
         head = (

@@ -18,7 +18,7 @@ from hypercorn.trio.lifespan import Lifespan
 from hypercorn.typing import LifespanState
 
 from web.connection.connection import Connection
-from web.connection.exchange import App
+from web.connection.exchange import AsgiApp
 from web.connection.hot import HotRoutes
 from web.connection.places import FIRST_BYTE, Places
 from web.connection.shared import SharedParts
@@ -39,7 +39,7 @@ class Server:
 
     def __init__(
         self,
-        app: App,
+        app: AsgiApp,
         hot: HotRoutes,
         config: Config,
         listener: socket.socket,

@@ -10,7 +10,7 @@ from hypercorn.trio.worker_context import WorkerContext
 
 from blobforge.refusals import Refusal
 from web.connection.departures import Departures
-from web.connection.exchange import App
+from web.connection.exchange import AsgiApp
 from web.connection.head import Heads, ParsedHeaders
 from web.connection.hot import HotRoutes
 from web.limits import Unread
@@ -28,7 +28,7 @@ class SharedParts:
     """`app` is what Hypercorn serves; `requests` counts what no route is for."""
 
     def __init__(
-        self, app: App, hot: HotRoutes, config: Config, requests: Requests, state: Any, unread: Unread
+        self, app: AsgiApp, hot: HotRoutes, config: Config, requests: Requests, state: Any, unread: Unread
     ) -> None:
         self.app = app
         self.hot = hot

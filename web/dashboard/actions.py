@@ -75,10 +75,10 @@ def action_routes(api: Iterable[Route]) -> list[Route]:
     ]
 
 
-Answered = Callable[[Call, dict[str, list[str]], Any], Any]
+ActionAnswer = Callable[[Call, dict[str, list[str]], Any], Any]
 
 
-def _form(row: Route, answered: Answered) -> Route:
+def _form(row: Route, answered: ActionAnswer) -> Route:
     """The route of the API as a form. A DELETE is a POST here, at a path that says so."""
     path = "/do" + row.path.removeprefix("/api") + ("/delete" if row.method == "DELETE" else "")
 
@@ -102,7 +102,7 @@ def _form(row: Route, answered: Answered) -> Route:
     )
 
 
-def _noticing(name: str) -> Answered:
+def _noticing(name: str) -> ActionAnswer:
     async def answered(call: Call, form: dict[str, list[str]], outcome: Any) -> Response:
         given = outcome[1] if isinstance(outcome, tuple) else outcome
         facts = msgspec.to_builtins(given) if isinstance(given, msgspec.Struct) else {}
@@ -112,7 +112,7 @@ def _noticing(name: str) -> Answered:
     return answered
 
 
-def _shown(template: str) -> Answered:
+def _shown(template: str) -> ActionAnswer:
     async def answered(call: Call, form: dict[str, list[str]], outcome: Any) -> Response:
         made = outcome[1] if isinstance(outcome, tuple) else outcome
         place = "/workers" if template == "made_worker.html" else "/admin"
@@ -122,7 +122,7 @@ def _shown(template: str) -> Answered:
     return answered
 
 
-def _bulk(row: Route) -> Answered:
+def _bulk(row: Route) -> ActionAnswer:
     """First a dry run and a question with the number in it; the answer to that does it."""
 
     noun = "worker" if row.body is wire.BulkWorkers else "job"

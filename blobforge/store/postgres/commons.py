@@ -27,7 +27,7 @@ from blobforge.store.errors import DatabaseError, StoreUnavailable
 from blobforge.store.postgres import commons_sql as sql
 from blobforge.store.postgres.connecting import open_pipeline
 from blobforge.store.postgres.examine import examine
-from blobforge.store.postgres.pipeline import Lost, Pipeline, SqlAnswer, Value
+from blobforge.store.postgres.pipeline import Lost, Pipeline, SqlAnswer, SqlValue
 
 ANSWER_MS = 3_000  # for a statement; all are short, and none waits for another but by accident
 ANSWER_SECONDS = 4.0  # where the database itself does not keep to that: it is stopped, or the network is
@@ -113,10 +113,10 @@ class RowCommons:
         found = self._rows(sql.GUESS, name, str(REFILL_SECONDS * 1000), str(float(BURST)), str(SLACK))
         return float(found[0][0]) if found and found[0][0] > SLACK else 0.0
 
-    def _rows(self, statement: str, *values: Value) -> list[tuple[Any, ...]]:
+    def _rows(self, statement: str, *values: SqlValue) -> list[tuple[Any, ...]]:
         return self._run(statement, *values).rows
 
-    def _run(self, statement: str, *values: Value) -> SqlAnswer:
+    def _run(self, statement: str, *values: SqlValue) -> SqlAnswer:
         """Once more on another connection where the one at hand has gone meanwhile: whatever is asked here may be
         done twice."""
         fresh = self._pipeline is None

@@ -22,7 +22,7 @@ from blobforge.machinery.tally import Spread
 from blobforge.store.errors import HistoryForked, OutcomeUnknown, SchemaUnknown, StaleState, StoreUnavailable
 from blobforge.store.postgres import turns_sql as sql
 from blobforge.store.postgres.connecting import open_pipeline
-from blobforge.store.postgres.pipeline import Lost, Pipeline, SqlAnswer, Value
+from blobforge.store.postgres.pipeline import Lost, Pipeline, SqlAnswer, SqlValue
 from blobforge.store.workingset import Unwritable
 
 log = structlog.get_logger("blobforge.store")
@@ -152,12 +152,12 @@ class WriterTurns:
             self.on_news()
 
     def queue(
-        self, statement: str, values: Sequence[Value] = (), then: Callable[[SqlAnswer], None] | None = None
+        self, statement: str, values: Sequence[SqlValue] = (), then: Callable[[SqlAnswer], None] | None = None
     ) -> None:
         """It goes with what is run or flushed next."""
         self._there().queue(statement, values, then)
 
-    def run(self, statement: str, values: Sequence[Value] = ()) -> SqlAnswer:
+    def run(self, statement: str, values: Sequence[SqlValue] = ()) -> SqlAnswer:
         """Raises StoreUnavailable for an outage; Unwritable, with its reason, for what fails by itself, or failed
         among what was queued: the transaction is lost with it."""
         answers: list[SqlAnswer] = []

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from typing import Any, Final, Protocol
 
 from blobforge.store.commons import Examination, Remark
-from blobforge.store.postgres.pipeline import Value
+from blobforge.store.postgres.pipeline import SqlValue
 
 
 class Run(Protocol):
     """The rows that answer a statement."""
 
-    def __call__(self, statement: str, /, *values: Value) -> list[tuple[Any, ...]]: ...
+    def __call__(self, statement: str, /, *values: SqlValue) -> list[tuple[Any, ...]]: ...
 
 
 LONG_SECONDS: Final = 300  # for which a transaction, or a slot without a reader, may hold up the removal of dead rows

@@ -19,7 +19,7 @@ from psycopg.adapt import Transformer
 from blobforge.store.errors import StoreUnavailable
 from blobforge.store.postgres.texts import without_nul
 
-Value = int | str | bytes | None
+SqlValue = int | str | bytes | None
 # A statement keeps its plan in the memory of the server's process, about 50 KiB; those of moves are made of columns.
 MOST_PREPARED: Final = 300
 _BAD: Final = pq.ConnStatus.BAD
@@ -70,13 +70,13 @@ class Pipeline:
         self._connection.close()
 
     def queue(
-        self, statement: str, values: Sequence[Value] = (), then: Callable[[SqlAnswer], None] | None = None
+        self, statement: str, values: Sequence[SqlValue] = (), then: Callable[[SqlAnswer], None] | None = None
     ) -> None:
         """It goes with the next flush; `then` is told its answer, once all have been answered."""
         formats = [pq.Format.BINARY if type(value) is bytes else pq.Format.TEXT for value in values]
         self._gathered.append(_Gathered(statement, [_sent(value) for value in values], formats, then))
 
-    def run(self, statement: str, values: Sequence[Value] = (), *, within: float) -> SqlAnswer:
+    def run(self, statement: str, values: Sequence[SqlValue] = (), *, within: float) -> SqlAnswer:
         """Run it behind those that have gathered."""
         answers: list[SqlAnswer] = []
         self.queue(statement, values, answers.append)
@@ -226,7 +226,7 @@ def _line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _sent(value: Value) -> bytes | None:
+def _sent(value: SqlValue) -> bytes | None:
     if value is None or isinstance(value, bytes):
         return value
     if isinstance(value, str):

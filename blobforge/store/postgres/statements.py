@@ -11,7 +11,7 @@ import psycopg
 from blobforge.store.errors import DatabaseError, StoreUnavailable
 from blobforge.store.postgres.connecting import open_pipeline
 from blobforge.store.postgres.connection import WriterTurns
-from blobforge.store.postgres.pipeline import Lost, Pipeline, SqlAnswer, Value
+from blobforge.store.postgres.pipeline import Lost, Pipeline, SqlAnswer, SqlValue
 from blobforge.store.postgres.spelling import inserting, spelled, writes
 from blobforge.store.sql.running import Row
 
@@ -59,7 +59,7 @@ class TurnStatements:
     def close(self) -> None:
         self._turns.close()
 
-    def _run(self, statement: str, values: Sequence[Value]) -> SqlAnswer:
+    def _run(self, statement: str, values: Sequence[SqlValue]) -> SqlAnswer:
         found = self._turns.run(statement, values)
         if writes(statement):
             self.written += found.changed
@@ -124,7 +124,7 @@ class Queries:
             pipe.close()
 
     def _run(
-        self, statement: str, values: Sequence[Value], first: tuple[str, Sequence[Value]] | None = None
+        self, statement: str, values: Sequence[SqlValue], first: tuple[str, Sequence[SqlValue]] | None = None
     ) -> SqlAnswer:
         """Run `first` and the statement in one round trip; once more on another connection, if the one at hand was
         lost and nothing of the moment had been read."""

@@ -14,7 +14,7 @@ from blobforge.store.postgres import schema_sql as sql
 from blobforge.store.postgres.connecting import connect
 from blobforge.store.postgres.database import damage_told, migrations, prepare, refuse_others
 from blobforge.store.postgres.texts import without_nul
-from blobforge.store.tables import NUMBERED, TABLES, Row
+from blobforge.store.tables import NUMBERED, TABLES, TableRow
 
 AT_ONCE: Final = 5_000  # rows of a server-side cursor
 
@@ -37,7 +37,9 @@ class DatabaseTables:
         ((n,),) = self._db.execute(f"SELECT count(*) FROM {table}".encode()).fetchall()
         return int(n)
 
-    def rows(self, table: str, columns: Sequence[str], *, after: Row | None = None) -> Generator[Row, None, None]:
+    def rows(
+        self, table: str, columns: Sequence[str], *, after: TableRow | None = None
+    ) -> Generator[TableRow, None, None]:
         key = ", ".join(TABLES[table])
         behind = f"WHERE ({key}) > ({', '.join(['%s'] * len(after))})" if after is not None else ""
         statement = f"SELECT {_named(columns)} FROM {table} {behind} ORDER BY {key}"
@@ -57,19 +59,19 @@ class DatabaseTables:
 class NewDatabase(DatabaseTables):
     """`copying` is a table that says so, which servers look for."""
 
-    def last(self, table: str) -> Row | None:
+    def last(self, table: str) -> TableRow | None:
         key = TABLES[table]
         backwards = ", ".join(f"{name} DESC" for name in key)
         found = self._db.execute(f"SELECT {', '.join(key)} FROM {table} ORDER BY {backwards} LIMIT 1".encode())
         return found.fetchone()
 
-    def add(self, table: str, columns: Sequence[str], rows: Iterable[Row]) -> None:
+    def add(self, table: str, columns: Sequence[str], rows: Iterable[TableRow]) -> None:
         into = f"COPY {table} ({_named(columns)}) FROM STDIN"
         with self._db.transaction(), self._db.cursor() as cursor, cursor.copy(into.encode()) as copying:
             for row in rows:
                 copying.write_row(row)
 
-    def kept(self, row: Row) -> Row:
+    def kept(self, row: TableRow) -> TableRow:
         return tuple(without_nul(value) if type(value) is str else value for value in row)
 
     def finish(self, numbers: Mapping[str, int]) -> None:

@@ -29,8 +29,8 @@ from blobforge.store.lists import (
     PAGE_BYTES,
     AttemptPlace,
     Cursor,
+    ListPlace,
     Page,
-    Place,
     WorkerAttempt,
 )
 from blobforge.store.sql import rows, sql
@@ -263,7 +263,7 @@ class SqlReader(Lookups):
     def _counted(self, filter_: JobFilter) -> int:
         return sum(n for _, _, _, n in self._strata(filter_))
 
-    def _small(self, filter_: JobFilter) -> list[Place] | None:
+    def _small(self, filter_: JobFilter) -> list[ListPlace] | None:
         """The places of all that match a filter by a rare tag or by a worker's running jobs, in list order; None
         where no index helps. Places, and not the jobs: these may be large, and one page of them is shown."""
         if filter_.tag is not None:
@@ -307,7 +307,7 @@ class SqlReader(Lookups):
     def attempts_of(self, job_ids: Collection[int]) -> dict[int, int]:
         return dict(self._these(sql.ATTEMPTS_OF_MANY, job_ids))
 
-    def _page_of(self, found: list[Place], *, limit: int, cursor: Cursor, offset: int) -> Page:
+    def _page_of(self, found: list[ListPlace], *, limit: int, cursor: Cursor, offset: int) -> Page:
         """The jobs of one page of a complete, ordered list of places."""
         rest = [place for place in found if place > (cursor.priority, -cursor.id)][offset:]
         jobs: list[Job] = []

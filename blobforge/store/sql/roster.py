@@ -7,7 +7,7 @@ from contextlib import closing
 
 import msgspec
 
-from blobforge.store.lists import MOST_IDS, WORKERS_PAGE_BYTES, Listed, RosterPage
+from blobforge.store.lists import MOST_IDS, WORKERS_PAGE_BYTES, ListedWorker, RosterPage
 from blobforge.store.sql import rows, sql
 from blobforge.store.sql.running import Queries, Row
 from blobforge.worker import Worker, WorkerFilter
@@ -19,13 +19,13 @@ class Roster:
     def __init__(self, ask: Queries) -> None:
         self._ask = ask
 
-    def worker(self, worker_id: str) -> Listed | None:
+    def worker(self, worker_id: str) -> ListedWorker | None:
         with self._ask.moment():
             row = self._ask.row(sql.WORKER, (worker_id,))
             found = self._with_jobs([rows.worker(row)]) if row is not None else [None]
         return found[0]
 
-    def by_id(self, wanted: WorkerFilter, *, after: str, limit: int) -> tuple[list[Listed], bool]:
+    def by_id(self, wanted: WorkerFilter, *, after: str, limit: int) -> tuple[list[ListedWorker], bool]:
         with self._ask.moment():
             page, more = _fitting(self._ask.each(sql.WORKERS_BY_ID, (*_values(wanted), after, limit + 1)), limit)
             found = self._with_jobs([rows.worker(row) for row in page])
@@ -40,7 +40,7 @@ class Roster:
         assert counted is not None
         return RosterPage(listed, counted[0], (page[-1][-1], listed[-1][0].id) if more else None)
 
-    def _with_jobs(self, workers: list[Worker]) -> list[Listed]:
+    def _with_jobs(self, workers: list[Worker]) -> list[ListedWorker]:
         jobs: dict[str, list[int]] = {worker.id: [] for worker in workers}
         asked = msgspec.json.encode(list(jobs)).decode()
         for worker_id, job_id in self._ask.rows(sql.RUNNING_BY_WORKER, (asked, MOST_IDS)):

@@ -13,7 +13,7 @@ import apsw
 from blobforge.store.errors import DatabaseError
 from blobforge.store.sqlite import sql
 from blobforge.store.sqlite.database import migrations, open_reader, open_writer, refuse_others
-from blobforge.store.tables import NUMBERED, TABLES, Row
+from blobforge.store.tables import NUMBERED, TABLES, TableRow
 
 _NUMBERS: Final = "SELECT name, seq FROM sqlite_sequence"
 _FORGET_NUMBERS: Final = "DELETE FROM sqlite_sequence"
@@ -37,7 +37,9 @@ class FileTables:
         ((n,),) = self._db.execute(sql.COUNT_ROWS.format(table=table)).fetchall()
         return int(str(n))
 
-    def rows(self, table: str, columns: Sequence[str], *, after: Row | None = None) -> Generator[Row, None, None]:
+    def rows(
+        self, table: str, columns: Sequence[str], *, after: TableRow | None = None
+    ) -> Generator[TableRow, None, None]:
         key = ", ".join(TABLES[table])
         behind = f"WHERE ({key}) > ({', '.join('?' * len(after))})" if after is not None else ""
         cursor = self._db.cursor()
@@ -61,18 +63,18 @@ class NewFile(FileTables):
         self._path = path
         self._partial = partial
 
-    def last(self, table: str) -> Row | None:
+    def last(self, table: str) -> TableRow | None:
         key = TABLES[table]
         backwards = ", ".join(f"{name} DESC" for name in key)
         return self._db.execute(f"SELECT {', '.join(key)} FROM {table} ORDER BY {backwards} LIMIT 1").fetchone()
 
-    def add(self, table: str, columns: Sequence[str], rows: Iterable[Row]) -> None:
+    def add(self, table: str, columns: Sequence[str], rows: Iterable[TableRow]) -> None:
         with self._db:
             self._db.executemany(
                 f"INSERT INTO {table} ({_named(columns)}) VALUES ({', '.join('?' * len(columns))})", rows
             )
 
-    def kept(self, row: Row) -> Row:
+    def kept(self, row: TableRow) -> TableRow:
         return row
 
     def finish(self, numbers: Mapping[str, int]) -> None:
