@@ -646,19 +646,9 @@ class Note(Message[Done], frozen=True):
 # ------------------------------------------------------------------------ backups: web -> replicator -> writer
 
 
-class DrillBegun(Success, frozen=True):
-    """`already`: one was under way; there is never a second beside it."""
-
-    already: bool = False
-
-
-class RunDrill(Message[DrillBegun], frozen=True):
-    """To the replicator: restore the backup to the side and compare it. Answered when it has begun.
-
-    One `key` begins one drill, however often it is sent.
-    """
-
-    key: str | None = None
+class RunDrill(Message[Done], frozen=True):
+    """To the replicator: restore the backup to the side and compare it. Answered when it has
+    begun, or when one was under way: there is never a second beside it."""
 
 
 class LeaveCheckpoints(Message[Done], frozen=True):

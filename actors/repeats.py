@@ -1,5 +1,5 @@
 """What an idempotency key was answered before: looked up here alone, by the writer inside its transaction and by bulk
-actions before they page through the jobs."""
+actions and drills before they begin."""
 
 from __future__ import annotations
 

@@ -9,7 +9,6 @@ the store away, only the lag grows. It is stopped last, after the database was c
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -20,7 +19,7 @@ import trio
 
 from actors.drill import Drilling
 from actors.mailbox import Envelope, Mailbox, ask
-from actors.messages import DrillBegun, LeaveCheckpoints, Ping, RecordDrill, RunDrill
+from actors.messages import Done, LeaveCheckpoints, Ping, RecordDrill, RunDrill
 from blobforge.backup import BackupError, Epoch
 from blobforge.backup.child import KILL_SECONDS, LOCK, sole_parent
 from blobforge.backup.epochs import begin, current, forget, wal_size
@@ -33,7 +32,6 @@ from blobforge.store.figures import Drill
 log = structlog.get_logger("blobforge.backup")
 
 MAILBOX = 16  # only people ask for drills
-REMEMBERED = 100  # idempotency keys of drills
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds before Litestream is started again
 SETTLED = 60.0  # seconds after which a Litestream counts as running well
 PATIENCE = 10.0  # seconds for one answer about what is in the backup
@@ -85,7 +83,6 @@ class Replicator:
         self._dirty_since: float | None = None  # when the first commit was that we do not know to be in the backup
         self._looked = 0.0  # the last moment at which nothing was missing
         self._drill: trio.CancelScope | None = None
-        self._begun: deque[str | None] = deque(maxlen=REMEMBERED)
         self._closed = False
         # Whatever else falls, this ends only by `stop`: the last changes are still to be copied.
         self._all = trio.CancelScope(shield=True)
@@ -301,13 +298,9 @@ class Replicator:
         match envelope.message:
             case RunDrill() if self._closed:
                 envelope.reply.settle(CLOSED)
-            case RunDrill(key=key):
-                repeated = key is not None and key in self._begun
-                already = self.drilling or repeated
-                if not repeated:
-                    self._begun.append(key)
-                    self._begin_drill(nursery, folder)
-                envelope.reply.settle(DrillBegun(already))
+            case RunDrill():
+                self._begin_drill(nursery, folder)
+                envelope.reply.settle(Done())
             case other:
                 raise AssertionError(f"not for the replicator: {other!r}")
 

@@ -16,6 +16,7 @@ import msgspec
 from msgspec.structs import replace
 from quart import Response
 
+from actors import repeats
 from actors.mailbox import Envelope, Mailbox, Reply, ask
 from actors.messages import Audit, Message, Repeatable
 from blobforge.access import Caller
@@ -27,6 +28,7 @@ from web.request import Request
 from web.services import Services
 
 O = TypeVar("O")  # noqa: E741 - the outcome
+K = TypeVar("K")  # the outcome that was kept
 
 
 class Access(StrEnum):
@@ -80,6 +82,15 @@ class Call:
         if audit is not None and about is not None:
             audit = replace(audit, subject=about)
         return self.tell(message, self.repeat, audit)
+
+    async def earlier(self, kind: type[K]) -> K | Refusal | None:
+        """The answer that was given to this Idempotency-Key before, if any, where it must be known beforehand."""
+        repeat, now = self.repeat, self.services.now()
+        if repeat is None:
+            return None
+        found = await self.services.reads.run(lambda reader: repeats.earlier(reader, repeat, now=now))
+        assert found is None or isinstance(found, (kind, Refusal))
+        return found
 
     def ask_via(self, mailbox: Mailbox[Envelope[Any]], message: Message[O]) -> Awaitable[O | Refusal]:
         """Ask another actor."""

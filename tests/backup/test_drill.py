@@ -67,6 +67,17 @@ def test_a_drill_proves_the_backup_and_finds_out_a_bad_one(
     assert server.stop() == 0
     server.start()
     assert [each["ok"] for each in report(server)["drills"]] == [False, *drills]
+    # One that is asked for once more with its key is the same one, also after a restart.
+    asked = {"Idempotency-Key": "k"}
+    with server.client() as http:
+        assert http.post("/api/admin/backup/drill", headers=asked).status_code == 202
+    until(lambda: len(report(server)["drills"]) == len(drills) + 2)
+    assert server.stop() == 0
+    server.start()
+    with server.client() as http:
+        assert http.post("/api/admin/backup/drill", headers=asked).status_code == 202
+    assert not report(server)["drill_running"]
+    assert len(report(server)["drills"]) == len(drills) + 2
 
 
 def damage(seaweed: Seaweed, prefix: str, damaged: set[str]) -> set[str]:

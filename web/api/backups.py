@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from actors.messages import Note, Ping, RunDrill
+from actors.messages import Done, Note, Ping, RunDrill
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.figures import Drill
 from web.api import encode, wire
@@ -85,12 +85,12 @@ async def drill(call: Call) -> tuple[int, wire.Status] | Refusal:
         if isinstance(kept, Refusal):
             return kept
         return Refusal(RefusalCode.BACKUP_OFF, f"There is nothing to drill: {_why_off(call.services)}.")
-    noted = await call.ask(Note())
-    if isinstance(noted, Refusal):
-        return noted
-    key = f"{call.repeat.subject} {call.repeat.key}" if call.repeat is not None else None
-    begun = await call.ask_via(backups.mailbox, RunDrill(key))
-    return begun if isinstance(begun, Refusal) else (202, wire.Status("running"))
+    asked = await call.earlier(Done)
+    if asked is None:
+        asked = await call.ask(Note())
+        if not isinstance(asked, Refusal):
+            asked = await call.ask_via(backups.mailbox, RunDrill())
+    return asked if isinstance(asked, Refusal) else (202, wire.Status("running"))
 
 
 def _status(state: BackupState) -> str:

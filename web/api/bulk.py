@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from actors.messages import Batch, BulkDone, Cancel, DeleteJob, Item, RecordBulk, Retry, SetPriority, Undo
-from actors.repeats import earlier
 from blobforge.job import Job, JobStatus
 from blobforge.life import Verb, allowed
 from blobforge.refusals import Refusal, RefusalCode
@@ -72,7 +71,7 @@ def _new_undo(call: Call, body: wire.BulkBody) -> str:
 
 async def undo(call: Call, body: wire.UndoBody) -> wire.UndoAnswer | Refusal:
     """Page by page, as it was done. A run that broke off is gone on with by its repetition."""
-    earlier = await _earlier(call)
+    earlier = await call.earlier(BulkDone)
     if isinstance(earlier, Refusal):
         return earlier
     if earlier is not None:
@@ -128,7 +127,7 @@ async def carry_out(
         return Refusal(
             RefusalCode.INVALID, f"{named}: send it in the body; there are no parameters here.", field=named
         )
-    earlier = await _earlier(call)
+    earlier = await call.earlier(BulkDone)
     if earlier is not None:
         return earlier if isinstance(earlier, Refusal) else _answer(earlier, dry_run=body.dry_run)
     selected = await select()
@@ -184,17 +183,6 @@ async def _select(call: Call, body: wire.BulkBody, touches: Callable[[Job], bool
 
 def _page(filter_: JobFilter, cursor: Cursor) -> Callable[[Reader], Page]:
     return lambda reader: reader.list_jobs(filter_, limit=PAGE, cursor=cursor)
-
-
-async def _earlier(call: Call) -> BulkDone | Refusal | None:
-    """The answer that was given to this Idempotency-Key before, if any."""
-    repeat = call.repeat
-    if repeat is None:
-        return None
-    now = call.services.now()
-    found = await call.services.reads.run(lambda reader: earlier(reader, repeat, now=now))
-    assert found is None or isinstance(found, BulkDone | Refusal)
-    return found
 
 
 def _answer(done: BulkDone, *, dry_run: bool) -> wire.BulkAnswer:
