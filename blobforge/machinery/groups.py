@@ -1,4 +1,4 @@
-"""Errors in the groups that nurseries put around theirs. No state."""
+"""Errors in the groups that nurseries put around theirs."""
 
 from __future__ import annotations
 

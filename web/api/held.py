@@ -13,7 +13,7 @@ from web.api import wire
 from web.routing import Call
 
 
-class Held(msgspec.Struct, frozen=True):
+class HeldAttempt(msgspec.Struct, frozen=True):
     """A job whose latest attempt is this worker's, and may still bring its output."""
 
     job: Job
@@ -32,7 +32,7 @@ def worker_of(call: Call, named: str | None) -> str | Refusal:
     return own
 
 
-async def attempts_job(call: Call, body: wire.Destination) -> Held | Refusal:
+async def attempts_job(call: Call, body: wire.Destination) -> HeldAttempt | Refusal:
     """The job whose latest attempt is the caller's, and may still bring its output."""
     if not call.caller.may(Scope.WORK):
         return Refusal(RefusalCode.KEY_NOT_ALLOWED, "Only the worker that holds a job may upload its output.")
@@ -58,7 +58,7 @@ async def attempts_job(call: Call, body: wire.Destination) -> Held | Refusal:
         return lease_lost(job)
     if call.caller.worker_id is None and not await _registered_by(call, worker_id):
         return Refusal(RefusalCode.NOT_YOURS, f"Your token did not register worker {worker_id!r}.")
-    return Held(job, worker_id)
+    return HeldAttempt(job, worker_id)
 
 
 async def _registered_by(call: Call, worker_id: str) -> bool:

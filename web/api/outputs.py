@@ -21,13 +21,13 @@ from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.reading import Reader
 from web.api import wire
 from web.api.grants import absolute, last_part, output_name
-from web.api.held import Held, attempts_job
+from web.api.held import HeldAttempt, attempts_job
 from web.decode import query
 from web.routing import Access, Call, Route
 from web.served import key_of, served
 
-Place = tuple[int, int, str]  # job, attempt, name
-Named = dict[Place, Output]
+OutputPlace = tuple[int, int, str]  # job, attempt, name
+Named = dict[OutputPlace, Output]
 
 
 # ------------------------------------------------------------------ before they are there
@@ -103,7 +103,7 @@ async def tell(call: Call, body: wire.OutputsBody) -> wire.OutputsAnswer | Refus
 
 async def _tell(
     call: Call,
-    held: Held,
+    held: HeldAttempt,
     said: Sequence[wire.OutputSaid],
     *,
     lease: str | None,
@@ -132,7 +132,9 @@ async def gathered(
     if job.upload_key is None or output_of(job.upload_key).installation is None:
         return message  # not claimed, or by an older release: the completion is told why
     if wanted != "all":
-        told = await _tell(call, Held(job, message.worker_id), wanted, lease=message.lease, instance=message.instance)
+        told = await _tell(
+            call, HeldAttempt(job, message.worker_id), wanted, lease=message.lease, instance=message.instance
+        )
         if told is not None and told.code is RefusalCode.INVALID:
             return told
     number, prefix = job.attempt, prefix_of(job.upload_key)
@@ -189,7 +191,7 @@ def _store_failed(error: ObjectStoreError) -> Refusal:
 # ------------------------------------------------------------------ those of a job
 
 
-def place(job: Job, kind: str, name: str | None) -> Place | None:
+def place(job: Job, kind: str, name: str | None) -> OutputPlace | None:
     """Where the output of this name is on record, or, without a name, the main one of several. None: nowhere."""
     attempt = job.result_attempt
     if kind != "output" or attempt is None:
