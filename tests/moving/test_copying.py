@@ -11,6 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from actors.messages import Claim, Complete, Fail
+from blobforge.installation import PrivateHalf, SigningKey, new_private_half
 from blobforge.machinery import datadir
 from blobforge.moving import copying
 from blobforge.people import AuditEntry, Session, User
@@ -28,8 +29,11 @@ from tests.fixtures.engines import contents, on_disk
 from tests.fixtures.postgres import Cluster
 from tests.store.making import ADMIN, Book, submission
 from tests.store.postgres.test_commons import server as a_server
+from web.auth.sessions import Sealer
 
 JOBS = 30
+SECRET = "ab" * 32
+PRIVATE = new_private_half()
 USER = User(0, "issuer", "subject", None, "Zoë", ("staff",), False, 1, 1)
 
 
@@ -50,6 +54,7 @@ def file(tmp_path: Path) -> Path:
         user = book.store.save_user(USER)
         book.store.insert_session(Session("hash", user, None, 1, 2, 3, 4, b"sealed \0 bytes", "::1", None))
         book.store.remember("token:1", "key", b"\0\1", b"\xff", now=book.now)
+        book.store.add_signing_key(SigningKey("public", Sealer(bytes.fromhex(SECRET)).seal(PRIVATE), 5))
         book.store.insert_audit(AuditEntry(0, 1, "user:1", "é", "", "job.retry", "7", None))
     book.store.close()
     book.database.close()
@@ -210,12 +215,16 @@ def test_a_text_that_postgresql_cannot_keep_is_kept_without_its_nul(file: Path, 
 
 
 def test_the_command(file: Path, url: str, tmp_path: Path) -> None:
-    (file.parent / "signing-secret").write_text("ab" * 32)
+    (file.parent / "signing-secret").write_text(SECRET)
     done = blobforge(tmp_path, "db", "copy", f"sqlite:///{file}", url)
     assert done.returncode == 0, done.stderr
     assert "each was compared" in done.stderr
     commons = RowCommons(url, now=lambda: 1)
-    assert signing_secret(commons).hex() == "ab" * 32
+    assert signing_secret(commons).hex() == SECRET
+    reader = PostgresEngine(url, "one").open_reader()
+    [key] = reader.signing_keys()
+    reader.close()
+    assert Sealer(signing_secret(commons)).open(key.sealed, PrivateHalf) == PRIVATE, "manifests keep their key"
     commons.close()
     sound = blobforge(tmp_path, "db", "check", BLOBFORGE_DATABASE_URL=url)
     assert sound.returncode == 0, sound.stderr
