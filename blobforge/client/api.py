@@ -47,8 +47,11 @@ from blobforge.client.types import (
     JobFilters,
     JobPage,
     MultipartUpload,
+    NamedUploadUrl,
+    NamedUploadUrls,
     NewToken,
     OrphanSearch,
+    OutputPage,
     PartUrl,
     Registration,
     ReleaseCause,
@@ -315,6 +318,32 @@ class Endpoints:
         body = {"items": [{"job_id": job_id, "kind": which} for job_id in job_ids]}
         return (await self._post("/api/files/urls", FileLinks, body)).items
 
+    async def output_page(self, job_id: int, *, cursor: str = "", limit: int = 500) -> OutputPage:
+        """The outputs of a job's accepted attempt, by name, from `cursor` on; up to 1000. None of a job without."""
+        return await self._call(
+            "GET", f"/api/jobs/{job_id}/outputs", OutputPage, params={"cursor": cursor, "limit": limit}
+        )
+
+    async def output_url(self, job_id: int, name: str) -> DownloadUrl:
+        """A signed URL to GET one of a job's several outputs. ApiError `no-such-object` (404): none is so called."""
+        return await self._call("GET", f"/api/files/{job_id}/output/url", DownloadUrl, params={"name": name})
+
+    async def named_upload_urls(
+        self, job_id: int, lease: str, outputs: Sequence[Mapping[str, Any]]
+    ) -> list[NamedUploadUrl]:
+        """Signed URLs for up to 500 outputs of the attempt that holds `lease`: `name`, and, where they are known,
+        `checksum`, `size` and `media_type` of each. What was told of counts for `complete(outputs="all")`.
+
+        ApiError `invalid` (422): one cannot be called so. `wrong-store` (409): an attempt has one output here.
+        """
+        body = {
+            "job_id": job_id,
+            "lease": lease,
+            "names": [dict(each) for each in outputs],
+            "instance": self._instance,
+        }
+        return (await self._post("/api/files/upload-url", NamedUploadUrls, _without_none(**body))).urls
+
     async def fresh_upload_url(self, job_id: int, lease: str) -> UploadUrl:
         """A fresh signed URL for the output of the attempt that holds `lease`; its headers go along with the PUT."""
         body = {"job_id": job_id, "lease": lease, "write_once": True}
@@ -486,11 +515,16 @@ class Endpoints:
         output_key: str | None = None,
         checksum: str | None = None,
         result: Mapping[str, Any] | None = None,
+        outputs: Sequence[Mapping[str, Any]] | Literal["all"] | None = None,
     ) -> StatusAnswer:
-        """Report success. ApiError `lease-lost` (409): the job is no longer this worker's, its output is not used."""
+        """Report success, with one output (`output_key`) or several (`outputs`, the main one first).
+
+        ApiError `lease-lost` (409): the job is no longer this worker's, its output is not used.
+        """
         body = _without_none(
             worker_id=worker_id,
             lease=lease,
+            outputs=outputs,
             output_key=output_key,
             checksum=checksum,
             result=dict(result) if result else None,

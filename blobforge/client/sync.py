@@ -39,8 +39,10 @@ from blobforge.client.types import (
     Job,
     JobFilters,
     JobPage,
+    NamedUploadUrl,
     NewToken,
     OrphanSearch,
+    OutputPage,
     Servers,
     Stats,
     StatusAnswer,
@@ -292,6 +294,24 @@ class Client(BlockingClient):
     def download_urls(self, job_ids: Sequence[int], which: Literal["source", "output"] = "output") -> list[FileLink]:
         """Signed URLs to GET the sources or outputs of up to 500 jobs, in one request; answered item by item."""
         return self._run(partial(self._client.download_urls, job_ids, which))
+
+    def output_page(self, job_id: int, *, cursor: str = "", limit: int = 500) -> OutputPage:
+        """The outputs of a job's accepted attempt, by name, from `cursor` on; up to 1000. None of a job without."""
+        return self._run(partial(self._client.output_page, job_id, cursor=cursor, limit=limit))
+
+    def output_url(self, job_id: int, name: str) -> DownloadUrl:
+        """A signed URL to GET one of a job's several outputs. ApiError `no-such-object` (404): none is so called."""
+        return self._run(partial(self._client.output_url, job_id, name))
+
+    def named_upload_urls(
+        self, job_id: int, lease: str, outputs: Sequence[Mapping[str, Any]]
+    ) -> list[NamedUploadUrl]:
+        """Signed URLs for up to 500 outputs of the attempt that holds `lease`: `name`, and, where they are known,
+        `checksum`, `size` and `media_type` of each. What was told of counts for `complete(outputs="all")`.
+
+        ApiError `invalid` (422): one cannot be called so. `wrong-store` (409): an attempt has one output here.
+        """
+        return self._run(partial(self._client.named_upload_urls, job_id, lease, outputs))
 
     def download(
         self,

@@ -220,6 +220,38 @@ class DownloadUrl(msgspec.Struct, frozen=True, kw_only=True):
     url: str
 
 
+class OutputInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """One of a job's outputs. `size` is in bytes; what is not known is None."""
+
+    name: str
+    size: int | None = None
+    sha256: str | None = None
+    media_type: str | None = None
+
+
+class OutputPage(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of a job's outputs, by name; `next_cursor` is where the next one begins."""
+
+    outputs: list[OutputInfo]
+    next_cursor: str | None = None
+
+
+class NamedUploadUrl(msgspec.Struct, frozen=True, kw_only=True):
+    """Where one of an attempt's several outputs goes: a URL to PUT to, with these headers. A PUT that is answered 412
+    has been here before."""
+
+    name: str
+    key: str
+    url: str
+    headers: dict[str, str] = {}
+
+
+class NamedUploadUrls(msgspec.Struct, frozen=True, kw_only=True):
+    """One a name, in their order."""
+
+    urls: list[NamedUploadUrl]
+
+
 class FileLink(msgspec.Struct, frozen=True, kw_only=True):
     """A signed URL to GET one of many objects from, and what is known of its bytes; or what is wrong in `error`.
 

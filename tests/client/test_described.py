@@ -29,6 +29,8 @@ NAMES = {
 } | {"register", "unregister", "heartbeat", "claim", "complete", "fail", "release", "fresh_upload_url",
      "begin_multipart", "complete_multipart", "abort_multipart"}  # fmt: skip
 SENT = {
+    "named_upload_urls": {"outputs": [{"name": "a.md", "checksum": "ab" * 32}]},
+    "complete": {"outputs": "all"},
     "submit_jobs": {"jobs": [{"type": "pdf", "source_hash": "ab" * 32}]},
 }
 SENT_BY_ALL = {
@@ -38,7 +40,10 @@ SENT_BY_ALL = {
 
 
 # Of a grant, which is one type with and without a job: a list of them holds those with one.
+# So is what an upload gets a URL for: one object, or several by their names.
 THERE = {f"claim.jobs[].{name}" for name in ("source_url", "upload_url", "output_key", "lease", "job")}
+THERE |= {f"{name}_upload_url.{member}" for name in ("fresh", "source") for member in ("url", "key", "headers")}
+THERE |= {"named_upload_urls.urls", "named_upload_urls.urls[].url"}
 
 
 class Asked(Exception):

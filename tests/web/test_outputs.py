@@ -12,6 +12,7 @@ import trio
 from tests.fixtures.engines import contents, looked_into
 from tests.fixtures.local import LocalServer
 from tests.web.calls import assert_problem, finish, raw
+from tests.web.test_accepted import Both, both, seaweed_or_none  # noqa: F401 - fixtures
 from tests.web.test_files import path_of, put
 
 UPLOAD = "/api/files/upload-url"
@@ -229,3 +230,34 @@ async def test_a_job_with_one_output_and_a_list_of_names_is_refused(local: Local
     body = {"worker_id": "w1", "lease": grant["lease"], "outputs": "all", "output_key": grant["output_key"]}
     assert_problem(await local.call("POST", "/api/jobs/1/complete", body), 422, "invalid")
     assert_problem(await local.call("POST", UPLOAD, {"source_hash": "0" * 64, "names": ["a"]}), 422, "invalid")
+
+
+async def test_several_outputs_beside_either_store(both: Both) -> None:  # noqa: F811
+    job_id = await both.pending()
+    await both.local.register()
+    grant = await both.local.claim()
+    for start in range(0, 60, 30):
+        names = [f"pages/{number}/\u00fc {number}.md" for number in range(start, start + 30)]
+        status, answer = await named(both.local, grant, *names)
+        assert status == 200
+        for each in answer["urls"]:
+            assert await both.put(each["url"], each["name"].encode(), each["headers"]) == 200
+            assert await both.put(each["url"], b"other bytes", each["headers"]) == 412
+    assert_problem(await completed(both.local, grant, [{"name": "pages/none"}]), 409, "output-missing")
+    assert_problem(await completed(both.local, grant, "all"), 409, "output-missing")
+    body = [{"name": f"pages/{number}/\u00fc {number}.md"} for number in range(60)]
+    assert await completed(both.local, grant, body) == (200, {"status": "completed"})
+    found = await listed(both.local, job_id, limit=7)
+    assert len(found) == 60
+    items = [{"job_id": job_id, "kind": "output", "name": each["name"]} for each in found]
+    _, many = await both.local.call("POST", "/api/files/urls", {"items": items})
+    for each in many["items"]:
+        assert await both.get(each["url"]) == each["name"].encode()
+    assert (await both.local.call("DELETE", f"/api/jobs/{job_id}"))[0] == 204
+    store = both.local.parts.services.objects
+    prefix = grant["output_key"].removesuffix("output")
+
+    async def gone() -> bool:
+        return not (await store.list_page(prefix)).objects
+
+    await both.until(gone)
