@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from functools import lru_cache
 
 import msgspec
 
@@ -69,6 +70,7 @@ def is_sha256(text: str) -> bool:
     return _SHA256.fullmatch(text) is not None
 
 
+@lru_cache(maxsize=4096)  # one submission asks several times, in a batch of up to 1,000
 def source_key(source_hash: str) -> str:
     """The key of a source. Raises ValueError for what is no SHA-256."""
     if _SHA256.fullmatch(source_hash) is None:

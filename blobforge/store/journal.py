@@ -29,7 +29,7 @@ class Journal:
         self._undo.append((items, None, None))
         items.append(item)
 
-    def mark(self) -> int:
+    def __len__(self) -> int:
         """Where the journal stands: what `undo` goes back to."""
         return len(self._undo)
 

@@ -179,7 +179,7 @@ class WorkingSet:
 
     def mark(self) -> Mark:
         """Where the transaction stands, to go back to."""
-        return Mark(self._journal.mark(), self._bulk.written - self._settled)
+        return Mark(len(self._journal), self._bulk.written - self._settled)
 
     def undo(self, mark: Mark) -> None:
         """All since then has not happened. Raises Unrecoverable where some of it has been written."""
@@ -201,7 +201,7 @@ class WorkingSet:
     def _write(self) -> bool:
         """What is pending, if anything is; it still stands as pending."""
         # Nothing changes but by the journal; what was undone has left it.
-        if (at := self._journal.mark()) <= self._settled_at:
+        if (at := len(self._journal)) <= self._settled_at:
             return False
         before, self._settled_at = self._bulk.written, at
         try:
