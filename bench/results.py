@@ -1,5 +1,5 @@
 """How many results a second does one worker bring in, and how many does `blobforge results download` fetch: all, and
-once more when all are there?
+once more when all are there? How many are listed in a signed manifest, and verified against it?
 
     python -m bench.results [--results 5000] [--size 512] [--s3 both] [--runs 3] [--quick] [--baseline] [--plot]
 
@@ -27,6 +27,13 @@ from bench.plan import BenchError, Plan, command
 from bench.report import Chart, Report
 
 IN_A_FOLDER = 1000
+PARTS = (
+    ("brought in", "brought_in"),
+    ("fetched", "fetched"),
+    ("nothing new", "again"),
+    ("listed in a manifest", "listed"),
+    ("verified", "verified"),
+)
 
 
 class Seconds(NamedTuple):
@@ -35,6 +42,8 @@ class Seconds(NamedTuple):
     brought_in: float
     fetched: float
     again: float
+    listed: float
+    verified: float
 
 
 async def bring_in(url: str, token: str, results: int, size: int) -> float:
@@ -51,6 +60,13 @@ async def bring_in(url: str, token: str, results: int, size: int) -> float:
         began = time.perf_counter()
         await convert(client, dict(zip(ids, documents, strict=True)))
         return time.perf_counter() - began
+
+
+async def public_key(url: str, token: str) -> str:
+    from blobforge.client import AsyncClient  # noqa: PLC0415 - as above
+
+    async with AsyncClient(url, token=token) as client:
+        return (await client.installation()).public_key
 
 
 def fetch(folder: Path, expected: str, **environment: str) -> float:
@@ -79,11 +95,14 @@ def one_run(results: int, size: int, *, s3: bool) -> Seconds:
             brought_in = trio.run(bring_in, server.url, server.token, results, size)
             fetched = fetch(base / "to", f"{results} fetched", **environment)
             again = fetch(base / "to", "0 fetched", **environment)
-    return Seconds(brought_in, fetched, again)
+            manifest, key = base / "manifest.ndjson", trio.run(public_key, server.url, server.token)
+            listed, _ = command_line(["results", "manifest", "--to", str(manifest)], **environment)
+            verified, _ = command_line(["results", "verify", str(manifest), str(base / "to"), "--key", key])
+    return Seconds(brought_in, fetched, again, listed, verified)
 
 
 def rows_of(what: str, results: int, store: str, runs: list[Seconds]) -> Iterator[dict[str, Any]]:
-    for how, name in (("brought in", "brought_in"), ("fetched", "fetched"), ("nothing new", "again")):
+    for how, name in PARTS:
         rates = [round(results / getattr(each, name), 1) for each in runs]
         yield {
             "what": f"{what}, {store}: {how}",
