@@ -33,10 +33,10 @@ def place(layout: Layout, *, job_id: int, source_hash: str, source_path: str | N
         return (str(job_id), name)
     if layout == "hash":
         return (source_hash[:2], source_hash, name)
-    return (*_folders(source_path or ""), name)
+    return (*folders_of(source_path or ""), name)
 
 
-def _folders(path: str) -> Names:
+def folders_of(path: str) -> Names:
     """The folders of a source's path, as either system writes it, below a folder of ours: `/` and `C:\\` are its
     top, and `..` leads no higher than that."""
     *parts, _ = path.replace("\\", "/").split("/")

@@ -81,14 +81,18 @@ class FolderCheck:
         return Tally(self._good, self._unproven)
 
     def _look(self, job: ManifestJob, output: ManifestOutput) -> None:
-        asked = names.place(
+        beside = names.place(
             self._layout,
             job_id=job.job_id,
             source_hash=job.source_hash,
             source_path=job.source_path,
-            filename=output.name,
+            filename=output.name.rpartition("/")[2],
         )
-        candidates = ["/".join(each) for each in self._candidates(asked, job.job_id)]
+        # One of several may be called `img/1.png`. Where only the main one was fetched, it stands without folders.
+        asked = (*beside[:-1], *names.folders_of(output.name), beside[-1])
+        candidates = [
+            "/".join(each) for place in dict.fromkeys((asked, beside)) for each in self._candidates(place, job.job_id)
+        ]
         for candidate in candidates:
             for path, size, plain in self._standing(candidate):
                 if plain and self._is(path, size, output):
