@@ -9,6 +9,7 @@ State owned here: the connection, the incarnation, the turn that is taken, and t
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -74,6 +75,7 @@ class WriterTurns:
         schema: int,
         known: LastKnown | None = None,
         open_: Callable[[str], Pipeline] = open_pipeline,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.server = server
         self._url = url
@@ -81,7 +83,8 @@ class WriterTurns:
         self._open = open_
         self._pipe: Pipeline | None = None
         self._incarnation = 0
-        self._tried_at = 0.0  # without success
+        self._clock = clock
+        self._tried_at = -math.inf  # without success
         self.begun = False  # BEGIN has been sent, or waits to be
         self._taken: tuple[int, int, int] | None = None  # n, at, job
         self.known = known or LastKnown()
@@ -231,13 +234,13 @@ class WriterTurns:
         """Raises StoreUnavailable; at once, where that was tried a moment ago."""
         if self._pipe is not None and self._pipe.alive:
             return self._pipe
-        if time.monotonic() - self._tried_at < RETRY_AFTER:
+        if self._clock() - self._tried_at < RETRY_AFTER:
             raise StoreUnavailable("the database cannot be reached")
         self._drop()
         try:
             return self._connect()
         except StoreUnavailable:
-            self._tried_at = time.monotonic()
+            self._tried_at = self._clock()
             raise
 
     def _connect(self) -> Pipeline:
