@@ -50,7 +50,9 @@ class ManifestWriter:
         self._jobs += 1
         self._outputs += len(job.outputs)
         self._bytes += sum(each.size or 0 for each in job.outputs)
-        yield self._line(replace(job, outputs=job.outputs[:PIECE]))
+        yield self._line(replace(job, outputs=job.outputs[:PIECE], paths=job.paths[:PIECE]))
+        for start in range(PIECE, len(job.paths), PIECE):
+            yield self._line(ManifestMore(job.job_id, paths=job.paths[start : start + PIECE]))
         for start in range(PIECE, len(job.outputs), PIECE):
             yield self._line(ManifestMore(job.job_id, job.outputs[start : start + PIECE]))
 

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner, Result
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from msgspec.structs import replace
 
 from blobforge.cli import main
 from blobforge.installation import public_text
@@ -210,6 +211,8 @@ def test_a_job_with_very_many_outputs_has_several_lines(verify: Verify, folder: 
         (folder / name).write_bytes(name.encode())
     body = signed(listed(1, None, *(output_of(name, name.encode()) for name in names)))
     assert body.count(b"\n") == 5
+    known = listed(1, None, *(output_of(name, name.encode()) for name in names))
+    assert signed(replace(known, paths=[f"in/{n}" for n in range(999)])).count(b"\n") == 6
     assert findings(verify(body, "--json")) == []
     (folder / names[-1]).unlink()
     assert findings(verify(body, "--json")) == [("missing", names[-1])]
