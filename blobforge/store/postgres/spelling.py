@@ -71,7 +71,7 @@ OTHERWISE: Final = {
     sql.STRATUM: _range("status, type, priority, id"),
     sql.OF_FAILURE: _range("failure, priority, id", "AND failure IS NOT NULL"),
     sql.OF_WORKER: _range("worker_id, priority, id", "AND worker_id IS NOT NULL"),
-    sql.OLDEST_PENDING: f"""
+    sql.FIRST_PENDING: f"""
         SELECT created_at FROM jobs WHERE status = 'pending' AND type = $1 AND {only("priority", "$2")}
          ORDER BY priority, id LIMIT 1""",
     sql.AHEAD: f"""

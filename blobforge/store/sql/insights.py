@@ -124,7 +124,7 @@ class Insights:
             if status != JobStatus.PENDING:
                 continue
             pending[type_] = pending.get(type_, 0) + n
-            row = self._ask.row(sql.OLDEST_PENDING, (type_, priority))
+            row = self._ask.row(sql.FIRST_PENDING, (type_, priority))
             if row is not None:
                 oldest[type_] = min(row[0], oldest.get(type_, row[0]))
         served = self.types_with_workers() if pending else set()

@@ -337,7 +337,7 @@ class SqlReader(Lookups):
                 of_priority = by_priority.setdefault(priority, {})
                 of_priority[status] = of_priority.get(status, 0) + n
                 if status == JobStatus.PENDING:
-                    row = self._ask.row(sql.OLDEST_PENDING, (type_, priority))
+                    row = self._ask.row(sql.FIRST_PENDING, (type_, priority))
                     if row and (oldest is None or row[0] < oldest):
                         oldest = row[0]
             workers = dict.fromkeys(WorkerStatus, 0)
@@ -360,7 +360,7 @@ class SqlReader(Lookups):
             jobs = list(self._ask.rows(sql.ALL_JOB_COUNTS))
             oldest: dict[str, int] = {}
             for status, type_, priority, n in jobs:
-                row = self._ask.row(sql.OLDEST_PENDING, (type_, priority)) if n and status == "pending" else None
+                row = self._ask.row(sql.FIRST_PENDING, (type_, priority)) if n and status == "pending" else None
                 if row is not None:
                     oldest[type_] = min(row[0], oldest.get(type_, row[0]))
             workers = dict.fromkeys(WorkerStatus, 0)

@@ -260,7 +260,8 @@ WORKER_COUNTS: Final = "SELECT status, n FROM worker_counts"
 RATES_SINCE: Final = """
     SELECT type, sum(n) FROM happenings WHERE step = 60 AND slot >= ? AND slot < ? AND what = 'completed'
      GROUP BY type"""
-OLDEST_PENDING: Final = """
+# The one at the head of the line, by the claim order: as old as any behind it, up to what servers' clocks differ.
+FIRST_PENDING: Final = """
     SELECT created_at FROM jobs WHERE status = 'pending' AND type = ? AND priority = ? ORDER BY id LIMIT 1"""
 
 # --- what the dashboard shows

@@ -159,7 +159,7 @@ PLANS: list[tuple[str, tuple[Any, ...], str]] = [
     (sql.STRATUM, ("dead", "pdf", 3, NEWEST, 0), "jobs_listed"),
     (sql.OF_FAILURE, (1, 3, NEWEST, 0), "jobs_by_failure"),
     (sql.OF_WORKER, ("w", 3, NEWEST, 0), "jobs_by_worker"),
-    (sql.OLDEST_PENDING, ("pdf", 3), "jobs_listed"),
+    (sql.FIRST_PENDING, ("pdf", 3), "jobs_listed"),
     (sql.AHEAD, ("pdf", 3, 9, 10), "jobs_ready"),
     (sql.ATTEMPTS_OF_WORKER, ("w", 9, 9, 9, 10), "attempts_by_worker"),
     (sql.ATTEMPTS_IN_SHORT, (1, 9, 10), "attempts_pkey"),
@@ -246,7 +246,7 @@ EMPTY: list[tuple[str, tuple[Any, ...]]] = [
     *((spelled(sql.STRATUM), (status, "pdf", priority, NEWEST, 0))
       for status in ("completed", "pending", "running") for priority in (2, 4)),
     *((spelled(sql.OF_WORKER), ("w1", priority, NEWEST, 0)) for priority in (2, 4)),
-    *((spelled(sql.OLDEST_PENDING), ("pdf", priority)) for priority in (2, 4)),
+    *((spelled(sql.FIRST_PENDING), ("pdf", priority)) for priority in (2, 4)),
     *((spelled(sql.AHEAD), ("pdf", priority, NEWEST, 10)) for priority in (2, 4)),
     (spelled(sql.RUNNING_ON), ("w", 10)),
     (bulk_sql.OF_WORKERS, ('["w"]',)),

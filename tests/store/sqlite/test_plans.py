@@ -29,7 +29,7 @@ PLANS: list[tuple[str, tuple[Any, ...], str]] = [
     (shared.PURGE_WORKER_RATES, (1,), "PRIMARY KEY"),
     (shared.WORKER_RATE, (1, "w"), "PRIMARY KEY"),
     (shared.FAILURE_BY_FINGERPRINT, ("x",), "sqlite_autoindex_failures_1"),
-    (shared.OLDEST_PENDING, ("pdf", 3), "jobs_"),  # either index has them in order
+    (shared.FIRST_PENDING, ("pdf", 3), "jobs_"),  # either index has them in order
     (shared.RUNNING_ON, ("w", 9), "jobs_running"),
     (shared.AUDIT_OF_JOB, ("7", 99, 10), "audit_by_subject"),
     (shared.ATTEMPTS_IN_SHORT, (1, 9, 10), "PRIMARY KEY"),
