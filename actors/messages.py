@@ -16,8 +16,10 @@ import msgspec
 from blobforge.access import Caller, Scope
 from blobforge.job import Job, JobStatus, ReleaseCause
 from blobforge.objects import ObjectInfo
+from blobforge.operation import Operation
 from blobforge.outputs import Output
 from blobforge.refusals import Refusal
+from blobforge.store.filters import JobFilter
 from blobforge.worker import WorkerFilter, WorkerStatus
 
 O = TypeVar("O")  # noqa: E741 - the outcome
@@ -79,13 +81,15 @@ def seen_as(info: ObjectInfo, *, verified: bool = False, epoch: int = 0) -> Obje
 
 
 class Submitted(Success, frozen=True):
-    """`upload`: the source is not in the store as far as we know, and the client should send it."""
+    """`upload`: the source is not in the store as far as we know, and the client should send it. `left_out`: of a job
+    that was there before, the path or the tags that it has no room for."""
 
     job_id: int
     existing: bool
     status: JobStatus
     source_hash: str
     upload: bool
+    left_out: tuple[str, ...] = ()
 
 
 class Submit(Message[Submitted], frozen=True):
@@ -445,6 +449,15 @@ class SetPriority(Message[JobChanged], frozen=True):
     undo: str = ""
 
 
+class ChangeTags(Message[JobChanged], frozen=True):
+    """`undo`: see Cancel."""
+
+    job_id: int
+    add: tuple[str, ...] = ()
+    remove: tuple[str, ...] = ()
+    undo: str = ""
+
+
 class Undone(Success, frozen=True):
     """`changed` of `matched` jobs are as before; the others have moved on. `more`: ask again for the next ones."""
 
@@ -787,7 +800,7 @@ class FindOrphans(Message[OrphanSearch], frozen=True):
 
 # ------------------------------------------------------------------------ many at once: web -> writer
 
-Item = Submit | SourceArrived | Complete | Fail | Retry | Cancel | SetPriority | DeleteJob | RemoveWorker
+Item = Submit | SourceArrived | Complete | Fail | Retry | Cancel | SetPriority | ChangeTags | DeleteJob | RemoveWorker
 ItemOutcome = (
     Submitted | SourceSettledFor | Completed | AttemptFailed | JobChanged | JobDeleted | WorkerChanged | Refusal
 )  # fmt: skip
@@ -807,6 +820,109 @@ class Batch(Message[BatchDone], frozen=True):
 
     items: tuple[Item, ...]
     only: JobStatus | None = None
+
+
+# ------------------------------------------------------------------------ operations: web, operator -> writer
+
+
+class RetryJobs(msgspec.Struct, frozen=True, tag="retry", tag_field="verb"):
+    """`completed_too`: what is completed is converted again."""
+
+    reset_attempts: bool = False
+    priority: int | None = None
+    completed_too: bool = False
+
+
+class CancelJobs(msgspec.Struct, frozen=True, tag="cancel", tag_field="verb"):
+    pass
+
+
+class PrioritiseJobs(msgspec.Struct, frozen=True, tag="priority", tag_field="verb"):
+    priority: int
+
+
+class TagJobs(msgspec.Struct, frozen=True, tag="tags", tag_field="verb"):
+    add: tuple[str, ...] = ()
+    remove: tuple[str, ...] = ()
+
+
+class DeleteJobs(msgspec.Struct, frozen=True, tag="delete", tag_field="verb"):
+    objects: bool = True
+
+
+class UndoJobs(msgspec.Struct, frozen=True, tag="undo", tag_field="verb"):
+    """What that operation has changed is taken back."""
+
+    operation_id: int
+
+
+Work = RetryJobs | CancelJobs | PrioritiseJobs | TagJobs | DeleteJobs | UndoJobs
+
+
+class Plan(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is to be done, and to which jobs: those with these ids, or all that match."""
+
+    work: Work
+    ids: tuple[int, ...] | None = None
+    filter: JobFilter = JobFilter()
+
+
+class OperationBegun(Success, frozen=True):
+    operation_id: int
+
+
+class BeginOperation(Message[OperationBegun], frozen=True):
+    """Answered when it is on record; from then on it is carried out, whatever becomes of the asker."""
+
+    plan: Plan
+    caller: Caller
+
+
+class OperationStands(Success, frozen=True):
+    """How far the operation is by now."""
+
+    operation: Operation
+
+
+class SelectJobs(Message[OperationStands], frozen=True):
+    """From the operator: further jobs of the operation, behind its first `after` pages, as many in each as one turn
+    treats. `matched`: how many were looked at for them; without a `cursor` these were the last."""
+
+    operation_id: int
+    after: int
+    pages: tuple[tuple[int, ...], ...]
+    matched: int
+    cursor: str | None = None
+
+
+class AdvanceOperation(Message[OperationStands], frozen=True):
+    """From the operator: treat the next page, if it is this one. `jobs` and `verb` are what it holds, so that it is
+    read ahead."""
+
+    operation_id: int
+    page: int
+    verb: str = ""
+    jobs: tuple[int, ...] = ()
+
+
+class EndOperation(Message[OperationStands], frozen=True):
+    """Treat no further jobs. `reason`: it cannot go on, which makes it failed and not cancelled."""
+
+    operation_id: int
+    reason: str | None = None
+
+
+class UndoOperation(Message[OperationBegun], frozen=True):
+    """Take back what an operation has changed, by another one."""
+
+    operation_id: int
+    caller: Caller
+
+
+class PruneOperations(Message[Purged], frozen=True):
+    """Forget what can be undone no longer, and operations that ended long ago: at most so many rows."""
+
+    limit: int = 100
 
 
 class BulkDone(Success, frozen=True):
@@ -829,10 +945,11 @@ Command = (
     | Claim | TellOutputs | ChooseOutputs | Complete | Fail | Release | ExpireLeases | OutputChecked | OutputsKept
     | Register | Heartbeat | Unregister | Drain | RemoveWorker | CreateWorker | ReplaceSecret
     | EnableWorker | DisableWorker | ExpireWorkers
-    | Retry | Cancel | SetPriority | Undo | WakeJobs | Sample
+    | Retry | Cancel | SetPriority | ChangeTags | Undo | WakeJobs | Sample
     | SignIn | RenewSession | TouchSession | EndSession | EndSessions | Note
     | CreateToken | EnsureAdminToken | DeleteToken | TouchTokens | AddSigningKey
     | Purge | Ping | SettleFork | Batch | RecordBulk
+    | BeginOperation | SelectJobs | AdvanceOperation | EndOperation | UndoOperation | PruneOperations
     | DeleteJob | Prune | TakeDoomed | DeletionsTried | FindUnneeded | FreePages | Backfill
     | RecordDrill | LeaveCheckpoints
 )  # fmt: skip
@@ -842,6 +959,6 @@ Answer = (
     Submitted | SourceSettledFor | Granted | Completed | AttemptFailed | Released | Expired | WorkerRegistered
     | OutputsTold | HeartbeatSeen | WorkerChanged | JobChanged | TokenCreated | Done | BatchDone | BulkDone
     | JobDeleted | Pruned | ToDelete | Unneeded | PagesFreed | Backfilled
-    | Undone | Purged | Sampled
+    | Undone | Purged | Sampled | OperationBegun | OperationStands
     | SignedIn | SessionRenewed | SessionsEnded | Refusal
 )  # fmt: skip

@@ -27,6 +27,7 @@ from actors.effects.standing import may_revoke, stands
 from actors.effects.transaction import LOST, Rules, Transaction, transact
 from actors.mailbox import Envelope, Mailbox, Reply
 from actors.messages import (
+    AdvanceOperation,
     Answer,
     Audit,
     Batch,
@@ -343,6 +344,8 @@ def _weight(envelope: Envelope[Any]) -> int:
             return len(message.items)
         case Claim():
             return message.limit
+        case AdvanceOperation():
+            return len(message.jobs)
         case _:
             return 1
 

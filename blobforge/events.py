@@ -102,6 +102,18 @@ class WorkerRemoved(Event, frozen=True, omit_defaults=True):
     type: str
 
 
+class OperationUpdated(Event, frozen=True, omit_defaults=False):
+    """An operation goes on, or has ended: at most once a second for each."""
+
+    name: ClassVar[str] = "operation_updated"
+    operation_id: int
+    verb: str
+    state: str
+    done: int
+    total: int
+    changed: int
+
+
 EVENT_NAMES: tuple[str, ...] = (
     *(kind.name for kind in Event.__subclasses__()),
     "stats_updated",  # made by the broadcaster itself, at most once a second
@@ -199,6 +211,10 @@ class OutputAccepted(Fact, frozen=True):
     size: int | None
     sha256: str | None
     etag: str | None
+
+
+class OperationsBegun(Fact, frozen=True):
+    """There is an operation to carry out."""
 
 
 class ObjectsDoomed(Fact, frozen=True):

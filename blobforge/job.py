@@ -8,6 +8,7 @@ job was given back for trouble: those are free up to a limit, and then each is c
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from enum import StrEnum
 
 import msgspec
@@ -15,6 +16,8 @@ import msgspec
 from blobforge.refusals import Refusal, RefusalCode
 
 LARGEST_RESULT = 64 * 1024  # bytes of JSON that stand in the job itself; a larger result is kept aside
+MOST_PATHS = 1000  # of a job's source, the first one included
+MOST_TAGS = 100  # that a job gets by being tagged; one that was submitted with more keeps them
 
 
 class JobStatus(StrEnum):
@@ -65,7 +68,9 @@ class Job(msgspec.Struct, frozen=True):
     stay, and `kept_attempt` says which attempt made them; in a completed job that is its latest one. `replaced` is
     the result that a completion took the place of, as JSON: it comes back if that completion is revoked. `upload_key`
     is the key that the latest attempt was given to write to; `write_once`: by URLs that write over nothing.
-    `submitter` is the caller whose submission made the job (`Caller.subject`).
+    `submitter` is the caller whose submission made the job (`Caller.subject`). `more_paths`: so many further paths of
+    its source are kept beside `source_path`. `output_bytes` is what the result's objects have together; None: the
+    job's bytes are not counted yet, for it is of an older release.
     """
 
     id: int
@@ -104,6 +109,8 @@ class Job(msgspec.Struct, frozen=True):
     upload_key: str | None = None
     result_size: int | None = None
     write_once: bool = False
+    more_paths: int = 0
+    output_bytes: int | None = 0
 
     @property
     def waits_until(self) -> int | None:
@@ -123,6 +130,7 @@ class Result(msgspec.Struct, frozen=True, omit_defaults=True):
     output_key: str | None
     result: str | None
     size: int | None = None
+    output_bytes: int = 0
 
 
 class BeforeRetry(msgspec.Struct, frozen=True):
@@ -142,6 +150,13 @@ class BeforeRetry(msgspec.Struct, frozen=True):
     kept_attempt: int | None
     replaced: str | None
     releases: int = 0
+
+
+class TagsChanged(msgspec.Struct, frozen=True):
+    """Which tags a job got and lost by a change: kept for an undo."""
+
+    added: list[str]
+    removed: list[str]
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -181,6 +196,14 @@ class RetryPolicy(msgspec.Struct, frozen=True):
         # The exponent is capped: 2**1000 is no float.
         base = min(self.backoff_max, self.backoff * 2.0 ** min(max(attempts - 1, 0), 40))
         return max(0.0, base * (1.0 + self.jitter * (2.0 * dice - 1.0)))
+
+
+def tagged(tags: tuple[str, ...], add: Collection[str], remove: Collection[str]) -> tuple[tuple[str, ...], list[str]]:
+    """The tags with these added and those removed, and those that there is no room for."""
+    kept = tuple(tag for tag in tags if tag not in remove)
+    new = [tag for tag in dict.fromkeys(add) if tag not in kept]
+    room = max(0, MOST_TAGS - len(kept))
+    return (*kept, *new[:room]), new[room:]
 
 
 def no_such_job(job_id: int) -> Refusal:

@@ -157,6 +157,7 @@ def complete(
     output_key: str | None,
     result: str | None,
     result_size: int | None = None,
+    output_bytes: int = 0,
     now: int,
 ) -> Job | Refusal:
     """Accept the work. `last` is the job's latest attempt; it decides about late completions.
@@ -175,6 +176,7 @@ def complete(
         output_key=output_key,
         result=result,
         result_size=result_size,
+        output_bytes=_weighed(job, output_bytes),
         kept_attempt=None,
         replaced=_encoded(job),
         completed_at=now,
@@ -192,7 +194,13 @@ def _encoded(job: Job) -> str | None:
     """The result that the job has kept from an earlier attempt."""
     if job.kept_attempt is None:
         return None
-    return msgspec.json.encode(Result(job.kept_attempt, job.output_key, job.result, job.result_size)).decode()
+    result = Result(job.kept_attempt, job.output_key, job.result, job.result_size, job.output_bytes or 0)
+    return msgspec.json.encode(result).decode()
+
+
+def _weighed(job: Job, output_bytes: int) -> int | None:
+    """What its result has, in a job whose bytes are counted."""
+    return output_bytes if job.output_bytes is not None else None
 
 
 def completed_already(job: Job, *, worker_id: str, lease: str | None, output_key: str | None) -> bool:
@@ -471,7 +479,10 @@ def source_never_came(job: Job) -> bool:
 def forget_result(job: Job, *, attempt: int, now: int) -> Job | None:
     """The output that was kept of this attempt is lost. None when the job keeps none of it."""
     if job.kept_attempt == attempt:
-        return replace(job, output_key=None, result=None, result_size=None, kept_attempt=None, updated_at=now)
+        return replace(
+            job, output_key=None, result=None, result_size=None, kept_attempt=None, updated_at=now,
+            output_bytes=_weighed(job, 0),
+        )  # fmt: skip
     if job.replaced is not None and msgspec.json.decode(job.replaced, type=Result).attempt == attempt:
         return replace(job, replaced=None, updated_at=now)
     return None
@@ -496,6 +507,7 @@ def revoke(job: Job, *, attempt: int, policy: RetryPolicy, now: int) -> Job | No
         result=former.result if former is not None else None,
         result_size=former.size if former is not None else None,
         kept_attempt=former.attempt if former is not None else None,
+        output_bytes=_weighed(job, former.output_bytes if former is not None else 0),
         replaced=None,
         last_error=error,
     )

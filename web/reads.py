@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
 import trio
 
+from blobforge.job import Job
 from blobforge.machinery.hop import Hop, in_thread
+from blobforge.operation import MOST_OPEN, Operation
+from blobforge.store.filters import JobFilter
+from blobforge.store.lists import Cursor, Page
 from blobforge.store.reading import Reader
 
 T = TypeVar("T")
@@ -52,3 +56,23 @@ def _asked(reader: Reader, read: Callable[[Reader], T]) -> T:
 def _of_one_moment(read: Callable[[Reader], T], reader: Reader) -> T:
     with reader.snapshot():
         return read(reader)
+
+
+class OperatorReads:
+    """What the operator reads."""
+
+    def __init__(self, reads: ReadPool) -> None:
+        self._reads = reads
+
+    async def open_operations(self) -> list[Operation]:
+        return await self._reads.run(lambda reader: reader.open_operations(limit=MOST_OPEN))
+
+    async def operation_jobs(self, operation_id: int, page: int) -> list[int]:
+        return await self._reads.run(lambda reader: reader.operation_jobs(operation_id, page))
+
+    async def list_jobs(self, wanted: JobFilter, cursor: Cursor, limit: int) -> Page:
+        return await self._reads.run(lambda reader: reader.list_jobs(wanted, limit=limit, cursor=cursor))
+
+    async def jobs(self, ids: Sequence[int]) -> list[Job]:
+        found = await self._reads.moment(lambda reader: [reader.job_in_short(id_) for id_ in ids])
+        return [job for job in found if job is not None]

@@ -15,6 +15,7 @@ from actors.effects import (
     claims,
     fleet,
     jobs,
+    operations,
     outputs,
     people,
     periodic,
@@ -25,11 +26,14 @@ from actors.effects import (
 from actors.effects.transaction import Transaction
 from actors.messages import (
     AddSigningKey,
+    AdvanceOperation,
     Answer,
     Backfill,
     Batch,
     BatchDone,
+    BeginOperation,
     Cancel,
+    ChangeTags,
     ChooseOutputs,
     Claim,
     Command,
@@ -43,6 +47,7 @@ from actors.messages import (
     Done,
     Drain,
     EnableWorker,
+    EndOperation,
     EndSession,
     EndSessions,
     EnsureAdminToken,
@@ -61,6 +66,7 @@ from actors.messages import (
     OutputsKept,
     Ping,
     Prune,
+    PruneOperations,
     Purge,
     RecordBulk,
     RecordDrill,
@@ -71,6 +77,7 @@ from actors.messages import (
     ReplaceSecret,
     Retry,
     Sample,
+    SelectJobs,
     SetPriority,
     SettleFork,
     SignIn,
@@ -82,6 +89,7 @@ from actors.messages import (
     TouchSession,
     TouchTokens,
     Undo,
+    UndoOperation,
     Unregister,
     WakeJobs,
 )
@@ -102,7 +110,17 @@ def apply(step: Transaction, message: Command) -> Answer:  # noqa: PLR0912, PLR0
             return claims.claim(step, message)
         case Heartbeat():
             return fleet.heartbeat(step, message)
-        case Complete() | Fail() | Submit() | Retry() | Cancel() | SetPriority() | DeleteJob() | RemoveWorker():
+        case (
+            Complete()
+            | Fail()
+            | Submit()
+            | Retry()
+            | Cancel()
+            | SetPriority()
+            | ChangeTags()
+            | DeleteJob()
+            | RemoveWorker()
+        ):
             return _apply_item(step, message)
         case Batch():
             return _batch(step, message)
@@ -144,6 +162,18 @@ def apply(step: Transaction, message: Command) -> Answer:  # noqa: PLR0912, PLR0
             return jobs.wake(step, message)
         case Undo():
             return jobs.undo(step, message)
+        case BeginOperation():
+            return operations.begin(step, message)
+        case SelectJobs():
+            return operations.select(step, message)
+        case AdvanceOperation():
+            return operations.advance(step, message)
+        case EndOperation():
+            return operations.end(step, message)
+        case UndoOperation():
+            return operations.take_back(step, message)
+        case PruneOperations():
+            return operations.prune(step, message)
         case SettleFork():
             return recovery.settle_fork(step)
         case Sample():
@@ -219,6 +249,8 @@ def _apply_item(step: Transaction, message: Item) -> ItemOutcome:
             return jobs.cancel(step, message)
         case SetPriority():
             return jobs.set_priority(step, message)
+        case ChangeTags():
+            return jobs.change_tags(step, message)
         case DeleteJob():
             return retention.delete_job(step, message)
         case RemoveWorker():
@@ -233,7 +265,7 @@ def _batch(step: Transaction, message: Batch) -> BatchDone:
 
 def _moved_on(step: Transaction, item: Item, only: JobStatus | None) -> Refusal | None:
     """Whether what is to be done to the job was meant for it in another state."""
-    if only is None or not isinstance(item, Retry | Cancel | SetPriority | DeleteJob):
+    if only is None or not isinstance(item, Retry | Cancel | SetPriority | ChangeTags | DeleteJob):
         return None
     job = step.store.job(item.job_id)
     if job is None or job.status is only:

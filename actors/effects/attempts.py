@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from actors.effects import claims, outputs, retention
 from actors.effects.causes import LOST_CAUSE, REVOKED_CAUSE, SILENT_CAUSE, blamed
 from actors.effects.returns import back_in_queue
@@ -79,6 +81,7 @@ def _accept(step: Transaction, message: Complete, job: Job) -> Refusal | None:
         output_key=message.output_key,
         result=None if aside else message.result,
         result_size=size if aside else None,
+        output_bytes=message.output.size or 0,
         now=step.now,
     )
     if isinstance(completed, Refusal):
@@ -241,6 +244,8 @@ def output_checked(step: Transaction, message: OutputChecked) -> Expired:
         job = step.store.job(message.job_id)
         if job is not None and job.result_attempt == message.attempt and job.output_key == message.key:
             _record(step, job, message.key, message.output, said=said)
+            if job.output_bytes is not None and message.output.size not in (None, job.output_bytes):
+                step.store.save_job(job, replace(job, output_bytes=message.output.size))
         return Expired(0)
     return Expired(_revoked(step, message.job_id, message.attempt, message.key))
 

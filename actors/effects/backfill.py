@@ -1,4 +1,4 @@
-"""What an older database has not kept is made of what it has: causes of failures, and counts of attempts.
+"""What an older database has not kept is made of what it has: causes of failures, counts of attempts, and bytes.
 
 A migration says what is missing; this fills it in, some jobs at a time, between the messages of others. Each step is
 one transaction with the place where it ended, so that nothing is counted twice, whatever stops the server.
@@ -28,7 +28,7 @@ def backfill(step: Transaction, message: Backfill) -> Backfilled:
     """The next jobs. `more`: there are further ones."""
     state = step.store.rollups.backfill()
     if state is None:
-        return Backfilled(more=False)
+        return _weigh(step, message.limit)
     jobs = step.store.jobs_between(state.next_job, state.last_job, limit=message.limit)
     until = state.until if state.until is not None else step.now
     for job in jobs:
@@ -41,6 +41,21 @@ def backfill(step: Transaction, message: Backfill) -> Backfilled:
                     step.store.count_old_attempt(job.type, attempt, now=step.now)
     more = len(jobs) == message.limit
     step.store.rollups.backfilled(next_job=jobs[-1].id + 1 if more else None)
+    return Backfilled(more=True)
+
+
+def _weigh(step: Transaction, limit: int) -> Backfilled:
+    """Count the bytes of the next jobs that were made before such were counted."""
+    span = step.store.rollups.weighing()
+    if span is None:
+        return Backfilled(more=False)
+    jobs = step.store.jobs_between(*span, limit=limit)
+    for job in jobs:
+        if job.output_bytes is None:
+            output = step.store.file(job.output_key) if job.output_key is not None else None
+            step.store.save_job(job, replace(job, output_bytes=(output.size if output is not None else 0) or 0))
+    more = len(jobs) == limit
+    step.store.rollups.weighed(next_job=jobs[-1].id + 1 if more else None)
     return Backfilled(more)
 
 

@@ -8,23 +8,29 @@ from msgspec.structs import replace
 from actors.effects.avoidance import claimable, kept_from
 from actors.effects.periodic import UNDO_MS
 from actors.effects.transaction import Transaction
-from actors.messages import Cancel, Expired, JobChanged, Retry, SetPriority, Undo, Undone, WakeJobs
+from actors.messages import Cancel, ChangeTags, Expired, JobChanged, Retry, SetPriority, Undo, Undone, WakeJobs
 from blobforge import life
 from blobforge.events import JobUpdated, LeaseEnded, SourceAwaited, SourceSettled
-from blobforge.job import BeforeRetry, Job, JobStatus, Outcome, no_such_job
+from blobforge.job import MOST_TAGS, BeforeRetry, Job, JobStatus, Outcome, TagsChanged, no_such_job, tagged
 from blobforge.objects.keys import source_key
+from blobforge.operation import Change
 from blobforge.refusals import Refusal, RefusalCode
+
+RETAGGED = "tags"  # what became of a job whose tags were changed
 
 
 def retry(step: Transaction, message: Retry) -> JobChanged | Refusal:
+    return _answered(step, message, retried(step, message))
+
+
+def retried(step: Transaction, message: Retry) -> Change | Refusal:
     job = step.store.job(message.job_id)
     if job is None:
         return no_such_job(message.job_id)
     changed = _again(step, job, reset_attempts=message.reset_attempts, priority=message.priority)
     if isinstance(changed, Refusal):
         return changed
-    was = msgspec.json.encode(life.before_retry(job)).decode()
-    return _changed(step, changed, message.undo, was=was, became=changed.status)
+    return Change(job.id, msgspec.json.encode(life.before_retry(job)).decode(), changed.status, step.now)
 
 
 def _again(step: Transaction, job: Job, *, reset_attempts: bool, priority: int | None) -> Job | Refusal:
@@ -49,37 +55,78 @@ def _again(step: Transaction, job: Job, *, reset_attempts: bool, priority: int |
 
 
 def cancel(step: Transaction, message: Cancel) -> JobChanged | Refusal:
+    return _answered(step, message, cancelled(step, message))
+
+
+def cancelled(step: Transaction, message: Cancel) -> Change | Refusal:
     """At once, a running job too: its lease is void, and its worker learns it from the next heartbeat."""
     job = step.store.job(message.job_id)
     if job is None:
         return no_such_job(message.job_id)
-    cancelled = life.cancel(job, now=step.now)
-    if isinstance(cancelled, Refusal):
-        return cancelled
-    _save(step, job, cancelled)
+    ended = life.cancel(job, now=step.now)
+    if isinstance(ended, Refusal):
+        return ended
+    _save(step, job, ended)
     if job.status is JobStatus.RUNNING:
-        step.end_attempt(job, cancelled, Outcome.CANCELLED, error="the job was cancelled")
+        step.end_attempt(job, ended, Outcome.CANCELLED, error="the job was cancelled")
         step.facts.append(LeaseEnded(job.id))
     if job.status is JobStatus.UPLOADING:
         step.facts.append(SourceSettled(job.id, job.source_hash))
-    return _changed(step, cancelled, message.undo, was=job.status, became=cancelled.status)
+    return Change(job.id, job.status, ended.status, step.now)
 
 
 def set_priority(step: Transaction, message: SetPriority) -> JobChanged | Refusal:
-    """Counts from the next claim on; for a job that runs or has ended, from its next retry on."""
+    return _answered(step, message, prioritised(step, message))
+
+
+def prioritised(step: Transaction, message: SetPriority) -> Change | Refusal | None:
+    """None: it has that priority. Counts from the next claim on; for a job that runs or has ended, from its next
+    retry on."""
     job = step.store.job(message.job_id)
     if job is None:
         return no_such_job(message.job_id)
     if job.priority == message.priority:
-        return JobChanged(job.id, job.status)
+        return None
     _save(step, job, replace(job, priority=message.priority, updated_at=step.now))
-    return _changed(step, job, message.undo, was=str(job.priority), became=str(message.priority))
+    return Change(job.id, str(job.priority), str(message.priority), step.now)
 
 
-def _changed(step: Transaction, job: Job, undo: str, *, was: str, became: str) -> JobChanged:
-    if undo:
-        step.store.save_undo(undo, job.id, was, became, now=step.now)
-    return JobChanged(job.id, job.status, undo)
+def change_tags(step: Transaction, message: ChangeTags) -> JobChanged | Refusal:
+    return _answered(step, message, retagged(step, message))
+
+
+def retagged(step: Transaction, message: ChangeTags) -> Change | Refusal | None:
+    """None: tags that are there already, or are not there, are as they should be."""
+    job = step.store.job(message.job_id)
+    if job is None:
+        return no_such_job(message.job_id)
+    tags, no_room = tagged(job.tags, message.add, message.remove)
+    if no_room:
+        return Refusal(
+            RefusalCode.INVALID,
+            f"Job {job.id} would have more than {MOST_TAGS} tags: {', '.join(no_room[:5])} is too many. Remove some.",
+            field="add",
+        )
+    if tags == job.tags:
+        return None
+    _save(step, job, replace(job, tags=tags, updated_at=step.now))
+    changed = TagsChanged([tag for tag in tags if tag not in job.tags], [tag for tag in job.tags if tag not in tags])
+    return Change(job.id, msgspec.json.encode(changed).decode(), RETAGGED, step.now)
+
+
+def _answered(
+    step: Transaction, message: Retry | Cancel | SetPriority | ChangeTags, done: Change | Refusal | None
+) -> JobChanged | Refusal:
+    """The job as it is now, and what an undo needs kept where it is asked for; None: nothing was to be changed."""
+    if isinstance(done, Refusal):
+        return done
+    job = step.store.job(message.job_id)
+    assert job is not None
+    if done is None:
+        return JobChanged(job.id, job.status)
+    if message.undo:
+        step.store.save_undo(message.undo, done.job_id, done.was, done.became, now=done.at)
+    return JobChanged(job.id, job.status, message.undo)
 
 
 def undo(step: Transaction, message: Undo) -> Undone | Refusal:
@@ -94,13 +141,14 @@ def undo(step: Transaction, message: Undo) -> Undone | Refusal:
         )
     for job_id, *_ in found:
         step.store.rollups.delete_undo(message.token, job_id)
-    changed = step.each(found, _put_back)
+    changed = step.each([Change(*each) for each in found], put_back)
     return Undone(len(found), changed, more=len(found) == message.limit)
 
 
-def _put_back(step: Transaction, changed: tuple[int, str, str, int]) -> bool:
-    job_id, was, became, at = changed
-    job = step.store.job(job_id)
+def put_back(step: Transaction, changed: Change) -> bool:
+    """As it was; whether nothing has happened to it that forbids that."""
+    was, became, at = changed.was, changed.became, changed.at
+    job = step.store.job(changed.job_id)
     if job is None:
         return False
     if became == JobStatus.CANCELLED:
@@ -110,9 +158,20 @@ def _put_back(step: Transaction, changed: tuple[int, str, str, int]) -> bool:
         return isinstance(_again(step, job, reset_attempts=False, priority=None), Job)
     if became in (JobStatus.PENDING, JobStatus.UPLOADING):
         return _undo_retry(step, job, msgspec.json.decode(was, type=BeforeRetry), at)
+    if became == RETAGGED:
+        return _undo_tags(step, job, msgspec.json.decode(was, type=TagsChanged))
     if str(job.priority) != became:
         return False
     _save(step, job, replace(job, priority=int(was), updated_at=step.now))
+    return True
+
+
+def _undo_tags(step: Transaction, job: Job, changed: TagsChanged) -> bool:
+    """Of what was added and removed, that which is still so."""
+    tags, no_room = tagged(job.tags, changed.removed, changed.added)
+    if no_room or tags == job.tags:
+        return False
+    _save(step, job, replace(job, tags=tags, updated_at=step.now))
     return True
 
 

@@ -12,8 +12,10 @@ from typing import Any
 from actors.effects.avoidance import KEPT_LOOKED_AT, LOOKED_AT
 from actors.effects.causes import LOST_CAUSE, SILENT_CAUSE
 from actors.messages import (
+    AdvanceOperation,
     Batch,
     Cancel,
+    ChangeTags,
     ChooseOutputs,
     Claim,
     Complete,
@@ -61,7 +63,7 @@ def needs_of(messages: Iterable[tuple[Message[Any], Repeatable | None]]) -> Need
     return needs
 
 
-def _add(needs: Needs, message: Message[Any]) -> None:  # noqa: PLR0912 - one row a message
+def _add(needs: Needs, message: Message[Any]) -> None:  # noqa: PLR0912, PLR0915 - one row a message
     match message:
         case Claim():
             needs.workers.add(message.worker_id)
@@ -88,14 +90,21 @@ def _add(needs: Needs, message: Message[Any]) -> None:  # noqa: PLR0912 - one ro
         case Submit():
             needs.new_jobs += 1
             _source(needs, message.job.source_hash)
+            if message.job.source_path and _is_writable(message.job.source_path):
+                needs.paths.add((message.job.source_hash, message.job.source_path))
         case SourceArrived() | SourceRejected():
             _source(needs, message.source_hash)
         case Retry():
             needs.jobs.add(message.job_id)
             needs.failed.add(message.job_id)
             needs.sources_of.add(message.job_id)
-        case Cancel() | SetPriority() | DeleteJob():
+        case Cancel() | SetPriority() | ChangeTags() | DeleteJob():
             needs.jobs.add(message.job_id)
+        case AdvanceOperation():
+            needs.jobs.update(message.jobs)
+            if message.verb in ("retry", "undo"):
+                needs.failed.update(message.jobs)
+                needs.sources_of.update(message.jobs)
         case ExpireLeases():
             needs.jobs.update(silent.job_id for silent in message.leases)
             needs.causes |= {LOST_CAUSE.fingerprint, SILENT_CAUSE.fingerprint}
@@ -113,6 +122,14 @@ def _add(needs: Needs, message: Message[Any]) -> None:  # noqa: PLR0912 - one ro
             needs.workers.update(silent.worker_id for silent in message.workers)
         case _:
             pass  # asks for itself
+
+
+def _is_writable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False  # its own effect is told so, and no other
+    return True
 
 
 def _ready(needs: Needs, type_: str, limit: int) -> None:

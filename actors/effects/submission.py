@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
+from msgspec.structs import replace
+
 from actors.effects.avoidance import claimable, kept_from
 from actors.effects.causes import UPLOAD_CAUSE, blamed
 from actors.effects.retention import doubted, spare_source
@@ -21,7 +23,7 @@ from actors.messages import (
 )
 from blobforge import life
 from blobforge.events import JobCreated, JobFailed, JobUpdated, SourceAwaited, SourceSettled
-from blobforge.job import Job, JobStatus
+from blobforge.job import MOST_PATHS, Job, JobStatus, tagged
 from blobforge.objects.keys import source_key
 from blobforge.refusals import Refusal, RefusalCode
 
@@ -52,12 +54,34 @@ def submit(step: Transaction, message: Submit) -> Submitted | Refusal:
             step.events.append(JobUpdated(waiting.id, waiting.type, waiting.status))
             step.facts.append(SourceAwaited(waiting.id, waiting.source_hash))
             existing = waiting
+        left_out = _name_again(step, existing, new)
         # What the look says counts: a client that has the file sends it, whatever is known of the job.
         upload = vanished or (missing and existing.status is JobStatus.UPLOADING)
-        return Submitted(existing.id, True, existing.status, new.source_hash, upload)
+        return Submitted(existing.id, True, existing.status, new.source_hash, upload, left_out)
     (job,) = step.store.insert_jobs([_job(step, new, ready=ready)])
     _tell(step, job)
     return Submitted(job.id, False, job.status, new.source_hash, missing)
+
+
+def _name_again(step: Transaction, job: Job, new: NewJob) -> tuple[str, ...]:
+    """The job gets the path and the tags of this submission, too; those that it has no room for."""
+    named, left_out = job, []
+    if (path := new.source_path) and not step.store.has_path(job, path):
+        if job.source_path is None:
+            named = replace(named, source_path=path)
+        elif job.more_paths + 1 < MOST_PATHS:
+            named = replace(named, more_paths=job.more_paths + 1)
+        else:
+            left_out.append(path)
+    tags, no_room = tagged(job.tags, new.tags, ())
+    if named is not job or tags != job.tags:
+        named = replace(named, tags=tags if tags != job.tags else job.tags, updated_at=step.now)
+        step.store.save_job(job, named)
+        if named.more_paths != job.more_paths:
+            assert path is not None
+            step.store.add_path(named, path)
+        step.events.append(JobUpdated(named.id, named.type, named.status, worker_id=named.worker_id))
+    return (*left_out, *no_room)
 
 
 def _job(step: Transaction, new: NewJob, *, ready: bool) -> Job:
@@ -71,11 +95,16 @@ def _job(step: Transaction, new: NewJob, *, ready: bool) -> Job:
         updated_at=step.now,
         max_attempts=new.max_attempts or step.rules.max_attempts,
         source_path=new.source_path,
-        source_size=new.source_size,
+        source_size=new.source_size if new.source_size is not None else _known_size(step, new, ready=ready),
         tags=tuple(dict.fromkeys(new.tags)),
         metadata=new.metadata,
         submitter=new.submitter,
     )
+
+
+def _known_size(step: Transaction, new: NewJob, *, ready: bool) -> int | None:
+    known = step.store.file(source_key(new.source_hash)) if ready else None
+    return known.size if known is not None else None
 
 
 def _tell(step: Transaction, job: Job) -> None:

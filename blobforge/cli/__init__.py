@@ -22,6 +22,7 @@ _COMMANDS = {
     "replay": "blobforge.cli.replay:replay",
     "stats": "blobforge.cli.stats:stats",
     "work": "blobforge.cli.work:work",
+    "operations": "blobforge.cli.operations:operations",
     "workers": "blobforge.cli.workers:workers",
     "tokens": "blobforge.cli.tokens:tokens",
     "users": "blobforge.cli.people:users",

@@ -1,6 +1,6 @@
-"""`blobforge jobs retry|cancel|priority|delete`: what changes jobs.
+"""`blobforge jobs retry|cancel|priority|tag|delete`: what changes jobs.
 
-By ids one by one; by a filter in one request, which is counted and asked about first.
+By ids one by one; by a filter in one request, which is counted and asked about first, or as an operation.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from blobforge.cli import common, output
-from blobforge.cli.common import CliError, CliSession, pass_session, session_options
+from blobforge.cli.common import CliError, CliSession, CommandGroup, pass_session, session_options
+from blobforge.cli.operations import begun
 from blobforge.cli.selection import Filters, bulk_filters, chosen, ids_or_filter, some_ids
 
 if TYPE_CHECKING:
@@ -40,12 +41,21 @@ def bulk_options(command: Decorated) -> Decorated:
     return click.option("--dry-run", is_flag=True, help="Say how many it would change, and change none.")(command)
 
 
+def job_options(command: Decorated) -> Decorated:
+    """Those, and --background."""
+    return bulk_options(
+        click.option(
+            "--background", is_flag=True, help="Have the server do it by itself, as an operation; say its number."
+        )(command)
+    )
+
+
 @click.command("retry")
 @some_ids
 @bulk_filters
 @click.option("--reset-attempts", is_flag=True, help="Give the jobs all their tries again.")
 @click.option("--priority", type=click.IntRange(1, 5), help="Change their priority, too.")
-@bulk_options
+@job_options
 @session_options
 @pass_session
 def retry_jobs(
@@ -57,6 +67,7 @@ def retry_jobs(
     priority: int | None,
     dry_run: bool,
     yes: bool,
+    background: bool,
     **filters: Any,
 ) -> None:
     """Put failed, dead, cancelled or completed jobs back in the queue.
@@ -71,17 +82,24 @@ def retry_jobs(
         lambda client, job_id: client.retry_job(job_id, reset_attempts=reset_attempts, priority=priority),
         {"reset_attempts": reset_attempts or None, "priority": priority},
     )
-    _change(session, change, job_ids, filters, dry_run=dry_run, yes=yes)
+    _change(session, change, job_ids, filters, Manner(dry_run, yes, background))
 
 
 @click.command("cancel")
 @some_ids
 @bulk_filters
-@bulk_options
+@job_options
 @session_options
 @pass_session
 def cancel_jobs(
-    session: CliSession, /, *, job_ids: tuple[int, ...], dry_run: bool, yes: bool, **filters: Any
+    session: CliSession,
+    /,
+    *,
+    job_ids: tuple[int, ...],
+    dry_run: bool,
+    yes: bool,
+    background: bool,
+    **filters: Any,
 ) -> None:
     """Cancel jobs at once, running ones too.
 
@@ -90,14 +108,14 @@ def cancel_jobs(
       blobforge jobs cancel --tag scan-2026 --status pending
     """
     change = Change("cancel", "Cancel", lambda client, job_id: client.cancel_job(job_id), {})
-    _change(session, change, job_ids, filters, dry_run=dry_run, yes=yes)
+    _change(session, change, job_ids, filters, Manner(dry_run, yes, background))
 
 
 @click.command("priority")
 @some_ids
 @click.argument("priority", type=click.IntRange(1, 5))
 @bulk_filters
-@bulk_options
+@job_options
 @session_options
 @pass_session
 def set_priority(
@@ -108,6 +126,7 @@ def set_priority(
     priority: int,
     dry_run: bool,
     yes: bool,
+    background: bool,
     **filters: Any,
 ) -> None:
     """Change the priority of jobs: 1 (critical) to 5 (background). The last argument is the priority.
@@ -122,14 +141,14 @@ def set_priority(
         lambda client, job_id: client.set_priority(job_id, priority),
         {"priority": priority},
     )
-    _change(session, change, job_ids, filters, dry_run=dry_run, yes=yes)
+    _change(session, change, job_ids, filters, Manner(dry_run, yes, background))
 
 
 @click.command("delete")
 @some_ids
 @bulk_filters
 @click.option("--keep-objects", is_flag=True, help="Leave their sources and outputs in the object store.")
-@bulk_options
+@job_options
 @session_options
 @pass_session
 def delete_jobs(
@@ -140,6 +159,7 @@ def delete_jobs(
     keep_objects: bool,
     dry_run: bool,
     yes: bool,
+    background: bool,
     **filters: Any,
 ) -> None:
     """Delete jobs that do not run, for good, with their outputs and sources that no other job has.
@@ -149,14 +169,76 @@ def delete_jobs(
       blobforge jobs delete --status cancelled --dry-run
     """
     change = Change("delete", "Delete for good:", None, {"objects": not keep_objects})
-    _change(session, change, job_ids, filters, dry_run=dry_run, yes=yes)
+    _change(session, change, job_ids, filters, Manner(dry_run, yes, background))
 
 
-def _change(
-    session: CliSession, change: Change, job_ids: tuple[int, ...], filters: Filters, *, dry_run: bool, yes: bool
-) -> None:
+@click.group("tag", cls=CommandGroup)
+def tag_jobs() -> None:
+    """Add a tag to jobs, or remove one."""
+
+
+@tag_jobs.command("add")
+@click.argument("name", metavar="TAG")
+@some_ids
+@bulk_filters
+@job_options
+@session_options
+@pass_session
+def add_tag(session: CliSession, /, *, name: str, job_ids: tuple[int, ...], **more: Any) -> None:
+    """Add a tag to jobs.
+
+    \b
+      blobforge jobs tag add scan-2026 17 18
+      blobforge jobs tag add checked --tag scan-2026 --background
+    """
+    change = Change(
+        "tags", f"Tag with {name}", lambda client, job_id: client.change_tags(job_id, add=[name]), {"add": [name]}
+    )
+    _change(session, change, job_ids, *_parted(more))
+
+
+@tag_jobs.command("remove")
+@click.argument("name", metavar="TAG")
+@some_ids
+@bulk_filters
+@job_options
+@session_options
+@pass_session
+def remove_tag(session: CliSession, /, *, name: str, job_ids: tuple[int, ...], **more: Any) -> None:
+    """Remove a tag from jobs.
+
+    \b
+      blobforge jobs tag remove scan-2026 17 18
+      blobforge jobs tag remove checked --type epub
+    """
+    change = Change(
+        "tags",
+        f"Remove the tag {name} from",
+        lambda client, job_id: client.change_tags(job_id, remove=[name]),
+        {"remove": [name]},
+    )
+    _change(session, change, job_ids, *_parted(more))
+
+
+@dataclass(frozen=True)
+class Manner:
+    dry_run: bool
+    yes: bool
+    background: bool
+
+
+def _parted(given: dict[str, Any]) -> tuple[Filters, Manner]:
+    """The filters, and how it is to be done."""
+    manner = Manner(given.pop("dry_run"), given.pop("yes"), given.pop("background"))
+    return given, manner
+
+
+def _change(session: CliSession, change: Change, job_ids: tuple[int, ...], filters: Filters, manner: Manner) -> None:
     ids_or_filter(job_ids, filters)
-    if job_ids and not dry_run and change.one is not None:
+    if manner.background and not manner.dry_run:
+        _begin(session, change, job_ids, filters, yes=manner.yes)
+        return
+    if job_ids and not manner.dry_run and change.one is not None:
         _each(session, job_ids, change.one)
         return
 
@@ -167,7 +249,18 @@ def _change(
             )
         )
 
-    change_counted(session, ask_for, change.question, noun="job", by_id=bool(job_ids), dry_run=dry_run, yes=yes)
+    change_counted(
+        session, ask_for, change.question, noun="job", by_id=bool(job_ids), dry_run=manner.dry_run, yes=manner.yes
+    )
+
+
+def _begin(session: CliSession, change: Change, job_ids: tuple[int, ...], filters: Filters, *, yes: bool) -> None:
+    """As an operation: it is not counted first, for that takes as long as there are jobs."""
+    common.confirm(f"{change.question} all jobs that this means, in the background?", yes=yes)
+    number = session.run(
+        lambda client: client.begin_operation(change.verb, ids=job_ids, filters=chosen(filters), **change.options)
+    )
+    begun(session, number)
 
 
 def change_counted(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from blobforge.cli import common, output
-from blobforge.cli.change import cancel_jobs, delete_jobs, retry_jobs, set_priority
+from blobforge.cli.change import cancel_jobs, delete_jobs, retry_jobs, set_priority, tag_jobs
 from blobforge.cli.common import CliError, CliSession, CommandGroup, pass_session, session_options
 from blobforge.cli.follow import logs, watch
 from blobforge.cli.selection import chosen, each_page, job_filters, several_ids
@@ -298,5 +298,5 @@ def download_name(job: Job, source: bool) -> str:
     return name or f"job-{job.id}.{'source' if source else 'output'}"
 
 
-for _command in (logs, watch, retry_jobs, cancel_jobs, set_priority, delete_jobs):
+for _command in (logs, watch, retry_jobs, cancel_jobs, set_priority, tag_jobs, delete_jobs):
     jobs.add_command(_command)

@@ -50,9 +50,13 @@ from blobforge.client.types import (
     NamedUploadUrl,
     NamedUploadUrls,
     NewToken,
+    Operation,
+    OperationBegun,
+    OperationPage,
     OrphanSearch,
     OutputPage,
     PartUrl,
+    PathPage,
     Registration,
     ReleaseCause,
     Servers,
@@ -231,11 +235,55 @@ class Endpoints:
         """`retry`, `cancel`, `delete` or reprioritise (`priority`) many jobs, by their ids or by a filter.
 
         `filters` are JobFilters, as for `list_jobs` (the priority that jobs have may be called `only_priority`, as
-        it is in the body); `options` are those of the verb: `reset_attempts`, `priority`, `objects`.
+        it is in the body); `options` are those of the verb: `reset_attempts`, `priority`, `objects`, `add`,
+        `remove`.
         """
         wanted = {"only_priority" if name == "priority" else name: value for name, value in (filters or {}).items()}
         body = _without_none(ids=list(ids) if ids else None, dry_run=dry_run or None, **wanted, **options)
         return await self._post(f"/api/jobs/{verb}", BulkDone, body, once_only=not dry_run, answer_timeout=_BULK)
+
+    async def change_tags(self, job_id: int, *, add: Sequence[str] = (), remove: Sequence[str] = ()) -> StatusAnswer:
+        """Add tags to a job, and remove some."""
+        body = {"add": list(add), "remove": list(remove)}
+        return await self._call("PATCH", f"/api/jobs/{job_id}/tags", StatusAnswer, body=body)
+
+    async def list_paths(self, job_id: int, *, limit: int | None = None, cursor: int | None = None) -> PathPage:
+        """One page of the paths under which a job's source was submitted."""
+        return await self._call(
+            "GET", f"/api/jobs/{job_id}/paths", PathPage, params=_without_none(limit=limit, cursor=cursor)
+        )
+
+    async def begin_operation(
+        self,
+        verb: str,
+        *,
+        ids: Sequence[int] | None = None,
+        filters: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> int:
+        """The same as `change_many`, without waiting for it: the id of an operation, which goes on by itself."""
+        wanted = {"only_priority" if name == "priority" else name: value for name, value in (filters or {}).items()}
+        body = _without_none(ids=list(ids) if ids else None, background=True, **wanted, **options)
+        return (await self._post(f"/api/jobs/{verb}", OperationBegun, body, once_only=True)).operation
+
+    async def get_operation(self, operation_id: int) -> Operation:
+        """How far an operation is, and what it has come to."""
+        return await self._call("GET", f"/api/operations/{operation_id}", Operation)
+
+    async def list_operations(self, *, limit: int | None = None, cursor: int | None = None) -> OperationPage:
+        """One page of the operations, newest first."""
+        return await self._call(
+            "GET", "/api/operations", OperationPage, params=_without_none(limit=limit, cursor=cursor)
+        )
+
+    async def cancel_operation(self, operation_id: int) -> Operation:
+        """Stop an operation; what it has changed stays."""
+        return await self._post(f"/api/operations/{operation_id}/cancel", Operation, {}, once_only=True)
+
+    async def undo_operation(self, operation_id: int) -> int:
+        """Take back what an operation has changed, by another one, whose id this is."""
+        answer = await self._post(f"/api/operations/{operation_id}/undo", OperationBegun, {}, once_only=True)
+        return answer.operation
 
     def events(
         self, *, types: Sequence[str] = (), job: int | None = None, on_break: OnRetry | None = None

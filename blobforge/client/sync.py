@@ -41,8 +41,11 @@ from blobforge.client.types import (
     JobPage,
     NamedUploadUrl,
     NewToken,
+    Operation,
+    OperationPage,
     OrphanSearch,
     OutputPage,
+    PathPage,
     Servers,
     Stats,
     StatusAnswer,
@@ -234,11 +237,42 @@ class Client(BlockingClient):
         """`retry`, `cancel`, `delete` or reprioritise (`priority`) many jobs, by their ids or by a filter.
 
         `filters` are JobFilters, as for `list_jobs` (the priority that jobs have may be called `only_priority`, as
-        it is in the body); `options` are those of the verb: `reset_attempts`, `priority`, `objects`.
+        it is in the body); `options` are those of the verb: `reset_attempts`, `priority`, `objects`, `add`,
+        `remove`.
         """
         return self._run(
             partial(self._client.change_many, verb, ids=ids, dry_run=dry_run, filters=filters, **options)
         )
+
+    def change_tags(self, job_id: int, *, add: Sequence[str] = (), remove: Sequence[str] = ()) -> StatusAnswer:
+        """Add tags to a job, and remove some."""
+        return self._run(partial(self._client.change_tags, job_id, add=add, remove=remove))
+
+    def list_paths(self, job_id: int, *, limit: int | None = None, cursor: int | None = None) -> PathPage:
+        """One page of the paths under which a job's source was submitted."""
+        return self._run(partial(self._client.list_paths, job_id, limit=limit, cursor=cursor))
+
+    def begin_operation(
+        self, verb: str, *, ids: Sequence[int] | None = None, filters: Mapping[str, Any] | None = None, **options: Any
+    ) -> int:
+        """The same as `change_many`, without waiting for it: the id of an operation, which goes on by itself."""
+        return self._run(partial(self._client.begin_operation, verb, ids=ids, filters=filters, **options))
+
+    def get_operation(self, operation_id: int) -> Operation:
+        """How far an operation is, and what it has come to."""
+        return self._run(partial(self._client.get_operation, operation_id))
+
+    def list_operations(self, *, limit: int | None = None, cursor: int | None = None) -> OperationPage:
+        """One page of the operations, newest first."""
+        return self._run(partial(self._client.list_operations, limit=limit, cursor=cursor))
+
+    def cancel_operation(self, operation_id: int) -> Operation:
+        """Stop an operation; what it has changed stays."""
+        return self._run(partial(self._client.cancel_operation, operation_id))
+
+    def undo_operation(self, operation_id: int) -> int:
+        """Take back what an operation has changed, by another one, whose id this is."""
+        return self._run(partial(self._client.undo_operation, operation_id))
 
     def stats(self) -> Stats:
         """The queue in numbers."""

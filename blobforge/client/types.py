@@ -61,11 +61,13 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime | None = None
     updated_at: datetime | None = None
     attempt_history: list[Attempt] | None = None
+    paths: list[str] | None = None  # where one job is asked for that has several
+    paths_total: int | None = None
 
 
 class JobFilters(TypedDict, total=False):
     """Which jobs are meant, by a list or by what is done to many. None, or nothing: any. Times are RFC 3339; `q` is a
-    part of the source's path, `failure` the number of a cause. The server's own type is `JobFilter`."""
+    part of one of the source's paths, `failure` the number of a cause. The server's own type is `JobFilter`."""
 
     status: str | None
     type: str | None
@@ -99,6 +101,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     status: str | None = None
     upload_url: str | None = None
     upload_headers: dict[str, str] | None = None
+    left_out: list[str] | None = None  # the path and the tags that the job has no room for
 
 
 class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -399,6 +402,63 @@ class BulkDone(msgspec.Struct, frozen=True, kw_only=True):
     changed: int = 0
     refused: int = 0
     dry_run: bool = False
+
+
+class OperationBegun(msgspec.Struct, frozen=True, kw_only=True):
+    """The id of an operation that goes on without its client."""
+
+    operation: int
+
+
+class OperationUndo(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether and until when it can be taken back, by which operation it was, and what cannot be."""
+
+    possible: bool = False
+    until: datetime | None = None
+    undone_by: int | None = None
+    note: str | None = None
+
+
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
+    """What is done to many jobs: how far it is, and what it has come to. `state` is selecting, running, completed,
+    cancelled or failed; `asked` is what is to be done, and to which jobs."""
+
+    id: int
+    verb: str
+    state: str
+    asked: Any = None
+    by: str = ""
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    ended_at: datetime | None = None
+    matched: int = 0
+    total: int = 0
+    done: int = 0
+    changed: int = 0
+    refused: int = 0
+    percent: float = 0.0
+    reason: str | None = None
+    undo_of: int | None = None
+    undo: OperationUndo = OperationUndo()
+
+    @property
+    def ended(self) -> bool:
+        return self.state in ("completed", "cancelled", "failed")
+
+
+class OperationPage(msgspec.Struct, frozen=True, kw_only=True):
+    """One page of operations, newest first; `next_cursor` is None on the last one."""
+
+    operations: list[Operation]
+    next_cursor: int | None = None
+
+
+class PathPage(msgspec.Struct, frozen=True, kw_only=True):
+    """One page of the paths of a job's source, the first one first."""
+
+    paths: list[str]
+    total: int = 0
+    next_cursor: int | None = None
 
 
 class UserInfo(msgspec.Struct, frozen=True, kw_only=True):

@@ -155,7 +155,7 @@ def _take_job(store: Store, taken: TakenJob, seen: SeenObjects, account: Account
     result = seen.get(taken.output or "")
     if result is not None:
         files.append(Kept(result.key, None, _record(result, now)))
-        job = replace(job, output_key=result.key)
+        job = replace(job, output_key=result.key, output_bytes=result.size)
     source = seen.get(source_key(job.source_hash)) if taken.waits else None
     if source is not None and _is_source(source, job.source_hash, job.source_size):
         files.append(Kept(source.key, None, _record(source, now)))

@@ -18,6 +18,7 @@ from actors.effects.transaction import Rules
 from actors.follower import Follower
 from actors.intake import Intake
 from actors.janitor import Janitor, Retention
+from actors.operator import Operator
 from actors.reaper import Reaper
 from actors.replicator import Replicator
 from actors.scheduler import Scheduler
@@ -52,7 +53,7 @@ from web.metrics.parts import PartsMetrics
 from web.metrics.requests import Requests
 from web.presence import Presence
 from web.preview import Previews
-from web.reads import ReadPool
+from web.reads import OperatorReads, ReadPool
 from web.services import Services
 from web.shared import Shared
 from web.site import Site
@@ -143,6 +144,7 @@ class Parts:
             place=None if shared.alone else place,
             leads=lambda: rank() == 0,
         )
+        self.operator = Operator(self.writer.mailbox, OperatorReads(reads), leads=lambda: rank() == 0)
         self.intake = Intake(
             self.writer.mailbox,
             objects,
@@ -194,6 +196,7 @@ class Parts:
                 reaper=self.reaper,
                 intake=self.intake,
                 janitor=self.janitor,
+                operator=self.operator,
                 broadcaster=self.broadcaster,
                 mailboxes={
                     "writer": self.writer.mailbox,
@@ -201,6 +204,7 @@ class Parts:
                     "reaper": self.reaper.mailbox,
                     "intake": self.intake.mailbox,
                     "janitor": self.janitor.mailbox,
+                    "operator": self.operator.mailbox,
                     "broadcaster": self.broadcaster.mailbox,
                 },
                 objects=objects,
@@ -214,6 +218,7 @@ class Parts:
             now=now,
         )
         self.writer.sequencer.listeners += [self.scheduler, self.reaper, self.intake, self.janitor]
+        self.writer.sequencer.listeners.append(self.operator)
         self.writer.sequencer.listeners += [keyring, sessions, self.broadcaster, metrics.attempts]
         self.writer.sequencer.listeners.append(self.presence)
         self.services = Services(

@@ -176,7 +176,14 @@ async def running(
             parts.replicator = await _replicator(plan, parts)
         async with _replicating(parts.replicator, store, reads), trio.open_nursery() as actors:
             # The writer is not cancelled with the others: it ends when it has served all that was sent to it.
-            for actor in (parts.broadcaster, parts.scheduler, parts.reaper, parts.intake, parts.janitor):
+            for actor in (
+                parts.broadcaster,
+                parts.scheduler,
+                parts.reaper,
+                parts.intake,
+                parts.janitor,
+                parts.operator,
+            ):
                 actors.start_soon(actor.run)
             actors.start_soon(parts.presence.run)
             if source is not None:

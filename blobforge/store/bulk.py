@@ -70,6 +70,7 @@ class Changes(msgspec.Struct):
 
     `made` are jobs as they were made; one that has gone on since is among `moved`, too. `moved` and `gone` hold jobs
     as they were read: a row that has another status or attempt by now is stale.
+    `tags_added` and `tags_removed` are (tag, job) of jobs that are among `moved`; `paths` (job, number, path).
     `started` are jobs whose latest attempt begins. `results` are (job, attempt, JSON); `results_but` (job, attempt
     that stays). `workers` are new ones and those that are changed in more than a sign of life, which is all that
     `beats` are. `types_forgotten`: workers that have asked for nothing yet; `types_asked`: (worker, type).
@@ -84,6 +85,9 @@ class Changes(msgspec.Struct):
     ended: Sequence[AttemptEnd] = ()
     tallies: Tallies = msgspec.field(default_factory=Tallies)
     more: bool = False
+    tags_added: Sequence[tuple[str, int]] = ()
+    tags_removed: Sequence[tuple[str, int]] = ()
+    paths: Sequence[tuple[int, int, str]] = ()
     results_dropped: Sequence[tuple[int, int]] = ()
     results_but: Sequence[tuple[int, int | None]] = ()
     results: Sequence[tuple[int, int, str]] = ()

@@ -42,6 +42,32 @@ class Stats(msgspec.Struct, frozen=True):
     oldest_pending_at: int | None
     completed_per_minute: float
     seconds_left: dict[str, float | None]
+    bytes_by_type: dict[str, Kept] = {}
+    bytes_by_status: dict[str, Kept] = {}
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """What is kept, in bytes: of sources that are there, and of results. A source of several jobs counts for each."""
+
+    source_bytes: int = 0
+    output_bytes: int = 0
+
+    def plus(self, other: Kept) -> Kept:
+        return Kept(self.source_bytes + other.source_bytes, self.output_bytes + other.output_bytes)
+
+
+class TagWeight(msgspec.Struct, frozen=True):
+    """The jobs of a tag, and what they have."""
+
+    tag: str
+    jobs: int
+    source_bytes: int
+    output_bytes: int
+
+    @property
+    def place(self) -> tuple[int, str]:
+        """Tags are listed by it: those with most first."""
+        return -(self.source_bytes + self.output_bytes), self.tag
 
 
 class Space(msgspec.Struct, frozen=True):
@@ -53,11 +79,13 @@ class Space(msgspec.Struct, frozen=True):
 
 
 class Census(msgspec.Struct, frozen=True):
-    """The kept counters row by row, zeros too: (status, type, priority, jobs). `oldest_pending` is by type, in ms."""
+    """The kept counters row by row, zeros too: (status, type, priority, jobs). `oldest_pending` is by type, in ms;
+    `bytes` (status, type, of sources, of results)."""
 
     jobs: list[tuple[str, str, int, int]]
     oldest_pending: dict[str, int]
     workers: dict[WorkerStatus, int]
+    bytes: list[tuple[str, str, int, int]]
 
 
 class History(msgspec.Struct, frozen=True):

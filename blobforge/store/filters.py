@@ -9,7 +9,7 @@ from blobforge.people import AuditEntry
 
 
 class JobFilter(msgspec.Struct, frozen=True):
-    """None means any. `q` is a part of the source's path.
+    """None means any. `q` is a part of one of the source's paths.
 
     `failure` is the number of a cause. Times are ms since the epoch: from `since` on, up to and without `until`.
     """
@@ -31,13 +31,14 @@ class JobFilter(msgspec.Struct, frozen=True):
         """Whether the kept counters alone can say how many jobs match."""
         return self == JobFilter(self.status, self.type, priority=self.priority)
 
-    def matches(self, job: Job) -> bool:
+    def matches(self, job: Job, *, named: bool = False) -> bool:
+        """`named`: the text is in one of the further paths of the job's source."""
         return (
             (self.status is None or job.status is self.status)
             and (self.type is None or job.type == self.type)
             and (self.tag is None or self.tag in job.tags)
             and (self.worker is None or job.worker_id == self.worker)
-            and (self.q is None or self.q.casefold() in (job.source_path or "").casefold())
+            and (self.q is None or named or self.q.casefold() in (job.source_path or "").casefold())
             and (self.priority is None or job.priority == self.priority)
             and (self.failure is None or job.failure == self.failure)
             and _within(job.created_at, self.created_since, self.created_until)

@@ -20,7 +20,8 @@ class Needs(msgspec.Struct):
     kept from some workers are looked at. `running_of`: workers whose running jobs are needed. `sources`: hashes of
     sources, of which all jobs are needed. `failed`: jobs of which is asked which workers have failed them, by as many
     of their attempts as `among` says; `sources_of`: jobs whose source's record is needed. `files` and `dooms` are
-    keys: what is known of these objects, and their places on the list of deletions. `claim_keys` are (worker, key)
+    keys: what is known of these objects, and their places on the list of deletions. `paths` are (hash of a source,
+    further path) pairs: which jobs have them. `claim_keys` are (worker, key)
     pairs; `ready_for`: what is to be ready, by type, for the claim with that key, if it is a new one. `repeated` are
     (subject, idempotency key) pairs, `attempts` (job, number) pairs, `causes` fingerprints of causes of
     failures. `new_jobs`: how many jobs may be made, at most.
@@ -39,6 +40,7 @@ class Needs(msgspec.Struct):
     attempts: set[tuple[int, int]] = set()
     files: set[str] = set()
     dooms: set[str] = set()
+    paths: set[tuple[str, str]] = set()
     claim_keys: set[tuple[str, str]] = set()
     ready_for: dict[tuple[str, str], dict[str, int]] = {}
     repeated: set[tuple[str, str]] = set()
@@ -51,9 +53,10 @@ class Found(msgspec.Struct):
     which nothing is known.
 
     `ready` and `kept` are in claim order (priority, then id), as many as were asked for unless there are fewer.
-    `dooms` are by key of the object; `claim_keys` hold (job, attempt) pairs; `repeated` (fingerprint, outcome, made
-    at in ms); `causes` numbers by fingerprint. `new_ids` are numbers of jobs that were never given, as many as
-    `new_jobs` asked for: neither consecutive nor, beyond this transaction, in the order of time.
+    `dooms` are by key of the object; `paths` hold ids of jobs; `claim_keys` hold (job, attempt) pairs; `repeated`
+    (fingerprint, outcome, made at in ms); `causes` numbers by fingerprint. `new_ids` are numbers of jobs that were
+    never given, as many as `new_jobs` asked for: neither consecutive nor, beyond this transaction, in the order of
+    time.
     """
 
     jobs: list[Job] = []
@@ -64,6 +67,7 @@ class Found(msgspec.Struct):
     attempts: list[Attempt] = []
     files: dict[str, FileRecord | None] = {}
     dooms: dict[str, Doom] = {}
+    paths: dict[tuple[str, str], frozenset[int]] = {}
     claim_keys: dict[tuple[str, str], list[tuple[int, int]]] = {}
     repeated: dict[tuple[str, str], tuple[bytes, bytes, int]] = {}
     causes: dict[str, int] = {}

@@ -16,9 +16,10 @@ from blobforge.events import OutputAccepted
 from blobforge.forecast import Durations, Load
 from blobforge.installation import SigningKey
 from blobforge.job import Attempt, Job, JobStatus
+from blobforge.operation import Operation
 from blobforge.outputs import Output
 from blobforge.people import AuditEntry, Session, User
-from blobforge.store.figures import Census, Drill, Failure, History, Space, Stats, TypeQueue, WorkerRates
+from blobforge.store.figures import Census, Drill, Failure, History, Space, Stats, TagWeight, TypeQueue, WorkerRates
 from blobforge.store.files import FileRecord
 from blobforge.store.filters import AuditFilter, JobFilter, TokenFilter, UserFilter
 from blobforge.store.lists import (
@@ -199,6 +200,9 @@ class Reader(Lookups, Protocol):
     def attempts_of_worker(self, worker_id: str, *, after: AttemptPlace, limit: int) -> list[WorkerAttempt]:
         """The attempts of a worker, the newest first."""
 
+    def paths(self, job_id: int, *, after: int = 0, limit: int) -> list[tuple[int, str]]:
+        """The further paths of a job's source with numbers above `after`, in their order."""
+
     def tokens(self, wanted: TokenFilter, *, after: int, limit: int) -> list[Token]: ...
     def session(self, hash_: str) -> tuple[Session, User | Token | None] | None:
         """A session with the user or the token that it stands for."""
@@ -224,10 +228,25 @@ class Reader(Lookups, Protocol):
     def attempts_of(self, job_ids: Collection[int]) -> dict[int, int]:
         """How many attempts these jobs have had; those that had any."""
 
+    # --- operations
+
+    def operation(self, operation_id: int) -> Operation | None: ...
+    def operations(self, *, before: int, limit: int) -> list[Operation]:
+        """Those with ids below `before`, the newest first."""
+
+    def open_operations(self, *, limit: int) -> list[Operation]:
+        """Those that have not ended, the oldest first."""
+
+    def operation_jobs(self, operation_id: int, page: int) -> list[int]:
+        """The ids of a page of its jobs."""
+
     # --- statistics
 
     def stats(self, *, now: int) -> Stats:
         """The kept counters and a few index look-ups: the same time whatever the number of jobs."""
+
+    def tag_weights(self, *, after: tuple[int, str], limit: int) -> list[TagWeight]:
+        """Tags behind a place (`TagWeight.place`), those with most bytes first."""
 
     def census(self) -> Census:
         """What the metrics show. Raises DatabaseError when it cannot be read."""

@@ -14,6 +14,7 @@ TableRow = tuple[Any, ...]
 TABLES: Final[Mapping[str, tuple[str, ...]]] = {
     "jobs": ("id",),
     "job_tags": ("tag", "job_id"),
+    "job_paths": ("job_id", "n"),
     "attempts": ("job_id", "attempt"),
     "results": ("job_id", "attempt"),
     "outputs": ("job_id", "attempt", "name"),
@@ -24,11 +25,14 @@ TABLES: Final[Mapping[str, tuple[str, ...]]] = {
     "claim_keys": ("worker_id", "claim_key"),
     "idempotency": ("subject", "key"),
     "undos": ("token", "job_id"),
+    "operations": ("id",),
+    "operation_pages": ("operation_id", "page"),
     "tokens": ("id",),
     "users": ("id",),
     "sessions": ("hash",),
     "audit": ("id",),
     "job_counts": ("status", "type", "priority"),
+    "tag_counts": ("tag",),
     "worker_counts": ("status",),
     "happenings": ("step", "slot", "type", "what"),
     "depths": ("step", "slot", "type", "status"),
@@ -38,6 +42,7 @@ TABLES: Final[Mapping[str, tuple[str, ...]]] = {
     "failure_counts": ("failure", "status"),
     "job_hours": ("hour",),
     "backfill": ("id",),
+    "weighing": ("id",),
     "backup_drills": ("id",),
     "pulse": ("id",),
     "recovery": ("id",),
@@ -45,7 +50,7 @@ TABLES: Final[Mapping[str, tuple[str, ...]]] = {
     "signing_keys": ("public_key",),
 }
 # Those whose numbers are never given twice.
-NUMBERED: Final = ("jobs", "tokens", "users", "audit", "backup_drills")
+NUMBERED: Final = ("jobs", "tokens", "users", "audit", "backup_drills", "operations")
 
 
 class Tables(Protocol):

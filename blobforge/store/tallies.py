@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -17,7 +17,11 @@ from blobforge.store.figures import HOUR_MS, KEPT, SUBMITTED, WEEK_MS, WEEKS_KEP
 from blobforge.worker import Worker, WorkerStatus
 
 K = TypeVar("K", bound=Hashable)
-COUNTERS: Final = ("jobs", "failures", "workers", "happenings", "durations", "worker_rates")
+COUNTERS: Final = ("jobs", "tags", "failures", "workers", "happenings", "durations", "worker_rates")
+# Bytes of one source that count, so that no number of jobs makes a sum that the database cannot hold: a client may
+# announce what it will.
+MOST_COUNTED: Final = 2**40
+_WEIGHED = frozenset({"jobs", "tags"})
 _FAILING = frozenset({JobStatus.FAILED, JobStatus.DEAD})
 
 
@@ -32,14 +36,34 @@ class Ended(msgspec.Struct, frozen=True):
     counted_late: int | None = None
 
 
+class Weight(NamedTuple):
+    """How many jobs, and how many bytes their sources and their results have."""
+
+    n: int = 0
+    source_bytes: int = 0
+    output_bytes: int = 0
+
+    def plus(self, other: Weight, change: int) -> Weight:
+        return Weight(
+            self.n + other.n * change,
+            self.source_bytes + other.source_bytes * change,
+            self.output_bytes + other.output_bytes * change,
+        )
+
+
+_NOTHING = Weight()
+
+
 class Tallies(msgspec.Struct):
-    """`jobs` by (status, type, priority); `failures` by (cause, status); `workers` by (status,); `happenings` by
+    """`jobs` by (status, type, priority) and `tags` by (tag,): how many, and the bytes of sources and of results; the
+    others are numbers alone. `failures` by (cause, status); `workers` by (status,); `happenings` by
     (step, slot, type, what); `durations` by (week, type, bucket); `worker_rates` by (hour, worker, outcome).
 
     `hours`: the first and the last id that was made in each hour.
     """
 
-    jobs: dict[tuple[JobStatus, str, int], int] = {}
+    jobs: dict[tuple[JobStatus, str, int], Weight] = {}
+    tags: dict[tuple[str], Weight] = {}
     failures: dict[tuple[int, JobStatus], int] = {}
     workers: dict[tuple[WorkerStatus], int] = {}
     happenings: dict[tuple[int, int, str, str], int] = {}
@@ -49,13 +73,27 @@ class Tallies(msgspec.Struct):
 
     def count(self, jobs: Sequence[Job], change: int) -> None:
         """These jobs are there as they are now (+1), or are so no longer (-1)."""
-        alike = _alike([(job.status, job.type, job.priority, job.failure) for job in jobs])
-        for (status, type_, priority, failure), n in alike.items():
+        alike = _alike([
+            (job.status, job.type, job.priority, job.failure, _source_bytes(job), job.output_bytes) for job in jobs
+        ])  # fmt: skip
+        for (status, type_, priority, failure, source, output), n in alike.items():
             key = (status, type_, priority)
-            self.jobs[key] = self.jobs.get(key, 0) + n * change
+            # A job that was not weighed has no bytes here yet.
+            weight = Weight(n) if output is None else Weight(n, n * source, n * output)
+            self.jobs[key] = self.jobs.get(key, _NOTHING).plus(weight, change)
             if failure is not None and status in _FAILING:
                 cause = (failure, status)
                 self.failures[cause] = self.failures.get(cause, 0) + n * change
+
+    def tagged(self, before: Job | None, after: Job | None) -> None:
+        """The same of the job's tags, which count no job whose bytes are not counted yet."""
+        if before is not None and after is not None and _tagged(before) == _tagged(after):
+            return
+        for job, change in ((before, -1), (after, +1)):
+            if job is not None and job.output_bytes is not None:
+                weight = Weight(1, _source_bytes(job), job.output_bytes)
+                for tag in job.tags:
+                    self.tags[tag,] = self.tags.get((tag,), _NOTHING).plus(weight, change)
 
     def worker(self, before: Worker | None, after: Worker | None) -> None:
         """The same of a worker."""
@@ -91,8 +129,12 @@ class Tallies(msgspec.Struct):
         """Each kind of counters that has moved, by its name here: keys and by how much, in sorted order."""
         moved: list[tuple[str, list[tuple[Any, ...]]]] = []
         for name in COUNTERS:
-            counted: dict[tuple[Any, ...], int] = getattr(self, name)
-            if counted:
+            counted: dict[tuple[Any, ...], Any] = getattr(self, name)
+            if not counted:
+                continue
+            if name in _WEIGHED:
+                moved.append((name, [(*key, *weight) for key, weight in sorted(counted.items()) if any(weight)]))
+            else:
                 moved.append((name, [(*key, n) for key, n in sorted(counted.items()) if n]))
         if self.hours:
             moved.append(("hours", [(hour, *span) for hour, span in sorted(self.hours.items())]))
@@ -107,3 +149,12 @@ class Tallies(msgspec.Struct):
 def _alike(things: Sequence[K]) -> Mapping[K, int]:
     """How many there are of each. A Counter of one costs several times what counting it does."""
     return Counter(things) if len(things) > 1 else dict.fromkeys(things, 1)
+
+
+def _source_bytes(job: Job) -> int:
+    """What its source has; what is only announced is not kept."""
+    return 0 if job.status is JobStatus.UPLOADING else min(job.source_size or 0, MOST_COUNTED)
+
+
+def _tagged(job: Job) -> tuple[tuple[str, ...], int, int | None]:
+    return job.tags, _source_bytes(job), job.output_bytes

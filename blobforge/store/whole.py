@@ -24,12 +24,13 @@ class Kept(msgspec.Struct, frozen=True):
 
 class Whole(msgspec.Struct, frozen=True):
     """A job with the records of its attempts, and of the objects that it needs. `results` are those that are kept
-    aside: the number of the attempt, and the JSON."""
+    aside: the number of the attempt, and the JSON. `paths` are the further paths of its source."""
 
     job: Job
     attempts: tuple[Attempt, ...] = ()
     files: tuple[Kept, ...] = ()
     results: tuple[tuple[int, str], ...] = ()
+    paths: tuple[str, ...] = ()
 
 
 # Which objects a job needs, by their keys: the attempt that made each, None where the jobs of a source share it.

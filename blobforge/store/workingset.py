@@ -61,10 +61,10 @@ class WorkingSet:
 
     def __init__(self, bulk: BulkAccess) -> None:
         self._bulk = bulk
-        self._open = self._read_outside = False  # rows were read while no transaction was open
-        self.wrote = False  # whether the last transaction changed anything
-        self._settled = 0  # how much of what was written in the transaction was pending before
-        self._settled_at = 0  # how far the journal was then
+        # Rows were read while no transaction was open; whether the last transaction changed anything.
+        self._open = self._read_outside = self.wrote = False
+        # `settled`: how much of what was written in the transaction was pending before, and how far the journal was.
+        self._settled = self._settled_at = 0
         self.commit_seconds = 0.0  # of the last COMMIT alone
         self._journal = Journal()
         # What is known. None: there is none.
@@ -80,6 +80,7 @@ class WorkingSet:
         self._online: dict[str, tuple[int, frozenset[str]]] = {}  # by type: as many as were asked for
         self._files: dict[str, FileRecord | None] = {}
         self._dooms: dict[str, Doom | None] = {}
+        self._paths: dict[tuple[str, str], frozenset[int]] = {}  # by source and path: the jobs that have it
         self._claim_keys: dict[tuple[str, str], list[tuple[int, int]]] = {}
         self._repeated: dict[tuple[str, str], tuple[bytes, bytes, int] | None] = {}
         self._causes: dict[str, int | None] = {}
@@ -89,6 +90,7 @@ class WorkingSet:
         self._jobs_were: dict[int, Job | None] = {}
         self._workers_were: dict[str, Worker | None] = {}
         self._made: dict[int, Job] = {}  # as they were made
+        self._paths_new: list[tuple[int, int, str]] = []
         self._types: dict[str, bool] = {}  # of jobs that are new
         self._started: list[Job] = []
         self._endings: dict[tuple[int, int], AttemptEnd] = {}
@@ -110,21 +112,17 @@ class WorkingSet:
         self._arrived: list[Job] = []
         self._known = (
             self._jobs, self._by_hash, self._running_of, self._ready, self._kept, self._ahead, self._workers,
-            self._attempts, self._failed, self._online, self._files, self._dooms, self._claim_keys, self._repeated,
-            self._causes, self._new_ids, self._ids_given,
+            self._attempts, self._failed, self._online, self._files, self._dooms, self._paths, self._claim_keys,
+            self._repeated, self._causes, self._new_ids, self._ids_given,
+        )  # fmt: skip
+        self._rare = (
+            self._paths_new, self._results_dropped, self._results_but, self._results, self._files_forgotten,
+            self._files_seen, self._files_kept, self._types_forgotten, self._types_asked, self._causes_seen,
+            self._causes_new, self._claims_kept, self._answers_kept, self._undos, self._audit,
         )  # fmt: skip
         self._changed = (
             self._jobs_were, self._workers_were, self._made, self._started, self._endings, self._ended,
-            self._results_dropped, self._results_but, self._results, self._files_forgotten, self._files_seen,
-            self._files_kept,
-            self._types_forgotten, self._types_asked, self._causes_seen, self._causes_new, self._claims_kept,
-            self._answers_kept, self._undos, self._audit, self._arrived,
-        )  # fmt: skip
-
-        self._rare = (
-            self._results_dropped, self._results_but, self._results, self._files_forgotten, self._files_seen,
-            self._files_kept, self._types_forgotten, self._types_asked, self._causes_seen, self._causes_new,
-            self._claims_kept, self._answers_kept, self._undos, self._audit,
+            self._arrived, *self._rare,
         )  # fmt: skip
         self._all = (*self._known, *self._changed, self._types)
 
@@ -317,7 +315,7 @@ class WorkingSet:
             _take_in_all(self._files, found.files, needs.files)
         if needs.dooms:
             _take_in_all(self._dooms, found.dooms, needs.dooms)
-        if needs.claim_keys or needs.repeated or needs.causes or needs.attempts or needs.failed:
+        if needs.claim_keys or needs.repeated or needs.causes or needs.attempts or needs.failed or needs.paths:
             self._take_in_rare(needs, found)
 
     def _take_in_rare(self, needs: Needs, found: Found) -> None:
@@ -328,6 +326,8 @@ class WorkingSet:
             self._claim_keys.setdefault(claim_key, found.claim_keys.get(claim_key, []))
         _take_in_all(self._repeated, found.repeated, needs.repeated)
         _take_in_all(self._causes, found.causes, needs.causes)
+        for path in needs.paths:
+            self._paths.setdefault(path, found.paths.get(path, frozenset()))
 
     def _take_in_lists(self, needs: Needs, found: Found) -> None:
         if needs.sources:
@@ -513,6 +513,24 @@ class WorkingSet:
             return
         if (held := self._running_of.get(after.worker_id or "")) is not None:
             self._journal.put(self._running_of, after.worker_id, held | {after.id})
+
+    # --- further paths of a source
+
+    def has_path(self, job: Job, path: str) -> bool:
+        """Whether this is one of the job's paths."""
+        if path == job.source_path or job.more_paths == 0:
+            return path == job.source_path
+        key = (job.source_hash, path)
+        if not self._open or key not in self._paths:
+            self._ask(Needs(paths={key}), pending=bool(self._paths_new))
+        return job.id in self._paths[key]
+
+    def add_path(self, job: Job, path: str) -> None:
+        """A further one, the last that `job.more_paths` counts."""
+        key = (job.source_hash, path)
+        if key in self._paths:
+            self._journal.put(self._paths, key, self._paths[key] | {job.id})
+        self._journal.add(self._paths_new, (job.id, job.more_paths, path))
 
     # --- attempts
 
@@ -788,20 +806,15 @@ class WorkingSet:
         made, moved, gone = self._sorted_jobs()
         tallies = Tallies()
         changes = Changes(made, moved, gone, self._started, list(self._endings.values()), tallies)
-        if self._workers_were or any(self._rare):
+        if self._workers_were or any(self._rare) or any(before.tags is not after.tags for before, after in moved):
             self._add_rare(changes)
-        if moved:
-            tallies.count([before for before, _ in moved], -1)
-            tallies.count([after for _, after in moved], +1)
-        if made:
-            tallies.made(made, submitted=True)
-            tallies.count(made, +1)
-        if gone:
-            tallies.count(gone, -1)
+        _count_jobs(tallies, made, moved, gone)
         if self._ended:
             tallies.ended(self._ended)
         if self._arrived:
             tallies.count(self._arrived, +1)
+            for job in self._arrived:
+                tallies.tagged(None, job)
             tallies.made(self._arrived, submitted=False)
         return changes
 
@@ -809,6 +822,11 @@ class WorkingSet:
         """What neither a claim nor a completion changes."""
         changes.more = True
         self._add_workers(changes)
+        changes.tags_added = [(tag, job.id) for was, job in changes.moved for tag in job.tags if tag not in was.tags]
+        changes.tags_removed = [
+            (tag, was.id) for was, job in changes.moved for tag in was.tags if tag not in job.tags
+        ]
+        changes.paths = [path for path in self._paths_new if self._jobs[path[0]] is not None]
         changes.results_dropped = list(self._results_dropped)
         changes.results_but = list(self._results_but.items())
         changes.results = [(*key, result) for key, result in self._results.items()]
@@ -879,6 +897,24 @@ def _take_in_all(known: dict[K, V | None], found: Mapping[K, V | None], asked: I
         known.setdefault(key, value)
     for key in asked:
         known.setdefault(key, None)
+
+
+def _count_jobs(tallies: Tallies, made: list[Job], moved: list[tuple[Job, Job]], gone: list[Job]) -> None:
+    if moved:
+        tallies.count([before for before, _ in moved], -1)
+        tallies.count([after for _, after in moved], +1)
+        for before, after in moved:
+            if before.tags or after.tags:
+                tallies.tagged(before, after)
+    if made:
+        tallies.made(made, submitted=True)
+        tallies.count(made, +1)
+        for job in made:
+            tallies.tagged(None, job)
+    if gone:
+        tallies.count(gone, -1)
+        for job in gone:
+            tallies.tagged(job, None)
 
 
 class _Short(Exception):

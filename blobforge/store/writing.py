@@ -6,7 +6,7 @@ in milliseconds since the epoch.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -15,6 +15,7 @@ from blobforge.failures import Cause
 from blobforge.installation import SigningKey
 from blobforge.job import Attempt, Job, JobStatus, Outcome
 from blobforge.machinery.tally import Spread
+from blobforge.operation import Change, Operation
 from blobforge.outputs import Output
 from blobforge.people import AuditEntry, Session, User
 from blobforge.store.figures import Backfilling, Drill, Horizon
@@ -40,6 +41,12 @@ class Rollups(Protocol):
         """What ended up to then (ms) has not been counted; a time that was said before stays."""
 
     def backfilled(self, *, next_job: int | None) -> None:
+        """All jobs before that one are done; None: all."""
+
+    def weighing(self) -> tuple[int, int] | None:
+        """The first and the last job whose bytes may not be counted yet; None: all are."""
+
+    def weighed(self, *, next_job: int | None) -> None:
         """All jobs before that one are done; None: all."""
 
     # --- depths
@@ -151,6 +158,29 @@ class Arrivals(Protocol):
         """Numbers of jobs up to this one, and of attempts, were given where these jobs come from: never again."""
 
 
+class Operations(Protocol):
+    """Used inside the transaction that the Store has open; changes rows at once."""
+
+    def get(self, operation_id: int) -> Operation | None: ...
+    def count_open(self) -> int:
+        """How many have not ended."""
+
+    def add(self, operation: Operation) -> int:
+        """A new one (its `id` is ignored); returns its number."""
+
+    def save(self, operation: Operation) -> None: ...
+    def add_pages(self, operation_id: int, first: int, pages: Sequence[Sequence[int]]) -> None:
+        """The ids of further jobs, in pages with numbers from `first` on."""
+
+    def page(self, operation_id: int, page: int) -> tuple[list[int], list[Change]]:
+        """The jobs of a page, and what was changed of them and can be undone."""
+
+    def keep_changes(self, operation_id: int, page: int, changes: Sequence[Change]) -> None: ...
+    def prune(self, *, undo_before: int, ended_before: int, limit: int) -> int:
+        """Forget so many pages whose changes can be undone until then (ms) at most, or, where there are fewer,
+        operations that ended before that time; how many."""
+
+
 class Store(Lookups, InHistory, Protocol):
     """Used by one thread at a time: the writer's."""
 
@@ -160,6 +190,8 @@ class Store(Lookups, InHistory, Protocol):
     def recovery(self) -> Recovery: ...
     @property
     def doomed(self) -> Doomed: ...
+    @property
+    def operations(self) -> Operations: ...
     @property
     def arrivals(self) -> Arrivals: ...
     @property
@@ -248,6 +280,14 @@ class Store(Lookups, InHistory, Protocol):
 
     def beat_job(self, job: Job, *, progress: str | None, now: int) -> None:
         """Renew the lease of a running attempt and keep its progress, where it sent any."""
+
+    # --- further paths of a source
+
+    def has_path(self, job: Job, path: str) -> bool:
+        """Whether this is one of the job's paths."""
+
+    def add_path(self, job: Job, path: str) -> None:
+        """A further one, the last that `job.more_paths` counts."""
 
     # --- attempts
 

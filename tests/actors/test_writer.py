@@ -72,7 +72,7 @@ async def test_claims_of_many_jobs_do_not_share_a_transaction_without_end(
 POISON = [
     pytest.param(SetPriority(1, 9), None, id="check constraint"),
     pytest.param(submission("x", source_path="\ud800"), UnicodeEncodeError, id="lone surrogate"),
-    pytest.param(submission("x", source_size="many"), None, id="wrong type"),
+    pytest.param(submission("x", source_size="many"), TypeError, id="wrong type"),
 ]
 
 

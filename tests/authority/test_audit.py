@@ -8,7 +8,16 @@ from typing import Any
 import pytest
 import trio
 
-from actors.messages import Cancel, SetPriority
+from actors.messages import (
+    AdvanceOperation,
+    BeginOperation,
+    Cancel,
+    Plan,
+    PrioritiseJobs,
+    SelectJobs,
+    SetPriority,
+)
+from blobforge.access import Caller, Scope
 from blobforge.store.errors import StoreUnavailable
 from tests.authority.callers import SAME_ORIGIN, cookie, oidc_local, session
 from tests.fixtures.local import LocalServer
@@ -19,6 +28,7 @@ FORM = SAME_ORIGIN | {"Content-Type": "application/x-www-form-urlencoded", "Host
 UNDO = "ab" * 16
 FROM = {"client": ("192.0.2.7", 4000)}
 
+CALLER = Caller(frozenset({Scope.ADMIN}))
 DONE = (200, 201, 202, 204)
 
 # (what is called, its body, the record's action, its subject, a part of its detail)
@@ -47,6 +57,10 @@ ACTIONS: list[tuple[str, dict[str, Any], str, str, str | None]] = [
     ("POST /api/jobs/undo", {"undo": UNDO}, "jobs.undo", "", None),
     ("POST /api/jobs/cancel", {"type": "pdf"}, "jobs.cancel", "", "1 of 1"),
     ("POST /api/jobs/priority", {"ids": [1], "priority": 1}, "jobs.priority", "", "1 of 1"),
+    ("PATCH /api/jobs/1/tags", {"add": ["a"]}, "job.tags", "1", None),
+    ("POST /api/jobs/tags", {"type": "pdf", "add": ["b"]}, "jobs.tags", "", "1 of 1"),
+    ("POST /api/operations/1/cancel", {}, "operation.cancel", "1", None),
+    ("POST /api/operations/2/undo", {}, "operation.undo", "2", None),
     ("DELETE /api/jobs/1", {}, "job.delete", "1", None),
     ("POST /api/jobs/delete", {"type": "pdf"}, "jobs.delete", "", "1 of 1"),
     ("POST /api/admin/orphans", {"dry_run": False}, "orphans.delete", "", None),
@@ -62,13 +76,19 @@ async def records(local: LocalServer, query: str = "") -> list[dict[str, Any]]:
 
 
 async def prepare(local: LocalServer) -> int:
-    """A worker, a token, a user with a session, a job, and a cancelled one; returns how many records that left."""
+    """A worker, a token, a user with a session, jobs, operations; returns how many records that left."""
     await worker(local, "w")
     await token(local, "read")
     await session(local)
     await local.submit()
     await local.submit(b"another", type="png")
     await local.ask(Cancel(2))
+    # An operation that is not taken up, and one that has ended.
+    local.parts.operator.running |= {-1, -2, -3, -4}
+    for _ in range(2):
+        await local.ask(BeginOperation(Plan(PrioritiseJobs(5), (2,)), CALLER))
+    await local.ask(SelectJobs(2, 0, ((2,),), 1))
+    await local.ask(AdvanceOperation(2, 0))
     return len(await records(local))
 
 

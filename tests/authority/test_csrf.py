@@ -44,7 +44,13 @@ OURS: list[dict[str, str]] = [
 
 def address(route: Route) -> str:
     path = plain(route.path)
-    for name, value in {"job_id": "1", "token_id": "1", "user_id": "1", "worker_id": "a"}.items():
+    for name, value in {
+        "job_id": "1",
+        "operation_id": "1",
+        "token_id": "1",
+        "user_id": "1",
+        "worker_id": "a",
+    }.items():
         path = path.replace(f"{{{name}}}", value)
     return path
 

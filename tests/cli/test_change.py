@@ -119,3 +119,32 @@ def test_workers_are_removed_by_a_filter(local: Running, person: People) -> None
     assert local.blobforge("workers", "remove", "far 0", "--type", "far").returncode == 2
     assert local.ok("workers", "remove", "far 0").split("\t") == ["far 0", "removed\n"]
     assert local.ok("workers", "list", "--type", "far") == local.ok("workers", "list", "--type", "nothing")
+
+
+def test_in_the_background_it_is_an_operation(local: Running, person: People) -> None:
+    """Begun, watched, shown, listed, taken back."""
+    for number in range(3):
+        person.submit(f"background {number}", "background")
+    assert local.blobforge("jobs", "cancel", "--type", "background", "--background").returncode == 2, (
+        "nobody said yes"
+    )
+    number = local.ok("jobs", "cancel", "--type", "background", "--background", "--yes").strip()
+    done = local.json("operations", "watch", number)
+    assert (done["state"], done["changed"], done["verb"]) == ("completed", 3, "cancel")
+    assert statuses(local, "background") == ["cancelled"] * 3
+    assert local.json("operations", "show", number)["undo"]["possible"] is True
+    assert local.ok("operations", "list", "--quiet").split()[0] == number
+    back = local.json("operations", "undo", number, "--wait")
+    assert (back["undo_of"], back["changed"]) == (int(number), 3)
+    assert statuses(local, "background") == ["pending"] * 3
+    ended = local.blobforge("operations", "cancel", number)
+    assert ended.returncode == 5
+    assert "completed already" in ended.stderr
+
+
+def test_tags_are_added_and_removed(local: Running, person: People) -> None:
+    first, second = (str(person.submit(f"tagged {number}", "tagged")) for number in range(2))
+    assert local.ok("jobs", "tag", "add", "old", first) == f"{first}\tupdated\n"
+    assert local.json("jobs", "tag", "add", "new", "--type", "tagged", "--yes")["changed"] == 2
+    assert local.json("jobs", "tag", "remove", "old", "--tag", "old", "--yes")["changed"] == 1
+    assert [local.json("jobs", "show", each)["tags"] for each in (first, second)] == [["new"], ["new"]]

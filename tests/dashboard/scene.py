@@ -118,6 +118,7 @@ def furnish(scene: Scene) -> dict[str, int]:
     scene.call("POST", "/api/workers/dogmatix/drain")
     scene.call("POST", "/api/admin/workers", {"id": "getafix", "type": "pdf", "name": "The druid"})
     scene.call("POST", "/api/admin/workers/getafix/disable")
+    scene.call("POST", "/api/jobs/priority", {"ids": [ids["completed"]], "priority": 3, "background": True})
     scene.call("POST", "/api/admin/tokens", {"name": "ci pipeline", "scopes": ["submit", "read"]})
     return ids
 

@@ -32,6 +32,8 @@ def pages(ids: dict[str, int]) -> dict[str, str]:
         "job-completed": f"/jobs/{ids['completed']}",
         "job-waiting": f"/jobs/{ids['waiting']}",
         "failures": "/failures",
+        "operations": "/operations",
+        "operation": "/operations/1",
         "workers": "/workers",
         "worker": "/workers/obelix",
         "admin-tokens": "/admin/tokens",

@@ -31,7 +31,10 @@ def make(path: Path, version: int, *, jobs: int = JOBS) -> None:
     db.execute("INSERT INTO worker_counts VALUES ('offline', 1)")
     for number in range(1, jobs + 1):
         _job(db, number)
-    db.execute("INSERT INTO job_counts SELECT status, type, priority, count(*) FROM jobs GROUP BY 1, 2, 3")
+    db.execute(
+        "INSERT INTO job_counts (status, type, priority, n) SELECT status, type, priority, count(*) FROM jobs"
+        " GROUP BY 1, 2, 3"
+    )
     if version >= 5:
         db.execute("INSERT INTO job_hours SELECT created_at / 3600000, min(id), max(id) FROM jobs GROUP BY 1")
     db.execute("COMMIT")

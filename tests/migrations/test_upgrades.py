@@ -44,6 +44,7 @@ COMMITTED = {
     "0017_audit_by_time.sql": "2c33572c70d7a433",
     "0018_signing_keys.sql": "ebf41dea2010741b",
     "0019_outputs.sql": "05ee025a549f00be",
+    "0020_operations.sql": "20f439c7944316a9",
 }
 NUMBERS = {"<id:job_id>": "1", "<worker:worker_id>": "w1", "<id:user_id>": "1", "<id:token_id>": "1"}
 # What leads elsewhere, streams, or is about something that this database has not.
@@ -158,5 +159,6 @@ def test_every_table_is_compared_with_the_model_or_known_not_to_be() -> None:
     compared = set(re.findall(r'probe\.rows\(\s*"(\w+)"', model))
     assert {name for name in tables - compared if not name.startswith("sqlite")} == {
         "backfill", "claim_keys", "depths", "durations", "failure_counts", "failures", "happenings", "installation",
-        "job_hours", "pulse", "recovery", "signing_keys", "worker_rates", "worker_types",
+        "job_hours", "job_paths", "operation_pages", "operations", "pulse", "recovery", "signing_keys", "tag_counts",
+        "weighing", "worker_rates", "worker_types",
     }  # fmt: skip

@@ -76,10 +76,18 @@ def _jobs(probe: Probe) -> set[Row]:
         of = job["attempt"] if job["status"] == "completed" else job["kept_attempt"]
         if job["result"] is None:
             job["result"] = aside.get((job["id"], of))
+        if job["replaced"] is not None:
+            job["replaced"] = _without_bytes(job["replaced"])
         job["last_error"] = job["last_error"] is not None
         job["heartbeat_at"] = job["heartbeat_at"] if job["status"] == "running" else None
         found.add(tuple(job.values()))
     return found
+
+
+def _without_bytes(replaced: str) -> str:
+    said = json.loads(replaced)
+    said.pop("output_bytes", None)
+    return json.dumps(said, separators=(",", ":"), ensure_ascii=False)
 
 
 def should_hold(world: World) -> dict[str, Any]:

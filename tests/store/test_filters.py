@@ -18,7 +18,11 @@ PLACES = {"cursor", "limit", "offset"}
 def test_what_can_be_asked_for_has_one_list() -> None:
     in_bodies = NAMES - {"priority"} | {"only_priority"}  # `priority` is what the jobs are to get
     assert set(wire.ListQuery.__struct_fields__) - PLACES == NAMES
-    assert set(wire.BulkBody.__struct_fields__) - {"ids", "dry_run", "undo"} == in_bodies == set(bulk.FILTERS)
+    assert (
+        set(wire.BulkBody.__struct_fields__) - {"ids", "dry_run", "undo", "background"}
+        == in_bodies
+        == set(bulk.FILTERS)
+    )
     assert set(JobFilters.__annotations__) == NAMES
 
 

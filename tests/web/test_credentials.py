@@ -111,7 +111,14 @@ def expected(route: Route, kind: str) -> tuple[int, str] | None:
 
 def path_of(route: Route) -> str:
     """An address of this route. The jobs and tokens in it do not exist: what is asked is who gets past the door."""
-    values = {"job_id": "999", "token_id": "999", "user_id": "999", "worker_id": "mine", "kind": "source"}
+    values = {
+        "job_id": "999",
+        "operation_id": "999",
+        "token_id": "999",
+        "user_id": "999",
+        "worker_id": "mine",
+        "kind": "source",
+    }
     path = PARAMETER.sub(lambda match: values[match[1]], route.path)
     return f"{path}?types=none" if path == "/events" else path  # lest it goes on for ever
 

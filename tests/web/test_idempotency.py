@@ -47,6 +47,20 @@ async def cancelled(local: LocalServer) -> tuple[str, Any]:
     return "/api/jobs/undo", {"undo": answer["undo"]}
 
 
+def operation(verb: str) -> Prepare:
+    """One that has not been taken up yet, or has ended."""
+
+    async def prepare(local: LocalServer) -> tuple[str, Any]:
+        await local.submit()
+        local.parts.operator.running |= set(range(-9, 0)) if verb == "cancel" else set()
+        status, begun = await local.call("POST", "/api/jobs/cancel", {"type": "pdf", "background": True})
+        assert status == 202, begun
+        await trio.sleep(5)
+        return f"/api/operations/{begun['operation']}/{verb}", None
+
+    return prepare
+
+
 async def with_credential(local: LocalServer) -> tuple[str, Any]:
     await worker(local, "w1")
     return "/api/admin/workers/w1/regenerate", None
@@ -63,6 +77,9 @@ CASES: dict[str, Prepare] = {
     "/api/jobs/cancel": plain("/api/jobs/cancel", {"type": "pdf"}, jobs=2),
     "/api/jobs/priority": plain("/api/jobs/priority", {"type": "pdf", "priority": 1}, jobs=2),
     "/api/jobs/undo": cancelled,
+    "/api/jobs/tags": plain("/api/jobs/tags", {"type": "pdf", "add": ["a"]}, jobs=2),
+    "/api/operations/<id:operation_id>/cancel": operation("cancel"),
+    "/api/operations/<id:operation_id>/undo": operation("undo"),
     "/api/jobs/delete": plain("/api/jobs/delete", {"type": "pdf"}, jobs=2),
     "/api/admin/backup/drill": plain("/api/admin/backup/drill"),
     "/api/admin/orphans": plain("/api/admin/orphans", {"dry_run": True}),
@@ -110,7 +127,10 @@ CASES: dict[str, Prepare] = {
 }  # fmt: skip
 
 
-BULK = {"/api/jobs/retry", "/api/jobs/cancel", "/api/jobs/priority", "/api/jobs/delete", "/api/workers/remove"}
+BULK = {
+    "/api/jobs/retry", "/api/jobs/cancel", "/api/jobs/priority", "/api/jobs/tags", "/api/jobs/delete",
+    "/api/workers/remove",
+}  # fmt: skip
 
 
 def test_every_post_has_a_case() -> None:
@@ -129,7 +149,7 @@ async def test_every_post(local: LocalServer, autojump_clock: Any, route: str) -
     # `uploaded` is refused here, for the source is not there, and parts by this store: these answers, too, are for
     # this body only.
     refused = route.endswith("/uploaded") or "/multipart" in route or "/backup/" in route
-    assert first[0] in ((409,) if refused else (200, 201)), first
+    assert first[0] in ((409,) if refused else (200, 201, 202)), first
     await trio.sleep(1)
     before = state(local)
     again = await local.call("POST", path, body, headers=keyed(local, "one"))

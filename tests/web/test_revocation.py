@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import trio
 
+from actors import works
 from actors.mailbox import Envelope, Reply, ask
 from actors.messages import (
     Batch,
@@ -30,7 +31,6 @@ from blobforge.people import session_hash
 from tests.fixtures.local import LocalServer, virtual_now
 from tests.web.calls import assert_problem, token, worker
 from web import events
-from web.api import bulk
 
 WAIT = 20
 A_YEAR_MS = 365 * 86_400_000
@@ -289,7 +289,7 @@ async def test_a_bulk_action_stops_where_its_token_is_revoked(
     local: LocalServer, autojump_clock: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each page is judged in its own transaction."""
-    monkeypatch.setattr(bulk, "DELETED_AT_ONCE", 1)
+    monkeypatch.setattr(works, "DELETED_AT_ONCE", 1)
     headers, token_id = await made_token(local, "admin")
     ids = [await local.submit(b"%d" % number) for number in range(5)]
 

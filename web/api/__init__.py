@@ -12,6 +12,7 @@ from web.api import (
     jobs,
     manifest,
     multipart,
+    operations,
     outputs,
     people,
     preview,
@@ -30,6 +31,7 @@ from web.routing import Route
 ROUTES: list[Route] = [
     *jobs.ROUTES,
     *bulk.ROUTES,
+    *operations.ROUTES,
     *timeline.ROUTES,
     *preview.ROUTES,
     *claims.ROUTES,

@@ -6,63 +6,57 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from actors.messages import Batch, BulkDone, Cancel, DeleteJob, Item, RecordBulk, Retry, SetPriority, Undo
-from blobforge.job import Job, JobStatus
-from blobforge.life import Verb, allowed
+from actors.messages import (
+    Batch,
+    BulkDone,
+    CancelJobs,
+    DeleteJobs,
+    Item,
+    Plan,
+    PrioritiseJobs,
+    RecordBulk,
+    RetryJobs,
+    TagJobs,
+    Undo,
+    Work,
+)
+from actors.works import at_once, item, touches
+from blobforge.job import JobStatus
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.filters import JobFilter
 from blobforge.store.lists import Cursor, Page
 from blobforge.store.reading import Reader
-from web.api import encode, wire
+from web.api import encode, operations, wire
 from web.api.secrets import new_undo
 from web.routing import Access, Call, Route
 
-PAGE = 1000  # jobs read, and changed in one transaction
-DELETED_AT_ONCE = 100  # each takes several times as long as a change: attempts, tags and files go along
+PAGE = 1000  # jobs read at once
+Answered = wire.BulkAnswer | tuple[int, wire.OperationBegun] | Refusal
 Selected = tuple[int, list[Item]]  # how many match, and what is to be done to those that it can be done to
 # What selects jobs in a body, as it is called there.
 FILTERS = tuple("only_priority" if name == "priority" else name for name in JobFilter.__struct_fields__)
 
 
-async def retry(call: Call, body: wire.BulkRetry) -> wire.BulkAnswer | Refusal:
+async def retry(call: Call, body: wire.BulkRetry) -> Answered:
     """Retry many jobs. A completed one is converted again only where its status, or its id, is named."""
-    undo = _new_undo(call, body)
     completed_too = body.status is JobStatus.COMPLETED or body.ids is not None
-    return await _bulk(
-        call,
-        body,
-        lambda job: allowed(Verb.RETRY, job.status) and (completed_too or job.status is not JobStatus.COMPLETED),
-        lambda job_id: Retry(job_id, body.reset_attempts, body.priority, undo),
-        undo=undo,
-    )
+    return await _bulk(call, body, RetryJobs(body.reset_attempts, body.priority, completed_too))
 
 
-async def cancel(call: Call, body: wire.BulkBody) -> wire.BulkAnswer | Refusal:
-    undo = _new_undo(call, body)
-    return await _bulk(
-        call, body, lambda job: allowed(Verb.CANCEL, job.status), lambda job_id: Cancel(job_id, undo), undo=undo
-    )
+async def cancel(call: Call, body: wire.BulkBody) -> Answered:
+    return await _bulk(call, body, CancelJobs())
 
 
-async def set_priority(call: Call, body: wire.BulkPriority) -> wire.BulkAnswer | Refusal:
-    undo = _new_undo(call, body)
-    return await _bulk(
-        call,
-        body,
-        lambda job: job.priority != body.priority,
-        lambda job_id: SetPriority(job_id, body.priority, undo),
-        undo=undo,
-    )
+async def set_priority(call: Call, body: wire.BulkPriority) -> Answered:
+    return await _bulk(call, body, PrioritiseJobs(body.priority))
 
 
-async def delete(call: Call, body: wire.BulkDelete) -> wire.BulkAnswer | Refusal:
-    return await _bulk(
-        call,
-        body,
-        lambda job: job.status is not JobStatus.RUNNING,
-        lambda job_id: DeleteJob(job_id, body.objects),
-        at_once=DELETED_AT_ONCE,
-    )
+async def change_tags(call: Call, body: wire.BulkTags) -> Answered:
+    return await _bulk(call, body, TagJobs(tuple(body.add), tuple(body.remove)))
+
+
+async def delete(call: Call, body: wire.BulkDelete) -> Answered:
+    return await _bulk(call, body, DeleteJobs(body.objects))
 
 
 def _new_undo(call: Call, body: wire.BulkBody) -> str:
@@ -91,20 +85,44 @@ async def undo(call: Call, body: wire.UndoBody) -> wire.UndoAnswer | Refusal:
     return wire.UndoAnswer(kept.matched, kept.changed)
 
 
-async def _bulk(
-    call: Call,
-    body: wire.BulkBody,
-    touches: Callable[[Job], bool],
-    message: Callable[[int], Item],
-    *,
-    undo: str = "",
-    at_once: int = PAGE,
-) -> wire.BulkAnswer | Refusal:
-    async def select() -> Selected | Refusal:
-        selected = await _select(call, body, touches)
-        return selected if isinstance(selected, Refusal) else (selected[0], [message(id_) for id_ in selected[1]])
+async def _bulk(call: Call, body: wire.BulkBody, work: Work) -> Answered:
+    undo = _new_undo(call, body) if not isinstance(work, DeleteJobs) else ""
+    chosen = _chosen(body)
+    if isinstance(chosen, Refusal):
+        return chosen
+    if body.background and not body.dry_run:
+        if (refusal := _parameters_refused(call)) is not None:
+            return refusal
+        ids = tuple(dict.fromkeys(body.ids)) if body.ids is not None else None
+        return await operations.begin(call, Plan(work, ids, chosen), _said(body))
 
-    return await carry_out(call, body, select, only=body.status, undo=undo, at_once=at_once)
+    async def select() -> Selected:
+        matched, ids = await _select(call, body.ids, chosen, work)
+        return matched, [item(work, job_id, undo) for job_id in ids]
+
+    return await carry_out(call, body, select, only=body.status, undo=undo, at_once=at_once(work))
+
+
+def _chosen(body: wire.BulkBody) -> JobFilter | Refusal:
+    """The filter, where there are no ids."""
+    filter_ = encode.job_filter(body, priority=body.only_priority)
+    if body.ids is not None and filter_ != JobFilter():
+        return Refusal(RefusalCode.INVALID, "Send ids or a filter, not both.", field="ids")
+    if body.ids is None and filter_ == JobFilter():
+        return Refusal(RefusalCode.INVALID, f"Send ids, or at least one of {', '.join(FILTERS)}.", field="ids")
+    return filter_
+
+
+def _said(body: wire.BulkBody | wire.BulkWorkers) -> dict[str, object]:
+    return {name: value for name, value in msgspec.structs.asdict(body).items() if value is not None}
+
+
+def _parameters_refused(call: Call) -> Refusal | None:
+    if not call.request.query_string:
+        return None
+    # A filter that is not where it belongs would be one that is not there.
+    named = min(call.request.args, default="?")
+    return Refusal(RefusalCode.INVALID, f"{named}: send it in the body; there are no parameters here.", field=named)
 
 
 async def carry_out(
@@ -121,12 +139,8 @@ async def carry_out(
     A record for an Idempotency-Key is written once, after the last page; a run that broke off before is simply
     gone on with by its repetition, for what is done already no longer needs doing.
     """
-    if call.request.query_string:
-        # A filter that is not where it belongs would be one that is not there.
-        named = min(call.request.args, default="?")
-        return Refusal(
-            RefusalCode.INVALID, f"{named}: send it in the body; there are no parameters here.", field=named
-        )
+    if (refusal := _parameters_refused(call)) is not None:
+        return refusal
     earlier = await call.earlier(BulkDone)
     if earlier is not None:
         return earlier if isinstance(earlier, Refusal) else _answer(earlier, dry_run=body.dry_run)
@@ -137,8 +151,7 @@ async def carry_out(
     changed = len(items)
     audit = None
     if call.audit is not None and not body.dry_run:
-        said = {name: value for name, value in msgspec.structs.asdict(body).items() if value is not None}
-        detail = f"{msgspec.json.encode(said).decode()[:1000]}: {len(items)} of {matched}"
+        detail = f"{msgspec.json.encode(_said(body)).decode()[:1000]}: {len(items)} of {matched}"
         audit = msgspec.structs.replace(call.audit, detail=detail)
     if not body.dry_run:
         changed = 0
@@ -159,26 +172,21 @@ async def carry_out(
     return _answer(outcome, dry_run=body.dry_run)
 
 
-async def _select(call: Call, body: wire.BulkBody, touches: Callable[[Job], bool]) -> tuple[int, list[int]] | Refusal:
+async def _select(call: Call, ids: list[int] | None, filter_: JobFilter, work: Work) -> tuple[int, list[int]]:
     """How many match, and the ids of those that the action would change."""
-    filter_ = encode.job_filter(body, priority=body.only_priority)
-    if body.ids is not None:
-        if filter_ != JobFilter():
-            return Refusal(RefusalCode.INVALID, "Send ids or a filter, not both.", field="ids")
-        wanted = list(dict.fromkeys(body.ids))
+    if ids is not None:
+        wanted = list(dict.fromkeys(ids))
         found = await call.services.reads.moment(lambda reader: [reader.job(id_) for id_ in wanted])
-        return len(wanted), [job.id for job in found if job is not None and touches(job)]
-    if filter_ == JobFilter():
-        return Refusal(RefusalCode.INVALID, f"Send ids, or at least one of {', '.join(FILTERS)}.", field="ids")
+        return len(wanted), [job.id for job in found if job is not None and touches(work, job)]
     matched = 0
-    ids: list[int] = []
+    touched: list[int] = []
     cursor: Cursor | None = Cursor()
     while cursor is not None:
         page = await call.services.reads.run(_page(filter_, cursor))
         matched += len(page.jobs)
-        ids += [job.id for job in page.jobs if touches(job)]
+        touched += [job.id for job in page.jobs if touches(work, job)]
         cursor = page.next
-    return matched, ids
+    return matched, touched
 
 
 def _page(filter_: JobFilter, cursor: Cursor) -> Callable[[Reader], Page]:
@@ -191,14 +199,16 @@ def _answer(done: BulkDone, *, dry_run: bool) -> wire.BulkAnswer:
 
 ROUTES = [
     Route("POST", "/api/jobs/retry", Access.SUBMIT, retry, "Bring many ended jobs back",
-          body=wire.BulkRetry, gives=wire.BulkAnswer, audit="jobs.retry"),
+          body=wire.BulkRetry, gives=(wire.BulkAnswer, wire.OperationBegun), audit="jobs.retry"),
     Route("POST", "/api/jobs/cancel", Access.SUBMIT, cancel, "Cancel many jobs",
-          body=wire.BulkBody, gives=wire.BulkAnswer, audit="jobs.cancel"),
+          body=wire.BulkBody, gives=(wire.BulkAnswer, wire.OperationBegun), audit="jobs.cancel"),
     Route("POST", "/api/jobs/priority", Access.SUBMIT, set_priority, "Change the priority of many jobs",
-          body=wire.BulkPriority, gives=wire.BulkAnswer, audit="jobs.priority"),
+          body=wire.BulkPriority, gives=(wire.BulkAnswer, wire.OperationBegun), audit="jobs.priority"),
+    Route("POST", "/api/jobs/tags", Access.SUBMIT, change_tags, "Add tags to many jobs, and remove some",
+          body=wire.BulkTags, gives=(wire.BulkAnswer, wire.OperationBegun), audit="jobs.tags"),
     Route("POST", "/api/jobs/delete", Access.ADMIN, delete, "Delete many jobs that do not run, with their objects",
-          body=wire.BulkDelete, gives=wire.BulkAnswer, audit="jobs.delete"),
+          body=wire.BulkDelete, gives=(wire.BulkAnswer, wire.OperationBegun), audit="jobs.delete"),
     Route("POST", "/api/jobs/undo", Access.SUBMIT, undo,
-          "Take back a retry, a cancellation or a change of priority, within ten minutes",
+          "Take back a retry, a cancellation, a change of priority or of tags, within ten minutes",
           body=wire.UndoBody, gives=wire.UndoAnswer, audit="jobs.undo"),
 ]  # fmt: skip

@@ -119,6 +119,7 @@ def job_wire(
     attempts_total: int | None = None,
     expected: Expected | None = None,
     waiting: Waiting | None = None,
+    paths: list[str] | None = None,
 ) -> wire.JobWire:
     return wire.JobWire(
         id=job.id,
@@ -153,6 +154,8 @@ def job_wire(
         waiting=waiting_wire(waiting) if waiting is not None else None,
         attempt_history=_history(attempts) if attempts is not None else msgspec.UNSET,
         attempts_total=attempts_total if attempts_total is not None else msgspec.UNSET,
+        paths=paths if paths is not None and job.more_paths else msgspec.UNSET,
+        paths_total=job.more_paths + 1 if job.more_paths else msgspec.UNSET,
     )
 
 

@@ -13,6 +13,7 @@ import trio
 from actors.messages import (
     Batch,
     Cancel,
+    ChangeTags,
     CheckSource,
     JobChanged,
     Message,
@@ -39,6 +40,7 @@ from web.decode import query
 from web.problems import item_problem
 from web.routing import Access, Call, Route
 
+PATHS_SHOWN = 50  # of one job, beside what else there is of it
 VERIFY_WAIT = 10.0  # seconds that `uploaded` waits for the check of the bytes before it answers "uploading"
 
 
@@ -93,7 +95,9 @@ def _new_job(call: Call, body: wire.SubmitBody) -> NewJob:
 
 def _submitted(call: Call, outcome: Submitted, *, bind: bool) -> wire.SubmitAnswer:
     if not outcome.upload:
-        return wire.SubmitAnswer(job_id=outcome.job_id, existing=outcome.existing, status=outcome.status)
+        return wire.SubmitAnswer(
+            job_id=outcome.job_id, existing=outcome.existing, status=outcome.status, left_out=outcome.left_out
+        )
     # Without being asked to, no header is signed: existing clients PUT with their own Content-Type and nothing else.
     objects = call.services.objects
     upload = objects.sign_upload(
@@ -107,6 +111,7 @@ def _submitted(call: Call, outcome: Submitted, *, bind: bool) -> wire.SubmitAnsw
         status=outcome.status,
         upload_url=absolute(call, upload.url),
         upload_headers={"Content-Type": "application/octet-stream"} | upload.headers,
+        left_out=outcome.left_out,
     )
 
 
@@ -177,6 +182,7 @@ async def shown(call: Call) -> wire.JobWire | Refusal:
             attempts_total=reader.count_attempts(job_id),
             expected=expected_ends(reader, [job], now=now).get(job_id),
             waiting=why_waiting(reader, job, upload_timeout=patience),
+            paths=paths_of(reader, job, limit=PATHS_SHOWN) if job.more_paths else None,
         )
 
     return await call.services.reads.moment(read) or no_such_job(job_id)
@@ -200,6 +206,34 @@ async def attempts(call: Call) -> wire.AttemptsWire | Refusal:
         return wire.AttemptsWire(attempts=shown, total=reader.count_attempts(job_id), next_cursor=following)
 
     return await call.services.reads.moment(read) or no_such_job(job_id)
+
+
+async def paths(call: Call) -> wire.PathsWire | Refusal:
+    """All paths of a job's source, page by page."""
+    job_id = call.params["job_id"]
+    wanted = query(call.request.args, wire.PathsQuery)
+    if isinstance(wanted, Refusal):
+        return wanted
+
+    def read(reader: Reader) -> wire.PathsWire | None:
+        job = reader.job_in_short(job_id)
+        if job is None:
+            return None
+        # The first one stands in the job itself.
+        first = [job.source_path] if wanted.cursor is None and job.source_path is not None else []
+        found = reader.paths(job_id, after=wanted.cursor or 0, limit=wanted.limit - len(first))
+        last = found[-1][0] if found else wanted.cursor or 0
+        total = job.more_paths + (job.source_path is not None)
+        following = last if last < job.more_paths else None
+        return wire.PathsWire(paths=[*first, *(path for _, path in found)], total=total, next_cursor=following)
+
+    return await call.services.reads.moment(read) or no_such_job(job_id)
+
+
+def paths_of(reader: Reader, job: Job, *, limit: int) -> list[str]:
+    """The first paths of a job's source."""
+    first = [job.source_path] if job.source_path is not None else []
+    return [*first, *(path for _, path in reader.paths(job.id, limit=limit - len(first)))]
 
 
 async def result(call: Call) -> msgspec.Raw | Refusal:
@@ -250,6 +284,12 @@ async def set_priority(call: Call, body: wire.PriorityBody) -> wire.Changed | Re
     return await _change(call, SetPriority(call.params["job_id"], body.priority, undo), "updated")
 
 
+async def change_tags(call: Call, body: wire.TagsBody) -> wire.Changed | Refusal:
+    undo = new_undo(call) if body.undo else ""
+    message = ChangeTags(call.params["job_id"], tuple(body.add), tuple(body.remove), undo)
+    return await _change(call, message, "updated")
+
+
 async def _change(call: Call, message: Message[JobChanged], status: str) -> wire.Changed | Refusal:
     outcome = await call.ask(message)
     return outcome if isinstance(outcome, Refusal) else wire.Changed(status, outcome.undo or msgspec.UNSET)
@@ -290,4 +330,8 @@ ROUTES = [
           "Stop a job at once, a running one too", body=wire.CancelBody, gives=wire.Changed, audit="job.cancel"),
     *(Route(method, "/api/jobs/<id:job_id>/priority", Access.SUBMIT, set_priority, "Change a job's priority",
             body=wire.PriorityBody, gives=wire.Changed, audit="job.priority") for method in ("PATCH", "POST")),
+    Route("GET", "/api/jobs/<id:job_id>/paths", Access.READ, paths,
+          "The paths under which a job's source was submitted", gives=wire.PathsWire, query=wire.PathsQuery),
+    *(Route(method, "/api/jobs/<id:job_id>/tags", Access.SUBMIT, change_tags, "Add tags to a job, and remove some",
+            body=wire.TagsBody, gives=wire.Changed, audit="job.tags") for method in ("PATCH", "POST")),
 ]  # fmt: skip

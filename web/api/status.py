@@ -14,9 +14,10 @@ from blobforge.job import JobStatus
 from blobforge.objects import ObjectStoreError
 from blobforge.refusals import Refusal
 from blobforge.store.errors import DatabaseError
-from blobforge.store.figures import Stats
+from blobforge.store.figures import Kept, Stats
 from blobforge.worker import WorkerStatus
 from web.api import backups, wire
+from web.decode import query
 from web.metrics.exposition import CONTENT_TYPE
 from web.routing import Access, Call, Route
 from web.services import Services
@@ -52,6 +53,38 @@ def stats_wire(stats: Stats, *, now: int) -> wire.StatsWire:
         # Types go on side by side, and the whole is known only where each is.
         eta_seconds=max(known) if known and len(known) == len(left) else None,
         eta_by_type=left,
+        bytes=_kept_wire(stats),
+    )
+
+
+def _kept_wire(stats: Stats) -> wire.KeptWire:
+    def shown(kept: dict[str, Kept]) -> dict[str, wire.KeptBytes]:
+        return {name: wire.KeptBytes(each.source_bytes, each.output_bytes) for name, each in kept.items()}
+
+    every = stats.bytes_by_status.values()
+    return wire.KeptWire(
+        sum(each.source_bytes for each in every),
+        sum(each.output_bytes for each in every),
+        shown(stats.bytes_by_type),
+        shown(stats.bytes_by_status),
+    )
+
+
+async def tags(call: Call) -> wire.TagsWire | Refusal:
+    """The tags by what their jobs have."""
+    wanted = query(call.request.args, wire.TagsQuery)
+    if isinstance(wanted, Refusal):
+        return wanted
+    after = (-(2**63 - 1), "")
+    if wanted.cursor is not None:
+        weight, _, tag = wanted.cursor.partition(":")
+        after = (-min(int(weight), 2**63 - 1), tag)
+    found = await call.services.reads.run(lambda reader: reader.tag_weights(after=after, limit=wanted.limit + 1))
+    shown = found[: wanted.limit]
+    place = shown[-1].place if len(found) > len(shown) else None
+    return wire.TagsWire(
+        tags=[wire.TagWire(each.tag, each.jobs, each.source_bytes, each.output_bytes) for each in shown],
+        next_cursor=f"{-place[0]}:{place[1]}" if place is not None else None,
     )
 
 
@@ -133,6 +166,8 @@ async def metrics(call: Call) -> Response:
 ROUTES = [
     Route("GET", "/api/stats", Access.READ, stats, "Queue statistics, in constant time", gives=wire.StatsWire,
           hot=True),
+    Route("GET", "/api/stats/tags", Access.READ, tags, "Tags, with how many bytes their jobs have: most first",
+          gives=wire.TagsWire, query=wire.TagsQuery),
     Route("GET", "/api/health", Access.PUBLIC, health, "Health of the parts", gives=wire.Health),
     Route("GET", "/health", Access.PUBLIC, health, "Health of the parts", gives=wire.Health, hidden=True),
     Route("GET", "/livez", Access.PUBLIC, live, "Whether the process answers", gives=wire.Status,

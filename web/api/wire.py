@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from blobforge.access import Scope
 from blobforge.job import JobStatus, Outcome
+from blobforge.operation import OperationState
 from blobforge.worker import WorkerStatus
 from web.decode import LENIENT, LENIENT_PLACE
 
@@ -341,11 +342,15 @@ class SubmitMany(msgspec.Struct, frozen=True):
 
 
 class SubmitAnswer(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A submission of what is there already adds its path and its tags; `left_out`: the path, or the tags, that the
+    job has no room for."""
+
     job_id: int
     existing: bool
     status: JobStatus
     upload_url: str | None = None
     upload_headers: dict[str, str] | None = None
+    left_out: tuple[str, ...] = ()
 
 
 class SubmittedItems(msgspec.Struct, frozen=True):
@@ -382,7 +387,9 @@ class PriorityBody(msgspec.Struct, frozen=True):
 
 
 class BulkBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`ids`, or a filter; an empty filter matches nothing, so that a slip does not touch everything."""
+    """`ids`, or a filter; an empty filter matches nothing, so that a slip does not touch everything.
+
+    `background`: answer 202 with the id of an operation at once, which goes on without the client."""
 
     ids: Annotated[list[JobId], Meta(min_length=1, max_length=10_000)] | None = None
     status: JobStatus | None = None
@@ -398,6 +405,7 @@ class BulkBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     updated_until: Moment | None = None
     dry_run: bool = False
     undo: bool = False
+    background: bool = False
 
 
 class BulkRetry(BulkBody, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -409,10 +417,23 @@ class BulkPriority(BulkBody, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     priority: Priority
 
 
+class BulkTags(BulkBody, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    add: Annotated[list[Tag], Meta(max_length=100)] = []
+    remove: Annotated[list[Tag], Meta(max_length=100)] = []
+
+
 class BulkDelete(BulkBody, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`objects`: their outputs go too, and sources that no other job has."""
 
     objects: bool = True
+
+
+class TagsBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`undo`: remember how the job was, and answer with a token to put it back by."""
+
+    add: Annotated[list[Tag], Meta(max_length=100)] = []
+    remove: Annotated[list[Tag], Meta(max_length=100)] = []
+    undo: bool = False
 
 
 class BulkWorkers(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -438,6 +459,67 @@ class BulkAnswer(msgspec.Struct, frozen=True):
     refused: int
     dry_run: bool
     undo: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class OperationBegun(msgspec.Struct, frozen=True):
+    """`operation` is its id: `GET /api/operations/{id}`."""
+
+    operation: int
+
+
+class OperationsQuery(msgspec.Struct, frozen=True):
+    limit: Annotated[int, Meta(ge=1, le=100)] = 50
+    cursor: Annotated[int, Meta(ge=1, le=2**63 - 1)] | None = None
+
+
+class OperationUndo(msgspec.Struct, frozen=True, omit_defaults=False):
+    """`possible` until that time; `undone_by` is the operation that takes it back, `note` what cannot be."""
+
+    possible: bool
+    until: str | None
+    undone_by: int | None
+    note: str | None
+
+
+class OperationWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """`asked` is what is to be done, to which jobs. Of `matched` jobs `total` are those that it would change; `done`
+    of them were treated, `changed` changed and `refused` not, for they had moved on. `reason`: why it failed."""
+
+    id: int
+    verb: str
+    state: OperationState
+    asked: msgspec.Raw
+    by: str
+    created_at: str
+    updated_at: str
+    matched: int
+    total: int
+    done: int
+    changed: int
+    refused: int
+    percent: float
+    undo: OperationUndo
+    ended_at: str | None = None
+    reason: str | None = None
+    undo_of: int | None = None
+
+
+class OperationsWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    operations: list[OperationWire]
+    next_cursor: int | None = None
+
+
+class PathsQuery(msgspec.Struct, frozen=True):
+    limit: Annotated[int, Meta(ge=1, le=200)] = 100
+    cursor: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None
+
+
+class PathsWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """The paths under which a job's source was submitted, the first one first."""
+
+    paths: list[str]
+    total: int
+    next_cursor: int | None = None
 
 
 class UndoBody(msgspec.Struct, frozen=True):
@@ -584,6 +666,9 @@ class JobWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     A `result` of more than 64 KiB is kept aside: `result_size` has its bytes, `result_url` where to get it whole. In
     lists and claims it is absent then, and where one job is asked for if it has more than 1 MiB.
 
+    `paths_total` is there where the source was submitted under more than one path, and `paths` (the first fifty)
+    where one such job is asked for; `GET /api/jobs/{id}/paths` has all.
+
     `failure` is the cause of its latest failure (`GET /api/failures`), `progress_at` when its progress last changed.
     """
 
@@ -619,6 +704,8 @@ class JobWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     waiting: WaitingWire | None = None
     attempt_history: list[AttemptWire] | msgspec.UnsetType = msgspec.UNSET
     attempts_total: int | msgspec.UnsetType = msgspec.UNSET
+    paths: list[str] | msgspec.UnsetType = msgspec.UNSET
+    paths_total: int | msgspec.UnsetType = msgspec.UNSET
 
 
 class JobsWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -996,6 +1083,41 @@ class AuditPage(msgspec.Struct, frozen=True):
     next_cursor: int | msgspec.UnsetType = msgspec.UNSET
 
 
+class KeptBytes(msgspec.Struct, frozen=True):
+    """Bytes of sources that are there, and of results. A source of several jobs counts for each."""
+
+    sources: int
+    outputs: int
+
+
+class KeptWire(msgspec.Struct, frozen=True):
+    """What is kept; by tag: `GET /api/stats/tags`."""
+
+    sources: int
+    outputs: int
+    by_type: dict[str, KeptBytes]
+    by_status: dict[str, KeptBytes]
+
+
+class TagsQuery(msgspec.Struct, frozen=True):
+    limit: Annotated[int, Meta(ge=1, le=200)] = 50
+    cursor: Annotated[str, Meta(max_length=300, pattern=r"^\d{1,19}:[^\x00]*\Z")] | None = None
+
+
+class TagWire(msgspec.Struct, frozen=True):
+    tag: str
+    jobs: int
+    source_bytes: int
+    output_bytes: int
+
+
+class TagsWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """Tags with what their jobs have, those with most first."""
+
+    tags: list[TagWire]
+    next_cursor: str | None = None
+
+
 class StatsWire(msgspec.Struct, frozen=True, kw_only=True):
     """`jobs_per_minute` is the mean of the last ten minutes; `eta_by_type` has the types with jobs that
     wait, null where no worker is online for one or none was completed; `eta_seconds` is null unless all are known."""
@@ -1018,6 +1140,7 @@ class StatsWire(msgspec.Struct, frozen=True, kw_only=True):
     jobs_per_minute: float
     eta_seconds: float | None
     eta_by_type: dict[str, float | None] = {}
+    bytes: KeptWire | msgspec.UnsetType = msgspec.UNSET
 
 
 class Part(msgspec.Struct, frozen=True, omit_defaults=True):

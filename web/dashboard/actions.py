@@ -46,6 +46,9 @@ SAID = {
     "DELETE /api/admin/tokens/<id:token_id>": "The token is deleted; whoever used it is out.",
     "DELETE /api/admin/users/<id:user_id>/sessions": "{ended} sessions of this person are ended.",
     "POST /api/admin/backup/drill": "The drill runs; its outcome will stand here.",
+    "POST /api/jobs/<id:job_id>/tags": "The tags of job {job_id} are changed.",
+    "POST /api/operations/<id:operation_id>/cancel": "Operation {operation_id} was stopped.",
+    "POST /api/operations/<id:operation_id>/undo": "Operation {operation_id} is taken back by operation {operation}.",
     "POST /api/jobs/undo": "Undone: {changed} of {matched} jobs are as before.",
 }
 # These answer with a secret, which is shown once, on a page of its own.
@@ -129,7 +132,12 @@ def _bulk(row: Route) -> ActionAnswer:
     question, said = BULK[row.name]
     to = "/do" + row.path.removeprefix("/api")
 
-    async def answered(call: Call, form: dict[str, list[str]], outcome: wire.BulkAnswer) -> Response:
+    async def answered(
+        call: Call, form: dict[str, list[str]], outcome: wire.BulkAnswer | tuple[int, wire.OperationBegun]
+    ) -> Response:
+        if isinstance(outcome, tuple):
+            number = outcome[1].operation
+            return leave(call, f"/operations/{number}", Notice(f"Operation {number} goes on by itself."))
         if outcome.dry_run:
             kept = [(name, value) for name, values in form.items() for value in values if name != "dry_run"]
             return await page(

@@ -74,6 +74,9 @@ def _zoned(name: str, value: str) -> str:
     return f"{value}:00Z" if name in TIMES and len(value) == LOCAL else value
 
 
+MOST_PATHS = 50  # that the page of one job lists
+
+
 async def shown(call: Call) -> Response | Refusal:
     job_id = call.params["job_id"]
 
@@ -95,6 +98,7 @@ async def shown(call: Call) -> Response | Refusal:
         job, attempts = found
         return {
             "job": job,
+            "paths": [path for _, path in reader.paths(job.id, limit=MOST_PATHS)] if job.more_paths else [],
             "attempts": [encode.cut(each) for each in reversed(attempts)],
             "older": attempts[0].attempt if attempts and attempts[0].attempt > 1 and len(attempts) > 1 else None,
             "events": list(reversed(happened[0])),

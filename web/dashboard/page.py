@@ -26,6 +26,7 @@ PLACES = (
     ("Overview", "/", Scope.READ),
     ("Jobs", "/jobs", Scope.READ),
     ("Failures", "/failures", Scope.READ),
+    ("Operations", "/operations", Scope.READ),
     ("Workers", "/workers", Scope.READ),
     ("Admin", "/admin", Scope.ADMIN),
 )

@@ -15,6 +15,7 @@ from actors.broadcaster import Broadcaster
 from actors.intake import Intake
 from actors.janitor import Janitor
 from actors.mailbox import Mailbox
+from actors.operator import Operator
 from actors.reaper import Reaper
 from actors.scheduler import Scheduler
 from actors.writer import Writer
@@ -53,6 +54,7 @@ class PartsMetrics:
     reaper: Reaper
     intake: Intake
     janitor: Janitor
+    operator: Operator
     broadcaster: Broadcaster
     mailboxes: Mapping[str, Mailbox[Any]]
     objects: ObjectStore
@@ -142,6 +144,10 @@ class PartsMetrics:
         yield counter(
             "blobforge_jobs_pruned", "Jobs removed because they had been kept long enough", self.janitor.pruned
         )
+        yield gauge(
+            "blobforge_operations_running", "Operations carried out by this server now", len(self.operator.running)
+        )
+        yield counter("blobforge_operation_jobs", "Jobs that operations have treated", self.operator.treated)
         yield gauge(
             "blobforge_outputs_unchecked",
             "Outputs accepted while the object store was silent, and not seen yet",

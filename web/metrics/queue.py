@@ -31,6 +31,16 @@ def families(reader: Reader, *, now: int) -> Iterable[Metric]:
         {(type_, status, str(priority)): n for status, type_, priority, n in census.jobs},
         ("type", "status", "priority"),
     )
+    yield gauge(
+        "blobforge_kept_bytes",
+        "Bytes of sources and of results (`what`) by type and status; a source of several jobs counts for each",
+        {
+            (type_, status, what): n
+            for status, type_, source, output in census.bytes
+            for what, n in (("sources", source), ("outputs", output))
+        },
+        ("type", "status", "what"),
+    )
     oldest: defaultdict[str, float] = defaultdict(float)
     for _, type_, _, _ in census.jobs:
         at = census.oldest_pending.get(type_)

@@ -44,10 +44,12 @@ from blobforge.store.sql.sql import (
 from blobforge.store.workingset import MOST_AHEAD
 
 _decode_pairs = msgspec.json.Decoder(list[tuple[int, int]]).decode
+_decode_ids = msgspec.json.Decoder(list[int]).decode
 _decode_names = msgspec.json.Decoder(list[str]).decode
 MOST_MISSED: Final = 64  # entries of others that come with a turn; where there are more, the follower reads them
 _COUNTERS: Final = {
     "jobs": sql.MOVE_JOB_COUNTS,
+    "tags": sql.MOVE_TAG_COUNTS,
     "failures": sql.MOVE_FAILURE_COUNTS,
     "workers": sql.MOVE_WORKER_COUNTS,
     "happenings": sql.ADD_HAPPENINGS,
@@ -227,6 +229,8 @@ class PostgresBulk:
             ask(sql.JOBS, (_ids(needs.jobs),), take)
         if needs.sources:
             ask(sql.OF_SOURCES, (_json(needs.sources),), take)
+        if needs.paths:
+            ask(sql.PATHS, (_records(needs.paths),), lambda told: found.paths.update(map(_path, told.rows)))
         if needs.running_of:
             ask(sql.OF_WORKERS, (_json(needs.running_of),), take)
         if needs.ready or needs.next_of:
@@ -362,6 +366,9 @@ class PostgresBulk:
     def _write_more(self, changes: Changes) -> None:
         """What neither a claim nor a completion changes: most transactions are of these."""
         write, names = self._write, self._write_names
+        write(sql.INSERT_JOB_TAGS, changes.tags_added)
+        write(sql.DELETE_JOB_TAGS, changes.tags_removed)
+        write(sql.ADD_JOB_PATHS, changes.paths)
         write(sql.DROP_RESULTS, changes.results_dropped)
         write(sql.DROP_RESULTS_BUT, changes.results_but)
         for result in changes.results:  # one by one: each may have 16 MiB
@@ -512,3 +519,8 @@ def _claim(row: tuple[Any, ...]) -> tuple[tuple[str, str], list[tuple[int, int]]
 def _repeated(row: tuple[Any, ...]) -> tuple[tuple[str, str], tuple[bytes, bytes, int]]:
     subject, key, fingerprint, outcome, at = row
     return (subject, key), (bytes(fingerprint), bytes(outcome), at)
+
+
+def _path(row: tuple[Any, ...]) -> tuple[tuple[str, str], frozenset[int]]:
+    source, path, ids = row
+    return (source, path), frozenset(_decode_ids(ids))

@@ -71,6 +71,11 @@ SOURCE_FILES: Final = f"""
     SELECT 'sources/' || jobs.source_hash, {FILE_COLUMNS}
       FROM jobs LEFT JOIN files ON files.key = 'sources/' || jobs.source_hash WHERE jobs.id {_IDS}"""
 DOOMS: Final = f"SELECT key, state, tries, epoch, again FROM doomed_objects WHERE key {_NAMES}"
+PATHS: Final = f"""
+    SELECT jobs.source_hash, p.path, array_to_json(array_agg(jobs.id))::text
+      FROM {_records("tt")} JOIN jobs ON jobs.source_hash = c0
+      JOIN job_paths AS p ON p.job_id = jobs.id AND p.path = c1
+     GROUP BY 1, 2"""
 CLAIM_KEYS: Final = f"""
     SELECT worker_id, claim_key, jobs FROM {_records("tt")} JOIN claim_keys ON worker_id = c0 AND claim_key = c1"""
 # What those claims were given: a claim that is repeated looks at it.
@@ -126,10 +131,14 @@ def _insert(table: str, columns: str, kinds: str, more: str = "") -> str:
 INSERT_JOBS: Final = _insert(
     "jobs",
     "id, type, status, priority, source_hash, created_at, updated_at, max_attempts, source_path, source_size, tags,"
-    " metadata, submitter",
-    "nttntnnntnttt",
+    " metadata, submitter, output_bytes",
+    "nttntnnntntttn",
 )
 INSERT_JOB_TAGS: Final = _insert("job_tags", "tag, job_id", "tn", "ON CONFLICT DO NOTHING")
+DELETE_JOB_TAGS: Final = (
+    f"DELETE FROM job_tags USING {_records('tn')} WHERE job_tags.tag = c0 AND job_tags.job_id = c1"
+)
+ADD_JOB_PATHS: Final = _insert("job_paths", "job_id, n, path", "nnt")
 # The last value: which of its job's attempts in this statement it is, from 1 on.
 START_ATTEMPTS: Final = f"""
     INSERT INTO attempts (job_id, attempt, worker_id, lease, started_at, output_key, ordinal)
@@ -191,22 +200,27 @@ SAVE_UNDOS: Final = _insert("undos", "token, job_id, was, became, at", "tnttn", 
 INSERT_AUDIT: Final = _insert("audit", "at, actor, name, address, action, subject, detail", "ntttttt")
 
 
-def _moved(table: str, keys: str, kinds: str) -> str:
+def _moved(table: str, keys: str, kinds: str, weighed: tuple[str, ...] = ()) -> str:
     """A counter of what is there never falls below zero (the schema says so): an upsert of a negative number would be
-    refused before it was added."""
+    refused before it was added. `weighed`: further counters of the row, which may."""
     at = len(kinds)
     same = " AND ".join(f"c.{key} = c{index}" for index, key in enumerate(keys.split(", ")))
+    more = "".join(f", {name}" for name in weighed)
+    values = "".join(f", e.c{index}" for index in range(at + 1, at + 1 + len(weighed)))
+    added = "".join(f", {name} = {table}.{name} + excluded.{name}" for name in weighed)
     return f"""
-    INSERT INTO {table} ({keys}, n) SELECT {_all(kinds)}, coalesce(c.n, 0) + c{at}
-      FROM {_records(kinds + "n")} LEFT JOIN {table} AS c ON {same}
-    ON CONFLICT ({keys}) DO UPDATE SET n = excluded.n"""
+    INSERT INTO {table} ({keys}, n{more}) SELECT {_all(kinds)}, coalesce(c.n, 0) + c{at}{values}
+      FROM {_records(kinds + "n" * (1 + len(weighed)))} LEFT JOIN {table} AS c ON {same}
+    ON CONFLICT ({keys}) DO UPDATE SET n = excluded.n{added}"""
 
 
 def _added(table: str, keys: str, kinds: str) -> str:
     return _insert(table, f"{keys}, n", kinds + "n", f"ON CONFLICT ({keys}) DO UPDATE SET n = {table}.n + excluded.n")
 
 
-MOVE_JOB_COUNTS: Final = _moved("job_counts", "status, type, priority", "ttn")
+_BYTES: Final = ("source_bytes", "output_bytes")
+MOVE_JOB_COUNTS: Final = _moved("job_counts", "status, type, priority", "ttn", _BYTES)
+MOVE_TAG_COUNTS: Final = _moved("tag_counts", "tag", "t", _BYTES)
 MOVE_FAILURE_COUNTS: Final = _moved("failure_counts", "failure, status", "nt")
 MOVE_WORKER_COUNTS: Final = _moved("worker_counts", "status", "t")
 ADD_HAPPENINGS: Final = _added("happenings", "step, slot, type, what", "nntt")

@@ -88,7 +88,8 @@ OTHERWISE: Final = {
     sql.SKIP_IDS: """
         WITH moved AS (UPDATE turn SET job = job + $1::bigint)
         SELECT setval(name, nextval(name) + $1::bigint)
-          FROM unnest(ARRAY['tokens_id_seq', 'users_id_seq', 'audit_id_seq', 'backup_drills_id_seq']) AS name""",
+          FROM unnest(ARRAY['tokens_id_seq', 'users_id_seq', 'audit_id_seq', 'backup_drills_id_seq',
+                            'operations_id_seq']) AS name""",
     sql.INSERT_WHOLE_JOB: f"""
         WITH made AS (
             INSERT INTO jobs ({JOB_COLUMNS})

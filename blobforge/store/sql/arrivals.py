@@ -28,7 +28,8 @@ class Arrivals:
         return self._do.number(sql.JOB_SEQUENCE)
 
     def add(self, whole: Whole, *, now: int) -> Job | None:
-        job = whole.job
+        brought = next((kept.record.size for kept in whole.files if kept.key == whole.job.output_key), None)
+        job = replace(whole.job, more_paths=len(whole.paths), output_bytes=whole.job.output_bytes or brought or 0)
         self._working.forget()
         if self._do.row(sql.JOB_BY_SOURCE, (job.source_hash, job.type)) is not None:
             return None
@@ -37,6 +38,8 @@ class Arrivals:
         stored = replace(job, id=number)
         for tag in stored.tags:
             self._do.rows(sql.ADD_JOB_TAG, (tag, stored.id))
+        for n, path in enumerate(whole.paths, 1):
+            self._do.rows(sql.ADD_JOB_PATH, (stored.id, n, path))
         for attempt in whole.attempts:
             self._do.rows(sql.INSERT_WHOLE_ATTEMPT, (stored.id, *astuple(attempt)[1:]))
         for number, result in whole.results:

@@ -64,7 +64,8 @@ class DatabaseExport:
         kept = (self._kept(key, attempt) for key, attempt in objects_of(job, attempts).items())
         aside = self._ask.rows(sql.RESULTS_OF_JOB, (job.id,))
         results = tuple((int(str(number)), str(result)) for number, result in aside)
-        return Whole(job, attempts, tuple(each for each in kept if each is not None), results)
+        paths = tuple(str(path) for _, path in self._ask.rows(sql.PATHS_OF_JOB, (job.id, 0, ALL)))
+        return Whole(job, attempts, tuple(each for each in kept if each is not None), results, paths)
 
     def _kept(self, key: str, attempt: int | None) -> Kept | None:
         row = self._ask.row(sql.FILE, (key,))

@@ -18,9 +18,10 @@ from msgspec.structs import replace
 from blobforge.access import Token
 from blobforge.events import OutputAccepted
 from blobforge.job import Attempt, Job, JobStatus, Outcome
+from blobforge.operation import Operation
 from blobforge.people import Session, User
 from blobforge.store import lists
-from blobforge.store.figures import HOUR_MS, MINUTE_MS, Census, Drill, Stats
+from blobforge.store.figures import HOUR_MS, MINUTE_MS, Census, Drill, Kept, Stats, TagWeight
 from blobforge.store.files import FileRecord
 from blobforge.store.filters import JobFilter, TokenFilter, UserFilter
 from blobforge.store.lists import (
@@ -36,6 +37,7 @@ from blobforge.store.lists import (
 from blobforge.store.sql import rows, sql
 from blobforge.store.sql.insights import Insights
 from blobforge.store.sql.lookups import Lookups
+from blobforge.store.sql.operations import operation
 from blobforge.store.sql.outputs import OutputLookups
 from blobforge.store.sql.roster import Roster
 from blobforge.store.sql.running import Queries, Row
@@ -140,6 +142,9 @@ class SqlReader(Lookups):
             )
         ]
 
+    def paths(self, job_id: int, *, after: int = 0, limit: int) -> list[tuple[int, str]]:
+        return list(self._ask.rows(sql.PATHS_OF_JOB, (job_id, after, limit)))
+
     def tokens(self, wanted: TokenFilter, *, after: int, limit: int) -> list[Token]:
         values = (after, wanted.q, wanted.scope, wanted.now, wanted.expired, limit)
         return [rows.token(row) for row in self._ask.rows(sql.TOKENS, values)]
@@ -187,7 +192,7 @@ class SqlReader(Lookups):
         size = 0
         budget = lists.SCAN_LIMIT + offset if filter_.counted else lists.SCAN_LIMIT
         for job in islice(scan, budget):
-            if not filter_.matches(job):
+            if not self._matches(filter_, job):
                 last = job
                 continue
             if skipped < offset:
@@ -207,6 +212,13 @@ class SqlReader(Lookups):
         # A page that begins behind others has not seen what matched before it.
         exact = filter_.counted or (not more and cursor == Cursor())
         return Page(found, total, exact, Cursor(last.priority, last.id) if more and last else None)
+
+    def _matches(self, filter_: JobFilter, job: Job) -> bool:
+        if filter_.matches(job):
+            return True
+        if job.more_paths == 0 or filter_.q is None or not filter_.matches(job, named=True):
+            return False
+        return self._ask.row(sql.HAS_PATH_WITH, (job.id, filter_.q)) is not None
 
     def _in_order(self, filter_: JobFilter, cursor: Cursor) -> Generator[Job, None, None]:
         """All jobs that an index finds for the filter from the cursor on, lazily, in list order."""
@@ -276,7 +288,7 @@ class SqlReader(Lookups):
         if len(ids) > lists.SMALL:
             return None
         jobs = (self.job_in_short(id_) for id_ in ids)
-        return sorted((job.priority, -job.id) for job in jobs if job is not None and filter_.matches(job))
+        return sorted((job.priority, -job.id) for job in jobs if job is not None and self._matches(filter_, job))
 
     def jobs_by_id(self, filter_: JobFilter, *, after: int, limit: int) -> tuple[list[Job], int | None]:
         with self.snapshot():
@@ -322,6 +334,22 @@ class SqlReader(Lookups):
         more = len(rest) > len(jobs)
         return Page(jobs, len(found), True, Cursor(jobs[-1].priority, jobs[-1].id) if more and jobs else None)
 
+    # --- operations
+
+    def operation(self, operation_id: int) -> Operation | None:
+        row = self._ask.row(sql.OPERATION, (operation_id,))
+        return operation(row) if row else None
+
+    def operations(self, *, before: int, limit: int) -> list[Operation]:
+        return [operation(row) for row in self._ask.rows(sql.OPERATIONS, (before, limit))]
+
+    def open_operations(self, *, limit: int) -> list[Operation]:
+        return [operation(row) for row in self._ask.rows(sql.OPEN_OPERATIONS, (limit,))]
+
+    def operation_jobs(self, operation_id: int, page: int) -> list[int]:
+        row = self._ask.row(sql.OPERATION_PAGE, (operation_id, page))
+        return msgspec.json.decode(row[0], type=list[int]) if row else []
+
     # --- statistics
 
     def stats(self, *, now: int) -> Stats:
@@ -346,6 +374,7 @@ class SqlReader(Lookups):
             minute = now // MINUTE_MS
             rates: dict[str, int] = dict(self._ask.rows(sql.RATES_SINCE, (minute - RATE_MINUTES + 1, minute + 1)))
             served = self.insights.types_with_workers()
+            by_status, bytes_by_type = self._bytes()
         # The minute under way counts as far as it has come.
         minutes = RATE_MINUTES - 1 + now % MINUTE_MS / MINUTE_MS
         left: dict[str, float | None] = {}
@@ -353,7 +382,21 @@ class SqlReader(Lookups):
             if waiting := counts.get(JobStatus.PENDING, 0) + counts.get(JobStatus.FAILED, 0):
                 known = type_ in served and rates.get(type_)
                 left[type_] = waiting / rates[type_] * minutes * 60 if known else None
-        return Stats(jobs, by_type, by_priority, workers, oldest, sum(rates.values()) / minutes, left)
+        per_minute = sum(rates.values()) / minutes
+        return Stats(jobs, by_type, by_priority, workers, oldest, per_minute, left, bytes_by_type, by_status)
+
+    def _bytes(self) -> tuple[dict[str, Kept], dict[str, Kept]]:
+        """By status, and by type."""
+        by_status: dict[str, Kept] = {}
+        by_type: dict[str, Kept] = {}
+        for status, type_, source, output in self._ask.rows(sql.BYTES):
+            kept = Kept(int(source), int(output))
+            by_status[status] = by_status.get(status, Kept()).plus(kept)
+            by_type[type_] = by_type.get(type_, Kept()).plus(kept)
+        return by_status, by_type
+
+    def tag_weights(self, *, after: tuple[int, str], limit: int) -> list[TagWeight]:
+        return [TagWeight(*row) for row in self._ask.rows(sql.TAG_WEIGHTS, (-after[0], after[1], limit))]
 
     def census(self) -> Census:
         with self.outages_told(), self.snapshot():
@@ -366,7 +409,11 @@ class SqlReader(Lookups):
             workers = dict.fromkeys(WorkerStatus, 0)
             for status, n in self._ask.rows(sql.WORKER_COUNTS):
                 workers[WorkerStatus(status)] = n
-        return Census(jobs, oldest, workers)
+            kept = [
+                (status, type_, int(source), int(output))
+                for status, type_, source, output in self._ask.rows(sql.BYTES)
+            ]
+        return Census(jobs, oldest, workers, kept)
 
     # --- what the actors read at a start
 

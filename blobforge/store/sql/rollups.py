@@ -36,6 +36,16 @@ class Rollups:
         else:
             self._do.rows(sql.BACKFILLED, (next_job,))
 
+    def weighing(self) -> tuple[int, int] | None:
+        row = self._do.row(sql.WEIGHING)
+        return (row[0], row[1]) if row else None
+
+    def weighed(self, *, next_job: int | None) -> None:
+        if next_job is None:
+            self._do.rows(sql.END_WEIGHING)
+        else:
+            self._do.rows(sql.WEIGHED, (next_job,))
+
     # --- depths
 
     def sample_depths(self, statuses: Collection[str], slots: Mapping[int, int]) -> None:
@@ -74,6 +84,7 @@ class Rollups:
         self._do.rows(sql.PURGE_DURATIONS, (kept.week,))
         self._do.rows(sql.PURGE_WORKER_RATES, (kept.hour,))
         self._do.rows(sql.FORGET_TYPES)
+        self._do.rows(sql.FORGET_TAGS)
         self._do.rows(sql.PURGE_FAILURES, (kept.causes_seen_at,))
         if self._do.number(sql.COUNT_FAILURES) >= kept.causes:
             self._do.rows(sql.FORGET_FAILURES, (kept.room,))

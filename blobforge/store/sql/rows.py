@@ -16,12 +16,13 @@ from blobforge.worker import Worker, WorkerStatus
 # A dict is several times faster than JobStatus(text).
 _STATUS = {status.value: status for status in JobStatus}
 _WORKER_STATUS = {status.value: status for status in WorkerStatus}
+_WRITE_ONCE = Job.__struct_fields__.index("write_once") - 12  # in a row behind the columns that are named below
 _decode_tags = msgspec.json.Decoder(tuple[str, ...]).decode
 
 
 def job(row: Sequence[Any]) -> Job:
     id_, type_, status, priority, source_hash, created, updated, most, path, size, tags, avoid, *rest = row
-    rest[-1] = bool(rest[-1])  # write_once
+    rest[_WRITE_ONCE] = bool(rest[_WRITE_ONCE])
     return Job(
         id_, type_, _STATUS[status], priority, source_hash, created, updated, most, path, size,
         _decode_tags(tags) if tags else (), _decode_tags(avoid) if avoid else (), *rest,
@@ -42,6 +43,7 @@ def new_job(job: Job) -> Row:
     return (
         job.id, job.type, job.status, job.priority, job.source_hash, job.created_at, job.updated_at,
         job.max_attempts, job.source_path, job.source_size, encode_tags(job.tags), job.metadata, job.submitter,
+        job.output_bytes,
     )  # fmt: skip
 
 

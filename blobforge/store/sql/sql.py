@@ -13,7 +13,8 @@ JOB_COLUMNS: Final = (
     "id, type, status, priority, source_hash, created_at, updated_at, max_attempts, source_path, source_size,"
     " tags, avoid, metadata, attempts, losses, attempt, worker_id, lease, heartbeat_at, started_at, completed_at,"
     " not_before, last_error, output_key, result, progress, failure, progress_at, releases, avoid_until,"
-    " kept_attempt, replaced, submitter, upload_key, result_size, write_once"
+    " kept_attempt, replaced, submitter, upload_key, result_size, write_once, more_paths,"
+    " output_bytes"
 )
 # Of a list that shows no more than these: what submitters and workers write at length stays on the disk.
 _LONG: Final = frozenset({"metadata", "last_error", "result", "replaced"})
@@ -62,6 +63,10 @@ ONLINE_WORKERS: Final = """
 JOB_IN_SHORT: Final = f"SELECT {SHORT_COLUMNS} FROM jobs WHERE id = ?"
 JOBS_BY_ID: Final = f"SELECT {SHORT_COLUMNS} FROM jobs WHERE id > ? AND id < ? ORDER BY id LIMIT ?"
 ADD_JOB_TAG: Final = "INSERT INTO job_tags (tag, job_id) VALUES (?, ?) ON CONFLICT (tag, job_id) DO NOTHING"
+ADD_JOB_PATH: Final = "INSERT INTO job_paths (job_id, n, path) VALUES (?, ?, ?)"
+PATHS_OF_JOB: Final = "SELECT n, path FROM job_paths WHERE job_id = ? AND n > ? ORDER BY n LIMIT ?"
+HAS_PATH_WITH: Final = """
+    SELECT 1 FROM job_paths WHERE job_id = ? AND instr(casefold(path), casefold(?)) > 0 LIMIT 1"""
 RUNNING_ON: Final = "SELECT id FROM jobs WHERE status = 'running' AND worker_id = ? ORDER BY id LIMIT ?"
 
 # --- attempts
@@ -255,6 +260,14 @@ PURGE_WORKER_RATES: Final = "DELETE FROM worker_rates WHERE hour < ?"
 FORGET_TYPES: Final = """
     DELETE FROM job_counts WHERE type IN (SELECT type FROM job_counts GROUP BY type HAVING sum(n) = 0)"""
 JOB_COUNTS: Final = "SELECT status, type, priority, n FROM job_counts WHERE n > 0"
+BYTES: Final = """
+    SELECT status, type, CAST(sum(source_bytes) AS BIGINT), CAST(sum(output_bytes) AS BIGINT) FROM job_counts
+     WHERE source_bytes <> 0 OR output_bytes <> 0 GROUP BY status, type"""
+TAG_WEIGHTS: Final = """
+    SELECT tag, n, source_bytes, output_bytes FROM tag_counts
+     WHERE source_bytes + output_bytes <= ?1 AND (source_bytes + output_bytes < ?1 OR tag > ?2) AND n > 0
+     ORDER BY source_bytes + output_bytes DESC, tag LIMIT ?3"""
+FORGET_TAGS: Final = "DELETE FROM tag_counts WHERE n = 0"
 ALL_JOB_COUNTS: Final = "SELECT status, type, priority, n FROM job_counts"
 WORKER_COUNTS: Final = "SELECT status, n FROM worker_counts"
 RATES_SINCE: Final = """
@@ -314,6 +327,9 @@ BACKFILL: Final = "SELECT next_job, last_job, counts, until FROM backfill WHERE 
 BEGIN_BACKFILL: Final = "UPDATE backfill SET until = coalesce(until, ?)"
 BACKFILLED: Final = "UPDATE backfill SET next_job = ?"
 END_BACKFILL: Final = "DELETE FROM backfill"
+WEIGHING: Final = "SELECT next_job, last_job FROM weighing WHERE id = 1"
+WEIGHED: Final = "UPDATE weighing SET next_job = ?"
+END_WEIGHING: Final = "DELETE FROM weighing"
 JOBS_BETWEEN: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?"
 
 # --- what can be undone
@@ -322,6 +338,31 @@ UNDOS: Final = """
 DELETE_UNDO: Final = "DELETE FROM undos WHERE token = ? AND job_id = ?"
 PURGE_UNDOS: Final = """
     DELETE FROM undos WHERE (token, job_id) IN (SELECT token, job_id FROM undos WHERE at < ? ORDER BY at LIMIT ?)"""
+
+# --- operations
+_OPERATION: Final = (
+    "verb, work, state, subject, name, token_id, user_id, created_at, updated_at, told_at, ended_at, cursor, matched,"
+    " total, done, changed, pages, page, reason, undo_of, undone_by, undo_until"
+)
+OPERATION_COLUMNS: Final = f"id, {_OPERATION}"
+OPERATION: Final = f"SELECT {OPERATION_COLUMNS} FROM operations WHERE id = ?"
+COUNT_OPEN_OPERATIONS: Final = "SELECT count(*) FROM operations WHERE ended_at IS NULL"
+OPEN_OPERATIONS: Final = f"SELECT {OPERATION_COLUMNS} FROM operations WHERE ended_at IS NULL ORDER BY id LIMIT ?"
+OPERATIONS: Final = f"SELECT {OPERATION_COLUMNS} FROM operations WHERE id < ? ORDER BY id DESC LIMIT ?"
+INSERT_OPERATION: Final = f"""
+    INSERT INTO operations ({_OPERATION}) VALUES ({", ".join("?" * len(_OPERATION.split(",")))})"""
+SAVE_OPERATION: Final = f"UPDATE operations SET {_OPERATION.replace(',', ' = ?,')} = ? WHERE id = ?"
+ADD_OPERATION_PAGE: Final = "INSERT INTO operation_pages (operation_id, page, jobs) VALUES (?, ?, ?)"
+OPERATION_PAGE: Final = "SELECT jobs, changes FROM operation_pages WHERE operation_id = ? AND page = ?"
+KEEP_CHANGES: Final = "UPDATE operation_pages SET changes = ? WHERE operation_id = ? AND page = ?"
+PRUNE_OPERATION_PAGES: Final = """
+    DELETE FROM operation_pages WHERE (operation_id, page) IN (
+        SELECT p.operation_id, p.page FROM operations AS o JOIN operation_pages AS p ON p.operation_id = o.id
+         WHERE o.undo_until <= ? LIMIT ?)"""
+END_UNDO: Final = "UPDATE operations SET undo_until = NULL WHERE undo_until <= ?"
+PRUNE_OPERATIONS: Final = """
+    DELETE FROM operations WHERE id IN (
+        SELECT id FROM operations WHERE ended_at < ? AND undo_until IS NULL ORDER BY ended_at LIMIT ?)"""
 
 # --- workers' types, and hours of ids
 WORKER_TYPES: Final = "SELECT type FROM worker_types WHERE worker_id = ?"

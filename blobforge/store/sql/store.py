@@ -14,6 +14,7 @@ from blobforge.store.sql import rows, sql
 from blobforge.store.sql.arrivals import Arrivals
 from blobforge.store.sql.doomed import Doomed
 from blobforge.store.sql.lookups import CredentialLookups
+from blobforge.store.sql.operations import Operations
 from blobforge.store.sql.outputs import Outputs
 from blobforge.store.sql.recovery import Recovery
 from blobforge.store.sql.rollups import Rollups
@@ -32,6 +33,7 @@ class SqlStore(CredentialLookups, WorkingSet):
         self.rollups = Rollups(self._do, self)
         self.recovery = Recovery(self._do, self)
         self.doomed = Doomed(self._do, self)
+        self.operations = Operations(self._do)
         self.arrivals = Arrivals(self._do, self)
         self.outputs = Outputs(self._do)
         self._installation = ""  # read when needed; it never changes

@@ -44,6 +44,7 @@ _decode = msgspec.json.Decoder(list[list[Any]]).decode
 _decode_pairs = msgspec.json.Decoder(list[tuple[int, int]]).decode
 _COUNTERS: Final = {
     "jobs": sql.MOVE_JOB_COUNTS,
+    "tags": sql.MOVE_TAG_COUNTS,
     "failures": sql.MOVE_FAILURE_COUNTS,
     "workers": sql.MOVE_WORKER_COUNTS,
     "happenings": sql.ADD_HAPPENINGS,
@@ -220,6 +221,9 @@ class Bulk:
     def _write_more(self, changes: Changes) -> None:
         """What neither a claim nor a completion changes: most transactions are of these."""
         write = self._write
+        write(sql.INSERT_JOB_TAGS, changes.tags_added)
+        write(sql.DELETE_JOB_TAGS, changes.tags_removed)
+        write(sql.ADD_JOB_PATHS, changes.paths)
         write(sql.DROP_RESULTS, changes.results_dropped)
         write(sql.DROP_RESULTS_BUT, changes.results_but)
         for result in changes.results:  # one by one: each may have 16 MiB
@@ -378,6 +382,12 @@ def _take_workers(found: Found, told: Rows) -> None:
     found.workers += map(rows.worker, told)
 
 
+def _take_paths(found: Found, told: Rows) -> None:
+    paths = found.paths
+    for source, path, job_id in told:
+        paths[source, path] = paths.get((source, path), frozenset()) | {job_id}
+
+
 def _take_attempts(found: Found, told: Rows) -> None:
     found.attempts += map(rows.attempt, told)
 
@@ -416,6 +426,7 @@ _NAMED: Final[tuple[tuple[str, sql.LoadPart, Take], ...]] = (
     ("files", sql.NEEDED_FILES, _take_files),
     ("sources_of", sql.NEEDED_SOURCE_FILES, _take_files),
     ("dooms", sql.NEEDED_DOOMS, _take_dooms),
+    ("paths", sql.NEEDED_PATHS, _take_paths),
     ("claim_keys", sql.NEEDED_CLAIM_KEYS, _take_claim_keys),
     ("causes", sql.NEEDED_CAUSES, _take_causes),
 )

@@ -63,6 +63,11 @@ NEEDED_SOURCE_FILES: Final = _rows_of(
     "jobs LEFT JOIN files ON files.key = 'sources/' || jobs.source_hash WHERE jobs.id {is_one}",
 )
 NEEDED_DOOMS: Final = _rows_of("key, state, tries, epoch, again", "doomed_objects WHERE key {is_one}")
+# (hash of a source, path) pairs: which of its jobs have it among their further paths.
+NEEDED_PATHS: Final = _rows_of(
+    "jobs.source_hash, p.path, jobs.id",
+    "jobs JOIN job_paths AS p ON p.job_id = jobs.id WHERE (jobs.source_hash, p.path) {is_pair}",
+)
 NEEDED_CLAIM_KEYS: Final = _rows_of(
     "worker_id, claim_key, jobs",
     "claim_keys WHERE (worker_id, claim_key) {is_pair}",
@@ -108,10 +113,12 @@ def move_jobs(columns: tuple[str, ...]) -> str:
 JOB_STATES: Final = "SELECT id, status, attempt FROM jobs WHERE id IN (SELECT value FROM json_each(?))"
 INSERT_JOBS: Final = f"""
     INSERT INTO jobs (id, type, status, priority, source_hash, created_at, updated_at, max_attempts, source_path,
-                      source_size, tags, metadata, submitter)
-    {{row}} {_values(0, 13)} {{each}} {{in_order}}"""
+                      source_size, tags, metadata, submitter, output_bytes)
+    {{row}} {_values(0, 14)} {{each}} {{in_order}}"""
 INSERT_JOB_TAGS: Final = "INSERT OR IGNORE INTO job_tags (tag, job_id) {row} {0}, {1} {each}"
-# Their tags, attempts and results go along.
+DELETE_JOB_TAGS: Final = "DELETE FROM job_tags WHERE (tag, job_id) IN ({row} {0}, {1} {each})"
+ADD_JOB_PATHS: Final = "INSERT INTO job_paths (job_id, n, path) {row} {0}, {1}, {2} {each}"
+# Their tags, paths, attempts and results go along.
 DELETE_JOBS: Final = """
     DELETE FROM jobs WHERE id IN (
         SELECT jobs.id {each_and} jobs WHERE jobs.id = {0} AND +jobs.status = {1} AND jobs.attempt = {2})"""
@@ -180,10 +187,18 @@ INSERT_AUDIT: Final = f"""
 # Counters, each moved by the last value. Those that count what is there never fall below zero (the schema says so):
 # an upsert of a negative number would be refused before it was added.
 MOVE_JOB_COUNTS: Final = """
-    INSERT INTO job_counts (status, type, priority, n)
+    INSERT INTO job_counts (status, type, priority, n, source_bytes, output_bytes)
     {row} {0}, {1}, {2}, {3} + coalesce((SELECT c.n FROM job_counts AS c
-                                           WHERE c.status = {0} AND c.type = {1} AND c.priority = {2}), 0) {each}
-    ON CONFLICT (status, type, priority) DO UPDATE SET n = excluded.n"""
+                                           WHERE c.status = {0} AND c.type = {1} AND c.priority = {2}), 0),
+          {4}, {5} {each}
+    ON CONFLICT (status, type, priority) DO UPDATE SET n = excluded.n,
+        source_bytes = source_bytes + excluded.source_bytes, output_bytes = output_bytes + excluded.output_bytes"""
+MOVE_TAG_COUNTS: Final = """
+    INSERT INTO tag_counts (tag, n, source_bytes, output_bytes)
+    {row} {0}, {1} + coalesce((SELECT c.n FROM tag_counts AS c WHERE c.tag = {0}), 0), {2}, {3} {each}
+    ON CONFLICT (tag) DO UPDATE SET n = excluded.n, source_bytes = source_bytes + excluded.source_bytes,
+        output_bytes = output_bytes + excluded.output_bytes"""
+
 MOVE_FAILURE_COUNTS: Final = """
     INSERT INTO failure_counts (failure, status, n)
     {row} {0}, {1}, {2} + coalesce((SELECT c.n FROM failure_counts AS c

@@ -47,7 +47,7 @@ def plain(answer: Any) -> Any:
         case Refusal():
             return No(str(answer.code))
         case m.Submitted():
-            return ("Submitted", answer.job_id, answer.existing, answer.status, answer.upload)
+            return ("Submitted", answer.job_id, answer.existing, answer.status, answer.upload, answer.left_out)
         case m.Granted():
             return (
                 "Granted",

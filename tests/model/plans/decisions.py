@@ -8,7 +8,7 @@ from hypothesis.stateful import precondition, rule
 from actors import messages as m
 from tests.model.plans.asked import Asked
 from tests.model.plans.base import Base
-from tests.model.plans.choices import JOBS, PRIORITIES, UNDO, seldom, when_some
+from tests.model.plans.choices import JOBS, PRIORITIES, TAGS, UNDO, seldom, when_some
 
 _ENDED = ("dead", "cancelled", "completed", "failed")
 
@@ -50,6 +50,17 @@ class Decisions(Base):
     @rule(job=JOBS, priority=PRIORITIES, undo=UNDO)
     def set_priority(self, job: str, priority: int, undo: str) -> None:
         self.do(self.moving(job, priority, undo))
+
+    @seldom
+    @rule(job=JOBS, add=TAGS, remove=TAGS, undo=UNDO)
+    def change_tags(self, job: str, add: tuple[str, ...], remove: tuple[str, ...], undo: str) -> None:
+        job_id = self.job_id(job, "pending")
+        self.do(
+            Asked(
+                m.ChangeTags(job_id, add, remove, undo),
+                lambda _: self.world.change_tags(job_id, add, remove, undo, self.now),
+            )
+        )
 
     @precondition(lambda self: self.world.undos)
     @rule(token=st.sampled_from(["a", "b"]), limit=st.integers(1, 3), further=st.booleans())

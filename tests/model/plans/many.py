@@ -62,7 +62,8 @@ class Many(Sources, Attempts, Decisions, Retention):
 
     def one_of_many(self, asked: Asked, answer: object, only: str | None) -> object:
         """A job that has moved on since it was chosen is left alone."""
-        if only is not None and isinstance(asked.message, m.Retry | m.Cancel | m.SetPriority | m.DeleteJob):
+        chosen = m.Retry | m.Cancel | m.SetPriority | m.ChangeTags | m.DeleteJob
+        if only is not None and isinstance(asked.message, chosen):
             job = self.world.jobs.get(asked.message.job_id)
             if job is not None and job.status != only:
                 return No("job-moved-on")

@@ -84,6 +84,21 @@ class Decisions(State):
         job.changed_at = now
         return ("JobChanged", job_id, job.status, undo)
 
+    def change_tags(self, job_id: int, add: tuple[str, ...], remove: tuple[str, ...], undo: str, now: int) -> Any:
+        job = self.jobs.get(job_id)
+        if job is None:
+            return No("no-such-job")
+        before = job.tags
+        job.tags = tuple(dict.fromkeys((*(tag for tag in before if tag not in remove), *add)))
+        if job.tags == before:
+            return ("JobChanged", job_id, job.status, "")
+        if undo and (undo, job_id) not in self.undos:
+            self.undos[undo, job_id] = ("{", "tags", now)
+            gone = [tag for tag in before if tag not in job.tags]
+            self.retagged[undo, job_id] = ([tag for tag in job.tags if tag not in before], gone)
+        job.changed_at = now
+        return ("JobChanged", job_id, job.status, undo)
+
     def undo(self, token: str, limit: int, further: bool, now: int) -> Any:
         found = sorted(
             job_id for (kept, job_id), (*_, at) in self.undos.items() if kept == token and at >= now - UNDO_MS
@@ -96,6 +111,13 @@ class Decisions(State):
             was, became, at = self.undos.pop((token, job_id))
             job = self.jobs.get(job_id)
             if job is None:
+                continue
+            if became == "tags":
+                added, gone = self.retagged.pop((token, job_id))
+                tags = tuple(dict.fromkeys((*(tag for tag in job.tags if tag not in added), *gone)))
+                changed += tags != job.tags
+                job.changed_at = now if tags != job.tags else job.changed_at
+                job.tags = tags
                 continue
             if became == "cancelled":
                 if job.status == "cancelled" and job.completed_at == at:

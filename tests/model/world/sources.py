@@ -35,18 +35,23 @@ class Sources(Decisions):
             elif seen == "absent" and found.status == "pending" and found.lease is None:
                 found.status, found.not_before, found.changed_at = "uploading", None, now
                 found.avoid, found.avoid_until = (), None
+            if not set(job.tags) <= set(found.tags):
+                found.tags = tuple(dict.fromkeys((*found.tags, *job.tags)))
+                found.changed_at = now
             asked = seen == "absent" or (missing and found.status == "uploading")
-            return ("Submitted", found.id, True, found.status, asked)
+            return ("Submitted", found.id, True, found.status, asked, ())
         assert new_id is not None, "a job should have been made"
         assert new_id not in self.given_ids, "an id was given again"
         assert new_id > max(self.jobs, default=0)
         self.given_ids.add(new_id)
         made = Job(
             new_id, job.type, job.source_hash, "pending" if ready else "uploading", job.priority,
-            job.max_attempts or self.rules.max_attempts, job.source_size, tuple(dict.fromkeys(job.tags)),
+            job.max_attempts or self.rules.max_attempts,
+            self.files[key].size if ready and job.source_size is None else job.source_size,
+            tuple(dict.fromkeys(job.tags)),
         )  # fmt: skip
         self.jobs[new_id] = made
-        return ("Submitted", new_id, False, made.status, missing)
+        return ("Submitted", new_id, False, made.status, missing, ())
 
     def source_arrived(self, source_hash: str, size: int, verified: bool, epoch: int, now: int) -> Any:
         doom = self.doomed.get(source_of(source_hash))

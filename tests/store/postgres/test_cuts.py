@@ -13,6 +13,7 @@ import pytest
 from blobforge.store.errors import OutcomeUnknown, StoreUnavailable
 from blobforge.store.postgres import connection
 from blobforge.store.postgres.connection import WriterTurns
+from blobforge.store.postgres.database import migrations
 from tests.fixtures.cable import Cable
 from tests.fixtures.postgres import Cluster
 from tests.store.postgres.making import new_database
@@ -38,7 +39,7 @@ def cable(postgres: Cluster) -> Iterator[Cable]:
 @pytest.fixture
 def turns(postgres: Cluster, database: str, cable: Cable, monkeypatch: pytest.MonkeyPatch) -> Iterator[WriterTurns]:
     monkeypatch.setattr(connection, "RETRY_AFTER", 0.0)
-    with closing(WriterTurns(postgres.url(database, port=cable.port), "one", schema=1)) as opened:
+    with closing(WriterTurns(postgres.url(database, port=cable.port), "one", schema=len(migrations()))) as opened:
         yield opened
 
 

@@ -14,6 +14,7 @@ from blobforge.events import JobProgress, JobReady, LeaseRenewed
 from blobforge.store.errors import HistoryForked, StoreUnavailable
 from blobforge.store.postgres import connection
 from blobforge.store.postgres.connection import WriterTurns
+from blobforge.store.postgres.database import migrations
 from blobforge.store.postgres.entries import encode
 from blobforge.store.postgres.follower import PostgresFollower
 from tests.fixtures.postgres import Cluster
@@ -31,7 +32,7 @@ def database(postgres: Cluster) -> Iterator[str]:
 
 @pytest.fixture
 def turns(postgres: Cluster, database: str) -> Iterator[WriterTurns]:
-    opened = WriterTurns(postgres.url(database), "one", schema=1)
+    opened = WriterTurns(postgres.url(database), "one", schema=len(migrations()))
     yield opened
     opened.close()
 

@@ -11,6 +11,7 @@ import pytest
 
 from blobforge.store.errors import HistoryForked, StaleState, StoreUnavailable
 from blobforge.store.postgres.connection import WriterTurns
+from blobforge.store.postgres.database import migrations
 from blobforge.store.postgres.follower import PostgresFollower
 from blobforge.store.workingset import Unwritable
 from tests.fixtures.postgres import Cluster
@@ -31,7 +32,7 @@ def server(postgres: Cluster, database: str) -> Iterator[Server]:
     opened = []
 
     def make(name: str) -> WriterTurns:
-        opened.append(WriterTurns(postgres.url(database), name, schema=1))
+        opened.append(WriterTurns(postgres.url(database), name, schema=len(migrations())))
         return opened[-1]
 
     yield make

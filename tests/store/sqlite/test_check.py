@@ -61,6 +61,8 @@ DAMAGE: list[tuple[str, str]] = [
     ("UPDATE sqlite_sequence SET seq = 3 WHERE name = 'jobs'", "5 jobs with an id that may be given again"),
     ("UPDATE jobs SET source_hash = 'XYZ' WHERE id = 3", "1 jobs whose source is no SHA-256: 3."),
     ("UPDATE job_counts SET n = n + 1 WHERE status = 'dead'", "counters of jobs that are not what counting says"),
+    ("UPDATE job_counts SET output_bytes = output_bytes + 1 WHERE status = 'dead'", "counters of bytes"),
+    ("UPDATE jobs SET more_paths = 1 WHERE id = 1", "further paths than they say"),
     ("DELETE FROM job_counts WHERE status = 'pending'", "pending pdf 3: 0, 1"),
     ("UPDATE worker_counts SET n = 5 WHERE status = 'online'", "online: 5, 1"),
     ("DELETE FROM job_tags", "1 jobs whose tags are missing from the list of tags"),

@@ -52,7 +52,8 @@ def _multiply(db: apsw.Connection, jobs: int, now: int) -> None:
     )
     db.execute("DELETE FROM job_counts")
     db.execute(
-        "INSERT INTO job_counts SELECT status, type, priority, count(*) FROM jobs GROUP BY status, type, priority"
+        "INSERT INTO job_counts (status, type, priority, n)"
+        " SELECT status, type, priority, count(*) FROM jobs GROUP BY status, type, priority"
     )
     db.execute("DELETE FROM failure_counts")
     db.execute(

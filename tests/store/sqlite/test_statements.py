@@ -137,7 +137,7 @@ def test_submissions(book: Book, known: bool) -> None:
     with counted(book) as said:
         done = book.do(Batch(tuple(new)))
     assert [item.existing for item in done.items] == [known] * 1000
-    assert len(said) <= 9, said
+    assert len(said) <= 11, said  # two tags, each with what it counts
     book.counts_are_right()
 
 

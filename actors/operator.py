@@ -1,0 +1,186 @@
+"""The operator: carries out operations, a small turn of the writer at a time. State owned here: which operations it
+carries out now; what they have come to is the database's.
+
+Each operation is a task of its own, a few of them side by side. It selects the jobs by pages of a list, and then has
+the writer treat them, page by page, resting longer than each turn took, so that claims beside it stay fast. Whatever
+stops it, the database says where to go on. Of several servers the one that keeps house does it; two that do so for a
+moment do no harm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, ClassVar, Protocol
+
+import msgspec
+import structlog
+import trio
+
+from actors.mailbox import Envelope, Mailbox, ask
+from actors.messages import (
+    AdvanceOperation,
+    EndOperation,
+    Message,
+    OperationStands,
+    Plan,
+    PruneOperations,
+    SelectJobs,
+)
+from actors.rests import rested
+from actors.works import a_turn, touches
+from blobforge.events import Fact, OperationsBegun
+from blobforge.job import Job
+from blobforge.operation import Operation, OperationState
+from blobforge.refusals import Refusal, RefusalCode
+from blobforge.store.errors import DatabaseError
+from blobforge.store.filters import JobFilter
+from blobforge.store.lists import Cursor, Page
+
+log = structlog.get_logger("blobforge.operator")
+
+MAILBOX = 8  # it is only nudged
+SIDE_BY_SIDE = 4
+LISTED = 1000  # jobs that are looked at in one read
+LOOK_EACH = 10.0  # seconds until it is looked again whether there is something to carry out, and who does
+PRUNE_EACH = 600.0
+TRY_AGAIN = 5.0  # seconds after the database could not be read or written to
+MOST_BUGS = 3  # met one after the other
+
+
+class Jobs(Protocol):
+    """What the operator reads of the database."""
+
+    async def open_operations(self) -> list[Operation]: ...
+    async def operation_jobs(self, operation_id: int, page: int) -> list[int]: ...
+    async def list_jobs(self, wanted: JobFilter, cursor: Cursor, limit: int) -> Page: ...
+    async def jobs(self, ids: Sequence[int]) -> list[Job]:
+        """Those of them that are there."""
+
+
+class Operator:
+    heeds: ClassVar[frozenset[type[Fact]]] = frozenset({OperationsBegun})
+
+    def __init__(
+        self, writer: Mailbox[Envelope[Any]], jobs: Jobs, *, leads: Callable[[], bool] = lambda: True
+    ) -> None:
+        """`leads`: whether this is the server that carries them out."""
+        self.mailbox: Mailbox[Envelope[Any]] = Mailbox(MAILBOX)
+        self._writer = writer
+        self._jobs = jobs
+        self._leads = leads
+        self.running: set[int] = set()
+        self.turns = 0
+        self.treated = 0  # jobs
+        self.changed = 0
+
+    def post(self, _facts: Sequence[Fact]) -> None:
+        self.mailbox.nudge()
+
+    async def run(self) -> None:
+        prune_at = trio.current_time() + PRUNE_EACH
+        async with trio.open_nursery() as nursery:
+            while True:
+                if self._leads():
+                    await self._take_up(nursery)
+                    if trio.current_time() >= prune_at:
+                        prune_at = await self._prune()
+                await self.mailbox.take(until=trio.current_time() + LOOK_EACH)
+
+    async def _take_up(self, nursery: trio.Nursery) -> None:
+        try:
+            found = await self._jobs.open_operations()
+        except DatabaseError as error:
+            log.warning("cannot read the operations; tried again", reason=str(error))
+            return
+        for operation in found:
+            if len(self.running) < SIDE_BY_SIDE and operation.id not in self.running:
+                self.running.add(operation.id)
+                nursery.start_soon(self._carry_out, operation)
+
+    async def _prune(self) -> float:
+        began = trio.current_time()
+        try:
+            pruned = await ask(self._writer, PruneOperations())
+        except Exception:
+            log.exception("cannot prune operations")
+            return began + PRUNE_EACH
+        more = not isinstance(pruned, Refusal) and pruned.more
+        if more:
+            self.mailbox.nudge()
+        return rested(began) if more else began + PRUNE_EACH
+
+    async def _carry_out(self, operation: Operation) -> None:
+        """Until it has ended, or another server does it."""
+        plan = msgspec.json.decode(operation.work, type=Plan)
+        bugs = 0
+        try:
+            while self._leads() and not operation.ended:
+                began = trio.current_time()
+                try:
+                    stands = await self._turn(operation, plan)
+                except DatabaseError as error:
+                    log.warning("an operation cannot go on; tried again", operation=operation.id, reason=str(error))
+                    stands = None
+                except Exception:
+                    log.exception("an operation met a bug", operation=operation.id)
+                    bugs += 1
+                    stands = await self._give_up(operation) if bugs == MOST_BUGS else None
+                else:
+                    bugs = 0
+                if isinstance(stands, OperationStands):
+                    self._count(operation, stands.operation)
+                    operation = stands.operation
+                    await trio.sleep_until(rested(began))
+                elif isinstance(stands, Refusal) and stands.code is RefusalCode.NO_SUCH_OPERATION:
+                    return
+                else:
+                    await trio.sleep(TRY_AGAIN)
+        finally:
+            self.running.discard(operation.id)
+            self.mailbox.nudge()
+
+    async def _turn(self, operation: Operation, plan: Plan) -> OperationStands | Refusal:
+        if operation.state is OperationState.SELECTING:
+            return await self._ask(await self._select(operation, plan))
+        jobs = await self._jobs.operation_jobs(operation.undo_of or operation.id, operation.page)
+        return await self._ask(AdvanceOperation(operation.id, operation.page, operation.verb, tuple(jobs)))
+
+    async def _select(self, operation: Operation, plan: Plan) -> SelectJobs:
+        """Its next jobs: of those that there were when it was asked for."""
+        following: str | None = None
+        if plan.ids is not None:
+            start = int(operation.cursor or 0)
+            asked = plan.ids[start : start + LISTED]
+            found, matched = await self._jobs.jobs(asked), len(asked)
+            if start + LISTED < len(plan.ids):
+                following = str(start + LISTED)
+        else:
+            cursor = msgspec.json.decode(operation.cursor, type=Cursor) if operation.cursor is not None else Cursor()
+            page = await self._jobs.list_jobs(_those_of_then(plan.filter, operation.created_at), cursor, LISTED)
+            found, matched = page.jobs, len(page.jobs)
+            if page.next is not None:
+                following = msgspec.json.encode(page.next).decode()
+        ids = [job.id for job in found if touches(plan.work, job)]
+        size = a_turn(plan.work)
+        pages = tuple(tuple(ids[start : start + size]) for start in range(0, len(ids), size))
+        return SelectJobs(operation.id, operation.pages, pages, matched, following)
+
+    async def _give_up(self, operation: Operation) -> OperationStands | Refusal | None:
+        try:
+            return await self._ask(EndOperation(operation.id, "the server met a bug; its log says more"))
+        except Exception:
+            log.exception("an operation cannot be ended", operation=operation.id)
+            return None
+
+    def _ask(self, message: Message[OperationStands]) -> Awaitable[OperationStands | Refusal]:
+        return ask(self._writer, message)
+
+    def _count(self, before: Operation, after: Operation) -> None:
+        self.turns += 1
+        self.treated += after.done - before.done
+        self.changed += after.changed - before.changed
+
+
+def _those_of_then(wanted: JobFilter, begun_at: int) -> JobFilter:
+    until = begun_at + 1 if wanted.created_until is None else min(wanted.created_until, begun_at + 1)
+    return msgspec.structs.replace(wanted, created_until=until)

@@ -1,0 +1,81 @@
+"""What bulk actions do to a job, at once or as an operation: which jobs one is for, and by which message."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from actors.messages import (
+    Cancel,
+    CancelJobs,
+    ChangeTags,
+    DeleteJob,
+    DeleteJobs,
+    PrioritiseJobs,
+    Retry,
+    RetryJobs,
+    SetPriority,
+    TagJobs,
+    UndoJobs,
+    Work,
+)
+from blobforge.access import Scope
+from blobforge.job import Job, JobStatus, tagged
+from blobforge.life import Verb, allowed
+
+JobItem = Retry | Cancel | SetPriority | ChangeTags | DeleteJob
+AT_ONCE = 1000  # changed in one transaction that a client waits for
+DELETED_AT_ONCE = 100  # each takes several times as long as a change: attempts, tags and files go along
+# Of an operation, which has time, in one turn of the writer: some 10 ms, so that claims beside it stay fast.
+A_TURN = 200
+DELETED_A_TURN = 50
+
+
+def touches(work: Work, job: Job) -> bool:
+    """Whether the job, as it is, would be changed."""
+    match work:
+        case RetryJobs():
+            return allowed(Verb.RETRY, job.status) and (work.completed_too or job.status is not JobStatus.COMPLETED)
+        case CancelJobs():
+            return allowed(Verb.CANCEL, job.status)
+        case PrioritiseJobs():
+            return job.priority != work.priority
+        case TagJobs():
+            return tagged(job.tags, work.add, work.remove) != (job.tags, [])
+        case DeleteJobs():
+            return job.status is not JobStatus.RUNNING
+        case UndoJobs():
+            return True
+        case _:
+            assert_never(work)
+
+
+def item(work: Work, job_id: int, undo: str = "") -> JobItem:
+    """What is asked of the writer for one job. `undo`: see Cancel."""
+    match work:
+        case RetryJobs():
+            return Retry(job_id, work.reset_attempts, work.priority, undo)
+        case CancelJobs():
+            return Cancel(job_id, undo)
+        case PrioritiseJobs():
+            return SetPriority(job_id, work.priority, undo)
+        case TagJobs():
+            return ChangeTags(job_id, work.add, work.remove, undo)
+        case DeleteJobs():
+            return DeleteJob(job_id, work.objects)
+        case UndoJobs():
+            raise ValueError("an undo is no message about a job")
+        case _:
+            assert_never(work)
+
+
+def scope_of(verb: str) -> Scope:
+    """What its asker must be allowed."""
+    return Scope.ADMIN if verb == "delete" else Scope.SUBMIT
+
+
+def a_turn(work: Work) -> int:
+    return DELETED_A_TURN if isinstance(work, DeleteJobs) else A_TURN
+
+
+def at_once(work: Work) -> int:
+    return DELETED_AT_ONCE if isinstance(work, DeleteJobs) else AT_ONCE

@@ -1,0 +1,159 @@
+"""`blobforge operations`: what is done to many jobs and goes on by itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from blobforge.cli import common, output
+from blobforge.cli.common import CliError, CliSession, CommandGroup, pass_session, session_options
+
+if TYPE_CHECKING:
+    from blobforge.client import AsyncClient, Operation
+
+LOOK_EACH = 1.0  # seconds between two looks at one that goes on
+_ID = click.argument("operation_id", metavar="ID", type=click.IntRange(min=1))
+
+
+@click.group(cls=CommandGroup)
+def operations() -> None:
+    """Follow bulk changes that go on by themselves (`--background`), cancel them, take them back."""
+
+
+@operations.command("list")
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many, at most.")
+@session_options
+@pass_session
+def list_operations(session: CliSession, /, *, limit: int) -> None:
+    """List the operations, newest first."""
+
+    async def gather(client: AsyncClient) -> list[Operation]:
+        found: list[Operation] = []
+        cursor: int | None = None
+        while len(found) < limit:
+            page = await client.list_operations(limit=min(100, limit - len(found)), cursor=cursor)
+            found += page.operations
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+        return found
+
+    found = session.run(gather)
+    if session.json:
+        output.print_json(found)
+    elif session.quiet:
+        for each in found:
+            click.echo(str(each.id))
+    else:
+        rows = [
+            (each.id, each.verb, each.state, f"{each.done}/{each.total}", each.changed, each.by, each.created_at)
+            for each in found
+        ]
+        output.print_table(("ID", "VERB", "STATE", "DONE", "CHANGED", "BY", "BEGUN"), rows)
+
+
+@operations.command("show")
+@_ID
+@session_options
+@pass_session
+def show_operation(session: CliSession, operation_id: int) -> None:
+    """Show how far an operation is, what it has come to, and whether it can be taken back."""
+    show(session, session.run(lambda client: client.get_operation(operation_id)))
+
+
+@operations.command("watch")
+@_ID
+@session_options
+@pass_session
+def watch_operation(session: CliSession, operation_id: int) -> None:
+    """Wait until an operation has ended. The exit code is 0 where it was completed, and 1 where it was not."""
+    watch(session, operation_id)
+
+
+@operations.command("cancel")
+@_ID
+@session_options
+@pass_session
+def cancel_operation(session: CliSession, operation_id: int) -> None:
+    """Stop an operation. What it has changed stays: `blobforge operations undo` takes it back."""
+    show(session, session.run(lambda client: client.cancel_operation(operation_id)))
+
+
+@operations.command("undo")
+@_ID
+@click.option("--wait", is_flag=True, help="Wait until all is taken back.")
+@session_options
+@pass_session
+def undo_operation(session: CliSession, /, *, operation_id: int, wait: bool) -> None:
+    """Take back what an operation has changed, within a day of its end. Jobs that have gone on since stay."""
+    undoing = session.run(lambda client: client.undo_operation(operation_id))
+    if wait:
+        watch(session, undoing)
+    else:
+        begun(session, undoing)
+
+
+def begun(session: CliSession, operation_id: int) -> None:
+    """Say which operation goes on now."""
+    if session.json:
+        output.print_json({"operation": operation_id})
+        return
+    click.echo(str(operation_id))
+    session.note(f"Operation {operation_id} goes on by itself: blobforge operations watch {operation_id}")
+
+
+def show(session: CliSession, operation: Operation) -> None:
+    if session.json:
+        output.print_json(operation)
+        return
+    if session.quiet:
+        click.echo(operation.state)
+        return
+    undo = operation.undo
+    can_be_undone = f"until {output.plain(undo.until)}" if undo.possible and undo.until is not None else "no"
+    if undo.undone_by is not None:
+        can_be_undone = f"undone by operation {undo.undone_by}"
+    output.print_fields(
+        [
+            ("id", operation.id),
+            ("verb", operation.verb),
+            ("state", operation.state),
+            ("reason", operation.reason),
+            ("takes back", operation.undo_of),
+            ("asked for", operation.asked),
+            ("by", operation.by),
+            ("begun", operation.created_at),
+            ("ended", operation.ended_at),
+            ("matched", operation.matched),
+            ("to change", operation.total),
+            ("done", operation.done),
+            ("changed", operation.changed),
+            ("not changed, for they have moved on", operation.refused),
+            ("undo", can_be_undone),
+            ("note", undo.note),
+        ]
+    )
+
+
+def watch(session: CliSession, operation_id: int) -> None:
+    """Until it has ended. Raises CliError where it was not completed."""
+
+    async def until_ended(client: AsyncClient) -> Operation:
+        import trio
+
+        told = ""
+        while True:
+            operation = await client.get_operation(operation_id)
+            line = f"{operation.state}: {operation.done} of {operation.total}, {operation.changed} changed"
+            if line != told and not session.json:
+                session.note(line)
+            told = line
+            if operation.ended:
+                return operation
+            await trio.sleep(LOOK_EACH)
+
+    operation = session.run(until_ended)
+    show(session, operation)
+    if operation.state != "completed":
+        raise CliError(operation.reason or f"Operation {operation.id} was {operation.state}.", common.CONFLICT)

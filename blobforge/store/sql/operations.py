@@ -1,0 +1,62 @@
+"""Operations as rows: what they have come to, and the jobs of each, a page a row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+from msgspec.structs import astuple
+
+from blobforge.operation import Change, Operation, OperationState
+from blobforge.store.sql import sql
+from blobforge.store.sql.running import Row, Statements
+
+_decode_ids = msgspec.json.Decoder(list[int]).decode
+_decode_changes = msgspec.json.Decoder(list[Change]).decode
+
+
+def operation(row: Row) -> Operation:
+    id_, verb, work, state, *rest = row
+    return Operation(id_, verb, work, OperationState(state), *rest)
+
+
+class Operations:
+    """Used inside the transaction that the Store has open."""
+
+    def __init__(self, statements: Statements) -> None:
+        self._do = statements
+
+    def get(self, operation_id: int) -> Operation | None:
+        row = self._do.row(sql.OPERATION, (operation_id,))
+        return operation(row) if row else None
+
+    def count_open(self) -> int:
+        return self._do.number(sql.COUNT_OPEN_OPERATIONS)
+
+    def add(self, operation: Operation) -> int:
+        return self._do.insert(sql.INSERT_OPERATION, astuple(operation)[1:])
+
+    def save(self, operation: Operation) -> None:
+        id_, *values = astuple(operation)
+        self._do.rows(sql.SAVE_OPERATION, (*values, id_))
+
+    def add_pages(self, operation_id: int, first: int, pages: Sequence[Sequence[int]]) -> None:
+        for number, jobs in enumerate(pages, first):
+            self._do.rows(sql.ADD_OPERATION_PAGE, (operation_id, number, msgspec.json.encode(jobs).decode()))
+
+    def page(self, operation_id: int, page: int) -> tuple[list[int], list[Change]]:
+        row = self._do.row(sql.OPERATION_PAGE, (operation_id, page))
+        if row is None:
+            return [], []
+        return _decode_ids(row[0]), _decode_changes(row[1]) if row[1] is not None else []
+
+    def keep_changes(self, operation_id: int, page: int, changes: Sequence[Change]) -> None:
+        kept = msgspec.json.encode(changes).decode() if changes else None
+        self._do.rows(sql.KEEP_CHANGES, (kept, operation_id, page))
+
+    def prune(self, *, undo_before: int, ended_before: int, limit: int) -> int:
+        gone = self._do.change(sql.PRUNE_OPERATION_PAGES, (undo_before, limit))
+        if gone == limit:
+            return gone
+        self._do.rows(sql.END_UNDO, (undo_before,))
+        return self._do.change(sql.PRUNE_OPERATIONS, (ended_before, limit))
