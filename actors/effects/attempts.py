@@ -81,7 +81,7 @@ def _accept(step: Transaction, message: Complete, job: Job) -> Refusal | None:
         output_key=message.output_key,
         result=None if aside else message.result,
         result_size=size if aside else None,
-        output_bytes=message.output.size or 0,
+        output_bytes=message.several.size if message.several is not None else message.output.size or 0,
         now=step.now,
     )
     if isinstance(completed, Refusal):
