@@ -43,7 +43,7 @@ async def test_a_manifest_says_what_was_made_of_what(local: LocalServer, autojum
     _, jobs = await fetched(local)
     assert [job.job_id for job in jobs] == [waiting, job_id]
     job = jobs[1]
-    assert (job.source_path, job.source_size, job.status, job.attempts) == ("books/a.pdf", None, "completed", 1)
+    assert (job.source_path, job.source_size, job.status, job.attempts) == ("books/a.pdf", 6, "completed", 1)
     [output] = job.outputs
     assert (output.name, output.size, output.media_type) == ("a.md", len(b"converted"), "text/markdown")
     assert output.sha256 is not None
@@ -91,6 +91,16 @@ async def test_all_outputs_of_a_job_are_in_it(
     assert [job.job_id for job in jobs] == [1, 2, 3]
     for job in jobs[:2]:
         assert [(each.name, each.size) for each in job.outputs] == [(name, len(name)) for name in names]
+
+
+async def test_all_paths_of_a_source_are_in_it(local: LocalServer, autojump_clock: object) -> None:
+    for name in ("in/one.pdf", "in/two.pdf", "in/three.pdf"):
+        job_id = await local.submit(b"one source", source_path=name)
+    await local.submit(b"another", source_path="in/two/other.txt")
+    _, jobs = await fetched(local, "?q=three")
+    assert [(job.job_id, job.source_path, job.paths) for job in jobs] == [
+        (job_id, "in/one.pdf", ["in/two.pdf", "in/three.pdf"])
+    ]
 
 
 async def test_it_is_of_the_jobs_that_match(local: LocalServer, autojump_clock: object) -> None:

@@ -16,7 +16,7 @@ from quart import Response
 
 from blobforge.access import Scope
 from blobforge.installation import SigningKey, fingerprint
-from blobforge.job import Job
+from blobforge.job import MOST_PATHS, Job
 from blobforge.manifest import MANIFEST_TYPE, ManifestJob, ManifestOutput
 from blobforge.manifest_signature import ManifestWriter
 from blobforge.objects.keys import name_in
@@ -134,8 +134,9 @@ def _page(filter_: JobFilter, since: int | None, after: int) -> Any:
             if many >= MOST_OUTPUTS:
                 return entries, entries[-1].job_id
             outputs = _several_outputs(reader, job) if _has_several(job) else single.get(job.id, [])
-            entries.append(_entry(job, begun.get(job.id, 0), outputs))
-            many += len(outputs)
+            paths = [path for _, path in reader.paths(job.id, limit=MOST_PATHS)] if job.more_paths else []
+            entries.append(_entry(job, begun.get(job.id, 0), outputs, paths))
+            many += len(outputs) + len(paths)
         return entries, following
 
     return read
@@ -169,7 +170,7 @@ def _single_outputs(reader: Reader, jobs: list[Job]) -> dict[int, list[ManifestO
     return found
 
 
-def _entry(job: Job, begun: int, outputs: list[ManifestOutput]) -> ManifestJob:
+def _entry(job: Job, begun: int, outputs: list[ManifestOutput], paths: list[str]) -> ManifestJob:
     return ManifestJob(
         job_id=job.id,
         type=job.type,
@@ -177,6 +178,7 @@ def _entry(job: Job, begun: int, outputs: list[ManifestOutput]) -> ManifestJob:
         source_hash=job.source_hash,
         source_path=job.source_path,
         source_size=job.source_size,
+        paths=paths,
         attempts=begun,
         created_at=encode.rfc3339(job.created_at),
         started_at=encode.time_or_none(job.started_at),

@@ -306,7 +306,7 @@ class SqlReader(Lookups):
         for _ in range(0, lists.SCAN_LIMIT, lists.WALKED_AT_ONCE):
             rows_ = self._ask.rows(sql.JOBS_BY_ID, (after, end, lists.WALKED_AT_ONCE))
             for job in map(rows.job, rows_):
-                if filter_.matches(job):
+                if self._matches(filter_, job):
                     size += _written(job)
                     if found and (len(found) == limit or size > PAGE_BYTES):
                         return found, after
