@@ -15,8 +15,8 @@ STORE = ROOT / "blobforge" / "store"
 ENGINE = STORE / "sqlite"
 ENGINES = (ENGINE, STORE / "postgres", STORE / "sql")
 STATEMENT = re.compile(r"\s*(SELECT|INSERT|UPDATE \w+ SET|DELETE FROM|WITH \w+|CREATE TABLE|DROP|PRAGMA|ATTACH) ")
-# Files in the user's cache folder, and no database of a server.
-OF_ITS_OWN = {"blobforge/cli/ingest/cache.py", "blobforge/cli/fetch/ledger.py"}
+# Files of the command line's own, and no database of a server.
+OF_ITS_OWN = {"blobforge/cli/ingest/cache.py", "blobforge/cli/fetch/ledger.py", "blobforge/cli/fetch/verifying.py"}
 
 
 def test_no_other_room_spells_a_statement() -> None:
