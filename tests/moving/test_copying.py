@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,10 +11,13 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from actors.effects.retention import doubted
+from actors.effects.transaction import Rules, Transaction
 from actors.messages import Claim, Complete, Fail
 from blobforge.installation import PrivateHalf, SigningKey, new_private_half
 from blobforge.machinery import datadir
 from blobforge.moving import copying
+from blobforge.objects.keys import source_key
 from blobforge.people import AuditEntry, Session, User
 from blobforge.serve.engines import new_tables_at, tables_of
 from blobforge.store.commons import signing_secret
@@ -27,7 +31,7 @@ from blobforge.store.tables import TABLES
 from tests.cli.test_db import blobforge
 from tests.fixtures.engines import contents, on_disk
 from tests.fixtures.postgres import Cluster
-from tests.store.making import ADMIN, Book, submission
+from tests.store.making import ADMIN, Book, hash_of, submission
 from tests.store.postgres.test_commons import server as a_server
 from web.auth.sessions import Sealer
 
@@ -121,6 +125,24 @@ def test_it_is_the_same_installation(file: Path, url: str) -> None:
         names.add(store.installation)
         store.close()
     assert len(names) == 1
+
+
+def test_a_look_at_what_was_deleted_before_the_move_is_believed(file: Path, url: str) -> None:
+    """A deletion has the number of its round on SQLite, and of its turn on PostgreSQL, which begin with 1."""
+    key = source_key(hash_of("sent again"))
+    opened = on_disk(file)
+    opened.execute(
+        "INSERT INTO doomed_objects (key, state, due_at, tries, epoch, again)"
+        " VALUES (?, 'gone', 1 << 45, 0, 5000, 0)",
+        (key,),
+    )
+    opened.close()
+    carry(str(file), url)
+    store = PostgresEngine(url, "one").open_store()
+    with store.transaction(now=1):
+        step = Transaction(store, Rules(), 1, random.Random())
+        assert doubted(step, hash_of("sent again"), epoch=store.turn) is None
+    store.close()
 
 
 class Broken(Exception):
