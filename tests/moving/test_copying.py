@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 from msgspec.structs import replace
 
@@ -130,7 +131,7 @@ def test_it_is_the_same_installation(file: Path, url: str) -> None:
 def test_a_look_at_what_was_deleted_before_the_move_is_believed(file: Path, url: str) -> None:
     """A deletion has the number of its round on SQLite, and of its turn on PostgreSQL, which begin with 1."""
     key = source_key(hash_of("sent again"))
-    opened = on_disk(file)
+    opened = apsw.Connection(str(file))
     opened.execute(
         "INSERT INTO doomed_objects (key, state, due_at, tries, epoch, again)"
         " VALUES (?, 'gone', 1 << 45, 0, 5000, 0)",
