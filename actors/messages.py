@@ -859,7 +859,7 @@ class UndoJobs(msgspec.Struct, frozen=True, tag="undo", tag_field="verb"):
 Work = RetryJobs | CancelJobs | PrioritiseJobs | TagJobs | DeleteJobs | UndoJobs
 
 
-class Plan(msgspec.Struct, frozen=True, omit_defaults=True):
+class OperationPlan(msgspec.Struct, frozen=True, omit_defaults=True):
     """What is to be done, and to which jobs: those with these ids, or all that match."""
 
     work: Work
@@ -874,7 +874,7 @@ class OperationBegun(Success, frozen=True):
 class BeginOperation(Message[OperationBegun], frozen=True):
     """Answered when it is on record; from then on it is carried out, whatever becomes of the asker."""
 
-    plan: Plan
+    plan: OperationPlan
     caller: Caller
 
 

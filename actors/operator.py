@@ -21,8 +21,8 @@ from actors.messages import (
     AdvanceOperation,
     EndOperation,
     Message,
+    OperationPlan,
     OperationStands,
-    Plan,
     PruneOperations,
     SelectJobs,
 )
@@ -41,7 +41,7 @@ log = structlog.get_logger("blobforge.operator")
 MAILBOX = 8  # it is only nudged
 SIDE_BY_SIDE = 4
 LISTED = 1000  # jobs that are looked at in one read
-LOOK_EACH = 10.0  # seconds until it is looked again whether there is something to carry out, and who does
+LOOK_EACH = 10.0  # seconds until it is looked again whether there is something to carry out, and by which server
 PRUNE_EACH = 600.0
 TRY_AGAIN = 5.0  # seconds after the database could not be read or written to
 MOST_BUGS = 3  # met one after the other
@@ -111,7 +111,7 @@ class Operator:
 
     async def _carry_out(self, operation: Operation) -> None:
         """Until it has ended, or another server does it."""
-        plan = msgspec.json.decode(operation.work, type=Plan)
+        plan = msgspec.json.decode(operation.work, type=OperationPlan)
         bugs = 0
         try:
             while self._leads() and not operation.ended:
@@ -139,13 +139,13 @@ class Operator:
             self.running.discard(operation.id)
             self.mailbox.nudge()
 
-    async def _turn(self, operation: Operation, plan: Plan) -> OperationStands | Refusal:
+    async def _turn(self, operation: Operation, plan: OperationPlan) -> OperationStands | Refusal:
         if operation.state is OperationState.SELECTING:
             return await self._ask(await self._select(operation, plan))
         jobs = await self._jobs.operation_jobs(operation.undo_of or operation.id, operation.page)
         return await self._ask(AdvanceOperation(operation.id, operation.page, operation.verb, tuple(jobs)))
 
-    async def _select(self, operation: Operation, plan: Plan) -> SelectJobs:
+    async def _select(self, operation: Operation, plan: OperationPlan) -> SelectJobs:
         """Its next jobs: of those that there were when it was asked for."""
         following: str | None = None
         if plan.ids is not None:

@@ -82,7 +82,7 @@ class Operation(msgspec.Struct, frozen=True):
         return self.ended and why_not_undone(self, now) is None
 
 
-class Change(msgspec.Struct, frozen=True, array_like=True):
+class KeptChange(msgspec.Struct, frozen=True, array_like=True):
     """What a job was and what it became, at a time: what an undo needs."""
 
     job_id: int

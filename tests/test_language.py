@@ -39,6 +39,8 @@ TWICE = {
     "Command": "the writer's messages; a handler's, by a name that users import",
     "Decorated": "a command of the command line, of any signature",
     "ReleaseCause": "the domain's; the client's, as JSON has it",
+    "Operation": "the domain's record; the client's, as JSON has it",
+    "OperationBegun": "the outcome of a message; its JSON, at both ends",
     "BulkDone": "the outcome of a message; the client's, as JSON has it",
     "SessionsEnded": "the outcome of a message; its JSON",
     "Stats": "the store's figures; the client's, as JSON has them",

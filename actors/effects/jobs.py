@@ -13,7 +13,7 @@ from blobforge import life
 from blobforge.events import JobUpdated, LeaseEnded, SourceAwaited, SourceSettled
 from blobforge.job import MOST_TAGS, BeforeRetry, Job, JobStatus, Outcome, TagsChanged, no_such_job, tagged
 from blobforge.objects.keys import source_key
-from blobforge.operation import Change
+from blobforge.operation import KeptChange
 from blobforge.refusals import Refusal, RefusalCode
 
 RETAGGED = "tags"  # what became of a job whose tags were changed
@@ -23,14 +23,14 @@ def retry(step: Transaction, message: Retry) -> JobChanged | Refusal:
     return _answered(step, message, retried(step, message))
 
 
-def retried(step: Transaction, message: Retry) -> Change | Refusal:
+def retried(step: Transaction, message: Retry) -> KeptChange | Refusal:
     job = step.store.job(message.job_id)
     if job is None:
         return no_such_job(message.job_id)
     changed = _again(step, job, reset_attempts=message.reset_attempts, priority=message.priority)
     if isinstance(changed, Refusal):
         return changed
-    return Change(job.id, msgspec.json.encode(life.before_retry(job)).decode(), changed.status, step.now)
+    return KeptChange(job.id, msgspec.json.encode(life.before_retry(job)).decode(), changed.status, step.now)
 
 
 def _again(step: Transaction, job: Job, *, reset_attempts: bool, priority: int | None) -> Job | Refusal:
@@ -58,7 +58,7 @@ def cancel(step: Transaction, message: Cancel) -> JobChanged | Refusal:
     return _answered(step, message, cancelled(step, message))
 
 
-def cancelled(step: Transaction, message: Cancel) -> Change | Refusal:
+def cancelled(step: Transaction, message: Cancel) -> KeptChange | Refusal:
     """At once, a running job too: its lease is void, and its worker learns it from the next heartbeat."""
     job = step.store.job(message.job_id)
     if job is None:
@@ -72,14 +72,14 @@ def cancelled(step: Transaction, message: Cancel) -> Change | Refusal:
         step.facts.append(LeaseEnded(job.id))
     if job.status is JobStatus.UPLOADING:
         step.facts.append(SourceSettled(job.id, job.source_hash))
-    return Change(job.id, job.status, ended.status, step.now)
+    return KeptChange(job.id, job.status, ended.status, step.now)
 
 
 def set_priority(step: Transaction, message: SetPriority) -> JobChanged | Refusal:
     return _answered(step, message, prioritised(step, message))
 
 
-def prioritised(step: Transaction, message: SetPriority) -> Change | Refusal | None:
+def prioritised(step: Transaction, message: SetPriority) -> KeptChange | Refusal | None:
     """None: it has that priority. Counts from the next claim on; for a job that runs or has ended, from its next
     retry on."""
     job = step.store.job(message.job_id)
@@ -88,14 +88,14 @@ def prioritised(step: Transaction, message: SetPriority) -> Change | Refusal | N
     if job.priority == message.priority:
         return None
     _save(step, job, replace(job, priority=message.priority, updated_at=step.now))
-    return Change(job.id, str(job.priority), str(message.priority), step.now)
+    return KeptChange(job.id, str(job.priority), str(message.priority), step.now)
 
 
 def change_tags(step: Transaction, message: ChangeTags) -> JobChanged | Refusal:
     return _answered(step, message, retagged(step, message))
 
 
-def retagged(step: Transaction, message: ChangeTags) -> Change | Refusal | None:
+def retagged(step: Transaction, message: ChangeTags) -> KeptChange | Refusal | None:
     """None: tags that are there already, or are not there, are as they should be."""
     job = step.store.job(message.job_id)
     if job is None:
@@ -111,11 +111,11 @@ def retagged(step: Transaction, message: ChangeTags) -> Change | Refusal | None:
         return None
     _save(step, job, replace(job, tags=tags, updated_at=step.now))
     changed = TagsChanged([tag for tag in tags if tag not in job.tags], [tag for tag in job.tags if tag not in tags])
-    return Change(job.id, msgspec.json.encode(changed).decode(), RETAGGED, step.now)
+    return KeptChange(job.id, msgspec.json.encode(changed).decode(), RETAGGED, step.now)
 
 
 def _answered(
-    step: Transaction, message: Retry | Cancel | SetPriority | ChangeTags, done: Change | Refusal | None
+    step: Transaction, message: Retry | Cancel | SetPriority | ChangeTags, done: KeptChange | Refusal | None
 ) -> JobChanged | Refusal:
     """The job as it is now, and what an undo needs kept where it is asked for; None: nothing was to be changed."""
     if isinstance(done, Refusal):
@@ -141,11 +141,11 @@ def undo(step: Transaction, message: Undo) -> Undone | Refusal:
         )
     for job_id, *_ in found:
         step.store.rollups.delete_undo(message.token, job_id)
-    changed = step.each([Change(*each) for each in found], put_back)
+    changed = step.each([KeptChange(*each) for each in found], put_back)
     return Undone(len(found), changed, more=len(found) == message.limit)
 
 
-def put_back(step: Transaction, changed: Change) -> bool:
+def put_back(step: Transaction, changed: KeptChange) -> bool:
     """As it was; whether nothing has happened to it that forbids that."""
     was, became, at = changed.was, changed.became, changed.at
     job = step.store.job(changed.job_id)

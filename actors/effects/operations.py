@@ -22,8 +22,8 @@ from actors.messages import (
     DeleteJob,
     EndOperation,
     OperationBegun,
+    OperationPlan,
     OperationStands,
-    Plan,
     PruneOperations,
     Purged,
     Retry,
@@ -36,17 +36,19 @@ from actors.works import JobItem, item, scope_of
 from blobforge import operation as life
 from blobforge.access import Caller
 from blobforge.events import OperationsBegun, OperationUpdated
-from blobforge.operation import MOST_OPEN, TOLD_EACH_MS, Change, Operation, OperationState, no_such_operation
+from blobforge.operation import MOST_OPEN, TOLD_EACH_MS, KeptChange, Operation, OperationState, no_such_operation
 from blobforge.refusals import Refusal, RefusalCode
 
-_decode_plan = msgspec.json.Decoder(Plan).decode
+_decode_plan = msgspec.json.Decoder(OperationPlan).decode
 
 
 def begin(step: Transaction, message: BeginOperation) -> OperationBegun | Refusal:
     return _begin(step, message.plan, message.caller)
 
 
-def _begin(step: Transaction, plan: Plan, caller: Caller, of: Operation | None = None) -> OperationBegun | Refusal:
+def _begin(
+    step: Transaction, plan: OperationPlan, caller: Caller, of: Operation | None = None
+) -> OperationBegun | Refusal:
     if step.store.operations.count_open() >= MOST_OPEN:
         return Refusal(
             RefusalCode.SLOW_DOWN,
@@ -99,7 +101,7 @@ def advance(step: Transaction, message: AdvanceOperation) -> OperationStands | R
         return _end(step, operation, refused)
     plan = _decode_plan(operation.work)
     ids, before = step.store.operations.page(operation.undo_of or operation.id, operation.page)
-    changes: list[Change] = []
+    changes: list[KeptChange] = []
     if isinstance(plan.work, UndoJobs):
         ids = [change.job_id for change in before]
         changed = step.each(before, on_jobs.put_back)
@@ -112,12 +114,12 @@ def advance(step: Transaction, message: AdvanceOperation) -> OperationStands | R
     return _save(step, operation, life.advanced(operation, jobs=len(ids), changed=changed, now=step.now))
 
 
-def _treat(step: Transaction, asked: JobItem, *, plan: Plan, changes: list[Change]) -> bool:
+def _treat(step: Transaction, asked: JobItem, *, plan: OperationPlan, changes: list[KeptChange]) -> bool:
     """One job; whether it was changed. One that has moved on since it was selected is left alone."""
     job = step.store.job(asked.job_id)
     if job is None or (plan.filter.status is not None and job.status is not plan.filter.status):
         return False
-    done: Change | Refusal | None
+    done: KeptChange | Refusal | None
     match asked:
         case DeleteJob():
             return not isinstance(retention.delete_job(step, asked), Refusal)
@@ -156,11 +158,11 @@ def take_back(step: Transaction, message: UndoOperation) -> OperationBegun | Ref
             operation = replace(operation, undone_by=None)  # it was broken off, and is gone on with
     if (refusal := life.why_not_undone(operation, step.now)) is not None:
         return refusal
-    return _begin(step, Plan(UndoJobs(operation.id)), message.caller, operation)
+    return _begin(step, OperationPlan(UndoJobs(operation.id)), message.caller, operation)
 
 
 def prune(step: Transaction, message: PruneOperations) -> Purged:
-    """What nobody can undo any more goes page by page, and then operations that ended long ago."""
+    """What cannot be undone any more goes page by page, and then operations that ended long ago."""
     gone = step.store.operations.prune(
         undo_before=step.now, ended_before=step.now - life.KEPT_MS, limit=message.limit
     )

@@ -42,18 +42,18 @@ class Stats(msgspec.Struct, frozen=True):
     oldest_pending_at: int | None
     completed_per_minute: float
     seconds_left: dict[str, float | None]
-    bytes_by_type: dict[str, Kept] = {}
-    bytes_by_status: dict[str, Kept] = {}
+    bytes_by_type: dict[str, KeptSum] = {}
+    bytes_by_status: dict[str, KeptSum] = {}
 
 
-class Kept(msgspec.Struct, frozen=True):
+class KeptSum(msgspec.Struct, frozen=True):
     """What is kept, in bytes: of sources that are there, and of results. A source of several jobs counts for each."""
 
     source_bytes: int = 0
     output_bytes: int = 0
 
-    def plus(self, other: Kept) -> Kept:
-        return Kept(self.source_bytes + other.source_bytes, self.output_bytes + other.output_bytes)
+    def plus(self, other: KeptSum) -> KeptSum:
+        return KeptSum(self.source_bytes + other.source_bytes, self.output_bytes + other.output_bytes)
 
 
 class TagWeight(msgspec.Struct, frozen=True):

@@ -15,7 +15,7 @@ from blobforge.failures import Cause
 from blobforge.installation import SigningKey
 from blobforge.job import Attempt, Job, JobStatus, Outcome
 from blobforge.machinery.tally import Spread
-from blobforge.operation import Change, Operation
+from blobforge.operation import KeptChange, Operation
 from blobforge.outputs import Output
 from blobforge.people import AuditEntry, Session, User
 from blobforge.store.figures import Backfilling, Drill, Horizon
@@ -172,10 +172,10 @@ class Operations(Protocol):
     def add_pages(self, operation_id: int, first: int, pages: Sequence[Sequence[int]]) -> None:
         """The ids of further jobs, in pages with numbers from `first` on."""
 
-    def page(self, operation_id: int, page: int) -> tuple[list[int], list[Change]]:
+    def page(self, operation_id: int, page: int) -> tuple[list[int], list[KeptChange]]:
         """The jobs of a page, and what was changed of them and can be undone."""
 
-    def keep_changes(self, operation_id: int, page: int, changes: Sequence[Change]) -> None: ...
+    def keep_changes(self, operation_id: int, page: int, changes: Sequence[KeptChange]) -> None: ...
     def prune(self, *, undo_before: int, ended_before: int, limit: int) -> int:
         """Forget so many pages whose changes can be undone until then (ms) at most, or, where there are fewer,
         operations that ended before that time; how many."""

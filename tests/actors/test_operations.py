@@ -21,7 +21,7 @@ from actors.messages import (
     DeleteJobs,
     DeleteToken,
     EndOperation,
-    Plan,
+    OperationPlan,
     PrioritiseJobs,
     PruneOperations,
     RetryJobs,
@@ -56,7 +56,7 @@ def book(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Book]:
 
 
 def begun(book: Book, work: Work, caller: Caller = ASKER, **more: Any) -> int:
-    answer = book.do(BeginOperation(Plan(work, filter=JobFilter(type="pdf"), **more), caller))
+    answer = book.do(BeginOperation(OperationPlan(work, filter=JobFilter(type="pdf"), **more), caller))
     assert not isinstance(answer, Refusal), answer
     return int(answer.operation_id)
 
@@ -170,7 +170,9 @@ def _killed(book: Book) -> Callable[[], float]:
 
 def test_what_has_moved_on_is_left_alone(book: Book) -> None:
     work = CancelJobs()
-    number = int(book.do(BeginOperation(Plan(work, filter=JobFilter(JobStatus.PENDING)), ASKER)).operation_id)
+    number = int(
+        book.do(BeginOperation(OperationPlan(work, filter=JobFilter(JobStatus.PENDING)), ASKER)).operation_id
+    )
     book.do(turn(book, number, work))
     book.register("w1")
     (job,) = book.do(Claim(ADMIN, "w1", ("pdf",))).jobs
@@ -281,7 +283,7 @@ def test_a_deletion_needs_an_administrators_token(book: Book) -> None:
 
 
 def test_its_own_jobs_are_those_of_then_by_their_numbers(book: Book) -> None:
-    number = int(book.do(BeginOperation(Plan(CancelJobs(), ids=(1, 3, 99)), ASKER)).operation_id)
+    number = int(book.do(BeginOperation(OperationPlan(CancelJobs(), ids=(1, 3, 99)), ASKER)).operation_id)
     book.do(SelectJobs(number, 0, ((1, 3),), 3))
     done = carried_out(book, number, CancelJobs())
     assert (done.matched, done.total, done.changed) == (3, 2, 2)
@@ -307,6 +309,6 @@ def test_there_is_a_bound_on_those_that_have_not_ended(book: Book, monkeypatch: 
     monkeypatch.setattr("actors.effects.operations.MOST_OPEN", 2)
     begun(book, CancelJobs())
     begun(book, CancelJobs())
-    refused = book.do(BeginOperation(Plan(CancelJobs()), ASKER))
+    refused = book.do(BeginOperation(OperationPlan(CancelJobs()), ASKER))
     assert isinstance(refused, Refusal)
     assert refused.code is RefusalCode.SLOW_DOWN

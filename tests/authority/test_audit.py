@@ -12,7 +12,7 @@ from actors.messages import (
     AdvanceOperation,
     BeginOperation,
     Cancel,
-    Plan,
+    OperationPlan,
     PrioritiseJobs,
     SelectJobs,
     SetPriority,
@@ -86,7 +86,7 @@ async def prepare(local: LocalServer) -> int:
     # An operation that is not taken up, and one that has ended.
     local.parts.operator.running |= {-1, -2, -3, -4}
     for _ in range(2):
-        await local.ask(BeginOperation(Plan(PrioritiseJobs(5), (2,)), CALLER))
+        await local.ask(BeginOperation(OperationPlan(PrioritiseJobs(5), (2,)), CALLER))
     await local.ask(SelectJobs(2, 0, ((2,),), 1))
     await local.ask(AdvanceOperation(2, 0))
     return len(await records(local))

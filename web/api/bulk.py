@@ -12,7 +12,7 @@ from actors.messages import (
     CancelJobs,
     DeleteJobs,
     Item,
-    Plan,
+    OperationPlan,
     PrioritiseJobs,
     RecordBulk,
     RetryJobs,
@@ -31,31 +31,31 @@ from web.api.secrets import new_undo
 from web.routing import Access, Call, Route
 
 PAGE = 1000  # jobs read at once
-Answered = wire.BulkAnswer | tuple[int, wire.OperationBegun] | Refusal
+BulkAnswered = wire.BulkAnswer | tuple[int, wire.OperationBegun] | Refusal
 Selected = tuple[int, list[Item]]  # how many match, and what is to be done to those that it can be done to
 # What selects jobs in a body, as it is called there.
 FILTERS = tuple("only_priority" if name == "priority" else name for name in JobFilter.__struct_fields__)
 
 
-async def retry(call: Call, body: wire.BulkRetry) -> Answered:
+async def retry(call: Call, body: wire.BulkRetry) -> BulkAnswered:
     """Retry many jobs. A completed one is converted again only where its status, or its id, is named."""
     completed_too = body.status is JobStatus.COMPLETED or body.ids is not None
     return await _bulk(call, body, RetryJobs(body.reset_attempts, body.priority, completed_too))
 
 
-async def cancel(call: Call, body: wire.BulkBody) -> Answered:
+async def cancel(call: Call, body: wire.BulkBody) -> BulkAnswered:
     return await _bulk(call, body, CancelJobs())
 
 
-async def set_priority(call: Call, body: wire.BulkPriority) -> Answered:
+async def set_priority(call: Call, body: wire.BulkPriority) -> BulkAnswered:
     return await _bulk(call, body, PrioritiseJobs(body.priority))
 
 
-async def change_tags(call: Call, body: wire.BulkTags) -> Answered:
+async def change_tags(call: Call, body: wire.BulkTags) -> BulkAnswered:
     return await _bulk(call, body, TagJobs(tuple(body.add), tuple(body.remove)))
 
 
-async def delete(call: Call, body: wire.BulkDelete) -> Answered:
+async def delete(call: Call, body: wire.BulkDelete) -> BulkAnswered:
     return await _bulk(call, body, DeleteJobs(body.objects))
 
 
@@ -85,7 +85,7 @@ async def undo(call: Call, body: wire.UndoBody) -> wire.UndoAnswer | Refusal:
     return wire.UndoAnswer(kept.matched, kept.changed)
 
 
-async def _bulk(call: Call, body: wire.BulkBody, work: Work) -> Answered:
+async def _bulk(call: Call, body: wire.BulkBody, work: Work) -> BulkAnswered:
     undo = _new_undo(call, body) if not isinstance(work, DeleteJobs) else ""
     chosen = _chosen(body)
     if isinstance(chosen, Refusal):
@@ -94,7 +94,7 @@ async def _bulk(call: Call, body: wire.BulkBody, work: Work) -> Answered:
         if (refusal := _parameters_refused(call)) is not None:
             return refusal
         ids = tuple(dict.fromkeys(body.ids)) if body.ids is not None else None
-        return await operations.begin(call, Plan(work, ids, chosen), _said(body))
+        return await operations.begin(call, OperationPlan(work, ids, chosen), _said(body))
 
     async def select() -> Selected:
         matched, ids = await _select(call, body.ids, chosen, work)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 from msgspec.structs import replace
 
-from actors.messages import BeginOperation, EndOperation, OperationBegun, Plan, UndoOperation
+from actors.messages import BeginOperation, EndOperation, OperationBegun, OperationPlan, UndoOperation
 from actors.works import scope_of
 from blobforge.operation import IRREVERSIBLE, Operation, no_such_operation
 from blobforge.refusals import Refusal, RefusalCode
@@ -15,7 +15,9 @@ from web.decode import query
 from web.routing import Access, Call, Route
 
 
-async def begin(call: Call, plan: Plan, said: dict[str, object]) -> tuple[int, wire.OperationBegun] | Refusal:
+async def begin(
+    call: Call, plan: OperationPlan, said: dict[str, object]
+) -> tuple[int, wire.OperationBegun] | Refusal:
     """Have it done without the client. `said` is what was asked for, for the audit log."""
     detail = msgspec.json.encode(said).decode()[:1000]
     audit = replace(call.audit, detail=f"{detail}: an operation") if call.audit is not None else None

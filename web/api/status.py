@@ -14,7 +14,7 @@ from blobforge.job import JobStatus
 from blobforge.objects import ObjectStoreError
 from blobforge.refusals import Refusal
 from blobforge.store.errors import DatabaseError
-from blobforge.store.figures import Kept, Stats
+from blobforge.store.figures import KeptSum, Stats
 from blobforge.worker import WorkerStatus
 from web.api import backups, wire
 from web.decode import query
@@ -58,7 +58,7 @@ def stats_wire(stats: Stats, *, now: int) -> wire.StatsWire:
 
 
 def _kept_wire(stats: Stats) -> wire.KeptWire:
-    def shown(kept: dict[str, Kept]) -> dict[str, wire.KeptBytes]:
+    def shown(kept: dict[str, KeptSum]) -> dict[str, wire.KeptBytes]:
         return {name: wire.KeptBytes(each.source_bytes, each.output_bytes) for name, each in kept.items()}
 
     every = stats.bytes_by_status.values()

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import msgspec
 from msgspec.structs import astuple
 
-from blobforge.operation import Change, Operation, OperationState
+from blobforge.operation import KeptChange, Operation, OperationState
 from blobforge.store.sql import sql
 from blobforge.store.sql.running import Row, Statements
 
 _decode_ids = msgspec.json.Decoder(list[int]).decode
-_decode_changes = msgspec.json.Decoder(list[Change]).decode
+_decode_changes = msgspec.json.Decoder(list[KeptChange]).decode
 
 
 def operation(row: Row) -> Operation:
@@ -44,13 +44,13 @@ class Operations:
         for number, jobs in enumerate(pages, first):
             self._do.rows(sql.ADD_OPERATION_PAGE, (operation_id, number, msgspec.json.encode(jobs).decode()))
 
-    def page(self, operation_id: int, page: int) -> tuple[list[int], list[Change]]:
+    def page(self, operation_id: int, page: int) -> tuple[list[int], list[KeptChange]]:
         row = self._do.row(sql.OPERATION_PAGE, (operation_id, page))
         if row is None:
             return [], []
         return _decode_ids(row[0]), _decode_changes(row[1]) if row[1] is not None else []
 
-    def keep_changes(self, operation_id: int, page: int, changes: Sequence[Change]) -> None:
+    def keep_changes(self, operation_id: int, page: int, changes: Sequence[KeptChange]) -> None:
         kept = msgspec.json.encode(changes).decode() if changes else None
         self._do.rows(sql.KEEP_CHANGES, (kept, operation_id, page))
 

@@ -21,7 +21,7 @@ from blobforge.job import Attempt, Job, JobStatus, Outcome
 from blobforge.operation import Operation
 from blobforge.people import Session, User
 from blobforge.store import lists
-from blobforge.store.figures import HOUR_MS, MINUTE_MS, Census, Drill, Kept, Stats, TagWeight
+from blobforge.store.figures import HOUR_MS, MINUTE_MS, Census, Drill, KeptSum, Stats, TagWeight
 from blobforge.store.files import FileRecord
 from blobforge.store.filters import JobFilter, TokenFilter, UserFilter
 from blobforge.store.lists import (
@@ -385,14 +385,14 @@ class SqlReader(Lookups):
         per_minute = sum(rates.values()) / minutes
         return Stats(jobs, by_type, by_priority, workers, oldest, per_minute, left, bytes_by_type, by_status)
 
-    def _bytes(self) -> tuple[dict[str, Kept], dict[str, Kept]]:
+    def _bytes(self) -> tuple[dict[str, KeptSum], dict[str, KeptSum]]:
         """By status, and by type."""
-        by_status: dict[str, Kept] = {}
-        by_type: dict[str, Kept] = {}
+        by_status: dict[str, KeptSum] = {}
+        by_type: dict[str, KeptSum] = {}
         for status, type_, source, output in self._ask.rows(sql.BYTES):
-            kept = Kept(int(source), int(output))
-            by_status[status] = by_status.get(status, Kept()).plus(kept)
-            by_type[type_] = by_type.get(type_, Kept()).plus(kept)
+            kept = KeptSum(int(source), int(output))
+            by_status[status] = by_status.get(status, KeptSum()).plus(kept)
+            by_type[type_] = by_type.get(type_, KeptSum()).plus(kept)
         return by_status, by_type
 
     def tag_weights(self, *, after: tuple[int, str], limit: int) -> list[TagWeight]:
