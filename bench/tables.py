@@ -62,13 +62,13 @@ def written(text: str, results: Path = RESULTS) -> str:
     tables = {name: markdown(name, results) for name in BENCHES}
     tables["goals"] = goals.markdown(load(results))
     for name, table in tables.items():
-        between = re.compile(rf"(<!-- bench:{name} -->\n).*?(\n<!-- /bench:{name} -->)", re.DOTALL)
+        between = re.compile(rf"(<!-- bench:{name} -->\n).*?(<!-- /bench:{name} -->)", re.DOTALL)
         text = between.sub(partial(_filled, table), text)
     return text
 
 
 def _filled(table: str, found: re.Match[str]) -> str:
-    return found[1] + table + found[2]
+    return f"{found[1]}{table}\n{found[2]}"
 
 
 def main() -> None:
