@@ -77,6 +77,7 @@ CASES: dict[str, Prepare] = {
     "/api/jobs/cancel": plain("/api/jobs/cancel", {"type": "pdf"}, jobs=2),
     "/api/jobs/priority": plain("/api/jobs/priority", {"type": "pdf", "priority": 1}, jobs=2),
     "/api/jobs/undo": cancelled,
+    "/api/jobs/<id:job_id>/tags": plain("/api/jobs/1/tags", {"add": ["a"]}, jobs=1),
     "/api/jobs/tags": plain("/api/jobs/tags", {"type": "pdf", "add": ["a"]}, jobs=2),
     "/api/operations/<id:operation_id>/cancel": operation("cancel"),
     "/api/operations/<id:operation_id>/undo": operation("undo"),
