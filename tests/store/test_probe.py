@@ -15,6 +15,7 @@ ENGINES_OWN = (
     "store/sqlite/", "store/postgres/", "migrations/", "power/", "backup/", "several/",
     "moving/test_takeover.py", "moving/test_copying.py",
     "fixtures/engines.py", "fixtures/original.py", "fixtures/postgres.py", "fixtures/on_postgres.py",
+    "fixtures/patroni.py",
     "test_cluster.py", "cli/test_db.py", "cli/test_ingest.py", "web/test_installation.py",
 )  # fmt: skip
 

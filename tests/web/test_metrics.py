@@ -278,7 +278,7 @@ class Gate:
         self.open.set()
 
     async def __call__(self, call: Callable[[], T], /) -> T:
-        if not isinstance(call, partial):  # the writer's transaction; readers and the object store send partials
+        if isinstance(call, partial) and call.func.__name__ == "_transact":  # the writer's transaction
             await self.open.wait()
             if self.full:
                 raise StoreUnavailable("database or disk is full")
