@@ -100,13 +100,14 @@ class LogReader:
             await trio.to_thread.run_sync(self.read)
             await trio.sleep(AGAIN)
 
-    def read(self) -> None:
-        """All that there is."""
+    def read(self) -> bool:
+        """All that there is. False: the connection was lost on the way."""
         try:
             while found := self._follower.read(self.entries[-1].n if self.entries else 0, 1000):
                 self.entries += found
         except StoreUnavailable:
-            pass
+            return False
+        return True
 
     def told(self) -> list[Told]:
         return [
