@@ -122,11 +122,11 @@ class Follower:
         return len(entries) == AT_ONCE
 
     async def _anew(self, *, forked: bool) -> None:
-        self._astray, self._forked = True, self._forked or forked
+        forked = forked or self._forked
+        self._astray = self._forked = False  # a fork that is told of from now on is another reason
         try:
-            await self._rebuild(self._forked)
+            await self._rebuild(forked)
         except (StoreUnavailable, DatabaseError) as error:
+            self._astray, self._forked = True, self._forked or forked
             log.warning("cannot read everything anew yet", error=str(error))
             await trio.sleep(TRY_AGAIN_SECONDS)
-        else:
-            self._astray = self._forked = False

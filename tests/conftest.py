@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import shutil
 import signal
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 pytest_plugins = [
     "tests.fixtures.litestream",
@@ -57,6 +60,19 @@ LONG = (
     "actors/test_claims.py",
     "actors/test_retention.py",
 )
+
+
+@pytest.fixture(autouse=True)
+def log_as_it_was() -> Iterator[None]:
+    """What a test sets up of the log, as by a server that it runs in this process, is not left to the next one."""
+    root = logging.getLogger()
+    level = root.level
+    yield
+    if structlog.is_configured():
+        structlog.reset_defaults()
+        root.setLevel(level)
+        ours = structlog.stdlib.ProcessorFormatter
+        root.handlers[:] = [each for each in root.handlers if not isinstance(each.formatter, ours)]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

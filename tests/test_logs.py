@@ -232,3 +232,13 @@ def test_a_terminal_gets_text_and_a_file_gets_json() -> None:
         root.handlers[:] = handlers
         root.setLevel(level)
         structlog.reset_defaults()
+
+
+def test_what_one_test_leaves_behind() -> None:
+    logs.configure("error", "json", io.StringIO())
+    assert structlog.is_configured()
+
+
+def test_is_not_found_by_the_next_one(capsys: pytest.CaptureFixture[str]) -> None:
+    structlog.get_logger("test").info("hello")
+    assert "hello" in capsys.readouterr().out

@@ -78,6 +78,23 @@ async def test_a_fork_that_could_not_be_settled_is_not_forgotten(autojump_clock:
     assert asked == [True, True, True]
 
 
+async def test_a_fork_that_is_told_of_while_everything_is_read_anew_is_not_forgotten(autojump_clock: Any) -> None:
+    asked: list[bool] = []
+    told = Told()
+    sequencer = Sequencer(told)
+
+    async def rebuild(forked: bool) -> None:
+        asked.append(forked)
+        if len(asked) == 1:
+            sequencer.on_fork()  # the writer has met it
+
+    pruned = Source([Entry(7, "b", 1, (), (LeaseRenewed(1, 1, 1),))], [])
+    follower = Follower(pruned, sequencer, rebuild=rebuild, hop=in_place)
+    with trio.move_on_after(LOOK_SECONDS * 8):
+        await follower.run()
+    assert asked == [False, True]
+
+
 async def test_what_is_not_known_has_everything_read_anew(autojump_clock: Any) -> None:
     asked: list[bool] = []
 

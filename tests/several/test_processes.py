@@ -152,6 +152,7 @@ async def test_a_retry_wakes_once(ask: Asking) -> None:
         worker = f"w-{'abc'[server]}"
         answer = await ask.claim(server, worker, "again", wait=WAIT)
         got.append(answer["job"]["id"])
+        # Beside a busy neighbour the others may come later than a lease lasts.
         beat = {"jobs": [{"job_id": got[-1], "lease": answer["lease"]}]}
         while len(got) < 3:
             await ask.done(server, "POST", f"/api/workers/{worker}/heartbeat", beat)

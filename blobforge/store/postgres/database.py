@@ -153,8 +153,8 @@ def _in_use(connection: psycopg.Connection[Any]) -> str:
     named = "; ".join(f"{name or 'no name'} (process {pid}, {round(seconds)} s)" for pid, name, seconds in found)
     return (
         "the database of BLOBFORGE_DATABASE_URL has to be migrated, and its tables stay in use. Nothing was changed. "
-        f"Transactions that are open: {named or 'none by now'}. End them (SELECT pg_terminate_backend(...)), or wait "
-        "for them, and start again"
+        f"The oldest transactions, as far as this role may see them: {named or 'none'}. End them (SELECT "
+        "pg_terminate_backend(...)), or wait for them, and start again"
     )
 
 
