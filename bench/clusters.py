@@ -14,7 +14,7 @@ from actors.effects import perform
 from actors.effects.needs import needs_of
 from actors.effects.transaction import Rules, Transaction
 from actors.messages import NewJob, ObjectSeen, Register, Seen, Submit
-from bench.filling import ADMIN, BATCH, SEED
+from bench.filling import ADMIN, BATCH, SCALED, SEED
 from bench.servers import ROOT, ending
 from blobforge.machinery.clock import wall_ms
 from blobforge.store.postgres.engine import PostgresEngine
@@ -99,7 +99,7 @@ def _multiply(url: str, times: int) -> None:
         again("files", {"key": f"'sources/' || {other}", "sha256": other}, "1")
         again("jobs", {"id": f"id + k * {highest}", "source_hash": _OTHER_SOURCE.format(source="source_hash")}, "1")
         for table in ("job_counts", "happenings"):
-            run(f"UPDATE {table} SET n = n * {times}")
+            run(f"UPDATE {table} SET " + ", ".join(f"{name} = {name} * {times}" for name in SCALED[table]))
         run(f"UPDATE job_hours SET last_id = {highest * times}")
         run(f"UPDATE turn SET job = {highest * times}")
         run("VACUUM ANALYZE")

@@ -32,7 +32,9 @@ SEED = 10_000  # jobs that are made through the effects, at most
 BATCH = 500
 RARE = 60  # jobs with a tag that hardly any job has, or as few more as there are copies
 DAYS_MS = 864_000_000  # a history goes back ten days
-SCALED = {"job_counts", "failure_counts", "failures", "happenings", "durations", "worker_rates", "depths"}  # column n
+# Tables of counters, and what they count: all is there so many times.
+SCALED = dict.fromkeys(["failure_counts", "failures", "happenings", "durations", "worker_rates", "depths"], ("n",))
+SCALED |= dict.fromkeys(["job_counts", "tag_counts"], ("n", "source_bytes", "output_bytes"))
 CACHE_KIB = 1 << 20
 
 
@@ -163,7 +165,7 @@ def _copy(connection: apsw.Connection, times: int) -> None:
     spans = {"first_id": f"(first_id - 1) * {times} + 1", "last_id": f"last_id * {times}"}
     _fill(connection, "job_hours", spans, "small.job_hours")
     for table in sorted(SCALED):
-        _fill(connection, table, {"n": f"n * {times}"}, f"small.{table}")
+        _fill(connection, table, {name: f"{name} * {times}" for name in SCALED[table]}, f"small.{table}")
     done = {"jobs", "files", "job_hours", *by_job, *SCALED}
     tables = connection.execute(
         "SELECT name FROM main.sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'"

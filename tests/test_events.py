@@ -21,6 +21,7 @@ CONTRACT = {
     "worker_removed": {"worker_id", "type"},
     "job_removed": {"job_id", "type"},
     "jobs_pruned": {"count"},
+    "operation_updated": {"operation_id", "verb", "state", "done", "total", "changed"},
 }
 
 

@@ -276,7 +276,7 @@ def test_jobs_list_filters_and_pages(running: Running) -> None:
 
 @pytest.mark.parametrize("verb", ["list", "watch", "retry", "cancel", "priority", "delete"])
 def test_commands_have_all_filters_of_the_api(verb: str) -> None:
-    known = set(BulkBody.__struct_fields__) - {"ids", "dry_run", "undo"}
+    known = set(BulkBody.__struct_fields__) - {"ids", "dry_run", "undo", "background"}
     if verb in ("list", "watch"):
         known = known - {"only_priority"} | {"priority"}
     named = {param.name for param in jobs.commands[verb].params if isinstance(param, click.Option)}

@@ -15,6 +15,7 @@ from web import events
 from web.api import ROUTES as API_ROUTES
 from web.api import manifest
 from web.api.links import LINKS, Link
+from web.api.wire import OperationBegun
 from web.decode import lenient
 from web.problems import Problem
 from web.routing import Access, Call, Route
@@ -219,13 +220,16 @@ def _responses(route: Route, known: dict[str, Any]) -> dict[str, Any]:
     elif route.gives is str:
         kind = "text/event-stream" if route in events.ROUTES else "text/html" if route is _DOCS else "text/plain"
     good: dict[str, Any] = {"description": "Done"}
-    shapes = [known[str(type_)] for type_ in _alternatives(route)]
+    shapes = [known[str(type_)] for type_ in _alternatives(route) if type_ is not OperationBegun]
     if shapes:
         good["content"] = {kind: {"schema": shapes[0] if len(shapes) == 1 else {"anyOf": shapes}}}
     if route.name in LINKS:
         good["links"] = {_operation_id(link.to): _link(link) for link in LINKS[route.name]}
     problem = {"application/problem+json": {"schema": known[str(Problem)]}}
     answers = {str(route.status): good}
+    if OperationBegun in _alternatives(route):
+        begun = {kind: {"schema": known[str(OperationBegun)]}}
+        answers["202"] = {"description": "It goes on in the background", "content": begun}
     if route.status == 201:
         answers["200"] = good  # what a repetition finds
     if route.path in ("/api/health", "/readyz"):

@@ -428,7 +428,7 @@ class BulkDelete(BulkBody, frozen=True, kw_only=True, forbid_unknown_fields=True
     objects: bool = True
 
 
-class TagsBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class TagsBody(msgspec.Struct, frozen=True):
     """`undo`: remember how the job was, and answer with a token to put it back by."""
 
     add: Annotated[list[Tag], Meta(max_length=100)] = []

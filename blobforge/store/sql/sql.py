@@ -395,7 +395,7 @@ SANITY: Final = "SELECT 1"
 
 # --- housekeeping
 ENDED_BEFORE: Final = f"""
-    SELECT {JOB_COLUMNS} FROM jobs WHERE status = ? AND completed_at < ? ORDER BY completed_at LIMIT ?"""
+    SELECT {JOB_COLUMNS} FROM jobs WHERE status = ? AND completed_at < ? ORDER BY completed_at, id LIMIT ?"""
 HAS_SOURCE: Final = "SELECT 1 FROM jobs WHERE source_hash = ? LIMIT 1"
 PRUNE_AUDIT: Final = "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < ? ORDER BY at, id LIMIT ?)"
 DOOM: Final = "SELECT state, tries, epoch, again FROM doomed_objects WHERE key = ?"

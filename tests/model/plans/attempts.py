@@ -84,7 +84,8 @@ class Attempts(Base):
         found = self.world.jobs.get(job_id)
         attempt = found.attempt if found is not None else 1
         chosen = [size for size, is_ in self.world.outputs.get((job_id, attempt), {}).values() if is_]
-        several = m.Several(len(chosen) + (names == ()), sum(chosen))  # with no names: of more than were chosen
+        count = len(chosen) + (names == ())  # with no names: of more than were chosen
+        several = m.Several(max(count, 1), sum(chosen))  # a completion with none of them is one with a single output
         message = m.Complete(
             real, worker, job_id, lease_of, f"{prefix_of(job_id, attempt)}a", several=several
         )  # fmt: skip

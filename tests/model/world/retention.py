@@ -65,7 +65,7 @@ class Retention(State):
         found: list[Job] = []
         for status, time in before:
             ended = [job for job in self.jobs.values() if job.status == status and (job.completed_at or 0) < time]
-            found += sorted(ended, key=lambda job: job.completed_at or 0)[:limit]
+            found += sorted(ended, key=lambda job: (job.completed_at or 0, job.id))[:limit]
         for job in found[:limit]:
             self.drop(job, objects, now)
         count = len(found[:limit])
