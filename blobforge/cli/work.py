@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,18 +13,19 @@ from blobforge.cli import common, suggest
 from blobforge.cli.common import CliError, CliSession, pass_session, session_options
 
 if TYPE_CHECKING:
-    from blobforge.runner import RunEnd, Worker
+    from blobforge.runner import RunEnd, Validation, Worker
 
 LEAST_MEMORY = 16 << 20  # bytes
-_SIZES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
 def size(value: str) -> int:
     """`500M`, `2GiB`: bytes, in powers of 1024."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", value.strip().lower())
-    if found is None:
-        raise click.BadParameter(f"{value!r} is no size; one is 500M or 2GiB")
-    return int(float(found[1]) * _SIZES[found[2]])
+    from blobforge.runner.validation import size_of
+
+    try:
+        return size_of(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 def _memory(value: str) -> int:
@@ -112,6 +112,20 @@ def _memory(value: str) -> int:
 @click.option(
     "--output-suffix", default="", metavar=".SUFFIX", help="Names the outputs: report.pdf, .txt: report.txt."
 )
+@click.option("--zip", "zip_outputs", is_flag=True, help="Pack several outputs of a job as one ZIP file.")
+@click.option(
+    "--min-size", multiple=True, metavar="[PATTERN=]SIZE", help="Outputs must have so many bytes: 1, *.md=2K."
+)
+@click.option(
+    "--media-type",
+    multiple=True,
+    metavar="[PATTERN=]TYPE",
+    help="Outputs must be of it: text/*, *.png=image/png.",
+)
+@click.option(
+    "--schema", multiple=True, metavar="[PATTERN=]FILE", help="JSON outputs must be as the JSON schema in FILE says."
+)
+@click.option("--check", metavar="COMMAND", help="A command that must exit with 0 for the outputs; as --exec.")
 @click.option(
     "--workdir",
     type=click.Path(exists=True, file_okay=False, writable=True, path_type=Path),
@@ -145,6 +159,11 @@ def work(
     worker_id: str | None,
     labels: tuple[str, ...],
     output_suffix: str,
+    zip_outputs: bool,
+    min_size: tuple[str, ...],
+    media_type: tuple[str, ...],
+    schema: tuple[str, ...],
+    check: str | None,
     workdir: Path | None,
     min_free: int,
     hide_command: bool,
@@ -162,8 +181,9 @@ def work(
 
     The command runs in a private folder of the job. There is no shell: for pipes and redirections write
     --exec "bash -c '...'". These are replaced: {source} and {output} (the files to read and to write), {outputs} (a
-    folder for several files, which become one ZIP file), {workdir} (that private folder, removed afterwards), {cwd}
-    (the folder that the worker was started in), {progress_file}, {job_id}, {job_type}, {source_hash}, {source_path}
+    folder for several files, each an output under its own name), {workdir} (that private folder, removed afterwards),
+    {cwd} (the folder that the worker was started in), {progress_file}, {job_id}, {job_type}, {source_hash},
+    {source_path}
     (the name it was submitted by; a stranger's text). {{word}} stands for {word} itself. The command finds these in
     its environment, too: BLOBFORGE_SOURCE, BLOBFORGE_OUTPUT and so on.
 
@@ -227,9 +247,12 @@ def work(
         limits = Limits(timeout, stall_timeout)
     if output_suffix and (not output_suffix.startswith(".") or "/" in output_suffix):
         raise CliError(f"--output-suffix: {output_suffix!r} is no suffix; one is .txt", common.USAGE)
+    validation = _validation(
+        timeout, min_size=min_size, media_type=media_type, schema=schema, check=check,
+    )  # fmt: skip
     recipe = None if hide_command else Recipe(
         exec=template, handler=handler, stdout=stdout, timeout=timeout, stall_timeout=stall_timeout,
-        progress_regex=progress_regex, max_memory=max_memory,
+        progress_regex=progress_regex, max_memory=max_memory, min_size=min_size, media_type=media_type, check=check,
     )  # fmt: skip
     credential = _worker_credential(worker_id)
     if session.json:
@@ -254,9 +277,10 @@ def work(
                     workdir=workdir,
                     min_free=min_free,
                     output_suffix=output_suffix,
+                    zip_outputs=zip_outputs,
                     max_failures=max_failures,
                 )
-            worker.add(dict.fromkeys(types), converter, limits, recipe)
+            worker.add(dict.fromkeys(types), converter, limits, recipe, validation)
             await worker.run_until_signalled()
             return worker
 
@@ -288,6 +312,16 @@ class _usage:  # noqa: N801 - used as a statement, `with _usage("--exec"):`
     def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
         if isinstance(error, ValueError):
             raise CliError(f"{self._option}: {error}", common.USAGE) from error
+
+
+def _validation(timeout: float | None, **rules: Any) -> Validation:
+    """Wrong usage is told by the option that it is of."""
+    from blobforge.runner import Validation
+
+    for name, value in rules.items():
+        with _usage(f"--{name.replace('_', '-')}"):
+            Validation.of(**{name: value})
+    return Validation.of(timeout=timeout, **rules)
 
 
 def _worker_credential(worker_id: str | None) -> tuple[str, str] | None:

@@ -34,7 +34,6 @@ from blobforge.client.types import (
     ClaimAnswer,
     ClaimedJob,
     Database,
-    Destination,
     DownloadUrl,
     DrillsPage,
     FailAnswer,
@@ -55,6 +54,7 @@ from blobforge.client.types import (
     OperationPage,
     OrphanSearch,
     OutputPage,
+    PartsDestination,
     PartUrl,
     PathPage,
     Registration,
@@ -390,7 +390,10 @@ class Endpoints:
             "names": [dict(each) for each in outputs],
             "instance": self._instance,
         }
-        return (await self._post("/api/files/upload-url", NamedUploadUrls, _without_none(**body))).urls
+        answer = await self._post("/api/files/upload-url", NamedUploadUrls, _without_none(**body))
+        if answer.urls is None:
+            raise ApiError(409, "wrong-store", "This server's release knows one output of an attempt.")
+        return answer.urls
 
     async def fresh_upload_url(self, job_id: int, lease: str) -> UploadUrl:
         """A fresh signed URL for the output of the attempt that holds `lease`; its headers go along with the PUT."""
@@ -450,7 +453,7 @@ class Endpoints:
         body = {"sources": [{"source_hash": sha256, "data": data} for sha256, data in sources]}
         return (await self._post("/api/files/sources", BatchAnswer, body, answer_timeout=_BULK)).items
 
-    async def begin_multipart(self, to: Destination, size: int) -> MultipartUpload:
+    async def begin_multipart(self, to: PartsDestination, size: int) -> MultipartUpload:
         """Start the upload of a large file in parts, or take up one that broke off.
 
         ApiError `wrong-store` (409): one PUT takes it all. `object-too-large` (413): nothing does.
@@ -459,7 +462,7 @@ class Endpoints:
 
     async def upload_part(
         self,
-        to: Destination,
+        to: PartsDestination,
         upload_id: str,
         number: int,
         source: Path,
@@ -483,7 +486,9 @@ class Endpoints:
         etag: str = await self._transport.patiently(once, self._patience)
         return etag
 
-    async def complete_multipart(self, to: Destination, upload_id: str, parts: Sequence[tuple[int, str]]) -> None:
+    async def complete_multipart(
+        self, to: PartsDestination, upload_id: str, parts: Sequence[tuple[int, str]]
+    ) -> None:
         """Make the object out of its parts, (number, ETag) each.
 
         ApiError `upload-gone` (409): they are not there, or others are. `object-too-large` (413): together they are.
@@ -492,7 +497,7 @@ class Endpoints:
         body = _parts_of(to) | {"upload_id": upload_id, "parts": listed}
         await self._post("/api/files/multipart/complete", StatusAnswer, body, answer_timeout=_BULK)
 
-    async def abort_multipart(self, to: Destination, upload_id: str) -> None:
+    async def abort_multipart(self, to: PartsDestination, upload_id: str) -> None:
         """Throw away what has been uploaded in parts."""
         await self._post("/api/files/multipart/abort", StatusAnswer, _parts_of(to) | {"upload_id": upload_id})
 
@@ -565,7 +570,8 @@ class Endpoints:
         result: Mapping[str, Any] | None = None,
         outputs: Sequence[Mapping[str, Any]] | Literal["all"] | None = None,
     ) -> StatusAnswer:
-        """Report success, with one output (`output_key`) or several (`outputs`, the main one first).
+        """Report success, with one output (`output_key`) or several: `outputs`, the main one first, or "all", and
+        `output_key` is that of the main one.
 
         ApiError `lease-lost` (409): the job is no longer this worker's, its output is not used.
         """
@@ -778,7 +784,7 @@ def _flag(flag: bool | None) -> str | None:
     return None if flag is None else str(flag).lower()
 
 
-def _parts_of(to: Destination) -> dict[str, Any]:
+def _parts_of(to: PartsDestination) -> dict[str, Any]:
     """The members of a request by which the server knows whose parts they are."""
     known: dict[str, Any] = msgspec.to_builtins(to)
     return known

@@ -15,7 +15,7 @@ import trio
 from blobforge.client.api import Endpoints
 from blobforge.client.errors import ApiError, ChecksumMismatch, ClientError, SourceChanged, TransferRefused
 from blobforge.client.transfer import CHUNK, FileFacts, OnBytes, hash_file
-from blobforge.client.types import Destination, MultipartUpload
+from blobforge.client.types import MultipartUpload, PartsDestination
 from blobforge.machinery.groups import leaves
 
 MULTIPART_ABOVE = 100 << 20  # bytes; a broken connection then costs a part, not the whole
@@ -40,7 +40,7 @@ def is_too_large(error: BaseException) -> bool:
 
 async def upload_in_parts(
     client: Endpoints,
-    to: Destination,
+    to: PartsDestination,
     path: Path,
     facts: FileFacts,
     *,
@@ -78,7 +78,7 @@ class _Parts:
     def __init__(
         self,
         client: Endpoints,
-        to: Destination,
+        to: PartsDestination,
         path: Path,
         facts: FileFacts,
         upload: MultipartUpload,
@@ -154,7 +154,7 @@ class _Parts:
             raise ChecksumMismatch(f"{self._path} changed before it was uploaded: it", self._facts.sha256, now.sha256)
 
 
-def _takes_no_parts(error: ApiError, to: Destination) -> bool:
+def _takes_no_parts(error: ApiError, to: PartsDestination) -> bool:
     """The embedded store takes any size in one stream. A server of an older version knows no parts, or none of an
     output: then it takes its caller for a submitter."""
     if error.type in ("wrong-store", "no-such-route"):

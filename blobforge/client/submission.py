@@ -13,7 +13,7 @@ from blobforge.client.api import Endpoints
 from blobforge.client.errors import ChecksumMismatch, TransferRefused
 from blobforge.client.multipart import MULTIPART_ABOVE, upload_in_parts
 from blobforge.client.transfer import FileFacts, OnBytes, hash_file
-from blobforge.client.types import Destination
+from blobforge.client.types import PartsDestination
 
 
 class SubmittedFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,7 +91,7 @@ async def upload_source(
     Raises OSError, ChecksumMismatch (the file is another by now) and what the client raises.
     """
     if facts.size > MULTIPART_ABOVE:
-        to = Destination(source_hash=facts.sha256)
+        to = PartsDestination(source_hash=facts.sha256)
         if await upload_in_parts(client, to, path, facts, on_bytes=on_bytes):
             return
     try:

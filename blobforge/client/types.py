@@ -173,12 +173,14 @@ class BatchAnswer(msgspec.Struct, frozen=True, kw_only=True):
     small_sources: bool = False
 
 
-class Destination(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a large upload becomes: a source, or the output of an attempt that the caller holds."""
+class PartsDestination(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a large upload becomes: a source, or the output of an attempt that the caller holds. `name`: which of its
+    several outputs."""
 
     source_hash: str | None = None
     job_id: int | None = None
     lease: str | None = None
+    name: str | None = None
 
     @property
     def is_source(self) -> bool:
@@ -250,9 +252,10 @@ class NamedUploadUrl(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NamedUploadUrls(msgspec.Struct, frozen=True, kw_only=True):
-    """One a name, in their order."""
+    """One a name, in their order. A server that knows one output an attempt does not look at names: it has none."""
 
-    urls: list[NamedUploadUrl]
+    urls: list[NamedUploadUrl] | None = None
+    url: str | None = None
 
 
 class FileLink(msgspec.Struct, frozen=True, kw_only=True):

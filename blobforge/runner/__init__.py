@@ -22,6 +22,7 @@ from blobforge.runner.limits import Limits
 from blobforge.runner.process import Finished, Tail, run_in_group
 from blobforge.runner.progress import Pattern
 from blobforge.runner.recipe import Recipe
+from blobforge.runner.validation import Validation
 from blobforge.runner.window import RunWindow
 from blobforge.runner.worker import EXIT_FAILING, EXIT_REPLACED, Worker, default_worker_id
 
@@ -44,6 +45,7 @@ __all__ = [
     "RunWindow",
     "ServerAwayNotice",
     "Tail",
+    "Validation",
     "Worker",
     "WorkerReplaced",
     "WorkerTrouble",

@@ -13,7 +13,7 @@ import re
 import time
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import trio
 
@@ -22,18 +22,20 @@ from blobforge.client import (
     AsyncClient,
     ChecksumMismatch,
     ClientError,
-    FileFacts,
     ReleaseCause,
     TransferRefused,
 )
+from blobforge.client import Job as JobRecord
 from blobforge.runner.events import log, say, warn
 from blobforge.runner.handlers import Converter, as_outcome
 from blobforge.runner.holdings import Held
 from blobforge.runner.job import Job, JobFailed, NoRoom, WorkerTrouble
 from blobforge.runner.limits import Limits, within
-from blobforge.runner.outputs import OutputFile, collect
+from blobforge.runner.outputs import OutputFile, collect, originals, packed
 from blobforge.runner.scratch import Scratch, remove
+from blobforge.runner.several import upload_several
 from blobforge.runner.upload import LOST, upload
+from blobforge.runner.validation import ANYTHING, CheckedOutput, Validation
 
 DOWNLOAD_PATIENCE = 600.0  # seconds without an answer from the store, after which the job goes back
 RELEASE_DEADLINE = 5.0
@@ -47,6 +49,16 @@ class RunEnd(StrEnum):
     FAILED = "failed"
     RELEASED = "released"
     DROPPED = "dropped"
+
+
+class _Brought(NamedTuple):
+    """What was uploaded, the main one first. Of one output the `checksum` is known, of several the main one's key."""
+
+    files: list[OutputFile]
+    size: int
+    checksum: str | None = None
+    output_key: str | None = None
+    originals: dict[str, str] = {}  # noqa: RUF012 - never changed
 
 
 class AttemptRun:
@@ -67,6 +79,8 @@ class AttemptRun:
         *,
         scratch: Scratch,
         output_suffix: str,
+        zip_outputs: bool = False,
+        validation: Validation = ANYTHING,
     ) -> None:
         self._client = client
         self._worker_id = worker_id
@@ -75,6 +89,8 @@ class AttemptRun:
         self._held = held
         self._scratch = scratch
         self._output_suffix = output_suffix
+        self._zip = zip_outputs
+        self._validation = validation
         self._started = time.monotonic()
         self._job: Job | None = None
         self.no_room = False
@@ -130,12 +146,12 @@ class AttemptRun:
             report({"stage": "downloading"})
             await self._download(job.source)
             report({"stage": "converting"})
-            output = await self._convert(job)
+            outputs = await self._convert(job)
             report({"stage": "uploading"})
-            facts = await upload(self._client, self._held, output.path)
+            brought = await self._upload(job, outputs)
         except JobFailed as failure:
             return await self._fail(failure)
-        return await self._complete(facts, output)
+        return await self._complete(brought)
 
     async def _download(self, target: Path) -> None:
         claim = self._held.claim
@@ -169,10 +185,18 @@ class AttemptRun:
         except (ClientError, OSError) as error:
             raise WorkerTrouble(f"the source cannot be downloaded: {error}") from error
 
-    async def _convert(self, job: Job) -> OutputFile:
+    async def _convert(self, job: Job) -> list[OutputFile]:
         try:
             await within(self._limits, job, self._converter)
-            return await trio.to_thread.run_sync(collect, job)
+            outputs = await trio.to_thread.run_sync(collect, job)
+            if self._validation:
+                self._held.report({"stage": "validating"})
+                named = [
+                    CheckedOutput(shown_name(job.record, each, self._output_suffix) or each.path.name, each.path)
+                    for each in outputs
+                ]
+                await self._validation.validate(job, named)
+            return outputs
         except JobFailed as failure:
             if failure.log_tail is None:
                 failure.log_tail = job.output_tail()
@@ -182,9 +206,28 @@ class AttemptRun:
         except Exception as error:
             raise as_outcome(error) from error
 
-    async def _complete(self, facts: FileFacts, output: OutputFile) -> RunEnd:
+    async def _upload(self, job: Job, outputs: list[OutputFile]) -> _Brought:
+        """Several go up one by one; packed as one file where that is asked for, or the server takes no others."""
+        if len(outputs) > 1 and not self._zip:
+            several = await upload_several(self._client, self._held, outputs)
+            if several is not None:
+                return _Brought(outputs, several.size, output_key=several.main_key, originals=originals(outputs))
+        output = await trio.to_thread.run_sync(packed, job, outputs)
+        done, total = 0, (await trio.Path(output.path).stat()).st_size
+
+        def count(more: int) -> None:
+            nonlocal done
+            done += more
+            self._held.report({"stage": "uploading", "done": done, "total": total})
+
+        facts = await upload(self._client, self._held, output.path, on_bytes=count)
+        names = output._replace(original=None) if len(outputs) > 1 else output
+        return _Brought([names], facts.size, checksum=facts.sha256, originals=originals(outputs))
+
+    async def _complete(self, brought: _Brought) -> RunEnd:
         """Hand the result in, for as long as that takes: the lease is renewed meanwhile, and its end is the limit."""
         claim, seconds = self._held.claim, time.monotonic() - self._started
+        many = len(brought.files)
         self._held.report({"stage": "handing in"})
         self._held.settle()
         try:
@@ -192,37 +235,39 @@ class AttemptRun:
                 claim.job.id,
                 self._worker_id,
                 claim.lease,
-                output_key=claim.output_key,
-                checksum=facts.sha256,
-                result=self._result(facts, seconds, output),
+                output_key=brought.output_key or claim.output_key,
+                checksum=brought.checksum,
+                result=self._result(brought, seconds),
+                outputs="all" if many > 1 else None,
             )
         except ApiError as error:
             if error.type not in LOST and error.status < 500 and error.status not in {401, 403, 404}:
                 # The job is still ours, and the same result would be refused again.
                 return await self._fail(JobFailed(f"the result was refused: {error}", kind="ResultRefused"))
             return self._not_settled("completion", error)
+        what = f"{brought.size} bytes" + (f" in {many} outputs" if many > 1 else "")
         say(
             "job-completed",
-            f"job {claim.job.id}: completed in {seconds:.1f} s ({facts.size} bytes)",
+            f"job {claim.job.id}: completed in {seconds:.1f} s ({what})",
             job=claim.job.id,
             seconds=round(seconds, 3),
-            bytes=facts.size,
+            bytes=brought.size,
+            outputs=many if many > 1 else None,
         )
         return RunEnd.COMPLETED
 
-    def _result(self, facts: FileFacts, seconds: float, output: OutputFile) -> dict[str, Any]:
-        name = output.name
-        result: dict[str, Any] = {"size": facts.size, "seconds": round(seconds, 3)}
-        if name is None and self._output_suffix:
-            source = PurePosixPath(self._held.claim.job.source_path or f"job-{self._held.job_id}").name
-            name = PurePosixPath(source).stem + self._output_suffix
+    def _result(self, brought: _Brought, seconds: float) -> dict[str, Any]:
+        result: dict[str, Any] = {"size": brought.size, "seconds": round(seconds, 3)}
+        name = shown_name(self._held.claim.job, brought.files[0], self._output_suffix)
         if name is not None:
-            result["filename"] = name
+            result["filename"] = PurePosixPath(name).name
             content_type = mimetypes.guess_type(name)[0]
             if content_type is not None:
                 result["content_type"] = content_type
-        if output.originals:
-            result["original_names"] = output.originals
+        if len(brought.files) > 1:
+            result["outputs"] = len(brought.files)
+        if brought.originals:
+            result["original_names"] = brought.originals
         return result
 
     async def _fail(self, failure: JobFailed) -> RunEnd:
@@ -270,6 +315,13 @@ class AttemptRun:
                 say("job-released", f"job {job_id}: released: {reason}", level=level, job=job_id, reason=reason)
             return
         warn("job-not-released", f"job {job_id}: could not be released in time; its lease will end", job=job_id)
+
+
+def shown_name(job: JobRecord, output: OutputFile, suffix: str) -> str | None:
+    """What the output is called: the converter's own name for it, or, with `--output-suffix`, one by the source's."""
+    if output.name is not None or not suffix:
+        return output.name
+    return PurePosixPath(PurePosixPath(job.source_path or f"job-{job.id}").name).stem + suffix
 
 
 def source_suffix(source_path: str | None) -> str:

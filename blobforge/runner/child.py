@@ -21,7 +21,7 @@ import trio
 
 from blobforge.runner import wire
 from blobforge.runner.address import find
-from blobforge.runner.handlers import Handler, as_outcome, is_async
+from blobforge.runner.handlers import Handler, as_outcome, is_async, returned_paths
 from blobforge.runner.job import Job, JobFailed
 from blobforge.runner.strays import COOKIE
 
@@ -65,10 +65,8 @@ class HandlerProgram:
         job = Job(order.record, Path(order.workdir), Path(order.source), self._progress)
         self._cancel = job.cancel_signal.set
         try:
-            if is_async(handler):
-                trio.run(self._run_async, handler, job)
-            else:
-                handler(job)
+            returned = trio.run(self._run_async, handler, job) if is_async(handler) else handler(job)
+            paths = wire.paths_said(returned_paths(returned))
         except Exception as error:
             return _failure_reply(error)
         except BaseException as error:  # sys.exit, and what libraries raise instead of an error
@@ -78,9 +76,9 @@ class HandlerProgram:
             self._cancel = lambda: None
             for stream in (sys.stdout, sys.stderr):
                 stream.flush()
-        return wire.Returned()
+        return wire.Returned(paths=paths)
 
-    async def _run_async(self, handler: Handler, job: Job) -> None:
+    async def _run_async(self, handler: Handler, job: Job) -> object:
         token = trio.lowlevel.current_trio_token()
         with trio.CancelScope() as scope:
 
@@ -92,7 +90,8 @@ class HandlerProgram:
             self._cancel = cancel
             if job.cancelled:
                 scope.cancel()
-            await handler(job)  # type: ignore[misc]  # is_async has said that it gives an awaitable
+            return await handler(job)  # type: ignore[misc]  # is_async has said that it gives an awaitable
+        return None
 
     def _progress(self, news: object) -> None:
         assert isinstance(news, dict)

@@ -84,11 +84,14 @@ class Command:
             text = f"--exec: {name!r} is a file here, but the command runs in the folder of its job"
             warn("relative-path", f"{text}: {{cwd}}/{name.removeprefix('./')} is this one")
 
-    async def __call__(self, job: Job) -> None:
-        """Run the command. Raises JobFailed for any exit but 0, WorkerTrouble when it cannot be started."""
+    async def __call__(self, job: Job, *, output: Path | None = None) -> None:
+        """Run the command. Raises JobFailed for any exit but 0, WorkerTrouble when it cannot be started.
+
+        `output` is a file that is there already, for a command that is to look at it.
+        """
         tails = Tails(stdout=not self._stdout)
         job.output_tail = tails.log
-        values = _values(job) | {"cwd": self._cwd}
+        values = _values(job) | {"cwd": self._cwd} | ({"output": str(output)} if output is not None else {})
         argv = [_BRACES.sub(lambda found: values[found[2]] if found[2] else f"{{{found[1]}}}", part)
                 for part in self._argv]  # fmt: skip
         failure: OSError | None = None

@@ -11,21 +11,26 @@ from __future__ import annotations
 import contextlib
 import errno
 import inspect
+import os
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from itertools import islice
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import trio
 
+from blobforge.outputs import MOST
 from blobforge.runner.guard import Guard
 from blobforge.runner.job import Job, JobCancelled, JobFailed, WorkerTrouble
 from blobforge.runner.process import GRACE
 
 Isolation = Literal["process", "thread"]
 
-Handler = Callable[[Job], Awaitable[None] | None]
-"""Turns `job.source` into `job.output`, or into files below `job.outputs`. Anything that it raises fails the attempt;
-JobFailed says more, WorkerTrouble gives the job back at no cost to it."""
+Handler = Callable[[Job], Awaitable[object] | object]
+"""Turns `job.source` into `job.output`, into files below `job.outputs`, or into files that it returns: a path, or
+several, or a folder. Anything that it raises fails the attempt; JobFailed says more, WorkerTrouble gives the job back
+at no cost to it."""
 
 _MOST_TRACEBACK = 16_384  # characters
 
@@ -66,7 +71,7 @@ class InWorker:
     async def _in_loop(self, job: Job) -> None:
         try:
             result: Any = self._handler(job)
-            await result
+            job.returned = returned_paths(await result)
         except trio.Cancelled:
             job.cancel_signal.set()  # for threads that it may have started
             raise
@@ -77,7 +82,7 @@ class InWorker:
 
         def call() -> None:
             try:
-                self._handler(job)
+                job.returned = returned_paths(self._handler(job))
             finally:
                 with contextlib.suppress(trio.RunFinishedError):  # the worker has ended without us
                     token.run_sync_soon(over.set)
@@ -96,6 +101,18 @@ class InWorker:
 def is_async(handler: Handler) -> bool:
     """Whether calling it gives an awaitable: an async function, or an object whose __call__ is one."""
     return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)
+
+
+def returned_paths(value: object) -> list[Path] | None:
+    """The paths that a handler has returned, in its order; None where it has returned something else, or nothing."""
+    if isinstance(value, os.PathLike):
+        return [Path(value)]
+    if not isinstance(value, list | tuple | set | frozenset | Iterator):
+        return None
+    found = list(islice(value, MOST + 1))  # one too many is told as too many
+    if not found or not all(isinstance(each, os.PathLike) for each in found):
+        return None
+    return [Path(each) for each in found]
 
 
 def as_outcome(error: Exception) -> JobFailed | WorkerTrouble:

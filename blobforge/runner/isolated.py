@@ -180,6 +180,7 @@ class _Child:
             self.jobs += 1
             self.memory = reply.memory
             _raise_if_failed(reply, self._tails)
+            job.returned = wire.paths_heard(reply.paths) if isinstance(reply, wire.Returned) else None
         finally:
             self._job = None
             with trio.move_on_after(ENDED_WITHIN, shield=True):

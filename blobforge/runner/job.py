@@ -54,9 +54,9 @@ class JobCancelled(Exception):
 class Job:
     """One attempt at a job, as its handler sees it.
 
-    `source` is there and verified. The handler writes one file to `output`, or any number below the folder `outputs`
-    (several become one ZIP file). All of it lies in `workdir`, a private folder that is removed when the attempt
-    ends. `source_path` is the name under which the document was submitted: a stranger's text, not a path here.
+    `source` is there and verified. The handler writes one file to `output`, or any number below the folder `outputs`,
+    or returns the paths of what it has written elsewhere in `workdir`, a private folder that is removed when the
+    attempt ends. `source_path` is the name under which the document was submitted: a stranger's text, no path here.
     """
 
     def __init__(self, record: JobRecord, workdir: Path, source: Path, report: Callable[[Mapping[str, Any]], None]):
@@ -65,6 +65,8 @@ class Job:
         self.source = source
         self.output = workdir / "output"
         self.outputs = workdir / "outputs"
+        self.returned: list[Path] | None = None
+        """The outputs that the handler has returned, where it has returned paths."""
         self.cancel_signal = threading.Event()
         """Set when the job was cancelled, has lost its lease, ran out of time, or the worker stops."""
         self.output_tail: Callable[[], str | None] = lambda: None

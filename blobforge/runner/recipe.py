@@ -12,8 +12,9 @@ IN_METADATA = "recipes"
 
 
 class Recipe(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """The options of `blobforge work`: a command (`exec`) or a function (`handler`), and the limits, in seconds and
-    bytes. `since`: when the worker registered with it, RFC 3339."""
+    """The options of `blobforge work`: a command (`exec`) or a function (`handler`), the limits (seconds, bytes), and
+    the rules for outputs, but for schemas, which are files of the worker's. `since`: when the worker registered
+    with it, RFC 3339."""
 
     exec: str | None = None
     handler: str | None = None
@@ -22,6 +23,9 @@ class Recipe(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     stall_timeout: float | None = None
     progress_regex: str | None = None
     max_memory: int | None = None
+    min_size: tuple[str, ...] = ()
+    media_type: tuple[str, ...] = ()
+    check: str | None = None
     since: str | None = None
 
     @classmethod

@@ -21,10 +21,11 @@ from blobforge.runner.limits import Limits, within
 from blobforge.runner.outputs import collect
 from blobforge.runner.progress import Pattern
 from blobforge.runner.recipe import Recipe
+from blobforge.runner.validation import CheckedOutput, Validation
 
 
 class Replayed(NamedTuple):
-    """How it ended: with an output, or with a failure."""
+    """How it ended: with an output, the main one of several, or with a failure."""
 
     output: Path | None
     failure: JobFailed | None
@@ -41,16 +42,23 @@ def converter_of(recipe: Recipe) -> Converter:
 async def replay(record: JobRecord, converter: Converter, recipe: Recipe, folder: Path, source: Path) -> Replayed:
     """Convert `source` in `folder`, which is there and holds it. Raises WorkerTrouble."""
     job = Job(record, folder, source, lambda news: None)
+    validation = Validation.of(
+        min_size=recipe.min_size, media_type=recipe.media_type, check=recipe.check, timeout=recipe.timeout
+    )
     await trio.to_thread.run_sync(job.outputs.mkdir)
     with Guard().open() as guard, unwrapped():
         async with trio.open_nursery() as nursery:
             await converter.prepare(nursery, guard)
+            await validation.prepare(nursery, guard)
             try:
                 await within(Limits(recipe.timeout, recipe.stall_timeout), job, converter)
-                output = (await trio.to_thread.run_sync(collect, job)).path
+                outputs = await trio.to_thread.run_sync(collect, job)
+                if validation:
+                    named = [CheckedOutput(each.name or each.path.name, each.path) for each in outputs]
+                    await validation.validate(job, named)
             except JobFailed as failure:
                 failure.log_tail = failure.log_tail or job.output_tail()
                 nursery.cancel_scope.cancel()
                 return Replayed(None, failure)
             nursery.cancel_scope.cancel()
-    return Replayed(output, None)
+    return Replayed(outputs[0].path, None)

@@ -31,6 +31,7 @@ from blobforge.runner.limits import Limits
 from blobforge.runner.recipe import IN_METADATA, Recipe
 from blobforge.runner.scratch import MIN_FREE, Scratch
 from blobforge.runner.streak import Streak
+from blobforge.runner.validation import ANYTHING, Validation
 from blobforge.runner.window import RunWindow, closes_in, is_open, opens_in
 
 _SHORTEST_CYCLE = 1.0  # seconds between two claims that brought nothing: a server need not hold them open
@@ -51,8 +52,8 @@ class ShiftOptions:
     `once` takes what is there, one job at most; `max_jobs` ends after so many; `idle_exit` ends after so long without
     a job. `grace` is for running jobs when it is told to stop. `poll_wait` is how long a claim waits for a job.
     `workdir` is where the scratch folder is made (the system's temporary folder by default), on a disk of which
-    `min_free` bytes are left alone. `output_suffix` names the outputs (`.txt`). `named`: the worker's id was chosen,
-    and outlives the process.
+    `min_free` bytes are left alone. `output_suffix` names the outputs (`.txt`). `zip_outputs` packs several as one.
+    `named`: the worker's id was chosen, and outlives the process.
     """
 
     concurrency: int = 1
@@ -66,6 +67,7 @@ class ShiftOptions:
     workdir: Path | None = None
     min_free: int = MIN_FREE
     output_suffix: str = ""
+    zip_outputs: bool = False
     named: bool = False
     max_failures: int | None = MAX_FAILURES
 
@@ -77,6 +79,7 @@ class Duty:
     converter: Converter
     limits: Limits
     recipe: Recipe | None = None
+    validation: Validation = ANYTHING
 
 
 class Shift:
@@ -138,6 +141,8 @@ class Shift:
                 with self._claiming:
                     for converter in {id(duty.converter): duty.converter for duty in self._duties.values()}.values():
                         await converter.prepare(background, self._guard)
+                    for duty in self._duties.values():
+                        await duty.validation.prepare(background, self._guard)
                     self._facts = await host_facts(self._scratch.base)
                     registration = await self._become_worker()
                     types = list(self._duties)
@@ -350,6 +355,8 @@ class Shift:
             held,
             scratch=self._scratch,
             output_suffix=self._options.output_suffix,
+            zip_outputs=self._options.zip_outputs,
+            validation=duty.validation,
         )
         try:
             outcome = await attempt.run()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -48,9 +50,11 @@ class News(msgspec.Struct, frozen=True, tag="news"):
 
 
 class Returned(msgspec.Struct, frozen=True, tag="done"):
-    """The function has returned. `memory` is what the process then holds, in bytes."""
+    """The function has returned. `memory` is what the process then holds, in bytes. `paths` are what it returned:
+    their bytes, a character each, as a path need not be UTF-8."""
 
     memory: int = 0
+    paths: list[str] | None = None
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
@@ -74,7 +78,7 @@ class Trouble(msgspec.Struct, frozen=True, tag="trouble"):
 Order = LoadFunction | Convert | CancelConvert
 ChildReply = Ready | NotReady | News | Returned | Failed | Trouble
 
-LONGEST = 1 << 20  # bytes of one message: a traceback and a log tail fit; a writer of more is not ours
+LONGEST = 16 << 20  # bytes of one message: 10,000 long paths fit; a writer of more is not ours
 _orders: msgspec.json.Decoder[Order] = msgspec.json.Decoder(Order)
 _replies: msgspec.json.Decoder[ChildReply] = msgspec.json.Decoder(ChildReply)
 
@@ -90,6 +94,16 @@ def order(line: bytes | str) -> Order:
 
 def reply(line: bytes | str) -> ChildReply:
     return _replies.decode(line)
+
+
+def paths_said(paths: list[Path] | None) -> list[str] | None:
+    """Paths as they are sent."""
+    return [os.fsencode(each).decode("latin-1") for each in paths] if paths is not None else None
+
+
+def paths_heard(said: list[str] | None) -> list[Path] | None:
+    """Paths as they were before they were sent."""
+    return [Path(os.fsdecode(each.encode("latin-1"))) for each in said] if said is not None else None
 
 
 def numbers_only(progress: dict[str, Any]) -> dict[str, Any]:

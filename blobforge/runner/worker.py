@@ -28,6 +28,7 @@ from blobforge.runner.process import GRACE
 from blobforge.runner.recipe import Recipe
 from blobforge.runner.scratch import MIN_FREE
 from blobforge.runner.shift import MAX_FAILURES, Duty, Shift, ShiftOptions
+from blobforge.runner.validation import ANYTHING, Validation
 from blobforge.runner.window import RunWindow
 
 H = TypeVar("H", bound=Handler)
@@ -81,6 +82,7 @@ class Worker:
         workdir: Path | str | None = None,
         min_free: int = MIN_FREE,
         output_suffix: str = "",
+        zip_outputs: bool = False,
         max_failures: int | None = MAX_FAILURES,
     ) -> None:
         if concurrency < 1:
@@ -106,6 +108,7 @@ class Worker:
             workdir=Path(workdir) if workdir is not None else None,
             min_free=min_free,
             output_suffix=output_suffix,
+            zip_outputs=zip_outputs,
             max_failures=max_failures or None,
             named=self._named is not None,
         )
@@ -126,6 +129,7 @@ class Worker:
         isolation: Isolation = "process",
         recycle_after: int | None = None,
         max_memory: int | None = None,
+        validate: Validation = ANYTHING,
     ) -> Callable[[H], H]:
         """Decorates the function for jobs of `types`; a plain one or an async one (trio).
 
@@ -133,7 +137,8 @@ class Worker:
         job is taken away has `kill_after` seconds from `job.cancel_signal` until its process is killed. With
         `isolation="process"` the function runs in a process of its own, which a limit can kill and which cannot hold
         up heartbeats. With `"thread"` it runs in this one; see `handlers.py`. Such a process is replaced after
-        `recycle_after` jobs; `max_memory` (bytes) is its limit, and near that it is replaced, too.
+        `recycle_after` jobs; `max_memory` (bytes) is its limit, and near that it is replaced, too. `validate` says
+        what the outputs must be (`Validation.of`).
         """
         if isolation not in ("process", "thread"):
             raise ValueError(f"isolation is 'process' or 'thread', not {isolation!r}")
@@ -147,7 +152,7 @@ class Worker:
                 converter = InWorker(function, grace=kill_after)
             else:
                 converter = InProcess(function, grace=kill_after, recycle_after=recycle_after, max_memory=max_memory)
-            self.add(types, converter, limits)
+            self.add(types, converter, limits, validation=validate)
             return function
 
         return decorate
@@ -158,10 +163,12 @@ class Worker:
         converter: Converter,
         limits: Limits = Limits(),  # noqa: B008 - frozen
         recipe: Recipe | None = None,
+        validation: Validation = ANYTHING,
     ) -> None:
         """Give jobs of `types` to a converter, such as a Command. Raises ValueError for a type that has one.
 
-        `recipe` is told to the server, so that `blobforge replay` can do the same.
+        `recipe` is told to the server, so that `blobforge replay` can do the same. What the outputs must be says
+        `validation`.
         """
         names = list(types)
         if not names:
@@ -169,7 +176,7 @@ class Worker:
         for name in names:
             if name in self._duties:
                 raise ValueError(f"there are two handlers for the type {name!r}")
-            self._duties[name] = Duty(converter, limits, recipe)
+            self._duties[name] = Duty(converter, limits, recipe, validation)
 
     def run(self) -> Counter[RunEnd]:
         """Work until SIGTERM, SIGINT or SIGHUP, or until done; return how the attempts ended.

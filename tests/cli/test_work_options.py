@@ -88,6 +88,42 @@ def test_a_function_in_a_process_that_is_replaced(local: Running) -> None:
     assert first == second, "kept warm"
 
 
+SEVERAL = "mkdir {outputs}/img; cp {source} {outputs}/text.md; cp {source} {outputs}/img/1.png"
+
+
+def test_each_file_in_the_folder_is_an_output(local: Running) -> None:
+    job_id = submit(local, "several")
+    assert work(local, "several", "--exec", f"sh -c '{SEVERAL}'", "--once").returncode == 0
+    job = local.json("jobs", "show", job_id)
+    assert (job["result"]["outputs"], job["result"]["filename"]) == (2, "text.md")
+    assert job["output_key"].endswith("/text.md")
+    assert output(local, job_id).startswith("document"), "the main one"
+    job_id = submit(local, "several")
+    assert work(local, "several", "--zip", "--exec", f"sh -c '{SEVERAL}'", "--once").returncode == 0
+    assert local.json("jobs", "show", job_id)["result"]["filename"].endswith(".zip")
+
+
+@pytest.mark.parametrize(
+    ("rule", "value", "kind"),
+    [
+        ("--min-size", "1K", "OutputTooSmall"),
+        ("--media-type", "*.md=text/html", "OutputMediaType"),
+        ("--schema", "schema.json", "OutputSchema"),
+        ("--check", "grep -q nothing {output}", "OutputCheck"),
+    ],
+)
+def test_outputs_that_do_not_pass_fail_the_job(local: Running, rule: str, value: str, kind: str) -> None:
+    (local.folder / "schema.json").write_text('{"type": "object"}')
+    job_id = submit(local, "checked")
+    done = work(local, "checked", rule, value, "--output-suffix", ".md", "--exec", "cp {source} {output}", "--once")
+    assert done.returncode == 1, done.stderr
+    (attempt,) = local.json("jobs", "show", job_id)["attempt_history"]
+    assert attempt["kind"] == kind
+    wrong = work(local, "checked", rule, "", "--exec", "cp {source} {output}", "--once")
+    assert wrong.returncode == 2
+    assert f"{rule}: " in wrong.stderr
+
+
 def test_a_command_that_takes_more_memory_than_it_may(local: Running) -> None:
     job_id = submit(local, "memory")
     hungry = f"{sys.executable} -c 'len(bytearray(1 << 30))'"

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from blobforge.client import AsyncClient
-from blobforge.client.types import Destination, JobFilters
+from blobforge.client.types import JobFilters, PartsDestination
 from tests.fixtures.local import LocalServer
 from tests.generated_client import CLIENT, methods
 
@@ -35,7 +35,7 @@ SENT = {
 }
 SENT_BY_ALL = {
     "jobs": [{"job_id": 1, "lease": "x"}], "sources": [("ab" * 32, b"x")], "parts": [(1, "etag")], "verb": "retry",
-    "filters": {"tag": "x"}, "cause": "trouble", "to": Destination(job_id=1, lease="x"),
+    "filters": {"tag": "x"}, "cause": "trouble", "to": PartsDestination(job_id=1, lease="x"),
 }  # fmt: skip
 
 

@@ -107,3 +107,16 @@ def _say_pids(job: Job, child: int) -> None:
     file = job.workdir.parent.parent / "pids"
     file.with_suffix(".new").write_text(f"{os.getpid()} {child}")
     file.with_suffix(".new").rename(file)
+
+
+def returns_paths(job: Job) -> list[Path]:
+    made = [job.workdir / "elsewhere" / name for name in ("second.txt", "first.txt")]
+    made[0].parent.mkdir()
+    made[0].write_text("2")
+    made[1].write_text("1")
+    return made
+
+
+async def returns_paths_async(job: Job) -> list[Path]:
+    await trio.lowlevel.checkpoint()
+    return returns_paths(job)

@@ -1,17 +1,19 @@
-"""Which file is the output."""
+"""Which files are the outputs, and what they are called."""
 
 from __future__ import annotations
 
 import base64
 import os
+import unicodedata
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from blobforge.client import Job as JobRecord
+from blobforge.outputs import MOST
 from blobforge.runner import Job, JobFailed
-from blobforge.runner.outputs import collect
+from blobforge.runner.outputs import OutputFile, collect, originals, packed
 
 
 @pytest.fixture
@@ -21,22 +23,44 @@ def job(tmp_path: Path) -> Job:
     return Job(record, tmp_path / "work", tmp_path / "work" / "source", lambda _: None)
 
 
+def names(files: list[OutputFile]) -> list[str | None]:
+    return [each.name for each in files]
+
+
 def test_the_file_at_the_output_path(job: Job) -> None:
     job.output.write_text("x")
-    assert collect(job) == (job.output.resolve(), None, {})
+    assert collect(job) == [OutputFile(job.output.resolve(), None)]
 
 
 def test_one_file_in_the_folder_keeps_its_name(job: Job) -> None:
     (job.outputs / "deep").mkdir()
     (job.outputs / "deep" / "text.md").write_text("x")
-    assert collect(job) == ((job.outputs / "deep" / "text.md").resolve(), "text.md", {})
+    assert collect(job) == [OutputFile((job.outputs / "deep" / "text.md").resolve(), "text.md")]
 
 
-def test_several_files_become_one_archive_the_same_each_time(job: Job) -> None:
+@pytest.mark.parametrize(
+    ("made", "main"),
+    [
+        (["pages/2.txt", "1.txt", "a book.md"], "a book.md"),
+        (["pages/2.txt", "img/a book.png", "z.txt"], "img/a book.png"),
+        (["pages/1.txt", "z.txt", "y.txt"], "y.txt"),
+    ],
+    ids=["as the source is called", "wherever it is", "else the first of the uppermost"],
+)
+def test_several_files_are_each_an_output_and_one_is_the_main_one(job: Job, made: list[str], main: str) -> None:
+    for name in made:
+        (job.outputs / name).parent.mkdir(exist_ok=True)
+        (job.outputs / name).write_text(name)
+    found = collect(job)
+    assert names(found) == [main, *sorted(set(made) - {main})]
+    assert {each.name: each.path.read_text() for each in found} == {name: name for name in made}
+
+
+def test_packed_they_are_one_archive_the_same_each_time(job: Job) -> None:
     (job.outputs / "pages").mkdir()
     (job.outputs / "pages" / "2.txt").write_text("two")
     (job.outputs / "1.txt").write_text("one")
-    path, name, _ = collect(job)
+    path, name, _ = packed(job, collect(job))
     first = path.read_bytes()
     assert name == "a book.zip"
     with zipfile.ZipFile(path) as archive:
@@ -45,7 +69,34 @@ def test_several_files_become_one_archive_the_same_each_time(job: Job) -> None:
             "pages/2.txt": b"two",
         }
     (job.outputs / "1.txt").touch()
-    assert collect(job)[0].read_bytes() == first
+    assert packed(job, collect(job)).path.read_bytes() == first
+
+
+def test_what_a_handler_has_returned_is_the_output_in_its_order(job: Job) -> None:
+    for name in ("outputs/z/1.md", "outputs/not asked for", "elsewhere/a", "elsewhere/b/c"):
+        (job.workdir / name).parent.mkdir(parents=True, exist_ok=True)
+        (job.workdir / name).write_text(name)
+    job.returned = [job.outputs / "z" / "1.md", job.workdir / "elsewhere" / "a"]
+    assert names(collect(job)) == ["z/1.md", "a"]
+    job.returned = [Path("elsewhere")]  # the folder itself: what is in it
+    assert names(collect(job)) == ["a", "b/c"]
+    job.returned = [job.workdir / "elsewhere" / "b"]
+    assert names(collect(job)) == ["c"]
+    job.returned = [job.source]
+    with pytest.raises(JobFailed, match="no file"):
+        collect(job)
+    (job.workdir / "empty").mkdir()
+    job.returned = [job.workdir / "empty"]
+    with pytest.raises(JobFailed, match="without files"):
+        collect(job)
+
+
+def test_more_than_an_attempt_may_have_are_told_of(job: Job) -> None:
+    for number in range(MOST + 1):
+        (job.outputs / str(number)).touch()
+    with pytest.raises(JobFailed, match=r"10,001 outputs.*--zip") as failure:
+        collect(job)
+    assert (failure.value.kind, failure.value.retryable) == ("TooManyOutputs", False)
 
 
 def test_nothing_or_both_is_a_failure(job: Job) -> None:
@@ -84,19 +135,27 @@ def beside(folder: Path, name: bytes) -> Path:
 
 def test_a_name_that_is_no_utf8_is_sent_escaped(job: Job) -> None:
     path = beside(job.outputs, LATIN)
-    original = {"caf%E9.txt": base64.b64encode(LATIN).decode()}
-    assert collect(job) == (path.resolve(), "caf%E9.txt", original)
+    original = base64.b64encode(LATIN).decode()
+    assert collect(job) == [OutputFile(path.resolve(), "caf%E9.txt", original)]
     (job.outputs / "caf\u00e9.txt").write_text("its namesake in UTF-8")
-    archive, _, originals = collect(job)
-    assert originals == original
-    with zipfile.ZipFile(archive) as opened:
+    files = collect(job)
+    assert originals(files) == {"caf%E9.txt": original}
+    with zipfile.ZipFile(packed(job, files).path) as opened:
         assert set(opened.namelist()) == {"caf%E9.txt", "caf\u00e9.txt"}
         assert opened.read("caf%E9.txt") == LATIN
 
 
-@pytest.mark.parametrize("names", [[LATIN, b"caf%E9.txt"], [b"\xe9" * 100]], ids=["same name", "too long"])
-def test_a_name_that_cannot_be_sent_at_all_fails_for_good(job: Job, names: list[bytes]) -> None:
-    for name in names:
+def test_names_are_sent_composed_and_without_control_characters(job: Job) -> None:
+    for name in ("Ä.txt", "a\nb.txt"):
+        (job.outputs / unicodedata.normalize("NFD", name)).write_text(name)
+    files = collect(job)
+    assert set(names(files)) == {"Ä.txt", "a%0Ab.txt"}
+    assert {base64.b64decode(each).decode() for each in originals(files).values()} == {"A\u0308.txt", "a\nb.txt"}
+
+
+@pytest.mark.parametrize("many", [[LATIN, b"caf%E9.txt"], [b"\xe9" * 100]], ids=["same name", "too long"])
+def test_a_name_that_cannot_be_sent_at_all_fails_for_good(job: Job, many: list[bytes]) -> None:
+    for name in many:
         beside(job.outputs, name)
     with pytest.raises(JobFailed) as failure:
         collect(job)

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from blobforge.client import AsyncClient, TransferRefused
-from blobforge.client.types import Destination
+from blobforge.client.types import PartsDestination
 from tests.runner.scripted import LOSE, Answer, Scripted
 
-TO = Destination(source_hash="0" * 64)
+TO = PartsDestination(source_hash="0" * 64)
 BYTES = b"0123456789"
 MD5 = base64.b64encode(hashlib.md5(BYTES[4:7]).digest()).decode()
 

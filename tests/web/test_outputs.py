@@ -117,6 +117,21 @@ async def test_all_means_all_that_were_told_of(local: LocalServer, autojump_cloc
     assert [each["name"] for each in await listed(local, 1)] == ["a", "b/c"]
 
 
+async def test_of_all_the_main_one_may_be_named(local: LocalServer, autojump_clock: Any) -> None:
+    grant = await claimed(local)
+    await brought(local, grant, "a", "b", "c")
+    body = {"worker_id": "w1", "lease": grant["lease"], "outputs": "all"}
+    for key in (grant["output_key"], grant["output_key"].replace("/output", "/d")):
+        refused = await local.call("POST", "/api/jobs/1/complete", body | {"output_key": key})
+        assert_problem(refused, 422, "invalid")
+    main = grant["output_key"].removesuffix("output") + "b"
+    for _ in range(2):  # the first answer was lost
+        done = await local.call("POST", "/api/jobs/1/complete", body | {"output_key": main})
+        assert done == (200, {"status": "completed"})
+    assert await fetched(local, 1) == b"b"
+    assert [each["name"] for each in await listed(local, 1)] == ["a", "b", "c"]
+
+
 async def test_two_attempts_are_never_mixed(local: LocalServer, autojump_clock: Any) -> None:
     first = await claimed(local)
     await brought(local, first, "a", "of the first")
@@ -227,7 +242,7 @@ async def test_outputs_go_with_their_job(local: LocalServer, autojump_clock: Any
 
 async def test_a_job_with_one_output_and_a_list_of_names_is_refused(local: LocalServer, autojump_clock: Any) -> None:
     grant = await claimed(local)
-    body = {"worker_id": "w1", "lease": grant["lease"], "outputs": "all", "output_key": grant["output_key"]}
+    body = {"worker_id": "w1", "lease": grant["lease"], "outputs": [{"name": "a"}], "output_key": grant["output_key"]}
     assert_problem(await local.call("POST", "/api/jobs/1/complete", body), 422, "invalid")
     assert_problem(await local.call("POST", UPLOAD, {"source_hash": "0" * 64, "names": ["a"]}), 422, "invalid")
 

@@ -99,7 +99,7 @@ def _completion(call: Call, job_id: int, body: wire.CompleteBody) -> Complete | 
 
 async def _looked(call: Call, message: Complete, body: wire.CompleteBody) -> Complete | Refusal:
     if body.outputs is not None:
-        if message.output_key is not None:
+        if message.output_key is not None and body.outputs != "all":
             return Refusal(RefusalCode.INVALID, "Send outputs or output_key, not both.", field="outputs")
         return await outputs.gathered(call, message, body.outputs)
     if message.output_key is None:

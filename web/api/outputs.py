@@ -145,6 +145,10 @@ async def gathered(
     if not names:
         said = "This attempt has told of no outputs: ask for their upload URLs (names), and upload them first."
         return Refusal(RefusalCode.OUTPUT_MISSING, said)
+    main = message.output_key or named_output_key(prefix, names[0])
+    if main not in {named_output_key(prefix, name) for name in names}:
+        said = 'With outputs "all", output_key is that of one of them, the main one.'
+        return Refusal(RefusalCode.INVALID, said, field="output_key")
     try:
         sizes = await _listed(call.services.objects, prefix)
     except ObjectStoreError as error:
@@ -167,7 +171,7 @@ async def gathered(
         if isinstance(chosen, Refusal):
             break  # lost, or completed already: the completion itself says which
     several = Several(len(found), sum(each.size or 0 for each in found))
-    return replace(message, output_key=named_output_key(prefix, names[0]), several=several)
+    return replace(message, output_key=main, several=several)
 
 
 async def _listed(objects: ObjectStore, prefix: str) -> dict[str, int]:

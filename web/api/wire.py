@@ -237,7 +237,8 @@ class OutputList(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class CompleteBody(msgspec.Struct, frozen=True):
     """`result` is any JSON; a large one is kept aside (`GET /api/jobs/{id}/result`). An attempt with several outputs
-    names them in `outputs`, the main one first, or says "all": all that it has told of."""
+    names them in `outputs`, the main one first, or says "all": all that it has told of, and `output_key` is then the
+    key of the main one (without it, the first by name)."""
 
     worker_id: WorkerId | None = None
     output_key: Annotated[str, Meta(max_length=1024, pattern=r"^[^\x00]*\Z", description='"" is none')] | None = None
