@@ -87,8 +87,13 @@ class Storm:
     def clients_live(self) -> None:
         assert all(each.poll() is None for each in self.clients), "a client broke"
 
-    async def blow_over(self, plot: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Play, then let everything be done and the clients end."""
+    async def blow_over(
+        self,
+        plot: Callable[[], Coroutine[Any, Any, None]],
+        calm: Callable[[], Coroutine[Any, Any, None]] | None = None,
+    ) -> None:
+        """Play, then let everything be done and the clients end; `calm` is what is waited for then, while the ways to
+        the servers are still there."""
         async with trio.open_nursery() as nursery:
             async with trio.open_nursery() as starting:
                 for number, relay in enumerate(self.relays):
@@ -100,6 +105,8 @@ class Storm:
             await plot()
             self._cut(0.0)
             await self._wind_down()
+            if calm is not None:
+                await calm()
             nursery.cancel_scope.cancel()
         assert [each.wait(60) for each in self.clients] == [0] * len(self.workers)
 
