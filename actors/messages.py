@@ -17,6 +17,7 @@ from blobforge.access import Caller, Scope
 from blobforge.job import Job, JobStatus, ReleaseCause
 from blobforge.objects import ObjectInfo
 from blobforge.operation import Operation
+from blobforge.options import QueueLine, lanes
 from blobforge.outputs import Output
 from blobforge.refusals import Refusal
 from blobforge.store.filters import JobFilter
@@ -54,6 +55,7 @@ class NewJob(msgspec.Struct, frozen=True):
     tags: tuple[str, ...] = ()
     metadata: str | None = None
     submitter: str | None = None
+    options: str | None = None  # canonical
 
 
 class Seen(StrEnum):
@@ -136,17 +138,18 @@ class ExpireUploads(Message[SourceSettledFor], frozen=True):
 class Granted(Success, frozen=True):
     """The jobs handed out, most urgent first. `idle`: none, which says nothing about whether there are any (the
     worker drains, the request waits no longer, or it is the answer of an earlier request). `repeated`: it is that,
-    and final. `withheld`: the types of which there are jobs that are kept from this worker."""
+    and final. `withheld_lines`: those in which there are jobs that are kept from this worker."""
 
     jobs: tuple[Job, ...] = ()
     idle: bool = False
     repeated: bool = False
-    withheld: tuple[str, ...] = ()
+    withheld_lines: tuple[QueueLine, ...] = ()
 
 
 class Claim(Message[Granted], frozen=True):
     """Ask for up to `limit` jobs of these types; `wait` seconds at most until there is one. The caller's credential
-    is good for `good_for` seconds, as far as is known."""
+    is good for `good_for` seconds, as far as is known. `accepts` is what the worker heeds of a job beside its source
+    (`options`), `converter` what it works with, where it says so here."""
 
     caller: Caller
     worker_id: str
@@ -157,6 +160,13 @@ class Claim(Message[Granted], frozen=True):
     good_for: float = math.inf
     instance: str | None = None  # of the worker's process; None: it has none
     write_once: bool = False  # the worker sends the header that keeps its URLs from writing over anything
+    accepts: tuple[str, ...] = ()
+    converter: str | None = None
+
+    @property
+    def lines(self) -> tuple[QueueLine, ...]:
+        """Those that it takes jobs from."""
+        return tuple(QueueLine(type_, lane) for type_ in self.types for lane in lanes(self.accepts))
 
 
 # --------------------------------------------------------------- attempts: web, reaper, intake -> writer
@@ -190,6 +200,8 @@ class Complete(Message[Completed], frozen=True):
     claim_next: bool = False
     instance: str | None = None
     several: Several | None = None
+    accepts: tuple[str, ...] = ()  # of the claim behind it
+    converter: str | None = None
 
 
 class OutputsTold(Success, frozen=True):
@@ -326,6 +338,7 @@ class Register(Message[WorkerRegistered], frozen=True):
     instance: str | None = None
     replaces: str | None = None
     host: str | None = None
+    converter: str | None = None
 
 
 class HeartbeatSeen(Success, frozen=True):

@@ -1,18 +1,18 @@
 """The scheduler: when the writer is asked for work, and on behalf of which claim. State owned here: the claims that
-wait for work, how many jobs of a type can be ready at most, and when jobs that wait for a time have waited long
-enough.
+wait for work, how many jobs of a line (of a type and a lane) can be ready at most, and when jobs that wait for a time
+have waited long enough.
 
 Which job goes to which worker is decided by the writer's transaction, in the order of the index (effects/claims.py);
 the scheduler decides when to ask. Nothing polls: a claim is sent on at once; when there was nothing for it, it waits
-here until a commit makes a job of its type ready, or its time is over.
+here until a commit makes a job of its line ready, or its time is over.
 
-One waiter is woken for one job, and none is forgotten: for each type there is an upper bound of its ready jobs
+One waiter is woken for one job, and none is forgotten: for each line there is an upper bound of its ready jobs
 (`_most`). Facts count it up and down, an empty answer brings it down to what became ready since that claim was sent.
-While claims wait, as many are with the writer on behalf of the type as the bound says. A job that was taken away
+While claims wait, as many are with the writer on behalf of the line as the bound says. A job that was taken away
 without a fact (cancelled) costs one claim in vain; a bound below the truth would cost a waiter its job.
 
 A job may be kept from a worker that has failed it. That worker's waiter then stands aside (`_aside`), so that the
-next one is asked, until another job of the type is ready.
+next one is asked, until another job of the line is ready.
 """
 
 from __future__ import annotations
@@ -32,11 +32,12 @@ from actors.mailbox import Callback, Envelope, Mailbox, Reply
 from actors.messages import Claim, Complete, Due, Expired, Granted, Release, Repeatable, WakeJobs
 from blobforge.events import CredentialsRevoked, Fact, JobReady, JobTaken, JobWaits
 from blobforge.job import ReleaseCause
+from blobforge.options import QueueLine
 from blobforge.refusals import Refusal, RefusalCode
 
 # Claims that were not looked at yet: each is moved to the waiters at once, and a sender waits while this is full.
 MAILBOX = 4096
-MOST_BOUNDS = 10_000  # types of which a bound is kept though no claim waits; clients may name any
+MOST_BOUNDS = 10_000  # lines of which a bound is kept though no claim waits; clients may name any type
 LEAST_SWEPT = 1000  # waiters, before those whose clients have gone are looked for
 LARGEST_WAKE = 500  # waits ended in one transaction
 TRY_AGAIN_SECONDS = 5.0  # after a commit that failed
@@ -50,12 +51,13 @@ class Waiter:
     """One claim and how long it may wait. `arrival` numbers the claims as they came; the deadline moves only when its
     credential is revoked: then it is over."""
 
-    __slots__ = ("arrival", "claim", "deadline", "repeat", "reply", "trace")
+    __slots__ = ("arrival", "claim", "deadline", "lines", "repeat", "reply", "trace")
 
     def __init__(self, envelope: Envelope[Granted], arrival: int, deadline: float) -> None:
         assert isinstance(envelope.message, Claim)
         self.arrival = arrival
         self.claim: Claim = envelope.message
+        self.lines = self.claim.lines
         self.reply = envelope.reply
         self.repeat = envelope.repeat
         self.trace = envelope.trace
@@ -63,13 +65,13 @@ class Waiter:
 
 
 class Sent:
-    """A claim that is with the writer, and where its answer goes: how many ready jobs of each of its types had been
-    heard of by then, and the type for which it was woken (None: it has just come, or its time is over)."""
+    """A claim that is with the writer, and where its answer goes: how many ready jobs of each of its lines had been
+    heard of by then, and the line for which it was woken (None: it has just come, or its time is over)."""
 
     __slots__ = ("_scheduler", "announced", "waiter", "woken_for")
 
     def __init__(
-        self, scheduler: Scheduler, waiter: Waiter, announced: dict[str, int], woken_for: str | None
+        self, scheduler: Scheduler, waiter: Waiter, announced: dict[QueueLine, int], woken_for: QueueLine | None
     ) -> None:
         self._scheduler = scheduler
         self.waiter = waiter
@@ -104,16 +106,16 @@ class Scheduler:
         self.mailbox: Mailbox[Envelope[Any]] = Mailbox(MAILBOX)
         self._writer = writer
         self._arrivals = itertools.count()
-        # By type, and in it by arrival: a waiter that got nothing goes back to its place. A waiter stands in each.
-        self._queues: dict[str, SortedDict[int, Waiter]] = {}
-        self._aside: dict[str, dict[int, Waiter]] = {}  # by type: waiters that are kept from its ready jobs
+        # By line, and in it by arrival: a waiter that got nothing goes back to its place. A waiter stands in each.
+        self._queues: dict[QueueLine, SortedDict[int, Waiter]] = {}
+        self._aside: dict[QueueLine, dict[int, Waiter]] = {}  # by line: waiters that are kept from its ready jobs
         self._waiting: SortedDict[tuple[float, int], Waiter] = SortedDict()  # all of them, by (deadline, arrival)
         self._keyed: dict[tuple[str, str], Waiter] = {}  # those of them with a claim_key, by worker and key
         self._swept = LEAST_SWEPT  # waiters at which those that have gone are looked for again
-        self._most: dict[str, int] = {}  # ready jobs of a type, at most; a type that is not in it: not known
-        self._announced: Counter[str] = Counter()
-        self._woken: Counter[str] = Counter()  # by type: jobs that the claims with the writer could take
-        self._stirred: set[str] = set()  # types of which a waiter may have to be woken
+        self._most: dict[QueueLine, int] = {}  # ready jobs of a line, at most; a line that is not in it: not known
+        self._announced: Counter[QueueLine] = Counter()
+        self._woken: Counter[QueueLine] = Counter()  # by line: jobs that the claims with the writer could take
+        self._stirred: set[QueueLine] = set()  # lines of which a waiter may have to be woken
         self._returned: list[Release] = []  # what was granted to clients that have gone; not sent yet
         self._timers: list[tuple[float, int, int]] = []  # (due on trio's clock, job, until when by its record)
         self._doubtful: list[Waiter] = []  # credential revoked, or answered elsewhere: for the writer to judge
@@ -189,16 +191,16 @@ class Scheduler:
         more_to_do = False
         for fact in facts:
             match fact:
-                case JobReady(type=type_):
-                    self._announced[type_] += 1
-                    if type_ in self._most:
-                        self._most[type_] += 1
-                    for waiter in self._aside.pop(type_, {}).values():
-                        self._queue(type_, waiter)
-                    self._stir(type_)
-                case JobTaken(type=type_):
-                    if self._most.get(type_):
-                        self._most[type_] -= 1
+                case JobReady(line=line):
+                    self._announced[line] += 1
+                    if line in self._most:
+                        self._most[line] += 1
+                    for waiter in self._aside.pop(line, {}).values():
+                        self._queue(line, waiter)
+                    self._stir(line)
+                case JobTaken(line=line):
+                    if self._most.get(line):
+                        self._most[line] -= 1
                     continue  # the only one that leaves nothing to be done
                 case JobWaits(job_id=job_id, until=until, delay=delay):
                     self._wake_in(delay + later, job_id, until)
@@ -210,10 +212,10 @@ class Scheduler:
         if more_to_do:
             self._wake()
 
-    def _stir(self, type_: str) -> None:
-        """A waiter of this type may have to be woken now."""
-        if type_ in self._queues:
-            self._stirred.add(type_)
+    def _stir(self, line: QueueLine) -> None:
+        """A waiter of this line may have to be woken now."""
+        if line in self._queues:
+            self._stirred.add(line)
 
     def _doubt(self, revoked: CredentialsRevoked) -> None:
         """End the claims that wait by one of these credentials. A claim that is with the writer is judged there."""
@@ -261,10 +263,10 @@ class Scheduler:
 
     # --- sending on, and waiting
 
-    async def _send(self, waiter: Waiter, woken_for: str | None = None) -> None:
+    async def _send(self, waiter: Waiter, woken_for: QueueLine | None = None) -> None:
         if woken_for is not None:
             self._woken[woken_for] += waiter.claim.limit
-        sent = Sent(self, waiter, {type_: self._announced[type_] for type_ in waiter.claim.types}, woken_for)
+        sent = Sent(self, waiter, {line: self._announced[line] for line in waiter.lines}, woken_for)
         # What is sent on waits no more once its time is over: then "no job", too, is an answer to be recorded.
         final = waiter.claim.wait > 0 and self._is_final(waiter)
         claim = replace(waiter.claim, wait=0.0) if final else waiter.claim
@@ -276,18 +278,18 @@ class Scheduler:
     def _is_final(self, waiter: Waiter) -> bool:
         return self._closing or waiter.deadline <= trio.current_time()
 
-    def _park(self, sent: Sent, withheld: tuple[str, ...]) -> None:
+    def _park(self, sent: Sent, withheld: tuple[QueueLine, ...]) -> None:
         waiter = sent.waiter
-        for type_ in waiter.claim.types:
-            if type_ in withheld and self._announced[type_] == sent.announced[type_]:
-                self._aside.setdefault(type_, {})[waiter.arrival] = waiter
+        for line in waiter.lines:
+            if line in withheld and self._announced[line] == sent.announced[line]:
+                self._aside.setdefault(line, {})[waiter.arrival] = waiter
             else:
-                self._queue(type_, waiter)
+                self._queue(line, waiter)
         self._wait(waiter)
 
-    def _queue(self, type_: str, waiter: Waiter) -> None:
-        self._queues.setdefault(type_, SortedDict())[waiter.arrival] = waiter
-        self._stirred.add(type_)
+    def _queue(self, line: QueueLine, waiter: Waiter) -> None:
+        self._queues.setdefault(line, SortedDict())[waiter.arrival] = waiter
+        self._stirred.add(line)
 
     def _wait(self, waiter: Waiter) -> None:
         self._waiting[waiter.deadline, waiter.arrival] = waiter
@@ -321,13 +323,13 @@ class Scheduler:
             return
         if waiter.claim.claim_key:
             del self._keyed[waiter.claim.worker_id, waiter.claim.claim_key]
-        for type_ in waiter.claim.types:
+        for line in waiter.lines:
             for places in (self._queues, self._aside):
-                places_of_type = places.get(type_)
-                if places_of_type is not None:
-                    places_of_type.pop(waiter.arrival, None)
-                    if not places_of_type:
-                        del places[type_]
+                places_of_line = places.get(line)
+                if places_of_line is not None:
+                    places_of_line.pop(waiter.arrival, None)
+                    if not places_of_line:
+                        del places[line]
 
     # --- what the writer answers
 
@@ -363,16 +365,16 @@ class Scheduler:
                 self.answered["granted"] += 1
         waiter.reply.settle(outcome)
 
-    def _landed(self, type_: str, waiter: Waiter) -> None:
-        self._woken[type_] -= waiter.claim.limit
-        if not self._woken[type_]:
-            del self._woken[type_]
-        self._stir(type_)  # the job for which it was woken may be there still
+    def _landed(self, line: QueueLine, waiter: Waiter) -> None:
+        self._woken[line] -= waiter.claim.limit
+        if not self._woken[line]:
+            del self._woken[line]
+        self._stir(line)  # the job for which it was woken may be there still
 
     def _got_nothing(self, sent: Sent, outcome: Granted) -> None:
         waiter = sent.waiter
         if not outcome.idle:
-            self._note_what_was_there(sent, outcome.withheld)
+            self._note_what_was_there(sent, outcome.withheld_lines)
         if waiter.reply.abandoned:
             return
         if outcome.repeated or self._is_final(waiter) or self._is_repeated(waiter):
@@ -381,33 +383,33 @@ class Scheduler:
             # It drains: it waits its time out where no job wakes it, lest it ask again at once.
             self._wait(waiter)
         else:
-            self._park(sent, outcome.withheld)
+            self._park(sent, outcome.withheld_lines)
 
-    def _note_what_was_there(self, sent: Sent, withheld: tuple[str, ...]) -> None:
-        """Nothing: so of these types there are at most as many jobs as were announced since. Of what is `withheld`
+    def _note_what_was_there(self, sent: Sent, withheld: tuple[QueueLine, ...]) -> None:
+        """Nothing: so of these lines there are at most as many jobs as were announced since. Of what is `withheld`
         there are some, for others."""
         if len(self._most) > MOST_BOUNDS + len(self._queues):
-            # Types that no claim waits for; each costs one claim to find out again.
-            self._most = {type_: most for type_, most in self._most.items() if type_ in self._queues}
-        for type_, announced in sent.announced.items():
-            if type_ in withheld:
+            # Lines that no claim waits for; each costs one claim to find out again.
+            self._most = {line: most for line, most in self._most.items() if line in self._queues}
+        for line, announced in sent.announced.items():
+            if line in withheld:
                 continue
-            missed = self._announced[type_] - announced
-            self._most[type_] = min(self._most.get(type_, missed), missed)
+            missed = self._announced[line] - announced
+            self._most[line] = min(self._most.get(line, missed), missed)
 
     async def _send_more(self) -> None:
         """One waiter for each job that can be ready."""
         stirred, self._stirred = self._stirred, set()
-        for type_ in stirred:
-            while self._to_be_woken(type_):
-                waiter = self._queues[type_].peekitem(0)[1]
+        for line in stirred:
+            while self._to_be_woken(line):
+                waiter = self._queues[line].peekitem(0)[1]
                 self._leave(waiter)
                 if not waiter.reply.abandoned:
-                    await self._send(waiter, type_)
+                    await self._send(waiter, line)
 
-    def _to_be_woken(self, type_: str) -> bool:
-        """Whether a claim waits for a job of this type that may be there, and for which no waiter was woken."""
-        return type_ in self._queues and self._woken[type_] < self._most.get(type_, 1)
+    def _to_be_woken(self, line: QueueLine) -> bool:
+        """Whether a claim waits for a job of this line that may be there, and for which no waiter was woken."""
+        return line in self._queues and self._woken[line] < self._most.get(line, 1)
 
     # --- time
 

@@ -323,7 +323,7 @@ class Writer:
         answer = repeats.earlier(self._store, repeat, now=step.now, window=self._rules.idempotency_window)
         # An old "no job" says nothing about now: the scheduler must not take it for news.
         if isinstance(answer, Granted) and not answer.jobs:
-            return replace(answer, idle=True, repeated=True, withheld=())
+            return replace(answer, idle=True, repeated=True, withheld_lines=())
         return answer
 
 

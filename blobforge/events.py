@@ -10,6 +10,8 @@ from typing import ClassVar
 
 import msgspec
 
+from blobforge.options import PLAIN, Lane, QueueLine
+
 
 class Event(msgspec.Struct, frozen=True, omit_defaults=True):
     """Base of all that subscribers see. `name` is the SSE event name."""
@@ -125,19 +127,29 @@ class Fact(msgspec.Struct, frozen=True):
 
 
 class JobReady(Fact, frozen=True):
-    """A job of this type can be claimed now: this one."""
+    """A job of this line can be claimed now: this one."""
 
     type: str
     job_id: int
     priority: int
+    lane: Lane = PLAIN
+
+    @property
+    def line(self) -> QueueLine:
+        return QueueLine(self.type, self.lane)
 
 
 class JobTaken(Fact, frozen=True):
-    """A job of this type was claimed, by this worker and with that key: one less can be."""
+    """A job of this line was claimed, by this worker and with that key: one less can be."""
 
     type: str
     worker_id: str = ""
     claim_key: str | None = None
+    lane: Lane = PLAIN
+
+    @property
+    def line(self) -> QueueLine:
+        return QueueLine(self.type, self.lane)
 
 
 class JobWaits(Fact, frozen=True):

@@ -13,6 +13,7 @@ from enum import StrEnum
 
 import msgspec
 
+from blobforge.options import PLAIN, WITH_OPTIONS, Lane, QueueLine
 from blobforge.refusals import Refusal, RefusalCode
 
 LARGEST_RESULT = 64 * 1024  # bytes of JSON that stand in the job itself; a larger result is kept aside
@@ -70,7 +71,9 @@ class Job(msgspec.Struct, frozen=True):
     is the key that the latest attempt was given to write to; `write_once`: by URLs that write over nothing.
     `submitter` is the caller whose submission made the job (`Caller.subject`). `more_paths`: so many further paths of
     its source are kept beside `source_path`. `output_bytes` is what the result's objects have together; None: the
-    job's bytes are not counted yet, for it is of an older release.
+    job's bytes are not counted yet, for it is of an older release. `options` are canonical JSON (`options.py`), and
+    never change. `converter` is that of the latest attempt, `made_by` that of the result's. `compare`: the result is
+    to be compared with the one that it takes the place of, which is kept until `compare_until` (ms).
     """
 
     id: int
@@ -111,6 +114,21 @@ class Job(msgspec.Struct, frozen=True):
     write_once: bool = False
     more_paths: int = 0
     output_bytes: int | None = 0
+    options: str | None = None
+    converter: str | None = None
+    made_by: str | None = None
+    compare: bool = False
+    compare_until: int | None = None
+
+    @property
+    def lane(self) -> Lane:
+        """The lane of the queue in which the job stands."""
+        return PLAIN if self.options is None else WITH_OPTIONS
+
+    @property
+    def line(self) -> QueueLine:
+        """The line in which the job stands when it is ready."""
+        return QueueLine(self.type, self.lane)
 
     @property
     def waits_until(self) -> int | None:
@@ -131,6 +149,7 @@ class Result(msgspec.Struct, frozen=True, omit_defaults=True):
     result: str | None
     size: int | None = None
     output_bytes: int = 0
+    made_by: str | None = None
 
 
 class BeforeRetry(msgspec.Struct, frozen=True):
@@ -150,6 +169,9 @@ class BeforeRetry(msgspec.Struct, frozen=True):
     kept_attempt: int | None
     replaced: str | None
     releases: int = 0
+    made_by: str | None = None
+    compare: bool = False
+    compare_until: int | None = None
 
 
 class TagsChanged(msgspec.Struct, frozen=True):
@@ -174,6 +196,7 @@ class Attempt(msgspec.Struct, frozen=True):
     traceback: str | None = None
     log_tail: str | None = None
     output_key: str = ""
+    converter: str | None = None
 
 
 class RetryPolicy(msgspec.Struct, frozen=True):

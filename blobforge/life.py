@@ -123,8 +123,10 @@ def claim(
     floor: int = 0,
     upload_key: str | None = None,
     write_once: bool = False,
+    converter: str | None = None,
 ) -> Job:
-    """Hand the job to a worker, as its `next_attempt`. The caller has picked it among the pending ones."""
+    """Hand the job to a worker, which works with `converter`, as its `next_attempt`. The caller has picked it among
+    the pending ones."""
     if not allowed(Verb.CLAIM, job.status):
         raise ValueError(f"claim of a job that is {job.status}")
     return replace(
@@ -136,6 +138,7 @@ def claim(
         write_once=write_once,
         worker_id=worker_id,
         lease=lease,
+        converter=converter,
         heartbeat_at=now,
         started_at=now,
         completed_at=None,
@@ -158,9 +161,13 @@ def complete(
     result: str | None,
     result_size: int | None = None,
     output_bytes: int = 0,
+    converter: str | None = None,
+    compare_for: int = 0,
     now: int,
 ) -> Job | Refusal:
-    """Accept the work. `last` is the job's latest attempt; it decides about late completions.
+    """Accept the work. `last` is the job's latest attempt; it decides about late completions. `converter`: the
+    attempt's, if it is another than was said with the claim; `compare_for`: how long (ms) a former result is kept
+    for a comparison, where one was asked for.
 
     A late completion (see `may_come_late`) is still this attempt's.
     """
@@ -169,6 +176,7 @@ def complete(
             return lease_lost(job)
         # The worker was not lost after all: the charge moves back to where a completion's stands.
         job = replace(job, attempts=job.attempts + 1, losses=job.losses - 1)
+    made_by = converter or job.converter
     return replace(
         job,
         status=JobStatus.COMPLETED,
@@ -177,8 +185,11 @@ def complete(
         result=result,
         result_size=result_size,
         output_bytes=_weighed(job, output_bytes),
+        converter=made_by,
+        made_by=made_by,
         kept_attempt=None,
         replaced=_encoded(job),
+        compare_until=now + compare_for if job.compare and job.kept_attempt is not None else None,
         completed_at=now,
         not_before=None,
         avoid=(),
@@ -194,8 +205,13 @@ def _encoded(job: Job) -> str | None:
     """The result that the job has kept from an earlier attempt."""
     if job.kept_attempt is None:
         return None
-    result = Result(job.kept_attempt, job.output_key, job.result, job.result_size, job.output_bytes or 0)
-    return msgspec.json.encode(result).decode()
+    former = Result(job.kept_attempt, job.output_key, job.result, job.result_size, job.output_bytes or 0, job.made_by)
+    return msgspec.json.encode(former).decode()
+
+
+def former_result(job: Job) -> Result | None:
+    """The result that the job's own took the place of, while that is kept."""
+    return msgspec.json.decode(job.replaced, type=Result) if job.replaced is not None else None
 
 
 def _weighed(job: Job, output_bytes: int) -> int | None:
@@ -381,11 +397,12 @@ def retry(
     avoid: tuple[str, ...],
     policy: RetryPolicy,
     now: int,
+    compare: bool = False,
 ) -> Job | Refusal:
     """Bring an ended or waiting job back. Without `reset_attempts` a dead job gets exactly one more try.
 
     It is kept from the workers in `avoid` for a while.
-    A result stays until another completion is accepted, and for good if none is.
+    A result stays until another completion is accepted, and for good if none is; with `compare`, for a while longer.
     """
     if not allowed(Verb.RETRY, job.status):
         return Refusal(
@@ -409,7 +426,10 @@ def retry(
         not_before=None,
         progress=None,
         kept_attempt=job.result_attempt if brought else None,
+        made_by=job.made_by if brought else None,
         replaced=None,
+        compare=compare and brought,
+        compare_until=None,
         updated_at=now,
     )
 
@@ -480,11 +500,12 @@ def forget_result(job: Job, *, attempt: int, now: int) -> Job | None:
     """The output that was kept of this attempt is lost. None when the job keeps none of it."""
     if job.kept_attempt == attempt:
         return replace(
-            job, output_key=None, result=None, result_size=None, kept_attempt=None, updated_at=now,
+            job, output_key=None, result=None, result_size=None, made_by=None, kept_attempt=None, updated_at=now,
             output_bytes=_weighed(job, 0),
         )  # fmt: skip
-    if job.replaced is not None and msgspec.json.decode(job.replaced, type=Result).attempt == attempt:
-        return replace(job, replaced=None, updated_at=now)
+    former = former_result(job)
+    if former is not None and former.attempt == attempt:
+        return replace(job, replaced=None, compare_until=None, updated_at=now)
     return None
 
 
@@ -496,7 +517,7 @@ def revoke(job: Job, *, attempt: int, policy: RetryPolicy, now: int) -> Job | No
     returned = _give_back(job, now=now)
     losses = job.losses + 1
     dead = losses >= policy.max_losses
-    former = msgspec.json.decode(job.replaced, type=Result) if job.replaced is not None else None
+    former = former_result(job)
     return replace(
         returned,
         status=JobStatus.DEAD if dead else JobStatus.PENDING,
@@ -506,8 +527,10 @@ def revoke(job: Job, *, attempt: int, policy: RetryPolicy, now: int) -> Job | No
         output_key=former.output_key if former is not None else None,
         result=former.result if former is not None else None,
         result_size=former.size if former is not None else None,
+        made_by=former.made_by if former is not None else None,
         kept_attempt=former.attempt if former is not None else None,
         output_bytes=_weighed(job, former.output_bytes if former is not None else 0),
         replaced=None,
+        compare_until=None,
         last_error=error,
     )

@@ -23,7 +23,8 @@ class Worker(msgspec.Struct, frozen=True):
     has at most one of the two to its name: no other credential may act as it. `drain` outlives a silence: a draining
     worker that comes back still drains. `instance` names the process that is this worker now; None: it has not said.
     `contested_at` is when another process, on the host `contested_by`, asked to be it and was refused.
-    `bound_type` is the only type of jobs that it may ask for; None: any.
+    `bound_type` is the only type of jobs that it may ask for; None: any. `accepts` is what it heeds of a job beside
+    the source, by its latest claim; `converter` what it works with, as it said last.
     """
 
     id: str
@@ -45,6 +46,8 @@ class Worker(msgspec.Struct, frozen=True):
     contested_at: int | None = None
     contested_by: str | None = None
     bound_type: str | None = None
+    accepts: tuple[str, ...] = ()
+    converter: str | None = None
 
 
 class WorkerFilter(msgspec.Struct, frozen=True):

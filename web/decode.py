@@ -35,12 +35,19 @@ _MISSING = re.compile(r"Object missing required field `(\w+)`")
 _AT = re.compile(r" - at `\$\.?(.*)`$")
 
 
-class Oversized(Exception):
-    """A member of the body is larger than what is kept of it. Answered as 422."""
+class UnfitMember(Exception):
+    """A member of a request is well-formed, and cannot be taken, for the reason given. Answered as 422."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+        self.field = field
+
+
+class Oversized(UnfitMember):
+    """A member of the body is larger than what is kept of it."""
 
     def __init__(self, field: str, size: int, most: int) -> None:
-        super().__init__(f"{field}: {size} bytes of JSON, and at most {most} are kept")
-        self.field = field
+        super().__init__(field, f"{size} bytes of JSON, and at most {most} are kept")
 
 
 def json_body(body: bytes, content_type: str | None, decoder: msgspec.json.Decoder[Any]) -> Any | Refusal:

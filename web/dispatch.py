@@ -28,7 +28,7 @@ from web.answer import GoneError, PlainAnswer
 from web.asgi import QuartRequest, request_of
 from web.auth.credentials import authenticate, claimed
 from web.bodies import Body
-from web.decode import SLICE, Oversized, json_body, large_json_body
+from web.decode import SLICE, UnfitMember, json_body, large_json_body
 from web.html import broken_page, came_from, quoted, redirect, refused_page, safe_next
 from web.limits import asking
 from web.metrics.requests import GONE, HYPERCORN, Requests
@@ -147,7 +147,7 @@ class Endpoint:
         except HTTPException as error:
             metrics.refused(refusal_of(error, asked).code)
             answer = await _refuse_for_quart(error, route, self._services, asked, request_id)
-        except (Oversized, DatabaseError) as error:
+        except (UnfitMember, DatabaseError) as error:
             refusal = _refusal_for(error, route, request_id)
             metrics.refused(refusal.code)
             answer = await _refuse(refusal, route, self._services, asked, request_id)
@@ -297,8 +297,8 @@ def _repeatable(key: str, asked: Request, caller: Caller, body: bytes) -> Repeat
     return Repeatable(caller.subject, key, digest)
 
 
-def _refusal_for(error: Oversized | DatabaseError, route: Route, request_id: str) -> Refusal:
-    if isinstance(error, Oversized):
+def _refusal_for(error: UnfitMember | DatabaseError, route: Route, request_id: str) -> Refusal:
+    if isinstance(error, UnfitMember):
         return Refusal(RefusalCode.INVALID, f"{error}.", field=error.field)
     log.error("cannot read", route=route.name, request_id=request_id, exc_info=error)
     return CANNOT_READ

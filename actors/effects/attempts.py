@@ -63,7 +63,13 @@ def _claim_next(step: Transaction, message: Complete, job: Job, *, again: bool) 
             if held.lease == claims.lease_after(message.lease, held.id, held.attempt):
                 return Granted((held,))
     claim = Claim(
-        message.caller, message.worker_id, (job.type,), instance=message.instance, write_once=job.write_once
+        message.caller,
+        message.worker_id,
+        (job.type,),
+        instance=message.instance,
+        write_once=job.write_once,
+        accepts=message.accepts,
+        converter=message.converter,
     )
     following = claims.claim(step, claim, after=message.lease)
     # The completion stands whatever becomes of the claim behind it.
@@ -82,6 +88,8 @@ def _accept(step: Transaction, message: Complete, job: Job) -> Refusal | None:
         result=None if aside else message.result,
         result_size=size if aside else None,
         output_bytes=message.several.size if message.several is not None else message.output.size or 0,
+        converter=message.converter,
+        compare_for=step.rules.compare_ms,
         now=step.now,
     )
     if isinstance(completed, Refusal):
@@ -206,7 +214,7 @@ def _expire_lease(step: Transaction, silent: Silent) -> bool:
     step.facts.append(LeaseEnded(job.id))
     if lost.status is JobStatus.PENDING:
         step.events.append(JobUpdated(job.id, job.type, lost.status))
-        step.facts.append(JobReady(job.type, job.id, job.priority))
+        step.facts.append(JobReady(job.type, job.id, job.priority, job.lane))
     else:
         step.events.append(
             JobFailed(job.id, job.type, lost.status, error=lost.last_error or "", worker_id=job.worker_id)
@@ -278,7 +286,7 @@ def _revoked(step: Transaction, job_id: int, attempt: int, key: str) -> int:
     step.end_attempt(job, revoked, Outcome.REVOKED, kind=REVOKED_CAUSE.kind, error=revoked.last_error)
     if revoked.status is JobStatus.PENDING:
         step.events.append(JobUpdated(job.id, job.type, revoked.status))
-        step.facts.append(JobReady(job.type, job.id, job.priority))
+        step.facts.append(JobReady(job.type, job.id, job.priority, job.lane))
     else:
         step.events.append(JobFailed(job.id, job.type, revoked.status, error=revoked.last_error or ""))
     return 1

@@ -11,9 +11,10 @@ from heapq import merge
 from actors.effects.transaction import Transaction
 from blobforge.events import JobReady
 from blobforge.job import Job
+from blobforge.options import QueueLine
 
 LOOKED_AT = 50  # of a job's latest attempts, to see which workers have failed it
-# Jobs of one type that a claim looks at, of those that are kept from some workers. All of them may be kept from this
+# Jobs of one line that a claim looks at, of those that are kept from some workers. All of them may be kept from this
 # one; then it gets the further ones when every worker may have them, unless others take them before.
 KEPT_LOOKED_AT = 100
 
@@ -26,27 +27,29 @@ def kept_from(step: Transaction, job: Job) -> tuple[str, ...]:
 
 def claimable(step: Transaction, job: Job) -> None:
     """Tell that the job, as it is saved, may be claimed: by any worker, or by all but those that have failed it."""
-    step.facts.append(JobReady(job.type, job.id, job.priority))
+    step.facts.append(JobReady(job.type, job.id, job.priority, job.lane))
     if job.avoid_until is not None:
         step.waits(job)
 
 
-def pick(step: Transaction, types: tuple[str, ...], limit: int, worker_id: str) -> tuple[list[Job], tuple[str, ...]]:
-    """The next jobs for this worker in claim order; and the types of which some are kept from it.
+def pick(
+    step: Transaction, lines: tuple[QueueLine, ...], limit: int, worker_id: str
+) -> tuple[list[Job], tuple[QueueLine, ...]]:
+    """The next jobs for this worker in claim order; and the lines of which some are kept from it.
 
     The only worker there gets what is kept from it, too: those for which it was kept have gone meanwhile.
     """
-    jobs = step.store.pick_ready(types, limit)
+    jobs = step.store.pick_ready(lines, limit)
     mine: list[Job] = []
-    withheld: set[str] = set()
+    withheld: set[QueueLine] = set()
     others: dict[tuple[str, tuple[str, ...]], bool] = {}
-    for type_ in dict.fromkeys(types):
-        for job in step.store.pick_kept(type_, KEPT_LOOKED_AT):
-            key = (type_, job.avoid)
+    for line in dict.fromkeys(lines):
+        for job in step.store.pick_kept(line, KEPT_LOOKED_AT):
+            key = (line.type, job.avoid)
             if worker_id in job.avoid and key not in others:
                 others[key] = step.store.another_worker(*key)
             if others.get(key) and worker_id in job.avoid:
-                withheld.add(type_)
+                withheld.add(line)
             else:
                 mine.append(job)
     if not mine and not withheld:

@@ -20,8 +20,11 @@ _FAILING = frozenset({JobStatus.FAILED, JobStatus.DEAD})
 
 
 def begin(step: Transaction) -> None:
-    """At a start: what ends from now on is counted as it ends."""
+    """At a start: what ends from now on is counted as it ends. Where there are several servers, one of an older
+    release may have been here."""
     step.store.rollups.begin_backfill(until=step.now)
+    if step.store.server:
+        step.store.rollups.recount_converters()
 
 
 def backfill(step: Transaction, message: Backfill) -> Backfilled:

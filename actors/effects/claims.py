@@ -16,7 +16,7 @@ from blobforge.events import JobTaken, JobUpdated, LeaseRenewed
 from blobforge.job import Job
 from blobforge.objects.keys import output_key
 from blobforge.refusals import Refusal
-from blobforge.worker import WorkerStatus, bound_to_another, gets_work, not_registered
+from blobforge.worker import Worker, WorkerStatus, bound_to_another, gets_work, not_registered
 
 # Of an answer. It waits in memory until its client reads it, and one of 500 jobs with large metadata had 32 MiB.
 ANSWER_BYTES = 2 << 20
@@ -39,6 +39,7 @@ def claim(step: Transaction, message: Claim, *, after: str | None = None) -> Gra
         return refusal
     if worker.status is WorkerStatus.OFFLINE or step.now - (worker.last_heartbeat or 0) >= LIFE_MS:
         worker = show_life(step, worker)
+    worker = _with_said(step, worker, message)
     if message.claim_key is not None and (again := _given_before(step, message)):
         return Granted(tuple(again))
     if not gets_work(worker):
@@ -46,20 +47,36 @@ def claim(step: Transaction, message: Claim, *, after: str | None = None) -> Gra
     if message.types != (worker.type,):
         # Only what the queue knows: these are kept, and a worker may ask for anything.
         step.store.note_types(worker, tuple(filter(step.store.knows_type, message.types)))
-    picked, withheld = pick(step, message.types, message.limit, worker.id)
+    picked, withheld = pick(step, message.lines, message.limit, worker.id)
     picked = _fitting(picked)
-    granted = [_grant(step, job, message, after) for job in picked]
+    granted = [_grant(step, job, message, after, worker.converter) for job in picked]
     if granted and message.claim_key is not None:
         step.store.remember_claim(message.worker_id, message.claim_key, granted, now=step.now)
-    return Granted(tuple(granted), withheld=withheld)
+    return Granted(tuple(granted), withheld_lines=withheld)
+
+
+def _with_said(step: Transaction, worker: Worker, message: Claim) -> Worker:
+    """The worker with what the claim says of it, which is written where it has changed."""
+    said = message.converter or worker.converter
+    if worker.accepts == message.accepts and worker.converter == said:
+        return worker
+    now = step.store.worker(worker.id)  # its sign of life may have been written just before
+    assert now is not None
+    changed = replace(now, accepts=message.accepts, converter=said)
+    step.store.save_worker(now, changed)
+    return changed
 
 
 def _fitting(picked: list[Job]) -> list[Job]:
     """The first ones of them, as many as one answer holds: one at least, and the others stay where they are."""
     if len(picked) <= 1:
         return picked
-    sizes = accumulate(AROUND_JOB + len(job.metadata or "") + 3 * len(job.source_path or "") for job in picked)
+    sizes = accumulate(map(_written, picked))
     return [job for at, (job, size) in enumerate(zip(picked, sizes, strict=True)) if at == 0 or size <= ANSWER_BYTES]
+
+
+def _written(job: Job) -> int:
+    return AROUND_JOB + len(job.metadata or "") + len(job.options or "") + 3 * len(job.source_path or "")
 
 
 def lease_after(lease: str, job_id: int, attempt: int) -> str:
@@ -72,7 +89,7 @@ def lease_after(lease: str, job_id: int, attempt: int) -> str:
     return hashlib.sha256(f"after {lease}: {job_id}/{attempt}".encode()).hexdigest()[:32]
 
 
-def _grant(step: Transaction, job: Job, message: Claim, after: str | None) -> Job:
+def _grant(step: Transaction, job: Job, message: Claim, after: str | None, converter: str | None) -> Job:
     store, worker_id, floor = step.store, message.worker_id, step.store.attempt_floor
     attempt = life.next_attempt(job, floor=floor)
     running = life.claim(
@@ -83,11 +100,12 @@ def _grant(step: Transaction, job: Job, message: Claim, after: str | None) -> Jo
         floor=floor,
         upload_key=output_key(store.installation, job.id, attempt),
         write_once=message.write_once,
+        converter=converter,
     )
     store.save_job(job, running)
     store.start_attempt(running)
     step.events.append(JobUpdated(running.id, running.type, running.status, worker_id=worker_id))
-    taken = JobTaken(running.type, worker_id, message.claim_key)
+    taken = JobTaken(running.type, worker_id, message.claim_key, running.lane)
     step.facts += (taken, LeaseRenewed(running.id, running.attempt, step.now))
     return running
 

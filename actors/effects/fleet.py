@@ -111,6 +111,8 @@ def register(step: Transaction, message: Register) -> WorkerRegistered | Refusal
         metadata=message.metadata,
         labels=message.labels,
         version=message.version,
+        accepts=(),  # it will say anew what it heeds
+        converter=message.converter,
     )
     step.store.save_worker(worker, online)
     step.store.forget_types(online.id)  # it will say anew what it asks for

@@ -42,6 +42,7 @@ from actors.messages import (
 )
 from blobforge.failures import cause
 from blobforge.objects.keys import is_sha256, source_key
+from blobforge.options import lanes
 from blobforge.store.needs import Needs
 
 
@@ -70,10 +71,10 @@ def _add(needs: Needs, message: Message[Any]) -> None:  # noqa: PLR0912, PLR0915
             if message.claim_key is not None:
                 key = (message.worker_id, message.claim_key)
                 needs.claim_keys.add(key)
-                needs.ready_for[key] = dict.fromkeys(message.types, message.limit)
+                needs.ready_for[key] = dict.fromkeys(message.lines, message.limit)
             else:
-                for type_ in message.types:
-                    _ready(needs, type_, message.limit)
+                for line in message.lines:
+                    needs.ready[line] = needs.ready.get(line, 0) + message.limit
         case TellOutputs() | ChooseOutputs():
             needs.workers.add(message.worker_id)
             needs.jobs.add(message.job_id)
@@ -81,7 +82,7 @@ def _add(needs: Needs, message: Message[Any]) -> None:  # noqa: PLR0912, PLR0915
             needs.workers.add(message.worker_id)
             needs.jobs.add(message.job_id)
             if isinstance(message, Complete) and message.claim_next:
-                needs.next_of.add(message.job_id)
+                needs.next_of.update((message.job_id, lane) for lane in lanes(message.accepts))
             elif isinstance(message, Fail):
                 needs.causes.add(cause(message.kind, message.error, message.traceback).fingerprint)
         case Heartbeat():
@@ -130,10 +131,6 @@ def _is_writable(text: str) -> bool:
     except UnicodeEncodeError:
         return False  # its own effect is told so, and no other
     return True
-
-
-def _ready(needs: Needs, type_: str, limit: int) -> None:
-    needs.ready[type_] = needs.ready.get(type_, 0) + limit
 
 
 def _source(needs: Needs, source_hash: str) -> None:

@@ -30,6 +30,6 @@ def back_in_queue(step: Transaction, job: Job, returned: Job, reason: str, cause
         return
     step.events.append(JobUpdated(job.id, job.type, returned.status))
     if returned.not_before is None:
-        step.facts.append(JobReady(job.type, job.id, job.priority))
+        step.facts.append(JobReady(job.type, job.id, job.priority, job.lane))
     else:
         step.waits(returned)

@@ -29,12 +29,12 @@ from blobforge.refusals import Refusal, RefusalCode
 
 
 def submit(step: Transaction, message: Submit) -> Submitted | Refusal:
-    """Make the job, or find the one that this type and source have already: one statement decides a race."""
+    """Make the job, or find the one that source, type and options have already."""
     new = message.job
     source = spare_source(step, new.source_hash, message.source)
     if isinstance(source, Refusal):
         return source
-    existing = step.store.job_by_source(new.source_hash, new.type)
+    existing = step.store.same_job(new.source_hash, new.type, new.options)
     if existing is None and not step.store.knows_type(new.type) and step.store.count_types() >= step.rules.max_types:
         # Lists and statistics cost as much as there are types: these are kinds of work, not labels.
         return Refusal(
@@ -99,6 +99,7 @@ def _job(step: Transaction, new: NewJob, *, ready: bool) -> Job:
         tags=tuple(dict.fromkeys(new.tags)),
         metadata=new.metadata,
         submitter=new.submitter,
+        options=new.options,
     )
 
 

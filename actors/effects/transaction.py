@@ -27,8 +27,8 @@ log = structlog.get_logger("blobforge.effects")
 
 
 class Rules(msgspec.Struct, frozen=True):
-    """The settings that decide about jobs. `idempotency_window`, `url_lifetime` and `beat` between heartbeats are in
-    seconds."""
+    """The settings that decide about jobs. `idempotency_window`, `url_lifetime`, `beat` between heartbeats and
+    `compare_for`, how long a result that was replaced is kept for a comparison, are in seconds."""
 
     retry: RetryPolicy = RetryPolicy()
     max_attempts: int = 3
@@ -36,10 +36,15 @@ class Rules(msgspec.Struct, frozen=True):
     idempotency_window: float = WINDOW_SECONDS
     beat: float = 30.0
     url_lifetime: float = 3600.0
+    compare_for: float = 604_800.0
 
     @property
     def url_lifetime_ms(self) -> int:
         return round(self.url_lifetime * 1000)
+
+    @property
+    def compare_ms(self) -> int:
+        return round(self.compare_for * 1000)
 
 
 class Spoiled(Exception):

@@ -42,7 +42,7 @@ def survey(path: Path, known: DatabaseExport | None, *, newest: int) -> Account:
         workers = {worker.id for worker in known.workers()}
     for line in lines.read(path):
         if (whole := line.job) is not None:
-            if known is not None and known.has_job(whole.job.source_hash, whole.job.type):
+            if known is not None and known.has_job(whole.job.source_hash, whole.job.type, whole.job.options):
                 account.jobs.known += 1
             else:
                 account.took_job(_back(whole, now=header.exported_at).job.status)

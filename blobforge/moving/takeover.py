@@ -89,7 +89,7 @@ def survey(original: Original, known: DatabaseExport | None, *, issuer: str, now
             match mapping.job(row, now=now):
                 case NotTaken() as why:
                     account.jobs.refuse(why)
-                case TakenJob(job=job) if known is not None and known.has_job(job.source_hash, job.type):
+                case TakenJob(job=job) if known is not None and known.has_job(job.source_hash, job.type, job.options):
                     account.jobs.known += 1
                 case TakenJob(job=job):
                     account.took_job(job.status)
@@ -217,4 +217,4 @@ async def _look(objects: ObjectStore, jobs: Iterable[TakenJob]) -> SeenObjects:
 
 
 def _is_known(store: Store, taken: TakenJob) -> bool:
-    return store.job_by_source(taken.job.source_hash, taken.job.type) is not None
+    return store.same_job(taken.job.source_hash, taken.job.type, taken.job.options) is not None

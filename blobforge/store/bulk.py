@@ -28,6 +28,7 @@ class AttemptEnd(NamedTuple):
     error: str | None = None
     traceback: str | None = None
     log_tail: str | None = None
+    converter: str | None = None
 
 
 class FileSeen(NamedTuple):

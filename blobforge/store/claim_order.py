@@ -1,4 +1,4 @@
-"""The claim order in memory: the next jobs of one type as they were read, and as the transaction has changed them.
+"""The claim order in memory: the next jobs of one line as they were read, and as the transaction has changed them.
 
 State owned here: the places (priority, id) of candidates. Which of them may still be had, the jobs themselves say.
 """
@@ -9,6 +9,7 @@ from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator, Mapping
 
 from blobforge.job import Job, JobStatus
+from blobforge.options import QueueLine
 
 ClaimPlace = tuple[int, int]  # priority, id
 
@@ -28,23 +29,23 @@ def is_kept(job: Job) -> bool:
 
 
 class ClaimOrder:
-    """Those of one type that stand in line. `may_be_had` tells which jobs belong here.
+    """Those that stand in one line. `may_be_had` tells which jobs belong here.
 
     `whole`: no further ones are in the database. Else nothing is known of what comes behind the last that was read.
     """
 
-    __slots__ = ("_at", "_jobs", "_may_be_had", "_places", "_type", "whole")
+    __slots__ = ("_at", "_jobs", "_line", "_may_be_had", "_places", "whole")
 
     def __init__(
         self,
-        type_: str,
+        line: QueueLine,
         may_be_had: Callable[[Job], bool],
         jobs: Mapping[int, Job | None],
         read: list[Job],
         *,
         whole: bool,
     ) -> None:
-        self._type = type_
+        self._line = line
         self._may_be_had = may_be_had
         self._jobs = jobs
         self._places = sorted(map(place, read))
@@ -79,7 +80,7 @@ class ClaimOrder:
         for index in range(self._at, len(self._places)):
             priority, job_id = self._places[index]
             job = self._jobs.get(job_id)
-            if job is not None and job.priority == priority and job.type == self._type and self._may_be_had(job):
+            if job is not None and job.priority == priority and job.line == self._line and self._may_be_had(job):
                 passed = False
                 yield job
             elif passed:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from blobforge.job import Attempt, Job
+from blobforge.options import Lane, QueueLine
 from blobforge.store.files import Doom, FileRecord
 from blobforge.worker import Worker
 
@@ -15,14 +16,15 @@ from blobforge.worker import Worker
 class Needs(msgspec.Struct):
     """What the messages of one transaction need, all together.
 
-    `ready`: how many ready jobs of each type may be handed out; `next_of`: jobs of which each may be followed by
-    another one of its type, which is asked for once these are there; `kept`: of each type, how many of those that are
-    kept from some workers are looked at. `running_of`: workers whose running jobs are needed. `sources`: hashes of
+    `ready`: how many ready jobs of each line may be handed out; `next_of`: jobs of which each may be followed by
+    another one of its type from the lane beside it, which is asked for once these are there; `kept`: of each line,
+    how many of those that are kept from some workers are looked at. `running_of`: workers whose running jobs are
+    needed. `sources`: hashes of
     sources, of which all jobs are needed. `failed`: jobs of which is asked which workers have failed them, by as many
     of their attempts as `among` says; `sources_of`: jobs whose source's record is needed. `files` and `dooms` are
     keys: what is known of these objects, and their places on the list of deletions. `paths` are (hash of a source,
     further path) pairs: which jobs have them. `claim_keys` are (worker, key)
-    pairs; `ready_for`: what is to be ready, by type, for the claim with that key, if it is a new one. `repeated` are
+    pairs; `ready_for`: what is to be ready, by line, for the claim with that key, if it is a new one. `repeated` are
     (subject, idempotency key) pairs, `attempts` (job, number) pairs, `causes` fingerprints of causes of
     failures. `new_jobs`: how many jobs may be made, at most.
     """
@@ -30,8 +32,8 @@ class Needs(msgspec.Struct):
     jobs: set[int] = set()
     workers: set[str] = set()
     running_of: set[str] = set()
-    ready: dict[str, int] = {}
-    next_of: set[int] = set()
+    ready: dict[QueueLine, int] = {}
+    next_of: set[tuple[int, Lane]] = set()
     kept: int = 0
     sources: set[str] = set()
     failed: set[int] = set()
@@ -42,7 +44,7 @@ class Needs(msgspec.Struct):
     dooms: set[str] = set()
     paths: set[tuple[str, str]] = set()
     claim_keys: set[tuple[str, str]] = set()
-    ready_for: dict[tuple[str, str], dict[str, int]] = {}
+    ready_for: dict[tuple[str, str], dict[QueueLine, int]] = {}
     repeated: set[tuple[str, str]] = set()
     causes: set[str] = set()
     new_jobs: int = 0
@@ -61,8 +63,8 @@ class Found(msgspec.Struct):
 
     jobs: list[Job] = []
     workers: list[Worker] = []
-    ready: dict[str, list[Job]] = {}
-    kept: dict[str, list[Job]] = {}
+    ready: dict[QueueLine, list[Job]] = {}
+    kept: dict[QueueLine, list[Job]] = {}
     failed: dict[int, tuple[str, ...]] = {}
     attempts: list[Attempt] = []
     files: dict[str, FileRecord | None] = {}

@@ -60,8 +60,8 @@ class DatabaseExport(Protocol):
     def had_jobs(self) -> bool:
         """Whether it ever had a job."""
 
-    def has_job(self, source_hash: str, type_: str) -> bool:
-        """Whether there is a job of this source and type."""
+    def has_job(self, source_hash: str, type_: str, options: str | None) -> bool:
+        """Whether there is a job of this source and type, with these options."""
 
     def next_job(self, after: int, objects_of: ObjectsOf) -> Whole | None:
         """The job with the next number. One by one: a result may have 16 MiB."""

@@ -21,6 +21,7 @@ from msgspec.structs import replace
 from blobforge.events import Event, Fact
 from blobforge.failures import Cause
 from blobforge.job import Attempt, Job, JobStatus, Outcome
+from blobforge.options import QueueLine
 from blobforge.people import AuditEntry
 from blobforge.store.bulk import AttemptEnd, BulkAccess, CauseSeen, Changes, FileSeen
 from blobforge.store.claim_order import ClaimOrder, is_kept, is_ready, place
@@ -71,9 +72,9 @@ class WorkingSet:
         self._jobs: dict[int, Job | None] = {}
         self._by_hash: dict[str, tuple[int, ...]] = {}
         self._running_of: dict[str, frozenset[int]] = {}
-        self._ready: dict[str, ClaimOrder] = {}
-        self._kept: dict[str, ClaimOrder] = {}
-        self._ahead: dict[str, int] = {}  # ready jobs of each type that may still be asked for
+        self._ready: dict[QueueLine, ClaimOrder] = {}
+        self._kept: dict[QueueLine, ClaimOrder] = {}
+        self._ahead: dict[QueueLine, int] = {}  # ready jobs of each line that may still be asked for
         self._workers: dict[str, Worker | None] = {}
         self._attempts: dict[tuple[int, int], Attempt | None] = {}
         self._failed: dict[int, tuple[str, ...]] = {}
@@ -254,37 +255,42 @@ class WorkingSet:
         self._load_lines_ahead(needs, needs.ready)
         if not needs.next_of and not needs.ready_for:
             return
-        wanted: dict[str, int] = {}
-        for job in map(self._jobs.get, needs.next_of):
-            if job is not None and job.type not in self._ready:
-                wanted[job.type] = wanted.get(job.type, 0) + 1
-        for key, types in needs.ready_for.items():  # a claim that is repeated is given no others
-            for type_, most in types.items() if not self._claim_keys[key] else ():
-                if type_ not in self._ready:
-                    wanted[type_] = wanted.get(type_, 0) + most
+        wanted: Counter[QueueLine] = Counter(line for line in self._lines_after(needs) if line not in self._ready)
+        for key, lines in needs.ready_for.items():  # a claim that is repeated is given no others
+            for line, most in lines.items() if not self._claim_keys[key] else ():
+                if line not in self._ready:
+                    wanted[line] += most
         if wanted:
             self._load_lines_ahead(Needs(kept=kept), wanted)
 
     def _load_all_ahead(self, needs: Needs) -> None:
         """At once, also what a claim that is repeated will not be given."""
         wanted = Counter(needs.ready)
-        for types in needs.ready_for.values():
-            wanted.update(types)
-        needs.ready = {type_: min(most, MOST_AHEAD) for type_, most in wanted.items()}
+        for lines in needs.ready_for.values():
+            wanted.update(lines)
+        needs.ready = {line: min(most, MOST_AHEAD) for line, most in wanted.items()}
         found = self._bulk.load(needs)
-        wanted.update({job.id: job.type for job in found.jobs if job.id in needs.next_of}.values())
-        needs.ready = {type_: min(most, MOST_AHEAD) for type_, most in wanted.items()}
-        for lines in (found.ready, found.kept):
-            for type_ in needs.ready:
-                lines.setdefault(type_, [])  # there was none
+        jobs = {job.id: job for job in found.jobs}
+        wanted.update(QueueLine(jobs[job_id].type, lane) for job_id, lane in needs.next_of if job_id in jobs)
+        needs.ready = {line: min(most, MOST_AHEAD) for line, most in wanted.items()}
+        for read in (found.ready, found.kept):
+            for line in needs.ready:
+                read.setdefault(line, [])  # there was none
         self._ahead.update(wanted)
         self._take_in(needs, found)
 
-    def _load_lines_ahead(self, needs: Needs, wanted: dict[str, int]) -> None:
+    def _load_lines_ahead(self, needs: Needs, wanted: Mapping[QueueLine, int]) -> None:
         if wanted:
             self._ahead.update(wanted)
-            needs.ready = {type_: min(most, MOST_AHEAD) for type_, most in wanted.items()}
+            needs.ready = {line: min(most, MOST_AHEAD) for line, most in wanted.items()}
         self._take_in(needs, self._bulk.load(needs))
+
+    def _lines_after(self, needs: Needs) -> Iterator[QueueLine]:
+        """Those in which the next ones of jobs in hand stand."""
+        for job_id, lane in needs.next_of:
+            job = self._jobs.get(job_id)
+            if job is not None:
+                yield QueueLine(job.type, lane)
 
     def _ask(self, needs: Needs, *, pending: bool = False) -> None:
         """Ask for rows that no message has named before. `pending`: what has changed may be a part of the answer."""
@@ -346,16 +352,16 @@ class WorkingSet:
                 self._running_of.setdefault(worker_id, frozenset(held[worker_id]))
 
     def _take_in_lines(self, needs: Needs, found: Found) -> None:
-        for type_, most in needs.ready.items():
-            if most and type_ not in self._ready:
-                self._ready[type_] = self._line(type_, is_ready, found.ready[type_], most)
-            if needs.kept and type_ not in self._kept:
-                self._kept[type_] = self._line(type_, is_kept, found.kept[type_], needs.kept)
+        for line, most in needs.ready.items():
+            if most and line not in self._ready:
+                self._ready[line] = self._order(line, is_ready, found.ready[line], most)
+            if needs.kept and line not in self._kept:
+                self._kept[line] = self._order(line, is_kept, found.kept[line], needs.kept)
 
-    def _line(self, type_: str, may_be_had: Callable[[Job], bool], read: list[Job], most: int) -> ClaimOrder:
+    def _order(self, line: QueueLine, may_be_had: Callable[[Job], bool], read: list[Job], most: int) -> ClaimOrder:
         for job in read:
             self._jobs.setdefault(job.id, job)
-        return ClaimOrder(type_, may_be_had, self._jobs, read, whole=len(read) < most)
+        return ClaimOrder(line, may_be_had, self._jobs, read, whole=len(read) < most)
 
     # --- jobs
 
@@ -364,9 +370,10 @@ class WorkingSet:
             self._ask(Needs(jobs={job_id}))
         return self._jobs[job_id]
 
-    def job_by_source(self, source_hash: str, type_: str) -> Job | None:
+    def same_job(self, source_hash: str, type_: str, options: str | None) -> Job | None:
+        """The job of this source and type, with these options."""
         for job in self.jobs_by_hash(source_hash):
-            if job.type == type_:
+            if job.type == type_ and job.options == options:
                 return job
         return None
 
@@ -388,45 +395,53 @@ class WorkingSet:
         found = (self._jobs[job_id] for job_id in sorted(self._running_of[worker_id]))
         return [job for job in found if job is not None]
 
-    def pick_ready(self, types: tuple[str, ...], limit: int) -> list[Job]:
-        """The next jobs that any worker may have: urgent first, then the oldest, over all `types` together."""
-        if limit == 1 and len(types) == 1 and self._open and (line := self._ready.get(types[0])) is not None:
-            first = line.first()
-            if first is not None or line.whole:
-                return [first] if first is not None else []
-        wanted = dict.fromkeys(types)
+    def pick_ready(self, lines: tuple[QueueLine, ...], limit: int) -> list[Job]:
+        """The next jobs that any worker may have: urgent first, then the oldest, over all `lines` together."""
+        if limit == 1 and self._open:
+            lines = tuple([line for line in lines if not self._is_empty(line)])
+            if not lines:
+                return []
+            if len(lines) == 1 and (order := self._ready.get(lines[0])) is not None:
+                first = order.first()
+                if first is not None or order.whole:
+                    return [first] if first is not None else []
+        wanted = dict.fromkeys(lines)
         if not self._open:
             self._reset()
             self._read_outside = True
         while True:
-            missing = {type_: self._ahead_of(type_, limit) for type_ in wanted if type_ not in self._ready}
+            missing = {line: self._ahead_of(line, limit) for line in wanted if line not in self._ready}
             if missing:
                 self._ask(Needs(ready=missing), pending=True)
-            lines = [_to_the_end_of(self._ready[type_]) for type_ in wanted]
+            orders = [_to_the_end_of(self._ready[line]) for line in wanted]
             try:
-                return list(islice(lines[0] if len(lines) == 1 else heapq.merge(*lines, key=place), limit))
+                return list(islice(orders[0] if len(orders) == 1 else heapq.merge(*orders, key=place), limit))
             except _Short:
                 # Only now is it known: those that were read are given out. The others are read from the start.
-                for type_ in wanted:
-                    del self._ready[type_]
+                for line in wanted:
+                    del self._ready[line]
 
-    def _ahead_of(self, type_: str, limit: int) -> int:
-        return max(limit, min(MOST_AHEAD, self._ahead.get(type_, 0)))
+    def _is_empty(self, line: QueueLine) -> bool:
+        """Whether no job stands in it, as is known."""
+        return (order := self._ready.get(line)) is not None and order.whole and not order
 
-    def pick_kept(self, type_: str, limit: int) -> list[Job]:
-        """The next jobs of a type that are kept from some workers, in the same order."""
+    def _ahead_of(self, line: QueueLine, limit: int) -> int:
+        return max(limit, min(MOST_AHEAD, self._ahead.get(line, 0)))
+
+    def pick_kept(self, line: QueueLine, limit: int) -> list[Job]:
+        """The next jobs of a line that are kept from some workers, in the same order."""
         if not self._open:
             self._reset()
             self._read_outside = True
         while True:
-            if (line := self._kept.get(type_)) is not None and line.whole and not line:
+            if (order := self._kept.get(line)) is not None and order.whole and not order:
                 return []
-            if line is None:
-                self._ask(Needs(ready={type_: 0}, kept=limit), pending=True)
+            if order is None:
+                self._ask(Needs(ready={line: 0}, kept=limit), pending=True)
             try:
-                return list(islice(_to_the_end_of(self._kept[type_]), limit))
+                return list(islice(_to_the_end_of(self._kept[line]), limit))
             except _Short:
-                del self._kept[type_]
+                del self._kept[line]
 
     def knows_type(self, type_: str) -> bool:
         """Whether there is a job of this type (or was, until a moment ago)."""
@@ -502,7 +517,7 @@ class WorkingSet:
 
     def _line_up(self, job: Job) -> None:
         lines = self._ready if is_ready(job) else self._kept
-        line = lines.get(job.type)
+        line = lines.get(job.line)
         if line is not None and (lines is self._ready or is_kept(job)):
             line.enter(job)
 
@@ -578,7 +593,7 @@ class WorkingSet:
         assert worker_id is not None
         assert started_at is not None
         journal, key = self._journal, (after.id, after.attempt)
-        end = AttemptEnd(after.id, after.attempt, now, outcome, kind, error, traceback, log_tail)
+        end = AttemptEnd(after.id, after.attempt, now, outcome, kind, error, traceback, log_tail, after.converter)
         journal.put(self._endings, key, end)
         if self._attempts:
             journal.drop(self._attempts, key)

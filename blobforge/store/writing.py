@@ -16,6 +16,7 @@ from blobforge.installation import SigningKey
 from blobforge.job import Attempt, Job, JobStatus, Outcome
 from blobforge.machinery.tally import Spread
 from blobforge.operation import KeptChange, Operation
+from blobforge.options import QueueLine
 from blobforge.outputs import Output
 from blobforge.people import AuditEntry, Session, User
 from blobforge.store.figures import Backfilling, Drill, Horizon
@@ -48,6 +49,10 @@ class Rollups(Protocol):
 
     def weighed(self, *, next_job: int | None) -> None:
         """All jobs before that one are done; None: all."""
+
+    def recount_converters(self) -> None:
+        """Count anew which jobs have a result of which converter: a server of an older release moves jobs without
+        it."""
 
     # --- depths
 
@@ -149,7 +154,7 @@ class Arrivals(Protocol):
         """The highest number that a job was ever given here."""
 
     def add(self, whole: Whole, *, now: int) -> Job | None:
-        """Store a job as it is; None when there is one of its type and source already."""
+        """Store a job as it is; None when there is one of its source, type and options already."""
 
     def to_backfill(self, first: int, last: int) -> None:
         """What the jobs with these numbers have come to is still to be counted."""
@@ -240,15 +245,17 @@ class Store(Lookups, InHistory, Protocol):
 
     # --- jobs
 
-    def job_by_source(self, source_hash: str, type_: str) -> Job | None: ...
+    def same_job(self, source_hash: str, type_: str, options: str | None) -> Job | None:
+        """The job of this source and type, with these options."""
+
     def jobs_by_hash(self, source_hash: str) -> list[Job]:
         """All jobs of one source, whatever their type."""
 
-    def pick_ready(self, types: tuple[str, ...], limit: int) -> list[Job]:
-        """The next jobs that every worker may have: urgent first, then the oldest, over all `types` together."""
+    def pick_ready(self, lines: tuple[QueueLine, ...], limit: int) -> list[Job]:
+        """The next jobs that every worker may have: urgent first, then the oldest, over all `lines` together."""
 
-    def pick_kept(self, type_: str, limit: int) -> list[Job]:
-        """The next jobs of a type that are kept from some workers, in the same order."""
+    def pick_kept(self, line: QueueLine, limit: int) -> list[Job]:
+        """The next jobs of a line that are kept from some workers, in the same order."""
 
     def failed_by(self, job_id: int, *, among: int) -> tuple[str, ...]:
         """The workers that have failed a job or given it back for trouble, by the last `among` of its attempts."""

@@ -19,7 +19,7 @@ from werkzeug.datastructures import MultiDict
 from blobforge.refusals import Refusal, RefusalCode
 from web import decode as decoding
 from web.app import routes
-from web.decode import DEEPEST, Oversized, json_body, query
+from web.decode import DEEPEST, UnfitMember, json_body, query
 
 SOAK = "SOAK" in os.environ
 BODIES = sorted({route.body for route in routes() if route.body is not None}, key=str)
@@ -75,7 +75,7 @@ def judged(found: Any, type_: Any) -> None:
 
 
 def decode(body: bytes, type_: Any, kind: str | None = "application/json") -> None:
-    with suppress(Oversized):  # answered as 422, see web/dispatch.py
+    with suppress(UnfitMember):  # answered as 422, see web/dispatch.py
         judged(json_body(body, kind, msgspec.json.Decoder(type_)), type_)
 
 

@@ -95,7 +95,8 @@ def _constraints(before: Schema, after: Schema) -> Iterator[str]:
 
 def _others(before: Schema, after: Schema) -> Iterator[str]:
     for (table, name), was in before.indexes.items():
-        if after.indexes.get((table, name)) != was:
+        now = after.indexes.get((table, name))
+        if now is None or (now != was and not _longer(was, now)):
             yield f"the index {name} is gone or another: an older server walks {table} without it"
     for (table, name), (unique, _) in after.indexes.items():
         if unique and (table, name) not in before.indexes and table in before.tables:
@@ -106,6 +107,12 @@ def _others(before: Schema, after: Schema) -> Iterator[str]:
     for table, name in after.triggers.keys() - before.triggers.keys():
         if table in before.tables:
             yield f"the trigger {name} on {table} is new: it changes what an older server writes"
+
+
+def _longer(was: tuple[bool, str], now: tuple[bool, str]) -> bool:
+    """Whether the index has more columns behind its own: it is walked as before and, if unique, refuses less."""
+    (key, _, condition), (new_key, _, new_condition) = (each[1].partition(" WHERE ") for each in (was, now))
+    return was[0] == now[0] and condition == new_condition and new_key.startswith(f"{key.removesuffix(')')}, ")
 
 
 def unprepared(connection: psycopg.Connection[Any], statements: list[str]) -> list[str]:

@@ -45,6 +45,7 @@ COMMITTED = {
     "0018_signing_keys.sql": "ebf41dea2010741b",
     "0019_outputs.sql": "05ee025a549f00be",
     "0020_operations.sql": "20f439c7944316a9",
+    "0021_options.sql": "64798f3f1e1a1b7c",
 }
 NUMBERS = {"<id:job_id>": "1", "<worker:worker_id>": "w1", "<id:user_id>": "1", "<id:token_id>": "1"}
 # What leads elsewhere, streams, or is about something that this database has not.

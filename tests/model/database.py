@@ -16,7 +16,7 @@ Row = tuple[Any, ...]
 _JOBS = (
     "id", "type", "source_hash", "status", "priority", "max_attempts", "source_size", "attempt", "attempts", "losses",
     "worker_id", "lease", "completed_at", "not_before", "last_error", "output_key", "result", "progress",
-    "heartbeat_at", "kept_attempt", "replaced", "releases", "avoid", "avoid_until",
+    "heartbeat_at", "kept_attempt", "replaced", "releases", "avoid", "avoid_until", "options", "made_by",
 )  # fmt: skip
 
 
@@ -28,13 +28,13 @@ def held(probe: Probe) -> dict[str, Any]:
             # Of an attempt that was lost or revoked, the words are the coordinator's own.
             (*row, error if row[-1] == "failed" else None, kind if row[-1] in ("failed", "released") else None)
             for *row, error, kind in probe.rows(
-                "attempts", "job_id", "attempt", "worker_id", "lease", "started_at", "ended_at", "outcome", "error",
-                "kind",
+                "attempts", "job_id", "attempt", "converter", "worker_id", "lease", "started_at", "ended_at",
+                "outcome", "error", "kind",
             )
         },
         "workers": set(probe.rows(
             "workers", "id", "type", "status", "enabled", "drain", "registered", "last_heartbeat", "token_id",
-            "secret_hash", "instance", "contested_at",
+            "secret_hash", "instance", "contested_at", "converter", "accepts",
         )),
         "files": {
             (key, size, sha256, int(checked_at is not None), keeping, kept)
@@ -49,6 +49,9 @@ def held(probe: Probe) -> dict[str, Any]:
         },
         "tags": set(probe.rows("job_tags", "job_id", "tag")),
         "job counts": {row for row in probe.rows("job_counts", "status", "type", "priority", "n") if row[-1]},
+        "converter counts": {
+            row for row in probe.rows("converter_counts", "made_by", "status", "type", "priority", "n") if row[-1]
+        },
         "worker counts": {row for row in probe.rows("worker_counts", "status", "n") if row[-1]},
         "tokens": {
             (id_, name, hash_, scopes == "admin", origin == "start", used)
@@ -94,18 +97,20 @@ def should_hold(world: World) -> dict[str, Any]:
     """The same of the model."""
     jobs = world.jobs.values()
     job_counts = Counter((job.status, job.type, job.priority) for job in jobs)
+    converters = Counter((job.made_by, job.status, job.type, job.priority) for job in jobs if job.made_by)
     worker_counts = Counter(worker.status for worker in world.workers.values())
     return {
         "jobs": {_job(job) for job in jobs},
         "attempts": {
-            (job.id, number, each.worker, each.lease, each.started_at, each.ended_at, each.outcome, each.error,
-             each.kind)
+            (job.id, number, each.converter, each.worker, each.lease, each.started_at, each.ended_at, each.outcome,
+             each.error, each.kind)
             for job in jobs
             for number, each in job.history.items()
         },
         "workers": {
             (each.id, each.type, each.status, each.enabled, each.drain, each.registered, each.seen, each.token,
-             each.secret, each.instance, each.contested_at)
+             each.secret, each.instance, each.contested_at, each.converter,
+             json.dumps(each.accepts, separators=(",", ":")) if each.accepts else None)
             for each in world.workers.values()
         },
         "files": {
@@ -119,6 +124,7 @@ def should_hold(world: World) -> dict[str, Any]:
         "undos": {(*key, *undo) for key, undo in world.undos.items()},
         "tags": {(job.id, tag) for job in jobs for tag in job.tags},
         "job counts": {(*key, n) for key, n in job_counts.items()},
+        "converter counts": {(*key, n) for key, n in converters.items()},
         "worker counts": set(worker_counts.items()),
         "tokens": {
             (id_, each.name, each.hash, each.admin, each.of_the_start, each.used_at)
@@ -148,15 +154,19 @@ def _job(job: Job) -> Row:
         job.losses, job.worker, job.lease, job.completed_at, job.not_before, job.error is not None, job.output,
         job.result, job.progress, job.beat if job.status == "running" else None, job.kept_attempt, _replaced(job),
         job.releases, json.dumps(job.avoid, separators=(",", ":")) if job.avoid else None, job.avoid_until,
+        job.options, job.made_by,
     )  # fmt: skip
 
 
 def _replaced(job: Job) -> str | None:
     if job.replaced is None:
         return None
-    said = dict(zip(("attempt", "output_key", "result"), job.replaced, strict=True))
+    said: dict[str, Any] = dict(zip(("attempt", "output_key", "result", "made_by"), job.replaced, strict=True))
+    if said["made_by"] is None:
+        del said["made_by"]
     if isinstance(result := said["result"], str) and len(result) > LARGEST_RESULT:
-        said |= {"result": None, "size": len(result)}
+        made_by = {"made_by": said.pop("made_by")} if "made_by" in said else {}
+        said |= {"result": None, "size": len(result)} | made_by
     return json.dumps(said, separators=(",", ":"), ensure_ascii=False)
 
 

@@ -48,6 +48,8 @@ async def claim(call: Call, body: wire.ClaimBody) -> wire.GrantWire | wire.Grant
         call.good_for(),
         body.instance,
         write_once=body.write_once and call.services.objects.write_once,
+        accepts=encode.accepted(body.accepts),
+        converter=encode.converter_text(body.converter),
     )
     if body.wait == 0:
         # The writer may be slow, and a client that has gone is to get no job.
@@ -94,6 +96,8 @@ def _completion(call: Call, job_id: int, body: wire.CompleteBody) -> Complete | 
         encode.text_of(body.result),
         claim_next=body.claim_next,
         instance=body.instance,
+        accepts=encode.accepted(body.accepts),
+        converter=encode.converter_text(body.converter),
     )
 
 

@@ -12,13 +12,14 @@ import msgspec
 from msgspec.structs import replace
 
 from actors.messages import JobBeat
+from blobforge import converters, options
 from blobforge.forecast import Expected
 from blobforge.job import Attempt, Job, JobStatus
 from blobforge.store.filters import JobFilter
 from blobforge.store.lists import PAGE_BYTES
 from blobforge.waiting import Waiting
 from web.api import wire
-from web.decode import Oversized
+from web.decode import Oversized, UnfitMember
 
 _LARGE_NUMBER = re.compile(r"\d[eE]\+?\d{3}|\d{309}")  # may be one that is larger than any float; in text, too
 SHORT_TEXT = 2_000  # characters of an error, a traceback, a log tail, where they stand beside many others
@@ -76,6 +77,29 @@ def json_text(value: Any, *, field: str, most: int) -> str | None:
     if len(text) > most:
         raise Oversized(field, len(text), most)
     return text.decode()
+
+
+def options_text(said: dict[str, Any] | None) -> str | None:
+    """The options of a job, canonical. Raises UnfitMember."""
+    try:
+        return options.canonical(said)
+    except options.UnfitOptions as error:
+        raise UnfitMember("options", str(error)) from error
+
+
+def accepted(said: list[str]) -> tuple[str, ...]:
+    """What a claim accepts, of the words that are known: others may mean something to another release."""
+    return (options.OPTIONS,) if options.OPTIONS in said else ()
+
+
+def converter_text(said: str | None) -> str | None:
+    """A converter by its one spelling. Raises UnfitMember."""
+    if said is None:
+        return None
+    try:
+        return str(converters.converter(said))
+    except converters.UnfitConverter as error:
+        raise UnfitMember("converter", str(error)) from error
 
 
 def ms_or_none(moment: datetime | None) -> int | None:
@@ -152,6 +176,8 @@ def job_wire(
         progress_at=time_or_none(job.progress_at) if job.status is JobStatus.RUNNING else None,
         expected_end=expected_wire(expected) if expected is not None else None,
         waiting=waiting_wire(waiting) if waiting is not None else None,
+        options=raw(job.options),
+        made_by=job.made_by,
         attempt_history=_history(attempts) if attempts is not None else msgspec.UNSET,
         attempts_total=attempts_total if attempts_total is not None else msgspec.UNSET,
         paths=paths if paths is not None and job.more_paths else msgspec.UNSET,
@@ -184,6 +210,7 @@ def attempt_wire(attempt: Attempt) -> wire.AttemptWire:
         attempt.error,
         attempt.traceback,
         attempt.log_tail,
+        attempt.converter,
     )
 
 

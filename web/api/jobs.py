@@ -90,6 +90,7 @@ def _new_job(call: Call, body: wire.SubmitBody) -> NewJob:
         tuple(filter(None, body.tags or ())),
         encode.json_text(body.metadata, field="metadata", most=wire.MOST_METADATA),
         call.caller.subject,
+        encode.options_text(body.options),
     )
 
 
@@ -309,7 +310,7 @@ def _decode_cursor(text: str) -> Cursor | None:
 
 ROUTES = [
     Route("POST", "/api/jobs", Access.SUBMIT, submit,
-          "Submit a job; a second one of the same type and source finds the first (then 200)",
+          "Submit a job; a second one of the same source, type and options finds the first (then 200)",
           body=wire.SubmitBody, gives=wire.SubmitAnswer, status=201, hot=True),
     Route("POST", "/api/jobs/batch", Access.SUBMIT, submit_many,
           "Submit up to 1,000 jobs in one transaction, answered item by item",

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from blobforge import converters
 from blobforge.access import Scope
 from blobforge.job import JobStatus, Outcome
 from blobforge.operation import OperationState
@@ -58,6 +59,17 @@ JobId = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 ClaimKey = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00]*\Z")]
 Instance = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\x00]*\Z")]
 FailureId = Annotated[int, Meta(ge=1, le=2**63 - 1, description="`id` of a cause in `GET /api/failures`")]
+ConverterText = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=200,
+        pattern=converters.PATTERN,
+        description="The converter: a name and a version (PEP 440)",
+        examples=["marker 1.3.2"],
+    ),
+]
+Accepts = Annotated[list[ShortText], Meta(max_length=20, examples=[["options"]])]
 Moment = Annotated[datetime, Meta(tz=True, description="RFC 3339, with its zone")]
 Json = dict[str, Any]
 
@@ -81,6 +93,7 @@ class RegisterBody(msgspec.Struct, frozen=True):
     version: ShortText | None = None
     instance: Instance | None = None
     replaces: Instance | None = None
+    converter: ConverterText | None = None
 
 
 class Registered(msgspec.Struct, frozen=True):
@@ -138,7 +151,7 @@ class Changed(msgspec.Struct, frozen=True):
 class WorkerWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """`current_job_ids` are the first hundred; `contested_at` is when another process, on the host `contested_by`,
     asked to be this worker and was refused; `bound_type` the only type of jobs that it may ask for, where its
-    credential was made for one."""
+    credential was made for one; `accepts` what its latest claim said that it heeds."""
 
     id: str
     type: str
@@ -157,6 +170,8 @@ class WorkerWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     contested_at: str | None = None
     contested_by: str | None = None
     bound_type: str | None = None
+    accepts: tuple[str, ...] = ()
+    converter: str | None = None
 
 
 class WorkerRatesWire(msgspec.Struct, frozen=True):
@@ -174,7 +189,8 @@ class WorkerRatesWire(msgspec.Struct, frozen=True):
 
 
 class ClaimBody(msgspec.Struct, frozen=True):
-    """`wait` is in seconds. `job_type` or `job_types`, not both. `write_once`: the worker sends `upload_headers`."""
+    """`wait` is in seconds. `job_type` or `job_types`, not both. `write_once`: the worker sends `upload_headers`.
+    `accepts`: what the worker heeds of a job beside its source. Without `options`, it gets no job that has some."""
 
     worker_id: WorkerId | None = None
     job_type: JobType | None = None
@@ -184,6 +200,8 @@ class ClaimBody(msgspec.Struct, frozen=True):
     claim_key: ClaimKey | None = None
     instance: Instance | None = None
     write_once: bool = False
+    accepts: Accepts = []
+    converter: ConverterText | None = None
 
 
 OutputName = Annotated[
@@ -248,6 +266,8 @@ class CompleteBody(msgspec.Struct, frozen=True):
     claim_next: bool = False
     instance: Instance | None = None
     outputs: Annotated[list[OutputSaid], Meta(min_length=1, max_length=500)] | Literal["all"] | None = None
+    accepts: Annotated[Accepts, Meta(description="of the claim behind it")] = []
+    converter: ConverterText | None = None
 
 
 class FailBody(msgspec.Struct, frozen=True):
@@ -325,7 +345,9 @@ class FailAnswer(msgspec.Struct, frozen=True):
 
 
 class SubmitBody(msgspec.Struct, frozen=True):
-    """`bind_checksum`: sign the SHA-256 into `upload_url`; the PUT must then carry all of `upload_headers`."""
+    """`bind_checksum`: sign the SHA-256 into `upload_url`; the PUT must then carry all of `upload_headers`.
+    `options`: what the converter is to do, at most 16 KiB of JSON; `{}` is none. A job is unique by source, type and
+    options."""
 
     type: JobType
     source_hash: Sha256
@@ -336,6 +358,7 @@ class SubmitBody(msgspec.Struct, frozen=True):
     tags: Annotated[list[GivenTag | None], Meta(max_length=100)] | None = None
     metadata: Json | None = None
     bind_checksum: bool = False
+    options: Json | None = None
 
 
 class SubmitMany(msgspec.Struct, frozen=True):
@@ -546,6 +569,7 @@ class AttemptWire(msgspec.Struct, frozen=True, omit_defaults=True):
     error: str | None = None
     traceback: str | None = None
     log_tail: str | None = None
+    converter: str | None = None
 
 
 class AttemptsQuery(msgspec.Struct, frozen=True):
@@ -671,6 +695,7 @@ class JobWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     where one such job is asked for; `GET /api/jobs/{id}/paths` has all.
 
     `failure` is the cause of its latest failure (`GET /api/failures`), `progress_at` when its progress last changed.
+    `made_by` is the converter of its result.
     """
 
     id: int
@@ -703,6 +728,8 @@ class JobWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     progress_at: str | None = None
     expected_end: ExpectedWire | None = None
     waiting: WaitingWire | None = None
+    options: msgspec.Raw | None = None
+    made_by: str | None = None
     attempt_history: list[AttemptWire] | msgspec.UnsetType = msgspec.UNSET
     attempts_total: int | msgspec.UnsetType = msgspec.UNSET
     paths: list[str] | msgspec.UnsetType = msgspec.UNSET

@@ -47,6 +47,7 @@ async def register(call: Call, body: wire.RegisterBody) -> wire.Registered | Ref
             body.instance,
             body.replaces,
             _host(body.metadata),
+            encode.converter_text(body.converter),
         )
     )
     if isinstance(outcome, Refusal):
@@ -187,6 +188,8 @@ def _wire(worker: Worker, jobs: list[int], rates: WorkerRates, *, now: int) -> w
         contested_at=encode.time_or_none(worker.contested_at),
         contested_by=worker.contested_by,
         bound_type=worker.bound_type,
+        accepts=worker.accepts,
+        converter=worker.converter,
     )
 
 

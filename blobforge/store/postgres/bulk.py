@@ -8,7 +8,7 @@ the floor of attempts. Where another server has written since, it is forgotten b
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import compress
 from operator import ne
 from typing import Any, Final, NamedTuple
@@ -18,6 +18,7 @@ from msgspec.structs import astuple
 
 from blobforge.events import Event, Fact, JobReady
 from blobforge.job import Job
+from blobforge.options import PLAIN, WITH_OPTIONS, Lane, QueueLine
 from blobforge.store.bulk import Changes
 from blobforge.store.claim_order import is_ready
 from blobforge.store.files import Doom, FileRecord
@@ -50,6 +51,7 @@ MOST_MISSED: Final = 64  # entries of others that come with a turn; where there 
 _COUNTERS: Final = {
     "jobs": sql.MOVE_JOB_COUNTS,
     "tags": sql.MOVE_TAG_COUNTS,
+    "converters": sql.MOVE_CONVERTER_COUNTS,
     "failures": sql.MOVE_FAILURE_COUNTS,
     "workers": sql.MOVE_WORKER_COUNTS,
     "happenings": sql.ADD_HAPPENINGS,
@@ -64,7 +66,7 @@ _KEYS: Final = tuple(f"c{at}" for at in range(len(_FIELDS) + 3))
 class _LineRead(NamedTuple):
     """Ready jobs that are read, and from which floors on."""
 
-    floors: dict[str, Floors]
+    floors: dict[QueueLine, Floors]
     rows: list[tuple[Any, ...]]
 
 
@@ -172,7 +174,7 @@ class PostgresBulk:
         for each in self._missed:
             for fact in each.facts:
                 if isinstance(fact, JobReady):
-                    self._lines.lower(fact.type, fact.priority, fact.job_id)
+                    self._lines.lower(fact.line, fact.priority, fact.job_id)
 
     # --- loading
 
@@ -234,45 +236,45 @@ class PostgresBulk:
         if needs.running_of:
             ask(sql.OF_WORKERS, (_json(needs.running_of),), take)
         if needs.ready or needs.next_of:
-            asked, after = _records(needs.ready.items()), _ids(needs.next_of)
+            asked = _asked(needs.ready, needs.next_of)
             if needs.next_of or any(needs.ready.values()):
-                read = self._ask_ready(needs.ready, needs.next_of)
+                read = self._ask_ready(needs)
             if needs.kept:
-                found.kept = {type_: [] for type_ in needs.ready}
-                ask(sql.KEPT, (asked, after, needs.kept), lambda told: _take_line(found.kept, told))
+                found.kept = {line: [] for line in needs.ready}
+                ask(sql.KEPT, (*asked, needs.kept), lambda told: _take_line(found.kept, told))
         return read
 
-    def _ask_ready(self, ready: Mapping[str, int], after: Iterable[int]) -> _LineRead:
-        """`after`: jobs of which the type is not known yet, so that the floors of all types go along."""
-        floors = self._lines.known(None if after else ready) if self._turns.begun else {}
+    def _ask_ready(self, needs: Needs) -> _LineRead:
+        """The type of jobs of which the next ones are needed is not known yet: the floors of all lines go along."""
+        floors = self._lines.known(None if needs.next_of else needs.ready) if self._turns.begun else {}
         read = _LineRead(floors, [])
-        records = _records((type_, *each) for type_, each in floors.items())
-        asked = (_records(ready.items()), _ids(after), MOST_AHEAD, records)
+        records = _records((*line, *each) for line, each in floors.items())
+        asked = (*_asked(needs.ready, needs.next_of), MOST_AHEAD, records)
         self._turns.queue(sql.READY, asked, lambda told: read.rows.extend(told.rows))
         return read
 
-    def _take_ready(self, read: _LineRead, ready: Mapping[str, int], found: Found) -> None:
+    def _take_ready(self, read: _LineRead, ready: Mapping[QueueLine, int], found: Found) -> None:
         """The lines that were read; once more, from its beginning, one whose floor was too high."""
-        wanted = {type_: min(most, MOST_AHEAD) for type_, most in ready.items() if most}
-        lines: dict[str, list[Job]] = {type_: [] for type_ in wanted}
+        wanted = {line: min(most, MOST_AHEAD) for line, most in ready.items() if most}
+        lines: dict[QueueLine, list[Job]] = {line: [] for line in wanted}
         for *row, most in read.rows:
             job = rows.job(row)
-            lines.setdefault(job.type, []).append(job)
-            wanted[job.type] = min(most, MOST_AHEAD)
+            lines.setdefault(job.line, []).append(job)
+            wanted[job.line] = min(most, MOST_AHEAD)
         if self._turns.begun:
             floors, known = read.floors, self._lines
             again = {
-                type_: most
-                for type_, most in wanted.items()
-                if type_ in floors and known.deceived(type_, floors[type_], short=len(lines[type_]) < most)
+                line: most
+                for line, most in wanted.items()
+                if line in floors and known.deceived(line, floors[line], short=len(lines[line]) < most)
             }
             if again:
-                lines.update((type_, []) for type_ in again)
-                for *row, _ in self._turns.run(sql.READY, (_records(again.items()), "{}", MOST_AHEAD, "[]")).rows:
-                    lines[(job := rows.job(row)).type].append(job)
-            for type_, most in wanted.items():
-                whole = type_ not in floors or type_ in again
-                known.learn(type_, lines[type_], most=most, next_job=self._turns.job + 1, whole=whole)
+                lines.update((line, []) for line in again)
+                for *row, _ in self._turns.run(sql.READY, (*_asked(again, ()), MOST_AHEAD, "[]")).rows:
+                    lines[(job := rows.job(row)).line].append(job)
+            for line, most in wanted.items():
+                whole = line not in floors or line in again
+                known.learn(line, lines[line], most=most, next_job=self._turns.job + 1, whole=whole)
         found.ready.update(lines)
 
     def _load_remembered(self, needs: Needs) -> None:
@@ -419,7 +421,7 @@ class PostgresBulk:
         for before, after in changes.moved:
             moves[before.status, after.status].append((before, after))
             if is_ready(after):
-                self._lines.lower(after.type, after.priority, after.id)
+                self._lines.lower(after.line, after.priority, after.id)
         for move in moves.values():
             self._move(move)
         if changes.gone:
@@ -457,6 +459,12 @@ def _ids(ids: Iterable[int]) -> str:
     return f"{{{','.join(map(str, ids))}}}"
 
 
+def _asked(ready: Mapping[QueueLine, int], next_of: Collection[tuple[int, Lane]]) -> tuple[str, str, str]:
+    """Lines with how much is needed of each, and the jobs after which one more is, by lane."""
+    plain, with_options = (_ids(id_ for id_, lane in next_of if lane == each) for each in (PLAIN, WITH_OPTIONS))
+    return _records((*line, most) for line, most in ready.items()), plain, with_options
+
+
 def _records(values: Iterable[Sequence[Any]]) -> str:
     """For json_to_recordset."""
     return as_json([dict(zip(_KEYS, each, strict=False)) for each in values])
@@ -469,7 +477,8 @@ def _started(jobs: Sequence[Job]) -> list[tuple[Any, ...]]:
     for job in jobs:
         so_far[job.id] += 1
         found.append((
-            job.id, job.attempt, job.worker_id, job.lease, job.started_at, job.upload_key, so_far[job.id],
+            job.id, job.attempt, job.worker_id, job.lease, job.started_at, job.upload_key, job.converter,
+            so_far[job.id],
         ))  # fmt: skip
     return found
 
@@ -488,10 +497,10 @@ def _extend(found: list[Any], read: Callable[[tuple[Any, ...]], Any], told: SqlA
     found += map(read, told.rows)
 
 
-def _take_line(lines: dict[str, list[Job]], told: SqlAnswer) -> None:
+def _take_line(lines: dict[QueueLine, list[Job]], told: SqlAnswer) -> None:
     for row in told.rows:
         job = rows.job(row)
-        lines.setdefault(job.type, []).append(job)
+        lines.setdefault(job.line, []).append(job)
 
 
 def _take_failed(found: Found, told: SqlAnswer) -> None:

@@ -12,7 +12,7 @@ from blobforge.store.sql.sql import ATTEMPT_COLUMNS, FILE_COLUMNS, JOB_COLUMNS, 
 # Columns of jobs. What is no text is a number.
 TEXTS: Final = frozenset({
     "type", "status", "source_hash", "source_path", "tags", "avoid", "metadata", "worker_id", "lease", "last_error",
-    "output_key", "result", "progress", "replaced", "submitter", "upload_key",
+    "output_key", "result", "progress", "replaced", "submitter", "upload_key", "options", "converter", "made_by",
 })  # fmt: skip
 
 
@@ -28,7 +28,7 @@ def _all(kinds: str) -> str:
 
 _IDS: Final = "= ANY($1::bigint[])"
 _NAMES: Final = "= ANY(ARRAY(SELECT json_array_elements_text($1::json)))"
-_READY: Final = "status = 'pending' AND not_before IS NULL AND avoid IS NULL AND lane = 0"
+_READY: Final = "status = 'pending' AND not_before IS NULL AND avoid IS NULL"
 
 # --- what is needed
 JOBS: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE id {_IDS}"
@@ -36,30 +36,34 @@ OF_SOURCES: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE source_hash {_NAMES}"
 OF_WORKERS: Final = f"""
     SELECT held.* FROM json_array_elements_text($1::json) AS asked, LATERAL (
         {running_on(JOB_COLUMNS, "asked")}) AS held"""
-# (type, how many), and one more for each job of which the next one of its type may be asked for. In claim order.
+# (type, lane, how many), and one more for each job of which the next one of its type may be asked for: of the lane
+# without options, and of that with them. In claim order.
 _ASKED: Final = f"""
-    (SELECT type, sum(most) AS most
-       FROM (SELECT c0 AS type, c1 AS most FROM {_records("tn")}
-             UNION ALL SELECT type, 1 FROM jobs WHERE id = ANY($2::bigint[])) AS each
-      GROUP BY type) AS asked"""
-# Priority by priority, each from its floor on (the last parameter: type, and a floor for each priority). Lines are
+    (SELECT type, lane, sum(most) AS most
+       FROM (SELECT c0 AS type, c1 AS lane, c2 AS most FROM {_records("tnn")}
+             UNION ALL SELECT type, 0, 1 FROM jobs WHERE id = ANY($2::bigint[])
+             UNION ALL SELECT type, 1, 1 FROM jobs WHERE id = ANY($3::bigint[])) AS each
+      GROUP BY type, lane) AS asked"""
+# Priority by priority, each from its floor on (the last parameter: type, lane, a floor for each priority). They are
 # walked in the order of their priorities, and no further than needed: sorting would need all of them to the end.
 READY: Final = f"""
     SELECT next.*, asked.most
-      FROM {_ASKED} LEFT JOIN json_to_recordset($4::json)
-           AS f(c0 text, c1 bigint, c2 bigint, c3 bigint, c4 bigint, c5 bigint) ON f.c0 = asked.type,
+      FROM {_ASKED} LEFT JOIN json_to_recordset($5::json)
+           AS f(c0 text, c1 bigint, c2 bigint, c3 bigint, c4 bigint, c5 bigint, c6 bigint)
+           ON f.c0 = asked.type AND f.c1 = asked.lane,
       LATERAL (
         SELECT {JOB_COLUMNS}
-          FROM (VALUES (1, c1), (2, c2), (3, c3), (4, c4), (5, c5)) AS line(at, floor), LATERAL (
+          FROM (VALUES (1, c2), (2, c3), (3, c4), (4, c5), (5, c6)) AS line(at, floor), LATERAL (
                SELECT * FROM jobs
-                WHERE {_READY} AND type = asked.type AND {only("priority", "line.at")}
+                WHERE {_READY} AND type = asked.type AND jobs.lane = asked.lane AND {only("priority", "line.at")}
                   AND id >= coalesce(line.floor, 0)
-                ORDER BY priority, id LIMIT least(asked.most, $3::bigint)) AS jobs
-         LIMIT least(asked.most, $3::bigint)) AS next"""
+                ORDER BY priority, id LIMIT least(asked.most, $4::bigint)) AS jobs
+         LIMIT least(asked.most, $4::bigint)) AS next"""
 KEPT: Final = f"""
     SELECT next.* FROM {_ASKED}, LATERAL (
         SELECT {JOB_COLUMNS} FROM jobs WHERE status = 'pending' AND avoid IS NOT NULL AND type = asked.type
-         ORDER BY priority, id LIMIT $3::bigint) AS next"""
+               AND jobs.lane = asked.lane
+         ORDER BY priority, id LIMIT $4::bigint) AS next"""
 # The last column: the types that it has asked for beside its own, a JSON array.
 WORKERS: Final = f"""
     SELECT {WORKER_COLUMNS}, (SELECT json_agg(t.type)::text FROM worker_types AS t WHERE t.worker_id = workers.id)
@@ -131,8 +135,8 @@ def _insert(table: str, columns: str, kinds: str, more: str = "") -> str:
 INSERT_JOBS: Final = _insert(
     "jobs",
     "id, type, status, priority, source_hash, created_at, updated_at, max_attempts, source_path, source_size, tags,"
-    " metadata, submitter, output_bytes",
-    "nttntnnntntttn",
+    " metadata, submitter, output_bytes, options, options_hash, lane",
+    "nttntnnntntttnttn",
 )
 INSERT_JOB_TAGS: Final = _insert("job_tags", "tag, job_id", "tn", "ON CONFLICT DO NOTHING")
 DELETE_JOB_TAGS: Final = (
@@ -141,13 +145,14 @@ DELETE_JOB_TAGS: Final = (
 ADD_JOB_PATHS: Final = _insert("job_paths", "job_id, n, path", "nnt")
 # The last value: which of its job's attempts in this statement it is, from 1 on.
 START_ATTEMPTS: Final = f"""
-    INSERT INTO attempts (job_id, attempt, worker_id, lease, started_at, output_key, ordinal)
-    SELECT c0, c1, c2, c3, c4, c5, c6 + coalesce(
+    INSERT INTO attempts (job_id, attempt, worker_id, lease, started_at, output_key, converter, ordinal)
+    SELECT c0, c1, c2, c3, c4, c5, c6, c7 + coalesce(
            (SELECT coalesce(ordinal, attempt) FROM attempts WHERE job_id = c0 ORDER BY attempt DESC LIMIT 1), 0)
-      FROM {_records("nnttntn")}"""
+      FROM {_records("nnttnttn")}"""
 END_ATTEMPTS: Final = f"""
-    UPDATE attempts SET ended_at = c2, outcome = c3, kind = c4, error = c5, traceback = c6, log_tail = c7
-      FROM {_records("nnnttttt")} WHERE attempts.job_id = c0 AND attempts.attempt = c1"""
+    UPDATE attempts SET ended_at = c2, outcome = c3, kind = c4, error = c5, traceback = c6, log_tail = c7,
+                        converter = c8
+      FROM {_records("nnntttttt")} WHERE attempts.job_id = c0 AND attempts.attempt = c1"""
 DROP_RESULTS: Final = f"""
     DELETE FROM results USING {_records("nn")} WHERE results.job_id = c0 AND results.attempt = c1"""
 DROP_RESULTS_BUT: Final = f"""
@@ -166,13 +171,14 @@ KEEP_FILES: Final = f"UPDATE files SET kept = c1, keeping = 0 FROM {_records('tt
 SAVE_WORKERS: Final = _insert(
     "workers",
     WORKER_COLUMNS,
-    "tttnntnntttntnntntt",
+    "tttnntnntttntnntntttt",
     """ON CONFLICT (id) DO UPDATE SET type = excluded.type, status = excluded.status,
         updated_at = excluded.updated_at, name = excluded.name, enabled = excluded.enabled,
         last_heartbeat = excluded.last_heartbeat, metadata = excluded.metadata, labels = excluded.labels,
         version = excluded.version, token_id = excluded.token_id, secret_hash = excluded.secret_hash,
         drain = excluded.drain, registered = excluded.registered, instance = excluded.instance,
-        contested_at = excluded.contested_at, contested_by = excluded.contested_by""",
+        contested_at = excluded.contested_at, contested_by = excluded.contested_by, accepts = excluded.accepts,
+        converter = excluded.converter""",
 )
 BEAT_WORKERS: Final = f"""
     UPDATE workers SET last_heartbeat = c1, updated_at = c2 FROM {_records("tnn")} WHERE workers.id = c0"""
@@ -200,16 +206,18 @@ SAVE_UNDOS: Final = _insert("undos", "token, job_id, was, became, at", "tnttn", 
 INSERT_AUDIT: Final = _insert("audit", "at, actor, name, address, action, subject, detail", "ntttttt")
 
 
-def _moved(table: str, keys: str, kinds: str, weighed: tuple[str, ...] = ()) -> str:
+def _moved(table: str, keys: str, kinds: str, weighed: tuple[str, ...] = (), *, least: str = "") -> str:
     """A counter of what is there never falls below zero (the schema says so): an upsert of a negative number would be
-    refused before it was added. `weighed`: further counters of the row, which may."""
+    refused before it was added. `weighed`: further counters of the row, which may. `least`: of one that servers of an
+    older release do not move, and may be too low."""
     at = len(kinds)
+    n = f"coalesce(c.n, 0) + c{at}"
     same = " AND ".join(f"c.{key} = c{index}" for index, key in enumerate(keys.split(", ")))
     more = "".join(f", {name}" for name in weighed)
     values = "".join(f", e.c{index}" for index in range(at + 1, at + 1 + len(weighed)))
     added = "".join(f", {name} = {table}.{name} + excluded.{name}" for name in weighed)
     return f"""
-    INSERT INTO {table} ({keys}, n{more}) SELECT {_all(kinds)}, coalesce(c.n, 0) + c{at}{values}
+    INSERT INTO {table} ({keys}, n{more}) SELECT {_all(kinds)}, {f"greatest({n}, {least})" if least else n}{values}
       FROM {_records(kinds + "n" * (1 + len(weighed)))} LEFT JOIN {table} AS c ON {same}
     ON CONFLICT ({keys}) DO UPDATE SET n = excluded.n{added}"""
 
@@ -221,6 +229,7 @@ def _added(table: str, keys: str, kinds: str) -> str:
 _BYTES: Final = ("source_bytes", "output_bytes")
 MOVE_JOB_COUNTS: Final = _moved("job_counts", "status, type, priority", "ttn", _BYTES)
 MOVE_TAG_COUNTS: Final = _moved("tag_counts", "tag", "t", _BYTES)
+MOVE_CONVERTER_COUNTS: Final = _moved("converter_counts", "made_by, status, type, priority", "tttn", least="0")
 MOVE_FAILURE_COUNTS: Final = _moved("failure_counts", "failure, status", "nt")
 MOVE_WORKER_COUNTS: Final = _moved("worker_counts", "status", "t")
 ADD_HAPPENINGS: Final = _added("happenings", "step, slot, type, what", "nntt")

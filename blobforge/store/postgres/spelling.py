@@ -15,7 +15,7 @@ from itertools import count
 from typing import Final
 
 from blobforge.store.sql import sql
-from blobforge.store.sql.sql import JOB_COLUMNS
+from blobforge.store.sql.sql import JOB_COLUMNS, WHOLE_JOB_COLUMNS
 
 
 def only(column: str, value: str) -> str:
@@ -77,9 +77,9 @@ OTHERWISE: Final = {
     sql.AHEAD: f"""
         SELECT count(*) FROM (
             SELECT 1 FROM jobs
-             WHERE status = 'pending' AND not_before IS NULL AND avoid IS NULL AND lane = 0
-               AND type = $1 AND {only("priority", "$2")} AND id < $3
-             ORDER BY priority, id LIMIT $4) AS ahead""",
+             WHERE status = 'pending' AND not_before IS NULL AND avoid IS NULL
+               AND type = $1 AND lane = $2 AND {only("priority", "$3")} AND id < $4
+             ORDER BY priority, id LIMIT $5) AS ahead""",
     # Numbers of jobs come from the turn; those of other tables from sequences.
     sql.HAD_JOBS: "SELECT 1 FROM turn WHERE job > 0",
     sql.JOB_SEQUENCE: "SELECT job FROM turn",
@@ -92,9 +92,9 @@ OTHERWISE: Final = {
                             'operations_id_seq']) AS name""",
     sql.INSERT_WHOLE_JOB: f"""
         WITH made AS (
-            INSERT INTO jobs ({JOB_COLUMNS})
+            INSERT INTO jobs ({WHOLE_JOB_COLUMNS})
             VALUES (coalesce($1, (SELECT job + 1 FROM turn)),
-                    {", ".join(f"${at}" for at in range(2, len(JOB_COLUMNS.split(",")) + 1))}) RETURNING id),
+                    {", ".join(f"${at}" for at in range(2, len(WHOLE_JOB_COLUMNS.split(",")) + 1))}) RETURNING id),
         given AS (UPDATE turn SET job = greatest(job, (SELECT id FROM made)))
         SELECT id FROM made""",
     sql.TO_BACKFILL: """

@@ -1,9 +1,9 @@
 """Jobs that come with their past from another database.
 
-A job is known again by its type and source: what is here already stays as it is, so that a second run adds nothing
-and one that was broken off goes on. Its number is kept where it has never been given here. What it has come to
-before is not counted as happening now: the backfill (actors/effects/backfill.py) makes of its attempts what charts
-and causes of failures need.
+A job is known again by its source, type and options: what is here already stays as it is, so that a second run
+adds nothing and one that was broken off goes on. Its number is kept where it has never been given here. What it has
+come to before is not counted as happening now: the backfill (actors/effects/backfill.py) makes of its attempts what
+charts and causes of failures need.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from msgspec.structs import astuple, replace
 
 from blobforge.job import Job
+from blobforge.options import digest
 from blobforge.store.sql import rows, sql
 from blobforge.store.sql.running import Statements
 from blobforge.store.whole import Kept, Whole
@@ -31,7 +32,7 @@ class Arrivals:
         brought = next((kept.record.size for kept in whole.files if kept.key == whole.job.output_key), None)
         job = replace(whole.job, more_paths=len(whole.paths), output_bytes=whole.job.output_bytes or brought or 0)
         self._working.forget()
-        if self._do.row(sql.JOB_BY_SOURCE, (job.source_hash, job.type)) is not None:
+        if self._do.row(sql.SAME_JOB, (job.source_hash, job.type, digest(job.options))) is not None:
             return None
         own = job.id if job.id > self.highest() else None
         number = self._do.insert(sql.INSERT_WHOLE_JOB, (own, *rows.job_values(job)[1:]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from blobforge.access import Token
 from blobforge.job import Job
+from blobforge.options import digest
 from blobforge.people import User
 from blobforge.store.files import FileRecord
 from blobforge.store.sql import rows, sql
@@ -41,8 +42,8 @@ class DatabaseExport:
     def had_jobs(self) -> bool:
         return self._ask.row(sql.HAD_JOBS) is not None
 
-    def has_job(self, source_hash: str, type_: str) -> bool:
-        return self._ask.row(sql.JOB_BY_SOURCE, (source_hash, type_)) is not None
+    def has_job(self, source_hash: str, type_: str, options: str | None) -> bool:
+        return self._ask.row(sql.SAME_JOB, (source_hash, type_, digest(options))) is not None
 
     def next_job(self, after: int, objects_of: ObjectsOf) -> Whole | None:
         with self._ask.moment():

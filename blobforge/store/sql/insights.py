@@ -172,7 +172,7 @@ class Insights:
                 urgent += n
             if status == JobStatus.RUNNING:
                 running += n
-        row = self._ask.row(sql.AHEAD, (job.type, job.priority, job.id, MOST_AHEAD + 1))
+        row = self._ask.row(sql.AHEAD, (job.type, job.lane, job.priority, job.id, MOST_AHEAD + 1))
         older = row[0] if row else 0
         return Surroundings(fleet, urgent + min(older, MOST_AHEAD), older <= MOST_AHEAD, running)
 

@@ -180,6 +180,18 @@ INVARIANTS: Final = (
                  AND a.outcome = 'completed'))""",
         ("jobs", "jobs.kept_attempt", "attempts"),
     ),
+    Invariant(
+        "jobs with a result of another converter than their attempt's",
+        """SELECT id FROM jobs WHERE made_by IS NOT NULL AND NOT EXISTS (
+              SELECT 1 FROM attempts AS a WHERE a.job_id = jobs.id AND a.converter = made_by
+                 AND a.attempt = CASE status WHEN 'completed' THEN jobs.attempt ELSE kept_attempt END)""",
+        ("jobs", "jobs.made_by", "attempts.converter"),
+    ),
+    Invariant(
+        "jobs with a result to be compared, and none to compare it with",
+        "SELECT id FROM jobs WHERE compare_until IS NOT NULL AND (status <> 'completed' OR replaced IS NULL)",
+        ("jobs", "jobs.compare_until"),
+    ),
     # --- each status has what belongs to it
     Invariant(
         "jobs that nobody holds, with a worker",
@@ -235,6 +247,13 @@ INVARIANTS: Final = (
         "failed jobs that have spent their attempts, and should be dead",
         "SELECT id FROM jobs WHERE status = 'failed' AND attempts >= max_attempts",
     ),
+    # --- what makes a job unique
+    Invariant(
+        "jobs with options that are no JSON, or without their hash, or in another lane",
+        """SELECT id FROM jobs WHERE json_valid(options) = 0 OR (options IS NULL) <> (options_hash = '')
+              OR lane <> CASE WHEN options IS NULL THEN 0 ELSE 1 END""",
+        ("jobs", "jobs.options", "jobs.lane"),
+    ),
     # --- never given twice
     Invariant(
         "jobs with an id that may be given again",
@@ -279,6 +298,17 @@ INVARIANTS: Final = (
         "jobs with another number of further paths than they say",
         """SELECT id FROM jobs WHERE more_paths <> (SELECT count(*) FROM job_paths AS p WHERE p.job_id = jobs.id)""",
         ("jobs.more_paths", "job_paths"),
+    ),
+    Invariant(
+        "counters of converters that are not what counting says (converter, status, type, priority: kept, counted)",
+        """SELECT made_by || ' ' || status || ' ' || type || ' ' || priority || ': '
+                  || sum(kept) || ', ' || sum(counted)
+             FROM (SELECT made_by, status, type, priority, n AS kept, 0 AS counted FROM converter_counts
+                   UNION ALL
+                   SELECT made_by, status, type, priority, 0, count(*) FROM jobs WHERE made_by IS NOT NULL
+                    GROUP BY made_by, status, type, priority) AS each
+            GROUP BY made_by, status, type, priority HAVING sum(kept) <> sum(counted)""",
+        ("jobs", "jobs.made_by", "converter_counts"),
     ),
     Invariant(
         "counters of workers that are not what counting says (status: kept, counted)",

@@ -46,6 +46,11 @@ class Rollups:
         else:
             self._do.rows(sql.WEIGHED, (next_job,))
 
+    def recount_converters(self) -> None:
+        self._working.forget()
+        self._do.rows(sql.FORGET_CONVERTER_COUNTS)
+        self._do.rows(sql.COUNT_CONVERTERS)
+
     # --- depths
 
     def sample_depths(self, statuses: Collection[str], slots: Mapping[int, int]) -> None:
@@ -85,6 +90,7 @@ class Rollups:
         self._do.rows(sql.PURGE_WORKER_RATES, (kept.hour,))
         self._do.rows(sql.FORGET_TYPES)
         self._do.rows(sql.FORGET_TAGS)
+        self._do.rows(sql.FORGET_CONVERTERS)
         self._do.rows(sql.PURGE_FAILURES, (kept.causes_seen_at,))
         if self._do.number(sql.COUNT_FAILURES) >= kept.causes:
             self._do.rows(sql.FORGET_FAILURES, (kept.room,))

@@ -9,6 +9,7 @@ import msgspec
 
 from blobforge.access import Scope, Token
 from blobforge.job import Attempt, Job, JobStatus, Outcome
+from blobforge.options import digest
 from blobforge.people import Session, User
 from blobforge.store.sql.running import Row
 from blobforge.worker import Worker, WorkerStatus
@@ -16,13 +17,14 @@ from blobforge.worker import Worker, WorkerStatus
 # A dict is several times faster than JobStatus(text).
 _STATUS = {status.value: status for status in JobStatus}
 _WORKER_STATUS = {status.value: status for status in WorkerStatus}
-_WRITE_ONCE = Job.__struct_fields__.index("write_once") - 12  # in a row behind the columns that are named below
 _decode_tags = msgspec.json.Decoder(tuple[str, ...]).decode
+_BEFORE_REST = 12  # columns that are named below
+_WRITE_ONCE, _COMPARE = (Job.__struct_fields__.index(name) - _BEFORE_REST for name in ("write_once", "compare"))
 
 
 def job(row: Sequence[Any]) -> Job:
     id_, type_, status, priority, source_hash, created, updated, most, path, size, tags, avoid, *rest = row
-    rest[_WRITE_ONCE] = bool(rest[_WRITE_ONCE])
+    rest[_WRITE_ONCE], rest[_COMPARE] = bool(rest[_WRITE_ONCE]), bool(rest[_COMPARE])
     return Job(
         id_, type_, _STATUS[status], priority, source_hash, created, updated, most, path, size,
         _decode_tags(tags) if tags else (), _decode_tags(avoid) if avoid else (), *rest,
@@ -31,11 +33,14 @@ def job(row: Sequence[Any]) -> Job:
 
 def job_values(job: Job) -> Row:
     """The parameters of INSERT_WHOLE_JOB."""
-    return msgspec.structs.astuple(
-        msgspec.structs.replace(
-            job, tags=encode_tags(job.tags), avoid=encode_tags(job.avoid), write_once=int(job.write_once)
-        )
+    whole = msgspec.structs.replace(
+        job,
+        tags=encode_tags(job.tags),
+        avoid=encode_tags(job.avoid),
+        write_once=int(job.write_once),
+        compare=int(job.compare),
     )
+    return (*msgspec.structs.astuple(whole), digest(job.options), job.lane)
 
 
 def new_job(job: Job) -> Row:
@@ -43,7 +48,7 @@ def new_job(job: Job) -> Row:
     return (
         job.id, job.type, job.status, job.priority, job.source_hash, job.created_at, job.updated_at,
         job.max_attempts, job.source_path, job.source_size, encode_tags(job.tags), job.metadata, job.submitter,
-        job.output_bytes,
+        job.output_bytes, job.options, digest(job.options), job.lane,
     )  # fmt: skip
 
 
@@ -60,11 +65,12 @@ def attempt(row: Sequence[Any]) -> Attempt:
 def worker(row: Sequence[Any]) -> Worker:
     (
         id_, type_, status, created, updated, name, enabled, heartbeat, metadata, labels, version, token_id,
-        secret_hash, drain, registered, *instance,
+        secret_hash, drain, registered, instance, contested_at, contested_by, bound_type, accepts, converter,
     ) = row  # fmt: skip
     return Worker(
         id_, type_, _WORKER_STATUS[status], created, updated, name, bool(enabled), heartbeat, metadata, labels,
-        version, token_id, secret_hash, bool(drain), bool(registered), *instance,
+        version, token_id, secret_hash, bool(drain), bool(registered), instance, contested_at, contested_by,
+        bound_type, _decode_tags(accepts) if accepts else (), converter,
     )  # fmt: skip
 
 
@@ -73,7 +79,8 @@ def worker_values(worker: Worker) -> Row:
         worker.id, worker.type, worker.status, worker.created_at, worker.updated_at, worker.name,
         int(worker.enabled), worker.last_heartbeat, worker.metadata, worker.labels, worker.version,
         worker.token_id, worker.secret_hash, int(worker.drain), int(worker.registered), worker.instance,
-        worker.contested_at, worker.contested_by, worker.bound_type,
+        worker.contested_at, worker.contested_by, worker.bound_type, encode_tags(worker.accepts),
+        worker.converter,
     )  # fmt: skip
 
 

@@ -14,21 +14,21 @@ JOB_COLUMNS: Final = (
     " tags, avoid, metadata, attempts, losses, attempt, worker_id, lease, heartbeat_at, started_at, completed_at,"
     " not_before, last_error, output_key, result, progress, failure, progress_at, releases, avoid_until,"
     " kept_attempt, replaced, submitter, upload_key, result_size, write_once, more_paths,"
-    " output_bytes"
+    " output_bytes, options, converter, made_by, compare, compare_until"
 )
 # Of a list that shows no more than these: what submitters and workers write at length stays on the disk.
-_LONG: Final = frozenset({"metadata", "last_error", "result", "replaced"})
+_LONG: Final = frozenset({"metadata", "last_error", "result", "replaced", "options"})
 SHORT_COLUMNS: Final = ", ".join(f"NULL AS {name}" if name in _LONG else name for name in JOB_COLUMNS.split(", "))
 # Older releases stored no keys: they had them all alike.
 _ATTEMPTS_KEY: Final = "coalesce(output_key, 'outputs/' || job_id || '/' || attempt || '/output')"
 ATTEMPT_COLUMNS: Final = (
     "job_id, attempt, worker_id, lease, started_at, ended_at, outcome, kind, error, traceback, log_tail,"
-    f" {_ATTEMPTS_KEY}"
+    f" {_ATTEMPTS_KEY}, converter"
 )
 WORKER_COLUMNS: Final = (
     "id, type, status, created_at, updated_at, name, enabled, last_heartbeat, metadata, labels, version,"
     " token_id, secret_hash, drain, registered, instance, contested_at, contested_by,"
-    " bound_type"
+    " bound_type, accepts, converter"
 )
 USER_COLUMNS: Final = "id, issuer, subject, email, name, groups, is_admin, created_at, last_login_at"
 SESSION_COLUMNS: Final = (
@@ -46,13 +46,12 @@ _NAMING_COLUMNS: Final = ", ".join(
     f"NULL AS {name}" if name in _LONG - {"result"} else name for name in JOB_COLUMNS.split(", ")
 )
 MANY_JOBS: Final = f"SELECT {_NAMING_COLUMNS} FROM jobs WHERE id {_ANY_OF_MANY}"
-JOB_BY_SOURCE: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE source_hash = ? AND type = ?"
+SAME_JOB: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE source_hash = ? AND type = ? AND options_hash = ?"
 # Of these hashes, those whose source is held to be there.
 HELD_SOURCES: Final = """
     SELECT asked.value FROM json_each(?) AS asked
      WHERE EXISTS (SELECT 1 FROM jobs WHERE source_hash = asked.value AND status <> 'uploading')"""
-# There is one lane today.
-READY: Final = "status = 'pending' AND not_before IS NULL AND avoid IS NULL AND type = ? AND lane = 0"
+READY: Final = "status = 'pending' AND not_before IS NULL AND avoid IS NULL AND type = ? AND lane = ?"
 # Some of them twice: those that have asked for their own type, too.
 ONLINE_WORKERS: Final = """
     SELECT id FROM workers WHERE status = 'online' AND enabled = 1 AND type = ?1
@@ -76,7 +75,7 @@ ATTEMPTS_BELOW: Final = f"""
 # Of a timeline: the beginning of the error is all of it that is shown.
 ATTEMPTS_IN_SHORT: Final = f"""
     SELECT job_id, attempt, worker_id, lease, started_at, ended_at, outcome, kind, substr(error, 1, 2000), NULL, NULL,
-           {_ATTEMPTS_KEY}
+           {_ATTEMPTS_KEY}, converter
       FROM attempts WHERE job_id = ? AND attempt < ? ORDER BY attempt DESC LIMIT ?"""
 ATTEMPTS_SO_FAR: Final = """
     SELECT coalesce(ordinal, attempt) FROM attempts WHERE job_id = ? ORDER BY attempt DESC LIMIT 1"""
@@ -259,6 +258,12 @@ PURGE_DURATIONS: Final = "DELETE FROM durations WHERE week < ?"
 PURGE_WORKER_RATES: Final = "DELETE FROM worker_rates WHERE hour < ?"
 FORGET_TYPES: Final = """
     DELETE FROM job_counts WHERE type IN (SELECT type FROM job_counts GROUP BY type HAVING sum(n) = 0)"""
+FORGET_CONVERTERS: Final = "DELETE FROM converter_counts WHERE n = 0"
+FORGET_CONVERTER_COUNTS: Final = "DELETE FROM converter_counts"
+COUNT_CONVERTERS: Final = """
+    INSERT INTO converter_counts (made_by, status, type, priority, n)
+    SELECT made_by, status, type, priority, count(*) FROM jobs WHERE made_by IS NOT NULL
+     GROUP BY made_by, status, type, priority"""
 JOB_COUNTS: Final = "SELECT status, type, priority, n FROM job_counts WHERE n > 0"
 BYTES: Final = """
     SELECT status, type, CAST(sum(source_bytes) AS BIGINT), CAST(sum(output_bytes) AS BIGINT) FROM job_counts
@@ -416,11 +421,13 @@ FORGET_EPOCHS: Final = "UPDATE doomed_objects SET epoch = 0 WHERE epoch > 0"
 
 # --- what comes with its past from another database
 JOB_SEQUENCE: Final = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'jobs'"
-INSERT_WHOLE_JOB: Final = f"INSERT INTO jobs ({JOB_COLUMNS}) VALUES ({', '.join('?' * len(JOB_COLUMNS.split(',')))})"
+WHOLE_JOB_COLUMNS: Final = f"{JOB_COLUMNS}, options_hash, lane"
+INSERT_WHOLE_JOB: Final = f"""
+    INSERT INTO jobs ({WHOLE_JOB_COLUMNS}) VALUES ({", ".join("?" * len(WHOLE_JOB_COLUMNS.split(",")))})"""
 INSERT_WHOLE_ATTEMPT: Final = f"""
     INSERT INTO attempts (job_id, attempt, worker_id, lease, started_at, ended_at, outcome, kind, error, traceback,
-                          log_tail, output_key, ordinal)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, {_ORDINAL})"""
+                          log_tail, output_key, converter, ordinal)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, {_ORDINAL})"""
 TO_BACKFILL: Final = """
     INSERT INTO backfill (id, next_job, last_job, counts) VALUES (1, ?1, ?2, 1)
     ON CONFLICT (id) DO UPDATE SET next_job = min(next_job, excluded.next_job),

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from functools import lru_cache, partial
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from itertools import compress
 from operator import itemgetter, ne
 from typing import Any, Final, NamedTuple
@@ -20,6 +20,7 @@ from msgspec.structs import astuple
 
 from blobforge.events import Event, Fact
 from blobforge.job import Job
+from blobforge.options import PLAIN, WITH_OPTIONS, QueueLine
 from blobforge.store.bulk import Changes
 from blobforge.store.errors import StaleState, StoreUnavailable
 from blobforge.store.files import Doom, FileRecord
@@ -45,6 +46,7 @@ _decode_pairs = msgspec.json.Decoder(list[tuple[int, int]]).decode
 _COUNTERS: Final = {
     "jobs": sql.MOVE_JOB_COUNTS,
     "tags": sql.MOVE_TAG_COUNTS,
+    "converters": sql.MOVE_CONVERTER_COUNTS,
     "failures": sql.MOVE_FAILURE_COUNTS,
     "workers": sql.MOVE_WORKER_COUNTS,
     "happenings": sql.ADD_HAPPENINGS,
@@ -61,6 +63,7 @@ _OTHERWISE: Final[dict[str, Callable[[Any], Any]]] = {
     "tags": rows.encode_tags,
     "avoid": rows.encode_tags,
     "write_once": int,
+    "compare": int,
 }
 # Of so few rows each is read and written by a statement of its own, where the transaction has no more: JSON costs
 # more than a further statement.
@@ -142,9 +145,12 @@ class Bulk:
         for part, names, take in asked:
             load.named(part, names, take)
         if needs.ready:
-            kept = needs.kept if needs.kept and self._may_be_kept() else 0
-            for type_, most in needs.ready.items():
-                load.line(type_, most, kept)
+            found.ready = {line: [] for line in needs.ready}
+            found.kept = {line: [] for line in needs.ready}
+            _ask_ready(load, needs.ready)
+            if needs.kept and self._may_be_kept():
+                for line in needs.ready:
+                    load.ask(sql.NEEDED_KEPT, _take_kept, *line, needs.kept)
         if needs.failed:
             found.failed = dict.fromkeys(needs.failed, ())
             load.named(sql.NEEDED_FAILED, needs.failed, _take_failed, needs.among)
@@ -323,15 +329,8 @@ class _OneByOne:
         for name in names:
             take(self._found, self._rows(part.one, (*name, *more) if type(name) is tuple else (name, *more)))
 
-    def line(self, type_: str, most: int, kept: int) -> None:
-        for lines, part, limit in (
-            (self._found.ready, sql.NEEDED_READY, most),
-            (self._found.kept, sql.NEEDED_KEPT, kept),
-        ):
-            lines[type_] = list(map(rows.job, self._rows(part.one, (type_, limit)))) if limit else []
-
-    def ask(self, part: sql.LoadPart, take: Take) -> None:
-        take(self._found, self._rows(part.one))
+    def ask(self, part: sql.LoadPart, take: Take, *values: Any) -> None:
+        take(self._found, self._rows(part.one, values))
 
     def finish(self) -> None:
         """All has been asked."""
@@ -350,14 +349,6 @@ class _Together:
     def named(self, part: sql.LoadPart, names: set[Any], take: Take, *more: Any) -> None:
         self.ask(part, take, as_json(list(names)), *more)
 
-    def line(self, type_: str, most: int, kept: int) -> None:
-        found = self._found
-        found.ready[type_], found.kept[type_] = [], []
-        if most:
-            self.ask(sql.NEEDED_READY, partial(_take_line, "ready", type_), type_, most)
-        if kept:
-            self.ask(sql.NEEDED_KEPT, partial(_take_line, "kept", type_), type_, kept)
-
     def ask(self, part: sql.LoadPart, take: Take, *values: Any) -> None:
         self._parts.append(part.many)
         self._values += values
@@ -370,12 +361,30 @@ class _Together:
                 take(self._found, _decode(value))
 
 
+def _ask_ready(load: _OneByOne | _Together, wanted: Mapping[QueueLine, int]) -> None:
+    """The two lines of a type are one question."""
+    for line, most in wanted.items():
+        other = QueueLine(line.type, WITH_OPTIONS if line.lane == PLAIN else PLAIN)
+        beside = wanted.get(other, 0)
+        if most and beside:
+            if line.lane == PLAIN:
+                load.ask(sql.NEEDED_READY_OF_TWO, _take_ready, *line, most, *other, beside)
+        elif most:
+            load.ask(sql.NEEDED_READY, _take_ready, *line, most)
+
+
 def _take_jobs(found: Found, told: Rows) -> None:
     found.jobs += map(rows.job, told)
 
 
-def _take_line(lines: str, type_: str, found: Found, told: Rows) -> None:
-    getattr(found, lines)[type_] = list(map(rows.job, told))
+def _take_ready(found: Found, told: Rows) -> None:
+    for job in map(rows.job, told):
+        found.ready[job.line].append(job)
+
+
+def _take_kept(found: Found, told: Rows) -> None:
+    for job in map(rows.job, told):
+        found.kept[job.line].append(job)
 
 
 def _take_workers(found: Found, told: Rows) -> None:
@@ -440,7 +449,7 @@ def _file(record: list[Any]) -> FileRecord | None:
 
 
 def _started(job: Job) -> tuple[Any, ...]:
-    return (job.id, job.attempt, job.worker_id, job.lease, job.started_at, job.upload_key)
+    return (job.id, job.attempt, job.worker_id, job.lease, job.started_at, job.upload_key, job.converter)
 
 
 class _Move(NamedTuple):

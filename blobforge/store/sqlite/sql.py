@@ -42,14 +42,14 @@ NEEDED_OF_SOURCES: Final = _rows_of(
 NEEDED_OF_WORKERS: Final = _rows_of(
     JOB_COLUMNS, "jobs INDEXED BY jobs_running WHERE status = 'running' AND worker_id {is_one}"
 )
-NEEDED_READY: Final = _rows_of(
-    JOB_COLUMNS,
-    f"(SELECT * FROM jobs INDEXED BY jobs_ready WHERE {READY} ORDER BY priority, id LIMIT ?)",
-)
+# Of one line, and of the two lines of a type.
+_FIRST: Final = f"SELECT * FROM jobs INDEXED BY jobs_ready WHERE {READY} ORDER BY priority, id LIMIT ?"
+NEEDED_READY: Final = _rows_of(JOB_COLUMNS, f"({_FIRST})")
+NEEDED_READY_OF_TWO: Final = _rows_of(JOB_COLUMNS, f"(SELECT * FROM ({_FIRST}) UNION ALL SELECT * FROM ({_FIRST}))")
 NEEDED_KEPT: Final = _rows_of(
     JOB_COLUMNS,
     "(SELECT * FROM jobs INDEXED BY jobs_kept WHERE status = 'pending' AND avoid IS NOT NULL AND type = ?"
-    " ORDER BY priority, id LIMIT ?)",
+    " AND lane = ? ORDER BY priority, id LIMIT ?)",
 )
 NEEDED_WORKERS: Final = _rows_of(WORKER_COLUMNS, "workers WHERE id {is_one}")
 # (job, attempt) pairs.
@@ -113,8 +113,8 @@ def move_jobs(columns: tuple[str, ...]) -> str:
 JOB_STATES: Final = "SELECT id, status, attempt FROM jobs WHERE id IN (SELECT value FROM json_each(?))"
 INSERT_JOBS: Final = f"""
     INSERT INTO jobs (id, type, status, priority, source_hash, created_at, updated_at, max_attempts, source_path,
-                      source_size, tags, metadata, submitter, output_bytes)
-    {{row}} {_values(0, 14)} {{each}} {{in_order}}"""
+                      source_size, tags, metadata, submitter, output_bytes, options, options_hash, lane)
+    {{row}} {_values(0, 17)} {{each}} {{in_order}}"""
 INSERT_JOB_TAGS: Final = "INSERT OR IGNORE INTO job_tags (tag, job_id) {row} {0}, {1} {each}"
 DELETE_JOB_TAGS: Final = "DELETE FROM job_tags WHERE (tag, job_id) IN ({row} {0}, {1} {each})"
 ADD_JOB_PATHS: Final = "INSERT INTO job_paths (job_id, n, path) {row} {0}, {1}, {2} {each}"
@@ -124,8 +124,8 @@ DELETE_JOBS: Final = """
         SELECT jobs.id {each_and} jobs WHERE jobs.id = {0} AND +jobs.status = {1} AND jobs.attempt = {2})"""
 # Attempts of a job are added in their order; the first one needs no look at others.
 START_ATTEMPTS: Final = f"""
-    INSERT INTO attempts (job_id, attempt, worker_id, lease, started_at, output_key, ordinal)
-    {{row}} {_values(0, 6)},
+    INSERT INTO attempts (job_id, attempt, worker_id, lease, started_at, output_key, converter, ordinal)
+    {{row}} {_values(0, 7)},
            CASE WHEN {{1}} = 1 THEN 1 ELSE
                1 + coalesce((SELECT coalesce(ordinal, attempt) FROM attempts WHERE job_id = {{0}}
                               ORDER BY attempt DESC LIMIT 1), 0) END
@@ -134,11 +134,12 @@ START_ATTEMPTS: Final = f"""
 # the one way to tell the planner what comes first.
 END_ATTEMPTS: Final = f"""
     INSERT INTO attempts (job_id, attempt, worker_id, lease, started_at, ended_at, outcome, kind, error, traceback,
-                          log_tail)
-    SELECT a.job_id, a.attempt, a.worker_id, a.lease, a.started_at, {_values(2, 8)}
+                          log_tail, converter)
+    SELECT a.job_id, a.attempt, a.worker_id, a.lease, a.started_at, {_values(2, 9)}
       {{each_and}} attempts AS a WHERE a.job_id = {{0}} AND a.attempt = {{1}}
     ON CONFLICT (job_id, attempt) DO UPDATE SET ended_at = excluded.ended_at, outcome = excluded.outcome,
-        kind = excluded.kind, error = excluded.error, traceback = excluded.traceback, log_tail = excluded.log_tail"""
+        kind = excluded.kind, error = excluded.error, traceback = excluded.traceback, log_tail = excluded.log_tail,
+        converter = excluded.converter"""
 DROP_RESULTS: Final = "DELETE FROM results WHERE (job_id, attempt) IN ({row} {0}, {1} {each})"
 DROP_RESULTS_BUT: Final = """
     DELETE FROM results WHERE (job_id, attempt) IN (
@@ -152,13 +153,14 @@ RECORD_FILES: Final = f"""
         etag = excluded.etag, version = excluded.version, keeping = excluded.keeping"""
 KEEP_FILES: Final = "UPDATE files SET kept = {1}, keeping = 0 {set_from} WHERE files.key = {0}"
 SAVE_WORKERS: Final = f"""
-    INSERT INTO workers ({WORKER_COLUMNS}) {{row}} {_values(0, 19)} {{each}}
+    INSERT INTO workers ({WORKER_COLUMNS}) {{row}} {_values(0, 21)} {{each}}
     ON CONFLICT (id) DO UPDATE SET type = excluded.type, status = excluded.status,
         updated_at = excluded.updated_at, name = excluded.name, enabled = excluded.enabled,
         last_heartbeat = excluded.last_heartbeat, metadata = excluded.metadata, labels = excluded.labels,
         version = excluded.version, token_id = excluded.token_id, secret_hash = excluded.secret_hash,
         drain = excluded.drain, registered = excluded.registered, instance = excluded.instance,
-        contested_at = excluded.contested_at, contested_by = excluded.contested_by"""
+        contested_at = excluded.contested_at, contested_by = excluded.contested_by, accepts = excluded.accepts,
+        converter = excluded.converter"""
 BEAT_WORKERS: Final = """
     INSERT INTO workers (id, type, status, created_at, last_heartbeat, updated_at)
     SELECT w.id, w.type, w.status, w.created_at, {1}, {2} {each_and} workers AS w WHERE w.id = {0}
@@ -198,7 +200,12 @@ MOVE_TAG_COUNTS: Final = """
     {row} {0}, {1} + coalesce((SELECT c.n FROM tag_counts AS c WHERE c.tag = {0}), 0), {2}, {3} {each}
     ON CONFLICT (tag) DO UPDATE SET n = excluded.n, source_bytes = source_bytes + excluded.source_bytes,
         output_bytes = output_bytes + excluded.output_bytes"""
-
+MOVE_CONVERTER_COUNTS: Final = """
+    INSERT INTO converter_counts (made_by, status, type, priority, n)
+    {row} {0}, {1}, {2}, {3}, {4} + coalesce((
+              SELECT c.n FROM converter_counts AS c
+               WHERE c.made_by = {0} AND c.status = {1} AND c.type = {2} AND c.priority = {3}), 0) {each}
+    ON CONFLICT (made_by, status, type, priority) DO UPDATE SET n = excluded.n"""
 MOVE_FAILURE_COUNTS: Final = """
     INSERT INTO failure_counts (failure, status, n)
     {row} {0}, {1}, {2} + coalesce((SELECT c.n FROM failure_counts AS c
@@ -224,7 +231,8 @@ NOTE_HOURS: Final = f"""
 # Where a row that is alone needs less.
 OF_ONE: Final = {
     END_ATTEMPTS: """
-        UPDATE attempts SET ended_at = {2}, outcome = {3}, kind = {4}, error = {5}, traceback = {6}, log_tail = {7}
+        UPDATE attempts SET ended_at = {2}, outcome = {3}, kind = {4}, error = {5}, traceback = {6}, log_tail = {7},
+                            converter = {8}
          WHERE job_id = {0} AND attempt = {1}""",
     BEAT_WORKERS: "UPDATE workers SET last_heartbeat = {1}, updated_at = {2} WHERE id = {0}",
 }

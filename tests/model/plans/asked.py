@@ -53,7 +53,7 @@ def plain(answer: Any) -> Any:
                 "Granted",
                 tuple((job.id, job.attempt, job.lease) for job in answer.jobs),
                 answer.idle,
-                answer.withheld,
+                tuple(map(tuple, answer.withheld_lines)),
             )
         case m.Completed():
             return ("Completed", answer.job_id, plain(answer.next) if answer.next is not None else None)

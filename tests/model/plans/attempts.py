@@ -11,9 +11,11 @@ from blobforge.outputs import Output
 from tests.model.plans.asked import Asked, Letter, fresh
 from tests.model.plans.base import Base
 from tests.model.plans.choices import (
+    ACCEPTS,
     CALLERS,
     CHECKSUM,
     CLAIMERS,
+    CONVERTER,
     INSTANCES,
     JOBS,
     LEASE,
@@ -32,11 +34,21 @@ LARGE = '"%s"' % ("x" * LARGEST_RESULT)  # a result that is kept aside
 class Attempts(Base):
     # ------------------------------------------------------------------ what is said
 
-    def claiming(self, worker: str, caller: str, types: tuple[str, ...], limit: int, key: str | None) -> Asked:
+    def claiming(
+        self,
+        worker: str,
+        caller: str,
+        types: tuple[str, ...],
+        limit: int,
+        key: str | None,
+        accepts: tuple[str, ...] = (),
+        converter: str | None = None,
+    ) -> Asked:
         real, who = self.caller(caller, worker)
+        said = (accepts, converter)
         return Asked(
-            m.Claim(real, worker, types, limit, claim_key=key),
-            lambda answer: self.world.claim(who, worker, types, limit, key, fresh(answer), self.now),
+            m.Claim(real, worker, types, limit, claim_key=key, accepts=accepts, converter=converter),
+            lambda answer: self.world.claim(who, worker, types, limit, key, fresh(answer), self.now, *said),
         )
 
     def allowed(self, worker: str, types: tuple[str, ...]) -> tuple[str, ...]:
@@ -47,7 +59,7 @@ class Attempts(Base):
     def completion(
         self, job: str, by: str = "holder", caller: str = "own", lease: str = "right", output: str = "right",
         seen: m.ObjectSeen = OUTPUT_IS_THERE, checksum: str | None = None, result: str | None = None, *,
-        claim_next: bool = False,
+        claim_next: bool = False, accepts: tuple[str, ...] = (), converter: str | None = None,
     ) -> Asked:  # fmt: skip
         job_id = self.job_id(job, "running")
         worker = self.worker_of(job_id, by)
@@ -56,7 +68,8 @@ class Attempts(Base):
         attempt = (found.attempt if found is not None else 1) - (output == "former")
         key = None if output == "none" else output_of(job_id, attempt)
         message = m.Complete(
-            real, worker, job_id, self.lease_of(job_id, lease), key, seen, checksum, result, claim_next
+            real, worker, job_id, self.lease_of(job_id, lease), key, seen, checksum, result, claim_next,
+            accepts=accepts, converter=converter,
         )  # fmt: skip
 
         def expect(answer: m.Completed) -> object:
@@ -103,9 +116,18 @@ class Attempts(Base):
 
     # ------------------------------------------------------------------ rules
 
-    def claim(self, worker: str, caller: str, types: tuple[str, ...], limit: int, key: str | None) -> int:
+    def claim(
+        self,
+        worker: str,
+        caller: str,
+        types: tuple[str, ...],
+        limit: int,
+        key: str | None,
+        accepts: tuple[str, ...] = (),
+        converter: str | None = None,
+    ) -> int:
         """The first job that was given, or one that is not there."""
-        answer = self.do(self.claiming(worker, caller, types, limit, key))
+        answer = self.do(self.claiming(worker, caller, types, limit, key, accepts, converter))
         return answer.jobs[0].id if isinstance(answer, m.Granted) and answer.jobs else NOBODY
 
     @rule(
@@ -113,17 +135,21 @@ class Attempts(Base):
         caller=CALLERS,
         key=st.sampled_from([None, None, "k1", "k2"]),
         gone=st.sampled_from([False] * 7 + [True]),
+        accepts=ACCEPTS,
+        converter=CONVERTER,
     )
-    def claim_one(self, worker: str, caller: str, key: str | None, gone: bool) -> None:
+    def claim_one(
+        self, worker: str, caller: str, key: str | None, gone: bool, accepts: tuple[str, ...], converter: str | None
+    ) -> None:
         """`gone`: whoever asked has left meanwhile."""
         if gone:
             self.send(Letter(self.claiming(worker, caller, ("pdf",), 1, key), gone=True))
         else:
-            self.claim(worker, caller, ("pdf",), 1, key)
+            self.claim(worker, caller, ("pdf",), 1, key, accepts, converter)
 
-    @rule(worker=CLAIMERS, limit=st.integers(1, 3), key=st.sampled_from([None, "k1"]))
-    def claim_many(self, worker: str, limit: int, key: str | None) -> None:
-        self.claim(worker, "own", ("ocr", "pdf", "tiff"), limit, key)
+    @rule(worker=CLAIMERS, limit=st.integers(1, 3), key=st.sampled_from([None, "k1"]), accepts=ACCEPTS)
+    def claim_many(self, worker: str, limit: int, key: str | None, accepts: tuple[str, ...]) -> None:
+        self.claim(worker, "own", ("ocr", "pdf", "tiff"), limit, key, accepts)
 
     def lost(self) -> bool:
         return any(job.status == "pending" and job.lease is not None for job in self.world.jobs.values())
@@ -131,13 +157,15 @@ class Attempts(Base):
     @precondition(lambda self: self.has("running", "completed", "dead") or self.lost())
     @rule(
         job=JOBS, by=WHO, caller=CALLERS, lease=LEASE, output=OUTPUT, seen=SEEN, checksum=CHECKSUM,
-        claim_next=st.booleans(), result=st.sampled_from([None, '{"pages":1}', LARGE]),
+        claim_next=st.booleans(), result=st.sampled_from([None, '{"pages":1}', LARGE]), accepts=ACCEPTS,
+        converter=CONVERTER,
     )  # fmt: skip
     def complete(
         self, job: str, by: str, caller: str, lease: str, output: str, seen: m.ObjectSeen, checksum: str | None,
-        claim_next: bool, result: str | None,
+        claim_next: bool, result: str | None, accepts: tuple[str, ...], converter: str | None,
     ) -> None:  # fmt: skip
-        self.do(self.completion(job, by, caller, lease, output, seen, checksum, result, claim_next=claim_next))
+        more = {"claim_next": claim_next, "accepts": accepts, "converter": converter}
+        self.do(self.completion(job, by, caller, lease, output, seen, checksum, result, **more))  # type: ignore[arg-type]
 
     @precondition(lambda self: self.has("running", "completed", "dead") or self.lost())
     @rule(

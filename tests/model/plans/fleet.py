@@ -8,23 +8,24 @@ from hypothesis.stateful import rule
 from actors import messages as m
 from tests.model.plans.asked import Asked
 from tests.model.plans.base import Base
-from tests.model.plans.choices import CALLERS, INSTANCES, JOBS, LEASE, UNLUCKY, WORKERS, seldom
+from tests.model.plans.choices import CALLERS, CONVERTER, INSTANCES, JOBS, LEASE, UNLUCKY, WORKERS, seldom
 
 
 class Fleet(Base):
     @seldom
     @rule(
         worker=st.sampled_from(WORKERS), caller=CALLERS, type_=st.sampled_from(["pdf", "ocr"]), instance=INSTANCES,
-        replaces=INSTANCES,
+        replaces=INSTANCES, converter=CONVERTER,
     )  # fmt: skip
     def register(
-        self, worker: str, caller: str, type_: str, instance: str | None = None, replaces: str | None = None
-    ) -> None:
+        self, worker: str, caller: str, type_: str, instance: str | None = None, replaces: str | None = None,
+        converter: str | None = None,
+    ) -> None:  # fmt: skip
         real, who = self.caller(caller, worker)
         instance, replaces = self.instance_of(worker, instance), self.instance_of(worker, replaces)
-        message = m.Register(real, worker, type_, instance=instance, replaces=replaces)
+        message = m.Register(real, worker, type_, instance=instance, replaces=replaces, converter=converter)
         who = who._replace(instance=instance)
-        self.do(Asked(message, lambda _: self.world.register(who, worker, type_, replaces, self.now)))
+        self.do(Asked(message, lambda _: self.world.register(who, worker, type_, replaces, self.now, converter)))
 
     @rule(
         worker=st.sampled_from(WORKERS), caller=CALLERS, instance=INSTANCES,

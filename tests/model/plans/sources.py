@@ -8,17 +8,29 @@ from hypothesis.stateful import rule
 from actors import messages as m
 from tests.model.plans.asked import Asked
 from tests.model.plans.base import Base
-from tests.model.plans.choices import HASHES, JOBS, PRIORITIES, SEEN, SIZES, SOURCE_IS_THERE, TYPES, seldom, when_some
+from tests.model.plans.choices import (
+    HASHES,
+    JOBS,
+    OPTIONS,
+    PRIORITIES,
+    SEEN,
+    SIZES,
+    SOURCE_IS_THERE,
+    TYPES,
+    seldom,
+    when_some,
+)
 
 
 class Sources(Base):
     def submission(
         self, source_hash: str, type_: str, source: m.ObjectSeen = SOURCE_IS_THERE, *, priority: int = 3,
         size: int | None = None, most: int | None = None, tags: tuple[str, ...] = (), behind: int = 0,
+        options: str | None = None,
     ) -> Asked:  # fmt: skip
         """`behind`: somebody looked for the source before the last so many deletions had ended."""
         source = m.ObjectSeen(source.seen, source.size, source.sha256, max(0, self.epoch - behind))
-        new = m.NewJob(type_, source_hash, None, size, priority, most, tags, None)
+        new = m.NewJob(type_, source_hash, None, size, priority, most, tags, None, options=options)
 
         def expect(answer: m.Submitted) -> object:
             made = answer.job_id if isinstance(answer, m.Submitted) and not answer.existing else None
@@ -37,14 +49,23 @@ class Sources(Base):
     @rule(
         source_hash=HASHES, type_=TYPES, source=SEEN, priority=PRIORITIES, size=SIZES,
         most=st.sampled_from([None, 1, 2]), tags=st.sampled_from([(), ("a", "b", "a")]), behind=st.integers(0, 1),
+        options=OPTIONS,
     )  # fmt: skip
     def submit(
         self, source_hash: str, type_: str, source: m.ObjectSeen, priority: int, size: int | None, most: int | None,
-        tags: tuple[str, ...], behind: int,
+        tags: tuple[str, ...], behind: int, options: str | None,
     ) -> None:  # fmt: skip
         self.do(
             self.submission(
-                source_hash, type_, source, priority=priority, size=size, most=most, tags=tags, behind=behind
+                source_hash,
+                type_,
+                source,
+                priority=priority,
+                size=size,
+                most=most,
+                tags=tags,
+                behind=behind,
+                options=options,
             )
         )
 

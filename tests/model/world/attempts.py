@@ -19,6 +19,8 @@ class Attempts(Access):
         key: str | None,
         given: Sequence[Any],
         now: int,
+        accepts: tuple[str, ...] = (),
+        converter: str | None = None,
     ) -> Any:
         """`given`: (attempt, lease) of each job in the answer, in its order."""
         worker = self.may_act(worker_id, who)
@@ -30,6 +32,7 @@ class Attempts(Access):
             return No("worker-bound")
         if worker.status == "offline" or now - (worker.seen or 0) >= LIFE_MS:
             self.alive(worker, now)
+        worker.accepts, worker.converter = accepts, converter or worker.converter
         if key is not None:
             held = []
             for job_id, attempt in self.claim_keys.get((worker_id, key), []):
@@ -47,16 +50,16 @@ class Attempts(Access):
             known = {job.type for job in self.jobs.values()}
             worker.asks |= {type_ for type_ in types if type_ in known and type_ != worker.type}
         waiting = [job for job in self.jobs.values() if job.status == "pending" and job.type in types]
-        waiting = [job for job in waiting if job.not_before is None]
+        waiting = [job for job in waiting if job.not_before is None and (job.options is None or accepts)]
         ready = [job for job in waiting if worker_id not in job.avoid or not self.another(job.type, job.avoid)]
-        withheld = {job.type for job in waiting} - {job.type for job in ready}
-        withheld |= {job.type for job in waiting if job not in ready}
+        withheld = {(job.type, int(job.options is not None)) for job in waiting if job not in ready}
         ready.sort(key=lambda job: (job.priority, job.id))
         jobs = ready[:limit]
         fresh: Iterator[tuple[int, str]] = iter(given)
         for job in jobs:
             attempt, lease = next(fresh, (job.attempt + 1, "?"))
             self.start(job, worker_id, attempt, lease, now)
+            job.history[attempt].converter = worker.converter
         if jobs and key is not None:
             self.claim_keys[worker_id, key] = [(job.id, job.attempt) for job in jobs]
             self.claimed_at[worker_id, key] = now
@@ -84,7 +87,7 @@ class Attempts(Access):
         job.avoid = ()
         job.history[attempt] = Attempt(worker_id, lease, now)
 
-    def granted(self, jobs: Sequence[Job], *, idle: bool = False, withheld: tuple[str, ...] = ()) -> Any:
+    def granted(self, jobs: Sequence[Job], *, idle: bool = False, withheld: tuple[Any, ...] = ()) -> Any:
         return ("Granted", tuple((job.id, job.attempt, job.lease) for job in jobs), idle, withheld)
 
     def holds(self, job: Job, worker_id: str, lease: str | None) -> bool:
@@ -167,7 +170,10 @@ class Attempts(Access):
             if late:
                 job.attempts, job.losses = job.attempts + 1, job.losses - 1
             job.status, job.worker, job.completed_at, job.error = "completed", message.worker_id, now, None
-            job.replaced = (job.kept_attempt, job.output, job.result) if job.kept_attempt is not None else None
+            former = (job.kept_attempt, job.output, job.result, job.made_by)
+            job.replaced = former if job.kept_attempt is not None else None  # type: ignore[assignment]
+            attempt = job.history[job.attempt]
+            attempt.converter = job.made_by = message.converter or attempt.converter
             job.kept_attempt, job.output, job.result = None, message.output_key, message.result
             job.not_before, job.avoid, job.avoid_until, job.releases = None, (), None, 0
             job.end("completed", now)
@@ -180,7 +186,8 @@ class Attempts(Access):
         follower = self.jobs.get(before[0]) if before is not None else None
         if before and follower and follower.attempt == before[1] and self.holds(follower, message.worker_id, None):
             return self.granted([follower])
-        answer = self.claim(who, message.worker_id, (job.type,), 1, None, given, now)
+        more = (message.accepts, message.converter)
+        answer = self.claim(who, message.worker_id, (job.type,), 1, None, given, now, *more)
         if isinstance(answer, No):
             return self.granted([], idle=True)
         if message.lease is not None and answer[1]:
@@ -270,7 +277,7 @@ class Attempts(Access):
         job = self.jobs.get(job_id)
         if job is None or job.status != "completed" or job.attempt != attempt:
             if job is not None and job.kept_attempt == attempt:
-                job.kept_attempt = job.output = job.result = None
+                job.kept_attempt = job.output = job.result = job.made_by = None
                 job.changed_at = now
             elif job is not None and job.replaced is not None and job.replaced[0] == attempt:
                 job.replaced = None
@@ -279,7 +286,7 @@ class Attempts(Access):
         self.give_back(job, "revoked", now)
         job.losses += 1
         job.completed_at = None
-        job.kept_attempt, job.output, job.result = job.replaced or (None, None, None)
+        job.kept_attempt, job.output, job.result, job.made_by = job.replaced or (None, None, None, None)
         job.replaced = None
         job.error = True
         if job.losses >= self.rules.max_losses:

@@ -10,7 +10,7 @@ from tests.model.world.things import UNDO_MS, Job, No
 
 BY_RETRY = (
     "status", "priority", "attempt", "attempts", "losses", "worker", "lease", "completed_at", "not_before",
-    "progress", "kept_attempt", "replaced", "releases", "source_never_came",
+    "progress", "kept_attempt", "replaced", "releases", "source_never_came", "made_by",
 )  # fmt: skip
 
 
@@ -20,6 +20,8 @@ class Decisions(State):
             return No("job-not-retryable")
         if job.status == "completed" and (job.output, job.result) != (None, None):
             job.kept_attempt = job.attempt
+        if job.kept_attempt is None:
+            job.made_by = None
         job.status = "pending" if self.ready(job.hash, job.size) else "uploading"
         job.priority = priority or job.priority
         if reset:

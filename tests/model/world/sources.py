@@ -19,7 +19,8 @@ class Sources(Decisions):
                 return No("being-removed")
             if source.epoch < doom.epoch:
                 seen, size = "unknown", None
-        found = next((j for j in self.jobs.values() if (j.hash, j.type) == (job.source_hash, job.type)), None)
+        identity = (job.source_hash, job.type, job.options)
+        found = next((j for j in self.jobs.values() if (j.hash, j.type, j.options) == identity), None)
         types = {each.type for each in self.jobs.values()}
         if found is None and job.type not in types and len(types) >= self.rules.max_types:
             return No("invalid")
@@ -49,6 +50,7 @@ class Sources(Decisions):
             job.max_attempts or self.rules.max_attempts,
             self.files[key].size if ready and job.source_size is None else job.source_size,
             tuple(dict.fromkeys(job.tags)),
+            job.options,
         )  # fmt: skip
         self.jobs[new_id] = made
         return ("Submitted", new_id, False, made.status, missing, ())

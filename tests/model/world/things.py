@@ -42,6 +42,7 @@ class Attempt:
     outcome: str | None = None
     error: str | None = None  # as the worker said it
     kind: str | None = None
+    converter: str | None = None
 
 
 @dataclass
@@ -54,6 +55,7 @@ class Job:
     max_attempts: int
     size: int | None
     tags: tuple[str, ...]
+    options: str | None = None
     attempt: int = 0
     attempts: int = 0
     losses: int = 0
@@ -70,7 +72,9 @@ class Job:
     result: str | None = None
     progress: str | None = None
     kept_attempt: int | None = None  # whose output and result these are, while it is tried again
-    replaced: tuple[int, str | None, str | None] | None = None  # attempt, output, result: back if it is revoked
+    made_by: str | None = None
+    # Attempt, output, result, converter: back if it is revoked.
+    replaced: tuple[int, str | None, str | None, str | None] | None = None
     changed_at: int | None = None  # by a retry, or while it waits: for the undo of that retry
     source_never_came: bool = False
     history: dict[int, Attempt] = field(default_factory=dict)
@@ -99,6 +103,8 @@ class Worker:
     contested_at: int | None = None
     bound: str | None = None  # the only type that it may ask for
     asks: set[str] = field(default_factory=set)  # types beside its own
+    accepts: tuple[str, ...] = ()
+    converter: str | None = None
 
 
 @dataclass

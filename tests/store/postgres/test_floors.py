@@ -15,6 +15,7 @@ from actors.effects.needs import needs_of
 from actors.effects.transaction import Transaction, transact
 from actors.messages import Claim, Complete, ObjectSeen, Release, Seen, SetPriority
 from blobforge.job import Job, ReleaseCause
+from blobforge.options import QueueLine
 from blobforge.store.postgres.engine import PostgresEngine
 from blobforge.store.postgres.floors import LOOK_EACH, LineFloors
 from blobforge.store.postgres.store import PostgresStore
@@ -22,6 +23,7 @@ from tests.fixtures.on_postgres import PostgresDatabase, on_postgres
 from tests.store.making import ADMIN, Book, submission
 
 NEXT = 1000
+PDF, OTHER = QueueLine("pdf"), QueueLine("other")
 
 
 class Time:
@@ -37,39 +39,39 @@ def job(id_: int, priority: int = 3) -> Job:
 
 def test_a_line_begins_where_the_first_job_was_found() -> None:
     lines = LineFloors(time := Time())
-    assert lines.known(["pdf"]) == {}
-    lines.learn("pdf", [job(7, 2), job(3), job(9)], most=3, next_job=NEXT, whole=True)
-    assert lines.known(["pdf"]) == {"pdf": [NEXT, 7, 3, 0, 0]}  # what comes behind was not looked at
-    lines.learn("pdf", [job(9)], most=3, next_job=NEXT + 5, whole=False)
-    assert lines.known() == {"pdf": [NEXT + 5, NEXT + 5, 9, NEXT + 5, NEXT + 5]}
-    assert lines.known(["other"]) == {}
-    lines.lower("pdf", 3, 4)
-    lines.lower("pdf", 3, 6)
-    lines.lower("other", 3, 1)
-    assert lines.known()["pdf"][2] == 4
+    assert lines.known([PDF]) == {}
+    lines.learn(PDF, [job(7, 2), job(3), job(9)], most=3, next_job=NEXT, whole=True)
+    assert lines.known([PDF]) == {PDF: [NEXT, 7, 3, 0, 0]}  # what comes behind was not looked at
+    lines.learn(PDF, [job(9)], most=3, next_job=NEXT + 5, whole=False)
+    assert lines.known() == {PDF: [NEXT + 5, NEXT + 5, 9, NEXT + 5, NEXT + 5]}
+    assert lines.known([OTHER]) == {}
+    lines.lower(PDF, 3, 4)
+    lines.lower(PDF, 3, 6)
+    lines.lower(OTHER, 3, 1)
+    assert lines.known()[PDF][2] == 4
     time.now += LOOK_EACH
     assert lines.known() == {}  # from the beginning, now and then
-    lines.learn("pdf", [], most=3, next_job=NEXT, whole=True)
-    assert lines.known() == {"pdf": [NEXT] * 5}
+    lines.learn(PDF, [], most=3, next_job=NEXT, whole=True)
+    assert lines.known() == {PDF: [NEXT] * 5}
     lines.clear()
     assert lines.known() == {}
 
 
 def test_a_floor_that_was_lowered_meanwhile_has_deceived_and_so_may_one_that_others_went_below() -> None:
     lines = LineFloors(time := Time())
-    lines.learn("pdf", [job(7)], most=1, next_job=NEXT, whole=True)
-    used = lines.known()["pdf"]
-    assert not lines.deceived("pdf", used, short=True)
-    lines.lower("pdf", 3, 5)
-    assert lines.deceived("pdf", used, short=False)
+    lines.learn(PDF, [job(7)], most=1, next_job=NEXT, whole=True)
+    used = lines.known()[PDF]
+    assert not lines.deceived(PDF, used, short=True)
+    lines.lower(PDF, 3, 5)
+    assert lines.deceived(PDF, used, short=False)
     time.now += 0.1
-    lines.learn("pdf", [job(7)], most=1, next_job=NEXT, whole=True)
+    lines.learn(PDF, [job(7)], most=1, next_job=NEXT, whole=True)
     lines.missed()
-    assert not lines.deceived("pdf", lines.known()["pdf"], short=False)
-    assert lines.deceived("pdf", lines.known()["pdf"], short=True)
+    assert not lines.deceived(PDF, lines.known()[PDF], short=False)
+    assert lines.deceived(PDF, lines.known()[PDF], short=True)
     time.now += 0.1
-    lines.learn("pdf", [job(7)], most=1, next_job=NEXT, whole=True)
-    assert not lines.deceived("pdf", lines.known()["pdf"], short=True)
+    lines.learn(PDF, [job(7)], most=1, next_job=NEXT, whole=True)
+    assert not lines.deceived(PDF, lines.known()[PDF], short=True)
 
 
 @pytest.fixture

@@ -160,14 +160,14 @@ PLANS: list[tuple[str, tuple[Any, ...], str]] = [
     (sql.OF_FAILURE, (1, 3, NEWEST, 0), "jobs_by_failure"),
     (sql.OF_WORKER, ("w", 3, NEWEST, 0), "jobs_by_worker"),
     (sql.FIRST_PENDING, ("pdf", 3), "jobs_listed"),
-    (sql.AHEAD, ("pdf", 3, 9, 10), "jobs_ready"),
+    (sql.AHEAD, ("pdf", 0, 3, 9, 10), "jobs_ready"),
     (sql.ATTEMPTS_OF_WORKER, ("w", 9, 9, 9, 10), "attempts_by_worker"),
     (sql.ATTEMPTS_IN_SHORT, (1, 9, 10), "attempts_pkey"),
     (sql.RUNNING_ON, ("w", 9), "jobs_running"),
     (sql.RUNNING, (), "jobs_"),
     (sql.WAITING_FOR_TIME, (), "jobs_waiting"),
     (sql.AWAITED_SOURCES, (), "jobs_listed"),
-    (sql.JOB_BY_SOURCE, ("x", "pdf"), "jobs_by_source"),
+    (sql.SAME_JOB, ("x", "pdf", ""), "jobs_by_source"),
     (sql.ENDED_BEFORE, ("dead", 9, 10), "jobs_ended"),
     (sql.IDS_OF_TAG, ("t", 10), "job_tags_pkey"),
     (sql.JOBS_BETWEEN, (1, 9, 10), "jobs_pkey"),
@@ -175,10 +175,11 @@ PLANS: list[tuple[str, tuple[Any, ...], str]] = [
     (sql.HELD_SOURCES, ('["x"]',), "jobs_by_source"),
     (sql.RUNNING_BY_WORKER, ('["w"]', 9), "jobs_running"),
 ]
-_ONE = '[{"c0": "pdf", "c1": 1}]'
+_FLOORS = f'[{{"c0": "pdf", "c1": 0, "c2": 0, "c3": 0, "c4": {MANY + 1}, "c5": 0, "c6": 0}}]'
+_ONE = '[{"c0": "pdf", "c1": 0, "c2": 1}]'
 BULK: list[tuple[str, tuple[Any, ...], str]] = [
-    (bulk_sql.READY, (_ONE, "{7}", 9, "[]"), "jobs_ready"),
-    (bulk_sql.KEPT, (_ONE, "{7}", 9), "jobs_kept"),
+    (bulk_sql.READY, (_ONE, "{7}", "{8}", 9, "[]"), "jobs_ready"),
+    (bulk_sql.KEPT, (_ONE, "{7}", "{8}", 9), "jobs_kept"),
     (bulk_sql.JOBS, ("{7}",), "jobs_pkey"),
     (bulk_sql.OF_SOURCES, ('["x"]',), "jobs_by_source"),
     (bulk_sql.OF_WORKERS, ('["w"]',), "jobs_running"),
@@ -247,10 +248,10 @@ EMPTY: list[tuple[str, tuple[Any, ...]]] = [
       for status in ("completed", "pending", "running") for priority in (2, 4)),
     *((spelled(sql.OF_WORKER), ("w1", priority, NEWEST, 0)) for priority in (2, 4)),
     *((spelled(sql.FIRST_PENDING), ("pdf", priority)) for priority in (2, 4)),
-    *((spelled(sql.AHEAD), ("pdf", priority, NEWEST, 10)) for priority in (2, 4)),
+    *((spelled(sql.AHEAD), ("pdf", 0, priority, NEWEST, 10)) for priority in (2, 4)),
     (spelled(sql.RUNNING_ON), ("w", 10)),
     (bulk_sql.OF_WORKERS, ('["w"]',)),
-    (bulk_sql.READY, (_ONE, "{}", 9, f'[{{"c0": "pdf", "c1": 0, "c2": 0, "c3": {MANY + 1}, "c4": 0, "c5": 0}}]')),
+    (bulk_sql.READY, (_ONE, "{}", "{}", 9, _FLOORS)),
 ]  # fmt: skip
 
 

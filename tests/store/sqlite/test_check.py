@@ -25,8 +25,8 @@ DAMAGE: list[tuple[str, str]] = [
     ("DELETE FROM attempts WHERE job_id = 2", "1 running jobs whose latest attempt is not on record as open"),
     ("UPDATE attempts SET lease = 'other' WHERE job_id = 2", "whose latest attempt is not on record as open"),
     ("UPDATE attempts SET worker_id = 'w9' WHERE job_id = 2", "whose latest attempt is not on record as open"),
-    ("INSERT INTO attempts SELECT 2, 9, worker_id, 'l', 1, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 2 FROM attempts "
-     "WHERE job_id = 2", "1 jobs with more than one open attempt: 2."),
+    ("INSERT INTO attempts (job_id, attempt, worker_id, lease, started_at, ordinal) VALUES (2, 9, 'w1', 'l', 1, 2)",
+     "1 jobs with more than one open attempt: 2."),
     ("UPDATE attempts SET ordinal = 7 WHERE job_id = 2", "1 attempts that are counted wrong"),
     ("UPDATE attempts SET outcome = NULL, ended_at = NULL WHERE job_id = 4", "open attempts of jobs that are not"),
     ("UPDATE jobs SET lease = 'same' WHERE id IN (2, 8)", "2 running jobs that share their lease"),
@@ -64,6 +64,11 @@ DAMAGE: list[tuple[str, str]] = [
     ("UPDATE job_counts SET output_bytes = output_bytes + 1 WHERE status = 'dead'", "counters of bytes"),
     ("UPDATE jobs SET more_paths = 1 WHERE id = 1", "further paths than they say"),
     ("DELETE FROM job_counts WHERE status = 'pending'", "pending pdf 3: 0, 1"),
+    ("UPDATE converter_counts SET n = 7", "marker 1.3 completed pdf 3: 7, 1"),
+    ("UPDATE attempts SET converter = 'other 1'", "1 jobs with a result of another converter than"),
+    ("UPDATE jobs SET compare_until = 1 WHERE id = 1", "1 jobs with a result to be compared, and none to compare it"),
+    ("UPDATE jobs SET lane = 0", "without their hash, or in another lane: 3."),
+    ("UPDATE jobs SET options_hash = ''", "1 jobs with options that are no JSON, or without their hash"),
     ("UPDATE worker_counts SET n = 5 WHERE status = 'online'", "online: 5, 1"),
     ("DELETE FROM job_tags", "1 jobs whose tags are missing from the list of tags"),
     ("INSERT INTO job_tags VALUES ('odd', 3)", "under a tag that they do not have"),
@@ -97,10 +102,10 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     book.do(submission(1, tags=("a", "b")))
     job = claim()
     seen = ObjectSeen(Seen.PRESENT, 5)
-    book.do(Complete(ADMIN, "w1", job, output_key=book.key(job, 1), output=seen, result="{}"))
+    book.do(Complete(ADMIN, "w1", job, output_key=book.key(job, 1), output=seen, result="{}", converter="marker 1.3"))
     book.do(submission(2))
     claim()
-    book.do(submission(3))
+    book.do(submission(3, options='{"a":1}'))
     book.do(submission(4, priority=1), submission(5, priority=1, max_attempts=1))
     book.do(Fail(ADMIN, "w1", claim(), "boom"), Fail(ADMIN, "w1", claim(), "boom"))
     book.do(submission(6), submission(7, ready=False), submission(8, priority=1))

@@ -36,7 +36,7 @@ PLANS: list[tuple[str, tuple[Any, ...], str]] = [
     (shared.RUNNING, (), "jobs_"),
     (shared.WAITING_FOR_TIME, (), "jobs_waiting"),
     (shared.AWAITED_SOURCES, (), "jobs_listed"),
-    (shared.JOB_BY_SOURCE, ("x", "pdf"), "jobs_by_source"),
+    (shared.SAME_JOB, ("x", "pdf", ""), "jobs_by_source"),
     (shared.IDS_OF_TAG, ("t", 10), "PRIMARY KEY"),
     (shared.UNCHECKED_OUTPUTS, (), "files_unchecked"),
     (shared.JOBS_BETWEEN, (1, 9, 10), "PRIMARY KEY"),
@@ -77,7 +77,8 @@ PARTS: list[tuple[sql.Part, str, str]] = [
     (sql.NEEDED_OF_SOURCES, '["x"]', "jobs USING INDEX jobs_by_source"),
     (sql.NEEDED_OF_WORKERS, '["w"]', "jobs USING INDEX jobs_running"),
     (sql.NEEDED_READY, "pdf", "jobs USING INDEX jobs_ready (type=? AND lane=?)"),
-    (sql.NEEDED_KEPT, "pdf", "jobs USING INDEX jobs_kept"),
+    (sql.NEEDED_READY_OF_TWO, "pdf", "jobs USING INDEX jobs_ready (type=? AND lane=?)"),
+    (sql.NEEDED_KEPT, "pdf", "jobs USING INDEX jobs_kept (type=? AND lane=?)"),
     (sql.NEEDED_WORKERS, '["w"]', "workers USING PRIMARY KEY"),
     (sql.NEEDED_ATTEMPTS, "[[1, 1]]", "attempts USING PRIMARY KEY"),
     (sql.NEEDED_FILES, '["x"]', "files USING PRIMARY KEY"),
@@ -108,6 +109,7 @@ WRITTEN: list[tuple[str, str]] = [
     (sql.FORGET_WORKER_TYPES, "worker_types USING PRIMARY KEY"),
     (sql.SEE_CAUSES, "failures USING INTEGER PRIMARY KEY"),
     (sql.MOVE_JOB_COUNTS, "c USING PRIMARY KEY"),
+    (sql.MOVE_CONVERTER_COUNTS, "c USING PRIMARY KEY"),
     (sql.MOVE_FAILURE_COUNTS, "c USING PRIMARY KEY"),
     (sql.MOVE_WORKER_COUNTS, "c USING PRIMARY KEY"),
 ]
@@ -131,7 +133,7 @@ def by_an_index(plan: list[str], index: str) -> None:
 def test_a_set_is_found_by_an_index(book: Book, statement: str, value: str, index: str, analyzed: bool) -> None:
     if analyzed:
         few_rows(book)
-    values = (value, 10)[: statement.count("?")]
+    values = (value, 0, 10, value, 1, 10)[: statement.count("?")]
     by_an_index([row[3] for row in book.rows(f"EXPLAIN QUERY PLAN {statement}", values)], index)
 
 
