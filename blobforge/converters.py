@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Final
 
 import msgspec
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
@@ -32,8 +32,13 @@ _VERSION: Final = (
     r"(?:\+[a-zA-Z0-9]+(?:[-_.][a-zA-Z0-9]+)*)?"
 )
 PATTERN: Final = rf"^{_NAME} +{_VERSION}\Z"
+# Versions in a filter, without what only a published version may have.
+_RELEASE: Final = r"[0-9]+(?:\.[0-9]+)*"
+_SAID: Final = rf"{_RELEASE}(?:(?:a|b|rc)[0-9]+)?(?:\.post[0-9]+)?(?:\.dev[0-9]+)?"
+_CLAUSE: Final = rf"(?:~= ?[0-9]+(?:\.[0-9]+)+|[=!]= ?(?:{_RELEASE}\.\*|{_SAID})|[<>]=? ?{_SAID})"
+_WANTED: Final = re.compile(rf"({_NAME}) ?({_CLAUSE}(?:, ?{_CLAUSE})*)?")
+WANTED_PATTERN: Final = rf"^{_NAME} ?(?:{_CLAUSE}(?:, ?{_CLAUSE})*)?\Z"
 _CONVERTER: Final = re.compile(rf"({_NAME}) +({_VERSION})")
-_WANTED: Final = re.compile(rf"({_NAME})\s*((?:[<>=!~]=?.*)?)", re.DOTALL)
 
 
 class Converter(msgspec.Struct, frozen=True):
@@ -82,12 +87,11 @@ class Wanted:
 @lru_cache(maxsize=256)
 def wanted(text: str) -> Wanted:
     """`marker`, `marker<1.3`, `marker>=1.2,!=1.3.*` or `none` as a filter. Raises UnfitConverter."""
-    if text.strip() == UNKNOWN:
+    if text == UNKNOWN:
         return Wanted(None, SpecifierSet())
-    found = _WANTED.fullmatch(text.strip())
+    found = _WANTED.fullmatch(text)
     if found is None or len(text) > LONGEST:
-        raise UnfitConverter(f"{text[:LONGEST]!r}: filter by a name and versions, as in 'marker<1.3', or by 'none'")
-    try:
-        return Wanted(canonicalize_name(found[1]), SpecifierSet(found[2]))
-    except InvalidSpecifier:
-        raise UnfitConverter(f"{found[2]!r} names no versions (PEP 440), as '<1.3' or '>=1.2,!=1.3.*' do") from None
+        raise UnfitConverter(
+            f"{text[:LONGEST]!r} is no filter: give a name and versions (PEP 440), as 'marker<1.3', or 'none'"
+        )
+    return Wanted(canonicalize_name(found[1]), SpecifierSet(found[2] or ""))

@@ -75,6 +75,7 @@ def retry_jobs(
     \b
       blobforge jobs retry 17 18
       blobforge jobs retry --status dead --type pdf --dry-run
+      blobforge jobs retry --made-by 'marker<1.3' --type pdf --dry-run
     """
     change = Change(
         "retry",
@@ -249,9 +250,24 @@ def _change(session: CliSession, change: Change, job_ids: tuple[int, ...], filte
             )
         )
 
+    among = _among(session, chosen(filters)) if manner.dry_run and filters.get("made_by") else None
     change_counted(
-        session, ask_for, change.question, noun="job", by_id=bool(job_ids), dry_run=manner.dry_run, yes=manner.yes
+        session,
+        ask_for,
+        change.question,
+        noun="job",
+        by_id=bool(job_ids),
+        dry_run=manner.dry_run,
+        yes=manner.yes,
+        among=among,
     )
+
+
+def _among(session: CliSession, filters: Filters) -> int:
+    """How many jobs there are of which some have a result of these converters."""
+    others = {name: value for name, value in filters.items() if name != "made_by"}
+    others |= {"priority": others.pop("only_priority")} if "only_priority" in others else {}
+    return session.run(lambda client: client.list_jobs(**others, limit=1)).total
 
 
 def _begin(session: CliSession, change: Change, job_ids: tuple[int, ...], filters: Filters, *, yes: bool) -> None:
@@ -272,21 +288,23 @@ def change_counted(
     by_id: bool,
     dry_run: bool,
     yes: bool,
+    among: int | None = None,
 ) -> None:
-    """One bulk request, `ask_for(dry=...)`: counted first, asked about, then done. Raises CliError."""
+    """One bulk request, `ask_for(dry=...)`: counted first, asked about, then done. `among`: of how many they are.
+    Raises CliError."""
     found = ask_for(dry=True)
     if not dry_run and found.changed:
         common.confirm(f"{question} {output.count(found.changed, noun)}?", yes=yes)
     if not dry_run:  # also where there is nothing to change: the attempt is on record
         found = ask_for(dry=False)
-    _report(session, found)
+    _report(session, found, among)
     if by_id and found.refused and not dry_run:
         raise CliError(
             f"{output.count(found.refused, noun)} not there, or not in a status for this.", common.CONFLICT
         )
 
 
-def _report(session: CliSession, done: BulkDone) -> None:
+def _report(session: CliSession, done: BulkDone, among: int | None) -> None:
     if session.json:
         output.print_json(done)
         return
@@ -295,7 +313,10 @@ def _report(session: CliSession, done: BulkDone) -> None:
         return
     output.print_fields(
         [
-            ("would change" if done.dry_run else "changed", done.changed),
+            (
+                "would change" if done.dry_run else "changed",
+                f"{done.changed:,} of {among:,}" if among else done.changed,
+            ),
             ("not changed, for their status", done.refused),
             ("matched", done.matched),
         ]

@@ -43,6 +43,7 @@ def _moment(_ctx: click.Context, _param: click.Parameter, value: str | None) -> 
 )
 @click.option("--type", metavar="TYPE", shell_complete=suggest.types, help="Only results of jobs of this type.")
 @click.option("--tag", metavar="TAG", shell_complete=suggest.tags, help="Only of jobs with this tag.")
+@click.option("--made-by", metavar="'NAME<VERSION'", help="Only results of these converters, as 'marker<1.3'.")
 @click.option("--search", "q", metavar="TEXT", help="Only of jobs whose source path contains this.")
 @click.option(
     "--since", metavar="TIME", callback=_moment, help="Only of jobs completed since this, as in 2026-11-23."
@@ -89,6 +90,7 @@ def download(
     \b
       blobforge results download --type pdf --to results/
       blobforge results download --tag scan-2026 --since 2026-11-01 --to results/
+      blobforge results download --made-by 'marker>=1.3' --to results/
       blobforge results download --to results/ --watch
     """
     from blobforge.cli.fetch import run

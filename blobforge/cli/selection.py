@@ -45,6 +45,9 @@ def _filters(command: Decorated, priority: str) -> Decorated:
             for side, words in (("until", "before"), ("since", "since"))
         ),
         click.option(
+            "--made-by", metavar="'NAME<VERSION'", help="Only jobs with a result of these converters; or none."
+        ),
+        click.option(
             "--failure", type=click.IntRange(min=1), metavar="ID", help="Only jobs of this cause of failure."
         ),
         click.option(priority, type=click.IntRange(1, 5), help="Only jobs of this priority."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,6 +29,35 @@ def _metadata(_ctx: click.Context, _param: click.Parameter, pairs: Sequence[str]
             raise click.BadParameter(f"{pair!r} is not NAME=VALUE")
         metadata[name] = value
     return metadata
+
+
+def _option(_ctx: click.Context, _param: click.Parameter, pairs: Sequence[str]) -> dict[str, Any]:
+    """KEY=VALUE pairs; a value that is JSON is that, any other one is text."""
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise click.BadParameter(f"{pair!r} is not KEY=VALUE")
+        try:
+            options[key] = json.loads(value)
+        except ValueError:
+            options[key] = value
+    return options
+
+
+def _options(_ctx: click.Context, _param: click.Parameter, said: str | None) -> dict[str, Any]:
+    """A JSON object, or @ and the file that has it."""
+    if said is None:
+        return {}
+    try:
+        found = json.loads(Path(said[1:]).read_text() if said.startswith("@") else said)
+    except OSError as error:
+        raise click.BadParameter(f"{said[1:]}: {error.strerror}") from error
+    except ValueError as error:
+        raise click.BadParameter(f"this is no JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise click.BadParameter('options are a JSON object, as {"dpi": 300}')
+    return found
 
 
 def _job_options(command: Any) -> Any:
@@ -70,6 +100,21 @@ def _job_options(command: Any) -> Any:
         ),
         click.option("--download", "fetch", is_flag=True, help="With --wait: fetch the results, as they then are."),
         click.option("--wait", is_flag=True, help="Wait until every job has ended; fail if one did not complete."),
+        click.option(
+            "--options",
+            "option_object",
+            metavar="JSON",
+            callback=_options,
+            help="All options as a JSON object, or @FILE with it.",
+        ),
+        click.option(
+            "--option",
+            "option_pairs",
+            multiple=True,
+            metavar="KEY=VALUE",
+            callback=_option,
+            help="What the converter is to do; other options make another job of the same file.",
+        ),
         click.option(
             "--metadata", multiple=True, metavar="NAME=VALUE", callback=_metadata, help="Kept with the job."
         ),
@@ -237,8 +282,11 @@ def _submit(
     wait: bool,
     fetch: bool,
     results: Path,
+    option_object: dict[str, Any],
+    option_pairs: dict[str, Any],
     **job: Any,
 ) -> None:
+    job["options"] = option_object | option_pairs
     if fetch and not wait:
         raise click.UsageError("--download fetches what has been waited for: it goes with --wait.")
     if nul and files_from is None:

@@ -131,6 +131,7 @@ def _memory(value: str) -> int:
     type=click.Path(exists=True, file_okay=False, writable=True, path_type=Path),
     help="Where the jobs' private folders are made [the system's temporary folder].",
 )
+@click.option("--converter", "made_with", metavar="'NAME VERSION'", help="What makes the results, as 'marker 1.3.2'.")
 @click.option("--hide-command", is_flag=True, help="Do not tell the server the command; `replay` cannot run it then.")
 @click.option("--min-free", type=size, default="256M", metavar="SIZE", help="Leave so much of that disk free [256M].")
 @session_options
@@ -167,6 +168,7 @@ def work(
     workdir: Path | None,
     min_free: int,
     hide_command: bool,
+    made_with: str | None,
 ) -> None:
     """Run a command for each job, until SIGTERM or Ctrl-C.
 
@@ -181,11 +183,11 @@ def work(
 
     The command runs in a private folder of the job. There is no shell: for pipes and redirections write
     --exec "bash -c '...'". These are replaced: {source} and {output} (the files to read and to write), {outputs} (a
-    folder for several files, each an output under its own name), {workdir} (that private folder, removed afterwards),
-    {cwd} (the folder that the worker was started in), {progress_file}, {job_id}, {job_type}, {source_hash},
-    {source_path}
-    (the name it was submitted by; a stranger's text). {{word}} stands for {word} itself. The command finds these in
-    its environment, too: BLOBFORGE_SOURCE, BLOBFORGE_OUTPUT and so on.
+    folder for several files, each an output under its own name), {options} (a file with the job's options, as JSON),
+    {workdir} (that private folder, removed afterwards), {cwd} (the folder that the worker was started in),
+    {progress_file}, {job_id}, {job_type}, {source_hash}, {source_path} (the name it was submitted by; a stranger's
+    text). {{word}} stands for {word} itself. The command finds these in its environment, too: BLOBFORGE_SOURCE,
+    BLOBFORGE_OUTPUT and so on.
 
     Progress is found in its output by --progress-regex, or read from {progress_file}: the last line there, such as
     12/90, 45% or {"done": 12, "total": 90, "stage": "ocr"}.
@@ -262,7 +264,7 @@ def work(
 
     async def main() -> Worker:
         async with session.client(worker=credential, on_retry=ServerAwayNotice()) as client:
-            with _usage("--run-window"):
+            with _usage("--run-window, --converter"):
                 worker = Worker(
                     client=client,
                     worker_id=worker_id,
@@ -279,6 +281,7 @@ def work(
                     output_suffix=output_suffix,
                     zip_outputs=zip_outputs,
                     max_failures=max_failures,
+                    made_with=made_with,
                 )
             worker.add(dict.fromkeys(types), converter, limits, recipe, validation)
             await worker.run_until_signalled()

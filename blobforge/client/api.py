@@ -152,8 +152,10 @@ class Endpoints:
         max_attempts: int | None = None,
         tags: Sequence[str] | None = None,
         metadata: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> Submission:
-        """Submit a job; one of the same type and source that is there already is answered instead."""
+        """Submit a job; one of the same source, type and options that is there already is answered instead. `options`
+        are what the converter is to do."""
         body = _without_none(
             type=type,
             source_hash=source_hash,
@@ -163,6 +165,7 @@ class Endpoints:
             max_attempts=max_attempts,
             tags=list(tags) if tags else None,
             metadata=dict(metadata) if metadata else None,
+            options=dict(options) if options else None,
             # The store then checks the bytes as they come in, so that the server need not read them again to verify
             # them.
             bind_checksum=True,
@@ -512,8 +515,10 @@ class Endpoints:
         labels: Sequence[str] | None = None,
         version: str | None = None,
         replaces: str | None = None,
+        converter: str | None = None,
     ) -> Registration:
-        """Make this worker known; it counts as a sign of life.
+        """Make this worker known; it counts as a sign of life. `converter` is what it works with: a name and a
+        version, as "marker 1.3.2".
 
         ApiError `instance-alive` (409): another process is this worker. `replaces` is the instance of one that ended.
         """
@@ -525,6 +530,7 @@ class Endpoints:
             metadata=dict(metadata) if metadata else None,
             labels=list(labels) if labels else None,
             version=version,
+            converter=converter,
         )
         return await self._post("/api/workers/register", Registration, body)
 
@@ -539,9 +545,17 @@ class Endpoints:
         return await self._post(f"/api/workers/{_part(worker_id)}/heartbeat", HeartbeatAnswer, body)
 
     async def claim(
-        self, worker_id: str, job_types: Sequence[str], *, claim_key: str, wait: float = 0, limit: int = 1
+        self,
+        worker_id: str,
+        job_types: Sequence[str],
+        *,
+        claim_key: str,
+        wait: float = 0,
+        limit: int = 1,
+        accepts: Sequence[str] = (),
     ) -> list[ClaimedJob]:
-        """Take up to `limit` jobs, waiting up to `wait` seconds (60 at most) for the first.
+        """Take up to `limit` jobs, waiting up to `wait` seconds (60 at most) for the first. Jobs with options are
+        given to a worker that accepts `options`.
 
         `claim_key` names this claim: repeated with the same key, after an answer was lost, it gets the same jobs.
         An upload carries the `upload_headers` of the claim along, which keep its URL from writing over anything.
@@ -554,7 +568,7 @@ class Endpoints:
             "limit": limit,
             "claim_key": claim_key,
             "write_once": True,  # older servers do not know it, and give no headers
-            **_without_none(instance=self._instance),
+            **_without_none(instance=self._instance, accepts=list(accepts) or None),
         }
         answer = await self._post("/api/jobs/claim", ClaimAnswer, body, answer_timeout=ANSWER_TIMEOUT + wait)
         return answer.jobs

@@ -89,10 +89,12 @@ class AsyncClient(Endpoints):
         max_attempts: int | None = None,
         tags: Sequence[str] | None = None,
         metadata: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> SubmittedFile:
         """Submit a file, or bytes under a `name`, as a job, and upload what the server does not have yet.
 
-        `type` is the job's, by default what the suffix says. The same bytes submitted twice are one job (`existing`).
+        `type` is the job's, by default what the suffix says; `options` are what the converter is to do. The same
+        bytes submitted twice with the same type and options are one job (`existing`).
         Raises ValueError (no suffix that tells the type), OSError, ChecksumMismatch (the file changed meanwhile) and
         what all calls raise.
         """
@@ -107,6 +109,7 @@ class AsyncClient(Endpoints):
             "max_attempts": max_attempts,
             "tags": tags,
             "metadata": metadata,
+            "options": options,
             "name": name,
         }
         if not isinstance(file, bytes):

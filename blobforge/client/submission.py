@@ -37,6 +37,7 @@ async def submit_file(
     max_attempts: int | None = None,
     tags: Sequence[str] | None = None,
     metadata: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
     name: str | None = None,
     on_bytes: OnBytes | None = None,
 ) -> SubmittedFile:
@@ -59,6 +60,7 @@ async def submit_file(
         max_attempts=max_attempts,
         tags=tags,
         metadata=metadata,
+        options=options,
     )
     status = answer.status or "pending"
     if answer.upload_url is not None:

@@ -73,10 +73,12 @@ class Client(BlockingClient):
         max_attempts: int | None = None,
         tags: Sequence[str] | None = None,
         metadata: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> SubmittedFile:
         """Submit a file, or bytes under a `name`, as a job, and upload what the server does not have yet.
 
-        `type` is the job's, by default what the suffix says. The same bytes submitted twice are one job (`existing`).
+        `type` is the job's, by default what the suffix says; `options` are what the converter is to do. The same
+        bytes submitted twice with the same type and options are one job (`existing`).
         Raises ValueError (no suffix that tells the type), OSError, ChecksumMismatch (the file changed meanwhile) and
         what all calls raise.
         """
@@ -90,6 +92,7 @@ class Client(BlockingClient):
                 max_attempts=max_attempts,
                 tags=tags,
                 metadata=metadata,
+                options=options,
             )
         )
 
@@ -160,8 +163,10 @@ class Client(BlockingClient):
         max_attempts: int | None = None,
         tags: Sequence[str] | None = None,
         metadata: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> Submission:
-        """Submit a job; one of the same type and source that is there already is answered instead."""
+        """Submit a job; one of the same source, type and options that is there already is answered instead. `options`
+        are what the converter is to do."""
         return self._run(
             partial(
                 self._client.submit_job,
@@ -173,6 +178,7 @@ class Client(BlockingClient):
                 max_attempts=max_attempts,
                 tags=tags,
                 metadata=metadata,
+                options=options,
             )
         )
 

@@ -49,6 +49,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     last_error: str | None = None
     tags: list[str] | None = None
     metadata: Any = None
+    options: dict[str, Any] | None = None
+    made_by: str | None = None
     result: Any = None
     progress: Any = None
     not_before: datetime | None = None
@@ -67,7 +69,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
 class JobFilters(TypedDict, total=False):
     """Which jobs are meant, by a list or by what is done to many. None, or nothing: any. Times are RFC 3339; `q` is a
-    part of one of the source's paths, `failure` the number of a cause. The server's own type is `JobFilter`."""
+    part of one of the source's paths, `failure` the number of a cause, `made_by` a converter's name and versions
+    ("marker<1.3"). The server's own type is `JobFilter`."""
 
     status: str | None
     type: str | None
@@ -80,6 +83,7 @@ class JobFilters(TypedDict, total=False):
     created_until: str | None
     updated_since: str | None
     updated_until: str | None
+    made_by: str | None
 
 
 class JobPage(msgspec.Struct, frozen=True, kw_only=True):

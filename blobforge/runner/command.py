@@ -16,6 +16,7 @@ import shutil
 import signal
 from pathlib import Path
 
+import msgspec
 import trio
 
 from blobforge.runner.events import warn
@@ -26,7 +27,7 @@ from blobforge.runner.progress import Lines, Pattern, follow
 
 PLACEHOLDERS = (
     *("cwd", "source", "output", "outputs", "workdir", "progress_file"),
-    *("job_id", "job_type", "source_path", "source_hash"),
+    *("job_id", "job_type", "source_path", "source_hash", "options"),
 )
 _BRACES = re.compile(r"\{\{(\w+)\}\}|(?<!\$)\{(\w+)\}")  # `{{name}}` is the text {name}; ${name} is a shell's own
 _SHELL = re.compile(r"\|\|?|&&?|;|\d*>>?.*|<.*")
@@ -92,6 +93,7 @@ class Command:
         tails = Tails(stdout=not self._stdout)
         job.output_tail = tails.log
         values = _values(job) | {"cwd": self._cwd} | ({"output": str(output)} if output is not None else {})
+        await trio.Path(values["options"]).write_bytes(msgspec.json.encode(job.options))
         argv = [_BRACES.sub(lambda found: values[found[2]] if found[2] else f"{{{found[1]}}}", part)
                 for part in self._argv]  # fmt: skip
         failure: OSError | None = None
@@ -209,6 +211,7 @@ def _values(job: Job) -> dict[str, str]:
         "job_type": job.type,
         "source_path": job.source_path,
         "source_hash": job.source_hash,
+        "options": str(job.workdir / "options.json"),
     }
 
 

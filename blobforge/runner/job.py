@@ -98,6 +98,11 @@ class Job:
         return list(self.record.tags or [])
 
     @property
+    def options(self) -> Mapping[str, Any]:
+        """What is to be done with the source, as its submitter said; empty where nothing was."""
+        return self.record.options or {}
+
+    @property
     def metadata(self) -> Mapping[str, Any]:
         return self.record.metadata if isinstance(self.record.metadata, dict) else {}
 

@@ -53,7 +53,8 @@ class ShiftOptions:
     a job. `grace` is for running jobs when it is told to stop. `poll_wait` is how long a claim waits for a job.
     `workdir` is where the scratch folder is made (the system's temporary folder by default), on a disk of which
     `min_free` bytes are left alone. `output_suffix` names the outputs (`.txt`). `zip_outputs` packs several as one.
-    `named`: the worker's id was chosen, and outlives the process.
+    `named`: the worker's id was chosen, and outlives the process. `made_with` is what makes the results: a name and a
+    version ("marker 1.3.2").
     """
 
     concurrency: int = 1
@@ -70,6 +71,7 @@ class ShiftOptions:
     zip_outputs: bool = False
     named: bool = False
     max_failures: int | None = MAX_FAILURES
+    made_with: str | None = None
 
 
 @dataclass(frozen=True)
@@ -228,6 +230,7 @@ class Shift:
             labels=self._options.labels or None,
             version=version("blobforge-server"),
             replaces=self._instance.replaces,
+            converter=self._options.made_with,
         )
 
     async def _leave(self) -> None:
@@ -327,7 +330,12 @@ class Shift:
     async def _claim(self, limit: int) -> list[ClaimedJob]:
         try:
             return await self._steady.claim(
-                self._worker_id, list(self._duties), claim_key=uuid.uuid4().hex, wait=self._wait(), limit=limit
+                self._worker_id,
+                list(self._duties),
+                claim_key=uuid.uuid4().hex,
+                wait=self._wait(),
+                limit=limit,
+                accepts=("options",),
             )
         except ApiError as error:
             if error.status == 401 or error.type == _BOUND or self._options.once:

@@ -15,6 +15,7 @@ from typing import TypeVar
 import trio
 
 from blobforge.client import AsyncClient
+from blobforge.converters import converter
 from blobforge.login import credentials, login_file
 from blobforge.machinery.groups import unwrapped
 from blobforge.runner.attempt import RunEnd
@@ -84,6 +85,7 @@ class Worker:
         output_suffix: str = "",
         zip_outputs: bool = False,
         max_failures: int | None = MAX_FAILURES,
+        made_with: str | None = None,
     ) -> None:
         if concurrency < 1:
             raise ValueError("a worker runs at least one job at a time")
@@ -111,6 +113,7 @@ class Worker:
             zip_outputs=zip_outputs,
             max_failures=max_failures or None,
             named=self._named is not None,
+            made_with=str(converter(made_with)) if made_with is not None else None,
         )
         self.worker_id = self._named or default_worker_id()
         self.tally: Counter[RunEnd] = Counter()

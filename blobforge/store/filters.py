@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from blobforge import converters
 from blobforge.job import Job, JobStatus
 from blobforge.people import AuditEntry
 
@@ -11,7 +12,8 @@ from blobforge.people import AuditEntry
 class JobFilter(msgspec.Struct, frozen=True):
     """None means any. `q` is a part of one of the source's paths.
 
-    `failure` is the number of a cause. Times are ms since the epoch: from `since` on, up to and without `until`.
+    `failure` is the number of a cause; `made_by` takes results by what made them (`converters.wanted`). Times are ms
+    since the epoch: from `since` on, up to and without `until`.
     """
 
     status: JobStatus | None = None
@@ -25,11 +27,12 @@ class JobFilter(msgspec.Struct, frozen=True):
     created_until: int | None = None
     updated_since: int | None = None
     updated_until: int | None = None
+    made_by: str | None = None
 
     @property
     def counted(self) -> bool:
         """Whether the kept counters alone can say how many jobs match."""
-        return self == JobFilter(self.status, self.type, priority=self.priority)
+        return self == JobFilter(self.status, self.type, priority=self.priority, made_by=self.made_by)
 
     def matches(self, job: Job, *, named: bool = False) -> bool:
         """`named`: the text is in one of the further paths of the job's source."""
@@ -43,6 +46,7 @@ class JobFilter(msgspec.Struct, frozen=True):
             and (self.failure is None or job.failure == self.failure)
             and _within(job.created_at, self.created_since, self.created_until)
             and _within(job.updated_at, self.updated_since, self.updated_until)
+            and (self.made_by is None or _made(job, converters.wanted(self.made_by)))
         )
 
 
@@ -78,6 +82,12 @@ class AuditFilter(msgspec.Struct, frozen=True):
             and (self.subject is None or entry.subject == self.subject)
             and _within(entry.at, self.since, self.until)
         )
+
+
+def _made(job: Job, wanted: converters.Wanted) -> bool:
+    if wanted.unknown:
+        return job.made_by is None and job.status is JobStatus.COMPLETED
+    return job.made_by is not None and wanted.takes(job.made_by)
 
 
 def _within(at: int, since: int | None, until: int | None) -> bool:

@@ -33,7 +33,7 @@ def test_each_part_of_it_leaves_something_out(book: Book, name: str) -> None:
     book.do(Cancel(1))
     another = {
         "status": JobStatus.DEAD, "priority": 5, "failure": 9, "created_since": book.now + 1, "created_until": 1,
-        "updated_since": book.now + 1, "updated_until": 1,
+        "updated_since": book.now + 1, "updated_until": 1, "made_by": "other",
     }  # fmt: skip
     job = book.store.job(1)
     assert job is not None

@@ -38,8 +38,9 @@ FILTERS = tuple("only_priority" if name == "priority" else name for name in JobF
 
 
 async def retry(call: Call, body: wire.BulkRetry) -> BulkAnswered:
-    """Retry many jobs. A completed one is converted again only where its status, or its id, is named."""
-    completed_too = body.status is JobStatus.COMPLETED or body.ids is not None
+    """Retry many jobs. A completed one is converted again only where its status, its id, or what made its result is
+    named."""
+    completed_too = body.status is JobStatus.COMPLETED or body.ids is not None or body.made_by is not None
     return await _bulk(call, body, RetryJobs(body.reset_attempts, body.priority, completed_too))
 
 

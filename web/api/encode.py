@@ -102,6 +102,16 @@ def converter_text(said: str | None) -> str | None:
         raise UnfitMember("converter", str(error)) from error
 
 
+def made_by_text(said: str | None) -> str | None:
+    """A filter of converters that is one. Raises UnfitMember."""
+    if said is not None:
+        try:
+            converters.wanted(said)
+        except converters.UnfitConverter as error:
+            raise UnfitMember("made_by", str(error)) from error
+    return said
+
+
 def ms_or_none(moment: datetime | None) -> int | None:
     """A moment of a request in milliseconds since the epoch."""
     return round(moment.timestamp() * 1000) if moment is not None else None
@@ -121,6 +131,7 @@ def job_filter(asked: wire.JobQuery | wire.BulkBody, *, priority: int | None) ->
         ms_or_none(asked.created_until),
         ms_or_none(asked.updated_since),
         ms_or_none(asked.updated_until),
+        made_by_text(asked.made_by),
     )
 
 

@@ -69,6 +69,16 @@ ConverterText = Annotated[
         examples=["marker 1.3.2"],
     ),
 ]
+MadeBy = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=200,
+        pattern=converters.WANTED_PATTERN,
+        description="Of results: name and versions (PEP 440) of a converter; `none`: completed jobs, none was said",
+        examples=["marker<1.3"],
+    ),
+]
 Accepts = Annotated[list[ShortText], Meta(max_length=20, examples=[["options"]])]
 Moment = Annotated[datetime, Meta(tz=True, description="RFC 3339, with its zone")]
 Json = dict[str, Any]
@@ -427,6 +437,7 @@ class BulkBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     created_until: Moment | None = None
     updated_since: Moment | None = None
     updated_until: Moment | None = None
+    made_by: MadeBy | None = None
     dry_run: bool = False
     undo: bool = False
     background: bool = False
@@ -1013,6 +1024,7 @@ class JobQuery(msgspec.Struct, frozen=True):
     created_until: Moment | None = None
     updated_since: Moment | None = None
     updated_until: Moment | None = None
+    made_by: MadeBy | None = None
 
 
 class ListQuery(JobQuery, frozen=True):

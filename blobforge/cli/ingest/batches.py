@@ -40,6 +40,7 @@ class JobOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_attempts: int | None = None
     tags: tuple[str, ...] = ()
     metadata: dict[str, str] = {}
+    options: dict[str, Any] = {}
 
 
 class AwaitedUpload(NamedTuple):
@@ -142,6 +143,7 @@ class Batches:
             "max_attempts": options.max_attempts,
             "tags": tags or None,
             "metadata": options.metadata or None,
+            "options": options.options or None,
         }
         return {
             "type": hashed.file.type,

@@ -15,6 +15,7 @@ from itertools import islice
 import msgspec
 from msgspec.structs import replace
 
+from blobforge import converters
 from blobforge.access import Token
 from blobforge.events import OutputAccepted
 from blobforge.job import Attempt, Job, JobStatus, Outcome
@@ -247,6 +248,10 @@ class SqlReader(Lookups):
         if filter_.worker is not None:
             return {priority: [(sql.OF_WORKER, (filter_.worker,))] for priority in priorities}
         ranges: dict[int, list[tuple[str, Row]]] = {}
+        if filter_.made_by is not None and not converters.wanted(filter_.made_by).unknown:
+            for made_by, status, type_, priority, _ in self._made(filter_):
+                ranges.setdefault(priority, []).append((sql.OF_CONVERTER, (made_by, status, type_)))
+            return ranges
         for status, type_, priority, _ in self._strata(filter_):
             ranges.setdefault(priority, []).append((sql.STRATUM, (status, type_)))
         return ranges
@@ -267,13 +272,26 @@ class SqlReader(Lookups):
         return [
             (status, type_, priority, n)
             for status, type_, priority, n in self._ask.rows(sql.JOB_COUNTS)
-            if (filter_.status is None or status == filter_.status)
-            and (filter_.type is None or type_ == filter_.type)
-            and (filter_.priority is None or priority == filter_.priority)
+            if _is_of(filter_, status, type_, priority)
+        ]
+
+    def _made(self, filter_: JobFilter) -> list[tuple[str, str, str, int, int]]:
+        """The kept counters of converters that the filter is about: (converter, status, type, priority, n); of all
+        converters where it takes results of which none was said."""
+        wanted = converters.wanted(filter_.made_by or converters.UNKNOWN)
+        return [
+            (made_by, *stratum, n)
+            for made_by, *stratum, n in self._ask.rows(sql.CONVERTER_COUNTS)
+            if (wanted.unknown or wanted.takes(made_by)) and _is_of(filter_, *stratum)
         ]
 
     def _counted(self, filter_: JobFilter) -> int:
-        return sum(n for _, _, _, n in self._strata(filter_))
+        if filter_.made_by is None:
+            return sum(n for _, _, _, n in self._strata(filter_))
+        made = sum(each[-1] for each in self._made(filter_))
+        if not converters.wanted(filter_.made_by).unknown:
+            return made
+        return sum(n for _, _, _, n in self._strata(filter_)) - made
 
     def _small(self, filter_: JobFilter) -> list[ListPlace] | None:
         """The places of all that match a filter by a rare tag or by a worker's running jobs, in list order; None
@@ -457,9 +475,23 @@ class SqlReader(Lookups):
             self._ask.row(sql.SANITY)
 
 
+def _is_of(filter_: JobFilter, status: str, type_: str, priority: int) -> bool:
+    """Whether a kept counter is of what the filter takes."""
+    unknown = filter_.made_by is not None and converters.wanted(filter_.made_by).unknown
+    return (
+        filter_.status in (None, status)
+        and filter_.type in (None, type_)
+        and filter_.priority in (None, priority)
+        and (not unknown or status == JobStatus.COMPLETED)
+    )
+
+
 def _written(job: Job) -> int:
     """How many characters of a job in a list are of others' making."""
-    return sum(len(text or "") for text in (job.metadata, job.result, job.progress, job.last_error, job.source_path))
+    return sum(
+        len(text or "")
+        for text in (job.metadata, job.options, job.result, job.progress, job.last_error, job.source_path)
+    )
 
 
 class _ResultNames(msgspec.Struct, omit_defaults=True):

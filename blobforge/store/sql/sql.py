@@ -385,6 +385,10 @@ OF_FAILURE: Final = f"""
 OF_WORKER: Final = f"""
     SELECT {JOB_COLUMNS} FROM jobs INDEXED BY jobs_by_worker
      WHERE worker_id = ? AND priority = ? AND id < ? AND id > ? ORDER BY id DESC"""
+OF_CONVERTER: Final = f"""
+    SELECT {JOB_COLUMNS} FROM jobs INDEXED BY jobs_by_converter
+     WHERE made_by = ? AND status = ? AND type = ? AND priority = ? AND id < ? AND id > ? ORDER BY id DESC"""
+CONVERTER_COUNTS: Final = "SELECT made_by, status, type, priority, n FROM converter_counts WHERE n > 0"
 IDS_OF_TAG: Final = "SELECT job_id FROM job_tags WHERE tag = ? LIMIT ?"
 
 # --- what a start reads
