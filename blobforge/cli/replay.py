@@ -150,5 +150,6 @@ async def _fetch(job: Job, attempt: Attempt, recipe: Recipe | None, place: Path,
     url = (await client.download_url(job.id, "source")).url
     await client.download(url, source, sha256=job.source_hash)
     record = {"job": job, "attempt": attempt, "recipe": recipe}
+    (place / "options.json").write_text(output.json_text(job.options or {}) + "\n")
     (place / "replay.json").write_text(output.json_text(record) + "\n")
     return source

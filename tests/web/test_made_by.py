@@ -20,7 +20,7 @@ async def made(local: LocalServer, content: bytes, converter: str | None, *, at:
     body = {"worker_id": "w1", "job_type": "pdf"} | (said if at == "claim" else {})
     _, answer = await local.call("POST", "/api/jobs/claim", body)
     assert answer["job"]["id"] == job_id
-    body = {"worker_id": "w1"} | (said if at == "complete" else {})
+    body = {"worker_id": "w1", "result": {"of": converter}} | (said if at == "complete" else {})
     assert (await local.call("POST", f"/api/jobs/{job_id}/complete", body))[0] == 200
     return job_id
 
