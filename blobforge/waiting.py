@@ -13,6 +13,7 @@ class Reason(StrEnum):
     SOURCE = "source"  # its source is not there yet
     BACK_OFF = "back-off"  # an attempt failed, or was given back for trouble; the next one waits
     KEPT = "kept"  # for a worker that has not failed it
+    NOT_ACCEPTED = "not-accepted"  # it has options, and no worker that is there heeds them
     NO_WORKER = "no-worker"  # no worker has ever registered for its type
     ALL_OFFLINE = "all-offline"
     ALL_DISABLED = "all-disabled"
@@ -28,10 +29,11 @@ class Fleet(msgspec.Struct, frozen=True):
     draining: int = 0
     disabled: int = 0
     offline: int = 0
+    deaf: int = 0  # they are there, and do not heed the options that the job has
 
     @property
     def total(self) -> int:
-        return self.ready + self.draining + self.disabled + self.offline
+        return self.ready + self.draining + self.disabled + self.offline + self.deaf
 
 
 class Surroundings(msgspec.Struct, frozen=True):
@@ -112,6 +114,13 @@ def _nobody(job: Job, fleet: Fleet) -> Waiting:
     """No worker can take it. The state that is the easiest to mend is named first."""
     if fleet.total == 0:
         return Waiting(Reason.NO_WORKER, f"No worker for type {job.type} is registered. Start one.")
+    if fleet.deaf:
+        are = "one worker is" if fleet.deaf == 1 else f"{fleet.deaf:,} workers are"
+        return Waiting(
+            Reason.NOT_ACCEPTED,
+            f"It has options, and {are} there for type {job.type} that heed none. Start one that claims with "
+            '`accepts: ["options"]`, as `blobforge work` does.',
+        )
     if fleet.draining:
         others = "" if fleet.total == fleet.draining else " (the others are away or disabled)"
         return Waiting(

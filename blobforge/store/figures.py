@@ -133,12 +133,14 @@ class WorkerRates(msgspec.Struct, frozen=True):
 
 
 class TypeQueue(msgspec.Struct, frozen=True):
-    """The pending jobs of one type. `oldest_at` is when the oldest was submitted (ms)."""
+    """The pending jobs of one type. `oldest_at` is when the oldest was submitted (ms). `not_accepted`: some have
+    options, and no worker that is there heeds them."""
 
     type: str
     pending: int
     oldest_at: int | None
     has_worker: bool
+    not_accepted: bool = False
 
 
 class Backfilling(msgspec.Struct, frozen=True):

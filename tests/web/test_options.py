@@ -124,3 +124,20 @@ async def test_the_next_job_with_a_completion_is_of_what_it_says(local: LocalSer
         "POST", complete, {"worker_id": "w1", "claim_next": True, "accepts": ["options"]}
     )
     assert (status, answer["next"]["job"]["id"]) == (200, second)
+
+
+async def test_what_no_worker_that_is_there_heeds_is_said(local: LocalServer, autojump_clock: Any) -> None:
+    await local.register()
+    job_id, _ = await submitted(local, {"dpi": 300})
+    assert await claimed(local) is None
+    waiting = (await local.job(job_id))["waiting"]
+    assert (waiting["code"], "accepts" in waiting["text"]) == ("not-accepted", True)
+    _, found = await local.call("GET", "/api/stats/attention")
+    assert [(each["type"], each["has_worker"], each["not_accepted"]) for each in found["queues"]] == [
+        ("pdf", True, True)
+    ]
+    await local.register("w2")
+    await local.call("POST", "/api/jobs/claim", {"worker_id": "w2", "job_type": "ocr", "accepts": ["options"]})
+    assert (await local.job(job_id))["waiting"]["code"] == "next"
+    _, found = await local.call("GET", "/api/stats/attention")
+    assert [each["not_accepted"] for each in found["queues"]] == [False]

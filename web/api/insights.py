@@ -166,7 +166,8 @@ def _standing_still(reader: Reader, *, now: int) -> list[wire_insights.StillJob]
 def _queue(queue: TypeQueue, *, now: int) -> wire_insights.QueueWire:
     oldest = queue.oldest_at
     age = max(0.0, (now - oldest) / 1000) if oldest is not None else None
-    return wire_insights.QueueWire(queue.type, queue.pending, encode.time_or_none(oldest), age, queue.has_worker)
+    since = encode.time_or_none(oldest)
+    return wire_insights.QueueWire(queue.type, queue.pending, since, age, queue.has_worker, queue.not_accepted)
 
 
 def _failure(failure: Failure) -> wire_insights.FailureWire:

@@ -97,13 +97,15 @@ class LostWorker(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class QueueWire(msgspec.Struct, frozen=True):
-    """What waits of one type, and since when. `has_worker`: a worker that is there takes such jobs."""
+    """What waits of one type, and since when. `has_worker`: a worker that is there takes such jobs. `not_accepted`:
+    some have options, and no worker that is there heeds them."""
 
     type: str
     pending: int
     oldest_pending_at: str | None
     oldest_pending_seconds: float | None
     has_worker: bool
+    not_accepted: bool = False
 
 
 class StillJob(msgspec.Struct, frozen=True):

@@ -11,6 +11,7 @@ from contextlib import closing
 
 from blobforge.forecast import Durations, Load
 from blobforge.job import Job, JobStatus
+from blobforge.options import PLAIN, WITH_OPTIONS
 from blobforge.people import AuditEntry
 from blobforge.store import lists
 from blobforge.store.figures import (
@@ -128,8 +129,15 @@ class Insights:
             if row is not None:
                 oldest[type_] = min(row[0], oldest.get(type_, row[0]))
         served = self.types_with_workers() if pending else set()
-        found = [TypeQueue(type_, n, oldest.get(type_), type_ in served) for type_, n in pending.items()]
+        heeded = {row[0] for row in self._ask.rows(sql.TYPES_ACCEPTED)} if pending else set()
+        found = [
+            TypeQueue(type_, n, oldest.get(type_), type_ in served, type_ not in heeded and self._with_options(type_))
+            for type_, n in pending.items()
+        ]
         return sorted(found, key=lambda each: (each.oldest_at or 0, each.type))
+
+    def _with_options(self, type_: str) -> bool:
+        return self._ask.row(sql.ANY_READY, (type_, WITH_OPTIONS)) is not None
 
     def running_jobs(self, *, limit: int = MOST_RUNNING) -> Iterator[Job]:
         return map(rows.job, self._ask.each(sql.RUNNING_JOBS, (limit,)))
@@ -163,7 +171,7 @@ class Insights:
 
     @of_one_moment
     def surroundings(self, job: Job) -> Surroundings:
-        fleet = _fleet(self._ask.rows(sql.FLEET, (job.type,)))
+        fleet = _fleet(self._ask.rows(sql.FLEET, (job.type,)), accepted=job.lane == PLAIN)
         urgent = running = 0
         for status, type_, priority, n in self._ask.rows(sql.JOB_COUNTS):
             if type_ != job.type:
@@ -206,17 +214,19 @@ class Insights:
         return found, None
 
 
-def _fleet(counted: Iterable[Row]) -> Fleet:
+def _fleet(counted: Iterable[Row], *, accepted: bool) -> Fleet:
     """Each worker under the first thing that keeps jobs from it; an offline one that has unregistered is not
-    counted."""
-    ready = draining = disabled = offline = 0
-    for status, enabled, drain, registered, n in counted:
+    counted. `accepted`: whether all of them heed the job as it is."""
+    ready = draining = disabled = offline = deaf = 0
+    for status, enabled, drain, registered, accepts, n in counted:
         if not enabled:
             disabled += n
         elif status == WorkerStatus.OFFLINE:
             offline += n if registered else 0
         elif drain:
             draining += n
-        else:
+        elif accepts or accepted:
             ready += n
-    return Fleet(ready, draining, disabled, offline)
+        else:
+            deaf += n
+    return Fleet(ready, draining, disabled, offline, deaf)

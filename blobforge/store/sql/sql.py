@@ -296,14 +296,21 @@ LOST_WORKERS: Final = f"""
      ORDER BY last_heartbeat DESC NULLS LAST LIMIT ?"""
 CONTESTED_WORKERS: Final = f"""
     SELECT {WORKER_COLUMNS} FROM workers WHERE contested_at > ? ORDER BY contested_at DESC LIMIT ?"""
+# The last but one: whether its latest claim accepted anything beside the source.
 FLEET: Final = """
-    SELECT status, enabled, drain, registered, count(*) FROM workers
-     WHERE type = ?1 OR id IN (SELECT worker_id FROM worker_types WHERE type = ?1) GROUP BY 1, 2, 3, 4"""
+    SELECT status, enabled, drain, registered, CASE WHEN accepts IS NULL THEN 0 ELSE 1 END, count(*) FROM workers
+     WHERE type = ?1 OR id IN (SELECT worker_id FROM worker_types WHERE type = ?1) GROUP BY 1, 2, 3, 4, 5"""
 TYPES_WITH_WORKERS: Final = """
     SELECT type FROM workers WHERE status = 'online' AND enabled = 1
     UNION
     SELECT t.type FROM worker_types AS t JOIN workers AS w ON w.id = t.worker_id
      WHERE w.status = 'online' AND w.enabled = 1"""
+TYPES_ACCEPTED: Final = """
+    SELECT type FROM workers WHERE status = 'online' AND enabled = 1 AND accepts IS NOT NULL
+    UNION
+    SELECT t.type FROM worker_types AS t JOIN workers AS w ON w.id = t.worker_id
+     WHERE w.status = 'online' AND w.enabled = 1 AND w.accepts IS NOT NULL"""
+ANY_READY: Final = f"SELECT 1 FROM jobs INDEXED BY jobs_ready WHERE {READY} LIMIT 1"
 AHEAD: Final = f"""
     SELECT count(*)
       FROM (SELECT 1 FROM jobs INDEXED BY jobs_ready WHERE {READY} AND priority = ? AND id < ? LIMIT ?) AS ahead"""
