@@ -151,4 +151,5 @@ async def test_no_statement_counts_a_tables_rows(local: LocalServer, autojump_cl
         text for text in statements if re.search(r"count\(\*\)\s+from\s+(jobs|attempts|job_tags)\b", text, re.I)
     ]
     assert len(statements) > 100
-    assert counting == []
+    # At a start beside other servers, which may be of a release that keeps less.
+    assert counting == [shared.COUNT_CONVERTERS]
