@@ -85,7 +85,8 @@ def download(
     """Fetch results into a folder: many side by side, each verified, and only those that are not there yet.
 
     Run again, it goes on where it was, and fetches what is new. Files are named by the worker and stand where their
-    sources stood; of two with one name, one has its job's id in it. With --json: a line a result.
+    sources stood; of two with one name, one has its job's id in it. Several outputs of a job are in a folder of its
+    own. With --json: a line a file.
 
     \b
       blobforge results download --type pdf --to results/

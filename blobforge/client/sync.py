@@ -335,6 +335,10 @@ class Client(BlockingClient):
         """Signed URLs to GET the sources or outputs of up to 500 jobs, in one request; answered item by item."""
         return self._run(partial(self._client.download_urls, job_ids, which))
 
+    def output_urls(self, outputs: Sequence[tuple[int, str]]) -> list[FileLink]:
+        """Signed URLs to GET up to 500 of several outputs, by job and name, in one request; answered item by item."""
+        return self._run(partial(self._client.output_urls, outputs))
+
     def output_page(self, job_id: int, *, cursor: str = "", limit: int = 500) -> OutputPage:
         """The outputs of a job's accepted attempt, by name, from `cursor` on; up to 1000. None of a job without."""
         return self._run(partial(self._client.output_page, job_id, cursor=cursor, limit=limit))

@@ -265,11 +265,13 @@ class NamedUploadUrls(msgspec.Struct, frozen=True, kw_only=True):
 class FileLink(msgspec.Struct, frozen=True, kw_only=True):
     """A signed URL to GET one of many objects from, and what is known of its bytes; or what is wrong in `error`.
 
-    `key` names the object: it changes with each result of the job, and never means other bytes.
+    `key` names the object: it changes with each result of the job, and never means other bytes. `name`: which of
+    several outputs it is.
     """
 
     job_id: int
     kind: str = "output"
+    name: str | None = None
     url: str = ""
     filename: str = ""
     key: str = ""

@@ -207,25 +207,37 @@ def test_a_job_with_very_many_outputs_has_several_lines(verify: Verify, folder: 
     names = [f"{n:04}.md" for n in range(1001)]
     for path in [*folder.rglob("*.md"), folder / "in"]:
         path.rmdir() if path.is_dir() else path.unlink()
+    (folder / "job-1").mkdir()
     for name in names:
-        (folder / name).write_bytes(name.encode())
+        (folder / "job-1" / name).write_bytes(name.encode())
     body = signed(listed(1, None, *(output_of(name, name.encode()) for name in names)))
     assert body.count(b"\n") == 5
     known = listed(1, None, *(output_of(name, name.encode()) for name in names))
     assert signed(replace(known, paths=[f"in/{n}" for n in range(999)])).count(b"\n") == 6
     assert findings(verify(body, "--json")) == []
-    (folder / names[-1]).unlink()
-    assert findings(verify(body, "--json")) == [("missing", names[-1])]
+    (folder / "job-1" / names[-1]).unlink()
+    assert findings(verify(body, "--json")) == [("missing", f"job-1/{names[-1]}")]
 
 
 def test_outputs_with_folders_in_their_names(verify: Verify, folder: Path) -> None:
-    (folder / "in/img").mkdir()
-    (folder / "in/img/1.png").write_bytes(b"1")
+    (folder / "in/d/img").mkdir(parents=True)
+    (folder / "in/d/img/1.png").write_bytes(b"1")
     jobs = [listed(id_, path, output_of(name, content)) for id_, (path, name, content) in RESULTS.items()]
     several = listed(4, "in/d.pdf", output_of("d/main.md", b"main"), output_of("img/1.png", b"1"))
-    assert findings(verify(signed(*jobs, several), "--json")) == [("missing", "in/d/main.md")]
-    (folder / "in/main.md").write_bytes(b"main")  # as `results download` puts the main one
+    assert findings(verify(signed(*jobs, several), "--json")) == [("missing", "in/d/d/main.md")]
+    (folder / "in/d/d").mkdir()
+    (folder / "in/d/d/main.md").write_bytes(b"main")  # the folder of the job, and that in the name
     assert findings(verify(signed(*jobs, several), "--json")) == []
+
+
+def test_a_result_stands_at_all_paths_of_its_source(verify: Verify, folder: Path) -> None:
+    jobs = [listed(id_, path, output_of(name, content)) for id_, (path, name, content) in RESULTS.items() if id_ > 1]
+    jobs.insert(0, replace(listed(1, "in/a.pdf", output_of("a.md", b"first")), paths=["in/z.pdf", "copy/a.pdf"]))
+    assert findings(verify(signed(*jobs), "--json")) == [("missing", "in/z.md"), ("missing", "copy/a.md")]
+    (folder / "copy").mkdir()
+    for path in ("in/z.md", "copy/a.md"):
+        (folder / path).write_bytes(b"first")
+    assert findings(verify(signed(*jobs), "--json")) == []
 
 
 def test_a_link_is_no_result(verify: Verify, folder: Path, tmp_path: Path) -> None:

@@ -84,6 +84,19 @@ class Folder:
         status = target.lstat()
         return Written(status.st_size, status.st_mtime_ns, sha256)
 
+    def copy(self, path: str, from_: str, sha256: str, *, known: bool) -> Written:
+        """Make a file of the one at `from_`, which stays. Raises CliError (something else is there) and OSError."""
+        target = self._ready(path, known=known)
+        part = _part(target)
+        try:
+            part.unlink(missing_ok=True)
+            shutil.copyfile(self.root / from_, part, follow_symlinks=False)
+            os.replace(part, target)
+        finally:
+            part.unlink(missing_ok=True)
+        status = target.lstat()
+        return Written(status.st_size, status.st_mtime_ns, sha256)
+
     def remove(self, path: str) -> None:
         """Remove an earlier result that stands under another name now, and the folders that it was alone in."""
         target = self.root / path

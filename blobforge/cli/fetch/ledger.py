@@ -5,7 +5,9 @@ It may be lost at any time: what is in the folder is then known again by its byt
 file is taken to be what was fetched while its size and its mtime are.
 
 Two results never have one path. The one that has it keeps it; of those that come together, the job with the lowest id
-has the name, and each other one has its own id in it (`names.apart`).
+has the name, and each other one has its own id in it (`names.apart`). A job with several outputs has a folder for
+itself, which is kept apart as a whole. One output may stand at several paths: those under which its source was
+submitted.
 """
 
 from __future__ import annotations
@@ -21,19 +23,25 @@ from typing import NamedTuple
 from blobforge.cli.fetch import names
 from blobforge.cli.fetch.names import Layout, Names
 
-VERSION = 1
+VERSION = 2
 _FOLDER = "results"
 
+# `asked`: the path before others were heeded. `key`: of the result that the file is of, '' before it is there.
+# `results` are those that are whole, and at how many paths they stand. `folders.job_id`: whose it is alone.
 _SCHEMA = """
 CREATE TABLE files (
-    job_id INTEGER NOT NULL, path TEXT NOT NULL, place TEXT NOT NULL UNIQUE, key TEXT NOT NULL,
-    size INTEGER, mtime_ns INTEGER, sha256 TEXT, PRIMARY KEY (job_id, path)
+    job_id INTEGER NOT NULL, name TEXT NOT NULL, asked TEXT NOT NULL, path TEXT NOT NULL, place TEXT NOT NULL UNIQUE,
+    key TEXT NOT NULL, size INTEGER, mtime_ns INTEGER, sha256 TEXT, PRIMARY KEY (job_id, path)
 ) WITHOUT ROWID;
-CREATE TABLE folders (place TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE INDEX files_by_name ON files (job_id, name);
+CREATE TABLE results (job_id INTEGER PRIMARY KEY, key TEXT NOT NULL, paths INTEGER NOT NULL);
+CREATE TABLE folders (place TEXT PRIMARY KEY, job_id INTEGER) WITHOUT ROWID;
 CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
 _WANTED = """
-CREATE TEMP TABLE wanted (job_id INTEGER PRIMARY KEY, source_hash TEXT NOT NULL, source_path TEXT)
+CREATE TEMP TABLE wanted (
+    job_id INTEGER PRIMARY KEY, source_hash TEXT NOT NULL, source_path TEXT, paths INTEGER NOT NULL
+)
 """
 
 
@@ -42,15 +50,27 @@ class LedgerBusy(Exception):
 
 
 class Wanted(NamedTuple):
-    """A job whose result is to be fetched."""
+    """A job whose result is to be fetched. `paths`: at how many paths of its source it is to stand."""
 
     job_id: int
     source_hash: str
     source_path: str | None
+    paths: int
 
 
-class FetchedResult(NamedTuple):
-    """A result that is in the folder, at `path` below it. `size` in bytes."""
+class NamedOutput(NamedTuple):
+    """An output that wants a path: beside `source_path`, one of its source's. `name` is '' for the only one of a job,
+    which is to be called `filename`; `key` is that of the result."""
+
+    wanted: Wanted
+    source_path: str | None
+    name: str
+    filename: str
+    key: str
+
+
+class FetchedFile(NamedTuple):
+    """A file that is in the folder, at `path` below it, of the result with this key. `size` in bytes."""
 
     job_id: int
     key: str
@@ -60,13 +80,20 @@ class FetchedResult(NamedTuple):
     sha256: str
 
 
+class WholeResult(NamedTuple):
+    """A result all of whose files are in the folder."""
+
+    wanted: Wanted
+    key: str
+
+
 class GivenPath(NamedTuple):
-    """Where a result goes: `path` below the folder. `known`: what is there is an earlier one of the same job.
-    `former`: where else earlier ones of it are."""
+    """Where an output goes: `path` below the folder. `known`: what is there is an earlier one of the same job.
+    `there`: it is there already (size in bytes, mtime in ns, SHA-256)."""
 
     path: str
     known: bool
-    former: list[str]
+    there: tuple[int, int, str] | None = None
 
 
 class Ledger:
@@ -96,9 +123,7 @@ class Ledger:
 
     def count(self) -> int:
         """How many results the folder holds."""
-        return int(
-            self._db.execute("SELECT count(DISTINCT job_id) FROM files WHERE sha256 IS NOT NULL").fetchone()[0]
-        )
+        return int(self._db.execute("SELECT count(*) FROM results").fetchone()[0])
 
     def forget_missing(self, root: Path, *, read: bool = False) -> int:
         """Forget what is not in the folder as it was left there; returns how many. `read`: the bytes are looked at,
@@ -110,16 +135,35 @@ class Ledger:
         ]
         with self._db:
             self._db.executemany("DELETE FROM files WHERE job_id = ? AND path = ?", gone)
+            self._db.executemany("DELETE FROM results WHERE job_id = ?", {(job_id,) for job_id, _ in gone})
         return len(gone)
 
-    def done(self, fetched: Iterable[FetchedResult]) -> None:
-        """These are in the folder now, and what was there for the same jobs is not."""
+    def replaced(self, whole: Iterable[WholeResult]) -> list[str]:
+        """The paths of files that are of former results of these jobs, and no part of those that are whole now."""
+        found: list[str] = []
+        for each in whole:
+            rows = self._db.execute(
+                "SELECT path FROM files WHERE job_id = ? AND key <> ? AND sha256 IS NOT NULL",
+                (each.wanted.job_id, each.key),
+            )
+            found += [path for (path,) in rows]
+        return found
+
+    def done(self, fetched: Iterable[FetchedFile]) -> None:
+        """These are in the folder now."""
         with self._db:
-            for each in fetched:
-                self._db.execute("DELETE FROM files WHERE job_id = ? AND path <> ?", (each.job_id, each.path))
+            self._db.executemany(
+                "UPDATE files SET key = ?, size = ?, mtime_ns = ?, sha256 = ? WHERE job_id = ? AND path = ?",
+                [(each.key, each.size, each.mtime_ns, each.sha256, each.job_id, each.path) for each in fetched],
+            )
+
+    def whole(self, results: Iterable[WholeResult]) -> None:
+        """All of these is in the folder, and nothing is of former results of the same jobs."""
+        with self._db:
+            for wanted, key in results:
+                self._db.execute("DELETE FROM files WHERE job_id = ? AND key <> ?", (wanted.job_id, key))
                 self._db.execute(
-                    "UPDATE files SET key = ?, size = ?, mtime_ns = ?, sha256 = ? WHERE job_id = ? AND path = ?",
-                    (each.key, each.size, each.mtime_ns, each.sha256, each.job_id, each.path),
+                    "INSERT OR REPLACE INTO results VALUES (?, ?, ?)", (wanted.job_id, key, wanted.paths)
                 )
 
     # --- what is to be fetched
@@ -129,9 +173,11 @@ class Ledger:
         before = self._db.total_changes
         with self._db:
             for wanted, key in jobs:
-                there = self._db.execute("SELECT 1 FROM files WHERE job_id = ? AND key = ?", (wanted.job_id, key))
-                if there.fetchone() is None:
-                    self._db.execute("INSERT OR IGNORE INTO wanted VALUES (?, ?, ?)", wanted)
+                there = self._db.execute(
+                    "SELECT key, paths FROM results WHERE job_id = ?", (wanted.job_id,)
+                ).fetchone()
+                if there != (key, wanted.paths):
+                    self._db.execute("INSERT OR IGNORE INTO wanted VALUES (?, ?, ?, ?)", wanted)
         return self._db.total_changes - before
 
     def wanted(self, many: int) -> Iterator[list[Wanted]]:
@@ -145,56 +191,104 @@ class Ledger:
         with self._db:
             self._db.execute("DELETE FROM wanted")
 
-    def give_paths(self, layout: Layout, results: Sequence[tuple[Wanted, str]]) -> list[GivenPath]:
-        """The paths of these results with these file names, in their order. From now on they are theirs."""
+    def give_paths(self, layout: Layout, outputs: Sequence[NamedOutput]) -> list[GivenPath]:
+        """The paths of these outputs, in their order. From now on they are theirs."""
         with self._db:
-            return [self._give_path(layout, wanted, filename) for wanted, filename in results]
+            return [self._give_path(layout, each) for each in outputs]
 
-    def _give_path(self, layout: Layout, wanted: Wanted, filename: str) -> GivenPath:
-        asked = names.place(
-            layout,
-            job_id=wanted.job_id,
-            source_hash=wanted.source_hash,
-            source_path=wanted.source_path,
-            filename=filename,
-        )
-        free = self._free(asked, wanted.job_id)
-        path = "/".join(free)
-        had = self._db.execute("SELECT path, sha256 FROM files WHERE job_id = ?", (wanted.job_id,)).fetchall()
-        self._db.execute(
-            "INSERT OR IGNORE INTO files (job_id, path, place, key) VALUES (?, ?, ?, '')",
-            (wanted.job_id, path, names.key(free)),
-        )
-        self._db.executemany(
-            "INSERT OR IGNORE INTO folders VALUES (?)",
-            [(names.key(free[:depth]),) for depth in range(1, len(free))],
-        )
-        known = any(each == path and sha256 is not None for each, sha256 in had)
-        return GivenPath(path, known, [each for each, _ in had if each != path])
+    def _give_path(self, layout: Layout, output: NamedOutput) -> GivenPath:
+        job_id, source_hash, *_ = output.wanted
+        own: Names = ()
+        if output.name:
+            own, inside = names.place_of_several(
+                layout, job_id=job_id, source_hash=source_hash, source_path=output.source_path, name=output.name
+            )
+            asked = (*own, *inside)
+        else:
+            filename = names.name_beside(
+                output.source_path, first=output.wanted.source_path, filename=output.filename
+            )
+            asked = inside = names.place(
+                layout, job_id=job_id, source_hash=source_hash, source_path=output.source_path, filename=filename
+            )
+        had = self._db.execute(
+            "SELECT path, key, size, mtime_ns, sha256 FROM files WHERE job_id = ? AND name = ? AND asked = ?",
+            (job_id, output.name, "/".join(asked)),
+        ).fetchone()
+        if had is None:
+            if own:
+                own = self._own_folder(own, job_id)
+            free = self._free((*own, *inside), job_id, output.name, own=len(own))
+            path = "/".join(free)
+            self._db.execute(
+                """INSERT INTO files (job_id, name, asked, path, place, key) VALUES (?, ?, ?, ?, ?, '')
+                   ON CONFLICT (job_id, path) DO UPDATE SET asked = excluded.asked""",
+                (job_id, output.name, "/".join(asked), path, names.key(free)),
+            )
+            self._db.executemany(
+                "INSERT OR IGNORE INTO folders VALUES (?, ?)",
+                [
+                    (names.key(free[:depth]), job_id if own and depth >= len(own) else None)
+                    for depth in range(1, len(free))
+                ],
+            )
+            had = self._db.execute(
+                "SELECT path, key, size, mtime_ns, sha256 FROM files WHERE job_id = ? AND path = ?", (job_id, path)
+            ).fetchone()
+        path, key, size, mtime_ns, sha256 = had
+        known = sha256 is not None
+        return GivenPath(path, known, (size, mtime_ns, sha256) if known and key == output.key else None)
 
-    def _free(self, asked: Names, job_id: int) -> Names:
-        """The path, or the next one to it that no other result has: no file is in another's way, as a file or as a
-        folder."""
-        folders: Names = ()
-        for part in asked[:-1]:
-            folder = part
-            while self._holder((*folders, folder)) is not None:
-                folder += "~"
-            folders = (*folders, folder)
+    def _own_folder(self, asked: Names, job_id: int) -> Names:
+        """The folder, or the next one to it in which no other result stands."""
+        folders = self._folders(asked[:-1], job_id)
         name, again = asked[-1], 0
-        while self._is_taken((*folders, name), job_id):
+        while True:
+            path = (*folders, name)
+            whose = self._db.execute("SELECT job_id FROM folders WHERE place = ?", (names.key(path),)).fetchone()
+            if self._holder(path) is None and whose in (None, (job_id,)):
+                return path
             name = names.apart(asked[-1], job_id, again)
             again += 1
-        return (*folders, name)
 
-    def _holder(self, path: Names) -> int | None:
-        row = self._db.execute("SELECT job_id FROM files WHERE place = ?", (names.key(path),)).fetchone()
-        return int(row[0]) if row else None
+    def _folders(self, asked: Names, job_id: int, below: Names = ()) -> Names:
+        """The folders, or the next ones to them: none is a file, or another job's alone."""
+        folders = below
+        for part in asked:
+            folder = part
+            while self._holder((*folders, folder)) is not None or self._is_anothers((*folders, folder), job_id):
+                folder += "~"
+            folders = (*folders, folder)
+        return folders
 
-    def _is_taken(self, path: Names, job_id: int) -> bool:
-        if self._holder(path) not in (None, job_id):
-            return True
+    def _free(self, asked: Names, job_id: int, output: str, *, own: int) -> Names:
+        """The path, or the next one to it that no other result has: no file is in another's way, as a file or as a
+        folder. The first `own` of its folders are settled."""
+        folders = self._folders(asked[own:-1], job_id, below=asked[:own])
+        name, again = asked[-1], 0
+        while True:
+            path = (*folders, name)
+            holder = self._holder(path)
+            if holder is not None and holder[:2] == (job_id, output):
+                return tuple(holder[2].split("/"))  # as it is spelled there
+            if holder is None and not self._is_folder(path):
+                return path
+            name = names.apart(asked[-1], job_id, again)
+            again += 1
+
+    def _holder(self, path: Names) -> tuple[int, str, str] | None:
+        """The job, the output and the spelling of the file that has this path."""
+        row: tuple[int, str, str] | None = self._db.execute(
+            "SELECT job_id, name, path FROM files WHERE place = ?", (names.key(path),)
+        ).fetchone()
+        return row
+
+    def _is_folder(self, path: Names) -> bool:
         return self._db.execute("SELECT 1 FROM folders WHERE place = ?", (names.key(path),)).fetchone() is not None
+
+    def _is_anothers(self, path: Names, job_id: int) -> bool:
+        row = self._db.execute("SELECT job_id FROM folders WHERE place = ?", (names.key(path),)).fetchone()
+        return row is not None and row[0] not in (None, job_id)
 
 
 def _is_there(path: Path, size: int | None, mtime_ns: int | None, sha256: str | None, *, read: bool) -> bool:
@@ -254,7 +348,7 @@ def _open(path: Path | str) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = NORMAL")
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version != VERSION:
-            for table in ("files", "folders", "about"):
+            for table in ("files", "results", "folders", "about"):
                 connection.execute(f"DROP TABLE IF EXISTS {table}")
             connection.executescript(f"{_SCHEMA} PRAGMA user_version = {VERSION};")
         else:

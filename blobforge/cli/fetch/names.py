@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from pathlib import PurePosixPath
 from typing import Final, Literal, get_args
 
 from blobforge.client.names import safe, shortened
@@ -34,6 +35,32 @@ def place(layout: Layout, *, job_id: int, source_hash: str, source_path: str | N
     if layout == "hash":
         return (source_hash[:2], source_hash, name)
     return (*folders_of(source_path or ""), name)
+
+
+def place_of_several(
+    layout: Layout, *, job_id: int, source_hash: str, source_path: str | None, name: str
+) -> tuple[Names, Names]:
+    """The folder that a job with several outputs has for itself, and the names of this output in it. So what its
+    outputs say of each other stays true, whatever others there are.
+
+    `path`: the folder is called as the source, without its suffix. `id`, `hash`: it is the job's, or the source's.
+    """
+    *_, last = (source_path or "").replace("\\", "/").split("/")
+    inside = (*folders_of(name), safe(name.rpartition("/")[2]) or f"job-{job_id}.output")
+    if layout == "id":
+        return (str(job_id),), inside
+    if layout == "hash":
+        return (source_hash[:2], source_hash), inside
+    return (*folders_of(source_path or ""), safe(PurePosixPath(last).stem) or f"job-{job_id}"), inside
+
+
+def name_beside(path: str | None, *, first: str | None, filename: str) -> str:
+    """The name of a result beside a further path of its source: where it is called as the source's first path is, it
+    is called as this one."""
+    was, here = (PurePosixPath((each or "").replace("\\", "/")).stem for each in (first, path))
+    suffix = filename.removeprefix(was)
+    named_so = was and here and filename.startswith(was) and suffix[:1] in ("", ".")
+    return f"{here}{suffix}" if named_so else filename
 
 
 def folders_of(path: str) -> Names:

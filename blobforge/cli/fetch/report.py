@@ -8,14 +8,14 @@ import click
 
 from blobforge.cli import common, output
 from blobforge.cli.common import CliSession
-from blobforge.cli.fetch.ledger import FetchedResult
+from blobforge.cli.fetch.ledger import FetchedFile
 from blobforge.cli.progress import Progress
 
 
 @dataclass
 class FetchReport:
     """`fetched + adopted + failed` is the number of results that were dealt with, of `found`; `code` is the first
-    failure's. `lines`: each result is told on stdout."""
+    failure's. `lines`: each file is told on stdout."""
 
     session: CliSession
     lines: bool = True
@@ -24,6 +24,7 @@ class FetchReport:
     fetched: int = 0
     adopted: int = 0  # were in the folder already, though nothing was known of them
     failed: int = 0
+    files: int = 0  # that were fetched: a result may have several
     bytes: int = 0
     code: int = 0
 
@@ -37,21 +38,26 @@ class FetchReport:
         self.found -= 1
         self.progress.file_done(0, sent=0)
 
-    def done(self, result: FetchedResult, *, moved: bool) -> None:
-        """It is in the folder. `moved`: its bytes were fetched for that."""
+    def file(self, file: FetchedFile, *, name: str | None, moved: bool) -> None:
+        """A file is in the folder. `moved`: its bytes were fetched. `name`: which of several outputs it is."""
+        if moved:
+            self.files += 1
+            self.bytes += file.size
+        if self.session.json:
+            record = {"job_id": file.job_id, "path": file.path, "size": file.size, "sha256": file.sha256}
+            click.echo(output.json_line(record | ({"name": name} if name is not None else {}) | {"fetched": moved}))
+        elif self.lines and moved and not self.session.quiet:
+            click.echo(f"{file.job_id}\t{output.one_line(file.path)}")
+
+    def done(self, job_id: int, size: int, *, moved: bool) -> None:
+        """A result is in the folder, whole. `moved`: bytes were fetched for that, `size` of them."""
         if moved:
             self.fetched += 1
-            self.bytes += result.size
         else:
             self.adopted += 1
-        self.progress.file_done(0, sent=result.size if moved else 0)
-        if self.session.json:
-            record = {"job_id": result.job_id, "path": result.path, "size": result.size, "sha256": result.sha256}
-            click.echo(output.json_line(record | {"fetched": moved}))
-        elif self.session.quiet:
-            click.echo(str(result.job_id))
-        elif self.lines and moved:
-            click.echo(f"{result.job_id}\t{output.one_line(result.path)}")
+        self.progress.file_done(0, sent=size)
+        if self.session.quiet and not self.session.json:
+            click.echo(str(job_id))
 
     def failure(self, job_id: int, error: Exception) -> None:
         """One result failed; the others go on. Raises what is a bug of ours."""
@@ -69,7 +75,8 @@ class FetchReport:
 
     def summary(self, held: int | None = None) -> str:
         """`2 fetched (1.2 MiB), 1 failed; 500 results in the folder`."""
-        parts = [f"{self.fetched} fetched" + (f" ({output.size_text(self.bytes)})" if self.fetched else "")]
+        files = f"{self.files} files, " if self.files != self.fetched else ""
+        parts = [f"{self.fetched} fetched" + (f" ({files}{output.size_text(self.bytes)})" if self.fetched else "")]
         if self.adopted:
             parts.append(f"{self.adopted} there already")
         if self.failed:

@@ -1,7 +1,8 @@
 """The work behind `results verify`: a folder of results is compared with a manifest that is proven, offline.
 
 State owned here: an SQLite file for the time of it, so that a million results take no memory. A result may stand
-where `results download` puts it: under its name, or, where that was taken, under the one with its job's id in it.
+where `results download` puts it: under its name, or, where that was taken, under the one with its job's id in it, and
+so for each path of its source.
 """
 
 from __future__ import annotations
@@ -63,64 +64,103 @@ class FolderCheck:
         """All that is wrong; `done` is called with how many outputs more were looked at. Raises ManifestError,
         OSError."""
         job: ManifestJob | None = None
+        outputs: list[ManifestOutput] = []
+        paths: list[str] = []
         for line in read(manifest):
             match line:
                 case ManifestHead():
                     continue
                 case ManifestJob():
-                    job = line
+                    if job is not None:
+                        self._look_for(job, outputs, paths)
+                    job, outputs, paths = line, [*line.outputs], [*line.paths]
                 case ManifestMore():
-                    pass
-            assert job is not None, "more comes behind its job"
-            for output in line.outputs:
-                self._look(job, output)
+                    outputs += line.outputs
+                    paths += line.paths
             done(len(line.outputs))
+        if job is not None:
+            self._look_for(job, outputs, paths)
         yield from self._findings()
 
     def tally(self) -> Tally:
         return Tally(self._good, self._unproven)
 
-    def _look(self, job: ManifestJob, output: ManifestOutput) -> None:
-        beside = names.place(
-            self._layout,
-            job_id=job.job_id,
-            source_hash=job.source_hash,
-            source_path=job.source_path,
-            filename=output.name.rpartition("/")[2],
+    def _look_for(self, job: ManifestJob, outputs: list[ManifestOutput], further: list[str]) -> None:
+        """The outputs of a job, each at each path of its source."""
+        paths = [job.source_path, *further] if self._layout == "path" else [job.source_path]
+        for output in outputs:
+            places = dict.fromkeys(self._places(job, path, output) for path in paths)
+            found = [self._is_at(place, job, output) for place in places]
+            if all(found):
+                if output.sha256 is None:
+                    self._unproven += 1
+                else:
+                    self._good += 1
+
+    def _places(self, job: ManifestJob, path: str | None, output: ManifestOutput) -> tuple[tuple[Names, Names], ...]:
+        """The folder that is the job's alone, where it has several outputs, and what is below that. Of one output the
+        manifest does not tell whether it was brought as one of several."""
+        several = names.place_of_several(
+            self._layout, job_id=job.job_id, source_hash=job.source_hash, source_path=path, name=output.name
         )
-        # One of several may be called `img/1.png`. Where only the main one was fetched, it stands without folders.
-        asked = (*beside[:-1], *names.folders_of(output.name), beside[-1])
-        candidates = [
-            "/".join(each) for place in dict.fromkeys((asked, beside)) for each in self._candidates(place, job.job_id)
-        ]
-        for candidate in candidates:
+        if job.outputs_total > 1:
+            return (several,)
+        last = output.name.rpartition("/")[2]
+        filename = names.name_beside(path, first=job.source_path, filename=last)
+        single = names.place(
+            self._layout, job_id=job.job_id, source_hash=job.source_hash, source_path=path, filename=filename
+        )
+        return ((), single), several
+
+    def _is_at(self, places: tuple[tuple[Names, Names], ...], job: ManifestJob, output: ManifestOutput) -> bool:
+        looked_at: dict[str, None] = {}
+        for candidate in ("/".join(each) for place in places for each in self._candidates(place, job.job_id)):
+            if candidate in looked_at:
+                continue
+            looked_at[candidate] = None
             for path, size, plain in self._standing(candidate):
                 if plain and self._is(path, size, output):
                     self._claim(path)
-                    if output.sha256 is None:
-                        self._unproven += 1
-                    else:
-                        self._good += 1
-                    return
+                    return True
         # What stands there may be another job's, which is still to come.
+        own, inside = places[0]
         self._db.execute(
             "INSERT INTO unfound (job_id, name, path, others) VALUES (?, ?, ?, ?)",
-            (job.job_id, output.name, "/".join(asked), "\0".join(candidates)),
+            (job.job_id, output.name, "/".join((*own, *inside)), "\0".join(looked_at)),
         )
+        return False
 
-    def _candidates(self, asked: Names, job_id: int) -> Iterator[Names]:
+    def _candidates(self, place: tuple[Names, Names], job_id: int) -> Iterator[Names]:
         """Where it may stand. The name with its id comes first: under the plain one may be another job's, of the same
         bytes."""
-        folders: Names = ()
-        for part in asked[:-1]:
+        own, inside = place
+        for folder in self._own_folders(own, job_id):
+            for where in self._folders(folder, inside[:-1]):
+                for again in range(_TAKEN):
+                    yield (*where, names.apart(inside[-1], job_id, again))
+                yield (*where, inside[-1])
+
+    def _own_folders(self, own: Names, job_id: int) -> Iterator[Names]:
+        if not own:
+            yield ()
+            return
+        for where in self._folders((), own[:-1]):
+            for again in range(_TAKEN):
+                yield (*where, names.apart(own[-1], job_id, again))
+            yield (*where, own[-1])
+
+    def _folders(self, below: Names, asked: Names) -> Iterator[Names]:
+        """What they may be called: where there is a file of that name, or it is another job's alone, it has a `~`."""
+        folders = below
+        for part in asked:
             folder = part
             while self._is_file((*folders, folder)):
                 folder += "~"
             folders = (*folders, folder)
-        for where in dict.fromkeys((folders, asked[:-1])):
-            for again in range(_TAKEN):
-                yield (*where, names.apart(asked[-1], job_id, again))
-            yield (*where, asked[-1])
+        yield folders
+        yield (*below, *asked)
+        for depth in range(len(asked)):
+            yield (*below, *asked[:depth], f"{asked[depth]}~", *asked[depth + 1 :])
 
     def _is_file(self, path: Names) -> bool:
         return self._db.execute("SELECT 1 FROM files WHERE place = ?", (names.key(path),)).fetchone() is not None
