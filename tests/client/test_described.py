@@ -31,6 +31,7 @@ NAMES = {
 SENT = {
     "named_upload_urls": {"outputs": [{"name": "a.md", "checksum": "ab" * 32}]},
     "complete": {"outputs": "all"},
+    "output_urls": {"outputs": [(1, "a.md")]},
     "submit_jobs": {"jobs": [{"type": "pdf", "source_hash": "ab" * 32}]},
 }
 SENT_BY_ALL = {

@@ -25,7 +25,7 @@ import trio
 from blobforge.cli.common import CONFLICT, CliError
 from blobforge.cli.fetch.folder import Folder, Written
 from blobforge.cli.fetch.gathering import FileToFetch, Gathering
-from blobforge.cli.fetch.ledger import FetchedFile, GivenPath, Ledger, NamedOutput, Wanted, WholeResult
+from blobforge.cli.fetch.ledger import FetchedFile, GivenPath, Ledger, NamedOutput, WantedResult, WholeResult
 from blobforge.cli.fetch.names import Layout
 from blobforge.cli.fetch.report import FetchReport
 from blobforge.cli.selection import Filters, each_page
@@ -114,7 +114,7 @@ class Fetch:
         results = []
         for job in jobs:
             paths = job.paths_total or 1 if self._layout == "path" else 1
-            results.append((Wanted(job.id, job.source_hash, job.source_path, paths), job.output_key))
+            results.append((WantedResult(job.id, job.source_hash, job.source_path, paths), job.output_key))
         self._report.discovered(self._ledger.want((wanted, key) for wanted, key in results if key is not None))
 
     async def _fetch_wanted(self) -> None:
@@ -133,7 +133,7 @@ class Fetch:
             await self._note()
 
     async def _send_single(
-        self, some: Sequence[Wanted], due: trio.MemorySendChannel[FileToFetch]
+        self, some: Sequence[WantedResult], due: trio.MemorySendChannel[FileToFetch]
     ) -> list[SignedResult]:
         """Sign them, and send on those of one output; those of several are returned, and have their folders."""
         links = await self._client.download_urls([each.job_id for each in some])
@@ -229,7 +229,7 @@ class Fetch:
         else:
             self._report.failure(gathering.job_id, error)
 
-    async def _paths_of(self, wanted: Wanted) -> list[str | None] | None:
+    async def _paths_of(self, wanted: WantedResult) -> list[str | None] | None:
         """The paths of its source at which a result is to stand. None: the job is gone."""
         if wanted.paths == 1:
             return [wanted.source_path]

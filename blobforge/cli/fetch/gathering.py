@@ -8,14 +8,14 @@ from typing import NamedTuple
 import trio
 
 from blobforge.cli.fetch.folder import Written
-from blobforge.cli.fetch.ledger import GivenPath, Wanted, WholeResult
+from blobforge.cli.fetch.ledger import GivenPath, WantedResult, WholeResult
 from blobforge.client import FileLink
 
 
 class Gathering:
     """The main output comes last: where it is, all are. A failure of one is that of the whole."""
 
-    def __init__(self, wanted: Wanted, main: FileLink) -> None:
+    def __init__(self, wanted: WantedResult, main: FileLink) -> None:
         self.whole = WholeResult(wanted, main.key)
         self.main = main
         self.moved = False

@@ -49,7 +49,7 @@ class LedgerBusy(Exception):
     """Another run writes to the same folder."""
 
 
-class Wanted(NamedTuple):
+class WantedResult(NamedTuple):
     """A job whose result is to be fetched. `paths`: at how many paths of its source it is to stand."""
 
     job_id: int
@@ -62,7 +62,7 @@ class NamedOutput(NamedTuple):
     """An output that wants a path: beside `source_path`, one of its source's. `name` is '' for the only one of a job,
     which is to be called `filename`; `key` is that of the result."""
 
-    wanted: Wanted
+    wanted: WantedResult
     source_path: str | None
     name: str
     filename: str
@@ -83,7 +83,7 @@ class FetchedFile(NamedTuple):
 class WholeResult(NamedTuple):
     """A result all of whose files are in the folder."""
 
-    wanted: Wanted
+    wanted: WantedResult
     key: str
 
 
@@ -168,7 +168,7 @@ class Ledger:
 
     # --- what is to be fetched
 
-    def want(self, jobs: Iterable[tuple[Wanted, str]]) -> int:
+    def want(self, jobs: Iterable[tuple[WantedResult, str]]) -> int:
         """Keep in mind those whose result, by its key, is not in the folder; returns how many."""
         before = self._db.total_changes
         with self._db:
@@ -180,13 +180,13 @@ class Ledger:
                     self._db.execute("INSERT OR IGNORE INTO wanted VALUES (?, ?, ?, ?)", wanted)
         return self._db.total_changes - before
 
-    def wanted(self, many: int) -> Iterator[list[Wanted]]:
+    def wanted(self, many: int) -> Iterator[list[WantedResult]]:
         """All of them, those with the lowest ids first, so many at a time; they are forgotten at the end."""
         last = 0
         while rows := self._db.execute(
             "SELECT * FROM wanted WHERE job_id > ? ORDER BY job_id LIMIT ?", (last, many)
         ).fetchall():
-            yield [Wanted(*row) for row in rows]
+            yield [WantedResult(*row) for row in rows]
             last = rows[-1][0]
         with self._db:
             self._db.execute("DELETE FROM wanted")
