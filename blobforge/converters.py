@@ -41,7 +41,7 @@ WANTED_PATTERN: Final = rf"^{_NAME} ?(?:{_CLAUSE}(?:, ?{_CLAUSE})*)?\Z"
 _CONVERTER: Final = re.compile(rf"({_NAME}) +({_VERSION})")
 
 
-class Converter(msgspec.Struct, frozen=True):
+class NamedVersion(msgspec.Struct, frozen=True):
     """`name` is compared as packages' names are: `Marker_PDF` is `marker-pdf`."""
 
     name: str
@@ -56,14 +56,14 @@ class UnfitConverter(ValueError):
 
 
 @lru_cache(maxsize=4 * MOST_CONVERTERS)
-def converter(text: str) -> Converter:
+def converter(text: str) -> NamedVersion:
     """`"marker 1.3.2"` as a converter. Raises UnfitConverter."""
     found = _CONVERTER.fullmatch(text)
     if found is None or len(text) > LONGEST:
         raise UnfitConverter(
             f'{text[:LONGEST]!r} is no converter: say its name and its version (PEP 440), as in "marker 1.3.2"'
         )
-    return Converter(found[1], Version(found[2]))
+    return NamedVersion(found[1], Version(found[2]))
 
 
 class Wanted:
@@ -79,7 +79,7 @@ class Wanted:
         return self._name is None
 
     def takes(self, made_by: str) -> bool:
-        """Whether it takes this converter, in the words of `str(Converter)`."""
+        """Whether it takes this converter, in the words of `str(NamedVersion)`."""
         made = converter(made_by)
         return canonicalize_name(made.name) == self._name and self._versions.contains(made.version, prereleases=True)
 

@@ -14,7 +14,7 @@ import pytest
 
 from blobforge.cli.jobs import jobs
 from tests.cli.conftest import Running
-from web.api.wire import BulkBody
+from web.api.wire_bulk import BulkBody
 
 UPPER = "sh -c 'tr a-z A-Z < {source} > {output}'"
 FAILING = "sh -c 'echo page 1; echo no xref table >&2; exit 3'"

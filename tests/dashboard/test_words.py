@@ -17,7 +17,7 @@ from markupsafe import Markup
 from blobforge.forecast import Expected
 from blobforge.refusals import Refusal, RefusalCode
 from tests.fixtures.local import LocalServer
-from web.api import wire
+from web.api import wire_access
 from web.dashboard import words
 from web.dashboard.actions import LONGEST_FORM, MOST_FIELDS, NO_JOB, back, body_of, bulk_fields, read_form
 from web.dashboard.assets import Assets
@@ -206,11 +206,11 @@ def test_a_bulk_action_is_for_the_ticked_or_for_the_filter() -> None:
 
 
 def test_a_form_becomes_the_body_of_the_api() -> None:
-    assert body_of({"name": ["ci"], "scopes": ["read", "submit"], "expires_in": ["30"]}, wire.TokenBody) == (
-        wire.TokenBody(name="ci", scopes=["read", "submit"], expires_in=30)
+    assert body_of({"name": ["ci"], "scopes": ["read", "submit"], "expires_in": ["30"]}, wire_access.TokenBody) == (
+        wire_access.TokenBody(name="ci", scopes=["read", "submit"], expires_in=30)
     )
     for form in ({"name": ["x" * 10_000]}, {"name": ["ci"], "expires_in": ["soon"]}, {}):
-        refused = body_of(form, wire.TokenBody)
+        refused = body_of(form, wire_access.TokenBody)
         assert isinstance(refused, Refusal)
         assert refused.code is RefusalCode.INVALID
 

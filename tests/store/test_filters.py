@@ -9,7 +9,7 @@ from blobforge.client import JobFilters
 from blobforge.job import JobStatus
 from blobforge.store.filters import JobFilter
 from tests.store.making import Book, submission
-from web.api import bulk, wire
+from web.api import bulk, wire_bulk, wire_jobs
 
 NAMES = set(JobFilter.__struct_fields__)
 PLACES = {"cursor", "limit", "offset"}
@@ -17,9 +17,9 @@ PLACES = {"cursor", "limit", "offset"}
 
 def test_what_can_be_asked_for_has_one_list() -> None:
     in_bodies = NAMES - {"priority"} | {"only_priority"}  # `priority` is what the jobs are to get
-    assert set(wire.ListQuery.__struct_fields__) - PLACES == NAMES
+    assert set(wire_jobs.ListQuery.__struct_fields__) - PLACES == NAMES
     assert (
-        set(wire.BulkBody.__struct_fields__) - {"ids", "dry_run", "undo", "background"}
+        set(wire_bulk.BulkBody.__struct_fields__) - {"ids", "dry_run", "undo", "background"}
         == in_bodies
         == set(bulk.FILTERS)
     )

@@ -16,7 +16,7 @@ from tests.fixtures.server import ServerProcess
 from tests.web.calls import HEX, JSON, assert_problem, raw, state
 from web import events
 from web.api import ROUTES, openapi
-from web.api.wire import CompleteBody, CompleteMany, FailBody
+from web.api.wire_attempts import CompleteBody, CompleteMany, FailBody
 from web.decode import SLICE, json_body, large_json_body
 from web.routing import Route
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from actors.messages import Done, Note, Ping, RunDrill
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.figures import Drill
-from web.api import encode, wire
+from web.api import encode, wire_common, wire_status
 from web.backups import BackupState
 from web.decode import query
 from web.routing import Access, Call, Route
@@ -20,13 +20,13 @@ IN_POSTGRESQL = (
 NO_PLACE = "no object store is configured to hold backups; `blobforge db backup` copies the database to a file"
 
 
-async def part(services: Services) -> wire.BackupPart:
+async def part(services: Services) -> wire_status.BackupPart:
     """The backup as `/health` shows it to all callers. It degrades at most: jobs do not wait for backups."""
     state = services.backups.state()
     if state is None:
-        return wire.BackupPart("disabled", detail=_why_off(services))
+        return wire_status.BackupPart("disabled", detail=_why_off(services))
     last = state.last_drill
-    return wire.BackupPart(
+    return wire_status.BackupPart(
         status=_status(state),
         detail=_detail(state),
         lag_seconds=_lag(state),
@@ -35,15 +35,15 @@ async def part(services: Services) -> wire.BackupPart:
     )
 
 
-async def report(call: Call) -> wire.BackupReport:
+async def report(call: Call) -> wire_status.BackupReport:
     """All of it, the records of drills too."""
     services = call.services
     drills = await services.reads.run(lambda reader: reader.drills(limit=SHOWN))
     shown = [_drill(drill, whole=True) for drill in drills]
     state = services.backups.state()
     if state is None:
-        return wire.BackupReport("disabled", detail=_why_off(services), drills=shown)
-    return wire.BackupReport(
+        return wire_status.BackupReport("disabled", detail=_why_off(services), drills=shown)
+    return wire_status.BackupReport(
         status=_status(state),
         detail=_detail(state),
         lag_seconds=_lag(state),
@@ -62,21 +62,21 @@ async def report(call: Call) -> wire.BackupReport:
     )
 
 
-async def read_drills(services: Services, wanted: wire.DrillsQuery) -> wire.DrillsWire:
+async def read_drills(services: Services, wanted: wire_status.DrillsQuery) -> wire_status.DrillsWire:
     found = await services.reads.run(
         lambda reader: reader.drills(before=wanted.cursor, ok=wanted.ok, limit=wanted.limit + 1)
     )
     page = found[: wanted.limit]
     following = page[-1].id if len(found) > len(page) else None
-    return wire.DrillsWire([_drill(each, whole=True) for each in page], following)
+    return wire_status.DrillsWire([_drill(each, whole=True) for each in page], following)
 
 
-async def drills(call: Call) -> wire.DrillsWire | Refusal:
-    wanted = query(call.request.args, wire.DrillsQuery)
+async def drills(call: Call) -> wire_status.DrillsWire | Refusal:
+    wanted = query(call.request.args, wire_status.DrillsQuery)
     return wanted if isinstance(wanted, Refusal) else await read_drills(call.services, wanted)
 
 
-async def drill(call: Call) -> tuple[int, wire.Status] | Refusal:
+async def drill(call: Call) -> tuple[int, wire_common.Status] | Refusal:
     """Begin a drill, or join the one under way. Its outcome stands in the report when `drill_running` is false."""
     backups = call.services.backups
     if backups.state() is None:
@@ -90,7 +90,7 @@ async def drill(call: Call) -> tuple[int, wire.Status] | Refusal:
         asked = await call.ask(Note())
         if not isinstance(asked, Refusal):
             asked = await call.ask_via(backups.mailbox, RunDrill())
-    return asked if isinstance(asked, Refusal) else (202, wire.Status("running"))
+    return asked if isinstance(asked, Refusal) else (202, wire_common.Status("running"))
 
 
 def _status(state: BackupState) -> str:
@@ -111,8 +111,8 @@ def _why_off(services: Services) -> str:
     return TURNED_OFF if services.settings.backup_s3("endpoint") else NO_PLACE
 
 
-def _drill(drill: Drill, *, whole: bool) -> wire.DrillWire:
-    return wire.DrillWire(
+def _drill(drill: Drill, *, whole: bool) -> wire_status.DrillWire:
+    return wire_status.DrillWire(
         started_at=encode.rfc3339(drill.started_at),
         ended_at=encode.rfc3339(drill.ended_at),
         ok=drill.ok,
@@ -123,9 +123,9 @@ def _drill(drill: Drill, *, whole: bool) -> wire.DrillWire:
 
 ROUTES = [
     Route("GET", "/api/admin/backup", Access.ADMIN, report, "The backup, and the last drills",
-          gives=wire.BackupReport),
+          gives=wire_status.BackupReport),
     Route("GET", "/api/admin/backup/drills", Access.ADMIN, drills, "The drills that are on record, newest first",
-          gives=wire.DrillsWire, query=wire.DrillsQuery),
+          gives=wire_status.DrillsWire, query=wire_status.DrillsQuery),
     Route("POST", "/api/admin/backup/drill", Access.ADMIN, drill, "Restore the backup to the side and compare it",
-          gives=wire.Status, status=202, audit="backup.drill"),
+          gives=wire_common.Status, status=202, audit="backup.drill"),
 ]  # fmt: skip

@@ -26,51 +26,51 @@ from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.filters import JobFilter
 from blobforge.store.lists import Cursor, Page
 from blobforge.store.reading import Reader
-from web.api import encode, operations, wire
+from web.api import encode, operations, wire_bulk
 from web.api.secrets import new_undo
 from web.routing import Access, Call, Route
 
 PAGE = 1000  # jobs read at once
-BulkAnswered = wire.BulkAnswer | tuple[int, wire.OperationBegun] | Refusal
+BulkAnswered = wire_bulk.BulkAnswer | tuple[int, wire_bulk.OperationBegun] | Refusal
 Selected = tuple[int, list[Item]]  # how many match, and what is to be done to those that it can be done to
 # What selects jobs in a body, as it is called there.
 FILTERS = tuple("only_priority" if name == "priority" else name for name in JobFilter.__struct_fields__)
 
 
-async def retry(call: Call, body: wire.BulkRetry) -> BulkAnswered:
+async def retry(call: Call, body: wire_bulk.BulkRetry) -> BulkAnswered:
     """Retry many jobs. A completed one is converted again only where its status, its id, or what made its result is
     named."""
     completed_too = body.status is JobStatus.COMPLETED or body.ids is not None or body.made_by is not None
     return await _bulk(call, body, RetryJobs(body.reset_attempts, body.priority, completed_too))
 
 
-async def cancel(call: Call, body: wire.BulkBody) -> BulkAnswered:
+async def cancel(call: Call, body: wire_bulk.BulkBody) -> BulkAnswered:
     return await _bulk(call, body, CancelJobs())
 
 
-async def set_priority(call: Call, body: wire.BulkPriority) -> BulkAnswered:
+async def set_priority(call: Call, body: wire_bulk.BulkPriority) -> BulkAnswered:
     return await _bulk(call, body, PrioritiseJobs(body.priority))
 
 
-async def change_tags(call: Call, body: wire.BulkTags) -> BulkAnswered:
+async def change_tags(call: Call, body: wire_bulk.BulkTags) -> BulkAnswered:
     return await _bulk(call, body, TagJobs(tuple(body.add), tuple(body.remove)))
 
 
-async def delete(call: Call, body: wire.BulkDelete) -> BulkAnswered:
+async def delete(call: Call, body: wire_bulk.BulkDelete) -> BulkAnswered:
     return await _bulk(call, body, DeleteJobs(body.objects))
 
 
-def _new_undo(call: Call, body: wire.BulkBody) -> str:
+def _new_undo(call: Call, body: wire_bulk.BulkBody) -> str:
     return new_undo(call) if body.undo and not body.dry_run else ""
 
 
-async def undo(call: Call, body: wire.UndoBody) -> wire.UndoAnswer | Refusal:
+async def undo(call: Call, body: wire_bulk.UndoBody) -> wire_bulk.UndoAnswer | Refusal:
     """Page by page, as it was done. A run that broke off is gone on with by its repetition."""
     earlier = await call.earlier(BulkDone)
     if isinstance(earlier, Refusal):
         return earlier
     if earlier is not None:
-        return wire.UndoAnswer(earlier.matched, earlier.changed)
+        return wire_bulk.UndoAnswer(earlier.matched, earlier.changed)
     matched = changed = 0
     audit = call.audit
     more = True
@@ -83,10 +83,10 @@ async def undo(call: Call, body: wire.UndoBody) -> wire.UndoAnswer | Refusal:
     kept = await call.tell(RecordBulk(BulkDone(matched, changed, matched - changed)), call.repeat)
     if isinstance(kept, Refusal):
         return kept
-    return wire.UndoAnswer(kept.matched, kept.changed)
+    return wire_bulk.UndoAnswer(kept.matched, kept.changed)
 
 
-async def _bulk(call: Call, body: wire.BulkBody, work: Work) -> BulkAnswered:
+async def _bulk(call: Call, body: wire_bulk.BulkBody, work: Work) -> BulkAnswered:
     undo = _new_undo(call, body) if not isinstance(work, DeleteJobs) else ""
     chosen = _chosen(body)
     if isinstance(chosen, Refusal):
@@ -104,7 +104,7 @@ async def _bulk(call: Call, body: wire.BulkBody, work: Work) -> BulkAnswered:
     return await carry_out(call, body, select, only=body.status, undo=undo, at_once=at_once(work))
 
 
-def _chosen(body: wire.BulkBody) -> JobFilter | Refusal:
+def _chosen(body: wire_bulk.BulkBody) -> JobFilter | Refusal:
     """The filter, where there are no ids."""
     filter_ = encode.job_filter(body, priority=body.only_priority)
     if body.ids is not None and filter_ != JobFilter():
@@ -114,7 +114,7 @@ def _chosen(body: wire.BulkBody) -> JobFilter | Refusal:
     return filter_
 
 
-def _said(body: wire.BulkBody | wire.BulkWorkers) -> dict[str, object]:
+def _said(body: wire_bulk.BulkBody | wire_bulk.BulkWorkers) -> dict[str, object]:
     return {name: value for name, value in msgspec.structs.asdict(body).items() if value is not None}
 
 
@@ -128,13 +128,13 @@ def _parameters_refused(call: Call) -> Refusal | None:
 
 async def carry_out(
     call: Call,
-    body: wire.BulkBody | wire.BulkWorkers,
+    body: wire_bulk.BulkBody | wire_bulk.BulkWorkers,
     select: Callable[[], Awaitable[Selected | Refusal]],
     *,
     only: JobStatus | None = None,
     undo: str = "",
     at_once: int = PAGE,
-) -> wire.BulkAnswer | Refusal:
+) -> wire_bulk.BulkAnswer | Refusal:
     """Select first, then change page by page, each page one transaction.
 
     A record for an Idempotency-Key is written once, after the last page; a run that broke off before is simply
@@ -194,22 +194,22 @@ def _page(filter_: JobFilter, cursor: Cursor) -> Callable[[Reader], Page]:
     return lambda reader: reader.list_jobs(filter_, limit=PAGE, cursor=cursor)
 
 
-def _answer(done: BulkDone, *, dry_run: bool) -> wire.BulkAnswer:
-    return wire.BulkAnswer(done.matched, done.changed, done.refused, dry_run, done.undo or msgspec.UNSET)
+def _answer(done: BulkDone, *, dry_run: bool) -> wire_bulk.BulkAnswer:
+    return wire_bulk.BulkAnswer(done.matched, done.changed, done.refused, dry_run, done.undo or msgspec.UNSET)
 
 
 ROUTES = [
     Route("POST", "/api/jobs/retry", Access.SUBMIT, retry, "Bring many ended jobs back",
-          body=wire.BulkRetry, gives=(wire.BulkAnswer, wire.OperationBegun), audit="jobs.retry"),
+          body=wire_bulk.BulkRetry, gives=(wire_bulk.BulkAnswer, wire_bulk.OperationBegun), audit="jobs.retry"),
     Route("POST", "/api/jobs/cancel", Access.SUBMIT, cancel, "Cancel many jobs",
-          body=wire.BulkBody, gives=(wire.BulkAnswer, wire.OperationBegun), audit="jobs.cancel"),
+          body=wire_bulk.BulkBody, gives=(wire_bulk.BulkAnswer, wire_bulk.OperationBegun), audit="jobs.cancel"),
     Route("POST", "/api/jobs/priority", Access.SUBMIT, set_priority, "Change the priority of many jobs",
-          body=wire.BulkPriority, gives=(wire.BulkAnswer, wire.OperationBegun), audit="jobs.priority"),
+          body=wire_bulk.BulkPriority, gives=(wire_bulk.BulkAnswer, wire_bulk.OperationBegun), audit="jobs.priority"),
     Route("POST", "/api/jobs/tags", Access.SUBMIT, change_tags, "Add tags to many jobs, and remove some",
-          body=wire.BulkTags, gives=(wire.BulkAnswer, wire.OperationBegun), audit="jobs.tags"),
+          body=wire_bulk.BulkTags, gives=(wire_bulk.BulkAnswer, wire_bulk.OperationBegun), audit="jobs.tags"),
     Route("POST", "/api/jobs/delete", Access.ADMIN, delete, "Delete many jobs that do not run, with their objects",
-          body=wire.BulkDelete, gives=(wire.BulkAnswer, wire.OperationBegun), audit="jobs.delete"),
+          body=wire_bulk.BulkDelete, gives=(wire_bulk.BulkAnswer, wire_bulk.OperationBegun), audit="jobs.delete"),
     Route("POST", "/api/jobs/undo", Access.SUBMIT, undo,
           "Take back a retry, a cancellation, a change of priority or of tags, within ten minutes",
-          body=wire.UndoBody, gives=wire.UndoAnswer, audit="jobs.undo"),
+          body=wire_bulk.UndoBody, gives=wire_bulk.UndoAnswer, audit="jobs.undo"),
 ]  # fmt: skip

@@ -19,7 +19,7 @@ from actors.messages import (
 )
 from blobforge.job import ReleaseCause
 from blobforge.refusals import Refusal, RefusalCode
-from web.api import encode, outputs, wire
+from web.api import encode, outputs, wire_attempts, wire_common
 from web.api.grants import check_there, claim_answer
 from web.api.held import worker_of
 from web.api.seen import look
@@ -31,7 +31,9 @@ LONGEST_TRACE = 65_536
 LOOKS_AT_ONCE = 16  # outputs of one batch that are looked for side by side
 
 
-async def claim(call: Call, body: wire.ClaimBody) -> wire.GrantWire | wire.GrantsWire | Refusal:
+async def claim(
+    call: Call, body: wire_attempts.ClaimBody
+) -> wire_attempts.GrantWire | wire_attempts.GrantsWire | Refusal:
     worker_id = worker_of(call, body.worker_id)
     if isinstance(worker_id, Refusal):
         return worker_id
@@ -65,7 +67,7 @@ async def claim(call: Call, body: wire.ClaimBody) -> wire.GrantWire | wire.Grant
     return claim_answer(call, outcome, many=body.limit is not None)
 
 
-async def complete(call: Call, body: wire.CompleteBody) -> dict[str, object] | Refusal:
+async def complete(call: Call, body: wire_attempts.CompleteBody) -> dict[str, object] | Refusal:
     message = _completion(call, call.params["job_id"], body)
     if isinstance(message, Refusal):
         return message
@@ -80,7 +82,7 @@ async def complete(call: Call, body: wire.CompleteBody) -> dict[str, object] | R
     return _completed(call, outcome)
 
 
-def _completion(call: Call, job_id: int, body: wire.CompleteBody) -> Complete | Refusal:
+def _completion(call: Call, job_id: int, body: wire_attempts.CompleteBody) -> Complete | Refusal:
     """The message; its output has not been looked for yet."""
     worker_id = worker_of(call, body.worker_id)
     if isinstance(worker_id, Refusal):
@@ -101,7 +103,7 @@ def _completion(call: Call, job_id: int, body: wire.CompleteBody) -> Complete | 
     )
 
 
-async def _looked(call: Call, message: Complete, body: wire.CompleteBody) -> Complete | Refusal:
+async def _looked(call: Call, message: Complete, body: wire_attempts.CompleteBody) -> Complete | Refusal:
     if body.outputs is not None:
         if message.output_key is not None and body.outputs != "all":
             return Refusal(RefusalCode.INVALID, "Send outputs or output_key, not both.", field="outputs")
@@ -119,15 +121,15 @@ def _completed(call: Call, outcome: Completed) -> dict[str, object]:
     return answer
 
 
-async def fail(call: Call, body: wire.FailBody) -> wire.FailAnswer | Refusal:
+async def fail(call: Call, body: wire_attempts.FailBody) -> wire_attempts.FailAnswer | Refusal:
     message = _failure(call, call.params["job_id"], body)
     if isinstance(message, Refusal):
         return message
     outcome = await call.ask(message)
-    return outcome if isinstance(outcome, Refusal) else wire.FailAnswer(outcome.will_retry)
+    return outcome if isinstance(outcome, Refusal) else wire_attempts.FailAnswer(outcome.will_retry)
 
 
-def _failure(call: Call, job_id: int, body: wire.FailBody) -> Fail | Refusal:
+def _failure(call: Call, job_id: int, body: wire_attempts.FailBody) -> Fail | Refusal:
     worker_id = worker_of(call, body.worker_id)
     if isinstance(worker_id, Refusal):
         return worker_id
@@ -145,7 +147,7 @@ def _failure(call: Call, job_id: int, body: wire.FailBody) -> Fail | Refusal:
     )
 
 
-async def release(call: Call, body: wire.ReleaseBody) -> wire.Status | Refusal:
+async def release(call: Call, body: wire_attempts.ReleaseBody) -> wire_common.Status | Refusal:
     worker_id = worker_of(call, body.worker_id)
     if isinstance(worker_id, Refusal):
         return worker_id
@@ -159,10 +161,10 @@ async def release(call: Call, body: wire.ReleaseBody) -> wire.Status | Refusal:
         body.instance,
     )
     outcome = await call.ask(message)
-    return outcome if isinstance(outcome, Refusal) else wire.Status("released")
+    return outcome if isinstance(outcome, Refusal) else wire_common.Status("released")
 
 
-async def complete_many(call: Call, body: wire.CompleteMany) -> wire.Items | Refusal:
+async def complete_many(call: Call, body: wire_attempts.CompleteMany) -> wire_common.Items | Refusal:
     messages = [_completion(call, item.job_id, item) for item in body.jobs]
     to_look = [
         (at, each)
@@ -181,14 +183,14 @@ async def complete_many(call: Call, body: wire.CompleteMany) -> wire.Items | Ref
     return await _in_one(call, [item.job_id for item in body.jobs], messages)
 
 
-async def fail_many(call: Call, body: wire.FailMany) -> wire.Items | Refusal:
+async def fail_many(call: Call, body: wire_attempts.FailMany) -> wire_common.Items | Refusal:
     messages = [_failure(call, item.job_id, item) for item in body.jobs]
     return await _in_one(call, [item.job_id for item in body.jobs], messages)
 
 
 async def _in_one(
     call: Call, job_ids: list[int], messages: list[Complete | Refusal] | list[Fail | Refusal]
-) -> wire.Items | Refusal:
+) -> wire_common.Items | Refusal:
     """Send all that can be sent as one message; answer item by item."""
     good: list[Item] = [message for message in messages if not isinstance(message, Refusal)]
     done = await call.ask(Batch(tuple(good)))
@@ -205,7 +207,7 @@ async def _in_one(
     for job_id, message in zip(job_ids, messages, strict=True):
         outcome = message if isinstance(message, Refusal) else next(outcomes)
         items.append({"job_id": job_id} | _item(call, outcome))
-    return wire.Items(items)
+    return wire_common.Items(items)
 
 
 def _item(call: Call, outcome: object) -> dict[str, object]:
@@ -229,18 +231,18 @@ TOO_MANY_WAIT = Refusal(
 ROUTES = [
     Route("POST", "/api/jobs/claim", Access.WORK, claim,
           "Claim the next jobs; with `wait`, held open until there is one",
-          body=wire.ClaimBody, gives=(wire.GrantWire, wire.GrantsWire), hot=True),
+          body=wire_attempts.ClaimBody, gives=(wire_attempts.GrantWire, wire_attempts.GrantsWire), hot=True),
     Route("POST", "/api/jobs/<id:job_id>/complete", Access.WORK, complete,
           "Report success; the output must be in the store",
-          body=wire.CompleteBody, gives=wire.CompleteAnswer, hot=True, large=True),
+          body=wire_attempts.CompleteBody, gives=wire_attempts.CompleteAnswer, hot=True, large=True),
     Route("POST", "/api/jobs/<id:job_id>/fail", Access.WORK, fail,
           "Report failure; the job is tried again after its back-off, or is dead",
-          body=wire.FailBody, gives=wire.FailAnswer, hot=True, large=True),
+          body=wire_attempts.FailBody, gives=wire_attempts.FailAnswer, hot=True, large=True),
     Route("POST", "/api/jobs/<id:job_id>/release", Access.WORK, release,
           "Give a job back: free and at once at a shutdown, with a back-off for trouble",
-          body=wire.ReleaseBody, gives=wire.Status, hot=True),
+          body=wire_attempts.ReleaseBody, gives=wire_common.Status, hot=True),
     Route("POST", "/api/jobs/complete", Access.WORK, complete_many, "Complete many, answered item by item",
-          body=wire.CompleteMany, gives=wire.Items, hot=True, large=True),
+          body=wire_attempts.CompleteMany, gives=wire_common.Items, hot=True, large=True),
     Route("POST", "/api/jobs/fail", Access.WORK, fail_many, "Fail many, answered item by item",
-          body=wire.FailMany, gives=wire.Items, hot=True, large=True),
+          body=wire_attempts.FailMany, gives=wire_common.Items, hot=True, large=True),
 ]  # fmt: skip

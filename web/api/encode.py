@@ -18,7 +18,7 @@ from blobforge.job import Attempt, Job, JobStatus
 from blobforge.store.filters import JobFilter
 from blobforge.store.lists import PAGE_BYTES
 from blobforge.waiting import Waiting
-from web.api import wire
+from web.api import wire_bulk, wire_common, wire_jobs, wire_workers
 from web.decode import Oversized, UnfitMember
 
 _LARGE_NUMBER = re.compile(r"\d[eE]\+?\d{3}|\d{309}")  # may be one that is larger than any float; in text, too
@@ -117,7 +117,7 @@ def ms_or_none(moment: datetime | None) -> int | None:
     return round(moment.timestamp() * 1000) if moment is not None else None
 
 
-def job_filter(asked: wire.JobQuery | wire.BulkBody, *, priority: int | None) -> JobFilter:
+def job_filter(asked: wire_jobs.JobQuery | wire_bulk.BulkBody, *, priority: int | None) -> JobFilter:
     """The filter of a list or a bulk action."""
     return JobFilter(
         JobStatus(asked.status) if asked.status is not None else None,
@@ -135,16 +135,16 @@ def job_filter(asked: wire.JobQuery | wire.BulkBody, *, priority: int | None) ->
     )
 
 
-def expected_wire(expected: Expected | None) -> wire.ExpectedWire | None:
+def expected_wire(expected: Expected | None) -> wire_jobs.ExpectedWire | None:
     if expected is None:
         return None
-    return wire.ExpectedWire(rfc3339(expected.earliest), rfc3339(expected.latest), expected.by)
+    return wire_jobs.ExpectedWire(rfc3339(expected.earliest), rfc3339(expected.latest), expected.by)
 
 
-def waiting_wire(waiting: Waiting | None) -> wire.WaitingWire | None:
+def waiting_wire(waiting: Waiting | None) -> wire_jobs.WaitingWire | None:
     if waiting is None:
         return None
-    return wire.WaitingWire(waiting.reason, waiting.text, time_or_none(waiting.until))
+    return wire_jobs.WaitingWire(waiting.reason, waiting.text, time_or_none(waiting.until))
 
 
 def job_wire(
@@ -155,8 +155,8 @@ def job_wire(
     expected: Expected | None = None,
     waiting: Waiting | None = None,
     paths: list[str] | None = None,
-) -> wire.JobWire:
-    return wire.JobWire(
+) -> wire_jobs.JobWire:
+    return wire_jobs.JobWire(
         id=job.id,
         type=job.type,
         status=job.status,
@@ -196,7 +196,7 @@ def job_wire(
     )
 
 
-def _history(attempts: list[Attempt]) -> list[wire.AttemptWire]:
+def _history(attempts: list[Attempt]) -> list[wire_jobs.AttemptWire]:
     """The latest one whole, the long texts of the others cut: `GET /api/jobs/{id}/attempts` has them."""
     return [attempt_wire(cut(each)) for each in attempts[:-1]] + [attempt_wire(each) for each in attempts[-1:]]
 
@@ -210,8 +210,8 @@ def cut(attempt: Attempt) -> Attempt:
     )
 
 
-def attempt_wire(attempt: Attempt) -> wire.AttemptWire:
-    return wire.AttemptWire(
+def attempt_wire(attempt: Attempt) -> wire_jobs.AttemptWire:
+    return wire_jobs.AttemptWire(
         attempt.attempt,
         attempt.worker_id,
         rfc3339(attempt.started_at),
@@ -225,18 +225,18 @@ def attempt_wire(attempt: Attempt) -> wire.AttemptWire:
     )
 
 
-def beats(body: wire.HeartbeatBody) -> tuple[JobBeat, ...]:
+def beats(body: wire_workers.HeartbeatBody) -> tuple[JobBeat, ...]:
     """The jobs that a heartbeat names, in the old form and in the new one."""
-    named = [wire.HeartbeatJob(body.job_id, body.lease, body.progress)] if body.job_id else []
+    named = [wire_workers.HeartbeatJob(body.job_id, body.lease, body.progress)] if body.job_id else []
     return tuple(JobBeat(job.job_id, job.lease, progress_text(job.progress)) for job in (*named, *body.jobs))
 
 
 def progress_text(progress: msgspec.Raw | msgspec.UnsetType) -> str | None:
     """Progress to be stored as it came. One that is too large costs no heartbeat: words stand in for it."""
     text = text_of(progress)
-    if text is None or len(text.encode()) <= wire.MOST_PROGRESS:
+    if text is None or len(text.encode()) <= wire_common.MOST_PROGRESS:
         return text
-    too_large = Oversized("progress", len(text.encode()), wire.MOST_PROGRESS)
+    too_large = Oversized("progress", len(text.encode()), wire_common.MOST_PROGRESS)
     return msgspec.json.encode({"message": str(too_large)}).decode()
 
 

@@ -13,7 +13,7 @@ from blobforge.objects.keys import SOURCES, is_source_key, source_key
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.files import FileRecord
 from blobforge.store.reading import Reader
-from web.api import outputs, wire
+from web.api import outputs, wire_common, wire_files
 from web.api.grants import absolute, output_name, source_name
 from web.api.held import attempts_job
 from web.decode import query
@@ -24,10 +24,10 @@ from web.served import Served, key_of, served, served_by_record
 _ASKED_SIDE_BY_SIDE: Final = 16  # objects that the store is asked for, of one request
 
 
-async def download(call: Call) -> wire.Url | Refusal:
+async def download(call: Call) -> wire_files.Url | Refusal:
     """A URL to fetch the source or the output of a job, under a name that says what it is."""
     job_id, kind = call.params["job_id"], call.params["kind"]
-    wanted = query(call.request.args, wire.UrlQuery)
+    wanted = query(call.request.args, wire_files.UrlQuery)
     if isinstance(wanted, Refusal):
         return wanted
     job = await call.services.reads.run(lambda reader: reader.job_to_name(job_id))
@@ -37,14 +37,14 @@ async def download(call: Call) -> wire.Url | Refusal:
     if isinstance(named, Refusal):
         return named
     if named is not None:
-        return wire.Url(outputs.signed_download(call, job, named))
+        return wire_files.Url(outputs.signed_download(call, job, named))
     found = await served(call.services, job, kind)
     if isinstance(found, Refusal):
         return found
-    return wire.Url(_signed_download(call, job, kind, found))
+    return wire_files.Url(_signed_download(call, job, kind, found))
 
 
-async def download_many(call: Call, body: wire.WantedUrls) -> wire.Items:
+async def download_many(call: Call, body: wire_files.WantedUrls) -> wire_common.Items:
     """URLs of many files, item by item: `GET /api/files/{job_id}/{kind}/url` for each of them in one request."""
     wanted = {each.job_id for each in body.items}
 
@@ -62,7 +62,7 @@ async def download_many(call: Call, body: wire.WantedUrls) -> wire.Items:
     answers: list[dict[str, Any]] = [{} for _ in body.items]
     asking = trio.CapacityLimiter(_ASKED_SIDE_BY_SIDE)
 
-    async def answer(place: int, each: wire.WantedUrl) -> None:
+    async def answer(place: int, each: wire_files.WantedUrl) -> None:
         async with asking:
             found = await _file_url(call, each, jobs.get(each.job_id), records, named)
         asked = {"job_id": each.job_id, "kind": each.kind}
@@ -71,12 +71,12 @@ async def download_many(call: Call, body: wire.WantedUrls) -> wire.Items:
     async with trio.open_nursery() as nursery:
         for place, each in enumerate(body.items):
             nursery.start_soon(answer, place, each)
-    return wire.Items(answers)
+    return wire_common.Items(answers)
 
 
 async def _file_url(
-    call: Call, wanted: wire.WantedUrl, job: Job | None, records: dict[str, FileRecord], named: outputs.Named
-) -> wire.FileUrl | Refusal:
+    call: Call, wanted: wire_files.WantedUrl, job: Job | None, records: dict[str, FileRecord], named: outputs.Named
+) -> wire_files.FileUrl | Refusal:
     if job is None:
         return Refusal(RefusalCode.NO_SUCH_JOB, f"There is no job {wanted.job_id}.")
     place = outputs.place(job, wanted.kind, wanted.name)
@@ -90,7 +90,7 @@ async def _file_url(
         return found
     assert key is not None
     info = found.info
-    return wire.FileUrl(
+    return wire_files.FileUrl(
         job_id=job.id,
         kind=wanted.kind,
         url=_signed_download(call, job, wanted.kind, found),
@@ -113,7 +113,9 @@ def _signed_download(call: Call, job: Job, kind: str, found: Served) -> str:
     return absolute(call, url)
 
 
-async def upload_url(call: Call, body: wire.UploadBody) -> wire.UploadAnswer | wire.UploadUrls | Refusal:
+async def upload_url(
+    call: Call, body: wire_files.UploadBody
+) -> wire_files.UploadAnswer | wire_files.UploadUrls | Refusal:
     """Signed URLs to upload to: a submitter's source, or the outputs of a worker's own attempt."""
     if body.job_id is None:
         if body.names is not None:
@@ -137,7 +139,7 @@ async def upload_url(call: Call, body: wire.UploadBody) -> wire.UploadAnswer | w
     return _signed(call, body, key, checksum=body.checksum, write_once=once)
 
 
-async def _source_url(call: Call, body: wire.UploadBody) -> wire.UploadAnswer | Refusal:
+async def _source_url(call: Call, body: wire_files.UploadBody) -> wire_files.UploadAnswer | Refusal:
     """Bound to its checksum, an upload goes to the source's own key.
 
     Else, where the store does not check what comes in, to a place from which it is taken when its bytes have been
@@ -154,8 +156,8 @@ async def _source_url(call: Call, body: wire.UploadBody) -> wire.UploadAnswer | 
 
 
 def _signed(
-    call: Call, body: wire.UploadBody, key: str, *, checksum: str | None, write_once: bool = False
-) -> wire.UploadAnswer:
+    call: Call, body: wire_files.UploadBody, key: str, *, checksum: str | None, write_once: bool = False
+) -> wire_files.UploadAnswer:
     upload = call.services.objects.sign_upload(
         key,
         expires_in=round(call.services.settings.url_lifetime),
@@ -163,10 +165,10 @@ def _signed(
         sha256=checksum,
         write_once=write_once,
     )
-    return wire.UploadAnswer(absolute(call, upload.url), key, upload.headers)
+    return wire_files.UploadAnswer(absolute(call, upload.url), key, upload.headers)
 
 
-def _sources_key(call: Call, body: wire.UploadBody) -> str | Refusal:
+def _sources_key(call: Call, body: wire_files.UploadBody) -> str | Refusal:
     if not call.caller.may(Scope.SUBMIT):
         return Refusal(RefusalCode.KEY_NOT_ALLOWED, "A worker asks with job_id and lease, for its own output only.")
     if body.source_hash is not None:
@@ -188,11 +190,11 @@ def _sources_key(call: Call, body: wire.UploadBody) -> str | Refusal:
 ROUTES = [
     Route("GET", "/api/files/<id:job_id>/<any(source,output):kind>/url", Access.READ, download,
           "A signed URL to download a job's source or output (of several, the main one, or the one of that `name`)",
-          gives=wire.Url, query=wire.UrlQuery),
+          gives=wire_files.Url, query=wire_files.UrlQuery),
     Route("POST", "/api/files/urls", Access.READ, download_many,
           "Signed URLs to download many files, answered item by item",
-          body=wire.WantedUrls, gives=wire.Items, writes=False),
+          body=wire_files.WantedUrls, gives=wire_common.Items, writes=False),
     Route("POST", "/api/files/upload-url", Access.UPLOAD, upload_url,
           "A signed URL to upload a source, or the output of an attempt that the caller holds",
-          body=wire.UploadBody, gives=(wire.UploadAnswer, wire.UploadUrls), writes=False, hot=True),
+          body=wire_files.UploadBody, gives=(wire_files.UploadAnswer, wire_files.UploadUrls), writes=False, hot=True),
 ]  # fmt: skip

@@ -14,7 +14,7 @@ from actors.scheduler import given_back
 from blobforge.job import Job
 from blobforge.objects.keys import source_key
 from web.answer import GoneError
-from web.api import encode, wire
+from web.api import encode, wire_attempts
 from web.routing import Call
 
 GIVING_BACK_SECONDS = 5.0  # for the writer to have room
@@ -42,14 +42,14 @@ async def check_there(call: Call, *claims: tuple[Claim | Complete, Granted]) -> 
     raise GoneError
 
 
-def claim_answer(call: Call, granted: Granted, *, many: bool) -> wire.GrantWire | wire.GrantsWire:
+def claim_answer(call: Call, granted: Granted, *, many: bool) -> wire_attempts.GrantWire | wire_attempts.GrantsWire:
     """`many`: the request had a `limit`, so the answer is a list even of one."""
     if many:
-        return wire.GrantsWire([_grant(call, job) for job in granted.jobs])
-    return _grant(call, granted.jobs[0]) if granted.jobs else wire.GrantWire(None)
+        return wire_attempts.GrantsWire([_grant(call, job) for job in granted.jobs])
+    return _grant(call, granted.jobs[0]) if granted.jobs else wire_attempts.GrantWire(None)
 
 
-def _grant(call: Call, job: Job) -> wire.GrantWire:
+def _grant(call: Call, job: Job) -> wire_attempts.GrantWire:
     settings = call.services.settings
     lifetime = round(settings.url_lifetime)
     objects = call.services.objects
@@ -60,7 +60,7 @@ def _grant(call: Call, job: Job) -> wire.GrantWire:
     base = call.base_url if source.startswith("/") else ""
     assert job.lease is not None
     assert job.heartbeat_at is not None
-    return wire.GrantWire(
+    return wire_attempts.GrantWire(
         job=encode.job_wire(job),
         source_url=base + source,
         upload_url=base + upload.url,

@@ -9,7 +9,7 @@ from blobforge.job import Job
 from blobforge.life import holds, lease_lost, may_come_late
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.worker import may_act
-from web.api import wire
+from web.api import wire_files
 from web.routing import Call
 
 
@@ -32,7 +32,7 @@ def worker_of(call: Call, named: str | None) -> str | Refusal:
     return own
 
 
-async def attempts_job(call: Call, body: wire.Destination) -> HeldAttempt | Refusal:
+async def attempts_job(call: Call, body: wire_files.Destination) -> HeldAttempt | Refusal:
     """The job whose latest attempt is the caller's, and may still bring its output."""
     if not call.caller.may(Scope.WORK):
         return Refusal(RefusalCode.KEY_NOT_ALLOWED, "Only the worker that holds a job may upload its output.")

@@ -8,13 +8,13 @@ from actors.mailbox import ask
 from actors.messages import DeleteJob, FindOrphans, Note
 from actors.orphans import in_the_way
 from blobforge.refusals import Refusal
-from web.api import encode, wire
+from web.api import encode, wire_common, wire_files, wire_jobs
 from web.decode import query
 from web.routing import Access, Call, Route
 
 
 async def delete(call: Call) -> Response | Refusal:
-    wanted = query(call.request.args, wire.DeleteQuery)
+    wanted = query(call.request.args, wire_jobs.DeleteQuery)
     if isinstance(wanted, Refusal):
         return wanted
     submitter = None if call.caller.is_admin else call.caller.subject
@@ -22,7 +22,7 @@ async def delete(call: Call) -> Response | Refusal:
     return outcome if isinstance(outcome, Refusal) else Response(b"", 204)
 
 
-async def find_orphans(call: Call, body: wire.OrphanBody) -> wire.Status | Refusal:
+async def find_orphans(call: Call, body: wire_files.OrphanBody) -> wire_common.Status | Refusal:
     """Begin the search. On record where it deletes, and before it does."""
     janitor = call.services.janitor
     if refusal := in_the_way(janitor.orphans.search, delete=not body.dry_run):
@@ -31,16 +31,16 @@ async def find_orphans(call: Call, body: wire.OrphanBody) -> wire.Status | Refus
     if isinstance(noted, Refusal):
         return noted
     begun = await ask(janitor.mailbox, FindOrphans(delete=not body.dry_run))
-    return begun if isinstance(begun, Refusal) else wire.Status("searching")
+    return begun if isinstance(begun, Refusal) else wire_common.Status("searching")
 
 
-async def orphans(call: Call) -> wire.Orphans | Refusal:
-    wanted = query(call.request.args, wire.OrphansQuery)
+async def orphans(call: Call) -> wire_files.Orphans | Refusal:
+    wanted = query(call.request.args, wire_files.OrphansQuery)
     if isinstance(wanted, Refusal):
         return wanted
     search = call.services.janitor.orphans.search
     end = wanted.cursor + wanted.limit
-    return wire.Orphans(
+    return wire_files.Orphans(
         state=search.state,
         dry_run=not search.delete,
         started_at=encode.time_or_none(search.started_at),
@@ -62,7 +62,7 @@ ROUTES = [
           status=204, audit="job.delete"),
     Route("POST", "/api/admin/orphans", Access.ADMIN, find_orphans,
           "Look for objects that no job needs; with `dry_run: false`, delete them",
-          body=wire.OrphanBody, gives=wire.Status, audit="orphans.delete"),
+          body=wire_files.OrphanBody, gives=wire_common.Status, audit="orphans.delete"),
     Route("GET", "/api/admin/orphans", Access.ADMIN, orphans, "How that search goes, or what the last one found",
-          gives=wire.Orphans, query=wire.OrphansQuery),
+          gives=wire_files.Orphans, query=wire_files.OrphansQuery),
 ]  # fmt: skip

@@ -32,7 +32,7 @@ from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.lists import NEWEST, PAGE_BYTES, Cursor, Page
 from blobforge.store.reading import Reader
 from blobforge.waiting import Surroundings, Waiting, waiting
-from web.api import encode, wire
+from web.api import encode, wire_common, wire_jobs
 from web.api.grants import absolute
 from web.api.secrets import new_undo
 from web.api.seen import look, look_at_sources
@@ -44,7 +44,7 @@ PATHS_SHOWN = 50  # of one job, beside what else there is of it
 VERIFY_WAIT = 10.0  # seconds that `uploaded` waits for the check of the bytes before it answers "uploading"
 
 
-async def submit(call: Call, body: wire.SubmitBody) -> tuple[int, wire.SubmitAnswer] | Refusal:
+async def submit(call: Call, body: wire_jobs.SubmitBody) -> tuple[int, wire_jobs.SubmitAnswer] | Refusal:
     source = await look(
         call.services.objects,
         source_key(body.source_hash),
@@ -57,7 +57,7 @@ async def submit(call: Call, body: wire.SubmitBody) -> tuple[int, wire.SubmitAns
     return (200 if outcome.existing else 201), _submitted(call, outcome, bind=body.bind_checksum)
 
 
-async def submit_many(call: Call, body: wire.SubmitMany) -> wire.SubmittedItems | Refusal:
+async def submit_many(call: Call, body: wire_jobs.SubmitMany) -> wire_jobs.SubmittedItems | Refusal:
     # The store is asked about the sources that are held to be there: one that has vanished is sent again. Of the
     # others what we know decides, and the intake finds the rest.
     hashes = {item.source_hash for item in body.jobs}
@@ -69,17 +69,17 @@ async def submit_many(call: Call, body: wire.SubmitMany) -> wire.SubmittedItems 
     )
     if isinstance(done, Refusal):
         return done
-    items: list[wire.SubmitAnswer | dict[str, object]] = []
+    items: list[wire_jobs.SubmitAnswer | dict[str, object]] = []
     for item, outcome in zip(body.jobs, done.items, strict=True):
         if isinstance(outcome, Refusal):
             items.append(item_problem(outcome))
         else:
             assert isinstance(outcome, Submitted)
             items.append(_submitted(call, outcome, bind=item.bind_checksum))
-    return wire.SubmittedItems(items, small_sources=isinstance(call.services.objects, LocalStore))
+    return wire_jobs.SubmittedItems(items, small_sources=isinstance(call.services.objects, LocalStore))
 
 
-def _new_job(call: Call, body: wire.SubmitBody) -> NewJob:
+def _new_job(call: Call, body: wire_jobs.SubmitBody) -> NewJob:
     return NewJob(
         body.type,
         body.source_hash,
@@ -88,15 +88,15 @@ def _new_job(call: Call, body: wire.SubmitBody) -> NewJob:
         body.priority,
         body.max_attempts,
         tuple(filter(None, body.tags or ())),
-        encode.json_text(body.metadata, field="metadata", most=wire.MOST_METADATA),
+        encode.json_text(body.metadata, field="metadata", most=wire_common.MOST_METADATA),
         call.caller.subject,
         encode.options_text(body.options),
     )
 
 
-def _submitted(call: Call, outcome: Submitted, *, bind: bool) -> wire.SubmitAnswer:
+def _submitted(call: Call, outcome: Submitted, *, bind: bool) -> wire_jobs.SubmitAnswer:
     if not outcome.upload:
-        return wire.SubmitAnswer(
+        return wire_jobs.SubmitAnswer(
             job_id=outcome.job_id, existing=outcome.existing, status=outcome.status, left_out=outcome.left_out
         )
     # Without being asked to, no header is signed: existing clients PUT with their own Content-Type and nothing else.
@@ -106,7 +106,7 @@ def _submitted(call: Call, outcome: Submitted, *, bind: bool) -> wire.SubmitAnsw
         expires_in=round(call.services.settings.url_lifetime),
         sha256=outcome.source_hash if bind else None,
     )
-    return wire.SubmitAnswer(
+    return wire_jobs.SubmitAnswer(
         job_id=outcome.job_id,
         existing=outcome.existing,
         status=outcome.status,
@@ -116,7 +116,7 @@ def _submitted(call: Call, outcome: Submitted, *, bind: bool) -> wire.SubmitAnsw
     )
 
 
-async def uploaded(call: Call) -> wire.Status | Refusal:
+async def uploaded(call: Call) -> wire_common.Status | Refusal:
     """The client says that the source is there; answered once it has been checked, or is being checked."""
     job_id = call.params["job_id"]
     job = await call.services.reads.run(lambda reader: reader.job(job_id))
@@ -127,16 +127,16 @@ async def uploaded(call: Call) -> wire.Status | Refusal:
             return Refusal(
                 RefusalCode.JOB_NOT_UPLOADING, f"Job {job_id} waited too long for its source. Submit it again."
             )
-        return wire.Status(job.status)
+        return wire_common.Status(job.status)
     with trio.move_on_after(VERIFY_WAIT):
         outcome = await call.ask_via(call.services.intake, CheckSource(job.source_hash))
         if isinstance(outcome, Refusal):
             return outcome
     now = await call.services.reads.run(lambda reader: reader.job(job_id))
-    return wire.Status(now.status) if now is not None else no_such_job(job_id)
+    return wire_common.Status(now.status) if now is not None else no_such_job(job_id)
 
 
-def finding(wanted: wire.ListQuery) -> Callable[[Reader], Page] | Refusal:
+def finding(wanted: wire_jobs.ListQuery) -> Callable[[Reader], Page] | Refusal:
     """What reads one page of the jobs that match."""
     if wanted.status is not None and wanted.status not in set(JobStatus):
         return lambda reader: Page([], 0, True, None)
@@ -150,15 +150,15 @@ def finding(wanted: wire.ListQuery) -> Callable[[Reader], Page] | Refusal:
     return lambda reader: reader.list_jobs(filter_, limit=wanted.limit, cursor=cursor, offset=wanted.offset)
 
 
-async def listed(call: Call) -> wire.JobsWire | Refusal:
-    wanted = query(call.request.args, wire.ListQuery)
+async def listed(call: Call) -> wire_jobs.JobsWire | Refusal:
+    wanted = query(call.request.args, wire_jobs.ListQuery)
     if isinstance(wanted, Refusal):
         return wanted
     find = finding(wanted)
     if isinstance(find, Refusal):
         return find
     page, ends = await call.services.reads.moment(partial(with_ends, find, now=call.services.now()))
-    return wire.JobsWire(
+    return wire_jobs.JobsWire(
         jobs=[encode.job_wire(job, expected=ends.get(job.id)) for job in page.jobs],
         total=page.total,
         limit=wanted.limit,
@@ -168,11 +168,11 @@ async def listed(call: Call) -> wire.JobsWire | Refusal:
     )
 
 
-async def shown(call: Call) -> wire.JobWire | Refusal:
+async def shown(call: Call) -> wire_jobs.JobWire | Refusal:
     job_id, now = call.params["job_id"], call.services.now()
     patience = call.services.settings.upload_timeout
 
-    def read(reader: Reader) -> wire.JobWire | None:
+    def read(reader: Reader) -> wire_jobs.JobWire | None:
         found = reader.job_with_attempts(job_id, most_result=PAGE_BYTES)
         if found is None:
             return None
@@ -189,34 +189,34 @@ async def shown(call: Call) -> wire.JobWire | Refusal:
     return await call.services.reads.moment(read) or no_such_job(job_id)
 
 
-async def attempts(call: Call) -> wire.AttemptsWire | Refusal:
+async def attempts(call: Call) -> wire_jobs.AttemptsWire | Refusal:
     """The records of a job's attempts, whole, page by page."""
     job_id = call.params["job_id"]
-    wanted = query(call.request.args, wire.AttemptsQuery)
+    wanted = query(call.request.args, wire_jobs.AttemptsQuery)
     if isinstance(wanted, Refusal):
         return wanted
     before = wanted.cursor if wanted.cursor is not None else NEWEST
 
-    def read(reader: Reader) -> wire.AttemptsWire | None:
+    def read(reader: Reader) -> wire_jobs.AttemptsWire | None:
         if reader.job(job_id) is None:
             return None
         found = reader.attempts(job_id, before=before, limit=wanted.limit)
         more = found and reader.attempts(job_id, before=found[-1].attempt, limit=1)
         shown = [encode.attempt_wire(each) for each in found]
         following = found[-1].attempt if more else None
-        return wire.AttemptsWire(attempts=shown, total=reader.count_attempts(job_id), next_cursor=following)
+        return wire_jobs.AttemptsWire(attempts=shown, total=reader.count_attempts(job_id), next_cursor=following)
 
     return await call.services.reads.moment(read) or no_such_job(job_id)
 
 
-async def paths(call: Call) -> wire.PathsWire | Refusal:
+async def paths(call: Call) -> wire_jobs.PathsWire | Refusal:
     """All paths of a job's source, page by page."""
     job_id = call.params["job_id"]
-    wanted = query(call.request.args, wire.PathsQuery)
+    wanted = query(call.request.args, wire_jobs.PathsQuery)
     if isinstance(wanted, Refusal):
         return wanted
 
-    def read(reader: Reader) -> wire.PathsWire | None:
+    def read(reader: Reader) -> wire_jobs.PathsWire | None:
         job = reader.job_in_short(job_id)
         if job is None:
             return None
@@ -226,7 +226,7 @@ async def paths(call: Call) -> wire.PathsWire | Refusal:
         last = found[-1][0] if found else wanted.cursor or 0
         total = job.more_paths + (job.source_path is not None)
         following = last if last < job.more_paths else None
-        return wire.PathsWire(paths=[*first, *(path for _, path in found)], total=total, next_cursor=following)
+        return wire_jobs.PathsWire(paths=[*first, *(path for _, path in found)], total=total, next_cursor=following)
 
     return await call.services.reads.moment(read) or no_such_job(job_id)
 
@@ -270,30 +270,30 @@ def why_waiting(reader: Reader, job: Job, *, upload_timeout: float) -> Waiting |
     return waiting(job, around, upload_timeout_ms=round(upload_timeout * 1000))
 
 
-async def retry(call: Call, body: wire.RetryBody) -> wire.Changed | Refusal:
+async def retry(call: Call, body: wire_jobs.RetryBody) -> wire_common.Changed | Refusal:
     undo = new_undo(call) if body.undo else ""
     return await _change(call, Retry(call.params["job_id"], body.reset_attempts, body.priority, undo), "retrying")
 
 
-async def cancel(call: Call, body: wire.CancelBody) -> wire.Changed | Refusal:
+async def cancel(call: Call, body: wire_jobs.CancelBody) -> wire_common.Changed | Refusal:
     undo = new_undo(call) if body.undo else ""
     return await _change(call, Cancel(call.params["job_id"], undo), "cancelled")
 
 
-async def set_priority(call: Call, body: wire.PriorityBody) -> wire.Changed | Refusal:
+async def set_priority(call: Call, body: wire_jobs.PriorityBody) -> wire_common.Changed | Refusal:
     undo = new_undo(call) if body.undo else ""
     return await _change(call, SetPriority(call.params["job_id"], body.priority, undo), "updated")
 
 
-async def change_tags(call: Call, body: wire.TagsBody) -> wire.Changed | Refusal:
+async def change_tags(call: Call, body: wire_jobs.TagsBody) -> wire_common.Changed | Refusal:
     undo = new_undo(call) if body.undo else ""
     message = ChangeTags(call.params["job_id"], tuple(body.add), tuple(body.remove), undo)
     return await _change(call, message, "updated")
 
 
-async def _change(call: Call, message: Message[JobChanged], status: str) -> wire.Changed | Refusal:
+async def _change(call: Call, message: Message[JobChanged], status: str) -> wire_common.Changed | Refusal:
     outcome = await call.ask(message)
-    return outcome if isinstance(outcome, Refusal) else wire.Changed(status, outcome.undo or msgspec.UNSET)
+    return outcome if isinstance(outcome, Refusal) else wire_common.Changed(status, outcome.undo or msgspec.UNSET)
 
 
 def encode_cursor(cursor: Cursor) -> str:
@@ -311,28 +311,31 @@ def _decode_cursor(text: str) -> Cursor | None:
 ROUTES = [
     Route("POST", "/api/jobs", Access.SUBMIT, submit,
           "Submit a job; a second one of the same source, type and options finds the first (then 200)",
-          body=wire.SubmitBody, gives=wire.SubmitAnswer, status=201, hot=True),
+          body=wire_jobs.SubmitBody, gives=wire_jobs.SubmitAnswer, status=201, hot=True),
     Route("POST", "/api/jobs/batch", Access.SUBMIT, submit_many,
           "Submit up to 1,000 jobs in one transaction, answered item by item",
-          body=wire.SubmitMany, gives=wire.SubmittedItems, hot=True),
+          body=wire_jobs.SubmitMany, gives=wire_jobs.SubmittedItems, hot=True),
     Route("POST", "/api/jobs/<id:job_id>/uploaded", Access.SUBMIT, uploaded,
           "Say that the source has been uploaded; answered when its bytes have been checked",
-          gives=wire.Status, writes=False, hot=True),
-    Route("GET", "/api/jobs", Access.READ, listed, "Jobs, urgent first, then newest", gives=wire.JobsWire,
-          query=wire.ListQuery),
-    Route("GET", "/api/jobs/<id:job_id>", Access.READ, shown, "One job with its latest attempts", gives=wire.JobWire,
-          hot=True),
+          gives=wire_common.Status, writes=False, hot=True),
+    Route("GET", "/api/jobs", Access.READ, listed, "Jobs, urgent first, then newest", gives=wire_jobs.JobsWire,
+          query=wire_jobs.ListQuery),
+    Route("GET", "/api/jobs/<id:job_id>", Access.READ, shown, "One job with its latest attempts",
+          gives=wire_jobs.JobWire, hot=True),
     Route("GET", "/api/jobs/<id:job_id>/attempts", Access.READ, attempts, "A job's attempts, newest first, whole",
-          gives=wire.AttemptsWire, query=wire.AttemptsQuery),
+          gives=wire_jobs.AttemptsWire, query=wire_jobs.AttemptsQuery),
     Route("GET", "/api/jobs/<id:job_id>/result", Access.READ, result, "A job's result, whole", gives=Any),
     Route("POST", "/api/jobs/<id:job_id>/retry", Access.SUBMIT, retry, "Bring an ended job back",
-          body=wire.RetryBody, gives=wire.Changed, audit="job.retry"),
+          body=wire_jobs.RetryBody, gives=wire_common.Changed, audit="job.retry"),
     Route("POST", "/api/jobs/<id:job_id>/cancel", Access.SUBMIT, cancel,
-          "Stop a job at once, a running one too", body=wire.CancelBody, gives=wire.Changed, audit="job.cancel"),
+          "Stop a job at once, a running one too", body=wire_jobs.CancelBody, gives=wire_common.Changed,
+          audit="job.cancel"),
     *(Route(method, "/api/jobs/<id:job_id>/priority", Access.SUBMIT, set_priority, "Change a job's priority",
-            body=wire.PriorityBody, gives=wire.Changed, audit="job.priority") for method in ("PATCH", "POST")),
+            body=wire_jobs.PriorityBody, gives=wire_common.Changed,
+            audit="job.priority") for method in ("PATCH", "POST")),
     Route("GET", "/api/jobs/<id:job_id>/paths", Access.READ, paths,
-          "The paths under which a job's source was submitted", gives=wire.PathsWire, query=wire.PathsQuery),
+          "The paths under which a job's source was submitted", gives=wire_jobs.PathsWire,
+          query=wire_jobs.PathsQuery),
     *(Route(method, "/api/jobs/<id:job_id>/tags", Access.SUBMIT, change_tags, "Add tags to a job, and remove some",
-            body=wire.TagsBody, gives=wire.Changed, audit="job.tags") for method in ("PATCH", "POST")),
+            body=wire_jobs.TagsBody, gives=wire_common.Changed, audit="job.tags") for method in ("PATCH", "POST")),
 ]  # fmt: skip

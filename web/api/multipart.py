@@ -15,7 +15,7 @@ from blobforge.objects.incoming import StoreFullError
 from blobforge.objects.keys import source_key
 from blobforge.objects.multipart import Multipart
 from blobforge.refusals import Refusal, RefusalCode
-from web.api import outputs, wire
+from web.api import outputs, wire_common, wire_files
 from web.api.held import attempts_job
 from web.routing import Access, Call, Route
 
@@ -34,34 +34,34 @@ class UploadTarget(msgspec.Struct, frozen=True):
     write_once: bool = False
 
 
-async def begin(call: Call, body: wire.MultipartBody) -> wire.MultipartAnswer | Refusal:
+async def begin(call: Call, body: wire_files.MultipartBody) -> wire_files.MultipartAnswer | Refusal:
     """Start a multipart upload, or take up the one that broke off."""
     place = await _place(call, body)
     if isinstance(place, Refusal):
         return place
     if place.is_final:
-        return wire.MultipartAnswer(stored=True)
+        return wire_files.MultipartAnswer(stored=True)
     try:
         upload = await place.multipart.begin(place.key, body.size)
     except NotOfferedError:
         return _NO_PARTS
     except ObjectStoreError as error:
         return store_failed(error)
-    parts = [wire.PartStored(part.number, part.size, part.etag) for part in upload.parts]
-    return wire.MultipartAnswer(stored=False, upload_id=upload.id, part_size=upload.part_size, parts=parts)
+    parts = [wire_files.PartStored(part.number, part.size, part.etag) for part in upload.parts]
+    return wire_files.MultipartAnswer(stored=False, upload_id=upload.id, part_size=upload.part_size, parts=parts)
 
 
-async def part(call: Call, body: wire.PartBody) -> wire.PartUrl | Refusal:
+async def part(call: Call, body: wire_files.PartBody) -> wire_files.PartUrl | Refusal:
     """A URL for one part: asked for when it is needed, so that none expires in a long upload."""
     place = await _place(call, body)
     if isinstance(place, Refusal):
         return place
     lifetime = round(call.services.settings.url_lifetime)
     signed = place.multipart.sign_part(place.key, body.upload_id, body.number, expires_in=lifetime, md5=body.md5)
-    return wire.PartUrl(signed.url, signed.headers)
+    return wire_files.PartUrl(signed.url, signed.headers)
 
 
-async def complete(call: Call, body: wire.MultipartDone) -> wire.Status | Refusal:
+async def complete(call: Call, body: wire_files.MultipartDone) -> wire_common.Status | Refusal:
     """Make the object out of its parts."""
     place = await _place(call, body)
     if isinstance(place, Refusal):
@@ -70,15 +70,15 @@ async def complete(call: Call, body: wire.MultipartDone) -> wire.Status | Refusa
         if place.is_final:
             # Another upload came in meanwhile and was checked: it is not to be replaced by what was not.
             await place.multipart.abort(place.key, body.upload_id)
-            return wire.Status("stored")
+            return wire_common.Status("stored")
         parts = [(each.number, each.etag) for each in sorted(body.parts, key=lambda each: each.number)]
         made = await place.multipart.complete(place.key, body.upload_id, parts, write_once=place.write_once)
         if made:
-            return wire.Status("stored")
+            return wire_common.Status("stored")
         if await call.services.objects.head(place.key) is not None:
             # By an earlier request, whose answer was lost. Parts that are not in it are of no use.
             await place.multipart.abort(place.key, body.upload_id)
-            return wire.Status("stored")
+            return wire_common.Status("stored")
     except ObjectStoreError as error:
         return store_failed(error)
     return Refusal(
@@ -88,7 +88,7 @@ async def complete(call: Call, body: wire.MultipartDone) -> wire.Status | Refusa
     )
 
 
-async def abort(call: Call, body: wire.MultipartGone) -> wire.Status | Refusal:
+async def abort(call: Call, body: wire_files.MultipartGone) -> wire_common.Status | Refusal:
     """Throw away what has been uploaded of an object; no error if there is nothing."""
     place = await _place(call, body)
     if isinstance(place, Refusal):
@@ -97,10 +97,10 @@ async def abort(call: Call, body: wire.MultipartGone) -> wire.Status | Refusal:
         await place.multipart.abort(place.key, body.upload_id)
     except ObjectStoreError as error:
         return store_failed(error)
-    return wire.Status("aborted")
+    return wire_common.Status("aborted")
 
 
-async def _place(call: Call, body: wire.PartsDestination) -> UploadTarget | Refusal:
+async def _place(call: Call, body: wire_files.PartsDestination) -> UploadTarget | Refusal:
     """Where the caller may upload to. The store is the second question: rights do not depend on it."""
     if body.job_id is not None:
         return await _output(call, body)
@@ -118,7 +118,7 @@ async def _place(call: Call, body: wire.PartsDestination) -> UploadTarget | Refu
     return UploadTarget(multipart, key, is_final=known is not None and known.checked_at is not None)
 
 
-async def _output(call: Call, body: wire.PartsDestination) -> UploadTarget | Refusal:
+async def _output(call: Call, body: wire_files.PartsDestination) -> UploadTarget | Refusal:
     if body.source_hash is not None:
         said = "An upload is a source's (source_hash) or an attempt's (job_id, lease), not both."
         return Refusal(RefusalCode.INVALID, said, field="source_hash")
@@ -149,11 +149,11 @@ def store_failed(error: ObjectStoreError) -> Refusal:
 ROUTES = [
     Route("POST", "/api/files/multipart", Access.UPLOAD, begin,
           "Start or take up the upload of a large source, or of an attempt's output, in parts (S3 only)",
-          body=wire.MultipartBody, gives=wire.MultipartAnswer, writes=False),
+          body=wire_files.MultipartBody, gives=wire_files.MultipartAnswer, writes=False),
     Route("POST", "/api/files/multipart/part", Access.UPLOAD, part,
-          "A signed URL to PUT one part to", body=wire.PartBody, gives=wire.PartUrl, writes=False),
+          "A signed URL to PUT one part to", body=wire_files.PartBody, gives=wire_files.PartUrl, writes=False),
     Route("POST", "/api/files/multipart/complete", Access.UPLOAD, complete,
-          "Make an object out of its parts", body=wire.MultipartDone, gives=wire.Status, writes=False),
+          "Make an object out of its parts", body=wire_files.MultipartDone, gives=wire_common.Status, writes=False),
     Route("POST", "/api/files/multipart/abort", Access.UPLOAD, abort,
-          "Throw away the parts of an upload", body=wire.MultipartGone, gives=wire.Status, writes=False),
+          "Throw away the parts of an upload", body=wire_files.MultipartGone, gives=wire_common.Status, writes=False),
 ]  # fmt: skip

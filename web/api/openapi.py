@@ -15,7 +15,7 @@ from web import events
 from web.api import ROUTES as API_ROUTES
 from web.api import manifest
 from web.api.links import LINKS, Link
-from web.api.wire import OperationBegun
+from web.api.wire_bulk import OperationBegun
 from web.decode import lenient
 from web.problems import Problem
 from web.routing import Access, Call, Route

@@ -10,14 +10,14 @@ from actors.works import scope_of
 from blobforge.operation import IRREVERSIBLE, Operation, no_such_operation
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.lists import NEWEST
-from web.api import encode, wire
+from web.api import encode, wire_bulk
 from web.decode import query
 from web.routing import Access, Call, Route
 
 
 async def begin(
     call: Call, plan: OperationPlan, said: dict[str, object]
-) -> tuple[int, wire.OperationBegun] | Refusal:
+) -> tuple[int, wire_bulk.OperationBegun] | Refusal:
     """Have it done without the client. `said` is what was asked for, for the audit log."""
     detail = msgspec.json.encode(said).decode()[:1000]
     audit = replace(call.audit, detail=f"{detail}: an operation") if call.audit is not None else None
@@ -25,25 +25,25 @@ async def begin(
     return begun if isinstance(begun, Refusal) else _begun(begun)
 
 
-def _begun(begun: OperationBegun) -> tuple[int, wire.OperationBegun]:
-    return 202, wire.OperationBegun(begun.operation_id)
+def _begun(begun: OperationBegun) -> tuple[int, wire_bulk.OperationBegun]:
+    return 202, wire_bulk.OperationBegun(begun.operation_id)
 
 
-async def listed(call: Call) -> wire.OperationsWire | Refusal:
-    wanted = query(call.request.args, wire.OperationsQuery)
+async def listed(call: Call) -> wire_bulk.OperationsWire | Refusal:
+    wanted = query(call.request.args, wire_bulk.OperationsQuery)
     if isinstance(wanted, Refusal):
         return wanted
     before = wanted.cursor if wanted.cursor is not None else NEWEST
     found = await call.services.reads.run(lambda reader: reader.operations(before=before, limit=wanted.limit + 1))
     now = call.services.now()
     shown = found[: wanted.limit]
-    return wire.OperationsWire(
+    return wire_bulk.OperationsWire(
         operations=[operation_wire(each, now=now) for each in shown],
         next_cursor=shown[-1].id if len(found) > len(shown) else None,
     )
 
 
-async def shown(call: Call) -> wire.OperationWire | Refusal:
+async def shown(call: Call) -> wire_bulk.OperationWire | Refusal:
     operation = await find(call)
     return operation if isinstance(operation, Refusal) else operation_wire(operation, now=call.services.now())
 
@@ -53,7 +53,7 @@ async def find(call: Call) -> Operation | Refusal:
     return await call.services.reads.run(lambda reader: reader.operation(number)) or no_such_operation(number)
 
 
-async def cancel(call: Call) -> wire.OperationWire | Refusal:
+async def cancel(call: Call) -> wire_bulk.OperationWire | Refusal:
     if (refusal := await _allowed(call)) is not None:
         return refusal
     stands = await call.ask(EndOperation(call.params["operation_id"]))
@@ -62,7 +62,7 @@ async def cancel(call: Call) -> wire.OperationWire | Refusal:
     return operation_wire(stands.operation, now=call.services.now())
 
 
-async def undo(call: Call) -> tuple[int, wire.OperationBegun] | Refusal:
+async def undo(call: Call) -> tuple[int, wire_bulk.OperationBegun] | Refusal:
     if (refusal := await _allowed(call)) is not None:
         return refusal
     begun = await call.ask(UndoOperation(call.params["operation_id"], call.caller))
@@ -81,15 +81,15 @@ async def _allowed(call: Call) -> Refusal | None:
     return Refusal(RefusalCode.SCOPE_MISSING, detail)
 
 
-def operation_wire(operation: Operation, *, now: int) -> wire.OperationWire:
+def operation_wire(operation: Operation, *, now: int) -> wire_bulk.OperationWire:
     possible = operation.can_be_undone(now)
-    undo = wire.OperationUndo(
+    undo = wire_bulk.OperationUndo(
         possible=possible,
         until=encode.time_or_none(operation.undo_until) if possible else None,
         undone_by=operation.undone_by,
         note=IRREVERSIBLE.get(operation.verb) or (_RETRY_NOTE if operation.verb == "retry" else None),
     )
-    return wire.OperationWire(
+    return wire_bulk.OperationWire(
         id=operation.id,
         verb=operation.verb,
         state=operation.state,
@@ -124,14 +124,14 @@ def _percent(operation: Operation) -> float:
 
 
 ROUTES = [
-    Route("GET", "/api/operations", Access.READ, listed, "Operations, newest first", gives=wire.OperationsWire,
-          query=wire.OperationsQuery),
+    Route("GET", "/api/operations", Access.READ, listed, "Operations, newest first", gives=wire_bulk.OperationsWire,
+          query=wire_bulk.OperationsQuery),
     Route("GET", "/api/operations/<id:operation_id>", Access.READ, shown,
           "An operation: how far it is, what it has come to, and whether it can be taken back",
-          gives=wire.OperationWire),
+          gives=wire_bulk.OperationWire),
     Route("POST", "/api/operations/<id:operation_id>/cancel", Access.SUBMIT, cancel,
-          "Stop an operation; what it has changed stays", gives=wire.OperationWire, audit="operation.cancel"),
+          "Stop an operation; what it has changed stays", gives=wire_bulk.OperationWire, audit="operation.cancel"),
     Route("POST", "/api/operations/<id:operation_id>/undo", Access.SUBMIT, undo,
           "Take back what an operation has changed, within a day of its end, by another operation",
-          gives=wire.OperationBegun, status=202, audit="operation.undo"),
+          gives=wire_bulk.OperationBegun, status=202, audit="operation.undo"),
 ]  # fmt: skip

@@ -19,7 +19,7 @@ from blobforge.objects.keys import name_in, named_output_key, output_of, prefix_
 from blobforge.outputs import AT_ONCE, Output, wrong_name
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.reading import Reader
-from web.api import wire
+from web.api import wire_attempts, wire_files
 from web.api.grants import absolute, last_part, output_name
 from web.api.held import HeldAttempt, attempts_job
 from web.decode import query
@@ -34,8 +34,8 @@ Named = dict[OutputPlace, Output]
 
 
 async def upload_urls(
-    call: Call, body: wire.UploadBody, names: Sequence[str | wire.NamedUpload]
-) -> wire.UploadUrls | Refusal:
+    call: Call, body: wire_files.UploadBody, names: Sequence[str | wire_files.NamedUpload]
+) -> wire_files.UploadUrls | Refusal:
     """URLs to upload several outputs of an attempt; from now on the attempt has told of them."""
     objects = call.services.objects
     if not (objects.write_once or objects.name == "local"):
@@ -44,8 +44,8 @@ async def upload_urls(
     held = await attempts_job(call, body)
     if isinstance(held, Refusal):
         return held
-    wanted = [wire.NamedUpload(each) if isinstance(each, str) else each for each in names]
-    said_of = [wire.OutputSaid(each.name, each.checksum, each.size, each.media_type) for each in wanted]
+    wanted = [wire_files.NamedUpload(each) if isinstance(each, str) else each for each in names]
+    said_of = [wire_attempts.OutputSaid(each.name, each.checksum, each.size, each.media_type) for each in wanted]
     told = await _tell(call, held, said_of, lease=body.lease, instance=body.instance)
     if isinstance(told, Refusal):
         return told
@@ -56,10 +56,10 @@ async def upload_urls(
         if isinstance(upload, Refusal):
             return upload
         urls.append(upload)
-    return wire.UploadUrls(urls)
+    return wire_files.UploadUrls(urls)
 
 
-async def _upload(call: Call, wanted: wire.NamedUpload, key: str) -> wire.NamedUploadUrl | Refusal:
+async def _upload(call: Call, wanted: wire_files.NamedUpload, key: str) -> wire_files.NamedUploadUrl | Refusal:
     objects = call.services.objects
     if wanted.multipart and objects.multipart is not None:
         if wanted.size is None:
@@ -73,13 +73,15 @@ async def _upload(call: Call, wanted: wire.NamedUpload, key: str) -> wire.NamedU
         except ObjectStoreError as error:
             return _store_failed(error)
         else:
-            parts = [wire.PartStored(part.number, part.size, part.etag) for part in begun.parts]
-            return wire.NamedUploadUrl(
+            parts = [wire_files.PartStored(part.number, part.size, part.etag) for part in begun.parts]
+            return wire_files.NamedUploadUrl(
                 name=wanted.name, key=key, upload_id=begun.id, part_size=begun.part_size, parts=parts
             )
     lifetime = round(call.services.settings.url_lifetime)
     signed = objects.sign_upload(key, expires_in=lifetime, sha256=wanted.checksum, write_once=objects.write_once)
-    return wire.NamedUploadUrl(name=wanted.name, key=key, url=absolute(call, signed.url), headers=signed.headers)
+    return wire_files.NamedUploadUrl(
+        name=wanted.name, key=key, url=absolute(call, signed.url), headers=signed.headers
+    )
 
 
 async def told_key(call: Call, job: Job, name: str) -> str | Refusal:
@@ -91,20 +93,20 @@ async def told_key(call: Call, job: Job, name: str) -> str | Refusal:
     return named_output_key(prefix_of(job.upload_key or ""), name)
 
 
-async def tell(call: Call, body: wire.OutputsBody) -> wire.OutputsAnswer | Refusal:
+async def tell(call: Call, body: wire_attempts.OutputsBody) -> wire_attempts.OutputsAnswer | Refusal:
     """More of an attempt's outputs, or more about them."""
     job_id = call.params["job_id"]
-    held = await attempts_job(call, wire.Destination(job_id=job_id, lease=body.lease, worker_id=body.worker_id))
+    held = await attempts_job(call, wire_files.Destination(job_id=job_id, lease=body.lease, worker_id=body.worker_id))
     if isinstance(held, Refusal):
         return held
     told = await _tell(call, held, body.outputs, lease=body.lease, instance=body.instance, repeat=True)
-    return told if isinstance(told, Refusal) else wire.OutputsAnswer(len(body.outputs))
+    return told if isinstance(told, Refusal) else wire_attempts.OutputsAnswer(len(body.outputs))
 
 
 async def _tell(
     call: Call,
     held: HeldAttempt,
-    said: Sequence[wire.OutputSaid],
+    said: Sequence[wire_attempts.OutputSaid],
     *,
     lease: str | None,
     instance: str | None,
@@ -123,7 +125,7 @@ async def _tell(
 
 
 async def gathered(
-    call: Call, message: Complete, wanted: Sequence[wire.OutputSaid] | Literal["all"]
+    call: Call, message: Complete, wanted: Sequence[wire_attempts.OutputSaid] | Literal["all"]
 ) -> Complete | Refusal:
     """The completion with what was found of its outputs: chosen piece by piece, and counted."""
     job = await call.services.reads.run(lambda reader: reader.job_in_short(message.job_id))
@@ -228,8 +230,8 @@ def signed_download(call: Call, job: Job, output: Output) -> str:
     return absolute(call, url)
 
 
-def file_url(call: Call, job: Job, output: Output) -> wire.FileUrl:
-    return wire.FileUrl(
+def file_url(call: Call, job: Job, output: Output) -> wire_files.FileUrl:
+    return wire_files.FileUrl(
         job_id=job.id,
         kind="output",
         url=signed_download(call, job, output),
@@ -241,9 +243,9 @@ def file_url(call: Call, job: Job, output: Output) -> wire.FileUrl:
     )
 
 
-async def listed(call: Call) -> wire.OutputList | Refusal:
+async def listed(call: Call) -> wire_attempts.OutputList | Refusal:
     """The outputs of a job, by name."""
-    wanted = query(call.request.args, wire.OutputsQuery)
+    wanted = query(call.request.args, wire_attempts.OutputsQuery)
     if isinstance(wanted, Refusal):
         return wanted
     job_id = call.params["job_id"]
@@ -261,28 +263,30 @@ async def listed(call: Call) -> wire.OutputList | Refusal:
     if job is None:
         return no_such_job(job_id)
     if place(job, "output", None) is None:
-        return await _the_one(call, job) if not wanted.cursor else wire.OutputList([])
-    page = [wire.OutputWire(each.name, each.size, each.sha256, each.media_type) for each in found[: wanted.limit]]
-    return wire.OutputList(page, page[-1].name if len(found) > wanted.limit else None)
+        return await _the_one(call, job) if not wanted.cursor else wire_attempts.OutputList([])
+    page = [
+        wire_attempts.OutputWire(each.name, each.size, each.sha256, each.media_type) for each in found[: wanted.limit]
+    ]
+    return wire_attempts.OutputList(page, page[-1].name if len(found) > wanted.limit else None)
 
 
-async def _the_one(call: Call, job: Job) -> wire.OutputList | Refusal:
+async def _the_one(call: Call, job: Job) -> wire_attempts.OutputList | Refusal:
     """The list of a job that has one output, or none."""
     if key_of(job, "output") is None:
-        return wire.OutputList([])
+        return wire_attempts.OutputList([])
     found = await served(call.services, job, "output")
     if isinstance(found, Refusal):
-        return found if found.code is RefusalCode.UNAVAILABLE else wire.OutputList([])
+        return found if found.code is RefusalCode.UNAVAILABLE else wire_attempts.OutputList([])
     info = found.info
     size, sha256 = (info.size, info.sha256) if info is not None else (None, None)
-    return wire.OutputList([wire.OutputWire(output_name(job), size, sha256)])
+    return wire_attempts.OutputList([wire_attempts.OutputWire(output_name(job), size, sha256)])
 
 
 ROUTES = [
     Route("POST", "/api/jobs/<id:job_id>/outputs", Access.WORK, tell,
           "Tell of several outputs of an attempt: their names, hashes, sizes, media types",
-          body=wire.OutputsBody, gives=wire.OutputsAnswer),
+          body=wire_attempts.OutputsBody, gives=wire_attempts.OutputsAnswer),
     Route("GET", "/api/jobs/<id:job_id>/outputs", Access.READ, listed,
           "The outputs of a job, by name, page by page",
-          gives=wire.OutputList, query=wire.OutputsQuery),
+          gives=wire_attempts.OutputList, query=wire_attempts.OutputsQuery),
 ]  # fmt: skip

@@ -10,7 +10,7 @@ from blobforge.people import AuditEntry, Session, User
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.filters import AuditFilter, UserFilter
 from blobforge.store.reading import Reader
-from web.api import arrays, encode, wire
+from web.api import arrays, encode, wire_access, wire_common
 from web.decode import query
 from web.routing import Access, Call, Route
 from web.services import Services
@@ -19,7 +19,7 @@ HASH_DIGITS = 15  # of a session's hash in a cursor: enough to tell those of one
 
 
 async def users(call: Call) -> Response | Refusal:
-    wanted = query(call.request.args, wire.UsersQuery)
+    wanted = query(call.request.args, wire_access.UsersQuery)
     if isinstance(wanted, Refusal):
         return wanted
     filter_ = UserFilter(wanted.q, wanted.admin)
@@ -33,7 +33,7 @@ async def users(call: Call) -> Response | Refusal:
 
 
 async def sessions(call: Call) -> Response | Refusal:
-    wanted = query(call.request.args, wire.PlaceQuery)
+    wanted = query(call.request.args, wire_common.PlaceQuery)
     if isinstance(wanted, Refusal):
         return wanted
     place = arrays.place(wanted.cursor, of=2)
@@ -56,12 +56,12 @@ async def sessions(call: Call) -> Response | Refusal:
     return arrays.one_page(call, [_session(each) for each in page], following=following)
 
 
-async def end_sessions(call: Call) -> wire.SessionsEnded | Refusal:
+async def end_sessions(call: Call) -> wire_access.SessionsEnded | Refusal:
     outcome = await call.ask(EndSessions(call.params["user_id"]))
-    return outcome if isinstance(outcome, Refusal) else wire.SessionsEnded(outcome.count)
+    return outcome if isinstance(outcome, Refusal) else wire_access.SessionsEnded(outcome.count)
 
 
-async def read_audit(services: Services, wanted: wire.AuditQuery) -> tuple[list[AuditEntry], int | None]:
+async def read_audit(services: Services, wanted: wire_access.AuditQuery) -> tuple[list[AuditEntry], int | None]:
     """One page of the records that match, newest first, and the cursor of the next one."""
     filter_ = AuditFilter(
         wanted.actor,
@@ -75,16 +75,16 @@ async def read_audit(services: Services, wanted: wire.AuditQuery) -> tuple[list[
     )
 
 
-async def audit(call: Call) -> wire.AuditPage | Refusal:
-    wanted = query(call.request.args, wire.AuditQuery)
+async def audit(call: Call) -> wire_access.AuditPage | Refusal:
+    wanted = query(call.request.args, wire_access.AuditQuery)
     if isinstance(wanted, Refusal):
         return wanted
     entries, more = await read_audit(call.services, wanted)
-    return wire.AuditPage([_entry(each) for each in entries], more if more is not None else msgspec.UNSET)
+    return wire_access.AuditPage([_entry(each) for each in entries], more if more is not None else msgspec.UNSET)
 
 
-def _user(user: User) -> wire.UserWire:
-    return wire.UserWire(
+def _user(user: User) -> wire_access.UserWire:
+    return wire_access.UserWire(
         id=user.id,
         issuer=user.issuer,
         subject=user.subject,
@@ -97,8 +97,8 @@ def _user(user: User) -> wire.UserWire:
     )
 
 
-def _session(session: Session) -> wire.SessionWire:
-    return wire.SessionWire(
+def _session(session: Session) -> wire_access.SessionWire:
+    return wire_access.SessionWire(
         created_at=encode.rfc3339(session.created_at),
         seen_at=encode.rfc3339(session.seen_at),
         checked_at=encode.rfc3339(session.checked_at),
@@ -108,8 +108,8 @@ def _session(session: Session) -> wire.SessionWire:
     )
 
 
-def _entry(entry: AuditEntry) -> wire.AuditWire:
-    return wire.AuditWire(
+def _entry(entry: AuditEntry) -> wire_access.AuditWire:
+    return wire_access.AuditWire(
         id=entry.id,
         at=encode.rfc3339(entry.at),
         actor=entry.actor,
@@ -122,12 +122,13 @@ def _entry(entry: AuditEntry) -> wire.AuditWire:
 
 
 ROUTES = [
-    *(Route("GET", path, Access.ADMIN, users, "Everybody who has signed in", gives=list[wire.UserWire],
-            query=wire.UsersQuery, hidden=path != "/api/admin/users") for path in ("/api/admin/users", "/api/users")),
+    *(Route("GET", path, Access.ADMIN, users, "Everybody who has signed in", gives=list[wire_access.UserWire],
+            query=wire_access.UsersQuery, hidden=path != "/api/admin/users") for path in ("/api/admin/users",
+            "/api/users")),
     Route("GET", "/api/admin/users/<id:user_id>/sessions", Access.ADMIN, sessions, "The sessions of one user",
-          gives=list[wire.SessionWire], query=wire.PlaceQuery),
+          gives=list[wire_access.SessionWire], query=wire_common.PlaceQuery),
     Route("DELETE", "/api/admin/users/<id:user_id>/sessions", Access.ADMIN, end_sessions,
-          "End all sessions of one user, at once", gives=wire.SessionsEnded, audit="user.sign-out"),
+          "End all sessions of one user, at once", gives=wire_access.SessionsEnded, audit="user.sign-out"),
     Route("GET", "/api/admin/audit", Access.ADMIN, audit, "What was done by whom, newest first",
-          gives=wire.AuditPage, query=wire.AuditQuery),
+          gives=wire_access.AuditPage, query=wire_access.AuditQuery),
 ]  # fmt: skip

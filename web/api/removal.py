@@ -8,21 +8,21 @@ from actors.messages import RemoveWorker
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.lists import ListedWorker
 from blobforge.worker import WorkerFilter, WorkerStatus
-from web.api import bulk, encode, wire
+from web.api import bulk, encode, wire_bulk
 from web.routing import Access, Call, Route
 
 PAGE = 1000  # workers read at once
 AT_ONCE = 100  # removed in one transaction: the jobs of each go back along with it
 
 
-async def remove_many(call: Call, body: wire.BulkWorkers) -> wire.BulkAnswer | Refusal:
+async def remove_many(call: Call, body: wire_bulk.BulkWorkers) -> wire_bulk.BulkAnswer | Refusal:
     async def select() -> bulk.Selected | Refusal:
         return await _select(call, body)
 
     return await bulk.carry_out(call, body, select, at_once=AT_ONCE)
 
 
-async def _select(call: Call, body: wire.BulkWorkers) -> bulk.Selected | Refusal:
+async def _select(call: Call, body: wire_bulk.BulkWorkers) -> bulk.Selected | Refusal:
     wanted = WorkerFilter(body.status, None, body.type, body.q, encode.ms_or_none(body.silent_since))
     if body.ids is not None:
         if wanted != WorkerFilter():
@@ -54,6 +54,6 @@ async def _page(call: Call, wanted: WorkerFilter, after: str) -> tuple[list[List
 
 ROUTES = [
     Route("POST", "/api/workers/remove", Access.ADMIN, remove_many,
-          "Remove many workers, by their ids or by a filter", body=wire.BulkWorkers,
-          gives=wire.BulkAnswer, audit="workers.remove"),
+          "Remove many workers, by their ids or by a filter", body=wire_bulk.BulkWorkers,
+          gives=wire_bulk.BulkAnswer, audit="workers.remove"),
 ]  # fmt: skip

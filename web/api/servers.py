@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from blobforge.store.commons import ServerState
-from web.api import encode, wire
+from web.api import encode, wire_status
 from web.routing import Access, Call, Route
 
 SKEW_MS = 5_000  # between a server's clock and the database's: more is told
 
 
-def read_servers(call: Call) -> wire.Servers:
+def read_servers(call: Call) -> wire_status.Servers:
     """All that were heard of late; this one is the first."""
     own, *others = call.services.presence.servers()
     now = call.services.now()
-    return wire.Servers([_server(own, now, own=True), *(_server(each, now, own=False) for each in others)])
+    return wire_status.Servers([_server(own, now, own=True), *(_server(each, now, own=False) for each in others)])
 
 
-async def servers(call: Call) -> wire.Servers:
+async def servers(call: Call) -> wire_status.Servers:
     return read_servers(call)
 
 
-def _server(state: ServerState, now: int, *, own: bool) -> wire.ServerWire:
-    return wire.ServerWire(
+def _server(state: ServerState, now: int, *, own: bool) -> wire_status.ServerWire:
+    return wire_status.ServerWire(
         id=state.id,
         name=state.name,
         status="online" if state.is_live else "silent",
@@ -39,16 +39,18 @@ def _server(state: ServerState, now: int, *, own: bool) -> wire.ServerWire:
     )
 
 
-async def database(call: Call) -> wire.DatabaseWire:
+async def database(call: Call) -> wire_status.DatabaseWire:
     """The database itself, as this server finds it now."""
     found = await call.services.shared.ask(lambda commons: commons.examine())
-    remarks = [wire.RemarkWire(each.subject, each.level, each.text, each.advice or None) for each in found.remarks]
-    return wire.DatabaseWire(found.engine, found.version, remarks)
+    remarks = [
+        wire_status.RemarkWire(each.subject, each.level, each.text, each.advice or None) for each in found.remarks
+    ]
+    return wire_status.DatabaseWire(found.engine, found.version, remarks)
 
 
 ROUTES = [
     Route("GET", "/api/servers", Access.READ, servers, "The servers that share the database, and how each is",
-          gives=wire.Servers),
+          gives=wire_status.Servers),
     Route("GET", "/api/admin/database", Access.ADMIN, database, "The database itself: what should be known about it",
-          gives=wire.DatabaseWire),
+          gives=wire_status.DatabaseWire),
 ]  # fmt: skip

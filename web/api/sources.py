@@ -10,7 +10,7 @@ from blobforge.objects import ObjectStoreError
 from blobforge.objects.incoming import UploadRefusedError
 from blobforge.objects.local import LocalStore
 from blobforge.refusals import Refusal, RefusalCode
-from web.api import wire
+from web.api import wire_common, wire_files
 from web.api.multipart import store_failed
 from web.problems import item_problem
 from web.routing import Access, Call, Route
@@ -18,7 +18,7 @@ from web.routing import Access, Call, Route
 _NO_BUNDLES = Refusal(RefusalCode.WRONG_STORE, "This object store takes each source by a PUT to its upload_url.")
 
 
-async def store_many(call: Call, body: wire.SmallSources) -> wire.Items | Refusal:
+async def store_many(call: Call, body: wire_files.SmallSources) -> wire_common.Items | Refusal:
     """Durable, checked, and their jobs pending when this is answered, item by item."""
     store = call.services.objects
     if not isinstance(store, LocalStore):
@@ -45,11 +45,11 @@ async def store_many(call: Call, body: wire.SmallSources) -> wire.Items | Refusa
             outcome = next(answers)  # refused where the object is being deleted just now
         answer: dict[str, object] = item_problem(outcome) if isinstance(outcome, Refusal) else {"status": "stored"}
         items.append({"source_hash": each.source_hash} | answer)
-    return wire.Items(items)
+    return wire_common.Items(items)
 
 
 ROUTES = [
     Route("POST", "/api/files/sources", Access.SUBMIT, store_many,
           "Upload many small sources in one request (embedded store only)",
-          body=wire.SmallSources, gives=wire.Items),
+          body=wire_files.SmallSources, gives=wire_common.Items),
 ]  # fmt: skip

@@ -16,7 +16,7 @@ from blobforge.people import AuditEntry
 from blobforge.refusals import Refusal
 from blobforge.store.lists import NEWEST
 from blobforge.store.reading import Reader
-from web.api import arrays, encode, wire
+from web.api import arrays, encode, wire_jobs
 from web.api.wire_insights import EventWire
 from web.decode import query
 from web.routing import Access, Call, Route
@@ -117,7 +117,7 @@ def _as_it_stands(job: Job, attempts: list[Attempt], records: list[AuditEntry]) 
 
 
 def reading_timeline(
-    job_id: int, wanted: wire.TimelineQuery
+    job_id: int, wanted: wire_jobs.TimelineQuery
 ) -> Callable[[Reader], tuple[list[EventWire], str | None] | None] | Refusal:
     """Reads a page of a job's events, and the cursor of the next one; None: there is no such job."""
     place = arrays.place(wanted.cursor, of=2)
@@ -140,7 +140,7 @@ def reading_timeline(
 
 
 async def events(call: Call) -> Response | Refusal:
-    wanted = query(call.request.args, wire.TimelineQuery)
+    wanted = query(call.request.args, wire_jobs.TimelineQuery)
     if isinstance(wanted, Refusal):
         return wanted
     job_id = call.params["job_id"]
@@ -154,5 +154,5 @@ async def events(call: Call) -> Response | Refusal:
 ROUTES = [
     Route("GET", "/api/jobs/<id:job_id>/events", Access.READ, events,
           "What has happened to a job, as a JSON array: a page is oldest first, the latest page comes first",
-          gives=list[EventWire], query=wire.TimelineQuery),
+          gives=list[EventWire], query=wire_jobs.TimelineQuery),
 ]  # fmt: skip

@@ -8,7 +8,7 @@ from actors.messages import CreateToken, DeleteToken
 from blobforge.access import DEFAULT_SCOPES, TOKEN_PREFIX, Scope, Token, hash_secret, shown_prefix
 from blobforge.refusals import Refusal
 from blobforge.store.filters import TokenFilter
-from web.api import arrays, encode, secrets, wire
+from web.api import arrays, encode, secrets, wire_access, wire_common
 from web.decode import query
 from web.routing import Access, Call, Route
 
@@ -16,7 +16,7 @@ DAY_MS = 86_400_000
 
 
 async def listed(call: Call) -> Response | Refusal:
-    wanted = query(call.request.args, wire.TokensQuery)
+    wanted = query(call.request.args, wire_access.TokensQuery)
     if isinstance(wanted, Refusal):
         return wanted
     filter_ = TokenFilter(call.services.now(), wanted.q, wanted.scope, wanted.expired)
@@ -29,7 +29,7 @@ async def listed(call: Call) -> Response | Refusal:
     )
 
 
-async def create(call: Call, body: wire.TokenBody) -> wire.TokenMade | Refusal:
+async def create(call: Call, body: wire_access.TokenBody) -> wire_access.TokenMade | Refusal:
     """The token is shown in this answer and never again: only its hash is kept."""
     scopes = {Scope(scope) for scope in body.scopes or DEFAULT_SCOPES}
     if body.is_admin:
@@ -43,16 +43,16 @@ async def create(call: Call, body: wire.TokenBody) -> wire.TokenMade | Refusal:
     )
     if isinstance(outcome, Refusal):
         return outcome
-    return wire.TokenMade(outcome.token_id, secrets.made_of(call, TOKEN_PREFIX, outcome.salt), outcome.name)
+    return wire_access.TokenMade(outcome.token_id, secrets.made_of(call, TOKEN_PREFIX, outcome.salt), outcome.name)
 
 
-async def delete(call: Call) -> wire.Status | Refusal:
+async def delete(call: Call) -> wire_common.Status | Refusal:
     outcome = await call.ask(DeleteToken(call.params["token_id"]))
-    return outcome if isinstance(outcome, Refusal) else wire.Status("deleted")
+    return outcome if isinstance(outcome, Refusal) else wire_common.Status("deleted")
 
 
-def _wire(token: Token) -> wire.TokenWire:
-    return wire.TokenWire(
+def _wire(token: Token) -> wire_access.TokenWire:
+    return wire_access.TokenWire(
         id=token.id,
         name=token.name,
         prefix=token.prefix,
@@ -66,12 +66,13 @@ def _wire(token: Token) -> wire.TokenWire:
 
 def _under(prefix: str, *, hidden: bool) -> list[Route]:
     return [
-        Route("GET", prefix, Access.ADMIN, listed, "API tokens by id, as a JSON array", gives=list[wire.TokenWire],
-              query=wire.TokensQuery, hidden=hidden),
+        Route("GET", prefix, Access.ADMIN, listed, "API tokens by id, as a JSON array",
+          gives=list[wire_access.TokenWire], query=wire_access.TokensQuery, hidden=hidden),
         Route("POST", prefix, Access.ADMIN, create, "Create an API token; it is shown once",
-              body=wire.TokenBody, gives=wire.TokenMade, status=201, hidden=hidden, audit="token.create"),
+              body=wire_access.TokenBody, gives=wire_access.TokenMade, status=201, hidden=hidden,
+              audit="token.create"),
         Route("DELETE", f"{prefix}/<id:token_id>", Access.ADMIN, delete, "Revoke an API token, at once",
-              gives=wire.Status, hidden=hidden, audit="token.delete"),
+              gives=wire_common.Status, hidden=hidden, audit="token.delete"),
     ]  # fmt: skip
 
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
-from web.api import encode, wire
+from web.api import encode, wire_access
 from web.routing import Access, Call, Route
 
 
-async def whoami(call: Call) -> wire.WhoAmI:
+async def whoami(call: Call) -> wire_access.WhoAmI:
     caller = call.caller
     expires = None
     if (token_id := caller.token_id) is not None:
         token = await call.services.reads.run(lambda reader: reader.token(token_id))
         expires = token.expires_at if token is not None else None
-    return wire.WhoAmI(
+    return wire_access.WhoAmI(
         subject=caller.subject,
         name=caller.name or caller.subject.partition(":")[2],
         scopes=sorted(caller.scopes),
@@ -26,5 +26,5 @@ async def whoami(call: Call) -> wire.WhoAmI:
 
 ROUTES = [
     Route("GET", "/api/auth/me", Access.ANYONE_KNOWN, whoami, "Who the caller is, and what it may do",
-          gives=wire.WhoAmI),
+          gives=wire_access.WhoAmI),
 ]  # fmt: skip

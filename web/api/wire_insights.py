@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from web.api.wire import BackupPart
+from web.api.wire_status import BackupPart
 
 
 class HistoryQuery(msgspec.Struct, frozen=True):

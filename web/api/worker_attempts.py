@@ -5,15 +5,15 @@ from __future__ import annotations
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.lists import AttemptPlace, WorkerAttempt
 from blobforge.store.reading import Reader
-from web.api import arrays, encode, wire
+from web.api import arrays, encode, wire_workers
 from web.decode import query
 from web.routing import Access, Call, Route
 
 LONGEST_LINE = 500  # characters of an error, in a list
 
 
-async def listed(call: Call) -> wire.WorkerAttemptsWire | Refusal:
-    wanted = query(call.request.args, wire.WorkerAttemptsQuery)
+async def listed(call: Call) -> wire_workers.WorkerAttemptsWire | Refusal:
+    wanted = query(call.request.args, wire_workers.WorkerAttemptsQuery)
     if isinstance(wanted, Refusal):
         return wanted
     numbers = arrays.place(wanted.cursor, of=3)
@@ -32,11 +32,11 @@ async def listed(call: Call) -> wire.WorkerAttemptsWire | Refusal:
         return Refusal(RefusalCode.NO_SUCH_WORKER, f"There is no worker {worker_id!r}, and no attempt of one.")
     page = found[: wanted.limit]
     last = page[-1] if len(found) > wanted.limit else None
-    return wire.WorkerAttemptsWire([_wire(each) for each in page], last.cursor if last is not None else None)
+    return wire_workers.WorkerAttemptsWire([_wire(each) for each in page], last.cursor if last is not None else None)
 
 
-def _wire(found: WorkerAttempt) -> wire.WorkerAttemptWire:
-    return wire.WorkerAttemptWire(
+def _wire(found: WorkerAttempt) -> wire_workers.WorkerAttemptWire:
+    return wire_workers.WorkerAttemptWire(
         job_id=found.job_id,
         attempt=found.attempt,
         type=found.type,
@@ -52,5 +52,5 @@ def _wire(found: WorkerAttempt) -> wire.WorkerAttemptWire:
 ROUTES = [
     Route("GET", "/api/workers/<worker:worker_id>/attempts", Access.READ, listed,
           "The attempts of a worker, whatever their outcome, the newest first",
-          gives=wire.WorkerAttemptsWire, query=wire.WorkerAttemptsQuery),
+          gives=wire_workers.WorkerAttemptsWire, query=wire_workers.WorkerAttemptsQuery),
 ]  # fmt: skip

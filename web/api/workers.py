@@ -25,7 +25,7 @@ from blobforge.job import Outcome
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.figures import HOUR_MS, RATE_HOURS, WorkerRates
 from blobforge.worker import Worker, WorkerFilter
-from web.api import arrays, encode, secrets, wire
+from web.api import arrays, encode, secrets, wire_common, wire_workers
 from web.decode import query
 from web.routing import Access, Call, Route
 
@@ -33,7 +33,7 @@ LONGEST_HOST = 255
 SHORTEST_LIFE_MS = 300_000  # of a worker, for its rate: one that came a moment ago has none yet
 
 
-async def register(call: Call, body: wire.RegisterBody) -> wire.Registered | Refusal:
+async def register(call: Call, body: wire_workers.RegisterBody) -> wire_workers.Registered | Refusal:
     if call.caller.worker_id not in (None, body.id):
         return _not_you(call, body.id)
     outcome = await call.ask(
@@ -41,8 +41,8 @@ async def register(call: Call, body: wire.RegisterBody) -> wire.Registered | Ref
             call.caller,
             body.id,
             body.type,
-            encode.json_text(body.metadata, field="metadata", most=wire.MOST_METADATA),
-            encode.json_text(body.labels, field="labels", most=wire.MOST_METADATA),
+            encode.json_text(body.metadata, field="metadata", most=wire_common.MOST_METADATA),
+            encode.json_text(body.labels, field="labels", most=wire_common.MOST_METADATA),
             body.version,
             body.instance,
             body.replaces,
@@ -60,17 +60,17 @@ async def register(call: Call, body: wire.RegisterBody) -> wire.Registered | Ref
             retry_after=math.ceil(outcome.alive),
         )
     settings = call.services.settings
-    return wire.Registered(settings.beat_every, settings.worker_timeout)
+    return wire_workers.Registered(settings.beat_every, settings.worker_timeout)
 
 
-async def heartbeat(call: Call, body: wire.HeartbeatBody) -> wire.HeartbeatAnswer | Refusal:
+async def heartbeat(call: Call, body: wire_workers.HeartbeatBody) -> wire_workers.HeartbeatAnswer | Refusal:
     outcome = await call.ask(Heartbeat(call.caller, call.params["worker_id"], encode.beats(body), body.instance))
     if isinstance(outcome, Refusal):
         return outcome
     timeout = round(call.services.settings.worker_timeout * 1000)
     expires = outcome.renewed + timeout if outcome.renewed is not None else None
     late = list(outcome.late) or UNSET
-    return wire.HeartbeatAnswer(outcome.drain, list(outcome.abandon), encode.time_or_none(expires), late)
+    return wire_workers.HeartbeatAnswer(outcome.drain, list(outcome.abandon), encode.time_or_none(expires), late)
 
 
 def _host(metadata: object) -> str | None:
@@ -79,34 +79,34 @@ def _host(metadata: object) -> str | None:
     return encode.clipped(named, LONGEST_HOST) if isinstance(named, str) else None
 
 
-async def unregister(call: Call, body: wire.UnregisterBody) -> wire.Status | Refusal:
+async def unregister(call: Call, body: wire_workers.UnregisterBody) -> wire_common.Status | Refusal:
     return await _change(call, Unregister(call.caller, call.params["worker_id"], body.instance), "unregistered")
 
 
-async def drain(call: Call) -> wire.Status | Refusal:
+async def drain(call: Call) -> wire_common.Status | Refusal:
     return await _change(call, Drain(call.params["worker_id"]), "draining")
 
 
-async def remove(call: Call) -> wire.Status | Refusal:
+async def remove(call: Call) -> wire_common.Status | Refusal:
     return await _change(call, RemoveWorker(call.params["worker_id"]), "removed")
 
 
-async def enable(call: Call) -> wire.Status | Refusal:
+async def enable(call: Call) -> wire_common.Status | Refusal:
     return await _change(call, EnableWorker(call.params["worker_id"]), "enabled")
 
 
-async def disable(call: Call) -> wire.Status | Refusal:
+async def disable(call: Call) -> wire_common.Status | Refusal:
     return await _change(call, DisableWorker(call.params["worker_id"]), "disabled")
 
 
-async def _change(call: Call, message: Message[WorkerChanged], status: str) -> wire.Status | Refusal:
+async def _change(call: Call, message: Message[WorkerChanged], status: str) -> wire_common.Status | Refusal:
     outcome = await call.ask(message)
-    return outcome if isinstance(outcome, Refusal) else wire.Status(status)
+    return outcome if isinstance(outcome, Refusal) else wire_common.Status(status)
 
 
 async def listed(call: Call) -> Response | Refusal:
     """A JSON array, as existing clients know it; the way to the next page stands in a header."""
-    wanted = query(call.request.args, wire.WorkersQuery)
+    wanted = query(call.request.args, wire_workers.WorkersQuery)
     if isinstance(wanted, Refusal):
         return wanted
     now = call.services.now()
@@ -122,7 +122,7 @@ async def listed(call: Call) -> Response | Refusal:
     return arrays.one_page(call, shown, following=shown[-1].id if more else None)
 
 
-async def shown(call: Call) -> wire.WorkerWire | Refusal:
+async def shown(call: Call) -> wire_workers.WorkerWire | Refusal:
     worker_id = call.params["worker_id"]
     now = call.services.now()
     found, rates = await call.services.reads.moment(
@@ -133,44 +133,44 @@ async def shown(call: Call) -> wire.WorkerWire | Refusal:
     return _wire(*found, rates, now=now)
 
 
-async def create(call: Call, body: wire.WorkerBody) -> wire.WorkerMade | Refusal:
+async def create(call: Call, body: wire_workers.WorkerBody) -> wire_workers.WorkerMade | Refusal:
     salt = secrets.new_salt()
     hash_ = hash_secret(secrets.made_of(call, WORKER_SECRET_PREFIX, salt))
     outcome = await call.ask(CreateWorker(body.id, body.type, hash_, body.name or None, salt), about=body.id)
     return _made(call, outcome)
 
 
-async def regenerate(call: Call) -> wire.WorkerMade | Refusal:
+async def regenerate(call: Call) -> wire_workers.WorkerMade | Refusal:
     salt = secrets.new_salt()
     hash_ = hash_secret(secrets.made_of(call, WORKER_SECRET_PREFIX, salt))
     outcome = await call.ask(ReplaceSecret(call.params["worker_id"], hash_, salt))
     return _made(call, outcome)
 
 
-def _made(call: Call, outcome: WorkerChanged | Refusal) -> wire.WorkerMade | Refusal:
+def _made(call: Call, outcome: WorkerChanged | Refusal) -> wire_workers.WorkerMade | Refusal:
     if isinstance(outcome, Refusal):
         return outcome
     secret = secrets.made_of(call, WORKER_SECRET_PREFIX, outcome.salt)
-    return wire.WorkerMade(outcome.worker_id, outcome.name or outcome.worker_id, outcome.type, secret)
+    return wire_workers.WorkerMade(outcome.worker_id, outcome.name or outcome.worker_id, outcome.type, secret)
 
 
 def _not_you(call: Call, named: str) -> Refusal:
     return Refusal(RefusalCode.NOT_YOURS, f"You are worker {call.caller.worker_id!r}, not {named!r}.")
 
 
-def rates_wire(worker: Worker, rates: WorkerRates, *, now: int) -> wire.WorkerRatesWire:
+def rates_wire(worker: Worker, rates: WorkerRates, *, now: int) -> wire_workers.WorkerRatesWire:
     """Its rates over the hours that are kept, or over its life where that is shorter."""
     kept = (RATE_HOURS - 1) * HOUR_MS + now % HOUR_MS
     hours = max(SHORTEST_LIFE_MS, min(kept, now - worker.created_at)) / HOUR_MS
     completed, failed, lost = (rates.n(each) for each in (Outcome.COMPLETED, Outcome.FAILED, Outcome.LOST))
     ended = completed + failed + lost
-    return wire.WorkerRatesWire(
+    return wire_workers.WorkerRatesWire(
         round(completed / hours, 2), round((failed + lost) / ended, 4) if ended else None, completed, failed, lost
     )
 
 
-def _wire(worker: Worker, jobs: list[int], rates: WorkerRates, *, now: int) -> wire.WorkerWire:
-    return wire.WorkerWire(
+def _wire(worker: Worker, jobs: list[int], rates: WorkerRates, *, now: int) -> wire_workers.WorkerWire:
+    return wire_workers.WorkerWire(
         id=worker.id,
         type=worker.type,
         status=worker.status,
@@ -195,28 +195,28 @@ def _wire(worker: Worker, jobs: list[int], rates: WorkerRates, *, now: int) -> w
 
 ROUTES = [
     Route("POST", "/api/workers/register", Access.WORK, register, "Register a worker: it is online from now on",
-          body=wire.RegisterBody, gives=wire.Registered, hot=True),
+          body=wire_workers.RegisterBody, gives=wire_workers.Registered, hot=True),
     Route("POST", "/api/workers/<worker:worker_id>/heartbeat", Access.WORK, heartbeat,
           "A sign of life; renews the leases of the jobs named and keeps their progress",
-          body=wire.HeartbeatBody, gives=wire.HeartbeatAnswer, hot=True),
+          body=wire_workers.HeartbeatBody, gives=wire_workers.HeartbeatAnswer, hot=True),
     Route("POST", "/api/workers/<worker:worker_id>/unregister", Access.WORK, unregister,
           "The worker leaves; its running jobs go back at once",
-          body=wire.UnregisterBody, gives=wire.Status, hot=True),
+          body=wire_workers.UnregisterBody, gives=wire_common.Status, hot=True),
     Route("POST", "/api/workers/<worker:worker_id>/drain", Access.ADMIN, drain,
-          "No new jobs for this worker; what it runs, it may end", gives=wire.Status, audit="worker.drain"),
+          "No new jobs for this worker; what it runs, it may end", gives=wire_common.Status, audit="worker.drain"),
     Route("DELETE", "/api/workers/<worker:worker_id>", Access.ADMIN, remove,
-          "Remove a worker; its running jobs go back at once", gives=wire.Status, audit="worker.remove"),
-    Route("GET", "/api/workers", Access.READ, listed, "Workers by id, as a JSON array", gives=list[wire.WorkerWire],
-          query=wire.WorkersQuery),
-    Route("GET", "/api/workers/<worker:worker_id>", Access.READ, shown, "One worker", gives=wire.WorkerWire),
+          "Remove a worker; its running jobs go back at once", gives=wire_common.Status, audit="worker.remove"),
+    Route("GET", "/api/workers", Access.READ, listed, "Workers by id, as a JSON array",
+          gives=list[wire_workers.WorkerWire], query=wire_workers.WorkersQuery),
+    Route("GET", "/api/workers/<worker:worker_id>", Access.READ, shown, "One worker", gives=wire_workers.WorkerWire),
     Route("POST", "/api/admin/workers", Access.ADMIN, create, "Give a worker a credential of its own",
-          body=wire.WorkerBody, gives=wire.WorkerMade, status=201, audit="worker.create"),
+          body=wire_workers.WorkerBody, gives=wire_workers.WorkerMade, status=201, audit="worker.create"),
     Route("POST", "/api/admin/workers/<worker:worker_id>/regenerate", Access.ADMIN, regenerate,
           "A new secret for a worker; the old one is worth nothing from now on",
-          gives=wire.WorkerMade, audit="worker.rotate"),
+          gives=wire_workers.WorkerMade, audit="worker.rotate"),
     Route("POST", "/api/admin/workers/<worker:worker_id>/enable", Access.ADMIN, enable,
-          "Let a worker work again; also ends a drain", gives=wire.Status, audit="worker.enable"),
+          "Let a worker work again; also ends a drain", gives=wire_common.Status, audit="worker.enable"),
     Route("POST", "/api/admin/workers/<worker:worker_id>/disable", Access.ADMIN, disable,
           "Refuse a worker's credential; its running jobs go back at once",
-          gives=wire.Status, audit="worker.disable"),
+          gives=wire_common.Status, audit="worker.disable"),
 ]  # fmt: skip

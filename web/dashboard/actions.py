@@ -15,7 +15,7 @@ import msgspec
 from quart import Response
 
 from blobforge.refusals import Refusal, RefusalCode
-from web.api import wire
+from web.api import wire_bulk
 from web.dashboard.page import THEMES, Notice, leave, page, refused_notice
 from web.decode import invalid
 from web.html import came_from, redirect, safe_next
@@ -91,7 +91,7 @@ def _form(row: Route, answered: ActionAnswer) -> Route:
             return form
         arguments: tuple[Any, ...] = ()
         if row.body is not None:
-            body = body_of(bulk_fields(form) if issubclass(row.body, wire.BulkBody) else form, row.body)
+            body = body_of(bulk_fields(form) if issubclass(row.body, wire_bulk.BulkBody) else form, row.body)
             if isinstance(body, Refusal):
                 return leave(call, back(call), refused_notice(body))
             arguments = (body,)
@@ -128,12 +128,12 @@ def _shown(template: str) -> ActionAnswer:
 def _bulk(row: Route) -> ActionAnswer:
     """First a dry run and a question with the number in it; the answer to that does it."""
 
-    noun = "worker" if row.body is wire.BulkWorkers else "job"
+    noun = "worker" if row.body is wire_bulk.BulkWorkers else "job"
     question, said = BULK[row.name]
     to = "/do" + row.path.removeprefix("/api")
 
     async def answered(
-        call: Call, form: dict[str, list[str]], outcome: wire.BulkAnswer | tuple[int, wire.OperationBegun]
+        call: Call, form: dict[str, list[str]], outcome: wire_bulk.BulkAnswer | tuple[int, wire_bulk.OperationBegun]
     ) -> Response:
         if isinstance(outcome, tuple):
             number = outcome[1].operation

@@ -15,7 +15,7 @@ from blobforge.people import Session, User
 from blobforge.refusals import Refusal
 from blobforge.store.filters import TokenFilter, UserFilter
 from blobforge.store.reading import Reader
-from web.api import backups, people, servers, wire
+from web.api import backups, people, servers, wire_access, wire_status
 from web.dashboard.page import page
 from web.decode import query
 from web.html import redirect
@@ -34,7 +34,7 @@ TABS = (
 PAGE = 100  # rows
 MOST_SESSIONS = 20  # of one holder: the latest
 Holder = TypeVar("Holder", Token, User)
-Asked = TypeVar("Asked", wire.TokensQuery, wire.UsersQuery)
+Asked = TypeVar("Asked", wire_access.TokensQuery, wire_access.UsersQuery)
 
 
 async def first(call: Call) -> Response:
@@ -44,23 +44,23 @@ async def first(call: Call) -> Response:
 async def tokens(call: Call) -> Response | Refusal:
     now = call.services.now()
 
-    def read(reader: Reader, wanted: wire.TokensQuery) -> list[tuple[Token, list[Session]]]:
+    def read(reader: Reader, wanted: wire_access.TokensQuery) -> list[tuple[Token, list[Session]]]:
         filter_ = TokenFilter(now, wanted.q, wanted.scope, wanted.expired)
         found = reader.tokens(filter_, after=wanted.cursor, limit=PAGE + 1)
         return [(each, reader.latest_sessions(token_id=each.id, limit=MOST_SESSIONS + 1)) for each in found]
 
     return await _listed(
-        call, wire.TokensQuery, "admin_tokens.html", "/admin/tokens", "tokens", read, scopes=list(Scope)
+        call, wire_access.TokensQuery, "admin_tokens.html", "/admin/tokens", "tokens", read, scopes=list(Scope)
     )
 
 
 async def users(call: Call) -> Response | Refusal:
-    def read(reader: Reader, wanted: wire.UsersQuery) -> list[tuple[User, list[Session]]]:
+    def read(reader: Reader, wanted: wire_access.UsersQuery) -> list[tuple[User, list[Session]]]:
         found = reader.users(UserFilter(wanted.q, wanted.admin), after=wanted.cursor, limit=PAGE + 1)
         return [(each, reader.latest_sessions(user_id=each.id, limit=MOST_SESSIONS + 1)) for each in found]
 
     oidc = call.services.settings.oidc_issuer
-    return await _listed(call, wire.UsersQuery, "admin_users.html", "/admin/users", "users", read, oidc=oidc)
+    return await _listed(call, wire_access.UsersQuery, "admin_users.html", "/admin/users", "users", read, oidc=oidc)
 
 
 async def _listed(
@@ -94,21 +94,21 @@ def _filters(call: Call, asked: type[msgspec.Struct]) -> dict[str, str]:
 
 
 async def audit(call: Call) -> Response | Refusal:
-    wanted = query(call.request.args, wire.AuditQuery)
+    wanted = query(call.request.args, wire_access.AuditQuery)
     if isinstance(wanted, Refusal):
         return wanted
     entries, following = await people.read_audit(call.services, wanted)
-    kept = _filters(call, wire.AuditQuery)
+    kept = _filters(call, wire_access.AuditQuery)
     more = f"/admin/audit?{urlencode(kept | {'cursor': following})}" if following is not None else None
     return await _tab(call, "admin_audit.html", "/admin/audit", entries=entries, given=kept, following=more)
 
 
 async def backup(call: Call) -> Response | Refusal:
-    wanted = query(call.request.args, wire.DrillsQuery)
+    wanted = query(call.request.args, wire_status.DrillsQuery)
     if isinstance(wanted, Refusal):
         return wanted
     found = await backups.read_drills(call.services, wanted)
-    given = _filters(call, wire.DrillsQuery)
+    given = _filters(call, wire_status.DrillsQuery)
     more = f"/admin/backup?{urlencode(given | {'cursor': found.next_cursor})}" if found.next_cursor else None
     first = f"/admin/backup?{urlencode(given)}" if "cursor" in call.request.args else None
     return await _tab(
@@ -133,12 +133,14 @@ async def _tab(call: Call, template: str, tab: str, **context: Any) -> Response:
 
 ROUTES = [
     Route("GET", "/admin", Access.ADMIN, first, "The administrators' pages", gives=str, page=True),
-    Route("GET", "/admin/tokens", Access.ADMIN, tokens, "API tokens", gives=str, page=True, query=wire.TokensQuery),
+    Route("GET", "/admin/tokens", Access.ADMIN, tokens, "API tokens", gives=str, page=True,
+          query=wire_access.TokensQuery),
     Route("GET", "/admin/users", Access.ADMIN, users, "Users and their sessions", gives=str, page=True,
-          query=wire.UsersQuery),
-    Route("GET", "/admin/audit", Access.ADMIN, audit, "The audit log", gives=str, page=True, query=wire.AuditQuery),
+          query=wire_access.UsersQuery),
+    Route("GET", "/admin/audit", Access.ADMIN, audit, "The audit log", gives=str, page=True,
+          query=wire_access.AuditQuery),
     Route("GET", "/admin/backup", Access.ADMIN, backup, "The backup and its drills", gives=str, page=True,
-          query=wire.DrillsQuery),
+          query=wire_status.DrillsQuery),
     Route("GET", "/admin/servers", Access.ADMIN, servers_, "The servers", gives=str, page=True),
     Route("GET", "/admin/settings", Access.ADMIN, settings, "Settings in force", gives=str, page=True),
 ]  # fmt: skip

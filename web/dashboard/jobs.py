@@ -14,7 +14,7 @@ from blobforge.job import JobStatus, no_such_job
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.lists import NEWEST, PAGE_BYTES
 from blobforge.store.reading import Reader
-from web.api import encode, files, wire
+from web.api import encode, files, wire_jobs
 from web.api import jobs as api
 from web.api.preview import find_preview
 from web.api.timeline import reading_timeline
@@ -33,9 +33,11 @@ PREVIEW_POLICY = (
 
 async def listed(call: Call) -> Response | Refusal:
     given = {
-        name: value for name, value in call.request.args.items() if value and name in wire.ListQuery.__struct_fields__
+        name: value
+        for name, value in call.request.args.items()
+        if value and name in wire_jobs.ListQuery.__struct_fields__
     }
-    wanted = query(MultiDict({name: _zoned(name, value) for name, value in given.items()}), wire.ListQuery)
+    wanted = query(MultiDict({name: _zoned(name, value) for name, value in given.items()}), wire_jobs.ListQuery)
     if isinstance(wanted, Refusal):
         return wanted
     if wanted.status is not None and wanted.status not in set(JobStatus):
@@ -82,7 +84,7 @@ async def shown(call: Call) -> Response | Refusal:
 
     given = call.request.args.get("before", "")
     before = int(given) if given.isascii() and given.isdigit() and len(given) < 19 else NEWEST
-    wanted = query(MultiDict({"cursor": call.request.args.get("events", "")}), wire.TimelineQuery)
+    wanted = query(MultiDict({"cursor": call.request.args.get("events", "")}), wire_jobs.TimelineQuery)
     read_timeline = wanted if isinstance(wanted, Refusal) else reading_timeline(job_id, wanted)
     if isinstance(read_timeline, Refusal):
         return read_timeline
@@ -132,7 +134,7 @@ async def preview(call: Call) -> Response | Refusal:
 
 
 ROUTES = [
-    Route("GET", "/jobs", Access.READ, listed, "The jobs page", gives=str, page=True, query=wire.ListQuery),
+    Route("GET", "/jobs", Access.READ, listed, "The jobs page", gives=str, page=True, query=wire_jobs.ListQuery),
     Route("GET", "/jobs/<id:job_id>", Access.READ, shown, "The page of one job", gives=str, page=True),
     Route("GET", "/jobs/<id:job_id>/preview", Access.READ, preview, "The preview on that page", gives=str, page=True),
     Route("GET", "/jobs/<id:job_id>/<any(source,output):kind>", Access.READ, file,

@@ -1,0 +1,145 @@
+"""The shapes of what is done to many at once: bulk changes, operations, and what takes them back.
+
+The field names of *(existing)* shapes are fixed by clients that we do not control.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from blobforge.job import JobStatus
+from blobforge.operation import OperationState
+from blobforge.worker import WorkerStatus
+from web.api.wire_common import FailureId, JobId, JobType, MadeBy, Moment, Priority, Tag, WorkerId
+
+
+class BulkBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`ids`, or a filter; an empty filter matches nothing, so that a slip does not touch everything.
+
+    `background`: answer 202 with the id of an operation at once, which goes on without the client."""
+
+    ids: Annotated[list[JobId], Meta(min_length=1, max_length=10_000)] | None = None
+    status: JobStatus | None = None
+    type: JobType | None = None
+    tag: Tag | None = None
+    worker: WorkerId | None = None
+    q: Annotated[str, Meta(min_length=1, max_length=500)] | None = None
+    only_priority: Annotated[int, Meta(ge=1, le=5, description="of the jobs as they are")] | None = None
+    failure: FailureId | None = None
+    created_since: Moment | None = None
+    created_until: Moment | None = None
+    updated_since: Moment | None = None
+    updated_until: Moment | None = None
+    made_by: MadeBy | None = None
+    dry_run: bool = False
+    undo: bool = False
+    background: bool = False
+
+
+class BulkRetry(BulkBody, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    reset_attempts: bool = False
+    priority: Priority | None = None
+
+
+class BulkPriority(BulkBody, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    priority: Priority
+
+
+class BulkTags(BulkBody, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    add: Annotated[list[Tag], Meta(max_length=100)] = []
+    remove: Annotated[list[Tag], Meta(max_length=100)] = []
+
+
+class BulkDelete(BulkBody, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`objects`: their outputs go too, and sources that no other job has."""
+
+    objects: bool = True
+
+
+class BulkWorkers(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`ids`, or a filter. `q` is a part of the id or the name; `silent_since`: not heard from then on.
+
+    By a filter, only workers that are `status` go, by default `offline`, and none that is disabled: its removal would
+    let it register again.
+    """
+
+    ids: Annotated[list[WorkerId], Meta(min_length=1, max_length=10_000)] | None = None
+    status: WorkerStatus | None = None
+    type: JobType | None = None
+    q: Annotated[str, Meta(min_length=1, max_length=500)] | None = None
+    silent_since: Moment | None = None
+    dry_run: bool = False
+
+
+class BulkAnswer(msgspec.Struct, frozen=True):
+    """How many matched, how many were (or, in a dry run, would be) changed, and how many refused the change."""
+
+    matched: int
+    changed: int
+    refused: int
+    dry_run: bool
+    undo: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class OperationBegun(msgspec.Struct, frozen=True):
+    """`operation` is its id: `GET /api/operations/{id}`."""
+
+    operation: int
+
+
+class OperationsQuery(msgspec.Struct, frozen=True):
+    limit: Annotated[int, Meta(ge=1, le=100)] = 50
+    cursor: Annotated[int, Meta(ge=1, le=2**63 - 1)] | None = None
+
+
+class OperationUndo(msgspec.Struct, frozen=True, omit_defaults=False):
+    """`possible` until that time; `undone_by` is the operation that takes it back, `note` what cannot be."""
+
+    possible: bool
+    until: str | None
+    undone_by: int | None
+    note: str | None
+
+
+class OperationWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """`asked` is what is to be done, to which jobs. Of `matched` jobs `total` are those that it would change; `done`
+    of them were treated, `changed` changed and `refused` not, for they had moved on. `reason`: why it failed."""
+
+    id: int
+    verb: str
+    state: OperationState
+    asked: msgspec.Raw
+    by: str
+    created_at: str
+    updated_at: str
+    matched: int
+    total: int
+    done: int
+    changed: int
+    refused: int
+    percent: float
+    undo: OperationUndo
+    ended_at: str | None = None
+    reason: str | None = None
+    undo_of: int | None = None
+
+
+class OperationsWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    operations: list[OperationWire]
+    next_cursor: int | None = None
+
+
+class UndoBody(msgspec.Struct, frozen=True):
+    """`undo`: the token that a retry, a cancellation or a change of priority was answered with."""
+
+    undo: Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[0-9a-f]+\Z")]
+
+
+class UndoAnswer(msgspec.Struct, frozen=True):
+    """`changed` of `matched` jobs are as before; the others have moved on since, and stay."""
+
+    matched: int
+    changed: int

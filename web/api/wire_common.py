@@ -1,0 +1,116 @@
+"""The shapes of the API that several subjects have: the types of single members, and answers that say one thing.
+
+The field names of *(existing)* shapes are fixed by clients that we do not control.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from blobforge import converters
+from web.decode import LENIENT
+
+Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+\Z")]
+# Spelt out: what \s stands for is not the same in Python and in a schema. Of spaces, only the common one: what cannot
+# be told apart by a reader is no name.
+_NAMED = r"[^/\x00-\x20\x7f-\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
+WorkerId = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=200,
+        pattern=rf"^{_NAMED}( *{_NAMED})*\Z",
+        description="Chosen by the worker; no slash, no space at either end",
+    ),
+]
+JobType = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=100,
+        pattern=rf"^{_NAMED}( *{_NAMED})*\Z",
+        description="No slash, no space at either end",
+        examples=["pdf"],
+    ),
+]
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z", description="64 lowercase hex digits")]
+Priority = Annotated[int, Meta(ge=1, le=5, description="1 (critical) to 5 (background)")]
+MaxAttempts = Annotated[int, Meta(ge=1, le=1000)]
+Size = Annotated[int, Meta(ge=0, le=2**53, description="bytes")]
+Tag = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+\Z")]
+GivenTag = Annotated[
+    str, Meta(max_length=100, pattern=r"^[^\x00-\x1f\x7f]*\Z", description='"" and null are left out')
+]
+SourcePath = Annotated[str, Meta(max_length=4096, pattern=r"^[^\x00]*\Z")]
+ShortText = Annotated[str, Meta(max_length=1000, pattern=r"^[^\x00]*\Z")]
+Lease = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\x00]*\Z")]
+ObjectKey = Annotated[str, Meta(min_length=1, max_length=1024, pattern=r"^[^\x00]*\Z")]
+JobId = Annotated[int, Meta(ge=1, le=2**63 - 1)]
+ClaimKey = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00]*\Z")]
+Instance = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\x00]*\Z")]
+FailureId = Annotated[int, Meta(ge=1, le=2**63 - 1, description="`id` of a cause in `GET /api/failures`")]
+ConverterText = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=200,
+        pattern=converters.PATTERN,
+        description="The converter: a name and a version (PEP 440)",
+        examples=["marker 1.3.2"],
+    ),
+]
+MadeBy = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=200,
+        pattern=converters.WANTED_PATTERN,
+        description="Of results: name and versions (PEP 440) of a converter; `none`: completed jobs, none was said",
+        examples=["marker<1.3"],
+    ),
+]
+Accepts = Annotated[list[ShortText], Meta(max_length=20, examples=[["options"]])]
+Moment = Annotated[datetime, Meta(tz=True, description="RFC 3339, with its zone")]
+Json = dict[str, Any]
+
+# What is kept of each, in bytes of JSON: it is shown in lists and sent to every subscriber.
+MOST_METADATA = 64 * 1024
+MOST_PROGRESS = 16 * 1024
+
+
+class Status(msgspec.Struct, frozen=True):
+    status: str
+
+
+class Changed(msgspec.Struct, frozen=True):
+    """`undo`: a token for `POST /api/jobs/undo`, good for ten minutes; there where it was asked for."""
+
+    status: str
+    undo: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class Items(msgspec.Struct, frozen=True):
+    """One answer an item, in their order; a refused one has `error`, `type` and `status_code`."""
+
+    items: list[dict[str, Any]]
+
+
+class ArrayQuery(msgspec.Struct, frozen=True):
+    """`cursor` is the id of the last one of the page before; the `Link` header has the next page's address."""
+
+    limit: Annotated[int, Meta(ge=1, le=1000, extra=LENIENT)] = 1000
+    cursor: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
+
+
+class PlaceQuery(msgspec.Struct, frozen=True):
+    """`cursor` is where a page begins: the `Link` header has the next page's address."""
+
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+    cursor: ShortText | None = None
+
+
+_BASE64 = r"^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"

@@ -1,0 +1,276 @@
+"""The shapes of jobs: how they are submitted, changed one by one, listed and shown.
+
+The field names of *(existing)* shapes are fixed by clients that we do not control.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from blobforge.job import JobStatus, Outcome
+from web.api.wire_common import (
+    FailureId,
+    GivenTag,
+    JobType,
+    Json,
+    MadeBy,
+    MaxAttempts,
+    Moment,
+    PlaceQuery,
+    Priority,
+    Sha256,
+    Size,
+    SourcePath,
+    Tag,
+)
+from web.decode import LENIENT, LENIENT_PLACE
+
+
+class SubmitBody(msgspec.Struct, frozen=True):
+    """`bind_checksum`: sign the SHA-256 into `upload_url`; the PUT must then carry all of `upload_headers`.
+    `options`: what the converter is to do, at most 16 KiB of JSON; `{}` is none. A job is unique by source, type and
+    options."""
+
+    type: JobType
+    source_hash: Sha256
+    source_path: SourcePath | None = None
+    source_size: Size | None = None
+    priority: Priority = 3
+    max_attempts: MaxAttempts | None = None
+    tags: Annotated[list[GivenTag | None], Meta(max_length=100)] | None = None
+    metadata: Json | None = None
+    bind_checksum: bool = False
+    options: Json | None = None
+
+
+class SubmitMany(msgspec.Struct, frozen=True):
+    jobs: Annotated[list[SubmitBody], Meta(min_length=1, max_length=1000)]
+
+
+class SubmitAnswer(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A submission of what is there already adds its path and its tags; `left_out`: the path, or the tags, that the
+    job has no room for."""
+
+    job_id: int
+    existing: bool
+    status: JobStatus
+    upload_url: str | None = None
+    upload_headers: dict[str, str] | None = None
+    left_out: tuple[str, ...] = ()
+
+
+class SubmittedItems(msgspec.Struct, frozen=True):
+    """The items' answers, in their order. `small_sources`: this server takes many small sources at once, at
+    `/api/files/sources`."""
+
+    items: Annotated[list[Any], Meta(extra_json_schema={"items": {"type": "object"}})]
+    small_sources: bool
+
+
+class RetryBody(msgspec.Struct, frozen=True):
+    """`undo`: remember how the job was, and answer with a token to put it back by."""
+
+    reset_attempts: bool = False
+    priority: Priority | None = None
+    undo: bool = False
+
+
+class CancelBody(msgspec.Struct, frozen=True):
+    """`undo`: remember how the job was, and answer with a token to put it back by."""
+
+    undo: bool = False
+
+
+class PriorityBody(msgspec.Struct, frozen=True):
+    priority: Priority
+    undo: bool = False
+
+
+class TagsBody(msgspec.Struct, frozen=True):
+    """`undo`: remember how the job was, and answer with a token to put it back by."""
+
+    add: Annotated[list[Tag], Meta(max_length=100)] = []
+    remove: Annotated[list[Tag], Meta(max_length=100)] = []
+    undo: bool = False
+
+
+class PathsQuery(msgspec.Struct, frozen=True):
+    limit: Annotated[int, Meta(ge=1, le=200)] = 100
+    cursor: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None
+
+
+class PathsWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """The paths under which a job's source was submitted, the first one first."""
+
+    paths: list[str]
+    total: int
+    next_cursor: int | None = None
+
+
+class AttemptWire(msgspec.Struct, frozen=True, omit_defaults=True):
+    attempt: int
+    worker_id: str
+    started_at: str
+    ended_at: str | None = None
+    outcome: Outcome | None = None
+    kind: str | None = None
+    error: str | None = None
+    traceback: str | None = None
+    log_tail: str | None = None
+    converter: str | None = None
+
+
+class AttemptsQuery(msgspec.Struct, frozen=True):
+    limit: Annotated[int, Meta(ge=1, le=50)] = 50
+    cursor: Annotated[int, Meta(ge=1, le=2**63 - 1)] | None = None
+
+
+class AttemptsWire(msgspec.Struct, frozen=True, kw_only=True):
+    """Newest first. Go on with `cursor` = `next_cursor`, until there is none."""
+
+    attempts: list[AttemptWire]
+    total: int
+    next_cursor: int | None = None
+
+
+class TimelineQuery(PlaceQuery, frozen=True):
+    """`limit` counts attempts and records; an attempt has two events."""
+
+    limit: Annotated[int, Meta(ge=1, le=200)] = 100
+
+
+class ExpectedWire(msgspec.Struct, frozen=True):
+    """In one case of two the job will have ended between these. `by`: `progress` (its own pace so far), or
+    `durations` (how long others of its type took)."""
+
+    earliest: str
+    latest: str
+    by: str
+
+
+class WaitingWire(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Why a job does not run. `code` is `source`, `back-off`, `kept`, `not-accepted`, `no-worker`, `all-offline`,
+    `all-disabled`, `all-draining`, `queued` or `next`; `until` is when that ends by itself, where it is known."""
+
+    code: str
+    text: str
+    until: str | None = None
+
+
+class JobWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """Absent where null; `attempt_history` (the latest 50, their long texts cut), `attempts_total` and
+    `waiting` are there when one job is asked for.
+
+    A `result` of more than 64 KiB is kept aside: `result_size` has its bytes, `result_url` where to get it whole. In
+    lists and claims it is absent then, and where one job is asked for if it has more than 1 MiB.
+
+    `paths_total` is there where the source was submitted under more than one path, and `paths` (the first fifty)
+    where one such job is asked for; `GET /api/jobs/{id}/paths` has all.
+
+    `failure` is the cause of its latest failure (`GET /api/failures`), `progress_at` when its progress last changed.
+    `made_by` is the converter of its result.
+    """
+
+    id: int
+    type: str
+    status: JobStatus
+    priority: int
+    source_hash: str
+    attempts: int
+    max_attempts: int
+    created_at: str
+    updated_at: str
+    source_path: str | None = None
+    source_size: int | None = None
+    worker_id: str | None = None
+    started_at: str | None = None
+    completed_at: str | None = None
+    last_error: str | None = None
+    tags: tuple[str, ...] = ()
+    metadata: msgspec.Raw | None = None
+    result: msgspec.Raw | None = None
+    progress: msgspec.Raw | None = None
+    not_before: str | None = None
+    heartbeat_at: str | None = None
+    output_key: str | None = None
+    result_attempt: int | None = None
+    result_size: int | None = None
+    result_url: str | None = None
+    losses: int = 0
+    failure: int | None = None
+    progress_at: str | None = None
+    expected_end: ExpectedWire | None = None
+    waiting: WaitingWire | None = None
+    options: msgspec.Raw | None = None
+    made_by: str | None = None
+    attempt_history: list[AttemptWire] | msgspec.UnsetType = msgspec.UNSET
+    attempts_total: int | msgspec.UnsetType = msgspec.UNSET
+    paths: list[str] | msgspec.UnsetType = msgspec.UNSET
+    paths_total: int | msgspec.UnsetType = msgspec.UNSET
+
+
+class JobsWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """`total` is exact unless `total_exact` is false: then it is what is known so far, at least."""
+
+    jobs: list[JobWire]
+    total: int
+    limit: int
+    offset: int
+    total_exact: bool
+    next_cursor: str | None = None
+
+
+class DeleteQuery(msgspec.Struct, frozen=True):
+    objects: bool = True
+
+
+class JobQuery(msgspec.Struct, frozen=True):
+    """Which jobs are meant."""
+
+    status: Annotated[str, Meta(max_length=100, description="an unknown one finds nothing")] | None = None
+    type: str | None = None
+    tag: str | None = None
+    worker: str | None = None
+    q: Annotated[str, Meta(max_length=500)] | None = None
+    priority: Priority | None = None
+    failure: FailureId | None = None
+    created_since: Moment | None = None
+    created_until: Moment | None = None
+    updated_since: Moment | None = None
+    updated_until: Moment | None = None
+    made_by: MadeBy | None = None
+
+
+class ListQuery(JobQuery, frozen=True):
+    """What `GET /api/jobs` takes. `cursor` is `next_cursor` of the page before, and fast at any depth."""
+
+    limit: Annotated[int, Meta(ge=1, le=100, extra=LENIENT)] = 50
+    offset: Annotated[int, Meta(ge=0, le=10_000, description="beyond 10,000 use `cursor`", extra=LENIENT_PLACE)] = 0
+    cursor: Annotated[str, Meta(max_length=200)] | None = None
+
+
+class ManifestQuery(JobQuery, frozen=True):
+    """What `GET /api/results/manifest` takes. `completed_since`: jobs with a result that completed since then."""
+
+    status: JobStatus | None = None
+    completed_since: Moment | None = None
+
+
+class FormerKey(msgspec.Struct, frozen=True):
+    public_key: str
+    fingerprint: str
+    since: str
+
+
+class InstallationWire(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`public_key` is 32 bytes (Ed25519) in base64, `fingerprint` its SHA-256, for people to compare. `former` are
+    keys that signed before `since`, whose private halves cannot be opened any more."""
+
+    id: str
+    public_key: str
+    fingerprint: str
+    since: str
+    former: list[FormerKey] = []
