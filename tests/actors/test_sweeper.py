@@ -7,7 +7,7 @@ from typing import Any
 
 import trio
 
-from actors.sweeper import FIRST_SWEEP, PARTS_GRACE, SWEEP_EVERY
+from actors.sweeper import FIRST_SWEEP, PARTS_GRACE, PAUSE, SWEEP_EVERY
 from blobforge.objects.breaker import NotAnsweringError
 from blobforge.objects.keys import incoming_key, mark_key
 from tests.actors.keeping import DAY, Keeping, keeping
@@ -55,7 +55,7 @@ async def test_uploads_in_parts_that_broke_off_go_after_a_week(tmp_path: Path, a
     async with keeping(tmp_path) as kept:
         now = virtual_now() / 1000
         kept.shelf.broken_off = [now - PARTS_GRACE - 1, now - PARTS_GRACE + 2 * SWEEP_EVERY]
-        await trio.sleep(FIRST_SWEEP + 1)
+        await trio.sleep(FIRST_SWEEP + 2 * PAUSE)
         assert len(kept.shelf.broken_off) == 1
         await trio.sleep(3 * SWEEP_EVERY)
         assert kept.shelf.broken_off == []

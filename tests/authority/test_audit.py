@@ -141,7 +141,7 @@ async def test_what_is_refused_leaves_none(tmp_path: Path, autojump_clock: Any, 
         if missing != name:
             assert await call(local, missing, body) == 404
         if body:
-            assert await call(local, name, {"id": 5, "name": 5, "ids": "x", "dry_run": "x"}) == 422
+            assert await call(local, name, {"id": 5, "name": 5, "ids": "x", "dry_run": "x", "add": 5}) == 422
         line = "audit ("
         assert state(local).count(line) == before.count(line) > 0
 

@@ -37,6 +37,7 @@ GATHERED: Final = 8  # jobs with several outputs, side by side
 SMALL: Final = 1 << 20  # bytes; larger ones pass through a file in the cache folder
 _BEGINNINGS: Final = 3  # with a result that is replaced while it is fetched
 _NOTED: Final = 64  # files that the ledger is told of at once
+_NOTE_SECONDS: Final = 60.0  # in which the ledger is told, whatever happens; the disk may hang
 _GONE: Final = "no-such-job"  # it was deleted since it was listed
 _EXPIRED: Final = (401, 403)
 _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # all others would fail, too
@@ -362,7 +363,7 @@ class Fetch:
 
     async def _note(self) -> None:
         """Tell the ledger what is there. What a result has replaced is removed when all of that result is."""
-        with trio.CancelScope(shield=True):  # a few files, and two transactions
+        with trio.move_on_after(_NOTE_SECONDS, shield=True):  # a few files, and two transactions
             async with self._noting:
                 done, whole, self._done, self._whole = self._done, self._whole, [], []
                 self._ledger.done(done)

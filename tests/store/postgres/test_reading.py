@@ -229,7 +229,10 @@ def test_a_statement_goes_by_its_index(
     planner.execute(_SESSION.encode())
     plan = plan_of(planner, spelled(statement), values)
     assert any(f" {index}" in line for line in plan if "Index" in line), plan
-    assert not any("Seq Scan" in line or "Sort" in line for line in plan if "json" not in line), plan
+    # What the index has in order but for those with one time is sorted piece by piece, as far as it is asked for.
+    pieces = any("Presorted Key" in line for line in plan)
+    sorts = ("Seq Scan",) if pieces else ("Seq Scan", "Sort")
+    assert not any(word in line for word in sorts for line in plan if "json" not in line), plan
 
 
 @pytest.mark.parametrize(("statement", "values", "index"), BULK)
