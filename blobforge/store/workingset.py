@@ -1,19 +1,17 @@
 """The working set: all rows that a transaction needs, in memory, where the effects decide about them.
 
-State owned here: the rows as they are in the transaction that is open, how they were when they were read, and the
-journal by which an effect is undone. What is not there is asked for when it is read; what has changed is written at
-the end, or before the engine is asked for more than single rows (`settle`). What was written cannot be undone here:
-then the whole transaction is to be made again (`Unrecoverable`).
+State owned here: whether a transaction is open, and the journal by which an effect is undone. The rows as they are in
+it are `knownrows.py`'s, what has changed is `pending.py`'s. What is not there is asked for when it is read; what has
+changed is written at the end, or before the engine is asked for more than single rows (`settle`). What was written
+cannot be undone here: then the whole transaction is to be made again (`Unrecoverable`).
 """
 
 from __future__ import annotations
 
 import heapq
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -23,20 +21,18 @@ from blobforge.failures import Cause
 from blobforge.job import Attempt, Job, JobStatus, Outcome
 from blobforge.options import QueueLine
 from blobforge.people import AuditEntry
-from blobforge.store.bulk import AttemptEnd, BulkAccess, CauseSeen, Changes, FileSeen
+from blobforge.store.bulk import AttemptEnd, BulkAccess, FileSeen
 from blobforge.store.claim_order import ClaimOrder, is_kept, is_ready, place
 from blobforge.store.errors import StaleState, StoreUnavailable
 from blobforge.store.files import Doom, FileRecord
 from blobforge.store.following import Entry
 from blobforge.store.journal import Journal
-from blobforge.store.needs import Found, Needs
-from blobforge.store.tallies import Ended, Tallies
+from blobforge.store.knownrows import MOST_AHEAD, KnownRows
+from blobforge.store.needs import Needs
+from blobforge.store.pending import Pending
+from blobforge.store.tallies import Ended
 from blobforge.worker import Worker
 
-K = TypeVar("K")
-V = TypeVar("V")
-# Ready jobs that are read ahead for one type, at most: an answer may have large ones, and each is in memory.
-MOST_AHEAD = 512
 ONLINE_LOOKED_AT = 64  # workers that are online for a type, to see whether there is another one
 LONGEST_EXAMPLE = 1000  # characters of an error that stand for its cause
 
@@ -68,64 +64,8 @@ class WorkingSet:
         self._settled = self._settled_at = 0
         self.commit_seconds = 0.0  # of the last COMMIT alone
         self._journal = Journal()
-        # What is known. None: there is none.
-        self._jobs: dict[int, Job | None] = {}
-        self._by_hash: dict[str, tuple[int, ...]] = {}
-        self._running_of: dict[str, frozenset[int]] = {}
-        self._ready: dict[QueueLine, ClaimOrder] = {}
-        self._kept: dict[QueueLine, ClaimOrder] = {}
-        self._ahead: dict[QueueLine, int] = {}  # ready jobs of each line that may still be asked for
-        self._workers: dict[str, Worker | None] = {}
-        self._attempts: dict[tuple[int, int], Attempt | None] = {}
-        self._failed: dict[int, tuple[str, ...]] = {}
-        self._online: dict[str, tuple[int, frozenset[str]]] = {}  # by type: as many as were asked for
-        self._files: dict[str, FileRecord | None] = {}
-        self._dooms: dict[str, Doom | None] = {}
-        self._paths: dict[tuple[str, str], frozenset[int]] = {}  # by source and path: the jobs that have it
-        self._claim_keys: dict[tuple[str, str], list[tuple[int, int]]] = {}
-        self._repeated: dict[tuple[str, str], tuple[bytes, bytes, int] | None] = {}
-        self._causes: dict[str, int | None] = {}
-        self._new_ids: list[int] = []
-        self._ids_given: dict[str, int] = {}  # "": how many of them
-        # What has changed. The first two: how it was when it was read.
-        self._jobs_were: dict[int, Job | None] = {}
-        self._workers_were: dict[str, Worker | None] = {}
-        self._made: dict[int, Job] = {}  # as they were made
-        self._paths_new: list[tuple[int, int, str]] = []
-        self._types: dict[str, bool] = {}  # of jobs that are new
-        self._started: list[Job] = []
-        self._endings: dict[tuple[int, int], AttemptEnd] = {}
-        self._ended: list[Ended] = []
-        self._results_dropped: dict[tuple[int, int], bool] = {}
-        self._results_but: dict[int, int | None] = {}
-        self._results: dict[tuple[int, int], str] = {}
-        self._files_forgotten: dict[str, bool] = {}
-        self._files_seen: dict[str, FileSeen] = {}
-        self._files_kept: dict[str, str] = {}
-        self._types_forgotten: dict[str, bool] = {}
-        self._types_asked: dict[tuple[str, str], bool] = {}
-        self._causes_seen: list[tuple[int, str, int]] = []
-        self._causes_new: dict[int, Cause] = {}
-        self._claims_kept: list[tuple[str, str, list[tuple[int, int]], int]] = []
-        self._answers_kept: list[tuple[str, str, bytes, bytes, int]] = []
-        self._undos: list[tuple[str, int, str, str, int]] = []
-        self._audit: list[AuditEntry] = []
-        self._arrived: list[Job] = []
-        self._known = (
-            self._jobs, self._by_hash, self._running_of, self._ready, self._kept, self._ahead, self._workers,
-            self._attempts, self._failed, self._online, self._files, self._dooms, self._paths, self._claim_keys,
-            self._repeated, self._causes, self._new_ids, self._ids_given,
-        )  # fmt: skip
-        self._rare = (
-            self._paths_new, self._results_dropped, self._results_but, self._results, self._files_forgotten,
-            self._files_seen, self._files_kept, self._types_forgotten, self._types_asked, self._causes_seen,
-            self._causes_new, self._claims_kept, self._answers_kept, self._undos, self._audit,
-        )  # fmt: skip
-        self._changed = (
-            self._jobs_were, self._workers_were, self._made, self._started, self._endings, self._ended,
-            self._arrived, *self._rare,
-        )  # fmt: skip
-        self._all = (*self._known, *self._changed, self._types)
+        self._rows = KnownRows(bulk)
+        self._pending = Pending()
 
     # --- transactions
 
@@ -140,7 +80,7 @@ class WorkingSet:
         self._open = True
         try:
             if needs is not None:
-                self._load_ahead(needs)
+                self._rows.load_ahead(needs)
             yield
             self._write()
             self.wrote = self._bulk.written != before
@@ -185,7 +125,7 @@ class WorkingSet:
         if self._settled_at > mark.journal or self._bulk.written - self._settled != mark.direct:
             raise Unrecoverable
         self._journal.undo(mark.journal)
-        for lines in (self._ready, self._kept):
+        for lines in (self._rows.ready, self._rows.kept):
             for line in lines.values():
                 line.rewind()
 
@@ -193,9 +133,7 @@ class WorkingSet:
         """Write what is pending, so that the engine sees all that has happened in the transaction. Raises
         Unwritable."""
         if self._write():
-            for changed in self._changed:
-                if changed:
-                    changed.clear()
+            self._pending.clear()
 
     def _write(self) -> bool:
         """What is pending, if anything is; it still stands as pending."""
@@ -204,7 +142,7 @@ class WorkingSet:
             return False
         before, self._settled_at = self._bulk.written, at
         try:
-            self._bulk.write(self._changes())
+            self._bulk.write(self._pending.changes(self._rows.jobs, self._rows.workers))
         except StoreUnavailable:
             raise
         except Exception as error:
@@ -226,71 +164,22 @@ class WorkingSet:
         """The engine is about to change rows by itself: write what is pending, and believe nothing that was read."""
         self.settle()
         self._bulk.doubt()
-        for known in self._known:
-            known.clear()
+        self._rows.forget()
 
     def known(self, jobs: list[Job]) -> list[Job]:
         """Jobs that the engine has just read, once what was pending is written."""
         for job in jobs:
-            self._jobs.setdefault(job.id, job)
+            self._rows.jobs.setdefault(job.id, job)
         return jobs
 
     def _reset(self) -> None:
-        for each in self._all:
-            if each:
-                each.clear()
+        self._rows.clear()
+        self._pending.clear()
         self._journal.clear()
         self._settled = self._settled_at = 0
         self._read_outside = False
 
     # --- loading
-
-    def _load_ahead(self, needs: Needs) -> None:
-        if self._bulk.far:
-            self._load_all_ahead(needs)
-            return
-        kept = needs.kept
-        if not needs.ready:
-            needs.kept = 0
-        self._load_lines_ahead(needs, needs.ready)
-        if not needs.next_of and not needs.ready_for:
-            return
-        wanted: Counter[QueueLine] = Counter(line for line in self._lines_after(needs) if line not in self._ready)
-        for key, lines in needs.ready_for.items():  # a claim that is repeated is given no others
-            for line, most in lines.items() if not self._claim_keys[key] else ():
-                if line not in self._ready:
-                    wanted[line] += most
-        if wanted:
-            self._load_lines_ahead(Needs(kept=kept), wanted)
-
-    def _load_all_ahead(self, needs: Needs) -> None:
-        """At once, also what a claim that is repeated will not be given."""
-        wanted = Counter(needs.ready)
-        for lines in needs.ready_for.values():
-            wanted.update(lines)
-        needs.ready = {line: min(most, MOST_AHEAD) for line, most in wanted.items()}
-        found = self._bulk.load(needs)
-        jobs = {job.id: job for job in found.jobs}
-        wanted.update(QueueLine(jobs[job_id].type, lane) for job_id, lane in needs.next_of if job_id in jobs)
-        needs.ready = {line: min(most, MOST_AHEAD) for line, most in wanted.items()}
-        for read in (found.ready, found.kept):
-            for line in needs.ready:
-                read.setdefault(line, [])  # there was none
-        self._ahead.update(wanted)
-        self._take_in(needs, found)
-
-    def _load_lines_ahead(self, needs: Needs, wanted: Mapping[QueueLine, int]) -> None:
-        if wanted:
-            self._ahead.update(wanted)
-            needs.ready = {line: min(most, MOST_AHEAD) for line, most in wanted.items()}
-        self._take_in(needs, self._bulk.load(needs))
-
-    def _lines_after(self, needs: Needs) -> Iterator[QueueLine]:
-        """Those in which the next ones of jobs in hand stand."""
-        for job_id, lane in needs.next_of:
-            job = self._jobs.get(job_id)
-            if job is not None:
-                yield QueueLine(job.type, lane)
 
     def _ask(self, needs: Needs, *, pending: bool = False) -> None:
         """Ask for rows that no message has named before. `pending`: what has changed may be a part of the answer."""
@@ -299,76 +188,14 @@ class WorkingSet:
             self._read_outside = True
         elif pending:
             self.settle()
-        self._take_in(needs, self._bulk.load(needs))
-
-    def _take_in(self, needs: Needs, found: Found) -> None:
-        """What is known already is newer, or the same."""
-        jobs, workers = self._jobs, self._workers
-        for job in found.jobs:
-            jobs.setdefault(job.id, job)
-        for job_id in needs.jobs:
-            jobs.setdefault(job_id, None)
-        for worker in found.workers:
-            workers.setdefault(worker.id, worker)
-        for worker_id in needs.workers:
-            workers.setdefault(worker_id, None)
-        if needs.ready:
-            self._take_in_lines(needs, found)
-        self._new_ids += found.new_ids
-        if needs.sources or needs.running_of:
-            self._take_in_lists(needs, found)
-        if needs.files or found.files:
-            _take_in_all(self._files, found.files, needs.files)
-        if needs.dooms:
-            _take_in_all(self._dooms, found.dooms, needs.dooms)
-        if needs.claim_keys or needs.repeated or needs.causes or needs.attempts or needs.failed or needs.paths:
-            self._take_in_rare(needs, found)
-
-    def _take_in_rare(self, needs: Needs, found: Found) -> None:
-        self._failed.update(found.failed)
-        attempts = {(attempt.job_id, attempt.attempt): attempt for attempt in found.attempts}
-        _take_in_all(self._attempts, attempts, needs.attempts)
-        for claim_key in needs.claim_keys:
-            self._claim_keys.setdefault(claim_key, found.claim_keys.get(claim_key, []))
-        _take_in_all(self._repeated, found.repeated, needs.repeated)
-        _take_in_all(self._causes, found.causes, needs.causes)
-        for path in needs.paths:
-            self._paths.setdefault(path, found.paths.get(path, frozenset()))
-
-    def _take_in_lists(self, needs: Needs, found: Found) -> None:
-        if needs.sources:
-            of: dict[str, set[int]] = {source: set() for source in needs.sources}
-            for job in found.jobs:
-                if job.source_hash in of:
-                    of[job.source_hash].add(job.id)
-            for source, ids in of.items():
-                self._by_hash.setdefault(source, tuple(sorted(ids)))
-        if needs.running_of:
-            held: dict[str | None, list[int]] = {worker_id: [] for worker_id in needs.running_of}
-            for job in found.jobs:
-                if job.status is JobStatus.RUNNING and job.worker_id in held:
-                    held[job.worker_id].append(job.id)
-            for worker_id in needs.running_of:
-                self._running_of.setdefault(worker_id, frozenset(held[worker_id]))
-
-    def _take_in_lines(self, needs: Needs, found: Found) -> None:
-        for line, most in needs.ready.items():
-            if most and line not in self._ready:
-                self._ready[line] = self._order(line, is_ready, found.ready[line], most)
-            if needs.kept and line not in self._kept:
-                self._kept[line] = self._order(line, is_kept, found.kept[line], needs.kept)
-
-    def _order(self, line: QueueLine, may_be_had: Callable[[Job], bool], read: list[Job], most: int) -> ClaimOrder:
-        for job in read:
-            self._jobs.setdefault(job.id, job)
-        return ClaimOrder(line, may_be_had, self._jobs, read, whole=len(read) < most)
+        self._rows.take_in(needs, self._bulk.load(needs))
 
     # --- jobs
 
     def job(self, job_id: int) -> Job | None:
-        if not self._open or job_id not in self._jobs:
+        if not self._open or job_id not in self._rows.jobs:
             self._ask(Needs(jobs={job_id}))
-        return self._jobs[job_id]
+        return self._rows.jobs[job_id]
 
     def same_job(self, source_hash: str, type_: str, options: str | None) -> Job | None:
         """The job of this source and type, with these options."""
@@ -379,9 +206,9 @@ class WorkingSet:
 
     def jobs_by_hash(self, source_hash: str) -> list[Job]:
         """All jobs of one source, whatever their type."""
-        if not self._open or source_hash not in self._by_hash:
+        if not self._open or source_hash not in self._rows.by_hash:
             self._ask(Needs(sources={source_hash}), pending=True)
-        found = (self._jobs[job_id] for job_id in self._by_hash[source_hash])
+        found = (self._rows.jobs[job_id] for job_id in self._rows.by_hash[source_hash])
         return [job for job in found if job is not None]
 
     def has_source(self, source_hash: str) -> bool:
@@ -390,9 +217,9 @@ class WorkingSet:
 
     def jobs_of_worker(self, worker_id: str) -> list[Job]:
         """The jobs that this worker runs now."""
-        if not self._open or worker_id not in self._running_of:
+        if not self._open or worker_id not in self._rows.running_of:
             self._ask(Needs(running_of={worker_id}), pending=True)
-        found = (self._jobs[job_id] for job_id in sorted(self._running_of[worker_id]))
+        found = (self._rows.jobs[job_id] for job_id in sorted(self._rows.running_of[worker_id]))
         return [job for job in found if job is not None]
 
     def pick_ready(self, lines: tuple[QueueLine, ...], limit: int) -> list[Job]:
@@ -401,7 +228,7 @@ class WorkingSet:
             lines = tuple([line for line in lines if not self._is_empty(line)])
             if not lines:
                 return []
-            if len(lines) == 1 and (order := self._ready.get(lines[0])) is not None:
+            if len(lines) == 1 and (order := self._rows.ready.get(lines[0])) is not None:
                 first = order.first()
                 if first is not None or order.whole:
                     return [first] if first is not None else []
@@ -410,23 +237,23 @@ class WorkingSet:
             self._reset()
             self._read_outside = True
         while True:
-            missing = {line: self._ahead_of(line, limit) for line in wanted if line not in self._ready}
+            missing = {line: self._ahead_of(line, limit) for line in wanted if line not in self._rows.ready}
             if missing:
                 self._ask(Needs(ready=missing), pending=True)
-            orders = [_to_the_end_of(self._ready[line]) for line in wanted]
+            orders = [_to_the_end_of(self._rows.ready[line]) for line in wanted]
             try:
                 return list(islice(orders[0] if len(orders) == 1 else heapq.merge(*orders, key=place), limit))
             except _Short:
                 # Only now is it known: those that were read are given out. The others are read from the start.
                 for line in wanted:
-                    del self._ready[line]
+                    del self._rows.ready[line]
 
     def _is_empty(self, line: QueueLine) -> bool:
         """Whether no job stands in it, as is known."""
-        return (order := self._ready.get(line)) is not None and order.whole and not order
+        return (order := self._rows.ready.get(line)) is not None and order.whole and not order
 
     def _ahead_of(self, line: QueueLine, limit: int) -> int:
-        return max(limit, min(MOST_AHEAD, self._ahead.get(line, 0)))
+        return max(limit, min(MOST_AHEAD, self._rows.ahead.get(line, 0)))
 
     def pick_kept(self, line: QueueLine, limit: int) -> list[Job]:
         """The next jobs of a line that are kept from some workers, in the same order."""
@@ -434,40 +261,40 @@ class WorkingSet:
             self._reset()
             self._read_outside = True
         while True:
-            if (order := self._kept.get(line)) is not None and order.whole and not order:
+            if (order := self._rows.kept.get(line)) is not None and order.whole and not order:
                 return []
             if order is None:
                 self._ask(Needs(ready={line: 0}, kept=limit), pending=True)
             try:
-                return list(islice(_to_the_end_of(self._kept[line]), limit))
+                return list(islice(_to_the_end_of(self._rows.kept[line]), limit))
             except _Short:
-                del self._kept[line]
+                del self._rows.kept[line]
 
     def knows_type(self, type_: str) -> bool:
         """Whether there is a job of this type (or was, until a moment ago)."""
-        return type_ in self._bulk.known_types() or type_ in self._types
+        return type_ in self._bulk.known_types() or type_ in self._rows.new_types
 
     def count_types(self) -> int:
-        return len(self._bulk.known_types() | self._types.keys())
+        return len(self._bulk.known_types() | self._rows.new_types.keys())
 
     def insert_jobs(self, jobs: list[Job]) -> list[Job]:
         """Store new jobs (their `id` is ignored), and return them with the ids that they got, in their order."""
         return [self._insert(job) for job in jobs]
 
     def _insert(self, job: Job) -> Job:
-        given = self._ids_given.get("", 0)
-        if given == len(self._new_ids):
-            self._take_in(asked := Needs(new_jobs=1), self._bulk.load(asked))
-        stored = replace(job, id=self._new_ids[given])
+        given = self._rows.ids_given.get("", 0)
+        if given == len(self._rows.new_ids):
+            self._rows.take_in(asked := Needs(new_jobs=1), self._bulk.load(asked))
+        stored = replace(job, id=self._rows.new_ids[given])
         journal = self._journal
-        journal.put(self._ids_given, "", given + 1)
-        journal.put(self._jobs_were, stored.id, None)
-        journal.put(self._jobs, stored.id, stored)
-        journal.put(self._made, stored.id, stored)
+        journal.put(self._rows.ids_given, "", given + 1)
+        journal.put(self._pending.jobs_were, stored.id, None)
+        journal.put(self._rows.jobs, stored.id, stored)
+        journal.put(self._pending.made, stored.id, stored)
         if not self.knows_type(stored.type):
-            journal.put(self._types, stored.type, True)
-        if (of := self._by_hash.get(stored.source_hash)) is not None:
-            journal.put(self._by_hash, stored.source_hash, (*of, stored.id))
+            journal.put(self._rows.new_types, stored.type, True)
+        if (of := self._rows.by_hash.get(stored.source_hash)) is not None:
+            journal.put(self._rows.by_hash, stored.source_hash, (*of, stored.id))
         self._line_up(stored)
         return stored
 
@@ -475,10 +302,10 @@ class WorkingSet:
         """A transition, guarded by the state that it started from. Raises StaleState, now or when it is written."""
         current = self._unchanged(before)
         journal = self._journal
-        if before.id not in self._jobs_were:
-            journal.put(self._jobs_were, before.id, current)
-        journal.put(self._jobs, before.id, after)
-        if self._running_of:
+        if before.id not in self._pending.jobs_were:
+            journal.put(self._pending.jobs_were, before.id, current)
+        journal.put(self._rows.jobs, before.id, after)
+        if self._rows.running_of:
             self._hold(current, after)
         if after.status is JobStatus.PENDING:
             self._line_up(after)
@@ -487,11 +314,11 @@ class WorkingSet:
         """Remove the job with its tags, its results and the records of its attempts. Raises StaleState."""
         current = self._unchanged(job)
         journal = self._journal
-        if job.id not in self._jobs_were:
-            journal.put(self._jobs_were, job.id, current)
-        journal.put(self._jobs, job.id, None)
-        if (of := self._by_hash.get(job.source_hash)) is not None:
-            journal.put(self._by_hash, job.source_hash, tuple(each for each in of if each != job.id))
+        if job.id not in self._pending.jobs_were:
+            journal.put(self._pending.jobs_were, job.id, current)
+        journal.put(self._rows.jobs, job.id, None)
+        if (of := self._rows.by_hash.get(job.source_hash)) is not None:
+            journal.put(self._rows.by_hash, job.source_hash, tuple(each for each in of if each != job.id))
         self._hold(current, None)
 
     def beat_job(self, job: Job, *, progress: str | None, now: int) -> None:
@@ -508,7 +335,7 @@ class WorkingSet:
 
     def _unchanged(self, job: Job) -> Job:
         """The job as it is now. Raises StaleState when it has moved on from what was read."""
-        current = self._jobs.get(job.id)
+        current = self._rows.jobs.get(job.id)
         if current is None:
             current = self.job(job.id)
         if current is None or current.status is not job.status or current.attempt != job.attempt:
@@ -516,18 +343,21 @@ class WorkingSet:
         return current
 
     def _line_up(self, job: Job) -> None:
-        lines = self._ready if is_ready(job) else self._kept
+        lines = self._rows.ready if is_ready(job) else self._rows.kept
         line = lines.get(job.line)
-        if line is not None and (lines is self._ready or is_kept(job)):
+        if line is not None and (lines is self._rows.ready or is_kept(job)):
             line.enter(job)
 
     def _hold(self, before: Job, after: Job | None) -> None:
-        if before.status is JobStatus.RUNNING and (held := self._running_of.get(before.worker_id or "")) is not None:
-            self._journal.put(self._running_of, before.worker_id, held - {before.id})
+        if (
+            before.status is JobStatus.RUNNING
+            and (held := self._rows.running_of.get(before.worker_id or "")) is not None
+        ):
+            self._journal.put(self._rows.running_of, before.worker_id, held - {before.id})
         if after is None or after.status is not JobStatus.RUNNING:
             return
-        if (held := self._running_of.get(after.worker_id or "")) is not None:
-            self._journal.put(self._running_of, after.worker_id, held | {after.id})
+        if (held := self._rows.running_of.get(after.worker_id or "")) is not None:
+            self._journal.put(self._rows.running_of, after.worker_id, held | {after.id})
 
     # --- further paths of a source
 
@@ -536,16 +366,16 @@ class WorkingSet:
         if path == job.source_path or job.more_paths == 0:
             return path == job.source_path
         key = (job.source_hash, path)
-        if not self._open or key not in self._paths:
-            self._ask(Needs(paths={key}), pending=bool(self._paths_new))
-        return job.id in self._paths[key]
+        if not self._open or key not in self._rows.paths:
+            self._ask(Needs(paths={key}), pending=bool(self._pending.paths_new))
+        return job.id in self._rows.paths[key]
 
     def add_path(self, job: Job, path: str) -> None:
         """A further one, the last that `job.more_paths` counts."""
         key = (job.source_hash, path)
-        if key in self._paths:
-            self._journal.put(self._paths, key, self._paths[key] | {job.id})
-        self._journal.add(self._paths_new, (job.id, job.more_paths, path))
+        if key in self._rows.paths:
+            self._journal.put(self._rows.paths, key, self._rows.paths[key] | {job.id})
+        self._journal.add(self._pending.paths_new, (job.id, job.more_paths, path))
 
     # --- attempts
 
@@ -557,18 +387,18 @@ class WorkingSet:
     @property
     def attempts_changed(self) -> bool:
         """Whether records of attempts are pending."""
-        return bool(self._started or self._endings)
+        return bool(self._pending.started or self._pending.endings)
 
     def attempt(self, job_id: int, attempt: int) -> Attempt | None:
         key = (job_id, attempt)
-        if not self._open or key not in self._attempts:
+        if not self._open or key not in self._rows.attempts:
             self._ask(Needs(attempts={key}), pending=self.attempts_changed)
-        return self._attempts[key]
+        return self._rows.attempts[key]
 
     def start_attempt(self, job: Job) -> None:
-        self._journal.add(self._started, job)
-        if self._attempts:
-            self._journal.drop(self._attempts, (job.id, job.attempt))
+        self._journal.add(self._pending.started, job)
+        if self._rows.attempts:
+            self._journal.drop(self._rows.attempts, (job.id, job.attempt))
 
     def end_attempt(
         self,
@@ -594,12 +424,12 @@ class WorkingSet:
         assert started_at is not None
         journal, key = self._journal, (after.id, after.attempt)
         end = AttemptEnd(after.id, after.attempt, now, outcome, kind, error, traceback, log_tail, after.converter)
-        journal.put(self._endings, key, end)
-        if self._attempts:
-            journal.drop(self._attempts, key)
-        if self._failed:
-            journal.drop(self._failed, after.id)
-        journal.add(self._ended, Ended(after.type, worker_id, outcome, max(0, now - started_at), now))
+        journal.put(self._pending.endings, key, end)
+        if self._rows.attempts:
+            journal.drop(self._rows.attempts, key)
+        if self._rows.failed:
+            journal.drop(self._rows.failed, after.id)
+        journal.add(self._pending.ended, Ended(after.type, worker_id, outcome, max(0, now - started_at), now))
 
     def count_old_attempt(self, type_: str, attempt: Attempt, *, now: int) -> None:
         """Count an attempt that ended before such were counted."""
@@ -607,13 +437,13 @@ class WorkingSet:
         assert attempt.ended_at is not None
         ran = max(0, attempt.ended_at - attempt.started_at)
         ended = Ended(type_, attempt.worker_id, attempt.outcome, ran, attempt.ended_at, counted_late=now)
-        self._journal.add(self._ended, ended)
+        self._journal.add(self._pending.ended, ended)
 
     def failed_by(self, job_id: int, *, among: int) -> tuple[str, ...]:
         """The workers that have failed a job or given it back for trouble, by the last `among` of its attempts."""
-        if not self._open or job_id not in self._failed:
+        if not self._open or job_id not in self._rows.failed:
             self._ask(Needs(failed={job_id}, among=among), pending=self.attempts_changed)
-        return self._failed[job_id]
+        return self._rows.failed[job_id]
 
     # --- results that are kept aside
 
@@ -622,22 +452,22 @@ class WorkingSet:
         `job` is as it was until now."""
         journal = self._journal
         if job.attempt > 1:
-            for key in [key for key in self._results if key[0] == job.id and key[1] != job.kept_attempt]:
-                journal.drop(self._results, key)
-            journal.put(self._results_but, job.id, job.kept_attempt)
+            for key in [key for key in self._pending.results if key[0] == job.id and key[1] != job.kept_attempt]:
+                journal.drop(self._pending.results, key)
+            journal.put(self._pending.results_but, job.id, job.kept_attempt)
         if result is not None:
-            journal.put(self._results, (job.id, job.attempt), result)
+            journal.put(self._pending.results, (job.id, job.attempt), result)
 
     def drop_result(self, job_id: int, attempt: int) -> None:
-        self._journal.drop(self._results, (job_id, attempt))
-        self._journal.put(self._results_dropped, (job_id, attempt), True)
+        self._journal.drop(self._pending.results, (job_id, attempt))
+        self._journal.put(self._pending.results_dropped, (job_id, attempt), True)
 
     # --- files
 
     def file(self, key: str) -> FileRecord | None:
-        if not self._open or key not in self._files:
-            self._ask(Needs(files={key}), pending=key in self._files_seen or key in self._files_kept)
-        return self._files[key]
+        if not self._open or key not in self._rows.files:
+            self._ask(Needs(files={key}), pending=key in self._pending.files_seen or key in self._pending.files_kept)
+        return self._rows.files[key]
 
     def record_file(
         self,
@@ -654,47 +484,47 @@ class WorkingSet:
         keeping: bool = False,
     ) -> None:
         journal, seen = self._journal, now if checked else None
-        if key in self._files_kept:
+        if key in self._pending.files_kept:
             self.settle()
-        if key in self._files:
-            former = self._files[key]
+        if key in self._rows.files:
+            former = self._rows.files[key]
             kept = former.kept if former is not None else None
-            journal.put(self._files, key, FileRecord(size, sha256, seen, etag, version, kept, keeping))
+            journal.put(self._rows.files, key, FileRecord(size, sha256, seen, etag, version, kept, keeping))
         record = FileSeen(key, size, sha256, job_id, attempt, now, seen, etag, version, keeping)
-        journal.put(self._files_seen, key, record)
+        journal.put(self._pending.files_seen, key, record)
 
     def keep_file(self, key: str, to: str) -> None:
         """Its copy is what is served from now on."""
-        known = self._files.get(key)
+        known = self._rows.files.get(key)
         if known is not None:
-            self._journal.put(self._files, key, replace(known, kept=to, keeping=False))
-        self._journal.put(self._files_kept, key, to)
+            self._journal.put(self._rows.files, key, replace(known, kept=to, keeping=False))
+        self._journal.put(self._pending.files_kept, key, to)
 
     def forget_file(self, key: str) -> None:
-        self._journal.drop(self._files_seen, key)
-        self._journal.drop(self._files_kept, key)
-        self._journal.put(self._files_forgotten, key, True)
-        self._journal.put(self._files, key, None)
+        self._journal.drop(self._pending.files_seen, key)
+        self._journal.drop(self._pending.files_kept, key)
+        self._journal.put(self._pending.files_forgotten, key, True)
+        self._journal.put(self._rows.files, key, None)
 
     def doom(self, key: str) -> Doom | None:
         """The object's place on the list of deletions, if it is on it."""
-        if not self._open or key not in self._dooms:
+        if not self._open or key not in self._rows.dooms:
             self._ask(Needs(dooms={key}))
-        return self._dooms[key]
+        return self._rows.dooms[key]
 
     def doom_changed(self, key: str | None = None) -> None:
         """The engine changes this entry of the list, or any of them."""
         if key is None:
-            self._dooms.clear()
+            self._rows.dooms.clear()
         else:
-            self._dooms.pop(key, None)
+            self._rows.dooms.pop(key, None)
 
     # --- workers
 
     def worker(self, worker_id: str) -> Worker | None:
-        if not self._open or worker_id not in self._workers:
+        if not self._open or worker_id not in self._rows.workers:
             self._ask(Needs(workers={worker_id}))
-        return self._workers[worker_id]
+        return self._rows.workers[worker_id]
 
     def save_worker(self, before: Worker | None, after: Worker) -> None:
         """Insert or change a worker; `before` is what was read, None for a new one."""
@@ -714,222 +544,112 @@ class WorkingSet:
         self.forget_types(worker.id)
 
     def _change_worker(self, worker_id: str, current: Worker | None, after: Worker | None) -> None:
-        if worker_id not in self._workers_were:
-            self._journal.put(self._workers_were, worker_id, current)
-        self._journal.put(self._workers, worker_id, after)
+        if worker_id not in self._pending.workers_were:
+            self._journal.put(self._pending.workers_were, worker_id, current)
+        self._journal.put(self._rows.workers, worker_id, after)
 
     def note_types(self, worker: Worker, types: tuple[str, ...]) -> None:
         """The worker asks for jobs of these types."""
         if types == (worker.type,):
             return
-        anew = worker.id in self._types_forgotten
+        anew = worker.id in self._pending.types_forgotten
         known = self._bulk.asked_types(worker.id) if not anew else frozenset[str]()
         for type_ in types:
             asked = (worker.id, type_)
-            if type_ != worker.type and type_ not in known and asked not in self._types_asked:
-                self._journal.put(self._types_asked, asked, True)
+            if type_ != worker.type and type_ not in known and asked not in self._pending.types_asked:
+                self._journal.put(self._pending.types_asked, asked, True)
                 self._another_may_be_there()
 
     def forget_types(self, worker_id: str) -> None:
         """It starts anew, or is no more."""
-        for asked in [asked for asked in self._types_asked if asked[0] == worker_id]:
-            self._journal.drop(self._types_asked, asked)
-        self._journal.put(self._types_forgotten, worker_id, True)
+        for asked in [asked for asked in self._pending.types_asked if asked[0] == worker_id]:
+            self._journal.drop(self._pending.types_asked, asked)
+        self._journal.put(self._pending.types_forgotten, worker_id, True)
         self._another_may_be_there()
 
     def another_worker(self, type_: str, but: tuple[str, ...]) -> bool:
         """Whether a worker that is online takes jobs of this type, and is none of those."""
-        most, online = self._online.get(type_, (0, frozenset[str]())) if self._open else (0, frozenset[str]())
+        most, online = self._rows.online.get(type_, (0, frozenset[str]())) if self._open else (0, frozenset[str]())
         if most <= len(but):
-            if self._types_asked or self._types_forgotten or any(map(self._stands_otherwise_now, self._workers_were)):
+            if (
+                self._pending.types_asked
+                or self._pending.types_forgotten
+                or any(map(self._stands_otherwise_now, self._pending.workers_were))
+            ):
                 self.settle()
             most = max(ONLINE_LOOKED_AT, len(but) + 1)
             online = self._bulk.online_workers(type_, most)
-            self._online[type_] = (most, online)
+            self._rows.online[type_] = (most, online)
         return not online.issubset(but)
 
     def _stands_otherwise_now(self, worker_id: str) -> bool:
-        before, after = self._workers_were[worker_id], self._workers[worker_id]
+        before, after = self._pending.workers_were[worker_id], self._rows.workers[worker_id]
         return before is None or after is None or _stands_otherwise(before, after)
 
     def _another_may_be_there(self) -> None:
-        for type_ in list(self._online):
-            self._journal.drop(self._online, type_)
+        for type_ in list(self._rows.online):
+            self._journal.drop(self._rows.online, type_)
 
     # --- causes of failures
 
     def cause(self, fingerprint: str) -> int | None:
         """The number of a cause of failures, if it is known."""
-        if not self._open or fingerprint not in self._causes:
-            self._causes[fingerprint] = self._bulk.cause(fingerprint)
-        return self._causes[fingerprint]
+        if not self._open or fingerprint not in self._rows.causes:
+            self._rows.causes[fingerprint] = self._bulk.cause(fingerprint)
+        return self._rows.causes[fingerprint]
 
     def count_causes(self) -> int:
-        return self._bulk.count_causes() + len(self._causes_new)
+        return self._bulk.count_causes() + len(self._pending.causes_new)
 
     def add_cause(self, cause: Cause) -> int:
         """A cause that was not known; returns its number."""
         number = self._bulk.new_cause()
-        self._journal.put(self._causes, cause.fingerprint, number)
-        self._journal.put(self._causes_new, number, cause)
+        self._journal.put(self._rows.causes, cause.fingerprint, number)
+        self._journal.put(self._pending.causes_new, number, cause)
         return number
 
     def see_cause(self, number: int, example: str, *, now: int) -> None:
         """An attempt failed of this cause."""
-        self._journal.add(self._causes_seen, (number, example[:LONGEST_EXAMPLE], now))
+        self._journal.add(self._pending.causes_seen, (number, example[:LONGEST_EXAMPLE], now))
 
     # --- what may be repeated, undone, or looked up
 
     def claimed_with(self, worker_id: str, claim_key: str) -> list[tuple[int, int]]:
         """The (job, attempt) pairs that an earlier claim with this key was given."""
         key = (worker_id, claim_key)
-        if not self._open or key not in self._claim_keys:
+        if not self._open or key not in self._rows.claim_keys:
             self._ask(Needs(claim_keys={key}))
-        return self._claim_keys[key]
+        return self._rows.claim_keys[key]
 
     def remember_claim(self, worker_id: str, claim_key: str, jobs: list[Job], *, now: int) -> None:
         pairs = [(job.id, job.attempt) for job in jobs]
-        self._journal.put(self._claim_keys, (worker_id, claim_key), pairs)
-        self._journal.add(self._claims_kept, (worker_id, claim_key, pairs, now))
+        self._journal.put(self._rows.claim_keys, (worker_id, claim_key), pairs)
+        self._journal.add(self._pending.claims_kept, (worker_id, claim_key, pairs, now))
 
     def remembered(self, subject: str, key: str, *, since: int) -> tuple[bytes, bytes] | None:
         """(fingerprint, outcome) of an earlier request with this idempotency key, if it is young enough."""
         repeat = (subject, key)
-        if not self._open or repeat not in self._repeated:
+        if not self._open or repeat not in self._rows.repeated:
             self._ask(Needs(repeated={repeat}))
-        earlier = self._repeated[repeat]
+        earlier = self._rows.repeated[repeat]
         return (earlier[0], earlier[1]) if earlier is not None and earlier[2] >= since else None
 
     def remember(self, subject: str, key: str, fingerprint: bytes, outcome: bytes, *, now: int) -> None:
-        self._journal.put(self._repeated, (subject, key), (fingerprint, outcome, now))
-        self._journal.add(self._answers_kept, (subject, key, fingerprint, outcome, now))
+        self._journal.put(self._rows.repeated, (subject, key), (fingerprint, outcome, now))
+        self._journal.add(self._pending.answers_kept, (subject, key, fingerprint, outcome, now))
 
     def save_undo(self, token: str, job_id: int, was: str, became: str, *, now: int) -> None:
-        self._journal.add(self._undos, (token, job_id, was, became, now))
+        self._journal.add(self._pending.undos, (token, job_id, was, became, now))
 
     def insert_audit(self, entry: AuditEntry) -> None:
         """Append to the audit log (`id` is ignored)."""
-        self._journal.add(self._audit, entry)
+        self._journal.add(self._pending.audit, entry)
 
     def arrived(self, job: Job) -> None:
         """A job was stored as it is, by the engine: it counts."""
-        self._journal.add(self._arrived, job)
+        self._journal.add(self._pending.arrived, job)
 
     # --- writing
-
-    def _changes(self) -> Changes:
-        made, moved, gone = self._sorted_jobs()
-        tallies = Tallies()
-        changes = Changes(made, moved, gone, self._started, list(self._endings.values()), tallies)
-        if self._workers_were or any(self._rare) or any(before.tags is not after.tags for before, after in moved):
-            self._add_rare(changes)
-        _count_jobs(tallies, made, moved, gone)
-        if self._ended:
-            tallies.ended(self._ended)
-        if self._arrived:
-            tallies.count(self._arrived, +1)
-            for job in self._arrived:
-                tallies.tagged(None, job)
-            tallies.made(self._arrived, submitted=False)
-        return changes
-
-    def _add_rare(self, changes: Changes) -> None:
-        """What neither a claim nor a completion changes."""
-        changes.more = True
-        self._add_workers(changes)
-        changes.tags_added = [(tag, job.id) for was, job in changes.moved for tag in job.tags if tag not in was.tags]
-        changes.tags_removed = [
-            (tag, was.id) for was, job in changes.moved for tag in was.tags if tag not in job.tags
-        ]
-        changes.paths = [path for path in self._paths_new if self._jobs[path[0]] is not None]
-        changes.results_dropped = list(self._results_dropped)
-        changes.results_but = list(self._results_but.items())
-        changes.results = [(*key, result) for key, result in self._results.items()]
-        changes.files_forgotten = list(self._files_forgotten)
-        changes.files = list(self._files_seen.values())
-        changes.files_kept = list(self._files_kept.items())
-        changes.types_forgotten = list(self._types_forgotten)
-        changes.types_asked = list(self._types_asked)
-        changes.causes = self._all_causes_seen()
-        changes.claim_keys = self._claims_kept
-        changes.repeated = self._answers_kept
-        changes.undos = self._undos
-        changes.audit = self._audit
-
-    def _sorted_jobs(self) -> tuple[list[Job], list[tuple[Job, Job]], list[Job]]:
-        """Those that were made, as they were made; those that have moved on, also since then; those that are gone."""
-        made: list[Job] = []
-        moved: list[tuple[Job, Job]] = []
-        gone: list[Job] = []
-        jobs, were = self._jobs, self._jobs_were
-        for job_id in sorted(were):
-            before, after = were[job_id], jobs[job_id]
-            if before is None:
-                if after is None:
-                    continue
-                before = self._made[after.id]
-                made.append(before)
-            if after is None:
-                gone.append(before)
-            elif after is not before:
-                moved.append((before, after))
-        return made, moved, gone
-
-    def _add_workers(self, changes: Changes) -> None:
-        workers: list[Worker] = []
-        beats: list[Worker] = []
-        gone: list[str] = []
-        for worker_id in sorted(self._workers_were):
-            before, after = self._workers_were[worker_id], self._workers[worker_id]
-            if after is None:
-                if before is not None:
-                    gone.append(worker_id)
-            elif before is not None and _beat_only(before, after):
-                beats.append(after)
-                continue
-            else:
-                workers.append(after)
-            changes.tallies.worker(before, after)
-        changes.workers, changes.beats, changes.workers_gone = workers, beats, gone
-
-    def _all_causes_seen(self) -> list[CauseSeen]:
-        """Each cause once."""
-        seen: dict[int, CauseSeen] = {}
-        for number, example, at in self._causes_seen:
-            known = seen.get(number)
-            if known is None:
-                seen[number] = CauseSeen(number, example, at, at, 1, self._causes_new.get(number))
-            else:
-                latest = example if at >= known.last else known.example
-                first, last = min(known.first, at), max(known.last, at)
-                seen[number] = CauseSeen(number, latest, first, last, known.n + 1, known.new)
-        return [seen[number] for number in sorted(seen)]
-
-
-def _take_in_all(known: dict[K, V | None], found: Mapping[K, V | None], asked: Iterable[K]) -> None:
-    """What was found, and of what was not that there is none; but where it is known already."""
-    for key, value in found.items():
-        known.setdefault(key, value)
-    for key in asked:
-        known.setdefault(key, None)
-
-
-def _count_jobs(tallies: Tallies, made: list[Job], moved: list[tuple[Job, Job]], gone: list[Job]) -> None:
-    if moved:
-        tallies.count([before for before, _ in moved], -1)
-        tallies.count([after for _, after in moved], +1)
-        for before, after in moved:
-            if before.tags or after.tags:
-                tallies.tagged(before, after)
-    if made:
-        tallies.made(made, submitted=True)
-        tallies.count(made, +1)
-        for job in made:
-            tallies.tagged(None, job)
-    if gone:
-        tallies.count(gone, -1)
-        for job in gone:
-            tallies.tagged(job, None)
 
 
 class _Short(Exception):
@@ -945,9 +665,3 @@ def _to_the_end_of(line: ClaimOrder) -> Iterator[Job]:
 def _stands_otherwise(before: Worker, after: Worker) -> bool:
     """Whether the change is one of what the worker may be given."""
     return (before.status, before.enabled, before.type) != (after.status, after.enabled, after.type)
-
-
-def _beat_only(before: Worker, after: Worker) -> bool:
-    if before.status is not after.status:
-        return False
-    return replace(before, last_heartbeat=after.last_heartbeat, updated_at=after.updated_at) == after

@@ -23,6 +23,7 @@ from blobforge.store.bulk import Changes
 from blobforge.store.claim_order import is_ready
 from blobforge.store.files import Doom, FileRecord
 from blobforge.store.following import Entry
+from blobforge.store.knownrows import MOST_AHEAD
 from blobforge.store.needs import Found, Needs
 from blobforge.store.postgres import bulk_sql as sql
 from blobforge.store.postgres.connection import WriterTurns
@@ -42,7 +43,6 @@ from blobforge.store.sql.sql import (
     TYPES,
     WORKER_TYPES,
 )
-from blobforge.store.workingset import MOST_AHEAD
 
 _decode_pairs = msgspec.json.Decoder(list[tuple[int, int]]).decode
 _decode_ids = msgspec.json.Decoder(list[int]).decode

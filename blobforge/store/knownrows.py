@@ -1,0 +1,182 @@
+"""The rows that a transaction has read, or will: what is known of the database while it is open.
+
+State owned here: each row as it is in the transaction, also as the effects have changed it since it was read.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TypeVar
+
+from blobforge.job import Attempt, Job, JobStatus
+from blobforge.options import QueueLine
+from blobforge.store.bulk import BulkAccess
+from blobforge.store.claim_order import ClaimOrder, is_kept, is_ready
+from blobforge.store.files import Doom, FileRecord
+from blobforge.store.needs import Found, Needs
+from blobforge.worker import Worker
+
+K = TypeVar("K")
+V = TypeVar("V")
+# Ready jobs that are read ahead for one line, at most: an answer may have large ones, and each is in memory.
+MOST_AHEAD = 512
+
+
+class KnownRows:
+    """What is not there has not been asked for; None: there is no such row."""
+
+    def __init__(self, bulk: BulkAccess) -> None:
+        self._bulk = bulk
+        self.jobs: dict[int, Job | None] = {}
+        self.by_hash: dict[str, tuple[int, ...]] = {}
+        self.running_of: dict[str, frozenset[int]] = {}
+        self.ready: dict[QueueLine, ClaimOrder] = {}
+        self.kept: dict[QueueLine, ClaimOrder] = {}
+        self.ahead: dict[QueueLine, int] = {}  # ready jobs of each line that may still be asked for
+        self.workers: dict[str, Worker | None] = {}
+        self.attempts: dict[tuple[int, int], Attempt | None] = {}
+        self.failed: dict[int, tuple[str, ...]] = {}
+        self.online: dict[str, tuple[int, frozenset[str]]] = {}  # by type: as many as were asked for
+        self.files: dict[str, FileRecord | None] = {}
+        self.dooms: dict[str, Doom | None] = {}
+        self.paths: dict[tuple[str, str], frozenset[int]] = {}  # by source and path: the jobs that have it
+        self.claim_keys: dict[tuple[str, str], list[tuple[int, int]]] = {}
+        self.repeated: dict[tuple[str, str], tuple[bytes, bytes, int] | None] = {}
+        self.causes: dict[str, int | None] = {}
+        self.new_ids: list[int] = []
+        self.ids_given: dict[str, int] = {}  # "": how many of them
+        self.new_types: dict[str, bool] = {}  # of jobs that are new: the engine does not know them yet
+        self._read = (
+            self.jobs, self.by_hash, self.running_of, self.ready, self.kept, self.ahead, self.workers,
+            self.attempts, self.failed, self.online, self.files, self.dooms, self.paths, self.claim_keys,
+            self.repeated, self.causes, self.new_ids, self.ids_given,
+        )  # fmt: skip
+
+    def forget(self) -> None:
+        """Believe nothing that was read."""
+        for read in self._read:
+            if read:
+                read.clear()
+
+    def clear(self) -> None:
+        """The transaction has ended."""
+        self.forget()
+        self.new_types.clear()
+
+    def load_ahead(self, needs: Needs) -> None:
+        if self._bulk.far:
+            self._load_all_ahead(needs)
+            return
+        kept = needs.kept
+        if not needs.ready:
+            needs.kept = 0
+        self._load_lines_ahead(needs, needs.ready)
+        if not needs.next_of and not needs.ready_for:
+            return
+        wanted: Counter[QueueLine] = Counter(line for line in self._lines_after(needs) if line not in self.ready)
+        for key, lines in needs.ready_for.items():  # a claim that is repeated is given no others
+            for line, most in lines.items() if not self.claim_keys[key] else ():
+                if line not in self.ready:
+                    wanted[line] += most
+        if wanted:
+            self._load_lines_ahead(Needs(kept=kept), wanted)
+
+    def _load_all_ahead(self, needs: Needs) -> None:
+        """At once, also what a claim that is repeated will not be given."""
+        wanted = Counter(needs.ready)
+        for lines in needs.ready_for.values():
+            wanted.update(lines)
+        needs.ready = {line: min(most, MOST_AHEAD) for line, most in wanted.items()}
+        found = self._bulk.load(needs)
+        jobs = {job.id: job for job in found.jobs}
+        wanted.update(QueueLine(jobs[job_id].type, lane) for job_id, lane in needs.next_of if job_id in jobs)
+        needs.ready = {line: min(most, MOST_AHEAD) for line, most in wanted.items()}
+        for read in (found.ready, found.kept):
+            for line in needs.ready:
+                read.setdefault(line, [])  # there was none
+        self.ahead.update(wanted)
+        self.take_in(needs, found)
+
+    def _load_lines_ahead(self, needs: Needs, wanted: Mapping[QueueLine, int]) -> None:
+        if wanted:
+            self.ahead.update(wanted)
+            needs.ready = {line: min(most, MOST_AHEAD) for line, most in wanted.items()}
+        self.take_in(needs, self._bulk.load(needs))
+
+    def _lines_after(self, needs: Needs) -> Iterator[QueueLine]:
+        """Those in which the next ones of jobs in hand stand."""
+        for job_id, lane in needs.next_of:
+            job = self.jobs.get(job_id)
+            if job is not None:
+                yield QueueLine(job.type, lane)
+
+    def take_in(self, needs: Needs, found: Found) -> None:
+        """What is known already is newer, or the same."""
+        jobs, workers = self.jobs, self.workers
+        for job in found.jobs:
+            jobs.setdefault(job.id, job)
+        for job_id in needs.jobs:
+            jobs.setdefault(job_id, None)
+        for worker in found.workers:
+            workers.setdefault(worker.id, worker)
+        for worker_id in needs.workers:
+            workers.setdefault(worker_id, None)
+        if needs.ready:
+            self._take_in_lines(needs, found)
+        self.new_ids += found.new_ids
+        if needs.sources or needs.running_of:
+            self._take_in_lists(needs, found)
+        if needs.files or found.files:
+            _take_in_all(self.files, found.files, needs.files)
+        if needs.dooms:
+            _take_in_all(self.dooms, found.dooms, needs.dooms)
+        if needs.claim_keys or needs.repeated or needs.causes or needs.attempts or needs.failed or needs.paths:
+            self._take_in_rare(needs, found)
+
+    def _take_in_rare(self, needs: Needs, found: Found) -> None:
+        self.failed.update(found.failed)
+        attempts = {(attempt.job_id, attempt.attempt): attempt for attempt in found.attempts}
+        _take_in_all(self.attempts, attempts, needs.attempts)
+        for claim_key in needs.claim_keys:
+            self.claim_keys.setdefault(claim_key, found.claim_keys.get(claim_key, []))
+        _take_in_all(self.repeated, found.repeated, needs.repeated)
+        _take_in_all(self.causes, found.causes, needs.causes)
+        for path in needs.paths:
+            self.paths.setdefault(path, found.paths.get(path, frozenset()))
+
+    def _take_in_lists(self, needs: Needs, found: Found) -> None:
+        if needs.sources:
+            of: dict[str, set[int]] = {source: set() for source in needs.sources}
+            for job in found.jobs:
+                if job.source_hash in of:
+                    of[job.source_hash].add(job.id)
+            for source, ids in of.items():
+                self.by_hash.setdefault(source, tuple(sorted(ids)))
+        if needs.running_of:
+            held: dict[str | None, list[int]] = {worker_id: [] for worker_id in needs.running_of}
+            for job in found.jobs:
+                if job.status is JobStatus.RUNNING and job.worker_id in held:
+                    held[job.worker_id].append(job.id)
+            for worker_id in needs.running_of:
+                self.running_of.setdefault(worker_id, frozenset(held[worker_id]))
+
+    def _take_in_lines(self, needs: Needs, found: Found) -> None:
+        for line, most in needs.ready.items():
+            if most and line not in self.ready:
+                self.ready[line] = self.order(line, is_ready, found.ready[line], most)
+            if needs.kept and line not in self.kept:
+                self.kept[line] = self.order(line, is_kept, found.kept[line], needs.kept)
+
+    def order(self, line: QueueLine, may_be_had: Callable[[Job], bool], read: list[Job], most: int) -> ClaimOrder:
+        for job in read:
+            self.jobs.setdefault(job.id, job)
+        return ClaimOrder(line, may_be_had, self.jobs, read, whole=len(read) < most)
+
+
+def _take_in_all(known: dict[K, V | None], found: Mapping[K, V | None], asked: Iterable[K]) -> None:
+    """What was found, and of what was not that there is none; but where it is known already."""
+    for key, value in found.items():
+        known.setdefault(key, value)
+    for key in asked:
+        known.setdefault(key, None)

@@ -1,0 +1,176 @@
+"""What a transaction has changed and has not written yet, and the set of changes that is made of it.
+
+State owned here: how each job and worker that was changed was before, and what is new, gone or seen of all else.
+Nothing gets in or out of it but by the journal of the working set, so that what is undone is not written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from msgspec.structs import replace
+
+from blobforge.failures import Cause
+from blobforge.job import Job
+from blobforge.people import AuditEntry
+from blobforge.store.bulk import AttemptEnd, CauseSeen, Changes, FileSeen
+from blobforge.store.tallies import Ended, Tallies
+from blobforge.worker import Worker
+
+
+class Pending:
+    """The first two say how it was when it was read."""
+
+    def __init__(self) -> None:
+        self.jobs_were: dict[int, Job | None] = {}
+        self.workers_were: dict[str, Worker | None] = {}
+        self.made: dict[int, Job] = {}  # as they were made
+        self.paths_new: list[tuple[int, int, str]] = []
+        self.started: list[Job] = []
+        self.endings: dict[tuple[int, int], AttemptEnd] = {}
+        self.ended: list[Ended] = []
+        self.results_dropped: dict[tuple[int, int], bool] = {}
+        self.results_but: dict[int, int | None] = {}
+        self.results: dict[tuple[int, int], str] = {}
+        self.files_forgotten: dict[str, bool] = {}
+        self.files_seen: dict[str, FileSeen] = {}
+        self.files_kept: dict[str, str] = {}
+        self.types_forgotten: dict[str, bool] = {}
+        self.types_asked: dict[tuple[str, str], bool] = {}
+        self.causes_seen: list[tuple[int, str, int]] = []
+        self.causes_new: dict[int, Cause] = {}
+        self.claims_kept: list[tuple[str, str, list[tuple[int, int]], int]] = []
+        self.answers_kept: list[tuple[str, str, bytes, bytes, int]] = []
+        self.undos: list[tuple[str, int, str, str, int]] = []
+        self.audit: list[AuditEntry] = []
+        self.arrived: list[Job] = []
+        # What neither a claim nor a completion changes.
+        self._rare = (
+            self.paths_new, self.results_dropped, self.results_but, self.results, self.files_forgotten,
+            self.files_seen, self.files_kept, self.types_forgotten, self.types_asked, self.causes_seen,
+            self.causes_new, self.claims_kept, self.answers_kept, self.undos, self.audit,
+        )  # fmt: skip
+        self._all = (
+            self.jobs_were, self.workers_were, self.made, self.started, self.endings, self.ended,
+            self.arrived, *self._rare,
+        )  # fmt: skip
+
+    def clear(self) -> None:
+        for changed in self._all:
+            if changed:
+                changed.clear()
+
+    def changes(self, jobs: Mapping[int, Job | None], workers: Mapping[str, Worker | None]) -> Changes:
+        """What is to be written, where these are the rows as they are now."""
+        made, moved, gone = self._sorted_jobs(jobs)
+        tallies = Tallies()
+        changes = Changes(made, moved, gone, self.started, list(self.endings.values()), tallies)
+        if self.workers_were or any(self._rare) or any(before.tags is not after.tags for before, after in moved):
+            self._add_rare(changes, jobs, workers)
+        _count_jobs(tallies, made, moved, gone)
+        if self.ended:
+            tallies.ended(self.ended)
+        if self.arrived:
+            tallies.count(self.arrived, +1)
+            for job in self.arrived:
+                tallies.tagged(None, job)
+            tallies.made(self.arrived, submitted=False)
+        return changes
+
+    def _add_rare(
+        self, changes: Changes, jobs: Mapping[int, Job | None], workers: Mapping[str, Worker | None]
+    ) -> None:
+        """What neither a claim nor a completion changes."""
+        changes.more = True
+        self._add_workers(changes, workers)
+        changes.tags_added = [(tag, job.id) for was, job in changes.moved for tag in job.tags if tag not in was.tags]
+        changes.tags_removed = [
+            (tag, was.id) for was, job in changes.moved for tag in was.tags if tag not in job.tags
+        ]
+        changes.paths = [path for path in self.paths_new if jobs[path[0]] is not None]
+        changes.results_dropped = list(self.results_dropped)
+        changes.results_but = list(self.results_but.items())
+        changes.results = [(*key, result) for key, result in self.results.items()]
+        changes.files_forgotten = list(self.files_forgotten)
+        changes.files = list(self.files_seen.values())
+        changes.files_kept = list(self.files_kept.items())
+        changes.types_forgotten = list(self.types_forgotten)
+        changes.types_asked = list(self.types_asked)
+        changes.causes = self._all_causes_seen()
+        changes.claim_keys = self.claims_kept
+        changes.repeated = self.answers_kept
+        changes.undos = self.undos
+        changes.audit = self.audit
+
+    def _sorted_jobs(self, jobs: Mapping[int, Job | None]) -> tuple[list[Job], list[tuple[Job, Job]], list[Job]]:
+        """Those that were made, as they were made; those that have moved on, also since then; those that are gone."""
+        made: list[Job] = []
+        moved: list[tuple[Job, Job]] = []
+        gone: list[Job] = []
+        were = self.jobs_were
+        for job_id in sorted(were):
+            before, after = were[job_id], jobs[job_id]
+            if before is None:
+                if after is None:
+                    continue
+                before = self.made[after.id]
+                made.append(before)
+            if after is None:
+                gone.append(before)
+            elif after is not before:
+                moved.append((before, after))
+        return made, moved, gone
+
+    def _add_workers(self, changes: Changes, known: Mapping[str, Worker | None]) -> None:
+        workers: list[Worker] = []
+        beats: list[Worker] = []
+        gone: list[str] = []
+        for worker_id in sorted(self.workers_were):
+            before, after = self.workers_were[worker_id], known[worker_id]
+            if after is None:
+                if before is not None:
+                    gone.append(worker_id)
+            elif before is not None and _beat_only(before, after):
+                beats.append(after)
+                continue
+            else:
+                workers.append(after)
+            changes.tallies.worker(before, after)
+        changes.workers, changes.beats, changes.workers_gone = workers, beats, gone
+
+    def _all_causes_seen(self) -> list[CauseSeen]:
+        """Each cause once."""
+        seen: dict[int, CauseSeen] = {}
+        for number, example, at in self.causes_seen:
+            known = seen.get(number)
+            if known is None:
+                seen[number] = CauseSeen(number, example, at, at, 1, self.causes_new.get(number))
+            else:
+                latest = example if at >= known.last else known.example
+                first, last = min(known.first, at), max(known.last, at)
+                seen[number] = CauseSeen(number, latest, first, last, known.n + 1, known.new)
+        return [seen[number] for number in sorted(seen)]
+
+
+def _count_jobs(tallies: Tallies, made: list[Job], moved: list[tuple[Job, Job]], gone: list[Job]) -> None:
+    if moved:
+        tallies.count([before for before, _ in moved], -1)
+        tallies.count([after for _, after in moved], +1)
+        for before, after in moved:
+            if before.tags or after.tags:
+                tallies.tagged(before, after)
+    if made:
+        tallies.made(made, submitted=True)
+        tallies.count(made, +1)
+        for job in made:
+            tallies.tagged(None, job)
+    if gone:
+        tallies.count(gone, -1)
+        for job in gone:
+            tallies.tagged(job, None)
+
+
+def _beat_only(before: Worker, after: Worker) -> bool:
+    if before.status is not after.status:
+        return False
+    return replace(before, last_heartbeat=after.last_heartbeat, updated_at=after.updated_at) == after
