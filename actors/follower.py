@@ -27,7 +27,8 @@ FRESH_SECONDS = 2.0  # so long what is remembered of the database is good withou
 
 
 class Follower:
-    """`rebuild` has all that is remembered of the database read anew; True: its history goes on from elsewhere."""
+    """`rebuild` has all that is remembered of the database read anew; True: its history goes on from elsewhere, for
+    the first time since the last one."""
 
     def __init__(
         self,
@@ -44,10 +45,11 @@ class Follower:
         self._looks_only = hop is not None  # in virtual time no thread waits
         self._heard_at = trio.current_time()
         self._away = False
-        self._astray = self._forked = False  # everything is to be read anew
+        self._astray = False  # everything is to be read anew
+        self._rebuilt = sequencer.fork  # after which fork it was
         self._turn = trio.Lock()  # one reads at a time
         sequencer.fill = self.catch_up
-        sequencer.on_fork = self._note_fork
+        sequencer.on_fork = source.wake
 
     @property
     def is_fresh(self) -> bool:
@@ -74,10 +76,6 @@ class Follower:
         async with self._turn:
             await self._catch_up()
 
-    def _note_fork(self) -> None:
-        self._astray = self._forked = self._sequencer.unsettled = True
-        self._source.wake()
-
     async def _catch_up(self) -> None:
         more = True
         while more:
@@ -86,8 +84,8 @@ class Follower:
                 more = await self._read()
             except HistoryForked as error:
                 log.error("the history of the database goes on from elsewhere", error=str(error))
-                self._sequencer.unsettled = True
-                await self._anew(forked=True)
+                self._sequencer.meet_fork(error.number)
+                await self._anew()
                 return
             except StoreUnavailable as error:
                 if not self._away:
@@ -104,29 +102,32 @@ class Follower:
 
     async def _read(self) -> bool:
         """Whether there may be more."""
-        if self._astray:
-            await self._anew(forked=False)
+        if self._astray or self._rebuilt < self._sequencer.fork:
+            await self._anew()
             return False
         after = self._sequencer.last
         entries = await self._hop(partial(self._source.read, after, AT_ONCE))
         if entries and entries[0].n > after + 1 and self._sequencer.last == after:
             log.warning("too much was written meanwhile; everything is read anew", after=after, next=entries[0].n)
-            await self._anew(forked=False)
+            await self._anew()
             return False
         self._sequencer.take(entries)
         await self._sequencer.publish()
         if any(not entry.known for entry in entries):
             log.warning("a newer release tells what this one does not know; everything is read anew")
-            await self._anew(forked=False)
+            await self._anew()
             return False
         return len(entries) == AT_ONCE
 
-    async def _anew(self, *, forked: bool) -> None:
-        forked = forked or self._forked
-        self._astray = self._forked = False  # a fork that is told of from now on is another reason
+    async def _anew(self) -> None:
+        fork = self._sequencer.fork  # one that is met from now on is another reason
+        self._astray = False
         try:
-            await self._rebuild(forked)
+            await self._rebuild(self._rebuilt < fork)
+            self._rebuilt = fork
         except (StoreUnavailable, DatabaseError) as error:
-            self._astray, self._forked = True, self._forked or forked
+            self._astray = True
+            if isinstance(error, HistoryForked):
+                self._sequencer.meet_fork(error.number)
             log.warning("cannot read everything anew yet", error=str(error))
             await trio.sleep(TRY_AGAIN_SECONDS)

@@ -276,6 +276,9 @@ class Janitor:
             if self._place is not None and trio.current_time() - taken_at > LEAD_AGAIN:
                 # This server was stopped: another may have deleted it meanwhile, and a client sent it again.
                 refused.append(key)
+                self._complain(
+                    f"they were taken {trio.current_time() - taken_at:.0f} s ago, too long for this server"
+                )
                 return
             try:
                 if is_attempts_prefix(key):
@@ -314,7 +317,7 @@ class Janitor:
             await self._objects.delete(listed.key)
         return page.cursor is not None
 
-    def _complain(self, error: ObjectStoreError) -> None:
+    def _complain(self, error: ObjectStoreError | str) -> None:
         if not self._failing:
             log.warning("cannot delete objects; they stay on the list", error=str(error))
         self._failing = True

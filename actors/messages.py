@@ -577,7 +577,10 @@ class Sample(Message[Sampled], frozen=True):
 
 
 class SettleFork(Message[Done], frozen=True):
-    """The database has lost what it had acknowledged: what may be out there of that is void."""
+    """The database has lost what it had acknowledged: what may be out there of that is void. `fork`: how often it
+    has, in this run of the server."""
+
+    fork: int
 
 
 class Ping(Message[Done], frozen=True):

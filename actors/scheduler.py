@@ -66,14 +66,21 @@ class Waiter:
 
 class Sent:
     """A claim that is with the writer, and where its answer goes: how many ready jobs of each of its lines had been
-    heard of by then, and the line for which it was woken (None: it has just come, or its time is over)."""
+    heard of by then, and the line for which it was woken (None: it has just come, or its time is over). `misses` is
+    how often something had not been told by then."""
 
-    __slots__ = ("_scheduler", "announced", "waiter", "woken_for")
+    __slots__ = ("_scheduler", "announced", "misses", "waiter", "woken_for")
 
     def __init__(
-        self, scheduler: Scheduler, waiter: Waiter, announced: dict[QueueLine, int], woken_for: QueueLine | None
+        self,
+        scheduler: Scheduler,
+        waiter: Waiter,
+        announced: dict[QueueLine, int],
+        woken_for: QueueLine | None,
+        misses: int,
     ) -> None:
         self._scheduler = scheduler
+        self.misses = misses
         self.waiter = waiter
         self.announced = announced
         self.woken_for = woken_for
@@ -114,6 +121,7 @@ class Scheduler:
         self._swept = LEAST_SWEPT  # waiters at which those that have gone are looked for again
         self._most: dict[QueueLine, int] = {}  # ready jobs of a line, at most; a line that is not in it: not known
         self._announced: Counter[QueueLine] = Counter()
+        self._misses = 0  # how often something may not have been told
         self._woken: Counter[QueueLine] = Counter()  # by line: jobs that the claims with the writer could take
         self._stirred: set[QueueLine] = set()  # lines of which a waiter may have to be woken
         self._returned: list[Release] = []  # what was granted to clients that have gone; not sent yet
@@ -137,7 +145,9 @@ class Scheduler:
             self._wake_in(min(max(0.0, (until - now_ms) / 1000), longest), job_id, until)
 
     def look_anew(self) -> None:
-        """What has become ready, and what was answered elsewhere, may not have been told: all that wait ask again."""
+        """What has become ready, and what was answered elsewhere, may not have been told: all that wait ask again,
+        and so do those that are with the writer, if they get nothing."""
+        self._misses += 1
         self._most.clear()
         self._ask_again(list(self._waiting.values()))
         self.mailbox.nudge()
@@ -266,7 +276,7 @@ class Scheduler:
     async def _send(self, waiter: Waiter, woken_for: QueueLine | None = None) -> None:
         if woken_for is not None:
             self._woken[woken_for] += waiter.claim.limit
-        sent = Sent(self, waiter, {line: self._announced[line] for line in waiter.lines}, woken_for)
+        sent = Sent(self, waiter, {line: self._announced[line] for line in waiter.lines}, woken_for, self._misses)
         # What is sent on waits no more once its time is over: then "no job", too, is an answer to be recorded.
         final = waiter.claim.wait > 0 and self._is_final(waiter)
         claim = replace(waiter.claim, wait=0.0) if final else waiter.claim
@@ -373,12 +383,15 @@ class Scheduler:
 
     def _got_nothing(self, sent: Sent, outcome: Granted) -> None:
         waiter = sent.waiter
-        if not outcome.idle:
+        told_all = sent.misses == self._misses
+        if told_all and not outcome.idle:
             self._note_what_was_there(sent, outcome.withheld_lines)
         if waiter.reply.abandoned:
             return
         if outcome.repeated or self._is_final(waiter) or self._is_repeated(waiter):
             self._settle(waiter, outcome)
+        elif not told_all:
+            self._doubtful.append(waiter)
         elif outcome.idle:
             # It drains: it waits its time out where no job wakes it, lest it ask again at once.
             self._wait(waiter)

@@ -51,8 +51,8 @@ class Sequencer:
         self.last = 0  # the place up to which all has been told
         self.fill: Callable[[], Awaitable[None]] = _nothing  # reads what is in between and has not come
         self.on_fork: Callable[[], None] = lambda: None  # the history goes on from elsewhere
-        # Whether it does, and what was lost has not been settled yet: before that, nothing may be written.
-        self.unsettled = False
+        self.fork = 0  # the number of the last time that it did
+        self.settled = 0  # that of the last one whose losses have been settled: before that, nothing may be written
         self._sink = sink
         self._ahead: dict[int, Entry] = {}
         self._unpublished: deque[tuple[Sequence[Event], int | None]] = deque()
@@ -62,6 +62,12 @@ class Sequencer:
         """All up to that place is known otherwise."""
         self.last = n
         self._ahead.clear()
+
+    def meet_fork(self, number: int) -> None:
+        """The history goes on from elsewhere. All parts of the server that meet one fork give it the same number."""
+        if number > self.fork:
+            self.fork = number
+            self.on_fork()
 
     def tell(self, facts: Sequence[Fact]) -> None:
         kinds = set(map(type, facts))

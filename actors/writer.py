@@ -175,9 +175,9 @@ class Writer:
         return batch
 
     async def _commit(self, batch: list[Envelope[Any]]) -> None:
-        if self.sequencer.unsettled:
+        if (fork := self.sequencer.fork) > self.sequencer.settled:
             # Before anything is given a number that may be out there, or is done for a lease that was lost.
-            batch = [Envelope(SettleFork(), Reply()), *batch]
+            batch = [Envelope(SettleFork(fork), Reply()), *batch]
         if self._tracer is None:
             await self._commit_untraced(batch)
             return
@@ -203,7 +203,7 @@ class Writer:
             if not self.failing:
                 log.error("cannot commit", error=str(error), messages=len(batch))
             if isinstance(error, HistoryForked):
-                self.sequencer.on_fork()
+                self.sequencer.meet_fork(error.number)
             self.outdated = self.outdated or isinstance(error, SchemaUnknown)
             self.failing = True
             self.failed_commits += 1
@@ -241,8 +241,9 @@ class Writer:
         await self.sequencer.publish(done.events if done.entry is None else ())
 
     def _note_settled(self, batch: list[Envelope[Any]], done: Committed) -> None:
-        if isinstance(batch[0].message, SettleFork):
-            self.sequencer.unsettled = isinstance(done.answers[0], Exception)
+        message = batch[0].message
+        if isinstance(message, SettleFork) and not isinstance(done.answers[0], Exception):
+            self.sequencer.settled = message.fork
 
     def _tell(self, done: Committed) -> None:
         self.sequencer.take(done.before)

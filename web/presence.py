@@ -60,11 +60,14 @@ class Presence:
         return [own, *heard.values()]
 
     def rank(self) -> int:
-        """Which one this is of those that are there: of what one of them does, the first does it."""
-        return self._rank
+        """Which one this is of those that are there: of what one of them does, the first does it. A server that has
+        left is behind all of them."""
+        return 1 + len(self._there) if self._left else self._rank
 
     def is_mine(self, number: int) -> bool:
         """Whether this is the server that has this one of things that are numbered: each has its share."""
+        if self._left:
+            return False
         own = self._state().id
         live = 1 + sum(each.is_live and each.id != own for each in self._heard)
         return number % live == self.rank()

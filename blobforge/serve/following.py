@@ -21,7 +21,7 @@ from blobforge.store.following import Entry, HistoryReader
 log = structlog.get_logger("blobforge.follower")
 
 ENTRIES_AT_ONCE = 1000
-SETTLE_AGAIN_SECONDS = 5.0
+SETTLE_AGAIN_SECONDS = 1.0
 LEFT_SECONDS = 300.0
 
 
@@ -65,7 +65,8 @@ def follow(
 
 async def settled(parts: Parts) -> None:
     """The writer settles a fork before all else. Where no other message comes, it is given one until it could."""
-    while parts.writer.sequencer.unsettled:
+    sequencer = parts.writer.sequencer
+    while sequencer.settled < sequencer.fork:
         try:
             outcome = await ask(parts.writer.mailbox, Ping())
         except Exception:
@@ -86,17 +87,17 @@ async def _look_for_what_is_left(inherit: Callable[[Parts], Awaitable[None]], pa
 async def _take_up(source: HistoryReader, parts: Parts, *, hop: Hop | None, forked: bool = False) -> None:
     """Begin at the end of the history. The events before are there for clients that come back."""
     ask = hop or in_thread
+    sequencer = parts.writer.sequencer
     latest = await ask(source.latest)
-    if not forked:
-        latest = max(latest, parts.writer.sequencer.last)  # told meanwhile
     replay = parts.services.settings.event_replay
     entries: list[Entry] = []
     after = max(0, latest - replay)
-    while after < latest:
+    # What this server commits itself is told meanwhile: that must not be told again.
+    while after < (latest := latest if forked else max(latest, sequencer.last)):
         found = await ask(partial(source.read, after, ENTRIES_AT_ONCE))
         if not found:
             break
         entries += found
         after = found[-1].n
     parts.broadcaster.go_on_from(latest, [entry for entry in entries if entry.n <= latest])
-    parts.writer.sequencer.go_on_from(latest)
+    sequencer.go_on_from(latest)

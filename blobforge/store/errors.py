@@ -28,4 +28,13 @@ class SchemaUnknown(StoreUnavailable):
 
 
 class HistoryForked(StoreUnavailable):
-    """The database has lost what was committed, and goes on without it: another copy has taken its place."""
+    """The database has lost what was committed, and goes on without it: another copy has taken its place. `number`:
+    forks are counted in a run, and all parts of the server that meet one give it the same number."""
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.number = number
+
+
+class ForkedInCommit(HistoryForked, OutcomeUnknown):
+    """The same, while it was found out what had become of a commit."""

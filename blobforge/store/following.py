@@ -49,11 +49,12 @@ class HistoryReader(Protocol):
     itself."""
 
     def latest(self) -> int:
-        """The number of the last entry. Raises StoreUnavailable."""
+        """The number of the last entry: what was read before is forgotten. Raises StoreUnavailable."""
 
     def read(self, after: int, limit: int) -> list[Entry]:
         """The entries behind that one, the oldest first. Where the first of them is not the next, those in between
-        were pruned. Raises StoreUnavailable; HistoryForked where the one that was read last is there no more."""
+        were pruned. Raises StoreUnavailable; HistoryForked where the one that was read last is there no more, and
+        where this server's writer has met a fork since."""
 
     def wait(self, seconds: float) -> bool:
         """Until there may be something to read that others have written: at the latest after so long (False), and at

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import trio
+from structlog.testing import capture_logs
 
 from actors.effects.retention import LONGEST_PAUSE_MS
 from actors.janitor import (
@@ -322,7 +323,9 @@ async def test_a_server_that_was_stopped_deletes_nothing_that_it_took_before(
     async with keeping(tmp_path) as kept:
         janitor, now, key = kept.janitor, trio.current_time(), source_key(hash_of("a"))
         janitor._place = lambda: 1
-        late = await janitor._tried((key,), others_known=True, taken_at=now - LEAD_AGAIN - 1)
+        with capture_logs() as logged:
+            late = await janitor._tried((key,), others_known=True, taken_at=now - LEAD_AGAIN - 1)
         assert (late.refused, late.gone, kept.shelf.deleted) == ((key,), (), [])
+        assert [line for line in logged if "too long for this server" in line.get("error", "")], "it says so"
         in_time = await janitor._tried((key,), others_known=True, taken_at=now)
         assert (in_time.refused, in_time.gone) == ((), (key,))

@@ -74,7 +74,7 @@ async def test_a_fork_that_could_not_be_settled_is_not_forgotten(autojump_clock:
         if len(asked) < 3:
             raise StoreUnavailable("away")
 
-    await followed(Source(HistoryForked("lost"), [], []), rebuild)
+    await followed(Source(HistoryForked("lost", 1), [], []), rebuild)
     assert asked == [True, True, True]
 
 
@@ -86,13 +86,54 @@ async def test_a_fork_that_is_told_of_while_everything_is_read_anew_is_not_forgo
     async def rebuild(forked: bool) -> None:
         asked.append(forked)
         if len(asked) == 1:
-            sequencer.on_fork()  # the writer has met it
+            sequencer.meet_fork(1)  # the writer has met it
 
     pruned = Source([Entry(7, "b", 1, (), (LeaseRenewed(1, 1, 1),))], [])
     follower = Follower(pruned, sequencer, rebuild=rebuild, hop=in_place)
     with trio.move_on_after(LOOK_SECONDS * 8):
         await follower.run()
     assert asked == [False, True]
+
+
+async def test_a_fork_that_the_writer_meets_and_the_follower_as_well_is_one(autojump_clock: Any) -> None:
+    asked: list[bool] = []
+    told = Told()
+    sequencer = Sequencer(told)
+
+    async def rebuild(forked: bool) -> None:
+        asked.append(forked)
+
+    class Late(Source):
+        """The writer meets the fork, and settles it, while this is read."""
+
+        def read(self, after: int, limit: int) -> list[Entry]:
+            if not asked and not sequencer.fork:
+                sequencer.meet_fork(1)
+                sequencer.settled = 1
+            return super().read(after, limit)
+
+    follower = Follower(Late(HistoryForked("lost", 1), []), sequencer, rebuild=rebuild, hop=in_place)
+    with trio.move_on_after(LOOK_SECONDS * 8):
+        await follower.run()
+    assert asked == [True]
+    assert sequencer.settled == sequencer.fork, "it is not settled anew"
+
+
+async def test_a_fork_that_is_met_while_everything_is_read_anew_is_settled(autojump_clock: Any) -> None:
+    asked: list[bool] = []
+    sequencer = Sequencer(Told())
+
+    async def rebuild(forked: bool) -> None:
+        asked.append(forked)
+        if len(asked) == 1:
+            raise HistoryForked("lost", 1)
+
+    pruned = Source([Entry(7, "b", 1, (), (LeaseRenewed(1, 1, 1),))], [])
+    follower = Follower(pruned, sequencer, rebuild=rebuild, hop=in_place)
+    with trio.move_on_after(LOOK_SECONDS * 8):
+        await follower.run()
+    assert asked == [False, True]
+    assert sequencer.settled < sequencer.fork
 
 
 async def test_what_is_not_known_has_everything_read_anew(autojump_clock: Any) -> None:

@@ -459,6 +459,21 @@ async def test_all_that_wait_ask_again_when_something_may_not_have_been_told(
     nursery.cancel_scope.cancel()
 
 
+async def test_so_does_a_claim_that_was_with_the_writer_meanwhile(autojump_clock: Any, nursery: trio.Nursery) -> None:
+    asked = Asked()
+    nursery.start_soon(asked.scheduler.run)
+    await asked.claim("w1", 50)
+    sent = await asked.next()
+    assert sent is not None
+    asked.scheduler.look_anew()  # a job is ready by now, of which nothing is told
+    sent.reply.settle(Granted())
+    again = await asked.next()
+    assert again is not None
+    again.reply.settle(Granted())
+    assert await asked.next() is None, "it waits"
+    nursery.cancel_scope.cancel()
+
+
 async def test_while_claims_wait_for_the_database_one_of_them_asks(
     autojump_clock: Any, nursery: trio.Nursery
 ) -> None:

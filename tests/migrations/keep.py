@@ -2,7 +2,8 @@
 
 For migration N there are two files in tests/migrations/postgres: `N.sql`, a filled database as a server of that
 release leaves it (pg_dump), with the digest of the migration in its first line, and `N.statements`, the statements
-that came with it (JSON lines), which servers of that release have prepared. A file that is there is left as it is:
+that came with it (JSON lines), which servers of that release have prepared, and as `{"gone": ...}` those that came
+before and that they did without. A file that is there is left as it is:
 while a migration is being written, delete its files and run it again.
 """
 
@@ -50,10 +51,24 @@ def statements() -> list[str]:
     return sorted({*own, *map(spelled, SHARED.values())})
 
 
-def kept_statements(upto: int) -> list[str]:
-    """Those that came with the schemas up to that one."""
-    files = [KEPT / f"{number:04}.statements" for number in range(1, upto + 1)]
-    return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+def kept_statements(upto: int) -> list[tuple[set[str], set[str]]]:
+    """For each schema up to that one the statements that came with it, and those that servers of it did without."""
+    kept = []
+    for number in range(1, upto + 1):
+        lines = [json.loads(line) for line in (KEPT / f"{number:04}.statements").read_text().splitlines()]
+        came = {line for line in lines if isinstance(line, str)}
+        kept.append((came, {line["gone"] for line in lines if not isinstance(line, str)}))
+    return kept
+
+
+def used_since(oldest: int, kept: list[tuple[set[str], set[str]]]) -> set[str]:
+    """Those of all servers that know schema `oldest`, or a later one."""
+    used, since = set[str](), set[str]()
+    for number, (came, gone) in enumerate(kept, start=1):
+        used = (used - gone) | came
+        if number >= oldest:
+            since |= used
+    return since
 
 
 def keep() -> None:
@@ -64,8 +79,10 @@ def keep() -> None:
             continue
         assert number == len(known), f"{name} has no fixture, and there is a later one: keep it from its own commit"
         dump.write_text(f"-- {name} {digest}\n{_dumped()}")
-        new = sorted(set(statements()) - set(kept_statements(number - 1)))
-        (KEPT / f"{number:04}.statements").write_text("".join(json.dumps(each) + "\n" for each in new))
+        before = kept_statements(number - 1)
+        used, now = used_since(len(before), before), set(statements())
+        lines = [*sorted(now - used), *({"gone": each} for each in sorted(used - now))]
+        (KEPT / f"{number:04}.statements").write_text("".join(json.dumps(each) + "\n" for each in lines))
         print(f"kept: {dump}")
 
 

@@ -20,7 +20,8 @@ _COLUMNS = """
        AND NOT a.attisdropped"""
 _CONSTRAINTS = """
     SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid), contype::text,
-           coalesce(nullif(confrelid, 0)::regclass::text, ''), confdeltype::text
+           coalesce(nullif(confrelid, 0)::regclass::text, ''), confdeltype::text,
+           EXISTS (SELECT 1 FROM pg_attribute WHERE attrelid = conrelid AND attnum = ANY (conkey) AND attnotnull)
       FROM pg_constraint WHERE connamespace = current_schema()::regnamespace AND conrelid <> 0"""
 _INDEXES = """
     SELECT t.relname, i.relname, x.indisunique, pg_get_indexdef(x.indexrelid)
@@ -32,15 +33,20 @@ _FUNCTIONS = """
 _TRIGGERS = """
     SELECT c.relname, t.tgname, pg_get_triggerdef(t.oid) FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
      WHERE c.relnamespace = current_schema()::regnamespace AND NOT t.tgisinternal"""
-_REMOVES_WITH_IT = {"c", "n"}  # ON DELETE CASCADE, SET NULL
+_RULES = "SELECT tablename, rulename, definition FROM pg_rules WHERE schemaname = current_schema()"
+_GUARDED = """
+    SELECT relname, relforcerowsecurity FROM pg_class
+     WHERE relnamespace = current_schema()::regnamespace AND relrowsecurity"""
 
 
 class Schema(NamedTuple):
     columns: dict[tuple[str, str], tuple[str, str, bool, str, str]]  # type, collation, NOT NULL, default, identity
-    constraints: dict[tuple[str, str], tuple[str, str, str, str]]
+    constraints: dict[tuple[str, str], tuple[str, str, str, str, bool]]
     indexes: dict[tuple[str, str], tuple[bool, str]]
     functions: dict[tuple[str], tuple[str]]
     triggers: dict[tuple[str, str], tuple[str]]
+    rules: dict[tuple[str, str], tuple[str]]
+    guarded: dict[tuple[str], tuple[bool]]  # tables of which not every row is seen by every role
 
     @property
     def tables(self) -> set[str]:
@@ -52,13 +58,28 @@ def schema_of(connection: psycopg.Connection[Any]) -> Schema:
         return {row[:keys]: row[keys:] for row in connection.execute(query.encode())}
 
     return Schema(
-        found(_COLUMNS, 2), found(_CONSTRAINTS, 2), found(_INDEXES, 2), found(_FUNCTIONS, 1), found(_TRIGGERS, 2)
-    )
+        found(_COLUMNS, 2), found(_CONSTRAINTS, 2), found(_INDEXES, 2), found(_FUNCTIONS, 1), found(_TRIGGERS, 2),
+        found(_RULES, 2), found(_GUARDED, 1),
+    )  # fmt: skip
 
 
 def harms(before: Schema, after: Schema) -> list[str]:
     """What an older server would not survive, a sentence each."""
     return sorted({*_columns(before, after), *_constraints(before, after), *_others(before, after)})
+
+
+def broken(found: list[str], *, version: int, oldest: int, taken: dict[int, dict[str, int]]) -> list[str]:
+    """What is wrong with a migration to that version that does what was `found`. `oldest` is the first schema whose
+    servers may still write, `taken` what each version takes away, with the last schema whose servers need it."""
+    wrong = ["the release before cannot stay beside it"] if oldest >= version else []
+    expected = taken.get(version, {})
+    wrong += [said for said in found if said not in expected]
+    for said, last in expected.items():
+        if said not in found:
+            wrong.append(f"{said}: it is not taken away by this step")
+        elif last >= oldest:
+            wrong.append(f"{said}: servers of schema {last} need it, and may still write")
+    return wrong
 
 
 def _columns(before: Schema, after: Schema) -> Iterator[str]:
@@ -84,13 +105,26 @@ def _constraints(before: Schema, after: Schema) -> Iterator[str]:
     for key, (said, *_) in before.constraints.items():
         if key not in after.constraints or after.constraints[key][0] != said:
             yield f"{key[0]}: {key[1]} is gone or another: newer servers may write what an older one cannot read"
-    for key, (said, _, other, deleted) in after.constraints.items():
-        if key in before.constraints:
-            continue
-        if key[0] in before.tables:
-            yield f"{key[0]}: {said} is new: rows of an older server may break it"
-        elif other in before.tables and deleted not in _REMOVES_WITH_IT:
-            yield f"{key[0]}: {said} without ON DELETE CASCADE: an older server cannot delete from {other}"
+    new = {key: said for key, said in after.constraints.items() if key not in before.constraints}
+    roots = _deleted_with(before, new)
+    for (table, _), (said, kind, other, deleted, not_null) in new.items():
+        if table in before.tables:
+            yield f"{table}: {said} is new: rows of an older server may break it"
+        elif kind == "f" and other in roots and deleted != "c" and (deleted != "n" or not_null):
+            yield f"{table}: {said} without ON DELETE CASCADE: an older server cannot delete from {roots[other]}"
+
+
+def _deleted_with(before: Schema, new: dict[tuple[str, str], tuple[str, str, str, str, bool]]) -> dict[str, str]:
+    """The tables of which rows go when an older server deletes some: those that it knows, and new ones of which rows
+    go with theirs; for each the one that it knows."""
+    roots = {table: table for table in before.tables}
+    grown = True
+    while grown:
+        grown = False
+        for (table, _), (_, kind, other, deleted, _) in new.items():
+            if kind == "f" and deleted == "c" and other in roots and table not in roots:
+                roots[table], grown = roots[other], True
+    return roots
 
 
 def _others(before: Schema, after: Schema) -> Iterator[str]:
@@ -104,9 +138,17 @@ def _others(before: Schema, after: Schema) -> Iterator[str]:
     for name, said in before.functions.items():
         if after.functions.get(name) != said:
             yield f"the function {name[0]} is gone or another: an older server calls it"
-    for table, name in after.triggers.keys() - before.triggers.keys():
-        if table in before.tables:
-            yield f"the trigger {name} on {table} is new: it changes what an older server writes"
+    for what, were, are in (("trigger", before.triggers, after.triggers), ("rule", before.rules, after.rules)):
+        for (table, name), now in are.items():
+            was = were.get((table, name))
+            if was != now and table in before.tables:
+                how = "new" if was is None else "another"
+                yield f"the {what} {name} on {table} is {how}: it changes what an older server writes"
+        for table, name in were.keys() - are.keys():
+            yield f"the {what} {name} on {table} is gone: what it did for an older server is done by none"
+    for (table,), forced in after.guarded.items():
+        if table in before.tables and before.guarded.get((table,)) != forced:
+            yield f"{table} has rows that an older server may not see"
 
 
 def _longer(was: tuple[bool, str], now: tuple[bool, str]) -> bool:

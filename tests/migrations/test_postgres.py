@@ -18,8 +18,8 @@ from blobforge.store.postgres import database
 from blobforge.store.postgres.check import check
 from tests.fixtures.local import open_local
 from tests.fixtures.postgres import Cluster
-from tests.migrations.keep import JOBS, KEPT, kept_statements, scripts
-from tests.migrations.older import Schema, harms, schema_of, unprepared
+from tests.migrations.keep import JOBS, KEPT, kept_statements, scripts, used_since
+from tests.migrations.older import Schema, broken, harms, schema_of, unprepared
 from tests.migrations.test_upgrades import look_at_all
 
 SCRIPTS = database.migrations()
@@ -46,9 +46,22 @@ DEEDS = {
     "DROP INDEX jobs_running": "the index jobs_running is gone",
     "CREATE UNIQUE INDEX next ON jobs (upload_key)": "the index next is new and unique",
     "CREATE OR REPLACE FUNCTION instr(TEXT, TEXT) RETURNS INTEGER LANGUAGE sql RETURN 7": "the function instr",
+    "CREATE TABLE next (job_id BIGINT REFERENCES jobs (id) ON DELETE RESTRICT)": "an older server cannot delete from",
+    "CREATE TABLE next (job_id BIGINT NOT NULL REFERENCES jobs (id) ON DELETE SET NULL)": "cannot delete from jobs",
+    "CREATE TABLE next (job_id BIGINT REFERENCES jobs (id) ON UPDATE RESTRICT ON DELETE CASCADE)": None,
+    "CREATE TABLE next (id BIGINT PRIMARY KEY REFERENCES jobs (id) ON DELETE CASCADE);"
+    "CREATE TABLE further (id BIGINT REFERENCES next (id))": "an older server cannot delete from jobs",
+    "CREATE TABLE next (id BIGINT PRIMARY KEY); CREATE TABLE further (id BIGINT REFERENCES next (id))": None,
+    "CREATE VIEW next AS SELECT id FROM jobs": None,
+    "CREATE RULE next AS ON DELETE TO undos DO INSTEAD NOTHING": "the rule next on undos is new",
+    "ALTER TABLE undos ENABLE ROW LEVEL SECURITY": "undos has rows that an older server may not see",
     "CREATE FUNCTION next() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';"
     "CREATE TRIGGER next BEFORE INSERT ON jobs FOR EACH ROW EXECUTE FUNCTION next()": "the trigger next on",
 }
+
+# By the step that does it, what a migration takes away that servers of an earlier schema have used: as it is said of
+# it, and the last schema whose servers need it.
+TAKEN_AWAY: dict[int, dict[str, int]] = {}
 
 
 @pytest.fixture
@@ -111,20 +124,46 @@ async def test_every_page_of_the_first_schema(tmp_path: Path, empty: str, autoju
 def test_a_server_of_the_schema_before_survives_a_migration(postgres: Cluster, version: int) -> None:
     before, _ = schema_at(postgres, version - 1)
     after, oldest = schema_at(postgres, version)
-    found = harms(before, after)
-    assert oldest < version, "the release before cannot stay beside it"
-    if found:  # it takes away what none needs that knows schema `oldest`
-        assert oldest > 1, found
+    assert broken(harms(before, after), version=version, oldest=oldest, taken=TAKEN_AWAY) == []
+
+
+HARM = "jobs.lane is gone: an older server reads it"
+
+
+@pytest.mark.parametrize(
+    ("found", "version", "oldest", "taken", "said"),
+    [
+        ([], 6, 5, {}, None),
+        ([], 6, 6, {}, "the release before cannot stay"),
+        ([HARM], 6, 1, {}, HARM),
+        ([HARM], 6, 5, {}, HARM),  # that `oldest` is raised allows nothing by itself
+        ([HARM], 6, 5, {5: {HARM: 3}}, HARM),  # nor does what another step takes
+        ([HARM], 6, 5, {6: {HARM: 4}}, None),
+        ([HARM], 6, 4, {6: {HARM: 4}}, "servers of schema 4 need it"),
+        ([], 6, 5, {6: {HARM: 4}}, "is not taken"),
+    ],
+)
+def test_what_is_taken_away_is_named_with_the_last_schema_that_needs_it(
+    found: list[str], version: int, oldest: int, taken: dict[int, dict[str, int]], said: str | None
+) -> None:
+    wrong = broken(found, version=version, oldest=oldest, taken=taken)
+    assert (wrong == []) if said is None else any(said in each for each in wrong), wrong
+
+
+def test_a_statement_is_used_until_a_release_without_it() -> None:
+    kept = [({"a", "b"}, set[str]()), ({"c"}, {"b"}), ({"d"}, {"c"})]
+    assert used_since(1, kept) == {"a", "b", "c", "d"}
+    assert used_since(2, kept) == {"a", "c", "d"}
+    assert used_since(3, kept) == {"a", "d"}, "what older releases had as well is still used"
 
 
 def test_statements_of_older_servers_can_still_be_prepared(empty: str) -> None:
     database.prepare(empty)
     with psycopg.connect(empty) as connection:
         ((oldest,),) = connection.execute("SELECT oldest FROM turn").fetchall()
-        known = kept_statements(len(SCRIPTS))
-        allowed = known if oldest == 1 else [each for each in known if each not in kept_statements(oldest - 1)]
-        assert len(known) > 150
-        assert unprepared(connection, allowed) == []
+        used = used_since(int(oldest), kept_statements(len(SCRIPTS)))
+        assert len(used) > 150
+        assert unprepared(connection, sorted(used)) == []
         connection.execute("ALTER TABLE attempts ADD COLUMN status TEXT")
         found = unprepared(connection, ["SELECT status FROM jobs JOIN attempts ON job_id = jobs.id"])
         assert "ambiguous" in found[0], "which names a new column takes is seen"
@@ -172,10 +211,18 @@ def test_a_migration_waits_for_a_report_and_holds_up_none(postgres: Cluster, emp
 def test_a_migration_that_never_gets_its_tables_says_who_has_them(empty: str) -> None:
     database.prepare(empty)
     step = "ALTER TABLE jobs ADD COLUMN next INTEGER"
-    with psycopg.connect(empty, application_name="the report") as report, psycopg.connect(empty) as connection:
-        report.execute("SELECT count(*) FROM jobs")
-        with pytest.raises(DatabaseError, match=r"tables stay in use.*the report \(process \d+, \d+ s\)"):
+    with (
+        psycopg.connect(empty, application_name="an old one in nobody's way") as old,
+        psycopg.connect(empty, application_name="the report") as report,
+        psycopg.connect(empty) as connection,
+    ):
+        old.execute("SELECT 1")
+        report.execute("SELECT count(*) FROM jobs JOIN attempts ON job_id = jobs.id")
+        with pytest.raises(DatabaseError) as failed:
             database.migrate(connection, [*SCRIPTS, step], patience=0)
+    said = str(failed.value)
+    assert re.search(r"tables stay in use.*the report \(process \d+, \d+ s: attempts, jobs\)", said), said
+    assert "an old one" not in said
     assert database.version(empty) == len(SCRIPTS)
 
 

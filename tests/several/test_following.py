@@ -195,7 +195,7 @@ async def test_a_fork_is_settled_when_the_database_can_be_written_again(
             return await ask(*given)
 
         monkeypatch.setattr(following, "ask", away)
-        a.parts.writer.sequencer.unsettled = True
+        a.parts.writer.sequencer.meet_fork(1)
         await following.settled(a.parts)
         assert len(asked) == 3
         job = await a.job(job_id)
@@ -206,9 +206,9 @@ async def test_a_fork_is_settled_when_the_database_can_be_written_again(
 async def test_nothing_is_given_a_number_before_a_fork_is_settled(house: House, autojump_clock: Any) -> None:
     async with house.server("a") as a:
         before = await a.submit()
-        a.parts.writer.sequencer.unsettled = True
+        a.parts.writer.sequencer.meet_fork(1)
         assert await a.submit(b"another") > before + 1_000_000
-        assert not a.parts.writer.sequencer.unsettled
+        assert a.parts.writer.sequencer.settled == 1
         assert house.execute("SELECT count(*) FROM audit WHERE action = 'history.forked'") == [(1,)]
 
 
@@ -216,9 +216,67 @@ async def test_a_fork_is_settled_by_whichever_server_has_lost_something(house: H
     async with house.server("a") as a, house.server("b") as b:
         await trio.sleep(BEAT_SECONDS * 2)
         assert (a.parts.presence.rank(), b.parts.presence.rank()) == (0, 1)
-        b.parts.writer.sequencer.on_fork()
+        b.parts.writer.sequencer.meet_fork(1)
         await trio.sleep(SOON)
         assert house.execute("SELECT count(*) FROM audit WHERE action = 'history.forked'") == [(1,)]
+
+
+SETTLED = "SELECT count(*) FROM audit WHERE action = 'history.forked'"
+# The last entry goes, and its number is given again to another.
+FORK = """
+    DELETE FROM log WHERE n = (SELECT n FROM turn);
+    UPDATE turn SET n = n - 1"""
+
+
+@pytest.mark.parametrize("first", ["writer", "follower"])
+async def test_a_fork_is_settled_once_whichever_part_of_the_server_meets_it(
+    house: House, autojump_clock: Any, first: str
+) -> None:
+    async with house.server("a") as a:
+        await a.register("w1")
+        await trio.sleep(SOON)
+        await a.submit()
+        sequencer = a.parts.writer.sequencer
+        house.execute(FORK)
+        if first == "writer":
+            for _ in range(2):  # it fails, and is made once more behind the settlement
+                await a.call("POST", "/api/workers/w1/heartbeat", {})
+            assert sequencer.settled == 1
+        await trio.sleep(SOON)
+        assert (sequencer.fork, sequencer.settled) == (1, 1)
+        job_id = (await a.claim("w1"))["job"]["id"]
+        await trio.sleep(SOON * 2)
+        await a.call("POST", "/api/workers/w1/heartbeat", {})
+        assert (sequencer.fork, sequencer.settled) == (1, 1)
+        assert house.execute(SETTLED) == [(1,)]
+        assert (await a.job(job_id))["status"] == "running", "a lease of after the settlement stands"
+
+
+async def test_what_is_committed_while_everything_is_read_anew_is_told_once(
+    house: House, autojump_clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with house.server("a") as a:
+        follower, sequencer = a.parts.follower, a.parts.writer.sequencer
+        assert follower is not None
+        source: Any = follower._source
+        stream = a.parts.broadcaster.subscribe(types=frozenset({"job_created"}))
+        places: list[int] = []
+        latest, went_on = source.latest, sequencer.go_on_from
+
+        async def hop(read: Any) -> Any:
+            found = read()
+            if read == latest:
+                await a.submit()  # behind what was asked
+            return found
+
+        def go_on_from(n: int) -> None:
+            places.append(n - sequencer.last)
+            went_on(n)
+
+        monkeypatch.setattr(sequencer, "go_on_from", go_on_from)
+        await following._take_up(source, a.parts, hop=hop)
+        assert places == [0], "it is not set back"
+        stream.close()
 
 
 async def test_what_is_left_is_taken_up_also_where_the_first_try_failed(
@@ -252,3 +310,5 @@ async def test_a_server_that_is_too_old_to_write_leaves_its_place(house: House, 
         house.execute("UPDATE turn SET oldest = 1")
         await trio.sleep(BEAT_SECONDS * 4)
         assert b.parts.presence.rank() == 0
+        assert a.parts.presence.rank() > 0, "it keeps no house any more"
+        assert [number for number in range(8) if a.parts.presence.is_mine(number)] == []

@@ -168,7 +168,7 @@ class PostgresBulk:
         self._missed = [entry(*row) for row in told.rows if row[0] > self._since]
         if self._missed:
             n, _, nonce, *_ = told.rows[-1]
-            self._turns.known.learn(n, nonce)
+            self._turns.learn(n, nonce)
         if len(self._missed) < self._turns.turn - self._since or not all(each.known for each in self._missed):
             self._lines.missed()
         for each in self._missed:

@@ -14,13 +14,21 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from threading import Lock
 from typing import Final
 
 import psycopg
 import structlog
 
 from blobforge.machinery.tally import Spread
-from blobforge.store.errors import HistoryForked, OutcomeUnknown, SchemaUnknown, StaleState, StoreUnavailable
+from blobforge.store.errors import (
+    ForkedInCommit,
+    HistoryForked,
+    OutcomeUnknown,
+    SchemaUnknown,
+    StaleState,
+    StoreUnavailable,
+)
 from blobforge.store.postgres import turns_sql as sql
 from blobforge.store.postgres.connecting import open_pipeline
 from blobforge.store.postgres.pipeline import Lost, Pipeline, SqlAnswer, SqlValue
@@ -50,18 +58,29 @@ _PRUNED_EACH: Final = 100  # turns
 
 class LastKnown:
     """The last entry of the log that this server knows of, its own or another server's: each new connection looks
-    whether it is still there. Used by any thread."""
+    whether it is still there. Used by any thread.
+
+    `forks` counts how often it was not. The writer and the follower note that number before they ask: what was read
+    before a fork says nothing about the history after it, and the second one that meets a fork knows it for the same.
+    """
 
     def __init__(self) -> None:
         self.entry: tuple[int, bytes] | None = None  # its number and nonce
+        self.forks = 0
+        self._one = Lock()
 
-    def learn(self, n: int, nonce: bytes) -> None:
-        known = self.entry
-        if known is None or n > known[0]:
-            self.entry = n, bytes(nonce)
+    def learn(self, n: int, nonce: bytes, forks: int) -> None:
+        with self._one:
+            if forks == self.forks and (self.entry is None or n > self.entry[0]):
+                self.entry = n, bytes(nonce)
 
-    def forget(self) -> None:
-        self.entry = None
+    def lose(self, forks: int) -> int:
+        """What was known when there had been so many forks is not there any more: the number of the fork."""
+        with self._one:
+            if forks == self.forks:
+                self.forks += 1
+                self.entry = None
+            return self.forks
 
 
 class WriterTurns:
@@ -88,6 +107,7 @@ class WriterTurns:
         self.begun = False  # BEGIN has been sent, or waits to be
         self._taken: tuple[int, int, int] | None = None  # n, at, job
         self.known = known or LastKnown()
+        self._forks = self.known.forks  # of which this connection has said so
         self.turn_seconds = Spread()  # that transactions took to begin
         self.turn = 0  # of the last transaction that this server knows to be committed
         self.others_wrote = True  # before the turn that was taken last, and after the one before
@@ -147,7 +167,7 @@ class WriterTurns:
         self._taken = (n, at, job)
         if oldest > self._schema:
             raise SchemaUnknown(_too_old(oldest, self._schema))
-        if n <= self.turn:
+        if n <= self.turn or self._forks != self.known.forks:
             self._fork(n - 1)
         self.others_wrote = n != self.turn + 1
         self.turn = n - 1
@@ -198,8 +218,12 @@ class WriterTurns:
             self._find_out(n, nonce, error)
         self.begun = False
         self.turn = n
-        self.known.learn(n, nonce)
+        self.known.learn(n, nonce, self._forks)
         return time.perf_counter() - began
+
+    def learn(self, n: int, nonce: bytes) -> None:
+        """An entry of another server was read in this transaction."""
+        self.known.learn(n, nonce, self._forks)
 
     def rollback(self) -> None:
         """All of the transaction is undone, if there is one: the turn is given back."""
@@ -253,7 +277,8 @@ class WriterTurns:
             self._pipe, self._incarnation = pipe, raised.rows[0][0]
             if oldest > self._schema:
                 raise SchemaUnknown(_too_old(oldest, self._schema))
-            if (last := self.known.entry) is not None and not self._is_there(*last, n):
+            last = self.known.entry
+            if self._forks != self.known.forks or (last is not None and not self._is_there(*last, n)):
                 self._fork(n)
         except psycopg.Error as error:
             self._drop(pipe)
@@ -281,8 +306,9 @@ class WriterTurns:
             try:
                 pipe = self._connect()
                 found = pipe.run(sql.NONCE, (n,), within=ANSWER_WAIT).rows
-            except HistoryForked:
-                raise
+            except HistoryForked as fork:
+                # It may have been committed to the history that goes on.
+                raise ForkedInCommit(str(fork), fork.number) from error
             except StoreUnavailable as away:
                 if time.monotonic() > until:
                     raise OutcomeUnknown(str(away)) from error
@@ -303,12 +329,15 @@ class WriterTurns:
         return n <= latest and (oldest is None or n < oldest)  # else it has been pruned
 
     def _fork(self, latest: int) -> None:
-        known, self.turn = max(self.turn, self.known.entry[0] if self.known.entry is not None else 0), latest
-        self.known.forget()
-        log.error("the database has lost what was acknowledged: its history goes on from elsewhere",
-                  known=known, latest=latest)  # fmt: skip
+        last, before = self.known.entry, self.known.forks
+        known, self.turn = max(self.turn, last[0] if last is not None else 0), latest
+        self._forks = self.known.lose(self._forks)
+        if self._forks > before:  # else the follower has said so
+            log.error("the database has lost what was acknowledged: its history goes on from elsewhere",
+                      known=known, latest=latest)  # fmt: skip
         raise HistoryForked(
-            f"the database has lost what was committed: it ends with turn {latest}, and {known} was known"
+            f"the database has lost what was committed: it ends with turn {latest}, and {known} was known",
+            self._forks,
         )
 
 

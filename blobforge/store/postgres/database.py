@@ -149,12 +149,14 @@ def _version(connection: psycopg.Connection[Any], known: int) -> int:
 
 def _in_use(connection: psycopg.Connection[Any]) -> str:
     """What keeps the tables from being changed."""
-    found = connection.execute(sql.LONGEST_OPEN).fetchall()
-    named = "; ".join(f"{name or 'no name'} (process {pid}, {round(seconds)} s)" for pid, name, seconds in found)
+    found = connection.execute(sql.TABLES_IN_USE).fetchall()
+    named = "; ".join(
+        f"{name or 'no name'} (process {pid}, {round(seconds)} s: {tables})" for pid, name, seconds, tables in found
+    )
     return (
         "the database of BLOBFORGE_DATABASE_URL has to be migrated, and its tables stay in use. Nothing was changed. "
-        f"The oldest transactions, as far as this role may see them: {named or 'none'}. End them (SELECT "
-        "pg_terminate_backend(...)), or wait for them, and start again"
+        f"Transactions that have tables now: {named or 'none any more'}. End those that have been there for long "
+        "(SELECT pg_terminate_backend(...)), or wait for them, and start again"
     )
 
 

@@ -7,7 +7,7 @@ import os
 import select
 import time
 from contextlib import suppress
-from typing import Any
+from typing import Any, NoReturn
 
 import psycopg
 
@@ -34,27 +34,35 @@ class PostgresFollower:
         self._listening: psycopg.Connection[Any] | None = None
         self._tried_at = 0.0
         self._last: tuple[int, bytes] | None = None
+        self._forks = self._known.forks  # before it was read
         self._woken, self._wakes = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     # --- reading
 
     def latest(self) -> int:
+        self._last, self._forks = None, self._known.forks
+        return self._latest()
+
+    def _latest(self) -> int:
         return int(self._ask(sql.LATEST_TURN)[0][0])
 
     def read(self, after: int, limit: int) -> list[Entry]:
+        if self._forks != self._known.forks:  # the writer has met one
+            self._lose(after)
         found = self._ask(sql.ENTRIES, (after, limit + 1))
-        if self._last is not None and self._last[0] == after and not _goes_on(found, self._last):
-            self._last = None
-            raise HistoryForked(f"the database has lost what was committed: turn {after} is not there any more")
-        if not found and after > self.latest():
-            self._last = None
-            raise HistoryForked(f"the database has lost what was committed: turn {after} is not there any more")
+        last = self._last if self._last is not None and self._last[0] == after else None
+        if not _goes_on(found, last) if last is not None else not found and after > self._latest():
+            self._lose(after)
         # The one that was known already, too: others tell of entries, and this one may not have read it itself.
         read = found[: limit + 1 if found and found[0][0] == after else limit]
         if read:
             self._last = read[-1][0], bytes(read[-1][2])
-            self._known.learn(*self._last)
+            self._known.learn(*self._last, self._forks)
         return [entry(*row) for row in read if row[0] > after]
+
+    def _lose(self, after: int) -> NoReturn:
+        self._last, self._forks = None, self._known.lose(self._forks)
+        raise HistoryForked(f"the database has lost what was committed: {after} was known", self._forks)
 
     def _ask(self, statement: str, values: tuple[int, ...] = ()) -> list[tuple[Any, ...]]:
         if self._reading is None or not self._reading.alive:

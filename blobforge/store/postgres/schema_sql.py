@@ -15,11 +15,17 @@ ALONE: Final = "SELECT pg_advisory_xact_lock(1114399302)"
 LOCK_WAIT: Final = "SELECT set_config('lock_timeout', %s, true)"
 # Until the end of the transaction nothing else is written: writers have taken the turn before they touch a table.
 STOP_TURNS: Final = "SELECT 1 FROM turn FOR UPDATE"
-# The longest transactions of others, where this role may see them.
-LONGEST_OPEN: Final = """
-    SELECT pid, application_name, extract(epoch FROM clock_timestamp() - xact_start)::float8 FROM pg_stat_activity
-     WHERE pid <> pg_backend_pid() AND datname = current_database() AND xact_start IS NOT NULL
-     ORDER BY xact_start LIMIT 3"""
+# The transactions of others that have tables, and which; the longest first. A role that may not see more of another's
+# is still told its process. An older transaction that has none is in nobody's way.
+TABLES_IN_USE: Final = """
+    SELECT l.pid, coalesce(a.application_name, ''),
+           coalesce(extract(epoch FROM clock_timestamp() - a.xact_start), 0)::float8,
+           string_agg(DISTINCT c.relname, ', ' ORDER BY c.relname)
+      FROM pg_locks l JOIN pg_class c ON c.oid = l.relation LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+     WHERE l.locktype = 'relation' AND l.granted AND l.pid <> pg_backend_pid()
+       AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+       AND c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p')
+     GROUP BY l.pid, a.application_name, a.xact_start ORDER BY 3 DESC, 1 LIMIT 5"""
 SCHEMA: Final = "SELECT schema, oldest FROM turn"
 SET_SCHEMA: Final = "UPDATE turn SET schema = %s"
 NAME_INSTALLATION: Final = "INSERT INTO installation (one, id) VALUES (1, %s) ON CONFLICT (one) DO NOTHING"

@@ -9,7 +9,7 @@ from contextlib import closing
 import psycopg
 import pytest
 
-from blobforge.store.errors import HistoryForked, StaleState, StoreUnavailable
+from blobforge.store.errors import ForkedInCommit, HistoryForked, StaleState, StoreUnavailable
 from blobforge.store.postgres.connection import WriterTurns
 from blobforge.store.postgres.database import migrations
 from blobforge.store.postgres.follower import PostgresFollower
@@ -217,3 +217,73 @@ def test_a_fork_of_history_is_noticed(postgres: Cluster, database: str, server: 
     turns.rollback()
     time.sleep(0.6)
     assert commits(turns, 1) == 3
+
+
+def test_a_fork_has_one_number_whichever_part_of_the_server_meets_it_first(
+    postgres: Cluster, database: str, server: Server
+) -> None:
+    turns = server("one")
+    with closing(PostgresFollower(postgres.url(database), "one", known=turns.known)) as follower:
+        for _ in range(3):
+            commits(turns, 1)
+        assert follower.read(3, 10) == []
+        postgres.execute("DELETE FROM log WHERE n > 1; UPDATE turn SET n = 1", database=database)
+        with pytest.raises(HistoryForked) as met:  # by the writer
+            commits(turns, 1)
+        turns.rollback()
+        assert met.value.number == 1
+        commits(turns, 1)
+        with pytest.raises(HistoryForked) as met:
+            follower.read(3, 10)
+        assert met.value.number == 1
+        assert follower.latest() == 2
+        assert [entry.n for entry in follower.read(1, 10)] == [2]
+
+        postgres.execute("DELETE FROM log WHERE n > 1; UPDATE turn SET n = 1", database=database)
+        with pytest.raises(HistoryForked) as met:  # by the follower
+            follower.read(2, 10)
+        assert met.value.number == 2
+        with pytest.raises(HistoryForked) as met:
+            commits(turns, 1)
+        turns.rollback()
+        assert met.value.number == 2
+        follower.latest()
+        assert commits(turns, 1) == 2
+        assert [entry.n for entry in follower.read(1, 10)] == [2]
+
+
+def test_what_was_read_before_a_fork_is_not_looked_for_after_it(
+    postgres: Cluster, database: str, server: Server
+) -> None:
+    """It was read while the writer met the fork."""
+    turns = server("one")
+    commits(turns, 1)
+    known = turns.known
+    before = known.forks
+    assert known.lose(before) == 1
+    known.learn(5, b"lost with it", before)
+    assert known.entry is None
+    with pytest.raises(HistoryForked):
+        commits(turns, 1)
+    turns.rollback()
+    assert commits(turns, 1) == 2
+    terminate(postgres, database)
+    with pytest.raises(StoreUnavailable, match="terminat"):
+        commits(turns, 1)
+    turns.rollback()
+    assert commits(turns, 1) == 3
+
+
+def test_a_commit_of_which_a_fork_is_told_meanwhile_is_not_said_to_be_lost(
+    postgres: Cluster, database: str, server: Server
+) -> None:
+    turns = server("one")
+    commits(turns, 1)
+    turns.begin(1)
+    turns.run("SELECT 1")
+    turns.known.lose(turns.known.forks)  # the follower has met one
+    assert turns._pipe is not None
+    turns._pipe.close()
+    with pytest.raises(ForkedInCommit):
+        turns.commit("it may be there")
+    turns.rollback()
