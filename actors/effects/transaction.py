@@ -17,7 +17,7 @@ from blobforge.events import AttemptEnded, CredentialsRevoked, Event, Fact, JobW
 from blobforge.job import Job, JobStatus, Outcome, RetryPolicy
 from blobforge.refusals import Refusal
 from blobforge.store.errors import StoreUnavailable
-from blobforge.store.workingset import Mark, Unrecoverable, Unwritable
+from blobforge.store.opentransaction import Mark, Unrecoverable, Unwritable
 from blobforge.store.writing import Store
 
 T = TypeVar("T")

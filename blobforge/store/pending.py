@@ -19,7 +19,7 @@ from blobforge.worker import Worker
 
 
 class Pending:
-    """The first two say how it was when it was read."""
+    """What one transaction has changed. `jobs_were` and `workers_were` are the rows as they were read."""
 
     def __init__(self) -> None:
         self.jobs_were: dict[int, Job | None] = {}

@@ -24,9 +24,9 @@ from blobforge.store.files import Doom
 from blobforge.store.following import InHistory
 from blobforge.store.keeping import DatabaseFile
 from blobforge.store.needs import Needs
+from blobforge.store.opentransaction import Mark
 from blobforge.store.reading import Lookups
 from blobforge.store.whole import Whole
-from blobforge.store.workingset import Mark
 from blobforge.worker import Worker
 
 

@@ -29,10 +29,10 @@ from blobforge.store.errors import (
     StaleState,
     StoreUnavailable,
 )
+from blobforge.store.opentransaction import Unwritable
 from blobforge.store.postgres import turns_sql as sql
 from blobforge.store.postgres.connecting import open_pipeline
 from blobforge.store.postgres.pipeline import Lost, Pipeline, SqlAnswer, SqlValue
-from blobforge.store.workingset import Unwritable
 
 log = structlog.get_logger("blobforge.store")
 

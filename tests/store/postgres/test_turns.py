@@ -10,10 +10,10 @@ import psycopg
 import pytest
 
 from blobforge.store.errors import ForkedInCommit, HistoryForked, StaleState, StoreUnavailable
+from blobforge.store.opentransaction import Unwritable
 from blobforge.store.postgres.connection import WriterTurns
 from blobforge.store.postgres.database import migrations
 from blobforge.store.postgres.follower import PostgresFollower
-from blobforge.store.workingset import Unwritable
 from tests.fixtures.postgres import Cluster
 from tests.store.postgres.making import new_database, terminate
 

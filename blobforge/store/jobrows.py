@@ -1,0 +1,217 @@
+"""The jobs of the open transaction: looked up, lined up for their claims, made, moved and deleted.
+
+A change is guarded by the state that it started from, here and once more where it is written.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from itertools import islice
+
+from msgspec.structs import replace
+
+from blobforge.job import Job, JobStatus
+from blobforge.options import QueueLine
+from blobforge.store.claim_order import ClaimOrder, is_kept, is_ready, place
+from blobforge.store.errors import StaleState
+from blobforge.store.knownrows import MOST_AHEAD
+from blobforge.store.needs import Needs
+from blobforge.store.opentransaction import OpenTransaction
+
+
+class JobRows(OpenTransaction):
+    """Verbs on jobs, their lines and their paths."""
+
+    def job(self, job_id: int) -> Job | None:
+        if not self._open or job_id not in self._rows.jobs:
+            self._ask(Needs(jobs={job_id}))
+        return self._rows.jobs[job_id]
+
+    def same_job(self, source_hash: str, type_: str, options: str | None) -> Job | None:
+        """The job of this source and type, with these options."""
+        for job in self.jobs_by_hash(source_hash):
+            if job.type == type_ and job.options == options:
+                return job
+        return None
+
+    def jobs_by_hash(self, source_hash: str) -> list[Job]:
+        """All jobs of one source, whatever their type."""
+        if not self._open or source_hash not in self._rows.by_hash:
+            self._ask(Needs(sources={source_hash}), pending=True)
+        found = (self._rows.jobs[job_id] for job_id in self._rows.by_hash[source_hash])
+        return [job for job in found if job is not None]
+
+    def has_source(self, source_hash: str) -> bool:
+        """Whether there is a job of this source."""
+        return bool(self.jobs_by_hash(source_hash))
+
+    def jobs_of_worker(self, worker_id: str) -> list[Job]:
+        """The jobs that this worker runs now."""
+        if not self._open or worker_id not in self._rows.running_of:
+            self._ask(Needs(running_of={worker_id}), pending=True)
+        found = (self._rows.jobs[job_id] for job_id in sorted(self._rows.running_of[worker_id]))
+        return [job for job in found if job is not None]
+
+    def pick_ready(self, lines: tuple[QueueLine, ...], limit: int) -> list[Job]:
+        """The next jobs that any worker may have: urgent first, then the oldest, over all `lines` together."""
+        if limit == 1 and self._open:
+            lines = tuple([line for line in lines if not self._is_empty(line)])
+            if not lines:
+                return []
+            if len(lines) == 1 and (order := self._rows.ready.get(lines[0])) is not None:
+                first = order.first()
+                if first is not None or order.whole:
+                    return [first] if first is not None else []
+        wanted = dict.fromkeys(lines)
+        if not self._open:
+            self._read_anew()
+        while True:
+            missing = {line: self._ahead_of(line, limit) for line in wanted if line not in self._rows.ready}
+            if missing:
+                self._ask(Needs(ready=missing), pending=True)
+            orders = [_to_the_end_of(self._rows.ready[line]) for line in wanted]
+            try:
+                return list(islice(orders[0] if len(orders) == 1 else heapq.merge(*orders, key=place), limit))
+            except _Short:
+                # Only now is it known: those that were read are given out. The others are read from the start.
+                for line in wanted:
+                    del self._rows.ready[line]
+
+    def _is_empty(self, line: QueueLine) -> bool:
+        """Whether no job stands in it, as is known."""
+        return (order := self._rows.ready.get(line)) is not None and order.whole and not order
+
+    def _ahead_of(self, line: QueueLine, limit: int) -> int:
+        return max(limit, min(MOST_AHEAD, self._rows.ahead.get(line, 0)))
+
+    def pick_kept(self, line: QueueLine, limit: int) -> list[Job]:
+        """The next jobs of a line that are kept from some workers, in the same order."""
+        if not self._open:
+            self._read_anew()
+        while True:
+            if (order := self._rows.kept.get(line)) is not None and order.whole and not order:
+                return []
+            if order is None:
+                self._ask(Needs(ready={line: 0}, kept=limit), pending=True)
+            try:
+                return list(islice(_to_the_end_of(self._rows.kept[line]), limit))
+            except _Short:
+                del self._rows.kept[line]
+
+    def knows_type(self, type_: str) -> bool:
+        """Whether there is a job of this type (or was, until a moment ago)."""
+        return type_ in self._bulk.known_types() or type_ in self._rows.new_types
+
+    def count_types(self) -> int:
+        return len(self._bulk.known_types() | self._rows.new_types.keys())
+
+    def insert_jobs(self, jobs: list[Job]) -> list[Job]:
+        """Store new jobs (their `id` is ignored), and return them with the ids that they got, in their order."""
+        return [self._insert(job) for job in jobs]
+
+    def _insert(self, job: Job) -> Job:
+        given = self._rows.ids_given.get("", 0)
+        if given == len(self._rows.new_ids):
+            self._rows.take_in(asked := Needs(new_jobs=1), self._bulk.load(asked))
+        stored = replace(job, id=self._rows.new_ids[given])
+        journal = self._journal
+        journal.put(self._rows.ids_given, "", given + 1)
+        journal.put(self._pending.jobs_were, stored.id, None)
+        journal.put(self._rows.jobs, stored.id, stored)
+        journal.put(self._pending.made, stored.id, stored)
+        if not self.knows_type(stored.type):
+            journal.put(self._rows.new_types, stored.type, True)
+        if (of := self._rows.by_hash.get(stored.source_hash)) is not None:
+            journal.put(self._rows.by_hash, stored.source_hash, (*of, stored.id))
+        self._line_up(stored)
+        return stored
+
+    def save_job(self, before: Job, after: Job) -> None:
+        """A transition, guarded by the state that it started from. Raises StaleState, now or when it is written."""
+        current = self._unchanged(before)
+        journal = self._journal
+        if before.id not in self._pending.jobs_were:
+            journal.put(self._pending.jobs_were, before.id, current)
+        journal.put(self._rows.jobs, before.id, after)
+        if self._rows.running_of:
+            self._hold(current, after)
+        if after.status is JobStatus.PENDING:
+            self._line_up(after)
+
+    def delete_job(self, job: Job) -> None:
+        """Remove the job with its tags, its results and the records of its attempts. Raises StaleState."""
+        current = self._unchanged(job)
+        journal = self._journal
+        if job.id not in self._pending.jobs_were:
+            journal.put(self._pending.jobs_were, job.id, current)
+        journal.put(self._rows.jobs, job.id, None)
+        if (of := self._rows.by_hash.get(job.source_hash)) is not None:
+            journal.put(self._rows.by_hash, job.source_hash, tuple(each for each in of if each != job.id))
+        self._hold(current, None)
+
+    def beat_job(self, job: Job, *, progress: str | None, now: int) -> None:
+        """Renew the lease of a running attempt and keep its progress, where it sent any. Raises StaleState."""
+        current = self._unchanged(job)
+        if current.status is not JobStatus.RUNNING:
+            raise StaleState(f"job {job.id} was no longer running attempt {job.attempt}")
+        if progress is None or progress == current.progress:
+            self.save_job(current, replace(current, heartbeat_at=now, updated_at=now))
+        else:
+            self.save_job(
+                current, replace(current, heartbeat_at=now, updated_at=now, progress=progress, progress_at=now)
+            )
+
+    def _unchanged(self, job: Job) -> Job:
+        """The job as it is now. Raises StaleState when it has moved on from what was read."""
+        current = self._rows.jobs.get(job.id)
+        if current is None:
+            current = self.job(job.id)
+        if current is None or current.status is not job.status or current.attempt != job.attempt:
+            raise StaleState(f"job {job.id} was no longer {job.status} (attempt {job.attempt})")
+        return current
+
+    def _line_up(self, job: Job) -> None:
+        lines = self._rows.ready if is_ready(job) else self._rows.kept
+        line = lines.get(job.line)
+        if line is not None and (lines is self._rows.ready or is_kept(job)):
+            line.enter(job)
+
+    def _hold(self, before: Job, after: Job | None) -> None:
+        if (
+            before.status is JobStatus.RUNNING
+            and (held := self._rows.running_of.get(before.worker_id or "")) is not None
+        ):
+            self._journal.put(self._rows.running_of, before.worker_id, held - {before.id})
+        if after is None or after.status is not JobStatus.RUNNING:
+            return
+        if (held := self._rows.running_of.get(after.worker_id or "")) is not None:
+            self._journal.put(self._rows.running_of, after.worker_id, held | {after.id})
+
+    # --- further paths of a source
+
+    def has_path(self, job: Job, path: str) -> bool:
+        """Whether this is one of the job's paths."""
+        if path == job.source_path or job.more_paths == 0:
+            return path == job.source_path
+        key = (job.source_hash, path)
+        if not self._open or key not in self._rows.paths:
+            self._ask(Needs(paths={key}), pending=bool(self._pending.paths_new))
+        return job.id in self._rows.paths[key]
+
+    def add_path(self, job: Job, path: str) -> None:
+        """A further one, the last that `job.more_paths` counts."""
+        key = (job.source_hash, path)
+        if key in self._rows.paths:
+            self._journal.put(self._rows.paths, key, self._rows.paths[key] | {job.id})
+        self._journal.add(self._pending.paths_new, (job.id, job.more_paths, path))
+
+
+class _Short(Exception):
+    """The line is longer than what was read of it."""
+
+
+def _to_the_end_of(line: ClaimOrder) -> Iterator[Job]:
+    yield from line
+    if not line.whole:
+        raise _Short
