@@ -9,21 +9,18 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import compress
 from operator import itemgetter, ne
 from typing import Any, Final, NamedTuple
 
-import msgspec
 from msgspec.structs import astuple
 
 from blobforge.events import Event, Fact
 from blobforge.job import Job
-from blobforge.options import PLAIN, WITH_OPTIONS, QueueLine
 from blobforge.store.bulk import Changes
 from blobforge.store.errors import StaleState, StoreUnavailable
-from blobforge.store.files import Doom, FileRecord
 from blobforge.store.following import Entry
 from blobforge.store.needs import Found, Needs
 from blobforge.store.sql import rows
@@ -38,11 +35,10 @@ from blobforge.store.sql.sql import (
     WORKER_TYPES,
 )
 from blobforge.store.sqlite import sql
+from blobforge.store.sqlite.loading import NAMED, OneByOne, Rows, Together, ask_ready, take_failed, take_kept
 from blobforge.store.sqlite.sets import as_json, columns_of, spell, spell_one
 from blobforge.store.sqlite.statements import Statements
 
-_decode = msgspec.json.Decoder(list[list[Any]]).decode
-_decode_pairs = msgspec.json.Decoder(list[tuple[int, int]]).decode
 _COUNTERS: Final = {
     "jobs": sql.MOVE_JOB_COUNTS,
     "tags": sql.MOVE_TAG_COUNTS,
@@ -69,8 +65,6 @@ _OTHERWISE: Final[dict[str, Callable[[Any], Any]]] = {
 # more than a further statement.
 FEW: Final = 2
 FEW_COUNTED: Final = 3  # counters, which are small rows: what has happened is counted three times
-Rows = Sequence[Sequence[Any]]
-Take = Callable[[Found, Rows], None]
 
 
 class Bulk:
@@ -134,26 +128,26 @@ class Bulk:
     def load(self, needs: Needs) -> Found:
         """All of it in one statement, or where it is little by one for each row; and answers that may be repeated."""
         found, asked, little = Found(), [], not needs.running_of  # of one worker there may be hundreds
-        for field, part, take in _NAMED:
+        for field, part, take in NAMED:
             if names := getattr(needs, field):
                 asked.append((part, names, take))
                 little = little and len(names) == 1
         little = little and len(needs.failed) <= FEW
         for most in needs.ready.values():
             little = little and most <= FEW
-        load = (_OneByOne if little else _Together)(self._do, found)
+        load = (OneByOne if little else Together)(self._do, found)
         for part, names, take in asked:
             load.named(part, names, take)
         if needs.ready:
             found.ready = {line: [] for line in needs.ready}
             found.kept = {line: [] for line in needs.ready}
-            _ask_ready(load, needs.ready)
+            ask_ready(load, needs.ready)
             if needs.kept and self._may_be_kept():
                 for line in needs.ready:
-                    load.ask(sql.NEEDED_KEPT, _take_kept, *line, needs.kept)
+                    load.ask(sql.NEEDED_KEPT, take_kept, *line, needs.kept)
         if needs.failed:
             found.failed = dict.fromkeys(needs.failed, ())
-            load.named(sql.NEEDED_FAILED, needs.failed, _take_failed, needs.among)
+            load.named(sql.NEEDED_FAILED, needs.failed, take_failed, needs.among)
         if needs.new_jobs and self._next_id is None:
             load.ask(sql.NEEDED_HIGHEST, self._take_highest)
         if needs.repeated:
@@ -316,136 +310,6 @@ class Bulk:
         self._write(sql.ADD_WORKER_TYPES, changes.types_asked)
         for worker_id in (*changes.types_forgotten, *(worker_id for worker_id, _ in changes.types_asked)):
             self._asked.pop(worker_id, None)
-
-
-class _OneByOne:
-    """The questions of one load, each a statement of its own."""
-
-    def __init__(self, statements: Statements, found: Found) -> None:
-        self._rows = statements.rows
-        self._found = found
-
-    def named(self, part: sql.LoadPart, names: set[Any], take: Take, *more: Any) -> None:
-        for name in names:
-            take(self._found, self._rows(part.one, (*name, *more) if type(name) is tuple else (name, *more)))
-
-    def ask(self, part: sql.LoadPart, take: Take, *values: Any) -> None:
-        take(self._found, self._rows(part.one, values))
-
-    def finish(self) -> None:
-        """All has been asked."""
-
-
-class _Together:
-    """The questions of one load, in one statement: its parts, their parameters, and where the rows of each go."""
-
-    def __init__(self, statements: Statements, found: Found) -> None:
-        self._do = statements
-        self._found = found
-        self._parts: list[str] = []
-        self._values: list[Any] = []
-        self._takes: list[Take] = []
-
-    def named(self, part: sql.LoadPart, names: set[Any], take: Take, *more: Any) -> None:
-        self.ask(part, take, as_json(list(names)), *more)
-
-    def ask(self, part: sql.LoadPart, take: Take, *values: Any) -> None:
-        self._parts.append(part.many)
-        self._values += values
-        self._takes.append(take)
-
-    def finish(self) -> None:
-        if self._parts:
-            (values,) = self._do.rows("SELECT " + ", ".join(self._parts), tuple(self._values))
-            for take, value in zip(self._takes, values, strict=True):
-                take(self._found, _decode(value))
-
-
-def _ask_ready(load: _OneByOne | _Together, wanted: Mapping[QueueLine, int]) -> None:
-    """The two lines of a type are one question."""
-    for line, most in wanted.items():
-        other = QueueLine(line.type, WITH_OPTIONS if line.lane == PLAIN else PLAIN)
-        beside = wanted.get(other, 0)
-        if most and beside:
-            if line.lane == PLAIN:
-                load.ask(sql.NEEDED_READY_OF_TWO, _take_ready, *line, most, *other, beside)
-        elif most:
-            load.ask(sql.NEEDED_READY, _take_ready, *line, most)
-
-
-def _take_jobs(found: Found, told: Rows) -> None:
-    found.jobs += map(rows.job, told)
-
-
-def _take_ready(found: Found, told: Rows) -> None:
-    for job in map(rows.job, told):
-        found.ready[job.line].append(job)
-
-
-def _take_kept(found: Found, told: Rows) -> None:
-    for job in map(rows.job, told):
-        found.kept[job.line].append(job)
-
-
-def _take_workers(found: Found, told: Rows) -> None:
-    found.workers += map(rows.worker, told)
-
-
-def _take_paths(found: Found, told: Rows) -> None:
-    paths = found.paths
-    for source, path, job_id in told:
-        paths[source, path] = paths.get((source, path), frozenset()) | {job_id}
-
-
-def _take_attempts(found: Found, told: Rows) -> None:
-    found.attempts += map(rows.attempt, told)
-
-
-def _take_files(found: Found, told: Rows) -> None:
-    for key, *record in told:
-        found.files[key] = _file(record)
-
-
-def _take_dooms(found: Found, told: Rows) -> None:
-    for key, state, tries, epoch, again in told:
-        found.dooms[key] = Doom(state, tries, epoch, bool(again))
-
-
-def _take_claim_keys(found: Found, told: Rows) -> None:
-    for worker_id, key, pairs in told:
-        found.claim_keys[worker_id, key] = _decode_pairs(pairs)
-
-
-def _take_causes(found: Found, told: Rows) -> None:
-    found.causes.update((fingerprint, number) for fingerprint, number in told)
-
-
-def _take_failed(found: Found, told: Rows) -> None:
-    for job_id, worker_id in told:
-        found.failed[job_id] = (*found.failed[job_id], worker_id)
-
-
-# What is asked for by names: the field of Needs, and where the rows go.
-_NAMED: Final[tuple[tuple[str, sql.LoadPart, Take], ...]] = (
-    ("jobs", sql.NEEDED_JOBS, _take_jobs),
-    ("sources", sql.NEEDED_OF_SOURCES, _take_jobs),
-    ("running_of", sql.NEEDED_OF_WORKERS, _take_jobs),
-    ("workers", sql.NEEDED_WORKERS, _take_workers),
-    ("attempts", sql.NEEDED_ATTEMPTS, _take_attempts),
-    ("files", sql.NEEDED_FILES, _take_files),
-    ("sources_of", sql.NEEDED_SOURCE_FILES, _take_files),
-    ("dooms", sql.NEEDED_DOOMS, _take_dooms),
-    ("paths", sql.NEEDED_PATHS, _take_paths),
-    ("claim_keys", sql.NEEDED_CLAIM_KEYS, _take_claim_keys),
-    ("causes", sql.NEEDED_CAUSES, _take_causes),
-)
-
-
-def _file(record: list[Any]) -> FileRecord | None:
-    size, sha256, checked_at, etag, version, kept, keeping = record
-    if keeping is None:  # there is no such row
-        return None
-    return FileRecord(size, sha256, checked_at, etag, version, kept, bool(keeping))
 
 
 def _started(job: Job) -> tuple[Any, ...]:
