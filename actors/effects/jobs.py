@@ -134,13 +134,13 @@ def undo(step: Transaction, message: Undo) -> Undone | Refusal:
 
     A cancelled job goes back into the queue, whatever it was before: one that ran starts again from the beginning.
     """
-    found = step.store.rollups.undos(message.token, since=step.now - UNDO_MS, limit=message.limit)
+    found = step.store.undos(message.token, since=step.now - UNDO_MS, limit=message.limit)
     if not found and not message.further:
         return Refusal(
             RefusalCode.NO_SUCH_UNDO, "There is nothing to undo: it was undone already, or ten minutes have passed."
         )
     for job_id, *_ in found:
-        step.store.rollups.delete_undo(message.token, job_id)
+        step.store.delete_undo(message.token, job_id)
     changed = step.each([KeptChange(*each) for each in found], put_back)
     return Undone(len(found), changed, more=len(found) == message.limit)
 

@@ -21,7 +21,7 @@ SAMPLED = frozenset({JobStatus.UPLOADING, JobStatus.PENDING, JobStatus.RUNNING, 
 def sample(step: Transaction) -> Sampled:
     """Keep the depths of the queue, and forget old undos. The next sample is due when the next minute has begun."""
     step.store.rollups.sample_depths(SAMPLED, {width: step.now // 1000 // width for width in KEPT})
-    step.store.rollups.purge_undos(before=step.now - UNDO_MS, limit=UNDOS_AT_ONCE)
+    step.store.purge_undos(before=step.now - UNDO_MS, limit=UNDOS_AT_ONCE)
     return Sampled((MINUTE_MS - step.now % MINUTE_MS) / 1000)
 
 

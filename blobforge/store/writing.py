@@ -60,16 +60,6 @@ class Rollups(Protocol):
         """Keep how many jobs there are now, of each type and of each of these statuses, and how many workers, in a
         slot of each width (seconds); the last sample of a slot stands for it."""
 
-    # --- undo
-
-    def undos(self, token: str, *, since: int, limit: int) -> list[tuple[int, str, str, int]]:
-        """(job, what it was, what it became, when) of what can be undone by this token, if it was done since (ms)."""
-
-    def purge_undos(self, *, before: int, limit: int) -> None:
-        """Forget so many of the undos that are older (ms)."""
-
-    def delete_undo(self, token: str, job_id: int) -> None: ...
-
     # --- upkeep
 
     def purge(self, kept: Horizon) -> None:
@@ -149,9 +139,6 @@ class Outputs(Protocol):
 
 class Arrivals(Protocol):
     """Used inside the transaction that the Store has open."""
-
-    def highest(self) -> int:
-        """The highest number that a job was ever given here."""
 
     def add(self, whole: Whole, *, now: int) -> Job | None:
         """Store a job as it is; None when there is one of its source, type and options already."""
@@ -390,11 +377,21 @@ class Store(Lookups, InHistory, Protocol):
         """The (job, attempt) pairs that an earlier claim with this key was given."""
 
     def remember_claim(self, worker_id: str, claim_key: str, jobs: list[Job], *, now: int) -> None: ...
-    def save_undo(self, token: str, job_id: int, was: str, became: str, *, now: int) -> None: ...
     def remember(self, subject: str, key: str, fingerprint: bytes, outcome: bytes, *, now: int) -> None: ...
     def purge(self, *, before: int, limit: int) -> bool:
         """Forget `limit` repeatable requests of each kind that are older than `before` (ms), the oldest first;
         whether there may be more."""
+
+    # --- what can be undone
+
+    def save_undo(self, token: str, job_id: int, was: str, became: str, *, now: int) -> None: ...
+    def undos(self, token: str, *, since: int, limit: int) -> list[tuple[int, str, str, int]]:
+        """(job, what it was, what it became, when) of what can be undone by this token, if it was done since (ms)."""
+
+    def purge_undos(self, *, before: int, limit: int) -> None:
+        """Forget so many of the undos that are older (ms)."""
+
+    def delete_undo(self, token: str, job_id: int) -> None: ...
 
     # --- tokens
 

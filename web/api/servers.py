@@ -6,8 +6,6 @@ from blobforge.store.commons import ServerState
 from web.api import encode, wire_status
 from web.routing import Access, Call, Route
 
-SKEW_MS = 5_000  # between a server's clock and the database's: more is told
-
 
 def read_servers(call: Call) -> wire_status.Servers:
     """All that were heard of late; this one is the first."""

@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 from blobforge.store.commons import Figures
 from blobforge.store.errors import DatabaseError
 from blobforge.store.reading import Reader
-from web.metrics import http, queue, servers
+from web.metrics import http, objects, queue, servers
 from web.metrics.attempts import Attempts
 from web.metrics.counting import Counting
 from web.metrics.parts import PartsMetrics
@@ -70,7 +70,7 @@ class Metrics:
         yield from self.attempts.families()
         yield from self.parts.families(self._counting)
         yield from http.clients(self._counting)
-        yield from http.object_store(self._counting)
+        yield from objects.store_calls(self._counting.objects)
 
 
 def _written(reader: Reader, *, known: list[Metric], server: str | None, now: int) -> bytes:

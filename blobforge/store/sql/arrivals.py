@@ -25,16 +25,13 @@ class Arrivals:
         self._do = statements
         self._working = working
 
-    def highest(self) -> int:
-        return self._do.number(sql.JOB_SEQUENCE)
-
     def add(self, whole: Whole, *, now: int) -> Job | None:
         brought = next((kept.record.size for kept in whole.files if kept.key == whole.job.output_key), None)
         job = replace(whole.job, more_paths=len(whole.paths), output_bytes=whole.job.output_bytes or brought or 0)
         self._working.forget()
         if self._do.row(sql.SAME_JOB, (job.source_hash, job.type, digest(job.options))) is not None:
             return None
-        own = job.id if job.id > self.highest() else None
+        own = job.id if job.id > self._do.number(sql.JOB_SEQUENCE) else None
         number = self._do.insert(sql.INSERT_WHOLE_JOB, (own, *rows.job_values(job)[1:]))
         stored = replace(job, id=number)
         for tag in stored.tags:

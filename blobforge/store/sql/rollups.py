@@ -1,7 +1,8 @@
-"""What is kept for the dashboard beside the counters: depths of the queue, and what can be undone.
+"""The dashboard's figures beside the counters: depths of the queue, figures that an older database has not kept, and
+which of them are forgotten.
 
-None of it is needed to be correct about jobs. How long it is kept, and when it is sampled, is decided by the effects
-(`actors/effects/periodic.py`).
+None of them is needed to be correct about jobs. How long they are kept, and when they are sampled, is decided by the
+effects (`actors/effects/periodic.py`).
 """
 
 from __future__ import annotations
@@ -65,19 +66,6 @@ class Rollups:
             self._do.rows(sql.SAVE_DEPTH, (step, slot, "", ONLINE, online))
             for (type_, status), n in depths.items():
                 self._do.rows(sql.SAVE_DEPTH, (step, slot, type_, status, n))
-
-    # --- undo
-
-    def undos(self, token: str, *, since: int, limit: int) -> list[tuple[int, str, str, int]]:
-        self._working.settle()
-        found = self._do.rows(sql.UNDOS, (token, since, limit))
-        return [(job_id, was, became, at) for job_id, was, became, at in found]
-
-    def purge_undos(self, *, before: int, limit: int) -> None:
-        self._do.rows(sql.PURGE_UNDOS, (before, limit))
-
-    def delete_undo(self, token: str, job_id: int) -> None:
-        self._do.rows(sql.DELETE_UNDO, (token, job_id))
 
     # --- upkeep
 

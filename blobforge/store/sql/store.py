@@ -91,6 +91,19 @@ class SqlStore(CredentialLookups, WorkingSet):
             more = self._do.change(statement, (before, limit)) == limit or more
         return more
 
+    # --- what can be undone
+
+    def undos(self, token: str, *, since: int, limit: int) -> list[tuple[int, str, str, int]]:
+        self.settle()
+        found = self._do.rows(sql.UNDOS, (token, since, limit))
+        return [(job_id, was, became, at) for job_id, was, became, at in found]
+
+    def purge_undos(self, *, before: int, limit: int) -> None:
+        self._do.rows(sql.PURGE_UNDOS, (before, limit))
+
+    def delete_undo(self, token: str, job_id: int) -> None:
+        self._do.rows(sql.DELETE_UNDO, (token, job_id))
+
     # --- tokens
 
     def insert_token(self, token: Token) -> int:
