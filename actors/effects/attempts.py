@@ -1,10 +1,11 @@
-"""How attempts end: completed, failed, released, lost; and where `lease-lost` and `output-missing` are said."""
+"""How attempts end: completed, failed, released, lost, or revoked when an accepted output is not there after all."""
 
 from __future__ import annotations
 
 from msgspec.structs import replace
 
 from actors.effects import claims, outputs, retention
+from actors.effects.acting import acted_on
 from actors.effects.causes import LOST_CAUSE, REVOKED_CAUSE, SILENT_CAUSE, blamed
 from actors.effects.returns import back_in_queue
 from actors.effects.transaction import Transaction
@@ -42,10 +43,9 @@ from blobforge.refusals import Refusal, RefusalCode
 
 def complete(step: Transaction, message: Complete) -> Completed | Refusal:
     """Accept the work of the attempt that holds the job, once its output is there."""
-    found = outputs.worker_and_job(step, message)
-    if isinstance(found, Refusal):
-        return found
-    _, job = found
+    job = acted_on(step, message)
+    if isinstance(job, Refusal):
+        return job
     again = life.completed_already(
         job, worker_id=message.worker_id, lease=message.lease, output_key=message.output_key
     )
@@ -136,10 +136,10 @@ def _output_refused(message: Complete, job: Job) -> Refusal | None:
 
 
 def fail(step: Transaction, message: Fail) -> AttemptFailed | Refusal:
-    found = outputs.worker_and_job(step, message)
-    if isinstance(found, Refusal):
-        return found
-    _, job = found
+    """End the attempt with the error that its worker reports; the job waits for its next try, or is dead."""
+    job = acted_on(step, message)
+    if isinstance(job, Refusal):
+        return job
     failed = life.fail(
         job,
         worker_id=message.worker_id,
@@ -172,10 +172,10 @@ def fail(step: Transaction, message: Fail) -> AttemptFailed | Refusal:
 
 
 def release(step: Transaction, message: Release) -> Released | Refusal:
-    found = outputs.worker_and_job(step, message)
-    if isinstance(found, Refusal):
-        return found
-    _, job = found
+    """End the attempt that its worker gives back; the job goes back to the queue."""
+    job = acted_on(step, message)
+    if isinstance(job, Refusal):
+        return job
     reason = message.reason or "its worker gave no reason"
     released = life.release(
         job,
@@ -196,7 +196,7 @@ def release(step: Transaction, message: Release) -> Released | Refusal:
 
 
 def expire_leases(step: Transaction, message: ExpireLeases) -> Expired:
-    """Where a lease expires. Only if no heartbeat was committed since the reaper last heard of the attempt."""
+    """Expire the leases for which no heartbeat was committed since the reaper last heard of the attempt."""
     return Expired(step.each(message.leases, _expire_lease))
 
 

@@ -5,28 +5,23 @@ from __future__ import annotations
 from msgspec import Raw
 from msgspec.structs import replace
 
+from actors.effects.acting import acting
 from actors.effects.returns import take_back_all
 from actors.effects.transaction import Transaction
 from actors.messages import (
-    ChooseOutputs,
-    Claim,
-    Complete,
     CreateWorker,
     DisableWorker,
     Drain,
     EnableWorker,
     Expired,
     ExpireWorkers,
-    Fail,
     Heartbeat,
     HeartbeatSeen,
     JobBeat,
     Register,
-    Release,
     RemoveWorker,
     ReplaceSecret,
     SilentWorker,
-    TellOutputs,
     Unregister,
     WorkerChanged,
     WorkerRegistered,
@@ -119,17 +114,6 @@ def register(step: Transaction, message: Register) -> WorkerRegistered | Refusal
     step.events.append(WorkerOnline(online.id, online.type))
     step.facts.append(WorkerSeen(online.id, step.now))
     return WorkerRegistered(online.id)
-
-
-def acting(
-    step: Transaction,
-    message: Claim | TellOutputs | ChooseOutputs | Complete | Fail | Release | Heartbeat | Unregister,
-) -> Worker | Refusal:
-    """The worker whose message this is, if the caller may speak for it."""
-    worker = step.store.worker(message.worker_id)
-    if worker is None:
-        return no_such_worker(message.worker_id)
-    return may_act(worker, message.caller, message.instance) or worker
 
 
 def _orphaned(step: Transaction, worker: Worker, caller: Caller) -> bool:

@@ -6,26 +6,14 @@ attempt. That one looks only how many there are.
 
 from __future__ import annotations
 
-from actors.effects.fleet import acting
+from actors.effects.acting import acted_on
 from actors.effects.transaction import Transaction
-from actors.messages import ChooseOutputs, Complete, Fail, OutputsTold, Release, Several, TellOutputs
+from actors.messages import ChooseOutputs, OutputsTold, Several, TellOutputs
 from blobforge import life
-from blobforge.job import Job, JobStatus, no_such_job
+from blobforge.job import Job, JobStatus
 from blobforge.objects.keys import output_of
 from blobforge.outputs import MOST, in_the_way, wrong_name
 from blobforge.refusals import Refusal, RefusalCode
-from blobforge.worker import Worker
-
-
-def worker_and_job(
-    step: Transaction, message: Complete | Fail | Release | TellOutputs | ChooseOutputs
-) -> tuple[Worker, Job] | Refusal:
-    """The worker whose message this is, and the job that it is about."""
-    worker = acting(step, message)
-    if isinstance(worker, Refusal):
-        return worker
-    job = step.store.job(message.job_id)
-    return (worker, job) if job is not None else no_such_job(message.job_id)
 
 
 def tell_outputs(step: Transaction, message: TellOutputs) -> OutputsTold | Refusal:
@@ -66,10 +54,9 @@ def not_chosen(step: Transaction, job: Job, several: Several) -> Refusal | None:
 
 def _held(step: Transaction, message: TellOutputs | ChooseOutputs) -> Job | Refusal:
     """The job, whose attempt this worker has, and may still complete."""
-    found = worker_and_job(step, message)
-    if isinstance(found, Refusal):
-        return found
-    _, job = found
+    job = acted_on(step, message)
+    if isinstance(job, Refusal):
+        return job
     if not life.holds(job, worker_id=message.worker_id, lease=message.lease):
         last = None if job.status is JobStatus.RUNNING else step.store.attempt(job.id, job.attempt)
         if not life.may_come_late(job, last, worker_id=message.worker_id, lease=message.lease):

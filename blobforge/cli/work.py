@@ -13,7 +13,7 @@ from blobforge.cli import common, suggest
 from blobforge.cli.common import CliError, CliSession, pass_session, session_options
 
 if TYPE_CHECKING:
-    from blobforge.runner import RunEnd, Validation, Worker
+    from blobforge.runner import Command, InProcess, RunEnd, Validation, Worker
 
 LEAST_MEMORY = 16 << 20  # bytes
 
@@ -213,38 +213,20 @@ def work(
     from blobforge.runner import (
         EXIT_FAILING,
         EXIT_REPLACED,
-        Command,
-        InProcess,
         Limits,
-        Pattern,
         Recipe,
         RunEnd,
         ServerAwayNotice,
         Worker,
         WorkerReplaced,
         WorkerTrouble,
-        address_named,
         show_events,
     )
 
-    if (template is None) == (handler is None):
-        raise CliError("Give one of --exec and --handler.", common.USAGE)
-    if handler is not None and (stdout or progress_regex is not None):
-        raise CliError("--stdout and --progress-regex are for --exec: a function has job.output and job.progress().",
-                       common.USAGE)  # fmt: skip
-    if handler is None and recycle_after is not None:
-        raise CliError("--recycle-after is for --handler: a command has a new process for each job.", common.USAGE)
-
-    with _usage("--progress-regex"):
-        pattern = Pattern(progress_regex) if progress_regex is not None else None
-    converter: Command | InProcess
-    if template is not None:
-        with _usage("--exec"):
-            converter = Command(template, pattern=pattern, stdout=stdout, max_memory=max_memory)
-    else:
-        with _usage("--handler"):
-            address = address_named(handler or "")
-        converter = InProcess(address, recycle_after=recycle_after, max_memory=max_memory)
+    converter = _converter(
+        template, handler, stdout=stdout, progress_regex=progress_regex, recycle_after=recycle_after,
+        max_memory=max_memory,
+    )  # fmt: skip
     with _usage("--timeout, --stall-timeout"):
         limits = Limits(timeout, stall_timeout)
     if output_suffix and (not output_suffix.startswith(".") or "/" in output_suffix):
@@ -301,6 +283,36 @@ def work(
         common.fail(EXIT_FAILING)
     if bounded and any(count for outcome, count in tally.items() if outcome is not RunEnd.COMPLETED):
         common.fail()
+
+
+def _converter(
+    template: str | None,
+    handler: str | None,
+    *,
+    stdout: bool,
+    progress_regex: str | None,
+    recycle_after: int | None,
+    max_memory: int | None,
+) -> Command | InProcess:
+    """What is run for each job. Wrong usage is told by the option that it is of."""
+    from blobforge.runner import Command, InProcess, Pattern, address_named
+
+    if (template is None) == (handler is None):
+        raise CliError("Give one of --exec and --handler.", common.USAGE)
+    if handler is not None and (stdout or progress_regex is not None):
+        raise CliError("--stdout and --progress-regex are for --exec: a function has job.output and job.progress().",
+                       common.USAGE)  # fmt: skip
+    if handler is None and recycle_after is not None:
+        raise CliError("--recycle-after is for --handler: a command has a new process for each job.", common.USAGE)
+
+    with _usage("--progress-regex"):
+        pattern = Pattern(progress_regex) if progress_regex is not None else None
+    if template is not None:
+        with _usage("--exec"):
+            return Command(template, pattern=pattern, stdout=stdout, max_memory=max_memory)
+    with _usage("--handler"):
+        address = address_named(handler or "")
+    return InProcess(address, recycle_after=recycle_after, max_memory=max_memory)
 
 
 class _usage:  # noqa: N801 - used as a statement, `with _usage("--exec"):`

@@ -62,9 +62,7 @@ class Bucket:
             try:
                 answer = self._client.head_object(Bucket=self._name, Key=full, ChecksumMode="ENABLED", **which)
             except ClientError as error:
-                self._prove_bucket(error)
-                if not answers.is_absent(error, self._handwriting):
-                    raise
+                self._check_absent(error)
                 return None
             answers.check_object(answer, self._handwriting)
             found = answer.get("VersionId")
@@ -133,9 +131,7 @@ class Bucket:
             try:
                 answer = self._client.get_object(Bucket=self._name, Key=full)
             except ClientError as error:
-                self._prove_bucket(error)
-                if not answers.is_absent(error, self._handwriting):
-                    raise
+                self._check_absent(error)
                 return None
             with contextlib.closing(answer["Body"]) as body:
                 answers.check_object(answer, self._handwriting)
@@ -154,9 +150,7 @@ class Bucket:
             except ClientError as error:
                 if status_of(error) == 416:
                     return b""  # an empty object has no first byte
-                self._prove_bucket(error)
-                if not answers.is_absent(error, self._handwriting):
-                    raise
+                self._check_absent(error)
                 return None
             with contextlib.closing(answer["Body"]) as body:
                 answers.check_object(answer, self._handwriting)
@@ -170,9 +164,7 @@ class Bucket:
             try:
                 answers.check_deleted(self._client.delete_object(Bucket=self._name, Key=full), self._handwriting)
             except ClientError as error:
-                self._prove_bucket(error)
-                if not answers.is_absent(error, self._handwriting):
-                    raise
+                self._check_absent(error)
 
     def list_page(self, prefix: str, cursor: str, limit: int) -> ListedPage:
         # By the store's own token: not all have their lists in the order of keys.
@@ -230,6 +222,12 @@ class Bucket:
                     raise
                 # Some key pairs may list but not describe the bucket.
                 self._client.list_objects_v2(Bucket=self._name, Prefix=self._prefix, MaxKeys=1)
+
+    def _check_absent(self, error: ClientError) -> None:
+        """Raises the error, unless it says that there is no such object."""
+        self._prove_bucket(error)
+        if not answers.is_absent(error, self._handwriting):
+            raise error
 
     def _prove_bucket(self, error: ClientError) -> None:
         """After the first 404: HEAD has no body to say whether the object or the whole bucket is missing, and

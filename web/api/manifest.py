@@ -24,7 +24,7 @@ from blobforge.outputs import MOST
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.filters import JobFilter
 from blobforge.store.reading import Reader
-from web.api import encode, wire_jobs
+from web.api import encode, wire_jobs, wire_status
 from web.api.grants import output_name, result_members
 from web.auth.credentials import authenticate
 from web.decode import query
@@ -44,13 +44,13 @@ TOO_MANY: Final = Refusal(
 )
 
 
-async def installation(call: Call) -> wire_jobs.InstallationWire | Refusal:
+async def installation(call: Call) -> wire_status.InstallationWire | Refusal:
     """Which installation this is, and the public key that proves its manifests."""
     found = await signing(call.services)
     if isinstance(found, Refusal):
         return found
     now = _known(found.key)
-    return wire_jobs.InstallationWire(
+    return wire_status.InstallationWire(
         id=call.services.installation,
         public_key=now.public_key,
         fingerprint=now.fingerprint,
@@ -59,8 +59,8 @@ async def installation(call: Call) -> wire_jobs.InstallationWire | Refusal:
     )
 
 
-def _known(key: SigningKey) -> wire_jobs.FormerKey:
-    return wire_jobs.FormerKey(key.public_key, fingerprint(key.public_key), encode.rfc3339(key.made_at))
+def _known(key: SigningKey) -> wire_status.FormerKey:
+    return wire_status.FormerKey(key.public_key, fingerprint(key.public_key), encode.rfc3339(key.made_at))
 
 
 async def manifest(call: Call) -> Response | Refusal:
@@ -191,7 +191,7 @@ def _entry(job: Job, begun: int, outputs: list[ManifestOutput], paths: list[str]
 ROUTES = [
     Route("GET", "/api/installation", Access.ANYONE_KNOWN, installation,
           "Which installation this is, and the public key that its manifests are signed with",
-          gives=wire_jobs.InstallationWire),
+          gives=wire_status.InstallationWire),
     Route("GET", "/api/results/manifest", Access.READ, manifest,
           "What the jobs that match have made: JSON lines, the last of which signs all of them",
           gives=str, query=wire_jobs.ManifestQuery),

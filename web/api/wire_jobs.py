@@ -257,20 +257,3 @@ class ManifestQuery(JobQuery, frozen=True):
 
     status: JobStatus | None = None
     completed_since: Moment | None = None
-
-
-class FormerKey(msgspec.Struct, frozen=True):
-    public_key: str
-    fingerprint: str
-    since: str
-
-
-class InstallationWire(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`public_key` is 32 bytes (Ed25519) in base64, `fingerprint` its SHA-256, for people to compare. `former` are
-    keys that signed before `since`, whose private halves cannot be opened any more."""
-
-    id: str
-    public_key: str
-    fingerprint: str
-    since: str
-    former: list[FormerKey] = []

@@ -1,4 +1,4 @@
-"""The shapes of how the servers are: statistics, health, backups, the servers that share the database.
+"""The shapes of how the servers are: statistics, health, backups, the installation, the servers of a database.
 
 The field names of *(existing)* shapes are fixed by clients that we do not control.
 """
@@ -177,3 +177,20 @@ class BackupReport(msgspec.Struct, frozen=True, omit_defaults=True):
     drill_interval: float | None = None
     drill_running: bool | None = None
     drills: list[DrillWire] = []
+
+
+class FormerKey(msgspec.Struct, frozen=True):
+    public_key: str
+    fingerprint: str
+    since: str
+
+
+class InstallationWire(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`public_key` is 32 bytes (Ed25519) in base64, `fingerprint` its SHA-256, for people to compare. `former` are
+    keys that signed before `since`, whose private halves cannot be opened any more."""
+
+    id: str
+    public_key: str
+    fingerprint: str
+    since: str
+    former: list[FormerKey] = []
