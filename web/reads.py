@@ -23,12 +23,10 @@ CONNECTIONS = 4  # reads are short; more threads would only take turns
 class ReadPool:
     """A few readers of the database, each used by one thread at a time. `opened` opens one."""
 
-    def __init__(
-        self, opened: Callable[[], Reader], *, connections: int = CONNECTIONS, hop: Hop | None = None
-    ) -> None:
+    def __init__(self, opened: Callable[[], Reader], *, hop: Hop | None = None) -> None:
         self._hop = hop or in_thread
-        self._idle = [opened() for _ in range(connections)]
-        self._limiter = trio.CapacityLimiter(connections)
+        self._idle = [opened() for _ in range(CONNECTIONS)]
+        self._limiter = trio.CapacityLimiter(CONNECTIONS)
 
     async def run(self, read: Callable[[Reader], T]) -> T:
         """Call `read` with a reader, in a thread. Raises what it raises, and DatabaseError."""

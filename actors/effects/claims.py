@@ -7,8 +7,9 @@ from itertools import accumulate
 
 from msgspec.structs import replace
 
+from actors.effects.acting import acting
 from actors.effects.avoidance import pick
-from actors.effects.fleet import acting, show_life
+from actors.effects.fleet import show_life
 from actors.effects.transaction import Transaction
 from actors.messages import Claim, Granted
 from blobforge import life

@@ -15,6 +15,7 @@ import trio
 
 STOP_GRACE = 15.0  # seconds from TERM to KILL
 STOPPED_WITHIN = 8 * STOP_GRACE  # all of them, one after the other
+LINES_TOLD = 25  # of what a child said last
 
 
 class ChildDied(Exception):
@@ -33,9 +34,9 @@ class DemoProcess:
     def running(self) -> bool:
         return self.process.poll() is None
 
-    def log_tail(self, lines: int = 25) -> str:
+    def log_tail(self) -> str:
         """The last lines that it said."""
-        return "\n".join(self.log.read_text("utf-8", "replace").splitlines()[-lines:])
+        return "\n".join(self.log.read_text("utf-8", "replace").splitlines()[-LINES_TOLD:])
 
     def check(self) -> None:
         """Raises ChildDied when it has ended."""

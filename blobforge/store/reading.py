@@ -93,7 +93,7 @@ class Insights(Protocol):
     def queues(self) -> list[TypeQueue]:
         """Every type that has pending jobs, the longest wait first."""
 
-    def running_jobs(self, *, limit: int = MOST_RUNNING) -> Iterator[Job]:
+    def running_jobs(self) -> Iterator[Job]:
         """One by one, in short (`Reader.job_in_short`): so many at once would be held for nothing. Read to its end
         within a snapshot."""
 

@@ -1,4 +1,4 @@
-"""Operations: what is done to many jobs by itself, and one of them."""
+"""The page that lists operations, and the page of one."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,17 +51,10 @@ class Content(NamedTuple):
 class HashCache:
     """Safe to use from several threads. What goes wrong with it costs time, never a run: it then forgets all."""
 
-    def __init__(
-        self,
-        connection: sqlite3.Connection | None,
-        *,
-        distrusted: bool = False,
-        clock: Callable[[], int] = time.time_ns,
-    ) -> None:
+    def __init__(self, connection: sqlite3.Connection | None, *, distrusted: bool = False) -> None:
         """`distrusted`: what it knows is not used, and replaced by what is read now."""
         self._connection = connection
         self._distrusted = distrusted
-        self._clock = clock
         self._lock = threading.Lock()
 
     def get(self, files: Sequence[Candidate]) -> list[Content | None]:
@@ -79,7 +72,7 @@ class HashCache:
         """Remember, in one transaction, what was read; but not of a file so fresh that it may still be written to
         without a trace in its times.
         """
-        now = self._clock()
+        now = time.time_ns()
         rows = [_row(file, content, _day(now)) for file, content in found if _settled(file, now)]
         with self._lock:
             if self._connection is None or not rows:
@@ -109,7 +102,7 @@ class HashCache:
         if row is None:
             return None
         sha256, size, pointer, seen = row
-        today = _day(self._clock())
+        today = _day(time.time_ns())
         if today - seen > KEPT_DAYS // 2:
             with connection:
                 connection.execute("UPDATE files SET seen = ? WHERE path = ?", (today, key))

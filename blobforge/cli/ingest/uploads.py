@@ -25,11 +25,12 @@ from blobforge.client import (
 )
 
 CONFIRMED_AT_ONCE = 8
-_ELSEWISE = (404, 405, 409, 413)  # an older server, another store, a smaller limit: then one by one
+_ONE_BY_ONE = (404, 405, 409, 413)  # an older server, another store, a smaller limit
 
 
 class Uploads:
-    """One file's error is told and counted. A server or store that stays away ends all: the next fares no better."""
+    """Uploads sources, for many jobs side by side. One file's error is told and counted; a server or store that stays
+    away ends the run."""
 
     def __init__(self, client: AsyncClient, batches: Batches, report: Report, cache: HashCache) -> None:
         self._client = client.with_patience(PATIENCE)
@@ -47,10 +48,8 @@ class Uploads:
                         await self._alone(source, tell=upload.tell, status=upload.status)
 
     async def confirm(self) -> None:
-        """At the end, when the server has found most of them by itself: are those there that it was not told of?
-
-        Else the same command run again at once would upload them once more.
-        """
+        """Tell the server of the sources that it has not been told of. Called at the end, when it has found most
+        of them by itself: without that, the same command run again at once would upload them once more."""
         slots = trio.Semaphore(CONFIRMED_AT_ONCE)
 
         async def one(settled: list[AwaitedUpload]) -> None:
@@ -78,7 +77,7 @@ class Uploads:
                     [(source.hashed.content.sha256, each) for source, each in good]
                 )
             except ApiError as error:
-                if error.status not in _ELSEWISE:
+                if error.status not in _ONE_BY_ONE:
                     raise
                 return False
             for (source, sent), item in zip(good, stored, strict=True):

@@ -139,8 +139,8 @@ class Insights:
     def _with_options(self, type_: str) -> bool:
         return self._ask.row(sql.ANY_READY, (type_, WITH_OPTIONS)) is not None
 
-    def running_jobs(self, *, limit: int = MOST_RUNNING) -> Iterator[Job]:
-        return map(rows.job, self._ask.each(sql.RUNNING_JOBS, (limit,)))
+    def running_jobs(self) -> Iterator[Job]:
+        return map(rows.job, self._ask.each(sql.RUNNING_JOBS, (MOST_RUNNING,)))
 
     def lost_workers(self, *, now: int) -> list[Worker]:
         found = self._ask.rows(sql.LOST_WORKERS, (now // HOUR_MS - RATE_HOURS, MOST_LOST_WORKERS))
