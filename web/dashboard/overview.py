@@ -19,7 +19,7 @@ from web.dashboard.page import framed, page
 from web.routing import Access, Call, Route
 
 WINDOWS = {"1h": "hour", "24h": "day", "7d": "week"}
-MOST_RUNNING = 20  # jobs that the overview lists; the others stand in the list of jobs
+RUNNING_SHOWN = 20  # jobs that the overview lists; the others stand in the list of jobs
 MOST_CAUSES = 100
 
 
@@ -29,7 +29,7 @@ async def overview(call: Call) -> Response:
     read_attention = await reading_attention(services)
 
     def read(reader: Reader) -> dict[str, Any]:
-        running = reader.list_jobs(JobFilter(JobStatus.RUNNING), limit=MOST_RUNNING, cursor=Cursor())
+        running = reader.list_jobs(JobFilter(JobStatus.RUNNING), limit=RUNNING_SHOWN, cursor=Cursor())
         return {
             "attention": read_attention(reader),
             "outlook": read_outlook(reader, now=now),
