@@ -16,7 +16,7 @@ LOCK_WAIT: Final = "SELECT set_config('lock_timeout', %s, true)"
 # Until the end of the transaction nothing else is written: writers have taken the turn before they touch a table.
 STOP_TURNS: Final = "SELECT 1 FROM turn FOR UPDATE"
 # The transactions of others that have tables, and which; the longest first. A role that may not see more of another's
-# is still told its process. An older transaction that has none is in nobody's way.
+# is still told its process. An older transaction that has none delays no migration.
 TABLES_IN_USE: Final = """
     SELECT l.pid, coalesce(a.application_name, ''),
            coalesce(extract(epoch FROM clock_timestamp() - a.xact_start), 0)::float8,
