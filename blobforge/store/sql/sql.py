@@ -191,6 +191,7 @@ PURGE_IDEMPOTENT: Final = """
         SELECT subject, key FROM idempotency WHERE created_at < ? ORDER BY created_at LIMIT ?)"""
 
 # --- tokens
+TOKEN: Final = f"SELECT {TOKEN_COLUMNS} FROM tokens WHERE id = ?"
 TOKEN_BY_HASH: Final = f"SELECT {TOKEN_COLUMNS} FROM tokens WHERE hash = ?"
 # `scopes` are words in one text; ?4 is the time of now.
 TOKENS: Final = f"""
@@ -238,6 +239,8 @@ TOUCH_SESSION: Final = "UPDATE sessions SET seen_at = ? WHERE hash = ?"
 DELETE_SESSION: Final = "DELETE FROM sessions WHERE hash = ?"
 DELETE_SESSIONS_OF_USER: Final = "DELETE FROM sessions WHERE user_id = ?"
 PURGE_SESSIONS: Final = "DELETE FROM sessions WHERE seen_at < ? OR expires_at <= ?"
+
+# --- the audit log
 _AUDIT: Final = "SELECT id, at, actor, name, address, action, subject, detail FROM audit"
 AUDIT_BELOW: Final = f"{_AUDIT} WHERE id < ? ORDER BY id DESC"
 AUDIT_OF: Final = f"{_AUDIT} WHERE subject = ? AND id < ? ORDER BY id DESC"
@@ -245,7 +248,6 @@ LOWEST_AUDIT_SINCE: Final = "SELECT min(+id) FROM audit WHERE at >= ?"  # by its
 AUDIT_OF_JOB: Final = (
     f"{_AUDIT} WHERE subject = ? AND substr(action, 1, 4) = 'job.' AND id < ? ORDER BY id DESC LIMIT ?"
 )
-TOKEN: Final = f"SELECT {TOKEN_COLUMNS} FROM tokens WHERE id = ?"
 
 # --- counters
 PURGE_HAPPENINGS: Final = "DELETE FROM happenings WHERE step = ? AND slot < ?"
