@@ -56,29 +56,9 @@ HEARD_WITHIN = 2.0  # heartbeat intervals: a process that was heard in this time
 
 def register(step: Transaction, message: Register) -> WorkerRegistered | Refusal:
     """A worker process starts: it is online from here on. Registering is a sign of life, and ends a drain."""
-    worker = step.store.worker(message.worker_id)
-    if worker is None:
-        if message.caller.worker_id is not None:
-            # Its credential went with it when it was removed; this request was authenticated just before.
-            return no_such_worker(message.worker_id)
-        new = Worker(
-            id=message.worker_id,
-            type=message.type,
-            status=WorkerStatus.OFFLINE,
-            created_at=step.now,
-            updated_at=step.now,
-            token_id=message.caller.token_id,
-        )
-        step.store.save_worker(None, new)
-        worker = new
-    elif refusal := may_act(worker, message.caller):
-        if not _orphaned(step, worker, message.caller):
-            return refusal
-        # The token that registered it is gone, so no credential is its own any more: the new token starts it over.
-        take_back_all(step, worker.id, "the worker was registered anew by another token")
-        adopted = replace(worker, token_id=message.caller.token_id, instance=None)
-        step.store.save_worker(worker, adopted)
-        worker = adopted
+    worker = _starting(step, message)
+    if isinstance(worker, Refusal):
+        return worker
     if refusal := bound_to_another(worker, (message.type,)):
         return refusal
     patience = round(HEARD_WITHIN * step.rules.beat * 1000)
@@ -114,6 +94,35 @@ def register(step: Transaction, message: Register) -> WorkerRegistered | Refusal
     step.events.append(WorkerOnline(online.id, online.type))
     step.facts.append(WorkerSeen(online.id, step.now))
     return WorkerRegistered(online.id)
+
+
+def _starting(step: Transaction, message: Register) -> Worker | Refusal:
+    """The worker that starts: new, one that the caller may speak for, or one that no other token owns any more."""
+    worker = step.store.worker(message.worker_id)
+    if worker is None:
+        if message.caller.worker_id is not None:
+            # Its credential went with it when it was removed; this request was authenticated just before.
+            return no_such_worker(message.worker_id)
+        new = Worker(
+            id=message.worker_id,
+            type=message.type,
+            status=WorkerStatus.OFFLINE,
+            created_at=step.now,
+            updated_at=step.now,
+            token_id=message.caller.token_id,
+        )
+        step.store.save_worker(None, new)
+        return new
+    refusal = may_act(worker, message.caller)
+    if refusal is None:
+        return worker
+    if not _orphaned(step, worker, message.caller):
+        return refusal
+    # The token that registered it is gone, so no credential is its own any more: the new token starts it over.
+    take_back_all(step, worker.id, "the worker was registered anew by another token")
+    adopted = replace(worker, token_id=message.caller.token_id, instance=None)
+    step.store.save_worker(worker, adopted)
+    return adopted
 
 
 def _orphaned(step: Transaction, worker: Worker, caller: Caller) -> bool:
