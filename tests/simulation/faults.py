@@ -7,6 +7,7 @@ given, the writer's statements through what each engine has for it (`tests/fixtu
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ class Process:
         self._dice = dice
         self._killed = killed
         self._waits: set[trio.CancelScope] = set()
-        self.slow_until = 0.0  # when a call that was made to wait went on
+        self.slow_until = 0.0  # when the last call that was made to wait went on; inf: one still waits
 
     def die(self) -> None:
         self.dead = True
@@ -85,9 +86,10 @@ class Process:
             return
         with trio.CancelScope(shield=True) as scope:
             self._waits.add(scope)
+            self.slow_until = math.inf
             await trio.sleep(self._dice.uniform(0.001, self._weather.slow_for))
             self._waits.discard(scope)
-        self.slow_until = trio.current_time()
+        self.slow_until = math.inf if self._waits else trio.current_time()
         if self.dead:
             await trio.sleep_forever()
 
