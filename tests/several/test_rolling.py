@@ -24,6 +24,14 @@ ROUNDS = 10 if SOAK else 1  # over and back
 RESTARTS = [(0, True), (1, True), (2, False), (0, False), (1, False)]
 
 
+def all_wrote(postgres: Cluster, database: str, since: int) -> bool:
+    """Whether each server has committed something after that turn."""
+    wrote = f"""
+        SELECT count(DISTINCT name) FROM presences JOIN log ON log.server = presences.id
+         WHERE log.n > {since} AND log.told <> ''"""
+    return postgres.execute(wrote, database=database) == [(3,)]
+
+
 async def test_a_rolling_upgrade_over_and_back_under_64_workers(
     postgres: Cluster, seaweed: Seaweed, tmp_path: Path
 ) -> None:
@@ -47,7 +55,10 @@ async def test_a_rolling_upgrade_over_and_back_under_64_workers(
                     await trio.to_thread.run_sync(server.start)
                     expected = [(len(KNOWN),)]
                     assert postgres.execute("SELECT schema FROM turn", database=database) == expected
-                    while len(crew.completed) < min(before + 10, jobs):  # with servers of both kinds
+                    ((since,),) = postgres.execute("SELECT n FROM turn", database=database)
+                    # With servers of both kinds: also those that do not know the schema go on writing beside it.
+                    while len(crew.completed) < min(before + 10, jobs) or not all_wrote(postgres, database, since):
+                        assert len(crew.completed) < jobs, "not every server has written"
                         await trio.sleep(0.02)
         assert sorted(crew.completed) == sorted(crew.submitted), "each once, none missing"
         async with crew.client() as client:
