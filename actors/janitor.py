@@ -25,6 +25,7 @@ from actors.messages import (
     FreePages,
     Message,
     Prune,
+    Recount,
     TakeDoomed,
 )
 from actors.orphans import OrphanSearcher
@@ -49,6 +50,7 @@ PAGES_AT_ONCE = 256  # 1 MiB that goes through the WAL, and to the backup
 DELETIONS_AT_ONCE = 32
 OUTPUTS_AT_ONCE = 200  # of one attempt that has several
 SIDE_BY_SIDE = 4  # of the store's threads; the others are for requests that wait
+RECOUNT_EVERY = 60.0  # seconds between two looks whether servers of an older release were there
 LEAD_AGAIN = 10.0  # seconds until it is looked again whether another server keeps house
 
 
@@ -114,6 +116,8 @@ class Janitor:
         self._failing = False  # the store deletes nothing just now
         self._round = 0  # jobs pruned since the last rest
         self._prune_at = self._delete_at = self._vacuum_at = self._fill_at = 0.0
+        self._recount_at = 0.0
+        self._older: int | None = None  # the last turn of a server of an older release
         self._sweeper = Sweeper(
             writer, objects, now=lambda: self._safe_now() / 1000, is_alone=self._is_alone, leads=leads
         )
@@ -175,8 +179,11 @@ class Janitor:
         prunes = bool(self._retention.by_status) or self._retention.audit > 0 or self._retention.workers > 0
         self._prune_at = trio.current_time() if prunes else NEVER
         self._delete_at = self._vacuum_at = self._fill_at = trio.current_time()
+        self._recount_at = NEVER if self._place is None else trio.current_time() + RECOUNT_EVERY
         while True:
-            wake = min(self._prune_at, self._delete_at, self._vacuum_at, self.orphans.at, self._fill_at)
+            wake = min(
+                self._prune_at, self._delete_at, self._vacuum_at, self.orphans.at, self._fill_at, self._recount_at
+            )
             envelope = await self.mailbox.take(until=wake)
             doomed, self._doomed = self._doomed, False
             if doomed and not self._failing:
@@ -196,10 +203,13 @@ class Janitor:
                 await self.orphans.look()
             if now >= self._fill_at:
                 await self._fill()
+            if now >= self._recount_at:
+                await self._recount()
 
     def _leave_it_to_another(self, until: float) -> None:
         self._prune_at, self._delete_at = max(self._prune_at, until), max(self._delete_at, until)
         self._vacuum_at, self._fill_at = max(self._vacuum_at, until), max(self._fill_at, until)
+        self._recount_at, self._older = max(self._recount_at, until), None
 
     def post(self, _facts: Sequence[Fact]) -> None:
         self._doomed = True
@@ -339,6 +349,15 @@ class Janitor:
             self._fill_at = trio.current_time() + TRY_AGAIN
         else:
             self._fill_at = rested(began) if filled.more else NEVER
+
+    async def _recount(self) -> None:
+        """Where servers of an older release were there, and none has written since the last look."""
+        counted = await self._ask(Recount(self._older))
+        self._recount_at = trio.current_time() + RECOUNT_EVERY
+        if counted is not None:
+            self._older = counted.older
+            if counted.done:
+                self._fill_at = trio.current_time()
 
     async def _ask(self, message: Message[O]) -> O | None:
         """The outcome, or None when the writer could not commit, or met a bug: then it is tried again later."""

@@ -779,6 +779,20 @@ class Backfill(Message[Backfilled], frozen=True):
     limit: int = 100
 
 
+class Recounted(Success, frozen=True):
+    """`older`: the last turn of a server of an older release, if nothing was counted anew since; `done`: it was."""
+
+    older: int | None
+    done: bool = False
+
+
+class Recount(Message[Recounted], frozen=True):
+    """Count anew what servers of an older release do not keep, where their last turn is this one: none of them has
+    written since that was said."""
+
+    older: int | None
+
+
 class PagesFreed(Success, frozen=True):
     pages: int
     more: bool
@@ -964,7 +978,7 @@ Command = (
     | Retry | Cancel | SetPriority | ChangeTags | Undo | WakeJobs | Sample
     | SignIn | RenewSession | TouchSession | EndSession | EndSessions | Note
     | CreateToken | EnsureAdminToken | DeleteToken | TouchTokens | AddSigningKey
-    | Purge | Ping | SettleFork | Batch | RecordBulk
+    | Purge | Ping | SettleFork | Recount | Batch | RecordBulk
     | BeginOperation | SelectJobs | AdvanceOperation | EndOperation | UndoOperation | PruneOperations
     | DeleteJob | Prune | TakeDoomed | DeletionsTried | FindUnneeded | FreePages | Backfill
     | RecordDrill | LeaveCheckpoints
@@ -974,7 +988,7 @@ Command = (
 Answer = (
     Submitted | SourceSettledFor | Granted | Completed | AttemptFailed | Released | Expired | WorkerRegistered
     | OutputsTold | HeartbeatSeen | WorkerChanged | JobChanged | TokenCreated | Done | BatchDone | BulkDone
-    | JobDeleted | Pruned | ToDelete | Unneeded | PagesFreed | Backfilled
+    | JobDeleted | Pruned | ToDelete | Unneeded | PagesFreed | Backfilled | Recounted
     | Undone | Purged | Sampled | OperationBegun | OperationStands
     | SignedIn | SessionRenewed | SessionsEnded | Refusal
 )  # fmt: skip

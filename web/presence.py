@@ -66,8 +66,6 @@ class Presence:
 
     def is_mine(self, number: int) -> bool:
         """Whether this is the server that has this one of things that are numbered: each has its share."""
-        if self._left:
-            return False
         own = self._state().id
         live = 1 + sum(each.is_live and each.id != own for each in self._heard)
         return number % live == self.rank()

@@ -70,6 +70,7 @@ from actors.messages import (
     Purge,
     RecordBulk,
     RecordDrill,
+    Recount,
     Register,
     Release,
     RemoveWorker,
@@ -210,6 +211,8 @@ def apply(step: Transaction, message: Command) -> Answer:  # noqa: PLR0912, PLR0
             return retention.deletions_tried(step, message)
         case FindUnneeded():
             return retention.find_unneeded(step, message)
+        case Recount():
+            return backfill.recount(step, message)
         case Backfill():
             return backfill.backfill(step, message)
         case FreePages():

@@ -6,25 +6,37 @@ one transaction with the place where it ended, so that nothing is counted twice,
 
 from __future__ import annotations
 
+import structlog
 from msgspec.structs import replace
 
 from actors.effects.causes import LOST_CAUSE, REVOKED_CAUSE, UPLOAD_CAUSE, count
 from actors.effects.transaction import Transaction
-from actors.messages import Backfill, Backfilled
+from actors.messages import Backfill, Backfilled, Recount, Recounted
 from blobforge import failures
 from blobforge.failures import Cause
 from blobforge.job import Attempt, Job, JobStatus, Outcome, ReleaseCause
+
+log = structlog.get_logger("blobforge.writer")
 
 ATTEMPTS_LOOKED_AT = 50  # of each job, the latest ones
 _FAILING = frozenset({JobStatus.FAILED, JobStatus.DEAD})
 
 
 def begin(step: Transaction) -> None:
-    """At a start: what ends from now on is counted as it ends. Where there are several servers, one of an older
-    release may have been here."""
+    """At a start: what ends from now on is counted as it ends."""
     step.store.rollups.begin_backfill(until=step.now)
-    if step.store.server:
-        step.store.rollups.recount_converters()
+
+
+def recount(step: Transaction, message: Recount) -> Recounted:
+    """A server of an older release moves jobs without what it does not know of. While there is one, it would be wrong
+    again at once."""
+    older = step.store.older_wrote
+    if older is None or message.older != older:
+        return Recounted(older)
+    step.store.rollups.recount()
+    step.store.counted()
+    log.info("counted anew what servers of an older release have not kept", upto=older)
+    return Recounted(None, done=True)
 
 
 def backfill(step: Transaction, message: Backfill) -> Backfilled:

@@ -40,6 +40,14 @@ class InHistory(Protocol):
         """Some, or all, of what others have committed before this transaction and after the last one of this server;
         in their order. What is not among it is read by a HistoryReader."""
 
+    @property
+    def older_wrote(self) -> int | None:
+        """The last turn of a server of an older release, which does not keep all counters, where these have not been
+        counted since; None: they are right."""
+
+    def counted(self) -> None:
+        """In this transaction they are."""
+
     def tell(self, events: Sequence[Event], facts: Sequence[Fact]) -> None:
         """What has happened in the transaction, for other servers to know of once it is committed: at its end."""
 

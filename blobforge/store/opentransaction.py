@@ -97,6 +97,15 @@ class OpenTransaction:
         """Of what others have committed before this transaction."""
         return self._bulk.missed
 
+    @property
+    def older_wrote(self) -> int | None:
+        """The last turn of a server that does not keep all counters, where these have not been counted since."""
+        return self._bulk.older_wrote
+
+    def counted(self) -> None:
+        """In this transaction all counters are made anew."""
+        self._bulk.counted()
+
     def tell(self, events: Sequence[Event], facts: Sequence[Fact]) -> None:
         """What has happened in the transaction, for other servers to know of once it is committed."""
         self._bulk.tell(events, facts)

@@ -50,9 +50,9 @@ class Rollups(Protocol):
     def weighed(self, *, next_job: int | None) -> None:
         """All jobs before that one are done; None: all."""
 
-    def recount_converters(self) -> None:
-        """Count anew which jobs have a result of which converter: a server of an older release moves jobs without
-        it."""
+    def recount(self) -> None:
+        """Count anew which jobs have a result of which converter, and bytes: a server of an older release moves jobs
+        without these. Jobs whose bytes it has not kept are to be weighed again."""
 
     # --- depths
 

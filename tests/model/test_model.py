@@ -58,7 +58,7 @@ def test_every_message_of_the_writer_is_in_the_plans() -> None:
     named = set(re.findall(r"\bm\.(\w+)", plans))
     assert {message.__name__ for message in get_args(Command)} - named == {
         "AdvanceOperation", "Backfill", "BeginOperation", "EndOperation", "PruneOperations", "SelectJobs",
-        "SettleFork", "UndoOperation",
+        "SettleFork", "Recount", "UndoOperation",
     }  # fmt: skip
 
 

@@ -151,5 +151,5 @@ async def test_no_statement_counts_a_tables_rows(local: LocalServer, autojump_cl
         text for text in statements if re.search(r"count\(\*\)\s+from\s+(jobs|attempts|job_tags)\b", text, re.I)
     ]
     assert len(statements) > 100
-    # At a start beside other servers, which may be of a release that keeps less.
+    # When servers of an older release, which keep less, are gone.
     assert counting == [shared.COUNT_CONVERTERS]

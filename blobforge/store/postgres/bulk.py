@@ -130,6 +130,15 @@ class PostgresBulk:
     def turn(self) -> int:
         return self._turns.turn
 
+    @property
+    def older_wrote(self) -> int | None:
+        self._turns.take()
+        return self._turns.older
+
+    def counted(self) -> None:
+        self._queued += 1
+        self._turns.counted()
+
     def tell(self, events: Sequence[Event], facts: Sequence[Fact]) -> None:
         if events or facts:
             self._told = encode(events, facts)

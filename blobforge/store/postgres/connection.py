@@ -110,6 +110,8 @@ class WriterTurns:
         self._forks = self.known.forks  # of which this connection has said so
         self.turn_seconds = Spread()  # that transactions took to begin
         self.turn = 0  # of the last transaction that this server knows to be committed
+        # The last turn of a server that does not keep all counters, where those were not counted since.
+        self.older: int | None = None
         self.others_wrote = True  # before the turn that was taken last, and after the one before
         self.on_news: Callable[[], None] = lambda: None  # called then, before anything else is told of that turn
         self._round_trips = self._statements = 0  # of connections that are no more
@@ -155,7 +157,7 @@ class WriterTurns:
         self.begun, self._taken = True, None
         pipe.queue(sql.BEGIN)
         pipe.queue(sql.HOLD_SERVER, (self.server, self._incarnation), self._held)
-        pipe.queue(sql.TAKE_TURN, (clock,), self._took)
+        pipe.queue(sql.TAKE_TURN, (clock, self._schema), self._took)
 
     def _held(self, answer: SqlAnswer) -> None:
         if not answer.rows:  # another connection has the name of this one, or the row was thought to be left behind
@@ -163,7 +165,7 @@ class WriterTurns:
             raise Lost("this server is another one's incarnation by now")
 
     def _took(self, answer: SqlAnswer) -> None:
-        n, at, oldest, job = answer.rows[0]
+        n, at, oldest, job, self.older = answer.rows[0]
         self._taken = (n, at, job)
         if oldest > self._schema:
             raise SchemaUnknown(_too_old(oldest, self._schema))
@@ -220,6 +222,10 @@ class WriterTurns:
         self.turn = n
         self.known.learn(n, nonce, self._forks)
         return time.perf_counter() - began
+
+    def counted(self) -> None:
+        """In this transaction all counters are made anew."""
+        self.queue(sql.RECOUNTED, (self._schema,))
 
     def learn(self, n: int, nonce: bytes) -> None:
         """An entry of another server was read in this transaction."""

@@ -33,7 +33,11 @@ RAISE_INCARNATION: Final = f"""
 FORGET_SERVER: Final = "DELETE FROM servers WHERE id = $1 AND incarnation = $2"
 
 TAKE_TURN: Final = """
-    UPDATE turn SET n = n + 1, at = greatest(at, $1) WHERE one = 1 RETURNING n, at, oldest, job"""
+    UPDATE turn SET n = n + 1, at = greatest(at, $1), wrote = n + 1, wrote_schema = $2,
+        older = CASE WHEN wrote = n AND wrote_schema >= $2 THEN older ELSE n END
+     WHERE one = 1
+    RETURNING n, at, oldest, job, CASE WHEN older > recounted OR recounted_schema < $2 THEN older END"""
+RECOUNTED: Final = "UPDATE turn SET recounted = older, recounted_schema = $1 WHERE one = 1"
 LATEST_TURN: Final = "SELECT n, at, oldest FROM turn WHERE one = 1"
 
 TELL: Final = "INSERT INTO log (n, server, nonce, at, told) VALUES ($1, $2, $3, $4, $5)"

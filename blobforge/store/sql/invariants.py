@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from blobforge.store.sql.running import Row
-from blobforge.store.tallies import MOST_COUNTED
+from blobforge.store.sql.sql import SOURCE_BYTES
 
 EXAMPLES = 5  # offenders that a finding names
 
@@ -42,9 +42,6 @@ class Invariant(msgspec.Struct, frozen=True):
         return f"{count} {self.broken}: {', '.join(examples)}{more}."
 
 
-# See blobforge/store/tallies.py.
-_SOURCE_BYTES = f"""CASE WHEN status = 'uploading' OR source_size IS NULL THEN 0
-              WHEN source_size > {MOST_COUNTED} THEN {MOST_COUNTED} ELSE source_size END"""
 _ATTEMPTS = ("jobs", "attempts")
 
 INVARIANTS: Final = (
@@ -278,7 +275,7 @@ INVARIANTS: Final = (
         f"""SELECT status || ' ' || type || ' ' || priority || ': ' || sum(kept) || ', ' || sum(counted) FROM (
               SELECT status, type, priority, source_bytes + output_bytes AS kept, 0 AS counted FROM job_counts
               UNION ALL
-              SELECT status, type, priority, 0, {_SOURCE_BYTES} + output_bytes FROM jobs
+              SELECT status, type, priority, 0, {SOURCE_BYTES} + output_bytes FROM jobs
                WHERE output_bytes IS NOT NULL) AS each
             GROUP BY status, type, priority HAVING sum(kept) <> sum(counted)""",
         ("jobs.output_bytes", "job_counts.output_bytes"),
@@ -289,7 +286,7 @@ INVARIANTS: Final = (
             FROM (
               SELECT tag, n AS kept, source_bytes + output_bytes AS weight, 0 AS counted, 0 AS weighed FROM tag_counts
               UNION ALL
-              SELECT t.tag, 0, 0, 1, {_SOURCE_BYTES} + output_bytes
+              SELECT t.tag, 0, 0, 1, {SOURCE_BYTES} + output_bytes
                 FROM job_tags AS t JOIN jobs ON jobs.id = t.job_id WHERE output_bytes IS NOT NULL) AS each
             GROUP BY tag HAVING sum(kept) <> sum(counted) OR sum(weight) <> sum(weighed)""",
         ("jobs.output_bytes", "job_tags", "tag_counts"),

@@ -47,10 +47,13 @@ class Rollups:
         else:
             self._do.rows(sql.WEIGHED, (next_job,))
 
-    def recount_converters(self) -> None:
+    def recount(self) -> None:
         self._working.forget()
-        self._do.rows(sql.FORGET_CONVERTER_COUNTS)
-        self._do.rows(sql.COUNT_CONVERTERS)
+        for statement in (
+            sql.FORGET_CONVERTER_COUNTS, sql.COUNT_CONVERTERS, sql.DOUBT_BYTES, sql.FORGET_BYTES, sql.COUNT_BYTES,
+            sql.FORGET_TAG_COUNTS, sql.COUNT_TAGS, sql.END_WEIGHING, sql.BEGIN_WEIGHING,
+        ):  # fmt: skip
+            self._do.rows(statement)
 
     # --- depths
 

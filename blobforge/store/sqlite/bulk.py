@@ -74,6 +74,7 @@ class Bulk:
     turn = 0  # there is one server
     server = ""
     missed: Sequence[Entry] = ()  # which misses nothing
+    older_wrote: int | None = None
     now = 0
 
     def __init__(self, statements: Statements) -> None:
@@ -101,6 +102,9 @@ class Bulk:
             raise
         except Exception as error:
             raise StoreUnavailable(str(error)) from error
+
+    def counted(self) -> None:
+        """It always is."""
 
     def commit(self) -> float:
         began = time.perf_counter()
