@@ -11,6 +11,10 @@ One waiter is woken for one job, and none is forgotten: for each line there is a
 While claims wait, as many are with the writer on behalf of the line as the bound says. A job that was taken away
 without a fact (cancelled) costs one claim in vain; a bound below the truth would cost a waiter its job.
 
+Of several servers with waiters one gets the job, and the others ask in vain, a turn each. So the waiters of a line
+that were woken in vain hold back when another server tells of the next job (`_polite`): as a rule it is taken
+meanwhile. If it is not, no other server has a waiter for it: they are woken then, and at once from the next job on.
+
 A job may be kept from a worker that has failed it. That worker's waiter then stands aside (`_aside`), so that the
 next one is asked, until another job of the line is ready.
 """
@@ -42,6 +46,9 @@ LEAST_SWEPT = 1000  # waiters, before those whose clients have gone are looked f
 LARGEST_WAKE = 500  # waits ended in one transaction
 TRY_AGAIN_SECONDS = 5.0  # after a commit that failed
 TRY_DATABASE_SECONDS = 1.0  # between two claims that see whether the database is back
+# Times the rank plus one: how long waiters that were woken in vain leave the next job of another server to others.
+# Within half of it a claim is committed, and heard of.
+HOLD_BACK = 0.04  # seconds
 OTHERS_LATER = 1.0  # seconds, times the rank: after the server that knows it first hand
 
 CLOSING = Refusal(RefusalCode.SHUTTING_DOWN, "The server is shutting down. Claim again in a moment.", retry_after=2)
@@ -123,6 +130,8 @@ class Scheduler:
         self._announced: Counter[QueueLine] = Counter()
         self._misses = 0  # how often something may not have been told
         self._woken: Counter[QueueLine] = Counter()  # by line: jobs that the claims with the writer could take
+        self._polite: set[QueueLine] = set()  # lines whose waiters were woken in vain
+        self._held_back: dict[QueueLine, float] = {}  # those of which there is a job, and until when
         self._stirred: set[QueueLine] = set()  # lines of which a waiter may have to be woken
         self._returned: list[Release] = []  # what was granted to clients that have gone; not sent yet
         self._timers: list[tuple[float, int, int]] = []  # (due on trio's clock, job, until when by its record)
@@ -170,6 +179,8 @@ class Scheduler:
             if self._try_at <= trio.current_time():
                 self._try_at = math.inf
                 self._ask_again(itertools.islice(list(self._held.values()), 1))
+            if self._held_back:
+                self._end_politeness()
             while self._doubtful:
                 await self._send(self._doubtful.pop())
             if self._stirred:
@@ -182,13 +193,14 @@ class Scheduler:
     def _next_deadline(self) -> float:
         wait = self._waiting.peekitem(0)[0][0] if self._waiting else math.inf
         timer = self._timers[0][0] if self._timers else math.inf
-        return min(wait, timer, self._try_at)
+        held_back = min(self._held_back.values(), default=math.inf)
+        return min(wait, timer, held_back, self._try_at)
 
     # --- what it is told
 
     def post_of_others(self, facts: Sequence[Fact]) -> None:
         """Another server wakes its own jobs; a claim that it has answered may wait here, too: repeated."""
-        self.post(facts, later=OTHERS_LATER * (1 + self._rank()))
+        self.post(facts, of_others=True)
         for fact in facts:
             if isinstance(fact, JobTaken) and fact.claim_key is not None:
                 repeated = self._keyed.get((fact.worker_id, fact.claim_key))
@@ -197,7 +209,7 @@ class Scheduler:
                     self._doubtful.append(repeated)
                     self._wake()
 
-    def post(self, facts: Sequence[Fact], *, later: float = 0.0) -> None:
+    def post(self, facts: Sequence[Fact], *, of_others: bool = False) -> None:
         more_to_do = False
         for fact in facts:
             match fact:
@@ -207,12 +219,17 @@ class Scheduler:
                         self._most[line] += 1
                     for waiter in self._aside.pop(line, {}).values():
                         self._queue(line, waiter)
-                    self._stir(line)
+                    if of_others and line in self._polite:
+                        self._held_back.setdefault(line, trio.current_time() + HOLD_BACK * (1 + self._rank()))
+                    else:
+                        self._held_back.pop(line, None)
+                        self._stir(line)
                 case JobTaken(line=line):
                     if self._most.get(line):
                         self._most[line] -= 1
                     continue  # the only one that leaves nothing to be done
                 case JobWaits(job_id=job_id, until=until, delay=delay):
+                    later = OTHERS_LATER * (1 + self._rank()) if of_others else 0.0
                     self._wake_in(delay + later, job_id, until)
                 case CredentialsRevoked():
                     self._doubt(fact)
@@ -226,6 +243,15 @@ class Scheduler:
         """A waiter of this line may have to be woken now."""
         if line in self._queues:
             self._stirred.add(line)
+
+    def _end_politeness(self) -> None:
+        """Wake the waiters that held back, where there is still a job for them."""
+        now = trio.current_time()
+        for line in [line for line, until in self._held_back.items() if until <= now]:
+            del self._held_back[line]
+            self._stir(line)
+            if self._to_be_woken(line):
+                self._polite.discard(line)
 
     def _doubt(self, revoked: CredentialsRevoked) -> None:
         """End the claims that wait by one of these credentials. A claim that is with the writer is judged there."""
@@ -382,10 +408,12 @@ class Scheduler:
         self._stir(line)  # the job for which it was woken may be there still
 
     def _got_nothing(self, sent: Sent, outcome: Granted) -> None:
-        waiter = sent.waiter
+        waiter, line = sent.waiter, sent.woken_for
         told_all = sent.misses == self._misses
         if told_all and not outcome.idle:
             self._note_what_was_there(sent, outcome.withheld_lines)
+            if line is not None and line not in outcome.withheld_lines:
+                self._polite.add(line)
         if waiter.reply.abandoned:
             return
         if outcome.repeated or self._is_final(waiter) or self._is_repeated(waiter):
@@ -404,6 +432,7 @@ class Scheduler:
         if len(self._most) > MOST_BOUNDS + len(self._queues):
             # Lines that no claim waits for; each costs one claim to find out again.
             self._most = {line: most for line, most in self._most.items() if line in self._queues}
+            self._polite &= self._queues.keys()
         for line, announced in sent.announced.items():
             if line in withheld:
                 continue
@@ -422,6 +451,8 @@ class Scheduler:
 
     def _to_be_woken(self, line: QueueLine) -> bool:
         """Whether a claim waits for a job of this line that may be there, and for which no waiter was woken."""
+        if line in self._held_back:
+            return False
         return line in self._queues and self._woken[line] < self._most.get(line, 1)
 
     # --- time

@@ -27,7 +27,8 @@ from actors.messages import (
     SourceArrived,
     Unregister,
 )
-from actors.scheduler import CLOSING, Scheduler
+from actors.scheduler import CLOSING, HOLD_BACK, Scheduler
+from blobforge.events import JobReady, JobTaken
 from blobforge.job import ReleaseCause
 from blobforge.refusals import Refusal, RefusalCode
 from tests.fixtures.local import LocalServer, open_local
@@ -493,4 +494,68 @@ async def test_while_claims_wait_for_the_database_one_of_them_asks(
     again = await asked.next()
     assert again is not None, "the other one is not forgotten"
     assert again.message.worker_id == "long"
+    nursery.cancel_scope.cancel()
+
+
+async def test_waiters_that_were_woken_in_vain_leave_the_next_job_to_other_servers(
+    autojump_clock: Any, nursery: trio.Nursery
+) -> None:
+    """Each that asks in vain takes a turn of the whole database. A job that no other takes wakes a waiter a little
+    later."""
+    asked = Asked()
+    scheduler = asked.scheduler
+    nursery.start_soon(scheduler.run)
+
+    def ready() -> None:
+        scheduler.post_of_others([JobReady("pdf", 1, 0)])
+
+    def taken() -> None:
+        scheduler.post_of_others([JobTaken("pdf", "elsewhere")])
+
+    async def woken(within: float) -> bool:
+        """Whether the waiter asks; in vain."""
+        sent = await asked.next(within)
+        if sent is not None:
+            sent.reply.settle(Granted())
+        return sent is not None
+
+    await asked.claim("w1", 50)
+    assert await woken(1), "each asks when it comes"
+    ready()
+    assert await woken(0.001), "nothing is known of others"
+    taken()
+    for _ in range(3):
+        ready()
+        assert not await woken(HOLD_BACK / 2)
+        taken()
+        assert not await woken(HOLD_BACK * 2), "another was first, as before"
+    ready()
+    assert not await woken(HOLD_BACK / 2)
+    assert await woken(HOLD_BACK), "none has taken it"
+    nursery.cancel_scope.cancel()
+
+
+async def test_waiters_that_are_alone_do_not_hold_back(autojump_clock: Any, nursery: trio.Nursery) -> None:
+    """One was too late once; from the first job on that no other server takes, all are woken at once."""
+    asked = Asked()
+    scheduler = asked.scheduler
+    nursery.start_soon(scheduler.run)
+
+    async def asks(within: float, outcome: Granted | Refusal) -> bool:
+        sent = await asked.next(within)
+        if sent is not None:
+            sent.reply.settle(outcome)
+        return sent is not None
+
+    for worker_id in ("w1", "w2", "w3"):
+        await asked.claim(worker_id, 50)
+        assert await asks(1, Granted())
+    scheduler.post_of_others([JobReady("pdf", 1, 0)])
+    assert await asks(0.001, Granted())
+    for at_once in (False, True, True):
+        scheduler.post_of_others([JobReady("pdf", 2, 0)])
+        assert await asks(HOLD_BACK / 2, CLOSING) is at_once  # whatever it is given: not nothing
+        if not at_once:
+            assert await asks(HOLD_BACK, CLOSING)
+        scheduler.post([JobTaken("pdf")])
     nursery.cancel_scope.cancel()
