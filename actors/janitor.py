@@ -27,11 +27,12 @@ from actors.messages import (
     Prune,
     Recount,
     TakeDoomed,
+    TellSearch,
 )
 from actors.orphans import OrphanSearcher
 from actors.rests import NEVER, SHORTEST_REST, TRY_AGAIN, rested
 from actors.sweeper import Sweeper
-from blobforge.events import Fact, ObjectsDoomed
+from blobforge.events import Fact, ObjectsDoomed, OrphansSought
 from blobforge.job import JobStatus
 from blobforge.objects import ObjectStore, ObjectStoreError, marks
 from blobforge.objects.breaker import NotAnsweringError
@@ -78,7 +79,7 @@ class Retention(msgspec.Struct, frozen=True):
 class Janitor:
     """`now` gives wall time in ms. `epoch` is read by handlers."""
 
-    heeds: ClassVar[frozenset[type[Fact]]] = frozenset({ObjectsDoomed})
+    heeds: ClassVar[frozenset[type[Fact]]] = frozenset({ObjectsDoomed, OrphansSought})
 
     def __init__(
         self,
@@ -127,6 +128,7 @@ class Janitor:
             safe_now=lambda: self._safe_now() / 1000,
             find_unneeded=self._ask,
             look_for_others=self._look_for_others,
+            tell=None if place is None else self._is_told,
         )
 
     @property
@@ -189,7 +191,7 @@ class Janitor:
             if doomed and not self._failing:
                 self._delete_at = min(self._delete_at, trio.current_time() + SHORTEST_REST)
             if envelope is not None:
-                envelope.reply.settle(self.orphans.asked(envelope.message, self.others))
+                envelope.reply.settle(await self.orphans.asked(envelope.message, self.others))
             now = trio.current_time()
             if not self._leads():
                 self._leave_it_to_another(now + LEAD_AGAIN)
@@ -211,9 +213,16 @@ class Janitor:
         self._vacuum_at, self._fill_at = max(self._vacuum_at, until), max(self._fill_at, until)
         self._recount_at, self._older = max(self._recount_at, until), None
 
-    def post(self, _facts: Sequence[Fact]) -> None:
-        self._doomed = True
+    def post(self, facts: Sequence[Fact]) -> None:
+        for fact in facts:
+            if isinstance(fact, OrphansSought):
+                self.orphans.heard(fact)
+            else:
+                self._doomed = True
         self.mailbox.nudge()
+
+    async def _is_told(self, message: TellSearch) -> bool:
+        return await self._ask(message) is not None
 
     # --- retention
 

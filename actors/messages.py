@@ -822,6 +822,13 @@ class OrphanSearch(Success, frozen=True):
     error: str | None = None
 
 
+class TellSearch(Message[Done], frozen=True):
+    """Have all servers hear how the search goes that `searcher` carries out."""
+
+    searcher: str
+    search: OrphanSearch
+
+
 class FindOrphans(Message[OrphanSearch], frozen=True):
     """To the janitor: look through the object store. Answered at once; it takes as long as it takes."""
 
@@ -980,7 +987,7 @@ Command = (
     | CreateToken | EnsureAdminToken | DeleteToken | TouchTokens | AddSigningKey
     | Purge | Ping | SettleFork | Recount | Batch | RecordBulk
     | BeginOperation | SelectJobs | AdvanceOperation | EndOperation | UndoOperation | PruneOperations
-    | DeleteJob | Prune | TakeDoomed | DeletionsTried | FindUnneeded | FreePages | Backfill
+    | DeleteJob | Prune | TakeDoomed | DeletionsTried | FindUnneeded | TellSearch | FreePages | Backfill
     | RecordDrill | LeaveCheckpoints
 )  # fmt: skip
 

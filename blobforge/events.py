@@ -229,6 +229,13 @@ class OperationsBegun(Fact, frozen=True):
     """There is an operation to carry out."""
 
 
+class OrphansSought(Fact, frozen=True):
+    """How the search for orphans goes (`OrphanSearch`, as JSON), by the server that carries it out: `searcher`."""
+
+    searcher: str
+    search: str
+
+
 class ObjectsDoomed(Fact, frozen=True):
     """There are objects to delete."""
 

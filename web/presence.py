@@ -32,7 +32,6 @@ class Presence:
         """`is_outdated`: whether this server can write no more, because the database belongs to a newer release."""
         self._is_outdated = is_outdated
         self.on_change: Callable[[], None] = _nothing  # a server has come, or is there no more
-        self._there: set[str] = set()
         self._news = trio.Event()
         self._shared = shared
         self._state = state
@@ -40,6 +39,7 @@ class Presence:
         self._left = False
         self._elsewhere: frozenset[str] = frozenset()
         self._heard: list[ServerState] = []
+        self._at_work: list[ServerState] = []  # the others that do their share
         self._rank = 0
 
     @property
@@ -62,13 +62,16 @@ class Presence:
     def rank(self) -> int:
         """Which one this is of those that are there: of what one of them does, the first does it. A server that has
         left is behind all of them."""
-        return 1 + len(self._there) if self._left else self._rank
+        return 1 + len(self._at_work) if self._left else self._rank
 
     def is_mine(self, number: int) -> bool:
         """Whether this is the server that has this one of things that are numbered: each has its share."""
-        own = self._state().id
-        live = 1 + sum(each.is_live and each.id != own for each in self._heard)
-        return number % live == self.rank()
+        return number % (1 + len(self._at_work)) == self.rank()
+
+    @property
+    def has_company(self) -> bool:
+        """Whether another server does its share."""
+        return bool(self._at_work)
 
     def post(self, facts: Sequence[Fact]) -> None:
         """This server's own."""
@@ -114,12 +117,13 @@ class Presence:
         state = self._state()
         self._heard = await self._shared.ask(lambda commons: commons.present(state))
         there = [each for each in self._heard if each.is_live and each.id != state.id]
-        started_at = next((each.started_at for each in self._heard if each.id == state.id), state.started_at)
-        self._rank = sum((each.started_at, each.id) < (started_at, state.id) for each in there)
-        ids = {each.id for each in there}
-        if ids != self._there:
+        own = next((each for each in self._heard if each.id == state.id), state)
+        # Where its own connection is not seen (another role's, or a pool's), nothing is known of the others' either.
+        at_work = [each for each in there if each.is_at_work or not own.connected]
+        self._rank = sum((each.started_at, each.id) < (own.started_at, own.id) for each in at_work)
+        before, self._at_work = self._at_work, at_work
+        if {each.id for each in before} != {each.id for each in at_work}:
             # One that has just come may be what was killed, and was never heard of, started again.
-            self._there = ids
             self.on_change()
         elsewhere = frozenset(each.name for each in there if each.objects != state.objects)
         if elsewhere - self._elsewhere:

@@ -87,6 +87,7 @@ from actors.messages import (
     Submit,
     TakeDoomed,
     TellOutputs,
+    TellSearch,
     TouchSession,
     TouchTokens,
     Undo,
@@ -211,6 +212,8 @@ def apply(step: Transaction, message: Command) -> Answer:  # noqa: PLR0912, PLR0
             return retention.deletions_tried(step, message)
         case FindUnneeded():
             return retention.find_unneeded(step, message)
+        case TellSearch():
+            return retention.tell_search(step, message)
         case Recount():
             return backfill.recount(step, message)
         case Backfill():

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from functools import partial
 
+import msgspec
 from msgspec.structs import replace
 
 from actors.effects.transaction import Transaction
@@ -31,10 +32,19 @@ from actors.messages import (
     Pruned,
     Seen,
     TakeDoomed,
+    TellSearch,
     ToDelete,
     Unneeded,
 )
-from blobforge.events import JobRemoved, JobsPruned, ObjectsDoomed, SourceSettled, WorkerGone, WorkerRemoved
+from blobforge.events import (
+    JobRemoved,
+    JobsPruned,
+    ObjectsDoomed,
+    OrphansSought,
+    SourceSettled,
+    WorkerGone,
+    WorkerRemoved,
+)
 from blobforge.job import Job, JobStatus, no_such_job
 from blobforge.objects.keys import (
     attempt_of,
@@ -263,6 +273,12 @@ def doubted(step: Transaction, source_hash: str, epoch: int) -> Refusal | None:
 def being_removed(key: str) -> Refusal:
     said = f"{key!r} is being removed, as no job needed it any more. Send it again in a moment."
     return Refusal(RefusalCode.BEING_REMOVED, said, retry_after=COME_AGAIN_SECONDS)
+
+
+def tell_search(step: Transaction, message: TellSearch) -> Done:
+    """Nothing changes but what the servers know."""
+    step.facts.append(OrphansSought(message.searcher, msgspec.json.encode(message.search).decode()))
+    return Done()
 
 
 def find_unneeded(step: Transaction, message: FindUnneeded) -> Unneeded:

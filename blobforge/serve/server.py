@@ -30,6 +30,7 @@ from blobforge.backup import BackupError
 from blobforge.backup.opening import opened
 from blobforge.backup.sidecar import Plan
 from blobforge.config import Settings, secrets_of
+from blobforge.events import OutputAccepted
 from blobforge.machinery import datadir, garbage, heap, logs, notify
 from blobforge.machinery.clock import wall_ms
 from blobforge.machinery.datadir import StartError
@@ -63,6 +64,7 @@ SWITCH_SECONDS = 0.0005
 DRAIN_SECONDS = 10.0  # for the writer to take its last message; it takes none when it has met a bug itself
 FIRST_LOOK_SECONDS = 2.0
 INHERIT_AGAIN = 5.0
+IN_HAND_SECONDS = 30.0  # a server that has accepted an output has checked and kept it within these, as a rule
 
 
 def run(settings: Settings) -> int:
@@ -284,8 +286,11 @@ async def _resume(parts: Parts) -> None:
     waits = await parts.reads.run(lambda reader: reader.waiting_for_time())
     parts.reaper.resume(running=leases, workers=workers, uploads=sources, now_ms=now)
     parts.intake.resume(sources=sources, now_ms=now)
-    if parts.presence.rank() == 0:
-        await _resume_outputs(parts)
+    if parts.presence.has_company:
+        parts.presence.on_change()  # outputs may be in another server's hand: see `_inherit`
+    else:
+        outputs, to_keep = await _outputs_left(parts)
+        parts.intake.resume(outputs=outputs, to_keep=to_keep)
     settings = parts.services.settings
     longest = max(settings.retry_backoff_max * (1 + settings.retry_jitter), settings.worker_timeout)
     parts.scheduler.resume(waits, now_ms=now, longest=longest)
@@ -293,22 +298,33 @@ async def _resume(parts: Parts) -> None:
         log.info("leases get a fresh period", jobs=len(leases))
 
 
-async def _resume_outputs(parts: Parts) -> None:
+async def _outputs_left(parts: Parts) -> tuple[list[tuple[int, int, str]], list[OutputAccepted]]:
+    """Those that are to be checked, and those that are to be kept."""
     outputs = await parts.reads.run(lambda reader: reader.unchecked_outputs())
-    to_keep = await parts.reads.run(lambda reader: reader.outputs_to_keep())
-    parts.intake.resume(outputs=outputs, to_keep=to_keep)
+    return outputs, await parts.reads.run(lambda reader: reader.outputs_to_keep())
 
 
 async def _inherit(parts: Parts) -> None:
-    """What a server that is gone had in hand, the first of those that are left takes up."""
+    """What a server that is gone had in hand, the first of those that are left takes up. Beside others only what is
+    left after a while: what is in the hand of a server that is there would be copied twice."""
+    before: set[str] | None = None
     while parts.presence.rank() == 0:
         try:
-            await _resume_outputs(parts)
+            outputs, to_keep = await _outputs_left(parts)
         except DatabaseError as error:
             log.warning("cannot take up what another server left; tried again", reason=str(error))
             await trio.sleep(INHERIT_AGAIN)
-        else:
-            return
+            continue
+        keys = {key for _, _, key in outputs} | {accepted.key for accepted in to_keep}
+        if parts.presence.has_company and before is None and keys:
+            before = keys
+            await trio.sleep(IN_HAND_SECONDS)
+            continue
+        parts.intake.resume(
+            outputs=[each for each in outputs if before is None or each[2] in before],
+            to_keep=[each for each in to_keep if before is None or each.key in before],
+        )
+        return
 
 
 def _announce(settings: Settings, parts: Parts) -> None:

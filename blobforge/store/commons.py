@@ -32,6 +32,8 @@ class Secret(StrEnum):
 
 # How long (seconds) after its last word a server counts as one that is there, and is remembered at all.
 LIVE_SECONDS = 20.0
+# How long one may be silent that has no connection to the database: it has been killed, or is connecting anew.
+GONE_SECONDS = 6.0
 REMEMBERED_SECONDS = 600.0
 
 
@@ -41,7 +43,8 @@ class ServerState(msgspec.Struct, frozen=True, kw_only=True):
     `name` is a stable one, `id` that of this run. `objects` names the place that its objects are in; `admin` is the
     hash of its first administrator's token. `turn` is the last turn of its own that wrote, at `turn_at`; `read` the
     last one of any server that it has read, `behind` how many it had not read then. `clock`: how far (ms) its own
-    clock is ahead of the database's. `silent`: for how long (seconds) it has said nothing.
+    clock is ahead of the database's. `silent`: for how long (seconds) it has said nothing. `connected`: whether the
+    connection on which it says so is still open.
     """
 
     id: str
@@ -52,6 +55,7 @@ class ServerState(msgspec.Struct, frozen=True, kw_only=True):
     url: str = ""
     started_at: int = 0
     silent: float = 0.0
+    connected: bool = True
     turn: int | None = None
     turn_at: int | None = None
     read: int | None = None
@@ -63,6 +67,12 @@ class ServerState(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_live(self) -> bool:
         return self.silent <= LIVE_SECONDS
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether it can be left to this server to do its share. Where not, it may still be live, and believe what
+        it remembers."""
+        return self.is_live and (self.connected or self.silent <= GONE_SECONDS)
 
 
 class Remark(msgspec.Struct, frozen=True):

@@ -1,9 +1,10 @@
 """What has to be done is done by one of several servers, and counted: sources are read once and looked for by one,
-the store is swept by one."""
+the store is swept by one, outputs are kept by one, orphans searched by one."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from typing import Any
 
@@ -11,16 +12,22 @@ import msgspec
 import pytest
 import trio
 
+from actors.follower import LOOK_SECONDS
 from actors.intake import LONGEST_LOOK
+from actors.orphans import GONE_AFTER
 from actors.sweeper import FIRST_SWEEP
 from blobforge.machinery.hop import in_place
-from blobforge.objects import ObjectInfo
+from blobforge.objects import ListedPage, Missed, ObjectInfo
+from blobforge.objects.keys import accepted_key, source_key
 from blobforge.objects.local import LocalStore
+from blobforge.serve.server import IN_HAND_SECONDS
 from tests.fixtures.local import LocalServer
 from tests.several.house import House
+from tests.web.calls import finish
 from web.presence import BEAT_SECONDS
 
 READING = 3.0  # seconds that it takes to read a source
+COPYING = 12.0  # seconds that it takes to copy an output
 
 
 class Shelf(LocalStore):
@@ -29,6 +36,7 @@ class Shelf(LocalStore):
     def __init__(self, house: House) -> None:
         super().__init__(house.folder / "shelf", b"a secret of sixteen", hop=in_place)
         self.asked: Counter[str] = Counter()
+        self.searched_slowly = False
 
     async def head(self, key: str, *, version: str | None = None) -> ObjectInfo | None:
         self.asked[f"head {key}"] += 1
@@ -39,6 +47,17 @@ class Shelf(LocalStore):
         self.asked[f"digest {key}"] += 1
         await trio.sleep(READING)
         return await super().digest(key)
+
+    async def list_page(self, prefix: str, *, cursor: str = "", limit: int = 1000) -> ListedPage:
+        if self.searched_slowly:
+            self.asked[f"list {prefix}"] += 1
+            await trio.sleep(READING)
+        return await super().list_page(prefix, cursor=cursor, limit=limit)
+
+    async def copy(self, key: str, to: str, *, like: ObjectInfo | None) -> ObjectInfo | Missed:
+        self.asked[f"copy {key}"] += 1
+        await trio.sleep(COPYING)
+        return await super().copy(key, to, like=like)
 
     async def clear_unfinished(self, *, before: float, dry_run: bool) -> int:
         self.asked["clear"] += 1
@@ -115,3 +134,106 @@ async def test_each_source_is_looked_for_by_one_and_the_store_swept_by_one(
         for job_id, key in jobs:
             assert (await c.job(job_id))["status"] == "pending"
             assert shelf.asked[f"digest {key}"] == 1
+
+
+async def test_an_output_in_the_hand_of_one_is_not_kept_by_another_too(
+    house: House, shelf: Shelf, autojump_clock: Any
+) -> None:
+    """A server comes meanwhile: it might be what was killed. What is left in nobody's hand is kept a little later."""
+    async with house.server("a") as a, house.server("c"):
+        async with house.server("b") as b:
+            await trio.sleep(BEAT_SECONDS * 2)
+            assert [server.parts.presence.rank() for server in (a, b)] == [0, 2]
+            await b.register("w1")
+            for content in (b"first", b"second"):
+                job_id, _ = await announced(b, content)
+                await b.source(content)
+                assert await b.call("POST", f"/api/jobs/{job_id}/uploaded") == (200, {"status": "pending"})
+            first = (await finish(b))["output_key"]
+            async with house.server("d"):
+                await trio.sleep(COPYING * 2)
+            assert (shelf.asked[f"copy {first}"], await is_kept(a, first)) == (1, True)
+            second = (await finish(b))["output_key"]
+            await trio.sleep(COPYING / 2)
+        assert (shelf.asked[f"copy {second}"], await is_kept(a, second)) == (1, False)
+        await trio.sleep(BEAT_SECONDS * 2 + IN_HAND_SECONDS + COPYING)
+        assert (shelf.asked[f"copy {second}"], await is_kept(a, second)) == (2, True)
+        assert shelf.asked[f"copy {first}"] == 1
+
+
+async def is_kept(server: LocalServer, key: str) -> bool:
+    """Whether the output is where no URL to upload reaches it."""
+    return await server.parts.services.objects.head(accepted_key(server.parts.installation, key)) is not None
+
+
+async def begin(server: LocalServer, *, delete: bool = False) -> tuple[int, Any]:
+    return await server.call("POST", "/api/admin/orphans", {"dry_run": not delete})
+
+
+async def search(server: LocalServer) -> dict[str, Any]:
+    status, answer = await server.call("GET", "/api/admin/orphans")
+    assert status == 200
+    return dict(answer)
+
+
+async def ended(server: LocalServer) -> None:
+    """The search that is under way has ended, and all have heard of it."""
+    with trio.fail_after(300):
+        while (await search(server))["state"] == "running":
+            await trio.sleep(1)
+    await trio.sleep(LOOK_SECONDS * 3)
+
+
+async def test_orphans_are_searched_by_one_and_each_answers_for_it(
+    house: House, shelf: Shelf, autojump_clock: Any
+) -> None:
+    """Behind a load balancer the search begins at one, and the next question goes to another."""
+    async with house.server("a") as a, house.server("b") as b, house.server("c") as c:
+        await trio.sleep(BEAT_SECONDS * 2)
+        orphan = await a.source(b"nobody's")
+        os.utime(shelf._path(source_key(orphan)), (0, 0))
+        shelf.searched_slowly = True
+        begun = []
+
+        async def begins(server: LocalServer) -> None:
+            begun.append(await begin(server))
+
+        async with trio.open_nursery() as nursery:
+            for server in (a, b, c, a):
+                nursery.start_soon(begins, server)
+        assert begun == [(200, {"status": "searching"})] * 4
+        await trio.sleep(LOOK_SECONDS)
+        states = [await search(server) for server in (a, b, c)]
+        assert {(each["state"], each["started_at"]) for each in states} == {("running", states[0]["started_at"])}
+        for server in (a, b, c):
+            status, refused = await begin(server, delete=True)
+            assert (status, refused["type"].rpartition(":")[2]) == (409, "search-running")
+        await ended(a)
+        states = [await search(server) for server in (a, b, c)]
+        assert states[0] == states[1] == states[2]
+        assert (states[0]["state"], states[0]["orphans"]) == ("done", 1)
+        assert states[0]["examples"] == [source_key(orphan)]
+        assert shelf.asked["list sources/"] == 1
+        assert await begin(b, delete=True) == (200, {"status": "searching"})
+        await ended(b)
+        assert {(each["state"], each["dry_run"]) for each in [await search(each) for each in (a, b, c)]} == {
+            ("done", False)
+        }
+
+
+async def test_a_search_ends_with_the_server_that_carries_it_out(
+    house: House, shelf: Shelf, autojump_clock: Any
+) -> None:
+    async with house.server("a") as a:
+        async with house.server("b") as b:
+            await trio.sleep(BEAT_SECONDS * 2)
+            shelf.searched_slowly = True
+            await begin(b)
+            await trio.sleep(LOOK_SECONDS)
+            assert (await search(a))["state"] == "running"
+        await trio.sleep(GONE_AFTER + LOOK_SECONDS)
+        gone = await search(a)
+        assert (gone["state"], "Begin again" in gone["error"]) == ("failed", True)
+        await begin(a, delete=True)
+        await ended(a)
+        assert (await search(a))["state"] == "done"

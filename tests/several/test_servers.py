@@ -16,7 +16,8 @@ import trio
 from blobforge.config import Settings
 from blobforge.machinery.datadir import StartError
 from blobforge.serve.joining import place_of_objects
-from blobforge.store.commons import LIVE_SECONDS
+from blobforge.store.commons import GONE_SECONDS, LIVE_SECONDS
+from blobforge.store.postgres import commons_sql
 from tests.fixtures.local import LocalServer, open_local
 from tests.several.house import House
 from tests.web.calls import token
@@ -65,6 +66,42 @@ async def test_a_server_that_was_killed_is_silent_and_then_forgotten(house: Hous
         house.execute("UPDATE presences SET seen_at = seen_at - 600000 WHERE id = 'killed'")
         await trio.sleep(BEAT_SECONDS * 2)
         assert set(await listed(a)) == {"a"}
+
+
+async def test_the_share_of_a_killed_server_is_taken_over_as_soon_as_its_connection_has_ended(
+    house: House, autojump_clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection may also have been cut: until the server has been silent for long, revocations wait for it."""
+    async with house.server("a") as a, house.server("b") as b:
+        await trio.sleep(BEAT_SECONDS * 2)
+        for one, other in ((a, b), (b, a)):
+            heard = {each.name: each for each in one.parts.presence.servers()}
+            own, name = other.parts.presence.name, one.parts.presence.name
+            assert heard[own or ""].connected, f"{name} sees the connection of {own}"
+        presence = a.parts.presence
+
+        async def killed(silent: float, *, connected: bool) -> tuple[int, list[bool]]:
+            """The rank of a server beside one that was, and which of the sources 0, 1 and 2 are its own."""
+            house.execute(
+                "INSERT INTO presences SELECT 'killed', 'k', version, objects, admin, url, 0, "
+                f"seen_at - {silent * 1000}, turn, turn_at, read, clock, long_polls, streams "
+                "FROM presences WHERE name = 'a'"
+            )
+            with psycopg.connect(house.url, application_name="blobforge killed" if connected else "another"):
+                there = await presence.tell()
+                assert "killed" in {each.id for each in there}, "a revocation waits for what it may believe"
+            house.execute("DELETE FROM presences WHERE id = 'killed'")
+            return presence.rank(), [presence.is_mine(number) for number in range(3)]
+
+        beside, alone = (1, [False, True, False]), (0, [True, False, True])
+        assert await killed(GONE_SECONDS / 2, connected=True) == beside
+        assert await killed(GONE_SECONDS / 2, connected=False) == beside, "it may be connecting anew"
+        assert await killed(GONE_SECONDS + 1, connected=True) == beside
+        assert await killed(GONE_SECONDS + 1, connected=False) == alone
+        # Where connections cannot be told apart, only silence counts.
+        with monkeypatch.context() as patched:
+            patched.setattr(commons_sql, "SIGN", commons_sql.SIGN.replace("blobforge", "pooled"))
+            assert await killed(GONE_SECONDS + 1, connected=False) == beside
 
 
 async def test_the_rows_of_writers_go_with_their_servers(house: House, autojump_clock: Any) -> None:

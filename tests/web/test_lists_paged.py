@@ -14,6 +14,7 @@ import trio
 from msgspec.structs import replace
 
 from actors.messages import NewSession, Person, RecordDrill, SignIn
+from blobforge.events import OrphansSought
 from blobforge.job import Attempt, Job, Outcome
 from blobforge.people import AuditEntry
 from blobforge.store.lists import MOST_IDS, PAGE_BYTES
@@ -304,7 +305,8 @@ async def test_causes_are_filtered_and_paged(local: LocalServer, autojump_clock:
 async def test_what_a_search_for_orphans_names_is_paged(local: LocalServer, autojump_clock: Any) -> None:
     janitor = local.parts.services.janitor
     names = tuple(f"sources/{number:064x}" for number in range(35))
-    janitor.orphans.search = replace(janitor.orphans.search, state="done", orphans=2_000, examples=names)
+    found = replace(janitor.orphans.search, state="done", orphans=2_000, examples=names)
+    janitor.orphans.heard(OrphansSought("another server", msgspec.json.encode(found).decode()))
     _, first = await local.call("GET", "/api/admin/orphans")
     assert (first["examples"], first["next_cursor"]) == (list(names[:10]), 10)
     _, last = await local.call("GET", "/api/admin/orphans?limit=20&cursor=20")

@@ -66,6 +66,7 @@ class RowCommons:
         return max(map(self._failed, hashes)) * REFILL_SECONDS
 
     def present(self, state: ServerState) -> list[ServerState]:
+        self._run(sql.SIGN, state.id)
         # Each by itself: what is read last is younger than what was written first.
         self._run(sql.PRESENT, state.id, state.name, state.version, state.objects, state.admin, state.url, state.turn,
                   state.turn_at, state.read, self._now(), state.long_polls, state.streams)  # fmt: skip
@@ -140,10 +141,10 @@ class RowCommons:
 
 
 def _state(row: Iterable[Any]) -> ServerState:
-    id_, name, version, objects, admin, url, started_at, silent, turn, *rest = row
+    id_, name, version, objects, admin, url, started_at, silent, connected, turn, *rest = row
     turn_at, read, behind, clock, polls, streams = rest
     return ServerState(
         id=id_, name=name, version=version, objects=objects, admin=admin, url=url, started_at=started_at,
-        silent=float(silent), turn=turn, turn_at=turn_at, read=read, behind=behind, clock=clock, long_polls=polls,
-        streams=streams,
+        silent=float(silent), connected=connected, turn=turn, turn_at=turn_at, read=read, behind=behind, clock=clock,
+        long_polls=polls, streams=streams,
     )  # fmt: skip

@@ -41,9 +41,12 @@ PRESENT: Final = f"""
     VALUES ($1, $2, $3, $4, $5, $6, {_NOW}, {_NOW}, $7, $8, $9, $10 - {_NOW}, $11, $12)
     ON CONFLICT (id) DO UPDATE SET name = $2, admin = $5, url = $6, seen_at = {_NOW}, turn = $7, turn_at = $8,
         read = $9, clock = $10 - {_NOW}, long_polls = $11, streams = $12"""
+# By the name of its connection it is seen whether a server is still connected: a killed one's ends with it.
+SIGN: Final = "SELECT set_config('application_name', 'blobforge ' || $1::text, false)"
 PRESENCES: Final = f"""
-    SELECT id, name, version, objects, admin, url, started_at, ({_NOW} - seen_at) / 1000.0::float8, presences.turn,
-           turn_at, read, greatest(0, (SELECT n FROM turn) - read), clock, long_polls, streams
+    SELECT id, name, version, objects, admin, url, started_at, ({_NOW} - seen_at) / 1000.0::float8,
+           'blobforge ' || id IN (SELECT application_name FROM pg_stat_activity WHERE datname = current_database()),
+           presences.turn, turn_at, read, greatest(0, (SELECT n FROM turn) - read), clock, long_polls, streams
     FROM presences ORDER BY name, id"""
 FORGET_SILENT: Final = f"DELETE FROM presences WHERE seen_at < {_NOW} - $1::bigint"
 # Those of which no server has said for so long that it is theirs. One whose writer holds it is passed over.
