@@ -272,6 +272,9 @@ class Store(Lookups, InHistory, Protocol):
     def ended_before(self, status: JobStatus, before: int, *, limit: int) -> list[Job]:
         """Jobs of a status that ended before that time (ms), the oldest first."""
 
+    def compared_until(self, before: int, *, limit: int) -> list[Job]:
+        """Jobs whose former result was to be kept until a time (ms) before that, the earliest first."""
+
     def beat_job(self, job: Job, *, progress: str | None, now: int) -> None:
         """Renew the lease of a running attempt and keep its progress, where it sent any."""
 

@@ -422,6 +422,9 @@ OF_WORKER: Final = f"""
 OF_CONVERTER: Final = f"""
     SELECT {JOB_COLUMNS} FROM jobs INDEXED BY jobs_by_converter
      WHERE made_by = ? AND status = ? AND type = ? AND priority = ? AND id < ? AND id > ? ORDER BY id DESC"""
+OF_COMPARED: Final = f"""
+    SELECT {JOB_COLUMNS} FROM jobs INDEXED BY jobs_compared
+     WHERE compare_until IS NOT NULL AND priority = ? AND id < ? AND id > ? ORDER BY id DESC"""
 CONVERTER_COUNTS: Final = "SELECT made_by, status, type, priority, n FROM converter_counts WHERE n > 0"
 IDS_OF_TAG: Final = "SELECT job_id FROM job_tags WHERE tag = ? LIMIT ?"
 
@@ -439,6 +442,9 @@ SANITY: Final = "SELECT 1"
 # --- housekeeping
 ENDED_BEFORE: Final = f"""
     SELECT {JOB_COLUMNS} FROM jobs WHERE status = ? AND completed_at < ? ORDER BY completed_at, id LIMIT ?"""
+COMPARED_UNTIL: Final = f"""
+    SELECT {JOB_COLUMNS} FROM jobs INDEXED BY jobs_compared_until
+     WHERE compare_until < ? ORDER BY compare_until, id LIMIT ?"""
 HAS_SOURCE: Final = "SELECT 1 FROM jobs WHERE source_hash = ? LIMIT 1"
 PRUNE_AUDIT: Final = "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < ? ORDER BY at, id LIMIT ?)"
 DOOM: Final = "SELECT state, tries, epoch, again FROM doomed_objects WHERE key = ?"

@@ -74,6 +74,10 @@ class SqlStore(CredentialLookups, WorkingSet):
         self.settle()
         return self.known([rows.job(row) for row in self._do.rows(sql.ENDED_BEFORE, (status, before, limit))])
 
+    def compared_until(self, before: int, *, limit: int) -> list[Job]:
+        self.settle()
+        return self.known([rows.job(row) for row in self._do.rows(sql.COMPARED_UNTIL, (before, limit))])
+
     def attempts(self, job_id: int, *, limit: int) -> list[Attempt]:
         self.settle()
         found = [rows.attempt(row) for row in self._do.rows(sql.LATEST_ATTEMPTS, (job_id, limit))]
