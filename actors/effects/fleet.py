@@ -6,6 +6,7 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from actors.effects.acting import acting
+from actors.effects.converters import one_too_many
 from actors.effects.returns import take_back_all
 from actors.effects.transaction import Transaction
 from actors.messages import (
@@ -72,6 +73,8 @@ def register(step: Transaction, message: Register) -> WorkerRegistered | Refusal
             take_back_all(step, worker.id, "another process of this worker has taken over")
         case Succession.SAME:
             pass
+    if (refusal := one_too_many(step, message.converter, known=worker.converter)) is not None:
+        return refusal
     online = replace(
         worker,
         instance=message.instance or worker.instance,

@@ -254,6 +254,12 @@ class Store(Lookups, InHistory, Protocol):
         """Whether there is a job of this type (or was, until a moment ago)."""
 
     def count_types(self) -> int: ...
+    def has_converter(self, converter: str) -> bool:
+        """Whether a job has a result of this converter, or a worker works with it."""
+
+    def count_converters(self) -> int:
+        """Of how many that is so."""
+
     def jobs_between(self, first: int, last: int, *, limit: int) -> list[Job]:
         """Jobs with these ids, both ends included, in their order."""
 

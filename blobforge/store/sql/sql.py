@@ -422,6 +422,12 @@ OF_WORKER: Final = f"""
 OF_CONVERTER: Final = f"""
     SELECT {JOB_COLUMNS} FROM jobs INDEXED BY jobs_by_converter
      WHERE made_by = ? AND status = ? AND type = ? AND priority = ? AND id < ? AND id > ? ORDER BY id DESC"""
+HAS_CONVERTER: Final = """
+    SELECT 1 WHERE EXISTS (SELECT 1 FROM converter_counts WHERE made_by = ?1 AND n > 0)
+                OR EXISTS (SELECT 1 FROM workers WHERE converter = ?1)"""
+KNOWN_CONVERTERS: Final = """
+    SELECT count(*) FROM (SELECT made_by FROM converter_counts WHERE n > 0
+                          UNION SELECT converter FROM workers WHERE converter IS NOT NULL) AS known"""
 OF_COMPARED: Final = f"""
     SELECT {JOB_COLUMNS} FROM jobs INDEXED BY jobs_compared
      WHERE compare_until IS NOT NULL AND priority = ? AND id < ? AND id > ? ORDER BY id DESC"""
