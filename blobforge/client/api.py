@@ -610,9 +610,10 @@ class Endpoints:
         checksum: str | None = None,
         result: Mapping[str, Any] | None = None,
         outputs: Sequence[Mapping[str, Any]] | Literal["all"] | None = None,
+        converter: str | None = None,
     ) -> StatusAnswer:
         """Report success, with one output (`output_key`) or several: `outputs`, the main one first, or "all", and
-        `output_key` is that of the main one.
+        `output_key` is that of the main one. `converter` is what has made it, as "marker 1.3.2".
 
         ApiError `lease-lost` (409): the job is no longer this worker's, its output is not used.
         """
@@ -623,6 +624,7 @@ class Endpoints:
             output_key=output_key,
             checksum=checksum,
             result=dict(result) if result else None,
+            converter=converter,
             instance=self._instance,
         )
         return await self._post(f"/api/jobs/{job_id}/complete", StatusAnswer, body, once_only=True)
