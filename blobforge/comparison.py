@@ -91,6 +91,7 @@ def merged(
 # ------------------------------------------------------------------ texts
 
 LONGEST_LINE = 2_000  # characters that are shown of one
+_CAREFUL = 2_000  # lines
 
 
 def lines_of(text: str) -> list[str]:
@@ -110,12 +111,13 @@ def differing(former: Sequence[str], now: Sequence[str]) -> tuple[int, int]:
 
 
 def text_diff(
-    former: Sequence[str], now: Sequence[str], *, names: tuple[str, str], context: int = 3
+    former: Sequence[str], now: Sequence[str], *, names: tuple[str, str], context: int = 3, careful: int = _CAREFUL
 ) -> Iterator[str]:
     """A unified diff of two texts, line by line, without line ends; nothing where they are the same.
 
     What is the same at the beginning and at the end is left out before the lines are compared, which takes the square
-    of their number: most texts are compared in no time.
+    of their number: most texts are compared in no time. Of more lines than `careful`, those that stand very often are
+    not what the others are aligned by.
     """
     head, tail = differing(former, now)
     if head == len(former) == len(now):
@@ -125,7 +127,7 @@ def text_diff(
     old, new = former[begin : len(former) - end], now[begin : len(now) - end]
     yield f"--- {names[0]}"
     yield f"+++ {names[1]}"
-    for group in difflib.SequenceMatcher(None, old, new, autojunk=len(old) > _CAREFUL).get_grouped_opcodes(context):
+    for group in difflib.SequenceMatcher(None, old, new, autojunk=len(old) > careful).get_grouped_opcodes(context):
         first, last = group[0], group[-1]
         yield f"@@ -{_range(begin + first[1], begin + last[2])} +{_range(begin + first[3], begin + last[4])} @@"
         for tag, old_from, old_to, new_from, new_to in group:
@@ -134,9 +136,6 @@ def text_diff(
                 continue
             yield from (_line("-", line) for line in old[old_from:old_to])
             yield from (_line("+", line) for line in new[new_from:new_to])
-
-
-_CAREFUL = 2_000  # lines; in more, lines that stand very often are not what the others are aligned by
 
 
 def _range(start: int, stop: int) -> str:

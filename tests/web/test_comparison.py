@@ -21,7 +21,7 @@ async def convert(both: Both, outputs: Mapping[str, bytes], *, job_id: int, by: 
     """The next attempt of the job, with these outputs; one called "output" is the only one, in the old way."""
     local = both.local
     await local.call("POST", "/api/workers/register", {"id": "w1", "type": "pdf"})
-    grant = await local.claim(converter=by)
+    grant = await local.claim(converter=by, accepts=["options"])
     assert grant["job"]["id"] == job_id
     body: dict[str, Any] = {"worker_id": "w1", "lease": grant["lease"], "result": {"by": by}}
     if list(outputs) == ["output"]:
@@ -270,3 +270,58 @@ async def test_an_operation_keeps_former_results_and_its_undo_puts_them_back(
     assert (await local.call("POST", f"/api/operations/{begun['operation']}/undo"))[0] == 202
     await trio.sleep(60)
     assert await comparison(local, job_id) == before
+
+
+async def page_of(local: LocalServer, path: str) -> str:
+    status, page = await local.call("GET", path)
+    assert status == 200, page
+    return bytes(page).decode()
+
+
+async def test_the_pages_show_it(virtual: Both, autojump_clock: Any) -> None:
+    local = virtual.local
+    digest = await local.source(b"with options")
+    body = {"type": "pdf", "source_hash": digest, "options": {"dpi": 300}}
+    job_id = int((await local.call("POST", "/api/jobs", body))[1]["job_id"])
+    await convert(virtual, {"a.md": b"one\ntwo\n", "b": b"\0"}, job_id=job_id, by="m 1")
+    assert "Compared with" not in await page_of(local, f"/jobs/{job_id}")
+    await again(virtual, job_id)
+    await convert(virtual, {"a.md": b"one\n<2>\n", "b": b"\0\0", "c": b""}, job_id=job_id, by="m 2")
+    page = await page_of(local, f"/jobs/{job_id}")
+    for text in ("Compared with attempt 1", "2 changed", "1 new", "&#34;dpi&#34;", "with <bdi>m 1</bdi>",
+                 "with <bdi>m 2</bdi>", "/jobs?made_by=m%3D%3D2", "Convert and compare"):  # fmt: skip
+        assert text in page, text
+    assert f'src="/jobs/{job_id}/diff' not in page
+    assert f'src="/jobs/{job_id}/diff?name=a.md' in await page_of(local, f"/jobs/{job_id}?diff=a.md")
+    diff = await page_of(local, f"/jobs/{job_id}/diff?name=a.md")
+    for text in ('<span class="del">-two</span>', '<span class="add">+&lt;2&gt;</span>', "<span> one</span>"):
+        assert text in diff, text
+    assert "This is no text" in await page_of(local, f"/jobs/{job_id}/diff?name=b")
+    assert "in one of the two results only" in await page_of(local, f"/jobs/{job_id}/diff?name=c")
+    assert (await local.call("GET", f"/jobs/{job_id}/output?former=true&name=b"))[0] == 303
+    jobs = await page_of(local, "/jobs?made_by=m%3E1&compared=true")
+    assert 'name="made_by" value="m&gt;1"' in jobs
+    assert f'id="job-{job_id}"' in jobs
+    assert f'id="job-{job_id}"' not in await page_of(local, "/jobs?compared=false")
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "said"),
+    [
+        (b"x" * 300_000, b"y", "More than 256 KiB"),
+        (b"".join(b"%d\n" % n for n in range(1500)), b"".join(b"%d\n" % -n for n in range(1500)), "Too much"),
+        (b"\xff", b"y", "This is no text"),
+        (b"one", b"one\ntwo", "+two"),
+    ],
+)
+async def test_a_single_output_line_by_line(
+    virtual: Both, autojump_clock: Any, was: bytes, now: bytes, said: str
+) -> None:
+    job_id = await virtual.local.submit()
+    await convert(virtual, {"output": was}, job_id=job_id, by="m 1")
+    assert (await virtual.local.call("GET", f"/jobs/{job_id}/diff"))[0] == 404
+    await again(virtual, job_id)
+    await convert(virtual, {"output": now}, job_id=job_id, by="m 2")
+    page = await page_of(virtual.local, f"/jobs/{job_id}")
+    assert f'src="/jobs/{job_id}/diff?name=' in page, "the only one is shown at once"
+    assert said in await page_of(virtual.local, f"/jobs/{job_id}/diff?name=anything")
