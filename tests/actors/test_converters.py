@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from actors.effects.transaction import Rules
-from actors.messages import Claim, Complete, ObjectSeen, Register, Seen
+from actors.messages import (
+    AdvanceOperation,
+    BeginOperation,
+    Claim,
+    Complete,
+    ObjectSeen,
+    OperationPlan,
+    Register,
+    RetryJobs,
+    Seen,
+    SelectJobs,
+    UndoOperation,
+)
+from actors.works import touches
 from blobforge.job import RetryPolicy
 from blobforge.refusals import Refusal
 from blobforge.store.filters import JobFilter
 from blobforge.store.lists import Cursor
+from tests.actors.test_operations import ASKER, stands
 from tests.fixtures.engines import ENGINES
 from tests.store.making import ADMIN, Book, submission
 
@@ -82,3 +97,31 @@ def test_results_are_found_by_what_made_them(book: Book) -> None:
     with book.reader() as reader:
         page = reader.list_jobs(JobFilter(made_by="m<1.10"), limit=10, cursor=Cursor())
     assert (len(page.jobs), page.total, page.exact) == (1, 1, True)
+
+
+def test_an_operation_makes_again_what_an_old_version_made_and_its_undo_puts_it_back(book: Book) -> None:
+    """By the filter alone: selected by the kept counters of converters, treated a page at a turn."""
+    for said in ("m 1.2", "m 1.2", "m 1.10", "m 1.2"):
+        assert not isinstance(done(book, said), Refusal)
+    wanted = JobFilter(made_by="m<1.10", type="pdf")
+    work = RetryJobs(completed_too=True, compare=True)
+    with book.reader() as reader:
+        page = reader.list_jobs(wanted, limit=10, cursor=Cursor())
+        among = reader.list_jobs(JobFilter(type="pdf"), limit=1, cursor=Cursor())
+    assert (page.total, page.exact, among.total, among.exact) == (3, True, 4, True)
+    ids = [job.id for job in page.jobs if touches(work, job)]
+    number = book.do(BeginOperation(OperationPlan(work, filter=wanted), ASKER)).operation_id
+    book.do(SelectJobs(number, 0, (tuple(ids[:2]), tuple(ids[2:])), page.total))
+    for place, some in enumerate((ids[:2], ids[2:])):
+        book.do(AdvanceOperation(number, place, "retry", tuple(some)))
+    ended = stands(book, number)
+    assert (ended.state, ended.matched, ended.changed) == ("completed", 3, 3)
+    assert Counter(book.probe.column("jobs", "status")) == {"pending": 3, "completed": 1}
+    # They are still those that the old version made: their results are served.
+    with book.reader() as reader:
+        assert reader.list_jobs(wanted, limit=10, cursor=Cursor()).total == 3
+    undone = book.do(UndoOperation(number, ASKER)).operation_id
+    for place, some in enumerate((ids[:2], ids[2:])):
+        book.do(AdvanceOperation(undone, place, "undo", tuple(some)))
+    assert Counter(book.probe.column("jobs", "status")) == {"completed": 4}
+    book.counts_are_right()
