@@ -15,7 +15,7 @@ import msgspec
 from blobforge.outputs import Output
 
 
-class Change(StrEnum):
+class Difference(StrEnum):
     """What became of an output, or of a whole result."""
 
     SAME = "same"
@@ -25,7 +25,7 @@ class Change(StrEnum):
     UNPROVEN = "unproven"  # the sizes are the same, and a hash is not on record
 
 
-class ComparedOutput(msgspec.Struct, frozen=True):
+class OutputPair(msgspec.Struct, frozen=True):
     """`former` is None for what is new, `now` for what is gone."""
 
     former: Output | None
@@ -38,15 +38,17 @@ class ComparedOutput(msgspec.Struct, frozen=True):
         return known.name
 
     @property
-    def change(self) -> Change:
+    def change(self) -> Difference:
         former, now = self.former, self.now
         if now is None:
-            return Change.GONE
+            return Difference.GONE
         if former is None:
-            return Change.NEW
+            return Difference.NEW
         if former.sha256 is not None and now.sha256 is not None:
-            return Change.SAME if former.sha256 == now.sha256 else Change.CHANGED
-        return Change.UNPROVEN if former.size == now.size or None in (former.size, now.size) else Change.CHANGED
+            return Difference.SAME if former.sha256 == now.sha256 else Difference.CHANGED
+        return (
+            Difference.UNPROVEN if former.size == now.size or None in (former.size, now.size) else Difference.CHANGED
+        )
 
 
 class Counts(msgspec.Struct):
@@ -58,24 +60,24 @@ class Counts(msgspec.Struct):
     new: int = 0
     unproven: int = 0
 
-    def add(self, change: Change) -> None:
+    def add(self, change: Difference) -> None:
         setattr(self, change, getattr(self, change) + 1)
 
     @property
-    def change(self) -> Change:
+    def change(self) -> Difference:
         """What became of the whole result that these are the outputs of."""
         if self.changed or (self.gone and (self.new or self.same or self.unproven)):
-            return Change.CHANGED
+            return Difference.CHANGED
         if self.gone:
-            return Change.GONE
+            return Difference.GONE
         if self.new:
-            return Change.CHANGED if self.same or self.unproven else Change.NEW
-        return Change.UNPROVEN if self.unproven else Change.SAME
+            return Difference.CHANGED if self.same or self.unproven else Difference.NEW
+        return Difference.UNPROVEN if self.unproven else Difference.SAME
 
 
 def merged(
     former: Sequence[Output], now: Sequence[Output], *, most: int | None = None
-) -> tuple[list[ComparedOutput], str | None]:
+) -> tuple[list[OutputPair], str | None]:
     """Both lists, sorted by name, side by side. `most`: of a list with so many there may be more; then the second
     value is the name up to which both are known."""
     ends = [each[-1].name for each in (former, now) if most is not None and len(each) >= most]
@@ -83,7 +85,7 @@ def merged(
     by_name = {each.name: each for each in former}, {each.name: each for each in now}
     names = sorted({*by_name[0], *by_name[1]})
     compared = [
-        ComparedOutput(by_name[0].get(name), by_name[1].get(name)) for name in names if end is None or name <= end
+        OutputPair(by_name[0].get(name), by_name[1].get(name)) for name in names if end is None or name <= end
     ]
     return compared, end
 

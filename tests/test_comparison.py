@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blobforge.comparison import Change, ComparedOutput, Counts, lines_of, merged, text_diff
+from blobforge.comparison import Counts, Difference, OutputPair, lines_of, merged, text_diff
 from blobforge.outputs import Output
 
 
@@ -19,36 +19,36 @@ def output(name: str, size: int | None = 1, sha256: str | None = "a") -> Output:
 @pytest.mark.parametrize(
     ("former", "now", "change"),
     [
-        (output("x"), output("x"), Change.SAME),
-        (output("x"), output("x", sha256="b"), Change.CHANGED),
-        (output("x"), None, Change.GONE),
-        (None, output("x"), Change.NEW),
-        (output("x", sha256=None), output("x"), Change.UNPROVEN),
-        (output("x", sha256=None), output("x", 2), Change.CHANGED),
-        (output("x", None, None), output("x", 2), Change.UNPROVEN),
+        (output("x"), output("x"), Difference.SAME),
+        (output("x"), output("x", sha256="b"), Difference.CHANGED),
+        (output("x"), None, Difference.GONE),
+        (None, output("x"), Difference.NEW),
+        (output("x", sha256=None), output("x"), Difference.UNPROVEN),
+        (output("x", sha256=None), output("x", 2), Difference.CHANGED),
+        (output("x", None, None), output("x", 2), Difference.UNPROVEN),
     ],
 )
-def test_an_output_by_what_is_on_record(former: Output | None, now: Output | None, change: Change) -> None:
-    compared = ComparedOutput(former, now)
+def test_an_output_by_what_is_on_record(former: Output | None, now: Output | None, change: Difference) -> None:
+    compared = OutputPair(former, now)
     assert (compared.name, compared.change) == ("x", change)
 
 
 @pytest.mark.parametrize(
     ("counts", "change"),
     [
-        (Counts(), Change.SAME),
-        (Counts(same=3), Change.SAME),
-        (Counts(same=3, unproven=1), Change.UNPROVEN),
-        (Counts(same=3, changed=1, unproven=1), Change.CHANGED),
-        (Counts(gone=2), Change.GONE),
-        (Counts(new=2), Change.NEW),
-        (Counts(gone=1, new=1), Change.CHANGED),
-        (Counts(same=1, gone=1), Change.CHANGED),
-        (Counts(same=1, new=1), Change.CHANGED),
-        (Counts(unproven=1, new=1), Change.CHANGED),
+        (Counts(), Difference.SAME),
+        (Counts(same=3), Difference.SAME),
+        (Counts(same=3, unproven=1), Difference.UNPROVEN),
+        (Counts(same=3, changed=1, unproven=1), Difference.CHANGED),
+        (Counts(gone=2), Difference.GONE),
+        (Counts(new=2), Difference.NEW),
+        (Counts(gone=1, new=1), Difference.CHANGED),
+        (Counts(same=1, gone=1), Difference.CHANGED),
+        (Counts(same=1, new=1), Difference.CHANGED),
+        (Counts(unproven=1, new=1), Difference.CHANGED),
     ],
 )
-def test_a_whole_result_by_its_outputs(counts: Counts, change: Change) -> None:
+def test_a_whole_result_by_its_outputs(counts: Counts, change: Difference) -> None:
     assert counts.change is change
 
 

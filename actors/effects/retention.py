@@ -119,7 +119,7 @@ def _end_comparison(step: Transaction, job: Job, *, objects: bool) -> bool:
     """The former result has been kept long enough beside the one that took its place."""
     served = step.store.file(job.output_key) if job.output_key is not None else None
     if served is not None and served.checked_at is None:
-        # Nobody has seen the new output yet. If it is not there, the former one is served again.
+        # The new output was accepted unseen. If it is not there, the former one is served again.
         step.store.save_job(job, replace(job, compare_until=step.now + DOUBT_MS))
         return False
     former = life.former_result(job)

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
-from blobforge.comparison import Change, ComparedOutput, Counts, merged
+from blobforge.comparison import Counts, Difference, OutputPair, merged
 from blobforge.job import Job
 from blobforge.life import with_former
 from blobforge.objects.keys import name_in
@@ -35,11 +35,11 @@ class Compared(msgspec.Struct, frozen=True):
     job: Job
     former: Job
     counts: Counts
-    result: Change | None
+    result: Difference | None
 
     @property
-    def change(self) -> Change:
-        return self.counts.change if self.counts != Counts() else self.result or Change.SAME
+    def change(self) -> Difference:
+        return self.counts.change if self.counts != Counts() else self.result or Difference.SAME
 
 
 def compare(reader: Reader, job: Job) -> Compared | None:
@@ -57,27 +57,25 @@ def compare(reader: Reader, job: Job) -> Compared | None:
     return Compared(job, before, counts, _of_result(reader, job, before))
 
 
-def differing(
-    reader: Reader, compared: Compared, *, after: str, limit: int
-) -> tuple[list[ComparedOutput], str | None]:
+def differing(reader: Reader, compared: Compared, *, after: str, limit: int) -> tuple[list[OutputPair], str | None]:
     """Outputs that are not the same, by name, from a place on; and where to go on, if there may be more."""
-    found: list[ComparedOutput] = []
+    found: list[OutputPair] = []
     place: str | None = after
     while place is not None:
         outputs, place = _page(reader, compared.job, compared.former, place)
         for each in outputs:
-            if each.change is not Change.SAME:
+            if each.change is not Difference.SAME:
                 if len(found) == limit:
                     return found, found[-1].name
                 found.append(each)
     return found, None
 
 
-def _page(reader: Reader, job: Job, before: Job, after: str) -> tuple[list[ComparedOutput], str | None]:
+def _page(reader: Reader, job: Job, before: Job, after: str) -> tuple[list[OutputPair], str | None]:
     now, then = _has_several(job), _has_several(before)
     if not now and not then:
         ones = _the_one(reader, before), _the_one(reader, job)
-        pair = ComparedOutput(*ones)
+        pair = OutputPair(*ones)
         return ([pair] if ones != (None, None) and pair.name > after else []), None
     return merged(_behind(reader, before, after), _behind(reader, job, after), most=_AT_ONCE)
 
@@ -103,14 +101,14 @@ def _the_one(reader: Reader, job: Job) -> Output | None:
     return Output(output_name(job), size, sha256)
 
 
-def _of_result(reader: Reader, job: Job, before: Job) -> Change | None:
+def _of_result(reader: Reader, job: Job, before: Job) -> Difference | None:
     """What became of the JSON that the worker sent."""
     now, then = reader.whole_result(job), reader.whole_result(before)
     if now is None:
-        return None if then is None else Change.GONE
+        return None if then is None else Difference.GONE
     if then is None:
-        return Change.NEW
-    return Change.SAME if now == then else Change.CHANGED
+        return Difference.NEW
+    return Difference.SAME if now == then else Difference.CHANGED
 
 
 # ------------------------------------------------------------------ the API
@@ -184,7 +182,7 @@ def job_wire(compared: Compared) -> wire_comparison.ComparedJob:
     )
 
 
-def _output_wire(compared: ComparedOutput) -> wire_comparison.ComparedWire:
+def _output_wire(compared: OutputPair) -> wire_comparison.ComparedWire:
     now, then = compared.now, compared.former
     about = (now.size, now.sha256, now.media_type) if now is not None else (None, None, None)
     was = (

@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from blobforge.comparison import Change
+from blobforge.comparison import Difference
 from blobforge.job import JobStatus
 from web.api.wire_jobs import JobQuery
 
@@ -49,7 +49,7 @@ class ComparedWire(msgspec.Struct, frozen=True, omit_defaults=True):
     """An output that is not the same. `size`, `sha256` and `media_type` are those of now; `former`: as it was."""
 
     name: str
-    change: Change
+    change: Difference
     size: int | None = None
     sha256: str | None = None
     media_type: str | None = None
@@ -61,14 +61,14 @@ class ComparedJob(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     JSON that the worker sent (`result`). Until `until` the former result can be fetched (`former=true`)."""
 
     job_id: int
-    change: Change
+    change: Difference
     attempt: int
     former_attempt: int
     until: str
     outputs: CountsWire
     made_by: str | None = None
     former_made_by: str | None = None
-    result: Change | None = None
+    result: Difference | None = None
 
 
 class ComparisonWire(ComparedJob, frozen=True, kw_only=True, omit_defaults=True):

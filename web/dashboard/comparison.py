@@ -23,7 +23,7 @@ from web.routing import Access, Call, Route
 from web.served import served
 
 MOST_BYTES: Final = 256 * 1024  # of each text
-# Lines that are not the same at either end; they are compared pair by pair, for everybody in one thread.
+# Lines that are not the same at either end: they are compared pair by pair, in the one thread of all previews.
 MOST_LINES: Final = 1_000
 CAREFUL: Final = 200
 MOST_SHOWN: Final = 50  # outputs on the page of a job
