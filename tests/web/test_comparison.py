@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import trio
 
+from tests.fixtures.engines import looked_into
 from tests.fixtures.local import LocalServer, open_local
 from tests.web.calls import assert_problem
 from tests.web.test_accepted import Both, both, seaweed_or_none  # noqa: F401 - fixtures
@@ -17,13 +18,21 @@ from tests.web.test_accepted import Both, both, seaweed_or_none  # noqa: F401 - 
 WEEK = 7 * 86_400
 
 
-async def convert(both: Both, outputs: Mapping[str, bytes], *, job_id: int, by: str, hashed: bool = True) -> None:  # noqa: F811
+async def convert(
+    both: Both,  # noqa: F811
+    outputs: Mapping[str, bytes],
+    *,
+    job_id: int,
+    by: str,
+    hashed: bool = True,
+    more: str = "",
+) -> None:
     """The next attempt of the job, with these outputs; one called "output" is the only one, in the old way."""
     local = both.local
     await local.call("POST", "/api/workers/register", {"id": "w1", "type": "pdf"})
     grant = await local.claim(converter=by, accepts=["options"])
     assert grant["job"]["id"] == job_id
-    body: dict[str, Any] = {"worker_id": "w1", "lease": grant["lease"], "result": {"by": by}}
+    body: dict[str, Any] = {"worker_id": "w1", "lease": grant["lease"], "result": {"by": by + more}}
     if list(outputs) == ["output"]:
         assert await both.put(grant["upload_url"], outputs["output"]) == 200
         body |= {"output_key": grant["output_key"]}
@@ -172,6 +181,24 @@ async def test_a_former_result_is_kept_for_its_time_and_no_longer(virtual: Both,
     _, answer = await local.call("GET", f"/api/files/{job_id}/output/url")
     assert await virtual.get(answer["url"]) == b"2"
     assert (local.folder / "objects" / local.key(job_id, 1)).parent.exists(), "objects stay unless they are to go"
+
+
+async def test_a_large_result_of_the_worker_is_kept_beside_the_next_and_goes_with_it(
+    virtual: Both, autojump_clock: Any
+) -> None:
+    local = virtual.local
+    job_id = await local.submit()
+    await convert(virtual, {}, job_id=job_id, by="m 1", more="x" * 100_000)
+    await again(virtual, job_id)
+    await convert(virtual, {}, job_id=job_id, by="m 2", more="y" * 100_000)
+    assert (await comparison(local, job_id))["change"] == "changed"
+    for query, letter in {"": "y", "?former=true": "x"}.items():
+        status, result = await local.call("GET", f"/api/jobs/{job_id}/result{query}")
+        assert (status, result["by"][-1]) == (200, letter)
+    await trio.sleep(WEEK + 3600)
+    assert (await local.call("GET", f"/api/jobs/{job_id}/result"))[1]["by"][-1] == "y"
+    with looked_into(local.parts.services.settings.database) as found:
+        assert found.probe.column("results", "attempt") == [2]
 
 
 @pytest.mark.parametrize("names", [["output"], ["a", "b/c"]])
