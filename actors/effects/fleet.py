@@ -62,6 +62,8 @@ def register(step: Transaction, message: Register) -> WorkerRegistered | Refusal
         return worker
     if refusal := bound_to_another(worker, (message.type,)):
         return refusal
+    if refusal := one_too_many(step, message.converter, known=worker.converter):
+        return refusal
     patience = round(HEARD_WITHIN * step.rules.beat * 1000)
     match succession(worker, message.instance, message.replaces, now=step.now, patience_ms=patience):
         case Succession.RIVAL:
@@ -73,8 +75,6 @@ def register(step: Transaction, message: Register) -> WorkerRegistered | Refusal
             take_back_all(step, worker.id, "another process of this worker has taken over")
         case Succession.SAME:
             pass
-    if (refusal := one_too_many(step, message.converter, known=worker.converter)) is not None:
-        return refusal
     online = replace(
         worker,
         instance=message.instance or worker.instance,
