@@ -178,9 +178,7 @@ class Janitor:
         return await self._look_for_others() == ()
 
     async def _keep_house(self) -> None:
-        prunes = bool(self._retention.by_status) or self._retention.audit > 0 or self._retention.workers > 0
-        self._prune_at = trio.current_time() if prunes else NEVER
-        self._delete_at = self._vacuum_at = self._fill_at = trio.current_time()
+        self._prune_at = self._delete_at = self._vacuum_at = self._fill_at = trio.current_time()
         self._recount_at = NEVER if self._place is None else trio.current_time() + RECOUNT_EVERY
         while True:
             wake = min(
@@ -232,7 +230,7 @@ class Janitor:
         audit = now - round(self._retention.audit * 1000) if self._retention.audit > 0 else None
         began = trio.current_time()
         workers = now - round(self._retention.workers * 1000) if self._retention.workers > 0 else None
-        pruned = await self._ask(Prune(before, audit, self._retention.objects, JOBS_AT_ONCE, workers))
+        pruned = await self._ask(Prune(before, audit, self._retention.objects, JOBS_AT_ONCE, workers, now))
         if pruned is not None:
             self.pruned += pruned.jobs
             self._round += pruned.jobs

@@ -441,12 +441,13 @@ class JobChanged(Success, frozen=True):
 
 
 class Retry(Message[JobChanged], frozen=True):
-    """`undo`: see Cancel."""
+    """`undo`: see Cancel. `compare`: the result that the job has is kept for a while beside the next one."""
 
     job_id: int
     reset_attempts: bool = False
     priority: int | None = None
     undo: str = ""
+    compare: bool = False
 
 
 class Cancel(Message[JobChanged], frozen=True):
@@ -721,14 +722,16 @@ class Pruned(Success, frozen=True):
 
 
 class Prune(Message[Pruned], frozen=True):
-    """Remove at most `limit` jobs that ended before the time (ms) of their status, as much of the audit log, and as
-    many workers that were last heard of before `workers_before`."""
+    """Remove at most `limit` jobs that ended before the time (ms) of their status, as much of the audit log, as many
+    workers that were last heard of before `workers_before`, and as many former results that were kept until
+    `compared_before`."""
 
     ended_before: tuple[tuple[JobStatus, int], ...]
     audit_before: int | None = None
     objects: bool = False
     limit: int = 200
     workers_before: int | None = None
+    compared_before: int | None = None
 
 
 class ToDelete(Success, frozen=True):
@@ -863,11 +866,12 @@ class Batch(Message[BatchDone], frozen=True):
 
 
 class RetryJobs(msgspec.Struct, frozen=True, tag="retry", tag_field="verb"):
-    """`completed_too`: what is completed is converted again."""
+    """`completed_too`: what is completed is converted again; `compare`: see Retry."""
 
     reset_attempts: bool = False
     priority: int | None = None
     completed_too: bool = False
+    compare: bool = False
 
 
 class CancelJobs(msgspec.Struct, frozen=True, tag="cancel", tag_field="verb"):

@@ -53,7 +53,7 @@ def item(work: Work, job_id: int, undo: str = "") -> JobItem:
     """What is asked of the writer for one job. `undo`: see Cancel."""
     match work:
         case RetryJobs():
-            return Retry(job_id, work.reset_attempts, work.priority, undo)
+            return Retry(job_id, work.reset_attempts, work.priority, undo, work.compare)
         case CancelJobs():
             return Cancel(job_id, undo)
         case PrioritiseJobs():

@@ -184,6 +184,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             group="housekeeping",
         ),
     ] = 2_592_000.0
+    retention_compared: Annotated[
+        float,
+        Meta(ge=60, le=10 * 365 * 86_400),
+        _doc(
+            "How long a result that was made anew to be compared (`--compare`) has the former one beside it",
+            group="housekeeping",
+        ),
+    ] = 7 * 86_400.0
     retention_objects: Annotated[
         bool,
         _doc(

@@ -214,6 +214,28 @@ def former_result(job: Job) -> Result | None:
     return msgspec.json.decode(job.replaced, type=Result) if job.replaced is not None else None
 
 
+def with_former(job: Job) -> Job | None:
+    """The job with its former result in the place of its own, as long as that is kept to be compared."""
+    former = former_result(job) if job.compare_until is not None else None
+    return _with(job, former) if former is not None else None
+
+
+def _with(job: Job, former: Result | None) -> Job:
+    """As it is while it is tried again: with this result of an earlier attempt, or without any."""
+    return replace(
+        job,
+        status=JobStatus.PENDING,
+        output_key=former.output_key if former is not None else None,
+        result=former.result if former is not None else None,
+        result_size=former.size if former is not None else None,
+        made_by=former.made_by if former is not None else None,
+        kept_attempt=former.attempt if former is not None else None,
+        output_bytes=_weighed(job, former.output_bytes if former is not None else 0),
+        replaced=None,
+        compare_until=None,
+    )
+
+
 def _weighed(job: Job, output_bytes: int) -> int | None:
     """What its result has, in a job whose bytes are counted."""
     return output_bytes if job.output_bytes is not None else None
@@ -402,7 +424,8 @@ def retry(
     """Bring an ended or waiting job back. Without `reset_attempts` a dead job gets exactly one more try.
 
     It is kept from the workers in `avoid` for a while.
-    A result stays until another completion is accepted, and for good if none is; with `compare`, for a while longer.
+    A result stays until another completion is accepted, and for good if none is; with `compare`, for a while longer,
+    also where it was said of an earlier retry, and nothing was accepted since.
     """
     if not allowed(Verb.RETRY, job.status):
         return Refusal(
@@ -428,7 +451,7 @@ def retry(
         kept_attempt=job.result_attempt if brought else None,
         made_by=job.made_by if brought else None,
         replaced=None,
-        compare=compare and brought,
+        compare=brought and (compare or (job.compare and job.kept_attempt is not None)),
         compare_until=None,
         updated_at=now,
     )
@@ -500,13 +523,18 @@ def forget_result(job: Job, *, attempt: int, now: int) -> Job | None:
     """The output that was kept of this attempt is lost. None when the job keeps none of it."""
     if job.kept_attempt == attempt:
         return replace(
-            job, output_key=None, result=None, result_size=None, made_by=None, kept_attempt=None, updated_at=now,
-            output_bytes=_weighed(job, 0),
+            job, output_key=None, result=None, result_size=None, made_by=None, kept_attempt=None, compare=False,
+            output_bytes=_weighed(job, 0), updated_at=now,
         )  # fmt: skip
     former = former_result(job)
     if former is not None and former.attempt == attempt:
-        return replace(job, replaced=None, compare_until=None, updated_at=now)
+        return without_former(job, now=now)
     return None
+
+
+def without_former(job: Job, *, now: int) -> Job:
+    """The result that the job's own took the place of is kept no longer."""
+    return replace(job, replaced=None, compare=False, compare_until=None, updated_at=now)
 
 
 def revoke(job: Job, *, attempt: int, policy: RetryPolicy, now: int) -> Job | None:
@@ -517,20 +545,11 @@ def revoke(job: Job, *, attempt: int, policy: RetryPolicy, now: int) -> Job | No
     returned = _give_back(job, now=now)
     losses = job.losses + 1
     dead = losses >= policy.max_losses
-    former = former_result(job)
     return replace(
-        returned,
+        _with(returned, former_result(job)),
         status=JobStatus.DEAD if dead else JobStatus.PENDING,
         losses=losses,
         started_at=job.started_at if dead else None,  # it was tried, and that is how it ended
         completed_at=now if dead else None,
-        output_key=former.output_key if former is not None else None,
-        result=former.result if former is not None else None,
-        result_size=former.size if former is not None else None,
-        made_by=former.made_by if former is not None else None,
-        kept_attempt=former.attempt if former is not None else None,
-        output_bytes=_weighed(job, former.output_bytes if former is not None else 0),
-        replaced=None,
-        compare_until=None,
         last_error=error,
     )

@@ -11,8 +11,10 @@ of computing, and the server has other things to do.
 from __future__ import annotations
 
 import html
+from collections.abc import Callable
 from functools import cache, partial
 from pathlib import PurePosixPath
+from typing import TypeVar
 
 import msgspec
 import nh3
@@ -20,6 +22,8 @@ import trio
 from markdown_it import MarkdownIt
 
 from blobforge.machinery.hop import Hop, in_thread
+
+T = TypeVar("T")
 
 MOST_BYTES = 256 * 1024  # of an output that are looked at
 MOST_HREFS = 1 << 20  # characters of all links together: a long address is written out wherever it is referred to
@@ -54,10 +58,14 @@ class Previews:
         self._hop = hop or in_thread
         self._turn = trio.Lock()
 
+    async def in_turn(self, work: Callable[[], T]) -> T:
+        """Run something that takes long in the thread, in turn."""
+        async with self._turn:
+            return await self._hop(work)
+
     async def show(self, data: bytes, *, size: int, content_type: str | None, filename: str) -> Preview:
         """Run `preview` in the thread, in turn."""
-        async with self._turn:
-            return await self._hop(partial(preview, data, size=size, content_type=content_type, filename=filename))
+        return await self.in_turn(partial(preview, data, size=size, content_type=content_type, filename=filename))
 
 
 def preview(data: bytes, *, size: int, content_type: str | None, filename: str) -> Preview:

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 from actors.effects import claims, outputs, retention
 from actors.effects.acting import acted_on
 from actors.effects.causes import LOST_CAUSE, REVOKED_CAUSE, SILENT_CAUSE, blamed
+from actors.effects.converters import one_too_many
 from actors.effects.returns import back_in_queue
 from actors.effects.transaction import Transaction
 from actors.messages import (
@@ -94,6 +95,8 @@ def _accept(step: Transaction, message: Complete, job: Job) -> Refusal | None:
     )
     if isinstance(completed, Refusal):
         return completed
+    if (refusal := one_too_many(step, message.converter, known=job.converter)) is not None:
+        return refusal
     if message.several is not None:
         if refusal := outputs.not_chosen(step, job, message.several):
             return refusal

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from actors.effects.acting import acting
 from actors.effects.avoidance import pick
+from actors.effects.converters import one_too_many
 from actors.effects.fleet import show_life
 from actors.effects.transaction import Transaction
 from actors.messages import Claim, Granted
@@ -40,7 +41,10 @@ def claim(step: Transaction, message: Claim, *, after: str | None = None) -> Gra
         return refusal
     if worker.status is WorkerStatus.OFFLINE or step.now - (worker.last_heartbeat or 0) >= LIFE_MS:
         worker = show_life(step, worker)
-    worker = _with_said(step, worker, message)
+    said = _with_said(step, worker, message)
+    if isinstance(said, Refusal):
+        return said
+    worker = said
     if message.claim_key is not None and (again := _given_before(step, message)):
         return Granted(tuple(again))
     if not gets_work(worker):
@@ -56,11 +60,13 @@ def claim(step: Transaction, message: Claim, *, after: str | None = None) -> Gra
     return Granted(tuple(granted), withheld_lines=withheld)
 
 
-def _with_said(step: Transaction, worker: Worker, message: Claim) -> Worker:
+def _with_said(step: Transaction, worker: Worker, message: Claim) -> Worker | Refusal:
     """The worker with what the claim says of it, which is written where it has changed."""
     said = message.converter or worker.converter
     if worker.accepts == message.accepts and worker.converter == said:
         return worker
+    if (refusal := one_too_many(step, said, known=worker.converter)) is not None:
+        return refusal
     now = step.store.worker(worker.id)  # its sign of life may have been written just before
     assert now is not None
     changed = replace(now, accepts=message.accepts, converter=said)

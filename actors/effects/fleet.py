@@ -6,6 +6,7 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from actors.effects.acting import acting
+from actors.effects.converters import one_too_many
 from actors.effects.returns import take_back_all
 from actors.effects.transaction import Transaction
 from actors.messages import (
@@ -60,6 +61,8 @@ def register(step: Transaction, message: Register) -> WorkerRegistered | Refusal
     if isinstance(worker, Refusal):
         return worker
     if refusal := bound_to_another(worker, (message.type,)):
+        return refusal
+    if refusal := one_too_many(step, message.converter, known=worker.converter):
         return refusal
     patience = round(HEARD_WITHIN * step.rules.beat * 1000)
     match succession(worker, message.instance, message.replaces, now=step.now, patience_ms=patience):

@@ -27,13 +27,17 @@ def retried(step: Transaction, message: Retry) -> KeptChange | Refusal:
     job = step.store.job(message.job_id)
     if job is None:
         return no_such_job(message.job_id)
-    changed = _again(step, job, reset_attempts=message.reset_attempts, priority=message.priority)
+    changed = _again(
+        step, job, reset_attempts=message.reset_attempts, priority=message.priority, compare=message.compare
+    )
     if isinstance(changed, Refusal):
         return changed
     return KeptChange(job.id, msgspec.json.encode(life.before_retry(job)).decode(), changed.status, step.now)
 
 
-def _again(step: Transaction, job: Job, *, reset_attempts: bool, priority: int | None) -> Job | Refusal:
+def _again(
+    step: Transaction, job: Job, *, reset_attempts: bool, priority: int | None, compare: bool = False
+) -> Job | Refusal:
     source = step.store.file(source_key(job.source_hash))
     again = life.retry(
         job,
@@ -43,6 +47,7 @@ def _again(step: Transaction, job: Job, *, reset_attempts: bool, priority: int |
         avoid=kept_from(step, job),
         policy=step.rules.retry,
         now=step.now,
+        compare=compare,
     )
     if isinstance(again, Refusal):
         return again

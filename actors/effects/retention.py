@@ -36,6 +36,7 @@ from actors.messages import (
     ToDelete,
     Unneeded,
 )
+from blobforge import life
 from blobforge.events import (
     JobRemoved,
     JobsPruned,
@@ -112,11 +113,43 @@ def prune(step: Transaction, message: Prune) -> Pruned:
             step.events.append(WorkerRemoved(worker.id, worker.type))
             step.facts.append(WorkerGone(worker.id))
         more = len(gone) == message.limit or more
+    if message.compared_before is not None:
+        compared = step.store.compared_until(message.compared_before, limit=message.limit)
+        step.each(compared, partial(_end_comparison, objects=message.objects))
+        more = more or len(compared) == message.limit
     return Pruned(removed, more)
 
 
 def _prune(step: Transaction, job: Job, *, objects: bool) -> bool:
     _remove(step, job, objects=objects)
+    return True
+
+
+def _end_comparison(step: Transaction, job: Job, *, objects: bool) -> bool:
+    """The former result has been kept long enough beside the one that took its place."""
+    served = step.store.file(job.output_key) if job.output_key is not None else None
+    if served is not None and served.checked_at is None:
+        # The new output was accepted unseen. If it is not there, the former one is served again.
+        step.store.save_job(job, replace(job, compare_until=step.now + DOUBT_MS))
+        return False
+    former = life.former_result(job)
+    # Nothing about the job has changed for those that follow it.
+    step.store.save_job(job, life.without_former(job, now=job.updated_at))
+    if former is None:
+        return True
+    step.store.drop_result(job.id, former.attempt)
+    if former.output_key is None or not objects:
+        return True
+    key = former.output_key
+    if name_in(key) is not None:
+        doom(step, prefix_of(key), again=False)
+    elif shared_source(key) is None:
+        record = step.store.file(key)
+        if record is not None and record.kept is not None:
+            doom(step, record.kept, again=False)
+        step.store.forget_file(key)
+        doom(step, key, again=False)
+    step.facts.append(ObjectsDoomed())
     return True
 
 
@@ -304,7 +337,7 @@ def _needed(step: Transaction, key: str) -> bool:
     if is_incoming_key(key):
         return any(job.status is JobStatus.UPLOADING for job in step.store.jobs_by_hash(incoming_of(key)))
     if is_attempts_prefix(key):
-        return step.store.job(attempt_of(key).job_id) is not None
+        return _prefix_needed(step, key)
     output = output_of(key)
     if output.installation not in (None, step.store.installation):
         return True  # another database's
@@ -327,6 +360,16 @@ def _needed(step: Transaction, key: str) -> bool:
     if job.attempt == output.attempt and may_come:
         return True
     return step.store.outputs.is_chosen(job.id, output.attempt, name)
+
+
+def _prefix_needed(step: Transaction, prefix: str) -> bool:
+    """The outputs of an attempt, as long as it is the latest one, or its result is served or kept."""
+    whose = attempt_of(prefix)
+    job = step.store.job(whose.job_id)
+    if job is None:
+        return False
+    former = life.former_result(job)
+    return whose.attempt in (job.attempt, job.result_attempt, former.attempt if former is not None else None)
 
 
 # ------------------------------------------------------------------ the file

@@ -13,6 +13,7 @@ import msgspec
 import structlog
 
 from actors.repeats import WINDOW_SECONDS
+from blobforge.converters import MOST_CONVERTERS
 from blobforge.events import AttemptEnded, CredentialsRevoked, Event, Fact, JobWaits
 from blobforge.job import Job, JobStatus, Outcome, RetryPolicy
 from blobforge.refusals import Refusal
@@ -33,6 +34,7 @@ class Rules(msgspec.Struct, frozen=True):
     retry: RetryPolicy = RetryPolicy()
     max_attempts: int = 3
     max_types: int = 200
+    max_converters: int = MOST_CONVERTERS
     idempotency_window: float = WINDOW_SECONDS
     beat: float = 30.0
     url_lifetime: float = 3600.0

@@ -55,6 +55,9 @@ def job_options(command: Decorated) -> Decorated:
 @bulk_filters
 @click.option("--reset-attempts", is_flag=True, help="Give the jobs all their tries again.")
 @click.option("--priority", type=click.IntRange(1, 5), help="Change their priority, too.")
+@click.option(
+    "--compare", is_flag=True, help="Keep what they have now for a while beside the next result: see `results diff`."
+)
 @job_options
 @session_options
 @pass_session
@@ -65,6 +68,7 @@ def retry_jobs(
     job_ids: tuple[int, ...],
     reset_attempts: bool,
     priority: int | None,
+    compare: bool,
     dry_run: bool,
     yes: bool,
     background: bool,
@@ -76,12 +80,15 @@ def retry_jobs(
       blobforge jobs retry 17 18
       blobforge jobs retry --status dead --type pdf --dry-run
       blobforge jobs retry --made-by 'marker<1.3' --type pdf --dry-run
+      blobforge jobs retry --made-by 'marker<1.3' --type pdf --compare
     """
     change = Change(
         "retry",
         "Retry",
-        lambda client, job_id: client.retry_job(job_id, reset_attempts=reset_attempts, priority=priority),
-        {"reset_attempts": reset_attempts or None, "priority": priority},
+        lambda client, job_id: client.retry_job(
+            job_id, reset_attempts=reset_attempts, priority=priority, compare=compare
+        ),
+        {"reset_attempts": reset_attempts or None, "priority": priority, "compare": compare or None},
     )
     _change(session, change, job_ids, filters, Manner(dry_run, yes, background))
 

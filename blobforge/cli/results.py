@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from blobforge.cli import common, manifests, suggest
+from blobforge.cli import common, comparing, manifests, suggest
 from blobforge.cli.common import CliError, CliSession, CommandGroup, pass_session, session_options
 from blobforge.cli.selection import STATUSES, chosen
 
@@ -18,7 +18,7 @@ def results() -> None:
     """Fetch what the jobs have made, and prove that a folder holds it."""
 
 
-for command in (manifests.manifest, manifests.verify, manifests.key):
+for command in (manifests.manifest, manifests.verify, manifests.key, comparing.diff):
     results.add_command(command)
 
 

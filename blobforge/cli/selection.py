@@ -48,6 +48,9 @@ def _filters(command: Decorated, priority: str) -> Decorated:
             "--made-by", metavar="'NAME<VERSION'", help="Only jobs with a result of these converters; or none."
         ),
         click.option(
+            "--compared/--not-compared", default=None, help="Only jobs beside whose result a former one is kept."
+        ),
+        click.option(
             "--failure", type=click.IntRange(min=1), metavar="ID", help="Only jobs of this cause of failure."
         ),
         click.option(priority, type=click.IntRange(1, 5), help="Only jobs of this priority."),

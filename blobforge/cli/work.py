@@ -263,7 +263,7 @@ def work(
                     output_suffix=output_suffix,
                     zip_outputs=zip_outputs,
                     max_failures=max_failures,
-                    made_with=made_with,
+                    converter=made_with,
                 )
             worker.add(dict.fromkeys(types), converter, limits, recipe, validation)
             await worker.run_until_signalled()

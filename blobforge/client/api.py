@@ -33,6 +33,8 @@ from blobforge.client.types import (
     BulkDone,
     ClaimAnswer,
     ClaimedJob,
+    Comparison,
+    ComparisonPage,
     Database,
     DownloadUrl,
     DrillsPage,
@@ -200,18 +202,36 @@ class Endpoints:
         """One job, with the record of its attempts."""
         return await self._call("GET", f"/api/jobs/{job_id}", Job)
 
-    async def job_result(self, job_id: int) -> bytes:
-        """The JSON that the worker sent as its `result`, as it came, whatever its size.
+    async def job_result(self, job_id: int, *, former: bool = False) -> bytes:
+        """The JSON that the worker sent as its `result`, as it came, whatever its size; `former`: that of the result
+        that is kept to be compared.
 
         ApiError `no-such-object` (404): it sent none.
         """
-        return bytes(await self._call("GET", f"/api/jobs/{job_id}/result", msgspec.Raw))
+        params = {"former": "true"} if former else None
+        return bytes(await self._call("GET", f"/api/jobs/{job_id}/result", msgspec.Raw, params=params))
+
+    async def compare_job(self, job_id: int, *, cursor: str = "", limit: int = 100) -> Comparison:
+        """What has changed between a job's result and the former one that is kept beside it, page by page.
+
+        ApiError `no-such-object` (404): no former result is kept; see `retry_job`.
+        """
+        params = {"cursor": cursor, "limit": limit}
+        return await self._call("GET", f"/api/jobs/{job_id}/comparison", Comparison, params=params)
+
+    async def comparison_page(
+        self, *, limit: int | None = None, cursor: str | None = None, **filters: Unpack[JobFilters]
+    ) -> ComparisonPage:
+        """What became of the results of jobs whose former result is kept, in counts: one page, at most 100 jobs."""
+        params = _without_none(**filters, limit=limit, cursor=cursor)
+        return await self._call("GET", "/api/results/comparisons", ComparisonPage, params=params)
 
     async def retry_job(
-        self, job_id: int, *, reset_attempts: bool = False, priority: int | None = None
+        self, job_id: int, *, reset_attempts: bool = False, priority: int | None = None, compare: bool = False
     ) -> StatusAnswer:
-        """Put a failed, dead, cancelled or completed job back in the queue."""
-        body = _without_none(reset_attempts=reset_attempts or None, priority=priority)
+        """Put a failed, dead, cancelled or completed job back in the queue. `compare`: its result is kept for a while
+        beside the next one (`compare_job`)."""
+        body = _without_none(reset_attempts=reset_attempts or None, priority=priority, compare=compare or None)
         return await self._post(f"/api/jobs/{job_id}/retry", StatusAnswer, body, once_only=True)
 
     async def cancel_job(self, job_id: int) -> StatusAnswer:
@@ -238,8 +258,8 @@ class Endpoints:
         """`retry`, `cancel`, `delete` or reprioritise (`priority`) many jobs, by their ids or by a filter.
 
         `filters` are JobFilters, as for `list_jobs` (the priority that jobs have may be called `only_priority`, as
-        it is in the body); `options` are those of the verb: `reset_attempts`, `priority`, `objects`, `add`,
-        `remove`.
+        it is in the body); `options` are those of the verb: `reset_attempts`, `priority`, `compare`, `objects`,
+        `add`, `remove`.
         """
         wanted = {"only_priority" if name == "priority" else name: value for name, value in (filters or {}).items()}
         body = _without_none(ids=list(ids) if ids else None, dry_run=dry_run or None, **wanted, **options)
@@ -380,9 +400,11 @@ class Endpoints:
             "GET", f"/api/jobs/{job_id}/outputs", OutputPage, params={"cursor": cursor, "limit": limit}
         )
 
-    async def output_url(self, job_id: int, name: str) -> DownloadUrl:
-        """A signed URL to GET one of a job's several outputs. ApiError `no-such-object` (404): none is so called."""
-        return await self._call("GET", f"/api/files/{job_id}/output/url", DownloadUrl, params={"name": name})
+    async def output_url(self, job_id: int, name: str | None = None, *, former: bool = False) -> DownloadUrl:
+        """A signed URL to GET one of a job's several outputs, or, without a name, the main one. `former`: of the
+        result that is kept to be compared. ApiError `no-such-object` (404): none is so called."""
+        params = _without_none(name=name, former="true" if former else None)
+        return await self._call("GET", f"/api/files/{job_id}/output/url", DownloadUrl, params=params)
 
     async def named_upload_urls(
         self, job_id: int, lease: str, outputs: Sequence[Mapping[str, Any]]
@@ -588,9 +610,10 @@ class Endpoints:
         checksum: str | None = None,
         result: Mapping[str, Any] | None = None,
         outputs: Sequence[Mapping[str, Any]] | Literal["all"] | None = None,
+        converter: str | None = None,
     ) -> StatusAnswer:
         """Report success, with one output (`output_key`) or several: `outputs`, the main one first, or "all", and
-        `output_key` is that of the main one.
+        `output_key` is that of the main one. `converter` is what has made it, as "marker 1.3.2".
 
         ApiError `lease-lost` (409): the job is no longer this worker's, its output is not used.
         """
@@ -601,6 +624,7 @@ class Endpoints:
             output_key=output_key,
             checksum=checksum,
             result=dict(result) if result else None,
+            converter=converter,
             instance=self._instance,
         )
         return await self._post(f"/api/jobs/{job_id}/complete", StatusAnswer, body, once_only=True)

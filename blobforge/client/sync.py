@@ -30,6 +30,8 @@ from blobforge.client.types import (
     BatchAnswer,
     BatchItem,
     BulkDone,
+    Comparison,
+    ComparisonPage,
     Database,
     DownloadUrl,
     DrillsPage,
@@ -208,16 +210,35 @@ class Client(BlockingClient):
         """One job, with the record of its attempts."""
         return self._run(partial(self._client.get_job, job_id))
 
-    def job_result(self, job_id: int) -> bytes:
-        """The JSON that the worker sent as its `result`, as it came, whatever its size.
+    def job_result(self, job_id: int, *, former: bool = False) -> bytes:
+        """The JSON that the worker sent as its `result`, as it came, whatever its size; `former`: that of the result
+        that is kept to be compared.
 
         ApiError `no-such-object` (404): it sent none.
         """
-        return self._run(partial(self._client.job_result, job_id))
+        return self._run(partial(self._client.job_result, job_id, former=former))
 
-    def retry_job(self, job_id: int, *, reset_attempts: bool = False, priority: int | None = None) -> StatusAnswer:
-        """Put a failed, dead, cancelled or completed job back in the queue."""
-        return self._run(partial(self._client.retry_job, job_id, reset_attempts=reset_attempts, priority=priority))
+    def compare_job(self, job_id: int, *, cursor: str = "", limit: int = 100) -> Comparison:
+        """What has changed between a job's result and the former one that is kept beside it, page by page.
+
+        ApiError `no-such-object` (404): no former result is kept; see `retry_job`.
+        """
+        return self._run(partial(self._client.compare_job, job_id, cursor=cursor, limit=limit))
+
+    def comparison_page(
+        self, *, limit: int | None = None, cursor: str | None = None, **filters: Unpack[JobFilters]
+    ) -> ComparisonPage:
+        """What became of the results of jobs whose former result is kept, in counts: one page, at most 100 jobs."""
+        return self._run(partial(self._client.comparison_page, limit=limit, cursor=cursor, **filters))
+
+    def retry_job(
+        self, job_id: int, *, reset_attempts: bool = False, priority: int | None = None, compare: bool = False
+    ) -> StatusAnswer:
+        """Put a failed, dead, cancelled or completed job back in the queue. `compare`: its result is kept for a while
+        beside the next one (`compare_job`)."""
+        return self._run(
+            partial(self._client.retry_job, job_id, reset_attempts=reset_attempts, priority=priority, compare=compare)
+        )
 
     def cancel_job(self, job_id: int) -> StatusAnswer:
         """Cancel a job at once, a running one too."""
@@ -243,8 +264,8 @@ class Client(BlockingClient):
         """`retry`, `cancel`, `delete` or reprioritise (`priority`) many jobs, by their ids or by a filter.
 
         `filters` are JobFilters, as for `list_jobs` (the priority that jobs have may be called `only_priority`, as
-        it is in the body); `options` are those of the verb: `reset_attempts`, `priority`, `objects`, `add`,
-        `remove`.
+        it is in the body); `options` are those of the verb: `reset_attempts`, `priority`, `compare`, `objects`,
+        `add`, `remove`.
         """
         return self._run(
             partial(self._client.change_many, verb, ids=ids, dry_run=dry_run, filters=filters, **options)
@@ -343,9 +364,10 @@ class Client(BlockingClient):
         """The outputs of a job's accepted attempt, by name, from `cursor` on; up to 1000. None of a job without."""
         return self._run(partial(self._client.output_page, job_id, cursor=cursor, limit=limit))
 
-    def output_url(self, job_id: int, name: str) -> DownloadUrl:
-        """A signed URL to GET one of a job's several outputs. ApiError `no-such-object` (404): none is so called."""
-        return self._run(partial(self._client.output_url, job_id, name))
+    def output_url(self, job_id: int, name: str | None = None, *, former: bool = False) -> DownloadUrl:
+        """A signed URL to GET one of a job's several outputs, or, without a name, the main one. `former`: of the
+        result that is kept to be compared. ApiError `no-such-object` (404): none is so called."""
+        return self._run(partial(self._client.output_url, job_id, name, former=former))
 
     def named_upload_urls(
         self, job_id: int, lease: str, outputs: Sequence[Mapping[str, Any]]

@@ -51,6 +51,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     metadata: Any = None
     options: dict[str, Any] | None = None
     made_by: str | None = None
+    compared_until: datetime | None = None
     result: Any = None
     progress: Any = None
     not_before: datetime | None = None
@@ -70,7 +71,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 class JobFilters(TypedDict, total=False):
     """Which jobs are meant, by a list or by what is done to many. None, or nothing: any. Times are RFC 3339; `q` is a
     part of one of the source's paths, `failure` the number of a cause, `made_by` a converter's name and versions
-    ("marker<1.3"). The server's own type is `JobFilter`."""
+    ("marker<1.3"), `compared` whether a former result is kept. The server's own type is `JobFilter`."""
 
     status: str | None
     type: str | None
@@ -84,6 +85,7 @@ class JobFilters(TypedDict, total=False):
     updated_since: str | None
     updated_until: str | None
     made_by: str | None
+    compared: bool | str | None
 
 
 class JobPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,6 +96,66 @@ class JobPage(msgspec.Struct, frozen=True, kw_only=True):
     total_exact: bool = True
     limit: int = 0
     offset: int = 0
+    next_cursor: str | None = None
+
+
+class OutputCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """How many outputs are the same by their hashes, have changed, are gone, are new; `unproven`: of one size, and a
+    hash is not on record."""
+
+    same: int = 0
+    changed: int = 0
+    gone: int = 0
+    new: int = 0
+    unproven: int = 0
+
+
+class FormerOutput(msgspec.Struct, frozen=True, kw_only=True):
+    """An output of the former result."""
+
+    name: str
+    size: int | None = None
+    sha256: str | None = None
+    media_type: str | None = None
+
+
+class ComparedOutput(msgspec.Struct, frozen=True, kw_only=True):
+    """An output that is not the same: as it is now, and as it was."""
+
+    name: str
+    change: str
+    size: int | None = None
+    sha256: str | None = None
+    media_type: str | None = None
+    former: FormerOutput | None = None
+
+
+class ComparedJob(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a job's result: `same`, `changed`, `gone`, `new` or `unproven`. `result` is the same of the JSON
+    that the worker sent."""
+
+    job_id: int
+    change: str
+    attempt: int
+    former_attempt: int
+    until: datetime
+    outputs: OutputCounts
+    made_by: str | None = None
+    former_made_by: str | None = None
+    result: str | None = None
+
+
+class Comparison(ComparedJob, frozen=True, kw_only=True):
+    """One page of the outputs that are not the same. Go on with `next_cursor`, until there is none."""
+
+    differing: list[ComparedOutput] = []
+    next_cursor: str | None = None
+
+
+class ComparisonPage(msgspec.Struct, frozen=True, kw_only=True):
+    """One page of jobs. Go on with `next_cursor`, until there is none."""
+
+    comparisons: list[ComparedJob] = []
     next_cursor: str | None = None
 
 

@@ -81,7 +81,9 @@ class AttemptRun:
         output_suffix: str,
         zip_outputs: bool = False,
         validation: Validation = ANYTHING,
+        made_with: str | None = None,
     ) -> None:
+        self._made_with = made_with
         self._client = client
         self._worker_id = worker_id
         self._converter = converter
@@ -239,6 +241,7 @@ class AttemptRun:
                 checksum=brought.checksum,
                 result=self._result(brought, seconds),
                 outputs="all" if many > 1 else None,
+                converter=self._made_with,
             )
         except ApiError as error:
             if error.type not in LOST and error.status < 500 and error.status not in {401, 403, 404}:

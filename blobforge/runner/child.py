@@ -21,7 +21,7 @@ import trio
 
 from blobforge.runner import wire
 from blobforge.runner.address import find
-from blobforge.runner.handlers import Handler, as_outcome, is_async, returned_paths
+from blobforge.runner.handlers import Handler, as_outcome, declared, is_async, returned_paths
 from blobforge.runner.job import Job, JobFailed
 from blobforge.runner.strays import COOKIE
 
@@ -41,11 +41,12 @@ class HandlerProgram:
         assert isinstance(first, wire.LoadFunction)
         try:
             handler = find(first.address)
+            made_with = declared(handler)
         except Exception as error:
             traceback.print_exc()  # where the worker's own trouble belongs: the record has one line for it
             self._say(wire.NotReady(f"{type(error).__name__}: {error}"))
             return
-        self._say(wire.Ready())
+        self._say(wire.Ready(made_with))
         threading.Thread(target=self._listen, daemon=True).start()
         while True:
             reply = self._convert(handler, self._todo.get())

@@ -46,6 +46,8 @@ class Command:
     placeholder or a shell's operator, or whose program is not to be found.
     """
 
+    made_with: str | None = None  # it cannot say what it is; `--converter` does
+
     def __init__(
         self,
         template: str,

@@ -20,6 +20,7 @@ from typing import Any, Literal, Protocol
 
 import trio
 
+from blobforge import converters
 from blobforge.outputs import MOST
 from blobforge.runner.guard import Guard
 from blobforge.runner.job import Job, JobCancelled, JobFailed, WorkerTrouble
@@ -36,10 +37,13 @@ _MOST_TRACEBACK = 16_384  # characters
 
 
 class Converter(Protocol):
-    """The protocol of what an attempt calls: a command, or a handler.
+    """The protocol of what an attempt calls: a command, or a handler. `made_with`: the name and the version that it
+    declares, once it is prepared.
 
     Raises JobFailed or WorkerTrouble. Cancelling it stops the work, and waits until it has stopped where it can be.
     """
+
+    made_with: str | None
 
     async def prepare(self, nursery: trio.Nursery, guard: Guard) -> None:
         """Make ready before the first job is claimed; background tasks go into `nursery`."""
@@ -53,6 +57,7 @@ class InWorker:
     def __init__(self, handler: Handler, *, grace: float = GRACE) -> None:
         self._handler = handler
         self._grace = grace
+        self.made_with = declared(handler)
 
     async def prepare(self, nursery: trio.Nursery, guard: Guard) -> None:
         del nursery, guard
@@ -96,6 +101,17 @@ class InWorker:
             if not over.is_set():
                 job.leftover = over.wait
             raise
+
+
+def declared(handler: Handler) -> str | None:
+    """The name and the version that a handler has in its attribute `converter`: "marker 1.3.2". Raises ValueError for
+    what is none."""
+    said = getattr(handler, "converter", None)
+    if said is None:
+        return None
+    if not isinstance(said, str):
+        raise ValueError(f"the handler's `converter` is a text like 'marker 1.3.2', not {said!r}")
+    return str(converters.converter(said))
 
 
 def is_async(handler: Handler) -> bool:

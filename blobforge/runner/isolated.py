@@ -55,11 +55,13 @@ class InProcess:
         self._idle: list[_Child] = []
         self._nursery: trio.Nursery | None = None
         self._guard: Guard | None = None
+        self.made_with: str | None = None
 
     async def prepare(self, nursery: trio.Nursery, guard: Guard) -> None:
         """Start the first process. Raises WorkerTrouble when the handler cannot be loaded there."""
         self._nursery, self._guard = nursery, guard
-        self._idle = [await self._start()]
+        first = await self._start()
+        self._idle, self.made_with = [first], first.made_with
 
     async def __call__(self, job: Job) -> None:
         while self._idle and not self._idle[-1].fit:
@@ -90,6 +92,7 @@ class _Child:
 
     def __init__(self, grace: float, guard: Guard | None, max_memory: int | None) -> None:
         self._max_memory = max_memory
+        self.made_with: str | None = None
         self.jobs = 0
         self.memory = 0
         self._grace = grace
@@ -191,7 +194,8 @@ class _Child:
     async def _load(self, address: Address) -> WorkerTrouble | None:
         await self._send(wire.LoadFunction(address))
         match await self._next():
-            case wire.Ready():
+            case wire.Ready(made_with):
+                self.made_with = made_with
                 return None
             case wire.NotReady(error):
                 return WorkerTrouble(f"the handler cannot be loaded: {error}")

@@ -76,12 +76,14 @@ class ShiftOptions:
 
 @dataclass(frozen=True)
 class Duty:
-    """The handler of one type's jobs, with its limits. `recipe`: the same in words, for the server's record."""
+    """The handler of one type's jobs, with its limits. `recipe`: the same in words, for the server's record;
+    `made_with`: what it is, where that is said of this type's."""
 
     converter: Converter
     limits: Limits
     recipe: Recipe | None = None
     validation: Validation = ANYTHING
+    made_with: str | None = None
 
 
 class Shift:
@@ -217,6 +219,8 @@ class Shift:
             for type_, duty in self._duties.items()
             if duty.recipe is not None
         }
+        # Of a worker with several only a completion can say it.
+        made_with = {self._made_with(duty) for duty in self._duties.values()}
         return await client.register(
             self._worker_id,
             next(iter(self._duties)),
@@ -230,8 +234,12 @@ class Shift:
             labels=self._options.labels or None,
             version=version("blobforge-server"),
             replaces=self._instance.replaces,
-            converter=self._options.made_with,
+            converter=next(iter(made_with)) if len(made_with) == 1 else None,
         )
+
+    def _made_with(self, duty: Duty) -> str | None:
+        """What makes the results of this type: as said of it, of the worker, or by the handler itself."""
+        return duty.made_with or self._options.made_with or duty.converter.made_with
 
     async def _leave(self) -> None:
         if self._replaced:
@@ -365,6 +373,7 @@ class Shift:
             output_suffix=self._options.output_suffix,
             zip_outputs=self._options.zip_outputs,
             validation=duty.validation,
+            made_with=self._made_with(duty),
         )
         try:
             outcome = await attempt.run()

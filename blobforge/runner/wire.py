@@ -34,7 +34,9 @@ class CancelConvert(msgspec.Struct, frozen=True, tag="cancel"):
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
-    """The function is loaded."""
+    """The function is loaded. `made_with`: what it declares to be, a converter's name and version."""
+
+    made_with: str | None = None
 
 
 class NotReady(msgspec.Struct, frozen=True, tag="not-ready"):

@@ -14,8 +14,8 @@ from typing import TypeVar
 
 import trio
 
+from blobforge import converters
 from blobforge.client import AsyncClient
-from blobforge.converters import converter
 from blobforge.login import credentials, login_file
 from blobforge.machinery.groups import unwrapped
 from blobforge.runner.attempt import RunEnd
@@ -38,6 +38,11 @@ _CLOSE_SECONDS = 5.0  # for the client to close its connections
 EXIT_FAILING = 7  # it took no jobs at its end: too many in a row had failed
 EXIT_REPLACED = 6  # another process is this worker now: to be started again would be in its way
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # a closed terminal must not leave commands behind, either
+
+
+def _known(converter: str | None) -> str | None:
+    """A converter's name and version by its one spelling. Raises ValueError for what is none."""
+    return str(converters.converter(converter)) if converter is not None else None
 
 
 def default_worker_id() -> str:
@@ -85,7 +90,7 @@ class Worker:
         output_suffix: str = "",
         zip_outputs: bool = False,
         max_failures: int | None = MAX_FAILURES,
-        made_with: str | None = None,
+        converter: str | None = None,
     ) -> None:
         if concurrency < 1:
             raise ValueError("a worker runs at least one job at a time")
@@ -113,7 +118,7 @@ class Worker:
             zip_outputs=zip_outputs,
             max_failures=max_failures or None,
             named=self._named is not None,
-            made_with=str(converter(made_with)) if made_with is not None else None,
+            made_with=_known(converter),
         )
         self.worker_id = self._named or default_worker_id()
         self.tally: Counter[RunEnd] = Counter()
@@ -133,6 +138,7 @@ class Worker:
         recycle_after: int | None = None,
         max_memory: int | None = None,
         validate: Validation = ANYTHING,
+        converter: str | None = None,
     ) -> Callable[[H], H]:
         """Decorates the function for jobs of `types`; a plain one or an async one (trio).
 
@@ -141,21 +147,22 @@ class Worker:
         `isolation="process"` the function runs in a process of its own, which a limit can kill and which cannot hold
         up heartbeats. With `"thread"` it runs in this one; see `handlers.py`. Such a process is replaced after
         `recycle_after` jobs; `max_memory` (bytes) is its limit, and near that it is replaced, too. `validate` says
-        what the outputs must be (`Validation.of`).
+        what the outputs must be (`Validation.of`). `converter` is what makes the results, as "marker 1.3.2"; so is an
+        attribute of that name of the function, where neither this nor the worker says it.
         """
         if isolation not in ("process", "thread"):
             raise ValueError(f"isolation is 'process' or 'thread', not {isolation!r}")
         if isolation == "thread" and (recycle_after is not None or max_memory is not None):
             raise ValueError("recycle_after and max_memory are for a process of its own, not for a thread")
-        limits = Limits(timeout, stall_timeout)
+        limits, made_with = Limits(timeout, stall_timeout), _known(converter)
 
         def decorate(function: H) -> H:
-            converter: Converter
+            runs: Converter
             if isolation == "thread":
-                converter = InWorker(function, grace=kill_after)
+                runs = InWorker(function, grace=kill_after)
             else:
-                converter = InProcess(function, grace=kill_after, recycle_after=recycle_after, max_memory=max_memory)
-            self.add(types, converter, limits, validation=validate)
+                runs = InProcess(function, grace=kill_after, recycle_after=recycle_after, max_memory=max_memory)
+            self.add(types, runs, limits, validation=validate, made_with=made_with)
             return function
 
         return decorate
@@ -167,11 +174,12 @@ class Worker:
         limits: Limits = Limits(),  # noqa: B008 - frozen
         recipe: Recipe | None = None,
         validation: Validation = ANYTHING,
+        made_with: str | None = None,
     ) -> None:
         """Give jobs of `types` to a converter, such as a Command. Raises ValueError for a type that has one.
 
         `recipe` is told to the server, so that `blobforge replay` can do the same. What the outputs must be says
-        `validation`.
+        `validation`; `made_with`: the converter's name and version.
         """
         names = list(types)
         if not names:
@@ -179,7 +187,7 @@ class Worker:
         for name in names:
             if name in self._duties:
                 raise ValueError(f"there are two handlers for the type {name!r}")
-            self._duties[name] = Duty(converter, limits, recipe, validation)
+            self._duties[name] = Duty(converter, limits, recipe, validation, made_with)
 
     def run(self) -> Counter[RunEnd]:
         """Work until SIGTERM, SIGINT or SIGHUP, or until done; return how the attempts ended.

@@ -100,6 +100,7 @@ class Parts:
             max_types=settings.max_types,
             beat=settings.beat_every,
             url_lifetime=settings.url_lifetime,
+            compare_for=settings.retention_compared,
         )
         self.follower: Follower | None = None
 

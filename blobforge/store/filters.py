@@ -12,8 +12,9 @@ from blobforge.people import AuditEntry
 class JobFilter(msgspec.Struct, frozen=True):
     """None means any. `q` is a part of one of the source's paths.
 
-    `failure` is the number of a cause; `made_by` takes results by what made them (`converters.wanted`). Times are ms
-    since the epoch: from `since` on, up to and without `until`.
+    `failure` is the number of a cause; `made_by` takes results by what made them (`converters.wanted`); `compared`,
+    whether a former result is kept to be compared. Times are ms since the epoch: from `since` on, up to and without
+    `until`.
     """
 
     status: JobStatus | None = None
@@ -28,6 +29,7 @@ class JobFilter(msgspec.Struct, frozen=True):
     updated_since: int | None = None
     updated_until: int | None = None
     made_by: str | None = None
+    compared: bool | None = None
 
     @property
     def counted(self) -> bool:
@@ -47,6 +49,7 @@ class JobFilter(msgspec.Struct, frozen=True):
             and _within(job.created_at, self.created_since, self.created_until)
             and _within(job.updated_at, self.updated_since, self.updated_until)
             and (self.made_by is None or _made(job, converters.wanted(self.made_by)))
+            and (self.compared is None or self.compared is (job.compare_until is not None))
         )
 
 

@@ -175,8 +175,12 @@ class Reader(Lookups, Protocol):
         """The job and the records of its latest attempts (those with lower numbers than `before`), oldest first, of
         one moment; with a result that is kept aside, where it has at most `most_result` bytes."""
 
-    def job_to_name(self, job_id: int) -> Job | None:
-        """The job, to name its output by: of a result that is kept aside, the members that say what it is."""
+    def job_to_name(self, job_id: int, *, former: bool = False) -> Job | None:
+        """The job, to name its output by: of a result that is kept aside, the members that say what it is. `former`:
+        with its former result in the place of its own, and None where none is kept to be compared."""
+
+    def named(self, job: Job) -> Job:
+        """The same of a job that was read; of one with its former result (`life.with_former`), too."""
 
     def jobs_to_name(self, job_ids: Collection[int]) -> dict[int, Job]:
         """Those of many that are there, by their ids, with no more of what was written at length than names them."""
@@ -184,8 +188,11 @@ class Reader(Lookups, Protocol):
     def files(self, keys: Collection[str]) -> dict[str, FileRecord]:
         """What is known of those of these objects that are on record."""
 
-    def result(self, job_id: int) -> tuple[Job, str | None] | None:
-        """The job and its result, whole."""
+    def result(self, job_id: int, *, former: bool = False) -> tuple[Job, str | None] | None:
+        """The job and its result, whole; `former`: see `job_to_name`."""
+
+    def whole_result(self, job: Job) -> str | None:
+        """The result of a job that was read, whole."""
 
     def attempts(self, job_id: int, *, before: int = NEWEST, limit: int = MOST_ATTEMPTS) -> list[Attempt]:
         """The latest attempts of a job below a number, newest first: as many as `limit` and a page's size hold."""

@@ -254,6 +254,12 @@ class Store(Lookups, InHistory, Protocol):
         """Whether there is a job of this type (or was, until a moment ago)."""
 
     def count_types(self) -> int: ...
+    def has_converter(self, converter: str) -> bool:
+        """Whether a job has a result of this converter, or a worker works with it."""
+
+    def count_converters(self) -> int:
+        """Of how many that is so."""
+
     def jobs_between(self, first: int, last: int, *, limit: int) -> list[Job]:
         """Jobs with these ids, both ends included, in their order."""
 
@@ -271,6 +277,9 @@ class Store(Lookups, InHistory, Protocol):
 
     def ended_before(self, status: JobStatus, before: int, *, limit: int) -> list[Job]:
         """Jobs of a status that ended before that time (ms), the oldest first."""
+
+    def compared_until(self, before: int, *, limit: int) -> list[Job]:
+        """Jobs whose former result was to be kept until a time (ms) before that, the earliest first."""
 
     def beat_job(self, job: Job, *, progress: str | None, now: int) -> None:
         """Renew the lease of a running attempt and keep its progress, where it sent any."""

@@ -6,6 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from blobforge.cli.change import change_counted
+from blobforge.cli.common import CliSession
+from blobforge.client import BulkDone
 from tests.cli.conftest import Running, running_server
 from tests.cli.people import People, people
 from tests.cli.terminal import terminal
@@ -26,6 +29,14 @@ def person(local: Running) -> Iterator[People]:
 
 def statuses(local: Running, type_: str) -> list[str]:
     return sorted(job["status"] for job in local.json("jobs", "list", "--type", type_)["jobs"])
+
+
+def test_a_dry_run_says_of_how_many_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    found = BulkDone(matched=31_204, changed=31_204, refused=0, dry_run=True)
+    change_counted(
+        CliSession(), lambda *, dry: found, "Retry", noun="job", by_id=False, dry_run=True, yes=False, among=2_000_000
+    )
+    assert capsys.readouterr().out.splitlines()[0] == "would change\t31,204 of 2,000,000"
 
 
 def test_a_filter_is_tried_dry_and_nobody_there_to_ask_is_no_yes(local: Running, person: People) -> None:

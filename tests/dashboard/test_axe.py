@@ -36,6 +36,7 @@ def test_every_page_is_looked_at() -> None:
     assert patterns.keys() - seen == {
         "/admin",
         "/jobs/<id:job_id>/preview",
+        "/jobs/<id:job_id>/diff",
         "/jobs/<id:job_id>/<any(source,output):kind>",
     }
 

@@ -49,7 +49,10 @@ COMMITTED = {
 }
 NUMBERS = {"<id:job_id>": "1", "<worker:worker_id>": "w1", "<id:user_id>": "1", "<id:token_id>": "1"}
 # What leads elsewhere, streams, or is about something that this database has not.
-OTHER = ("/preview", "/result", "/source", "/output", "/url", "<any", "/events", "/api/files", "/users/", "/sessions")
+OTHER = (
+    "/preview", "job_id>/comparison", "/diff", "/result", "/source", "/output", "/url", "<any", "/events",
+    "/api/files", "/users/", "/sessions",
+)  # fmt: skip
 
 
 def of(status: str) -> int:

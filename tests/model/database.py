@@ -16,7 +16,8 @@ Row = tuple[Any, ...]
 _JOBS = (
     "id", "type", "source_hash", "status", "priority", "max_attempts", "source_size", "attempt", "attempts", "losses",
     "worker_id", "lease", "completed_at", "not_before", "last_error", "output_key", "result", "progress",
-    "heartbeat_at", "kept_attempt", "replaced", "releases", "avoid", "avoid_until", "options", "made_by",
+    "heartbeat_at", "kept_attempt", "replaced", "releases", "avoid", "avoid_until", "options", "made_by", "compare",
+    "compare_until",
 )  # fmt: skip
 
 
@@ -154,7 +155,7 @@ def _job(job: Job) -> Row:
         job.losses, job.worker, job.lease, job.completed_at, job.not_before, job.error is not None, job.output,
         job.result, job.progress, job.beat if job.status == "running" else None, job.kept_attempt, _replaced(job),
         job.releases, json.dumps(job.avoid, separators=(",", ":")) if job.avoid else None, job.avoid_until,
-        job.options, job.made_by,
+        job.options, job.made_by, int(job.compare), job.compare_until,
     )  # fmt: skip
 
 

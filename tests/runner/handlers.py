@@ -29,6 +29,20 @@ async def upper_async(job: Job) -> None:
     job.output.write_bytes(job.source.read_bytes().upper())
 
 
+def says_what_it_is(job: Job) -> None:
+    job.output.write_bytes(b"x")
+
+
+says_what_it_is.converter = "Marker  1.3.2RC1"  # type: ignore[attr-defined]
+
+
+def says_nonsense(job: Job) -> None:
+    job.output.write_bytes(b"x")
+
+
+says_nonsense.converter = "marker"  # type: ignore[attr-defined]
+
+
 def pid(job: Job) -> None:
     job.output.write_text(str(os.getpid()))
 

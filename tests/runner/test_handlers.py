@@ -197,6 +197,59 @@ async def test_a_handler_that_cannot_be_loaded_is_told_before_any_job_is_taken(
     assert coordinator.posted("/api/workers/register") == []
 
 
+@pytest.mark.parametrize("isolation", ["process", "thread"])
+@pytest.mark.parametrize(
+    ("of_worker", "of_type", "said"),
+    [
+        (None, None, "Marker 1.3.2rc1"),
+        ("m 1", None, "m 1"),
+        ("m 1", "m 2.0", "m 2.0"),
+        (None, "m 2.0", "m 2.0"),
+    ],
+)
+async def test_what_makes_the_results_is_said_by_the_handler_its_type_or_its_worker(
+    coordinator: Coordinator,
+    tmp_path: Path,
+    isolation: str,
+    of_worker: str | None,
+    of_type: str | None,
+    said: str,
+) -> None:
+    coordinator.waiting = 1
+    async with AsyncClient(coordinator.url, token="bf_x") as client:
+        worker = Worker(
+            client=client, worker_id="w", max_jobs=1, workdir=tmp_path, min_free=0, poll_wait=1, converter=of_worker
+        )
+        worker.handler("pdf", isolation=isolation, converter=of_type)(handlers.says_what_it_is)  # type: ignore[arg-type]
+        assert await worker.run_async() == {RunEnd.COMPLETED: 1}
+    (registered,) = coordinator.posted("/api/workers/register")
+    (complete,) = coordinator.posted("/api/jobs/1/complete")
+    assert (registered["converter"], complete["converter"]) == (said, said)
+
+
+async def test_a_worker_with_several_converters_says_which_with_each_result(
+    coordinator: Coordinator, tmp_path: Path
+) -> None:
+    coordinator.waiting = 1
+    async with AsyncClient(coordinator.url, token="bf_x") as client:
+        worker = Worker(client=client, worker_id="w", max_jobs=1, workdir=tmp_path, min_free=0, poll_wait=1)
+        worker.handler("pdf", isolation="thread")(handlers.says_what_it_is)
+        worker.handler("epub", isolation="thread", converter="other 2")(handlers.upper)
+        await worker.run_async()
+    (registered,) = coordinator.posted("/api/workers/register")
+    (complete,) = coordinator.posted("/api/jobs/1/complete")
+    assert "converter" not in registered
+    assert complete["converter"] == "Marker 1.3.2rc1"
+
+
+async def test_what_is_no_converter_is_told_before_any_job_is_taken(coordinator: Coordinator, tmp_path: Path) -> None:
+    with pytest.RaisesGroup(pytest.RaisesExc(WorkerTrouble, match="'marker' is no converter")):
+        await run(coordinator, handlers.says_nonsense, tmp_path)
+    assert coordinator.posted("/api/workers/register") == []
+    with pytest.raises(ValueError, match="is no converter"):
+        Worker(worker_id="w", converter="1.3")
+
+
 def test_a_function_that_nobody_else_can_find_is_refused_at_once() -> None:
     def inner(job: Job) -> None:
         del job

@@ -41,7 +41,7 @@ async def retry(call: Call, body: wire_bulk.BulkRetry) -> BulkAnswered:
     """Retry many jobs. A completed one is converted again only where its status, its id, or what made its result is
     named."""
     completed_too = body.status is JobStatus.COMPLETED or body.ids is not None or body.made_by is not None
-    return await _bulk(call, body, RetryJobs(body.reset_attempts, body.priority, completed_too))
+    return await _bulk(call, body, RetryJobs(body.reset_attempts, body.priority, completed_too, body.compare))
 
 
 async def cancel(call: Call, body: wire_bulk.BulkBody) -> BulkAnswered:

@@ -132,6 +132,7 @@ def job_filter(asked: wire_jobs.JobQuery | wire_bulk.BulkBody, *, priority: int 
         ms_or_none(asked.updated_since),
         ms_or_none(asked.updated_until),
         made_by_text(asked.made_by),
+        asked.compared,
     )
 
 
@@ -189,6 +190,7 @@ def job_wire(
         waiting=waiting_wire(waiting) if waiting is not None else None,
         options=raw(job.options),
         made_by=job.made_by,
+        compared_until=time_or_none(job.compare_until),
         attempt_history=_history(attempts) if attempts is not None else msgspec.UNSET,
         attempts_total=attempts_total if attempts_total is not None else msgspec.UNSET,
         paths=paths if paths is not None and job.more_paths else msgspec.UNSET,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -13,7 +14,7 @@ from blobforge.objects.keys import SOURCES, is_source_key, source_key
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.files import FileRecord
 from blobforge.store.reading import Reader
-from web.api import outputs, wire_common, wire_files
+from web.api import former, outputs, wire_common, wire_files
 from web.api.grants import absolute, output_name, source_name
 from web.api.held import attempts_job
 from web.decode import query
@@ -30,9 +31,9 @@ async def download(call: Call) -> wire_files.Url | Refusal:
     wanted = query(call.request.args, wire_files.UrlQuery)
     if isinstance(wanted, Refusal):
         return wanted
-    job = await call.services.reads.run(lambda reader: reader.job_to_name(job_id))
-    if job is None:
-        return Refusal(RefusalCode.NO_SUCH_JOB, f"There is no job {job_id}.")
+    job = await former.job_to_name(call, job_id, former=wanted.former and kind == "output")
+    if isinstance(job, Refusal):
+        return job
     named = await outputs.named(call, job, kind, wanted.name)
     if isinstance(named, Refusal):
         return named
@@ -46,16 +47,14 @@ async def download(call: Call) -> wire_files.Url | Refusal:
 
 async def download_many(call: Call, body: wire_files.WantedUrls) -> wire_common.Items:
     """URLs of many files, item by item: `GET /api/files/{job_id}/{kind}/url` for each of them in one request."""
-    wanted = {each.job_id for each in body.items}
 
-    def look(reader: Reader) -> tuple[dict[int, Job], dict[str, FileRecord], outputs.Named]:
+    def look(reader: Reader) -> tuple[list[Job | Refusal], dict[str, FileRecord], outputs.Named]:
         with reader.snapshot():
-            jobs = reader.jobs_to_name(wanted)
-            keys = {key_of(jobs[each.job_id], each.kind) for each in body.items if each.job_id in jobs}
+            jobs = _jobs(reader, body.items)
+            there = [(job, each) for job, each in zip(jobs, body.items, strict=True) if not isinstance(job, Refusal)]
+            keys = {key_of(job, each.kind) for job, each in there}
             records = reader.files([key for key in keys if key is not None])
-            asked = [
-                outputs.place(jobs[each.job_id], each.kind, each.name) for each in body.items if each.job_id in jobs
-            ]
+            asked = [outputs.place(job, each.kind, each.name) for job, each in there]
             return jobs, records, reader.outputs.these([each for each in asked if each is not None])
 
     jobs, records, named = await call.services.reads.run(look)
@@ -64,7 +63,7 @@ async def download_many(call: Call, body: wire_files.WantedUrls) -> wire_common.
 
     async def answer(place: int, each: wire_files.WantedUrl) -> None:
         async with asking:
-            found = await _file_url(call, each, jobs.get(each.job_id), records, named)
+            found = await _file_url(call, each, jobs[place], records, named)
         asked = {"job_id": each.job_id, "kind": each.kind}
         answers[place] = asked | item_problem(found) if isinstance(found, Refusal) else msgspec.to_builtins(found)
 
@@ -74,11 +73,22 @@ async def download_many(call: Call, body: wire_files.WantedUrls) -> wire_common.
     return wire_common.Items(answers)
 
 
+def _jobs(reader: Reader, wanted: Sequence[wire_files.WantedUrl]) -> list[Job | Refusal]:
+    """The job that each is about, or why there is none."""
+    known = reader.jobs_to_name({each.job_id for each in wanted})
+    found: list[Job | Refusal] = []
+    for each in wanted:
+        of_former = each.former and each.kind == "output"
+        job = reader.job_to_name(each.job_id, former=True) if of_former else known.get(each.job_id)
+        found.append(job or former.missing(reader, each.job_id, former=of_former))
+    return found
+
+
 async def _file_url(
-    call: Call, wanted: wire_files.WantedUrl, job: Job | None, records: dict[str, FileRecord], named: outputs.Named
+    call: Call, wanted: wire_files.WantedUrl, job: Job | Refusal, records: dict[str, FileRecord], named: outputs.Named
 ) -> wire_files.FileUrl | Refusal:
-    if job is None:
-        return Refusal(RefusalCode.NO_SUCH_JOB, f"There is no job {wanted.job_id}.")
+    if isinstance(job, Refusal):
+        return job
     place = outputs.place(job, wanted.kind, wanted.name)
     if place is not None and (output := named.get(place)) is not None:
         return outputs.file_url(call, job, output)

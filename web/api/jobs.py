@@ -32,7 +32,7 @@ from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.lists import NEWEST, PAGE_BYTES, Cursor, Page
 from blobforge.store.reading import Reader
 from blobforge.waiting import Surroundings, Waiting, waiting
-from web.api import encode, wire_common, wire_jobs
+from web.api import encode, former, wire_common, wire_jobs
 from web.api.grants import absolute
 from web.api.secrets import new_undo
 from web.api.seen import look, look_at_sources
@@ -141,12 +141,9 @@ def finding(wanted: wire_jobs.ListQuery) -> Callable[[Reader], Page] | Refusal:
     if wanted.status is not None and wanted.status not in set(JobStatus):
         return lambda reader: Page([], 0, True, None)
     filter_ = encode.job_filter(wanted, priority=wanted.priority)
-    cursor = Cursor()
-    if wanted.cursor is not None:
-        decoded = _decode_cursor(wanted.cursor)
-        if decoded is None:
-            return Refusal(RefusalCode.INVALID, "cursor: use next_cursor of the page before.", field="cursor")
-        cursor = decoded
+    cursor = decode_cursor(wanted.cursor)
+    if isinstance(cursor, Refusal):
+        return cursor
     return lambda reader: reader.list_jobs(filter_, limit=wanted.limit, cursor=cursor, offset=wanted.offset)
 
 
@@ -240,9 +237,17 @@ def paths_of(reader: Reader, job: Job, *, limit: int) -> list[str]:
 async def result(call: Call) -> msgspec.Raw | Refusal:
     """A job's result as the worker sent it, whatever its size."""
     job_id = call.params["job_id"]
-    found = await call.services.reads.run(lambda reader: reader.result(job_id))
-    if found is None:
-        return no_such_job(job_id)
+    wanted = query(call.request.args, wire_jobs.ResultQuery)
+    if isinstance(wanted, Refusal):
+        return wanted
+
+    def look(reader: Reader) -> tuple[Job, str | None] | Refusal:
+        kept = reader.result(job_id, former=wanted.former)
+        return kept or former.missing(reader, job_id, former=wanted.former)
+
+    found = await call.services.reads.moment(look)
+    if isinstance(found, Refusal):
+        return found
     job, text = found
     if text is None:
         return Refusal(RefusalCode.NO_SUCH_OBJECT, f"Job {job_id} ({job.status}) has no result.")
@@ -272,7 +277,8 @@ def why_waiting(reader: Reader, job: Job, *, upload_timeout: float) -> Waiting |
 
 async def retry(call: Call, body: wire_jobs.RetryBody) -> wire_common.Changed | Refusal:
     undo = new_undo(call) if body.undo else ""
-    return await _change(call, Retry(call.params["job_id"], body.reset_attempts, body.priority, undo), "retrying")
+    message = Retry(call.params["job_id"], body.reset_attempts, body.priority, undo, body.compare)
+    return await _change(call, message, "retrying")
 
 
 async def cancel(call: Call, body: wire_jobs.CancelBody) -> wire_common.Changed | Refusal:
@@ -300,12 +306,16 @@ def encode_cursor(cursor: Cursor) -> str:
     return base64.urlsafe_b64encode(msgspec.json.encode(cursor)).rstrip(b"=").decode()
 
 
-def _decode_cursor(text: str) -> Cursor | None:
+def decode_cursor(text: str | None) -> Cursor | Refusal:
+    """Where a list goes on; None: it begins."""
+    wrong = Refusal(RefusalCode.INVALID, "cursor: use next_cursor of the page before.", field="cursor")
+    if text is None:
+        return Cursor()
     try:
         cursor = msgspec.json.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=Cursor)
     except (ValueError, msgspec.MsgspecError):  # binascii.Error and UnicodeError are ValueErrors
-        return None
-    return cursor if 0 <= cursor.priority <= 5 and 0 <= cursor.id < 2**63 else None
+        return wrong
+    return cursor if 0 <= cursor.priority <= 5 and 0 <= cursor.id < 2**63 else wrong
 
 
 ROUTES = [
@@ -324,7 +334,8 @@ ROUTES = [
           gives=wire_jobs.JobWire, hot=True),
     Route("GET", "/api/jobs/<id:job_id>/attempts", Access.READ, attempts, "A job's attempts, newest first, whole",
           gives=wire_jobs.AttemptsWire, query=wire_jobs.AttemptsQuery),
-    Route("GET", "/api/jobs/<id:job_id>/result", Access.READ, result, "A job's result, whole", gives=Any),
+    Route("GET", "/api/jobs/<id:job_id>/result", Access.READ, result, "A job's result, whole",
+          gives=Any, query=wire_jobs.ResultQuery),
     Route("POST", "/api/jobs/<id:job_id>/retry", Access.SUBMIT, retry, "Bring an ended job back",
           body=wire_jobs.RetryBody, gives=wire_common.Changed, audit="job.retry"),
     Route("POST", "/api/jobs/<id:job_id>/cancel", Access.SUBMIT, cancel,

@@ -19,7 +19,7 @@ from blobforge.objects.keys import name_in, named_output_key, output_of, prefix_
 from blobforge.outputs import AT_ONCE, Output, wrong_name
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.reading import Reader
-from web.api import wire_attempts, wire_files
+from web.api import former, wire_attempts, wire_files
 from web.api.grants import absolute, last_part, output_name
 from web.api.held import HeldAttempt, attempts_job
 from web.decode import query
@@ -250,18 +250,20 @@ async def listed(call: Call) -> wire_attempts.OutputList | Refusal:
         return wanted
     job_id = call.params["job_id"]
 
-    def look(reader: Reader) -> tuple[Job | None, list[Output]]:
+    def look(reader: Reader) -> tuple[Job | Refusal, list[Output]]:
         with reader.snapshot():
-            job = reader.job_to_name(job_id)
-            if job is None or place(job, "output", None) is None:
+            job = reader.job_to_name(job_id, former=wanted.former)
+            if job is None:
+                return former.missing(reader, job_id, former=wanted.former), []
+            if place(job, "output", None) is None:
                 return job, []
             attempt = job.result_attempt
             assert attempt is not None
             return job, reader.outputs.page(job.id, attempt, after=wanted.cursor, limit=wanted.limit + 1)
 
     job, found = await call.services.reads.run(look)
-    if job is None:
-        return no_such_job(job_id)
+    if isinstance(job, Refusal):
+        return job
     if place(job, "output", None) is None:
         return await _the_one(call, job) if not wanted.cursor else wire_attempts.OutputList([])
     page = [

@@ -180,7 +180,8 @@ class FailAnswer(msgspec.Struct, frozen=True):
 
 
 class OutputsQuery(msgspec.Struct, frozen=True):
-    """`cursor`: where the page before ended."""
+    """`cursor`: where the page before ended. `former`: those of the result that is kept to be compared."""
 
     cursor: str = ""
     limit: Annotated[int, Meta(ge=1, le=1000)] = 500
+    former: bool = False

@@ -34,14 +34,18 @@ class BulkBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     updated_since: Moment | None = None
     updated_until: Moment | None = None
     made_by: MadeBy | None = None
+    compared: bool | None = None
     dry_run: bool = False
     undo: bool = False
     background: bool = False
 
 
 class BulkRetry(BulkBody, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`compare`: when the next results are accepted, those that the jobs have now are kept for a while."""
+
     reset_attempts: bool = False
     priority: Priority | None = None
+    compare: bool = False
 
 
 class BulkPriority(BulkBody, frozen=True, kw_only=True, forbid_unknown_fields=True):

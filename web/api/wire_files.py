@@ -152,17 +152,19 @@ class Url(msgspec.Struct, frozen=True):
 
 
 class UrlQuery(msgspec.Struct, frozen=True):
-    """`name`: which of several outputs."""
+    """`name`: which of several outputs. `former`: of the result that is kept to be compared."""
 
     name: str | None = None
+    former: bool = False
 
 
 class WantedUrl(msgspec.Struct, frozen=True):
-    """`name`: which of several outputs."""
+    """`name`: which of several outputs. `former`: of the result that is kept to be compared."""
 
     job_id: JobId
     kind: Literal["source", "output"]
     name: Annotated[str, Meta(min_length=1, max_length=512, pattern=r"^[^\x00]*\Z")] | None = None
+    former: bool = False
 
 
 class WantedUrls(msgspec.Struct, frozen=True):

@@ -71,11 +71,13 @@ class SubmittedItems(msgspec.Struct, frozen=True):
 
 
 class RetryBody(msgspec.Struct, frozen=True):
-    """`undo`: remember how the job was, and answer with a token to put it back by."""
+    """`undo`: remember how the job was, and answer with a token to put it back by. `compare`: when the next result is
+    accepted, the one that the job has now is kept beside it for a while (`BLOBFORGE_RETENTION_COMPARED`)."""
 
     reset_attempts: bool = False
     priority: Priority | None = None
     undo: bool = False
+    compare: bool = False
 
 
 class CancelBody(msgspec.Struct, frozen=True):
@@ -171,7 +173,8 @@ class JobWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     where one such job is asked for; `GET /api/jobs/{id}/paths` has all.
 
     `failure` is the cause of its latest failure (`GET /api/failures`), `progress_at` when its progress last changed.
-    `made_by` is the converter of its result.
+    `made_by` is the converter of its result. `compared_until`: so long the result that it took the place of is kept,
+    too (`GET /api/jobs/{id}/comparison`).
     """
 
     id: int
@@ -206,6 +209,7 @@ class JobWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     waiting: WaitingWire | None = None
     options: msgspec.Raw | None = None
     made_by: str | None = None
+    compared_until: str | None = None
     attempt_history: list[AttemptWire] | msgspec.UnsetType = msgspec.UNSET
     attempts_total: int | msgspec.UnsetType = msgspec.UNSET
     paths: list[str] | msgspec.UnsetType = msgspec.UNSET
@@ -227,6 +231,12 @@ class DeleteQuery(msgspec.Struct, frozen=True):
     objects: bool = True
 
 
+class ResultQuery(msgspec.Struct, frozen=True):
+    """`former`: the result that is kept to be compared."""
+
+    former: bool = False
+
+
 class JobQuery(msgspec.Struct, frozen=True):
     """Which jobs are meant."""
 
@@ -242,6 +252,7 @@ class JobQuery(msgspec.Struct, frozen=True):
     updated_since: Moment | None = None
     updated_until: Moment | None = None
     made_by: MadeBy | None = None
+    compared: Annotated[bool, Meta(description="whether a former result is kept beside the job's own")] | None = None
 
 
 class ListQuery(JobQuery, frozen=True):

@@ -18,17 +18,14 @@ from web.api import encode, files, wire_jobs
 from web.api import jobs as api
 from web.api.preview import find_preview
 from web.api.timeline import reading_timeline
-from web.dashboard.page import framed, page
+from web.dashboard import comparison
+from web.dashboard.page import FRAME_POLICY, framed, page
 from web.decode import query
 from web.html import html, redirect
 from web.routing import Access, Call, Route
 
 LOCAL = len("2026-11-23T10:00")  # what a browser's field for a time sends: no zone
 TIMES = ("created_since", "created_until", "updated_since", "updated_until")
-# A preview is its own document in a sandboxed frame of ours: no script, no form, nothing that is loaded.
-PREVIEW_POLICY = (
-    "sandbox; default-src 'none'; style-src 'self'; frame-ancestors 'self'; base-uri 'none'; form-action 'none'"
-)
 
 
 async def listed(call: Call) -> Response | Refusal:
@@ -107,12 +104,14 @@ async def shown(call: Call) -> Response | Refusal:
             "earlier": happened[1],
             "expected": api.expected_ends(reader, [job], now=now).get(job_id),
             "waiting": api.why_waiting(reader, job, upload_timeout=patience),
+            **comparison.of_page(reader, job),
         }
 
     stats, found = await framed(call, read)
     if found is None:
         return no_such_job(job_id)
-    return await page(call, "job.html", title=f"Job {job_id}", place="/jobs", stats=stats, **found)
+    chosen = call.request.args.get("diff", "")
+    return await page(call, "job.html", title=f"Job {job_id}", place="/jobs", stats=stats, chosen=chosen, **found)
 
 
 async def file(call: Call) -> Response | Refusal:
@@ -128,7 +127,7 @@ async def preview(call: Call) -> Response | Refusal:
     # What the preview made is safe (web/preview.py), and the one thing on any page that is not escaped.
     shown = Markup(found.html) if found.html else None  # noqa: S704
     response = html(await render_template("preview.html", found=found, shown=shown))
-    response.headers["Content-Security-Policy"] = PREVIEW_POLICY
+    response.headers["Content-Security-Policy"] = FRAME_POLICY
     response.headers["X-Frame-Options"] = "SAMEORIGIN"
     return response
 

@@ -19,6 +19,10 @@ from web.routing import Call
 T = TypeVar("T")
 
 NOTICE_SECONDS = 60
+# What strangers have made is a document of its own in a sandboxed frame of ours: no script, no form, nothing loaded.
+FRAME_POLICY = (
+    "sandbox; default-src 'none'; style-src 'self'; frame-ancestors 'self'; base-uri 'none'; form-action 'none'"
+)
 THEMES = ("system", "light", "dark")
 
 # Name, address, and the scope that it takes: what stands at the top of every page.

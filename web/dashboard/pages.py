@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from web.dashboard import admin, jobs, operations, overview, workers
+from web.dashboard import admin, comparison, jobs, operations, overview, workers
 from web.dashboard.actions import action_routes
 from web.routing import Route
 
 
 def page_routes(api: Iterable[Route]) -> list[Route]:
     """The pages, and a form route for each route of the API that they use."""
-    return [*overview.ROUTES, *jobs.ROUTES, *operations.ROUTES, *workers.ROUTES, *admin.ROUTES, *action_routes(api)]
+    return [
+        *overview.ROUTES,
+        *jobs.ROUTES,
+        *comparison.ROUTES,
+        *operations.ROUTES,
+        *workers.ROUTES,
+        *admin.ROUTES,
+        *action_routes(api),
+    ]

@@ -71,6 +71,7 @@ OTHERWISE: Final = {
     sql.STRATUM: _range("status, type, priority, id"),
     sql.OF_FAILURE: _range("failure, priority, id", "AND failure IS NOT NULL"),
     sql.OF_CONVERTER: _range("made_by, status, type, priority, id", "AND made_by IS NOT NULL"),
+    sql.OF_COMPARED: _range("priority, id", "AND compare_until IS NOT NULL"),
     sql.OF_WORKER: _range("worker_id, priority, id", "AND worker_id IS NOT NULL"),
     sql.FIRST_PENDING: f"""
         SELECT created_at FROM jobs WHERE status = 'pending' AND type = $1 AND {only("priority", "$2")}

@@ -19,6 +19,7 @@ from blobforge import converters
 from blobforge.access import Token
 from blobforge.events import OutputAccepted
 from blobforge.job import Attempt, Job, JobStatus, Outcome
+from blobforge.life import with_former
 from blobforge.operation import Operation
 from blobforge.people import Session, User
 from blobforge.store import lists
@@ -80,10 +81,15 @@ class SqlReader(Lookups):
                 job = self._with_result(job, sql.RESULT)
             return job, list(reversed(self.attempts(job_id, before=before)))
 
-    def job_to_name(self, job_id: int) -> Job | None:
+    def job_to_name(self, job_id: int, *, former: bool = False) -> Job | None:
         with self.snapshot():
             job = self.job(job_id)
-            return job if job is None or job.result_size is None else self._with_result(job, sql.RESULT_NAMES)
+            if job is not None and former:
+                job = with_former(job)
+            return self.named(job) if job is not None else None
+
+    def named(self, job: Job) -> Job:
+        return job if job.result_size is None else self._with_result(job, sql.RESULT_NAMES)
 
     def jobs_to_name(self, job_ids: Collection[int]) -> dict[int, Job]:
         with self.snapshot():
@@ -94,12 +100,15 @@ class SqlReader(Lookups):
     def files(self, keys: Collection[str]) -> dict[str, FileRecord]:
         return {row[0]: FileRecord(*row[1:]) for row in self._these(sql.MANY_FILES, keys)}
 
-    def result(self, job_id: int) -> tuple[Job, str | None] | None:
+    def result(self, job_id: int, *, former: bool = False) -> tuple[Job, str | None] | None:
         with self.snapshot():
             job = self.job(job_id)
-            if job is None:
-                return None
-            return job, job.result if job.result_size is None else self._with_result(job, sql.RESULT).result
+            if job is not None and former:
+                job = with_former(job)
+            return (job, self.whole_result(job)) if job is not None else None
+
+    def whole_result(self, job: Job) -> str | None:
+        return job.result if job.result_size is None else self._with_result(job, sql.RESULT).result
 
     def _these(self, statement: str, names: Collection[int | str]) -> Iterator[Row]:
         """The rows of these ids or keys, by a statement that takes MANY of them."""
@@ -247,6 +256,8 @@ class SqlReader(Lookups):
             return {priority: [(sql.OF_FAILURE, (filter_.failure,))] for priority in priorities}
         if filter_.worker is not None:
             return {priority: [(sql.OF_WORKER, (filter_.worker,))] for priority in priorities}
+        if filter_.compared:
+            return {priority: [(sql.OF_COMPARED, ())] for priority in priorities}
         ranges: dict[int, list[tuple[str, Row]]] = {}
         if filter_.made_by is not None and not converters.wanted(filter_.made_by).unknown:
             for made_by, status, type_, priority, _ in self._made(filter_):

@@ -422,6 +422,15 @@ OF_WORKER: Final = f"""
 OF_CONVERTER: Final = f"""
     SELECT {JOB_COLUMNS} FROM jobs INDEXED BY jobs_by_converter
      WHERE made_by = ? AND status = ? AND type = ? AND priority = ? AND id < ? AND id > ? ORDER BY id DESC"""
+HAS_CONVERTER: Final = """
+    SELECT 1 WHERE EXISTS (SELECT 1 FROM converter_counts WHERE made_by = ?1 AND n > 0)
+                OR EXISTS (SELECT 1 FROM workers WHERE converter = ?1)"""
+KNOWN_CONVERTERS: Final = """
+    SELECT count(*) FROM (SELECT made_by FROM converter_counts WHERE n > 0
+                          UNION SELECT converter FROM workers WHERE converter IS NOT NULL) AS known"""
+OF_COMPARED: Final = f"""
+    SELECT {JOB_COLUMNS} FROM jobs INDEXED BY jobs_compared
+     WHERE compare_until IS NOT NULL AND priority = ? AND id < ? AND id > ? ORDER BY id DESC"""
 CONVERTER_COUNTS: Final = "SELECT made_by, status, type, priority, n FROM converter_counts WHERE n > 0"
 IDS_OF_TAG: Final = "SELECT job_id FROM job_tags WHERE tag = ? LIMIT ?"
 
@@ -439,6 +448,9 @@ SANITY: Final = "SELECT 1"
 # --- housekeeping
 ENDED_BEFORE: Final = f"""
     SELECT {JOB_COLUMNS} FROM jobs WHERE status = ? AND completed_at < ? ORDER BY completed_at, id LIMIT ?"""
+COMPARED_UNTIL: Final = f"""
+    SELECT {JOB_COLUMNS} FROM jobs INDEXED BY jobs_compared_until
+     WHERE compare_until < ? ORDER BY compare_until, id LIMIT ?"""
 HAS_SOURCE: Final = "SELECT 1 FROM jobs WHERE source_hash = ? LIMIT 1"
 PRUNE_AUDIT: Final = "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < ? ORDER BY at, id LIMIT ?)"
 DOOM: Final = "SELECT state, tries, epoch, again FROM doomed_objects WHERE key = ?"

@@ -36,6 +36,8 @@ class SqlStore(CredentialLookups, WorkingSet):
         self.operations = Operations(self._do)
         self.arrivals = Arrivals(self._do, self)
         self.outputs = Outputs(self._do)
+        # Those that were known once. One that is forgotten meanwhile may come back though there is no room for it.
+        self._converters: set[str] = set()
         self._installation = ""  # read when needed; it never changes
 
     @property
@@ -73,6 +75,24 @@ class SqlStore(CredentialLookups, WorkingSet):
     def ended_before(self, status: JobStatus, before: int, *, limit: int) -> list[Job]:
         self.settle()
         return self.known([rows.job(row) for row in self._do.rows(sql.ENDED_BEFORE, (status, before, limit))])
+
+    def compared_until(self, before: int, *, limit: int) -> list[Job]:
+        self.settle()
+        return self.known([rows.job(row) for row in self._do.rows(sql.COMPARED_UNTIL, (before, limit))])
+
+    def has_converter(self, converter: str) -> bool:
+        if converter in self._converters:
+            return True
+        self.settle()
+        found = self._do.row(sql.HAS_CONVERTER, (converter,)) is not None
+        if found:
+            self._converters.add(converter)
+        return found
+
+    def count_converters(self) -> int:
+        row = self._do.row(sql.KNOWN_CONVERTERS)
+        assert row is not None
+        return int(row[0])
 
     def attempts(self, job_id: int, *, limit: int) -> list[Attempt]:
         self.settle()

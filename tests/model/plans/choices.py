@@ -25,6 +25,7 @@ RULES = Rules(
     max_types=LIMITS.max_types,
     idempotency_window=LIMITS.window_ms / 1000,
     beat=LIMITS.beat_ms / 1000,
+    compare_for=LIMITS.compare_ms / 1000,
 )
 WORKERS = ("w1", "w2", "w3")
 TOKENS = ("admin", "two", "three")

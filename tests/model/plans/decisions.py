@@ -14,11 +14,13 @@ _ENDED = ("dead", "cancelled", "completed", "failed")
 
 
 class Decisions(Base):
-    def retrying(self, job: str, reset: bool = False, priority: int | None = None, undo: str = "") -> Asked:
+    def retrying(
+        self, job: str, reset: bool = False, priority: int | None = None, undo: str = "", compare: bool = False
+    ) -> Asked:
         job_id = self.job_id(job, *_ENDED)
         return Asked(
-            m.Retry(job_id, reset, priority, undo),
-            lambda _: self.world.retry(job_id, reset, priority, undo, self.now),
+            m.Retry(job_id, reset, priority, undo, compare),
+            lambda _: self.world.retry(job_id, reset, priority, undo, compare, self.now),
         )
 
     def cancelling(self, job: str, undo: str = "") -> Asked:
@@ -38,9 +40,9 @@ class Decisions(Base):
         self.now = self.database.time(self.now + round(seconds * 1000))
 
     @when_some(*_ENDED)
-    @rule(job=JOBS, reset=st.booleans(), priority=st.sampled_from([None, 1, 5]), undo=UNDO)
-    def retry(self, job: str, reset: bool, priority: int | None, undo: str) -> None:
-        self.do(self.retrying(job, reset, priority, undo))
+    @rule(job=JOBS, reset=st.booleans(), priority=st.sampled_from([None, 1, 5]), undo=UNDO, compare=st.booleans())
+    def retry(self, job: str, reset: bool, priority: int | None, undo: str, compare: bool) -> None:
+        self.do(self.retrying(job, reset, priority, undo, compare))
 
     @rule(job=JOBS, undo=UNDO)
     def cancel(self, job: str, undo: str) -> None:

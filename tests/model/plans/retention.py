@@ -38,13 +38,27 @@ class Retention(Base):
         audit=st.booleans(),
         objects=st.booleans(),
         limit=st.sampled_from([2, 200]),
+        compared=st.booleans(),
     )
-    def prune(self, age: int, audit: bool, objects: bool, limit: int) -> None:
+    def prune(self, age: int, audit: bool, objects: bool, limit: int, compared: bool) -> None:
         time = self.now - age * 1000
         before = tuple((status, time) for status in _GONE_FOR_GOOD)
         until = time if audit else None
-        message = m.Prune(tuple((JobStatus(status), time) for status, time in before), until, objects, limit)
-        self.do(Asked(message, lambda _: self.world.prune(before, until, objects, limit, self.now)))
+        over = self.now if compared else None
+        message = m.Prune(
+            tuple((JobStatus(status), time) for status, time in before), until, objects, limit, compared_before=over
+        )
+        self.do(Asked(message, lambda _: self.world.prune(before, until, objects, limit, over, self.now)))
+
+    @seldom
+    @precondition(lambda self: any(job.compare_until for job in self.world.jobs.values()))
+    @rule(objects=st.booleans(), later=st.booleans())
+    def comparisons_end(self, objects: bool, later: bool) -> None:
+        if later:
+            self.now = self.database.time(self.now + self.world.rules.compare_ms + 1)
+        over = self.now
+        message = m.Prune((), None, objects, compared_before=over)
+        self.do(Asked(message, lambda _: self.world.prune((), None, objects, 200, over, self.now)))
 
     @seldom
     @rule(restarted=st.booleans())

@@ -71,6 +71,26 @@ class Stories(Many, Fleet, Disasters):
             self.cancel(job, "")
             self.undo("a", 3, True)
 
+    @when_some("completed")
+    @rule(ending=st.sampled_from(["seen", "unseen", "unseen and lost", "failed before"]), objects=st.booleans())
+    def a_result_is_made_again_to_be_compared(self, ending: str, objects: bool) -> None:
+        """And the former one is kept for its time, unless it is needed again before."""
+        before = self.world.jobs[self.job_id("apt", "completed")]
+        job = f"#{before.id}"
+        self.do(self.retrying(job, compare=True))
+        if ending == "failed before":
+            self.do(self.claiming("w1", "own", self.allowed("w1", (before.type,)), 9, None, accepts=("options",)))
+            self.do(self.failure(job))
+            self.do(self.retrying(job, reset=True))
+        self.register("w1", "own", "pdf")
+        self.claim("w1", "own", self.allowed("w1", (before.type,)), 9, None, accepts=("options",))
+        seen = m.Seen.UNKNOWN if ending.startswith("unseen") else m.Seen.PRESENT
+        self.do(self.completion(job, seen=m.ObjectSeen(seen, size=1)))
+        self.comparisons_end(objects, later=True)
+        if ending == "unseen and lost" and any(not file.checked for file in self.world.files.values()):
+            self.output_is_looked_for(2, m.ObjectSeen(m.Seen.ABSENT))
+        self.janitor_takes(False)
+
     @seldom
     @rule(source_hash=HASHES, outcome=st.sampled_from(["gone", "gone", "unanswered"]), behind=st.integers(0, 1))
     def a_source_is_deleted_and_sent_again(self, source_hash: str, outcome: str, behind: int) -> None:

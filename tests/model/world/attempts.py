@@ -172,6 +172,8 @@ class Attempts(Access):
             job.status, job.worker, job.completed_at, job.error = "completed", message.worker_id, now, None
             former = (job.kept_attempt, job.output, job.result, job.made_by)
             job.replaced = former if job.kept_attempt is not None else None  # type: ignore[assignment]
+            compared = job.compare and job.replaced is not None
+            job.compare_until = now + self.rules.compare_ms if compared else None
             attempt = job.history[job.attempt]
             attempt.converter = job.made_by = message.converter or attempt.converter
             job.kept_attempt, job.output, job.result = None, message.output_key, message.result
@@ -278,16 +280,18 @@ class Attempts(Access):
         if job is None or job.status != "completed" or job.attempt != attempt:
             if job is not None and job.kept_attempt == attempt:
                 job.kept_attempt = job.output = job.result = job.made_by = None
+                job.compare = False
                 job.changed_at = now
             elif job is not None and job.replaced is not None and job.replaced[0] == attempt:
-                job.replaced = None
+                job.replaced = job.compare_until = None
+                job.compare = False
                 job.changed_at = now
             return 0
         self.give_back(job, "revoked", now)
         job.losses += 1
         job.completed_at = None
         job.kept_attempt, job.output, job.result, job.made_by = job.replaced or (None, None, None, None)
-        job.replaced = None
+        job.replaced = job.compare_until = None
         job.error = True
         if job.losses >= self.rules.max_losses:
             job.status, job.completed_at = "dead", now

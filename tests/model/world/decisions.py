@@ -10,18 +10,21 @@ from tests.model.world.things import UNDO_MS, Job, No
 
 BY_RETRY = (
     "status", "priority", "attempt", "attempts", "losses", "worker", "lease", "completed_at", "not_before",
-    "progress", "kept_attempt", "replaced", "releases", "source_never_came", "made_by",
+    "progress", "kept_attempt", "replaced", "releases", "source_never_came", "made_by", "compare", "compare_until",
 )  # fmt: skip
 
 
 class Decisions(State):
-    def again(self, job: Job, now: int, *, reset: bool, priority: int | None) -> Any:
+    def again(self, job: Job, now: int, *, reset: bool, priority: int | None, compare: bool = False) -> Any:
         if job.status in ("uploading", "pending", "running"):
             return No("job-not-retryable")
+        asked_before = job.compare and job.status != "completed"
         if job.status == "completed" and (job.output, job.result) != (None, None):
             job.kept_attempt = job.attempt
         if job.kept_attempt is None:
             job.made_by = None
+        job.compare = job.kept_attempt is not None and (compare or asked_before)
+        job.compare_until = None
         job.status = "pending" if self.ready(job.hash, job.size) else "uploading"
         job.priority = priority or job.priority
         if reset:
@@ -46,12 +49,12 @@ class Decisions(State):
         if failed and self.another(job.type, failed):
             job.avoid, job.avoid_until = tuple(failed), now + self.rules.avoid_ms
 
-    def retry(self, job_id: int, reset: bool, priority: int | None, undo: str, now: int) -> Any:
+    def retry(self, job_id: int, reset: bool, priority: int | None, undo: str, compare: bool, now: int) -> Any:
         job = self.jobs.get(job_id)
         if job is None:
             return No("no-such-job")
         before = {name: getattr(job, name) for name in BY_RETRY}
-        answer = self.again(job, now, reset=reset, priority=priority)
+        answer = self.again(job, now, reset=reset, priority=priority, compare=compare)
         if isinstance(answer, No):
             return answer
         if undo and (undo, job_id) not in self.undos:

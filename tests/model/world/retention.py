@@ -60,8 +60,14 @@ class Retention(State):
             doom.state, doom.due_at, doom.tries, doom.again = "waiting", now, 0, not again
 
     def prune(
-        self, before: Sequence[tuple[str, int]], audit_before: int | None, objects: bool, limit: int, now: int
-    ) -> Any:  # fmt: skip
+        self,
+        before: Sequence[tuple[str, int]],
+        audit_before: int | None,
+        objects: bool,
+        limit: int,
+        compared_before: int | None,
+        now: int,
+    ) -> Any:
         found: list[Job] = []
         for status, time in before:
             ended = [job for job in self.jobs.values() if job.status == status and (job.completed_at or 0) < time]
@@ -75,7 +81,32 @@ class Retention(State):
             gone = set(sorted(old, key=lambda n: self.audits[n].at)[:limit])
             self.audits = [entry for n, entry in enumerate(self.audits) if n not in gone]
             more = more or len(gone) == limit
+        if compared_before is not None:
+            over = [job for job in self.jobs.values() if job.compare_until and job.compare_until < compared_before]
+            over = sorted(over, key=lambda job: (job.compare_until, job.id))[:limit]
+            for job in over:
+                self.end_comparison(job, objects, now)
+            more = more or len(over) == limit
         return ("Pruned", count, more)
+
+    def end_comparison(self, job: Job, objects: bool, now: int) -> None:
+        """Unless nobody has seen the new output yet: the former one may have to be served again."""
+        served = self.files.get(job.output) if job.output is not None else None
+        if served is not None and not served.checked:
+            job.compare_until = now + DOUBT_MS
+            return
+        assert job.replaced is not None
+        attempt, output, *_ = job.replaced
+        job.compare, job.compare_until, job.replaced = False, None, None
+        if output is None or not objects:
+            return
+        if output != output_of(job.id, attempt):
+            self.doom(prefix_of(job.id, attempt), now)
+            return
+        file = self.files.pop(output, None)
+        if file is not None and file.kept is not None:
+            self.doom(file.kept, now)
+        self.doom(output, now)
 
     def take_doomed(self, first: bool, now: int) -> Any:
         if first:
@@ -157,8 +188,12 @@ class Retention(State):
             return any(source_of(job.hash) == key for job in self.jobs.values())
         kind, _, job_id, attempt, _ = key.split("/")
         job = self.jobs.get(int(job_id))
-        if job is None or key.endswith("/"):
-            return job is not None
+        if job is None:
+            return False
+        if key.endswith("/"):
+            result = job.attempt if job.status == "completed" else job.kept_attempt
+            former = job.replaced[0] if job.replaced is not None else None
+            return int(attempt) in (job.attempt, result, former)
         file = self.files.get(output_of(job.id, int(attempt)))
         if kind == "accepted":
             return file is not None and (file.kept == key or file.keeping)

@@ -75,6 +75,8 @@ class Job:
     made_by: str | None = None
     # Attempt, output, result, converter: back if it is revoked.
     replaced: tuple[int, str | None, str | None, str | None] | None = None
+    compare: bool = False  # the result is to be compared with the one that it takes the place of
+    compare_until: int | None = None  # so long that one is kept
     changed_at: int | None = None  # by a retry, or while it waits: for the undo of that retry
     source_never_came: bool = False
     history: dict[int, Attempt] = field(default_factory=dict)
@@ -177,6 +179,7 @@ class Rules:
     max_types: int = 3
     backoff_ms: int = 30_000
     backoff_max_ms: int = 50_000
+    compare_ms: int = 600_000
     window_ms: int = 86_400_000  # for which idempotency and claim keys are kept
 
 

@@ -1,0 +1,22 @@
+"""How many converters there may be. Filters by version look at each of them, so these are releases, not builds."""
+
+from __future__ import annotations
+
+from actors.effects.transaction import Transaction
+from blobforge.refusals import Refusal, RefusalCode
+
+
+def one_too_many(step: Transaction, converter: str | None, *, known: str | None) -> Refusal | None:
+    """The refusal of a converter where there are as many as there may be. `known`: what was said before, by the
+    same worker or of the same attempt, and costs no look."""
+    if converter is None or converter == known:
+        return None
+    most = step.rules.max_converters
+    if step.store.has_converter(converter) or step.store.count_converters() < most:
+        return None
+    return Refusal(
+        RefusalCode.INVALID,
+        f"Results and workers have {most:,} converters already, and {converter!r} would be one more. Say a released "
+        "version (a build's number belongs into the worker's metadata), or none.",
+        field="converter",
+    )
