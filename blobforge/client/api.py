@@ -65,7 +65,7 @@ from blobforge.client.types import (
     Stats,
     StatusAnswer,
     Submission,
-    Superseded,
+    SupersededAnswer,
     TokenInfo,
     UploadUrl,
     UserInfo,
@@ -784,11 +784,11 @@ class Endpoints:
         params = _without_none(limit=limit, cursor=cursor)
         return await self._call("GET", "/api/admin/orphans", OrphanSearch, params=params)
 
-    async def superseded(self, *, older_than: float | None = None, keep: int | None = None) -> Superseded:
+    async def superseded(self, *, older_than: float | None = None, keep: int | None = None) -> SupersededAnswer:
         """How many results others have replaced, and how many would go by this rule (seconds; of each job); without
         one, by the server's settings. Nothing is deleted."""
         params = _without_none(older_than=older_than, keep=keep)
-        return await self._call("GET", "/api/admin/superseded", Superseded, params=params)
+        return await self._call("GET", "/api/admin/superseded", SupersededAnswer, params=params)
 
     # People
 

@@ -52,7 +52,7 @@ from blobforge.client.types import (
     Stats,
     StatusAnswer,
     Submission,
-    Superseded,
+    SupersededAnswer,
     TokenInfo,
     UploadUrl,
     UserInfo,
@@ -512,7 +512,7 @@ class Client(BlockingClient):
         """How that search goes, or what the last one found, with a page of the names."""
         return self._run(partial(self._client.orphan_search, limit=limit, cursor=cursor))
 
-    def superseded(self, *, older_than: float | None = None, keep: int | None = None) -> Superseded:
+    def superseded(self, *, older_than: float | None = None, keep: int | None = None) -> SupersededAnswer:
         """How many results others have replaced, and how many would go by this rule (seconds; of each job); without
         one, by the server's settings. Nothing is deleted."""
         return self._run(partial(self._client.superseded, older_than=older_than, keep=keep))

@@ -640,7 +640,7 @@ class WorkerSecret(msgspec.Struct, frozen=True, kw_only=True):
     type: str | None = None
 
 
-class Superseded(msgspec.Struct, frozen=True, kw_only=True):
+class SupersededAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """Results that another one of their job has replaced, and those that would go by a rule: replaced more than
     `older_than` seconds ago, or not among the latest `keep` of their job."""
 

@@ -131,8 +131,7 @@ def test_as_long_as_its_successor_is_not_proven_it_may_come_back(book: Book) -> 
 
 def test_one_that_is_compared_stays(book: Book) -> None:
     job_id = converted(book, 3)
-    with book.store.transaction():
-        book.store._do.rows("UPDATE jobs SET compare_until = 9999999999999", ())  # type: ignore[attr-defined]
+    book.probe.change("jobs", {"compare_until": 9_999_999_999_999}, id=job_id)
     book.now += book.rules.url_lifetime_ms
     assert book.do(Prune((), superseded_kept=0)).results == 1
     assert noted(book) == [(job_id, 2, 0, 7)]
@@ -143,9 +142,8 @@ def test_what_an_older_database_has_replaced_is_found(book: Book) -> None:
     converted(book, 1, name="b")
     converted(book, 2, name="c")
     known = sorted(book.probe.rows("superseded", "job_id", "attempt", "at", "key", "size", "newer"))
-    with book.store.transaction():
-        book.store._do.rows("DELETE FROM superseded", ())  # type: ignore[attr-defined]
-        book.store._do.rows("INSERT INTO superseding (id, next_job, last_job) VALUES (1, 1, 3)", ())  # type: ignore[attr-defined]
+    book.probe.remove("superseded")
+    book.probe.add("superseding", id=1, next_job=1, last_job=3)
     while book.do(Backfill(2)).more:
         pass
     assert sorted(book.probe.rows("superseded", "job_id", "attempt", "at", "key", "size", "newer")) == known

@@ -57,7 +57,7 @@ async def orphans(call: Call) -> wire_files.Orphans | Refusal:
     )
 
 
-async def superseded(call: Call) -> wire_files.Superseded | Refusal:
+async def superseded(call: Call) -> wire_files.SupersededAnswer | Refusal:
     """What others have replaced, and what of it would go by these rules; nothing is deleted."""
     wanted = query(call.request.args, wire_files.SupersededQuery)
     if isinstance(wanted, Refusal):
@@ -72,7 +72,7 @@ async def superseded(call: Call) -> wire_files.Superseded | Refusal:
             return reader.superseded.totals(), reader.superseded.due(before=before, kept=kept)
 
     totals, due = await call.services.reads.run(look)
-    return wire_files.Superseded(
+    return wire_files.SupersededAnswer(
         results=totals.results,
         bytes=totals.bytes,
         due_results=due.results,
@@ -94,5 +94,5 @@ ROUTES = [
           gives=wire_files.Orphans, query=wire_files.OrphansQuery),
     Route("GET", "/api/admin/superseded", Access.ADMIN, superseded,
           "How many results others have replaced, and how many would go by a rule (without one: by the settings)",
-          gives=wire_files.Superseded, query=wire_files.SupersededQuery),
+          gives=wire_files.SupersededAnswer, query=wire_files.SupersededQuery),
 ]  # fmt: skip

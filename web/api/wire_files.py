@@ -28,7 +28,7 @@ class SupersededQuery(msgspec.Struct, frozen=True):
     keep: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
 
 
-class Superseded(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+class SupersededAnswer(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Results that another one of their job has replaced, and those that would go by the rule (`older_than`, `keep`;
     without either none does)."""
 
