@@ -70,12 +70,6 @@ class Retention(msgspec.Struct, frozen=True):
     superseded_count: int | None = None
 
     @property
-    def prunes(self) -> bool:
-        """Whether anything goes."""
-        ages = (self.audit, self.workers, self.superseded)
-        return bool(self.by_status) or any(age > 0 for age in ages) or self.superseded_count is not None
-
-    @property
     def by_status(self) -> dict[JobStatus, float]:
         kept = {
             JobStatus.COMPLETED: self.completed,

@@ -178,6 +178,7 @@ def _end_comparison(step: Transaction, job: Job, *, objects: bool) -> bool:
     step.store.drop_result(job.id, former.attempt)
     if former.output_key is None or not objects:
         return True
+    step.store.superseded.drop(job.id, former.attempt)
     key = former.output_key
     if name_in(key) is not None:
         doom(step, prefix_of(key), again=False)
