@@ -56,8 +56,9 @@ LEAD_AGAIN = 10.0  # seconds until it is looked again whether another server kee
 
 
 class Retention(msgspec.Struct, frozen=True):
-    """Seconds that ended jobs, the audit log and workers that have gone are kept; 0: for ever. `objects`: those of
-    pruned jobs go, too."""
+    """Seconds that ended jobs, the audit log, workers that have gone and results that were replaced are kept; 0: for
+    ever. `objects`: those of pruned jobs go, too. `superseded_count`: how many replaced results a job keeps (None:
+    any number)."""
 
     completed: float = 0.0
     dead: float = 0.0
@@ -65,6 +66,8 @@ class Retention(msgspec.Struct, frozen=True):
     audit: float = 0.0
     workers: float = 0.0
     objects: bool = False
+    superseded: float = 0.0
+    superseded_count: int | None = None
 
     @property
     def by_status(self) -> dict[JobStatus, float]:
@@ -115,7 +118,7 @@ class Janitor:
         self._first = place is None  # no request of another server's is under way
         self._doomed = False  # there are objects to delete, and the loop has not seen it yet
         self._failing = False  # the store deletes nothing just now
-        self._round = 0  # jobs pruned since the last rest
+        self._round = self._round_results = 0  # jobs, and replaced results, pruned since the last rest
         self._prune_at = self._delete_at = self._vacuum_at = self._fill_at = 0.0
         self._recount_at = 0.0
         self._older: int | None = None  # the last turn of a server of an older release
@@ -227,19 +230,34 @@ class Janitor:
     async def _prune(self) -> None:
         now = self._safe_now()
         before = tuple((status, now - round(seconds * 1000)) for status, seconds in self._retention.by_status.items())
-        audit = now - round(self._retention.audit * 1000) if self._retention.audit > 0 else None
         began = trio.current_time()
-        workers = now - round(self._retention.workers * 1000) if self._retention.workers > 0 else None
-        pruned = await self._ask(Prune(before, audit, self._retention.objects, JOBS_AT_ONCE, workers, now))
+
+        def earlier(seconds: float) -> int | None:
+            return now - round(seconds * 1000) if seconds > 0 else None
+
+        kept = self._retention
+        pruned = await self._ask(
+            Prune(
+                before,
+                earlier(kept.audit),
+                kept.objects,
+                JOBS_AT_ONCE,
+                earlier(kept.workers),
+                now,
+                earlier(kept.superseded),
+                kept.superseded_count,
+            )
+        )
         if pruned is not None:
             self.pruned += pruned.jobs
             self._round += pruned.jobs
+            self._round_results += pruned.results
             if pruned.more:
                 self._prune_at = rested(began)
                 return
-        if self._round:
-            log.info("pruned", jobs=self._round)
-            self._round = 0
+        if self._round or self._round_results:
+            log.info("pruned", jobs=self._round, replaced_results=self._round_results)
+            self._round = self._round_results = 0
             self._vacuum_at = min(self._vacuum_at, trio.current_time())
         self._prune_at = trio.current_time() + PRUNE_EVERY
 

@@ -715,16 +715,18 @@ class DeleteJob(Message[JobDeleted], frozen=True):
 
 
 class Pruned(Success, frozen=True):
-    """`more`: there is probably more to prune."""
+    """`more`: there is probably more to prune. `results`: of jobs that stay, those that others had replaced."""
 
     jobs: int
     more: bool
+    results: int = 0
 
 
 class Prune(Message[Pruned], frozen=True):
     """Remove at most `limit` jobs that ended before the time (ms) of their status, as much of the audit log, as many
     workers that were last heard of before `workers_before`, and as many former results that were kept until
-    `compared_before`."""
+    `compared_before`. And as many results that others have replaced: before `superseded_before`, or of each job all
+    but the latest `superseded_kept`."""
 
     ended_before: tuple[tuple[JobStatus, int], ...]
     audit_before: int | None = None
@@ -732,6 +734,8 @@ class Prune(Message[Pruned], frozen=True):
     limit: int = 200
     workers_before: int | None = None
     compared_before: int | None = None
+    superseded_before: int | None = None
+    superseded_kept: int | None = None
 
 
 class ToDelete(Success, frozen=True):

@@ -200,6 +200,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = False
 
+    retention_superseded: Annotated[
+        KeptFor,
+        _doc("How long a result is kept once another one has replaced it; 0: for ever", group="housekeeping"),
+    ] = 0.0
+    retention_superseded_count: Annotated[
+        int,
+        Meta(ge=-1, le=1_000_000),
+        _doc("How many replaced results a job keeps, the latest ones; -1: any number", group="housekeeping"),
+    ] = -1
+
     # --- OIDC
     oidc_issuer: Annotated[str, _doc("OIDC provider URL", group="oidc")] = ""
     oidc_client_id: Annotated[str, _doc("OAuth2 client ID", group="oidc")] = ""
@@ -264,6 +274,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(ge=0, le=365 * 86_400),
         _doc("Time between two drills, which restore the backup and compare it; 0: none", group="litestream"),
     ] = 0.0
+
+    @property
+    def superseded_kept(self) -> int | None:
+        """How many replaced results a job keeps; None: any number."""
+        return self.retention_superseded_count if self.retention_superseded_count >= 0 else None
 
     @property
     def data_path(self) -> Path:

@@ -39,7 +39,9 @@ from blobforge.events import (
     OutputUnchecked,
 )
 from blobforge.job import LARGEST_RESULT, Job, JobStatus, Outcome
+from blobforge.objects.keys import shared_source
 from blobforge.refusals import Refusal, RefusalCode
+from blobforge.store.files import SupersededResult
 
 
 def complete(step: Transaction, message: Complete) -> Completed | Refusal:
@@ -117,6 +119,9 @@ def _accept(step: Transaction, message: Complete, job: Job) -> Refusal | None:
             )
             step.facts.append(OutputUnchecked(job.id, job.attempt, message.output_key))
     step.store.save_job(job, completed)
+    if job.kept_attempt is not None and job.output_key is not None and shared_source(job.output_key) is None:
+        former = SupersededResult(job.id, job.kept_attempt, job.output_key, job.output_bytes)
+        step.store.superseded.add(former, at=step.now)
     step.store.keep_result(job, message.result if aside else None)
     step.end_attempt(job, completed, Outcome.COMPLETED)
     step.events.append(JobCompleted(job.id, job.type, completed.status, worker_id=message.worker_id))
@@ -286,6 +291,8 @@ def _revoked(step: Transaction, job_id: int, attempt: int, key: str) -> int:
         return 0
     revoked = blamed(step, revoked, REVOKED_CAUSE)
     step.store.save_job(job, revoked)
+    if revoked.kept_attempt is not None:
+        step.store.superseded.restored(job.id, revoked.kept_attempt)
     step.end_attempt(job, revoked, Outcome.REVOKED, kind=REVOKED_CAUSE.kind, error=revoked.last_error)
     if revoked.status is JobStatus.PENDING:
         step.events.append(JobUpdated(job.id, job.type, revoked.status))

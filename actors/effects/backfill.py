@@ -1,4 +1,5 @@
-"""What an older database has not kept is made of what it has: causes of failures, counts of attempts, and bytes.
+"""What an older database has not kept is made of what it has: causes of failures, counts of attempts, bytes, and
+results that were replaced.
 
 A migration says what is missing; this fills it in, some jobs at a time, between the messages of others. Each step is
 one transaction with the place where it ended, so that nothing is counted twice, whatever stops the server.
@@ -15,6 +16,8 @@ from actors.messages import Backfill, Backfilled, Recount, Recounted
 from blobforge import failures
 from blobforge.failures import Cause
 from blobforge.job import Attempt, Job, JobStatus, Outcome, ReleaseCause
+from blobforge.objects.keys import shared_source
+from blobforge.store.files import SupersededResult
 
 log = structlog.get_logger("blobforge.writer")
 
@@ -63,7 +66,7 @@ def _weigh(step: Transaction, limit: int) -> Backfilled:
     """Count the bytes of the next jobs that were made before such were counted."""
     span = step.store.rollups.weighing()
     if span is None:
-        return Backfilled(more=False)
+        return _find_superseded(step, limit)
     jobs = step.store.jobs_between(*span, limit=limit)
     for job in jobs:
         if job.output_bytes is None:
@@ -71,6 +74,30 @@ def _weigh(step: Transaction, limit: int) -> Backfilled:
             step.store.save_job(job, replace(job, output_bytes=(output.size if output is not None else 0) or 0))
     more = len(jobs) == limit
     step.store.rollups.weighed(next_job=jobs[-1].id + 1 if more else None)
+    return Backfilled(more=True)
+
+
+def _find_superseded(step: Transaction, limit: int) -> Backfilled:
+    """Note the results of the next jobs that were replaced before such were noted."""
+    span = step.store.superseded.to_find()
+    if span is None:
+        return Backfilled(more=False)
+    jobs = step.store.jobs_between(*span, limit=limit)
+    for job in jobs:
+        newest_first = sorted(step.store.attempts(job.id, limit=ATTEMPTS_LOOKED_AT), key=lambda each: -each.attempt)
+        done = [each for each in newest_first if each.outcome is Outcome.COMPLETED]
+        replaced_at, newer = job.updated_at, 0
+        for attempt in done:
+            key = attempt.output_key
+            record = step.store.file(key)
+            brought = record is not None or attempt.attempt in step.store.outputs.attempts(job.id)
+            if brought and attempt.attempt != job.result_attempt and shared_source(key) is None:
+                former = SupersededResult(job.id, attempt.attempt, key, record.size if record is not None else None)
+                step.store.superseded.add_old(former, at=replaced_at, newer=newer)
+                newer += 1
+            replaced_at = attempt.ended_at or replaced_at
+    more = len(jobs) == limit
+    step.store.superseded.found(next_job=jobs[-1].id + 1 if more else None)
     return Backfilled(more)
 
 

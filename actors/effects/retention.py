@@ -61,7 +61,7 @@ from blobforge.objects.keys import (
     source_key,
 )
 from blobforge.refusals import Refusal, RefusalCode
-from blobforge.store.files import DELETING, GONE, LATER, WAITING
+from blobforge.store.files import DELETING, GONE, LATER, WAITING, SupersededResult
 
 FIRST_PAUSE_MS = 30_000  # after a deletion that failed: longer than the thread of a lost one can still be at it
 LONGEST_PAUSE_MS = 300_000
@@ -117,7 +117,45 @@ def prune(step: Transaction, message: Prune) -> Pruned:
         compared = step.store.compared_until(message.compared_before, limit=message.limit)
         step.each(compared, partial(_end_comparison, objects=message.objects))
         more = more or len(compared) == message.limit
-    return Pruned(removed, more)
+    former = _superseded(step, message)
+    results = step.each(former, _remove_former)
+    if results:
+        step.facts.append(ObjectsDoomed())
+    return Pruned(removed, more or (results > 0 and len(former) >= message.limit), results)
+
+
+def _superseded(step: Transaction, message: Prune) -> list[SupersededResult]:
+    """Some of the former results that have been kept long enough, or that are too many."""
+    found: list[SupersededResult] = []
+    if message.superseded_before is not None:
+        found += step.store.superseded.before(message.superseded_before, limit=message.limit)
+    if message.superseded_kept is not None and len(found) < message.limit:
+        # A URL that was given out for it opens for as long as it says.
+        given_out = step.now - step.rules.url_lifetime_ms
+        known = {(each.job_id, each.attempt) for each in found}
+        beyond = step.store.superseded.beyond(message.superseded_kept, given_out, limit=message.limit)
+        found += [each for each in beyond if (each.job_id, each.attempt) not in known]
+    return found[: message.limit]
+
+
+def _remove_former(step: Transaction, former: SupersededResult) -> bool:
+    """The objects of a result that another one has replaced; its job and its attempt stay."""
+    job = step.store.job(former.job_id)
+    step.store.superseded.drop(former.job_id, former.attempt)
+    if job is None or job.result_attempt == former.attempt:
+        return True
+    record = step.store.file(former.key)
+    keys = [former.key] if record is None or record.kept is None else [former.key, record.kept]
+    if name_in(former.key) is not None:
+        keys = [prefix_of(former.key)]
+    for key in keys:
+        step.store.forget_file(key)
+        doom(step, key, again=False)
+    step.store.drop_result(job.id, former.attempt)
+    without = life.forget_result(job, attempt=former.attempt, now=step.now)
+    if without is not None:
+        step.store.save_job(job, without)
+    return True
 
 
 def _prune(step: Transaction, job: Job, *, objects: bool) -> bool:
@@ -140,6 +178,7 @@ def _end_comparison(step: Transaction, job: Job, *, objects: bool) -> bool:
     step.store.drop_result(job.id, former.attempt)
     if former.output_key is None or not objects:
         return True
+    step.store.superseded.drop(job.id, former.attempt)
     key = former.output_key
     if name_in(key) is not None:
         doom(step, prefix_of(key), again=False)

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from blobforge.cli import common, comparing, manifests, suggest
+from blobforge.cli import common, comparing, manifests, output, suggest
 from blobforge.cli.common import CliError, CliSession, CommandGroup, pass_session, session_options
 from blobforge.cli.selection import STATUSES, chosen
 
@@ -20,6 +20,39 @@ def results() -> None:
 
 for command in (manifests.manifest, manifests.verify, manifests.key, comparing.diff):
     results.add_command(command)
+
+
+@results.command("superseded")
+@click.option(
+    "--older-than", type=common.duration, metavar="TIME", help="Would go if replaced longer ago (30d, 12h)."
+)
+@click.option(
+    "--keep", type=click.IntRange(min=0), metavar="N", help="Would go if not among the latest N of its job."
+)
+@session_options
+@pass_session
+def superseded(session: CliSession, /, *, older_than: float | None, keep: int | None) -> None:
+    """Say what results that others have replaced take, and what a rule would delete. Nothing is deleted.
+
+    Without --older-than and --keep the rule is that of the server's settings, BLOBFORGE_RETENTION_SUPERSEDED and
+    BLOBFORGE_RETENTION_SUPERSEDED_COUNT, by which the server deletes in the background.
+
+    \b
+      blobforge results superseded --older-than 30d --keep 1
+    """
+    found = session.run(lambda client: client.superseded(older_than=older_than, keep=keep))
+    if session.json:
+        output.print_json(found)
+        return
+    rule = [] if found.older_than is None else [f"replaced more than {output.duration(found.older_than)} ago"]
+    rule += [] if found.keep is None else [f"not among the latest {found.keep} of their job"]
+    output.print_fields(
+        [
+            ("Replaced results", f"{found.results} ({output.size_text(found.bytes)})"),
+            ("Rule", " or ".join(rule) or "none: all are kept"),
+            ("Would go", f"{found.due_results} ({output.size_text(found.due_bytes)})"),
+        ]
+    )
 
 
 def _moment(_ctx: click.Context, _param: click.Parameter, value: str | None) -> datetime | None:

@@ -65,6 +65,7 @@ from blobforge.client.types import (
     Stats,
     StatusAnswer,
     Submission,
+    SupersededAnswer,
     TokenInfo,
     UploadUrl,
     UserInfo,
@@ -782,6 +783,12 @@ class Endpoints:
         """How that search goes, or what the last one found, with a page of the names."""
         params = _without_none(limit=limit, cursor=cursor)
         return await self._call("GET", "/api/admin/orphans", OrphanSearch, params=params)
+
+    async def superseded(self, *, older_than: float | None = None, keep: int | None = None) -> SupersededAnswer:
+        """How many results others have replaced, and how many would go by this rule (seconds; of each job); without
+        one, by the server's settings. Nothing is deleted."""
+        params = _without_none(older_than=older_than, keep=keep)
+        return await self._call("GET", "/api/admin/superseded", SupersededAnswer, params=params)
 
     # People
 

@@ -52,6 +52,7 @@ from blobforge.client.types import (
     Stats,
     StatusAnswer,
     Submission,
+    SupersededAnswer,
     TokenInfo,
     UploadUrl,
     UserInfo,
@@ -510,6 +511,11 @@ class Client(BlockingClient):
     def orphan_search(self, *, limit: int | None = None, cursor: int | None = None) -> OrphanSearch:
         """How that search goes, or what the last one found, with a page of the names."""
         return self._run(partial(self._client.orphan_search, limit=limit, cursor=cursor))
+
+    def superseded(self, *, older_than: float | None = None, keep: int | None = None) -> SupersededAnswer:
+        """How many results others have replaced, and how many would go by this rule (seconds; of each job); without
+        one, by the server's settings. Nothing is deleted."""
+        return self._run(partial(self._client.superseded, older_than=older_than, keep=keep))
 
     def list_users(self, *, q: str | None = None, admin: bool | None = None) -> list[UserInfo]:
         """The users that have signed in through the identity provider, or those that match."""

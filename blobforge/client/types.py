@@ -640,6 +640,18 @@ class WorkerSecret(msgspec.Struct, frozen=True, kw_only=True):
     type: str | None = None
 
 
+class SupersededAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Results that another one of their job has replaced, and those that would go by a rule: replaced more than
+    `older_than` seconds ago, or not among the latest `keep` of their job."""
+
+    results: int
+    bytes: int
+    due_results: int
+    due_bytes: int
+    older_than: float | None = None
+    keep: int | None = None
+
+
 class OrphanSearch(msgspec.Struct, frozen=True, kw_only=True):
     """How a search for objects that no job needs goes. `bytes` is the size of the orphans."""
 

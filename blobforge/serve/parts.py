@@ -140,6 +140,8 @@ class Parts:
                 audit=settings.retention_audit,
                 workers=settings.retention_workers,
                 objects=settings.retention_objects,
+                superseded=settings.retention_superseded,
+                superseded_count=settings.superseded_kept,
             ),
             now=now,
             place=None if shared.alone else place,

@@ -40,3 +40,19 @@ class Doom(msgspec.Struct, frozen=True):
     tries: int
     epoch: int
     again: bool
+
+
+class SupersededResult(msgspec.Struct, frozen=True):
+    """A result that another one of the same job has replaced: the key of its (main) output, its bytes if known."""
+
+    job_id: int
+    attempt: int
+    key: str
+    size: int | None
+
+
+class SupersededTotals(msgspec.Struct, frozen=True):
+    """How many, and how many bytes they have together."""
+
+    results: int
+    bytes: int

@@ -20,7 +20,7 @@ from blobforge.operation import Operation
 from blobforge.outputs import Output
 from blobforge.people import AuditEntry, Session, User
 from blobforge.store.figures import Census, Drill, Failure, History, Space, Stats, TagWeight, TypeQueue, WorkerRates
-from blobforge.store.files import FileRecord
+from blobforge.store.files import FileRecord, SupersededTotals
 from blobforge.store.filters import AuditFilter, JobFilter, TokenFilter, UserFilter
 from blobforge.store.lists import (
     MOST_ATTEMPTS,
@@ -138,6 +138,14 @@ class OutputLookups(Protocol):
         """Of these (job, attempt, name), those that were brought."""
 
 
+class SupersededLookups(Protocol):
+    """Results that another one has replaced."""
+
+    def totals(self) -> SupersededTotals: ...
+    def due(self, *, before: int | None, kept: int | None) -> SupersededTotals:
+        """Those that were replaced before this time (ms), and those that are not the latest so many of their job."""
+
+
 class Roster(Protocol):
     """The workers as they are listed: by a filter, page by page, each with the ids of the first jobs that it runs."""
 
@@ -157,6 +165,8 @@ class Reader(Lookups, Protocol):
     def roster(self) -> Roster: ...
     @property
     def outputs(self) -> OutputLookups: ...
+    @property
+    def superseded(self) -> SupersededLookups: ...
     def outages_told(self) -> AbstractContextManager[None]:
         """Around what is asked: raises DatabaseError where the engine cannot answer."""
 

@@ -20,7 +20,7 @@ from blobforge.options import QueueLine
 from blobforge.outputs import Output
 from blobforge.people import AuditEntry, Session, User
 from blobforge.store.figures import Backfilling, Drill, Horizon
-from blobforge.store.files import Doom
+from blobforge.store.files import Doom, SupersededResult
 from blobforge.store.following import InHistory
 from blobforge.store.keeping import DatabaseFile
 from blobforge.store.needs import Needs
@@ -137,6 +137,34 @@ class Outputs(Protocol):
         """Forget so many of them; whether there may be more."""
 
 
+class Superseded(Protocol):
+    """Results that another one has replaced. Times are in ms."""
+
+    def add(self, result: SupersededResult, *, at: int) -> None:
+        """The latest of its job to be replaced."""
+
+    def add_old(self, result: SupersededResult, *, at: int, newer: int) -> None:
+        """One that was replaced before this was noted; so many of its job were since. Nothing where it is known."""
+
+    def drop(self, job_id: int, attempt: int) -> None:
+        """It goes for good."""
+
+    def restored(self, job_id: int, attempt: int) -> None:
+        """It is the result of its job again."""
+
+    def before(self, at: int, *, limit: int) -> list[SupersededResult]:
+        """Those that were replaced before this time, and may go."""
+
+    def beyond(self, kept: int, at: int, *, limit: int) -> list[SupersededResult]:
+        """Of those of each job but the latest so many, those that were replaced before this time, and may go."""
+
+    def to_find(self) -> tuple[int, int] | None:
+        """The first and the last job whose former results are not on record yet."""
+
+    def found(self, *, next_job: int | None) -> None:
+        """Up to this job (None: the last) they are."""
+
+
 class Arrivals(Protocol):
     """Used inside the transaction that the Store has open."""
 
@@ -188,6 +216,8 @@ class Store(Lookups, InHistory, Protocol):
     def arrivals(self) -> Arrivals: ...
     @property
     def outputs(self) -> Outputs: ...
+    @property
+    def superseded(self) -> Superseded: ...
 
     # --- transactions
 

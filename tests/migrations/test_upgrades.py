@@ -46,6 +46,7 @@ COMMITTED = {
     "0019_outputs.sql": "05ee025a549f00be",
     "0020_operations.sql": "20f439c7944316a9",
     "0021_options.sql": "64798f3f1e1a1b7c",
+    "0022_superseded.sql": "7568b5247672092c",
 }
 NUMBERS = {"<id:job_id>": "1", "<worker:worker_id>": "w1", "<id:user_id>": "1", "<id:token_id>": "1"}
 # What leads elsewhere, streams, or is about something that this database has not.
@@ -164,5 +165,5 @@ def test_every_table_is_compared_with_the_model_or_known_not_to_be() -> None:
     assert {name for name in tables - compared if not name.startswith("sqlite")} == {
         "backfill", "claim_keys", "depths", "durations", "failure_counts", "failures", "happenings", "installation",
         "job_hours", "job_paths", "operation_pages", "operations", "pulse", "recovery", "signing_keys", "tag_counts",
-        "weighing", "worker_rates", "worker_types",
+        "superseded", "superseding", "weighing", "worker_rates", "worker_types",
     }  # fmt: skip

@@ -8,6 +8,8 @@ from actors.mailbox import ask
 from actors.messages import DeleteJob, FindOrphans, Note
 from actors.orphans import in_the_way
 from blobforge.refusals import Refusal
+from blobforge.store.files import SupersededTotals
+from blobforge.store.reading import Reader
 from web.api import encode, wire_common, wire_files, wire_jobs
 from web.decode import query
 from web.routing import Access, Call, Route
@@ -55,6 +57,31 @@ async def orphans(call: Call) -> wire_files.Orphans | Refusal:
     )
 
 
+async def superseded(call: Call) -> wire_files.SupersededAnswer | Refusal:
+    """What others have replaced, and what of it would go by these rules; nothing is deleted."""
+    wanted = query(call.request.args, wire_files.SupersededQuery)
+    if isinstance(wanted, Refusal):
+        return wanted
+    settings = call.services.settings
+    age = wanted.older_than if wanted.older_than is not None else settings.retention_superseded
+    kept = wanted.keep if wanted.keep is not None else settings.superseded_kept
+    before = call.services.now() - round(age * 1000) if age > 0 else None
+
+    def look(reader: Reader) -> tuple[SupersededTotals, SupersededTotals]:
+        with reader.snapshot():
+            return reader.superseded.totals(), reader.superseded.due(before=before, kept=kept)
+
+    totals, due = await call.services.reads.run(look)
+    return wire_files.SupersededAnswer(
+        results=totals.results,
+        bytes=totals.bytes,
+        due_results=due.results,
+        due_bytes=due.bytes,
+        older_than=age if age > 0 else None,
+        keep=kept,
+    )
+
+
 ROUTES = [
     Route("DELETE", "/api/jobs/<id:job_id>", Access.SUBMIT, delete,
           "Delete a job that does not run, with its objects (`?objects=false` leaves them)."
@@ -65,4 +92,7 @@ ROUTES = [
           body=wire_files.OrphanBody, gives=wire_common.Status, audit="orphans.delete"),
     Route("GET", "/api/admin/orphans", Access.ADMIN, orphans, "How that search goes, or what the last one found",
           gives=wire_files.Orphans, query=wire_files.OrphansQuery),
+    Route("GET", "/api/admin/superseded", Access.ADMIN, superseded,
+          "How many results others have replaced, and how many would go by a rule (without one: by the settings)",
+          gives=wire_files.SupersededAnswer, query=wire_files.SupersededQuery),
 ]  # fmt: skip

@@ -21,6 +21,25 @@ class OrphansQuery(msgspec.Struct, frozen=True):
     cursor: Annotated[int, Meta(ge=0, le=2**63 - 1, description="`next_cursor` of the page before")] = 0
 
 
+class SupersededQuery(msgspec.Struct, frozen=True):
+    """A rule: those replaced more than so many seconds ago, and of each job all but the latest so many."""
+
+    older_than: Annotated[float, Meta(ge=0, le=100 * 365 * 86_400)] | None = None
+    keep: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
+
+
+class SupersededAnswer(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """Results that another one of their job has replaced, and those that would go by the rule (`older_than`, `keep`;
+    without either none does)."""
+
+    results: int
+    bytes: int
+    due_results: int
+    due_bytes: int
+    older_than: float | None = None
+    keep: int | None = None
+
+
 class Destination(msgspec.Struct, frozen=True, kw_only=True):
     """What an upload becomes: a source (`source_hash`), or the output of an attempt that the caller holds (`job_id`,
     `lease`)."""

@@ -386,6 +386,13 @@ INVARIANTS: Final = (
               AND EXISTS (SELECT 1 FROM jobs WHERE source_hash = substr(key, 9) AND output_key = key)""",
         ("doomed_objects", "jobs"),
     ),
+    Invariant(
+        "results that are on record as replaced, and are those of their jobs",
+        """SELECT superseded.job_id FROM superseded JOIN jobs ON jobs.id = superseded.job_id
+            WHERE superseded.attempt = CASE status WHEN 'completed' THEN jobs.attempt ELSE kept_attempt END
+               OR superseded.newer < 0""",
+        ("superseded", "jobs", "jobs.kept_attempt"),
+    ),
     # --- workers
     Invariant(
         "workers that are there, but disabled or not registered",

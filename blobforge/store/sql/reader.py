@@ -43,6 +43,7 @@ from blobforge.store.sql.operations import operation
 from blobforge.store.sql.outputs import OutputLookups
 from blobforge.store.sql.roster import Roster
 from blobforge.store.sql.running import Queries, Row
+from blobforge.store.sql.superseded import SupersededLookups
 from blobforge.worker import WorkerStatus
 
 PRIORITIES = (1, 2, 3, 4, 5)
@@ -57,6 +58,7 @@ class SqlReader(Lookups):
         self.insights = Insights(ask)
         self.roster = Roster(ask)
         self.outputs = OutputLookups(ask)
+        self.superseded = SupersededLookups(ask)
 
     def outages_told(self) -> AbstractContextManager[None]:
         return self._ask.outages_told()

@@ -129,6 +129,31 @@ THESE_OUTPUTS: Final = """
       JOIN outputs ON job_id = asked.value ->> '$.job' AND attempt = asked.value ->> '$.attempt'
                   AND name = asked.value ->> '$.name' AND chosen = 1"""
 
+# --- results that another one has replaced. The latest of a job may come back until its successor is proven to be
+# there, and stays while it is compared with it.
+_MAY_GO: Final = """
+      JOIN jobs ON jobs.id = superseded.job_id LEFT JOIN files ON files.key = jobs.output_key
+     WHERE (superseded.newer > 0 OR (jobs.compare_until IS NULL
+            AND (files.key IS NULL OR (files.checked_at IS NOT NULL AND files.keeping = 0))))"""
+ADD_SUPERSEDED: Final = """
+    INSERT INTO superseded (job_id, attempt, at, key, size, newer) VALUES (?, ?, ?, ?, ?, ?)
+    ON CONFLICT (job_id, attempt) DO NOTHING"""
+ONE_MORE_NEWER: Final = "UPDATE superseded SET newer = newer + 1 WHERE job_id = ?"
+ONE_LESS_NEWER: Final = "UPDATE superseded SET newer = newer - 1 WHERE job_id = ? AND newer > 0"
+DROP_SUPERSEDED: Final = "DELETE FROM superseded WHERE job_id = ? AND attempt = ?"
+SUPERSEDED_BEFORE: Final = f"""
+    SELECT superseded.job_id, superseded.attempt, superseded.key, superseded.size FROM superseded {_MAY_GO}
+       AND superseded.at < ? ORDER BY superseded.at, superseded.job_id, superseded.attempt LIMIT ?"""
+SUPERSEDED_BEYOND: Final = f"""
+    SELECT superseded.job_id, superseded.attempt, superseded.key, superseded.size FROM superseded {_MAY_GO}
+       AND superseded.newer >= ? AND superseded.at < ?
+     ORDER BY superseded.newer, superseded.job_id, superseded.attempt LIMIT ?"""
+SUPERSEDED_TOTALS: Final = "SELECT count(*), coalesce(sum(size), 0) FROM superseded"
+SUPERSEDED_DUE: Final = "SELECT count(*), coalesce(sum(size), 0) FROM superseded WHERE at < ? OR newer >= ?"
+SUPERSEDING: Final = "SELECT next_job, last_job FROM superseding WHERE id = 1"
+SUPERSEDED_UP_TO: Final = "UPDATE superseding SET next_job = ?"
+END_SUPERSEDING: Final = "DELETE FROM superseding"
+
 # --- results that are kept aside
 KEEP_RESULT: Final = "INSERT INTO results (job_id, attempt, result) VALUES (?, ?, ?)"
 RESULTS_OF_JOB: Final = "SELECT attempt, result FROM results WHERE job_id = ? ORDER BY attempt"

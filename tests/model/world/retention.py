@@ -87,7 +87,7 @@ class Retention(State):
             for job in over:
                 self.end_comparison(job, objects, now)
             more = more or len(over) == limit
-        return ("Pruned", count, more)
+        return ("Pruned", count, more, 0)
 
     def end_comparison(self, job: Job, objects: bool, now: int) -> None:
         """Unless nobody has seen the new output yet: the former one may have to be served again."""
