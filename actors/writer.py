@@ -267,18 +267,18 @@ class Writer:
         self.second_tries += again
         return done
 
-    def _together(self, batch: list[Envelope[Any]], last: int, step: Transaction) -> Committed:
+    def _together(self, batch: list[Envelope[Any]], last: int, tx: Transaction) -> Committed:
         """All messages in one transaction."""
         answers: list[Answer | Exception] = []
         store, entry = self._store, None
-        needs = None if step.careful else needs_of([(envelope.message, envelope.repeat) for envelope in batch])
-        with store.transaction(needs, now=step.now):
-            step.now, turn = store.now, store.turn
+        needs = None if tx.careful else needs_of([(envelope.message, envelope.repeat) for envelope in batch])
+        with store.transaction(needs, now=tx.now):
+            tx.now, turn = store.now, store.turn
             if turn > last:
-                step.revocations += _revocations(store.missed, last, turn)
+                tx.revocations += _revocations(store.missed, last, turn)
             for place, envelope in enumerate(batch):
                 try:
-                    answer = step.whole(place, self._answer, envelope)
+                    answer = tx.whole(place, self._answer, envelope)
                     answers.append(answer.answer if isinstance(answer, Stands) else answer)
                 except LOST:
                     raise
@@ -286,42 +286,42 @@ class Writer:
                     # A bug in one effect; it is undone, the others are not to suffer.
                     log.exception("effect failed", message=type(envelope.message).__name__)
                     answers.append(error)
-            store.tell(step.events, step.facts)
+            store.tell(tx.events, tx.facts)
         wrote = store.wrote
         if wrote and (turn := store.turn):
-            entry = Entry(turn, store.server, step.now, tuple(step.events), tuple(step.facts))
-        return Committed(answers, step.events, step.facts, wrote, store.commit_seconds, store.missed, entry)
+            entry = Entry(turn, store.server, tx.now, tuple(tx.events), tuple(tx.facts))
+        return Committed(answers, tx.events, tx.facts, wrote, store.commit_seconds, store.missed, entry)
 
-    def _answer(self, step: Transaction, envelope: Envelope[Any]) -> Answer | Stands:
+    def _answer(self, tx: Transaction, envelope: Envelope[Any]) -> Answer | Stands:
         message = cast(Command, envelope.message)
         if isinstance(message, Claim) and envelope.reply.abandoned:
             return Granted(idle=True)  # the claimant is no longer there to take the jobs
         if self.failing and isinstance(message, ExpireLeases | ExpireWorkers):
             # Heartbeats could not be written either: a worker that came meanwhile is not silent. Once something can
             # be written again, the reaper hears of it, and gives every worker a fresh period.
-            self._store.pulse(now=step.now)
+            self._store.pulse(now=tx.now)
             return Stands(CANNOT_WRITE)
-        if (refusal := stands(step, envelope.caller)) is not None:
+        if (refusal := stands(tx, envelope.caller)) is not None:
             return refusal
         repeat, audit = envelope.repeat, envelope.audit
         if repeat is None and audit is None:
-            return apply(step, message)
-        if (earlier := self._remembered(step, repeat)) is not None:
+            return apply(tx, message)
+        if (earlier := self._remembered(tx, repeat)) is not None:
             return earlier
-        answer = perform(step, message)
+        answer = perform(tx, message)
         if audit is not None and not isinstance(answer, Refusal):
-            self._store.insert_audit(_entry(audit, step.now))
+            self._store.insert_audit(_entry(audit, tx.now))
         if repeat is not None and not _may_still_wait(message, answer):
             self._store.remember(
-                repeat.subject, repeat.key, repeat.fingerprint, msgspec.msgpack.encode(answer), now=step.now
+                repeat.subject, repeat.key, repeat.fingerprint, msgspec.msgpack.encode(answer), now=tx.now
             )
         return Stands(answer)
 
-    def _remembered(self, step: Transaction, repeat: Repeatable | None) -> Answer | None:
+    def _remembered(self, tx: Transaction, repeat: Repeatable | None) -> Answer | None:
         """The answer that this idempotency key was given before, if any."""
         if repeat is None:
             return None
-        answer = repeats.earlier(self._store, repeat, now=step.now, window=self._rules.idempotency_window)
+        answer = repeats.earlier(self._store, repeat, now=tx.now, window=self._rules.idempotency_window)
         # An old "no job" says nothing about now: the scheduler must not take it for news.
         if isinstance(answer, Granted) and not answer.jobs:
             return replace(answer, idle=True, repeated=True, withheld_lines=())

@@ -63,9 +63,9 @@ def pending(url: str, jobs: int, *, workers: int = 0, type_: str = "pdf") -> int
     for at in range(0, len(messages), BATCH):
         some = messages[at : at + BATCH]
         with store.transaction(needs_of((message, None) for message in some), wall_ms()):
-            step = Transaction(store, Rules(), wall_ms(), random.Random(1))
+            tx = Transaction(store, Rules(), wall_ms(), random.Random(1))
             for place, message in enumerate(some):
-                perform(step, message, place)
+                perform(tx, message, place)
     store.close()
     if times > 1:
         _multiply(url, times)

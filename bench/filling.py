@@ -46,10 +46,10 @@ def pending(database: Path, jobs: int, type_: str = "pdf") -> int:
         dice = random.Random(1)
         for start in range(0, count, BATCH):
             with store.transaction():
-                step = Transaction(store, Rules(), wall_ms(), dice)
+                tx = Transaction(store, Rules(), wall_ms(), dice)
                 for number in range(start, min(start + BATCH, count)):
                     digest = hashlib.sha256(f"{number}".encode()).hexdigest()
-                    perform(step, Submit(NewJob(type_, digest), ObjectSeen(Seen.VERIFIED, 1, digest)))
+                    perform(tx, Submit(NewJob(type_, digest), ObjectSeen(Seen.VERIFIED, 1, digest)))
         store.close()
 
     return _filled(database, jobs, seed)
@@ -64,9 +64,9 @@ def history(database: Path, jobs: int, *, running: int = 0) -> int:
     count = _filled(database, jobs, partial(_history, rare=rare))
     store = Store(open_writer(database))
     with store.transaction():
-        step = Transaction(store, Rules(), wall_ms(), random.Random(1))
+        tx = Transaction(store, Rules(), wall_ms(), random.Random(1))
         for number in range(running):
-            perform(step, Claim(ADMIN, f"bench-{number}", (TYPES[number % len(TYPES)],)))
+            perform(tx, Claim(ADMIN, f"bench-{number}", (TYPES[number % len(TYPES)],)))
     store.close()
     return count
 
@@ -90,38 +90,38 @@ def _history(database: Path, jobs: int, *, rare: int) -> None:
     batch = min(BATCH, max(1, jobs // 20))  # few jobs, too, come over all the days
     for start in range(0, jobs, batch):
         with store.transaction():
-            step = Transaction(store, Rules(), wall_ms() - round(DAYS_MS * (1 - start / jobs)), dice)
+            tx = Transaction(store, Rules(), wall_ms() - round(DAYS_MS * (1 - start / jobs)), dice)
             if start == 0:
                 for number in range(WORKERS):
-                    perform(step, Register(ADMIN, f"bench-{number}", TYPES[number % len(TYPES)]))
+                    perform(tx, Register(ADMIN, f"bench-{number}", TYPES[number % len(TYPES)]))
             for number in range(start, min(start + batch, jobs)):
-                _submit(step, number, rare=number < rare)
+                _submit(tx, number, rare=number < rare)
             while ended < min(start + batch, jobs) // 2:
-                ended += _work(step, dice)
+                ended += _work(tx, dice)
     store.close()
 
 
-def _submit(step: Transaction, number: int, *, rare: bool) -> None:
+def _submit(tx: Transaction, number: int, *, rare: bool) -> None:
     digest = hashlib.sha256(f"{number}".encode()).hexdigest()
     shelf = "rare" if rare else f"shelf-{number % 1000}"
     job = NewJob(
         TYPES[number % len(TYPES)], digest, f"library/shelf-{number % 1000}/volume-{number}.pdf", 1_000_000,
         priority=1 + number % 5, max_attempts=1, tags=("library", shelf),
     )  # fmt: skip
-    perform(step, Submit(job, ObjectSeen(Seen.VERIFIED, 1_000_000, digest)))
+    perform(tx, Submit(job, ObjectSeen(Seen.VERIFIED, 1_000_000, digest)))
 
 
-def _work(step: Transaction, dice: random.Random) -> int:
+def _work(tx: Transaction, dice: random.Random) -> int:
     worker = dice.randrange(WORKERS)
     name = f"bench-{worker}"
-    granted = perform(step, Claim(ADMIN, name, (TYPES[worker % len(TYPES)],), limit=20))
+    granted = perform(tx, Claim(ADMIN, name, (TYPES[worker % len(TYPES)],), limit=20))
     assert isinstance(granted, Granted)
     for job in granted.jobs:
         if dice.random() < 0.05:
             error = f"page {dice.randrange(900)} cannot be read"
-            perform(step, Fail(ADMIN, name, job.id, error, job.lease, kind=f"Error{dice.randrange(3)}"))
+            perform(tx, Fail(ADMIN, name, job.id, error, job.lease, kind=f"Error{dice.randrange(3)}"))
         else:
-            perform(step, Complete(ADMIN, name, job.id, job.lease))
+            perform(tx, Complete(ADMIN, name, job.id, job.lease))
     return len(granted.jobs) or 1
 
 

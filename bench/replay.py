@@ -44,9 +44,9 @@ class Replay:
         filling.pending(self._origin, jobs, TYPE)
         store = Store(open_writer(self._origin))
         with store.transaction():
-            step = Transaction(store, Rules(), wall_ms(), random.Random(1))
+            tx = Transaction(store, Rules(), wall_ms(), random.Random(1))
             for number in range(workers):
-                perform(step, Register(filling.ADMIN, f"bench-{number}", TYPE))
+                perform(tx, Register(filling.ADMIN, f"bench-{number}", TYPE))
         store.close()
         self._tapes: dict[tuple[int, int], list[Statement]] = {}
 
@@ -122,10 +122,10 @@ class Replay:
         return path
 
 
-def _together(step: Transaction, messages: Sequence[Command]) -> list[Any]:
+def _together(tx: Transaction, messages: Sequence[Command]) -> list[Any]:
     """All of them in one transaction, as the writer makes it."""
-    with step.store.transaction(needs_of((message, None) for message in messages)):
-        return [perform(step, message, place) for place, message in enumerate(messages)]
+    with tx.store.transaction(needs_of((message, None) for message in messages)):
+        return [perform(tx, message, place) for place, message in enumerate(messages)]
 
 
 @contextmanager

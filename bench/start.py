@@ -44,9 +44,9 @@ def lay_in(database: Path, jobs: int, running: int) -> None:
     filling.pending(database, jobs)
     store = Store(open_writer(database))
     with store.transaction():
-        step = Transaction(store, Rules(), wall_ms(), random.Random(1))
-        perform(step, Register(filling.ADMIN, WORKER, "pdf"))
-        perform(step, Claim(filling.ADMIN, WORKER, ("pdf",), limit=min(running, jobs)))
+        tx = Transaction(store, Rules(), wall_ms(), random.Random(1))
+        perform(tx, Register(filling.ADMIN, WORKER, "pdf"))
+        perform(tx, Claim(filling.ADMIN, WORKER, ("pdf",), limit=min(running, jobs)))
     store.close()
 
 

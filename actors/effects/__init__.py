@@ -100,18 +100,18 @@ from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.figures import Drill
 
 
-def perform(step: Transaction, message: Command, place: int = 0) -> Answer:
+def perform(tx: Transaction, message: Command, place: int = 0) -> Answer:
     """Apply one message, the one with this place in what the step has to do: refused or broken, it leaves nothing
     behind."""
-    return step.whole(place, apply, message)
+    return tx.whole(place, apply, message)
 
 
-def apply(step: Transaction, message: Command) -> Answer:  # noqa: PLR0912, PLR0915 - one row a message
+def apply(tx: Transaction, message: Command) -> Answer:  # noqa: PLR0912, PLR0915 - one row a message
     match message:
         case Claim():
-            return claims.claim(step, message)
+            return claims.claim(tx, message)
         case Heartbeat():
-            return fleet.heartbeat(step, message)
+            return fleet.heartbeat(tx, message)
         case (
             Complete()
             | Fail()
@@ -123,112 +123,112 @@ def apply(step: Transaction, message: Command) -> Answer:  # noqa: PLR0912, PLR0
             | DeleteJob()
             | RemoveWorker()
         ):
-            return _apply_item(step, message)
+            return _apply_item(tx, message)
         case Batch():
-            return _batch(step, message)
+            return _batch(tx, message)
         case Release():
-            return attempts.release(step, message)
+            return attempts.release(tx, message)
         case ExpireLeases():
-            return attempts.expire_leases(step, message)
+            return attempts.expire_leases(tx, message)
         case TellOutputs():
-            return outputs.tell_outputs(step, message)
+            return outputs.tell_outputs(tx, message)
         case ChooseOutputs():
-            return outputs.choose_outputs(step, message)
+            return outputs.choose_outputs(tx, message)
         case OutputChecked():
-            return attempts.output_checked(step, message)
+            return attempts.output_checked(tx, message)
         case OutputsKept():
-            return attempts.outputs_kept(step, message)
+            return attempts.outputs_kept(tx, message)
         case SourceArrived():
-            return submission.source_arrived(step, message)
+            return submission.source_arrived(tx, message)
         case SourceRejected():
-            return submission.source_rejected(step, message)
+            return submission.source_rejected(tx, message)
         case ExpireUploads():
-            return submission.expire_uploads(step, message)
+            return submission.expire_uploads(tx, message)
         case Register():
-            return fleet.register(step, message)
+            return fleet.register(tx, message)
         case Unregister():
-            return fleet.unregister(step, message)
+            return fleet.unregister(tx, message)
         case Drain():
-            return fleet.drain(step, message)
+            return fleet.drain(tx, message)
         case CreateWorker():
-            return fleet.create(step, message)
+            return fleet.create(tx, message)
         case ReplaceSecret():
-            return fleet.replace_secret(step, message)
+            return fleet.replace_secret(tx, message)
         case EnableWorker():
-            return fleet.enable(step, message)
+            return fleet.enable(tx, message)
         case DisableWorker():
-            return fleet.disable(step, message)
+            return fleet.disable(tx, message)
         case ExpireWorkers():
-            return fleet.expire_workers(step, message)
+            return fleet.expire_workers(tx, message)
         case WakeJobs():
-            return jobs.wake(step, message)
+            return jobs.wake(tx, message)
         case Undo():
-            return jobs.undo(step, message)
+            return jobs.undo(tx, message)
         case BeginOperation():
-            return operations.begin(step, message)
+            return operations.begin(tx, message)
         case SelectJobs():
-            return operations.select(step, message)
+            return operations.select(tx, message)
         case AdvanceOperation():
-            return operations.advance(step, message)
+            return operations.advance(tx, message)
         case EndOperation():
-            return operations.end(step, message)
+            return operations.end(tx, message)
         case UndoOperation():
-            return operations.take_back(step, message)
+            return operations.take_back(tx, message)
         case PruneOperations():
-            return operations.prune(step, message)
+            return operations.prune(tx, message)
         case SettleFork():
-            return recovery.settle_fork(step)
+            return recovery.settle_fork(tx)
         case Sample():
-            return periodic.sample(step)
+            return periodic.sample(tx)
         case CreateToken():
-            return access.create_token(step, message)
+            return access.create_token(tx, message)
         case EnsureAdminToken():
-            return access.ensure_admin_token(step, message)
+            return access.ensure_admin_token(tx, message)
         case DeleteToken():
-            return access.delete_token(step, message)
+            return access.delete_token(tx, message)
         case TouchTokens():
-            return access.touch_tokens(step, message)
+            return access.touch_tokens(tx, message)
         case AddSigningKey():
-            return access.add_signing_key(step, message)
+            return access.add_signing_key(tx, message)
         case Purge():
-            return periodic.purge(step, message)
+            return periodic.purge(tx, message)
         case RecordBulk():
             return message.done
         case SignIn():
-            return people.sign_in(step, message)
+            return people.sign_in(tx, message)
         case RenewSession():
-            return people.renew_session(step, message)
+            return people.renew_session(tx, message)
         case TouchSession():
-            return people.touch_session(step, message)
+            return people.touch_session(tx, message)
         case EndSession():
-            return people.end_session(step, message)
+            return people.end_session(tx, message)
         case EndSessions():
-            return people.end_sessions(step, message)
+            return people.end_sessions(tx, message)
         case Prune():
-            return retention.prune(step, message)
+            return retention.prune(tx, message)
         case TakeDoomed():
-            return retention.take_doomed(step, message)
+            return retention.take_doomed(tx, message)
         case DeletionsTried():
-            return retention.deletions_tried(step, message)
+            return retention.deletions_tried(tx, message)
         case FindUnneeded():
-            return retention.find_unneeded(step, message)
+            return retention.find_unneeded(tx, message)
         case TellSearch():
-            return retention.tell_search(step, message)
+            return retention.tell_search(tx, message)
         case Recount():
-            return backfill.recount(step, message)
+            return backfill.recount(tx, message)
         case Backfill():
-            return backfill.backfill(step, message)
+            return backfill.backfill(tx, message)
         case FreePages():
-            return retention.free_pages(step, message)
+            return retention.free_pages(tx, message)
         case Ping():
-            step.store.pulse(now=step.now)
+            tx.store.pulse(now=tx.now)
             return Done()
         case LeaveCheckpoints():
-            if step.store.database_file is not None:
-                step.store.database_file.leave_checkpoints(to_litestream=message.to_litestream)
+            if tx.store.database_file is not None:
+                tx.store.database_file.leave_checkpoints(to_litestream=message.to_litestream)
             return Done()
         case RecordDrill():
-            step.store.recovery.record_drill(
+            tx.store.recovery.record_drill(
                 Drill(message.started_at, message.ended_at, message.ok, message.proven_until, message.detail),
                 kept=recovery.DRILLS_KEPT,
             )
@@ -239,45 +239,45 @@ def apply(step: Transaction, message: Command) -> Answer:  # noqa: PLR0912, PLR0
             assert_never(message)
 
 
-def _apply_item(step: Transaction, message: Item) -> ItemOutcome:
+def _apply_item(tx: Transaction, message: Item) -> ItemOutcome:
     match message:
         case Complete():
-            return attempts.complete(step, message)
+            return attempts.complete(tx, message)
         case Fail():
-            return attempts.fail(step, message)
+            return attempts.fail(tx, message)
         case Submit():
-            return submission.submit(step, message)
+            return submission.submit(tx, message)
         case SourceArrived():
-            return submission.source_arrived(step, message)
+            return submission.source_arrived(tx, message)
         case Retry():
-            return jobs.retry(step, message)
+            return jobs.retry(tx, message)
         case Cancel():
-            return jobs.cancel(step, message)
+            return jobs.cancel(tx, message)
         case SetPriority():
-            return jobs.set_priority(step, message)
+            return jobs.set_priority(tx, message)
         case ChangeTags():
-            return jobs.change_tags(step, message)
+            return jobs.change_tags(tx, message)
         case DeleteJob():
-            return retention.delete_job(step, message)
+            return retention.delete_job(tx, message)
         case RemoveWorker():
-            return fleet.remove(step, message)
+            return fleet.remove(tx, message)
         case _:
             assert_never(message)
 
 
-def _batch(step: Transaction, message: Batch) -> BatchDone:
-    return BatchDone(tuple(_item(step, item, place, message.only) for place, item in enumerate(message.items)))
+def _batch(tx: Transaction, message: Batch) -> BatchDone:
+    return BatchDone(tuple(_item(tx, item, place, message.only) for place, item in enumerate(message.items)))
 
 
-def _moved_on(step: Transaction, item: Item, only: JobStatus | None) -> Refusal | None:
+def _moved_on(tx: Transaction, item: Item, only: JobStatus | None) -> Refusal | None:
     """Whether what is to be done to the job was meant for it in another state."""
     if only is None or not isinstance(item, Retry | Cancel | SetPriority | ChangeTags | DeleteJob):
         return None
-    job = step.store.job(item.job_id)
+    job = tx.store.job(item.job_id)
     if job is None or job.status is only:
         return None
     return Refusal(RefusalCode.JOB_MOVED_ON, f"Job {job.id} was {only} when it was chosen, and is {job.status} now.")
 
 
-def _item(step: Transaction, item: Item, place: int, only: JobStatus | None) -> ItemOutcome:
-    return _moved_on(step, item, only) or step.whole(place, _apply_item, item)
+def _item(tx: Transaction, item: Item, place: int, only: JobStatus | None) -> ItemOutcome:
+    return _moved_on(tx, item, only) or tx.whole(place, _apply_item, item)

@@ -19,19 +19,19 @@ from blobforge.worker import Worker, may_act, no_such_worker
 
 
 def acting(
-    step: Transaction,
+    tx: Transaction,
     message: Claim | TellOutputs | ChooseOutputs | Complete | Fail | Release | Heartbeat | Unregister,
 ) -> Worker | Refusal:
     """The worker whose message this is, if the caller may speak for it."""
-    worker = step.store.worker(message.worker_id)
+    worker = tx.store.worker(message.worker_id)
     if worker is None:
         return no_such_worker(message.worker_id)
     return may_act(worker, message.caller, message.instance) or worker
 
 
-def acted_on(step: Transaction, message: Complete | Fail | Release | TellOutputs | ChooseOutputs) -> Job | Refusal:
+def acted_on(tx: Transaction, message: Complete | Fail | Release | TellOutputs | ChooseOutputs) -> Job | Refusal:
     """The job that a worker's message is about, if the caller may speak for the worker."""
-    worker = acting(step, message)
+    worker = acting(tx, message)
     if isinstance(worker, Refusal):
         return worker
-    return step.store.job(message.job_id) or no_such_job(message.job_id)
+    return tx.store.job(message.job_id) or no_such_job(message.job_id)

@@ -44,25 +44,25 @@ from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.files import SupersededResult
 
 
-def complete(step: Transaction, message: Complete) -> Completed | Refusal:
+def complete(tx: Transaction, message: Complete) -> Completed | Refusal:
     """Accept the work of the attempt that holds the job, once its output is there."""
-    job = acted_on(step, message)
+    job = acted_on(tx, message)
     if isinstance(job, Refusal):
         return job
     again = life.completed_already(
         job, worker_id=message.worker_id, lease=message.lease, output_key=message.output_key
     )
     if not again:
-        refusal = _accept(step, message, job)
+        refusal = _accept(tx, message, job)
         if refusal is not None:
             return refusal
-    return Completed(job.id, _claim_next(step, message, job, again=again) if message.claim_next else None)
+    return Completed(job.id, _claim_next(tx, message, job, again=again) if message.claim_next else None)
 
 
-def _claim_next(step: Transaction, message: Complete, job: Job, *, again: bool) -> Granted:
+def _claim_next(tx: Transaction, message: Complete, job: Job, *, again: bool) -> Granted:
     """The next job of the same type, for the same worker; for a repetition, the one that it was given."""
     if again and message.lease is not None:
-        for held in step.store.jobs_of_worker(message.worker_id):
+        for held in tx.store.jobs_of_worker(message.worker_id):
             if held.lease == claims.lease_after(message.lease, held.id, held.attempt):
                 return Granted((held,))
     claim = Claim(
@@ -74,58 +74,58 @@ def _claim_next(step: Transaction, message: Complete, job: Job, *, again: bool) 
         accepts=message.accepts,
         converter=message.converter,
     )
-    following = claims.claim(step, claim, after=message.lease)
+    following = claims.claim(tx, claim, after=message.lease)
     # The completion stands whatever becomes of the claim behind it.
     return following if isinstance(following, Granted) else Granted(idle=True)
 
 
-def _accept(step: Transaction, message: Complete, job: Job) -> Refusal | None:
+def _accept(tx: Transaction, message: Complete, job: Job) -> Refusal | None:
     size = len(message.result.encode()) if message.result is not None else 0
     aside = size > LARGEST_RESULT
     completed = life.complete(
         job,
         worker_id=message.worker_id,
         lease=message.lease,
-        last=None if job.status is JobStatus.RUNNING else step.store.attempt(job.id, job.attempt),
+        last=None if job.status is JobStatus.RUNNING else tx.store.attempt(job.id, job.attempt),
         output_key=message.output_key,
         result=None if aside else message.result,
         result_size=size if aside else None,
         output_bytes=message.several.size if message.several is not None else message.output.size or 0,
         converter=message.converter,
-        compare_for=step.rules.compare_ms,
-        now=step.now,
+        compare_for=tx.rules.compare_ms,
+        now=tx.now,
     )
     if isinstance(completed, Refusal):
         return completed
-    if (refusal := one_too_many(step, message.converter, known=job.converter)) is not None:
+    if (refusal := one_too_many(tx, message.converter, known=job.converter)) is not None:
         return refusal
     if message.several is not None:
-        if refusal := outputs.not_chosen(step, job, message.several):
+        if refusal := outputs.not_chosen(tx, job, message.several):
             return refusal
     elif message.output_key is not None:
         if refusal := _output_refused(message, job):
             return refusal
         if message.output.seen in {Seen.VERIFIED, Seen.PRESENT}:
-            _record(step, job, message.output_key, message.output, said=message.checksum)
+            _record(tx, job, message.output_key, message.output, said=message.checksum)
         else:
-            step.store.record_file(
+            tx.store.record_file(
                 message.output_key,
                 size=message.output.size,
                 sha256=message.output.sha256 or message.checksum,
-                now=step.now,
+                now=tx.now,
                 checked=False,
                 job_id=job.id,
                 attempt=job.attempt,
             )
-            step.facts.append(OutputUnchecked(job.id, job.attempt, message.output_key))
-    step.store.save_job(job, completed)
+            tx.facts.append(OutputUnchecked(job.id, job.attempt, message.output_key))
+    tx.store.save_job(job, completed)
     if job.kept_attempt is not None and job.output_key is not None and shared_source(job.output_key) is None:
         former = SupersededResult(job.id, job.kept_attempt, job.output_key, job.output_bytes)
-        step.store.superseded.add(former, at=step.now)
-    step.store.keep_result(job, message.result if aside else None)
-    step.end_attempt(job, completed, Outcome.COMPLETED)
-    step.events.append(JobCompleted(job.id, job.type, completed.status, worker_id=message.worker_id))
-    step.facts.append(LeaseEnded(job.id))
+        tx.store.superseded.add(former, at=tx.now)
+    tx.store.keep_result(job, message.result if aside else None)
+    tx.end_attempt(job, completed, Outcome.COMPLETED)
+    tx.events.append(JobCompleted(job.id, job.type, completed.status, worker_id=message.worker_id))
+    tx.facts.append(LeaseEnded(job.id))
     return None
 
 
@@ -143,9 +143,9 @@ def _output_refused(message: Complete, job: Job) -> Refusal | None:
     return Refusal(RefusalCode.OUTPUT_MISSING, detail)
 
 
-def fail(step: Transaction, message: Fail) -> AttemptFailed | Refusal:
+def fail(tx: Transaction, message: Fail) -> AttemptFailed | Refusal:
     """End the attempt with the error that its worker reports; the job waits for its next try, or is dead."""
-    job = acted_on(step, message)
+    job = acted_on(tx, message)
     if isinstance(job, Refusal):
         return job
     failed = life.fail(
@@ -154,15 +154,15 @@ def fail(step: Transaction, message: Fail) -> AttemptFailed | Refusal:
         lease=message.lease,
         error=message.error,
         retryable=message.retryable,
-        policy=step.rules.retry,
-        dice=step.dice.random(),
-        now=step.now,
+        policy=tx.rules.retry,
+        dice=tx.dice.random(),
+        now=tx.now,
     )
     if isinstance(failed, Refusal):
         return failed
-    failed = blamed(step, failed, failures.cause(message.kind, message.error, message.traceback))
-    step.store.save_job(job, failed)
-    step.end_attempt(
+    failed = blamed(tx, failed, failures.cause(message.kind, message.error, message.traceback))
+    tx.store.save_job(job, failed)
+    tx.end_attempt(
         job,
         failed,
         Outcome.FAILED,
@@ -171,17 +171,17 @@ def fail(step: Transaction, message: Fail) -> AttemptFailed | Refusal:
         traceback=message.traceback,
         log_tail=message.log_tail,
     )
-    step.events.append(JobFailed(job.id, job.type, failed.status, error=message.error, worker_id=message.worker_id))
-    step.facts.append(LeaseEnded(job.id))
+    tx.events.append(JobFailed(job.id, job.type, failed.status, error=message.error, worker_id=message.worker_id))
+    tx.facts.append(LeaseEnded(job.id))
     if failed.not_before is None:
         return AttemptFailed(job.id, will_retry=False)
-    step.waits(failed)
+    tx.waits(failed)
     return AttemptFailed(job.id, will_retry=True)
 
 
-def release(step: Transaction, message: Release) -> Released | Refusal:
+def release(tx: Transaction, message: Release) -> Released | Refusal:
     """End the attempt that its worker gives back; the job goes back to the queue."""
-    job = acted_on(step, message)
+    job = acted_on(tx, message)
     if isinstance(job, Refusal):
         return job
     reason = message.reason or "its worker gave no reason"
@@ -191,53 +191,53 @@ def release(step: Transaction, message: Release) -> Released | Refusal:
         lease=message.lease,
         cause=message.cause,
         reason=reason,
-        policy=step.rules.retry,
-        dice=step.dice.random(),
-        now=step.now,
+        policy=tx.rules.retry,
+        dice=tx.dice.random(),
+        now=tx.now,
     )
     if isinstance(released, Refusal):
         return released
     if released.losses != job.losses:
-        released = blamed(step, released, failures.cause(failures.GIVEN_BACK, reason, None))
-    back_in_queue(step, job, released, reason, message.cause)
+        released = blamed(tx, released, failures.cause(failures.GIVEN_BACK, reason, None))
+    back_in_queue(tx, job, released, reason, message.cause)
     return Released(job.id)
 
 
-def expire_leases(step: Transaction, message: ExpireLeases) -> Expired:
+def expire_leases(tx: Transaction, message: ExpireLeases) -> Expired:
     """Expire the leases for which no heartbeat was committed since the reaper last heard of the attempt."""
-    return Expired(step.each(message.leases, _expire_lease))
+    return Expired(tx.each(message.leases, _expire_lease))
 
 
-def _expire_lease(step: Transaction, silent: Silent) -> bool:
-    job = step.store.job(silent.job_id)
+def _expire_lease(tx: Transaction, silent: Silent) -> bool:
+    job = tx.store.job(silent.job_id)
     if job is None or job.attempt != silent.attempt or job.heartbeat_at != silent.beat:
         return False
-    lost = life.lose(job, policy=step.rules.retry, now=step.now)
+    lost = life.lose(job, policy=tx.rules.retry, now=tx.now)
     if isinstance(lost, Refusal):
         return False
     cause = SILENT_CAUSE if life.never_beat(job) else LOST_CAUSE
-    lost = blamed(step, lost, cause)
-    step.store.save_job(job, lost)
-    step.end_attempt(job, lost, Outcome.LOST, kind=cause.kind, error=lost.last_error)
-    step.facts.append(LeaseEnded(job.id))
+    lost = blamed(tx, lost, cause)
+    tx.store.save_job(job, lost)
+    tx.end_attempt(job, lost, Outcome.LOST, kind=cause.kind, error=lost.last_error)
+    tx.facts.append(LeaseEnded(job.id))
     if lost.status is JobStatus.PENDING:
-        step.events.append(JobUpdated(job.id, job.type, lost.status))
-        step.facts.append(JobReady(job.type, job.id, job.priority, job.lane))
+        tx.events.append(JobUpdated(job.id, job.type, lost.status))
+        tx.facts.append(JobReady(job.type, job.id, job.priority, job.lane))
     else:
-        step.events.append(
+        tx.events.append(
             JobFailed(job.id, job.type, lost.status, error=lost.last_error or "", worker_id=job.worker_id)
         )
     return True
 
 
-def _record(step: Transaction, job: Job, key: str, seen: ObjectSeen, *, said: str | None) -> None:
+def _record(tx: Transaction, job: Job, key: str, seen: ObjectSeen, *, said: str | None) -> None:
     """Remember what was seen of an accepted output, and have it kept unless nothing can write over it."""
     keeping = seen.version is None and not job.write_once
-    step.store.record_file(
+    tx.store.record_file(
         key,
         size=seen.size,
         sha256=seen.sha256 or said,
-        now=step.now,
+        now=tx.now,
         checked=True,
         job_id=job.id,
         attempt=job.attempt,
@@ -246,57 +246,57 @@ def _record(step: Transaction, job: Job, key: str, seen: ObjectSeen, *, said: st
         keeping=keeping,
     )
     if keeping:
-        step.facts.append(OutputAccepted(job.id, job.attempt, key, seen.size, seen.sha256 or said, seen.etag))
+        tx.facts.append(OutputAccepted(job.id, job.attempt, key, seen.size, seen.sha256 or said, seen.etag))
 
 
-def output_checked(step: Transaction, message: OutputChecked) -> Expired:
+def output_checked(tx: Transaction, message: OutputChecked) -> Expired:
     """The object store answers again: the output is there, with the bytes that the worker said, or the completion
     is revoked and the job redone."""
-    known = step.store.file(message.key)
+    known = tx.store.file(message.key)
     if known is None:
         return Expired(0)  # revoked, or removed with its job, while we looked
     said, found = known.sha256, message.output.sha256
     if message.output.seen is not Seen.ABSENT and (said is None or found is None or said == found):
-        job = step.store.job(message.job_id)
+        job = tx.store.job(message.job_id)
         if job is not None and job.result_attempt == message.attempt and job.output_key == message.key:
-            _record(step, job, message.key, message.output, said=said)
+            _record(tx, job, message.key, message.output, said=said)
             if job.output_bytes is not None and message.output.size not in (None, job.output_bytes):
-                step.store.save_job(job, replace(job, output_bytes=message.output.size))
+                tx.store.save_job(job, replace(job, output_bytes=message.output.size))
         return Expired(0)
-    return Expired(_revoked(step, message.job_id, message.attempt, message.key))
+    return Expired(_revoked(tx, message.job_id, message.attempt, message.key))
 
 
-def outputs_kept(step: Transaction, message: OutputsKept) -> Expired:
+def outputs_kept(tx: Transaction, message: OutputsKept) -> Expired:
     """From now on the copy is served. The original goes when the URLs to fetch and to upload it have expired."""
     for each in message.kept:
-        if step.store.file(each.key) is None:  # removed with its job while it was copied
-            retention.doom(step, each.to, again=False)
+        if tx.store.file(each.key) is None:  # removed with its job while it was copied
+            retention.doom(tx, each.to, again=False)
         else:
-            step.store.keep_file(each.key, each.to)
-            retention.doom(step, each.key, again=False, due_at=step.now + step.rules.url_lifetime_ms)
+            tx.store.keep_file(each.key, each.to)
+            retention.doom(tx, each.key, again=False, due_at=tx.now + tx.rules.url_lifetime_ms)
     if message.kept:
-        step.facts.append(ObjectsDoomed())
-    return Expired(sum(_revoked(step, each.job_id, each.attempt, each.key) for each in message.lost))
+        tx.facts.append(ObjectsDoomed())
+    return Expired(sum(_revoked(tx, each.job_id, each.attempt, each.key) for each in message.lost))
 
 
-def _revoked(step: Transaction, job_id: int, attempt: int, key: str) -> int:
+def _revoked(tx: Transaction, job_id: int, attempt: int, key: str) -> int:
     """The output is not there, or not the one that was accepted: the job is redone. How many were (0 or 1)."""
-    step.store.forget_file(key)
-    step.store.drop_result(job_id, attempt)
-    job = step.store.job(job_id)
-    revoked = life.revoke(job, attempt=attempt, policy=step.rules.retry, now=step.now) if job is not None else None
+    tx.store.forget_file(key)
+    tx.store.drop_result(job_id, attempt)
+    job = tx.store.job(job_id)
+    revoked = life.revoke(job, attempt=attempt, policy=tx.rules.retry, now=tx.now) if job is not None else None
     if job is None or revoked is None:
-        if job is not None and (without := life.forget_result(job, attempt=attempt, now=step.now)) is not None:
-            step.store.save_job(job, without)
+        if job is not None and (without := life.forget_result(job, attempt=attempt, now=tx.now)) is not None:
+            tx.store.save_job(job, without)
         return 0
-    revoked = blamed(step, revoked, REVOKED_CAUSE)
-    step.store.save_job(job, revoked)
+    revoked = blamed(tx, revoked, REVOKED_CAUSE)
+    tx.store.save_job(job, revoked)
     if revoked.kept_attempt is not None:
-        step.store.superseded.restored(job.id, revoked.kept_attempt)
-    step.end_attempt(job, revoked, Outcome.REVOKED, kind=REVOKED_CAUSE.kind, error=revoked.last_error)
+        tx.store.superseded.restored(job.id, revoked.kept_attempt)
+    tx.end_attempt(job, revoked, Outcome.REVOKED, kind=REVOKED_CAUSE.kind, error=revoked.last_error)
     if revoked.status is JobStatus.PENDING:
-        step.events.append(JobUpdated(job.id, job.type, revoked.status))
-        step.facts.append(JobReady(job.type, job.id, job.priority, job.lane))
+        tx.events.append(JobUpdated(job.id, job.type, revoked.status))
+        tx.facts.append(JobReady(job.type, job.id, job.priority, job.lane))
     else:
-        step.events.append(JobFailed(job.id, job.type, revoked.status, error=revoked.last_error or ""))
+        tx.events.append(JobFailed(job.id, job.type, revoked.status, error=revoked.last_error or ""))
     return 1

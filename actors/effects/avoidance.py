@@ -19,35 +19,35 @@ LOOKED_AT = 50  # of a job's latest attempts, to see which workers have failed i
 KEPT_LOOKED_AT = 100
 
 
-def kept_from(step: Transaction, job: Job) -> tuple[str, ...]:
+def kept_from(tx: Transaction, job: Job) -> tuple[str, ...]:
     """The workers that are not to get the job at first: those that have failed it, if another one is there for it."""
-    failed = step.store.failed_by(job.id, among=LOOKED_AT) if job.attempt else ()
-    return failed if failed and step.store.another_worker(job.type, failed) else ()
+    failed = tx.store.failed_by(job.id, among=LOOKED_AT) if job.attempt else ()
+    return failed if failed and tx.store.another_worker(job.type, failed) else ()
 
 
-def claimable(step: Transaction, job: Job) -> None:
+def claimable(tx: Transaction, job: Job) -> None:
     """Tell that the job, as it is saved, may be claimed: by any worker, or by all but those that have failed it."""
-    step.facts.append(JobReady(job.type, job.id, job.priority, job.lane))
+    tx.facts.append(JobReady(job.type, job.id, job.priority, job.lane))
     if job.avoid_until is not None:
-        step.waits(job)
+        tx.waits(job)
 
 
 def pick(
-    step: Transaction, lines: tuple[QueueLine, ...], limit: int, worker_id: str
+    tx: Transaction, lines: tuple[QueueLine, ...], limit: int, worker_id: str
 ) -> tuple[list[Job], tuple[QueueLine, ...]]:
     """The next jobs for this worker in claim order; and the lines of which some are kept from it.
 
     The only worker there gets what is kept from it, too: those for which it was kept have gone meanwhile.
     """
-    jobs = step.store.pick_ready(lines, limit)
+    jobs = tx.store.pick_ready(lines, limit)
     mine: list[Job] = []
     withheld: set[QueueLine] = set()
     others: dict[tuple[str, tuple[str, ...]], bool] = {}
     for line in dict.fromkeys(lines):
-        for job in step.store.pick_kept(line, KEPT_LOOKED_AT):
+        for job in tx.store.pick_kept(line, KEPT_LOOKED_AT):
             key = (line.type, job.avoid)
             if worker_id in job.avoid and key not in others:
-                others[key] = step.store.another_worker(*key)
+                others[key] = tx.store.another_worker(*key)
             if others.get(key) and worker_id in job.avoid:
                 withheld.add(line)
             else:

@@ -25,94 +25,94 @@ ATTEMPTS_LOOKED_AT = 50  # of each job, the latest ones
 _FAILING = frozenset({JobStatus.FAILED, JobStatus.DEAD})
 
 
-def begin(step: Transaction) -> None:
+def begin(tx: Transaction) -> None:
     """At a start: what ends from now on is counted as it ends."""
-    step.store.rollups.begin_backfill(until=step.now)
+    tx.store.rollups.begin_backfill(until=tx.now)
 
 
-def recount(step: Transaction, message: Recount) -> Recounted:
+def recount(tx: Transaction, message: Recount) -> Recounted:
     """A server of an older release moves jobs without what it does not know of. While there is one, it would be wrong
     again at once."""
-    older = step.store.older_wrote
+    older = tx.store.older_wrote
     if older is None or message.older != older:
         return Recounted(older)
-    step.store.rollups.recount()
-    step.store.counted()
+    tx.store.rollups.recount()
+    tx.store.counted()
     log.info("counted anew what servers of an older release have not kept", upto=older)
     return Recounted(None, done=True)
 
 
-def backfill(step: Transaction, message: Backfill) -> Backfilled:
+def backfill(tx: Transaction, message: Backfill) -> Backfilled:
     """The next jobs. `more`: there are further ones."""
-    state = step.store.rollups.backfill()
+    state = tx.store.rollups.backfill()
     if state is None:
-        return _weigh(step, message.limit)
-    jobs = step.store.jobs_between(state.next_job, state.last_job, limit=message.limit)
-    until = state.until if state.until is not None else step.now
+        return _weigh(tx, message.limit)
+    jobs = tx.store.jobs_between(state.next_job, state.last_job, limit=message.limit)
+    until = state.until if state.until is not None else tx.now
     for job in jobs:
-        attempts = step.store.attempts(job.id, limit=ATTEMPTS_LOOKED_AT)
+        attempts = tx.store.attempts(job.id, limit=ATTEMPTS_LOOKED_AT)
         if job.failure is None and job.status is not JobStatus.COMPLETED:
-            _blame(step, job, attempts)
+            _blame(tx, job, attempts)
         if state.counts:
             for attempt in attempts:
                 if attempt.ended_at is not None and attempt.ended_at <= until:
-                    step.store.count_old_attempt(job.type, attempt, now=step.now)
+                    tx.store.count_old_attempt(job.type, attempt, now=tx.now)
     more = len(jobs) == message.limit
-    step.store.rollups.backfilled(next_job=jobs[-1].id + 1 if more else None)
+    tx.store.rollups.backfilled(next_job=jobs[-1].id + 1 if more else None)
     return Backfilled(more=True)
 
 
-def _weigh(step: Transaction, limit: int) -> Backfilled:
+def _weigh(tx: Transaction, limit: int) -> Backfilled:
     """Count the bytes of the next jobs that were made before such were counted."""
-    span = step.store.rollups.weighing()
+    span = tx.store.rollups.weighing()
     if span is None:
-        return _find_superseded(step, limit)
-    jobs = step.store.jobs_between(*span, limit=limit)
+        return _find_superseded(tx, limit)
+    jobs = tx.store.jobs_between(*span, limit=limit)
     for job in jobs:
         if job.output_bytes is None:
-            output = step.store.file(job.output_key) if job.output_key is not None else None
-            step.store.save_job(job, replace(job, output_bytes=(output.size if output is not None else 0) or 0))
+            output = tx.store.file(job.output_key) if job.output_key is not None else None
+            tx.store.save_job(job, replace(job, output_bytes=(output.size if output is not None else 0) or 0))
     more = len(jobs) == limit
-    step.store.rollups.weighed(next_job=jobs[-1].id + 1 if more else None)
+    tx.store.rollups.weighed(next_job=jobs[-1].id + 1 if more else None)
     return Backfilled(more=True)
 
 
-def _find_superseded(step: Transaction, limit: int) -> Backfilled:
+def _find_superseded(tx: Transaction, limit: int) -> Backfilled:
     """Note the results of the next jobs that were replaced before such were noted."""
-    span = step.store.superseded.to_find()
+    span = tx.store.superseded.to_find()
     if span is None:
         return Backfilled(more=False)
-    jobs = step.store.jobs_between(*span, limit=limit)
+    jobs = tx.store.jobs_between(*span, limit=limit)
     for job in jobs:
-        newest_first = sorted(step.store.attempts(job.id, limit=ATTEMPTS_LOOKED_AT), key=lambda each: -each.attempt)
+        newest_first = sorted(tx.store.attempts(job.id, limit=ATTEMPTS_LOOKED_AT), key=lambda each: -each.attempt)
         done = [each for each in newest_first if each.outcome is Outcome.COMPLETED]
         replaced_at, newer = job.updated_at, 0
         for attempt in done:
             key = attempt.output_key
-            record = step.store.file(key)
-            brought = record is not None or attempt.attempt in step.store.outputs.attempts(job.id)
+            record = tx.store.file(key)
+            brought = record is not None or attempt.attempt in tx.store.outputs.attempts(job.id)
             if brought and attempt.attempt != job.result_attempt and shared_source(key) is None:
                 former = SupersededResult(job.id, attempt.attempt, key, record.size if record is not None else None)
-                step.store.superseded.add_old(former, at=replaced_at, newer=newer)
+                tx.store.superseded.add_old(former, at=replaced_at, newer=newer)
                 newer += 1
             replaced_at = attempt.ended_at or replaced_at
     more = len(jobs) == limit
-    step.store.superseded.found(next_job=jobs[-1].id + 1 if more else None)
+    tx.store.superseded.found(next_job=jobs[-1].id + 1 if more else None)
     return Backfilled(more)
 
 
-def _blame(step: Transaction, job: Job, attempts: list[Attempt]) -> None:
+def _blame(tx: Transaction, job: Job, attempts: list[Attempt]) -> None:
     """Count each failure of a job that was never counted, and let the job show the latest."""
     failure: int | None = None
     for attempt in attempts:
         if (cause := _cause(attempt)) is not None:
             error = attempt.error or job.last_error or ""
-            failure = count(step, cause, error, now=attempt.ended_at or attempt.started_at)
+            failure = count(tx, cause, error, now=attempt.ended_at or attempt.started_at)
     if failure is None and job.status in _FAILING:
         cause = UPLOAD_CAUSE if not attempts else failures.cause(None, job.last_error, None)
-        failure = count(step, cause, job.last_error or "", now=job.updated_at)
+        failure = count(tx, cause, job.last_error or "", now=job.updated_at)
     if failure is not None:
-        step.store.save_job(job, replace(job, failure=failure))
+        tx.store.save_job(job, replace(job, failure=failure))
 
 
 def _cause(attempt: Attempt) -> Cause | None:

@@ -19,18 +19,18 @@ REVOKED_CAUSE: Final = made_of(OUTPUT_MISSING, "the output that was reported is 
 UPLOAD_CAUSE: Final = made_of(SOURCE_MISSING, "the source was not uploaded in time")
 
 
-def blamed(step: Transaction, job: Job, cause: Cause) -> Job:
+def blamed(tx: Transaction, job: Job, cause: Cause) -> Job:
     """The job, not yet saved, with the cause of what `last_error` says."""
-    return replace(job, failure=count(step, cause, job.last_error or "", now=step.now))
+    return replace(job, failure=count(tx, cause, job.last_error or "", now=tx.now))
 
 
-def count(step: Transaction, cause: Cause, example: str, *, now: int) -> int:
+def count(tx: Transaction, cause: Cause, example: str, *, now: int) -> int:
     """Count an attempt that failed of this cause; returns the number of the cause, or that of all others."""
-    number = step.store.cause(cause.fingerprint)
-    if number is None and step.store.count_causes() >= failures.MOST_GROUPS:
+    number = tx.store.cause(cause.fingerprint)
+    if number is None and tx.store.count_causes() >= failures.MOST_GROUPS:
         cause = Cause(failures.OTHER, "Other", f"all causes beyond the first {failures.MOST_GROUPS:,}")
-        number = step.store.cause(cause.fingerprint)
+        number = tx.store.cause(cause.fingerprint)
     if number is None:
-        number = step.store.add_cause(cause)
-    step.store.see_cause(number, example, now=now)
+        number = tx.store.add_cause(cause)
+    tx.store.see_cause(number, example, now=now)
     return number

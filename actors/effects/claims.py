@@ -26,51 +26,51 @@ AROUND_JOB = 2_000  # bytes of a job in an answer beside what its submitter chos
 LIFE_MS = 5_000  # a claim is a sign of life; written when the last one is older than this
 
 
-def claim(step: Transaction, message: Claim, *, after: str | None = None) -> Granted | Refusal:
+def claim(tx: Transaction, message: Claim, *, after: str | None = None) -> Granted | Refusal:
     """Hand out the next jobs in claim order, each as a new attempt with a lease of its own.
 
     A claim that is repeated with its key gets what it was given before, as far as it still holds it. `after` is the
     lease of the completion that the claim came with, see `lease_after`.
     """
-    worker = acting(step, message)
+    worker = acting(tx, message)
     if isinstance(worker, Refusal):
         return worker
     if not worker.registered:
         return not_registered(worker.id)
     if refusal := bound_to_another(worker, message.types):
         return refusal
-    if worker.status is WorkerStatus.OFFLINE or step.now - (worker.last_heartbeat or 0) >= LIFE_MS:
-        worker = show_life(step, worker)
-    said = _with_said(step, worker, message)
+    if worker.status is WorkerStatus.OFFLINE or tx.now - (worker.last_heartbeat or 0) >= LIFE_MS:
+        worker = show_life(tx, worker)
+    said = _with_said(tx, worker, message)
     if isinstance(said, Refusal):
         return said
     worker = said
-    if message.claim_key is not None and (again := _given_before(step, message)):
+    if message.claim_key is not None and (again := _given_before(tx, message)):
         return Granted(tuple(again))
     if not gets_work(worker):
         return Granted(idle=True)
     if message.types != (worker.type,):
         # Only what the queue knows: these are kept, and a worker may ask for anything.
-        step.store.note_types(worker, tuple(filter(step.store.knows_type, message.types)))
-    picked, withheld = pick(step, message.lines, message.limit, worker.id)
+        tx.store.note_types(worker, tuple(filter(tx.store.knows_type, message.types)))
+    picked, withheld = pick(tx, message.lines, message.limit, worker.id)
     picked = _fitting(picked)
-    granted = [_grant(step, job, message, after, worker.converter) for job in picked]
+    granted = [_grant(tx, job, message, after, worker.converter) for job in picked]
     if granted and message.claim_key is not None:
-        step.store.remember_claim(message.worker_id, message.claim_key, granted, now=step.now)
+        tx.store.remember_claim(message.worker_id, message.claim_key, granted, now=tx.now)
     return Granted(tuple(granted), withheld_lines=withheld)
 
 
-def _with_said(step: Transaction, worker: Worker, message: Claim) -> Worker | Refusal:
+def _with_said(tx: Transaction, worker: Worker, message: Claim) -> Worker | Refusal:
     """The worker with what the claim says of it, which is written where it has changed."""
     said = message.converter or worker.converter
     if worker.accepts == message.accepts and worker.converter == said:
         return worker
-    if (refusal := one_too_many(step, said, known=worker.converter)) is not None:
+    if (refusal := one_too_many(tx, said, known=worker.converter)) is not None:
         return refusal
-    now = step.store.worker(worker.id)  # its sign of life may have been written just before
+    now = tx.store.worker(worker.id)  # its sign of life may have been written just before
     assert now is not None
     changed = replace(now, accepts=message.accepts, converter=said)
-    step.store.save_worker(now, changed)
+    tx.store.save_worker(now, changed)
     return changed
 
 
@@ -96,14 +96,14 @@ def lease_after(lease: str, job_id: int, attempt: int) -> str:
     return hashlib.sha256(f"after {lease}: {job_id}/{attempt}".encode()).hexdigest()[:32]
 
 
-def _grant(step: Transaction, job: Job, message: Claim, after: str | None, converter: str | None) -> Job:
-    store, worker_id, floor = step.store, message.worker_id, step.store.attempt_floor
+def _grant(tx: Transaction, job: Job, message: Claim, after: str | None, converter: str | None) -> Job:
+    store, worker_id, floor = tx.store, message.worker_id, tx.store.attempt_floor
     attempt = life.next_attempt(job, floor=floor)
     running = life.claim(
         job,
         worker_id=worker_id,
-        lease=step.new_lease() if after is None else lease_after(after, job.id, attempt),
-        now=step.now,
+        lease=tx.new_lease() if after is None else lease_after(after, job.id, attempt),
+        now=tx.now,
         floor=floor,
         upload_key=output_key(store.installation, job.id, attempt),
         write_once=message.write_once,
@@ -111,22 +111,22 @@ def _grant(step: Transaction, job: Job, message: Claim, after: str | None, conve
     )
     store.save_job(job, running)
     store.start_attempt(running)
-    step.events.append(JobUpdated(running.id, running.type, running.status, worker_id=worker_id))
+    tx.events.append(JobUpdated(running.id, running.type, running.status, worker_id=worker_id))
     taken = JobTaken(running.type, worker_id, message.claim_key, running.lane)
-    step.facts += (taken, LeaseRenewed(running.id, running.attempt, step.now))
+    tx.facts += (taken, LeaseRenewed(running.id, running.attempt, tx.now))
     return running
 
 
-def _given_before(step: Transaction, message: Claim) -> list[Job]:
+def _given_before(tx: Transaction, message: Claim) -> list[Job]:
     """What an earlier claim with this key was given and still holds; its leases run from now on."""
     assert message.claim_key is not None
     held: list[Job] = []
-    for job_id, attempt in step.store.claimed_with(message.worker_id, message.claim_key):
+    for job_id, attempt in tx.store.claimed_with(message.worker_id, message.claim_key):
         if len(held) == message.limit:
             break  # by the limit the writer knows how much one transaction gives
-        job = step.store.job(job_id)
+        job = tx.store.job(job_id)
         if job is not None and job.attempt == attempt and life.holds(job, worker_id=message.worker_id, lease=None):
-            step.store.beat_job(job, progress=None, now=step.now)
-            step.facts.append(LeaseRenewed(job.id, job.attempt, step.now))
-            held.append(replace(job, heartbeat_at=step.now))
+            tx.store.beat_job(job, progress=None, now=tx.now)
+            tx.facts.append(LeaseRenewed(job.id, job.attempt, tx.now))
+            held.append(replace(job, heartbeat_at=tx.now))
     return held

@@ -6,13 +6,13 @@ from actors.effects.transaction import Transaction
 from blobforge.refusals import Refusal, RefusalCode
 
 
-def one_too_many(step: Transaction, converter: str | None, *, known: str | None) -> Refusal | None:
+def one_too_many(tx: Transaction, converter: str | None, *, known: str | None) -> Refusal | None:
     """The refusal of a converter where there are as many as there may be. `known`: what was said before, by the
     same worker or of the same attempt, and costs no look."""
     if converter is None or converter == known:
         return None
-    most = step.rules.max_converters
-    if step.store.has_converter(converter) or step.store.count_converters() < most:
+    most = tx.rules.max_converters
+    if tx.store.has_converter(converter) or tx.store.count_converters() < most:
         return None
     return Refusal(
         RefusalCode.INVALID,

@@ -55,24 +55,24 @@ from blobforge.worker import (
 HEARD_WITHIN = 2.0  # heartbeat intervals: a process that was heard in this time is alive
 
 
-def register(step: Transaction, message: Register) -> WorkerRegistered | Refusal:
+def register(tx: Transaction, message: Register) -> WorkerRegistered | Refusal:
     """A worker process starts: it is online from here on. Registering is a sign of life, and ends a drain."""
-    worker = _starting(step, message)
+    worker = _starting(tx, message)
     if isinstance(worker, Refusal):
         return worker
     if refusal := bound_to_another(worker, (message.type,)):
         return refusal
-    if refusal := one_too_many(step, message.converter, known=worker.converter):
+    if refusal := one_too_many(tx, message.converter, known=worker.converter):
         return refusal
-    patience = round(HEARD_WITHIN * step.rules.beat * 1000)
-    match succession(worker, message.instance, message.replaces, now=step.now, patience_ms=patience):
+    patience = round(HEARD_WITHIN * tx.rules.beat * 1000)
+    match succession(worker, message.instance, message.replaces, now=tx.now, patience_ms=patience):
         case Succession.RIVAL:
-            contested = replace(worker, contested_at=step.now, contested_by=message.host)
-            step.store.save_worker(worker, contested)
-            heard = step.now - (worker.last_heartbeat or 0)
+            contested = replace(worker, contested_at=tx.now, contested_by=message.host)
+            tx.store.save_worker(worker, contested)
+            heard = tx.now - (worker.last_heartbeat or 0)
             return WorkerRegistered(worker.id, alive=max(1.0, (patience - heard) / 1000))
         case Succession.SUCCESSOR:
-            take_back_all(step, worker.id, "another process of this worker has taken over")
+            take_back_all(tx, worker.id, "another process of this worker has taken over")
         case Succession.SAME:
             pass
     online = replace(
@@ -84,24 +84,24 @@ def register(step: Transaction, message: Register) -> WorkerRegistered | Refusal
         status=WorkerStatus.ONLINE,
         drain=False,
         registered=True,
-        last_heartbeat=step.now,
-        updated_at=step.now,
+        last_heartbeat=tx.now,
+        updated_at=tx.now,
         metadata=message.metadata,
         labels=message.labels,
         version=message.version,
         accepts=(),  # it will say anew what it heeds
         converter=message.converter,
     )
-    step.store.save_worker(worker, online)
-    step.store.forget_types(online.id)  # it will say anew what it asks for
-    step.events.append(WorkerOnline(online.id, online.type))
-    step.facts.append(WorkerSeen(online.id, step.now))
+    tx.store.save_worker(worker, online)
+    tx.store.forget_types(online.id)  # it will say anew what it asks for
+    tx.events.append(WorkerOnline(online.id, online.type))
+    tx.facts.append(WorkerSeen(online.id, tx.now))
     return WorkerRegistered(online.id)
 
 
-def _starting(step: Transaction, message: Register) -> Worker | Refusal:
+def _starting(tx: Transaction, message: Register) -> Worker | Refusal:
     """The worker that starts: new, one that the caller may speak for, or one that no other token owns any more."""
-    worker = step.store.worker(message.worker_id)
+    worker = tx.store.worker(message.worker_id)
     if worker is None:
         if message.caller.worker_id is not None:
             # Its credential went with it when it was removed; this request was authenticated just before.
@@ -110,126 +110,126 @@ def _starting(step: Transaction, message: Register) -> Worker | Refusal:
             id=message.worker_id,
             type=message.type,
             status=WorkerStatus.OFFLINE,
-            created_at=step.now,
-            updated_at=step.now,
+            created_at=tx.now,
+            updated_at=tx.now,
             token_id=message.caller.token_id,
         )
-        step.store.save_worker(None, new)
+        tx.store.save_worker(None, new)
         return new
     refusal = may_act(worker, message.caller)
     if refusal is None:
         return worker
-    if not _orphaned(step, worker, message.caller):
+    if not _orphaned(tx, worker, message.caller):
         return refusal
     # The token that registered it is gone, so no credential is its own any more: the new token starts it over.
-    take_back_all(step, worker.id, "the worker was registered anew by another token")
+    take_back_all(tx, worker.id, "the worker was registered anew by another token")
     adopted = replace(worker, token_id=message.caller.token_id, instance=None)
-    step.store.save_worker(worker, adopted)
+    tx.store.save_worker(worker, adopted)
     return adopted
 
 
-def _orphaned(step: Transaction, worker: Worker, caller: Caller) -> bool:
+def _orphaned(tx: Transaction, worker: Worker, caller: Caller) -> bool:
     """Whether the worker belongs to a token that is no more, and a token asks for it."""
     if not worker.enabled or worker.secret_hash is not None or worker.token_id is None or caller.token_id is None:
         return False
-    owner = step.store.token(worker.token_id)
-    return owner is None or owner.expired(step.now)
+    owner = tx.store.token(worker.token_id)
+    return owner is None or owner.expired(tx.now)
 
 
-def heartbeat(step: Transaction, message: Heartbeat) -> HeartbeatSeen | Refusal:
+def heartbeat(tx: Transaction, message: Heartbeat) -> HeartbeatSeen | Refusal:
     """A sign of life. Renews the leases of the jobs named, and says which of them are this worker's no longer."""
-    worker = acting(step, message)
+    worker = acting(tx, message)
     if isinstance(worker, Refusal):
         return worker
     if not worker.registered:
         return not_registered(worker.id)
-    worker = show_life(step, worker)
-    abandon = tuple(beat.job_id for beat in message.jobs if not _renew(step, worker, beat))
+    worker = show_life(tx, worker)
+    abandon = tuple(beat.job_id for beat in message.jobs if not _renew(tx, worker, beat))
     lost = set(abandon)
-    late = tuple(beat.job_id for beat in message.jobs if beat.job_id in lost and _may_come_late(step, worker, beat))
-    renewed = step.now if len(abandon) < len(message.jobs) else None
+    late = tuple(beat.job_id for beat in message.jobs if beat.job_id in lost and _may_come_late(tx, worker, beat))
+    renewed = tx.now if len(abandon) < len(message.jobs) else None
     return HeartbeatSeen(drain=worker.drain, abandon=abandon, late=late, renewed=renewed)
 
 
-def show_life(step: Transaction, worker: Worker) -> Worker:
+def show_life(tx: Transaction, worker: Worker) -> Worker:
     """The worker has called: it is there. Returns it as it is now; one that was silent is back."""
-    step.facts.append(WorkerSeen(worker.id, step.now))
+    tx.facts.append(WorkerSeen(worker.id, tx.now))
     if worker.status is not WorkerStatus.OFFLINE:
-        step.store.beat_worker(worker, now=step.now)
+        tx.store.beat_worker(worker, now=tx.now)
         return worker
     back = replace(
         worker,
         status=WorkerStatus.DRAINING if worker.drain else WorkerStatus.ONLINE,
-        last_heartbeat=step.now,
-        updated_at=step.now,
+        last_heartbeat=tx.now,
+        updated_at=tx.now,
     )
-    step.store.save_worker(worker, back)
-    step.events.append(WorkerDraining(back.id, back.type) if back.drain else WorkerOnline(back.id, back.type))
+    tx.store.save_worker(worker, back)
+    tx.events.append(WorkerDraining(back.id, back.type) if back.drain else WorkerOnline(back.id, back.type))
     return back
 
 
-def _renew(step: Transaction, worker: Worker, beat: JobBeat) -> bool:
+def _renew(tx: Transaction, worker: Worker, beat: JobBeat) -> bool:
     """Whether the worker holds the job; then its lease runs anew from now."""
-    job = step.store.job(beat.job_id)
+    job = tx.store.job(beat.job_id)
     if job is None or not life.holds(job, worker_id=worker.id, lease=beat.lease):
         return False
-    step.store.beat_job(job, progress=beat.progress, now=step.now)
-    step.facts.append(LeaseRenewed(job.id, job.attempt, step.now))
+    tx.store.beat_job(job, progress=beat.progress, now=tx.now)
+    tx.facts.append(LeaseRenewed(job.id, job.attempt, tx.now))
     if beat.progress is not None:
-        step.events.append(JobProgress(job.id, job.type, job.status, worker.id, Raw(beat.progress.encode())))
+        tx.events.append(JobProgress(job.id, job.type, job.status, worker.id, Raw(beat.progress.encode())))
     return True
 
 
-def _may_come_late(step: Transaction, worker: Worker, beat: JobBeat) -> bool:
-    job = step.store.job(beat.job_id)
+def _may_come_late(tx: Transaction, worker: Worker, beat: JobBeat) -> bool:
+    job = tx.store.job(beat.job_id)
     if job is None:
         return False
-    last = step.store.attempt(job.id, job.attempt)
+    last = tx.store.attempt(job.id, job.attempt)
     return life.may_come_late(job, last, worker_id=worker.id, lease=beat.lease)
 
 
-def unregister(step: Transaction, message: Unregister) -> WorkerChanged | Refusal:
+def unregister(tx: Transaction, message: Unregister) -> WorkerChanged | Refusal:
     """The worker leaves by its own word: its jobs go back at once, at no cost."""
-    worker = acting(step, message)
+    worker = acting(tx, message)
     if isinstance(worker, Refusal):
         return worker
-    returned = take_back_all(step, worker.id, "the worker unregistered")
+    returned = take_back_all(tx, worker.id, "the worker unregistered")
     gone = replace(worker, registered=False)
-    step.store.save_worker(worker, gone)
-    return _changed(_go_offline(step, gone), returned)
+    tx.store.save_worker(worker, gone)
+    return _changed(_go_offline(tx, gone), returned)
 
 
-def drain(step: Transaction, message: Drain) -> WorkerChanged | Refusal:
+def drain(tx: Transaction, message: Drain) -> WorkerChanged | Refusal:
     """No new jobs from now on; what it runs, it may end. Lasts until it registers anew or is enabled."""
-    worker = step.store.worker(message.worker_id)
+    worker = tx.store.worker(message.worker_id)
     if worker is None:
         return no_such_worker(message.worker_id)
     # An offline worker stays offline; it drains when it is back.
     status = worker.status if worker.status is WorkerStatus.OFFLINE else WorkerStatus.DRAINING
-    draining = replace(worker, drain=True, status=status, updated_at=step.now)
-    step.store.save_worker(worker, draining)
-    step.events.append(WorkerDraining(worker.id, worker.type))
+    draining = replace(worker, drain=True, status=status, updated_at=tx.now)
+    tx.store.save_worker(worker, draining)
+    tx.events.append(WorkerDraining(worker.id, worker.type))
     return _changed(draining)
 
 
-def remove(step: Transaction, message: RemoveWorker) -> WorkerChanged | Refusal:
-    worker = step.store.worker(message.worker_id)
+def remove(tx: Transaction, message: RemoveWorker) -> WorkerChanged | Refusal:
+    worker = tx.store.worker(message.worker_id)
     if worker is None:
         return no_such_worker(message.worker_id)
     if message.only is not None and not message.only.matches(worker):
         text = f"Worker {worker.id!r} is {worker.status} now, and no longer what it was chosen for."
         return Refusal(RefusalCode.WORKER_MOVED_ON, text)
-    returned = take_back_all(step, worker.id, "the worker was removed")
-    step.store.delete_worker(worker)
-    _revoke(step, worker)
-    step.events.append(WorkerRemoved(worker.id, worker.type))
-    step.facts += [WorkerGone(worker.id), AccessChanged()]
+    returned = take_back_all(tx, worker.id, "the worker was removed")
+    tx.store.delete_worker(worker)
+    _revoke(tx, worker)
+    tx.events.append(WorkerRemoved(worker.id, worker.type))
+    tx.facts += [WorkerGone(worker.id), AccessChanged()]
     return _changed(worker, returned)
 
 
-def create(step: Transaction, message: CreateWorker) -> WorkerChanged | Refusal:
+def create(tx: Transaction, message: CreateWorker) -> WorkerChanged | Refusal:
     """Give a worker a credential of its own before it first calls."""
-    if step.store.worker(message.worker_id) is not None:
+    if tx.store.worker(message.worker_id) is not None:
         return Refusal(
             RefusalCode.WORKER_EXISTS,
             f"Worker {message.worker_id!r} exists already. Regenerate its secret, or choose another id.",
@@ -239,24 +239,24 @@ def create(step: Transaction, message: CreateWorker) -> WorkerChanged | Refusal:
         id=message.worker_id,
         type=message.type,
         status=WorkerStatus.OFFLINE,
-        created_at=step.now,
-        updated_at=step.now,
+        created_at=tx.now,
+        updated_at=tx.now,
         name=message.name,
         secret_hash=message.secret_hash,
         bound_type=message.type,
     )
-    step.store.save_worker(None, worker)
-    step.facts.append(AccessChanged())
+    tx.store.save_worker(None, worker)
+    tx.facts.append(AccessChanged())
     return replace(_changed(worker), salt=message.salt)
 
 
-def replace_secret(step: Transaction, message: ReplaceSecret) -> WorkerChanged | Refusal:
+def replace_secret(tx: Transaction, message: ReplaceSecret) -> WorkerChanged | Refusal:
     """A new credential; the old one, or the token that registered the worker, is worth nothing from now on."""
-    return _set_access(step, message)
+    return _set_access(tx, message)
 
 
-def enable(step: Transaction, message: EnableWorker) -> WorkerChanged | Refusal:
-    worker = step.store.worker(message.worker_id)
+def enable(tx: Transaction, message: EnableWorker) -> WorkerChanged | Refusal:
+    worker = tx.store.worker(message.worker_id)
     if worker is None:
         return no_such_worker(message.worker_id)
     draining = worker.status is WorkerStatus.DRAINING
@@ -265,65 +265,65 @@ def enable(step: Transaction, message: EnableWorker) -> WorkerChanged | Refusal:
         enabled=True,
         drain=False,
         status=WorkerStatus.ONLINE if draining else worker.status,
-        updated_at=step.now,
+        updated_at=tx.now,
     )
-    step.store.save_worker(worker, enabled)
-    step.facts.append(AccessChanged())
+    tx.store.save_worker(worker, enabled)
+    tx.facts.append(AccessChanged())
     if draining:
-        step.events.append(WorkerOnline(worker.id, worker.type))
+        tx.events.append(WorkerOnline(worker.id, worker.type))
     return _changed(enabled)
 
 
-def disable(step: Transaction, message: DisableWorker) -> WorkerChanged | Refusal:
+def disable(tx: Transaction, message: DisableWorker) -> WorkerChanged | Refusal:
     """Its credential is refused from now on, and its jobs go back at once, at no cost."""
-    worker = step.store.worker(message.worker_id)
+    worker = tx.store.worker(message.worker_id)
     if worker is None:
         return no_such_worker(message.worker_id)
-    returned = take_back_all(step, worker.id, "the worker was disabled")
+    returned = take_back_all(tx, worker.id, "the worker was disabled")
     disabled = replace(worker, enabled=False)
-    step.store.save_worker(worker, disabled)
-    _revoke(step, worker)
-    step.facts.append(AccessChanged())
-    return _changed(_go_offline(step, disabled), returned)
+    tx.store.save_worker(worker, disabled)
+    _revoke(tx, worker)
+    tx.facts.append(AccessChanged())
+    return _changed(_go_offline(tx, disabled), returned)
 
 
-def expire_workers(step: Transaction, message: ExpireWorkers) -> Expired:
+def expire_workers(tx: Transaction, message: ExpireWorkers) -> Expired:
     """Silent for too long: offline. Leases expire by themselves, whatever their worker's status."""
-    return Expired(step.each(message.workers, _expire_worker))
+    return Expired(tx.each(message.workers, _expire_worker))
 
 
-def _expire_worker(step: Transaction, silent: SilentWorker) -> bool:
-    worker = step.store.worker(silent.worker_id)
+def _expire_worker(tx: Transaction, silent: SilentWorker) -> bool:
+    worker = tx.store.worker(silent.worker_id)
     if worker is None or worker.last_heartbeat != silent.beat or worker.status is WorkerStatus.OFFLINE:
         return False
-    _go_offline(step, worker)
+    _go_offline(tx, worker)
     return True
 
 
-def _go_offline(step: Transaction, worker: Worker) -> Worker:
-    offline = replace(worker, status=WorkerStatus.OFFLINE, updated_at=step.now)
-    step.store.save_worker(worker, offline)
-    step.facts.append(WorkerGone(worker.id))
+def _go_offline(tx: Transaction, worker: Worker) -> Worker:
+    offline = replace(worker, status=WorkerStatus.OFFLINE, updated_at=tx.now)
+    tx.store.save_worker(worker, offline)
+    tx.facts.append(WorkerGone(worker.id))
     if worker.status is not WorkerStatus.OFFLINE:
-        step.events.append(WorkerOffline(worker.id, worker.type))
+        tx.events.append(WorkerOffline(worker.id, worker.type))
     return offline
 
 
-def _set_access(step: Transaction, message: ReplaceSecret) -> WorkerChanged | Refusal:
-    worker = step.store.worker(message.worker_id)
+def _set_access(tx: Transaction, message: ReplaceSecret) -> WorkerChanged | Refusal:
+    worker = tx.store.worker(message.worker_id)
     if worker is None:
         return no_such_worker(message.worker_id)
-    returned = take_back_all(step, worker.id, "the credential of its worker was replaced")
-    changed = replace(worker, secret_hash=message.secret_hash, token_id=None, updated_at=step.now)
-    step.store.save_worker(worker, changed)
-    _revoke(step, worker)
-    step.facts.append(AccessChanged())
+    returned = take_back_all(tx, worker.id, "the credential of its worker was replaced")
+    changed = replace(worker, secret_hash=message.secret_hash, token_id=None, updated_at=tx.now)
+    tx.store.save_worker(worker, changed)
+    _revoke(tx, worker)
+    tx.facts.append(AccessChanged())
     return replace(_changed(changed, returned), salt=message.salt)
 
 
-def _revoke(step: Transaction, worker: Worker) -> None:
+def _revoke(tx: Transaction, worker: Worker) -> None:
     """Revoke the worker's credential."""
-    step.revoke(*([worker.secret_hash] if worker.secret_hash is not None else []), workers=(worker.id,))
+    tx.revoke(*([worker.secret_hash] if worker.secret_hash is not None else []), workers=(worker.id,))
 
 
 def _changed(worker: Worker, returned: int = 0) -> WorkerChanged:

@@ -42,14 +42,14 @@ from blobforge.refusals import Refusal, RefusalCode
 _decode_plan = msgspec.json.Decoder(OperationPlan).decode
 
 
-def begin(step: Transaction, message: BeginOperation) -> OperationBegun | Refusal:
-    return _begin(step, message.plan, message.caller)
+def begin(tx: Transaction, message: BeginOperation) -> OperationBegun | Refusal:
+    return _begin(tx, message.plan, message.caller)
 
 
 def _begin(
-    step: Transaction, plan: OperationPlan, caller: Caller, of: Operation | None = None
+    tx: Transaction, plan: OperationPlan, caller: Caller, of: Operation | None = None
 ) -> OperationBegun | Refusal:
-    if step.store.operations.count_open() >= MOST_OPEN:
+    if tx.store.operations.count_open() >= MOST_OPEN:
         return Refusal(
             RefusalCode.SLOW_DOWN,
             f"{MOST_OPEN} operations have not ended yet. Wait for one, or cancel one that is not needed.",
@@ -59,147 +59,145 @@ def _begin(
     verb = str(msgspec.json.decode(msgspec.json.encode(plan.work))["verb"])
     begun = Operation(
         0, verb, text, OperationState.SELECTING, caller.subject, caller.name, caller.token_id, caller.user_id,
-        step.now, step.now, step.now,
+        tx.now, tx.now, tx.now,
     )  # fmt: skip
     if of is not None:
         begun = replace(
             begun, state=OperationState.RUNNING, matched=of.changed, total=of.changed, pages=of.page, undo_of=of.id
         )
-    begun = replace(begun, id=step.store.operations.add(begun))
+    begun = replace(begun, id=tx.store.operations.add(begun))
     if of is not None:
         # What it needs is kept as long as an undo may take.
-        kept = replace(of, undone_by=begun.id, undo_until=step.now + life.UNDO_MS)
-        step.store.operations.save(kept)
-    _tell(step, begun)
-    step.facts.append(OperationsBegun())
+        kept = replace(of, undone_by=begun.id, undo_until=tx.now + life.UNDO_MS)
+        tx.store.operations.save(kept)
+    _tell(tx, begun)
+    tx.facts.append(OperationsBegun())
     return OperationBegun(begun.id)
 
 
-def select(step: Transaction, message: SelectJobs) -> OperationStands | Refusal:
-    operation = step.store.operations.get(message.operation_id)
+def select(tx: Transaction, message: SelectJobs) -> OperationStands | Refusal:
+    operation = tx.store.operations.get(message.operation_id)
     if operation is None:
         return no_such_operation(message.operation_id)
     if operation.state is not OperationState.SELECTING or operation.pages != message.after:
         return OperationStands(operation)
-    if (refused := _rights(step, operation)) is not None:
-        return _end(step, operation, refused)
-    step.store.operations.add_pages(operation.id, message.after, message.pages)
+    if (refused := _rights(tx, operation)) is not None:
+        return _end(tx, operation, refused)
+    tx.store.operations.add_pages(operation.id, message.after, message.pages)
     jobs = sum(map(len, message.pages))
     found = life.selected(
-        operation, matched=message.matched, jobs=jobs, pages=len(message.pages), cursor=message.cursor, now=step.now
+        operation, matched=message.matched, jobs=jobs, pages=len(message.pages), cursor=message.cursor, now=tx.now
     )
-    return _save(step, operation, found)
+    return _save(tx, operation, found)
 
 
-def advance(step: Transaction, message: AdvanceOperation) -> OperationStands | Refusal:
-    operation = step.store.operations.get(message.operation_id)
+def advance(tx: Transaction, message: AdvanceOperation) -> OperationStands | Refusal:
+    operation = tx.store.operations.get(message.operation_id)
     if operation is None:
         return no_such_operation(message.operation_id)
     if operation.state is not OperationState.RUNNING or operation.page != message.page:
         return OperationStands(operation)
-    if (refused := _rights(step, operation)) is not None:
-        return _end(step, operation, refused)
+    if (refused := _rights(tx, operation)) is not None:
+        return _end(tx, operation, refused)
     plan = _decode_plan(operation.work)
-    ids, before = step.store.operations.page(operation.undo_of or operation.id, operation.page)
+    ids, before = tx.store.operations.page(operation.undo_of or operation.id, operation.page)
     changes: list[KeptChange] = []
     if isinstance(plan.work, UndoJobs):
         ids = [change.job_id for change in before]
-        changed = step.each(before, on_jobs.put_back)
+        changed = tx.each(before, on_jobs.put_back)
     else:
         work = partial(_treat, plan=plan, changes=changes)
-        changed = step.each([item(plan.work, job_id) for job_id in ids], work)
+        changed = tx.each([item(plan.work, job_id) for job_id in ids], work)
     # Behind the jobs: what was written at once could not be undone alone.
     if changes or operation.undo_of is not None:
-        step.store.operations.keep_changes(operation.undo_of or operation.id, operation.page, changes)
-    return _save(step, operation, life.advanced(operation, jobs=len(ids), changed=changed, now=step.now))
+        tx.store.operations.keep_changes(operation.undo_of or operation.id, operation.page, changes)
+    return _save(tx, operation, life.advanced(operation, jobs=len(ids), changed=changed, now=tx.now))
 
 
-def _treat(step: Transaction, asked: JobItem, *, plan: OperationPlan, changes: list[KeptChange]) -> bool:
+def _treat(tx: Transaction, asked: JobItem, *, plan: OperationPlan, changes: list[KeptChange]) -> bool:
     """One job; whether it was changed. One that has moved on since it was selected is left alone."""
-    job = step.store.job(asked.job_id)
+    job = tx.store.job(asked.job_id)
     if job is None or (plan.filter.status is not None and job.status is not plan.filter.status):
         return False
     done: KeptChange | Refusal | None
     match asked:
         case DeleteJob():
-            return not isinstance(retention.delete_job(step, asked), Refusal)
+            return not isinstance(retention.delete_job(tx, asked), Refusal)
         case Retry():
-            done = on_jobs.retried(step, asked)
+            done = on_jobs.retried(tx, asked)
         case Cancel():
-            done = on_jobs.cancelled(step, asked)
+            done = on_jobs.cancelled(tx, asked)
         case SetPriority():
-            done = on_jobs.prioritised(step, asked)
+            done = on_jobs.prioritised(tx, asked)
         case ChangeTags():
-            done = on_jobs.retagged(step, asked)
+            done = on_jobs.retagged(tx, asked)
     if done is None or isinstance(done, Refusal):
         return False
     changes.append(done)
     return True
 
 
-def end(step: Transaction, message: EndOperation) -> OperationStands | Refusal:
-    operation = step.store.operations.get(message.operation_id)
+def end(tx: Transaction, message: EndOperation) -> OperationStands | Refusal:
+    operation = tx.store.operations.get(message.operation_id)
     if operation is None:
         return no_such_operation(message.operation_id)
     if message.reason is not None:
-        return OperationStands(operation) if operation.ended else _end(step, operation, message.reason)
+        return OperationStands(operation) if operation.ended else _end(tx, operation, message.reason)
     if operation.ended:
         return Refusal(RefusalCode.OPERATION_ENDED, f"Operation {operation.id} is {operation.state} already.")
-    return _save(step, operation, life.ended(operation, OperationState.CANCELLED, now=step.now))
+    return _save(tx, operation, life.ended(operation, OperationState.CANCELLED, now=tx.now))
 
 
-def take_back(step: Transaction, message: UndoOperation) -> OperationBegun | Refusal:
-    operation = step.store.operations.get(message.operation_id)
+def take_back(tx: Transaction, message: UndoOperation) -> OperationBegun | Refusal:
+    operation = tx.store.operations.get(message.operation_id)
     if operation is None:
         return no_such_operation(message.operation_id)
     if operation.undone_by is not None:
-        earlier = step.store.operations.get(operation.undone_by)
+        earlier = tx.store.operations.get(operation.undone_by)
         if earlier is None or (earlier.ended and earlier.state is not OperationState.COMPLETED):
             operation = replace(operation, undone_by=None)  # it was broken off, and is gone on with
-    if (refusal := life.why_not_undone(operation, step.now)) is not None:
+    if (refusal := life.why_not_undone(operation, tx.now)) is not None:
         return refusal
-    return _begin(step, OperationPlan(UndoJobs(operation.id)), message.caller, operation)
+    return _begin(tx, OperationPlan(UndoJobs(operation.id)), message.caller, operation)
 
 
-def prune(step: Transaction, message: PruneOperations) -> Purged:
+def prune(tx: Transaction, message: PruneOperations) -> Purged:
     """What cannot be undone any more goes page by page, and then operations that ended long ago."""
-    gone = step.store.operations.prune(
-        undo_before=step.now, ended_before=step.now - life.KEPT_MS, limit=message.limit
-    )
+    gone = tx.store.operations.prune(undo_before=tx.now, ended_before=tx.now - life.KEPT_MS, limit=message.limit)
     return Purged(more=gone == message.limit)
 
 
-def _rights(step: Transaction, operation: Operation) -> str | None:
+def _rights(tx: Transaction, operation: Operation) -> str | None:
     """Why its asker may do this no longer. A session may end, and the person's operation goes on."""
     scope = scope_of(operation.verb)
     if operation.token_id is not None:
-        token = step.store.token(operation.token_id)
+        token = tx.store.token(operation.token_id)
         if token is None:
             return "the API token that it was asked for with was revoked"
-        if token.expired(step.now):
+        if token.expired(tx.now):
             return "the API token that it was asked for with has expired"
         return None if token.caller().may(scope) else f"its API token has not the scope {scope}"
     if operation.user_id is not None:
-        user = step.store.user(operation.user_id)
+        user = tx.store.user(operation.user_id)
         if user is None or not user.caller().may(scope):
             return f"{operation.name or operation.subject} may not do this any more"
     return None
 
 
-def _end(step: Transaction, operation: Operation, reason: str) -> OperationStands:
-    return _save(step, operation, life.ended(operation, OperationState.FAILED, reason=reason, now=step.now))
+def _end(tx: Transaction, operation: Operation, reason: str) -> OperationStands:
+    return _save(tx, operation, life.ended(operation, OperationState.FAILED, reason=reason, now=tx.now))
 
 
-def _save(step: Transaction, before: Operation, after: Operation) -> OperationStands:
-    if after.state is not before.state or step.now - before.told_at >= TOLD_EACH_MS:
-        after = replace(after, told_at=step.now)
-        _tell(step, after)
-    step.store.operations.save(after)
+def _save(tx: Transaction, before: Operation, after: Operation) -> OperationStands:
+    if after.state is not before.state or tx.now - before.told_at >= TOLD_EACH_MS:
+        after = replace(after, told_at=tx.now)
+        _tell(tx, after)
+    tx.store.operations.save(after)
     return OperationStands(after)
 
 
-def _tell(step: Transaction, operation: Operation) -> None:
-    step.events.append(
+def _tell(tx: Transaction, operation: Operation) -> None:
+    tx.events.append(
         OperationUpdated(
             operation.id, operation.verb, operation.state, operation.done, operation.total, operation.changed
         )

@@ -16,49 +16,49 @@ from blobforge.outputs import MOST, in_the_way, wrong_name
 from blobforge.refusals import Refusal, RefusalCode
 
 
-def tell_outputs(step: Transaction, message: TellOutputs) -> OutputsTold | Refusal:
-    job = _held(step, message)
+def tell_outputs(tx: Transaction, message: TellOutputs) -> OutputsTold | Refusal:
+    job = _held(tx, message)
     if isinstance(job, Refusal):
         return job
     for each in message.outputs:
         if (wrong := wrong_name(each.name)) is not None:
             return _misnamed(f"An output cannot be called {each.name!r}: {wrong}.")
-    known = step.store.outputs.names(job.id, job.attempt)
+    known = tx.store.outputs.names(job.id, job.attempt)
     new = {each.name for each in message.outputs}
     if len(new.union(known)) > MOST:
         return _misnamed(f"An attempt has at most {MOST:,} outputs. Pack some of them into one file.")
     if (clash := in_the_way(new, known)) is not None:
         folder, below = clash
         return _misnamed(f"An output cannot be called {folder!r}, which is the folder of {below!r}.")
-    step.store.outputs.tell(job.id, job.attempt, message.outputs)
+    tx.store.outputs.tell(job.id, job.attempt, message.outputs)
     return OutputsTold(job.id, job.attempt)
 
 
-def choose_outputs(step: Transaction, message: ChooseOutputs) -> OutputsTold | Refusal:
-    job = _held(step, message)
+def choose_outputs(tx: Transaction, message: ChooseOutputs) -> OutputsTold | Refusal:
+    job = _held(tx, message)
     if isinstance(job, Refusal):
         return job
     if message.first:
-        step.store.outputs.choose_none(job.id, job.attempt)
-    step.store.outputs.choose(job.id, job.attempt, message.outputs)
+        tx.store.outputs.choose_none(job.id, job.attempt)
+    tx.store.outputs.choose(job.id, job.attempt, message.outputs)
     return OutputsTold(job.id, job.attempt)
 
 
-def not_chosen(step: Transaction, job: Job, several: Several) -> Refusal | None:
+def not_chosen(tx: Transaction, job: Job, several: Several) -> Refusal | None:
     """The refusal of a completion whose outputs are not those that were chosen for it."""
-    if step.store.outputs.chosen(job.id, job.attempt) == (several.count, several.size):
+    if tx.store.outputs.chosen(job.id, job.attempt) == (several.count, several.size):
         return None
     said = f"The outputs of attempt {job.attempt} were chosen by another request meanwhile. Complete it again."
     return Refusal(RefusalCode.UNAVAILABLE, said, retry_after=1)
 
 
-def _held(step: Transaction, message: TellOutputs | ChooseOutputs) -> Job | Refusal:
+def _held(tx: Transaction, message: TellOutputs | ChooseOutputs) -> Job | Refusal:
     """The job, whose attempt this worker has, and may still complete."""
-    job = acted_on(step, message)
+    job = acted_on(tx, message)
     if isinstance(job, Refusal):
         return job
     if not life.holds(job, worker_id=message.worker_id, lease=message.lease):
-        last = None if job.status is JobStatus.RUNNING else step.store.attempt(job.id, job.attempt)
+        last = None if job.status is JobStatus.RUNNING else tx.store.attempt(job.id, job.attempt)
         if not life.may_come_late(job, last, worker_id=message.worker_id, lease=message.lease):
             return life.lease_lost(job)
     if output_of(job.upload_key or "").installation is None:

@@ -20,72 +20,72 @@ from blobforge.people import Session, User
 from blobforge.refusals import Refusal, RefusalCode
 
 
-def sign_in(step: Transaction, message: SignIn) -> SignedIn | Refusal:
+def sign_in(tx: Transaction, message: SignIn) -> SignedIn | Refusal:
     """A new session, under a new id; the one from before, if any, ends. The token may have been deleted meanwhile."""
-    if message.token_id is not None and step.store.token(message.token_id) is None:
+    if message.token_id is not None and tx.store.token(message.token_id) is None:
         return Refusal(RefusalCode.UNAUTHENTICATED, "This token has been deleted. Sign in with another one.")
     user_id = None
     if message.person is not None:
-        _revoke_if_changed(step, message.person)
-        user_id = step.store.save_user(_user(message.person, step.now))
+        _revoke_if_changed(tx, message.person)
+        user_id = tx.store.save_user(_user(message.person, tx.now))
     new = message.session
-    if message.replaces is not None and step.store.delete_session(message.replaces):
-        step.revoke(message.replaces)
-    step.store.insert_session(
+    if message.replaces is not None and tx.store.delete_session(message.replaces):
+        tx.revoke(message.replaces)
+    tx.store.insert_session(
         Session(
             hash=new.hash,
             user_id=user_id,
             token_id=message.token_id,
-            created_at=step.now,
-            seen_at=step.now,
-            checked_at=step.now,
+            created_at=tx.now,
+            seen_at=tx.now,
+            checked_at=tx.now,
             expires_at=new.expires_at,
             sealed=new.sealed,
             address=new.address,
             agent=new.agent,
         )
     )
-    step.facts.append(AccessChanged())
+    tx.facts.append(AccessChanged())
     return SignedIn(user_id, message.token_id)
 
 
-def renew_session(step: Transaction, message: RenewSession) -> SessionRenewed | Refusal:
-    if step.store.session(message.hash) is None:
+def renew_session(tx: Transaction, message: RenewSession) -> SessionRenewed | Refusal:
+    if tx.store.session(message.hash) is None:
         return Refusal(RefusalCode.UNAUTHENTICATED, "This session has ended. Sign in again.")
-    _revoke_if_changed(step, message.person)
-    step.store.update_user(_user(message.person, step.now))
-    step.store.check_session(message.hash, message.sealed, now=step.now)
-    step.facts.append(AccessChanged())
+    _revoke_if_changed(tx, message.person)
+    tx.store.update_user(_user(message.person, tx.now))
+    tx.store.check_session(message.hash, message.sealed, now=tx.now)
+    tx.facts.append(AccessChanged())
     return SessionRenewed()
 
 
-def touch_session(step: Transaction, message: TouchSession) -> Done:
-    step.store.touch_session(message.hash, now=step.now)
+def touch_session(tx: Transaction, message: TouchSession) -> Done:
+    tx.store.touch_session(message.hash, now=tx.now)
     return Done()
 
 
-def end_session(step: Transaction, message: EndSession) -> Done:
+def end_session(tx: Transaction, message: EndSession) -> Done:
     """Ending what has ended already is no error."""
-    if step.store.delete_session(message.hash):
-        step.revoke(message.hash)
-        step.facts.append(AccessChanged())
+    if tx.store.delete_session(message.hash):
+        tx.revoke(message.hash)
+        tx.facts.append(AccessChanged())
     return Done()
 
 
-def end_sessions(step: Transaction, message: EndSessions) -> SessionsEnded | Refusal:
-    if step.store.user(message.user_id) is None:
+def end_sessions(tx: Transaction, message: EndSessions) -> SessionsEnded | Refusal:
+    if tx.store.user(message.user_id) is None:
         return Refusal(RefusalCode.NO_SUCH_USER, f"There is no user {message.user_id}.")
-    step.revoke(*step.store.session_hashes(user_id=message.user_id))
-    count = step.store.delete_sessions_of(message.user_id)
-    step.facts.append(AccessChanged())
+    tx.revoke(*tx.store.session_hashes(user_id=message.user_id))
+    count = tx.store.delete_sessions_of(message.user_id)
+    tx.facts.append(AccessChanged())
     return SessionsEnded(count)
 
 
-def _revoke_if_changed(step: Transaction, person: Person) -> None:
+def _revoke_if_changed(tx: Transaction, person: Person) -> None:
     """A person's sessions go on with other rights than what waits by them was let in with: that ends."""
-    before = step.store.user_of(person.issuer, person.subject)
+    before = tx.store.user_of(person.issuer, person.subject)
     if before is not None and before.is_admin != person.is_admin:
-        step.revoke(*step.store.session_hashes(user_id=before.id))
+        tx.revoke(*tx.store.session_hashes(user_id=before.id))
 
 
 def _user(person: Person, now: int) -> User:

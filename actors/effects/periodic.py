@@ -18,20 +18,20 @@ CAUSES_KEPT_MS = 90 * 86_400_000  # without a job that shows it
 SAMPLED = frozenset({JobStatus.UPLOADING, JobStatus.PENDING, JobStatus.RUNNING, JobStatus.FAILED, JobStatus.DEAD})
 
 
-def sample(step: Transaction) -> Sampled:
+def sample(tx: Transaction) -> Sampled:
     """Keep the depths of the queue, and forget old undos. The next sample is due when the next minute has begun."""
-    step.store.rollups.sample_depths(SAMPLED, {width: step.now // 1000 // width for width in KEPT})
-    step.store.purge_undos(before=step.now - UNDO_MS, limit=UNDOS_AT_ONCE)
-    return Sampled((MINUTE_MS - step.now % MINUTE_MS) / 1000)
+    tx.store.rollups.sample_depths(SAMPLED, {width: tx.now // 1000 // width for width in KEPT})
+    tx.store.purge_undos(before=tx.now - UNDO_MS, limit=UNDOS_AT_ONCE)
+    return Sampled((MINUTE_MS - tx.now % MINUTE_MS) / 1000)
 
 
-def purge(step: Transaction, message: Purge) -> Purged:
+def purge(tx: Transaction, message: Purge) -> Purged:
     """Forget what has been kept long enough: page by page where there is much of it, the rest with the last page."""
-    before = step.now - round(step.rules.idempotency_window * 1000)
-    if step.store.purge(before=before, limit=PURGED_AT_ONCE):
+    before = tx.now - round(tx.rules.idempotency_window * 1000)
+    if tx.store.purge(before=before, limit=PURGED_AT_ONCE):
         return Purged(more=True)
-    step.store.rollups.purge(_horizon(step.now))
-    step.store.purge_sessions(seen_before=step.now - round(message.idle * 1000), now=step.now)
+    tx.store.rollups.purge(_horizon(tx.now))
+    tx.store.purge_sessions(seen_before=tx.now - round(message.idle * 1000), now=tx.now)
     return Purged(more=False)
 
 

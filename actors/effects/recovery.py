@@ -29,35 +29,35 @@ ATTEMPTS_SKIPPED = 1_000
 ATTEMPTS_PER_SECOND = 100  # of a single job, given back and claimed again without a pause
 
 
-def settle_restore(step: Transaction) -> int | None:
+def settle_restore(tx: Transaction) -> int | None:
     """If the database is a restored copy: every running attempt's lease is void, its job goes back at no cost, and
     ids and attempt numbers go on above all that may be out there. Returns how many went back; None: it is no copy.
     """
-    if step.store.recovery.restored_at() is None:
+    if tx.store.recovery.restored_at() is None:
         return None
-    return _settle(step, "backup.restored", REASON)
+    return _settle(tx, "backup.restored", REASON)
 
 
-def settle_fork(step: Transaction) -> Done:
+def settle_fork(tx: Transaction) -> Done:
     """The same where the database itself, without a restore, goes on from before what it had acknowledged."""
-    returned = _settle(step, "history.forked", FORKED)
+    returned = _settle(tx, "history.forked", FORKED)
     log.error("acknowledged work was lost: every lease is void, running jobs went back", jobs=returned)
     return Done()
 
 
-def _settle(step: Transaction, action: str, reason: str) -> int:
-    recovery = step.store.recovery
-    seconds = recovery.seconds_lost(now=step.now)
+def _settle(tx: Transaction, action: str, reason: str) -> int:
+    recovery = tx.store.recovery
+    seconds = recovery.seconds_lost(now=tx.now)
     running = recovery.running()
     for job in running:
-        returned = life.take_back(job, now=step.now)
+        returned = life.take_back(job, now=tx.now)
         assert isinstance(returned, Job)
-        back_in_queue(step, job, returned, reason)
+        back_in_queue(tx, job, returned, reason)
     recovery.settle(
         ids=IDS_SKIPPED + IDS_PER_SECOND * seconds,
         attempts=ATTEMPTS_SKIPPED + ATTEMPTS_PER_SECOND * seconds,
-        now=step.now,
+        now=tx.now,
     )
     detail = f"{len(running)} running jobs went back"
-    step.store.insert_audit(AuditEntry(0, step.now, SERVER, SERVER, "", action, reason, detail))
+    tx.store.insert_audit(AuditEntry(0, tx.now, SERVER, SERVER, "", action, reason, detail))
     return len(running)

@@ -74,9 +74,9 @@ SPARE_PAGES = 256
 SPARE_SHARE = 20  # one page of so many
 
 
-def delete_job(step: Transaction, message: DeleteJob) -> JobDeleted | Refusal:
+def delete_job(tx: Transaction, message: DeleteJob) -> JobDeleted | Refusal:
     """Remove a job that does not run, and its objects unless they are to stay."""
-    job = step.store.job(message.job_id)
+    job = tx.store.job(message.job_id)
     if job is None:
         return no_such_job(message.job_id)
     if message.submitter is not None:
@@ -88,243 +88,243 @@ def delete_job(step: Transaction, message: DeleteJob) -> JobDeleted | Refusal:
             return Refusal(RefusalCode.JOB_NOT_UPLOADING, detail)
     if job.status is JobStatus.RUNNING:
         return Refusal(RefusalCode.JOB_RUNNING, f"Job {job.id} is running. Cancel it first, then delete it.")
-    _remove(step, job, objects=message.objects)
-    step.events.append(JobRemoved(job.id, job.type))
+    _remove(tx, job, objects=message.objects)
+    tx.events.append(JobRemoved(job.id, job.type))
     return JobDeleted(job.id)
 
 
-def prune(step: Transaction, message: Prune) -> Pruned:
+def prune(tx: Transaction, message: Prune) -> Pruned:
     """Remove some of the jobs, of the audit log, and of the silent workers, that have been kept long enough."""
     found = [
         job
         for status, before in message.ended_before
-        for job in step.store.ended_before(status, before, limit=message.limit)
+        for job in tx.store.ended_before(status, before, limit=message.limit)
     ][: message.limit]
-    removed = step.each(found, partial(_prune, objects=message.objects))
+    removed = tx.each(found, partial(_prune, objects=message.objects))
     more = removed > 0 and len(found) == message.limit
     if removed:
-        step.events.append(JobsPruned(removed))
+        tx.events.append(JobsPruned(removed))
     if message.audit_before is not None:
-        more = step.store.prune_audit(message.audit_before, limit=message.limit) or more
+        more = tx.store.prune_audit(message.audit_before, limit=message.limit) or more
     if message.workers_before is not None:
-        gone = step.store.forgettable_workers(message.workers_before, limit=message.limit)
+        gone = tx.store.forgettable_workers(message.workers_before, limit=message.limit)
         for worker in gone:
-            step.store.delete_worker(worker)
-            step.events.append(WorkerRemoved(worker.id, worker.type))
-            step.facts.append(WorkerGone(worker.id))
+            tx.store.delete_worker(worker)
+            tx.events.append(WorkerRemoved(worker.id, worker.type))
+            tx.facts.append(WorkerGone(worker.id))
         more = len(gone) == message.limit or more
     if message.compared_before is not None:
-        compared = step.store.compared_until(message.compared_before, limit=message.limit)
-        step.each(compared, partial(_end_comparison, objects=message.objects))
+        compared = tx.store.compared_until(message.compared_before, limit=message.limit)
+        tx.each(compared, partial(_end_comparison, objects=message.objects))
         more = more or len(compared) == message.limit
-    former = _superseded(step, message)
-    results = step.each(former, _remove_former)
+    former = _superseded(tx, message)
+    results = tx.each(former, _remove_former)
     if results:
-        step.facts.append(ObjectsDoomed())
+        tx.facts.append(ObjectsDoomed())
     return Pruned(removed, more or (results > 0 and len(former) >= message.limit), results)
 
 
-def _superseded(step: Transaction, message: Prune) -> list[SupersededResult]:
+def _superseded(tx: Transaction, message: Prune) -> list[SupersededResult]:
     """Some of the former results that have been kept long enough, or that are too many."""
     found: list[SupersededResult] = []
     if message.superseded_before is not None:
-        found += step.store.superseded.before(message.superseded_before, limit=message.limit)
+        found += tx.store.superseded.before(message.superseded_before, limit=message.limit)
     if message.superseded_kept is not None and len(found) < message.limit:
         # A URL that was given out for it opens for as long as it says.
-        given_out = step.now - step.rules.url_lifetime_ms
+        given_out = tx.now - tx.rules.url_lifetime_ms
         known = {(each.job_id, each.attempt) for each in found}
-        beyond = step.store.superseded.beyond(message.superseded_kept, given_out, limit=message.limit)
+        beyond = tx.store.superseded.beyond(message.superseded_kept, given_out, limit=message.limit)
         found += [each for each in beyond if (each.job_id, each.attempt) not in known]
     return found[: message.limit]
 
 
-def _remove_former(step: Transaction, former: SupersededResult) -> bool:
+def _remove_former(tx: Transaction, former: SupersededResult) -> bool:
     """The objects of a result that another one has replaced; its job and its attempt stay."""
-    job = step.store.job(former.job_id)
-    step.store.superseded.drop(former.job_id, former.attempt)
+    job = tx.store.job(former.job_id)
+    tx.store.superseded.drop(former.job_id, former.attempt)
     if job is None or job.result_attempt == former.attempt:
         return True
-    record = step.store.file(former.key)
+    record = tx.store.file(former.key)
     keys = [former.key] if record is None or record.kept is None else [former.key, record.kept]
     if name_in(former.key) is not None:
         keys = [prefix_of(former.key)]
     for key in keys:
-        step.store.forget_file(key)
-        doom(step, key, again=False)
-    step.store.drop_result(job.id, former.attempt)
-    without = life.forget_result(job, attempt=former.attempt, now=step.now)
+        tx.store.forget_file(key)
+        doom(tx, key, again=False)
+    tx.store.drop_result(job.id, former.attempt)
+    without = life.forget_result(job, attempt=former.attempt, now=tx.now)
     if without is not None:
-        step.store.save_job(job, without)
+        tx.store.save_job(job, without)
     return True
 
 
-def _prune(step: Transaction, job: Job, *, objects: bool) -> bool:
-    _remove(step, job, objects=objects)
+def _prune(tx: Transaction, job: Job, *, objects: bool) -> bool:
+    _remove(tx, job, objects=objects)
     return True
 
 
-def _end_comparison(step: Transaction, job: Job, *, objects: bool) -> bool:
+def _end_comparison(tx: Transaction, job: Job, *, objects: bool) -> bool:
     """The former result has been kept long enough beside the one that took its place."""
-    served = step.store.file(job.output_key) if job.output_key is not None else None
+    served = tx.store.file(job.output_key) if job.output_key is not None else None
     if served is not None and served.checked_at is None:
         # The new output was accepted unseen. If it is not there, the former one is served again.
-        step.store.save_job(job, replace(job, compare_until=step.now + DOUBT_MS))
+        tx.store.save_job(job, replace(job, compare_until=tx.now + DOUBT_MS))
         return False
     former = life.former_result(job)
     # Nothing about the job has changed for those that follow it.
-    step.store.save_job(job, life.without_former(job, now=job.updated_at))
+    tx.store.save_job(job, life.without_former(job, now=job.updated_at))
     if former is None:
         return True
-    step.store.drop_result(job.id, former.attempt)
+    tx.store.drop_result(job.id, former.attempt)
     if former.output_key is None or not objects:
         return True
-    step.store.superseded.drop(job.id, former.attempt)
+    tx.store.superseded.drop(job.id, former.attempt)
     key = former.output_key
     if name_in(key) is not None:
-        doom(step, prefix_of(key), again=False)
+        doom(tx, prefix_of(key), again=False)
     elif shared_source(key) is None:
-        record = step.store.file(key)
+        record = tx.store.file(key)
         if record is not None and record.kept is not None:
-            doom(step, record.kept, again=False)
-        step.store.forget_file(key)
-        doom(step, key, again=False)
-    step.facts.append(ObjectsDoomed())
+            doom(tx, record.kept, again=False)
+        tx.store.forget_file(key)
+        doom(tx, key, again=False)
+    tx.facts.append(ObjectsDoomed())
     return True
 
 
-def _remove(step: Transaction, job: Job, *, objects: bool) -> None:
+def _remove(tx: Transaction, job: Job, *, objects: bool) -> None:
     # After the end only an attempt that may still complete is given URLs: in time, none brings anything back.
     late = job.status is JobStatus.DEAD and job.lease is not None
-    recent = late or job.completed_at is None or job.completed_at + step.rules.url_lifetime_ms > step.now
+    recent = late or job.completed_at is None or job.completed_at + tx.rules.url_lifetime_ms > tx.now
     doomed: dict[str, bool] = {}
-    for key in step.store.output_keys(job.id):
+    for key in tx.store.output_keys(job.id):
         doomed[key] = recent
-        record = step.store.file(key)
+        record = tx.store.file(key)
         if record is not None and record.kept is not None:
             doomed[record.kept] = False
-    prefixes = _prefixes(step, job)
-    step.store.delete_job(job)
+    prefixes = _prefixes(tx, job)
+    tx.store.delete_job(job)
     doomed |= dict.fromkeys(prefixes, recent)
     doomed[source_key(job.source_hash)] = True
-    if step.store.has_source(job.source_hash):
+    if tx.store.has_source(job.source_hash):
         doomed = {key: again for key, again in doomed.items() if shared_source(key) is None}
     for key, again in doomed.items():
-        step.store.forget_file(key)
+        tx.store.forget_file(key)
         if objects:
-            doom(step, key, again=again)
+            doom(tx, key, again=again)
     if not objects:
         for prefix in prefixes:
-            while _forget_outputs(step, prefix):
+            while _forget_outputs(tx, prefix):
                 pass
     if objects:
-        step.facts.append(ObjectsDoomed())
+        tx.facts.append(ObjectsDoomed())
     if job.status is JobStatus.UPLOADING:
-        step.facts.append(SourceSettled(job.id, job.source_hash))
+        tx.facts.append(SourceSettled(job.id, job.source_hash))
 
 
-def _prefixes(step: Transaction, job: Job) -> list[str]:
+def _prefixes(tx: Transaction, job: Job) -> list[str]:
     """What the keys of the several outputs of the job's attempts begin with: they are deleted by these, piece by
     piece, as they may be very many."""
-    several = set(step.store.outputs.attempts(job.id))
+    several = set(tx.store.outputs.attempts(job.id))
     if not several:
         return []
-    keys = [key for key in step.store.output_keys(job.id) if output_of(key).attempt in several]
+    keys = [key for key in tx.store.output_keys(job.id) if output_of(key).attempt in several]
     return [prefix_of(key) for key in keys if output_of(key).installation is not None]
 
 
-def _forget_outputs(step: Transaction, prefix: str) -> bool:
+def _forget_outputs(tx: Transaction, prefix: str) -> bool:
     """Forget some of the outputs that this prefix stands for; whether there may be more."""
     whose = attempt_of(prefix)
-    return step.store.outputs.forget(whose.job_id, whose.attempt, limit=OUTPUTS_AT_ONCE)
+    return tx.store.outputs.forget(whose.job_id, whose.attempt, limit=OUTPUTS_AT_ONCE)
 
 
 # ------------------------------------------------------------------ deleting objects
 
 
-def doom(step: Transaction, key: str, *, again: bool, due_at: int | None = None) -> None:
+def doom(tx: Transaction, key: str, *, again: bool, due_at: int | None = None) -> None:
     """Have the object deleted when it is its turn, or from `due_at` on; with `again`, once more when URLs to upload
     it have expired. What is on the list already stays as it is, but for what was gone, or was to go later."""
     state = WAITING if due_at is None else LATER
-    due_at = step.now if due_at is None else due_at
-    step.store.doomed.add(key, state, due_at=due_at, again=not again, over=(GONE, LATER))
+    due_at = tx.now if due_at is None else due_at
+    tx.store.doomed.add(key, state, due_at=due_at, again=not again, over=(GONE, LATER))
 
 
-def take_doomed(step: Transaction, message: TakeDoomed) -> ToDelete:
+def take_doomed(tx: Transaction, message: TakeDoomed) -> ToDelete:
     """What to delete now; from this commit on the store may be told. What is needed again leaves the list."""
-    listed = step.store.doomed
+    listed = tx.store.doomed
     if message.first:  # no request is left that saw an object before it was deleted
         listed.drop_due(GONE, again=True, now=EVER)
         listed.forget_epochs()
     # A clock that was set back delays nothing until a day that is over.
-    soon, late = step.now + LONGEST_PAUSE_MS, step.now + max(DOUBT_MS, step.rules.url_lifetime_ms)
+    soon, late = tx.now + LONGEST_PAUSE_MS, tx.now + max(DOUBT_MS, tx.rules.url_lifetime_ms)
     for state, due_at in ((WAITING, soon), (DELETING, soon), (GONE, late), (LATER, late)):
         listed.hasten(state, due_at=due_at)
-    listed.drop_due(GONE, again=True, now=step.now)
-    listed.move_due(GONE, WAITING, again=False, now=step.now)
-    listed.move_due(LATER, WAITING, again=True, now=step.now)
+    listed.drop_due(GONE, again=True, now=tx.now)
+    listed.move_due(GONE, WAITING, again=False, now=tx.now)
+    listed.move_due(LATER, WAITING, again=True, now=tx.now)
     taken = []
-    for key in listed.due(_tried(step), now=step.now, limit=message.limit):
+    for key in listed.due(_tried(tx), now=tx.now, limit=message.limit):
         entry = listed.get(key)
         assert entry is not None
-        if _needed(step, key):
+        if _needed(tx, key):
             if entry.epoch:  # it was gone before, and what was seen then is still doubted
-                listed.put(key, GONE, due_at=step.now + DOUBT_MS, tries=0, epoch=entry.epoch)
+                listed.put(key, GONE, due_at=tx.now + DOUBT_MS, tries=0, epoch=entry.epoch)
             else:
                 listed.drop(key)
             continue
-        record = step.store.file(key)
+        record = tx.store.file(key)
         if record is None or record.kept is None:  # of one that is kept, the copy is still needed
-            step.store.forget_file(key)
-        listed.put(key, DELETING, due_at=step.now, tries=entry.tries, epoch=entry.epoch, again=entry.again)
+            tx.store.forget_file(key)
+        listed.put(key, DELETING, due_at=tx.now, tries=entry.tries, epoch=entry.epoch, again=entry.again)
         taken.append(key)
-    times = [listed.next_at(state) for state in (_tried(step), GONE, LATER)]
+    times = [listed.next_at(state) for state in (_tried(tx), GONE, LATER)]
     return ToDelete(tuple(taken), min((time for time in times if time is not None), default=None))
 
 
-def _tried(step: Transaction) -> str:
+def _tried(tx: Transaction) -> str:
     """The state of those that are tried now. As long as a deletion was begun and not answered, no other is begun:
     each keeps the jobs waiting that need its object, and a store that does not answer one will not answer the
     next."""
-    return WAITING if step.store.doomed.next_at(DELETING) is None else DELETING
+    return WAITING if tx.store.doomed.next_at(DELETING) is None else DELETING
 
 
-def deletions_tried(step: Transaction, message: DeletionsTried) -> Done:
+def deletions_tried(tx: Transaction, message: DeletionsTried) -> Done:
     """What the store said. Without an answer, the key stays in deletion until there is one: it may yet happen."""
     # Where several servers look and delete, a look is told from an earlier one by how far it knew the history.
-    epoch = step.store.turn + 1 if step.store.server else message.epoch
+    epoch = tx.store.turn + 1 if tx.store.server else message.epoch
     for key in message.gone:
-        entry = step.store.doomed.get(key)
+        entry = tx.store.doomed.get(key)
         if entry is None:
             continue
-        if is_attempts_prefix(key) and _forget_outputs(step, key):
-            step.store.doomed.put(key, WAITING, due_at=step.now, tries=0, again=entry.again)
+        if is_attempts_prefix(key) and _forget_outputs(tx, key):
+            tx.store.doomed.put(key, WAITING, due_at=tx.now, tries=0, again=entry.again)
         elif not entry.again:
-            until = step.now + max(DOUBT_MS, step.rules.url_lifetime_ms)
-            step.store.doomed.put(key, GONE, due_at=until, tries=0, epoch=epoch, again=False)
+            until = tx.now + max(DOUBT_MS, tx.rules.url_lifetime_ms)
+            tx.store.doomed.put(key, GONE, due_at=until, tries=0, epoch=epoch, again=False)
         elif is_source_key(key):
-            step.store.doomed.put(key, GONE, due_at=step.now + DOUBT_MS, tries=0, epoch=epoch)
+            tx.store.doomed.put(key, GONE, due_at=tx.now + DOUBT_MS, tries=0, epoch=epoch)
         else:
-            step.store.doomed.drop(key)  # an output is not looked for before it is uploaded
+            tx.store.doomed.drop(key)  # an output is not looked for before it is uploaded
     for key in message.more:
-        if (entry := step.store.doomed.get(key)) is not None:
-            step.store.doomed.put(key, WAITING, due_at=step.now, tries=0, again=entry.again)
+        if (entry := tx.store.doomed.get(key)) is not None:
+            tx.store.doomed.put(key, WAITING, due_at=tx.now, tries=0, again=entry.again)
     for key in message.spared:
-        step.store.doomed.drop(key)
+        tx.store.doomed.drop(key)
     for keys, state in ((message.refused, WAITING), (message.unanswered, DELETING)):
         for key in keys:
-            entry = step.store.doomed.get(key)
+            entry = tx.store.doomed.get(key)
             if entry is not None:
                 pause = min(FIRST_PAUSE_MS * 2 ** min(entry.tries, 20), LONGEST_PAUSE_MS)
-                step.store.doomed.put(
-                    key, state, due_at=step.now + pause, tries=entry.tries + 1, epoch=entry.epoch, again=entry.again
+                tx.store.doomed.put(
+                    key, state, due_at=tx.now + pause, tries=entry.tries + 1, epoch=entry.epoch, again=entry.again
                 )
     return Done()
 
 
-def spare_source(step: Transaction, source_hash: str, seen: ObjectSeen) -> ObjectSeen | Refusal:
+def spare_source(tx: Transaction, source_hash: str, seen: ObjectSeen) -> ObjectSeen | Refusal:
     """A job needs this source from now on. Returns what may be believed of what was seen of it."""
     key = source_key(source_hash)
-    entry = step.store.doomed.get(key)
+    entry = tx.store.doomed.get(key)
     if entry is None:
         return seen
     if entry.state == DELETING:
@@ -333,10 +333,10 @@ def spare_source(step: Transaction, source_hash: str, seen: ObjectSeen) -> Objec
     return seen if seen.epoch >= entry.epoch else replace(seen, seen=Seen.UNKNOWN, size=None, sha256=None)
 
 
-def doubted(step: Transaction, source_hash: str, epoch: int) -> Refusal | None:
+def doubted(tx: Transaction, source_hash: str, epoch: int) -> Refusal | None:
     """The refusal where an object that was seen there may have been deleted since."""
     key = source_key(source_hash)
-    entry = step.store.doomed.get(key)
+    entry = tx.store.doomed.get(key)
     if entry is None or (entry.state != DELETING and epoch >= entry.epoch):
         return None
     return being_removed(key)
@@ -347,24 +347,24 @@ def being_removed(key: str) -> Refusal:
     return Refusal(RefusalCode.BEING_REMOVED, said, retry_after=COME_AGAIN_SECONDS)
 
 
-def tell_search(step: Transaction, message: TellSearch) -> Done:
+def tell_search(tx: Transaction, message: TellSearch) -> Done:
     """Nothing changes but what the servers know."""
-    step.facts.append(OrphansSought(message.searcher, msgspec.json.encode(message.search).decode()))
+    tx.facts.append(OrphansSought(message.searcher, msgspec.json.encode(message.search).decode()))
     return Done()
 
 
-def find_unneeded(step: Transaction, message: FindUnneeded) -> Unneeded:
+def find_unneeded(tx: Transaction, message: FindUnneeded) -> Unneeded:
     """Which of these objects no job needs; with `doom`, they are put on the list."""
-    found = [key for key in message.keys if step.store.doomed.get(key) is None and not _needed(step, key)]
+    found = [key for key in message.keys if tx.store.doomed.get(key) is None and not _needed(tx, key)]
     if message.doom:
         for key in found:
-            doom(step, key, again=False)
+            doom(tx, key, again=False)
         if found:
-            step.facts.append(ObjectsDoomed())
+            tx.facts.append(ObjectsDoomed())
     return Unneeded(tuple(found))
 
 
-def _needed(step: Transaction, key: str) -> bool:
+def _needed(tx: Transaction, key: str) -> bool:
     """A source, and a result that all its jobs share, as long as there is one of them; a source that comes in, as
     long as a job waits for it.
 
@@ -372,22 +372,22 @@ def _needed(step: Transaction, key: str) -> bool:
     """
     source = shared_source(key)
     if source is not None:
-        return step.store.has_source(source)
+        return tx.store.has_source(source)
     if is_incoming_key(key):
-        return any(job.status is JobStatus.UPLOADING for job in step.store.jobs_by_hash(incoming_of(key)))
+        return any(job.status is JobStatus.UPLOADING for job in tx.store.jobs_by_hash(incoming_of(key)))
     if is_attempts_prefix(key):
-        return _prefix_needed(step, key)
+        return _prefix_needed(tx, key)
     output = output_of(key)
-    if output.installation not in (None, step.store.installation):
+    if output.installation not in (None, tx.store.installation):
         return True  # another database's
-    job = step.store.job(output.job_id)
+    job = tx.store.job(output.job_id)
     if job is None:
         return False
     if not is_output_key(key):
-        attempt = step.store.attempt(output.job_id, output.attempt)
-        record = step.store.file(attempt.output_key) if attempt is not None else None
+        attempt = tx.store.attempt(output.job_id, output.attempt)
+        record = tx.store.file(attempt.output_key) if attempt is not None else None
         return record is not None and (record.kept == key or record.keeping)
-    record = step.store.file(key)
+    record = tx.store.file(key)
     if record is not None:
         return record.kept is None
     may_come = job.status is JobStatus.RUNNING or (
@@ -398,13 +398,13 @@ def _needed(step: Transaction, key: str) -> bool:
         return job.upload_key == key and may_come
     if job.attempt == output.attempt and may_come:
         return True
-    return step.store.outputs.is_chosen(job.id, output.attempt, name)
+    return tx.store.outputs.is_chosen(job.id, output.attempt, name)
 
 
-def _prefix_needed(step: Transaction, prefix: str) -> bool:
+def _prefix_needed(tx: Transaction, prefix: str) -> bool:
     """The outputs of an attempt, as long as it is the latest one, or its result is served or kept."""
     whose = attempt_of(prefix)
-    job = step.store.job(whose.job_id)
+    job = tx.store.job(whose.job_id)
     if job is None:
         return False
     former = life.former_result(job)
@@ -414,9 +414,9 @@ def _prefix_needed(step: Transaction, prefix: str) -> bool:
 # ------------------------------------------------------------------ the file
 
 
-def free_pages(step: Transaction, message: FreePages) -> PagesFreed:
+def free_pages(tx: Transaction, message: FreePages) -> PagesFreed:
     """Give a few free pages back to the file system, as long as there are many."""
-    file = step.store.database_file
+    file = tx.store.database_file
     if file is None:
         return PagesFreed(0, more=False)
     total, free = file.pages()

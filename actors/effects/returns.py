@@ -8,28 +8,28 @@ from blobforge.events import JobFailed, JobReady, JobUpdated, LeaseEnded
 from blobforge.job import Job, JobStatus, Outcome, ReleaseCause
 
 
-def take_back_all(step: Transaction, worker_id: str, reason: str) -> int:
+def take_back_all(tx: Transaction, worker_id: str, reason: str) -> int:
     """Every job that this worker runs goes back to the queue at no cost; its leases are void. Returns how many."""
-    running = step.store.jobs_of_worker(worker_id)
+    running = tx.store.jobs_of_worker(worker_id)
     for job in running:
-        returned = life.take_back(job, now=step.now)
+        returned = life.take_back(job, now=tx.now)
         assert isinstance(returned, Job)
-        back_in_queue(step, job, returned, reason)
+        back_in_queue(tx, job, returned, reason)
     return len(running)
 
 
-def back_in_queue(step: Transaction, job: Job, returned: Job, reason: str, cause: ReleaseCause | None = None) -> None:
+def back_in_queue(tx: Transaction, job: Job, returned: Job, reason: str, cause: ReleaseCause | None = None) -> None:
     """Write that `job` is now `returned`, and why its attempt ended; `cause` is what its worker said."""
-    step.store.save_job(job, returned)
-    step.end_attempt(job, returned, Outcome.RELEASED, kind=cause, error=reason)
-    step.facts.append(LeaseEnded(job.id))
+    tx.store.save_job(job, returned)
+    tx.end_attempt(job, returned, Outcome.RELEASED, kind=cause, error=reason)
+    tx.facts.append(LeaseEnded(job.id))
     if returned.status is JobStatus.DEAD:
-        step.events.append(
+        tx.events.append(
             JobFailed(job.id, job.type, returned.status, error=returned.last_error or "", worker_id=job.worker_id)
         )
         return
-    step.events.append(JobUpdated(job.id, job.type, returned.status))
+    tx.events.append(JobUpdated(job.id, job.type, returned.status))
     if returned.not_before is None:
-        step.facts.append(JobReady(job.type, job.id, job.priority, job.lane))
+        tx.facts.append(JobReady(job.type, job.id, job.priority, job.lane))
     else:
-        step.waits(returned)
+        tx.waits(returned)

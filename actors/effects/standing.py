@@ -46,34 +46,34 @@ def may_revoke(message: Message[Any]) -> bool:
     return any(isinstance(each, _REVOKING) for each in items)
 
 
-def stands(step: Transaction, caller: Caller | None) -> Refusal | None:
+def stands(tx: Transaction, caller: Caller | None) -> Refusal | None:
     """Why the caller's credential is good no longer. Nothing is read where nothing was revoked since it was found
     good, which is nearly always."""
     if caller is None or caller.secret_hash is None:
         return None
-    if caller.expires_at is not None and caller.expires_at <= step.now:
+    if caller.expires_at is not None and caller.expires_at <= tx.now:
         return SESSION_ENDED if caller.session is not None else EXPIRED_TOKEN
-    if caller.as_of == step.revocations:
+    if caller.as_of == tx.revocations:
         return None
     if caller.session is not None:
-        return _session_stands(step, caller)
+        return _session_stands(tx, caller)
     if caller.token_id is not None:
-        return None if step.store.token(caller.token_id) is not None else UNKNOWN_TOKEN
+        return None if tx.store.token(caller.token_id) is not None else UNKNOWN_TOKEN
     assert caller.worker_id is not None
-    worker = step.store.worker(caller.worker_id)
+    worker = tx.store.worker(caller.worker_id)
     if worker is None or worker.secret_hash != caller.secret_hash:
         return UNKNOWN_WORKER
     return None if worker.enabled else disabled(worker.id)
 
 
-def _session_stands(step: Transaction, caller: Caller) -> Refusal | None:
+def _session_stands(tx: Transaction, caller: Caller) -> Refusal | None:
     assert caller.session is not None
-    session = step.store.session(caller.session)
+    session = tx.store.session(caller.session)
     holder: User | Token | None = None
     if session is not None and session.user_id is not None:
-        holder = step.store.user(session.user_id)
+        holder = tx.store.user(session.user_id)
     elif session is not None and session.token_id is not None:
-        holder = step.store.token(session.token_id)
+        holder = tx.store.token(session.token_id)
     match holder:
         case None:
             return SESSION_ENDED

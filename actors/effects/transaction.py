@@ -174,10 +174,10 @@ def transact(
     """
     settled: dict[EffectPlace, Refusal | Exception] = {}
     for tries in itertools.count():
-        step = begun()
-        step.settled, step.careful = settled, careful
+        tx = begun()
+        tx.settled, tx.careful = settled, careful
         try:
-            return work(step), tries
+            return work(tx), tries
         except Spoiled as spoiled:
             settled[spoiled.place] = spoiled.outcome
         except Unwritable:

@@ -253,11 +253,11 @@ async def _backup_opened(settings: Settings, keeper: Keeper | None) -> Plan | No
 
 def _settle_restore(store: Store, now: int) -> None:
     """Before the first read of the database: if it came out of a backup, no worker holds a job any more."""
-    step = Transaction(store, Rules(), now, random.Random())
+    tx = Transaction(store, Rules(), now, random.Random())
     with store.transaction(now=now):
-        step.now = store.now
-        returned = settle_restore(step)
-        begin(step)
+        tx.now = store.now
+        returned = settle_restore(tx)
+        begin(tx)
     if returned is not None:
         log.warning("restored: every lease is void, running jobs went back", jobs=returned)
 

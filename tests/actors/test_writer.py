@@ -99,8 +99,8 @@ async def test_a_bug_is_undone_in_memory(
     """Whatever it had changed: the others are not made again."""
     cancel = jobs.cancel
 
-    def broken(step: Transaction, message: Cancel) -> JobChanged | Refusal:
-        cancel(step, message)
+    def broken(tx: Transaction, message: Cancel) -> JobChanged | Refusal:
+        cancel(tx, message)
         raise ZeroDivisionError
 
     async with writer_alone(tmp_path) as alone:
@@ -121,9 +121,9 @@ async def test_what_was_written_is_undone_with_all_the_others(
     """The transaction is made again without the culprit, which alone is told."""
     drained: list[str] = []
 
-    def written(step: Transaction, message: Drain) -> Any:
+    def written(tx: Transaction, message: Drain) -> Any:
         drained.append(message.worker_id)
-        step.store.insert_token(Token(0, message.worker_id, message.worker_id, "bf", frozenset(), step.now))
+        tx.store.insert_token(Token(0, message.worker_id, message.worker_id, "bf", frozenset(), tx.now))
         if message.worker_id == "bad":
             if isinstance(end, Exception):
                 raise end
@@ -147,8 +147,8 @@ async def test_who_refuses_after_a_write_leaves_nothing_behind(
     """No effect does so now; one that will must not be believed to have done nothing."""
     cancel = jobs.cancel
 
-    def late(step: Transaction, message: Cancel) -> JobChanged | Refusal:
-        cancel(step, message)
+    def late(tx: Transaction, message: Cancel) -> JobChanged | Refusal:
+        cancel(tx, message)
         return Refusal(RefusalCode.JOB_ENDED, "after all")
 
     async with writer_alone(tmp_path) as alone:

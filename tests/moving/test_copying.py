@@ -144,8 +144,8 @@ def test_a_look_at_what_was_deleted_before_the_move_is_believed(file: Path, url:
     carry(str(file), url)
     store = PostgresEngine(url, "one").open_store()
     with store.transaction(now=1):
-        step = Transaction(store, Rules(), 1, random.Random())
-        assert doubted(step, hash_of("sent again"), epoch=store.turn) is None
+        tx = Transaction(store, Rules(), 1, random.Random())
+        assert doubted(tx, hash_of("sent again"), epoch=store.turn) is None
     store.close()
 
 

@@ -54,10 +54,10 @@ class Book:
         )
         return answers[0] if len(answers) == 1 else answers
 
-    def _do(self, messages: Sequence[Any], step: Transaction) -> list[Any]:
-        needs = None if step.careful else needs_of((message, None) for message in messages)
+    def _do(self, messages: Sequence[Any], tx: Transaction) -> list[Any]:
+        needs = None if tx.careful else needs_of((message, None) for message in messages)
         with self.store.transaction(needs):
-            return [perform(step, message, place) for place, message in enumerate(messages)]
+            return [perform(tx, message, place) for place, message in enumerate(messages)]
 
     def key(self, job_id: int, attempt: int = 1) -> str:
         """What this attempt writes its output to."""

@@ -64,24 +64,24 @@ def test_a_duplicate_is_the_same_job_whatever_else_is_in_the_transaction(book: B
 
 def test_what_is_undone_takes_its_counts_along(book: Book) -> None:
     book.register("w")
-    step = Transaction(book.store, book.rules, book.now, book.dice)
+    tx = Transaction(book.store, book.rules, book.now, book.dice)
 
-    def broken(step: Transaction, _: None) -> None:
-        perform(step, submission(2), 0)
-        perform(step, Cancel(1), 1)
-        perform(step, Claim(ADMIN, "w", ("pdf",)), 2)
+    def broken(tx: Transaction, _: None) -> None:
+        perform(tx, submission(2), 0)
+        perform(tx, Cancel(1), 1)
+        perform(tx, Claim(ADMIN, "w", ("pdf",)), 2)
         raise RuntimeError
 
     needs = needs_of((message, None) for message in (submission(1), submission(2), Claim(ADMIN, "w", ("pdf",))))
     with book.store.transaction(needs):
-        perform(step, submission(1), 0)
+        perform(tx, submission(1), 0)
         with suppress(RuntimeError):
-            step.whole(1, broken, None)
-        perform(step, submission(3), 2)
+            tx.whole(1, broken, None)
+        perform(tx, submission(3), 2)
     book.counts_are_right()
     assert book.probe.rows("jobs", "id", "status") == [(1, "pending"), (2, "pending")]
     with suppress(RuntimeError), book.store.transaction():
-        perform(step, submission(4))
+        perform(tx, submission(4))
         raise RuntimeError
     book.do(submission(5))  # the counts of the transaction that failed must not come along now
     book.counts_are_right()
@@ -89,16 +89,16 @@ def test_what_is_undone_takes_its_counts_along(book: Book) -> None:
 
 def test_a_worker_that_was_undone_is_forgotten(book: Book) -> None:
     """What was read of it in the transaction is not read again."""
-    step = Transaction(book.store, book.rules, book.now, book.dice)
+    tx = Transaction(book.store, book.rules, book.now, book.dice)
 
-    def broken(step: Transaction, _: None) -> None:
-        perform(step, Register(ADMIN, "w", "pdf"))
+    def broken(tx: Transaction, _: None) -> None:
+        perform(tx, Register(ADMIN, "w", "pdf"))
         assert book.store.worker("w") is not None
         raise RuntimeError
 
     with book.store.transaction():
         with suppress(RuntimeError):
-            step.whole(0, broken, None)
+            tx.whole(0, broken, None)
         assert book.store.worker("w") is None
 
 
@@ -173,9 +173,9 @@ def test_a_batch_of_submissions(book: Book, careful: bool) -> None:
 
     items = [item(3), item(1), item(4, "ocr"), item(3), Cancel(1), item(5), item(3, "ocr"), Cancel(77), item(2),
              item(6, tags=("a", "b", "a"))]  # fmt: skip
-    step = Transaction(book.store, book.rules, book.now, book.dice, careful=careful)
+    tx = Transaction(book.store, book.rules, book.now, book.dice, careful=careful)
     with book.store.transaction():
-        done = perform(step, Batch(tuple(items)))
+        done = perform(tx, Batch(tuple(items)))
     assert isinstance(done, BatchDone)
     told = [each.existing if isinstance(each, Submitted) else type(each) for each in done.items]
     assert told == [False, True, False, True, JobChanged, False, False, Refusal, True, False]
@@ -191,6 +191,6 @@ def test_a_batch_of_submissions(book: Book, careful: bool) -> None:
     assert len(set(ids)) == len(ids) - 1
     assert book.probe.count("jobs") == 7
     assert book.probe.column("job_tags", "tag") == ["a", "b"]
-    assert sum(isinstance(event, JobCreated) for event in step.events) == 5
-    assert sum(isinstance(fact, SourceAwaited) for fact in step.facts) == 5
+    assert sum(isinstance(event, JobCreated) for event in tx.events) == 5
+    assert sum(isinstance(fact, SourceAwaited) for fact in tx.facts) == 5
     book.counts_are_right()

@@ -40,9 +40,9 @@ class Disasters(Retention):
         copy, world = self.backups[which]
         self.database.put_back(copy, restored_at=self.now)
         self.start()
-        step = Transaction(self.store, RULES, self.now, random.Random(0))
+        tx = Transaction(self.store, RULES, self.now, random.Random(0))
         with self.store.transaction():
-            assert settle_restore(step) is not None
+            assert settle_restore(tx) is not None
         self.world.restore(world, self.now)
         self.janitor_takes(True)
         self.do(self.drill(True))

@@ -115,13 +115,13 @@ class Server(threading.Thread):
         )
         return answers
 
-    def together(self, messages: list[Any], step: Transaction) -> list[Any]:
-        needs = None if step.careful else needs_of((message, None) for message in messages)
-        with self.store.transaction(needs, step.now):
-            answers = [perform(step, message, place) for place, message in enumerate(messages)]
+    def together(self, messages: list[Any], tx: Transaction) -> list[Any]:
+        needs = None if tx.careful else needs_of((message, None) for message in messages)
+        with self.store.transaction(needs, tx.now):
+            answers = [perform(tx, message, place) for place, message in enumerate(messages)]
             stopped, self.stops = self.stops, 0.0
             time.sleep(stopped)
-            self.store.tell(step.events, step.facts)
+            self.store.tell(tx.events, tx.facts)
         return answers
 
 

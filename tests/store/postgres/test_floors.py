@@ -94,11 +94,11 @@ def other(book: Book) -> Iterator[PostgresStore]:
 def elsewhere(book: Book, store: PostgresStore, *messages: Any, tells: bool = True) -> None:
     """The other server performs these."""
 
-    def together(step: Transaction) -> None:
-        with store.transaction(needs_of((message, None) for message in messages), step.now):
+    def together(tx: Transaction) -> None:
+        with store.transaction(needs_of((message, None) for message in messages), tx.now):
             for place, message in enumerate(messages):
-                perform(step, message, place)
-            store.tell(step.events if tells else [], step.facts if tells else [])
+                perform(tx, message, place)
+            store.tell(tx.events if tells else [], tx.facts if tells else [])
 
     transact(lambda: Transaction(store, book.rules, book.now, book.dice), together)
 

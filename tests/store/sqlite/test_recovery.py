@@ -91,9 +91,9 @@ def test_no_number_of_the_lost_time_is_given_again(backup: Path, tmp_path: Path)
         store = restored(backup, tmp_path / name, now=now)
         settled(store, now=now)
         with store.transaction():
-            step = Transaction(store, Rules(), now, random.Random(1))
+            tx = Transaction(store, Rules(), now, random.Random(1))
             caller = Caller(scopes=frozenset({Scope.ADMIN}), token_id=1, name="t")
-            granted = claim(step, Claim(caller, "w", ("pdf",), limit=3))
+            granted = claim(tx, Claim(caller, "w", ("pdf",), limit=3))
             attempts.append({job.id: job.attempt for job in granted.jobs})  # type: ignore[union-attr]
             template = store.job(1)
             assert template is not None
