@@ -80,6 +80,8 @@ class OrphanSearcher:
         if self.search.state == "running" and (self._searcher == self._own or self._searcher != told.searcher):
             return  # this one's is known better, and another's has begun before
         search = msgspec.json.decode(told.search, type=OrphanSearch)
+        if told.searcher == self._own == self._searcher and search.started_at == self._search.started_at:
+            return  # said of the search that has ended meanwhile
         if told.searcher == self._own and search.state == "running":
             self._begin(search)
         else:

@@ -49,7 +49,7 @@ TINY = {
         seconds=0.1, warmup=0, runs=1, workers=(2,), batches=(3,), jobs=2000, cycles=8, s3=False
     ),
     "versus": versus.Versus(
-        seconds=0.1, warmup=0, runs=1, workers=(2,), jobs=4000, polls=5, poll_seconds=0.3, megabytes=1,
+        seconds=0.1, warmup=0, runs=1, workers=(2,), jobs=4000, polls=5, poll_seconds=1.5, megabytes=1,
         revision="HEAD", s3=False
     ),
     "calls": calls.Calls(rounds=2, revision="HEAD"),

@@ -101,8 +101,8 @@ from blobforge.store.figures import Drill
 
 
 def perform(tx: Transaction, message: Command, place: int = 0) -> Answer:
-    """Apply one message, the one with this place in what the step has to do: refused or broken, it leaves nothing
-    behind."""
+    """Apply one message, the one with this place in what the transaction has to do. Refused or broken, it leaves
+    nothing behind."""
     return tx.whole(place, apply, message)
 
 

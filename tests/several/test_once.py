@@ -208,14 +208,16 @@ async def test_orphans_are_searched_by_one_and_each_answers_for_it(
         for server in (a, b, c):
             status, refused = await begin(server, delete=True)
             assert (status, refused["type"].rpartition(":")[2]) == (409, "search-running")
-        await ended(a)
+        for server in (a, b, c):  # each hears of it in its time
+            await ended(server)
         states = [await search(server) for server in (a, b, c)]
         assert states[0] == states[1] == states[2]
         assert (states[0]["state"], states[0]["orphans"]) == ("done", 1)
         assert states[0]["examples"] == [source_key(orphan)]
         assert shelf.asked["list sources/"] == 1
         assert await begin(b, delete=True) == (200, {"status": "searching"})
-        await ended(b)
+        for server in (a, b, c):
+            await ended(server)
         assert {(each["state"], each["dry_run"]) for each in [await search(each) for each in (a, b, c)]} == {
             ("done", False)
         }

@@ -30,6 +30,8 @@ DAMAGE: list[tuple[str, str]] = [
     ("UPDATE attempts SET ordinal = 7 WHERE job_id = 2", "1 attempts that are counted wrong"),
     ("UPDATE attempts SET outcome = NULL, ended_at = NULL WHERE job_id = 4", "open attempts of jobs that are not"),
     ("UPDATE jobs SET lease = 'same' WHERE id IN (2, 8)", "2 running jobs that share their lease"),
+    ("INSERT INTO superseded (job_id, attempt, at, key, newer) VALUES (1, 1, 1, 'k', 0)",
+     "1 results that are on record as replaced"),
     ("UPDATE workers SET registered = 0", "2 running jobs of a worker that is unknown"),
     ("UPDATE attempts SET ended_at = NULL WHERE job_id = 1", "1 attempts that are half ended"),
     ("UPDATE attempts SET outcome = 'eaten' WHERE job_id = 4", "1 attempts with an outcome that does not exist"),
