@@ -16,7 +16,7 @@ import msgspec
 import trio
 
 from blobforge.client import recognise
-from blobforge.client.errors import ApiError, ChecksumMismatch
+from blobforge.client.errors import ApiError, ChecksumMismatch, SourceChanged
 from blobforge.client.transport import LATER, Transport, unreachable_as_client_error, without_query
 
 CHUNK = 256 * 1024
@@ -190,6 +190,8 @@ async def _put(
                     left -= len(chunk)
                     counter.add(len(chunk))
                     yield chunk
+                if left:
+                    raise SourceChanged(f"{source} has become shorter while it was sent")
 
             request = transport.http.build_request(
                 "PUT",
