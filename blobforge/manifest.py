@@ -49,8 +49,9 @@ class ManifestOutput(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ManifestJob(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """A job, as it was when it was read. `paths` are further ones of its source; `attempts` counts those that have
-    begun. `outputs_total` is of all lines of the job, of which this is the first."""
+    """A job, as it was when it was read. `paths` are further ones of its source; `options` is a JSON object;
+    `attempts` counts those that have begun; `made_by` is the converter of the result. `outputs_total` is of all lines
+    of the job, of which this is the first."""
 
     job_id: int
     type: str
@@ -59,7 +60,7 @@ class ManifestJob(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
     source_path: str | None = None
     source_size: int | None = None
     paths: list[str] = []
-    options: msgspec.Raw | None = None
+    options: Any = None
     attempts: int
     made_by: str | None = None
     created_at: str

@@ -245,6 +245,9 @@ class Reader(Lookups, Protocol):
     def attempts_of(self, job_ids: Collection[int]) -> dict[int, int]:
         """How many attempts these jobs have had; those that had any."""
 
+    def options_of(self, job_ids: Collection[int]) -> dict[int, str]:
+        """The options of these jobs, as they are kept; those that have any."""
+
     # --- operations
 
     def operation(self, operation_id: int) -> Operation | None: ...

@@ -205,6 +205,21 @@ async def test_an_output_that_is_written_to_meanwhile_is_no_result(there: InPart
     assert len(there.posted(ABORT)) == 1
 
 
+async def test_an_output_that_becomes_shorter_while_it_is_sent_is_no_result(there: InParts) -> None:
+    """Between the look at the last part and its PUT, which has said how long it is."""
+
+    def signed(request: Request) -> Answer:
+        there.output.write_bytes(BYTES[:9])
+        return Answer({"url": f"{there.scripted.url}/part/{request.json['number']}?sig=1"})
+
+    there.scripted.scripts["POST", BEGIN] = lambda _: there.begun(1, 2)
+    there.scripted.scripts["POST", PART] = signed
+    assert await there.run() == {RunEnd.FAILED: 1}
+    (fail,) = there.posted("/api/jobs/1/fail")
+    assert fail["kind"] == "OutputChanged"
+    assert there.posted("/api/jobs/1/release") == []
+
+
 async def test_a_worker_that_stops_throws_away_what_nobody_will_take_up(there: InParts) -> None:
     async def never(_: Request) -> Answer:
         await trio.sleep_forever()

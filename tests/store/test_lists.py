@@ -55,6 +55,7 @@ def filled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
                 priority=dice.randint(1, 5),
                 tags=tags,
                 source_path=f"in/Report-{number}.pdf" if number % 7 else None,
+                options='{"pages":[1]}' if number % 11 == 5 else None,
             )
         )
     for _ in range(JOBS // 3):
@@ -150,13 +151,16 @@ def test_jobs_by_id_are_what_sorting_gives(
             ids += [job.id for job in found]
         assert ids == sorted(job.id for job in matching(jobs, wanted)), wanted
     begun = {job.id: reader.count_attempts(job.id) for job in jobs}
+    with_options = {job.id: whole.options for job in jobs if (whole := reader.job(job.id)) and whole.options}
+    assert reader.options_of([*begun, 10**12]) == with_options
+    assert with_options
     assert reader.attempts_of([*begun, 10**12]) == {id_: many for id_, many in begun.items() if many}
 
 
 def test_many_are_found_as_each_alone_is(filled: Book, reader: Reader) -> None:
     asked = [*range(1, JOBS + 400), 5, 10**12]  # more than one statement takes
     alone = {number: reader.job_to_name(number) for number in range(1, JOBS + 1)}
-    short = {"metadata": None, "last_error": None, "replaced": None, "result": None}
+    short = {"metadata": None, "last_error": None, "replaced": None, "result": None, "options": None}
     found_of_jobs = reader.jobs_to_name(asked)
     assert {number: replace(job, **short) for number, job in found_of_jobs.items()} == {
         number: replace(job, **short) for number, job in alone.items() if job is not None

@@ -50,6 +50,23 @@ async def test_a_manifest_says_what_was_made_of_what(local: LocalServer, autojum
     assert (jobs[0].status, jobs[0].outputs_total, jobs[0].outputs) == ("pending", 0, [])
 
 
+async def test_what_was_asked_of_the_converter_and_what_it_was_are_in_it(
+    local: LocalServer, autojump_clock: object
+) -> None:
+    await local.register()
+    plain = await local.submit(b"a book")
+    asked = await local.submit(b"a book", options={"pages": [1, 2], "language": "fr"})
+    for _ in range(2):
+        said = {"worker_id": "w1", "job_type": "pdf", "accepts": ["options"], "converter": "marker 1.3"}
+        _, grant = await local.call("POST", "/api/jobs/claim", said)
+        body = {"worker_id": "w1", "lease": grant["lease"], "result": {}}
+        assert (await local.call("POST", f"/api/jobs/{grant['job']['id']}/complete", body))[0] == 200
+    _, jobs = await fetched(local)
+    assert [job.job_id for job in jobs] == [plain, asked]
+    assert [job.options for job in jobs] == [None, {"language": "fr", "pages": [1, 2]}]
+    assert [job.made_by for job in jobs] == ["marker 1.3", "marker 1.3"]
+
+
 async def test_every_job_is_in_it_once_whatever_changes_meanwhile(
     local: LocalServer, autojump_clock: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -127,6 +127,7 @@ def _page(filter_: JobFilter, since: int | None, after: int) -> Any:
         found, following = reader.jobs_by_id(filter_, after=after, limit=PAGE)
         jobs = [job for job in found if since is None or (job.output_key and (job.completed_at or 0) >= since)]
         begun = reader.attempts_of([job.id for job in jobs])
+        options = reader.options_of([job.id for job in jobs])
         single = _single_outputs(reader, [job for job in jobs if not _has_several(job)])
         entries: list[ManifestJob] = []
         many = 0
@@ -135,7 +136,7 @@ def _page(filter_: JobFilter, since: int | None, after: int) -> Any:
                 return entries, entries[-1].job_id
             outputs = _several_outputs(reader, job) if _has_several(job) else single.get(job.id, [])
             paths = [path for _, path in reader.paths(job.id, limit=MOST_PATHS)] if job.more_paths else []
-            entries.append(_entry(job, begun.get(job.id, 0), outputs, paths))
+            entries.append(_entry(job, options.get(job.id), begun.get(job.id, 0), outputs, paths))
             many += len(outputs) + len(paths)
         return entries, following
 
@@ -170,7 +171,7 @@ def _single_outputs(reader: Reader, jobs: list[Job]) -> dict[int, list[ManifestO
     return found
 
 
-def _entry(job: Job, begun: int, outputs: list[ManifestOutput], paths: list[str]) -> ManifestJob:
+def _entry(job: Job, options: str | None, begun: int, outputs: list[ManifestOutput], paths: list[str]) -> ManifestJob:
     return ManifestJob(
         job_id=job.id,
         type=job.type,
@@ -179,7 +180,9 @@ def _entry(job: Job, begun: int, outputs: list[ManifestOutput], paths: list[str]
         source_path=job.source_path,
         source_size=job.source_size,
         paths=paths,
+        options=encode.raw(options),
         attempts=begun,
+        made_by=job.made_by,
         created_at=encode.rfc3339(job.created_at),
         started_at=encode.time_or_none(job.started_at),
         completed_at=encode.time_or_none(job.completed_at),

@@ -350,6 +350,9 @@ class SqlReader(Lookups):
     def attempts_of(self, job_ids: Collection[int]) -> dict[int, int]:
         return dict(self._these(sql.ATTEMPTS_OF_MANY, job_ids))
 
+    def options_of(self, job_ids: Collection[int]) -> dict[int, str]:
+        return dict(self._these(sql.OPTIONS_OF_MANY, job_ids))
+
     def _page_of(self, found: list[ListPlace], *, limit: int, cursor: Cursor, offset: int) -> Page:
         """The jobs of one page of a complete, ordered list of places."""
         rest = [place for place in found if place > (cursor.priority, -cursor.id)][offset:]
