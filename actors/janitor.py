@@ -242,10 +242,10 @@ class Janitor:
                 earlier(kept.audit),
                 kept.objects,
                 JOBS_AT_ONCE,
-                earlier(kept.workers),
-                now,
-                earlier(kept.superseded),
-                kept.superseded_count,
+                workers_before=earlier(kept.workers),
+                compared_before=now,
+                superseded_before=earlier(kept.superseded),
+                superseded_kept=kept.superseded_count,
             )
         )
         if pruned is not None:
