@@ -144,18 +144,23 @@ def _remove_former(tx: Transaction, former: SupersededResult) -> bool:
     tx.store.superseded.drop(former.job_id, former.attempt)
     if job is None or job.result_attempt == former.attempt:
         return True
-    record = tx.store.file(former.key)
-    keys = [former.key] if record is None or record.kept is None else [former.key, record.kept]
-    if name_in(former.key) is not None:
-        keys = [prefix_of(former.key)]
-    for key in keys:
-        tx.store.forget_file(key)
-        doom(tx, key, again=False)
+    _doom_result(tx, former.key)
     tx.store.drop_result(job.id, former.attempt)
     without = life.forget_result(job, attempt=former.attempt, now=tx.now)
     if without is not None:
         tx.store.save_job(job, without)
     return True
+
+
+def _doom_result(tx: Transaction, key: str) -> None:
+    """The objects of the result whose (main) output has this key: no job serves it any more."""
+    if name_in(key) is not None:
+        doom(tx, prefix_of(key), again=False)
+        return
+    record = tx.store.file(key)
+    for each in [key] if record is None or record.kept is None else [key, record.kept]:
+        tx.store.forget_file(each)
+        doom(tx, each, again=False)
 
 
 def _prune(tx: Transaction, job: Job, *, objects: bool) -> bool:
@@ -179,15 +184,8 @@ def _end_comparison(tx: Transaction, job: Job, *, objects: bool) -> bool:
     if former.output_key is None or not objects:
         return True
     tx.store.superseded.drop(job.id, former.attempt)
-    key = former.output_key
-    if name_in(key) is not None:
-        doom(tx, prefix_of(key), again=False)
-    elif shared_source(key) is None:
-        record = tx.store.file(key)
-        if record is not None and record.kept is not None:
-            doom(tx, record.kept, again=False)
-        tx.store.forget_file(key)
-        doom(tx, key, again=False)
+    if shared_source(former.output_key) is None:
+        _doom_result(tx, former.output_key)
     tx.facts.append(ObjectsDoomed())
     return True
 
