@@ -136,7 +136,7 @@ class Janitor:
 
     @property
     def epoch(self) -> int:
-        """By which looks at objects are told from those before a deletion; see `actors/effects/retention.py`."""
+        """By which looks at objects are told from those before a deletion; see `actors/effects/deletions.py`."""
         return self._rounds if self._place is None else self._place()
 
     async def run(self) -> None:

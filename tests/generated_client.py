@@ -14,6 +14,13 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 CLIENT = ROOT / "blobforge" / "client"
 TARGET = CLIENT / "sync.py"
+# Where the methods of the AsyncClient stand.
+PARTS = {
+    CLIENT / "scripting.py": "AsyncClient",
+    CLIENT / "api.py": "Endpoints",
+    CLIENT / "files.py": "FileEndpoints",
+    CLIENT / "administration.py": "AdminEndpoints",
+}
 # Of the AsyncClient: what only a worker asks for, and the parts of an upload.
 WORKERS_OWN = {
     "register", "unregister", "heartbeat", "claim", "complete", "fail", "release", "fresh_upload_url",
@@ -85,15 +92,11 @@ def imports(text: str, *modules: Path) -> Iterator[str]:
 
 def source() -> str:
     """The whole module."""
-    made = [
-        twin(method)
-        for module, name in ((CLIENT / "scripting.py", "AsyncClient"), (CLIENT / "api.py", "Endpoints"))
-        for method in methods(module, name)
-    ]
+    made = [twin(method) for module, name in PARTS.items() for method in methods(module, name)]
     told = "A client of one server, with one credential, for scripts; see AsyncClient, whose methods it has."
     body = f'class Client(BlockingClient):\n    """{told}"""\n\n' + "\n".join(made)
     needed = [
-        *imports(body, CLIENT / "scripting.py", CLIENT / "api.py"),
+        *imports(body, *PARTS),
         "from collections.abc import Iterator",
         "from blobforge.client.blocking import BlockingClient",
     ]

@@ -9,10 +9,12 @@ from __future__ import annotations
 from typing import assert_never
 
 from actors.effects import (
+    accepted,
     access,
     attempts,
     backfill,
     claims,
+    deletions,
     fleet,
     jobs,
     operations,
@@ -135,9 +137,9 @@ def apply(tx: Transaction, message: Command) -> Answer:  # noqa: PLR0912, PLR091
         case ChooseOutputs():
             return outputs.choose_outputs(tx, message)
         case OutputChecked():
-            return attempts.output_checked(tx, message)
+            return accepted.output_checked(tx, message)
         case OutputsKept():
-            return attempts.outputs_kept(tx, message)
+            return accepted.outputs_kept(tx, message)
         case SourceArrived():
             return submission.source_arrived(tx, message)
         case SourceRejected():
@@ -207,19 +209,19 @@ def apply(tx: Transaction, message: Command) -> Answer:  # noqa: PLR0912, PLR091
         case Prune():
             return retention.prune(tx, message)
         case TakeDoomed():
-            return retention.take_doomed(tx, message)
+            return deletions.take_doomed(tx, message)
         case DeletionsTried():
-            return retention.deletions_tried(tx, message)
+            return deletions.deletions_tried(tx, message)
         case FindUnneeded():
-            return retention.find_unneeded(tx, message)
+            return deletions.find_unneeded(tx, message)
         case TellSearch():
-            return retention.tell_search(tx, message)
+            return deletions.tell_search(tx, message)
         case Recount():
             return backfill.recount(tx, message)
         case Backfill():
             return backfill.backfill(tx, message)
         case FreePages():
-            return retention.free_pages(tx, message)
+            return periodic.free_pages(tx, message)
         case Ping():
             tx.store.pulse(now=tx.now)
             return Done()

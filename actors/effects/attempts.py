@@ -1,14 +1,13 @@
-"""How attempts end: completed, failed, released, lost, or revoked when an accepted output is not there after all."""
+"""How attempts end: completed, failed, released, lost."""
 
 from __future__ import annotations
 
-from msgspec.structs import replace
-
-from actors.effects import claims, outputs, retention
+from actors.effects import claims, outputs
+from actors.effects.accepted import record
 from actors.effects.acting import acted_on
-from actors.effects.causes import LOST_CAUSE, REVOKED_CAUSE, SILENT_CAUSE, blamed
+from actors.effects.causes import LOST_CAUSE, SILENT_CAUSE, blamed
 from actors.effects.converters import one_too_many
-from actors.effects.returns import back_in_queue
+from actors.effects.returns import back_in_queue, tell_return
 from actors.effects.transaction import Transaction
 from actors.messages import (
     AttemptFailed,
@@ -19,9 +18,6 @@ from actors.messages import (
     ExpireLeases,
     Fail,
     Granted,
-    ObjectSeen,
-    OutputChecked,
-    OutputsKept,
     Release,
     Released,
     Seen,
@@ -31,11 +27,7 @@ from blobforge import failures, life
 from blobforge.events import (
     JobCompleted,
     JobFailed,
-    JobReady,
-    JobUpdated,
     LeaseEnded,
-    ObjectsDoomed,
-    OutputAccepted,
     OutputUnchecked,
 )
 from blobforge.job import LARGEST_RESULT, Job, JobStatus, Outcome
@@ -106,7 +98,7 @@ def _accept(tx: Transaction, message: Complete, job: Job) -> Refusal | None:
         if refusal := _output_refused(message, job):
             return refusal
         if message.output.seen in {Seen.VERIFIED, Seen.PRESENT}:
-            _record(tx, job, message.output_key, message.output, said=message.checksum)
+            record(tx, job, message.output_key, message.output, said=message.checksum)
         else:
             tx.store.record_file(
                 message.output_key,
@@ -220,83 +212,5 @@ def _expire_lease(tx: Transaction, silent: Silent) -> bool:
     tx.store.save_job(job, lost)
     tx.end_attempt(job, lost, Outcome.LOST, kind=cause.kind, error=lost.last_error)
     tx.facts.append(LeaseEnded(job.id))
-    if lost.status is JobStatus.PENDING:
-        tx.events.append(JobUpdated(job.id, job.type, lost.status))
-        tx.facts.append(JobReady(job.type, job.id, job.priority, job.lane))
-    else:
-        tx.events.append(
-            JobFailed(job.id, job.type, lost.status, error=lost.last_error or "", worker_id=job.worker_id)
-        )
+    tell_return(tx, lost, worker_id=job.worker_id)
     return True
-
-
-def _record(tx: Transaction, job: Job, key: str, seen: ObjectSeen, *, said: str | None) -> None:
-    """Remember what was seen of an accepted output, and have it kept unless nothing can write over it."""
-    keeping = seen.version is None and not job.write_once
-    tx.store.record_file(
-        key,
-        size=seen.size,
-        sha256=seen.sha256 or said,
-        now=tx.now,
-        checked=True,
-        job_id=job.id,
-        attempt=job.attempt,
-        etag=seen.etag,
-        version=seen.version,
-        keeping=keeping,
-    )
-    if keeping:
-        tx.facts.append(OutputAccepted(job.id, job.attempt, key, seen.size, seen.sha256 or said, seen.etag))
-
-
-def output_checked(tx: Transaction, message: OutputChecked) -> Expired:
-    """The object store answers again: the output is there, with the bytes that the worker said, or the completion
-    is revoked and the job redone."""
-    known = tx.store.file(message.key)
-    if known is None:
-        return Expired(0)  # revoked, or removed with its job, while we looked
-    said, found = known.sha256, message.output.sha256
-    if message.output.seen is not Seen.ABSENT and (said is None or found is None or said == found):
-        job = tx.store.job(message.job_id)
-        if job is not None and job.result_attempt == message.attempt and job.output_key == message.key:
-            _record(tx, job, message.key, message.output, said=said)
-            if job.output_bytes is not None and message.output.size not in (None, job.output_bytes):
-                tx.store.save_job(job, replace(job, output_bytes=message.output.size))
-        return Expired(0)
-    return Expired(_revoked(tx, message.job_id, message.attempt, message.key))
-
-
-def outputs_kept(tx: Transaction, message: OutputsKept) -> Expired:
-    """From now on the copy is served. The original goes when the URLs to fetch and to upload it have expired."""
-    for each in message.kept:
-        if tx.store.file(each.key) is None:  # removed with its job while it was copied
-            retention.doom(tx, each.to, again=False)
-        else:
-            tx.store.keep_file(each.key, each.to)
-            retention.doom(tx, each.key, again=False, due_at=tx.now + tx.rules.url_lifetime_ms)
-    if message.kept:
-        tx.facts.append(ObjectsDoomed())
-    return Expired(sum(_revoked(tx, each.job_id, each.attempt, each.key) for each in message.lost))
-
-
-def _revoked(tx: Transaction, job_id: int, attempt: int, key: str) -> int:
-    """The output is not there, or not the one that was accepted: the job is redone. How many were (0 or 1)."""
-    tx.store.forget_file(key)
-    tx.store.drop_result(job_id, attempt)
-    job = tx.store.job(job_id)
-    revoked = life.revoke(job, attempt=attempt, policy=tx.rules.retry, now=tx.now) if job is not None else None
-    if job is None or revoked is None:
-        if job is not None and (without := life.forget_result(job, attempt=attempt, now=tx.now)) is not None:
-            tx.store.save_job(job, without)
-        return 0
-    revoked = blamed(tx, revoked, REVOKED_CAUSE)
-    tx.store.save_job(job, revoked)
-    if revoked.kept_attempt is not None:
-        tx.store.superseded.restored(job.id, revoked.kept_attempt)
-    tx.end_attempt(job, revoked, Outcome.REVOKED, kind=REVOKED_CAUSE.kind, error=revoked.last_error)
-    if revoked.status is JobStatus.PENDING:
-        tx.events.append(JobUpdated(job.id, job.type, revoked.status))
-        tx.facts.append(JobReady(job.type, job.id, job.priority, job.lane))
-    else:
-        tx.events.append(JobFailed(job.id, job.type, revoked.status, error=revoked.last_error or ""))
-    return 1

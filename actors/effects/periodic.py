@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from actors.effects.transaction import Transaction
-from actors.messages import Purge, Purged, Sampled
+from actors.messages import FreePages, PagesFreed, Purge, Purged, Sampled
 from blobforge import failures
 from blobforge.job import JobStatus
 from blobforge.store.figures import HOUR_MS, KEPT, WEEK_MS, WEEKS_KEPT, WORKER_HOURS_KEPT, Horizon
@@ -16,6 +16,9 @@ UNDOS_AT_ONCE = 10_000  # forgotten in one transaction, each minute: some 20 ms
 CAUSES_KEPT_MS = 90 * 86_400_000  # without a job that shows it
 # Ended jobs are not in the queue; the dead wait for a person.
 SAMPLED = frozenset({JobStatus.UPLOADING, JobStatus.PENDING, JobStatus.RUNNING, JobStatus.FAILED, JobStatus.DEAD})
+# Free pages that are kept for what is written next: giving them back and taking them anew costs twice.
+SPARE_PAGES = 256
+SPARE_SHARE = 20  # one page of so many
 
 
 def sample(tx: Transaction) -> Sampled:
@@ -44,3 +47,16 @@ def _horizon(now: int) -> Horizon:
         causes=failures.MOST_GROUPS,
         room=failures.MOST_GROUPS // 4,
     )
+
+
+def free_pages(tx: Transaction, message: FreePages) -> PagesFreed:
+    """Give a few free pages back to the file system, as long as there are many."""
+    file = tx.store.database_file
+    if file is None:
+        return PagesFreed(0, more=False)
+    total, free = file.pages()
+    spare = max(SPARE_PAGES, total // SPARE_SHARE)
+    if free > spare:
+        file.free_pages(min(message.most, free - spare))
+    left, still_free = file.pages()
+    return PagesFreed(total - left, more=total > left and still_free > spare)

@@ -1,4 +1,4 @@
-"""Running jobs that go back to the queue without an attempt being charged: given back, or taken from a worker."""
+"""Jobs whose attempt came to nothing: how they go back to the queue at no cost, and what is told of any of them."""
 
 from __future__ import annotations
 
@@ -23,13 +23,16 @@ def back_in_queue(tx: Transaction, job: Job, returned: Job, reason: str, cause: 
     tx.store.save_job(job, returned)
     tx.end_attempt(job, returned, Outcome.RELEASED, kind=cause, error=reason)
     tx.facts.append(LeaseEnded(job.id))
-    if returned.status is JobStatus.DEAD:
-        tx.events.append(
-            JobFailed(job.id, job.type, returned.status, error=returned.last_error or "", worker_id=job.worker_id)
-        )
+    tell_return(tx, returned, worker_id=job.worker_id)
+
+
+def tell_return(tx: Transaction, job: Job, *, worker_id: str | None = None) -> None:
+    """Tell what became of a job whose attempt came to nothing, as it is now: it is ready, waits, or is dead."""
+    if job.status is JobStatus.DEAD:
+        tx.events.append(JobFailed(job.id, job.type, job.status, error=job.last_error or "", worker_id=worker_id))
         return
-    tx.events.append(JobUpdated(job.id, job.type, returned.status))
-    if returned.not_before is None:
+    tx.events.append(JobUpdated(job.id, job.type, job.status))
+    if job.not_before is None:
         tx.facts.append(JobReady(job.type, job.id, job.priority, job.lane))
     else:
-        tx.waits(returned)
+        tx.waits(job)

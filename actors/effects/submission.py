@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from actors.effects.avoidance import claimable, kept_from
 from actors.effects.causes import UPLOAD_CAUSE, blamed
-from actors.effects.retention import doubted, spare_source
+from actors.effects.deletions import doubted, spare_source
 from actors.effects.transaction import Transaction
 from actors.messages import (
     ExpireUploads,

@@ -5,7 +5,8 @@ The only place that knows httpx: see `transport.py` for what is repeated and whe
 
 from __future__ import annotations
 
-from blobforge.client.api import LARGEST_CLAIM, LONGEST_WAIT, is_credential
+from blobforge.client.attempts import LARGEST_CLAIM, LONGEST_WAIT
+from blobforge.client.connection import is_credential
 from blobforge.client.errors import (
     ApiError,
     ChecksumMismatch,

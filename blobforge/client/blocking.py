@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar, cast
 
 import trio
 
-from blobforge.client.api import DEFAULT_PATIENCE
+from blobforge.client.connection import DEFAULT_PATIENCE
 from blobforge.client.scripting import AsyncClient
 from blobforge.client.transport import OnRetry
 

@@ -21,7 +21,8 @@ from typing import Any, Final, Unpack
 import msgspec
 import trio
 
-from blobforge.client.api import DEFAULT_PATIENCE, Endpoints
+from blobforge.client.api import Endpoints
+from blobforge.client.connection import DEFAULT_PATIENCE
 from blobforge.client.errors import ApiError, ServerUnreachable
 from blobforge.client.events import ServerEvent
 from blobforge.client.names import safe

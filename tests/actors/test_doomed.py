@@ -11,7 +11,7 @@ import pytest
 import trio
 from structlog.testing import capture_logs
 
-from actors.effects.retention import LONGEST_PAUSE_MS
+from actors.effects.deletions import LONGEST_PAUSE_MS
 from actors.janitor import (
     DELETIONS_AT_ONCE,
     LEAD_AGAIN,

@@ -16,7 +16,7 @@ import pytest
 from blobforge.client import AsyncClient
 from blobforge.client.types import JobFilters, PartsDestination
 from tests.fixtures.local import LocalServer
-from tests.generated_client import CLIENT, methods
+from tests.generated_client import CLIENT, PARTS, methods
 
 # Made of several endpoints, or of none: bytes to and from signed URLs, any URL.
 NO_ENDPOINT = {
@@ -25,7 +25,8 @@ NO_ENDPOINT = {
 }  # fmt: skip
 NAMES = {
     method.name
-    for method in methods(CLIENT / "api.py", "Endpoints")
+    for module, name in PARTS.items()
+    for method in methods(module, name)
 } | {"register", "unregister", "heartbeat", "claim", "complete", "fail", "release", "fresh_upload_url",
      "begin_multipart", "complete_multipart", "abort_multipart"}  # fmt: skip
 SENT = {

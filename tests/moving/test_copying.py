@@ -12,7 +12,7 @@ import apsw
 import pytest
 from msgspec.structs import replace
 
-from actors.effects.retention import doubted
+from actors.effects.deletions import doubted
 from actors.effects.transaction import Rules, Transaction
 from actors.messages import Claim, Complete, Fail
 from blobforge.installation import PrivateHalf, SigningKey, new_private_half

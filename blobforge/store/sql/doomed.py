@@ -1,7 +1,7 @@
 """The list of objects to delete: the outbox between a commit and the object store. Rows of `doomed_objects`.
 
 An entry is written in the transaction that makes its object useless, and leaves only when the object is gone, or is
-needed again. `actors/effects/retention.py` says what may follow what.
+needed again. `actors/effects/deletions.py` says what may follow what.
 """
 
 from __future__ import annotations

@@ -1,44 +1,32 @@
-"""The read side: lists, statistics, what a start reads. Each method is one short read transaction.
-
-Lists are pages of an index, never scans: the kept counters say which (status, type, priority) ranges hold rows,
-and a page is a lazy merge of those ranges. What no index serves (a text in the path) is filtered on the way,
-over at most SCAN_LIMIT rows a page; the cursor goes on from there.
-"""
+"""The read side: single things, statistics, and what a start reads. Each method is one short read transaction."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, closing
-from heapq import merge
-from itertools import islice
 
 import msgspec
 from msgspec.structs import replace
 
-from blobforge import converters
 from blobforge.access import Token
 from blobforge.events import OutputAccepted
 from blobforge.job import Attempt, Job, JobStatus, Outcome
 from blobforge.life import with_former
 from blobforge.operation import Operation
 from blobforge.people import Session, User
-from blobforge.store import lists
-from blobforge.store.figures import HOUR_MS, MINUTE_MS, Census, Drill, KeptSum, Stats, TagWeight
+from blobforge.store.figures import MINUTE_MS, Census, Drill, KeptSum, Stats, TagWeight
 from blobforge.store.files import FileRecord
-from blobforge.store.filters import JobFilter, TokenFilter, UserFilter
+from blobforge.store.filters import TokenFilter, UserFilter
 from blobforge.store.lists import (
     MOST_ATTEMPTS,
     NEWEST,
     PAGE_BYTES,
     AttemptPlace,
-    Cursor,
-    ListPlace,
-    Page,
     WorkerAttempt,
 )
 from blobforge.store.sql import rows, sql
 from blobforge.store.sql.insights import Insights
-from blobforge.store.sql.lookups import Lookups
+from blobforge.store.sql.joblists import JobLists
 from blobforge.store.sql.operations import operation
 from blobforge.store.sql.outputs import OutputLookups
 from blobforge.store.sql.roster import Roster
@@ -46,11 +34,10 @@ from blobforge.store.sql.running import Queries, Row
 from blobforge.store.sql.superseded import SupersededLookups
 from blobforge.worker import WorkerStatus
 
-PRIORITIES = (1, 2, 3, 4, 5)
 RATE_MINUTES = 10
 
 
-class SqlReader(Lookups):
+class SqlReader(JobLists):
     """The Reader of `store/reading.py`. Owns its read-only connection."""
 
     def __init__(self, ask: Queries) -> None:
@@ -67,10 +54,6 @@ class SqlReader(Lookups):
         return self._ask.moment()
 
     # --- single things
-
-    def job_in_short(self, job_id: int) -> Job | None:
-        row = self._ask.row(sql.JOB_IN_SHORT, (job_id,))
-        return rows.job(row) if row else None
 
     def job_with_attempts(
         self, job_id: int, *, before: int = NEWEST, most_result: int = 0
@@ -185,188 +168,11 @@ class SqlReader(Lookups):
         statement, of = (sql.LATEST_OF_USER, user_id) if token_id is None else (sql.LATEST_OF_TOKEN, token_id)
         return [rows.session(row) for row in self._ask.rows(statement, (of, limit))]
 
-    # --- lists
-
-    def list_jobs(self, filter_: JobFilter, *, limit: int, cursor: Cursor, offset: int = 0) -> Page:
-        with self.snapshot():
-            small = self._small(filter_)
-            if small is not None:
-                return self._page_of(small, limit=limit, cursor=cursor, offset=offset)
-            return self._page(filter_, limit=limit, cursor=cursor, offset=offset)
-
-    def _page(self, filter_: JobFilter, *, limit: int, cursor: Cursor, offset: int) -> Page:
-        found: list[Job] = []
-        skipped = 0
-        last: Job | None = None
-        # One row more than wanted says whether there is a next page.
-        scan = self._in_order(filter_, cursor)
-        more = matched_more = False
-        size = 0
-        budget = lists.SCAN_LIMIT + offset if filter_.counted else lists.SCAN_LIMIT
-        for job in islice(scan, budget):
-            if not self._matches(filter_, job):
-                last = job
-                continue
-            if skipped < offset:
-                skipped += 1
-                last = job
-                continue
-            size += _written(job)
-            if len(found) == limit or (found and size > PAGE_BYTES):
-                more = matched_more = True
-                break
-            found.append(job)
-            last = job
-        else:
-            more = next(scan, None) is not None
-        scan.close()
-        total = self._counted(filter_) if filter_.counted else skipped + len(found) + matched_more
-        # A page that begins behind others has not seen what matched before it.
-        exact = filter_.counted or (not more and cursor == Cursor())
-        return Page(found, total, exact, Cursor(last.priority, last.id) if more and last else None)
-
-    def _matches(self, filter_: JobFilter, job: Job) -> bool:
-        if filter_.matches(job):
-            return True
-        if job.more_paths == 0 or filter_.q is None or not filter_.matches(job, named=True):
-            return False
-        return self._ask.row(sql.HAS_PATH_WITH, (job.id, filter_.q)) is not None
-
-    def _in_order(self, filter_: JobFilter, cursor: Cursor) -> Generator[Job, None, None]:
-        """All jobs that an index finds for the filter from the cursor on, lazily, in list order."""
-        after, end = self._ids_of_time(filter_)
-        for priority, found in sorted(self._ranges(filter_).items()):
-            if priority < cursor.priority:
-                continue
-            before = min(end, cursor.id if priority == cursor.priority else NEWEST)
-            ranges = [self._range(statement, (*key, priority, before, after)) for statement, key in found]
-            try:
-                yield from merge(*ranges, key=lambda job: -job.id)
-            finally:
-                for each in ranges:
-                    each.close()
-
-    def _range(self, statement: str, values: Row) -> Generator[Job, None, None]:
-        with closing(self._ask.each(statement, values)) as found:
-            for row in found:
-                yield rows.job(row)
-
-    def _ranges(self, filter_: JobFilter) -> dict[int, list[tuple[str, Row]]]:
-        """The index ranges that hold all that match, by priority: (statement, the first of its values)."""
-        priorities = (filter_.priority,) if filter_.priority is not None else PRIORITIES
-        if filter_.failure is not None:
-            return {priority: [(sql.OF_FAILURE, (filter_.failure,))] for priority in priorities}
-        if filter_.worker is not None:
-            return {priority: [(sql.OF_WORKER, (filter_.worker,))] for priority in priorities}
-        if filter_.compared:
-            return {priority: [(sql.OF_COMPARED, ())] for priority in priorities}
-        ranges: dict[int, list[tuple[str, Row]]] = {}
-        if filter_.made_by is not None and not converters.wanted(filter_.made_by).unknown:
-            for made_by, status, type_, priority, _ in self._made(filter_):
-                ranges.setdefault(priority, []).append((sql.OF_CONVERTER, (made_by, status, type_)))
-            return ranges
-        for status, type_, priority, _ in self._strata(filter_):
-            ranges.setdefault(priority, []).append((sql.STRATUM, (status, type_)))
-        return ranges
-
-    def _ids_of_time(self, filter_: JobFilter) -> tuple[int, int]:
-        """Every job of the filter's time of creation has an id between these two. Exact to the hour."""
-        after, before = 0, NEWEST
-        if filter_.created_since is not None:
-            row = self._ask.row(sql.FIRST_ID, (filter_.created_since // HOUR_MS,))
-            after = row[0] - 1 if row and row[0] is not None else NEWEST
-        if filter_.created_until is not None:
-            row = self._ask.row(sql.LAST_ID, (filter_.created_until // HOUR_MS,))
-            before = row[0] + 1 if row and row[0] is not None else 0
-        return after, before
-
-    def _strata(self, filter_: JobFilter) -> list[tuple[str, str, int, int]]:
-        """The kept counters that the filter is about: (status, type, priority, n)."""
-        return [
-            (status, type_, priority, n)
-            for status, type_, priority, n in self._ask.rows(sql.JOB_COUNTS)
-            if _is_of(filter_, status, type_, priority)
-        ]
-
-    def _made(self, filter_: JobFilter) -> list[tuple[str, str, str, int, int]]:
-        """The kept counters of converters that the filter is about: (converter, status, type, priority, n); of all
-        converters where it takes results of which none was said."""
-        wanted = converters.wanted(filter_.made_by or converters.UNKNOWN)
-        return [
-            (made_by, *stratum, n)
-            for made_by, *stratum, n in self._ask.rows(sql.CONVERTER_COUNTS)
-            if (wanted.unknown or wanted.takes(made_by)) and _is_of(filter_, *stratum)
-        ]
-
-    def _counted(self, filter_: JobFilter) -> int:
-        if filter_.made_by is None:
-            return sum(n for _, _, _, n in self._strata(filter_))
-        made = sum(each[-1] for each in self._made(filter_))
-        if not converters.wanted(filter_.made_by).unknown:
-            return made
-        return sum(n for _, _, _, n in self._strata(filter_)) - made
-
-    def _small(self, filter_: JobFilter) -> list[ListPlace] | None:
-        """The places of all that match a filter by a rare tag or by a worker's running jobs, in list order; None
-        where no index helps. Places, and not the jobs: these may be large, and one page of them is shown."""
-        if filter_.tag is not None:
-            found = self._ask.rows(sql.IDS_OF_TAG, (filter_.tag, lists.SMALL + 1))
-        elif filter_.worker is not None and filter_.status is JobStatus.RUNNING:
-            found = self._ask.rows(sql.RUNNING_ON, (filter_.worker, lists.SMALL + 1))
-        else:
-            return None
-        ids = [row[0] for row in found]
-        if len(ids) > lists.SMALL:
-            return None
-        jobs = (self.job_in_short(id_) for id_ in ids)
-        return sorted((job.priority, -job.id) for job in jobs if job is not None and self._matches(filter_, job))
-
-    def jobs_by_id(self, filter_: JobFilter, *, after: int, limit: int) -> tuple[list[Job], int | None]:
-        with self.snapshot():
-            small = self._small(filter_)
-            if small is not None:
-                ids = [id_ for id_ in sorted(-place for _, place in small) if id_ > after]
-                found = [job for job in map(self.job_in_short, ids[:limit]) if job is not None]
-                return found, found[-1].id if len(ids) > limit else None
-            return self._walk(filter_, after=after, limit=limit)
-
-    def _walk(self, filter_: JobFilter, *, after: int, limit: int) -> tuple[list[Job], int | None]:
-        first, end = self._ids_of_time(filter_)
-        found: list[Job] = []
-        size, after = 0, max(after, first)
-        for _ in range(0, lists.SCAN_LIMIT, lists.WALKED_AT_ONCE):
-            rows_ = self._ask.rows(sql.JOBS_BY_ID, (after, end, lists.WALKED_AT_ONCE))
-            for job in map(rows.job, rows_):
-                if self._matches(filter_, job):
-                    size += _written(job)
-                    if found and (len(found) == limit or size > PAGE_BYTES):
-                        return found, after
-                    found.append(job)
-                after = job.id
-            if len(rows_) < lists.WALKED_AT_ONCE:
-                return found, None
-        return found, after
-
     def attempts_of(self, job_ids: Collection[int]) -> dict[int, int]:
         return dict(self._these(sql.ATTEMPTS_OF_MANY, job_ids))
 
     def options_of(self, job_ids: Collection[int]) -> dict[int, str]:
         return dict(self._these(sql.OPTIONS_OF_MANY, job_ids))
-
-    def _page_of(self, found: list[ListPlace], *, limit: int, cursor: Cursor, offset: int) -> Page:
-        """The jobs of one page of a complete, ordered list of places."""
-        rest = [place for place in found if place > (cursor.priority, -cursor.id)][offset:]
-        jobs: list[Job] = []
-        size = 0
-        for _, id_ in rest[:limit]:
-            job = self.job(-id_)
-            assert job is not None, "all of a page is of one moment"
-            size += _written(job)
-            if jobs and size > PAGE_BYTES:
-                break
-            jobs.append(job)
-        more = len(rest) > len(jobs)
-        return Page(jobs, len(found), True, Cursor(jobs[-1].priority, jobs[-1].id) if more and jobs else None)
 
     # --- operations
 
@@ -489,25 +295,6 @@ class SqlReader(Lookups):
     def sanity(self) -> None:
         with self.outages_told():
             self._ask.row(sql.SANITY)
-
-
-def _is_of(filter_: JobFilter, status: str, type_: str, priority: int) -> bool:
-    """Whether a kept counter is of what the filter takes."""
-    unknown = filter_.made_by is not None and converters.wanted(filter_.made_by).unknown
-    return (
-        filter_.status in (None, status)
-        and filter_.type in (None, type_)
-        and filter_.priority in (None, priority)
-        and (not unknown or status == JobStatus.COMPLETED)
-    )
-
-
-def _written(job: Job) -> int:
-    """How many characters of a job in a list are of others' making."""
-    return sum(
-        len(text or "")
-        for text in (job.metadata, job.options, job.result, job.progress, job.last_error, job.source_path)
-    )
 
 
 class _ResultNames(msgspec.Struct, omit_defaults=True):

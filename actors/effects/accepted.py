@@ -1,0 +1,91 @@
+"""Accepted outputs: on record once seen, kept beyond the reach of URLs, and revoked where they are not there."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from actors.effects.causes import REVOKED_CAUSE, blamed
+from actors.effects.deletions import doom
+from actors.effects.returns import tell_return
+from actors.effects.transaction import Transaction
+from actors.messages import (
+    Expired,
+    ObjectSeen,
+    OutputChecked,
+    OutputsKept,
+    Seen,
+)
+from blobforge import life
+from blobforge.events import (
+    ObjectsDoomed,
+    OutputAccepted,
+)
+from blobforge.job import Job, Outcome
+
+
+def record(tx: Transaction, job: Job, key: str, seen: ObjectSeen, *, said: str | None) -> None:
+    """Remember what was seen of an accepted output, and have it kept unless nothing can write over it."""
+    keeping = seen.version is None and not job.write_once
+    tx.store.record_file(
+        key,
+        size=seen.size,
+        sha256=seen.sha256 or said,
+        now=tx.now,
+        checked=True,
+        job_id=job.id,
+        attempt=job.attempt,
+        etag=seen.etag,
+        version=seen.version,
+        keeping=keeping,
+    )
+    if keeping:
+        tx.facts.append(OutputAccepted(job.id, job.attempt, key, seen.size, seen.sha256 or said, seen.etag))
+
+
+def output_checked(tx: Transaction, message: OutputChecked) -> Expired:
+    """The object store answers again: the output is there, with the bytes that the worker said, or the completion
+    is revoked and the job redone."""
+    known = tx.store.file(message.key)
+    if known is None:
+        return Expired(0)  # revoked, or removed with its job, while we looked
+    said, found = known.sha256, message.output.sha256
+    if message.output.seen is not Seen.ABSENT and (said is None or found is None or said == found):
+        job = tx.store.job(message.job_id)
+        if job is not None and job.result_attempt == message.attempt and job.output_key == message.key:
+            record(tx, job, message.key, message.output, said=said)
+            if job.output_bytes is not None and message.output.size not in (None, job.output_bytes):
+                tx.store.save_job(job, replace(job, output_bytes=message.output.size))
+        return Expired(0)
+    return Expired(_revoked(tx, message.job_id, message.attempt, message.key))
+
+
+def outputs_kept(tx: Transaction, message: OutputsKept) -> Expired:
+    """From now on the copy is served. The original goes when the URLs to fetch and to upload it have expired."""
+    for each in message.kept:
+        if tx.store.file(each.key) is None:  # removed with its job while it was copied
+            doom(tx, each.to, again=False)
+        else:
+            tx.store.keep_file(each.key, each.to)
+            doom(tx, each.key, again=False, due_at=tx.now + tx.rules.url_lifetime_ms)
+    if message.kept:
+        tx.facts.append(ObjectsDoomed())
+    return Expired(sum(_revoked(tx, each.job_id, each.attempt, each.key) for each in message.lost))
+
+
+def _revoked(tx: Transaction, job_id: int, attempt: int, key: str) -> int:
+    """The output is not there, or not the one that was accepted: the job is redone. How many were (0 or 1)."""
+    tx.store.forget_file(key)
+    tx.store.drop_result(job_id, attempt)
+    job = tx.store.job(job_id)
+    revoked = life.revoke(job, attempt=attempt, policy=tx.rules.retry, now=tx.now) if job is not None else None
+    if job is None or revoked is None:
+        if job is not None and (without := life.forget_result(job, attempt=attempt, now=tx.now)) is not None:
+            tx.store.save_job(job, without)
+        return 0
+    revoked = blamed(tx, revoked, REVOKED_CAUSE)
+    tx.store.save_job(job, revoked)
+    if revoked.kept_attempt is not None:
+        tx.store.superseded.restored(job.id, revoked.kept_attempt)
+    tx.end_attempt(job, revoked, Outcome.REVOKED, kind=REVOKED_CAUSE.kind, error=revoked.last_error)
+    tell_return(tx, revoked)
+    return 1

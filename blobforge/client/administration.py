@@ -1,0 +1,171 @@
+"""The endpoints of administration: workers and their credentials, the backup, tokens, housekeeping, people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from blobforge.client.connection import IN_BULK, ClientConnection, flag_text, path_part, without_none
+from blobforge.client.types import (
+    AuditPage,
+    BackupReport,
+    BulkDone,
+    DrillsPage,
+    NewToken,
+    OrphanSearch,
+    StatusAnswer,
+    SupersededAnswer,
+    TokenInfo,
+    UserInfo,
+    WorkerAttempts,
+    WorkerInfo,
+    WorkerSecret,
+)
+
+
+class AdminEndpoints(ClientConnection):
+    """What administrators ask for; workers may be listed with the scope `read`, too."""
+
+    # Workers
+
+    async def list_workers(
+        self,
+        *,
+        status: str | None = None,
+        type: str | None = None,
+        q: str | None = None,
+        enabled: bool | None = None,
+    ) -> list[WorkerInfo]:
+        """All workers that the server knows, or those that match; `q` is a part of the id or the name."""
+        filters = {"status": status, "type": type, "q": q, "enabled": flag_text(enabled)}
+        return await self._every_page("/api/workers", WorkerInfo, **filters)
+
+    async def get_worker(self, worker_id: str) -> WorkerInfo:
+        """One worker."""
+        return await self._call("GET", f"/api/workers/{path_part(worker_id)}", WorkerInfo)
+
+    async def worker_attempts(
+        self, worker_id: str, *, limit: int | None = None, cursor: str | None = None
+    ) -> WorkerAttempts:
+        """A page of a worker's attempts, whatever became of them, the newest first."""
+        params = without_none(limit=limit, cursor=cursor)
+        return await self._call("GET", f"/api/workers/{path_part(worker_id)}/attempts", WorkerAttempts, params=params)
+
+    async def drain_worker(self, worker_id: str) -> StatusAnswer:
+        """Let a worker end what it has and give it nothing new."""
+        return await self._post(f"/api/workers/{path_part(worker_id)}/drain", StatusAnswer)
+
+    async def remove_worker(self, worker_id: str) -> StatusAnswer:
+        """Forget a worker; its running jobs go back at once."""
+        return await self._call("DELETE", f"/api/workers/{path_part(worker_id)}", StatusAnswer)
+
+    async def remove_workers(
+        self,
+        *,
+        ids: Sequence[str] | None = None,
+        dry_run: bool = False,
+        status: str | None = None,
+        type: str | None = None,
+        q: str | None = None,
+        silent_since: str | None = None,
+    ) -> BulkDone:
+        """Forget many workers, by their ids or a filter; by a filter, the offline ones unless `status` is named."""
+        body = without_none(
+            ids=list(ids) if ids else None,
+            dry_run=dry_run or None,
+            status=status,
+            type=type,
+            q=q,
+            silent_since=silent_since,
+        )
+        return await self._post("/api/workers/remove", BulkDone, body, once_only=not dry_run, answer_timeout=IN_BULK)
+
+    async def create_worker(self, worker_id: str, type: str, name: str | None = None) -> WorkerSecret:
+        """Make a worker credential; its secret is in this answer and nowhere else."""
+        body = without_none(id=worker_id, type=type, name=name)
+        return await self._post("/api/admin/workers", WorkerSecret, body, once_only=True)
+
+    async def rotate_worker(self, worker_id: str) -> WorkerSecret:
+        """Give a worker a new secret; the old one is void."""
+        path = f"/api/admin/workers/{path_part(worker_id)}/regenerate"
+        return await self._post(path, WorkerSecret, {}, once_only=True)
+
+    async def enable_worker(self, worker_id: str, enabled: bool) -> StatusAnswer:
+        """Enable or disable a worker's credential."""
+        action = "enable" if enabled else "disable"
+        return await self._post(f"/api/admin/workers/{path_part(worker_id)}/{action}", StatusAnswer)
+
+    # The backup
+
+    async def backup(self) -> BackupReport:
+        """How the backup is, with the last drills."""
+        return await self._call("GET", "/api/admin/backup", BackupReport)
+
+    async def begin_drill(self) -> StatusAnswer:
+        """Have the server restore its backup to the side and compare it; `backup` tells when it is over."""
+        return await self._post("/api/admin/backup/drill", StatusAnswer, {}, once_only=True)
+
+    async def drills(
+        self, *, limit: int | None = None, cursor: int | None = None, ok: bool | None = None
+    ) -> DrillsPage:
+        """A page of the drills on record, newest first, at most 100."""
+        params = without_none(limit=limit, cursor=cursor, ok=flag_text(ok))
+        return await self._call("GET", "/api/admin/backup/drills", DrillsPage, params=params)
+
+    # Tokens
+
+    async def list_tokens(
+        self, *, q: str | None = None, scope: str | None = None, expired: bool | None = None
+    ) -> list[TokenInfo]:
+        """All API tokens, or those that match, without their secrets; `q` is a part of the name."""
+        return await self._every_page("/api/admin/tokens", TokenInfo, q=q, scope=scope, expired=flag_text(expired))
+
+    async def create_token(
+        self, name: str, *, scopes: Sequence[str] = (), expires_in_days: int | None = None
+    ) -> NewToken:
+        """Make an API token; without scopes it may `read` and `submit`."""
+        body = without_none(name=name, scopes=list(scopes) or None, expires_in=expires_in_days)
+        return await self._post("/api/admin/tokens", NewToken, body, once_only=True)
+
+    async def delete_token(self, token_id: str) -> StatusAnswer:
+        """Delete an API token; it is void at once."""
+        return await self._call("DELETE", f"/api/admin/tokens/{path_part(token_id)}", StatusAnswer)
+
+    # Housekeeping
+
+    async def find_orphans(self, *, delete: bool = False) -> StatusAnswer:
+        """Begin to look for objects that no job needs; with `delete`, they are deleted. See `orphan_search`."""
+        return await self._post("/api/admin/orphans", StatusAnswer, {"dry_run": not delete})
+
+    async def orphan_search(self, *, limit: int | None = None, cursor: int | None = None) -> OrphanSearch:
+        """How that search goes, or what the last one found, with a page of the names."""
+        params = without_none(limit=limit, cursor=cursor)
+        return await self._call("GET", "/api/admin/orphans", OrphanSearch, params=params)
+
+    async def superseded(self, *, older_than: float | None = None, keep: int | None = None) -> SupersededAnswer:
+        """How many results others have replaced, and how many would go by this rule (seconds; of each job); without
+        one, by the server's settings. Nothing is deleted."""
+        params = without_none(older_than=older_than, keep=keep)
+        return await self._call("GET", "/api/admin/superseded", SupersededAnswer, params=params)
+
+    # People
+
+    async def list_users(self, *, q: str | None = None, admin: bool | None = None) -> list[UserInfo]:
+        """The users that have signed in through the identity provider, or those that match."""
+        return await self._every_page("/api/admin/users", UserInfo, q=q, admin=flag_text(admin))
+
+    async def audit(
+        self,
+        *,
+        limit: int | None = None,
+        cursor: int | None = None,
+        actor: str | None = None,
+        action: str | None = None,
+        subject: str | None = None,
+        since: str | None = None,
+        until: str | None = None,
+    ) -> AuditPage:
+        """One page of the audit log, newest first, at most 1,000 entries; times are RFC 3339."""
+        params = without_none(
+            limit=limit, cursor=cursor, actor=actor, action=action, subject=subject, since=since, until=until
+        )
+        return await self._call("GET", "/api/admin/audit", AuditPage, params=params)

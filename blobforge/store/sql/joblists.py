@@ -1,0 +1,233 @@
+"""Lists of jobs, page by page.
+
+Each is a page of an index, never a scan: the kept counters say which (status, type, priority) ranges hold rows, and a
+page is a lazy merge of those ranges. What no index serves (a text in the path) is filtered on the way, over at most
+SCAN_LIMIT rows a page; the cursor goes on from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import closing
+from heapq import merge
+from itertools import islice
+
+from blobforge import converters
+from blobforge.job import Job, JobStatus
+from blobforge.store import lists
+from blobforge.store.figures import HOUR_MS
+from blobforge.store.filters import JobFilter
+from blobforge.store.lists import (
+    NEWEST,
+    PAGE_BYTES,
+    Cursor,
+    ListPlace,
+    Page,
+)
+from blobforge.store.sql import rows, sql
+from blobforge.store.sql.lookups import Lookups
+from blobforge.store.sql.running import Row
+
+PRIORITIES = (1, 2, 3, 4, 5)
+
+
+class JobLists(Lookups):
+    """The lists of the Reader of `store/reading.py`."""
+
+    def job_in_short(self, job_id: int) -> Job | None:
+        row = self._ask.row(sql.JOB_IN_SHORT, (job_id,))
+        return rows.job(row) if row else None
+
+    def list_jobs(self, filter_: JobFilter, *, limit: int, cursor: Cursor, offset: int = 0) -> Page:
+        with self._ask.moment():
+            small = self._small(filter_)
+            if small is not None:
+                return self._page_of(small, limit=limit, cursor=cursor, offset=offset)
+            return self._page(filter_, limit=limit, cursor=cursor, offset=offset)
+
+    def _page(self, filter_: JobFilter, *, limit: int, cursor: Cursor, offset: int) -> Page:
+        found: list[Job] = []
+        skipped = 0
+        last: Job | None = None
+        # One row more than wanted says whether there is a next page.
+        scan = self._in_order(filter_, cursor)
+        more = matched_more = False
+        size = 0
+        budget = lists.SCAN_LIMIT + offset if filter_.counted else lists.SCAN_LIMIT
+        for job in islice(scan, budget):
+            if not self._matches(filter_, job):
+                last = job
+                continue
+            if skipped < offset:
+                skipped += 1
+                last = job
+                continue
+            size += _written(job)
+            if len(found) == limit or (found and size > PAGE_BYTES):
+                more = matched_more = True
+                break
+            found.append(job)
+            last = job
+        else:
+            more = next(scan, None) is not None
+        scan.close()
+        total = self._counted(filter_) if filter_.counted else skipped + len(found) + matched_more
+        # A page that begins behind others has not seen what matched before it.
+        exact = filter_.counted or (not more and cursor == Cursor())
+        return Page(found, total, exact, Cursor(last.priority, last.id) if more and last else None)
+
+    def _matches(self, filter_: JobFilter, job: Job) -> bool:
+        if filter_.matches(job):
+            return True
+        if job.more_paths == 0 or filter_.q is None or not filter_.matches(job, named=True):
+            return False
+        return self._ask.row(sql.HAS_PATH_WITH, (job.id, filter_.q)) is not None
+
+    def _in_order(self, filter_: JobFilter, cursor: Cursor) -> Generator[Job, None, None]:
+        """All jobs that an index finds for the filter from the cursor on, lazily, in list order."""
+        after, end = self._ids_of_time(filter_)
+        for priority, found in sorted(self._ranges(filter_).items()):
+            if priority < cursor.priority:
+                continue
+            before = min(end, cursor.id if priority == cursor.priority else NEWEST)
+            ranges = [self._range(statement, (*key, priority, before, after)) for statement, key in found]
+            try:
+                yield from merge(*ranges, key=lambda job: -job.id)
+            finally:
+                for each in ranges:
+                    each.close()
+
+    def _range(self, statement: str, values: Row) -> Generator[Job, None, None]:
+        with closing(self._ask.each(statement, values)) as found:
+            for row in found:
+                yield rows.job(row)
+
+    def _ranges(self, filter_: JobFilter) -> dict[int, list[tuple[str, Row]]]:
+        """The index ranges that hold all that match, by priority: (statement, the first of its values)."""
+        priorities = (filter_.priority,) if filter_.priority is not None else PRIORITIES
+        if filter_.failure is not None:
+            return {priority: [(sql.OF_FAILURE, (filter_.failure,))] for priority in priorities}
+        if filter_.worker is not None:
+            return {priority: [(sql.OF_WORKER, (filter_.worker,))] for priority in priorities}
+        if filter_.compared:
+            return {priority: [(sql.OF_COMPARED, ())] for priority in priorities}
+        ranges: dict[int, list[tuple[str, Row]]] = {}
+        if filter_.made_by is not None and not converters.wanted(filter_.made_by).unknown:
+            for made_by, status, type_, priority, _ in self._made(filter_):
+                ranges.setdefault(priority, []).append((sql.OF_CONVERTER, (made_by, status, type_)))
+            return ranges
+        for status, type_, priority, _ in self._strata(filter_):
+            ranges.setdefault(priority, []).append((sql.STRATUM, (status, type_)))
+        return ranges
+
+    def _ids_of_time(self, filter_: JobFilter) -> tuple[int, int]:
+        """Every job of the filter's time of creation has an id between these two. Exact to the hour."""
+        after, before = 0, NEWEST
+        if filter_.created_since is not None:
+            row = self._ask.row(sql.FIRST_ID, (filter_.created_since // HOUR_MS,))
+            after = row[0] - 1 if row and row[0] is not None else NEWEST
+        if filter_.created_until is not None:
+            row = self._ask.row(sql.LAST_ID, (filter_.created_until // HOUR_MS,))
+            before = row[0] + 1 if row and row[0] is not None else 0
+        return after, before
+
+    def _strata(self, filter_: JobFilter) -> list[tuple[str, str, int, int]]:
+        """The kept counters that the filter is about: (status, type, priority, n)."""
+        return [
+            (status, type_, priority, n)
+            for status, type_, priority, n in self._ask.rows(sql.JOB_COUNTS)
+            if _is_of(filter_, status, type_, priority)
+        ]
+
+    def _made(self, filter_: JobFilter) -> list[tuple[str, str, str, int, int]]:
+        """The kept counters of converters that the filter is about: (converter, status, type, priority, n); of all
+        converters where it takes results of which none was said."""
+        wanted = converters.wanted(filter_.made_by or converters.UNKNOWN)
+        return [
+            (made_by, *stratum, n)
+            for made_by, *stratum, n in self._ask.rows(sql.CONVERTER_COUNTS)
+            if (wanted.unknown or wanted.takes(made_by)) and _is_of(filter_, *stratum)
+        ]
+
+    def _counted(self, filter_: JobFilter) -> int:
+        if filter_.made_by is None:
+            return sum(n for _, _, _, n in self._strata(filter_))
+        made = sum(each[-1] for each in self._made(filter_))
+        if not converters.wanted(filter_.made_by).unknown:
+            return made
+        return sum(n for _, _, _, n in self._strata(filter_)) - made
+
+    def _small(self, filter_: JobFilter) -> list[ListPlace] | None:
+        """The places of all that match a filter by a rare tag or by a worker's running jobs, in list order; None
+        where no index helps. Places, and not the jobs: these may be large, and one page of them is shown."""
+        if filter_.tag is not None:
+            found = self._ask.rows(sql.IDS_OF_TAG, (filter_.tag, lists.SMALL + 1))
+        elif filter_.worker is not None and filter_.status is JobStatus.RUNNING:
+            found = self._ask.rows(sql.RUNNING_ON, (filter_.worker, lists.SMALL + 1))
+        else:
+            return None
+        ids = [row[0] for row in found]
+        if len(ids) > lists.SMALL:
+            return None
+        jobs = (self.job_in_short(id_) for id_ in ids)
+        return sorted((job.priority, -job.id) for job in jobs if job is not None and self._matches(filter_, job))
+
+    def jobs_by_id(self, filter_: JobFilter, *, after: int, limit: int) -> tuple[list[Job], int | None]:
+        with self._ask.moment():
+            small = self._small(filter_)
+            if small is not None:
+                ids = [id_ for id_ in sorted(-place for _, place in small) if id_ > after]
+                found = [job for job in map(self.job_in_short, ids[:limit]) if job is not None]
+                return found, found[-1].id if len(ids) > limit else None
+            return self._walk(filter_, after=after, limit=limit)
+
+    def _walk(self, filter_: JobFilter, *, after: int, limit: int) -> tuple[list[Job], int | None]:
+        first, end = self._ids_of_time(filter_)
+        found: list[Job] = []
+        size, after = 0, max(after, first)
+        for _ in range(0, lists.SCAN_LIMIT, lists.WALKED_AT_ONCE):
+            rows_ = self._ask.rows(sql.JOBS_BY_ID, (after, end, lists.WALKED_AT_ONCE))
+            for job in map(rows.job, rows_):
+                if self._matches(filter_, job):
+                    size += _written(job)
+                    if found and (len(found) == limit or size > PAGE_BYTES):
+                        return found, after
+                    found.append(job)
+                after = job.id
+            if len(rows_) < lists.WALKED_AT_ONCE:
+                return found, None
+        return found, after
+
+    def _page_of(self, found: list[ListPlace], *, limit: int, cursor: Cursor, offset: int) -> Page:
+        """The jobs of one page of a complete, ordered list of places."""
+        rest = [place for place in found if place > (cursor.priority, -cursor.id)][offset:]
+        jobs: list[Job] = []
+        size = 0
+        for _, id_ in rest[:limit]:
+            job = self.job(-id_)
+            assert job is not None, "all of a page is of one moment"
+            size += _written(job)
+            if jobs and size > PAGE_BYTES:
+                break
+            jobs.append(job)
+        more = len(rest) > len(jobs)
+        return Page(jobs, len(found), True, Cursor(jobs[-1].priority, jobs[-1].id) if more and jobs else None)
+
+
+def _is_of(filter_: JobFilter, status: str, type_: str, priority: int) -> bool:
+    """Whether a kept counter is of what the filter takes."""
+    unknown = filter_.made_by is not None and converters.wanted(filter_.made_by).unknown
+    return (
+        filter_.status in (None, status)
+        and filter_.type in (None, type_)
+        and filter_.priority in (None, priority)
+        and (not unknown or status == JobStatus.COMPLETED)
+    )
+
+
+def _written(job: Job) -> int:
+    """How many characters of a job in a list are of others' making."""
+    return sum(
+        len(text or "")
+        for text in (job.metadata, job.options, job.result, job.progress, job.last_error, job.source_path)
+    )
