@@ -57,7 +57,7 @@ bench: $(VENV)/.check ## Measure everything, about half an hour (ARGS=--quick: t
 	@$(BIN)/python -m bench $(ARGS)
 
 soak: $(VENV)/.check  ## The long versions of the fault tests (SEEDS=... of the simulator, or one: SEED=...)
-	@SOAK=1 $(BIN)/python -m pytest tests/system tests/power tests/model tests/simulation tests/fuzz tests/backup tests/several tests/cli/test_results.py $(ARGS)
+	@SOAK=1 $(BIN)/python -m pytest tests/system tests/power tests/model tests/simulation tests/fuzz tests/backup tests/several tests/store/postgres tests/cli/test_results.py tests/cli/test_results_several.py $(ARGS)
 
 docs: $(VENV)/.check   ## Write anew what comes from the code: pages (modules, settings, endpoints, options), and the Client
 	@$(BIN)/python -m tests.generated
