@@ -7,30 +7,36 @@ the floor of attempts. Where another server has written since, it is forgotten b
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from itertools import compress
 from operator import ne
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 from msgspec.structs import astuple
 
 from blobforge.events import Event, Fact, JobReady
 from blobforge.job import Job
-from blobforge.options import PLAIN, WITH_OPTIONS, Lane, QueueLine
 from blobforge.store.bulk import Changes
 from blobforge.store.claim_order import is_ready
-from blobforge.store.files import Doom, FileRecord
 from blobforge.store.following import Entry
-from blobforge.store.knownrows import MOST_AHEAD
 from blobforge.store.needs import Found, Needs
 from blobforge.store.postgres import bulk_sql as sql
 from blobforge.store.postgres.connection import WriterTurns
 from blobforge.store.postgres.entries import encode, entry
-from blobforge.store.postgres.floors import Floors, LineFloors
+from blobforge.store.postgres.loaded import (
+    claim_key_of,
+    doom_of,
+    extend,
+    file_of,
+    path_of,
+    repeated_of,
+    take_failed,
+)
+from blobforge.store.postgres.parameters import array_of, column_of, json_of, records_of, started_records
 from blobforge.store.postgres.pipeline import SqlAnswer
-from blobforge.store.postgres.texts import as_json
+from blobforge.store.postgres.readylines import LineRead, ReadyLines
 from blobforge.store.postgres.turns_sql import ENTRIES
 from blobforge.store.sql import rows
 from blobforge.store.sql.running import Statements
@@ -44,8 +50,6 @@ from blobforge.store.sql.sql import (
     WORKER_TYPES,
 )
 
-_decode_pairs = msgspec.json.Decoder(list[tuple[int, int]]).decode
-_decode_ids = msgspec.json.Decoder(list[int]).decode
 _decode_names = msgspec.json.Decoder(list[str]).decode
 MOST_MISSED: Final = 64  # entries of others that come with a turn; where there are more, the follower reads them
 _COUNTERS: Final = {
@@ -60,14 +64,6 @@ _COUNTERS: Final = {
     "hours": sql.NOTE_HOURS,
 }
 _FIELDS: Final = Job.__struct_fields__
-_KEYS: Final = tuple(f"c{at}" for at in range(len(_FIELDS) + 3))
-
-
-class _LineRead(NamedTuple):
-    """Ready jobs that are read, and from which floors on."""
-
-    floors: dict[QueueLine, Floors]
-    rows: list[tuple[Any, ...]]
 
 
 class PostgresBulk:
@@ -88,7 +84,7 @@ class PostgresBulk:
         self._asked: dict[str, frozenset[str]] = {}
         self._floor: int | None = None
         self._alone = False  # whether no other server has written of late
-        self._lines = LineFloors()
+        self._ready = ReadyLines(turns)
         self._since = 0  # the last turn that was known before this one
         self._missed: Sequence[Entry] = ()
         self._unread = False  # whether others have written what did not come along with the turn
@@ -159,14 +155,14 @@ class PostgresBulk:
     def doubt(self) -> None:
         """Rows are changed by other statements than those in here."""
         self._next_id = self._next_cause = self._causes = None
-        self._lines.clear()
+        self._ready.floors.clear()
         self._others_wrote()
 
     def _learn_of_others(self) -> None:
         self._others_wrote()
         if self._alone:  # so that what they have told does not come along
             self._unread = True
-            self._lines.missed()
+            self._ready.floors.missed()
 
     def _others_wrote(self) -> None:
         self._types = self._floor = None
@@ -179,11 +175,11 @@ class PostgresBulk:
             n, _, nonce, *_ = told.rows[-1]
             self._turns.learn(n, nonce)
         if len(self._missed) < self._turns.turn - self._since or not all(each.known for each in self._missed):
-            self._lines.missed()
+            self._ready.floors.missed()
         for each in self._missed:
             for fact in each.facts:
                 if isinstance(fact, JobReady):
-                    self._lines.lower(fact.line, fact.priority, fact.job_id)
+                    self._ready.floors.lower(fact.line, fact.priority, fact.job_id)
 
     # --- loading
 
@@ -193,35 +189,33 @@ class PostgresBulk:
         ask = self._turns.queue
         line = self._load_jobs(needs, found)
         if needs.workers:
-            ask(sql.WORKERS, (_json(needs.workers),), lambda told: self._take_workers(found, told))
+            ask(sql.WORKERS, (json_of(needs.workers),), lambda told: self._take_workers(found, told))
         if needs.attempts:
-            ask(sql.ATTEMPTS, (_records(needs.attempts),), lambda told: _extend(found.attempts, rows.attempt, told))
+            ask(sql.ATTEMPTS, (records_of(needs.attempts),), lambda told: extend(found.attempts, rows.attempt, told))
         if needs.files:
-            ask(sql.FILES, (_json(needs.files),), lambda told: found.files.update(map(_file, told.rows)))
+            ask(sql.FILES, (json_of(needs.files),), lambda told: found.files.update(map(file_of, told.rows)))
         if needs.sources_of:
-            ask(sql.SOURCE_FILES, (_ids(needs.sources_of),), lambda told: found.files.update(map(_file, told.rows)))
+            sources = array_of(needs.sources_of)
+            ask(sql.SOURCE_FILES, (sources,), lambda told: found.files.update(map(file_of, told.rows)))
         if needs.dooms:
-            ask(sql.DOOMS, (_json(needs.dooms),), lambda told: found.dooms.update(map(_doom, told.rows)))
+            ask(sql.DOOMS, (json_of(needs.dooms),), lambda told: found.dooms.update(map(doom_of, told.rows)))
         if needs.claim_keys:
-            keys = _records(needs.claim_keys)
-            ask(sql.CLAIM_KEYS, (keys,), lambda told: found.claim_keys.update(map(_claim, told.rows)))
-            ask(sql.OF_CLAIM_KEYS, (keys,), lambda told: _extend(found.jobs, rows.job, told))
+            keys = records_of(needs.claim_keys)
+            ask(sql.CLAIM_KEYS, (keys,), lambda told: found.claim_keys.update(map(claim_key_of, told.rows)))
+            ask(sql.OF_CLAIM_KEYS, (keys,), lambda told: extend(found.jobs, rows.job, told))
         if needs.repeated:
-            ask(
-                sql.REPEATED,
-                (_records(needs.repeated),),
-                lambda told: found.repeated.update(map(_repeated, told.rows)),
-            )
+            repeated = records_of(needs.repeated)
+            ask(sql.REPEATED, (repeated,), lambda told: found.repeated.update(map(repeated_of, told.rows)))
         if needs.failed:
             found.failed = dict.fromkeys(needs.failed, ())
-            ask(sql.FAILED, (_ids(needs.failed), needs.among), lambda told: _take_failed(found, told))
+            ask(sql.FAILED, (array_of(needs.failed), needs.among), lambda told: take_failed(found, told))
         if needs.causes:
-            ask(sql.CAUSES, (_json(needs.causes),), lambda told: found.causes.update(told.rows))
+            ask(sql.CAUSES, (json_of(needs.causes),), lambda told: found.causes.update(told.rows))
             ask(sql.CAUSES_SO_FAR, (), self._take_causes)
         self._load_remembered(needs)
         self._turns.flush()
         if line is not None:
-            self._take_ready(line, needs.ready, found)
+            self._ready.take(line, needs.ready, found)
         if needs.new_jobs:
             if self._next_id is None:
                 self._next_id = self._do.number(sql.HIGHEST_JOB) + 1
@@ -229,62 +223,21 @@ class PostgresBulk:
             self._next_id += needs.new_jobs
         return found
 
-    def _load_jobs(self, needs: Needs, found: Found) -> _LineRead | None:
+    def _load_jobs(self, needs: Needs, found: Found) -> LineRead | None:
         ask = self._turns.queue
-        read: _LineRead | None = None
 
         def take(told: SqlAnswer) -> None:
-            _extend(found.jobs, rows.job, told)
+            extend(found.jobs, rows.job, told)
 
         if needs.jobs:
-            ask(sql.JOBS, (_ids(needs.jobs),), take)
+            ask(sql.JOBS, (array_of(needs.jobs),), take)
         if needs.sources:
-            ask(sql.OF_SOURCES, (_json(needs.sources),), take)
+            ask(sql.OF_SOURCES, (json_of(needs.sources),), take)
         if needs.paths:
-            ask(sql.PATHS, (_records(needs.paths),), lambda told: found.paths.update(map(_path, told.rows)))
+            ask(sql.PATHS, (records_of(needs.paths),), lambda told: found.paths.update(map(path_of, told.rows)))
         if needs.running_of:
-            ask(sql.OF_WORKERS, (_json(needs.running_of),), take)
-        if needs.ready or needs.next_of:
-            asked = _asked(needs.ready, needs.next_of)
-            if needs.next_of or any(needs.ready.values()):
-                read = self._ask_ready(needs)
-            if needs.kept:
-                found.kept = {line: [] for line in needs.ready}
-                ask(sql.KEPT, (*asked, needs.kept), lambda told: _take_line(found.kept, told))
-        return read
-
-    def _ask_ready(self, needs: Needs) -> _LineRead:
-        """The type of jobs of which the next ones are needed is not known yet: the floors of all lines go along."""
-        floors = self._lines.known(None if needs.next_of else needs.ready) if self._turns.begun else {}
-        read = _LineRead(floors, [])
-        records = _records((*line, *each) for line, each in floors.items())
-        asked = (*_asked(needs.ready, needs.next_of), MOST_AHEAD, records)
-        self._turns.queue(sql.READY, asked, lambda told: read.rows.extend(told.rows))
-        return read
-
-    def _take_ready(self, read: _LineRead, ready: Mapping[QueueLine, int], found: Found) -> None:
-        """The lines that were read; once more, from its beginning, one whose floor was too high."""
-        wanted = {line: min(most, MOST_AHEAD) for line, most in ready.items() if most}
-        lines: dict[QueueLine, list[Job]] = {line: [] for line in wanted}
-        for *row, most in read.rows:
-            job = rows.job(row)
-            lines.setdefault(job.line, []).append(job)
-            wanted[job.line] = min(most, MOST_AHEAD)
-        if self._turns.begun:
-            floors, known = read.floors, self._lines
-            again = {
-                line: most
-                for line, most in wanted.items()
-                if line in floors and known.deceived(line, floors[line], short=len(lines[line]) < most)
-            }
-            if again:
-                lines.update((line, []) for line in again)
-                for *row, _ in self._turns.run(sql.READY, (*_asked(again, ()), MOST_AHEAD, "[]")).rows:
-                    lines[(job := rows.job(row)).line].append(job)
-            for line, most in wanted.items():
-                whole = line not in floors or line in again
-                known.learn(line, lines[line], most=most, next_job=self._turns.job + 1, whole=whole)
-        found.ready.update(lines)
+            ask(sql.OF_WORKERS, (json_of(needs.running_of),), take)
+        return self._ready.ask(needs, found)
 
     def _load_remembered(self, needs: Needs) -> None:
         """What the effects will ask for, where it is not remembered, or is likely to be out of date."""
@@ -367,7 +320,7 @@ class PostgresBulk:
         They wait for what is run next, or for the commit."""
         self._write_jobs(changes)
         if changes.started:
-            self._write(sql.START_ATTEMPTS, _started(changes.started))
+            self._write(sql.START_ATTEMPTS, started_records(changes.started))
         self._write(sql.END_ATTEMPTS, changes.ended)
         if changes.more:
             self._write_more(changes)
@@ -400,7 +353,7 @@ class PostgresBulk:
             self._causes += len(new)
         write(sql.SEE_CAUSES, [cause[:5] for cause in changes.causes if cause.new is None])
         # No row twice in one statement: the last one stands.
-        kept = {(worker, key): (_json(jobs), now) for worker, key, jobs, now in changes.claim_keys}
+        kept = {(worker, key): (json_of(jobs), now) for worker, key, jobs, now in changes.claim_keys}
         write(sql.SAVE_CLAIM_KEYS, [(*key, *value) for key, value in kept.items()])
         for repeated in changes.repeated:
             self._queue(sql.SAVE_REPEATED, repeated)
@@ -413,11 +366,11 @@ class PostgresBulk:
 
     def _write(self, statement: str, values: Sequence[Sequence[Any]]) -> None:
         if values:
-            self._queue(statement, (_records(values),))
+            self._queue(statement, (records_of(values),))
 
     def _write_names(self, statement: str, names: Sequence[str]) -> None:
         if names:
-            self._queue(statement, (_json(names),))
+            self._queue(statement, (json_of(names),))
 
     def _write_jobs(self, changes: Changes) -> None:
         if changes.made:
@@ -430,7 +383,7 @@ class PostgresBulk:
         for before, after in changes.moved:
             moves[before.status, after.status].append((before, after))
             if is_ready(after):
-                self._lines.lower(after.line, after.priority, after.id)
+                self._ready.floors.lower(after.line, after.priority, after.id)
         for move in moves.values():
             self._move(move)
         if changes.gone:
@@ -450,95 +403,7 @@ class PostgresBulk:
             return
         at = [index for index, field in enumerate(_FIELDS) if field in changed]
         values = [
-            (before.id, before.status, before.attempt, *[_column(after[index]) for index in at])
+            (before.id, before.status, before.attempt, *[column_of(after[index]) for index in at])
             for (before, _), after in zip(moved, afters, strict=True)
         ]
         self._write(sql.move_jobs(columns), values)
-
-
-# --- parameters
-
-
-def _json(values: Any) -> str:
-    return as_json(list(values) if isinstance(values, set) else values)
-
-
-def _ids(ids: Iterable[int]) -> str:
-    """An array of PostgreSQL."""
-    return f"{{{','.join(map(str, ids))}}}"
-
-
-def _asked(ready: Mapping[QueueLine, int], next_of: Collection[tuple[int, Lane]]) -> tuple[str, str, str]:
-    """Lines with how much is needed of each, and the jobs after which one more is, by lane."""
-    plain, with_options = (_ids(id_ for id_, lane in next_of if lane == each) for each in (PLAIN, WITH_OPTIONS))
-    return _records((*line, most) for line, most in ready.items()), plain, with_options
-
-
-def _records(values: Iterable[Sequence[Any]]) -> str:
-    """For json_to_recordset."""
-    return as_json([dict(zip(_KEYS, each, strict=False)) for each in values])
-
-
-def _started(jobs: Sequence[Job]) -> list[tuple[Any, ...]]:
-    """The last value: which of its job's attempts in here it is."""
-    so_far: Counter[int] = Counter()
-    found = []
-    for job in jobs:
-        so_far[job.id] += 1
-        found.append((
-            job.id, job.attempt, job.worker_id, job.lease, job.started_at, job.upload_key, job.converter,
-            so_far[job.id],
-        ))  # fmt: skip
-    return found
-
-
-def _column(value: Any) -> Any:
-    """As the table has it."""
-    if type(value) is tuple:
-        return rows.encode_tags(value)
-    return int(value) if type(value) is bool else value
-
-
-# --- rows
-
-
-def _extend(found: list[Any], read: Callable[[tuple[Any, ...]], Any], told: SqlAnswer) -> None:
-    found += map(read, told.rows)
-
-
-def _take_line(lines: dict[QueueLine, list[Job]], told: SqlAnswer) -> None:
-    for row in told.rows:
-        job = rows.job(row)
-        lines.setdefault(job.line, []).append(job)
-
-
-def _take_failed(found: Found, told: SqlAnswer) -> None:
-    for job_id, worker_id in told.rows:
-        found.failed[job_id] = (*found.failed[job_id], worker_id)
-
-
-def _file(row: tuple[Any, ...]) -> tuple[str, FileRecord | None]:
-    key, size, sha256, checked_at, etag, version, kept, keeping = row
-    if keeping is None:  # there is no such row
-        return key, None
-    return key, FileRecord(size, sha256, checked_at, etag, version, kept, bool(keeping))
-
-
-def _doom(row: tuple[Any, ...]) -> tuple[str, Doom]:
-    key, state, tries, epoch, again = row
-    return key, Doom(state, tries, epoch, bool(again))
-
-
-def _claim(row: tuple[Any, ...]) -> tuple[tuple[str, str], list[tuple[int, int]]]:
-    worker_id, key, pairs = row
-    return (worker_id, key), _decode_pairs(pairs)
-
-
-def _repeated(row: tuple[Any, ...]) -> tuple[tuple[str, str], tuple[bytes, bytes, int]]:
-    subject, key, fingerprint, outcome, at = row
-    return (subject, key), (bytes(fingerprint), bytes(outcome), at)
-
-
-def _path(row: tuple[Any, ...]) -> tuple[tuple[str, str], frozenset[int]]:
-    source, path, ids = row
-    return (source, path), frozenset(_decode_ids(ids))

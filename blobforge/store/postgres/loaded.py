@@ -1,0 +1,51 @@
+"""The rows that a load has brought, as the working set has them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from blobforge.store.files import Doom, FileRecord
+from blobforge.store.needs import Found
+from blobforge.store.postgres.pipeline import SqlAnswer
+
+_decode_pairs = msgspec.json.Decoder(list[tuple[int, int]]).decode
+_decode_ids = msgspec.json.Decoder(list[int]).decode
+
+
+def extend(found: list[Any], read: Callable[[tuple[Any, ...]], Any], told: SqlAnswer) -> None:
+    found += map(read, told.rows)
+
+
+def take_failed(found: Found, told: SqlAnswer) -> None:
+    for job_id, worker_id in told.rows:
+        found.failed[job_id] = (*found.failed[job_id], worker_id)
+
+
+def file_of(row: tuple[Any, ...]) -> tuple[str, FileRecord | None]:
+    key, size, sha256, checked_at, etag, version, kept, keeping = row
+    if keeping is None:  # there is no such row
+        return key, None
+    return key, FileRecord(size, sha256, checked_at, etag, version, kept, bool(keeping))
+
+
+def doom_of(row: tuple[Any, ...]) -> tuple[str, Doom]:
+    key, state, tries, epoch, again = row
+    return key, Doom(state, tries, epoch, bool(again))
+
+
+def claim_key_of(row: tuple[Any, ...]) -> tuple[tuple[str, str], list[tuple[int, int]]]:
+    worker_id, key, pairs = row
+    return (worker_id, key), _decode_pairs(pairs)
+
+
+def repeated_of(row: tuple[Any, ...]) -> tuple[tuple[str, str], tuple[bytes, bytes, int]]:
+    subject, key, fingerprint, outcome, at = row
+    return (subject, key), (bytes(fingerprint), bytes(outcome), at)
+
+
+def path_of(row: tuple[Any, ...]) -> tuple[tuple[str, str], frozenset[int]]:
+    source, path, ids = row
+    return (source, path), frozenset(_decode_ids(ids))
