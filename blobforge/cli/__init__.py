@@ -21,6 +21,7 @@ _COMMANDS = {
     "results": "blobforge.cli.results:results",
     "replay": "blobforge.cli.replay:replay",
     "stats": "blobforge.cli.stats:stats",
+    "scale": "blobforge.cli.scale:scale",
     "work": "blobforge.cli.work:work",
     "operations": "blobforge.cli.operations:operations",
     "workers": "blobforge.cli.workers:workers",

@@ -82,13 +82,27 @@ def _memory(value: str) -> int:
 @click.option("--concurrency", type=click.IntRange(min=1), default=1, show_default=True, help="Jobs at a time.")
 @click.option("--once", is_flag=True, help="Take one job at most, then end.")
 @click.option("--max-jobs", type=click.IntRange(min=1), metavar="N", help="End after N jobs.")
-@click.option("--idle-exit", type=common.duration, metavar="TIME", help="End after so long without a job.")
+@click.option(
+    "--idle-exit",
+    "--exit-when-idle",
+    "idle_exit",
+    type=common.duration,
+    metavar="TIME",
+    help="End after so long without a job.",
+)
 @click.option(
     "--grace",
     type=common.duration,
     default="0",
     metavar="TIME",
     help="What running jobs get on SIGTERM before they are given back [0].",
+)
+@click.option(
+    "--preemption-notice",
+    type=click.Path(dir_okay=False, path_type=Path),
+    envvar="BLOBFORGE_PREEMPTION_NOTICE",
+    metavar="FILE",
+    help="Once FILE is there, this machine is about to be taken away: all is given back at once, without --grace.",
 )
 @click.option(
     "--run-window",
@@ -155,6 +169,7 @@ def work(
     max_jobs: int | None,
     idle_exit: float | None,
     grace: float,
+    preemption_notice: Path | None,
     run_windows: tuple[str, ...],
     poll_wait: int | None,
     worker_id: str | None,
@@ -197,7 +212,9 @@ def work(
     gives the job back, at no cost to it.
 
     On SIGTERM, Ctrl-C or SIGHUP no more jobs are taken. Running ones get --grace to finish and are then stopped and
-    given back; a second signal does so at once, a third ends without waiting. Exit code 0.
+    given back; a second signal does so at once, a third ends without waiting. Exit code 0. What watches for the end
+    of a machine that may be taken away (a spot instance) writes the file --preemption-notice: jobs go back at once,
+    free of charge.
 
     The server keeps the command and its limits as this worker's record, for those that may read it: `blobforge
     replay` runs an attempt again by them. So no secret belongs into the command; --hide-command keeps it here.
@@ -255,6 +272,7 @@ def work(
                     max_jobs=max_jobs,
                     idle_exit=idle_exit,
                     grace=grace,
+                    preemption_notice=preemption_notice,
                     run_windows=run_windows,
                     poll_wait=poll_wait if poll_wait is not None else (0 if once else 30),
                     labels=labels,

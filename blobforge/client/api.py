@@ -37,6 +37,7 @@ from blobforge.client.types import (
     OperationBegun,
     OperationPage,
     PathPage,
+    Scale,
     Servers,
     Stats,
     StatusAnswer,
@@ -221,6 +222,10 @@ class Endpoints(FileEndpoints, AttemptEndpoints, AdminEndpoints):
     async def stats(self) -> Stats:
         """The queue in numbers."""
         return await self._call("GET", "/api/stats", Stats)
+
+    async def scale(self, *, type: str | None = None, drain_seconds: float | None = None) -> Scale:
+        """How many workers would be done with what waits of this type (of all) in `drain_seconds` (an hour)."""
+        return await self._call("GET", "/api/scale", Scale, params={"type": type, "drain_seconds": drain_seconds})
 
     async def attention(self) -> Attention:
         """What a person should look at."""

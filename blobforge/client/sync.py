@@ -48,6 +48,7 @@ from blobforge.client.types import (
     OrphanSearch,
     OutputPage,
     PathPage,
+    Scale,
     Servers,
     Stats,
     StatusAnswer,
@@ -305,6 +306,10 @@ class Client(BlockingClient):
     def stats(self) -> Stats:
         """The queue in numbers."""
         return self._run(partial(self._client.stats))
+
+    def scale(self, *, type: str | None = None, drain_seconds: float | None = None) -> Scale:
+        """How many workers would be done with what waits of this type (of all) in `drain_seconds` (an hour)."""
+        return self._run(partial(self._client.scale, type=type, drain_seconds=drain_seconds))
 
     def attention(self) -> Attention:
         """What a person should look at."""

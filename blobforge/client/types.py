@@ -426,6 +426,17 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     eta_by_type: dict[str, float | None] = {}
 
 
+class Scale(msgspec.Struct, frozen=True, kw_only=True):
+    """How many workers there should be: `desired`, never fewer than are `busy`. `idle` ones (ids) run nothing."""
+
+    pending: int
+    running: int
+    online: int
+    busy: int
+    desired: int
+    idle: list[str]
+
+
 class WorkerAttempt(msgspec.Struct, frozen=True, kw_only=True):
     """One attempt of a worker. `outcome` is None while it runs."""
 

@@ -119,7 +119,10 @@ class AttemptRun:
             return RunEnd.DROPPED
         if outcome is RunEnd.RELEASED:
             # Nothing but the worker's own end cancels a job that was not abandoned.
-            await self._release(reason, "shutdown" if held.scope.cancelled_caught else "trouble")
+            cause: ReleaseCause = held.stopped_by if held.scope.cancelled_caught else "trouble"
+            if cause == "preempted":
+                reason = "the worker's machine is taken away"
+            await self._release(reason, cause)
         return outcome
 
     async def leftover(self) -> None:
@@ -314,7 +317,7 @@ class AttemptRun:
             except ClientError as error:
                 warn("job-not-released", f"job {job_id}: could not be released: {error}", job=job_id)
             else:
-                level = logging.INFO if cause == "shutdown" else logging.WARNING
+                level = logging.WARNING if cause == "trouble" else logging.INFO
                 say("job-released", f"job {job_id}: released: {reason}", level=level, job=job_id, reason=reason)
             return
         warn("job-not-released", f"job {job_id}: could not be released in time; its lease will end", job=job_id)

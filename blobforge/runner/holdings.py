@@ -9,7 +9,7 @@ from typing import Any
 
 import trio
 
-from blobforge.client import ClaimedJob
+from blobforge.client import ClaimedJob, ReleaseCause
 from blobforge.runner.events import warn
 
 SETTLE_GRACE = 5.0  # seconds that a completion on its way gets when the worker is told to stop
@@ -22,6 +22,7 @@ class Held:
 
     `lost` is set when a heartbeat has said that the lease is gone while the result was handed in. `late` is set when
     its lease has ended but the job has not been started since: its completion is still accepted.
+    `stopped_by`: why the worker stops, where it does.
     """
 
     claim: ClaimedJob
@@ -32,6 +33,7 @@ class Held:
     lost: bool = False
     settling: bool = False
     late: bool = False
+    stopped_by: ReleaseCause = "shutdown"
     _stopping: bool = False
 
     @property
@@ -51,9 +53,10 @@ class Held:
             self.abandoned = True
             self.scope.cancel()
 
-    def stop(self, grace: float) -> None:
+    def stop(self, grace: float, cause: ReleaseCause) -> None:
         """The worker stops: give the job back in `grace` seconds, but not while its result is being handed in."""
         self._stopping = True
+        self.stopped_by = cause
         if self.settling:
             grace = max(grace, SETTLE_GRACE)
         if grace > 0:
@@ -83,6 +86,7 @@ class Holdings:
 
     def __init__(self) -> None:
         self._held: set[Held] = set()
+        self.stopped_by: ReleaseCause = "shutdown"
         self.stopping = False
 
     def __len__(self) -> int:
@@ -92,7 +96,7 @@ class Holdings:
         held = Held(claim)
         self._held.add(held)
         if self.stopping:
-            held.stop(0)
+            held.stop(0, self.stopped_by)
         return held
 
     def let_go(self, held: Held) -> None:
@@ -121,8 +125,9 @@ class Holdings:
                     job=held.job_id,
                 )
 
-    def stop(self, grace: float) -> None:
+    def stop(self, grace: float, cause: ReleaseCause) -> None:
         """Give back what is in hand in `grace` seconds, and whatever is still taken at once."""
         self.stopping = True
+        self.stopped_by = cause
         for held in self._held:
-            held.stop(grace)
+            held.stop(grace, cause)

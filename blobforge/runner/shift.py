@@ -17,7 +17,7 @@ import msgspec
 import trio
 from msgspec.structs import replace
 
-from blobforge.client import LARGEST_CLAIM, ApiError, AsyncClient, ClaimedJob, ClientError, Registration
+from blobforge.client import LARGEST_CLAIM, ApiError, AsyncClient, ClaimedJob, ClientError, Registration, ReleaseCause
 from blobforge.runner.attempt import AttemptRun, RunEnd
 from blobforge.runner.events import say, warn
 from blobforge.runner.facts import host_facts
@@ -39,6 +39,7 @@ _COOL_DOWN = 15.0  # seconds without claims after trouble of our own, doubled ea
 _LONGEST_COOL_DOWN = 300.0
 _LOOK_AGAIN = 60.0  # seconds; clocks are set, and disks are emptied
 _LEAVE_DEADLINE = 5.0
+_NOTICE_EACH = 0.5  # seconds; clouds give half a minute at the least
 MAX_FAILURES = 10
 _BOUND = "worker-bound"  # where its credential was made for another type of jobs
 _ALIVE = "instance-alive"  # the problem's type where another process is this worker
@@ -50,7 +51,8 @@ class ShiftOptions:
     """How a worker works. Times in seconds, sizes in bytes.
 
     `once` takes what is there, one job at most; `max_jobs` ends after so many; `idle_exit` ends after so long without
-    a job. `grace` is for running jobs when it is told to stop. `poll_wait` is how long a claim waits for a job.
+    a job. `grace` is for running jobs when it is told to stop; they have none where the file `preemption_notice` is
+    there, and its coming stops the worker, too. `poll_wait` is how long a claim waits for a job.
     `workdir` is where the scratch folder is made (the system's temporary folder by default), on a disk of which
     `min_free` bytes are left alone. `output_suffix` names the outputs (`.txt`). `zip_outputs` packs several as one.
     `named`: the worker's id was chosen, and outlives the process. `made_with` is what makes the results: a name and a
@@ -62,6 +64,7 @@ class ShiftOptions:
     max_jobs: int | None = None
     idle_exit: float | None = None
     grace: float = 0.0
+    preemption_notice: Path | None = None
     poll_wait: float = 30.0
     labels: tuple[str, ...] = ()
     run_windows: tuple[RunWindow, ...] = ()
@@ -123,11 +126,26 @@ class Shift:
 
     def stop(self, grace: float) -> None:
         """Take no more jobs; what still runs in `grace` seconds is killed and given back. Then `run` returns."""
+        cause: ReleaseCause = "shutdown"
+        if self._notice():
+            grace, cause = 0.0, "preempted"
         count = len(self._holdings)
         how = f"{grace:g} s to finish" if grace > 0 and count else "given back"
-        say("stopping", f"stopping: {count} running job(s), {how}", jobs=count)
+        why = "this machine is taken away" if cause == "preempted" else "stopping"
+        say("stopping", f"{why}: {count} running job(s), {how}", jobs=count, cause=cause)
         self._claiming.cancel()
-        self._holdings.stop(grace)
+        self._holdings.stop(grace, cause)
+
+    def _notice(self) -> bool:
+        """Whether this machine is about to be taken away."""
+        notice = self._options.preemption_notice
+        return notice is not None and notice.exists()
+
+    async def _watch_notice(self) -> None:
+        while not self._notice():  # noqa: ASYNC110 - another program writes it
+            await trio.sleep(_NOTICE_EACH)
+        if self._holdings.stopped_by != "preempted":
+            self.stop(0)
 
     async def run(self) -> None:
         """Work until stopped or done; `tally` then tells how the attempts ended.
@@ -204,6 +222,8 @@ class Shift:
         try:
             async with trio.open_nursery() as beating:
                 beating.start_soon(heartbeat.run)
+                if self._options.preemption_notice is not None:
+                    beating.start_soon(self._watch_notice)
                 async with trio.open_nursery() as attempts:
                     with self._claiming:
                         await self._claim_until_done(heartbeat, attempts, background)

@@ -19,6 +19,7 @@ from blobforge.job import Attempt, Job, JobStatus
 from blobforge.operation import Operation
 from blobforge.outputs import Output
 from blobforge.people import AuditEntry, Session, User
+from blobforge.scaling import Staff
 from blobforge.store.figures import Census, Drill, Failure, History, Space, Stats, TagWeight, TypeQueue, WorkerRates
 from blobforge.store.files import FileRecord, SupersededTotals
 from blobforge.store.filters import AuditFilter, JobFilter, TokenFilter, UserFilter
@@ -75,6 +76,9 @@ class Insights(Protocol):
 
     def loads(self) -> dict[str, Load]:
         """How many jobs wait and run, by type."""
+
+    def staff(self, type_: str | None) -> Staff:
+        """The workers that may be given jobs of this type (None: of any)."""
 
     # --- causes of failures
 

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from functools import cache
 from typing import Any
+from urllib.parse import urlsplit
 
 import kubernetes_validate
 import pytest
 import yaml
+from cloudcoil.models.keda.v1alpha1 import ScaledObject, TriggerAuthentication
 
 from blobforge.environment import load, unknown_variables
 from tests.deploy.compose import DEPLOY, ROOT
 from tests.deploy.test_compose import parse
+from tests.fixtures.local import LocalServer
+from tests.web.calls import token
 from web.app import routes
 
 FOLDER = DEPLOY / "kubernetes"
 FILES = ["server.yaml", "worker.yaml"]
+SCALERS = ["hpa.yaml", "keda.yaml"]
 VERSIONS = ["1.29", "1.33", "1.37"]  # of Kubernetes: old, usual, newest
 
 
@@ -40,7 +45,7 @@ def container(name: str) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", [*FILES, "hpa.yaml"])
 @pytest.mark.parametrize("version", VERSIONS)
 def test_they_are_valid(name: str, version: str) -> None:
     found = list(manifests(name))
@@ -122,3 +127,51 @@ def test_they_may_do_no_more_than_they_need(name: str) -> None:
 
 def test_the_worker_s_command_parses() -> None:
     parse(container("worker.yaml")["args"])
+
+
+# ------------------------------------------------------------------ what scales the workers
+
+
+@pytest.mark.parametrize("name", SCALERS)
+def test_what_is_scaled_is_there(name: str) -> None:
+    [scaler] = [each for each in manifests(name) if "scaleTargetRef" in each["spec"]]
+    deployment = one("Deployment", "worker.yaml")
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", **scaler["spec"]["scaleTargetRef"]}
+    assert target == {key: deployment[key] for key in ("apiVersion", "kind")} | {
+        "name": deployment["metadata"]["name"]
+    }
+    named = f"deploy/kubernetes/{name}"
+    assert f"](../{named})" in (ROOT / "docs" / "scaling.md").read_text()
+
+
+def as_keda_takes_it(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Without what KEDA does not know. Raises ValueError for values that cannot be."""
+    model = {"ScaledObject": ScaledObject, "TriggerAuthentication": TriggerAuthentication}[manifest["kind"]]
+    return model.model_validate(manifest).model_dump(by_alias=True, exclude_unset=True)  # type: ignore[no-any-return]
+
+
+def test_keda_takes_its_manifests_and_would_not_take_others() -> None:
+    for manifest in manifests("keda.yaml"):
+        assert as_keda_takes_it(manifest) == manifest
+    scaled = one("ScaledObject", "keda.yaml")
+    wrong = scaled | {"spec": scaled["spec"] | {"minReplicas": 1}}
+    assert as_keda_takes_it(wrong) != wrong
+    with pytest.raises(ValueError, match="pollingInterval"):
+        as_keda_takes_it(scaled | {"spec": scaled["spec"] | {"pollingInterval": "often"}})
+
+
+async def test_keda_reads_a_number_where_it_looks_for_one(local: LocalServer, autojump_clock: Any) -> None:
+    [trigger] = one("ScaledObject", "keda.yaml")["spec"]["triggers"]
+    asked = trigger["metadata"]
+    url = urlsplit(asked["url"])
+    assert (url.scheme, url.netloc) == ("http", one("Service")["metadata"]["name"])
+    # As its authentication says: a token that may read, as a bearer.
+    made = await token(local, "read")
+    assert asked["authMode"] == "bearer"
+    assert trigger["authenticationRef"]["name"] == one("TriggerAuthentication", "keda.yaml")["metadata"]["name"]
+    await local.submit(b"one")
+    status, answer = await local.call("GET", f"{url.path}?{url.query}", token=made)
+    assert status == 200
+    found = answer[asked["valueLocation"]]
+    assert isinstance(found, int)
+    assert found > int(asked["activationTargetValue"])

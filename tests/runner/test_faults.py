@@ -311,6 +311,27 @@ def test_told_twice_or_out_of_time_it_gives_the_job_back(field: Field, how: str)
     assert (job["status"], job["attempts"], outcomes(job)) == ("pending", 0, ["released"])
 
 
+@pytest.mark.parametrize("how", ["notice alone", "after SIGTERM", "at SIGTERM"])
+def test_where_its_machine_is_taken_away_it_gives_the_job_back_at_once(field: Field, how: str) -> None:
+    job_id = field.submit()
+    notice = field.folder / "preempted"
+    waits = field.script(f"{field.say_pid(0)} sleep 1000")
+    worker = field.work(waits, "--grace", "1h", "--preemption-notice", str(notice))
+    (pid,) = field.pids(1)
+    if how == "after SIGTERM":
+        worker.terminate()
+        until(lambda: "stopping: 1 running job(s), 3600 s" in field.said())
+    notice.touch()
+    if how == "at SIGTERM":
+        worker.terminate()
+    assert worker.wait(30) == 0
+    until(lambda: not alive(pid))
+    job = field.job(job_id)
+    assert (job["status"], job["attempts"], outcomes(job)) == ("pending", 0, ["released"])
+    assert [each["kind"] for each in job["attempt_history"]] == ["preempted"]
+    assert field.said().count("this machine is taken away: 1 running job(s), given back") == 1
+
+
 def test_outside_its_window_and_without_room_it_takes_nothing(field: Field) -> None:
     job_id = field.submit()
     later = [datetime.now() + timedelta(hours=hours) for hours in (2, 3)]
@@ -338,7 +359,7 @@ def test_it_counts_its_jobs_and_says_what_it_is(field: Field) -> None:
     assert listed["labels"] == ["gpu", "ocr"]
     assert listed["metadata"]["memory"] > 0
     assert listed["metadata"]["concurrency"] == 2
-    assert field.work("cp {source} {output}", "--json", "--idle-exit", "0.3").wait(30) == 0
+    assert field.work("cp {source} {output}", "--json", "--exit-when-idle", "0.3").wait(30) == 0
     lines = [json.loads(line) for line in field.said().splitlines() if line.startswith("{")]
     assert [line["event"] for line in lines] == [
         *("registered", "job-started", "job-completed", "idle-exit", "unregistered")

@@ -33,6 +33,7 @@ from actors.messages import (
 from blobforge import failures
 from blobforge.job import Outcome
 from blobforge.people import AuditEntry
+from blobforge.scaling import Staff
 from blobforge.store import figures
 from blobforge.store.figures import WINDOWS
 from blobforge.store.filters import AuditFilter, JobFilter
@@ -54,6 +55,20 @@ def reader(book: Book) -> Iterator[Reader]:
 def at(book: Book, ms: int) -> None:
     """The next transaction happens at this time."""
     book.now = ms - 1000
+
+
+# ------------------------------------------------------------------ who is there
+
+
+def test_the_staff_of_a_type_are_those_who_may_be_given_its_jobs(book: Book, reader: Reader) -> None:
+    book.register("busy", "idle", "drains", "away", "off")
+    book.do(Register(ADMIN, "other", "ocr"))
+    book.do(*map(submission, range(4)), Claim(ADMIN, "other", ("ocr", "pdf"), 1), Claim(ADMIN, "busy", ("pdf",), 2))
+    book.do(Claim(ADMIN, "drains", ("pdf",)), Drain("drains"), Unregister(ADMIN, "away"), DisableWorker("off"))
+    assert reader.insights.staff("pdf") == Staff(online=3, busy=3, idle=["idle"])
+    assert reader.insights.staff("ocr") == Staff(online=1, busy=1, idle=[])
+    assert reader.insights.staff("none") == Staff(online=0, busy=0, idle=[])
+    assert reader.insights.staff(None) == Staff(online=3, busy=3, idle=["idle"])
 
 
 # ------------------------------------------------------------------ charts

@@ -37,6 +37,41 @@ async def fail(local: LocalServer, error: str, **fields: Any) -> int:
     return job_id
 
 
+# ------------------------------------------------------------------ how many workers
+
+
+async def test_how_many_workers_there_should_be_and_who_is_idle(local: LocalServer, autojump_clock: Any) -> None:
+    empty = {"pending": 0, "running": 0, "online": 0, "busy": 0, "desired": 0, "idle": []}
+    assert await get(local, "/api/scale") == empty
+    for number in range(12):
+        await local.submit(b"%d" % number)
+    assert (await get(local, "/api/scale", type="pdf"))["desired"] == 1, "somebody has to begin"
+    await local.register("w1")
+    await local.register("w2")
+    for _ in range(6):
+        grant = await local.claim("w1")
+        await trio.sleep(20)
+        await put_output(local, grant["output_key"])
+        job_id = grant["job"]["id"]
+        await post(local, f"/api/jobs/{job_id}/complete", worker_id="w1", output_key=grant["output_key"])
+    await local.claim("w1")
+    found = await get(local, "/api/scale", type="pdf", drain_seconds=25)
+    assert found | {"desired": 0} == {
+        "pending": 5, "running": 1, "online": 2, "busy": 1, "desired": 0, "idle": ["w2"]
+    }  # fmt: skip
+    assert 4 <= found["desired"] <= 6
+    assert (await get(local, "/api/scale", type="pdf"))["desired"] == 1
+    assert await get(local, "/api/scale", type="other") == empty
+    await local.call("POST", "/api/workers/w1/drain", {})
+    found = await get(local, "/api/scale")
+    assert (found["online"], found["busy"], found["idle"]) == (1, 1, ["w2"])
+
+
+@pytest.mark.parametrize("query", ["drain_seconds=0", "drain_seconds=x", "drain_seconds=1e9", "type=a%20b"])
+async def test_what_is_asked_of_the_scale_is_looked_at(local: LocalServer, autojump_clock: Any, query: str) -> None:
+    assert_problem(await local.call("GET", f"/api/scale?{query}"), 422, "invalid")
+
+
 # ------------------------------------------------------------------ charts and what is ahead
 
 

@@ -18,6 +18,7 @@ from web.api import (
     people,
     preview,
     removal,
+    scaling,
     servers,
     sources,
     status,
@@ -53,4 +54,5 @@ ROUTES: list[Route] = [
     *status.ROUTES,
     *servers.ROUTES,
     *insights.ROUTES,
+    *scaling.ROUTES,
 ]

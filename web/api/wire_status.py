@@ -10,6 +10,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from web.api.wire_common import JobType
+
 
 class DrillsQuery(msgspec.Struct, frozen=True):
     ok: Annotated[bool, Meta(description="only drills that passed, or only those that failed")] | None = None
@@ -75,6 +77,24 @@ class StatsWire(msgspec.Struct, frozen=True, kw_only=True):
     eta_seconds: float | None
     eta_by_type: dict[str, float | None] = {}
     bytes: KeptWire | msgspec.UnsetType = msgspec.UNSET
+
+
+class ScaleQuery(msgspec.Struct, frozen=True):
+    type: JobType | None = None
+    drain_seconds: Annotated[float, Meta(gt=0, le=31_536_000, description="what waits is to be done within")] = 3600
+
+
+class ScaleWire(msgspec.Struct, frozen=True, kw_only=False):
+    """`pending` wait, those that wait out a back-off too; `desired` workers would be done with what waits and runs in
+    `drain_seconds`, and are never fewer than `busy`. `idle` workers (1,000 at most) run nothing: drain one before it
+    is ended, so that it is not given a job meanwhile."""
+
+    pending: int
+    running: int
+    online: int
+    busy: int
+    desired: int
+    idle: list[str]
 
 
 class Part(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -13,6 +13,7 @@ from blobforge.forecast import Durations, Load
 from blobforge.job import Job, JobStatus
 from blobforge.options import PLAIN, WITH_OPTIONS
 from blobforge.people import AuditEntry
+from blobforge.scaling import Staff
 from blobforge.store import lists
 from blobforge.store.figures import (
     FLOWS,
@@ -99,6 +100,10 @@ class Insights:
             elif status == JobStatus.RUNNING:
                 running[type_] = running.get(type_, 0) + n
         return {type_: Load(waiting.get(type_, 0), running.get(type_, 0)) for type_ in {*waiting, *running}}
+
+    def staff(self, type_: str | None) -> Staff:
+        asked = self._ask.rows(sql.STAFF) if type_ is None else self._ask.rows(sql.STAFF_OF_TYPE, (type_,))
+        return Staff.of((worker_id, bool(online), bool(runs)) for worker_id, online, runs in asked)
 
     # --- causes of failures
 

@@ -355,6 +355,14 @@ TYPES_WITH_WORKERS: Final = """
     UNION
     SELECT t.type FROM worker_types AS t JOIN workers AS w ON w.id = t.worker_id
      WHERE w.status = 'online' AND w.enabled = 1"""
+_STAFF: Final = """
+    SELECT id, status = 'online',
+           EXISTS (SELECT 1 FROM jobs WHERE jobs.status = 'running' AND jobs.worker_id = workers.id)
+      FROM workers WHERE enabled = 1 AND status IN ('online', 'draining')"""
+STAFF: Final = f"{_STAFF} ORDER BY id"
+STAFF_OF_TYPE: Final = f"""{_STAFF}
+       AND (type = ?1 OR EXISTS (SELECT 1 FROM worker_types AS t WHERE t.worker_id = workers.id AND t.type = ?1))
+     ORDER BY id"""
 TYPES_ACCEPTED: Final = """
     SELECT type FROM workers WHERE status = 'online' AND enabled = 1 AND accepts IS NOT NULL
     UNION
