@@ -12,7 +12,7 @@ import msgspec
 
 from blobforge.forecast import ENOUGH, Durations, Load
 
-MOST_IDLE = 1000  # ids that are named; nobody ends more at a time
+MOST_IDLE = 1000  # ids that are named: no program ends more at a time
 
 
 class Staff(msgspec.Struct, frozen=True):

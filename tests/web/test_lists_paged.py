@@ -31,6 +31,7 @@ BOUNDED = {
     "/api/workers/<worker:worker_id>": "the first hundred jobs that it runs",
     "/api/stats/history": "a fixed number of slots",
     "/api/stats/attention": "20 of each kind",
+    "/api/scale": "a thousand idle workers: no program ends more at a time",
     "/api/admin/backup": "the last ten drills; all of them at /drills",
     "/api/admin/settings": "the settings that there are",
     "/api/admin/database": "a remark on each subject",
