@@ -1,30 +1,33 @@
-"""Does a claim on PostgreSQL take longer for what is there, or what was?
+"""Does a claim take longer for what is there, or what was: on SQLite, and on PostgreSQL?
 
     python -m bench.churn [--few 10000] [--many 1000000] [--churned 1000000] [--rounds 300] [--quick]
                           [--baseline] [--plot]
 
 Servers side by side, each on a database of its own, asked in turns, one claim at a time, so that all see the same
 machine: few jobs are pending; many are; few are left of many that were claimed and completed over HTTP, by 16 workers
-in batches of 100; the same with a snapshot held open all the while, so that no dead row could be cleaned up. `ratio`
-is the median beside that of few jobs.
+in batches of 100; on PostgreSQL also the same with a snapshot held open all the while, so that no dead row could be
+cleaned up. `ratio` is the median beside that of few jobs on the same engine.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, AsyncExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from msgspec import Meta
 
-from bench import claim, clusters, servers
+from bench import claim, clusters, filling, servers
 from bench.load import Connection, Turn, connected, encode, measure, one_by_one
 from bench.plan import BenchError, Plan, command
 from bench.report import Chart, Report
 from bench.servers import Server
+
+if TYPE_CHECKING:
+    from tests.fixtures.postgres import Cluster
 
 BATCH = 100
 CHURNERS = 16
@@ -43,38 +46,69 @@ FULL = Churn()
 QUICK = Churn(few=2000, many=40_000, churned=40_000, rounds=60)
 
 
+class Case(NamedTuple):
+    """A database with so many jobs pending, of which so many are claimed and completed before."""
+
+    name: str
+    jobs: int
+    churned: int = 0
+    snapshot: bool = False
+
+
+Started = Callable[[Case], AbstractContextManager[tuple[str, Server]]]  # its engine, and the server
+
+
 async def run(plan: Churn) -> Report:
-    with tempfile.TemporaryDirectory(prefix="blobforge-bench-") as folder, clusters.running() as cluster:
-        fill = partial(clusters.pending, workers=CHURNERS, type_=claim.TYPE)
-        few = cluster.template("few", partial(fill, jobs=plan.few))
-        many = cluster.template("many", partial(fill, jobs=plan.many))
-        before = cluster.template("before", partial(fill, jobs=plan.few + plan.churned))
-        databases = {
-            f"{plan.few:,} pending": (few, 0),
-            f"{plan.many:,} pending": (many, 0),
-            f"{plan.churned:,} churned": (before, plan.churned),
-            f"{plan.churned:,} churned under a snapshot": (before, plan.churned),
-        }
-        asked: dict[str, Connection] = {}
-        running: dict[str, Server] = {}
-        async with AsyncExitStack() as stack:
-            for number, (name, (template, churned)) in enumerate(databases.items()):
-                place = Path(folder) / f"{number}"
-                place.mkdir()
-                url = cluster.url(cluster.database(template))
-                running[name] = stack.enter_context(servers.blobforge(place, BLOBFORGE_DATABASE_URL=url))
-                if "snapshot" in name:
-                    stack.enter_context(_snapshot(url))
-                await _churn(running[name], churned)
-            for name, server in running.items():
-                asked[name] = await stack.enter_async_context(connected(server))
-            subjects = {name: partial(_claim, connection) for name, connection in asked.items()}
-            found = await one_by_one(plan.rounds, subjects)
-    rows = [{"what": f"a claim, {name}", "kind": name, "how": "claim"} | row for name, row in found.items()]
+    cases = [
+        Case(f"{plan.few:,} pending", plan.few),
+        Case(f"{plan.many:,} pending", plan.many),
+        Case(f"{plan.churned:,} churned", plan.few + plan.churned, plan.churned),
+    ]
+    held = Case(f"{plan.churned:,} churned under a snapshot", plan.few + plan.churned, plan.churned, snapshot=True)
+    with tempfile.TemporaryDirectory(prefix="blobforge-bench-") as folder:
+        rows = await _asked(plan, cases, partial(_on_sqlite, Path(folder)))
+        with clusters.running() as cluster:
+            rows += await _asked(plan, [*cases, held], partial(_on_postgres, cluster, Path(folder)))
     chart = Chart(x="kind", y="p50_ms", series="how", x_label="", bars=True)
-    return Report(
-        "churn", "A claim on PostgreSQL, by what is there and what was", rows, headline="p50_ms", chart=chart
-    )
+    return Report("churn", "A claim, by what is there and what was", rows, headline="p50_ms", chart=chart)
+
+
+async def _asked(plan: Churn, cases: Sequence[Case], started: Started) -> list[dict[str, Any]]:
+    """The rows of one engine."""
+    asked: dict[str, Connection] = {}
+    running: dict[str, Server] = {}
+    async with AsyncExitStack() as stack:
+        for case in cases:
+            engine, server = stack.enter_context(started(case))
+            running[case.name] = server
+            await claim.register(server, CHURNERS)
+            await _churn(server, case.churned)
+        for name, server in running.items():
+            asked[name] = await stack.enter_async_context(connected(server))
+        found = await one_by_one(plan.rounds, {name: partial(_claim, each) for name, each in asked.items()})
+    return [{"what": f"{engine}: a claim, {name}", "kind": name, "how": engine} | row for name, row in found.items()]
+
+
+@contextmanager
+def _on_sqlite(folder: Path, case: Case) -> Iterator[tuple[str, Server]]:
+    place = folder / f"sqlite {case.name}"
+    place.mkdir()
+    filling.pending(place / "blobforge.db", case.jobs, claim.TYPE)
+    with servers.blobforge(place) as server:
+        yield "SQLite", server
+
+
+@contextmanager
+def _on_postgres(cluster: Cluster, folder: Path, case: Case) -> Iterator[tuple[str, Server]]:
+    place = folder / f"postgres {case.name}"
+    place.mkdir()
+    template = cluster.template(f"of_{case.jobs}", partial(clusters.pending, jobs=case.jobs, type_=claim.TYPE))
+    url = cluster.url(cluster.database(template))
+    with (
+        servers.blobforge(place, BLOBFORGE_DATABASE_URL=url) as server,
+        _snapshot(url) if case.snapshot else nullcontext(),
+    ):
+        yield "PostgreSQL", server
 
 
 @contextmanager

@@ -177,11 +177,16 @@ def _far(results: Mapping[str, Rows]) -> Found:
     return Found(f"{rate:,.0f}", rate >= 2500)
 
 
-def _churn(results: Mapping[str, Rows]) -> Found:
-    ratios = [row["ratio"] for row in results["churn"]][1:]
-    if not ratios:
-        raise LookupError("churn")
-    return Found(", ".join(f"{ratio:.2f}" for ratio in ratios), max(ratios) <= 1.3)
+def _churn(engine: str, most: float) -> Callable[[Mapping[str, Rows]], Found]:
+    """The medians of a claim beside that with few jobs."""
+
+    def found(results: Mapping[str, Rows]) -> Found:
+        ratios = [row["ratio"] for row in results["churn"] if row["how"] == engine][1:]
+        if not ratios:
+            raise LookupError("churn")
+        return Found(", ".join(f"{ratio:.2f}" for ratio in ratios), max(ratios) <= most)
+
+    return found
 
 
 def _elsewhere(results: Mapping[str, Rows]) -> Found:
@@ -233,6 +238,7 @@ GOALS = (
     Goal("Small results a second fetched, on the embedded store and on S3", "300", _fetched),
     Goal("Errors, in all results", "0", _errors),
     Goal("10,000,000 jobs against 10,000, medians", "1.3 times", _depth),
+    Goal("A claim with 1,000,000 pending, and after many were churned, medians", "1.2 times", _churn("SQLite", 1.2)),
     Goal("Wake-up with 1,000 idle long polls", "p50 5 ms, p99 50 ms, one worker woken (4 messages a job)", _wake),
     Goal("10,000 idle long polls", "200 MiB, claim p99 as before or better", _idle),
     Goal("Events to 1,000 clients, 100 of them stalled", "p99 250 ms, no growth", _fanout),
@@ -245,7 +251,7 @@ GOALS = (
          _several(1.2, how=TWO, kind="single requests")),
     Goal("PostgreSQL: cycles a second, 64 workers, each round trip 0.5 ms longer", "2,500", _far),
     Goal("PostgreSQL: a claim with 1,000,000 pending, after many were churned, and under a snapshot, medians",
-         "1.3 times", _churn),
+         "1.3 times", _churn("PostgreSQL", 1.3)),
     Goal("PostgreSQL: wake-up of a long poll at another server, alone and beside 2,000 at each of three", "p50 15 ms",
          _elsewhere),
 )  # fmt: skip
