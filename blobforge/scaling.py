@@ -1,4 +1,4 @@
-"""How many workers a fleet should have, so that what waits is done within a given time; and who may be ended.
+"""How many workers a fleet should have, so that what waits is done within a given time; and which may be ended.
 
 Pure: everything is an argument.
 """
