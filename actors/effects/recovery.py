@@ -39,7 +39,12 @@ def settle_restore(tx: Transaction) -> int | None:
 
 
 def settle_fork(tx: Transaction) -> Done:
-    """The same where the database itself, without a restore, goes on from before what it had acknowledged."""
+    """The same where the database itself, without a restore, goes on from before what it had acknowledged. Each
+    server notices that by what it has lost itself. The first one settles it for all: what was given out since stands.
+    """
+    if tx.store.losses_settled:
+        log.warning("acknowledged work was lost, and another server has settled that: nothing is void any more")
+        return Done()
     returned = _settle(tx, "history.forked", FORKED)
     log.error("acknowledged work was lost: every lease is void, running jobs went back", jobs=returned)
     return Done()
@@ -58,6 +63,7 @@ def _settle(tx: Transaction, action: str, reason: str) -> int:
         attempts=ATTEMPTS_SKIPPED + ATTEMPTS_PER_SECOND * seconds,
         now=tx.now,
     )
+    tx.store.settle_losses()
     detail = f"{len(running)} running jobs went back"
     tx.store.insert_audit(AuditEntry(0, tx.now, SERVER, SERVER, "", action, reason, detail))
     return len(running)

@@ -48,6 +48,13 @@ class InHistory(Protocol):
     def counted(self) -> None:
         """In this transaction they are."""
 
+    @property
+    def losses_settled(self) -> bool:
+        """Whether what was lost in the last fork that this server has met was settled since, by another server."""
+
+    def settle_losses(self) -> None:
+        """In this transaction what was lost is settled: no other server is to do it again."""
+
     def tell(self, events: Sequence[Event], facts: Sequence[Fact]) -> None:
         """What has happened in the transaction, for other servers to know of once it is committed: at its end."""
 
@@ -57,7 +64,8 @@ class HistoryReader(Protocol):
     itself."""
 
     def latest(self) -> int:
-        """The number of the last entry: what was read before is forgotten. Raises StoreUnavailable."""
+        """The number of the last entry, from which on it is read. Raises StoreUnavailable; HistoryForked, once, where
+        what this server has known is there no more."""
 
     def read(self, after: int, limit: int) -> list[Entry]:
         """The entries behind that one, the oldest first. Where the first of them is not the next, those in between

@@ -106,6 +106,15 @@ class OpenTransaction:
         """In this transaction all counters are made anew."""
         self._bulk.counted()
 
+    @property
+    def losses_settled(self) -> bool:
+        """Whether another server has settled what the last fork has cost that this one has met."""
+        return self._bulk.losses_settled
+
+    def settle_losses(self) -> None:
+        """In this transaction what was lost is settled."""
+        self._bulk.settle_losses()
+
     def tell(self, events: Sequence[Event], facts: Sequence[Fact]) -> None:
         """What has happened in the transaction, for other servers to know of once it is committed."""
         self._bulk.tell(events, facts)

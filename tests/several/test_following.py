@@ -252,6 +252,38 @@ async def test_a_fork_is_settled_once_whichever_part_of_the_server_meets_it(
         assert (await a.job(job_id))["status"] == "running", "a lease of after the settlement stands"
 
 
+@pytest.mark.parametrize("second", ["writer", "follower"])
+async def test_a_fork_that_two_servers_have_met_is_settled_by_the_first(
+    house: House, autojump_clock: Any, second: str
+) -> None:
+    """The second one reads everything anew. What the first one has given out meanwhile stands."""
+    async with house.server("a") as a, house.server("b") as b:
+        await a.register("w1")
+        await a.submit()
+        await trio.sleep(SOON)
+        house.execute(FORK)
+        for _ in range(2):  # it fails, and is made once more behind the settlement
+            await a.call("POST", "/api/workers/w1/heartbeat", {})
+        given = await a.claim("w1")
+        job_id = given["job"]["id"]
+        if second == "writer":
+            for _ in range(2):
+                await b.call("POST", "/api/workers/w1/heartbeat", {})
+        await trio.sleep(SOON)
+        assert [each.parts.writer.sequencer.settled for each in (a, b)] == [1, 1]
+        assert house.execute(SETTLED) == [(1,)]
+        assert (await a.job(job_id))["status"] == "running"
+        beat = {"jobs": [{"job_id": job_id, "lease": given["lease"]}]}
+        assert (await b.call("POST", "/api/workers/w1/heartbeat", beat))[0] == 200
+        await a.register("w2")
+        await trio.sleep(SOON)
+        house.execute(FORK)
+        await trio.sleep(SOON)
+        assert [each.parts.writer.sequencer.settled for each in (a, b)] == [2, 2]
+        assert house.execute(SETTLED) == [(2,)], "the next fork is another one"
+        assert (await a.job(job_id))["status"] == "pending"
+
+
 async def test_what_is_committed_while_everything_is_read_anew_is_told_once(
     house: House, autojump_clock: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

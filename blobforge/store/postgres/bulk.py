@@ -135,6 +135,14 @@ class PostgresBulk:
         self._queued += 1
         self._turns.counted()
 
+    @property
+    def losses_settled(self) -> bool:
+        return self._turns.losses_settled
+
+    def settle_losses(self) -> None:
+        self._queued += 1
+        self._turns.settle_losses()
+
     def tell(self, events: Sequence[Event], facts: Sequence[Fact]) -> None:
         if events or facts:
             self._told = encode(events, facts)

@@ -14,8 +14,7 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from threading import Lock
-from typing import Final
+from typing import Any, Final
 
 import psycopg
 import structlog
@@ -32,6 +31,7 @@ from blobforge.store.errors import (
 from blobforge.store.opentransaction import Unwritable
 from blobforge.store.postgres import turns_sql as sql
 from blobforge.store.postgres.connecting import open_pipeline
+from blobforge.store.postgres.known import LastKnown, is_there
 from blobforge.store.postgres.pipeline import Lost, Pipeline, SqlAnswer, SqlValue
 
 log = structlog.get_logger("blobforge.store")
@@ -54,33 +54,6 @@ KEPT_MS: Final = 120_000
 KEPT: Final = 2_000
 MOST_KEPT: Final = 50_000
 _PRUNED_EACH: Final = 100  # turns
-
-
-class LastKnown:
-    """The last entry of the log that this server knows of, its own or another server's: each new connection looks
-    whether it is still there. Used by any thread.
-
-    `forks` counts how often it was not. The writer and the follower note that number before they ask: what was read
-    before a fork says nothing about the history after it, and the second one that meets a fork knows it for the same.
-    """
-
-    def __init__(self) -> None:
-        self.entry: tuple[int, bytes] | None = None  # its number and nonce
-        self.forks = 0
-        self._one = Lock()
-
-    def learn(self, n: int, nonce: bytes, forks: int) -> None:
-        with self._one:
-            if forks == self.forks and (self.entry is None or n > self.entry[0]):
-                self.entry = n, bytes(nonce)
-
-    def lose(self, forks: int) -> int:
-        """What was known when there had been so many forks is not there any more: the number of the fork."""
-        with self._one:
-            if forks == self.forks:
-                self.forks += 1
-                self.entry = None
-            return self.forks
 
 
 class WriterTurns:
@@ -108,6 +81,7 @@ class WriterTurns:
         self._taken: tuple[int, int, int] | None = None  # n, at, job
         self.known = known or LastKnown()
         self._forks = self.known.forks  # of which this connection has said so
+        self._settled = ""  # the latest settlement before the turn that is taken
         self.turn_seconds = Spread()  # that transactions took to begin
         self.turn = 0  # of the last transaction that this server knows to be committed
         # The last turn of a server that does not keep all counters, where those were not counted since.
@@ -165,7 +139,7 @@ class WriterTurns:
             raise Lost("this server is another one's incarnation by now")
 
     def _took(self, answer: SqlAnswer) -> None:
-        n, at, oldest, job, self.older = answer.rows[0]
+        n, at, oldest, job, self.older, settled = answer.rows[0]
         self._taken = (n, at, job)
         if oldest > self._schema:
             raise SchemaUnknown(_too_old(oldest, self._schema))
@@ -173,6 +147,9 @@ class WriterTurns:
             self._fork(n - 1)
         self.others_wrote = n != self.turn + 1
         self.turn = n - 1
+        self._settled = settled
+        if not self.known.has_read_of(settled):
+            self.queue(sql.SETTLEMENTS, (), self._read_of)  # with what is sent next
         if self.others_wrote:
             self.on_news()
 
@@ -227,9 +204,27 @@ class WriterTurns:
         """In this transaction all counters are made anew."""
         self.queue(sql.RECOUNTED, (self._schema,))
 
+    @property
+    def losses_settled(self) -> bool:
+        """Whether another server has settled what the last fork has cost that this one has met."""
+        self.take()
+        return self.known.is_settled(id_ for (id_,) in self.run(sql.SETTLEMENTS).rows)
+
+    def settle_losses(self) -> None:
+        """In this transaction they are, for all servers."""
+        n, at, _ = self.take()
+        id_ = secrets.token_hex(8)
+        self.known.read_of([id_])
+        self.queue(sql.ADD_SETTLEMENT, (id_, n, at, self.server))
+        self.queue(sql.SETTLED, (id_,))
+
+    def _read_of(self, answer: SqlAnswer) -> None:
+        self.known.read_of(id_ for (id_,) in answer.rows)
+
     def learn(self, n: int, nonce: bytes) -> None:
         """An entry of another server was read in this transaction."""
-        self.known.learn(n, nonce, self._forks)
+        if self.known.has_read_of(self._settled):
+            self.known.learn(n, nonce, self._forks)
 
     def rollback(self) -> None:
         """All of the transaction is undone, if there is one: the turn is given back."""
@@ -279,13 +274,15 @@ class WriterTurns:
         try:
             pipe.run(sql.SESSION, (_ms(IDLE_WAIT), _ms(LOCK_WAIT)), within=ANSWER_WAIT)
             raised = pipe.run(sql.RAISE_INCARNATION, (self.server,), within=ANSWER_WAIT)
-            n, _, oldest = pipe.run(sql.LATEST_TURN, within=ANSWER_WAIT).rows[0]
+            n, _, oldest, settled = pipe.run(sql.LATEST_TURN, within=ANSWER_WAIT).rows[0]
             self._pipe, self._incarnation = pipe, raised.rows[0][0]
             if oldest > self._schema:
                 raise SchemaUnknown(_too_old(oldest, self._schema))
             last = self.known.entry
-            if self._forks != self.known.forks or (last is not None and not self._is_there(*last, n)):
+            if self._forks != self.known.forks or (last is not None and not is_there(self._ask, *last, n)):
                 self._fork(n)
+            if not self.known.has_read_of(settled):
+                self._read_of(pipe.run(sql.SETTLEMENTS, within=ANSWER_WAIT))
         except psycopg.Error as error:
             self._drop(pipe)
             raise StoreUnavailable(str(error)) from error
@@ -325,14 +322,9 @@ class WriterTurns:
                 return
             raise StoreUnavailable(f"the connection was lost before the commit: {error}") from error
 
-    def _is_there(self, n: int, nonce: bytes, latest: int) -> bool:
-        """Whether the last entry that is known is still a part of the history."""
+    def _ask(self, statement: str, values: Sequence[SqlValue]) -> list[tuple[Any, ...]]:
         assert self._pipe is not None
-        found = self._pipe.run(sql.NONCE, (n,), within=ANSWER_WAIT).rows
-        if found:
-            return bytes(found[0][0]) == nonce
-        oldest = self._pipe.run(sql.OLDEST_ENTRY, within=ANSWER_WAIT).rows[0][0]
-        return n <= latest and (oldest is None or n < oldest)  # else it has been pruned
+        return self._pipe.run(statement, values, within=ANSWER_WAIT).rows
 
     def _fork(self, latest: int) -> None:
         last, before = self.known.entry, self.known.forks

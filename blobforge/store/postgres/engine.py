@@ -10,8 +10,9 @@ from pathlib import Path
 from blobforge.store.errors import DatabaseError
 from blobforge.store.postgres import database
 from blobforge.store.postgres.commons import RowCommons
-from blobforge.store.postgres.connection import LastKnown, WriterTurns
+from blobforge.store.postgres.connection import WriterTurns
 from blobforge.store.postgres.follower import PostgresFollower
+from blobforge.store.postgres.known import LastKnown
 from blobforge.store.postgres.reader import PostgresReader
 from blobforge.store.postgres.statements import Queries
 from blobforge.store.postgres.store import PostgresStore

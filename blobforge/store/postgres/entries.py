@@ -30,7 +30,7 @@ def decode(told: str) -> tuple[list[Event], list[Fact]]:
         raise UnknownEntry(str(error)) from error
 
 
-def entry(n: int, server: str, _nonce: bytes, at: int, told: str) -> Entry:
+def entry(n: int, server: str, _nonce: bytes, at: int, told: str, _settled: str) -> Entry:
     """A row of the log."""
     try:
         events, facts = decode(told)

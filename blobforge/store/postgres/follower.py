@@ -1,5 +1,4 @@
-"""The log as it is followed. State owned here: a connection that is told of new entries, one that reads them, and
-which entry was read last."""
+"""The log as it is followed. State owned here: a connection that is told of new entries, and one that reads them."""
 
 from __future__ import annotations
 
@@ -15,8 +14,8 @@ from blobforge.store.errors import HistoryForked, StoreUnavailable
 from blobforge.store.following import Entry
 from blobforge.store.postgres import turns_sql as sql
 from blobforge.store.postgres.connecting import connect, open_pipeline
-from blobforge.store.postgres.connection import LastKnown
 from blobforge.store.postgres.entries import entry
+from blobforge.store.postgres.known import LastKnown, goes_on, is_there
 from blobforge.store.postgres.pipeline import Pipeline
 
 ANSWER_WAIT = 10.0  # seconds
@@ -33,36 +32,63 @@ class PostgresFollower:
         self._reading: Pipeline | None = None
         self._listening: psycopg.Connection[Any] | None = None
         self._tried_at = 0.0
-        self._last: tuple[int, bytes] | None = None
         self._forks = self._known.forks  # before it was read
         self._woken, self._wakes = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     # --- reading
 
     def latest(self) -> int:
-        self._last, self._forks = None, self._known.forks
-        return self._latest()
+        self._forks, last = self._known.forks, self._known.entry
+        self._reconnect()
+        (n, _, _, settled) = self._latest()
+        if last is not None and not is_there(self._ask, *last, n):
+            self._lose(last[0])
+        self._read_settlements(settled)
+        for (nonce,) in self._ask(sql.NONCE, (n,)):
+            self._known.learn(n, nonce, self._forks)
+        return n
 
-    def _latest(self) -> int:
-        return int(self._ask(sql.LATEST_TURN)[0][0])
+    def _latest(self) -> tuple[int, int, int, str]:
+        n, at, oldest, settled = self._ask(sql.LATEST_TURN)[0]
+        return n, at, oldest, settled
 
     def read(self, after: int, limit: int) -> list[Entry]:
         if self._forks != self._known.forks:  # the writer has met one
             self._lose(after)
+        # Others tell of entries, too: the last one that is known may not have been read here, and lies before those
+        # that are asked for where this server begins.
+        last = self._known.entry
         found = self._ask(sql.ENTRIES, (after, limit + 1))
-        last = self._last if self._last is not None and self._last[0] == after else None
-        if not _goes_on(found, last) if last is not None else not found and after > self._latest():
-            self._lose(after)
-        # The one that was known already, too: others tell of entries, and this one may not have read it itself.
+        if not self._goes_on(found, last, after, limit):
+            self._reconnect()  # the connection may be to a server that others have left
+            found = self._ask(sql.ENTRIES, (after, limit + 1))
+            if not self._goes_on(found, last, after, limit):
+                self._lose(after)
+        # The one that was known already, too.
         read = found[: limit + 1 if found and found[0][0] == after else limit]
         if read:
-            self._last = read[-1][0], bytes(read[-1][2])
-            self._known.learn(*self._last, self._forks)
+            self._read_settlements(read[-1][5])
+            self._known.learn(read[-1][0], read[-1][2], self._forks)
         return [entry(*row) for row in read if row[0] > after]
 
+    def _goes_on(self, found: list[tuple[Any, ...]], last: tuple[int, bytes] | None, after: int, limit: int) -> bool:
+        if last is not None and last[0] >= after:
+            return goes_on(found, last, whole=len(found) <= limit)
+        return bool(found) or after <= self._latest()[0]
+
+    def _read_settlements(self, latest: str) -> None:
+        if not self._known.has_read_of(latest):
+            self._known.read_of(id_ for (id_,) in self._ask(sql.SETTLEMENTS))
+
     def _lose(self, after: int) -> NoReturn:
-        self._last, self._forks = None, self._known.lose(self._forks)
+        self._reconnect()
+        self._forks = self._known.lose(self._forks)
         raise HistoryForked(f"the database has lost what was committed: {after} was known", self._forks)
+
+    def _reconnect(self) -> None:
+        if self._reading is not None:
+            self._reading.close()
+            self._reading = None
 
     def _ask(self, statement: str, values: tuple[int, ...] = ()) -> list[tuple[Any, ...]]:
         if self._reading is None or not self._reading.alive:
@@ -103,9 +129,7 @@ class PostgresFollower:
             os.write(self._wakes, b"!")
 
     def close(self) -> None:
-        if self._reading is not None:
-            self._reading.close()
-            self._reading = None
+        self._reconnect()
         self._deaf()
         os.close(self._wakes)
         os.close(self._woken)
@@ -141,12 +165,3 @@ class PostgresFollower:
         with suppress(BlockingIOError):
             while os.read(self._woken, 4096):
                 pass
-
-
-def _goes_on(found: list[tuple[Any, ...]], last: tuple[int, bytes]) -> bool:
-    """Whether these entries go on behind the one that was read last. It is among them, unless it was pruned; the last
-    of all is never pruned."""
-    if not found:
-        return False
-    n, _, nonce, *_ = found[0]
-    return n > last[0] or bytes(nonce) == last[1]

@@ -36,17 +36,21 @@ TAKE_TURN: Final = """
     UPDATE turn SET n = n + 1, at = greatest(at, $1), wrote = n + 1, wrote_schema = $2,
         older = CASE WHEN wrote = n AND wrote_schema >= $2 THEN older ELSE n END
      WHERE one = 1
-    RETURNING n, at, oldest, job, CASE WHEN older > recounted OR recounted_schema < $2 THEN older END"""
+    RETURNING n, at, oldest, job, CASE WHEN older > recounted OR recounted_schema < $2 THEN older END, settled"""
 RECOUNTED: Final = "UPDATE turn SET recounted = older, recounted_schema = $1 WHERE one = 1"
-LATEST_TURN: Final = "SELECT n, at, oldest FROM turn WHERE one = 1"
+LATEST_TURN: Final = "SELECT n, at, oldest, settled FROM turn WHERE one = 1"
+SETTLEMENTS: Final = "SELECT id FROM settlements ORDER BY id"
+ADD_SETTLEMENT: Final = "INSERT INTO settlements (id, n, at, server) VALUES ($1, $2, $3, $4)"
+SETTLED: Final = "UPDATE turn SET settled = $1 WHERE one = 1"
 
 TELL: Final = "INSERT INTO log (n, server, nonce, at, told) VALUES ($1, $2, $3, $4, $5)"
 NOTIFY: Final = f"SELECT pg_notify('{CHANNEL}', $1)"  # the server
 NONCE: Final = "SELECT nonce FROM log WHERE n = $1"
 OLDEST_ENTRY: Final = "SELECT min(n) FROM log"
-# With the one that was read last, to see that it is still there.
+# With the one that was read last, to see that it is still there; and the latest settlement.
 ENTRIES: Final = """
-    SELECT n, server, nonce, at, CASE WHEN n > $1 THEN told END FROM log WHERE n >= $1 ORDER BY n LIMIT $2"""
+    SELECT n, server, nonce, at, CASE WHEN n > $1 THEN told END, (SELECT settled FROM turn WHERE one = 1)
+      FROM log WHERE n >= $1 ORDER BY n LIMIT $2"""
 # Those up to the first number, and of those up to the second one that are older.
 PRUNE_LOG: Final = """
     DELETE FROM log WHERE n IN (

@@ -75,6 +75,7 @@ class Bulk:
     server = ""
     missed: Sequence[Entry] = ()  # which misses nothing
     older_wrote: int | None = None
+    losses_settled = False
     now = 0
 
     def __init__(self, statements: Statements) -> None:
@@ -121,6 +122,9 @@ class Bulk:
 
     def ensure(self) -> None:
         """It is written already."""
+
+    def settle_losses(self) -> None:
+        """No other server is to know."""
 
     def doubt(self) -> None:
         """Rows are changed by other statements than those in here."""
