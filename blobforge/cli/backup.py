@@ -93,7 +93,7 @@ def drill(session: CliSession) -> None:
 @click.option(
     "--to",
     required=True,
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=common.NamedPath(dir_okay=False, path_type=Path),
     metavar="FILE",
     help="Where the database goes; must not exist.",
 )

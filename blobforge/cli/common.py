@@ -276,6 +276,15 @@ def explained(error: click.NoSuchOption, typed: Sequence[str]) -> click.UsageErr
     return click.UsageError(text, error.ctx)
 
 
+class NamedPath(click.Path):
+    """A path to write to. An empty one is a variable of the shell that is not set, and not this folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("It is empty; this folder is called '.'.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 class CommandGroup(click.Group):
     """A group that knows what a misspelt command may have meant."""
 

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from blobforge.client import AsyncClient, OrphanSearch
     from blobforge.store.keeping import FileStats
 
-_FILE = click.argument("path", required=False, metavar="[FILE]", type=click.Path(dir_okay=False, path_type=Path))
+_FILE = click.argument(
+    "path", required=False, metavar="[FILE]", type=common.NamedPath(dir_okay=False, path_type=Path)
+)
 POLL_SECONDS = 0.5
 
 
@@ -67,7 +69,7 @@ def check(session: CliSession, path: Path | None) -> None:
 
 
 @db.command()
-@click.argument("to", metavar="DESTINATION", type=click.Path(path_type=Path))
+@click.argument("to", metavar="DESTINATION", type=common.NamedPath(path_type=Path))
 @click.option("--unchecked", is_flag=True, help="Keep the copy without checking it, or whatever is wrong with it.")
 @session_options
 @pass_session

@@ -216,7 +216,7 @@ def _show_attempt(attempt: Attempt) -> None:
     "-o",
     "--output",
     "target",
-    type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
+    type=common.NamedPath(dir_okay=False, allow_dash=True, path_type=Path),
     help="Where to write it, - for stdout; by default the name that the worker gave it, in this folder.",
 )
 @click.option("--source", is_flag=True, help="The source instead of the output.")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.option(
     "--to",
     "file",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=common.NamedPath(dir_okay=False, path_type=Path),
     metavar="FILE",
     help="Write it to this file, whole or not at all, instead of stdout.",
 )

@@ -25,7 +25,7 @@ _FETCH_ONLY = "--fetch-only fetches the source and what is known."
 @click.option(
     "--to",
     "folder",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=common.NamedPath(file_okay=False, path_type=Path),
     metavar="DIR",
     help="The folder to do it in, new or empty [replay-JOB-ATTEMPT].",
 )
@@ -69,8 +69,9 @@ def replay(
         hint = f"Give it with --exec. {_FETCH_ONLY}"
         raise CliError(f"{who} has told no command for {job.type}.", common.CONFLICT, hint)
     place = folder or Path(f"replay-{job.id}-{attempt.attempt}")
-    if place.exists() and any(place.iterdir()):
-        raise CliError(f"{place} is not empty.", common.CONFLICT, "Name another folder with --to.")
+    if place.exists() and (not place.is_dir() or any(place.iterdir())):
+        wrong = "is not empty" if place.is_dir() else "is no folder"
+        raise CliError(f"{place} {wrong}.", common.CONFLICT, "Name another folder with --to.")
     what = (recipe.exec or recipe.handler or "") if recipe is not None else ""
     if recipe is not None and not fetch_only:
         if template is None:
@@ -109,10 +110,10 @@ async def _look(job_id: int, number: int | None, client: AsyncClient) -> tuple[J
     from blobforge.client import ApiError
 
     job = await client.get_job(job_id)
-    attempts = job.attempt_history or []
-    found = attempts[-1:] if number is None else [each for each in attempts if each.attempt == number]
-    if not found:
-        numbers = ", ".join(str(each.attempt) for each in attempts)
+    before = number + 1 if number is not None else None
+    found = (await client.list_attempts(job.id, cursor=before, limit=1)).attempts
+    if not found or number not in (None, found[0].attempt):
+        numbers = ", ".join(str(each.attempt) for each in job.attempt_history or [])
         hint = f"There are {numbers}." if numbers else "No worker has had it."
         which = f"attempt {number}" if number is not None else "attempt"
         raise CliError(f"Job {job.id} has no {which}.", common.CONFLICT, hint)

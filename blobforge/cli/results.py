@@ -69,7 +69,7 @@ def _moment(_ctx: click.Context, _param: click.Parameter, value: str | None) -> 
 @click.option(
     "--to",
     "folder",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=common.NamedPath(file_okay=False, path_type=Path),
     required=True,
     metavar="DIR",
     help="The folder to fetch into; made if it is not there.",

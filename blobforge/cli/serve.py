@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from blobforge.cli import offline, output
+from blobforge.cli import common, offline, output
 from blobforge.cli.common import CliSession, pass_session, session_options
 
 
@@ -15,7 +15,9 @@ from blobforge.cli.common import CliSession, pass_session, session_options
 @click.option("--host", metavar="ADDRESS", help="Address to listen on [BLOBFORGE_HOST].")
 @click.option("--port", type=click.IntRange(0, 65_535), help="Port; 0 takes a free one [BLOBFORGE_PORT].")
 @click.option(
-    "--data-dir", type=click.Path(file_okay=False, path_type=Path), help="Where its data is [BLOBFORGE_DATA_DIR]."
+    "--data-dir",
+    type=common.NamedPath(file_okay=False, path_type=Path),
+    help="Where its data is [BLOBFORGE_DATA_DIR].",
 )
 @click.option("--reload", is_flag=True, help="Start anew when the code changes: for working on BlobForge itself.")
 def serve(host: str | None, port: int | None, data_dir: Path | None, reload: bool) -> None:

@@ -93,7 +93,7 @@ def _job_options(command: Any) -> Any:
         click.option(
             "--to",
             "results",
-            type=click.Path(file_okay=False, path_type=Path),
+            type=common.NamedPath(file_okay=False, path_type=Path),
             default=Path("."),
             metavar="DIR",
             help="Where --download puts the results; here by default.",

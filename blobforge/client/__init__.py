@@ -25,6 +25,7 @@ from blobforge.client.transport import Glance, OnRetry
 from blobforge.client.types import (
     FINAL_STATUSES,
     Attempt,
+    AttemptPage,
     AuditEntry,
     AuditPage,
     BackupReport,
@@ -80,6 +81,7 @@ __all__ = [
     "ApiError",
     "AsyncClient",
     "Attempt",
+    "AttemptPage",
     "AuditEntry",
     "AuditPage",
     "BackupReport",

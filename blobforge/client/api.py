@@ -22,6 +22,7 @@ from blobforge.client.events import EventStream
 from blobforge.client.files import FileEndpoints
 from blobforge.client.transport import Glance, OnRetry
 from blobforge.client.types import (
+    AttemptPage,
     Attention,
     BatchAnswer,
     BulkDone,
@@ -180,6 +181,12 @@ class Endpoints(FileEndpoints, AttemptEndpoints, AdminEndpoints):
         """One page of the paths under which a job's source was submitted."""
         return await self._call(
             "GET", f"/api/jobs/{job_id}/paths", PathPage, params=without_none(limit=limit, cursor=cursor)
+        )
+
+    async def list_attempts(self, job_id: int, *, limit: int | None = None, cursor: int | None = None) -> AttemptPage:
+        """One page of a job's attempts with all that is known of them, newest first, those before `cursor`."""
+        return await self._call(
+            "GET", f"/api/jobs/{job_id}/attempts", AttemptPage, params=without_none(limit=limit, cursor=cursor)
         )
 
     async def begin_operation(

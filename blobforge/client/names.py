@@ -17,7 +17,7 @@ LONGEST_SUFFIX: Final = 20
 
 # What Windows forbids, what a terminal obeys, and what turns the direction of the letters around it.
 _FORBIDDEN = re.compile(
-    '[<>:"|?*\\\\/\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]'
+    '[<>:"|?*\\\\/\x00-\x1f\x7f-\x9f\u061c\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]'
 )
 # https://learn.microsoft.com/en-us/windows/win32/fileio/naming-a-file: with any suffix, too.
 _DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3])\s*(\.|\Z)", re.IGNORECASE)

@@ -27,6 +27,7 @@ from blobforge.client.errors import ApiError, ServerUnreachable
 from blobforge.client.events import ServerEvent
 from blobforge.client.names import safe
 from blobforge.client.submission import SubmittedFile, submit_file
+from blobforge.client.transfer import naming
 from blobforge.client.transport import OnRetry, unreachable_as_client_error
 from blobforge.client.types import FINAL_STATUSES, FileLink, Job, JobFilters, Submission
 from blobforge.login import credentials, login_file
@@ -250,9 +251,10 @@ class AsyncClient(Endpoints):
         path = Path(to)
         part = path.with_name(f".{secrets.token_hex(6)}.part")
         try:
-            async with await trio.open_file(part, "xb") as file:
-                async for chunk in self.manifest(completed_since=completed_since, **filters):
-                    await file.write(chunk)
+            with naming(path):
+                async with await trio.open_file(part, "xb") as file:
+                    async for chunk in self.manifest(completed_since=completed_since, **filters):
+                        await file.write(chunk)
             await trio.to_thread.run_sync(os.replace, part, path)
         finally:
             with trio.move_on_after(1, shield=True):

@@ -24,6 +24,7 @@ from blobforge.client.submission import SubmittedFile
 from blobforge.client.transfer import FileFacts, OnBytes
 from blobforge.client.transport import Glance
 from blobforge.client.types import (
+    AttemptPage,
     Attention,
     AuditPage,
     BackupReport,
@@ -280,6 +281,10 @@ class Client(BlockingClient):
     def list_paths(self, job_id: int, *, limit: int | None = None, cursor: int | None = None) -> PathPage:
         """One page of the paths under which a job's source was submitted."""
         return self._run(partial(self._client.list_paths, job_id, limit=limit, cursor=cursor))
+
+    def list_attempts(self, job_id: int, *, limit: int | None = None, cursor: int | None = None) -> AttemptPage:
+        """One page of a job's attempts with all that is known of them, newest first, those before `cursor`."""
+        return self._run(partial(self._client.list_attempts, job_id, limit=limit, cursor=cursor))
 
     def begin_operation(
         self, verb: str, *, ids: Sequence[int] | None = None, filters: Mapping[str, Any] | None = None, **options: Any

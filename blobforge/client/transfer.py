@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -34,6 +35,17 @@ class FileFacts(msgspec.Struct, frozen=True):
 
     size: int
     sha256: str
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An OSError of a write or a read says of itself no file: this one."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = os.fspath(path)
+        raise
 
 
 async def hash_file(path: Path) -> FileFacts:
@@ -79,7 +91,8 @@ async def download(
                 await _refuse(response, url)
                 if not recognise.object_given(response):
                     raise recognise.unexpected_object(response, without_query(url))
-                return await part.take(response)
+                with naming(beginning or target):
+                    return await part.take(response)
 
     try:
         facts: FileFacts = await transport.patiently(once, patience)

@@ -535,6 +535,14 @@ class OperationPage(msgspec.Struct, frozen=True, kw_only=True):
     next_cursor: int | None = None
 
 
+class AttemptPage(msgspec.Struct, frozen=True, kw_only=True):
+    """One page of a job's attempts, newest first."""
+
+    attempts: list[Attempt]
+    total: int = 0
+    next_cursor: int | None = None
+
+
 class PathPage(msgspec.Struct, frozen=True, kw_only=True):
     """One page of the paths of a job's source, the first one first."""
 

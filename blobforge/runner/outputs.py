@@ -103,10 +103,24 @@ def _main_first(job: Job, files: list[OutputFile]) -> list[OutputFile]:
 
 
 def _files(folder: Path) -> list[Path]:
-    """Every file below, in the order of names. Links to folders are not followed."""
-    return sorted(
-        Path(parent, name) for parent, _folders, names in os.walk(folder, followlinks=False) for name in names
-    )
+    """Every file below, in the order of names. A link to a folder is not followed: its files are among them already.
+    Raises JobFailed for one that leads elsewhere, and for a folder that cannot be read: their files would be left out
+    in silence."""
+    top, found = folder.resolve(), []
+    for parent, folders, names in os.walk(folder, onerror=_unreadable):
+        found += [Path(parent, name) for name in names]
+        for path in (Path(parent, name) for name in folders):
+            if os.path.islink(path) and not path.resolve().is_relative_to(top):
+                said = f"{path.name!r} among the outputs is a link to a folder elsewhere"
+                raise JobFailed(said, kind="OutputMissing")
+    return sorted(found)
+
+
+def _unreadable(error: OSError) -> None:
+    if isinstance(error, FileNotFoundError):  # the converter has removed the folder: there is nothing in it
+        return
+    name = Path(error.filename or "").name
+    raise JobFailed(f"the folder {name!r} among the outputs cannot be read: {error.strerror}", kind="OutputMissing")
 
 
 def _regular(job: Job, path: Path) -> Path:

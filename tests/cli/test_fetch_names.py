@@ -42,6 +42,7 @@ def path_of(source_path: str | None, filename: str = "out.md", layout: Layout = 
         ('what?/"is"/<it>|*/x.pdf', "what%3F/%22is%22/%3Cit%3E%7C%2A/out.md"),
         ("\u05d3\u05d5\u05d7/x.pdf", "\u05d3\u05d5\u05d7/out.md"),  # right to left
         ("a\u202efdp.exe/x", "a%E2%80%AEfdp.exe/out.md"),  # would be shown as a.exe.pdf
+        ("a\u061cb.exe/x", "a%D8%9Cb.exe/out.md"),
     ],
 )  # fmt: skip
 def test_a_sources_folder_is_rebuilt_below_ours(source_path: str | None, path: str) -> None:

@@ -6,7 +6,9 @@ import json
 import signal
 
 import pytest
+import trio
 
+from blobforge.client import AsyncClient
 from tests.cli.conftest import Running
 
 
@@ -60,9 +62,36 @@ def test_with_a_command_of_ones_own(running: Running) -> None:
     out = running.ok("replay", str(job_id), "--fetch-only", "--to", "only")
     assert (running.folder / "only" / "source.pdf").read_text() == "a page"
     assert running.blobforge("replay", str(job_id), "--exec", "no-such-program", "--to", "x").returncode == 2
-    missing = running.blobforge("replay", str(job_id), "--attempt", "7", "--fetch-only")
-    assert missing.returncode == 5
-    assert "There are 1." in missing.stderr
+    for number in ("7", str(2**62)):
+        missing = running.blobforge("replay", str(job_id), "--attempt", number, "--fetch-only")
+        assert missing.returncode == 5
+        assert "There are 1." in missing.stderr
+    (running.folder / "a file").touch()
+    taken = running.blobforge("replay", str(job_id), "--fetch-only", "--to", "a file")
+    assert taken.returncode == 2
+    (running.folder / f"replay-{job_id}-1").touch()
+    taken = running.blobforge("replay", str(job_id), "--fetch-only")
+    assert (taken.returncode, taken.stderr.splitlines()[0]) == (5, f"Error: replay-{job_id}-1 is no folder.")
+
+
+def test_an_attempt_that_the_job_itself_does_not_show_any_more(running: Running) -> None:
+    """A job is shown with its latest fifty."""
+    document = running.folder / "a.pdf"
+    document.write_text("a page")
+    job_id = str(json.loads(running.ok("submit", document, "--json"))["job_id"])
+    token = (running.folder / "data" / "admin-token").read_text().strip()
+
+    async def release(times: int) -> None:
+        async with AsyncClient(running.url, token=token) as client:
+            await client.register("w", "pdf")
+            for n in range(times):
+                (claim,) = await client.claim("w", ["pdf"], claim_key=f"{n}", wait=5)
+                await client.release(claim.job.id, "w", claim.lease, "a test", cause="preempted")
+
+    trio.run(release, 52)
+    assert running.json("jobs", "show", job_id)["attempt_history"][0]["attempt"] > 1
+    running.ok("replay", job_id, "--attempt", "1", "--fetch-only", "--to", "first")
+    assert json.loads((running.folder / "first" / "replay.json").read_text())["attempt"]["attempt"] == 1
 
 
 def test_the_limits_are_those_of_the_attempt(running: Running) -> None:

@@ -160,3 +160,36 @@ def test_a_name_that_cannot_be_sent_at_all_fails_for_good(job: Job, many: list[b
     with pytest.raises(JobFailed) as failure:
         collect(job)
     assert (failure.value.kind, failure.value.retryable) == ("OutputName", False)
+
+
+def test_a_folder_that_cannot_be_read_is_not_left_out_in_silence(job: Job) -> None:
+    """Nobody may list what is so deep that its path is longer than a path may be; root neither."""
+    (job.outputs / "a").write_text("a")
+    inner = os.open(job.outputs, os.O_RDONLY)
+    for _ in range(25):
+        os.mkdir("d" * 200, dir_fd=inner)
+        outer, inner = inner, os.open("d" * 200, os.O_RDONLY, dir_fd=inner)
+        os.close(outer)
+    os.close(os.open("lost", os.O_CREAT | os.O_WRONLY, dir_fd=inner))
+    os.close(inner)
+    with pytest.raises(JobFailed, match="cannot be read: File name too long"):
+        collect(job)
+
+
+def test_a_link_to_a_folder_is_followed_by_none(job: Job) -> None:
+    (job.outputs / "v1").mkdir()
+    (job.outputs / "v1" / "a").write_text("a")
+    (job.outputs / "b").write_text("b")
+    (job.outputs / "latest").symlink_to("v1")
+    assert names(collect(job)) == ["b", "v1/a"]
+    (job.workdir / "elsewhere").mkdir()
+    (job.workdir / "elsewhere" / "c").write_text("c")
+    (job.outputs / "pages").symlink_to(job.workdir / "elsewhere")
+    with pytest.raises(JobFailed, match="'pages' among the outputs is a link to a folder elsewhere"):
+        collect(job)
+
+
+def test_a_converter_may_remove_the_folder_of_outputs(job: Job) -> None:
+    job.outputs.rmdir()
+    job.output.write_text("one")
+    assert names(collect(job)) == [None]

@@ -39,7 +39,7 @@ _BEGINNINGS: Final = 3  # with a result that is replaced while it is fetched
 _NOTED: Final = 64  # files that the ledger is told of at once
 _NOTE_SECONDS: Final = 60.0  # in which the ledger is told, whatever happens; the disk may hang
 _GONE: Final = "no-such-job"  # it was deleted since it was listed
-_EXPIRED: Final = (401, 403)
+_SIGN_ANEW: Final = (401, 403, 404, 410)  # the URL has expired, or the object is gone: the server knows
 _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # all others would fail, too
 # What was being written while we listed may be dated before it: a transaction, a clock that was put back a little.
 _OVERLAP: Final = timedelta(minutes=2)
@@ -326,13 +326,15 @@ class Fetch:
         try:
             return await self._fetch(link, given)
         except TransferRefused as refused:
-            if refused.status not in _EXPIRED:
+            if refused.status not in _SIGN_ANEW:
                 raise
-        # It may have waited for its turn longer than its URL lasted.
+        # It may have waited for its turn longer than its URL lasted, or its job was deleted meanwhile.
         if link.name is None:
             (fresh,) = await self._client.download_urls([link.job_id])
         else:
             (fresh,) = await self._client.output_urls([(link.job_id, link.name)])
+        if fresh.type.endswith(_GONE):
+            raise ApiError(fresh.status_code, _GONE, fresh.error or "")
         if fresh.error is not None or fresh.key != link.key:
             raise CliError(fresh.error or "It was converted again meanwhile: the next run fetches it.", CONFLICT)
         return await self._fetch(fresh, given)

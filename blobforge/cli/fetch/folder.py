@@ -11,13 +11,23 @@ import hashlib
 import os
 import shutil
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from blobforge.cli.common import CONFLICT, CliError
+from blobforge.client.transfer import naming
 
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)  # Windows has none
 _HINT = "Move it away, or let it be replaced with --overwrite."
+
+
+class FolderBusy(Exception):
+    """Another run writes to the folder."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(f"Another run fetches into {root}.")
 
 
 class Written(NamedTuple):
@@ -35,6 +45,30 @@ class Folder:
         self.root = root
         self._overwrite = overwrite
         self._made: set[Path] = set()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """No other run writes here meanwhile, whatever it knows of the folder. Raises FolderBusy. Where the file
+        system knows no locks, or the folder may not be read, only the ledger's lock is left."""
+        try:
+            import fcntl  # Windows has none
+        except ImportError:
+            yield
+            return
+        try:
+            opened = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
+        except PermissionError:
+            yield
+            return
+        try:
+            with suppress(OSError):
+                try:
+                    fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError as error:
+                    raise FolderBusy(self.root) from error
+            yield
+        finally:
+            os.close(opened)
 
     def adopt(self, path: str, size: int | None, sha256: str | None) -> Written | None:
         """What stands at `path` already, if it is just these bytes."""
@@ -57,7 +91,7 @@ class Folder:
         target = self._ready(path, known=known)
         part = _part(target)
         try:
-            with open(os.open(part, _FLAGS, 0o666), "wb") as file:
+            with naming(target), open(os.open(part, _FLAGS, 0o666), "wb") as file:
                 file.write(content)
             os.replace(part, target)
         except BaseException:
@@ -76,7 +110,8 @@ class Folder:
             part = _part(target)
             try:
                 part.unlink(missing_ok=True)
-                shutil.copyfile(from_, part)
+                with naming(target):
+                    shutil.copyfile(from_, part)
                 os.replace(part, target)
             finally:
                 part.unlink(missing_ok=True)
@@ -90,7 +125,8 @@ class Folder:
         part = _part(target)
         try:
             part.unlink(missing_ok=True)
-            shutil.copyfile(self.root / from_, part, follow_symlinks=False)
+            with naming(target):
+                shutil.copyfile(self.root / from_, part, follow_symlinks=False)
             os.replace(part, target)
         finally:
             part.unlink(missing_ok=True)

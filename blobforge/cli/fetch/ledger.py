@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from blobforge.cli.fetch import names
+from blobforge.cli.fetch.folder import FolderBusy
 from blobforge.cli.fetch.names import Layout, Names
 
 VERSION = 2
@@ -43,10 +44,6 @@ CREATE TEMP TABLE wanted (
     job_id INTEGER PRIMARY KEY, source_hash TEXT NOT NULL, source_path TEXT, paths INTEGER NOT NULL
 )
 """
-
-
-class LedgerBusy(Exception):
-    """Another run writes to the same folder."""
 
 
 class WantedResult(NamedTuple):
@@ -99,7 +96,8 @@ class GivenPath(NamedTuple):
 class Ledger:
     """For one run: another one finds it locked."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, *, lasting: bool = False) -> None:
+        self.lasting = lasting  # the next run finds it, and what is kept beside it
         self._db = connection
         self._db.execute(_WANTED)
 
@@ -317,7 +315,7 @@ def _named(cache: Path, root: Path, server: str, suffix: str) -> Path:
 def open_ledger(cache: Path | None, root: Path, server: str) -> Ledger:
     """The ledger of the folder `root` for this server, made if it is not there or cannot be read.
 
-    Without a cache folder (None) it lasts for the run only. Raises LedgerBusy.
+    Without a cache folder (None) it lasts for the run only. Raises FolderBusy.
     """
     if cache is None:
         return Ledger(_open(":memory:"))
@@ -325,10 +323,10 @@ def open_ledger(cache: Path | None, root: Path, server: str) -> Ledger:
     for _ in range(2):
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            return Ledger(_open(path))
+            return Ledger(_open(path), lasting=True)
         except sqlite3.OperationalError as error:
             if "locked" in str(error):
-                raise LedgerBusy(f"Another run fetches into {root}.") from error
+                raise FolderBusy(root) from error
             break  # read-only, no room: not ours to mend
         except sqlite3.DatabaseError:
             for suffix in ("", "-wal", "-shm", "-journal"):

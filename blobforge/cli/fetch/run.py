@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import tempfile
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,8 +16,8 @@ import trio
 from blobforge.cli import common
 from blobforge.cli.common import CliError
 from blobforge.cli.fetch.fetching import Fetch, ResultFilter
-from blobforge.cli.fetch.folder import Folder
-from blobforge.cli.fetch.ledger import Ledger, LedgerBusy, open_ledger, parts_folder
+from blobforge.cli.fetch.folder import Folder, FolderBusy
+from blobforge.cli.fetch.ledger import Ledger, open_ledger, parts_folder
 from blobforge.cli.fetch.names import Layout
 from blobforge.cli.fetch.report import FetchReport
 from blobforge.cli.outage import PATIENCE, Outages
@@ -24,6 +25,7 @@ from blobforge.cli.progress import Progress
 from blobforge.cli.signals import until_terminated
 from blobforge.client import AsyncClient, Job
 from blobforge.login import folders
+from blobforge.machinery.groups import root_cause
 
 _GATHERED: Final = 1.0  # seconds after an event: others come with it
 _LOOK_AGAIN: Final = 60.0  # seconds without one
@@ -87,24 +89,46 @@ async def _opened(client: AsyncClient, into: Into, report: FetchReport) -> Async
     cache = folders.cache()
     root = into.root.resolve()
     root.mkdir(parents=True, exist_ok=True)
-    try:
-        ledger = open_ledger(cache, root, client.base_url)
-    except LedgerBusy as busy:
-        raise CliError(str(busy), common.CONFLICT, "Wait for it, or name another folder with --to.") from busy
-    try:
+    folder = Folder(root, overwrite=into.overwrite)
+    with ExitStack() as until_done:
+        try:
+            until_done.enter_context(folder.held())
+            ledger = open_ledger(cache, root, client.base_url)
+        except FolderBusy as busy:
+            raise CliError(str(busy), common.CONFLICT, "Wait for it, or name another folder with --to.") from busy
+        until_done.callback(ledger.close)
+        until_done.enter_context(_noting(cache))
         _check_layout(ledger, into, root)
         missing = await trio.to_thread.run_sync(lambda: ledger.forget_missing(root, read=into.verify)) > 0
-        parts = parts_folder(cache, root, client.base_url) if cache is not None else Path(tempfile.mkdtemp())
+        parts = _parts(cache, ledger, root, client, until_done)
         async with trio.open_nursery() as nursery:
             await nursery.start(until_terminated)
             with Progress(shown=not report.session.quiet, doing="fetching", done="fetched") as report.progress:
-                folder = Folder(root, overwrite=into.overwrite)
                 yield Fetch(client, ledger, folder, into.layout, parts, report), ledger, missing
             nursery.cancel_scope.cancel()
-        if not report.failed or cache is None:
+        if not report.failed:
             await trio.to_thread.run_sync(lambda: shutil.rmtree(parts, ignore_errors=True))
-    finally:
-        ledger.close()
+
+
+def _parts(cache: Path | None, ledger: Ledger, root: Path, client: AsyncClient, until_done: ExitStack) -> Path:
+    """The folder for the beginnings of large results: they are of use for as long as the ledger is."""
+    if cache is not None and ledger.lasting:
+        return parts_folder(cache, root, client.base_url)
+    temporary = tempfile.TemporaryDirectory(prefix="blobforge-", ignore_cleanup_errors=True)
+    return Path(until_done.enter_context(temporary))
+
+
+@contextmanager
+def _noting(cache: Path | None) -> Iterator[None]:
+    """The disk of the cache folder may be full while that of the results is not."""
+    try:
+        yield
+    except BaseException as error:
+        cause = root_cause(error)
+        if not isinstance(cause, sqlite3.OperationalError):
+            raise
+        hint = "Make room there, or name another folder with XDG_CACHE_HOME. What was fetched is not fetched again."
+        raise CliError(f"{cache or tempfile.gettempdir()}: {cause}", hint=hint) from error
 
 
 def _check_layout(ledger: Ledger, into: Into, root: Path) -> None:
