@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Iterable
 from urllib.parse import quote, urlsplit
 
 from quart import Response, render_template
@@ -12,6 +13,8 @@ from web.problems import STATUS
 from web.request import Request
 
 URL = "%/:?#[]@!$&'()*+,;=~"  # what stays as it is in a Location: everything else is encoded
+# What a person that has come to nothing may have looked for.
+PLACES = (("Jobs", "/jobs"), ("Failures", "/failures"), ("Operations", "/operations"), ("Workers", "/workers"))
 WORTH_PACKING = 1400  # bytes: below this, one packet holds it anyway
 
 
@@ -55,11 +58,18 @@ def packed(response: Response, body: bytes, request: Request) -> Response:
 
 
 async def message(
-    status: int, title: str, text: str, *, link: str, label: str, wait: Refusal | None = None
+    status: int,
+    title: str,
+    text: str,
+    *,
+    link: str,
+    label: str,
+    wait: Refusal | None = None,
+    places: Iterable[tuple[str, str]] = (),
 ) -> Response:
-    """A page that says one thing, with one way to go on."""
+    """A page that says one thing, with one way to go on, or several."""
     page = await render_template(
-        "message.html", title=title, text=text, link=link, label=label, problem=status >= 400
+        "message.html", title=title, text=text, link=link, label=label, problem=status >= 400, places=places
     )
     return html(page, status, wait=wait)
 
@@ -68,13 +78,13 @@ async def refused_page(refusal: Refusal, request_id: str) -> Response:
     """The page for a refusal, with the status that the API gives it."""
     status, title = STATUS[refusal.code]
     detail = refusal.detail if status < 500 else f"{refusal.detail} (request {request_id})"
-    return await message(status, title, detail, link="/", label="To the overview", wait=refusal)
+    return await message(status, title, detail, link="/", label="To the overview", wait=refusal, places=PLACES)
 
 
 async def broken_page(request_id: str) -> Response:
     """The page for a bug of ours. Says nothing of its cause: that stands in the log, under the request id."""
     text = f"The server met an internal error. Its log has the cause under request id {request_id}."
-    return await message(500, "Internal error", text, link="/", label="To the overview")
+    return await message(500, "Internal error", text, link="/", label="To the overview", places=PLACES)
 
 
 def redirect(url: str) -> Response:

@@ -35,6 +35,7 @@ def test_every_page_is_looked_at() -> None:
     seen = {path for path, pattern in patterns.items() if any(re.fullmatch(pattern, each) for each in addresses)}
     assert patterns.keys() - seen == {
         "/admin",
+        "/do/<path:rest>",
         "/jobs/<id:job_id>/preview",
         "/jobs/<id:job_id>/diff",
         "/jobs/<id:job_id>/<any(source,output):kind>",
@@ -86,7 +87,7 @@ def test_what_comes_after_an_action(stage: Stage, looker: Page) -> None:
     assert violations(looker) == []
     looker.goto("/jobs")
     looker.get_by_role("button", name="Cancel…").click()
-    expect(looker.get_by_text("There is nothing to do")).to_be_visible()
+    expect(looker.get_by_text("Nothing was ticked")).to_be_visible()
     assert violations(looker) == []
     looker.goto("/admin/tokens")
     looker.get_by_label("Name: who or what will use it").fill("for axe")

@@ -229,7 +229,7 @@ def test_a_lost_stream_is_shown_and_mends_itself(stage: Stage, page: Page) -> No
     server = stage.server
     server.variables["BLOBFORGE_PORT"] = str(urlsplit(server.url).port)
     server.kill()
-    expect(page.locator("#connection")).to_have_text("reconnecting…")
+    expect(page.locator("#connection")).to_contain_text("reconnecting…")
     server.start()
     job = Scene(server.client()).submit("meanwhile.pdf", type="meanwhile")
     live(page)

@@ -17,9 +17,9 @@ from markupsafe import Markup
 from blobforge.forecast import Expected
 from blobforge.refusals import Refusal, RefusalCode
 from tests.fixtures.local import LocalServer
-from web.api import wire_access
+from web.api import wire_access, wire_bulk
 from web.dashboard import words
-from web.dashboard.actions import LONGEST_FORM, MOST_FIELDS, NO_JOB, back, body_of, bulk_fields, read_form
+from web.dashboard.actions import LONGEST_FORM, MOST_FIELDS, back, body_of, bulk_fields, read_form
 from web.dashboard.assets import Assets
 from web.html import safe_next
 from web.routing import Call
@@ -65,7 +65,12 @@ def test_a_time_has_the_exact_one_with_it() -> None:
 def test_an_expected_end_is_a_range_that_is_never_past() -> None:
     early, late = NOW - 60_000, NOW + 120_000
     said = words.span(Expected(early, late, "progress"), NOW)
-    assert ">now</time> to <time" in said
+    assert said.startswith("within <time")
+    assert said.endswith('data-ago="bare">2 minutes</time>'), "and not: now to in 2 minutes"
+    hours = words.span(Expected(NOW + 60_000, NOW + 7_200_000, "progress"), NOW)
+    assert ">in a minute</time> to <time" in hours
+    assert hours.endswith(">2 hours</time>")
+    assert words.span(Expected(late, late + 1000, "progress"), NOW) == words.ago(late + 1000, NOW)
     assert words.span(Expected(early, NOW - 1, "progress"), NOW) == "any moment"
 
 
@@ -121,7 +126,7 @@ def test_whatever_was_sent_as_facts_is_a_short_list(text: str) -> None:
 def test_facts_are_flat() -> None:
     sent = '{"host": "gaul", "gpus": [{"name": "RTX", "memory": 21474836480}], "hot": true, "none": null}'
     assert words.facts(sent) == [
-        ("host", "gaul"), ("gpus.0.name", "RTX"), ("gpus.0.memory", "21,474,836,480"), ("hot", "true"),
+        ("host", "gaul"), ("gpus.0.name", "RTX"), ("gpus.0.memory", "20.0 GiB"), ("hot", "true"),
     ]  # fmt: skip
 
 
@@ -202,7 +207,8 @@ def test_a_bulk_action_is_for_the_ticked_or_for_the_filter() -> None:
     assert everything["only_priority"] == ["5"]
     assert everything["priority"] == ["1"]
     # Nothing ticked is no job, and never all of them.
-    assert bulk_fields({"filter_status": ["dead"]}) == {"ids": [NO_JOB]}
+    assert bulk_fields({"filter_status": ["dead"]}) == {"ids": []}
+    assert isinstance(body_of({"ids": []}, wire_bulk.BulkRetry), Refusal)
 
 
 def test_a_form_becomes_the_body_of_the_api() -> None:

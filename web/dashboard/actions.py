@@ -23,7 +23,7 @@ from web.routing import Access, Call, Route
 
 MOST_FIELDS = 2000  # of one form: a page of jobs with all of them selected, and room
 LONGEST_FORM = 256 * 1024  # bytes
-NO_JOB = str(2**63 - 1)
+NONE_TICKED = "Nothing was ticked, and nothing was done: tick the jobs that you mean, or take all that a filter has."
 # What is done to many: what a person is asked and, after the numbers, told.
 BULK = {
     "POST /api/jobs/retry": ("bring back", "go again"),
@@ -57,6 +57,9 @@ MADE = {
     "POST /api/admin/workers": "made_worker.html",
     "POST /api/admin/workers/<worker:worker_id>/regenerate": "made_worker.html",
 }
+# Where the forms stand, by the beginnings of their addresses below `/do/`.
+PAGES_OF = {"jobs": "/jobs", "workers": "/workers", "admin/workers": "/workers", "operations": "/operations",
+            "admin": "/admin"}  # fmt: skip
 # Where to go when the thing that the page was about is gone.
 GONE = {
     "DELETE /api/jobs/<id:job_id>": "/jobs",
@@ -74,6 +77,16 @@ def action_routes(api: Iterable[Route]) -> list[Route]:
     ]
     return [
         *routes,
+        Route(
+            "GET",
+            "/do/<path:rest>",
+            Access.READ,
+            was_there,
+            "Leads to the page of what was shown once",
+            gives=str,
+            page=True,
+            hidden=True,
+        ),
         Route("POST", "/do/theme", Access.READ, set_theme, "Choose light or dark", gives=str, page=True, hidden=True),
     ]
 
@@ -91,6 +104,8 @@ def _form(row: Route, answered: ActionAnswer) -> Route:
             return form
         arguments: tuple[Any, ...] = ()
         if row.body is not None:
+            if names_none(row.body, form):
+                return leave(call, back(call), Notice(NONE_TICKED, bad=True))
             body = body_of(bulk_fields(form) if issubclass(row.body, wire_bulk.BulkBody) else form, row.body)
             if isinstance(body, Refusal):
                 return leave(call, back(call), refused_notice(body))
@@ -152,6 +167,15 @@ def _bulk(row: Route) -> ActionAnswer:
     return answered
 
 
+async def was_there(call: Call) -> Response:
+    """The answer of a form, loaded anew: what was shown once is gone, and nothing is done twice."""
+    rest = call.params["rest"]
+    for beginning, place in PAGES_OF.items():
+        if rest.startswith(beginning):
+            return redirect(place)
+    return redirect("/")
+
+
 async def set_theme(call: Call) -> Response | Refusal:
     form = read_form(call)
     if isinstance(form, Refusal):
@@ -189,14 +213,18 @@ def bulk_fields(form: dict[str, list[str]]) -> dict[str, list[str]]:
     if "to_priority" in form:
         fields["priority"] = form["to_priority"]
     if "everything" not in form:
-        # None ticked is none meant: an id that no job has.
-        return fields | {"ids": form.get("ids", [NO_JOB])}
+        return fields | {"ids": form.get("ids", [])}
     fields.pop("ids", None)
     for name, values in form.items():
         if name.startswith("filter_"):
             wanted = name.removeprefix("filter_")
             fields["only_priority" if wanted == "priority" else wanted] = values
     return fields
+
+
+def names_none(body: type[Any], form: dict[str, list[str]]) -> bool:
+    """Whether this is a change of jobs that were to be ticked, and none was."""
+    return issubclass(body, wire_bulk.BulkBody) and "everything" not in form and not form.get("ids")
 
 
 def body_of(form: dict[str, list[str]], type_: type[Any]) -> Any | Refusal:

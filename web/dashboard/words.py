@@ -18,6 +18,8 @@ from web.api.encode import rfc3339
 STEM = 32  # characters of a long name that stay before the gap
 TAIL = 16
 SOON_MS = 5_000
+KIB = 1024
+IN_BYTES = ("memory", "disk", "swap", "vram")  # what workers tell of their machines, where it is a large number
 
 
 # Characters that turn the order of what stands around them, or that a browser does not show at all. A name with one
@@ -51,14 +53,21 @@ def install(environment: Environment) -> None:
 
 
 def ago(time: int | str | None, now: int) -> Markup:
-    """A time (ms, or RFC 3339) as "5 minutes ago", with the exact one on hover; the script keeps it true while the
-    page stands."""
+    """A time (ms, or RFC 3339) as "5 minutes ago", with the exact one on hover or touch; the script keeps it true
+    while the page stands."""
     if time is None:
         return Markup("–")
     ms = time if isinstance(time, int) else round(datetime.fromisoformat(time).timestamp() * 1000)
     exact = rfc3339(ms)
     text = relative(ms, now)
     return Markup('<time datetime="{}" title="{}" data-ago>{}</time>').format(exact, exact, text)
+
+
+def _until(ms: int, now: int) -> Markup:
+    """The end of a span that has begun with "in": the same without that word."""
+    exact = rfc3339(ms)
+    text = relative(ms, now).removeprefix("in ")
+    return Markup('<time datetime="{}" title="{}" data-ago="bare">{}</time>').format(exact, exact, text)
 
 
 def relative(ms: int, now: int) -> str:
@@ -72,10 +81,15 @@ def relative(ms: int, now: int) -> str:
 
 
 def span(end: Expected, now: int) -> Markup:
-    """When something will have ended: from the earliest to the latest time."""
+    """When something will have ended, from the earliest to the latest time: "in 1 minute to 4 minutes"."""
+    earliest = max(end.earliest, now)
     if end.latest - now < SOON_MS:
         return Markup("any moment")
-    return Markup("{} to {}").format(ago(max(end.earliest, now), now), ago(end.latest, now))
+    if relative(earliest, now) == relative(end.latest, now):
+        return Markup("{}").format(ago(end.latest, now))
+    if earliest - now < SOON_MS:
+        return Markup("within {}").format(_until(end.latest, now))
+    return Markup("{} to {}").format(ago(earliest, now), _until(end.latest, now))
 
 
 def when(ms: int | None) -> Markup:
@@ -186,5 +200,14 @@ def _flatten(name: str, value: Any, found: list[tuple[str, str]], most: int) -> 
         for key, part in parts:
             _flatten(f"{name}.{key}" if name else str(key), part, found, most)
     else:
-        shown = str(value).lower() if isinstance(value, bool) else f"{value:,}" if _number(value) else str(value)
-        found.append((name[:80], shown[:300]))
+        found.append((name[:80], _fact(name, value)[:300]))
+
+
+def _fact(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if not _number(value):
+        return str(value)
+    if isinstance(value, int) and value >= KIB and name.rpartition(".")[2].casefold().startswith(IN_BYTES):
+        return size(value)
+    return f"{value:,}"

@@ -48,11 +48,13 @@ const refresher = {
         if (early <= 0) { location.reload(); return; }
         this.soon(early);
       }
+      main().dataset.now = content.dataset.now;
       Idiomorph.morph(main(), content, { callbacks: keeping });
       document.title = fresh.title;
       settle();
+      connection.answered();
     } catch (error) {
-      if (error.name !== "AbortError") connection.say("lost");
+      if (error.name !== "AbortError") { connection.say("lost"); this.again = true; }
     } finally {
       if (this.running === running) {
         this.running = null;
@@ -107,15 +109,19 @@ const keeping = {
 
 // ---------------------------------------------------------------- the stream of events
 
+const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+
 const connection = {
   source: null,
+  state: "",
   failures: 0,
   address: "",
 
-  // What the page wants to hear of stands in its <main>: another page, another stream.
+  // What the page wants to hear of stands in its <main>: another page, another stream. The sign in the head of the
+  // page may be a new one, which says nothing yet.
   open() {
     const address = main()?.dataset.live || "";
-    if (address === this.address && this.source?.readyState !== EventSource.CLOSED) return;
+    if (address === this.address && this.source?.readyState !== EventSource.CLOSED) { this.say(this.state); return; }
     this.source?.close();
     this.source = null;
     this.address = address;
@@ -149,12 +155,21 @@ const connection = {
     }, wait);
   },
 
+  // A page has come from the server: that one try before it came to nothing is over.
+  answered() {
+    if (this.state === "lost" && this.source?.readyState === EventSource.OPEN) this.say("live");
+  },
+
   say(state) {
+    this.state = state;
+    const content = main();
+    if (content) content.toggleAttribute("data-stale", state === "lost" || state === "signed-out");
     const sign = document.getElementById("connection");
     if (!sign || sign.dataset.state === state) return;
     sign.dataset.state = state;
     sign.textContent = {
-      live: "live", lost: "reconnecting…", off: "", "signed-out": "signed out: reload to sign in",
+      live: "live", lost: `reconnecting… as of ${clock.format(refresher.last || Date.now())}`, off: "",
+      "signed-out": "signed out: reload to sign in",
     }[state];
   },
 };
@@ -169,14 +184,38 @@ const EVENTS = [
 const UNITS = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
 const speak = new Intl.RelativeTimeFormat("en", { numeric: "always" });
 
+// The server says with each page what time it is there: this machine's clock may be wrong.
+const serverTime = {
+  told: 0,
+  ahead: 0, // ms that the server's clock is ahead of ours
+
+  heed() {
+    const told = Number(main()?.dataset.now);
+    if (!told || told === this.told) return;
+    this.told = told;
+    this.ahead = told - Date.now();
+  },
+
+  now() { return Date.now() + this.ahead; },
+};
+
 const tellTimes = () => {
-  for (const time of document.querySelectorAll("time[data-ago]")) {
-    const seconds = (Date.parse(time.dateTime) - Date.now()) / 1000;
+  for (const time of document.querySelectorAll("time[data-ago]:not([data-exact])")) {
+    const seconds = (Date.parse(time.dateTime) - serverTime.now()) / 1000;
     const [unit, length] = UNITS.find(([, size]) => Math.abs(seconds) >= size) || UNITS[3];
-    const text = Math.abs(seconds) < 1 ? "now" : speak.format(Math.round(seconds / length), unit);
+    const said = Math.abs(seconds) < 1 ? "now" : speak.format(Math.round(seconds / length), unit);
+    const text = time.dataset.ago === "bare" ? said.replace(/^in /, "") : said;
     if (time.textContent !== text) time.textContent = text;
   }
 };
+
+// Where there is no pointer to hover with, a touch shows the exact time, and another one the distance again.
+addEventListener("click", (event) => {
+  const time = event.target.closest("time[data-ago]");
+  if (!time || time.closest("a, button, summary")) return;
+  if (time.toggleAttribute("data-exact")) time.textContent = time.title;
+  else tellTimes();
+});
 
 const showState = () => {
   const icon = document.querySelector("link[rel=icon]");
@@ -226,17 +265,28 @@ const drawChart = async (holder) => {
   const few = (self, index) => self.data[index].filter((value) => value != null).length < 20; // no line to see yet
   const times = (_, splits, __, ___, step) => splits.map((at) => said(step).format(at * 1000));
   const newest = (self) => { if (self.legend.idx == null) self.setLegend({ idx: self.data[0].length - 1 }, false); };
+  // 1,200,000 as 1.2M: and as much room as the longest of them takes.
+  const few_digits = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
+  const short = (_, splits) => splits.map((n) => Number.isInteger(n) || n >= 1000 ? few_digits.format(n) : "");
+  const wide = (_, values) => 18 + 8 * Math.max(2, ...(values || []).map((each) => each.length));
+  const fromNothing = (_, low, high) => [0, Math.max(high || 0, 1)];
+  const apart = chosen.includes("workers") && chosen.length > 1; // few of them beside many jobs would lie flat
   const axis = { stroke: colour("muted"), grid: { stroke: colour("line"), width: 1 }, ticks: { stroke: colour("line") } };
   const plot = new uPlot({
     width,
     height: 160,
     legend: { live: true },
     cursor: { y: false },
-    axes: [{ ...axis, values: times }, { ...axis, size: 56 }],
+    axes: [
+      { ...axis, values: times },
+      { ...axis, scale: "y", size: wide, values: short, label: chosen.includes("workers") && chosen.length === 1 ? "workers" : "jobs", labelSize: 16 },
+      ...(apart ? [{ ...axis, scale: "workers", side: 1, size: wide, values: short, label: "workers", labelSize: 16, grid: { show: false } }] : []),
+    ],
     hooks: { setLegend: [newest], setData: [newest], ready: [newest] },
-    scales: { y: { range: (_, low, high) => [0, Math.max(high || 0, 1)] } },
+    scales: { y: { range: fromNothing }, ...(apart ? { workers: { range: fromNothing } } : {}) },
     series: [{ value: (_, at) => at == null ? "" : exact.format(at * 1000) }, ...chosen.map((name) => ({
-      label: name, stroke: colour(`chart-${name}`) || colour("accent"), width: 2, spanGaps: false, points: { show: few, size: 4 },
+      label: name, scale: apart && name === "workers" ? "workers" : "y", value: (_, n) => n == null ? "–" : n.toLocaleString("en"),
+      stroke: colour(`chart-${name}`) || colour("accent"), width: 2, spanGaps: false, points: { show: few, size: 4 },
       fill: chosen.length === 1 ? `${colour(`chart-${name}`) || colour("accent")}22` : undefined,
     }))],
   }, rows, holder);
@@ -332,6 +382,7 @@ addEventListener("keydown", (event) => {
 // ---------------------------------------------------------------- together
 
 const settle = () => {
+  serverTime.heed();
   tellTimes();
   showState();
   keepNotices();
@@ -360,5 +411,15 @@ document.addEventListener("htmx:beforeSwap", (event) => {
   }
 });
 document.addEventListener("htmx:sendError", () => connection.say("lost"));
+// A filter that is not set is not in the address.
+document.addEventListener("htmx:configRequest", (event) => {
+  const { verb, parameters, formData } = event.detail;
+  if (verb !== "get") return;
+  const sent = formData || parameters;
+  for (const name of [...(sent.keys ? sent.keys() : Object.keys(sent))]) {
+    const value = sent.get ? sent.get(name) : sent[name];
+    if (value === "") { if (sent.delete) sent.delete(name); else delete sent[name]; }
+  }
+});
 setInterval(() => { if (!document.hidden) tellTimes(); }, 10000);
 arrive();
