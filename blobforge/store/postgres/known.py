@@ -8,7 +8,7 @@ from typing import Any
 
 from blobforge.store.postgres import turns_sql as sql
 
-Ask = Callable[[str, tuple[int, ...]], list[tuple[Any, ...]]]
+RunQuery = Callable[[str, tuple[int, ...]], list[tuple[Any, ...]]]
 
 
 class LastKnown:
@@ -57,7 +57,7 @@ class LastKnown:
         return not self._before.issuperset(settlements)
 
 
-def is_there(ask: Ask, n: int, nonce: bytes, latest: int) -> bool:
+def is_there(ask: RunQuery, n: int, nonce: bytes, latest: int) -> bool:
     """Whether that entry is still a part of the history, which ends with turn `latest`."""
     found = ask(sql.NONCE, (n,))
     if found:
