@@ -95,7 +95,7 @@ def test_the_api_is_what_it_says(server: ServerProcess, tmp_path: Path) -> None:
     how = (
         ["examples,coverage,fuzzing", "--max-examples=200", "--max-time=1200"]
         if SOAK
-        else ["fuzzing", "--max-examples=2"]
+        else ["examples,fuzzing", "--max-examples=2"]
     )
     schemathesis(server, tmp_path, "--phases", *how)
 

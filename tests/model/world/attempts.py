@@ -118,8 +118,8 @@ class Attempts(Access):
         job = self.bringing(message, who)
         if isinstance(job, No):
             return job
-        known = self.outputs.setdefault((job.id, job.attempt), {})
-        for each in message.outputs:
+        for each in message.outputs:  # in a request there is at least one
+            known = self.outputs.setdefault((job.id, job.attempt), {})
             output = known.setdefault(each.name, [None, False])
             output[0] = each.size if each.size is not None else output[0]
         return ("OutputsTold", job.id, job.attempt)
