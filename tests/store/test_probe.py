@@ -16,7 +16,8 @@ ENGINES_OWN = (
     "moving/test_takeover.py", "moving/test_copying.py",
     "fixtures/engines.py", "fixtures/original.py", "fixtures/postgres.py", "fixtures/on_postgres.py",
     "fixtures/patroni.py",
-    "test_cluster.py", "cli/test_db.py", "cli/test_ingest.py", "web/test_installation.py",
+    "test_cluster.py", "cli/test_db.py", "cli/test_ingest.py", "cli/test_results_troubled.py",
+    "web/test_installation.py",
 )  # fmt: skip
 
 
