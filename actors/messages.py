@@ -859,11 +859,11 @@ class BatchDone(Success, frozen=True):
 class Batch(Message[BatchDone], frozen=True):
     """Many in one transaction; a refused item spoils no other.
 
-    `only`: the jobs were chosen for this status; one that has another by now is left alone.
+    `only`: the jobs were chosen by this; one that does not match by now is left alone.
     """
 
     items: tuple[Item, ...]
-    only: JobStatus | None = None
+    only: JobFilter | None = None
 
 
 # ------------------------------------------------------------------------ operations: web, operator -> writer

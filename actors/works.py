@@ -21,6 +21,7 @@ from actors.messages import (
 from blobforge.access import Scope
 from blobforge.job import Job, JobStatus, tagged
 from blobforge.life import Verb, allowed
+from blobforge.store.filters import JobFilter
 
 JobItem = Retry | Cancel | SetPriority | ChangeTags | DeleteJob
 AT_ONCE = 1000  # changed in one transaction that a client waits for
@@ -47,6 +48,11 @@ def touches(work: Work, job: Job) -> bool:
             return True
         case _:
             assert_never(work)
+
+
+def still_chosen(job: Job, by: JobFilter) -> bool:
+    """Whether a job that was chosen by the filter matches it as it is now: it may have been made anew since."""
+    return by.matches(job, named=job.more_paths > 0)
 
 
 def item(work: Work, job_id: int, undo: str = "") -> JobItem:

@@ -97,9 +97,10 @@ from actors.messages import (
     Unregister,
     WakeJobs,
 )
-from blobforge.job import JobStatus
+from actors.works import still_chosen
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.figures import Drill
+from blobforge.store.filters import JobFilter
 
 
 def perform(tx: Transaction, message: Command, place: int = 0) -> Answer:
@@ -271,15 +272,16 @@ def _batch(tx: Transaction, message: Batch) -> BatchDone:
     return BatchDone(tuple(_item(tx, item, place, message.only) for place, item in enumerate(message.items)))
 
 
-def _moved_on(tx: Transaction, item: Item, only: JobStatus | None) -> Refusal | None:
-    """Whether what is to be done to the job was meant for it in another state."""
+def _moved_on(tx: Transaction, item: Item, only: JobFilter | None) -> Refusal | None:
+    """Whether what is to be done to the job was meant for it as it was before."""
     if only is None or not isinstance(item, Retry | Cancel | SetPriority | ChangeTags | DeleteJob):
         return None
     job = tx.store.job(item.job_id)
-    if job is None or job.status is only:
+    if job is None or still_chosen(job, only):
         return None
-    return Refusal(RefusalCode.JOB_MOVED_ON, f"Job {job.id} was {only} when it was chosen, and is {job.status} now.")
+    detail = f"Job {job.id} is {job.status} now, and does not match any more what it was chosen by."
+    return Refusal(RefusalCode.JOB_MOVED_ON, detail)
 
 
-def _item(tx: Transaction, item: Item, place: int, only: JobStatus | None) -> ItemOutcome:
+def _item(tx: Transaction, item: Item, place: int, only: JobFilter | None) -> ItemOutcome:
     return _moved_on(tx, item, only) or tx.whole(place, _apply_item, item)

@@ -32,7 +32,7 @@ from actors.messages import (
     UndoJobs,
     UndoOperation,
 )
-from actors.works import JobItem, item, scope_of
+from actors.works import JobItem, item, scope_of, still_chosen
 from blobforge import operation as life
 from blobforge.access import Caller
 from blobforge.events import OperationsBegun, OperationUpdated
@@ -106,7 +106,7 @@ def advance(tx: Transaction, message: AdvanceOperation) -> OperationStands | Ref
         ids = [change.job_id for change in before]
         changed = tx.each(before, on_jobs.put_back)
     else:
-        work = partial(_treat, plan=plan, changes=changes)
+        work = partial(_treat, plan=plan, asked_at=operation.created_at, changes=changes)
         changed = tx.each([item(plan.work, job_id) for job_id in ids], work)
     # Behind the jobs: what was written at once could not be undone alone.
     if changes or operation.undo_of is not None:
@@ -114,10 +114,14 @@ def advance(tx: Transaction, message: AdvanceOperation) -> OperationStands | Ref
     return _save(tx, operation, life.advanced(operation, jobs=len(ids), changed=changed, now=tx.now))
 
 
-def _treat(tx: Transaction, asked: JobItem, *, plan: OperationPlan, changes: list[KeptChange]) -> bool:
-    """One job; whether it was changed. One that has moved on since it was selected is left alone."""
+def _treat(tx: Transaction, asked: JobItem, *, plan: OperationPlan, asked_at: int, changes: list[KeptChange]) -> bool:
+    """One job; whether it was changed. One that has moved on since it was selected is left alone, and one that has
+    ended since the operation was asked for is not tried again: of two that were asked for, the second would convert
+    anew what the first one has brought about."""
     job = tx.store.job(asked.job_id)
-    if job is None or (plan.filter.status is not None and job.status is not plan.filter.status):
+    if job is None or not still_chosen(job, plan.filter):
+        return False
+    if isinstance(asked, Retry) and job.completed_at is not None and job.completed_at > asked_at:
         return False
     done: KeptChange | Refusal | None
     match asked:

@@ -11,23 +11,27 @@ import pytest
 from actors.effects.transaction import Rules
 from actors.messages import (
     AdvanceOperation,
+    Batch,
     BeginOperation,
+    Cancel,
     Claim,
     Complete,
+    DeleteJobs,
     ObjectSeen,
     OperationPlan,
     Register,
+    Retry,
     RetryJobs,
     Seen,
     SelectJobs,
     UndoOperation,
 )
 from actors.works import touches
-from blobforge.job import RetryPolicy
-from blobforge.refusals import Refusal
+from blobforge.job import JobStatus, RetryPolicy
+from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.filters import JobFilter
 from blobforge.store.lists import Cursor
-from tests.actors.test_operations import ASKER, stands
+from tests.actors.test_operations import ASKER, ROOT, stands
 from tests.fixtures.engines import ENGINES
 from tests.store.making import ADMIN, Book, submission
 
@@ -125,3 +129,45 @@ def test_an_operation_makes_again_what_an_old_version_made_and_its_undo_puts_it_
         book.do(AdvanceOperation(undone, place, "undo", tuple(some)))
     assert Counter(book.probe.column("jobs", "status")) == {"completed": 4}
     book.counts_are_right()
+
+
+def test_of_two_that_ask_for_the_same_the_second_makes_nothing_again(book: Book) -> None:
+    """Both were selected before the first one's jobs were made anew."""
+    for _ in range(4):
+        assert not isinstance(done(book, "m 1.2"), Refusal)
+    works = [
+        (RetryJobs(completed_too=True), JobFilter(made_by="m<1.10"), "m 1.10"),  # it does not match any more
+        (RetryJobs(completed_too=True), JobFilter(status=JobStatus.COMPLETED), "m 1.10"),  # it does, being new
+    ]
+    for work, wanted, maker in works:
+        first, second = (
+            book.do(BeginOperation(OperationPlan(work, filter=wanted), ASKER)).operation_id for _ in range(2)
+        )
+        for number in (first, second):
+            book.do(SelectJobs(number, 0, ((1, 2, 3, 4),), 4))
+        book.do(AdvanceOperation(first, 0, "retry", (1, 2, 3, 4)))
+        for _ in range(3):
+            assert not isinstance(done(book, maker), Refusal)
+        book.do(AdvanceOperation(second, 0, "retry", (1, 2, 3, 4)))
+        assert Counter(book.probe.column("jobs", "status")) == {"completed": 3, "pending": 1}
+        assert (stands(book, second).changed, stands(book, second).refused) == (0, 4)
+        assert not isinstance(done(book, maker), Refusal)
+        if wanted.made_by is not None:
+            (moved_on,) = book.do(Batch((Retry(1),), wanted)).items
+            assert isinstance(moved_on, Refusal)
+            assert moved_on.code is RefusalCode.JOB_MOVED_ON
+    book.counts_are_right()
+
+
+def test_a_result_that_was_made_anew_is_not_deleted_as_the_old_one(book: Book) -> None:
+    for _ in range(2):
+        assert not isinstance(done(book, "m 1.2"), Refusal)
+    wanted = JobFilter(made_by="m<1.10")
+    number = book.do(BeginOperation(OperationPlan(DeleteJobs(), filter=wanted), ROOT)).operation_id
+    book.do(SelectJobs(number, 0, ((1, 2),), 2))
+    for another in (3, 4):
+        book.do(Cancel(another))
+    book.do(Retry(1))
+    assert not isinstance(done(book, "m 1.10"), Refusal)
+    book.do(AdvanceOperation(number, 0, "delete", (1, 2)))
+    assert book.probe.column("jobs", "id") == [1, 3, 4]

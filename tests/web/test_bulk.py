@@ -16,6 +16,7 @@ from actors.messages import (
 )
 from blobforge.job import JobStatus
 from blobforge.refusals import Refusal, RefusalCode
+from blobforge.store.filters import JobFilter
 from tests.fixtures.engines import contents
 from tests.fixtures.local import LocalServer
 from tests.store.making import ADMIN, Book, submission
@@ -104,7 +105,7 @@ def test_a_job_that_was_chosen_for_its_status_may_have_moved_on(tmp_path: Path, 
     book.do(Cancel(2)) if isinstance(item, DeleteJob) else book.do(Claim(ADMIN, "w", ("pdf",)))
     chosen = JobStatus.CANCELLED if isinstance(item, DeleteJob) else JobStatus.PENDING
     before = contents(book.database)["jobs"]
-    (refused,) = book.do(Batch((item,), chosen)).items
+    (refused,) = book.do(Batch((item,), JobFilter(chosen))).items
     assert isinstance(refused, Refusal)
     assert refused.code is RefusalCode.JOB_MOVED_ON
     assert contents(book.database)["jobs"] == before

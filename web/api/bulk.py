@@ -101,7 +101,8 @@ async def _bulk(call: Call, body: wire_bulk.BulkBody, work: Work) -> BulkAnswere
         matched, ids = await _select(call, body.ids, chosen, work)
         return matched, [item(work, job_id, undo) for job_id in ids]
 
-    return await carry_out(call, body, select, only=body.status, undo=undo, at_once=at_once(work))
+    only = chosen if body.ids is None else None
+    return await carry_out(call, body, select, only=only, undo=undo, at_once=at_once(work))
 
 
 def _chosen(body: wire_bulk.BulkBody) -> JobFilter | Refusal:
@@ -131,7 +132,7 @@ async def carry_out(
     body: wire_bulk.BulkBody | wire_bulk.BulkWorkers,
     select: Callable[[], Awaitable[Selected | Refusal]],
     *,
-    only: JobStatus | None = None,
+    only: JobFilter | None = None,
     undo: str = "",
     at_once: int = PAGE,
 ) -> wire_bulk.BulkAnswer | Refusal:

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from actors import messages as m
 from blobforge.job import JobStatus
+from blobforge.store.filters import JobFilter
 from tests.model.plans.asked import Asked, Letter
 from tests.model.plans.attempts import Attempts
 from tests.model.plans.choices import JOBS, LEASE, SOURCES
@@ -74,7 +75,7 @@ class Many(Sources, Attempts, Decisions, Retention):
         asked = [self.item(*each) for each in items]
         self.do(
             Asked(
-                m.Batch(tuple(each.message for each in asked), only),
+                m.Batch(tuple(each.message for each in asked), None if only is None else JobFilter(only)),
                 lambda answer: (
                     "BatchDone",
                     tuple(self.one_of_many(each, said, only) for each, said in zip(asked, answer.items, strict=True)),
