@@ -36,6 +36,8 @@ from blobforge.events import (
 from blobforge.job import JobStatus
 from blobforge.objects.keys import (
     attempt_of,
+    forgotten_key,
+    forgotten_prefix,
     incoming_of,
     is_attempts_prefix,
     is_incoming_key,
@@ -54,7 +56,8 @@ LONGEST_PAUSE_MS = 300_000
 EVER = 2**62  # ms: later than all
 DOUBT_MS = 600_000  # no request that looked at an object is still under way after this
 COME_AGAIN_SECONDS = 2
-OUTPUTS_AT_ONCE = 1_000  # records of outputs that one transaction forgets
+OUTPUTS_AT_ONCE = 1_000  # records of one attempt's outputs that one transaction forgets
+FORGOTTEN_AT_ONCE = 4  # attempts of which one transaction forgets so many
 
 
 def doom(tx: Transaction, key: str, *, again: bool, due_at: int | None = None) -> None:
@@ -79,9 +82,15 @@ def take_doomed(tx: Transaction, message: TakeDoomed) -> ToDelete:
     listed.move_due(GONE, WAITING, again=False, now=tx.now)
     listed.move_due(LATER, WAITING, again=True, now=tx.now)
     taken = []
+    forgetting = 0
     for key in listed.due(_tried(tx), now=tx.now, limit=message.limit):
         entry = listed.get(key)
         assert entry is not None
+        if (prefix := forgotten_prefix(key)) is not None:
+            forgetting += 1
+            if forgetting <= FORGOTTEN_AT_ONCE and not forget_outputs(tx, prefix):
+                listed.drop(key)
+            continue
         if _needed(tx, key):
             if entry.epoch:  # it was gone before, and what was seen then is still doubted
                 listed.put(key, GONE, due_at=tx.now + DOUBT_MS, tries=0, epoch=entry.epoch)
@@ -225,6 +234,11 @@ def _prefix_needed(tx: Transaction, prefix: str) -> bool:
         return False
     former = life.former_result(job)
     return whose.attempt in (job.attempt, job.result_attempt, former.attempt if former is not None else None)
+
+
+def forget_later(tx: Transaction, prefix: str) -> None:
+    """Have the records of the outputs that this prefix stands for forgotten piece by piece; their objects stay."""
+    tx.store.doomed.add(forgotten_key(prefix), WAITING, due_at=tx.now, again=True, over=(GONE, LATER))
 
 
 def forget_outputs(tx: Transaction, prefix: str) -> bool:

@@ -6,7 +6,7 @@ from functools import partial
 
 from msgspec.structs import replace
 
-from actors.effects.deletions import DOUBT_MS, doom, forget_outputs
+from actors.effects.deletions import DOUBT_MS, doom, forget_later
 from actors.effects.transaction import Transaction
 from actors.messages import (
     DeleteJob,
@@ -173,9 +173,8 @@ def _remove(tx: Transaction, job: Job, *, objects: bool) -> None:
             doom(tx, key, again=again)
     if not objects:
         for prefix in prefixes:
-            while forget_outputs(tx, prefix):
-                pass
-    if objects:
+            forget_later(tx, prefix)
+    if objects or prefixes:
         tx.facts.append(ObjectsDoomed())
     if job.status is JobStatus.UPLOADING:
         tx.facts.append(SourceSettled(job.id, job.source_hash))

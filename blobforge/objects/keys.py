@@ -52,6 +52,7 @@ SOURCES = "sources/"
 INCOMING = "incoming/"
 OUTPUTS = "outputs/"
 ACCEPTED = "accepted/"
+_FORGOTTEN = "forgotten/"  # no object: see forgotten_key
 MARKS = "installations/"
 PREFIXES = (ACCEPTED, INCOMING, MARKS, OUTPUTS, SOURCES)
 UNKNOWN_INSTALLATION = "unknown0"  # whose objects were there before the first database that leaves marks
@@ -138,6 +139,16 @@ def name_in(key: str) -> str | None:
 def is_attempts_prefix(key: str) -> bool:
     """Whether this is what the keys of all outputs of one attempt begin with."""
     return _ATTEMPTS_PREFIX.fullmatch(key) is not None
+
+
+def forgotten_key(prefix: str) -> str:
+    """What stands on the list of deletions for records of outputs that go while their objects stay."""
+    return f"{_FORGOTTEN}{prefix}"
+
+
+def forgotten_prefix(key: str) -> str | None:
+    """What the keys of the outputs begin with whose records go, where it is that which stands on the list."""
+    return key.removeprefix(_FORGOTTEN) if key.startswith(_FORGOTTEN) else None
 
 
 def attempt_of(prefix: str) -> OutputKey:

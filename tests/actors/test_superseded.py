@@ -11,6 +11,7 @@ import trio
 
 from actors.messages import (
     Backfill,
+    ChooseOutputs,
     Claim,
     Complete,
     DeleteJob,
@@ -19,8 +20,13 @@ from actors.messages import (
     Prune,
     Retry,
     Seen,
+    Several,
     TakeDoomed,
+    TellOutputs,
 )
+from blobforge.job import JobStatus
+from blobforge.objects.keys import prefix_of
+from blobforge.outputs import Output
 from tests.actors.keeping import DAY, keeping
 from tests.fixtures.engines import ENGINES
 from tests.store.making import ADMIN, Book, submission
@@ -176,3 +182,30 @@ async def test_without_a_setting_none_goes(tmp_path: Path, autojump_clock: Any) 
         await kept.alone.ask(Complete(ADMIN, "w1", job_id, output_key=key, output=THERE))
         await trio.sleep(100 * DAY)
         assert kept.shelf.deleted == []
+
+
+@pytest.mark.parametrize("pruned", [False, True])
+def test_records_of_outputs_go_piece_by_piece_where_their_objects_stay(
+    book: Book, monkeypatch: pytest.MonkeyPatch, pruned: bool
+) -> None:
+    """A hundred jobs of ten thousand outputs each were a million rows in one turn of the writer."""
+    monkeypatch.setattr("actors.effects.deletions.OUTPUTS_AT_ONCE", 2)
+    for name in range(6):
+        book.do(submission(name))
+        (job,) = book.do(Claim(ADMIN, "w1", ("pdf",))).jobs
+        outputs = tuple(Output(f"{page}.md", 1) for page in range(3))
+        book.do(TellOutputs(ADMIN, "w1", job.id, outputs))
+        book.do(ChooseOutputs(ADMIN, "w1", job.id, outputs, True))
+        key = f"{prefix_of(book.key(job.id))}0.md"
+        book.do(Complete(ADMIN, "w1", job.id, output_key=key, several=Several(3, 3), result="{}"))
+    if pruned:
+        book.do(Prune(((JobStatus.COMPLETED, book.now + 1),), None, objects=False, limit=100))
+    else:
+        book.do(*(DeleteJob(number, objects=False) for number in range(1, 7)))
+    assert book.probe.count("jobs") == 0
+    left = [book.probe.count("outputs")]
+    while book.probe.count("doomed_objects"):
+        assert book.do(TakeDoomed(100)).keys == (), "no object goes"
+        left.append(book.probe.count("outputs"))
+    assert left == [18, 10, 4, 0]
+    book.counts_are_right()

@@ -335,6 +335,27 @@ async def test_the_pages_show_it(virtual: Both, autojump_clock: Any) -> None:
     assert 'name="made_by" value="m&gt;1"' in jobs
     assert f'id="job-{job_id}"' in jobs
     assert f'id="job-{job_id}"' not in await page_of(local, "/jobs?compared=false")
+    assert '<option value="true" selected>kept to compare</option>' in jobs
+
+
+async def test_many_are_converted_and_compared_from_the_page(virtual: Both, autojump_clock: Any) -> None:
+    local = virtual.local
+    for number in range(2):
+        await local.submit(b"%d" % number)
+        await convert(virtual, {"a.md": b"%d" % number}, job_id=number + 1, by="m 1")
+    form = {
+        "Authorization": f"Bearer {local.parts.admin_token}", "Content-Type": "application/x-www-form-urlencoded",
+    }  # fmt: skip
+    chosen = "everything=1&filter_made_by=m%3C2"
+    asked = await local.call("POST", "/do/jobs/retry", f"{chosen}&dry_run=true".encode(), headers=form)
+    assert '<input type="checkbox" name="compare" value="true">' in bytes(asked[1]).decode()
+    for verb in ("cancel", "priority"):
+        question = f"{chosen}&dry_run=true&to_priority=1".encode()
+        assert b'name="compare"' not in (await local.call("POST", f"/do/jobs/{verb}", question, headers=form))[1]
+    assert (await local.call("POST", "/do/jobs/retry", f"{chosen}&compare=true".encode(), headers=form))[0] == 303
+    for number in range(2):
+        await convert(virtual, {"a.md": b"new %d" % number}, job_id=number + 1, by="m 2")
+    assert (await local.call("GET", "/api/jobs?compared=true"))[1]["total"] == 2
 
 
 @pytest.mark.parametrize(

@@ -371,7 +371,7 @@ INVARIANTS: Final = (
     Invariant(
         "objects to be deleted that are none of ours",
         """SELECT key FROM doomed_objects WHERE NOT (key LIKE 'sources/%' OR key LIKE 'outputs/%'
-              OR key LIKE 'accepted/%' OR key LIKE 'incoming/%')""",
+              OR key LIKE 'accepted/%' OR key LIKE 'incoming/%' OR key LIKE 'forgotten/outputs/%')""",
         ("doomed_objects",),
     ),
     Invariant(
