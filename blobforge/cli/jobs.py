@@ -1,10 +1,9 @@
-"""`blobforge jobs`: look at jobs. What changes them is in change.py, what follows them in follow.py."""
+"""`blobforge jobs`: look at jobs. What changes them is in change.py, what follows them in
+follow.py, what fetches their files in jobfiles.py."""
 
 from __future__ import annotations
 
-import os
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,12 +12,12 @@ from blobforge.cli import common, output
 from blobforge.cli.change import cancel_jobs, delete_jobs, retry_jobs, set_priority, tag_jobs
 from blobforge.cli.common import CliError, CliSession, CommandGroup, pass_session, session_options
 from blobforge.cli.follow import logs, watch
-from blobforge.cli.selection import chosen, each_page, job_filters, several_ids
+from blobforge.cli.jobfiles import download, outputs
+from blobforge.cli.selection import chosen, each_page, job_filters, next_one, several_ids
 
 if TYPE_CHECKING:
     from blobforge.client import AsyncClient, Attempt, Job, JobPage
 
-_STDOUT = Path("-")
 _HEADERS = ("ID", "STATUS", "TYPE", "PRIO", "TRIES", "UPDATED", "SOURCE", "NOTE")
 
 
@@ -121,7 +120,7 @@ def show_jobs(session: CliSession, job_ids: tuple[int, ...], only_result: bool) 
                 continue
             job = session.run(partial(_get_job, job_id))
         except CliError as error:
-            failed = _next_one(error, failed, len(job_ids))
+            failed = next_one(error, failed, len(job_ids))
             continue
         if session.json:
             click.echo(output.json_line(job)) if len(job_ids) > 1 else output.print_json(job)
@@ -139,15 +138,6 @@ async def _get_job(job_id: int, client: AsyncClient) -> Job:
 
 async def _get_result(job_id: int, client: AsyncClient) -> bytes:
     return await client.job_result(job_id)
-
-
-def _next_one(error: CliError, failed: int, many: int) -> int:
-    """Report the failure of one job of several, so that the others go on. Returns the exit code; raises an error that
-    all of them would meet."""
-    if many == 1 or error.exit_code in (common.UNREACHABLE, common.UNAUTHORISED):
-        raise error
-    error.show()
-    return failed or error.exit_code
 
 
 def _show_job(job: Job) -> None:
@@ -210,93 +200,5 @@ def _show_attempt(attempt: Attempt) -> None:
             click.echo(output.many_lines(text.rstrip()))
 
 
-@jobs.command("download")
-@several_ids
-@click.option(
-    "-o",
-    "--output",
-    "target",
-    type=common.NamedPath(dir_okay=False, allow_dash=True, path_type=Path),
-    help="Where to write it, - for stdout; by default the name that the worker gave it, in this folder.",
-)
-@click.option("--source", is_flag=True, help="The source instead of the output.")
-@session_options
-@pass_session
-def download(session: CliSession, job_ids: tuple[int, ...], target: Path | None, source: bool) -> None:
-    """Download the output of jobs, or their sources. Prints each path; never overwrites a file unless -o names it.
-
-    \b
-      blobforge jobs download 17
-      blobforge jobs download 17 18 19
-      blobforge jobs download 17 --source -o original.pdf
-      blobforge jobs download 17 -o - | less
-    """
-    if target is not None and len(job_ids) > 1:
-        raise CliError("-o names one file, not several.", common.USAGE, "Leave it out, or name one job.")
-    failed = 0
-    for job_id in job_ids:
-        try:
-            _download(session, job_id, target, source)
-        except CliError as error:
-            failed = _next_one(error, failed, len(job_ids))
-    if failed:
-        common.fail(failed)
-
-
-def _download(session: CliSession, job_id: int, target: Path | None, source: bool) -> None:
-    if target is not None and (target == _STDOUT or _is_special(target)):
-        _write_file(session, job_id, source, target)
-        return
-
-    async def fetch(client: AsyncClient) -> tuple[Path, int]:
-        job = await client.get_job(job_id)
-        path = target or Path(download_name(job, source))
-        if target is None and path.exists():
-            raise CliError(f"{path} exists.", common.CONFLICT, "Name another file, or this one, with -o.")
-        path = path.resolve() if target is not None else path  # what a link names is written, not the link
-        url = (await client.download_url(job_id, "source" if source else "output")).url
-        facts = await client.download(url, path, sha256=job.source_hash if source else None)
-        return target or path, facts.size
-
-    path, size = session.run(fetch)
-    if session.json:
-        click.echo(output.json_line({"path": os.fsencode(path).decode("utf-8", "replace"), "size": size}))
-    else:
-        click.echo(str(path))
-
-
-def _is_special(path: Path) -> bool:
-    """A device or a pipe (/dev/null, >(command)): to be written to, never to be replaced by a file."""
-    return path.exists() and not path.is_file()
-
-
-def _write_file(session: CliSession, job_id: int, source: bool, target: Path) -> None:
-    """Write the file to stdout or to `target`, once it is here whole and verified."""
-    import shutil
-    import tempfile
-
-    with tempfile.TemporaryDirectory(prefix="blobforge-") as folder:
-        path = Path(folder) / "file"
-
-        async def fetch(client: AsyncClient) -> None:
-            url = (await client.download_url(job_id, "source" if source else "output")).url
-            digest = (await client.get_job(job_id)).source_hash if source else None
-            await client.download(url, path, sha256=digest)
-
-        session.run(fetch)
-        with path.open("rb") as file, click.open_file(str(target), "wb") as into:
-            shutil.copyfileobj(file, into)
-
-
-def download_name(job: Job, source: bool) -> str:
-    """A plain name for this folder: what others chose is a name here, never a path."""
-    from blobforge.client.names import safe
-
-    result = job.result if isinstance(job.result, dict) else {}
-    named = job.source_path if source else result.get("filename")
-    name = safe(named.replace("\\", "/").rpartition("/")[2]) if isinstance(named, str) else ""
-    return name or f"job-{job.id}.{'source' if source else 'output'}"
-
-
-for _command in (logs, watch, retry_jobs, cancel_jobs, set_priority, tag_jobs, delete_jobs):
+for _command in (download, outputs, logs, watch, retry_jobs, cancel_jobs, set_priority, tag_jobs, delete_jobs):
     jobs.add_command(_command)

@@ -74,6 +74,7 @@ def _moment(_ctx: click.Context, _param: click.Parameter, value: str | None) -> 
     metavar="DIR",
     help="The folder to fetch into; made if it is not there.",
 )
+@click.option("--job", "job_ids", type=int, multiple=True, metavar="ID", help="Only of this job; may be repeated.")
 @click.option("--type", metavar="TYPE", shell_complete=suggest.types, help="Only results of jobs of this type.")
 @click.option("--tag", metavar="TAG", shell_complete=suggest.tags, help="Only of jobs with this tag.")
 @click.option("--made-by", metavar="'NAME<VERSION'", help="Only results of these converters, as 'marker<1.3'.")
@@ -84,9 +85,7 @@ def _moment(_ctx: click.Context, _param: click.Parameter, value: str | None) -> 
 @click.option(
     "--status",
     type=click.Choice([*STATUSES, "any"]),
-    default="completed",
-    show_default=True,
-    help="Of jobs in this status: one that is tried again keeps its result until there is another.",
+    help="Of jobs in this status [completed]: one that is tried again keeps its result until there is another.",
 )
 @click.option(
     "--layout",
@@ -106,7 +105,8 @@ def download(
     /,
     *,
     folder: Path,
-    status: str,
+    job_ids: tuple[int, ...],
+    status: str | None,
     since: datetime | None,
     layout: Any,
     watch: bool,
@@ -126,13 +126,16 @@ def download(
       blobforge results download --tag scan-2026 --since 2026-11-01 --to results/
       blobforge results download --made-by 'marker>=1.3' --to results/
       blobforge results download --to results/ --watch
+      blobforge results download --job 17 --to seventeen/
     """
+    if job_ids and (chosen(filters) or status or since or watch or full):
+        raise click.UsageError("--job names the jobs: it goes without filters, --since, --full and --watch.")
     from blobforge.cli.fetch import run
     from blobforge.cli.fetch.fetching import ResultFilter
     from blobforge.cli.fetch.report import FetchReport
     from blobforge.cli.outage import Outages, follow
 
-    wanted = chosen(filters) | ({} if status == "any" else {"status": status})
+    wanted = chosen(filters) | ({} if status == "any" else {"status": status or "completed"})
     selection = ResultFilter(wanted, since)
     into = run.Into(folder, layout, overwrite=overwrite, everything=full, verify=verify)
     # On a terminal, a bar says how far it is, and only what failed has a line.
@@ -142,7 +145,12 @@ def download(
         return
     try:
         held = session.run(
-            lambda client: run.fetch_matching(client, selection, into, report), on_retry=Outages(session)
+            lambda client: (
+                run.fetch_by_id(client, job_ids, into, report)
+                if job_ids
+                else run.fetch_matching(client, selection, into, report)
+            ),
+            on_retry=Outages(session),
         )
     except (CliError, click.exceptions.Exit, KeyboardInterrupt):
         if report.found:

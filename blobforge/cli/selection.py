@@ -99,3 +99,12 @@ async def each_page(
         # A page may be short, even empty, and still not be the last: the server looks at so many rows at a time.
         if cursor is None or (limit is not None and seen >= limit):
             return
+
+
+def next_one(error: CliError, failed: int, many: int) -> int:
+    """Report the failure of one job of several, so that the others go on. Returns the exit code; raises an error that
+    all of them would meet."""
+    if many == 1 or error.exit_code in (common.UNREACHABLE, common.UNAUTHORISED):
+        raise error
+    error.show()
+    return failed or error.exit_code

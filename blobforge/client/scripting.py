@@ -48,11 +48,13 @@ _LAST_LINE: Final = 4096  # bytes; it is much shorter
 
 class JobResult(msgspec.Struct, frozen=True, kw_only=True):
     """The result of `job`, as it can be fetched: its name, its size in bytes and its SHA-256, as far as they are
-    known. `url` opens it for as long as the server signs for."""
+    known. `url` opens it for as long as the server signs for. `name`: which of several outputs it is, with its
+    folders; None for the only one."""
 
     job: Job
     filename: str
     url: str
+    name: str | None = None
     size: int | None = None
     sha256: str | None = None
 
@@ -163,7 +165,7 @@ class AsyncClient(Endpoints):
 
     async def results(self, **filters: Unpack[JobFilters]) -> AsyncIterator[JobResult]:
         """The results of all jobs that match, of completed ones unless `status` says otherwise; `fetch` and `save`
-        take them."""
+        take them. Of several outputs it is the main one; `outputs` has all."""
         cursor = None
         while True:
             wanted: Any = {"status": "completed"} | filters
@@ -186,11 +188,29 @@ class AsyncClient(Endpoints):
 
     async def result_of(self, job: AJob) -> JobResult:
         """The result of one job. ApiError `no-such-object` (404): it has none."""
-        whole = job if isinstance(job, Job) else await self.get_job(_id_of(job))
-        (link,) = await self.download_urls([whole.id])
-        if link.error is not None:
-            raise ApiError(link.status_code, link.type.rpartition(":")[2], link.error)
-        return _result(whole, link)
+        return _result(*await self._main_of(job))
+
+    async def outputs(self, job: AJob) -> AsyncIterator[JobResult]:
+        """All outputs of one job's result: the main one first, then by name; the only one of most jobs. `fetch` and
+        `save` take them.
+
+        ApiError `no-such-object` (404): it has none. `replaced` (409): the job was converted again meanwhile, so that
+        the others would be another result's.
+        """
+        whole, main = await self._main_of(job)
+        yield _result(whole, main)
+        if main.name is None:
+            return
+        cursor: str | None = ""
+        while cursor is not None:
+            page = await self.output_page(whole.id, cursor=cursor)
+            named = [(whole.id, each.name) for each in page.outputs if each.name != main.name]
+            links = await self.output_urls(named) if named else []
+            for link in links:
+                if link.error is not None or link.attempt_key != main.attempt_key:
+                    raise ApiError(409, "replaced", f"Job {whole.id} was converted again meanwhile.")
+                yield _result(whole, link)
+            cursor = page.next_cursor
 
     async def fetch(self, result: JobResult | AJob) -> bytes:
         """The bytes of a result, verified: for small ones."""
@@ -200,7 +220,8 @@ class AsyncClient(Endpoints):
     async def save(self, result: JobResult | AJob, to: str | os.PathLike[str] = ".") -> Path:
         """Write a result to the file `to`, or into the folder `to` under the worker's name for it; returns the path.
 
-        It appears there whole and verified, or not at all, and replaces what was there.
+        It appears there whole and verified, or not at all, and replaces what was there. One of `outputs` keeps the
+        folders of its name. Of a job with several outputs it is the main one.
         """
         found = result if isinstance(result, JobResult) else await self.result_of(result)
         path = await trio.to_thread.run_sync(_target, to, found)
@@ -261,6 +282,13 @@ class AsyncClient(Endpoints):
                 await trio.Path(part).unlink(missing_ok=True)
         return path
 
+    async def _main_of(self, job: AJob) -> tuple[Job, FileLink]:
+        whole = job if isinstance(job, Job) else await self.get_job(_id_of(job))
+        (link,) = await self.download_urls([whole.id])
+        if link.error is not None:
+            raise ApiError(link.status_code, link.type.rpartition(":")[2], link.error)
+        return whole, link
+
     async def _look_at(self, ids: Sequence[int]) -> list[Job]:
         slots = trio.Semaphore(_SIDE_BY_SIDE)
         jobs: dict[int, Job] = {}
@@ -277,7 +305,14 @@ class AsyncClient(Endpoints):
 
 
 def _result(job: Job, link: FileLink) -> JobResult:
-    return JobResult(job=job, filename=link.filename, url=link.url, size=link.size, sha256=link.sha256)
+    return JobResult(
+        job=job,
+        filename=link.filename,
+        url=link.url,
+        name=link.name,
+        size=link.size,
+        sha256=link.sha256,
+    )
 
 
 def _target(to: str | os.PathLike[str], result: JobResult) -> Path:
@@ -285,8 +320,10 @@ def _target(to: str | os.PathLike[str], result: JobResult) -> Path:
     path = Path(to)
     if not os.fspath(to).endswith(("/", os.sep)) and not path.is_dir():
         return path
+    *folders, name = result.name.split("/") if result.name is not None else [result.filename]
+    path = path.joinpath(*filter(None, map(safe, folders)))
     path.mkdir(parents=True, exist_ok=True)
-    return path / (safe(result.filename) or f"job-{result.job.id}.output")
+    return path / (safe(name) or f"job-{result.job.id}.output")
 
 
 def _id_of(job: AJob) -> int:

@@ -118,7 +118,7 @@ class Client(BlockingClient):
 
     def results(self, **filters: Unpack[JobFilters]) -> Iterator[JobResult]:
         """The results of all jobs that match, of completed ones unless `status` says otherwise; `fetch` and `save`
-        take them."""
+        take them. Of several outputs it is the main one; `outputs` has all."""
         return self._each(self._client.results(**filters))
 
     def follow(self, *, types: Sequence[str] = (), job: int | None = None) -> Iterator[ServerEvent]:
@@ -130,6 +130,15 @@ class Client(BlockingClient):
         """The result of one job. ApiError `no-such-object` (404): it has none."""
         return self._run(partial(self._client.result_of, job))
 
+    def outputs(self, job: AJob) -> Iterator[JobResult]:
+        """All outputs of one job's result: the main one first, then by name; the only one of most jobs. `fetch` and
+        `save` take them.
+
+        ApiError `no-such-object` (404): it has none. `replaced` (409): the job was converted again meanwhile, so that
+        the others would be another result's.
+        """
+        return self._each(self._client.outputs(job))
+
     def fetch(self, result: JobResult | AJob) -> bytes:
         """The bytes of a result, verified: for small ones."""
         return self._run(partial(self._client.fetch, result))
@@ -137,7 +146,8 @@ class Client(BlockingClient):
     def save(self, result: JobResult | AJob, to: str | os.PathLike[str] = ".") -> Path:
         """Write a result to the file `to`, or into the folder `to` under the worker's name for it; returns the path.
 
-        It appears there whole and verified, or not at all, and replaces what was there.
+        It appears there whole and verified, or not at all, and replaces what was there. One of `outputs` keeps the
+        folders of its name. Of a job with several outputs it is the main one.
         """
         return self._run(partial(self._client.save, result, to))
 

@@ -343,6 +343,11 @@ class FileLink(msgspec.Struct, frozen=True, kw_only=True):
     type: str = ""
     status_code: int = 200
 
+    @property
+    def attempt_key(self) -> tuple[str, ...]:
+        """What the keys of all outputs of a result have in common: installation, job and attempt."""
+        return tuple(self.key.split("/")[:4])
+
 
 class FileLinks(msgspec.Struct, frozen=True, kw_only=True):
     """One answer an item, in their order."""

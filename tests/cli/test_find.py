@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from blobforge.cli.ingest.find import Candidate, RejectedPath, Selection, Tagger, find, no_tags, tags_of_path
-from blobforge.cli.jobs import download_name
+from blobforge.cli.jobfiles import download_name
 from blobforge.client import Job
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from blobforge.cli.fetch import fetching
 from blobforge.cli.fetch.fetching import ResultFilter
 from blobforge.cli.fetch.report import FetchReport
 from blobforge.cli.fetch.run import Into, fetch_matching
-from blobforge.client import AsyncClient, TransferRefused
+from blobforge.client import ApiError, AsyncClient, Client, TransferRefused
 from tests.cli.conftest import Running, running_server
 from tests.cli.test_results import SOAK, Archive
 from tests.fixtures.converted import Document, convert, source_of
@@ -214,6 +215,81 @@ def test_a_worker_a_submission_and_a_watcher(archive: Archive, tmp_path: Path) -
     assert worker.wait(30) == 0
 
 
+def test_by_their_ids(archive: Archive, tmp_path: Path) -> None:
+    running = archive.running
+    ids = archive.make(
+        several("books/a.pdf"), Document("b.pdf", b"single", "b.md"), Document("c.pdf", b"not asked for")
+    )
+    job, single = map(str, ids[:2])
+    listed = [json.loads(line) for line in running.ok("jobs", "outputs", job, "--json").splitlines()]
+    assert [(each["name"], each["size"]) for each in listed] == [(name, len(content)) for name, content in BOOK]
+    assert running.ok("jobs", "outputs", job, "--quiet").splitlines() == [name for name, _ in BOOK]
+    assert running.ok("jobs", "download", job, "--name", "img/2.png", "-o", tmp_path / "2") == f"{tmp_path / '2'}\n"
+    assert (tmp_path / "2").read_bytes() == b"two"
+    assert running.ok("jobs", "download", job, "--name", "img/1.png", "-o", "-") == "one"
+    ran = running.blobforge("jobs", "download", job, "-o", tmp_path / "main")
+    assert (ran.returncode, (tmp_path / "main").read_bytes()) == (0, BOOK[0][1])
+    assert f"`blobforge results download --job {job} --to DIR` fetches all" in ran.stderr
+    ran = running.blobforge("jobs", "download", single, "-o", tmp_path / "single")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    refused = running.blobforge("jobs", "download", job, "--name", "img/3.png")
+    assert refused.returncode == 5
+    assert "img/3.png" in refused.stderr
+    assert running.blobforge("jobs", "download", job, "--name", "a.md", "--source").returncode == 2
+    to = ("results", "download", "--to", archive.root)
+    assert running.ok(*to, "--job", job, "--job", single, "--job", job).count("\n") == 4
+    assert archive.tree() == {f"books/a/{name}": content for name, content in BOOK} | {"b.md": b"single"}
+    assert running.ok(*to, "--job", job) == ""
+    ran = running.blobforge(*to, "--job", single, "--job", "999999")
+    assert (ran.returncode, ran.stdout) == (5, "")
+    assert "job 999999: There is no job 999999." in ran.stderr
+    for filters in (("--tag", "x"), ("--status", "any"), ("--watch",), ("--since", "2026-01-01")):
+        assert running.blobforge(*to, "--job", job, *filters).returncode == 2
+
+
+def test_what_the_store_has_changed_is_not_taken(archive: Archive, tmp_path: Path) -> None:
+    running = archive.running
+    ids = archive.make(several("a.pdf"), Document("b.pdf", b"single", "b.md"))
+    for name, job_id in zip(("a.md", "output"), ids, strict=True):
+        (stored,) = (path for path in running.folder.glob(f"data/objects/*/*/{job_id}/1/*") if path.name == name)
+        stored.write_bytes(stored.read_bytes()[::-1])
+        for target in (tmp_path / "x", "-"):
+            ran = running.blobforge("jobs", "download", str(job_id), "-o", target)
+            assert (ran.returncode, ran.stdout) == (1, ""), ran.stderr
+            assert "has SHA-256" in ran.stderr
+        assert not (tmp_path / "x").exists()
+    ran = archive.fetch()
+    assert ran.returncode == 1
+    assert set(archive.tree()) == {"a/img/1.png", "a/img/2.png"}
+
+
+def test_in_a_script(archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    many = (("main.md", b"main"), *((f"{n}/\u00e9?.md", b"%d" % n) for n in range(7)))
+    job, single = archive.make(several("a.pdf", *many), Document("b.pdf", b"single", "b.md"))
+    real = AsyncClient.output_page
+
+    async def by_twos(client: AsyncClient, *args: Any, **named: Any) -> Any:
+        return await real(client, *args, **named | {"limit": 2})
+
+    monkeypatch.setattr(AsyncClient, "output_page", by_twos)
+    with Client(archive.running.url, token=archive.token) as client:
+        found = list(client.outputs(job))
+        assert [(each.name, client.fetch(each)) for each in found] == list(many)
+        for each in found:
+            client.save(each, f"{tmp_path}/out/")
+        assert sorted(path.read_bytes() for path in (tmp_path / "out").glob("*/*%3F.md")) == [
+            b"%d" % n for n in range(7)
+        ]
+        assert (tmp_path / "out" / "main.md").read_bytes() == b"main"
+        assert [(each.name, each.filename) for each in client.outputs(single)] == [(None, "b.md")]
+        outputs = client.outputs(job)
+        assert next(outputs).name == "main.md"
+        again(archive, job, several(None, *many))
+        with pytest.raises(ApiError, match="converted again") as error:
+            list(outputs)
+        assert (error.value.status, error.value.type) == (409, "replaced")
+
+
 @pytest.fixture
 def fetch_here(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The same in this process; the answer is how it went."""
@@ -229,9 +305,11 @@ def fetch_here(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> Any:
     return fetch
 
 
+@pytest.mark.parametrize("names", [["a.md", "img/1.png"], [name for name, _ in BOOK]], ids=["fewer", "the same"])
 def test_a_result_that_is_replaced_while_it_is_fetched_is_never_mixed(
-    archive: Archive, fetch_here: Any, monkeypatch: pytest.MonkeyPatch
+    archive: Archive, fetch_here: Any, monkeypatch: pytest.MonkeyPatch, names: list[str]
 ) -> None:
+    new = [(name, b"new " + name.encode()) for name in names]
     (job_id,) = archive.make(several("books/a.pdf"))
     real = AsyncClient.output_page
     asked: list[int] = []
@@ -241,13 +319,13 @@ def test_a_result_that_is_replaced_while_it_is_fetched_is_never_mixed(
         page = await real(client, *args, **named)
         if len(asked) == 1:
             await client.retry_job(job_id)
-            await convert(client, {job_id: several(None, ("a.md", b"new"), ("img/1.png", b"new one"))})
+            await convert(client, {job_id: several(None, *new)})
         return page
 
     monkeypatch.setattr(AsyncClient, "output_page", meanwhile)
     report = fetch_here()
     assert (report.fetched, report.failed, len(asked)) == (1, 0, 2)
-    assert archive.tree() == {"books/a/a.md": b"new", "books/a/img/1.png": b"new one"}
+    assert archive.tree() == {f"books/a/{name}": content for name, content in new}
 
 
 def test_one_that_fails_holds_the_main_one_back(

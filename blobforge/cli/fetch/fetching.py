@@ -264,7 +264,7 @@ class Fetch:
             if not named:
                 continue
             links = await self._client.output_urls(named)
-            if any(link.error is not None or _result_of(link) != _result_of(main) for link in links):
+            if any(link.error is not None or link.attempt_key != main.attempt_key for link in links):
                 await gathering.settled()
                 return False
             await self._send([(gathering, link, paths) for link in links], due, last=False)
@@ -372,11 +372,6 @@ class Fetch:
                 for former in self._ledger.replaced(whole):
                     await trio.to_thread.run_sync(self._folder.remove, former)
                 self._ledger.whole(whole)
-
-
-def _result_of(link: FileLink) -> list[str]:
-    """What the keys of all outputs of a result have in common: installation, job and attempt."""
-    return link.key.split("/")[:4]
 
 
 def _is_since(job: Job, since: datetime | None) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from blobforge.cli.fetch.report import FetchReport
 from blobforge.cli.outage import PATIENCE, Outages
 from blobforge.cli.progress import Progress
 from blobforge.cli.signals import until_terminated
-from blobforge.client import AsyncClient, Job
+from blobforge.client import ApiError, AsyncClient, Job
 from blobforge.login import folders
 from blobforge.machinery.groups import root_cause
 
@@ -55,6 +55,24 @@ async def fetch_these(client: AsyncClient, jobs: Sequence[Job], into: Into, repo
     async with _opened(client.with_patience(PATIENCE), into, report) as (fetch, ledger, _):
         await fetch.these(jobs)
         return ledger.count()
+
+
+async def fetch_by_id(client: AsyncClient, ids: Iterable[int], into: Into, report: FetchReport) -> int:
+    """Fetch the results of these jobs; returns how many results the folder holds. A job that is not there, or has no
+    result, is a failure."""
+    found: list[Job] = []
+    for job_id in dict.fromkeys(ids):
+        try:
+            job = await client.with_patience(PATIENCE).get_job(job_id)
+            if job.output_key is None:
+                raise CliError(f"Job {job_id} has no result.", common.CONFLICT)
+            found.append(job)
+        except (CliError, ApiError) as error:
+            if isinstance(error, ApiError) and error.status != 404:
+                raise
+            report.discovered(1)
+            report.failure(job_id, error)
+    return await fetch_these(client, found, into, report)
 
 
 async def keep_fetching(
