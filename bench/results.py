@@ -1,11 +1,12 @@
 """How many results a second does one worker bring in, and how many does `blobforge results download` fetch: all, and
-once more when all are there? How many are listed in a signed manifest, and verified against it?
+once more when all are there? How many are listed in a signed manifest, and verified? The same where a result is many?
 
-    python -m bench.results [--results 5000] [--size 512] [--s3 both] [--runs 3] [--quick] [--baseline] [--plot]
+    python -m bench.results [--results 5000] [--each 50] [--size 512] [--s3 both] [--runs 3] [--quick] [--baseline]
 
 Each run has a new server, on its embedded store and on a real S3 server beside it. Results are as small as `--size`
 (bytes): what counts here is the cost of a result beside its bytes. Bringing in is the PUT and the completion, sixteen
-side by side; fetching is the command, its start included.
+side by side; fetching is the command, its start included. Runs of their own bring and fetch as many files as several
+outputs, `--each` a result.
 """
 
 from __future__ import annotations
@@ -46,15 +47,32 @@ class Seconds(NamedTuple):
     verified: float
 
 
-async def bring_in(url: str, token: str, results: int, size: int) -> float:
-    """Make so many jobs with results; returns the seconds that the results took, the submission apart."""
-    from blobforge.client import AsyncClient  # noqa: PLC0415 - as the next one
-    from tests.fixtures.converted import Document, convert, submit  # noqa: PLC0415 - the checkout's, not the wheel's
+def documents_of(files: int, each: int, size: int) -> list[Any]:
+    """What becomes of so many sources that there are so many files, `each` a result."""
+    from tests.fixtures.converted import Document  # noqa: PLC0415 - the checkout's, not the wheel's
 
-    documents = [
-        Document(f"{n // IN_A_FOLDER:04}/{n}.pdf", f"{n}\n".encode().ljust(size, b"."), f"{n}.md")
-        for n in range(results)
+    def content(n: int) -> bytes:
+        return f"{n}\n".encode().ljust(size, b".")
+
+    if each == 1:
+        return [Document(f"{n // IN_A_FOLDER:04}/{n}.pdf", content(n), f"{n}.md") for n in range(files)]
+    return [
+        Document(
+            f"{first // IN_A_FOLDER:04}/{first}.pdf",
+            b"",
+            None,
+            (),
+            tuple((f"{n:06}.md", content(n)) for n in range(first, min(first + each, files))),
+        )
+        for first in range(0, files, each)
     ]
+
+
+async def bring_in(url: str, token: str, documents: list[Any]) -> float:
+    """Make a job with its result of each; returns the seconds that the results took, the submission apart."""
+    from blobforge.client import AsyncClient  # noqa: PLC0415 - as the next one
+    from tests.fixtures.converted import convert, submit  # noqa: PLC0415 - as above
+
     async with AsyncClient(url, token=token) as client:
         ids = await submit(client, documents)
         began = time.perf_counter()
@@ -77,8 +95,9 @@ def fetch(folder: Path, expected: str, **environment: str) -> float:
     return seconds
 
 
-def one_run(results: int, size: int, *, s3: bool) -> Seconds:
+def one_run(files: int, each: int, size: int, *, s3: bool) -> Seconds:
     """The seconds for each part, on one store."""
+    documents = documents_of(files, each, size)
     with tempfile.TemporaryDirectory(prefix="blobforge-bench-") as name:
         base = Path(name)
         (base / "data").mkdir()
@@ -92,8 +111,8 @@ def one_run(results: int, size: int, *, s3: bool) -> Seconds:
                 "BLOBFORGE_API_TOKEN": server.token,
                 "XDG_CACHE_HOME": str(base / "cache"),
             }
-            brought_in = trio.run(bring_in, server.url, server.token, results, size)
-            fetched = fetch(base / "to", f"{results} fetched", **environment)
+            brought_in = trio.run(bring_in, server.url, server.token, documents)
+            fetched = fetch(base / "to", f"{len(documents)} fetched", **environment)
             again = fetch(base / "to", "0 fetched", **environment)
             manifest, key = base / "manifest.ndjson", trio.run(public_key, server.url, server.token)
             listed, _ = command_line(["results", "manifest", "--to", str(manifest)], **environment)
@@ -101,12 +120,12 @@ def one_run(results: int, size: int, *, s3: bool) -> Seconds:
     return Seconds(brought_in, fetched, again, listed, verified)
 
 
-def rows_of(what: str, results: int, store: str, runs: list[Seconds]) -> Iterator[dict[str, Any]]:
+def rows_of(what: str, files: int, where: str, runs: list[Seconds]) -> Iterator[dict[str, Any]]:
     for how, name in PARTS:
-        rates = [round(results / getattr(each, name), 1) for each in runs]
+        rates = [round(files / getattr(each, name), 1) for each in runs]
         yield {
-            "what": f"{what}, {store}: {how}",
-            "how": f"{store}: {how}",
+            "what": f"{what}, {where.partition(',')[0]}: {how}",
+            "how": f"{where}: {how}",
             "results": what,
             "per_second": round(median(rates), 1),
             "errors": 0,
@@ -116,6 +135,7 @@ def rows_of(what: str, results: int, store: str, runs: list[Seconds]) -> Iterato
 
 class Results(Plan, frozen=True, kw_only=True):
     results: Annotated[int, Meta(description="how many")] = 5000
+    each: Annotated[int, Meta(description="files of one result, in the runs of several outputs", ge=2)] = 50
     size: Annotated[int, Meta(description="bytes of each")] = 512
     s3: Annotated[str, Meta(description="on a real S3 server (yes), the embedded store (no), or both")] = "both"
 
@@ -125,15 +145,19 @@ QUICK = Results(results=300, runs=1)
 
 
 async def run(plan: Results) -> Report:
-    what = f"{plan.results:,} results of {plan.size} B"
+    kinds = {
+        1: f"{plan.results:,} results of {plan.size} B",
+        plan.each: f"{plan.results:,} files of {plan.size} B, {plan.each} a result",
+    }
     rows: list[dict[str, Any]] = []
     for store, s3 in (("embedded store", False), ("S3", True)):
         if plan.s3 not in ("both", "yes" if s3 else "no"):
             continue
-        runs = []
-        for _ in range(plan.runs):
-            runs.append(await trio.to_thread.run_sync(partial(one_run, plan.results, plan.size, s3=s3)))
-        rows += rows_of(what, plan.results, store, runs)
+        for each, what in kinds.items():
+            run_once = partial(one_run, plan.results, each, plan.size, s3=s3)
+            runs = [await trio.to_thread.run_sync(run_once) for _ in range(plan.runs)]
+            where = store if each == 1 else f"{store}, several outputs"
+            rows += rows_of(what, plan.results, where, runs)
     chart = Chart(x="results", y="per_second", series="how", x_label="", bars=True)
     return Report("results", "results brought in and fetched, per second", rows, chart=chart)
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ import pytest
 import trio
 
 from blobforge.cli.common import CliSession
-from blobforge.cli.fetch import fetching
+from blobforge.cli.fetch import fetching, ledger
 from blobforge.cli.fetch.fetching import ResultFilter
 from blobforge.cli.fetch.report import FetchReport
 from blobforge.cli.fetch.run import Into, fetch_matching
@@ -252,7 +255,9 @@ def test_what_the_store_has_changed_is_not_taken(archive: Archive, tmp_path: Pat
     ids = archive.make(several("a.pdf"), Document("b.pdf", b"single", "b.md"))
     for name, job_id in zip(("a.md", "output"), ids, strict=True):
         (stored,) = (path for path in running.folder.glob(f"data/objects/*/*/{job_id}/1/*") if path.name == name)
+        then = stored.stat()
         stored.write_bytes(stored.read_bytes()[::-1])
+        os.utime(stored, ns=(then.st_atime_ns, then.st_mtime_ns))  # as a disk does it
         for target in (tmp_path / "x", "-"):
             ran = running.blobforge("jobs", "download", str(job_id), "-o", target)
             assert (ran.returncode, ran.stdout) == (1, ""), ran.stderr
@@ -326,6 +331,51 @@ def test_a_result_that_is_replaced_while_it_is_fetched_is_never_mixed(
     report = fetch_here()
     assert (report.fetched, report.failed, len(asked)) == (1, 0, 2)
     assert archive.tree() == {f"books/a/{name}": content for name, content in new}
+
+
+@pytest.mark.parametrize(
+    "new",
+    [
+        [("a.md", b"new main"), ("img/1.png", b"new one"), ("img/2.png", b"new two")],
+        [("other.md", b"new main"), ("a.md", b"no main now"), ("img/1.png", b"new one"), ("img/2.png", b"new two")],
+    ],
+    ids=["the same main one", "another main one"],
+)
+def test_the_main_one_never_stands_beside_another_attempts(
+    archive: Archive, fetch_here: Any, monkeypatch: pytest.MonkeyPatch, new: list[tuple[str, bytes]]
+) -> None:
+    (job_id,) = archive.make(several("books/a.pdf"))
+    assert fetch_here().fetched == 1
+    again(archive, job_id, several(None, *new))
+    real = AsyncClient.read
+
+    async def cut(client: AsyncClient, url: str, **named: Any) -> bytes:
+        if "2.png" in url:
+            raise TransferRefused(500, url, "cut")
+        return await real(client, url, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(AsyncClient, "read", cut)
+        assert fetch_here().failed == 1
+    tree = archive.tree()
+    assert tree.get("books/a/a.md", b"no main now") == b"no main now"
+    assert (tree["books/a/img/1.png"], tree["books/a/img/2.png"]) == (b"new one", b"two")
+    assert fetch_here().fetched == 1
+    assert archive.tree() == {f"books/a/{name}": content for name, content in new}
+
+
+def test_a_ledger_of_an_earlier_release_is_kept(archive: Archive) -> None:
+    """It did not note which output is the main one: that of the same name is then taken for it."""
+    (job_id,) = archive.make(several("books/a.pdf"))
+    archive.fetched()
+    path = ledger._named(archive.cache, archive.root.resolve(), archive.running.url, ".sqlite3")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript("ALTER TABLE results DROP COLUMN main; PRAGMA user_version = 2")
+    before = archive.calls()["POST /api/files/urls"]
+    assert archive.fetched() == []
+    assert archive.calls()["POST /api/files/urls"] == before, "nothing was signed: all is known"
+    again(archive, job_id, several(None, ("a.md", b"new"), ("img/1.png", b"new")))
+    assert in_order(archive) == ["img/1.png", "a.md"]
 
 
 def test_one_that_fails_holds_the_main_one_back(

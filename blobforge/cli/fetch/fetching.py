@@ -296,6 +296,8 @@ class Fetch:
         bytes were moved for it."""
         done = [(given, written, False) for given, written in due.paths if written is not None]
         missing = [given for given, written in due.paths if written is None]
+        if not due.last:
+            self._withdraw(due.gathering)
         if not done:
             first = missing.pop(0)
             done.append((first, await self._fetched(due.link, first), True))
@@ -304,6 +306,14 @@ class Fetch:
             copy = partial(self._folder.copy, given.path, there.path, written.sha256, known=given.known)
             done.append((given, await trio.to_thread.run_sync(copy), False))
         return done
+
+    def _withdraw(self, gathering: Gathering) -> None:
+        """The former main output goes before anything of the new result is written: where one is, all of its own
+        attempt are, wherever this run is cut. Blocking for an unlink, so that none is written meanwhile."""
+        if not gathering.withdrawn:
+            for path in self._ledger.former_main(gathering.whole):
+                self._folder.remove(path)
+            gathering.withdrawn = True
 
     async def _settle(self, due: FileToFetch, at: Sequence[tuple[GivenPath, Written, bool]]) -> None:
         gathering = due.gathering

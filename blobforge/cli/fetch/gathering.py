@@ -13,14 +13,15 @@ from blobforge.client import FileLink
 
 
 class Gathering:
-    """The main output comes last: where it is, all are. A failure of one is that of the whole."""
+    """The main output comes last: where it is, all are, and of one attempt. A failure of one is that of the whole."""
 
     def __init__(self, wanted: WantedResult, main: FileLink) -> None:
-        self.whole = WholeResult(wanted, main.key)
+        self.whole = WholeResult(wanted, main.key, main.name or "")
         self.main = main
         self.moved = False
         self.bytes = 0
         self.failed = False
+        self.withdrawn = False  # the former result's main output is not there any more
         self._under_way = 0
         self._settled: trio.Event | None = None
 

@@ -24,18 +24,19 @@ from blobforge.cli.fetch import names
 from blobforge.cli.fetch.folder import FolderBusy
 from blobforge.cli.fetch.names import Layout, Names
 
-VERSION = 2
+VERSION = 3
 _FOLDER = "results"
 
 # `asked`: the path before others were heeded. `key`: of the result that the file is of, '' before it is there.
-# `results` are those that are whole, and at how many paths they stand. `folders.job_id`: whose it is alone.
+# `results` are those that are whole, and at how many paths they stand; `main` is the name of the main output, NULL
+# where an earlier release has not noted it. `folders.job_id`: whose it is alone.
 _SCHEMA = """
 CREATE TABLE files (
     job_id INTEGER NOT NULL, name TEXT NOT NULL, asked TEXT NOT NULL, path TEXT NOT NULL, place TEXT NOT NULL UNIQUE,
     key TEXT NOT NULL, size INTEGER, mtime_ns INTEGER, sha256 TEXT, PRIMARY KEY (job_id, path)
 ) WITHOUT ROWID;
 CREATE INDEX files_by_name ON files (job_id, name);
-CREATE TABLE results (job_id INTEGER PRIMARY KEY, key TEXT NOT NULL, paths INTEGER NOT NULL);
+CREATE TABLE results (job_id INTEGER PRIMARY KEY, key TEXT NOT NULL, paths INTEGER NOT NULL, main TEXT);
 CREATE TABLE folders (place TEXT PRIMARY KEY, job_id INTEGER) WITHOUT ROWID;
 CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
@@ -78,10 +79,11 @@ class FetchedFile(NamedTuple):
 
 
 class WholeResult(NamedTuple):
-    """A result all of whose files are in the folder."""
+    """A result all of whose files are in the folder. `main`: the name of the main output, '' for the only one."""
 
     wanted: WantedResult
     key: str
+    main: str
 
 
 class GivenPath(NamedTuple):
@@ -147,6 +149,16 @@ class Ledger:
             found += [path for (path,) in rows]
         return found
 
+    def former_main(self, coming: WholeResult) -> list[str]:
+        """The paths at which the main output of this job's former result stands, if that is one of several."""
+        rows = self._db.execute(
+            """SELECT files.path FROM results JOIN files USING (job_id)
+               WHERE job_id = ?1 AND results.key <> ?2 AND files.key = results.key AND name <> ''
+               AND name = coalesce(main, ?3)""",
+            (coming.wanted.job_id, coming.key, coming.main),
+        )
+        return [path for (path,) in rows]
+
     def done(self, fetched: Iterable[FetchedFile]) -> None:
         """These are in the folder now."""
         with self._db:
@@ -158,10 +170,10 @@ class Ledger:
     def whole(self, results: Iterable[WholeResult]) -> None:
         """All of these is in the folder, and nothing is of former results of the same jobs."""
         with self._db:
-            for wanted, key in results:
+            for wanted, key, main in results:
                 self._db.execute("DELETE FROM files WHERE job_id = ? AND key <> ?", (wanted.job_id, key))
                 self._db.execute(
-                    "INSERT OR REPLACE INTO results VALUES (?, ?, ?)", (wanted.job_id, key, wanted.paths)
+                    "INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?)", (wanted.job_id, key, wanted.paths, main)
                 )
 
     # --- what is to be fetched
@@ -345,7 +357,9 @@ def _open(path: Path | str) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version != VERSION:
+        if version == 2:
+            connection.executescript(f"ALTER TABLE results ADD COLUMN main TEXT; PRAGMA user_version = {VERSION};")
+        elif version != VERSION:
             for table in ("files", "results", "folders", "about"):
                 connection.execute(f"DROP TABLE IF EXISTS {table}")
             connection.executescript(f"{_SCHEMA} PRAGMA user_version = {VERSION};")
