@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ import click
 from blobforge.cli import common, output
 from blobforge.cli.common import CliError, CliSession, pass_session, session_options
 from blobforge.cli.outage import Outages
-from blobforge.cli.selection import chosen, job_filters
+from blobforge.cli.selection import chosen, job_filters, moment
 
 if TYPE_CHECKING:
     from blobforge.cli.fetch.verifying import FolderFinding
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--since",
-    type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]),
+    callback=moment,
     metavar="TIME",
     help="Only of jobs with a result that completed since this, as in 2026-11-23.",
 )
@@ -48,8 +48,7 @@ def manifest(session: CliSession, /, *, file: Path | None, since: datetime | Non
       blobforge results verify manifest.ndjson results/ --key KEY
     """
     if since is not None:
-        moment = since if since.tzinfo is not None else since.replace(tzinfo=UTC)
-        filters["completed_since"] = moment.isoformat()
+        filters["completed_since"] = since.isoformat()
 
     async def fetch(client: AsyncClient) -> None:
         if file is not None:

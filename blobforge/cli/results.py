@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import click
 
 from blobforge.cli import common, comparing, manifests, output, suggest
 from blobforge.cli.common import CliError, CliSession, CommandGroup, pass_session, session_options
-from blobforge.cli.selection import STATUSES, chosen
+from blobforge.cli.selection import STATUSES, chosen, moment
 
 
 @click.group(cls=CommandGroup)
@@ -55,16 +55,6 @@ def superseded(session: CliSession, /, *, older_than: float | None, keep: int | 
     )
 
 
-def _moment(_ctx: click.Context, _param: click.Parameter, value: str | None) -> datetime | None:
-    if value is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(value)
-    except ValueError:
-        raise click.BadParameter(f"{value!r} is no time; one is 2026-11-23T10:00:00Z") from None
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-
-
 @results.command("download")
 @click.option(
     "--to",
@@ -79,9 +69,7 @@ def _moment(_ctx: click.Context, _param: click.Parameter, value: str | None) -> 
 @click.option("--tag", metavar="TAG", shell_complete=suggest.tags, help="Only of jobs with this tag.")
 @click.option("--made-by", metavar="'NAME<VERSION'", help="Only results of these converters, as 'marker<1.3'.")
 @click.option("--search", "q", metavar="TEXT", help="Only of jobs whose source path contains this.")
-@click.option(
-    "--since", metavar="TIME", callback=_moment, help="Only of jobs completed since this, as in 2026-11-23."
-)
+@click.option("--since", metavar="TIME", callback=moment, help="Only of jobs completed since this, as in 2026-11-23.")
 @click.option(
     "--status",
     type=click.Choice([*STATUSES, "any"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -108,3 +109,14 @@ def next_one(error: CliError, failed: int, many: int) -> int:
         raise error
     error.show()
     return failed or error.exit_code
+
+
+def moment(_ctx: click.Context, _param: click.Parameter, value: str | None) -> datetime | None:
+    """A time as a person types it, in UTC where no zone is said."""
+    if value is None:
+        return None
+    try:
+        found = datetime.fromisoformat(value)
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is no time; one is {_A_TIME}") from None
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
