@@ -6,6 +6,7 @@ import errno
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from blobforge.cli.fetch.run import Into, fetch_matching
 from blobforge.client import AsyncClient, TransferRefused
 from tests.cli.conftest import Running, running_server
 from tests.cli.test_results import Archive, docs
+from tests.cli.test_results_several import again, several
 from tests.fixtures.converted import Document
 
 
@@ -176,3 +178,17 @@ def test_what_an_error_of_a_write_lacks(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as other, naming(tmp_path / "x"):
         (tmp_path / "y").read_bytes()
     assert str(other.value.filename) == str(tmp_path / "y")
+
+
+def test_a_ledger_of_an_earlier_release_is_kept(archive: Archive) -> None:
+    """It did not note which output is the main one: that of the same name is then taken for it."""
+    (job_id,) = archive.make(several("books/a.pdf"))
+    archive.fetched()
+    path = ledger._named(archive.cache, archive.root.resolve(), archive.running.url, ".sqlite3")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript("ALTER TABLE results DROP COLUMN main; PRAGMA user_version = 2")
+    before = archive.calls()["POST /api/files/urls"]
+    assert archive.fetched() == []
+    assert archive.calls()["POST /api/files/urls"] == before, "nothing was signed: all is known"
+    again(archive, job_id, several(None, ("a.md", b"new"), ("img/1.png", b"new")))
+    assert [each["name"] for each in archive.fetched()] == ["img/1.png", "a.md"]
