@@ -15,6 +15,7 @@ import msgspec
 
 from blobforge.access import Caller, Scope
 from blobforge.job import Job, JobStatus, ReleaseCause
+from blobforge.jobtype import TypeChanges, TypeRoom, TypeSettings
 from blobforge.objects import ObjectInfo
 from blobforge.operation import Operation
 from blobforge.options import QueueLine, lanes
@@ -138,12 +139,14 @@ class ExpireUploads(Message[SourceSettledFor], frozen=True):
 class Granted(Success, frozen=True):
     """The jobs handed out, most urgent first. `idle`: none, which says nothing about whether there are any (the
     worker drains, the request waits no longer, or it is the answer of an earlier request). `repeated`: it is that,
-    and final. `withheld_lines`: those in which there are jobs that are kept from this worker."""
+    and final. `withheld_lines`: those in which there are jobs that are kept from this worker. `rooms`: how many more
+    jobs may be given of those of its types that are paused or have limits."""
 
     jobs: tuple[Job, ...] = ()
     idle: bool = False
     repeated: bool = False
     withheld_lines: tuple[QueueLine, ...] = ()
+    rooms: tuple[TypeRoom, ...] = ()
 
 
 class Claim(Message[Granted], frozen=True):
@@ -418,6 +421,24 @@ class EnableWorker(Message[WorkerChanged], frozen=True):
 
 class DisableWorker(Message[WorkerChanged], frozen=True):
     worker_id: str
+
+
+# ------------------------------------------------------------------------ types: web -> writer
+
+
+class TypeChanged(Success, frozen=True):
+    """What is set for the type now."""
+
+    type: str
+    settings: TypeSettings
+
+
+class ChangeType(Message[TypeChanged], frozen=True):
+    """Set something for a type of jobs, or set it no longer. `by` is the caller (`Caller.subject`)."""
+
+    type: str
+    by: str
+    changes: TypeChanges
 
 
 class SilentWorker(msgspec.Struct, frozen=True):
@@ -989,7 +1010,7 @@ Command = (
     Submit | SourceArrived | SourceRejected | ExpireUploads
     | Claim | TellOutputs | ChooseOutputs | Complete | Fail | Release | ExpireLeases | OutputChecked | OutputsKept
     | Register | Heartbeat | Unregister | Drain | RemoveWorker | CreateWorker | ReplaceSecret
-    | EnableWorker | DisableWorker | ExpireWorkers
+    | EnableWorker | DisableWorker | ExpireWorkers | ChangeType
     | Retry | Cancel | SetPriority | ChangeTags | Undo | WakeJobs | Sample
     | SignIn | RenewSession | TouchSession | EndSession | EndSessions | Note
     | CreateToken | EnsureAdminToken | DeleteToken | TouchTokens | AddSigningKey
@@ -1002,7 +1023,8 @@ Command = (
 # What an idempotency record may hold.
 Answer = (
     Submitted | SourceSettledFor | Granted | Completed | AttemptFailed | Released | Expired | WorkerRegistered
-    | OutputsTold | HeartbeatSeen | WorkerChanged | JobChanged | TokenCreated | Done | BatchDone | BulkDone
+    | OutputsTold | HeartbeatSeen | WorkerChanged | TypeChanged | JobChanged | TokenCreated | Done | BatchDone
+    | BulkDone
     | JobDeleted | Pruned | ToDelete | Unneeded | PagesFreed | Backfilled | Recounted
     | Undone | Purged | Sampled | OperationBegun | OperationStands
     | SignedIn | SessionRenewed | SessionsEnded | Refusal

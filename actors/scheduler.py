@@ -15,6 +15,9 @@ Of several servers with waiters one gets the job, and the others ask in vain, a 
 that were woken in vain hold back when another server tells of the next job (`_polite`): as a rule it is taken
 meanwhile. If it is not, no other server has a waiter for it: they are woken then, and at once from the next job on.
 
+Of a type that is paused or has limits there may be ready jobs that nobody may be given. How many may be is bounded
+from above, too (`gates.py`): a waiter is woken where both bounds leave it a job.
+
 A job may be kept from a worker that has failed it. That worker's waiter then stands aside (`_aside`), so that the
 next one is asked, until another job of the line is ready.
 """
@@ -32,11 +35,12 @@ import trio
 from msgspec.structs import replace
 from sortedcontainers import SortedDict
 
+from actors.gates import GatesSeen, TypeGates
 from actors.mailbox import Callback, Envelope, Mailbox, Reply
 from actors.messages import Claim, Complete, Due, Expired, Granted, Release, Repeatable, WakeJobs
-from blobforge.events import CredentialsRevoked, Fact, JobReady, JobTaken, JobWaits
+from blobforge.events import CredentialsRevoked, Fact, JobReady, JobTaken, JobWaits, TypeSet
 from blobforge.job import ReleaseCause
-from blobforge.options import QueueLine
+from blobforge.options import PLAIN, WITH_OPTIONS, QueueLine
 from blobforge.refusals import Refusal, RefusalCode
 
 # Claims that were not looked at yet: each is moved to the waiters at once, and a sender waits while this is full.
@@ -74,9 +78,9 @@ class Waiter:
 class Sent:
     """A claim that is with the writer, and where its answer goes: how many ready jobs of each of its lines had been
     heard of by then, and the line for which it was woken (None: it has just come, or its time is over). `misses` is
-    how often something had not been told by then."""
+    how often something had not been told by then, `gates` is what had been heard of the types."""
 
-    __slots__ = ("_scheduler", "announced", "misses", "waiter", "woken_for")
+    __slots__ = ("_scheduler", "announced", "gates", "misses", "waiter", "woken_for")
 
     def __init__(
         self,
@@ -85,8 +89,10 @@ class Sent:
         announced: dict[QueueLine, int],
         woken_for: QueueLine | None,
         misses: int,
+        gates: GatesSeen,
     ) -> None:
         self._scheduler = scheduler
+        self.gates = gates
         self.misses = misses
         self.waiter = waiter
         self.announced = announced
@@ -106,7 +112,7 @@ class Sent:
 class Scheduler:
     """Notes facts and answers in the call that brings them; it is woken only to send something."""
 
-    heeds: ClassVar[frozenset[type[Fact]]] = frozenset({JobReady, JobTaken, JobWaits, CredentialsRevoked})
+    heeds: ClassVar[frozenset[type[Fact]]] = frozenset({JobReady, JobTaken, JobWaits, TypeSet, CredentialsRevoked})
 
     def __init__(
         self, writer: Mailbox[Envelope[Any]], *, rank: Callable[[], int] = lambda: 0, holds: bool = False
@@ -127,6 +133,7 @@ class Scheduler:
         self._keyed: dict[tuple[str, str], Waiter] = {}  # those of them with a claim_key, by worker and key
         self._swept = LEAST_SWEPT  # waiters at which those that have gone are looked for again
         self._most: dict[QueueLine, int] = {}  # ready jobs of a line, at most; a line that is not in it: not known
+        self._gates = TypeGates()
         self._announced: Counter[QueueLine] = Counter()
         self._misses = 0  # how often something may not have been told
         self._woken: Counter[QueueLine] = Counter()  # by line: jobs that the claims with the writer could take
@@ -158,6 +165,7 @@ class Scheduler:
         and so do those that are with the writer, if they get nothing."""
         self._misses += 1
         self._most.clear()
+        self._gates.forget()
         self._ask_again(list(self._waiting.values()))
         self.mailbox.nudge()
 
@@ -219,18 +227,17 @@ class Scheduler:
                         self._most[line] += 1
                     for waiter in self._aside.pop(line, {}).values():
                         self._queue(line, waiter)
-                    if of_others and line in self._polite:
-                        self._held_back.setdefault(line, trio.current_time() + HOLD_BACK * (1 + self._rank()))
-                    else:
-                        self._held_back.pop(line, None)
-                        self._stir(line)
+                    self._stir_for_one(line, of_others=of_others)
                 case JobTaken(line=line):
                     if self._most.get(line):
                         self._most[line] -= 1
+                    self._gates.taken(line.type)
                     continue  # the only one that leaves nothing to be done
                 case JobWaits(job_id=job_id, until=until, delay=delay):
                     later = OTHERS_LATER * (1 + self._rank()) if of_others else 0.0
                     self._wake_in(delay + later, job_id, until)
+                case TypeSet():
+                    self._open(fact)
                 case CredentialsRevoked():
                     self._doubt(fact)
                 case _:
@@ -238,6 +245,22 @@ class Scheduler:
             more_to_do = True
         if more_to_do:
             self._wake()
+
+    def _open(self, fact: TypeSet) -> None:
+        """Any number of the type's ready jobs may be given, as far as is known."""
+        self._gates.changed(fact.type)
+        for line in _lines_of(fact.type):
+            if line in self._queues:
+                self._most.setdefault(line, fact.pending)
+            self._stir(line)
+
+    def _stir_for_one(self, line: QueueLine, *, of_others: bool) -> None:
+        """There is one more that may be given. Waiters that were woken in vain leave it to that server."""
+        if of_others and line in self._polite:
+            self._held_back.setdefault(line, trio.current_time() + HOLD_BACK * (1 + self._rank()))
+        else:
+            self._held_back.pop(line, None)
+            self._stir(line)
 
     def _stir(self, line: QueueLine) -> None:
         """A waiter of this line may have to be woken now."""
@@ -302,7 +325,8 @@ class Scheduler:
     async def _send(self, waiter: Waiter, woken_for: QueueLine | None = None) -> None:
         if woken_for is not None:
             self._woken[woken_for] += waiter.claim.limit
-        sent = Sent(self, waiter, {line: self._announced[line] for line in waiter.lines}, woken_for, self._misses)
+        sent = Sent(self, waiter, {line: self._announced[line] for line in waiter.lines}, woken_for, self._misses,
+                    self._gates.look())  # fmt: skip
         # What is sent on waits no more once its time is over: then "no job", too, is an answer to be recorded.
         final = waiter.claim.wait > 0 and self._is_final(waiter)
         claim = replace(waiter.claim, wait=0.0) if final else waiter.claim
@@ -375,6 +399,10 @@ class Scheduler:
         waiter = sent.waiter
         if self._held and not (isinstance(outcome, Refusal) and outcome.code is RefusalCode.UNAVAILABLE):
             self._ask_again(list(self._held.values()))  # it is back
+        if isinstance(outcome, Granted) and outcome.rooms and sent.misses == self._misses:
+            for type_ in self._gates.heard(sent.gates, outcome.rooms):
+                for line in _lines_of(type_):
+                    self._stir(line)
         match outcome:
             case Granted(jobs=()):
                 self._got_nothing(sent, outcome)
@@ -387,7 +415,7 @@ class Scheduler:
                 self._hold(waiter, outcome)
             case _:
                 self._settle(waiter, outcome)
-                if sent.woken_for is None and not self._doubtful:
+                if sent.woken_for is None and not self._doubtful and not self._stirred:
                     return  # nothing has changed for the others
         self._wake()
 
@@ -411,7 +439,8 @@ class Scheduler:
         waiter, line = sent.waiter, sent.woken_for
         told_all = sent.misses == self._misses
         if told_all and not outcome.idle:
-            self._note_what_was_there(sent, outcome.withheld_lines)
+            shut = {each.type for each in outcome.rooms if not each.room}
+            self._note_what_was_there(sent, outcome.withheld_lines, shut)
             if line is not None and line not in outcome.withheld_lines:
                 self._polite.add(line)
         if waiter.reply.abandoned:
@@ -426,15 +455,15 @@ class Scheduler:
         else:
             self._park(sent, outcome.withheld_lines)
 
-    def _note_what_was_there(self, sent: Sent, withheld: tuple[QueueLine, ...]) -> None:
+    def _note_what_was_there(self, sent: Sent, withheld: tuple[QueueLine, ...], shut: set[str]) -> None:
         """Nothing: so of these lines there are at most as many jobs as were announced since. Of what is `withheld`
-        there are some, for others."""
+        there are some, for others; of types that are `shut` it was not looked for any."""
         if len(self._most) > MOST_BOUNDS + len(self._queues):
             # Lines that no claim waits for; each costs one claim to find out again.
             self._most = {line: most for line, most in self._most.items() if line in self._queues}
             self._polite &= self._queues.keys()
         for line, announced in sent.announced.items():
-            if line in withheld:
+            if line in withheld or line.type in shut:
                 continue
             missed = self._announced[line] - announced
             self._most[line] = min(self._most.get(line, missed), missed)
@@ -453,7 +482,12 @@ class Scheduler:
         """Whether a claim waits for a job of this line that may be there, and for which no waiter was woken."""
         if line in self._held_back:
             return False
-        return line in self._queues and self._woken[line] < self._most.get(line, 1)
+        if line not in self._queues:
+            return False
+        room = self._gates.room(line.type)
+        if room is None:
+            return self._woken[line] < self._most.get(line, 1)
+        return self._woken[line] < min(self._most.get(line, room), room)
 
     # --- time
 
@@ -485,6 +519,10 @@ class Scheduler:
         for timer in due:
             self._wake_in(TRY_AGAIN_SECONDS, timer.job_id, timer.until)
         self.mailbox.nudge()
+
+
+def _lines_of(type_: str) -> tuple[QueueLine, QueueLine]:
+    return QueueLine(type_, PLAIN), QueueLine(type_, WITH_OPTIONS)
 
 
 def given_back(claim: Claim | Complete, repeat: Repeatable | None, granted: Granted) -> list[Release]:

@@ -324,7 +324,7 @@ class Writer:
         answer = repeats.earlier(self._store, repeat, now=tx.now, window=self._rules.idempotency_window)
         # An old "no job" says nothing about now: the scheduler must not take it for news.
         if isinstance(answer, Granted) and not answer.jobs:
-            return replace(answer, idle=True, repeated=True, withheld_lines=())
+            return replace(answer, idle=True, repeated=True, withheld_lines=(), rooms=())
         return answer
 
 

@@ -104,6 +104,21 @@ class WorkerRemoved(Event, frozen=True, omit_defaults=True):
     type: str
 
 
+class TypePaused(Event, frozen=True, omit_defaults=True):
+    """No worker is given jobs of this type from now on; or the pause has another reason."""
+
+    name: ClassVar[str] = "type_paused"
+    by: str  # the caller; before the type, see `enveloped`
+    type: str
+    reason: str | None = None
+
+
+class TypeResumed(Event, frozen=True, omit_defaults=True):
+    name: ClassVar[str] = "type_resumed"
+    by: str
+    type: str
+
+
 class OperationUpdated(Event, frozen=True, omit_defaults=False):
     """An operation goes on, or has ended: at most once a second for each."""
 
@@ -150,6 +165,14 @@ class JobTaken(Fact, frozen=True):
     @property
     def line(self) -> QueueLine:
         return QueueLine(self.type, self.lane)
+
+
+class TypeSet(Fact, frozen=True):
+    """What is set for this type is another from now on: how many of its jobs may be given is not known any more.
+    `pending` of them are there, at most so many can be."""
+
+    type: str
+    pending: int
 
 
 class JobWaits(Fact, frozen=True):

@@ -29,6 +29,7 @@ class RefusalCode(StrEnum):
     KEY_NOT_ALLOWED = "key-not-allowed"
     WORKER_DISABLED = "worker-disabled"
     NO_SUCH_JOB = "no-such-job"
+    NO_SUCH_TYPE = "no-such-type"
     NO_SUCH_WORKER = "no-such-worker"
     NO_SUCH_TOKEN = "no-such-token"
     NO_SUCH_USER = "no-such-user"

@@ -7,6 +7,7 @@ from enum import StrEnum
 import msgspec
 
 from blobforge.job import Job, JobStatus
+from blobforge.jobtype import NOTHING_SET, TypeSettings
 
 
 class Reason(StrEnum):
@@ -14,6 +15,7 @@ class Reason(StrEnum):
     BACK_OFF = "back-off"  # an attempt failed, or was given back for trouble; the next one waits
     KEPT = "kept"  # for a worker that has not failed it
     NOT_ACCEPTED = "not-accepted"  # it has options, and no worker that is there heeds them
+    PAUSED = "paused"  # its type is paused
     NO_WORKER = "no-worker"  # no worker has ever registered for its type
     ALL_OFFLINE = "all-offline"
     ALL_DISABLED = "all-disabled"
@@ -40,13 +42,14 @@ class Surroundings(msgspec.Struct, frozen=True):
     """The facts around the job that its wait depends on. `ahead` are pending jobs of its type that come first; it may
     be a lower bound.
 
-    `running` are those of its type that run now.
+    `running` are those of its type that run now; `settings` are what is set for that.
     """
 
     fleet: Fleet = Fleet()
     ahead: int = 0
     ahead_exact: bool = True
     running: int = 0
+    settings: TypeSettings = NOTHING_SET
 
 
 class Waiting(msgspec.Struct, frozen=True):
@@ -86,6 +89,13 @@ def _pending(job: Job, around: Surroundings) -> Waiting:
             Reason.BACK_OFF,
             f"Workers have given it back {times}, for trouble of their own. Others go first; then it is ready again.",
             job.not_before,
+        )
+    if around.settings.paused:
+        why = f": {around.settings.reason}" if around.settings.reason else ""
+        return Waiting(
+            Reason.PAUSED,
+            f"Type {job.type} was paused by {around.settings.paused_by}{why}. No job of it is given out before it is "
+            "resumed.",
         )
     if job.avoid_until is not None and fleet.ready:
         who = ", ".join(job.avoid[:3]) + (f" and {len(job.avoid) - 3} more" if len(job.avoid) > 3 else "")

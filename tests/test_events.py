@@ -21,6 +21,8 @@ CONTRACT = {
     "worker_removed": {"worker_id", "type"},
     "job_removed": {"job_id", "type"},
     "jobs_pruned": {"count"},
+    "type_paused": {"type", "reason", "by"},
+    "type_resumed": {"type", "by"},
     "operation_updated": {"operation_id", "verb", "state", "done", "total", "changed"},
 }
 

@@ -73,6 +73,12 @@ class WorkerConverter(BaseConverter):
     regex = r"[^/\x00-\x1f\x7f]{1,200}"
 
 
+class TypeConverter(BaseConverter):
+    """A type of jobs; what its wire type forbids beside is refused by the handler."""
+
+    regex = r"[^/\x00-\x1f\x7f]{1,200}"
+
+
 def routes() -> list[Route]:
     """Every route of the API, the event stream and the documentation."""
     return [*API_ROUTES, *events.ROUTES, *openapi.ROUTES, *login.ROUTES, *page_routes(API_ROUTES)]
@@ -94,6 +100,7 @@ def make_app(services: Services) -> App:
     app.config["BODY_TIMEOUT"] = services.settings.request_timeout
     app.url_map.converters["id"] = IdConverter
     app.url_map.converters["worker"] = WorkerConverter
+    app.url_map.converters["type"] = TypeConverter
     app.url_map.merge_slashes = False
     endpoints = [Endpoint(route, services) for route in routes()]
     for endpoint in endpoints:

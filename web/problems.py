@@ -26,6 +26,7 @@ STATUS: dict[RefusalCode, tuple[int, str]] = {
     _C.WORKER_DISABLED: (403, "Worker disabled"),
     _C.NO_SUCH_ROUTE: (404, "No such address"),
     _C.NO_SUCH_JOB: (404, "No such job"),
+    _C.NO_SUCH_TYPE: (404, "No such type"),
     _C.NO_SUCH_WORKER: (404, "No such worker"),
     _C.NO_SUCH_TOKEN: (404, "No such token"),
     _C.NO_SUCH_USER: (404, "No such user"),

@@ -17,6 +17,7 @@ from actors.effects import (
     deletions,
     fleet,
     jobs,
+    jobtypes,
     operations,
     outputs,
     people,
@@ -36,6 +37,7 @@ from actors.messages import (
     BeginOperation,
     Cancel,
     ChangeTags,
+    ChangeType,
     ChooseOutputs,
     Claim,
     Command,
@@ -161,6 +163,8 @@ def apply(tx: Transaction, message: Command) -> Answer:  # noqa: PLR0912, PLR091
             return fleet.enable(tx, message)
         case DisableWorker():
             return fleet.disable(tx, message)
+        case ChangeType():
+            return jobtypes.change(tx, message)
         case ExpireWorkers():
             return fleet.expire_workers(tx, message)
         case WakeJobs():

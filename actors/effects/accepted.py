@@ -77,9 +77,11 @@ def _revoked(tx: Transaction, job_id: int, attempt: int, key: str) -> int:
     tx.store.forget_file(key)
     tx.store.drop_result(job_id, attempt)
     job = tx.store.job(job_id)
-    revoked = life.revoke(job, attempt=attempt, policy=tx.rules.retry, now=tx.now) if job is not None else None
-    if job is None or revoked is None:
-        if job is not None and (without := life.forget_result(job, attempt=attempt, now=tx.now)) is not None:
+    if job is None:
+        return 0
+    revoked = life.revoke(job, attempt=attempt, policy=tx.retry_policy(job.type), now=tx.now)
+    if revoked is None:
+        if (without := life.forget_result(job, attempt=attempt, now=tx.now)) is not None:
             tx.store.save_job(job, without)
         return 0
     revoked = blamed(tx, revoked, REVOKED_CAUSE)

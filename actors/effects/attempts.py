@@ -146,7 +146,7 @@ def fail(tx: Transaction, message: Fail) -> AttemptFailed | Refusal:
         lease=message.lease,
         error=message.error,
         retryable=message.retryable,
-        policy=tx.rules.retry,
+        policy=tx.retry_policy(job.type),
         dice=tx.dice.random(),
         now=tx.now,
     )
@@ -183,7 +183,7 @@ def release(tx: Transaction, message: Release) -> Released | Refusal:
         lease=message.lease,
         cause=message.cause,
         reason=reason,
-        policy=tx.rules.retry,
+        policy=tx.retry_policy(job.type),
         dice=tx.dice.random(),
         now=tx.now,
     )
@@ -204,7 +204,7 @@ def _expire_lease(tx: Transaction, silent: Silent) -> bool:
     job = tx.store.job(silent.job_id)
     if job is None or job.attempt != silent.attempt or job.heartbeat_at != silent.beat:
         return False
-    lost = life.lose(job, policy=tx.rules.retry, now=tx.now)
+    lost = life.lose(job, policy=tx.retry_policy(job.type), now=tx.now)
     if isinstance(lost, Refusal):
         return False
     cause = SILENT_CAUSE if life.never_beat(job) else LOST_CAUSE

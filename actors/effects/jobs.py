@@ -45,7 +45,7 @@ def _again(
         priority=priority,
         source_ready=source is not None and source.serves(job.source_size),
         avoid=kept_from(tx, job),
-        policy=tx.rules.retry,
+        policy=tx.retry_policy(job.type),
         now=tx.now,
         compare=compare,
     )
@@ -198,7 +198,9 @@ def wake(tx: Transaction, message: WakeJobs) -> Expired:
         job = tx.store.job(timer.job_id)
         if job is None:
             continue
-        awake = life.due(job, until=timer.until, avoid=kept_from(tx, job), policy=tx.rules.retry, now=tx.now)
+        awake = life.due(
+            job, until=timer.until, avoid=kept_from(tx, job), policy=tx.retry_policy(job.type), now=tx.now
+        )
         if awake is None:
             continue
         _save(tx, job, awake)

@@ -93,7 +93,7 @@ def _job(tx: Transaction, new: NewJob, *, ready: bool) -> Job:
         source_hash=new.source_hash,
         created_at=tx.now,
         updated_at=tx.now,
-        max_attempts=new.max_attempts or tx.rules.max_attempts,
+        max_attempts=new.max_attempts or tx.store.type_settings(new.type).max_attempts or tx.rules.max_attempts,
         source_path=new.source_path,
         source_size=new.source_size if new.source_size is not None else _known_size(tx, new, ready=ready),
         tags=tuple(dict.fromkeys(new.tags)),
@@ -135,7 +135,7 @@ def _revive(tx: Transaction, job: Job, *, ready: bool) -> Job:
         priority=None,
         source_ready=ready,
         avoid=kept_from(tx, job),
-        policy=tx.rules.retry,
+        policy=tx.retry_policy(job.type),
         now=tx.now,
     )
     assert isinstance(revived, Job)
@@ -185,7 +185,7 @@ def _arrived(tx: Transaction, job: Job, message: SourceArrived) -> Job | None:
         reason = f"the source has {message.size} bytes, and {job.source_size} were announced; upload the right file"
         return life.reject_source(job, reason=reason, now=tx.now)
     avoid = kept_from(tx, job)
-    return life.arrive(job, size=message.size, avoid=avoid, policy=tx.rules.retry, now=tx.now)
+    return life.arrive(job, size=message.size, avoid=avoid, policy=tx.retry_policy(job.type), now=tx.now)
 
 
 def source_rejected(tx: Transaction, message: SourceRejected) -> SourceSettledFor:

@@ -16,6 +16,7 @@ from actors.repeats import WINDOW_SECONDS
 from blobforge.converters import MOST_CONVERTERS
 from blobforge.events import AttemptEnded, CredentialsRevoked, Event, Fact, JobWaits
 from blobforge.job import Job, JobStatus, Outcome, RetryPolicy
+from blobforge.jobtype import retry_policy
 from blobforge.refusals import Refusal
 from blobforge.store.errors import StoreUnavailable
 from blobforge.store.opentransaction import Mark, Unrecoverable, Unwritable
@@ -146,6 +147,10 @@ class Transaction(msgspec.Struct):
         ran = before.status is JobStatus.RUNNING and before.started_at is not None
         seconds = max(0, self.now - (before.started_at or 0)) / 1000 if ran else None
         self.facts.append(AttemptEnded(before.type, outcome, seconds))
+
+    def retry_policy(self, type_: str) -> RetryPolicy:
+        """Back-off and budgets of jobs of this type."""
+        return retry_policy(self.store.type_settings(type_), self.rules.retry)
 
     def waits(self, job: Job) -> None:
         """Have the job, as it is saved, woken when its time has come."""

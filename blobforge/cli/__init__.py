@@ -25,6 +25,7 @@ _COMMANDS = {
     "work": "blobforge.cli.work:work",
     "operations": "blobforge.cli.operations:operations",
     "workers": "blobforge.cli.workers:workers",
+    "types": "blobforge.cli.types:types",
     "tokens": "blobforge.cli.tokens:tokens",
     "users": "blobforge.cli.people:users",
     "audit": "blobforge.cli.people:audit",

@@ -15,6 +15,8 @@ from blobforge.client.types import (
     StatusAnswer,
     SupersededAnswer,
     TokenInfo,
+    TypeInfo,
+    TypesPage,
     UserInfo,
     WorkerAttempts,
     WorkerInfo,
@@ -93,6 +95,37 @@ class AdminEndpoints(ClientConnection):
         """Enable or disable a worker's credential."""
         action = "enable" if enabled else "disable"
         return await self._post(f"/api/admin/workers/{path_part(worker_id)}/{action}", StatusAnswer)
+
+    # Types
+
+    async def list_types(self, *, limit: int | None = None, cursor: str | None = None) -> TypesPage:
+        """A page of the types of jobs, by name, with what is set for each."""
+        return await self._call("GET", "/api/types", TypesPage, params=without_none(limit=limit, cursor=cursor))
+
+    async def get_type(self, type: str) -> TypeInfo:
+        """One type, with what is set for it."""
+        return await self._call("GET", f"/api/types/{path_part(type)}", TypeInfo)
+
+    async def change_type(
+        self,
+        type: str,
+        *,
+        max_attempts: int | None = None,
+        retry_backoff: float | None = None,
+        unset: Sequence[str] = (),
+    ) -> TypeInfo:
+        """Set something for a type; what is named in `unset` is as the server's settings say again."""
+        body = without_none(max_attempts=max_attempts, retry_backoff=retry_backoff) | dict.fromkeys(unset)
+        return await self._call("PATCH", f"/api/types/{path_part(type)}", TypeInfo, body=body)
+
+    async def pause_type(self, type: str, reason: str | None = None) -> StatusAnswer:
+        """Have no job of the type given out; what runs goes on."""
+        body = without_none(reason=reason)
+        return await self._post(f"/api/types/{path_part(type)}/pause", StatusAnswer, body)
+
+    async def resume_type(self, type: str) -> StatusAnswer:
+        """Have the jobs of a paused type given out again."""
+        return await self._post(f"/api/types/{path_part(type)}/resume", StatusAnswer)
 
     # The backup
 

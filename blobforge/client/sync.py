@@ -56,6 +56,8 @@ from blobforge.client.types import (
     Submission,
     SupersededAnswer,
     TokenInfo,
+    TypeInfo,
+    TypesPage,
     UploadUrl,
     UserInfo,
     WhoAmI,
@@ -497,6 +499,37 @@ class Client(BlockingClient):
     def enable_worker(self, worker_id: str, enabled: bool) -> StatusAnswer:
         """Enable or disable a worker's credential."""
         return self._run(partial(self._client.enable_worker, worker_id, enabled))
+
+    def list_types(self, *, limit: int | None = None, cursor: str | None = None) -> TypesPage:
+        """A page of the types of jobs, by name, with what is set for each."""
+        return self._run(partial(self._client.list_types, limit=limit, cursor=cursor))
+
+    def get_type(self, type: str) -> TypeInfo:
+        """One type, with what is set for it."""
+        return self._run(partial(self._client.get_type, type))
+
+    def change_type(
+        self,
+        type: str,
+        *,
+        max_attempts: int | None = None,
+        retry_backoff: float | None = None,
+        unset: Sequence[str] = (),
+    ) -> TypeInfo:
+        """Set something for a type; what is named in `unset` is as the server's settings say again."""
+        return self._run(
+            partial(
+                self._client.change_type, type, max_attempts=max_attempts, retry_backoff=retry_backoff, unset=unset
+            )
+        )
+
+    def pause_type(self, type: str, reason: str | None = None) -> StatusAnswer:
+        """Have no job of the type given out; what runs goes on."""
+        return self._run(partial(self._client.pause_type, type, reason))
+
+    def resume_type(self, type: str) -> StatusAnswer:
+        """Have the jobs of a paused type given out again."""
+        return self._run(partial(self._client.resume_type, type))
 
     def backup(self) -> BackupReport:
         """How the backup is, with the last drills."""

@@ -692,6 +692,32 @@ class OrphanSearch(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
 
 
+class TypeInForce(msgspec.Struct, frozen=True, kw_only=True):
+    """What holds for a type, set for it or for all types."""
+
+    max_attempts: int
+    retry_backoff: float
+
+
+class TypeInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A type of jobs. While it is `paused` no job of it is given out. `jobs` are their numbers by status."""
+
+    type: str
+    paused: bool
+    jobs: dict[str, int]
+    in_force: TypeInForce
+    reason: str | None = None
+    paused_by: str | None = None
+    paused_at: datetime | None = None
+    max_attempts: int | None = None
+    retry_backoff: float | None = None
+
+
+class TypesPage(msgspec.Struct, frozen=True, kw_only=True):
+    types: list[TypeInfo]
+    next_cursor: str | None = None
+
+
 class TokenInfo(msgspec.Struct, frozen=True, kw_only=True):
     """An API token as the server lists it, without its secret."""
 

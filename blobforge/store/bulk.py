@@ -3,13 +3,14 @@ statements each, whatever their number."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
 from blobforge.failures import Cause
 from blobforge.job import Job, Outcome
+from blobforge.jobtype import TypeSettings
 from blobforge.people import AuditEntry
 from blobforge.store.following import InHistory
 from blobforge.store.needs import Found, Needs
@@ -142,6 +143,12 @@ class BulkAccess(InHistory, Protocol):
 
     def known_types(self) -> frozenset[str]:
         """The types of which there are jobs (or were, until a moment ago)."""
+
+    def type_settings(self) -> Mapping[str, TypeSettings]:
+        """What is set for types; those for which nothing is are not there."""
+
+    def type_settings_changed(self) -> None:
+        """It has been changed in this transaction."""
 
     def attempt_floor(self) -> int:
         """New attempts have numbers above this one."""

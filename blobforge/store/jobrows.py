@@ -12,6 +12,7 @@ from itertools import islice
 from msgspec.structs import replace
 
 from blobforge.job import Job, JobStatus
+from blobforge.jobtype import NOTHING_SET, TypeSettings
 from blobforge.options import QueueLine
 from blobforge.store.claim_order import ClaimOrder, is_kept, is_ready, place
 from blobforge.store.errors import StaleState
@@ -105,6 +106,10 @@ class JobRows(OpenTransaction):
 
     def count_types(self) -> int:
         return len(self._bulk.known_types() | self._rows.new_types.keys())
+
+    def type_settings(self, type_: str) -> TypeSettings:
+        """What is set for jobs of this type."""
+        return self._bulk.type_settings().get(type_, NOTHING_SET)
 
     def insert_jobs(self, jobs: list[Job]) -> list[Job]:
         """Store new jobs (their `id` is ignored), and return them with the ids that they got, in their order."""

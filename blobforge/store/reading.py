@@ -7,7 +7,7 @@ is paged. Ids are neither consecutive nor in the order of time.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from blobforge.events import OutputAccepted
 from blobforge.forecast import Durations, Load
 from blobforge.installation import SigningKey
 from blobforge.job import Attempt, Job, JobStatus
+from blobforge.jobtype import TypeSettings
 from blobforge.operation import Operation
 from blobforge.outputs import Output
 from blobforge.people import AuditEntry, Session, User
@@ -142,6 +143,14 @@ class OutputLookups(Protocol):
         """Of these (job, attempt, name), those that were brought."""
 
 
+class TypeLookups(Protocol):
+    def settings(self) -> Mapping[str, TypeSettings]:
+        """What is set for types; those for which nothing is are not there."""
+
+    def known(self) -> tuple[Mapping[str, TypeSettings], Mapping[str, Mapping[str, int]]]:
+        """The same, and of each type of which there are jobs how many by status."""
+
+
 class SupersededLookups(Protocol):
     """Results that another one has replaced."""
 
@@ -171,6 +180,8 @@ class Reader(Lookups, Protocol):
     def outputs(self) -> OutputLookups: ...
     @property
     def superseded(self) -> SupersededLookups: ...
+    @property
+    def types(self) -> TypeLookups: ...
     def outages_told(self) -> AbstractContextManager[None]:
         """Around what is asked: raises DatabaseError where the engine cannot answer."""
 

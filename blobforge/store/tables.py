@@ -51,6 +51,7 @@ TABLES: Final[Mapping[str, tuple[str, ...]]] = {
     "recovery": ("id",),
     "installation": ("one",),
     "signing_keys": ("public_key",),
+    "type_settings": ("type",),
 }
 # Those whose numbers are never given twice.
 NUMBERED: Final = ("jobs", "tokens", "users", "audit", "backup_drills", "operations")

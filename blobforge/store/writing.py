@@ -14,6 +14,7 @@ from blobforge.access import Token
 from blobforge.failures import Cause
 from blobforge.installation import SigningKey
 from blobforge.job import Attempt, Job, JobStatus, Outcome
+from blobforge.jobtype import TypeSettings
 from blobforge.machinery.tally import Spread
 from blobforge.operation import KeptChange, Operation
 from blobforge.options import QueueLine
@@ -137,6 +138,17 @@ class Outputs(Protocol):
         """Forget so many of them; whether there may be more."""
 
 
+class Types(Protocol):
+    """What is set for types of jobs."""
+
+    def all(self) -> Mapping[str, TypeSettings]:
+        """Those for which nothing is set are not there."""
+
+    def save(self, type_: str, settings: TypeSettings) -> None: ...
+    def pending(self, type_: str) -> int:
+        """How many jobs of the type are pending."""
+
+
 class Superseded(Protocol):
     """Results that another one has replaced. Times are in ms."""
 
@@ -218,6 +230,8 @@ class Store(Lookups, InHistory, Protocol):
     def outputs(self) -> Outputs: ...
     @property
     def superseded(self) -> Superseded: ...
+    @property
+    def types(self) -> Types: ...
 
     # --- transactions
 
@@ -284,6 +298,9 @@ class Store(Lookups, InHistory, Protocol):
         """Whether there is a job of this type (or was, until a moment ago)."""
 
     def count_types(self) -> int: ...
+    def type_settings(self, type_: str) -> TypeSettings:
+        """What is set for jobs of this type."""
+
     def has_converter(self, converter: str) -> bool:
         """Whether a job has a result of this converter, or a worker works with it."""
 

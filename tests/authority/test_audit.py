@@ -49,6 +49,9 @@ ACTIONS: list[tuple[str, dict[str, Any], str, str, str | None]] = [
     ("POST /api/admin/workers/w/disable", {}, "worker.disable", "w", None),
     ("POST /api/workers/w/drain", {}, "worker.drain", "w", None),
     ("DELETE /api/workers/w", {}, "worker.remove", "w", None),
+    ("PATCH /api/types/pdf", {"max_attempts": 5}, "type.set", "pdf", '{"max_attempts":5}'),
+    ("POST /api/types/pdf/pause", {"reason": "broken"}, "type.pause", "pdf", "broken"),
+    ("POST /api/types/pdf/resume", {}, "type.resume", "pdf", None),
     ("POST /api/workers/remove", {"ids": ["w", "x"]}, "workers.remove", "", "1 of 2"),
     ("POST /api/jobs/1/cancel", {}, "job.cancel", "1", None),
     ("POST /api/jobs/1/priority", {"priority": 1}, "job.priority", "1", None),
@@ -141,7 +144,10 @@ async def test_what_is_refused_leaves_none(tmp_path: Path, autojump_clock: Any, 
         if missing != name:
             assert await call(local, missing, body) == 404
         if body:
-            assert await call(local, name, {"id": 5, "name": 5, "ids": "x", "dry_run": "x", "add": 5}) == 422
+            assert (
+                await call(local, name, {"id": 5, "name": 5, "ids": "x", "dry_run": "x", "add": 5, "reason": 5})
+                == 422
+            )
         line = "audit ("
         assert state(local).count(line) == before.count(line) > 0
 

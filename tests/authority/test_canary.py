@@ -114,7 +114,9 @@ def exercise(seen: Seen) -> None:
     for route in routes():
         if route.path == "/events" or (route.method, route.path) == ("DELETE", "/api/tokens/<id:token_id>"):
             continue
-        path = PATTERN.sub(lambda match: {"worker_id": "w", "kind": "source"}.get(match[1], "999"), route.path)
+        path = PATTERN.sub(
+            lambda match: {"worker_id": "w", "type": "p", "kind": "source"}.get(match[1], "999"), route.path
+        )
         for headers in everywhere:
             shown = route.audit in ("token.create", "worker.create", "worker.rotate") or path == "/auth/logout"
             seen.call(route.method, path, shown=shown, headers=headers, content=b"{}" if route.body else b"")

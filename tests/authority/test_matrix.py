@@ -209,7 +209,7 @@ async def _as(local: LocalServer, who: Caller, name: str, me: str, *, own: bool 
     method, _, path = name.partition(" ")
     for parameter, value in {
         "job_id": "1", "operation_id": "999", "token_id": "999", "user_id": "999", "worker_id": me,
-        "kind": "source", "name": "site.css",
+        "type": "pdf", "kind": "source", "name": "site.css",
     }.items():  # fmt: skip
         path = path.replace(f"{{{parameter}}}", value)
     if path == "/login" and method == "POST":

@@ -147,6 +147,22 @@ def test_a_group_of_failures_goes_again(stage: Stage, page: Page) -> None:
     expect(page).to_have_url(re.compile("/failures$"))
 
 
+def test_a_type_is_paused_and_resumed_where_it_waits(stage: Stage, page: Page) -> None:
+    stage.scene().submit("held-up.pdf", type="held-up")
+    other = stage.visitor()
+    other.goto("/")
+    page.goto("/")
+    page.locator("tr", has_text="held-up").get_by_role("button", name="Pause").click()
+    said(page, "Type held-up is paused")
+    assert stage.count("type_settings", type="held-up") == 1
+    expect(other.locator(".attention li", has_text="held-up").locator(".pill").first).to_have_text("paused")
+    expect(page.locator("tr", has_text="held-up").locator(".pill")).to_have_text("paused")
+    page.locator(".attention li", has_text="held-up").get_by_role("button", name="Resume").click()
+    said(page, "Jobs of type held-up are given out again.")
+    assert stage.count("type_settings", type="held-up") == 0
+    other.context.close()
+
+
 def test_workers_are_drained_enabled_disabled_and_removed(stage: Stage, page: Page) -> None:
     stage.scene().worker("handy", "handy")
     other = stage.visitor()

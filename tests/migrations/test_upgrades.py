@@ -47,8 +47,15 @@ COMMITTED = {
     "0020_operations.sql": "20f439c7944316a9",
     "0021_options.sql": "64798f3f1e1a1b7c",
     "0022_superseded.sql": "7568b5247672092c",
+    "0023_type_settings.sql": "a594a48b0bd72c16",
 }
-NUMBERS = {"<id:job_id>": "1", "<worker:worker_id>": "w1", "<id:user_id>": "1", "<id:token_id>": "1"}
+NUMBERS = {
+    "<type:type>": "pdf",
+    "<id:job_id>": "1",
+    "<worker:worker_id>": "w1",
+    "<id:user_id>": "1",
+    "<id:token_id>": "1",
+}
 # What leads elsewhere, streams, or is about something that this database has not.
 OTHER = (
     "/preview", "job_id>/comparison", "/diff", "/result", "/source", "/output", "/url", "<any", "/events",

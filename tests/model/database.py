@@ -43,6 +43,9 @@ def held(probe: Probe) -> dict[str, Any]:
                 "files", "key", "size", "sha256", "checked_at", "keeping", "kept"
             )
         },
+        "type settings": set(probe.rows(
+            "type_settings", "type", "paused_at", "paused_by", "reason", "max_attempts", "retry_backoff",
+        )),
         "doomed": set(probe.rows("doomed_objects", "key", "state", "due_at", "tries", "epoch", "again")),
         "undos": {
             (token, job_id, "{" if was.startswith("{") else was, became, at)
@@ -118,6 +121,7 @@ def should_hold(world: World) -> dict[str, Any]:
             (key, each.size, each.sha256, int(each.checked), int(each.keeping), each.kept)
             for key, each in world.files.items()
         },
+        "type settings": {(type_, *each) for type_, each in world.set_for.items()},
         "doomed": {
             (key, each.state, each.due_at, each.tries, each.epoch, int(each.again))
             for key, each in world.doomed.items()

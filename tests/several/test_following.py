@@ -344,3 +344,31 @@ async def test_a_server_that_is_too_old_to_write_leaves_its_place(house: House, 
         assert b.parts.presence.rank() == 0
         assert a.parts.presence.rank() > 0, "it keeps no house any more"
         assert [number for number in range(8) if a.parts.presence.is_mine(number)] == []
+
+
+async def test_a_type_that_is_paused_at_one_is_paused_at_all_from_that_turn_on(
+    house: House, autojump_clock: Any
+) -> None:
+    """No server has to hear of it first: it is read with the turn in which a claim is decided."""
+    async with house.server("a") as a, house.server("b") as b:
+        await a.register("w1")
+        await b.register("w2")
+        for number in range(3):
+            await a.submit(b"%d" % number)
+        assert (await b.claim("w2"))["job"] is not None  # it remembers that nothing is set
+        given: list[Any] = []
+
+        async def claim() -> None:
+            given.append(await b.claim("w1", wait=20))
+
+        async with trio.open_nursery() as nursery:
+            assert (await a.call("POST", "/api/types/pdf/pause", {"reason": "broken"}))[0] == 200
+            assert (await b.claim("w1"))["job"] is None
+            nursery.start_soon(claim)
+            await trio.sleep(SOON)
+            assert given == []
+            began = trio.current_time()
+            assert (await a.call("POST", "/api/types/pdf/resume"))[0] == 200
+        assert given[0]["job"] is not None
+        assert trio.current_time() - began < SOON
+        assert (await b.call("GET", "/api/types/pdf"))[1]["paused"] is False

@@ -107,6 +107,8 @@ CASES: dict[str, Prepare] = {
     "/api/workers/<worker:worker_id>/unregister": plain("/api/workers/w1/unregister", jobs=1, running=True),
     "/api/workers/remove": plain("/api/workers/remove", {"type": "pdf", "status": "online"}),
     "/api/workers/<worker:worker_id>/drain": plain("/api/workers/w1/drain"),
+    "/api/types/<type:type>/pause": plain("/api/types/pdf/pause", {"reason": "broken"}),
+    "/api/types/<type:type>/resume": plain("/api/types/pdf/resume"),
     "/api/admin/workers": plain("/api/admin/workers", {"id": "w2", "type": "pdf"}),
     "/api/admin/workers/<worker:worker_id>/regenerate": with_credential,
     "/api/admin/workers/<worker:worker_id>/enable": plain("/api/admin/workers/w1/enable"),

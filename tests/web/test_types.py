@@ -37,3 +37,76 @@ async def test_types_without_jobs_make_room_for_others(tmp_path: Path, autojump_
         assert b'blobforge_jobs{priority="3",status="pending",type="c"} 1.0' in text
         assert b'type="a",' not in text.split(b"# HELP blobforge_jobs ")[1].split(b"# HELP")[0]
         assert b'status="pending",type="a"' not in text
+
+
+async def test_what_is_set_for_a_type(tmp_path: Path, autojump_clock: Any) -> None:
+    async with open_local(tmp_path / "data") as local:
+        await local.register()
+        await local.submit(b"1")
+        status, found = await local.call("GET", "/api/types/pdf")
+        defaults = {"max_attempts": 3, "retry_backoff": 30.0}
+        assert (status, found) == (
+            200, {"type": "pdf", "paused": False, "jobs": {"pending": 1}, "in_force": defaults}
+        )  # fmt: skip
+        body = {"paused": True, "reason": "broken", "max_attempts": 5, "retry_backoff": 0.5}
+        status, found = await local.call("PATCH", "/api/types/pdf", body)
+        assert status == 200
+        assert found.pop("paused_at").endswith("Z")
+        assert found == {
+            "type": "pdf", "jobs": {"pending": 1}, "paused_by": "token:1",
+            "in_force": {"max_attempts": 5, "retry_backoff": 0.5}, **body,
+        }  # fmt: skip
+        assert (await local.call("GET", "/api/types"))[1]["types"] == [(await local.call("GET", "/api/types/pdf"))[1]]
+        assert (await local.claim())["job"] is None
+        waiting = (await local.job(1))["waiting"]
+        assert (waiting["code"], "broken" in waiting["text"]) == ("paused", True)
+        (paused,) = (await local.call("GET", "/api/stats/attention"))[1]["paused"]
+        assert (paused["type"], paused["by"], paused["reason"], paused["pending"]) == ("pdf", "token:1", "broken", 1)
+        status, found = await local.call("PATCH", "/api/types/pdf", {"paused": None, "max_attempts": None})
+        assert (found["paused"], found["in_force"]["max_attempts"], found["retry_backoff"]) == (False, 3, 0.5)
+        assert (await local.claim())["job"]["id"] == 1
+        status, found = await local.call("PATCH", "/api/types/pdf", {"retry_backoff": None})
+        assert "retry_backoff" not in found
+
+
+async def test_what_cannot_be_set_for_a_type(tmp_path: Path, autojump_clock: Any) -> None:
+    async with open_local(tmp_path / "data", max_types=2) as local:
+        assert (await local.call("GET", "/api/types/none"))[0] == 404
+        for body, field in (
+            ({"reason": "of what?"}, "reason"),
+            ({"max_attempts": 0}, "max_attempts"),
+            ({"retry_backoff": -1}, "retry_backoff"),
+            ({"retry_backoff": "soon"}, "retry_backoff"),
+            ({"unheard_of": 1}, None),
+        ):
+            status, problem = await local.call("PATCH", "/api/types/pdf", body)
+            assert (status, problem.get("field")) == (422, field), body
+        assert (await local.call("POST", "/api/types/%20pdf/pause"))[1]["field"] == "type"
+        for name in ("a", "b"):  # before there is a job of it
+            assert (await local.call("POST", f"/api/types/{name}/pause"))[0] == 200
+        status, problem = await local.call("POST", "/api/types/c/pause")
+        assert (status, problem["field"]) == (422, "type")
+        await local.submit(b"1", type="c")
+        assert (await local.call("POST", "/api/types/c/pause"))[0] == 200
+        _, page = await local.call("GET", "/api/types?limit=2")
+        assert ([each["type"] for each in page["types"]], page["next_cursor"]) == (["a", "b"], "b")
+        _, page = await local.call("GET", "/api/types?limit=2&cursor=b")
+        assert ([each["type"] for each in page["types"]], page.get("next_cursor")) == (["c"], None)
+
+
+async def test_a_pause_outlives_a_restart_and_is_told_to_streams(tmp_path: Path, autojump_clock: Any) -> None:
+    async with open_local(tmp_path / "data") as local:
+        stream = local.parts.broadcaster.subscribe(types=frozenset({"type_paused", "type_resumed"}))
+        for verb, body in (("pause", {"reason": "broken"}), ("resume", None), ("resume", None), ("pause", None)):
+            assert (await local.call("POST", f"/api/types/pdf/{verb}", body))[0] == 200
+        local.parts.broadcaster.unsubscribe(stream)
+        told = b""
+        while (piece := await stream.next()) is not None:
+            told += piece
+        names = [line for line in told.split(b"\n") if line.startswith(b"event: ") and b"ping" not in line]
+        assert names == [b"event: type_paused", b"event: type_resumed", b"event: type_paused"]
+        assert b'"data":{"by":"token:1","type":"pdf","reason":"broken"}' in told
+    async with open_local(tmp_path / "data") as local:
+        await local.register()
+        await local.submit(b"1")
+        assert (await local.claim())["job"] is None

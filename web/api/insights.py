@@ -109,6 +109,7 @@ async def reading_attention(services: Services) -> Callable[[Reader], wire_insig
             _standing_still(reader, now=now),
             refusing,
             backup,
+            paused=_paused(reader),
             store=store,
         )
 
@@ -139,6 +140,19 @@ def _lost(reader: Reader, *, now: int) -> list[wire_insights.LostWorker]:
             wire_insights.LostWorker(id=worker.id, type=worker.type, last_heartbeat=seen, lost=lost, running=running)
         )
     return found
+
+
+def _paused(reader: Reader) -> list[wire_insights.PausedType]:
+    """All of them, the latest pause first."""
+    settings, jobs = reader.types.known()
+    paused = [(type_, each) for type_, each in settings.items() if each.paused_at is not None]
+    return [
+        wire_insights.PausedType(
+            type_, encode.rfc3339(each.paused_at or 0), each.paused_by, each.reason,
+            jobs.get(type_, {}).get(JobStatus.PENDING, 0),
+        )
+        for type_, each in sorted(paused, key=lambda found: (-(found[1].paused_at or 0), found[0]))
+    ]  # fmt: skip
 
 
 def _contested(reader: Reader, *, now: int) -> list[wire_insights.ContestedWorker]:

@@ -27,6 +27,7 @@ _REF = "#/components/schemas/{name}"
 _PARAMETERS: dict[str | None, dict[str, Any]] = {
     "id": {"type": "integer", "minimum": 1},
     "worker": {"type": "string", "maxLength": 200},
+    "type": {"type": "string", "maxLength": 100},
     "any": {"type": "string", "enum": ["source", "output"]},
 }
 _ACCESS = {

@@ -136,6 +136,16 @@ class LimitWire(msgspec.Struct, frozen=True):
     refused: int
 
 
+class PausedType(msgspec.Struct, frozen=True):
+    """A type of which no job is given out, since when, by whom and why; `pending` of its jobs wait."""
+
+    type: str
+    since: str
+    by: str | None
+    reason: str | None
+    pending: int
+
+
 class AttentionWire(msgspec.Struct, frozen=True):
     """What a person should look at, the worst of each kind first; empty lists are good news.
 
@@ -151,6 +161,7 @@ class AttentionWire(msgspec.Struct, frozen=True):
     standing_still: list[StillJob]
     limits: list[LimitWire]
     backup: BackupPart
+    paused: list[PausedType] = msgspec.field(default_factory=list)
     store: list[str] = msgspec.field(default_factory=list)  # what is odd about the object store, in words
 
 

@@ -154,8 +154,9 @@ class ExpectedWire(msgspec.Struct, frozen=True):
 
 
 class WaitingWire(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Why a job does not run. `code` is `source`, `back-off`, `kept`, `not-accepted`, `no-worker`, `all-offline`,
-    `all-disabled`, `all-draining`, `queued` or `next`; `until` is when that ends by itself, where it is known."""
+    """Why a job does not run. `code` is `source`, `back-off`, `kept`, `paused`, `not-accepted`, `no-worker`,
+    `all-offline`, `all-disabled`, `all-draining`, `queued` or `next`; `until` is when that ends by itself,
+    where it is known."""
 
     code: str
     text: str

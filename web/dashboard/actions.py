@@ -46,6 +46,8 @@ SAID = {
     "DELETE /api/admin/tokens/<id:token_id>": "The token is deleted; whoever used it is out.",
     "DELETE /api/admin/users/<id:user_id>/sessions": "{ended} sessions of this person are ended.",
     "POST /api/admin/backup/drill": "The drill runs; its outcome will stand here.",
+    "POST /api/types/<type:type>/pause": "Type {type} is paused: no job of it is given out.",
+    "POST /api/types/<type:type>/resume": "Jobs of type {type} are given out again.",
     "POST /api/jobs/<id:job_id>/tags": "The tags of job {job_id} are changed.",
     "POST /api/operations/<id:operation_id>/cancel": "Operation {operation_id} was stopped.",
     "POST /api/operations/<id:operation_id>/undo": "Operation {operation_id} is taken back by operation {operation}.",

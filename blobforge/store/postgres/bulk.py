@@ -2,13 +2,14 @@
 all to write with the COMMIT.
 
 State owned here: what is remembered of the last transactions: which types of jobs there are and workers ask for, and
-the floor of attempts. Where another server has written since, it is forgotten before any effect decides.
+the floor of attempts. Where another server has written since, it is forgotten before any effect decides. What is set
+for types is remembered with the turn that changed it last, which each turn tells.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import compress
 from operator import ne
 from typing import Any, Final
@@ -18,6 +19,7 @@ from msgspec.structs import astuple
 
 from blobforge.events import Event, Fact, JobReady
 from blobforge.job import Job
+from blobforge.jobtype import TypeSettings
 from blobforge.store.bulk import Changes
 from blobforge.store.claim_order import is_ready
 from blobforge.store.following import Entry
@@ -37,7 +39,7 @@ from blobforge.store.postgres.loaded import (
 from blobforge.store.postgres.parameters import array_of, column_of, json_of, records_of, started_records
 from blobforge.store.postgres.pipeline import SqlAnswer
 from blobforge.store.postgres.readylines import LineRead, ReadyLines
-from blobforge.store.postgres.turns_sql import ENTRIES
+from blobforge.store.postgres.turns_sql import CHANGE_TYPE_SETTINGS, ENTRIES
 from blobforge.store.sql import rows
 from blobforge.store.sql.running import Statements
 from blobforge.store.sql.sql import (
@@ -46,9 +48,11 @@ from blobforge.store.sql.sql import (
     FAILURE_BY_FINGERPRINT,
     HIGHEST_CAUSE,
     ONLINE_WORKERS,
+    TYPE_SETTINGS,
     TYPES,
     WORKER_TYPES,
 )
+from blobforge.store.sql.typesettings import all_settings
 
 _decode_names = msgspec.json.Decoder(list[str]).decode
 MOST_MISSED: Final = 64  # entries of others that come with a turn; where there are more, the follower reads them
@@ -83,6 +87,7 @@ class PostgresBulk:
         self._types: frozenset[str] | None = None
         self._asked: dict[str, frozenset[str]] = {}
         self._floor: int | None = None
+        self._type_settings: tuple[int, Mapping[str, TypeSettings]] | None = None  # as of which change
         self._alone = False  # whether no other server has written of late
         self._ready = ReadyLines(turns)
         self._since = 0  # the last turn that was known before this one
@@ -155,6 +160,7 @@ class PostgresBulk:
 
     def rollback(self) -> None:
         self.doubt()
+        self._type_settings = None
         self._turns.rollback()
 
     def ensure(self) -> None:
@@ -251,6 +257,8 @@ class PostgresBulk:
         """What the effects will ask for, where it is not remembered, or is likely to be out of date."""
         if (needs.ready or needs.next_of) and not (self._alone and self._floor is not None):
             self._turns.queue(ATTEMPT_FLOOR, (), self._take_floor)
+        if self._type_settings is None and self._turns.begun:
+            self._turns.queue(TYPE_SETTINGS, (), self._take_type_settings)
         if needs.new_jobs:
             if self._next_id is None:
                 self._turns.queue(sql.HIGHEST_JOB, (), self._take_sequence)
@@ -266,6 +274,9 @@ class PostgresBulk:
 
     def _take_types(self, told: SqlAnswer) -> None:
         self._types = frozenset(row[0] for row in told.rows)
+
+    def _take_type_settings(self, told: SqlAnswer) -> None:
+        self._type_settings = (self._turns.type_settings, all_settings(told.rows))
 
     def _take_floor(self, told: SqlAnswer) -> None:
         self._floor = told.rows[0][0]
@@ -288,6 +299,18 @@ class PostgresBulk:
         if self._floor is None:
             self._floor = self._do.number(ATTEMPT_FLOOR)
         return self._floor
+
+    def type_settings(self) -> Mapping[str, TypeSettings]:
+        if not self._turns.begun:
+            return all_settings(self._do.rows(TYPE_SETTINGS))
+        as_of = self._turns.type_settings
+        if self._type_settings is None or self._type_settings[0] != as_of:
+            self._type_settings = (as_of, all_settings(self._do.rows(TYPE_SETTINGS)))
+        return self._type_settings[1]
+
+    def type_settings_changed(self) -> None:
+        self._queue(CHANGE_TYPE_SETTINGS, ())
+        self._type_settings = None
 
     def asked_types(self, worker_id: str) -> frozenset[str]:
         self._up_to_date()

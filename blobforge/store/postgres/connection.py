@@ -78,7 +78,7 @@ class WriterTurns:
         self._clock = clock
         self._tried_at = -math.inf  # without success
         self.begun = False  # BEGIN has been sent, or waits to be
-        self._taken: tuple[int, int, int] | None = None  # n, at, job
+        self._taken: tuple[int, int, int, int] | None = None  # n, at, job, type_settings
         self.known = known or LastKnown()
         self._forks = self.known.forks  # of which this connection has said so
         self._settled = ""  # the latest settlement before the turn that is taken
@@ -108,6 +108,11 @@ class WriterTurns:
         return self.take()[2]
 
     @property
+    def type_settings(self) -> int:
+        """The last turn before this one that changed what is set for types."""
+        return self.take()[3]
+
+    @property
     def round_trips(self) -> int:
         return self._round_trips + (self._pipe.round_trips if self._pipe is not None else 0)
 
@@ -115,8 +120,9 @@ class WriterTurns:
     def statements(self) -> int:
         return self._statements + (self._pipe.statements if self._pipe is not None else 0)
 
-    def take(self) -> tuple[int, int, int]:
-        """Wait for the turn: (its number, its time in ms, the highest number of a job)."""
+    def take(self) -> tuple[int, int, int, int]:
+        """Wait for the turn: (its number, its time in ms, the highest number of a job, the turn that changed what is
+        set for types)."""
         if self._taken is None:
             self.flush()
         assert self._taken is not None
@@ -139,8 +145,8 @@ class WriterTurns:
             raise Lost("this server is another one's incarnation by now")
 
     def _took(self, answer: SqlAnswer) -> None:
-        n, at, oldest, job, self.older, settled = answer.rows[0]
-        self._taken = (n, at, job)
+        n, at, oldest, job, self.older, settled, type_settings = answer.rows[0]
+        self._taken = (n, at, job, type_settings)
         if oldest > self._schema:
             raise SchemaUnknown(_too_old(oldest, self._schema))
         if n <= self.turn or self._forks != self.known.forks:
@@ -182,7 +188,7 @@ class WriterTurns:
     def commit(self, told: str) -> float:
         """Returns how long it took, in seconds. Raises StoreUnavailable when nothing of it happened, OutcomeUnknown
         when that could not be found out."""
-        n, at, _ = self.take()  # where nothing was asked before
+        n, at, *_ = self.take()  # where nothing was asked before
         nonce = secrets.token_bytes(12)
         began = time.perf_counter()
         self.queue(sql.TELL, (n, self.server, nonce, at, told))
@@ -212,7 +218,7 @@ class WriterTurns:
 
     def settle_losses(self) -> None:
         """In this transaction they are, for all servers."""
-        n, at, _ = self.take()
+        n, at, *_ = self.take()
         id_ = secrets.token_hex(8)
         self.known.read_of([id_])
         self.queue(sql.ADD_SETTLEMENT, (id_, n, at, self.server))

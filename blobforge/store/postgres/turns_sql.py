@@ -36,12 +36,15 @@ TAKE_TURN: Final = """
     UPDATE turn SET n = n + 1, at = greatest(at, $1), wrote = n + 1, wrote_schema = $2,
         older = CASE WHEN wrote = n AND wrote_schema >= $2 THEN older ELSE n END
      WHERE one = 1
-    RETURNING n, at, oldest, job, CASE WHEN older > recounted OR recounted_schema < $2 THEN older END, settled"""
+    RETURNING n, at, oldest, job, CASE WHEN older > recounted OR recounted_schema < $2 THEN older END, settled,
+              type_settings"""
 RECOUNTED: Final = "UPDATE turn SET recounted = older, recounted_schema = $1 WHERE one = 1"
 LATEST_TURN: Final = "SELECT n, at, oldest, settled FROM turn WHERE one = 1"
 SETTLEMENTS: Final = "SELECT id FROM settlements ORDER BY id"
 ADD_SETTLEMENT: Final = "INSERT INTO settlements (id, n, at, server) VALUES ($1, $2, $3, $4)"
 SETTLED: Final = "UPDATE turn SET settled = $1 WHERE one = 1"
+# What is set for types is another from this turn on.
+CHANGE_TYPE_SETTINGS: Final = "UPDATE turn SET type_settings = n WHERE one = 1"
 
 TELL: Final = "INSERT INTO log (n, server, nonce, at, told) VALUES ($1, $2, $3, $4, $5)"
 NOTIFY: Final = f"SELECT pg_notify('{CHANNEL}', $1)"  # the server

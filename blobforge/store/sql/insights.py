@@ -11,6 +11,7 @@ from contextlib import closing
 
 from blobforge.forecast import Durations, Load
 from blobforge.job import Job, JobStatus
+from blobforge.jobtype import NOTHING_SET
 from blobforge.options import PLAIN, WITH_OPTIONS
 from blobforge.people import AuditEntry
 from blobforge.scaling import Staff
@@ -34,6 +35,7 @@ from blobforge.store.filters import AuditFilter
 from blobforge.store.reading import MOST_AHEAD, MOST_CONTESTED, MOST_LOST_WORKERS, MOST_RUNNING
 from blobforge.store.sql import rows, sql
 from blobforge.store.sql.running import Queries, Row, of_one_moment
+from blobforge.store.sql.typesettings import all_settings
 from blobforge.waiting import Fleet, Surroundings
 from blobforge.worker import Worker, WorkerStatus
 
@@ -187,7 +189,8 @@ class Insights:
                 running += n
         row = self._ask.row(sql.AHEAD, (job.type, job.lane, job.priority, job.id, MOST_AHEAD + 1))
         older = row[0] if row else 0
-        return Surroundings(fleet, urgent + min(older, MOST_AHEAD), older <= MOST_AHEAD, running)
+        settings = all_settings(self._ask.rows(sql.TYPE_SETTINGS)).get(job.type, NOTHING_SET)
+        return Surroundings(fleet, urgent + min(older, MOST_AHEAD), older <= MOST_AHEAD, running, settings)
 
     def records_about(self, job_id: int, *, before: int, limit: int) -> list[AuditEntry]:
         return [AuditEntry(*row) for row in self._ask.rows(sql.AUDIT_OF_JOB, (str(job_id), before, limit))]

@@ -32,6 +32,7 @@ from blobforge.store.sql.outputs import OutputLookups
 from blobforge.store.sql.roster import Roster
 from blobforge.store.sql.running import Queries, Row
 from blobforge.store.sql.superseded import SupersededLookups
+from blobforge.store.sql.typesettings import TypeLookups
 from blobforge.worker import WorkerStatus
 
 RATE_MINUTES = 10
@@ -46,6 +47,7 @@ class SqlReader(JobLists):
         self.roster = Roster(ask)
         self.outputs = OutputLookups(ask)
         self.superseded = SupersededLookups(ask)
+        self.types = TypeLookups(ask)
 
     def outages_told(self) -> AbstractContextManager[None]:
         return self._ask.outages_told()

@@ -476,6 +476,16 @@ AWAITED_SOURCES: Final = "SELECT id, source_hash, updated_at FROM jobs WHERE sta
 LIVE_WORKERS: Final = "SELECT id, last_heartbeat FROM workers WHERE status <> 'offline'"
 
 TYPES: Final = "SELECT DISTINCT type FROM job_counts WHERE n > 0"
+# --- what is set for types
+TYPE_SETTINGS: Final = "SELECT type, paused_at, paused_by, reason, max_attempts, retry_backoff FROM type_settings"
+SAVE_TYPE_SETTINGS: Final = """
+    INSERT INTO type_settings (type, paused_at, paused_by, reason, max_attempts, retry_backoff)
+    VALUES (?, ?, ?, ?, ?, ?)
+    ON CONFLICT (type) DO UPDATE SET paused_at = excluded.paused_at, paused_by = excluded.paused_by,
+        reason = excluded.reason, max_attempts = excluded.max_attempts, retry_backoff = excluded.retry_backoff"""
+FORGET_TYPE_SETTINGS: Final = "DELETE FROM type_settings WHERE type = ?"
+PENDING_OF_TYPE: Final = "SELECT coalesce(sum(n), 0) FROM job_counts WHERE status = 'pending' AND type = ?"
+
 PULSE: Final = "INSERT INTO pulse (id, at) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET at = excluded.at"
 SANITY: Final = "SELECT 1"
 

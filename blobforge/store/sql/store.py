@@ -20,6 +20,7 @@ from blobforge.store.sql.recovery import Recovery
 from blobforge.store.sql.rollups import Rollups
 from blobforge.store.sql.running import Statements
 from blobforge.store.sql.superseded import Superseded
+from blobforge.store.sql.typesettings import Types
 from blobforge.store.workingset import WorkingSet
 from blobforge.worker import Worker
 
@@ -40,6 +41,7 @@ class SqlStore(CredentialLookups, WorkingSet):
         # Those that were known once. One that is forgotten meanwhile may come back though there is no room for it.
         self._converters: set[str] = set()
         self.superseded = Superseded(self._do, self)
+        self.types = Types(self._do, bulk, self)
         self._installation = ""  # read when needed; it never changes
 
     @property

@@ -1,15 +1,16 @@
 """What a working set needs, and what it has changed, on SQLite: one statement to load all, one for each table to
 write.
 
-State owned here: the numbers that are given next, which types of jobs there are and workers ask for, the floor of
-attempts, and whether any job is kept from some workers, as long as nothing that was written is undone.
+State owned here: the numbers that are given next, which types of jobs there are and workers ask for, what is set for
+types, the floor of attempts, and whether any job is kept from some workers, as long as nothing that was written is
+undone.
 """
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from itertools import compress
 from operator import itemgetter, ne
@@ -19,6 +20,7 @@ from msgspec.structs import astuple
 
 from blobforge.events import Event, Fact
 from blobforge.job import Job
+from blobforge.jobtype import TypeSettings
 from blobforge.store.bulk import Changes
 from blobforge.store.errors import StaleState, StoreUnavailable
 from blobforge.store.following import Entry
@@ -31,9 +33,11 @@ from blobforge.store.sql.sql import (
     HIGHEST_CAUSE,
     KEEP_RESULT,
     ONLINE_WORKERS,
+    TYPE_SETTINGS,
     TYPES,
     WORKER_TYPES,
 )
+from blobforge.store.sql.typesettings import all_settings
 from blobforge.store.sqlite import sql
 from blobforge.store.sqlite.loading import NAMED, OneByOne, Rows, Together, ask_ready, take_failed, take_kept
 from blobforge.store.sqlite.sets import as_json, columns_of, spell, spell_one
@@ -86,6 +90,7 @@ class Bulk:
         self._asked: dict[str, frozenset[str]] = {}
         self._floor: int | None = None
         self._any_kept: bool | None = None
+        self._type_settings: Mapping[str, TypeSettings] | None = None
         self._alone = FEW  # sets of so many rows are written row by row
 
     # --- transactions
@@ -114,6 +119,7 @@ class Bulk:
 
     def rollback(self) -> None:
         self.doubt()
+        self.type_settings_changed()
         if self._do.in_transaction:  # SQLite has rolled back by itself after some errors
             self._do.rows("ROLLBACK")
 
@@ -181,6 +187,14 @@ class Bulk:
         if self._types is None:
             self._types = frozenset(row[0] for row in self._do.rows(TYPES))
         return self._types
+
+    def type_settings(self) -> Mapping[str, TypeSettings]:
+        if self._type_settings is None:
+            self._type_settings = all_settings(self._do.rows(TYPE_SETTINGS))
+        return self._type_settings
+
+    def type_settings_changed(self) -> None:
+        self._type_settings = None
 
     def attempt_floor(self) -> int:
         if self._floor is None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from msgspec.structs import astuple
+
 from actors import messages as m
 from actors.mailbox import Callback, Envelope
 from blobforge.access import Caller
@@ -54,11 +56,14 @@ def plain(answer: Any) -> Any:
                 tuple((job.id, job.attempt, job.lease) for job in answer.jobs),
                 answer.idle,
                 tuple(map(tuple, answer.withheld_lines)),
+                tuple((each.type, each.room) for each in answer.rooms),
             )
         case m.Completed():
             return ("Completed", answer.job_id, plain(answer.next) if answer.next is not None else None)
         case m.WorkerChanged():
             return ("WorkerChanged", answer.worker_id, answer.status, answer.returned)
+        case m.TypeChanged():
+            return ("TypeChanged", answer.type, astuple(answer.settings))
         case m.BatchDone():
             return ("BatchDone", tuple(plain(each) for each in answer.items))
         case m.ToDelete():

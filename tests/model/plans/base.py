@@ -32,12 +32,12 @@ REMEMBERED = 3  # requests that may come again
 REQUESTS = (
     m.Submit, m.Claim, m.Complete, m.Fail, m.Release, m.Register, m.Heartbeat, m.Unregister, m.Drain, m.CreateWorker,
     m.ReplaceSecret, m.EnableWorker, m.DisableWorker, m.Retry, m.Cancel, m.SetPriority, m.ChangeTags, m.Undo,
-    m.Batch, m.RecordBulk, m.EndSessions,
+    m.Batch, m.RecordBulk, m.EndSessions, m.ChangeType,
 )  # fmt: skip
 ON_RECORD = (
     m.Drain, m.RemoveWorker, m.CreateWorker, m.ReplaceSecret, m.EnableWorker, m.DisableWorker, m.Retry, m.Cancel,
     m.SetPriority, m.ChangeTags, m.Undo, m.Batch, m.DeleteJob, m.CreateToken, m.DeleteToken, m.SignIn,
-    m.EndSession, m.EndSessions, m.Note,
+    m.EndSession, m.EndSessions, m.Note, m.ChangeType,
 )  # fmt: skip
 WHOSE = "token:1"
 LONG_AGO = -1  # as of so many revocations was the caller let in: each request is judged when it is its turn
@@ -109,7 +109,7 @@ class Base(RuleBasedStateMachine):
     def expected(self, letter: Letter, answer: Any) -> Any:
         """What the model says, and keeps of it."""
         if letter.gone:
-            return ("Granted", (), True, ())  # nothing is given to who is not there to take it
+            return ("Granted", (), True, (), ())  # nothing is given to who is not there to take it
         if (caller := letter.caller) is not None and caller.secret_hash is not None:
             who = Who(caller.token_id, worker=caller.worker_id, secret=caller.secret_hash)
             if (refused := self.world.revoked(who)) is not None:

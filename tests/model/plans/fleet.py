@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
 from actors import messages as m
+from blobforge.jobtype import TypeChanges
 from tests.model.plans.asked import Asked
 from tests.model.plans.base import Base
-from tests.model.plans.choices import CALLERS, CONVERTER, INSTANCES, JOBS, LEASE, UNLUCKY, WORKERS, seldom
+from tests.model.plans.choices import CALLERS, CONVERTER, INSTANCES, JOBS, LEASE, TYPES, UNLUCKY, WORKERS, seldom
 
 
 class Fleet(Base):
@@ -81,6 +84,24 @@ class Fleet(Base):
         else:
             self.do(Asked(m.DeleteToken(token), lambda _: self.world.delete_token(token, self.now)))
             self.register(worker, "three" if token == 2 else "two", "pdf")
+
+    @seldom
+    @rule(
+        type_=TYPES,
+        what=st.sampled_from(["pause", "pause why", "why", "resume", "resume", "tries", "wait", "as all"]),
+    )
+    def a_type_is_set(self, type_: str, what: str) -> None:
+        wanted: dict[str, Any] = {
+            "pause": {"paused": True},
+            "pause why": {"paused": True, "reason": "broken"},
+            "why": {"reason": "because"},
+            "resume": {"paused": False},
+            "tries": {"max_attempts": 1},
+            "wait": {"retry_backoff": 90_000},
+            "as all": {"max_attempts": None, "retry_backoff": None},
+        }[what]
+        message = m.ChangeType(type_, "token:1", TypeChanges(**wanted))
+        self.do(Asked(message, lambda _: self.world.change_type(type_, "token:1", self.now, **wanted)))
 
     @seldom
     @rule(workers=st.lists(st.sampled_from(WORKERS), max_size=2), stale=st.booleans())

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tests.model.world.access import Access
+from tests.model.world.kinds import Kinds
 from tests.model.world.things import LIFE_MS, Attempt, File, Given, Job, No, Who, Worker, output_of
 
 
-class Attempts(Access):
+class Attempts(Access, Kinds):
     def claim(
         self,
         who: Who,
@@ -49,7 +50,9 @@ class Attempts(Access):
         if tuple(types) != (worker.type,):
             known = {job.type for job in self.jobs.values()}
             worker.asks |= {type_ for type_ in types if type_ in known and type_ != worker.type}
-        waiting = [job for job in self.jobs.values() if job.status == "pending" and job.type in types]
+        shut = tuple((each, 0) for each in dict.fromkeys(types) if self.paused(each))
+        open_ = [each for each in types if not self.paused(each)]
+        waiting = [job for job in self.jobs.values() if job.status == "pending" and job.type in open_]
         waiting = [job for job in waiting if job.not_before is None and (job.options is None or accepts)]
         ready = [job for job in waiting if worker_id not in job.avoid or not self.another(job.type, job.avoid)]
         withheld = {(job.type, int(job.options is not None)) for job in waiting if job not in ready}
@@ -63,7 +66,7 @@ class Attempts(Access):
         if jobs and key is not None:
             self.claim_keys[worker_id, key] = [(job.id, job.attempt) for job in jobs]
             self.claimed_at[worker_id, key] = now
-        return self.granted(jobs, withheld=tuple(sorted(withheld)))
+        return self.granted(jobs, withheld=tuple(sorted(withheld)), rooms=shut)
 
     def another(self, type_: str, but: Sequence[str]) -> bool:
         """Whether a worker for the type is online that is none of those."""
@@ -87,8 +90,10 @@ class Attempts(Access):
         job.avoid = ()
         job.history[attempt] = Attempt(worker_id, lease, now)
 
-    def granted(self, jobs: Sequence[Job], *, idle: bool = False, withheld: tuple[Any, ...] = ()) -> Any:
-        return ("Granted", tuple((job.id, job.attempt, job.lease) for job in jobs), idle, withheld)
+    def granted(
+        self, jobs: Sequence[Job], *, idle: bool = False, withheld: tuple[Any, ...] = (), rooms: tuple[Any, ...] = ()
+    ) -> Any:
+        return ("Granted", tuple((job.id, job.attempt, job.lease) for job in jobs), idle, withheld, rooms)
 
     def holds(self, job: Job, worker_id: str, lease: str | None) -> bool:
         return job.status == "running" and job.worker == worker_id and lease in (None, job.lease)
@@ -208,7 +213,7 @@ class Attempts(Access):
         job.history[job.attempt].error, job.history[job.attempt].kind = message.error, message.kind
         retry = message.retryable and job.attempts < job.max_attempts
         if retry:
-            wait = min(self.rules.backoff_ms * 2 ** (job.attempts - 1), self.rules.backoff_max_ms)
+            wait = self.back_off(job.type, job.attempts)
             job.status, job.not_before = "failed", now + wait
         else:
             job.status, job.completed_at = "dead", now
@@ -228,7 +233,7 @@ class Attempts(Access):
 
     def trouble(self, job: Job, now: int) -> None:
         job.releases, job.error = job.releases + 1, True
-        job.not_before = now + min(self.rules.backoff_ms * 2 ** (job.releases - 1), self.rules.backoff_max_ms)
+        job.not_before = now + self.back_off(job.type, job.releases)
         if job.releases > self.rules.max_releases:
             job.losses += 1
             if job.losses >= self.rules.max_losses:

@@ -17,7 +17,7 @@ class Repeats(State):
         if kept.fingerprint != fingerprint:
             return No("idempotency-mismatch")
         if isinstance(kept.answer, tuple) and kept.answer[:2] == ("Granted", ()):
-            return ("Granted", (), True, ())  # an old "no job" is no news
+            return ("Granted", (), True, (), ())  # an old "no job" is no news
         return kept.answer
 
     def remember(self, whose: str, key: str, fingerprint: bytes, answer: Any, now: int) -> None:

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tests.model.world.decisions import Decisions
+from tests.model.world.kinds import Kinds
 from tests.model.world.things import File, Job, No, source_of
 
 
-class Sources(Decisions):
+class Sources(Decisions, Kinds):
     def submit(self, job: Any, source: Any, new_id: int | None, now: int) -> Any:
         key = source_of(job.source_hash)
         seen, size = source.seen, source.size
@@ -47,7 +48,7 @@ class Sources(Decisions):
         self.given_ids.add(new_id)
         made = Job(
             new_id, job.type, job.source_hash, "pending" if ready else "uploading", job.priority,
-            job.max_attempts or self.rules.max_attempts,
+            job.max_attempts or self.max_attempts(job.type),
             self.files[key].size if ready and job.source_size is None else job.source_size,
             tuple(dict.fromkeys(job.tags)),
             job.options,

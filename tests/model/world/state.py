@@ -23,7 +23,7 @@ T = TypeVar("T")
 # What comes back with a backup; all else is out there for ever.
 DURABLE: Final = (
     "jobs", "workers", "files", "doomed", "claim_keys", "claimed_at", "undos", "retried", "retagged", "tokens",
-    "people", "sessions", "audits", "kept", "drills", "outputs",
+    "people", "sessions", "audits", "kept", "drills", "outputs", "set_for",
 )  # fmt: skip
 
 
@@ -35,6 +35,8 @@ class State:
         self.jobs: dict[int, Job] = {}
         self.workers: dict[str, Worker] = {}
         self.files: dict[str, File] = {}
+        # By type: paused at, by, why, tries, first wait.
+        self.set_for: dict[str, tuple[Any, ...]] = {}
         self.doomed: dict[str, Doom] = {}
         self.claim_keys: dict[tuple[str, str], list[tuple[int, int]]] = {}
         self.claimed_at: dict[tuple[str, str], int] = {}

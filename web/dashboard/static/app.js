@@ -176,7 +176,7 @@ const connection = {
 
 const EVENTS = [
   "stats_updated", "job_created", "job_updated", "job_completed", "job_failed", "job_progress", "job_removed",
-  "worker_online", "worker_offline", "worker_draining", "worker_removed",
+  "worker_online", "worker_offline", "worker_draining", "worker_removed", "type_paused", "type_resumed",
 ];
 
 // ---------------------------------------------------------------- times, icon, notices

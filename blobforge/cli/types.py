@@ -1,0 +1,144 @@
+"""`blobforge types`: look at types of jobs, set something for one, pause and resume it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from blobforge.cli import common, output, suggest
+from blobforge.cli.common import CliSession, CommandGroup, pass_session, session_options
+
+if TYPE_CHECKING:
+    from blobforge.client import AsyncClient, TypeInfo
+
+_TYPE = click.argument("type_", metavar="TYPE", shell_complete=suggest.types)
+SETTINGS = ("max-attempts", "retry-backoff")
+
+
+@click.group(cls=CommandGroup)
+def types() -> None:
+    """Look at types of jobs, set something for one, pause and resume it."""
+
+
+@types.command("list")
+@session_options
+@pass_session
+def list_types(session: CliSession) -> None:
+    """List the types of which there are jobs, or for which something is set."""
+    found = session.run(_all)
+    if session.json:
+        output.print_json(found)
+    elif session.quiet:
+        for each in found:
+            click.echo(each.type)
+    else:
+        rows = [
+            (each.type, _state(each), each.jobs.get("pending", 0), each.jobs.get("running", 0), each.reason)
+            for each in found
+        ]
+        output.print_table(("TYPE", "STATE", "PENDING", "RUNNING", "REASON"), rows)
+
+
+@types.command("show")
+@_TYPE
+@session_options
+@pass_session
+def show_type(session: CliSession, type_: str) -> None:
+    """Show what holds for a type, and how many jobs it has."""
+    _show(session, session.run(lambda client: client.get_type(type_)))
+
+
+@types.command("set")
+@_TYPE
+@click.option(
+    "--max-attempts", type=click.IntRange(1, 1000), help="Tries of jobs that are submitted without their own number."
+)
+@click.option("--retry-backoff", type=common.duration, metavar="TIME", help="Wait before the second try (30s, 5m).")
+@click.option(
+    "--unset", type=click.Choice(SETTINGS), multiple=True, help="As the server's settings say again. Repeatable."
+)
+@session_options
+@pass_session
+def set_type(session: CliSession, /, *, type_: str, unset: tuple[str, ...], **given: Any) -> None:
+    """Set something for a type of jobs; what is not named stays as it is.
+
+    \b
+      blobforge types set pdf --max-attempts 5 --retry-backoff 2m
+      blobforge types set pdf --unset max-attempts
+    """
+    if not unset and all(value is None for value in given.values()):
+        raise click.UsageError("Say what to set, or what to --unset.")
+    removed = [name.replace("-", "_") for name in unset]
+    if twice := [name for name in removed if given[name] is not None]:
+        raise click.UsageError(f"--{twice[0].replace('_', '-')} is both set and unset.")
+    _show(session, session.run(lambda client: client.change_type(type_, unset=removed, **given)))
+
+
+@types.command("pause")
+@_TYPE
+@click.option("--reason", metavar="TEXT", help="Why, for others.")
+@session_options
+@pass_session
+def pause_type(session: CliSession, type_: str, reason: str | None) -> None:
+    """Give out no job of a type until it is resumed. What runs goes on, and jobs may be submitted.
+
+    \b
+      blobforge types pause pdf --reason 'release 2.1 loses tables'
+    """
+    session.run(lambda client: client.pause_type(type_, reason))
+    _say(session, type_, "paused")
+
+
+@types.command("resume")
+@_TYPE
+@session_options
+@pass_session
+def resume_type(session: CliSession, type_: str) -> None:
+    """Give out the jobs of a type again."""
+    session.run(lambda client: client.resume_type(type_))
+    _say(session, type_, "resumed")
+
+
+async def _all(client: AsyncClient) -> list[TypeInfo]:
+    page = await client.list_types()
+    found = page.types
+    while page.next_cursor is not None:
+        page = await client.list_types(cursor=page.next_cursor)
+        found += page.types
+    return found
+
+
+def _state(each: TypeInfo) -> str:
+    return "paused" if each.paused else "open"
+
+
+def _show(session: CliSession, found: TypeInfo) -> None:
+    if session.json:
+        output.print_json(found)
+        return
+    output.print_fields(
+        [
+            ("type", found.type),
+            ("state", _state(found)),
+            ("reason", found.reason),
+            ("paused by", found.paused_by),
+            ("paused at", found.paused_at),
+            ("max attempts", _held(found.in_force.max_attempts, own=found.max_attempts is not None)),
+            ("retry backoff", _held(f"{found.in_force.retry_backoff:g} s", own=found.retry_backoff is not None)),
+            *((status, n) for status, n in sorted(found.jobs.items())),
+        ]
+    )
+
+
+def _held(value: object, *, own: bool) -> str:
+    return f"{value}" if own else f"{value} (as for all types)"
+
+
+def _say(session: CliSession, type_: str, status: str) -> None:
+    if session.json:
+        output.print_json({"type": type_, "status": status})
+    elif session.quiet:
+        click.echo(type_)
+    else:
+        click.echo(f"{output.one_line(type_)}\t{status}")

@@ -1,0 +1,59 @@
+"""What is set for types of jobs. Rows of `type_settings`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from msgspec.structs import astuple
+
+from blobforge.jobtype import NOTHING_SET, TypeSettings
+from blobforge.store.bulk import BulkAccess
+from blobforge.store.sql import sql
+from blobforge.store.sql.running import Queries, Statements, of_one_moment
+from blobforge.store.workingset import WorkingSet
+
+
+def all_settings(rows: list[tuple[object, ...]]) -> dict[str, TypeSettings]:
+    """By type; the rows are those of TYPE_SETTINGS."""
+    return {str(type_): TypeSettings(*values) for type_, *values in rows}  # type: ignore[arg-type]
+
+
+class Types:
+    """Used inside the transaction that the store has open."""
+
+    def __init__(self, statements: Statements, bulk: BulkAccess, working: WorkingSet) -> None:
+        self._do = statements
+        self._bulk = bulk
+        self._working = working
+
+    def all(self) -> Mapping[str, TypeSettings]:
+        return self._bulk.type_settings()
+
+    def save(self, type_: str, settings: TypeSettings) -> None:
+        if settings == NOTHING_SET:
+            self._do.rows(sql.FORGET_TYPE_SETTINGS, (type_,))
+        else:
+            self._do.rows(sql.SAVE_TYPE_SETTINGS, (type_, *astuple(settings)))
+        self._bulk.type_settings_changed()
+
+    def pending(self, type_: str) -> int:
+        self._working.settle()
+        return self._do.number(sql.PENDING_OF_TYPE, (type_,))
+
+
+class TypeLookups:
+    """Of the read side."""
+
+    def __init__(self, ask: Queries) -> None:
+        self._ask = ask
+
+    def settings(self) -> Mapping[str, TypeSettings]:
+        return all_settings(self._ask.rows(sql.TYPE_SETTINGS))
+
+    @of_one_moment
+    def known(self) -> tuple[Mapping[str, TypeSettings], Mapping[str, Mapping[str, int]]]:
+        jobs: dict[str, dict[str, int]] = {}
+        for status, type_, _, n in self._ask.rows(sql.JOB_COUNTS):
+            of_type = jobs.setdefault(type_, {})
+            of_type[status] = of_type.get(status, 0) + n
+        return self.settings(), jobs

@@ -1,0 +1,38 @@
+"""`blobforge types` against a real server."""
+
+from __future__ import annotations
+
+from tests.cli.conftest import Running
+
+
+def test_a_type_is_set_paused_and_resumed(running: Running) -> None:
+    (running.folder / "a.pdf").write_text("dear reader")
+    running.ok("submit", "a.pdf")
+    assert running.ok("types", "pause", "pdf", "--reason", "loses tables") == "pdf\tpaused\n"
+    assert running.ok("types", "list").splitlines()[1:] == ["pdf\tpaused\t1\t0\tloses tables"]
+    assert running.ok("types", "list", "--quiet") == "pdf\n"
+    (listed,) = running.json("types", "list")
+    assert (listed["type"], listed["paused"], listed["jobs"]) == ("pdf", True, {"pending": 1})
+    done = running.blobforge("work", "--type", "pdf", "--exec", "cp {source} {output}", "--once")
+    assert "1 completed" not in done.stderr, "nothing is given out"
+    assert running.ok("types", "resume", "pdf", "--quiet") == "pdf\n"
+    done = running.blobforge("work", "--type", "pdf", "--exec", "cp {source} {output}", "--once")
+    assert "1 completed" in done.stderr
+    shown = running.ok("types", "set", "pdf", "--max-attempts", "5", "--retry-backoff", "2m")
+    assert "max attempts" in shown
+    own = running.json("types", "show", "pdf")
+    assert (own["max_attempts"], own["retry_backoff"], own["paused"]) == (5, 120.0, False)
+    own = running.json("types", "set", "pdf", "--unset", "max-attempts")
+    assert (own.get("max_attempts"), own["in_force"]["max_attempts"]) == (None, 3)
+
+
+def test_what_is_wrong_is_said(running: Running) -> None:
+    for arguments, said in (
+        (("set", "pdf"), "Say what to set"),
+        (("set", "pdf", "--max-attempts", "2", "--unset", "max-attempts"), "both set and unset"),
+        (("show", "none"), "There is no job of type 'none'"),
+        (("pause", " a"), "type"),
+    ):
+        done = running.blobforge("types", *arguments)
+        assert done.returncode != 0
+        assert said in done.stderr, done.stderr

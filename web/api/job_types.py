@@ -1,0 +1,112 @@
+"""Types of jobs: what is set for each, and its pause."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from actors.messages import ChangeType, TypeChanged
+from blobforge.config import Settings
+from blobforge.jobtype import NOTHING_SET, TypeChanges, TypeSettings, no_such_type
+from blobforge.refusals import Refusal
+from web.api import encode, wire_common, wire_types
+from web.decode import invalid, query
+from web.routing import Access, Call, Route
+
+LONGEST_DETAIL = 1000  # characters of what was asked for, in the audit log
+
+
+async def listed(call: Call) -> wire_types.TypesWire | Refusal:
+    wanted = query(call.request.args, wire_types.TypesQuery)
+    if isinstance(wanted, Refusal):
+        return wanted
+    settings, jobs = await call.services.reads.run(lambda reader: reader.types.known())
+    names = sorted({*settings, *jobs})
+    rest = [name for name in names if wanted.cursor is None or name > wanted.cursor]
+    page = rest[: wanted.limit]
+    shown = [_wire(call, name, settings.get(name, NOTHING_SET), jobs.get(name, {})) for name in page]
+    return wire_types.TypesWire(shown, page[-1] if len(rest) > len(page) else None)
+
+
+async def shown(call: Call) -> wire_types.TypeWire | Refusal:
+    type_: str = call.params["type"]
+    settings, jobs = await call.services.reads.run(lambda reader: reader.types.known())
+    if type_ not in settings and type_ not in jobs:
+        return no_such_type(type_)
+    return _wire(call, type_, settings.get(type_, NOTHING_SET), jobs.get(type_, {}))
+
+
+async def change(call: Call, body: wire_types.TypeBody) -> wire_types.TypeWire | Refusal:
+    backoff = body.retry_backoff
+    changes = TypeChanges(
+        paused=False if body.paused is None else body.paused,
+        reason=body.reason,
+        max_attempts=body.max_attempts,
+        retry_backoff=round(backoff * 1000) if isinstance(backoff, float) else backoff,
+    )
+    detail = msgspec.json.encode(body).decode()[:LONGEST_DETAIL]
+    outcome = await _change(call, changes, detail)
+    if isinstance(outcome, Refusal):
+        return outcome
+    _, jobs = await call.services.reads.run(lambda reader: reader.types.known())
+    return _wire(call, outcome.type, outcome.settings, jobs.get(outcome.type, {}))
+
+
+async def pause(call: Call, body: wire_types.PauseBody) -> wire_common.Status | Refusal:
+    outcome = await _change(call, TypeChanges(paused=True, reason=body.reason), body.reason)
+    return outcome if isinstance(outcome, Refusal) else wire_common.Status("paused")
+
+
+async def resume(call: Call) -> wire_common.Status | Refusal:
+    outcome = await _change(call, TypeChanges(paused=False, reason=UNSET), None)
+    return outcome if isinstance(outcome, Refusal) else wire_common.Status("resumed")
+
+
+async def _change(call: Call, changes: TypeChanges, detail: str | None) -> TypeChanged | Refusal:
+    try:
+        type_ = msgspec.convert(call.params["type"], wire_common.JobType)
+    except msgspec.ValidationError as error:
+        return invalid(f"{error} - at `$.type`")
+    audit = replace(call.audit, detail=detail) if call.audit is not None else None
+    return await call.tell(ChangeType(type_, call.caller.subject, changes), call.repeat, audit)
+
+
+def _wire(call: Call, type_: str, settings: TypeSettings, jobs: Mapping[str, int]) -> wire_types.TypeWire:
+    backoff = settings.retry_backoff
+    return wire_types.TypeWire(
+        type=type_,
+        paused=settings.paused,
+        jobs=dict(jobs),
+        in_force=in_force(settings, call.services.settings),
+        reason=settings.reason,
+        paused_by=settings.paused_by,
+        paused_at=encode.time_or_none(settings.paused_at),
+        max_attempts=settings.max_attempts,
+        retry_backoff=backoff / 1000 if backoff is not None else None,
+    )
+
+
+def in_force(settings: TypeSettings, all_: Settings) -> wire_types.InForceWire:
+    """What holds for the type."""
+    backoff = settings.retry_backoff
+    return wire_types.InForceWire(
+        settings.max_attempts or all_.max_attempts, backoff / 1000 if backoff is not None else all_.retry_backoff
+    )
+
+
+ROUTES = [
+    Route("GET", "/api/types", Access.READ, listed, "Types of jobs, and what is set for each",
+          gives=wire_types.TypesWire, query=wire_types.TypesQuery),
+    Route("GET", "/api/types/<type:type>", Access.READ, shown, "One type", gives=wire_types.TypeWire),
+    Route("PATCH", "/api/types/<type:type>", Access.ADMIN, change,
+          "Set something for a type; null sets it no longer", body=wire_types.TypeBody, gives=wire_types.TypeWire,
+          audit="type.set"),
+    Route("POST", "/api/types/<type:type>/pause", Access.ADMIN, pause,
+          "Give out no job of a type; what runs goes on", body=wire_types.PauseBody, gives=wire_common.Status,
+          audit="type.pause"),
+    Route("POST", "/api/types/<type:type>/resume", Access.ADMIN, resume, "Give out the type's jobs again",
+          gives=wire_common.Status, audit="type.resume"),
+]  # fmt: skip

@@ -1,0 +1,64 @@
+"""The shapes of what is set for types of jobs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from web.api.wire_common import JobType, MaxAttempts, ShortText
+
+Backoff = Annotated[float, Meta(ge=0, le=604_800, description="seconds before the second try; it doubles")]
+
+
+class TypeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is left out stays as it is; null sets it no longer: what the server's settings say is in force then.
+    `reason` is that of a pause."""
+
+    paused: bool | UnsetType | None = UNSET
+    reason: ShortText | UnsetType | None = UNSET
+    max_attempts: MaxAttempts | UnsetType | None = UNSET
+    retry_backoff: Backoff | UnsetType | None = UNSET
+
+
+class PauseBody(msgspec.Struct, frozen=True):
+    reason: ShortText | None = None
+
+
+class InForceWire(msgspec.Struct, frozen=True):
+    """What holds for the type, set for it or for all types."""
+
+    max_attempts: int
+    retry_backoff: float
+
+
+class TypeWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A type of jobs. While it is `paused` no worker is given a job of it: since `paused_at`, by `paused_by`, for the
+    `reason`. `jobs` are its numbers of jobs by status. The other members are there where they are set for the type;
+    `in_force` says what holds."""
+
+    type: str
+    paused: bool
+    jobs: dict[str, int]
+    in_force: InForceWire
+    reason: str | None = None
+    paused_by: str | None = None
+    paused_at: str | None = None
+    max_attempts: int | None = None
+    retry_backoff: float | None = None
+
+
+class TypesQuery(msgspec.Struct, frozen=True):
+    """`cursor` is the last type of the page before."""
+
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 200
+    cursor: JobType | None = None
+
+
+class TypesWire(msgspec.Struct, frozen=True, omit_defaults=True):
+    """By name: types of which there are jobs, and those for which something is set. Go on with `cursor` =
+    `next_cursor`, until there is none."""
+
+    types: list[TypeWire]
+    next_cursor: str | None = None
