@@ -38,7 +38,7 @@ from sortedcontainers import SortedDict
 from actors.gates import GatesSeen, TypeGates
 from actors.mailbox import Callback, Envelope, Mailbox, Reply
 from actors.messages import Claim, Complete, Due, Expired, Granted, Release, Repeatable, WakeJobs
-from blobforge.events import CredentialsRevoked, Fact, JobReady, JobTaken, JobWaits, TypeSet
+from blobforge.events import CredentialsRevoked, Fact, JobReady, JobTaken, JobWaits, TypeFreed, TypeSet
 from blobforge.job import ReleaseCause
 from blobforge.options import PLAIN, WITH_OPTIONS, QueueLine
 from blobforge.refusals import Refusal, RefusalCode
@@ -112,7 +112,9 @@ class Sent:
 class Scheduler:
     """Notes facts and answers in the call that brings them; it is woken only to send something."""
 
-    heeds: ClassVar[frozenset[type[Fact]]] = frozenset({JobReady, JobTaken, JobWaits, TypeSet, CredentialsRevoked})
+    heeds: ClassVar[frozenset[type[Fact]]] = frozenset(
+        {JobReady, JobTaken, JobWaits, TypeFreed, TypeSet, CredentialsRevoked}
+    )
 
     def __init__(
         self, writer: Mailbox[Envelope[Any]], *, rank: Callable[[], int] = lambda: 0, holds: bool = False
@@ -191,6 +193,9 @@ class Scheduler:
                 self._end_politeness()
             while self._doubtful:
                 await self._send(self._doubtful.pop())
+            for type_ in self._gates.due(trio.current_time()):
+                for line in _lines_of(type_):
+                    self._stir(line)
             if self._stirred:
                 await self._send_more()
             if self._waiting:
@@ -202,7 +207,7 @@ class Scheduler:
         wait = self._waiting.peekitem(0)[0][0] if self._waiting else math.inf
         timer = self._timers[0][0] if self._timers else math.inf
         held_back = min(self._held_back.values(), default=math.inf)
-        return min(wait, timer, held_back, self._try_at)
+        return min(wait, timer, held_back, self._try_at, self._gates.next_at)
 
     # --- what it is told
 
@@ -217,7 +222,7 @@ class Scheduler:
                     self._doubtful.append(repeated)
                     self._wake()
 
-    def post(self, facts: Sequence[Fact], *, of_others: bool = False) -> None:
+    def post(self, facts: Sequence[Fact], *, of_others: bool = False) -> None:  # noqa: PLR0912 - one row a fact
         more_to_do = False
         for fact in facts:
             match fact:
@@ -231,11 +236,16 @@ class Scheduler:
                 case JobTaken(line=line):
                     if self._most.get(line):
                         self._most[line] -= 1
-                    self._gates.taken(line.type)
-                    continue  # the only one that leaves nothing to be done
+                    self._gates.taken(line.type, trio.current_time)
+                    if self._gates.next_at >= self._planned:
+                        continue  # the only one that leaves nothing to be done
                 case JobWaits(job_id=job_id, until=until, delay=delay):
                     later = OTHERS_LATER * (1 + self._rank()) if of_others else 0.0
                     self._wake_in(delay + later, job_id, until)
+                case TypeFreed(type=type_):
+                    self._gates.freed(type_)
+                    for line in _lines_of(type_):
+                        self._stir_for_one(line, of_others=of_others)
                 case TypeSet():
                     self._open(fact)
                 case CredentialsRevoked():
@@ -326,7 +336,7 @@ class Scheduler:
         if woken_for is not None:
             self._woken[woken_for] += waiter.claim.limit
         sent = Sent(self, waiter, {line: self._announced[line] for line in waiter.lines}, woken_for, self._misses,
-                    self._gates.look())  # fmt: skip
+                    self._gates.look(waiter.claim.types))  # fmt: skip
         # What is sent on waits no more once its time is over: then "no job", too, is an answer to be recorded.
         final = waiter.claim.wait > 0 and self._is_final(waiter)
         claim = replace(waiter.claim, wait=0.0) if final else waiter.claim
@@ -400,7 +410,7 @@ class Scheduler:
         if self._held and not (isinstance(outcome, Refusal) and outcome.code is RefusalCode.UNAVAILABLE):
             self._ask_again(list(self._held.values()))  # it is back
         if isinstance(outcome, Granted) and outcome.rooms and sent.misses == self._misses:
-            for type_ in self._gates.heard(sent.gates, outcome.rooms):
+            for type_ in self._gates.heard(sent.gates, outcome.rooms, trio.current_time()):
                 for line in _lines_of(type_):
                     self._stir(line)
         match outcome:

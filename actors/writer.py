@@ -322,9 +322,10 @@ class Writer:
         if repeat is None:
             return None
         answer = repeats.earlier(self._store, repeat, now=tx.now, window=self._rules.idempotency_window)
-        # An old "no job" says nothing about now: the scheduler must not take it for news.
-        if isinstance(answer, Granted) and not answer.jobs:
-            return replace(answer, idle=True, repeated=True, withheld_lines=(), rooms=())
+        # An old answer says nothing about what there is now: the scheduler must not take it for news.
+        if isinstance(answer, Granted):
+            none = not answer.jobs
+            return replace(answer, idle=none, repeated=none, withheld_lines=(), rooms=())
         return answer
 
 

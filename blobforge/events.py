@@ -175,6 +175,12 @@ class TypeSet(Fact, frozen=True):
     pending: int
 
 
+class TypeFreed(Fact, frozen=True):
+    """A job of this type, of which a limited number may run at once, runs no longer."""
+
+    type: str
+
+
 class JobWaits(Fact, frozen=True):
     """The job waits: `delay` seconds from now. `until` is what its record says (ms), and tells a stale timer."""
 

@@ -17,17 +17,25 @@ from blobforge.refusals import Refusal, RefusalCode
 class TypeSettings(msgspec.Struct, frozen=True):
     """None: not set. While the type is paused (since `paused_at`, by the caller `paused_by`) no worker is given its
     jobs. `max_attempts` is for jobs that are submitted from then on without a number of their own; `retry_backoff`
-    the wait after the first failed attempt."""
+    the wait after the first failed attempt. At most `max_running` of its jobs run at once. Jobs that are started are
+    taken out of a bucket of `rate_count` that fills evenly within `rate_ms`."""
 
     paused_at: int | None = None
     paused_by: str | None = None
     reason: str | None = None
     max_attempts: int | None = None
     retry_backoff: int | None = None
+    max_running: int | None = None
+    rate_count: int | None = None
+    rate_ms: int | None = None
 
     @property
     def paused(self) -> bool:
         return self.paused_at is not None
+
+    @property
+    def limited(self) -> bool:
+        return self.max_running is not None or self.rate_count is not None
 
 
 NOTHING_SET = TypeSettings()
@@ -40,13 +48,26 @@ class TypeChanges(msgspec.Struct, frozen=True):
     reason: str | UnsetType | None = UNSET
     max_attempts: int | UnsetType | None = UNSET
     retry_backoff: int | UnsetType | None = UNSET
+    max_running: int | UnsetType | None = UNSET
+    rate: tuple[int, int] | UnsetType | None = UNSET  # count, ms
+
+
+class TypeLoad(msgspec.Struct, frozen=True):
+    """How much of a type's limits is taken: its running jobs; and of its bucket `owed` at `owed_at`, where a started
+    job takes `rate_ms` out of `rate_count * rate_ms`, and each millisecond gives `rate_count` back."""
+
+    running: int = 0
+    owed: int = 0
+    owed_at: int = 0
 
 
 class TypeRoom(msgspec.Struct, frozen=True):
-    """How many more jobs of a type may be given now. A type without limits has none."""
+    """How many more jobs of a type may be given now; and in how many seconds one more may be by time alone, where
+    nothing but its rate is in the way. A type without limits has none."""
 
     type: str
     room: int
+    again: float | None = None
 
 
 def changed(before: TypeSettings, changes: TypeChanges, *, by: str, now: int) -> TypeSettings | Refusal:
@@ -55,10 +76,40 @@ def changed(before: TypeSettings, changes: TypeChanges, *, by: str, now: int) ->
     after = _paused(before, changes, by=by, now=now)
     if isinstance(after, Refusal):
         return after
-    for name in ("max_attempts", "retry_backoff"):
+    for name in ("max_attempts", "retry_backoff", "max_running"):
         if (value := getattr(changes, name)) is not UNSET:
             after = replace(after, **{name: value})
-    return after
+    if changes.rate is UNSET:
+        return after
+    count, ms = changes.rate or (None, None)
+    return replace(after, rate_count=count, rate_ms=ms)
+
+
+def room(type_: str, settings: TypeSettings, load: TypeLoad, *, now: int) -> TypeRoom:
+    """What the limits leave, of a type that has any."""
+    left = settings.max_running - load.running if settings.max_running is not None else None
+    if settings.rate_count is None or settings.rate_ms is None:
+        assert left is not None
+        return TypeRoom(type_, max(0, left))
+    count, ms = settings.rate_count, settings.rate_ms
+    owed = owed_now(settings, load, now=now)
+    tokens = max(0, (count * ms - owed) // ms)
+    if left is not None and left <= 0:
+        return TypeRoom(type_, 0)
+    # To the next one, beyond those that are there.
+    lacking = (tokens + 1) * ms + owed - count * ms
+    return TypeRoom(type_, tokens if left is None else min(tokens, left), -(-lacking // count) / 1000)
+
+
+def owed_now(settings: TypeSettings, load: TypeLoad, *, now: int) -> int:
+    """What is still taken out of the bucket. A clock that was set back gives nothing, and takes nothing."""
+    return max(0, load.owed - (settings.rate_count or 0) * max(0, now - load.owed_at))
+
+
+def spend(settings: TypeSettings, load: TypeLoad, n: int, *, now: int) -> TypeLoad:
+    """The load after so many more were started, of a type with a rate."""
+    owed = owed_now(settings, load, now=now) + n * (settings.rate_ms or 0)
+    return replace(load, owed=owed, owed_at=now)
 
 
 def _paused(before: TypeSettings, changes: TypeChanges, *, by: str, now: int) -> TypeSettings | Refusal:

@@ -8,10 +8,9 @@ from itertools import accumulate
 from msgspec.structs import replace
 
 from actors.effects.acting import acting
-from actors.effects.avoidance import pick
 from actors.effects.converters import one_too_many
 from actors.effects.fleet import show_life
-from actors.effects.jobtypes import rooms
+from actors.effects.jobtypes import pick_within, rooms, started
 from actors.effects.transaction import Transaction
 from actors.messages import Claim, Granted
 from blobforge import life
@@ -54,14 +53,14 @@ def claim(tx: Transaction, message: Claim, *, after: str | None = None) -> Grant
         # Only what the queue knows: these are kept, and a worker may ask for anything.
         tx.store.note_types(worker, tuple(filter(tx.store.knows_type, message.types)))
     limited = rooms(tx, message.types)
-    lines = message.lines
-    if limited:
-        lines = tuple([line for line in lines if line.type not in limited or limited[line.type].room])
-    picked, withheld = pick(tx, lines, message.limit, worker.id)
+    picked, withheld = pick_within(tx, message, limited)
     picked = _fitting(picked)
     granted = [_grant(tx, job, message, after, worker.converter) for job in picked]
     if granted and message.claim_key is not None:
         tx.store.remember_claim(message.worker_id, message.claim_key, granted, now=tx.now)
+    if granted and limited:
+        started(tx, granted)
+        limited = rooms(tx, message.types)
     return Granted(tuple(granted), withheld_lines=withheld, rooms=tuple(limited.values()))
 
 

@@ -1,13 +1,20 @@
-"""What people set for types of jobs: a pause, and how patient we are with their jobs."""
+"""What people set for types of jobs: a pause, limits, and how patient we are; and what that leaves for a claim."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from actors.effects.avoidance import pick
 from actors.effects.transaction import Transaction
-from actors.messages import ChangeType, TypeChanged
+from actors.messages import ChangeType, Claim, TypeChanged
 from blobforge import jobtype
 from blobforge.events import TypePaused, TypeResumed, TypeSet
+from blobforge.job import Job
 from blobforge.jobtype import NOTHING_SET, TypeRoom
+from blobforge.options import QueueLine
 from blobforge.refusals import Refusal, RefusalCode
+from blobforge.store.claim_order import place
 
 
 def change(tx: Transaction, message: ChangeType) -> TypeChanged | Refusal:
@@ -36,7 +43,38 @@ def change(tx: Transaction, message: ChangeType) -> TypeChanged | Refusal:
 
 def rooms(tx: Transaction, types: tuple[str, ...]) -> dict[str, TypeRoom]:
     """How many more jobs may be given now of those of these types that are paused or have limits."""
-    settings = tx.store.types.all()
-    if not settings:
-        return {}
-    return {type_: TypeRoom(type_, 0) for type_ in types if settings.get(type_, NOTHING_SET).paused}
+    all_ = tx.store.types.all()
+    found: dict[str, TypeRoom] = {}
+    for type_ in types if all_ else ():
+        settings = all_.get(type_, NOTHING_SET)
+        if settings.paused:
+            found[type_] = TypeRoom(type_, 0)
+        elif settings.limited:
+            found[type_] = jobtype.room(type_, settings, tx.store.type_load(type_), now=tx.now)
+    return found
+
+
+def pick_within(
+    tx: Transaction, message: Claim, limited: Mapping[str, TypeRoom]
+) -> tuple[list[Job], tuple[QueueLine, ...]]:
+    """What `pick` gives, of each limited type no more than there is room for."""
+    if not limited:
+        return pick(tx, message.lines, message.limit, message.worker_id)
+    lines = tuple([line for line in message.lines if line.type not in limited])
+    picked, withheld = pick(tx, lines, message.limit, message.worker_id)
+    for room in limited.values():
+        if room.room:
+            lines = tuple([line for line in message.lines if line.type == room.type])
+            of_type, more = pick(tx, lines, min(message.limit, room.room), message.worker_id)
+            picked += of_type
+            withheld += more
+    picked.sort(key=place)
+    return picked[: message.limit], tuple(sorted(withheld))
+
+
+def started(tx: Transaction, jobs: Sequence[Job]) -> None:
+    """Take these jobs out of what the rates of their types leave."""
+    for type_, n in Counter(job.type for job in jobs).items():
+        settings = tx.store.type_settings(type_)
+        if settings.rate_count is not None:
+            tx.store.save_owed(type_, jobtype.spend(settings, tx.store.type_load(type_), n, now=tx.now))

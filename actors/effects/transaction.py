@@ -14,7 +14,7 @@ import structlog
 
 from actors.repeats import WINDOW_SECONDS
 from blobforge.converters import MOST_CONVERTERS
-from blobforge.events import AttemptEnded, CredentialsRevoked, Event, Fact, JobWaits
+from blobforge.events import AttemptEnded, CredentialsRevoked, Event, Fact, JobWaits, TypeFreed
 from blobforge.job import Job, JobStatus, Outcome, RetryPolicy
 from blobforge.jobtype import retry_policy
 from blobforge.refusals import Refusal
@@ -147,6 +147,8 @@ class Transaction(msgspec.Struct):
         ran = before.status is JobStatus.RUNNING and before.started_at is not None
         seconds = max(0, self.now - (before.started_at or 0)) / 1000 if ran else None
         self.facts.append(AttemptEnded(before.type, outcome, seconds))
+        if before.status is JobStatus.RUNNING and self.store.type_settings(before.type).max_running is not None:
+            self.facts.append(TypeFreed(before.type))
 
     def retry_policy(self, type_: str) -> RetryPolicy:
         """Back-off and budgets of jobs of this type."""

@@ -13,7 +13,24 @@ if TYPE_CHECKING:
     from blobforge.client import AsyncClient, TypeInfo
 
 _TYPE = click.argument("type_", metavar="TYPE", shell_complete=suggest.types)
-SETTINGS = ("max-attempts", "retry-backoff")
+SETTINGS = ("max-attempts", "retry-backoff", "max-running", "rate")
+
+
+class _Rate(click.ParamType):  # type: ignore[type-arg]  # generic only in its stubs
+    """`100/1m` as (100, 60.0)."""
+
+    name = "rate"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, float]:
+        if isinstance(value, tuple):
+            return value
+        count, slash, time = str(value).partition("/")
+        if not slash or not count.isascii() or not count.isdigit():
+            self.fail(f"{value!r} is no rate: a number, a slash and a time, as 100/1m.", param, ctx)
+        return int(count), common.duration(time)
+
+
+_rate = _Rate()
 
 
 @click.group(cls=CommandGroup)
@@ -33,10 +50,7 @@ def list_types(session: CliSession) -> None:
         for each in found:
             click.echo(each.type)
     else:
-        rows = [
-            (each.type, _state(each), each.jobs.get("pending", 0), each.jobs.get("running", 0), each.reason)
-            for each in found
-        ]
+        rows = [(each.type, _state(each), each.jobs.get("pending", 0), _running(each), each.reason) for each in found]
         output.print_table(("TYPE", "STATE", "PENDING", "RUNNING", "REASON"), rows)
 
 
@@ -55,6 +69,8 @@ def show_type(session: CliSession, type_: str) -> None:
     "--max-attempts", type=click.IntRange(1, 1000), help="Tries of jobs that are submitted without their own number."
 )
 @click.option("--retry-backoff", type=common.duration, metavar="TIME", help="Wait before the second try (30s, 5m).")
+@click.option("--max-running", type=click.IntRange(0), help="How many of its jobs may run at once, on all workers.")
+@click.option("--rate", type=_rate, metavar="N/TIME", help="How many may be started in how long (100/1m, 5/1s).")
 @click.option(
     "--unset", type=click.Choice(SETTINGS), multiple=True, help="As the server's settings say again. Repeatable."
 )
@@ -65,6 +81,7 @@ def set_type(session: CliSession, /, *, type_: str, unset: tuple[str, ...], **gi
 
     \b
       blobforge types set pdf --max-attempts 5 --retry-backoff 2m
+      blobforge types set gpu-ocr --max-running 4 --rate 100/1m
       blobforge types set pdf --unset max-attempts
     """
     if not unset and all(value is None for value in given.values()):
@@ -126,9 +143,16 @@ def _show(session: CliSession, found: TypeInfo) -> None:
             ("paused at", found.paused_at),
             ("max attempts", _held(found.in_force.max_attempts, own=found.max_attempts is not None)),
             ("retry backoff", _held(f"{found.in_force.retry_backoff:g} s", own=found.retry_backoff is not None)),
+            ("max running", found.max_running),
+            ("rate", f"{found.rate.count} in {found.rate.seconds:g} s" if found.rate is not None else None),
             *((status, n) for status, n in sorted(found.jobs.items())),
         ]
     )
+
+
+def _running(each: TypeInfo) -> str:
+    running = each.jobs.get("running", 0)
+    return f"{running}" if each.max_running is None else f"{running} of {each.max_running}"
 
 
 def _held(value: object, *, own: bool) -> str:

@@ -112,10 +112,16 @@ class AdminEndpoints(ClientConnection):
         *,
         max_attempts: int | None = None,
         retry_backoff: float | None = None,
+        max_running: int | None = None,
+        rate: tuple[int, float] | None = None,
         unset: Sequence[str] = (),
     ) -> TypeInfo:
-        """Set something for a type; what is named in `unset` is as the server's settings say again."""
-        body = without_none(max_attempts=max_attempts, retry_backoff=retry_backoff) | dict.fromkeys(unset)
+        """Set something for a type; what is named in `unset` is as the server's settings say again. `rate`: so many
+        jobs may be started in so many seconds."""
+        given = {"count": rate[0], "seconds": rate[1]} if rate is not None else None
+        body = without_none(
+            max_attempts=max_attempts, retry_backoff=retry_backoff, max_running=max_running, rate=given
+        ) | dict.fromkeys(unset)
         return await self._call("PATCH", f"/api/types/{path_part(type)}", TypeInfo, body=body)
 
     async def pause_type(self, type: str, reason: str | None = None) -> StatusAnswer:

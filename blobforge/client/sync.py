@@ -514,12 +514,21 @@ class Client(BlockingClient):
         *,
         max_attempts: int | None = None,
         retry_backoff: float | None = None,
+        max_running: int | None = None,
+        rate: tuple[int, float] | None = None,
         unset: Sequence[str] = (),
     ) -> TypeInfo:
-        """Set something for a type; what is named in `unset` is as the server's settings say again."""
+        """Set something for a type; what is named in `unset` is as the server's settings say again. `rate`: so many
+        jobs may be started in so many seconds."""
         return self._run(
             partial(
-                self._client.change_type, type, max_attempts=max_attempts, retry_backoff=retry_backoff, unset=unset
+                self._client.change_type,
+                type,
+                max_attempts=max_attempts,
+                retry_backoff=retry_backoff,
+                max_running=max_running,
+                rate=rate,
+                unset=unset,
             )
         )
 

@@ -699,6 +699,13 @@ class TypeInForce(msgspec.Struct, frozen=True, kw_only=True):
     retry_backoff: float
 
 
+class TypeRate(msgspec.Struct, frozen=True, kw_only=True):
+    """So many jobs may be started at once, and as many more within each `seconds`."""
+
+    count: int
+    seconds: float
+
+
 class TypeInfo(msgspec.Struct, frozen=True, kw_only=True):
     """A type of jobs. While it is `paused` no job of it is given out. `jobs` are their numbers by status."""
 
@@ -711,6 +718,8 @@ class TypeInfo(msgspec.Struct, frozen=True, kw_only=True):
     paused_at: datetime | None = None
     max_attempts: int | None = None
     retry_backoff: float | None = None
+    max_running: int | None = None
+    rate: TypeRate | None = None
 
 
 class TypesPage(msgspec.Struct, frozen=True, kw_only=True):

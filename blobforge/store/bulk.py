@@ -77,7 +77,7 @@ class Changes(msgspec.Struct):
     that stays). `workers` are new ones and those that are changed in more than a sign of life, which is all that
     `beats` are. `types_forgotten`: workers that have asked for nothing yet; `types_asked`: (worker, type).
     `claim_keys` are (worker, key, (job, attempt) pairs, now); `repeated` (subject, key, fingerprint, outcome, now);
-    `undos` (token, job, what it was, what it became, now).
+    `undos` (token, job, what it was, what it became, now); `owed` (type, owed, at).
     """
 
     made: Sequence[Job] = ()
@@ -105,6 +105,7 @@ class Changes(msgspec.Struct):
     claim_keys: Sequence[tuple[str, str, list[tuple[int, int]], int]] = ()
     repeated: Sequence[tuple[str, str, bytes, bytes, int]] = ()
     undos: Sequence[tuple[str, int, str, str, int]] = ()
+    owed: Sequence[tuple[str, int, int]] = ()
     audit: Sequence[AuditEntry] = ()
 
 

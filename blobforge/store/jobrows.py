@@ -12,7 +12,7 @@ from itertools import islice
 from msgspec.structs import replace
 
 from blobforge.job import Job, JobStatus
-from blobforge.jobtype import NOTHING_SET, TypeSettings
+from blobforge.jobtype import NOTHING_SET, TypeLoad, TypeSettings
 from blobforge.options import QueueLine
 from blobforge.store.claim_order import ClaimOrder, is_kept, is_ready, place
 from blobforge.store.errors import StaleState
@@ -111,6 +111,22 @@ class JobRows(OpenTransaction):
         """What is set for jobs of this type."""
         return self._bulk.type_settings().get(type_, NOTHING_SET)
 
+    def type_load(self, type_: str) -> TypeLoad:
+        """How much of the type's limits is taken, by what has happened in the transaction, too."""
+        if not self._open or type_ not in self._rows.loads:
+            self._ask(Needs(loads={type_}), pending=True)
+        return self._rows.loads[type_]
+
+    def save_owed(self, type_: str, load: TypeLoad) -> None:
+        """Another load of its bucket; the number of running jobs follows these."""
+        self._journal.put(self._rows.loads, type_, load)
+        self._journal.put(self._pending.owed, type_, (load.owed, load.owed_at))
+
+    def _count_running(self, before: Job, after: Job | None) -> None:
+        for job, change in ((before, -1), (after, +1)):
+            if job is not None and job.status is JobStatus.RUNNING and (load := self._rows.loads.get(job.type)):
+                self._journal.put(self._rows.loads, job.type, replace(load, running=load.running + change))
+
     def insert_jobs(self, jobs: list[Job]) -> list[Job]:
         """Store new jobs (their `id` is ignored), and return them with the ids that they got, in their order."""
         return [self._insert(job) for job in jobs]
@@ -141,6 +157,8 @@ class JobRows(OpenTransaction):
         journal.put(self._rows.jobs, before.id, after)
         if self._rows.running_of:
             self._hold(current, after)
+        if self._rows.loads:
+            self._count_running(current, after)
         if after.status is JobStatus.PENDING:
             self._line_up(after)
 
@@ -154,6 +172,8 @@ class JobRows(OpenTransaction):
         if (of := self._rows.by_hash.get(job.source_hash)) is not None:
             journal.put(self._rows.by_hash, job.source_hash, tuple(each for each in of if each != job.id))
         self._hold(current, None)
+        if self._rows.loads:
+            self._count_running(current, None)
 
     def beat_job(self, job: Job, *, progress: str | None, now: int) -> None:
         """Renew the lease of a running attempt and keep its progress, where it sent any. Raises StaleState."""

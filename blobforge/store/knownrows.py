@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
 from blobforge.job import Attempt, Job, JobStatus
+from blobforge.jobtype import TypeLoad
 from blobforge.options import QueueLine
 from blobforge.store.bulk import BulkAccess
 from blobforge.store.claim_order import ClaimOrder, is_kept, is_ready
@@ -44,13 +45,14 @@ class KnownRows:
         self.claim_keys: dict[tuple[str, str], list[tuple[int, int]]] = {}
         self.repeated: dict[tuple[str, str], tuple[bytes, bytes, int] | None] = {}
         self.causes: dict[str, int | None] = {}
+        self.loads: dict[str, TypeLoad] = {}  # of types with limits, as their jobs stand in the transaction
         self.new_ids: list[int] = []
         self.ids_given: dict[str, int] = {}  # "": how many of them
         self.new_types: dict[str, bool] = {}  # of jobs that are new: the engine does not know them yet
         self._read = (
             self.jobs, self.by_hash, self.running_of, self.ready, self.kept, self.ahead, self.workers,
             self.attempts, self.failed, self.online, self.files, self.dooms, self.paths, self.claim_keys,
-            self.repeated, self.causes, self.new_ids, self.ids_given,
+            self.repeated, self.causes, self.loads, self.new_ids, self.ids_given,
         )  # fmt: skip
 
     def forget(self) -> None:
@@ -125,6 +127,10 @@ class KnownRows:
         if needs.ready:
             self._take_in_lines(needs, found)
         self.new_ids += found.new_ids
+        for type_, load in found.loads.items():
+            self.loads.setdefault(type_, load)
+        for type_ in needs.loads:
+            self.loads.setdefault(type_, TypeLoad())
         if needs.sources or needs.running_of:
             self._take_in_lists(needs, found)
         if needs.files or found.files:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from blobforge.job import Attempt, Job
+from blobforge.jobtype import TypeLoad
 from blobforge.options import Lane, QueueLine
 from blobforge.store.files import Doom, FileRecord
 from blobforge.worker import Worker
@@ -26,7 +27,8 @@ class Needs(msgspec.Struct):
     further path) pairs: which jobs have them. `claim_keys` are (worker, key)
     pairs; `ready_for`: what is to be ready, by line, for the claim with that key, if it is a new one. `repeated` are
     (subject, idempotency key) pairs, `attempts` (job, number) pairs, `causes` fingerprints of causes of
-    failures. `new_jobs`: how many jobs may be made, at most.
+    failures. `loads`: types of which is asked how much of their limits is taken, beside those of `ready` that have
+    any. `new_jobs`: how many jobs may be made, at most.
     """
 
     jobs: set[int] = set()
@@ -47,6 +49,7 @@ class Needs(msgspec.Struct):
     ready_for: dict[tuple[str, str], dict[QueueLine, int]] = {}
     repeated: set[tuple[str, str]] = set()
     causes: set[str] = set()
+    loads: set[str] = set()
     new_jobs: int = 0
 
 
@@ -73,4 +76,5 @@ class Found(msgspec.Struct):
     claim_keys: dict[tuple[str, str], list[tuple[int, int]]] = {}
     repeated: dict[tuple[str, str], tuple[bytes, bytes, int]] = {}
     causes: dict[str, int] = {}
+    loads: dict[str, TypeLoad] = {}
     new_ids: list[int] = []

@@ -41,6 +41,7 @@ class Pending:
         self.causes_new: dict[int, Cause] = {}
         self.claims_kept: list[tuple[str, str, list[tuple[int, int]], int]] = []
         self.answers_kept: list[tuple[str, str, bytes, bytes, int]] = []
+        self.owed: dict[str, tuple[int, int]] = {}  # by type
         self.undos: list[tuple[str, int, str, str, int]] = []
         self.audit: list[AuditEntry] = []
         self.arrived: list[Job] = []
@@ -48,7 +49,8 @@ class Pending:
         self._rare = (
             self.paths_new, self.results_dropped, self.results_but, self.results, self.files_forgotten,
             self.files_seen, self.files_kept, self.types_forgotten, self.types_asked, self.causes_seen,
-            self.causes_new, self.claims_kept, self.answers_kept, self.undos, self.audit,
+            self.causes_new, self.claims_kept, self.answers_kept, self.undos, self.owed,
+            self.audit,
         )  # fmt: skip
         self._all = (
             self.jobs_were, self.workers_were, self.made, self.started, self.endings, self.ended,
@@ -100,6 +102,7 @@ class Pending:
         changes.claim_keys = self.claims_kept
         changes.repeated = self.answers_kept
         changes.undos = self.undos
+        changes.owed = [(type_, *owed) for type_, owed in sorted(self.owed.items())]
         changes.audit = self.audit
 
     def _sorted_jobs(self, jobs: Mapping[int, Job | None]) -> tuple[list[Job], list[tuple[Job, Job]], list[Job]]:

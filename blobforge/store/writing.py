@@ -14,7 +14,7 @@ from blobforge.access import Token
 from blobforge.failures import Cause
 from blobforge.installation import SigningKey
 from blobforge.job import Attempt, Job, JobStatus, Outcome
-from blobforge.jobtype import TypeSettings
+from blobforge.jobtype import TypeLoad, TypeSettings
 from blobforge.machinery.tally import Spread
 from blobforge.operation import KeptChange, Operation
 from blobforge.options import QueueLine
@@ -300,6 +300,12 @@ class Store(Lookups, InHistory, Protocol):
     def count_types(self) -> int: ...
     def type_settings(self, type_: str) -> TypeSettings:
         """What is set for jobs of this type."""
+
+    def type_load(self, type_: str) -> TypeLoad:
+        """How much of the type's limits is taken, by what has happened in the transaction, too."""
+
+    def save_owed(self, type_: str, load: TypeLoad) -> None:
+        """Another load of its bucket; the number of running jobs follows these."""
 
     def has_converter(self, converter: str) -> bool:
         """Whether a job has a result of this converter, or a worker works with it."""

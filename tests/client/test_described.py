@@ -33,7 +33,7 @@ SENT = {
     "named_upload_urls": {"outputs": [{"name": "a.md", "checksum": "ab" * 32}]},
     "complete": {"outputs": "all"},
     "output_urls": {"outputs": [(1, "a.md")]},
-    "change_type": {"unset": ["max_attempts"]},
+    "change_type": {"unset": ["max_attempts"], "rate": (10, 60.0)},
     "submit_jobs": {"jobs": [{"type": "pdf", "source_hash": "ab" * 32}]},
 }
 SENT_BY_ALL = {

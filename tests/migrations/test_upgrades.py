@@ -48,6 +48,7 @@ COMMITTED = {
     "0021_options.sql": "64798f3f1e1a1b7c",
     "0022_superseded.sql": "7568b5247672092c",
     "0023_type_settings.sql": "a594a48b0bd72c16",
+    "0024_type_limits.sql": "99485fc1847fc887",
 }
 NUMBERS = {
     "<type:type>": "pdf",

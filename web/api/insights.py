@@ -9,11 +9,14 @@ from collections.abc import Callable
 from functools import partial
 from heapq import nsmallest
 
+from msgspec.structs import replace
+
 from actors.janitor import Janitor
 from blobforge.config import describe
 from blobforge.failures import WORKER_SILENT
 from blobforge.forecast import Outlook, outlook, still_for
 from blobforge.job import JobStatus, Outcome
+from blobforge.jobtype import NOTHING_SET
 from blobforge.refusals import Refusal
 from blobforge.store.figures import Failure, TypeQueue, WorkerRates
 from blobforge.store.lists import MOST_IDS
@@ -105,7 +108,7 @@ async def reading_attention(services: Services) -> Callable[[Reader], wire_insig
             [_failure(each) for each in failures if each.kind == WORKER_SILENT][:MOST_SHOWN],
             _lost(reader, now=now),
             _contested(reader, now=now),
-            [_queue(each, now=now) for each in insights.queues()],
+            _queues(reader, now=now),
             _standing_still(reader, now=now),
             refusing,
             backup,
@@ -174,6 +177,18 @@ def _standing_still(reader: Reader, *, now: int) -> list[wire_insights.StillJob]
     return [
         wire_insights.StillJob(job.id, job.type, job.worker_id, round(seconds, 1), job.source_path)
         for seconds, job in nsmallest(MOST_SHOWN, still, key=lambda each: (-each[0], each[1].id))
+    ]
+
+
+def _queues(reader: Reader, *, now: int) -> list[wire_insights.QueueWire]:
+    settings, jobs = reader.types.known()
+    return [
+        replace(
+            _queue(each, now=now),
+            running=jobs.get(each.type, {}).get(JobStatus.RUNNING, 0),
+            max_running=settings.get(each.type, NOTHING_SET).max_running,
+        )
+        for each in reader.insights.queues()
     ]
 
 

@@ -40,12 +40,14 @@ async def shown(call: Call) -> wire_types.TypeWire | Refusal:
 
 
 async def change(call: Call, body: wire_types.TypeBody) -> wire_types.TypeWire | Refusal:
-    backoff = body.retry_backoff
+    backoff, rate = body.retry_backoff, body.rate
     changes = TypeChanges(
         paused=False if body.paused is None else body.paused,
         reason=body.reason,
         max_attempts=body.max_attempts,
         retry_backoff=round(backoff * 1000) if isinstance(backoff, float) else backoff,
+        max_running=body.max_running,
+        rate=(rate.count, round(rate.seconds * 1000)) if isinstance(rate, wire_types.RateWire) else rate,
     )
     detail = msgspec.json.encode(body).decode()[:LONGEST_DETAIL]
     outcome = await _change(call, changes, detail)
@@ -86,7 +88,15 @@ def _wire(call: Call, type_: str, settings: TypeSettings, jobs: Mapping[str, int
         paused_at=encode.time_or_none(settings.paused_at),
         max_attempts=settings.max_attempts,
         retry_backoff=backoff / 1000 if backoff is not None else None,
+        max_running=settings.max_running,
+        rate=_rate(settings),
     )
+
+
+def _rate(settings: TypeSettings) -> wire_types.RateWire | None:
+    if settings.rate_count is None or settings.rate_ms is None:
+        return None
+    return wire_types.RateWire(settings.rate_count, settings.rate_ms / 1000)
 
 
 def in_force(settings: TypeSettings, all_: Settings) -> wire_types.InForceWire:

@@ -98,7 +98,8 @@ class LostWorker(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 class QueueWire(msgspec.Struct, frozen=True):
     """What waits of one type, and since when. `has_worker`: a worker that is there takes such jobs. `not_accepted`:
-    some have options, and no worker that is there heeds them."""
+    some have options, and no worker that is there heeds them. `running` of its jobs run now, where that is limited
+    of `max_running` at most."""
 
     type: str
     pending: int
@@ -106,6 +107,8 @@ class QueueWire(msgspec.Struct, frozen=True):
     oldest_pending_seconds: float | None
     has_worker: bool
     not_accepted: bool = False
+    running: int = 0
+    max_running: int | None = None
 
 
 class StillJob(msgspec.Struct, frozen=True):

@@ -12,14 +12,23 @@ from web.api.wire_common import JobType, MaxAttempts, ShortText
 Backoff = Annotated[float, Meta(ge=0, le=604_800, description="seconds before the second try; it doubles")]
 
 
+class RateWire(msgspec.Struct, frozen=True):
+    """`count` jobs may be started at once, and `count` more are within each `seconds`, evenly spread."""
+
+    count: Annotated[int, Meta(ge=1, le=1_000_000)]
+    seconds: Annotated[float, Meta(ge=0.001, le=31_536_000)]
+
+
 class TypeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is left out stays as it is; null sets it no longer: what the server's settings say is in force then.
-    `reason` is that of a pause."""
+    `reason` is that of a pause. At most `max_running` jobs run at once; `rate` limits how many are started."""
 
     paused: bool | UnsetType | None = UNSET
     reason: ShortText | UnsetType | None = UNSET
     max_attempts: MaxAttempts | UnsetType | None = UNSET
     retry_backoff: Backoff | UnsetType | None = UNSET
+    max_running: Annotated[int, Meta(ge=0, le=1_000_000)] | UnsetType | None = UNSET
+    rate: RateWire | UnsetType | None = UNSET
 
 
 class PauseBody(msgspec.Struct, frozen=True):
@@ -47,6 +56,8 @@ class TypeWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     paused_at: str | None = None
     max_attempts: int | None = None
     retry_backoff: float | None = None
+    max_running: int | None = None
+    rate: RateWire | None = None
 
 
 class TypesQuery(msgspec.Struct, frozen=True):

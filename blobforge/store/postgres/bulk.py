@@ -32,6 +32,7 @@ from blobforge.store.postgres.loaded import (
     doom_of,
     extend,
     file_of,
+    load_of,
     path_of,
     repeated_of,
     take_failed,
@@ -226,6 +227,7 @@ class PostgresBulk:
         if needs.causes:
             ask(sql.CAUSES, (json_of(needs.causes),), lambda told: found.causes.update(told.rows))
             ask(sql.CAUSES_SO_FAR, (), self._take_causes)
+        self._load_loads(needs, found)
         self._load_remembered(needs)
         self._turns.flush()
         if line is not None:
@@ -274,6 +276,16 @@ class PostgresBulk:
 
     def _take_types(self, told: SqlAnswer) -> None:
         self._types = frozenset(row[0] for row in told.rows)
+
+    def _load_loads(self, needs: Needs, found: Found) -> None:
+        """Of the types that had limits when it was looked last; for those that got some since, it is asked again."""
+        types = set(needs.loads)
+        if self._type_settings is not None and (needs.ready or needs.next_of):
+            asked = {line.type for line in needs.ready}
+            limited = {type_ for type_, settings in self._type_settings[1].items() if settings.limited}
+            types |= limited if needs.next_of else limited & asked
+        if types:
+            self._turns.queue(sql.LOADS, (json_of(types),), lambda told: found.loads.update(map(load_of, told.rows)))
 
     def _take_type_settings(self, told: SqlAnswer) -> None:
         self._type_settings = (self._turns.type_settings, all_settings(told.rows))
@@ -389,6 +401,7 @@ class PostgresBulk:
         for repeated in changes.repeated:
             self._queue(sql.SAVE_REPEATED, repeated)
         write(sql.SAVE_UNDOS, changes.undos)
+        write(sql.SAVE_OWED, changes.owed)
         write(sql.INSERT_AUDIT, [astuple(entry)[1:] for entry in changes.audit])
 
     def _queue(self, statement: str, values: Sequence[Any]) -> None:

@@ -91,6 +91,11 @@ REPEATED: Final = f"""
     SELECT subject, key, fingerprint, outcome, created_at FROM {_records("tt")}
       JOIN idempotency ON subject = c0 AND key = c1"""
 CAUSES: Final = f"SELECT fingerprint, id FROM failures WHERE fingerprint {_NAMES}"
+LOADS: Final = f"""
+    SELECT type,
+           (SELECT coalesce(sum(n), 0) FROM job_counts WHERE status = 'running' AND job_counts.type = t.type)::bigint,
+           owed, owed_at
+      FROM type_settings AS t WHERE type {_NAMES}"""
 CAUSES_SO_FAR: Final = "SELECT count(*), coalesce(max(id), 0) FROM failures"
 # By so many of the last attempts of each.
 FAILED: Final = """
@@ -182,6 +187,8 @@ SAVE_WORKERS: Final = _insert(
 )
 BEAT_WORKERS: Final = f"""
     UPDATE workers SET last_heartbeat = c1, updated_at = c2 FROM {_records("tnn")} WHERE workers.id = c0"""
+SAVE_OWED: Final = f"""
+    UPDATE type_settings SET owed = c1, owed_at = c2 FROM {_records("tnn")} WHERE type_settings.type = c0"""
 DELETE_WORKERS: Final = f"DELETE FROM workers WHERE id {_NAMES}"
 FORGET_WORKER_TYPES: Final = f"DELETE FROM worker_types WHERE worker_id {_NAMES}"
 ADD_WORKER_TYPES: Final = _insert("worker_types", "worker_id, type", "tt", "ON CONFLICT DO NOTHING")

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from blobforge.jobtype import TypeLoad
 from blobforge.store.files import Doom, FileRecord
 from blobforge.store.needs import Found
 from blobforge.store.postgres.pipeline import SqlAnswer
@@ -44,6 +45,11 @@ def claim_key_of(row: tuple[Any, ...]) -> tuple[tuple[str, str], list[tuple[int,
 def repeated_of(row: tuple[Any, ...]) -> tuple[tuple[str, str], tuple[bytes, bytes, int]]:
     subject, key, fingerprint, outcome, at = row
     return (subject, key), (bytes(fingerprint), bytes(outcome), at)
+
+
+def load_of(row: tuple[Any, ...]) -> tuple[str, TypeLoad]:
+    type_, running, owed, owed_at = row
+    return type_, TypeLoad(int(running), owed, owed_at)
 
 
 def path_of(row: tuple[Any, ...]) -> tuple[tuple[str, str], frozenset[int]]:

@@ -477,12 +477,19 @@ LIVE_WORKERS: Final = "SELECT id, last_heartbeat FROM workers WHERE status <> 'o
 
 TYPES: Final = "SELECT DISTINCT type FROM job_counts WHERE n > 0"
 # --- what is set for types
-TYPE_SETTINGS: Final = "SELECT type, paused_at, paused_by, reason, max_attempts, retry_backoff FROM type_settings"
+TYPE_SETTINGS: Final = """
+    SELECT type, paused_at, paused_by, reason, max_attempts, retry_backoff, max_running, rate_count, rate_ms
+      FROM type_settings"""
+# Another rate begins with a full bucket.
 SAVE_TYPE_SETTINGS: Final = """
-    INSERT INTO type_settings (type, paused_at, paused_by, reason, max_attempts, retry_backoff)
-    VALUES (?, ?, ?, ?, ?, ?)
+    INSERT INTO type_settings (type, paused_at, paused_by, reason, max_attempts, retry_backoff, max_running,
+                               rate_count, rate_ms)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (type) DO UPDATE SET paused_at = excluded.paused_at, paused_by = excluded.paused_by,
-        reason = excluded.reason, max_attempts = excluded.max_attempts, retry_backoff = excluded.retry_backoff"""
+        reason = excluded.reason, max_attempts = excluded.max_attempts, retry_backoff = excluded.retry_backoff,
+        max_running = excluded.max_running, rate_count = excluded.rate_count, rate_ms = excluded.rate_ms,
+        owed = CASE WHEN type_settings.rate_count = excluded.rate_count AND type_settings.rate_ms = excluded.rate_ms
+                    THEN type_settings.owed ELSE 0 END"""
 FORGET_TYPE_SETTINGS: Final = "DELETE FROM type_settings WHERE type = ?"
 PENDING_OF_TYPE: Final = "SELECT coalesce(sum(n), 0) FROM job_counts WHERE status = 'pending' AND type = ?"
 

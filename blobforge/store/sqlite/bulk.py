@@ -141,6 +141,7 @@ class Bulk:
 
     def load(self, needs: Needs) -> Found:
         """All of it in one statement, or where it is little by one for each row; and answers that may be repeated."""
+        needs.loads |= self._limited(needs)
         found, asked, little = Found(), [], not needs.running_of  # of one worker there may be hundreds
         for field, part, take in NAMED:
             if names := getattr(needs, field):
@@ -173,6 +174,11 @@ class Bulk:
             found.new_ids = list(range(self._next_id, self._next_id + needs.new_jobs))
             self._next_id += needs.new_jobs
         return found
+
+    def _limited(self, needs: Needs) -> set[str]:
+        """The types with limits of which jobs may be handed out."""
+        settings = self.type_settings() if needs.ready else {}
+        return {line.type for line in needs.ready if line.type in settings and settings[line.type].limited}
 
     def _take_highest(self, _: Found, told: Rows) -> None:
         self._next_id = told[0][0] + 1
@@ -264,6 +270,7 @@ class Bulk:
         for repeated in changes.repeated:
             self._do.rows(sql.SAVE_REPEATED, repeated)
         write(sql.SAVE_UNDOS, changes.undos)
+        write(sql.SAVE_OWED, changes.owed)
         write(sql.INSERT_AUDIT, [astuple(entry)[1:] for entry in changes.audit])
 
     def _write(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from blobforge.jobtype import TypeLoad
 from blobforge.options import PLAIN, WITH_OPTIONS, QueueLine
 from blobforge.store.files import Doom, FileRecord
 from blobforge.store.needs import Found
@@ -125,6 +126,11 @@ def _take_causes(found: Found, told: Rows) -> None:
     found.causes.update((fingerprint, number) for fingerprint, number in told)
 
 
+def _take_loads(found: Found, told: Rows) -> None:
+    for type_, running, owed, owed_at in told:
+        found.loads[type_] = TypeLoad(running, owed, owed_at)
+
+
 def take_failed(found: Found, told: Rows) -> None:
     for job_id, worker_id in told:
         found.failed[job_id] = (*found.failed[job_id], worker_id)
@@ -143,6 +149,7 @@ NAMED: Final[tuple[tuple[str, sql.LoadPart, Take], ...]] = (
     ("paths", sql.NEEDED_PATHS, _take_paths),
     ("claim_keys", sql.NEEDED_CLAIM_KEYS, _take_claim_keys),
     ("causes", sql.NEEDED_CAUSES, _take_causes),
+    ("loads", sql.NEEDED_LOADS, _take_loads),
 )
 
 

@@ -73,6 +73,11 @@ NEEDED_CLAIM_KEYS: Final = _rows_of(
     "claim_keys WHERE (worker_id, claim_key) {is_pair}",
 )
 NEEDED_CAUSES: Final = _rows_of("fingerprint, id", "failures WHERE fingerprint {is_one}")
+NEEDED_LOADS: Final = _rows_of(
+    "type, (SELECT coalesce(sum(n), 0) FROM job_counts WHERE status = 'running' AND job_counts.type = t.type), owed,"
+    " owed_at",
+    "type_settings AS t WHERE type {is_one}",
+)
 # By itself: an outcome has up to some MiB, and as JSON it would be there four times at once.
 NEEDED_REPEATED: Final = """
     SELECT subject, key, fingerprint, outcome, created_at FROM idempotency
@@ -165,6 +170,7 @@ BEAT_WORKERS: Final = """
     INSERT INTO workers (id, type, status, created_at, last_heartbeat, updated_at)
     SELECT w.id, w.type, w.status, w.created_at, {1}, {2} {each_and} workers AS w WHERE w.id = {0}
     ON CONFLICT (id) DO UPDATE SET last_heartbeat = excluded.last_heartbeat, updated_at = excluded.updated_at"""
+SAVE_OWED: Final = "UPDATE type_settings SET owed = {1}, owed_at = {2} {set_from} WHERE type = {0}"
 DELETE_WORKERS: Final = "DELETE FROM workers WHERE id IN ({row} {0} {each})"
 FORGET_WORKER_TYPES: Final = "DELETE FROM worker_types WHERE worker_id IN ({row} {0} {each})"
 ADD_WORKER_TYPES: Final = "INSERT OR IGNORE INTO worker_types (worker_id, type) {row} {0}, {1} {each}"

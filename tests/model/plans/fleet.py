@@ -88,7 +88,9 @@ class Fleet(Base):
     @seldom
     @rule(
         type_=TYPES,
-        what=st.sampled_from(["pause", "pause why", "why", "resume", "resume", "tries", "wait", "as all"]),
+        what=st.sampled_from(
+            ["pause", "pause why", "why", "resume", "resume", "tries", "wait", "as all", "one", "none", "any", "slow"]
+        ),
     )
     def a_type_is_set(self, type_: str, what: str) -> None:
         wanted: dict[str, Any] = {
@@ -96,6 +98,10 @@ class Fleet(Base):
             "pause why": {"paused": True, "reason": "broken"},
             "why": {"reason": "because"},
             "resume": {"paused": False},
+            "one": {"max_running": 1},
+            "none": {"max_running": 0},
+            "any": {"max_running": None, "rate": None},
+            "slow": {"rate": (2, 50_000)},
             "tries": {"max_attempts": 1},
             "wait": {"retry_backoff": 90_000},
             "as all": {"max_attempts": None, "retry_backoff": None},

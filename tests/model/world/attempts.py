@@ -50,23 +50,29 @@ class Attempts(Access, Kinds):
         if tuple(types) != (worker.type,):
             known = {job.type for job in self.jobs.values()}
             worker.asks |= {type_ for type_ in types if type_ in known and type_ != worker.type}
-        shut = tuple((each, 0) for each in dict.fromkeys(types) if self.paused(each))
-        open_ = [each for each in types if not self.paused(each)]
+        left = {each: room for each in types if (room := self.room(each, now)) is not None}
+        open_ = [each for each in types if left.get(each) != 0]
         waiting = [job for job in self.jobs.values() if job.status == "pending" and job.type in open_]
         waiting = [job for job in waiting if job.not_before is None and (job.options is None or accepts)]
         ready = [job for job in waiting if worker_id not in job.avoid or not self.another(job.type, job.avoid)]
         withheld = {(job.type, int(job.options is not None)) for job in waiting if job not in ready}
         ready.sort(key=lambda job: (job.priority, job.id))
-        jobs = ready[:limit]
+        jobs = []
+        for job in ready:
+            if len(jobs) < limit and left.get(job.type) != 0:
+                jobs.append(job)
+                if job.type in left:
+                    left[job.type] -= 1
         fresh: Iterator[tuple[int, str]] = iter(given)
         for job in jobs:
             attempt, lease = next(fresh, (job.attempt + 1, "?"))
             self.start(job, worker_id, attempt, lease, now)
             job.history[attempt].converter = worker.converter
+            self.started(job.type, now)
         if jobs and key is not None:
             self.claim_keys[worker_id, key] = [(job.id, job.attempt) for job in jobs]
             self.claimed_at[worker_id, key] = now
-        return self.granted(jobs, withheld=tuple(sorted(withheld)), rooms=shut)
+        return self.granted(jobs, withheld=tuple(sorted(withheld)), rooms=tuple(left.items()))
 
     def another(self, type_: str, but: Sequence[str]) -> bool:
         """Whether a worker for the type is online that is none of those."""

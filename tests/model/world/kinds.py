@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 from tests.model.world.state import State
@@ -13,8 +14,8 @@ UNCHANGED = ...
 class Kinds(State):
     def change_type(self, type_: str, by: str, now: int, **wanted: Any) -> Any:
         """What is left out stays, None takes away."""
-        was = self.set_for.get(type_, (None, None, None, None, None))
-        since, whose, reason, tries, backoff = was
+        was = self.set_for.get(type_, (None,) * 8)
+        since, whose, reason, tries, backoff, running, *rate = was
         paused = wanted.get("paused", since is not None)
         if not paused and wanted.get("reason"):
             return No("invalid")
@@ -22,7 +23,14 @@ class Kinds(State):
             since = whose = reason = None
         elif "paused" in wanted or "reason" in wanted:
             since, whose, reason = (now if since is None else since), by, wanted.get("reason") or None
-        is_now = (since, whose, reason, wanted.get("max_attempts", tries), wanted.get("retry_backoff", backoff))
+        if "rate" in wanted:
+            rate = list(wanted["rate"] or (None, None))
+            if rate != list(was[6:]):
+                self.buckets.pop(type_, None)  # full again
+        is_now = (
+            since, whose, reason, wanted.get("max_attempts", tries), wanted.get("retry_backoff", backoff),
+            wanted.get("max_running", running), *rate,
+        )  # fmt: skip
         if is_now != was:
             known = type_ in self.set_for or any(job.type == type_ for job in self.jobs.values())
             if not known and len(self.set_for) >= self.rules.max_types:
@@ -30,10 +38,33 @@ class Kinds(State):
             self.set_for[type_] = is_now
             if not any(value is not None for value in is_now):
                 del self.set_for[type_]
+                self.buckets.pop(type_, None)
         return ("TypeChanged", type_, is_now)
 
-    def paused(self, type_: str) -> bool:
-        return type_ in self.set_for and self.set_for[type_][0] is not None
+    def room(self, type_: str, now: int) -> int | None:
+        """How many more of its jobs may be started now; None: any number."""
+        if type_ not in self.set_for:
+            return None
+        since, *_, most, count, _ = self.set_for[type_]
+        if since is not None:
+            return 0
+        left = []
+        if most is not None:
+            running = sum(job.type == type_ and job.status == "running" for job in self.jobs.values())
+            left.append(max(0, most - running))
+        if count is not None:
+            left.append(int(self.bucket(type_, now)))
+        return min(left) if left else None
+
+    def bucket(self, type_: str, now: int) -> Fraction:
+        """What is in the bucket of its rate: it fills evenly, and never above its size."""
+        *_, count, ms = self.set_for[type_]
+        held, at = self.buckets.get(type_, (Fraction(count), now))
+        return min(Fraction(count), held + Fraction(count * max(0, now - at), ms))
+
+    def started(self, type_: str, now: int) -> None:
+        if type_ in self.set_for and self.set_for[type_][6] is not None:
+            self.buckets[type_] = (self.bucket(type_, now) - 1, now)
 
     def max_attempts(self, type_: str) -> int:
         own = self.set_for[type_][3] if type_ in self.set_for else None

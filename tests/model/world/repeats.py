@@ -18,6 +18,8 @@ class Repeats(State):
             return No("idempotency-mismatch")
         if isinstance(kept.answer, tuple) and kept.answer[:2] == ("Granted", ()):
             return ("Granted", (), True, (), ())  # an old "no job" is no news
+        if isinstance(kept.answer, tuple) and kept.answer[0] == "Granted":
+            return (*kept.answer[:3], (), ())
         return kept.answer
 
     def remember(self, whose: str, key: str, fingerprint: bytes, answer: Any, now: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any, Final, TypeVar
 
 from tests.model.world.things import (
@@ -24,6 +25,7 @@ T = TypeVar("T")
 DURABLE: Final = (
     "jobs", "workers", "files", "doomed", "claim_keys", "claimed_at", "undos", "retried", "retagged", "tokens",
     "people", "sessions", "audits", "kept", "drills", "outputs", "set_for",
+    "buckets",
 )  # fmt: skip
 
 
@@ -35,8 +37,9 @@ class State:
         self.jobs: dict[int, Job] = {}
         self.workers: dict[str, Worker] = {}
         self.files: dict[str, File] = {}
-        # By type: paused at, by, why, tries, first wait.
+        # By type: paused at, by, why, tries, first wait, how many may run, how many are started in how long.
         self.set_for: dict[str, tuple[Any, ...]] = {}
+        self.buckets: dict[str, tuple[Fraction, int]] = {}  # by type: what was in it, and when
         self.doomed: dict[str, Doom] = {}
         self.claim_keys: dict[tuple[str, str], list[tuple[int, int]]] = {}
         self.claimed_at: dict[tuple[str, str], int] = {}
