@@ -23,8 +23,8 @@ class TypeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is left out stays as it is; null sets it no longer: what the server's settings say is in force then.
     `reason` is that of a pause. At most `max_running` jobs run at once; `rate` limits how many are started."""
 
-    paused: bool | UnsetType | None = UNSET
     reason: ShortText | UnsetType | None = UNSET
+    paused: bool | UnsetType | None = UNSET
     max_attempts: MaxAttempts | UnsetType | None = UNSET
     retry_backoff: Backoff | UnsetType | None = UNSET
     max_running: Annotated[int, Meta(ge=0, le=1_000_000)] | UnsetType | None = UNSET
