@@ -15,7 +15,7 @@ Of several servers with waiters one gets the job, and the others ask in vain, a 
 that were woken in vain hold back when another server tells of the next job (`_polite`): as a rule it is taken
 meanwhile. If it is not, no other server has a waiter for it: they are woken then, and at once from the next job on.
 
-Of a type that is paused or has limits there may be ready jobs that nobody may be given. How many may be is bounded
+Of a type that is paused or has limits there may be ready jobs that no worker may be given. How many may be is bounded
 from above, too (`gates.py`): a waiter is woken where both bounds leave it a job.
 
 A job may be kept from a worker that has failed it. That worker's waiter then stands aside (`_aside`), so that the

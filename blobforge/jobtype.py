@@ -1,4 +1,4 @@
-"""What is set for one type of jobs, beside the environment's settings: who may be given its jobs, and how patiently.
+"""What is set for one type of jobs, beside the environment's settings: a pause, limits, and a patience of its own.
 
 Where nothing is set, what the environment says is in force. Times are milliseconds since the epoch, durations
 milliseconds.

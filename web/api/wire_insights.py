@@ -140,7 +140,7 @@ class LimitWire(msgspec.Struct, frozen=True):
 
 
 class PausedType(msgspec.Struct, frozen=True):
-    """A type of which no job is given out, since when, by whom and why; `pending` of its jobs wait."""
+    """A type of which no job is given out: since when, by which caller and why; `pending` of its jobs wait."""
 
     type: str
     since: str
