@@ -18,6 +18,7 @@ import msgspec.inspect
 import trio
 from werkzeug.datastructures import MultiDict
 
+from blobforge import converters
 from blobforge.refusals import Refusal, RefusalCode
 
 DEEPEST = 64  # levels of arrays and objects
@@ -32,6 +33,12 @@ _NO_MARKS = bytes(set(range(256)) - set(b'"[]{}'))
 _HIGH_ALONE = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})")
 _LOW_ALONE = re.compile(rb"(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}")
 _MISSING = re.compile(r"Object missing required field `(\w+)`")
+# Patterns that are too long to be read, as a decoder's message ends with them.
+_IN_WORDS = {
+    f"matching regex {converters.PATTERN!r}": "a name and a version (PEP 440), as `marker 1.3.2`",
+    f"matching regex {converters.WANTED_PATTERN!r}": "a name and the versions (PEP 440), as `marker<1.3`, "
+    "`marker>=1.2,<2`, `marker==1.*` or `marker`; or `none`",
+}
 _AT = re.compile(r" - at `\$\.?(.*)`$")
 
 
@@ -242,6 +249,9 @@ def invalid(message: str) -> Refusal:
     text = message[: at.start()] if at else message
     if missing := _MISSING.fullmatch(text):
         field = f"{field}.{missing[1]}" if field else missing[1]
+    for pattern, expected in _IN_WORDS.items():
+        if text.endswith(pattern):
+            text = f"Expected {expected}"
     where = f"{field}: " if field else ""
     return Refusal(RefusalCode.INVALID, f"{where}{text}.", field=field)
 

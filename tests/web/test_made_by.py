@@ -103,3 +103,19 @@ async def test_what_names_no_converter_is_refused(local: LocalServer, autojump_c
     assert_problem(await local.call("POST", "/api/workers/register", body), 422, "invalid")
     many = {"made_by": f"{said}<", "dry_run": True}
     assert_problem(await local.call("POST", "/api/jobs/retry", many), 422, "invalid")
+
+
+@pytest.mark.parametrize("wanted", ["marker<<", "<1.3", "marker 1.3", "marker<1.3,"])
+async def test_versions_that_are_none_are_refused_in_words(
+    local: LocalServer, autojump_clock: Any, wanted: str
+) -> None:
+    answers = [
+        await local.call("GET", f"/api/jobs?{urlencode({'made_by': wanted})}"),
+        await local.call("POST", "/api/jobs/retry", {"made_by": wanted}),
+    ]
+    for answer in answers:
+        problem = assert_problem(answer, 422, "invalid", field="made_by")
+        assert problem["detail"].startswith("made_by: Expected a name and the versions (PEP 440), as `marker<1.3`")
+    status, refused = await local.call("POST", "/api/workers/register", {"id": "w", "type": "pdf", "converter": "x"})
+    assert status == 422
+    assert refused["detail"] == "converter: Expected a name and a version (PEP 440), as `marker 1.3.2`."
