@@ -118,6 +118,8 @@ def path_of(route: Route) -> str:
         "user_id": "999",
         "worker_id": "mine",
         "kind": "source",
+        "type": "none",
+        "rest": "jobs",
     }
     path = PARAMETER.sub(lambda match: values[match[1]], route.path)
     return f"{path}?types=none" if path == "/events" else path  # lest it goes on for ever
