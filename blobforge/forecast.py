@@ -183,10 +183,12 @@ def share_done(progress: str | None) -> float | None:
 
 
 class Load(msgspec.Struct, frozen=True):
-    """The work of one type: how many wait (for a worker, or for the end of a back-off), how many run."""
+    """The work of one type: how many wait (for a worker, or for the end of a back-off), how many run, and how many
+    may run at once (None: no limit is set; 0 of a type that is paused)."""
 
     waiting: int
     running: int
+    most: int | None = None
 
 
 class Outlook(msgspec.Struct, frozen=True):
@@ -228,6 +230,8 @@ def outlook(loads: Mapping[str, Load], durations: Mapping[str, Durations], onlin
 def _of_type(load: Load, known: Durations | None, online: bool) -> Outlook:
     """The time of n jobs, after k observed ones, is n times their mean, give or take the spread of a sum of n and the
     error of the mean itself."""
+    if load.waiting and load.most == 0:
+        return Outlook(None, None, "paused: no job of it is given out")
     if not online:
         return Outlook(None, None, "no worker is online")
     if not load.running:

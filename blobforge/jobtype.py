@@ -34,6 +34,11 @@ class TypeSettings(msgspec.Struct, frozen=True):
         return self.paused_at is not None
 
     @property
+    def most(self) -> int | None:
+        """How many of its jobs may run at once; None: as many as there are workers."""
+        return 0 if self.paused else self.max_running
+
+    @property
     def limited(self) -> bool:
         return self.max_running is not None or self.rate_count is not None
 

@@ -44,22 +44,21 @@ def desired_workers(
 
     Never fewer than are busy: what runs is not ended for it. While something waits, at least one; and of a type of
     which too few jobs were completed to know how long they take, as many as are online. A worker counts for as many
-    jobs side by side as the busy ones run now.
+    jobs side by side as the busy ones run now. For what may not run, since its type is paused or at its limit, there
+    is no worker.
     """
-    waiting = sum(load.waiting for load in loads.values())
-    if not waiting:
+    may_run = {type_: load for type_, load in loads.items() if load.waiting and load.most != 0}
+    if not may_run:
         return staff.busy
     running = sum(load.running for load in loads.values())
     side_by_side = max(1.0, running / staff.busy) if staff.busy else 1.0
-    work = 0.0  # ms
-    unknown = False
-    for type_, load in loads.items():
+    slots, unknown = 0.0, False
+    for type_, load in may_run.items():
         known = durations.get(type_)
-        if known is not None and known.n >= ENOUGH:
-            # A job that runs is, seen from any moment, half done in the mean.
-            work += (load.waiting + load.running / 2) * known.mean_ms
-        else:
-            unknown = unknown or load.waiting > 0
-    slots = min(work / 1000 / drain_seconds, waiting + running)
-    wanted = math.ceil(slots / side_by_side)
-    return max(wanted, staff.busy, 1, staff.online if unknown else 0)
+        if known is None or known.n < ENOUGH:
+            unknown = True
+            continue
+        # A job that runs is, seen from any moment, half done in the mean.
+        work = (load.waiting + load.running / 2) * known.mean_ms / 1000
+        slots += min(work / drain_seconds, load.waiting + load.running, math.inf if load.most is None else load.most)
+    return max(math.ceil(slots / side_by_side), staff.busy, 1, staff.online if unknown else 0)

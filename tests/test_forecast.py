@@ -145,6 +145,14 @@ def test_what_is_unknown_is_said_to_be_unknown() -> None:
     assert 5 * 60 <= both.high_seconds <= 7 * 60
 
 
+def test_a_paused_type_is_said_to_be_paused() -> None:
+    known = {"pdf": Durations({40: 100})}
+    found = outlook({"pdf": Load(5, 1, most=0)}, known, {"pdf"})
+    assert found.low_seconds is None
+    assert "pdf: paused" in found.words
+    assert outlook({"pdf": Load(0, 1, most=0)}, known, {"pdf"}).low_seconds is not None, "what runs goes on"
+
+
 def test_a_type_without_workers_hides_the_outlook_of_no_other() -> None:
     known = {"pdf": durations(*[MINUTE] * 20), "scan": durations(*[MINUTE] * 20)}
     found = outlook({"pdf": Load(5, 1), "scan": Load(9, 1), "ocr": Load(3, 0)}, known, {"pdf", "scan"})

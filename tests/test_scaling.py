@@ -59,6 +59,17 @@ def test_types_are_added_up() -> None:
     assert found == pytest.approx(2 * desired(1000), abs=1)
 
 
+def test_for_what_may_not_run_there_is_no_worker() -> None:
+    def of(*loads: Load) -> int:
+        named = dict(zip(("pdf", "other"), loads, strict=False))
+        return desired_workers(named, {**MINUTE, "other": MINUTE["pdf"]}, staff(9, 2), drain_seconds=HOUR)
+
+    assert of(Load(10_000, 2, most=0)) == 2, "paused: those that run something stay"
+    assert of(Load(10_000, 2, most=5)) == 5
+    assert of(Load(10_000, 2, most=5), Load(10_000, 0)) == 5 + desired(10_000)
+    assert of(Load(10_000, 0, most=0), Load(60, 0)) == 2
+
+
 def test_who_is_there() -> None:
     found = Staff.of([("a", True, True), ("b", True, False), ("c", False, True), ("d", False, False)])
     assert found == Staff(online=2, busy=2, idle=["b", "d"])

@@ -8,13 +8,23 @@ from urllib.parse import quote, urlsplit
 
 from quart import Response, render_template
 
+from blobforge.access import Scope
 from blobforge.refusals import Refusal
 from web.problems import STATUS
 from web.request import Request
 
 URL = "%/:?#[]@!$&'()*+,;=~"  # what stays as it is in a Location: everything else is encoded
-# What a person that has come to nothing may have looked for.
-PLACES = (("Jobs", "/jobs"), ("Failures", "/failures"), ("Operations", "/operations"), ("Workers", "/workers"))
+# Name, address, and the scope that it takes: what stands at the top of every page.
+PLACES = (
+    ("Overview", "/", Scope.READ),
+    ("Jobs", "/jobs", Scope.READ),
+    ("Failures", "/failures", Scope.READ),
+    ("Operations", "/operations", Scope.READ),
+    ("Workers", "/workers", Scope.READ),
+    ("Admin", "/admin", Scope.ADMIN),
+)
+# Where a person may go on that has come to nothing.
+WAYS_ON = tuple((name, url) for name, url, scope in PLACES if scope is Scope.READ and url != "/")
 WORTH_PACKING = 1400  # bytes: below this, one packet holds it anyway
 
 
@@ -78,13 +88,13 @@ async def refused_page(refusal: Refusal, request_id: str) -> Response:
     """The page for a refusal, with the status that the API gives it."""
     status, title = STATUS[refusal.code]
     detail = refusal.detail if status < 500 else f"{refusal.detail} (request {request_id})"
-    return await message(status, title, detail, link="/", label="To the overview", wait=refusal, places=PLACES)
+    return await message(status, title, detail, link="/", label="To the overview", wait=refusal, places=WAYS_ON)
 
 
 async def broken_page(request_id: str) -> Response:
     """The page for a bug of ours. Says nothing of its cause: that stands in the log, under the request id."""
     text = f"The server met an internal error. Its log has the cause under request id {request_id}."
-    return await message(500, "Internal error", text, link="/", label="To the overview", places=PLACES)
+    return await message(500, "Internal error", text, link="/", label="To the overview", places=WAYS_ON)
 
 
 def redirect(url: str) -> Response:

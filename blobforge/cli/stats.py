@@ -74,7 +74,7 @@ def _unknown(found: Stats) -> str | None:
     if not unknown:
         return None
     more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
-    return f"unknown: no worker is online, or none was completed lately, for {', '.join(unknown[:3])}{more}"
+    return f"unknown: paused, no worker online, or none completed lately: {', '.join(unknown[:3])}{more}"
 
 
 def _types(found: Stats) -> list[tuple[object, ...]]:

@@ -32,7 +32,7 @@ class Stats(msgspec.Struct, frozen=True):
     """The kept counters. `oldest_pending_at` is in ms since the epoch; `completed_per_minute` is a mean.
 
     `seconds_left` has the types with jobs that wait: how long these take at the rate of now; None where no worker is
-    online, or none was completed lately.
+    online, none was completed lately, or the type is paused.
     """
 
     jobs: dict[JobStatus, int]

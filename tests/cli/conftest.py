@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,10 @@ from typing import Any
 
 import pytest
 
+from blobforge.cli.common import CliSession
+from blobforge.cli.fetch.fetching import ResultFilter
+from blobforge.cli.fetch.report import FetchReport
+from blobforge.cli.fetch.run import Into, fetch_matching
 from tests.fixtures.forked import Done, Forked, run
 from tests.fixtures.seaweed import Seaweed
 
@@ -148,3 +152,18 @@ def _end(child: Forked) -> None:
     for pipe in (child.stdout, child.stderr):
         if pipe is not None:
             pipe.close()
+
+
+@pytest.fixture
+def fetch_here(archive: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[], FetchReport]:
+    """`results download` of an archive (test_results.py), in this process; the answer is how it went."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(archive.root.parent / "cache"))
+    session = CliSession(archive.running.url, archive.token, quiet=True)
+    wanted = ResultFilter({"tag": archive.tag, "status": "completed"})
+
+    def fetch() -> FetchReport:
+        report = FetchReport(session)
+        session.run(lambda client: fetch_matching(client, wanted, Into(archive.root), report))
+        return report
+
+    return fetch

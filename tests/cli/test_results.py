@@ -17,11 +17,9 @@ import pytest
 import trio
 from msgspec.structs import replace
 
-from blobforge.cli.common import CliSession
-from blobforge.cli.fetch.fetching import SIDE_BY_SIDE, SMALL, ResultFilter
+from blobforge.cli.fetch.fetching import SIDE_BY_SIDE, SMALL
 from blobforge.cli.fetch.ledger import open_ledger, parts_folder
 from blobforge.cli.fetch.report import FetchReport
-from blobforge.cli.fetch.run import Into, fetch_matching
 from blobforge.client import AsyncClient
 from tests.cli.conftest import Running, running_server
 from tests.cli.terminal import terminal
@@ -369,19 +367,15 @@ def test_since_is_of_the_completion(archive: Archive) -> None:
     assert archive.fetch("--since", "yesterday").returncode == 2
 
 
-@pytest.fixture
-def fetch_here(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> Callable[[], FetchReport]:
-    """The same in this process; the answer is how it went."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(archive.root.parent / "cache"))
-    session = CliSession(archive.running.url, archive.token, quiet=True)
-    wanted = ResultFilter({"tag": archive.tag, "status": "completed"})
-
-    def fetch() -> FetchReport:
-        report = FetchReport(session)
-        session.run(lambda client: fetch_matching(client, wanted, Into(archive.root), report))
-        return report
-
-    return fetch
+@pytest.mark.parametrize(
+    "since", ["2100-01-01", "2100-01-01T00:00", "2100-01-01T00:00:00Z", "2100-01-01T02:00+02:00"]
+)
+def test_a_time_is_read_alike_by_the_download_and_the_manifest(archive: Archive, since: str) -> None:
+    archive.make(*docs(1))
+    assert archive.fetched("--since", since) == []
+    listed = archive.running.blobforge("results", "manifest", "--tag", archive.tag, "--since", since)
+    assert listed.returncode == 0, listed.stderr
+    assert "job_id" not in listed.stdout
 
 
 def test_only_what_has_changed_is_listed(

@@ -13,11 +13,7 @@ from typing import Any
 import pytest
 import trio
 
-from blobforge.cli.common import CliSession
 from blobforge.cli.fetch import fetching
-from blobforge.cli.fetch.fetching import ResultFilter
-from blobforge.cli.fetch.report import FetchReport
-from blobforge.cli.fetch.run import Into, fetch_matching
 from blobforge.client import ApiError, AsyncClient, Client, TransferRefused
 from tests.cli.conftest import Running, running_server
 from tests.cli.test_results import SOAK, Archive
@@ -292,21 +288,6 @@ def test_in_a_script(archive: Archive, tmp_path: Path, monkeypatch: pytest.Monke
         with pytest.raises(ApiError, match="converted again") as error:
             list(outputs)
         assert (error.value.status, error.value.type) == (409, "replaced")
-
-
-@pytest.fixture
-def fetch_here(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The same in this process; the answer is how it went."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(archive.root.parent / "cache"))
-    session = CliSession(archive.running.url, archive.token, quiet=True)
-    wanted = ResultFilter({"tag": archive.tag, "status": "completed"})
-
-    def fetch() -> FetchReport:
-        report = FetchReport(session)
-        session.run(lambda client: fetch_matching(client, wanted, Into(archive.root), report))
-        return report
-
-    return fetch
 
 
 @pytest.mark.parametrize("names", [["a.md", "img/1.png"], [name for name, _ in BOOK]], ids=["fewer", "the same"])

@@ -12,12 +12,11 @@ from typing import Any
 
 import pytest
 
-from blobforge.cli.common import CliError, CliSession
+from blobforge.cli.common import CliError
 from blobforge.cli.fetch import ledger
-from blobforge.cli.fetch.fetching import SMALL, ResultFilter
+from blobforge.cli.fetch.fetching import SMALL
 from blobforge.cli.fetch.folder import Folder
 from blobforge.cli.fetch.report import FetchReport
-from blobforge.cli.fetch.run import Into, fetch_matching
 from blobforge.client import AsyncClient, TransferRefused
 from tests.cli.conftest import Running, running_server
 from tests.cli.test_results import Archive, docs
@@ -34,21 +33,6 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 @pytest.fixture
 def archive(request: pytest.FixtureRequest, shared: Running, tmp_path: Path) -> Archive:
     return Archive(shared, request.node.name[:90], tmp_path / "to")
-
-
-@pytest.fixture
-def fetch_here(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> Callable[[], FetchReport]:
-    """The same in this process; the answer is how it went."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(archive.root.parent / "cache"))
-    session = CliSession(archive.running.url, archive.token, quiet=True)
-    wanted = ResultFilter({"tag": archive.tag, "status": "completed"})
-
-    def fetch() -> FetchReport:
-        report = FetchReport(session)
-        session.run(lambda client: fetch_matching(client, wanted, Into(archive.root), report))
-        return report
-
-    return fetch
 
 
 def test_the_disk_of_the_cache_is_full(

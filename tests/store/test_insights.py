@@ -11,6 +11,7 @@ from actors.effects import perform
 from actors.effects.transaction import Transaction
 from actors.messages import (
     Cancel,
+    ChangeType,
     Claim,
     Complete,
     CreateWorker,
@@ -31,7 +32,9 @@ from actors.messages import (
     Unregister,
 )
 from blobforge import failures
+from blobforge.forecast import Load
 from blobforge.job import Outcome
+from blobforge.jobtype import TypeChanges
 from blobforge.people import AuditEntry
 from blobforge.scaling import Staff
 from blobforge.store import figures
@@ -69,6 +72,18 @@ def test_the_staff_of_a_type_are_those_who_may_be_given_its_jobs(book: Book, rea
     assert reader.insights.staff("ocr") == Staff(online=1, busy=1, idle=[])
     assert reader.insights.staff("none") == Staff(online=0, busy=0, idle=[])
     assert reader.insights.staff(None) == Staff(online=3, busy=3, idle=["idle"])
+
+
+def test_what_may_run_is_known_with_what_waits(book: Book, reader: Reader) -> None:
+    book.register("w")
+    book.do(*(submission(number, type_=type_) for type_ in ("pdf", "ocr", "epub") for number in range(2)))
+    (job,) = book.do(Claim(ADMIN, "w", ("pdf",))).jobs
+    book.do(Complete(ADMIN, "w", job.id))
+    assert set(reader.insights.loads().values()) == {Load(1, 0), Load(2, 0)}
+    assert reader.stats(now=book.now).seconds_left["pdf"] is not None
+    book.do(ChangeType("pdf", "me", TypeChanges(paused=True)), ChangeType("ocr", "me", TypeChanges(max_running=7)))
+    assert reader.insights.loads() == {"pdf": Load(1, 0, most=0), "ocr": Load(2, 0, most=7), "epub": Load(2, 0)}
+    assert reader.stats(now=book.now).seconds_left["pdf"] is None, "for as long as it is paused"
 
 
 # ------------------------------------------------------------------ charts

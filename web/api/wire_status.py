@@ -56,7 +56,8 @@ class TagsWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 class StatsWire(msgspec.Struct, frozen=True, kw_only=True):
     """`jobs_per_minute` is the mean of the last ten minutes; `eta_by_type` has the types with jobs that
-    wait, null where no worker is online for one or none was completed; `eta_seconds` is null unless all are known."""
+    wait, null where one is paused, no worker is online for it, or none was completed; `eta_seconds` is null unless
+    all are known."""
 
     total_jobs: int
     pending_jobs: int

@@ -1,4 +1,4 @@
-"""The overview: what needs attention first, then how the queue stands; and the causes of failures."""
+"""The overview: how many jobs there are, what needs attention, how the queue stands; and the causes of failures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from blobforge.refusals import Refusal
 from blobforge.store.filters import JobFilter
 from blobforge.store.lists import Cursor
 from blobforge.store.reading import Reader
-from web.api.insights import read_outlook, reading_attention, reading_failures
+from web.api.insights import MOST_SHOWN, read_outlook, reading_attention, reading_failures
 from web.api.jobs import expected_ends
 from web.api.wire_insights import FailureQuery
 from web.dashboard.page import framed, page
@@ -45,6 +45,7 @@ async def overview(call: Call) -> Response:
         place="/",
         window=window if window in WINDOWS else "1h",
         windows=WINDOWS,
+        most=MOST_SHOWN,
         stats=stats,
         **found,
     )

@@ -13,7 +13,7 @@ from blobforge.job import JobStatus
 from blobforge.refusals import Refusal
 from blobforge.store.figures import Stats
 from blobforge.store.reading import Reader
-from web.html import html, packed, redirect
+from web.html import PLACES, html, packed, redirect
 from web.routing import Call
 
 T = TypeVar("T")
@@ -24,16 +24,6 @@ FRAME_POLICY = (
     "sandbox; default-src 'none'; style-src 'self'; frame-ancestors 'self'; base-uri 'none'; form-action 'none'"
 )
 THEMES = ("system", "light", "dark")
-
-# Name, address, and the scope that it takes: what stands at the top of every page.
-PLACES = (
-    ("Overview", "/", Scope.READ),
-    ("Jobs", "/jobs", Scope.READ),
-    ("Failures", "/failures", Scope.READ),
-    ("Operations", "/operations", Scope.READ),
-    ("Workers", "/workers", Scope.READ),
-    ("Admin", "/admin", Scope.ADMIN),
-)
 
 
 class Notice(msgspec.Struct, frozen=True):

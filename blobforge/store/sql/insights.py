@@ -93,6 +93,7 @@ class Insights:
             counts.setdefault(type_, {})[bucket] = n
         return {type_: Durations(of_type) for type_, of_type in counts.items()}
 
+    @of_one_moment
     def loads(self) -> dict[str, Load]:
         waiting: dict[str, int] = {}
         running: dict[str, int] = {}
@@ -101,7 +102,9 @@ class Insights:
                 waiting[type_] = waiting.get(type_, 0) + n
             elif status == JobStatus.RUNNING:
                 running[type_] = running.get(type_, 0) + n
-        return {type_: Load(waiting.get(type_, 0), running.get(type_, 0)) for type_ in {*waiting, *running}}
+        most = {type_: each.most for type_, each in all_settings(self._ask.rows(sql.TYPE_SETTINGS)).items()}
+        types = {*waiting, *running}
+        return {type_: Load(waiting.get(type_, 0), running.get(type_, 0), most.get(type_)) for type_ in types}
 
     def staff(self, type_: str | None) -> Staff:
         asked = self._ask.rows(sql.STAFF) if type_ is None else self._ask.rows(sql.STAFF_OF_TYPE, (type_,))

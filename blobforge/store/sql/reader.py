@@ -216,6 +216,7 @@ class SqlReader(JobLists):
             minute = now // MINUTE_MS
             rates: dict[str, int] = dict(self._ask.rows(sql.RATES_SINCE, (minute - RATE_MINUTES + 1, minute + 1)))
             served = self.insights.types_with_workers()
+            served -= {type_ for type_, each in self.types.settings().items() if each.most == 0}
             by_status, bytes_by_type = self._bytes()
         # The minute under way counts as far as it has come.
         minutes = RATE_MINUTES - 1 + now % MINUTE_MS / MINUTE_MS

@@ -48,7 +48,6 @@ const refresher = {
         if (early <= 0) { location.reload(); return; }
         this.soon(early);
       }
-      main().dataset.now = content.dataset.now;
       Idiomorph.morph(main(), content, { callbacks: keeping });
       document.title = fresh.title;
       settle();
@@ -266,8 +265,8 @@ const drawChart = async (holder) => {
   const times = (_, splits, __, ___, step) => splits.map((at) => said(step).format(at * 1000));
   const newest = (self) => { if (self.legend.idx == null) self.setLegend({ idx: self.data[0].length - 1 }, false); };
   // 1,200,000 as 1.2M: and as much room as the longest of them takes.
-  const few_digits = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
-  const short = (_, splits) => splits.map((n) => Number.isInteger(n) || n >= 1000 ? few_digits.format(n) : "");
+  const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
+  const short = (_, splits) => splits.map((n) => Number.isInteger(n) || n >= 1000 ? compact.format(n) : "");
   const wide = (_, values) => 18 + 8 * Math.max(2, ...(values || []).map((each) => each.length));
   const fromNothing = (_, low, high) => [0, Math.max(high || 0, 1)];
   const apart = chosen.includes("workers") && chosen.length > 1; // few of them beside many jobs would lie flat
