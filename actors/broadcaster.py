@@ -77,17 +77,23 @@ class Subscription:
         *,
         types: frozenset[str],
         job: int | None,
+        jobs: frozenset[int],
         read: int | None,
         after: EventPlace | None = None,
         secret_hash: str | None = None,
     ) -> None:
-        """`read` is the number of the last event that it knows; None: it has to resync first. `after`: it has read up
+        """It wants the events of `types` (all of them if empty) that are about `job`, if given; and those about `jobs`,
+        whatever they are: where only these are given, no others.
+
+        `read` is the number of the last event that it knows; None: it has to resync first. `after`: it has read up
         to there at another server, which was ahead of this one. `secret_hash` names the credential that it is open
         by."""
         self._broadcaster = broadcaster
         self.secret_hash = secret_hash
         self._types = types
         self._job = job
+        self._jobs = jobs
+        self._others = bool(types) or job is not None or not jobs  # whether it wants more than the events of `jobs`
         self._after = after
         self._began = broadcaster.events  # older events are replayed, however many
         self._read = self._began if read is None else read
@@ -98,7 +104,10 @@ class Subscription:
     def wants(self, frame: Frame) -> bool:
         if self._after is not None and frame.place is not None and frame.place <= self._after:
             return False
-        return (not self._types or frame.name in self._types) and (self._job is None or frame.job_id == self._job)
+        if frame.job_id in self._jobs:
+            return True
+        named = not self._types or frame.name in self._types
+        return self._others and named and (self._job is None or frame.job_id == self._job)
 
     def offer(self, frame: Frame) -> bool:
         """Whether the subscriber, which has read all before, wants this event. If not, it counts as read."""
@@ -234,11 +243,14 @@ class Broadcaster:
         last_event_id: str | None = None,
         types: frozenset[str] = frozenset(),
         job: int | None = None,
+        jobs: frozenset[int] = frozenset(),
         secret_hash: str | None = None,
     ) -> Subscription:
         """A new subscriber; with the id of the last event that it saw, it first gets what it missed since."""
         read, after = self._since(last_event_id) if last_event_id else (self._number, None)
-        subscription = Subscription(self, types=types, job=job, read=read, after=after, secret_hash=secret_hash)
+        subscription = Subscription(
+            self, types=types, job=job, jobs=jobs, read=read, after=after, secret_hash=secret_hash
+        )
         if self._closed:
             subscription.close()
         else:

@@ -24,6 +24,7 @@ from web.routing import Access, Call, Route
 # Proxies close what is silent for a minute; a comment costs nothing and also finds clients that are gone.
 KEEPALIVE_SECONDS = 15.0
 PING_SECONDS = 30.0  # existing clients end a stream that has no `ping` for long
+MOST_JOBS = 100  # that one stream names
 CONNECTED = b"event: ping\ndata: connected\n\n"  # the first frame of every stream, as existing clients expect it
 STILL_HERE = b": still here\n\n"
 PING = b"event: ping\ndata: keepalive\n\n"
@@ -39,10 +40,12 @@ TOO_MANY = Refusal(
 
 
 class EventsQuery(msgspec.Struct, frozen=True):
-    """`types` is a comma-separated list of event names; `job` the id of one job."""
+    """`types` is a comma-separated list of event names; `job` the id of one job, to which they are narrowed; `jobs`
+    a comma-separated list of job ids (100 at most), whose events come besides, whatever their names."""
 
     types: Annotated[str, Meta(max_length=500)] | None = None
     job: Annotated[int, Meta(ge=1, le=2**63 - 1)] | None = None
+    jobs: Annotated[str, Meta(max_length=2000, pattern=r"^[0-9]{1,19}(,[0-9]{1,19})*$")] | None = None
     last_event_id: Annotated[str, Meta(max_length=100)] | None = None
 
 
@@ -59,6 +62,9 @@ async def events(call: Call) -> Response | Refusal:
     if unknown := types - set(EVENT_NAMES):
         names = ", ".join(EVENT_NAMES)
         return Refusal(RefusalCode.INVALID, f"There is no event {min(unknown)!r}; there are {names}.", field="types")
+    jobs = frozenset(map(int, wanted.jobs.split(","))) if wanted.jobs else frozenset()
+    if len(jobs) > MOST_JOBS:
+        return Refusal(RefusalCode.INVALID, f"A stream can name {MOST_JOBS} jobs at most.", field="jobs")
     if call.request.method == "HEAD":  # asks about the stream, and will read nothing of it
         return Response(b"", headers=HEADERS, content_type=CONTENT_TYPE)
     room = ExitStack()
@@ -70,6 +76,7 @@ async def events(call: Call) -> Response | Refusal:
         last_event_id=last,
         types=types,
         job=wanted.job,
+        jobs=jobs,
         secret_hash=call.caller.secret_hash,
     )
     frames = _stream(call, subscribe, room, bool(last))

@@ -175,7 +175,7 @@ def test_resync_fetches_the_page_anew(stage: Stage, page: Page) -> None:
     page.goto("/jobs")
     live(page)
     with page.expect_response(lambda answer: "x-live" in answer.request.headers) as found:
-        page.evaluate("connection.source.dispatchEvent(new MessageEvent('resync', { data: '{}' }))")
+        page.evaluate("connection.heard({ missed: true })")
     assert found.value.status == 200
 
 

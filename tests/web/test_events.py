@@ -94,8 +94,24 @@ async def test_filters(local: LocalServer, autojump_clock: Any) -> None:
         assert [frame.event for frame in frames] == ["job_updated", "job_completed"]
 
 
+async def test_the_events_of_some_jobs_come_beside_those_of_some_types(
+    local: LocalServer, autojump_clock: Any
+) -> None:
+    for content in (b"1", b"2", b"3"):
+        await local.submit(content)
+    await local.register()
+    async with stream(local, "?types=job_completed&jobs=2,3") as both, stream(local, "?jobs=3,1") as jobs:
+        for _ in range(3):
+            await finish(local)
+        seen = [(frame.event, frame.data["job_id"]) for frame in await both.rest()]
+        assert seen == [("job_completed", 1), ("job_updated", 2), ("job_completed", 2), ("job_updated", 3),
+                        ("job_completed", 3)]  # fmt: skip
+        assert [frame.data["job_id"] for frame in await jobs.rest()] == [1, 1, 3, 3]
+
+
 @pytest.mark.parametrize("query", ["?types=job_made", "?types=job_created,x", "?job=0", "?job=x", "?job=1.5",
-                                   "?job=9999999999999999999", "?types=%00", "?types=" + "a" * 501])  # fmt: skip
+                                   "?job=9999999999999999999", "?jobs=1,x", "?jobs=,1", "?jobs=0000000000000000000000",
+                                   "?jobs=" + ",".join(map(str, range(101))), "?types=%00", "?types=" + "a" * 501])  # fmt: skip
 async def test_bad_filters(local: LocalServer, autojump_clock: Any, query: str) -> None:
     assert_problem(await local.call("GET", f"/events{query}"), 422, "invalid")
     assert local.parts.services.streams.used == 0

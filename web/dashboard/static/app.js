@@ -3,8 +3,6 @@
 
 const main = () => document.querySelector("main");
 const REFRESH_MS = 1500; // between two refreshes of a page that somebody looks at
-const HIDDEN_MS = 30000; // the same in a tab in the background
-const RETRY_MS = [500, 1000, 2000, 5000, 10000];
 const RELOAD_MS = 5000; // a page that has just loaded is not loaded anew
 const BUSY_MS = 15000; // since the last touch: an open list of choices is not redrawn under somebody's hand
 
@@ -18,8 +16,7 @@ const refresher = {
 
   soon(least = 0) {
     if (this.timer) return;
-    const pause = document.hidden ? HIDDEN_MS : REFRESH_MS;
-    const wait = Math.max(least, this.last + pause - Date.now());
+    const wait = Math.max(least, this.last + REFRESH_MS - Date.now());
     this.timer = setTimeout(() => this.now(), wait);
   },
 
@@ -111,52 +108,59 @@ const keeping = {
 const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 
 const connection = {
-  source: null,
+  port: null, // to the one stream of this browser (stream.js)
   state: "",
-  failures: 0,
-  address: "",
+  streams: false, // whether the stream stands, whatever a refresh came to
 
-  // What the page wants to hear of stands in its <main>: another page, another stream. The sign in the head of the
-  // page may be a new one, which says nothing yet.
+  // What the page wants to hear of stands in its <main>. The sign in the head of the page may be a new one, which says
+  // nothing yet.
   open() {
     const address = main()?.dataset.live || "";
-    if (address === this.address && this.source?.readyState !== EventSource.CLOSED) { this.say(this.state); return; }
-    this.source?.close();
-    this.source = null;
-    this.address = address;
-    if (!address) { this.say("off"); return; }
-    const source = new EventSource(address);
-    this.source = source;
-    source.addEventListener("ping", () => {
-      const again = this.failures > 0;
-      this.failures = 0;
-      this.say("live");
-      if (again) refresher.now();
-    });
-    source.addEventListener("resync", () => refresher.now());
-    for (const name of EVENTS) source.addEventListener(name, () => refresher.soon());
-    source.onerror = () => {
-      if (this.source !== source) return;
-      this.failures += 1;
-      this.say("lost");
-      if (source.readyState === EventSource.CLOSED) this.reopen();
-    };
+    const query = new URLSearchParams(address.split("?")[1]);
+    const list = (name) => (query.get(name) || "").split(",").filter(Boolean);
+    this.port ||= this.connect();
+    this.port.postMessage({ types: list("types"), jobs: list("jobs").map(Number), hidden: document.hidden });
+    this.say(address ? this.state : "off");
   },
 
-  // The browser comes back by itself after a broken line, but not after an answer that was no stream.
-  reopen() {
-    const wait = RETRY_MS[Math.min(this.failures, RETRY_MS.length) - 1] || RETRY_MS[0];
-    setTimeout(async () => {
-      const answer = await fetch("/api/auth/info").then((found) => found.json()).catch(() => null);
-      if (answer && !answer.authenticated) { this.say("signed-out"); return; }
-      this.address = "";
-      this.open();
-    }, wait);
+  connect() {
+    const script = document.querySelector("script[src*='/static/stream.js']").src;
+    let port;
+    try {
+      const worker = new SharedWorker(script, "blobforge");
+      // It may be forbidden, or not to be had: then this tab has a stream of its own.
+      worker.onerror = () => { if (this.port === port) { this.port = this.alone(); this.open(); } };
+      port = worker.port;
+    } catch { return this.alone(); }
+    port.onmessage = (event) => this.heard(event.data);
+    return port;
+  },
+
+  alone() {
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = (event) => this.heard(event.data);
+    makeHub().add(port2);
+    return port1;
+  },
+
+  heard({ who, state, figures, missed }) {
+    if (who) { this.open(); return; }
+    if (!main()?.dataset.live) return;
+    if (state) {
+      this.streams = state === "live";
+      this.say(state);
+    } else if (document.hidden) {
+      if (figures) showFigures(figures); // all else is fetched when somebody looks
+    } else if (missed) {
+      refresher.now();
+    } else {
+      refresher.soon();
+    }
   },
 
   // A page has come from the server: that one try before it came to nothing is over.
   answered() {
-    if (this.state === "lost" && this.source?.readyState === EventSource.OPEN) this.say("live");
+    if (this.state === "lost" && this.streams) this.say("live");
   },
 
   say(state) {
@@ -172,11 +176,6 @@ const connection = {
     }[state];
   },
 };
-
-const EVENTS = [
-  "stats_updated", "job_created", "job_updated", "job_completed", "job_failed", "job_progress", "job_removed",
-  "worker_online", "worker_offline", "worker_draining", "worker_removed", "type_paused", "type_resumed",
-];
 
 // ---------------------------------------------------------------- times, icon, notices
 
@@ -220,6 +219,14 @@ const showState = () => {
   const icon = document.querySelector("link[rel=icon]");
   const wanted = main()?.dataset.icon;
   if (icon && wanted && icon.getAttribute("href") !== wanted) icon.setAttribute("href", wanted);
+};
+
+// The title and the icon of a tab in the background, as the server would make them.
+const showFigures = ({ dead, busy }) => {
+  const title = document.title.replace(/^\([\d,]+ dead\) /, "");
+  document.title = dead ? `(${dead.toLocaleString("en")} dead) ${title}` : title;
+  const icon = document.querySelector("link[rel=icon]");
+  icon?.setAttribute("href", icon.dataset[dead ? "dead" : busy ? "busy" : "idle"]);
 };
 
 // A notice outlives the refresh that follows it: it moves out of the page, until it is dismissed or its page is left.
@@ -396,7 +403,8 @@ const arrive = () => {
   settle();
 };
 
-document.addEventListener("visibilitychange", () => { if (!document.hidden) refresher.now(); });
+document.addEventListener("visibilitychange", () => { connection.open(); if (!document.hidden) refresher.now(); });
+addEventListener("pageshow", (event) => { if (event.persisted) { arrive(); refresher.now(); } });
 // A page settles some time after it was swapped in; a refresh that was under way must not take its notice away before.
 document.addEventListener("htmx:afterSwap", () => { refresher.stop(); refresher.last = Date.now(); });
 document.addEventListener("htmx:afterSettle", arrive);
