@@ -82,8 +82,8 @@ class Subscription:
         after: EventPlace | None = None,
         secret_hash: str | None = None,
     ) -> None:
-        """It wants the events of `types` (all of them if empty) that are about `job`, if given; and those about `jobs`,
-        whatever they are: where only these are given, no others.
+        """It wants the events of `types` (all of them if empty) that are about `job`, if given; and those about
+        `jobs`, whatever they are: where only these are given, no others.
 
         `read` is the number of the last event that it knows; None: it has to resync first. `after`: it has read up
         to there at another server, which was ahead of this one. `secret_hash` names the credential that it is open

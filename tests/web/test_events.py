@@ -110,8 +110,9 @@ async def test_the_events_of_some_jobs_come_beside_those_of_some_types(
 
 
 @pytest.mark.parametrize("query", ["?types=job_made", "?types=job_created,x", "?job=0", "?job=x", "?job=1.5",
-                                   "?job=9999999999999999999", "?jobs=1,x", "?jobs=,1", "?jobs=0000000000000000000000",
-                                   "?jobs=" + ",".join(map(str, range(101))), "?types=%00", "?types=" + "a" * 501])  # fmt: skip
+                                   "?job=9999999999999999999", "?types=%00", "?types=" + "a" * 501, "?jobs=1,x",
+                                   "?jobs=,1", "?jobs=" + "0" * 20,
+                                   "?jobs=" + ",".join(map(str, range(101)))])  # fmt: skip
 async def test_bad_filters(local: LocalServer, autojump_clock: Any, query: str) -> None:
     assert_problem(await local.call("GET", f"/events{query}"), 422, "invalid")
     assert local.parts.services.streams.used == 0
