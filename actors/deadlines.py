@@ -22,16 +22,16 @@ class Deadlines(Generic[K, V]):
     def __init__(self) -> None:
         self._at: dict[K, tuple[float, V]] = {}
         self._heap: list[tuple[float, int, K]] = []
-        self._queued: set[K] = set()
+        self._queued: dict[K, float] = {}  # when each comes up in the heap; later entries of it are void
         self._order = itertools.count()
 
     def __len__(self) -> int:
         return len(self._at)
 
     def set(self, key: K, at: float, note: V) -> None:
-        """Put or move a deadline. Never bring one forward: the heap would find out too late."""
+        """Put or move a deadline."""
         self._at[key] = (at, note)
-        if key not in self._queued:
+        if at < self._queued.get(key, math.inf):
             self._queue(key, at)
 
     def put_back(self, key: K, at: float, note: V) -> None:
@@ -55,8 +55,10 @@ class Deadlines(Generic[K, V]):
         """Remove and return up to `limit` of those whose time has come."""
         due: list[tuple[K, V]] = []
         while self._heap and self._heap[0][0] <= now and len(due) < limit:
-            _, _, key = heapq.heappop(self._heap)
-            self._queued.discard(key)
+            queued_at, _, key = heapq.heappop(self._heap)
+            if self._queued.get(key) != queued_at:
+                continue  # it came up earlier
+            del self._queued[key]
             current = self._at.get(key)
             if current is None:
                 continue
@@ -69,4 +71,4 @@ class Deadlines(Generic[K, V]):
 
     def _queue(self, key: K, at: float) -> None:
         heapq.heappush(self._heap, (at, next(self._order), key))
-        self._queued.add(key)
+        self._queued[key] = at

@@ -15,7 +15,7 @@ import msgspec
 
 from blobforge.access import Caller, Scope
 from blobforge.job import Job, JobStatus, ReleaseCause
-from blobforge.jobtype import TypeChanges, TypeRoom, TypeSettings
+from blobforge.jobtype import Patience, TypeChanges, TypeRoom, TypeSettings
 from blobforge.objects import ObjectInfo
 from blobforge.operation import Operation
 from blobforge.options import QueueLine, lanes
@@ -140,19 +140,21 @@ class Granted(Success, frozen=True):
     """The jobs handed out, most urgent first. `idle`: none, which says nothing about whether there are any (the
     worker drains, the request waits no longer, or it is the answer of an earlier request). `repeated`: it is that,
     and final. `withheld_lines`: those in which there are jobs that are kept from this worker. `rooms`: how many more
-    jobs may be given of those of its types that are paused or have limits."""
+    jobs may be given of those of its types that are paused or have limits. `patience`: with the leases of those types
+    for which it is not the one of all."""
 
     jobs: tuple[Job, ...] = ()
     idle: bool = False
     repeated: bool = False
     withheld_lines: tuple[QueueLine, ...] = ()
     rooms: tuple[TypeRoom, ...] = ()
+    patience: dict[str, Patience] = {}
 
 
 class Claim(Message[Granted], frozen=True):
     """Ask for up to `limit` jobs of these types; `wait` seconds at most until there is one. The caller's credential
     is good for `good_for` seconds, as far as is known. `accepts` is what the worker heeds of a job beside its source
-    (`options`), `converter` what it works with, where it says so here."""
+    (`options`, `heartbeat_interval`), `converter` what it works with, where it says so here."""
 
     caller: Caller
     worker_id: str
@@ -274,11 +276,13 @@ class Expired(Success, frozen=True):
 
 
 class Silent(msgspec.Struct, frozen=True):
-    """A lease that no heartbeat has renewed since `beat`."""
+    """A lease that no heartbeat has renewed since `beat`, for `lasted` ms; None: for as long as is set for all
+    types."""
 
     job_id: int
     attempt: int
     beat: int
+    lasted: int | None = None
 
 
 class ExpireLeases(Message[Expired], frozen=True):
@@ -348,12 +352,14 @@ class HeartbeatSeen(Success, frozen=True):
     """`abandon`: the jobs named that this worker no longer holds. `renewed`: when their leases were renewed.
 
     `late`: those of `abandon` whose lease expired and that have not been started since; they may still be completed.
+    `patience`: with the lease that ends first, where one of them has not the patience of all types.
     """
 
     drain: bool
     abandon: tuple[int, ...] = ()
     late: tuple[int, ...] = ()
     renewed: int | None = None
+    patience: Patience | None = None
 
 
 class JobBeat(msgspec.Struct, frozen=True):

@@ -90,15 +90,18 @@ class Reaper:
     def resume(
         self,
         *,
-        running: Iterable[tuple[int, int, int]],
+        running: Iterable[tuple[int, int, int, int | None]],
         workers: Iterable[tuple[str, int | None]],
         uploads: Iterable[tuple[int, str, int]],
         now_ms: int,
     ) -> None:
-        """Take up what a former run left, each with one fresh period of grace."""
+        """Take up what a former run left, each with one fresh period of grace. The last of each that runs: how long
+        (ms) a lease of its type lasts, if that is set."""
         now = trio.current_time()
-        for job_id, attempt, beat in running:
-            self._leases.set(job_id, now + self._worker_timeout, Silent(job_id, attempt, beat))
+        for job_id, attempt, beat, own in running:
+            # Never less than the grace of all: its worker was told an interval that may be another than now.
+            lasts = own if own is not None and own > self._worker_timeout * 1000 else None
+            self._set_lease(job_id, attempt, beat, lasts, now)
         for worker_id, seen in workers:
             self._workers.set(worker_id, now + self._worker_timeout, SilentWorker(worker_id, seen or 0))
         for job_id, _, since in uploads:
@@ -146,8 +149,8 @@ class Reaper:
         now = trio.current_time() + later
         for fact in facts:
             match fact:
-                case LeaseRenewed(job_id=job_id, attempt=attempt, beat=beat):
-                    self._leases.set(job_id, now + self._worker_timeout, Silent(job_id, attempt, beat))
+                case LeaseRenewed():
+                    self._set_lease(fact.job_id, fact.attempt, fact.beat, fact.lasts, now)
                 case LeaseEnded(job_id=job_id):
                     self._leases.drop(job_id)
                 case WorkerSeen(worker_id=worker_id, beat=beat):
@@ -165,6 +168,12 @@ class Reaper:
                     self._grant_all(self._worker_timeout)
                 case _:
                     pass  # not heeded
+
+    def _set_lease(self, job_id: int, attempt: int, beat: int, lasts: int | None, now: float) -> None:
+        at = now + (self._worker_timeout if lasts is None else lasts / 1000)
+        self._leases.set(job_id, at, Silent(job_id, attempt, beat, lasts))
+        if lasts is not None and at < self._planned:
+            self.mailbox.nudge()  # of those that last as long as all none ends before the pulse
 
     async def _expire_leases(self) -> None:
         due = self._leases.take_due(trio.current_time(), LARGEST_REAP)

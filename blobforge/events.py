@@ -190,11 +190,13 @@ class JobWaits(Fact, frozen=True):
 
 
 class LeaseRenewed(Fact, frozen=True):
-    """The lease was granted or renewed now. `beat` is the heartbeat (ms) that a later expiry must still find."""
+    """The lease was granted or renewed now. `beat` is the heartbeat (ms) that a later expiry must still find. It runs
+    for `lasts` ms; None: as long as is set for all types."""
 
     job_id: int
     attempt: int
     beat: int
+    lasts: int | None = None
 
 
 class LeaseEnded(Fact, frozen=True):

@@ -6,6 +6,8 @@ milliseconds.
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
@@ -18,7 +20,8 @@ class TypeSettings(msgspec.Struct, frozen=True):
     """None: not set. While the type is paused (since `paused_at`, by the caller `paused_by`) no worker is given its
     jobs. `max_attempts` is for jobs that are submitted from then on without a number of their own; `retry_backoff`
     the wait after the first failed attempt. At most `max_running` of its jobs run at once. Jobs that are started are
-    taken out of a bucket of `rate_count` that fills evenly within `rate_ms`."""
+    taken out of a bucket of `rate_count` that fills evenly within `rate_ms`. `worker_timeout`: how long a lease lasts
+    that no heartbeat renews."""
 
     paused_at: int | None = None
     paused_by: str | None = None
@@ -28,6 +31,7 @@ class TypeSettings(msgspec.Struct, frozen=True):
     max_running: int | None = None
     rate_count: int | None = None
     rate_ms: int | None = None
+    worker_timeout: int | None = None
 
     @property
     def paused(self) -> bool:
@@ -44,6 +48,9 @@ class TypeSettings(msgspec.Struct, frozen=True):
 
 
 NOTHING_SET = TypeSettings()
+# By this word a claim says that its worker beats at the interval that it is told with each job.
+HEEDS_INTERVAL: Final = "heartbeat_interval"
+BEATS_SHARE: Final = 1 / 6  # of the patience with a lease: so long a worker waits between two heartbeats
 
 
 class TypeChanges(msgspec.Struct, frozen=True):
@@ -55,6 +62,14 @@ class TypeChanges(msgspec.Struct, frozen=True):
     retry_backoff: int | UnsetType | None = UNSET
     max_running: int | UnsetType | None = UNSET
     rate: tuple[int, int] | UnsetType | None = UNSET  # count, ms
+    worker_timeout: int | UnsetType | None = UNSET
+
+
+class Patience(msgspec.Struct, frozen=True):
+    """How long a lease lasts that no heartbeat renews, and how long its worker waits between two (both ms)."""
+
+    lease: int
+    beat: int
 
 
 class TypeLoad(msgspec.Struct, frozen=True):
@@ -81,7 +96,7 @@ def changed(before: TypeSettings, changes: TypeChanges, *, by: str, now: int) ->
     after = _paused(before, changes, by=by, now=now)
     if isinstance(after, Refusal):
         return after
-    for name in ("max_attempts", "retry_backoff", "max_running"):
+    for name in ("max_attempts", "retry_backoff", "max_running", "worker_timeout"):
         if (value := getattr(changes, name)) is not UNSET:
             after = replace(after, **{name: value})
     if changes.rate is UNSET:
@@ -132,6 +147,17 @@ def _paused(before: TypeSettings, changes: TypeChanges, *, by: str, now: int) ->
         return before
     since = before.paused_at if before.paused_at is not None else now
     return replace(before, paused_at=since, paused_by=by, reason=reason or None)
+
+
+def patience(settings: TypeSettings, default: Patience, *, heeds: bool) -> Patience | None:
+    """What holds for a lease of a job of the type instead of the default; None: the default does. `heeds`: its worker
+    beats at the interval that it is told with the job. One that does not beats at its own, by which a shorter lease
+    would be lost."""
+    own = settings.worker_timeout
+    if own is None or (own < default.lease and not heeds):
+        return None
+    # Workers that are silent for longer than the default count as offline, whatever they run.
+    return Patience(own, min(default.beat, round(own * BEATS_SHARE)))
 
 
 def retry_policy(settings: TypeSettings, default: RetryPolicy) -> RetryPolicy:

@@ -28,6 +28,7 @@ from blobforge.events import (
     JobCompleted,
     JobFailed,
     LeaseEnded,
+    LeaseRenewed,
     OutputUnchecked,
 )
 from blobforge.job import LARGEST_RESULT, Job, JobStatus, Outcome
@@ -56,7 +57,9 @@ def _claim_next(tx: Transaction, message: Complete, job: Job, *, again: bool) ->
     if again and message.lease is not None:
         for held in tx.store.jobs_of_worker(message.worker_id):
             if held.lease == claims.lease_after(message.lease, held.id, held.attempt):
-                return Granted((held,))
+                worker = tx.store.worker(message.worker_id)
+                assert worker is not None
+                return Granted((held,), patience=claims.patience_with(tx, (held,), worker))
     claim = Claim(
         message.caller,
         message.worker_id,
@@ -203,6 +206,11 @@ def expire_leases(tx: Transaction, message: ExpireLeases) -> Expired:
 def _expire_lease(tx: Transaction, silent: Silent) -> bool:
     job = tx.store.job(silent.job_id)
     if job is None or job.attempt != silent.attempt or job.heartbeat_at != silent.beat:
+        return False
+    own = tx.store.type_settings(job.type).worker_timeout
+    if own is not None and own > (tx.rules.patience.lease if silent.lasted is None else silent.lasted):
+        # More was set for its type since the last heartbeat: that begins now.
+        tx.facts.append(LeaseRenewed(job.id, job.attempt, silent.beat, own))
         return False
     lost = life.lose(job, policy=tx.retry_policy(job.type), now=tx.now)
     if isinstance(lost, Refusal):

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from itertools import accumulate
 
 from msgspec.structs import replace
 
 from actors.effects.acting import acting
 from actors.effects.converters import one_too_many
-from actors.effects.fleet import show_life
+from actors.effects.fleet import renewed, show_life
 from actors.effects.jobtypes import pick_within, rooms, started
 from actors.effects.transaction import Transaction
 from actors.messages import Claim, Granted
 from blobforge import life
-from blobforge.events import JobTaken, JobUpdated, LeaseRenewed
+from blobforge.events import JobTaken, JobUpdated
 from blobforge.job import Job
+from blobforge.jobtype import Patience
 from blobforge.objects.keys import output_key
 from blobforge.refusals import Refusal
 from blobforge.worker import Worker, WorkerStatus, bound_to_another, gets_work, not_registered
@@ -45,8 +47,8 @@ def claim(tx: Transaction, message: Claim, *, after: str | None = None) -> Grant
     if isinstance(said, Refusal):
         return said
     worker = said
-    if message.claim_key is not None and (again := _given_before(tx, message)):
-        return Granted(tuple(again))
+    if message.claim_key is not None and (again := _given_before(tx, message, worker)):
+        return Granted(tuple(again), patience=patience_with(tx, again, worker))
     if not gets_work(worker):
         return Granted(idle=True)
     if message.types != (worker.type,):
@@ -55,13 +57,24 @@ def claim(tx: Transaction, message: Claim, *, after: str | None = None) -> Grant
     limited = rooms(tx, message.types)
     picked, withheld = pick_within(tx, message, limited)
     picked = _fitting(picked)
-    granted = [_grant(tx, job, message, after, worker.converter) for job in picked]
+    granted = [_grant(tx, job, message, after, worker) for job in picked]
     if granted and message.claim_key is not None:
         tx.store.remember_claim(message.worker_id, message.claim_key, granted, now=tx.now)
     if granted and limited:
         started(tx, granted)
         limited = rooms(tx, message.types)
-    return Granted(tuple(granted), withheld_lines=withheld, rooms=tuple(limited.values()))
+    return Granted(
+        tuple(granted),
+        withheld_lines=withheld,
+        rooms=tuple(limited.values()),
+        patience=patience_with(tx, granted, worker),
+    )
+
+
+def patience_with(tx: Transaction, jobs: Iterable[Job], worker: Worker) -> dict[str, Patience]:
+    """With the worker's leases for these jobs, by type, where it is not the one of all types."""
+    found = {type_: tx.patience(type_, worker) for type_ in {job.type for job in jobs}}
+    return {type_: patience for type_, patience in found.items() if patience is not None}
 
 
 def _with_said(tx: Transaction, worker: Worker, message: Claim) -> Worker | Refusal:
@@ -100,7 +113,7 @@ def lease_after(lease: str, job_id: int, attempt: int) -> str:
     return hashlib.sha256(f"after {lease}: {job_id}/{attempt}".encode()).hexdigest()[:32]
 
 
-def _grant(tx: Transaction, job: Job, message: Claim, after: str | None, converter: str | None) -> Job:
+def _grant(tx: Transaction, job: Job, message: Claim, after: str | None, worker: Worker) -> Job:
     store, worker_id, floor = tx.store, message.worker_id, tx.store.attempt_floor
     attempt = life.next_attempt(job, floor=floor)
     running = life.claim(
@@ -111,17 +124,17 @@ def _grant(tx: Transaction, job: Job, message: Claim, after: str | None, convert
         floor=floor,
         upload_key=output_key(store.installation, job.id, attempt),
         write_once=message.write_once,
-        converter=converter,
+        converter=worker.converter,
     )
     store.save_job(job, running)
     store.start_attempt(running)
     tx.events.append(JobUpdated(running.id, running.type, running.status, worker_id=worker_id))
     taken = JobTaken(running.type, worker_id, message.claim_key, running.lane)
-    tx.facts += (taken, LeaseRenewed(running.id, running.attempt, tx.now))
+    tx.facts += (taken, renewed(tx, running, worker))
     return running
 
 
-def _given_before(tx: Transaction, message: Claim) -> list[Job]:
+def _given_before(tx: Transaction, message: Claim, worker: Worker) -> list[Job]:
     """What an earlier claim with this key was given and still holds; its leases run from now on."""
     assert message.claim_key is not None
     held: list[Job] = []
@@ -131,6 +144,6 @@ def _given_before(tx: Transaction, message: Claim) -> list[Job]:
         job = tx.store.job(job_id)
         if job is not None and job.attempt == attempt and life.holds(job, worker_id=message.worker_id, lease=None):
             tx.store.beat_job(job, progress=None, now=tx.now)
-            tx.facts.append(LeaseRenewed(job.id, job.attempt, tx.now))
+            tx.facts.append(renewed(tx, job, worker))
             held.append(replace(job, heartbeat_at=tx.now))
     return held

@@ -40,6 +40,8 @@ from blobforge.events import (
     WorkerRemoved,
     WorkerSeen,
 )
+from blobforge.job import Job
+from blobforge.jobtype import Patience
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.worker import (
     Succession,
@@ -144,11 +146,24 @@ def heartbeat(tx: Transaction, message: Heartbeat) -> HeartbeatSeen | Refusal:
     if not worker.registered:
         return not_registered(worker.id)
     worker = show_life(tx, worker)
-    abandon = tuple(beat.job_id for beat in message.jobs if not _renew(tx, worker, beat))
+    named = [(beat.job_id, _renew(tx, worker, beat)) for beat in message.jobs]
+    abandon = tuple(job_id for job_id, job in named if job is None)
     lost = set(abandon)
     late = tuple(beat.job_id for beat in message.jobs if beat.job_id in lost and _may_come_late(tx, worker, beat))
-    renewed = tx.now if len(abandon) < len(message.jobs) else None
-    return HeartbeatSeen(drain=worker.drain, abandon=abandon, late=late, renewed=renewed)
+    renewed_at = tx.now if len(abandon) < len(message.jobs) else None
+    patience = _shortest(tx, {job.type for _, job in named if job is not None}, worker)
+    return HeartbeatSeen(drain=worker.drain, abandon=abandon, late=late, renewed=renewed_at, patience=patience)
+
+
+def _shortest(tx: Transaction, types: set[str], worker: Worker) -> Patience | None:
+    """The patience with that of its leases which ends first; None: each has the patience of all types."""
+    each = [tx.patience(type_, worker) for type_ in types]
+    own = [patience for patience in each if patience is not None]
+    if not own:
+        return None
+    if len(own) < len(each):
+        own.append(tx.rules.patience)
+    return min(own, key=lambda patience: patience.lease)
 
 
 def show_life(tx: Transaction, worker: Worker) -> Worker:
@@ -168,16 +183,22 @@ def show_life(tx: Transaction, worker: Worker) -> Worker:
     return back
 
 
-def _renew(tx: Transaction, worker: Worker, beat: JobBeat) -> bool:
-    """Whether the worker holds the job; then its lease runs anew from now."""
+def _renew(tx: Transaction, worker: Worker, beat: JobBeat) -> Job | None:
+    """The job, if the worker holds it; then its lease runs anew from now."""
     job = tx.store.job(beat.job_id)
     if job is None or not life.holds(job, worker_id=worker.id, lease=beat.lease):
-        return False
+        return None
     tx.store.beat_job(job, progress=beat.progress, now=tx.now)
-    tx.facts.append(LeaseRenewed(job.id, job.attempt, tx.now))
+    tx.facts.append(renewed(tx, job, worker))
     if beat.progress is not None:
         tx.events.append(JobProgress(job.id, job.type, job.status, worker.id, Raw(beat.progress.encode())))
-    return True
+    return job
+
+
+def renewed(tx: Transaction, job: Job, worker: Worker) -> LeaseRenewed:
+    """That the worker's lease for this job runs anew from now."""
+    patience = tx.patience(job.type, worker)
+    return LeaseRenewed(job.id, job.attempt, tx.now, patience.lease if patience is not None else None)
 
 
 def _may_come_late(tx: Transaction, worker: Worker, beat: JobBeat) -> bool:

@@ -16,11 +16,12 @@ from actors.repeats import WINDOW_SECONDS
 from blobforge.converters import MOST_CONVERTERS
 from blobforge.events import AttemptEnded, CredentialsRevoked, Event, Fact, JobWaits, TypeFreed
 from blobforge.job import Job, JobStatus, Outcome, RetryPolicy
-from blobforge.jobtype import retry_policy
+from blobforge.jobtype import HEEDS_INTERVAL, Patience, patience, retry_policy
 from blobforge.refusals import Refusal
 from blobforge.store.errors import StoreUnavailable
 from blobforge.store.opentransaction import Mark, Unrecoverable, Unwritable
 from blobforge.store.writing import Store
+from blobforge.worker import Worker
 
 T = TypeVar("T")
 M = TypeVar("M")
@@ -29,8 +30,9 @@ log = structlog.get_logger("blobforge.effects")
 
 
 class Rules(msgspec.Struct, frozen=True):
-    """The settings that decide about jobs. `idempotency_window`, `url_lifetime`, `beat` between heartbeats and
-    `compare_for`, how long a result that was replaced is kept for a comparison, are in seconds."""
+    """The settings that decide about jobs. `idempotency_window`, `url_lifetime`, `beat` between heartbeats,
+    `worker_timeout`, after which a silent worker's lease ends, and `compare_for`, how long a result that was replaced
+    is kept for a comparison, are in seconds."""
 
     retry: RetryPolicy = RetryPolicy()
     max_attempts: int = 3
@@ -38,8 +40,14 @@ class Rules(msgspec.Struct, frozen=True):
     max_converters: int = MOST_CONVERTERS
     idempotency_window: float = WINDOW_SECONDS
     beat: float = 30.0
+    worker_timeout: float = 180.0
     url_lifetime: float = 3600.0
     compare_for: float = 604_800.0
+
+    @property
+    def patience(self) -> Patience:
+        """With leases of types for which no other is set."""
+        return Patience(round(self.worker_timeout * 1000), round(self.beat * 1000))
 
     @property
     def url_lifetime_ms(self) -> int:
@@ -153,6 +161,13 @@ class Transaction(msgspec.Struct):
     def retry_policy(self, type_: str) -> RetryPolicy:
         """Back-off and budgets of jobs of this type."""
         return retry_policy(self.store.type_settings(type_), self.rules.retry)
+
+    def patience(self, type_: str, worker: Worker) -> Patience | None:
+        """With a lease of this worker for a job of this type, where it is not the one of all types."""
+        settings = self.store.type_settings(type_)
+        if settings.worker_timeout is None:
+            return None
+        return patience(settings, self.rules.patience, heeds=HEEDS_INTERVAL in worker.accepts)
 
     def waits(self, job: Job) -> None:
         """Have the job, as it is saved, woken when its time has come."""

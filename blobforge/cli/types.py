@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from blobforge.client import AsyncClient, TypeInfo
 
 _TYPE = click.argument("type_", metavar="TYPE", shell_complete=suggest.types)
-SETTINGS = ("max-attempts", "retry-backoff", "max-running", "rate")
+SETTINGS = ("max-attempts", "retry-backoff", "max-running", "rate", "worker-timeout")
 
 
 class _Rate(click.ParamType):  # type: ignore[type-arg]  # generic only in its stubs
@@ -72,6 +72,9 @@ def show_type(session: CliSession, type_: str) -> None:
 @click.option("--max-running", type=click.IntRange(0), help="How many of its jobs may run at once, on all workers.")
 @click.option("--rate", type=_rate, metavar="N/TIME", help="How many may be started in how long (100/1m, 5/1s).")
 @click.option(
+    "--worker-timeout", type=common.duration, metavar="TIME", help="How long a lease lasts without a heartbeat (20h)."
+)
+@click.option(
     "--unset", type=click.Choice(SETTINGS), multiple=True, help="As the server's settings say again. Repeatable."
 )
 @session_options
@@ -82,6 +85,7 @@ def set_type(session: CliSession, /, *, type_: str, unset: tuple[str, ...], **gi
     \b
       blobforge types set pdf --max-attempts 5 --retry-backoff 2m
       blobforge types set gpu-ocr --max-running 4 --rate 100/1m
+      blobforge types set film --worker-timeout 20h
       blobforge types set pdf --unset max-attempts
     """
     if not unset and all(value is None for value in given.values()):
@@ -143,11 +147,17 @@ def _show(session: CliSession, found: TypeInfo) -> None:
             ("paused at", found.paused_at),
             ("max attempts", _held(found.in_force.max_attempts, own=found.max_attempts is not None)),
             ("retry backoff", _held(f"{found.in_force.retry_backoff:g} s", own=found.retry_backoff is not None)),
+            ("worker timeout", _timeout(found)),
             ("max running", found.max_running),
             ("rate", f"{found.rate.count} in {found.rate.seconds:g} s" if found.rate is not None else None),
             *((status, n) for status, n in sorted(found.jobs.items())),
         ]
     )
+
+
+def _timeout(found: TypeInfo) -> str | None:
+    timeout = found.in_force.worker_timeout
+    return _held(f"{timeout:g} s", own=found.worker_timeout is not None) if timeout is not None else None
 
 
 def _running(each: TypeInfo) -> str:

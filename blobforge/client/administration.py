@@ -114,13 +114,18 @@ class AdminEndpoints(ClientConnection):
         retry_backoff: float | None = None,
         max_running: int | None = None,
         rate: tuple[int, float] | None = None,
+        worker_timeout: float | None = None,
         unset: Sequence[str] = (),
     ) -> TypeInfo:
         """Set something for a type; what is named in `unset` is as the server's settings say again. `rate`: so many
-        jobs may be started in so many seconds."""
+        jobs may be started in so many seconds; `worker_timeout`: how many a lease lasts that no heartbeat renews."""
         given = {"count": rate[0], "seconds": rate[1]} if rate is not None else None
         body = without_none(
-            max_attempts=max_attempts, retry_backoff=retry_backoff, max_running=max_running, rate=given
+            max_attempts=max_attempts,
+            retry_backoff=retry_backoff,
+            max_running=max_running,
+            rate=given,
+            worker_timeout=worker_timeout,
         ) | dict.fromkeys(unset)
         return await self._call("PATCH", f"/api/types/{path_part(type)}", TypeInfo, body=body)
 

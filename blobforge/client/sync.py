@@ -516,10 +516,11 @@ class Client(BlockingClient):
         retry_backoff: float | None = None,
         max_running: int | None = None,
         rate: tuple[int, float] | None = None,
+        worker_timeout: float | None = None,
         unset: Sequence[str] = (),
     ) -> TypeInfo:
         """Set something for a type; what is named in `unset` is as the server's settings say again. `rate`: so many
-        jobs may be started in so many seconds."""
+        jobs may be started in so many seconds; `worker_timeout`: how many a lease lasts that no heartbeat renews."""
         return self._run(
             partial(
                 self._client.change_type,
@@ -528,6 +529,7 @@ class Client(BlockingClient):
                 retry_backoff=retry_backoff,
                 max_running=max_running,
                 rate=rate,
+                worker_timeout=worker_timeout,
                 unset=unset,
             )
         )

@@ -184,7 +184,8 @@ class FailAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ClaimedJob(msgspec.Struct, frozen=True, kw_only=True):
-    """One job handed to this worker, with signed URLs for its source and its output. `lease` proves the hold."""
+    """One job handed to this worker, with signed URLs for its source and its output. `lease` proves the hold.
+    `heartbeat_interval`: seconds between heartbeats, where it is another than that of the registration."""
 
     job: Job
     source_url: str
@@ -193,6 +194,7 @@ class ClaimedJob(msgspec.Struct, frozen=True, kw_only=True):
     lease: str
     lease_expires_at: datetime | None = None
     upload_headers: dict[str, str] | None = None
+    heartbeat_interval: float | None = None
 
 
 class ClaimAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -211,13 +213,15 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True):
 class HeartbeatAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """`drain`: take no more jobs. `abandon`: jobs whose lease this worker no longer holds.
 
-    `late`: those of `abandon` that have not been started since; they may still be completed.
+    `late`: those of `abandon` that have not been started since; they may still be completed. `heartbeat_interval`:
+    seconds to the next one, where it is another than that of the registration.
     """
 
     drain: bool = False
     abandon: list[int] = []
     late: list[int] = []
     lease_expires_at: datetime | None = None
+    heartbeat_interval: float | None = None
 
 
 class BatchItem(msgspec.Struct, frozen=True, kw_only=True):
@@ -697,6 +701,7 @@ class TypeInForce(msgspec.Struct, frozen=True, kw_only=True):
 
     max_attempts: int
     retry_backoff: float
+    worker_timeout: float | None = None  # of an older server
 
 
 class TypeRate(msgspec.Struct, frozen=True, kw_only=True):
@@ -720,6 +725,7 @@ class TypeInfo(msgspec.Struct, frozen=True, kw_only=True):
     retry_backoff: float | None = None
     max_running: int | None = None
     rate: TypeRate | None = None
+    worker_timeout: float | None = None
 
 
 class TypesPage(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 
 import trio
@@ -41,30 +42,40 @@ class HeartbeatLoop:
 
     async def run(self) -> None:
         """Beat until cancelled. A server that is away costs nothing but a line in the log."""
-        pause = self._interval
+        longest = math.inf
         while True:
-            due = trio.current_time() + pause
-            await trio.sleep_until(due)
-            self._tell_lateness(trio.current_time() - due)
+            await self._pause(longest)
+            longest = math.inf
             try:
                 await self._beat()
             except ApiError as error:
-                pause = self._interval
                 await self._refused(error)
             except ClientError as error:
-                pause = min(self._interval, _SOON)
+                longest = _SOON
                 if self._heard:
                     warn("heartbeat-unanswered", f"heartbeat not answered: {error}; the work goes on")
                 self._heard = False
             else:
-                pause = self._interval
                 if not self._heard:
                     say("server-back", "the server answers again")
                 self._heard = True
 
+    async def _pause(self, longest: float) -> None:
+        """Until the next one is due: for the interval, `longest` at most; or sooner, for a job that is taken
+        meanwhile and needs it."""
+        due = trio.current_time() + min(self._interval_now(), longest)
+        while trio.current_time() < due:
+            with trio.move_on_at(due):
+                await self._holdings.pressed.wait()
+                due = min(due, trio.current_time() + self._interval_now())
+        self._tell_lateness(trio.current_time() - due)
+
+    def _interval_now(self) -> float:
+        return max(self._holdings.interval(self._interval), _SHORTEST)
+
     def _tell_lateness(self, late: float) -> None:
         """A lease that was lost because we did not get to run must not be lost silently."""
-        if late > max(_LATE, self._interval):
+        if late > max(_LATE, self._interval_now()):
             warn(
                 "heartbeat-late",
                 f"a heartbeat is {late:.1f} s late: this process was stopped, or a handler held it up "
@@ -79,6 +90,8 @@ class HeartbeatLoop:
             text = "draining: no more jobs are taken" if answer.drain else "no longer draining"
             say("draining" if answer.drain else "drain-ended", text)
         self.draining = answer.drain
+        for held in asked_about:
+            held.interval = answer.heartbeat_interval
         self._holdings.abandon(asked_about, answer.abandon, answer.late)
         self.beaten.set()
         self.beaten = trio.Event()

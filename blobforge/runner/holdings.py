@@ -22,10 +22,12 @@ class Held:
 
     `lost` is set when a heartbeat has said that the lease is gone while the result was handed in. `late` is set when
     its lease has ended but the job has not been started since: its completion is still accepted.
-    `stopped_by`: why the worker stops, where it does.
+    `stopped_by`: why the worker stops, where it does. `interval`: the seconds between two of its heartbeats, where
+    they are others than those that the server told to the worker itself.
     """
 
     claim: ClaimedJob
+    interval: float | None = None
     claimed_at: float = field(default_factory=trio.current_time)
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     progress: dict[str, Any] = field(default_factory=dict)
@@ -82,10 +84,12 @@ class Held:
 
 
 class Holdings:
-    """The attempts in hand, and whether the worker is stopping."""
+    """The attempts in hand, and whether the worker is stopping. `pressed` is set when one is taken that has an
+    interval of its own."""
 
     def __init__(self) -> None:
         self._held: set[Held] = set()
+        self.pressed = trio.Event()  # a new one each time
         self.stopped_by: ReleaseCause = "shutdown"
         self.stopping = False
 
@@ -93,14 +97,21 @@ class Holdings:
         return len(self._held)
 
     def take(self, claim: ClaimedJob) -> Held:
-        held = Held(claim)
+        held = Held(claim, claim.heartbeat_interval)
         self._held.add(held)
+        if held.interval is not None:
+            self.pressed.set()
+            self.pressed = trio.Event()
         if self.stopping:
             held.stop(0, self.stopped_by)
         return held
 
     def let_go(self, held: Held) -> None:
         self._held.discard(held)
+
+    def interval(self, of_worker: float) -> float:
+        """Seconds between two heartbeats: as the most pressing job needs it."""
+        return min([of_worker, *[held.interval for held in self._held if held.interval is not None]])
 
     def snapshot(self) -> list[Held]:
         return list(self._held)

@@ -363,7 +363,7 @@ class Shift:
                 claim_key=uuid.uuid4().hex,
                 wait=self._wait(),
                 limit=limit,
-                accepts=("options",),
+                accepts=("options", "heartbeat_interval"),
             )
         except ApiError as error:
             if error.status == 401 or error.type == _BOUND or self._options.once:

@@ -99,6 +99,7 @@ class Parts:
             max_attempts=settings.max_attempts,
             max_types=settings.max_types,
             beat=settings.beat_every,
+            worker_timeout=settings.worker_timeout,
             url_lifetime=settings.url_lifetime,
             compare_for=settings.retention_compared,
         )

@@ -291,8 +291,9 @@ class Reader(Lookups, Protocol):
 
     # --- what the actors read at a start
 
-    def running(self) -> list[tuple[int, int, int]]:
-        """(job, attempt, heartbeat_at) of every attempt that holds a lease."""
+    def running(self) -> list[tuple[int, int, int, int | None]]:
+        """(job, attempt, heartbeat_at, how long (ms) a lease of its type lasts where that is set) of every attempt
+        that holds a lease."""
 
     def live_workers(self) -> list[tuple[str, int | None]]:
         """(id, last_heartbeat) of every worker that is not offline."""

@@ -21,21 +21,19 @@ KEYS = st.sampled_from("abcdef")
 
 
 class Against(RuleBasedStateMachine):
-    """Time moves on; deadlines are put, moved back, dropped, postponed, and taken when due."""
+    """Time moves on; deadlines are put, moved either way, dropped, postponed, and taken when due."""
 
     def __init__(self) -> None:
         super().__init__()
         self.deadlines: Deadlines[str, int] = Deadlines()
         self.model: dict[str, tuple[float, int]] = {}
-        self.latest: dict[str, float] = {}  # where a key was ever put: never to be brought forward
         self.now = 0.0
         self.note = 0
 
     @rule(key=KEYS, wait=st.integers(0, 50))
     def put(self, key: str, wait: int) -> None:
-        at = max(self.now + wait, self.latest.get(key, 0))
+        at = self.now + wait
         self.note += 1
-        self.latest[key] = at
         self.deadlines.set(key, at, self.note)
         self.model[key] = (at, self.note)
 
@@ -49,7 +47,6 @@ class Against(RuleBasedStateMachine):
         until = self.now + wait
         self.deadlines.postpone_all(until)
         self.model = {key: (max(at, until), note) for key, (at, note) in self.model.items()}
-        self.latest |= {key: max(self.latest[key], at) for key, (at, _) in self.model.items()}
 
     @rule(step=st.integers(0, 30), limit=st.integers(1, 8))
     def take(self, step: int, limit: int) -> None:

@@ -49,6 +49,7 @@ COMMITTED = {
     "0022_superseded.sql": "7568b5247672092c",
     "0023_type_settings.sql": "a594a48b0bd72c16",
     "0024_type_limits.sql": "99485fc1847fc887",
+    "0025_type_timeouts.sql": "be97f6901568d3bb",
 }
 NUMBERS = {
     "<type:type>": "pdf",

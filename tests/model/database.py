@@ -45,7 +45,7 @@ def held(probe: Probe) -> dict[str, Any]:
         },
         "type settings": set(probe.rows(
             "type_settings", "type", "paused_at", "paused_by", "reason", "max_attempts", "retry_backoff",
-            "max_running", "rate_count", "rate_ms",
+            "max_running", "rate_count", "rate_ms", "worker_timeout",
         )),
         "doomed": set(probe.rows("doomed_objects", "key", "state", "due_at", "tries", "epoch", "again")),
         "undos": {

@@ -251,6 +251,26 @@ async def test_heartbeats_renew_the_lease_while_the_command_runs_and_carry_progr
     assert [said] in [beat.get("jobs") for beat in beats]
 
 
+async def test_a_job_of_a_hasty_type_has_heartbeats_at_its_own_interval(coordinator: Coordinator) -> None:
+    """The worker was told an hour, and is in the middle of it when the job comes."""
+    hour = Answer({"status": "registered", "heartbeat_interval": 3600.0})
+    coordinator.scripted.on("POST", "/api/workers/register", hour)
+    hasty = Answer({"status": "ok", "heartbeat_interval": 0.05})
+    coordinator.scripted.on("POST", "/api/workers/w/heartbeat", hasty)
+    claimed = coordinator.claimed
+    coordinator.claimed = lambda: claimed() | {"heartbeat_interval": 0.05}  # type: ignore[method-assign]
+
+    async def handler(job: Job) -> None:
+        await eventually(lambda: len(coordinator.posted("/api/workers/w/heartbeat")) >= 3)
+        copy(job)
+
+    coordinator.waiting = 1
+    assert await run(coordinator, handler) == {RunEnd.COMPLETED: 1}
+    assert "heartbeat_interval" in coordinator.posted("/api/jobs/claim")[0]["accepts"]
+    beats = coordinator.posted("/api/workers/w/heartbeat")
+    assert all(beat["jobs"] for beat in beats), "none beside the job: then the hour counts again"
+
+
 async def test_abandon_kills_the_command_and_nothing_is_said_of_the_job(
     coordinator: Coordinator, tmp_path: Path
 ) -> None:

@@ -44,17 +44,17 @@ async def test_what_is_set_for_a_type(tmp_path: Path, autojump_clock: Any) -> No
         await local.register()
         await local.submit(b"1")
         status, found = await local.call("GET", "/api/types/pdf")
-        defaults = {"max_attempts": 3, "retry_backoff": 30.0}
+        defaults = {"max_attempts": 3, "retry_backoff": 30.0, "worker_timeout": 180.0}
         assert (status, found) == (
             200, {"type": "pdf", "paused": False, "jobs": {"pending": 1}, "in_force": defaults}
         )  # fmt: skip
-        body = {"paused": True, "reason": "broken", "max_attempts": 5, "retry_backoff": 0.5}
+        body = {"paused": True, "reason": "broken", "max_attempts": 5, "retry_backoff": 0.5, "worker_timeout": 7200.5}
         status, found = await local.call("PATCH", "/api/types/pdf", body)
         assert status == 200
         assert found.pop("paused_at").endswith("Z")
         assert found == {
             "type": "pdf", "jobs": {"pending": 1}, "paused_by": "token:1",
-            "in_force": {"max_attempts": 5, "retry_backoff": 0.5}, **body,
+            "in_force": {"max_attempts": 5, "retry_backoff": 0.5, "worker_timeout": 7200.5}, **body,
         }  # fmt: skip
         assert (await local.call("GET", "/api/types"))[1]["types"] == [(await local.call("GET", "/api/types/pdf"))[1]]
         assert (await local.claim())["job"] is None
@@ -77,6 +77,7 @@ async def test_what_cannot_be_set_for_a_type(tmp_path: Path, autojump_clock: Any
             ({"max_attempts": 0}, "max_attempts"),
             ({"retry_backoff": -1}, "retry_backoff"),
             ({"retry_backoff": "soon"}, "retry_backoff"),
+            ({"worker_timeout": 0.5}, "worker_timeout"),
             ({"unheard_of": 1}, None),
         ):
             status, problem = await local.call("PATCH", "/api/types/pdf", body)

@@ -13,8 +13,10 @@ from msgspec.structs import replace
 
 from actors.messages import JobBeat
 from blobforge import converters, options
+from blobforge.config import Settings
 from blobforge.forecast import Expected
 from blobforge.job import Attempt, Job, JobStatus
+from blobforge.jobtype import HEEDS_INTERVAL, Patience
 from blobforge.store.filters import JobFilter
 from blobforge.store.lists import PAGE_BYTES
 from blobforge.waiting import Waiting
@@ -87,9 +89,12 @@ def options_text(said: dict[str, Any] | None) -> str | None:
         raise UnfitMember("options", str(error)) from error
 
 
+_ACCEPTED = (options.OPTIONS, HEEDS_INTERVAL)
+
+
 def accepted(said: list[str]) -> tuple[str, ...]:
     """What a claim accepts, of the words that are known: others may mean something to another release."""
-    return (options.OPTIONS,) if options.OPTIONS in said else ()
+    return tuple(word for word in _ACCEPTED if word in said)
 
 
 def converter_text(said: str | None) -> str | None:
@@ -225,6 +230,16 @@ def attempt_wire(attempt: Attempt) -> wire_jobs.AttemptWire:
         attempt.log_tail,
         attempt.converter,
     )
+
+
+def lease_ms(settings: Settings, patience: Patience | None) -> int:
+    """How long a lease lasts. `patience`: with it, where it is not the one of all types."""
+    return patience.lease if patience is not None else round(settings.worker_timeout * 1000)
+
+
+def interval(patience: Patience | None) -> float | msgspec.UnsetType:
+    """The seconds between two heartbeats, where they are others than the worker was told when it registered."""
+    return patience.beat / 1000 if patience is not None else msgspec.UNSET
 
 
 def beats(body: wire_workers.HeartbeatBody) -> tuple[JobBeat, ...]:

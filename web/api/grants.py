@@ -12,6 +12,7 @@ from actors.mailbox import Envelope, Reply
 from actors.messages import Claim, Complete, Granted
 from actors.scheduler import given_back
 from blobforge.job import Job
+from blobforge.jobtype import Patience
 from blobforge.objects.keys import source_key
 from web.answer import GoneError
 from web.api import encode, wire_attempts
@@ -45,11 +46,15 @@ async def check_there(call: Call, *claims: tuple[Claim | Complete, Granted]) -> 
 def claim_answer(call: Call, granted: Granted, *, many: bool) -> wire_attempts.GrantWire | wire_attempts.GrantsWire:
     """`many`: the request had a `limit`, so the answer is a list even of one."""
     if many:
-        return wire_attempts.GrantsWire([_grant(call, job) for job in granted.jobs])
-    return _grant(call, granted.jobs[0]) if granted.jobs else wire_attempts.GrantWire(None)
+        return wire_attempts.GrantsWire([_grant(call, job, granted.patience.get(job.type)) for job in granted.jobs])
+    if not granted.jobs:
+        return wire_attempts.GrantWire(None)
+    job = granted.jobs[0]
+    return _grant(call, job, granted.patience.get(job.type))
 
 
-def _grant(call: Call, job: Job) -> wire_attempts.GrantWire:
+def _grant(call: Call, job: Job, patience: Patience | None) -> wire_attempts.GrantWire:
+    """`patience`: with its lease, where it is not the one of all types."""
     settings = call.services.settings
     lifetime = round(settings.url_lifetime)
     objects = call.services.objects
@@ -67,7 +72,8 @@ def _grant(call: Call, job: Job) -> wire_attempts.GrantWire:
         upload_headers=upload.headers or msgspec.UNSET,
         output_key=key,
         lease=job.lease,
-        lease_expires_at=encode.rfc3339(job.heartbeat_at + round(settings.worker_timeout * 1000)),
+        lease_expires_at=encode.rfc3339(job.heartbeat_at + encode.lease_ms(settings, patience)),
+        heartbeat_interval=encode.interval(patience),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from actors.messages import ChangeType, TypeChanged
@@ -40,14 +40,15 @@ async def shown(call: Call) -> wire_types.TypeWire | Refusal:
 
 
 async def change(call: Call, body: wire_types.TypeBody) -> wire_types.TypeWire | Refusal:
-    backoff, rate = body.retry_backoff, body.rate
+    rate = body.rate
     changes = TypeChanges(
         paused=False if body.paused is None else body.paused,
         reason=body.reason,
         max_attempts=body.max_attempts,
-        retry_backoff=round(backoff * 1000) if isinstance(backoff, float) else backoff,
+        retry_backoff=_ms(body.retry_backoff),
         max_running=body.max_running,
         rate=(rate.count, round(rate.seconds * 1000)) if isinstance(rate, wire_types.RateWire) else rate,
+        worker_timeout=_ms(body.worker_timeout),
     )
     detail = msgspec.json.encode(body).decode()[:LONGEST_DETAIL]
     outcome = await _change(call, changes, detail)
@@ -76,8 +77,15 @@ async def _change(call: Call, changes: TypeChanges, detail: str | None) -> TypeC
     return await call.tell(ChangeType(type_, call.caller.subject, changes), call.repeat, audit)
 
 
+def _ms(seconds: float | UnsetType | None) -> int | UnsetType | None:
+    return round(seconds * 1000) if isinstance(seconds, float) else seconds
+
+
+def _seconds(ms: int | None) -> float | None:
+    return ms / 1000 if ms is not None else None
+
+
 def _wire(call: Call, type_: str, settings: TypeSettings, jobs: Mapping[str, int]) -> wire_types.TypeWire:
-    backoff = settings.retry_backoff
     return wire_types.TypeWire(
         type=type_,
         paused=settings.paused,
@@ -87,9 +95,10 @@ def _wire(call: Call, type_: str, settings: TypeSettings, jobs: Mapping[str, int
         paused_by=settings.paused_by,
         paused_at=encode.time_or_none(settings.paused_at),
         max_attempts=settings.max_attempts,
-        retry_backoff=backoff / 1000 if backoff is not None else None,
+        retry_backoff=_seconds(settings.retry_backoff),
         max_running=settings.max_running,
         rate=_rate(settings),
+        worker_timeout=_seconds(settings.worker_timeout),
     )
 
 
@@ -101,9 +110,11 @@ def _rate(settings: TypeSettings) -> wire_types.RateWire | None:
 
 def in_force(settings: TypeSettings, all_: Settings) -> wire_types.InForceWire:
     """What holds for the type."""
-    backoff = settings.retry_backoff
+    backoff, timeout = _seconds(settings.retry_backoff), _seconds(settings.worker_timeout)
     return wire_types.InForceWire(
-        settings.max_attempts or all_.max_attempts, backoff / 1000 if backoff is not None else all_.retry_backoff
+        settings.max_attempts or all_.max_attempts,
+        backoff if backoff is not None else all_.retry_backoff,
+        timeout if timeout is not None else all_.worker_timeout,
     )
 
 

@@ -28,7 +28,8 @@ from web.api.wire_jobs import JobWire
 
 class ClaimBody(msgspec.Struct, frozen=True):
     """`wait` is in seconds. `job_type` or `job_types`, not both. `write_once`: the worker sends `upload_headers`.
-    `accepts`: what the worker heeds of a job beside its source. Without `options`, it gets no job that has some."""
+    `accepts`: what the worker heeds of a job beside its source. Without `options`, it gets no job that has some;
+    without `heartbeat_interval`, no lease that is shorter than it was told at its registration."""
 
     worker_id: WorkerId | None = None
     job_type: JobType | None = None
@@ -151,7 +152,8 @@ class GrantWire(msgspec.Struct, frozen=True):
     """One attempt: fetch `source_url`, PUT the result to `upload_url` (with `upload_headers`, where there are any),
     then complete with `output_key`.
 
-    When there is no job, `job` is null and nothing else is there.
+    When there is no job, `job` is null and nothing else is there. `heartbeat_interval`: seconds between the
+    heartbeats for this job, where it is another than was told at the registration.
     """
 
     job: JobWire | None
@@ -161,6 +163,7 @@ class GrantWire(msgspec.Struct, frozen=True):
     output_key: str | msgspec.UnsetType = msgspec.UNSET
     lease: str | msgspec.UnsetType = msgspec.UNSET
     lease_expires_at: str | msgspec.UnsetType = msgspec.UNSET
+    heartbeat_interval: float | msgspec.UnsetType = msgspec.UNSET
 
 
 class GrantsWire(msgspec.Struct, frozen=True):

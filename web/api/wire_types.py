@@ -9,6 +9,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from web.api.wire_common import JobType, MaxAttempts, ShortText
 
+Timeout = Annotated[float, Meta(ge=1, le=31_536_000, description="seconds")]
 Backoff = Annotated[float, Meta(ge=0, le=604_800, description="seconds before the second try; it doubles")]
 
 
@@ -21,7 +22,8 @@ class RateWire(msgspec.Struct, frozen=True):
 
 class TypeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is left out stays as it is; null sets it no longer: what the server's settings say is in force then.
-    `reason` is that of a pause. At most `max_running` jobs run at once; `rate` limits how many are started."""
+    `reason` is that of a pause. At most `max_running` jobs run at once; `rate` limits how many are started. A lease
+    that no heartbeat renews lasts for `worker_timeout`."""
 
     reason: ShortText | UnsetType | None = UNSET
     paused: bool | UnsetType | None = UNSET
@@ -29,6 +31,7 @@ class TypeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retry_backoff: Backoff | UnsetType | None = UNSET
     max_running: Annotated[int, Meta(ge=0, le=1_000_000)] | UnsetType | None = UNSET
     rate: RateWire | UnsetType | None = UNSET
+    worker_timeout: Timeout | UnsetType | None = UNSET
 
 
 class PauseBody(msgspec.Struct, frozen=True):
@@ -40,6 +43,7 @@ class InForceWire(msgspec.Struct, frozen=True):
 
     max_attempts: int
     retry_backoff: float
+    worker_timeout: float
 
 
 class TypeWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -58,6 +62,7 @@ class TypeWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     retry_backoff: float | None = None
     max_running: int | None = None
     rate: RateWire | None = None
+    worker_timeout: float | None = None
 
 
 class TypesQuery(msgspec.Struct, frozen=True):

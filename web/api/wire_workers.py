@@ -61,12 +61,14 @@ class HeartbeatAnswer(msgspec.Struct, frozen=True):
     """`abandon` lists the jobs named whose lease this worker no longer holds: stop working on them.
 
     `late` lists those of `abandon` that have not been started since: a completion would still be accepted.
+    `heartbeat_interval`: seconds to the next heartbeat, where it is another than was told at the registration.
     """
 
     drain: bool
     abandon: list[int]
     lease_expires_at: str | None
     late: list[int] | msgspec.UnsetType = msgspec.UNSET  # absent when there is none
+    heartbeat_interval: float | msgspec.UnsetType = msgspec.UNSET
     status: str = "ok"
 
 

@@ -67,10 +67,12 @@ async def heartbeat(call: Call, body: wire_workers.HeartbeatBody) -> wire_worker
     outcome = await call.ask(Heartbeat(call.caller, call.params["worker_id"], encode.beats(body), body.instance))
     if isinstance(outcome, Refusal):
         return outcome
-    timeout = round(call.services.settings.worker_timeout * 1000)
+    timeout = encode.lease_ms(call.services.settings, outcome.patience)
     expires = outcome.renewed + timeout if outcome.renewed is not None else None
     late = list(outcome.late) or UNSET
-    return wire_workers.HeartbeatAnswer(outcome.drain, list(outcome.abandon), encode.time_or_none(expires), late)
+    return wire_workers.HeartbeatAnswer(
+        outcome.drain, list(outcome.abandon), encode.time_or_none(expires), late, encode.interval(outcome.patience)
+    )
 
 
 def _host(metadata: object) -> str | None:

@@ -260,7 +260,7 @@ class SqlReader(JobLists):
 
     # --- what the actors read at a start
 
-    def running(self) -> list[tuple[int, int, int]]:
+    def running(self) -> list[tuple[int, int, int, int | None]]:
         return list(self._ask.rows(sql.RUNNING))
 
     def live_workers(self) -> list[tuple[str, int | None]]:

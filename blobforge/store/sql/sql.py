@@ -346,9 +346,10 @@ LOST_WORKERS: Final = f"""
      ORDER BY last_heartbeat DESC NULLS LAST LIMIT ?"""
 CONTESTED_WORKERS: Final = f"""
     SELECT {WORKER_COLUMNS} FROM workers WHERE contested_at > ? ORDER BY contested_at DESC LIMIT ?"""
-# The last but one: whether its latest claim accepted anything beside the source.
+# The last but one: whether its latest claim accepted options.
 FLEET: Final = """
-    SELECT status, enabled, drain, registered, CASE WHEN accepts IS NULL THEN 0 ELSE 1 END, count(*) FROM workers
+    SELECT status, enabled, drain, registered, CASE WHEN accepts LIKE '%"options"%' THEN 1 ELSE 0 END, count(*)
+      FROM workers
      WHERE type = ?1 OR id IN (SELECT worker_id FROM worker_types WHERE type = ?1) GROUP BY 1, 2, 3, 4, 5"""
 TYPES_WITH_WORKERS: Final = """
     SELECT type FROM workers WHERE status = 'online' AND enabled = 1
@@ -364,10 +365,10 @@ STAFF_OF_TYPE: Final = f"""{_STAFF}
        AND (type = ?1 OR EXISTS (SELECT 1 FROM worker_types AS t WHERE t.worker_id = workers.id AND t.type = ?1))
      ORDER BY id"""
 TYPES_ACCEPTED: Final = """
-    SELECT type FROM workers WHERE status = 'online' AND enabled = 1 AND accepts IS NOT NULL
+    SELECT type FROM workers WHERE status = 'online' AND enabled = 1 AND accepts LIKE '%"options"%'
     UNION
     SELECT t.type FROM worker_types AS t JOIN workers AS w ON w.id = t.worker_id
-     WHERE w.status = 'online' AND w.enabled = 1 AND w.accepts IS NOT NULL"""
+     WHERE w.status = 'online' AND w.enabled = 1 AND w.accepts LIKE '%"options"%'"""
 ANY_READY: Final = f"SELECT 1 FROM jobs INDEXED BY jobs_ready WHERE {READY} LIMIT 1"
 AHEAD: Final = f"""
     SELECT count(*)
@@ -469,7 +470,10 @@ CONVERTER_COUNTS: Final = "SELECT made_by, status, type, priority, n FROM conver
 IDS_OF_TAG: Final = "SELECT job_id FROM job_tags WHERE tag = ? LIMIT ?"
 
 # --- what a start reads
-RUNNING: Final = "SELECT id, attempt, heartbeat_at FROM jobs WHERE status = 'running'"
+# The last column: how long a lease of the type lasts, where that is set.
+RUNNING: Final = """
+    SELECT id, attempt, heartbeat_at, t.worker_timeout
+      FROM jobs LEFT JOIN type_settings AS t ON t.type = jobs.type WHERE status = 'running'"""
 WAITING_FOR_TIME: Final = """
     SELECT id, coalesce(not_before, avoid_until) FROM jobs WHERE not_before IS NOT NULL OR avoid_until IS NOT NULL"""
 AWAITED_SOURCES: Final = "SELECT id, source_hash, updated_at FROM jobs WHERE status = 'uploading'"
@@ -478,16 +482,18 @@ LIVE_WORKERS: Final = "SELECT id, last_heartbeat FROM workers WHERE status <> 'o
 TYPES: Final = "SELECT DISTINCT type FROM job_counts WHERE n > 0"
 # --- what is set for types
 TYPE_SETTINGS: Final = """
-    SELECT type, paused_at, paused_by, reason, max_attempts, retry_backoff, max_running, rate_count, rate_ms
+    SELECT type, paused_at, paused_by, reason, max_attempts, retry_backoff, max_running, rate_count, rate_ms,
+           worker_timeout
       FROM type_settings"""
 # Another rate begins with a full bucket.
 SAVE_TYPE_SETTINGS: Final = """
     INSERT INTO type_settings (type, paused_at, paused_by, reason, max_attempts, retry_backoff, max_running,
-                               rate_count, rate_ms)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+                               rate_count, rate_ms, worker_timeout)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (type) DO UPDATE SET paused_at = excluded.paused_at, paused_by = excluded.paused_by,
         reason = excluded.reason, max_attempts = excluded.max_attempts, retry_backoff = excluded.retry_backoff,
         max_running = excluded.max_running, rate_count = excluded.rate_count, rate_ms = excluded.rate_ms,
+        worker_timeout = excluded.worker_timeout,
         owed = CASE WHEN type_settings.rate_count = excluded.rate_count AND type_settings.rate_ms = excluded.rate_ms
                     THEN type_settings.owed ELSE 0 END"""
 FORGET_TYPE_SETTINGS: Final = "DELETE FROM type_settings WHERE type = ?"

@@ -57,7 +57,11 @@ def plain(answer: Any) -> Any:
                 answer.idle,
                 tuple(map(tuple, answer.withheld_lines)),
                 tuple((each.type, each.room) for each in answer.rooms),
+                tuple(sorted((type_, each.lease, each.beat) for type_, each in answer.patience.items())),
             )
+        case m.HeartbeatSeen():
+            own = (answer.patience.lease, answer.patience.beat) if answer.patience is not None else None
+            return ("HeartbeatSeen", answer.drain, answer.abandon, answer.late, answer.renewed, own)
         case m.Completed():
             return ("Completed", answer.job_id, plain(answer.next) if answer.next is not None else None)
         case m.WorkerChanged():

@@ -109,7 +109,7 @@ class Base(RuleBasedStateMachine):
     def expected(self, letter: Letter, answer: Any) -> Any:
         """What the model says, and keeps of it."""
         if letter.gone:
-            return ("Granted", (), True, (), ())  # nothing is given to who is not there to take it
+            return ("Granted", (), True, (), (), ())  # nothing is given to who is not there to take it
         if (caller := letter.caller) is not None and caller.secret_hash is not None:
             who = Who(caller.token_id, worker=caller.worker_id, secret=caller.secret_hash)
             if (refused := self.world.revoked(who)) is not None:

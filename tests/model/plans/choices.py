@@ -25,6 +25,7 @@ RULES = Rules(
     max_types=LIMITS.max_types,
     idempotency_window=LIMITS.window_ms / 1000,
     beat=LIMITS.beat_ms / 1000,
+    worker_timeout=LIMITS.timeout_ms / 1000,
     compare_for=LIMITS.compare_ms / 1000,
 )
 WORKERS = ("w1", "w2", "w3")
@@ -46,7 +47,7 @@ INSTANCES = st.sampled_from([None, None, "current", "current", "one", "two", "th
 TAGS = st.sampled_from([(), ("a",), ("b", "a"), ("c",)])
 UNDO = st.sampled_from(["", "a", "b"])
 OPTIONS = st.sampled_from([None, None, None, '{"dpi":1}'])
-ACCEPTS = st.sampled_from([("options",), ()])
+ACCEPTS = st.sampled_from([("options",), (), ("options", "heartbeat_interval")])
 CONVERTER = st.sampled_from([None, None, "marker 1.2", "marker 1.3"])
 OUTPUT = st.sampled_from(["none", "right", "right", "former"])
 CHECKSUM = st.sampled_from([None, hash_of("output"), hash_of("another")])

@@ -89,7 +89,22 @@ class Fleet(Base):
     @rule(
         type_=TYPES,
         what=st.sampled_from(
-            ["pause", "pause why", "why", "resume", "resume", "tries", "wait", "as all", "one", "none", "any", "slow"]
+            [
+                "pause",
+                "pause why",
+                "why",
+                "resume",
+                "resume",
+                "tries",
+                "wait",
+                "as all",
+                "one",
+                "none",
+                "any",
+                "slow",
+                "patient",
+                "hasty",
+            ]
         ),
     )
     def a_type_is_set(self, type_: str, what: str) -> None:
@@ -104,7 +119,9 @@ class Fleet(Base):
             "slow": {"rate": (2, 50_000)},
             "tries": {"max_attempts": 1},
             "wait": {"retry_backoff": 90_000},
-            "as all": {"max_attempts": None, "retry_backoff": None},
+            "patient": {"worker_timeout": 3_600_000},
+            "hasty": {"worker_timeout": 6_000},
+            "as all": {"max_attempts": None, "retry_backoff": None, "worker_timeout": None},
         }[what]
         message = m.ChangeType(type_, "token:1", TypeChanges(**wanted))
         self.do(Asked(message, lambda _: self.world.change_type(type_, "token:1", self.now, **wanted)))

@@ -44,7 +44,7 @@ class Attempts(Access, Kinds):
                     job.beat = now
                     held.append(job)
             if held:
-                return self.granted(held)
+                return self.granted(held, accepts=accepts)
         if worker.drain:
             return self.granted([], idle=True)
         if tuple(types) != (worker.type,):
@@ -53,7 +53,7 @@ class Attempts(Access, Kinds):
         left = {each: room for each in types if (room := self.room(each, now)) is not None}
         open_ = [each for each in types if left.get(each) != 0]
         waiting = [job for job in self.jobs.values() if job.status == "pending" and job.type in open_]
-        waiting = [job for job in waiting if job.not_before is None and (job.options is None or accepts)]
+        waiting = [job for job in waiting if job.not_before is None and (job.options is None or "options" in accepts)]
         ready = [job for job in waiting if worker_id not in job.avoid or not self.another(job.type, job.avoid)]
         withheld = {(job.type, int(job.options is not None)) for job in waiting if job not in ready}
         ready.sort(key=lambda job: (job.priority, job.id))
@@ -72,7 +72,7 @@ class Attempts(Access, Kinds):
         if jobs and key is not None:
             self.claim_keys[worker_id, key] = [(job.id, job.attempt) for job in jobs]
             self.claimed_at[worker_id, key] = now
-        return self.granted(jobs, withheld=tuple(sorted(withheld)), rooms=tuple(left.items()))
+        return self.granted(jobs, withheld=tuple(sorted(withheld)), rooms=tuple(left.items()), accepts=accepts)
 
     def another(self, type_: str, but: Sequence[str]) -> bool:
         """Whether a worker for the type is online that is none of those."""
@@ -97,9 +97,18 @@ class Attempts(Access, Kinds):
         job.history[attempt] = Attempt(worker_id, lease, now)
 
     def granted(
-        self, jobs: Sequence[Job], *, idle: bool = False, withheld: tuple[Any, ...] = (), rooms: tuple[Any, ...] = ()
+        self,
+        jobs: Sequence[Job],
+        *,
+        idle: bool = False,
+        withheld: tuple[Any, ...] = (),
+        rooms: tuple[Any, ...] = (),
+        accepts: tuple[str, ...] = (),
     ) -> Any:
-        return ("Granted", tuple((job.id, job.attempt, job.lease) for job in jobs), idle, withheld, rooms)
+        given = tuple((job.id, job.attempt, job.lease) for job in jobs)
+        patience = {(type_, self.patience(type_, accepts)) for type_ in {job.type for job in jobs}}
+        own = tuple(sorted((type_, *own) for type_, own in patience if own is not None))
+        return ("Granted", given, idle, withheld, rooms, own)
 
     def holds(self, job: Job, worker_id: str, lease: str | None) -> bool:
         return job.status == "running" and job.worker == worker_id and lease in (None, job.lease)
@@ -198,7 +207,7 @@ class Attempts(Access, Kinds):
         before = self.followers.get(message.lease)
         follower = self.jobs.get(before[0]) if before is not None else None
         if before and follower and follower.attempt == before[1] and self.holds(follower, message.worker_id, None):
-            return self.granted([follower])
+            return self.granted([follower], accepts=self.workers[message.worker_id].accepts)
         more = (message.accepts, message.converter)
         answer = self.claim(who, message.worker_id, (job.type,), 1, None, given, now, *more)
         if isinstance(answer, No):
@@ -262,6 +271,9 @@ class Attempts(Access, Kinds):
             job = self.jobs.get(job_id)
             if job is None or (job.status, job.attempt, job.beat) != ("running", attempt, beat):
                 continue
+            own = self.patience(job.type, ())
+            if own is not None and own[0] > self.rules.timeout_ms:
+                continue  # it lasts longer than the caller knows
             lease = job.lease
             self.give_back(job, "lost", now)
             job.lease = lease  # until somebody starts the job anew

@@ -50,16 +50,22 @@ class Fleet(Attempts):
             return No("no-such-worker")
         self.alive(worker, now)
         abandon, late = [], []
+        types = set()
         for job_id, lease, progress in beats:
             job = self.jobs.get(job_id)
             if job is not None and self.holds(job, worker_id, lease):
                 job.beat, job.progress = now, progress or job.progress
+                types.add(job.type)
                 continue
             abandon.append(job_id)
             if job is not None and self.comes_late(job, worker_id, lease):
                 late.append(job_id)
         renewed = now if len(abandon) < len(beats) else None
-        return ("HeartbeatSeen", worker.drain, tuple(abandon), tuple(late), renewed)
+        patience = [self.patience(type_, worker.accepts) for type_ in types]
+        own = [each for each in patience if each is not None]
+        first = min(own + [(self.rules.timeout_ms, self.rules.beat_ms)] * (len(own) < len(patience)), default=None)
+        shortest = first if own else None
+        return ("HeartbeatSeen", worker.drain, tuple(abandon), tuple(late), renewed, shortest)
 
     def unregister(self, who: Who, worker_id: str, now: int) -> Any:
         worker = self.may_act(worker_id, who)

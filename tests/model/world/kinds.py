@@ -14,8 +14,8 @@ UNCHANGED = ...
 class Kinds(State):
     def change_type(self, type_: str, by: str, now: int, **wanted: Any) -> Any:
         """What is left out stays, None takes away."""
-        was = self.set_for.get(type_, (None,) * 8)
-        since, whose, reason, tries, backoff, running, *rate = was
+        was = self.set_for.get(type_, (None,) * 9)
+        since, whose, reason, tries, backoff, running, *rate, timeout = was
         paused = wanted.get("paused", since is not None)
         if not paused and wanted.get("reason"):
             return No("invalid")
@@ -25,11 +25,11 @@ class Kinds(State):
             since, whose, reason = (now if since is None else since), by, wanted.get("reason") or None
         if "rate" in wanted:
             rate = list(wanted["rate"] or (None, None))
-            if rate != list(was[6:]):
+            if rate != list(was[6:8]):
                 self.buckets.pop(type_, None)  # full again
         is_now = (
             since, whose, reason, wanted.get("max_attempts", tries), wanted.get("retry_backoff", backoff),
-            wanted.get("max_running", running), *rate,
+            wanted.get("max_running", running), *rate, wanted.get("worker_timeout", timeout),
         )  # fmt: skip
         if is_now != was:
             known = type_ in self.set_for or any(job.type == type_ for job in self.jobs.values())
@@ -45,7 +45,7 @@ class Kinds(State):
         """How many more of its jobs may be started now; None: any number."""
         if type_ not in self.set_for:
             return None
-        since, *_, most, count, _ = self.set_for[type_]
+        since, *_, most, count, _, _ = self.set_for[type_]
         if since is not None:
             return 0
         left = []
@@ -58,13 +58,20 @@ class Kinds(State):
 
     def bucket(self, type_: str, now: int) -> Fraction:
         """What is in the bucket of its rate: it fills evenly, and never above its size."""
-        *_, count, ms = self.set_for[type_]
+        *_, count, ms, _ = self.set_for[type_]
         held, at = self.buckets.get(type_, (Fraction(count), now))
         return min(Fraction(count), held + Fraction(count * max(0, now - at), ms))
 
     def started(self, type_: str, now: int) -> None:
         if type_ in self.set_for and self.set_for[type_][6] is not None:
             self.buckets[type_] = (self.bucket(type_, now) - 1, now)
+
+    def patience(self, type_: str, accepts: tuple[str, ...]) -> tuple[int, int] | None:
+        """How long a lease lasts, and what its worker waits between heartbeats (ms), if that is not as for all."""
+        own = self.set_for[type_][8] if type_ in self.set_for else None
+        if own is None or (own < self.rules.timeout_ms and "heartbeat_interval" not in accepts):
+            return None
+        return own, min(self.rules.beat_ms, round(own / 6))
 
     def max_attempts(self, type_: str) -> int:
         own = self.set_for[type_][3] if type_ in self.set_for else None

@@ -17,9 +17,9 @@ class Repeats(State):
         if kept.fingerprint != fingerprint:
             return No("idempotency-mismatch")
         if isinstance(kept.answer, tuple) and kept.answer[:2] == ("Granted", ()):
-            return ("Granted", (), True, (), ())  # an old "no job" is no news
+            return ("Granted", (), True, (), (), ())  # an old "no job" is no news
         if isinstance(kept.answer, tuple) and kept.answer[0] == "Granted":
-            return (*kept.answer[:3], (), ())
+            return (*kept.answer[:3], (), (), kept.answer[5])
         return kept.answer
 
     def remember(self, whose: str, key: str, fingerprint: bytes, answer: Any, now: int) -> None:

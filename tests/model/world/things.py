@@ -176,6 +176,7 @@ class Rules:
     max_releases: int = 2
     avoid_ms: int = 60_000
     beat_ms: int = 10_000
+    timeout_ms: int = 60_000
     max_types: int = 3
     backoff_ms: int = 30_000
     backoff_max_ms: int = 50_000
