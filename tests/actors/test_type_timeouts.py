@@ -1,5 +1,5 @@
-"""How long a lease lasts may be set by type: its worker is told the interval that goes with it, and those workers that
-do not heed that lose nothing by it."""
+"""How long a lease lasts may be set by type: its worker is told the interval that goes with it, and a worker that
+does not heed that loses nothing by it."""
 
 from __future__ import annotations
 
