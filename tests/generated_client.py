@@ -23,8 +23,8 @@ PARTS = {
 }
 # Of the AsyncClient: what only a worker asks for, and the parts of an upload.
 WORKERS_OWN = {
-    "register", "unregister", "heartbeat", "claim", "complete", "fail", "release", "fresh_upload_url",
-    "begin_multipart", "upload_part", "complete_multipart", "abort_multipart",
+    "register", "unregister", "heartbeat", "claim", "complete", "fail", "release", "fresh_source_url",
+    "fresh_upload_url", "begin_multipart", "upload_part", "complete_multipart", "abort_multipart",
 }  # fmt: skip
 
 HEADER = '''"""`Client`: the AsyncClient without `async` and `await`, for scripts.

@@ -254,6 +254,7 @@ def work(
     recipe = None if hide_command else Recipe(
         exec=template, handler=handler, stdout=stdout, timeout=timeout, stall_timeout=stall_timeout,
         progress_regex=progress_regex, max_memory=max_memory, min_size=min_size, media_type=media_type, check=check,
+        output_suffix=output_suffix,
     )  # fmt: skip
     credential = _worker_credential(worker_id)
     if session.json:

@@ -79,6 +79,10 @@ class FileEndpoints(ClientConnection):
             raise ApiError(409, "wrong-store", "This server's release knows one output of an attempt.")
         return answer.urls
 
+    async def fresh_source_url(self, job_id: int, lease: str) -> DownloadUrl:
+        """A fresh signed URL to GET the source of the attempt that holds `lease`. ApiError `lease-lost` (409)."""
+        return await self._post("/api/files/source-url", DownloadUrl, {"job_id": job_id, "lease": lease})
+
     async def fresh_upload_url(self, job_id: int, lease: str) -> UploadUrl:
         """A fresh signed URL for the output of the attempt that holds `lease`; its headers go along with the PUT."""
         body = {"job_id": job_id, "lease": lease, "write_once": True}

@@ -20,27 +20,21 @@ import trio
 from blobforge.client import (
     ApiError,
     AsyncClient,
-    ChecksumMismatch,
     ClientError,
     ReleaseCause,
-    TransferRefused,
 )
-from blobforge.client import Job as JobRecord
+from blobforge.runner.conversion import Conversion, shown_name
 from blobforge.runner.events import log, say, warn
-from blobforge.runner.handlers import Converter, as_outcome
+from blobforge.runner.fetch import fetch_source
 from blobforge.runner.holdings import Held
 from blobforge.runner.job import Job, JobFailed, NoRoom, WorkerTrouble
-from blobforge.runner.limits import Limits, within
-from blobforge.runner.outputs import OutputFile, collect, originals, packed
+from blobforge.runner.outputs import OutputFile, originals, packed
 from blobforge.runner.scratch import Scratch, remove
 from blobforge.runner.several import upload_several
 from blobforge.runner.upload import LOST, upload
-from blobforge.runner.validation import ANYTHING, CheckedOutput, Validation
 
-DOWNLOAD_PATIENCE = 600.0  # seconds without an answer from the store, after which the job goes back
 RELEASE_DEADLINE = 5.0
 REMOVE_DEADLINE = 60.0
-_DAMAGED_LOOKS = (1.0, 5.0)  # seconds before a source whose hash is wrong is fetched again: it may not be the store's
 _SAFE_SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,16}")
 
 
@@ -73,26 +67,20 @@ class AttemptRun:
         self,
         client: AsyncClient,
         worker_id: str,
-        converter: Converter,
-        limits: Limits,
+        conversion: Conversion,
         held: Held,
         *,
         scratch: Scratch,
-        output_suffix: str,
         zip_outputs: bool = False,
-        validation: Validation = ANYTHING,
         made_with: str | None = None,
     ) -> None:
         self._made_with = made_with
         self._client = client
         self._worker_id = worker_id
-        self._converter = converter
-        self._limits = limits
+        self._conversion = conversion
         self._held = held
         self._scratch = scratch
-        self._output_suffix = output_suffix
         self._zip = zip_outputs
-        self._validation = validation
         self._started = time.monotonic()
         self._job: Job | None = None
         self.no_room = False
@@ -149,67 +137,14 @@ class AttemptRun:
         job = self._job = Job(record, workdir, workdir / f"source{source_suffix(record.source_path)}", report)
         try:
             report({"stage": "downloading"})
-            await self._download(job.source)
+            await fetch_source(self._client, self._held, job.source)
             report({"stage": "converting"})
-            outputs = await self._convert(job)
+            outputs = await self._conversion.outputs(job, report)
             report({"stage": "uploading"})
             brought = await self._upload(job, outputs)
         except JobFailed as failure:
             return await self._fail(failure)
         return await self._complete(brought)
-
-    async def _download(self, target: Path) -> None:
-        claim = self._held.claim
-        patient = self._client.with_patience(DOWNLOAD_PATIENCE)
-        done, total = 0, claim.job.source_size
-
-        def count(more: int) -> None:
-            nonlocal done
-            done += more
-            known = {"done": done} if total is None else {"done": done, "total": total}
-            self._held.report({"stage": "downloading", **known})
-
-        async def fetched() -> None:
-            for pause in _DAMAGED_LOOKS:
-                try:
-                    await patient.download(claim.source_url, target, sha256=claim.job.source_hash, on_bytes=count)
-                except ChecksumMismatch:
-                    await trio.sleep(pause)
-                else:
-                    return
-            await patient.download(claim.source_url, target, sha256=claim.job.source_hash, on_bytes=count)
-
-        try:
-            await fetched()
-        except ChecksumMismatch as error:
-            raise JobFailed(f"the source is damaged: {error}", kind="ChecksumMismatch") from error
-        except TransferRefused as error:
-            if error.status in {404, 410}:
-                raise JobFailed(f"the source is not in the store: {error}", kind="SourceMissing") from error
-            raise WorkerTrouble(f"the source cannot be downloaded: {error}") from error
-        except (ClientError, OSError) as error:
-            raise WorkerTrouble(f"the source cannot be downloaded: {error}") from error
-
-    async def _convert(self, job: Job) -> list[OutputFile]:
-        try:
-            await within(self._limits, job, self._converter)
-            outputs = await trio.to_thread.run_sync(collect, job)
-            if self._validation:
-                self._held.report({"stage": "validating"})
-                named = [
-                    CheckedOutput(shown_name(job.record, each, self._output_suffix) or each.path.name, each.path)
-                    for each in outputs
-                ]
-                await self._validation.validate(job, named)
-            return outputs
-        except JobFailed as failure:
-            if failure.log_tail is None:
-                failure.log_tail = job.output_tail()
-            raise
-        except WorkerTrouble:
-            raise
-        except Exception as error:
-            raise as_outcome(error) from error
 
     async def _upload(self, job: Job, outputs: list[OutputFile]) -> _Brought:
         """Several go up one by one; packed as one file where that is asked for, or the server takes no others."""
@@ -264,7 +199,7 @@ class AttemptRun:
 
     def _result(self, brought: _Brought, seconds: float) -> dict[str, Any]:
         result: dict[str, Any] = {"size": brought.size, "seconds": round(seconds, 3)}
-        name = shown_name(self._held.claim.job, brought.files[0], self._output_suffix)
+        name = shown_name(self._held.claim.job, brought.files[0], self._conversion.output_suffix)
         if name is not None:
             result["filename"] = PurePosixPath(name).name
             content_type = mimetypes.guess_type(name)[0]
@@ -321,13 +256,6 @@ class AttemptRun:
                 say("job-released", f"job {job_id}: released: {reason}", level=level, job=job_id, reason=reason)
             return
         warn("job-not-released", f"job {job_id}: could not be released in time; its lease will end", job=job_id)
-
-
-def shown_name(job: JobRecord, output: OutputFile, suffix: str) -> str | None:
-    """What the output is called: the converter's own name for it, or, with `--output-suffix`, one by the source's."""
-    if output.name is not None or not suffix:
-        return output.name
-    return PurePosixPath(PurePosixPath(job.source_path or f"job-{job.id}").name).stem + suffix
 
 
 def source_suffix(source_path: str | None) -> str:

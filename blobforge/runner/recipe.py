@@ -13,8 +13,8 @@ IN_METADATA = "recipes"
 
 class Recipe(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """The options of `blobforge work`: a command (`exec`) or a function (`handler`), the limits (seconds, bytes), and
-    the rules for outputs, but for schemas, which are files of the worker's. `since`: when the worker registered
-    with it, RFC 3339."""
+    the rules for outputs and their names, but for schemas, which are files of the worker's. `since`: when the worker
+    registered with it, RFC 3339."""
 
     exec: str | None = None
     handler: str | None = None
@@ -26,6 +26,7 @@ class Recipe(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     min_size: tuple[str, ...] = ()
     media_type: tuple[str, ...] = ()
     check: str | None = None
+    output_suffix: str = ""
     since: str | None = None
 
     @classmethod

@@ -4,8 +4,9 @@ stays. Nothing is claimed and nothing is handed in.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import trio
 
@@ -13,15 +14,15 @@ from blobforge.client import Job as JobRecord
 from blobforge.machinery.groups import unwrapped
 from blobforge.runner.address import address_named
 from blobforge.runner.command import Command
+from blobforge.runner.conversion import Conversion
 from blobforge.runner.guard import Guard
 from blobforge.runner.handlers import Converter
 from blobforge.runner.isolated import InProcess
 from blobforge.runner.job import Job, JobFailed
-from blobforge.runner.limits import Limits, within
-from blobforge.runner.outputs import collect
+from blobforge.runner.limits import Limits
 from blobforge.runner.progress import Pattern
 from blobforge.runner.recipe import Recipe
-from blobforge.runner.validation import CheckedOutput, Validation
+from blobforge.runner.validation import Validation
 
 
 class Replayed(NamedTuple):
@@ -41,24 +42,24 @@ def converter_of(recipe: Recipe) -> Converter:
 
 async def replay(record: JobRecord, converter: Converter, recipe: Recipe, folder: Path, source: Path) -> Replayed:
     """Convert `source` in `folder`, which is there and holds it. Raises WorkerTrouble."""
-    job = Job(record, folder, source, lambda news: None)
+    job = Job(record, folder, source, _untold)
     validation = Validation.of(
         min_size=recipe.min_size, media_type=recipe.media_type, check=recipe.check, timeout=recipe.timeout
     )
+    conversion = Conversion(converter, Limits(recipe.timeout, recipe.stall_timeout), validation, recipe.output_suffix)
     await trio.to_thread.run_sync(job.outputs.mkdir)
     with Guard().open() as guard, unwrapped():
         async with trio.open_nursery() as nursery:
             await converter.prepare(nursery, guard)
             await validation.prepare(nursery, guard)
             try:
-                await within(Limits(recipe.timeout, recipe.stall_timeout), job, converter)
-                outputs = await trio.to_thread.run_sync(collect, job)
-                if validation:
-                    named = [CheckedOutput(each.name or each.path.name, each.path) for each in outputs]
-                    await validation.validate(job, named)
+                outputs = await conversion.outputs(job, _untold)
             except JobFailed as failure:
-                failure.log_tail = failure.log_tail or job.output_tail()
                 nursery.cancel_scope.cancel()
                 return Replayed(None, failure)
             nursery.cancel_scope.cancel()
     return Replayed(outputs[0].path, None)
+
+
+def _untold(_: Mapping[str, Any]) -> None:
+    """Progress that no server hears of."""

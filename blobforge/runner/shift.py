@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from blobforge.client import LARGEST_CLAIM, ApiError, AsyncClient, ClaimedJob, ClientError, Registration, ReleaseCause
 from blobforge.runner.attempt import AttemptRun, RunEnd
+from blobforge.runner.conversion import Conversion
 from blobforge.runner.events import say, warn
 from blobforge.runner.facts import host_facts
 from blobforge.runner.guard import Guard
@@ -386,13 +387,10 @@ class Shift:
         attempt = AttemptRun(
             self._client,
             self._worker_id,
-            duty.converter,
-            duty.limits,
+            Conversion(duty.converter, duty.limits, duty.validation, self._options.output_suffix),
             held,
             scratch=self._scratch,
-            output_suffix=self._options.output_suffix,
             zip_outputs=self._options.zip_outputs,
-            validation=duty.validation,
             made_with=self._made_with(duty),
         )
         try:

@@ -44,6 +44,7 @@ BODIES: dict[str, str] = {
     "POST /api/workers/register": '{"id":"{me}","type":"pdf"}',
     "POST /api/jobs": f'{{"type":"pdf","source_hash":"{HEX}"}}',
     "POST /api/files/urls": '{"items":[{"job_id":1,"kind":"source"}]}',
+    "POST /api/files/source-url": '{"job_id":1,"worker_id":"{me}"}',
     "POST /api/files/upload-url": f'{{"source_hash":"{HEX}"}}',
     "POST /api/files/sources": f'{{"sources":[{{"source_hash":"{HEX}","data":""}}]}}',
     "POST /api/files/multipart": f'{{"source_hash":"{HEX}","size":1}}',

@@ -101,6 +101,17 @@ def test_the_limits_are_those_of_the_attempt(running: Running) -> None:
     assert "here and now: failed (Timeout: not done after 0.3 seconds" in ran.stderr
 
 
+def test_outputs_are_called_as_they_were_there(running: Running) -> None:
+    """A rule for outputs of a name finds those that `--output-suffix` has named."""
+    rules = ["--output-suffix", ".md", "--min-size", "*.md=1K"]
+    job_id = dead(running, "cp {source} {output}", *rules)
+    ran = running.blobforge("replay", str(job_id), "--yes")
+    assert ran.returncode == 1
+    then, now = (line.partition(": ")[2] for line in ran.stderr.splitlines()[-2:])
+    assert then == now
+    assert "a.md" in now
+
+
 def test_a_worker_that_was_started_anew_may_run_another_command(running: Running) -> None:
     job_id = dead(running, FAILS)
     dead(running, "false", content="another page")

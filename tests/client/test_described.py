@@ -27,8 +27,8 @@ NAMES = {
     method.name
     for module, name in PARTS.items()
     for method in methods(module, name)
-} | {"register", "unregister", "heartbeat", "claim", "complete", "fail", "release", "fresh_upload_url",
-     "begin_multipart", "complete_multipart", "abort_multipart"}  # fmt: skip
+} | {"register", "unregister", "heartbeat", "claim", "complete", "fail", "release", "fresh_source_url",
+     "fresh_upload_url", "begin_multipart", "complete_multipart", "abort_multipart"}  # fmt: skip
 SENT = {
     "named_upload_urls": {"outputs": [{"name": "a.md", "checksum": "ab" * 32}]},
     "complete": {"outputs": "all"},

@@ -15,7 +15,7 @@ import trio
 from blobforge.client import ApiError, AsyncClient
 from blobforge.runner import Command, Handler, Job, JobFailed, RunEnd, Worker, WorkerTrouble
 from blobforge.runner.handlers import InWorker
-from tests.runner.coordinator import LEASE_LOST, OK, Coordinator
+from tests.runner.coordinator import LEASE_LOST, OK, SOURCE, Coordinator
 from tests.runner.scripted import LOSE, Answer, Request, Scripted, eventually
 
 
@@ -154,6 +154,60 @@ async def test_an_expired_upload_url_is_replaced(coordinator: Coordinator) -> No
     assert await run(coordinator, copy) == {RunEnd.COMPLETED: 1}
     assert coordinator.posted("/api/files/upload-url") == [{"job_id": 1, "lease": "lease-1", "write_once": True}]
     assert coordinator.outputs == {"/output/2": b"THE SOURCE"}
+
+
+async def test_an_expired_source_url_is_replaced(coordinator: Coordinator) -> None:
+    coordinator.scripted.on("GET", "/source", Answer(b"<Error><Code>AccessDenied</Code></Error>", 403))
+    coordinator.scripted.on("GET", "/fresh", Answer(SOURCE))
+    coordinator.scripted.on("POST", "/api/files/source-url", Answer({"url": f"{coordinator.url}/fresh"}))
+    coordinator.waiting = 1
+    assert await run(coordinator, copy) == {RunEnd.COMPLETED: 1}
+    assert coordinator.posted("/api/files/source-url") == [{"job_id": 1, "lease": "lease-1"}]
+    assert coordinator.outputs == {"/output/1": b"THE SOURCE"}
+
+
+async def test_a_source_whose_fresh_urls_are_refused_goes_back(
+    coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store whose clock is wrong, or that refuses the server's own key."""
+    monkeypatch.setattr("blobforge.runner.fetch._FRESH_URLS", 2)
+    coordinator.scripted.on("GET", "/source", Answer(b"<Error><Code>AccessDenied</Code></Error>", 403))
+    coordinator.scripted.on("POST", "/api/files/source-url", Answer({"url": f"{coordinator.url}/source"}))
+    coordinator.waiting = 1
+    assert await run(coordinator, copy) == {RunEnd.RELEASED: 1}
+    assert len(coordinator.posted("/api/files/source-url")) == 2
+    (release,) = coordinator.posted("/api/jobs/1/release")
+    assert "the source cannot be downloaded" in release["reason"]
+
+
+async def test_a_server_without_fresh_urls_of_sources_gets_the_job_back(coordinator: Coordinator) -> None:
+    """An older release, which has no such route: the store's own words are the reason."""
+    coordinator.scripted.on("GET", "/source", Answer(b"<Error><Code>AccessDenied</Code></Error>", 403))
+    unknown = {"type": "urn:blobforge:problem:no-such-route", "detail": "There is no such route."}
+    coordinator.scripted.on("POST", "/api/files/source-url", Answer(unknown, 404))
+    coordinator.waiting = 1
+    assert await run(coordinator, copy) == {RunEnd.RELEASED: 1}
+    (release,) = coordinator.posted("/api/jobs/1/release")
+    assert "AccessDenied" in release["reason"]
+
+
+@pytest.mark.parametrize("status", [404, 410])
+async def test_a_source_that_is_not_there_fails_the_job(coordinator: Coordinator, status: int) -> None:
+    coordinator.scripted.on("GET", "/source", Answer(b"<Error><Code>NoSuchKey</Code></Error>", status))
+    coordinator.scripted.on("POST", "/api/files/source-url", Answer({"url": f"{coordinator.url}/source"}))
+    coordinator.waiting = 1
+    assert await run(coordinator, copy) == {RunEnd.FAILED: 1}
+    assert len(coordinator.posted("/api/files/source-url")) == (status == 410)
+    (fail,) = coordinator.posted("/api/jobs/1/fail")
+    assert fail["kind"] == "SourceMissing"
+
+
+async def test_a_job_that_was_lost_before_its_source_came_is_dropped(coordinator: Coordinator) -> None:
+    coordinator.scripted.on("GET", "/source", Answer(b"<Error><Code>AccessDenied</Code></Error>", 403))
+    coordinator.scripted.on("POST", "/api/files/source-url", LEASE_LOST)
+    coordinator.waiting = 1
+    assert await run(coordinator, copy) == {RunEnd.DROPPED: 1}
+    assert coordinator.posted("/api/jobs/1/release") == []
 
 
 async def test_an_output_that_may_be_written_once_is_there_after_a_lost_answer(coordinator: Coordinator) -> None:

@@ -157,6 +157,7 @@ WORKER_BODIES: list[tuple[str, dict[str, Any]]] = [
     ("/api/jobs/1/release", {"worker_id": "mine"}),
     ("/api/workers/mine/heartbeat", {"job_id": 1}),
     ("/api/workers/mine/unregister", {}),
+    ("/api/files/source-url", {"job_id": 1, "worker_id": "mine"}),
     ("/api/files/upload-url", {"job_id": 1, "worker_id": "mine"}),
 ]
 

@@ -18,6 +18,7 @@ from tests.fixtures.server import ServerProcess
 from tests.web.calls import HEX, assert_problem, finish, put_output, raw, token, worker
 
 UPLOAD = "/api/files/upload-url"
+SOURCE = "/api/files/source-url"
 MANY = "/api/files/urls"
 
 
@@ -155,6 +156,31 @@ async def test_no_fresh_url_once_the_job_was_started_anew(local: LocalServer, au
     assert_problem(await local.call("POST", UPLOAD, ask, headers=mine), 409, "lease-lost")
     _, fresh = await local.call("POST", UPLOAD, {"job_id": 1, "lease": again["lease"]}, headers=mine)
     assert fresh["key"] == again["output_key"] != grant["output_key"]
+
+
+async def test_a_worker_gets_a_fresh_url_of_its_own_source(local: LocalServer, autojump_clock: Any) -> None:
+    mine, other = await worker(local, "mine"), await worker(local, "other")
+    await local.submit(b"the source")
+    grant = await local.claim("mine")
+    await trio.sleep(local.parts.services.settings.worker_timeout + 1)  # late, and not started anew
+    ask = {"job_id": 1, "lease": grant["lease"]}
+    status, answer = await local.call("POST", SOURCE, ask, headers=mine)
+    assert (status, answer.keys()) == (200, {"url"})
+    download = await raw(local, "GET", path_of(answer["url"]), Authorization="")
+    assert await download.get_data(as_text=False) == b"the source"
+    for body, refused in (
+        (ask | {"worker_id": "other"}, 403),
+        (ask | {"lease": "x"}, 409),
+        (ask | {"job_id": 9}, 404),
+    ):
+        assert (await local.call("POST", SOURCE, body, headers=mine))[0] == refused, body
+    assert_problem(await local.call("POST", SOURCE, ask, headers=other), 409, "lease-lost")
+    assert_problem(await local.call("POST", SOURCE, ask, token=await token(local, "work")), 403, "not-yours")
+    assert (await local.call("POST", SOURCE, ask, token=await token(local, "submit")))[0] == 403
+    assert (await local.call("POST", SOURCE, ask, token=await token(local, "read")))[0] == 403
+    again = await local.claim("mine")
+    assert_problem(await local.call("POST", SOURCE, ask, headers=mine), 409, "lease-lost")
+    assert (await local.call("POST", SOURCE, {"job_id": 1, "lease": again["lease"]}, headers=mine))[0] == 200
 
 
 async def test_a_checksum_binds_the_upload(local: LocalServer, autojump_clock: Any) -> None:

@@ -113,6 +113,9 @@ CASES: dict[str, Prepare] = {
     "/api/admin/workers/<worker:worker_id>/regenerate": with_credential,
     "/api/admin/workers/<worker:worker_id>/enable": plain("/api/admin/workers/w1/enable"),
     "/api/admin/workers/<worker:worker_id>/disable": plain("/api/admin/workers/w1/disable", jobs=1, running=True),
+    "/api/files/source-url": plain(
+        "/api/files/source-url", {"job_id": 1, "worker_id": "w1"}, jobs=1, running=True
+    ),
     "/api/files/upload-url": plain("/api/files/upload-url", {"source_hash": HEX}),
     "/api/files/urls": plain("/api/files/urls", {"items": [{"job_id": 1, "kind": "source"}]}),
     "/api/files/sources": plain("/api/files/sources", {"sources": [{"source_hash": EMPTY, "data": ""}]}),

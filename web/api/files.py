@@ -123,6 +123,17 @@ def _signed_download(call: Call, job: Job, kind: str, found: Served) -> str:
     return absolute(call, url)
 
 
+async def source_url(call: Call, body: wire_files.SourceUrlBody) -> wire_files.Url | Refusal:
+    """A fresh URL of the source, as its claim gave one. Whether the object is there is for the store to say."""
+    held = await attempts_job(call, body)
+    if isinstance(held, Refusal):
+        return held
+    lifetime = round(call.services.settings.url_lifetime)
+    key = source_key(held.job.source_hash)
+    url = call.services.objects.sign_download(key, expires_in=lifetime, filename=source_name(held.job))
+    return wire_files.Url(absolute(call, url))
+
+
 async def upload_url(
     call: Call, body: wire_files.UploadBody
 ) -> wire_files.UploadAnswer | wire_files.UploadUrls | Refusal:
@@ -204,6 +215,9 @@ ROUTES = [
     Route("POST", "/api/files/urls", Access.READ, download_many,
           "Signed URLs to download many files, answered item by item",
           body=wire_files.WantedUrls, gives=wire_common.Items, writes=False),
+    Route("POST", "/api/files/source-url", Access.WORK, source_url,
+          "A fresh signed URL to download the source of an attempt that the caller holds",
+          body=wire_files.SourceUrlBody, gives=wire_files.Url, writes=False),
     Route("POST", "/api/files/upload-url", Access.UPLOAD, upload_url,
           "A signed URL to upload a source, or the output of an attempt that the caller holds",
           body=wire_files.UploadBody, gives=(wire_files.UploadAnswer, wire_files.UploadUrls), writes=False, hot=True),

@@ -76,6 +76,7 @@ LINKS: Final[dict[str, list[Link]]] = {
             {"worker_id": "$request.body#/worker_id"},
             _CLAIMED | {"lease": "$response.body#/lease"},
         ),
+        Link("POST /api/files/source-url", {}, _CLAIMED | {"lease": "$response.body#/lease"}),
         Link("POST /api/files/upload-url", {}, _CLAIMED | {"lease": "$response.body#/lease"}),
         Link("POST /api/files/multipart", {}, _CLAIMED | {"lease": "$response.body#/lease"}),
         *_all(("GET /api/jobs/<id:job_id>", "POST /api/jobs/<id:job_id>/cancel"), **_CLAIMED),

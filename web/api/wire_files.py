@@ -50,6 +50,14 @@ class Destination(msgspec.Struct, frozen=True, kw_only=True):
     worker_id: WorkerId | None = None
 
 
+class SourceUrlBody(msgspec.Struct, frozen=True, kw_only=True):
+    """The attempt whose source is to be fetched."""
+
+    job_id: JobId
+    lease: Lease | None = None
+    worker_id: WorkerId | None = None
+
+
 class NamedUpload(msgspec.Struct, frozen=True):
     """One of several outputs, to be uploaded. With `checksum` the store takes no other bytes; with `multipart`, where
     the store has that, it is begun in parts (`size` is needed then)."""
