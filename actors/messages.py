@@ -490,6 +490,14 @@ class SetPriority(Message[JobChanged], frozen=True):
     undo: str = ""
 
 
+class Retype(Message[JobChanged], frozen=True):
+    """Give the job, which waits, the type `to`. `undo`: see Cancel."""
+
+    job_id: int
+    to: str
+    undo: str = ""
+
+
 class ChangeTags(Message[JobChanged], frozen=True):
     """`undo`: see Cancel."""
 
@@ -871,7 +879,19 @@ class FindOrphans(Message[OrphanSearch], frozen=True):
 
 # ------------------------------------------------------------------------ many at once: web -> writer
 
-Item = Submit | SourceArrived | Complete | Fail | Retry | Cancel | SetPriority | ChangeTags | DeleteJob | RemoveWorker
+Item = (
+    Submit
+    | SourceArrived
+    | Complete
+    | Fail
+    | Retry
+    | Cancel
+    | SetPriority
+    | Retype
+    | ChangeTags
+    | DeleteJob
+    | RemoveWorker
+)
 ItemOutcome = (
     Submitted | SourceSettledFor | Completed | AttemptFailed | JobChanged | JobDeleted | WorkerChanged | Refusal
 )  # fmt: skip
@@ -913,6 +933,10 @@ class PrioritiseJobs(msgspec.Struct, frozen=True, tag="priority", tag_field="ver
     priority: int
 
 
+class RetypeJobs(msgspec.Struct, frozen=True, tag="retype", tag_field="verb"):
+    to: str
+
+
 class TagJobs(msgspec.Struct, frozen=True, tag="tags", tag_field="verb"):
     add: tuple[str, ...] = ()
     remove: tuple[str, ...] = ()
@@ -928,7 +952,7 @@ class UndoJobs(msgspec.Struct, frozen=True, tag="undo", tag_field="verb"):
     operation_id: int
 
 
-Work = RetryJobs | CancelJobs | PrioritiseJobs | TagJobs | DeleteJobs | UndoJobs
+Work = RetryJobs | CancelJobs | PrioritiseJobs | RetypeJobs | TagJobs | DeleteJobs | UndoJobs
 
 
 class OperationPlan(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -1017,7 +1041,7 @@ Command = (
     | Claim | TellOutputs | ChooseOutputs | Complete | Fail | Release | ExpireLeases | OutputChecked | OutputsKept
     | Register | Heartbeat | Unregister | Drain | RemoveWorker | CreateWorker | ReplaceSecret
     | EnableWorker | DisableWorker | ExpireWorkers | ChangeType
-    | Retry | Cancel | SetPriority | ChangeTags | Undo | WakeJobs | Sample
+    | Retry | Cancel | SetPriority | Retype | ChangeTags | Undo | WakeJobs | Sample
     | SignIn | RenewSession | TouchSession | EndSession | EndSessions | Note
     | CreateToken | EnsureAdminToken | DeleteToken | TouchTokens | AddSigningKey
     | Purge | Ping | SettleFork | Recount | Batch | RecordBulk

@@ -13,6 +13,8 @@ from actors.messages import (
     PrioritiseJobs,
     Retry,
     RetryJobs,
+    Retype,
+    RetypeJobs,
     SetPriority,
     TagJobs,
     UndoJobs,
@@ -20,10 +22,10 @@ from actors.messages import (
 )
 from blobforge.access import Scope
 from blobforge.job import Job, JobStatus, tagged
-from blobforge.life import Verb, allowed
+from blobforge.life import Verb, allowed, may_be_retyped
 from blobforge.store.filters import JobFilter
 
-JobItem = Retry | Cancel | SetPriority | ChangeTags | DeleteJob
+JobItem = Retry | Cancel | SetPriority | Retype | ChangeTags | DeleteJob
 AT_ONCE = 1000  # changed in one transaction that a client waits for
 DELETED_AT_ONCE = 100  # each takes several times as long as a change: attempts, tags and files go along
 # Of an operation, which has time, in one turn of the writer: some 10 ms, so that claims beside it stay fast.
@@ -40,6 +42,8 @@ def touches(work: Work, job: Job) -> bool:
             return allowed(Verb.CANCEL, job.status)
         case PrioritiseJobs():
             return job.priority != work.priority
+        case RetypeJobs():
+            return job.type != work.to and may_be_retyped(job)
         case TagJobs():
             return tagged(job.tags, work.add, work.remove) != (job.tags, [])
         case DeleteJobs():
@@ -64,6 +68,8 @@ def item(work: Work, job_id: int, undo: str = "") -> JobItem:
             return Cancel(job_id, undo)
         case PrioritiseJobs():
             return SetPriority(job_id, work.priority, undo)
+        case RetypeJobs():
+            return Retype(job_id, work.to, undo)
         case TagJobs():
             return ChangeTags(job_id, work.add, work.remove, undo)
         case DeleteJobs():

@@ -174,6 +174,14 @@ class BeforeRetry(msgspec.Struct, frozen=True):
     compare_until: int | None = None
 
 
+class Retyped(msgspec.Struct, frozen=True):
+    """A job got another type when it had had so many attempts: kept for an undo."""
+
+    before: str
+    after: str
+    attempt: int
+
+
 class TagsChanged(msgspec.Struct, frozen=True):
     """Which tags a job got and lost by a change: kept for an undo."""
 

@@ -31,6 +31,7 @@ class Verb(StrEnum):
     DUE = "due"  # the back-off is over, or the time for which the job was kept from those that have failed it
     CANCEL = "cancel"
     RETRY = "retry"
+    RETYPE = "retype"  # it gets another type
     UNDO_RETRY = "undo_retry"  # as if it had not been retried: nothing has happened since
     REVOKE = "revoke"  # it was accepted unchecked, and its output turned out not to be there
 
@@ -62,6 +63,9 @@ TRANSITIONS: Mapping[tuple[Verb, JobStatus], frozenset[JobStatus]] = {
     (Verb.RETRY, _S.DEAD): frozenset({_S.PENDING, _S.UPLOADING}),
     (Verb.RETRY, _S.CANCELLED): frozenset({_S.PENDING, _S.UPLOADING}),
     (Verb.RETRY, _S.COMPLETED): frozenset({_S.PENDING, _S.UPLOADING}),
+    (Verb.RETYPE, _S.UPLOADING): frozenset({_S.UPLOADING}),
+    (Verb.RETYPE, _S.PENDING): frozenset({_S.PENDING}),
+    (Verb.RETYPE, _S.FAILED): frozenset({_S.FAILED}),
     (Verb.UNDO_RETRY, _S.PENDING): frozenset({_S.FAILED, _S.DEAD, _S.CANCELLED, _S.COMPLETED}),
     (Verb.UNDO_RETRY, _S.UPLOADING): frozenset({_S.FAILED, _S.DEAD, _S.CANCELLED, _S.COMPLETED}),
     (Verb.REVOKE, _S.COMPLETED): frozenset({_S.PENDING, _S.DEAD}),
@@ -455,6 +459,29 @@ def retry(
         compare_until=None,
         updated_at=now,
     )
+
+
+def may_be_retyped(job: Job) -> bool:
+    """Whether the job waits, and has no result of its present type."""
+    return allowed(Verb.RETYPE, job.status) and job.kept_attempt is None
+
+
+def retype(job: Job, type_: str, *, now: int) -> Job | Refusal:
+    """The job as one of another type. What it has had of tries stays; no worker of the former type is of account any
+    more: neither one that has failed it, nor one that was lost with it and may still come."""
+    if not allowed(Verb.RETYPE, job.status):
+        what = "Cancel and retry it first" if job.status is JobStatus.RUNNING else "Retry it first"
+        return Refusal(
+            RefusalCode.JOB_NOT_WAITING,
+            f"Job {job.id} is {job.status}; only jobs that wait get another type. {what}.",
+        )
+    if job.kept_attempt is not None:
+        return Refusal(
+            RefusalCode.JOB_NOT_WAITING,
+            f"Job {job.id} is converted again, and has a result as type {job.type!r} that is kept until then. Submit"
+            f" its source as type {type_!r} instead.",
+        )
+    return replace(job, type=type_, lease=None, avoid=(), avoid_until=None, updated_at=now)
 
 
 def before_retry(job: Job) -> BeforeRetry:

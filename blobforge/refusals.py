@@ -50,6 +50,8 @@ class RefusalCode(StrEnum):
     JOB_ENDED = "job-ended"
     JOB_NOT_UPLOADING = "job-not-uploading"
     JOB_NOT_RUNNING = "job-not-running"
+    JOB_NOT_WAITING = "job-not-waiting"
+    JOB_EXISTS = "job-exists"
     JOB_RUNNING = "job-running"
     JOB_MOVED_ON = "job-moved-on"
     OPERATION_RUNNING = "operation-running"

@@ -80,6 +80,7 @@ APPLY: dict[Verb, Callable[[Job], Job | Refusal | None]] = {
     Verb.DUE: lambda job: due(replace(job, not_before=5)),
     Verb.CANCEL: lambda job: life.cancel(job, now=9),
     Verb.RETRY: retry,
+    Verb.RETYPE: lambda job: life.retype(job, "ocr", now=9),
     Verb.UNDO_RETRY: lambda job: undo_retry(job, JobStatus.DEAD),
     Verb.REVOKE: lambda job: life.revoke(job, attempt=2, policy=POLICY, now=9),
 }

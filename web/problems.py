@@ -39,6 +39,8 @@ STATUS: dict[RefusalCode, tuple[int, str]] = {
     _C.JOB_ENDED: (409, "Job has ended"),
     _C.JOB_NOT_UPLOADING: (409, "Job awaits no source"),
     _C.JOB_NOT_RUNNING: (409, "Job is not running"),
+    _C.JOB_NOT_WAITING: (409, "Job does not wait"),
+    _C.JOB_EXISTS: (409, "Job exists"),
     _C.JOB_RUNNING: (409, "Job is running"),
     _C.JOB_MOVED_ON: (409, "Job has moved on"),
     _C.OPERATION_RUNNING: (409, "Operation has not ended"),

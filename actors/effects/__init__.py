@@ -81,6 +81,7 @@ from actors.messages import (
     RenewSession,
     ReplaceSecret,
     Retry,
+    Retype,
     Sample,
     SelectJobs,
     SetPriority,
@@ -124,6 +125,7 @@ def apply(tx: Transaction, message: Command) -> Answer:  # noqa: PLR0912, PLR091
             | Retry()
             | Cancel()
             | SetPriority()
+            | Retype()
             | ChangeTags()
             | DeleteJob()
             | RemoveWorker()
@@ -262,6 +264,8 @@ def _apply_item(tx: Transaction, message: Item) -> ItemOutcome:
             return jobs.cancel(tx, message)
         case SetPriority():
             return jobs.set_priority(tx, message)
+        case Retype():
+            return jobs.retype(tx, message)
         case ChangeTags():
             return jobs.change_tags(tx, message)
         case DeleteJob():
@@ -278,7 +282,7 @@ def _batch(tx: Transaction, message: Batch) -> BatchDone:
 
 def _moved_on(tx: Transaction, item: Item, only: JobFilter | None) -> Refusal | None:
     """Whether what is to be done to the job was meant for it as it was before."""
-    if only is None or not isinstance(item, Retry | Cancel | SetPriority | ChangeTags | DeleteJob):
+    if only is None or not isinstance(item, Retry | Cancel | SetPriority | Retype | ChangeTags | DeleteJob):
         return None
     job = tx.store.job(item.job_id)
     if job is None or still_chosen(job, only):

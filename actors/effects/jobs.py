@@ -1,4 +1,4 @@
-"""What people do to jobs (retry, cancel, reprioritise), and what time does: the end of a wait."""
+"""What people do to jobs (retry, cancel, reprioritise, retype, tag), and what time does: the end of a wait."""
 
 from __future__ import annotations
 
@@ -7,11 +7,23 @@ from msgspec.structs import replace
 
 from actors.effects.avoidance import claimable, kept_from
 from actors.effects.periodic import UNDO_MS
+from actors.effects.retyping import RETYPED, retyped, undo_retype
 from actors.effects.transaction import Transaction
-from actors.messages import Cancel, ChangeTags, Expired, JobChanged, Retry, SetPriority, Undo, Undone, WakeJobs
+from actors.messages import (
+    Cancel,
+    ChangeTags,
+    Expired,
+    JobChanged,
+    Retry,
+    Retype,
+    SetPriority,
+    Undo,
+    Undone,
+    WakeJobs,
+)
 from blobforge import life
 from blobforge.events import JobUpdated, LeaseEnded, SourceAwaited, SourceSettled
-from blobforge.job import MOST_TAGS, BeforeRetry, Job, JobStatus, Outcome, TagsChanged, no_such_job, tagged
+from blobforge.job import MOST_TAGS, BeforeRetry, Job, JobStatus, Outcome, Retyped, TagsChanged, no_such_job, tagged
 from blobforge.objects.keys import source_key
 from blobforge.operation import KeptChange
 from blobforge.refusals import Refusal, RefusalCode
@@ -96,6 +108,10 @@ def prioritised(tx: Transaction, message: SetPriority) -> KeptChange | Refusal |
     return KeptChange(job.id, str(job.priority), str(message.priority), tx.now)
 
 
+def retype(tx: Transaction, message: Retype) -> JobChanged | Refusal:
+    return _answered(tx, message, retyped(tx, message))
+
+
 def change_tags(tx: Transaction, message: ChangeTags) -> JobChanged | Refusal:
     return _answered(tx, message, retagged(tx, message))
 
@@ -120,7 +136,9 @@ def retagged(tx: Transaction, message: ChangeTags) -> KeptChange | Refusal | Non
 
 
 def _answered(
-    tx: Transaction, message: Retry | Cancel | SetPriority | ChangeTags, done: KeptChange | Refusal | None
+    tx: Transaction,
+    message: Retry | Cancel | SetPriority | Retype | ChangeTags,
+    done: KeptChange | Refusal | None,
 ) -> JobChanged | Refusal:
     """The job as it is now, and what an undo needs kept where it is asked for; None: nothing was to be changed."""
     if isinstance(done, Refusal):
@@ -165,6 +183,8 @@ def put_back(tx: Transaction, changed: KeptChange) -> bool:
         return _undo_retry(tx, job, msgspec.json.decode(was, type=BeforeRetry), at)
     if became == RETAGGED:
         return _undo_tags(tx, job, msgspec.json.decode(was, type=TagsChanged))
+    if became == RETYPED:
+        return undo_retype(tx, job, msgspec.json.decode(was, type=Retyped))
     if str(job.priority) != became:
         return False
     _save(tx, job, replace(job, priority=int(was), updated_at=tx.now))

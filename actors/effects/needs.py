@@ -32,6 +32,7 @@ from actors.messages import (
     RemoveWorker,
     Repeatable,
     Retry,
+    Retype,
     SetPriority,
     SourceArrived,
     SourceRejected,
@@ -99,10 +100,15 @@ def _add(needs: Needs, message: Message[Any]) -> None:  # noqa: PLR0912, PLR0915
             needs.jobs.add(message.job_id)
             needs.failed.add(message.job_id)
             needs.sources_of.add(message.job_id)
+        case Retype():
+            needs.jobs.add(message.job_id)
+            needs.beside.add(message.job_id)
         case Cancel() | SetPriority() | ChangeTags() | DeleteJob():
             needs.jobs.add(message.job_id)
         case AdvanceOperation():
             needs.jobs.update(message.jobs)
+            if message.verb in ("retype", "undo"):
+                needs.beside.update(message.jobs)
             if message.verb in ("retry", "undo"):
                 needs.failed.update(message.jobs)
                 needs.sources_of.update(message.jobs)

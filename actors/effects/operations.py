@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from actors.effects import jobs as on_jobs
 from actors.effects import retention
+from actors.effects.retyping import retyped
 from actors.effects.transaction import Transaction
 from actors.messages import (
     AdvanceOperation,
@@ -27,6 +28,7 @@ from actors.messages import (
     PruneOperations,
     Purged,
     Retry,
+    Retype,
     SelectJobs,
     SetPriority,
     UndoJobs,
@@ -133,6 +135,8 @@ def _treat(tx: Transaction, asked: JobItem, *, plan: OperationPlan, asked_at: in
             done = on_jobs.cancelled(tx, asked)
         case SetPriority():
             done = on_jobs.prioritised(tx, asked)
+        case Retype():
+            done = retyped(tx, asked)
         case ChangeTags():
             done = on_jobs.retagged(tx, asked)
     if done is None or isinstance(done, Refusal):

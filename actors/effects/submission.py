@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from actors.effects.avoidance import claimable, kept_from
 from actors.effects.causes import UPLOAD_CAUSE, blamed
 from actors.effects.deletions import doubted, spare_source
+from actors.effects.jobtypes import one_type_too_many
 from actors.effects.transaction import Transaction
 from actors.messages import (
     ExpireUploads,
@@ -25,7 +26,7 @@ from blobforge import life
 from blobforge.events import JobCreated, JobFailed, JobUpdated, SourceAwaited, SourceSettled
 from blobforge.job import MOST_PATHS, Job, JobStatus, tagged
 from blobforge.objects.keys import source_key
-from blobforge.refusals import Refusal, RefusalCode
+from blobforge.refusals import Refusal
 
 
 def submit(tx: Transaction, message: Submit) -> Submitted | Refusal:
@@ -35,13 +36,8 @@ def submit(tx: Transaction, message: Submit) -> Submitted | Refusal:
     if isinstance(source, Refusal):
         return source
     existing = tx.store.same_job(new.source_hash, new.type, new.options)
-    if existing is None and not tx.store.knows_type(new.type) and tx.store.count_types() >= tx.rules.max_types:
-        # Lists and statistics cost as much as there are types: these are kinds of work, not labels.
-        return Refusal(
-            RefusalCode.INVALID,
-            f"There are {tx.rules.max_types} job types already (BLOBFORGE_MAX_TYPES). Use tags to tell jobs apart.",
-            field="type",
-        )
+    if existing is None and (refusal := one_type_too_many(tx, new.type)) is not None:
+        return refusal
     announced = new.source_size if existing is None else existing.source_size
     ready = _source_ready(tx, new.source_hash, announced, source)
     missing = not ready and source.seen is not Seen.PRESENT

@@ -1,4 +1,4 @@
-"""`blobforge jobs retry|cancel|priority|tag|delete`: what changes jobs.
+"""`blobforge jobs retry|cancel|priority|retype|tag|delete`: what changes jobs.
 
 By ids one by one; by a filter in one request, which is counted and asked about first, or as an operation.
 """
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from blobforge.cli import common, output
+from blobforge.cli import common, output, suggest
 from blobforge.cli.common import CliError, CliSession, CommandGroup, pass_session, session_options
 from blobforge.cli.operations import begun
 from blobforge.cli.selection import Filters, bulk_filters, chosen, ids_or_filter, some_ids
@@ -148,6 +148,42 @@ def set_priority(
         f"Give priority {priority} to",
         lambda client, job_id: client.set_priority(job_id, priority),
         {"priority": priority},
+    )
+    _change(session, change, job_ids, filters, Manner(dry_run, yes, background))
+
+
+@click.command("retype")
+@some_ids
+@click.argument("to", metavar="TYPE", shell_complete=suggest.types)
+@bulk_filters
+@job_options
+@session_options
+@pass_session
+def retype_jobs(
+    session: CliSession,
+    /,
+    *,
+    job_ids: tuple[int, ...],
+    to: str,
+    dry_run: bool,
+    yes: bool,
+    background: bool,
+    **filters: Any,
+) -> None:
+    """Give jobs that wait another type. The last argument is the type that they get.
+
+    Jobs that wait for their source, for a worker or for their next try keep their tries, priority and tags. One that
+    runs or has ended stays as it is, and so does one whose source has a job of that type already.
+
+    \b
+      blobforge jobs retype 17 18 ocr
+      blobforge jobs retype ocr --type pdf --tag scans --dry-run
+    """
+    change = Change(
+        "retype",
+        f"Give the type {output.one_line(to)} to",
+        lambda client, job_id: client.retype_job(job_id, to),
+        {"to": to},
     )
     _change(session, change, job_ids, filters, Manner(dry_run, yes, background))
 

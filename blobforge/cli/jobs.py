@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from blobforge.cli import common, output
-from blobforge.cli.change import cancel_jobs, delete_jobs, retry_jobs, set_priority, tag_jobs
+from blobforge.cli.change import cancel_jobs, delete_jobs, retry_jobs, retype_jobs, set_priority, tag_jobs
 from blobforge.cli.common import CliError, CliSession, CommandGroup, pass_session, session_options
 from blobforge.cli.follow import logs, watch
 from blobforge.cli.jobfiles import download, outputs
@@ -200,5 +200,7 @@ def _show_attempt(attempt: Attempt) -> None:
             click.echo(output.many_lines(text.rstrip()))
 
 
-for _command in (download, outputs, logs, watch, retry_jobs, cancel_jobs, set_priority, tag_jobs, delete_jobs):
+for _command in (
+    download, outputs, logs, watch, retry_jobs, cancel_jobs, set_priority, retype_jobs, tag_jobs, delete_jobs,
+):  # fmt: skip
     jobs.add_command(_command)

@@ -154,6 +154,11 @@ class Endpoints(FileEndpoints, AttemptEndpoints, AdminEndpoints):
         """Change a job's priority: 1 (critical) to 5 (background)."""
         return await self._call("PATCH", f"/api/jobs/{job_id}/priority", StatusAnswer, body={"priority": priority})
 
+    async def retype_job(self, job_id: int, to: str) -> StatusAnswer:
+        """Give a job that waits another type. One that runs or has ended refuses it, and so does one whose source has
+        a job of that type (`job-exists`)."""
+        return await self._post(f"/api/jobs/{job_id}/retype", StatusAnswer, {"to": to}, once_only=True)
+
     async def change_many(
         self,
         verb: str,
@@ -163,11 +168,11 @@ class Endpoints(FileEndpoints, AttemptEndpoints, AdminEndpoints):
         filters: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> BulkDone:
-        """`retry`, `cancel`, `delete` or reprioritise (`priority`) many jobs, by their ids or by a filter.
+        """`retry`, `cancel`, `delete`, `retype` or reprioritise (`priority`) many jobs, by their ids or by a filter.
 
         `filters` are JobFilters, as for `list_jobs` (the priority that jobs have may be called `only_priority`, as
         it is in the body); `options` are those of the verb: `reset_attempts`, `priority`, `compare`, `objects`,
-        `add`, `remove`.
+        `add`, `remove`, `to` (of `retype`).
         """
         body = without_none(ids=list(ids) if ids else None, dry_run=dry_run or None, **_of_many(filters), **options)
         return await self._post(f"/api/jobs/{verb}", BulkDone, body, once_only=not dry_run, answer_timeout=IN_BULK)

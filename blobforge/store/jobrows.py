@@ -155,6 +155,8 @@ class JobRows(OpenTransaction):
         if before.id not in self._pending.jobs_were:
             journal.put(self._pending.jobs_were, before.id, current)
         journal.put(self._rows.jobs, before.id, after)
+        if after.type != current.type and not self.knows_type(after.type):
+            journal.put(self._rows.new_types, after.type, True)
         if self._rows.running_of:
             self._hold(current, after)
         if self._rows.loads:

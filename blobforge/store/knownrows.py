@@ -131,7 +131,7 @@ class KnownRows:
             self.loads.setdefault(type_, load)
         for type_ in needs.loads:
             self.loads.setdefault(type_, TypeLoad())
-        if needs.sources or needs.running_of:
+        if needs.sources or needs.beside or needs.running_of:
             self._take_in_lists(needs, found)
         if needs.files or found.files:
             _take_in_all(self.files, found.files, needs.files)
@@ -152,8 +152,9 @@ class KnownRows:
             self.paths.setdefault(path, found.paths.get(path, frozenset()))
 
     def _take_in_lists(self, needs: Needs, found: Found) -> None:
-        if needs.sources:
-            of: dict[str, set[int]] = {source: set() for source in needs.sources}
+        if needs.sources or needs.beside:
+            asked = {job.source_hash for job in found.jobs if job.id in needs.beside}
+            of: dict[str, set[int]] = {source: set() for source in needs.sources | asked}
             for job in found.jobs:
                 if job.source_hash in of:
                     of[job.source_hash].add(job.id)

@@ -20,8 +20,8 @@ class Needs(msgspec.Struct):
     `ready`: how many ready jobs of each line may be handed out; `next_of`: jobs of which each may be followed by
     another one of its type from the lane beside it, which is asked for once these are there; `kept`: of each line,
     how many of those that are kept from some workers are looked at. `running_of`: workers whose running jobs are
-    needed. `sources`: hashes of
-    sources, of which all jobs are needed. `failed`: jobs of which is asked which workers have failed them, by as many
+    needed. `sources`: hashes of sources, of which all jobs are needed; `beside`: jobs whose source's jobs are, all of
+    them. `failed`: jobs of which is asked which workers have failed them, by as many
     of their attempts as `among` says; `sources_of`: jobs whose source's record is needed. `files` and `dooms` are
     keys: what is known of these objects, and their places on the list of deletions. `paths` are (hash of a source,
     further path) pairs: which jobs have them. `claim_keys` are (worker, key)
@@ -38,6 +38,7 @@ class Needs(msgspec.Struct):
     next_of: set[tuple[int, Lane]] = set()
     kept: int = 0
     sources: set[str] = set()
+    beside: set[int] = set()
     failed: set[int] = set()
     among: int = 0
     sources_of: set[int] = set()

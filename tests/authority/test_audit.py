@@ -57,6 +57,8 @@ ACTIONS: list[tuple[str, dict[str, Any], str, str, str | None]] = [
     ("POST /api/jobs/1/priority", {"priority": 1}, "job.priority", "1", None),
     ("PATCH /api/jobs/1/priority", {"priority": 1}, "job.priority", "1", None),
     ("POST /api/jobs/2/retry", {}, "job.retry", "2", None),
+    ("POST /api/jobs/2/retype", {"to": "ocr"}, "job.retype", "2", None),
+    ("POST /api/jobs/retype", {"ids": [2], "to": "pdf"}, "jobs.retype", "", "1 of 1"),
     ("POST /api/jobs/undo", {"undo": UNDO}, "jobs.undo", "", None),
     ("POST /api/jobs/cancel", {"type": "pdf"}, "jobs.cancel", "", "1 of 1"),
     ("POST /api/jobs/priority", {"ids": [1], "priority": 1}, "jobs.priority", "", "1 of 1"),

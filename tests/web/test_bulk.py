@@ -85,11 +85,11 @@ async def test_priority(local: LocalServer, autojump_clock: Any) -> None:
     assert [(await local.job(n))["priority"] for n in (1, 3)] == [2, 2]
 
 
-@pytest.mark.parametrize("verb", ["retry", "cancel", "priority"])
+@pytest.mark.parametrize("verb", ["retry", "cancel", "priority", "retype"])
 async def test_nothing_selected_is_not_everything(local: LocalServer, autojump_clock: Any, verb: str) -> None:
     await four_jobs(local)
     before = state(local)
-    more: dict[str, Any] = {"priority": 1} if verb == "priority" else {}
+    more: dict[str, Any] = {"priority": {"priority": 1}, "retype": {"to": "png"}}.get(verb, {})
     for body in ({}, {"ids": [1], "tag": "old"}, {"ids": []}, {"ids": [0]}, {"ids": [2**63]}, {"status": "asleep"},
                  {"ids": list(range(1, 10_002))}, {"dry_run": "yes", "tag": "old"}):  # fmt: skip
         assert_problem(await local.call("POST", f"/api/jobs/{verb}", body | more), 422, "invalid")

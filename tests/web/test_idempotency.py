@@ -76,6 +76,8 @@ CASES: dict[str, Prepare] = {
     "/api/jobs/retry": plain("/api/jobs/retry", {"type": "pdf"}, jobs=1, ended=True),
     "/api/jobs/cancel": plain("/api/jobs/cancel", {"type": "pdf"}, jobs=2),
     "/api/jobs/priority": plain("/api/jobs/priority", {"type": "pdf", "priority": 1}, jobs=2),
+    "/api/jobs/<id:job_id>/retype": plain("/api/jobs/1/retype", {"to": "ocr"}, jobs=1),
+    "/api/jobs/retype": plain("/api/jobs/retype", {"type": "pdf", "to": "ocr"}, jobs=2),
     "/api/jobs/undo": cancelled,
     "/api/jobs/<id:job_id>/tags": plain("/api/jobs/1/tags", {"add": ["a"]}, jobs=1),
     "/api/jobs/tags": plain("/api/jobs/tags", {"type": "pdf", "add": ["a"]}, jobs=2),
@@ -134,8 +136,8 @@ CASES: dict[str, Prepare] = {
 
 
 BULK = {
-    "/api/jobs/retry", "/api/jobs/cancel", "/api/jobs/priority", "/api/jobs/tags", "/api/jobs/delete",
-    "/api/workers/remove",
+    "/api/jobs/retry", "/api/jobs/cancel", "/api/jobs/priority", "/api/jobs/retype", "/api/jobs/tags",
+    "/api/jobs/delete", "/api/workers/remove",
 }  # fmt: skip
 
 

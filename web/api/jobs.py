@@ -20,6 +20,7 @@ from actors.messages import (
     NewJob,
     ObjectSeen,
     Retry,
+    Retype,
     SetPriority,
     Submit,
     Submitted,
@@ -291,6 +292,11 @@ async def set_priority(call: Call, body: wire_jobs.PriorityBody) -> wire_common.
     return await _change(call, SetPriority(call.params["job_id"], body.priority, undo), "updated")
 
 
+async def retype(call: Call, body: wire_jobs.RetypeBody) -> wire_common.Changed | Refusal:
+    undo = new_undo(call) if body.undo else ""
+    return await _change(call, Retype(call.params["job_id"], body.to, undo), "updated")
+
+
 async def change_tags(call: Call, body: wire_jobs.TagsBody) -> wire_common.Changed | Refusal:
     undo = new_undo(call) if body.undo else ""
     message = ChangeTags(call.params["job_id"], tuple(body.add), tuple(body.remove), undo)
@@ -344,6 +350,8 @@ ROUTES = [
     *(Route(method, "/api/jobs/<id:job_id>/priority", Access.SUBMIT, set_priority, "Change a job's priority",
             body=wire_jobs.PriorityBody, gives=wire_common.Changed,
             audit="job.priority") for method in ("PATCH", "POST")),
+    Route("POST", "/api/jobs/<id:job_id>/retype", Access.SUBMIT, retype, "Give a job that waits another type",
+          body=wire_jobs.RetypeBody, gives=wire_common.Changed, audit="job.retype"),
     Route("GET", "/api/jobs/<id:job_id>/paths", Access.READ, paths,
           "The paths under which a job's source was submitted", gives=wire_jobs.PathsWire,
           query=wire_jobs.PathsQuery),

@@ -85,8 +85,10 @@ LINKS: Final[dict[str, list[Link]]] = {
     "POST /api/jobs/<id:job_id>/fail": _all(_ENDED, job_id="$request.path.job_id"),
     "POST /api/jobs/<id:job_id>/cancel": [*_all(_ENDED, job_id="$request.path.job_id"), *_UNDO],
     "POST /api/jobs/<id:job_id>/priority": _UNDO,
+    "POST /api/jobs/<id:job_id>/retype": _UNDO,
     "POST /api/jobs/cancel": _UNDO,
     "POST /api/jobs/priority": _UNDO,
+    "POST /api/jobs/retype": _UNDO,
     "GET /api/admin/users": _all(_USER, user_id="$response.body#/0/id"),
     "POST /api/admin/tokens": _all(("DELETE /api/admin/tokens/<id:token_id>",), token_id="$response.body#/id"),
     "POST /api/files/multipart": [

@@ -52,6 +52,12 @@ class BulkPriority(BulkBody, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     priority: Priority
 
 
+class BulkRetype(BulkBody, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`to` is the type that the jobs get; `type`, in the filter, the one that they have."""
+
+    to: JobType
+
+
 class BulkTags(BulkBody, frozen=True, kw_only=True, forbid_unknown_fields=True):
     add: Annotated[list[Tag], Meta(max_length=100)] = []
     remove: Annotated[list[Tag], Meta(max_length=100)] = []
@@ -137,7 +143,7 @@ class OperationsWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tr
 
 
 class UndoBody(msgspec.Struct, frozen=True):
-    """`undo`: the token that a retry, a cancellation or a change of priority was answered with."""
+    """`undo`: the token that a retry, a cancellation or a change of priority, type or tags was answered with."""
 
     undo: Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[0-9a-f]+\Z")]
 

@@ -91,6 +91,14 @@ class PriorityBody(msgspec.Struct, frozen=True):
     undo: bool = False
 
 
+class RetypeBody(msgspec.Struct, frozen=True):
+    """`to` is the type that the job gets. `undo`: remember how the job was, and answer with a token to put it back
+    by."""
+
+    to: JobType
+    undo: bool = False
+
+
 class TagsBody(msgspec.Struct, frozen=True):
     """`undo`: remember how the job was, and answer with a token to put it back by."""
 

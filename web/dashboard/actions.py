@@ -29,6 +29,7 @@ BULK = {
     "POST /api/jobs/retry": ("bring back", "go again"),
     "POST /api/jobs/cancel": ("cancel", "are cancelled"),
     "POST /api/jobs/priority": ("change the priority of", "have the new priority"),
+    "POST /api/jobs/retype": ("give another type to", "have the new type"),
     "POST /api/jobs/delete": ("delete for good", "are deleted"),
     "POST /api/workers/remove": ("remove", "are removed"),
 }
@@ -38,6 +39,7 @@ SAID = {
     "POST /api/jobs/<id:job_id>/retry": "Job {job_id} goes again.",
     "POST /api/jobs/<id:job_id>/cancel": "Job {job_id} is cancelled.",
     "POST /api/jobs/<id:job_id>/priority": "The priority of job {job_id} is changed.",
+    "POST /api/jobs/<id:job_id>/retype": "The type of job {job_id} is changed.",
     "DELETE /api/jobs/<id:job_id>": "Job {job_id} is deleted.",
     "POST /api/workers/<worker:worker_id>/drain": "{worker_id} drains: it ends what it runs and gets nothing new.",
     "DELETE /api/workers/<worker:worker_id>": "{worker_id} is removed; what it ran has gone back.",

@@ -249,6 +249,8 @@ class PostgresBulk:
             ask(sql.JOBS, (array_of(needs.jobs),), take)
         if needs.sources:
             ask(sql.OF_SOURCES, (json_of(needs.sources),), take)
+        if needs.beside:
+            ask(sql.BESIDE, (array_of(needs.beside),), take)
         if needs.paths:
             ask(sql.PATHS, (records_of(needs.paths),), lambda told: found.paths.update(map(path_of, told.rows)))
         if needs.running_of:
@@ -426,6 +428,8 @@ class PostgresBulk:
         moves: dict[tuple[str, str], list[tuple[Job, Job]]] = defaultdict(list)
         for before, after in changes.moved:
             moves[before.status, after.status].append((before, after))
+            if before.type != after.type:
+                self._types = None
             if is_ready(after):
                 self._ready.floors.lower(after.line, after.priority, after.id)
         for move in moves.values():

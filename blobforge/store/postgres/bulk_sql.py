@@ -33,6 +33,8 @@ _READY: Final = "status = 'pending' AND not_before IS NULL AND avoid IS NULL"
 # --- what is needed
 JOBS: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE id {_IDS}"
 OF_SOURCES: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE source_hash {_NAMES}"
+BESIDE: Final = f"""
+    SELECT {JOB_COLUMNS} FROM jobs WHERE source_hash IN (SELECT of.source_hash FROM jobs AS of WHERE of.id {_IDS})"""
 OF_WORKERS: Final = f"""
     SELECT held.* FROM json_array_elements_text($1::json) AS asked, LATERAL (
         {running_on(JOB_COLUMNS, "asked")}) AS held"""

@@ -293,6 +293,8 @@ class Bulk:
             moves[before.status, after.status].append(moved)
             if before.avoid or after.avoid:
                 self._any_kept = None
+            if before.type != after.type:
+                self._types = None
         for move in moves.values():
             self._move(move)
         if changes.gone:

@@ -140,6 +140,7 @@ def take_failed(found: Found, told: Rows) -> None:
 NAMED: Final[tuple[tuple[str, sql.LoadPart, Take], ...]] = (
     ("jobs", sql.NEEDED_JOBS, _take_jobs),
     ("sources", sql.NEEDED_OF_SOURCES, _take_jobs),
+    ("beside", sql.NEEDED_BESIDE, _take_jobs),
     ("running_of", sql.NEEDED_OF_WORKERS, _take_jobs),
     ("workers", sql.NEEDED_WORKERS, _take_workers),
     ("attempts", sql.NEEDED_ATTEMPTS, _take_attempts),

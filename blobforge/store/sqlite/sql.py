@@ -39,6 +39,9 @@ NEEDED_JOBS: Final = _rows_of(JOB_COLUMNS, "jobs WHERE id {is_one}")
 NEEDED_OF_SOURCES: Final = _rows_of(
     JOB_COLUMNS, "(SELECT * FROM jobs WHERE source_hash {is_one} ORDER BY source_hash, type)"
 )
+NEEDED_BESIDE: Final = _rows_of(
+    JOB_COLUMNS, "jobs WHERE source_hash IN (SELECT of.source_hash FROM jobs AS of WHERE of.id {is_one})"
+)
 NEEDED_OF_WORKERS: Final = _rows_of(
     JOB_COLUMNS, "jobs INDEXED BY jobs_running WHERE status = 'running' AND worker_id {is_one}"
 )

@@ -31,12 +31,13 @@ REMEMBERED = 3  # requests that may come again
 # What a person or a client asks, and what leaves an audit record; the rest is the server's own.
 REQUESTS = (
     m.Submit, m.Claim, m.Complete, m.Fail, m.Release, m.Register, m.Heartbeat, m.Unregister, m.Drain, m.CreateWorker,
-    m.ReplaceSecret, m.EnableWorker, m.DisableWorker, m.Retry, m.Cancel, m.SetPriority, m.ChangeTags, m.Undo,
+    m.ReplaceSecret, m.EnableWorker, m.DisableWorker, m.Retry, m.Cancel, m.SetPriority, m.Retype,
+    m.ChangeTags, m.Undo,
     m.Batch, m.RecordBulk, m.EndSessions, m.ChangeType,
 )  # fmt: skip
 ON_RECORD = (
     m.Drain, m.RemoveWorker, m.CreateWorker, m.ReplaceSecret, m.EnableWorker, m.DisableWorker, m.Retry, m.Cancel,
-    m.SetPriority, m.ChangeTags, m.Undo, m.Batch, m.DeleteJob, m.CreateToken, m.DeleteToken, m.SignIn,
+    m.SetPriority, m.Retype, m.ChangeTags, m.Undo, m.Batch, m.DeleteJob, m.CreateToken, m.DeleteToken, m.SignIn,
     m.EndSession, m.EndSessions, m.Note, m.ChangeType,
 )  # fmt: skip
 WHOSE = "token:1"

@@ -30,6 +30,7 @@ ITEMS = st.lists(
                 "retry",
                 "cancel",
                 "priority",
+                "retype",
                 "delete",
             ]
         ),
@@ -56,6 +57,8 @@ class Many(Sources, Attempts, Decisions, Retention):
                 return self.retrying(job)
             case "cancel":
                 return self.cancelling(job, "b")
+            case "retype":
+                return self.retyping(job, "ocr" if lease == "right" else "pdf", "b")
             case "priority":
                 return self.moving(job, 1 + len(job) % 3, "b")
             case _:
@@ -63,7 +66,7 @@ class Many(Sources, Attempts, Decisions, Retention):
 
     def one_of_many(self, asked: Asked, answer: object, only: str | None) -> object:
         """A job that has moved on since it was chosen is left alone."""
-        chosen = m.Retry | m.Cancel | m.SetPriority | m.ChangeTags | m.DeleteJob
+        chosen = m.Retry | m.Cancel | m.SetPriority | m.Retype | m.ChangeTags | m.DeleteJob
         if only is not None and isinstance(asked.message, chosen):
             job = self.world.jobs.get(asked.message.job_id)
             if job is not None and job.status != only:

@@ -89,6 +89,32 @@ class Decisions(State):
         job.changed_at = now
         return ("JobChanged", job_id, job.status, undo)
 
+    def retype(self, job_id: int, to: str, undo: str, now: int) -> Any:
+        job = self.jobs.get(job_id)
+        if job is None:
+            return No("no-such-job")
+        if job.type == to:
+            return ("JobChanged", job_id, job.status, "")
+        was = job.type
+        if (refused := self.as_type(job, to, now)) is not None:
+            return refused
+        if undo and (undo, job_id) not in self.undos:
+            self.undos[undo, job_id] = ("{", "type", now)
+            self.retyped[undo, job_id] = (was, to, job.attempt)
+        return ("JobChanged", job_id, job.status, undo)
+
+    def as_type(self, job: Job, to: str, now: int) -> No | None:
+        """A job that waits, as if it had been submitted under that type; but for its tries."""
+        if job.status not in ("pending", "uploading", "failed") or job.kept_attempt is not None:
+            return No("job-not-waiting")
+        identity = (job.hash, to, job.options)
+        if any((each.hash, each.type, each.options) == identity for each in self.jobs.values()):
+            return No("job-exists")
+        if to not in (types := {each.type for each in self.jobs.values()}) and len(types) >= self.rules.max_types:
+            return No("invalid")
+        job.type, job.lease, job.avoid, job.avoid_until, job.changed_at = to, None, (), None, now
+        return None
+
     def change_tags(self, job_id: int, add: tuple[str, ...], remove: tuple[str, ...], undo: str, now: int) -> Any:
         job = self.jobs.get(job_id)
         if job is None:
@@ -123,6 +149,11 @@ class Decisions(State):
                 changed += tags != job.tags
                 job.changed_at = now if tags != job.tags else job.changed_at
                 job.tags = tags
+                continue
+            if became == "type":
+                was, to, attempt = self.retyped.pop((token, job_id))
+                if (job.type, job.attempt) == (to, attempt):
+                    changed += self.as_type(job, was, now) is None
                 continue
             if became == "cancelled":
                 if job.status == "cancelled" and job.completed_at == at:
