@@ -154,10 +154,10 @@ class Endpoints(FileEndpoints, AttemptEndpoints, AdminEndpoints):
         """Change a job's priority: 1 (critical) to 5 (background)."""
         return await self._call("PATCH", f"/api/jobs/{job_id}/priority", StatusAnswer, body={"priority": priority})
 
-    async def retype_job(self, job_id: int, to: str) -> StatusAnswer:
+    async def retype_job(self, job_id: int, type: str) -> StatusAnswer:
         """Give a job that waits another type. One that runs or has ended refuses it, and so does one whose source has
         a job of that type (`job-exists`)."""
-        return await self._post(f"/api/jobs/{job_id}/retype", StatusAnswer, {"to": to}, once_only=True)
+        return await self._post(f"/api/jobs/{job_id}/retype", StatusAnswer, {"to": type}, once_only=True)
 
     async def change_many(
         self,

@@ -267,6 +267,11 @@ class Client(BlockingClient):
         """Change a job's priority: 1 (critical) to 5 (background)."""
         return self._run(partial(self._client.set_priority, job_id, priority))
 
+    def retype_job(self, job_id: int, type: str) -> StatusAnswer:
+        """Give a job that waits another type. One that runs or has ended refuses it, and so does one whose source has
+        a job of that type (`job-exists`)."""
+        return self._run(partial(self._client.retype_job, job_id, type))
+
     def change_many(
         self,
         verb: str,
@@ -276,11 +281,11 @@ class Client(BlockingClient):
         filters: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> BulkDone:
-        """`retry`, `cancel`, `delete` or reprioritise (`priority`) many jobs, by their ids or by a filter.
+        """`retry`, `cancel`, `delete`, `retype` or reprioritise (`priority`) many jobs, by their ids or by a filter.
 
         `filters` are JobFilters, as for `list_jobs` (the priority that jobs have may be called `only_priority`, as
         it is in the body); `options` are those of the verb: `reset_attempts`, `priority`, `compare`, `objects`,
-        `add`, `remove`.
+        `add`, `remove`, `to` (of `retype`).
         """
         return self._run(
             partial(self._client.change_many, verb, ids=ids, dry_run=dry_run, filters=filters, **options)

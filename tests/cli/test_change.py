@@ -1,4 +1,4 @@
-"""`jobs retry|cancel|priority` by a filter: counted first, asked about, then done in one request."""
+"""`jobs retry|cancel|priority|retype` by a filter: counted first, asked about, then done in one request."""
 
 from __future__ import annotations
 
@@ -82,12 +82,25 @@ def test_priority_takes_ids_or_a_filter_before_the_number(local: Running, person
     assert local.json("jobs", "show", first)["priority"] == 5
 
 
+def test_retype_takes_ids_or_a_filter_before_the_type(local: Running, person: People) -> None:
+    first, second, third = (str(person.submit(f"retype {number}", "scan")) for number in range(3))
+    assert local.ok("jobs", "retype", first, "scan-ocr") == f"{first}\tupdated\n"
+    assert local.json("jobs", "show", first)["type"] == "scan-ocr"
+    assert local.json("jobs", "retype", "scan-ocr", "--type", "scan", "--dry-run")["changed"] == 2
+    assert local.json("jobs", "retype", "scan-ocr", "--type", "scan", "--yes")["changed"] == 2
+    local.ok("jobs", "cancel", second)
+    mixed = local.blobforge("jobs", "retype", second, third, "scan")
+    assert (mixed.returncode, mixed.stdout) == (5, f"{third}\tupdated\n")
+    assert "cancelled" in mixed.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["jobs", "cancel"], "Give ids, or a filter"),
         (["jobs", "cancel", "1", "--type", "x"], "do not go together"),
         (["jobs", "priority", "3"], "Give ids, or a filter"),
+        (["jobs", "retype", "ocr"], "Give ids, or a filter"),
         (["jobs", "retry", "--status", "lost", "--yes"], "lost"),
     ],
 )

@@ -22,6 +22,7 @@ from actors.messages import (
     Register,
     Release,
     Retry,
+    Retype,
     Seen,
     Submit,
 )
@@ -138,6 +139,15 @@ def test_submissions(book: Book, known: bool) -> None:
         done = book.do(Batch(tuple(new)))
     assert [item.existing for item in done.items] == [known] * 1000
     assert len(said) <= 11, said  # two tags, each with what it counts
+    book.counts_are_right()
+
+
+def test_other_types(book: Book) -> None:
+    filled(book, 500)
+    with counted(book) as said:
+        book.do(Batch(tuple(Retype(number, "ocr", undo="token") for number in range(1, 501))))
+    assert len(said) <= 12, said
+    assert book.probe.count("jobs", type="ocr") == 500
     book.counts_are_right()
 
 
