@@ -154,13 +154,15 @@ class Scheduler:
         """How many long polls wait now."""
         return sum(not waiter.reply.abandoned for waiter in self._waiting.values())
 
-    def resume(self, waits: Iterable[tuple[int, int]], *, now_ms: int, longest: float) -> None:
-        """Take up the waits that a former run left: (job, until when in ms).
+    def resume(self, waits: Iterable[tuple[int, int, int]], *, now_ms: int, longest: float) -> None:
+        """Take up the waits that a former run left: (job, until when, when it was last changed; in ms).
 
-        `longest`, in seconds, is what one can be at most: the wall clock may have jumped between the runs.
+        The wall clock may have jumped between the runs: what is left of a wait is never more than was left when the
+        job was last changed, nor more than `longest` seconds.
         """
-        for job_id, until in waits:
-            self._wake_in(min(max(0.0, (until - now_ms) / 1000), longest), job_id, until)
+        for job_id, until, changed in waits:
+            left = max(0, min(until - now_ms, until - changed)) / 1000
+            self._wake_in(min(left, longest), job_id, until)
 
     def look_anew(self) -> None:
         """What has become ready, and what was answered elsewhere, may not have been told: all that wait ask again,

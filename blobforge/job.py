@@ -228,6 +228,11 @@ class RetryPolicy(msgspec.Struct, frozen=True):
         base = min(self.backoff_max, self.backoff * 2.0 ** min(max(attempts - 1, 0), 40))
         return max(0.0, base * (1.0 + self.jitter * (2.0 * dice - 1.0)))
 
+    @property
+    def longest(self) -> float:
+        """Seconds that a job waits for a time at most."""
+        return max(self.backoff_max * (1.0 + self.jitter), self.avoid)
+
 
 def tagged(tags: tuple[str, ...], add: Collection[str], remove: Collection[str]) -> tuple[tuple[str, ...], list[str]]:
     """The tags with these added and those removed, and those that there is no room for."""

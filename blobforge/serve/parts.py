@@ -87,7 +87,7 @@ class Parts:
         self.shared = shared
         self.reads = reads
         self.installation = store.installation
-        rules = Rules(
+        self.rules = Rules(
             retry=RetryPolicy(
                 backoff=settings.retry_backoff,
                 backoff_max=settings.retry_backoff_max,
@@ -119,7 +119,7 @@ class Parts:
             queue=settings.event_queue,
             stats=lambda: read_stats(self.services),
         )
-        self.writer = Writer(store, rules, now=now, sink=self.broadcaster, hop=hop, tracer=tracer)
+        self.writer = Writer(store, self.rules, now=now, sink=self.broadcaster, hop=hop, tracer=tracer)
         self.presence = Presence(shared, self._state, is_outdated=lambda: self.writer.outdated)
         self.scheduler = Scheduler(self.writer.mailbox, rank=rank, holds=not shared.alone)
         self.reaper = Reaper(

@@ -31,6 +31,7 @@ from blobforge.backup.opening import opened
 from blobforge.backup.sidecar import Plan
 from blobforge.config import Settings, secrets_of
 from blobforge.events import OutputAccepted
+from blobforge.jobtype import retry_policy
 from blobforge.machinery import datadir, garbage, heap, logs, notify
 from blobforge.machinery.clock import wall_ms
 from blobforge.machinery.datadir import StartError
@@ -291,8 +292,9 @@ async def _resume(parts: Parts) -> None:
     else:
         outputs, to_keep = await _outputs_left(parts)
         parts.intake.resume(outputs=outputs, to_keep=to_keep)
-    settings = parts.services.settings
-    longest = max(settings.retry_backoff_max * (1 + settings.retry_jitter), settings.worker_timeout)
+    types = await parts.reads.run(lambda reader: reader.types.settings())
+    usual = parts.rules.retry
+    longest = max(policy.longest for policy in (usual, *(retry_policy(each, usual) for each in types.values())))
     parts.scheduler.resume(waits, now_ms=now, longest=longest)
     if leases:
         log.info("leases get a fresh period", jobs=len(leases))

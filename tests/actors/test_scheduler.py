@@ -31,7 +31,7 @@ from actors.scheduler import CLOSING, HOLD_BACK, Scheduler
 from blobforge.events import JobReady, JobTaken
 from blobforge.job import ReleaseCause
 from blobforge.refusals import Refusal, RefusalCode
-from tests.fixtures.local import LocalServer, open_local
+from tests.fixtures.local import EPOCH_MS, LocalServer, open_local
 from tests.store.making import ADMIN, hash_of, submission
 
 LONG = 60.0
@@ -393,6 +393,39 @@ async def test_back_offs_survive_a_restart(tmp_path: Path, autojump_clock: Any) 
     assert ids(early) == []
     assert ids(poll) == [job.id]
     assert poll.at == pytest.approx(failed_at + 100, abs=0.1)
+
+
+async def test_a_long_back_off_of_a_type_survives_a_restart(tmp_path: Path, autojump_clock: Any) -> None:
+    """Longer than those of all other types may be."""
+    folder = tmp_path / "data"
+    async with open_local(folder, retry_jitter=0.0, retry_backoff_max=600.0) as local:
+        await ready(local)
+        await local.call("PATCH", "/api/types/pdf", {"retry_backoff": 3000})
+        (job,) = await held(local, "first")
+        await local.ask(Fail(ADMIN, "w1", job.id, "boom", job.lease))
+        failed_at = trio.current_time()
+    async with open_local(folder, retry_backoff_max=600.0) as local, polls(local) as claim:
+        await trio.sleep(1000)
+        early = claim("w2", wait=0.0)
+        await trio.sleep(failed_at + 3000 - trio.current_time())
+        late = claim("w2", wait=30.0)
+    assert (ids(early), ids(late)) == ([], [job.id])
+
+
+async def test_a_wait_is_no_longer_over_a_restart_with_a_clock_that_was_set_back(
+    tmp_path: Path, autojump_clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "data"
+    async with open_local(folder, retry_jitter=0.0, retry_backoff=100.0) as local:
+        await ready(local)
+        (job,) = await held(local, "first")
+        await local.ask(Fail(ADMIN, "w1", job.id, "boom", job.lease))
+    monkeypatch.setattr("tests.fixtures.local.EPOCH_MS", EPOCH_MS - 3_600_000)
+    started = trio.current_time()
+    async with open_local(folder) as local, polls(local) as claim:
+        poll = claim("w2", wait=2 * LONG)
+    assert ids(poll) == [job.id]
+    assert poll.at == pytest.approx(started + 100, abs=0.1)
 
 
 async def test_who_repeats_a_claim_takes_the_place_of_the_first(local: LocalServer, autojump_clock: Any) -> None:

@@ -266,7 +266,7 @@ class SqlReader(JobLists):
     def live_workers(self) -> list[tuple[str, int | None]]:
         return list(self._ask.rows(sql.LIVE_WORKERS))
 
-    def waiting_for_time(self) -> list[tuple[int, int]]:
+    def waiting_for_time(self) -> list[tuple[int, int, int]]:
         return list(self._ask.rows(sql.WAITING_FOR_TIME))
 
     def awaited_sources(self) -> list[tuple[int, str, int]]:

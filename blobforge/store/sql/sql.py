@@ -475,7 +475,8 @@ RUNNING: Final = """
     SELECT id, attempt, heartbeat_at, t.worker_timeout
       FROM jobs LEFT JOIN type_settings AS t ON t.type = jobs.type WHERE status = 'running'"""
 WAITING_FOR_TIME: Final = """
-    SELECT id, coalesce(not_before, avoid_until) FROM jobs WHERE not_before IS NOT NULL OR avoid_until IS NOT NULL"""
+    SELECT id, coalesce(not_before, avoid_until), updated_at
+      FROM jobs WHERE not_before IS NOT NULL OR avoid_until IS NOT NULL"""
 AWAITED_SOURCES: Final = "SELECT id, source_hash, updated_at FROM jobs WHERE status = 'uploading'"
 LIVE_WORKERS: Final = "SELECT id, last_heartbeat FROM workers WHERE status <> 'offline'"
 
