@@ -18,6 +18,7 @@ import msgspec
 import structlog
 import trio
 
+from actors import orphans, sweeper
 from actors.mailbox import Envelope, Mailbox, ask
 from actors.messages import (
     Backfill,
@@ -26,18 +27,18 @@ from actors.messages import (
     Message,
     Prune,
     Recount,
+    SearchStands,
     TakeDoomed,
-    TellSearch,
 )
-from actors.orphans import OrphanSearcher
 from actors.rests import NEVER, SHORTEST_REST, TRY_AGAIN, rested
+from actors.searcher import SearchPlan, StoreSearcher
 from actors.sweeper import Sweeper
-from blobforge.events import Fact, ObjectsDoomed, OrphansSought
+from blobforge.events import Fact, ObjectsDoomed
 from blobforge.job import JobStatus
 from blobforge.objects import ObjectStore, ObjectStoreError, marks
 from blobforge.objects.breaker import NotAnsweringError
 from blobforge.objects.keys import is_attempts_prefix, is_source_key
-from blobforge.refusals import Refusal
+from blobforge.refusals import Refusal, RefusalCode
 
 log = structlog.get_logger("blobforge.janitor")
 O = TypeVar("O")  # noqa: E741 - the outcome
@@ -82,7 +83,7 @@ class Retention(msgspec.Struct, frozen=True):
 class Janitor:
     """`now` gives wall time in ms. `epoch` is read by handlers."""
 
-    heeds: ClassVar[frozenset[type[Fact]]] = frozenset({ObjectsDoomed, OrphansSought})
+    heeds: ClassVar[frozenset[type[Fact]]] = frozenset({ObjectsDoomed})
 
     def __init__(
         self,
@@ -122,16 +123,17 @@ class Janitor:
         self._prune_at = self._delete_at = self._vacuum_at = self._fill_at = 0.0
         self._recount_at = 0.0
         self._older: int | None = None  # the last turn of a server of an older release
-        self._sweeper = Sweeper(
-            writer, objects, now=lambda: self._safe_now() / 1000, is_alone=self._is_alone, leads=leads
-        )
-        self.orphans = OrphanSearcher(
-            objects,
-            now=now,
+        self._sweeper = Sweeper(self._searcher(sweeper.PLAN), self._ask)
+        self._orphans = self._searcher(orphans.PLAN)
+        self._take_up_at = 0.0
+
+    def _searcher(self, plan: SearchPlan) -> StoreSearcher:
+        return StoreSearcher(
+            plan,
+            self._objects,
             safe_now=lambda: self._safe_now() / 1000,
-            find_unneeded=self._ask,
+            ask=self._ask,
             look_for_others=self._look_for_others,
-            tell=None if place is None else self._is_told,
         )
 
     @property
@@ -176,23 +178,21 @@ class Janitor:
             )
         return self.others
 
-    async def _is_alone(self) -> bool:
-        """Raises ObjectStoreError."""
-        return await self._look_for_others() == ()
-
     async def _keep_house(self) -> None:
         self._prune_at = self._delete_at = self._vacuum_at = self._fill_at = trio.current_time()
+        self._take_up_at = trio.current_time() + orphans.TAKE_UP_EACH
         self._recount_at = NEVER if self._place is None else trio.current_time() + RECOUNT_EVERY
         while True:
             wake = min(
-                self._prune_at, self._delete_at, self._vacuum_at, self.orphans.at, self._fill_at, self._recount_at
-            )
+                self._prune_at, self._delete_at, self._vacuum_at, self._fill_at, self._recount_at, self._take_up_at,
+                self._orphans.at,
+            )  # fmt: skip
             envelope = await self.mailbox.take(until=wake)
             doomed, self._doomed = self._doomed, False
             if doomed and not self._failing:
                 self._delete_at = min(self._delete_at, trio.current_time() + SHORTEST_REST)
             if envelope is not None:
-                envelope.reply.settle(await self.orphans.asked(envelope.message, self.others))
+                envelope.reply.settle(await self._find_orphans(envelope.message))
             now = trio.current_time()
             if not self._leads():
                 self._leave_it_to_another(now + LEAD_AGAIN)
@@ -202,8 +202,10 @@ class Janitor:
                 await self._delete()
             if now >= self._vacuum_at:
                 await self._vacuum()
-            if now >= self.orphans.at:
-                await self.orphans.look()
+            if now >= self._take_up_at:
+                await self._take_up()
+            if now >= self._orphans.at:
+                await self._orphans.look()
             if now >= self._fill_at:
                 await self._fill()
             if now >= self._recount_at:
@@ -213,17 +215,32 @@ class Janitor:
         self._prune_at, self._delete_at = max(self._prune_at, until), max(self._delete_at, until)
         self._vacuum_at, self._fill_at = max(self._vacuum_at, until), max(self._fill_at, until)
         self._recount_at, self._older = max(self._recount_at, until), None
+        self._take_up_at = max(self._take_up_at, until)
 
-    def post(self, facts: Sequence[Fact]) -> None:
-        for fact in facts:
-            if isinstance(fact, OrphansSought):
-                self.orphans.heard(fact)
-            else:
-                self._doomed = True
+    def post(self, _facts: Sequence[Fact]) -> None:
+        self._doomed = True
         self.mailbox.nudge()
 
-    async def _is_told(self, message: TellSearch) -> bool:
-        return await self._ask(message) is not None
+    # --- orphans
+
+    async def _find_orphans(self, message: Message[SearchStands]) -> SearchStands | Refusal:
+        begin = orphans.begin(message, self._orphans, self.others)
+        if isinstance(begin, Refusal):
+            return begin
+        try:
+            stands = await ask(self._writer, begin)
+        except Exception:
+            log.exception("cannot begin a search for orphans")
+            return Refusal(RefusalCode.UNAVAILABLE, "The database cannot be written to. Ask again.", retry_after=5)
+        if not isinstance(stands, Refusal):
+            self._orphans.take(stands.search)
+        return stands
+
+    async def _take_up(self) -> None:
+        """One that the server that carried it out has left behind, or this one in an earlier life."""
+        self._take_up_at = trio.current_time() + orphans.TAKE_UP_EACH
+        if (stands := await self._ask(orphans.take_up(self._orphans))) is not None:
+            self._orphans.take(stands.search)
 
     # --- retention
 

@@ -21,6 +21,7 @@ from blobforge.operation import Operation
 from blobforge.options import QueueLine, lanes
 from blobforge.outputs import Output
 from blobforge.refusals import Refusal
+from blobforge.search import Search, SearchedPage, SearchName, SearchState
 from blobforge.store.filters import JobFilter
 from blobforge.worker import WorkerFilter, WorkerStatus
 
@@ -798,15 +799,43 @@ class DeletionsTried(Message[Done], frozen=True):
     more: tuple[str, ...] = ()  # outputs of an attempt, of which some were deleted and some are left
 
 
-class Unneeded(Success, frozen=True):
-    keys: tuple[str, ...]
+class SearchStands(Success, frozen=True):
+    """The search of that name as it is now; None: there was never one."""
+
+    search: Search | None
 
 
-class FindUnneeded(Message[Unneeded], frozen=True):
-    """Which of these objects does no job need? With `doom`, delete them."""
+class BeginSearch(Message[SearchStands], frozen=True):
+    """Begin a search through the object store, in that folder. One that goes on answers for its like, and is in the
+    way of the other kind; one that was abandoned is taken up.
 
-    keys: tuple[str, ...]
+    With `every` (ms), it is begun only where the last one ended that long ago.
+    """
+
+    name: SearchName
+    searcher: str
     doom: bool
+    folder: str
+    every: int | None = None
+
+
+class TakeUpSearch(Message[SearchStands], frozen=True):
+    """Go on with a search that its searcher has abandoned."""
+
+    name: SearchName
+    searcher: str
+
+
+class AdvanceSearch(Message[SearchStands], frozen=True):
+    """The searcher has looked at a page, has met an error, or has ended the search; else, it is still there. Nothing
+    happens where another has taken the search up."""
+
+    name: SearchName
+    searcher: str
+    page: SearchedPage | None = None
+    error: str | None = None
+    ended: SearchState | None = None
+    unfinished: int = 0
 
 
 class Backfilled(Success, frozen=True):
@@ -846,32 +875,7 @@ class FreePages(Message[PagesFreed], frozen=True):
     most: int
 
 
-class OrphanSearch(Success, frozen=True):
-    """How the search for objects that no job needs goes, or what the last one found. Times in ms, `bytes` of orphans.
-
-    `unfinished` are uploads that began long ago and never ended.
-    """
-
-    state: str = "never"  # running, done, failed
-    delete: bool = False
-    started_at: int | None = None
-    ended_at: int | None = None
-    objects: int = 0
-    orphans: int = 0
-    bytes: int = 0
-    unfinished: int = 0
-    examples: tuple[str, ...] = ()
-    error: str | None = None
-
-
-class TellSearch(Message[Done], frozen=True):
-    """Have all servers hear how the search goes that `searcher` carries out."""
-
-    searcher: str
-    search: OrphanSearch
-
-
-class FindOrphans(Message[OrphanSearch], frozen=True):
+class FindOrphans(Message[SearchStands], frozen=True):
     """To the janitor: look through the object store. Answered at once; it takes as long as it takes."""
 
     delete: bool = False
@@ -1046,7 +1050,8 @@ Command = (
     | CreateToken | EnsureAdminToken | DeleteToken | TouchTokens | AddSigningKey
     | Purge | Ping | SettleFork | Recount | Batch | RecordBulk
     | BeginOperation | SelectJobs | AdvanceOperation | EndOperation | UndoOperation | PruneOperations
-    | DeleteJob | Prune | TakeDoomed | DeletionsTried | FindUnneeded | TellSearch | FreePages | Backfill
+    | DeleteJob | Prune | TakeDoomed | DeletionsTried | FreePages | Backfill
+    | BeginSearch | TakeUpSearch | AdvanceSearch
     | RecordDrill | LeaveCheckpoints
 )  # fmt: skip
 
@@ -1055,7 +1060,7 @@ Answer = (
     Submitted | SourceSettledFor | Granted | Completed | AttemptFailed | Released | Expired | WorkerRegistered
     | OutputsTold | HeartbeatSeen | WorkerChanged | TypeChanged | JobChanged | TokenCreated | Done | BatchDone
     | BulkDone
-    | JobDeleted | Pruned | ToDelete | Unneeded | PagesFreed | Backfilled | Recounted
+    | JobDeleted | Pruned | ToDelete | SearchStands | PagesFreed | Backfilled | Recounted
     | Undone | Purged | Sampled | OperationBegun | OperationStands
     | SignedIn | SessionRenewed | SessionsEnded | Refusal
 )  # fmt: skip

@@ -261,7 +261,8 @@ class OperationsBegun(Fact, frozen=True):
 
 
 class OrphansSought(Fact, frozen=True):
-    """How the search for orphans goes (`OrphanSearch`, as JSON), by the server that carries it out: `searcher`."""
+    """What servers of older releases tell of a search for orphans. Nothing heeds it, but a fact that is not known
+    would have a server read everything anew."""
 
     searcher: str
     search: str

@@ -35,7 +35,6 @@ TWICE = {
     "Drill": "the store's record; the client's, as JSON has it",
     "Job": "the domain's record; the client's, as JSON has it; a handler's, by a name that users import",
     "JobFailed": "the event that an attempt failed; a handler's exception that fails it, by a name that users import",
-    "OrphanSearch": "the janitor's account; the client's, as JSON has it",
     "Command": "the writer's messages; a handler's, by a name that users import",
     "Decorated": "a command of the command line, of any signature",
     "ReleaseCause": "the domain's; the client's, as JSON has it",

@@ -24,17 +24,20 @@ from actors.effects import (
     periodic,
     recovery,
     retention,
+    searches,
     submission,
 )
 from actors.effects.transaction import Transaction
 from actors.messages import (
     AddSigningKey,
     AdvanceOperation,
+    AdvanceSearch,
     Answer,
     Backfill,
     Batch,
     BatchDone,
     BeginOperation,
+    BeginSearch,
     Cancel,
     ChangeTags,
     ChangeType,
@@ -59,7 +62,6 @@ from actors.messages import (
     ExpireUploads,
     ExpireWorkers,
     Fail,
-    FindUnneeded,
     FreePages,
     Heartbeat,
     Item,
@@ -91,8 +93,8 @@ from actors.messages import (
     SourceRejected,
     Submit,
     TakeDoomed,
+    TakeUpSearch,
     TellOutputs,
-    TellSearch,
     TouchSession,
     TouchTokens,
     Undo,
@@ -219,10 +221,12 @@ def apply(tx: Transaction, message: Command) -> Answer:  # noqa: PLR0912, PLR091
             return deletions.take_doomed(tx, message)
         case DeletionsTried():
             return deletions.deletions_tried(tx, message)
-        case FindUnneeded():
-            return deletions.find_unneeded(tx, message)
-        case TellSearch():
-            return deletions.tell_search(tx, message)
+        case BeginSearch():
+            return searches.begin(tx, message)
+        case TakeUpSearch():
+            return searches.take_up(tx, message)
+        case AdvanceSearch():
+            return searches.advance(tx, message)
         case Recount():
             return backfill.recount(tx, message)
         case Backfill():

@@ -13,25 +13,22 @@ both are prevented here:
 
 from __future__ import annotations
 
-import msgspec
+from collections.abc import Iterable
+
 from msgspec.structs import replace
 
 from actors.effects.transaction import Transaction
 from actors.messages import (
     DeletionsTried,
     Done,
-    FindUnneeded,
     ObjectSeen,
     Seen,
     TakeDoomed,
-    TellSearch,
     ToDelete,
-    Unneeded,
 )
 from blobforge import life
 from blobforge.events import (
     ObjectsDoomed,
-    OrphansSought,
 )
 from blobforge.job import JobStatus
 from blobforge.objects.keys import (
@@ -172,21 +169,15 @@ def being_removed(key: str) -> Refusal:
     return Refusal(RefusalCode.BEING_REMOVED, said, retry_after=COME_AGAIN_SECONDS)
 
 
-def tell_search(tx: Transaction, message: TellSearch) -> Done:
-    """Nothing changes but what the servers know."""
-    tx.facts.append(OrphansSought(message.searcher, msgspec.json.encode(message.search).decode()))
-    return Done()
-
-
-def find_unneeded(tx: Transaction, message: FindUnneeded) -> Unneeded:
-    """Which of these objects no job needs; with `doom`, they are put on the list."""
-    found = [key for key in message.keys if tx.store.doomed.get(key) is None and not _needed(tx, key)]
-    if message.doom:
+def unneeded(tx: Transaction, keys: Iterable[str], *, dooms: bool) -> list[str]:
+    """Which of these objects no job needs; with `dooms`, they are put on the list."""
+    found = [key for key in keys if tx.store.doomed.get(key) is None and not _needed(tx, key)]
+    if dooms:
         for key in found:
             doom(tx, key, again=False)
         if found:
             tx.facts.append(ObjectsDoomed())
-    return Unneeded(tuple(found))
+    return found
 
 
 def _needed(tx: Transaction, key: str) -> bool:

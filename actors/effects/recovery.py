@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import structlog
 
+from actors.effects import searches
 from actors.effects.returns import back_in_queue
 from actors.effects.transaction import Transaction
 from actors.messages import Done
@@ -63,6 +64,7 @@ def _settle(tx: Transaction, action: str, reason: str) -> int:
         attempts=ATTEMPTS_SKIPPED + ATTEMPTS_PER_SECOND * seconds,
         now=tx.now,
     )
+    searches.fail(tx, reason)
     tx.store.settle_losses()
     detail = f"{len(running)} running jobs went back"
     tx.store.insert_audit(AuditEntry(0, tx.now, SERVER, SERVER, "", action, reason, detail))

@@ -259,7 +259,7 @@ async def _search(client: AsyncClient, *, delete: bool, names: int | None = None
 
 def _check_ended(search: OrphanSearch) -> None:
     if search.state == "never":
-        raise CliError("The server was started anew meanwhile; the search is gone.", hint="Ask again.")
+        raise CliError("The database is another one by now; it knows of no search.", hint="Ask again.")
     if search.state == "failed":
         raise CliError(f"The search broke off: {search.error}.", hint="`blobforge doctor` looks at the object store.")
 

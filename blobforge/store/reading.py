@@ -21,6 +21,7 @@ from blobforge.operation import Operation
 from blobforge.outputs import Output
 from blobforge.people import AuditEntry, Session, User
 from blobforge.scaling import Staff
+from blobforge.search import Search, SearchName
 from blobforge.store.figures import Census, Drill, Failure, History, Space, Stats, TagWeight, TypeQueue, WorkerRates
 from blobforge.store.files import FileRecord, SupersededTotals
 from blobforge.store.filters import AuditFilter, JobFilter, TokenFilter, UserFilter
@@ -159,6 +160,14 @@ class SupersededLookups(Protocol):
         """Those that were replaced before this time (ms), and those that are not the latest so many of their job."""
 
 
+class SearchLookups(Protocol):
+    """Searches through the object store, the latest of each name."""
+
+    def get(self, name: SearchName) -> Search | None: ...
+    def names(self, name: SearchName) -> list[str]:
+        """The first keys that it has found, `MOST_NAMED` at most."""
+
+
 class Roster(Protocol):
     """The workers as they are listed: by a filter, page by page, each with the ids of the first jobs that it runs."""
 
@@ -182,6 +191,8 @@ class Reader(Lookups, Protocol):
     def superseded(self) -> SupersededLookups: ...
     @property
     def types(self) -> TypeLookups: ...
+    @property
+    def searches(self) -> SearchLookups: ...
     def outages_told(self) -> AbstractContextManager[None]:
         """Around what is asked: raises DatabaseError where the engine cannot answer."""
 

@@ -52,6 +52,8 @@ TABLES: Final[Mapping[str, tuple[str, ...]]] = {
     "installation": ("one",),
     "signing_keys": ("public_key",),
     "type_settings": ("type",),
+    "searches": ("name",),
+    "search_names": ("search", "n"),
 }
 # Those whose numbers are never given twice.
 NUMBERED: Final = ("jobs", "tokens", "users", "audit", "backup_drills", "operations")

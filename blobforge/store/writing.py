@@ -20,6 +20,7 @@ from blobforge.operation import KeptChange, Operation
 from blobforge.options import QueueLine
 from blobforge.outputs import Output
 from blobforge.people import AuditEntry, Session, User
+from blobforge.search import Search, SearchName
 from blobforge.store.figures import Backfilling, Drill, Horizon
 from blobforge.store.files import Doom, SupersededResult
 from blobforge.store.following import InHistory
@@ -213,6 +214,18 @@ class Operations(Protocol):
         operations that ended before that time; how many."""
 
 
+class Searches(Protocol):
+    """Searches through the object store, the latest of each name."""
+
+    def get(self, name: SearchName) -> Search | None: ...
+    def save(self, search: Search) -> None: ...
+    def add_names(self, name: SearchName, n: int, keys: Sequence[str]) -> None:
+        """It has found these, after `n` that it has named before."""
+
+    def forget_names(self, name: SearchName) -> None:
+        """It names none yet."""
+
+
 class Store(Lookups, InHistory, Protocol):
     """Used by one thread at a time: the writer's."""
 
@@ -232,6 +245,8 @@ class Store(Lookups, InHistory, Protocol):
     def superseded(self) -> Superseded: ...
     @property
     def types(self) -> Types: ...
+    @property
+    def searches(self) -> Searches: ...
 
     # --- transactions
 

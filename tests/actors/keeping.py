@@ -23,6 +23,7 @@ from actors.messages import (
 )
 from blobforge.objects import Listed, ListedPage, ObjectInfo, ObjectStoreError
 from blobforge.objects.keys import MARKS, source_key
+from blobforge.search import Search, SearchName
 from tests.actors.alone import Alone, writer_alone
 from tests.fixtures.local import virtual_now
 from tests.store.making import ADMIN, hash_of, submission
@@ -42,6 +43,8 @@ class Shelf:
         self.broken_off: list[float] = []  # when uploads in parts began that did not end
         self.marks: set[str] = set()
         self.unlisted: ObjectStoreError | None = None  # what a look at the marks ends with
+        self.listing = 0.0  # seconds that a page takes
+        self.pages = 0  # that were listed
 
     def put(self, key: str, *, size: int = 1, age: float = 2 * DAY) -> str:
         self.objects[key] = (size, virtual_now() / 1000 - age)
@@ -62,6 +65,8 @@ class Shelf:
             if self.unlisted is not None:
                 raise self.unlisted
             return ListedPage([Listed(key, 0, 0.0) for key in sorted(self.marks)])
+        self.pages += 1
+        await trio.sleep(self.listing)
         keys = sorted(key for key in self.objects if key.startswith(prefix) and key > cursor)
         page = keys[: min(limit, 3)]
         found = [Listed(key, *self.objects[key]) for key in page]
@@ -98,6 +103,7 @@ class Keeping:
             now=now,
         )
         alone.writer.sequencer.listeners.append(self.janitor)
+        self._reader = alone.book.database.engine.open_reader()
 
     async def done(self, name: str, *, end: str = "complete") -> int:
         """A job that has ended, its source and its output in the store."""
@@ -112,6 +118,19 @@ class Keeping:
         seen = ObjectSeen(Seen.PRESENT, 1)
         await self.alone.ask(Complete(ADMIN, "w1", job.id, output_key=key, output=seen))
         return int(job.id)
+
+    def search(self) -> Search:
+        """The latest search for orphans."""
+        search = self._reader.searches.get(SearchName.ORPHANS)
+        assert search is not None
+        return search
+
+    def named(self) -> list[str]:
+        """The objects that it has found."""
+        return self._reader.searches.names(SearchName.ORPHANS)
+
+    def close(self) -> None:
+        self._reader.close()
 
     def jobs(self) -> list[int]:
         return self.alone.book.probe.column("jobs", "id")
@@ -132,4 +151,5 @@ async def keeping(
                 nursery.start_soon(kept.janitor.run)
             yield kept
             nursery.cancel_scope.cancel()
+        kept.close()
         assert alone.book.database.broken() == []

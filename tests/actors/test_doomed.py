@@ -295,7 +295,7 @@ async def test_another_that_comes_keeps_sources_and_ends_a_search_that_deletes(
         kept.shelf.marks.add(mark_key("bother"))
         await kept.alone.ask(DeleteJob(job))
         await trio.sleep(3600)
-        assert (kept.janitor.orphans.search.state, "bother" in (kept.janitor.orphans.search.error or "")) == (
+        assert (kept.search().state, "bother" in (kept.search().error or "")) == (
             "failed",
             True,
         )

@@ -50,6 +50,7 @@ COMMITTED = {
     "0023_type_settings.sql": "a594a48b0bd72c16",
     "0024_type_limits.sql": "99485fc1847fc887",
     "0025_type_timeouts.sql": "be97f6901568d3bb",
+    "0026_searches.sql": "c7f8bccc4d741c37",
 }
 NUMBERS = {
     "<type:type>": "pdf",

@@ -70,6 +70,13 @@ def held(probe: Probe) -> dict[str, Any]:
         "audit": probe.rows("audit", "at", "actor", "action", "subject", order="id"),
         "outputs": set(probe.rows("outputs", "job_id", "attempt", "name", "size", "chosen")),
         "drills": probe.rows("backup_drills", "started_at", "ok", order="id"),
+        "searches": set(probe.rows(
+            "searches", "name", "searcher", "state", "doom", "started_at", "heard_at", "folder", "cursor", "ended_at",
+            "objects", "orphans", "bytes", "unfinished", "named", "error",
+        )),
+        "named by searches": {
+            (search, key) for search, keys in probe.rows("search_names", "search", "keys") for key in json.loads(keys)
+        },
     }  # fmt: skip
 
 
@@ -151,6 +158,8 @@ def should_hold(world: World) -> dict[str, Any]:
             for attempt, named in world.outputs.items() for name, (size, chosen) in named.items()
         },
         "drills": world.drills,
+        "searches": {search.row(name) for name, search in world.searches.items()},
+        "named by searches": {(name, key) for name, search in world.searches.items() for key, _ in search.found},
     }  # fmt: skip
 
 

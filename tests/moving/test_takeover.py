@@ -10,12 +10,13 @@ import apsw
 import pytest
 
 from actors.messages import (
+    AdvanceSearch,
     Backfill,
+    BeginSearch,
     Claim,
     Complete,
     DeleteJob,
     DeletionsTried,
-    FindUnneeded,
     ObjectSeen,
     Register,
     Retry,
@@ -27,6 +28,7 @@ from blobforge.moving.account import Account
 from blobforge.objects import ObjectInfo, ObjectStoreError
 from blobforge.objects.keys import original_output_key, source_key
 from blobforge.objects.local import LocalStore
+from blobforge.search import SearchedPage, SearchName
 from blobforge.store.errors import DatabaseError
 from blobforge.store.sqlite import original as reading
 from blobforge.store.sqlite.check import check
@@ -213,7 +215,9 @@ async def test_a_shared_result_goes_with_the_last_job_of_its_source(
     pdf, text = (
         id_ for (id_,) in book.rows("SELECT id FROM jobs WHERE source_hash = ? ORDER BY id", (source("done"),))
     )
-    assert book.do(FindUnneeded((key,), False)).keys == ()
+    book.do(BeginSearch(SearchName.ORPHANS, "s", False, "outputs/"))
+    looked = book.do(AdvanceSearch(SearchName.ORPHANS, "s", SearchedPage(1, ((key, 1),), "", "")))
+    assert (looked.search.objects, looked.search.orphans) == (1, 0)
     book.do(DeleteJob(pdf))
     is_whole(book)
     assert book.do(TakeDoomed(10, first=True)).keys == ()

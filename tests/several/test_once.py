@@ -14,12 +14,13 @@ import trio
 
 from actors.follower import LOOK_SECONDS
 from actors.intake import LONGEST_LOOK
-from actors.orphans import GONE_AFTER
-from actors.sweeper import FIRST_SWEEP
+from actors.orphans import TAKE_UP_EACH
+from actors.sweeper import FIRST_SWEEP, LOOK_EACH, SWEEP_EVERY
 from blobforge.machinery.hop import in_place
 from blobforge.objects import ListedPage, Missed, ObjectInfo
 from blobforge.objects.keys import accepted_key, source_key
 from blobforge.objects.local import LocalStore
+from blobforge.search import ABANDONED_MS
 from blobforge.serve.server import IN_HAND_SECONDS
 from tests.fixtures.local import LocalServer
 from tests.several.house import House
@@ -223,19 +224,56 @@ async def test_orphans_are_searched_by_one_and_each_answers_for_it(
         }
 
 
-async def test_a_search_ends_with_the_server_that_carries_it_out(
+async def test_another_server_goes_on_with_a_search_where_the_one_that_is_gone_was(
     house: House, shelf: Shelf, autojump_clock: Any
 ) -> None:
-    async with house.server("a") as a:
-        async with house.server("b") as b:
+    """Also one that was not there when it began. Each folder is listed once."""
+    async with house.server("b") as b:
+        await trio.sleep(BEAT_SECONDS * 2)
+        orphan = await b.source(b"nobody's")
+        os.utime(shelf._path(source_key(orphan)), (0, 0))
+        shelf.searched_slowly = True
+        await begin(b)
+        await trio.sleep(READING * 1.5)
+        begun = await search(b)
+        assert begun["state"] == "running"
+    async with house.server("a") as a, house.server("c") as c:
+        await trio.sleep(BEAT_SECONDS * 2)
+        assert (await search(c))["state"] == "running"
+        status, refused = await begin(a, delete=True)
+        assert (status, refused["type"].rpartition(":")[2]) == (409, "search-running")
+        await trio.sleep(ABANDONED_MS / 1000 + TAKE_UP_EACH + READING * 8)
+        found = await search(c)
+        assert (found["state"], found["started_at"], found["orphans"]) == ("done", begun["started_at"], 1)
+        listed = {key: n for key, n in shelf.asked.items() if key.startswith("list ")}
+        assert sum(n - 1 for n in listed.values()) <= 1, "but for the page that it was listing when it ended"
+
+
+async def test_the_store_is_swept_once_for_all_servers_whoever_comes_and_whatever_is_started_anew(
+    house: House, shelf: Shelf, autojump_clock: Any
+) -> None:
+    """Seen before: each start of all of them swept it again after five minutes, and each server that took over."""
+    async with house.server("a"), house.server("b"), house.server("c"):
+        await trio.sleep(FIRST_SWEEP + 60)
+        assert shelf.asked["clear"] == 1
+    async with house.server("a"), house.server("b"):
+        await trio.sleep(FIRST_SWEEP + 60)
+        async with house.server("d"):
+            await trio.sleep(FIRST_SWEEP + 60)
+        assert shelf.asked["clear"] == 1, "it is not due yet, and one that came later knows that"
+    async with house.server("c"):
+        await trio.sleep(SWEEP_EVERY)
+        assert shelf.asked["clear"] == 2, "it is due, for whichever server there is"
+
+
+async def test_a_sweep_that_a_server_left_behind_is_taken_up(house: House, shelf: Shelf, autojump_clock: Any) -> None:
+    async with house.server("b"):
+        async with house.server("a"):
             await trio.sleep(BEAT_SECONDS * 2)
-            shelf.searched_slowly = True
-            await begin(b)
-            await trio.sleep(LOOK_SECONDS)
-            assert (await search(a))["state"] == "running"
-        await trio.sleep(GONE_AFTER + LOOK_SECONDS)
-        gone = await search(a)
-        assert (gone["state"], "Begin again" in gone["error"]) == ("failed", True)
-        await begin(a, delete=True)
-        await ended(a)
-        assert (await search(a))["state"] == "done"
+            house.execute(
+                "INSERT INTO searches SELECT 'sweep', 'killed', 'running', 1, now, now, 'incoming/', '', NULL,"
+                " 0, 0, 0, 0, 0, NULL FROM (SELECT at AS now FROM turn) AS turn"
+            )
+        await trio.sleep(FIRST_SWEEP + LOOK_EACH + 60)
+        ((searcher, state),) = house.execute("SELECT searcher, state FROM searches WHERE name = 'sweep'")
+        assert (searcher != "killed", state, shelf.asked["clear"]) == (True, "done", 1)

@@ -191,6 +191,51 @@ async def test_a_source_is_verified_by_one_of_them(ask: Asking) -> None:
         assert [status for _, status in await ask.told(job_id)] == ["uploading", "pending"]
 
 
+async def test_the_shares_of_a_server_that_is_killed_go_over_to_the_others(ask: Asking) -> None:
+    """It looked for a third of the sources, searched for orphans, and kept house. Nobody tells the others of it: that
+    they hear no more of it has to be enough."""
+    three, line = ask.three, ask.three.line
+    first = await longest_there(ask)
+    second, third = sorted({A, B, C} - {first})
+    contents = [b"left behind %d" % number for number in range(12)]
+    jobs = []
+    for content in contents:
+        source = {"type": "left", "source_hash": hash_of(content)}
+        jobs.append((await ask.done(third, "POST", "/api/jobs", source))["job_id"])
+    goes = await ask.submit(second, "left", b"goes with its job")
+    line.swallows = True
+    begun = await ask.done(first, "POST", "/api/admin/orphans", {"dry_run": True})
+    assert begun == {"status": "searching"}
+    three.servers[first].kill()
+    line.cut()
+    line.swallows = False
+    # As if the two minutes were over in which it may be slow.
+    three.cluster.execute("UPDATE searches SET heard_at = heard_at - 120000", database=three.database)
+    answer = await ask.call(second, "DELETE", f"/api/jobs/{goes}")
+    assert answer.is_success, answer.text
+    await ask.done(second, "POST", "/api/admin/orphans", {"dry_run": True})
+    for content in contents:
+        await trio.to_thread.run_sync(three.put_source, content)
+    for job_id in jobs:
+        while (await ask.done(third, "GET", f"/api/jobs/{job_id}"))["status"] != "pending":
+            await trio.sleep(0.1)
+    while (found := await ask.done(third, "GET", "/api/admin/orphans"))["state"] == "running":
+        await trio.sleep(0.1)
+    assert found["state"] == "done"
+    while await trio.to_thread.run_sync(three.has_source, hash_of(b"goes with its job")):
+        await trio.sleep(0.1)
+    await trio.to_thread.run_sync(three.servers[first].start)
+
+
+async def longest_there(ask: Asking) -> int:
+    """The server that keeps house."""
+    found = []
+    for server in (A, B, C):
+        listed = await ask.done(server, "GET", "/api/servers")
+        found += [(each["since"], each["id"], server) for each in listed["servers"] if each["this"]]
+    return min(found)[2]
+
+
 async def test_an_object_is_deleted_by_one_of_them(ask: Asking) -> None:
     contents = [b"to be deleted %d" % number for number in range(9)]
     jobs = []

@@ -49,6 +49,7 @@ class Three:
     ) -> None:
         self.cluster = cluster
         self.line = line
+        self.database = database
         self.database_url = cluster.url(database)
         self._seaweed = seaweed
         self._prefix = f"several/{folder.name}"

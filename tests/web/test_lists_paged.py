@@ -11,12 +11,12 @@ import msgspec
 import msgspec.inspect
 import pytest
 import trio
-from msgspec.structs import replace
 
-from actors.messages import NewSession, Person, RecordDrill, SignIn
-from blobforge.events import OrphansSought
+from actors.mailbox import ask
+from actors.messages import AdvanceSearch, BeginSearch, NewSession, Person, RecordDrill, SignIn
 from blobforge.job import Attempt, Job, Outcome
 from blobforge.people import AuditEntry
+from blobforge.search import SearchedPage, SearchName
 from blobforge.store.lists import MOST_IDS, PAGE_BYTES
 from blobforge.store.sqlite import reader as reading
 from tests.fixtures.local import EPOCH_MS, LocalServer
@@ -304,14 +304,16 @@ async def test_causes_are_filtered_and_paged(local: LocalServer, autojump_clock:
 
 
 async def test_what_a_search_for_orphans_names_is_paged(local: LocalServer, autojump_clock: Any) -> None:
-    janitor = local.parts.services.janitor
-    names = tuple(f"sources/{number:064x}" for number in range(35))
-    found = replace(janitor.orphans.search, state="done", orphans=2_000, examples=names)
-    janitor.orphans.heard(OrphansSought("another server", msgspec.json.encode(found).decode()))
+    names = [f"sources/{number:064x}" for number in range(35)]
+    writer = local.parts.writer.mailbox
+    await ask(writer, BeginSearch(SearchName.ORPHANS, "a server", False, "sources/"))
+    for at in (0, 20):
+        page = SearchedPage(1000, tuple((name, 1) for name in names[at : at + 20]), "sources/", names[at])
+        await ask(writer, AdvanceSearch(SearchName.ORPHANS, "a server", page))
     _, first = await local.call("GET", "/api/admin/orphans")
-    assert (first["examples"], first["next_cursor"]) == (list(names[:10]), 10)
+    assert (first["examples"], first["next_cursor"]) == (names[:10], 10)
     _, last = await local.call("GET", "/api/admin/orphans?limit=20&cursor=20")
-    assert last["examples"] == list(names[20:])
+    assert last["examples"] == names[20:]
     assert "next_cursor" not in last
 
 

@@ -6,8 +6,8 @@ from quart import Response
 
 from actors.mailbox import ask
 from actors.messages import DeleteJob, FindOrphans, Note
-from actors.orphans import in_the_way
 from blobforge.refusals import Refusal
+from blobforge.search import Search, SearchName, in_the_way
 from blobforge.store.files import SupersededTotals
 from blobforge.store.reading import Reader
 from web.api import encode, wire_common, wire_files, wire_jobs
@@ -27,7 +27,8 @@ async def delete(call: Call) -> Response | Refusal:
 async def find_orphans(call: Call, body: wire_files.OrphanBody) -> wire_common.Status | Refusal:
     """Begin the search. On record where it deletes, and before it does."""
     janitor = call.services.janitor
-    if refusal := in_the_way(janitor.orphans.search, delete=not body.dry_run):
+    search, _ = await call.services.reads.run(_search)
+    if refusal := in_the_way(search, doom=not body.dry_run, now=call.services.now()):
         return refusal
     noted = await call.tell(Note(), call.repeat, None if body.dry_run else call.audit)
     if isinstance(noted, Refusal):
@@ -40,21 +41,30 @@ async def orphans(call: Call) -> wire_files.Orphans | Refusal:
     wanted = query(call.request.args, wire_files.OrphansQuery)
     if isinstance(wanted, Refusal):
         return wanted
-    search = call.services.janitor.orphans.search
+    search, names = await call.services.reads.run(_search)
+    if search is None:
+        return wire_files.Orphans(
+            state="never", dry_run=True, objects=0, orphans=0, bytes=0, unfinished=0, examples=[]
+        )
     end = wanted.cursor + wanted.limit
     return wire_files.Orphans(
-        state=search.state,
-        dry_run=not search.delete,
+        state=search.state.value,
+        dry_run=not search.doom,
         started_at=encode.time_or_none(search.started_at),
         ended_at=encode.time_or_none(search.ended_at),
         objects=search.objects,
         orphans=search.orphans,
         bytes=search.bytes,
         unfinished=search.unfinished,
-        examples=list(search.examples[wanted.cursor : end]),
-        next_cursor=end if end < len(search.examples) else None,
+        examples=list(names[wanted.cursor : end]),
+        next_cursor=end if end < len(names) else None,
         error=search.error,
     )
+
+
+def _search(reader: Reader) -> tuple[Search | None, list[str]]:
+    with reader.snapshot():
+        return reader.searches.get(SearchName.ORPHANS), reader.searches.names(SearchName.ORPHANS)
 
 
 async def superseded(call: Call) -> wire_files.SupersededAnswer | Refusal:

@@ -216,7 +216,7 @@ class OrphanBody(msgspec.Struct, frozen=True):
 
 
 class Orphans(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """`state` is `never` (none since the server started), `running`, `done` or `failed` (then `error` says why).
+    """`state` is `never`, `running`, `done` or `failed` (then `error` says why).
 
     `objects` is how many were looked at, `bytes` the size of the orphans; `unfinished` uploads began more than a day
     ago and never ended. Nothing that came within a day is counted as an orphan. With `dry_run: false`, what was found

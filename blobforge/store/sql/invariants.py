@@ -393,6 +393,11 @@ INVARIANTS: Final = (
                OR superseded.newer < 0""",
         ("superseded", "jobs", "jobs.kept_attempt"),
     ),
+    Invariant(
+        "searches of the object store that go on and have ended, or neither",
+        "SELECT name FROM searches WHERE (state = 'running') <> (ended_at IS NULL)",
+        ("searches",),
+    ),
     # --- workers
     Invariant(
         "workers that are there, but disabled or not registered",

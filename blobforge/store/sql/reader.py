@@ -31,6 +31,7 @@ from blobforge.store.sql.operations import operation
 from blobforge.store.sql.outputs import OutputLookups
 from blobforge.store.sql.roster import Roster
 from blobforge.store.sql.running import Queries, Row
+from blobforge.store.sql.searches import SearchLookups
 from blobforge.store.sql.superseded import SupersededLookups
 from blobforge.store.sql.typesettings import TypeLookups
 from blobforge.worker import WorkerStatus
@@ -48,6 +49,7 @@ class SqlReader(JobLists):
         self.outputs = OutputLookups(ask)
         self.superseded = SupersededLookups(ask)
         self.types = TypeLookups(ask)
+        self.searches = SearchLookups(ask)
 
     def outages_told(self) -> AbstractContextManager[None]:
         return self._ask.outages_told()

@@ -500,6 +500,20 @@ SAVE_TYPE_SETTINGS: Final = """
 FORGET_TYPE_SETTINGS: Final = "DELETE FROM type_settings WHERE type = ?"
 PENDING_OF_TYPE: Final = "SELECT coalesce(sum(n), 0) FROM job_counts WHERE status = 'pending' AND type = ?"
 
+# --- searches through the object store
+
+_SEARCH: Final = (
+    "name, searcher, state, doom, started_at, heard_at, folder, cursor, ended_at, objects, orphans, bytes,"
+    " unfinished, named, error"
+)
+SEARCH: Final = f"SELECT {_SEARCH} FROM searches WHERE name = ?"
+SAVE_SEARCH: Final = f"""
+    INSERT INTO searches ({_SEARCH}) VALUES ({", ".join("?" * len(_SEARCH.split(",")))})
+    ON CONFLICT (name) DO UPDATE SET {", ".join(f"{each} = excluded.{each}" for each in _SEARCH.split(", ")[1:])}"""
+ADD_SEARCH_NAMES: Final = "INSERT INTO search_names (search, n, keys) VALUES (?, ?, ?)"
+SEARCH_NAMES: Final = "SELECT keys FROM search_names WHERE search = ? ORDER BY n"
+FORGET_SEARCH_NAMES: Final = "DELETE FROM search_names WHERE search = ?"
+
 PULSE: Final = "INSERT INTO pulse (id, at) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET at = excluded.at"
 SANITY: Final = "SELECT 1"
 

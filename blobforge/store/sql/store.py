@@ -19,6 +19,7 @@ from blobforge.store.sql.outputs import Outputs
 from blobforge.store.sql.recovery import Recovery
 from blobforge.store.sql.rollups import Rollups
 from blobforge.store.sql.running import Statements
+from blobforge.store.sql.searches import Searches
 from blobforge.store.sql.superseded import Superseded
 from blobforge.store.sql.typesettings import Types
 from blobforge.store.workingset import WorkingSet
@@ -42,6 +43,7 @@ class SqlStore(CredentialLookups, WorkingSet):
         self._converters: set[str] = set()
         self.superseded = Superseded(self._do, self)
         self.types = Types(self._do, bulk, self)
+        self.searches = Searches(self._do)
         self._installation = ""  # read when needed; it never changes
 
     @property

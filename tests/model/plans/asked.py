@@ -72,6 +72,8 @@ def plain(answer: Any) -> Any:
             return ("BatchDone", tuple(plain(each) for each in answer.items))
         case m.ToDelete():
             return ("ToDelete", set(answer.keys))
+        case m.SearchStands():
+            return ("SearchStands", astuple(answer.search) if answer.search is not None else None)
         case m.Sampled() | m.PagesFreed():  # as the clock and the file have it
             return (type(answer).__name__,)
         case m.Success():

@@ -7,11 +7,14 @@ from hypothesis.stateful import precondition, rule
 
 from actors import messages as m
 from blobforge.job import JobStatus
+from blobforge.search import ABANDONED_MS, SearchedPage, SearchName, SearchState
 from tests.model.plans.asked import Asked
 from tests.model.plans.base import Base
 from tests.model.plans.choices import HASHES, JOBS, seldom, when_some
 from tests.model.world.things import output_of, source_of
 
+SEARCHES = st.sampled_from(SearchName)
+SEARCHERS = st.sampled_from(["a server", "another"])
 _GONE_FOR_GOOD = ("dead", "completed", "cancelled")
 
 
@@ -83,11 +86,50 @@ class Retention(Base):
         self.do(Asked(message, lambda _: self.world.deletions_tried(said, self.epoch, self.now)))
 
     @seldom
-    @rule(source_hash=HASHES, job=JOBS, doom=st.booleans())
-    def orphans_are_looked_for(self, source_hash: str, job: str, doom: bool) -> None:
+    @rule(
+        name=SEARCHES,
+        searcher=SEARCHERS,
+        doom=st.booleans(),
+        every=st.sampled_from([None, 60_000]),
+        later=st.booleans(),
+    )
+    def search_begins(self, name: SearchName, searcher: str, doom: bool, every: int | None, later: bool) -> None:
+        if later:
+            self.now = self.database.time(self.now + ABANDONED_MS)
+        message = m.BeginSearch(name, searcher, doom, "sources/", every)
+        self.do(Asked(message, lambda _: self.world.begin_search(name, searcher, doom, every, self.now)))
+
+    @seldom
+    @rule(name=SEARCHES, searcher=SEARCHERS, later=st.booleans())
+    def search_is_taken_up(self, name: SearchName, searcher: str, later: bool) -> None:
+        if later:
+            self.now = self.database.time(self.now + ABANDONED_MS)
+        message = m.TakeUpSearch(name, searcher)
+        self.do(Asked(message, lambda _: self.world.take_up_search(name, searcher, self.now)))
+
+    @seldom
+    @precondition(lambda self: self.world.searches)
+    @rule(name=SEARCHES, searcher=SEARCHERS, source_hash=HASHES, job=JOBS)
+    def page_is_searched(self, name: SearchName, searcher: str, source_hash: str, job: str) -> None:
         found = self.world.jobs.get(self.job_id(job, "pending", "dead"))
         keys = (source_of(source_hash), *(output_of(found.id, each) for each in (found.history if found else ())))
-        self.do(Asked(m.FindUnneeded(keys, doom), lambda _: self.world.find_unneeded(keys, doom, self.now)))
+        page = SearchedPage(len(keys), tuple((key, 1) for key in keys), "outputs/", keys[-1])
+        there = (keys, "outputs/", keys[-1])
+        message = m.AdvanceSearch(name, searcher, page)
+        self.do(Asked(message, lambda _: self.world.advance_search(name, searcher, there, None, "", self.now)))
+
+    @seldom
+    @precondition(lambda self: self.world.searches)
+    @rule(
+        name=SEARCHES,
+        searcher=SEARCHERS,
+        error=st.sampled_from([None, "away"]),
+        ended=st.sampled_from([None, SearchState.DONE, SearchState.FAILED]),
+    )
+    def search_goes_on(self, name: SearchName, searcher: str, error: str | None, ended: SearchState | None) -> None:
+        message = m.AdvanceSearch(name, searcher, None, error, ended, 7)
+        said = ended.value if ended is not None else ""
+        self.do(Asked(message, lambda _: self.world.advance_search(name, searcher, None, error, said, self.now)))
 
     @seldom
     @rule(what=st.sampled_from(["minute", "hour", "pages", "ping", "checkpoints"]))

@@ -32,6 +32,10 @@ class World(Fleet, Sources, Retention, Repeats):
                 self.give_back(job, "released", now)
             elif job.status in ("pending", "dead"):
                 job.lease = None
+        for search in self.searches.values():
+            if search.state == "running":
+                search.state, search.ended_at = "failed", now
+                search.error = "the database was restored from a backup"
         for worker in self.workers.values():
             worker.instance = None
         self.on_record(now, "server", "backup.restored", "the database was restored from a backup")

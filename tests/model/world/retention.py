@@ -14,6 +14,7 @@ from tests.model.world.things import (
     Doom,
     Job,
     No,
+    Search,
     copy_of,
     output_of,
     prefix_of,
@@ -175,12 +176,49 @@ class Retention(State):
     def revoke(self, job_id: int, attempt: int, key: str, now: int) -> int:
         raise NotImplementedError
 
-    def find_unneeded(self, keys: Sequence[str], doom: bool, now: int) -> Any:
-        found = [key for key in keys if key not in self.doomed and not self.needed(key)]
-        if doom:
-            for key in found:
-                self.doom(key, now)
-        return ("Unneeded", tuple(found))
+    def begin_search(self, name: str, searcher: str, doom: bool, every: int | None, now: int) -> Any:
+        search = self.searches.get(name)
+        if search is not None and search.state == "running":
+            if search.doom == doom:
+                return self.take_up_search(name, searcher, now)
+            if not search.given_up(now):
+                return No("search-running")
+        elif search is not None and every is not None and 0 <= now - (search.ended_at or 0) < every:
+            return self.stands(name)
+        self.searches[name] = Search(searcher, "running", doom, now, now, "sources/")
+        return self.stands(name)
+
+    def take_up_search(self, name: str, searcher: str, now: int) -> Any:
+        search = self.searches.get(name)
+        if search is not None and search.given_up(now):
+            search.searcher, search.heard_at = searcher, now
+        return self.stands(name)
+
+    def advance_search(self, name: str, searcher: str, page: Any, error: str | None, ended: str, now: int) -> Any:
+        """`page`: keys, and the place to go on at. Each object counts as one byte."""
+        search = self.searches.get(name)
+        if search is None or search.searcher != searcher or search.state != "running":
+            return self.stands(name)
+        search.heard_at = now
+        if page is not None or error is not None:
+            search.error = error
+        if page is not None:
+            keys, search.folder, search.cursor = page
+            found = [key for key in keys if key not in self.doomed and not self.needed(key)]
+            search.objects += len(keys)
+            search.found += [(key, 1) for key in found]
+            if search.doom:
+                for key in found:
+                    self.doom(key, now)
+        if ended:
+            search.state, search.ended_at, search.unfinished = ended, now, 7
+            if ended == "done":
+                search.error = None
+        return self.stands(name)
+
+    def stands(self, name: str) -> Any:
+        search = self.searches.get(name)
+        return ("SearchStands", search.row(name) if search is not None else None)
 
     def needed(self, key: str) -> bool:
         """A source with a job; an output that was accepted, or may still be."""

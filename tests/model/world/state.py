@@ -14,6 +14,7 @@ from tests.model.world.things import (
     Kept,
     Person,
     Rules,
+    Search,
     Session,
     Token,
     Worker,
@@ -25,7 +26,7 @@ T = TypeVar("T")
 DURABLE: Final = (
     "jobs", "workers", "files", "doomed", "claim_keys", "claimed_at", "undos", "retried", "retagged", "retyped",
     "tokens", "people", "sessions", "audits", "kept", "drills", "outputs", "set_for",
-    "buckets",
+    "buckets", "searches",
 )  # fmt: skip
 
 
@@ -55,6 +56,7 @@ class State:
         # By job and attempt: of each name the size, and whether it was chosen.
         self.outputs: dict[tuple[int, int], dict[str, list[Any]]] = {}
         self.drills: list[tuple[int, bool]] = []
+        self.searches: dict[str, Search] = {}
         self.restored = False
         # Out there for ever, whatever is restored: ids, leases and attempt numbers by job.
         self.given_ids: set[int] = set()

@@ -128,6 +128,34 @@ class Doom:
 
 
 @dataclass
+class Search:
+    """Through the object store."""
+
+    searcher: str
+    state: str
+    doom: bool
+    started_at: int
+    heard_at: int
+    folder: str
+    cursor: str = ""
+    ended_at: int | None = None
+    objects: int = 0
+    found: list[tuple[str, int]] = field(default_factory=list)
+    unfinished: int = 0
+    error: str | None = None
+
+    def given_up(self, now: int) -> bool:
+        return self.state == "running" and (now < self.heard_at or now >= self.heard_at + 120_000)
+
+    def row(self, name: str) -> tuple[Any, ...]:
+        return (
+            name, self.searcher, self.state, self.doom, self.started_at, self.heard_at, self.folder, self.cursor,
+            self.ended_at, self.objects, len(self.found), sum(size for _, size in self.found), self.unfinished,
+            len(self.found), self.error,
+        )  # fmt: skip
+
+
+@dataclass
 class Token:
     name: str
     hash: str

@@ -88,6 +88,8 @@ DAMAGE: list[tuple[str, str]] = [
      "INSERT INTO doomed_objects (key, state, due_at) SELECT output_key, 'deleting', 0 FROM jobs WHERE id = 1",
      "1 results that are being deleted, and are those of jobs"),
     ("INSERT INTO doomed_objects VALUES ('litestream/x', 'waiting', 1, 0, 0, 0)", "to be deleted that are none"),
+    ("INSERT INTO searches VALUES ('sweep', 's', 'done', 1, 0, 0, '', '', NULL, 0, 0, 0, 0, 0, NULL)",
+     "1 searches of the object store that go on and have ended, or neither: sweep."),
     ("UPDATE workers SET token_id = 1, secret_hash = 'x'", "1 workers with two owners"),
 ]  # fmt: skip
 
