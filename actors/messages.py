@@ -18,7 +18,7 @@ from blobforge.job import Job, JobStatus, ReleaseCause
 from blobforge.jobtype import Patience, TypeChanges, TypeRoom, TypeSettings
 from blobforge.objects import ObjectInfo
 from blobforge.operation import Operation
-from blobforge.options import QueueLine, lanes
+from blobforge.options import LineGroup, QueueLine, lanes
 from blobforge.outputs import Output
 from blobforge.refusals import Refusal
 from blobforge.search import Search, SearchedPage, SearchName, SearchState
@@ -58,6 +58,7 @@ class NewJob(msgspec.Struct, frozen=True):
     metadata: str | None = None
     submitter: str | None = None
     options: str | None = None  # canonical
+    requires: str | None = None  # canonical
 
 
 class Seen(StrEnum):
@@ -86,7 +87,8 @@ def seen_as(info: ObjectInfo, *, verified: bool = False, epoch: int = 0) -> Obje
 
 class Submitted(Success, frozen=True):
     """`upload`: the source is not in the store as far as we know, and the client should send it. `left_out`: of a job
-    that was there before, the path or the tags that it has no room for."""
+    that was there before, the path or the tags that it has no room for. `requires`: what that job requires of
+    workers, where this submission required something else."""
 
     job_id: int
     existing: bool
@@ -94,6 +96,7 @@ class Submitted(Success, frozen=True):
     source_hash: str
     upload: bool
     left_out: tuple[str, ...] = ()
+    requires: tuple[str, ...] | None = None
 
 
 class Submit(Message[Submitted], frozen=True):
@@ -142,7 +145,8 @@ class Granted(Success, frozen=True):
     worker drains, the request waits no longer, or it is the answer of an earlier request). `repeated`: it is that,
     and final. `withheld_lines`: those in which there are jobs that are kept from this worker. `rooms`: how many more
     jobs may be given of those of its types that are paused or have limits. `patience`: with the leases of those types
-    for which it is not the one of all."""
+    for which it is not the one of all. `group`: the lines of jobs with requirements that it was given none of, though
+    its worker's `labels` hold them."""
 
     jobs: tuple[Job, ...] = ()
     idle: bool = False
@@ -150,6 +154,8 @@ class Granted(Success, frozen=True):
     withheld_lines: tuple[QueueLine, ...] = ()
     rooms: tuple[TypeRoom, ...] = ()
     patience: dict[str, Patience] = {}
+    group: LineGroup = ()
+    labels: str | None = None
 
 
 class Claim(Message[Granted], frozen=True):
@@ -496,6 +502,14 @@ class Retype(Message[JobChanged], frozen=True):
 
     job_id: int
     to: str
+    undo: str = ""
+
+
+class SetRequirements(Message[JobChanged], frozen=True):
+    """`requires`: canonical; None: any worker may have the job. `undo`: see Cancel."""
+
+    job_id: int
+    requires: str | None
     undo: str = ""
 
 
@@ -892,6 +906,7 @@ Item = (
     | Cancel
     | SetPriority
     | Retype
+    | SetRequirements
     | ChangeTags
     | DeleteJob
     | RemoveWorker
@@ -941,6 +956,12 @@ class RetypeJobs(msgspec.Struct, frozen=True, tag="retype", tag_field="verb"):
     to: str
 
 
+class RequireJobs(msgspec.Struct, frozen=True, tag="requires", tag_field="verb"):
+    """`requires`: canonical; None: nothing."""
+
+    requires: str | None
+
+
 class TagJobs(msgspec.Struct, frozen=True, tag="tags", tag_field="verb"):
     add: tuple[str, ...] = ()
     remove: tuple[str, ...] = ()
@@ -956,7 +977,7 @@ class UndoJobs(msgspec.Struct, frozen=True, tag="undo", tag_field="verb"):
     operation_id: int
 
 
-Work = RetryJobs | CancelJobs | PrioritiseJobs | RetypeJobs | TagJobs | DeleteJobs | UndoJobs
+Work = RetryJobs | CancelJobs | PrioritiseJobs | RetypeJobs | RequireJobs | TagJobs | DeleteJobs | UndoJobs
 
 
 class OperationPlan(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -1045,7 +1066,7 @@ Command = (
     | Claim | TellOutputs | ChooseOutputs | Complete | Fail | Release | ExpireLeases | OutputChecked | OutputsKept
     | Register | Heartbeat | Unregister | Drain | RemoveWorker | CreateWorker | ReplaceSecret
     | EnableWorker | DisableWorker | ExpireWorkers | ChangeType
-    | Retry | Cancel | SetPriority | Retype | ChangeTags | Undo | WakeJobs | Sample
+    | Retry | Cancel | SetPriority | Retype | SetRequirements | ChangeTags | Undo | WakeJobs | Sample
     | SignIn | RenewSession | TouchSession | EndSession | EndSessions | Note
     | CreateToken | EnsureAdminToken | DeleteToken | TouchTokens | AddSigningKey
     | Purge | Ping | SettleFork | Recount | Batch | RecordBulk

@@ -18,6 +18,11 @@ meanwhile. If it is not, no other server has a waiter for it: they are woken the
 Of a type that is paused or has limits there may be ready jobs that no worker may be given. How many may be is bounded
 from above, too (`gates.py`): a waiter is woken where both bounds leave it a job.
 
+Jobs that require something of their worker are in lines of their own. Which of those a claim is for depends on its
+worker's labels: the answer says it, and the claim that waits then stands in these lines, too. Where a set of
+requirements is new, it is held against the labels of those that wait; of a claim that was with the writer meanwhile
+it is not known whether it was looked for, so that one asks again.
+
 A job may be kept from a worker that has failed it. That worker's waiter then stands aside (`_aside`), so that the
 next one is asked, until another job of the line is ready.
 """
@@ -38,10 +43,22 @@ from sortedcontainers import SortedDict
 from actors.gates import GatesSeen, TypeGates
 from actors.mailbox import Callback, Envelope, Mailbox, Reply
 from actors.messages import Claim, Complete, Due, Expired, Granted, Release, Repeatable, WakeJobs
-from blobforge.events import CredentialsRevoked, Fact, JobReady, JobTaken, JobWaits, TypeFreed, TypeSet
+from blobforge.events import (
+    CredentialsRevoked,
+    Fact,
+    JobReady,
+    JobTaken,
+    JobWaits,
+    RequirementSetMade,
+    RequirementSetsForgotten,
+    TypeFreed,
+    TypeSet,
+    WorkerLabelled,
+)
 from blobforge.job import ReleaseCause
-from blobforge.options import PLAIN, WITH_OPTIONS, QueueLine
+from blobforge.options import PLAIN, WITH_OPTIONS, QueueLine, lanes
 from blobforge.refusals import Refusal, RefusalCode
+from blobforge.requirements import holds
 
 # Claims that were not looked at yet: each is moved to the waiters at once, and a sender waits while this is full.
 MAILBOX = 4096
@@ -62,13 +79,14 @@ class Waiter:
     """One claim and how long it may wait. `arrival` numbers the claims as they came; the deadline moves only when its
     credential is revoked: then it is over."""
 
-    __slots__ = ("arrival", "claim", "deadline", "lines", "repeat", "reply", "trace")
+    __slots__ = ("arrival", "claim", "deadline", "labels", "lines", "repeat", "reply", "trace")
 
     def __init__(self, envelope: Envelope[Granted], arrival: int, deadline: float) -> None:
         assert isinstance(envelope.message, Claim)
         self.arrival = arrival
         self.claim: Claim = envelope.message
         self.lines = self.claim.lines
+        self.labels: str | None = None  # of its worker, as the last answer said
         self.reply = envelope.reply
         self.repeat = envelope.repeat
         self.trace = envelope.trace
@@ -77,10 +95,11 @@ class Waiter:
 
 class Sent:
     """A claim that is with the writer, and where its answer goes: how many ready jobs of each of its lines had been
-    heard of by then, and the line for which it was woken (None: it has just come, or its time is over). `misses` is
-    how often something had not been told by then, `gates` is what had been heard of the types."""
+    heard of by then, and of all lines; and the line for which it was woken (None: it has just come, or its time is
+    over). `misses` is how often something had not been told by then, `gates` is what had been heard of the types,
+    `matchings` how often requirements or labels had changed."""
 
-    __slots__ = ("_scheduler", "announced", "gates", "misses", "waiter", "woken_for")
+    __slots__ = ("_scheduler", "announced", "announced_in_all", "gates", "matchings", "misses", "waiter", "woken_for")
 
     def __init__(
         self,
@@ -92,6 +111,8 @@ class Sent:
         gates: GatesSeen,
     ) -> None:
         self._scheduler = scheduler
+        self.announced_in_all = scheduler.announced_in_all
+        self.matchings = scheduler.matchings
         self.gates = gates
         self.misses = misses
         self.waiter = waiter
@@ -113,7 +134,17 @@ class Scheduler:
     """Notes facts and answers in the call that brings them; it is woken only to send something."""
 
     heeds: ClassVar[frozenset[type[Fact]]] = frozenset(
-        {JobReady, JobTaken, JobWaits, TypeFreed, TypeSet, CredentialsRevoked}
+        {
+            JobReady,
+            JobTaken,
+            JobWaits,
+            TypeFreed,
+            TypeSet,
+            CredentialsRevoked,
+            RequirementSetMade,
+            RequirementSetsForgotten,
+            WorkerLabelled,
+        }
     )
 
     def __init__(
@@ -137,6 +168,9 @@ class Scheduler:
         self._most: dict[QueueLine, int] = {}  # ready jobs of a line, at most; a line that is not in it: not known
         self._gates = TypeGates()
         self._announced: Counter[QueueLine] = Counter()
+        self.announced_in_all = 0
+        self.matchings = 0  # how often it has changed which claims are for which lines
+        self._lanes: dict[str, set[QueueLine]] = {}  # by type: lines of jobs with requirements that a claim waited in
         self._misses = 0  # how often something may not have been told
         self._woken: Counter[QueueLine] = Counter()  # by line: jobs that the claims with the writer could take
         self._polite: set[QueueLine] = set()  # lines whose waiters were woken in vain
@@ -196,7 +230,7 @@ class Scheduler:
             while self._doubtful:
                 await self._send(self._doubtful.pop())
             for type_ in self._gates.due(trio.current_time()):
-                for line in _lines_of(type_):
+                for line in self._lines_of(type_):
                     self._stir(line)
             if self._stirred:
                 await self._send_more()
@@ -230,6 +264,7 @@ class Scheduler:
             match fact:
                 case JobReady(line=line):
                     self._announced[line] += 1
+                    self.announced_in_all += 1
                     if line in self._most:
                         self._most[line] += 1
                     for waiter in self._aside.pop(line, {}).values():
@@ -246,10 +281,16 @@ class Scheduler:
                     self._wake_in(delay + later, job_id, until)
                 case TypeFreed(type=type_):
                     self._gates.freed(type_)
-                    for line in _lines_of(type_):
+                    for line in self._lines_of(type_):
                         self._stir_for_one(line, of_others=of_others)
                 case TypeSet():
                     self._open(fact)
+                case RequirementSetMade():
+                    self._match(fact)
+                case RequirementSetsForgotten():
+                    self._rematch(list(self._waiting.values()))
+                case WorkerLabelled(worker_id=worker_id):
+                    self._rematch([each for each in self._waiting.values() if each.claim.worker_id == worker_id])
                 case CredentialsRevoked():
                     self._doubt(fact)
                 case _:
@@ -261,10 +302,36 @@ class Scheduler:
     def _open(self, fact: TypeSet) -> None:
         """Any number of the type's ready jobs may be given, as far as is known."""
         self._gates.changed(fact.type)
-        for line in _lines_of(fact.type):
+        for line in self._lines_of(fact.type):
             if line in self._queues:
                 self._most.setdefault(line, fact.pending)
             self._stir(line)
+
+    def _match(self, made: RequirementSetMade) -> None:
+        """Have the claims that wait and may have such jobs wait in their lines, too."""
+        self.matchings += 1
+        for waiter in self._waiting.values():
+            if made.type not in waiter.claim.types or not holds(waiter.labels, made.requires):
+                continue
+            lines = [QueueLine(made.type, 2 * made.number + lane) for lane in lanes(waiter.claim.accepts)]
+            for line in lines if self._is_parked(waiter) else ():
+                if line not in waiter.lines:
+                    waiter.lines = (*waiter.lines, line)
+                    self._queue(line, waiter)
+
+    def _is_parked(self, waiter: Waiter) -> bool:
+        """Whether a job would wake it: its worker does not drain, and the database was there."""
+        places = (self._queues, self._aside)
+        return any(waiter.arrival in each.get(line, ()) for line in waiter.claim.lines for each in places)
+
+    def _rematch(self, waiters: list[Waiter]) -> None:
+        """Which lines these are for is another question than before: they ask again."""
+        self.matchings += 1
+        self._ask_again(waiters)
+
+    def _lines_of(self, type_: str) -> Iterable[QueueLine]:
+        plain = (QueueLine(type_, PLAIN), QueueLine(type_, WITH_OPTIONS))
+        return (*plain, *self._lanes[type_]) if type_ in self._lanes else plain
 
     def _stir_for_one(self, line: QueueLine, *, of_others: bool) -> None:
         """There is one more that may be given. Waiters that were woken in vain leave it to that server."""
@@ -353,7 +420,7 @@ class Scheduler:
     def _park(self, sent: Sent, withheld: tuple[QueueLine, ...]) -> None:
         waiter = sent.waiter
         for line in waiter.lines:
-            if line in withheld and self._announced[line] == sent.announced[line]:
+            if line in withheld and self._announced[line] == sent.announced.get(line, -1):
                 self._aside.setdefault(line, {})[waiter.arrival] = waiter
             else:
                 self._queue(line, waiter)
@@ -361,6 +428,8 @@ class Scheduler:
 
     def _queue(self, line: QueueLine, waiter: Waiter) -> None:
         self._queues.setdefault(line, SortedDict())[waiter.arrival] = waiter
+        if line.lane > WITH_OPTIONS:
+            self._lanes.setdefault(line.type, set()).add(line)
         self._stirred.add(line)
 
     def _wait(self, waiter: Waiter) -> None:
@@ -413,7 +482,7 @@ class Scheduler:
             self._ask_again(list(self._held.values()))  # it is back
         if isinstance(outcome, Granted) and outcome.rooms and sent.misses == self._misses:
             for type_ in self._gates.heard(sent.gates, outcome.rooms, trio.current_time()):
-                for line in _lines_of(type_):
+                for line in self._lines_of(type_):
                     self._stir(line)
         match outcome:
             case Granted(jobs=()):
@@ -449,7 +518,8 @@ class Scheduler:
 
     def _got_nothing(self, sent: Sent, outcome: Granted) -> None:
         waiter, line = sent.waiter, sent.woken_for
-        told_all = sent.misses == self._misses
+        told_all = sent.misses == self._misses and (outcome.idle or sent.matchings == self.matchings)
+        waiter.lines, waiter.labels = (*waiter.claim.lines, *outcome.group), outcome.labels
         if told_all and not outcome.idle:
             shut = {each.type for each in outcome.rooms if not each.room}
             self._note_what_was_there(sent, outcome.withheld_lines, shut)
@@ -474,10 +544,13 @@ class Scheduler:
             # Lines that no claim waits for; each costs one claim to find out again.
             self._most = {line: most for line, most in self._most.items() if line in self._queues}
             self._polite &= self._queues.keys()
-        for line, announced in sent.announced.items():
+        for line in sent.waiter.lines:
             if line in withheld or line.type in shut:
                 continue
-            missed = self._announced[line] - announced
+            if line in sent.announced:
+                missed = self._announced[line] - sent.announced[line]
+            else:  # by its worker's labels it is for this line, too, which was not known: of all lines is the most
+                missed = self.announced_in_all - sent.announced_in_all
             self._most[line] = min(self._most.get(line, missed), missed)
 
     async def _send_more(self) -> None:
@@ -531,10 +604,6 @@ class Scheduler:
         for timer in due:
             self._wake_in(TRY_AGAIN_SECONDS, timer.job_id, timer.until)
         self.mailbox.nudge()
-
-
-def _lines_of(type_: str) -> tuple[QueueLine, QueueLine]:
-    return QueueLine(type_, PLAIN), QueueLine(type_, WITH_OPTIONS)
 
 
 def given_back(claim: Claim | Complete, repeat: Repeatable | None, granted: Granted) -> list[Release]:

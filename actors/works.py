@@ -11,11 +11,13 @@ from actors.messages import (
     DeleteJob,
     DeleteJobs,
     PrioritiseJobs,
+    RequireJobs,
     Retry,
     RetryJobs,
     Retype,
     RetypeJobs,
     SetPriority,
+    SetRequirements,
     TagJobs,
     UndoJobs,
     Work,
@@ -25,7 +27,7 @@ from blobforge.job import Job, JobStatus, tagged
 from blobforge.life import Verb, allowed, may_be_retyped
 from blobforge.store.filters import JobFilter
 
-JobItem = Retry | Cancel | SetPriority | Retype | ChangeTags | DeleteJob
+JobItem = Retry | Cancel | SetPriority | Retype | SetRequirements | ChangeTags | DeleteJob
 AT_ONCE = 1000  # changed in one transaction that a client waits for
 DELETED_AT_ONCE = 100  # each takes several times as long as a change: attempts, tags and files go along
 # Of an operation, which has time, in one turn of the writer: some 10 ms, so that claims beside it stay fast.
@@ -44,6 +46,8 @@ def touches(work: Work, job: Job) -> bool:
             return job.priority != work.priority
         case RetypeJobs():
             return job.type != work.to and may_be_retyped(job)
+        case RequireJobs():
+            return job.requires != work.requires
         case TagJobs():
             return tagged(job.tags, work.add, work.remove) != (job.tags, [])
         case DeleteJobs():
@@ -70,6 +74,8 @@ def item(work: Work, job_id: int, undo: str = "") -> JobItem:
             return SetPriority(job_id, work.priority, undo)
         case RetypeJobs():
             return Retype(job_id, work.to, undo)
+        case RequireJobs():
+            return SetRequirements(job_id, work.requires, undo)
         case TagJobs():
             return ChangeTags(job_id, work.add, work.remove, undo)
         case DeleteJobs():

@@ -18,6 +18,7 @@ BENCHES = (
     "calls",
     "submit",
     "depth",
+    "labels",
     "wake",
     "idle",
     "fanout",

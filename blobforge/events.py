@@ -181,6 +181,25 @@ class TypeFreed(Fact, frozen=True):
     type: str
 
 
+class RequirementSetMade(Fact, frozen=True):
+    """Jobs of this type with these requirements (canonical) stand in lanes of their own from now on, by this number:
+    claims that wait may be such as may have them."""
+
+    type: str
+    number: int
+    requires: str
+
+
+class RequirementSetsForgotten(Fact, frozen=True):
+    """Sets that no job has any more were forgotten: another set may have the number of one of them."""
+
+
+class WorkerLabelled(Fact, frozen=True):
+    """The worker has other labels than before: its claims that wait may be for other jobs now."""
+
+    worker_id: str
+
+
 class JobWaits(Fact, frozen=True):
     """The job waits: `delay` seconds from now. `until` is what its record says (ms), and tells a stale timer."""
 

@@ -13,7 +13,7 @@ from enum import StrEnum
 
 import msgspec
 
-from blobforge.options import PLAIN, WITH_OPTIONS, Lane, QueueLine
+from blobforge.options import PLAIN, Lane, QueueLine
 from blobforge.refusals import Refusal, RefusalCode
 
 LARGEST_RESULT = 64 * 1024  # bytes of JSON that stand in the job itself; a larger result is kept aside
@@ -73,7 +73,9 @@ class Job(msgspec.Struct, frozen=True):
     its source are kept beside `source_path`. `output_bytes` is what the result's objects have together; None: the
     job's bytes are not counted yet, for it is of an older release. `options` are canonical JSON (`options.py`), and
     never change. `converter` is that of the latest attempt, `made_by` that of the result's. `compare`: the result is
-    to be compared with the one that it takes the place of, which is kept until `compare_until` (ms).
+    to be compared with the one that it takes the place of, which is kept until `compare_until` (ms). `requires`: what
+    it requires of a worker, as canonical JSON (`requirements.py`); `lane` is that of the queue in which it stands, by
+    its options and requirements.
     """
 
     id: int
@@ -119,11 +121,8 @@ class Job(msgspec.Struct, frozen=True):
     made_by: str | None = None
     compare: bool = False
     compare_until: int | None = None
-
-    @property
-    def lane(self) -> Lane:
-        """The lane of the queue in which the job stands."""
-        return PLAIN if self.options is None else WITH_OPTIONS
+    requires: str | None = None
+    lane: Lane = PLAIN
 
     @property
     def line(self) -> QueueLine:

@@ -49,6 +49,9 @@ class QueueLine(NamedTuple):
     lane: Lane = PLAIN
 
 
+LineGroup = tuple[QueueLine, ...]  # lines that are read together, as one in claim order
+
+
 def lanes(accepts: Collection[str]) -> tuple[Lane, ...]:
     """The lanes from which a claim takes jobs; `accepts` is what its worker heeds beside the source."""
     return (PLAIN, WITH_OPTIONS) if OPTIONS in accepts else (PLAIN,)

@@ -8,6 +8,7 @@ import msgspec
 
 from blobforge.job import Job, JobStatus
 from blobforge.jobtype import NOTHING_SET, TypeSettings
+from blobforge.requirements import words
 
 
 class Reason(StrEnum):
@@ -15,6 +16,7 @@ class Reason(StrEnum):
     BACK_OFF = "back-off"  # an attempt failed, or was given back for trouble; the next one waits
     KEPT = "kept"  # for a worker that has not failed it
     NOT_ACCEPTED = "not-accepted"  # it has options, and no worker that is there heeds them
+    LABELS = "labels"  # no worker that is there has the labels that it requires
     PAUSED = "paused"  # its type is paused
     NO_WORKER = "no-worker"  # no worker has ever registered for its type
     ALL_OFFLINE = "all-offline"
@@ -32,10 +34,12 @@ class Fleet(msgspec.Struct, frozen=True):
     disabled: int = 0
     offline: int = 0
     deaf: int = 0  # they are there, and do not heed the options that the job has
+    unlabelled: int = 0  # they are there, and their labels are not what the job requires
+    lacking: tuple[str, ...] = ()  # of what it requires: what not one of these has
 
     @property
     def total(self) -> int:
-        return self.ready + self.draining + self.disabled + self.offline + self.deaf
+        return self.ready + self.draining + self.disabled + self.offline + self.deaf + self.unlabelled
 
 
 class Surroundings(msgspec.Struct, frozen=True):
@@ -124,6 +128,8 @@ def _nobody(job: Job, fleet: Fleet) -> Waiting:
     """No worker can take it. The state that is the easiest to mend is named first."""
     if fleet.total == 0:
         return Waiting(Reason.NO_WORKER, f"No worker for type {job.type} is registered. Start one.")
+    if fleet.unlabelled:
+        return Waiting(Reason.LABELS, _unlabelled(job, fleet))
     if fleet.deaf:
         are = "one worker is" if fleet.deaf == 1 else f"{fleet.deaf:,} workers are"
         return Waiting(
@@ -141,3 +147,16 @@ def _nobody(job: Job, fleet: Fleet) -> Waiting:
         others = "" if fleet.total == fleet.offline else " or disabled"
         return Waiting(Reason.ALL_OFFLINE, f"Every worker for type {job.type} is offline{others}. Start one.")
     return Waiting(Reason.ALL_DISABLED, f"Every worker for type {job.type} is disabled. Enable one.")
+
+
+def _unlabelled(job: Job, fleet: Fleet) -> str:
+    required = ", ".join(words(job.requires))
+    are = "one worker is" if fleet.unlabelled == 1 else f"{fleet.unlabelled:,} workers are"
+    if fleet.lacking and fleet.lacking != words(job.requires):
+        what = f"none has {', '.join(fleet.lacking)}"
+    else:
+        what = "none of them has these labels" if fleet.lacking else "none of them has all of these labels"
+    return (
+        f"It requires {required}; {are} there for type {job.type}, and {what}. Start a worker with such labels "
+        "(`blobforge work --label`), or change what the job requires."
+    )

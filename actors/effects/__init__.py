@@ -87,6 +87,7 @@ from actors.messages import (
     Sample,
     SelectJobs,
     SetPriority,
+    SetRequirements,
     SettleFork,
     SignIn,
     SourceArrived,
@@ -128,6 +129,7 @@ def apply(tx: Transaction, message: Command) -> Answer:  # noqa: PLR0912, PLR091
             | Cancel()
             | SetPriority()
             | Retype()
+            | SetRequirements()
             | ChangeTags()
             | DeleteJob()
             | RemoveWorker()
@@ -252,7 +254,7 @@ def apply(tx: Transaction, message: Command) -> Answer:  # noqa: PLR0912, PLR091
             assert_never(message)
 
 
-def _apply_item(tx: Transaction, message: Item) -> ItemOutcome:
+def _apply_item(tx: Transaction, message: Item) -> ItemOutcome:  # noqa: PLR0912 - one row a message
     match message:
         case Complete():
             return attempts.complete(tx, message)
@@ -270,6 +272,8 @@ def _apply_item(tx: Transaction, message: Item) -> ItemOutcome:
             return jobs.set_priority(tx, message)
         case Retype():
             return jobs.retype(tx, message)
+        case SetRequirements():
+            return jobs.set_requirements(tx, message)
         case ChangeTags():
             return jobs.change_tags(tx, message)
         case DeleteJob():
@@ -286,7 +290,8 @@ def _batch(tx: Transaction, message: Batch) -> BatchDone:
 
 def _moved_on(tx: Transaction, item: Item, only: JobFilter | None) -> Refusal | None:
     """Whether what is to be done to the job was meant for it as it was before."""
-    if only is None or not isinstance(item, Retry | Cancel | SetPriority | Retype | ChangeTags | DeleteJob):
+    chosen = Retry | Cancel | SetPriority | Retype | SetRequirements | ChangeTags | DeleteJob
+    if only is None or not isinstance(item, chosen):
         return None
     job = tx.store.job(item.job_id)
     if job is None or still_chosen(job, only):

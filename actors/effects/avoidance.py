@@ -7,11 +7,12 @@ it would eat all the attempts of a queue.
 from __future__ import annotations
 
 from heapq import merge
+from itertools import chain
 
 from actors.effects.transaction import Transaction
 from blobforge.events import JobReady
 from blobforge.job import Job
-from blobforge.options import QueueLine
+from blobforge.options import LineGroup, QueueLine
 
 LOOKED_AT = 50  # of a job's latest attempts, to see which workers have failed it
 # Jobs of one line that a claim looks at, of those that are kept from some workers. All of them may be kept from this
@@ -22,7 +23,7 @@ KEPT_LOOKED_AT = 100
 def kept_from(tx: Transaction, job: Job) -> tuple[str, ...]:
     """The workers that are not to get the job at first: those that have failed it, if another one is there for it."""
     failed = tx.store.failed_by(job.id, among=LOOKED_AT) if job.attempt else ()
-    return failed if failed and tx.store.another_worker(job.type, failed) else ()
+    return failed if failed and tx.store.another_worker(job.type, failed, job.requires) else ()
 
 
 def claimable(tx: Transaction, job: Job) -> None:
@@ -33,25 +34,28 @@ def claimable(tx: Transaction, job: Job) -> None:
 
 
 def pick(
-    tx: Transaction, lines: tuple[QueueLine, ...], limit: int, worker_id: str
+    tx: Transaction, lines: tuple[QueueLine, ...], limit: int, worker_id: str, group: LineGroup = ()
 ) -> tuple[list[Job], tuple[QueueLine, ...]]:
-    """The next jobs for this worker in claim order; and the lines of which some are kept from it.
+    """The next jobs for this worker in claim order, of these lines and of a group of them; and the lines of which
+    some are kept from it.
 
     The only worker there gets what is kept from it, too: those for which it was kept have gone meanwhile.
     """
-    jobs = tx.store.pick_ready(lines, limit)
+    jobs = tx.store.pick_ready(lines, limit, group)
     mine: list[Job] = []
     withheld: set[QueueLine] = set()
-    others: dict[tuple[str, tuple[str, ...]], bool] = {}
-    for line in dict.fromkeys(lines):
-        for job in tx.store.pick_kept(line, KEPT_LOOKED_AT):
-            key = (line.type, job.avoid)
-            if worker_id in job.avoid and key not in others:
-                others[key] = tx.store.another_worker(*key)
-            if others.get(key) and worker_id in job.avoid:
-                withheld.add(line)
-            else:
-                mine.append(job)
+    others: dict[tuple[str, tuple[str, ...], str | None], bool] = {}
+    kept = [tx.store.pick_kept(line, KEPT_LOOKED_AT) for line in dict.fromkeys(lines)]
+    if group:
+        kept.append(tx.store.pick_kept_of(group, KEPT_LOOKED_AT))
+    for job in chain.from_iterable(kept):
+        key = (job.type, job.avoid, job.requires)
+        if worker_id in job.avoid and key not in others:
+            others[key] = tx.store.another_worker(*key)
+        if others.get(key) and worker_id in job.avoid:
+            withheld.add(job.line)
+        else:
+            mine.append(job)
     if not mine and not withheld:
         return jobs, ()
     if mine:

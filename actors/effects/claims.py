@@ -12,6 +12,7 @@ from actors.effects.acting import acting
 from actors.effects.converters import one_too_many
 from actors.effects.fleet import renewed, show_life
 from actors.effects.jobtypes import pick_within, rooms, started
+from actors.effects.requirements import group_for
 from actors.effects.transaction import Transaction
 from actors.messages import Claim, Granted
 from blobforge import life
@@ -54,8 +55,8 @@ def claim(tx: Transaction, message: Claim, *, after: str | None = None) -> Grant
     if message.types != (worker.type,):
         # Only what the queue knows: these are kept, and a worker may ask for anything.
         tx.store.note_types(worker, tuple(filter(tx.store.knows_type, message.types)))
-    limited = rooms(tx, message.types)
-    picked, withheld = pick_within(tx, message, limited)
+    limited, group = rooms(tx, message.types), group_for(tx, message, worker)
+    picked, withheld = pick_within(tx, message, limited, group)
     picked = _fitting(picked)
     granted = [_grant(tx, job, message, after, worker) for job in picked]
     if granted and message.claim_key is not None:
@@ -63,11 +64,15 @@ def claim(tx: Transaction, message: Claim, *, after: str | None = None) -> Grant
     if granted and limited:
         started(tx, granted)
         limited = rooms(tx, message.types)
+    if granted:
+        group = ()  # a claim that waits no longer has no use for it
     return Granted(
         tuple(granted),
         withheld_lines=withheld,
         rooms=tuple(limited.values()),
         patience=patience_with(tx, granted, worker),
+        group=group,
+        labels=worker.labels,
     )
 
 
@@ -100,7 +105,8 @@ def _fitting(picked: list[Job]) -> list[Job]:
 
 
 def _written(job: Job) -> int:
-    return AROUND_JOB + len(job.metadata or "") + len(job.options or "") + 3 * len(job.source_path or "")
+    texts = (job.metadata, job.options, job.requires)
+    return AROUND_JOB + sum(len(text) for text in texts if text) + 3 * len(job.source_path or "")
 
 
 def lease_after(lease: str, job_id: int, attempt: int) -> str:

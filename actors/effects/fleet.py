@@ -35,6 +35,7 @@ from blobforge.events import (
     LeaseRenewed,
     WorkerDraining,
     WorkerGone,
+    WorkerLabelled,
     WorkerOffline,
     WorkerOnline,
     WorkerRemoved,
@@ -98,6 +99,8 @@ def register(tx: Transaction, message: Register) -> WorkerRegistered | Refusal:
     tx.store.forget_types(online.id)  # it will say anew what it asks for
     tx.events.append(WorkerOnline(online.id, online.type))
     tx.facts.append(WorkerSeen(online.id, tx.now))
+    if worker.registered and worker.labels != online.labels:
+        tx.facts.append(WorkerLabelled(online.id))
     return WorkerRegistered(online.id)
 
 

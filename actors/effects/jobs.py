@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from actors.effects.avoidance import claimable, kept_from
 from actors.effects.periodic import UNDO_MS
+from actors.effects.requirements import lane_for
 from actors.effects.retyping import RETYPED, retyped, undo_retype
 from actors.effects.transaction import Transaction
 from actors.messages import (
@@ -17,6 +18,7 @@ from actors.messages import (
     Retry,
     Retype,
     SetPriority,
+    SetRequirements,
     Undo,
     Undone,
     WakeJobs,
@@ -29,6 +31,14 @@ from blobforge.operation import KeptChange
 from blobforge.refusals import Refusal, RefusalCode
 
 RETAGGED = "tags"  # what became of a job whose tags were changed
+REQUIRED = "requires"  # and of one whose requirements were
+
+
+class RequirementsChanged(msgspec.Struct, frozen=True):
+    """What a job required before a change, and since: kept for an undo."""
+
+    before: str | None
+    after: str | None
 
 
 def retry(tx: Transaction, message: Retry) -> JobChanged | Refusal:
@@ -112,6 +122,29 @@ def retype(tx: Transaction, message: Retype) -> JobChanged | Refusal:
     return _answered(tx, message, retyped(tx, message))
 
 
+def set_requirements(tx: Transaction, message: SetRequirements) -> JobChanged | Refusal:
+    return _answered(tx, message, required(tx, message.job_id, message.requires))
+
+
+def required(tx: Transaction, job_id: int, requires: str | None) -> KeptChange | Refusal | None:
+    """None: it requires just that. Counts from the next claim on; for a job that runs or has ended, from its next
+    retry on."""
+    job = tx.store.job(job_id)
+    if job is None:
+        return no_such_job(job_id)
+    if job.requires == requires:
+        return None
+    lane = lane_for(tx, job.type, requires, job.options)
+    if isinstance(lane, Refusal):
+        return lane
+    moved = replace(job, requires=requires, lane=lane, updated_at=tx.now)
+    _save(tx, job, moved)
+    if moved.status is JobStatus.PENDING and moved.not_before is None:
+        claimable(tx, moved)
+    was = msgspec.json.encode(RequirementsChanged(job.requires, requires)).decode()
+    return KeptChange(job.id, was, REQUIRED, tx.now)
+
+
 def change_tags(tx: Transaction, message: ChangeTags) -> JobChanged | Refusal:
     return _answered(tx, message, retagged(tx, message))
 
@@ -137,7 +170,7 @@ def retagged(tx: Transaction, message: ChangeTags) -> KeptChange | Refusal | Non
 
 def _answered(
     tx: Transaction,
-    message: Retry | Cancel | SetPriority | Retype | ChangeTags,
+    message: Retry | Cancel | SetPriority | Retype | SetRequirements | ChangeTags,
     done: KeptChange | Refusal | None,
 ) -> JobChanged | Refusal:
     """The job as it is now, and what an undo needs kept where it is asked for; None: nothing was to be changed."""
@@ -185,6 +218,11 @@ def put_back(tx: Transaction, changed: KeptChange) -> bool:
         return _undo_tags(tx, job, msgspec.json.decode(was, type=TagsChanged))
     if became == RETYPED:
         return undo_retype(tx, job, msgspec.json.decode(was, type=Retyped))
+    if became == REQUIRED:
+        changed_to = msgspec.json.decode(was, type=RequirementsChanged)
+        if job.requires != changed_to.after:
+            return False
+        return isinstance(required(tx, job.id, changed_to.before), KeptChange)
     if str(job.priority) != became:
         return False
     _save(tx, job, replace(job, priority=int(was), updated_at=tx.now))

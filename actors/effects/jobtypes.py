@@ -12,7 +12,7 @@ from blobforge import jobtype
 from blobforge.events import TypePaused, TypeResumed, TypeSet
 from blobforge.job import Job
 from blobforge.jobtype import NOTHING_SET, TypeRoom
-from blobforge.options import QueueLine
+from blobforge.options import LineGroup, QueueLine
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.claim_order import place
 
@@ -67,17 +67,18 @@ def rooms(tx: Transaction, types: tuple[str, ...]) -> dict[str, TypeRoom]:
 
 
 def pick_within(
-    tx: Transaction, message: Claim, limited: Mapping[str, TypeRoom]
+    tx: Transaction, message: Claim, limited: Mapping[str, TypeRoom], group: LineGroup = ()
 ) -> tuple[list[Job], tuple[QueueLine, ...]]:
     """What `pick` gives, of each limited type no more than there is room for."""
     if not limited:
-        return pick(tx, message.lines, message.limit, message.worker_id)
-    lines = tuple([line for line in message.lines if line.type not in limited])
-    picked, withheld = pick(tx, lines, message.limit, message.worker_id)
+        return pick(tx, message.lines, message.limit, message.worker_id, group)
+    lines, these = (tuple([line for line in each if line.type not in limited]) for each in (message.lines, group))
+    picked, withheld = pick(tx, lines, message.limit, message.worker_id, these)
     for room in limited.values():
         if room.room:
-            lines = tuple([line for line in message.lines if line.type == room.type])
-            of_type, more = pick(tx, lines, min(message.limit, room.room), message.worker_id)
+            both = (message.lines, group)
+            lines, these = (tuple([line for line in each if line.type == room.type]) for each in both)
+            of_type, more = pick(tx, lines, min(message.limit, room.room), message.worker_id, these)
             picked += of_type
             withheld += more
     picked.sort(key=place)

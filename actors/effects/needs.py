@@ -34,6 +34,7 @@ from actors.messages import (
     Retry,
     Retype,
     SetPriority,
+    SetRequirements,
     SourceArrived,
     SourceRejected,
     Submit,
@@ -44,7 +45,7 @@ from actors.messages import (
 from blobforge.failures import cause
 from blobforge.objects.keys import is_sha256, source_key
 from blobforge.options import lanes
-from blobforge.store.needs import Needs
+from blobforge.store.needs import Claimant, Needs
 
 
 def needs_of(messages: Iterable[tuple[Message[Any], Repeatable | None]]) -> Needs:
@@ -69,6 +70,11 @@ def _add(needs: Needs, message: Message[Any]) -> None:  # noqa: PLR0912, PLR0915
     match message:
         case Claim():
             needs.workers.add(message.worker_id)
+            needs.claimants.append(
+                Claimant(
+                    message.worker_id, message.types, lanes(message.accepts), message.limit, key=message.claim_key
+                )
+            )
             if message.claim_key is not None:
                 key = (message.worker_id, message.claim_key)
                 needs.claim_keys.add(key)
@@ -83,7 +89,9 @@ def _add(needs: Needs, message: Message[Any]) -> None:  # noqa: PLR0912, PLR0915
             needs.workers.add(message.worker_id)
             needs.jobs.add(message.job_id)
             if isinstance(message, Complete) and message.claim_next:
-                needs.next_of.update((message.job_id, lane) for lane in lanes(message.accepts))
+                accepted = lanes(message.accepts)
+                needs.next_of.update((message.job_id, lane) for lane in accepted)
+                needs.claimants.append(Claimant(message.worker_id, (), accepted, after=message.job_id))
             elif isinstance(message, Fail):
                 needs.causes.add(cause(message.kind, message.error, message.traceback).fingerprint)
         case Heartbeat():
@@ -103,7 +111,7 @@ def _add(needs: Needs, message: Message[Any]) -> None:  # noqa: PLR0912, PLR0915
         case Retype():
             needs.jobs.add(message.job_id)
             needs.beside.add(message.job_id)
-        case Cancel() | SetPriority() | ChangeTags() | DeleteJob():
+        case Cancel() | SetPriority() | SetRequirements() | ChangeTags() | DeleteJob():
             needs.jobs.add(message.job_id)
         case AdvanceOperation():
             needs.jobs.update(message.jobs)

@@ -31,6 +31,7 @@ from actors.messages import (
     Retype,
     SelectJobs,
     SetPriority,
+    SetRequirements,
     UndoJobs,
     UndoOperation,
 )
@@ -137,6 +138,8 @@ def _treat(tx: Transaction, asked: JobItem, *, plan: OperationPlan, asked_at: in
             done = on_jobs.prioritised(tx, asked)
         case Retype():
             done = retyped(tx, asked)
+        case SetRequirements():
+            done = on_jobs.required(tx, asked.job_id, asked.requires)
         case ChangeTags():
             done = on_jobs.retagged(tx, asked)
     if done is None or isinstance(done, Refusal):

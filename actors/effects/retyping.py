@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import msgspec
+from msgspec.structs import replace
 
 from actors.effects.avoidance import claimable
 from actors.effects.jobtypes import one_type_too_many
+from actors.effects.requirements import lane_for
 from actors.effects.transaction import Transaction
 from actors.messages import Retype
 from blobforge import life
@@ -51,6 +53,10 @@ def _as_type(tx: Transaction, job: Job, type_: str) -> Job | Refusal:
         )
     if (refusal := one_type_too_many(tx, type_, field="to")) is not None:
         return refusal
+    lane = lane_for(tx, type_, job.requires, job.options)
+    if isinstance(lane, Refusal):
+        return lane
+    changed = replace(changed, lane=lane)
     tx.store.save_job(job, changed)
     tx.events.append(JobUpdated(changed.id, changed.type, changed.status))
     if changed.status is JobStatus.PENDING and changed.not_before is None:

@@ -10,6 +10,7 @@ from actors.effects.avoidance import claimable, kept_from
 from actors.effects.causes import UPLOAD_CAUSE, blamed
 from actors.effects.deletions import doubted, spare_source
 from actors.effects.jobtypes import one_type_too_many
+from actors.effects.requirements import lane_for
 from actors.effects.transaction import Transaction
 from actors.messages import (
     ExpireUploads,
@@ -26,7 +27,9 @@ from blobforge import life
 from blobforge.events import JobCreated, JobFailed, JobUpdated, SourceAwaited, SourceSettled
 from blobforge.job import MOST_PATHS, Job, JobStatus, tagged
 from blobforge.objects.keys import source_key
+from blobforge.options import Lane
 from blobforge.refusals import Refusal
+from blobforge.requirements import words
 
 
 def submit(tx: Transaction, message: Submit) -> Submitted | Refusal:
@@ -53,8 +56,12 @@ def submit(tx: Transaction, message: Submit) -> Submitted | Refusal:
         left_out = _name_again(tx, existing, new)
         # What the look says counts: a client that has the file sends it, whatever is known of the job.
         upload = vanished or (missing and existing.status is JobStatus.UPLOADING)
-        return Submitted(existing.id, True, existing.status, new.source_hash, upload, left_out)
-    (job,) = tx.store.insert_jobs([_job(tx, new, ready=ready)])
+        kept = words(existing.requires) if existing.requires != new.requires else None
+        return Submitted(existing.id, True, existing.status, new.source_hash, upload, left_out, kept)
+    lane = lane_for(tx, new.type, new.requires, new.options)
+    if isinstance(lane, Refusal):
+        return lane
+    (job,) = tx.store.insert_jobs([_job(tx, new, lane, ready=ready)])
     _tell(tx, job)
     return Submitted(job.id, False, job.status, new.source_hash, missing)
 
@@ -80,7 +87,7 @@ def _name_again(tx: Transaction, job: Job, new: NewJob) -> tuple[str, ...]:
     return (*left_out, *no_room)
 
 
-def _job(tx: Transaction, new: NewJob, *, ready: bool) -> Job:
+def _job(tx: Transaction, new: NewJob, lane: Lane, *, ready: bool) -> Job:
     return Job(
         id=0,
         type=new.type,
@@ -96,6 +103,8 @@ def _job(tx: Transaction, new: NewJob, *, ready: bool) -> Job:
         metadata=new.metadata,
         submitter=new.submitter,
         options=new.options,
+        requires=new.requires,
+        lane=lane,
     )
 
 

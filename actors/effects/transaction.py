@@ -18,6 +18,7 @@ from blobforge.events import AttemptEnded, CredentialsRevoked, Event, Fact, JobW
 from blobforge.job import Job, JobStatus, Outcome, RetryPolicy
 from blobforge.jobtype import HEEDS_INTERVAL, Patience, patience, retry_policy
 from blobforge.refusals import Refusal
+from blobforge.requirements import MOST_SETS
 from blobforge.store.errors import StoreUnavailable
 from blobforge.store.opentransaction import Mark, Unrecoverable, Unwritable
 from blobforge.store.writing import Store
@@ -38,6 +39,7 @@ class Rules(msgspec.Struct, frozen=True):
     max_attempts: int = 3
     max_types: int = 200
     max_converters: int = MOST_CONVERTERS
+    max_requirement_sets: int = MOST_SETS
     idempotency_window: float = WINDOW_SECONDS
     beat: float = 30.0
     worker_timeout: float = 180.0

@@ -188,6 +188,42 @@ def retype_jobs(
     _change(session, change, job_ids, filters, Manner(dry_run, yes, background))
 
 
+@click.command("require")
+@some_ids
+@bulk_filters
+@click.option(
+    "--requires",
+    "requires",
+    multiple=True,
+    metavar="LABEL",
+    callback=common.required,
+    help="What their workers' labels must hold, as gpu, zone=eu or 'memory_gib>=32'; may be repeated.",
+)
+@click.option("--nothing", is_flag=True, help="Any worker may have them.")
+@job_options
+@session_options
+@pass_session
+def set_requirements(
+    session: CliSession, /, *, job_ids: tuple[int, ...], requires: tuple[str, ...], nothing: bool, **more: Any
+) -> None:
+    """Change what jobs require of their workers: all of it. It counts from the next claim on.
+
+    \b
+      blobforge jobs require 17 18 --requires gpu --requires 'memory_gib>=32'
+      blobforge jobs require --type pdf --status pending --nothing
+    """
+    if bool(requires) == nothing:
+        raise click.UsageError("Say what they are to require (--requires gpu), or --nothing.")
+    wanted = list(requires)
+    change = Change(
+        "requires",
+        f"Have {', '.join(wanted) or 'nothing'} required by",
+        lambda client, job_id: client.set_requirements(job_id, wanted),
+        {"requires": wanted},
+    )
+    _change(session, change, job_ids, *_parted(more))
+
+
 @click.command("delete")
 @some_ids
 @bulk_filters

@@ -18,6 +18,7 @@ from blobforge.login import credentials, login_file
 
 SKEW_TOLERATED = 5.0  # seconds; a Date header has whole seconds
 SKEW_FATAL = 300.0  # seconds; signed URLs are refused by clocks that differ by minutes
+MOST_COUNTED = 1000  # jobs of one set of requirements that the server counts
 FAR_BEHIND = 1000  # turns: a second or so of a busy queue
 EXPIRES_SOON = 7 * 86_400  # seconds
 _PROBE = hashlib.sha256(b"blobforge doctor looks whether the object store answers").hexdigest()
@@ -160,18 +161,27 @@ async def _object_store(client: AsyncClient, who: WhoAmI) -> Finding:
 
 
 async def _others(client: AsyncClient, who: WhoAmI) -> list[Finding]:
-    """Whose the object store may be beside this server's."""
+    """Whose the object store may be beside this server's, and jobs that no worker can run for its labels."""
     if not _may(who, "read"):
         return []
     try:
-        warnings = (await client.attention()).store
+        attention = await client.attention()
     except ClientError:
         return []  # an older server does not know; one that is ill has been told of
     advice = (
         "If a database was lost, restore it before anything is deleted. If another server uses the store, give each\n"
         "a prefix of its own. A mark (installations/...) of what is no more is removed by hand, in the store."
     )
-    return [Finding("installations", "warning", text, advice) for text in warnings]
+    found = [Finding("installations", "warning", text, advice) for text in attention.store]
+    for each in attention.unmatched:
+        few = "at least " if each.pending >= MOST_COUNTED else ""
+        text = f"{few}{output.count(each.pending, 'job')} of type {each.type} require {', '.join(each.requires)}"
+        advice = (
+            "No worker that is there has such labels. Start one (blobforge work --label), or change what they\n"
+            "require (blobforge jobs require)."
+        )
+        found.append(Finding("labels", "warning", text, advice))
+    return found
 
 
 async def _servers(client: AsyncClient, who: WhoAmI) -> list[Finding]:

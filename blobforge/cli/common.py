@@ -243,6 +243,16 @@ def fail(code: int = FAILED) -> NoReturn:
     raise click.exceptions.Exit(code)
 
 
+def required(_ctx: click.Context, _param: click.Parameter, said: tuple[str, ...]) -> tuple[str, ...]:
+    """Requirements that are some."""
+    from blobforge.requirements import UnfitRequirement, parse
+
+    try:
+        return tuple(str(parse(each.strip())) for each in said)
+    except UnfitRequirement as error:
+        raise click.BadParameter(str(error)) from error
+
+
 def on_terminal() -> bool:
     """Whether a person watches stderr."""
     return sys.stderr is not None and sys.stderr.isatty()

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from blobforge.cli import common, output
-from blobforge.cli.change import cancel_jobs, delete_jobs, retry_jobs, retype_jobs, set_priority, tag_jobs
+from blobforge.cli.change import (
+    cancel_jobs,
+    delete_jobs,
+    retry_jobs,
+    retype_jobs,
+    set_priority,
+    set_requirements,
+    tag_jobs,
+)
 from blobforge.cli.common import CliError, CliSession, CommandGroup, pass_session, session_options
 from blobforge.cli.follow import logs, watch
 from blobforge.cli.jobfiles import download, outputs
@@ -153,6 +161,7 @@ def _show_job(job: Job) -> None:
             ("size", output.size_text(job.source_size)),
             ("tags", ", ".join(job.tags or [])),
             ("metadata", job.metadata),
+            ("requires", ", ".join(job.requires or [])),
             ("worker", job.worker_id),
             ("tries", _tries(job, " of ")),
             ("last error", job.last_error),
@@ -201,6 +210,7 @@ def _show_attempt(attempt: Attempt) -> None:
 
 
 for _command in (
-    download, outputs, logs, watch, retry_jobs, cancel_jobs, set_priority, retype_jobs, tag_jobs, delete_jobs,
+    download, outputs, logs, watch, retry_jobs, cancel_jobs, set_priority, retype_jobs, set_requirements, tag_jobs,
+    delete_jobs,
 ):  # fmt: skip
     jobs.add_command(_command)

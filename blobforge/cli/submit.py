@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from blobforge.cli import common, output, suggest
-from blobforge.cli.common import CliError, CliSession, pass_session, session_options
+from blobforge.cli.common import CliError, CliSession, pass_session, required, session_options
 from blobforge.cli.ingest.find import Candidate, RejectedPath, Selection, find, no_tags, tags_of_path
 
 if TYPE_CHECKING:
@@ -114,6 +114,14 @@ def _job_options(command: Any) -> Any:
             metavar="KEY=VALUE",
             callback=_option,
             help="What the converter is to do; other options make another job of the same file.",
+        ),
+        click.option(
+            "--requires",
+            "requires",
+            multiple=True,
+            metavar="LABEL",
+            callback=required,
+            help="What its worker's labels must hold, as gpu, zone=eu or 'memory_gib>=32'; may be repeated.",
         ),
         click.option(
             "--metadata", multiple=True, metavar="NAME=VALUE", callback=_metadata, help="Kept with the job."

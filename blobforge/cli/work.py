@@ -122,7 +122,13 @@ def _memory(value: str) -> int:
     metavar="ID",
     help="This worker's id [BLOBFORGE_WORKER_ID, <hostname>-<random>].",
 )
-@click.option("--label", "labels", multiple=True, metavar="LABEL", help="A capability to show; may be repeated.")
+@click.option(
+    "--label",
+    "labels",
+    multiple=True,
+    metavar="LABEL",
+    help="A label to have, as gpu or memory_gib=64: jobs may require some (submit --requires).",
+)
 @click.option(
     "--output-suffix", default="", metavar=".SUFFIX", help="Names the outputs: report.pdf, .txt: report.txt."
 )

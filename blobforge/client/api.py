@@ -63,9 +63,11 @@ class Endpoints(FileEndpoints, AttemptEndpoints, AdminEndpoints):
         tags: Sequence[str] | None = None,
         metadata: Mapping[str, Any] | None = None,
         options: Mapping[str, Any] | None = None,
+        requires: Sequence[str] | None = None,
     ) -> Submission:
         """Submit a job; one of the same source, type and options that is there already is answered instead. `options`
-        are what the converter is to do."""
+        are what the converter is to do, `requires` what the labels of its worker must hold (`gpu`, `memory_gib>=32`).
+        """
         body = without_none(
             type=type,
             source_hash=source_hash,
@@ -76,6 +78,7 @@ class Endpoints(FileEndpoints, AttemptEndpoints, AdminEndpoints):
             tags=list(tags) if tags else None,
             metadata=dict(metadata) if metadata else None,
             options=dict(options) if options else None,
+            requires=list(requires) if requires else None,
             # The store then checks the bytes as they come in, so that the server need not read them again to verify
             # them.
             bind_checksum=True,
@@ -159,6 +162,11 @@ class Endpoints(FileEndpoints, AttemptEndpoints, AdminEndpoints):
         a job of that type (`job-exists`)."""
         return await self._post(f"/api/jobs/{job_id}/retype", StatusAnswer, {"to": type}, once_only=True)
 
+    async def set_requirements(self, job_id: int, requires: Sequence[str]) -> StatusAnswer:
+        """Change what a job requires of its worker: all of it; nothing, where it is empty."""
+        body = {"requires": list(requires)}
+        return await self._call("PATCH", f"/api/jobs/{job_id}/requires", StatusAnswer, body=body)
+
     async def change_many(
         self,
         verb: str,
@@ -168,11 +176,12 @@ class Endpoints(FileEndpoints, AttemptEndpoints, AdminEndpoints):
         filters: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> BulkDone:
-        """`retry`, `cancel`, `delete`, `retype` or reprioritise (`priority`) many jobs, by their ids or by a filter.
+        """`retry`, `cancel`, `delete`, `retype` or reprioritise (`priority`) many jobs, or change what they require
+        (`requires`), by their ids or by a filter.
 
         `filters` are JobFilters, as for `list_jobs` (the priority that jobs have may be called `only_priority`, as
         it is in the body); `options` are those of the verb: `reset_attempts`, `priority`, `compare`, `objects`,
-        `add`, `remove`, `to` (of `retype`).
+        `add`, `remove`, `to` (of `retype`), `requires`.
         """
         body = without_none(ids=list(ids) if ids else None, dry_run=dry_run or None, **_of_many(filters), **options)
         return await self._post(f"/api/jobs/{verb}", BulkDone, body, once_only=not dry_run, answer_timeout=IN_BULK)

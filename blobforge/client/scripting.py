@@ -94,11 +94,13 @@ class AsyncClient(Endpoints):
         tags: Sequence[str] | None = None,
         metadata: Mapping[str, Any] | None = None,
         options: Mapping[str, Any] | None = None,
+        requires: Sequence[str] | None = None,
     ) -> SubmittedFile:
         """Submit a file, or bytes under a `name`, as a job, and upload what the server does not have yet.
 
-        `type` is the job's, by default what the suffix says; `options` are what the converter is to do. The same
-        bytes submitted twice with the same type and options are one job (`existing`).
+        `type` is the job's, by default what the suffix says; `options` are what the converter is to do, `requires`
+        what the labels of its worker must hold. The same bytes submitted twice with the same type and options are one
+        job (`existing`).
         Raises ValueError (no suffix that tells the type), OSError, ChecksumMismatch (the file changed meanwhile) and
         what all calls raise.
         """
@@ -114,6 +116,7 @@ class AsyncClient(Endpoints):
             "tags": tags,
             "metadata": metadata,
             "options": options,
+            "requires": requires,
             "name": name,
         }
         if not isinstance(file, bytes):

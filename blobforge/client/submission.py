@@ -38,6 +38,7 @@ async def submit_file(
     tags: Sequence[str] | None = None,
     metadata: Mapping[str, Any] | None = None,
     options: Mapping[str, Any] | None = None,
+    requires: Sequence[str] | None = None,
     name: str | None = None,
     on_bytes: OnBytes | None = None,
 ) -> SubmittedFile:
@@ -61,6 +62,7 @@ async def submit_file(
         tags=tags,
         metadata=metadata,
         options=options,
+        requires=requires,
     )
     status = answer.status or "pending"
     if answer.upload_url is not None:

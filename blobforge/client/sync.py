@@ -81,11 +81,13 @@ class Client(BlockingClient):
         tags: Sequence[str] | None = None,
         metadata: Mapping[str, Any] | None = None,
         options: Mapping[str, Any] | None = None,
+        requires: Sequence[str] | None = None,
     ) -> SubmittedFile:
         """Submit a file, or bytes under a `name`, as a job, and upload what the server does not have yet.
 
-        `type` is the job's, by default what the suffix says; `options` are what the converter is to do. The same
-        bytes submitted twice with the same type and options are one job (`existing`).
+        `type` is the job's, by default what the suffix says; `options` are what the converter is to do, `requires`
+        what the labels of its worker must hold. The same bytes submitted twice with the same type and options are one
+        job (`existing`).
         Raises ValueError (no suffix that tells the type), OSError, ChecksumMismatch (the file changed meanwhile) and
         what all calls raise.
         """
@@ -100,6 +102,7 @@ class Client(BlockingClient):
                 tags=tags,
                 metadata=metadata,
                 options=options,
+                requires=requires,
             )
         )
 
@@ -181,9 +184,11 @@ class Client(BlockingClient):
         tags: Sequence[str] | None = None,
         metadata: Mapping[str, Any] | None = None,
         options: Mapping[str, Any] | None = None,
+        requires: Sequence[str] | None = None,
     ) -> Submission:
         """Submit a job; one of the same source, type and options that is there already is answered instead. `options`
-        are what the converter is to do."""
+        are what the converter is to do, `requires` what the labels of its worker must hold (`gpu`, `memory_gib>=32`).
+        """
         return self._run(
             partial(
                 self._client.submit_job,
@@ -196,6 +201,7 @@ class Client(BlockingClient):
                 tags=tags,
                 metadata=metadata,
                 options=options,
+                requires=requires,
             )
         )
 
@@ -272,6 +278,10 @@ class Client(BlockingClient):
         a job of that type (`job-exists`)."""
         return self._run(partial(self._client.retype_job, job_id, type))
 
+    def set_requirements(self, job_id: int, requires: Sequence[str]) -> StatusAnswer:
+        """Change what a job requires of its worker: all of it; nothing, where it is empty."""
+        return self._run(partial(self._client.set_requirements, job_id, requires))
+
     def change_many(
         self,
         verb: str,
@@ -281,11 +291,12 @@ class Client(BlockingClient):
         filters: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> BulkDone:
-        """`retry`, `cancel`, `delete`, `retype` or reprioritise (`priority`) many jobs, by their ids or by a filter.
+        """`retry`, `cancel`, `delete`, `retype` or reprioritise (`priority`) many jobs, or change what they require
+        (`requires`), by their ids or by a filter.
 
         `filters` are JobFilters, as for `list_jobs` (the priority that jobs have may be called `only_priority`, as
         it is in the body); `options` are those of the verb: `reset_attempts`, `priority`, `compare`, `objects`,
-        `add`, `remove`, `to` (of `retype`).
+        `add`, `remove`, `to` (of `retype`), `requires`.
         """
         return self._run(
             partial(self._client.change_many, verb, ids=ids, dry_run=dry_run, filters=filters, **options)

@@ -50,6 +50,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     tags: list[str] | None = None
     metadata: Any = None
     options: dict[str, Any] | None = None
+    requires: list[str] | None = None
     made_by: str | None = None
     compared_until: datetime | None = None
     result: Any = None
@@ -168,6 +169,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     upload_url: str | None = None
     upload_headers: dict[str, str] | None = None
     left_out: list[str] | None = None  # the path and the tags that the job has no room for
+    requires: list[str] | None = None  # of a job that was there, where the submission required something else
 
 
 class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -232,6 +234,7 @@ class BatchItem(msgspec.Struct, frozen=True, kw_only=True):
     status: str = ""
     upload_url: str | None = None
     upload_headers: dict[str, str] | None = None
+    requires: list[str] | None = None
     error: str | None = None
     status_code: int = 200
 
@@ -359,10 +362,21 @@ class FileLinks(msgspec.Struct, frozen=True, kw_only=True):
     items: list[FileLink]
 
 
+class UnmatchedJobs(msgspec.Struct, frozen=True, kw_only=True):
+    """Ready jobs of a type (counted up to 1,000) that require what no worker has that is there."""
+
+    type: str
+    requires: list[str]
+    pending: int
+    lacking: list[str] = []
+
+
 class Attention(msgspec.Struct, frozen=True, kw_only=True):
-    """What a person should look at. `store`: whose the object store may be beside the server's."""
+    """What a person should look at. `store`: whose the object store may be beside the server's; `unmatched`: ready
+    jobs that require what no worker has."""
 
     store: list[str] = []
+    unmatched: list[UnmatchedJobs] = []
 
 
 class KnownServer(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@ from blobforge.failures import Cause
 from blobforge.job import Job, Outcome
 from blobforge.jobtype import TypeSettings
 from blobforge.people import AuditEntry
+from blobforge.requirements import RequirementSets
 from blobforge.store.following import InHistory
 from blobforge.store.needs import Found, Needs
 from blobforge.store.tallies import Tallies
@@ -151,6 +152,16 @@ class BulkAccess(InHistory, Protocol):
     def type_settings_changed(self) -> None:
         """It has been changed in this transaction."""
 
+    @property
+    def known_sets(self) -> RequirementSets:
+        """The sets of requirements that jobs had when it was looked last: it costs no question."""
+
+    def requirement_sets(self) -> RequirementSets:
+        """The sets of requirements that jobs have."""
+
+    def requirement_sets_are(self, sets: RequirementSets) -> None:
+        """They have been changed in this transaction, to these."""
+
     def attempt_floor(self) -> int:
         """New attempts have numbers above this one."""
 
@@ -159,6 +170,9 @@ class BulkAccess(InHistory, Protocol):
 
     def online_workers(self, type_: str, most: int) -> frozenset[str]:
         """The workers that are online and take jobs of this type; any `most` of them where there are more."""
+
+    def labelled_workers(self, type_: str, most: int) -> list[tuple[str, str | None]]:
+        """The same with their labels; some of them may be there twice."""
 
     def cause(self, fingerprint: str) -> int | None:
         """The number of a cause of failures."""

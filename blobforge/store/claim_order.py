@@ -1,4 +1,5 @@
-"""The claim order in memory: the next jobs of one line as they were read, and as the transaction has changed them.
+"""The claim order in memory: the next jobs of one line, or of several, as they were read, and as the transaction has
+changed them.
 
 State owned here: the places (priority, id) of candidates. Which of them may still be had, the jobs themselves say.
 """
@@ -6,7 +7,7 @@ State owned here: the places (priority, id) of candidates. Which of them may sti
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 from blobforge.job import Job, JobStatus
 from blobforge.options import QueueLine
@@ -29,23 +30,23 @@ def is_kept(job: Job) -> bool:
 
 
 class ClaimOrder:
-    """Those that stand in one line. `may_be_had` tells which jobs belong here.
+    """Those that stand in one line, or in several that are read as one. `may_be_had` tells which jobs belong here.
 
     `whole`: no further ones are in the database. Else nothing is known of what comes behind the last that was read.
     """
 
-    __slots__ = ("_at", "_jobs", "_line", "_may_be_had", "_places", "whole")
+    __slots__ = ("_at", "_jobs", "_lines", "_may_be_had", "_places", "whole")
 
     def __init__(
         self,
-        line: QueueLine,
+        lines: Collection[QueueLine],
         may_be_had: Callable[[Job], bool],
         jobs: Mapping[int, Job | None],
         read: list[Job],
         *,
         whole: bool,
     ) -> None:
-        self._line = line
+        self._lines = lines if len(lines) == 1 else frozenset(lines)
         self._may_be_had = may_be_had
         self._jobs = jobs
         self._places = sorted(map(place, read))
@@ -80,7 +81,7 @@ class ClaimOrder:
         for index in range(self._at, len(self._places)):
             priority, job_id = self._places[index]
             job = self._jobs.get(job_id)
-            if job is not None and job.priority == priority and job.line == self._line and self._may_be_had(job):
+            if job is not None and job.priority == priority and job.line in self._lines and self._may_be_had(job):
                 passed = False
                 yield job
             elif passed:

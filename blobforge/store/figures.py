@@ -132,6 +132,16 @@ class WorkerRates(msgspec.Struct, frozen=True):
         return self.outcomes.get(outcome, 0)
 
 
+class UnmatchedSet(msgspec.Struct, frozen=True):
+    """Ready jobs of one type with these requirements, which no worker that is there has. `pending` is counted up to
+    MOST_UNMATCHED; `lacking` are those of the requirements that not one of the workers holds."""
+
+    type: str
+    requires: tuple[str, ...]
+    pending: int
+    lacking: tuple[str, ...]
+
+
 class TypeQueue(msgspec.Struct, frozen=True):
     """The pending jobs of one type. `oldest_at` is when the oldest was submitted (ms). `not_accepted`: some have
     options, and no worker that is there heeds them."""

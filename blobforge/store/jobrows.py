@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from blobforge.job import Job, JobStatus
 from blobforge.jobtype import NOTHING_SET, TypeLoad, TypeSettings
-from blobforge.options import QueueLine
+from blobforge.options import WITH_OPTIONS, LineGroup, QueueLine
 from blobforge.store.claim_order import ClaimOrder, is_kept, is_ready, place
 from blobforge.store.errors import StaleState
 from blobforge.store.knownrows import MOST_AHEAD
@@ -54,10 +54,13 @@ class JobRows(OpenTransaction):
         found = (self._rows.jobs[job_id] for job_id in sorted(self._rows.running_of[worker_id]))
         return [job for job in found if job is not None]
 
-    def pick_ready(self, lines: tuple[QueueLine, ...], limit: int) -> list[Job]:
-        """The next jobs that any worker may have: urgent first, then the oldest, over all `lines` together."""
+    def pick_ready(self, lines: tuple[QueueLine, ...], limit: int, group: LineGroup = ()) -> list[Job]:
+        """The next jobs that any worker may have: urgent first, then the oldest, over all `lines` together, and those
+        of the `group`, which are read as one."""
+        if group and not (self._open and _is_empty(self._rows.ready_of.get(group))):
+            return self._pick_with(group, lines, limit)
         if limit == 1 and self._open:
-            lines = tuple([line for line in lines if not self._is_empty(line)])
+            lines = tuple([line for line in lines if not _is_empty(self._rows.ready.get(line))])
             if not lines:
                 return []
             if len(lines) == 1 and (order := self._rows.ready.get(lines[0])) is not None:
@@ -79,11 +82,24 @@ class JobRows(OpenTransaction):
                 for line in wanted:
                     del self._rows.ready[line]
 
-    def _is_empty(self, line: QueueLine) -> bool:
-        """Whether no job stands in it, as is known."""
-        return (order := self._rows.ready.get(line)) is not None and order.whole and not order
+    def _pick_with(self, group: LineGroup, lines: tuple[QueueLine, ...], limit: int) -> list[Job]:
+        wanted = dict.fromkeys(lines)
+        if not self._open:
+            self._read_anew()
+        while True:
+            missing = {line: self._ahead_of(line, limit) for line in wanted if line not in self._rows.ready}
+            groups = {} if group in self._rows.ready_of else {group: self._ahead_of(group, limit)}
+            if missing or groups:
+                self._ask(Needs(ready=missing, groups=groups), pending=True)
+            orders = [self._rows.ready_of[group], *[self._rows.ready[line] for line in wanted]]
+            try:
+                return list(islice(heapq.merge(*map(_to_the_end_of, orders), key=place), limit))
+            except _Short:
+                del self._rows.ready_of[group]
+                for line in wanted:
+                    del self._rows.ready[line]
 
-    def _ahead_of(self, line: QueueLine, limit: int) -> int:
+    def _ahead_of(self, line: QueueLine | LineGroup, limit: int) -> int:
         return max(limit, min(MOST_AHEAD, self._rows.ahead.get(line, 0)))
 
     def pick_kept(self, line: QueueLine, limit: int) -> list[Job]:
@@ -99,6 +115,20 @@ class JobRows(OpenTransaction):
                 return list(islice(_to_the_end_of(self._rows.kept[line]), limit))
             except _Short:
                 del self._rows.kept[line]
+
+    def pick_kept_of(self, group: LineGroup, limit: int) -> list[Job]:
+        """The same of a group of lines."""
+        if not self._open:
+            self._read_anew()
+        while True:
+            if _is_empty(order := self._rows.kept_of.get(group)):
+                return []
+            if order is None:
+                self._ask(Needs(groups={group: self._ahead_of(group, 1)}, kept=limit), pending=True)
+            try:
+                return list(islice(_to_the_end_of(self._rows.kept_of[group]), limit))
+            except _Short:
+                del self._rows.kept_of[group]
 
     def knows_type(self, type_: str) -> bool:
         """Whether there is a job of this type (or was, until a moment ago)."""
@@ -199,6 +229,11 @@ class JobRows(OpenTransaction):
         return current
 
     def _line_up(self, job: Job) -> None:
+        if job.lane > WITH_OPTIONS:
+            for group, order in (self._rows.ready_of if is_ready(job) else self._rows.kept_of).items():
+                if job.line in group and (is_ready(job) or is_kept(job)):
+                    order.enter(job)
+            return
         lines = self._rows.ready if is_ready(job) else self._rows.kept
         line = lines.get(job.line)
         if line is not None and (lines is self._rows.ready or is_kept(job)):
@@ -232,6 +267,11 @@ class JobRows(OpenTransaction):
         if key in self._rows.paths:
             self._journal.put(self._rows.paths, key, self._rows.paths[key] | {job.id})
         self._journal.add(self._pending.paths_new, (job.id, job.more_paths, path))
+
+
+def _is_empty(order: ClaimOrder | None) -> bool:
+    """Whether no job stands there, as is known."""
+    return order is not None and order.whole and not order
 
 
 class _Short(Exception):

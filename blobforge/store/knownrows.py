@@ -6,22 +6,23 @@ State owned here: each row as it is in the transaction, also as the effects have
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TypeVar
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
 
 from blobforge.job import Attempt, Job, JobStatus
 from blobforge.jobtype import TypeLoad
-from blobforge.options import QueueLine
+from blobforge.options import LineGroup, QueueLine
 from blobforge.store.bulk import BulkAccess
 from blobforge.store.claim_order import ClaimOrder, is_kept, is_ready
 from blobforge.store.files import Doom, FileRecord
-from blobforge.store.needs import Found, Needs
+from blobforge.store.needs import Claimant, Found, Needs
 from blobforge.worker import Worker
 
 K = TypeVar("K")
 V = TypeVar("V")
 # Ready jobs that are read ahead for one line, at most: an answer may have large ones, and each is in memory.
 MOST_AHEAD = 512
+MOST_REMEMBERED = 10_000  # workers of which type and labels are remembered beyond the transaction
 
 
 class KnownRows:
@@ -34,7 +35,11 @@ class KnownRows:
         self.running_of: dict[str, frozenset[int]] = {}
         self.ready: dict[QueueLine, ClaimOrder] = {}
         self.kept: dict[QueueLine, ClaimOrder] = {}
-        self.ahead: dict[QueueLine, int] = {}  # ready jobs of each line that may still be asked for
+        self.ahead: dict[Any, int] = {}  # by line or group: ready jobs that may still be asked for
+        self.ready_of: dict[LineGroup, ClaimOrder] = {}
+        self.kept_of: dict[LineGroup, ClaimOrder] = {}
+        # (type, labels) of workers as they were read last, to guess with: what is wrong or missing is asked for anew.
+        self._labels: dict[str, tuple[str, str | None]] = {}
         self.workers: dict[str, Worker | None] = {}
         self.attempts: dict[tuple[int, int], Attempt | None] = {}
         self.failed: dict[int, tuple[str, ...]] = {}
@@ -52,7 +57,7 @@ class KnownRows:
         self._read = (
             self.jobs, self.by_hash, self.running_of, self.ready, self.kept, self.ahead, self.workers,
             self.attempts, self.failed, self.online, self.files, self.dooms, self.paths, self.claim_keys,
-            self.repeated, self.causes, self.loads, self.new_ids, self.ids_given,
+            self.repeated, self.causes, self.loads, self.new_ids, self.ids_given, self.ready_of, self.kept_of,
         )  # fmt: skip
 
     def forget(self) -> None:
@@ -74,6 +79,8 @@ class KnownRows:
         if not needs.ready:
             needs.kept = 0
         self._load_lines_ahead(needs, needs.ready)
+        if needs.claimants and len(self._bulk.requirement_sets()):
+            self._load_groups_ahead(needs.claimants, kept)
         if not needs.next_of and not needs.ready_for:
             return
         wanted: Counter[QueueLine] = Counter(line for line in self._lines_after(needs) if line not in self.ready)
@@ -90,6 +97,8 @@ class KnownRows:
         for lines in needs.ready_for.values():
             wanted.update(lines)
         needs.ready = {line: min(most, MOST_AHEAD) for line, most in wanted.items()}
+        if needs.claimants and len(self._bulk.known_sets):
+            needs.groups = self._groups_of(needs.claimants, self._guessed)
         found = self._bulk.load(needs)
         jobs = {job.id: job for job in found.jobs}
         wanted.update(QueueLine(jobs[job_id].type, lane) for job_id, lane in needs.next_of if job_id in jobs)
@@ -99,6 +108,37 @@ class KnownRows:
                 read.setdefault(line, [])  # there was none
         self.ahead.update(wanted)
         self.take_in(needs, found)
+
+    def _load_groups_ahead(self, claimants: Iterable[Claimant], kept: int) -> None:
+        groups = self._groups_of(claimants, self._known)
+        if groups:
+            needs = Needs(groups=groups, kept=kept)
+            self.take_in(needs, self._bulk.load(needs))
+
+    def _groups_of(
+        self, claimants: Iterable[Claimant], worker: Callable[[Claimant], tuple[tuple[str, ...], str | None] | None]
+    ) -> dict[LineGroup, int]:
+        """The lines of jobs with requirements that these may be given, by what is known of their workers: of which
+        types, and with which labels."""
+        wanted: Counter[LineGroup] = Counter()
+        for each in claimants:
+            if (found := worker(each)) is not None:
+                wanted[self._bulk.known_sets.lines(*found, each.accepted)] += each.limit
+        wanted.pop((), None)
+        self.ahead.update(wanted)
+        return {group: min(most, MOST_AHEAD) for group, most in wanted.items()}
+
+    def _known(self, claimant: Claimant) -> tuple[tuple[str, ...], str | None] | None:
+        worker = self.workers.get(claimant.worker_id)
+        if worker is None or (claimant.key is not None and self.claim_keys.get((worker.id, claimant.key))):
+            return None
+        after = self.jobs.get(claimant.after) if claimant.after is not None else None
+        types = claimant.types or ((after.type,) if after is not None else ())
+        return types, worker.labels
+
+    def _guessed(self, claimant: Claimant) -> tuple[tuple[str, ...], str | None] | None:
+        known = self._labels.get(claimant.worker_id)
+        return (claimant.types or (known[0],), known[1]) if known is not None else None
 
     def _load_lines_ahead(self, needs: Needs, wanted: Mapping[QueueLine, int]) -> None:
         if wanted:
@@ -121,10 +161,10 @@ class KnownRows:
         for job_id in needs.jobs:
             jobs.setdefault(job_id, None)
         for worker in found.workers:
-            workers.setdefault(worker.id, worker)
+            self._take_in_worker(worker)
         for worker_id in needs.workers:
             workers.setdefault(worker_id, None)
-        if needs.ready:
+        if needs.ready or needs.groups:
             self._take_in_lines(needs, found)
         self.new_ids += found.new_ids
         for type_, load in found.loads.items():
@@ -133,12 +173,17 @@ class KnownRows:
             self.loads.setdefault(type_, TypeLoad())
         if needs.sources or needs.beside or needs.running_of:
             self._take_in_lists(needs, found)
-        if needs.files or found.files:
-            _take_in_all(self.files, found.files, needs.files)
-        if needs.dooms:
-            _take_in_all(self.dooms, found.dooms, needs.dooms)
+        _take_in_all(self.files, found.files, needs.files)
+        _take_in_all(self.dooms, found.dooms, needs.dooms)
         if needs.claim_keys or needs.repeated or needs.causes or needs.attempts or needs.failed or needs.paths:
             self._take_in_rare(needs, found)
+
+    def _take_in_worker(self, worker: Worker) -> None:
+        self.workers.setdefault(worker.id, worker)
+        if self._bulk.far and len(self._bulk.known_sets):
+            if len(self._labels) >= MOST_REMEMBERED:
+                self._labels.clear()
+            self._labels[worker.id] = (worker.type, worker.labels)
 
     def _take_in_rare(self, needs: Needs, found: Found) -> None:
         self.failed.update(found.failed)
@@ -171,14 +216,21 @@ class KnownRows:
     def _take_in_lines(self, needs: Needs, found: Found) -> None:
         for line, most in needs.ready.items():
             if most and line not in self.ready:
-                self.ready[line] = self.order(line, is_ready, found.ready[line], most)
+                self.ready[line] = self.order((line,), is_ready, found.ready[line], most)
             if needs.kept and line not in self.kept:
-                self.kept[line] = self.order(line, is_kept, found.kept[line], needs.kept)
+                self.kept[line] = self.order((line,), is_kept, found.kept[line], needs.kept)
+        for group, most in needs.groups.items():
+            if group not in self.ready_of:
+                self.ready_of[group] = self.order(group, is_ready, found.ready_of[group], most)
+            if needs.kept and group not in self.kept_of:
+                self.kept_of[group] = self.order(group, is_kept, found.kept_of[group], needs.kept)
 
-    def order(self, line: QueueLine, may_be_had: Callable[[Job], bool], read: list[Job], most: int) -> ClaimOrder:
+    def order(
+        self, lines: Collection[QueueLine], may_be_had: Callable[[Job], bool], read: list[Job], most: int
+    ) -> ClaimOrder:
         for job in read:
             self.jobs.setdefault(job.id, job)
-        return ClaimOrder(line, may_be_had, self.jobs, read, whole=len(read) < most)
+        return ClaimOrder(lines, may_be_had, self.jobs, read, whole=len(read) < most)
 
 
 def _take_in_all(known: dict[K, V | None], found: Mapping[K, V | None], asked: Iterable[K]) -> None:

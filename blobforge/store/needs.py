@@ -5,13 +5,28 @@ Needs are a hint: they make of many questions a few. What an effect reads beside
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import msgspec
 
 from blobforge.job import Attempt, Job
 from blobforge.jobtype import TypeLoad
-from blobforge.options import Lane, QueueLine
+from blobforge.options import Lane, LineGroup, QueueLine
 from blobforge.store.files import Doom, FileRecord
 from blobforge.worker import Worker
+
+
+class Claimant(NamedTuple):
+    """A worker that asks for jobs: of these types, or (none) of that of the job `after` which it has completed. What
+    it gets is in the lanes `accepted`, and in those of which its labels hold the requirements. With a `key` that is
+    known, it is given what it was given before."""
+
+    worker_id: str
+    types: tuple[str, ...]
+    accepted: tuple[Lane, ...]
+    limit: int = 1
+    after: int | None = None
+    key: str | None = None
 
 
 class Needs(msgspec.Struct):
@@ -28,7 +43,9 @@ class Needs(msgspec.Struct):
     pairs; `ready_for`: what is to be ready, by line, for the claim with that key, if it is a new one. `repeated` are
     (subject, idempotency key) pairs, `attempts` (job, number) pairs, `causes` fingerprints of causes of
     failures. `loads`: types of which is asked how much of their limits is taken, beside those of `ready` that have
-    any. `new_jobs`: how many jobs may be made, at most.
+    any. `claimants`: those that may have jobs with requirements, where there are any; of which lines is known with
+    their rows, and asked for by `groups`: the lines that are read as one, and how many ready jobs of them.
+    `new_jobs`: how many jobs may be made, at most.
     """
 
     jobs: set[int] = set()
@@ -51,6 +68,8 @@ class Needs(msgspec.Struct):
     repeated: set[tuple[str, str]] = set()
     causes: set[str] = set()
     loads: set[str] = set()
+    claimants: list[Claimant] = []
+    groups: dict[LineGroup, int] = {}
     new_jobs: int = 0
 
 
@@ -58,7 +77,8 @@ class Found(msgspec.Struct):
     """What there is of what was needed; what is not here is not there. `files`: None for the source of a job of
     which nothing is known.
 
-    `ready` and `kept` are in claim order (priority, then id), as many as were asked for unless there are fewer.
+    `ready` and `kept` are in claim order (priority, then id), as many as were asked for unless there are fewer;
+    `ready_of` and `kept_of` are the first ones of groups of lines, in any order.
     `dooms` are by key of the object; `paths` hold ids of jobs; `claim_keys` hold (job, attempt) pairs; `repeated`
     (fingerprint, outcome, made at in ms); `causes` numbers by fingerprint. `new_ids` are numbers of jobs that were
     never given, as many as `new_jobs` asked for: neither consecutive nor, beyond this transaction, in the order of
@@ -69,6 +89,8 @@ class Found(msgspec.Struct):
     workers: list[Worker] = []
     ready: dict[QueueLine, list[Job]] = {}
     kept: dict[QueueLine, list[Job]] = {}
+    ready_of: dict[LineGroup, list[Job]] = {}
+    kept_of: dict[LineGroup, list[Job]] = {}
     failed: dict[int, tuple[str, ...]] = {}
     attempts: list[Attempt] = []
     files: dict[str, FileRecord | None] = {}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 
 import msgspec
 
@@ -128,9 +129,9 @@ class OpenTransaction:
         if self._settled_at > mark.journal or self._bulk.written - self._settled != mark.direct:
             raise Unrecoverable
         self._journal.undo(mark.journal)
-        for lines in (self._rows.ready, self._rows.kept):
-            for line in lines.values():
-                line.rewind()
+        orders = (self._rows.ready, self._rows.kept, self._rows.ready_of, self._rows.kept_of)
+        for order in chain.from_iterable(each.values() for each in orders):
+            order.rewind()
 
     def settle(self) -> None:
         """Write what is pending, so that the engine sees all that has happened in the transaction. Raises

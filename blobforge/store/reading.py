@@ -22,7 +22,18 @@ from blobforge.outputs import Output
 from blobforge.people import AuditEntry, Session, User
 from blobforge.scaling import Staff
 from blobforge.search import Search, SearchName
-from blobforge.store.figures import Census, Drill, Failure, History, Space, Stats, TagWeight, TypeQueue, WorkerRates
+from blobforge.store.figures import (
+    Census,
+    Drill,
+    Failure,
+    History,
+    Space,
+    Stats,
+    TagWeight,
+    TypeQueue,
+    UnmatchedSet,
+    WorkerRates,
+)
 from blobforge.store.files import FileRecord, SupersededTotals
 from blobforge.store.filters import AuditFilter, JobFilter, TokenFilter, UserFilter
 from blobforge.store.lists import (
@@ -42,6 +53,7 @@ MOST_RUNNING = 5000  # running jobs that are looked through for those that stand
 MOST_AHEAD = 1000  # jobs before another that are counted at its own priority
 MOST_LOST_WORKERS = 100
 MOST_CONTESTED = 20
+MOST_UNMATCHED = 1000  # ready jobs of one set of requirements that are counted
 
 
 class Lookups(Protocol):
@@ -98,6 +110,10 @@ class Insights(Protocol):
 
     def queues(self) -> list[TypeQueue]:
         """Every type that has pending jobs, the longest wait first."""
+
+    def unmatched(self) -> list[UnmatchedSet]:
+        """Ready jobs that require what no worker has that is there and takes jobs of their type, by their
+        requirements."""
 
     def running_jobs(self) -> Iterator[Job]:
         """One by one, in short (`Reader.job_in_short`): so many at once would be held for nothing. Read to its end

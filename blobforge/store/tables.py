@@ -54,6 +54,7 @@ TABLES: Final[Mapping[str, tuple[str, ...]]] = {
     "type_settings": ("type",),
     "searches": ("name",),
     "search_names": ("search", "n"),
+    "requirement_sets": ("number",),
 }
 # Those whose numbers are never given twice.
 NUMBERED: Final = ("jobs", "tokens", "users", "audit", "backup_drills", "operations")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from blobforge.requirements import holds
 from blobforge.store.needs import Needs
 from blobforge.store.opentransaction import OpenTransaction
 from blobforge.worker import Worker
 
 ONLINE_LOOKED_AT = 64  # workers that are online for a type, to see whether there is another one
+LABELLED_LOOKED_AT = 1000  # the same where labels decide
 
 
 class WorkerRows(OpenTransaction):
@@ -60,20 +62,29 @@ class WorkerRows(OpenTransaction):
         self._journal.put(self._pending.types_forgotten, worker_id, True)
         self._another_may_be_there()
 
-    def another_worker(self, type_: str, but: tuple[str, ...]) -> bool:
-        """Whether a worker that is online takes jobs of this type, and is none of those."""
+    def another_worker(self, type_: str, but: tuple[str, ...], requires: str | None = None) -> bool:
+        """Whether a worker that is online takes jobs of this type, and is none of those; of jobs that require this,
+        as far as it is seen among so many workers."""
+        if requires is not None:
+            self._settle_workers()
+            online_ones = self._bulk.labelled_workers(type_, LABELLED_LOOKED_AT)
+            return any(id_ not in but and holds(labels, requires) for id_, labels in online_ones)
         most, online = self._rows.online.get(type_, (0, frozenset[str]())) if self._open else (0, frozenset[str]())
         if most <= len(but):
-            if (
-                self._pending.types_asked
-                or self._pending.types_forgotten
-                or any(map(self._stands_otherwise_now, self._pending.workers_were))
-            ):
-                self.settle()
+            self._settle_workers()
             most = max(ONLINE_LOOKED_AT, len(but) + 1)
             online = self._bulk.online_workers(type_, most)
             self._rows.online[type_] = (most, online)
         return not online.issubset(but)
+
+    def _settle_workers(self) -> None:
+        """Write what is pending, where it is one of what workers may be given."""
+        if (
+            self._pending.types_asked
+            or self._pending.types_forgotten
+            or any(map(self._stands_otherwise_now, self._pending.workers_were))
+        ):
+            self.settle()
 
     def _stands_otherwise_now(self, worker_id: str) -> bool:
         before, after = self._pending.workers_were[worker_id], self._rows.workers[worker_id]
@@ -86,4 +97,5 @@ class WorkerRows(OpenTransaction):
 
 def _stands_otherwise(before: Worker, after: Worker) -> bool:
     """Whether the change is one of what the worker may be given."""
-    return (before.status, before.enabled, before.type) != (after.status, after.enabled, after.type)
+    was, is_now = ((each.status, each.enabled, each.type, each.labels) for each in (before, after))
+    return was != is_now

@@ -17,9 +17,10 @@ from blobforge.job import Attempt, Job, JobStatus, Outcome
 from blobforge.jobtype import TypeLoad, TypeSettings
 from blobforge.machinery.tally import Spread
 from blobforge.operation import KeptChange, Operation
-from blobforge.options import QueueLine
+from blobforge.options import LineGroup, QueueLine
 from blobforge.outputs import Output
 from blobforge.people import AuditEntry, Session, User
+from blobforge.requirements import RequirementSet, RequirementSets
 from blobforge.search import Search, SearchName
 from blobforge.store.figures import Backfilling, Drill, Horizon
 from blobforge.store.files import Doom, SupersededResult
@@ -150,6 +151,17 @@ class Types(Protocol):
         """How many jobs of the type are pending."""
 
 
+class Requirements(Protocol):
+    """The distinct sets of requirements that jobs have."""
+
+    def sets(self) -> RequirementSets: ...
+    def add(self, type_: str, requires: str) -> RequirementSet:
+        """One that is not there; it gets the lowest number that is free."""
+
+    def forget_unused(self) -> int:
+        """Forget those that no job has any more; how many these were."""
+
+
 class Superseded(Protocol):
     """Results that another one has replaced. Times are in ms."""
 
@@ -247,6 +259,8 @@ class Store(Lookups, InHistory, Protocol):
     def types(self) -> Types: ...
     @property
     def searches(self) -> Searches: ...
+    @property
+    def requirements(self) -> Requirements: ...
 
     # --- transactions
 
@@ -297,7 +311,7 @@ class Store(Lookups, InHistory, Protocol):
     def jobs_by_hash(self, source_hash: str) -> list[Job]:
         """All jobs of one source, whatever their type."""
 
-    def pick_ready(self, lines: tuple[QueueLine, ...], limit: int) -> list[Job]:
+    def pick_ready(self, lines: tuple[QueueLine, ...], limit: int, group: LineGroup = ()) -> list[Job]:
         """The next jobs that every worker may have: urgent first, then the oldest, over all `lines` together."""
 
     def pick_kept(self, line: QueueLine, limit: int) -> list[Job]:
@@ -306,8 +320,11 @@ class Store(Lookups, InHistory, Protocol):
     def failed_by(self, job_id: int, *, among: int) -> tuple[str, ...]:
         """The workers that have failed a job or given it back for trouble, by the last `among` of its attempts."""
 
-    def another_worker(self, type_: str, but: tuple[str, ...]) -> bool:
+    def another_worker(self, type_: str, but: tuple[str, ...], requires: str | None = None) -> bool:
         """Whether a worker that is online takes jobs of this type, and is none of those."""
+
+    def pick_kept_of(self, group: LineGroup, limit: int) -> list[Job]:
+        """The same of a group of lines."""
 
     def knows_type(self, type_: str) -> bool:
         """Whether there is a job of this type (or was, until a moment ago)."""

@@ -62,6 +62,8 @@ ACTIONS: list[tuple[str, dict[str, Any], str, str, str | None]] = [
     ("POST /api/jobs/undo", {"undo": UNDO}, "jobs.undo", "", None),
     ("POST /api/jobs/cancel", {"type": "pdf"}, "jobs.cancel", "", "1 of 1"),
     ("POST /api/jobs/priority", {"ids": [1], "priority": 1}, "jobs.priority", "", "1 of 1"),
+    ("PATCH /api/jobs/1/requires", {"requires": ["gpu"]}, "job.requires", "1", None),
+    ("POST /api/jobs/requires", {"ids": [1], "requires": ["gpu"]}, "jobs.requires", "", "1 of 1"),
     ("PATCH /api/jobs/1/tags", {"add": ["a"]}, "job.tags", "1", None),
     ("POST /api/jobs/tags", {"type": "pdf", "add": ["b"]}, "jobs.tags", "", "1 of 1"),
     ("POST /api/operations/1/cancel", {}, "operation.cancel", "1", None),

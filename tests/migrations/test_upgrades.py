@@ -51,6 +51,7 @@ COMMITTED = {
     "0024_type_limits.sql": "99485fc1847fc887",
     "0025_type_timeouts.sql": "be97f6901568d3bb",
     "0026_searches.sql": "c7f8bccc4d741c37",
+    "0027_requirements.sql": "0808d70a1fefaa26",
 }
 NUMBERS = {
     "<type:type>": "pdf",

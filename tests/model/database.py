@@ -17,7 +17,7 @@ _JOBS = (
     "id", "type", "source_hash", "status", "priority", "max_attempts", "source_size", "attempt", "attempts", "losses",
     "worker_id", "lease", "completed_at", "not_before", "last_error", "output_key", "result", "progress",
     "heartbeat_at", "kept_attempt", "replaced", "releases", "avoid", "avoid_until", "options", "made_by", "compare",
-    "compare_until",
+    "compare_until", "requires", "lane",
 )  # fmt: skip
 
 
@@ -36,6 +36,7 @@ def held(probe: Probe) -> dict[str, Any]:
         "workers": set(probe.rows(
             "workers", "id", "type", "status", "enabled", "drain", "registered", "last_heartbeat", "token_id",
             "secret_hash", "instance", "contested_at", "converter", "accepts",
+            "labels",
         )),
         "files": {
             (key, size, sha256, int(checked_at is not None), keeping, kept)
@@ -47,6 +48,7 @@ def held(probe: Probe) -> dict[str, Any]:
             "type_settings", "type", "paused_at", "paused_by", "reason", "max_attempts", "retry_backoff",
             "max_running", "rate_count", "rate_ms", "worker_timeout",
         )),
+        "requirement sets": set(probe.rows("requirement_sets", "number", "type", "requires")),
         "doomed": set(probe.rows("doomed_objects", "key", "state", "due_at", "tries", "epoch", "again")),
         "undos": {
             (token, job_id, "{" if was.startswith("{") else was, became, at)
@@ -112,7 +114,7 @@ def should_hold(world: World) -> dict[str, Any]:
     converters = Counter((job.made_by, job.status, job.type, job.priority) for job in jobs if job.made_by)
     worker_counts = Counter(worker.status for worker in world.workers.values())
     return {
-        "jobs": {_job(job) for job in jobs},
+        "jobs": {_job(world, job) for job in jobs},
         "attempts": {
             (job.id, number, each.converter, each.worker, each.lease, each.started_at, each.ended_at, each.outcome,
              each.error, each.kind)
@@ -122,7 +124,8 @@ def should_hold(world: World) -> dict[str, Any]:
         "workers": {
             (each.id, each.type, each.status, each.enabled, each.drain, each.registered, each.seen, each.token,
              each.secret, each.instance, each.contested_at, each.converter,
-             json.dumps(each.accepts, separators=(",", ":")) if each.accepts else None)
+             json.dumps(each.accepts, separators=(",", ":")) if each.accepts else None,
+             each.labels)
             for each in world.workers.values()
         },
         "files": {
@@ -130,6 +133,7 @@ def should_hold(world: World) -> dict[str, Any]:
             for key, each in world.files.items()
         },
         "type settings": {(type_, *each) for type_, each in world.set_for.items()},
+        "requirement sets": {(number, *each) for number, each in world.sets.items()},
         "doomed": {
             (key, each.state, each.due_at, each.tries, each.epoch, int(each.again))
             for key, each in world.doomed.items()
@@ -163,13 +167,14 @@ def should_hold(world: World) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _job(job: Job) -> Row:
+def _job(world: World, job: Job) -> Row:
     return (
         job.id, job.type, job.hash, job.status, job.priority, job.max_attempts, job.size, job.attempt, job.attempts,
         job.losses, job.worker, job.lease, job.completed_at, job.not_before, job.error is not None, job.output,
         job.result, job.progress, job.beat if job.status == "running" else None, job.kept_attempt, _replaced(job),
         job.releases, json.dumps(job.avoid, separators=(",", ":")) if job.avoid else None, job.avoid_until,
         job.options, job.made_by, int(job.compare), job.compare_until,
+        job.requires, world.lane(job),
     )  # fmt: skip
 
 

@@ -51,6 +51,8 @@ def file(tmp_path: Path) -> Path:
     book.do(*(submission(number, tags=("a", f"t{number}"), metadata='{"x": "\\u0000é"}') for number in range(JOBS)))
     for at in range(6):
         (job,) = book.do(Claim(ADMIN, "w1", ("pdf",))).jobs
+        if at == 0:
+            book.do(submission("picky", requires='["gpu"]'), submission("another", requires='["zone=eu"]'))
         if at % 2:
             book.do(Fail(ADMIN, "w1", job.id, f"boom {at}", traceback="here", log_tail="there"))
         else:

@@ -9,7 +9,19 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from actors.messages import Cancel, Claim, Complete, CreateToken, Fail, ObjectSeen, Retry, Seen
+from actors.effects.transaction import Rules
+from actors.messages import (
+    Cancel,
+    Claim,
+    Complete,
+    CreateToken,
+    Fail,
+    ObjectSeen,
+    Register,
+    Retry,
+    Seen,
+    SetRequirements,
+)
 from blobforge.access import Scope, hash_secret
 from blobforge.moving import lines, reading
 from blobforge.moving.account import Account
@@ -226,3 +238,22 @@ def test_the_lines_say_what_they_are(book: Book, tmp_path: Path) -> None:
     assert first["credentials"] is False
     assert rest[-1] == {"end": {"jobs": 8, "tokens": 0, "workers": 0, "users": 0}}
     assert [line["job"]["job"]["id"] for line in rest[:-1]] == list(range(1, 9))
+
+
+def test_what_jobs_require_comes_along_and_their_lanes_are_made_anew(tmp_path: Path) -> None:
+    """Also of more sets than a submission may make: no job is lost."""
+    old, rules = Book(tmp_path / "from.db"), Rules(max_requirement_sets=1)
+    old.do(*(submission(number, requires=f'["l{number % 3}"]', priority=5 - number) for number in range(4)))
+    old.do(SetRequirements(1, None))
+    path = exported(old, tmp_path / "all.ndjson")
+    new = Book(tmp_path / "to.db", rules=rules)
+    new.probe.change("installation", {"id": "banother1"})
+    take(new, path)
+    assert check(new.path) == []
+    sets = set(new.probe.rows("requirement_sets", "number", "requires"))
+    assert sets == {(1, '["l1"]'), (2, '["l2"]'), (3, '["l0"]')}
+    assert [row[0] for row in new.probe.rows("jobs", "requires", order="id")] == [None, '["l1"]', '["l2"]', '["l0"]']
+    new.do(Register(ADMIN, "w1", "pdf", labels='["l1","l2"]'))
+    assert [job.id for job in new.do(Claim(ADMIN, "w1", ("pdf",), 9)).jobs] == [3, 2, 1]
+    old.close()
+    new.close()

@@ -372,3 +372,33 @@ async def test_a_type_that_is_paused_at_one_is_paused_at_all_from_that_turn_on(
         assert given[0]["job"] is not None
         assert trio.current_time() - began < SOON
         assert (await b.call("GET", "/api/types/pdf"))[1]["paused"] is False
+
+
+async def test_labels_hold_at_all_servers_and_a_claim_that_waits_at_another_is_woken(
+    house: House, autojump_clock: Any
+) -> None:
+    """A set of requirements that is made at one, and the labels of a worker that registers there anew."""
+    async with house.server("a") as a, house.server("b") as b:
+        await a.register("plain")
+        await a.call("POST", "/api/workers/register", {"id": "gpu", "type": "pdf", "labels": ["gpu"]})
+        given: dict[str, Any] = {}
+
+        async def claim(worker: str) -> None:
+            given[worker] = (await b.claim(worker, wait=30))["job"]
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(claim, "plain")
+            nursery.start_soon(claim, "gpu")
+            await trio.sleep(SOON)
+            began = trio.current_time()
+            job_id = await a.submit(b"one", requires=["gpu"])
+            while "gpu" not in given:
+                await trio.sleep(0.01)
+            assert trio.current_time() - began < SOON
+            assert given["gpu"]["id"] == job_id
+            other = await a.submit(b"two", requires=["gpu"])
+            await trio.sleep(SOON)
+            assert "plain" not in given
+            await a.call("POST", "/api/workers/register", {"id": "plain", "type": "pdf", "labels": {"gpu": True}})
+        assert given["plain"]["id"] == other
+        assert (await b.claim("gpu"))["job"] is None

@@ -80,6 +80,8 @@ CASES: dict[str, Prepare] = {
     "/api/jobs/retype": plain("/api/jobs/retype", {"type": "pdf", "to": "ocr"}, jobs=2),
     "/api/jobs/undo": cancelled,
     "/api/jobs/<id:job_id>/tags": plain("/api/jobs/1/tags", {"add": ["a"]}, jobs=1),
+    "/api/jobs/<id:job_id>/requires": plain("/api/jobs/1/requires", {"requires": ["gpu"]}, jobs=1),
+    "/api/jobs/requires": plain("/api/jobs/requires", {"type": "pdf", "requires": ["gpu"]}, jobs=2),
     "/api/jobs/tags": plain("/api/jobs/tags", {"type": "pdf", "add": ["a"]}, jobs=2),
     "/api/operations/<id:operation_id>/cancel": operation("cancel"),
     "/api/operations/<id:operation_id>/undo": operation("undo"),
@@ -136,8 +138,8 @@ CASES: dict[str, Prepare] = {
 
 
 BULK = {
-    "/api/jobs/retry", "/api/jobs/cancel", "/api/jobs/priority", "/api/jobs/retype", "/api/jobs/tags",
-    "/api/jobs/delete", "/api/workers/remove",
+    "/api/jobs/retry", "/api/jobs/cancel", "/api/jobs/priority", "/api/jobs/retype", "/api/jobs/requires",
+    "/api/jobs/tags", "/api/jobs/delete", "/api/workers/remove",
 }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from actors.messages import (
     OperationPlan,
     PrioritiseJobs,
     RecordBulk,
+    RequireJobs,
     RetryJobs,
     RetypeJobs,
     TagJobs,
@@ -57,6 +58,10 @@ async def retype(call: Call, body: wire_bulk.BulkRetype) -> BulkAnswered:
     """Give many jobs another type. Those whose source has a job of that already are refused when it is done: a dry
     run does not look for these."""
     return await _bulk(call, body, RetypeJobs(body.to))
+
+
+async def set_requirements(call: Call, body: wire_bulk.BulkRequires) -> BulkAnswered:
+    return await _bulk(call, body, RequireJobs(encode.requires_text(body.requires)))
 
 
 async def change_tags(call: Call, body: wire_bulk.BulkTags) -> BulkAnswered:
@@ -215,11 +220,14 @@ ROUTES = [
           body=wire_bulk.BulkPriority, gives=(wire_bulk.BulkAnswer, wire_bulk.OperationBegun), audit="jobs.priority"),
     Route("POST", "/api/jobs/retype", Access.SUBMIT, retype, "Give many jobs that wait another type",
           body=wire_bulk.BulkRetype, gives=(wire_bulk.BulkAnswer, wire_bulk.OperationBegun), audit="jobs.retype"),
+    Route("POST", "/api/jobs/requires", Access.SUBMIT, set_requirements,
+          "Change what many jobs require of their workers", body=wire_bulk.BulkRequires,
+          gives=(wire_bulk.BulkAnswer, wire_bulk.OperationBegun), audit="jobs.requires"),
     Route("POST", "/api/jobs/tags", Access.SUBMIT, change_tags, "Add tags to many jobs, and remove some",
           body=wire_bulk.BulkTags, gives=(wire_bulk.BulkAnswer, wire_bulk.OperationBegun), audit="jobs.tags"),
     Route("POST", "/api/jobs/delete", Access.ADMIN, delete, "Delete many jobs that do not run, with their objects",
           body=wire_bulk.BulkDelete, gives=(wire_bulk.BulkAnswer, wire_bulk.OperationBegun), audit="jobs.delete"),
     Route("POST", "/api/jobs/undo", Access.SUBMIT, undo,
-          "Take back a retry, a cancellation, a change of priority, type or tags, within ten minutes",
+          "Take back a retry, a cancellation, a change of priority, type, requirements or tags, within ten minutes",
           body=wire_bulk.UndoBody, gives=wire_bulk.UndoAnswer, audit="jobs.undo"),
 ]  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -12,7 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from actors.messages import JobBeat
-from blobforge import converters, options
+from blobforge import converters, options, requirements
 from blobforge.config import Settings
 from blobforge.forecast import Expected
 from blobforge.job import Attempt, Job, JobStatus
@@ -90,6 +91,14 @@ def options_text(said: dict[str, Any] | None) -> str | None:
 
 
 _ACCEPTED = (options.OPTIONS, HEEDS_INTERVAL)
+
+
+def requires_text(said: Iterable[str | None] | None) -> str | None:
+    """What a job requires, canonical. Raises UnfitMember."""
+    try:
+        return requirements.canonical(said)
+    except requirements.UnfitRequirement as error:
+        raise UnfitMember("requires", str(error)) from error
 
 
 def accepted(said: list[str]) -> tuple[str, ...]:
@@ -194,6 +203,7 @@ def job_wire(
         expected_end=expected_wire(expected) if expected is not None else None,
         waiting=waiting_wire(waiting) if waiting is not None else None,
         options=raw(job.options),
+        requires=requirements.words(job.requires) or None,
         made_by=job.made_by,
         compared_until=time_or_none(job.compare_until),
         attempt_history=_history(attempts) if attempts is not None else msgspec.UNSET,

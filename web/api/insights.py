@@ -113,6 +113,7 @@ async def reading_attention(services: Services) -> Callable[[Reader], wire_insig
             refusing,
             backup,
             paused=_paused(reader),
+            unmatched=_unmatched(reader),
             store=store,
         )
 
@@ -156,6 +157,14 @@ def _paused(reader: Reader) -> list[wire_insights.PausedType]:
         )
         for type_, each in sorted(paused, key=lambda found: (-(found[1].paused_at or 0), found[0]))
     ]  # fmt: skip
+
+
+def _unmatched(reader: Reader) -> list[wire_insights.UnmatchedWire]:
+    found = sorted(reader.insights.unmatched(), key=lambda each: (-each.pending, each.type, each.requires))
+    return [
+        wire_insights.UnmatchedWire(each.type, each.requires, each.pending, each.lacking)
+        for each in found[:MOST_SHOWN]
+    ]
 
 
 def _contested(reader: Reader, *, now: int) -> list[wire_insights.ContestedWorker]:

@@ -22,6 +22,7 @@ from actors.messages import (
     Retry,
     Retype,
     SetPriority,
+    SetRequirements,
     Submit,
     Submitted,
 )
@@ -92,13 +93,18 @@ def _new_job(call: Call, body: wire_jobs.SubmitBody) -> NewJob:
         encode.json_text(body.metadata, field="metadata", most=wire_common.MOST_METADATA),
         call.caller.subject,
         encode.options_text(body.options),
+        encode.requires_text(body.requires),
     )
 
 
 def _submitted(call: Call, outcome: Submitted, *, bind: bool) -> wire_jobs.SubmitAnswer:
     if not outcome.upload:
         return wire_jobs.SubmitAnswer(
-            job_id=outcome.job_id, existing=outcome.existing, status=outcome.status, left_out=outcome.left_out
+            job_id=outcome.job_id,
+            existing=outcome.existing,
+            status=outcome.status,
+            left_out=outcome.left_out,
+            requires=outcome.requires,
         )
     # Without being asked to, no header is signed: existing clients PUT with their own Content-Type and nothing else.
     objects = call.services.objects
@@ -114,6 +120,7 @@ def _submitted(call: Call, outcome: Submitted, *, bind: bool) -> wire_jobs.Submi
         upload_url=absolute(call, upload.url),
         upload_headers={"Content-Type": "application/octet-stream"} | upload.headers,
         left_out=outcome.left_out,
+        requires=outcome.requires,
     )
 
 
@@ -297,6 +304,11 @@ async def retype(call: Call, body: wire_jobs.RetypeBody) -> wire_common.Changed 
     return await _change(call, Retype(call.params["job_id"], body.to, undo), "updated")
 
 
+async def set_requirements(call: Call, body: wire_jobs.RequiresBody) -> wire_common.Changed | Refusal:
+    requires, undo = encode.requires_text(body.requires), new_undo(call) if body.undo else ""
+    return await _change(call, SetRequirements(call.params["job_id"], requires, undo), "updated")
+
+
 async def change_tags(call: Call, body: wire_jobs.TagsBody) -> wire_common.Changed | Refusal:
     undo = new_undo(call) if body.undo else ""
     message = ChangeTags(call.params["job_id"], tuple(body.add), tuple(body.remove), undo)
@@ -352,6 +364,9 @@ ROUTES = [
             audit="job.priority") for method in ("PATCH", "POST")),
     Route("POST", "/api/jobs/<id:job_id>/retype", Access.SUBMIT, retype, "Give a job that waits another type",
           body=wire_jobs.RetypeBody, gives=wire_common.Changed, audit="job.retype"),
+    *(Route(method, "/api/jobs/<id:job_id>/requires", Access.SUBMIT, set_requirements,
+            "Change what a job requires of its worker", body=wire_jobs.RequiresBody, gives=wire_common.Changed,
+            audit="job.requires") for method in ("PATCH", "POST")),
     Route("GET", "/api/jobs/<id:job_id>/paths", Access.READ, paths,
           "The paths under which a job's source was submitted", gives=wire_jobs.PathsWire,
           query=wire_jobs.PathsQuery),

@@ -12,8 +12,9 @@ from msgspec import Meta
 
 from blobforge.job import JobStatus
 from blobforge.operation import OperationState
+from blobforge.requirements import MOST_REQUIREMENTS
 from blobforge.worker import WorkerStatus
-from web.api.wire_common import FailureId, JobId, JobType, MadeBy, Moment, Priority, Tag, WorkerId
+from web.api.wire_common import FailureId, JobId, JobType, MadeBy, Moment, Priority, Required, Tag, WorkerId
 
 
 class BulkBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -56,6 +57,12 @@ class BulkRetype(BulkBody, frozen=True, kw_only=True, forbid_unknown_fields=True
     """`to` is the type that the jobs get; `type`, in the filter, the one that they have."""
 
     to: JobType
+
+
+class BulkRequires(BulkBody, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All that the jobs are to require; an empty list: any worker may have them."""
+
+    requires: Annotated[list[Required], Meta(max_length=MOST_REQUIREMENTS)]
 
 
 class BulkTags(BulkBody, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from blobforge import converters
+from blobforge import converters, requirements
 from web.decode import LENIENT
 
 Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+\Z")]
@@ -61,6 +61,16 @@ ConverterText = Annotated[
         pattern=converters.PATTERN,
         description="The converter: a name and a version (PEP 440)",
         examples=["marker 1.3.2"],
+    ),
+]
+Required = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=requirements.LONGEST,
+        pattern=requirements.PATTERN,
+        description="A label that the worker must have: there, equal, or compared (numbers, or versions of PEP 440)",
+        examples=["gpu", "zone=eu", "memory_gib>=32"],
     ),
 ]
 MadeBy = Annotated[

@@ -149,6 +149,16 @@ class PausedType(msgspec.Struct, frozen=True):
     pending: int
 
 
+class UnmatchedWire(msgspec.Struct, frozen=True):
+    """Ready jobs of a type that require what no worker has that is there: `pending` of them, counted up to 1,000.
+    `lacking`: of what they require, what not one of the workers of the type has."""
+
+    type: str
+    requires: tuple[str, ...]
+    pending: int
+    lacking: tuple[str, ...]
+
+
 class AttentionWire(msgspec.Struct, frozen=True):
     """What a person should look at, the worst of each kind first; empty lists are good news.
 
@@ -165,6 +175,7 @@ class AttentionWire(msgspec.Struct, frozen=True):
     limits: list[LimitWire]
     backup: BackupPart
     paused: list[PausedType] = msgspec.field(default_factory=list)
+    unmatched: list[UnmatchedWire] = msgspec.field(default_factory=list)
     store: list[str] = msgspec.field(default_factory=list)  # what is odd about the object store, in words
 
 

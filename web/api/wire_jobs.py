@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from blobforge.job import JobStatus, Outcome
+from blobforge.requirements import MOST_REQUIREMENTS
 from web.api.wire_common import (
     FailureId,
     GivenTag,
@@ -21,6 +22,7 @@ from web.api.wire_common import (
     Moment,
     PlaceQuery,
     Priority,
+    Required,
     Sha256,
     Size,
     SourcePath,
@@ -32,7 +34,7 @@ from web.decode import LENIENT, LENIENT_PLACE
 class SubmitBody(msgspec.Struct, frozen=True):
     """`bind_checksum`: sign the SHA-256 into `upload_url`; the PUT must then carry all of `upload_headers`.
     `options`: what the converter is to do, at most 16 KiB of JSON; `{}` is none. A job is unique by source, type and
-    options."""
+    options. `requires`: what the labels of its worker must hold (`gpu`, `zone=eu`, `memory_gib>=32`), 16 at most."""
 
     type: JobType
     source_hash: Sha256
@@ -44,6 +46,7 @@ class SubmitBody(msgspec.Struct, frozen=True):
     metadata: Json | None = None
     bind_checksum: bool = False
     options: Json | None = None
+    requires: Annotated[list[Required | None], Meta(max_length=MOST_REQUIREMENTS)] | None = None
 
 
 class SubmitMany(msgspec.Struct, frozen=True):
@@ -52,7 +55,8 @@ class SubmitMany(msgspec.Struct, frozen=True):
 
 class SubmitAnswer(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """A submission of what is there already adds its path and its tags; `left_out`: the path, or the tags, that the
-    job has no room for."""
+    job has no room for. What that job requires stays as it is; `requires` says it where the submission required
+    something else."""
 
     job_id: int
     existing: bool
@@ -60,6 +64,7 @@ class SubmitAnswer(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     upload_url: str | None = None
     upload_headers: dict[str, str] | None = None
     left_out: tuple[str, ...] = ()
+    requires: tuple[str, ...] | None = None
 
 
 class SubmittedItems(msgspec.Struct, frozen=True):
@@ -96,6 +101,14 @@ class RetypeBody(msgspec.Struct, frozen=True):
     by."""
 
     to: JobType
+    undo: bool = False
+
+
+class RequiresBody(msgspec.Struct, frozen=True):
+    """All that the job is to require; an empty list: any worker may have it. `undo`: remember how the job was, and
+    answer with a token to put it back by."""
+
+    requires: Annotated[list[Required], Meta(max_length=MOST_REQUIREMENTS)]
     undo: bool = False
 
 
@@ -162,9 +175,9 @@ class ExpectedWire(msgspec.Struct, frozen=True):
 
 
 class WaitingWire(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Why a job does not run. `code` is `source`, `back-off`, `kept`, `paused`, `not-accepted`, `no-worker`,
-    `all-offline`, `all-disabled`, `all-draining`, `queued` or `next`; `until` is when that ends by itself,
-    where it is known."""
+    """Why a job does not run. `code` is `source`, `back-off`, `kept`, `paused`, `not-accepted`, `labels`,
+    `no-worker`, `all-offline`, `all-disabled`, `all-draining`, `queued` or `next`; `until` is when that ends by
+    itself, where it is known."""
 
     code: str
     text: str
@@ -217,6 +230,7 @@ class JobWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     expected_end: ExpectedWire | None = None
     waiting: WaitingWire | None = None
     options: msgspec.Raw | None = None
+    requires: tuple[str, ...] | None = None
     made_by: str | None = None
     compared_until: str | None = None
     attempt_history: list[AttemptWire] | msgspec.UnsetType = msgspec.UNSET

@@ -12,6 +12,7 @@ from werkzeug.datastructures import MultiDict
 
 from blobforge.job import JobStatus, no_such_job
 from blobforge.refusals import Refusal, RefusalCode
+from blobforge.requirements import words
 from blobforge.store.lists import NEWEST, PAGE_BYTES
 from blobforge.store.reading import Reader
 from web.api import encode, files, wire_jobs
@@ -102,6 +103,7 @@ async def shown(call: Call) -> Response | Refusal:
             "older": attempts[0].attempt if attempts and attempts[0].attempt > 1 and len(attempts) > 1 else None,
             "events": list(reversed(happened[0])),
             "earlier": happened[1],
+            "requires": words(job.requires),
             "expected": api.expected_ends(reader, [job], now=now).get(job_id),
             "waiting": api.why_waiting(reader, job, upload_timeout=patience),
             **comparison.of_page(reader, job),

@@ -41,6 +41,7 @@ class JobOptions(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     metadata: dict[str, str] = {}
     options: dict[str, Any] = {}
+    requires: tuple[str, ...] = ()
 
 
 class AwaitedUpload(NamedTuple):
@@ -144,6 +145,7 @@ class Batches:
             "tags": tags or None,
             "metadata": options.metadata or None,
             "options": options.options or None,
+            "requires": list(options.requires) or None,
         }
         return {
             "type": hashed.file.type,
@@ -163,6 +165,7 @@ class Batches:
             existing=alone.existing,
             status=alone.status or "pending",
             upload_url=alone.upload_url,
+            requires=alone.requires,
             upload_headers=alone.upload_headers,
         )
         return BatchAnswer(items=[item])

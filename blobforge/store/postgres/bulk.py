@@ -3,7 +3,8 @@ all to write with the COMMIT.
 
 State owned here: what is remembered of the last transactions: which types of jobs there are and workers ask for, and
 the floor of attempts. Where another server has written since, it is forgotten before any effect decides. What is set
-for types is remembered with the turn that changed it last, which each turn tells.
+for types, and the sets of requirements that jobs have, are remembered with the turn that changed them last, which
+each turn tells.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from msgspec.structs import astuple
 from blobforge.events import Event, Fact, JobReady
 from blobforge.job import Job
 from blobforge.jobtype import TypeSettings
+from blobforge.requirements import NO_SETS, RequirementSets
 from blobforge.store.bulk import Changes
 from blobforge.store.claim_order import is_ready
 from blobforge.store.following import Entry
@@ -42,13 +44,16 @@ from blobforge.store.postgres.pipeline import SqlAnswer
 from blobforge.store.postgres.readylines import LineRead, ReadyLines
 from blobforge.store.postgres.turns_sql import CHANGE_TYPE_SETTINGS, ENTRIES
 from blobforge.store.sql import rows
+from blobforge.store.sql.requirementsets import all_sets
 from blobforge.store.sql.running import Statements
 from blobforge.store.sql.sql import (
     ATTEMPT_FLOOR,
     COUNT_FAILURES,
     FAILURE_BY_FINGERPRINT,
     HIGHEST_CAUSE,
+    LABELLED_WORKERS,
     ONLINE_WORKERS,
+    REQUIREMENT_SETS,
     TYPE_SETTINGS,
     TYPES,
     WORKER_TYPES,
@@ -89,6 +94,7 @@ class PostgresBulk:
         self._asked: dict[str, frozenset[str]] = {}
         self._floor: int | None = None
         self._type_settings: tuple[int, Mapping[str, TypeSettings]] | None = None  # as of which change
+        self._sets: tuple[int, RequirementSets] | None = None  # as of which change of what is remembered of types
         self._alone = False  # whether no other server has written of late
         self._ready = ReadyLines(turns)
         self._since = 0  # the last turn that was known before this one
@@ -161,7 +167,7 @@ class PostgresBulk:
 
     def rollback(self) -> None:
         self.doubt()
-        self._type_settings = None
+        self._type_settings = self._sets = None
         self._turns.rollback()
 
     def ensure(self) -> None:
@@ -203,6 +209,7 @@ class PostgresBulk:
         found = Found()
         ask = self._turns.queue
         line = self._load_jobs(needs, found)
+        groups = self._ready.ask_groups(needs, found)
         if needs.workers:
             ask(sql.WORKERS, (json_of(needs.workers),), lambda told: self._take_workers(found, told))
         if needs.attempts:
@@ -232,6 +239,7 @@ class PostgresBulk:
         self._turns.flush()
         if line is not None:
             self._ready.take(line, needs.ready, found)
+        self._ready.take_groups(groups, found)
         if needs.new_jobs:
             if self._next_id is None:
                 self._next_id = self._do.number(sql.HIGHEST_JOB) + 1
@@ -263,6 +271,8 @@ class PostgresBulk:
             self._turns.queue(ATTEMPT_FLOOR, (), self._take_floor)
         if self._type_settings is None and self._turns.begun:
             self._turns.queue(TYPE_SETTINGS, (), self._take_type_settings)
+        if self._sets is None and self._turns.begun:
+            self._turns.queue(REQUIREMENT_SETS, (), self._take_sets)
         if needs.new_jobs:
             if self._next_id is None:
                 self._turns.queue(sql.HIGHEST_JOB, (), self._take_sequence)
@@ -291,6 +301,9 @@ class PostgresBulk:
 
     def _take_type_settings(self, told: SqlAnswer) -> None:
         self._type_settings = (self._turns.type_settings, all_settings(told.rows))
+
+    def _take_sets(self, told: SqlAnswer) -> None:
+        self._sets = (self._turns.type_settings, all_sets(told.rows))
 
     def _take_floor(self, told: SqlAnswer) -> None:
         self._floor = told.rows[0][0]
@@ -326,6 +339,23 @@ class PostgresBulk:
         self._queue(CHANGE_TYPE_SETTINGS, ())
         self._type_settings = None
 
+    @property
+    def known_sets(self) -> RequirementSets:
+        return self._sets[1] if self._sets is not None else NO_SETS
+
+    def requirement_sets(self) -> RequirementSets:
+        if not self._turns.begun:
+            return all_sets(self._do.rows(REQUIREMENT_SETS))
+        as_of = self._turns.type_settings
+        if self._sets is None or self._sets[0] != as_of:
+            self._sets = (as_of, all_sets(self._do.rows(REQUIREMENT_SETS)))
+        return self._sets[1]
+
+    def requirement_sets_are(self, sets: RequirementSets) -> None:
+        # The turn that tells of it is this one, whose number is not the one that was told with it.
+        self._queue(CHANGE_TYPE_SETTINGS, ())
+        self._sets = (self._turns.type_settings, sets)
+
     def asked_types(self, worker_id: str) -> frozenset[str]:
         self._up_to_date()
         if worker_id not in self._asked:
@@ -342,6 +372,9 @@ class PostgresBulk:
     def online_workers(self, type_: str, most: int) -> frozenset[str]:
         found = frozenset(row[0] for row in self._do.rows(ONLINE_WORKERS, (type_, 2 * most)))
         return found if len(found) <= most else frozenset(sorted(found)[:most])
+
+    def labelled_workers(self, type_: str, most: int) -> list[tuple[str, str | None]]:
+        return [(row[0], row[1]) for row in self._do.rows(LABELLED_WORKERS, (type_, most))]
 
     def cause(self, fingerprint: str) -> int | None:
         row = self._do.row(FAILURE_BY_FINGERPRINT, (fingerprint,))

@@ -13,6 +13,7 @@ from blobforge.store.sql.sql import ATTEMPT_COLUMNS, FILE_COLUMNS, JOB_COLUMNS, 
 TEXTS: Final = frozenset({
     "type", "status", "source_hash", "source_path", "tags", "avoid", "metadata", "worker_id", "lease", "last_error",
     "output_key", "result", "progress", "replaced", "submitter", "upload_key", "options", "converter", "made_by",
+    "requires",
 })  # fmt: skip
 
 
@@ -66,6 +67,32 @@ KEPT: Final = f"""
         SELECT {JOB_COLUMNS} FROM jobs WHERE status = 'pending' AND avoid IS NOT NULL AND type = asked.type
                AND jobs.lane = asked.lane
          ORDER BY priority, id LIMIT $4::bigint) AS next"""
+# The first of a group of lines (type, lane, a floor for each priority), as one in claim order.
+_WHOLE: Final = ", ".join(f"jobs.{column}" for column in JOB_COLUMNS.split(", "))
+_FLOORS: Final = """json_to_recordset($1::json)
+           AS f(c0 text, c1 bigint, c2 bigint, c3 bigint, c4 bigint, c5 bigint, c6 bigint)"""
+READY_OF_GROUP: Final = f"""
+    SELECT {_WHOLE}
+      FROM (SELECT next.id, next.priority
+              FROM {_FLOORS}, LATERAL (
+                   SELECT each.id, each.priority
+                     FROM (VALUES (1, c2), (2, c3), (3, c4), (4, c5), (5, c6)) AS line(at, floor), LATERAL (
+                          SELECT id, priority FROM jobs
+                           WHERE {_READY} AND type = f.c0 AND jobs.lane = f.c1 AND {only("priority", "line.at")}
+                             AND id >= coalesce(line.floor, 0)
+                           ORDER BY priority, id LIMIT $2::bigint) AS each
+                    LIMIT $2::bigint) AS next
+             ORDER BY next.priority, next.id LIMIT $2::bigint) AS first
+      JOIN jobs ON jobs.id = first.id ORDER BY first.priority, first.id"""
+KEPT_OF_GROUP: Final = f"""
+    SELECT {_WHOLE}
+      FROM (SELECT next.id, next.priority
+              FROM {_records("tn")}, LATERAL (
+                   SELECT id, priority FROM jobs
+                    WHERE status = 'pending' AND avoid IS NOT NULL AND type = e.c0 AND jobs.lane = e.c1
+                    ORDER BY priority, id LIMIT $2::bigint) AS next
+             ORDER BY next.priority, next.id LIMIT $2::bigint) AS first
+      JOIN jobs ON jobs.id = first.id ORDER BY first.priority, first.id"""
 # The last column: the types that it has asked for beside its own, a JSON array.
 WORKERS: Final = f"""
     SELECT {WORKER_COLUMNS}, (SELECT json_agg(t.type)::text FROM worker_types AS t WHERE t.worker_id = workers.id)
@@ -142,8 +169,8 @@ def _insert(table: str, columns: str, kinds: str, more: str = "") -> str:
 INSERT_JOBS: Final = _insert(
     "jobs",
     "id, type, status, priority, source_hash, created_at, updated_at, max_attempts, source_path, source_size, tags,"
-    " metadata, submitter, output_bytes, options, options_hash, lane",
-    "nttntnnntntttnttn",
+    " metadata, submitter, output_bytes, options, options_hash, requires, lane",
+    "nttntnnntntttntttn",
 )
 INSERT_JOB_TAGS: Final = _insert("job_tags", "tag, job_id", "tn", "ON CONFLICT DO NOTHING")
 DELETE_JOB_TAGS: Final = (

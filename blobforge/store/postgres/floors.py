@@ -52,16 +52,15 @@ class LineFloors:
             return True
         return short and self._looked[line] <= self._missed_at
 
-    def learn(self, line: QueueLine, read: list[Job], *, most: int, next_job: int, whole: bool) -> None:
-        """A line was read up to `most` jobs, or to its end; `whole`: from its beginning. Later jobs have
+    def learn(self, line: QueueLine, read: list[Job], *, last: int | None, next_job: int, whole: bool) -> None:
+        """A line was read into the priority `last`, None: to its end; `whole`: from its beginning. Later jobs have
         numbers from `next_job` on."""
         former = [0] * len(PRIORITIES) if whole else self._floors.get(line, [0] * len(PRIORITIES))
         first: dict[int, int] = {}
         for job in read:
             first.setdefault(job.priority, job.id)
-        last = read[-1].priority if len(read) >= most and read else PRIORITIES.stop
         self._floors[line] = [
-            first.get(priority, next_job if priority < last else floor)
+            first.get(priority, next_job if last is None or priority < last else floor)
             for priority, floor in zip(PRIORITIES, former, strict=True)
         ]
         if whole:

@@ -5,16 +5,18 @@ State owned here: nothing but the floors (floors.py). Used by the writer's threa
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from blobforge.job import Job
-from blobforge.options import PLAIN, WITH_OPTIONS, Lane, QueueLine
+from blobforge.options import PLAIN, WITH_OPTIONS, Lane, LineGroup, QueueLine
 from blobforge.store.knownrows import MOST_AHEAD
 from blobforge.store.needs import Found, Needs
 from blobforge.store.postgres import bulk_sql as sql
 from blobforge.store.postgres.connection import WriterTurns
-from blobforge.store.postgres.floors import Floors, LineFloors
+from blobforge.store.postgres.floors import PRIORITIES, Floors, LineFloors
+from blobforge.store.postgres.loaded import extend
 from blobforge.store.postgres.parameters import array_of, records_of
 from blobforge.store.postgres.pipeline import SqlAnswer
 from blobforge.store.sql import rows
@@ -25,6 +27,18 @@ class LineRead(NamedTuple):
 
     floors: dict[QueueLine, Floors]
     rows: list[tuple[Any, ...]]
+
+
+class GroupRead(NamedTuple):
+    """Ready jobs of a group of lines, `most` at most, and from which floors on they are read."""
+
+    group: LineGroup
+    most: int
+    floors: dict[QueueLine, Floors]
+    rows: list[tuple[Any, ...]]
+
+    def take(self, told: SqlAnswer) -> None:
+        self.rows.extend(told.rows)
 
 
 class ReadyLines:
@@ -48,6 +62,39 @@ class ReadyLines:
             found.kept = {line: [] for line in needs.ready}
             self._turns.queue(sql.KEPT, (*asked, needs.kept), lambda told: _take_line(found.kept, told))
         return read
+
+    def ask_groups(self, needs: Needs, found: Found) -> list[GroupRead]:
+        """Queue the questions for the groups of lines that are needed."""
+        reads = []
+        for group, most in needs.groups.items():
+            read = GroupRead(group, most, self.floors.known(group) if self._turns.begun else {}, [])
+            reads.append(read)
+            self._turns.queue(sql.READY_OF_GROUP, (_with_floors(group, read.floors), most), read.take)
+            found.kept_of[group] = []
+            if needs.kept:
+                take = partial(extend, found.kept_of[group], rows.job)
+                self._turns.queue(sql.KEPT_OF_GROUP, (records_of(group), needs.kept), take)
+        return reads
+
+    def take_groups(self, reads: Iterable[GroupRead], found: Found) -> None:
+        for read in reads:
+            self._take_group(read, found)
+
+    def _take_group(self, read: GroupRead, found: Found) -> None:
+        """A group that was read; once more, from the beginning of its lines, where the floor of one was too high."""
+        told, floors = read.rows, read.floors
+        short = len(told) < read.most
+        if any(self.floors.deceived(line, used, short=short) for line, used in floors.items()):
+            told, floors = self._turns.run(sql.READY_OF_GROUP, (_with_floors(read.group, {}), read.most)).rows, {}
+        jobs = found.ready_of[read.group] = list(map(rows.job, told))
+        if not self._turns.begun:
+            return
+        of_line: dict[QueueLine, list[Job]] = {line: [] for line in read.group}
+        for job in jobs:
+            of_line[job.line].append(job)
+        last = jobs[-1].priority if len(jobs) >= read.most else None
+        for line, first in of_line.items():
+            self.floors.learn(line, first, last=last, next_job=self._turns.job + 1, whole=line not in floors)
 
     def take(self, read: LineRead, ready: Mapping[QueueLine, int], found: Found) -> None:
         """The lines that were read; once more, from its beginning, one whose floor was too high."""
@@ -75,13 +122,19 @@ class ReadyLines:
                 lines[(job := rows.job(row)).line].append(job)
         for line, most in wanted.items():
             whole = line not in floors or line in again
-            self.floors.learn(line, lines[line], most=most, next_job=self._turns.job + 1, whole=whole)
+            jobs = lines[line]
+            last = jobs[-1].priority if len(jobs) >= most else None
+            self.floors.learn(line, jobs, last=last, next_job=self._turns.job + 1, whole=whole)
 
 
 def _asked(ready: Mapping[QueueLine, int], next_of: Collection[tuple[int, Lane]]) -> tuple[str, str, str]:
     """Lines with how much is needed of each, and the jobs after which one more is, by lane."""
     plain, with_options = (array_of(id_ for id_, lane in next_of if lane == each) for each in (PLAIN, WITH_OPTIONS))
     return records_of((*line, most) for line, most in ready.items()), plain, with_options
+
+
+def _with_floors(group: LineGroup, floors: Mapping[QueueLine, Floors]) -> str:
+    return records_of((*line, *floors.get(line, [None] * len(PRIORITIES))) for line in group)
 
 
 def _take_line(lines: dict[QueueLine, list[Job]], told: SqlAnswer) -> None:

@@ -11,8 +11,10 @@ from __future__ import annotations
 from msgspec.structs import astuple, replace
 
 from blobforge.job import Job
-from blobforge.options import digest
+from blobforge.options import Lane, digest
+from blobforge.requirements import lane_of
 from blobforge.store.sql import rows, sql
+from blobforge.store.sql.requirementsets import Requirements
 from blobforge.store.sql.running import Statements
 from blobforge.store.whole import Kept, Whole
 from blobforge.store.workingset import WorkingSet
@@ -21,8 +23,9 @@ from blobforge.store.workingset import WorkingSet
 class Arrivals:
     """Used inside the transaction that the Store has open."""
 
-    def __init__(self, statements: Statements, working: WorkingSet) -> None:
+    def __init__(self, statements: Statements, working: WorkingSet, requirements: Requirements) -> None:
         self._do = statements
+        self._requirements = requirements
         self._working = working
 
     def add(self, whole: Whole, *, now: int) -> Job | None:
@@ -31,6 +34,7 @@ class Arrivals:
         self._working.forget()
         if self._do.row(sql.SAME_JOB, (job.source_hash, job.type, digest(job.options))) is not None:
             return None
+        job = replace(job, lane=self._lane(job))  # sets of requirements have other numbers here
         own = job.id if job.id > self._do.number(sql.JOB_SEQUENCE) else None
         number = self._do.insert(sql.INSERT_WHOLE_JOB, (own, *rows.job_values(job)[1:]))
         stored = replace(job, id=number)
@@ -46,6 +50,13 @@ class Arrivals:
             self._keep(kept, stored, now)
         self._working.arrived(stored)
         return stored
+
+    def _lane(self, job: Job) -> Lane:
+        """Whatever many sets there are: no job is lost for that."""
+        if job.requires is None:
+            return lane_of(0, job.options)
+        number = self._requirements.sets().number(job.type, job.requires)
+        return lane_of(number or self._requirements.add(job.type, job.requires).number, job.options)
 
     def to_backfill(self, first: int, last: int) -> None:
         self._do.rows(sql.TO_BACKFILL, (first, last))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from blobforge.access import Token
 from blobforge.job import Job
-from blobforge.options import digest
+from blobforge.options import PLAIN, digest
 from blobforge.people import User
 from blobforge.store.files import FileRecord
 from blobforge.store.sql import rows, sql
@@ -66,6 +68,7 @@ class DatabaseExport:
         aside = self._ask.rows(sql.RESULTS_OF_JOB, (job.id,))
         results = tuple((int(str(number)), str(result)) for number, result in aside)
         paths = tuple(str(path) for _, path in self._ask.rows(sql.PATHS_OF_JOB, (job.id, 0, ALL)))
+        job = replace(job, lane=PLAIN)  # by the numbers of sets of requirements, which are others elsewhere
         return Whole(job, attempts, tuple(each for each in kept if each is not None), results, paths)
 
     def _kept(self, key: str, attempt: int | None) -> Kept | None:

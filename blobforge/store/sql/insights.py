@@ -12,8 +12,9 @@ from contextlib import closing
 from blobforge.forecast import Durations, Load
 from blobforge.job import Job, JobStatus
 from blobforge.jobtype import NOTHING_SET
-from blobforge.options import PLAIN, WITH_OPTIONS
+from blobforge.options import WITH_OPTIONS
 from blobforge.people import AuditEntry
+from blobforge.requirements import RequirementSet, holds, lacking, lane_of, words
 from blobforge.scaling import Staff
 from blobforge.store import lists
 from blobforge.store.figures import (
@@ -29,11 +30,13 @@ from blobforge.store.figures import (
     Failure,
     History,
     TypeQueue,
+    UnmatchedSet,
     WorkerRates,
 )
 from blobforge.store.filters import AuditFilter
-from blobforge.store.reading import MOST_AHEAD, MOST_CONTESTED, MOST_LOST_WORKERS, MOST_RUNNING
+from blobforge.store.reading import MOST_AHEAD, MOST_CONTESTED, MOST_LOST_WORKERS, MOST_RUNNING, MOST_UNMATCHED
 from blobforge.store.sql import rows, sql
+from blobforge.store.sql.requirementsets import all_sets
 from blobforge.store.sql.running import Queries, Row, of_one_moment
 from blobforge.store.sql.typesettings import all_settings
 from blobforge.waiting import Fleet, Surroundings
@@ -149,6 +152,25 @@ class Insights:
     def _with_options(self, type_: str) -> bool:
         return self._ask.row(sql.ANY_READY, (type_, WITH_OPTIONS)) is not None
 
+    @of_one_moment
+    def unmatched(self) -> list[UnmatchedSet]:
+        waited_for = all_sets(self._ask.rows(sql.SETS_WAITED_FOR))
+        there: dict[str, list[str | None]] = {}
+        for type_, labels in self._ask.rows(sql.LABELS_THERE) if len(waited_for) else ():
+            there.setdefault(str(type_), []).append(labels)
+        found = []
+        for each in waited_for:
+            labels = there.get(each.type, [])
+            if not any(holds(of_worker, each.requires) for of_worker in labels):
+                without = lacking(each.requires, labels)
+                found.append(UnmatchedSet(each.type, words(each.requires), self._ready_in(each), without))
+        return found
+
+    def _ready_in(self, each: RequirementSet) -> int:
+        lanes = (lane_of(each.number, None), lane_of(each.number, "{}"))
+        rows_of = (self._ask.row(sql.READY_IN_LANE, (each.type, lane, MOST_UNMATCHED)) for lane in lanes)
+        return min(MOST_UNMATCHED, sum(int(row[0]) for row in rows_of if row))
+
     def running_jobs(self) -> Iterator[Job]:
         return map(rows.job, self._ask.each(sql.RUNNING_JOBS, (MOST_RUNNING,)))
 
@@ -181,7 +203,8 @@ class Insights:
 
     @of_one_moment
     def surroundings(self, job: Job) -> Surroundings:
-        fleet = _fleet(self._ask.rows(sql.FLEET, (job.type,)), accepted=job.lane == PLAIN)
+        asked = self._ask.rows(sql.FLEET, (job.type, int(job.requires is not None)))
+        fleet = _fleet(asked, accepted=job.options is None, requires=job.requires)
         urgent = running = 0
         for status, type_, priority, n in self._ask.rows(sql.JOB_COUNTS):
             if type_ != job.type:
@@ -225,19 +248,24 @@ class Insights:
         return found, None
 
 
-def _fleet(counted: Iterable[Row], *, accepted: bool) -> Fleet:
+def _fleet(counted: Iterable[Row], *, accepted: bool, requires: str | None) -> Fleet:
     """Each worker under the first thing that keeps jobs from it; an offline one that has unregistered is not
-    counted. `accepted`: whether all of them heed the job as it is."""
-    ready = draining = disabled = offline = deaf = 0
-    for status, enabled, drain, registered, accepts, n in counted:
+    counted. `accepted`: whether all of them heed the job as it is; `requires`: what it requires of their labels."""
+    ready = draining = disabled = offline = deaf = unlabelled = 0
+    without: list[str | None] = []
+    for status, enabled, drain, registered, accepts, labels, n in counted:
         if not enabled:
             disabled += n
         elif status == WorkerStatus.OFFLINE:
             offline += n if registered else 0
         elif drain:
             draining += n
-        elif accepts or accepted:
-            ready += n
-        else:
+        elif not (accepts or accepted):
             deaf += n
-    return Fleet(ready, draining, disabled, offline, deaf)
+        elif requires is not None and not holds(labels, requires):
+            unlabelled += n
+            without.append(labels)
+        else:
+            ready += n
+    missing = lacking(requires, without) if requires is not None else ()
+    return Fleet(ready, draining, disabled, offline, deaf, unlabelled, missing)

@@ -248,8 +248,15 @@ INVARIANTS: Final = (
     Invariant(
         "jobs with options that are no JSON, or without their hash, or in another lane",
         """SELECT id FROM jobs WHERE json_valid(options) = 0 OR (options IS NULL) <> (options_hash = '')
-              OR lane <> CASE WHEN options IS NULL THEN 0 ELSE 1 END""",
+              OR lane % 2 <> CASE WHEN options IS NULL THEN 0 ELSE 1 END""",
         ("jobs", "jobs.options", "jobs.lane"),
+    ),
+    Invariant(
+        "jobs with requirements in another lane than that of their set",
+        """SELECT id FROM jobs WHERE (requires IS NULL) <> (lane < 2) OR lane < 0 OR (lane > 1 AND NOT EXISTS (
+              SELECT 1 FROM requirement_sets AS s
+               WHERE s.number = jobs.lane / 2 AND s.type = jobs.type AND s.requires = jobs.requires))""",
+        ("jobs", "jobs.requires", "requirement_sets"),
     ),
     # --- never given twice
     Invariant(

@@ -40,7 +40,7 @@ def job_values(job: Job) -> Row:
         write_once=int(job.write_once),
         compare=int(job.compare),
     )
-    return (*msgspec.structs.astuple(whole), digest(job.options), job.lane)
+    return (*msgspec.structs.astuple(whole), digest(job.options))
 
 
 def new_job(job: Job) -> Row:
@@ -48,7 +48,7 @@ def new_job(job: Job) -> Row:
     return (
         job.id, job.type, job.status, job.priority, job.source_hash, job.created_at, job.updated_at,
         job.max_attempts, job.source_path, job.source_size, encode_tags(job.tags), job.metadata, job.submitter,
-        job.output_bytes, job.options, digest(job.options), job.lane,
+        job.output_bytes, job.options, digest(job.options), job.requires, job.lane,
     )  # fmt: skip
 
 

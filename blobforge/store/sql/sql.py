@@ -16,7 +16,7 @@ JOB_COLUMNS: Final = (
     " tags, avoid, metadata, attempts, losses, attempt, worker_id, lease, heartbeat_at, started_at, completed_at,"
     " not_before, last_error, output_key, result, progress, failure, progress_at, releases, avoid_until,"
     " kept_attempt, replaced, submitter, upload_key, result_size, write_once, more_paths,"
-    " output_bytes, options, converter, made_by, compare, compare_until"
+    " output_bytes, options, converter, made_by, compare, compare_until, requires, lane"
 )
 # Of a list that shows no more than these: what submitters and workers write at length stays on the disk.
 _LONG: Final = frozenset({"metadata", "last_error", "result", "replaced", "options"})
@@ -54,13 +54,21 @@ HELD_SOURCES: Final = """
     SELECT asked.value FROM json_each(?) AS asked
      WHERE EXISTS (SELECT 1 FROM jobs WHERE source_hash = asked.value AND status <> 'uploading')"""
 READY: Final = "status = 'pending' AND not_before IS NULL AND avoid IS NULL AND type = ? AND lane = ?"
+
+
 # Some of them twice: those that have asked for their own type, too.
-ONLINE_WORKERS: Final = """
-    SELECT id FROM workers WHERE status = 'online' AND enabled = 1 AND type = ?1
+def _online(columns: str) -> str:
+    whole = ", ".join(f"w.{column}" for column in columns.split(", "))
+    return f"""
+    SELECT {columns} FROM workers WHERE status = 'online' AND enabled = 1 AND type = ?1
     UNION ALL
-    SELECT w.id FROM worker_types AS t JOIN workers AS w ON w.id = t.worker_id
+    SELECT {whole} FROM worker_types AS t JOIN workers AS w ON w.id = t.worker_id
      WHERE t.type = ?1 AND w.status = 'online' AND w.enabled = 1
      LIMIT ?2"""
+
+
+ONLINE_WORKERS: Final = _online("id")
+LABELLED_WORKERS: Final = _online("id, labels")
 JOB_IN_SHORT: Final = f"SELECT {SHORT_COLUMNS} FROM jobs WHERE id = ?"
 JOBS_BY_ID: Final = f"SELECT {SHORT_COLUMNS} FROM jobs WHERE id > ? AND id < ? ORDER BY id LIMIT ?"
 ADD_JOB_TAG: Final = "INSERT INTO job_tags (tag, job_id) VALUES (?, ?) ON CONFLICT (tag, job_id) DO NOTHING"
@@ -346,11 +354,28 @@ LOST_WORKERS: Final = f"""
      ORDER BY last_heartbeat DESC NULLS LAST LIMIT ?"""
 CONTESTED_WORKERS: Final = f"""
     SELECT {WORKER_COLUMNS} FROM workers WHERE contested_at > ? ORDER BY contested_at DESC LIMIT ?"""
-# The last but one: whether its latest claim accepted options.
+_IN_LANE: Final = (
+    "jobs.status = 'pending' AND jobs.not_before IS NULL AND jobs.avoid IS NULL AND jobs.type = s.type"
+    " AND jobs.lane = {lane}"
+)
+# The last but two: whether its latest claim accepted options; then its labels, where they are asked for.
 FLEET: Final = """
-    SELECT status, enabled, drain, registered, CASE WHEN accepts LIKE '%"options"%' THEN 1 ELSE 0 END, count(*)
+    SELECT status, enabled, drain, registered, CASE WHEN accepts LIKE '%"options"%' THEN 1 ELSE 0 END,
+           CASE WHEN ?2 = 1 THEN labels END, count(*)
       FROM workers
-     WHERE type = ?1 OR id IN (SELECT worker_id FROM worker_types WHERE type = ?1) GROUP BY 1, 2, 3, 4, 5"""
+     WHERE type = ?1 OR id IN (SELECT worker_id FROM worker_types WHERE type = ?1) GROUP BY 1, 2, 3, 4, 5, 6"""
+# Types and labels of the workers that are there, each once.
+LABELS_THERE: Final = """
+    SELECT type, labels FROM workers WHERE status = 'online' AND enabled = 1
+    UNION
+    SELECT t.type, w.labels FROM worker_types AS t JOIN workers AS w ON w.id = t.worker_id
+     WHERE w.status = 'online' AND w.enabled = 1"""
+SETS_WAITED_FOR: Final = f"""
+    SELECT number, type, requires FROM requirement_sets AS s
+     WHERE EXISTS (SELECT 1 FROM jobs WHERE {_IN_LANE.format(lane="2 * s.number")})
+        OR EXISTS (SELECT 1 FROM jobs WHERE {_IN_LANE.format(lane="2 * s.number + 1")})
+     ORDER BY number"""
+READY_IN_LANE: Final = f"SELECT count(*) FROM (SELECT 1 FROM jobs WHERE {READY} LIMIT ?) AS ready"
 TYPES_WITH_WORKERS: Final = """
     SELECT type FROM workers WHERE status = 'online' AND enabled = 1
     UNION
@@ -514,6 +539,15 @@ ADD_SEARCH_NAMES: Final = "INSERT INTO search_names (search, n, keys) VALUES (?,
 SEARCH_NAMES: Final = "SELECT keys FROM search_names WHERE search = ? ORDER BY n"
 FORGET_SEARCH_NAMES: Final = "DELETE FROM search_names WHERE search = ?"
 
+# --- sets of requirements that jobs have
+REQUIREMENT_SETS: Final = "SELECT number, type, requires FROM requirement_sets ORDER BY number"
+ADD_REQUIREMENT_SET: Final = "INSERT INTO requirement_sets (number, type, requires) VALUES (?, ?, ?)"
+FORGET_REQUIREMENT_SET: Final = "DELETE FROM requirement_sets WHERE number = ?"
+UNUSED_REQUIREMENT_SETS: Final = """
+    SELECT number FROM requirement_sets AS s
+     WHERE NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.lane > 1 AND jobs.lane = 2 * s.number)
+       AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.lane > 1 AND jobs.lane = 2 * s.number + 1)"""
+
 PULSE: Final = "INSERT INTO pulse (id, at) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET at = excluded.at"
 SANITY: Final = "SELECT 1"
 
@@ -543,7 +577,7 @@ FORGET_EPOCHS: Final = "UPDATE doomed_objects SET epoch = 0 WHERE epoch > 0"
 
 # --- what comes with its past from another database
 JOB_SEQUENCE: Final = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'jobs'"
-WHOLE_JOB_COLUMNS: Final = f"{JOB_COLUMNS}, options_hash, lane"
+WHOLE_JOB_COLUMNS: Final = f"{JOB_COLUMNS}, options_hash"
 INSERT_WHOLE_JOB: Final = f"""
     INSERT INTO jobs ({WHOLE_JOB_COLUMNS}) VALUES ({", ".join("?" * len(WHOLE_JOB_COLUMNS.split(",")))})"""
 INSERT_WHOLE_ATTEMPT: Final = f"""

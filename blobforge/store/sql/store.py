@@ -17,6 +17,7 @@ from blobforge.store.sql.lookups import CredentialLookups
 from blobforge.store.sql.operations import Operations
 from blobforge.store.sql.outputs import Outputs
 from blobforge.store.sql.recovery import Recovery
+from blobforge.store.sql.requirementsets import Requirements
 from blobforge.store.sql.rollups import Rollups
 from blobforge.store.sql.running import Statements
 from blobforge.store.sql.searches import Searches
@@ -37,7 +38,8 @@ class SqlStore(CredentialLookups, WorkingSet):
         self.recovery = Recovery(self._do, self)
         self.doomed = Doomed(self._do, self)
         self.operations = Operations(self._do)
-        self.arrivals = Arrivals(self._do, self)
+        self.requirements = Requirements(self._do, bulk, self)
+        self.arrivals = Arrivals(self._do, self, self.requirements)
         self.outputs = Outputs(self._do)
         # Those that were known once. One that is forgotten meanwhile may come back though there is no room for it.
         self._converters: set[str] = set()

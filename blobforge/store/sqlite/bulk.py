@@ -21,25 +21,38 @@ from msgspec.structs import astuple
 from blobforge.events import Event, Fact
 from blobforge.job import Job
 from blobforge.jobtype import TypeSettings
+from blobforge.requirements import NO_SETS, RequirementSets
 from blobforge.store.bulk import Changes
 from blobforge.store.errors import StaleState, StoreUnavailable
 from blobforge.store.following import Entry
 from blobforge.store.needs import Found, Needs
 from blobforge.store.sql import rows
+from blobforge.store.sql.requirementsets import all_sets
 from blobforge.store.sql.sql import (
     ATTEMPT_FLOOR,
     COUNT_FAILURES,
     FAILURE_BY_FINGERPRINT,
     HIGHEST_CAUSE,
     KEEP_RESULT,
+    LABELLED_WORKERS,
     ONLINE_WORKERS,
+    REQUIREMENT_SETS,
     TYPE_SETTINGS,
     TYPES,
     WORKER_TYPES,
 )
 from blobforge.store.sql.typesettings import all_settings
 from blobforge.store.sqlite import sql
-from blobforge.store.sqlite.loading import NAMED, OneByOne, Rows, Together, ask_ready, take_failed, take_kept
+from blobforge.store.sqlite.loading import (
+    NAMED,
+    OneByOne,
+    Rows,
+    Together,
+    ask_groups,
+    ask_ready,
+    take_failed,
+    take_kept,
+)
 from blobforge.store.sqlite.sets import as_json, columns_of, spell, spell_one
 from blobforge.store.sqlite.statements import Statements
 
@@ -91,6 +104,7 @@ class Bulk:
         self._floor: int | None = None
         self._any_kept: bool | None = None
         self._type_settings: Mapping[str, TypeSettings] | None = None
+        self._sets: RequirementSets | None = None
         self._alone = FEW  # sets of so many rows are written row by row
 
     # --- transactions
@@ -120,6 +134,7 @@ class Bulk:
     def rollback(self) -> None:
         self.doubt()
         self.type_settings_changed()
+        self._sets = None
         if self._do.in_transaction:  # SQLite has rolled back by itself after some errors
             self._do.rows("ROLLBACK")
 
@@ -160,11 +175,11 @@ class Bulk:
             if needs.kept and self._may_be_kept():
                 for line in needs.ready:
                     load.ask(sql.NEEDED_KEPT, take_kept, *line, needs.kept)
+        ask_groups(load, needs, found, may_be_kept=self._may_be_kept)
         if needs.failed:
             found.failed = dict.fromkeys(needs.failed, ())
             load.named(sql.NEEDED_FAILED, needs.failed, take_failed, needs.among)
-        if needs.new_jobs and self._next_id is None:
-            load.ask(sql.NEEDED_HIGHEST, self._take_highest)
+        self._ask_unknown(load, needs)
         if needs.repeated:
             for subject, key, *outcome in self._do.rows(sql.NEEDED_REPEATED, (as_json(list(needs.repeated)),)):
                 found.repeated[subject, key] = (outcome[0], outcome[1], outcome[2])
@@ -175,10 +190,20 @@ class Bulk:
             self._next_id += needs.new_jobs
         return found
 
+    def _ask_unknown(self, load: OneByOne | Together, needs: Needs) -> None:
+        """What is remembered, where it is not."""
+        if needs.claimants and self._sets is None:
+            load.ask(sql.NEEDED_SETS, self._take_sets)
+        if needs.new_jobs and self._next_id is None:
+            load.ask(sql.NEEDED_HIGHEST, self._take_highest)
+
     def _limited(self, needs: Needs) -> set[str]:
         """The types with limits of which jobs may be handed out."""
         settings = self.type_settings() if needs.ready else {}
         return {line.type for line in needs.ready if line.type in settings and settings[line.type].limited}
+
+    def _take_sets(self, _: Found, told: Rows) -> None:
+        self._sets = all_sets(told)
 
     def _take_highest(self, _: Found, told: Rows) -> None:
         self._next_id = told[0][0] + 1
@@ -202,6 +227,18 @@ class Bulk:
     def type_settings_changed(self) -> None:
         self._type_settings = None
 
+    @property
+    def known_sets(self) -> RequirementSets:
+        return self._sets if self._sets is not None else NO_SETS
+
+    def requirement_sets(self) -> RequirementSets:
+        if self._sets is None:
+            self._sets = all_sets(self._do.rows(REQUIREMENT_SETS))
+        return self._sets
+
+    def requirement_sets_are(self, sets: RequirementSets) -> None:
+        self._sets = sets
+
     def attempt_floor(self) -> int:
         if self._floor is None:
             self._floor = self._do.number(ATTEMPT_FLOOR)
@@ -216,6 +253,9 @@ class Bulk:
     def online_workers(self, type_: str, most: int) -> frozenset[str]:
         found = frozenset(row[0] for row in self._do.rows(ONLINE_WORKERS, (type_, 2 * most)))
         return found if len(found) <= most else frozenset(sorted(found)[:most])
+
+    def labelled_workers(self, type_: str, most: int) -> list[tuple[str, str | None]]:
+        return [(row[0], row[1]) for row in self._do.rows(LABELLED_WORKERS, (type_, most))]
 
     def cause(self, fingerprint: str) -> int | None:
         row = self._do.row(FAILURE_BY_FINGERPRINT, (fingerprint,))

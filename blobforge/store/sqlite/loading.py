@@ -9,10 +9,11 @@ from typing import Any, Final
 
 import msgspec
 
+from blobforge.job import Job
 from blobforge.jobtype import TypeLoad
 from blobforge.options import PLAIN, WITH_OPTIONS, QueueLine
 from blobforge.store.files import Doom, FileRecord
-from blobforge.store.needs import Found
+from blobforge.store.needs import Found, Needs
 from blobforge.store.sql import rows
 from blobforge.store.sqlite import sql
 from blobforge.store.sqlite.sets import as_json
@@ -68,7 +69,7 @@ class Together:
 
 
 def ask_ready(load: OneByOne | Together, wanted: Mapping[QueueLine, int]) -> None:
-    """The two lines of a type are one question."""
+    """Of lines without requirements. The two of a type are one question."""
     for line, most in wanted.items():
         other = QueueLine(line.type, WITH_OPTIONS if line.lane == PLAIN else PLAIN)
         beside = wanted.get(other, 0)
@@ -91,6 +92,23 @@ def _take_ready(found: Found, told: Rows) -> None:
 def take_kept(found: Found, told: Rows) -> None:
     for job in map(rows.job, told):
         found.kept[job.line].append(job)
+
+
+def ask_groups(load: OneByOne | Together, needs: Needs, found: Found, *, may_be_kept: Callable[[], bool]) -> None:
+    """The first ready jobs of groups of lines, and those that are kept from some workers."""
+    for group, most in needs.groups.items():
+        found.ready_of[group], found.kept_of[group] = [], []
+        lines = as_json(list(map(list, group)))
+        load.ask(sql.NEEDED_READY_OF_GROUP, _taking(found.ready_of[group]), lines, most, most)
+        if needs.kept and may_be_kept():
+            load.ask(sql.NEEDED_KEPT_OF_GROUP, _taking(found.kept_of[group]), lines, needs.kept, needs.kept)
+
+
+def _taking(jobs: list[Job]) -> Take:
+    def take(_: Found, told: Rows) -> None:
+        jobs.extend(map(rows.job, told))
+
+    return take
 
 
 def _take_workers(found: Found, told: Rows) -> None:

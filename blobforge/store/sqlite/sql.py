@@ -54,6 +54,27 @@ NEEDED_KEPT: Final = _rows_of(
     "(SELECT * FROM jobs INDEXED BY jobs_kept WHERE status = 'pending' AND avoid IS NOT NULL AND type = ?"
     " AND lane = ? ORDER BY priority, id LIMIT ?)",
 )
+# The first ones of a group of lines, in any order: (type, lane) pairs, how many of each and how many of all. Places
+# in the queue are compared as one number.
+_PLACE: Final = "j.priority << 50 | j.id"
+
+
+def _first_of_lines(index: str, which: str) -> LoadPart:
+    places = f"""
+        SELECT json_group_array(at) FROM (
+            SELECT {_PLACE} AS at FROM jobs AS j INDEXED BY {index}
+             WHERE {which} AND j.type = line.value ->> 0 AND j.lane = line.value ->> 1
+             ORDER BY j.priority, j.id LIMIT ?)"""
+    first = f"""
+        SELECT place.value & ((1 << 50) - 1) FROM json_each(?) AS line, json_each(({places})) AS place
+         ORDER BY place.value LIMIT ?"""
+    return _rows_of(JOB_COLUMNS, f"jobs WHERE id IN ({first})")
+
+
+NEEDED_READY_OF_GROUP: Final = _first_of_lines(
+    "jobs_ready", "j.status = 'pending' AND j.not_before IS NULL AND j.avoid IS NULL"
+)
+NEEDED_KEPT_OF_GROUP: Final = _first_of_lines("jobs_kept", "j.status = 'pending' AND j.avoid IS NOT NULL")
 NEEDED_WORKERS: Final = _rows_of(WORKER_COLUMNS, "workers WHERE id {is_one}")
 # (job, attempt) pairs.
 NEEDED_ATTEMPTS: Final = _rows_of(
@@ -95,6 +116,7 @@ NEEDED_FAILED: Final = _rows_of(
           WHERE back <= ? AND (outcome = 'failed' OR (outcome = 'released' AND kind = 'trouble'))
           ORDER BY job_id, worker_id)""",
 )
+NEEDED_SETS: Final = _rows_of("number, type, requires", "requirement_sets")
 NEEDED_HIGHEST: Final = _rows_of("n", "(SELECT coalesce(max(seq), 0) AS n FROM sqlite_sequence WHERE name = 'jobs')")
 ANY_KEPT: Final = """
     SELECT EXISTS (SELECT 1 FROM jobs INDEXED BY jobs_kept WHERE status = 'pending' AND avoid IS NOT NULL)"""
@@ -121,8 +143,8 @@ def move_jobs(columns: tuple[str, ...]) -> str:
 JOB_STATES: Final = "SELECT id, status, attempt FROM jobs WHERE id IN (SELECT value FROM json_each(?))"
 INSERT_JOBS: Final = f"""
     INSERT INTO jobs (id, type, status, priority, source_hash, created_at, updated_at, max_attempts, source_path,
-                      source_size, tags, metadata, submitter, output_bytes, options, options_hash, lane)
-    {{row}} {_values(0, 17)} {{each}} {{in_order}}"""
+                      source_size, tags, metadata, submitter, output_bytes, options, options_hash, requires, lane)
+    {{row}} {_values(0, 18)} {{each}} {{in_order}}"""
 INSERT_JOB_TAGS: Final = "INSERT OR IGNORE INTO job_tags (tag, job_id) {row} {0}, {1} {each}"
 DELETE_JOB_TAGS: Final = "DELETE FROM job_tags WHERE (tag, job_id) IN ({row} {0}, {1} {each})"
 ADD_JOB_PATHS: Final = "INSERT INTO job_paths (job_id, n, path) {row} {0}, {1}, {2} {each}"

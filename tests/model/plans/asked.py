@@ -49,7 +49,15 @@ def plain(answer: Any) -> Any:
         case Refusal():
             return No(str(answer.code))
         case m.Submitted():
-            return ("Submitted", answer.job_id, answer.existing, answer.status, answer.upload, answer.left_out)
+            return (
+                "Submitted",
+                answer.job_id,
+                answer.existing,
+                answer.status,
+                answer.upload,
+                answer.left_out,
+                answer.requires,
+            )
         case m.Granted():
             return (
                 "Granted",

@@ -9,6 +9,7 @@ from actors import messages as m
 from actors.effects.transaction import Rules
 from blobforge.job import RetryPolicy
 from tests.model.world import things as w
+from tests.model.world.labels import BOTH, GPU, LARGE, MEETS
 from tests.store.making import hash_of
 
 LIMITS = w.Rules()
@@ -23,6 +24,7 @@ RULES = Rules(
     ),
     max_attempts=LIMITS.max_attempts,
     max_types=LIMITS.max_types,
+    max_requirement_sets=LIMITS.max_sets,
     idempotency_window=LIMITS.window_ms / 1000,
     beat=LIMITS.beat_ms / 1000,
     worker_timeout=LIMITS.timeout_ms / 1000,
@@ -48,6 +50,8 @@ TAGS = st.sampled_from([(), ("a",), ("b", "a"), ("c",)])
 UNDO = st.sampled_from(["", "a", "b"])
 OPTIONS = st.sampled_from([None, None, None, '{"dpi":1}'])
 ACCEPTS = st.sampled_from([("options",), (), ("options", "heartbeat_interval")])
+LABELS = st.sampled_from(list(MEETS))
+REQUIRES = st.sampled_from([None, None, None, GPU, GPU, LARGE, BOTH])
 CONVERTER = st.sampled_from([None, None, "marker 1.2", "marker 1.3"])
 OUTPUT = st.sampled_from(["none", "right", "right", "former"])
 CHECKSUM = st.sampled_from([None, hash_of("output"), hash_of("another")])

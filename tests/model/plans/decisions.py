@@ -8,7 +8,7 @@ from hypothesis.stateful import precondition, rule
 from actors import messages as m
 from tests.model.plans.asked import Asked
 from tests.model.plans.base import Base
-from tests.model.plans.choices import JOBS, PRIORITIES, TAGS, TYPES, UNDO, seldom, when_some
+from tests.model.plans.choices import JOBS, PRIORITIES, REQUIRES, TAGS, TYPES, UNDO, seldom, when_some
 
 _ENDED = ("dead", "cancelled", "completed", "failed")
 
@@ -38,6 +38,13 @@ class Decisions(Base):
         job_id = self.job_id(job, "pending", "failed", "uploading")
         return Asked(m.Retype(job_id, to, undo), lambda _: self.world.retype(job_id, to, undo, self.now))
 
+    def requiring(self, job: str, requires: str | None, undo: str = "") -> Asked:
+        job_id = self.job_id(job, "pending")
+        return Asked(
+            m.SetRequirements(job_id, requires, undo),
+            lambda _: self.world.set_requirements(job_id, requires, undo, self.now),
+        )
+
     @seldom
     @rule(seconds=st.sampled_from([0.001, 1, 5, 60, 601, 86_400, -1, -3600]))
     def time_passes(self, seconds: float) -> None:
@@ -60,6 +67,11 @@ class Decisions(Base):
     @rule(job=JOBS, to=TYPES, undo=UNDO)
     def retype(self, job: str, to: str, undo: str) -> None:
         self.do(self.retyping(job, to, undo))
+
+    @seldom
+    @rule(job=JOBS, requires=REQUIRES, undo=UNDO)
+    def set_requirements(self, job: str, requires: str | None, undo: str) -> None:
+        self.do(self.requiring(job, requires, undo))
 
     @seldom
     @rule(job=JOBS, add=TAGS, remove=TAGS, undo=UNDO)

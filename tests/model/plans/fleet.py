@@ -11,24 +11,39 @@ from actors import messages as m
 from blobforge.jobtype import TypeChanges
 from tests.model.plans.asked import Asked
 from tests.model.plans.base import Base
-from tests.model.plans.choices import CALLERS, CONVERTER, INSTANCES, JOBS, LEASE, TYPES, UNLUCKY, WORKERS, seldom
+from tests.model.plans.choices import (
+    CALLERS,
+    CONVERTER,
+    INSTANCES,
+    JOBS,
+    LABELS,
+    LEASE,
+    TYPES,
+    UNLUCKY,
+    WORKERS,
+    seldom,
+)
 
 
 class Fleet(Base):
     @seldom
     @rule(
         worker=st.sampled_from(WORKERS), caller=CALLERS, type_=st.sampled_from(["pdf", "ocr"]), instance=INSTANCES,
-        replaces=INSTANCES, converter=CONVERTER,
+        replaces=INSTANCES, converter=CONVERTER, labels=LABELS,
     )  # fmt: skip
     def register(
         self, worker: str, caller: str, type_: str, instance: str | None = None, replaces: str | None = None,
-        converter: str | None = None,
+        converter: str | None = None, labels: str | None = None,
     ) -> None:  # fmt: skip
         real, who = self.caller(caller, worker)
         instance, replaces = self.instance_of(worker, instance), self.instance_of(worker, replaces)
-        message = m.Register(real, worker, type_, instance=instance, replaces=replaces, converter=converter)
+        message = m.Register(
+            real, worker, type_, instance=instance, replaces=replaces, converter=converter, labels=labels
+        )
         who = who._replace(instance=instance)
-        self.do(Asked(message, lambda _: self.world.register(who, worker, type_, replaces, self.now, converter)))
+        self.do(
+            Asked(message, lambda _: self.world.register(who, worker, type_, replaces, self.now, converter, labels))
+        )
 
     @rule(
         worker=st.sampled_from(WORKERS), caller=CALLERS, instance=INSTANCES,

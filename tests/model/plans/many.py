@@ -15,6 +15,7 @@ from tests.model.plans.choices import JOBS, LEASE, SOURCES
 from tests.model.plans.decisions import Decisions
 from tests.model.plans.retention import Retention
 from tests.model.plans.sources import Sources
+from tests.model.world.labels import GPU, LARGE
 from tests.model.world.things import No
 
 ITEMS = st.lists(
@@ -31,6 +32,7 @@ ITEMS = st.lists(
                 "cancel",
                 "priority",
                 "retype",
+                "requires",
                 "delete",
             ]
         ),
@@ -50,7 +52,8 @@ class Many(Sources, Attempts, Decisions, Retention):
             case "fail":
                 return self.failure(job, lease=lease)
             case "submit":
-                return self.submission(SOURCES[len(job) % 3], "ocr" if lease == "right" else "pdf")
+                requires = GPU if lease == "wrong" else None
+                return self.submission(SOURCES[len(job) % 3], "ocr" if lease == "right" else "pdf", requires=requires)
             case "arrive":
                 return self.arrival(SOURCES[len(job) % 3], 1, verified=lease == "right", behind=0)
             case "retry":
@@ -59,6 +62,8 @@ class Many(Sources, Attempts, Decisions, Retention):
                 return self.cancelling(job, "b")
             case "retype":
                 return self.retyping(job, "ocr" if lease == "right" else "pdf", "b")
+            case "requires":
+                return self.requiring(job, [None, GPU, LARGE][len(job) % 3], "b")
             case "priority":
                 return self.moving(job, 1 + len(job) % 3, "b")
             case _:
@@ -66,7 +71,7 @@ class Many(Sources, Attempts, Decisions, Retention):
 
     def one_of_many(self, asked: Asked, answer: object, only: str | None) -> object:
         """A job that has moved on since it was chosen is left alone."""
-        chosen = m.Retry | m.Cancel | m.SetPriority | m.Retype | m.ChangeTags | m.DeleteJob
+        chosen = m.Retry | m.Cancel | m.SetPriority | m.Retype | m.SetRequirements | m.ChangeTags | m.DeleteJob
         if only is not None and isinstance(asked.message, chosen):
             job = self.world.jobs.get(asked.message.job_id)
             if job is not None and job.status != only:

@@ -13,6 +13,7 @@ from tests.model.plans.choices import (
     JOBS,
     OPTIONS,
     PRIORITIES,
+    REQUIRES,
     SEEN,
     SIZES,
     SOURCE_IS_THERE,
@@ -26,11 +27,11 @@ class Sources(Base):
     def submission(
         self, source_hash: str, type_: str, source: m.ObjectSeen = SOURCE_IS_THERE, *, priority: int = 3,
         size: int | None = None, most: int | None = None, tags: tuple[str, ...] = (), behind: int = 0,
-        options: str | None = None,
+        options: str | None = None, requires: str | None = None,
     ) -> Asked:  # fmt: skip
         """`behind`: somebody looked for the source before the last so many deletions had ended."""
         source = m.ObjectSeen(source.seen, source.size, source.sha256, max(0, self.epoch - behind))
-        new = m.NewJob(type_, source_hash, None, size, priority, most, tags, None, options=options)
+        new = m.NewJob(type_, source_hash, None, size, priority, most, tags, None, options=options, requires=requires)
 
         def expect(answer: m.Submitted) -> object:
             made = answer.job_id if isinstance(answer, m.Submitted) and not answer.existing else None
@@ -49,11 +50,11 @@ class Sources(Base):
     @rule(
         source_hash=HASHES, type_=TYPES, source=SEEN, priority=PRIORITIES, size=SIZES,
         most=st.sampled_from([None, 1, 2]), tags=st.sampled_from([(), ("a", "b", "a")]), behind=st.integers(0, 1),
-        options=OPTIONS,
+        options=OPTIONS, requires=REQUIRES,
     )  # fmt: skip
     def submit(
         self, source_hash: str, type_: str, source: m.ObjectSeen, priority: int, size: int | None, most: int | None,
-        tags: tuple[str, ...], behind: int, options: str | None,
+        tags: tuple[str, ...], behind: int, options: str | None, requires: str | None,
     ) -> None:  # fmt: skip
         self.do(
             self.submission(
@@ -66,6 +67,7 @@ class Sources(Base):
                 tags=tags,
                 behind=behind,
                 options=options,
+                requires=requires,
             )
         )
 

@@ -7,10 +7,11 @@ from typing import Any
 
 from tests.model.world.access import Access
 from tests.model.world.kinds import Kinds
+from tests.model.world.labels import Labels
 from tests.model.world.things import LIFE_MS, Attempt, File, Given, Job, No, Who, Worker, output_of
 
 
-class Attempts(Access, Kinds):
+class Attempts(Access, Labels, Kinds):
     def claim(
         self,
         who: Who,
@@ -54,8 +55,13 @@ class Attempts(Access, Kinds):
         open_ = [each for each in types if left.get(each) != 0]
         waiting = [job for job in self.jobs.values() if job.status == "pending" and job.type in open_]
         waiting = [job for job in waiting if job.not_before is None and (job.options is None or "options" in accepts)]
-        ready = [job for job in waiting if worker_id not in job.avoid or not self.another(job.type, job.avoid)]
-        withheld = {(job.type, int(job.options is not None)) for job in waiting if job not in ready}
+        waiting = [job for job in waiting if self.fits(worker, job.requires)]
+        ready = [
+            job
+            for job in waiting
+            if worker_id not in job.avoid or not self.another(job.type, job.avoid, job.requires)
+        ]
+        withheld = {(job.type, self.lane(job)) for job in waiting if job not in ready}
         ready.sort(key=lambda job: (job.priority, job.id))
         jobs = []
         for job in ready:
@@ -74,10 +80,14 @@ class Attempts(Access, Kinds):
             self.claimed_at[worker_id, key] = now
         return self.granted(jobs, withheld=tuple(sorted(withheld)), rooms=tuple(left.items()), accepts=accepts)
 
-    def another(self, type_: str, but: Sequence[str]) -> bool:
+    def another(self, type_: str, but: Sequence[str], requires: str | None) -> bool:
         """Whether a worker for the type is online that is none of those."""
         return any(
-            each.status == "online" and each.enabled and type_ in {each.type, *each.asks} and each.id not in but
+            each.status == "online"
+            and each.enabled
+            and type_ in {each.type, *each.asks}
+            and each.id not in but
+            and self.fits(each, requires)
             for each in self.workers.values()
         )
 

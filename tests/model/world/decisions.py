@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tests.model.world.state import State
+from tests.model.world.labels import Labels
 from tests.model.world.things import UNDO_MS, Job, No
 
 BY_RETRY = (
@@ -14,7 +14,7 @@ BY_RETRY = (
 )  # fmt: skip
 
 
-class Decisions(State):
+class Decisions(Labels):
     def again(self, job: Job, now: int, *, reset: bool, priority: int | None, compare: bool = False) -> Any:
         if job.status in ("uploading", "pending", "running"):
             return No("job-not-retryable")
@@ -46,7 +46,7 @@ class Decisions(State):
             }
         )
         job.avoid, job.avoid_until = (), None
-        if failed and self.another(job.type, failed):
+        if failed and self.another(job.type, failed, job.requires):
             job.avoid, job.avoid_until = tuple(failed), now + self.rules.avoid_ms
 
     def retry(self, job_id: int, reset: bool, priority: int | None, undo: str, compare: bool, now: int) -> Any:
@@ -112,6 +112,8 @@ class Decisions(State):
             return No("job-exists")
         if to not in (types := {each.type for each in self.jobs.values()}) and len(types) >= self.rules.max_types:
             return No("invalid")
+        if (refused := self.take_set(to, job.requires)) is not None:
+            return refused
         job.type, job.lease, job.avoid, job.avoid_until, job.changed_at = to, None, (), None, now
         return None
 
@@ -154,6 +156,12 @@ class Decisions(State):
                 was, to, attempt = self.retyped.pop((token, job_id))
                 if (job.type, job.attempt) == (to, attempt):
                     changed += self.as_type(job, was, now) is None
+                continue
+            if became == "requires":
+                was_required, since = self.required.pop((token, job_id))
+                if job.requires == since and self.take_set(job.type, was_required) is None:
+                    job.requires, job.changed_at = was_required, now
+                    changed += 1
                 continue
             if became == "cancelled":
                 if job.status == "cancelled" and job.completed_at == at:

@@ -11,7 +11,14 @@ from tests.model.world.things import No, Who, Worker
 
 class Fleet(Attempts):
     def register(
-        self, who: Who, worker_id: str, type_: str, replaces: str | None, now: int, converter: str | None = None
+        self,
+        who: Who,
+        worker_id: str,
+        type_: str,
+        replaces: str | None,
+        now: int,
+        converter: str | None = None,
+        labels: str | None = None,
     ) -> Any:
         worker = self.workers.get(worker_id)
         if worker is None:
@@ -37,7 +44,7 @@ class Fleet(Attempts):
         worker.instance, worker.contested_at = who.instance or worker.instance, None
         worker.type, worker.status, worker.drain, worker.registered, worker.seen = type_, "online", False, True, now
         worker.asks = set()
-        worker.accepts, worker.converter = (), converter
+        worker.accepts, worker.converter, worker.labels = (), converter, labels
         return ("WorkerRegistered", worker_id, None)
 
     def heartbeat(

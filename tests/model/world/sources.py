@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -25,6 +26,8 @@ class Sources(Decisions, Kinds):
         types = {each.type for each in self.jobs.values()}
         if found is None and job.type not in types and len(types) >= self.rules.max_types:
             return No("invalid")
+        if found is None and (refused := self.take_set(job.type, job.requires)) is not None:
+            return refused
         if seen == "verified":
             self.files[key] = File(size, job.source_hash, True)
         elif seen == "absent":
@@ -41,7 +44,8 @@ class Sources(Decisions, Kinds):
                 found.tags = tuple(dict.fromkeys((*found.tags, *job.tags)))
                 found.changed_at = now
             asked = seen == "absent" or (missing and found.status == "uploading")
-            return ("Submitted", found.id, True, found.status, asked, ())
+            kept = tuple(json.loads(found.requires or "[]")) if found.requires != job.requires else None
+            return ("Submitted", found.id, True, found.status, asked, (), kept)
         assert new_id is not None, "a job should have been made"
         assert new_id not in self.given_ids, "an id was given again"
         assert new_id > max(self.jobs, default=0)
@@ -52,9 +56,10 @@ class Sources(Decisions, Kinds):
             self.files[key].size if ready and job.source_size is None else job.source_size,
             tuple(dict.fromkeys(job.tags)),
             job.options,
+            job.requires,
         )  # fmt: skip
         self.jobs[new_id] = made
-        return ("Submitted", new_id, False, made.status, missing, ())
+        return ("Submitted", new_id, False, made.status, missing, (), None)
 
     def source_arrived(self, source_hash: str, size: int, verified: bool, epoch: int, now: int) -> Any:
         doom = self.doomed.get(source_of(source_hash))

@@ -26,7 +26,7 @@ T = TypeVar("T")
 DURABLE: Final = (
     "jobs", "workers", "files", "doomed", "claim_keys", "claimed_at", "undos", "retried", "retagged", "retyped",
     "tokens", "people", "sessions", "audits", "kept", "drills", "outputs", "set_for",
-    "buckets", "searches",
+    "buckets", "searches", "sets", "required",
 )  # fmt: skip
 
 
@@ -41,6 +41,8 @@ class State:
         # By type: paused at, by, why, tries, first wait, how many may run, how many are started in how long.
         self.set_for: dict[str, tuple[Any, ...]] = {}
         self.buckets: dict[str, tuple[Fraction, int]] = {}  # by type: what was in it, and when
+        self.sets: dict[int, tuple[str, str]] = {}  # by number: type and requirements that jobs have, or had
+        self.required: dict[tuple[str, int], tuple[str | None, str | None]] = {}  # by undo: before, since
         self.doomed: dict[str, Doom] = {}
         self.claim_keys: dict[tuple[str, str], list[tuple[int, int]]] = {}
         self.claimed_at: dict[tuple[str, str], int] = {}

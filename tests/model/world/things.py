@@ -56,6 +56,7 @@ class Job:
     size: int | None
     tags: tuple[str, ...]
     options: str | None = None
+    requires: str | None = None
     attempt: int = 0
     attempts: int = 0
     losses: int = 0
@@ -107,6 +108,7 @@ class Worker:
     asks: set[str] = field(default_factory=set)  # types beside its own
     accepts: tuple[str, ...] = ()
     converter: str | None = None
+    labels: str | None = None
 
 
 @dataclass
@@ -206,6 +208,7 @@ class Rules:
     beat_ms: int = 10_000
     timeout_ms: int = 60_000
     max_types: int = 3
+    max_sets: int = 3
     backoff_ms: int = 30_000
     backoff_max_ms: int = 50_000
     compare_ms: int = 600_000

@@ -40,9 +40,9 @@ def job(id_: int, priority: int = 3) -> Job:
 def test_a_line_begins_where_the_first_job_was_found() -> None:
     lines = LineFloors(time := Time())
     assert lines.known([PDF]) == {}
-    lines.learn(PDF, [job(7, 2), job(3), job(9)], most=3, next_job=NEXT, whole=True)
+    lines.learn(PDF, [job(7, 2), job(3), job(9)], last=3, next_job=NEXT, whole=True)
     assert lines.known([PDF]) == {PDF: [NEXT, 7, 3, 0, 0]}  # what comes behind was not looked at
-    lines.learn(PDF, [job(9)], most=3, next_job=NEXT + 5, whole=False)
+    lines.learn(PDF, [job(9)], last=None, next_job=NEXT + 5, whole=False)
     assert lines.known() == {PDF: [NEXT + 5, NEXT + 5, 9, NEXT + 5, NEXT + 5]}
     assert lines.known([OTHER]) == {}
     lines.lower(PDF, 3, 4)
@@ -51,7 +51,7 @@ def test_a_line_begins_where_the_first_job_was_found() -> None:
     assert lines.known()[PDF][2] == 4
     time.now += LOOK_EACH
     assert lines.known() == {}  # from the beginning, now and then
-    lines.learn(PDF, [], most=3, next_job=NEXT, whole=True)
+    lines.learn(PDF, [], last=None, next_job=NEXT, whole=True)
     assert lines.known() == {PDF: [NEXT] * 5}
     lines.clear()
     assert lines.known() == {}
@@ -59,18 +59,18 @@ def test_a_line_begins_where_the_first_job_was_found() -> None:
 
 def test_a_floor_that_was_lowered_meanwhile_has_deceived_and_so_may_one_that_others_went_below() -> None:
     lines = LineFloors(time := Time())
-    lines.learn(PDF, [job(7)], most=1, next_job=NEXT, whole=True)
+    lines.learn(PDF, [job(7)], last=3, next_job=NEXT, whole=True)
     used = lines.known()[PDF]
     assert not lines.deceived(PDF, used, short=True)
     lines.lower(PDF, 3, 5)
     assert lines.deceived(PDF, used, short=False)
     time.now += 0.1
-    lines.learn(PDF, [job(7)], most=1, next_job=NEXT, whole=True)
+    lines.learn(PDF, [job(7)], last=3, next_job=NEXT, whole=True)
     lines.missed()
     assert not lines.deceived(PDF, lines.known()[PDF], short=False)
     assert lines.deceived(PDF, lines.known()[PDF], short=True)
     time.now += 0.1
-    lines.learn(PDF, [job(7)], most=1, next_job=NEXT, whole=True)
+    lines.learn(PDF, [job(7)], last=3, next_job=NEXT, whole=True)
     assert not lines.deceived(PDF, lines.known()[PDF], short=True)
 
 

@@ -74,6 +74,7 @@ def test_no_other_module_of_the_engine_runs_a_shared_statement_as_it_stands() ->
     run = {name for name in named if not name.endswith("_COLUMNS")}
     assert {name for name in run if "?" in SHARED[name]} <= {
         "FAILURE_BY_FINGERPRINT",
+        "LABELLED_WORKERS",
         "ONLINE_WORKERS",
         "WORKER_TYPES",
     }

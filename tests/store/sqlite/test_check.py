@@ -70,6 +70,7 @@ DAMAGE: list[tuple[str, str]] = [
     ("UPDATE attempts SET converter = 'other 1'", "1 jobs with a result of another converter than"),
     ("UPDATE jobs SET compare_until = 1 WHERE id = 1", "1 jobs with a result to be compared, and none to compare it"),
     ("UPDATE jobs SET lane = 0", "without their hash, or in another lane: 3."),
+    ("DELETE FROM requirement_sets", "1 jobs with requirements in another lane than that of their set: 7."),
     ("UPDATE jobs SET options_hash = ''", "1 jobs with options that are no JSON, or without their hash"),
     ("UPDATE worker_counts SET n = 5 WHERE status = 'online'", "online: 5, 1"),
     ("DELETE FROM job_tags", "1 jobs whose tags are missing from the list of tags"),
@@ -112,7 +113,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     book.do(submission(3, options='{"a":1}'))
     book.do(submission(4, priority=1), submission(5, priority=1, max_attempts=1))
     book.do(Fail(ADMIN, "w1", claim(), "boom"), Fail(ADMIN, "w1", claim(), "boom"))
-    book.do(submission(6), submission(7, ready=False), submission(8, priority=1))
+    book.do(submission(6), submission(7, ready=False, requires='["gpu"]'), submission(8, priority=1))
     book.do(Cancel(6))
     assert claim() == 8
     statuses = [row[0] for row in book.rows("SELECT status FROM jobs ORDER BY id")]

@@ -1,0 +1,42 @@
+"""What jobs require of workers: the lanes that they stand in by that, and those that a worker may have jobs from."""
+
+from __future__ import annotations
+
+from actors.effects.transaction import Transaction
+from actors.messages import Claim
+from blobforge.events import RequirementSetMade, RequirementSetsForgotten
+from blobforge.options import Lane, LineGroup, lanes
+from blobforge.refusals import Refusal, RefusalCode
+from blobforge.requirements import lane_of
+from blobforge.worker import Worker
+
+
+def group_for(tx: Transaction, message: Claim, worker: Worker) -> LineGroup:
+    """The lines of jobs with requirements that this worker's labels hold; none where no job has any."""
+    sets = tx.store.requirements.sets()
+    return sets.lines(message.types, worker.labels, lanes(message.accepts)) if len(sets) else ()
+
+
+def lane_for(tx: Transaction, type_: str, requires: str | None, options: str | None) -> Lane | Refusal:
+    """The lane of a job of this type that requires this (canonical), made where there is none yet."""
+    if requires is None:
+        return lane_of(0, options)
+    sets = tx.store.requirements.sets()
+    number = sets.number(type_, requires)
+    if number is None:
+        most = tx.rules.max_requirement_sets
+        if len(sets) >= most and tx.store.requirements.forget_unused():
+            tx.facts.append(RequirementSetsForgotten())
+            sets = tx.store.requirements.sets()
+        if len(sets) >= most:
+            return Refusal(
+                RefusalCode.INVALID,
+                f"Jobs have {len(sets):,} different sets of requirements already, and this would be one more. "
+                "Requirements are kinds of machines, not documents: use some that others have, or delete the jobs "
+                "that have those which nobody needs any more.",
+                field="requires",
+            )
+        new = tx.store.requirements.add(type_, requires)
+        number = new.number
+        tx.facts.append(RequirementSetMade(type_, number, requires))
+    return lane_of(number, options)

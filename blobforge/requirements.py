@@ -1,0 +1,234 @@
+"""What a job requires of the worker that runs it, and the labels of workers that this is held against.
+
+A requirement is a label that is there (`gpu`), equal (`zone=eu`) or compared (`memory_gib>=32`, `version>=1.4`).
+A worker may run a job when its labels hold all of them. Jobs of one type with the same set of requirements stand in
+one lane of the queue, so that a worker is held against the few sets that there are, and never against jobs.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from packaging.version import InvalidVersion, Version
+
+from blobforge.options import PLAIN, WITH_OPTIONS, Lane, QueueLine
+
+MOST_REQUIREMENTS: Final = 16  # of one job
+LONGEST: Final = 200  # characters of one requirement
+# Distinct sets that jobs have, over all types: a claim looks into each lane that its worker may have jobs from.
+MOST_SETS: Final = 1000
+HIGHEST_SET: Final = 16_383  # the number of a lane is a smallint of PostgreSQL
+MOST_JUDGED: Final = 200_000  # judgements that are remembered
+
+_NAME: Final = r"[A-Za-z0-9](?:[A-Za-z0-9._/-]*[A-Za-z0-9])?"
+_VALUE: Final = r"[^ <>=!\x00-\x1f\x7f](?:[^<>=!\x00-\x1f\x7f]*[^ <>=!\x00-\x1f\x7f])?"
+# A number, or a version (PEP 440) without what only a published one may have.
+_COMPARED: Final = (
+    r"(?:-?[0-9]+(?:\.[0-9]+)?|[0-9]+(?:\.[0-9]+)*(?:(?:a|b|rc)[0-9]+)?(?:\.post[0-9]+)?(?:\.dev[0-9]+)?)"
+)
+_COMPARABLE: Final = re.compile(_COMPARED)
+_REQUIREMENT: Final = re.compile(rf"({_NAME}) *(?:(>=|<=|>|<|==?) *({_VALUE}))?")
+PATTERN: Final = rf"^{_NAME}(?: *(?:==? *{_VALUE}|[<>]=? *{_COMPARED}))?\Z"
+_NUMBER: Final = re.compile(r"[-+]?[0-9]+(?:\.[0-9]+)?")
+
+
+class UnfitRequirement(ValueError):
+    """This is no requirement, or there are too many, for the reason that it says."""
+
+
+class Requirement(NamedTuple):
+    """`operator` is empty where the label has to be there, and no more; else `=`, `>=`, `<=`, `>` or `<`."""
+
+    label: str
+    operator: str = ""
+    value: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.label}{self.operator}{self.value}"
+
+    @property
+    def of_versions(self) -> bool:
+        """Whether values are compared as versions, also where they could be numbers: 1.10 comes after 1.4."""
+        return self.label.lower().endswith("version")
+
+
+def parse(text: str) -> Requirement:
+    """One requirement. Raises UnfitRequirement."""
+    found = _REQUIREMENT.fullmatch(text) if len(text) <= LONGEST else None
+    if found is None:
+        raise UnfitRequirement(
+            f"{text[:LONGEST]!r} is no requirement: name a label (gpu), or compare one (zone=eu, memory_gib>=32, "
+            f"version>=1.4), in at most {LONGEST} characters"
+        )
+    label, operator, value = found[1], found[2] or "", found[3] or ""
+    requirement = Requirement(label, "=" if operator == "==" else operator, value)
+    if operator not in ("", "=", "==") and not _COMPARABLE.fullmatch(value):
+        raise UnfitRequirement(f"{text!r} compares {label} with what is neither a number nor a version (PEP 440)")
+    return requirement
+
+
+def canonical(said: Iterable[str | None] | None) -> str | None:
+    """The one text of a set of requirements: a JSON array, sorted, each once; None: there are none. Raises
+    UnfitRequirement."""
+    each = sorted({str(parse(text)) for text in said or () if text is not None})
+    if len(each) > MOST_REQUIREMENTS:
+        raise UnfitRequirement(f"{len(each)} requirements, and a job may have {MOST_REQUIREMENTS}")
+    return json.dumps(each, ensure_ascii=False, separators=(",", ":")) if each else None
+
+
+@lru_cache(maxsize=4 * MOST_SETS)
+def requirements(canonical_text: str) -> tuple[Requirement, ...]:
+    """The requirements of a canonical text."""
+    return tuple(map(parse, msgspec.json.decode(canonical_text, type=list[str])))
+
+
+def words(canonical_text: str | None) -> tuple[str, ...]:
+    """The requirements of a job as they are written; none where it has none."""
+    return tuple(map(str, requirements(canonical_text))) if canonical_text is not None else ()
+
+
+@lru_cache(maxsize=512)
+def labels_of(text: str | None) -> Mapping[str, tuple[Any, ...]]:
+    """The labels of a worker by name, each with its values, of the JSON that it registered with: an object, or an
+    array of names and of `name=value`."""
+    said = msgspec.json.decode(text) if text is not None else None
+    found: dict[str, tuple[Any, ...]] = {}
+    if isinstance(said, dict):
+        return {name: tuple(value) if isinstance(value, list) else (value,) for name, value in said.items()}
+    for item in said if isinstance(said, list) else ():
+        if isinstance(item, str):
+            name, is_equal, value = item.partition("=")
+            found[name.strip()] = (*found.get(name.strip(), ()), value.strip() if is_equal else True)
+    return found
+
+
+_judged: dict[tuple[str, str | None], bool] = {}
+
+
+def holds(labels: str | None, required: str) -> bool:
+    """Whether a worker with these labels may run a job that requires this (canonical); remembered."""
+    key = (required, labels)
+    known = _judged.get(key)
+    if known is None:
+        if len(_judged) >= MOST_JUDGED:
+            _judged.clear()
+        named = labels_of(labels)
+        known = _judged[key] = all(
+            any(_is_met(each, value) for value in named.get(each.label, ())) for each in requirements(required)
+        )
+    return known
+
+
+def lacking(required: str, labels: Iterable[str | None]) -> tuple[str, ...]:
+    """Those of the requirements (canonical) that not one of these workers holds, even alone."""
+    all_ = list(labels)
+    alone = {each: canonical([each]) or "" for each in words(required)}
+    return tuple(each for each, one in alone.items() if not any(holds(of_worker, one) for of_worker in all_))
+
+
+def _is_met(required: Requirement, value: Any) -> bool:
+    if not required.operator:
+        return value is not None and value is not False and str(value).lower() != "false"
+    if value is None or isinstance(value, dict | list):
+        return False
+    if isinstance(value, bool):
+        return required.operator == "=" and required.value.lower() == str(value).lower()
+    text = str(value)
+    if required.operator == "=" and text == required.value:
+        return True
+    sides: tuple[Any, Any] = (_number(text), _number(required.value))
+    if required.of_versions or None in sides:
+        sides = (_version(text), _version(required.value))
+    is_, wanted = sides
+    if is_ is None or wanted is None:
+        return False
+    match required.operator:
+        case ">=":
+            return bool(is_ >= wanted)
+        case "<=":
+            return bool(is_ <= wanted)
+        case ">":
+            return bool(is_ > wanted)
+        case "<":
+            return bool(is_ < wanted)
+        case _:
+            return bool(is_ == wanted)
+
+
+def _number(text: str) -> float | None:
+    return float(text) if _NUMBER.fullmatch(text) else None
+
+
+def _version(text: str) -> Version | None:
+    try:
+        return Version(text)
+    except InvalidVersion:
+        return None
+
+
+def lane_of(set_number: int, options: str | None) -> Lane:
+    """The lane of jobs with this set of requirements (0: none), with or without options."""
+    return 2 * set_number + (PLAIN if options is None else WITH_OPTIONS)
+
+
+def set_of(lane: Lane) -> int:
+    """The set of requirements that jobs of a lane have; 0: none."""
+    return lane // 2
+
+
+class RequirementSet(NamedTuple):
+    """`number` is never 0; `requires` is canonical."""
+
+    number: int
+    type: str
+    requires: str
+
+
+class RequirementSets:
+    """The distinct sets of requirements that jobs have, by their type."""
+
+    def __init__(self, sets: Iterable[RequirementSet] = ()) -> None:
+        self._by_type: dict[str, dict[str, int]] = {}
+        self._numbers: set[int] = set()
+        for each in sets:
+            self._by_type.setdefault(each.type, {})[each.requires] = each.number
+            self._numbers.add(each.number)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __iter__(self) -> Iterator[RequirementSet]:
+        for type_, sets in self._by_type.items():
+            for requires, number in sets.items():
+                yield RequirementSet(number, type_, requires)
+
+    def number(self, type_: str, requires: str) -> int | None:
+        return self._by_type.get(type_, {}).get(requires)
+
+    def free_number(self) -> int:
+        """The lowest one that no set has."""
+        return next(number for number in range(1, HIGHEST_SET + 1) if number not in self._numbers)
+
+    def with_one(self, new: RequirementSet) -> RequirementSets:
+        return RequirementSets([*self, new])
+
+    def lines(self, types: Iterable[str], labels: str | None, accepted: Iterable[Lane]) -> tuple[QueueLine, ...]:
+        """The lines of jobs with requirements that a worker with these labels may have jobs from; `accepted` are the
+        lanes without requirements that it takes jobs from."""
+        if not self._numbers:
+            return ()
+        return tuple([
+            QueueLine(type_, 2 * number + lane)
+            for type_ in types
+            for requires, number in self._by_type.get(type_, {}).items()
+            if holds(labels, requires)
+            for lane in accepted
+        ])  # fmt: skip
+
+
+NO_SETS: Final = RequirementSets()

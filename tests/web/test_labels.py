@@ -1,0 +1,142 @@
+"""Labels in the API: what jobs require is kept, shown and changed, and said where no worker has it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from blobforge.requirements import LONGEST, MOST_REQUIREMENTS
+from tests.fixtures.local import LocalServer
+from tests.web.calls import HEX, assert_problem
+
+
+async def registered(local: LocalServer, worker: str, labels: Any) -> None:
+    status, _ = await local.call("POST", "/api/workers/register", {"id": worker, "type": "pdf", "labels": labels})
+    assert status == 200
+
+
+async def given(local: LocalServer, worker: str) -> int | None:
+    job = (await local.claim(worker))["job"]
+    return None if job is None else int(job["id"])
+
+
+async def test_what_a_job_requires_is_kept_and_shown(local: LocalServer, autojump_clock: Any) -> None:
+    plain = await local.submit(b"plain", requires=[])
+    some = await local.submit(b"some", requires=["memory_gib >= 32", "gpu", None, "gpu"])
+    assert "requires" not in await local.job(plain)
+    assert (await local.job(some))["requires"] == ["gpu", "memory_gib>=32"]
+    _, listed = await local.call("GET", "/api/jobs")
+    assert [each.get("requires") for each in listed["jobs"]] == [["gpu", "memory_gib>=32"], None]
+    digest = await local.source(b"in a batch")
+    body = {"jobs": [{"type": "pdf", "source_hash": digest, "requires": ["zone=eu"]}]}
+    _, answer = await local.call("POST", "/api/jobs/batch", body)
+    assert (await local.job(answer["items"][0]["job_id"]))["requires"] == ["zone=eu"]
+
+
+@pytest.mark.parametrize(
+    "requires",
+    ["gpu", {"gpu": True}, [""], ["a>=b"], ["a b"], ["a" * (LONGEST + 1)], [1],
+     [f"l{number}" for number in range(MOST_REQUIREMENTS + 1)]],
+)  # fmt: skip
+async def test_what_cannot_be_required_is_refused(local: LocalServer, autojump_clock: Any, requires: Any) -> None:
+    body = {"type": "pdf", "source_hash": HEX, "requires": requires}
+    problem = assert_problem(await local.call("POST", "/api/jobs", body), 422, "invalid")
+    assert "requires" in problem["detail"]
+    job_id = await local.submit()
+    change = {"requires": requires}
+    assert (await local.call("PATCH", f"/api/jobs/{job_id}/requires", change))[0] == 422
+    assert (await local.call("POST", "/api/jobs/requires", {"ids": [job_id], **change}))[0] == 422
+    assert "requires" not in await local.job(job_id)
+
+
+async def test_a_duplicate_changes_nothing_of_it_and_is_told(local: LocalServer, autojump_clock: Any) -> None:
+    digest = await local.source(b"a document")
+
+    async def submitted(requires: Any) -> Any:
+        return (await local.call("POST", "/api/jobs", {"type": "pdf", "source_hash": digest, "requires": requires}))[
+            1
+        ]
+
+    first = await submitted(["gpu"])
+    assert "requires" not in first
+    again = await submitted(["gpu"])
+    assert (again["job_id"], again["existing"], "requires" in again) == (first["job_id"], True, False)
+    for other in (["zone=eu"], None):
+        assert (await submitted(other))["requires"] == ["gpu"]
+    assert (await local.job(first["job_id"]))["requires"] == ["gpu"]
+
+
+async def test_it_is_changed_for_one_and_for_many_and_put_back(local: LocalServer, autojump_clock: Any) -> None:
+    await registered(local, "w1", ["gpu"])
+    ids = [await local.submit(b"%d" % number, requires=["zone=eu"]) for number in range(3)]
+    assert await given(local, "w1") is None
+    status, one = await local.call("PATCH", f"/api/jobs/{ids[0]}/requires", {"requires": ["gpu"], "undo": True})
+    assert status == 200
+    assert (await local.call("POST", "/api/jobs/undo", {"undo": one["undo"]}))[1] == {"matched": 1, "changed": 1}
+    assert (await local.job(ids[0]))["requires"] == ["zone=eu"]
+    dry = {"type": "pdf", "requires": ["gpu"], "dry_run": True}
+    assert (await local.call("POST", "/api/jobs/requires", dry))[1]["changed"] == 3
+    many = {"ids": ids[1:], "requires": ["gpu"], "undo": True}
+    _, done = await local.call("POST", "/api/jobs/requires", many)
+    assert (done["matched"], done["changed"]) == (2, 2)
+    assert await given(local, "w1") == ids[1]
+    assert (await local.call("PATCH", f"/api/jobs/{ids[2]}/requires", {"requires": []}))[0] == 200
+    assert (await local.call("POST", "/api/jobs/undo", {"undo": done["undo"]}))[1] == {"matched": 2, "changed": 1}
+    assert (await local.job(ids[1]))["requires"] == ["zone=eu"], "a job that runs, from its next attempt on"
+    assert "requires" not in await local.job(ids[2]), "it was changed since"
+    assert_problem(await local.call("PATCH", "/api/jobs/999/requires", {"requires": []}), 404, "no-such-job")
+
+
+async def test_what_no_worker_has_is_said_where_it_waits_and_under_attention(
+    local: LocalServer, autojump_clock: Any
+) -> None:
+    async def unmatched() -> Any:
+        return (await local.call("GET", "/api/stats/attention"))[1]["unmatched"]
+
+    both = [await local.submit(b"%d" % number, requires=["gpu", "zone=eu"]) for number in range(2)]
+    await local.submit(b"with options", requires=["gpu", "zone=eu"], options={"dpi": 1})
+    assert (await local.job(both[0]))["waiting"]["code"] == "no-worker"
+    everything = {"type": "pdf", "requires": ["gpu", "zone=eu"], "pending": 3}
+    assert await unmatched() == [{**everything, "lacking": ["gpu", "zone=eu"]}]
+    await registered(local, "w1", {"gpu": True, "zone": "us"})
+    waiting = (await local.job(both[0]))["waiting"]
+    assert waiting["code"] == "labels"
+    assert "It requires gpu, zone=eu; one worker is there for type pdf, and none has zone=eu." in waiting["text"]
+    assert await unmatched() == [{**everything, "lacking": ["zone=eu"]}]
+    await registered(local, "w2", ["zone=eu"])
+    assert "none of them has all of these labels" in (await local.job(both[0]))["waiting"]["text"]
+    assert await unmatched() == [{**everything, "lacking": []}]
+    await local.call("POST", "/api/workers/w2/drain")
+    assert await unmatched() == [{**everything, "lacking": ["zone=eu"]}]
+    await registered(local, "w2", ["gpu", "zone=eu"])
+    assert (await local.job(both[0]))["waiting"]["code"] == "next"
+    assert await unmatched() == []
+    assert [await given(local, worker) for worker in ("w1", "w2")] == [None, both[0]]
+
+
+async def test_a_retry_is_kept_from_a_worker_only_for_one_that_has_the_labels(
+    local: LocalServer, autojump_clock: Any
+) -> None:
+    await registered(local, "w1", ["gpu"])
+    await registered(local, "w2", [])
+    job_id = await local.submit(requires=["gpu"])
+    assert await given(local, "w1") == job_id
+    await local.call("POST", f"/api/jobs/{job_id}/fail", {"worker_id": "w1", "error": "no", "retryable": False})
+    await local.call("POST", f"/api/jobs/{job_id}/retry", {})
+    assert await given(local, "w2") is None
+    assert await given(local, "w1") == job_id, "there is no other one for it"
+    await registered(local, "w2", ["gpu"])
+    await local.call("POST", f"/api/jobs/{job_id}/fail", {"worker_id": "w1", "error": "no", "retryable": False})
+    await local.call("POST", f"/api/jobs/{job_id}/retry", {})
+    assert await given(local, "w1") is None
+    assert await given(local, "w2") == job_id
+
+
+async def test_a_job_that_gets_another_type_requires_the_same(local: LocalServer, autojump_clock: Any) -> None:
+    await registered(local, "w1", ["gpu"])
+    await registered(local, "w2", [])
+    job_id = await local.submit(requires=["gpu"])
+    assert (await local.call("POST", f"/api/jobs/{job_id}/retype", {"to": "ocr"}))[0] == 200
+    claims = [await local.claim(worker, job_types=["ocr"]) for worker in ("w2", "w1")]
+    assert [each["job"] and each["job"]["id"] for each in claims] == [None, job_id]
