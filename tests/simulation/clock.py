@@ -18,12 +18,14 @@ class WallClock:
 
     def __init__(self) -> None:
         self._off = 0
+        self.was_set = False
 
     def __call__(self) -> int:
         return EPOCH_MS + round(trio.current_time() * 1000) + self._off
 
     def jump(self, seconds: float) -> None:
         self._off += round(seconds * 1000)
+        self.was_set = True
 
 
 @contextmanager

@@ -8,7 +8,8 @@ when each attempt failed. Reads through the probe, so that it sees what is commi
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import trio
@@ -16,6 +17,7 @@ import trio
 from blobforge.objects.keys import output_of
 from tests.fixtures.engines import Database
 from tests.simulation.history import History
+from tests.simulation.kinds import Begun, TypeRules, TypeSet
 
 SLACK = 0.002  # seconds: wall time is kept in ms
 ENDED = ("completed", "dead", "cancelled")
@@ -49,6 +51,7 @@ class Attempt(NamedTuple):
     lease: str
     outcome: str | None
     kind: str | None
+    started_at: int = 0
 
 
 class Worker(NamedTuple):
@@ -63,6 +66,7 @@ class Look:
     jobs: dict[int, Job]
     attempts: dict[tuple[int, int], Attempt]
     workers: dict[str, Worker]
+    types: dict[str, TypeSet] = field(default_factory=dict)
 
 
 @dataclass
@@ -91,6 +95,7 @@ class Oracle:
         self.failed_at: dict[int, float] = {}
         self.restarts = 0
         self.failed_in: dict[int, int] = {}  # during which run of the server
+        self.types = TypeRules()
         self._history = history
         self._database: Database | None = None
         self._version = -1
@@ -137,13 +142,16 @@ class Oracle:
             "worker_id", "lease", "heartbeat_at", "not_before", "output_key", "releases", "avoid", order="id",
         )  # fmt: skip
         attempts = probe.rows(
-            "attempts", "job_id", "attempt", "worker_id", "lease", "outcome", "kind", order="job_id, attempt"
-        )
+            "attempts", "job_id", "attempt", "worker_id", "lease", "outcome", "kind", "started_at",
+            order="job_id, attempt",
+        )  # fmt: skip
         workers = probe.rows("workers", "id", "type", "status", "enabled", "registered", "drain", order="id")
+        types = probe.rows("type_settings", "type", "paused_at", "max_running", "rate_count", "rate_ms")
         return Look(
             {row[0]: Job(*row) for row in jobs},
             {(row[0], row[1]): Attempt(*row) for row in attempts},
             {row[0]: Worker(*row[:3], bool(row[3] and row[4] and not row[5])) for row in workers},
+            {row[0]: TypeSet(*row[1:]) for row in types},
         )
 
     def invariants(self) -> None:
@@ -178,6 +186,17 @@ class Oracle:
             earlier = was.attempts.get(key)
             if earlier != attempt:
                 self._attempt(was, earlier, attempt)
+        self._types(was, now)
+
+    def _types(self, was: Look, now: Look) -> None:
+        began = [
+            Begun(f"{number[0]}/{number[1]}", now.jobs[number[0]].type, attempt.started_at)
+            for number, attempt in now.attempts.items()
+            if number not in was.attempts and number[0] in now.jobs
+        ]
+        running = Counter(job.type for job in now.jobs.values() if job.status == "running")
+        for found in self.types.committed(was.types, now.types, began, running):
+            self._broken("a type's pause and its limits are kept to", found)
 
     def _job(self, was: Job | None, job: Job) -> None:
         now = trio.current_time()

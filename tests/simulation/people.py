@@ -1,4 +1,5 @@
-"""Those who submit documents, and an operator who does to jobs and workers whatever the API allows."""
+"""Those who submit documents, an operator who does to jobs and workers whatever the API allows, and a dispatcher who
+pauses types and sets limits."""
 
 from __future__ import annotations
 
@@ -17,6 +18,7 @@ from tests.simulation.machine import Answer
 from tests.simulation.network import Network, Token
 from tests.simulation.workers import TRIES, Worker, whole
 
+RATES = ({"count": 1, "seconds": 15}, {"count": 1, "seconds": 40}, {"count": 2, "seconds": 30})
 NATURES = (GOOD, GOOD, GOOD, GOOD, FLAKY, BROKEN, POISON)
 
 
@@ -138,6 +140,41 @@ class Operator:
                 path = f"/api/admin/workers/{worker}/enable"
                 answer = await self._network.call(self._dice, "enable", worker, "POST", path)
                 if answer is not None and answer.status != 503:
+                    break
+                await trio.sleep(1.0)
+
+
+class Dispatcher:
+    """Pauses types, resumes them, and sets limits, now and then."""
+
+    def __init__(self, dice: random.Random, *, network: Network, types: Sequence[str]) -> None:
+        self._dice = dice
+        self._network = network
+        self._types = types
+
+    async def run(self) -> None:
+        while True:
+            await trio.sleep(self._dice.expovariate(1 / 7))
+            type_ = self._dice.choice(self._types)
+            verb = self._dice.choice(("pause", "resume", "resume", "set", "set", "set"))
+            await self._set(verb, type_, self._wanted() if verb == "set" else {})
+
+    def _wanted(self) -> dict[str, Any]:
+        if self._dice.random() < 0.5:
+            return {"max_running": self._dice.choice((0, 1, 1, 2, None))}
+        return {"rate": self._dice.choice((*RATES, None))}
+
+    async def _set(self, verb: str, type_: str, body: dict[str, Any]) -> bool:
+        method, path = ("PATCH", f"/api/types/{type_}") if verb == "set" else ("POST", f"/api/types/{type_}/{verb}")
+        answer = await self._network.call(self._dice, f"type {verb}", type_, method, path, body)
+        return answer is not None and answer.ok
+
+    async def set_right(self) -> None:
+        """Before the end: all pauses and limits are lifted."""
+        for type_ in self._types:
+            body = {"paused": None, "max_running": None, "rate": None}
+            for _ in range(2 * TRIES):
+                if await self._set("set", type_, body):
                     break
                 await trio.sleep(1.0)
 

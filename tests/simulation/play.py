@@ -26,7 +26,7 @@ from tests.simulation.history import History, Violation
 from tests.simulation.machine import Machine, template
 from tests.simulation.network import Network
 from tests.simulation.oracle import Limits, Oracle
-from tests.simulation.people import Operator, Revoker, Submitter
+from tests.simulation.people import Dispatcher, Operator, Revoker, Submitter
 from tests.simulation.watch import Watch
 from tests.simulation.workers import Habits, Worker
 
@@ -75,7 +75,7 @@ class Play:
         )
         answers = Answers(self.history, self._oracle)
         self._network = Network(self._machine, self._weather, self.history, answers)
-        self._watch = Watch(self.history, self._oracle, self._machine, self._weather)
+        self._watch = Watch(self.history, self._oracle, self._machine, self._weather, self._clock)
         self._cast = dice(seed, "cast")
         self._submitting = 0
 
@@ -99,22 +99,41 @@ class Play:
             )
             self._nursery.start_soon(self._submit, submitter, number, cast.choice((0.1, cast.uniform(0.0, 50.0))))
         operator = self._operator(names, cast)
+        limits = dice(self._seed, "limits").random() < 0.4
+        if limits:
+            self._crowd(types)
+        dispatcher = Dispatcher(dice(self._seed, "dispatcher"), network=self._network, types=types)
         with trio.move_on_after(cast.uniform(*FAULTS)):
             async with trio.open_nursery() as trouble:
                 trouble.start_soon(self._chaos().run)
                 if cast.random() < 0.4:
                     trouble.start_soon(operator.run)
+                if limits:
+                    trouble.start_soon(dispatcher.run)
                 revoker = dice(self._seed, "revoker")
                 if revoker.random() < 0.4:
                     worker = revoker.choice(workers)
                     by = Revoker(revoker, network=self._network, history=self.history, worker=worker)
                     trouble.start_soon(by.run)
-        await self._end(workers, operator)
+        await self._end(workers, operator, dispatcher)
 
     async def _submit(self, submitter: Submitter, number: int, delay: float) -> None:
         self._submitting += 1
         await submitter.run(number, delay)
         self._submitting -= 1
+
+    def _crowd(self, types: tuple[str, ...]) -> None:
+        """More documents, so that a limit is in the way of some."""
+        crowd = dice(self._seed, "crowd")
+        for number in range(10, 10 + crowd.randint(3, 6)):
+            submitter = Submitter(
+                dice(self._seed, f"submitter {number}"),
+                network=self._network,
+                objects=self._machine.objects,
+                history=self.history,
+                type_=crowd.choice(types),
+            )
+            self._nursery.start_soon(self._submit, submitter, number, crowd.uniform(0.0, 40.0))
 
     def _worker(self, name: str, types: tuple[str, ...]) -> Worker:
         who = dice(self._seed, name)
@@ -142,7 +161,7 @@ class Play:
         who = dice(self._seed, "chaos")
         return Chaos(who, machine=self._machine, weather=self._weather, clock=self._clock, history=self.history)
 
-    async def _end(self, workers: list[Worker], operator: Operator) -> None:
+    async def _end(self, workers: list[Worker], operator: Operator, dispatcher: Dispatcher) -> None:
         """Faults off. Now everything drains."""
         self.history.say("no more faults")
         self._weather.clear()
@@ -154,6 +173,7 @@ class Play:
             worker.token = None
         self._nursery.start_soon(last.run)
         await operator.set_right()
+        await dispatcher.set_right()
         with trio.move_on_after(DRAINED_WITHIN):
             while self._submitting or not self._watch.drained():
                 await trio.sleep(5.0)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.simulation.clock import WallClock
 from tests.simulation.history import Ask, History, Violation
 from tests.simulation.oracle import Attempt, Job, Limits, Look, Oracle, Worker
 from tests.simulation.watch import SOON, Watch
@@ -32,7 +33,7 @@ class Scene:
         machine: Any = SimpleNamespace(
             parts=SimpleNamespace(writer=SimpleNamespace(failed_commits=0)), starts=1, bytes_of=lambda key: None
         )
-        self.watch = Watch(self.history, self.oracle, machine, SimpleNamespace())  # type: ignore[arg-type]
+        self.watch = Watch(self.history, self.oracle, machine, SimpleNamespace(), WallClock())  # type: ignore[arg-type]
         monkeypatch.setattr("trio.current_time", lambda: 100.0)
 
     def claim(

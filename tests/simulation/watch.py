@@ -9,8 +9,10 @@ from __future__ import annotations
 import trio
 
 from blobforge.objects.keys import accepted_key, output_of
+from tests.simulation.clock import WallClock
 from tests.simulation.faults import Weather
 from tests.simulation.history import Ask, History
+from tests.simulation.kinds import TypeSet
 from tests.simulation.machine import Machine
 from tests.simulation.oracle import ENDED, Oracle
 
@@ -22,11 +24,14 @@ SOURCE_LOOK = 70.0  # seconds between two looks for a source, at most, and some
 
 
 class Watch:
-    def __init__(self, history: History, oracle: Oracle, machine: Machine, weather: Weather) -> None:
+    def __init__(
+        self, history: History, oracle: Oracle, machine: Machine, weather: Weather, clock: WallClock
+    ) -> None:
         self._history = history
         self._oracle = oracle
         self._machine = machine
         self._weather = weather
+        self._clock = clock
         self._calm_since = 0.0
 
     async def run(self) -> None:
@@ -62,7 +67,12 @@ class Watch:
                         serves = serves and not job.kept_from(ask.body["worker_id"])
                         # Who was stopped while it waited is not woken by being let in again: it asks anew.
                         serves = serves and self._oracle.may_since[ask.body["worker_id"]] < ask.sent_at
-                        if serves and min(now - since, now - ask.sent_at) > SOON:
+                        open_since = self._oracle.types.room_since(
+                            job.type, look.types.get(job.type, TypeSet()), now, sure=not self._clock.was_set
+                        )
+                        if open_since is None:
+                            continue
+                        if serves and min(now - since, now - ask.sent_at, now - open_since) > SOON:
                             self._broken("a ready job wakes who waits", f"job {job.id}, {ask.body['worker_id']}")
                 case "failed" if calm > CALM:
                     longest = min(limits.retry_backoff * 2 ** (job.attempts - 1), limits.retry_backoff_max)
