@@ -126,6 +126,14 @@ def owed_now(settings: TypeSettings, load: TypeLoad, *, now: int) -> int:
     return max(0, load.owed - (settings.rate_count or 0) * max(0, now - load.owed_at))
 
 
+def free_at(settings: TypeSettings, load: TypeLoad) -> int | None:
+    """When the bucket has one (ms), as far as nothing is taken out before; None: there is no rate."""
+    if settings.rate_count is None or settings.rate_ms is None:
+        return None
+    lacking = load.owed - (settings.rate_count - 1) * settings.rate_ms
+    return load.owed_at + max(0, -(-lacking // settings.rate_count))
+
+
 def spend(settings: TypeSettings, load: TypeLoad, n: int, *, now: int) -> TypeLoad:
     """The load after so many more were started, of a type with a rate."""
     owed = owed_now(settings, load, now=now) + n * (settings.rate_ms or 0)

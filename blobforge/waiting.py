@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Callable
 from enum import StrEnum
 
 import msgspec
+from msgspec.structs import replace
 
 from blobforge.job import Job, JobStatus
-from blobforge.jobtype import NOTHING_SET, TypeSettings
+from blobforge.jobtype import NOTHING_SET, TypeLoad, TypeSettings, free_at
 from blobforge.requirements import words
 
 
@@ -18,6 +21,8 @@ class Reason(StrEnum):
     NOT_ACCEPTED = "not-accepted"  # it has options, and no worker that is there heeds them
     LABELS = "labels"  # no worker that is there has the labels that it requires
     PAUSED = "paused"  # its type is paused
+    LIMIT = "limit"  # as many jobs of its type run as may
+    RATE = "rate"  # as many jobs of its type were started as its rate gives
     NO_WORKER = "no-worker"  # no worker has ever registered for its type
     ALL_OFFLINE = "all-offline"
     ALL_DISABLED = "all-disabled"
@@ -46,7 +51,8 @@ class Surroundings(msgspec.Struct, frozen=True):
     """The facts around the job that its wait depends on. `ahead` are pending jobs of its type that come first; it may
     be a lower bound.
 
-    `running` are those of its type that run now; `settings` are what is set for that.
+    `running` are those of its type that run now, `runners` the first of them where no more may; `settings` are what
+    is set for the type, `load` what is taken of its rate.
     """
 
     fleet: Fleet = Fleet()
@@ -54,17 +60,23 @@ class Surroundings(msgspec.Struct, frozen=True):
     ahead_exact: bool = True
     running: int = 0
     settings: TypeSettings = NOTHING_SET
+    runners: tuple[int, ...] = ()
+    load: TypeLoad = TypeLoad()
 
 
 class Waiting(msgspec.Struct, frozen=True):
-    """`until` (ms since the epoch) is when it will end by itself, where that is known."""
+    """`until` (ms since the epoch) is when it will end by itself, where that is known. `change` are commands by which
+    a person changes it; `held_by` jobs in its way, the first few; `ahead` how many come before it, at least."""
 
     reason: Reason
     text: str
     until: int | None = None
+    change: tuple[str, ...] = ()
+    held_by: tuple[int, ...] = ()
+    ahead: int | None = None
 
 
-def waiting(job: Job, around: Surroundings, *, upload_timeout_ms: int) -> Waiting | None:
+def waiting(job: Job, around: Surroundings, *, upload_timeout_ms: int, now: int) -> Waiting | None:
     """Why the job waits; None when it runs or has ended."""
     match job.status:
         case JobStatus.UPLOADING:
@@ -72,48 +84,109 @@ def waiting(job: Job, around: Surroundings, *, upload_timeout_ms: int) -> Waitin
                 Reason.SOURCE,
                 "Its source is not in the store yet. Upload it, and the job is ready; if it never comes, it is dead.",
                 job.updated_at + upload_timeout_ms,
+                (f"blobforge submit FILE --type {_quoted(job.type)}",),
             )
         case JobStatus.FAILED:
             left = job.max_attempts - job.attempts
             again = "this is its last attempt" if left == 1 else f"{left} attempts are left"
             return Waiting(
-                Reason.BACK_OFF, f"Its last attempt failed. It is tried again by itself; {again}.", job.not_before
+                Reason.BACK_OFF,
+                f"Its last attempt failed. It is tried again by itself; {again}.",
+                job.not_before,
+                (f"blobforge jobs retry {job.id}",),
             )
         case JobStatus.PENDING:
-            return _pending(job, around)
+            return next(found for rule in RULES if (found := rule(job, around, now)) is not None)
         case _:
             return None
 
 
-def _pending(job: Job, around: Surroundings) -> Waiting:
+def _quoted(name: str) -> str:
+    return shlex.quote(name)
+
+
+def _given_back(job: Job, around: Surroundings, now: int) -> Waiting | None:
+    if job.not_before is None:
+        return None
+    times = "once" if job.releases == 1 else f"{job.releases} times in a row"
+    return Waiting(
+        Reason.BACK_OFF,
+        f"Workers have given it back {times}, for trouble of their own. Others go first; then it is ready again.",
+        job.not_before,
+    )
+
+
+def _paused(job: Job, around: Surroundings, now: int) -> Waiting | None:
+    if not around.settings.paused:
+        return None
+    why = f": {around.settings.reason}" if around.settings.reason else ""
+    return Waiting(
+        Reason.PAUSED,
+        f"Type {job.type} was paused by {around.settings.paused_by}{why}. No job of it is given out before it is "
+        "resumed.",
+        change=(f"blobforge types resume {_quoted(job.type)}",),
+    )
+
+
+def _full(job: Job, around: Surroundings, now: int) -> Waiting | None:
+    most = around.settings.max_running
+    if most is None or around.running < most:
+        return None
+    if most == 0:
+        text = f"No job of type {job.type} may run (its max_running is 0)."
+    else:
+        runs = f"{around.running:,} {'job' if around.running == 1 else 'jobs'} of type {job.type}"
+        text = f"{runs} run now, and at most {most:,} may. It may be started when one has ended."
+    type_ = _quoted(job.type)
+    more = (f"blobforge types set {type_} --max-running {around.running + 1}",)
+    return Waiting(
+        Reason.LIMIT, text, change=(*more, f"blobforge types set {type_} --unset max-running"), held_by=around.runners
+    )
+
+
+def _kept(job: Job, around: Surroundings, now: int) -> Waiting | None:
+    if job.avoid_until is None or not around.fleet.ready:
+        return None
+    who = ", ".join(job.avoid[:3]) + (f" and {len(job.avoid) - 3} more" if len(job.avoid) > 3 else "")
+    return Waiting(
+        Reason.KEPT,
+        f"It failed on {who}, and is kept for another worker of its type for a while; then anybody may have it.",
+        job.avoid_until,
+    )
+
+
+def _without_worker(job: Job, around: Surroundings, now: int) -> Waiting | None:
+    if around.fleet.ready:
+        return None
+    found = _nobody(job, around.fleet)
+    if found.reason in (Reason.ALL_DRAINING, Reason.ALL_DISABLED):
+        return replace(found, change=("blobforge workers enable WORKER",))
+    return replace(found, change=(f"blobforge work --type {_quoted(job.type)} --exec COMMAND",))
+
+
+def _slowed(job: Job, around: Surroundings, now: int) -> Waiting | None:
+    until = free_at(around.settings, around.load)
+    if until is None or until <= now:
+        return None
+    count, seconds = around.settings.rate_count or 0, (around.settings.rate_ms or 0) / 1000
+    return Waiting(
+        Reason.RATE,
+        f"{count:,} {'job' if count == 1 else 'jobs'} of type {job.type} may be started in {seconds:g} s, and have "
+        "been. The next one may be then.",
+        until,
+        (f"blobforge types set {_quoted(job.type)} --unset rate",),
+        ahead=around.ahead,
+    )
+
+
+def _in_line(job: Job, around: Surroundings, now: int) -> Waiting | None:
     fleet = around.fleet
-    if job.not_before is not None:
-        times = "once" if job.releases == 1 else f"{job.releases} times in a row"
-        return Waiting(
-            Reason.BACK_OFF,
-            f"Workers have given it back {times}, for trouble of their own. Others go first; then it is ready again.",
-            job.not_before,
-        )
-    if around.settings.paused:
-        why = f": {around.settings.reason}" if around.settings.reason else ""
-        return Waiting(
-            Reason.PAUSED,
-            f"Type {job.type} was paused by {around.settings.paused_by}{why}. No job of it is given out before it is "
-            "resumed.",
-        )
-    if job.avoid_until is not None and fleet.ready:
-        who = ", ".join(job.avoid[:3]) + (f" and {len(job.avoid) - 3} more" if len(job.avoid) > 3 else "")
-        return Waiting(
-            Reason.KEPT,
-            f"It failed on {who}, and is kept for another worker of its type for a while; then anybody may have it.",
-            job.avoid_until,
-        )
-    if fleet.ready == 0:
-        return _nobody(job, fleet)
     workers = "one worker is" if fleet.ready == 1 else f"{fleet.ready:,} workers are"
     if around.ahead == 0:
         return Waiting(
-            Reason.NEXT, f"It is the next of type {job.type}; {workers} there for it, and {around.running:,} run now."
+            Reason.NEXT,
+            f"It is the next of type {job.type}; {workers} there for it, and {around.running:,} run now.",
+            ahead=0,
         )
     ahead = f"{around.ahead:,}" if around.ahead_exact else f"more than {around.ahead:,}"
     jobs = "job of its type is" if around.ahead_exact and around.ahead == 1 else "jobs of its type are"
@@ -121,6 +194,8 @@ def _pending(job: Job, around: Surroundings) -> Waiting:
         Reason.QUEUED,
         f"{ahead} {jobs} before it (more urgent, or older at priority {job.priority}); {workers} there, and "
         f"{around.running:,} {'job runs' if around.running == 1 else 'jobs run'} now.",
+        change=(f"blobforge jobs priority {job.id} 1",) if job.priority > 1 else (),
+        ahead=around.ahead,
     )
 
 
@@ -160,3 +235,9 @@ def _unlabelled(job: Job, fleet: Fleet) -> str:
         f"It requires {required}; {are} there for type {job.type}, and {what}. Start a worker with such labels "
         "(`blobforge work --label`), or change what the job requires."
     )
+
+
+# What keeps a pending job from a worker, in the order in which it is asked: the first that does is the reason. A rule
+# that is new has its place here; what it goes by stands in Surroundings.
+WaitingRule = Callable[[Job, Surroundings, int], Waiting | None]
+RULES: tuple[WaitingRule, ...] = (_given_back, _paused, _full, _kept, _without_worker, _slowed, _in_line)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from blobforge.job import Job, JobStatus
+from blobforge.jobtype import TypeLoad, TypeSettings
 from blobforge.waiting import Fleet, Reason, Surroundings, waiting
 
 NOW = 1_795_000_000_000
@@ -30,7 +32,7 @@ def job(status: JobStatus = JobStatus.PENDING, **fields: object) -> Job:
     ],
 )
 def test_a_pending_job(around: Surroundings, reason: Reason, words: str) -> None:
-    found = waiting(job(), around, upload_timeout_ms=HOUR)
+    found = waiting(job(), around, upload_timeout_ms=HOUR, now=NOW)
     assert found is not None
     assert found.reason is reason
     assert words in found.text
@@ -38,18 +40,72 @@ def test_a_pending_job(around: Surroundings, reason: Reason, words: str) -> None
 
 
 def test_a_back_off_says_until_when_and_what_is_left() -> None:
-    found = waiting(job(JobStatus.FAILED, attempts=2, not_before=NOW + 5000), Surroundings(), upload_timeout_ms=HOUR)
+    found = waiting(
+        job(JobStatus.FAILED, attempts=2, not_before=NOW + 5000), Surroundings(), upload_timeout_ms=HOUR, now=NOW
+    )
     assert found is not None
     assert (found.reason, found.until) == (Reason.BACK_OFF, NOW + 5000)
     assert "last attempt" in found.text
 
 
 def test_a_missing_source_says_how_long_it_is_waited_for() -> None:
-    found = waiting(job(JobStatus.UPLOADING), Surroundings(), upload_timeout_ms=HOUR)
+    found = waiting(job(JobStatus.UPLOADING), Surroundings(), upload_timeout_ms=HOUR, now=NOW)
     assert found is not None
     assert (found.reason, found.until) == (Reason.SOURCE, NOW + HOUR)
 
 
 @pytest.mark.parametrize("status", [JobStatus.RUNNING, JobStatus.COMPLETED, JobStatus.DEAD, JobStatus.CANCELLED])
 def test_what_runs_or_has_ended_waits_for_nothing(status: JobStatus) -> None:
-    assert waiting(job(status), Surroundings(), upload_timeout_ms=HOUR) is None
+    assert waiting(job(status), Surroundings(), upload_timeout_ms=HOUR, now=NOW) is None
+
+
+PAUSED = TypeSettings(paused_at=NOW, paused_by="ann", reason="broken", max_running=1)
+FULL = TypeSettings(max_running=2)
+SLOW = TypeSettings(rate_count=2, rate_ms=10_000)
+SPENT = TypeLoad(0, 20_000, NOW)  # two of two
+THERE = Fleet(ready=1)
+
+
+@pytest.mark.parametrize(
+    ("around", "reason", "more"),
+    [
+        (Surroundings(THERE, settings=PAUSED, running=1), Reason.PAUSED, {"change": ("blobforge types resume pdf",)}),
+        (
+            Surroundings(THERE, settings=FULL, running=2, runners=(4, 5)),
+            Reason.LIMIT,
+            {
+                "held_by": (4, 5),
+                "change": (
+                    "blobforge types set pdf --max-running 3", "blobforge types set pdf --unset max-running"
+                ),
+            },
+        ),
+        (Surroundings(THERE, settings=FULL, running=1), Reason.NEXT, {"ahead": 0, "change": ()}),
+        (Surroundings(THERE, settings=TypeSettings(max_running=0)), Reason.LIMIT, {"held_by": ()}),
+        (
+            Surroundings(THERE, settings=SLOW, load=SPENT),
+            Reason.RATE,
+            {"until": NOW + 5000, "change": ("blobforge types set pdf --unset rate",)},
+        ),
+        (Surroundings(THERE, settings=SLOW, load=TypeLoad(0, 20_000, NOW - 5000)), Reason.NEXT, {"until": None}),
+        (Surroundings(settings=SLOW, load=SPENT), Reason.NO_WORKER, {}),
+        (
+            Surroundings(THERE, ahead=7), Reason.QUEUED, {"ahead": 7, "change": ("blobforge jobs priority 7 1",)}
+        ),
+        (Surroundings(Fleet(disabled=1)), Reason.ALL_DISABLED, {"change": ("blobforge workers enable WORKER",)}),
+    ],
+)  # fmt: skip
+def test_what_is_set_for_its_type_and_what_would_change_it(
+    around: Surroundings, reason: Reason, more: dict[str, object]
+) -> None:
+    found = waiting(job(), around, upload_timeout_ms=HOUR, now=NOW)
+    assert found is not None
+    assert found.reason is reason
+    assert {name: getattr(found, name) for name in more} == more
+
+
+def test_a_command_can_be_pasted_whatever_a_type_is_called() -> None:
+    named = replace(job(), type="a; rm -rf b")
+    found = waiting(named, Surroundings(THERE, settings=PAUSED), upload_timeout_ms=HOUR, now=NOW)
+    assert found is not None
+    assert found.change == ("blobforge types resume 'a; rm -rf b'",)

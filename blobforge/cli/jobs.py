@@ -24,7 +24,7 @@ from blobforge.cli.jobfiles import download, outputs
 from blobforge.cli.selection import chosen, each_page, job_filters, next_one, several_ids
 
 if TYPE_CHECKING:
-    from blobforge.client import AsyncClient, Attempt, Job, JobPage
+    from blobforge.client import AsyncClient, Attempt, Job, JobPage, JobWaiting
 
 _HEADERS = ("ID", "STATUS", "TYPE", "PRIO", "TRIES", "UPDATED", "SOURCE", "NOTE")
 
@@ -138,6 +138,55 @@ def show_jobs(session: CliSession, job_ids: tuple[int, ...], only_result: bool) 
         _show_job(job)
     if failed:
         common.fail(failed)
+
+
+@jobs.command("why")
+@several_ids
+@session_options
+@pass_session
+def why_jobs(session: CliSession, job_ids: tuple[int, ...]) -> None:
+    """Say why jobs do not run: the rule that holds each, until when, and the commands that would change it.
+
+    With --json: one document for one job, a line for each of several.
+    """
+    failed = 0
+    for place, job_id in enumerate(job_ids):
+        try:
+            found = session.run(partial(_get_waiting, job_id))
+        except CliError as error:
+            failed = next_one(error, failed, len(job_ids))
+            continue
+        if session.json:
+            click.echo(output.json_line(found)) if len(job_ids) > 1 else output.print_json(found)
+            continue
+        if place:
+            click.echo()
+        _show_waiting(found)
+    if failed:
+        common.fail(failed)
+
+
+async def _get_waiting(job_id: int, client: AsyncClient) -> JobWaiting:
+    return await client.job_waiting(job_id)
+
+
+def _show_waiting(found: JobWaiting) -> None:
+    waiting = found.waiting
+    if waiting is None:
+        output.print_fields([("id", found.job_id), ("status", found.status), ("waits for", "nothing")])
+        return
+    output.print_fields(
+        [
+            ("id", found.job_id),
+            ("status", found.status),
+            ("waits for", waiting.code),
+            ("why", waiting.text),
+            ("until", waiting.until),
+            ("held by jobs", ", ".join(map(str, waiting.held_by)) or None),
+            ("ahead of it", waiting.ahead),
+            *(("change it", command) for command in waiting.change),
+        ]
+    )
 
 
 async def _get_job(job_id: int, client: AsyncClient) -> Job:

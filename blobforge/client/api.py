@@ -34,6 +34,7 @@ from blobforge.client.types import (
     Job,
     JobFilters,
     JobPage,
+    JobWaiting,
     Operation,
     OperationBegun,
     OperationPage,
@@ -156,6 +157,10 @@ class Endpoints(FileEndpoints, AttemptEndpoints, AdminEndpoints):
     async def set_priority(self, job_id: int, priority: int) -> StatusAnswer:
         """Change a job's priority: 1 (critical) to 5 (background)."""
         return await self._call("PATCH", f"/api/jobs/{job_id}/priority", StatusAnswer, body={"priority": priority})
+
+    async def job_waiting(self, job_id: int) -> JobWaiting:
+        """Why a job does not run: the rule that holds it, and what would change it."""
+        return await self._call("GET", f"/api/jobs/{job_id}/waiting", JobWaiting)
 
     async def retype_job(self, job_id: int, type: str) -> StatusAnswer:
         """Give a job that waits another type. One that runs or has ended refuses it, and so does one whose source has

@@ -42,6 +42,7 @@ from blobforge.client.types import (
     Job,
     JobFilters,
     JobPage,
+    JobWaiting,
     NamedUploadUrl,
     NewToken,
     Operation,
@@ -272,6 +273,10 @@ class Client(BlockingClient):
     def set_priority(self, job_id: int, priority: int) -> StatusAnswer:
         """Change a job's priority: 1 (critical) to 5 (background)."""
         return self._run(partial(self._client.set_priority, job_id, priority))
+
+    def job_waiting(self, job_id: int) -> JobWaiting:
+        """Why a job does not run: the rule that holds it, and what would change it."""
+        return self._run(partial(self._client.job_waiting, job_id))
 
     def retype_job(self, job_id: int, type: str) -> StatusAnswer:
         """Give a job that waits another type. One that runs or has ended refuses it, and so does one whose source has

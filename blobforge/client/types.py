@@ -710,6 +710,26 @@ class OrphanSearch(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
 
 
+class WaitingFor(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a job does not run, as a `code` and in words. `until`: it ends by itself then. `change`: commands that
+    would change it; `held_by`: running jobs that are in its way; `ahead`: how many come before it, at least."""
+
+    code: str
+    text: str
+    until: datetime | None = None
+    change: list[str] = []
+    held_by: list[int] = []
+    ahead: int | None = None
+
+
+class JobWaiting(msgspec.Struct, frozen=True, kw_only=True):
+    """`waiting` is None where the job runs or has ended."""
+
+    job_id: int
+    status: str
+    waiting: WaitingFor | None
+
+
 class TypeInForce(msgspec.Struct, frozen=True, kw_only=True):
     """What holds for a type, set for it or for all types."""
 

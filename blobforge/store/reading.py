@@ -50,6 +50,7 @@ from blobforge.waiting import Surroundings
 from blobforge.worker import Worker, WorkerFilter
 
 MOST_RUNNING = 5000  # running jobs that are looked through for those that stand still
+MOST_RUNNERS = 5  # running jobs that are named where a type's limit is reached
 MOST_AHEAD = 1000  # jobs before another that are counted at its own priority
 MOST_LOST_WORKERS = 100
 MOST_CONTESTED = 20
@@ -326,7 +327,7 @@ class Reader(Lookups, Protocol):
         """(id, last_heartbeat) of every worker that is not offline."""
 
     def waiting_for_time(self) -> list[tuple[int, int, int]]:
-        """(job, until when, updated_at; both in ms) of each in its back-off, or kept from who has failed it."""
+        """(job, until when, updated_at; both in ms) of each in its back-off, or kept from a worker that has failed it."""
 
     def awaited_sources(self) -> list[tuple[int, str, int]]:
         """(job, source_hash, updated_at) of every job whose source is not there yet."""

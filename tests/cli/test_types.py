@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tests.cli.conftest import Running
 
 
@@ -36,3 +38,16 @@ def test_what_is_wrong_is_said(running: Running) -> None:
         done = running.blobforge("types", *arguments)
         assert done.returncode != 0
         assert said in done.stderr, done.stderr
+
+
+def test_why_a_job_of_a_paused_type_does_not_run(running: Running, tmp_path: Path) -> None:
+    (tmp_path / "held.pdf").write_text("held")
+    running.ok("types", "pause", "held", "--reason", "no")
+    running.ok("submit", str(tmp_path / "held.pdf"), "--type", "held")
+    (job,) = running.json("jobs", "list", "--type", "held")["jobs"]
+    said = running.ok("jobs", "why", str(job["id"]))
+    assert "waits for\tpaused" in said
+    assert "change it\tblobforge types resume held" in said
+    assert running.json("jobs", "why", str(job["id"]))["waiting"]["code"] == "paused"
+    running.ok("jobs", "cancel", str(job["id"]))
+    assert "waits for\tnothing" in running.ok("jobs", "why", str(job["id"]))

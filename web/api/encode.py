@@ -159,7 +159,14 @@ def expected_wire(expected: Expected | None) -> wire_jobs.ExpectedWire | None:
 def waiting_wire(waiting: Waiting | None) -> wire_jobs.WaitingWire | None:
     if waiting is None:
         return None
-    return wire_jobs.WaitingWire(waiting.reason, waiting.text, time_or_none(waiting.until))
+    return wire_jobs.WaitingWire(
+        waiting.reason,
+        waiting.text,
+        time_or_none(waiting.until),
+        list(waiting.change),
+        list(waiting.held_by),
+        waiting.ahead,
+    )
 
 
 def job_wire(

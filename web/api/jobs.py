@@ -187,7 +187,7 @@ async def shown(call: Call) -> wire_jobs.JobWire | Refusal:
             attempts,
             attempts_total=reader.count_attempts(job_id),
             expected=expected_ends(reader, [job], now=now).get(job_id),
-            waiting=why_waiting(reader, job, upload_timeout=patience),
+            waiting=why_waiting(reader, job, upload_timeout=patience, now=now),
             paths=paths_of(reader, job, limit=PATHS_SHOWN) if job.more_paths else None,
         )
 
@@ -277,10 +277,24 @@ def expected_ends(reader: Reader, jobs: list[Job], *, now: int) -> dict[int, Exp
     return {job_id: end for job_id, end in ends.items() if end is not None}
 
 
-def why_waiting(reader: Reader, job: Job, *, upload_timeout: float) -> Waiting | None:
+async def why(call: Call) -> wire_jobs.WhyWire | Refusal:
+    job_id, now = call.params["job_id"], call.services.now()
+    patience = call.services.settings.upload_timeout
+
+    def read(reader: Reader) -> wire_jobs.WhyWire | None:
+        job = reader.job(job_id)
+        if job is None:
+            return None
+        found = why_waiting(reader, job, upload_timeout=patience, now=now)
+        return wire_jobs.WhyWire(job.id, job.status, encode.waiting_wire(found))
+
+    return await call.services.reads.moment(read) or no_such_job(job_id)
+
+
+def why_waiting(reader: Reader, job: Job, *, upload_timeout: float, now: int) -> Waiting | None:
     """Why the job does not run; None when it does, or has ended. `upload_timeout` is in seconds."""
     around = reader.insights.surroundings(job) if job.status is JobStatus.PENDING else Surroundings()
-    return waiting(job, around, upload_timeout_ms=round(upload_timeout * 1000))
+    return waiting(job, around, upload_timeout_ms=round(upload_timeout * 1000), now=now)
 
 
 async def retry(call: Call, body: wire_jobs.RetryBody) -> wire_common.Changed | Refusal:
@@ -350,6 +364,8 @@ ROUTES = [
           query=wire_jobs.ListQuery),
     Route("GET", "/api/jobs/<id:job_id>", Access.READ, shown, "One job with its latest attempts",
           gives=wire_jobs.JobWire, hot=True),
+    Route("GET", "/api/jobs/<id:job_id>/waiting", Access.READ, why,
+          "Why a job does not run: the rule that holds it, and what would change it", gives=wire_jobs.WhyWire),
     Route("GET", "/api/jobs/<id:job_id>/attempts", Access.READ, attempts, "A job's attempts, newest first, whole",
           gives=wire_jobs.AttemptsWire, query=wire_jobs.AttemptsQuery),
     Route("GET", "/api/jobs/<id:job_id>/result", Access.READ, result, "A job's result, whole",

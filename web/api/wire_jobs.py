@@ -175,13 +175,25 @@ class ExpectedWire(msgspec.Struct, frozen=True):
 
 
 class WaitingWire(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Why a job does not run. `code` is `source`, `back-off`, `kept`, `paused`, `not-accepted`, `labels`,
-    `no-worker`, `all-offline`, `all-disabled`, `all-draining`, `queued` or `next`; `until` is when that ends by
-    itself, where it is known."""
+    """Why a job does not run. `code` is `source`, `back-off`, `kept`, `paused`, `limit`, `rate`, `not-accepted`,
+    `labels`, `no-worker`, `all-offline`, `all-disabled`, `all-draining`, `queued` or `next`; `until` is when that
+    ends by itself, where it is known. `change` are commands that would change it; `held_by` running jobs in its way,
+    the first five; `ahead` how many come before it, at least."""
 
     code: str
     text: str
     until: str | None = None
+    change: list[str] = []
+    held_by: list[int] = []
+    ahead: int | None = None
+
+
+class WhyWire(msgspec.Struct, frozen=True):
+    """`waiting` is null where the job runs or has ended."""
+
+    job_id: int
+    status: str
+    waiting: WaitingWire | None
 
 
 class JobWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

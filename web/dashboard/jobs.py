@@ -105,7 +105,7 @@ async def shown(call: Call) -> Response | Refusal:
             "earlier": happened[1],
             "requires": words(job.requires),
             "expected": api.expected_ends(reader, [job], now=now).get(job_id),
-            "waiting": api.why_waiting(reader, job, upload_timeout=patience),
+            "waiting": api.why_waiting(reader, job, upload_timeout=patience, now=now),
             **comparison.of_page(reader, job),
         }
 

@@ -11,7 +11,7 @@ from contextlib import closing
 
 from blobforge.forecast import Durations, Load
 from blobforge.job import Job, JobStatus
-from blobforge.jobtype import NOTHING_SET
+from blobforge.jobtype import NOTHING_SET, TypeLoad
 from blobforge.options import WITH_OPTIONS
 from blobforge.people import AuditEntry
 from blobforge.requirements import RequirementSet, holds, lacking, lane_of, words
@@ -34,7 +34,14 @@ from blobforge.store.figures import (
     WorkerRates,
 )
 from blobforge.store.filters import AuditFilter
-from blobforge.store.reading import MOST_AHEAD, MOST_CONTESTED, MOST_LOST_WORKERS, MOST_RUNNING, MOST_UNMATCHED
+from blobforge.store.reading import (
+    MOST_AHEAD,
+    MOST_CONTESTED,
+    MOST_LOST_WORKERS,
+    MOST_RUNNERS,
+    MOST_RUNNING,
+    MOST_UNMATCHED,
+)
 from blobforge.store.sql import rows, sql
 from blobforge.store.sql.requirementsets import all_sets
 from blobforge.store.sql.running import Queries, Row, of_one_moment
@@ -216,7 +223,13 @@ class Insights:
         row = self._ask.row(sql.AHEAD, (job.type, job.lane, job.priority, job.id, MOST_AHEAD + 1))
         older = row[0] if row else 0
         settings = all_settings(self._ask.rows(sql.TYPE_SETTINGS)).get(job.type, NOTHING_SET)
-        return Surroundings(fleet, urgent + min(older, MOST_AHEAD), older <= MOST_AHEAD, running, settings)
+        runners: tuple[int, ...] = ()
+        if settings.max_running is not None and running >= settings.max_running:
+            runners = tuple(sorted(row[0] for row in self._ask.rows(sql.RUNNERS_OF_TYPE, (job.type, MOST_RUNNERS))))
+        owed = self._ask.row(sql.OWED_OF_TYPE, (job.type,)) if settings.rate_count is not None else None
+        load = TypeLoad(running, *owed) if owed else TypeLoad(running)
+        ahead = urgent + min(older, MOST_AHEAD)
+        return Surroundings(fleet, ahead, older <= MOST_AHEAD, running, settings, runners, load)
 
     def records_about(self, job_id: int, *, before: int, limit: int) -> list[AuditEntry]:
         return [AuditEntry(*row) for row in self._ask.rows(sql.AUDIT_OF_JOB, (str(job_id), before, limit))]

@@ -523,6 +523,8 @@ SAVE_TYPE_SETTINGS: Final = """
         owed = CASE WHEN type_settings.rate_count = excluded.rate_count AND type_settings.rate_ms = excluded.rate_ms
                     THEN type_settings.owed ELSE 0 END"""
 FORGET_TYPE_SETTINGS: Final = "DELETE FROM type_settings WHERE type = ?"
+OWED_OF_TYPE: Final = "SELECT owed, owed_at FROM type_settings WHERE type = ?"
+RUNNERS_OF_TYPE: Final = "SELECT id FROM jobs WHERE status = 'running' AND type = ? LIMIT ?"
 PENDING_OF_TYPE: Final = "SELECT coalesce(sum(n), 0) FROM job_counts WHERE status = 'pending' AND type = ?"
 
 # --- searches through the object store
