@@ -327,7 +327,7 @@ class Reader(Lookups, Protocol):
         """(id, last_heartbeat) of every worker that is not offline."""
 
     def waiting_for_time(self) -> list[tuple[int, int, int]]:
-        """(job, until when, updated_at; both in ms) of each in its back-off, or kept from a worker that has failed it."""
+        """(job, until when, updated_at; both in ms) of each in its back-off, or kept from workers that failed it."""
 
     def awaited_sources(self) -> list[tuple[int, str, int]]:
         """(job, source_hash, updated_at) of every job whose source is not there yet."""
