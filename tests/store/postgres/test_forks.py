@@ -164,6 +164,23 @@ def test_a_settlement_whose_outcome_is_not_known_is_not_made_again(servers: Serv
     assert not a.settles()
 
 
+def test_what_a_server_of_an_older_release_has_settled_is_settled_once_more(servers: Servers) -> None:
+    """It knows no settlements: it leaves no row, and looks for none. Of those that do, the first one settles it."""
+    older, a, b = servers("older"), servers("a"), servers("b")
+    for each in (older, a, b):
+        each.commits()
+        each.follows()
+    servers.forks(0)
+    older.loses()
+    older.tries()
+    older.commits()  # with what it settles, as schema 7 has it
+    a.loses()
+    assert a.settles(), "it cannot know"
+    b.loses()
+    assert not b.settles()
+    assert servers.settled == 1
+
+
 def test_a_second_fork_is_settled_anew(servers: Servers) -> None:
     a, b = servers("a"), servers("b")
     a.commits()
