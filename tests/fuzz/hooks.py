@@ -35,7 +35,7 @@ def before_load_schema(context: Any, raw_schema: dict[str, Any]) -> None:
 def before_call(context: Any, case: Any, kwargs: Any) -> None:
     """Each comes from an address of its own, as a proxy says it: failed authentications are slowed by address. An
     idempotency key is good for one request; an empty value in a query is none; 4.0 is no integer to us, and is
-    one to JSON Schema."""
+    one to JSON Schema; integers in options are those that all languages write alike."""
     if "X-Forwarded-For" not in case.headers:
         case.headers["X-Forwarded-For"] = str(IPv4Address(next(_addresses)))
     key = case.headers.get("Idempotency-Key")
@@ -60,6 +60,18 @@ def _whole(value: Any) -> Any:
         case list():
             return [_whole(each) for each in value]
         case dict():
-            return {name: _whole(each) for name, each in value.items()}
+            return {name: _safe(_whole(each)) if name == "options" else _whole(each) for name, each in value.items()}
+        case _:
+            return value
+
+
+def _safe(value: Any) -> Any:
+    match value:
+        case int():
+            return value if abs(value) < 2**53 else value % 2**53
+        case list():
+            return [_safe(each) for each in value]
+        case dict():
+            return {name: _safe(each) for name, each in value.items()}
         case _:
             return value

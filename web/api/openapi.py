@@ -16,6 +16,7 @@ from web.api import ROUTES as API_ROUTES
 from web.api import manifest
 from web.api.links import LINKS, Link
 from web.api.wire_bulk import OperationBegun
+from web.api.wire_common import JobType
 from web.decode import lenient
 from web.problems import Problem
 from web.routing import Access, Call, Route
@@ -27,7 +28,7 @@ _REF = "#/components/schemas/{name}"
 _PARAMETERS: dict[str | None, dict[str, Any]] = {
     "id": {"type": "integer", "minimum": 1},
     "worker": {"type": "string", "maxLength": 200},
-    "type": {"type": "string", "maxLength": 100},
+    "type": msgspec.json.schema(JobType),
     "any": {"type": "string", "enum": ["source", "output"]},
 }
 _ACCESS = {
