@@ -5,12 +5,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import trio
+from msgspec.structs import replace
 
-from actors.messages import Batch, ChangeType, Claim, Complete, Register, SetRequirements
-from blobforge.events import RequirementSetsForgotten
+from actors.messages import Batch, ChangeType, Claim, Complete, Granted, Register, SetRequirements
+from blobforge.events import JobReady, RequirementSetMade, RequirementSetsForgotten, WorkerLabelled
 from blobforge.jobtype import TypeChanges
-from tests.actors.test_scheduler import ids, polls, settle
+from blobforge.options import QueueLine
+from tests.actors.test_scheduler import Asked, ids, polls, settle
 from tests.fixtures.local import LocalServer
 from tests.store.making import ADMIN, submission
 
@@ -92,6 +95,40 @@ async def test_a_poll_that_is_on_its_way_while_a_set_is_made_is_not_forgotten(
         nursery.start_soon(local.ask, submission(1, requires=GPU))
         await trio.sleep(5)
         assert ids(poll) == [1]
+
+
+LINE = QueueLine("pdf", 2)
+MADE = (RequirementSetMade("pdf", 1, GPU), JobReady("pdf", 7, 3, LINE.lane))
+UNSEEN = Granted(labels=GPU)  # decided before there was the set
+SEEN = Granted(labels=GPU, group=(LINE,))
+
+
+@pytest.mark.parametrize(("facts", "answer", "again"), [
+    (MADE, UNSEEN, True),
+    (MADE[1:], SEEN, True),  # it was not known that the claim was for this line, so any job may have been for it
+    ((), SEEN, False),
+    (MADE, replace(SEEN, labels=None, group=()), True),  # once, and no more
+    ((WorkerLabelled("w1"),), UNSEEN, True),
+    ((WorkerLabelled("another"),), UNSEEN, True),
+])  # fmt: skip
+async def test_what_is_told_while_a_claim_is_with_the_writer_is_not_missed(
+    autojump_clock: Any, nursery: trio.Nursery, facts: tuple[Any, ...], answer: Granted, again: bool
+) -> None:
+    asked = Asked()
+    nursery.start_soon(asked.scheduler.run)
+    await asked.claim("w1", 50)
+    sent = await asked.next()
+    assert sent is not None
+    asked.scheduler.post(facts)
+    sent.reply.settle(answer)
+    then = await asked.next()
+    assert (then is not None) == again
+    if then is not None:
+        then.reply.settle(replace(answer, group=SEEN.group if answer.labels else ()))
+        assert await asked.next() is None, "it waits, and is woken in vain no more"
+        asked.scheduler.post([JobReady("pdf", 8, 3, LINE.lane)])
+        assert (await asked.next() is not None) == (answer.labels is not None)
+    nursery.cancel_scope.cancel()
 
 
 async def test_a_worker_that_registers_with_other_labels_waits_for_other_jobs(

@@ -39,6 +39,7 @@ class Job(NamedTuple):
     output: str | None
     releases: int
     avoid: str | None
+    requires: str | None = None
 
     def kept_from(self, worker: str) -> bool:
         return worker in json.loads(self.avoid or "[]")
@@ -59,6 +60,15 @@ class Worker(NamedTuple):
     type: str
     status: str
     may: bool  # enabled, registered, not draining
+    labels: str | None = None
+
+    def fits(self, job: Job) -> bool:
+        """Whether it has what the job requires, of the few things that a play knows."""
+        labels = json.loads(self.labels or "[]")
+        gpu = labels.get("gpu") is True if isinstance(labels, dict) else "gpu" in labels
+        large = isinstance(labels, dict) and labels.get("memory_gib", 0) >= 32
+        has = {"gpu": gpu, "memory_gib>=32": large}
+        return all(has[each] for each in json.loads(job.requires or "[]"))
 
 
 @dataclass
@@ -88,6 +98,7 @@ class Oracle:
         self.started_at = 0.0
         self.renewed: dict[tuple[int, int], float] = {}
         self.since: dict[int, tuple[float, int]] = {}  # when, and in which run, each job got the status that it has
+        self.labelled_since: dict[str, float] = {}  # since when each worker has the labels that it has
         self.may_since: dict[str, float] = {}  # since when each worker may have work
         self.spoken: dict[str, float] = {}  # lease -> when its holder's last heartbeat came, committed or not
         self.began: dict[tuple[int, int], float] = {}
@@ -139,18 +150,21 @@ class Oracle:
         probe = self._database.probe
         jobs = probe.rows(
             "jobs", "id", "type", "source_hash", "status", "attempt", "attempts", "losses", "max_attempts",
-            "worker_id", "lease", "heartbeat_at", "not_before", "output_key", "releases", "avoid", order="id",
+            "worker_id", "lease", "heartbeat_at", "not_before", "output_key", "releases", "avoid", "requires",
+            order="id",
         )  # fmt: skip
         attempts = probe.rows(
             "attempts", "job_id", "attempt", "worker_id", "lease", "outcome", "kind", "started_at",
             order="job_id, attempt",
         )  # fmt: skip
-        workers = probe.rows("workers", "id", "type", "status", "enabled", "registered", "drain", order="id")
+        workers = probe.rows(
+            "workers", "id", "type", "status", "enabled", "registered", "drain", "labels", order="id"
+        )
         types = probe.rows("type_settings", "type", "paused_at", "max_running", "rate_count", "rate_ms")
         return Look(
             {row[0]: Job(*row) for row in jobs},
             {(row[0], row[1]): Attempt(*row) for row in attempts},
-            {row[0]: Worker(*row[:3], bool(row[3] and row[4] and not row[5])) for row in workers},
+            {row[0]: Worker(*row[:3], bool(row[3] and row[4] and not row[5]), row[6]) for row in workers},
             {row[0]: TypeSet(*row[1:]) for row in types},
         )
 
@@ -182,6 +196,8 @@ class Oracle:
             then = was.workers.get(worker.id)
             if then is None or then.may != worker.may:
                 self.may_since[worker.id] = trio.current_time()
+            if then is None or then.labels != worker.labels:
+                self.labelled_since[worker.id] = trio.current_time()
         for key, attempt in now.attempts.items():
             earlier = was.attempts.get(key)
             if earlier != attempt:
@@ -207,7 +223,9 @@ class Oracle:
             )
             began = self.since.get(job.id, (now, self.restarts))
             self.since[job.id] = now, self.restarts
-        elif was.not_before != job.not_before or was.avoid != job.avoid:
+        elif (was.not_before, was.avoid) != (job.not_before, job.avoid) or (
+            job.status == "pending" and was.requires != job.requires
+        ):
             self.since[job.id] = now, self.restarts
         if job.status == "running" and (was is None or was.beat != job.beat or was.attempt != job.attempt):
             self.renewed[job.id, job.attempt] = now
@@ -329,6 +347,14 @@ class Oracle:
         self.began[key], self.began_in[key] = trio.current_time(), self.restarts
         if self._leases.setdefault(attempt.lease, (attempt.job, attempt.number)) != (attempt.job, attempt.number):
             self._broken("a lease belongs to one attempt", f"{name} has the lease of {self._leases[attempt.lease]}")
+        job, holders = (
+            self.now.jobs.get(attempt.job),
+            (was.workers.get(attempt.worker), self.now.workers.get(attempt.worker)),
+        )
+        # Of a registration, a change and a claim in one transaction it is not seen which was first.
+        asked = [each for each in (job, was.jobs.get(attempt.job)) if each is not None]
+        if not any(worker.fits(each) for worker in holders if worker is not None for each in asked):
+            self._broken("a worker is given what its labels hold", f"{name} began on {attempt.worker}")
         for other in self.now.attempts.values():
             if other.job == attempt.job and other.number != attempt.number and other.outcome is None:
                 self._broken("redelivered only after its lease ended", f"{name} began beside #{other.number}")

@@ -19,6 +19,7 @@ from tests.simulation.network import Network, Token
 from tests.simulation.workers import TRIES, Worker, whole
 
 RATES = ({"count": 1, "seconds": 15}, {"count": 1, "seconds": 40}, {"count": 2, "seconds": 30})
+REQUIRES: tuple[tuple[str, ...], ...] = ((), (), ("gpu",), ("memory_gib>=32",), ("gpu", "memory_gib>=32"))
 NATURES = (GOOD, GOOD, GOOD, GOOD, FLAKY, BROKEN, POISON)
 
 
@@ -26,9 +27,17 @@ class Submitter:
     """Submits one document, sees that its source gets there, and may say everything twice."""
 
     def __init__(
-        self, dice: random.Random, *, network: Network, objects: LocalStore, history: History, type_: str
+        self,
+        dice: random.Random,
+        *,
+        network: Network,
+        objects: LocalStore,
+        history: History,
+        type_: str,
+        requires: tuple[str, ...] = (),
     ) -> None:
         self._dice = dice
+        self._requires = requires
         self._network = network
         self._objects = objects
         self._history = history
@@ -59,6 +68,8 @@ class Submitter:
     async def submit(self, source: str, number: int) -> Answer | None:
         dice = self._dice
         body: dict[str, Any] = {"type": self._type, "source_hash": source, "priority": dice.randint(1, 5)}
+        if self._requires:
+            body["requires"] = list(self._requires)
         if dice.random() < 0.3:
             body["max_attempts"] = dice.randint(1, 2)
         key = f"submit {number} {dice.random()}" if dice.random() < 0.6 else None
@@ -84,8 +95,11 @@ class Operator:
     """Does something now and then, to whom it may concern."""
 
     def __init__(
-        self, dice: random.Random, *, network: Network, history: History, workers: Sequence[str], deletes: bool
-    ) -> None:
+        self, dice: random.Random, *, network: Network, history: History, workers: Sequence[str], deletes: bool,
+        requires: random.Random | None = None,
+    ) -> None:  # fmt: skip
+        """`requires`: the dice for what jobs are to require; None: they are left alone."""
+        self._requires = requires
         self._dice = dice
         self._network = network
         self._history = history
@@ -115,6 +129,9 @@ class Operator:
             body = {"reset_attempts": self._dice.random() < 0.5}
         if verb == "priority":
             body = {"priority": self._dice.randint(1, 5)}
+            if self._requires is not None and self._requires.random() < 0.5:
+                verb, body = "requires", {"requires": list(self._requires.choice(REQUIRES))}
+                path = f"/api/jobs/{job}/requires"
         if verb == "delete":
             method, path = "DELETE", f"/api/jobs/{job}"
             self._history.deleted.add(job)

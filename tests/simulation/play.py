@@ -26,7 +26,7 @@ from tests.simulation.history import History, Violation
 from tests.simulation.machine import Machine, template
 from tests.simulation.network import Network
 from tests.simulation.oracle import Limits, Oracle
-from tests.simulation.people import Dispatcher, Operator, Revoker, Submitter
+from tests.simulation.people import REQUIRES, Dispatcher, Operator, Revoker, Submitter
 from tests.simulation.watch import Watch
 from tests.simulation.workers import Habits, Worker
 
@@ -78,6 +78,7 @@ class Play:
         self._watch = Watch(self.history, self._oracle, self._machine, self._weather, self._clock)
         self._cast = dice(seed, "cast")
         self._submitting = 0
+        self._labelled = dice(seed, "labels").random() < 0.5
 
     async def run(self) -> None:
         cast = self._cast
@@ -96,6 +97,7 @@ class Play:
                 objects=self._machine.objects,
                 history=self.history,
                 type_=cast.choice(types),
+                requires=dice(self._seed, f"requires {number}").choice(REQUIRES) if self._labelled else (),
             )
             self._nursery.start_soon(self._submit, submitter, number, cast.choice((0.1, cast.uniform(0.0, 50.0))))
         operator = self._operator(names, cast)
@@ -145,6 +147,7 @@ class Play:
             history=self.history,
             types=types if who.random() < 0.7 or name == LAST else (who.choice(types),),
             timeout=LIMITS.worker_timeout,
+            labels=dice(self._seed, f"labels of {name}") if name != LAST else None,
         )
 
     def _operator(self, workers: list[str], cast: random.Random) -> Operator:
@@ -155,6 +158,7 @@ class Play:
             history=self.history,
             workers=workers,
             deletes=deletes,
+            requires=dice(self._seed, "operator's requires") if self._labelled else None,
         )
 
     def _chaos(self) -> Chaos:

@@ -19,17 +19,18 @@ LIMITS = Limits(30.0, 60.0, 8.0, 20.0, 2, 1)
 class Scene:
     """A server that is up, a worker `w`, and one job, seen at the second 100; all has been calm since 0."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, status: str = "running", avoid: str | None = None) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, status: str = "running", avoid: str | None = None,
+                 requires: str | None = None, labels: str | None = None) -> None:  # fmt: skip
         self.history = History()
         self.oracle = Oracle(self.history, LIMITS)
-        job = Job(1, "pdf", "s", status, 1, 1, 0, 3, "w", "l", None, None, None, 0, avoid)
+        job = Job(1, "pdf", "s", status, 1, 1, 0, 3, "w", "l", None, None, None, 0, avoid, requires)
         ended = None if status == "running" else "failed"
         attempt = Attempt(1, 1, "w", "l", ended, None)
-        self.oracle.now = Look({1: job}, {(1, 1): attempt}, {"w": Worker("w", "pdf", "online", True)})
+        self.oracle.now = Look({1: job}, {(1, 1): attempt}, {"w": Worker("w", "pdf", "online", True, labels)})
         self.oracle.since[1] = 90.0, 0
         self.oracle.renewed[1, 1] = self.oracle.began[1, 1] = 90.0
         self.oracle.began_in[1, 1] = 0
-        self.oracle.may_since["w"] = 0.0
+        self.oracle.may_since["w"] = self.oracle.labelled_since["w"] = 0.0
         machine: Any = SimpleNamespace(
             parts=SimpleNamespace(writer=SimpleNamespace(failed_commits=0)), starts=1, bytes_of=lambda key: None
         )
@@ -99,11 +100,20 @@ def test_a_job_in_the_hands_of_a_client_that_was_told(monkeypatch: pytest.Monkey
     assert scene.look() == ""
 
 
-@pytest.mark.parametrize(("avoid", "found"), [(None, "a ready job wakes who waits"), ('["w"]', "")])
-def test_a_ready_job_beside_a_claim_that_waits(
-    monkeypatch: pytest.MonkeyPatch, avoid: str | None, found: str
-) -> None:
-    scene = Scene(monkeypatch, status="pending", avoid=avoid)
+WOKEN = "a ready job wakes who waits"
+
+
+@pytest.mark.parametrize(
+    ("job", "found"),
+    [
+        ({}, WOKEN),
+        ({"avoid": '["w"]'}, ""),
+        ({"requires": '["gpu"]'}, ""),
+        ({"requires": '["gpu"]', "labels": '["gpu"]'}, WOKEN),
+    ],
+)
+def test_a_ready_job_beside_a_claim_that_waits(monkeypatch: pytest.MonkeyPatch, job: Any, found: str) -> None:
+    scene = Scene(monkeypatch, status="pending", **job)
     scene.claim(80.0)
     said = scene.look()
     assert (found in said) if found else said == ""

@@ -67,12 +67,14 @@ class Watch:
                         serves = serves and not job.kept_from(ask.body["worker_id"])
                         # Who was stopped while it waited is not woken by being let in again: it asks anew.
                         serves = serves and self._oracle.may_since[ask.body["worker_id"]] < ask.sent_at
+                        serves = serves and worker is not None and worker.fits(job)
+                        labelled = self._oracle.labelled_since[ask.body["worker_id"]]
                         open_since = self._oracle.types.room_since(
                             job.type, look.types.get(job.type, TypeSet()), now, sure=not self._clock.was_set
                         )
                         if open_since is None:
                             continue
-                        if serves and min(now - since, now - ask.sent_at, now - open_since) > SOON:
+                        if serves and min(now - each for each in (since, ask.sent_at, open_since, labelled)) > SOON:
                             self._broken("a ready job wakes who waits", f"job {job.id}, {ask.body['worker_id']}")
                 case "failed" if calm > CALM:
                     longest = min(limits.retry_backoff * 2 ** (job.attempts - 1), limits.retry_backoff_max)

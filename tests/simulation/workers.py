@@ -23,6 +23,8 @@ from tests.simulation.network import Network, Token
 BEAT = 9.0  # seconds; about a third of the worker timeout
 IDLE = 0.7  # of the heartbeats without a job that are left out: they tell little, and cost as much as others
 TRIES = 8  # of one request, before a worker gives it up
+# Of a worker, all of them in the last. What a job may require is in `people.py`.
+LABELS: tuple[Any, ...] = (None, ["gpu"], {"memory_gib": 64, "gpu": False}, {"memory_gib": 64, "gpu": True})
 OLD = 8  # leases that it had, and may still speak of
 
 
@@ -70,6 +72,7 @@ class Worker:
         history: History,
         types: tuple[str, ...],
         timeout: float,
+        labels: random.Random | None = None,
     ) -> None:
         self.name = name
         self.habits = Habits()
@@ -80,6 +83,7 @@ class Worker:
         self._history = history
         self._types = types
         self._timeout = timeout
+        self._labels = labels  # the dice for those that each of its processes has; None: all there are
         self._held: list[Held] = []
         self._old: list[Held] = []
         self._thawed_at = 0.0
@@ -126,7 +130,9 @@ class Worker:
             await trio.sleep_until(self._thawed_at)
 
     async def _register(self) -> None:
-        body = {"id": self.name, "type": self._types[0], "instance": self._instance}
+        body: dict[str, Any] = {"id": self.name, "type": self._types[0], "instance": self._instance}
+        if (labels := LABELS[-1] if self._labels is None else self._labels.choice(LABELS)) is not None:
+            body["labels"] = labels
         if self._replaces is not None and self._chance(0.8):
             body["replaces"] = self._replaces
         self._history.taken(self.name)  # of another process of it, the server takes what that one has
