@@ -170,7 +170,7 @@ class Scheduler:
         self._announced: Counter[QueueLine] = Counter()
         self.announced_in_all = 0
         self.matchings = 0  # how often it has changed which claims are for which lines
-        self._lanes: dict[str, set[QueueLine]] = {}  # by type: lines of jobs with requirements that a claim waited in
+        self._lanes: dict[str, dict[QueueLine, None]] = {}  # by type: those beside the plain ones
         self._misses = 0  # how often something may not have been told
         self._woken: Counter[QueueLine] = Counter()  # by line: jobs that the claims with the writer could take
         self._polite: set[QueueLine] = set()  # lines whose waiters were woken in vain
@@ -429,7 +429,7 @@ class Scheduler:
     def _queue(self, line: QueueLine, waiter: Waiter) -> None:
         self._queues.setdefault(line, SortedDict())[waiter.arrival] = waiter
         if line.lane > WITH_OPTIONS:
-            self._lanes.setdefault(line.type, set()).add(line)
+            self._lanes.setdefault(line.type, {})[line] = None
         self._stirred.add(line)
 
     def _wait(self, waiter: Waiter) -> None:
@@ -556,7 +556,7 @@ class Scheduler:
     async def _send_more(self) -> None:
         """One waiter for each job that can be ready."""
         stirred, self._stirred = self._stirred, set()
-        for line in stirred:
+        for line in sorted(stirred):  # in an order that does not depend on how words are hashed
             while self._to_be_woken(line):
                 waiter = self._queues[line].peekitem(0)[1]
                 self._leave(waiter)

@@ -364,7 +364,11 @@ class Oracle:
             others = [
                 each.id
                 for each in there[0] & there[1]
-                if each.type == job.type and each.status == "online" and each.may and not job.kept_from(each.id)
+                if each.type == job.type
+                and each.status == "online"
+                and each.may
+                and not job.kept_from(each.id)
+                and each.fits(job)
             ]
             if others:
                 self._broken("a retry goes to another worker", f"{attempt.worker} got {name}, and {others} are there")
