@@ -980,10 +980,17 @@ class UndoJobs(msgspec.Struct, frozen=True, tag="undo", tag_field="verb"):
 Work = RetryJobs | CancelJobs | PrioritiseJobs | RetypeJobs | RequireJobs | TagJobs | DeleteJobs | UndoJobs
 
 
-class OperationPlan(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is to be done, and to which jobs: those with these ids, or all that match."""
+class RemoveWorkers(msgspec.Struct, frozen=True, tag="remove-workers", tag_field="verb", omit_defaults=True):
+    """Of an operation over workers: those with these ids, or all that match `chosen`."""
 
-    work: Work
+    workers: tuple[str, ...] | None = None
+    chosen: WorkerFilter = WorkerFilter()
+
+
+class OperationPlan(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is to be done, and to which jobs: those with these ids, or all that match. Work on workers says which."""
+
+    work: Work | RemoveWorkers
     ids: tuple[int, ...] | None = None
     filter: JobFilter = JobFilter()
 
@@ -1006,24 +1013,25 @@ class OperationStands(Success, frozen=True):
 
 
 class SelectJobs(Message[OperationStands], frozen=True):
-    """From the operator: further jobs of the operation, behind its first `after` pages, as many in each as one turn
-    treats. `matched`: how many were looked at for them; without a `cursor` these were the last."""
+    """From the operator: further jobs of the operation (or workers), behind its first `after` pages, as many in each
+    as one turn treats. `matched`: how many were looked at for them; without a `cursor` these were the last."""
 
     operation_id: int
     after: int
-    pages: tuple[tuple[int, ...], ...]
+    pages: tuple[tuple[int, ...], ...] | tuple[tuple[str, ...], ...]
     matched: int
     cursor: str | None = None
 
 
 class AdvanceOperation(Message[OperationStands], frozen=True):
-    """From the operator: treat the next page, if it is this one. `jobs` and `verb` are what it holds, so that it is
-    read ahead."""
+    """From the operator: treat the next page, if it is this one. `jobs` (or `workers`) and `verb` are what it holds,
+    so that it is read ahead."""
 
     operation_id: int
     page: int
     verb: str = ""
     jobs: tuple[int, ...] = ()
+    workers: tuple[str, ...] = ()
 
 
 class EndOperation(Message[OperationStands], frozen=True):

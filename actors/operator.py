@@ -24,17 +24,20 @@ from actors.messages import (
     OperationPlan,
     OperationStands,
     PruneOperations,
+    RemoveWorkers,
     SelectJobs,
+    Work,
 )
 from actors.rests import rested
-from actors.works import a_turn, touches
+from actors.works import a_turn, chosen_workers, pages_of_workers, touches
 from blobforge.events import Fact, OperationsBegun
 from blobforge.job import Job
 from blobforge.operation import Operation, OperationState
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.errors import DatabaseError
 from blobforge.store.filters import JobFilter
-from blobforge.store.lists import Cursor, Page
+from blobforge.store.lists import Cursor, ListedWorker, Page
+from blobforge.worker import WorkerFilter
 
 log = structlog.get_logger("blobforge.operator")
 
@@ -47,7 +50,7 @@ TRY_AGAIN = 5.0  # seconds after the database could not be read or written to
 MOST_BUGS = 3  # met one after the other
 
 
-class Jobs(Protocol):
+class JobsAndWorkers(Protocol):
     """What the operator reads of the database."""
 
     async def open_operations(self) -> list[Operation]: ...
@@ -56,17 +59,24 @@ class Jobs(Protocol):
     async def jobs(self, ids: Sequence[int]) -> list[Job]:
         """Those of them that are there."""
 
+    async def operation_workers(self, operation_id: int, page: int) -> list[str]: ...
+    async def list_workers(self, wanted: WorkerFilter, after: str, limit: int) -> tuple[list[ListedWorker], bool]:
+        """By their ids, those behind `after`, and whether there are more."""
+
+    async def workers(self, ids: Sequence[str]) -> list[ListedWorker]:
+        """Those of them that are there."""
+
 
 class Operator:
     heeds: ClassVar[frozenset[type[Fact]]] = frozenset({OperationsBegun})
 
     def __init__(
-        self, writer: Mailbox[Envelope[Any]], jobs: Jobs, *, leads: Callable[[], bool] = lambda: True
+        self, writer: Mailbox[Envelope[Any]], reads: JobsAndWorkers, *, leads: Callable[[], bool] = lambda: True
     ) -> None:
         """`leads`: whether this is the server that carries them out."""
         self.mailbox: Mailbox[Envelope[Any]] = Mailbox(MAILBOX)
         self._writer = writer
-        self._jobs = jobs
+        self._reads = reads
         self._leads = leads
         self.running: set[int] = set()
         self.turns = 0
@@ -88,7 +98,7 @@ class Operator:
 
     async def _take_up(self, nursery: trio.Nursery) -> None:
         try:
-            found = await self._jobs.open_operations()
+            found = await self._reads.open_operations()
         except DatabaseError as error:
             log.warning("cannot read the operations; tried again", reason=str(error))
             return
@@ -140,30 +150,58 @@ class Operator:
             self.mailbox.nudge()
 
     async def _turn(self, operation: Operation, plan: OperationPlan) -> OperationStands | Refusal:
+        if isinstance(plan.work, RemoveWorkers):
+            return await self._turn_of_workers(operation, plan.work)
         if operation.state is OperationState.SELECTING:
-            return await self._ask(await self._select(operation, plan))
-        jobs = await self._jobs.operation_jobs(operation.undo_of or operation.id, operation.page)
+            return await self._ask(await self._select(operation, plan, plan.work))
+        jobs = await self._reads.operation_jobs(operation.undo_of or operation.id, operation.page)
         return await self._ask(AdvanceOperation(operation.id, operation.page, operation.verb, tuple(jobs)))
 
-    async def _select(self, operation: Operation, plan: OperationPlan) -> SelectJobs:
+    async def _turn_of_workers(self, operation: Operation, work: RemoveWorkers) -> OperationStands | Refusal:
+        if operation.state is OperationState.SELECTING:
+            return await self._ask(await self._select_workers(operation, work))
+        workers = await self._reads.operation_workers(operation.id, operation.page)
+        ask_for = AdvanceOperation(operation.id, operation.page, operation.verb, workers=tuple(workers))
+        return await self._ask(ask_for)
+
+    async def _select(self, operation: Operation, plan: OperationPlan, work: Work) -> SelectJobs:
         """Its next jobs: of those that there were when it was asked for."""
         following: str | None = None
         if plan.ids is not None:
             start = int(operation.cursor or 0)
             asked = plan.ids[start : start + LISTED]
-            found, matched = await self._jobs.jobs(asked), len(asked)
+            found, matched = await self._reads.jobs(asked), len(asked)
             if start + LISTED < len(plan.ids):
                 following = str(start + LISTED)
         else:
             cursor = msgspec.json.decode(operation.cursor, type=Cursor) if operation.cursor is not None else Cursor()
-            page = await self._jobs.list_jobs(_those_of_then(plan.filter, operation.created_at), cursor, LISTED)
+            page = await self._reads.list_jobs(_those_of_then(plan.filter, operation.created_at), cursor, LISTED)
             found, matched = page.jobs, len(page.jobs)
             if page.next is not None:
                 following = msgspec.json.encode(page.next).decode()
-        ids = [job.id for job in found if touches(plan.work, job)]
-        size = a_turn(plan.work)
+        ids = [job.id for job in found if touches(work, job)]
+        size = a_turn(work)
         pages = tuple(tuple(ids[start : start + size]) for start in range(0, len(ids), size))
         return SelectJobs(operation.id, operation.pages, pages, matched, following)
+
+    async def _select_workers(self, operation: Operation, work: RemoveWorkers) -> SelectJobs:
+        """Its next workers. Those that have appeared since it was asked for are none of them."""
+        only, following = chosen_workers(work), None
+        if work.workers is not None:
+            start = int(operation.cursor or 0)
+            asked = work.workers[start : start + LISTED]
+            found, matched = await self._reads.workers(asked), len(asked)
+            following = str(start + LISTED) if start + LISTED < len(work.workers) else None
+        else:
+            found, more = await self._reads.list_workers(work.chosen, operation.cursor or "", LISTED)
+            matched = len(found)
+            following = found[-1][0].id if more else None
+        chosen = [
+            (worker.id, len(jobs))
+            for worker, jobs in found
+            if worker.created_at <= operation.created_at and (only is None or only.matches(worker))
+        ]
+        return SelectJobs(operation.id, operation.pages, pages_of_workers(chosen), matched, following)
 
     async def _give_up(self, operation: Operation) -> OperationStands | Refusal | None:
         try:

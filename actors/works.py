@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import assert_never
+
+from msgspec.structs import replace
 
 from actors.messages import (
     Cancel,
@@ -11,6 +14,7 @@ from actors.messages import (
     DeleteJob,
     DeleteJobs,
     PrioritiseJobs,
+    RemoveWorkers,
     RequireJobs,
     Retry,
     RetryJobs,
@@ -25,7 +29,9 @@ from actors.messages import (
 from blobforge.access import Scope
 from blobforge.job import Job, JobStatus, tagged
 from blobforge.life import Verb, allowed, may_be_retyped
+from blobforge.operation import REMOVE_WORKERS
 from blobforge.store.filters import JobFilter
+from blobforge.worker import WorkerFilter, WorkerStatus
 
 JobItem = Retry | Cancel | SetPriority | Retype | SetRequirements | ChangeTags | DeleteJob
 AT_ONCE = 1000  # changed in one transaction that a client waits for
@@ -33,6 +39,30 @@ DELETED_AT_ONCE = 100  # each takes several times as long as a change: attempts,
 # Of an operation, which has time, in one turn of the writer: some 10 ms, so that claims beside it stay fast.
 A_TURN = 200
 DELETED_A_TURN = 50
+WORKERS_A_TURN = 50  # of which some run jobs, that go back along with it
+
+
+def chosen_workers(work: RemoveWorkers) -> WorkerFilter | None:
+    """Which workers go, by what they are when their turn has come. None: those that are named, whatever they are.
+
+    By a filter only those go that are offline, or in the status that is named, and none that is disabled: its removal
+    would let it register again."""
+    if work.workers is not None:
+        return None
+    return replace(work.chosen, status=work.chosen.status or WorkerStatus.OFFLINE, enabled=True)
+
+
+def pages_of_workers(chosen: Iterable[tuple[str, int]]) -> tuple[tuple[str, ...], ...]:
+    """Workers, with how many jobs each runs, as many to a page as one turn removes along with what goes back."""
+    pages: list[list[str]] = []
+    room = 0
+    for worker_id, running in chosen:
+        if room < 1 + running or len(pages[-1]) == WORKERS_A_TURN:
+            pages.append([])
+            room = A_TURN
+        pages[-1].append(worker_id)
+        room -= 1 + running
+    return tuple(map(tuple, pages))
 
 
 def touches(work: Work, job: Job) -> bool:
@@ -88,7 +118,7 @@ def item(work: Work, job_id: int, undo: str = "") -> JobItem:
 
 def scope_of(verb: str) -> Scope:
     """What its asker must be allowed."""
-    return Scope.ADMIN if verb == "delete" else Scope.SUBMIT
+    return Scope.ADMIN if verb in ("delete", REMOVE_WORKERS) else Scope.SUBMIT
 
 
 def a_turn(work: Work) -> int:

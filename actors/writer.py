@@ -347,7 +347,7 @@ def _weight(envelope: Envelope[Any]) -> int:
         case Claim():
             return message.limit
         case AdvanceOperation():
-            return len(message.jobs)
+            return len(message.jobs) + len(message.workers)
         case _:
             return 1
 

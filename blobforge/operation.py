@@ -1,4 +1,4 @@
-"""Operations: what is done to many jobs, and goes on without the client that asked for it.
+"""Operations: what is done to many jobs, or workers, and goes on without the client that asked for it.
 
 An operation first selects its jobs, page by page, and then treats them, a page at a turn; both move on only in the
 transaction that makes their effects, so that no job is skipped or treated twice, whatever stops the server. Pure: the
@@ -29,15 +29,18 @@ class OperationState(StrEnum):
 
 
 ENDED = frozenset({OperationState.COMPLETED, OperationState.CANCELLED, OperationState.FAILED})
+REMOVE_WORKERS = "remove-workers"
+"""The verb of what is done to workers, and not to jobs."""
 IRREVERSIBLE = {
     "delete": "Deleted jobs cannot be brought back.",
+    REMOVE_WORKERS: "A worker that was removed registers anew, or is given a new credential.",
     "undo": "An undo cannot be undone: ask for the same change once more.",
 }
 
 
 class Operation(msgspec.Struct, frozen=True):
-    """`work` is what is to be done to which jobs, as JSON. `token_id` or `user_id` is its asker, by whose rights it
-    is done.
+    """`work` is what is to be done to which jobs, or workers, as JSON. `token_id` or `user_id` is its asker, by whose
+    rights it is done.
 
     `matched` jobs were found, `total` of them are those that it would change, and stand in `pages` pages; it has
     treated the first `page` of these: `done` jobs, of which `changed` were. `cursor` is how far it has selected.
@@ -95,12 +98,14 @@ def no_such_operation(operation_id: int) -> Refusal:
     return Refusal(RefusalCode.NO_SUCH_OPERATION, f"There is no operation {operation_id}, or it is kept no longer.")
 
 
-def selected(operation: Operation, *, matched: int, jobs: int, pages: int, cursor: str | None, now: int) -> Operation:
+def selected(
+    operation: Operation, *, matched: int, chosen: int, pages: int, cursor: str | None, now: int
+) -> Operation:
     """Some more of its jobs are found; without a cursor these were all."""
     found = replace(
         operation,
         matched=operation.matched + matched,
-        total=operation.total + jobs,
+        total=operation.total + chosen,
         pages=operation.pages + pages,
         cursor=cursor,
         updated_at=now,
@@ -111,12 +116,12 @@ def selected(operation: Operation, *, matched: int, jobs: int, pages: int, curso
     return found if found.pages else ended(found, OperationState.COMPLETED, now=now)
 
 
-def advanced(operation: Operation, *, jobs: int, changed: int, now: int) -> Operation:
+def advanced(operation: Operation, *, treated: int, changed: int, now: int) -> Operation:
     """One more page is treated."""
     further = replace(
         operation,
         page=operation.page + 1,
-        done=operation.done + jobs,
+        done=operation.done + treated,
         changed=operation.changed + changed,
         updated_at=now,
     )

@@ -12,8 +12,9 @@ from blobforge.job import Job
 from blobforge.machinery.hop import Hop, in_thread
 from blobforge.operation import MOST_OPEN, Operation
 from blobforge.store.filters import JobFilter
-from blobforge.store.lists import Cursor, Page
+from blobforge.store.lists import Cursor, ListedWorker, Page
 from blobforge.store.reading import Reader
+from blobforge.worker import WorkerFilter
 
 T = TypeVar("T")
 
@@ -67,6 +68,16 @@ class OperatorReads:
 
     async def operation_jobs(self, operation_id: int, page: int) -> list[int]:
         return await self._reads.run(lambda reader: reader.operation_jobs(operation_id, page))
+
+    async def operation_workers(self, operation_id: int, page: int) -> list[str]:
+        return await self._reads.run(lambda reader: reader.operation_workers(operation_id, page))
+
+    async def list_workers(self, wanted: WorkerFilter, after: str, limit: int) -> tuple[list[ListedWorker], bool]:
+        return await self._reads.run(lambda reader: reader.roster.by_id(wanted, after=after, limit=limit))
+
+    async def workers(self, ids: Sequence[str]) -> list[ListedWorker]:
+        found = await self._reads.moment(lambda reader: [reader.roster.worker(id_) for id_ in ids])
+        return [each for each in found if each is not None]
 
     async def list_jobs(self, wanted: JobFilter, cursor: Cursor, limit: int) -> Page:
         return await self._reads.run(lambda reader: reader.list_jobs(wanted, limit=limit, cursor=cursor))

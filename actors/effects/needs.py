@@ -115,6 +115,7 @@ def _add(needs: Needs, message: Message[Any]) -> None:  # noqa: PLR0912, PLR0915
             needs.jobs.add(message.job_id)
         case AdvanceOperation():
             needs.jobs.update(message.jobs)
+            needs.workers.update(message.workers)
             if message.verb in ("retype", "undo"):
                 needs.beside.update(message.jobs)
             if message.verb in ("retry", "undo"):

@@ -11,8 +11,8 @@ from functools import partial
 import msgspec
 from msgspec.structs import replace
 
+from actors.effects import fleet, retention
 from actors.effects import jobs as on_jobs
-from actors.effects import retention
 from actors.effects.retyping import retyped
 from actors.effects.transaction import Transaction
 from actors.messages import (
@@ -27,6 +27,8 @@ from actors.messages import (
     OperationStands,
     PruneOperations,
     Purged,
+    RemoveWorker,
+    RemoveWorkers,
     Retry,
     Retype,
     SelectJobs,
@@ -35,7 +37,7 @@ from actors.messages import (
     UndoJobs,
     UndoOperation,
 )
-from actors.works import JobItem, item, scope_of, still_chosen
+from actors.works import JobItem, chosen_workers, item, scope_of, still_chosen
 from blobforge import operation as life
 from blobforge.access import Caller
 from blobforge.events import OperationsBegun, OperationUpdated
@@ -87,9 +89,9 @@ def select(tx: Transaction, message: SelectJobs) -> OperationStands | Refusal:
     if (refused := _rights(tx, operation)) is not None:
         return _end(tx, operation, refused)
     tx.store.operations.add_pages(operation.id, message.after, message.pages)
-    jobs = sum(map(len, message.pages))
+    chosen = sum(map(len, message.pages))
     found = life.selected(
-        operation, matched=message.matched, jobs=jobs, pages=len(message.pages), cursor=message.cursor, now=tx.now
+        operation, matched=message.matched, chosen=chosen, pages=len(message.pages), cursor=message.cursor, now=tx.now
     )
     return _save(tx, operation, found)
 
@@ -103,18 +105,35 @@ def advance(tx: Transaction, message: AdvanceOperation) -> OperationStands | Ref
     if (refused := _rights(tx, operation)) is not None:
         return _end(tx, operation, refused)
     plan = _decode_plan(operation.work)
+    if isinstance(plan.work, RemoveWorkers):
+        return _remove_workers(tx, operation, plan.work)
     ids, before = tx.store.operations.page(operation.undo_of or operation.id, operation.page)
     changes: list[KeptChange] = []
     if isinstance(plan.work, UndoJobs):
         ids = [change.job_id for change in before]
         changed = tx.each(before, on_jobs.put_back)
     else:
-        work = partial(_treat, plan=plan, asked_at=operation.created_at, changes=changes)
-        changed = tx.each([item(plan.work, job_id) for job_id in ids], work)
+        treat = partial(_treat, plan=plan, asked_at=operation.created_at, changes=changes)
+        changed = tx.each([item(plan.work, job_id) for job_id in ids], treat)
     # Behind the jobs: what was written at once could not be undone alone.
     if changes or operation.undo_of is not None:
         tx.store.operations.keep_changes(operation.undo_of or operation.id, operation.page, changes)
-    return _save(tx, operation, life.advanced(operation, jobs=len(ids), changed=changed, now=tx.now))
+    return _save(tx, operation, life.advanced(operation, treated=len(ids), changed=changed, now=tx.now))
+
+
+def _remove_workers(tx: Transaction, operation: Operation, work: RemoveWorkers) -> OperationStands:
+    """One page of workers. One that was made since the operation was asked for is another worker of that name."""
+    only = chosen_workers(work)
+    ids = tx.store.operations.workers(operation.id, operation.page)
+
+    def treat(tx: Transaction, worker_id: str) -> bool:
+        worker = tx.store.worker(worker_id)
+        if worker is None or worker.created_at > operation.created_at:
+            return False
+        return not isinstance(fleet.remove(tx, RemoveWorker(worker_id, only)), Refusal)
+
+    changed = tx.each(ids, treat)
+    return _save(tx, operation, life.advanced(operation, treated=len(ids), changed=changed, now=tx.now))
 
 
 def _treat(tx: Transaction, asked: JobItem, *, plan: OperationPlan, asked_at: int, changes: list[KeptChange]) -> bool:

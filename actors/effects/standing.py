@@ -11,6 +11,7 @@ from typing import Any, assert_never
 
 from actors.effects.transaction import Transaction
 from actors.messages import (
+    AdvanceOperation,
     Batch,
     DeleteToken,
     DisableWorker,
@@ -42,6 +43,8 @@ _REVOKING = (
 
 def may_revoke(message: Message[Any]) -> bool:
     """Whether the message may take a caller's rights: such messages go first in their transaction."""
+    if isinstance(message, AdvanceOperation):
+        return bool(message.workers)
     items: tuple[object, ...] = message.items if isinstance(message, Batch) else (message,)
     return any(isinstance(each, _REVOKING) for each in items)
 

@@ -36,18 +36,12 @@ class Change:
 
 
 def bulk_options(command: Decorated) -> Decorated:
-    """--dry-run and --yes."""
-    command = click.option("-y", "--yes", is_flag=True, help="Do not ask before many jobs are changed.")(command)
+    """--dry-run, --yes and --background."""
+    command = click.option(
+        "--background", is_flag=True, help="Have the server do it by itself, as an operation; say its number."
+    )(command)
+    command = click.option("-y", "--yes", is_flag=True, help="Do not ask before many are changed.")(command)
     return click.option("--dry-run", is_flag=True, help="Say how many it would change, and change none.")(command)
-
-
-def job_options(command: Decorated) -> Decorated:
-    """Those, and --background."""
-    return bulk_options(
-        click.option(
-            "--background", is_flag=True, help="Have the server do it by itself, as an operation; say its number."
-        )(command)
-    )
 
 
 @click.command("retry")
@@ -58,7 +52,7 @@ def job_options(command: Decorated) -> Decorated:
 @click.option(
     "--compare", is_flag=True, help="Keep what they have now for a while beside the next result: see `results diff`."
 )
-@job_options
+@bulk_options
 @session_options
 @pass_session
 def retry_jobs(
@@ -96,7 +90,7 @@ def retry_jobs(
 @click.command("cancel")
 @some_ids
 @bulk_filters
-@job_options
+@bulk_options
 @session_options
 @pass_session
 def cancel_jobs(
@@ -123,7 +117,7 @@ def cancel_jobs(
 @some_ids
 @click.argument("priority", type=click.IntRange(1, 5))
 @bulk_filters
-@job_options
+@bulk_options
 @session_options
 @pass_session
 def set_priority(
@@ -228,7 +222,7 @@ def set_requirements(
 @some_ids
 @bulk_filters
 @click.option("--keep-objects", is_flag=True, help="Leave their sources and outputs in the object store.")
-@job_options
+@bulk_options
 @session_options
 @pass_session
 def delete_jobs(
@@ -261,7 +255,7 @@ def tag_jobs() -> None:
 @click.argument("name", metavar="TAG")
 @some_ids
 @bulk_filters
-@job_options
+@bulk_options
 @session_options
 @pass_session
 def add_tag(session: CliSession, /, *, name: str, job_ids: tuple[int, ...], **more: Any) -> None:
@@ -281,7 +275,7 @@ def add_tag(session: CliSession, /, *, name: str, job_ids: tuple[int, ...], **mo
 @click.argument("name", metavar="TAG")
 @some_ids
 @bulk_filters
-@job_options
+@bulk_options
 @session_options
 @pass_session
 def remove_tag(session: CliSession, /, *, name: str, job_ids: tuple[int, ...], **more: Any) -> None:

@@ -11,6 +11,7 @@ import click
 from blobforge.cli import common, output, suggest
 from blobforge.cli.change import bulk_options, change_counted
 from blobforge.cli.common import CliSession, CommandGroup, pass_session, session_options
+from blobforge.cli.operations import begun
 from blobforge.cli.selection import chosen, ids_or_filter
 
 if TYPE_CHECKING:
@@ -134,6 +135,7 @@ def remove_workers(
     older_than: float | None,
     dry_run: bool,
     yes: bool,
+    background: bool,
     **filters: str | None,
 ) -> None:
     """Forget workers; what they run goes back at once.
@@ -143,10 +145,17 @@ def remove_workers(
     \b
       blobforge workers remove gpu-1
       blobforge workers remove --type pdf --older-than 30d --dry-run
+      blobforge workers remove --search spot- --background
     """
     if older_than is not None:
         filters["silent_since"] = (datetime.now(UTC) - timedelta(seconds=older_than)).isoformat()
     ids_or_filter(worker_ids, filters, noun="worker")
+    if background and not dry_run:
+        common.confirm("Remove all workers that this means, in the background?", yes=yes)
+        wanted = chosen(filters)
+        number = session.run(lambda client: client.begin_removing_workers(ids=worker_ids, **wanted))
+        begun(session, number)
+        return
     if len(worker_ids) == 1 and not dry_run:
         (worker_id,) = worker_ids
         _act(session, worker_id, lambda client: client.remove_worker(worker_id))

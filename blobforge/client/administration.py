@@ -11,6 +11,7 @@ from blobforge.client.types import (
     BulkDone,
     DrillsPage,
     NewToken,
+    OperationBegun,
     OrphanSearch,
     StatusAnswer,
     SupersededAnswer,
@@ -80,6 +81,26 @@ class AdminEndpoints(ClientConnection):
             silent_since=silent_since,
         )
         return await self._post("/api/workers/remove", BulkDone, body, once_only=not dry_run, answer_timeout=IN_BULK)
+
+    async def begin_removing_workers(
+        self,
+        *,
+        ids: Sequence[str] | None = None,
+        status: str | None = None,
+        type: str | None = None,
+        q: str | None = None,
+        silent_since: str | None = None,
+    ) -> int:
+        """Have the server forget many workers by itself, as an operation; returns its number."""
+        body = without_none(
+            ids=list(ids) if ids else None,
+            status=status,
+            type=type,
+            q=q,
+            silent_since=silent_since,
+            background=True,
+        )
+        return (await self._post("/api/workers/remove", OperationBegun, body, once_only=True)).operation
 
     async def create_worker(self, worker_id: str, type: str, name: str | None = None) -> WorkerSecret:
         """Make a worker credential; its secret is in this answer and nowhere else."""

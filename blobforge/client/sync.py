@@ -509,6 +509,22 @@ class Client(BlockingClient):
             )
         )
 
+    def begin_removing_workers(
+        self,
+        *,
+        ids: Sequence[str] | None = None,
+        status: str | None = None,
+        type: str | None = None,
+        q: str | None = None,
+        silent_since: str | None = None,
+    ) -> int:
+        """Have the server forget many workers by itself, as an operation; returns its number."""
+        return self._run(
+            partial(
+                self._client.begin_removing_workers, ids=ids, status=status, type=type, q=q, silent_since=silent_since
+            )
+        )
+
     def create_worker(self, worker_id: str, type: str, name: str | None = None) -> WorkerSecret:
         """Make a worker credential; its secret is in this answer and nowhere else."""
         return self._run(partial(self._client.create_worker, worker_id, type, name))

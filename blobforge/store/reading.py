@@ -303,6 +303,9 @@ class Reader(Lookups, Protocol):
     def operation_jobs(self, operation_id: int, page: int) -> list[int]:
         """The ids of a page of its jobs."""
 
+    def operation_workers(self, operation_id: int, page: int) -> list[str]:
+        """The ids of a page of its workers, of an operation over workers."""
+
     # --- statistics
 
     def stats(self, *, now: int) -> Stats:

@@ -214,8 +214,11 @@ class Operations(Protocol):
         """A new one (its `id` is ignored); returns its number."""
 
     def save(self, operation: Operation) -> None: ...
-    def add_pages(self, operation_id: int, first: int, pages: Sequence[Sequence[int]]) -> None:
-        """The ids of further jobs, in pages with numbers from `first` on."""
+    def add_pages(self, operation_id: int, first: int, pages: Sequence[Sequence[int] | Sequence[str]]) -> None:
+        """The ids of further jobs, or workers, in pages with numbers from `first` on."""
+
+    def workers(self, operation_id: int, page: int) -> list[str]:
+        """The workers of a page, of an operation over workers."""
 
     def page(self, operation_id: int, page: int) -> tuple[list[int], list[KeptChange]]:
         """The jobs of a page, and what was changed of them and can be undone."""

@@ -24,11 +24,14 @@ from actors.messages import (
     OperationPlan,
     PrioritiseJobs,
     PruneOperations,
+    RemoveWorker,
+    RemoveWorkers,
     RetryJobs,
     SelectJobs,
     TagJobs,
     UndoJobs,
     UndoOperation,
+    Unregister,
     Work,
 )
 from actors.works import touches
@@ -37,6 +40,7 @@ from blobforge.job import JobStatus
 from blobforge.operation import UNDO_MS, Operation, OperationState
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.filters import JobFilter
+from blobforge.worker import WorkerFilter
 from tests.fixtures.engines import ENGINES
 from tests.store.making import ADMIN, Book, submission
 
@@ -166,6 +170,49 @@ def _killed(book: Book) -> Callable[[], float]:
         raise KeyboardInterrupt
 
     return commit
+
+
+def test_workers_are_removed_a_page_at_a_turn_killed_at_each_step(
+    book: Book, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What they run goes back; one that has come back since, or was made anew, is left alone."""
+    for worker in ("w1", "w2", "w3", "w4"):
+        book.register(worker)
+        book.do(Claim(ADMIN, worker, ("pdf",)))
+    work = RemoveWorkers(chosen=WorkerFilter("online"))
+    number = int(book.do(BeginOperation(OperationPlan(work), ROOT)).operation_id)
+    book.do(SelectJobs(number, 0, (("w1", "w2"), ("w3", "w4", "gone")), 4))
+    book.now += 1
+    book.do(RemoveWorker("w2"))
+    book.register("w2")
+    book.do(Unregister(ADMIN, "w3"))
+    while not (before := stands(book, number)).ended:
+        with book.reader() as reader:
+            workers = reader.operation_workers(number, before.page)
+        asked = AdvanceOperation(number, before.page, "remove-workers", workers=tuple(workers))
+        with monkeypatch.context() as patch:
+            patch.setattr(book.store._bulk, "commit", _killed(book))  # type: ignore[attr-defined]
+            with pytest.raises(KeyboardInterrupt):
+                book.do(asked)
+        assert stands(book, number) == before, "nothing of it has happened"
+        book.do(asked)
+        book.do(asked)
+    done = stands(book, number)
+    assert (done.state, done.total, done.changed, done.refused) == (OperationState.COMPLETED, 5, 2, 3)
+    assert set(book.probe.column("workers", "id")) == {"w2", "w3"}
+    assert statuses(book) == {"pending": JOBS}
+    assert book.do(UndoOperation(number, ROOT)).code is RefusalCode.NO_SUCH_UNDO
+    book.counts_are_right()
+
+
+def test_workers_are_removed_by_an_administrators_token(book: Book) -> None:
+    book.register("w1")
+    token = book.do(CreateToken("t", "h" * 64, "bf_x", frozenset({Scope.SUBMIT, Scope.WORK}))).token_id
+    plan = OperationPlan(RemoveWorkers(("w1",)))
+    number = book.do(BeginOperation(plan, Caller(frozenset({Scope.SUBMIT}), token_id=token))).operation_id
+    book.do(SelectJobs(number, 0, (("w1",),), 1))
+    assert stands(book, number).state is OperationState.FAILED
+    assert book.probe.count("workers") == 1
 
 
 def test_what_has_moved_on_is_left_alone(book: Book) -> None:

@@ -145,6 +145,18 @@ def test_workers_are_removed_by_a_filter(local: Running, person: People) -> None
     assert local.ok("workers", "list", "--type", "far") == local.ok("workers", "list", "--type", "nothing")
 
 
+def test_workers_are_removed_in_the_background(local: Running, person: People) -> None:
+    for number in range(3):
+        person.call("POST", "/api/workers/register", {"id": f"gone {number}", "type": "gone"})
+        person.call("POST", f"/api/workers/gone {number}/unregister")
+    unasked = local.blobforge("workers", "remove", "--type", "gone", "--background")
+    assert (unasked.returncode, unasked.stdout) == (2, "")
+    number = local.ok("workers", "remove", "--type", "gone", "--background", "--yes").strip()
+    done = local.json("operations", "watch", number)
+    assert (done["verb"], done["state"], done["changed"]) == ("remove-workers", "completed", 3)
+    assert local.ok("workers", "list", "--type", "gone") == local.ok("workers", "list", "--type", "nothing")
+
+
 def test_in_the_background_it_is_an_operation(local: Running, person: People) -> None:
     """Begun, watched, shown, listed, taken back."""
     for number in range(3):

@@ -58,6 +58,10 @@ class Stage:
         with looked_into(self.server.database) as database:
             return database.probe.value(table, column, **where)
 
+    def tags(self, job_id: int) -> set[str]:
+        with looked_into(self.server.database) as database:
+            return {str(tag) for tag in database.probe.column("job_tags", "tag", job_id=job_id)}
+
     def count(self, table: str, **where: object) -> int:
         with looked_into(self.server.database) as database:
             return database.probe.count(table, **where)

@@ -124,6 +124,54 @@ def test_many_jobs_at_once_with_a_question_and_an_undo(stage: Stage, page: Page)
     other.context.close()
 
 
+def test_tags_of_many_jobs_without_a_script(stage: Stage) -> None:
+    scene = stage.scene()
+    jobs = [scene.submit(f"tags/{n}.pdf", type="tagging", tags=["old"] if n else []) for n in range(3)]
+    page = stage.visitor(java_script_enabled=False)
+    page.goto("/jobs?type=tagging&tag=old")
+    page.get_by_label("all that match").check()
+    page.locator("#tags summary").click()
+    page.get_by_role("button", name="Change tags…").click()
+    expect(page.get_by_role("alert")).to_contain_text("No tag was named, and nothing was done")
+    page.get_by_label("all that match").check()
+    page.locator("#tags summary").click()
+    page.get_by_label("Add", exact=True).fill("new")
+    page.get_by_label("Remove", exact=True).fill("old")
+    page.get_by_label("Remove", exact=True).press("Enter")
+    expect(page.get_by_text("This will change the tags of 2 jobs.")).to_be_visible()
+    facts = page.locator("dl.facts")
+    expect(facts).to_contain_text("Tag to add")
+    expect(facts).to_contain_text("type tagging, tag old")
+    page.get_by_role("button", name="Yes, 2 jobs").click()
+    said(page, "2 of 2 jobs have their tags changed.")
+    tags = {job: stage.tags(job) for job in jobs}
+    assert tags == {jobs[0]: set(), jobs[1]: {"new"}, jobs[2]: {"new"}}
+    page.get_by_role("button", name="Undo").click()
+    said(page, "Undone: 2 of 2 jobs are as before.")
+    assert stage.tags(jobs[1]) == {"old"}
+    page.goto("/jobs?type=tagging&tag=old")
+    page.get_by_label("all that match").check()
+    page.locator("#tags summary").click()
+    page.get_by_label("Add", exact=True).fill("old")
+    page.get_by_role("button", name="Change tags…").click()
+    expect(page.get_by_text("There is nothing to do: 2 jobs were selected, and they are so already.")).to_be_visible()
+    page.context.close()
+
+
+def test_a_retry_of_many_leaves_their_priority(stage: Stage, page: Page) -> None:
+    """The field for a new priority stands in the same form."""
+    scene = stage.scene()
+    job = scene.submit("urgent.pdf", type="urgent", priority=1)
+    scene.call("POST", f"/api/jobs/{job}/cancel")
+    page.goto("/jobs?type=urgent")
+    page.get_by_label("all that match").check()
+    page.get_by_role("button", name="Retry…").click()
+    expect(page.locator("dl.facts")).to_contain_text("type urgent")
+    page.get_by_role("button", name="Yes, 1 job").click()
+    said(page, "1 of 1 jobs go again.")
+    assert (status_of(stage, job), stage.value("jobs", "priority", id=job)) == ("pending", 1)
+
+
 def test_a_bulk_action_on_nothing_says_so(stage: Stage, page: Page) -> None:
     page.goto("/jobs")
     page.get_by_role("button", name="Cancel…").click()

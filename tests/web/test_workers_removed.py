@@ -10,10 +10,11 @@ import pytest
 import trio
 
 from actors.messages import Batch, BatchDone, RemoveWorker, WorkerChanged
+from actors.works import pages_of_workers
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.worker import WorkerFilter
 from tests.fixtures.local import LocalServer, virtual_now
-from tests.web.calls import assert_problem, raw, stream, worker
+from tests.web.calls import assert_problem, raw, stream, token, worker
 
 
 async def ids(local: LocalServer) -> list[str]:
@@ -119,6 +120,72 @@ async def test_a_slip_removes_none(local: LocalServer, autojump_clock: Any, body
     assert await ids(local) == list("abcde")
 
 
+async def in_background(local: LocalServer, **body: Any) -> dict[str, Any]:
+    """The operation, once it has ended."""
+    status, begun = await local.call("POST", "/api/workers/remove", body | {"background": True})
+    assert status == 202, begun
+    while True:
+        shown: dict[str, Any] = (await local.call("GET", f"/api/operations/{begun['operation']}"))[1]
+        if shown["state"] in ("completed", "cancelled", "failed"):
+            return shown
+        await trio.sleep(0.1)
+
+
+@pytest.mark.parametrize(
+    ("asked", "matched", "left"),
+    [({"type": "pdf"}, 4, "bcde"), ({"status": "online"}, 1, "abde"), ({"ids": ["a", "c", "nobody", "a"]}, 3, "bde")],
+)
+async def test_an_operation_removes_them_without_its_client(
+    local: LocalServer, autojump_clock: Any, asked: dict[str, Any], matched: int, left: str
+) -> None:
+    await fleet(local)
+    await local.submit()
+    await local.claim("c")
+    done = await in_background(local, **asked)
+    assert (done["state"], done["verb"], done["matched"]) == ("completed", "remove-workers", matched)
+    assert (done["changed"], done["refused"]) == (5 - len(left), 0)
+    assert done["undo"] == {"possible": False, "until": None, "undone_by": None, "note": done["undo"]["note"]}
+    assert await ids(local) == list(left)
+    assert (await local.job(1))["status"] == ("running" if "c" in left else "pending")
+    page = await (await raw(local, "GET", f"/operations/{done['id']}")).get_data(as_text=True)
+    assert f"{done['total']} of {done['total']} workers" in page.replace("<!-- -->", "")
+
+
+async def test_an_operation_over_workers_is_an_administrators(local: LocalServer, autojump_clock: Any) -> None:
+    await fleet(local)
+    secret = await token(local, "submit", "read", "work")
+    body = {"type": "pdf", "background": True}
+    assert_problem(await local.call("POST", "/api/workers/remove", body, token=secret), 403, "scope-missing")
+    local.parts.operator.running |= {-1, -2, -3, -4}  # there is no room for another
+    number = (await local.call("POST", "/api/workers/remove", body))[1]["operation"]
+    assert_problem(await local.call("POST", f"/api/operations/{number}/cancel", token=secret), 403, "scope-missing")
+    stopped = (await local.call("POST", f"/api/operations/{number}/cancel"))[1]
+    assert (stopped["state"], stopped["changed"]) == ("cancelled", 0)
+    assert await ids(local) == list("abcde")
+
+
+async def test_a_slip_begins_no_operation(local: LocalServer, autojump_clock: Any) -> None:
+    for body in ({}, {"ids": ["a"], "type": "pdf"}):
+        answer = await local.call("POST", "/api/workers/remove", body | {"background": True})
+        assert_problem(answer, 422, "invalid", field="ids")
+    body = {"type": "pdf", "background": True}
+    assert_problem(await local.call("POST", "/api/workers/remove?type=x", body), 422, "invalid")
+    assert (await local.call("GET", "/api/operations"))[1] == {"operations": []}
+
+
+def test_a_turn_has_as_many_workers_as_their_jobs_leave_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("actors.works.A_TURN", 10)
+    monkeypatch.setattr("actors.works.WORKERS_A_TURN", 4)
+    assert pages_of_workers([]) == ()
+    assert pages_of_workers([(each, 0) for each in "abcdef"]) == (("a", "b", "c", "d"), ("e", "f"))
+    assert pages_of_workers([("a", 3), ("b", 5), ("c", 0), ("d", 100), ("e", 0)]) == (
+        ("a", "b"),
+        ("c",),
+        ("d",),
+        ("e",),
+    )
+
+
 async def test_the_form_asks_first(local: LocalServer, autojump_clock: Any) -> None:
     await fleet(local)
     page = await (await raw(local, "GET", "/workers?type=pdf")).get_data(as_text=True)
@@ -133,6 +200,16 @@ async def test_the_form_asks_first(local: LocalServer, autojump_clock: Any) -> N
     assert 'action="/do/workers/remove"' in asked
     assert await ids(local) == list("abcde")
     assert (await raw(local, "POST", "/do/workers/remove", form, **as_form)).status_code == 303
+    assert await ids(local) == list("bcde")
+
+
+async def test_the_form_has_it_done_in_the_background(local: LocalServer, autojump_clock: Any) -> None:
+    await fleet(local)
+    as_form = {"Content_Type": "application/x-www-form-urlencoded", "Sec_Fetch_Site": "same-origin"}
+    form = b"type=pdf&status=offline&return_to=/workers&background=true"
+    answer = await raw(local, "POST", "/do/workers/remove", form, **as_form)
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/operations/1")
+    await trio.sleep(1)
     assert await ids(local) == list("bcde")
 
 

@@ -104,10 +104,8 @@ async def _bulk(call: Call, body: wire_bulk.BulkBody, work: Work) -> BulkAnswere
     if isinstance(chosen, Refusal):
         return chosen
     if body.background and not body.dry_run:
-        if (refusal := _parameters_refused(call)) is not None:
-            return refusal
         ids = tuple(dict.fromkeys(body.ids)) if body.ids is not None else None
-        return await operations.begin(call, OperationPlan(work, ids, chosen), _said(body))
+        return await begin(call, body, OperationPlan(work, ids, chosen))
 
     async def select() -> Selected:
         matched, ids = await _select(call, body.ids, chosen, work)
@@ -115,6 +113,15 @@ async def _bulk(call: Call, body: wire_bulk.BulkBody, work: Work) -> BulkAnswere
 
     only = chosen if body.ids is None else None
     return await carry_out(call, body, select, only=only, undo=undo, at_once=at_once(work))
+
+
+async def begin(
+    call: Call, body: wire_bulk.BulkBody | wire_bulk.BulkWorkers, plan: OperationPlan | Refusal
+) -> tuple[int, wire_bulk.OperationBegun] | Refusal:
+    """Have it done as an operation."""
+    if isinstance(plan, Refusal):
+        return plan
+    return _parameters_refused(call) or await operations.begin(call, plan, _said(body))
 
 
 def _chosen(body: wire_bulk.BulkBody) -> JobFilter | Refusal:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from msgspec.structs import replace
-
-from actors.messages import RemoveWorker
+from actors.messages import OperationPlan, RemoveWorker, RemoveWorkers
+from actors.works import chosen_workers
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.lists import ListedWorker
-from blobforge.worker import WorkerFilter, WorkerStatus
+from blobforge.worker import WorkerFilter
 from web.api import bulk, encode, wire_bulk
 from web.routing import Access, Call, Route
 
@@ -15,28 +14,40 @@ PAGE = 1000  # workers read at once
 AT_ONCE = 100  # removed in one transaction: the jobs of each go back along with it
 
 
-async def remove_many(call: Call, body: wire_bulk.BulkWorkers) -> wire_bulk.BulkAnswer | Refusal:
+async def remove_many(call: Call, body: wire_bulk.BulkWorkers) -> bulk.BulkAnswered:
+    if body.background and not body.dry_run:
+        return await bulk.begin(call, body, _wanted(body))
+
     async def select() -> bulk.Selected | Refusal:
         return await _select(call, body)
 
     return await bulk.carry_out(call, body, select, at_once=AT_ONCE)
 
 
-async def _select(call: Call, body: wire_bulk.BulkWorkers) -> bulk.Selected | Refusal:
+def _wanted(body: wire_bulk.BulkWorkers) -> OperationPlan | Refusal:
     wanted = WorkerFilter(body.status, None, body.type, body.q, encode.ms_or_none(body.silent_since))
     if body.ids is not None:
         if wanted != WorkerFilter():
             return Refusal(RefusalCode.INVALID, "Send ids or a filter, not both.", field="ids")
-        ids = list(dict.fromkeys(body.ids))
+        return OperationPlan(RemoveWorkers(tuple(dict.fromkeys(body.ids))))
+    if wanted == WorkerFilter():
+        text = "Send ids, or at least one of status, type, q, silent_since."
+        return Refusal(RefusalCode.INVALID, text, field="ids")
+    return OperationPlan(RemoveWorkers(chosen=wanted))
+
+
+async def _select(call: Call, body: wire_bulk.BulkWorkers) -> bulk.Selected | Refusal:
+    plan = _wanted(body)
+    if isinstance(plan, Refusal):
+        return plan
+    assert isinstance(plan.work, RemoveWorkers)
+    ids, wanted, only = plan.work.workers, plan.work.chosen, chosen_workers(plan.work)
+    if ids is not None:
         found = await call.services.reads.moment(
             lambda reader: [each for each in ids if reader.worker(each) is not None]
         )
         return len(ids), [RemoveWorker(each) for each in found]
-    if wanted == WorkerFilter():
-        text = "Send ids, or at least one of status, type, q, silent_since."
-        return Refusal(RefusalCode.INVALID, text, field="ids")
-    # Once more in the transaction: a worker that has come back since stays, and its jobs with it.
-    only = replace(wanted, status=body.status or WorkerStatus.OFFLINE, enabled=True)
+    assert only is not None, "by a filter"
     matched = 0
     chosen: list[str] = []
     after, more = "", True
@@ -45,6 +56,7 @@ async def _select(call: Call, body: wire_bulk.BulkWorkers) -> bulk.Selected | Re
         matched += len(page)
         chosen += [worker.id for worker, _ in page if only.matches(worker)]
         after = page[-1][0].id if page else after
+    # Once more in the transaction: a worker that has come back since stays, and its jobs with it.
     return matched, [RemoveWorker(each, only) for each in chosen]
 
 
@@ -55,5 +67,5 @@ async def _page(call: Call, wanted: WorkerFilter, after: str) -> tuple[list[List
 ROUTES = [
     Route("POST", "/api/workers/remove", Access.ADMIN, remove_many,
           "Remove many workers, by their ids or by a filter", body=wire_bulk.BulkWorkers,
-          gives=wire_bulk.BulkAnswer, audit="workers.remove"),
+          gives=(wire_bulk.BulkAnswer, wire_bulk.OperationBegun), audit="workers.remove"),
 ]  # fmt: skip

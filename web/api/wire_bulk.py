@@ -80,7 +80,7 @@ class BulkWorkers(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """`ids`, or a filter. `q` is a part of the id or the name; `silent_since`: not heard from then on.
 
     By a filter, only workers that are `status` go, by default `offline`, and none that is disabled: its removal would
-    let it register again.
+    let it register again. `background`: answer 202 with the id of an operation at once.
     """
 
     ids: Annotated[list[WorkerId], Meta(min_length=1, max_length=10_000)] | None = None
@@ -89,6 +89,7 @@ class BulkWorkers(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     q: Annotated[str, Meta(min_length=1, max_length=500)] | None = None
     silent_since: Moment | None = None
     dry_run: bool = False
+    background: bool = False
 
 
 class BulkAnswer(msgspec.Struct, frozen=True):

@@ -24,15 +24,25 @@ from web.routing import Access, Call, Route
 MOST_FIELDS = 2000  # of one form: a page of jobs with all of them selected, and room
 LONGEST_FORM = 256 * 1024  # bytes
 NONE_TICKED = "Nothing was ticked, and nothing was done: tick the jobs that you mean, or take all that a filter has."
-# What is done to many: what a person is asked and, after the numbers, told.
+NO_TAG = "No tag was named, and nothing was done: write one to add, or one to remove."
+_STATE = "their state forbids it"
+_SO_ALREADY = "they are so already"
+# What is done to many: what a person is asked and, after the numbers, told; and why some are left as they are.
 BULK = {
-    "POST /api/jobs/retry": ("bring back", "go again"),
-    "POST /api/jobs/cancel": ("cancel", "are cancelled"),
-    "POST /api/jobs/priority": ("change the priority of", "have the new priority"),
-    "POST /api/jobs/retype": ("give another type to", "have the new type"),
-    "POST /api/jobs/delete": ("delete for good", "are deleted"),
-    "POST /api/workers/remove": ("remove", "are removed"),
+    "POST /api/jobs/retry": ("bring back", "go again", _STATE),
+    "POST /api/jobs/cancel": ("cancel", "are cancelled", _STATE),
+    "POST /api/jobs/priority": ("change the priority of", "have the new priority", _SO_ALREADY),
+    "POST /api/jobs/tags": ("change the tags of", "have their tags changed", _SO_ALREADY),
+    "POST /api/jobs/retype": ("give another type to", "have the new type", _STATE),
+    "POST /api/jobs/delete": ("delete for good", "are deleted", _STATE),
+    "POST /api/workers/remove": ("remove", "are removed", _STATE),
 }
+# What else a person has chosen of it: the words for the fields of the API's body.
+CHOSEN = {
+    "POST /api/jobs/priority": {"priority": "New priority"},
+    "POST /api/jobs/tags": {"add": "Tag to add", "remove": "Tag to remove"},
+}
+FILTERED = {"q": "text"}  # where a filter's name is no word
 
 # What stands in the notice, by the API's route; `{...}` are the path's parameters and the answer's fields.
 SAID = {
@@ -110,9 +120,12 @@ def _form(row: Route, answered: ActionAnswer) -> Route:
         if row.body is not None:
             if names_none(row.body, form):
                 return leave(call, back(call), Notice(NONE_TICKED, bad=True))
-            body = body_of(bulk_fields(form) if issubclass(row.body, wire_bulk.BulkBody) else form, row.body)
+            fields = bulk_fields(form, row.body) if issubclass(row.body, wire_bulk.BulkBody) else form
+            body = body_of(fields, row.body)
             if isinstance(body, Refusal):
                 return leave(call, back(call), refused_notice(body))
+            if isinstance(body, wire_bulk.BulkTags) and not body.add and not body.remove:
+                return leave(call, back(call), Notice(NO_TAG, bad=True))
             arguments = (body,)
         outcome = await row.handler(call, *arguments)
         if isinstance(outcome, Refusal):
@@ -148,7 +161,7 @@ def _bulk(row: Route) -> ActionAnswer:
     """First a dry run and a question with the number in it; the answer to that does it."""
 
     noun = "worker" if row.body is wire_bulk.BulkWorkers else "job"
-    question, said = BULK[row.name]
+    question, said, left = BULK[row.name]
     to = "/do" + row.path.removeprefix("/api")
 
     async def answered(
@@ -162,13 +175,32 @@ def _bulk(row: Route) -> ActionAnswer:
             return await page(
                 call, "confirm.html", title="Are you sure?", place=f"/{noun}s", to=to, what=question, noun=noun,
                 danger=question in ("delete for good", "remove"), found=outcome, kept=kept, return_to=back(call),
+                left=left, chosen=_chosen(form, row), wanted=_wanted(form, noun),
             )  # fmt: skip
         text = f"{outcome.changed:,} of {outcome.matched:,} {noun}s {said}."
         if outcome.refused:
-            text += f" {outcome.refused:,} were left: their state forbids it."
+            text += f" {outcome.refused:,} were left: {left}."
         return leave(call, back(call), Notice(text, undo=outcome.undo if isinstance(outcome.undo, str) else ""))
 
     return answered
+
+
+def _chosen(form: dict[str, list[str]], row: Route) -> list[tuple[str, str]]:
+    """What a person has chosen of the change itself, beside the jobs."""
+    assert row.body is not None
+    fields = bulk_fields(form, row.body)
+    named = CHOSEN.get(row.name, {})
+    return [(words, ", ".join(fields[name])) for name, words in named.items() if name in fields]
+
+
+def _wanted(form: dict[str, list[str]], noun: str) -> list[tuple[str, str]]:
+    """The filter by which they were chosen; empty where each was ticked."""
+    given: dict[str, str] = {}
+    if noun == "worker":
+        given = {name: form[name][-1] for name in ("q", "type", "status") if name in form}
+    elif "everything" in form:
+        given = {name.removeprefix("filter_"): form[name][-1] for name in form if name.startswith("filter_")}
+    return [(FILTERED.get(name, name.replace("_", " ")), value) for name, value in given.items()]
 
 
 async def was_there(call: Call) -> Response:
@@ -208,13 +240,13 @@ def read_form(call: Call) -> dict[str, list[str]] | Refusal:
     return fields
 
 
-def bulk_fields(form: dict[str, list[str]]) -> dict[str, list[str]]:
+def bulk_fields(form: dict[str, list[str]], body: type[Any]) -> dict[str, list[str]]:
     """The fields of a bulk action: the jobs that were ticked, or with `everything` all that the list's filter holds.
 
     The list's filter comes as `filter_...`: a priority to look for is not the one to set.
     """
     fields = {name: values for name, values in form.items() if not name.startswith("filter_")}
-    if "to_priority" in form:
+    if "to_priority" in form and issubclass(body, wire_bulk.BulkPriority):  # and nothing else takes it from the form
         fields["priority"] = form["to_priority"]
     if "everything" not in form:
         return fields | {"ids": form.get("ids", [])}

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 from quart import Response
 
-from blobforge.operation import no_such_operation
+from actors.works import scope_of
+from blobforge.operation import REMOVE_WORKERS, no_such_operation
 from blobforge.refusals import Refusal
 from blobforge.store.lists import NEWEST
 from web.api import arrays
@@ -41,7 +42,8 @@ async def shown(call: Call) -> Response | Refusal:
     operation = operation_wire(found, now=now)
     return await page(
         call, "operation.html", title=f"Operation {number}", place="/operations", stats=stats, operation=operation,
-        facts=_facts(operation.asked), ended=found.ended, may_change=found.verb != "delete" or call.caller.is_admin,
+        facts=_facts(operation.asked), ended=found.ended, may_change=call.caller.may(scope_of(found.verb)),
+        noun="workers" if found.verb == REMOVE_WORKERS else "jobs",
     )  # fmt: skip
 
 
@@ -49,9 +51,13 @@ def _facts(asked: msgspec.Raw) -> list[tuple[str, str]]:
     """What was asked for, as words: what is to be done, and to which jobs."""
     plan: dict[str, Any] = msgspec.json.decode(asked)
     work, ids, wanted = plan["work"], plan.get("ids"), plan.get("filter") or {}
+    wanted = work.pop("chosen", wanted)
+    workers = work.pop("workers", None)
     facts = [(name, _word(value)) for name, value in work.items() if value not in (None, False, [], "")]
     if ids is not None:
         facts.append(("jobs", f"{len(ids)} by their numbers"))
+    if workers is not None:
+        facts.append(("workers", f"{len(workers)} by their names"))
     return [*facts, *(("only " + name, _word(value)) for name, value in wanted.items() if value is not None)]
 
 

@@ -12,6 +12,7 @@ from blobforge.store.sql import sql
 from blobforge.store.sql.running import Row, Statements
 
 _decode_ids = msgspec.json.Decoder(list[int]).decode
+_decode_workers = msgspec.json.Decoder(list[str]).decode
 _decode_changes = msgspec.json.Decoder(list[KeptChange]).decode
 
 
@@ -40,15 +41,19 @@ class Operations:
         id_, *values = astuple(operation)
         self._do.rows(sql.SAVE_OPERATION, (*values, id_))
 
-    def add_pages(self, operation_id: int, first: int, pages: Sequence[Sequence[int]]) -> None:
-        for number, jobs in enumerate(pages, first):
-            self._do.rows(sql.ADD_OPERATION_PAGE, (operation_id, number, msgspec.json.encode(jobs).decode()))
+    def add_pages(self, operation_id: int, first: int, pages: Sequence[Sequence[int] | Sequence[str]]) -> None:
+        for number, ids in enumerate(pages, first):
+            self._do.rows(sql.ADD_OPERATION_PAGE, (operation_id, number, msgspec.json.encode(ids).decode()))
 
     def page(self, operation_id: int, page: int) -> tuple[list[int], list[KeptChange]]:
         row = self._do.row(sql.OPERATION_PAGE, (operation_id, page))
         if row is None:
             return [], []
         return _decode_ids(row[0]), _decode_changes(row[1]) if row[1] is not None else []
+
+    def workers(self, operation_id: int, page: int) -> list[str]:
+        row = self._do.row(sql.OPERATION_PAGE, (operation_id, page))
+        return _decode_workers(row[0]) if row is not None else []
 
     def keep_changes(self, operation_id: int, page: int, changes: Sequence[KeptChange]) -> None:
         kept = msgspec.json.encode(changes).decode() if changes else None

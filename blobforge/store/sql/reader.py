@@ -194,6 +194,10 @@ class SqlReader(JobLists):
         row = self._ask.row(sql.OPERATION_PAGE, (operation_id, page))
         return msgspec.json.decode(row[0], type=list[int]) if row else []
 
+    def operation_workers(self, operation_id: int, page: int) -> list[str]:
+        row = self._ask.row(sql.OPERATION_PAGE, (operation_id, page))
+        return msgspec.json.decode(row[0], type=list[str]) if row else []
+
     # --- statistics
 
     def stats(self, *, now: int) -> Stats:
