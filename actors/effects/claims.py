@@ -42,12 +42,11 @@ def claim(tx: Transaction, message: Claim, *, after: str | None = None) -> Grant
         return not_registered(worker.id)
     if refusal := bound_to_another(worker, message.types):
         return refusal
+    if refusal := one_too_many(tx, message.converter, known=worker.converter):
+        return refusal
     if worker.status is WorkerStatus.OFFLINE or tx.now - (worker.last_heartbeat or 0) >= LIFE_MS:
         worker = show_life(tx, worker)
-    said = _with_said(tx, worker, message)
-    if isinstance(said, Refusal):
-        return said
-    worker = said
+    worker = _with_said(tx, worker, message)
     if message.claim_key is not None and (again := _given_before(tx, message, worker)):
         return Granted(tuple(again), patience=patience_with(tx, again, worker))
     if not gets_work(worker):
@@ -82,13 +81,11 @@ def patience_with(tx: Transaction, jobs: Iterable[Job], worker: Worker) -> dict[
     return {type_: patience for type_, patience in found.items() if patience is not None}
 
 
-def _with_said(tx: Transaction, worker: Worker, message: Claim) -> Worker | Refusal:
+def _with_said(tx: Transaction, worker: Worker, message: Claim) -> Worker:
     """The worker with what the claim says of it, which is written where it has changed."""
     said = message.converter or worker.converter
     if worker.accepts == message.accepts and worker.converter == said:
         return worker
-    if (refusal := one_too_many(tx, said, known=worker.converter)) is not None:
-        return refusal
     now = tx.store.worker(worker.id)  # its sign of life may have been written just before
     assert now is not None
     changed = replace(now, accepts=message.accepts, converter=said)

@@ -1,4 +1,8 @@
-"""How many converters there may be. Filters by version look at each of them, so these are releases, not builds."""
+"""How many converters there may be. Filters by version look at each of them, so these are releases, not builds.
+
+Those of the results that are kept, and of the workers that are known, count: in the transaction in which one is said,
+on each engine, whatever was said before. What an attempt was begun with is its result's, also where nothing else has
+it any more by then: no conversion is refused for it."""
 
 from __future__ import annotations
 

@@ -187,6 +187,8 @@ class JobRows(OpenTransaction):
         journal.put(self._rows.jobs, before.id, after)
         if after.type != current.type and not self.knows_type(after.type):
             journal.put(self._rows.new_types, after.type, True)
+        if current.made_by != after.made_by:
+            self._rows.lose_converter(current.made_by)
         if self._rows.running_of:
             self._hold(current, after)
         if self._rows.loads:
@@ -201,6 +203,7 @@ class JobRows(OpenTransaction):
         if job.id not in self._pending.jobs_were:
             journal.put(self._pending.jobs_were, job.id, current)
         journal.put(self._rows.jobs, job.id, None)
+        self._rows.lose_converter(current.made_by)
         if (of := self._rows.by_hash.get(job.source_hash)) is not None:
             journal.put(self._rows.by_hash, job.source_hash, tuple(each for each in of if each != job.id))
         self._hold(current, None)

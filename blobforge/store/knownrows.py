@@ -51,6 +51,8 @@ class KnownRows:
         self.repeated: dict[tuple[str, str], tuple[bytes, bytes, int] | None] = {}
         self.causes: dict[str, int | None] = {}
         self.loads: dict[str, TypeLoad] = {}  # of types with limits, as their jobs stand in the transaction
+        self.converters: set[str] = set()  # those that are surely there
+        self.converters_less: set[str] = set()  # those that a job or a worker has no longer
         self.new_ids: list[int] = []
         self.ids_given: dict[str, int] = {}  # "": how many of them
         self.new_types: dict[str, bool] = {}  # of jobs that are new: the engine does not know them yet
@@ -58,6 +60,7 @@ class KnownRows:
             self.jobs, self.by_hash, self.running_of, self.ready, self.kept, self.ahead, self.workers,
             self.attempts, self.failed, self.online, self.files, self.dooms, self.paths, self.claim_keys,
             self.repeated, self.causes, self.loads, self.new_ids, self.ids_given, self.ready_of, self.kept_of,
+            self.converters, self.converters_less,
         )  # fmt: skip
 
     def forget(self) -> None:
@@ -70,6 +73,12 @@ class KnownRows:
         """The transaction has ended."""
         self.forget()
         self.new_types.clear()
+
+    def lose_converter(self, converter: str | None) -> None:
+        """One job or worker has it no longer; there may be others that do."""
+        if converter is not None:
+            self.converters.discard(converter)
+            self.converters_less.add(converter)
 
     def load_ahead(self, needs: Needs) -> None:
         if self._bulk.far:

@@ -42,6 +42,8 @@ class WorkerRows(OpenTransaction):
         if worker_id not in self._pending.workers_were:
             self._journal.put(self._pending.workers_were, worker_id, current)
         self._journal.put(self._rows.workers, worker_id, after)
+        if current is not None and (after is None or after.converter != current.converter):
+            self._rows.lose_converter(current.converter)
 
     def note_types(self, worker: Worker, types: tuple[str, ...]) -> None:
         """The worker asks for jobs of these types."""

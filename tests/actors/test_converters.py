@@ -16,6 +16,7 @@ from actors.messages import (
     Cancel,
     Claim,
     Complete,
+    DeleteJob,
     DeleteJobs,
     ObjectSeen,
     OperationPlan,
@@ -93,6 +94,66 @@ def test_two_in_one_transaction_are_one_too_many(book: Book) -> None:
     )
     assert not isinstance(first, Refusal)
     refused(second)
+
+
+def test_what_is_forgotten_has_no_place_though_the_store_was_asked_for_it(book: Book) -> None:
+    """Only what is kept counts, as a server that has just started sees it."""
+    assert not isinstance(done(book, "m 1"), Refusal)
+    assert not isinstance(book.do(Register(ADMIN, "w2", "pdf", converter="m 1")), Refusal)
+    assert not isinstance(book.do(Register(ADMIN, "w1", "pdf", converter="m 2")), Refusal)
+    assert not isinstance(book.do(Register(ADMIN, "w2", "pdf", converter="m 2")), Refusal)
+    assert not isinstance(book.do(DeleteJob(1)), Refusal)
+    assert not isinstance(book.do(Register(ADMIN, "w1", "pdf", converter="m 3")), Refusal)
+    refused(book.do(Register(ADMIN, "w1", "pdf", converter="m 1")))
+
+
+def test_what_goes_in_the_same_transaction_makes_room(book: Book) -> None:
+    """And what goes and is said again counts once, in whichever order."""
+    assert not isinstance(done(book, "m 1"), Refusal)
+    book.do(Register(ADMIN, "w1", "pdf", converter="m 2"))
+    *_, third, moved, back = book.do(
+        Register(ADMIN, "w2", "pdf", converter="m 1"),
+        Register(ADMIN, "w2", "pdf", converter="m 2"),
+        DeleteJob(1),
+        Register(ADMIN, "w2", "pdf", converter="m 3"),
+        Register(ADMIN, "w1", "pdf", converter="m 3"),
+        Register(ADMIN, "w2", "pdf", converter="m 2"),
+    )
+    assert not isinstance(third, Refusal)
+    assert not isinstance(moved, Refusal)
+    assert not isinstance(back, Refusal), "there are m 3 and room for one"
+    refused(book.do(Register(ADMIN, "w1", "pdf", converter="m 1")))
+
+
+def test_an_attempt_keeps_what_it_was_begun_with(book: Book) -> None:
+    """Also where neither a result nor a worker has it any more: a conversion of hours is not refused for it."""
+    (job,) = book.do(Claim(ADMIN, "w1", ("pdf",), converter="m 1")).jobs
+    book.do(Register(ADMIN, "w1", "pdf", converter="m 2"), Register(ADMIN, "w2", "pdf", converter="m 3"))
+    complete = Complete(ADMIN, "w1", job.id, job.lease, None, ObjectSeen(Seen.ABSENT), None, "{}", converter="m 1")
+    assert not isinstance(book.do(complete), Refusal)
+    refused(book.do(Claim(ADMIN, "w1", ("pdf",), converter="m 4")))
+    book.counts_are_right()
+
+
+def test_what_a_completion_says_costs_one_look_in_a_transaction(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not isinstance(done(book, "m 1"), Refusal)
+    jobs = book.do(Claim(ADMIN, "w2", ("pdf",), 3)).jobs
+    looks: list[str] = []
+    is_written = book.store._is_written  # type: ignore[attr-defined]
+
+    def counted(converter: str) -> bool:
+        looks.append(converter)
+        return bool(is_written(converter))
+
+    monkeypatch.setattr(book.store, "_is_written", counted)
+    answers = book.do(
+        *(
+            Complete(ADMIN, "w2", job.id, job.lease, None, ObjectSeen(Seen.ABSENT), None, "{}", converter="m 1")
+            for job in jobs
+        )
+    )
+    assert not any(isinstance(each, Refusal) for each in answers)
+    assert looks == ["m 1"]
 
 
 def test_results_are_found_by_what_made_them(book: Book) -> None:

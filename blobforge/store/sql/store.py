@@ -41,8 +41,6 @@ class SqlStore(CredentialLookups, WorkingSet):
         self.requirements = Requirements(self._do, bulk, self)
         self.arrivals = Arrivals(self._do, self, self.requirements)
         self.outputs = Outputs(self._do)
-        # Those that were known once. One that is forgotten meanwhile may come back though there is no room for it.
-        self._converters: set[str] = set()
         self.superseded = Superseded(self._do, self)
         self.types = Types(self._do, bulk, self)
         self.searches = Searches(self._do)
@@ -89,13 +87,19 @@ class SqlStore(CredentialLookups, WorkingSet):
         return self.known([rows.job(row) for row in self._do.rows(sql.COMPARED_UNTIL, (before, limit))])
 
     def has_converter(self, converter: str) -> bool:
-        if converter in self._converters:
+        if converter in self._rows.converters:
             return True
-        self.settle()
-        found = self._do.row(sql.HAS_CONVERTER, (converter,)) is not None
-        if found:
-            self._converters.add(converter)
+        less = converter in self._rows.converters_less  # what is written may be of those that have it no longer
+        found = not less and self._is_written(converter)
+        if not found:
+            self.settle()
+            found = self._is_written(converter)
+        if found and self._open and not less:
+            self._rows.converters.add(converter)
         return found
+
+    def _is_written(self, converter: str) -> bool:
+        return self._do.row(sql.HAS_CONVERTER, (converter,)) is not None
 
     def count_converters(self) -> int:
         row = self._do.row(sql.KNOWN_CONVERTERS)

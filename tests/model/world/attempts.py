@@ -32,6 +32,8 @@ class Attempts(Access, Labels, Kinds):
             return No("no-such-worker")
         if worker.bound is not None and any(type_ != worker.bound for type_ in types):
             return No("worker-bound")
+        if self.too_many(converter, worker.converter):
+            return No("invalid")
         if worker.status == "offline" or now - (worker.seen or 0) >= LIFE_MS:
             self.alive(worker, now)
         worker.accepts, worker.converter = accepts, converter or worker.converter
@@ -79,6 +81,12 @@ class Attempts(Access, Labels, Kinds):
             self.claim_keys[worker_id, key] = [(job.id, job.attempt) for job in jobs]
             self.claimed_at[worker_id, key] = now
         return self.granted(jobs, withheld=tuple(sorted(withheld)), rooms=tuple(left.items()), accepts=accepts)
+
+    def too_many(self, converter: str | None, known: str | None) -> bool:
+        """Whether this converter would be one more than there may be of results and workers."""
+        there = {job.made_by for job in self.jobs.values()} | {each.converter for each in self.workers.values()}
+        there -= {None}
+        return converter not in (None, known, *there) and len(there) >= self.rules.max_converters
 
     def another(self, type_: str, but: Sequence[str], requires: str | None) -> bool:
         """Whether a worker for the type is online that is none of those."""
@@ -186,6 +194,8 @@ class Attempts(Access, Labels, Kinds):
             late = self.comes_late(job, message.worker_id, message.lease)
             if not late and not self.holds(job, message.worker_id, message.lease):
                 return self.not_held(job)
+            if self.too_many(message.converter, job.history[job.attempt].converter):
+                return No("invalid")
             if message.several is not None:
                 sizes = [size for size, chosen in self.outputs.get((job.id, job.attempt), {}).values() if chosen]
                 if (len(sizes), sum(sizes)) != (message.several.count, message.several.size):

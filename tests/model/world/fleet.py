@@ -24,6 +24,8 @@ class Fleet(Attempts):
         if worker is None:
             if who.worker is not None:
                 return No("no-such-worker")
+            if self.too_many(converter, None):
+                return No("invalid")
             worker = self.workers[worker_id] = Worker(worker_id, type_, token=who.token)
         allowed = self.may_act(worker_id, who._replace(instance=None))
         if isinstance(allowed, No):
@@ -31,10 +33,13 @@ class Fleet(Attempts):
             orphan = owned and worker.token not in self.tokens
             if not (worker.enabled and orphan and who.token is not None):
                 return allowed
-            self.take_back(worker_id, now)
-            worker.token, worker.instance = who.token, None
         if worker.bound not in (None, type_):
             return No("worker-bound")
+        if self.too_many(converter, worker.converter):
+            return No("invalid")
+        if isinstance(allowed, No):
+            self.take_back(worker_id, now)
+            worker.token, worker.instance = who.token, None
         if who.instance is not None and worker.instance not in (None, who.instance):
             heard = now - (worker.seen or 0)
             if worker.registered and heard < 2 * self.rules.beat_ms and replaces != worker.instance:

@@ -209,6 +209,7 @@ class Rules:
     timeout_ms: int = 60_000
     max_types: int = 3
     max_sets: int = 3
+    max_converters: int = 2
     backoff_ms: int = 30_000
     backoff_max_ms: int = 50_000
     compare_ms: int = 600_000
