@@ -240,6 +240,19 @@ def _with(job: Job, former: Result | None) -> Job:
     )
 
 
+def weighed(job: Job, attempt: int, output_key: str, size: int | None) -> Job | None:
+    """The job once it is known how many bytes this output of an attempt has: of its result, or of the former one that
+    it would come back to. None where it is of neither."""
+    if job.result_attempt == attempt and job.output_key == output_key:
+        known = job.output_bytes is not None and size is not None
+        return replace(job, output_bytes=size) if known else job
+    former = former_result(job)
+    if former is None or (former.attempt, former.output_key) != (attempt, output_key):
+        return None
+    former = replace(former, output_bytes=size if size is not None else former.output_bytes)
+    return replace(job, replaced=msgspec.json.encode(former).decode())
+
+
 def _weighed(job: Job, output_bytes: int) -> int | None:
     """What its result has, in a job whose bytes are counted."""
     return output_bytes if job.output_bytes is not None else None

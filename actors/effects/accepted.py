@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from msgspec.structs import replace
-
 from actors.effects.causes import REVOKED_CAUSE, blamed
 from actors.effects.deletions import doom
 from actors.effects.returns import tell_return
@@ -23,9 +21,13 @@ from blobforge.events import (
 from blobforge.job import Job, Outcome
 
 
-def record(tx: Transaction, job: Job, key: str, seen: ObjectSeen, *, said: str | None) -> None:
-    """Remember what was seen of an accepted output, and have it kept unless nothing can write over it."""
-    keeping = seen.version is None and not job.write_once
+def record(
+    tx: Transaction, job: Job, key: str, seen: ObjectSeen, *, said: str | None, attempt: int | None = None
+) -> None:
+    """Remember what was seen of an accepted output, and have it kept unless nothing can write over it. `attempt`: the
+    one that it is of, where the job may have begun another since."""
+    attempt = attempt if attempt is not None else job.attempt
+    keeping = seen.version is None and not (job.write_once and attempt == job.attempt)
     tx.store.record_file(
         key,
         size=seen.size,
@@ -33,13 +35,13 @@ def record(tx: Transaction, job: Job, key: str, seen: ObjectSeen, *, said: str |
         now=tx.now,
         checked=True,
         job_id=job.id,
-        attempt=job.attempt,
+        attempt=attempt,
         etag=seen.etag,
         version=seen.version,
         keeping=keeping,
     )
     if keeping:
-        tx.facts.append(OutputAccepted(job.id, job.attempt, key, seen.size, seen.sha256 or said, seen.etag))
+        tx.facts.append(OutputAccepted(job.id, attempt, key, seen.size, seen.sha256 or said, seen.etag))
 
 
 def output_checked(tx: Transaction, message: OutputChecked) -> Expired:
@@ -51,10 +53,10 @@ def output_checked(tx: Transaction, message: OutputChecked) -> Expired:
     said, found = known.sha256, message.output.sha256
     if message.output.seen is not Seen.ABSENT and (said is None or found is None or said == found):
         job = tx.store.job(message.job_id)
-        if job is not None and job.result_attempt == message.attempt and job.output_key == message.key:
-            record(tx, job, message.key, message.output, said=said)
-            if job.output_bytes is not None and message.output.size not in (None, job.output_bytes):
-                tx.store.save_job(job, replace(job, output_bytes=message.output.size))
+        if job is not None and (weighed := life.weighed(job, message.attempt, message.key, message.output.size)):
+            record(tx, job, message.key, message.output, said=said, attempt=message.attempt)
+            if weighed != job:
+                tx.store.save_job(job, weighed)
         return Expired(0)
     return Expired(_revoked(tx, message.job_id, message.attempt, message.key))
 

@@ -85,7 +85,7 @@ def _accept(tx: Transaction, message: Complete, job: Job) -> Refusal | None:
         output_key=message.output_key,
         result=None if aside else message.result,
         result_size=size if aside else None,
-        output_bytes=message.several.size if message.several is not None else message.output.size or 0,
+        output_bytes=_bytes(message),
         converter=message.converter,
         compare_for=tx.rules.compare_ms,
         now=tx.now,
@@ -122,6 +122,13 @@ def _accept(tx: Transaction, message: Complete, job: Job) -> Refusal | None:
     tx.events.append(JobCompleted(job.id, job.type, completed.status, worker_id=message.worker_id))
     tx.facts.append(LeaseEnded(job.id))
     return None
+
+
+def _bytes(message: Complete) -> int:
+    """What its outputs have together, as far as it is known."""
+    if message.several is not None:
+        return message.several.size
+    return (message.output.size or 0) if message.output_key is not None else 0
 
 
 def _output_refused(message: Complete, job: Job) -> Refusal | None:

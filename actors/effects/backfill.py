@@ -70,11 +70,20 @@ def _weigh(tx: Transaction, limit: int) -> Backfilled:
     jobs = tx.store.jobs_between(*span, limit=limit)
     for job in jobs:
         if job.output_bytes is None:
-            output = tx.store.file(job.output_key) if job.output_key is not None else None
-            tx.store.save_job(job, replace(job, output_bytes=(output.size if output is not None else 0) or 0))
+            tx.store.save_job(job, replace(job, output_bytes=_bytes(tx, job)))
     more = len(jobs) == limit
     tx.store.rollups.weighed(next_job=jobs[-1].id + 1 if more else None)
     return Backfilled(more=True)
+
+
+def _bytes(tx: Transaction, job: Job) -> int:
+    """What the outputs of its result have together."""
+    attempt = job.result_attempt
+    several, size = tx.store.outputs.chosen(job.id, attempt) if attempt is not None else (0, 0)
+    if several:
+        return size
+    output = tx.store.file(job.output_key) if job.output_key is not None else None
+    return (output.size if output is not None else 0) or 0
 
 
 def _find_superseded(tx: Transaction, limit: int) -> Backfilled:

@@ -200,14 +200,16 @@ def test_whatever_comes_as_a_form_is_a_form_or_a_refusal(raw: bytes) -> None:
 
 def test_a_bulk_action_is_for_the_ticked_or_for_the_filter() -> None:
     form = {"ids": ["1", "2"], "filter_status": ["dead"], "filter_priority": ["5"], "to_priority": ["1"]}
-    assert bulk_fields(form) == {"ids": ["1", "2"], "to_priority": ["1"], "priority": ["1"]}
-    everything = bulk_fields(form | {"everything": ["1"]})
+    ticked = {"ids": ["1", "2"], "to_priority": ["1"]}
+    assert bulk_fields(form, wire_bulk.BulkPriority) == ticked | {"priority": ["1"]}
+    assert bulk_fields(form, wire_bulk.BulkRetry) == ticked, "the field for a new priority is none of a retry's"
+    everything = bulk_fields(form | {"everything": ["1"]}, wire_bulk.BulkPriority)
     assert "ids" not in everything
     assert everything["status"] == ["dead"]
     assert everything["only_priority"] == ["5"]
     assert everything["priority"] == ["1"]
     # Nothing ticked is no job, and never all of them.
-    assert bulk_fields({"filter_status": ["dead"]}) == {"ids": []}
+    assert bulk_fields({"filter_status": ["dead"]}, wire_bulk.BulkRetry) == {"ids": []}
     assert isinstance(body_of({"ids": []}, wire_bulk.BulkRetry), Refusal)
 
 

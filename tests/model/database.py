@@ -17,7 +17,7 @@ _JOBS = (
     "id", "type", "source_hash", "status", "priority", "max_attempts", "source_size", "attempt", "attempts", "losses",
     "worker_id", "lease", "completed_at", "not_before", "last_error", "output_key", "result", "progress",
     "heartbeat_at", "kept_attempt", "replaced", "releases", "avoid", "avoid_until", "options", "made_by", "compare",
-    "compare_until", "requires", "lane",
+    "compare_until", "requires", "lane", "output_bytes",
 )  # fmt: skip
 
 
@@ -93,18 +93,10 @@ def _jobs(probe: Probe) -> set[Row]:
         of = job["attempt"] if job["status"] == "completed" else job["kept_attempt"]
         if job["result"] is None:
             job["result"] = aside.get((job["id"], of))
-        if job["replaced"] is not None:
-            job["replaced"] = _without_bytes(job["replaced"])
         job["last_error"] = job["last_error"] is not None
         job["heartbeat_at"] = job["heartbeat_at"] if job["status"] == "running" else None
         found.add(tuple(job.values()))
     return found
-
-
-def _without_bytes(replaced: str) -> str:
-    said = json.loads(replaced)
-    said.pop("output_bytes", None)
-    return json.dumps(said, separators=(",", ":"), ensure_ascii=False)
 
 
 def should_hold(world: World) -> dict[str, Any]:
@@ -174,19 +166,21 @@ def _job(world: World, job: Job) -> Row:
         job.result, job.progress, job.beat if job.status == "running" else None, job.kept_attempt, _replaced(job),
         job.releases, json.dumps(job.avoid, separators=(",", ":")) if job.avoid else None, job.avoid_until,
         job.options, job.made_by, int(job.compare), job.compare_until,
-        job.requires, world.lane(job),
+        job.requires, world.lane(job), job.bytes,
     )  # fmt: skip
 
 
 def _replaced(job: Job) -> str | None:
     if job.replaced is None:
         return None
-    said: dict[str, Any] = dict(zip(("attempt", "output_key", "result", "made_by"), job.replaced, strict=True))
-    if said["made_by"] is None:
-        del said["made_by"]
-    if isinstance(result := said["result"], str) and len(result) > LARGEST_RESULT:
-        made_by = {"made_by": said.pop("made_by")} if "made_by" in said else {}
-        said |= {"result": None, "size": len(result)} | made_by
+    attempt, output, result, made_by, output_bytes = job.replaced
+    said: dict[str, Any] = {"attempt": attempt, "output_key": output, "result": result}
+    if isinstance(result, str) and len(result) > LARGEST_RESULT:
+        said |= {"result": None, "size": len(result)}
+    if output_bytes:
+        said["output_bytes"] = output_bytes
+    if made_by is not None:
+        said["made_by"] = made_by
     return json.dumps(said, separators=(",", ":"), ensure_ascii=False)
 
 

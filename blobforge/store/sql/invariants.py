@@ -279,23 +279,29 @@ INVARIANTS: Final = (
     ),
     Invariant(
         "counters of bytes that are not what counting says (status, type, priority: kept, counted)",
-        f"""SELECT status || ' ' || type || ' ' || priority || ': ' || sum(kept) || ', ' || sum(counted) FROM (
-              SELECT status, type, priority, source_bytes + output_bytes AS kept, 0 AS counted FROM job_counts
+        f"""SELECT status || ' ' || type || ' ' || priority || ': ' || sum(kept) || '/' || sum(kept_of_results)
+                  || ', ' || sum(counted) || '/' || sum(counted_of_results) FROM (
+              SELECT status, type, priority, source_bytes AS kept, output_bytes AS kept_of_results, 0 AS counted,
+                     0 AS counted_of_results FROM job_counts
               UNION ALL
-              SELECT status, type, priority, 0, {SOURCE_BYTES} + output_bytes FROM jobs
+              SELECT status, type, priority, 0, 0, {SOURCE_BYTES}, output_bytes FROM jobs
                WHERE output_bytes IS NOT NULL) AS each
-            GROUP BY status, type, priority HAVING sum(kept) <> sum(counted)""",
+            GROUP BY status, type, priority
+            HAVING sum(kept) <> sum(counted) OR sum(kept_of_results) <> sum(counted_of_results)""",
         ("jobs.output_bytes", "job_counts.output_bytes"),
     ),
     Invariant(
         "counters of tags that are not what counting says (tag: kept, counted)",
-        f"""SELECT tag || ': ' || sum(kept) || '/' || sum(weight) || ', ' || sum(counted) || '/' || sum(weighed)
+        f"""SELECT tag || ': ' || sum(kept) || '/' || sum(source_kept) || '/' || sum(output_kept) || ', '
+                  || sum(counted) || '/' || sum(source_counted) || '/' || sum(output_counted)
             FROM (
-              SELECT tag, n AS kept, source_bytes + output_bytes AS weight, 0 AS counted, 0 AS weighed FROM tag_counts
+              SELECT tag, n AS kept, source_bytes AS source_kept, output_bytes AS output_kept, 0 AS counted,
+                     0 AS source_counted, 0 AS output_counted FROM tag_counts
               UNION ALL
-              SELECT t.tag, 0, 0, 1, {SOURCE_BYTES} + output_bytes
+              SELECT t.tag, 0, 0, 0, 1, {SOURCE_BYTES}, output_bytes
                 FROM job_tags AS t JOIN jobs ON jobs.id = t.job_id WHERE output_bytes IS NOT NULL) AS each
-            GROUP BY tag HAVING sum(kept) <> sum(counted) OR sum(weight) <> sum(weighed)""",
+            GROUP BY tag HAVING sum(kept) <> sum(counted) OR sum(source_kept) <> sum(source_counted)
+                             OR sum(output_kept) <> sum(output_counted)""",
         ("jobs.output_bytes", "job_tags", "tag_counts"),
     ),
     Invariant(

@@ -22,7 +22,7 @@ from tests.model.plans.choices import (
     NOBODY,
     OUTPUT,
     OUTPUT_IS_THERE,
-    SEEN,
+    OUTPUT_SEEN,
     WHO,
     when_some,
 )
@@ -156,7 +156,7 @@ class Attempts(Base):
 
     @precondition(lambda self: self.has("running", "completed", "dead") or self.lost())
     @rule(
-        job=JOBS, by=WHO, caller=CALLERS, lease=LEASE, output=OUTPUT, seen=SEEN, checksum=CHECKSUM,
+        job=JOBS, by=WHO, caller=CALLERS, lease=LEASE, output=OUTPUT, seen=OUTPUT_SEEN, checksum=CHECKSUM,
         claim_next=st.booleans(), result=st.sampled_from([None, '{"pages":1}', LARGE]), accepts=ACCEPTS,
         converter=CONVERTER,
     )  # fmt: skip
@@ -214,7 +214,7 @@ class Attempts(Base):
         self.do(Asked(message, lambda _: self.world.expire_leases(silent, self.now)))
 
     @precondition(lambda self: any(not file.checked for file in self.world.files.values()))
-    @rule(which=st.integers(0, 2), output=SEEN)
+    @rule(which=st.integers(0, 2), output=OUTPUT_SEEN)
     def output_is_looked_for(self, which: int, output: m.ObjectSeen) -> None:
         """Of those that were accepted unseen; the look has an answer, and may come after anything else."""
         unchecked = sorted(key for key, file in self.world.files.items() if not file.checked)

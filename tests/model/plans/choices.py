@@ -62,6 +62,12 @@ SEEN = st.builds(
     size=st.just(1),
     sha256=st.sampled_from([None, hash_of("output")]),
 )
+OUTPUT_SEEN = st.builds(
+    m.ObjectSeen,
+    seen=st.sampled_from([m.Seen.VERIFIED, m.Seen.VERIFIED, m.Seen.PRESENT, m.Seen.ABSENT, m.Seen.UNKNOWN]),
+    size=st.sampled_from([1, 2, 3, None]),
+    sha256=st.sampled_from([None, hash_of("output")]),
+)
 SOURCE_IS_THERE = m.ObjectSeen(m.Seen.VERIFIED, size=1)
 OUTPUT_IS_THERE = m.ObjectSeen(m.Seen.PRESENT, size=1)
 

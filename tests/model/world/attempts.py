@@ -210,7 +210,9 @@ class Attempts(Access, Labels, Kinds):
             if late:
                 job.attempts, job.losses = job.attempts + 1, job.losses - 1
             job.status, job.worker, job.completed_at, job.error = "completed", message.worker_id, now, None
-            former = (job.kept_attempt, job.output, job.result, job.made_by)
+            former = (job.kept_attempt, job.output, job.result, job.made_by, job.bytes)
+            one = (message.output.size or 0) if message.output_key is not None else 0
+            job.bytes = message.several.size if message.several is not None else one
             job.replaced = former if job.kept_attempt is not None else None  # type: ignore[assignment]
             compared = job.compare and job.replaced is not None
             job.compare_until = now + self.rules.compare_ms if compared else None
@@ -311,9 +313,15 @@ class Attempts(Access, Labels, Kinds):
         said, found = known.sha256, message.output.sha256
         if message.output.seen != "absent" and not (said and found and said != found):
             job = self.jobs.get(message.job_id)
+            size = message.output.size
             if job is not None and job.output == message.key:
-                kept = self.files[message.key].kept
-                self.files[message.key] = File(message.output.size, found or said, True, True, kept)
+                job.bytes = size if size is not None else job.bytes
+            elif job is not None and job.replaced is not None and job.replaced[1] == message.key:
+                job.replaced = (*job.replaced[:4], size if size is not None else job.replaced[4])
+            else:
+                return ("Expired", 0)
+            kept = self.files[message.key].kept
+            self.files[message.key] = File(size, found or said, True, True, kept)
             return ("Expired", 0)
         return ("Expired", self.revoke(message.job_id, message.attempt, message.key, now))
 
@@ -323,7 +331,7 @@ class Attempts(Access, Labels, Kinds):
         if job is None or job.status != "completed" or job.attempt != attempt:
             if job is not None and job.kept_attempt == attempt:
                 job.kept_attempt = job.output = job.result = job.made_by = None
-                job.compare = False
+                job.compare, job.bytes = False, 0
                 job.changed_at = now
             elif job is not None and job.replaced is not None and job.replaced[0] == attempt:
                 job.replaced = job.compare_until = None
@@ -333,7 +341,8 @@ class Attempts(Access, Labels, Kinds):
         self.give_back(job, "revoked", now)
         job.losses += 1
         job.completed_at = None
-        job.kept_attempt, job.output, job.result, job.made_by = job.replaced or (None, None, None, None)
+        former = job.replaced or (None, None, None, None, 0)
+        job.kept_attempt, job.output, job.result, job.made_by, job.bytes = former
         job.replaced = job.compare_until = None
         job.error = True
         if job.losses >= self.rules.max_losses:

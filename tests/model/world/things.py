@@ -74,8 +74,9 @@ class Job:
     progress: str | None = None
     kept_attempt: int | None = None  # whose output and result these are, while it is tried again
     made_by: str | None = None
-    # Attempt, output, result, converter: back if it is revoked.
-    replaced: tuple[int, str | None, str | None, str | None] | None = None
+    bytes: int = 0  # what the output, or the outputs, have, as far as it is known
+    # Attempt, output, result, converter, bytes: back if it is revoked.
+    replaced: tuple[int, str | None, str | None, str | None, int] | None = None
     compare: bool = False  # the result is to be compared with the one that it takes the place of
     compare_until: int | None = None  # so long that one is kept
     changed_at: int | None = None  # by a retry, or while it waits: for the undo of that retry
