@@ -150,7 +150,7 @@ def set_priority(
 @some_ids
 @click.argument("to", metavar="TYPE", shell_complete=suggest.types)
 @bulk_filters
-@job_options
+@bulk_options
 @session_options
 @pass_session
 def retype_jobs(
@@ -194,7 +194,7 @@ def retype_jobs(
     help="What their workers' labels must hold, as gpu, zone=eu or 'memory_gib>=32'; may be repeated.",
 )
 @click.option("--nothing", is_flag=True, help="Any worker may have them.")
-@job_options
+@bulk_options
 @session_options
 @pass_session
 def set_requirements(

@@ -40,6 +40,7 @@ BULK = {
 # What else a person has chosen of it: the words for the fields of the API's body.
 CHOSEN = {
     "POST /api/jobs/priority": {"priority": "New priority"},
+    "POST /api/jobs/retype": {"to": "New type"},
     "POST /api/jobs/tags": {"add": "Tag to add", "remove": "Tag to remove"},
 }
 FILTERED = {"q": "text"}  # where a filter's name is no word
