@@ -1,0 +1,189 @@
+"""Whether the machine or the document is at fault: pure statistics over how attempts have ended.
+
+A worker is judged by its latest attempts of one type. A failure speaks against it, unless a sound worker has failed
+the same document of the same cause. If a worker like the others would show as many failures less than once in 100,000
+times, it is quarantined. docs/fleet.md explains it, with what it was measured to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from math import comb, sqrt
+
+import msgspec
+from msgspec.structs import replace
+
+LOOKED_AT = 50  # of the worker's latest attempts of the type
+LOOKED_AT_OF_OTHERS = 20  # of each other one's
+FEWEST_FAILED = 4  # documents that a worker must have failed to be judged
+OTHERS_LOOKED_AT = 30  # other workers, beside those that have failed the same documents
+FEWEST_OTHERS = 2  # that have completed something; fewer are no measure
+FEWEST_OF_OTHERS = 20  # attempts of theirs, together
+LEAST_SHARE = 0.05  # of failures that the others are taken to have, where they have fewer
+RAREST = 1e-5  # what happens less often to a worker like the others is no accident
+
+FIRST_PAUSE_MS = 5 * 60_000  # before the first trial; each that fails doubles it
+LONGEST_PAUSE_MS = 4 * 3_600_000
+TRIALS_TO_RETURN = 2  # that succeed in a row
+
+
+class EndedAttempt(msgspec.Struct, frozen=True):
+    """How an attempt ended. `cause` is what its failure was, in words; None: it was completed. `completed_by`:
+    another worker, which has completed the job; `failed_by`: other workers that failed it of the same cause."""
+
+    job_id: int
+    cause: str | None = None
+    completed_by: str | None = None
+    failed_by: tuple[str, ...] = ()
+
+    @property
+    def failed(self) -> bool:
+        return self.cause is not None
+
+
+class Suspicion(msgspec.Struct, frozen=True):
+    """Why a worker stands out: `failed` of its last `of` attempts, most of them of `cause` (`same`); `completed` of
+    the documents were completed by other workers (`by`); `share` is the others' share of failures, 0 to 1."""
+
+    failed: int
+    of: int
+    cause: str
+    same: int
+    completed: int
+    by: tuple[str, ...]
+    share: float
+
+
+class Quarantine(msgspec.Struct, frozen=True):
+    """A worker gets no jobs (since `since`, ms) but trials: one at a time, from `trial_at` on. `by`: the caller that
+    has put it there by hand; then there are no trials, and it stays until it is readmitted. `failed` counts the
+    trials that failed, `passed` those that have succeeded since."""
+
+    since: int
+    evidence: str
+    by: str | None = None
+    trial_at: int | None = None
+    failed: int = 0
+    passed: int = 0
+
+
+def judge(latest: Sequence[EndedAttempt], others: Mapping[str, Sequence[EndedAttempt]]) -> Suspicion | None:
+    """Whether a worker stands out, by its attempts and those of each of the others, all of one type and each the
+    latest first. None: it does not, or too few others are there to compare it with."""
+    if not suspicious(latest):
+        return None
+    known = {worker: settled(ended[:LOOKED_AT_OF_OTHERS]) for worker, ended in others.items()}
+    of = sum(map(len, known.values()))
+    if sum(map(bool, known.values())) < FEWEST_OTHERS or of < FEWEST_OF_OTHERS:
+        return None
+    failures = [each for ended in known.values() for each in ended if each.failed]
+    contradicted = sum(each.completed_by is not None for each in failures)
+    own = [each for each in latest[:LOOKED_AT] if not is_documents_fault(each, others)]
+    answered = [each for each in own if not each.failed or each.completed_by is not None]
+    run = _stands_out(own, cautious(len(failures), of)) or _stands_out(answered, cautious(contradicted, of))
+    return _finding(run, len(failures) / of) if run else None
+
+
+def suspicious(latest: Sequence[EndedAttempt]) -> bool:
+    """Whether it can come to a finding at all, whatever the others do: cheap, and most often not."""
+    return _stands_out(latest[:LOOKED_AT], LEAST_SHARE) is not None
+
+
+def cautious(failed: int, of: int) -> float:
+    """The share of failures that the others are taken to have, 0 to 1: not less than `LEAST_SHARE`, and above it two
+    standard errors more than was seen, because few attempts say little."""
+    share = failed / of
+    if share <= LEAST_SHARE:
+        return LEAST_SHARE
+    return min(1.0, share + 2 * sqrt(share * (1 - share) / of))
+
+
+def settled(latest: Sequence[EndedAttempt]) -> Sequence[EndedAttempt]:
+    """The attempts from the last one on that was completed. What a worker has failed since then says nothing about
+    others and about documents: it may be broken."""
+    first = next((at for at, each in enumerate(latest) if not each.failed), len(latest))
+    return latest[first:]
+
+
+def is_documents_fault(ended: EndedAttempt, others: Mapping[str, Sequence[EndedAttempt]]) -> bool:
+    """Whether no worker has completed the document, and a sound worker has failed it of the same cause: one that has
+    completed another since."""
+    if ended.completed_by is not None:
+        return False
+    return any(_is_sound_since(others.get(worker, ()), ended.job_id) for worker in ended.failed_by)
+
+
+def _is_sound_since(latest: Sequence[EndedAttempt], job_id: int) -> bool:
+    known = settled(latest)
+    return bool(known) and all(each.job_id != job_id for each in latest[: len(latest) - len(known)])
+
+
+@lru_cache(maxsize=4096)  # most workers are looked at with the same few numbers
+def chance(failed: int, of: int, share: float) -> float:
+    """How probable it is that `failed` or more of `of` attempts fail, if each fails with the probability `share`."""
+    return sum(comb(of, n) * share**n * (1 - share) ** (of - n) for n in range(failed, of + 1))
+
+
+def _stands_out(latest: Sequence[EndedAttempt], share: float) -> Sequence[EndedAttempt] | None:
+    """The latest attempts, as many as make the shortest run that is no accident."""
+    for run in _runs(latest):
+        failed = sum(each.failed for each in run)
+        if share**failed < RAREST and chance(failed, len(run), share) < RAREST:  # the first is cheap, and never more
+            return run
+    return None
+
+
+def _runs(latest: Sequence[EndedAttempt]) -> Iterator[Sequence[EndedAttempt]]:
+    """Those that begin with a failure, and hold as many failed documents as are needed."""
+    documents: set[int] = set()
+    for at, ended in enumerate(latest, 1):
+        if ended.failed:
+            documents.add(ended.job_id)
+            if len(documents) >= FEWEST_FAILED:
+                yield latest[:at]
+
+
+def _finding(run: Sequence[EndedAttempt], share: float) -> Suspicion:
+    causes = [each.cause for each in run if each.cause is not None]
+    cause = max(causes, key=causes.count)
+    by = [each.completed_by for each in run if each.failed and each.completed_by is not None]
+    workers = tuple(sorted(set(by), key=lambda worker: (-by.count(worker), worker)))
+    return Suspicion(len(causes), len(run), cause, causes.count(cause), len(by), workers, share)
+
+
+def evidence(finding: Suspicion) -> str:
+    """The finding in words, for people."""
+    same = "" if finding.same == finding.failed else f"{finding.same} of them "
+    words = f"{finding.failed} of its last {finding.of} failed, {same}with {finding.cause}"
+    if finding.completed:
+        named = ", ".join(finding.by[:3]) + (" and others" if len(finding.by) > 3 else "")
+        all_ = finding.completed == finding.failed
+        which = "the same documents" if all_ else f"{finding.completed} of the same documents"
+        words += f"; {which} succeeded on {named}"
+    return f"{words}; the others' share is {_percent(finding.share)}"
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:.0f} %" if share == 0 or share >= 0.01 else "below 1 %"
+
+
+def quarantined(finding: Suspicion, *, now: int) -> Quarantine:
+    """A worker that stands out, from now on."""
+    return Quarantine(now, evidence(finding), trial_at=now + FIRST_PAUSE_MS)
+
+
+def after_trial(quarantine: Quarantine, *, passed: bool, now: int) -> Quarantine | None:
+    """The quarantine once a trial has ended; None: it is over. A trial that failed makes the pauses longer."""
+    if passed:
+        if quarantine.passed + 1 >= TRIALS_TO_RETURN:
+            return None
+        return replace(quarantine, passed=quarantine.passed + 1, trial_at=now)
+    failed = quarantine.failed + 1
+    pause = min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** min(failed, 16))
+    return replace(quarantine, passed=0, failed=failed, trial_at=now + pause)
+
+
+def may_try(quarantine: Quarantine, *, running: int, now: int) -> bool:
+    """Whether the worker, which runs so many jobs, may have one as a trial."""
+    return quarantine.trial_at is not None and running == 0 and now >= quarantine.trial_at
