@@ -19,6 +19,7 @@ BENCHES = (
     "submit",
     "depth",
     "labels",
+    "limits",
     "wake",
     "idle",
     "fanout",
