@@ -116,9 +116,13 @@ TELL_OUTPUTS: Final = """
     ON CONFLICT (job_id, attempt, name) DO UPDATE SET
         size = coalesce(excluded.size, outputs.size), sha256 = coalesce(excluded.sha256, outputs.sha256),
         media_type = coalesce(excluded.media_type, outputs.media_type)"""
+# Each name of the list is looked up. An UPDATE ... FROM looks through the list for each output of the attempt.
 CHOOSE_OUTPUTS: Final = """
-    UPDATE outputs SET chosen = 1, size = seen.value ->> '$.size' FROM json_each(?3) AS seen
-     WHERE job_id = ?1 AND attempt = ?2 AND name = seen.value ->> '$.name'"""
+    INSERT INTO outputs (job_id, attempt, name, size, chosen)
+    SELECT ?1, ?2, seen.value ->> '$.name', seen.value ->> '$.size', 1 FROM json_each(?3) AS seen
+     WHERE EXISTS (SELECT 1 FROM outputs
+                    WHERE job_id = ?1 AND attempt = ?2 AND name = seen.value ->> '$.name')
+    ON CONFLICT (job_id, attempt, name) DO UPDATE SET chosen = 1, size = excluded.size"""
 CHOOSE_NO_OUTPUTS: Final = "UPDATE outputs SET chosen = 0 WHERE job_id = ? AND attempt = ? AND chosen = 1"
 CHOSEN_OUTPUTS: Final = """
     SELECT count(*), coalesce(sum(size), 0) FROM outputs WHERE job_id = ? AND attempt = ? AND chosen = 1"""

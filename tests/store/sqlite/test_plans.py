@@ -174,3 +174,10 @@ def test_a_statement_is_planned_once_whatever_is_bound_to_it(book: Book) -> None
 def test_undos_that_are_old_are_found_and_not_looked_for(book: Book) -> None:
     plan = [row[3] for row in book.rows(f"EXPLAIN QUERY PLAN {shared.PURGE_UNDOS}", (1, 1))]
     assert not [line for line in plan if "SCAN" in line or "TEMP B-TREE" in line], plan
+
+
+def test_outputs_are_chosen_by_their_names_and_not_looked_through(book: Book) -> None:
+    """Else each piece of 500 of ten thousand outputs takes seconds of the writer, for as long as there are pieces."""
+    plan = [row[3] for row in book.rows(f"EXPLAIN QUERY PLAN {shared.CHOOSE_OUTPUTS}", (1, 1, "[]"))]
+    assert [line for line in plan if "outputs" in line] != []
+    assert all("PRIMARY KEY (job_id=? AND attempt=? AND name=?)" in line for line in plan if "outputs" in line), plan
