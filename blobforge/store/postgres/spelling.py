@@ -51,10 +51,14 @@ OTHERWISE: Final = {
         ON CONFLICT (job_id, attempt, name) DO UPDATE SET
             size = coalesce(excluded.size, outputs.size), sha256 = coalesce(excluded.sha256, outputs.sha256),
             media_type = coalesce(excluded.media_type, outputs.media_type)""",
+    # A subquery for one value is no join, which the planner would turn round.
     sql.CHOOSE_OUTPUTS: """
-        UPDATE outputs SET chosen = 1, size = seen.size
+        INSERT INTO outputs (job_id, attempt, name, size, chosen)
+        SELECT $1::bigint, $2::bigint, seen.name, seen.size, 1
           FROM json_to_recordset($3::json) AS seen (name text, size bigint)
-         WHERE job_id = $1 AND attempt = $2 AND outputs.name = seen.name""",
+         WHERE (SELECT true FROM outputs AS told
+                 WHERE told.job_id = $1::bigint AND told.attempt = $2::bigint AND told.name = seen.name)
+        ON CONFLICT (job_id, attempt, name) DO UPDATE SET chosen = 1, size = excluded.size""",
     sql.THESE_OUTPUTS: """
         SELECT outputs.job_id, outputs.attempt, outputs.name, size, sha256, media_type
           FROM json_to_recordset($1::json) AS asked (job bigint, attempt bigint, name text)

@@ -245,6 +245,13 @@ def test_what_a_transaction_loads_goes_by_its_index(
     assert not any("Seq Scan" in line for line in plan), plan
 
 
+def test_outputs_are_chosen_by_their_names_and_not_looked_through(planner: Connection) -> None:
+    """Else each piece of 500 of ten thousand outputs takes a second of the writer."""
+    plan = plan_of(planner, spelled(sql.CHOOSE_OUTPUTS), (1, 1, "[]"))
+    assert any("Index Cond" in line and "name" in line for line in plan), plan
+    assert not any("Join Filter" in line or "Nested Loop" in line for line in plan), plan
+
+
 # Beside many jobs of priority 3.
 EMPTY: list[tuple[str, tuple[Any, ...]]] = [
     *((spelled(sql.STRATUM), (status, "pdf", priority, NEWEST, 0))
