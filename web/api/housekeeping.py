@@ -5,7 +5,7 @@ from __future__ import annotations
 from quart import Response
 
 from actors.mailbox import ask
-from actors.messages import DeleteJob, FindOrphans, Note
+from actors.messages import DeleteJob, Done, FindOrphans, Note
 from blobforge.refusals import Refusal
 from blobforge.search import Search, SearchName, in_the_way
 from blobforge.store.files import SupersededTotals
@@ -27,6 +27,9 @@ async def delete(call: Call) -> Response | Refusal:
 async def find_orphans(call: Call, body: wire_files.OrphanBody) -> wire_common.Status | Refusal:
     """Begin the search. On record where it deletes, and before it does."""
     janitor = call.services.janitor
+    earlier = await call.earlier(Done)
+    if earlier is not None:
+        return earlier if isinstance(earlier, Refusal) else wire_common.Status("searching")
     search, _ = await call.services.reads.run(_search)
     if refusal := in_the_way(search, doom=not body.dry_run, now=call.services.now()):
         return refusal
