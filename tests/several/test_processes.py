@@ -273,6 +273,12 @@ async def test_while_the_database_is_away_all_wait_and_none_is_silent(ask: Askin
     async def claim() -> None:
         given.append(await ask.claim(B, "w-waits", "away", wait=WAIT))
 
+    async def keep_beating() -> None:
+        """On a busy machine a submission may take longer than a lease lasts."""
+        while True:
+            await ask.call(A, "POST", "/api/workers/w-holds/heartbeat", beat)
+            await trio.sleep(LEASE / 5)
+
     async def may_not_write(server: int) -> None:
         source = {"type": "away", "source_hash": "ab" * 32}
         for path, body in (("/api/jobs", source), ("/api/workers/w-holds/heartbeat", beat)):
@@ -301,6 +307,7 @@ async def test_while_the_database_is_away_all_wait_and_none_is_silent(ask: Askin
                     assert answer.status_code == 503
                     await trio.sleep(0.1)
                 assert answer.json()["abandon"] == [], "its lease is what it was"
+            streams.start_soon(keep_beating)
             next_ = await ask.submit(C, "away", b"next")
         assert given[0]["job"]["id"] == next_
         job = await ask.done(C, "GET", f"/api/jobs/{held}")
