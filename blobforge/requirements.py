@@ -107,21 +107,11 @@ def labels_of(text: str | None) -> Mapping[str, tuple[Any, ...]]:
     return found
 
 
-_judged: dict[tuple[str, str | None], bool] = {}
-
-
+@lru_cache(maxsize=MOST_JUDGED)
 def holds(labels: str | None, required: str) -> bool:
     """Whether a worker with these labels may run a job that requires this (canonical); remembered."""
-    key = (required, labels)
-    known = _judged.get(key)
-    if known is None:
-        if len(_judged) >= MOST_JUDGED:
-            _judged.clear()
-        named = labels_of(labels)
-        known = _judged[key] = all(
-            any(_is_met(each, value) for value in named.get(each.label, ())) for each in requirements(required)
-        )
-    return known
+    named = labels_of(labels)
+    return all(any(_is_met(each, value) for value in named.get(each.label, ())) for each in requirements(required))
 
 
 def lacking(required: str, labels: Iterable[str | None]) -> tuple[str, ...]:

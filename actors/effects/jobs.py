@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from actors.effects.avoidance import claimable, kept_from
 from actors.effects.periodic import UNDO_MS
-from actors.effects.requirements import lane_for
+from actors.effects.requiring import REQUIRED, RequirementsChanged, required, undo_requirements
 from actors.effects.retyping import RETYPED, retyped, undo_retype
 from actors.effects.transaction import Transaction
 from actors.messages import (
@@ -31,14 +31,6 @@ from blobforge.operation import KeptChange
 from blobforge.refusals import Refusal, RefusalCode
 
 RETAGGED = "tags"  # what became of a job whose tags were changed
-REQUIRED = "requires"  # and of one whose requirements were
-
-
-class RequirementsChanged(msgspec.Struct, frozen=True):
-    """What a job required before a change, and since: kept for an undo."""
-
-    before: str | None
-    after: str | None
 
 
 def retry(tx: Transaction, message: Retry) -> JobChanged | Refusal:
@@ -126,25 +118,6 @@ def set_requirements(tx: Transaction, message: SetRequirements) -> JobChanged | 
     return _answered(tx, message, required(tx, message.job_id, message.requires))
 
 
-def required(tx: Transaction, job_id: int, requires: str | None) -> KeptChange | Refusal | None:
-    """None: it requires just that. Counts from the next claim on; for a job that runs or has ended, from its next
-    retry on."""
-    job = tx.store.job(job_id)
-    if job is None:
-        return no_such_job(job_id)
-    if job.requires == requires:
-        return None
-    lane = lane_for(tx, job.type, requires, job.options)
-    if isinstance(lane, Refusal):
-        return lane
-    moved = replace(job, requires=requires, lane=lane, updated_at=tx.now)
-    _save(tx, job, moved)
-    if moved.status is JobStatus.PENDING and moved.not_before is None:
-        claimable(tx, moved)
-    was = msgspec.json.encode(RequirementsChanged(job.requires, requires)).decode()
-    return KeptChange(job.id, was, REQUIRED, tx.now)
-
-
 def change_tags(tx: Transaction, message: ChangeTags) -> JobChanged | Refusal:
     return _answered(tx, message, retagged(tx, message))
 
@@ -219,10 +192,7 @@ def put_back(tx: Transaction, changed: KeptChange) -> bool:
     if became == RETYPED:
         return undo_retype(tx, job, msgspec.json.decode(was, type=Retyped))
     if became == REQUIRED:
-        changed_to = msgspec.json.decode(was, type=RequirementsChanged)
-        if job.requires != changed_to.after:
-            return False
-        return isinstance(required(tx, job.id, changed_to.before), KeptChange)
+        return undo_requirements(tx, job, msgspec.json.decode(was, type=RequirementsChanged))
     if str(job.priority) != became:
         return False
     _save(tx, job, replace(job, priority=int(was), updated_at=tx.now))

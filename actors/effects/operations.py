@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from actors.effects import fleet, retention
 from actors.effects import jobs as on_jobs
+from actors.effects.requiring import required
 from actors.effects.retyping import retyped
 from actors.effects.transaction import Transaction
 from actors.messages import (
@@ -158,7 +159,7 @@ def _treat(tx: Transaction, asked: JobItem, *, plan: OperationPlan, asked_at: in
         case Retype():
             done = retyped(tx, asked)
         case SetRequirements():
-            done = on_jobs.required(tx, asked.job_id, asked.requires)
+            done = required(tx, asked.job_id, asked.requires)
         case ChangeTags():
             done = on_jobs.retagged(tx, asked)
     if done is None or isinstance(done, Refusal):
