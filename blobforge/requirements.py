@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from blobforge.options import PLAIN, WITH_OPTIONS, Lane, QueueLine
 
@@ -131,7 +132,7 @@ def _is_met(required: Requirement, value: Any) -> bool:
     text = str(value)
     if required.operator == "=" and text == required.value:
         return True
-    sides: tuple[Any, Any] = (_number(text), _number(required.value))
+    sides: tuple[Any, Any] = (_number(value), _number(required.value))
     if required.of_versions or None in sides:
         sides = (_version(text), _version(required.value))
     is_, wanted = sides
@@ -150,14 +151,17 @@ def _is_met(required: Requirement, value: Any) -> bool:
             return bool(is_ == wanted)
 
 
-def _number(text: str) -> float | None:
-    return float(text) if _NUMBER.fullmatch(text) else None
+def _number(value: Any) -> Decimal | None:
+    """Exact: a float is 2 to the power of 53 where it should be that and one."""
+    text = str(value)
+    return Decimal(text) if isinstance(value, int | float) or _NUMBER.fullmatch(text) else None
 
 
 def _version(text: str) -> Version | None:
+    """None, too, where a part has more digits than Python makes a number of: workers may say anything."""
     try:
         return Version(text)
-    except InvalidVersion:
+    except ValueError:
         return None
 
 

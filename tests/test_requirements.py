@@ -43,6 +43,10 @@ HOLDS: list[tuple[Any, str]] = [
     (["cuda_version=12.4"], "cuda_version<12.10"),
     ({"driver": "550.54.14"}, "driver>=550.9"),  # what is no number is a version
     ({"version": "1.4rc1"}, "version<1.4"),
+    ({"memory_bytes": 1e20}, "memory_bytes>=32"),  # as JSON has it, without an exponent and with one
+    ({"share": 1e-7}, "share<0.5"),
+    ({"serial": 9007199254740993}, "serial>9007199254740992"),  # which no float can tell apart
+    ({"digits": "9" * 5000}, "digits>=1"),
 ]
 HOLDS_NOT: list[tuple[Any, str]] = [
     (None, "gpu"),
@@ -58,6 +62,9 @@ HOLDS_NOT: list[tuple[Any, str]] = [
     ({"zone": {"eu": 1}}, "zone=eu"),
     ({"memory_gib": 9}, "memory_gib>=32"),  # 9 comes behind 32 as text
     ({"memory_gib": "much"}, "memory_gib>=32"),
+    ({"serial": 9007199254740993}, "serial=9007199254740992"),
+    ({"version": "9" * 5000}, "version>=1"),  # more digits than Python makes a number of
+    ({"driver": "550.54." + "9" * 5000}, "driver>=550.9"),
     ({"version": "1.4"}, "version>=1.10"),
     ({"version": "nightly"}, "version>=1.4"),
     ("gpu", "gpu"),  # no labels at all: what an older client may have sent

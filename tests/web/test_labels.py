@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import trio
 
 from blobforge.requirements import LONGEST, MOST_REQUIREMENTS
 from tests.fixtures.local import LocalServer
@@ -140,3 +141,21 @@ async def test_a_job_that_gets_another_type_requires_the_same(local: LocalServer
     assert (await local.call("POST", f"/api/jobs/{job_id}/retype", {"to": "ocr"}))[0] == 200
     claims = [await local.claim(worker, job_types=["ocr"]) for worker in ("w2", "w1")]
     assert [each["job"] and each["job"]["id"] for each in claims] == [None, job_id]
+
+
+async def test_a_label_with_any_number_of_digits_ends_no_server(local: LocalServer, autojump_clock: Any) -> None:
+    await registered(local, "w1", {"cuda_version": "9" * 5000})
+    given_: list[Any] = []
+
+    async def poll() -> None:
+        given_.append((await local.claim("w1", wait=20))["job"])
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(poll)
+        await trio.sleep(1)
+        job_id = await local.submit(requires=["cuda_version>=12"])
+    assert given_ == [None]
+    assert await given(local, "w1") is None
+    assert (await local.call("GET", "/api/stats/attention"))[0] == 200
+    await registered(local, "w2", {"cuda_version": "12.4"})
+    assert await given(local, "w2") == job_id
