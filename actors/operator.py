@@ -79,6 +79,7 @@ class Operator:
         self._reads = reads
         self._leads = leads
         self.running: set[int] = set()
+        self._unknown: set[int] = set()  # operations that are left to servers of a newer release
         self.turns = 0
         self.treated = 0  # jobs
         self.changed = 0
@@ -102,10 +103,28 @@ class Operator:
         except DatabaseError as error:
             log.warning("cannot read the operations; tried again", reason=str(error))
             return
+        self._unknown &= {operation.id for operation in found}
         for operation in found:
-            if len(self.running) < SIDE_BY_SIDE and operation.id not in self.running:
+            if len(self.running) >= SIDE_BY_SIDE or operation.id in self.running | self._unknown:
+                continue
+            plan = self._understood(operation)
+            if plan is not None:
                 self.running.add(operation.id)
-                nursery.start_soon(self._carry_out, operation)
+                nursery.start_soon(self._carry_out, operation, plan)
+
+    def _understood(self, operation: Operation) -> OperationPlan | None:
+        """What it is to do; None: a server of a newer release has begun it, and this one does not know its verb."""
+        try:
+            return msgspec.json.decode(operation.work, type=OperationPlan)
+        except msgspec.ValidationError as error:
+            self._unknown.add(operation.id)
+            log.warning(
+                "an operation is left to servers of a newer release",
+                operation=operation.id,
+                verb=operation.verb,
+                reason=str(error),
+            )
+            return None
 
     async def _prune(self) -> float:
         began = trio.current_time()
@@ -119,9 +138,8 @@ class Operator:
             self.mailbox.nudge()
         return rested(began) if more else began + PRUNE_EACH
 
-    async def _carry_out(self, operation: Operation) -> None:
+    async def _carry_out(self, operation: Operation, plan: OperationPlan) -> None:
         """Until it has ended, or another server does it."""
-        plan = msgspec.json.decode(operation.work, type=OperationPlan)
         bugs = 0
         try:
             while self._leads() and not operation.ended:
