@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from blobforge.job import Job, JobStatus
 from blobforge.jobtype import NOTHING_SET, TypeLoad, TypeSettings, free_at
-from blobforge.requirements import words
+from blobforge.requirements import Requirement, requirements, words
 
 
 class Reason(StrEnum):
@@ -161,7 +161,16 @@ def _without_worker(job: Job, around: Surroundings, now: int) -> Waiting | None:
     found = _nobody(job, around.fleet)
     if found.reason in (Reason.ALL_DRAINING, Reason.ALL_DISABLED):
         return replace(found, change=("blobforge workers enable WORKER",))
-    return replace(found, change=(f"blobforge work --type {_quoted(job.type)} --exec COMMAND",))
+    labels = "".join(map(_label, requirements(job.requires))) if job.requires is not None else ""
+    return replace(found, change=(f"blobforge work --type {_quoted(job.type)}{labels} --exec COMMAND",))
+
+
+def _label(required: Requirement) -> str:
+    """The option by which a worker says that it has this."""
+    if not required.operator:
+        return f" --label {required.label}"
+    value = required.value if "=" in required.operator else "VALUE"
+    return f" --label {_quoted(f'{required.label}={value}')}"
 
 
 def _slowed(job: Job, around: Surroundings, now: int) -> Waiting | None:
@@ -171,8 +180,8 @@ def _slowed(job: Job, around: Surroundings, now: int) -> Waiting | None:
     count, seconds = around.settings.rate_count or 0, (around.settings.rate_ms or 0) / 1000
     return Waiting(
         Reason.RATE,
-        f"{count:,} {'job' if count == 1 else 'jobs'} of type {job.type} may be started in {seconds:g} s, and have "
-        "been. The next one may be then.",
+        f"{count:,} {'job' if count == 1 else 'jobs'} of type {job.type} may be started in {seconds:g} s, and "
+        f"{'has' if count == 1 else 'have'} been. The next one may be then.",
         until,
         (f"blobforge types set {_quoted(job.type)} --unset rate",),
         ahead=around.ahead,
@@ -182,18 +191,18 @@ def _slowed(job: Job, around: Surroundings, now: int) -> Waiting | None:
 def _in_line(job: Job, around: Surroundings, now: int) -> Waiting | None:
     fleet = around.fleet
     workers = "one worker is" if fleet.ready == 1 else f"{fleet.ready:,} workers are"
+    run = f"{around.running:,} {'job runs' if around.running == 1 else 'jobs run'} now"
     if around.ahead == 0:
         return Waiting(
             Reason.NEXT,
-            f"It is the next of type {job.type}; {workers} there for it, and {around.running:,} run now.",
+            f"It is the next of type {job.type}; {workers} there for it, and {run}.",
             ahead=0,
         )
     ahead = f"{around.ahead:,}" if around.ahead_exact else f"more than {around.ahead:,}"
     jobs = "job of its type is" if around.ahead_exact and around.ahead == 1 else "jobs of its type are"
     return Waiting(
         Reason.QUEUED,
-        f"{ahead} {jobs} before it (more urgent, or older at priority {job.priority}); {workers} there, and "
-        f"{around.running:,} {'job runs' if around.running == 1 else 'jobs run'} now.",
+        f"{ahead} {jobs} before it (more urgent, or older at priority {job.priority}); {workers} there, and {run}.",
         change=(f"blobforge jobs priority {job.id} 1",) if job.priority > 1 else (),
         ahead=around.ahead,
     )

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from blobforge.job import Job, JobStatus
 from blobforge.jobtype import TypeLoad, TypeSettings
+from blobforge.requirements import canonical
 from blobforge.waiting import Fleet, Reason, Surroundings, waiting
 
 NOW = 1_795_000_000_000
@@ -102,6 +103,34 @@ def test_what_is_set_for_its_type_and_what_would_change_it(
     assert found is not None
     assert found.reason is reason
     assert {name: getattr(found, name) for name in more} == more
+
+
+def test_a_worker_that_is_to_be_started_has_what_the_job_requires() -> None:
+    """One without these labels would not be given the job."""
+    requires = canonical(["gpu", "memory_gib>=64", "zone=eu west", "cores>8"])
+    for fleet, reason in ((Fleet(), Reason.NO_WORKER), (Fleet(unlabelled=1), Reason.LABELS)):
+        found = waiting(job(requires=requires), Surroundings(fleet), upload_timeout_ms=HOUR, now=NOW)
+        assert found is not None
+        assert found.reason is reason
+        labels = "--label cores=VALUE --label gpu --label memory_gib=64 --label 'zone=eu west'"
+        assert found.change == (f"blobforge work --type pdf {labels} --exec COMMAND",)
+
+
+@pytest.mark.parametrize(
+    ("around", "words"),
+    [
+        (Surroundings(THERE, running=1), "and 1 job runs now."),
+        (Surroundings(THERE, ahead=2, running=2), "and 2 jobs run now."),
+        (
+            Surroundings(THERE, settings=TypeSettings(rate_count=1, rate_ms=1000), load=TypeLoad(0, 1000, NOW)),
+            "1 job of type pdf may be started in 1 s, and has been.",
+        ),
+    ],
+)
+def test_one_job_and_several(around: Surroundings, words: str) -> None:
+    found = waiting(job(), around, upload_timeout_ms=HOUR, now=NOW)
+    assert found is not None
+    assert words in found.text
 
 
 def test_a_command_can_be_pasted_whatever_a_type_is_called() -> None:
