@@ -390,7 +390,7 @@ def _report(session: CliSession, done: BulkDone, among: int | None) -> None:
                 "would change" if done.dry_run else "changed",
                 f"{done.changed:,} of {among:,}" if among else done.changed,
             ),
-            ("not changed, for their status", done.refused),
+            ("not changed", done.refused),
             ("matched", done.matched),
         ]
     )

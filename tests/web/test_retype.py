@@ -11,7 +11,7 @@ from actors.messages import Batch, Claim, Register, Retype
 from tests.fixtures.engines import looked_into
 from tests.fixtures.local import LocalServer
 from tests.store.making import ADMIN, submission
-from tests.web.calls import assert_problem
+from tests.web.calls import assert_problem, raw
 
 
 async def retype(local: LocalServer, job_id: int, to: str = "ocr", **more: Any) -> Any:
@@ -228,3 +228,11 @@ async def test_a_source_on_its_way_arrives_for_the_new_type(local: LocalServer, 
     await retype(local, 1)
     assert (await local.job(1))["status"] == "uploading"
     assert counts(local) == {("uploading", "ocr"): 1}
+
+
+async def test_the_page_says_why_some_were_left(local: LocalServer, autojump_clock: Any) -> None:
+    """Not their state alone: one of a type has it already."""
+    await local.submit(b"1")
+    as_form = {"Content_Type": "application/x-www-form-urlencoded", "Sec_Fetch_Site": "same-origin"}
+    answer = await raw(local, "POST", "/do/jobs/retype", b"ids=1&to=pdf&dry_run=true&return_to=/jobs", **as_form)
+    assert "they do not wait, are so already, or there is a job" in await answer.get_data(as_text=True)

@@ -27,13 +27,14 @@ NONE_TICKED = "Nothing was ticked, and nothing was done: tick the jobs that you 
 NO_TAG = "No tag was named, and nothing was done: write one to add, or one to remove."
 _STATE = "their state forbids it"
 _SO_ALREADY = "they are so already"
+_NOT_RETYPED = "they do not wait, are so already, or there is a job of that type for their source"
 # What is done to many: what a person is asked and, after the numbers, told; and why some are left as they are.
 BULK = {
     "POST /api/jobs/retry": ("bring back", "go again", _STATE),
     "POST /api/jobs/cancel": ("cancel", "are cancelled", _STATE),
     "POST /api/jobs/priority": ("change the priority of", "have the new priority", _SO_ALREADY),
     "POST /api/jobs/tags": ("change the tags of", "have their tags changed", _SO_ALREADY),
-    "POST /api/jobs/retype": ("give another type to", "have the new type", _STATE),
+    "POST /api/jobs/retype": ("give another type to", "have the new type", _NOT_RETYPED),
     "POST /api/jobs/delete": ("delete for good", "are deleted", _STATE),
     "POST /api/workers/remove": ("remove", "are removed", _STATE),
 }
