@@ -175,7 +175,8 @@ async def _others(client: AsyncClient, who: WhoAmI) -> list[Finding]:
     found = [Finding("installations", "warning", text, advice) for text in attention.store]
     for each in attention.unmatched:
         few = "at least " if each.pending >= MOST_COUNTED else ""
-        text = f"{few}{output.count(each.pending, 'job')} of type {each.type} require {', '.join(each.requires)}"
+        verb = "requires" if each.pending == 1 else "require"
+        text = f"{few}{output.count(each.pending, 'job')} of type {each.type} {verb} {', '.join(each.requires)}"
         advice = (
             "No worker that is there has such labels. Start one (blobforge work --label), or change what they\n"
             "require (blobforge jobs require)."

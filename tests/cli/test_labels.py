@@ -18,7 +18,7 @@ def test_from_a_submission_to_the_worker_that_has_it(running: Running) -> None:
     assert "1 completed" in done.stderr
     number = running.json("ingest", ".", "--requires", "zone=eu", "--include", "b.pdf")["job_id"]
     assert running.json("jobs", "show", str(number))["requires"] == ["zone=eu"]
-    assert "1 job of type pdf require zone=eu" in running.blobforge("doctor").stdout
+    assert "1 job of type pdf requires zone=eu" in running.blobforge("doctor").stdout
     running.ok("jobs", "require", str(number), "--requires", "gpu")
     assert running.json("jobs", "show", str(number))["requires"] == ["gpu"]
     assert running.json("jobs", "require", "--type", "pdf", "--nothing", "--dry-run")["changed"] == 2, (
