@@ -482,8 +482,11 @@ def may_be_retyped(job: Job) -> bool:
 def retype(job: Job, type_: str, *, now: int) -> Job | Refusal:
     """The job as one of another type. What it has had of tries stays; no worker of the former type is of account any
     more: neither one that has failed it, nor one that was lost with it and may still come."""
+    instead = f"Submit its source as type {type_!r} instead"
     if not allowed(Verb.RETYPE, job.status):
         what = "Cancel and retry it first" if job.status is JobStatus.RUNNING else "Retry it first"
+        if job.status is JobStatus.COMPLETED or job.kept_attempt is not None:
+            what = instead  # it would have its result after a retry, too
         return Refusal(
             RefusalCode.JOB_NOT_WAITING,
             f"Job {job.id} is {job.status}; only jobs that wait get another type. {what}.",
@@ -491,8 +494,8 @@ def retype(job: Job, type_: str, *, now: int) -> Job | Refusal:
     if job.kept_attempt is not None:
         return Refusal(
             RefusalCode.JOB_NOT_WAITING,
-            f"Job {job.id} is converted again, and has a result as type {job.type!r} that is kept until then. Submit"
-            f" its source as type {type_!r} instead.",
+            f"Job {job.id} is converted again, and has a result as type {job.type!r} that is kept until then."
+            f" {instead}.",
         )
     return replace(job, type=type_, lease=None, avoid=(), avoid_until=None, updated_at=now)
 

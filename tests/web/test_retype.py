@@ -79,9 +79,12 @@ async def test_what_runs_has_ended_or_has_a_result_stays(local: LocalServer, aut
     grant = await local.claim()
     assert_problem(await local.call("POST", "/api/jobs/1/retype", {"to": "ocr"}), 409, "job-not-waiting")
     await local.call("POST", "/api/jobs/2/cancel")
-    assert_problem(await local.call("POST", "/api/jobs/2/retype", {"to": "ocr"}), 409, "job-not-waiting")
+    problem = assert_problem(await local.call("POST", "/api/jobs/2/retype", {"to": "ocr"}), 409, "job-not-waiting")
+    assert "Retry it first" in problem["error"]
     done = {"worker_id": "w1", "lease": grant["lease"], "result": {"pages": 1}}
     assert (await local.call("POST", "/api/jobs/1/complete", done))[0] == 200
+    problem = assert_problem(await local.call("POST", "/api/jobs/1/retype", {"to": "ocr"}), 409, "job-not-waiting")
+    assert "Submit its source as type 'ocr'" in problem["error"], "after a retry it would be refused for its result"
     await local.call("POST", "/api/jobs/1/retry")
     problem = assert_problem(await local.call("POST", "/api/jobs/1/retype", {"to": "ocr"}), 409, "job-not-waiting")
     assert "result" in problem["error"]
