@@ -58,7 +58,7 @@ from blobforge.events import (
 from blobforge.job import ReleaseCause
 from blobforge.options import PLAIN, WITH_OPTIONS, QueueLine, lanes
 from blobforge.refusals import Refusal, RefusalCode
-from blobforge.requirements import holds
+from blobforge.requirements import holds, lane_beside
 
 # Claims that were not looked at yet: each is moved to the waiters at once, and a sender waits while this is full.
 MAILBOX = 4096
@@ -288,6 +288,7 @@ class Scheduler:
                 case RequirementSetMade():
                     self._match(fact)
                 case RequirementSetsForgotten():
+                    self._lanes.clear()  # those that are waited for come again
                     self._rematch(list(self._waiting.values()))
                 case WorkerLabelled(worker_id=worker_id):
                     self._rematch([each for each in self._waiting.values() if each.claim.worker_id == worker_id])
@@ -313,7 +314,7 @@ class Scheduler:
         for waiter in self._waiting.values():
             if made.type not in waiter.claim.types or not holds(waiter.labels, made.requires):
                 continue
-            lines = [QueueLine(made.type, 2 * made.number + lane) for lane in lanes(waiter.claim.accepts)]
+            lines = [QueueLine(made.type, lane_beside(made.number, lane)) for lane in lanes(waiter.claim.accepts)]
             for line in lines if self._is_parked(waiter) else ():
                 if line not in waiter.lines:
                     waiter.lines = (*waiter.lines, line)

@@ -24,7 +24,8 @@ LONGEST: Final = 200  # characters of one requirement
 # Distinct sets that jobs have, over all types: a claim looks into each lane that its worker may have jobs from.
 MOST_SETS: Final = 1000
 HIGHEST_SET: Final = 16_383  # the number of a lane is a smallint of PostgreSQL
-MOST_JUDGED: Final = 200_000  # judgements that are remembered
+MOST_JUDGED: Final = 50_000  # judgements that are remembered
+LONGEST_REMEMBERED: Final = 1_000  # characters of labels with which they are: a worker may have 64 KiB of them
 
 _NAME: Final = r"[A-Za-z0-9](?:[A-Za-z0-9._/-]*[A-Za-z0-9])?"
 _VALUE: Final = r"[^ <>=!\x00-\x1f\x7f](?:[^<>=!\x00-\x1f\x7f]*[^ <>=!\x00-\x1f\x7f])?"
@@ -108,9 +109,15 @@ def labels_of(text: str | None) -> Mapping[str, tuple[Any, ...]]:
     return found
 
 
-@lru_cache(maxsize=MOST_JUDGED)
 def holds(labels: str | None, required: str) -> bool:
-    """Whether a worker with these labels may run a job that requires this (canonical); remembered."""
+    """Whether a worker with these labels may run a job that requires this (canonical)."""
+    remembered = labels is None or len(labels) <= LONGEST_REMEMBERED
+    return judged(labels, required) if remembered else judged.__wrapped__(labels, required)
+
+
+@lru_cache(maxsize=MOST_JUDGED)
+def judged(labels: str | None, required: str) -> bool:
+    """The same, remembered."""
     named = labels_of(labels)
     return all(any(_is_met(each, value) for value in named.get(each.label, ())) for each in requirements(required))
 
@@ -167,7 +174,12 @@ def _version(text: str) -> Version | None:
 
 def lane_of(set_number: int, options: str | None) -> Lane:
     """The lane of jobs with this set of requirements (0: none), with or without options."""
-    return 2 * set_number + (PLAIN if options is None else WITH_OPTIONS)
+    return lane_beside(set_number, PLAIN if options is None else WITH_OPTIONS)
+
+
+def lane_beside(set_number: int, lane: Lane) -> Lane:
+    """The lane of jobs with this set of requirements that else would stand in that lane."""
+    return 2 * set_number + lane
 
 
 def set_of(lane: Lane) -> int:
@@ -217,7 +229,7 @@ class RequirementSets:
         if not self._numbers:
             return ()
         return tuple([
-            QueueLine(type_, 2 * number + lane)
+            QueueLine(type_, lane_beside(number, lane))
             for type_ in types
             for requires, number in self._by_type.get(type_, {}).items()
             if holds(labels, requires)

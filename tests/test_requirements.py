@@ -10,12 +10,14 @@ import pytest
 from blobforge.requirements import (
     HIGHEST_SET,
     LONGEST,
+    LONGEST_REMEMBERED,
     MOST_REQUIREMENTS,
     RequirementSet,
     RequirementSets,
     UnfitRequirement,
     canonical,
     holds,
+    judged,
     lacking,
     lane_of,
     parse,
@@ -120,3 +122,15 @@ def test_numbers_are_the_lowest_that_are_free() -> None:
     assert sets.free_number() == 2
     assert [line.lane for line in sets.lines(["pdf"], '["a","b"]', (0, 1))] == [2, 3, 6, 7]
     assert [line.lane for line in sets.lines(["pdf", "ocr"], '["b"]', (0,))] == [6]
+
+
+def test_long_labels_are_judged_and_not_remembered() -> None:
+    """A worker may register ever new ones, of 64 KiB each."""
+    before = judged.cache_info().currsize
+    for number in range(20):
+        long = json.dumps({"gpu": True, "note": f"{number} " + "x" * LONGEST_REMEMBERED})
+        assert holds(long, '["gpu"]')
+        assert not holds(long, '["tpu"]')
+    assert judged.cache_info().currsize == before
+    assert holds('{"gpu":true,"of":"a test"}', '["gpu"]')
+    assert judged.cache_info().currsize == before + 1

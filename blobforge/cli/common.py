@@ -253,6 +253,18 @@ def required(_ctx: click.Context, _param: click.Parameter, said: tuple[str, ...]
         raise click.BadParameter(str(error)) from error
 
 
+def labelled(_ctx: click.Context, _param: click.Parameter, said: tuple[str, ...]) -> tuple[str, ...]:
+    """Labels of a worker that are some, and no requirements."""
+    for each in said:
+        name = each.partition("=")[0].strip()
+        if not name or name[-1] in "<>!":
+            raise click.BadParameter(
+                f"{each!r} is no label: give a name (gpu) or a name and a value (memory_gib=64). "
+                "What jobs require of labels is said with `blobforge submit --requires`."
+            )
+    return said
+
+
 def on_terminal() -> bool:
     """Whether a person watches stderr."""
     return sys.stderr is not None and sys.stderr.isatty()

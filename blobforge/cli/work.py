@@ -127,6 +127,7 @@ def _memory(value: str) -> int:
     "labels",
     multiple=True,
     metavar="LABEL",
+    callback=common.labelled,
     help="A label to have, as gpu or memory_gib=64: jobs may require some (submit --requires).",
 )
 @click.option(

@@ -33,6 +33,8 @@ def test_what_is_wrong_is_said_before_anything_is_asked(running: Running) -> Non
     for arguments, said in (
         (("submit", "a.pdf", "--requires", "a>=b"), "neither a number nor a version"),
         (("submit", "a.pdf", "--requires", "a b"), "is no requirement"),
+        (("work", "--type", "pdf", "--exec", "true", "--label", "memory_gib>=32"), "is no label"),
+        (("work", "--type", "pdf", "--exec", "true", "--label", "=5"), "is no label"),
         (("jobs", "require", "1"), "Say what they are to require"),
         (("jobs", "require", "1", "--requires", "gpu", "--nothing"), "Say what they are to require"),
     ):
