@@ -11,7 +11,7 @@ It is no part of the reaper, which must be on time and waits for nothing but the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, ClassVar, TypeVar
 
 import msgspec
@@ -26,10 +26,10 @@ from actors.messages import (
     FreePages,
     Message,
     Prune,
-    Recount,
     SearchStands,
     TakeDoomed,
 )
+from actors.recounter import Recounter
 from actors.rests import NEVER, SHORTEST_REST, TRY_AGAIN, rested
 from actors.searcher import SearchPlan, StoreSearcher
 from actors.sweeper import Sweeper
@@ -39,6 +39,7 @@ from blobforge.objects import ObjectStore, ObjectStoreError, marks
 from blobforge.objects.breaker import NotAnsweringError
 from blobforge.objects.keys import is_attempts_prefix, is_source_key
 from blobforge.refusals import Refusal, RefusalCode
+from blobforge.store.miscounts import Miscounts
 
 log = structlog.get_logger("blobforge.janitor")
 O = TypeVar("O")  # noqa: E741 - the outcome
@@ -52,7 +53,6 @@ PAGES_AT_ONCE = 256  # 1 MiB that goes through the WAL, and to the backup
 DELETIONS_AT_ONCE = 32
 OUTPUTS_AT_ONCE = 200  # of one attempt that has several
 SIDE_BY_SIDE = 4  # of the store's threads; the others are for requests that wait
-RECOUNT_EVERY = 60.0  # seconds between two looks whether servers of an older release were there
 LEAD_AGAIN = 10.0  # seconds until it is looked again whether another server keeps house
 
 
@@ -96,9 +96,11 @@ class Janitor:
         now: Callable[[], int],
         place: Callable[[], int] | None = None,
         leads: Callable[[], bool] = lambda: True,
+        find_miscounts: Callable[[], Awaitable[Miscounts | None]] | None = None,
     ) -> None:
         """`place`: where several servers use the database, how far its history is known here; `leads`: whether this
-        is the one of them that keeps house. Two that do so for a moment do no harm."""
+        is the one of them that keeps house. Two that do so for a moment do no harm. `find_miscounts`: what counters
+        lack, where servers of an older release may have moved jobs without them."""
         self.mailbox: Mailbox[Envelope[Any]] = Mailbox(MAILBOX)
         self._rounds = 0  # of deletions, that have ended
         self._place = place
@@ -121,8 +123,7 @@ class Janitor:
         self._failing = False  # the store deletes nothing just now
         self._round = self._round_results = 0  # jobs, and replaced results, pruned since the last rest
         self._prune_at = self._delete_at = self._vacuum_at = self._fill_at = 0.0
-        self._recount_at = 0.0
-        self._older: int | None = None  # the last turn of a server of an older release
+        self._recounter = None if find_miscounts is None else Recounter(self._ask, find_miscounts, leads=leads)
         self._sweeper = Sweeper(self._searcher(sweeper.PLAN), self._ask)
         self._orphans = self._searcher(orphans.PLAN)
         self._take_up_at = 0.0
@@ -146,6 +147,8 @@ class Janitor:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._leave_mark)
             nursery.start_soon(self._sweeper.run)
+            if self._recounter is not None:
+                nursery.start_soon(self._recounter.run)
             nursery.start_soon(self._keep_house)
 
     async def _leave_mark(self) -> None:
@@ -181,11 +184,9 @@ class Janitor:
     async def _keep_house(self) -> None:
         self._prune_at = self._delete_at = self._vacuum_at = self._fill_at = trio.current_time()
         self._take_up_at = trio.current_time() + orphans.TAKE_UP_EACH
-        self._recount_at = NEVER if self._place is None else trio.current_time() + RECOUNT_EVERY
         while True:
             wake = min(
-                self._prune_at, self._delete_at, self._vacuum_at, self._fill_at, self._recount_at, self._take_up_at,
-                self._orphans.at,
+                self._prune_at, self._delete_at, self._vacuum_at, self._fill_at, self._take_up_at, self._orphans.at,
             )  # fmt: skip
             envelope = await self.mailbox.take(until=wake)
             doomed, self._doomed = self._doomed, False
@@ -208,13 +209,10 @@ class Janitor:
                 await self._orphans.look()
             if now >= self._fill_at:
                 await self._fill()
-            if now >= self._recount_at:
-                await self._recount()
 
     def _leave_it_to_another(self, until: float) -> None:
         self._prune_at, self._delete_at = max(self._prune_at, until), max(self._delete_at, until)
         self._vacuum_at, self._fill_at = max(self._vacuum_at, until), max(self._fill_at, until)
-        self._recount_at, self._older = max(self._recount_at, until), None
         self._take_up_at = max(self._take_up_at, until)
 
     def post(self, _facts: Sequence[Fact]) -> None:
@@ -391,15 +389,6 @@ class Janitor:
             self._fill_at = trio.current_time() + TRY_AGAIN
         else:
             self._fill_at = rested(began) if filled.more else NEVER
-
-    async def _recount(self) -> None:
-        """Where servers of an older release were there, and none has written since the last look."""
-        counted = await self._ask(Recount(self._older))
-        self._recount_at = trio.current_time() + RECOUNT_EVERY
-        if counted is not None:
-            self._older = counted.older
-            if counted.done:
-                self._fill_at = trio.current_time()
 
     async def _ask(self, message: Message[O]) -> O | None:
         """The outcome, or None when the writer could not commit, or met a bug: then it is tried again later."""

@@ -23,6 +23,7 @@ from blobforge.outputs import Output
 from blobforge.refusals import Refusal
 from blobforge.search import Search, SearchedPage, SearchName, SearchState
 from blobforge.store.filters import JobFilter
+from blobforge.store.tallies import Tallies
 from blobforge.worker import WorkerFilter, WorkerStatus
 
 O = TypeVar("O")  # noqa: E741 - the outcome
@@ -864,18 +865,37 @@ class Backfill(Message[Backfilled], frozen=True):
     limit: int = 100
 
 
-class Recounted(Success, frozen=True):
-    """`older`: the last turn of a server of an older release, if nothing was counted anew since; `done`: it was."""
+class RecountBegun(Success, frozen=True):
+    """`older`: the last turn of a server of an older release, if what it does not keep was not counted since.
+    `recount`: the number of the recount that was begun, if one was."""
 
     older: int | None
+    recount: int | None = None
+
+
+class BeginRecount(Message[RecountBegun], frozen=True):
+    """What servers of an older release do not keep is to be counted anew, where their last turn is this one: none of
+    them has written since that was said."""
+
+    older: int | None
+
+
+class CountsCorrected(Success, frozen=True):
+    """`jobs`: whose bytes were others. `holds`: what was found still holds; else nothing was changed, and it is to be
+    found anew."""
+
+    holds: bool
+    jobs: int = 0
+
+
+class CorrectCounts(Message[CountsCorrected], frozen=True):
+    """A page of what a recount has found (`Miscounts`). `done`: it found nothing at all."""
+
+    recount: int
+    older: int
+    lacking: Tallies = msgspec.field(default_factory=Tallies)
+    unweighed: tuple[int, ...] = ()
     done: bool = False
-
-
-class Recount(Message[Recounted], frozen=True):
-    """Count anew what servers of an older release do not keep, where their last turn is this one: none of them has
-    written since that was said."""
-
-    older: int | None
 
 
 class PagesFreed(Success, frozen=True):
@@ -1077,7 +1097,7 @@ Command = (
     | Retry | Cancel | SetPriority | Retype | SetRequirements | ChangeTags | Undo | WakeJobs | Sample
     | SignIn | RenewSession | TouchSession | EndSession | EndSessions | Note
     | CreateToken | EnsureAdminToken | DeleteToken | TouchTokens | AddSigningKey
-    | Purge | Ping | SettleFork | Recount | Batch | RecordBulk
+    | Purge | Ping | SettleFork | BeginRecount | CorrectCounts | Batch | RecordBulk
     | BeginOperation | SelectJobs | AdvanceOperation | EndOperation | UndoOperation | PruneOperations
     | DeleteJob | Prune | TakeDoomed | DeletionsTried | FreePages | Backfill
     | BeginSearch | TakeUpSearch | AdvanceSearch
@@ -1089,7 +1109,8 @@ Answer = (
     Submitted | SourceSettledFor | Granted | Completed | AttemptFailed | Released | Expired | WorkerRegistered
     | OutputsTold | HeartbeatSeen | WorkerChanged | TypeChanged | JobChanged | TokenCreated | Done | BatchDone
     | BulkDone
-    | JobDeleted | Pruned | ToDelete | SearchStands | PagesFreed | Backfilled | Recounted
+    | JobDeleted | Pruned | ToDelete | SearchStands | PagesFreed | Backfilled | RecountBegun
+    | CountsCorrected
     | Undone | Purged | Sampled | OperationBegun | OperationStands
     | SignedIn | SessionRenewed | SessionsEnded | Refusal
 )  # fmt: skip

@@ -22,6 +22,7 @@ from actors.effects import (
     outputs,
     people,
     periodic,
+    recounts,
     recovery,
     retention,
     searches,
@@ -37,6 +38,7 @@ from actors.messages import (
     Batch,
     BatchDone,
     BeginOperation,
+    BeginRecount,
     BeginSearch,
     Cancel,
     ChangeTags,
@@ -45,6 +47,7 @@ from actors.messages import (
     Claim,
     Command,
     Complete,
+    CorrectCounts,
     CreateToken,
     CreateWorker,
     DeleteJob,
@@ -76,7 +79,6 @@ from actors.messages import (
     Purge,
     RecordBulk,
     RecordDrill,
-    Recount,
     Register,
     Release,
     RemoveWorker,
@@ -229,8 +231,10 @@ def apply(tx: Transaction, message: Command) -> Answer:  # noqa: PLR0912, PLR091
             return searches.take_up(tx, message)
         case AdvanceSearch():
             return searches.advance(tx, message)
-        case Recount():
-            return backfill.recount(tx, message)
+        case BeginRecount():
+            return recounts.begin(tx, message)
+        case CorrectCounts():
+            return recounts.correct(tx, message)
         case Backfill():
             return backfill.backfill(tx, message)
         case FreePages():

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from actors.effects.causes import LOST_CAUSE, REVOKED_CAUSE, UPLOAD_CAUSE, count
 from actors.effects.transaction import Transaction
-from actors.messages import Backfill, Backfilled, Recount, Recounted
+from actors.messages import Backfill, Backfilled
 from blobforge import failures
 from blobforge.failures import Cause
 from blobforge.job import Attempt, Job, JobStatus, Outcome, ReleaseCause
@@ -28,18 +28,6 @@ _FAILING = frozenset({JobStatus.FAILED, JobStatus.DEAD})
 def begin(tx: Transaction) -> None:
     """At a start: what ends from now on is counted as it ends."""
     tx.store.rollups.begin_backfill(until=tx.now)
-
-
-def recount(tx: Transaction, message: Recount) -> Recounted:
-    """A server of an older release moves jobs without what it does not know of. While there is one, it would be wrong
-    again at once."""
-    older = tx.store.older_wrote
-    if older is None or message.older != older:
-        return Recounted(older)
-    tx.store.rollups.recount()
-    tx.store.counted()
-    log.info("counted anew what servers of an older release have not kept", upto=older)
-    return Recounted(None, done=True)
 
 
 def backfill(tx: Transaction, message: Backfill) -> Backfilled:
@@ -70,13 +58,13 @@ def _weigh(tx: Transaction, limit: int) -> Backfilled:
     jobs = tx.store.jobs_between(*span, limit=limit)
     for job in jobs:
         if job.output_bytes is None:
-            tx.store.save_job(job, replace(job, output_bytes=_bytes(tx, job)))
+            tx.store.save_job(job, replace(job, output_bytes=bytes_of_result(tx, job)))
     more = len(jobs) == limit
     tx.store.rollups.weighed(next_job=jobs[-1].id + 1 if more else None)
     return Backfilled(more=True)
 
 
-def _bytes(tx: Transaction, job: Job) -> int:
+def bytes_of_result(tx: Transaction, job: Job) -> int:
     """What the outputs of its result have together."""
     attempt = job.result_attempt
     several, size = tx.store.outputs.chosen(job.id, attempt) if attempt is not None else (0, 0)

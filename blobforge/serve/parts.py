@@ -20,6 +20,7 @@ from actors.intake import Intake
 from actors.janitor import Janitor, Retention
 from actors.operator import Operator
 from actors.reaper import Reaper
+from actors.recounter import MOST_FOUND
 from actors.replicator import Replicator
 from actors.scheduler import Scheduler
 from actors.writer import Writer
@@ -36,6 +37,7 @@ from blobforge.objects.s3 import S3Store
 from blobforge.serve import openfiles
 from blobforge.serve.others import OtherServers
 from blobforge.store.commons import ServerState
+from blobforge.store.miscounts import Miscounts
 from blobforge.store.writing import Store
 from web.api.status import read_stats
 from web.auth.first_link import FirstLink
@@ -111,6 +113,9 @@ class Parts:
         def rank() -> int:
             return self.presence.rank()
 
+        async def find_miscounts() -> Miscounts | None:
+            return await reads.run(lambda reader: reader.miscounts(most=MOST_FOUND))
+
         def is_fresh() -> bool:
             return self.follower is None or self.follower.is_fresh
 
@@ -147,6 +152,7 @@ class Parts:
             now=now,
             place=None if shared.alone else place,
             leads=lambda: rank() == 0,
+            find_miscounts=None if shared.alone else find_miscounts,
         )
         self.operator = Operator(self.writer.mailbox, OperatorReads(reads), leads=lambda: rank() == 0)
         self.intake = Intake(

@@ -45,8 +45,16 @@ class InHistory(Protocol):
         """The last turn of a server of an older release, which does not keep all counters, where these have not been
         counted since; None: they are right."""
 
+    @property
+    def recount(self) -> int:
+        """The number of the recount that was begun last, by whichever server: what an earlier one has found is of no
+        use any more."""
+
+    def begin_recount(self) -> int:
+        """Another one begins in this transaction. What is counted from now on tells what the counters lack."""
+
     def counted(self) -> None:
-        """In this transaction they are."""
+        """They are right again."""
 
     @property
     def losses_settled(self) -> bool:

@@ -16,13 +16,14 @@ import msgspec
 
 from blobforge.events import Event, Fact
 from blobforge.job import Job
-from blobforge.store.bulk import BulkAccess
+from blobforge.store.bulk import BulkAccess, Changes
 from blobforge.store.errors import StoreUnavailable
 from blobforge.store.following import Entry
 from blobforge.store.journal import Journal
 from blobforge.store.knownrows import KnownRows
 from blobforge.store.needs import Needs
 from blobforge.store.pending import Pending
+from blobforge.store.tallies import Tallies
 
 
 class Unrecoverable(Exception):
@@ -103,8 +104,22 @@ class OpenTransaction:
         """The last turn of a server that does not keep all counters, where these have not been counted since."""
         return self._bulk.older_wrote
 
+    @property
+    def recount(self) -> int:
+        """The number of the recount that was begun last, by whichever server."""
+        return self._bulk.recount
+
+    def begin_recount(self) -> int:
+        """Another one begins. What is counted after this transaction tells what the counters lack."""
+        return self._bulk.begin_recount()
+
+    def correct(self, lacking: Tallies) -> None:
+        """Counters move by what they lacked: by differences, so that what was counted meanwhile stays."""
+        self.forget()
+        self._bulk.write(Changes(tallies=lacking))
+
     def counted(self) -> None:
-        """In this transaction all counters are made anew."""
+        """The counters are right again."""
         self._bulk.counted()
 
     @property

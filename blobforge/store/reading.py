@@ -46,6 +46,7 @@ from blobforge.store.lists import (
     RosterPage,
     WorkerAttempt,
 )
+from blobforge.store.miscounts import Miscounts
 from blobforge.waiting import Surroundings
 from blobforge.worker import Worker, WorkerFilter
 
@@ -316,6 +317,10 @@ class Reader(Lookups, Protocol):
 
     def census(self) -> Census:
         """What the metrics show. Raises DatabaseError when it cannot be read."""
+
+    def miscounts(self, *, most: int) -> Miscounts | None:
+        """What kept counters lack, at most so much of each kind; None where no server of an older release can have
+        moved anything. It counts all jobs, and takes seconds with a million of them. Raises DatabaseError."""
 
     def space(self) -> Space:
         """What the database takes on its disk. Raises DatabaseError where it takes a question that fails."""

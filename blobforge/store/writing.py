@@ -29,6 +29,7 @@ from blobforge.store.keeping import DatabaseFile
 from blobforge.store.needs import Needs
 from blobforge.store.opentransaction import Mark
 from blobforge.store.reading import Lookups
+from blobforge.store.tallies import Tallies
 from blobforge.store.whole import Whole
 from blobforge.worker import Worker
 
@@ -52,10 +53,6 @@ class Rollups(Protocol):
 
     def weighed(self, *, next_job: int | None) -> None:
         """All jobs before that one are done; None: all."""
-
-    def recount(self) -> None:
-        """Count anew which jobs have a result of which converter, and bytes: a server of an older release moves jobs
-        without these. Jobs whose bytes it has not kept are to be weighed again."""
 
     # --- depths
 
@@ -292,6 +289,9 @@ class Store(Lookups, InHistory, Protocol):
     @property
     def wrote(self) -> bool:
         """Whether the last transaction changed anything."""
+
+    def correct(self, lacking: Tallies) -> None:
+        """Counters move by what they lacked: by differences, so that what was counted meanwhile stays."""
 
     def close(self) -> None: ...
     @property

@@ -52,13 +52,13 @@ def test_so_it_is_on_each_other_engine(tmp_path: Path, name: str) -> None:
 
 
 def test_every_message_of_the_writer_is_in_the_plans() -> None:
-    """All but the one that fills in what older databases have not kept, which tests/migrations has, and
-    those of operations, which tests/actors/test_operations.py has."""
+    """All but those that fill in what older releases have not kept, which tests/migrations and tests/store/postgres
+    have, and those of operations, which tests/actors/test_operations.py has."""
     plans = "".join(path.read_text() for path in (Path(__file__).parent / "plans").glob("*.py"))
     named = set(re.findall(r"\bm\.(\w+)", plans))
     assert {message.__name__ for message in get_args(Command)} - named == {
         "AdvanceOperation", "Backfill", "BeginOperation", "EndOperation", "PruneOperations", "SelectJobs",
-        "SettleFork", "Recount", "UndoOperation",
+        "SettleFork", "BeginRecount", "CorrectCounts", "UndoOperation",
     }  # fmt: skip
 
 

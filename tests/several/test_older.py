@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import trio
 
-from actors.janitor import RECOUNT_EVERY
+from actors.recounter import LOOK_EACH
 from blobforge.store.postgres.check import check
 from tests.several.house import House
 from tests.web.calls import put_output
@@ -40,7 +40,7 @@ async def test_what_an_older_server_does_not_keep_is_counted_when_it_is_gone(
             said = {"worker_id": "w1", "lease": lease, "output_key": granted["output_key"]} | CONVERTER
             status, answer = await a.call("POST", f"/api/jobs/{job_id}/complete", said)
             assert status == 200, answer
-        await trio.sleep(RECOUNT_EVERY * 4)
+        await trio.sleep(LOOK_EACH * 4)
         assert check(house.url) == []
         before = house.execute(WEIGHT)
         assert before[0][1] > 0
@@ -49,13 +49,13 @@ async def test_what_an_older_server_does_not_keep_is_counted_when_it_is_gone(
         house.execute(TURN + MOVES.format(*jobs))
         assert check(house.url) != []
         for _ in range(8):
-            await trio.sleep(RECOUNT_EVERY / 2)
+            await trio.sleep(LOOK_EACH / 2)
             house.execute(TURN)
             await a.call("POST", "/api/workers/w1/heartbeat", {})
         assert house.execute(WEIGHT) != before, "not while it writes: it would be wrong again at once"
         assert check(house.url) != []
 
-        await trio.sleep(RECOUNT_EVERY * 4)
+        await trio.sleep(LOOK_EACH * 4)
         assert check(house.url) == []
         assert house.execute(WEIGHT) == before
 
@@ -66,7 +66,7 @@ async def test_what_was_written_while_no_new_server_was_there_is_counted(
 ) -> None:
     async with house.server("a") as a:
         await a.submit(b"a document")
-        await trio.sleep(RECOUNT_EVERY * 4)
+        await trio.sleep(LOOK_EACH * 4)
     if after == "a start":
         house.execute(TURN)
     else:  # this one is the older
@@ -74,5 +74,5 @@ async def test_what_was_written_while_no_new_server_was_there_is_counted(
     house.execute("UPDATE job_counts SET source_bytes = source_bytes + 7")
     async with house.server("a"):
         assert check(house.url) != []
-        await trio.sleep(RECOUNT_EVERY * 4)
+        await trio.sleep(LOOK_EACH * 4)
         assert check(house.url) == []

@@ -143,6 +143,14 @@ class PostgresBulk:
         self._turns.take()
         return self._turns.older
 
+    @property
+    def recount(self) -> int:
+        return self._turns.recount
+
+    def begin_recount(self) -> int:
+        self._queued += 1
+        return self._turns.begin_recount()
+
     def counted(self) -> None:
         self._queued += 1
         self._turns.counted()

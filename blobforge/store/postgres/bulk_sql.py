@@ -264,7 +264,7 @@ def _added(table: str, keys: str, kinds: str) -> str:
 
 _BYTES: Final = ("source_bytes", "output_bytes")
 MOVE_JOB_COUNTS: Final = _moved("job_counts", "status, type, priority", "ttn", _BYTES)
-MOVE_TAG_COUNTS: Final = _moved("tag_counts", "tag", "t", _BYTES)
+MOVE_TAG_COUNTS: Final = _moved("tag_counts", "tag", "t", _BYTES, least="0")
 MOVE_CONVERTER_COUNTS: Final = _moved("converter_counts", "made_by, status, type, priority", "tttn", least="0")
 MOVE_FAILURE_COUNTS: Final = _moved("failure_counts", "failure, status", "nt")
 MOVE_WORKER_COUNTS: Final = _moved("worker_counts", "status", "t")

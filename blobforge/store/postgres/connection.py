@@ -206,8 +206,18 @@ class WriterTurns:
         self.known.learn(n, nonce, self._forks)
         return time.perf_counter() - began
 
+    @property
+    def recount(self) -> int:
+        """The turn in which a recount was begun last, if none has ended since."""
+        return int(self.run(sql.RECOUNT).rows[0][0])
+
+    def begin_recount(self) -> int:
+        n = self.n
+        self.queue(sql.BEGIN_RECOUNT)
+        return n
+
     def counted(self) -> None:
-        """In this transaction all counters are made anew."""
+        """All counters are right."""
         self.queue(sql.RECOUNTED, (self._schema,))
 
     @property

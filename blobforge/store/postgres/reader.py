@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from blobforge.store.figures import Space
-from blobforge.store.postgres import schema_sql
+from blobforge.store.miscounts import Miscounts
+from blobforge.store.postgres import miscounts, schema_sql
 from blobforge.store.postgres.statements import Queries
 from blobforge.store.sql.reader import SqlReader
 
@@ -11,6 +12,10 @@ from blobforge.store.sql.reader import SqlReader
 class PostgresReader(SqlReader):
     def __init__(self, url: str) -> None:
         super().__init__(Queries(url))
+        self._url = url
+
+    def miscounts(self, *, most: int) -> Miscounts:
+        return miscounts.look(self._url, most=most)
 
     def space(self) -> Space:
         row = self._ask.row(schema_sql.SIZE)

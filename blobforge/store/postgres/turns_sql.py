@@ -38,6 +38,9 @@ TAKE_TURN: Final = """
      WHERE one = 1
     RETURNING n, at, oldest, job, CASE WHEN older > recounted OR recounted_schema < $2 THEN older END, settled,
               type_settings"""
+# Below zero while counters are being counted anew: the turn in which that was begun.
+BEGIN_RECOUNT: Final = "UPDATE turn SET recounted = -n WHERE one = 1"
+RECOUNT: Final = "SELECT -recounted FROM turn WHERE one = 1"
 RECOUNTED: Final = "UPDATE turn SET recounted = older, recounted_schema = $1 WHERE one = 1"
 LATEST_TURN: Final = "SELECT n, at, oldest, settled FROM turn WHERE one = 1"
 SETTLEMENTS: Final = "SELECT id FROM settlements ORDER BY id"

@@ -47,14 +47,6 @@ class Rollups:
         else:
             self._do.rows(sql.WEIGHED, (next_job,))
 
-    def recount(self) -> None:
-        self._working.forget()
-        for statement in (
-            sql.FORGET_CONVERTER_COUNTS, sql.COUNT_CONVERTERS, sql.DOUBT_BYTES, sql.FORGET_BYTES, sql.COUNT_BYTES,
-            sql.FORGET_TAG_COUNTS, sql.COUNT_TAGS, sql.END_WEIGHING, sql.BEGIN_WEIGHING,
-        ):  # fmt: skip
-            self._do.rows(statement)
-
     # --- depths
 
     def sample_depths(self, statuses: Collection[str], slots: Mapping[int, int]) -> None:

@@ -301,31 +301,9 @@ PURGE_WORKER_RATES: Final = "DELETE FROM worker_rates WHERE hour < ?"
 FORGET_TYPES: Final = """
     DELETE FROM job_counts WHERE type IN (SELECT type FROM job_counts GROUP BY type HAVING sum(n) = 0)"""
 FORGET_CONVERTERS: Final = "DELETE FROM converter_counts WHERE n = 0"
-FORGET_CONVERTER_COUNTS: Final = "DELETE FROM converter_counts"
-COUNT_CONVERTERS: Final = """
-    INSERT INTO converter_counts (made_by, status, type, priority, n)
-    SELECT made_by, status, type, priority, count(*) FROM jobs WHERE made_by IS NOT NULL
-     GROUP BY made_by, status, type, priority"""
 # See blobforge/store/tallies.py.
 SOURCE_BYTES: Final = f"""(CASE WHEN status = 'uploading' OR source_size IS NULL THEN 0
               WHEN source_size > {MOST_COUNTED} THEN {MOST_COUNTED} ELSE source_size END)"""
-# Jobs that a server has completed, or given back, that keeps no bytes.
-DOUBT_BYTES: Final = """
-    UPDATE jobs SET output_bytes = NULL
-     WHERE (output_bytes > 0 AND output_key IS NULL) OR (output_bytes = 0 AND output_key IS NOT NULL
-            AND EXISTS (SELECT 1 FROM files WHERE files.key = jobs.output_key AND files.size > 0))"""
-FORGET_BYTES: Final = "UPDATE job_counts SET source_bytes = 0, output_bytes = 0"
-COUNT_BYTES: Final = f"""
-    INSERT INTO job_counts (status, type, priority, n, source_bytes, output_bytes)
-    SELECT status, type, priority, 0, sum({SOURCE_BYTES}), sum(output_bytes) FROM jobs
-     WHERE output_bytes IS NOT NULL GROUP BY status, type, priority
-    ON CONFLICT (status, type, priority) DO UPDATE SET
-        source_bytes = excluded.source_bytes, output_bytes = excluded.output_bytes"""
-FORGET_TAG_COUNTS: Final = "DELETE FROM tag_counts"
-COUNT_TAGS: Final = f"""
-    INSERT INTO tag_counts (tag, n, source_bytes, output_bytes)
-    SELECT t.tag, count(*), sum({SOURCE_BYTES}), sum(output_bytes)
-      FROM job_tags AS t JOIN jobs ON jobs.id = t.job_id WHERE output_bytes IS NOT NULL GROUP BY t.tag"""
 JOB_COUNTS: Final = "SELECT status, type, priority, n FROM job_counts WHERE n > 0"
 BYTES: Final = """
     SELECT status, type, CAST(sum(source_bytes) AS BIGINT), CAST(sum(output_bytes) AS BIGINT) FROM job_counts
@@ -429,9 +407,6 @@ BACKFILLED: Final = "UPDATE backfill SET next_job = ?"
 END_BACKFILL: Final = "DELETE FROM backfill"
 WEIGHING: Final = "SELECT next_job, last_job FROM weighing WHERE id = 1"
 WEIGHED: Final = "UPDATE weighing SET next_job = ?"
-BEGIN_WEIGHING: Final = """
-    INSERT INTO weighing (id, next_job, last_job)
-    SELECT 1, min(id), max(id) FROM jobs WHERE output_bytes IS NULL HAVING max(id) IS NOT NULL"""
 END_WEIGHING: Final = "DELETE FROM weighing"
 JOBS_BETWEEN: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?"
 

@@ -92,6 +92,7 @@ class Bulk:
     server = ""
     missed: Sequence[Entry] = ()  # which misses nothing
     older_wrote: int | None = None
+    recount = 0
     losses_settled = False
     now = 0
 
@@ -122,6 +123,10 @@ class Bulk:
             raise
         except Exception as error:
             raise StoreUnavailable(str(error)) from error
+
+    def begin_recount(self) -> int:
+        """It always is."""
+        return self.recount
 
     def counted(self) -> None:
         """It always is."""
